@@ -1,0 +1,321 @@
+/* The real env, on libevent: see loop.h. */
+#include "sdk/core/loop/loop.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
+
+/* Timers that run in one turn before descriptors are looked at again. */
+enum { LOOP_TIMERS_PER_TURN = 256, LOOP_TASK_ROUNDS_PER_TURN = 8 };
+
+static uint64_t loop_now(struct cairn_env *env)
+{
+    struct timespec ts;
+
+    (void)env;
+    clock_gettime(CLOCK_BOOTTIME, &ts);
+    return (uint64_t)ts.tv_sec * CAIRN_NS_PER_S + (uint64_t)ts.tv_nsec;
+}
+
+static uint64_t loop_random(struct cairn_env *env)
+{
+    uint64_t x;
+
+    (void)env;
+    while (getrandom(&x, sizeof(x), 0) != (ssize_t)sizeof(x))
+        ;
+    return x;
+}
+
+static const struct cairn_env_ops loop_env_ops = { .now_ns = loop_now, .random = loop_random };
+
+static void on_tick(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    (void)arg; /* it only ends the sleep: our own heap knows whose time has come */
+}
+
+static void on_wake(void *arg, uint32_t ready)
+{
+    struct cairn_loop *loop = arg;
+    uint64_t n;
+
+    (void)ready;
+    if (read(loop->wake.fd, &n, sizeof(n)) < 0)
+        CAIRN_ASSERT(errno == EAGAIN || errno == EINTR);
+}
+
+int cairn_loop_init(struct cairn_loop *loop, const struct cairn_loop_conf *conf, struct cairn_err *err)
+{
+    struct event_config *ec;
+    int rc, fd;
+
+    memset(loop, 0, sizeof(*loop));
+    loop->conf = conf != NULL ? *conf : (struct cairn_loop_conf){ 0 };
+    loop->thread = pthread_self();
+    rc = cairn_env_init(&loop->env, &loop_env_ops);
+    if (rc != 0)
+        return cairn_err_set(err, rc, "event loop");
+    pthread_mutex_init(&loop->posted_mutex, NULL);
+    cairn_list_init(&loop->posted);
+    cairn_list_init(&loop->hooks);
+    ec = event_config_new();
+    if (ec != NULL) {
+        event_config_set_flag(ec, EVENT_BASE_FLAG_NOLOCK);
+        event_config_set_flag(ec, EVENT_BASE_FLAG_NO_CACHE_TIME);
+        event_config_set_flag(ec, EVENT_BASE_FLAG_IGNORE_ENV);
+        loop->base = event_base_new_with_config(ec);
+        event_config_free(ec);
+    }
+    if (loop->base != NULL)
+        loop->tick = evtimer_new(loop->base, on_tick, loop);
+    if (loop->tick == NULL) {
+        rc = cairn_err_set(err, CAIRN_E_LIMIT, "event loop: cannot be made (descriptor limit?)");
+        goto free_base;
+    }
+    loop->now_ns = loop_now(&loop->env);
+    cairn_sm_set_init(&loop->machines, &loop->env);
+    fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (fd < 0) {
+        rc = cairn_err_errno(err, errno, "event loop");
+        goto free_base;
+    }
+    rc = cairn_watch_init(&loop->wake, loop, fd, on_wake, loop);
+    if (rc == 0)
+        rc = cairn_watch_arm(&loop->wake, CAIRN_WATCH_READ);
+    if (rc != 0) {
+        close(fd);
+        goto free_base;
+    }
+    return 0;
+free_base:
+    pthread_mutex_destroy(&loop->posted_mutex);
+    if (loop->tick != NULL)
+        event_free(loop->tick);
+    if (loop->base != NULL)
+        event_base_free(loop->base);
+    cairn_env_fini(&loop->env);
+    return rc;
+}
+
+void cairn_loop_fini(struct cairn_loop *loop)
+{
+    int fd = loop->wake.fd;
+
+    cairn_watch_fini(&loop->wake);
+    close(fd);
+    CAIRN_ASSERT(cairn_list_is_empty(&loop->hooks));
+    cairn_sm_set_fini(&loop->machines);
+    event_free(loop->tick);
+    event_base_free(loop->base);
+    pthread_mutex_destroy(&loop->posted_mutex);
+    cairn_env_fini(&loop->env);
+}
+
+static void loop_update_now(struct cairn_loop *loop)
+{
+    loop->now_ns = loop_now(&loop->env);
+    loop->machines.now_ns = loop->now_ns;
+}
+
+/* The first callback after a sleep reads the clock, for all that follow in the turn. */
+static void loop_freshen(struct cairn_loop *loop)
+{
+    if (!loop->fresh) {
+        loop_update_now(loop);
+        loop->fresh = true;
+    }
+}
+
+static void loop_take_posted(struct cairn_loop *loop)
+{
+    if (!atomic_load_explicit(&loop->has_posted, memory_order_acquire))
+        return;
+    pthread_mutex_lock(&loop->posted_mutex);
+    atomic_store_explicit(&loop->has_posted, false, memory_order_relaxed);
+    cairn_list_splice(&loop->env.tasks, &loop->posted);
+    pthread_mutex_unlock(&loop->posted_mutex);
+}
+
+static bool loop_hooks_object(struct cairn_loop *loop)
+{
+    bool busy = false;
+
+    CAIRN_LIST_FOREACH_SAFE(l, &loop->hooks) {
+        struct cairn_hook *h = CONTAINER_OF(l, struct cairn_hook, link);
+
+        if (h->before_sleep != NULL)
+            busy |= h->before_sleep(h->arg);
+    }
+    return busy;
+}
+
+/* How long libevent may sleep now. The order matters: asleep is announced first, so that a post which comes after the
+ * last look at the queue writes to the eventfd. */
+static uint64_t loop_sleep_ns(struct cairn_loop *loop, uint64_t max_ns)
+{
+    uint64_t next;
+
+    if (max_ns == 0 || !cairn_list_is_empty(&loop->env.tasks) || loop_hooks_object(loop))
+        return 0;
+    if (!cairn_list_is_empty(&loop->env.tasks)) /* a hook may have queued one */
+        return 0;
+    atomic_store(&loop->asleep, true);
+    if (atomic_load(&loop->has_posted) || atomic_load(&loop->stop)) {
+        atomic_store(&loop->asleep, false);
+        return 0;
+    }
+    next = cairn_env_next_timer_ns(&loop->env);
+    if (next == UINT64_MAX)
+        return max_ns;
+    loop_update_now(loop);
+    return MIN(max_ns, next > loop->now_ns ? next - loop->now_ns : 0);
+}
+
+static void loop_sleep(struct cairn_loop *loop, uint64_t ns)
+{
+    struct timeval tv;
+
+    if (ns == 0) {
+        event_base_loop(loop->base, EVLOOP_NONBLOCK);
+        return;
+    }
+    loop->sleeps++;
+    if (ns == UINT64_MAX) {
+        event_base_loop(loop->base, EVLOOP_ONCE);
+        return;
+    }
+    /* libevent rounds to milliseconds: round up, or the last one would be spent spinning. */
+    ns = MIN(ns + CAIRN_NS_PER_MS - 1, UINT64_C(3600) * CAIRN_NS_PER_S);
+    tv.tv_sec = (time_t)(ns / CAIRN_NS_PER_S);
+    tv.tv_usec = (suseconds_t)(ns % CAIRN_NS_PER_S / 1000);
+    event_add(loop->tick, &tv);
+    event_base_loop(loop->base, EVLOOP_ONCE);
+    event_del(loop->tick);
+}
+
+void cairn_loop_turn(struct cairn_loop *loop, uint64_t max_ns)
+{
+    uint64_t ns = loop_sleep_ns(loop, max_ns);
+
+    loop->fresh = false;
+    loop_sleep(loop, ns);
+    atomic_store_explicit(&loop->asleep, false, memory_order_relaxed);
+    loop->turns++;
+    loop_freshen(loop);
+    loop_take_posted(loop);
+    cairn_env_run_timers(&loop->env, loop->now_ns, LOOP_TIMERS_PER_TURN);
+    for (int i = 0; i < LOOP_TASK_ROUNDS_PER_TURN && cairn_env_run_tasks(&loop->env); i++)
+        loop_take_posted(loop);
+    CAIRN_LIST_FOREACH_SAFE(l, &loop->hooks) {
+        struct cairn_hook *h = CONTAINER_OF(l, struct cairn_hook, link);
+
+        if (h->flush != NULL)
+            h->flush(h->arg);
+    }
+}
+
+void cairn_loop_run(struct cairn_loop *loop)
+{
+    loop->thread = pthread_self();
+    while (!atomic_load(&loop->stop))
+        cairn_loop_turn(loop, UINT64_MAX);
+}
+
+void cairn_loop_wake(struct cairn_loop *loop)
+{
+    uint64_t one = 1;
+
+    if (write(loop->wake.fd, &one, sizeof(one)) < 0)
+        CAIRN_ASSERT(errno == EAGAIN || errno == EINTR); /* EAGAIN: it is awake already */
+}
+
+void cairn_loop_stop(struct cairn_loop *loop)
+{
+    atomic_store(&loop->stop, true);
+    cairn_loop_wake(loop);
+}
+
+void cairn_loop_post(struct cairn_loop *loop, struct cairn_task *t)
+{
+    bool first;
+
+    pthread_mutex_lock(&loop->posted_mutex);
+    first = cairn_list_is_empty(&loop->posted);
+    cairn_list_add_tail(&loop->posted, &t->link);
+    atomic_store(&loop->has_posted, true);
+    pthread_mutex_unlock(&loop->posted_mutex);
+    if (first && atomic_load(&loop->asleep)) /* an awake loop looks at the queue before it sleeps */
+        cairn_loop_wake(loop);
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *arg)
+{
+    struct cairn_watch *w = arg;
+
+    (void)fd;
+    (void)what;
+    loop_freshen(w->loop);
+    w->fn(w->arg, CAIRN_WATCH_READ);
+}
+
+static void on_writable(evutil_socket_t fd, short what, void *arg)
+{
+    struct cairn_watch *w = arg;
+
+    (void)fd;
+    (void)what;
+    loop_freshen(w->loop);
+    w->fn(w->arg, CAIRN_WATCH_WRITE);
+}
+
+int cairn_watch_init(struct cairn_watch *w, struct cairn_loop *loop, int fd, void (*fn)(void *arg, uint32_t ready), void *arg)
+{
+    *w = (struct cairn_watch){ .loop = loop, .fd = fd, .fn = fn, .arg = arg };
+    w->read = event_new(loop->base, fd, EV_READ | EV_PERSIST, on_readable, w);
+    return w->read != NULL ? 0 : CAIRN_E_NOMEM;
+}
+
+int cairn_watch_arm(struct cairn_watch *w, uint32_t what)
+{
+    uint32_t change = w->armed ^ what;
+    int bad = 0;
+
+    if ((change & CAIRN_WATCH_READ) != 0)
+        bad |= (what & CAIRN_WATCH_READ) != 0 ? event_add(w->read, NULL) : event_del(w->read);
+    if ((change & CAIRN_WATCH_WRITE) != 0) {
+        /* Few connections ever wait for room, so the second event is made when first needed. */
+        if (w->write == NULL)
+            w->write = event_new(w->loop->base, w->fd, EV_WRITE | EV_PERSIST, on_writable, w);
+        if (w->write == NULL)
+            return CAIRN_E_NOMEM;
+        bad |= (what & CAIRN_WATCH_WRITE) != 0 ? event_add(w->write, NULL) : event_del(w->write);
+    }
+    w->armed = what;
+    return bad == 0 ? 0 : CAIRN_E_IO;
+}
+
+void cairn_watch_fini(struct cairn_watch *w)
+{
+    if (w->read != NULL)
+        event_free(w->read);
+    if (w->write != NULL)
+        event_free(w->write);
+    w->read = w->write = NULL;
+    w->armed = 0;
+}
+
+void cairn_hook_add(struct cairn_loop *loop, struct cairn_hook *hook)
+{
+    cairn_list_add_tail(&loop->hooks, &hook->link);
+}
+
+void cairn_hook_del(struct cairn_hook *hook)
+{
+    cairn_list_del(&hook->link);
+}

@@ -1,0 +1,85 @@
+/* The interfaces that both ends know: names, flags and message types by method number. */
+#include "sdk/core/rpc/rpc.h"
+
+#include "schema/bulk.pb-c.h"
+#include "schema/common.pb-c.h"
+#include "schema/extent.pb-c.h"
+#include "schema/kv.pb-c.h"
+#include "schema/node.pb-c.h"
+#include "schema/router.pb-c.h"
+
+#define METHOD(number, name, flags, request, reply)                                                                   \
+    [number] = { name, flags, &cairn__wire__##request##__descriptor, &cairn__wire__##reply##__descriptor }
+#define IFACE(id, name)                                                                                               \
+    const struct cairn_rpc_iface cairn_iface_##id = { name, id##_methods, ARRAY_SIZE(id##_methods) }
+
+enum {
+    SAFE = CAIRN_RPC_SAFE,
+    ONCE = CAIRN_RPC_ONCE,
+    ADMIN = CAIRN_RPC_ADMIN,
+};
+
+static const struct cairn_rpc_method node_methods[] = {
+    METHOD(CAIRN__WIRE__NODE_METHOD__NODE_PING, "ping", SAFE, empty, empty),
+    METHOD(CAIRN__WIRE__NODE_METHOD__NODE_PROVIDERS, "providers", SAFE, empty, node_providers),
+    METHOD(CAIRN__WIRE__NODE_METHOD__NODE_STATUS, "status", SAFE, empty, node_text),
+    METHOD(CAIRN__WIRE__NODE_METHOD__NODE_MACHINES, "machines", SAFE, node_machines, node_text),
+    METHOD(CAIRN__WIRE__NODE_METHOD__NODE_METRICS, "metrics", SAFE, empty, node_text),
+    METHOD(CAIRN__WIRE__NODE_METHOD__NODE_CONFIG, "config", SAFE | ADMIN, empty, node_text),
+};
+IFACE(node, "node");
+
+static const struct cairn_rpc_method bulk_methods[] = {
+    METHOD(CAIRN__WIRE__BULK_METHOD__BULK_READ, "read", SAFE, bulk_piece, empty),
+    METHOD(CAIRN__WIRE__BULK_METHOD__BULK_WRITE, "write", SAFE, bulk_piece, empty),
+    METHOD(CAIRN__WIRE__BULK_METHOD__BULK_FABRIC, "fabric", SAFE, bulk_fabric, bulk_fabric),
+};
+IFACE(bulk, "bulk");
+
+static const struct cairn_rpc_method router_methods[] = {
+    METHOD(CAIRN__WIRE__ROUTER_METHOD__ROUTER_NS_CREATE, "ns_create", ONCE, namespace, namespace),
+    METHOD(CAIRN__WIRE__ROUTER_METHOD__ROUTER_NS_LIST, "ns_list", SAFE, empty, namespace_list),
+    METHOD(CAIRN__WIRE__ROUTER_METHOD__ROUTER_NS_SHOW, "ns_show", SAFE, ns_name, namespace),
+    METHOD(CAIRN__WIRE__ROUTER_METHOD__ROUTER_NS_REMOVE, "ns_remove", ONCE, ns_name, empty),
+    METHOD(CAIRN__WIRE__ROUTER_METHOD__ROUTER_PUT, "put", ONCE, router_put, empty),
+    METHOD(CAIRN__WIRE__ROUTER_METHOD__ROUTER_GET, "get", SAFE, router_get, router_get_reply),
+    METHOD(CAIRN__WIRE__ROUTER_METHOD__ROUTER_EXISTS, "exists", SAFE, router_key, router_exists),
+    METHOD(CAIRN__WIRE__ROUTER_METHOD__ROUTER_LENGTH, "length", SAFE, router_key, router_length),
+    METHOD(CAIRN__WIRE__ROUTER_METHOD__ROUTER_DELETE, "delete", ONCE, router_key, empty),
+    METHOD(CAIRN__WIRE__ROUTER_METHOD__ROUTER_MPUT, "mput", ONCE, router_mput, kv_statuses),
+    METHOD(CAIRN__WIRE__ROUTER_METHOD__ROUTER_MGET, "mget", SAFE, router_mget, router_mget_reply),
+    METHOD(CAIRN__WIRE__ROUTER_METHOD__ROUTER_LIST, "list", SAFE, router_list, router_list_reply),
+};
+IFACE(router, "router");
+
+static const struct cairn_rpc_method kv_methods[] = {
+    METHOD(CAIRN__WIRE__KV_METHOD__KV_OPEN, "open", ONCE | ADMIN, kv_open, kv_opened),
+    METHOD(CAIRN__WIRE__KV_METHOD__KV_DROP, "drop", ONCE | ADMIN, kv_drop, empty),
+    METHOD(CAIRN__WIRE__KV_METHOD__KV_DATABASES, "databases", SAFE | ADMIN, empty, kv_databases),
+    METHOD(CAIRN__WIRE__KV_METHOD__KV_PUT, "put", ONCE | ADMIN, kv_put, kv_put_reply),
+    METHOD(CAIRN__WIRE__KV_METHOD__KV_GET, "get", SAFE | ADMIN, kv_get, empty),
+    METHOD(CAIRN__WIRE__KV_METHOD__KV_LENGTH, "length", SAFE | ADMIN, kv_get, kv_length),
+    METHOD(CAIRN__WIRE__KV_METHOD__KV_EXISTS, "exists", SAFE | ADMIN, kv_get, kv_exists),
+    METHOD(CAIRN__WIRE__KV_METHOD__KV_ERASE, "erase", ONCE | ADMIN, kv_erase, kv_put_reply),
+    METHOD(CAIRN__WIRE__KV_METHOD__KV_MPUT, "mput", ONCE | ADMIN, kv_mput, kv_statuses),
+    METHOD(CAIRN__WIRE__KV_METHOD__KV_MGET, "mget", SAFE | ADMIN, kv_mget, kv_mget_reply),
+    METHOD(CAIRN__WIRE__KV_METHOD__KV_MLENGTH, "mlength", SAFE | ADMIN, kv_mget, kv_mget_reply),
+    METHOD(CAIRN__WIRE__KV_METHOD__KV_MEXISTS, "mexists", SAFE | ADMIN, kv_mget, kv_mget_reply),
+    METHOD(CAIRN__WIRE__KV_METHOD__KV_MERASE, "merase", ONCE | ADMIN, kv_mget, kv_statuses),
+    METHOD(CAIRN__WIRE__KV_METHOD__KV_LIST, "list", SAFE | ADMIN, kv_list, kv_list_reply),
+    METHOD(CAIRN__WIRE__KV_METHOD__KV_STAT, "stat", SAFE | ADMIN, kv_stat, kv_stat_reply),
+};
+IFACE(kv, "kv");
+
+static const struct cairn_rpc_method extent_methods[] = {
+    METHOD(CAIRN__WIRE__EXTENT_METHOD__EXTENT_CREATE, "create", ONCE | ADMIN, extent_create, extent_id),
+    METHOD(CAIRN__WIRE__EXTENT_METHOD__EXTENT_WRITE, "write", ONCE | ADMIN, extent_write, empty),
+    METHOD(CAIRN__WIRE__EXTENT_METHOD__EXTENT_PERSIST, "persist", ONCE | ADMIN, extent_persist, empty),
+    METHOD(CAIRN__WIRE__EXTENT_METHOD__EXTENT_PUT, "put", ONCE | ADMIN, extent_put, extent_id),
+    METHOD(CAIRN__WIRE__EXTENT_METHOD__EXTENT_READ, "read", SAFE | ADMIN, extent_read, extent_read_reply),
+    METHOD(CAIRN__WIRE__EXTENT_METHOD__EXTENT_STAT, "stat", SAFE | ADMIN, extent_id, extent_stat_reply),
+    METHOD(CAIRN__WIRE__EXTENT_METHOD__EXTENT_REMOVE, "remove", ONCE | ADMIN, extent_remove, kv_statuses),
+    METHOD(CAIRN__WIRE__EXTENT_METHOD__EXTENT_LIST, "list", SAFE | ADMIN, extent_list, extent_list_reply),
+    METHOD(CAIRN__WIRE__EXTENT_METHOD__EXTENT_SCRUB, "scrub", SAFE | ADMIN, extent_scrub, extent_scrub_reply),
+};
+IFACE(extent, "extent");

@@ -1,0 +1,179 @@
+/** Remote procedure calls: origin and target are roles, not programs.
+ *
+ * A struct cairn_rpc is one thread's end of it: a loop, the services that can be called here, and the peers it talks to. The
+ * origin starts a struct cairn_rpc_call towards a destination; the target's handler gets a struct cairn_rpc_req and answers
+ * it, now or later, exactly once. A destination is a session (sdk/core/rpc/session.h: a connection that comes back by
+ * itself), a peer (one connection, to call the one who called us) or the same thread's own services: a local call encodes
+ * nothing and takes no socket, and the handler cannot tell the difference.
+ *
+ * Everything here is for the loop's own thread. No callback runs inside the call that caused it: done() runs from a later
+ * task of the same turn, at the earliest. */
+#ifndef CAIRN_CORE_RPC_H
+#define CAIRN_CORE_RPC_H
+
+#include "cairn/limits.h"
+#include "sdk/core/base/arena.h"
+#include "sdk/core/base/err.h"
+#include "sdk/core/loop/loop.h"
+#include "sdk/core/sm/sm.h"
+
+#include <protobuf-c/protobuf-c.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+struct cairn_rpc;
+struct cairn_rpc_req;
+struct cairn_rpc_call;
+struct cairn_rpc_peer;
+struct cairn_rpc_session;
+
+/* ---- services ---- */
+
+enum cairn_rpc_method_flags {
+    CAIRN_RPC_SAFE = 1,   /* changes nothing: may be sent again */
+    CAIRN_RPC_ONCE = 2,   /* changes something: numbered, and recognised when sent again */
+    CAIRN_RPC_ADMIN = 4,  /* for administrators and the node itself */
+    CAIRN_RPC_INLINE = 8, /* never waits: the handler answers before it returns */
+};
+
+struct cairn_rpc_method {
+    const char *name; /* "put" */
+    uint32_t flags;
+    const ProtobufCMessageDescriptor *request, *reply;
+};
+
+/** What origin and target agree on; the method's number is its index. */
+struct cairn_rpc_iface {
+    const char *name; /* "kv" */
+    const struct cairn_rpc_method *methods;
+    uint32_t nmethods;
+};
+
+/* Every interface there is: iface.c. */
+extern const struct cairn_rpc_iface cairn_iface_node, cairn_iface_bulk, cairn_iface_router, cairn_iface_kv, cairn_iface_extent;
+
+/* Numbers of the providers that every node has; configured ones follow from CAIRN_PROVIDER_FIRST, in order of the file. */
+enum { CAIRN_PROVIDER_NODE = 0, CAIRN_PROVIDER_BULK = 1, CAIRN_PROVIDER_ROUTER = 2, CAIRN_PROVIDER_FIRST = 16 };
+enum { CAIRN_PROVIDERS_MAX = 256 };
+
+/** Runs on the loop's thread. rq->msg lives as long as @rq; rq->payload only until the handler returns, unless it calls
+ * cairn_rpc_req_hold_payload(). Must lead to exactly one cairn_rpc_reply*(). */
+typedef void cairn_rpc_handler(struct cairn_rpc_req *rq);
+
+struct cairn_rpc_stats; /* rpc_stats.h */
+
+/** A provider as the RPC layer sees it; one per node, shared by its workers, constant while they run. */
+struct cairn_rpc_target {
+    const struct cairn_rpc_iface *iface;
+    cairn_rpc_handler *const *handlers; /* by method number; NULL: CAIRN_E_NOMETHOD */
+    void *ctx;                          /* the provider */
+    const char *name;                   /* "kv0" */
+    uint16_t id;
+};
+
+/* ---- who calls ---- */
+
+struct cairn_identity {
+    uid_t uid;
+    gid_t gid;
+    bool admin;           /* may use providers directly, and everything else */
+    char auth[8];         /* "peer", "key", "munge", "none", "local" */
+};
+
+/* ---- origin ---- */
+
+/** Where a call goes. Exactly one of @session and @peer, or neither for this thread's own services. */
+struct cairn_rpc_dest {
+    struct cairn_rpc *rpc;
+    struct cairn_rpc_session *session;
+    struct cairn_rpc_peer *peer;
+};
+
+enum { CAIRN_RPC_PAYLOAD_IOV_MAX = 64 };
+
+/** One call, held by the caller. Fill the first part (zero the rest), start it, and leave it alone until done(), which runs
+ * exactly once after a start; in done() @rc and the second part are valid, and the call may be started anew or given up. */
+struct cairn_rpc_call {
+    struct cairn_rpc_dest dest;
+    const struct cairn_rpc_iface *iface;
+    uint16_t provider, method;
+    const ProtobufCMessage *msg; /* stays the caller's, unchanged until done(): a retry encodes it again */
+    struct iovec payload[4];     /* likewise */
+    uint32_t payload_n;
+    uint64_t timeout_ns;               /* from the start; 0: 30 s. There is no call without a deadline. */
+    struct cairn_rpc_peer *bulk_peer;  /* local calls: whose memory a BulkDesc in @msg names, or NULL for our own */
+    const struct cairn_identity *who;  /* local calls: on whose behalf; NULL: the node itself */
+    void (*done)(struct cairn_rpc_call *call);
+    void *arg;
+
+    int rc;                              /* 0 or CAIRN_E_*; err.text has the server's words */
+    const ProtobufCMessage *reply;       /* of the method's reply type; NULL when rc != 0. Valid inside done() only. */
+    const uint8_t *reply_payload;        /* inside done() only */
+    uint32_t reply_payload_len;
+    struct cairn_err *err; /* may be set by the caller before the start; filled when rc != 0 */
+
+    /* private from here */
+    struct cairn_sm sm;
+    struct cairn_task task;
+    struct cairn_link link;
+    struct cairn_rpc_req *local;
+    uint64_t deadline_ns;
+    uint32_t id, bytes;
+    uint16_t seq, sends;
+    bool numbered;
+    struct cairn_arena arena;
+};
+
+/** Starts @call; done() runs later. Never fails by itself: what is wrong arrives as call->rc. */
+void cairn_rpc_call_start(struct cairn_rpc_call *call);
+/** done() runs soon, with CAIRN_E_CANCELED unless the answer was there first. The target is told. Harmless when over. */
+void cairn_rpc_call_cancel(struct cairn_rpc_call *call);
+bool cairn_rpc_call_is_running(const struct cairn_rpc_call *call);
+
+/* ---- target ---- */
+
+struct cairn_rpc_req {
+    const struct cairn_rpc_method *method;
+    const struct cairn_rpc_target *target;
+    struct cairn_rpc *rpc;
+    const ProtobufCMessage *msg;
+    const uint8_t *payload;
+    uint32_t payload_len;
+    const struct cairn_identity *who;
+    struct cairn_rpc_peer *peer; /* whose memory a BulkDesc names; NULL: our own process's */
+    uint64_t deadline_ns;
+    bool canceled; /* nobody waits for the answer; answer all the same, as soon as it suits */
+    /** May be set by the handler: called once when the caller cancels or is gone. Not called after the reply. */
+    void (*on_cancel)(struct cairn_rpc_req *rq, void *arg);
+    void *on_cancel_arg;
+    void *op; /* the handler's own use */
+
+    /* private from here */
+    struct cairn_sm sm;
+    struct cairn_link link;
+    struct cairn_rpc_call *call; /* local: who waits */
+    struct cairn_rpc_dedup_entry *dedup;
+    struct cairn_rpc_dedup *session;
+    uint8_t *held;
+    uint64_t arrived_ns;
+    uint32_t id, bytes, refs;
+    uint16_t method_no;
+    struct cairn_arena arena;
+};
+
+/** Keeps rq->payload beyond the handler, by a copy if need be. Returns 0 or CAIRN_E_NOMEM. */
+int cairn_rpc_req_hold_payload(struct cairn_rpc_req *rq);
+
+/** Answers @rq, which is gone then. @status 0 or CAIRN_E_*; @msg of the method's reply type or NULL for an empty one; payload
+ * and message are copied before it returns. */
+void cairn_rpc_reply(struct cairn_rpc_req *rq, int status, const ProtobufCMessage *msg, const struct iovec *payload, uint32_t n);
+/** An error with its text. */
+void cairn_rpc_reply_err(struct cairn_rpc_req *rq, int status, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+/** Milliseconds left until rq's deadline, at least 0. */
+static inline uint64_t cairn_rpc_req_left_ns(const struct cairn_rpc_req *rq, uint64_t now_ns)
+{
+    return rq->deadline_ns > now_ns ? rq->deadline_ns - now_ns : 0;
+}
+
+#endif

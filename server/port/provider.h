@@ -1,0 +1,50 @@
+/** What a provider is to the node, and what it may ask of it.
+ *
+ * A provider defines one `const struct cairn_provider_desc cairn_provider_<type>` and is added to the build by
+ * cairn_add_provider(<type>); nothing else names it. */
+#ifndef CAIRN_SERVER_PORT_PROVIDER_H
+#define CAIRN_SERVER_PORT_PROVIDER_H
+
+#include "sdk/core/rpc/rpc.h"
+#include "server/port/conf.h"
+#include "server/port/pool.h"
+
+#include <jansson.h>
+
+/** What the node gives each provider; lives longer than the provider. */
+struct cairn_provider_env {
+    const char *name;            /* of the instance: "kv0" */
+    const char *dir;             /* its own directory inside the node's data directory; exists, mode 0700. "" if the node has none */
+    const struct cairn_conf *conf; /* its section */
+    struct cairn_pool *pool;
+    struct cairn_loop *const *loops; /* the workers' */
+    uint32_t nloops;
+    const struct cairn_rpc_target *targets; /* all providers of the node, for local calls: cairn_provider_find() */
+    uint32_t ntargets;
+};
+
+struct cairn_provider_desc {
+    const char *type; /* "kv" */
+    const struct cairn_rpc_iface *iface;
+    cairn_rpc_handler *const *handlers;
+    const struct cairn_conf_key *schema; /* of its section, beyond `type` and `name` */
+    const struct cairn_sm_kind *const *machines; /* NULL-terminated: its kinds, for the self-check and `cairn machines --graph` */
+
+    /** Looks at configuration and directory as a start would, changing nothing. May be NULL. */
+    int (*check)(const struct cairn_provider_env *env, struct cairn_err *err);
+    /** Opens everything. Before the workers run; may block. On success *@ctx goes into the target. */
+    int (*start)(const struct cairn_provider_env *env, void **ctx, struct cairn_err *err);
+    /** The workers run now: background work (scrub) may begin, on env->loops[0]. On that loop's thread. May be NULL. */
+    void (*run)(void *ctx);
+    /** Ends background work started by run(); on the same thread, @done(arg) runs there when it is over. May be NULL. */
+    void (*quiesce)(void *ctx, void (*done)(void *arg), void *arg);
+    /** Closes everything. The workers have ended and no request is left. */
+    void (*stop)(void *ctx);
+    /** Adds to @to what `cairn status` should show ("health": "ok" | "degraded" | "readonly", counts ...). Any worker's thread;
+     * does not block. */
+    void (*status)(void *ctx, json_t *to);
+};
+
+extern const struct cairn_provider_desc *const cairn_provider_list[]; /* generated; NULL-terminated */
+
+#endif
