@@ -11,12 +11,7 @@ from . import node as cairn_node
 
 KEYS, VALUE_BYTES, ALLOC_OPS = 100_000, 1024, 20_000
 
-# A node as most people start it: one KV and one extent provider on disk, both kinds of address.
-PLAIN_CONFIG = cairn_node.CONFIG.split("providers:")[0] + """\
-providers:
-  - {{ type: kv, name: kv0, backend: rocksdb }}
-  - {{ type: extent, name: extent0, backend: file }}
-"""
+PLAIN_CONFIG = cairn_node.HEAD  # a node as most people start it: the default providers, both kinds of address
 
 
 @dataclasses.dataclass(frozen=True)

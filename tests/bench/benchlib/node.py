@@ -8,19 +8,19 @@ from .peers import free_port
 from .procs import Failed, wait_until
 
 # One node with every provider that a row needs, so that rows differ in nothing but what they name.
-CONFIG = """\
+HEAD = """\
 node:
   name: bench
   data: {dir}/data
-  workspace: {dir}/workspace
-listen:
-  - unix://{dir}/cairn.sock
-  - tcp://127.0.0.1:{port}
+workspace: {dir}/workspace
+listen: [ "unix://{dir}/cairn.sock", "tcp://127.0.0.1:{port}" ]
+"""
+CONFIG = HEAD + """\
 providers:
-  - {{ type: kv, name: kv-memory, backend: memory }}
   - {{ type: kv, name: kv-rocksdb, backend: rocksdb }}
-  - {{ type: extent, name: extent-memory, backend: memory }}
   - {{ type: extent, name: extent-file, backend: file }}
+  - {{ type: kv, name: kv-memory, backend: memory }}
+  - {{ type: extent, name: extent-memory, backend: memory }}
 """
 
 

@@ -2,6 +2,7 @@
 
 Each function or method takes one measurement and returns one number in the unit of its row."""
 
+import glob
 import os
 import re
 import shutil
@@ -22,6 +23,9 @@ def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]
+
+
+ROCKSDB_CACHE_BYTES = 64 << 20
 
 
 class Yard:
@@ -110,6 +114,20 @@ class Redis:
             if m:
                 return float(m.group(1))
         raise Failed(f"redis-benchmark: no figure in {out.strip()[:200]!r}")
+
+
+def rocksdb_options(data, work):
+    """What db_bench needs to run with the options of the RocksDB that lies somewhere below @data: the file of options that
+    RocksDB itself keeps there, without what only its owner can name, and the sizes of the caches that it does not hold."""
+    files = [f for f in glob.glob(data + "/**/OPTIONS-*", recursive=True) if not f.endswith(".dbtmp")]
+    if not files:
+        raise Failed(f"no RocksDB below {data}")
+    with open(max(files, key=os.path.getmtime)) as f:
+        lines = [x for x in f if not re.match(r"\s*(comparator|merge_operator|wal_dir|db_log_dir|wal_filter)\s*=", x)]
+    path = os.path.join(work, "db_bench.options")
+    with open(path, "w") as f:
+        f.writelines(lines)
+    return [f"--options_file={path}", f"--cache_size={ROCKSDB_CACHE_BYTES}"]
 
 
 class DbBench:

@@ -154,7 +154,7 @@ def svg(results):
     """One bar a row on a logarithmic axis, how many times its target each ratio is: what lies right of the line is met."""
     shown = [r for r in results if not r.error]
     left, right, step, top, low, high = 230, 330, 24, 56, 0.1, 10.0
-    width, height = left + right + 240, top + step * len(shown) + 28
+    width, height = left + right + 260, top + step * len(shown) + 28
 
     def x(v):
         return left + right * (math.log10(min(max(v, low), high)) - math.log10(low)) / (math.log10(high) - math.log10(low))
@@ -175,6 +175,6 @@ def svg(results):
                    f' fill="{"#2f7d4f" if r.is_met else "#b5482f"}"/>')
         ours, theirs = r.figures
         out.append(f'<text x="{left + right + 12}" y="{y + 14}">{r.ratio:.2f} of {r.row.target:g}'
-                   f'<tspan fill="#555555"> ({escape(human(ours, r.row.unit))} to {escape(human(theirs, r.row.unit))})</tspan></text>')
+                   f'<tspan dx="5" fill="#555555">({escape(human(ours, r.row.unit))} to {escape(human(theirs, r.row.unit))})</tspan></text>')
     out.append("</svg>")
     return "\n".join(out) + "\n"
