@@ -7,7 +7,6 @@
 #include "sdk/core/rpc/accept.h"
 
 #include "sdk/core/base/log.h"
-#include "sdk/core/bulk/bulk.h"
 #include "sdk/core/net/addr.h"
 #include "sdk/core/rpc/hello.h"
 #include "sdk/core/rpc/rpc_internal.h"

@@ -61,6 +61,11 @@ struct cairn_bulk **cairn_rpc_bulk(struct cairn_rpc *rpc)
     return &rpc->bulk;
 }
 
+void cairn_rpc_set_bulk_hooks(struct cairn_rpc *rpc, const struct cairn_rpc_bulk_hooks *hooks)
+{
+    rpc->bulk_hooks = hooks;
+}
+
 const struct cairn_rpc_target *cairn_rpc_target_by_id(const struct cairn_rpc *rpc, uint32_t id)
 {
     return id < CAIRN_PROVIDERS_MAX ? rpc->targets[id] : NULL;
