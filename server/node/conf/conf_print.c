@@ -57,10 +57,16 @@ static void print_comment(const struct conf_node *node, int column, FILE *to)
 
 static void print_section(const struct cairn_conf *c, int indent, bool in_list, FILE *to);
 
-static void print_list(const struct conf_value *v, int indent, FILE *to)
+/* "    name:", or "  - name:" for the first key of a list's entry. */
+static int print_key(const char *name, int indent, bool dash, FILE *to)
+{
+    return dash ? fprintf(to, "%*s- %s:", indent - 2, "", name) : fprintf(to, "%*s%s:", indent, "", name);
+}
+
+static void print_list(const struct conf_value *v, int indent, bool dash, FILE *to)
 {
     const struct cairn_conf_key *key = v->key;
-    int column = fprintf(to, "%*s%s:", indent, "", key->name);
+    int column = print_key(key->name, indent, dash, to);
 
     if (v->n == 0) {
         column += fprintf(to, " []");
@@ -70,7 +76,6 @@ static void print_list(const struct conf_value *v, int indent, FILE *to)
     fputc('\n', to);
     for (uint32_t i = 0; i < v->n; i++) {
         if (key->sub != NULL) {
-            fprintf(to, "%*s- ", indent + 2, "");
             print_section(v->sections[i], indent + 4, true, to);
         } else {
             column = fprintf(to, "%*s- ", indent + 2, "");
@@ -80,12 +85,13 @@ static void print_list(const struct conf_value *v, int indent, FILE *to)
     }
 }
 
-static void print_scalar(const struct conf_value *v, int indent, FILE *to)
+static void print_scalar(const struct conf_value *v, int indent, bool dash, FILE *to)
 {
     const struct cairn_conf_key *key = v->key;
-    int column = fprintf(to, "%*s%s: ", indent, "", key->name);
+    int column = print_key(key->name, indent, dash, to) + 1;
     char number[64];
 
+    fputc(' ', to);
     if (key->type == CAIRN_CONF_STRING || key->type == CAIRN_CONF_CHOICE) {
         column += print_text(v->str, to);
     } else {
@@ -99,15 +105,16 @@ static void print_section(const struct cairn_conf *c, int indent, bool in_list, 
 {
     for (uint32_t i = 0; i < c->n; i++) {
         const struct conf_value *v = &c->values[i];
-        int here = in_list && i == 0 ? 0 : indent; /* the first key stands behind the dash */
+        bool dash = in_list && i == 0;
 
         if (v->key->type == CAIRN_CONF_SECTION) {
-            fprintf(to, "%*s%s:\n", here, "", v->key->name);
+            print_key(v->key->name, indent, dash, to);
+            fputc('\n', to);
             print_section(v->sections[0], indent + 2, false, to);
         } else if (v->key->type == CAIRN_CONF_LIST) {
-            print_list(v, here, to);
+            print_list(v, indent, dash, to);
         } else {
-            print_scalar(v, here, to);
+            print_scalar(v, indent, dash, to);
         }
     }
 }

@@ -248,7 +248,8 @@ static const char *address_wrong(const char *addr, const char *workspace)
     if (path != NULL && path[0] == '\0')
         return "has no path";
     if (path != NULL && strlen(path) + (path[0] == '/' ? 0 : strlen(workspace) + 1) >= sizeof(sun.sun_path))
-        return path[0] == '/' ? "has a path longer than 107 bytes" : "has, in the workspace, a path longer than 107 bytes";
+        return path[0] == '/' ? "has a path longer than 107 bytes"
+                              : "has, in the workspace, a path longer than 107 bytes";
     if (path != NULL)
         return NULL;
     if (strncmp(addr, "tcp://", 6) != 0)
