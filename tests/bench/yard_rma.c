@@ -38,7 +38,7 @@ static const char usage[] =
     "  --op        read: the mover pulls, as a server does for a client's write (default); write: it pushes\n"
     "  --size      bytes of one operation (default 1048576)\n"
     "  --depth     operations outstanding, 1 to 64 (default 4 up to 4 MiB, 2 above)\n"
-    "  --seconds   how long to measure, after half a second of warming up (default 2)\n"
+    "  --seconds   how long to measure, after warming up for half as long, at most 0.5 s (default 2)\n"
     "  --provider  libfabric provider (default tcp;ofi_rxm)\n"
     "  --domain    network interface (default lo)\n";
 
@@ -196,7 +196,7 @@ static double mover_run(struct mover *m, uint32_t depth, double seconds)
     struct fi_cq_entry done[DEPTH_MAX];
     uint32_t nidle = 0;
     uint64_t n = 0, n_from = 0;
-    double begin = now_s(), from = 0, t = begin;
+    double begin = now_s(), from = 0, t = begin, warm = seconds < 1 ? seconds / 2 : 0.5;
 
     for (uint32_t i = 0; i < depth; i++) {
         slots[i].off = i * m->size;
@@ -218,7 +218,7 @@ static double mover_run(struct mover *m, uint32_t depth, double seconds)
             continue;
         }
         t = now_s();
-        if (from == 0 && t - begin > 0.5) {
+        if (from == 0 && t - begin > warm) {
             from = t;
             n_from = n;
         }
@@ -235,6 +235,17 @@ static uint64_t number(const char *s, uint64_t min, uint64_t max)
     if (*s != '\0' && *end == '\0' && x >= min && x <= max)
         return x;
     fprintf(stderr, "yard_rma: %s: expected a number from %" PRIu64 " to %" PRIu64 "\n", s, min, max);
+    exit(2);
+}
+
+static double span(const char *s)
+{
+    char *end;
+    double x = strtod(s, &end);
+
+    if (*s != '\0' && *end == '\0' && x >= 0.01 && x <= 3600)
+        return x;
+    fprintf(stderr, "yard_rma: %s: expected seconds from 0.01 to 3600\n", s);
     exit(2);
 }
 
@@ -269,7 +280,7 @@ int main(int argc, char **argv)
             depth = (uint32_t)number(optarg, 1, DEPTH_MAX);
             break;
         case 't':
-            seconds = (double)number(optarg, 1, 3600);
+            seconds = span(optarg);
             break;
         case 'p':
             provider = optarg;
