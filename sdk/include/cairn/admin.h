@@ -1,0 +1,110 @@
+/** Namespaces and nodes, for those who run them. */
+#ifndef CAIRN_ADMIN_H
+#define CAIRN_ADMIN_H
+
+#include "cairn/cairn.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- namespaces ---- */
+
+/** How a namespace is made; zero and NULL mean the node's default. */
+struct cairn_ns_options {
+    size_t size;
+    enum cairn_durability durability;
+    uint32_t replicas;
+    uint32_t embed_threshold; /* bytes; values up to this live beside their keys, larger ones in extents */
+    uint32_t mode;            /* who may read and write, as of a file: 0640. The creator owns it. */
+    bool write_once;          /* keys are never replaced */
+    const char *kv;           /* provider of keys and small values */
+    const char *extent;       /* provider of large values */
+};
+#define CAIRN_NS_OPTIONS_INIT CAIRN_STRUCT_INIT(struct cairn_ns_options)
+
+/** What a namespace is. Strings point into the same block. */
+struct cairn_ns_info {
+    const char *name, *frontend, *kv, *extent;
+    uint32_t id, replicas, embed_threshold;
+    uint32_t owner, group, mode; /* uid, gid, permission bits */
+    enum cairn_durability durability;
+    bool write_once;
+    uint64_t created_ms; /* since 1970 */
+};
+/** One block: cairn_free(). */
+struct cairn_ns_list {
+    size_t n;
+    struct cairn_ns_info *namespaces;
+};
+
+/** Makes the hashed namespace @name. @ns_options may be NULL.
+ *   CAIRN_E_EXISTS      there is one of that name
+ *   CAIRN_E_NOPROVIDER  the node has no such provider
+ *   CAIRN_E_INVAL       the name is empty, too long (CAIRN_NAME_BYTES_MAX) or has other characters than letters,
+ * digits, "._-" */
+CAIRN_API int cairn_ns_create(struct cairn *c, const char *name, const struct cairn_ns_options *ns_options,
+                              const struct cairn_call_options *o);
+CAIRN_API int cairn_ns_create_async(struct cairn *c, const char *name, const struct cairn_ns_options *ns_options,
+                                    const struct cairn_call_options *o, cairn_done_fn *done, void *arg);
+
+/** Those that the caller may see, by name. */
+CAIRN_API int cairn_ns_list(struct cairn *c, struct cairn_ns_list **out, const struct cairn_call_options *o);
+CAIRN_API int cairn_ns_list_async(struct cairn *c, struct cairn_ns_list **out, const struct cairn_call_options *o,
+                                  cairn_done_fn *done, void *arg);
+
+/** *@out is a list of one. CAIRN_E_NOTFOUND. */
+CAIRN_API int cairn_ns_show(struct cairn *c, const char *name, struct cairn_ns_list **out,
+                            const struct cairn_call_options *o);
+CAIRN_API int cairn_ns_show_async(struct cairn *c, const char *name, struct cairn_ns_list **out,
+                                  const struct cairn_call_options *o, cairn_done_fn *done, void *arg);
+
+/** Removes a namespace, @force: with all that is in it.
+ *   CAIRN_E_NOTEMPTY  there is something in it, and no @force */
+CAIRN_API int cairn_ns_remove(struct cairn *c, const char *name, bool force, const struct cairn_call_options *o);
+CAIRN_API int cairn_ns_remove_async(struct cairn *c, const char *name, bool force, const struct cairn_call_options *o,
+                                    cairn_done_fn *done, void *arg);
+
+/* ---- the node ---- */
+
+struct cairn_provider_info {
+    uint32_t id;
+    const char *name, *type;
+};
+/** One block: cairn_free(). */
+struct cairn_providers {
+    size_t n;
+    struct cairn_provider_info *providers;
+};
+CAIRN_API int cairn_providers(struct cairn *c, struct cairn_providers **out, const struct cairn_call_options *o);
+CAIRN_API int cairn_providers_async(struct cairn *c, struct cairn_providers **out, const struct cairn_call_options *o,
+                                    cairn_done_fn *done, void *arg);
+
+/* Texts are versioned JSON ({"version":1,...}), zero-terminated, one block each: cairn_free(). */
+
+/** What the node is, its providers, what is wrong with them. */
+CAIRN_API int cairn_status(struct cairn *c, char **json, const struct cairn_call_options *o);
+CAIRN_API int cairn_status_async(struct cairn *c, char **json, const struct cairn_call_options *o, cairn_done_fn *done,
+                                 void *arg);
+/** Live state machines by kind and state; @trace: with the recent moves; or, with @graph not NULL, the table of that
+ * kind as DOT instead of JSON (CAIRN_E_NOTFOUND: no such kind). */
+CAIRN_API int cairn_machines(struct cairn *c, const char *graph, bool trace, char **text,
+                             const struct cairn_call_options *o);
+CAIRN_API int cairn_machines_async(struct cairn *c, const char *graph, bool trace, char **text,
+                                   const struct cairn_call_options *o, cairn_done_fn *done, void *arg);
+CAIRN_API int cairn_metrics(struct cairn *c, char **json, const struct cairn_call_options *o);
+CAIRN_API int cairn_metrics_async(struct cairn *c, char **json, const struct cairn_call_options *o, cairn_done_fn *done,
+                                  void *arg);
+/** The effective configuration. CAIRN_E_DENIED: for administrators only. */
+CAIRN_API int cairn_config(struct cairn *c, char **json, const struct cairn_call_options *o);
+CAIRN_API int cairn_config_async(struct cairn *c, char **json, const struct cairn_call_options *o, cairn_done_fn *done,
+                                 void *arg);
+
+/** The live machines of this client itself, as `cairn machines` shows those of a node: text into @fd, a line a recent
+ * move. For debugging; waits until no other thread drives the client. */
+CAIRN_API int cairn_dump(struct cairn *c, int fd);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,236 @@
+/** Cairn's client: connecting, driving calls, errors, memory. The services: hashed.h, kv.h, extent.h, admin.h.
+ *
+ *      struct cairn *c;
+ *      struct cairn_ns *ns;
+ *      struct cairn_error_info e;
+ *
+ *      if (cairn_connect(NULL, &c, &e) != 0)
+ *          errx(1, "%s (%s)", e.text, cairn_error_hint(e.code));
+ *      cairn_ns_open(c, "results", &ns, NULL);
+ *      cairn_put(ns, "pi", 2, "3.14", 4, NULL);
+ *      cairn_ns_close(ns);
+ *      cairn_close(c);
+ *
+ * Every call has two forms. The plain one waits for its result; the one whose name ends in _async starts the call and
+ * has two more arguments: a function that runs when the call is over, and what to pass to it. Both give 0 or a negative
+ * CAIRN_E_*.
+ *
+ * Threads. Every function may be called from any thread, several at a time, unless it says otherwise; nothing is shared
+ * between clients. Calls make progress while some thread is inside a waiting call of this client, cairn_poll(),
+ * cairn_drain() or the thread of cairn_start_thread(); that thread runs the callbacks, one at a time, never from inside
+ * the call that started them. A callback may start calls (also cancel them); from there a waiting form gives
+ * CAIRN_E_STATE, since it would wait for itself. A lone thread's waiting call is carried out by that thread alone,
+ * without a switch to another.
+ *
+ * Memory. What is passed in (keys, values, result pointers, options->error) stays the caller's and must stay valid and
+ * unchanged until the call is over; names and the options themselves are copied before the function returns. What a
+ * call allocates is one block each, to be given back by cairn_free(). Results are written before the callback runs, and
+ * only if the call succeeded, unless a function says otherwise.
+ *
+ * Errors that any call may give:
+ *   CAIRN_E_INVAL        an argument that the function forbids, or a struct whose size member was not set
+ *   CAIRN_E_NOMEM        this process, or the server, is out of memory
+ *   CAIRN_E_BUSY         options->inflight_max calls are in flight (async forms; nothing was started)
+ *   CAIRN_E_STATE        a waiting form inside a callback
+ *   CAIRN_E_TIMEOUT      no answer within the time; a write may or may not have happened
+ *   CAIRN_E_CANCELED     cairn_cancel() or cairn_close(); likewise
+ *   CAIRN_E_UNREACHABLE  no connection could be made within the time; nothing happened
+ *   CAIRN_E_UNKNOWN      the node restarted while a write was on its way: it may have happened
+ *   CAIRN_E_CLOSED       the client is being closed
+ *   CAIRN_E_AUTH         the node refused who we are
+ *   CAIRN_E_DENIED       the caller may not do this
+ *   CAIRN_E_SHUTDOWN     the node is stopping
+ *   CAIRN_E_PROTO, CAIRN_E_VERSION, CAIRN_E_NOMETHOD   the node does not speak what this library does
+ *
+ * A client does not survive fork(): the child must not use it, not even to close it. */
+#ifndef CAIRN_CAIRN_H
+#define CAIRN_CAIRN_H
+
+#include "cairn/error.h"
+#include "cairn/limits.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#define CAIRN_STRUCT_INIT(type)                                                                                        \
+    {                                                                                                                  \
+        sizeof(type)                                                                                                   \
+    }
+#else
+#define CAIRN_STRUCT_INIT(type)                                                                                        \
+    {                                                                                                                  \
+        .size = sizeof(type)                                                                                           \
+    }
+#endif
+
+/** A client: one event loop, one connection to each node it talks to. */
+struct cairn;
+/** Memory that stays registered with the network for use in many calls. */
+struct cairn_mem;
+
+/** What went wrong, for people; fixed in size. The hint is cairn_error_hint(code). */
+struct cairn_error_info {
+    int code;
+    char text[508];
+};
+
+/* ---- connecting ---- */
+
+/** Start from CAIRN_OPTIONS_INIT; zero means the default everywhere. Strings are copied. */
+struct cairn_options {
+    size_t size;
+    /** Directory that a node wrote its addresses and its key into. NULL: $CAIRN_WORKSPACE, else $XDG_RUNTIME_DIR/cairn,
+     * else /run/cairn. */
+    const char *workspace;
+    /** "unix:///run/cairn/cairn.sock,tcp://host:4711,tcp://[::1]:4711": the ways to one node, tried in this order
+     * except that unix sockets come first. NULL: $CAIRN_ADDRESSES, else what the workspace says. */
+    const char *addresses;
+    /** The cluster key (mode 0600 or stricter, owned by the caller or root). NULL: cluster.key in the workspace if it
+     * is there. */
+    const char *key_file;
+    /** How the node's lists call this client; NULL: the program's name. */
+    const char *name;
+    uint32_t timeout_ms;         /* of each call that names none; 0: 30 000 */
+    uint32_t connect_timeout_ms; /* of cairn_connect() in all; 0: 10 000 */
+    uint32_t spin_us;      /* poll this long for an answer before sleeping: lower latency for a busy core; 0: sleep */
+    uint32_t inflight_max; /* calls at a time; 0: 16 384. About 3 KiB of memory each, once used. */
+    uint32_t flags;        /* CAIRN_CONNECT_* */
+};
+#define CAIRN_OPTIONS_INIT CAIRN_STRUCT_INIT(struct cairn_options)
+
+enum cairn_connect_flags {
+    CAIRN_CONNECT_LAZY = 1,      /* return without having reached the node; the first call finds out */
+    CAIRN_CONNECT_NO_FABRIC = 2, /* large values never go by libfabric */
+    CAIRN_CONNECT_NO_VM = 4,     /* nor by process_vm_readv/writev on the same machine */
+};
+
+/** Connects to the node that @options (NULL: all defaults) lead to, and proves who we are.
+ *
+ * The connection comes back by itself when it is lost. @error may be NULL. On failure *@out is NULL; besides the errors
+ * above: CAIRN_E_NOTFOUND     the workspace has no node.json: no node was started there CAIRN_E_DENIED       the
+ * workspace or the key may be changed or read by others, or belongs to someone else CAIRN_E_CONFIG       node.json, the
+ * key or an address is malformed CAIRN_E_LIMIT        no descriptors or threads are left in this process */
+CAIRN_API int cairn_connect(const struct cairn_options *options, struct cairn **out, struct cairn_error_info *error);
+
+/** Ends the client. Calls that are in flight are canceled: their callbacks run, with CAIRN_E_CANCELED unless the answer
+ * was there, before this returns; waiting calls of other threads return. Stops the thread of cairn_start_thread().
+ * Nothing of the client may be used afterwards, and no other thread may start a call meanwhile (CAIRN_E_CLOSED at
+ * best); open handles (struct cairn_ns and the like) may still be closed. NULL does nothing. Not from a callback. */
+CAIRN_API void cairn_close(struct cairn *c);
+
+/** "0.1.0" */
+CAIRN_API const char *cairn_version(void);
+
+/* ---- options of one call ---- */
+
+enum cairn_durability {
+    CAIRN_DURABILITY_DEFAULT = 0,  /* what the namespace or provider says */
+    CAIRN_DURABILITY_MEMORY = 1,   /* survives nothing */
+    CAIRN_DURABILITY_BUFFERED = 2, /* survives the server's process */
+    CAIRN_DURABILITY_SYNC = 3,     /* survives power loss */
+};
+
+enum cairn_call_flags {
+    CAIRN_IF_ABSENT = 1, /* puts: CAIRN_E_EXISTS if the key is there, which then stays as it is */
+    CAIRN_VERIFY = 2,    /* reads: the server compares the stored bytes with their checksums first */
+};
+
+/** May be NULL wherever it is asked for; otherwise start from CAIRN_CALL_OPTIONS_INIT. Only read before the function
+ * returns. */
+struct cairn_call_options {
+    size_t size;
+    uint32_t timeout_ms;              /* from the start of the call to its end; 0: the client's */
+    uint32_t flags;                   /* CAIRN_IF_ABSENT, ... */
+    enum cairn_durability durability; /* of writes at provider level (kv.h, extent.h) */
+    struct cairn_error_info *error;   /* filled if the call fails; valid until the call is over */
+    uint64_t *call;                   /* set to the call's number, for cairn_cancel(), before the call starts */
+    const struct cairn_mem *mem;      /* the registered memory that this call's buffer lies in */
+};
+#define CAIRN_CALL_OPTIONS_INIT CAIRN_STRUCT_INIT(struct cairn_call_options)
+
+/** Runs when a call is over, once, if the _async function returned 0; never if it returned an error. */
+typedef void cairn_done_fn(void *arg, int rc);
+
+/* ---- driving ---- */
+
+/** Carries out what is in flight on the calling thread until at least one call is over, or @timeout_ms have passed (0:
+ * only what is ready now, -1: no limit). Returns the number of calls that this thread finished, 0 also when nothing is
+ * in flight, or CAIRN_E_STATE  called from a callback While another thread drives, it waits as long for that one to
+ * leave off or for the calls to be over. */
+CAIRN_API int cairn_poll(struct cairn *c, int timeout_ms);
+
+/** As cairn_poll(), until nothing is in flight. Returns 0, CAIRN_E_TIMEOUT, or CAIRN_E_STATE in a callback. */
+CAIRN_API int cairn_drain(struct cairn *c, int timeout_ms);
+
+/** Starts a thread that drives the client and runs the callbacks, until cairn_stop_thread() or cairn_close(). All
+ * signals are blocked in it. Waiting calls of other threads then cost two switches. CAIRN_E_STATE if it runs already,
+ * CAIRN_E_LIMIT. */
+CAIRN_API int cairn_start_thread(struct cairn *c);
+/** Calls in flight stay so. Harmless if none runs. Not from a callback. */
+CAIRN_API void cairn_stop_thread(struct cairn *c);
+
+/** Calls in flight; a hint where several threads start calls. */
+CAIRN_API size_t cairn_inflight(struct cairn *c);
+
+/** Asks for the end of the call with that number: it ends soon, with CAIRN_E_CANCELED unless its answer came first. A
+ * write may have happened. Harmless when the call is over. */
+CAIRN_API void cairn_cancel(struct cairn *c, uint64_t call);
+
+/* ---- memory ---- */
+
+/** Registers @len bytes at @ptr once, so that calls whose buffers lie inside (call options: mem) need not do so each
+ * time. Pays with network hardware and large buffers used often. The memory must stay mapped until
+ * cairn_mem_deregister(). CAIRN_E_INVAL  @len is 0 CAIRN_E_LIMIT  the network accepts no more registrations */
+CAIRN_API int cairn_mem_register(struct cairn *c, void *ptr, size_t len, struct cairn_mem **out);
+/** No call that uses it may be in flight. NULL does nothing. */
+CAIRN_API void cairn_mem_deregister(struct cairn *c, struct cairn_mem *mem);
+
+/** Gives back what a call allocated. NULL does nothing. */
+CAIRN_API void cairn_free(void *p);
+
+/* ---- the simplest call ---- */
+
+/** Asks the node for nothing: is it there? */
+CAIRN_API int cairn_ping(struct cairn *c, const struct cairn_call_options *o);
+CAIRN_API int cairn_ping_async(struct cairn *c, const struct cairn_call_options *o, cairn_done_fn *done, void *arg);
+
+/* ---- what several services use ---- */
+
+struct cairn_put_item {
+    const void *key;
+    size_t key_len;
+    const void *value;
+    size_t value_len;
+    int status; /* out: 0 or CAIRN_E_* of this entry */
+};
+
+struct cairn_get_item {
+    const void *key;
+    size_t key_len;
+    void *value;      /* room for the value; NULL where only its length is asked for */
+    size_t room;      /* bytes there */
+    size_t value_len; /* out: length of the value, also if it did not fit */
+    int status;       /* out: 0, CAIRN_E_NOTFOUND, CAIRN_E_TOOBIG (does not fit, nothing was copied), ... */
+};
+
+struct cairn_entry {
+    const void *key;
+    size_t key_len;
+    const void *value; /* NULL unless values were asked for */
+    uint64_t value_len;
+};
+
+/** A part of a listing, in order; one block, given back by cairn_free(). */
+struct cairn_page {
+    size_t n;
+    bool more; /* go on after the key of entries[n - 1] */
+    struct cairn_entry *entries;
+};
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,120 @@
+/** Hashed namespaces: values of 0 bytes to many GiB under keys of 1 to CAIRN_KEY_BYTES_MAX bytes.
+ *
+ * Small values travel with the request. Larger ones (above CAIRN_BULK_THRESHOLD_BYTES) are moved by the server,
+ * straight from and into the caller's memory. Checksums (CRC32C) are computed here before a put and compared here after
+ * a get; the first mismatch makes the SDK read once more, with the server checking what it stored, and CAIRN_E_CORRUPT
+ * is what remains then.
+ *
+ * A put is visible wholly or not at all. Besides the errors of cairn.h every call here may give
+ *   CAIRN_E_INVAL     the key is empty or longer than CAIRN_KEY_BYTES_MAX
+ *   CAIRN_E_NOTFOUND  the namespace was removed, or (reads, delete) there is no such key
+ *   CAIRN_E_DENIED    the namespace's mode does not let the caller read or write
+ * and those that change something
+ *   CAIRN_E_EXISTS    the key is there and the namespace is write-once, or CAIRN_IF_ABSENT was given
+ *   CAIRN_E_NOSPACE   the storage is full
+ *   CAIRN_E_TOOBIG    the value exceeds the node's limit, or CAIRN_PUT_BYTES_MAX
+ *   CAIRN_E_IO        the storage failed */
+#ifndef CAIRN_HASHED_H
+#define CAIRN_HASHED_H
+
+#include "cairn/cairn.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** Of one put, so that its checksums fit into one request. */
+#define CAIRN_PUT_BYTES_MAX (UINT64_C(15) << 30)
+
+/** An open namespace. Its name is resolved once; it may be used by several threads. */
+struct cairn_ns;
+
+/** Opens the namespace @name, which must exist (admin.h: cairn_ns_create). Close it by cairn_ns_close(). */
+CAIRN_API int cairn_ns_open(struct cairn *c, const char *name, struct cairn_ns **out,
+                            const struct cairn_call_options *o);
+CAIRN_API int cairn_ns_open_async(struct cairn *c, const char *name, struct cairn_ns **out,
+                                  const struct cairn_call_options *o, cairn_done_fn *done, void *arg);
+/** Calls in flight go on. NULL does nothing. */
+CAIRN_API void cairn_ns_close(struct cairn_ns *ns);
+
+CAIRN_API int cairn_put(struct cairn_ns *ns, const void *key, size_t key_len, const void *value, size_t len,
+                        const struct cairn_call_options *o);
+CAIRN_API int cairn_put_async(struct cairn_ns *ns, const void *key, size_t key_len, const void *value, size_t len,
+                              const struct cairn_call_options *o, cairn_done_fn *done, void *arg);
+
+/** The whole value into @buf; *@len becomes its length.
+ *   CAIRN_E_TOOBIG   it is longer than @room bytes: *@len says how long, and @buf may hold a part of it
+ *   CAIRN_E_CORRUPT  the stored bytes do not match their checksums; @buf may hold some of them */
+CAIRN_API int cairn_get(struct cairn_ns *ns, const void *key, size_t key_len, void *buf, size_t room, size_t *len,
+                        const struct cairn_call_options *o);
+CAIRN_API int cairn_get_async(struct cairn_ns *ns, const void *key, size_t key_len, void *buf, size_t room, size_t *len,
+                              const struct cairn_call_options *o, cairn_done_fn *done, void *arg);
+
+/** The whole value in memory of its own: *@value, one byte longer than *@len and zero there. Give it back by
+ * cairn_free(). */
+CAIRN_API int cairn_get_alloc(struct cairn_ns *ns, const void *key, size_t key_len, void **value, size_t *len,
+                              const struct cairn_call_options *o);
+CAIRN_API int cairn_get_alloc_async(struct cairn_ns *ns, const void *key, size_t key_len, void **value, size_t *len,
+                                    const struct cairn_call_options *o, cairn_done_fn *done, void *arg);
+
+/** Up to @room bytes of the value, starting @off bytes into it. *@len becomes the bytes read, short only at the end, 0
+ * behind it; *@total the length of the value (@total may be NULL). CAIRN_E_CORRUPT as above. */
+CAIRN_API int cairn_read(struct cairn_ns *ns, const void *key, size_t key_len, uint64_t off, void *buf, size_t room,
+                         size_t *len, uint64_t *total, const struct cairn_call_options *o);
+CAIRN_API int cairn_read_async(struct cairn_ns *ns, const void *key, size_t key_len, uint64_t off, void *buf,
+                               size_t room, size_t *len, uint64_t *total, const struct cairn_call_options *o,
+                               cairn_done_fn *done, void *arg);
+
+CAIRN_API int cairn_exists(struct cairn_ns *ns, const void *key, size_t key_len, bool *exists,
+                           const struct cairn_call_options *o);
+CAIRN_API int cairn_exists_async(struct cairn_ns *ns, const void *key, size_t key_len, bool *exists,
+                                 const struct cairn_call_options *o, cairn_done_fn *done, void *arg);
+
+CAIRN_API int cairn_length(struct cairn_ns *ns, const void *key, size_t key_len, uint64_t *len,
+                           const struct cairn_call_options *o);
+CAIRN_API int cairn_length_async(struct cairn_ns *ns, const void *key, size_t key_len, uint64_t *len,
+                                 const struct cairn_call_options *o, cairn_done_fn *done, void *arg);
+
+CAIRN_API int cairn_delete(struct cairn_ns *ns, const void *key, size_t key_len, const struct cairn_call_options *o);
+CAIRN_API int cairn_delete_async(struct cairn_ns *ns, const void *key, size_t key_len,
+                                 const struct cairn_call_options *o, cairn_done_fn *done, void *arg);
+
+/** Many small values (each up to CAIRN_KV_VALUE_BYTES_MAX bytes and the namespace's embed threshold) in few requests.
+ * Returns 0 if all went well, else an error, with which some entries may have been written: items[i].status says of
+ * each; those that were never sent have the returned error. Large values: cairn_put(). */
+CAIRN_API int cairn_mput(struct cairn_ns *ns, struct cairn_put_item *items, size_t n,
+                         const struct cairn_call_options *o);
+CAIRN_API int cairn_mput_async(struct cairn_ns *ns, struct cairn_put_item *items, size_t n,
+                               const struct cairn_call_options *o, cairn_done_fn *done, void *arg);
+
+/** Many values; each entry's room, length and status are in items[i]. An entry that is absent or does not fit is no
+ * error of the call. Large ones among them are fetched one by one. */
+CAIRN_API int cairn_mget(struct cairn_ns *ns, struct cairn_get_item *items, size_t n,
+                         const struct cairn_call_options *o);
+CAIRN_API int cairn_mget_async(struct cairn_ns *ns, struct cairn_get_item *items, size_t n,
+                               const struct cairn_call_options *o, cairn_done_fn *done, void *arg);
+
+/** A page of the keys that start with @prefix (0 bytes: all keys), in bytewise order, with the lengths of their values;
+ * from the one behind @after (0 bytes: from the first). At most @max (0: as many as a page holds, at most
+ * CAIRN_BATCH_MAX). */
+CAIRN_API int cairn_list(struct cairn_ns *ns, const void *prefix, size_t prefix_len, const void *after,
+                         size_t after_len, uint32_t max, struct cairn_page **page, const struct cairn_call_options *o);
+CAIRN_API int cairn_list_async(struct cairn_ns *ns, const void *prefix, size_t prefix_len, const void *after,
+                               size_t after_len, uint32_t max, struct cairn_page **page,
+                               const struct cairn_call_options *o, cairn_done_fn *done, void *arg);
+
+/** Walks over all keys with a prefix, page by page, each fetched with the given options (their error and call members
+ * must outlive the walk). Keys put or deleted meanwhile may or may not be seen; others are seen exactly once. One
+ * thread at a time. */
+struct cairn_iter;
+CAIRN_API int cairn_iter_open(struct cairn_ns *ns, const void *prefix, size_t prefix_len,
+                              const struct cairn_call_options *o, struct cairn_iter **out);
+/** The next entry, valid until the next call: 1; the end: 0; or an error, after which the same step may be tried again.
+ */
+CAIRN_API int cairn_iter_next(struct cairn_iter *it, struct cairn_entry *entry);
+CAIRN_API void cairn_iter_close(struct cairn_iter *it);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
