@@ -3,16 +3,10 @@
 #define CAIRN_CORE_RPC_ACCEPT_H
 
 #include "sdk/core/rpc/auth.h"
+#include "sdk/core/rpc/node_counters.h"
 #include "sdk/core/rpc/rpc.h"
 
 enum { CAIRN_ADMINS_MAX = 64 };
-
-/** Counted over the node's life, by whichever worker; read by metrics. */
-struct cairn_rpc_node_counters {
-    _Atomic uint64_t accepted, connections_refused, auth_failures, frames_malformed, hello_timeouts, sessions_resumed,
-        retries_recognised, slow_readers_closed, requests_canceled;
-    _Atomic uint32_t connections;
-};
 
 /** One per node, shared by its workers; constant while they run, but for the counters and @draining. */
 struct cairn_rpc_node {
