@@ -7,10 +7,9 @@ struct error_row {
     const char *name, *text, *hint;
 };
 
-static const struct error_row error_rows[] = {
-    { "CAIRN_OK", "success", "" },
+static const struct error_row error_rows[] = { { "CAIRN_OK", "success", "" },
 #define X(name, number, text, hint) [number] = { "CAIRN_E_" #name, text, hint },
-    CAIRN_ERRORS(X)
+                                               CAIRN_ERRORS(X)
 #undef X
 };
 

@@ -5,11 +5,11 @@
  *
  * Little-endian. `value` is the deadline in milliseconds of a request (0: none) and the status of a reply. `crc` is the
  * CRC32C of the first 28 bytes and the body; the payload carries checksums of its own where it matters (extents), and
- * CAIRN_FRAME_CRC_PAYLOAD says that `crc` covers it too. `id` names a call on its connection; `seq` numbers the calls of a
- * session that change something, so that a repeated one is recognised (sdk/core/rpc/rpc_dedup.h).
+ * CAIRN_FRAME_CRC_PAYLOAD says that `crc` covers it too. `id` names a call on its connection; `seq` numbers the calls
+ * of a session that change something, so that a repeated one is recognised (sdk/core/rpc/rpc_dedup.h).
  *
- * The decoder keeps no state but the caller's buffer: whole frames are handed out in place, the rest waits for more bytes.
- * Nothing here allocates. */
+ * The decoder keeps no state but the caller's buffer: whole frames are handed out in place, the rest waits for more
+ * bytes. Nothing here allocates. */
 #ifndef CAIRN_PROTO_FRAME_H
 #define CAIRN_PROTO_FRAME_H
 

@@ -1,8 +1,8 @@
 /** Configuration as providers see it: a checked section of the node's YAML file.
  *
- * A schema is a static table; the node's reader (server/node/conf*.c) checks a file against it, reports every mistake in one
- * pass with file:line:column and the nearest valid key, and fills in defaults. Lookups never fail: what a schema declares is
- * there. */
+ * A schema is a static table; the node's reader (server/node/conf*.c) checks a file against it, reports every mistake
+ * in one pass with file:line:column and the nearest valid key, and fills in defaults. Lookups never fail: what a schema
+ * declares is there. */
 #ifndef CAIRN_SERVER_PORT_CONF_H
 #define CAIRN_SERVER_PORT_CONF_H
 
@@ -17,17 +17,17 @@ enum cairn_conf_type {
     CAIRN_CONF_SIZE,     /* bytes: 64KiB, 1.5 GiB, 4096 */
     CAIRN_CONF_DURATION, /* nanoseconds: 500ms, 2s, 1h */
     CAIRN_CONF_STRING,
-    CAIRN_CONF_CHOICE,   /* one of @choices */
-    CAIRN_CONF_LIST,     /* of strings, or of sections when @sub is set */
-    CAIRN_CONF_SECTION,  /* a mapping described by @sub */
+    CAIRN_CONF_CHOICE,  /* one of @choices */
+    CAIRN_CONF_LIST,    /* of strings, or of sections when @sub is set */
+    CAIRN_CONF_SECTION, /* a mapping described by @sub */
 };
 
 struct cairn_conf_key {
     const char *name;
     enum cairn_conf_type type;
-    const char *fallback;      /* as it would stand in the file; NULL: required (lists and sections: empty) */
-    const char *help;          /* one line, for people */
-    uint64_t min, max;         /* UINT, SIZE, DURATION, and the number of entries of a LIST; max 0: no upper bound */
+    const char *fallback;       /* as it would stand in the file; NULL: required (lists and sections: empty) */
+    const char *help;           /* one line, for people */
+    uint64_t min, max;          /* UINT, SIZE, DURATION, and the number of entries of a LIST; max 0: no upper bound */
     const char *const *choices; /* NULL-terminated */
     const struct cairn_conf_key *sub; /* terminated by .name == NULL */
 };

@@ -13,8 +13,9 @@
 
 /** What the node gives each provider; lives longer than the provider. */
 struct cairn_provider_env {
-    const char *name;            /* of the instance: "kv0" */
-    const char *dir;             /* its own directory inside the node's data directory; exists, mode 0700. "" if the node has none */
+    const char *name; /* of the instance: "kv0" */
+    const char
+        *dir; /* its own directory inside the node's data directory; exists, mode 0700. "" if the node has none */
     const struct cairn_conf *conf; /* its section */
     struct cairn_pool *pool;
     struct cairn_loop *const *loops; /* the workers' */
@@ -28,7 +29,8 @@ struct cairn_provider_desc {
     const struct cairn_rpc_iface *iface;
     cairn_rpc_handler *const *handlers;
     const struct cairn_conf_key *schema; /* of its section, beyond `type` and `name` */
-    const struct cairn_sm_kind *const *machines; /* NULL-terminated: its kinds, for the self-check and `cairn machines --graph` */
+    const struct cairn_sm_kind *const
+        *machines; /* NULL-terminated: its kinds, for the self-check and `cairn machines --graph` */
 
     /** Looks at configuration and directory as a start would, changing nothing. May be NULL. */
     int (*check)(const struct cairn_provider_env *env, struct cairn_err *err);
@@ -36,12 +38,13 @@ struct cairn_provider_desc {
     int (*start)(const struct cairn_provider_env *env, void **ctx, struct cairn_err *err);
     /** The workers run now: background work (scrub) may begin, on env->loops[0]. On that loop's thread. May be NULL. */
     void (*run)(void *ctx);
-    /** Ends background work started by run(); on the same thread, @done(arg) runs there when it is over. May be NULL. */
+    /** Ends background work started by run(); on the same thread, @done(arg) runs there when it is over. May be NULL.
+     */
     void (*quiesce)(void *ctx, void (*done)(void *arg), void *arg);
     /** Closes everything. The workers have ended and no request is left. */
     void (*stop)(void *ctx);
-    /** Adds to @to what `cairn status` should show ("health": "ok" | "degraded" | "readonly", counts ...). Any worker's thread;
-     * does not block. */
+    /** Adds to @to what `cairn status` should show ("health": "ok" | "degraded" | "readonly", counts ...). Any worker's
+     * thread; does not block. */
     void (*status)(void *ctx, json_t *to);
 };
 

@@ -16,11 +16,11 @@ enum {
     CAIRN_BATCH_MAX = 4096,             /* entries of one batched call */
     CAIRN_NAME_BYTES_MAX = 255,         /* names of namespaces, databases, providers */
 
-    CAIRN_EXTENT_CHUNK_BYTES = 64 << 10, /* one stored CRC32C covers this much of an extent */
+    CAIRN_EXTENT_CHUNK_BYTES = 64 << 10,   /* one stored CRC32C covers this much of an extent */
     CAIRN_BULK_THRESHOLD_BYTES = 32 << 10, /* payloads above this travel as bulk: tests/bench/bulk_threshold */
 };
 
-#define CAIRN_EXTENT_BYTES_MAX (UINT64_C(1) << 30)  /* one extent region */
+#define CAIRN_EXTENT_BYTES_MAX (UINT64_C(1) << 30) /* one extent region */
 #define CAIRN_VALUE_BYTES_MAX  (UINT64_C(1) << 40) /* one value of a hashed namespace: many regions */
 
 #endif

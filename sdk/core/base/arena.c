@@ -21,14 +21,27 @@ void cairn_arena_init(struct cairn_arena *a, size_t limit)
     a->limit = limit;
 }
 
+struct cairn_arena_chunk *cairn_arena_detach(struct cairn_arena *a)
+{
+    struct cairn_arena_chunk *chunks = a->chunks;
+
+    a->chunks = NULL;
+    return chunks;
+}
+
+void cairn_arena_chunks_free(struct cairn_arena_chunk *chunks)
+{
+    while (chunks != NULL) {
+        struct cairn_arena_chunk *next = chunks->next;
+
+        free(chunks);
+        chunks = next;
+    }
+}
+
 void cairn_arena_reset(struct cairn_arena *a)
 {
-    while (a->chunks != NULL) {
-        struct cairn_arena_chunk *c = a->chunks;
-
-        a->chunks = c->next;
-        free(c);
-    }
+    cairn_arena_chunks_free(cairn_arena_detach(a));
     a->next = a->inline_bytes;
     a->end = a->inline_bytes + sizeof(a->inline_bytes);
     a->used = 0;

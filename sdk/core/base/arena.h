@@ -25,4 +25,8 @@ void cairn_arena_reset(struct cairn_arena *a);
 /** 16-byte aligned, not zeroed; NULL when the limit or the machine's memory is reached. */
 void *cairn_arena_alloc(struct cairn_arena *a, size_t n);
 
+/** Takes the chunks away from @a, whose memory stays valid until they are freed; for when @a may go first. */
+struct cairn_arena_chunk *cairn_arena_detach(struct cairn_arena *a);
+void cairn_arena_chunks_free(struct cairn_arena_chunk *chunks);
+
 #endif

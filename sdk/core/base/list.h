@@ -64,7 +64,8 @@ static inline void cairn_list_splice(struct cairn_link *to, struct cairn_link *f
 
 #define CAIRN_LIST_FOREACH(it, head) for (struct cairn_link *it = (head)->next; it != (head); it = it->next)
 /* The body may remove @it. */
-#define CAIRN_LIST_FOREACH_SAFE(it, head)                                                                             \
-    for (struct cairn_link *it = (head)->next, *it##_next = it->next; it != (head); it = it##_next, it##_next = it->next)
+#define CAIRN_LIST_FOREACH_SAFE(it, head)                                                                              \
+    for (struct cairn_link *it = (head)->next, *it##_next = it->next; it != (head);                                    \
+         it = it##_next, it##_next = it->next)
 
 #endif

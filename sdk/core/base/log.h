@@ -1,8 +1,8 @@
 /** Log lines: one a fact, written where it is born, in this layer's terms, with identifiers.
  *
- * A line goes to the sink of the calling thread (cairn_log_bind), so that several nodes in one process keep apart; a thread
- * that bound none logs to stderr at level WARN. A sink bounds its own rate: more than 1000 lines a second are counted and
- * the count is said once. */
+ * A line goes to the sink of the calling thread (cairn_log_bind), so that several nodes in one process keep apart; a
+ * thread that bound none logs to stderr at level WARN. A sink bounds its own rate: more than 1000 lines a second are
+ * counted and the count is said once. */
 #ifndef CAIRN_CORE_BASE_LOG_H
 #define CAIRN_CORE_BASE_LOG_H
 
@@ -16,7 +16,7 @@ struct cairn_log {
     int fd;           /* where lines go; not closed by us */
     const char *name; /* the node's name, borrowed; may be NULL */
     pthread_mutex_t mutex;
-    uint64_t second;             /* of the rate bound */
+    uint64_t second;            /* of the rate bound */
     uint32_t lines, suppressed; /* in that second */
 };
 

@@ -1,12 +1,12 @@
 /** Bulk transfers: the callee moves the bytes, straight from and into the caller's memory.
  *
- * The caller exposes memory for one call (cairn_bulk_expose) and puts the descriptor into its request. The callee pulls or
- * pushes, in pieces, pipelined, by the best way there is to that peer:
+ * The caller exposes memory for one call (cairn_bulk_expose) and puts the descriptor into its request. The callee pulls
+ * or pushes, in pieces, pipelined, by the best way there is to that peer:
  *
- *   vm      process_vm_readv/writev, for a peer on this node that the socket's credentials prove (same user), found to work
- *           at connect and checked again with each piece: the peer's 16-byte cookie must lie where it said
- *   fabric  fi_read/fi_write, once the connection stands (it is brought up in the background at the first need)
- *   frames  BULK_READ and BULK_WRITE calls on the peer's own connection: always there, and the oracle in tests
+ *   vm      process_vm_readv/writev, for a peer on this node that the socket's credentials prove (same user), found to
+ * work at connect and checked again with each piece: the peer's 16-byte cookie must lie where it said fabric
+ * fi_read/fi_write, once the connection stands (it is brought up in the background at the first need) frames  BULK_READ
+ * and BULK_WRITE calls on the peer's own connection: always there, and the oracle in tests
  *
  * Loop's own thread only. Source of the facts behind it: FACTS "libfabric in an event loop". */
 #ifndef CAIRN_CORE_BULK_H
@@ -20,10 +20,10 @@ enum cairn_bulk_way { CAIRN_BULK_AUTO, CAIRN_BULK_VM, CAIRN_BULK_FABRIC, CAIRN_B
 enum cairn_bulk_rights { CAIRN_BULK_CAN_READ = 1, CAIRN_BULK_CAN_WRITE = 2 };
 
 enum {
-    CAIRN_BULK_EXPOSED_MAX = 4096,       /* regions that one end exposes at a time */
-    CAIRN_BULK_PIECE_BYTES = 1 << 20,    /* fabric and vm */
-    CAIRN_BULK_FRAME_BYTES = 256 << 10,  /* frames */
-    CAIRN_BULK_PIECES_INFLIGHT = 8,      /* of one transfer */
+    CAIRN_BULK_EXPOSED_MAX = 4096,      /* regions that one end exposes at a time */
+    CAIRN_BULK_PIECE_BYTES = 1 << 20,   /* fabric and vm */
+    CAIRN_BULK_FRAME_BYTES = 256 << 10, /* frames */
+    CAIRN_BULK_PIECES_INFLIGHT = 8,     /* of one transfer */
 };
 
 struct cairn_bulk_mr; /* a fabric registration that outlives calls: cairn_bulk_register() */
@@ -54,11 +54,11 @@ struct cairn_bulk_op {
     uint64_t len;
     uint64_t deadline_ns;
     enum cairn_bulk_way way; /* CAIRN_BULK_AUTO to choose; afterwards what was chosen */
-    /** Called after each piece has arrived, in order and without gaps, before done(): [from, to) of @local are there, still
-     * warm in the cache, the moment to checksum them. May be NULL. Pull only. */
+    /** Called after each piece has arrived, in order and without gaps, before done(): [from, to) of @local are there,
+     * still warm in the cache, the moment to checksum them. May be NULL. Pull only. */
     void (*arrived)(struct cairn_bulk_op *op, uint64_t from, uint64_t to);
-    /** rc: 0, CAIRN_E_FAULT (not the peer's memory), CAIRN_E_CLOSED (the peer is gone), CAIRN_E_TIMEOUT, CAIRN_E_CANCELED.
-     * Runs once, later; after it nothing touches @local any more. */
+    /** rc: 0, CAIRN_E_FAULT (not the peer's memory), CAIRN_E_CLOSED (the peer is gone), CAIRN_E_TIMEOUT,
+     * CAIRN_E_CANCELED. Runs once, later; after it nothing touches @local any more. */
     void (*done)(struct cairn_bulk_op *op, int rc);
     void *arg;
 
@@ -82,20 +82,16 @@ void cairn_bulk_cancel(struct cairn_bulk_op *op);
 /* ---- for the RPC layer, which owns the module's life ---- */
 
 struct cairn_bulk_conf {
-    bool vm, fabric;      /* which ways may be used */
-    char provider[64];    /* "tcp;ofi_rxm" */
-    char domain[64];      /* "" : any */
+    bool vm, fabric;   /* which ways may be used */
+    char provider[64]; /* "tcp;ofi_rxm" */
+    char domain[64];   /* "" : any */
 };
 
-/** The bulk module of @rpc: its exposed regions, its fabric endpoint (opened at the first need). rpc->bulk holds it. */
+/** The bulk module of @rpc: its exposed regions, its fabric endpoint (opened at the first need). It sits in
+ * *cairn_rpc_bulk(rpc) and hears of peers by cairn_rpc_set_bulk_hooks(). */
 int cairn_bulk_attach(struct cairn_rpc *rpc, const struct cairn_bulk_conf *conf, struct cairn_err *err);
 void cairn_bulk_detach(struct cairn_rpc *rpc);
 /** The service that every end offers its peers: provider CAIRN_PROVIDER_BULK, ctx is unused. */
 extern cairn_rpc_handler *const cairn_bulk_handlers[];
-/** HELLO has succeeded: probes the same-node path. down() ends all transfers with that peer (done() comes later). */
-void cairn_bulk_peer_up(struct cairn_rpc_peer *peer);
-void cairn_bulk_peer_down(struct cairn_rpc_peer *peer);
-/** 16 secret bytes in our memory that HELLO tells the peer about; lives as long as the module. */
-const uint8_t *cairn_bulk_vm_cookie(struct cairn_rpc *rpc);
 
 #endif

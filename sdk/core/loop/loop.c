@@ -146,7 +146,7 @@ static bool loop_hooks_object(struct cairn_loop *loop)
 {
     bool busy = false;
 
-    CAIRN_LIST_FOREACH_SAFE(l, &loop->hooks) {
+    CAIRN_LIST_FOREACH_SAFE (l, &loop->hooks) {
         struct cairn_hook *h = CONTAINER_OF(l, struct cairn_hook, link);
 
         if (h->before_sleep != NULL)
@@ -182,7 +182,9 @@ static void loop_sleep(struct cairn_loop *loop, uint64_t ns)
     struct timeval tv;
 
     if (ns == 0) {
-        event_base_loop(loop->base, EVLOOP_NONBLOCK);
+        /* NONBLOCK alone goes on for as long as descriptors are ready: timers and tasks would wait for a quiet moment.
+         */
+        event_base_loop(loop->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
         return;
     }
     loop->sleeps++;
@@ -212,7 +214,7 @@ void cairn_loop_turn(struct cairn_loop *loop, uint64_t max_ns)
     cairn_env_run_timers(&loop->env, loop->now_ns, LOOP_TIMERS_PER_TURN);
     for (int i = 0; i < LOOP_TASK_ROUNDS_PER_TURN && cairn_env_run_tasks(&loop->env); i++)
         loop_take_posted(loop);
-    CAIRN_LIST_FOREACH_SAFE(l, &loop->hooks) {
+    CAIRN_LIST_FOREACH_SAFE (l, &loop->hooks) {
         struct cairn_hook *h = CONTAINER_OF(l, struct cairn_hook, link);
 
         if (h->flush != NULL)
@@ -274,7 +276,8 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
     w->fn(w->arg, CAIRN_WATCH_WRITE);
 }
 
-int cairn_watch_init(struct cairn_watch *w, struct cairn_loop *loop, int fd, void (*fn)(void *arg, uint32_t ready), void *arg)
+int cairn_watch_init(struct cairn_watch *w, struct cairn_loop *loop, int fd, void (*fn)(void *arg, uint32_t ready),
+                     void *arg)
 {
     *w = (struct cairn_watch){ .loop = loop, .fd = fd, .fn = fn, .arg = arg };
     w->read = event_new(loop->base, fd, EV_READ | EV_PERSIST, on_readable, w);

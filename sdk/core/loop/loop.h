@@ -11,8 +11,8 @@
 #include "sdk/core/env/env.h"
 #include "sdk/core/sm/sm.h"
 
-#include <stdatomic.h>
 #include <pthread.h>
+#include <stdatomic.h>
 
 struct event;
 struct event_base;
@@ -80,7 +80,8 @@ static inline uint64_t cairn_loop_now(const struct cairn_loop *loop)
     return loop->now_ns;
 }
 
-int cairn_watch_init(struct cairn_watch *w, struct cairn_loop *loop, int fd, void (*fn)(void *arg, uint32_t ready), void *arg);
+int cairn_watch_init(struct cairn_watch *w, struct cairn_loop *loop, int fd, void (*fn)(void *arg, uint32_t ready),
+                     void *arg);
 /** Arms for @what (CAIRN_WATCH_*, 0 for nothing); cheap if unchanged. */
 int cairn_watch_arm(struct cairn_watch *w, uint32_t what);
 void cairn_watch_fini(struct cairn_watch *w);

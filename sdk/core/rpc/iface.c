@@ -8,10 +8,9 @@
 #include "schema/node.pb-c.h"
 #include "schema/router.pb-c.h"
 
-#define METHOD(number, name, flags, request, reply)                                                                   \
+#define METHOD(number, name, flags, request, reply)                                                                    \
     [number] = { name, flags, &cairn__wire__##request##__descriptor, &cairn__wire__##reply##__descriptor }
-#define IFACE(id, name)                                                                                               \
-    const struct cairn_rpc_iface cairn_iface_##id = { name, id##_methods, ARRAY_SIZE(id##_methods) }
+#define IFACE(id, name) const struct cairn_rpc_iface cairn_iface_##id = { name, id##_methods, ARRAY_SIZE(id##_methods) }
 
 enum {
     SAFE = CAIRN_RPC_SAFE,

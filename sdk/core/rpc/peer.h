@@ -8,12 +8,12 @@ struct cairn_bulk_peer;
 
 struct cairn_rpc_peer_info {
     struct cairn_identity who;
-    pid_t pid;               /* as the kernel told on a unix socket; 0: unknown */
+    pid_t pid; /* as the kernel told on a unix socket; 0: unknown */
     bool unix_socket;
     uint64_t vm_cookie_addr; /* 0: the peer does not offer its memory */
     uint8_t vm_cookie[16];
-    char name[64];           /* program or node, for people */
-    char addr[128];          /* "unix:///run/..." or "tcp://192.0.2.1:4711" */
+    char name[64];  /* program or node, for people */
+    char addr[128]; /* "unix:///run/..." or "tcp://192.0.2.1:4711" */
 };
 
 const struct cairn_rpc_peer_info *cairn_rpc_peer_info(const struct cairn_rpc_peer *peer);

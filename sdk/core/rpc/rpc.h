@@ -1,13 +1,14 @@
 /** Remote procedure calls: origin and target are roles, not programs.
  *
- * A struct cairn_rpc is one thread's end of it: a loop, the services that can be called here, and the peers it talks to. The
- * origin starts a struct cairn_rpc_call towards a destination; the target's handler gets a struct cairn_rpc_req and answers
- * it, now or later, exactly once. A destination is a session (sdk/core/rpc/session.h: a connection that comes back by
- * itself), a peer (one connection, to call the one who called us) or the same thread's own services: a local call encodes
- * nothing and takes no socket, and the handler cannot tell the difference.
+ * A struct cairn_rpc is one thread's end of it: a loop, the services that can be called here, and the peers it talks
+ * to. The origin starts a struct cairn_rpc_call towards a destination; the target's handler gets a struct cairn_rpc_req
+ * and answers it, now or later, exactly once. A destination is a session (sdk/core/rpc/session.h: a connection that
+ * comes back by itself), a peer (one connection, to call the one who called us) or the same thread's own services: a
+ * local call encodes nothing and takes no socket, and the handler cannot tell the difference.
  *
- * Everything here is for the loop's own thread. No callback runs inside the call that caused it: done() runs from a later
- * task of the same turn, at the earliest. */
+ * Everything here is for the loop's own thread. No done() runs inside cairn_rpc_call_start(): a local call is
+ * dispatched by a later task of the same turn, and its done() runs inside the target's cairn_rpc_reply(), so that
+ * nothing is copied. */
 #ifndef CAIRN_CORE_RPC_H
 #define CAIRN_CORE_RPC_H
 
@@ -50,9 +51,11 @@ struct cairn_rpc_iface {
 };
 
 /* Every interface there is: iface.c. */
-extern const struct cairn_rpc_iface cairn_iface_node, cairn_iface_bulk, cairn_iface_router, cairn_iface_kv, cairn_iface_extent;
+extern const struct cairn_rpc_iface cairn_iface_node, cairn_iface_bulk, cairn_iface_router, cairn_iface_kv,
+    cairn_iface_extent;
 
-/* Numbers of the providers that every node has; configured ones follow from CAIRN_PROVIDER_FIRST, in order of the file. */
+/* Numbers of the providers that every node has; configured ones follow from CAIRN_PROVIDER_FIRST, in order of the file.
+ */
 enum { CAIRN_PROVIDER_NODE = 0, CAIRN_PROVIDER_BULK = 1, CAIRN_PROVIDER_ROUTER = 2, CAIRN_PROVIDER_FIRST = 16 };
 enum { CAIRN_PROVIDERS_MAX = 256 };
 
@@ -76,8 +79,8 @@ struct cairn_rpc_target {
 struct cairn_identity {
     uid_t uid;
     gid_t gid;
-    bool admin;           /* may use providers directly, and everything else */
-    char auth[8];         /* "peer", "key", "munge", "none", "local" */
+    bool admin;   /* may use providers directly, and everything else */
+    char auth[8]; /* "peer", "key", "munge", "none", "local" */
 };
 
 /* ---- origin ---- */
@@ -91,8 +94,9 @@ struct cairn_rpc_dest {
 
 enum { CAIRN_RPC_PAYLOAD_IOV_MAX = 64 };
 
-/** One call, held by the caller. Fill the first part (zero the rest), start it, and leave it alone until done(), which runs
- * exactly once after a start; in done() @rc and the second part are valid, and the call may be started anew or given up. */
+/** One call, held by the caller. Fill the first part (zero the rest), start it, and leave it alone until done(), which
+ * runs exactly once after a start; in done() @rc and the second part are valid, and the call may be started anew or
+ * given up. */
 struct cairn_rpc_call {
     struct cairn_rpc_dest dest;
     const struct cairn_rpc_iface *iface;
@@ -100,15 +104,15 @@ struct cairn_rpc_call {
     const ProtobufCMessage *msg; /* stays the caller's, unchanged until done(): a retry encodes it again */
     struct iovec payload[4];     /* likewise */
     uint32_t payload_n;
-    uint64_t timeout_ns;               /* from the start; 0: 30 s. There is no call without a deadline. */
-    struct cairn_rpc_peer *bulk_peer;  /* local calls: whose memory a BulkDesc in @msg names, or NULL for our own */
-    const struct cairn_identity *who;  /* local calls: on whose behalf; NULL: the node itself */
+    uint64_t timeout_ns;              /* from the start; 0: 30 s. There is no call without a deadline. */
+    struct cairn_rpc_peer *bulk_peer; /* local calls: whose memory a BulkDesc in @msg names, or NULL for our own */
+    const struct cairn_identity *who; /* local calls: on whose behalf; NULL: the node itself */
     void (*done)(struct cairn_rpc_call *call);
     void *arg;
 
-    int rc;                              /* 0 or CAIRN_E_*; err.text has the server's words */
-    const ProtobufCMessage *reply;       /* of the method's reply type; NULL when rc != 0. Valid inside done() only. */
-    const uint8_t *reply_payload;        /* inside done() only */
+    int rc;                        /* 0 or CAIRN_E_*; err.text has the server's words */
+    const ProtobufCMessage *reply; /* of the method's reply type; NULL when rc != 0. Valid inside done() only. */
+    const uint8_t *reply_payload;  /* inside done() only */
     uint32_t reply_payload_len;
     struct cairn_err *err; /* may be set by the caller before the start; filled when rc != 0 */
 
@@ -126,7 +130,8 @@ struct cairn_rpc_call {
 
 /** Starts @call; done() runs later. Never fails by itself: what is wrong arrives as call->rc. */
 void cairn_rpc_call_start(struct cairn_rpc_call *call);
-/** done() runs soon, with CAIRN_E_CANCELED unless the answer was there first. The target is told. Harmless when over. */
+/** done() runs soon, with CAIRN_E_CANCELED unless the answer was there first. The target is told; a local target is
+ * waited for, since it may be reading call->msg. Harmless when over. */
 void cairn_rpc_call_cancel(struct cairn_rpc_call *call);
 bool cairn_rpc_call_is_running(const struct cairn_rpc_call *call);
 
@@ -151,29 +156,73 @@ struct cairn_rpc_req {
     /* private from here */
     struct cairn_sm sm;
     struct cairn_link link;
-    struct cairn_rpc_call *call; /* local: who waits */
-    struct cairn_rpc_dedup_entry *dedup;
-    struct cairn_rpc_dedup *session;
+    struct cairn_rpc_call *call;   /* local: who waits */
+    struct cairn_rpc_dedup *dedup; /* remote, ONCE: where the result is remembered */
+    uint16_t seq;
     uint8_t *held;
     uint64_t arrived_ns;
-    uint32_t id, bytes, refs;
+    struct cairn_rpc_peer *conn; /* remote: where the answer goes; NULL once that connection is lost */
+    uint32_t id, bytes;
     uint16_t method_no;
-    struct cairn_arena arena;
+    struct cairn_arena arena; /* also for the handler: what it takes from here lives as long as @rq */
 };
 
 /** Keeps rq->payload beyond the handler, by a copy if need be. Returns 0 or CAIRN_E_NOMEM. */
 int cairn_rpc_req_hold_payload(struct cairn_rpc_req *rq);
 
-/** Answers @rq, which is gone then. @status 0 or CAIRN_E_*; @msg of the method's reply type or NULL for an empty one; payload
- * and message are copied before it returns. */
-void cairn_rpc_reply(struct cairn_rpc_req *rq, int status, const ProtobufCMessage *msg, const struct iovec *payload, uint32_t n);
+/** Answers @rq, which is gone then. @status 0 or CAIRN_E_*; @msg of the method's reply type or NULL for an empty one;
+ * payload and message are copied before it returns. */
+void cairn_rpc_reply(struct cairn_rpc_req *rq, int status, const ProtobufCMessage *msg, const struct iovec *payload,
+                     uint32_t n);
 /** An error with its text. */
-void cairn_rpc_reply_err(struct cairn_rpc_req *rq, int status, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void cairn_rpc_reply_err(struct cairn_rpc_req *rq, int status, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 
-/** Milliseconds left until rq's deadline, at least 0. */
+/** Nanoseconds left until rq's deadline, at least 0. */
 static inline uint64_t cairn_rpc_req_left_ns(const struct cairn_rpc_req *rq, uint64_t now_ns)
 {
     return rq->deadline_ns > now_ns ? rq->deadline_ns - now_ns : 0;
 }
+
+/* ---- one thread's end of it ---- */
+
+struct cairn_bulk;
+struct cairn_rpc_budget;
+
+struct cairn_rpc_conf {
+    uint32_t index;                         /* of the worker; 0 for clients */
+    const struct cairn_rpc_target *targets; /* what can be called here; borrowed, constant */
+    uint32_t ntargets;
+    uint32_t inflight_max;       /* requests of one connection that run at a time: the credits it gets (power of two) */
+    uint32_t inflight_bytes_max; /* their bytes */
+    uint32_t output_bytes_max;   /* of one connection waiting to be sent; above it no request is taken from it */
+    struct cairn_rpc_budget *budget; /* of the whole node; NULL: none */
+};
+
+/** Bytes of requests and replies that a node holds at a time, over all its workers. */
+struct cairn_rpc_budget {
+    _Atomic uint64_t bytes;
+    uint64_t bytes_max;
+};
+
+struct cairn_rpc *cairn_rpc_new(struct cairn_loop *loop, const struct cairn_rpc_conf *conf, struct cairn_err *err);
+/** Asserts that no call, request or peer is left. */
+void cairn_rpc_free(struct cairn_rpc *rpc);
+
+struct cairn_loop *cairn_rpc_loop(struct cairn_rpc *rpc);
+uint32_t cairn_rpc_index(const struct cairn_rpc *rpc);
+struct cairn_bulk **cairn_rpc_bulk(struct cairn_rpc *rpc); /* the bulk module's slot */
+
+/** What the bulk module, which stands on this one, wants to know and has to tell; set by cairn_bulk_attach(). */
+struct cairn_rpc_bulk_hooks {
+    void (*peer_up)(struct cairn_rpc_peer *peer);   /* HELLO has succeeded */
+    void (*peer_down)(struct cairn_rpc_peer *peer); /* the connection is lost: end all transfers with it */
+    const uint8_t *(*vm_cookie)(
+        struct cairn_rpc *rpc); /* 16 secret bytes in our memory that HELLO tells the peer about */
+};
+void cairn_rpc_set_bulk_hooks(struct cairn_rpc *rpc, const struct cairn_rpc_bulk_hooks *hooks);
+/** NULL if there is none with that number; by name likewise. */
+const struct cairn_rpc_target *cairn_rpc_target_by_id(const struct cairn_rpc *rpc, uint32_t id);
+const struct cairn_rpc_target *cairn_rpc_target_by_name(const struct cairn_rpc *rpc, const char *name);
 
 #endif

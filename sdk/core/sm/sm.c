@@ -53,8 +53,8 @@ static void sm_check(const struct cairn_sm *sm, const char *doing)
     broken_condition = NULL;
     if (LIKELY(sm->kind->invariant(sm)))
         return;
-    cairn_log_error("%s#%" PRIu32 " %s in %s: does not hold: %s", sm->kind->name, sm->id, doing, cairn_sm_state_name(sm),
-                    broken_condition != NULL ? broken_condition : "?");
+    cairn_log_error("%s#%" PRIu32 " %s in %s: does not hold: %s", sm->kind->name, sm->id, doing,
+                    cairn_sm_state_name(sm), broken_condition != NULL ? broken_condition : "?");
     cairn_assert_failed("state machine invariant", sm->kind->name, sm->state);
 }
 
@@ -160,7 +160,8 @@ static int kind_check_state(const struct cairn_sm_kind *kind, uint32_t i, struct
             return cairn_err_set(err, CAIRN_E_INTERNAL, "%s: two states are called %s", kind->name, s->name);
     }
     if (kind->nstates < 32 && (s->next >> kind->nstates) != 0)
-        return cairn_err_set(err, CAIRN_E_INTERNAL, "%s: %s may move to a state that is not there", kind->name, s->name);
+        return cairn_err_set(err, CAIRN_E_INTERNAL, "%s: %s may move to a state that is not there", kind->name,
+                             s->name);
     if (final != (s->next == 0))
         return cairn_err_set(err, CAIRN_E_INTERNAL, "%s: %s %s", kind->name, s->name,
                              final ? "is final and has moves" : "is not final and has no move");
@@ -202,7 +203,8 @@ void cairn_sm_kind_dot(const struct cairn_sm_kind *kind, FILE *to)
     for (uint32_t i = 0; i < kind->nstates; i++) {
         const struct cairn_sm_state *s = &kind->states[i];
 
-        fprintf(to, "    \"%s\" [shape=%s%s%s];\n", s->name, (s->flags & CAIRN_SM_FINAL) != 0 ? "doublecircle" : "ellipse",
+        fprintf(to, "    \"%s\" [shape=%s%s%s];\n", s->name,
+                (s->flags & CAIRN_SM_FINAL) != 0 ? "doublecircle" : "ellipse",
                 (s->flags & CAIRN_SM_INITIAL) != 0 ? ",style=bold" : "",
                 (s->flags & CAIRN_SM_FAILURE) != 0 ? ",color=red" : "");
         for (uint32_t j = 0; j < kind->nstates; j++) {
@@ -245,7 +247,7 @@ uint32_t cairn_sm_set_census(struct cairn_sm_set *set, struct cairn_sm_census *r
     uint32_t n = 0;
     uint64_t now = cairn_env_now_ns(set->env);
 
-    CAIRN_LIST_FOREACH(l, &set->live) {
+    CAIRN_LIST_FOREACH (l, &set->live) {
         const struct cairn_sm *sm = CONTAINER_OF(l, const struct cairn_sm, link);
         uint64_t age = now - MIN(now, sm->since_ns);
         uint32_t i = 0;

@@ -1,9 +1,10 @@
 /** State machines: the shape of every operation that waits.
  *
- * A kind is a static table of states and allowed moves, and an invariant that says something. cairn_sm_move() alone changes
- * a state: it checks the move against the table and the invariant after it, and writes one record into the ring of its set.
- * A set belongs to one worker (one thread): its list of live machines is what `cairn machines` shows, its ring is what a
- * crash dumps. After canonical/dqlite src/lib/sm.c, with the table itself checked as in cortx-motr sm/sm.h.
+ * A kind is a static table of states and allowed moves, and an invariant that says something. cairn_sm_move() alone
+ * changes a state: it checks the move against the table and the invariant after it, and writes one record into the ring
+ * of its set. A set belongs to one worker (one thread): its list of live machines is what `cairn machines` shows, its
+ * ring is what a crash dumps. After canonical/dqlite src/lib/sm.c, with the table itself checked as in cortx-motr
+ * sm/sm.h.
  *
  *      static const struct cairn_sm_kind put_kind = { "extent-put", put_states, PUT_NR, put_invariant, 30000 };
  *      cairn_sm_init(&op->sm, &put_kind, set);      in the state marked CAIRN_SM_INITIAL

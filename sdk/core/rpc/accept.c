@@ -1,0 +1,521 @@
+/* The target's side of connecting: HELLO, sessions, draining. See accept.h.
+ *
+ *      open ---> welcome                                 over a unix socket, or where anybody may come
+ *      open ---> challenge ---> proof ---> welcome       by cluster key or MUNGE
+ *
+ * Anything else is refused with a reason, and the connection closed. */
+#include "sdk/core/rpc/accept.h"
+
+#include "sdk/core/base/log.h"
+#include "sdk/core/net/addr.h"
+#include "sdk/core/rpc/hello.h"
+#include "sdk/core/rpc/rpc_internal.h"
+
+#include "schema/common.pb-c.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { SESSIONS_SWEEP_S = 10, NOBODY = 65534 };
+
+/* What HELLO has brought so far; lives until it is over. */
+struct greeting {
+    uint64_t session;
+    uint8_t secret[CAIRN_SESSION_SECRET_BYTES];
+    bool resume, opened;
+    enum cairn_hello_auth auth;
+    /* MUNGE is asked where it may block */
+    struct cairn_rpc_peer *peer;
+    char *credential;
+    uid_t uid;
+    gid_t gid;
+    int rc;
+    struct cairn_err err;
+    bool asking;
+};
+
+/* A welcomed connection on its way to the worker that has its session. */
+struct handover {
+    struct cairn_task task;
+    struct cairn_rpc *rpc;
+    int fd;
+    struct greeting greeting;
+    struct cairn_rpc_peer_info info;
+    struct cairn_auth_transcript transcript;
+};
+
+static void count(_Atomic uint64_t *counter)
+{
+    atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
+}
+
+/* ---- sessions ---- */
+
+static struct cairn_rpc_dedup *session_find(struct cairn_rpc *rpc, const struct greeting *g, uid_t uid)
+{
+    CAIRN_LIST_FOREACH (l, &rpc->sessions) {
+        struct cairn_rpc_dedup *d = CONTAINER_OF(l, struct cairn_rpc_dedup, link);
+
+        if (d->id == g->session && d->uid == uid && cairn_auth_equal(d->secret, g->secret, sizeof(g->secret)))
+            return d;
+    }
+    return NULL;
+}
+
+static struct cairn_rpc_dedup *session_new(struct cairn_rpc *rpc, uid_t uid)
+{
+    struct cairn_rpc_dedup *d = calloc(1, sizeof(*d));
+
+    if (d == NULL)
+        return NULL;
+    cairn_auth_random(&d->id, sizeof(d->id));
+    d->id = (d->id & ~UINT64_C(0xffff)) | rpc->conf.index; /* the low bits lead a resumed session to its worker */
+    cairn_auth_random(d->secret, sizeof(d->secret));
+    d->uid = uid;
+    d->window = rpc->conf.inflight_max;
+    cairn_list_add_tail(&rpc->sessions, &d->link);
+    return d;
+}
+
+static void session_free(struct cairn_rpc_dedup *d)
+{
+    cairn_list_del(&d->link);
+    cairn_rpc_dedup_fini(d);
+    free(d);
+}
+
+static void on_sessions_timer(void *arg)
+{
+    struct cairn_rpc *rpc = arg;
+    uint64_t now = cairn_loop_now(rpc->loop);
+    bool waiting = false;
+
+    CAIRN_LIST_FOREACH_SAFE (l, &rpc->sessions) {
+        struct cairn_rpc_dedup *d = CONTAINER_OF(l, struct cairn_rpc_dedup, link);
+
+        if (d->peer != NULL)
+            continue;
+        if (d->running == 0 && d->idle_since_ns + rpc->node->session_ttl_ns <= now)
+            session_free(d);
+        else
+            waiting = true;
+    }
+    if (waiting)
+        cairn_timer_start(&rpc->loop->env, &rpc->sessions_timer, now + SESSIONS_SWEEP_S * CAIRN_NS_PER_S);
+}
+
+/* ---- HELLO ---- */
+
+static void greeting_refuse(struct cairn_rpc_peer *peer, int code, const char *text)
+{
+    count(code == CAIRN_E_AUTH ? &peer->rpc->node->counters.auth_failures
+                               : &peer->rpc->node->counters.connections_refused);
+    cairn_log_warn("%s: refused: %s", peer->info.addr, text);
+    cairn_hello_send_refused(peer, code, text);
+    cairn_conn_flush(&peer->conn);
+    cairn_conn_fail(&peer->conn, code);
+}
+
+static bool is_admin(const struct cairn_rpc_node *node, uid_t uid)
+{
+    if (uid == 0 || uid == geteuid())
+        return true;
+    for (uint32_t i = 0; i < node->nadmins; i++) {
+        if (node->admins[i] == uid)
+            return true;
+    }
+    return false;
+}
+
+/* Both ends know each other: the session is found or made, and the connection is open for business. */
+static void peer_welcome(struct cairn_rpc_peer *peer, const struct greeting *g)
+{
+    struct cairn_rpc *rpc = peer->rpc;
+    struct cairn_rpc_node *node = rpc->node;
+    struct cairn_rpc_dedup *d = g->resume ? session_find(rpc, g, peer->info.who.uid) : NULL;
+    bool resumed = d != NULL;
+
+    if (d == NULL)
+        d = session_new(rpc, peer->info.who.uid);
+    if (d == NULL) {
+        greeting_refuse(peer, CAIRN_E_NOMEM, "out of memory");
+        return;
+    }
+    if (d->peer != NULL) { /* the client knows before we do that its old connection is lost */
+        struct cairn_rpc_peer *old = d->peer;
+
+        old->dedup = NULL;
+        d->peer = NULL;
+        cairn_rpc__peer_down(old, CAIRN_E_CLOSED);
+    }
+    if (resumed)
+        count(&node->counters.sessions_resumed);
+    d->peer = peer;
+    peer->dedup = d;
+    cairn_hello_send_welcome(peer, node, d, resumed, g->auth == CAIRN_HELLO_KEY);
+    cairn_rpc__peer_up(peer, PEER_REVERSE_INFLIGHT_MAX, rpc->conf.inflight_bytes_max);
+}
+
+static void on_handover(void *arg)
+{
+    struct handover *h = arg;
+    struct cairn_rpc_peer *peer;
+
+    peer = h->rpc->node == NULL || h->rpc->drain.on ? NULL : cairn_rpc__peer_accepted(h->rpc, h->fd);
+    if (peer == NULL) {
+        close(h->fd);
+    } else {
+        free(peer->role_data);
+        peer->role_data = NULL;
+        peer->info = h->info;
+        peer->transcript = h->transcript;
+        peer_welcome(peer, &h->greeting);
+    }
+    free(h);
+}
+
+/* The session lives on another worker: the connection goes there. */
+static bool greeting_hand_over(struct cairn_rpc_peer *peer, const struct greeting *g)
+{
+    struct cairn_rpc_node *node = peer->rpc->node;
+    uint32_t index = (uint32_t)(g->session & 0xffff);
+    struct handover *h;
+    uint8_t *bytes;
+    size_t n;
+
+    if (!g->resume || index == peer->rpc->conf.index || index >= node->nworkers)
+        return false;
+    h = calloc(1, sizeof(*h));
+    if (h == NULL)
+        return false;
+    h->rpc = node->workers[index];
+    h->greeting = *g;
+    h->info = peer->info;
+    h->transcript = peer->transcript;
+    cairn_task_init(&h->task, on_handover, h);
+    h->fd = cairn_conn_release(&peer->conn, &bytes, &n);
+    free(bytes); /* nothing follows an open or a proof before the welcome */
+    cairn_loop_post(h->rpc->loop, &h->task);
+    cairn_rpc__peer_down(peer, CAIRN_E_CLOSED);
+    return true;
+}
+
+static void greeting_succeeded(struct cairn_rpc_peer *peer)
+{
+    struct greeting *g = peer->role_data, keep = *g;
+
+    snprintf(peer->info.who.auth, sizeof(peer->info.who.auth), "%s", cairn_hello_auth_name(g->auth));
+    peer->info.who.admin = keep.auth != CAIRN_HELLO_NONE && is_admin(peer->rpc->node, peer->info.who.uid);
+    if (greeting_hand_over(peer, &keep))
+        return;
+    free(g);
+    peer->role_data = NULL;
+    peer_welcome(peer, &keep);
+}
+
+static void greeting_open(struct cairn_rpc_peer *peer, const Cairn__Wire__HelloOpen *open)
+{
+    const struct cairn_rpc_node *node = peer->rpc->node;
+    struct greeting *g = peer->role_data;
+    struct cairn_err err = { 0 };
+    int rc = cairn_hello_check_open(open, node, &err);
+
+    if (rc != 0) {
+        greeting_refuse(peer, rc, err.text);
+        return;
+    }
+    g->opened = true;
+    g->session = open->session;
+    g->resume =
+        open->session != 0 && open->incarnation == node->incarnation && open->session_secret.len == sizeof(g->secret);
+    if (g->resume)
+        memcpy(g->secret, open->session_secret.data, sizeof(g->secret));
+    snprintf(peer->info.name, sizeof(peer->info.name), "%s", open->name);
+    memcpy(peer->transcript.client_nonce, open->nonce.data, CAIRN_NONCE_BYTES);
+    memcpy(peer->transcript.cluster_id, node->cluster_id, CAIRN_CLUSTER_ID_BYTES);
+    cairn_auth_random(peer->transcript.server_nonce, CAIRN_NONCE_BYTES);
+    if (open->vm_cookie.len == sizeof(peer->info.vm_cookie)) {
+        memcpy(peer->info.vm_cookie, open->vm_cookie.data, sizeof(peer->info.vm_cookie));
+        peer->info.vm_cookie_addr = open->vm_cookie_addr;
+    }
+    g->auth = cairn_hello_choose(open, node, peer->info.unix_socket);
+    switch (g->auth) {
+    case CAIRN_HELLO_PEER:
+        greeting_succeeded(peer);
+        break;
+    case CAIRN_HELLO_NONE:
+        peer->info.who.uid = peer->info.who.gid = NOBODY;
+        greeting_succeeded(peer);
+        break;
+    case CAIRN_HELLO_KEY:
+    case CAIRN_HELLO_MUNGE:
+        cairn_hello_send_challenge(peer, node, g->auth);
+        break;
+    case CAIRN_HELLO_REFUSED:
+        greeting_refuse(peer, CAIRN_E_AUTH, cairn_hello_refusal(node));
+        break;
+    }
+}
+
+static void munge_work(void *arg)
+{
+    struct greeting *g = arg;
+
+    g->rc = cairn_auth_munge_decode(g->credential, &g->peer->transcript, &g->uid, &g->gid, &g->err);
+}
+
+static void munge_done(void *arg)
+{
+    struct greeting *g = arg;
+    struct cairn_rpc_peer *peer = g->peer;
+
+    g->asking = false;
+    free(g->credential);
+    g->credential = NULL;
+    if (peer->sm.state != PEER_GREETING) {
+        free(g); /* the client gave up meanwhile */
+    } else if (g->rc != 0) {
+        greeting_refuse(peer, g->rc, g->err.text);
+    } else {
+        peer->info.who.uid = g->uid;
+        peer->info.who.gid = g->gid;
+        greeting_succeeded(peer);
+    }
+    cairn_rpc_peer_put(peer);
+}
+
+static void greeting_ask_munge(struct cairn_rpc_peer *peer, const char *credential)
+{
+    struct cairn_rpc_node *node = peer->rpc->node;
+    struct greeting *g = peer->role_data;
+
+    g->credential = strdup(credential);
+    if (g->credential == NULL) {
+        greeting_refuse(peer, CAIRN_E_NOMEM, "out of memory");
+        return;
+    }
+    g->peer = peer;
+    g->asking = true;
+    cairn_rpc_peer_get(peer);
+    if (node->blocking == NULL) {
+        munge_work(g);
+        munge_done(g);
+    } else if (node->blocking(node->blocking_ctx, peer->rpc->loop, munge_work, munge_done, g) != 0) {
+        g->rc = CAIRN_E_BUSY;
+        cairn_err_set(&g->err, CAIRN_E_BUSY, "too many connections are being authenticated");
+        munge_done(g);
+    }
+}
+
+static void greeting_proof(struct cairn_rpc_peer *peer, const Cairn__Wire__HelloProof *proof)
+{
+    const struct cairn_rpc_node *node = peer->rpc->node;
+    struct greeting *g = peer->role_data;
+
+    if (g->auth == CAIRN_HELLO_MUNGE) {
+        greeting_ask_munge(peer, proof->credential);
+        return;
+    }
+    if (!cairn_auth_check(proof->proof.data, proof->proof.len, node->key, &peer->transcript, false)) {
+        greeting_refuse(peer, CAIRN_E_AUTH, "the client does not hold this cluster's key");
+        return;
+    }
+    peer->info.who.uid = geteuid(); /* who holds the node's key acts as the node's user */
+    peer->info.who.gid = getegid();
+    greeting_succeeded(peer);
+}
+
+static void on_accepted_hello(struct cairn_rpc_peer *peer, const struct cairn_frame *f)
+{
+    struct greeting *g = peer->role_data;
+    struct cairn_arena arena;
+    ProtobufCAllocator alloc = cairn_rpc__arena_allocator(&arena);
+    Cairn__Wire__HelloOpen *open = NULL;
+    Cairn__Wire__HelloProof *proof = NULL;
+
+    cairn_arena_init(&arena, CAIRN_HELLO_BYTES_MAX * 8);
+    if (f->kind == CAIRN_FRAME_HELLO && f->method == CAIRN_HELLO_OPEN && !g->opened)
+        open = cairn__wire__hello_open__unpack(&alloc, f->body_len, f->body);
+    else if (f->kind == CAIRN_FRAME_HELLO && f->method == CAIRN_HELLO_PROOF && g->opened && !g->asking)
+        proof = cairn__wire__hello_proof__unpack(&alloc, f->body_len, f->body);
+    if (open != NULL)
+        greeting_open(peer, open);
+    else if (proof != NULL)
+        greeting_proof(peer, proof);
+    else
+        cairn_conn_fail(&peer->conn, CAIRN_E_PROTO);
+    cairn_arena_reset(&arena);
+}
+
+static void on_accepted_goodbye(struct cairn_rpc_peer *peer)
+{
+    cairn_rpc__peer_leave(peer); /* it closes when its answers are there */
+}
+
+static void on_accepted_lost_call(struct cairn_rpc_peer *peer, struct cairn_rpc_call *call)
+{
+    cairn_sm_move(&call->sm, CALL_QUEUED);
+    call->rc = CAIRN_E_CLOSED;
+    cairn_env_defer(&peer->rpc->loop->env, &call->task);
+}
+
+static void drain_check(struct cairn_rpc *rpc)
+{
+    if (rpc->drain.on && cairn_list_is_empty(&rpc->peers))
+        cairn_env_defer(&rpc->loop->env, &rpc->drain.task);
+}
+
+static void on_accepted_down(struct cairn_rpc_peer *peer, int rc)
+{
+    struct cairn_rpc *rpc = peer->rpc;
+    struct greeting *g = peer->role_data;
+    struct cairn_rpc_dedup *d = peer->dedup;
+
+    if (g != NULL && rc == CAIRN_E_TIMEOUT)
+        count(&rpc->node->counters.hello_timeouts);
+    if (g != NULL && !g->asking)
+        free(g);
+    peer->role_data = NULL;
+    if (d != NULL) {
+        peer->dedup = NULL;
+        d->peer = NULL;
+        d->idle_since_ns = cairn_loop_now(rpc->loop);
+        if (!cairn_timer_is_running(&rpc->sessions_timer))
+            cairn_timer_start(&rpc->loop->env, &rpc->sessions_timer,
+                              d->idle_since_ns + MIN(rpc->node->session_ttl_ns, SESSIONS_SWEEP_S * CAIRN_NS_PER_S));
+        if (rc == CAIRN_E_CLOSED && d->ring == NULL)
+            session_free(d); /* it has changed nothing: there is nothing to remember */
+    }
+    atomic_fetch_sub_explicit(&rpc->node->counters.connections, 1, memory_order_relaxed);
+    drain_check(rpc);
+}
+
+static const struct peer_role accepted_role = {
+    .hello = on_accepted_hello,
+    .goodbye = on_accepted_goodbye,
+    .credit = cairn_rpc__peer_credit_plain,
+    .lost_call = on_accepted_lost_call,
+    .down = on_accepted_down,
+};
+
+/* ---- ways in ---- */
+
+struct cairn_rpc_peer *cairn_rpc__peer_accepted(struct cairn_rpc *rpc, int fd)
+{
+    struct greeting *g = calloc(1, sizeof(*g));
+    struct cairn_rpc_peer *peer = g != NULL ? cairn_rpc__peer_new(rpc, fd, &accepted_role, g) : NULL;
+
+    if (peer == NULL) {
+        free(g);
+        return NULL;
+    }
+    atomic_fetch_add_explicit(&rpc->node->counters.connections, 1, memory_order_relaxed);
+    return peer;
+}
+
+static void peer_fill_info(struct cairn_rpc_peer *peer, int fd, bool is_unix)
+{
+    struct ucred cred;
+    socklen_t n = sizeof(cred);
+    struct cairn_addr a = { .len = sizeof(a.ss) };
+
+    peer->info.unix_socket = is_unix;
+    if (is_unix && getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &n) == 0) {
+        peer->info.who.uid = cred.uid;
+        peer->info.who.gid = cred.gid;
+        peer->info.pid = cred.pid;
+        snprintf(peer->info.addr, sizeof(peer->info.addr), "unix, process %d of user %u", (int)cred.pid,
+                 (unsigned)cred.uid);
+        return;
+    }
+    peer->info.who.uid = peer->info.who.gid = NOBODY;
+    if (getpeername(fd, (struct sockaddr *)&a.ss, &a.len) == 0) {
+        char text[CAIRN_ADDR_TEXT_MAX];
+
+        cairn_addr_format(&a, text);
+        snprintf(peer->info.addr, sizeof(peer->info.addr), "%.120s", text);
+    }
+}
+
+void cairn_rpc_accept(struct cairn_rpc *rpc, int fd, bool is_unix)
+{
+    struct cairn_rpc_node *node = rpc->node;
+    struct cairn_rpc_peer *peer = NULL;
+
+    count(&node->counters.accepted);
+    if (rpc->drain.on ||
+        atomic_load_explicit(&node->counters.connections, memory_order_relaxed) >= node->connections_max) {
+        count(&node->counters.connections_refused);
+    } else {
+        cairn_addr_tune(fd, is_unix);
+        peer = cairn_rpc__peer_accepted(rpc, fd);
+    }
+    if (peer == NULL) {
+        close(fd);
+        return;
+    }
+    peer_fill_info(peer, fd, is_unix);
+}
+
+int cairn_rpc_serve(struct cairn_rpc *rpc, struct cairn_rpc_node *node)
+{
+    rpc->node = node;
+    return 0;
+}
+
+/* ---- the end ---- */
+
+static void on_drained(void *arg)
+{
+    struct cairn_rpc *rpc = arg;
+
+    if (!rpc->drain.on)
+        return;
+    rpc->drain.on = false;
+    cairn_timer_stop(&rpc->loop->env, &rpc->drain.timer);
+    cairn_timer_stop(&rpc->loop->env, &rpc->sessions_timer);
+    CAIRN_LIST_FOREACH_SAFE (l, &rpc->sessions) {
+        struct cairn_rpc_dedup *d = CONTAINER_OF(l, struct cairn_rpc_dedup, link);
+
+        if (d->running == 0)
+            session_free(d);
+    }
+    rpc->drain.done(rpc->drain.arg);
+}
+
+static void on_drain_deadline(void *arg)
+{
+    struct cairn_rpc *rpc = arg;
+
+    CAIRN_LIST_FOREACH_SAFE (l, &rpc->peers)
+        cairn_rpc__peer_down(CONTAINER_OF(l, struct cairn_rpc_peer, link), CAIRN_E_SHUTDOWN);
+    drain_check(rpc);
+}
+
+void cairn_rpc_drain(struct cairn_rpc *rpc, uint64_t deadline_ns, void (*done)(void *arg), void *arg)
+{
+    rpc->drain.on = true;
+    rpc->drain.done = done;
+    rpc->drain.arg = arg;
+    cairn_task_init(&rpc->drain.task, on_drained, rpc);
+    cairn_timer_init(&rpc->drain.timer, on_drain_deadline, rpc);
+    cairn_timer_start(&rpc->loop->env, &rpc->drain.timer, deadline_ns);
+    CAIRN_LIST_FOREACH_SAFE (l, &rpc->peers) {
+        struct cairn_rpc_peer *peer = CONTAINER_OF(l, struct cairn_rpc_peer, link);
+
+        if (peer->sm.state == PEER_UP)
+            cairn_rpc__peer_leave(peer);
+        else if (peer->sm.state == PEER_GREETING)
+            cairn_rpc__peer_down(peer, CAIRN_E_SHUTDOWN);
+    }
+    drain_check(rpc);
+}
+
+void cairn_rpc__sessions_init(struct cairn_rpc *rpc)
+{
+    cairn_list_init(&rpc->sessions);
+    cairn_timer_init(&rpc->sessions_timer, on_sessions_timer, rpc);
+}

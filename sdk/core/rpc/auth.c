@@ -1,0 +1,196 @@
+/* Proof of identity: see auth.h. */
+#include "sdk/core/rpc/auth.h"
+
+#include "sdk/core/base/macros.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#if CAIRN_WITH_MUNGE
+#include <munge.h>
+#endif
+
+_Static_assert(CAIRN_KEY_BYTES == crypto_auth_KEYBYTES, "the key is libsodium's");
+_Static_assert(CAIRN_PROOF_BYTES == crypto_auth_BYTES, "the proof is libsodium's");
+
+struct transcript_bytes {
+    char label[32];
+    struct cairn_auth_transcript t;
+};
+
+static void transcript_fill(struct transcript_bytes *b, const struct cairn_auth_transcript *t, bool from_server)
+{
+    memset(b, 0, sizeof(*b));
+    strcpy(b->label, from_server ? "cairn hello 1 server" : "cairn hello 1 client");
+    b->t = *t;
+}
+
+void cairn_auth_prove(uint8_t proof[CAIRN_PROOF_BYTES], const uint8_t key[CAIRN_KEY_BYTES],
+                      const struct cairn_auth_transcript *t, bool from_server)
+{
+    struct transcript_bytes b;
+
+    transcript_fill(&b, t, from_server);
+    crypto_auth(proof, (const unsigned char *)&b, sizeof(b), key);
+}
+
+bool cairn_auth_check(const uint8_t *proof, size_t n, const uint8_t key[CAIRN_KEY_BYTES],
+                      const struct cairn_auth_transcript *t, bool from_server)
+{
+    struct transcript_bytes b;
+
+    transcript_fill(&b, t, from_server);
+    return n == CAIRN_PROOF_BYTES && crypto_auth_verify(proof, (const unsigned char *)&b, sizeof(b), key) == 0;
+}
+
+void cairn_auth_random(void *to, size_t n)
+{
+    randombytes_buf(to, n);
+}
+
+bool cairn_auth_equal(const void *a, const void *b, size_t n)
+{
+    return sodium_memcmp(a, b, n) == 0;
+}
+
+void cairn_auth_forget(void *secret, size_t n)
+{
+    sodium_memzero(secret, n);
+}
+
+int cairn_auth_key_read(const char *path, uint8_t key[CAIRN_KEY_BYTES], struct cairn_err *err)
+{
+    char hex[CAIRN_KEY_BYTES * 2 + 8] = { 0 };
+    struct stat st;
+    size_t n = 0;
+    ssize_t r;
+    int rc, fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+
+    if (fd < 0)
+        return cairn_err_errno(err, errno, "cluster key %s", path);
+    if (fstat(fd, &st) != 0) {
+        rc = cairn_err_errno(err, errno, "cluster key %s", path);
+        goto out;
+    }
+    if (!S_ISREG(st.st_mode) || (st.st_mode & 077) != 0) {
+        rc = cairn_err_set(err, CAIRN_E_DENIED, "cluster key %s: mode %04o lets others read it; `chmod 600 %s`", path,
+                           st.st_mode & 07777, path);
+        goto out;
+    }
+    if (st.st_uid != geteuid() && st.st_uid != 0 && geteuid() != 0) {
+        rc = cairn_err_set(err, CAIRN_E_DENIED, "cluster key %s belongs to user %u", path, (unsigned)st.st_uid);
+        goto out;
+    }
+    r = read(fd, hex, sizeof(hex) - 1);
+    if (r < 0) {
+        rc = cairn_err_errno(err, errno, "cluster key %s", path);
+        goto out;
+    }
+    if (r < CAIRN_KEY_BYTES * 2 ||
+        sodium_hex2bin(key, CAIRN_KEY_BYTES, hex, CAIRN_KEY_BYTES * 2, NULL, &n, NULL) != 0 || n != CAIRN_KEY_BYTES ||
+        (r > CAIRN_KEY_BYTES * 2 && hex[CAIRN_KEY_BYTES * 2] != '\n'))
+        rc = cairn_err_set(err, CAIRN_E_FORMAT, "cluster key %s: expected %d hexadecimal digits", path,
+                           CAIRN_KEY_BYTES * 2);
+    else
+        rc = 0;
+out:
+    cairn_auth_forget(hex, sizeof(hex));
+    close(fd);
+    return rc;
+}
+
+int cairn_auth_key_create(const char *path, struct cairn_err *err)
+{
+    uint8_t key[CAIRN_KEY_BYTES];
+    char hex[CAIRN_KEY_BYTES * 2 + 2];
+    int rc = 0, fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+    if (fd < 0)
+        return cairn_err_errno(err, errno, "cluster key %s", path);
+    randombytes_buf(key, sizeof(key));
+    sodium_bin2hex(hex, sizeof(hex) - 1, key, sizeof(key));
+    hex[CAIRN_KEY_BYTES * 2] = '\n';
+    if (write(fd, hex, CAIRN_KEY_BYTES * 2 + 1) != CAIRN_KEY_BYTES * 2 + 1 || fsync(fd) != 0) {
+        rc = cairn_err_errno(err, errno != 0 ? errno : EIO, "cluster key %s", path);
+        unlink(path);
+    }
+    close(fd);
+    cairn_auth_forget(key, sizeof(key));
+    cairn_auth_forget(hex, sizeof(hex));
+    return rc;
+}
+
+#if CAIRN_WITH_MUNGE
+
+bool cairn_auth_munge_is_available(void)
+{
+    munge_ctx_t ctx = munge_ctx_create();
+    char *socket_path = NULL;
+    bool there;
+
+    if (ctx == NULL)
+        return false;
+    there = munge_ctx_get(ctx, MUNGE_OPT_SOCKET, &socket_path) == EMUNGE_SUCCESS && access(socket_path, F_OK) == 0;
+    munge_ctx_destroy(ctx);
+    return there;
+}
+
+int cairn_auth_munge_encode(const struct cairn_auth_transcript *t, char **credential, struct cairn_err *err)
+{
+    struct transcript_bytes b;
+    munge_err_t e;
+
+    transcript_fill(&b, t, false);
+    e = munge_encode(credential, NULL, &b, sizeof(b));
+    if (e != EMUNGE_SUCCESS)
+        return cairn_err_set(err, CAIRN_E_AUTH, "MUNGE: %s", munge_strerror(e));
+    return 0;
+}
+
+int cairn_auth_munge_decode(const char *credential, const struct cairn_auth_transcript *t, uid_t *uid, gid_t *gid,
+                            struct cairn_err *err)
+{
+    struct transcript_bytes b;
+    void *payload = NULL;
+    int n = 0, rc = 0;
+    munge_err_t e;
+
+    transcript_fill(&b, t, false);
+    e = munge_decode(credential, NULL, &payload, &n, uid, gid);
+    if (e != EMUNGE_SUCCESS)
+        rc = cairn_err_set(err, CAIRN_E_AUTH, "MUNGE: %s", munge_strerror(e));
+    else if (n != (int)sizeof(b) || sodium_memcmp(payload, &b, sizeof(b)) != 0)
+        rc = cairn_err_set(err, CAIRN_E_AUTH, "MUNGE: the credential was made for another session");
+    free(payload);
+    return rc;
+}
+
+#else
+
+bool cairn_auth_munge_is_available(void)
+{
+    return false;
+}
+
+int cairn_auth_munge_encode(const struct cairn_auth_transcript *t, char **credential, struct cairn_err *err)
+{
+    (void)t;
+    (void)credential;
+    return cairn_err_set(err, CAIRN_E_UNSUPPORTED, "built without MUNGE");
+}
+
+int cairn_auth_munge_decode(const char *credential, const struct cairn_auth_transcript *t, uid_t *uid, gid_t *gid,
+                            struct cairn_err *err)
+{
+    (void)credential;
+    (void)t;
+    (void)uid;
+    (void)gid;
+    return cairn_err_set(err, CAIRN_E_UNSUPPORTED, "built without MUNGE");
+}
+
+#endif

@@ -1,0 +1,97 @@
+/* One thread's end of the RPC layer: services and spare parts. See rpc.h. */
+#include "sdk/core/rpc/hello.h"
+#include "sdk/core/rpc/rpc_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct cairn_rpc *cairn_rpc_new(struct cairn_loop *loop, const struct cairn_rpc_conf *conf, struct cairn_err *err)
+{
+    struct cairn_rpc *rpc = calloc(1, sizeof(*rpc));
+
+    if (rpc == NULL) {
+        cairn_err_set(err, CAIRN_E_NOMEM, "RPC");
+        return NULL;
+    }
+    rpc->loop = loop;
+    rpc->conf = *conf;
+    cairn_list_init(&rpc->spare_reqs);
+    cairn_list_init(&rpc->peers);
+    cairn_rpc__sessions_init(rpc);
+    for (uint32_t i = 0; i < conf->ntargets; i++) {
+        const struct cairn_rpc_target *t = &conf->targets[i];
+
+        CAIRN_ASSERT(t->id < CAIRN_PROVIDERS_MAX);
+        CAIRN_ASSERT(rpc->targets[t->id] == NULL);
+        rpc->targets[t->id] = t;
+    }
+    if (cairn_net_init(&rpc->net, loop) != 0) {
+        cairn_err_set(err, CAIRN_E_NOMEM, "RPC");
+        free(rpc);
+        return NULL;
+    }
+    return rpc;
+}
+
+void cairn_rpc_free(struct cairn_rpc *rpc)
+{
+    struct cairn_link *l;
+
+    CAIRN_ASSERT(rpc->ncalls == 0);
+    CAIRN_ASSERT(rpc->nreqs == 0);
+    CAIRN_ASSERT(rpc->npeers == 0);
+    while ((l = cairn_list_pop(&rpc->spare_reqs)) != NULL)
+        free(CONTAINER_OF(l, struct cairn_rpc_req, link));
+    cairn_net_fini(&rpc->net);
+    free(rpc);
+}
+
+struct cairn_loop *cairn_rpc_loop(struct cairn_rpc *rpc)
+{
+    return rpc->loop;
+}
+
+uint32_t cairn_rpc_index(const struct cairn_rpc *rpc)
+{
+    return rpc->conf.index;
+}
+
+struct cairn_bulk **cairn_rpc_bulk(struct cairn_rpc *rpc)
+{
+    return &rpc->bulk;
+}
+
+void cairn_rpc_set_bulk_hooks(struct cairn_rpc *rpc, const struct cairn_rpc_bulk_hooks *hooks)
+{
+    rpc->bulk_hooks = hooks;
+}
+
+const struct cairn_rpc_target *cairn_rpc_target_by_id(const struct cairn_rpc *rpc, uint32_t id)
+{
+    return id < CAIRN_PROVIDERS_MAX ? rpc->targets[id] : NULL;
+}
+
+const struct cairn_rpc_target *cairn_rpc_target_by_name(const struct cairn_rpc *rpc, const char *name)
+{
+    for (uint32_t i = 0; i < rpc->conf.ntargets; i++) {
+        if (strcmp(rpc->conf.targets[i].name, name) == 0)
+            return &rpc->conf.targets[i];
+    }
+    return NULL;
+}
+
+static void *arena_pb_alloc(void *data, size_t n)
+{
+    return cairn_arena_alloc(data, n);
+}
+
+static void arena_pb_free(void *data, void *p)
+{
+    (void)data;
+    (void)p; /* given back all at once, by cairn_arena_reset() */
+}
+
+ProtobufCAllocator cairn_rpc__arena_allocator(struct cairn_arena *a)
+{
+    return (ProtobufCAllocator){ .alloc = arena_pb_alloc, .free = arena_pb_free, .allocator_data = a };
+}

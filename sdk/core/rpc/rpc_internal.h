@@ -1,0 +1,167 @@
+/* What the files of this folder share. */
+#ifndef CAIRN_CORE_RPC_INTERNAL_H
+#define CAIRN_CORE_RPC_INTERNAL_H
+
+#include "sdk/core/net/conn.h"
+#include "sdk/core/rpc/auth.h"
+#include "sdk/core/rpc/dedup.h"
+#include "sdk/core/rpc/peer.h"
+#include "sdk/core/rpc/rpc.h"
+
+enum {
+    RPC_TIMEOUT_DEFAULT_S = 30,
+    RPC_REQ_ARENA_BYTES_MAX = 8 << 20, /* decoded form of one request: bodies are at most 1 MiB */
+    RPC_REQS_SPARE_MAX = 1024,
+};
+
+struct cairn_rpc {
+    struct cairn_loop *loop;
+    struct cairn_rpc_conf conf;
+    const struct cairn_rpc_target *targets[CAIRN_PROVIDERS_MAX];
+    struct cairn_net net; /* buffers that connections of this loop share */
+    struct cairn_bulk *bulk;
+    const struct cairn_rpc_bulk_hooks *bulk_hooks;
+    struct cairn_link spare_reqs, peers;
+    uint32_t nspare_reqs, nreqs, ncalls, npeers;
+    struct cairn_rpc_node *node; /* who we are to those who connect: accept.h; NULL for pure clients */
+    struct cairn_link sessions;  /* struct cairn_rpc_dedup, of those who connected */
+    struct cairn_timer sessions_timer;
+    struct {
+        bool on;
+        void (*done)(void *arg);
+        void *arg;
+        struct cairn_task task;
+        struct cairn_timer timer;
+    } drain;
+};
+
+/* rpc_req.c */
+
+enum { REQ_RUNNING, REQ_WAITING, REQ_ANSWERED, REQ_NR };
+extern const struct cairn_sm_kind cairn_rpc_req_kind;
+
+struct cairn_rpc_req *cairn_rpc__req_new(struct cairn_rpc *rpc);
+void cairn_rpc__req_free(struct cairn_rpc_req *rq);
+/** Runs the handler, or answers with why not. */
+void cairn_rpc__req_dispatch(struct cairn_rpc_req *rq);
+void cairn_rpc__req_cancel(struct cairn_rpc_req *rq);
+
+/* rpc_call.c */
+
+enum { CALL_QUEUED, CALL_SENT, CALL_DONE, CALL_FAILED, CALL_NR };
+extern const struct cairn_sm_kind cairn_rpc_call_kind;
+
+/** Ends the call: done() runs now. @body and @payload are the reply's; @status its status or our own error. */
+void cairn_rpc__call_finish(struct cairn_rpc_call *call, int status, const uint8_t *body, uint32_t body_len,
+                            const uint8_t *payload, uint32_t payload_len);
+/** Likewise, with a message that is there already (local calls). */
+void cairn_rpc__call_finish_msg(struct cairn_rpc_call *call, int status, const ProtobufCMessage *msg, const char *text,
+                                const uint8_t *payload, uint32_t payload_len);
+void cairn_rpc__call_fail(struct cairn_rpc_call *call, int rc, const char *text);
+static inline const struct cairn_rpc_method *cairn_rpc__call_method(const struct cairn_rpc_call *call)
+{
+    return &call->iface->methods[call->method];
+}
+
+/* peer.c */
+
+enum { PEER_GREETING, PEER_UP, PEER_LEAVING, PEER_DOWN, PEER_NR };
+extern const struct cairn_sm_kind cairn_rpc_peer_kind;
+
+enum {
+    PEER_REVERSE_INFLIGHT_MAX = 64,    /* calls from the one who was connected to, back to the one who connected */
+    PEER_BUDGET_STEP_BYTES = 64 << 10, /* the node's budget is told of changes from this size on */
+    PEER_BUDGET_RETRY_MS = 5,
+};
+
+/* What differs between the end that connected (session.c) and the end that was connected to (accept.c). */
+struct peer_role {
+    void (*hello)(struct cairn_rpc_peer *peer, const struct cairn_frame *f);
+    void (*goodbye)(struct cairn_rpc_peer *peer);             /* the other end will close */
+    void (*credit)(struct cairn_rpc_peer *peer, uint32_t id); /* call @id is answered: there is room for another */
+    void (*lost_call)(struct cairn_rpc_peer *peer, struct cairn_rpc_call *call); /* SENT, unanswered */
+    void (*down)(struct cairn_rpc_peer *peer, int rc);
+};
+
+struct cairn_rpc_peer {
+    struct cairn_conn conn;
+    struct cairn_sm sm;
+    struct cairn_link link; /* of rpc->peers */
+    struct cairn_rpc *rpc;
+    const struct peer_role *role;
+    uint32_t refs;
+    int down_rc;
+    struct cairn_rpc_peer_info info;
+    struct cairn_bulk_peer *bulk;
+    struct cairn_timer timer; /* the next moment at which something may be overdue: peer_sweep() */
+
+    /* origin: calls by id, a power of two of places; CALL_ABANDONED keeps the place of one nobody waits for */
+    struct cairn_rpc_call **calls;
+    uint32_t calls_room, ncalls, next_id;
+    uint64_t calls_bytes, calls_bytes_max;
+    struct cairn_link waiting; /* calls to this peer that have no credit yet */
+
+    /* target */
+    struct cairn_link reqs;
+    uint32_t nreqs;
+    uint64_t req_bytes, budgeted;
+    struct cairn_rpc_dedup *dedup;
+
+    /* HELLO */
+    uint64_t hello_deadline_ns;
+    struct cairn_auth_transcript transcript;
+    void *role_data; /* session, or what accept.c keeps during HELLO */
+};
+
+struct cairn_rpc_peer *cairn_rpc__peer_new(struct cairn_rpc *rpc, int fd, const struct peer_role *role,
+                                           void *role_data);
+/** HELLO has succeeded. */
+void cairn_rpc__peer_up(struct cairn_rpc_peer *peer, uint32_t inflight_max, uint64_t inflight_bytes_max);
+/** Closes the connection now; role->down() has been told when it returns, and @peer may be gone. */
+void cairn_rpc__peer_down(struct cairn_rpc_peer *peer, int rc);
+/** No new requests are taken; closes when those that run are answered. */
+void cairn_rpc__peer_leave(struct cairn_rpc_peer *peer);
+/** The timer runs at @at_ns at the latest. */
+void cairn_rpc__peer_want(struct cairn_rpc_peer *peer, uint64_t at_ns);
+
+/** Queues one frame; false when memory is short, and then the connection is lost. */
+bool cairn_rpc__peer_send(struct cairn_rpc_peer *peer, struct cairn_frame *f, const ProtobufCMessage *msg,
+                          const struct iovec *payload, uint32_t n);
+/** Whether a call of @bytes may be sent now. */
+bool cairn_rpc__peer_has_credit(const struct cairn_rpc_peer *peer, uint32_t bytes);
+/** Sends @call, which there is credit for. */
+void cairn_rpc__peer_send_call(struct cairn_rpc_peer *peer, struct cairn_rpc_call *call);
+/** Nobody waits for @call any more, which was sent over @peer. */
+void cairn_rpc__peer_abandon_call(struct cairn_rpc_peer *peer, struct cairn_rpc_call *call);
+
+void cairn_rpc__peer_call(struct cairn_rpc_peer *peer, struct cairn_rpc_call *call);
+void cairn_rpc__peer_call_cancel(struct cairn_rpc_peer *peer, struct cairn_rpc_call *call);
+
+/** Sends the answer of a request that came over a connection, remembers it where it must be, and frees the credits. */
+void cairn_rpc__peer_reply(struct cairn_rpc_req *rq, int status, const ProtobufCMessage *msg,
+                           const struct iovec *payload, uint32_t n);
+
+void cairn_rpc__peer_credit_plain(struct cairn_rpc_peer *peer, uint32_t id);
+
+/* session.c */
+
+void cairn_rpc__session_call(struct cairn_rpc_session *s, struct cairn_rpc_call *call);
+void cairn_rpc__session_call_cancel(struct cairn_rpc_session *s, struct cairn_rpc_call *call);
+
+/** An allocator for protobuf-c that takes from @a. */
+ProtobufCAllocator cairn_rpc__arena_allocator(struct cairn_arena *a);
+
+/* Metrics of one request. */
+static inline void cairn_rpc__stats_start(struct cairn_rpc_req *rq)
+{
+    (void)rq;
+}
+
+static inline void cairn_rpc__stats_end(struct cairn_rpc_req *rq, int status, uint32_t reply_bytes)
+{
+    (void)rq;
+    (void)status;
+    (void)reply_bytes;
+}
+
+#endif

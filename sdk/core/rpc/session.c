@@ -1,0 +1,607 @@
+/* The origin's session with one node: see session.h for the drawing.
+ *
+ * IDLE        no connection, and none is wanted; nothing waits.
+ * CONNECTING  a socket is being connected or says HELLO.
+ * UP          calls go out as credits allow.
+ * BACKOFF     the last attempt failed and calls wait: another follows when the timer says so.
+ * CLOSED      given up by its user; every call has been told. */
+#include "sdk/core/rpc/session.h"
+
+#include "sdk/core/base/log.h"
+#include "sdk/core/rpc/hello.h"
+#include "sdk/core/rpc/rpc_internal.h"
+
+#include "schema/common.pb-c.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { SESSION_IDLE, SESSION_CONNECTING, SESSION_UP, SESSION_BACKOFF, SESSION_CLOSED, SESSION_NR };
+enum { BACKOFF_FIRST_MS = 20, BACKOFF_MAX_MS = 2000, CONNECT_TIMEOUT_S = 5, INFLIGHT_MAX = 4096 };
+
+struct cairn_rpc_session {
+    struct cairn_rpc *rpc;
+    struct cairn_rpc_session_conf conf;
+    struct cairn_sm sm;
+    struct cairn_rpc_peer *peer; /* CONNECTING, UP */
+    bool leaving;                /* the node said goodbye: nothing more is sent to it */
+    struct cairn_link waiting;   /* calls, in order */
+    uint32_t nwaiting;
+    struct cairn_timer timer; /* backoff, deadlines of waiting calls */
+    uint64_t retry_at_ns;
+    uint32_t next_addr, failures;
+    struct cairn_err last_error;
+    struct cairn_rpc_session_facts facts;
+
+    /* what the node gave us, to go on after a lost connection */
+    uint64_t id, incarnation;
+    uint8_t secret[CAIRN_SESSION_SECRET_BYTES];
+    bool has_id;
+
+    /* numbers of calls that change something: see dedup.h */
+    uint32_t window;
+    uint16_t next_seq;
+    uint8_t *seq_busy;      /* by seq: unanswered */
+    uint32_t *seq_of_place; /* by place of a call in its connection's table: seq + 1, 0 for none */
+
+    enum cairn_hello_auth auth;
+    bool challenged;
+    void (*closed)(void *arg);
+    void *closed_arg;
+    struct cairn_task close_task;
+};
+
+static const struct cairn_sm_state session_states[SESSION_NR] = {
+    [SESSION_IDLE] = { "IDLE", CAIRN_SM_INITIAL,
+                       CAIRN_SM_TO(SESSION_CONNECTING) | CAIRN_SM_TO(SESSION_BACKOFF) | CAIRN_SM_TO(SESSION_CLOSED) },
+    [SESSION_CONNECTING] = { "CONNECTING", 0,
+                             CAIRN_SM_TO(SESSION_UP) | CAIRN_SM_TO(SESSION_BACKOFF) | CAIRN_SM_TO(SESSION_CLOSED) },
+    [SESSION_UP] = { "UP", 0, CAIRN_SM_TO(SESSION_IDLE) | CAIRN_SM_TO(SESSION_BACKOFF) | CAIRN_SM_TO(SESSION_CLOSED) },
+    [SESSION_BACKOFF] = { "BACKOFF", 0,
+                          CAIRN_SM_TO(SESSION_CONNECTING) | CAIRN_SM_TO(SESSION_IDLE) | CAIRN_SM_TO(SESSION_CLOSED) },
+    [SESSION_CLOSED] = { "CLOSED", CAIRN_SM_FINAL, 0 },
+};
+
+static bool session_invariant(const struct cairn_sm *sm)
+{
+    const struct cairn_rpc_session *s = CONTAINER_OF(sm, const struct cairn_rpc_session, sm);
+
+    return CAIRN_HOLDS((sm->state == SESSION_CONNECTING || sm->state == SESSION_UP) == (s->peer != NULL)) &&
+           CAIRN_HOLDS(sm->state != SESSION_UP || s->has_id) &&
+           CAIRN_HOLDS(sm->state != SESSION_CLOSED || s->nwaiting == 0);
+}
+
+const struct cairn_sm_kind cairn_rpc_session_kind = { "rpc-session", session_states, SESSION_NR, session_invariant, 0 };
+
+static void session_connect(struct cairn_rpc_session *s);
+
+/* ---- calls ---- */
+
+static uint32_t call_flags(const struct cairn_rpc_call *call)
+{
+    return cairn_rpc__call_method(call)->flags;
+}
+
+static void session_want(struct cairn_rpc_session *s, uint64_t at_ns)
+{
+    if (!cairn_timer_is_running(&s->timer) || s->timer.at_ns > at_ns)
+        cairn_timer_start(&s->rpc->loop->env, &s->timer, at_ns);
+}
+
+/* It leaves the queue and ends from the loop. */
+static void session_end_waiting(struct cairn_rpc_session *s, struct cairn_rpc_call *call, int rc)
+{
+    cairn_list_del(&call->link);
+    s->nwaiting--;
+    if (call->numbered && s->seq_busy != NULL)
+        s->seq_busy[call->seq & (s->window - 1)] = 0;
+    call->rc = rc;
+    if (call->err != NULL && s->last_error.code != 0)
+        cairn_err_set(call->err, rc, "%s", s->last_error.text);
+    cairn_env_defer(&s->rpc->loop->env, &call->task);
+}
+
+static void session_end_all_waiting(struct cairn_rpc_session *s, int rc)
+{
+    while (!cairn_list_is_empty(&s->waiting))
+        session_end_waiting(s, CONTAINER_OF(s->waiting.next, struct cairn_rpc_call, link), rc);
+}
+
+static void session_queue(struct cairn_rpc_session *s, struct cairn_rpc_call *call)
+{
+    cairn_list_add_tail(&s->waiting, &call->link);
+    s->nwaiting++;
+    session_want(s, call->deadline_ns);
+}
+
+/* True if @call could be numbered, or needs no number. */
+static bool session_number(struct cairn_rpc_session *s, struct cairn_rpc_call *call)
+{
+    if ((call_flags(call) & CAIRN_RPC_ONCE) == 0 || call->numbered)
+        return true;
+    if (s->seq_busy[s->next_seq & (s->window - 1)] != 0)
+        return false;
+    call->seq = s->next_seq++;
+    call->numbered = true;
+    s->seq_busy[call->seq & (s->window - 1)] = 1;
+    return true;
+}
+
+static bool session_may_send(struct cairn_rpc_session *s, struct cairn_rpc_call *call)
+{
+    return s->sm.state == SESSION_UP && !s->leaving && !s->peer->conn.broken &&
+           cairn_rpc__peer_has_credit(s->peer, CAIRN_FRAME_HEADER_BYTES) && session_number(s, call);
+}
+
+static void session_send(struct cairn_rpc_session *s, struct cairn_rpc_call *call)
+{
+    struct cairn_rpc_peer *peer = s->peer;
+
+    cairn_rpc__peer_send_call(peer, call);
+    if (call->sm.state == CALL_SENT && call->numbered)
+        s->seq_of_place[call->id & (peer->calls_room - 1)] = (uint32_t)call->seq + 1;
+}
+
+void cairn_rpc__session_call(struct cairn_rpc_session *s, struct cairn_rpc_call *call)
+{
+    if (s->sm.state == SESSION_CLOSED || s->nwaiting >= CAIRN_SESSION_QUEUE_MAX) {
+        call->rc = s->sm.state == SESSION_CLOSED ? CAIRN_E_CLOSED : CAIRN_E_BUSY;
+        cairn_env_defer(&s->rpc->loop->env, &call->task);
+        return;
+    }
+    if (s->nwaiting == 0 && session_may_send(s, call)) {
+        session_send(s, call);
+        return;
+    }
+    session_queue(s, call);
+    if (s->sm.state == SESSION_IDLE)
+        session_connect(s);
+}
+
+void cairn_rpc__session_call_cancel(struct cairn_rpc_session *s, struct cairn_rpc_call *call)
+{
+    if (call->sm.state == CALL_QUEUED) {
+        session_end_waiting(s, call, CAIRN_E_CANCELED);
+        return;
+    }
+    cairn_rpc__peer_abandon_call(s->peer, call); /* its number stays busy until the answer comes */
+    call->numbered = false;
+    cairn_sm_move(&call->sm, CALL_QUEUED);
+    call->rc = CAIRN_E_CANCELED;
+    cairn_env_defer(&s->rpc->loop->env, &call->task);
+}
+
+static void session_pump(struct cairn_rpc_session *s)
+{
+    while (!cairn_list_is_empty(&s->waiting)) {
+        struct cairn_rpc_call *call = CONTAINER_OF(s->waiting.next, struct cairn_rpc_call, link);
+
+        if (!session_may_send(s, call))
+            return;
+        s->nwaiting--;
+        session_send(s, call);
+    }
+}
+
+/* ---- connection: what the peer tells us ---- */
+
+static void on_credit(struct cairn_rpc_peer *peer, uint32_t id)
+{
+    struct cairn_rpc_session *s = peer->role_data;
+    uint32_t *seq = &s->seq_of_place[id & (peer->calls_room - 1)];
+
+    if (*seq != 0) {
+        s->seq_busy[(*seq - 1) & (s->window - 1)] = 0;
+        *seq = 0;
+    }
+    if (s->nwaiting > 0)
+        session_pump(s);
+}
+
+static void on_lost_call(struct cairn_rpc_peer *peer, struct cairn_rpc_call *call)
+{
+    struct cairn_rpc_session *s = peer->role_data;
+
+    cairn_sm_move(&call->sm, CALL_QUEUED);
+    session_queue(s, call);
+    if ((call_flags(call) & (CAIRN_RPC_SAFE | CAIRN_RPC_ONCE)) == 0)
+        session_end_waiting(s, call, CAIRN_E_UNKNOWN);
+}
+
+static void on_goodbye(struct cairn_rpc_peer *peer)
+{
+    struct cairn_rpc_session *s = peer->role_data;
+
+    s->leaving = true; /* what is under way is still answered; then the node closes, and we look for it again */
+}
+
+static bool error_is_final(int rc)
+{
+    return rc == CAIRN_E_AUTH || rc == CAIRN_E_VERSION || rc == CAIRN_E_DENIED;
+}
+
+static void session_fail_attempt(struct cairn_rpc_session *s)
+{
+    uint64_t now = cairn_loop_now(s->rpc->loop);
+    uint64_t ms = MIN((uint64_t)BACKOFF_FIRST_MS << MIN(s->failures, 7U), (uint64_t)BACKOFF_MAX_MS);
+    int rc = s->last_error.code;
+
+    s->failures++;
+    s->next_addr = (s->next_addr + 1) % s->conf.naddrs;
+    if (s->next_addr != 0 && s->failures < s->conf.naddrs)
+        ms = 0; /* the other addresses first */
+    ms = ms / 2 + (ms > 0 ? cairn_env_random(&s->rpc->loop->env) % ms : 0);
+    s->retry_at_ns = now + ms * CAIRN_NS_PER_MS;
+    if (s->sm.state != SESSION_BACKOFF)
+        cairn_sm_move(&s->sm, SESSION_BACKOFF);
+    if (error_is_final(rc))
+        session_end_all_waiting(s, rc);
+    session_want(s, s->retry_at_ns);
+    if (s->conf.changed != NULL)
+        s->conf.changed(s, false, &s->last_error, s->conf.arg);
+}
+
+static void on_down(struct cairn_rpc_peer *peer, int rc)
+{
+    struct cairn_rpc_session *s = peer->role_data;
+    bool was_up = s->sm.state == SESSION_UP;
+    char addr[CAIRN_ADDR_TEXT_MAX];
+
+    s->peer = NULL;
+    s->leaving = false;
+    if (s->sm.state == SESSION_CLOSED)
+        return;
+    cairn_addr_format(&s->conf.addrs[s->next_addr], addr);
+    if (s->last_error.code == 0)
+        cairn_err_set(
+            &s->last_error, rc == CAIRN_E_CLOSED || rc == CAIRN_E_TIMEOUT ? CAIRN_E_UNREACHABLE : rc, "%s: %s", addr,
+            was_up ? "the connection was lost" : (rc == CAIRN_E_TIMEOUT ? "no answer to HELLO" : cairn_error_text(rc)));
+    if (!was_up) {
+        session_fail_attempt(s);
+        return;
+    }
+    cairn_sm_move(&s->sm, SESSION_IDLE);
+    if (s->conf.changed != NULL)
+        s->conf.changed(s, false, &s->last_error, s->conf.arg);
+    if (s->nwaiting > 0 && s->sm.state == SESSION_IDLE)
+        session_connect(s);
+}
+
+/* The node does not know us any more: what it may have carried out cannot be asked again. */
+static void session_forget_numbers(struct cairn_rpc_session *s)
+{
+    memset(s->seq_busy, 0, s->window);
+    CAIRN_LIST_FOREACH_SAFE (l, &s->waiting) {
+        struct cairn_rpc_call *call = CONTAINER_OF(l, struct cairn_rpc_call, link);
+
+        if (call->sends > 0 && (call_flags(call) & CAIRN_RPC_ONCE) != 0)
+            session_end_waiting(s, call, CAIRN_E_UNKNOWN);
+        else
+            call->numbered = false;
+    }
+}
+
+static int session_take_credits(struct cairn_rpc_session *s, uint32_t inflight_max)
+{
+    if (inflight_max == 0 || inflight_max > INFLIGHT_MAX || (inflight_max & (inflight_max - 1)) != 0)
+        return CAIRN_E_PROTO;
+    if (s->window != inflight_max) {
+        uint8_t *busy = calloc(inflight_max, sizeof(*busy));
+        uint32_t *of_place = calloc(inflight_max, sizeof(*of_place));
+
+        free(s->seq_busy);
+        free(s->seq_of_place);
+        s->seq_busy = busy;
+        s->seq_of_place = of_place;
+        s->window = busy != NULL && of_place != NULL ? inflight_max : 0;
+    }
+    return s->window != 0 ? 0 : CAIRN_E_NOMEM;
+}
+
+static int session_welcome(struct cairn_rpc_session *s, struct cairn_rpc_peer *peer, const Cairn__Wire__HelloWelcome *m)
+{
+    bool resumed = m->resumed && s->has_id && m->incarnation == s->incarnation && m->session == s->id &&
+                   m->inflight_max == s->window;
+    int rc;
+
+    if (m->cluster_id.len != CAIRN_CLUSTER_ID_BYTES || m->session_secret.len != sizeof(s->secret) ||
+        m->version < CAIRN_PROTOCOL_MIN || m->version > CAIRN_PROTOCOL_MAX)
+        return CAIRN_E_PROTO;
+    if (s->conf.has_cluster_id && memcmp(m->cluster_id.data, s->conf.cluster_id, CAIRN_CLUSTER_ID_BYTES) != 0)
+        return CAIRN_E_AUTH;
+    if (s->auth == CAIRN_HELLO_KEY &&
+        !cairn_auth_check(m->proof.data, m->proof.len, s->conf.key, &peer->transcript, true))
+        return CAIRN_E_AUTH;
+    rc = session_take_credits(s, m->inflight_max);
+    if (rc != 0)
+        return rc;
+    s->id = m->session;
+    s->incarnation = m->incarnation;
+    memcpy(s->secret, m->session_secret.data, sizeof(s->secret));
+    s->has_id = true;
+    memset(s->seq_of_place, 0, s->window * sizeof(*s->seq_of_place));
+    if (!resumed)
+        session_forget_numbers(s);
+    snprintf(s->facts.node, sizeof(s->facts.node), "%s", m->node);
+    memcpy(s->facts.cluster_id, m->cluster_id.data, CAIRN_CLUSTER_ID_BYTES);
+    s->facts.incarnation = m->incarnation;
+    s->facts.uid = m->uid;
+    s->facts.gid = m->gid;
+    s->facts.admin = m->admin;
+    snprintf(s->facts.auth, sizeof(s->facts.auth), "%s", cairn_hello_auth_name(s->auth));
+    snprintf(peer->info.name, sizeof(peer->info.name), "%s", m->node);
+    s->failures = 0;
+    s->last_error.code = 0;
+    cairn_rpc__peer_up(peer, m->inflight_max, MAX(m->inflight_bytes_max, (uint32_t)CAIRN_FRAME_BODY_BYTES_MAX));
+    cairn_sm_move(&s->sm, SESSION_UP);
+    if (s->conf.changed != NULL)
+        s->conf.changed(s, true, NULL, s->conf.arg);
+    if (s->sm.state == SESSION_UP)
+        session_pump(s);
+    return 0;
+}
+
+static int session_prove(struct cairn_rpc_session *s, struct cairn_rpc_peer *peer, const Cairn__Wire__HelloChallenge *c)
+{
+    Cairn__Wire__HelloProof m = CAIRN__WIRE__HELLO_PROOF__INIT;
+    struct cairn_auth_transcript *t = &peer->transcript;
+    uint8_t proof[CAIRN_PROOF_BYTES];
+    char *credential = NULL;
+    int rc = 0;
+
+    if (s->challenged || c->nonce.len != CAIRN_NONCE_BYTES || c->cluster_id.len != CAIRN_CLUSTER_ID_BYTES)
+        return CAIRN_E_PROTO;
+    s->challenged = true;
+    memcpy(t->server_nonce, c->nonce.data, CAIRN_NONCE_BYTES);
+    memcpy(t->cluster_id, c->cluster_id.data, CAIRN_CLUSTER_ID_BYTES);
+    s->auth = cairn_hello_auth_of(c->auth);
+    if (s->auth == CAIRN_HELLO_KEY && s->conf.has_key) {
+        cairn_auth_prove(proof, s->conf.key, t, false);
+        m.proof.data = proof;
+        m.proof.len = sizeof(proof);
+    } else if (s->auth == CAIRN_HELLO_MUNGE && s->conf.munge) {
+        rc = cairn_auth_munge_encode(t, &credential, &s->last_error);
+        m.credential = credential != NULL ? credential : m.credential;
+    } else {
+        rc = cairn_err_set(&s->last_error, CAIRN_E_AUTH, "the node asks for '%.20s', which we did not offer", c->auth);
+    }
+    if (rc == 0)
+        cairn_hello_send(peer, CAIRN_HELLO_PROOF, 0, &m.base);
+    free(credential);
+    return rc;
+}
+
+static void session_refused(struct cairn_rpc_session *s, const struct cairn_frame *f, ProtobufCAllocator *alloc)
+{
+    Cairn__Wire__ErrorDetail *d = cairn__wire__error_detail__unpack(alloc, f->body_len, f->body);
+    int code = f->value < 0 && f->value > CAIRN_E_LAST - 1 ? f->value : CAIRN_E_AUTH;
+    char addr[CAIRN_ADDR_TEXT_MAX];
+
+    cairn_addr_format(&s->conf.addrs[s->next_addr], addr);
+    cairn_err_set(&s->last_error, code, "%s refused us: %s", addr, d != NULL ? d->text : cairn_error_text(code));
+}
+
+static void on_hello(struct cairn_rpc_peer *peer, const struct cairn_frame *f)
+{
+    struct cairn_rpc_session *s = peer->role_data;
+    struct cairn_arena arena;
+    ProtobufCAllocator alloc = cairn_rpc__arena_allocator(&arena);
+    Cairn__Wire__HelloChallenge *challenge = NULL;
+    Cairn__Wire__HelloWelcome *welcome = NULL;
+    int rc = CAIRN_E_PROTO;
+
+    cairn_arena_init(&arena, CAIRN_HELLO_BYTES_MAX * 8);
+    if (f->kind == CAIRN_FRAME_HELLO && f->method == CAIRN_HELLO_CHALLENGE)
+        challenge = cairn__wire__hello_challenge__unpack(&alloc, f->body_len, f->body);
+    else if (f->kind == CAIRN_FRAME_HELLO && f->method == CAIRN_HELLO_WELCOME)
+        welcome = cairn__wire__hello_welcome__unpack(&alloc, f->body_len, f->body);
+    else if (f->kind == CAIRN_FRAME_HELLO && f->method == CAIRN_HELLO_REFUSED_STEP)
+        session_refused(s, f, &alloc);
+    if (challenge != NULL)
+        rc = session_prove(s, peer, challenge);
+    else if (welcome != NULL)
+        rc = session_welcome(s, peer, welcome);
+    cairn_arena_reset(&arena);
+    if (rc != 0)
+        cairn_conn_fail(&peer->conn, rc);
+}
+
+static const struct peer_role session_role = {
+    .hello = on_hello,
+    .goodbye = on_goodbye,
+    .credit = on_credit,
+    .lost_call = on_lost_call,
+    .down = on_down,
+};
+
+/* ---- connecting ---- */
+
+static void session_say_hello(struct cairn_rpc_session *s, struct cairn_rpc_peer *peer)
+{
+    Cairn__Wire__HelloOpen m = CAIRN__WIRE__HELLO_OPEN__INIT;
+    char *auth[2];
+    const uint8_t *cookie = s->rpc->bulk_hooks != NULL ? s->rpc->bulk_hooks->vm_cookie(s->rpc) : NULL;
+
+    cairn_auth_random(peer->transcript.client_nonce, CAIRN_NONCE_BYTES);
+    m.version_min = CAIRN_PROTOCOL_MIN;
+    m.version_max = CAIRN_PROTOCOL_MAX;
+    if (s->conf.has_cluster_id) {
+        m.cluster_id.data = s->conf.cluster_id;
+        m.cluster_id.len = CAIRN_CLUSTER_ID_BYTES;
+    }
+    if (s->has_id) {
+        m.session = s->id;
+        m.incarnation = s->incarnation;
+        m.session_secret.data = s->secret;
+        m.session_secret.len = sizeof(s->secret);
+    }
+    m.nonce.data = peer->transcript.client_nonce;
+    m.nonce.len = CAIRN_NONCE_BYTES;
+    m.auth = auth;
+    if (s->conf.munge)
+        auth[m.n_auth++] = (char *)(uintptr_t)cairn_hello_auth_name(CAIRN_HELLO_MUNGE);
+    if (s->conf.has_key)
+        auth[m.n_auth++] = (char *)(uintptr_t)cairn_hello_auth_name(CAIRN_HELLO_KEY);
+    m.name = s->conf.name;
+    if (cookie != NULL && cairn_addr_is_unix(&s->conf.addrs[s->next_addr])) {
+        m.vm_cookie_addr = (uint64_t)(uintptr_t)cookie;
+        m.vm_cookie.data = (uint8_t *)(uintptr_t)cookie;
+        m.vm_cookie.len = sizeof(peer->info.vm_cookie);
+    }
+    cairn_hello_send(peer, CAIRN_HELLO_OPEN, 0, &m.base);
+}
+
+static void session_connect(struct cairn_rpc_session *s)
+{
+    const struct cairn_addr *addr = &s->conf.addrs[s->next_addr];
+    uint64_t timeout =
+        s->conf.connect_timeout_ns != 0 ? s->conf.connect_timeout_ns : CONNECT_TIMEOUT_S * CAIRN_NS_PER_S;
+    struct cairn_rpc_peer *peer = NULL;
+    int fd, rc;
+
+    s->last_error = (struct cairn_err){ 0 };
+    s->challenged = false;
+    s->auth = cairn_addr_is_unix(addr) ? CAIRN_HELLO_PEER : CAIRN_HELLO_NONE;
+    rc = cairn_addr_connect(addr, &fd, &s->last_error);
+    if (rc == 0) {
+        peer = cairn_rpc__peer_new(s->rpc, fd, &session_role, s);
+        if (peer == NULL) {
+            close(fd);
+            cairn_err_set(&s->last_error, CAIRN_E_NOMEM, "connect: out of memory");
+        }
+    }
+    if (peer == NULL) {
+        session_fail_attempt(s);
+        return;
+    }
+    s->peer = peer;
+    cairn_sm_move(&s->sm, SESSION_CONNECTING);
+    peer->info.unix_socket = cairn_addr_is_unix(addr);
+    cairn_addr_format(addr, peer->info.addr);
+    peer->hello_deadline_ns = cairn_loop_now(s->rpc->loop) + timeout;
+    cairn_rpc__peer_want(peer, peer->hello_deadline_ns);
+    session_say_hello(s, peer);
+}
+
+void cairn_rpc_session_connect(struct cairn_rpc_session *s)
+{
+    if (s->sm.state == SESSION_BACKOFF)
+        cairn_sm_move(&s->sm, SESSION_IDLE);
+    if (s->sm.state == SESSION_IDLE)
+        session_connect(s);
+}
+
+static void on_session_timer(void *arg)
+{
+    struct cairn_rpc_session *s = arg;
+    uint64_t now = cairn_loop_now(s->rpc->loop);
+    bool up = s->sm.state == SESSION_UP;
+
+    CAIRN_LIST_FOREACH_SAFE (l, &s->waiting) {
+        struct cairn_rpc_call *call = CONTAINER_OF(l, struct cairn_rpc_call, link);
+
+        if (call->deadline_ns > now)
+            session_want(s, call->deadline_ns);
+        else if (call->sends > 0 && (call_flags(call) & CAIRN_RPC_ONCE) != 0)
+            session_end_waiting(s, call, CAIRN_E_UNKNOWN);
+        else
+            session_end_waiting(s, call, up ? CAIRN_E_TIMEOUT : CAIRN_E_UNREACHABLE);
+    }
+    if (s->sm.state != SESSION_BACKOFF)
+        return;
+    if (s->nwaiting == 0) {
+        cairn_sm_move(&s->sm, SESSION_IDLE);
+    } else if (s->retry_at_ns <= now) {
+        session_connect(s);
+    } else {
+        session_want(s, s->retry_at_ns);
+    }
+}
+
+/* ---- life ---- */
+
+struct cairn_rpc_session *cairn_rpc_session_new(struct cairn_rpc *rpc, const struct cairn_rpc_session_conf *conf,
+                                                struct cairn_err *err)
+{
+    struct cairn_rpc_session *s = calloc(1, sizeof(*s));
+
+    if (conf->naddrs == 0 || conf->naddrs > CAIRN_SESSION_ADDRS_MAX) {
+        cairn_err_set(err, CAIRN_E_INVAL, "no address to connect to");
+        free(s);
+        return NULL;
+    }
+    if (s == NULL) {
+        cairn_err_set(err, CAIRN_E_NOMEM, "session");
+        return NULL;
+    }
+    s->rpc = rpc;
+    s->conf = *conf;
+    cairn_list_init(&s->waiting);
+    cairn_timer_init(&s->timer, on_session_timer, s);
+    cairn_sm_init(&s->sm, &cairn_rpc_session_kind, &rpc->loop->machines);
+    return s;
+}
+
+static void on_session_closed(void *arg)
+{
+    struct cairn_rpc_session *s = arg;
+    void (*closed)(void *a) = s->closed;
+    void *closed_arg = s->closed_arg;
+
+    cairn_sm_fini(&s->sm);
+    cairn_auth_forget(&s->conf, sizeof(s->conf));
+    free(s->seq_busy);
+    free(s->seq_of_place);
+    free(s);
+    if (closed != NULL)
+        closed(closed_arg);
+}
+
+void cairn_rpc_session_close(struct cairn_rpc_session *s, void (*done)(void *arg), void *arg)
+{
+    struct cairn_rpc_peer *peer = s->peer;
+
+    CAIRN_ASSERT(s->sm.state != SESSION_CLOSED);
+    s->closed = done;
+    s->closed_arg = arg;
+    s->conf.changed = NULL;
+    cairn_timer_stop(&s->rpc->loop->env, &s->timer);
+    session_end_all_waiting(s, CAIRN_E_CLOSED);
+    s->peer = NULL;
+    cairn_sm_move(&s->sm, SESSION_CLOSED);
+    if (peer != NULL) {
+        struct cairn_frame f = { .kind = CAIRN_FRAME_GOODBYE, .value = CAIRN_E_CLOSED };
+
+        if (cairn_rpc_peer_is_up(peer)) {
+            cairn_rpc__peer_send(peer, &f, NULL, NULL, 0);
+            cairn_conn_flush(&peer->conn);
+        }
+        cairn_rpc__peer_down(peer, CAIRN_E_CLOSED);
+        session_end_all_waiting(s, CAIRN_E_CLOSED); /* those that were sent */
+    }
+    cairn_task_init(&s->close_task, on_session_closed, s);
+    cairn_env_defer(&s->rpc->loop->env, &s->close_task); /* behind the calls that end */
+}
+
+bool cairn_rpc_session_is_up(const struct cairn_rpc_session *s)
+{
+    return s->sm.state == SESSION_UP;
+}
+
+struct cairn_rpc_peer *cairn_rpc_session_peer(struct cairn_rpc_session *s)
+{
+    return s->sm.state == SESSION_UP ? s->peer : NULL;
+}
+
+const struct cairn_err *cairn_rpc_session_last_error(const struct cairn_rpc_session *s)
+{
+    return &s->last_error;
+}
+
+const struct cairn_rpc_session_facts *cairn_rpc_session_facts(const struct cairn_rpc_session *s)
+{
+    return &s->facts;
+}

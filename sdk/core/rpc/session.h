@@ -1,0 +1,58 @@
+/** The origin's session with one node: a connection that is made when first needed and made again when lost.
+ *
+ *     IDLE ---> CONNECTING ---> UP ---> IDLE        IDLE, CONNECTING and UP may also go to BACKOFF, BACKOFF to
+ * CONNECTING and IDLE. IDLE, CONNECTING, UP and BACKOFF may also go to CLOSED.
+ *
+ * Calls wait in order while there is no connection or no credit. When the connection is lost, calls that change nothing
+ * are sent again; calls that change something are sent again only if the node still knows the session, otherwise they
+ * end with CAIRN_E_UNKNOWN. A call that could not be sent before its deadline ends with CAIRN_E_UNREACHABLE and the
+ * reason. */
+#ifndef CAIRN_CORE_RPC_SESSION_H
+#define CAIRN_CORE_RPC_SESSION_H
+
+#include "sdk/core/net/addr.h"
+#include "sdk/core/rpc/auth.h"
+#include "sdk/core/rpc/rpc.h"
+
+enum { CAIRN_SESSION_ADDRS_MAX = 16, CAIRN_SESSION_QUEUE_MAX = 65536 };
+
+struct cairn_rpc_session_conf {
+    struct cairn_addr addrs[CAIRN_SESSION_ADDRS_MAX]; /* of the same node, best first */
+    uint32_t naddrs;
+    bool has_key, munge; /* what we can prove ourselves with over TCP */
+    uint8_t key[CAIRN_KEY_BYTES];
+    bool has_cluster_id; /* refuse any other cluster */
+    uint8_t cluster_id[CAIRN_CLUSTER_ID_BYTES];
+    char name[64];               /* who we say we are, for people */
+    uint64_t connect_timeout_ns; /* for one attempt; 0: 5 s */
+    /** May be NULL: tells of every change. @err has the reason when it went down. */
+    void (*changed)(struct cairn_rpc_session *s, bool up, const struct cairn_err *err, void *arg);
+    void *arg;
+};
+
+extern const struct cairn_sm_kind cairn_rpc_session_kind;
+
+struct cairn_rpc_session *cairn_rpc_session_new(struct cairn_rpc *rpc, const struct cairn_rpc_session_conf *conf,
+                                                struct cairn_err *err);
+/** Connects now rather than at the first call. */
+void cairn_rpc_session_connect(struct cairn_rpc_session *s);
+/** Ends the connection; all calls end with CAIRN_E_CLOSED from later tasks; then @done(arg) runs, and @s is gone. */
+void cairn_rpc_session_close(struct cairn_rpc_session *s, void (*done)(void *arg), void *arg);
+bool cairn_rpc_session_is_up(const struct cairn_rpc_session *s);
+/** The connection it has now, or NULL. */
+struct cairn_rpc_peer *cairn_rpc_session_peer(struct cairn_rpc_session *s);
+/** Why the last attempt failed; "" if none did. */
+const struct cairn_err *cairn_rpc_session_last_error(const struct cairn_rpc_session *s);
+/** What HELLO told: the node's name, its cluster, as whom it knows us. Valid once it has been up. */
+struct cairn_rpc_session_facts {
+    char node[64];
+    uint8_t cluster_id[CAIRN_CLUSTER_ID_BYTES];
+    uint64_t incarnation;
+    uid_t uid;
+    gid_t gid;
+    bool admin;
+    char auth[8];
+};
+const struct cairn_rpc_session_facts *cairn_rpc_session_facts(const struct cairn_rpc_session *s);
+
+#endif

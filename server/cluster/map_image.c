@@ -1,0 +1,140 @@
+/* The bytes of a `local` map store: see map_image.h. */
+#include "server/cluster/map_image.h"
+
+#include "sdk/core/base/crc.h"
+#include "sdk/core/base/macros.h"
+
+#include <endian.h>
+#include <inttypes.h>
+#include <string.h>
+
+static const char image_magic[8] = { 'C', 'A', 'I', 'R', 'N', 'M', 'A', 'P' };
+
+static uint8_t *put32(uint8_t *to, uint32_t v)
+{
+    v = htole32(v);
+    memcpy(to, &v, sizeof(v));
+    return to + sizeof(v);
+}
+
+static uint8_t *put64(uint8_t *to, uint64_t v)
+{
+    v = htole64(v);
+    memcpy(to, &v, sizeof(v));
+    return to + sizeof(v);
+}
+
+static uint32_t get32(const uint8_t *from)
+{
+    uint32_t v;
+
+    memcpy(&v, from, sizeof(v));
+    return le32toh(v);
+}
+
+static uint64_t get64(const uint8_t *from)
+{
+    uint64_t v;
+
+    memcpy(&v, from, sizeof(v));
+    return le64toh(v);
+}
+
+size_t cairn_map_image_entry_bytes(const struct cairn_map_entry *e)
+{
+    return CAIRN_MAP_IMAGE_ENTRY_BYTES + strlen(e->key) + e->value_len;
+}
+
+uint8_t *cairn_map_image_put_entry(uint8_t *to, const struct cairn_map_entry *e)
+{
+    size_t key_len = strlen(e->key);
+
+    to = put64(to, e->created);
+    to = put64(to, e->changed);
+    to = put32(to, (uint32_t)key_len);
+    to = put32(to, e->value_len);
+    memcpy(to, e->key, key_len);
+    to += key_len;
+    if (e->value_len > 0)
+        memcpy(to, e->value, e->value_len);
+    return to + e->value_len;
+}
+
+void cairn_map_image_put_header(uint8_t *image, const struct cairn_map_image_info *info, size_t body_len)
+{
+    memcpy(image, image_magic, sizeof(image_magic));
+    put32(image + 8, CAIRN_MAP_IMAGE_VERSION);
+    put32(image + 12, info->entries);
+    put64(image + 16, info->revision);
+    put64(image + 24, body_len);
+    put32(image + 32, cairn_crc32c(0, image + CAIRN_MAP_IMAGE_HEADER_BYTES, body_len));
+    put32(image + 36, cairn_crc32c(0, image, 36));
+}
+
+static int header_check(const uint8_t *image, size_t len, struct cairn_err *err)
+{
+    if (len < CAIRN_MAP_IMAGE_HEADER_BYTES)
+        return cairn_err_set(err, CAIRN_E_CORRUPT, "%zu bytes are too few", len);
+    if (memcmp(image, image_magic, sizeof(image_magic)) != 0)
+        return cairn_err_set(err, CAIRN_E_CORRUPT, "this is no map file");
+    if (get32(image + 36) != cairn_crc32c(0, image, 36))
+        return cairn_err_set(err, CAIRN_E_CORRUPT, "checksum mismatch in the header");
+    if (get32(image + 8) != CAIRN_MAP_IMAGE_VERSION)
+        return cairn_err_set(err, CAIRN_E_FORMAT, "format version %" PRIu32 "; this program knows %d", get32(image + 8),
+                             CAIRN_MAP_IMAGE_VERSION);
+    if (get64(image + 24) != len - CAIRN_MAP_IMAGE_HEADER_BYTES)
+        return cairn_err_set(err, CAIRN_E_CORRUPT, "%" PRIu64 " bytes of entries were written, %zu are there",
+                             get64(image + 24), len - CAIRN_MAP_IMAGE_HEADER_BYTES);
+    if (get32(image + 32) != cairn_crc32c(0, image + CAIRN_MAP_IMAGE_HEADER_BYTES, len - CAIRN_MAP_IMAGE_HEADER_BYTES))
+        return cairn_err_set(err, CAIRN_E_CORRUPT, "checksum mismatch in the entries");
+    return 0;
+}
+
+/* Reads the entry at @at; returns where the next begins, or NULL when it is not well-formed. */
+static const uint8_t *entry_get(const uint8_t *at, const uint8_t *end, char *key, struct cairn_map_entry *e)
+{
+    uint32_t key_len;
+
+    if (end - at < CAIRN_MAP_IMAGE_ENTRY_BYTES)
+        return NULL;
+    e->created = get64(at);
+    e->changed = get64(at + 8);
+    key_len = get32(at + 16);
+    e->value_len = get32(at + 20);
+    at += CAIRN_MAP_IMAGE_ENTRY_BYTES;
+    if (key_len == 0 || key_len > CAIRN_MAP_KEY_BYTES_MAX || e->value_len > CAIRN_MAP_VALUE_BYTES_MAX ||
+        (uint64_t)(end - at) < (uint64_t)key_len + e->value_len || memchr(at, '\0', key_len) != NULL)
+        return NULL;
+    memcpy(key, at, key_len);
+    key[key_len] = '\0';
+    e->key = key;
+    e->value = at + key_len;
+    return e->value + e->value_len;
+}
+
+int cairn_map_image_read(const uint8_t *image, size_t len, struct cairn_map_image_info *info,
+                         int (*fn)(const struct cairn_map_entry *e, void *arg), void *arg, struct cairn_err *err)
+{
+    char keys[2][CAIRN_MAP_KEY_BYTES_MAX + 1] = { "", "" };
+    const uint8_t *at = image + CAIRN_MAP_IMAGE_HEADER_BYTES, *end = image + len;
+    int rc = header_check(image, len, err);
+
+    if (rc != 0)
+        return rc;
+    info->entries = get32(image + 12);
+    info->revision = get64(image + 16);
+    for (uint32_t i = 0; i < info->entries; i++) {
+        struct cairn_map_entry e;
+
+        at = entry_get(at, end, keys[i % 2], &e);
+        if (at == NULL || strcmp(keys[(i + 1) % 2], keys[i % 2]) >= 0 || e.created == 0 || e.created > e.changed ||
+            e.changed > info->revision)
+            return cairn_err_set(err, CAIRN_E_CORRUPT, "entry %" PRIu32 " is malformed", i);
+        rc = fn(&e, arg);
+        if (rc != 0)
+            return rc;
+    }
+    if (at != end)
+        return cairn_err_set(err, CAIRN_E_CORRUPT, "bytes behind the last entry");
+    return 0;
+}

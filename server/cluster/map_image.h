@@ -1,0 +1,36 @@
+/** The bytes of a `local` map store: header, entries, checksums. Pure; input is hostile (it comes from a disk). */
+#ifndef CAIRN_SERVER_CLUSTER_MAP_IMAGE_H
+#define CAIRN_SERVER_CLUSTER_MAP_IMAGE_H
+
+#include "server/cluster/map_store.h"
+
+/*  offset  size
+ *       0     8  "CAIRNMAP"
+ *       8     4  format version
+ *      12     4  number of entries
+ *      16     8  revision of the store
+ *      24     8  bytes of all entries
+ *      32     4  CRC32C of the entries
+ *      36     4  CRC32C of the 36 bytes before
+ *      40        entries: created 8, changed 8, key length 4, value length 4, key, value
+ * Numbers are little-endian. */
+enum { CAIRN_MAP_IMAGE_VERSION = 1, CAIRN_MAP_IMAGE_HEADER_BYTES = 40, CAIRN_MAP_IMAGE_ENTRY_BYTES = 24 };
+
+struct cairn_map_image_info {
+    uint64_t revision;
+    uint32_t entries;
+};
+
+size_t cairn_map_image_entry_bytes(const struct cairn_map_entry *e);
+/** Writes one entry at @to (room: cairn_map_image_entry_bytes()); returns the end. */
+uint8_t *cairn_map_image_put_entry(uint8_t *to, const struct cairn_map_entry *e);
+/** Writes the header of an image whose @body_len bytes of entries follow it. */
+void cairn_map_image_put_header(uint8_t *image, const struct cairn_map_image_info *info, size_t body_len);
+
+/** Checks the whole image and hands out its entries; entry->key is not terminated by a zero in the image, so a copy is
+ * made for each call of @fn, which returns 0 to go on. Keys must ascend. CAIRN_E_CORRUPT, CAIRN_E_FORMAT, or what @fn
+ * returned. */
+int cairn_map_image_read(const uint8_t *image, size_t len, struct cairn_map_image_info *info,
+                         int (*fn)(const struct cairn_map_entry *e, void *arg), void *arg, struct cairn_err *err);
+
+#endif

@@ -1,0 +1,412 @@
+/* The local map store: compare-and-set, order, durability, and files that are torn, damaged, newer or not ours. */
+#include "server/cluster/map_store.h"
+
+#include "sdk/core/base/crc.h"
+#include "server/cluster/map_image.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { CHANGES_MAX = 64 };
+
+struct world {
+    struct cairn_loop loop;
+    struct cairn_pool *pool;
+    struct cairn_map_store *store;
+    char dir[64], path[80];
+    uint32_t waiting;
+    char listed[4096];
+};
+
+static void world_open(struct world *w)
+{
+    struct cairn_err err = { 0 };
+
+    if (cairn_map_store_local_open(w->dir, w->pool, &w->store, &err) != 0)
+        fail_msg("%s", err.text);
+}
+
+static int setup(void **state)
+{
+    struct world *w = calloc(1, sizeof(*w));
+    struct cairn_loop_conf conf = { 0 };
+
+    assert_non_null(w);
+    assert_int_equal(cairn_loop_init(&w->loop, &conf, NULL), 0);
+    w->pool = cairn_pool_new(2, 1024, NULL);
+    assert_non_null(w->pool);
+    snprintf(w->dir, sizeof(w->dir), "/tmp/cairn-map-XXXXXX");
+    assert_non_null(mkdtemp(w->dir));
+    snprintf(w->path, sizeof(w->path), "%s/map", w->dir);
+    world_open(w);
+    *state = w;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct world *w = *state;
+
+    if (w->store != NULL)
+        cairn_map_store_close(w->store);
+    cairn_pool_free(w->pool);
+    cairn_loop_fini(&w->loop);
+    chmod(w->dir, 0700);
+    unlink(w->path);
+    rmdir(w->dir);
+    free(w);
+    return 0;
+}
+
+static void on_changed(struct cairn_map_change *c)
+{
+    struct world *w = c->arg;
+
+    w->waiting--;
+}
+
+static void change_start(struct world *w, struct cairn_map_change *c, const char *key, const char *value, uint64_t from)
+{
+    *c = (struct cairn_map_change){
+        .key = key, .value = (const uint8_t *)value, .from = from, .done = on_changed, .arg = w
+    };
+    c->value_len = value != NULL ? (uint32_t)strlen(value) : 0;
+    w->waiting++;
+    cairn_map_store_change(w->store, &w->loop, c);
+}
+
+static void wait_all(struct world *w)
+{
+    while (w->waiting > 0)
+        cairn_loop_turn(&w->loop, UINT64_MAX);
+}
+
+static int change(struct world *w, const char *key, const char *value, uint64_t from, uint64_t *revision)
+{
+    struct cairn_map_change c;
+
+    change_start(w, &c, key, value, from);
+    assert_int_equal(w->waiting, 1); /* never inside the call */
+    wait_all(w);
+    if (revision != NULL)
+        *revision = c.revision;
+    assert_true((c.rc == 0) == (c.revision != 0));
+    return c.rc;
+}
+
+static void on_entry(const struct cairn_map_entry *e, void *arg)
+{
+    struct world *w = arg;
+    size_t n = strlen(w->listed);
+
+    snprintf(w->listed + n, sizeof(w->listed) - n, "%s=%.*s ", e->key, (int)e->value_len, (const char *)e->value);
+}
+
+static const char *listed(struct world *w, const char *prefix)
+{
+    w->listed[0] = '\0';
+    cairn_map_store_each(w->store, prefix, on_entry, w);
+    return w->listed;
+}
+
+static void reopen(struct world *w)
+{
+    cairn_map_store_close(w->store);
+    w->store = NULL;
+    world_open(w);
+}
+
+static void changes_compare_and_set(void **state)
+{
+    struct world *w = *state;
+    uint64_t r1, r2, r3;
+
+    assert_int_equal(change(w, "ns/b", "1", 0, &r1), 0);
+    assert_int_equal(change(w, "ns/b", "2", 0, NULL), CAIRN_E_EXISTS);
+    assert_int_equal(change(w, "ns/b", "2", r1 + 1, NULL), CAIRN_E_STATE);
+    assert_int_equal(change(w, "ns/a", "2", r1, NULL), CAIRN_E_NOTFOUND);
+    assert_int_equal(change(w, "ns/b", "2", r1, &r2), 0);
+    assert_int_equal(change(w, "ns/b", NULL, r1, NULL), CAIRN_E_STATE);
+    assert_int_equal(change(w, "ns/b", NULL, r2, &r3), 0);
+    assert_int_equal(change(w, "ns/b", NULL, r3, NULL), CAIRN_E_NOTFOUND);
+    assert_int_equal(change(w, "ns/c", NULL, 0, NULL), CAIRN_E_INVAL);
+    assert_true(r1 < r2 && r2 < r3);
+    assert_int_equal(cairn_map_store_revision(w->store), r3);
+    assert_string_equal(listed(w, ""), "");
+}
+
+static void entries_are_listed_in_order(void **state)
+{
+    struct world *w = *state;
+
+    assert_int_equal(change(w, "ns/b", "2", 0, NULL), 0);
+    assert_int_equal(change(w, "ns/a", "1", 0, NULL), 0);
+    assert_int_equal(change(w, "m/x", "0", 0, NULL), 0);
+    assert_int_equal(change(w, "nz", "3", 0, NULL), 0);
+    assert_string_equal(listed(w, "ns/"), "ns/a=1 ns/b=2 ");
+    assert_string_equal(listed(w, ""), "m/x=0 ns/a=1 ns/b=2 nz=3 ");
+}
+
+struct revisions {
+    uint64_t created, changed;
+};
+
+static void on_revisions(const struct cairn_map_entry *e, void *arg)
+{
+    *(struct revisions *)arg = (struct revisions){ e->created, e->changed };
+}
+
+static void everything_is_there_after_a_restart(void **state)
+{
+    struct world *w = *state;
+    struct revisions before, after;
+    uint64_t r;
+
+    assert_int_equal(change(w, "a", "1", 0, NULL), 0);
+    assert_int_equal(change(w, "b", "x", 0, &r), 0);
+    assert_int_equal(change(w, "b", "", r, &r), 0);
+    cairn_map_store_each(w->store, "b", on_revisions, &before);
+    reopen(w);
+    assert_string_equal(listed(w, ""), "a=1 b= ");
+    cairn_map_store_each(w->store, "b", on_revisions, &after);
+    assert_memory_equal(&before, &after, sizeof(before));
+    assert_true(after.created < after.changed);
+    assert_int_equal(change(w, "b", "y", r, NULL), 0); /* revisions go on */
+}
+
+/* A revision serves as an identity, so it must not come again although the entry that had it is gone. */
+static void revisions_are_not_given_twice(void **state)
+{
+    struct world *w = *state;
+    uint64_t r1, r2, r3;
+
+    assert_int_equal(change(w, "a", "1", 0, &r1), 0);
+    assert_int_equal(change(w, "a", NULL, r1, &r2), 0);
+    reopen(w);
+    assert_int_equal(change(w, "a", "1", 0, &r3), 0);
+    assert_true(r3 > r2);
+}
+
+static void changes_at_the_same_time(void **state)
+{
+    struct world *w = *state;
+    struct cairn_map_change c[CHANGES_MAX];
+    char keys[CHANGES_MAX][8];
+    uint32_t good = 0;
+
+    for (uint32_t i = 0; i < CHANGES_MAX; i++) {
+        snprintf(keys[i], sizeof(keys[i]), "k%02u", i / 2); /* two for each key: one of them wins */
+        change_start(w, &c[i], keys[i], "v", 0);
+    }
+    wait_all(w);
+    for (uint32_t i = 0; i < CHANGES_MAX; i += 2) {
+        assert_int_equal(c[i].rc, 0);
+        assert_int_equal(c[i + 1].rc, CAIRN_E_EXISTS);
+        good++;
+    }
+    reopen(w);
+    assert_int_equal(strlen(listed(w, "")), good * strlen("k00=v "));
+}
+
+static void bounds(void **state)
+{
+    struct world *w = *state;
+    char key[CAIRN_MAP_KEY_BYTES_MAX + 2];
+    char *value = malloc(CAIRN_MAP_VALUE_BYTES_MAX + 2);
+
+    assert_non_null(value);
+    memset(key, 'k', sizeof(key));
+    memset(value, 'v', CAIRN_MAP_VALUE_BYTES_MAX + 1);
+    key[sizeof(key) - 1] = value[CAIRN_MAP_VALUE_BYTES_MAX + 1] = '\0';
+    assert_int_equal(change(w, "", "v", 0, NULL), CAIRN_E_INVAL);
+    assert_int_equal(change(w, key, "v", 0, NULL), CAIRN_E_INVAL);
+    assert_int_equal(change(w, "k", value, 0, NULL), CAIRN_E_INVAL);
+    key[CAIRN_MAP_KEY_BYTES_MAX] = value[CAIRN_MAP_VALUE_BYTES_MAX] = '\0';
+    assert_int_equal(change(w, key, value, 0, NULL), 0);
+    reopen(w);
+    free(value);
+}
+
+static void a_failed_write_changes_nothing(void **state)
+{
+    struct world *w = *state;
+    char fresh[96];
+    uint64_t r;
+
+    assert_int_equal(change(w, "a", "1", 0, &r), 0);
+    snprintf(fresh, sizeof(fresh), "%s/map.fresh", w->dir);
+    assert_int_equal(mkdir(fresh, 0700), 0); /* in the way */
+    assert_true(change(w, "a", "2", r, NULL) < 0);
+    assert_true(change(w, "b", "2", 0, NULL) < 0);
+    assert_string_equal(listed(w, ""), "a=1 ");
+    assert_int_equal(rmdir(fresh), 0);
+    assert_int_equal(change(w, "a", "3", r, NULL), 0);
+    reopen(w);
+    assert_string_equal(listed(w, ""), "a=3 ");
+}
+
+/* A crash before the rename: the half-written file beside is nobody's. */
+static void what_a_crash_left_is_ignored(void **state)
+{
+    struct world *w = *state;
+    char fresh[96];
+    int fd;
+
+    assert_int_equal(change(w, "a", "1", 0, NULL), 0);
+    snprintf(fresh, sizeof(fresh), "%s/map.fresh", w->dir);
+    fd = open(fresh, O_WRONLY | O_CREAT, 0600);
+    assert_int_equal(write(fd, "CAIRNMAP", 8), 8);
+    close(fd);
+    reopen(w);
+    assert_string_equal(listed(w, ""), "a=1 ");
+    assert_int_equal(access(fresh, F_OK), -1);
+}
+
+static size_t file_read(const char *path, uint8_t *to, size_t room)
+{
+    int fd = open(path, O_RDONLY);
+    ssize_t n = read(fd, to, room);
+
+    close(fd);
+    assert_true(n > 0);
+    return (size_t)n;
+}
+
+static void file_write(const char *path, const uint8_t *from, size_t n)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+
+    assert_int_equal(write(fd, from, n), n);
+    close(fd);
+}
+
+static int open_again(struct world *w, struct cairn_err *err)
+{
+    struct cairn_map_store *s = NULL;
+    int rc = cairn_map_store_local_open(w->dir, w->pool, &s, err);
+
+    if (rc == 0)
+        cairn_map_store_close(s);
+    return rc;
+}
+
+static void every_damage_is_found(void **state)
+{
+    struct world *w = *state;
+    uint8_t good[512], bad[512];
+    size_t n;
+
+    assert_int_equal(change(w, "a", "one", 0, NULL), 0);
+    assert_int_equal(change(w, "b", "two", 0, NULL), 0);
+    n = file_read(w->path, good, sizeof(good));
+    for (size_t i = 0; i < n; i++) { /* each byte flipped */
+        struct cairn_err err = { 0 };
+
+        memcpy(bad, good, n);
+        bad[i] ^= 0x10;
+        file_write(w->path, bad, n);
+        assert_int_equal(open_again(w, &err), CAIRN_E_CORRUPT);
+        assert_non_null(strstr(err.text, w->path));
+    }
+    for (size_t len = 0; len < n; len++) { /* each length cut */
+        file_write(w->path, good, len);
+        assert_int_equal(open_again(w, NULL), CAIRN_E_CORRUPT);
+    }
+    memcpy(bad, good, n);
+    bad[n] = 0;
+    file_write(w->path, bad, n + 1);
+    assert_int_equal(open_again(w, NULL), CAIRN_E_CORRUPT);
+    file_write(w->path, good, n);
+    assert_int_equal(open_again(w, NULL), 0);
+}
+
+static int on_no_entry(const struct cairn_map_entry *e, void *arg)
+{
+    (void)e;
+    (void)arg;
+    return 0;
+}
+
+/* Entries that no store would write, under a checksum that is right. */
+static void malformed_entries_are_refused(void **state)
+{
+    static const struct cairn_map_entry twice = { "a", (const uint8_t *)"v", 1, 1, 2 };
+    static const struct cairn_map_entry future = { "b", (const uint8_t *)"v", 1, 1, 9 };
+    static const struct cairn_map_entry unborn = { "c", (const uint8_t *)"v", 1, 0, 2 };
+    const struct cairn_map_entry *bad[] = { &twice, &future, &unborn };
+    struct cairn_map_image_info info;
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+        uint8_t image[256], *end = image + CAIRN_MAP_IMAGE_HEADER_BYTES;
+
+        end = cairn_map_image_put_entry(end, &twice);
+        info = (struct cairn_map_image_info){ .revision = 5, .entries = 1 };
+        cairn_map_image_put_header(image, &info, (size_t)(end - image) - CAIRN_MAP_IMAGE_HEADER_BYTES);
+        assert_int_equal(cairn_map_image_read(image, (size_t)(end - image), &info, on_no_entry, NULL, NULL), 0);
+        end = cairn_map_image_put_entry(end, bad[i]);
+        info = (struct cairn_map_image_info){ .revision = 5, .entries = 2 };
+        cairn_map_image_put_header(image, &info, (size_t)(end - image) - CAIRN_MAP_IMAGE_HEADER_BYTES);
+        assert_int_equal(cairn_map_image_read(image, (size_t)(end - image), &info, on_no_entry, NULL, NULL),
+                         CAIRN_E_CORRUPT);
+    }
+}
+
+static void a_newer_format_is_refused(void **state)
+{
+    struct world *w = *state;
+    struct cairn_err err = { 0 };
+    uint8_t image[512];
+    uint32_t crc;
+    size_t n;
+
+    assert_int_equal(change(w, "a", "one", 0, NULL), 0);
+    n = file_read(w->path, image, sizeof(image));
+    image[8] = CAIRN_MAP_IMAGE_VERSION + 1;
+    crc = cairn_crc32c(0, image, 36); /* as a newer version would have it */
+    for (int i = 0; i < 4; i++)
+        image[36 + i] = (uint8_t)(crc >> (8 * i));
+    file_write(w->path, image, n);
+    assert_int_equal(open_again(w, &err), CAIRN_E_FORMAT);
+    assert_non_null(strstr(err.text, "format version 2"));
+}
+
+static void without_a_directory_it_lives_in_memory(void **state)
+{
+    struct world *w = *state;
+
+    cairn_map_store_close(w->store);
+    assert_int_equal(cairn_map_store_local_open("", w->pool, &w->store, NULL), 0);
+    assert_int_equal(change(w, "a", "1", 0, NULL), 0);
+    assert_string_equal(listed(w, ""), "a=1 ");
+}
+
+#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CASE(changes_compare_and_set),
+        CASE(entries_are_listed_in_order),
+        CASE(everything_is_there_after_a_restart),
+        CASE(revisions_are_not_given_twice),
+        CASE(changes_at_the_same_time),
+        CASE(bounds),
+        CASE(a_failed_write_changes_nothing),
+        CASE(what_a_crash_left_is_ignored),
+        CASE(every_damage_is_found),
+        CASE(malformed_entries_are_refused),
+        CASE(a_newer_format_is_refused),
+        CASE(without_a_directory_it_lives_in_memory),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

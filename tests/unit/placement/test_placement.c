@@ -1,0 +1,398 @@
+/* Placement: fixed results, balance, movement, weights, zones, and what odd input gets. */
+#include "sdk/core/placement/placement.h"
+
+#include "sdk/core/base/macros.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { SLOTS = 1 << CAIRN_SLOT_BITS_DEFAULT, MEMBERS = 64 };
+
+static struct cairn_placement *table(const struct cairn_placement_member *m, uint32_t n, uint32_t replicas)
+{
+    struct cairn_placement *p = NULL;
+    struct cairn_err err = { 0 };
+
+    if (cairn_placement_new(m, n, CAIRN_SLOT_BITS_DEFAULT, replicas, &p, &err) != 0)
+        fail_msg("%s", err.text);
+    return p;
+}
+
+/* @n members of equal share, one zone each. */
+static void equals(struct cairn_placement_member *m, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        m[i] = (struct cairn_placement_member){ .id = 100 + i, .weight = 1, .capacity = 1, .zone = i };
+}
+
+static uint32_t slots_held(const struct cairn_placement *p, uint64_t id)
+{
+    uint32_t held = 0, n;
+
+    for (uint32_t s = 0; s < cairn_placement_slots(p); s++) {
+        const uint64_t *ids = cairn_placement_of_slot(p, s, &n);
+
+        for (uint32_t i = 0; i < n; i++)
+            held += ids[i] == id;
+    }
+    return held;
+}
+
+/* A count of slots is binomial: its variance is below its mean. */
+static bool is_within_sigmas(double count, double mean, double sigmas)
+{
+    return (count - mean) * (count - mean) <= sigmas * sigmas * mean;
+}
+
+/* Replicas of @b that were not there in @a: what a change of members must copy. */
+static uint32_t replicas_moved(const struct cairn_placement *a, const struct cairn_placement *b)
+{
+    uint32_t moved = 0, na, nb;
+
+    for (uint32_t s = 0; s < cairn_placement_slots(a); s++) {
+        const uint64_t *x = cairn_placement_of_slot(a, s, &na), *y = cairn_placement_of_slot(b, s, &nb);
+
+        for (uint32_t i = 0; i < nb; i++) {
+            uint32_t j = 0;
+
+            while (j < na && x[j] != y[i])
+                j++;
+            moved += j == na;
+        }
+    }
+    return moved;
+}
+
+/* log2(x / 2^63) in units of 2^-52 by squaring: independent of the table. */
+static uint64_t log2_by_squaring(uint64_t mantissa)
+{
+    unsigned __int128 x = mantissa; /* 63 bits behind the point */
+    uint64_t log = 0;
+
+    for (int bit = 51; bit >= 0; bit--) {
+        x = (x * x) >> 63;
+        if (x >> 64 != 0) {
+            x >>= 1;
+            log |= UINT64_C(1) << bit;
+        }
+    }
+    return log;
+}
+
+static void neg_log2_is_close_and_monotone(void **state)
+{
+    uint64_t last = cairn_placement__neg_log2(UINT64_MAX);
+
+    (void)state;
+    assert_in_range(last, 1, 4);
+    assert_int_equal(cairn_placement__neg_log2(0), UINT64_C(64) << 40);
+    assert_int_equal(cairn_placement__neg_log2(UINT64_C(1) << 63 | 1), UINT64_C(1) << 40);
+    for (uint64_t i = 1; i < 4096; i++) {
+        uint64_t h = UINT64_MAX - (i << 51), e = cairn_placement__neg_log2(h);
+        double exact = ldexp(1.0, 40) - ldexp((double)log2_by_squaring(h), -12);
+
+        assert_true(e > last);
+        if ((h >> 63) != 0)
+            assert_true(fabs((double)e - exact) <= exact * 1e-3);
+        last = e;
+    }
+    for (uint32_t zeros = 0; zeros < 63; zeros++)
+        assert_true(cairn_placement__neg_log2((UINT64_MAX >> zeros) - 1) <
+                    cairn_placement__neg_log2(UINT64_MAX >> (zeros + 1)));
+}
+
+/* These values are a contract between versions of client and server: a change here is a change of where data lies. */
+static void results_are_fixed(void **state)
+{
+    static const struct {
+        const char *key;
+        uint32_t slot;
+    } keys[] = {
+        { "", 2881 },
+        { "a", 14769 },
+        { "run/1/event/2", 15427 },
+        { "/usr/share/doc/bash/README", 1486 },
+        { "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+          "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+          "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+          10612 }
+    };
+    static const struct {
+        uint32_t slot;
+        uint64_t ids[3];
+    } ranks[] = { { 0, { 5, 2, 3 } },
+                  { 1, { 1, 3, 5 } },
+                  { 2, { 0xfedcba9876543210, 2, 5 } },
+                  { 3, { 3, 2, 5 } },
+                  { 4711, { 0xfedcba9876543210, 1, 5 } },
+                  { 8192, { 0xfedcba9876543210, 1, 5 } },
+                  { 16383, { 0xfedcba9876543210, 2, 5 } },
+                  { 1048575, { 5, 0xfedcba9876543210, 2 } } };
+    static const struct cairn_placement_member m[] = {
+        { 1, 1, 100, 0 }, { 2, 1, 100, 0 }, { 3, 2, 100, 1 }, { 0xfedcba9876543210, 1, 350, 1 },
+        { 5, 1, 50, 2 },  { 6, 0, 100, 2 },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
+        assert_int_equal(cairn_placement_slot(keys[i].key, strlen(keys[i].key), 14), keys[i].slot);
+    for (size_t i = 0; i < ARRAY_SIZE(ranks); i++) {
+        uint64_t ids[3];
+
+        assert_int_equal(cairn_placement_rank(ranks[i].slot, m, ARRAY_SIZE(m), 3, ids), 3);
+        assert_memory_equal(ids, ranks[i].ids, sizeof(ids));
+    }
+}
+
+static void more_slots_split_slots(void **state)
+{
+    (void)state;
+    for (uint32_t i = 0; i < 10000; i++)
+        assert_int_equal(cairn_placement_slot(&i, sizeof(i), 20) >> 6, cairn_placement_slot(&i, sizeof(i), 14));
+}
+
+static void sixteen_equals_are_balanced(void **state)
+{
+    struct cairn_placement_member m[16];
+
+    (void)state;
+    equals(m, 16);
+    for (uint32_t replicas = 1; replicas <= 3; replicas++) {
+        struct cairn_placement *p = table(m, 16, replicas);
+        uint32_t mean = SLOTS * replicas / 16;
+
+        for (uint32_t i = 0; i < 16; i++)
+            assert_in_range(slots_held(p, m[i].id), mean * 9 / 10, mean * 11 / 10);
+        cairn_placement_free(p);
+    }
+}
+
+static void keys_spread_over_slots(void **state)
+{
+    static uint16_t hits[SLOTS];
+    uint32_t busiest = 0, empty = 0;
+
+    (void)state;
+    for (uint32_t i = 0; i < SLOTS * 32; i++) {
+        char key[32];
+        int n = snprintf(key, sizeof(key), "run/%u/event/%u", i / 1000, i % 1000);
+
+        hits[cairn_placement_slot(key, (size_t)n, CAIRN_SLOT_BITS_DEFAULT)]++;
+    }
+    for (uint32_t s = 0; s < SLOTS; s++) {
+        busiest = MAX(busiest, hits[s]);
+        empty += hits[s] == 0;
+    }
+    assert_in_range(busiest, 32, 32 + 6 * 6);
+    assert_int_equal(empty, 0);
+}
+
+/* A join moves to the newcomer what it now holds and, with a zone each, nothing else; a leave is the same backwards. */
+static void a_join_moves_the_least(void **state)
+{
+    (void)state;
+    for (uint32_t n = 1; n < 32; n += 3) {
+        for (uint32_t replicas = 1; replicas <= MIN(n, 3U); replicas++) {
+            struct cairn_placement_member m[MEMBERS];
+            struct cairn_placement *before, *after;
+            uint32_t moved;
+
+            equals(m, n + 1);
+            before = table(m, n, replicas);
+            after = table(m, n + 1, replicas);
+            moved = replicas_moved(before, after);
+            assert_int_equal(moved, slots_held(after, m[n].id));
+            assert_true(is_within_sigmas(moved, (double)SLOTS * replicas / (n + 1), 3));
+            assert_int_equal(replicas_moved(after, before), moved);
+            cairn_placement_free(before);
+            cairn_placement_free(after);
+        }
+    }
+}
+
+static void joins_move_their_share_on_average(void **state)
+{
+    struct cairn_placement_member m[MEMBERS];
+    double moved = 0, fair = 0;
+
+    (void)state;
+    equals(m, 32);
+    for (uint32_t n = 8; n < 32; n++) {
+        struct cairn_placement *before = table(m, n, 1), *after = table(m, n + 1, 1);
+
+        moved += replicas_moved(before, after);
+        fair += (double)SLOTS / (n + 1);
+        cairn_placement_free(before);
+        cairn_placement_free(after);
+    }
+    assert_true(moved <= fair * 1.05);
+    assert_true(moved >= fair * 0.95);
+}
+
+static void shares_are_honoured(void **state)
+{
+    struct cairn_placement_member m[8];
+    struct cairn_placement *p;
+    double all = 0;
+
+    (void)state;
+    equals(m, 8);
+    for (uint32_t i = 0; i < 8; i++) {
+        m[i].weight = 1 + i % 4;
+        m[i].capacity = i < 4 ? 1000 : 3000;
+        all += (double)m[i].weight * m[i].capacity;
+    }
+    p = table(m, 8, 1);
+    for (uint32_t i = 0; i < 8; i++) {
+        double fair = SLOTS * ((double)m[i].weight * m[i].capacity / all);
+
+        assert_true(is_within_sigmas(slots_held(p, m[i].id), fair, 4));
+    }
+    cairn_placement_free(p);
+}
+
+/* Only the ratio of shares counts, whatever their size: nothing overflows. */
+static void shares_may_be_huge(void **state)
+{
+    struct cairn_placement_member small[4], huge[4];
+    struct cairn_placement *a, *b;
+
+    (void)state;
+    equals(small, 4);
+    memcpy(huge, small, sizeof(huge));
+    for (uint32_t i = 0; i < 4; i++)
+        huge[i].weight = huge[i].capacity = UINT32_MAX;
+    a = table(small, 4, 2);
+    b = table(huge, 4, 2);
+    assert_int_equal(replicas_moved(a, b), 0);
+    cairn_placement_free(a);
+    cairn_placement_free(b);
+}
+
+static uint32_t zone_of(const struct cairn_placement_member *m, uint32_t n, uint64_t id)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        if (m[i].id == id)
+            return m[i].zone;
+    }
+    fail_msg("id %lu is nobody's", id);
+    return 0;
+}
+
+static void replicas_go_to_distinct_zones(void **state)
+{
+    struct cairn_placement_member m[12];
+    struct cairn_placement *p;
+
+    (void)state;
+    equals(m, 12);
+    for (uint32_t i = 0; i < 12; i++)
+        m[i].zone = i < 8 ? 0 : i < 11 ? 1 : 2; /* of very unequal size */
+    p = table(m, 12, 4);
+    for (uint32_t s = 0; s < SLOTS; s++) {
+        uint32_t n, zones = 0;
+        const uint64_t *ids = cairn_placement_of_slot(p, s, &n);
+
+        assert_int_equal(n, 4);
+        for (uint32_t i = 0; i < n; i++) {
+            for (uint32_t j = 0; j < i; j++)
+                assert_int_not_equal(ids[i], ids[j]);
+            if (i < 3)
+                zones |= 1U << zone_of(m, 12, ids[i]);
+        }
+        assert_int_equal(zones, 7);
+    }
+    cairn_placement_free(p);
+}
+
+static void order_of_members_does_not_matter(void **state)
+{
+    struct cairn_placement_member m[16], shuffled[16];
+    struct cairn_placement *a, *b;
+    uint32_t n;
+
+    (void)state;
+    equals(m, 16);
+    for (uint32_t i = 0; i < 16; i++) {
+        m[i].zone = i / 4;
+        m[i].weight = 1 + i % 3;
+    }
+    for (uint32_t i = 0; i < 16; i++)
+        shuffled[(i * 7 + 3) % 16] = m[i];
+    a = table(m, 16, 3);
+    b = table(shuffled, 16, 3);
+    for (uint32_t s = 0; s < SLOTS; s++)
+        assert_memory_equal(cairn_placement_of_slot(a, s, &n), cairn_placement_of_slot(b, s, &n), 3 * sizeof(uint64_t));
+    cairn_placement_free(a);
+    cairn_placement_free(b);
+}
+
+static void odd_members(void **state)
+{
+    struct cairn_placement_member m[4];
+    struct cairn_placement *p;
+    uint64_t ids[CAIRN_REPLICAS_MAX];
+    uint32_t n;
+
+    (void)state;
+    p = table(NULL, 0, 3);
+    cairn_placement_of_key(p, "x", 1, &n);
+    assert_int_equal(n, 0);
+    cairn_placement_free(p);
+    equals(m, 4);
+    m[1].weight = 0;
+    m[2].capacity = 0;
+    assert_int_equal(cairn_placement_rank(7, m, 4, 8, ids), 2); /* as many as there are */
+    assert_true(ids[0] != ids[1] && (ids[0] == 100 || ids[0] == 103) && (ids[1] == 100 || ids[1] == 103));
+    equals(m, 4);
+    for (uint32_t i = 0; i < 4; i++)
+        m[i].zone = 9; /* one zone: distinct members all the same */
+    assert_int_equal(cairn_placement_rank(7, m, 4, 3, ids), 3);
+    assert_true(ids[0] != ids[1] && ids[1] != ids[2] && ids[0] != ids[2]);
+}
+
+static void bounds_are_checked(void **state)
+{
+    struct cairn_placement_member m[2];
+    struct cairn_placement *p = NULL;
+    struct cairn_err err = { 0 };
+
+    (void)state;
+    equals(m, 2);
+    assert_int_equal(cairn_placement_new(m, 2, 9, 1, &p, &err), CAIRN_E_INVAL);
+    assert_int_equal(cairn_placement_new(m, 2, 21, 1, &p, &err), CAIRN_E_INVAL);
+    assert_int_equal(cairn_placement_new(m, 2, 14, 0, &p, &err), CAIRN_E_INVAL);
+    assert_int_equal(cairn_placement_new(m, 2, 14, CAIRN_REPLICAS_MAX + 1, &p, &err), CAIRN_E_INVAL);
+    assert_int_equal(cairn_placement_new(m, CAIRN_MEMBERS_MAX + 1, 14, 1, &p, &err), CAIRN_E_INVAL);
+    m[1].id = m[0].id;
+    assert_int_equal(cairn_placement_new(m, 2, 14, 1, &p, &err), CAIRN_E_INVAL);
+    assert_string_equal(err.text, "two members have the id 100");
+    assert_null(p);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(neg_log2_is_close_and_monotone),
+        cmocka_unit_test(results_are_fixed),
+        cmocka_unit_test(more_slots_split_slots),
+        cmocka_unit_test(sixteen_equals_are_balanced),
+        cmocka_unit_test(keys_spread_over_slots),
+        cmocka_unit_test(a_join_moves_the_least),
+        cmocka_unit_test(joins_move_their_share_on_average),
+        cmocka_unit_test(shares_are_honoured),
+        cmocka_unit_test(shares_may_be_huge),
+        cmocka_unit_test(replicas_go_to_distinct_zones),
+        cmocka_unit_test(order_of_members_does_not_matter),
+        cmocka_unit_test(odd_members),
+        cmocka_unit_test(bounds_are_checked),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,150 @@
+/** Messages for people, and the exit codes that go with them. */
+#include "tools/cairn/cli.h"
+
+#include <jansson.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+int cli_exit_of(int rc)
+{
+    switch (rc) {
+    case CAIRN_OK:
+        return CLI_OK;
+    case CAIRN_E_UNREACHABLE:
+    case CAIRN_E_CLOSED:
+    case CAIRN_E_SHUTDOWN:
+        return CLI_UNREACHABLE;
+    case CAIRN_E_DENIED:
+    case CAIRN_E_AUTH:
+        return CLI_DENIED;
+    case CAIRN_E_TIMEOUT:
+        return CLI_TIMEOUT;
+    default:
+        return CLI_FAILED;
+    }
+}
+
+static const char *command_name(const struct cli *cli)
+{
+    return cli->cmd != NULL ? cli->cmd->name : NULL;
+}
+
+/* One line of JSON; text that is no UTF-8 (a key, a file name) is shown as cli_put_printable() would. */
+static json_t *json_text(const char *text)
+{
+    json_t *s = json_string(text);
+    if (s != NULL)
+        return s;
+    char *clean = NULL;
+    size_t len = 0;
+    FILE *to = open_memstream(&clean, &len);
+    if (to == NULL)
+        return json_null();
+    cli_put_printable(to, text, strlen(text));
+    fclose(to);
+    s = json_string(clean);
+    free(clean);
+    return s;
+}
+
+static void say_json(struct cli *cli, const char *code, int status, const char *text, const char *hint)
+{
+    json_t *line = json_pack("{s:i, s:{s:s, s:i, s:o, s:s}}", "version", CLI_JSON_VERSION, "error", "code", code, "exit",
+                             status, "text", json_text(text), "hint", hint);
+    if (line == NULL)
+        return;
+    json_dumpf(line, cli->err, JSON_COMPACT);
+    putc('\n', cli->err);
+    json_decref(line);
+}
+
+int cli_fail(struct cli *cli, int rc, const struct cairn_err *err, const char *fmt, ...)
+{
+    char what[1024];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(what, sizeof(what), fmt, ap);
+    va_end(ap);
+    const char *why = err != NULL && err->code != 0 && err->text[0] != '\0' ? err->text : cairn_error_text(rc);
+    int status = cli_exit_of(rc);
+    if (cli->g.json) {
+        char text[sizeof(what) + CAIRN_ERR_TEXT_MAX + 4];
+        snprintf(text, sizeof(text), "%s: %s", what, why);
+        say_json(cli, cairn_error_name(rc), status, text, cairn_error_hint(rc));
+        return status;
+    }
+    fprintf(cli->err, "cairn%s%s: ", cli->cmd != NULL ? " " : "", cli->cmd != NULL ? command_name(cli) : "");
+    cli_put_printable(cli->err, what, strlen(what));
+    fputs(": ", cli->err);
+    cli_put_printable(cli->err, why, strlen(why));
+    fprintf(cli->err, "\n    hint: %s\n", cairn_error_hint(rc));
+    return status;
+}
+
+int cli_usage(struct cli *cli, const char *fmt, ...)
+{
+    char text[1024];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof(text), fmt, ap);
+    va_end(ap);
+    const char *name = command_name(cli);
+    char hint[128];
+    snprintf(hint, sizeof(hint), "`cairn%s%s --help` shows how it is used", name != NULL ? " " : "",
+             name != NULL ? name : "");
+    if (cli->g.json) {
+        say_json(cli, cairn_error_name(CAIRN_E_INVAL), CLI_USAGE, text, hint);
+        return CLI_USAGE;
+    }
+    fprintf(cli->err, "cairn%s%s: ", name != NULL ? " " : "", name != NULL ? name : "");
+    cli_put_printable(cli->err, text, strlen(text));
+    fprintf(cli->err, "\n    hint: %s\n", hint);
+    return CLI_USAGE;
+}
+
+void cli_note(struct cli *cli, const char *fmt, ...)
+{
+    if (cli->g.quiet || cli->g.json)
+        return;
+    char text[1024];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof(text), fmt, ap);
+    va_end(ap);
+    cli_put_printable(cli->err, text, strlen(text));
+    putc('\n', cli->err);
+}
+
+/* The length of the well-formed UTF-8 sequence at @s, 0 if there is none; C1 controls count as none. */
+static size_t utf8_length(const unsigned char *s, size_t n)
+{
+    static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
+    size_t len = s[0] >= 0xf0 && s[0] < 0xf5 ? 4 : s[0] >= 0xe0 && s[0] < 0xf0 ? 3 : s[0] >= 0xc2 && s[0] < 0xe0 ? 2 : 0;
+    if (len == 0 || len > n)
+        return 0;
+    uint32_t point = s[0] & (0xffu >> (len + 1));
+    for (size_t i = 1; i < len; i++) {
+        if ((s[i] & 0xc0) != 0x80)
+            return 0;
+        point = point << 6 | (s[i] & 0x3fu);
+    }
+    if (point < least[len] || point > 0x10ffff || (point >= 0xd800 && point < 0xe000) || (point >= 0x80 && point < 0xa0))
+        return 0;
+    return len;
+}
+
+void cli_put_printable(FILE *to, const void *bytes, size_t len)
+{
+    const unsigned char *s = bytes;
+    for (size_t i = 0; i < len;) {
+        size_t n = s[i] >= 0x20 && s[i] < 0x7f ? 1 : utf8_length(s + i, len - i);
+        if (n == 0) {
+            fprintf(to, "\\x%02x", s[i]);
+            n = 1;
+        } else {
+            fwrite(s + i, 1, n, to);
+        }
+        i += n;
+    }
+}
