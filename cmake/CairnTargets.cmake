@@ -69,6 +69,7 @@ function(cairn_add_test name source)
     add_executable(${name} ${source})
     target_link_libraries(${name} PRIVATE ${ARGN} cmocka)
     target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR})
+    target_compile_definitions(${name} PRIVATE CAIRN_SOURCE_DIR="${CMAKE_SOURCE_DIR}") # tests read drawings and examples
     add_test(NAME ${name} COMMAND ${name})
     set_tests_properties(${name} PROPERTIES TIMEOUT 120)
 endfunction()

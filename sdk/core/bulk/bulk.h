@@ -131,18 +131,14 @@ struct cairn_bulk_conf {
     uint64_t fabric_after_bytes;
 };
 
-/** The bulk module of @rpc: its exposed regions, its fabric endpoint (opened at the first need). rpc->bulk holds it. */
+/** The bulk module of @rpc: its exposed regions, its fabric endpoint (opened at the first need). It sits in
+ * *cairn_rpc_bulk(rpc) and hears of peers by cairn_rpc_set_bulk_hooks(). */
 int cairn_bulk_attach(struct cairn_rpc *rpc, const struct cairn_bulk_conf *conf, struct cairn_err *err);
 /** No peer is up and no frame is under way any more. Transfers that still wait for the fabric end inside; an endpoint
  * that is being opened at this moment is waited for (up to 150 ms). Before cairn_rpc_free(). */
 void cairn_bulk_detach(struct cairn_rpc *rpc);
 /** The service that every end offers its peers: provider CAIRN_PROVIDER_BULK, ctx is unused. */
 extern cairn_rpc_handler *const cairn_bulk_handlers[];
-/** HELLO has succeeded: probes the same-node path. down() ends all transfers with that peer (done() comes later). */
-void cairn_bulk_peer_up(struct cairn_rpc_peer *peer);
-void cairn_bulk_peer_down(struct cairn_rpc_peer *peer);
-/** 16 secret bytes in our memory that HELLO tells the peer about; lives as long as the module. */
-const uint8_t *cairn_bulk_vm_cookie(struct cairn_rpc *rpc);
 
 /* ---- for metrics, status and tests ---- */
 

@@ -182,7 +182,8 @@ static void loop_sleep(struct cairn_loop *loop, uint64_t ns)
     struct timeval tv;
 
     if (ns == 0) {
-        /* NONBLOCK alone goes on for as long as descriptors are ready: timers and tasks would wait for a quiet moment. */
+        /* NONBLOCK alone goes on for as long as descriptors are ready: timers and tasks would wait for a quiet moment.
+         */
         event_base_loop(loop->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
         return;
     }

@@ -6,7 +6,6 @@
  * UP        requests and answers go both ways.
  * LEAVING   we will close: no new requests are taken, those that run are answered first.
  * DOWN      the socket is closed; the structure lives on while references do. */
-#include "sdk/core/bulk/bulk.h"
 #include "sdk/core/rpc/accept.h"
 #include "sdk/core/rpc/rpc_internal.h"
 
@@ -692,8 +691,8 @@ void cairn_rpc__peer_up(struct cairn_rpc_peer *peer, uint32_t inflight_max, uint
     peer->conn.frame_bytes_max = CAIRN_FRAME_HEADER_BYTES + CAIRN_FRAME_BODY_BYTES_MAX + CAIRN_FRAME_PAYLOAD_BYTES_MAX;
     cairn_timer_stop(&peer->rpc->loop->env, &peer->timer);
     cairn_sm_move(&peer->sm, PEER_UP);
-    if (peer->rpc->bulk != NULL)
-        cairn_bulk_peer_up(peer);
+    if (peer->rpc->bulk_hooks != NULL)
+        peer->rpc->bulk_hooks->peer_up(peer);
 }
 
 /* The requests that came over it go on; nobody waits for them, but a retry may ask for what became of them. */
@@ -755,8 +754,8 @@ void cairn_rpc__peer_down(struct cairn_rpc_peer *peer, int rc)
     cairn_list_del(&peer->link);
     cairn_sm_move(&peer->sm, PEER_DOWN);
     cairn_sm_fini(&peer->sm);
-    if (was_up && peer->rpc->bulk != NULL)
-        cairn_bulk_peer_down(peer);
+    if (was_up && peer->rpc->bulk_hooks != NULL)
+        peer->rpc->bulk_hooks->peer_down(peer);
     peer->role->down(peer, rc);
     cairn_rpc_peer_put(peer);
 }

@@ -37,13 +37,17 @@ void cairn_rpc_free(struct cairn_rpc *rpc)
 {
     struct cairn_link *l;
 
-    CAIRN_ASSERT(rpc->ncalls == 0);
-    CAIRN_ASSERT(rpc->nreqs == 0);
-    CAIRN_ASSERT(rpc->npeers == 0);
+    CAIRN_ASSERT(cairn_rpc_is_idle(rpc));
+    cairn_rpc__sessions_fini(rpc);
     while ((l = cairn_list_pop(&rpc->spare_reqs)) != NULL)
         free(CONTAINER_OF(l, struct cairn_rpc_req, link));
     cairn_net_fini(&rpc->net);
     free(rpc);
+}
+
+bool cairn_rpc_is_idle(const struct cairn_rpc *rpc)
+{
+    return rpc->ncalls == 0 && rpc->nreqs == 0 && rpc->npeers == 0;
 }
 
 struct cairn_loop *cairn_rpc_loop(struct cairn_rpc *rpc)
@@ -59,6 +63,11 @@ uint32_t cairn_rpc_index(const struct cairn_rpc *rpc)
 struct cairn_bulk **cairn_rpc_bulk(struct cairn_rpc *rpc)
 {
     return &rpc->bulk;
+}
+
+void cairn_rpc_set_bulk_hooks(struct cairn_rpc *rpc, const struct cairn_rpc_bulk_hooks *hooks)
+{
+    rpc->bulk_hooks = hooks;
 }
 
 const struct cairn_rpc_target *cairn_rpc_target_by_id(const struct cairn_rpc *rpc, uint32_t id)

@@ -209,9 +209,21 @@ struct cairn_rpc *cairn_rpc_new(struct cairn_loop *loop, const struct cairn_rpc_
 /** Asserts that no call, request or peer is left. */
 void cairn_rpc_free(struct cairn_rpc *rpc);
 
+/** No call, request or peer is left. */
+bool cairn_rpc_is_idle(const struct cairn_rpc *rpc);
+
 struct cairn_loop *cairn_rpc_loop(struct cairn_rpc *rpc);
 uint32_t cairn_rpc_index(const struct cairn_rpc *rpc);
 struct cairn_bulk **cairn_rpc_bulk(struct cairn_rpc *rpc); /* the bulk module's slot */
+
+/** What the bulk module, which stands on this one, wants to know and has to tell; set by cairn_bulk_attach(). */
+struct cairn_rpc_bulk_hooks {
+    void (*peer_up)(struct cairn_rpc_peer *peer);   /* HELLO has succeeded */
+    void (*peer_down)(struct cairn_rpc_peer *peer); /* the connection is lost: end all transfers with it */
+    const uint8_t *(*vm_cookie)(
+        struct cairn_rpc *rpc); /* 16 secret bytes in our memory that HELLO tells the peer about */
+};
+void cairn_rpc_set_bulk_hooks(struct cairn_rpc *rpc, const struct cairn_rpc_bulk_hooks *hooks);
 /** NULL if there is none with that number; by name likewise. */
 const struct cairn_rpc_target *cairn_rpc_target_by_id(const struct cairn_rpc *rpc, uint32_t id);
 const struct cairn_rpc_target *cairn_rpc_target_by_name(const struct cairn_rpc *rpc, const char *name);

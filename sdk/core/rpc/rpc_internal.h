@@ -20,6 +20,7 @@ struct cairn_rpc {
     const struct cairn_rpc_target *targets[CAIRN_PROVIDERS_MAX];
     struct cairn_net net; /* buffers that connections of this loop share */
     struct cairn_bulk *bulk;
+    const struct cairn_rpc_bulk_hooks *bulk_hooks;
     struct cairn_link spare_reqs, peers;
     uint32_t nspare_reqs, nreqs, ncalls, npeers;
     struct cairn_rpc_node *node; /* who we are to those who connect: accept.h; NULL for pure clients */

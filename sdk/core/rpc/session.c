@@ -8,7 +8,6 @@
 #include "sdk/core/rpc/session.h"
 
 #include "sdk/core/base/log.h"
-#include "sdk/core/bulk/bulk.h"
 #include "sdk/core/rpc/hello.h"
 #include "sdk/core/rpc/rpc_internal.h"
 
@@ -424,7 +423,7 @@ static void session_say_hello(struct cairn_rpc_session *s, struct cairn_rpc_peer
 {
     Cairn__Wire__HelloOpen m = CAIRN__WIRE__HELLO_OPEN__INIT;
     char *auth[2];
-    const uint8_t *cookie = s->rpc->bulk != NULL ? cairn_bulk_vm_cookie(s->rpc) : NULL;
+    const uint8_t *cookie = s->rpc->bulk_hooks != NULL ? s->rpc->bulk_hooks->vm_cookie(s->rpc) : NULL;
 
     cairn_auth_random(peer->transcript.client_nonce, CAIRN_NONCE_BYTES);
     m.version_min = CAIRN_PROTOCOL_MIN;

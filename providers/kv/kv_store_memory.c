@@ -1,0 +1,306 @@
+/* The memory store: a tree per database under a reader-writer lock, all of one provider within one limit of bytes.
+ *
+ * Everything is answered at once, on the caller's thread. A lock is held for one page or WRITES_PER_LOCK writes at
+ * most. The structures of databases stay until the store is closed, so an operation that found a handle may look at its
+ * slot whatever happens to the database meanwhile: under the lock, db->handle says whether it is still the one that was
+ * meant. */
+#include "providers/kv/kv_store.h"
+#include "providers/kv/kv_tree.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { WRITES_PER_LOCK = 128 };
+
+struct mem_db {
+    pthread_rwlock_t lock;
+    uint32_t handle; /* under lock; 0: none */
+    struct cairn_kv_tree tree;
+};
+
+struct cairn_kv_store {
+    struct cairn_kv_slabs slabs;
+    atomic_ullong refused; /* writes for want of space */
+    struct mem_db *_Atomic dbs[CAIRN_KV_DB_MAX];
+};
+
+static int mem_open(const struct cairn_kv_store_conf *conf, struct cairn_kv_dir *dir, struct cairn_kv_store **store,
+                    struct cairn_err *err)
+{
+    struct cairn_kv_store *st = calloc(1, sizeof(*st));
+
+    (void)dir;
+    if (st == NULL)
+        return cairn_err_set(err, CAIRN_E_NOMEM, "memory store");
+    cairn_kv_slabs_init(&st->slabs, conf->memory_bytes);
+    *store = st;
+    return 0;
+}
+
+static void mem_close(struct cairn_kv_store *st)
+{
+    for (uint32_t i = 0; i < CAIRN_KV_DB_MAX; i++) {
+        struct mem_db *db = st->dbs[i];
+
+        if (db == NULL)
+            continue;
+        cairn_kv_tree_fini(&db->tree);
+        pthread_rwlock_destroy(&db->lock);
+        free(db);
+    }
+    cairn_kv_slabs_fini(&st->slabs);
+    free(st);
+}
+
+static int mem_check(const struct cairn_kv_store_conf *conf, struct cairn_err *err)
+{
+    (void)conf;
+    (void)err;
+    return 0;
+}
+
+static int mem_create(struct cairn_kv_store *st, const struct cairn_kv_db_desc *desc, struct cairn_err *err)
+{
+    struct mem_db *db = atomic_load(&st->dbs[desc->db.slot]);
+    pthread_rwlockattr_t attr;
+
+    if (db == NULL) {
+        db = calloc(1, sizeof(*db));
+        if (db == NULL)
+            return cairn_err_set(err, CAIRN_E_NOMEM, "database %s", desc->name);
+        pthread_rwlockattr_init(&attr);
+        pthread_rwlockattr_setkind_np(&attr,
+                                      PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP); /* or readers starve writers */
+        pthread_rwlock_init(&db->lock, &attr);
+        pthread_rwlockattr_destroy(&attr);
+        cairn_kv_tree_init(&db->tree, &st->slabs);
+        db->handle = desc->db.handle;
+        atomic_store_explicit(&st->dbs[desc->db.slot], db, memory_order_release);
+        return 0;
+    }
+    pthread_rwlock_wrlock(&db->lock);
+    db->handle = desc->db.handle;
+    pthread_rwlock_unlock(&db->lock);
+    return 0;
+}
+
+static int mem_drop(struct cairn_kv_store *st, const struct cairn_kv_db_desc *desc, struct cairn_err *err)
+{
+    struct mem_db *db = atomic_load(&st->dbs[desc->db.slot]);
+    struct cairn_kv_tree tree;
+
+    (void)err;
+    pthread_rwlock_wrlock(&db->lock);
+    db->handle = 0;
+    tree = db->tree;
+    cairn_kv_tree_init(&db->tree, &st->slabs);
+    pthread_rwlock_unlock(&db->lock);
+    cairn_kv_tree_fini(&tree); /* long, if it was large: nobody waits for it */
+    return 0;
+}
+
+static struct mem_db *mem_db_find(struct cairn_kv_store *st, const struct cairn_kv_db *db)
+{
+    return atomic_load_explicit(&st->dbs[db->slot], memory_order_acquire);
+}
+
+static bool mem_read_one(const struct cairn_kv_read *rd, const struct cairn_kv_tree *tree, uint32_t i)
+{
+    struct cairn_kv_key key;
+    const struct cairn_kv_rec *rec;
+    int rc = cairn_kv_key_make(rd->db.order, &rd->keys[i], &key);
+
+    CAIRN_ASSERT(rc == 0);
+    rec = cairn_kv_tree_find(tree, key.ptr, key.len);
+    if (rec == NULL)
+        return rd->found(rd->arg, i, NULL, -1);
+    return rd->found(rd->arg, i, rd->want == CAIRN_KV_WANT_VALUE ? cairn_kv_rec_value(rec) : NULL, rec->vlen);
+}
+
+static int mem_read(struct cairn_kv_store *st, const struct cairn_kv_read *rd)
+{
+    struct mem_db *db = mem_db_find(st, &rd->db);
+    int rc = CAIRN_KV_GONE;
+
+    pthread_rwlock_rdlock(&db->lock);
+    if (db->handle == rd->db.handle) {
+        rc = 0;
+        for (uint32_t i = 0; i < rd->n; i++) {
+            if (!mem_read_one(rd, &db->tree, i))
+                break;
+        }
+        if (rd->end != NULL)
+            rd->end(rd->arg);
+    }
+    pthread_rwlock_unlock(&db->lock);
+    return rc;
+}
+
+static bool scan_covers(const struct cairn_kv_scan *scan, const struct cairn_kv_rec *rec)
+{
+    const struct cairn_kv_range *r = scan->range;
+
+    if (scan->reverse)
+        return cairn_kv_key_compare(rec->bytes, rec->klen, r->lo, r->lo_len) >= 0;
+    return !r->bounded || cairn_kv_key_compare(rec->bytes, rec->klen, r->hi, r->hi_len) < 0;
+}
+
+static void mem_scan_tree(const struct cairn_kv_tree *tree, struct cairn_kv_scan *scan)
+{
+    const struct cairn_kv_range *r = scan->range;
+    struct cairn_kv_cursor c;
+    const struct cairn_kv_rec *rec;
+
+    c = scan->reverse ? cairn_kv_tree_seek_below(tree, r->bounded ? r->hi : NULL, r->hi_len)
+                      : cairn_kv_tree_seek(tree, r->lo, r->lo_len);
+    while ((rec = cairn_kv_cursor_rec(&c)) != NULL && scan_covers(scan, rec)) {
+        if (!scan->entry(scan->arg, rec->bytes, rec->klen, scan->values ? cairn_kv_rec_value(rec) : NULL, rec->vlen)) {
+            scan->more = true;
+            return;
+        }
+        if (scan->reverse)
+            cairn_kv_cursor_prev(&c);
+        else
+            cairn_kv_cursor_next(&c);
+    }
+}
+
+static int mem_scan(struct cairn_kv_store *st, struct cairn_kv_scan *scan)
+{
+    struct mem_db *db = mem_db_find(st, &scan->db);
+    int rc = CAIRN_KV_GONE;
+
+    scan->more = false;
+    pthread_rwlock_rdlock(&db->lock);
+    if (db->handle == scan->db.handle) {
+        rc = 0;
+        if (!cairn_kv_range_is_empty(scan->range))
+            mem_scan_tree(&db->tree, scan);
+    }
+    pthread_rwlock_unlock(&db->lock);
+    return rc;
+}
+
+/* ---- writes ---- */
+
+static void rec_free(struct cairn_kv_store *st, struct cairn_kv_rec *rec)
+{
+    cairn_kv_slab_free(&st->slabs, rec, cairn_kv_rec_bytes(rec->klen, rec->vlen));
+}
+
+/* Tells the caller what was there, frees it. */
+static void mem_old(struct cairn_kv_store *st, struct cairn_kv_write *w, struct cairn_kv_rec *old)
+{
+    if (w->want_old)
+        w->old(w, old != NULL ? cairn_kv_rec_value(old) : NULL, old != NULL ? (int64_t)old->vlen : -1);
+    if (old != NULL)
+        rec_free(st, old);
+}
+
+static int mem_put(struct cairn_kv_store *st, struct cairn_kv_tree *tree, struct cairn_kv_write *w,
+                   const struct cairn_kv_key *key, const uint8_t *value, uint32_t len)
+{
+    struct cairn_kv_rec *rec = cairn_kv_tree_find(tree, key->ptr, key->len), *old;
+    size_t bytes = cairn_kv_rec_bytes(key->len, len);
+
+    if (rec != NULL && (w->if_absent || w->db.write_once))
+        return CAIRN_E_EXISTS;
+    if (rec != NULL && !w->want_old &&
+        cairn_kv_slab_room(bytes) == cairn_kv_slab_room(cairn_kv_rec_bytes(rec->klen, rec->vlen))) {
+        rec->vlen = len;
+        memcpy(rec->bytes + rec->klen, value, len);
+        return 0;
+    }
+    rec = cairn_kv_slab_alloc(&st->slabs, bytes);
+    if (rec == NULL)
+        return CAIRN_E_NOSPACE;
+    rec->klen = (uint16_t)key->len;
+    rec->vlen = len;
+    memcpy(rec->bytes, key->ptr, key->len);
+    memcpy(rec->bytes + key->len, value, len);
+    if (cairn_kv_tree_put(tree, rec, &old) != 0) {
+        rec_free(st, rec);
+        return CAIRN_E_NOSPACE;
+    }
+    mem_old(st, w, old);
+    return 0;
+}
+
+static int mem_write_one(struct cairn_kv_store *st, struct cairn_kv_tree *tree, struct cairn_kv_write *w, uint32_t i,
+                         const uint8_t *value)
+{
+    struct cairn_kv_key key;
+    int rc = cairn_kv_key_make(w->db.order, &w->keys[i], &key);
+
+    CAIRN_ASSERT(rc == 0);
+    if (!w->erase)
+        return mem_put(st, tree, w, &key, value, w->lengths[i]);
+    mem_old(st, w, cairn_kv_tree_take(tree, key.ptr, key.len));
+    return 0;
+}
+
+static int mem_write(struct cairn_kv_store *st, struct cairn_kv_write *w)
+{
+    struct mem_db *db = mem_db_find(st, &w->db);
+    const uint8_t *value = w->values;
+    uint32_t n = w->n;
+    int32_t *status = w->status;
+
+    for (uint32_t i = 0; i < n;) {
+        pthread_rwlock_wrlock(&db->lock);
+        if (db->handle != w->db.handle) {
+            pthread_rwlock_unlock(&db->lock);
+            return CAIRN_KV_GONE;
+        }
+        for (uint32_t until = MIN(n, i + WRITES_PER_LOCK); i < until; i++) {
+            uint32_t len = w->erase ? 0 : w->lengths[i];
+            int rc = mem_write_one(st, &db->tree, w, i, value); /* with want_old, n is 1 and old() may have ended @w */
+
+            status[i] = rc;
+            value += len;
+            if (rc == CAIRN_E_NOSPACE)
+                atomic_fetch_add_explicit(&st->refused, 1, memory_order_relaxed);
+        }
+        pthread_rwlock_unlock(&db->lock);
+    }
+    return 0;
+}
+
+static int mem_usage(struct cairn_kv_store *st, const struct cairn_kv_db *which, struct cairn_kv_usage *out)
+{
+    struct mem_db *db = mem_db_find(st, which);
+    int rc = CAIRN_KV_GONE;
+
+    pthread_rwlock_rdlock(&db->lock);
+    if (db->handle == which->handle) {
+        rc = 0;
+        *out = (struct cairn_kv_usage){ .keys = db->tree.keys, .bytes = db->tree.bytes, .keys_exact = true };
+    }
+    pthread_rwlock_unlock(&db->lock);
+    return rc;
+}
+
+static void mem_status(struct cairn_kv_store *st, json_t *to)
+{
+    uint64_t resident = cairn_kv_slabs_resident(&st->slabs);
+
+    json_object_set_new(to, "health", json_string("ok"));
+    json_object_set_new(to, "memory_bytes", json_integer((json_int_t)resident));
+    json_object_set_new(to, "memory_limit_bytes", json_integer((json_int_t)st->slabs.limit));
+    json_object_set_new(to, "writes_refused", json_integer((json_int_t)atomic_load(&st->refused)));
+}
+
+const struct cairn_kv_store_ops cairn_kv_store_memory = {
+    .name = "memory",
+    .writes_inline = true,
+    .open = mem_open,
+    .close = mem_close,
+    .check = mem_check,
+    .create = mem_create,
+    .drop = mem_drop,
+    .read = mem_read,
+    .scan = mem_scan,
+    .write = mem_write,
+    .usage = mem_usage,
+    .status = mem_status,
+};

@@ -1,0 +1,425 @@
+/* What a node's file may say: one table, and what must fit together. deploy/examples/one-node.yaml shows it in use. */
+#include "server/node/conf/node_conf.h"
+
+#include <inttypes.h>
+#include <pwd.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/un.h>
+
+#define KEY_END                                                                                                        \
+    {                                                                                                                  \
+        .name = NULL                                                                                                   \
+    }
+
+static const char *const log_levels[] = { "error", "warn", "info", "debug", NULL }; /* enum cairn_log_level */
+static const char *const munge_uses[] = { "auto", "on", "off", NULL };              /* enum cairn_munge_use */
+
+static const struct cairn_conf_key node_keys[] = {
+    { .name = "name", .type = CAIRN_CONF_STRING, .fallback = "", .help = "name of the node; empty: the host's name" },
+    { .name = "data",
+      .type = CAIRN_CONF_STRING,
+      .fallback = "",
+      .help = "directory for everything stored; or `cairnd --data DIR`" },
+    { .name = "workers",
+      .type = CAIRN_CONF_UINT,
+      .fallback = "0",
+      .max = CAIRN_NODE_WORKERS_MAX,
+      .help = "event loops, one thread each; 0: one per core" },
+    { .name = "pin",
+      .type = CAIRN_CONF_LIST,
+      .max = CAIRN_NODE_WORKERS_MAX,
+      .help = "CPU numbers that the workers are bound to, in turn; empty: not bound" },
+    { .name = "pool_threads",
+      .type = CAIRN_CONF_UINT,
+      .fallback = "8",
+      .min = 1,
+      .max = 1024,
+      .help = "threads for storage calls that block" },
+    { .name = "spin",
+      .type = CAIRN_CONF_DURATION,
+      .fallback = "0s",
+      .max = 10 * CAIRN_NS_PER_MS,
+      .help = "poll this long before sleeping: lower latency for a busy core" },
+    { .name = "log_level",
+      .type = CAIRN_CONF_CHOICE,
+      .fallback = "info",
+      .choices = log_levels,
+      .help = "how much is logged" },
+    { .name = "log_file",
+      .type = CAIRN_CONF_STRING,
+      .fallback = "",
+      .help = "where log lines go; empty: standard error" },
+    KEY_END,
+};
+
+static const struct cairn_conf_key auth_keys[] = {
+    { .name = "key_file",
+      .type = CAIRN_CONF_STRING,
+      .fallback = "cluster.key",
+      .help = "the cluster key (mode 0600), made if missing; a relative path starts in the workspace" },
+    { .name = "munge",
+      .type = CAIRN_CONF_CHOICE,
+      .fallback = "auto",
+      .choices = munge_uses,
+      .help = "MUNGE for TCP peers; auto: when its daemon answers" },
+    { .name = "munge_socket",
+      .type = CAIRN_CONF_STRING,
+      .fallback = "",
+      .help = "of the MUNGE daemon; empty: its own default" },
+    { .name = "insecure",
+      .type = CAIRN_CONF_BOOL,
+      .fallback = "false",
+      .help = "let anybody in over TCP, without any proof" },
+    { .name = "admins",
+      .type = CAIRN_CONF_LIST,
+      .max = CAIRN_NODE_ADMINS_MAX,
+      .help = "users (names or numbers) who may do everything, beside root and the node's own user" },
+    KEY_END,
+};
+
+static const struct cairn_conf_key limits_keys[] = {
+    { .name = "connections",
+      .type = CAIRN_CONF_UINT,
+      .fallback = "10000",
+      .min = 1,
+      .max = 1000000,
+      .help = "open at the same time" },
+    { .name = "inflight_requests",
+      .type = CAIRN_CONF_UINT,
+      .fallback = "512",
+      .min = 1,
+      .max = 65536,
+      .help = "of one connection, not answered yet" },
+    { .name = "inflight_bytes",
+      .type = CAIRN_CONF_SIZE,
+      .fallback = "16MiB",
+      .min = 8 << 20,
+      .max = UINT64_C(1) << 32,
+      .help = "of one connection's requests, not answered yet" },
+    { .name = "node_bytes",
+      .type = CAIRN_CONF_SIZE,
+      .fallback = "256MiB",
+      .min = 16 << 20,
+      .max = UINT64_C(1) << 40,
+      .help = "of all connections' requests together" },
+    { .name = "drain",
+      .type = CAIRN_CONF_DURATION,
+      .fallback = "30s",
+      .max = 3600 * CAIRN_NS_PER_S,
+      .help = "a stop waits this long for requests that run" },
+    { .name = "idle_partial_frame",
+      .type = CAIRN_CONF_DURATION,
+      .fallback = "30s",
+      .min = CAIRN_NS_PER_S,
+      .max = 3600 * CAIRN_NS_PER_S,
+      .help = "a peer that sends half a message and then nothing is cut off after this" },
+    { .name = "session_ttl",
+      .type = CAIRN_CONF_DURATION,
+      .fallback = "60s",
+      .min = CAIRN_NS_PER_S,
+      .max = 86400 * CAIRN_NS_PER_S,
+      .help = "a broken connection may come back within this and repeat its unanswered requests" },
+    KEY_END,
+};
+
+static const struct cairn_conf_key bulk_keys[] = {
+    { .name = "vm",
+      .type = CAIRN_CONF_BOOL,
+      .fallback = "true",
+      .help = "reach into clients on the same host (process_vm_readv)" },
+    { .name = "fabric",
+      .type = CAIRN_CONF_BOOL,
+      .fallback = "true",
+      .help = "RMA over libfabric; without it pieces travel in frames" },
+    { .name = "provider",
+      .type = CAIRN_CONF_STRING,
+      .fallback = "tcp;ofi_rxm",
+      .help = "libfabric's provider: tcp;ofi_rxm, verbs;ofi_rxm, cxi ..." },
+    { .name = "domain",
+      .type = CAIRN_CONF_STRING,
+      .fallback = "",
+      .help = "libfabric's domain: eth0, mlx5_0 ...; empty: any" },
+    KEY_END,
+};
+
+static const struct cairn_conf_key metrics_keys[] = {
+    { .name = "listen",
+      .type = CAIRN_CONF_STRING,
+      .fallback = "",
+      .help = "address of the /metrics and /healthz page, for example tcp://127.0.0.1:9464; empty: none" },
+    KEY_END,
+};
+
+static const struct cairn_conf_key router_keys[] = {
+    { .name = "kv",
+      .type = CAIRN_CONF_STRING,
+      .fallback = "",
+      .help = "provider for metadata of new namespaces; empty: the first of type kv" },
+    { .name = "extent",
+      .type = CAIRN_CONF_STRING,
+      .fallback = "",
+      .help = "provider for large values of new namespaces; empty: the first of type extent" },
+    { .name = "embed_threshold",
+      .type = CAIRN_CONF_SIZE,
+      .fallback = "32KiB",
+      .max = CAIRN_KV_VALUE_BYTES_MAX,
+      .help = "values up to this size are stored beside their key, larger ones in extents" },
+    KEY_END,
+};
+
+static const struct cairn_conf_key provider_keys[] = {
+    { .name = "type", .type = CAIRN_CONF_STRING, .help = "what it does: kv, extent ..." },
+    { .name = "name", .type = CAIRN_CONF_STRING, .help = "by which it is called: a-z, 0-9, _ and -" },
+    KEY_END,
+};
+
+const struct cairn_conf_key cairn_node_keys[] = {
+    { .name = "node",
+      .type = CAIRN_CONF_SECTION,
+      .sub = node_keys,
+      .help = "The process: its name, threads and logs." },
+    { .name = "workspace",
+      .type = CAIRN_CONF_STRING,
+      .fallback = "/run/cairn",
+      .help = "directory that tells clients where the node is and how to enter" },
+    { .name = "listen",
+      .type = CAIRN_CONF_LIST,
+      .fallback = "[ unix://node.sock, \"tcp://127.0.0.1:0\" ]",
+      .min = 1,
+      .max = CAIRN_NODE_LISTEN_MAX,
+      .help = "addresses for clients and other nodes: unix://PATH (relative: in the workspace), tcp://HOST:PORT (port "
+              "0: any)" },
+    { .name = "auth",
+      .type = CAIRN_CONF_SECTION,
+      .sub = auth_keys,
+      .help = "Who may enter. Unix sockets prove the user by themselves." },
+    { .name = "limits",
+      .type = CAIRN_CONF_SECTION,
+      .sub = limits_keys,
+      .help = "Bounds. Who exceeds them is slowed down, not buffered." },
+    { .name = "bulk", .type = CAIRN_CONF_SECTION, .sub = bulk_keys, .help = "How large values travel." },
+    { .name = "metrics", .type = CAIRN_CONF_SECTION, .sub = metrics_keys, .help = "The page for Prometheus." },
+    { .name = "router",
+      .type = CAIRN_CONF_SECTION,
+      .sub = router_keys,
+      .help = "What a new namespace gets unless it asks for something else." },
+    { .name = "providers",
+      .type = CAIRN_CONF_LIST,
+      .sub = provider_keys,
+      .max = CAIRN_NODE_PROVIDERS_MAX,
+      .fallback = "[ { type: kv, name: kv }, { type: extent, name: extent } ]",
+      .help = "what this node does; further keys by type, below" },
+    KEY_END,
+};
+
+/* ---- what must fit together ---- */
+
+static const char *unix_path(const char *addr)
+{
+    return strncmp(addr, "unix://", 7) == 0 ? addr + 7 : NULL;
+}
+
+/* Why "tcp://HOST:PORT" is wrong, NULL if it is right. HOST may be [v6], a v4 address or a name. */
+static const char *tcp_wrong(const char *addr)
+{
+    const char *host = addr + 6, *colon = strrchr(host, ':'), *close = strrchr(host, ']');
+    unsigned long port = 0;
+
+    if (colon == NULL || (close != NULL && close > colon))
+        return "has no port: write tcp://HOST:PORT (port 0: any)";
+    if (colon == host)
+        return "has no host: write tcp://HOST:PORT (0.0.0.0 or [::]: every interface)";
+    if ((host[0] == '[') != (close != NULL && close == colon - 1))
+        return "has an unbalanced '['";
+    if (host[0] != '[' && memchr(host, ':', (size_t)(colon - host)) != NULL)
+        return "is an IPv6 address without brackets: write tcp://[ADDRESS]:PORT";
+    if (colon[1] == '\0' || strlen(colon + 1) > 5 || colon[1 + strspn(colon + 1, "0123456789")] != '\0')
+        return "has a port that is no number";
+    port = strtoul(colon + 1, NULL, 10);
+    return port > 65535 ? "has a port above 65535" : NULL;
+}
+
+static const char *address_wrong(const char *addr, const char *workspace)
+{
+    const char *path = unix_path(addr);
+    struct sockaddr_un sun;
+
+    if (path != NULL && path[0] == '\0')
+        return "has no path";
+    if (path != NULL && strlen(path) + (path[0] == '/' ? 0 : strlen(workspace) + 1) >= sizeof(sun.sun_path))
+        return path[0] == '/' ? "has a path longer than 107 bytes"
+                              : "has, in the workspace, a path longer than 107 bytes";
+    if (path != NULL)
+        return NULL;
+    if (strncmp(addr, "tcp://", 6) != 0)
+        return "is no address: write unix://PATH or tcp://HOST:PORT";
+    return tcp_wrong(addr);
+}
+
+static bool is_any_port(const char *addr)
+{
+    size_t n = strlen(addr);
+
+    return n >= 2 && strcmp(addr + n - 2, ":0") == 0;
+}
+
+static void check_listen(struct cairn_conf_doc *doc, const struct cairn_conf *root)
+{
+    const struct cairn_conf *metrics = cairn_conf_section(root, "metrics");
+    const char *page = cairn_conf_str(metrics, "listen");
+    const char *why;
+
+    for (uint32_t i = 0; i < cairn_conf_list_len(root, "listen"); i++) {
+        const char *addr = cairn_conf_list_str(root, "listen", i);
+
+        why = address_wrong(addr, cairn_conf_str(root, "workspace"));
+        if (why != NULL)
+            cairn_conf_complain(doc, root, "listen", (int)i, "'listen[%" PRIu32 "]' %s; found '%.100s'", i, why, addr);
+        for (uint32_t j = 0; j < i && why == NULL && !is_any_port(addr); j++) {
+            if (strcmp(addr, cairn_conf_list_str(root, "listen", j)) == 0)
+                cairn_conf_complain(doc, root, "listen", (int)i, "'%.100s' is there twice", addr);
+        }
+        if (why == NULL && strcmp(addr, page) == 0 && !is_any_port(addr))
+            cairn_conf_complain(doc, metrics, "listen", -1,
+                                "'metrics.listen' is an address of 'listen' too; give it a port of its own");
+    }
+    if (page[0] == '\0')
+        return;
+    why = unix_path(page) != NULL ? "must be tcp://HOST:PORT" : address_wrong(page, "");
+    if (why != NULL)
+        cairn_conf_complain(doc, metrics, "listen", -1, "'metrics.listen' %s; found '%.100s'", why, page);
+}
+
+/* Plain decimal up to @max; false otherwise. */
+static bool parse_number(const char *s, uint64_t max, uint64_t *out)
+{
+    *out = 0;
+    if (s[0] == '\0' || strlen(s) > 10 || s[strspn(s, "0123456789")] != '\0')
+        return false;
+    *out = strtoull(s, NULL, 10);
+    return *out <= max;
+}
+
+static void check_numbers(struct cairn_conf_doc *doc, const struct cairn_conf *root)
+{
+    const struct cairn_conf *node = cairn_conf_section(root, "node"), *auth = cairn_conf_section(root, "auth");
+    uint64_t ignored;
+
+    for (uint32_t i = 0; i < cairn_conf_list_len(node, "pin"); i++) {
+        if (!parse_number(cairn_conf_list_str(node, "pin", i), 4095, &ignored))
+            cairn_conf_complain(doc, node, "pin", (int)i,
+                                "'node.pin[%" PRIu32 "]' must be a CPU number from 0 to 4095; found '%.60s'", i,
+                                cairn_conf_list_str(node, "pin", i));
+    }
+    for (uint32_t i = 0; i < cairn_conf_list_len(auth, "admins"); i++) {
+        const char *who = cairn_conf_list_str(auth, "admins", i);
+
+        if (!parse_number(who, UINT32_MAX - 1, &ignored) && getpwnam(who) == NULL)
+            cairn_conf_complain(doc, auth, "admins", (int)i,
+                                "'auth.admins[%" PRIu32 "]': this machine knows no user '%.60s'", i, who);
+    }
+}
+
+static bool is_provider_name(const char *s)
+{
+    return s[0] != '\0' && strlen(s) <= 64 && s[strspn(s, "abcdefghijklmnopqrstuvwxyz0123456789_-")] == '\0';
+}
+
+static const char *path_of(const struct cairn_conf *p)
+{
+    return cairn_conf_has_key(p, "path") ? cairn_conf_str(p, "path") : "";
+}
+
+static void check_providers(struct cairn_conf_doc *doc, const struct cairn_conf *root)
+{
+    static const char *const reserved[] = { "node", "bulk", "router" };
+    uint32_t n = cairn_conf_list_len(root, "providers");
+
+    for (uint32_t i = 0; i < n; i++) {
+        const struct cairn_conf *p = cairn_conf_list_section(root, "providers", i);
+        const char *name = cairn_conf_str(p, "name");
+
+        if (!cairn_conf_is_sound(p, "name"))
+            continue;
+        if (!is_provider_name(name))
+            cairn_conf_complain(doc, p, "name", -1,
+                                "a provider's name is made of up to 64 letters a-z, digits, '_' and '-'; found '%.80s'",
+                                name);
+        for (uint32_t j = 0; j < ARRAY_SIZE(reserved); j++) {
+            if (strcmp(name, reserved[j]) == 0)
+                cairn_conf_complain(doc, p, "name", -1,
+                                    "'%s' is the name of a part that every node has; choose another", name);
+        }
+        for (uint32_t j = 0; j < i; j++) {
+            const struct cairn_conf *o = cairn_conf_list_section(root, "providers", j);
+
+            if (strcmp(name, cairn_conf_str(o, "name")) == 0) {
+                cairn_conf_complain(doc, p, "name", -1, "another provider is called '%.80s' already (%s)", name,
+                                    cairn_conf_where(o, "name"));
+                break;
+            }
+        }
+        for (uint32_t j = 0; j < i && path_of(p)[0] != '\0'; j++) {
+            const struct cairn_conf *o = cairn_conf_list_section(root, "providers", j);
+
+            if (strcmp(path_of(p), path_of(o)) == 0) {
+                cairn_conf_complain(doc, p, "path", -1, "provider '%.80s' has this path already (%s)",
+                                    cairn_conf_str(o, "name"), cairn_conf_where(o, "path"));
+                break;
+            }
+        }
+    }
+}
+
+static void check_reference(struct cairn_conf_doc *doc, const struct cairn_conf *root, const char *key)
+{
+    const struct cairn_conf *router = cairn_conf_section(root, "router");
+    const char *name = cairn_conf_str(router, key), *nearest = NULL;
+
+    if (name[0] == '\0')
+        return;
+    for (uint32_t i = 0; i < cairn_conf_list_len(root, "providers"); i++) {
+        const struct cairn_conf *p = cairn_conf_list_section(root, "providers", i);
+        bool right = strcmp(cairn_conf_str(p, "type"), key) == 0;
+
+        if (strcmp(cairn_conf_str(p, "name"), name) == 0) {
+            if (!right)
+                cairn_conf_complain(doc, router, key, -1,
+                                    "'router.%s' must name a provider of type %s; '%.80s' is of type %.80s", key, key,
+                                    name, cairn_conf_str(p, "type"));
+            return;
+        }
+        if (right && nearest == NULL)
+            nearest = cairn_conf_str(p, "name");
+    }
+    cairn_conf_complain(doc, router, key, -1, "'router.%s': no provider is called '%.80s'%s%.80s%s", key, name,
+                        nearest != NULL ? ", did you mean '" : "", nearest != NULL ? nearest : "",
+                        nearest != NULL ? "'?" : "");
+}
+
+static void check_together(struct cairn_conf_doc *doc, const struct cairn_conf *root)
+{
+    const struct cairn_conf *limits = cairn_conf_section(root, "limits"), *auth = cairn_conf_section(root, "auth");
+    const char *name = cairn_conf_str(cairn_conf_section(root, "node"), "name");
+
+    check_reference(doc, root, "kv");
+    check_reference(doc, root, "extent");
+    if (cairn_conf_u64(limits, "inflight_bytes") > cairn_conf_u64(limits, "node_bytes"))
+        cairn_conf_complain(
+            doc, limits, cairn_conf_is_set(limits, "inflight_bytes") ? "inflight_bytes" : "node_bytes", -1,
+            "'limits.inflight_bytes' (one connection, %s) exceeds 'limits.node_bytes' (all of them, %s)",
+            cairn_conf_where(limits, "inflight_bytes"), cairn_conf_where(limits, "node_bytes"));
+    if (cairn_conf_u64(auth, "munge") == CAIRN_MUNGE_OFF && cairn_conf_str(auth, "munge_socket")[0] != '\0')
+        cairn_conf_complain(doc, auth, "munge_socket", -1, "'auth.munge_socket' is given, but 'auth.munge' is off (%s)",
+                            cairn_conf_where(auth, "munge"));
+    if (strlen(name) > CAIRN_NAME_BYTES_MAX || name[strcspn(name, "/ \t\n")] != '\0')
+        cairn_conf_complain(doc, cairn_conf_section(root, "node"), "name", -1,
+                            "'node.name' must be at most 255 bytes without spaces and '/'");
+    if (cairn_conf_str(root, "workspace")[0] != '/')
+        cairn_conf_complain(doc, root, "workspace", -1, "'workspace' must be an absolute path; found '%.100s'",
+                            cairn_conf_str(root, "workspace"));
+}
+
+cairn_conf_validator *const cairn_node_validators[] = { check_listen, check_numbers, check_providers, check_together,
+                                                        NULL };

@@ -1,0 +1,121 @@
+/* Records of a hashed namespace: see hashed_record.h. */
+#include "server/router/hashed_record.h"
+
+#include "cairn/limits.h"
+#include "sdk/core/base/crc.h"
+#include "sdk/core/base/err.h"
+#include "server/router/router.h"
+
+#include <endian.h>
+#include <string.h>
+
+static uint32_t get32(const uint8_t *from)
+{
+    uint32_t v;
+
+    memcpy(&v, from, sizeof(v));
+    return le32toh(v);
+}
+
+static uint64_t get64(const uint8_t *from)
+{
+    uint64_t v;
+
+    memcpy(&v, from, sizeof(v));
+    return le64toh(v);
+}
+
+static void put32(uint8_t *to, uint32_t v)
+{
+    v = htole32(v);
+    memcpy(to, &v, sizeof(v));
+}
+
+static void put64(uint8_t *to, uint64_t v)
+{
+    v = htole64(v);
+    memcpy(to, &v, sizeof(v));
+}
+
+static uint32_t extents_crc(const uint8_t *p, size_t len)
+{
+    return cairn_crc32c(cairn_crc32c(0, p, 4), p + 8, len - 8);
+}
+
+struct cairn_record_region cairn_record_region(const struct cairn_record *r, uint32_t i)
+{
+    const uint8_t *p = r->regions + (size_t)i * CAIRN_RECORD_REGION_BYTES;
+
+    return (struct cairn_record_region){ .id = get64(p), .len = get32(p + 8) };
+}
+
+static int extents_parse(const uint8_t *p, size_t len, struct cairn_record *r)
+{
+    uint64_t sum = 0;
+
+    if (len < CAIRN_RECORD_EXTENTS_HEAD_BYTES || get32(p + 4) != extents_crc(p, len))
+        return CAIRN_E_CORRUPT;
+    r->length = get64(p + 8);
+    r->nregions = get32(p + 16);
+    r->regions = p + CAIRN_RECORD_EXTENTS_HEAD_BYTES;
+    if (r->nregions == 0 || r->nregions > CAIRN_ROUTER_REGIONS_MAX || len != cairn_record_extents_bytes(r->nregions) ||
+        r->length > CAIRN_VALUE_BYTES_MAX)
+        return CAIRN_E_CORRUPT;
+    for (uint32_t i = 0; i < r->nregions; i++) {
+        uint32_t region_len = cairn_record_region(r, i).len;
+
+        if (region_len == 0)
+            return CAIRN_E_CORRUPT;
+        sum += region_len;
+    }
+    return sum == r->length ? 0 : CAIRN_E_CORRUPT;
+}
+
+int cairn_record_parse(const uint8_t *p, size_t len, struct cairn_record *r)
+{
+    *r = (struct cairn_record){ 0 };
+    if (len < CAIRN_RECORD_HEAD_BYTES)
+        return CAIRN_E_CORRUPT;
+    if (p[0] != CAIRN_RECORD_VERSION)
+        return CAIRN_E_FORMAT;
+    if (p[3] != 0)
+        return CAIRN_E_CORRUPT;
+    r->type = p[1];
+    r->durability = p[2];
+    if (r->type == CAIRN_RECORD_EMBEDDED) {
+        r->length = len - CAIRN_RECORD_HEAD_BYTES;
+        r->value = p + CAIRN_RECORD_HEAD_BYTES;
+        return 0;
+    }
+    return r->type == CAIRN_RECORD_EXTENTS ? extents_parse(p, len, r) : CAIRN_E_FORMAT;
+}
+
+static void put_head(uint8_t *to, uint8_t type, uint32_t durability)
+{
+    to[0] = CAIRN_RECORD_VERSION;
+    to[1] = type;
+    to[2] = (uint8_t)durability;
+    to[3] = 0;
+}
+
+void cairn_record_put_head(uint8_t *to, uint32_t durability)
+{
+    put_head(to, CAIRN_RECORD_EMBEDDED, durability);
+}
+
+void cairn_record_put_extents(uint8_t *to, uint32_t durability, const struct cairn_record_region *regions, uint32_t n)
+{
+    uint8_t *at = to + CAIRN_RECORD_EXTENTS_HEAD_BYTES;
+    uint64_t length = 0;
+
+    for (uint32_t i = 0; i < n; i++) {
+        put64(at, regions[i].id);
+        put32(at + 8, regions[i].len);
+        at += CAIRN_RECORD_REGION_BYTES;
+        length += regions[i].len;
+    }
+    put_head(to, CAIRN_RECORD_EXTENTS, durability);
+    put64(to + 8, length);
+    put32(to + 16, n);
+    put32(to + 4, extents_crc(to, cairn_record_extents_bytes(n)));
+}
