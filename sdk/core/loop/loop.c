@@ -286,6 +286,13 @@ void cairn_loop_post(struct cairn_loop *loop, struct cairn_task *t)
         cairn_loop_wake(loop);
 }
 
+void cairn_loop_unpost(struct cairn_loop *loop, struct cairn_task *t)
+{
+    pthread_mutex_lock(&loop->posted_mutex); /* it is on that queue or, unlocked, on our own */
+    cairn_list_del(&t->link);
+    pthread_mutex_unlock(&loop->posted_mutex);
+}
+
 static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
     struct cairn_watch *w = arg;
