@@ -128,9 +128,10 @@ const struct cli_command cli_kv_create = {
     .text = "A database is named PROVIDER/NAME. Providers are for administrators.",
     .opts = create_opts,
     .args_size = sizeof(struct create_args),
-    .examples = (const struct cli_example[]){ { "cairn kv create kv0/runs", "one with keys in bytewise order" },
-                                              { "cairn kv create --order uint kv0/events", "one whose keys are numbers" },
-                                              { NULL, NULL } },
+    .examples =
+        (const struct cli_example[]){ { "cairn kv create kv0/runs", "one with keys in bytewise order" },
+                                      { "cairn kv create --order uint kv0/events", "one whose keys are numbers" },
+                                      { NULL, NULL } },
     .run = create_run,
     .group = "Providers",
 };
@@ -249,8 +250,8 @@ const struct cli_command cli_kv_put = {
     .text = "The value comes from FILE, or from standard input.",
     .opts = put_opts,
     .args_size = sizeof(struct put_args),
-    .examples = (const struct cli_example[]){ { "cairn kv put --value done kv0/runs run1", "store a text" },
-                                              { NULL, NULL } },
+    .examples =
+        (const struct cli_example[]){ { "cairn kv put --value done kv0/runs run1", "store a text" }, { NULL, NULL } },
     .run = put_run,
     .group = "Providers",
 };
@@ -439,12 +440,11 @@ static int stat_run(struct cli *cli, void *args)
     int status = open_database(cli, &db);
     if (status != CLI_OK)
         return status;
-    static const struct cli_col cols[] = { { "NAME", "name", CLI_CELL_TEXT },
-                                           { "BACKEND", "backend", CLI_CELL_TEXT },
-                                           { "ORDER", "order", CLI_CELL_TEXT },
-                                           { "KEYS", "keys", CLI_CELL_NUMBER },
-                                           { "EXACT", "keys_exact", CLI_CELL_BOOL },
-                                           { "SIZE", "bytes", CLI_CELL_BYTES } };
+    static const struct cli_col cols[] = {
+        { "NAME", "name", CLI_CELL_TEXT },        { "BACKEND", "backend", CLI_CELL_TEXT },
+        { "ORDER", "order", CLI_CELL_TEXT },      { "KEYS", "keys", CLI_CELL_NUMBER },
+        { "EXACT", "keys_exact", CLI_CELL_BOOL }, { "SIZE", "bytes", CLI_CELL_BYTES }
+    };
     struct cairn_kv_stat st = CAIRN_KV_STAT_INIT;
     struct cli_call call;
     int rc = cairn_kv_stat(db.kv, &st, cli_call_init(cli, &call, 0));
