@@ -132,9 +132,9 @@ static int prepare(struct conn *c)
     } else if (is_op(c, "kv-put") || is_op(c, "kv-get")) {
         struct cairn_kv_options ko = CAIRN_KV_OPTIONS_INIT;
         ko.create = true;
-        rc = cairn_kv_open(c->session, a->provider != NULL ? a->provider : "kv0", "cairn-bench", &ko, &c->kv, &call.o);
+        rc = cairn_kv_open(c->session, a->provider != NULL ? a->provider : "kv", "cairn-bench", &ko, &c->kv, &call.o);
     } else if (!is_op(c, "rpc")) {
-        rc = cairn_extents_open(c->session, a->provider != NULL ? a->provider : "extent0", &c->extents, &call.o);
+        rc = cairn_extents_open(c->session, a->provider != NULL ? a->provider : "extent", &c->extents, &call.o);
         if (rc == 0 && is_op(c, "extent-read"))
             rc = cairn_extent_put(c->extents, c->slots[0].buf, a->size, &c->extent_id, &call.o);
     }
@@ -274,7 +274,7 @@ static const struct cli_opt bench_opts[] = {
     CLI_OPT(struct bench_args, seconds_ms, "seconds", 'n', CLI_TIME, "TIME", "3", "how long"),
     CLI_OPT(struct bench_args, ns_name, "namespace", 0, CLI_STRING, "NAMESPACE", NULL, "for put and get"),
     CLI_OPT(struct bench_args, provider, "provider", 0, CLI_STRING, "PROVIDER", NULL,
-            "for kv-* and extent-*; kv0 and extent0 otherwise"),
+            "for kv-* and extent-*; kv and extent otherwise"),
     CLI_OPT(struct bench_args, durability, "durability", 0, CLI_CHOICE, "memory|buffered|sync", NULL,
             "of kv-put and extent-write"),
     CLI_OPT_END,

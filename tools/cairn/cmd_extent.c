@@ -79,7 +79,7 @@ const struct cli_command cli_extent_put = {
     .opts = put_opts,
     .args_size = sizeof(struct put_args),
     .examples =
-        (const struct cli_example[]){ { "cairn extent put extent0 image.raw", "store a file" }, { NULL, NULL } },
+        (const struct cli_example[]){ { "cairn extent put extent image.raw", "store a file" }, { NULL, NULL } },
     .run = put_run,
     .group = "Providers",
 };
@@ -135,7 +135,7 @@ const struct cli_command cli_extent_get = {
     .opts = get_opts,
     .args_size = sizeof(struct get_args),
     .examples =
-        (const struct cli_example[]){ { "cairn extent get extent0 0x1f image.raw", "into a file" }, { NULL, NULL } },
+        (const struct cli_example[]){ { "cairn extent get extent 0x1f image.raw", "into a file" }, { NULL, NULL } },
     .run = get_run,
     .group = "Providers",
 };
@@ -196,7 +196,7 @@ const struct cli_command cli_extent_ls = {
     .opts = ls_opts,
     .args_size = sizeof(struct ls_args),
     .examples =
-        (const struct cli_example[]){ { "cairn extent ls --quarantined extent0", "what is damaged?" }, { NULL, NULL } },
+        (const struct cli_example[]){ { "cairn extent ls --quarantined extent", "what is damaged?" }, { NULL, NULL } },
     .run = ls_run,
     .group = "Providers",
 };
@@ -234,7 +234,7 @@ const struct cli_command cli_extent_stat = {
     .name = "extent stat",
     .operands = "PROVIDER ID",
     .summary = "show the size and state of an extent",
-    .examples = (const struct cli_example[]){ { "cairn extent stat extent0 0x1f", "is it whole?" }, { NULL, NULL } },
+    .examples = (const struct cli_example[]){ { "cairn extent stat extent 0x1f", "is it whole?" }, { NULL, NULL } },
     .run = stat_run,
     .group = "Providers",
 };
@@ -264,7 +264,7 @@ const struct cli_command cli_extent_rm = {
     .name = "extent rm",
     .operands = "PROVIDER ID...",
     .summary = "remove extents",
-    .examples = (const struct cli_example[]){ { "cairn extent rm extent0 0x1f", "remove one" }, { NULL, NULL } },
+    .examples = (const struct cli_example[]){ { "cairn extent rm extent 0x1f", "remove one" }, { NULL, NULL } },
     .run = rm_run,
     .group = "Providers",
 };
@@ -307,8 +307,8 @@ const struct cli_command cli_extent_scrub = {
     .operands = "PROVIDER [ID]",
     .summary = "verify one extent now, or show how far the background scrub is",
     .text = "Exits with 5 if extents are in quarantine.",
-    .examples = (const struct cli_example[]){ { "cairn extent scrub extent0", "what has been checked?" },
-                                              { "cairn extent scrub extent0 0x1f", "check this one" },
+    .examples = (const struct cli_example[]){ { "cairn extent scrub extent", "what has been checked?" },
+                                              { "cairn extent scrub extent 0x1f", "check this one" },
                                               { NULL, NULL } },
     .run = scrub_run,
     .group = "Providers",
