@@ -100,8 +100,7 @@ CAIRN_API int cairn_config(struct cairn *c, char **json, const struct cairn_call
 CAIRN_API int cairn_config_async(struct cairn *c, char **json, const struct cairn_call_options *o, cairn_done_fn *done,
                                  void *arg);
 
-/** The live machines of this client itself, as `cairn machines` shows those of a node: text into @fd, a line a recent
- * move. For debugging; waits until no other thread drives the client. */
+/** The recent moves of this client's own state machines into @fd, a line each: for debugging. Returns 0. */
 CAIRN_API int cairn_dump(struct cairn *c, int fd);
 
 #ifdef __cplusplus

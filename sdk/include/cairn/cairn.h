@@ -74,7 +74,7 @@ struct cairn_mem;
 /** What went wrong, for people; fixed in size. The hint is cairn_error_hint(code). */
 struct cairn_error_info {
     int code;
-    char text[508];
+    char text[512];
 };
 
 /* ---- connecting ---- */
@@ -147,7 +147,6 @@ struct cairn_call_options {
     enum cairn_durability durability; /* of writes at provider level (kv.h, extent.h) */
     struct cairn_error_info *error;   /* filled if the call fails; valid until the call is over */
     uint64_t *call;                   /* set to the call's number, for cairn_cancel(), before the call starts */
-    const struct cairn_mem *mem;      /* the registered memory that this call's buffer lies in */
 };
 #define CAIRN_CALL_OPTIONS_INIT CAIRN_STRUCT_INIT(struct cairn_call_options)
 
@@ -181,11 +180,12 @@ CAIRN_API int cairn_cancel(struct cairn *c, uint64_t call);
 
 /* ---- memory ---- */
 
-/** Registers @len bytes at @ptr once, so that calls whose buffers lie inside (call options: mem) need not do so each
- * time. Pays with network hardware and large buffers used often. The memory must stay mapped until
- * cairn_mem_deregister(). CAIRN_E_INVAL  @len is 0 CAIRN_E_LIMIT  the network accepts no more registrations */
+/** Registers @len bytes at @ptr once, so that calls whose buffers lie inside need not do so each time. Pays with
+ * network hardware and large buffers used often. The memory must stay mapped until cairn_mem_deregister(). A node that
+ * is given a buffer inside may, on some hardware, reach all of the area until then. CAIRN_E_INVAL  @len is 0
+ *   CAIRN_E_LIMIT  too many areas are registered, or the network accepts no more */
 CAIRN_API int cairn_mem_register(struct cairn *c, void *ptr, size_t len, struct cairn_mem **out);
-/** No call that uses it may be in flight. NULL does nothing. */
+/** No call with a buffer inside may be in flight; before cairn_close(). NULL does nothing. */
 CAIRN_API void cairn_mem_deregister(struct cairn *c, struct cairn_mem *mem);
 
 /** Gives back what a call allocated. NULL does nothing. */
