@@ -7,7 +7,7 @@
 #ifndef CAIRN_TOOLS_CLI_H
 #define CAIRN_TOOLS_CLI_H
 
-#include "sdk/core/base/err.h"
+#include "cairn/error.h"
 #include "sdk/core/base/macros.h"
 
 #include <stdbool.h>
@@ -149,9 +149,9 @@ bool cli_parse_number(const char *text, uint64_t *n);
 
 /** The exit code that belongs to an error code. */
 int cli_exit_of(int rc);
-/** Reports a failure on cli->err (as a JSON line with --json), with the hint of @rc; @err may be NULL or hold a longer text.
- * Returns the exit code. */
-int cli_fail(struct cli *cli, int rc, const struct cairn_err *err, const char *fmt, ...)
+/** Reports a failure on cli->err (as a JSON line with --json), with the hint of @rc. @why says what is wrong; NULL or "":
+ * the text of @rc. Returns the exit code. */
+int cli_fail(struct cli *cli, int rc, const char *why, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 /** Reports a mistake in the command line, and where to read on. Returns CLI_USAGE. */
 int cli_usage(struct cli *cli, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -59,17 +59,18 @@ static void say_json(struct cli *cli, const char *code, int status, const char *
     json_decref(line);
 }
 
-int cli_fail(struct cli *cli, int rc, const struct cairn_err *err, const char *fmt, ...)
+int cli_fail(struct cli *cli, int rc, const char *why, const char *fmt, ...)
 {
     char what[1024];
     va_list ap;
     va_start(ap, fmt);
     vsnprintf(what, sizeof(what), fmt, ap);
     va_end(ap);
-    const char *why = err != NULL && err->code != 0 && err->text[0] != '\0' ? err->text : cairn_error_text(rc);
+    if (why == NULL || why[0] == '\0')
+        why = cairn_error_text(rc);
     int status = cli_exit_of(rc);
     if (cli->g.json) {
-        char text[sizeof(what) + CAIRN_ERR_TEXT_MAX + 4];
+        char text[2 * sizeof(what)];
         snprintf(text, sizeof(text), "%s: %s", what, why);
         say_json(cli, cairn_error_name(rc), status, text, cairn_error_hint(rc));
         return status;

@@ -30,7 +30,7 @@
  * Errors that any call may give:
  *   CAIRN_E_INVAL        an argument that the function forbids, or a struct whose size member was not set
  *   CAIRN_E_NOMEM        this process, or the server, is out of memory
- *   CAIRN_E_BUSY         options->inflight_max calls are in flight (async forms; nothing was started)
+ *   CAIRN_E_BUSY         options->inflight_max calls are in flight; nothing was started
  *   CAIRN_E_STATE        a waiting form inside a callback
  *   CAIRN_E_TIMEOUT      no answer within the time; a write may or may not have happened
  *   CAIRN_E_CANCELED     cairn_cancel() or cairn_close(); likewise
@@ -176,8 +176,8 @@ CAIRN_API void cairn_stop_thread(struct cairn *c);
 CAIRN_API size_t cairn_inflight(struct cairn *c);
 
 /** Asks for the end of the call with that number: it ends soon, with CAIRN_E_CANCELED unless its answer came first. A
- * write may have happened. Harmless when the call is over. */
-CAIRN_API void cairn_cancel(struct cairn *c, uint64_t call);
+ * write may have happened. Harmless when the call is over. Returns 0, or CAIRN_E_NOMEM: nothing was asked. */
+CAIRN_API int cairn_cancel(struct cairn *c, uint64_t call);
 
 /* ---- memory ---- */
 
