@@ -3,16 +3,10 @@
 #define CAIRN_CORE_RPC_ACCEPT_H
 
 #include "sdk/core/rpc/auth.h"
+#include "sdk/core/rpc/node_counters.h"
 #include "sdk/core/rpc/rpc.h"
 
 enum { CAIRN_ADMINS_MAX = 64 };
-
-/** Counted over the node's life, by whichever worker; read by metrics. */
-struct cairn_rpc_node_counters {
-    _Atomic uint64_t accepted, connections_refused, auth_failures, frames_malformed, hello_timeouts, sessions_resumed,
-        retries_recognised, slow_readers_closed, requests_canceled;
-    _Atomic uint32_t connections;
-};
 
 /** One per node, shared by its workers; constant while they run, but for the counters and @draining. */
 struct cairn_rpc_node {
@@ -39,8 +33,8 @@ struct cairn_rpc_node {
 int cairn_rpc_serve(struct cairn_rpc *rpc, struct cairn_rpc_node *node);
 /** Takes over a socket that was accepted; it is closed if it cannot be served. */
 void cairn_rpc_accept(struct cairn_rpc *rpc, int fd, bool is_unix);
-/** Says goodbye to all peers and closes each once its requests are answered, at the latest when @deadline_ns comes;
- * then forgets the sessions. @done(arg) runs when none is left. */
+/** Says goodbye to all peers and closes each once its requests are answered, at the latest when @deadline_ns comes.
+ * @done(arg) runs when none is left; requests whose connection was cut may still run (cairn_rpc_is_idle()). */
 void cairn_rpc_drain(struct cairn_rpc *rpc, uint64_t deadline_ns, void (*done)(void *arg), void *arg);
 
 #endif
