@@ -15,7 +15,7 @@ int cairn_kv_dir_init(struct cairn_kv_dir *d, uint32_t max, uint32_t generation)
         return CAIRN_E_NOMEM;
     pthread_mutex_init(&d->mutex, NULL);
     d->max = max;
-    d->generation = generation & CAIRN_KV_GENERATION_MAX;
+    d->generation = generation % CAIRN_KV_GENERATION_MAX;
     return 0;
 }
 

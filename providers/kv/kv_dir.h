@@ -13,7 +13,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-enum { CAIRN_KV_DB_BITS = 12, CAIRN_KV_DB_MAX = 1 << CAIRN_KV_DB_BITS, CAIRN_KV_GENERATION_MAX = (1 << 20) - 1 };
+enum { CAIRN_KV_DB_BITS = 12, CAIRN_KV_DB_MAX = 1 << CAIRN_KV_DB_BITS, CAIRN_KV_GENERATION_MAX = (1 << 20) - 2 };
 
 /** What an operation needs to know of its database. */
 struct cairn_kv_db {

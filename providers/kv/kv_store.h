@@ -83,7 +83,7 @@ struct cairn_kv_write {
     struct cairn_loop *loop;
     uint32_t worker; /* index of @loop */
     uint64_t deadline_ns;
-    const bool *canceled;
+    const atomic_bool *canceled;                    /* may be NULL; true: nobody waits, it need not happen */
     void (*done)(struct cairn_kv_write *w, int rc); /* on @loop; rc of the whole: statuses count only if it is 0 */
     void *arg;
     /** The engine's own. */

@@ -166,6 +166,41 @@ fail:
     return cairn_err_errno(err, e, "listen on %s", text);
 }
 
+/* Whether somebody answers at this unix socket, or something else stands at its path. */
+static int probe_unix(const struct cairn_addr *a, const char *text, struct cairn_err *err)
+{
+    const struct sockaddr_un *un = (const struct sockaddr_un *)&a->ss;
+    struct stat st;
+    int fd, rc = 0;
+
+    if (lstat(un->sun_path, &st) != 0)
+        return 0;
+    if (!S_ISSOCK(st.st_mode))
+        return cairn_err_set(err, CAIRN_E_LOCKED, "listen on %s: a file that is no socket stands there", text);
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return cairn_err_errno(err, errno, "listen on %s", text);
+    if (connect(fd, (const struct sockaddr *)&a->ss, a->len) == 0)
+        rc = cairn_err_set(err, CAIRN_E_LOCKED, "listen on %s: another process answers there", text);
+    close(fd);
+    return rc;
+}
+
+int cairn_addr_probe(const struct cairn_addr *a, struct cairn_err *err)
+{
+    char text[CAIRN_ADDR_TEXT_MAX];
+    struct cairn_addr copy = *a;
+    int fd, rc;
+
+    cairn_addr_format(a, text);
+    if (cairn_addr_is_unix(a))
+        return probe_unix(a, text, err);
+    rc = cairn_addr_listen(&copy, 1, 0, &fd, err);
+    if (rc == 0)
+        close(fd);
+    return rc;
+}
+
 int cairn_addr_connect(const struct cairn_addr *a, int *fd, struct cairn_err *err)
 {
     char text[CAIRN_ADDR_TEXT_MAX];

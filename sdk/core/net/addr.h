@@ -26,6 +26,8 @@ void cairn_addr_format(const struct cairn_addr *a, char *to);
 /** A listening, non-blocking socket. A unix socket whose owner is dead is replaced; its mode becomes @mode. On return
  * *@a is the address as bound (port 0 has become a number). CAIRN_E_LOCKED: in use by a living process. */
 int cairn_addr_listen(struct cairn_addr *a, int backlog, unsigned mode, int *fd, struct cairn_err *err);
+/** Whether listen() would succeed now, without leaving a trace. */
+int cairn_addr_probe(const struct cairn_addr *a, struct cairn_err *err);
 /** Starts to connect; *@fd is non-blocking, and the connection stands once it is writable without SO_ERROR. */
 int cairn_addr_connect(const struct cairn_addr *a, int *fd, struct cairn_err *err);
 /** What every connected socket gets: no delay for small messages, a dead TCP peer noticed. */

@@ -519,3 +519,10 @@ void cairn_rpc__sessions_init(struct cairn_rpc *rpc)
     cairn_list_init(&rpc->sessions);
     cairn_timer_init(&rpc->sessions_timer, on_sessions_timer, rpc);
 }
+
+void cairn_rpc__sessions_fini(struct cairn_rpc *rpc)
+{
+    cairn_timer_stop(&rpc->loop->env, &rpc->sessions_timer);
+    CAIRN_LIST_FOREACH_SAFE (l, &rpc->sessions)
+        session_free(CONTAINER_OF(l, struct cairn_rpc_dedup, link));
+}

@@ -33,8 +33,8 @@ struct cairn_rpc_node {
 int cairn_rpc_serve(struct cairn_rpc *rpc, struct cairn_rpc_node *node);
 /** Takes over a socket that was accepted; it is closed if it cannot be served. */
 void cairn_rpc_accept(struct cairn_rpc *rpc, int fd, bool is_unix);
-/** Says goodbye to all peers and closes each once its requests are answered, at the latest when @deadline_ns comes;
- * then forgets the sessions. @done(arg) runs when none is left. */
+/** Says goodbye to all peers and closes each once its requests are answered, at the latest when @deadline_ns comes.
+ * @done(arg) runs when none is left; requests whose connection was cut may still run (cairn_rpc_is_idle()). */
 void cairn_rpc_drain(struct cairn_rpc *rpc, uint64_t deadline_ns, void (*done)(void *arg), void *arg);
 
 #endif

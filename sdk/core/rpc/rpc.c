@@ -37,13 +37,17 @@ void cairn_rpc_free(struct cairn_rpc *rpc)
 {
     struct cairn_link *l;
 
-    CAIRN_ASSERT(rpc->ncalls == 0);
-    CAIRN_ASSERT(rpc->nreqs == 0);
-    CAIRN_ASSERT(rpc->npeers == 0);
+    CAIRN_ASSERT(cairn_rpc_is_idle(rpc));
+    cairn_rpc__sessions_fini(rpc);
     while ((l = cairn_list_pop(&rpc->spare_reqs)) != NULL)
         free(CONTAINER_OF(l, struct cairn_rpc_req, link));
     cairn_net_fini(&rpc->net);
     free(rpc);
+}
+
+bool cairn_rpc_is_idle(const struct cairn_rpc *rpc)
+{
+    return rpc->ncalls == 0 && rpc->nreqs == 0 && rpc->npeers == 0;
 }
 
 struct cairn_loop *cairn_rpc_loop(struct cairn_rpc *rpc)

@@ -209,6 +209,9 @@ struct cairn_rpc *cairn_rpc_new(struct cairn_loop *loop, const struct cairn_rpc_
 /** Asserts that no call, request or peer is left. */
 void cairn_rpc_free(struct cairn_rpc *rpc);
 
+/** No call, request or peer is left. */
+bool cairn_rpc_is_idle(const struct cairn_rpc *rpc);
+
 struct cairn_loop *cairn_rpc_loop(struct cairn_rpc *rpc);
 uint32_t cairn_rpc_index(const struct cairn_rpc *rpc);
 struct cairn_bulk **cairn_rpc_bulk(struct cairn_rpc *rpc); /* the bulk module's slot */

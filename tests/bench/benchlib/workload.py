@@ -35,7 +35,7 @@ class Size:
     idle_connections: int = 5000
 
 
-FULL = Size(seconds=2.0, reps=5, small_files=20_000, large_files=8, fio_bytes=1 << 30, idle_seconds=10)
+FULL = Size(seconds=1.0, reps=5, small_files=20_000, large_files=8, fio_bytes=1 << 30, idle_seconds=10)
 QUICK = Size(seconds=0.2, reps=3, small_files=2000, large_files=2, fio_bytes=256 * MIB, idle_seconds=3)
 
 

@@ -1,0 +1,410 @@
+/* Segment files and the space in them: see extent_file.h. */
+#include "providers/extent/extent_file.h"
+
+#include "sdk/core/base/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static void segment_name(char name[32], uint32_t i)
+{
+    snprintf(name, 32, "seg-%05u", i);
+}
+
+/* Direct, unless the file system does not know how. */
+static int segment_fd(const struct file_store *f, const char *name, int flags)
+{
+    int fd = -1;
+
+    if (f->base.conf.direct)
+        fd = openat(f->base.dirfd, name, O_RDWR | O_CLOEXEC | O_DIRECT | flags, 0600);
+    if (fd < 0 && (!f->base.conf.direct || errno == EINVAL))
+        fd = openat(f->base.dirfd, name, O_RDWR | O_CLOEXEC | flags, 0600);
+    return fd;
+}
+
+static struct file_segment *segment_new(int fd, uint64_t blocks)
+{
+    struct file_segment *g = calloc(1, sizeof(*g));
+
+    if (g != NULL) {
+        g->fd = fd;
+        g->blocks = blocks;
+    }
+    return g;
+}
+
+int file_space_open(struct file_store *f, struct cairn_err *err)
+{
+    f->span = f->base.conf.segment / FILE_BLOCK;
+    cairn_extent_space_init(&f->space, f->span);
+    for (uint32_t i = 0; i < FILE_SEGMENTS_MAX; i++) {
+        char name[32];
+        struct stat st;
+        int fd, rc = 0;
+
+        segment_name(name, i);
+        fd = segment_fd(f, name, 0);
+        if (fd < 0 && errno == ENOENT)
+            break;
+        if (fd < 0)
+            return cairn_err_errno(err, errno, "%s", name);
+        if (fstat(fd, &st) != 0)
+            rc = cairn_err_errno(err, errno, "%s", name);
+        else if (st.st_size > (off_t)f->base.conf.segment)
+            rc = cairn_err_set(err, CAIRN_E_CORRUPT, "%s is larger than a segment", name);
+        if (rc == 0) {
+            f->segments[i] = segment_new(fd, (uint64_t)st.st_size / FILE_BLOCK);
+            if (f->segments[i] == NULL)
+                rc = cairn_err_set(err, CAIRN_E_NOMEM, "%s", name);
+        }
+        if (rc != 0) {
+            close(fd);
+            return rc;
+        }
+        f->nsegments++;
+        if (f->segments[i]->blocks > 0 && cairn_extent_space_give(&f->space, i * f->span, f->segments[i]->blocks) != 0)
+            return cairn_err_set(err, CAIRN_E_NOMEM, "%s", name);
+    }
+    return 0;
+}
+
+void file_space_close(struct file_store *f)
+{
+    CAIRN_ASSERT(cairn_list_is_empty(&f->waiters) && !f->growing);
+    file_limbo_free(f, UINT64_MAX);
+    for (uint32_t i = 0; i < f->nsegments; i++) {
+        close(f->segments[i]->fd);
+        free(f->segments[i]);
+    }
+    cairn_extent_space_fini(&f->space);
+}
+
+void file_space_recover(struct file_store *f)
+{
+    CAIRN_LIST_FOREACH (l, &f->logged) {
+        struct cairn_extent_region *r = CONTAINER_OF(l, struct cairn_extent_region, logged);
+
+        if (r->room == 0)
+            continue;
+        if (cairn_extent_space_take_at(&f->space, r->at, r->room) == 0) {
+            f->used_blocks += r->room;
+            continue;
+        }
+        /* Beyond its segment's end, or where another region is: the bytes are not there, and the space is not ours. */
+        cairn_log_error("extent region %016" PRIx64 ": its place is not in the segments, quarantined", r->id);
+        r->room = 0;
+        cairn_extent_table_quarantine(&f->base.table, r);
+        cairn_extent_store_worsen(&f->base, CAIRN_EXTENT_DEGRADED);
+        if (f->damage[0] == '\0')
+            snprintf(f->damage, sizeof(f->damage), "region %016" PRIx64 " has no place in the segments", r->id);
+    }
+}
+
+/* ---- growing: one job at a time, for all who wait ---- */
+
+/* The next part of the address space, and its size in blocks; under the mutex. 0: the limits are reached. */
+static uint64_t grow_choose(const struct file_store *f, uint64_t need, uint64_t want, uint32_t *segment, uint64_t *from)
+{
+    uint64_t all = f->space.free + f->used_blocks + f->limbo_blocks;
+    uint64_t most = f->base.conf.capacity == 0 ? UINT64_MAX : f->base.conf.capacity / FILE_BLOCK;
+    uint64_t room;
+
+    if (f->nsegments > 0) {
+        const struct file_segment *g = f->segments[f->nsegments - 1];
+
+        *segment = f->nsegments - 1;
+        *from = g->blocks;
+        room = atomic_load(&g->broken) ? 0 : f->span - g->blocks;
+    } else {
+        room = 0;
+    }
+    if (room < need) {
+        *segment = f->nsegments;
+        *from = 0;
+        room = f->nsegments < FILE_SEGMENTS_MAX ? f->span : 0;
+    }
+    room = MIN(room, most - MIN(most, all));
+    return room < need ? 0 : MIN(MAX(want, need), room);
+}
+
+/* Makes the blocks of the file; fallocate, so that a full disk is found now and not by a write. */
+static int grow_file(struct file_store *f, uint32_t i, uint64_t from, uint64_t n)
+{
+    struct file_segment *g = f->segments[i];
+    bool fresh = g == NULL;
+    char name[32];
+    int e;
+
+    segment_name(name, i);
+    if (fresh) {
+        int fd = segment_fd(f, name, O_CREAT);
+
+        if (fd < 0)
+            return cairn_file_code(errno);
+        g = segment_new(fd, 0);
+        if (g == NULL) {
+            close(fd);
+            return CAIRN_E_NOMEM;
+        }
+    }
+    do
+        e = fallocate(g->fd, 0, (off_t)(from * FILE_BLOCK), (off_t)(n * FILE_BLOCK)) == 0 ? 0 : errno;
+    while (e == EINTR);
+    if (e == EOPNOTSUPP)
+        e = ftruncate(g->fd, (off_t)((from + n) * FILE_BLOCK)) == 0 ? 0 : errno;
+    /* The new length must outlive a power loss before any record relies on it. */
+    if (e == 0 && (fsync(g->fd) != 0 || (fresh && fsync(f->base.dirfd) != 0)))
+        e = EIO;
+    if (e == 0) {
+        f->segments[i] = g; /* only the one job that grows comes here */
+        return 0;
+    }
+    if (fresh) {
+        close(g->fd);
+        free(g);
+        unlinkat(f->base.dirfd, name, 0);
+    }
+    return cairn_file_code(e);
+}
+
+static uint64_t blocks_of(const struct cairn_extent_region *r)
+{
+    return (r->length + FILE_BLOCK - 1) / FILE_BLOCK;
+}
+
+/* Serves those who wait, in order, as far as there is space; the rest fails with @rc if it is an error, or goes on
+ * waiting. Under the mutex. */
+static void waiters_serve(struct file_store *f, int rc)
+{
+    CAIRN_LIST_FOREACH_SAFE (l, &f->waiters) {
+        struct cairn_extent_step *step = CONTAINER_OF(l, struct cairn_extent_step, link);
+        struct cairn_extent_region *r = step->region;
+        int its = rc;
+
+        if (cairn_extent_space_take(&f->space, blocks_of(r), &r->at)) {
+            r->room = blocks_of(r);
+            f->used_blocks += r->room;
+            its = 0;
+        } else if (rc == 0) {
+            continue;
+        }
+        cairn_list_del(&step->link);
+        f->nwaiters--;
+        cairn_extent_step_post(step, its);
+    }
+}
+
+static uint64_t first_need(const struct file_store *f)
+{
+    const struct cairn_extent_step *step = CONTAINER_OF(f->waiters.next, struct cairn_extent_step, link);
+
+    return blocks_of(step->region);
+}
+
+/* Grows once, for the first who waits. Under the mutex, which it leaves meanwhile. */
+static int grow_once(struct file_store *f, uint64_t need)
+{
+    uint64_t from, n;
+    uint32_t i;
+    int rc;
+
+    n = grow_choose(f, need, FILE_GROW_BYTES / FILE_BLOCK, &i, &from);
+    if (n == 0)
+        return CAIRN_E_NOSPACE;
+    pthread_mutex_unlock(&f->space_mutex);
+    rc = grow_file(f, i, from, n);
+    if (rc == CAIRN_E_NOSPACE && n > need) {
+        n = need;
+        rc = grow_file(f, i, from, n);
+    }
+    pthread_mutex_lock(&f->space_mutex);
+    if (rc != 0)
+        return rc;
+    f->nsegments = MAX(f->nsegments, i + 1);
+    f->segments[i]->blocks = from + n;
+    return cairn_extent_space_give(&f->space, i * f->span + from, n);
+}
+
+static void grow_work(struct cairn_job *job)
+{
+    struct file_store *f = job->arg;
+
+    pthread_mutex_lock(&f->space_mutex);
+    while (!cairn_list_is_empty(&f->waiters) && f->starved == 0) {
+        uint64_t need = first_need(f);
+        int rc = grow_once(f, need);
+
+        if (rc == CAIRN_E_NOSPACE && f->limbo_blocks >= need) {
+            waiters_serve(f, 0);
+            f->starved = atomic_load(&f->log.flushed);
+        } else {
+            waiters_serve(f, rc);
+        }
+    }
+    pthread_mutex_unlock(&f->space_mutex);
+}
+
+static void grow_done(struct cairn_job *job)
+{
+    struct file_store *f = job->arg;
+    bool starved;
+
+    pthread_mutex_lock(&f->space_mutex);
+    starved = f->starved != 0;
+    f->growing = !cairn_list_is_empty(&f->waiters) && !starved; /* some came after the last look */
+    if (f->growing && cairn_pool_submit(f->base.pool, job->loop, job) != 0) {
+        waiters_serve(f, CAIRN_E_BUSY);
+        f->growing = false;
+    }
+    if (!f->growing)
+        free(job);
+    pthread_mutex_unlock(&f->space_mutex);
+    if (starved)
+        file_index_want_sync(f);
+}
+
+/* Under the mutex. */
+static int grow_start(struct file_store *f, struct cairn_loop *loop)
+{
+    struct cairn_job *job = calloc(1, sizeof(*job));
+    int rc;
+
+    if (job == NULL)
+        return CAIRN_E_NOMEM;
+    *job = (struct cairn_job){ .work = grow_work, .done = grow_done, .arg = f };
+    rc = cairn_pool_submit(f->base.pool, loop, job);
+    if (rc != 0)
+        free(job);
+    else
+        f->growing = true;
+    return rc;
+}
+
+int file_reserve(struct cairn_extent_step *step)
+{
+    struct cairn_extent_region *r = step->region;
+    struct file_store *f = file_of(r->store);
+    uint64_t n = blocks_of(r);
+    int rc = 0;
+
+    if (cairn_extent_store_is_readonly(&f->base))
+        return CAIRN_E_IO;
+    if (n == 0)
+        return 0;
+    if (n > f->span)
+        return CAIRN_E_TOOBIG;
+    pthread_mutex_lock(&f->space_mutex);
+    if (cairn_extent_space_take(&f->space, n, &r->at)) {
+        r->room = n;
+        f->used_blocks += n;
+    } else if (f->nwaiters >= f->base.conf.queue) {
+        rc = CAIRN_E_BUSY;
+    } else {
+        if (!f->growing && f->starved == 0)
+            rc = grow_start(f, step->worker->loop);
+        if (rc == 0) {
+            cairn_list_add_tail(&f->waiters, &step->link);
+            f->nwaiters++;
+            rc = CAIRN_EXTENT_LATER;
+        }
+    }
+    pthread_mutex_unlock(&f->space_mutex);
+    return rc;
+}
+
+/* ---- giving back ---- */
+
+/* Under the mutex. */
+static void blocks_give(struct file_store *f, const struct cairn_extent_region *r)
+{
+    f->used_blocks -= r->room;
+    if (atomic_load(&file_segment_of(f, r)->broken))
+        return; /* nothing new goes there */
+    if (cairn_extent_space_give(&f->space, r->at, r->room) != 0)
+        cairn_log_warn("extent store: no memory to note %" PRIu64 " free blocks; they are back at the next start",
+                       r->room);
+}
+
+void file_release(struct cairn_extent_store *s, struct cairn_extent_region *r)
+{
+    struct file_store *f = file_of(s);
+    bool kick = false;
+
+    if (atomic_load(
+            &r->recorded)) { /* its record stands: the store closes, or a sync failed; the blocks stay its own */
+        pthread_mutex_lock(&f->index_mutex);
+        cairn_list_del(&r->logged);
+        pthread_mutex_unlock(&f->index_mutex);
+        cairn_extent_region_free(r);
+        return;
+    }
+    if (r->room == 0) {
+        cairn_extent_region_free(r);
+        return;
+    }
+    pthread_mutex_lock(&f->space_mutex);
+    if (!atomic_load(&r->sealed)) { /* never had a record: nothing on disk names the blocks */
+        blocks_give(f, r);
+        cairn_extent_region_free(r);
+    } else {
+        cairn_list_add_tail(&f->limbo, &r->logged);
+        f->limbo_blocks += r->room;
+        f->used_blocks -= r->room;
+        r->stamp = atomic_load(&f->log.flushed); /* its removal lies below this */
+        kick = f->limbo_blocks * FILE_BLOCK > FILE_LIMBO_BYTES_MAX;
+    }
+    pthread_mutex_unlock(&f->space_mutex);
+    if (kick)
+        file_index_want_sync(f);
+}
+
+void file_limbo_free(struct file_store *f, uint64_t upto)
+{
+    pthread_mutex_lock(&f->space_mutex);
+    while (!cairn_list_is_empty(&f->limbo)) {
+        struct cairn_extent_region *r = CONTAINER_OF(f->limbo.next, struct cairn_extent_region, logged);
+
+        if (r->stamp > upto)
+            break;
+        cairn_list_del(&r->logged);
+        f->limbo_blocks -= r->room;
+        f->used_blocks += r->room;
+        blocks_give(f, r);
+        cairn_extent_region_free(r);
+    }
+    waiters_serve(f, f->starved != 0 && upto >= f->starved ? CAIRN_E_NOSPACE : 0);
+    if (upto >= f->starved)
+        f->starved = 0;
+    pthread_mutex_unlock(&f->space_mutex);
+}
+
+void file_limbo_fail(struct file_store *f, int rc)
+{
+    pthread_mutex_lock(&f->space_mutex);
+    if (f->starved != 0)
+        waiters_serve(f, rc);
+    f->starved = 0;
+    pthread_mutex_unlock(&f->space_mutex);
+}
+
+void file_segment_break(struct file_store *f, struct file_segment *g, const char *doing)
+{
+    uint32_t i = 0;
+
+    if (atomic_exchange(&g->broken, true))
+        return;
+    cairn_log_error("extent store %s: a %s failed; this segment takes no more writes", f->base.conf.dir, doing);
+    cairn_extent_store_worsen(&f->base, CAIRN_EXTENT_DEGRADED);
+    pthread_mutex_lock(&f->space_mutex);
+    while (f->segments[i] != g)
+        i++;
+    cairn_extent_space_forget(&f->space, i * f->span, f->span);
+    pthread_mutex_unlock(&f->space_mutex);
+}

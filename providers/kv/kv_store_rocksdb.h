@@ -1,0 +1,45 @@
+/* The RocksDB store's inside: kv_store_rocksdb.c (life, catalogue, reads) and kv_store_rocksdb_write.c (group commit).
+ */
+#ifndef CAIRN_PROVIDERS_KV_STORE_ROCKSDB_H
+#define CAIRN_PROVIDERS_KV_STORE_ROCKSDB_H
+
+#include "providers/kv/kv_store.h"
+#include "server/storage/commit.h"
+#include "server/storage/rocks.h"
+
+enum { KV_DB_PREFIX_BYTES = 4, KV_FULL_KEY_BYTES = KV_DB_PREFIX_BYTES + CAIRN_KV_BOUND_BYTES };
+
+/* A key as the engine has it: the database's handle, most significant byte first, then the stored form. */
+struct cairn_kv__full_key {
+    uint32_t len;
+    uint8_t bytes[KV_FULL_KEY_BYTES];
+};
+
+struct touched; /* kv_store_rocksdb_write.c */
+
+struct cairn_kv_store {
+    struct cairn_rocks *rocks;
+    struct cairn_kv_dir *dir;
+    struct cairn_commit *commit;
+    int lock_fd;
+    /* Held while a group is looked at and written, so that what is dropped stays empty; the rest is the committer's. */
+    pthread_mutex_t applying;
+    struct cairn_rocks_batch *batch;
+    struct touched *touched;
+    uint32_t touched_room;
+    uint64_t hash_seed;
+};
+
+void cairn_kv__full_key_make(const struct cairn_kv_db *db, const ProtobufCBinaryData *key,
+                             struct cairn_kv__full_key *full);
+void cairn_kv__full_key_bound(const struct cairn_kv_db *db, const uint8_t *stored, uint32_t len,
+                              struct cairn_kv__full_key *full);
+/* The first key behind all of the database. */
+void cairn_kv__full_key_end(const struct cairn_kv_db *db, struct cairn_kv__full_key *full);
+
+int cairn_kv__rocksdb_write(struct cairn_kv_store *st, struct cairn_kv_write *w);
+/* For struct cairn_commit_conf. */
+void cairn_kv__rocksdb_apply(void *store, struct cairn_link *group);
+int cairn_kv__rocksdb_sync(void *store);
+
+#endif

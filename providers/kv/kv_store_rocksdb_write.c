@@ -1,0 +1,242 @@
+/* Writes of the RocksDB store: a group at a time, decided in order of arrival, written as one batch.
+ *
+ * Whether a conditional put finds its key is decided here, on the one thread that writes, against the engine and what
+ * the same group did before; so conditions are atomic without a lock on keys. What a group touched is remembered by a
+ * 128-bit hash under a secret seed: two keys that share it are not to be expected in the life of the universe. Groups
+ * without conditions, the usual ones, skip all that. */
+#include "providers/kv/kv_store_rocksdb.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+enum {
+    OP_OVERHEAD_BYTES = 256, /* what an operation and each of its keys count beside their bytes */
+    KEY_OVERHEAD_BYTES = 64,
+    TOUCHED_ROOM_MIN = 256,
+    TOUCHED_ROOM_KEPT = 16384,
+};
+
+struct touched {
+    XXH128_hash_t key;
+    const uint8_t *val; /* NULL: erased */
+    uint32_t len;
+    bool used;
+};
+
+/* In w->private. */
+struct rocksdb_write {
+    struct cairn_commit_op op;
+    struct cairn_kv_write *w;
+};
+_Static_assert(sizeof(struct rocksdb_write) <= sizeof(((struct cairn_kv_write *)0)->private),
+               "the engine's part has its place");
+
+static struct cairn_kv_write *write_of(struct cairn_link *l)
+{
+    return CONTAINER_OF(CONTAINER_OF(l, struct cairn_commit_op, link), struct rocksdb_write, op)->w;
+}
+
+static bool is_conditional(const struct cairn_kv_write *w)
+{
+    return w->want_old || (!w->erase && (w->if_absent || w->db.write_once));
+}
+
+/* ---- what the group has touched ---- */
+
+/* Makes room for @n keys, all forgotten; false without memory. */
+static bool touched_reset(struct cairn_kv_store *st, uint32_t n)
+{
+    uint32_t room = TOUCHED_ROOM_MIN;
+
+    while (room < n * 2)
+        room *= 2;
+    if (room > st->touched_room || st->touched_room > TOUCHED_ROOM_KEPT) {
+        free(st->touched);
+        st->touched_room = room;
+        st->touched = calloc(room, sizeof(st->touched[0]));
+        if (st->touched == NULL)
+            st->touched_room = 0;
+        return st->touched != NULL;
+    }
+    memset(st->touched, 0, st->touched_room * sizeof(st->touched[0]));
+    return true;
+}
+
+/* The key's place: used, or free for it. */
+static struct touched *touched_find(struct cairn_kv_store *st, const struct cairn_kv__full_key *key)
+{
+    XXH128_hash_t h = XXH3_128bits_withSeed(key->bytes, key->len, st->hash_seed);
+    uint32_t i = (uint32_t)h.low64 & (st->touched_room - 1);
+
+    while (st->touched[i].used && !XXH128_isEqual(st->touched[i].key, h))
+        i = (i + 1) & (st->touched_room - 1);
+    st->touched[i].key = h;
+    return &st->touched[i];
+}
+
+/* ---- one group ---- */
+
+struct group {
+    struct cairn_kv_store *st;
+    bool conditional, logged;
+    uint64_t now_ns;
+};
+
+/* The entry's status: 0, CAIRN_E_EXISTS, or why the key cannot be looked up. */
+static int decide(struct group *g, struct cairn_kv_write *w, const struct cairn_kv__full_key *key,
+                  const struct touched *touched)
+{
+    struct cairn_rocks_view view = { 0 };
+    const uint8_t *val = touched->val;
+    uint32_t len = touched->len;
+    bool there = touched->used && val != NULL;
+    int rc = 0;
+
+    if (!touched->used) {
+        rc = cairn_rocks_get(g->st->rocks, key->bytes, key->len, true, &view);
+        if (rc != 0 && rc != CAIRN_E_NOTFOUND)
+            return rc == CAIRN_ROCKS_LATER ? CAIRN_E_IO : rc;
+        there = rc == 0;
+        rc = 0;
+        val = view.ptr;
+        len = (uint32_t)view.len;
+    }
+    if (there && !w->erase && (w->if_absent || w->db.write_once))
+        rc = CAIRN_E_EXISTS;
+    else if (w->want_old)
+        w->old(w, there ? val : NULL, there ? (int64_t)len : -1);
+    if (view.pin != NULL)
+        cairn_rocks_view_drop(&view);
+    return rc;
+}
+
+static void apply_entry(struct group *g, struct cairn_kv_write *w, uint32_t i, const uint8_t *value, uint32_t len)
+{
+    struct touched *touched = NULL;
+    struct cairn_kv__full_key key;
+
+    cairn_kv__full_key_make(&w->db, &w->keys[i], &key);
+    if (g->conditional)
+        touched = touched_find(g->st, &key);
+    w->status[i] = is_conditional(w) ? decide(g, w, &key, touched) : 0;
+    if (w->status[i] != 0)
+        return;
+    if (w->erase)
+        cairn_rocks_batch_erase(g->st->batch, key.bytes, key.len);
+    else
+        cairn_rocks_batch_put(g->st->batch, key.bytes, key.len, value, len);
+    if (touched != NULL) {
+        touched->used = true;
+        touched->val = w->erase ? NULL : len > 0 ? value : (const uint8_t *)"";
+        touched->len = len;
+    }
+}
+
+static void apply_entries(struct group *g, struct cairn_kv_write *w)
+{
+    const uint8_t *value = w->values;
+
+    for (uint32_t i = 0; i < w->n; i++) {
+        uint32_t len = w->erase ? 0 : w->lengths[i];
+
+        apply_entry(g, w, i, value, len);
+        value += len;
+    }
+}
+
+/* Whether the operation is still wanted: 0, or why not. */
+static int still_wanted(const struct group *g, const struct cairn_kv_write *w)
+{
+    struct cairn_kv_db db;
+
+    if (w->canceled != NULL && atomic_load_explicit(w->canceled, memory_order_relaxed))
+        return CAIRN_E_CANCELED;
+    if (w->deadline_ns != 0 && w->deadline_ns <= g->now_ns)
+        return CAIRN_E_TIMEOUT;
+    return cairn_kv_dir_find(g->st->dir, w->db.handle, &db) ? 0 : CAIRN_KV_GONE;
+}
+
+static void group_look(struct group *g, struct cairn_link *group)
+{
+    struct timespec ts;
+    uint32_t keys = 0;
+
+    clock_gettime(CLOCK_BOOTTIME, &ts);
+    g->now_ns = (uint64_t)ts.tv_sec * CAIRN_NS_PER_S + (uint64_t)ts.tv_nsec;
+    CAIRN_LIST_FOREACH (l, group) {
+        const struct cairn_kv_write *w = write_of(l);
+
+        g->conditional |= is_conditional(w);
+        g->logged |= w->durability != CAIRN__WIRE__DURABILITY__DURABILITY_MEMORY;
+        keys += w->n;
+    }
+    if (g->conditional && !touched_reset(g->st, keys))
+        g->st->touched_room = 0;
+}
+
+void cairn_kv__rocksdb_apply(void *store, struct cairn_link *group)
+{
+    struct cairn_kv_store *st = store;
+    struct group g = { .st = st };
+    int rc;
+
+    group_look(&g, group);
+    rc = g.conditional && st->touched_room == 0 ? CAIRN_E_NOMEM : 0;
+    pthread_mutex_lock(&st->applying);
+    CAIRN_LIST_FOREACH (l, group) {
+        struct cairn_commit_op *op = CONTAINER_OF(l, struct cairn_commit_op, link);
+
+        op->rc = rc != 0 ? rc : still_wanted(&g, write_of(l));
+        if (op->rc == 0)
+            apply_entries(&g, write_of(l));
+    }
+    if (rc == 0)
+        rc = cairn_rocks_write(st->rocks, st->batch, g.logged ? CAIRN_ROCKS_LOGGED : CAIRN_ROCKS_UNLOGGED);
+    pthread_mutex_unlock(&st->applying);
+    if (rc != 0) { /* nothing was written: what was decided may have rested on it */
+        CAIRN_LIST_FOREACH (l, group) {
+            struct cairn_commit_op *op = CONTAINER_OF(l, struct cairn_commit_op, link);
+
+            if (op->rc == 0)
+                op->rc = rc;
+        }
+    }
+    cairn_rocks_batch_clear(st->batch);
+}
+
+int cairn_kv__rocksdb_sync(void *store)
+{
+    struct cairn_kv_store *st = store;
+
+    return cairn_rocks_sync(st->rocks);
+}
+
+/* ---- the loop's side ---- */
+
+static void on_committed(struct cairn_commit_op *op)
+{
+    struct cairn_kv_write *w = CONTAINER_OF(op, struct rocksdb_write, op)->w;
+
+    w->done(w, op->rc);
+}
+
+int cairn_kv__rocksdb_write(struct cairn_kv_store *st, struct cairn_kv_write *w)
+{
+    struct rocksdb_write *rw = (struct rocksdb_write *)w->private;
+    uint32_t bytes = OP_OVERHEAD_BYTES + w->value_bytes;
+    int rc;
+
+    for (uint32_t i = 0; i < w->n; i++)
+        bytes += KEY_OVERHEAD_BYTES + (uint32_t)w->keys[i].len;
+    rw->w = w;
+    rw->op = (struct cairn_commit_op){ .worker = w->worker,
+                                       .bytes = bytes,
+                                       .sync = w->durability == CAIRN__WIRE__DURABILITY__DURABILITY_SYNC,
+                                       .done = on_committed };
+    rc = cairn_commit_submit(st->commit, &rw->op);
+    return rc == 0 ? CAIRN_KV_LATER : rc;
+}

@@ -1,0 +1,339 @@
+/* What the files of the client share: the client, its calls, and how they are driven. See README.md. */
+#ifndef CAIRN_CLIENT_INTERNAL_H
+#define CAIRN_CLIENT_INTERNAL_H
+
+#include "cairn/cairn.h"
+#include "cairn/kv.h"
+#include "sdk/client/check.h"
+#include "sdk/core/bulk/bulk.h"
+#include "sdk/core/rpc/rpc.h"
+#include "sdk/core/rpc/session.h"
+
+#include "schema/extent.pb-c.h"
+#include "schema/kv.pb-c.h"
+#include "schema/node.pb-c.h"
+#include "schema/router.pb-c.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+enum {
+    CLIENT_TIMEOUT_MS = 30000,
+    CLIENT_CONNECT_TIMEOUT_MS = 10000,
+    CLIENT_INFLIGHT_MAX = 16384,
+    CLIENT_INFLIGHT_LIMIT = 1 << 20, /* what options->inflight_max may ask for at most */
+    CLIENT_CRCS_INLINE = 32,         /* checksums of 2 MiB need no allocation */
+    CLIENT_SCRATCH_BYTES = 256 << 10,
+    CLIENT_SCRATCH_MAX = 16, /* buffers of that size kept for batches */
+};
+
+/* ---- drive.c ---- */
+
+/** A thread that waits: for a call's end, or for its turn to drive. On that thread's stack. Under c->mutex, but for
+ * @over and
+ * @rc of the thread that drives. */
+struct cairn_waiter {
+    struct cairn_link link;
+    pthread_cond_t cond;
+    bool over;
+    int rc;
+};
+
+struct cairn_call;
+
+struct cairn {
+    struct cairn_loop loop;
+    struct cairn_rpc *rpc;
+    struct cairn_rpc_session *session; /* NULL: services of this very process (tests) */
+    uint64_t timeout_ns;
+    uint32_t inflight_max;
+
+    /* Who owns the loop, the RPC layer and every member below up to the mutex: a pthread_t, or 0. */
+    atomic_uintptr_t owner;
+    atomic_uint inflight;
+    atomic_bool closing;
+    struct cairn_link live, spare_calls; /* struct cairn_call.link */
+    struct cairn_waiter *driver;         /* of the waiting call that the owner carries out */
+    uint64_t finished;
+    void *scratch[CLIENT_SCRATCH_MAX];
+    uint32_t nscratch;
+
+    pthread_mutex_t mutex;
+    struct cairn_link waiters, spare_foreign; /* calls that other threads start while the loop has an owner */
+    atomic_uint nwaiters;                     /* changed under the mutex */
+    atomic_uint users;                        /* threads inside a waiting function: cairn_close() outlasts them */
+    struct cairn_call **calls;                /* by index, inflight_max of them */
+    uint32_t ncalls;
+
+    pthread_t thread;
+    bool has_thread; /* under the mutex */
+    atomic_bool thread_stop;
+    struct cairn_task close_task; /* cancels all on the owner's thread */
+    bool has_bulk;
+    struct cairn_connect_attempt *attempt; /* while cairn_connect() runs */
+};
+
+/** Everything of a client but its session: cairn_connect() adds that, tests use services of this very process instead.
+ * @o must be complete. */
+int cairn__new(const struct cairn_options *o, const struct cairn_rpc_target *targets, uint32_t ntargets,
+               struct cairn **out, struct cairn_err *err);
+
+/** True if the calling thread runs inside the loop's owner: in a callback. */
+bool cairn__is_inside(struct cairn *c);
+/** Takes the loop if nobody has it. */
+bool cairn__own_try(struct cairn *c);
+/** Takes the loop, waiting up to @timeout_ms (-1: no limit) for others to leave it. False: not in time. */
+bool cairn__own(struct cairn *c, int timeout_ms);
+void cairn__disown(struct cairn *c);
+/** Waits for @w->over, driving the loop whenever it is free. @owned: the caller has it already; it is given up. Returns
+ * rc. */
+int cairn__wait(struct cairn *c, struct cairn_waiter *w, bool owned);
+/** Runs @fn on whichever thread owns the loop, and waits for what it returns. */
+int cairn__on_loop(struct cairn *c, int (*fn)(struct cairn *c, void *arg), void *arg);
+/** The owner tells that what @w waits for is over. */
+void cairn__waiter_over(struct cairn *c, struct cairn_waiter *w, int rc);
+
+/* ---- handles: what calls keep alive ---- */
+
+/** First member of struct cairn_ns, cairn_kv, cairn_extents; malloc'ed. One reference each for the user and every call.
+ */
+struct cairn_handle {
+    struct cairn *c;
+    atomic_uint refs;
+    uint16_t provider;
+};
+void cairn__handle_init(struct cairn_handle *h, struct cairn *c, uint16_t provider);
+void cairn__handle_put(struct cairn_handle *h);
+
+/* ---- call.c ---- */
+
+/** Where an answer's bytes go, and what is known of them: sink.c. */
+struct cairn_call_sink {
+    uint8_t *buf;
+    uint64_t room, off; /* @off in the value or region: where checksums begin */
+    size_t *len;        /* results */
+    uint64_t *total_out;
+    void **alloc;   /* memory of its own is wanted; *alloc once it is there */
+    bool whole;     /* too little room is an error */
+    bool probing;   /* alloc: the first request, which finds out how long the value is */
+    uint32_t tries; /* alloc: the value was replaced by one of another length meanwhile */
+    uint64_t got, total;
+    /** Called at the end instead of cairn__call_finish(), unless NULL. */
+    void (*over)(struct cairn_call *call, int rc);
+};
+
+enum cairn_batch_kind { CAIRN_BATCH_PUT, CAIRN_BATCH_GET, CAIRN_BATCH_LENGTH, CAIRN_BATCH_EXISTS, CAIRN_BATCH_ERASE };
+
+enum { CAIRN_STATUS_LARGE = 1 }; /* in a get item's status: it is one of batch.nlarge */
+
+/** What a batch asks for, and how far it is: batch.c. */
+struct cairn_call_batch {
+    enum cairn_batch_kind kind;
+    struct cairn_put_item *puts;
+    struct cairn_get_item *gets;
+    size_t n, from, upto; /* entries [from, upto) are on their way */
+    size_t value_max;     /* puts: longer values are put one by one */
+    size_t nlarge;        /* gets: entries that are fetched one by one, at the end */
+    bool fetching_large;  /* which is now: all others have their results */
+    int rc;               /* first error of an entry, or 0 */
+};
+
+/** A provider that is looked up by name before anything else: provider.c. */
+struct cairn_call_find {
+    const char *type;   /* what it must be: "kv" */
+    const char *second; /* another name, in call->text behind the provider's */
+    void (*found)(struct cairn_call *call, uint16_t provider);
+};
+
+/** One call of the user's, from its start to its callback; recycled. The owner's, once it was begun. */
+struct cairn_call {
+    struct cairn_link link; /* c->live or a list of spare ones */
+    struct cairn_task task; /* to begin on the owner's thread; to fail later; to go on with checking */
+    struct cairn *c;
+    uint32_t index;
+    atomic_uint generation; /* of this use; with index it is the number that users see */
+    bool foreign;           /* started by a thread that did not own the loop */
+    bool owned;             /* between call_new and call_go: the starter owns the loop */
+    bool begun, canceled, has_steps, verify;
+    cairn_done_fn *done; /* NULL: @waiter waits */
+    void *arg;
+    struct cairn_waiter *waiter;
+    uint64_t timeout_ns, deadline_ns;
+    struct cairn_error_info *error;
+    struct cairn_handle *handle;
+
+    /** Makes and sends the next request: cairn__call_send(). NULL: the request is ready. */
+    void (*next)(struct cairn_call *call);
+    /** The answer is there, call->rpc says what: cairn__call_finish(), or cairn__call_again(). Runs only if rc is 0,
+     * unless
+     * @sees_errors. */
+    void (*answered)(struct cairn_call *call);
+    bool sees_errors;
+
+    /* memory to be exposed while a request runs, and the field of the request that names it */
+    void *expose_ptr;
+    uint64_t expose_len;
+    uint32_t expose_rights;
+    bool exposed;
+    Cairn__Wire__BulkDesc **expose_field;
+    struct cairn_bulk_region region;
+
+    struct cairn_sm sm; /* of calls that take several requests or slices of checking */
+    struct cairn_check check;
+    uint32_t *crcs; /* crcs_inline, or malloc'ed */
+    uint32_t crcs_inline[CLIENT_CRCS_INLINE];
+    void *scratch; /* of a batch: CLIENT_SCRATCH_BYTES or more, malloc'ed */
+    size_t scratch_room;
+    char *text; /* malloc'ed names that the request points to */
+
+    union {
+        Cairn__Wire__Empty empty;
+        Cairn__Wire__NodeMachines machines;
+        Cairn__Wire__Namespace ns;
+        Cairn__Wire__NsName ns_name;
+        Cairn__Wire__RouterPut put;
+        Cairn__Wire__RouterGet get;
+        Cairn__Wire__RouterKey key;
+        Cairn__Wire__RouterMput mput;
+        Cairn__Wire__RouterMget mget;
+        Cairn__Wire__RouterList list;
+        Cairn__Wire__KvOpen kv_open;
+        Cairn__Wire__KvDrop kv_drop;
+        Cairn__Wire__KvPut kv_put;
+        Cairn__Wire__KvGet kv_get;
+        Cairn__Wire__KvErase kv_erase;
+        Cairn__Wire__KvMput kv_mput;
+        Cairn__Wire__KvMget kv_mget;
+        Cairn__Wire__KvList kv_list;
+        Cairn__Wire__KvStat kv_stat;
+        Cairn__Wire__ExtentCreate x_create;
+        Cairn__Wire__ExtentId x_id;
+        Cairn__Wire__ExtentWrite x_write;
+        Cairn__Wire__ExtentPersist x_persist;
+        Cairn__Wire__ExtentPut x_put;
+        Cairn__Wire__ExtentRead x_read;
+        Cairn__Wire__ExtentRemove x_remove;
+        Cairn__Wire__ExtentList x_list;
+        Cairn__Wire__ExtentScrub x_scrub;
+    } rq;
+    struct cairn_call_sink sink;
+    struct cairn_call_batch batch;
+    struct cairn_call_find find;
+    struct cairn_kv_options kv_options;
+    void *out, *out2; /* where other results go */
+    uint64_t out_arg;
+    struct cairn_err err;
+    struct cairn_rpc_call rpc; /* last, since it is large */
+};
+
+extern const struct cairn_sm_kind cairn_client_call_kind;
+
+/** Takes a call for the options @o; on failure *@out is NULL, options->error has been filled, and the code is returned.
+ * From here to cairn__call_go() the thread may own the loop: nothing slow in between. @h may be NULL. */
+int cairn__call_new(struct cairn *c, struct cairn_handle *h, const struct cairn_call_options *o, cairn_done_fn *done,
+                    void *arg, struct cairn_call **out);
+/** Starts it: 0 for the asynchronous form, else waits for the result. */
+int cairn__call_go(struct cairn_call *call);
+/** An answer without results. */
+void cairn__answered_plainly(struct cairn_call *call);
+/** Gives up a call that was not started. Returns @rc. */
+int cairn__call_drop(struct cairn_call *call, const struct cairn_call_options *o, int rc);
+
+/** Names the request: call->rq must hold a message of the method. */
+void cairn__call_to(struct cairn_call *call, const struct cairn_rpc_iface *iface, uint16_t provider, uint16_t method);
+/** Sends the request that is there. Only the owner. */
+void cairn__call_send(struct cairn_call *call);
+/** After an answer: call->next() runs from a later task, or now. */
+void cairn__call_again(struct cairn_call *call);
+/** The call is over; the callback runs now, so never from inside the call that started it. */
+void cairn__call_finish(struct cairn_call *call, int rc);
+/** Likewise, with a text for people. */
+void cairn__call_fail(struct cairn_call *call, int rc, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void cairn__call_cancel(struct cairn_call *call);
+/** Ends it from a later task: for those who may run inside the call that started it. */
+void cairn__call_fail_later(struct cairn_call *call, int rc);
+
+/** What was wrong before a call began, into options->error. Returns @rc. */
+int cairn__refuse(const struct cairn_call_options *o, int rc, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+int cairn__refuse_key(const struct cairn_call_options *o, size_t key_len);
+int cairn__refuse_name(const struct cairn_call_options *o, const char *what, const char *name);
+
+static inline uint32_t cairn__flags(const struct cairn_call_options *o)
+{
+    return o != NULL ? o->flags : 0;
+}
+Cairn__Wire__Durability cairn__durability_to_wire(enum cairn_durability d);
+enum cairn_durability cairn__durability_of_wire(Cairn__Wire__Durability d);
+
+static inline ProtobufCBinaryData cairn__bytes(const void *p, size_t n)
+{
+    return (ProtobufCBinaryData){ .len = n, .data = (uint8_t *)(uintptr_t)p }; /* requests are only read */
+}
+
+/* ---- provider.c ---- */
+
+/** As cairn__call_new(), for a call that first looks for @provider of @type; @found then sends the next request
+ * (cairn__call_again()) or ends the call. @second may be NULL. */
+int cairn__find_new(struct cairn *c, const char *provider, const char *type, const char *second,
+                    void (*found)(struct cairn_call *call, uint16_t provider), const struct cairn_call_options *o,
+                    cairn_done_fn *done, void *arg, struct cairn_call **out);
+
+/* ---- sink.c: bytes that come back ---- */
+
+/** Prepares the memory that the next request offers: call->expose_*, for more than CAIRN_BULK_THRESHOLD_BYTES. Returns
+ * the room that the request states, at least 1. */
+uint64_t cairn__sink_room(struct cairn_call *call);
+/** Takes the reply's @length bytes, which came as payload or into the memory that was offered; @total is the length of
+ * the whole, or UINT64_MAX if the reply does not tell. Compares them with the checksums, asks again if need be, and
+ * ends the call. */
+void cairn__sink_take(struct cairn_call *call, uint64_t length, uint64_t total, const uint32_t *crcs, size_t ncrcs);
+/** Takes the whole payload of a reply as the value. */
+void cairn__sink_take_payload(struct cairn_call *call);
+/** Gives back memory that was for the result of a call which failed. */
+void cairn__sink_drop(struct cairn_call *call);
+
+/** Checksums of @len bytes to be written, into call->crcs; before the loop is owned. 0 or CAIRN_E_NOMEM. */
+int cairn__crcs_new(const void *p, uint64_t len, uint32_t inline_crcs[CLIENT_CRCS_INLINE], uint32_t **crcs, size_t *n);
+/** Gives them to @call: an array of its own if they are inline. */
+uint32_t *cairn__crcs_give(struct cairn_call *call, const uint32_t inline_crcs[CLIENT_CRCS_INLINE], uint32_t *crcs,
+                           size_t n);
+
+/* ---- batch.c ---- */
+
+/** call->scratch of at least @need bytes. 0 or CAIRN_E_NOMEM. The owner. */
+int cairn__scratch_get(struct cairn_call *call, size_t need);
+void cairn__scratch_put(struct cairn_call *call);
+
+/** The next page of entries from batch.from: their keys (in call->scratch), for puts also lengths and the payload;
+ * batch.upto is set. It ends before a put whose value is longer than batch.value_max. 0 or CAIRN_E_NOMEM. */
+struct cairn_batch_page {
+    size_t n;
+    ProtobufCBinaryData *keys;
+    uint32_t *lengths;
+};
+int cairn__batch_page(struct cairn_call *call, struct cairn_batch_page *page);
+/** Notes the results of a page. 0, or CAIRN_E_PROTO if they do not fit what was asked. */
+int cairn__batch_statuses(struct cairn_call *call, const int32_t *status, size_t n);
+int cairn__batch_lengths(struct cairn_call *call, const int64_t *lengths, size_t n);
+/** Gives @rc to all entries that have no result yet. */
+void cairn__batch_give_up(struct cairn_call *call, int rc);
+/** Starts a batch whose requests @next makes; an empty one is over at once. */
+int cairn__batch_go(struct cairn_call *call, void (*next)(struct cairn_call *call), bool sees_errors);
+/** Refuses bad keys, and values above @value_max, before the start, with the number of the entry. */
+int cairn__batch_check_puts(const struct cairn_call_options *o, const struct cairn_put_item *items, size_t n,
+                            uint64_t value_max);
+int cairn__batch_check_gets(const struct cairn_call_options *o, const struct cairn_get_item *items, size_t n);
+
+/* ---- names.c: results in one block ---- */
+
+/** A block of @fixed bytes, zeroed, with room for @more bytes of strings behind; *@at points there. */
+void *cairn__block_new(size_t fixed, size_t more, char **at);
+/** Copies @n bytes and a zero to *@at and moves it on. */
+char *cairn__block_text(char **at, const void *p, size_t n);
+
+/** A page of @n entries; @values may be NULL. NULL: no memory. */
+struct cairn_page *cairn__page_new(const ProtobufCBinaryData *keys, size_t n, const uint8_t *values, bool with_values,
+                                   const uint32_t *lengths32, const uint64_t *lengths64, bool more);
+
+#endif

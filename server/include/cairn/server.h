@@ -1,0 +1,68 @@
+/** A Cairn node inside an application: what `cairnd` is a thin main() around.
+ *
+ * A process may host any number of nodes; they share nothing. All functions but cairn_server_request_stop() are for one
+ * thread at a time. Link with libcairn-server. */
+#ifndef CAIRN_SERVER_H
+#define CAIRN_SERVER_H
+
+#include "cairn/error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct cairn_server;
+
+/** One setting that wins over the file: path "node.workers", value as it would stand in the file. */
+struct cairn_server_setting {
+    const char *path, *value;
+    const char *where; /* for messages: "--set" */
+};
+
+struct cairn_server_options {
+    size_t size;      /* sizeof(struct cairn_server_options): CAIRN_SERVER_OPTIONS_INIT */
+    const char *file; /* configuration; NULL: the embedded default */
+    const struct cairn_server_setting *settings;
+    uint32_t nsettings;
+    int log_fd; /* where the log goes if the configuration names no file; -1: stderr */
+};
+#define CAIRN_SERVER_OPTIONS_INIT                                                                                      \
+    {                                                                                                                  \
+        .size = sizeof(struct cairn_server_options), .log_fd = -1                                                      \
+    }
+
+/** Reads the configuration, takes the data directory, opens the providers and the sockets, and starts the workers; the
+ * node serves when it returns. On failure *@server is NULL and nothing is left behind; @text (of @text_len bytes, may
+ * be NULL) has one line per problem. CAIRN_E_CONFIG  CAIRN_E_LOCKED (data directory, or an address in use)
+ * CAIRN_E_FORMAT  CAIRN_E_DENIED  CAIRN_E_IO ... */
+CAIRN_API int cairn_server_start(const struct cairn_server_options *options, struct cairn_server **server, char *text,
+                                 size_t text_len);
+/** As much of a start as can be done without changing anything: configuration, directories, formats, addresses. */
+CAIRN_API int cairn_server_check(const struct cairn_server_options *options, char *text, size_t text_len);
+/** The effective configuration and where each value came from, as YAML. */
+CAIRN_API int cairn_server_print_config(const struct cairn_server_options *options, FILE *to, char *text,
+                                        size_t text_len);
+
+/** Asks for a stop: no new connections, running requests are answered, at the latest until the configured drain time is
+ * over. Any thread, and signal handlers; harmless when repeated. */
+CAIRN_API void cairn_server_request_stop(struct cairn_server *server);
+/** Waits until the node has stopped after a request, at most @timeout_ms (-1: for ever). CAIRN_OK, or CAIRN_E_TIMEOUT.
+ */
+CAIRN_API int cairn_server_wait(struct cairn_server *server, int timeout_ms);
+/** Requests a stop, waits for it and frees. */
+CAIRN_API void cairn_server_free(struct cairn_server *server);
+
+/** Addresses it listens on, with the port that the system chose; NULL past the last. Valid while it lives. */
+CAIRN_API const char *cairn_server_address(const struct cairn_server *server, uint32_t i);
+CAIRN_API const char *cairn_server_workspace(const struct cairn_server *server);
+CAIRN_API const char *cairn_server_data(const struct cairn_server *server);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,215 @@
+/* The data directory: see datadir.h. */
+#include "server/node/datadir.h"
+
+#include "sdk/core/base/log.h"
+#include "sdk/core/base/macros.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <limits.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { IDENTITY_BYTES_MAX = 4096 };
+
+static int make_dir(const char *path, struct cairn_err *err)
+{
+    char part[PATH_MAX];
+    size_t n = strlen(path);
+
+    if (n == 0 || n >= sizeof(part))
+        return cairn_err_set(err, CAIRN_E_INVAL, "data directory: the path is empty or too long");
+    for (size_t i = 1; i <= n; i++) { /* as mkdir -p */
+        if (path[i] != '/' && path[i] != '\0')
+            continue;
+        memcpy(part, path, i);
+        part[i] = '\0';
+        if (mkdir(part, 0700) != 0 && errno != EEXIST)
+            return cairn_err_errno(err, errno, "data directory %s", part);
+    }
+    return 0;
+}
+
+static int lock_dir(const char *path, bool create, int *fd, struct cairn_err *err)
+{
+    char file[PATH_MAX];
+    int f, e;
+
+    if (snprintf(file, sizeof(file), "%s/LOCK", path) >= (int)sizeof(file))
+        return cairn_err_set(err, CAIRN_E_INVAL, "data directory %s: the path is too long", path);
+    f = open(file, (create ? O_CREAT : 0) | O_RDWR | O_CLOEXEC, 0600);
+    if (f < 0)
+        return cairn_err_errno(err, errno, "data directory %s: cannot open LOCK", path);
+    if (flock(f, LOCK_EX | LOCK_NB) != 0) {
+        e = errno;
+        close(f);
+        if (e == EWOULDBLOCK)
+            return cairn_err_set(err, CAIRN_E_LOCKED, "data directory %s is in use by another cairnd", path);
+        return cairn_err_errno(err, e, "data directory %s: cannot lock", path);
+    }
+    *fd = f;
+    return 0;
+}
+
+static bool parse_u64(json_t *o, const char *key, uint64_t *to)
+{
+    const char *s = json_string_value(json_object_get(o, key));
+    char *end;
+
+    if (s == NULL || strlen(s) != 16)
+        return false;
+    *to = strtoull(s, &end, 16);
+    return *end == '\0';
+}
+
+static int read_identity(struct cairn_datadir *d, struct cairn_err *err)
+{
+    char file[PATH_MAX];
+    json_error_t why;
+    json_t *o;
+    const char *cluster;
+    size_t n = 0;
+    int rc = 0;
+
+    snprintf(file, sizeof(file), "%s/cairn.json", d->path);
+    if (access(file, F_OK) != 0)
+        return errno == ENOENT ? CAIRN_E_NOTFOUND : cairn_err_errno(err, errno, "data directory %s", file);
+    o = json_load_file(file, 0, &why);
+    if (o == NULL)
+        return cairn_err_set(err, access(file, R_OK) == 0 ? CAIRN_E_CORRUPT : CAIRN_E_DENIED, "%s: %s", file, why.text);
+    if (json_integer_value(json_object_get(o, "format")) > CAIRN_DATADIR_FORMAT) {
+        rc = cairn_err_set(err, CAIRN_E_FORMAT,
+                           "data directory %s has format %" JSON_INTEGER_FORMAT
+                           ", this version knows %d: it was written by a newer cairnd",
+                           d->path, json_integer_value(json_object_get(o, "format")), CAIRN_DATADIR_FORMAT);
+    } else {
+        cluster = json_string_value(json_object_get(o, "cluster_id"));
+        if (json_integer_value(json_object_get(o, "format")) != CAIRN_DATADIR_FORMAT || cluster == NULL ||
+            !parse_u64(o, "node_id", &d->node_id) || !parse_u64(o, "disk_id", &d->disk_id) ||
+            sodium_hex2bin(d->cluster_id, sizeof(d->cluster_id), cluster, strlen(cluster), NULL, &n, NULL) != 0 ||
+            n != sizeof(d->cluster_id))
+            rc = cairn_err_set(err, CAIRN_E_CORRUPT, "%s is damaged", file);
+    }
+    json_decref(o);
+    return rc;
+}
+
+static int write_identity(struct cairn_datadir *d, struct cairn_err *err)
+{
+    char file[PATH_MAX + 16], fresh[PATH_MAX + 16], text[256], cluster[CAIRN_CLUSTER_ID_BYTES * 2 + 1];
+    int n, fd, dir_fd, rc = 0;
+
+    cairn_auth_random(&d->node_id, sizeof(d->node_id));
+    cairn_auth_random(&d->disk_id, sizeof(d->disk_id));
+    cairn_auth_random(d->cluster_id, sizeof(d->cluster_id));
+    sodium_bin2hex(cluster, sizeof(cluster), d->cluster_id, sizeof(d->cluster_id));
+    n = snprintf(text, sizeof(text),
+                 "{\"format\": %d, \"node_id\": \"%016" PRIx64 "\", \"disk_id\": \"%016" PRIx64
+                 "\", \"cluster_id\": \"%s\"}\n",
+                 CAIRN_DATADIR_FORMAT, d->node_id, d->disk_id, cluster);
+    snprintf(file, sizeof(file), "%s/cairn.json", d->path);
+    snprintf(fresh, sizeof(fresh), "%s/cairn.json.new", d->path);
+    fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    dir_fd = open(d->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 || dir_fd < 0 || write(fd, text, (size_t)n) != n || fsync(fd) != 0 || rename(fresh, file) != 0 ||
+        fsync(dir_fd) != 0)
+        rc = cairn_err_errno(err, errno, "%s", file);
+    if (fd >= 0)
+        close(fd);
+    if (dir_fd >= 0)
+        close(dir_fd);
+    return rc;
+}
+
+/* A directory with something in it that is not ours must not become ours. */
+static int check_virgin(const char *path, struct cairn_err *err)
+{
+    DIR *dir = opendir(path);
+    struct dirent *e;
+    int rc = 0;
+
+    if (dir == NULL)
+        return cairn_err_errno(err, errno, "data directory %s", path);
+    while (rc == 0 && (e = readdir(dir)) != NULL) {
+        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 && strcmp(e->d_name, "LOCK") != 0 &&
+            strcmp(e->d_name, "cairn.json.new") != 0 && strcmp(e->d_name, "lost+found") != 0)
+            rc = cairn_err_set(err, CAIRN_E_FORMAT, "data directory %s is not empty ('%s') and was not made by cairnd",
+                               path, e->d_name);
+    }
+    closedir(dir);
+    return rc;
+}
+
+int cairn_datadir_open(struct cairn_datadir *d, const char *path, struct cairn_err *err)
+{
+    int rc;
+
+    *d = (struct cairn_datadir){ .path = path, .lock_fd = -1 };
+    rc = make_dir(path, err);
+    if (rc == 0)
+        rc = lock_dir(path, true, &d->lock_fd, err);
+    if (rc != 0)
+        return rc;
+    rc = read_identity(d, err);
+    if (rc == CAIRN_E_NOTFOUND) {
+        rc = check_virgin(path, err);
+        if (rc == 0)
+            rc = write_identity(d, err);
+    }
+    if (rc != 0)
+        cairn_datadir_close(d);
+    return rc;
+}
+
+int cairn_datadir_check(const char *path, struct cairn_err *err)
+{
+    struct cairn_datadir d = { .path = path, .lock_fd = -1 };
+    char parent[PATH_MAX];
+    struct stat st;
+    char *slash;
+    int rc;
+
+    snprintf(parent, sizeof(parent), "%s", path);
+    while (stat(parent, &st) != 0 && errno == ENOENT && (slash = strrchr(parent, '/')) != NULL && slash != parent)
+        *slash = '\0';
+    if (stat(parent, &st) != 0 || access(parent, R_OK | W_OK | X_OK) != 0)
+        return cairn_err_errno(err, errno, "data directory %s", parent);
+    if (!S_ISDIR(st.st_mode))
+        return cairn_err_set(err, CAIRN_E_INVAL, "data directory: %s is no directory", parent);
+    if (strcmp(parent, path) != 0)
+        return 0; /* it will be made */
+    rc = lock_dir(path, false, &d.lock_fd, err);
+    if (rc == CAIRN_E_NOTFOUND)
+        return check_virgin(path, err);
+    if (rc == 0) {
+        rc = read_identity(&d, err);
+        if (rc == CAIRN_E_NOTFOUND)
+            rc = check_virgin(path, err);
+    }
+    cairn_datadir_close(&d);
+    return rc;
+}
+
+void cairn_datadir_close(struct cairn_datadir *d)
+{
+    if (d->lock_fd >= 0)
+        close(d->lock_fd); /* which unlocks */
+    d->lock_fd = -1;
+}
+
+int cairn_datadir_sub(const struct cairn_datadir *d, const char *name, char *to, size_t len, struct cairn_err *err)
+{
+    if (snprintf(to, len, "%s/%s", d->path, name) >= (int)len)
+        return cairn_err_set(err, CAIRN_E_INVAL, "%s/%s: the path is too long", d->path, name);
+    if (mkdir(to, 0700) != 0 && errno != EEXIST)
+        return cairn_err_errno(err, errno, "%s", to);
+    return 0;
+}

@@ -1,0 +1,30 @@
+/** A node's data directory: who owns it, what format it has, and which node and cluster it belongs to.
+ *
+ *   LOCK          flock()ed while a node runs
+ *   cairn.json    {"format": 1, "node_id": ..., "disk_id": ..., "cluster_id": ...}: written once, then only read
+ *   <provider>/   one directory for each provider; router/ for the namespaces */
+#ifndef CAIRN_NODE_DATADIR_H
+#define CAIRN_NODE_DATADIR_H
+
+#include "sdk/core/rpc/auth.h"
+
+enum { CAIRN_DATADIR_FORMAT = 1 };
+
+struct cairn_datadir {
+    const char *path; /* borrowed */
+    int lock_fd;      /* -1: not held */
+    uint64_t node_id, disk_id;
+    uint8_t cluster_id[CAIRN_CLUSTER_ID_BYTES];
+};
+
+/** Makes the directory if it is missing, locks it, and reads or writes its identity. CAIRN_E_LOCKED: another process
+ * has it; CAIRN_E_FORMAT: written by a newer version, or no identity in a directory that is not empty; CAIRN_E_DENIED,
+ * _IO. */
+int cairn_datadir_open(struct cairn_datadir *d, const char *path, struct cairn_err *err);
+/** What open() would say, changing nothing; a missing directory is fine if its parent may be written to. */
+int cairn_datadir_check(const char *path, struct cairn_err *err);
+void cairn_datadir_close(struct cairn_datadir *d);
+/** The directory of one provider, made if missing; @to of @len bytes. */
+int cairn_datadir_sub(const struct cairn_datadir *d, const char *name, char *to, size_t len, struct cairn_err *err);
+
+#endif

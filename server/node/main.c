@@ -1,0 +1,233 @@
+/* cairnd: one node as a program. Everything it does is in libcairn-server; here are arguments and signals. */
+#include "cairn/server.h"
+
+#include <getopt.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+enum { SETTINGS_MAX = 256, TEXT_BYTES = 64 << 10 };
+
+enum exit_code { EXIT_FINE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
+
+static const char usage[] =
+    "Usage: cairnd [OPTION]...\n"
+    "Hosts one Cairn node until SIGTERM or SIGINT, which drain it.\n"
+    "\n"
+    "  -c, --config FILE      configuration; without one the embedded default holds\n"
+    "  -d, --data DIR         data directory (node.data)\n"
+    "  -w, --workspace DIR    where clients find this node (workspace)\n"
+    "  -l, --listen ADDRESS   unix:///PATH or tcp://HOST:PORT; may be repeated\n"
+    "  -s, --set PATH=VALUE   any setting, as in --set node.workers=4; may be repeated\n"
+    "      --insecure         let anybody in over TCP (auth.insecure)\n"
+    "      --check-config     check as much as a start would, change nothing, and say what is wrong\n"
+    "      --print-config     print the effective configuration and where each value came from\n"
+    "  -V, --version\n"
+    "  -h, --help\n"
+    "\n"
+    "Examples:\n"
+    "  cairnd --data /var/lib/cairn\n"
+    "  cairnd --config /etc/cairn/node.yaml --check-config\n"
+    "  cairnd --data /tmp/d --workspace /tmp/w --listen tcp://127.0.0.1:7400 --set node.workers=2\n";
+
+enum action { RUN, CHECK, PRINT };
+
+struct arguments {
+    struct cairn_server_options options;
+    struct cairn_server_setting settings[SETTINGS_MAX];
+    char listen[4096]; /* "[a, b]" */
+    enum action action;
+};
+
+static bool add_setting(struct arguments *a, const char *path, const char *value, const char *where)
+{
+    if (a->options.nsettings == SETTINGS_MAX) {
+        fprintf(stderr, "cairnd: more than %d settings\n", SETTINGS_MAX);
+        return false;
+    }
+    a->settings[a->options.nsettings++] = (struct cairn_server_setting){ .path = path, .value = value, .where = where };
+    return true;
+}
+
+static bool add_assignment(struct arguments *a, char *text)
+{
+    char *eq = strchr(text, '=');
+
+    if (eq == NULL || eq == text) {
+        fprintf(stderr, "cairnd: --set %s: expected PATH=VALUE, as in node.workers=4\n", text);
+        return false;
+    }
+    *eq = '\0';
+    return add_setting(a, text, eq + 1, "--set");
+}
+
+static bool add_listen(struct arguments *a, const char *address)
+{
+    size_t n = strlen(a->listen);
+    int w = snprintf(a->listen + n, sizeof(a->listen) - n, "%s\"%s\"", n == 0 ? "[" : ", ", address);
+
+    if (w < 0 || (size_t)w + 2 > sizeof(a->listen) - n) {
+        fprintf(stderr, "cairnd: too many --listen\n");
+        return false;
+    }
+    return true;
+}
+
+/* Returns -1 to go on, or an exit code. */
+static int parse(struct arguments *a, int argc, char **argv)
+{
+    enum { CHECK_CONFIG = 256, PRINT_CONFIG, INSECURE };
+    static const struct option longs[] = {
+        { "config", required_argument, NULL, 'c' },
+        { "data", required_argument, NULL, 'd' },
+        { "workspace", required_argument, NULL, 'w' },
+        { "listen", required_argument, NULL, 'l' },
+        { "set", required_argument, NULL, 's' },
+        { "insecure", no_argument, NULL, INSECURE },
+        { "check-config", no_argument, NULL, CHECK_CONFIG },
+        { "print-config", no_argument, NULL, PRINT_CONFIG },
+        { "version", no_argument, NULL, 'V' },
+        { "help", no_argument, NULL, 'h' },
+        { NULL, 0, NULL, 0 },
+    };
+    bool good = true;
+    int c;
+
+    while (good && (c = getopt_long(argc, argv, "c:d:w:l:s:Vh", longs, NULL)) != -1) {
+        switch (c) {
+        case 'c':
+            a->options.file = optarg;
+            break;
+        case 'd':
+            good = add_setting(a, "node.data", optarg, "--data");
+            break;
+        case 'w':
+            good = add_setting(a, "workspace", optarg, "--workspace");
+            break;
+        case 'l':
+            good = add_listen(a, optarg);
+            break;
+        case 's':
+            good = add_assignment(a, optarg);
+            break;
+        case INSECURE:
+            good = add_setting(a, "auth.insecure", "true", "--insecure");
+            break;
+        case CHECK_CONFIG:
+            a->action = CHECK;
+            break;
+        case PRINT_CONFIG:
+            a->action = PRINT;
+            break;
+        case 'V':
+            puts("cairnd " CAIRN_VERSION);
+            return EXIT_FINE;
+        case 'h':
+            fputs(usage, stdout);
+            return EXIT_FINE;
+        default:
+            good = false;
+        }
+    }
+    if (good && optind < argc) {
+        fprintf(stderr, "cairnd: unexpected argument '%s'\n", argv[optind]);
+        good = false;
+    }
+    if (good && a->listen[0] != '\0') {
+        strcat(a->listen, "]");
+        good = add_setting(a, "listen", a->listen, "--listen");
+    }
+    if (!good) {
+        fputs("Try 'cairnd --help'.\n", stderr);
+        return EXIT_USAGE;
+    }
+    return -1;
+}
+
+/* Bulk transfers use libfabric, which takes these from the environment alone. They are set before any thread is there,
+ * and only where the site has not chosen: one shared receive queue, no registration cache in a server (FACTS, "What
+ * others set"). */
+static void set_fabric_defaults(void)
+{
+    setenv("FI_OFI_RXM_USE_SRX", "1", 0);
+    setenv("FI_MR_CACHE_MAX_COUNT", "0", 0);
+}
+
+/* Thousands of connections need descriptors; the soft limit is a shell's habit. */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit l;
+
+    if (getrlimit(RLIMIT_NOFILE, &l) == 0 && l.rlim_cur < l.rlim_max) {
+        l.rlim_cur = l.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &l);
+    }
+}
+
+static void say_ready(const struct cairn_server *server)
+{
+    fprintf(stderr, "cairnd: ready");
+    for (uint32_t i = 0; cairn_server_address(server, i) != NULL; i++)
+        fprintf(stderr, "%s %s", i > 0 ? "," : "", cairn_server_address(server, i));
+    fputc('\n', stderr);
+}
+
+static int run(const struct cairn_server_options *options, char *text)
+{
+    struct cairn_server *server;
+    sigset_t set;
+    int sig = 0, rc;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &set, NULL); /* all threads inherit it; this one takes the signals */
+    signal(SIGPIPE, SIG_IGN);
+    rc = cairn_server_start(options, &server, text, TEXT_BYTES);
+    if (rc != 0) {
+        fprintf(stderr, "cairnd: %s\n", text[0] != '\0' ? text : cairn_error_text(rc));
+        fprintf(stderr, "cairnd: not started (%s): %s\n", cairn_error_name(rc), cairn_error_hint(rc));
+        return EXIT_FAILED;
+    }
+    say_ready(server);
+    while (sig != SIGTERM && sig != SIGINT) {
+        if (sigwait(&set, &sig) != 0)
+            break;
+    }
+    fprintf(stderr, "cairnd: %s: draining\n", sig == SIGINT ? "SIGINT" : "SIGTERM");
+    cairn_server_free(server);
+    fprintf(stderr, "cairnd: stopped\n");
+    return EXIT_FINE;
+}
+
+int main(int argc, char **argv)
+{
+    static struct arguments a = { .options = CAIRN_SERVER_OPTIONS_INIT };
+    static char text[TEXT_BYTES];
+    int rc = parse(&a, argc, argv);
+
+    if (rc >= 0)
+        return rc;
+    a.options.settings = a.settings;
+    set_fabric_defaults();
+    raise_descriptor_limit();
+    switch (a.action) {
+    case CHECK:
+        rc = cairn_server_check(&a.options, text, sizeof(text));
+        break;
+    case PRINT:
+        rc = cairn_server_print_config(&a.options, stdout, text, sizeof(text));
+        break;
+    case RUN:
+        return run(&a.options, text);
+    }
+    if (rc != 0)
+        fprintf(stderr, "%s\n", text);
+    else if (a.action == CHECK)
+        fprintf(stderr, "cairnd: the configuration is good\n");
+    return rc == 0 ? EXIT_FINE : EXIT_FAILED;
+}

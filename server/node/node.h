@@ -1,0 +1,108 @@
+/* What the files of this folder share: one node, its workers and its life. */
+#ifndef CAIRN_NODE_H
+#define CAIRN_NODE_H
+
+#include "cairn/server.h"
+#include "sdk/core/base/log.h"
+#include "sdk/core/bulk/bulk.h"
+#include "sdk/core/net/addr.h"
+#include "sdk/core/rpc/accept.h"
+#include "server/node/conf/node_conf.h"
+#include "server/node/datadir.h"
+#include "server/port/provider.h"
+
+#include <pthread.h>
+
+enum { NODE_FIXED_TARGETS = 3 }; /* node, bulk, router */
+
+/** One worker: a thread, its loop and its end of the RPC layer. */
+struct cairn_worker {
+    struct cairn_server *node;
+    struct cairn_loop loop;
+    struct cairn_rpc *rpc;
+    uint32_t index;
+    pthread_t thread;
+    bool has_loop, has_bulk, has_thread;
+    struct cairn_timer idle_timer; /* looks whether the last request is answered */
+    struct cairn_task task;        /* what another thread asks it to do next: one thing at a time */
+    void (*work)(struct cairn_worker *w);
+};
+
+struct cairn_listener {
+    struct cairn_server *node;
+    struct cairn_watch watch;
+    struct cairn_addr addr;
+    int fd;
+    char text[CAIRN_ADDR_TEXT_MAX];
+    struct cairn_timer pause; /* after the descriptor limit was hit */
+};
+
+/** A provider and what it was given. */
+struct cairn_instance {
+    const struct cairn_provider_desc *desc;
+    struct cairn_provider_env env;
+    char dir[4096];
+    void *ctx;
+    bool started;
+};
+
+struct cairn_server {
+    struct cairn_node_conf conf;
+    struct cairn_log log;
+    bool has_log;
+    int log_file_fd; /* ours; -1: none */
+    struct cairn_datadir data;
+    struct cairn_pool *pool;
+    struct cairn_rpc_budget budget;
+    struct cairn_rpc_node rpc_node;
+
+    struct cairn_worker *workers;
+    struct cairn_rpc **rpcs;
+    struct cairn_loop **loops;
+    uint32_t nworkers;
+
+    struct cairn_rpc_target targets[CAIRN_PROVIDERS_MAX];
+    uint32_t ntargets;
+    struct cairn_instance *instances; /* of configured providers; the last is the router */
+    uint32_t ninstances;
+
+    struct cairn_listener listeners[CAIRN_NODE_LISTEN_MAX];
+    char *addresses[CAIRN_NODE_LISTEN_MAX];
+    uint32_t nlisteners;
+    uint32_t next_worker; /* accept() spreads connections evenly */
+    uint64_t started_ns;
+    struct node_metrics *metrics;
+
+    /* the end: on worker 0 */
+    struct cairn_sm sm;
+    struct cairn_task stop_task;
+    struct cairn_timer stop_timer;
+    uint32_t undrained, quiescing;
+    _Atomic bool stop_asked;
+
+    pthread_mutex_t mutex;
+    pthread_cond_t stopped_cond;
+    bool stopped; /* under mutex */
+};
+
+/* node_start.c */
+int cairn_node__open(struct cairn_server *s, const struct cairn_server_options *options, struct cairn_err *err);
+void cairn_node__close(struct cairn_server *s);
+int cairn_node__read_conf(struct cairn_node_conf *conf, const struct cairn_server_options *options, char *text,
+                          size_t text_len, struct cairn_err *err);
+
+/* node_run.c */
+extern const struct cairn_sm_kind cairn_node_kind;
+int cairn_node__run(struct cairn_server *s, struct cairn_err *err);
+void cairn_node__join(struct cairn_server *s);
+
+/* listen.c */
+int cairn_node__listen(struct cairn_server *s, struct cairn_err *err);
+void cairn_node__listen_start(struct cairn_server *s);
+void cairn_node__listen_stop(struct cairn_server *s);
+
+/* node_rpc.c */
+extern cairn_rpc_handler *const cairn_node_handlers[];
+extern const struct cairn_sm_kind *const cairn_node_kinds[]; /* of the runtime; NULL-terminated */
+
+#endif

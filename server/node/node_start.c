@@ -1,0 +1,465 @@
+/* Opening a node, step by step, and closing what was opened. */
+#include "server/node/node.h"
+
+#include "server/node/workspace.h"
+#include "server/router/router.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { POOL_QUEUE_MAX = 65536, SETTINGS_MAX = 256 };
+
+/* ---- configuration ---- */
+
+int cairn_node__read_conf(struct cairn_node_conf *conf, const struct cairn_server_options *options, char *text,
+                          size_t text_len, struct cairn_err *err)
+{
+    struct cairn_conf_override overrides[SETTINGS_MAX];
+    int rc;
+
+    if (options->size != sizeof(*options) || options->nsettings > SETTINGS_MAX) {
+        memset(conf, 0, sizeof(*conf));
+        return cairn_err_set(err, CAIRN_E_INVAL, "cairn_server_options: wrong size, or more than %d settings",
+                             SETTINGS_MAX);
+    }
+    for (uint32_t i = 0; i < options->nsettings; i++)
+        overrides[i] = (struct cairn_conf_override){ .path = options->settings[i].path,
+                                                     .value = options->settings[i].value,
+                                                     .where = options->settings[i].where };
+    rc = cairn_node_conf_read(conf, options->file, overrides, options->nsettings, cairn_provider_list, err);
+    if (rc != 0 && text != NULL && conf->doc != NULL) {
+        size_t at = 0;
+
+        for (uint32_t i = 0; i < cairn_conf_nproblems(conf->doc) && at + 1 < text_len; i++) {
+            int n = snprintf(text + at, text_len - at, "%s%s", i > 0 ? "\n" : "", cairn_conf_problem(conf->doc, i));
+
+            at += (size_t)MAX(n, 0);
+        }
+    }
+    return rc;
+}
+
+static int check_directory(const struct cairn_node_conf *conf, struct cairn_err *err)
+{
+    if (conf->data[0] == '\0')
+        return cairn_err_set(err, CAIRN_E_CONFIG, "no data directory: set node.data, or say --data DIRECTORY");
+    return 0;
+}
+
+/* ---- steps of opening ---- */
+
+static int open_log(struct cairn_server *s, const struct cairn_server_options *options, struct cairn_err *err)
+{
+    int fd = options->log_fd >= 0 ? options->log_fd : STDERR_FILENO;
+
+    s->log_file_fd = -1;
+    if (s->conf.log_file[0] != '\0') {
+        s->log_file_fd = open(s->conf.log_file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
+        if (s->log_file_fd < 0)
+            return cairn_err_errno(err, errno, "log file %s", s->conf.log_file);
+        fd = s->log_file_fd;
+    }
+    cairn_log_init(&s->log, fd, s->conf.log_level, s->conf.name);
+    s->has_log = true;
+    cairn_log_bind(&s->log);
+    return 0;
+}
+
+static int open_identity(struct cairn_server *s, struct cairn_err *err)
+{
+    struct cairn_rpc_node *n = &s->rpc_node;
+    bool munge = s->conf.munge != CAIRN_MUNGE_OFF && cairn_auth_munge_is_available();
+    int rc = cairn_workspace_open(s->conf.workspace, err);
+
+    if (rc == 0)
+        rc = cairn_workspace_key(s->conf.key_file, n->key, err);
+    if (rc != 0)
+        return rc;
+    if (s->conf.munge == CAIRN_MUNGE_ON && !munge)
+        return cairn_err_set(err, CAIRN_E_AUTH, "auth.munge is on, but munged does not answer on this machine");
+    memcpy(n->cluster_id, s->data.cluster_id, sizeof(n->cluster_id));
+    cairn_auth_random(&n->incarnation, sizeof(n->incarnation));
+    snprintf(n->name, sizeof(n->name), "%s", s->conf.name);
+    n->has_key = true;
+    n->munge = munge;
+    n->insecure = s->conf.insecure;
+    memcpy(n->admins, s->conf.admins, s->conf.nadmins * sizeof(n->admins[0]));
+    n->nadmins = s->conf.nadmins;
+    n->connections_max = s->conf.connections_max;
+    n->session_ttl_ns = s->conf.session_ttl_ns;
+    n->stalled_ns = s->conf.partial_frame_ns;
+    if (n->insecure)
+        cairn_log_warn("--insecure: whoever reaches a TCP address of this node may enter");
+    return 0;
+}
+
+static int open_loops(struct cairn_server *s, struct cairn_err *err)
+{
+    struct cairn_loop_conf conf = { .spin_us = (uint32_t)(s->conf.spin_ns / 1000) };
+
+    s->nworkers = s->conf.workers;
+    s->workers = calloc(s->nworkers, sizeof(*s->workers));
+    s->rpcs = calloc(s->nworkers, sizeof(struct cairn_rpc *));
+    s->loops = calloc(s->nworkers, sizeof(struct cairn_loop *));
+    if (s->workers == NULL || s->rpcs == NULL || s->loops == NULL)
+        return cairn_err_set(err, CAIRN_E_NOMEM, "workers");
+    for (uint32_t i = 0; i < s->nworkers; i++) {
+        struct cairn_worker *w = &s->workers[i];
+        int rc = cairn_loop_init(&w->loop, &conf, err);
+
+        if (rc != 0)
+            return cairn_err_wrap(err, rc, "worker %u", i);
+        w->node = s;
+        w->index = i;
+        w->has_loop = true;
+        s->loops[i] = &w->loop;
+    }
+    s->started_ns = cairn_loop_now(&s->workers[0].loop);
+    return 0;
+}
+
+static void add_target(struct cairn_server *s, uint16_t id, const char *name, const struct cairn_rpc_iface *iface,
+                       cairn_rpc_handler *const *handlers, void *ctx)
+{
+    s->targets[s->ntargets++] =
+        (struct cairn_rpc_target){ .iface = iface, .handlers = handlers, .ctx = ctx, .name = name, .id = id };
+}
+
+/* The instances' environments, before any is started: each may look the others up. */
+static int plan_instances(struct cairn_server *s, struct cairn_err *err)
+{
+    const struct cairn_node_conf *conf = &s->conf;
+
+    s->ninstances = conf->nproviders + 1;
+    s->instances = calloc(s->ninstances, sizeof(*s->instances));
+    if (s->instances == NULL)
+        return cairn_err_set(err, CAIRN_E_NOMEM, "providers");
+    add_target(s, CAIRN_PROVIDER_NODE, "node", &cairn_iface_node, cairn_node_handlers, s);
+    add_target(s, CAIRN_PROVIDER_BULK, "bulk", &cairn_iface_bulk, cairn_bulk_handlers, NULL);
+    for (uint32_t i = 0; i < s->ninstances; i++) {
+        struct cairn_instance *p = &s->instances[i];
+        bool is_router = i == conf->nproviders;
+        int rc;
+
+        p->desc = is_router ? &cairn_router_desc : conf->provider_descs[i];
+        p->env = (struct cairn_provider_env){
+            .name = is_router ? "router" : cairn_conf_str(conf->providers[i], "name"),
+            .dir = p->dir,
+            .conf = is_router ? NULL : conf->providers[i],
+            .pool = s->pool,
+            .loops = s->loops,
+            .nloops = s->nworkers,
+            .targets = s->targets,
+        };
+        rc = cairn_datadir_sub(&s->data, p->env.name, p->dir, sizeof(p->dir), err);
+        if (rc != 0)
+            return rc;
+        add_target(s, is_router ? CAIRN_PROVIDER_ROUTER : (uint16_t)(CAIRN_PROVIDER_FIRST + i), p->env.name,
+                   p->desc->iface, p->desc->handlers, NULL);
+    }
+    return 0;
+}
+
+static int start_instances(struct cairn_server *s, struct cairn_err *err)
+{
+    for (uint32_t i = 0; i < s->ninstances; i++) {
+        struct cairn_instance *p = &s->instances[i];
+        struct cairn_router_conf router = { .embed_threshold = (uint32_t)s->conf.embed_threshold };
+        int rc;
+
+        p->env.ntargets = s->ntargets;
+        rc = p->desc == &cairn_router_desc ? cairn_router_start(&p->env, &router, &p->ctx, err)
+                                           : p->desc->start(&p->env, &p->ctx, err);
+        if (rc != 0)
+            return cairn_err_wrap(err, rc, "provider %s", p->env.name);
+        p->started = true;
+        s->targets[NODE_FIXED_TARGETS - 1 + i].ctx = p->ctx; /* node and bulk stand before them */
+    }
+    return 0;
+}
+
+/* A MUNGE daemon is asked on the pool. */
+struct blocking_job {
+    struct cairn_job job;
+    void (*work)(void *arg);
+    void (*done)(void *arg);
+    void *arg;
+};
+
+static void on_blocking_work(struct cairn_job *job)
+{
+    struct blocking_job *b = job->arg;
+
+    b->work(b->arg);
+}
+
+static void on_blocking_done(struct cairn_job *job)
+{
+    struct blocking_job *b = job->arg;
+
+    b->done(b->arg);
+    free(b);
+}
+
+static int run_blocking(void *ctx, struct cairn_loop *loop, void (*work)(void *arg), void (*done)(void *arg), void *arg)
+{
+    struct cairn_server *s = ctx;
+    struct blocking_job *b = calloc(1, sizeof(*b));
+    int rc;
+
+    if (b == NULL)
+        return CAIRN_E_NOMEM;
+    *b = (struct blocking_job){ .work = work, .done = done, .arg = arg };
+    b->job.work = on_blocking_work;
+    b->job.done = on_blocking_done;
+    b->job.arg = b;
+    rc = cairn_pool_submit(s->pool, loop, &b->job);
+    if (rc != 0)
+        free(b);
+    return rc;
+}
+
+static uint32_t power_of_two(uint32_t n)
+{
+    uint32_t p = 1;
+
+    while (p * 2 <= n)
+        p *= 2;
+    return p;
+}
+
+static int open_rpc(struct cairn_server *s, struct cairn_err *err)
+{
+    struct cairn_bulk_conf bulk = { .vm = s->conf.bulk_vm, .fabric = s->conf.bulk_fabric };
+    struct cairn_rpc_conf conf = {
+        .targets = s->targets,
+        .ntargets = s->ntargets,
+        .inflight_max = power_of_two(s->conf.inflight_requests_max),
+        .inflight_bytes_max = (uint32_t)MIN(s->conf.inflight_bytes_max, (uint64_t)UINT32_MAX),
+        .output_bytes_max = (uint32_t)MIN(s->conf.inflight_bytes_max, (uint64_t)UINT32_MAX),
+        .budget = &s->budget,
+    };
+
+    snprintf(bulk.provider, sizeof(bulk.provider), "%s", s->conf.fabric_provider);
+    snprintf(bulk.domain, sizeof(bulk.domain), "%s", s->conf.fabric_domain);
+    s->budget.bytes_max = s->conf.node_bytes_max;
+    s->rpc_node.workers = s->rpcs;
+    s->rpc_node.nworkers = s->nworkers;
+    s->rpc_node.blocking = run_blocking;
+    s->rpc_node.blocking_ctx = s;
+    for (uint32_t i = 0; i < s->nworkers; i++) {
+        struct cairn_worker *w = &s->workers[i];
+        int rc;
+
+        conf.index = i;
+        w->rpc = s->rpcs[i] = cairn_rpc_new(&w->loop, &conf, err);
+        if (w->rpc == NULL)
+            return err->code;
+        rc = cairn_bulk_attach(w->rpc, &bulk, err);
+        if (rc != 0)
+            return rc;
+        w->has_bulk = true;
+        cairn_rpc_serve(w->rpc, &s->rpc_node);
+        cairn_router_attach(s->instances[s->ninstances - 1].ctx, w->rpc);
+    }
+    return 0;
+}
+
+int cairn_node__open(struct cairn_server *s, const struct cairn_server_options *options, struct cairn_err *err)
+{
+    int rc = check_directory(&s->conf, err);
+
+    if (rc == 0)
+        rc = open_log(s, options, err);
+    if (rc == 0)
+        rc = cairn_datadir_open(&s->data, s->conf.data, err);
+    if (rc == 0)
+        rc = open_identity(s, err);
+    if (rc == 0)
+        rc = open_loops(s, err);
+    if (rc == 0) {
+        s->pool = cairn_pool_new(s->conf.pool_threads, POOL_QUEUE_MAX, err);
+        rc = s->pool != NULL ? 0 : err->code;
+    }
+    if (rc == 0)
+        rc = plan_instances(s, err);
+    if (rc == 0)
+        rc = start_instances(s, err);
+    if (rc == 0)
+        rc = open_rpc(s, err);
+    if (rc == 0)
+        rc = cairn_node__listen(s, err);
+    return rc;
+}
+
+/* Closes whatever open() got to. The workers' threads have ended. */
+void cairn_node__close(struct cairn_server *s)
+{
+    if (s->nworkers > 0 && s->workers != NULL && s->workers[0].has_loop)
+        cairn_node__listen_stop(s);
+    for (uint32_t i = 0; s->workers != NULL && i < s->nworkers; i++) {
+        if (s->workers[i].has_bulk)
+            cairn_bulk_detach(s->workers[i].rpc);
+        if (s->workers[i].rpc != NULL)
+            cairn_rpc_free(s->workers[i].rpc);
+    }
+    for (uint32_t i = s->ninstances; i-- > 0;) {
+        if (s->instances[i].started)
+            s->instances[i].desc->stop(s->instances[i].ctx);
+    }
+    if (s->pool != NULL)
+        cairn_pool_free(s->pool);
+    for (uint32_t i = 0; s->workers != NULL && i < s->nworkers; i++) {
+        if (s->workers[i].has_loop)
+            cairn_loop_fini(&s->workers[i].loop);
+    }
+    free(s->instances);
+    free(s->workers);
+    free(s->rpcs);
+    free(s->loops);
+    cairn_datadir_close(&s->data);
+    cairn_auth_forget(s->rpc_node.key, sizeof(s->rpc_node.key));
+    if (cairn_log_bound() == &s->log)
+        cairn_log_bind(NULL);
+    if (s->has_log)
+        cairn_log_fini(&s->log);
+    if (s->log_file_fd >= 0)
+        close(s->log_file_fd);
+    cairn_node_conf_free(&s->conf);
+    pthread_cond_destroy(&s->stopped_cond);
+    pthread_mutex_destroy(&s->mutex);
+    free(s);
+}
+
+/* ---- public ---- */
+
+static struct cairn_server *server_new(void)
+{
+    struct cairn_server *s = calloc(1, sizeof(*s));
+    pthread_condattr_t attr;
+
+    if (s == NULL)
+        return NULL;
+    s->log_file_fd = -1;
+    s->data.lock_fd = -1;
+    pthread_mutex_init(&s->mutex, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&s->stopped_cond, &attr);
+    pthread_condattr_destroy(&attr);
+    return s;
+}
+
+static void put_text(char *text, size_t text_len, const struct cairn_err *err)
+{
+    if (text != NULL && text_len > 0 && text[0] == '\0')
+        snprintf(text, text_len, "%s", err->text);
+}
+
+int cairn_server_start(const struct cairn_server_options *options, struct cairn_server **server, char *text,
+                       size_t text_len)
+{
+    struct cairn_server *s = server_new();
+    struct cairn_log *bound = cairn_log_bound();
+    struct cairn_err err = { 0 };
+    int rc;
+
+    *server = NULL;
+    if (text != NULL && text_len > 0)
+        text[0] = '\0';
+    if (s == NULL)
+        return CAIRN_E_NOMEM;
+    rc = sodium_init() >= 0 ? 0 : cairn_err_set(&err, CAIRN_E_INTERNAL, "libsodium finds no randomness");
+    if (rc == 0)
+        rc = cairn_node__read_conf(&s->conf, options, text, text_len, &err);
+    if (rc == 0)
+        rc = cairn_node__open(s, options, &err);
+    if (rc == 0)
+        rc = cairn_node__run(s, &err);
+    if (rc != 0) {
+        put_text(text, text_len, &err);
+        cairn_node__close(s);
+        cairn_log_bind(bound);
+        return rc;
+    }
+    rc = cairn_workspace_publish(s->conf.workspace, s->addresses, s->conf.nlisten, s->data.cluster_id, s->conf.name,
+                                 &err);
+    if (rc != 0)
+        cairn_log_warn("clients will not find this node by its workspace: %s", err.text);
+    cairn_log_bind(bound);
+    *server = s;
+    return 0;
+}
+
+int cairn_server_check(const struct cairn_server_options *options, char *text, size_t text_len)
+{
+    struct cairn_node_conf conf;
+    struct cairn_err err = { 0 };
+    char dir[4096];
+    int rc;
+
+    if (text != NULL && text_len > 0)
+        text[0] = '\0';
+    rc = cairn_node__read_conf(&conf, options, text, text_len, &err);
+    if (rc == 0)
+        rc = check_directory(&conf, &err);
+    if (rc == 0)
+        rc = cairn_datadir_check(conf.data, &err);
+    for (uint32_t i = 0; rc == 0 && i < conf.nproviders; i++) {
+        struct cairn_provider_env env = { .name = cairn_conf_str(conf.providers[i], "name"),
+                                          .dir = dir,
+                                          .conf = conf.providers[i] };
+
+        snprintf(dir, sizeof(dir), "%s/%s", conf.data, env.name);
+        if (conf.provider_descs[i]->check != NULL)
+            rc = cairn_err_wrap(&err, conf.provider_descs[i]->check(&env, &err), "provider %s", env.name);
+    }
+    for (uint32_t i = 0; rc == 0 && i < conf.nlisten; i++) {
+        struct cairn_addr addr;
+
+        rc = cairn_addr_parse(conf.listen[i], &addr, &err);
+        if (rc == 0)
+            rc = cairn_addr_probe(&addr, &err);
+    }
+    if (rc != 0)
+        put_text(text, text_len, &err);
+    cairn_node_conf_free(&conf);
+    return rc;
+}
+
+int cairn_server_print_config(const struct cairn_server_options *options, FILE *to, char *text, size_t text_len)
+{
+    struct cairn_node_conf conf;
+    struct cairn_err err = { 0 };
+    int rc;
+
+    if (text != NULL && text_len > 0)
+        text[0] = '\0';
+    rc = cairn_node__read_conf(&conf, options, text, text_len, &err);
+    if (rc == 0)
+        cairn_conf_print(conf.doc, to);
+    else
+        put_text(text, text_len, &err);
+    cairn_node_conf_free(&conf);
+    return rc;
+}
+
+const char *cairn_server_address(const struct cairn_server *s, uint32_t i)
+{
+    return i < s->conf.nlisten ? s->addresses[i] : NULL;
+}
+
+const char *cairn_server_workspace(const struct cairn_server *s)
+{
+    return s->conf.workspace;
+}
+
+const char *cairn_server_data(const struct cairn_server *s)
+{
+    return s->conf.data;
+}

@@ -1,0 +1,23 @@
+/** The workspace: the directory that tells clients on this machine where the node is and how to enter.
+ *
+ *   cluster.key   64 hexadecimal digits, mode 0600: made by the first node
+ *   node.json     {"version":1,"addresses":[...],"cluster_id":...,"node":...,"pid":...}: there while a node serves */
+#ifndef CAIRN_NODE_WORKSPACE_H
+#define CAIRN_NODE_WORKSPACE_H
+
+#include "sdk/core/base/err.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/** Makes the directory (mode 0755) if it is missing. CAIRN_E_DENIED if it is another user's, or writable by others. */
+int cairn_workspace_open(const char *path, struct cairn_err *err);
+/** Reads the key in @file, or makes one there first. */
+int cairn_workspace_key(const char *file, uint8_t *key, struct cairn_err *err);
+/** Replaces node.json. */
+int cairn_workspace_publish(const char *path, char *const *addresses, uint32_t n, const uint8_t *cluster_id,
+                            const char *node, struct cairn_err *err);
+/** Removes node.json if it is this process's. */
+void cairn_workspace_withdraw(const char *path);
+
+#endif

@@ -1,0 +1,98 @@
+/* Blocking file work for pool threads and start-up: see file_io.h. */
+#include "server/storage/file_io.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+int cairn_file_code(int errnum)
+{
+    if (errnum == ENOSPC || errnum == EDQUOT || errnum == EFBIG)
+        return CAIRN_E_NOSPACE;
+    return errnum == ENOMEM ? CAIRN_E_NOMEM : CAIRN_E_IO;
+}
+
+int cairn_file_pwrite(int fd, const void *buf, uint64_t len, uint64_t off)
+{
+    const char *p = buf;
+
+    while (len > 0) {
+        ssize_t n = pwrite(fd, p, len, (off_t)off);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return cairn_file_code(errno);
+        if (n == 0)
+            return CAIRN_E_NOSPACE;
+        p += n;
+        off += (uint64_t)n;
+        len -= (uint64_t)n;
+    }
+    return 0;
+}
+
+int cairn_file_pread(int fd, void *buf, uint64_t len, uint64_t off)
+{
+    char *p = buf;
+
+    while (len > 0) {
+        ssize_t n = pread(fd, p, len, (off_t)off);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return cairn_file_code(errno);
+        if (n == 0)
+            return CAIRN_E_IO;
+        p += n;
+        off += (uint64_t)n;
+        len -= (uint64_t)n;
+    }
+    return 0;
+}
+
+int cairn_file_replace(int dirfd, const char *name, const void *buf, uint64_t len, struct cairn_err *err)
+{
+    char temp[256];
+    int fd, rc;
+
+    CAIRN_ASSERT((size_t)snprintf(temp, sizeof(temp), "%s.new", name) < sizeof(temp));
+    fd = openat(dirfd, temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return cairn_err_errno(err, errno, "create %s", temp);
+    rc = cairn_file_pwrite(fd, buf, len, 0);
+    if (rc == 0 && fsync(fd) != 0)
+        rc = cairn_err_of_errno(errno);
+    close(fd);
+    if (rc == 0 && renameat(dirfd, temp, dirfd, name) != 0)
+        rc = cairn_err_of_errno(errno);
+    if (rc == 0 && fsync(dirfd) != 0)
+        rc = cairn_err_of_errno(errno);
+    if (rc == 0)
+        return 0;
+    unlinkat(dirfd, temp, 0);
+    return cairn_err_set(err, rc, "write %s: %s", name, cairn_error_text(rc));
+}
+
+int cairn_file_lock(int dirfd, const char *name, int *out, struct cairn_err *err)
+{
+    int fd = openat(dirfd, name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+    if (fd < 0)
+        return cairn_err_errno(err, errno, "open %s", name);
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        int e = errno;
+
+        close(fd);
+        if (e == EWOULDBLOCK)
+            return cairn_err_set(err, CAIRN_E_LOCKED, "%s is held by another process", name);
+        return cairn_err_errno(err, e, "lock %s", name);
+    }
+    *out = fd;
+    return 0;
+}

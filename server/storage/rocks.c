@@ -1,0 +1,406 @@
+/* RocksDB by its C interface: see rocks.h.
+ *
+ * The engine answers errors as texts. Their beginnings are fixed by its Status class (util/status.cc); error_of() is
+ * the one place that reads them. A full disk puts the engine into a state in which it refuses writes; its own recovery
+ * (the SstFileManager) looks every 5 s whether as much as a write buffer is free again, then resumes. So the write
+ * buffer is kept small against the file system, or a small disk would never have that much. */
+#include "server/storage/rocks.h"
+
+#include "sdk/core/base/log.h"
+#include "sdk/core/base/macros.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <pthread.h>
+#include <rocksdb/c.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+enum {
+    WRITE_BUFFER_DISK_PART = 32, /* of the file system's size, at most */
+    WRITE_BUFFER_BYTES_MIN = 256 << 10,
+    SCAN_SKIP_MAX = 1000,           /* erased entries that a scan on a loop steps over */
+    BATCH_KEEP_BYTES_MAX = 1 << 20, /* a batch that grew above this is made anew */
+};
+
+struct cairn_rocks {
+    rocksdb_t *db;
+    rocksdb_options_t *options;
+    rocksdb_cache_t *cache;
+    rocksdb_readoptions_t *read_memory, *read_disk;
+    rocksdb_writeoptions_t *write[3]; /* by enum cairn_rocks_log */
+    atomic_ullong corrupt_reads, failed_writes;
+    atomic_bool read_only;
+    pthread_mutex_t mutex;
+    char last_error[256]; /* under mutex */
+};
+
+struct cairn_rocks_batch {
+    rocksdb_writebatch_t *wb;
+};
+
+/* ---- errors ---- */
+
+static bool begins(const char *text, const char *with)
+{
+    return strncmp(text, with, strlen(with)) == 0;
+}
+
+static int error_of(const char *text)
+{
+    if (strstr(text, "No space left") != NULL || strstr(text, "Space limit") != NULL)
+        return CAIRN_E_NOSPACE;
+    if (begins(text, "Corruption"))
+        return CAIRN_E_CORRUPT;
+    if (begins(text, "Result incomplete"))
+        return CAIRN_ROCKS_LATER;
+    if (begins(text, "Operation timed out") || strstr(text, "imeout") != NULL)
+        return CAIRN_E_TIMEOUT;
+    if (strstr(text, "Permission denied") != NULL)
+        return CAIRN_E_DENIED;
+    if (strstr(text, "lock hold") != NULL || strstr(text, "While lock file") != NULL)
+        return CAIRN_E_LOCKED;
+    if (begins(text, "Not implemented"))
+        return CAIRN_E_FORMAT;
+    if (begins(text, "Shutdown"))
+        return CAIRN_E_SHUTDOWN;
+    if (begins(text, "Invalid argument"))
+        return CAIRN_E_INTERNAL;
+    return CAIRN_E_IO;
+}
+
+/* Keeps the text of a failure for the status and logs it when it says something new. */
+static void note_error(struct cairn_rocks *r, const char *what, const char *text)
+{
+    bool fresh;
+
+    pthread_mutex_lock(&r->mutex);
+    fresh = strncmp(r->last_error, text, sizeof(r->last_error) - 1) != 0;
+    snprintf(r->last_error, sizeof(r->last_error), "%s", text);
+    pthread_mutex_unlock(&r->mutex);
+    if (fresh)
+        cairn_log_warn("rocksdb: %s: %s", what, text);
+}
+
+/* Takes @text. */
+static int read_failed(struct cairn_rocks *r, char *text)
+{
+    int rc = error_of(text);
+
+    if (rc == CAIRN_E_CORRUPT)
+        atomic_fetch_add(&r->corrupt_reads, 1);
+    if (rc < 0 && rc != CAIRN_E_TIMEOUT)
+        note_error(r, "read", text);
+    rocksdb_free(text);
+    return rc;
+}
+
+/* ---- opening ---- */
+
+static uint64_t write_buffer_for(const struct cairn_rocks_conf *conf)
+{
+    struct statvfs vfs;
+    uint64_t part;
+
+    if (statvfs(conf->dir, &vfs) != 0)
+        return conf->write_buffer_bytes;
+    part = (uint64_t)vfs.f_blocks * vfs.f_frsize / WRITE_BUFFER_DISK_PART;
+    return MAX(MIN(conf->write_buffer_bytes, part), (uint64_t)WRITE_BUFFER_BYTES_MIN);
+}
+
+static int compression_for(enum cairn_rocks_compression c)
+{
+    return c == CAIRN_ROCKS_LZ4    ? rocksdb_lz4_compression
+           : c == CAIRN_ROCKS_ZSTD ? rocksdb_zstd_compression
+                                   : rocksdb_no_compression;
+}
+
+static rocksdb_block_based_table_options_t *table_options(struct cairn_rocks *r)
+{
+    rocksdb_block_based_table_options_t *t = rocksdb_block_based_options_create();
+
+    rocksdb_block_based_options_set_block_cache(t, r->cache);
+    rocksdb_block_based_options_set_filter_policy(t, rocksdb_filterpolicy_create_bloom_full(10));
+    /* Filters and indexes count as cache, too, so the cache is what bounds the memory. */
+    rocksdb_block_based_options_set_cache_index_and_filter_blocks(t, 1);
+    rocksdb_block_based_options_set_cache_index_and_filter_blocks_with_high_priority(t, 1);
+    rocksdb_block_based_options_set_pin_l0_filter_and_index_blocks_in_cache(t, 1);
+    rocksdb_block_based_options_set_data_block_index_type(
+        t, rocksdb_block_based_table_data_block_index_type_binary_search_and_hash);
+    rocksdb_block_based_options_set_data_block_hash_ratio(t, 0.75);
+    rocksdb_block_based_options_set_format_version(t, 5);
+    return t;
+}
+
+static rocksdb_options_t *db_options(struct cairn_rocks *r, const struct cairn_rocks_conf *conf)
+{
+    rocksdb_options_t *o = rocksdb_options_create();
+    rocksdb_block_based_table_options_t *t = table_options(r);
+
+    rocksdb_options_set_create_if_missing(o, 1);
+    rocksdb_options_set_block_based_table_factory(o, t);
+    rocksdb_block_based_options_destroy(t);
+    rocksdb_options_set_write_buffer_size(o, write_buffer_for(conf));
+    rocksdb_options_set_max_write_buffer_number(o, 3);
+    rocksdb_options_set_level_compaction_dynamic_level_bytes(o, 1);
+    rocksdb_options_set_compression(o, compression_for(conf->compression));
+    rocksdb_options_set_max_background_jobs(o, 2);
+    rocksdb_options_set_bytes_per_sync(o, 1 << 20); /* no bursts of dirty pages before a flush ends */
+    rocksdb_options_set_max_open_files(o, (int)conf->open_files);
+    rocksdb_options_set_table_cache_numshardbits(o, 2);
+    rocksdb_options_set_avoid_unnecessary_blocking_io(o, 1); /* a loop that drops an iterator must not unlink files */
+    rocksdb_options_set_skip_stats_update_on_db_open(o, 1);
+    rocksdb_options_set_info_log_level(o, 2); /* warnings */
+    rocksdb_options_set_max_log_file_size(o, 1 << 20);
+    rocksdb_options_set_keep_log_file_num(o, 2);
+    rocksdb_options_set_stats_dump_period_sec(o, 0); /* an idle node sleeps */
+    rocksdb_options_set_stats_persist_period_sec(o, 0);
+    return o;
+}
+
+static void rocks_free(struct cairn_rocks *r)
+{
+    for (uint32_t i = 0; i < ARRAY_SIZE(r->write); i++)
+        rocksdb_writeoptions_destroy(r->write[i]);
+    rocksdb_readoptions_destroy(r->read_memory);
+    rocksdb_readoptions_destroy(r->read_disk);
+    rocksdb_options_destroy(r->options);
+    rocksdb_cache_destroy(r->cache);
+    pthread_mutex_destroy(&r->mutex);
+    free(r);
+}
+
+int cairn_rocks_open(const struct cairn_rocks_conf *conf, struct cairn_rocks **out, struct cairn_err *err)
+{
+    struct cairn_rocks *r;
+    char *text = NULL;
+    int rc;
+
+    if (mkdir(conf->dir, 0700) != 0 && errno != EEXIST)
+        return cairn_err_errno(err, errno, "%s", conf->dir);
+    r = calloc(1, sizeof(*r));
+    if (r == NULL)
+        return cairn_err_set(err, CAIRN_E_NOMEM, "rocksdb");
+    pthread_mutex_init(&r->mutex, NULL);
+    r->cache = rocksdb_cache_create_lru(conf->cache_bytes);
+    r->options = db_options(r, conf);
+    r->read_disk = rocksdb_readoptions_create();
+    r->read_memory = rocksdb_readoptions_create();
+    rocksdb_readoptions_set_read_tier(r->read_memory, 1); /* kBlockCacheTier */
+    for (uint32_t i = 0; i < ARRAY_SIZE(r->write); i++)
+        r->write[i] = rocksdb_writeoptions_create();
+    rocksdb_writeoptions_disable_WAL(r->write[CAIRN_ROCKS_UNLOGGED], 1);
+    rocksdb_writeoptions_set_sync(r->write[CAIRN_ROCKS_SYNCED], 1);
+    r->db = rocksdb_open(r->options, conf->dir, &text);
+    if (text == NULL) {
+        *out = r;
+        return 0;
+    }
+    rc = error_of(text);
+    rc = cairn_err_set(err, rc < 0 ? rc : CAIRN_E_IO, "%s: %s", conf->dir, text);
+    rocksdb_free(text);
+    rocks_free(r);
+    return rc;
+}
+
+void cairn_rocks_close(struct cairn_rocks *r)
+{
+    rocksdb_close(r->db);
+    rocks_free(r);
+}
+
+/* ---- reading ---- */
+
+int cairn_rocks_get(struct cairn_rocks *r, const void *key, size_t klen, bool may_block, struct cairn_rocks_view *view)
+{
+    char *text = NULL;
+    rocksdb_pinnableslice_t *pin =
+        rocksdb_get_pinned(r->db, may_block ? r->read_disk : r->read_memory, key, klen, &text);
+
+    if (text != NULL)
+        return read_failed(r, text);
+    if (pin == NULL)
+        return CAIRN_E_NOTFOUND;
+    view->pin = pin;
+    view->ptr = (const uint8_t *)rocksdb_pinnableslice_value(pin, &view->len);
+    return 0;
+}
+
+void cairn_rocks_view_drop(struct cairn_rocks_view *view)
+{
+    rocksdb_pinnableslice_destroy(view->pin);
+    view->pin = NULL;
+}
+
+static rocksdb_readoptions_t *scan_options(const struct cairn_rocks_scan *scan)
+{
+    rocksdb_readoptions_t *o = rocksdb_readoptions_create();
+
+    rocksdb_readoptions_set_iterate_lower_bound(o, scan->lo, scan->lo_len);
+    rocksdb_readoptions_set_iterate_upper_bound(o, scan->hi, scan->hi_len);
+    rocksdb_readoptions_set_background_purge_on_iterator_cleanup(o, 1);
+    if (!scan->may_block) {
+        rocksdb_readoptions_set_read_tier(o, 1);
+        rocksdb_readoptions_set_max_skippable_internal_keys(o, SCAN_SKIP_MAX);
+    } else if (scan->timeout_us != 0) {
+        struct timespec ts;
+
+        clock_gettime(CLOCK_REALTIME, &ts); /* the engine's clock */
+        rocksdb_readoptions_set_deadline(o, (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000 +
+                                                scan->timeout_us);
+    }
+    return o;
+}
+
+int cairn_rocks_scan(struct cairn_rocks *r, struct cairn_rocks_scan *scan)
+{
+    rocksdb_readoptions_t *o = scan_options(scan);
+    rocksdb_iterator_t *it = rocksdb_create_iterator(r->db, o);
+    char *text = NULL;
+    int rc = 0;
+
+    scan->more = false;
+    if (scan->reverse)
+        rocksdb_iter_seek_to_last(it);
+    else
+        rocksdb_iter_seek_to_first(it);
+    while (rocksdb_iter_valid(it)) {
+        size_t klen, vlen;
+        const char *key = rocksdb_iter_key(it, &klen), *val = rocksdb_iter_value(it, &vlen);
+
+        if (!scan->entry(scan->arg, (const uint8_t *)key, klen, (const uint8_t *)val, vlen)) {
+            scan->more = true;
+            break;
+        }
+        if (scan->reverse)
+            rocksdb_iter_prev(it);
+        else
+            rocksdb_iter_next(it);
+    }
+    rocksdb_iter_get_error(it, &text);
+    if (text != NULL)
+        rc = read_failed(r, text);
+    rocksdb_iter_destroy(it);
+    rocksdb_readoptions_destroy(o);
+    return rc;
+}
+
+uint64_t cairn_rocks_range_bytes(struct cairn_rocks *r, const void *lo, size_t lo_len, const void *hi, size_t hi_len)
+{
+    const char *start = lo, *limit = hi;
+    uint64_t bytes = 0;
+    char *text = NULL;
+
+    rocksdb_approximate_sizes(r->db, 1, &start, &lo_len, &limit, &hi_len, &bytes, &text);
+    if (text != NULL) {
+        rocksdb_free(text);
+        return 0;
+    }
+    return bytes;
+}
+
+uint64_t cairn_rocks_keys_estimate(struct cairn_rocks *r)
+{
+    uint64_t n = 0;
+
+    return rocksdb_property_int(r->db, "rocksdb.estimate-num-keys", &n) == 0 ? n : 0;
+}
+
+/* ---- writing ---- */
+
+struct cairn_rocks_batch *cairn_rocks_batch_new(void)
+{
+    struct cairn_rocks_batch *b = calloc(1, sizeof(*b));
+
+    if (b != NULL)
+        b->wb = rocksdb_writebatch_create();
+    return b;
+}
+
+void cairn_rocks_batch_free(struct cairn_rocks_batch *b)
+{
+    if (b == NULL)
+        return;
+    rocksdb_writebatch_destroy(b->wb);
+    free(b);
+}
+
+void cairn_rocks_batch_clear(struct cairn_rocks_batch *b)
+{
+    size_t bytes;
+
+    rocksdb_writebatch_data(b->wb, &bytes);
+    if (bytes <= BATCH_KEEP_BYTES_MAX) {
+        rocksdb_writebatch_clear(b->wb);
+        return;
+    }
+    rocksdb_writebatch_destroy(b->wb);
+    b->wb = rocksdb_writebatch_create();
+}
+
+void cairn_rocks_batch_put(struct cairn_rocks_batch *b, const void *key, size_t klen, const void *val, size_t vlen)
+{
+    rocksdb_writebatch_put(b->wb, key, klen, val, vlen);
+}
+
+void cairn_rocks_batch_erase(struct cairn_rocks_batch *b, const void *key, size_t klen)
+{
+    rocksdb_writebatch_delete(b->wb, key, klen);
+}
+
+void cairn_rocks_batch_erase_range(struct cairn_rocks_batch *b, const void *lo, size_t lo_len, const void *hi,
+                                   size_t hi_len)
+{
+    rocksdb_writebatch_delete_range(b->wb, lo, lo_len, hi, hi_len);
+}
+
+/* Takes @text, which may be NULL: success. */
+static int write_ended(struct cairn_rocks *r, const char *what, char *text)
+{
+    int rc;
+
+    if (text == NULL) {
+        if (atomic_load_explicit(&r->read_only, memory_order_relaxed)) {
+            atomic_store(&r->read_only, false);
+            cairn_log_warn("rocksdb: writes go on");
+        }
+        return 0;
+    }
+    rc = error_of(text);
+    note_error(r, what, text);
+    atomic_fetch_add(&r->failed_writes, 1);
+    atomic_store(&r->read_only, true);
+    rocksdb_free(text);
+    return rc < 0 ? rc : CAIRN_E_IO;
+}
+
+int cairn_rocks_write(struct cairn_rocks *r, struct cairn_rocks_batch *b, enum cairn_rocks_log log)
+{
+    char *text = NULL;
+
+    rocksdb_write(r->db, r->write[log], b->wb, &text);
+    return write_ended(r, "write", text);
+}
+
+int cairn_rocks_sync(struct cairn_rocks *r)
+{
+    char *text = NULL;
+
+    rocksdb_flush_wal(r->db, 1, &text);
+    return write_ended(r, "sync", text);
+}
+
+void cairn_rocks_status(struct cairn_rocks *r, struct cairn_rocks_status *out)
+{
+    out->corrupt_reads = atomic_load(&r->corrupt_reads);
+    out->failed_writes = atomic_load(&r->failed_writes);
+    out->read_only = atomic_load(&r->read_only);
+    out->cache_bytes = rocksdb_cache_get_usage(r->cache);
+    pthread_mutex_lock(&r->mutex);
+    memcpy(out->last_error, r->last_error, sizeof(out->last_error));
+    pthread_mutex_unlock(&r->mutex);
+}

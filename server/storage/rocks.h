@@ -1,0 +1,91 @@
+/** RocksDB, as Cairn uses it: one ordered keyspace in one directory, errors in our terms.
+ *
+ * The only header through which the rest of Cairn reaches RocksDB. Calls with @may_block are for pool threads; without
+ * it they look only at what is in memory and answer CAIRN_ROCKS_LATER where that does not suffice. Any thread. */
+#ifndef CAIRN_SERVER_STORAGE_ROCKS_H
+#define CAIRN_SERVER_STORAGE_ROCKS_H
+
+#include "sdk/core/base/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { CAIRN_ROCKS_LATER = 1 };
+
+enum cairn_rocks_compression { CAIRN_ROCKS_NONE, CAIRN_ROCKS_LZ4, CAIRN_ROCKS_ZSTD };
+
+struct cairn_rocks;
+struct cairn_rocks_batch;
+
+struct cairn_rocks_conf {
+    const char *dir; /* made if it is not there; the caller has locked what it is in */
+    uint64_t cache_bytes, write_buffer_bytes;
+    uint32_t open_files;
+    enum cairn_rocks_compression compression;
+};
+
+int cairn_rocks_open(const struct cairn_rocks_conf *conf, struct cairn_rocks **out, struct cairn_err *err);
+/** No call may be under way. Writes that skipped the log are flushed first. */
+void cairn_rocks_close(struct cairn_rocks *r);
+
+/** A value, pinned where it is. */
+struct cairn_rocks_view {
+    const uint8_t *ptr;
+    size_t len;
+    void *pin;
+};
+
+/** 0, CAIRN_E_NOTFOUND, CAIRN_ROCKS_LATER, CAIRN_E_CORRUPT, CAIRN_E_IO ...; on 0 the view is to be dropped. */
+int cairn_rocks_get(struct cairn_rocks *r, const void *key, size_t klen, bool may_block, struct cairn_rocks_view *view);
+void cairn_rocks_view_drop(struct cairn_rocks_view *view);
+
+struct cairn_rocks_scan {
+    const void *lo, *hi; /* lo <= key < hi */
+    size_t lo_len, hi_len;
+    bool reverse, may_block;
+    uint64_t timeout_us; /* with may_block; 0: none */
+    /** False: stop here; this entry was not taken. The views live for this call. */
+    bool (*entry)(void *arg, const uint8_t *key, size_t klen, const uint8_t *val, size_t vlen);
+    void *arg;
+    bool more; /* out: entry() said stop */
+};
+
+/** 0, CAIRN_ROCKS_LATER (entry() may have been called), CAIRN_E_TIMEOUT, CAIRN_E_CORRUPT ... */
+int cairn_rocks_scan(struct cairn_rocks *r, struct cairn_rocks_scan *scan);
+
+/** A batch is applied wholly or not at all; it is reused after cairn_rocks_batch_clear(). NULL: no memory. */
+struct cairn_rocks_batch *cairn_rocks_batch_new(void);
+void cairn_rocks_batch_free(struct cairn_rocks_batch *b);
+void cairn_rocks_batch_clear(struct cairn_rocks_batch *b);
+void cairn_rocks_batch_put(struct cairn_rocks_batch *b, const void *key, size_t klen, const void *val, size_t vlen);
+void cairn_rocks_batch_erase(struct cairn_rocks_batch *b, const void *key, size_t klen);
+/** All lo <= key < hi. */
+void cairn_rocks_batch_erase_range(struct cairn_rocks_batch *b, const void *lo, size_t lo_len, const void *hi,
+                                   size_t hi_len);
+
+enum cairn_rocks_log {
+    CAIRN_ROCKS_UNLOGGED, /* survives nothing before the next flush */
+    CAIRN_ROCKS_LOGGED,   /* written to the kernel: survives the process */
+    CAIRN_ROCKS_SYNCED,   /* survives power loss */
+};
+
+/** May block. After a failure nothing of the batch is there. CAIRN_E_NOSPACE while the disk is full: writes are refused
+ * until there is room again, which is noticed within some seconds. */
+int cairn_rocks_write(struct cairn_rocks *r, struct cairn_rocks_batch *b, enum cairn_rocks_log log);
+/** All that was written CAIRN_ROCKS_LOGGED before the call survives power loss when it returns 0. May block. */
+int cairn_rocks_sync(struct cairn_rocks *r);
+
+/** Bytes on disk of lo <= key < hi, roughly; and the whole keyspace's keys and bytes likewise. May block. */
+uint64_t cairn_rocks_range_bytes(struct cairn_rocks *r, const void *lo, size_t lo_len, const void *hi, size_t hi_len);
+uint64_t cairn_rocks_keys_estimate(struct cairn_rocks *r);
+
+struct cairn_rocks_status {
+    uint64_t corrupt_reads, failed_writes;
+    bool read_only;       /* the engine refuses writes at present */
+    char last_error[256]; /* "" if there was none */
+    uint64_t cache_bytes; /* in use */
+};
+void cairn_rocks_status(struct cairn_rocks *r, struct cairn_rocks_status *out);
+
+#endif

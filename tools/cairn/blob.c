@@ -1,0 +1,134 @@
+/** Values from files and streams, and to them. */
+#include "tools/cairn/client.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static int fail_errno(struct cli *cli, const char *what)
+{
+    int code = errno == ENOENT   ? CAIRN_E_NOTFOUND
+               : errno == EACCES ? CAIRN_E_DENIED
+               : errno == ENOSPC ? CAIRN_E_NOSPACE
+                                 : CAIRN_E_IO;
+    /* Not cli_exit_of(DENIED): that is for what the node denies. */
+    cli_fail(cli, code, strerror(errno), "%s", what);
+    return CLI_FAILED;
+}
+
+static int read_stream(struct cli *cli, FILE *from, const char *name, uint64_t max, struct cli_blob *blob)
+{
+    size_t room = 0;
+    for (;;) {
+        if (blob->len == room) {
+            room = room == 0 ? 64 << 10 : room * 2;
+            void *more = realloc(blob->data, room);
+            if (more == NULL)
+                return cli_fail(cli, CAIRN_E_NOMEM, NULL, "reading %s", name);
+            blob->data = more;
+        }
+        size_t n = fread((char *)blob->data + blob->len, 1, room - blob->len, from);
+        blob->len += n;
+        if (blob->len > max)
+            return cli_fail(cli, CAIRN_E_TOOBIG, NULL, "reading %s", name);
+        if (n == 0)
+            return ferror(from) ? fail_errno(cli, name) : CLI_OK;
+    }
+}
+
+static int read_file(struct cli *cli, const char *path, uint64_t max, struct cli_blob *blob)
+{
+    struct stat st;
+    int status = CLI_OK;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &st) != 0) {
+        status = fail_errno(cli, path);
+        goto out;
+    }
+    if (S_ISREG(st.st_mode) && (uint64_t)st.st_size > max) {
+        status = cli_fail(cli, CAIRN_E_TOOBIG, NULL, "%s", path);
+    } else if (S_ISREG(st.st_mode) && st.st_size > 0) {
+        void *data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (data == MAP_FAILED)
+            status = fail_errno(cli, path);
+        else
+            *blob = (struct cli_blob){ .data = data, .len = (size_t)st.st_size, .mapped = true };
+    } else { /* a pipe, a device, a file of /proc whose size says nothing */
+        FILE *from = fdopen(fd, "r");
+        if (from == NULL) {
+            status = fail_errno(cli, path);
+            goto out;
+        }
+        status = read_stream(cli, from, path, max, blob);
+        fclose(from);
+        return status;
+    }
+out:
+    if (fd >= 0)
+        close(fd);
+    return status;
+}
+
+int cli_blob_read(struct cli *cli, const char *path, uint64_t max, struct cli_blob *blob)
+{
+    *blob = (struct cli_blob){ 0 };
+    int status = path == NULL || strcmp(path, "-") == 0 ? read_stream(cli, cli->in, "standard input", max, blob)
+                                                        : read_file(cli, path, max, blob);
+    if (status != CLI_OK)
+        cli_blob_free(blob);
+    return status;
+}
+
+void cli_blob_free(struct cli_blob *blob)
+{
+    if (blob->mapped)
+        munmap(blob->data, blob->len);
+    else
+        free(blob->data);
+    *blob = (struct cli_blob){ 0 };
+}
+
+int cli_write_out(struct cli *cli, const char *path, const void *data, size_t len)
+{
+    if (path == NULL || strcmp(path, "-") == 0)
+        return len == 0 || fwrite(data, 1, len, cli->out) == len ? CLI_OK : fail_errno(cli, "standard output");
+
+    /* Into a file of its own first, so that a failure leaves what was there. Devices and pipes are written as they are.
+     */
+    struct stat st;
+    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) {
+        FILE *to = fopen(path, "w");
+        bool wrote = to != NULL && (len == 0 || fwrite(data, 1, len, to) == len);
+        if (to != NULL && fclose(to) != 0)
+            wrote = false;
+        return wrote ? CLI_OK : fail_errno(cli, path);
+    }
+    char *temporary = NULL;
+    if (asprintf(&temporary, "%s.XXXXXX", path) < 0)
+        return cli_fail(cli, CAIRN_E_NOMEM, NULL, "%s", path);
+    int status = CLI_OK;
+    int fd = mkostemp(temporary, O_CLOEXEC);
+    mode_t mask = umask(0);
+    umask(mask);
+    bool good = fd >= 0 && fchmod(fd, 0666 & ~mask) == 0;
+    for (size_t at = 0; good && at < len;) {
+        ssize_t n = write(fd, (const char *)data + at, len - at);
+        if (n >= 0)
+            at += (size_t)n;
+        else if (errno != EINTR)
+            good = false;
+    }
+    if (!good || rename(temporary, path) != 0) {
+        status = fail_errno(cli, path);
+        if (fd >= 0)
+            unlink(temporary);
+    }
+    if (fd >= 0)
+        close(fd);
+    free(temporary);
+    return status;
+}

@@ -1,0 +1,65 @@
+/** Sessions and call options. */
+#include "tools/cairn/client.h"
+
+#include <stdarg.h>
+
+/* Below this rate a transfer counts as hanging: a call may take the command's time-out and what its bytes need at it.
+ */
+enum { SLOWEST_BYTES_PER_MS = 16 << 10 };
+
+int cli_connect_another(const struct cli *cli, struct cairn **out, struct cairn_error_info *error)
+{
+    struct cairn_options o = CAIRN_OPTIONS_INIT;
+    o.workspace = cli->g.workspace;
+    o.addresses = cli->g.address;
+    o.timeout_ms = (uint32_t)MIN(cli->g.timeout_ms, UINT32_MAX);
+    o.connect_timeout_ms = o.timeout_ms;
+    return cairn_connect(&o, out, error);
+}
+
+int cli_connect(struct cli *cli)
+{
+    if (cli->session != NULL)
+        return CLI_OK;
+    struct cairn_error_info error = { 0 };
+    int rc = cli_connect_another(cli, &cli->session, &error);
+    if (rc == 0)
+        return CLI_OK;
+    /* No description of a node is, to who asks for it, a node that cannot be reached. */
+    return cli_fail(cli, rc == CAIRN_E_NOTFOUND ? CAIRN_E_UNREACHABLE : rc, error.text, "connecting");
+}
+
+void cli_disconnect(struct cli *cli)
+{
+    cairn_close(cli->session);
+    cli->session = NULL;
+}
+
+struct cairn_call_options *cli_call_init(const struct cli *cli, struct cli_call *call, uint64_t bytes)
+{
+    *call = (struct cli_call){ .o = CAIRN_CALL_OPTIONS_INIT };
+    uint64_t ms = cli->g.timeout_ms + bytes / SLOWEST_BYTES_PER_MS;
+    call->o.timeout_ms = (uint32_t)MIN(MAX(ms, 1), UINT32_MAX);
+    call->o.error = &call->error;
+    return &call->o;
+}
+
+int cli_call_failed(struct cli *cli, int rc, const struct cli_call *call, const char *fmt, ...)
+{
+    char what[1024];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(what, sizeof(what), fmt, ap);
+    va_end(ap);
+    return cli_fail(cli, rc, call->error.code == rc ? call->error.text : NULL, "%s", what);
+}
+
+int cli_open_ns(struct cli *cli, const char *name, struct cairn_ns **ns)
+{
+    int status = cli_connect(cli);
+    if (status != CLI_OK)
+        return status;
+    struct cli_call call;
+    int rc = cairn_ns_open(cli->session, name, ns, cli_call_init(cli, &call, 0));
+    return rc == 0 ? CLI_OK : cli_call_failed(cli, rc, &call, "namespace %s", name);
+}

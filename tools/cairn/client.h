@@ -1,0 +1,44 @@
+/** What commands need of the SDK and of files: one session, one set of call options, values from and to files. */
+#ifndef CAIRN_TOOLS_CLIENT_H
+#define CAIRN_TOOLS_CLIENT_H
+
+#include "cairn/admin.h"
+#include "cairn/cairn.h"
+#include "cairn/extent.h"
+#include "cairn/hashed.h"
+#include "cairn/kv.h"
+#include "tools/cairn/cli.h"
+
+/** Connects cli->session if it is not there yet. Returns CLI_OK, or the exit code of what was reported. */
+int cli_connect(struct cli *cli);
+/** A session more, for another thread; by the same options. Returns 0 or CAIRN_E_*. */
+int cli_connect_another(const struct cli *cli, struct cairn **out, struct cairn_error_info *error);
+void cli_disconnect(struct cli *cli);
+
+/** Options of a call and where its error goes. */
+struct cli_call {
+    struct cairn_call_options o;
+    struct cairn_error_info error;
+};
+/** Fills @call for one that moves @bytes (0: few): slow networks get more time for more. Returns &call->o. */
+struct cairn_call_options *cli_call_init(const struct cli *cli, struct cli_call *call, uint64_t bytes);
+/** cli_fail() with the text of the call. */
+int cli_call_failed(struct cli *cli, int rc, const struct cli_call *call, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+
+/** Connects and opens a namespace; CLI_OK or an exit code. */
+int cli_open_ns(struct cli *cli, const char *name, struct cairn_ns **ns);
+
+/** Bytes that came from a file or a stream. */
+struct cli_blob {
+    void *data; /* may be NULL when @len is 0 */
+    size_t len;
+    bool mapped;
+};
+/** Reads all of @path; NULL or "-": of cli->in, at most @max bytes (CAIRN_E_TOOBIG). Returns CLI_OK or an exit code. */
+int cli_blob_read(struct cli *cli, const char *path, uint64_t max, struct cli_blob *blob);
+void cli_blob_free(struct cli_blob *blob);
+/** Writes to @path (which changes only if all could be written); NULL or "-": to cli->out. */
+int cli_write_out(struct cli *cli, const char *path, const void *data, size_t len);
+
+#endif

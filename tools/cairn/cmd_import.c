@@ -1,0 +1,248 @@
+/** cairn import: a tree of files into a namespace. */
+#include "tools/cairn/commands.h"
+#include "tools/cairn/present.h"
+#include "tools/cairn/transfer.h"
+#include "tools/cairn/tree.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char changed[] = "the file changed while it was read";
+
+/* ---- one batch ---- */
+
+static void finish_item(struct transfer *t, const struct transfer_batch *b, const struct transfer_item *i, int rc,
+                        const char *text)
+{
+    if (rc == 0)
+        transfer_done(t, i->size);
+    else
+        transfer_failed(t, transfer_key(b, i), i->key_len, rc, rc == CAIRN_E_STATE ? changed : text);
+}
+
+/* The value is there with the same bytes; @data is the file. Any doubt says no: then it is stored again. */
+static bool is_same(struct transfer_worker *w, const char *key, size_t key_len, const void *data, uint64_t size)
+{
+    struct cli_call call;
+    for (uint64_t at = 0; at < size;) {
+        size_t len = 0;
+        uint64_t total = 0;
+        int rc = cairn_read(w->ns, key, key_len, at, w->other, TRANSFER_BATCH_BYTES, &len, &total,
+                            cli_call_init(w->t->cli, &call, TRANSFER_BATCH_BYTES));
+        if (rc != 0 || total != size || len == 0 || memcmp(w->other, (const char *)data + at, len) != 0)
+            return false;
+        at += len;
+    }
+    return true;
+}
+
+static void import_large(struct transfer_worker *w, struct transfer_batch *b, struct transfer_item *i)
+{
+    struct transfer *t = w->t;
+    struct transfer_map map;
+    const char *key = transfer_key(b, i);
+    int rc = transfer_map(t, transfer_path(t, b, i), i->size, &map);
+    if (rc != 0) {
+        finish_item(t, b, i, rc, rc == CAIRN_E_STATE ? changed : strerror(errno));
+        return;
+    }
+    struct cli_call call;
+    cli_call_init(t->cli, &call, i->size);
+    bool same = i->compare && is_same(w, key, i->key_len, map.data, i->size);
+    if (!same)
+        rc = cairn_put(w->ns, key, i->key_len, map.data, i->size, &call.o);
+    int unmapped = transfer_unmap(&map);
+    if (rc == 0 && unmapped != 0) { /* what was stored is neither the old file nor the new one */
+        struct cli_call undo;
+        cairn_delete(w->ns, key, i->key_len, cli_call_init(t->cli, &undo, 0));
+        rc = unmapped;
+    }
+    if (rc == 0 && same)
+        transfer_skipped(t, i->size);
+    else
+        finish_item(t, b, i, rc, call.error.text);
+}
+
+static void on_put(void *arg, int rc)
+{
+    ((struct transfer_item *)arg)->rc = rc;
+}
+
+/* Small files go many in one request, the middling ones in one request each, all of them at once. */
+static void import_batch(struct transfer_worker *w, struct transfer_batch *b)
+{
+    struct transfer *t = w->t;
+    if (b->n == 1 && b->items[0].size > TRANSFER_BATCH_BYTES) {
+        import_large(w, b, &b->items[0]);
+        return;
+    }
+    struct cairn_put_item puts[TRANSFER_BATCH_ITEMS];
+    struct transfer_item *items[TRANSFER_BATCH_ITEMS];
+    struct cli_call call, small;
+    uint32_t n = 0;
+    char *at = w->buf;
+    cli_call_init(t->cli, &call, TRANSFER_BATCH_BYTES);
+    cli_call_init(t->cli, &small, TRANSFER_BATCH_BYTES);
+    call.o.error = NULL; /* several calls at once; the code says enough */
+    for (uint32_t k = 0; k < b->n; k++) {
+        struct transfer_item *i = &b->items[k];
+        const char *key = transfer_key(b, i);
+        i->rc = 1; /* not under way */
+        int rc = transfer_read_file(t, transfer_path(t, b, i), at, i->size);
+        if (rc != 0) {
+            finish_item(t, b, i, rc, strerror(errno));
+            continue;
+        }
+        if (i->compare && is_same(w, key, i->key_len, at, i->size)) {
+            transfer_skipped(t, i->size);
+            continue;
+        }
+        if (i->size <= t->embed_bytes) {
+            items[n] = i;
+            puts[n++] = (struct cairn_put_item){ .key = key, .key_len = i->key_len, .value = at, .value_len = i->size };
+        } else {
+            rc = cairn_put_async(w->ns, key, i->key_len, at, i->size, &call.o, on_put, i);
+            if (rc != 0)
+                finish_item(t, b, i, rc, NULL);
+            else
+                i->rc = CAIRN_E_STATE;
+        }
+        at += i->size;
+    }
+    int rc = n > 0 ? cairn_mput(w->ns, puts, n, &small.o) : 0;
+    cairn_drain(w->session, -1); /* each call has a deadline of its own */
+    for (uint32_t k = 0; k < n; k++) {
+        if (puts[k].status == CAIRN_E_TOOBIG) /* the namespace embeds less than it did: on its own, then */
+            puts[k].status = cairn_put(w->ns, puts[k].key, puts[k].key_len, puts[k].value, puts[k].value_len, &small.o);
+        int status = rc == 0 ? 0 : puts[k].status;
+        finish_item(t, b, items[k], status, status == small.error.code ? small.error.text : NULL);
+    }
+    for (uint32_t k = 0; k < b->n; k++) {
+        if (b->items[k].rc <= 0)
+            finish_item(t, b, &b->items[k], b->items[k].rc, NULL);
+    }
+}
+
+/* ---- what there is to do ---- */
+
+struct import_args {
+    const char *prefix;
+    uint64_t jobs;
+    bool checksum, all;
+};
+
+static void add_file(struct transfer *t, const struct import_args *a, struct present *p, const struct tree_entry *e)
+{
+    char key[CAIRN_KEY_BYTES_MAX + 1];
+    if (t->prefix_len + e->path_len > CAIRN_KEY_BYTES_MAX) {
+        transfer_failed(t, e->path, e->path_len, CAIRN_E_TOOBIG, "the path is longer than a key may be");
+        return;
+    }
+    memcpy(key, t->prefix, t->prefix_len);
+    memcpy(key + t->prefix_len, e->path, e->path_len);
+    size_t len = t->prefix_len + e->path_len;
+    bool found = false;
+    uint64_t size = 0;
+    int rc = a->all ? 0 : present_find(p, key, len, &found, &size, NULL, NULL);
+    if (rc != 0)
+        transfer_failed(t, "", 0, rc, NULL);
+    else if (found && size == e->size && !a->checksum)
+        transfer_skipped(t, size);
+    else
+        transfer_add(t, key, len, e->size, found && size == e->size);
+}
+
+static void count_tree(struct transfer *t)
+{
+    uint64_t files = 0, bytes = 0;
+    struct tree *tree = tree_open(t->dir);
+    while (tree != NULL && !t->ending) {
+        struct tree_entry e = tree_next(tree);
+        if (e.kind == TREE_END) {
+            transfer_set_totals(t, files, bytes);
+            break;
+        }
+        files += e.kind == TREE_FILE;
+        bytes += e.kind == TREE_FILE ? e.size : 0;
+    }
+    tree_close(tree);
+}
+
+static int import_run(struct cli *cli, void *args)
+{
+    const struct import_args *a = args;
+    struct transfer *t = calloc(1, sizeof(*t));
+    if (t == NULL)
+        return cli_fail(cli, CAIRN_E_NOMEM, NULL, "starting");
+    *t = (struct transfer){ .verb = "import",
+                            .ns_name = cli->operands[0],
+                            .dir = cli->operands[1],
+                            .prefix = a->prefix,
+                            .jobs = (uint32_t)MIN(a->jobs, TRANSFER_JOBS_MAX),
+                            .work = import_batch,
+                            .count = count_tree };
+    int status = transfer_start(t, cli);
+    if (status != CLI_OK) {
+        free(t);
+        return status;
+    }
+    struct cli_call call;
+    struct present present = { 0 };
+    struct cairn_ns *ns = NULL;
+    int rc = cairn_ns_open(cli->session, t->ns_name, &ns, cli_call_init(cli, &call, 0));
+    if (rc == 0)
+        rc = cairn_iter_open(ns, t->prefix, t->prefix_len, &call.o, &present.it);
+    if (rc == 0 && !a->all)
+        rc = present_step(&present);
+    if (rc != 0)
+        transfer_failed(t, "", 0, rc, call.error.text);
+    struct tree *tree = tree_open(t->dir);
+    if (tree == NULL)
+        transfer_failed(t, "", 0, CAIRN_E_IO, strerror(errno));
+    while (tree != NULL && !transfer_is_stopped(t)) {
+        struct tree_entry e = tree_next(tree);
+        if (e.kind == TREE_END)
+            break;
+        if (e.kind == TREE_FILE)
+            add_file(t, a, &present, &e);
+        else if (e.kind == TREE_SYMLINK)
+            t->counts.symlinks++;
+        else if (e.kind == TREE_SPECIAL)
+            t->counts.special++;
+        else
+            transfer_failed(t, e.path, e.path_len, CAIRN_E_IO, strerror(e.errnum));
+    }
+    tree_close(tree);
+    cairn_iter_close(present.it);
+    status = transfer_finish(t);
+    cairn_ns_close(ns);
+    free(t);
+    return status;
+}
+
+static const struct cli_opt import_opts[] = {
+    CLI_OPT(struct import_args, prefix, "prefix", 'p', CLI_STRING, "TEXT", NULL, "put this before each path"),
+    CLI_OPT(struct import_args, checksum, "checksum", 'c', CLI_FLAG, NULL, NULL,
+            "compare the bytes of what is there already, not only its size"),
+    CLI_OPT(struct import_args, all, "all", 0, CLI_FLAG, NULL, NULL, "store everything again"),
+    CLI_OPT(struct import_args, jobs, "jobs", 'J', CLI_NUMBER, "COUNT", "4", "transfers at a time"),
+    CLI_OPT_END,
+};
+
+const struct cli_command cli_import = {
+    .name = "import",
+    .operands = "NAMESPACE DIR",
+    .summary = "store a tree of files, each under its path",
+    .text =
+        "A file that is there already with the same size is left as it is, so the same command, given again, goes on "
+        "where the last one ended. Symbolic links, special files and empty directories are left out, and counted.",
+    .opts = import_opts,
+    .args_size = sizeof(struct import_args),
+    .examples = (const struct cli_example[]){ { "cairn import results /scratch/run1", "store a directory" },
+                                              { "cairn import --prefix run1/ --checksum results /scratch/run1",
+                                                "below a prefix; store again what differs in any byte" },
+                                              { NULL, NULL } },
+    .run = import_run,
+    .group = "Data",
+};

@@ -1,0 +1,314 @@
+/** cairn status, wait-ready, machines, metrics, config check: the node itself. */
+#include "tools/cairn/commands.h"
+
+#include <errno.h>
+#include <libgen.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+/* ---- status ---- */
+
+static bool is_unwell(const json_t *o)
+{
+    const char *health = json_string_value(json_object_get(o, "health"));
+    return health != NULL && strcmp(health, "ok") != 0;
+}
+
+/* A node is degraded if it says so, or if one of its providers does. */
+static bool is_degraded(const json_t *doc)
+{
+    const json_t *providers = json_object_get(doc, "providers");
+    for (size_t i = 0; i < json_array_size(providers); i++) {
+        if (is_unwell(json_array_get(providers, i)))
+            return true;
+    }
+    return is_unwell(doc);
+}
+
+static int status_run(struct cli *cli, void *args)
+{
+    (void)args;
+    int status = cli_connect(cli);
+    if (status != CLI_OK)
+        return status;
+    struct cli_call call;
+    char *text = NULL;
+    json_t *doc = NULL;
+    int rc = cairn_status(cli->session, &text, cli_call_init(cli, &call, 0));
+    if (rc != 0)
+        return cli_call_failed(cli, rc, &call, "asking for the status");
+    status = cli_parse_document(cli, text, &doc);
+    cairn_free(text);
+    if (status != CLI_OK)
+        return status;
+    bool degraded = is_degraded(doc);
+    status = cli->g.json ? cli_json(cli, json_incref(doc)) : cli_render(cli, doc);
+    json_decref(doc);
+    return status == CLI_OK && degraded ? CLI_DEGRADED : status;
+}
+
+const struct cli_command cli_status = {
+    .name = "status",
+    .operands = "",
+    .summary = "show the node, its providers and what is wrong with them",
+    .text = "Exits with 5 if something in the node is degraded: a full disk, data in quarantine.",
+    .examples = (const struct cli_example[]){ { "cairn status", "how is it?" },
+                                              { "cairn status --json | jq .providers", "for programs" },
+                                              { NULL, NULL } },
+    .run = status_run,
+    .group = "The node",
+};
+
+/* ---- wait-ready ---- */
+
+static int wait_ready_run(struct cli *cli, void *args)
+{
+    (void)args;
+    const uint64_t began = cli_now_ns(), until = began + cli->g.timeout_ms * CAIRN_NS_PER_MS;
+    struct cairn_error_info error = { .text = "" };
+    int rc = CAIRN_E_TIMEOUT;
+    struct timespec pause = { .tv_nsec = 10 * (long)CAIRN_NS_PER_MS };
+    for (;;) {
+        uint64_t now = cli_now_ns();
+        if (now >= until)
+            break;
+        struct cairn_options o = CAIRN_OPTIONS_INIT;
+        o.workspace = cli->g.workspace;
+        o.addresses = cli->g.address;
+        /* Short tries: a node that starts anew may be found at another address than the last one left behind. */
+        o.connect_timeout_ms = (uint32_t)MIN((until - now) / CAIRN_NS_PER_MS + 1, 1000);
+        rc = cairn_connect(&o, &cli->session, &error);
+        if (rc == 0)
+            rc = cairn_ping(cli->session, NULL);
+        if (rc == 0)
+            break;
+        cli_disconnect(cli);
+        /* What waiting does not mend. */
+        if (rc == CAIRN_E_AUTH || rc == CAIRN_E_DENIED || rc == CAIRN_E_INVAL || rc == CAIRN_E_VERSION)
+            return cli_fail(cli, rc, error.text, "waiting for the node");
+        nanosleep(&pause, NULL);
+        pause.tv_nsec = MIN(2 * pause.tv_nsec, 200 * (long)CAIRN_NS_PER_MS);
+    }
+    if (rc != 0)
+        return cli_fail(cli, CAIRN_E_TIMEOUT, error.text, "the node is not ready");
+    if (cli->g.json)
+        return cli_json(cli, json_pack("{s:b, s:I}", "ready", 1, "waited_ms",
+                                       (json_int_t)((cli_now_ns() - began) / CAIRN_NS_PER_MS)));
+    return CLI_OK;
+}
+
+const struct cli_command cli_wait_ready = {
+    .name = "wait-ready",
+    .operands = "",
+    .summary = "wait until the node answers, at most --timeout",
+    .text = "Exits with 0 as soon as it does, with 6 if the time is over.",
+    .examples = (const struct cli_example[]){ { "cairn wait-ready --timeout 10s && start-the-job", "start in order" },
+                                              { NULL, NULL } },
+    .run = wait_ready_run,
+    .group = "The node",
+};
+
+/* ---- machines ---- */
+
+struct machines_args {
+    const char *graph;
+    bool trace;
+};
+
+static int machines_run(struct cli *cli, void *args)
+{
+    const struct machines_args *a = args;
+    int status = cli_connect(cli);
+    if (status != CLI_OK)
+        return status;
+    struct cli_call call;
+    char *text = NULL;
+    json_t *doc = NULL;
+    int rc = cairn_machines(cli->session, a->graph, a->trace, &text, cli_call_init(cli, &call, 0));
+    if (rc != 0)
+        return cli_call_failed(cli, rc, &call, "asking for state machines");
+    if (a->graph != NULL) {
+        if (cli->g.json)
+            status = cli_json(cli, json_pack("{s:s, s:s}", "kind", a->graph, "dot", text));
+        else
+            fputs(text, cli->out);
+        cairn_free(text);
+        return status;
+    }
+    status = cli_parse_document(cli, text, &doc);
+    cairn_free(text);
+    if (status != CLI_OK)
+        return status;
+    if (cli->g.json)
+        return cli_json(cli, doc);
+    json_t *trace = json_object_get(doc, "trace");
+    json_incref(trace);
+    json_object_del(doc, "trace");
+    status = cli_render(cli, doc);
+    for (size_t i = 0; i < json_array_size(trace); i++) {
+        const json_t *line = json_array_get(trace, i);
+        if (json_is_string(line))
+            fprintf(cli->out, "%s\n", json_string_value(line));
+    }
+    if (json_is_string(trace))
+        fputs(json_string_value(trace), cli->out);
+    json_decref(trace);
+    json_decref(doc);
+    return status;
+}
+
+static const struct cli_opt machines_opts[] = {
+    CLI_OPT(struct machines_args, graph, "graph", 'g', CLI_STRING, "KIND", NULL,
+            "the states of one kind as a DOT graph"),
+    CLI_OPT(struct machines_args, trace, "trace", 0, CLI_FLAG, NULL, NULL, "with the recent moves"),
+    CLI_OPT_END,
+};
+
+const struct cli_command cli_machines = {
+    .name = "machines",
+    .operands = "",
+    .summary = "show what operations are under way in the node, and in which state",
+    .text = "Every operation that waits is a state machine. The table counts them by kind and state, says how old the "
+            "oldest is, and which are stuck.",
+    .opts = machines_opts,
+    .args_size = sizeof(struct machines_args),
+    .examples =
+        (const struct cli_example[]){ { "cairn machines", "what is under way" },
+                                      { "cairn machines --graph extent-put | dot -Tsvg > put.svg", "draw one kind" },
+                                      { NULL, NULL } },
+    .run = machines_run,
+    .group = "The node",
+};
+
+/* ---- metrics ---- */
+
+static int metrics_run(struct cli *cli, void *args)
+{
+    (void)args;
+    int status = cli_connect(cli);
+    if (status != CLI_OK)
+        return status;
+    struct cli_call call;
+    char *text = NULL;
+    json_t *doc = NULL;
+    int rc = cairn_metrics(cli->session, &text, cli_call_init(cli, &call, 0));
+    if (rc != 0)
+        return cli_call_failed(cli, rc, &call, "asking for metrics");
+    status = cli_parse_document(cli, text, &doc);
+    cairn_free(text);
+    if (status != CLI_OK)
+        return status;
+    if (cli->g.json)
+        return cli_json(cli, doc);
+    status = cli_render(cli, doc);
+    json_decref(doc);
+    return status;
+}
+
+const struct cli_command cli_metrics = {
+    .name = "metrics",
+    .operands = "",
+    .summary = "show counters and latencies of the node's providers",
+    .text =
+        "The same figures are served as Prometheus text at /metrics where the configuration names an address for it.",
+    .examples = (const struct cli_example[]){ { "cairn metrics", "all of them" },
+                                              { "cairn metrics --json", "for programs" },
+                                              { NULL, NULL } },
+    .run = metrics_run,
+    .group = "The node",
+};
+
+/* ---- config check ---- */
+
+/* The checker is the node's own: the program beside this one, else that of $PATH. */
+static int cairnd_path(char path[PATH_MAX])
+{
+    char self[PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+    if (n > 0) {
+        self[n] = '\0';
+        const char *dir = dirname(self);
+        if (snprintf(path, PATH_MAX, "%s/cairnd", dir) < PATH_MAX && access(path, X_OK) == 0)
+            return 0;
+    }
+    snprintf(path, PATH_MAX, "cairnd");
+    return 0;
+}
+
+/* One line of the checker, "FILE:LINE:COL: TEXT", as an object; anything else only as text. */
+static json_t *finding(const char *line)
+{
+    const char *at = line;
+    unsigned row = 0, col = 0;
+    int n = 0;
+    while ((at = strchr(at, ':')) != NULL) {
+        if (sscanf(at, ":%u:%u: %n", &row, &col, &n) == 2 && n > 0)
+            return json_pack("{s:s%, s:i, s:i, s:s}", "file", line, (size_t)(at - line), "line", (int)row, "column",
+                             (int)col, "text", at + n);
+        at++;
+    }
+    return json_pack("{s:s}", "text", line);
+}
+
+static int config_check_run(struct cli *cli, void *args)
+{
+    (void)args;
+    char path[PATH_MAX];
+    int pipefd[2];
+    cairnd_path(path);
+    if (pipe(pipefd) != 0)
+        return cli_fail(cli, CAIRN_E_LIMIT, strerror(errno), "starting %s", path);
+    pid_t pid = fork();
+    if (pid == 0) {
+        dup2(pipefd[1], STDOUT_FILENO);
+        dup2(pipefd[1], STDERR_FILENO);
+        close(pipefd[0]);
+        close(pipefd[1]);
+        execlp(path, "cairnd", "--check-config", "--config", cli->operands[0], (char *)NULL);
+        fprintf(stderr, "%s: %s\n", path, strerror(errno));
+        _exit(127);
+    }
+    close(pipefd[1]);
+    FILE *from = fdopen(pipefd[0], "r");
+    if (pid < 0 || from == NULL)
+        return cli_fail(cli, CAIRN_E_LIMIT, strerror(errno), "starting %s", path);
+    json_t *findings = json_array();
+    char *line = NULL;
+    size_t room = 0;
+    ssize_t n;
+    while ((n = getline(&line, &room, from)) > 0) {
+        if (line[n - 1] == '\n')
+            line[n - 1] = '\0';
+        if (cli->g.json)
+            json_array_append_new(findings, finding(line));
+        else
+            fprintf(cli->out, "%s\n", line);
+    }
+    free(line);
+    fclose(from);
+    int wait_status = 0;
+    while (waitpid(pid, &wait_status, 0) < 0 && errno == EINTR)
+        ;
+    bool good = WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == 0;
+    int rc = CLI_OK;
+    if (cli->g.json)
+        rc = cli_json(cli, json_pack("{s:b, s:O}", "valid", good, "findings", findings));
+    json_decref(findings);
+    return good ? rc : CLI_FAILED;
+}
+
+const struct cli_command cli_config_check = {
+    .name = "config check",
+    .operands = "FILE",
+    .summary = "check a configuration file as a start would",
+    .text =
+        "Every mistake is reported in one pass, with file, line and column. Nothing is changed and no node is needed.",
+    .examples = (const struct cli_example[]){ { "cairn config check cairn.yaml", "exit 1 if a node would refuse it" },
+                                              { NULL, NULL } },
+    .run = config_check_run,
+    .group = "The node",
+};

@@ -1,0 +1,243 @@
+/** cairn ns: namespaces. */
+#include "tools/cairn/commands.h"
+
+#include <inttypes.h>
+#include <pwd.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static const char *const durabilities[] = { "default", "memory", "buffered", "sync" };
+
+enum cairn_durability cli_durability(const char *word)
+{
+    for (uint32_t i = 0; word != NULL && i < ARRAY_SIZE(durabilities); i++) {
+        if (strcmp(word, durabilities[i]) == 0)
+            return (enum cairn_durability)i;
+    }
+    return CAIRN_DURABILITY_DEFAULT;
+}
+
+/* ---- create ---- */
+
+struct create_args {
+    const char *durability, *mode, *kv, *extent;
+    uint64_t embed;
+    bool write_once, if_missing;
+};
+
+static int create_run(struct cli *cli, void *args)
+{
+    const struct create_args *a = args;
+    struct cairn_ns_options o = CAIRN_NS_OPTIONS_INIT;
+    o.durability = cli_durability(a->durability);
+    o.write_once = a->write_once;
+    o.embed_threshold = (uint32_t)MIN(a->embed, UINT32_MAX);
+    o.kv = a->kv;
+    o.extent = a->extent;
+    if (a->mode != NULL) {
+        char *end;
+        o.mode = (uint32_t)strtoul(a->mode, &end, 8);
+        if (*end != '\0' || a->mode[0] == '\0' || o.mode > 0777)
+            return cli_usage(cli, "--mode takes permission bits such as 0640, not '%s'", a->mode);
+    }
+    int status = cli_connect(cli);
+    if (status != CLI_OK)
+        return status;
+    struct cli_call call;
+    int rc = cairn_ns_create(cli->session, cli->operands[0], &o, cli_call_init(cli, &call, 0));
+    bool created = rc == 0;
+    if (rc == CAIRN_E_EXISTS && a->if_missing)
+        rc = 0;
+    if (rc != 0)
+        return cli_call_failed(cli, rc, &call, "namespace %s", cli->operands[0]);
+    if (cli->g.json)
+        return cli_json(cli, json_pack("{s:s, s:b}", "name", cli->operands[0], "created", created));
+    return CLI_OK;
+}
+
+static const struct cli_opt create_opts[] = {
+    CLI_OPT(struct create_args, durability, "durability", 'd', CLI_CHOICE, "memory|buffered|sync", NULL,
+            "what an acknowledged write survives: nothing, the end of the process, the loss of power"),
+    CLI_OPT(struct create_args, write_once, "write-once", 0, CLI_FLAG, NULL, NULL, "keys are never replaced"),
+    CLI_OPT(struct create_args, mode, "mode", 'm', CLI_STRING, "BITS", NULL,
+            "who may read and write, as of a file: 0640"),
+    CLI_OPT(struct create_args, embed, "embed", 0, CLI_SIZE, "SIZE", NULL,
+            "values up to this live beside their keys, larger ones in extents"),
+    CLI_OPT(struct create_args, kv, "kv", 0, CLI_STRING, "PROVIDER", NULL, "provider of keys and small values"),
+    CLI_OPT(struct create_args, extent, "extent", 0, CLI_STRING, "PROVIDER", NULL, "provider of large values"),
+    CLI_OPT(struct create_args, if_missing, "if-missing", 0, CLI_FLAG, NULL, NULL,
+            "fine if there is one of that name already"),
+    CLI_OPT_END,
+};
+
+const struct cli_command cli_ns_create = {
+    .name = "ns create",
+    .operands = "NAMESPACE",
+    .summary = "make a namespace",
+    .text = "A namespace holds values of any size under keys, routed by the hash of the key. Its maker owns it.",
+    .opts = create_opts,
+    .args_size = sizeof(struct create_args),
+    .examples = (const struct cli_example[]){ { "cairn ns create results", "make it by the node's defaults" },
+                                              { "cairn ns create --durability sync --mode 0600 checkpoints",
+                                                "survive the loss of power, and keep it private" },
+                                              { NULL, NULL } },
+    .run = create_run,
+    .group = "Namespaces",
+};
+
+/* ---- list, show ---- */
+
+static const struct cli_col ns_cols[] = {
+    { "NAME", "name", CLI_CELL_TEXT },
+    { "TYPE", "frontend", CLI_CELL_TEXT },
+    { "DURABILITY", "durability", CLI_CELL_TEXT },
+    { "WRITE-ONCE", "write_once", CLI_CELL_BOOL },
+    { "EMBED", "embed_bytes", CLI_CELL_BYTES },
+    { "KV", "kv", CLI_CELL_TEXT },
+    { "EXTENT", "extent", CLI_CELL_TEXT },
+    { "OWNER", "owner", CLI_CELL_PLAIN },
+    { "GROUP", "group", CLI_CELL_PLAIN },
+    { "MODE", "mode", CLI_CELL_TEXT },
+    { "CREATED", "created", CLI_CELL_TEXT },
+};
+
+static const char *durability_name(enum cairn_durability d)
+{
+    return (uint32_t)d < ARRAY_SIZE(durabilities) ? durabilities[d] : "unknown";
+}
+
+static void ns_cells(const struct cairn_ns_info *n, char mode[8], char created[32],
+                     struct cli_cell cells[ARRAY_SIZE(ns_cols)])
+{
+    time_t s = (time_t)(n->created_ms / 1000);
+    struct tm tm;
+    snprintf(mode, 8, "%04o", n->mode & 07777);
+    if (gmtime_r(&s, &tm) == NULL || strftime(created, 32, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
+        created[0] = '\0';
+    const struct cli_cell row[] = {
+        CLI_TEXT(n->name),      CLI_TEXT(n->frontend),       CLI_TEXT(durability_name(n->durability)),
+        CLI_NUM(n->write_once), CLI_NUM(n->embed_threshold), CLI_TEXT(n->kv),
+        CLI_TEXT(n->extent),    CLI_NUM(n->owner),           CLI_NUM(n->group),
+        CLI_TEXT(mode),         CLI_TEXT(created),
+    };
+    memcpy(cells, row, sizeof(row));
+}
+
+struct list_args {
+    bool names;
+};
+
+static int list_run(struct cli *cli, void *args)
+{
+    const struct list_args *a = args;
+    int status = cli_connect(cli);
+    if (status != CLI_OK)
+        return status;
+    struct cli_call call;
+    struct cairn_ns_list *list = NULL;
+    int rc = cairn_ns_list(cli->session, &list, cli_call_init(cli, &call, 0));
+    if (rc != 0)
+        return cli_call_failed(cli, rc, &call, "listing namespaces");
+    if (a->names && !cli->g.json) {
+        for (size_t i = 0; i < list->n; i++)
+            fprintf(cli->out, "%s\n", list->namespaces[i].name);
+    } else {
+        struct cli_table *t = cli_table_new(cli, "namespaces", ns_cols, ARRAY_SIZE(ns_cols));
+        for (size_t i = 0; i < list->n; i++) {
+            char mode[8], created[32];
+            struct cli_cell cells[ARRAY_SIZE(ns_cols)];
+            ns_cells(&list->namespaces[i], mode, created, cells);
+            cli_table_row(t, cells);
+        }
+        status = cli_table_end(t);
+        if (list->n == 0)
+            cli_note(cli, "no namespaces yet; `cairn ns create NAME` makes one");
+    }
+    cairn_free(list);
+    return status;
+}
+
+static const struct cli_opt list_opts[] = {
+    CLI_OPT(struct list_args, names, "names", 0, CLI_FLAG, NULL, NULL, "names only, a line each"),
+    CLI_OPT_END,
+};
+
+const struct cli_command cli_ns_list = {
+    .name = "ns list",
+    .operands = "",
+    .summary = "list the namespaces that you may see",
+    .opts = list_opts,
+    .args_size = sizeof(struct list_args),
+    .examples = (const struct cli_example[]){ { "cairn ns list", "show them in a table" },
+                                              { "cairn ns list --json", "the same for programs" },
+                                              { NULL, NULL } },
+    .run = list_run,
+    .group = "Namespaces",
+};
+
+static int show_run(struct cli *cli, void *args)
+{
+    (void)args;
+    int status = cli_connect(cli);
+    if (status != CLI_OK)
+        return status;
+    struct cli_call call;
+    struct cairn_ns_list *list = NULL;
+    int rc = cairn_ns_show(cli->session, cli->operands[0], &list, cli_call_init(cli, &call, 0));
+    if (rc != 0)
+        return cli_call_failed(cli, rc, &call, "namespace %s", cli->operands[0]);
+    char mode[8], created[32];
+    struct cli_cell cells[ARRAY_SIZE(ns_cols)];
+    ns_cells(&list->namespaces[0], mode, created, cells);
+    status = cli_record(cli, ns_cols, cells, ARRAY_SIZE(ns_cols));
+    cairn_free(list);
+    return status;
+}
+
+const struct cli_command cli_ns_show = {
+    .name = "ns show",
+    .operands = "NAMESPACE",
+    .summary = "show one namespace",
+    .examples = (const struct cli_example[]){ { "cairn ns show results", "show how it was made" }, { NULL, NULL } },
+    .run = show_run,
+    .group = "Namespaces",
+};
+
+/* ---- remove ---- */
+
+struct remove_args {
+    bool force;
+};
+
+static int remove_run(struct cli *cli, void *args)
+{
+    const struct remove_args *a = args;
+    int status = cli_connect(cli);
+    if (status != CLI_OK)
+        return status;
+    struct cli_call call;
+    int rc = cairn_ns_remove(cli->session, cli->operands[0], a->force, cli_call_init(cli, &call, 0));
+    if (rc != 0)
+        return cli_call_failed(cli, rc, &call, "namespace %s", cli->operands[0]);
+    return cli->g.json ? cli_json(cli, json_pack("{s:s}", "removed", cli->operands[0])) : CLI_OK;
+}
+
+static const struct cli_opt remove_opts[] = {
+    CLI_OPT(struct remove_args, force, "force", 'f', CLI_FLAG, NULL, NULL, "with all that is in it"),
+    CLI_OPT_END,
+};
+
+const struct cli_command cli_ns_remove = {
+    .name = "ns remove",
+    .operands = "NAMESPACE",
+    .summary = "remove a namespace",
+    .text = "One that holds values is removed only with --force.",
+    .opts = remove_opts,
+    .args_size = sizeof(struct remove_args),
+    .examples = (const struct cli_example[]){ { "cairn ns remove results", "remove it if it is empty" },
+                                              { "cairn ns remove --force scratch", "remove it and what it holds" },
+                                              { NULL, NULL } },
+    .run = remove_run,
+    .group = "Namespaces",
+};

@@ -1,0 +1,225 @@
+/** Tables and JSON documents. */
+#include "tools/cairn/out.h"
+
+#include "tools/cairn/commands.h"
+
+#include <inttypes.h>
+#include <libsmartcols.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { COLS_MAX = 16 };
+
+struct cli_table {
+    struct cli *cli;
+    const char *name;
+    const struct cli_col *cols;
+    uint32_t ncols;
+    struct libscols_table *text; /* one of these is set */
+    json_t *rows;
+    json_t *doc;
+};
+
+static bool is_right_aligned(enum cli_cell_type type)
+{
+    return type != CLI_CELL_TEXT && type != CLI_CELL_BOOL;
+}
+
+struct cli_table *cli_table_new(struct cli *cli, const char *name, const struct cli_col *cols, uint32_t ncols)
+{
+    CAIRN_ASSERT(ncols <= COLS_MAX);
+    struct cli_table *t = calloc(1, sizeof(*t));
+    if (t == NULL)
+        return NULL;
+    *t = (struct cli_table){ .cli = cli, .name = name, .cols = cols, .ncols = ncols };
+    if (cli->g.json) {
+        t->doc = json_object();
+        t->rows = json_array();
+        return t;
+    }
+    t->text = scols_new_table();
+    if (t->text == NULL) {
+        free(t);
+        return NULL;
+    }
+    scols_table_set_stream(t->text, cli->out);
+    scols_table_enable_maxout(t->text, 0);
+    scols_table_enable_nowrap(t->text, 1);
+    scols_table_set_column_separator(t->text, "  ");
+    for (uint32_t i = 0; i < ncols; i++) {
+        struct libscols_column *col = scols_table_new_column(t->text, cols[i].title, 0, SCOLS_FL_NOEXTREMES);
+        if (col != NULL && is_right_aligned(cols[i].type))
+            scols_column_set_flags(col, SCOLS_FL_RIGHT);
+    }
+    return t;
+}
+
+static json_t *cell_json(const struct cli_col *col, const struct cli_cell *cell)
+{
+    switch (col->type) {
+    case CLI_CELL_TEXT:
+        return cell->text != NULL ? json_string(cell->text) : json_null();
+    case CLI_CELL_BOOL:
+        return json_boolean(cell->number != 0);
+    case CLI_CELL_REAL:
+        return json_real(cell->real);
+    default:
+        return json_integer((json_int_t)cell->number);
+    }
+}
+
+/* A cell for people; in @buf, or a text that outlives the call. */
+static const char *cell_text(const struct cli_col *col, const struct cli_cell *cell, char buf[64])
+{
+    switch (col->type) {
+    case CLI_CELL_TEXT:
+        return cell->text != NULL && cell->text[0] != '\0' ? cell->text : "-";
+    case CLI_CELL_NUMBER:
+        return cli_count(buf, cell->number);
+    case CLI_CELL_PLAIN:
+        snprintf(buf, 64, "%" PRIu64, cell->number);
+        return buf;
+    case CLI_CELL_BYTES:
+        return cli_size(buf, cell->number);
+    case CLI_CELL_DURATION:
+        return cli_duration(buf, cell->number);
+    case CLI_CELL_REAL:
+        snprintf(buf, 64, "%.2f", cell->real);
+        return buf;
+    case CLI_CELL_BOOL:
+        return cell->number != 0 ? "yes" : "no";
+    }
+    return "";
+}
+
+void cli_table_row(struct cli_table *t, const struct cli_cell *cells)
+{
+    if (t == NULL)
+        return;
+    if (t->rows != NULL) {
+        json_t *row = json_object();
+        for (uint32_t i = 0; i < t->ncols; i++)
+            json_object_set_new(row, t->cols[i].field, cell_json(&t->cols[i], &cells[i]));
+        json_array_append_new(t->rows, row);
+        return;
+    }
+    struct libscols_line *line = scols_table_new_line(t->text, NULL);
+    for (uint32_t i = 0; line != NULL && i < t->ncols; i++) {
+        char buf[64];
+        scols_line_set_data(line, i, cell_text(&t->cols[i], &cells[i], buf));
+    }
+}
+
+void cli_table_extra(struct cli_table *t, const char *field, json_t *value)
+{
+    if (t != NULL && t->doc != NULL)
+        json_object_set_new(t->doc, field, value);
+    else
+        json_decref(value);
+}
+
+int cli_table_end(struct cli_table *t)
+{
+    if (t == NULL)
+        return CLI_FAILED;
+    int rc = CLI_OK;
+    if (t->doc != NULL) {
+        json_object_set_new(t->doc, t->name, t->rows);
+        rc = cli_json(t->cli, t->doc);
+    } else {
+        if (scols_table_get_nlines(t->text) > 0 && scols_print_table(t->text) != 0)
+            rc = CLI_FAILED;
+        scols_unref_table(t->text);
+    }
+    free(t);
+    return rc;
+}
+
+int cli_record(struct cli *cli, const struct cli_col *cols, const struct cli_cell *cells, uint32_t n)
+{
+    if (cli->g.json) {
+        json_t *o = json_object();
+        for (uint32_t i = 0; i < n; i++)
+            json_object_set_new(o, cols[i].field, cell_json(&cols[i], &cells[i]));
+        return cli_json(cli, o);
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        char buf[64];
+        fprintf(cli->out, "%-14s %s\n", cols[i].title, cell_text(&cols[i], &cells[i], buf));
+    }
+    return CLI_OK;
+}
+
+int cli_json(struct cli *cli, json_t *o)
+{
+    json_t *doc = json_object();
+    json_object_set_new(doc, "version", json_integer(CLI_JSON_VERSION));
+    json_object_update_missing(doc, o);
+    int rc = json_dumpf(doc, cli->out, JSON_INDENT(2)) == 0 && putc('\n', cli->out) != EOF ? CLI_OK : CLI_FAILED;
+    json_decref(doc);
+    json_decref(o);
+    return rc;
+}
+
+void cli_json_bytes(json_t *o, const char *name, const void *bytes, size_t len)
+{
+    json_t *text = json_stringn(bytes, len); /* NULL if it is no UTF-8 */
+    if (text != NULL) {
+        json_object_set_new(o, name, text);
+        return;
+    }
+    char *hex = malloc(2 * len + 1);
+    char field[64];
+    if (hex == NULL)
+        return;
+    for (size_t i = 0; i < len; i++)
+        snprintf(hex + 2 * i, 3, "%02x", ((const unsigned char *)bytes)[i]);
+    snprintf(field, sizeof(field), "%s_hex", name);
+    json_object_set_new(o, field, json_string(hex));
+    free(hex);
+}
+
+void cli_stream_begin(struct cli_stream *s, struct cli *cli, const char *name)
+{
+    *s = (struct cli_stream){ .cli = cli };
+    fprintf(cli->out, "{\"version\": %d, \"%s\": [", CLI_JSON_VERSION, name);
+}
+
+void cli_stream_item(struct cli_stream *s, json_t *item)
+{
+    fputs(s->any ? ",\n  " : "\n  ", s->cli->out);
+    json_dumpf(item, s->cli->out, JSON_COMPACT);
+    json_decref(item);
+    s->any = true;
+}
+
+void cli_stream_end(struct cli_stream *s, const char *field, json_t *value)
+{
+    fputs("\n]", s->cli->out);
+    if (field != NULL) {
+        fprintf(s->cli->out, ", \"%s\": ", field);
+        json_dumpf(value, s->cli->out, JSON_COMPACT | JSON_ENCODE_ANY);
+        json_decref(value);
+    }
+    fputs("}\n", s->cli->out);
+}
+
+int cli_parse_document(struct cli *cli, const char *text, json_t **doc)
+{
+    json_error_t e;
+    *doc = json_loads(text, 0, &e);
+    if (*doc != NULL && json_is_object(*doc))
+        return CLI_OK;
+    json_decref(*doc);
+    *doc = NULL;
+    return cli_fail(cli, CAIRN_E_PROTO, e.text, "the node's answer is no JSON document");
+}
+
+const char *cli_color(const struct cli *cli, enum cli_color color)
+{
+    static const char *const codes[] = {
+        [CLI_PLAIN] = "\033[0m", [CLI_GOOD] = "\033[32m", [CLI_BAD] = "\033[31m",
+        [CLI_WARN] = "\033[33m", [CLI_BOLD] = "\033[1m",  [CLI_DIM] = "\033[2m",
+    };
+    return cli->color ? codes[color] : "";
+}

@@ -1,0 +1,138 @@
+/** What import, export and verify have in common: one thread finds out what there is to do, several do it in batches,
+ * each over a session of its own; failures are collected, and an error that no other file would escape ends the whole.
+ */
+#ifndef CAIRN_TOOLS_TRANSFER_H
+#define CAIRN_TOOLS_TRANSFER_H
+
+#include "sdk/core/base/list.h"
+#include "tools/cairn/client.h"
+#include "tools/cairn/out.h"
+#include "tools/cairn/progress.h"
+
+enum {
+    TRANSFER_BATCH_ITEMS = 256,
+    TRANSFER_BATCH_BYTES = 1 << 20, /* a larger value is a batch by itself */
+    TRANSFER_QUEUE_MAX = 32,        /* batches found and not yet begun */
+    TRANSFER_FAILURES_MAX = 10000,  /* kept with their texts; all are counted */
+    TRANSFER_JOBS_MAX = 64,
+};
+
+struct transfer_item {
+    uint32_t key_at, key_len; /* in the batch's names, zero-terminated */
+    uint64_t size;
+    bool compare; /* there is a value of that size already: only what differs is moved */
+    int rc;       /* of a call under way */
+};
+
+struct transfer_batch {
+    struct cairn_link link;
+    uint32_t n;
+    uint64_t bytes;
+    struct transfer_item items[TRANSFER_BATCH_ITEMS];
+    char *names;
+    size_t names_len, names_room;
+};
+
+struct transfer;
+
+/** One worker: its session, and room for one batch. */
+struct transfer_worker {
+    struct transfer *t;
+    pthread_t thread;
+    uint32_t index;
+    struct cairn *session;
+    struct cairn_ns *ns;
+    char *buf, *other; /* TRANSFER_BATCH_BYTES + 1 each */
+    /* The directory that the last file went into. */
+    char *dir;
+    int dir_fd;
+};
+
+struct transfer_counts {
+    _Atomic uint64_t files, bytes;      /* moved, or found equal */
+    _Atomic uint64_t skipped;           /* there already */
+    _Atomic uint64_t symlinks, special; /* left out */
+    _Atomic uint64_t failed;
+};
+
+struct transfer {
+    struct cli *cli;
+    const char *verb, *ns_name, *dir;
+    const char *prefix;
+    size_t prefix_len;
+    uint32_t jobs, embed_bytes;
+    int root; /* of the tree, -1 if there is none */
+    void (*work)(struct transfer_worker *w, struct transfer_batch *b);
+    const void *args; /* of the command */
+    void (*count)(
+        struct transfer *t); /* finds out the totals, beside the work; ends early when ->ending. May be NULL. */
+
+    struct transfer_counts counts;
+    struct cli_progress progress;
+    struct transfer_worker workers[TRANSFER_JOBS_MAX];
+    struct transfer_batch *filling;
+    pthread_t counter;
+    bool counting;
+    _Atomic bool ending;
+
+    pthread_mutex_t lock; /* of what follows */
+    pthread_cond_t moved;
+    struct cairn_link queue;
+    uint32_t nqueued;
+    bool closed;
+    json_t *failures;
+    _Atomic int fatal; /* CAIRN_E_*: everybody stops */
+    char fatal_text[512];
+};
+
+/** Prepares @t, whose verb, ns_name, dir, prefix, jobs and work are set, and starts its workers. Returns an exit code.
+ */
+int transfer_start(struct transfer *t, struct cli *cli);
+/** Puts one value up for work. Blocks while the queue is full. False: stop, the transfer has come to an end. */
+bool transfer_add(struct transfer *t, const void *key, size_t key_len, uint64_t size, bool compare);
+/** Waits until all is done, frees everything, prints failures and the summary. Returns an exit code. */
+int transfer_finish(struct transfer *t);
+
+static inline const char *transfer_key(const struct transfer_batch *b, const struct transfer_item *i)
+{
+    return b->names + i->key_at;
+}
+/** The key without the prefix: a path below the tree's root. */
+static inline const char *transfer_path(const struct transfer *t, const struct transfer_batch *b,
+                                        const struct transfer_item *i)
+{
+    return b->names + i->key_at + t->prefix_len;
+}
+
+/** One file or value done: counts, and progress. */
+void transfer_done(struct transfer *t, uint64_t bytes);
+void transfer_skipped(struct transfer *t, uint64_t bytes);
+/** One that failed. A code that would hit every other value too ends the transfer. */
+void transfer_failed(struct transfer *t, const char *key, size_t key_len, int rc, const char *text);
+/** True once nothing more is to be begun: a fatal failure, or an interrupt. */
+bool transfer_is_stopped(const struct transfer *t);
+/** Finds out in the background how much there is, if anybody sees the progress. */
+void transfer_set_totals(struct transfer *t, uint64_t files, uint64_t bytes);
+
+/** A count function: the keys with the prefix. */
+void transfer_count_keys(struct transfer *t);
+
+/** The code of a local failure, for transfer_failed(). */
+int transfer_errno(int errnum);
+
+/** Reads a file of the tree that should have @size bytes into @buf (of @size + 1). 0, or CAIRN_E_STATE if it has
+ * changed, or what belongs to errno. */
+int transfer_read_file(const struct transfer *t, const char *path, void *buf, uint64_t size);
+
+/** A large file, mapped; its shrinking meanwhile is noticed instead of ending the process. */
+struct transfer_map {
+    void *data;
+    uint64_t size;
+    int fd;
+    struct timespec mtime;
+};
+int transfer_map(const struct transfer *t, const char *path, uint64_t size, struct transfer_map *map);
+/** Returns 0, or CAIRN_E_STATE if the file was changed since. */
+int transfer_unmap(struct transfer_map *map);
+
+#endif
