@@ -56,6 +56,13 @@ static void on_peer_down(struct cairn_rpc_peer *peer)
     cairn_bulk__peer_put(bp);
 }
 
+static const uint8_t *vm_cookie(struct cairn_rpc *rpc)
+{
+    return bulk_of(rpc)->cookie;
+}
+
+static const struct cairn_rpc_bulk_hooks bulk_hooks = { on_peer_up, on_peer_down, vm_cookie };
+
 /* ---- the module ---- */
 
 int cairn_bulk_attach(struct cairn_rpc *rpc, const struct cairn_bulk_conf *conf, struct cairn_err *err)
@@ -83,6 +90,7 @@ int cairn_bulk_attach(struct cairn_rpc *rpc, const struct cairn_bulk_conf *conf,
     cairn_list_init(&b->movers);
     cairn_bulk__fabric_init(b);
     *cairn_rpc_bulk(rpc) = b;
+    cairn_rpc_set_bulk_hooks(rpc, &bulk_hooks);
     return 0;
 }
 
@@ -100,6 +108,7 @@ void cairn_bulk_detach(struct cairn_rpc *rpc)
     CAIRN_ASSERT(b->nexposed == 0);
     cairn_bulk__vm_forget(b);
     explicit_bzero(b->cookie, sizeof(b->cookie)); /* what lies here next is not ours to be copied */
+    cairn_rpc_set_bulk_hooks(rpc, NULL);
     *cairn_rpc_bulk(rpc) = NULL;
     free(b);
 }
