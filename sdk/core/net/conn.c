@@ -24,11 +24,19 @@ static void on_turn_end(void *arg)
         cairn_conn_flush(CONTAINER_OF(l, struct cairn_conn, dirty));
 }
 
+/* What was written between turns, by the loop's owner, must not wait for one. */
+static bool on_before_sleep(void *arg)
+{
+    on_turn_end(arg);
+    return false;
+}
+
 int cairn_net_init(struct cairn_net *net, struct cairn_loop *loop)
 {
     memset(net, 0, sizeof(*net));
     net->loop = loop;
     cairn_list_init(&net->dirty);
+    net->hook.before_sleep = on_before_sleep;
     net->hook.flush = on_turn_end;
     net->hook.arg = net;
     cairn_hook_add(loop, &net->hook);
