@@ -302,6 +302,7 @@ static int xfer(struct fixture *fx, enum cairn_bulk_way way, bool push, uint64_t
 
 static void expose(struct fixture *fx, uint32_t rights)
 {
+    cairn_bulk_settle(&fx->region); /* nothing moves it any more */
     cairn_bulk_conceal(&fx->region);
     assert_int_equal(cairn_bulk_expose(fx->client, fx->remote, MEM, rights, &fx->region), 0);
 }
