@@ -177,6 +177,19 @@ static uint64_t loop_sleep_ns(struct cairn_loop *loop, uint64_t max_ns)
     return MIN(max_ns, next > loop->now_ns ? next - loop->now_ns : 0);
 }
 
+/* Polls for a while instead of sleeping. True: something came. */
+static bool loop_spin(struct cairn_loop *loop, uint64_t ns)
+{
+    uint64_t end = loop_now(&loop->env) + MIN(ns, loop->conf.spin_us * UINT64_C(1000));
+
+    do {
+        event_base_loop(loop->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+        if (loop->fresh || atomic_load_explicit(&loop->has_posted, memory_order_relaxed))
+            return true;
+    } while (loop_now(&loop->env) < end);
+    return false;
+}
+
 static void loop_sleep(struct cairn_loop *loop, uint64_t ns)
 {
     struct timeval tv;
@@ -187,6 +200,8 @@ static void loop_sleep(struct cairn_loop *loop, uint64_t ns)
         event_base_loop(loop->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
         return;
     }
+    if (loop->conf.spin_us > 0 && loop_spin(loop, ns))
+        return;
     loop->sleeps++;
     if (ns == UINT64_MAX) {
         event_base_loop(loop->base, EVLOOP_ONCE);
@@ -201,10 +216,30 @@ static void loop_sleep(struct cairn_loop *loop, uint64_t ns)
     event_del(loop->tick);
 }
 
+static void loop_flush(struct cairn_loop *loop)
+{
+    loop->entered = false;
+    CAIRN_LIST_FOREACH_SAFE (l, &loop->hooks) {
+        struct cairn_hook *h = CONTAINER_OF(l, struct cairn_hook, link);
+
+        if (h->flush != NULL)
+            h->flush(h->arg);
+    }
+}
+
+void cairn_loop_enter(struct cairn_loop *loop)
+{
+    loop_update_now(loop);
+    loop->entered = true;
+}
+
 void cairn_loop_turn(struct cairn_loop *loop, uint64_t max_ns)
 {
-    uint64_t ns = loop_sleep_ns(loop, max_ns);
+    uint64_t ns;
 
+    if (loop->entered)
+        loop_flush(loop);
+    ns = loop_sleep_ns(loop, max_ns);
     loop->fresh = false;
     loop_sleep(loop, ns);
     atomic_store_explicit(&loop->asleep, false, memory_order_relaxed);
@@ -214,12 +249,7 @@ void cairn_loop_turn(struct cairn_loop *loop, uint64_t max_ns)
     cairn_env_run_timers(&loop->env, loop->now_ns, LOOP_TIMERS_PER_TURN);
     for (int i = 0; i < LOOP_TASK_ROUNDS_PER_TURN && cairn_env_run_tasks(&loop->env); i++)
         loop_take_posted(loop);
-    CAIRN_LIST_FOREACH_SAFE (l, &loop->hooks) {
-        struct cairn_hook *h = CONTAINER_OF(l, struct cairn_hook, link);
-
-        if (h->flush != NULL)
-            h->flush(h->arg);
-    }
+    loop_flush(loop);
 }
 
 void cairn_loop_run(struct cairn_loop *loop)
@@ -254,6 +284,13 @@ void cairn_loop_post(struct cairn_loop *loop, struct cairn_task *t)
     pthread_mutex_unlock(&loop->posted_mutex);
     if (first && atomic_load(&loop->asleep)) /* an awake loop looks at the queue before it sleeps */
         cairn_loop_wake(loop);
+}
+
+void cairn_loop_unpost(struct cairn_loop *loop, struct cairn_task *t)
+{
+    pthread_mutex_lock(&loop->posted_mutex); /* it is on that queue or, unlocked, on our own */
+    cairn_list_del(&t->link);
+    pthread_mutex_unlock(&loop->posted_mutex);
 }
 
 static void on_readable(evutil_socket_t fd, short what, void *arg)
