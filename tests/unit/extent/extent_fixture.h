@@ -52,7 +52,7 @@ static inline struct cairn_extent_conf fx_conf(enum cairn_extent_backend backend
         .io = CAIRN_FILE_IO_AUTO,
         .direct = true,
         .free_cache = 64 << 20,
-        .capacity = backend == CAIRN_EXTENT_PMEM ? 64 << 20 : 0,
+        .capacity = backend == CAIRN_EXTENT_PMEM ? 128 << 20 : 0,
         .scrub_interval_ns = CAIRN_NS_PER_S,
         .draft_ttl_ns = 600 * CAIRN_NS_PER_S,
         .drafts_max = 64,

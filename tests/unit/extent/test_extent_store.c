@@ -362,8 +362,6 @@ static void many_at_a_time(void **state)
     uint32_t crcs[LEN / FX_CHUNK];
     uint64_t n;
 
-    if (fx->conf.backend == CAIRN_EXTENT_PMEM)
-        fx->conf.capacity = 0; /* the pool holds them as it is */
     fx_fill(bytes, LEN, 77);
     cairn_extent_crcs(bytes, LEN, crcs);
     assert_int_equal(cairn_bulk_expose(fx->rpc, bytes, LEN, CAIRN_BULK_CAN_READ, &exposed), 0);
