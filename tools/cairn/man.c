@@ -27,7 +27,7 @@ static void sentence(FILE *to, const char *phrase)
     char first = phrase[0];
     putc('a' <= first && first <= 'z' ? first - 'a' + 'A' : first, to);
     troff(to, phrase + 1);
-    fputs(".\n", to);
+    fputs(strchr("?!.", phrase[strlen(phrase) - 1]) != NULL ? "\n" : ".\n", to);
 }
 
 static void opts_section(FILE *to, const struct cli_opt *opts)
