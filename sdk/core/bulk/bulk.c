@@ -11,6 +11,60 @@ cairn_rpc_handler *const cairn_bulk_handlers[] = {
     [CAIRN__WIRE__BULK_METHOD__BULK_VM] = cairn_bulk__on_vm,
 };
 
+/* ---- peers: the RPC layer tells of them ---- */
+
+static void on_peer_up(struct cairn_rpc_peer *peer)
+{
+    struct cairn_bulk *b = bulk_of(cairn_rpc_peer_rpc(peer));
+    struct cairn_bulk_peer *bp;
+
+    if (b == NULL)
+        return;
+    bp = calloc(1, sizeof(*bp));
+    if (bp == NULL)
+        return; /* frames need nothing of it */
+    bp->bulk = b;
+    bp->peer = peer;
+    bp->refs = 1;
+    cairn_list_add_tail(&b->peers, &bp->link);
+    *cairn_rpc_peer_bulk(peer) = bp;
+    cairn_bulk__vm_peer_up(bp);
+}
+
+static void on_peer_down(struct cairn_rpc_peer *peer)
+{
+    struct cairn_bulk *b = bulk_of(cairn_rpc_peer_rpc(peer));
+    struct cairn_bulk_peer *bp = *cairn_rpc_peer_bulk(peer);
+
+    if (b == NULL)
+        return;
+    CAIRN_LIST_FOREACH (l, &b->ops) {
+        struct cairn_bulk_op *op = CONTAINER_OF(l, struct cairn_bulk_op, link);
+
+        if (op->peer == peer)
+            cairn_bulk__op_end(op, CAIRN_E_CLOSED);
+    }
+    if (bp == NULL)
+        return;
+    *cairn_rpc_peer_bulk(peer) = NULL;
+    bp->down = true;
+    bp->ready = false;
+    bp->vm_pull = bp->vm_push = false;
+    cairn_bulk__vm_peer_down(bp);
+    cairn_bulk__intro_abort(bp);
+    cairn_list_del(&bp->link);
+    cairn_bulk__peer_put(bp);
+}
+
+static const uint8_t *vm_cookie(struct cairn_rpc *rpc)
+{
+    return bulk_of(rpc)->cookie;
+}
+
+static const struct cairn_rpc_bulk_hooks bulk_hooks = { on_peer_up, on_peer_down, vm_cookie };
+
+/* ---- the module ---- */
+
 int cairn_bulk_attach(struct cairn_rpc *rpc, const struct cairn_bulk_conf *conf, struct cairn_err *err)
 {
     struct cairn_bulk *b = calloc(1, sizeof(*b));
@@ -36,6 +90,7 @@ int cairn_bulk_attach(struct cairn_rpc *rpc, const struct cairn_bulk_conf *conf,
     cairn_list_init(&b->movers);
     cairn_bulk__fabric_init(b);
     *cairn_rpc_bulk(rpc) = b;
+    cairn_rpc_set_bulk_hooks(rpc, &bulk_hooks);
     return 0;
 }
 
@@ -53,13 +108,9 @@ void cairn_bulk_detach(struct cairn_rpc *rpc)
     CAIRN_ASSERT(b->nexposed == 0);
     cairn_bulk__vm_forget(b);
     explicit_bzero(b->cookie, sizeof(b->cookie)); /* what lies here next is not ours to be copied */
+    cairn_rpc_set_bulk_hooks(rpc, NULL);
     *cairn_rpc_bulk(rpc) = NULL;
     free(b);
-}
-
-const uint8_t *cairn_bulk_vm_cookie(struct cairn_rpc *rpc)
-{
-    return bulk_of(rpc)->cookie;
 }
 
 /* ---- exposed memory ---- */
@@ -191,51 +242,6 @@ void cairn_bulk_unregister(struct cairn_bulk_area *a)
     cairn_list_del(&a->link);
     a->bulk->nareas--;
     free(a);
-}
-
-/* ---- peers ---- */
-
-void cairn_bulk_peer_up(struct cairn_rpc_peer *peer)
-{
-    struct cairn_bulk *b = bulk_of(cairn_rpc_peer_rpc(peer));
-    struct cairn_bulk_peer *bp;
-
-    if (b == NULL)
-        return;
-    bp = calloc(1, sizeof(*bp));
-    if (bp == NULL)
-        return; /* frames need nothing of it */
-    bp->bulk = b;
-    bp->peer = peer;
-    bp->refs = 1;
-    cairn_list_add_tail(&b->peers, &bp->link);
-    *cairn_rpc_peer_bulk(peer) = bp;
-    cairn_bulk__vm_peer_up(bp);
-}
-
-void cairn_bulk_peer_down(struct cairn_rpc_peer *peer)
-{
-    struct cairn_bulk *b = bulk_of(cairn_rpc_peer_rpc(peer));
-    struct cairn_bulk_peer *bp = *cairn_rpc_peer_bulk(peer);
-
-    if (b == NULL)
-        return;
-    CAIRN_LIST_FOREACH (l, &b->ops) {
-        struct cairn_bulk_op *op = CONTAINER_OF(l, struct cairn_bulk_op, link);
-
-        if (op->peer == peer)
-            cairn_bulk__op_end(op, CAIRN_E_CLOSED);
-    }
-    if (bp == NULL)
-        return;
-    *cairn_rpc_peer_bulk(peer) = NULL;
-    bp->down = true;
-    bp->ready = false;
-    bp->vm_pull = bp->vm_push = false;
-    cairn_bulk__vm_peer_down(bp);
-    cairn_bulk__intro_abort(bp);
-    cairn_list_del(&bp->link);
-    cairn_bulk__peer_put(bp);
 }
 
 void cairn_bulk__peer_put(struct cairn_bulk_peer *bp)

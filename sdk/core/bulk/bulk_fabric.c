@@ -189,7 +189,7 @@ void cairn_bulk__fabric_kill(struct cairn_bulk *b, const char *why)
     CAIRN_LIST_FOREACH (l, &b->ops) {
         struct cairn_bulk_op *op = CONTAINER_OF(l, struct cairn_bulk_op, link);
 
-        cairn_bulk__rma_release(op);
+        cairn_bulk__rma_release(op); /* a dead one: its memory is free */
         if (op->way == CAIRN_BULK_FABRIC)
             cairn_bulk__op_switch(op);
     }
@@ -292,7 +292,10 @@ void cairn_bulk__rma_release(struct cairn_bulk_op *op)
 
 static void on_rma_done(struct cairn_fabric_op *rma, int rc)
 {
-    cairn_bulk__piece_back(CONTAINER_OF(rma, struct cairn_bulk__piece, rma), rc);
+    struct cairn_bulk__piece *p = CONTAINER_OF(rma, struct cairn_bulk__piece, rma);
+
+    p->op->bp->rma_flying--;
+    cairn_bulk__piece_back(p, rc);
 }
 
 void cairn_bulk__rma_issue(struct cairn_bulk__piece *p)
@@ -309,6 +312,7 @@ void cairn_bulk__rma_issue(struct cairn_bulk__piece *p)
         .key = op->desc.fabric_key,
         .done = on_rma_done,
     };
+    op->bp->rma_flying++;
     cairn_fabric_post(bulk_of(op->rpc)->fabric, &p->rma);
 }
 
@@ -316,6 +320,8 @@ void cairn_bulk__rma_cancel(struct cairn_bulk__piece *p)
 {
     struct cairn_bulk *b = bulk_of(p->op->rpc);
 
-    if (b->fabric != NULL && cairn_fabric_unpost(b->fabric, &p->rma))
-        cairn_bulk__piece_back(p, CAIRN_E_CANCELED);
+    if (b->fabric == NULL || !cairn_fabric_unpost(b->fabric, &p->rma))
+        return;
+    p->op->bp->rma_flying--;
+    cairn_bulk__piece_back(p, CAIRN_E_CANCELED);
 }

@@ -101,6 +101,7 @@ struct cairn_bulk_peer {
     bool banned;           /* it stalled an endpoint: never again on this connection */
     uint64_t fabric_peer;  /* its address, if fabric_epoch is that of the present endpoint */
     uint32_t fabric_epoch; /* 0: none */
+    uint32_t rma_flying;   /* pieces that use it */
     uint64_t frame_bytes;  /* moved in frames */
     uint64_t retry_ns;
     struct bulk_intro *intro; /* running */

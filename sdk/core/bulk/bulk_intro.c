@@ -252,7 +252,7 @@ void cairn_bulk__intro_consider(struct cairn_bulk_peer *bp)
     int rc = 0;
 
     if (!b->conf.fabric || bp->ready || bp->banned || bp->down || bp->intro != NULL || bp->vm_pull ||
-        bp->frame_bytes < b->conf.fabric_after_bytes || cairn_loop_now(b->loop) < bp->retry_ns)
+        bp->rma_flying > 0 || bp->frame_bytes < b->conf.fabric_after_bytes || cairn_loop_now(b->loop) < bp->retry_ns)
         return;
     in = calloc(1, sizeof(*in));
     if (in == NULL)

@@ -24,11 +24,19 @@ static void on_turn_end(void *arg)
         cairn_conn_flush(CONTAINER_OF(l, struct cairn_conn, dirty));
 }
 
+/* What was written between turns, by the loop's owner, must not wait for one. */
+static bool on_before_sleep(void *arg)
+{
+    on_turn_end(arg);
+    return false;
+}
+
 int cairn_net_init(struct cairn_net *net, struct cairn_loop *loop)
 {
     memset(net, 0, sizeof(*net));
     net->loop = loop;
     cairn_list_init(&net->dirty);
+    net->hook.before_sleep = on_before_sleep;
     net->hook.flush = on_turn_end;
     net->hook.arg = net;
     cairn_hook_add(loop, &net->hook);
@@ -102,9 +110,10 @@ void cairn_conn_commit(struct cairn_conn *c, size_t n)
 {
     c->out_last->end += n;
     c->out_bytes += n;
+    c->out_frames++;
     if (c->blocked || c->broken)
         return;
-    if (c->out_bytes >= CAIRN_NET_FLUSH_BYTES)
+    if (c->out_bytes >= CAIRN_NET_FLUSH_BYTES || c->out_frames >= CAIRN_NET_FLUSH_FRAMES)
         cairn_conn_flush(c);
     else if (cairn_list_is_empty(&c->dirty))
         cairn_list_add_tail(&c->net->dirty, &c->dirty);
@@ -158,6 +167,7 @@ static void conn_arm(struct cairn_conn *c)
 void cairn_conn_flush(struct cairn_conn *c)
 {
     cairn_list_del(&c->dirty);
+    c->out_frames = 0;
     while (c->out_bytes > 0 && !c->broken) {
         struct iovec iov[CONN_WRITE_IOV_MAX];
         struct msghdr m = { .msg_iov = iov };

@@ -15,7 +15,12 @@ enum {
     CAIRN_NET_READ_BYTES = 256 << 10, /* one recv() */
     CAIRN_NET_CHUNK_BYTES = 64 << 10, /* one piece of output */
     CAIRN_NET_SPARE_CHUNKS_MAX = 32,
-    CAIRN_NET_FLUSH_BYTES = 256 << 10, /* a connection with this much output is written to before the turn ends */
+    /* A connection with this much output is written to before the turn ends, so that its peer works on the first of
+     * many frames while we make the last. Waiting for the end, two ends take turns: 64 calls in flight made 2.1 M/s
+     * instead of 3.9 (16 frames; 32: 3.1, 8: 2.7), 16 puts of 1 KiB 0.6 M/s instead of 0.75 (8 KiB; 16 KiB: 0.5, 4 KiB:
+     * 0.7). */
+    CAIRN_NET_FLUSH_FRAMES = 16,
+    CAIRN_NET_FLUSH_BYTES = 8 << 10,
 };
 
 struct cairn_net_chunk;
@@ -57,6 +62,7 @@ struct cairn_conn {
     size_t in_len, in_room, in_need;
     uint64_t in_since_ns; /* when the present partial frame began; 0: none */
     struct cairn_net_chunk *out, *out_last;
+    uint32_t out_frames;              /* since the last flush */
     uint64_t out_bytes, out_since_ns; /* since when the kernel has taken nothing; 0: not blocked */
     uint64_t sent_bytes, received_bytes;
 };

@@ -136,6 +136,7 @@ static void req_reply_local(struct cairn_rpc_req *rq, int status, const Protobuf
             at += payload[i].iov_len;
         }
     }
+    cairn_rpc__stats_end(rq, status, len);
     rq->call = NULL;
     call->local = NULL;
     cairn_rpc__req_free(rq);

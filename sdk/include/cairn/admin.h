@@ -41,8 +41,7 @@ struct cairn_ns_list {
 /** Makes the hashed namespace @name. @ns_options may be NULL.
  *   CAIRN_E_EXISTS      there is one of that name
  *   CAIRN_E_NOPROVIDER  the node has no such provider
- *   CAIRN_E_INVAL       the name is empty, too long (CAIRN_NAME_BYTES_MAX) or has other characters than letters,
- * digits, "._-" */
+ *   CAIRN_E_INVAL       the name is empty, too long (CAIRN_NAME_BYTES_MAX) or not made of letters, digits, "._-" */
 CAIRN_API int cairn_ns_create(struct cairn *c, const char *name, const struct cairn_ns_options *ns_options,
                               const struct cairn_call_options *o);
 CAIRN_API int cairn_ns_create_async(struct cairn *c, const char *name, const struct cairn_ns_options *ns_options,
