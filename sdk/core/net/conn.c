@@ -183,7 +183,8 @@ void cairn_conn_flush(struct cairn_conn *c)
             iov[m.msg_iovlen].iov_base = k->bytes + k->start;
             iov[m.msg_iovlen++].iov_len = k->end - k->start;
         }
-        w = sendmsg(c->watch.fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
+        w = m.msg_iovlen == 1 ? send(c->watch.fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL | MSG_DONTWAIT)
+                              : sendmsg(c->watch.fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT); /* which the kernel unpacks */
         if (w < 0 && errno == EINTR)
             continue;
         if (w < 0 && errno != EAGAIN) {
@@ -347,7 +348,7 @@ static void conn_read(struct cairn_conn *c)
     iov[n].iov_base = net->read_buffer;
     iov[n++].iov_len = CAIRN_NET_READ_BYTES;
     do
-        r = readv(c->watch.fd, iov, n);
+        r = n == 1 ? recv(c->watch.fd, iov->iov_base, iov->iov_len, 0) : readv(c->watch.fd, iov, n);
     while (r < 0 && errno == EINTR);
     if (r < 0 && errno == EAGAIN)
         return;
