@@ -1,8 +1,8 @@
 /* Making a namespace.
  *
  *   CHECK ---> TRY ---> UNTRY ---> STORE ---> OPEN ---> LOOK ---> SPREAD ---> DONE
- *   LOOK ---> DROP ---> UNSTORE ---> FAILED        CHECK may also go to STORE; OPEN to UNSTORE; all before OPEN to
- * FAILED.
+ *   LOOK ---> DROP ---> UNSTORE ---> FAILED        CHECK may also go to STORE; OPEN to UNSTORE.
+ *   All before OPEN may also go to FAILED.
  *
  * CHECK    nothing has happened.
  * TRY      the extent provider is asked to keep one byte as durably as the namespace wants its values.
