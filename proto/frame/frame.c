@@ -2,9 +2,9 @@
 #include "proto/frame/frame.h"
 
 #include "cairn/error.h"
+#include "proto/frame/crc32c.h"
 
 #include <endian.h>
-#include <isa-l/crc.h>
 #include <string.h>
 
 struct frame_hdr {
@@ -18,18 +18,13 @@ _Static_assert(sizeof(struct frame_hdr) == CAIRN_FRAME_HEADER_BYTES, "the frame 
 _Static_assert(offsetof(struct frame_hdr, crc) == 28, "the checksum covers what stands before it");
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "fields are copied as they are");
 
-static uint32_t crc_add(uint32_t crc, const uint8_t *p, size_t n)
-{
-    return n > 0 ? crc32_iscsi((unsigned char *)(uintptr_t)p, (int)n, crc) : crc;
-}
-
 static uint32_t frame_crc(const uint8_t *hdr, const struct cairn_frame *f)
 {
-    uint32_t crc = crc_add(~UINT32_C(0), hdr, offsetof(struct frame_hdr, crc));
+    uint32_t crc = cairn_crc32c_step(~UINT32_C(0), hdr, offsetof(struct frame_hdr, crc));
 
-    crc = crc_add(crc, f->body, f->body_len);
+    crc = cairn_crc32c_step(crc, f->body, f->body_len);
     if ((f->flags & CAIRN_FRAME_CRC_PAYLOAD) != 0)
-        crc = crc_add(crc, f->payload, f->payload_len);
+        crc = cairn_crc32c_step(crc, f->payload, f->payload_len);
     return ~crc;
 }
 

@@ -13,19 +13,30 @@
 enum { RECORD_REGION = 1, RECORD_REMOVED = 2, RECORD_QUARANTINED = 3 };
 
 struct region_record {
-    uint64_t id, length, at, room;
+    uint64_t id, length, owner, at, room;
     uint32_t quarantined, nchunks;
     /* crcs follow */
 };
 struct id_record {
     uint64_t id;
 };
-_Static_assert(sizeof(struct region_record) == 40, "the index is a disk format");
+_Static_assert(sizeof(struct region_record) == 48, "the index is a disk format");
 
 enum {
     REWRITE_BYTES_MIN = 1 << 20, /* a smaller log is never worth writing anew */
     RECORD_BYTES = 32 + sizeof(struct region_record),
 };
+
+static struct region_record record_of(const struct cairn_extent_region *r)
+{
+    return (struct region_record){ .id = r->id,
+                                   .length = r->length,
+                                   .owner = r->owner,
+                                   .at = r->at,
+                                   .room = r->room,
+                                   .quarantined = atomic_load(&r->quarantined),
+                                   .nchunks = r->nchunks };
+}
 
 static uint64_t record_bytes(const struct cairn_extent_region *r)
 {
@@ -46,7 +57,7 @@ static int recover_region(struct file_store *f, const void *body, uint32_t len)
         len != sizeof(rec) + rec.nchunks * sizeof(uint32_t) || rec.room != (rec.length + FILE_BLOCK - 1) / FILE_BLOCK ||
         rec.at / f->span >= FILE_SEGMENTS_MAX)
         return CAIRN_E_CORRUPT;
-    r = cairn_extent_region_new(&f->base, rec.id, rec.length);
+    r = cairn_extent_region_new(&f->base, rec.id, rec.length, rec.owner);
     if (r == NULL)
         return CAIRN_E_NOMEM;
     r->at = rec.at;
@@ -167,7 +178,7 @@ static int add_record(struct file_store *f, const struct cairn_extent_step *step
     struct iovec one = { &id, sizeof(id) };
 
     if (step->verb == FILE_SEAL) {
-        struct region_record rec = { r->id, r->length, r->at, r->room, atomic_load(&r->quarantined), r->nchunks };
+        struct region_record rec = record_of(r);
         struct iovec body[2] = { { &rec, sizeof(rec) }, { r->crcs, r->nchunks * sizeof(r->crcs[0]) } };
 
         return cairn_file_log_add(&f->log, RECORD_REGION, body, 2, false);
@@ -217,7 +228,7 @@ static void write_records(struct file_store *f, struct cairn_link *steps)
 
 static int rewrite_one(struct cairn_file_log *to, const struct cairn_extent_region *r)
 {
-    struct region_record rec = { r->id, r->length, r->at, r->room, atomic_load(&r->quarantined), r->nchunks };
+    struct region_record rec = record_of(r);
     struct iovec body[2] = { { &rec, sizeof(rec) }, { (void *)(uintptr_t)r->crcs, r->nchunks * sizeof(r->crcs[0]) } };
     int rc = cairn_file_log_add(to, RECORD_REGION, body, 2, true);
 

@@ -3,6 +3,7 @@
  *      LOCK      held while the store is open
  *      FORMAT    text: version, backend, salt and epoch of the names, with a checksum; written anew at every open
  */
+#include "providers/extent/extent_draft.h"
 #include "providers/extent/extent_store.h"
 
 #include "sdk/core/base/crc.h"
@@ -122,8 +123,6 @@ int cairn_extent_store_check(const struct cairn_extent_conf *conf, struct cairn_
     return rc;
 }
 
-static void on_draft_timer(void *arg);
-
 static int workers_open(struct cairn_extent_store *s, struct cairn_loop *const *loops, uint32_t n,
                         struct cairn_err *err)
 {
@@ -136,7 +135,7 @@ static int workers_open(struct cairn_extent_store *s, struct cairn_loop *const *
         struct cairn_extent_worker *w = &s->workers[s->nworkers];
 
         *w = (struct cairn_extent_worker){ .store = s, .loop = loops[s->nworkers] };
-        cairn_timer_init(&w->draft_timer, on_draft_timer, w);
+        cairn_timer_init(&w->draft_timer, cairn_extent__on_draft_timer, w);
         rc = s->ops->worker_open != NULL ? s->ops->worker_open(w, err) : 0;
     }
     return rc;

@@ -43,6 +43,7 @@ struct cairn_extent_conf {
     bool allow_slow;     /* pmem: on an ordinary file system, too */
     uint64_t free_cache; /* memory: freed memory kept for reuse */
     uint64_t scrub_rate; /* bytes per second; 0: no scrub */
+    uint64_t scrub_interval_ns;
     uint64_t draft_ttl_ns;
     uint32_t drafts_max;
 };

@@ -21,7 +21,7 @@ enum pmem_verb { PMEM_RESERVE, PMEM_SEAL, PMEM_REMOVE, PMEM_QUARANTINE };
 struct object_header {
     uint32_t crc; /* of id to nchunks and of the checksums; the flags come later */
     uint32_t removed, quarantined, nchunks;
-    uint64_t id, length;
+    uint64_t id, length, owner;
     uint32_t crcs[];
 };
 
@@ -67,7 +67,7 @@ static uint32_t header_crc(const struct object_header *h)
 {
     uint32_t crc = cairn_crc32c(0, &h->nchunks, sizeof(h->nchunks));
 
-    crc = cairn_crc32c(crc, &h->id, 2 * sizeof(uint64_t));
+    crc = cairn_crc32c(crc, &h->id, 3 * sizeof(uint64_t));
     return cairn_crc32c(crc, h->crcs, h->nchunks * sizeof(uint32_t));
 }
 
@@ -97,7 +97,7 @@ static int on_object(void *arg, struct cairn_pmem_object *object)
         cairn_pmem_free(p->pm, object);
         return 0;
     }
-    r = cairn_extent_region_new(&p->base, h->id, h->length);
+    r = cairn_extent_region_new(&p->base, h->id, h->length, h->owner);
     if (r == NULL) {
         cairn_pmem_object_forget(object);
         return CAIRN_E_NOMEM;
@@ -171,7 +171,7 @@ static int do_seal(struct pmem_store *p, struct cairn_extent_region *r)
         rc = cairn_pmem_persist(p->pm, r->mem, r->length);
     if (rc != 0)
         return rc;
-    *h = (struct object_header){ .id = r->id, .length = r->length, .nchunks = r->nchunks };
+    *h = (struct object_header){ .id = r->id, .length = r->length, .owner = r->owner, .nchunks = r->nchunks };
     memcpy(h->crcs, r->crcs, r->nchunks * sizeof(uint32_t));
     h->crc = header_crc(h);
     rc = cairn_pmem_persist(p->pm, h, header_bytes(r->nchunks));

@@ -3,6 +3,7 @@
 
 #include "cairn/error.h"
 #include "providers/extent/extent_core.h"
+#include "providers/extent/extent_draft.h"
 #include "providers/extent/extent_store.h"
 
 #include <stdlib.h>
@@ -56,7 +57,8 @@ void cairn_extent_table_fini(struct cairn_extent_table *t)
     }
 }
 
-struct cairn_extent_region *cairn_extent_region_new(struct cairn_extent_store *store, uint64_t id, uint64_t length)
+struct cairn_extent_region *cairn_extent_region_new(struct cairn_extent_store *store, uint64_t id, uint64_t length,
+                                                     uint64_t owner)
 {
     uint32_t n = cairn_extent_chunks(length);
     struct cairn_extent_region *r = calloc(1, sizeof(*r) + n * sizeof(r->crcs[0]));
@@ -66,6 +68,7 @@ struct cairn_extent_region *cairn_extent_region_new(struct cairn_extent_store *s
     r->store = store;
     r->id = id;
     r->length = length;
+    r->owner = owner;
     r->nchunks = n;
     atomic_init(&r->refs, 1);
     cairn_list_init(&r->logged);
@@ -253,16 +256,18 @@ static void walk(struct cairn_extent_table *t, uint64_t after, bool (*fn)(void *
 }
 
 struct lister {
-    uint64_t *ids, *lengths;
+    const struct cairn_extent_filter *filter;
+    uint64_t *ids, *lengths, *owners;
     uint32_t n, max;
-    bool quarantined, more;
+    bool more;
 };
 
 static bool list_one(void *arg, struct cairn_extent_region *r)
 {
     struct lister *l = arg;
 
-    if (l->quarantined && !atomic_load(&r->quarantined))
+    if ((l->filter->quarantined && !atomic_load(&r->quarantined)) ||
+        (l->filter->owner != 0 && l->filter->owner != r->owner))
         return true;
     if (l->n == l->max) {
         l->more = true;
@@ -271,18 +276,20 @@ static bool list_one(void *arg, struct cairn_extent_region *r)
     l->ids[l->n] = r->id;
     if (l->lengths != NULL)
         l->lengths[l->n] = r->length;
+    if (l->owners != NULL)
+        l->owners[l->n] = r->owner;
     l->n++;
     return true;
 }
 
-uint32_t cairn_extent_table_list(struct cairn_extent_table *t, uint64_t after, bool quarantined, uint64_t *ids,
-                                 uint64_t *lengths, uint32_t max, bool *more)
+uint32_t cairn_extent_table_list(struct cairn_extent_table *t, const struct cairn_extent_filter *filter, uint64_t *ids,
+                                 uint64_t *lengths, uint64_t *owners, uint32_t max, bool *more)
 {
-    struct lister l = { .ids = ids, .lengths = lengths, .max = max, .quarantined = quarantined };
+    struct lister l = { .filter = filter, .ids = ids, .lengths = lengths, .owners = owners, .max = max };
 
     /* Mostly there are none: do not look for them through millions. */
-    if (!quarantined || atomic_load(&t->quarantined) > 0)
-        walk(t, after, list_one, &l);
+    if (!filter->quarantined || atomic_load(&t->quarantined) > 0)
+        walk(t, filter->after, list_one, &l);
     *more = l.more;
     return l.n;
 }

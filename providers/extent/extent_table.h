@@ -15,22 +15,13 @@
 struct cairn_extent_store;
 struct cairn_extent_region;
 
-/** What is known of a region until it is sealed. Under the store's unsealed mutex, but for what is constant. */
-struct cairn_extent_draft {
-    struct cairn_link link; /* of cairn_extent_drafts, oldest first */
-    struct cairn_extent_region *region;
-    uid_t owner;
-    uint64_t born_ns;
-    uint32_t writers; /* WRITEs under way */
-    bool sealing;
-    struct cairn_link waiters; /* WRITEs that wait for a chunk: struct cairn_extent_draft_wait */
-    uint8_t chunks[];          /* CAIRN_EXTENT_CHUNK_* of each */
-};
+struct cairn_extent_draft; /* extent_draft.h */
 
 struct cairn_extent_region {
     struct cairn_extent_region *next; /* in its bucket */
     struct cairn_extent_store *store;
     uint64_t id, length;
+    uint64_t owner; /* as its maker named it; 0: nobody */
     atomic_uint refs; /* one is the table's (or of the operation that makes it); readers have one each */
     atomic_bool sealed, quarantined;
     bool listed;                      /* in the table; under the shard's mutex */
@@ -66,7 +57,8 @@ void cairn_extent_table_clear(struct cairn_extent_table *t);
 void cairn_extent_table_fini(struct cairn_extent_table *t);
 
 /** A region of @length bytes, in no table, with one reference: the caller's. NULL: no memory. */
-struct cairn_extent_region *cairn_extent_region_new(struct cairn_extent_store *store, uint64_t id, uint64_t length);
+struct cairn_extent_region *cairn_extent_region_new(struct cairn_extent_store *store, uint64_t id, uint64_t length,
+                                                     uint64_t owner);
 void cairn_extent_region_get(struct cairn_extent_region *r);
 /** The last one gives the space back to the store and frees the region. Any thread. */
 void cairn_extent_region_put(struct cairn_extent_region *r);
@@ -83,10 +75,17 @@ void cairn_extent_table_seal(struct cairn_extent_table *t, struct cairn_extent_r
 /** Marks it; true if it was not marked before. */
 bool cairn_extent_table_quarantine(struct cairn_extent_table *t, struct cairn_extent_region *r);
 
-/** Up to @max names above @after, ascending, of sealed regions (or only of quarantined ones); returns how many, and in
- * *@more whether there are others after them. @lengths may be NULL. */
-uint32_t cairn_extent_table_list(struct cairn_extent_table *t, uint64_t after, bool quarantined, uint64_t *ids,
-                                 uint64_t *lengths, uint32_t max, bool *more);
+/** Which regions a listing shows: sealed ones with a name above @after. */
+struct cairn_extent_filter {
+    uint64_t after;
+    uint64_t owner;   /* 0: any */
+    bool quarantined; /* only those */
+};
+
+/** Up to @max regions in order of name; returns how many, and in *@more whether others follow. @lengths and @owners may be
+ * NULL. */
+uint32_t cairn_extent_table_list(struct cairn_extent_table *t, const struct cairn_extent_filter *filter, uint64_t *ids,
+                                 uint64_t *lengths, uint64_t *owners, uint32_t max, bool *more);
 /** The first sealed region above @after, with a reference; NULL: none. */
 struct cairn_extent_region *cairn_extent_table_next(struct cairn_extent_table *t, uint64_t after);
 

@@ -11,8 +11,8 @@
 
 /* ---- namespaces ---- */
 
-static int ns_create(struct cairn *c, const char *name, const struct cairn_ns_options *no, const struct cairn_call_options *o,
-                     cairn_done_fn *done, void *arg)
+static int ns_create(struct cairn *c, const char *name, const struct cairn_ns_options *no,
+                     const struct cairn_call_options *o, cairn_done_fn *done, void *arg)
 {
     static const struct cairn_ns_options defaults = CAIRN_NS_OPTIONS_INIT;
     const struct cairn_ns_options *n = no != NULL ? no : &defaults;
@@ -121,7 +121,8 @@ static void ns_show_answered(struct cairn_call *call)
 
 /* A request that is nothing but its method. */
 static int ask(struct cairn *c, const struct cairn_rpc_iface *iface, uint16_t provider, uint16_t method, void *out,
-               void (*answered)(struct cairn_call *call), const struct cairn_call_options *o, cairn_done_fn *done, void *arg)
+               void (*answered)(struct cairn_call *call), const struct cairn_call_options *o, cairn_done_fn *done,
+               void *arg)
 {
     struct cairn_call *call;
     int rc = cairn__call_new(c, NULL, o, done, arg, &call);
@@ -137,7 +138,8 @@ static int ask(struct cairn *c, const struct cairn_rpc_iface *iface, uint16_t pr
 
 int cairn_ns_list(struct cairn *c, struct cairn_ns_list **out, const struct cairn_call_options *o)
 {
-    return ask(c, &cairn_iface_router, CAIRN_PROVIDER_ROUTER, ROUTER_METHOD(NS_LIST), out, ns_list_answered, o, NULL, NULL);
+    return ask(c, &cairn_iface_router, CAIRN_PROVIDER_ROUTER, ROUTER_METHOD(NS_LIST), out, ns_list_answered, o, NULL,
+               NULL);
 }
 
 int cairn_ns_list_async(struct cairn *c, struct cairn_ns_list **out, const struct cairn_call_options *o,
@@ -145,7 +147,8 @@ int cairn_ns_list_async(struct cairn *c, struct cairn_ns_list **out, const struc
 {
     if (done == NULL)
         return CAIRN_E_INVAL;
-    return ask(c, &cairn_iface_router, CAIRN_PROVIDER_ROUTER, ROUTER_METHOD(NS_LIST), out, ns_list_answered, o, done, arg);
+    return ask(c, &cairn_iface_router, CAIRN_PROVIDER_ROUTER, ROUTER_METHOD(NS_LIST), out, ns_list_answered, o, done,
+               arg);
 }
 
 static int ns_named(struct cairn *c, const char *name, bool force, uint16_t method, void *out,
@@ -176,8 +179,8 @@ int cairn_ns_show(struct cairn *c, const char *name, struct cairn_ns_list **out,
     return ns_named(c, name, false, ROUTER_METHOD(NS_SHOW), out, ns_show_answered, o, NULL, NULL);
 }
 
-int cairn_ns_show_async(struct cairn *c, const char *name, struct cairn_ns_list **out, const struct cairn_call_options *o,
-                        cairn_done_fn *done, void *arg)
+int cairn_ns_show_async(struct cairn *c, const char *name, struct cairn_ns_list **out,
+                        const struct cairn_call_options *o, cairn_done_fn *done, void *arg)
 {
     if (done == NULL)
         return CAIRN_E_INVAL;
@@ -201,14 +204,16 @@ int cairn_ns_remove_async(struct cairn *c, const char *name, bool force, const s
 
 int cairn_ping(struct cairn *c, const struct cairn_call_options *o)
 {
-    return ask(c, &cairn_iface_node, CAIRN_PROVIDER_NODE, NODE_METHOD(PING), NULL, cairn__answered_plainly, o, NULL, NULL);
+    return ask(c, &cairn_iface_node, CAIRN_PROVIDER_NODE, NODE_METHOD(PING), NULL, cairn__answered_plainly, o, NULL,
+               NULL);
 }
 
 int cairn_ping_async(struct cairn *c, const struct cairn_call_options *o, cairn_done_fn *done, void *arg)
 {
     if (done == NULL)
         return CAIRN_E_INVAL;
-    return ask(c, &cairn_iface_node, CAIRN_PROVIDER_NODE, NODE_METHOD(PING), NULL, cairn__answered_plainly, o, done, arg);
+    return ask(c, &cairn_iface_node, CAIRN_PROVIDER_NODE, NODE_METHOD(PING), NULL, cairn__answered_plainly, o, done,
+               arg);
 }
 
 static void providers_answered(struct cairn_call *call)
@@ -240,7 +245,8 @@ static void providers_answered(struct cairn_call *call)
 
 int cairn_providers(struct cairn *c, struct cairn_providers **out, const struct cairn_call_options *o)
 {
-    return ask(c, &cairn_iface_node, CAIRN_PROVIDER_NODE, NODE_METHOD(PROVIDERS), out, providers_answered, o, NULL, NULL);
+    return ask(c, &cairn_iface_node, CAIRN_PROVIDER_NODE, NODE_METHOD(PROVIDERS), out, providers_answered, o, NULL,
+               NULL);
 }
 
 int cairn_providers_async(struct cairn *c, struct cairn_providers **out, const struct cairn_call_options *o,
@@ -248,7 +254,8 @@ int cairn_providers_async(struct cairn *c, struct cairn_providers **out, const s
 {
     if (done == NULL)
         return CAIRN_E_INVAL;
-    return ask(c, &cairn_iface_node, CAIRN_PROVIDER_NODE, NODE_METHOD(PROVIDERS), out, providers_answered, o, done, arg);
+    return ask(c, &cairn_iface_node, CAIRN_PROVIDER_NODE, NODE_METHOD(PROVIDERS), out, providers_answered, o, done,
+               arg);
 }
 
 static void text_answered(struct cairn_call *call)
@@ -260,16 +267,17 @@ static void text_answered(struct cairn_call *call)
     cairn__call_finish(call, text != NULL ? 0 : CAIRN_E_NOMEM);
 }
 
-#define TEXT_CALL(name, method)                                                                                       \
-    int cairn_##name(struct cairn *c, char **json, const struct cairn_call_options *o)                                \
-    {                                                                                                                 \
-        return ask(c, &cairn_iface_node, CAIRN_PROVIDER_NODE, NODE_METHOD(method), json, text_answered, o, NULL, NULL); \
-    }                                                                                                                 \
-    int cairn_##name##_async(struct cairn *c, char **json, const struct cairn_call_options *o, cairn_done_fn *done,   \
-                             void *arg)                                                                               \
-    {                                                                                                                 \
-        if (done == NULL)                                                                                             \
-            return CAIRN_E_INVAL;                                                                                     \
+#define TEXT_CALL(name, method)                                                                                        \
+    int cairn_##name(struct cairn *c, char **json, const struct cairn_call_options *o)                                 \
+    {                                                                                                                  \
+        return ask(c, &cairn_iface_node, CAIRN_PROVIDER_NODE, NODE_METHOD(method), json, text_answered, o, NULL,       \
+                   NULL);                                                                                              \
+    }                                                                                                                  \
+    int cairn_##name##_async(struct cairn *c, char **json, const struct cairn_call_options *o, cairn_done_fn *done,    \
+                             void *arg)                                                                                \
+    {                                                                                                                  \
+        if (done == NULL)                                                                                              \
+            return CAIRN_E_INVAL;                                                                                      \
         return ask(c, &cairn_iface_node, CAIRN_PROVIDER_NODE, NODE_METHOD(method), json, text_answered, o, done, arg); \
     }
 
@@ -306,18 +314,19 @@ int cairn_machines(struct cairn *c, const char *graph, bool trace, char **text, 
     return machines(c, graph, trace, text, o, NULL, NULL);
 }
 
-int cairn_machines_async(struct cairn *c, const char *graph, bool trace, char **text, const struct cairn_call_options *o,
-                         cairn_done_fn *done, void *arg)
+int cairn_machines_async(struct cairn *c, const char *graph, bool trace, char **text,
+                         const struct cairn_call_options *o, cairn_done_fn *done, void *arg)
 {
     return done != NULL ? machines(c, graph, trace, text, o, done, arg) : CAIRN_E_INVAL;
 }
 
+static int dump(struct cairn *c, void *arg)
+{
+    cairn_sm_set_dump(&c->loop.machines, *(int *)arg);
+    return 0;
+}
+
 int cairn_dump(struct cairn *c, int fd)
 {
-    if (cairn__is_inside(c))
-        return CAIRN_E_STATE;
-    cairn__own(c, -1);
-    cairn_sm_set_dump(&c->loop.machines, fd);
-    cairn__disown(c);
-    return 0;
+    return cairn__on_loop(c, dump, &fd);
 }

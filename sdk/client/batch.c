@@ -1,6 +1,6 @@
-/* Batches: many entries in few requests, page by page. A page is bounded by entries, by the bytes of a request's body and by
- * the bytes of its payload; its arrays, and the values unless they lie in few pieces, live in a scratch buffer that the client keeps
- * for the next batch. */
+/* Batches: many entries in few requests, page by page. A page is bounded by entries, by the bytes of a request's body
+ * and by the bytes of its payload; its arrays, and the values unless they lie in few pieces, live in a scratch buffer
+ * that the client keeps for the next batch. */
 #include "sdk/client/client_internal.h"
 
 #include <inttypes.h>
@@ -232,8 +232,8 @@ int cairn__batch_check_puts(const struct cairn_call_options *o, const struct cai
 {
     for (size_t i = 0; i < n; i++) {
         if (items[i].key_len == 0 || items[i].key_len > CAIRN_KEY_BYTES_MAX)
-            return cairn__refuse(o, CAIRN_E_INVAL, "entry %zu: a key has 1 to %d bytes, not %zu", i, CAIRN_KEY_BYTES_MAX,
-                                 items[i].key_len);
+            return cairn__refuse(o, CAIRN_E_INVAL, "entry %zu: a key has 1 to %d bytes, not %zu", i,
+                                 CAIRN_KEY_BYTES_MAX, items[i].key_len);
         if (items[i].value_len > value_max)
             return cairn__refuse(o, CAIRN_E_TOOBIG, "entry %zu: a value has at most %" PRIu64 " bytes here, not %zu", i,
                                  value_max, items[i].value_len);
@@ -245,8 +245,8 @@ int cairn__batch_check_gets(const struct cairn_call_options *o, const struct cai
 {
     for (size_t i = 0; i < n; i++) {
         if (items[i].key_len == 0 || items[i].key_len > CAIRN_KEY_BYTES_MAX)
-            return cairn__refuse(o, CAIRN_E_INVAL, "entry %zu: a key has 1 to %d bytes, not %zu", i, CAIRN_KEY_BYTES_MAX,
-                                 items[i].key_len);
+            return cairn__refuse(o, CAIRN_E_INVAL, "entry %zu: a key has 1 to %d bytes, not %zu", i,
+                                 CAIRN_KEY_BYTES_MAX, items[i].key_len);
     }
     return 0;
 }

@@ -1,7 +1,7 @@
 /* One call of the user's, from its start to its callback.
  *
- * Calls that one request answers are carried by the machine of that request alone (rpc-call). Those that may take several
- * requests (a second read after a mismatch, pages of a batch) or slices of checking have one of their own:
+ * Calls that one request answers are carried by the machine of that request alone (rpc-call). Those that may take
+ * several requests (a second read after a mismatch, pages of a batch) or slices of checking have one of their own:
  *
  *   READY ---> ASKING ---> CHECKING ---> DONE        READY, ASKING and CHECKING may also go to FAILED.
  *                ^------------/
@@ -33,7 +33,8 @@ static bool call_invariant(const struct cairn_sm *sm)
     const struct cairn_call *call = CONTAINER_OF(sm, const struct cairn_call, sm);
 
     return CAIRN_HOLDS(call->begun && call->has_steps) &&
-           CAIRN_HOLDS(!call->exposed || sm->state == CALL_ASKING) && /* the node may touch memory only while it was asked to */
+           CAIRN_HOLDS(!call->exposed ||
+                       sm->state == CALL_ASKING) && /* the node may touch memory only while it was asked to */
            CAIRN_HOLDS(sm->state == CALL_CHECKING || call->check.own == NULL) &&
            CAIRN_HOLDS(sm->state != CALL_FAILED || sm->rc < 0);
 }
@@ -72,7 +73,8 @@ int cairn__refuse_name(const struct cairn_call_options *o, const char *what, con
     if (name == NULL || name[0] == '\0')
         return cairn__refuse(o, CAIRN_E_INVAL, "the name of the %s is missing", what);
     if (strlen(name) > CAIRN_NAME_BYTES_MAX)
-        return cairn__refuse(o, CAIRN_E_INVAL, "the name of the %s is longer than %d bytes", what, CAIRN_NAME_BYTES_MAX);
+        return cairn__refuse(o, CAIRN_E_INVAL, "the name of the %s is longer than %d bytes", what,
+                             CAIRN_NAME_BYTES_MAX);
     return 0;
 }
 
@@ -168,6 +170,8 @@ int cairn__call_new(struct cairn *c, struct cairn_handle *h, const struct cairn_
         return cairn__refuse(o, CAIRN_E_BUSY, "%u calls are in flight (options: inflight_max)", c->inflight_max);
     }
     owned = inside || cairn__own_try(c);
+    if (owned && !inside)
+        cairn__catch_up(c);
     call = call_take_spare(c, owned);
     if (call == NULL)
         call = call_make(c);
@@ -184,7 +188,6 @@ int cairn__call_new(struct cairn *c, struct cairn_handle *h, const struct cairn_
     call->handle = h;
     call->timeout_ns = o != NULL && o->timeout_ms != 0 ? o->timeout_ms * CAIRN_NS_PER_MS : c->timeout_ns;
     call->error = o != NULL ? o->error : NULL;
-    call->mem = o != NULL ? o->mem : NULL;
     if (h != NULL)
         atomic_fetch_add_explicit(&h->refs, 1, memory_order_relaxed);
     if (o != NULL && o->call != NULL)
@@ -334,11 +337,22 @@ void cairn__call_send(struct cairn_call *call)
     cairn_rpc_call_start(&call->rpc);
 }
 
+/* True if the node itself has said so: it does not touch our memory any more. */
+static bool is_answer(int rc)
+{
+    return rc != CAIRN_E_TIMEOUT && rc != CAIRN_E_CANCELED && rc != CAIRN_E_CLOSED && rc != CAIRN_E_UNREACHABLE &&
+           rc != CAIRN_E_UNKNOWN;
+}
+
 static void on_rpc_done(struct cairn_rpc_call *rpc)
 {
     struct cairn_call *call = CONTAINER_OF(rpc, struct cairn_call, rpc);
 
+    if (call->exposed && is_answer(rpc->rc))
+        cairn_bulk_settle(&call->region);
     call_conceal(call);
+    if (rpc->rc == CAIRN_E_CANCELED && !call->canceled)
+        rpc->rc = CAIRN_E_TIMEOUT; /* the node has a clock, too, and gave up a moment before we would have */
     if (call->has_steps)
         cairn_sm_move(&call->sm, CALL_CHECKING);
     if (rpc->rc != 0 && !call->sees_errors)

@@ -24,12 +24,14 @@ enum {
     CLIENT_INFLIGHT_LIMIT = 1 << 20, /* what options->inflight_max may ask for at most */
     CLIENT_CRCS_INLINE = 32,         /* checksums of 2 MiB need no allocation */
     CLIENT_SCRATCH_BYTES = 256 << 10,
+    CLIENT_IDLE_NS = 1000000,
     CLIENT_SCRATCH_MAX = 16, /* buffers of that size kept for batches */
 };
 
 /* ---- drive.c ---- */
 
-/** A thread that waits: for a call's end, or for its turn to drive. On that thread's stack. Under c->mutex, but for @over and
+/** A thread that waits: for a call's end, or for its turn to drive. On that thread's stack. Under c->mutex, but for
+ * @over and
  * @rc of the thread that drives. */
 struct cairn_waiter {
     struct cairn_link link;
@@ -54,6 +56,7 @@ struct cairn {
     struct cairn_link live, spare_calls; /* struct cairn_call.link */
     struct cairn_waiter *driver;         /* of the waiting call that the owner carries out */
     uint64_t finished;
+    uint64_t turned_ns; /* when the loop was known to be up to date */
     void *scratch[CLIENT_SCRATCH_MAX];
     uint32_t nscratch;
 
@@ -68,7 +71,14 @@ struct cairn {
     bool has_thread; /* under the mutex */
     atomic_bool thread_stop;
     struct cairn_task close_task; /* cancels all on the owner's thread */
+    bool has_bulk;
+    struct cairn_connect_attempt *attempt; /* while cairn_connect() runs */
 };
+
+/** Everything of a client but its session: cairn_connect() adds that, tests use services of this very process instead.
+ * @o must be complete. */
+int cairn__new(const struct cairn_options *o, const struct cairn_rpc_target *targets, uint32_t ntargets,
+               struct cairn **out, struct cairn_err *err);
 
 /** True if the calling thread runs inside the loop's owner: in a callback. */
 bool cairn__is_inside(struct cairn *c);
@@ -77,14 +87,21 @@ bool cairn__own_try(struct cairn *c);
 /** Takes the loop, waiting up to @timeout_ms (-1: no limit) for others to leave it. False: not in time. */
 bool cairn__own(struct cairn *c, int timeout_ms);
 void cairn__disown(struct cairn *c);
-/** Waits for @w->over, driving the loop whenever it is free. @owned: the caller has it already; it is given up. Returns rc. */
+/** For the owner, before it starts a call: after a pause with nothing in flight (but that call) the loop first hears of
+ * connections that were lost meanwhile, so that the call is not sent into one of them. */
+void cairn__catch_up(struct cairn *c);
+/** Waits for @w->over, driving the loop whenever it is free. @owned: the caller has it already; it is given up. Returns
+ * rc. */
 int cairn__wait(struct cairn *c, struct cairn_waiter *w, bool owned);
+/** Runs @fn on whichever thread owns the loop, and waits for what it returns. */
+int cairn__on_loop(struct cairn *c, int (*fn)(struct cairn *c, void *arg), void *arg);
 /** The owner tells that what @w waits for is over. */
 void cairn__waiter_over(struct cairn *c, struct cairn_waiter *w, int rc);
 
 /* ---- handles: what calls keep alive ---- */
 
-/** First member of struct cairn_ns, cairn_kv, cairn_extents; malloc'ed. One reference each for the user and every call. */
+/** First member of struct cairn_ns, cairn_kv, cairn_extents; malloc'ed. One reference each for the user and every call.
+ */
 struct cairn_handle {
     struct cairn *c;
     atomic_uint refs;
@@ -140,8 +157,8 @@ struct cairn_call {
     struct cairn *c;
     uint32_t index;
     atomic_uint generation; /* of this use; with index it is the number that users see */
-    bool foreign;               /* started by a thread that did not own the loop */
-    bool owned;                 /* between call_new and call_go: the starter owns the loop */
+    bool foreign;           /* started by a thread that did not own the loop */
+    bool owned;             /* between call_new and call_go: the starter owns the loop */
     bool begun, canceled, has_steps, verify;
     cairn_done_fn *done; /* NULL: @waiter waits */
     void *arg;
@@ -149,11 +166,11 @@ struct cairn_call {
     uint64_t timeout_ns, deadline_ns;
     struct cairn_error_info *error;
     struct cairn_handle *handle;
-    const struct cairn_mem *mem;
 
     /** Makes and sends the next request: cairn__call_send(). NULL: the request is ready. */
     void (*next)(struct cairn_call *call);
-    /** The answer is there, call->rpc says what: cairn__call_finish(), or cairn__call_again(). Runs only if rc is 0, unless
+    /** The answer is there, call->rpc says what: cairn__call_finish(), or cairn__call_again(). Runs only if rc is 0,
+     * unless
      * @sees_errors. */
     void (*answered)(struct cairn_call *call);
     bool sees_errors;
@@ -216,8 +233,8 @@ struct cairn_call {
 
 extern const struct cairn_sm_kind cairn_client_call_kind;
 
-/** Takes a call for the options @o; on failure *@out is NULL, options->error has been filled, and the code is returned. From here to
- * cairn__call_go() the thread may own the loop: nothing slow in between. @h may be NULL. */
+/** Takes a call for the options @o; on failure *@out is NULL, options->error has been filled, and the code is returned.
+ * From here to cairn__call_go() the thread may own the loop: nothing slow in between. @h may be NULL. */
 int cairn__call_new(struct cairn *c, struct cairn_handle *h, const struct cairn_call_options *o, cairn_done_fn *done,
                     void *arg, struct cairn_call **out);
 /** Starts it: 0 for the asynchronous form, else waits for the result. */
@@ -242,7 +259,8 @@ void cairn__call_cancel(struct cairn_call *call);
 void cairn__call_fail_later(struct cairn_call *call, int rc);
 
 /** What was wrong before a call began, into options->error. Returns @rc. */
-int cairn__refuse(const struct cairn_call_options *o, int rc, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+int cairn__refuse(const struct cairn_call_options *o, int rc, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 int cairn__refuse_key(const struct cairn_call_options *o, size_t key_len);
 int cairn__refuse_name(const struct cairn_call_options *o, const char *what, const char *name);
 
@@ -268,11 +286,12 @@ int cairn__find_new(struct cairn *c, const char *provider, const char *type, con
 
 /* ---- sink.c: bytes that come back ---- */
 
-/** Prepares the memory that the next request offers: call->expose_*, for more than CAIRN_BULK_THRESHOLD_BYTES. Returns the room that
- * the request states, at least 1. */
+/** Prepares the memory that the next request offers: call->expose_*, for more than CAIRN_BULK_THRESHOLD_BYTES. Returns
+ * the room that the request states, at least 1. */
 uint64_t cairn__sink_room(struct cairn_call *call);
-/** Takes the reply's @length bytes, which came as payload or into the memory that was offered; @total is the length of the whole, or
- * UINT64_MAX if the reply does not tell. Compares them with the checksums, asks again if need be, and ends the call. */
+/** Takes the reply's @length bytes, which came as payload or into the memory that was offered; @total is the length of
+ * the whole, or UINT64_MAX if the reply does not tell. Compares them with the checksums, asks again if need be, and
+ * ends the call. */
 void cairn__sink_take(struct cairn_call *call, uint64_t length, uint64_t total, const uint32_t *crcs, size_t ncrcs);
 /** Takes the whole payload of a reply as the value. */
 void cairn__sink_take_payload(struct cairn_call *call);
@@ -282,7 +301,8 @@ void cairn__sink_drop(struct cairn_call *call);
 /** Checksums of @len bytes to be written, into call->crcs; before the loop is owned. 0 or CAIRN_E_NOMEM. */
 int cairn__crcs_new(const void *p, uint64_t len, uint32_t inline_crcs[CLIENT_CRCS_INLINE], uint32_t **crcs, size_t *n);
 /** Gives them to @call: an array of its own if they are inline. */
-uint32_t *cairn__crcs_give(struct cairn_call *call, const uint32_t inline_crcs[CLIENT_CRCS_INLINE], uint32_t *crcs, size_t n);
+uint32_t *cairn__crcs_give(struct cairn_call *call, const uint32_t inline_crcs[CLIENT_CRCS_INLINE], uint32_t *crcs,
+                           size_t n);
 
 /* ---- batch.c ---- */
 
@@ -290,8 +310,8 @@ uint32_t *cairn__crcs_give(struct cairn_call *call, const uint32_t inline_crcs[C
 int cairn__scratch_get(struct cairn_call *call, size_t need);
 void cairn__scratch_put(struct cairn_call *call);
 
-/** The next page of entries from batch.from: their keys (in call->scratch), for puts also lengths and the payload; batch.upto is set.
- * It ends before a put whose value is longer than batch.value_max. 0 or CAIRN_E_NOMEM. */
+/** The next page of entries from batch.from: their keys (in call->scratch), for puts also lengths and the payload;
+ * batch.upto is set. It ends before a put whose value is longer than batch.value_max. 0 or CAIRN_E_NOMEM. */
 struct cairn_batch_page {
     size_t n;
     ProtobufCBinaryData *keys;

@@ -1,9 +1,10 @@
 /* Who drives the loop.
  *
- * The loop, the RPC layer and all calls belong to whoever has written itself into c->owner: a thread inside a waiting call,
- * cairn_poll(), cairn_drain(), the SDK's own thread, or, for a moment, a thread that starts an asynchronous call. Taking it is one
- * compare-and-swap, so a lone thread pays for no lock and no switch. A thread that finds it taken posts its call to the
- * owner and waits in c->waiters until its call is over or the loop is free; then it drives (leader and followers).
+ * The loop, the RPC layer and all calls belong to whoever has written itself into c->owner: a thread inside a waiting
+ * call, cairn_poll(), cairn_drain(), the SDK's own thread, or, for a moment, a thread that starts an asynchronous call.
+ * Taking it is one compare-and-swap, so a lone thread pays for no lock and no switch. A thread that finds it taken
+ * posts its call to the owner and waits in c->waiters until its call is over or the loop is free; then it drives
+ * (leader and followers).
  *
  * Why no wake-up is lost: a waiter counts itself in nwaiters before it looks at the owner; a leaving owner clears owner
  * before it looks at nwaiters; both are sequentially consistent, so one of them sees the other. */
@@ -32,6 +33,15 @@ bool cairn__own_try(struct cairn *c)
         return false;
     cairn_loop_enter(&c->loop);
     return true;
+}
+
+void cairn__catch_up(struct cairn *c)
+{
+    uint64_t now = cairn_loop_now(&c->loop);
+
+    if (now - c->turned_ns > CLIENT_IDLE_NS && atomic_load(&c->inflight) == 1)
+        cairn_loop_turn(&c->loop, 0);
+    c->turned_ns = now;
 }
 
 /* Under the mutex: somebody should take the loop. */
@@ -118,6 +128,7 @@ int cairn__wait(struct cairn *c, struct cairn_waiter *w, bool owned)
     while (!w->over)
         cairn_loop_turn(&c->loop, UINT64_MAX);
     c->driver = NULL;
+    c->turned_ns = cairn_loop_now(&c->loop);
     cairn__disown(c);
     return w->rc;
 }
@@ -135,6 +146,41 @@ void cairn__waiter_over(struct cairn *c, struct cairn_waiter *w, int rc)
     if (w->link.next != NULL) /* it is in line */
         pthread_cond_signal(&w->cond);
     pthread_mutex_unlock(&c->mutex);
+}
+
+struct on_loop {
+    struct cairn_task task;
+    struct cairn *c;
+    struct cairn_waiter w;
+    int (*fn)(struct cairn *c, void *arg);
+    void *arg;
+};
+
+static void on_posted(void *arg)
+{
+    struct on_loop *x = arg;
+
+    cairn__waiter_over(x->c, &x->w, x->fn(x->c, x->arg));
+}
+
+int cairn__on_loop(struct cairn *c, int (*fn)(struct cairn *c, void *arg), void *arg)
+{
+    struct on_loop x = { .c = c, .fn = fn, .arg = arg };
+    int rc;
+
+    if (cairn__is_inside(c))
+        return fn(c, arg);
+    atomic_fetch_add(&c->users, 1);
+    if (cairn__own_try(c)) {
+        rc = fn(c, arg);
+        cairn__disown(c);
+    } else {
+        cairn_task_init(&x.task, on_posted, &x);
+        cairn_loop_post(&c->loop, &x.task);
+        rc = cairn__wait(c, &x.w, false);
+    }
+    atomic_fetch_sub(&c->users, 1);
+    return rc;
 }
 
 /* Turns until @enough calls have ended or none is left. The owner. */

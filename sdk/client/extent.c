@@ -8,7 +8,8 @@ static int refuse_size(const struct cairn_call_options *o, uint64_t len)
     if (len == 0)
         return cairn__refuse(o, CAIRN_E_INVAL, "a region has at least one byte");
     if (len > CAIRN_EXTENT_BYTES_MAX)
-        return cairn__refuse(o, CAIRN_E_TOOBIG, "a region has at most %llu bytes", (unsigned long long)CAIRN_EXTENT_BYTES_MAX);
+        return cairn__refuse(o, CAIRN_E_TOOBIG, "a region has at most %llu bytes",
+                             (unsigned long long)CAIRN_EXTENT_BYTES_MAX);
     return 0;
 }
 

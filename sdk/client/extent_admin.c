@@ -31,7 +31,8 @@ static int extents_open(struct cairn *c, const char *provider, struct cairn_exte
     return cairn__call_go(call);
 }
 
-int cairn_extents_open(struct cairn *c, const char *provider, struct cairn_extents **out, const struct cairn_call_options *o)
+int cairn_extents_open(struct cairn *c, const char *provider, struct cairn_extents **out,
+                       const struct cairn_call_options *o)
 {
     return extents_open(c, provider, out, o, NULL, NULL);
 }
@@ -71,8 +72,8 @@ int cairn_extent_create(struct cairn_extents *x, uint64_t length, uint64_t *id, 
     return extent_create(x, length, id, o, NULL, NULL);
 }
 
-int cairn_extent_create_async(struct cairn_extents *x, uint64_t length, uint64_t *id, const struct cairn_call_options *o,
-                              cairn_done_fn *done, void *arg)
+int cairn_extent_create_async(struct cairn_extents *x, uint64_t length, uint64_t *id,
+                              const struct cairn_call_options *o, cairn_done_fn *done, void *arg)
 {
     return done != NULL ? extent_create(x, length, id, o, done, arg) : CAIRN_E_INVAL;
 }
@@ -231,7 +232,8 @@ static void list_answered(struct cairn_call *call)
 }
 
 static int extent_list(struct cairn_extents *x, uint64_t after, uint32_t max, bool quarantined,
-                       struct cairn_extent_page **page, const struct cairn_call_options *o, cairn_done_fn *done, void *arg)
+                       struct cairn_extent_page **page, const struct cairn_call_options *o, cairn_done_fn *done,
+                       void *arg)
 {
     Cairn__Wire__ExtentList *m;
     struct cairn_call *call;

@@ -110,7 +110,8 @@ static int put(struct cairn_ns *ns, const void *key, size_t key_len, const void 
     if (key_len == 0 || key_len > CAIRN_KEY_BYTES_MAX)
         return cairn__refuse_key(o, key_len);
     if (len > CAIRN_PUT_BYTES_MAX)
-        return cairn__refuse(o, CAIRN_E_TOOBIG, "a value has at most %llu bytes", (unsigned long long)CAIRN_PUT_BYTES_MAX);
+        return cairn__refuse(o, CAIRN_E_TOOBIG, "a value has at most %llu bytes",
+                             (unsigned long long)CAIRN_PUT_BYTES_MAX);
     /* What goes into the KV provider is covered by the frame's checksum, and by the engine's. */
     if (len > ns->embed_threshold || len > CAIRN_BULK_THRESHOLD_BYTES)
         rc = cairn__crcs_new(value, len, inline_crcs, &crcs, &ncrcs);
@@ -190,7 +191,8 @@ static int get(struct cairn_ns *ns, const void *key, size_t key_len, const struc
     call->sink = *sink;
     call->verify = (cairn__flags(o) & CAIRN_VERIFY) != 0;
     /* Up to here one request and one answer are enough, unless checksums come along: only then is there more to it. */
-    call->has_steps = sink->alloc != NULL || sink->room > ns->embed_threshold || sink->room > CAIRN_BULK_THRESHOLD_BYTES;
+    call->has_steps =
+        sink->alloc != NULL || sink->room > ns->embed_threshold || sink->room > CAIRN_BULK_THRESHOLD_BYTES;
     cairn__hashed_get_request(call, ns, key, key_len);
     call->next = get_next;
     call->answered = cairn__hashed_get_answered;
@@ -237,8 +239,8 @@ int cairn_read(struct cairn_ns *ns, const void *key, size_t key_len, uint64_t of
     return get(ns, key, key_len, &s, o, NULL, NULL);
 }
 
-int cairn_read_async(struct cairn_ns *ns, const void *key, size_t key_len, uint64_t off, void *buf, size_t room, size_t *len,
-                     uint64_t *total, const struct cairn_call_options *o, cairn_done_fn *done, void *arg)
+int cairn_read_async(struct cairn_ns *ns, const void *key, size_t key_len, uint64_t off, void *buf, size_t room,
+                     size_t *len, uint64_t *total, const struct cairn_call_options *o, cairn_done_fn *done, void *arg)
 {
     struct cairn_call_sink s = { .buf = buf, .room = room, .off = off, .len = len, .total_out = total };
 
@@ -293,7 +295,8 @@ int cairn_exists_async(struct cairn_ns *ns, const void *key, size_t key_len, boo
     return ask_key(ns, key, key_len, CAIRN__WIRE__ROUTER_METHOD__ROUTER_EXISTS, exists, exists_answered, o, done, arg);
 }
 
-int cairn_length(struct cairn_ns *ns, const void *key, size_t key_len, uint64_t *len, const struct cairn_call_options *o)
+int cairn_length(struct cairn_ns *ns, const void *key, size_t key_len, uint64_t *len,
+                 const struct cairn_call_options *o)
 {
     return ask_key(ns, key, key_len, CAIRN__WIRE__ROUTER_METHOD__ROUTER_LENGTH, len, length_answered, o, NULL, NULL);
 }

@@ -343,7 +343,8 @@ int cairn_iter_open(struct cairn_ns *ns, const void *prefix, size_t prefix_len, 
 int cairn_iter_next(struct cairn_iter *it, struct cairn_entry *entry)
 {
     while (it->page == NULL || it->at == it->page->n) {
-        const struct cairn_entry *last = it->page != NULL && it->page->n > 0 ? &it->page->entries[it->page->n - 1] : NULL;
+        const struct cairn_entry *last =
+            it->page != NULL && it->page->n > 0 ? &it->page->entries[it->page->n - 1] : NULL;
         struct cairn_page *page;
         int rc;
 

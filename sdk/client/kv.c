@@ -32,15 +32,16 @@ static void old_answered(struct cairn_call *call)
 }
 
 static int put(struct cairn_kv *kv, const void *key, size_t key_len, const void *value, size_t len,
-               const struct cairn_call_sink *old, bool *replaced, const struct cairn_call_options *o, cairn_done_fn *done,
-               void *arg)
+               const struct cairn_call_sink *old, bool *replaced, const struct cairn_call_options *o,
+               cairn_done_fn *done, void *arg)
 {
     Cairn__Wire__KvPut *m;
     struct cairn_call *call;
     int rc;
 
     if (len > CAIRN_KV_VALUE_BYTES_MAX)
-        return cairn__refuse(o, CAIRN_E_TOOBIG, "a value has at most %d bytes here, not %zu", CAIRN_KV_VALUE_BYTES_MAX, len);
+        return cairn__refuse(o, CAIRN_E_TOOBIG, "a value has at most %d bytes here, not %zu", CAIRN_KV_VALUE_BYTES_MAX,
+                             len);
     rc = kv_call_new(kv, key_len, o, done, arg, &call);
     if (rc != 0)
         return rc;
@@ -112,9 +113,9 @@ int cairn_kv_exchange(struct cairn_kv *kv, const void *key, size_t key_len, cons
     return put(kv, key, key_len, value, len, &s, replaced, o, NULL, NULL);
 }
 
-int cairn_kv_exchange_async(struct cairn_kv *kv, const void *key, size_t key_len, const void *value, size_t len, void *old,
-                            size_t old_room, size_t *old_len, bool *replaced, const struct cairn_call_options *o,
-                            cairn_done_fn *done, void *arg)
+int cairn_kv_exchange_async(struct cairn_kv *kv, const void *key, size_t key_len, const void *value, size_t len,
+                            void *old, size_t old_room, size_t *old_len, bool *replaced,
+                            const struct cairn_call_options *o, cairn_done_fn *done, void *arg)
 {
     struct cairn_call_sink s = { .buf = old, .room = old_room, .len = old_len, .whole = true };
 
@@ -140,8 +141,8 @@ int cairn_kv_take(struct cairn_kv *kv, const void *key, size_t key_len, void *ol
     return erase(kv, key, key_len, &s, o, NULL, NULL);
 }
 
-int cairn_kv_take_async(struct cairn_kv *kv, const void *key, size_t key_len, void *old, size_t old_room, size_t *old_len,
-                        const struct cairn_call_options *o, cairn_done_fn *done, void *arg)
+int cairn_kv_take_async(struct cairn_kv *kv, const void *key, size_t key_len, void *old, size_t old_room,
+                        size_t *old_len, const struct cairn_call_options *o, cairn_done_fn *done, void *arg)
 {
     struct cairn_call_sink s = { .buf = old, .room = old_room, .len = old_len, .whole = true };
 
@@ -218,7 +219,8 @@ int cairn_kv_get_alloc_async(struct cairn_kv *kv, const void *key, size_t key_le
     return ask_key(kv, key, key_len, KV_METHOD(GET), &s, NULL, cairn__sink_take_payload, o, done, arg);
 }
 
-int cairn_kv_length(struct cairn_kv *kv, const void *key, size_t key_len, uint64_t *len, const struct cairn_call_options *o)
+int cairn_kv_length(struct cairn_kv *kv, const void *key, size_t key_len, uint64_t *len,
+                    const struct cairn_call_options *o)
 {
     return ask_key(kv, key, key_len, KV_METHOD(LENGTH), NULL, len, length_answered, o, NULL, NULL);
 }
@@ -231,7 +233,8 @@ int cairn_kv_length_async(struct cairn_kv *kv, const void *key, size_t key_len, 
     return ask_key(kv, key, key_len, KV_METHOD(LENGTH), NULL, len, length_answered, o, done, arg);
 }
 
-int cairn_kv_exists(struct cairn_kv *kv, const void *key, size_t key_len, bool *exists, const struct cairn_call_options *o)
+int cairn_kv_exists(struct cairn_kv *kv, const void *key, size_t key_len, bool *exists,
+                    const struct cairn_call_options *o)
 {
     return ask_key(kv, key, key_len, KV_METHOD(EXISTS), NULL, exists, exists_answered, o, NULL, NULL);
 }

@@ -32,8 +32,8 @@ static void open_found(struct cairn_call *call, uint16_t provider)
     m->create = ko->create;
     m->exclusive = ko->exclusive;
     m->write_once = ko->write_once;
-    m->order = ko->order == CAIRN_KV_ORDER_UINT ? CAIRN__WIRE__KV_ORDER__KV_ORDER_UINT
-                                                : CAIRN__WIRE__KV_ORDER__KV_ORDER_BYTES;
+    m->order =
+        ko->order == CAIRN_KV_ORDER_UINT ? CAIRN__WIRE__KV_ORDER__KV_ORDER_UINT : CAIRN__WIRE__KV_ORDER__KV_ORDER_BYTES;
     call->answered = opened;
     cairn__call_to(call, &cairn_iface_kv, provider, KV_METHOD(OPEN));
     cairn__call_again(call);
@@ -62,8 +62,9 @@ int cairn_kv_open(struct cairn *c, const char *provider, const char *name, const
     return kv_open(c, provider, name, kv_options, out, o, NULL, NULL);
 }
 
-int cairn_kv_open_async(struct cairn *c, const char *provider, const char *name, const struct cairn_kv_options *kv_options,
-                        struct cairn_kv **out, const struct cairn_call_options *o, cairn_done_fn *done, void *arg)
+int cairn_kv_open_async(struct cairn *c, const char *provider, const char *name,
+                        const struct cairn_kv_options *kv_options, struct cairn_kv **out,
+                        const struct cairn_call_options *o, cairn_done_fn *done, void *arg)
 {
     return done != NULL ? kv_open(c, provider, name, kv_options, out, o, done, arg) : CAIRN_E_INVAL;
 }
@@ -184,7 +185,8 @@ static void list_answered(struct cairn_call *call)
         cairn__call_fail(call, CAIRN_E_PROTO, "the reply is malformed: %zu keys, %zu lengths", r->n_keys, r->n_lengths);
         return;
     }
-    page = cairn__page_new(r->keys, r->n_keys, call->rpc.reply_payload, values, values ? r->lengths : NULL, NULL, r->more);
+    page =
+        cairn__page_new(r->keys, r->n_keys, call->rpc.reply_payload, values, values ? r->lengths : NULL, NULL, r->more);
     if (page != NULL)
         *(struct cairn_page **)call->out = page;
     cairn__call_finish(call, page != NULL ? 0 : CAIRN_E_NOMEM);

@@ -127,15 +127,16 @@ int cairn_kv_mput_async(struct cairn_kv *kv, struct cairn_put_item *items, size_
     return done != NULL ? mput(kv, items, n, o, done, arg) : CAIRN_E_INVAL;
 }
 
-#define KEYS_CALL(name, kind)                                                                                         \
-    int cairn_kv_##name(struct cairn_kv *kv, struct cairn_get_item *items, size_t n, const struct cairn_call_options *o) \
-    {                                                                                                                 \
-        return ask_keys(kv, kind, items, n, o, NULL, NULL);                                                           \
-    }                                                                                                                 \
-    int cairn_kv_##name##_async(struct cairn_kv *kv, struct cairn_get_item *items, size_t n,                          \
-                                const struct cairn_call_options *o, cairn_done_fn *done, void *arg)                   \
-    {                                                                                                                 \
-        return done != NULL ? ask_keys(kv, kind, items, n, o, done, arg) : CAIRN_E_INVAL;                             \
+#define KEYS_CALL(name, kind)                                                                                          \
+    int cairn_kv_##name(struct cairn_kv *kv, struct cairn_get_item *items, size_t n,                                   \
+                        const struct cairn_call_options *o)                                                            \
+    {                                                                                                                  \
+        return ask_keys(kv, kind, items, n, o, NULL, NULL);                                                            \
+    }                                                                                                                  \
+    int cairn_kv_##name##_async(struct cairn_kv *kv, struct cairn_get_item *items, size_t n,                           \
+                                const struct cairn_call_options *o, cairn_done_fn *done, void *arg)                    \
+    {                                                                                                                  \
+        return done != NULL ? ask_keys(kv, kind, items, n, o, done, arg) : CAIRN_E_INVAL;                              \
     }
 
 KEYS_CALL(mget, CAIRN_BATCH_GET)

@@ -1,6 +1,6 @@
-/* Bytes that come back: as payload, which is copied, or moved by the server into the caller's memory. Both are compared with the
- * checksums that came along; after the first mismatch the server is asked to look at what it stored and to send it again, so that a
- * fault on the way is mended and a fault of the storage is told from it. */
+/* Bytes that come back: as payload, which is copied, or moved by the server into the caller's memory. Both are compared
+ * with the checksums that came along; after the first mismatch the server is asked to look at what it stored and to
+ * send it again, so that a fault on the way is mended and a fault of the storage is told from it. */
 #include "sdk/client/client_internal.h"
 
 #include <inttypes.h>
@@ -24,7 +24,8 @@ int cairn__crcs_new(const void *p, uint64_t len, uint32_t inline_crcs[CLIENT_CRC
     return 0;
 }
 
-uint32_t *cairn__crcs_give(struct cairn_call *call, const uint32_t inline_crcs[CLIENT_CRCS_INLINE], uint32_t *crcs, size_t n)
+uint32_t *cairn__crcs_give(struct cairn_call *call, const uint32_t inline_crcs[CLIENT_CRCS_INLINE], uint32_t *crcs,
+                           size_t n)
 {
     if (crcs == inline_crcs) {
         memcpy(call->crcs_inline, crcs, n * sizeof(*crcs));
@@ -102,7 +103,8 @@ static void sink_bad(struct cairn_call *call)
         cairn__call_again(call);
         return;
     }
-    cairn_err_set(&call->err, CAIRN_E_CORRUPT, "the bytes do not match their checksums, though the node found them good");
+    cairn_err_set(&call->err, CAIRN_E_CORRUPT,
+                  "the bytes do not match their checksums, though the node found them good");
     sink_over(call, CAIRN_E_CORRUPT);
 }
 
@@ -155,7 +157,8 @@ static void sink_malformed(struct cairn_call *call, const char *what)
     sink_over(call, CAIRN_E_PROTO);
 }
 
-/* How long the value is, is known; it must be fetched by a second request unless it came with this one. True: go on with it. */
+/* How long the value is, is known; it must be fetched by a second request unless it came with this one. True: go on
+ * with it. */
 static bool sink_probed(struct cairn_call *call, uint64_t length, uint64_t total)
 {
     struct cairn_call_sink *s = &call->sink;
@@ -195,7 +198,8 @@ void cairn__sink_take(struct cairn_call *call, uint64_t length, uint64_t total, 
     if (s->whole && total > s->room) {
         if (s->len != NULL)
             *s->len = total;
-        cairn_err_set(&call->err, CAIRN_E_TOOBIG, "the value has %" PRIu64 " bytes, there is room for %" PRIu64, total, s->room);
+        cairn_err_set(&call->err, CAIRN_E_TOOBIG, "the value has %" PRIu64 " bytes, there is room for %" PRIu64, total,
+                      s->room);
         sink_over(call, CAIRN_E_TOOBIG);
         return;
     }

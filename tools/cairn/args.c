@@ -12,7 +12,8 @@ const struct cli_opt cli_global_opts[] = {
             "find the node by this workspace; otherwise $CAIRN_WORKSPACE, $XDG_RUNTIME_DIR/cairn, /run/cairn"),
     CLI_OPT(struct cli_globals, address, "address", 'a', CLI_STRING, "ADDRESS", NULL,
             "find the node here: unix:///path/node.sock or tcp://host:port, several separated by commas"),
-    CLI_OPT(struct cli_globals, timeout_ms, "timeout", 't', CLI_TIME, "TIME", "30s", "give up a single call after this long"),
+    CLI_OPT(struct cli_globals, timeout_ms, "timeout", 't', CLI_TIME, "TIME", "30s",
+            "give up a single call after this long"),
     CLI_OPT(struct cli_globals, quiet, "quiet", 'q', CLI_FLAG, NULL, NULL, "no progress and no notes"),
     CLI_OPT(struct cli_globals, help, "help", 'h', CLI_FLAG, NULL, NULL, "show what the command does, with examples"),
     CLI_OPT_END,
@@ -96,9 +97,9 @@ static void store_fallbacks(const struct cli_opt *opts, void *into)
 
 static int refuse_value(struct cli *cli, const struct cli_opt *o, const char *value)
 {
-    static const char *const wants[] = {
-        [CLI_NUMBER] = "a number", [CLI_SIZE] = "a size such as 64KiB or 1.5GiB", [CLI_TIME] = "a time such as 500ms or 10s"
-    };
+    static const char *const wants[] = { [CLI_NUMBER] = "a number",
+                                         [CLI_SIZE] = "a size such as 64KiB or 1.5GiB",
+                                         [CLI_TIME] = "a time such as 500ms or 10s" };
     if (o->type == CLI_CHOICE)
         return cli_usage(cli, "--%s takes one of %s, not '%s'", o->name, o->arg, value);
     return cli_usage(cli, "--%s takes %s, not '%s'", o->name, wants[o->type], value);

@@ -97,7 +97,8 @@ int cli_write_out(struct cli *cli, const char *path, const void *data, size_t le
     if (path == NULL || strcmp(path, "-") == 0)
         return len == 0 || fwrite(data, 1, len, cli->out) == len ? CLI_OK : fail_errno(cli, "standard output");
 
-    /* Into a file of its own first, so that a failure leaves what was there. Devices and pipes are written as they are. */
+    /* Into a file of its own first, so that a failure leaves what was there. Devices and pipes are written as they are.
+     */
     struct stat st;
     if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) {
         FILE *to = fopen(path, "w");

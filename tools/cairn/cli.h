@@ -1,9 +1,9 @@
 /** The frame of the program `cairn`: what a command looks like, and what it is given.
  *
- * A command is a row: name, operands, options, examples and a function. Everything that people see of it (`--help`, the man
- * page, completion, the message for a mistake) is made from that row, so none of them can be forgotten or be wrong alone.
- * Options are parsed into a structure of the command's own; a command returns an exit code. Data goes to cli->out, and
- * everything else to cli->err. */
+ * A command is a row: name, operands, options, examples and a function. Everything that people see of it (`--help`, the
+ * man page, completion, the message for a mistake) is made from that row, so none of them can be forgotten or be wrong
+ * alone. Options are parsed into a structure of the command's own; a command returns an exit code. Data goes to
+ * cli->out, and everything else to cli->err. */
 #ifndef CAIRN_TOOLS_CLI_H
 #define CAIRN_TOOLS_CLI_H
 
@@ -49,14 +49,14 @@ struct cli_opt {
 };
 
 /** Options both of them can declare with: CLI_OPT(struct put_args, if_absent, ...). */
-#define CLI_OPT(type_, field, name_, letter_, kind_, arg_, fallback_, help_)                                          \
-    {                                                                                                                 \
-        .name = name_, .letter = letter_, .type = kind_, .arg = arg_, .fallback = fallback_,                          \
-        .offset = offsetof(type_, field), .help = help_                                                               \
+#define CLI_OPT(type_, field, name_, letter_, kind_, arg_, fallback_, help_)                                           \
+    {                                                                                                                  \
+        .name = name_, .letter = letter_, .type = kind_, .arg = arg_, .fallback = fallback_,                           \
+        .offset = offsetof(type_, field), .help = help_                                                                \
     }
-#define CLI_OPT_END                                                                                                   \
-    {                                                                                                                 \
-        .name = NULL                                                                                                  \
+#define CLI_OPT_END                                                                                                    \
+    {                                                                                                                  \
+        .name = NULL                                                                                                   \
     }
 
 struct cli_example {
@@ -67,13 +67,13 @@ struct cli_example {
 struct cli;
 
 struct cli_command {
-    const char *name;     /* "ns create" */
-    const char *operands; /* "NAMESPACE KEY [FILE]", "KEY...", "": their number is checked */
-    const char *summary;  /* a phrase: "store an object" */
-    const char *text;     /* what else a man page says; may be NULL */
-    const struct cli_opt *opts;           /* may be NULL */
-    const struct cli_example *examples;   /* at least one */
-    size_t args_size;                     /* of the structure that opts point into */
+    const char *name;                   /* "ns create" */
+    const char *operands;               /* "NAMESPACE KEY [FILE]", "KEY...", "": their number is checked */
+    const char *summary;                /* a phrase: "store an object" */
+    const char *text;                   /* what else a man page says; may be NULL */
+    const struct cli_opt *opts;         /* may be NULL */
+    const struct cli_example *examples; /* at least one */
+    size_t args_size;                   /* of the structure that opts point into */
     int (*run)(struct cli *cli, void *args);
     const char *group; /* heading under which `cairn help` lists it */
 };
@@ -103,13 +103,14 @@ struct cli {
     struct cairn *session; /* made when first asked for: cli_connect() */
 };
 
-/** Runs one command line; @argv[0] is the program. Returns an exit code. Does not exit, does not touch other descriptors. */
+/** Runs one command line; @argv[0] is the program. Returns an exit code. Does not exit, does not touch other
+ * descriptors. */
 int cli_main(struct cli *cli, int argc, char **argv);
 
 /* ---- arguments: args.c ---- */
 
-/** Parses @argv into cli->cmd, cli->g, cli->operands (into @argv, reordered) and @*args (for the caller to free; NULL when
- * the command has none). On CLI_USAGE the message has been printed. */
+/** Parses @argv into cli->cmd, cli->g, cli->operands (into @argv, reordered) and @*args (for the caller to free; NULL
+ * when the command has none). On CLI_USAGE the message has been printed. */
 int cli_parse(struct cli *cli, int argc, char **argv, void **args);
 /** The command of that name, or NULL. */
 const struct cli_command *cli_find(const char *name);
@@ -140,7 +141,8 @@ char *cli_count(char buf[CLI_UNIT_BYTES + 8], uint64_t n);
 char *cli_duration(char buf[CLI_UNIT_BYTES], uint64_t ns);
 /** Bytes per second over a time: "812 MiB/s". */
 char *cli_rate(char buf[CLI_UNIT_BYTES], uint64_t bytes, uint64_t ns);
-/** Both accept a fraction and a space before the unit; sizes know K M G T with or without iB, and B. False: not such a text. */
+/** Both accept a fraction and a space before the unit; sizes know K M G T with or without iB, and B. False: not such a
+ * text. */
 bool cli_parse_size(const char *text, uint64_t *bytes);
 bool cli_parse_time(const char *text, uint64_t *ms);
 bool cli_parse_number(const char *text, uint64_t *n);
@@ -149,10 +151,9 @@ bool cli_parse_number(const char *text, uint64_t *n);
 
 /** The exit code that belongs to an error code. */
 int cli_exit_of(int rc);
-/** Reports a failure on cli->err (as a JSON line with --json), with the hint of @rc. @why says what is wrong; NULL or "":
- * the text of @rc. Returns the exit code. */
-int cli_fail(struct cli *cli, int rc, const char *why, const char *fmt, ...)
-    __attribute__((format(printf, 4, 5)));
+/** Reports a failure on cli->err (as a JSON line with --json), with the hint of @rc. @why says what is wrong; NULL or
+ * "": the text of @rc. Returns the exit code. */
+int cli_fail(struct cli *cli, int rc, const char *why, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 /** Reports a mistake in the command line, and where to read on. Returns CLI_USAGE. */
 int cli_usage(struct cli *cli, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /** Something worth knowing that is no failure; not with --quiet. */

@@ -3,7 +3,8 @@
 
 #include <stdarg.h>
 
-/* Below this rate a transfer counts as hanging: a call may take the command's time-out and what its bytes need at it. */
+/* Below this rate a transfer counts as hanging: a call may take the command's time-out and what its bytes need at it.
+ */
 enum { SLOWEST_BYTES_PER_MS = 16 << 10 };
 
 int cli_connect_another(const struct cli *cli, struct cairn **out, struct cairn_error_info *error)

@@ -155,8 +155,8 @@ static void export_batch(struct transfer_worker *w, struct transfer_batch *b)
             continue;
         }
         items[n] = i;
-        gets[n++] = (struct cairn_get_item){ .key = transfer_key(b, i), .key_len = i->key_len, .value = at,
-                                             .room = i->size };
+        gets[n++] =
+            (struct cairn_get_item){ .key = transfer_key(b, i), .key_len = i->key_len, .value = at, .room = i->size };
         at += i->size;
     }
     if (n == 0)
@@ -171,7 +171,7 @@ static void export_batch(struct transfer_worker *w, struct transfer_batch *b)
             continue;
         if (status != 0) {
             finish_item(t, b, i, status,
-                        status == CAIRN_E_TOOBIG        ? "the value was replaced while it was read"
+                        status == CAIRN_E_TOOBIG    ? "the value was replaced while it was read"
                         : status == call.error.code ? call.error.text
                                                     : NULL);
             continue;
@@ -202,8 +202,13 @@ static int export_run(struct cli *cli, void *args)
     struct transfer *t = calloc(1, sizeof(*t));
     if (t == NULL)
         return cli_fail(cli, CAIRN_E_NOMEM, NULL, "starting");
-    *t = (struct transfer){ .verb = "export", .ns_name = cli->operands[0], .dir = dir, .prefix = a->prefix, .args = a,
-                            .jobs = (uint32_t)MIN(a->jobs, TRANSFER_JOBS_MAX), .work = export_batch,
+    *t = (struct transfer){ .verb = "export",
+                            .ns_name = cli->operands[0],
+                            .dir = dir,
+                            .prefix = a->prefix,
+                            .args = a,
+                            .jobs = (uint32_t)MIN(a->jobs, TRANSFER_JOBS_MAX),
+                            .work = export_batch,
                             .count = transfer_count_keys };
     int status = transfer_start(t, cli);
     if (status != CLI_OK) {
@@ -251,9 +256,10 @@ const struct cli_command cli_export = {
     .name = "export",
     .operands = "NAMESPACE DIR",
     .summary = "write values into files, each by its key",
-    .text = "The directory is made if it is not there. A file that is there with the same size is left as it is, so the "
-            "same command, given again, goes on where the last one ended. A file gets its name when all of it is "
-            "written.",
+    .text =
+        "The directory is made if it is not there. A file that is there with the same size is left as it is, so the "
+        "same command, given again, goes on where the last one ended. A file gets its name when all of it is "
+        "written.",
     .opts = export_opts,
     .args_size = sizeof(struct export_args),
     .examples = (const struct cli_example[]){ { "cairn export results /scratch/copy", "all of a namespace" },

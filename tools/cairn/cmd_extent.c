@@ -78,7 +78,8 @@ const struct cli_command cli_extent_put = {
     .text = "The bytes come from FILE, or from standard input. Providers are for administrators.",
     .opts = put_opts,
     .args_size = sizeof(struct put_args),
-    .examples = (const struct cli_example[]){ { "cairn extent put extent0 image.raw", "store a file" }, { NULL, NULL } },
+    .examples =
+        (const struct cli_example[]){ { "cairn extent put extent image.raw", "store a file" }, { NULL, NULL } },
     .run = put_run,
     .group = "Providers",
 };
@@ -133,8 +134,8 @@ const struct cli_command cli_extent_get = {
     .summary = "fetch an extent",
     .opts = get_opts,
     .args_size = sizeof(struct get_args),
-    .examples = (const struct cli_example[]){ { "cairn extent get extent0 0x1f image.raw", "into a file" },
-                                              { NULL, NULL } },
+    .examples =
+        (const struct cli_example[]){ { "cairn extent get extent 0x1f image.raw", "into a file" }, { NULL, NULL } },
     .run = get_run,
     .group = "Providers",
 };
@@ -165,8 +166,8 @@ static int ls_run(struct cli *cli, void *args)
             char id[24], size[CLI_UNIT_BYTES];
             const struct cairn_extent_info *r = &page->regions[i];
             if (cli->g.json)
-                cli_stream_item(&stream, json_pack("{s:s, s:I}", "id", id_text(id, r->id), "bytes",
-                                                   (json_int_t)r->length));
+                cli_stream_item(&stream,
+                                json_pack("{s:s, s:I}", "id", id_text(id, r->id), "bytes", (json_int_t)r->length));
             else
                 fprintf(cli->out, "%-20s %10s\n", id_text(id, r->id), cli_size(size, r->length));
             after = r->id;
@@ -194,8 +195,8 @@ const struct cli_command cli_extent_ls = {
     .summary = "list the extents of a provider",
     .opts = ls_opts,
     .args_size = sizeof(struct ls_args),
-    .examples = (const struct cli_example[]){ { "cairn extent ls --quarantined extent0", "what is damaged?" },
-                                              { NULL, NULL } },
+    .examples =
+        (const struct cli_example[]){ { "cairn extent ls --quarantined extent", "what is damaged?" }, { NULL, NULL } },
     .run = ls_run,
     .group = "Providers",
 };
@@ -233,7 +234,7 @@ const struct cli_command cli_extent_stat = {
     .name = "extent stat",
     .operands = "PROVIDER ID",
     .summary = "show the size and state of an extent",
-    .examples = (const struct cli_example[]){ { "cairn extent stat extent0 0x1f", "is it whole?" }, { NULL, NULL } },
+    .examples = (const struct cli_example[]){ { "cairn extent stat extent 0x1f", "is it whole?" }, { NULL, NULL } },
     .run = stat_run,
     .group = "Providers",
 };
@@ -263,7 +264,7 @@ const struct cli_command cli_extent_rm = {
     .name = "extent rm",
     .operands = "PROVIDER ID...",
     .summary = "remove extents",
-    .examples = (const struct cli_example[]){ { "cairn extent rm extent0 0x1f", "remove one" }, { NULL, NULL } },
+    .examples = (const struct cli_example[]){ { "cairn extent rm extent 0x1f", "remove one" }, { NULL, NULL } },
     .run = rm_run,
     .group = "Providers",
 };
@@ -306,8 +307,8 @@ const struct cli_command cli_extent_scrub = {
     .operands = "PROVIDER [ID]",
     .summary = "verify one extent now, or show how far the background scrub is",
     .text = "Exits with 5 if extents are in quarantine.",
-    .examples = (const struct cli_example[]){ { "cairn extent scrub extent0", "what has been checked?" },
-                                              { "cairn extent scrub extent0 0x1f", "check this one" },
+    .examples = (const struct cli_example[]){ { "cairn extent scrub extent", "what has been checked?" },
+                                              { "cairn extent scrub extent 0x1f", "check this one" },
                                               { NULL, NULL } },
     .run = scrub_run,
     .group = "Providers",

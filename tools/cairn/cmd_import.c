@@ -175,8 +175,12 @@ static int import_run(struct cli *cli, void *args)
     struct transfer *t = calloc(1, sizeof(*t));
     if (t == NULL)
         return cli_fail(cli, CAIRN_E_NOMEM, NULL, "starting");
-    *t = (struct transfer){ .verb = "import", .ns_name = cli->operands[0], .dir = cli->operands[1], .prefix = a->prefix,
-                            .jobs = (uint32_t)MIN(a->jobs, TRANSFER_JOBS_MAX), .work = import_batch,
+    *t = (struct transfer){ .verb = "import",
+                            .ns_name = cli->operands[0],
+                            .dir = cli->operands[1],
+                            .prefix = a->prefix,
+                            .jobs = (uint32_t)MIN(a->jobs, TRANSFER_JOBS_MAX),
+                            .work = import_batch,
                             .count = count_tree };
     int status = transfer_start(t, cli);
     if (status != CLI_OK) {
@@ -230,15 +234,15 @@ const struct cli_command cli_import = {
     .name = "import",
     .operands = "NAMESPACE DIR",
     .summary = "store a tree of files, each under its path",
-    .text = "A file that is there already with the same size is left as it is, so the same command, given again, goes on "
-            "where the last one ended. Symbolic links, special files and empty directories are left out, and counted.",
+    .text =
+        "A file that is there already with the same size is left as it is, so the same command, given again, goes on "
+        "where the last one ended. Symbolic links, special files and empty directories are left out, and counted.",
     .opts = import_opts,
     .args_size = sizeof(struct import_args),
-    .examples =
-        (const struct cli_example[]){ { "cairn import results /scratch/run1", "store a directory" },
-                                      { "cairn import --prefix run1/ --checksum results /scratch/run1",
-                                        "below a prefix; store again what differs in any byte" },
-                                      { NULL, NULL } },
+    .examples = (const struct cli_example[]){ { "cairn import results /scratch/run1", "store a directory" },
+                                              { "cairn import --prefix run1/ --checksum results /scratch/run1",
+                                                "below a prefix; store again what differs in any byte" },
+                                              { NULL, NULL } },
     .run = import_run,
     .group = "Data",
 };

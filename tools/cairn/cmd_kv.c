@@ -14,12 +14,12 @@ struct database {
     enum cairn_kv_order order;
 };
 
-/* "kv0/runs" -> provider and name. */
+/* "kv/runs" -> provider and name. */
 static int split(struct cli *cli, const char *operand, struct database *db)
 {
     const char *slash = strchr(operand, '/');
     if (slash == NULL || slash == operand || slash[1] == '\0' || slash - operand > CAIRN_NAME_BYTES_MAX)
-        return cli_usage(cli, "a database is named PROVIDER/NAME, as in kv0/runs, not '%s'", operand);
+        return cli_usage(cli, "a database is named PROVIDER/NAME, as in kv/runs, not '%s'", operand);
     memcpy(db->provider, operand, (size_t)(slash - operand));
     db->provider[slash - operand] = '\0';
     db->name = slash + 1;
@@ -128,9 +128,10 @@ const struct cli_command cli_kv_create = {
     .text = "A database is named PROVIDER/NAME. Providers are for administrators.",
     .opts = create_opts,
     .args_size = sizeof(struct create_args),
-    .examples = (const struct cli_example[]){ { "cairn kv create kv0/runs", "one with keys in bytewise order" },
-                                              { "cairn kv create --order uint kv0/events", "one whose keys are numbers" },
-                                              { NULL, NULL } },
+    .examples =
+        (const struct cli_example[]){ { "cairn kv create kv/runs", "one with keys in bytewise order" },
+                                      { "cairn kv create --order uint kv/events", "one whose keys are numbers" },
+                                      { NULL, NULL } },
     .run = create_run,
     .group = "Providers",
 };
@@ -164,7 +165,7 @@ const struct cli_command cli_kv_list = {
     .name = "kv list",
     .operands = "PROVIDER",
     .summary = "list the databases of a KV provider",
-    .examples = (const struct cli_example[]){ { "cairn kv list kv0", "what does kv0 hold?" }, { NULL, NULL } },
+    .examples = (const struct cli_example[]){ { "cairn kv list kv", "what does kv hold?" }, { NULL, NULL } },
     .run = list_run,
     .group = "Providers",
 };
@@ -189,7 +190,7 @@ const struct cli_command cli_kv_drop = {
     .name = "kv drop",
     .operands = "DATABASE",
     .summary = "remove a database and all that is in it",
-    .examples = (const struct cli_example[]){ { "cairn kv drop kv0/runs", "remove it" }, { NULL, NULL } },
+    .examples = (const struct cli_example[]){ { "cairn kv drop kv/runs", "remove it" }, { NULL, NULL } },
     .run = drop_run,
     .group = "Providers",
 };
@@ -249,8 +250,8 @@ const struct cli_command cli_kv_put = {
     .text = "The value comes from FILE, or from standard input.",
     .opts = put_opts,
     .args_size = sizeof(struct put_args),
-    .examples = (const struct cli_example[]){ { "cairn kv put --value done kv0/runs run1", "store a text" },
-                                              { NULL, NULL } },
+    .examples =
+        (const struct cli_example[]){ { "cairn kv put --value done kv/runs run1", "store a text" }, { NULL, NULL } },
     .run = put_run,
     .group = "Providers",
 };
@@ -281,7 +282,7 @@ const struct cli_command cli_kv_get = {
     .name = "kv get",
     .operands = "DATABASE KEY [FILE]",
     .summary = "fetch a value from a database",
-    .examples = (const struct cli_example[]){ { "cairn kv get kv0/runs run1", "print it" }, { NULL, NULL } },
+    .examples = (const struct cli_example[]){ { "cairn kv get kv/runs run1", "print it" }, { NULL, NULL } },
     .run = get_run,
     .group = "Providers",
 };
@@ -311,7 +312,7 @@ const struct cli_command cli_kv_rm = {
     .name = "kv rm",
     .operands = "DATABASE KEY...",
     .summary = "remove keys of a database",
-    .examples = (const struct cli_example[]){ { "cairn kv rm kv0/runs run1 run2", "remove two" }, { NULL, NULL } },
+    .examples = (const struct cli_example[]){ { "cairn kv rm kv/runs run1 run2", "remove two" }, { NULL, NULL } },
     .run = rm_run,
     .group = "Providers",
 };
@@ -425,8 +426,8 @@ const struct cli_command cli_kv_ls = {
     .summary = "list keys of a database in its order",
     .opts = ls_opts,
     .args_size = sizeof(struct ls_args),
-    .examples = (const struct cli_example[]){ { "cairn kv ls -l kv0/runs run", "keys and values with a prefix" },
-                                              { "cairn kv ls --from 100 --to 200 kv0/events", "a range of numbers" },
+    .examples = (const struct cli_example[]){ { "cairn kv ls -l kv/runs run", "keys and values with a prefix" },
+                                              { "cairn kv ls --from 100 --to 200 kv/events", "a range of numbers" },
                                               { NULL, NULL } },
     .run = ls_run,
     .group = "Providers",
@@ -439,12 +440,11 @@ static int stat_run(struct cli *cli, void *args)
     int status = open_database(cli, &db);
     if (status != CLI_OK)
         return status;
-    static const struct cli_col cols[] = { { "NAME", "name", CLI_CELL_TEXT },
-                                           { "BACKEND", "backend", CLI_CELL_TEXT },
-                                           { "ORDER", "order", CLI_CELL_TEXT },
-                                           { "KEYS", "keys", CLI_CELL_NUMBER },
-                                           { "EXACT", "keys_exact", CLI_CELL_BOOL },
-                                           { "SIZE", "bytes", CLI_CELL_BYTES } };
+    static const struct cli_col cols[] = {
+        { "NAME", "name", CLI_CELL_TEXT },        { "BACKEND", "backend", CLI_CELL_TEXT },
+        { "ORDER", "order", CLI_CELL_TEXT },      { "KEYS", "keys", CLI_CELL_NUMBER },
+        { "EXACT", "keys_exact", CLI_CELL_BOOL }, { "SIZE", "bytes", CLI_CELL_BYTES }
+    };
     struct cairn_kv_stat st = CAIRN_KV_STAT_INIT;
     struct cli_call call;
     int rc = cairn_kv_stat(db.kv, &st, cli_call_init(cli, &call, 0));
@@ -464,7 +464,7 @@ const struct cli_command cli_kv_stat = {
     .name = "kv stat",
     .operands = "DATABASE",
     .summary = "show how many keys a database has, and how large it is",
-    .examples = (const struct cli_example[]){ { "cairn kv stat kv0/runs", "its size" }, { NULL, NULL } },
+    .examples = (const struct cli_example[]){ { "cairn kv stat kv/runs", "its size" }, { NULL, NULL } },
     .run = stat_run,
     .group = "Providers",
 };

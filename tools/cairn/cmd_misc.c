@@ -87,8 +87,8 @@ const struct cli_command cli_completion = {
     .name = "completion",
     .operands = "bash",
     .summary = "print the completion script of a shell",
-    .examples = (const struct cli_example[]){ { "source <(cairn completion bash)", "complete in this shell" },
-                                              { NULL, NULL } },
+    .examples =
+        (const struct cli_example[]){ { "source <(cairn completion bash)", "complete in this shell" }, { NULL, NULL } },
     .run = completion_run,
     .group = "Other",
 };

@@ -79,7 +79,8 @@ static int wait_ready_run(struct cli *cli, void *args)
         struct cairn_options o = CAIRN_OPTIONS_INIT;
         o.workspace = cli->g.workspace;
         o.addresses = cli->g.address;
-        o.connect_timeout_ms = (uint32_t)MIN((until - now) / CAIRN_NS_PER_MS + 1, UINT32_MAX);
+        /* Short tries: a node that starts anew may be found at another address than the last one left behind. */
+        o.connect_timeout_ms = (uint32_t)MIN((until - now) / CAIRN_NS_PER_MS + 1, 1000);
         rc = cairn_connect(&o, &cli->session, &error);
         if (rc == 0)
             rc = cairn_ping(cli->session, NULL);
@@ -161,7 +162,8 @@ static int machines_run(struct cli *cli, void *args)
 }
 
 static const struct cli_opt machines_opts[] = {
-    CLI_OPT(struct machines_args, graph, "graph", 'g', CLI_STRING, "KIND", NULL, "the states of one kind as a DOT graph"),
+    CLI_OPT(struct machines_args, graph, "graph", 'g', CLI_STRING, "KIND", NULL,
+            "the states of one kind as a DOT graph"),
     CLI_OPT(struct machines_args, trace, "trace", 0, CLI_FLAG, NULL, NULL, "with the recent moves"),
     CLI_OPT_END,
 };
@@ -174,10 +176,10 @@ const struct cli_command cli_machines = {
             "oldest is, and which are stuck.",
     .opts = machines_opts,
     .args_size = sizeof(struct machines_args),
-    .examples = (const struct cli_example[]){ { "cairn machines", "what is under way" },
-                                              { "cairn machines --graph extent-put | dot -Tsvg > put.svg",
-                                                "draw one kind" },
-                                              { NULL, NULL } },
+    .examples =
+        (const struct cli_example[]){ { "cairn machines", "what is under way" },
+                                      { "cairn machines --graph extent-put | dot -Tsvg > put.svg", "draw one kind" },
+                                      { NULL, NULL } },
     .run = machines_run,
     .group = "The node",
 };
@@ -211,7 +213,8 @@ const struct cli_command cli_metrics = {
     .name = "metrics",
     .operands = "",
     .summary = "show counters and latencies of the node's providers",
-    .text = "The same figures are served as Prometheus text at /metrics where the configuration names an address for it.",
+    .text =
+        "The same figures are served as Prometheus text at /metrics where the configuration names an address for it.",
     .examples = (const struct cli_example[]){ { "cairn metrics", "all of them" },
                                               { "cairn metrics --json", "for programs" },
                                               { NULL, NULL } },
@@ -302,7 +305,8 @@ const struct cli_command cli_config_check = {
     .name = "config check",
     .operands = "FILE",
     .summary = "check a configuration file as a start would",
-    .text = "Every mistake is reported in one pass, with file, line and column. Nothing is changed and no node is needed.",
+    .text =
+        "Every mistake is reported in one pass, with file, line and column. Nothing is changed and no node is needed.",
     .examples = (const struct cli_example[]){ { "cairn config check cairn.yaml", "exit 1 if a node would refuse it" },
                                               { NULL, NULL } },
     .run = config_check_run,

@@ -89,11 +89,16 @@ const struct cli_command cli_ns_create = {
 /* ---- list, show ---- */
 
 static const struct cli_col ns_cols[] = {
-    { "NAME", "name", CLI_CELL_TEXT },         { "TYPE", "frontend", CLI_CELL_TEXT },
-    { "DURABILITY", "durability", CLI_CELL_TEXT }, { "WRITE-ONCE", "write_once", CLI_CELL_BOOL },
-    { "EMBED", "embed_bytes", CLI_CELL_BYTES }, { "KV", "kv", CLI_CELL_TEXT },
-    { "EXTENT", "extent", CLI_CELL_TEXT },     { "OWNER", "owner", CLI_CELL_PLAIN },
-    { "GROUP", "group", CLI_CELL_PLAIN },      { "MODE", "mode", CLI_CELL_TEXT },
+    { "NAME", "name", CLI_CELL_TEXT },
+    { "TYPE", "frontend", CLI_CELL_TEXT },
+    { "DURABILITY", "durability", CLI_CELL_TEXT },
+    { "WRITE-ONCE", "write_once", CLI_CELL_BOOL },
+    { "EMBED", "embed_bytes", CLI_CELL_BYTES },
+    { "KV", "kv", CLI_CELL_TEXT },
+    { "EXTENT", "extent", CLI_CELL_TEXT },
+    { "OWNER", "owner", CLI_CELL_PLAIN },
+    { "GROUP", "group", CLI_CELL_PLAIN },
+    { "MODE", "mode", CLI_CELL_TEXT },
     { "CREATED", "created", CLI_CELL_TEXT },
 };
 
@@ -111,10 +116,10 @@ static void ns_cells(const struct cairn_ns_info *n, char mode[8], char created[3
     if (gmtime_r(&s, &tm) == NULL || strftime(created, 32, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
         created[0] = '\0';
     const struct cli_cell row[] = {
-        CLI_TEXT(n->name),           CLI_TEXT(n->frontend), CLI_TEXT(durability_name(n->durability)),
-        CLI_NUM(n->write_once),      CLI_NUM(n->embed_threshold), CLI_TEXT(n->kv),
-        CLI_TEXT(n->extent),         CLI_NUM(n->owner),     CLI_NUM(n->group),
-        CLI_TEXT(mode),              CLI_TEXT(created),
+        CLI_TEXT(n->name),      CLI_TEXT(n->frontend),       CLI_TEXT(durability_name(n->durability)),
+        CLI_NUM(n->write_once), CLI_NUM(n->embed_threshold), CLI_TEXT(n->kv),
+        CLI_TEXT(n->extent),    CLI_NUM(n->owner),           CLI_NUM(n->group),
+        CLI_TEXT(mode),         CLI_TEXT(created),
     };
     memcpy(cells, row, sizeof(row));
 }

@@ -59,10 +59,11 @@ const struct cli_command cli_put = {
     .text = "The value comes from FILE, or from standard input. It is visible wholly or not at all.",
     .opts = put_opts,
     .args_size = sizeof(struct put_args),
-    .examples = (const struct cli_example[]){ { "cairn put results run1/energy energy.dat", "store a file" },
-                                              { "simulate | cairn put results run1/log", "store what a program writes" },
-                                              { "cairn put --value 3.14 results pi", "store a text" },
-                                              { NULL, NULL } },
+    .examples =
+        (const struct cli_example[]){ { "cairn put results run1/energy energy.dat", "store a file" },
+                                      { "simulate | cairn put results run1/log", "store what a program writes" },
+                                      { "cairn put --value 3.14 results pi", "store a text" },
+                                      { NULL, NULL } },
     .run = put_run,
     .group = "Data",
 };

@@ -86,8 +86,8 @@ static void verify_batch(struct transfer_worker *w, struct transfer_batch *b)
     char *at = w->buf;
     for (uint32_t k = 0; k < b->n; k++) {
         struct transfer_item *i = &b->items[k];
-        gets[k] = (struct cairn_get_item){ .key = transfer_key(b, i), .key_len = i->key_len, .value = at,
-                                           .room = i->size };
+        gets[k] =
+            (struct cairn_get_item){ .key = transfer_key(b, i), .key_len = i->key_len, .value = at, .room = i->size };
         at += i->size;
     }
     struct cli_call call;
@@ -170,9 +170,12 @@ static int verify_run(struct cli *cli, void *args)
     struct transfer *t = calloc(1, sizeof(*t));
     if (t == NULL)
         return cli_fail(cli, CAIRN_E_NOMEM, NULL, "starting");
-    *t = (struct transfer){ .verb = "verify", .ns_name = cli->operands[0], .prefix = a->prefix,
+    *t = (struct transfer){ .verb = "verify",
+                            .ns_name = cli->operands[0],
+                            .prefix = a->prefix,
                             .dir = cli->noperands > 1 ? cli->operands[1] : NULL,
-                            .jobs = (uint32_t)MIN(a->jobs, TRANSFER_JOBS_MAX), .work = verify_batch,
+                            .jobs = (uint32_t)MIN(a->jobs, TRANSFER_JOBS_MAX),
+                            .work = verify_batch,
                             .count = transfer_count_keys };
     int status = transfer_start(t, cli);
     if (status != CLI_OK) {
@@ -215,8 +218,9 @@ const struct cli_command cli_verify = {
     .name = "verify",
     .operands = "NAMESPACE [DIR]",
     .summary = "read everything that is stored, and compare it with a tree of files",
-    .text = "Each value is read and checked against its checksums; with DIR also against the file of that path, and what "
-            "only one side has is reported. Exits with 1 if anything differs.",
+    .text =
+        "Each value is read and checked against its checksums; with DIR also against the file of that path, and what "
+        "only one side has is reported. Exits with 1 if anything differs.",
     .opts = verify_opts,
     .args_size = sizeof(struct verify_args),
     .examples = (const struct cli_example[]){ { "cairn verify results", "is all of it readable?" },

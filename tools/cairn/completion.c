@@ -1,4 +1,5 @@
-/** The completion of bash, made from the tables: commands, options, choices, and names of namespaces by asking the node. */
+/** The completion of bash, made from the tables: commands, options, choices, and names of namespaces by asking the
+ * node. */
 #include "tools/cairn/cli.h"
 
 #include <string.h>
@@ -92,8 +93,7 @@ void cli_completion_bash(FILE *to)
         option_words(to, c->opts);
         fputs("';;\n", to);
         size_t len = strcspn(c->name, " ");
-        bool first = c->name[len] == ' ' &&
-                     (i == 0 || strncmp(cli_commands[i - 1]->name, c->name, len + 1) != 0);
+        bool first = c->name[len] == ' ' && (i == 0 || strncmp(cli_commands[i - 1]->name, c->name, len + 1) != 0);
         if (!first)
             continue;
         fprintf(to, "    '%.*s') COMPREPLY=($(compgen -W '", (int)len, c->name);
@@ -115,7 +115,8 @@ void cli_completion_bash(FILE *to)
           "    *)\n"
           "        case $cur in\n"
           "        -*) COMPREPLY=($(compgen -W \"$opts\" -- \"$cur\"));;\n"
-          "        *) set -- $operands; shift \"$n\" 2>/dev/null && _cairn_operand \"$(printf %s \"${1-}\" | tr -d '[]')\";;\n"
+          "        *) set -- $operands; shift \"$n\" 2>/dev/null && _cairn_operand \"$(printf %s \"${1-}\" | tr -d "
+          "'[]')\";;\n"
           "        esac;;\n"
           "    esac\n"
           "}\n"

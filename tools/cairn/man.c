@@ -27,7 +27,7 @@ static void sentence(FILE *to, const char *phrase)
     char first = phrase[0];
     putc('a' <= first && first <= 'z' ? first - 'a' + 'A' : first, to);
     troff(to, phrase + 1);
-    fputs(".\n", to);
+    fputs(strchr("?!.", phrase[strlen(phrase) - 1]) != NULL ? "\n" : ".\n", to);
 }
 
 static void opts_section(FILE *to, const struct cli_opt *opts)
@@ -84,14 +84,19 @@ void cli_man(FILE *to)
     fputs(".SH COMMANDS\n", to);
     for (uint32_t i = 0; cli_commands[i] != NULL; i++)
         command_section(to, cli_commands[i]);
-    fputs(".SH \"JSON OUTPUT\"\nWith \\fB\\-\\-json\\fR each command prints one document whose field \\fBversion\\fR is "
-          "raised when a field changes its meaning or goes away. A failure is one line on standard error: "
-          "\\fB{\"version\":1,\"error\":{\"code\":...,\"exit\":...,\"text\":...,\"hint\":...}}\\fR; progress is lines "
-          "that hold \\fBprogress\\fR.\n",
-          to);
+    fputs(
+        ".SH \"JSON OUTPUT\"\nWith \\fB\\-\\-json\\fR each command prints one document whose field \\fBversion\\fR is "
+        "raised when a field changes its meaning or goes away. A failure is one line on standard error: "
+        "\\fB{\"version\":1,\"error\":{\"code\":...,\"exit\":...,\"text\":...,\"hint\":...}}\\fR; progress is lines "
+        "that hold \\fBprogress\\fR.\n",
+        to);
     fputs(".SH \"EXIT STATUS\"\n", to);
-    static const char *const codes[] = { "fine",          "failed", "wrong usage", "the node cannot be reached",
-                                         "access denied", "the node works, but something in it is wrong",
+    static const char *const codes[] = { "fine",
+                                         "failed",
+                                         "wrong usage",
+                                         "the node cannot be reached",
+                                         "access denied",
+                                         "the node works, but something in it is wrong",
                                          "the time was over" };
     for (uint32_t i = 0; i < ARRAY_SIZE(codes); i++)
         fprintf(to, ".TP\n%u\n%s\n", i, codes[i]);
@@ -101,8 +106,8 @@ void cli_man(FILE *to)
           ".SH ERRORS\nThe codes that messages, JSON documents and the C library share.\n",
           to);
 #define X(name, number, text, hint)                                                                                    \
-    fputs(".TP\n\\fBCAIRN_E_" #name "\\fR\n", to);                                                                    \
-    troff(to, text "; " hint);                                                                                        \
+    fputs(".TP\n\\fBCAIRN_E_" #name "\\fR\n", to);                                                                     \
+    troff(to, text "; " hint);                                                                                         \
     putc('\n', to);
     CAIRN_ERRORS(X)
 #undef X

@@ -27,9 +27,9 @@ struct cli_cell {
     uint64_t number;
     double real;
 };
-#define CLI_TEXT(s)   ((struct cli_cell){ .text = (s) })
-#define CLI_NUM(n)    ((struct cli_cell){ .number = (n) })
-#define CLI_REAL(x)   ((struct cli_cell){ .real = (x) })
+#define CLI_TEXT(s) ((struct cli_cell){ .text = (s) })
+#define CLI_NUM(n)  ((struct cli_cell){ .number = (n) })
+#define CLI_REAL(x) ((struct cli_cell){ .real = (x) })
 
 /** A table being filled: rows are kept until cli_table_end(), which prints them, aligned, or as
  * {"version":1,"<name>":[{...},...]}, and frees it. NULL is a table that could not be made; all accept it. */
@@ -57,8 +57,8 @@ void cli_stream_end(struct cli_stream *s, const char *field, json_t *value);
 /** Text of a server as a document: parsed, or an error. *@doc is the caller's. */
 int cli_parse_document(struct cli *cli, const char *text, json_t **doc);
 
-/** Shows a document to people: fields a line each, arrays of objects as tables. Fields that end in _bytes, _ns, _ms and _s get
- * units; "health" gets a colour. */
+/** Shows a document to people: fields a line each, arrays of objects as tables. Fields that end in _bytes, _ns, _ms and
+ * _s get units; "health" gets a colour. */
 int cli_render(struct cli *cli, const json_t *doc);
 
 /** Colours of words that say how things are; plain where there is no terminal. */

@@ -14,8 +14,8 @@ struct present {
 int present_step(struct present *p);
 /** As strcmp(), for keys. */
 int present_compare(const void *a, size_t na, const void *b, size_t nb);
-/** Whether @key is there, and how long its value is. Keys must be asked for in order. @passed, unless NULL, runs for each key
- * that was not asked for. */
+/** Whether @key is there, and how long its value is. Keys must be asked for in order. @passed, unless NULL, runs for
+ * each key that was not asked for. */
 int present_find(struct present *p, const char *key, size_t len, bool *found, uint64_t *size,
                  void (*passed)(void *arg, const struct cairn_entry *e), void *arg);
 

@@ -50,8 +50,8 @@ static json_t *json_text(const char *text)
 
 static void say_json(struct cli *cli, const char *code, int status, const char *text, const char *hint)
 {
-    json_t *line = json_pack("{s:i, s:{s:s, s:i, s:o, s:s}}", "version", CLI_JSON_VERSION, "error", "code", code, "exit",
-                             status, "text", json_text(text), "hint", hint);
+    json_t *line = json_pack("{s:i, s:{s:s, s:i, s:o, s:s}}", "version", CLI_JSON_VERSION, "error", "code", code,
+                             "exit", status, "text", json_text(text), "hint", hint);
     if (line == NULL)
         return;
     json_dumpf(line, cli->err, JSON_COMPACT);
@@ -121,7 +121,10 @@ void cli_note(struct cli *cli, const char *fmt, ...)
 static size_t utf8_length(const unsigned char *s, size_t n)
 {
     static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
-    size_t len = s[0] >= 0xf0 && s[0] < 0xf5 ? 4 : s[0] >= 0xe0 && s[0] < 0xf0 ? 3 : s[0] >= 0xc2 && s[0] < 0xe0 ? 2 : 0;
+    size_t len = s[0] >= 0xf0 && s[0] < 0xf5   ? 4
+                 : s[0] >= 0xe0 && s[0] < 0xf0 ? 3
+                 : s[0] >= 0xc2 && s[0] < 0xe0 ? 2
+                                               : 0;
     if (len == 0 || len > n)
         return 0;
     uint32_t point = s[0] & (0xffu >> (len + 1));
@@ -130,7 +133,8 @@ static size_t utf8_length(const unsigned char *s, size_t n)
             return 0;
         point = point << 6 | (s[i] & 0x3fu);
     }
-    if (point < least[len] || point > 0x10ffff || (point >= 0xd800 && point < 0xe000) || (point >= 0x80 && point < 0xa0))
+    if (point < least[len] || point > 0x10ffff || (point >= 0xd800 && point < 0xe000) ||
+        (point >= 0x80 && point < 0xa0))
         return 0;
     return len;
 }

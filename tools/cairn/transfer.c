@@ -58,8 +58,9 @@ static bool batch_append(struct transfer_batch *b, const void *key, size_t len, 
         b->names_room = room;
     }
     struct transfer_item *item = &b->items[b->n++];
-    *item = (struct transfer_item){ .key_at = (uint32_t)b->names_len, .key_len = (uint32_t)len, .size = size,
-                                    .compare = compare };
+    *item = (struct transfer_item){
+        .key_at = (uint32_t)b->names_len, .key_len = (uint32_t)len, .size = size, .compare = compare
+    };
     memcpy(b->names + b->names_len, key, len);
     b->names[b->names_len + len] = '\0';
     b->names_len = need;

@@ -1,5 +1,6 @@
-/** What import, export and verify have in common: one thread finds out what there is to do, several do it in batches, each
- * over a session of its own; failures are collected, and an error that no other file would escape ends the whole. */
+/** What import, export and verify have in common: one thread finds out what there is to do, several do it in batches,
+ * each over a session of its own; failures are collected, and an error that no other file would escape ends the whole.
+ */
 #ifndef CAIRN_TOOLS_TRANSFER_H
 #define CAIRN_TOOLS_TRANSFER_H
 
@@ -48,8 +49,8 @@ struct transfer_worker {
 };
 
 struct transfer_counts {
-    _Atomic uint64_t files, bytes;     /* moved, or found equal */
-    _Atomic uint64_t skipped;          /* there already */
+    _Atomic uint64_t files, bytes;      /* moved, or found equal */
+    _Atomic uint64_t skipped;           /* there already */
     _Atomic uint64_t symlinks, special; /* left out */
     _Atomic uint64_t failed;
 };
@@ -63,7 +64,8 @@ struct transfer {
     int root; /* of the tree, -1 if there is none */
     void (*work)(struct transfer_worker *w, struct transfer_batch *b);
     const void *args; /* of the command */
-    void (*count)(struct transfer *t); /* finds out the totals, beside the work; ends early when ->ending. May be NULL. */
+    void (*count)(
+        struct transfer *t); /* finds out the totals, beside the work; ends early when ->ending. May be NULL. */
 
     struct transfer_counts counts;
     struct cli_progress progress;
@@ -83,7 +85,8 @@ struct transfer {
     char fatal_text[512];
 };
 
-/** Prepares @t, whose verb, ns_name, dir, prefix, jobs and work are set, and starts its workers. Returns an exit code. */
+/** Prepares @t, whose verb, ns_name, dir, prefix, jobs and work are set, and starts its workers. Returns an exit code.
+ */
 int transfer_start(struct transfer *t, struct cli *cli);
 /** Puts one value up for work. Blocks while the queue is full. False: stop, the transfer has come to an end. */
 bool transfer_add(struct transfer *t, const void *key, size_t key_len, uint64_t size, bool compare);
@@ -117,8 +120,8 @@ void transfer_count_keys(struct transfer *t);
 /** The code of a local failure, for transfer_failed(). */
 int transfer_errno(int errnum);
 
-/** Reads a file of the tree that should have @size bytes into @buf (of @size + 1). 0, or CAIRN_E_STATE if it has changed, or
- * what belongs to errno. */
+/** Reads a file of the tree that should have @size bytes into @buf (of @size + 1). 0, or CAIRN_E_STATE if it has
+ * changed, or what belongs to errno. */
 int transfer_read_file(const struct transfer *t, const char *path, void *buf, uint64_t size);
 
 /** A large file, mapped; its shrinking meanwhile is noticed instead of ending the process. */

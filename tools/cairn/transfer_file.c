@@ -47,7 +47,8 @@ int transfer_read_file(const struct transfer *t, const char *path, void *buf, ui
     return rc == 0 && at != size ? CAIRN_E_STATE : rc;
 }
 
-/* Where this thread has a file mapped. A page that is no longer there when it is read becomes one of zeros, and is noted. */
+/* Where this thread has a file mapped. A page that is no longer there when it is read becomes one of zeros, and is
+ * noted. */
 static _Thread_local struct {
     volatile uintptr_t from, to;
     volatile sig_atomic_t lost;

@@ -1,5 +1,5 @@
-/** The files of a directory tree, in the order of their paths' bytes: the order in which a namespace lists its keys, so the two
- * can be compared side by side without holding either in memory. */
+/** The files of a directory tree, in the order of their paths' bytes: the order in which a namespace lists its keys, so
+ * the two can be compared side by side without holding either in memory. */
 #ifndef CAIRN_TOOLS_TREE_H
 #define CAIRN_TOOLS_TREE_H
 
@@ -11,7 +11,7 @@ struct tree;
 
 enum tree_kind {
     TREE_END,
-    TREE_FILE,    /* a regular file */
+    TREE_FILE, /* a regular file */
     TREE_SYMLINK,
     TREE_SPECIAL, /* a device, a pipe, a socket */
     TREE_ERROR,   /* cannot be read: errnum says why */
@@ -30,13 +30,13 @@ struct tree *tree_open(const char *root);
 struct tree_entry tree_next(struct tree *t);
 void tree_close(struct tree *t);
 
-/** True for a path that stays inside a directory it is appended to: not empty, no leading or double slash, no "." or "..", no
- * zero byte. */
+/** True for a path that stays inside a directory it is appended to: not empty, no leading or double slash, no "." or
+ * "..", no zero byte. */
 bool tree_path_is_safe(const char *path, size_t len);
 
-/** Opens the directory that @path (safe, zero-terminated) lies in, below @root, and makes it, with its parents, if it is not
- * there and @make. Links that lead out of @root are not followed. *@name is the last component. Returns a descriptor, or -1
- * with errno. */
+/** Opens the directory that @path (safe, zero-terminated) lies in, below @root, and makes it, with its parents, if it
+ * is not there and @make. Links that lead out of @root are not followed. *@name is the last component. Returns a
+ * descriptor, or -1 with errno. */
 int tree_open_parent(int root, const char *path, bool make, const char **name);
 
 #endif

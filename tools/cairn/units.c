@@ -123,17 +123,17 @@ static bool parse_with_unit(const char *text, const struct unit *units, uint32_t
 bool cli_parse_size(const char *text, uint64_t *bytes)
 {
     static const struct unit units[] = {
-        { "", 1 },          { "b", 1 },           { "k", 0x1p10 },   { "kb", 0x1p10 },  { "kib", 0x1p10 },
-        { "m", 0x1p20 },    { "mb", 0x1p20 },     { "mib", 0x1p20 }, { "g", 0x1p30 },   { "gb", 0x1p30 },
-        { "gib", 0x1p30 },  { "t", 0x1p40 },      { "tb", 0x1p40 },  { "tib", 0x1p40 },
+        { "", 1 },         { "b", 1 },       { "k", 0x1p10 },   { "kb", 0x1p10 },  { "kib", 0x1p10 },
+        { "m", 0x1p20 },   { "mb", 0x1p20 }, { "mib", 0x1p20 }, { "g", 0x1p30 },   { "gb", 0x1p30 },
+        { "gib", 0x1p30 }, { "t", 0x1p40 },  { "tb", 0x1p40 },  { "tib", 0x1p40 },
     };
     return parse_with_unit(text, units, ARRAY_SIZE(units), bytes);
 }
 
 bool cli_parse_time(const char *text, uint64_t *ms)
 {
-    static const struct unit units[] = { { "ms", 1 }, { "s", 1e3 }, { "", 1e3 }, { "m", 6e4 }, { "min", 6e4 },
-                                         { "h", 3.6e6 }, { "d", 8.64e7 } };
+    static const struct unit units[] = { { "ms", 1 },    { "s", 1e3 },   { "", 1e3 },    { "m", 6e4 },
+                                         { "min", 6e4 }, { "h", 3.6e6 }, { "d", 8.64e7 } };
     return parse_with_unit(text, units, ARRAY_SIZE(units), ms);
 }
 

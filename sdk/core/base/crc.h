@@ -1,4 +1,4 @@
-/** CRC32C (Castagnoli), by ISA-L. */
+/** CRC32C (Castagnoli): proto/frame/crc32c.h, with both inversions. */
 #ifndef CAIRN_CORE_BASE_CRC_H
 #define CAIRN_CORE_BASE_CRC_H
 

@@ -35,9 +35,11 @@ static const struct cairn_env_ops loop_env_ops = { .now_ns = loop_now, .random =
 
 static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
+    struct cairn_loop *loop = arg;
+
     (void)fd;
     (void)what;
-    (void)arg; /* it only ends the sleep: our own heap knows whose time has come */
+    loop->tick_ns = 0; /* it only ends the sleep: our own heap knows whose time has come */
 }
 
 static void on_wake(void *arg, uint32_t ready)
@@ -177,34 +179,78 @@ static uint64_t loop_sleep_ns(struct cairn_loop *loop, uint64_t max_ns)
     return MIN(max_ns, next > loop->now_ns ? next - loop->now_ns : 0);
 }
 
-static void loop_sleep(struct cairn_loop *loop, uint64_t ns)
+/* Polls for a while instead of sleeping. True: something came. */
+static bool loop_spin(struct cairn_loop *loop, uint64_t ns)
+{
+    uint64_t end = loop_now(&loop->env) + MIN(ns, loop->conf.spin_us * UINT64_C(1000));
+
+    do {
+        event_base_loop(loop->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+        if (loop->fresh || atomic_load_explicit(&loop->has_posted, memory_order_relaxed))
+            return true;
+    } while (loop_now(&loop->env) < end);
+    return false;
+}
+
+/* A sleep of @ns from now_ns on must end. A tick that is armed for less is left alone: it ends this sleep early, once,
+ * where arming it for each would cost every turn of a busy loop whose deadlines are far away. */
+static void loop_arm_tick(struct cairn_loop *loop, uint64_t ns)
 {
     struct timeval tv;
 
+    /* libevent rounds to milliseconds: round up, or the last one would be spent spinning. */
+    ns = MIN(ns + CAIRN_NS_PER_MS - 1, UINT64_C(3600) * CAIRN_NS_PER_S);
+    if (loop->tick_ns != 0 && loop->tick_ns <= loop->now_ns + ns)
+        return;
+    tv.tv_sec = (time_t)(ns / CAIRN_NS_PER_S);
+    tv.tv_usec = (suseconds_t)(ns % CAIRN_NS_PER_S / 1000);
+    loop->tick_ns = loop->now_ns + ns;
+    event_add(loop->tick, &tv);
+}
+
+static void loop_sleep(struct cairn_loop *loop, uint64_t ns)
+{
     if (ns == 0) {
         /* NONBLOCK alone goes on for as long as descriptors are ready: timers and tasks would wait for a quiet moment.
          */
         event_base_loop(loop->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
         return;
     }
+    if (loop->conf.spin_us > 0 && loop_spin(loop, ns))
+        return;
     loop->sleeps++;
     if (ns == UINT64_MAX) {
         event_base_loop(loop->base, EVLOOP_ONCE);
         return;
     }
-    /* libevent rounds to milliseconds: round up, or the last one would be spent spinning. */
-    ns = MIN(ns + CAIRN_NS_PER_MS - 1, UINT64_C(3600) * CAIRN_NS_PER_S);
-    tv.tv_sec = (time_t)(ns / CAIRN_NS_PER_S);
-    tv.tv_usec = (suseconds_t)(ns % CAIRN_NS_PER_S / 1000);
-    event_add(loop->tick, &tv);
+    loop_arm_tick(loop, ns);
     event_base_loop(loop->base, EVLOOP_ONCE);
-    event_del(loop->tick);
+}
+
+static void loop_flush(struct cairn_loop *loop)
+{
+    loop->entered = false;
+    CAIRN_LIST_FOREACH_SAFE (l, &loop->hooks) {
+        struct cairn_hook *h = CONTAINER_OF(l, struct cairn_hook, link);
+
+        if (h->flush != NULL)
+            h->flush(h->arg);
+    }
+}
+
+void cairn_loop_enter(struct cairn_loop *loop)
+{
+    loop_update_now(loop);
+    loop->entered = true;
 }
 
 void cairn_loop_turn(struct cairn_loop *loop, uint64_t max_ns)
 {
-    uint64_t ns = loop_sleep_ns(loop, max_ns);
+    uint64_t ns;
 
+    if (loop->entered)
+        loop_flush(loop);
+    ns = loop_sleep_ns(loop, max_ns);
     loop->fresh = false;
     loop_sleep(loop, ns);
     atomic_store_explicit(&loop->asleep, false, memory_order_relaxed);
@@ -214,12 +260,7 @@ void cairn_loop_turn(struct cairn_loop *loop, uint64_t max_ns)
     cairn_env_run_timers(&loop->env, loop->now_ns, LOOP_TIMERS_PER_TURN);
     for (int i = 0; i < LOOP_TASK_ROUNDS_PER_TURN && cairn_env_run_tasks(&loop->env); i++)
         loop_take_posted(loop);
-    CAIRN_LIST_FOREACH_SAFE (l, &loop->hooks) {
-        struct cairn_hook *h = CONTAINER_OF(l, struct cairn_hook, link);
-
-        if (h->flush != NULL)
-            h->flush(h->arg);
-    }
+    loop_flush(loop);
 }
 
 void cairn_loop_run(struct cairn_loop *loop)
@@ -254,6 +295,13 @@ void cairn_loop_post(struct cairn_loop *loop, struct cairn_task *t)
     pthread_mutex_unlock(&loop->posted_mutex);
     if (first && atomic_load(&loop->asleep)) /* an awake loop looks at the queue before it sleeps */
         cairn_loop_wake(loop);
+}
+
+void cairn_loop_unpost(struct cairn_loop *loop, struct cairn_task *t)
+{
+    pthread_mutex_lock(&loop->posted_mutex); /* it is on that queue or, unlocked, on our own */
+    cairn_list_del(&t->link);
+    pthread_mutex_unlock(&loop->posted_mutex);
 }
 
 static void on_readable(evutil_socket_t fd, short what, void *arg)

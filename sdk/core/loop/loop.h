@@ -49,6 +49,7 @@ struct cairn_loop {
     struct cairn_loop_conf conf;
     struct event_base *base;
     struct event *tick; /* ends a sleep for the earliest of our timers */
+    uint64_t tick_ns;   /* when; 0: it is not armed */
     struct cairn_watch wake;
     struct cairn_link hooks;
     pthread_mutex_t posted_mutex;
@@ -56,6 +57,7 @@ struct cairn_loop {
     atomic_bool has_posted, asleep, stop;
     uint64_t now_ns; /* of the turn: cairn_loop_now() */
     bool fresh;      /* now_ns was read since the last sleep */
+    bool entered;    /* work was started between two turns: its output must leave before a sleep */
     uint64_t turns, sleeps;
     pthread_t thread;
 };
@@ -65,6 +67,9 @@ void cairn_loop_fini(struct cairn_loop *loop);
 
 /** One turn; sleeps at most @max_ns (0: not at all, UINT64_MAX: as long as nothing comes). */
 void cairn_loop_turn(struct cairn_loop *loop, uint64_t max_ns);
+/** For whoever starts something between two turns, having just become the loop's thread or after a pause: reads the
+ * clock, and the next turn runs the flush hooks before it sleeps. */
+void cairn_loop_enter(struct cairn_loop *loop);
 /** Turns until cairn_loop_stop(). */
 void cairn_loop_run(struct cairn_loop *loop);
 /** Any thread, and signal handlers: cairn_loop_run() returns after the present turn. */
@@ -73,6 +78,8 @@ void cairn_loop_stop(struct cairn_loop *loop);
 void cairn_loop_wake(struct cairn_loop *loop);
 /** Any thread: @t runs on the loop's thread. @t must be on no queue; it belongs to the loop until it runs. */
 void cairn_loop_post(struct cairn_loop *loop, struct cairn_task *t);
+/** The loop's own thread: takes back a task that was posted and may not have run yet. Who posted it is through with it. */
+void cairn_loop_unpost(struct cairn_loop *loop, struct cairn_task *t);
 
 /** The clock as of the present turn; costs nothing. cairn_env_now_ns(&loop->env) reads the real one. */
 static inline uint64_t cairn_loop_now(const struct cairn_loop *loop)

@@ -24,11 +24,19 @@ static void on_turn_end(void *arg)
         cairn_conn_flush(CONTAINER_OF(l, struct cairn_conn, dirty));
 }
 
+/* What was written between turns, by the loop's owner, must not wait for one. */
+static bool on_before_sleep(void *arg)
+{
+    on_turn_end(arg);
+    return false;
+}
+
 int cairn_net_init(struct cairn_net *net, struct cairn_loop *loop)
 {
     memset(net, 0, sizeof(*net));
     net->loop = loop;
     cairn_list_init(&net->dirty);
+    net->hook.before_sleep = on_before_sleep;
     net->hook.flush = on_turn_end;
     net->hook.arg = net;
     cairn_hook_add(loop, &net->hook);
@@ -102,9 +110,10 @@ void cairn_conn_commit(struct cairn_conn *c, size_t n)
 {
     c->out_last->end += n;
     c->out_bytes += n;
+    c->out_frames++;
     if (c->blocked || c->broken)
         return;
-    if (c->out_bytes >= CAIRN_NET_FLUSH_BYTES)
+    if (c->out_bytes >= CAIRN_NET_FLUSH_BYTES || c->out_frames >= CAIRN_NET_FLUSH_FRAMES)
         cairn_conn_flush(c);
     else if (cairn_list_is_empty(&c->dirty))
         cairn_list_add_tail(&c->net->dirty, &c->dirty);
@@ -155,9 +164,16 @@ static void conn_arm(struct cairn_conn *c)
         conn_break(c, CAIRN_E_NOMEM);
 }
 
+static void conn_say_stalled(struct cairn_conn *c)
+{
+    if (c->ops->stalled != NULL)
+        c->ops->stalled(c);
+}
+
 void cairn_conn_flush(struct cairn_conn *c)
 {
     cairn_list_del(&c->dirty);
+    c->out_frames = 0;
     while (c->out_bytes > 0 && !c->broken) {
         struct iovec iov[CONN_WRITE_IOV_MAX];
         struct msghdr m = { .msg_iov = iov };
@@ -167,7 +183,8 @@ void cairn_conn_flush(struct cairn_conn *c)
             iov[m.msg_iovlen].iov_base = k->bytes + k->start;
             iov[m.msg_iovlen++].iov_len = k->end - k->start;
         }
-        w = sendmsg(c->watch.fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
+        w = m.msg_iovlen == 1 ? send(c->watch.fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL | MSG_DONTWAIT)
+                              : sendmsg(c->watch.fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT); /* which the kernel unpacks */
         if (w < 0 && errno == EINTR)
             continue;
         if (w < 0 && errno != EAGAIN) {
@@ -179,6 +196,7 @@ void cairn_conn_flush(struct cairn_conn *c)
                 c->blocked = true;
                 c->out_since_ns = cairn_loop_now(c->net->loop);
                 conn_arm(c);
+                conn_say_stalled(c);
             }
             return;
         }
@@ -213,8 +231,10 @@ static int conn_keep(struct cairn_conn *c, const uint8_t *p, size_t n, size_t ne
     }
     memmove(c->in + c->in_len, p, n);
     c->in_len += n;
-    if (c->in_since_ns == 0)
+    if (c->in_since_ns == 0) {
         c->in_since_ns = cairn_loop_now(c->net->loop);
+        conn_say_stalled(c);
+    }
     return 0;
 }
 
@@ -279,6 +299,7 @@ static void conn_decode_kept(struct cairn_conn *c)
     c->in_len = len - (size_t)used;
     c->in_room = room;
     c->in_since_ns = cairn_loop_now(c->net->loop);
+    conn_say_stalled(c);
     if (need > room && conn_keep(c, in, 0, need) != 0)
         conn_break(c, CAIRN_E_NOMEM);
 }
@@ -327,7 +348,7 @@ static void conn_read(struct cairn_conn *c)
     iov[n].iov_base = net->read_buffer;
     iov[n++].iov_len = CAIRN_NET_READ_BYTES;
     do
-        r = readv(c->watch.fd, iov, n);
+        r = n == 1 ? recv(c->watch.fd, iov->iov_base, iov->iov_len, 0) : readv(c->watch.fd, iov, n);
     while (r < 0 && errno == EINTR);
     if (r < 0 && errno == EAGAIN)
         return;

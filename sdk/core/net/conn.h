@@ -15,7 +15,12 @@ enum {
     CAIRN_NET_READ_BYTES = 256 << 10, /* one recv() */
     CAIRN_NET_CHUNK_BYTES = 64 << 10, /* one piece of output */
     CAIRN_NET_SPARE_CHUNKS_MAX = 32,
-    CAIRN_NET_FLUSH_BYTES = 256 << 10, /* a connection with this much output is written to before the turn ends */
+    /* A connection with this much output is written to before the turn ends, so that its peer works on the first of
+     * many frames while we make the last. Waiting for the end, two ends take turns: 64 calls in flight made 2.1 M/s
+     * instead of 3.9 (16 frames; 32: 3.1, 8: 2.7), 16 puts of 1 KiB 0.6 M/s instead of 0.75 (8 KiB; 16 KiB: 0.5, 4 KiB:
+     * 0.7). */
+    CAIRN_NET_FLUSH_FRAMES = 16,
+    CAIRN_NET_FLUSH_BYTES = 8 << 10,
 };
 
 struct cairn_net_chunk;
@@ -39,6 +44,9 @@ struct cairn_conn_ops {
     /** The connection is lost: end of stream (CAIRN_E_CLOSED), malformed input (CAIRN_E_PROTO, _VERSION, _TOOBIG), or
      * an error of the socket. Runs once, not after cairn_conn_close(). Close it here or later. */
     void (*lost)(struct cairn_conn *c, int rc);
+    /** Half a frame, or output that the kernel does not take, has begun to wait (in_since_ns, out_since_ns): see that
+     * it does not wait for ever. May be NULL. */
+    void (*stalled)(struct cairn_conn *c);
     /** Output has fallen to nothing after the kernel had refused some. */
     void (*drained)(struct cairn_conn *c);
 };
@@ -57,6 +65,7 @@ struct cairn_conn {
     size_t in_len, in_room, in_need;
     uint64_t in_since_ns; /* when the present partial frame began; 0: none */
     struct cairn_net_chunk *out, *out_last;
+    uint32_t out_frames;              /* since the last flush */
     uint64_t out_bytes, out_since_ns; /* since when the kernel has taken nothing; 0: not blocked */
     uint64_t sent_bytes, received_bytes;
 };

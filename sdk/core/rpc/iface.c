@@ -32,6 +32,7 @@ static const struct cairn_rpc_method bulk_methods[] = {
     METHOD(CAIRN__WIRE__BULK_METHOD__BULK_READ, "read", SAFE, bulk_piece, empty),
     METHOD(CAIRN__WIRE__BULK_METHOD__BULK_WRITE, "write", SAFE, bulk_piece, empty),
     METHOD(CAIRN__WIRE__BULK_METHOD__BULK_FABRIC, "fabric", SAFE, bulk_fabric, bulk_fabric),
+    METHOD(CAIRN__WIRE__BULK_METHOD__BULK_VM, "vm", SAFE, bulk_vm, empty),
 };
 IFACE(bulk, "bulk");
 

@@ -41,8 +41,7 @@ struct cairn_ns_list {
 /** Makes the hashed namespace @name. @ns_options may be NULL.
  *   CAIRN_E_EXISTS      there is one of that name
  *   CAIRN_E_NOPROVIDER  the node has no such provider
- *   CAIRN_E_INVAL       the name is empty, too long (CAIRN_NAME_BYTES_MAX) or has other characters than letters,
- * digits, "._-" */
+ *   CAIRN_E_INVAL       the name is empty, too long (CAIRN_NAME_BYTES_MAX) or not made of letters, digits, "._-" */
 CAIRN_API int cairn_ns_create(struct cairn *c, const char *name, const struct cairn_ns_options *ns_options,
                               const struct cairn_call_options *o);
 CAIRN_API int cairn_ns_create_async(struct cairn *c, const char *name, const struct cairn_ns_options *ns_options,
@@ -100,8 +99,7 @@ CAIRN_API int cairn_config(struct cairn *c, char **json, const struct cairn_call
 CAIRN_API int cairn_config_async(struct cairn *c, char **json, const struct cairn_call_options *o, cairn_done_fn *done,
                                  void *arg);
 
-/** The live machines of this client itself, as `cairn machines` shows those of a node: text into @fd, a line a recent
- * move. For debugging; waits until no other thread drives the client. */
+/** The recent moves of this client's own state machines into @fd, a line each: for debugging. Returns 0. */
 CAIRN_API int cairn_dump(struct cairn *c, int fd);
 
 #ifdef __cplusplus

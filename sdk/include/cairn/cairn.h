@@ -18,9 +18,9 @@
  * Threads. Every function may be called from any thread, several at a time, unless it says otherwise; nothing is shared
  * between clients. Calls make progress while some thread is inside a waiting call of this client, cairn_poll(),
  * cairn_drain() or the thread of cairn_start_thread(); that thread runs the callbacks, one at a time, never from inside
- * the call that started them. A callback may start calls (also cancel them); from there a waiting form gives
- * CAIRN_E_STATE, since it would wait for itself. A lone thread's waiting call is carried out by that thread alone,
- * without a switch to another.
+ * the call that started them. Calls that are in flight together are carried out in any order. A callback may start
+ * calls (also cancel them); from there a waiting form gives CAIRN_E_STATE, since it would wait for itself. A lone
+ * thread's waiting call is carried out by that thread alone, without a switch to another.
  *
  * Memory. What is passed in (keys, values, result pointers, options->error) stays the caller's and must stay valid and
  * unchanged until the call is over; names and the options themselves are copied before the function returns. What a
@@ -74,7 +74,7 @@ struct cairn_mem;
 /** What went wrong, for people; fixed in size. The hint is cairn_error_hint(code). */
 struct cairn_error_info {
     int code;
-    char text[508];
+    char text[512];
 };
 
 /* ---- connecting ---- */
@@ -109,10 +109,11 @@ enum cairn_connect_flags {
 
 /** Connects to the node that @options (NULL: all defaults) lead to, and proves who we are.
  *
- * The connection comes back by itself when it is lost. @error may be NULL. On failure *@out is NULL; besides the errors
- * above: CAIRN_E_NOTFOUND     the workspace has no node.json: no node was started there CAIRN_E_DENIED       the
- * workspace or the key may be changed or read by others, or belongs to someone else CAIRN_E_CONFIG       node.json, the
- * key or an address is malformed CAIRN_E_LIMIT        no descriptors or threads are left in this process */
+ * The connection comes back by itself when it is lost. Fails as soon as every address was tried once in vain. @error
+ * may be NULL. On failure *@out is NULL; besides the errors above: CAIRN_E_NOTFOUND  the workspace has no node.json: no
+ * node was started there CAIRN_E_DENIED    the workspace or the key may be changed or read by others, or belongs to
+ * someone else CAIRN_E_CONFIG    node.json, the key or an address is malformed CAIRN_E_LIMIT     no descriptors are
+ * left in this process */
 CAIRN_API int cairn_connect(const struct cairn_options *options, struct cairn **out, struct cairn_error_info *error);
 
 /** Ends the client. Calls that are in flight are canceled: their callbacks run, with CAIRN_E_CANCELED unless the answer
@@ -147,7 +148,6 @@ struct cairn_call_options {
     enum cairn_durability durability; /* of writes at provider level (kv.h, extent.h) */
     struct cairn_error_info *error;   /* filled if the call fails; valid until the call is over */
     uint64_t *call;                   /* set to the call's number, for cairn_cancel(), before the call starts */
-    const struct cairn_mem *mem;      /* the registered memory that this call's buffer lies in */
 };
 #define CAIRN_CALL_OPTIONS_INIT CAIRN_STRUCT_INIT(struct cairn_call_options)
 
@@ -158,8 +158,7 @@ typedef void cairn_done_fn(void *arg, int rc);
 
 /** Carries out what is in flight on the calling thread until at least one call is over, or @timeout_ms have passed (0:
  * only what is ready now, -1: no limit). Returns the number of calls that this thread finished, 0 also when nothing is
- * in flight, or CAIRN_E_STATE  called from a callback While another thread drives, it waits as long for that one to
- * leave off or for the calls to be over. */
+ * in flight, or CAIRN_E_STATE in a callback. While another thread drives, it waits for that one to leave off. */
 CAIRN_API int cairn_poll(struct cairn *c, int timeout_ms);
 
 /** As cairn_poll(), until nothing is in flight. Returns 0, CAIRN_E_TIMEOUT, or CAIRN_E_STATE in a callback. */
@@ -181,11 +180,13 @@ CAIRN_API int cairn_cancel(struct cairn *c, uint64_t call);
 
 /* ---- memory ---- */
 
-/** Registers @len bytes at @ptr once, so that calls whose buffers lie inside (call options: mem) need not do so each
- * time. Pays with network hardware and large buffers used often. The memory must stay mapped until
- * cairn_mem_deregister(). CAIRN_E_INVAL  @len is 0 CAIRN_E_LIMIT  the network accepts no more registrations */
+/** Registers @len bytes at @ptr once, so that calls whose buffers lie inside need not do so each time. Pays with
+ * network hardware and large buffers used often. The memory must stay mapped until cairn_mem_deregister(). A node that
+ * is given a buffer inside may, on some hardware, reach all of the area until then.
+ *   CAIRN_E_INVAL  @len is 0
+ *   CAIRN_E_LIMIT  too many areas are registered, or the network accepts no more */
 CAIRN_API int cairn_mem_register(struct cairn *c, void *ptr, size_t len, struct cairn_mem **out);
-/** No call that uses it may be in flight. NULL does nothing. */
+/** No call with a buffer inside may be in flight; before cairn_close(). NULL does nothing. */
 CAIRN_API void cairn_mem_deregister(struct cairn *c, struct cairn_mem *mem);
 
 /** Gives back what a call allocated. NULL does nothing. */

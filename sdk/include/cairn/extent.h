@@ -104,8 +104,7 @@ struct cairn_extent_scrub {
     size_t nquarantined;
     uint64_t *quarantined;
 };
-/** Verifies region @id now (CAIRN_E_CORRUPT: it goes into quarantine), or with 0 only reports on the background scrub.
- */
+/** Verifies region @id now (CAIRN_E_CORRUPT: it goes into quarantine), or with 0 only tells of the background scrub. */
 CAIRN_API int cairn_extent_scrub(struct cairn_extents *x, uint64_t id, struct cairn_extent_scrub **report,
                                  const struct cairn_call_options *o);
 CAIRN_API int cairn_extent_scrub_async(struct cairn_extents *x, uint64_t id, struct cairn_extent_scrub **report,

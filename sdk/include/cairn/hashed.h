@@ -79,9 +79,9 @@ CAIRN_API int cairn_delete(struct cairn_ns *ns, const void *key, size_t key_len,
 CAIRN_API int cairn_delete_async(struct cairn_ns *ns, const void *key, size_t key_len,
                                  const struct cairn_call_options *o, cairn_done_fn *done, void *arg);
 
-/** Many small values (each up to CAIRN_KV_VALUE_BYTES_MAX bytes and the namespace's embed threshold) in few requests.
- * Returns 0 if all went well, else an error, with which some entries may have been written: items[i].status says of
- * each; those that were never sent have the returned error. Large values: cairn_put(). */
+/** Many values in few requests: those up to the namespace's embed threshold share requests, larger ones go one by one
+ * (for many of those, cairn_put_async() is faster). Returns 0 if all went well, else an error, with which some entries
+ * may have been written: items[i].status says of each; those that were never sent have the returned error. */
 CAIRN_API int cairn_mput(struct cairn_ns *ns, struct cairn_put_item *items, size_t n,
                          const struct cairn_call_options *o);
 CAIRN_API int cairn_mput_async(struct cairn_ns *ns, struct cairn_put_item *items, size_t n,
@@ -109,8 +109,7 @@ CAIRN_API int cairn_list_async(struct cairn_ns *ns, const void *prefix, size_t p
 struct cairn_iter;
 CAIRN_API int cairn_iter_open(struct cairn_ns *ns, const void *prefix, size_t prefix_len,
                               const struct cairn_call_options *o, struct cairn_iter **out);
-/** The next entry, valid until the next call: 1; the end: 0; or an error, after which the same step may be tried again.
- */
+/** The next entry, valid until the next call: 1; the end: 0; or an error, after which the step may be tried again. */
 CAIRN_API int cairn_iter_next(struct cairn_iter *it, struct cairn_entry *entry);
 CAIRN_API void cairn_iter_close(struct cairn_iter *it);
 

@@ -74,8 +74,8 @@ CAIRN_API int cairn_kv_put_async(struct cairn_kv *kv, const void *key, size_t ke
                                  const struct cairn_call_options *o, cairn_done_fn *done, void *arg);
 
 /** A put that gives back what was there: *@replaced, and *@old_len bytes in @old if so.
- *   CAIRN_E_TOOBIG  the old value was longer than @old_room; it is lost, the new one is in place, *@old_len is the old
- * length */
+ *   CAIRN_E_TOOBIG  the old value was longer than @old_room: *@old_len says how long. It is lost, the new one is there
+ */
 CAIRN_API int cairn_kv_exchange(struct cairn_kv *kv, const void *key, size_t key_len, const void *value, size_t len,
                                 void *old, size_t old_room, size_t *old_len, bool *replaced,
                                 const struct cairn_call_options *o);
@@ -113,8 +113,7 @@ CAIRN_API int cairn_kv_take_async(struct cairn_kv *kv, const void *key, size_t k
 /* Batches of any size; sent in as few requests as the limits allow, one after the other. The entries of one request
  * become durable together. */
 
-/** Returns 0 if all went well, else an error: items[i].status says of each; those that were never sent have that error.
- */
+/** Returns 0 if all went well, else an error: items[i].status says of each; those never sent have it. */
 CAIRN_API int cairn_kv_mput(struct cairn_kv *kv, struct cairn_put_item *items, size_t n,
                             const struct cairn_call_options *o);
 CAIRN_API int cairn_kv_mput_async(struct cairn_kv *kv, struct cairn_put_item *items, size_t n,
@@ -154,7 +153,7 @@ struct cairn_kv_range {
 };
 #define CAIRN_KV_RANGE_INIT CAIRN_STRUCT_INIT(struct cairn_kv_range)
 
-/** A page of the range, in order. @range may be NULL: all keys. For the next page set from to the last key and after.
+/** A page of the range, in order. @range may be NULL: all keys. For the next page set from to the last key, and after.
  */
 CAIRN_API int cairn_kv_list(struct cairn_kv *kv, const struct cairn_kv_range *range, struct cairn_page **page,
                             const struct cairn_call_options *o);

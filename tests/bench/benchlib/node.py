@@ -24,6 +24,15 @@ providers:
 """
 
 
+def program(build, name):
+    """Where the build puts it."""
+    for folder in ("bin", "providers", "tools", "server"):
+        path = os.path.join(build, folder, name)
+        if os.path.isfile(path):
+            return path
+    raise Failed(f"no program {name} below {build}")
+
+
 class Node:
     """A cairnd of our own in a directory of its own; its configuration is left there for who wants to look."""
 
@@ -39,7 +48,7 @@ class Node:
         file = os.path.join(self.dir, "cairn.yaml")
         with open(file, "w") as f:
             f.write(config.format(dir=self.dir, port=self.port))
-        self.process = procs.start([os.path.join(build, "bin", "cairnd"), "--config", file], log=self.log, env=env)
+        self.process = procs.start([program(build, "cairnd"), "--config", file], log=self.log, env=env)
         self.pid = self.process.pid
         wait_until(lambda: os.path.exists(os.path.join(self.workspace, "node.json")), 20, "cairnd", self.process, self.log)
 
@@ -85,4 +94,4 @@ class Connections:
 
 def cairn(procs, build, node, *words, timeout=600):
     """The CLI, as a user would run it."""
-    return procs.run([os.path.join(build, "bin", "cairn"), "--workspace", node.workspace, *words], timeout=timeout)
+    return procs.run([program(build, "cairn"), "--workspace", node.workspace, *words], timeout=timeout)

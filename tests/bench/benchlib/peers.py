@@ -118,7 +118,7 @@ class Redis:
 
 def rocksdb_options(data, work):
     """What db_bench needs to run with the options of the RocksDB that lies somewhere below @data: the file of options that
-    RocksDB itself keeps there, without what only its owner can name, and the sizes of the caches that it does not hold."""
+    RocksDB itself keeps there, without what only its owner can name, and the cache and filter that it does not hold."""
     files = [f for f in glob.glob(data + "/**/OPTIONS-*", recursive=True) if not f.endswith(".dbtmp")]
     if not files:
         raise Failed(f"no RocksDB below {data}")
@@ -127,7 +127,7 @@ def rocksdb_options(data, work):
     path = os.path.join(work, "db_bench.options")
     with open(path, "w") as f:
         f.writelines(lines)
-    return [f"--options_file={path}", f"--cache_size={ROCKSDB_CACHE_BYTES}"]
+    return [f"--options_file={path}", f"--cache_size={ROCKSDB_CACHE_BYTES}", "--bloom_bits=10"]
 
 
 class DbBench:
@@ -138,7 +138,7 @@ class DbBench:
         self.base = ["db_bench", f"--db={work}/db_bench", f"--num={keys}", "--key_size=16", f"--value_size={value_bytes}",
                      "--histogram=0", *options]
         self.threads, self.rates = threads, {}
-        self._run("fillrandom", "--use_existing_db=0", "--threads=1")
+        self._run("fillseq", "--use_existing_db=0", "--threads=1")
 
     def _run(self, benchmark, *more):
         out = self.procs.run([*self.base, f"--benchmarks={benchmark}", *more])

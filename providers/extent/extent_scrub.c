@@ -1,0 +1,261 @@
+/* The scrub: all sealed regions, one piece after the other, compared with their checksums at a bounded rate.
+ *
+ *   REST ---> CHECK ---> PAUSE ---> CHECK ---> ... ---> REST
+ *             CHECK ---> MARK ---> PAUSE        CHECK may also go to REST; REST, PAUSE, CHECK and MARK to STOPPED.
+ *
+ * REST     nothing is to be done until the next round: one timer, no region.
+ * CHECK    a region is pinned and a piece of it is read.
+ * PAUSE    what was read has used up its time; the region stays pinned if there is more of it.
+ * MARK     the region is bad and marked; the mark becomes durable.
+ * STOPPED  the node shuts down.
+ */
+#include "providers/extent/extent_internal.h"
+
+#include "sdk/core/base/log.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+enum { SCRUB_REST, SCRUB_CHECK, SCRUB_PAUSE, SCRUB_MARK, SCRUB_STOPPED, SCRUB_NR };
+enum { PIECE_BYTES = 1 << 20, FIRST_ROUND_MINUTES = 10 };
+
+#define TO(state) CAIRN_SM_TO(state)
+
+struct cairn_extent_scrub {
+    struct cairn_sm sm;
+    struct cairn_extent_provider *provider;
+    struct cairn_extent_region *region; /* with a reference */
+    uint64_t after;                     /* names up to here are done in this round */
+    uint64_t off;                       /* of the region */
+    uint64_t owed_ns;                   /* time that what was read has used up */
+    struct cairn_timer timer;
+    struct cairn_extent_step step;
+    void (*stopped)(void *arg);
+    void *stopped_arg;
+    struct cairn_task task;
+};
+
+static const struct cairn_sm_state scrub_states[SCRUB_NR] = {
+    [SCRUB_REST] = { "REST", CAIRN_SM_INITIAL, TO(SCRUB_CHECK) | TO(SCRUB_STOPPED) },
+    [SCRUB_CHECK] = { "CHECK", 0, TO(SCRUB_PAUSE) | TO(SCRUB_MARK) | TO(SCRUB_REST) | TO(SCRUB_STOPPED) },
+    [SCRUB_PAUSE] = { "PAUSE", 0, TO(SCRUB_CHECK) | TO(SCRUB_STOPPED) },
+    [SCRUB_MARK] = { "MARK", 0, TO(SCRUB_PAUSE) | TO(SCRUB_STOPPED) },
+    [SCRUB_STOPPED] = { "STOPPED", CAIRN_SM_FINAL, 0 },
+};
+
+static bool scrub_invariant(const struct cairn_sm *sm)
+{
+    const struct cairn_extent_scrub *s = CONTAINER_OF(sm, const struct cairn_extent_scrub, sm);
+
+    return CAIRN_HOLDS(sm->state != SCRUB_REST || s->region == NULL) &&
+           CAIRN_HOLDS(sm->state != SCRUB_MARK || atomic_load(&s->region->quarantined)) &&
+           CAIRN_HOLDS(sm->state != SCRUB_STOPPED || s->stopped != NULL);
+}
+
+const struct cairn_sm_kind cairn_extent_scrub_kind = { "extent-scrub", scrub_states, SCRUB_NR, scrub_invariant, 0 };
+
+static void scrub_check(struct cairn_extent_scrub *s);
+
+static struct cairn_extent_worker *worker_of(struct cairn_extent_scrub *s)
+{
+    return &s->provider->store->workers[0];
+}
+
+static void region_leave(struct cairn_extent_scrub *s)
+{
+    struct cairn_extent_region *r = s->region;
+
+    if (r == NULL)
+        return;
+    s->after = r->id;
+    s->region = NULL;
+    s->off = 0;
+    cairn_extent_region_put(r);
+}
+
+static void scrub_on_stopped(void *arg)
+{
+    struct cairn_extent_scrub *s = arg;
+    void (*stopped)(void *arg) = s->stopped;
+    void *stopped_arg = s->stopped_arg;
+
+    cairn_sm_fini(&s->sm);
+    s->provider->scrub = NULL;
+    free(s);
+    stopped(stopped_arg);
+}
+
+static void scrub_end(struct cairn_extent_scrub *s)
+{
+    struct cairn_env *env = &worker_of(s)->loop->env;
+
+    cairn_timer_stop(env, &s->timer);
+    region_leave(s);
+    cairn_sm_move(&s->sm, SCRUB_STOPPED);
+    cairn_task_init(&s->task, scrub_on_stopped, s);
+    cairn_env_defer(env, &s->task);
+}
+
+static void sleep_ns(struct cairn_extent_scrub *s, uint64_t ns)
+{
+    struct cairn_loop *loop = worker_of(s)->loop;
+
+    cairn_timer_start(&loop->env, &s->timer, cairn_env_now_ns(&loop->env) + ns);
+}
+
+/* Every piece is paid for, in time. */
+static void scrub_pause(struct cairn_extent_scrub *s, uint64_t bytes)
+{
+    if (s->stopped != NULL) {
+        scrub_end(s);
+        return;
+    }
+    cairn_sm_move(&s->sm, SCRUB_PAUSE);
+    sleep_ns(s, bytes * CAIRN_NS_PER_S / s->provider->store->conf.scrub_rate);
+}
+
+/* ---- MARK ---- */
+
+static void scrub_marked(struct cairn_extent_scrub *s)
+{
+    uint64_t bytes = s->step.len;
+
+    region_leave(s);
+    scrub_pause(s, bytes);
+}
+
+static void scrub_on_marked(struct cairn_extent_step *step, int rc)
+{
+    (void)rc; /* it is marked in memory at least, and the next round finds it again */
+    scrub_marked(step->arg);
+}
+
+static void scrub_mark(struct cairn_extent_scrub *s)
+{
+    struct cairn_extent_store *store = s->provider->store;
+    struct cairn_extent_region *r = s->region;
+    int rc = 0;
+
+    atomic_fetch_add(&store->corrupt_found, 1);
+    if (cairn_extent_table_quarantine(&store->table, r))
+        cairn_log_warn("extent region %016" PRIx64 ": checksum mismatch found by the scrub, quarantined", r->id);
+    cairn_sm_move(&s->sm, SCRUB_MARK);
+    s->step.done = scrub_on_marked;
+    rc = store->ops->quarantine(&s->step);
+    if (rc != CAIRN_EXTENT_LATER)
+        scrub_marked(s);
+}
+
+/* ---- CHECK ---- */
+
+static void scrub_checked(struct cairn_extent_scrub *s, int rc)
+{
+    struct cairn_extent_store *store = s->provider->store;
+    struct cairn_extent_region *r = s->region;
+    uint64_t bytes = s->step.len;
+    bool good = rc == 0;
+
+    if (rc == 0) {
+        good = cairn_extent_first_bad(s->step.ptr, bytes, &r->crcs[s->step.off / CAIRN_EXTENT_CHUNK_BYTES]) < 0;
+        rc = store->ops->settle(&s->step, false);
+        CAIRN_ASSERT(rc == 0); /* giving up a window never waits */
+        atomic_fetch_add(&store->scrub_bytes, bytes);
+    }
+    if (!good && (rc == 0 || rc == CAIRN_E_CORRUPT || rc == CAIRN_E_IO)) { /* also what cannot be read is bad */
+        scrub_mark(s);
+        return;
+    }
+    if (rc == 0) {
+        s->off += bytes;
+        if (s->off == r->length) {
+            atomic_fetch_add(&store->scrub_regions, 1);
+            region_leave(s);
+        }
+    } /* else the store is busy: the same piece again, later */
+    scrub_pause(s, bytes);
+}
+
+static void scrub_on_window(struct cairn_extent_step *step, int rc)
+{
+    scrub_checked(step->arg, rc);
+}
+
+/* The next region that has bytes and is not known to be bad; none: the round is over. */
+static bool region_next(struct cairn_extent_scrub *s)
+{
+    while (s->region == NULL) {
+        struct cairn_extent_region *r = cairn_extent_table_next(&s->provider->store->table, s->after);
+
+        if (r == NULL)
+            return false;
+        s->region = r;
+        s->off = 0;
+        if (r->length == 0 || atomic_load(&r->quarantined))
+            region_leave(s);
+    }
+    return true;
+}
+
+static void scrub_check(struct cairn_extent_scrub *s)
+{
+    struct cairn_extent_store *store = s->provider->store;
+    int rc;
+
+    cairn_sm_move(&s->sm, SCRUB_CHECK);
+    if (!region_next(s)) {
+        s->after = 0;
+        atomic_fetch_add(&store->scrub_rounds, 1);
+        cairn_sm_move(&s->sm, SCRUB_REST);
+        sleep_ns(s, store->conf.scrub_interval_ns);
+        return;
+    }
+    s->step = (struct cairn_extent_step){
+        .worker = worker_of(s),
+        .region = s->region,
+        .mode = CAIRN_EXTENT_READ,
+        .off = s->off,
+        .len = MIN(s->region->length - s->off, (uint64_t)PIECE_BYTES),
+        .done = scrub_on_window,
+        .arg = s,
+    };
+    rc = store->ops->window(&s->step);
+    if (rc != CAIRN_EXTENT_LATER)
+        scrub_checked(s, rc);
+}
+
+static void scrub_on_timer(void *arg)
+{
+    scrub_check(arg);
+}
+
+/* ---- life ---- */
+
+int cairn_extent__scrub_start(struct cairn_extent_provider *p)
+{
+    struct cairn_extent_store *store = p->store;
+    struct cairn_extent_scrub *s;
+    uint64_t first = MIN(store->conf.scrub_interval_ns, FIRST_ROUND_MINUTES * 60 * CAIRN_NS_PER_S);
+
+    if (store->conf.scrub_rate == 0)
+        return 0;
+    s = calloc(1, sizeof(*s));
+    if (s == NULL)
+        return CAIRN_E_NOMEM;
+    s->provider = p;
+    cairn_timer_init(&s->timer, scrub_on_timer, s);
+    cairn_sm_init(&s->sm, &cairn_extent_scrub_kind, &store->workers[0].loop->machines);
+    p->scrub = s;
+    sleep_ns(s, first);
+    return 0;
+}
+
+void cairn_extent__scrub_stop(struct cairn_extent_provider *p, void (*done)(void *arg), void *arg)
+{
+    struct cairn_extent_scrub *s = p->scrub;
+
+    CAIRN_ASSERT(s != NULL && s->stopped == NULL);
+    s->stopped = done;
+    s->stopped_arg = arg;
+    if (s->sm.state == SCRUB_REST || s->sm.state == SCRUB_PAUSE)
+        scrub_end(s);
+}

@@ -1,0 +1,279 @@
+/* Where a node is: see whereabouts.h.
+ *
+ * What lies in a workspace decides whom we talk to, so it counts only if nobody but its owner, us or root, could have
+ * written it. */
+#include "sdk/client/whereabouts.h"
+
+#include "sdk/core/base/macros.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+int cairn_whereabouts_dir(const struct cairn_options *options, char *path, size_t room, struct cairn_err *err)
+{
+    const char *dir = options != NULL ? options->workspace : NULL, *sub = "";
+    int n;
+
+    if (dir == NULL)
+        dir = getenv("CAIRN_WORKSPACE");
+    if (dir == NULL || dir[0] == '\0') {
+        dir = getenv("XDG_RUNTIME_DIR");
+        sub = "/cairn";
+    }
+    if (dir == NULL || dir[0] == '\0')
+        dir = "/run";
+    n = snprintf(path, room, "%s%s", dir, sub);
+    if (n < 0 || (size_t)n >= room)
+        return cairn_err_set(err, CAIRN_E_INVAL, "the name of the workspace directory is too long");
+    return 0;
+}
+
+/* Only its owner, who is us or root, may have written it. */
+static int check_trust(const char *path, const struct stat *st, struct cairn_err *err)
+{
+    bool sticky = S_ISDIR(st->st_mode) && (st->st_mode & S_ISVTX) != 0;
+
+    if (st->st_uid != geteuid() && st->st_uid != 0)
+        return cairn_err_set(err, CAIRN_E_DENIED, "%s belongs to user %u, neither to us nor to root", path,
+                             (unsigned)st->st_uid);
+    if ((st->st_mode & 022) != 0 && !sticky)
+        return cairn_err_set(err, CAIRN_E_DENIED, "%s: mode %04o lets others write to it; `chmod go-w %s`", path,
+                             st->st_mode & 07777, path);
+    return 0;
+}
+
+/* The whole file, malloc'ed and zero-terminated. */
+static int read_trusted(const char *path, char **text, struct cairn_err *err)
+{
+    struct stat st;
+    size_t n = 0;
+    char *p = NULL;
+    int rc, fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+
+    if (fd < 0 && errno == ENOENT)
+        return cairn_err_set(err, CAIRN_E_NOTFOUND, "%s is not there: no node was started in this workspace", path);
+    if (fd < 0)
+        return cairn_err_errno(err, errno, "%s", path);
+    if (fstat(fd, &st) != 0) {
+        rc = cairn_err_errno(err, errno, "%s", path);
+        goto out;
+    }
+    rc = S_ISREG(st.st_mode) ? check_trust(path, &st, err)
+                             : cairn_err_set(err, CAIRN_E_CONFIG, "%s is no plain file", path);
+    if (rc != 0)
+        goto out;
+    if (st.st_size > CAIRN_NODE_JSON_BYTES_MAX) {
+        rc = cairn_err_set(err, CAIRN_E_CONFIG, "%s is larger than %d bytes", path, CAIRN_NODE_JSON_BYTES_MAX);
+        goto out;
+    }
+    p = malloc(CAIRN_NODE_JSON_BYTES_MAX + 1);
+    if (p == NULL) {
+        rc = cairn_err_set(err, CAIRN_E_NOMEM, "%s", path);
+        goto out;
+    }
+    while (n < CAIRN_NODE_JSON_BYTES_MAX) {
+        ssize_t r = read(fd, p + n, CAIRN_NODE_JSON_BYTES_MAX - n);
+
+        if (r < 0 && errno == EINTR)
+            continue;
+        if (r < 0) {
+            rc = cairn_err_errno(err, errno, "%s", path);
+            goto out;
+        }
+        if (r == 0)
+            break;
+        n += (size_t)r;
+    }
+    p[n] = '\0';
+    *text = p;
+    p = NULL;
+out:
+    free(p);
+    close(fd);
+    return rc;
+}
+
+static int add_address(struct cairn_rpc_session_conf *conf, const char *text, struct cairn_err *err)
+{
+    int rc;
+
+    if (conf->naddrs == CAIRN_SESSION_ADDRS_MAX)
+        return cairn_err_set(err, CAIRN_E_CONFIG, "more than %d addresses", CAIRN_SESSION_ADDRS_MAX);
+    rc = cairn_addr_parse(text, &conf->addrs[conf->naddrs], err);
+    if (rc == 0)
+        conf->naddrs++;
+    return rc == CAIRN_E_INVAL ? CAIRN_E_CONFIG : rc;
+}
+
+static int addresses_of_list(const char *list, struct cairn_rpc_session_conf *conf, struct cairn_err *err)
+{
+    char one[CAIRN_ADDR_TEXT_MAX];
+    int rc;
+
+    for (const char *p = list; *p != '\0';) {
+        size_t n = strcspn(p, ", \t\n");
+
+        if (n >= sizeof(one))
+            return cairn_err_set(err, CAIRN_E_CONFIG, "an address is longer than %zu bytes", sizeof(one) - 1);
+        memcpy(one, p, n);
+        one[n] = '\0';
+        rc = n > 0 ? add_address(conf, one, err) : 0;
+        if (rc != 0)
+            return rc;
+        p += n + (p[n] != '\0');
+    }
+    return conf->naddrs > 0 ? 0 : cairn_err_set(err, CAIRN_E_CONFIG, "the list of addresses is empty");
+}
+
+static bool hex_to_bytes(const char *hex, uint8_t *to, size_t n)
+{
+    for (size_t i = 0; i < 2 * n; i++) {
+        const char *digits = "0123456789abcdef", *d = hex[i] != '\0' ? strchr(digits, hex[i] | 0x20) : NULL;
+
+        if (d == NULL)
+            return false;
+        to[i / 2] = (uint8_t)(to[i / 2] << 4 | (d - digits));
+    }
+    return hex[2 * n] == '\0';
+}
+
+static int node_json_use(json_t *o, const char *file, struct cairn_rpc_session_conf *conf, struct cairn_err *err)
+{
+    json_t *addresses = json_object_get(o, "addresses"), *cluster = json_object_get(o, "cluster_id");
+    int rc, reachable_rc = 0;
+
+    if (json_integer_value(json_object_get(o, "version")) != 1)
+        return cairn_err_set(err, CAIRN_E_CONFIG, "%s: \"version\" is not 1: written by another version of cairnd",
+                             file);
+    if (!json_is_array(addresses) || json_array_size(addresses) == 0)
+        return cairn_err_set(err, CAIRN_E_CONFIG, "%s: \"addresses\" is not a list of addresses", file);
+    for (size_t i = 0; i < json_array_size(addresses); i++) {
+        const char *text = json_string_value(json_array_get(addresses, i));
+
+        if (text == NULL)
+            return cairn_err_set(err, CAIRN_E_CONFIG, "%s: \"addresses\" holds something that is no text", file);
+        rc = add_address(conf, text, err);
+        if (rc != 0 && rc != CAIRN_E_NOTFOUND)
+            return cairn_err_wrap(err, rc, "%s", file);
+        if (rc != 0)
+            reachable_rc = rc; /* a host name unknown here; the others may do */
+    }
+    if (conf->naddrs == 0)
+        return cairn_err_wrap(err, reachable_rc, "%s", file);
+    if (cluster != NULL) {
+        const char *hex = json_string_value(cluster);
+
+        conf->has_cluster_id = hex != NULL && hex_to_bytes(hex, conf->cluster_id, CAIRN_CLUSTER_ID_BYTES);
+        if (!conf->has_cluster_id)
+            return cairn_err_set(err, CAIRN_E_CONFIG, "%s: \"cluster_id\" is not %d hexadecimal digits", file,
+                                 CAIRN_CLUSTER_ID_BYTES * 2);
+    }
+    return 0;
+}
+
+static int addresses_of_workspace(const char *dir, struct cairn_rpc_session_conf *conf, struct cairn_err *err)
+{
+    char file[PATH_MAX], *text = NULL;
+    json_error_t bad;
+    struct stat st;
+    json_t *o;
+    int rc;
+
+    if (stat(dir, &st) != 0)
+        return errno == ENOENT
+                   ? cairn_err_set(err, CAIRN_E_NOTFOUND, "workspace %s is not there: no node was started", dir)
+                   : cairn_err_errno(err, errno, "workspace %s", dir);
+    rc = check_trust(dir, &st, err);
+    if (rc != 0)
+        return cairn_err_wrap(err, rc, "workspace");
+    if (snprintf(file, sizeof(file), "%s/node.json", dir) >= (int)sizeof(file))
+        return cairn_err_set(err, CAIRN_E_INVAL, "the name of the workspace directory is too long");
+    rc = read_trusted(file, &text, err);
+    if (rc != 0)
+        return rc;
+    o = json_loads(text, 0, &bad);
+    if (o == NULL)
+        rc = cairn_err_set(err, CAIRN_E_CONFIG, "%s:%d:%d: %s", file, bad.line, bad.column, bad.text);
+    else
+        rc = node_json_use(o, file, conf, err);
+    json_decref(o);
+    free(text);
+    return rc;
+}
+
+/* Unix sockets first, the order kept otherwise. */
+static void sort_addresses(struct cairn_rpc_session_conf *conf)
+{
+    struct cairn_addr sorted[CAIRN_SESSION_ADDRS_MAX];
+    uint32_t n = 0;
+
+    for (int is_unix = 1; is_unix >= 0; is_unix--) {
+        for (uint32_t i = 0; i < conf->naddrs; i++) {
+            if (cairn_addr_is_unix(&conf->addrs[i]) == (is_unix != 0))
+                sorted[n++] = conf->addrs[i];
+        }
+    }
+    memcpy(conf->addrs, sorted, n * sizeof(*sorted));
+}
+
+static bool needs_key(const struct cairn_rpc_session_conf *conf)
+{
+    for (uint32_t i = 0; i < conf->naddrs; i++) {
+        if (!cairn_addr_is_unix(&conf->addrs[i]))
+            return true;
+    }
+    return false;
+}
+
+/* The key of the workspace is used if it is there and meant for us; one that others may read is refused, never ignored.
+ */
+static int find_key(const struct cairn_options *options, const char *dir, struct cairn_rpc_session_conf *conf,
+                    struct cairn_err *err)
+{
+    char file[PATH_MAX];
+    int rc;
+
+    if (options != NULL && options->key_file != NULL) {
+        rc = cairn_auth_key_read(options->key_file, conf->key, err);
+        conf->has_key = rc == 0;
+        return rc == CAIRN_E_FORMAT ? CAIRN_E_CONFIG : rc;
+    }
+    if (!needs_key(conf))
+        return 0;
+    if (snprintf(file, sizeof(file), "%s/cluster.key", dir) >= (int)sizeof(file))
+        return cairn_err_set(err, CAIRN_E_INVAL, "the name of the workspace directory is too long");
+    if (faccessat(AT_FDCWD, file, R_OK, AT_EACCESS) != 0)
+        return 0; /* none, or not ours: other proofs may do */
+    rc = cairn_auth_key_read(file, conf->key, err);
+    conf->has_key = rc == 0;
+    return rc == CAIRN_E_FORMAT ? CAIRN_E_CONFIG : rc;
+}
+
+int cairn_whereabouts_find(const struct cairn_options *options, struct cairn_rpc_session_conf *conf,
+                           struct cairn_err *err)
+{
+    const char *list = options != NULL ? options->addresses : NULL;
+    char dir[PATH_MAX];
+    int rc = cairn_whereabouts_dir(options, dir, sizeof(dir), err);
+
+    if (rc != 0)
+        return rc;
+    if (list == NULL &&
+        (options == NULL || options->workspace == NULL)) /* a workspace that was asked for comes first */
+        list = getenv("CAIRN_ADDRESSES");
+    rc = list != NULL && list[0] != '\0' ? addresses_of_list(list, conf, err) : addresses_of_workspace(dir, conf, err);
+    if (rc != 0)
+        return rc;
+    sort_addresses(conf);
+    rc = find_key(options, dir, conf, err);
+    if (rc == 0)
+        conf->munge = needs_key(conf) && cairn_auth_munge_is_available();
+    return rc;
+}

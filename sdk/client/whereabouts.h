@@ -1,0 +1,19 @@
+/* Where a node is and how to enter: from the options, the environment, or the workspace that the node wrote. */
+#ifndef CAIRN_CLIENT_WHEREABOUTS_H
+#define CAIRN_CLIENT_WHEREABOUTS_H
+
+#include "cairn/cairn.h"
+#include "sdk/core/rpc/session.h"
+
+enum { CAIRN_NODE_JSON_BYTES_MAX = 64 << 10 };
+
+/** The workspace directory that @options (may be NULL) and the environment name, into @path of @room bytes.
+ * CAIRN_E_INVAL: too long. */
+int cairn_whereabouts_dir(const struct cairn_options *options, char *path, size_t room, struct cairn_err *err);
+
+/** Addresses (unix sockets first), cluster id and key into @conf. Host names are looked up, which may block. Errors are
+ * those of cairn_connect(). */
+int cairn_whereabouts_find(const struct cairn_options *options, struct cairn_rpc_session_conf *conf,
+                           struct cairn_err *err);
+
+#endif

@@ -1,0 +1,374 @@
+/* What /metrics says: see metrics.h. Families come one after the other, so each walks over all methods that were used.
+ */
+#include "server/node/metrics.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+/* Bounds shown of the histograms, as powers of two: 1 us to 34 s by two, 64 B to 4 GiB by four. */
+enum { SHOWN_NS_FIRST = 10, SHOWN_NS_LAST = 35, SHOWN_BYTES_FIRST = 6, SHOWN_BYTES_LAST = 32 };
+
+void cairn_metrics_method(const struct cairn_metrics *m, const struct cairn_rpc_target *t, uint32_t method,
+                          struct cairn_rpc_stats_sum *sum)
+{
+    memset(sum, 0, sizeof(*sum));
+    for (uint32_t i = 0; i < m->nsets; i++)
+        cairn_rpc_stats_merge(sum, cairn_rpc_stats_find(m->sets[i], t->id, method));
+}
+
+/* ---- one line per method that was used ---- */
+
+struct used {
+    const struct cairn_rpc_target *target;
+    const char *method;
+    struct cairn_rpc_stats_sum sum;
+};
+
+/* NULL without memory, or if there is none: then *@n is 0. */
+static struct used *collect_used(const struct cairn_metrics *m, uint32_t *n)
+{
+    struct used *all = NULL;
+    uint32_t room = 0;
+
+    *n = 0;
+    for (uint32_t i = 0; i < m->ntargets; i++) {
+        const struct cairn_rpc_target *t = &m->targets[i];
+
+        for (uint32_t j = 0; j < t->iface->nmethods; j++) {
+            if (*n == room) {
+                struct used *more = realloc(all, (room + 64) * sizeof(*more));
+
+                if (more == NULL)
+                    return all;
+                all = more;
+                room += 64;
+            }
+            all[*n] = (struct used){ .target = t, .method = t->iface->methods[j].name };
+            cairn_metrics_method(m, t, j, &all[*n].sum);
+            if (all[*n].sum.started > 0)
+                ++*n;
+        }
+    }
+    return all;
+}
+
+struct method_column {
+    const char *name, *type, *help;
+    size_t offset; /* of a uint64_t in struct cairn_rpc_stats_sum; SIZE_MAX: in flight */
+};
+
+static const struct method_column columns[] = {
+    { "cairn_rpc_requests_total", "counter", "Requests that came, by provider and method.",
+      offsetof(struct cairn_rpc_stats_sum, started) },
+    { "cairn_rpc_failed_total", "counter", "Requests that were answered by an error.",
+      offsetof(struct cairn_rpc_stats_sum, failed) },
+    { "cairn_rpc_inflight", "gauge", "Requests that are being worked on.", SIZE_MAX },
+    { "cairn_rpc_request_bytes_total", "counter", "Bytes that came with requests.",
+      offsetof(struct cairn_rpc_stats_sum, bytes_in) },
+    { "cairn_rpc_reply_bytes_total", "counter", "Bytes that went with replies.",
+      offsetof(struct cairn_rpc_stats_sum, bytes_out) },
+};
+
+static uint64_t column_value(const struct method_column *c, const struct cairn_rpc_stats_sum *sum)
+{
+    uint64_t v;
+
+    if (c->offset == SIZE_MAX)
+        return cairn_rpc_stats_inflight(sum);
+    memcpy(&v, (const char *)sum + c->offset, sizeof(v));
+    return v;
+}
+
+static void print_methods(struct cairn_prom *p, const struct used *used, uint32_t n)
+{
+    for (size_t c = 0; c < ARRAY_SIZE(columns); c++) {
+        cairn_prom__family(p, columns[c].name, columns[c].type, columns[c].help);
+        for (uint32_t i = 0; i < n; i++)
+            cairn_prom__sample(
+                p, columns[c].name,
+                (const char *const[]){ "provider", used[i].target->name, "method", used[i].method, NULL },
+                (double)column_value(&columns[c], &used[i].sum));
+    }
+    cairn_prom__family(p, "cairn_rpc_errors_total", "counter", "Requests that were answered by an error, by its code.");
+    for (uint32_t i = 0; i < n; i++) {
+        for (int code = 0; code < CAIRN_RPC_ERRORS; code++) {
+            if (used[i].sum.errors[code] > 0)
+                cairn_prom__sample(
+                    p, "cairn_rpc_errors_total",
+                    (const char *const[]){ "provider", used[i].target->name, "method", used[i].method, "code",
+                                           code == 0 ? "?" : cairn_error_name(-code) + strlen("CAIRN_E_"), NULL },
+                    (double)used[i].sum.errors[code]);
+        }
+    }
+}
+
+static void print_histograms(struct cairn_prom *p, const struct used *used, uint32_t n)
+{
+    cairn_prom__family(p, "cairn_rpc_latency_seconds", "histogram", "Time from a request's arrival to its reply.");
+    for (uint32_t i = 0; i < n; i++)
+        cairn_prom__histogram(p, "cairn_rpc_latency_seconds",
+                              (const char *const[]){ "provider", used[i].target->name, "method", used[i].method, NULL },
+                              &used[i].sum.latency_ns, CAIRN_HIST_NS_SHIFT, SHOWN_NS_FIRST, SHOWN_NS_LAST, 1, 1e9);
+    cairn_prom__family(p, "cairn_rpc_request_size_bytes", "histogram", "Size of requests.");
+    for (uint32_t i = 0; i < n; i++)
+        cairn_prom__histogram(p, "cairn_rpc_request_size_bytes",
+                              (const char *const[]){ "provider", used[i].target->name, "method", used[i].method, NULL },
+                              &used[i].sum.request_bytes, CAIRN_HIST_BYTES_SHIFT, SHOWN_BYTES_FIRST, SHOWN_BYTES_LAST,
+                              2, 1);
+    cairn_prom__family(p, "cairn_rpc_reply_size_bytes", "histogram", "Size of replies.");
+    for (uint32_t i = 0; i < n; i++)
+        cairn_prom__histogram(p, "cairn_rpc_reply_size_bytes",
+                              (const char *const[]){ "provider", used[i].target->name, "method", used[i].method, NULL },
+                              &used[i].sum.reply_bytes, CAIRN_HIST_BYTES_SHIFT, SHOWN_BYTES_FIRST, SHOWN_BYTES_LAST, 2,
+                              1);
+}
+
+/* ---- the node and its process ---- */
+
+#define KIND_COUNTER "counter"
+#define KIND_GAUGE   "gauge"
+
+static void print_one(struct cairn_prom *p, const char *name, const char *type, const char *help, double value)
+{
+    cairn_prom__family(p, name, type, help);
+    cairn_prom__sample(p, name, NULL, value);
+}
+
+static double resident_bytes(void)
+{
+    unsigned long size, resident;
+    FILE *f = fopen("/proc/self/statm", "re");
+    bool got = f != NULL && fscanf(f, "%lu %lu", &size, &resident) == 2;
+
+    if (f != NULL)
+        fclose(f);
+    return got ? (double)resident * (double)sysconf(_SC_PAGESIZE) : 0;
+}
+
+static double cpu_seconds(void)
+{
+    struct rusage ru;
+
+    getrusage(RUSAGE_SELF, &ru);
+    return (double)(ru.ru_utime.tv_sec + ru.ru_stime.tv_sec) +
+           (double)(ru.ru_utime.tv_usec + ru.ru_stime.tv_usec) / 1e6;
+}
+
+static double uptime_seconds(const struct cairn_metrics *m)
+{
+    return (double)(cairn_env_now_ns(m->env) - m->started_ns) / 1e9;
+}
+
+static bool is_healthy(const struct cairn_metrics *m, char *reason, size_t len)
+{
+    reason[0] = '\0';
+    return m->healthy == NULL || m->healthy(m->healthy_arg, reason, len);
+}
+
+static void print_node(struct cairn_prom *p, const struct cairn_metrics *m)
+{
+    char reason[256];
+
+    cairn_prom__family(p, "cairn_info", "gauge", "Constant 1; what runs here.");
+    cairn_prom__sample(p, "cairn_info", (const char *const[]){ "node", m->node, "version", m->version, NULL }, 1);
+    print_one(p, "cairn_uptime_seconds", "gauge", "Time since the node started.", uptime_seconds(m));
+    print_one(p, "cairn_healthy", "gauge", "1 if /healthz answers 200.", is_healthy(m, reason, sizeof(reason)));
+    print_one(p, "cairn_insecure", "gauge", "1 if the node listens without authentication.", m->insecure);
+    print_one(p, "cairn_workers", "gauge", "Event loops.", m->nsets);
+    if (m->counters != NULL) {
+#define X(field, kind, name, help)                                                                                     \
+    print_one(p, name, KIND_##kind, help,                                                                              \
+              (double)atomic_load_explicit((_Atomic uint64_t *)&m->counters->field, memory_order_relaxed));
+        CAIRN_RPC_NODE_COUNTERS(X)
+#undef X
+    }
+    if (m->pool != NULL) {
+        uint32_t waiting, running;
+
+        cairn_pool_load(m->pool, &waiting, &running);
+        print_one(p, "cairn_pool_waiting", "gauge", "Storage jobs that wait for a thread.", waiting);
+        print_one(p, "cairn_pool_running", "gauge", "Storage jobs that run.", running);
+    }
+    print_one(p, "process_resident_memory_bytes", "gauge", "Resident memory.", resident_bytes());
+    print_one(p, "process_cpu_seconds_total", "counter", "Processor time, user and system.", cpu_seconds());
+}
+
+/* The numbers of each provider's status, by their names there: counts of keys, of what is quarantined, bytes used ...
+ */
+static void print_status(struct cairn_prom *p, const struct cairn_metrics *m, const json_t *all)
+{
+    static const char *const healths[] = { "ok", "degraded", "readonly" };
+    const char *key;
+    json_t *value;
+
+    cairn_prom__family(p, "cairn_provider_health", "gauge", "1 for the health that the provider is in.");
+    for (uint32_t i = 0; i < m->ntargets; i++) {
+        const char *health = json_string_value(json_object_get(json_array_get(all, i), "health"));
+
+        for (size_t h = 0; health != NULL && h < ARRAY_SIZE(healths); h++)
+            cairn_prom__sample(p, "cairn_provider_health",
+                               (const char *const[]){ "provider", m->targets[i].name, "health", healths[h], NULL },
+                               strcmp(health, healths[h]) == 0);
+    }
+    cairn_prom__family(p, "cairn_provider_status", "gauge",
+                       "The numbers in the provider's status, by their name there.");
+    for (uint32_t i = 0; i < m->ntargets; i++) {
+        json_object_foreach(json_array_get(all, i), key, value)
+        {
+            if (json_is_number(value))
+                cairn_prom__sample(p, "cairn_provider_status",
+                                   (const char *const[]){ "provider", m->targets[i].name, "field", key, NULL },
+                                   json_number_value(value));
+        }
+    }
+}
+
+static json_t *collect_status(const struct cairn_metrics *m)
+{
+    json_t *all = json_array();
+
+    for (uint32_t i = 0; i < m->ntargets; i++) {
+        json_t *one = json_object();
+        const struct cairn_provider_desc *desc = m->descs != NULL ? m->descs[i] : NULL;
+
+        if (one != NULL && desc != NULL && desc->status != NULL)
+            desc->status(m->targets[i].ctx, one);
+        json_array_append_new(all, one != NULL ? one : json_null());
+    }
+    return all;
+}
+
+char *cairn_metrics_text(const struct cairn_metrics *m, size_t *len)
+{
+    char *text = NULL;
+    uint32_t n = 0;
+    struct used *used = collect_used(m, &n);
+    json_t *status = collect_status(m);
+    struct cairn_prom p = { .to = open_memstream(&text, len) };
+    bool bad = p.to == NULL;
+
+    if (!bad) {
+        print_node(&p, m);
+        print_status(&p, m, status);
+        print_methods(&p, used, n);
+        print_histograms(&p, used, n);
+        bad = ferror(p.to) != 0;
+        bad |= fclose(p.to) != 0;
+    }
+    json_decref(status);
+    free(used);
+    if (bad) {
+        free(text);
+        return NULL;
+    }
+    return text;
+}
+
+/* ---- JSON ---- */
+
+static json_int_t json_u64(uint64_t v)
+{
+    return (json_int_t)MIN(v, (uint64_t)INT64_MAX);
+}
+
+static json_t *row_of(const struct used *u)
+{
+    const struct cairn_hist_sum *h = &u->sum.latency_ns;
+
+    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "provider", u->target->name,
+                     "method", u->method, "requests", json_u64(u->sum.started), "inflight",
+                     json_u64(cairn_rpc_stats_inflight(&u->sum)), "failed", json_u64(u->sum.failed), "in_bytes",
+                     json_u64(u->sum.bytes_in), "out_bytes", json_u64(u->sum.bytes_out), "mean_ns",
+                     json_u64(h->n > 0 ? h->sum / h->n : 0), "p50_ns",
+                     json_u64(cairn_hist_percentile(h, CAIRN_HIST_NS_SHIFT, 0.5)), "p90_ns",
+                     json_u64(cairn_hist_percentile(h, CAIRN_HIST_NS_SHIFT, 0.9)), "p99_ns",
+                     json_u64(cairn_hist_percentile(h, CAIRN_HIST_NS_SHIFT, 0.99)), "p999_ns",
+                     json_u64(cairn_hist_percentile(h, CAIRN_HIST_NS_SHIFT, 0.999)), "max_ns", json_u64(h->max));
+}
+
+static json_t *size_row_of(const struct used *u, const char *what, const struct cairn_hist_sum *h)
+{
+    return json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I}", "provider", u->target->name, "method", u->method, "of",
+                     what, "mean_bytes", json_u64(h->n > 0 ? h->sum / h->n : 0), "p50_bytes",
+                     json_u64(cairn_hist_percentile(h, CAIRN_HIST_BYTES_SHIFT, 0.5)), "p99_bytes",
+                     json_u64(cairn_hist_percentile(h, CAIRN_HIST_BYTES_SHIFT, 0.99)), "max_bytes", json_u64(h->max));
+}
+
+static json_t *json_counters(const struct cairn_metrics *m)
+{
+    json_t *o = json_object();
+
+    if (m->counters != NULL) {
+#define X(field, kind, name, help)                                                                                     \
+    json_object_set_new(                                                                                               \
+        o, #field,                                                                                                     \
+        json_integer(json_u64(atomic_load_explicit((_Atomic uint64_t *)&m->counters->field, memory_order_relaxed))));
+        CAIRN_RPC_NODE_COUNTERS(X)
+#undef X
+    }
+    if (m->pool != NULL) {
+        uint32_t waiting, running;
+
+        cairn_pool_load(m->pool, &waiting, &running);
+        json_object_set_new(o, "pool_waiting", json_integer(waiting));
+        json_object_set_new(o, "pool_running", json_integer(running));
+    }
+    return o;
+}
+
+json_t *cairn_metrics_json(const struct cairn_metrics *m)
+{
+    uint32_t n = 0;
+    struct used *used = collect_used(m, &n);
+    json_t *methods = json_array(), *sizes = json_array(), *errors = json_array();
+
+    for (uint32_t i = 0; i < n; i++) {
+        json_array_append_new(methods, row_of(&used[i]));
+        json_array_append_new(sizes, size_row_of(&used[i], "request", &used[i].sum.request_bytes));
+        json_array_append_new(sizes, size_row_of(&used[i], "reply", &used[i].sum.reply_bytes));
+        for (int code = 0; code < CAIRN_RPC_ERRORS; code++) {
+            if (used[i].sum.errors[code] > 0)
+                json_array_append_new(errors,
+                                      json_pack("{s:s, s:s, s:s, s:I}", "provider", used[i].target->name, "method",
+                                                used[i].method, "error", code == 0 ? "?" : cairn_error_name(-code),
+                                                "count", json_u64(used[i].sum.errors[code])));
+        }
+    }
+    free(used);
+    return json_pack("{s:i, s:s, s:I, s:I, s:o, s:o, s:o, s:o}", "version", 1, "node", m->node, "uptime_ms",
+                     json_u64((cairn_env_now_ns(m->env) - m->started_ns) / CAIRN_NS_PER_MS), "resident_bytes",
+                     (json_int_t)resident_bytes(), "counters", json_counters(m), "methods", methods, "sizes", sizes,
+                     "errors", errors);
+}
+
+/* ---- the page ---- */
+
+static void on_metrics(void *arg, struct cairn_http_reply *reply)
+{
+    reply->content_type = "text/plain; version=0.0.4; charset=utf-8";
+    reply->text = cairn_metrics_text(arg, &reply->len);
+    if (reply->text == NULL)
+        reply->status = 503;
+}
+
+static void on_healthz(void *arg, struct cairn_http_reply *reply)
+{
+    char reason[256];
+    bool ok = is_healthy(arg, reason, sizeof(reason));
+    int n = asprintf(&reply->text, "%s\n", ok ? "ok" : reason[0] != '\0' ? reason : "not healthy");
+
+    if (n < 0)
+        reply->text = NULL;
+    reply->len = n < 0 ? 0 : (size_t)n;
+    reply->status = ok ? 200 : 503;
+}
+
+struct cairn_http *cairn_metrics_serve(const struct cairn_metrics *m, struct cairn_loop *loop, int fd,
+                                       struct cairn_err *err)
+{
+    struct cairn_http_page pages[] = { { "/metrics", on_metrics, (void *)m }, { "/healthz", on_healthz, (void *)m } };
+
+    return cairn_http_start(loop, fd, pages, ARRAY_SIZE(pages), err);
+}

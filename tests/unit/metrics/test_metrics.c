@@ -1,0 +1,514 @@
+/* What the page says, read by a strict parser of the Prometheus text format 0.0.4 that refuses whatever the format does
+ * not allow: samples without family, families split or declared twice, bad names, escapes or numbers, histograms that
+ * shrink. */
+#include "server/node/metrics.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+/* ---- the strict parser ---- */
+
+enum { SAMPLES_MAX = 4096, FAMILIES_MAX = 128 };
+
+struct sample {
+    char name[96], labels[320]; /* labels as "a=b;c=d;", unescaped */
+    char le[32];                /* apart from the others */
+    double value;
+    int family;
+};
+
+struct parsed {
+    struct {
+        char name[96], type[16];
+        uint32_t nsamples;
+    } families[FAMILIES_MAX];
+    struct sample samples[SAMPLES_MAX];
+    int nfamilies;
+    uint32_t nsamples;
+};
+
+static const char *parse_name(const char *s, char *to, size_t room, bool colon)
+{
+    size_t n = 0;
+
+    if (!isalpha((unsigned char)*s) && *s != '_' && !(colon && *s == ':'))
+        fail_msg("bad name at: %.40s", s);
+    while (isalnum((unsigned char)*s) || *s == '_' || (colon && *s == ':')) {
+        assert_true(n + 1 < room);
+        to[n++] = *s++;
+    }
+    to[n] = '\0';
+    return s;
+}
+
+static const char *parse_labels(const char *s, struct sample *to)
+{
+    if (*s != '{')
+        return s;
+    do {
+        char name[64], value[256];
+        size_t n = 0, used = strlen(to->labels);
+
+        s = parse_name(s + 1, name, sizeof(name), false);
+        if (s[0] != '=' || s[1] != '"')
+            fail_msg("bad label at: %.40s", s);
+        for (s += 2; *s != '"'; s++) {
+            char c = *s;
+
+            if (c == '\0' || c == '\n')
+                fail_msg("label value without end: %s", name);
+            if (c == '\\') {
+                s++;
+                if (*s != '\\' && *s != '"' && *s != 'n')
+                    fail_msg("bad escape: %.20s", s - 1);
+                c = *s == 'n' ? '\n' : *s;
+            }
+            assert_true(n + 1 < sizeof(value));
+            value[n++] = c;
+        }
+        value[n] = '\0';
+        s++;
+        if (strcmp(name, "le") == 0)
+            snprintf(to->le, sizeof(to->le), "%.31s", value);
+        else
+            snprintf(to->labels + used, sizeof(to->labels) - used, "%s=%s;", name, value);
+    } while (*s == ',');
+    if (*s != '}')
+        fail_msg("labels without end: %.40s", s);
+    return s + 1;
+}
+
+static double parse_number(const char *s, const char **end)
+{
+    char *e;
+    double v;
+
+    if (strncmp(s, "+Inf", 4) == 0) {
+        *end = s + 4;
+        return __builtin_inf();
+    }
+    if (!isdigit((unsigned char)*s) && *s != '-')
+        fail_msg("bad number: %.40s", s);
+    v = strtod(s, &e);
+    *end = e;
+    return v;
+}
+
+/* The family that a sample belongs to: by its own name, or a histogram's by its suffix. */
+static bool belongs(const struct parsed *p, int family, const char *name)
+{
+    static const char *const suffixes[] = { "_bucket", "_sum", "_count" };
+    size_t n = strlen(p->families[family].name);
+    bool histogram = strcmp(p->families[family].type, "histogram") == 0;
+
+    if (strncmp(p->families[family].name, name, n) != 0)
+        return false;
+    if (!histogram)
+        return name[n] == '\0';
+    for (size_t i = 0; i < ARRAY_SIZE(suffixes); i++) {
+        if (strcmp(name + n, suffixes[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void parse_sample(struct parsed *p, const char *line)
+{
+    struct sample *s = &p->samples[p->nsamples++];
+    const char *end;
+
+    assert_true(p->nsamples <= SAMPLES_MAX);
+    memset(s, 0, sizeof(*s));
+    line = parse_name(line, s->name, sizeof(s->name), true);
+    line = parse_labels(line, s);
+    assert_int_equal(*line, ' ');
+    s->value = parse_number(line + 1, &end);
+    assert_int_equal(*end, '\0');
+    s->family = p->nfamilies - 1; /* its samples follow a family at once, so it is the last one */
+    if (s->family < 0 || !belongs(p, s->family, s->name))
+        fail_msg("sample without its family: %s", s->name);
+    p->families[s->family].nsamples++;
+    for (const struct sample *o = p->samples; o != s; o++) {
+        if (strcmp(o->name, s->name) == 0 && strcmp(o->labels, s->labels) == 0 && strcmp(o->le, s->le) == 0)
+            fail_msg("twice: %s{%s} %s", s->name, s->labels, s->le);
+    }
+}
+
+static void parse_comment(struct parsed *p, const char *line)
+{
+    char name[96];
+
+    if (strncmp(line, "# HELP ", 7) == 0) {
+        line = parse_name(line + 7, name, sizeof(name), true);
+        assert_int_equal(*line, ' ');
+        for (int i = 0; i < p->nfamilies; i++)
+            assert_string_not_equal(p->families[i].name, name);
+        assert_true(p->nfamilies < FAMILIES_MAX);
+        strcpy(p->families[p->nfamilies++].name, name);
+        for (line++; *line != '\0'; line++) {
+            if (*line == '\\')
+                assert_true(line[1] == '\\' || line[1] == 'n');
+        }
+        return;
+    }
+    assert_int_equal(strncmp(line, "# TYPE ", 7), 0);
+    line = parse_name(line + 7, name, sizeof(name), true);
+    assert_true(p->nfamilies > 0);
+    assert_string_equal(p->families[p->nfamilies - 1].name, name); /* right behind its HELP */
+    assert_int_equal(p->families[p->nfamilies - 1].type[0], '\0');
+    if (strcmp(line, " counter") != 0 && strcmp(line, " gauge") != 0 && strcmp(line, " histogram") != 0)
+        fail_msg("bad type:%s", line);
+    strcpy(p->families[p->nfamilies - 1].type, line + 1);
+    if (strcmp(line, " counter") == 0)
+        assert_string_equal(name + strlen(name) - 6, "_total");
+}
+
+/* Buckets rise with their bounds, the last is +Inf and equals _count. */
+static void check_histograms(const struct parsed *p)
+{
+    for (uint32_t i = 0; i < p->nsamples; i++) {
+        const struct sample *s = &p->samples[i];
+        const char *end;
+
+        if (s->le[0] == '\0') {
+            assert_string_not_equal(s->name + strlen(s->name) - 7, "_bucket");
+            continue;
+        }
+        if (strcmp(s->le, "+Inf") == 0) {
+            assert_int_equal(strcmp(s[1].name + strlen(s[1].name) - 4, "_sum"), 0);
+            assert_int_equal(strcmp(s[2].name + strlen(s[2].name) - 6, "_count"), 0);
+            assert_true(s->value == s[2].value);
+            assert_string_equal(s->labels, s[2].labels);
+        } else {
+            assert_string_equal(s->labels, s[1].labels);
+            assert_true(parse_number(s->le, &end) < parse_number(s[1].le, &end));
+            assert_true(s->value <= s[1].value);
+        }
+    }
+}
+
+static struct parsed *parse(const char *text)
+{
+    struct parsed *p = calloc(1, sizeof(*p));
+    char *copy = strdup(text), *line = copy, *next;
+
+    assert_int_equal(text[strlen(text) - 1], '\n');
+    for (; *line != '\0'; line = next) {
+        next = strchr(line, '\n');
+        *next++ = '\0';
+        if (line[0] == '#')
+            parse_comment(p, line);
+        else
+            parse_sample(p, line);
+    }
+    check_histograms(p);
+    free(copy);
+    return p;
+}
+
+static double value_of(const struct parsed *p, const char *name, const char *labels, const char *le)
+{
+    for (uint32_t i = 0; i < p->nsamples; i++) {
+        const struct sample *s = &p->samples[i];
+
+        if (strcmp(s->name, name) == 0 && strcmp(s->labels, labels) == 0 && strcmp(s->le, le) == 0)
+            return s->value;
+    }
+    fail_msg("no %s{%s} le=%s", name, labels, le);
+    return 0;
+}
+
+static const char *type_of(const struct parsed *p, const char *name)
+{
+    for (int i = 0; i < p->nfamilies; i++) {
+        if (strcmp(p->families[i].name, name) == 0)
+            return p->families[i].type;
+    }
+    return "";
+}
+
+/* ---- a node of two workers ---- */
+
+static const struct cairn_rpc_method methods[] = { { .name = "put" }, { .name = "get" } };
+static const struct cairn_rpc_iface iface = { "kv", methods, 2 };
+static const struct cairn_rpc_target targets[] = { { .iface = &iface, .name = "kv", .id = 16 },
+                                                   { .iface = &iface, .name = "odd\"\\\nname", .id = 17 } };
+
+static void kv_status(void *ctx, json_t *to)
+{
+    (void)ctx;
+    json_object_set_new(to, "health", json_string("degraded"));
+    json_object_set_new(to, "quarantined", json_integer(3));
+    json_object_set_new(to, "backend", json_string("memory"));
+}
+static const struct cairn_provider_desc kv = { .type = "kv", .status = kv_status };
+static const struct cairn_provider_desc *const descs[] = { &kv, NULL };
+
+struct fixture {
+    struct cairn_loop loop;
+    struct cairn_rpc_stats_set *sets[2];
+    struct cairn_rpc_node_counters counters;
+    struct cairn_metrics m;
+    bool unwell;
+};
+
+static bool healthy(void *arg, char *reason, size_t len)
+{
+    const struct fixture *f = arg;
+
+    if (f->unwell)
+        snprintf(reason, len, "draining");
+    return !f->unwell;
+}
+
+static int setup(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+
+    assert_int_equal(cairn_loop_init(&f->loop, NULL, NULL), 0);
+    for (int i = 0; i < 2; i++)
+        f->sets[i] = cairn_rpc_stats_set_new(targets, 2);
+    f->m = (struct cairn_metrics){ .node = "n0",
+                                   .version = "0.1.0",
+                                   .env = &f->loop.env,
+                                   .started_ns = cairn_loop_now(&f->loop),
+                                   .targets = targets,
+                                   .descs = descs,
+                                   .ntargets = 2,
+                                   .sets = f->sets,
+                                   .nsets = 2,
+                                   .counters = &f->counters,
+                                   .healthy = healthy,
+                                   .healthy_arg = f };
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+
+    for (int i = 0; i < 2; i++)
+        cairn_rpc_stats_set_free(f->sets[i]);
+    cairn_loop_fini(&f->loop);
+    free(f);
+    return 0;
+}
+
+static struct parsed *scrape(struct fixture *f)
+{
+    size_t len;
+    char *text = cairn_metrics_text(&f->m, &len);
+    struct parsed *p;
+
+    assert_non_null(text);
+    assert_int_equal(strlen(text), len);
+    p = parse(text);
+    free(text);
+    return p;
+}
+
+static void one(struct cairn_rpc_stats *s, uint64_t in, uint64_t ns, uint64_t out, int rc)
+{
+    cairn_rpc_stats_start(s, in);
+    cairn_rpc_stats_end(s, ns, out, rc);
+}
+
+static void idle_node_is_valid(void **state)
+{
+    struct fixture *f = *state;
+    struct parsed *p = scrape(f);
+
+    assert_true(value_of(p, "cairn_info", "node=n0;version=0.1.0;", "") == 1);
+    assert_true(value_of(p, "cairn_healthy", "", "") == 1);
+    assert_true(value_of(p, "cairn_insecure", "", "") == 0);
+    assert_true(value_of(p, "cairn_workers", "", "") == 2);
+    assert_true(value_of(p, "process_resident_memory_bytes", "", "") > 0);
+    assert_string_equal(type_of(p, "cairn_rpc_requests_total"), "counter");
+    free(p);
+}
+
+static void counts_of_all_workers(void **state)
+{
+    struct fixture *f = *state;
+    struct parsed *p;
+
+    one(cairn_rpc_stats_find(f->sets[0], 16, 0), 1000, 3000, 20, 0);
+    one(cairn_rpc_stats_find(f->sets[1], 16, 0), 500, 5 * CAIRN_NS_PER_MS, 0, CAIRN_E_NOSPACE);
+    cairn_rpc_stats_start(cairn_rpc_stats_find(f->sets[1], 16, 0), 100);
+    p = scrape(f);
+    assert_true(value_of(p, "cairn_rpc_requests_total", "provider=kv;method=put;", "") == 3);
+    assert_true(value_of(p, "cairn_rpc_failed_total", "provider=kv;method=put;", "") == 1);
+    assert_true(value_of(p, "cairn_rpc_errors_total", "provider=kv;method=put;code=NOSPACE;", "") == 1);
+    assert_true(value_of(p, "cairn_rpc_inflight", "provider=kv;method=put;", "") == 1);
+    assert_true(value_of(p, "cairn_rpc_request_bytes_total", "provider=kv;method=put;", "") == 1600);
+    assert_true(value_of(p, "cairn_rpc_reply_bytes_total", "provider=kv;method=put;", "") == 20);
+    assert_true(value_of(p, "cairn_rpc_latency_seconds_count", "provider=kv;method=put;", "") == 2);
+    assert_true(value_of(p, "cairn_rpc_latency_seconds_sum", "provider=kv;method=put;", "") == 0.005003);
+    assert_true(value_of(p, "cairn_rpc_latency_seconds_bucket", "provider=kv;method=put;", "2.048e-06") == 0);
+    assert_true(value_of(p, "cairn_rpc_latency_seconds_bucket", "provider=kv;method=put;", "4.096e-06") == 1);
+    assert_true(value_of(p, "cairn_rpc_latency_seconds_bucket", "provider=kv;method=put;", "+Inf") == 2);
+    assert_true(value_of(p, "cairn_rpc_request_size_bytes_bucket", "provider=kv;method=put;", "64") == 0);
+    assert_true(value_of(p, "cairn_rpc_request_size_bytes_bucket", "provider=kv;method=put;", "256") == 1);
+    assert_true(value_of(p, "cairn_rpc_request_size_bytes_bucket", "provider=kv;method=put;", "1024") == 3);
+    for (uint32_t i = 0; i < p->nsamples; i++) /* what nobody called is not there */
+        assert_null(strstr(p->samples[i].labels, "method=get"));
+    free(p);
+}
+
+static void values_beyond_all_buckets(void **state)
+{
+    struct fixture *f = *state;
+    struct parsed *p;
+
+    one(cairn_rpc_stats_find(f->sets[0], 16, 1), UINT64_C(1) << 50, 3600 * CAIRN_NS_PER_S, 0, 0);
+    p = scrape(f);
+    assert_true(value_of(p, "cairn_rpc_latency_seconds_bucket", "provider=kv;method=get;", "34.3597384") == 0);
+    assert_true(value_of(p, "cairn_rpc_latency_seconds_bucket", "provider=kv;method=get;", "+Inf") == 1);
+    assert_true(value_of(p, "cairn_rpc_latency_seconds_sum", "provider=kv;method=get;", "") == 3600);
+    free(p);
+}
+
+static void names_are_escaped(void **state)
+{
+    struct fixture *f = *state;
+    struct parsed *p;
+
+    one(cairn_rpc_stats_find(f->sets[0], 17, 1), 1, 1, 1, 0);
+    p = scrape(f);
+    assert_true(value_of(p, "cairn_rpc_requests_total", "provider=odd\"\\\nname;method=get;", "") == 1);
+    free(p);
+}
+
+static void providers_tell_their_state(void **state)
+{
+    struct fixture *f = *state;
+    struct parsed *p = scrape(f);
+
+    assert_true(value_of(p, "cairn_provider_health", "provider=kv;health=degraded;", "") == 1);
+    assert_true(value_of(p, "cairn_provider_health", "provider=kv;health=ok;", "") == 0);
+    assert_true(value_of(p, "cairn_provider_status", "provider=kv;field=quarantined;", "") == 3);
+    free(p);
+}
+
+static void every_node_counter_is_there(void **state)
+{
+    struct fixture *f = *state;
+    struct parsed *p;
+    double expect = 1;
+
+#define X(field, kind, name, help) atomic_store(&f->counters.field, (uint64_t)expect++);
+    CAIRN_RPC_NODE_COUNTERS(X)
+#undef X
+    p = scrape(f);
+    expect = 1;
+#define X(field, kind, name, help) assert_true(value_of(p, name, "", "") == expect++);
+    CAIRN_RPC_NODE_COUNTERS(X)
+#undef X
+    free(p);
+}
+
+static void json_says_the_same(void **state)
+{
+    struct fixture *f = *state;
+    json_t *doc, *row;
+
+    one(cairn_rpc_stats_find(f->sets[0], 16, 0), 1000, 3000, 20, 0);
+    one(cairn_rpc_stats_find(f->sets[1], 16, 0), 1000, 3000, 20, CAIRN_E_BUSY);
+    atomic_store(&f->counters.auth_failures, 9);
+    doc = cairn_metrics_json(&f->m);
+    assert_non_null(doc);
+    assert_int_equal(json_integer_value(json_object_get(doc, "version")), 1);
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(doc, "counters"), "auth_failures")), 9);
+    assert_int_equal(json_array_size(json_object_get(doc, "methods")), 1);
+    row = json_array_get(json_object_get(doc, "methods"), 0);
+    assert_string_equal(json_string_value(json_object_get(row, "provider")), "kv");
+    assert_string_equal(json_string_value(json_object_get(row, "method")), "put");
+    assert_int_equal(json_integer_value(json_object_get(row, "requests")), 2);
+    assert_int_equal(json_integer_value(json_object_get(row, "failed")), 1);
+    assert_int_equal(json_integer_value(json_object_get(row, "inflight")), 0);
+    assert_int_equal(json_integer_value(json_object_get(row, "in_bytes")), 2000);
+    assert_int_equal(json_integer_value(json_object_get(row, "max_ns")), 3000);
+    assert_in_range(json_integer_value(json_object_get(row, "p99_ns")), 2250, 3000);
+    row = json_array_get(json_object_get(doc, "errors"), 0);
+    assert_string_equal(json_string_value(json_object_get(row, "error")), "CAIRN_E_BUSY");
+    row = json_array_get(json_object_get(doc, "sizes"), 0);
+    assert_int_equal(json_integer_value(json_object_get(row, "max_bytes")), 1000);
+    json_decref(doc);
+}
+
+/* ---- the page itself ---- */
+
+static void get(struct fixture *f, const struct sockaddr_in *addr, const char *path, char *to, size_t room)
+{
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    size_t n = 0;
+    ssize_t r;
+
+    assert_int_equal(connect(fd, (const struct sockaddr *)addr, sizeof(*addr)), 0);
+    dprintf(fd, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", path);
+    while ((r = recv(fd, to + n, room - 1 - n, MSG_DONTWAIT)) != 0) {
+        if (r > 0)
+            n += (size_t)r;
+        else
+            cairn_loop_turn(&f->loop, 100 * CAIRN_NS_PER_MS);
+    }
+    to[n] = '\0';
+    close(fd);
+}
+
+static void page_is_served(void **state)
+{
+    struct fixture *f = *state;
+    struct sockaddr_in addr = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    socklen_t len = sizeof(addr);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    struct cairn_http *http;
+    char *page = malloc(1 << 20), *body;
+
+    assert_int_equal(bind(fd, (struct sockaddr *)&addr, len), 0);
+    assert_int_equal(listen(fd, 8), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&addr, &len), 0);
+    http = cairn_metrics_serve(&f->m, &f->loop, fd, NULL);
+    assert_non_null(http);
+    one(cairn_rpc_stats_find(f->sets[0], 16, 0), 1000, 3000, 20, 0);
+    get(f, &addr, "/metrics", page, 1 << 20);
+    assert_non_null(strstr(page, "Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n"));
+    body = strstr(page, "\r\n\r\n");
+    assert_non_null(body);
+    free(parse(body + 4));
+    get(f, &addr, "/healthz", page, 1 << 20);
+    assert_non_null(strstr(page, " 200 OK\r\n"));
+    assert_non_null(strstr(page, "\r\n\r\nok\n"));
+    f->unwell = true;
+    get(f, &addr, "/healthz", page, 1 << 20);
+    assert_non_null(strstr(page, " 503 "));
+    assert_non_null(strstr(page, "\r\n\r\ndraining\n"));
+    cairn_http_stop(http);
+    free(page);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(idle_node_is_valid, setup, teardown),
+        cmocka_unit_test_setup_teardown(counts_of_all_workers, setup, teardown),
+        cmocka_unit_test_setup_teardown(values_beyond_all_buckets, setup, teardown),
+        cmocka_unit_test_setup_teardown(names_are_escaped, setup, teardown),
+        cmocka_unit_test_setup_teardown(providers_tell_their_state, setup, teardown),
+        cmocka_unit_test_setup_teardown(every_node_counter_is_there, setup, teardown),
+        cmocka_unit_test_setup_teardown(json_says_the_same, setup, teardown),
+        cmocka_unit_test_setup_teardown(page_is_served, setup, teardown),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
