@@ -13,7 +13,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-enum { CAIRN_KV_DB_BITS = 12, CAIRN_KV_DB_MAX = 1 << CAIRN_KV_DB_BITS, CAIRN_KV_GENERATION_MAX = (1 << 20) - 2 };
+enum { CAIRN_KV_DB_BITS = 11, CAIRN_KV_DB_MAX = 1 << CAIRN_KV_DB_BITS, CAIRN_KV_GENERATION_MAX = (1 << 21) - 2 };
 
 /** What an operation needs to know of its database. */
 struct cairn_kv_db {
@@ -35,7 +35,8 @@ struct cairn_kv_dir_slot {
 
 struct cairn_kv_dir {
     pthread_mutex_t mutex; /* also held across the engine's create() and drop() */
-    uint32_t max, n, generation, next_slot;
+    uint32_t max, generation, next_slot;
+    atomic_uint n; /* read without the mutex by status */
     struct cairn_kv_dir_slot *slots;
 };
 

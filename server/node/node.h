@@ -9,6 +9,7 @@
 #include "sdk/core/rpc/accept.h"
 #include "server/node/conf/node_conf.h"
 #include "server/node/datadir.h"
+#include "server/node/metrics.h"
 #include "server/port/provider.h"
 
 #include <pthread.h>
@@ -71,7 +72,10 @@ struct cairn_server {
     uint32_t nlisteners;
     uint32_t next_worker; /* accept() spreads connections evenly */
     uint64_t started_ns;
-    struct node_metrics *metrics;
+    struct cairn_rpc_stats_set **stats;                           /* one per worker */
+    const struct cairn_provider_desc *descs[CAIRN_PROVIDERS_MAX]; /* of each target; NULL for the node's own */
+    struct cairn_metrics metrics;
+    struct cairn_http *metrics_http;
 
     /* the end: on worker 0 */
     struct cairn_sm sm;

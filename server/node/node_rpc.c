@@ -114,6 +114,15 @@ static void handle_status(struct cairn_rpc_req *rq)
     json_decref(o);
 }
 
+static void handle_metrics(struct cairn_rpc_req *rq)
+{
+    struct cairn_server *s = rq->target->ctx;
+    json_t *o = cairn_metrics_json(&s->metrics);
+
+    reply_text(rq, o != NULL ? json_dumps(o, JSON_COMPACT) : NULL);
+    json_decref(o);
+}
+
 static void handle_config(struct cairn_rpc_req *rq)
 {
     struct cairn_server *s = rq->target->ctx;
@@ -133,6 +142,6 @@ cairn_rpc_handler *const cairn_node_handlers[] = {
     [CAIRN__WIRE__NODE_METHOD__NODE_PROVIDERS] = handle_providers,
     [CAIRN__WIRE__NODE_METHOD__NODE_STATUS] = handle_status,
     [CAIRN__WIRE__NODE_METHOD__NODE_MACHINES] = NULL,
-    [CAIRN__WIRE__NODE_METHOD__NODE_METRICS] = NULL,
+    [CAIRN__WIRE__NODE_METHOD__NODE_METRICS] = handle_metrics,
     [CAIRN__WIRE__NODE_METHOD__NODE_CONFIG] = handle_config,
 };

@@ -106,7 +106,8 @@ static int open_loops(struct cairn_server *s, struct cairn_err *err)
     s->workers = calloc(s->nworkers, sizeof(*s->workers));
     s->rpcs = calloc(s->nworkers, sizeof(struct cairn_rpc *));
     s->loops = calloc(s->nworkers, sizeof(struct cairn_loop *));
-    if (s->workers == NULL || s->rpcs == NULL || s->loops == NULL)
+    s->stats = calloc(s->nworkers, sizeof(struct cairn_rpc_stats_set *));
+    if (s->workers == NULL || s->rpcs == NULL || s->loops == NULL || s->stats == NULL)
         return cairn_err_set(err, CAIRN_E_NOMEM, "workers");
     for (uint32_t i = 0; i < s->nworkers; i++) {
         struct cairn_worker *w = &s->workers[i];
@@ -257,6 +258,9 @@ static int open_rpc(struct cairn_server *s, struct cairn_err *err)
         int rc;
 
         conf.index = i;
+        conf.stats = s->stats[i] = cairn_rpc_stats_set_new(s->targets, s->ntargets);
+        if (conf.stats == NULL)
+            return cairn_err_set(err, CAIRN_E_NOMEM, "metrics");
         w->rpc = s->rpcs[i] = cairn_rpc_new(&w->loop, &conf, err);
         if (w->rpc == NULL)
             return err->code;
@@ -268,6 +272,50 @@ static int open_rpc(struct cairn_server *s, struct cairn_err *err)
         cairn_router_attach(s->instances[s->ninstances - 1].ctx, w->rpc);
     }
     return 0;
+}
+
+static bool is_healthy(void *arg, char *reason, size_t len)
+{
+    struct cairn_server *s = arg;
+
+    if (!atomic_load(&s->rpc_node.draining))
+        return true;
+    snprintf(reason, len, "draining");
+    return false;
+}
+
+static int open_metrics(struct cairn_server *s, struct cairn_err *err)
+{
+    struct cairn_addr addr;
+    int fd, rc;
+
+    for (uint32_t i = 0; i < s->ninstances; i++)
+        s->descs[NODE_FIXED_TARGETS - 1 + i] = s->instances[i].desc;
+    s->metrics = (struct cairn_metrics){
+        .node = s->conf.name,
+        .version = CAIRN_VERSION,
+        .started_ns = s->started_ns,
+        .env = &s->workers[0].loop.env,
+        .insecure = s->conf.insecure,
+        .targets = s->targets,
+        .descs = s->descs,
+        .ntargets = s->ntargets,
+        .sets = s->stats,
+        .nsets = s->nworkers,
+        .counters = &s->rpc_node.counters,
+        .pool = s->pool,
+        .healthy = is_healthy,
+        .healthy_arg = s,
+    };
+    if (s->conf.metrics_listen[0] == '\0')
+        return 0;
+    rc = cairn_addr_parse(s->conf.metrics_listen, &addr, err);
+    if (rc == 0)
+        rc = cairn_addr_listen(&addr, 16, 0666, &fd, err);
+    if (rc != 0)
+        return cairn_err_wrap(err, rc, "metrics.listen");
+    s->metrics_http = cairn_metrics_serve(&s->metrics, &s->workers[0].loop, fd, err);
+    return s->metrics_http != NULL ? 0 : err->code;
 }
 
 int cairn_node__open(struct cairn_server *s, const struct cairn_server_options *options, struct cairn_err *err)
@@ -293,6 +341,8 @@ int cairn_node__open(struct cairn_server *s, const struct cairn_server_options *
     if (rc == 0)
         rc = open_rpc(s, err);
     if (rc == 0)
+        rc = open_metrics(s, err);
+    if (rc == 0)
         rc = cairn_node__listen(s, err);
     return rc;
 }
@@ -302,6 +352,7 @@ void cairn_node__close(struct cairn_server *s)
 {
     if (s->nworkers > 0 && s->workers != NULL && s->workers[0].has_loop)
         cairn_node__listen_stop(s);
+    cairn_http_stop(s->metrics_http);
     for (uint32_t i = 0; s->workers != NULL && i < s->nworkers; i++) {
         if (s->workers[i].has_bulk)
             cairn_bulk_detach(s->workers[i].rpc);
@@ -318,6 +369,9 @@ void cairn_node__close(struct cairn_server *s)
         if (s->workers[i].has_loop)
             cairn_loop_fini(&s->workers[i].loop);
     }
+    for (uint32_t i = 0; s->stats != NULL && i < s->nworkers; i++)
+        cairn_rpc_stats_set_free(s->stats[i]);
+    free(s->stats);
     free(s->instances);
     free(s->workers);
     free(s->rpcs);

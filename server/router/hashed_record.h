@@ -1,8 +1,8 @@
 /** What stands in the KV provider under a key of a hashed namespace. Pure; input is hostile (it comes from storage).
  *
  *  embedded    0 version 1   1 type 1   2 durability   3 zero   4 the value
- *  extents     0 version 1   1 type 2   2 durability   3 zero   4 CRC32C of all other bytes (4)   8 length of the value (8)
- *              16 number of regions (4)   20 regions in order: id (8), length (4)
+ *  extents     0 version 1   1 type 2   2 durability   3 zero   4 CRC32C of all other bytes (4)   8 length of the value
+ * (8) 16 number of regions (4)   20 regions in order: id (8), length (4)
  *
  * Numbers are little-endian. 4096 regions make 48 KiB. */
 #ifndef CAIRN_SERVER_ROUTER_HASHED_RECORD_H

@@ -1,8 +1,8 @@
 /** The namespace router: names that mean something to users, composed of KV and extent providers.
  *
- * To the node it is one more provider (number CAIRN_PROVIDER_ROUTER), with two differences: there is always exactly one, and
- * it calls other providers, so it must be told each worker's RPC end before the workers run: cairn_router_attach(). It knows
- * the providers below it only by their RPC interfaces. */
+ * To the node it is one more provider (number CAIRN_PROVIDER_ROUTER), with two differences: there is always exactly
+ * one, and it calls other providers, so it must be told each worker's RPC end before the workers run:
+ * cairn_router_attach(). It knows the providers below it only by their RPC interfaces. */
 #ifndef CAIRN_SERVER_ROUTER_H
 #define CAIRN_SERVER_ROUTER_H
 
@@ -12,10 +12,10 @@ struct cairn_router;
 
 enum {
     CAIRN_ROUTER_NAMESPACES_MAX = 4096,
-    CAIRN_ROUTER_REGIONS_MAX = 4096,              /* of one value: 1 TiB in regions of 256 MiB */
+    CAIRN_ROUTER_REGIONS_MAX = 4096, /* of one value: 1 TiB in regions of 256 MiB */
     CAIRN_ROUTER_REGION_BYTES = 256 << 20,
-    CAIRN_ROUTER_PARTS_INFLIGHT = 4,              /* regions of one value that are written or read at a time */
-    CAIRN_ROUTER_INLINE_BYTES_MAX = 1 << 20,      /* of a large value, answered as payload to a caller without memory */
+    CAIRN_ROUTER_PARTS_INFLIGHT = 4,         /* regions of one value that are written or read at a time */
+    CAIRN_ROUTER_INLINE_BYTES_MAX = 1 << 20, /* of a large value, answered as payload to a caller without memory */
     CAIRN_ROUTER_MODE_DEFAULT = 0640,
 };
 #define CAIRN_ROUTER_GET_BYTES_MAX (UINT64_C(8) << 30) /* one GET: its checksums must fit into one frame */
@@ -26,11 +26,12 @@ struct cairn_router_conf {
     bool sweep_always;        /* look for regions that nothing names at every start, not only after a crash */
 };
 
-/** For the node: type, interface, handlers, kinds, start, run, quiesce, stop, status. No schema: start() takes the defaults. */
+/** For the node: type, interface, handlers, kinds, start, run, quiesce, stop, status. No schema: start() takes the
+ * defaults. */
 extern const struct cairn_provider_desc cairn_router_desc;
 
-/** As cairn_router_desc.start(), with a configuration (NULL: the defaults). CAIRN_E_FORMAT and CAIRN_E_CORRUPT: the table of
- * namespaces in env->dir. Blocks. */
+/** As cairn_router_desc.start(), with a configuration (NULL: the defaults). CAIRN_E_FORMAT and CAIRN_E_CORRUPT: the
+ * table of namespaces in env->dir. Blocks. */
 int cairn_router_start(const struct cairn_provider_env *env, const struct cairn_router_conf *conf, void **ctx,
                        struct cairn_err *err);
 /** Before the workers run, once for each: @rpc's index says which. */

@@ -160,6 +160,7 @@ struct cairn_rpc_req {
     struct cairn_rpc_dedup *dedup; /* remote, ONCE: where the result is remembered */
     uint16_t seq;
     uint8_t *held;
+    struct cairn_rpc_stats *stats;
     uint64_t arrived_ns;
     struct cairn_rpc_peer *conn; /* remote: where the answer goes; NULL once that connection is lost */
     uint32_t id, bytes;
@@ -196,7 +197,8 @@ struct cairn_rpc_conf {
     uint32_t inflight_max;       /* requests of one connection that run at a time: the credits it gets (power of two) */
     uint32_t inflight_bytes_max; /* their bytes */
     uint32_t output_bytes_max;   /* of one connection waiting to be sent; above it no request is taken from it */
-    struct cairn_rpc_budget *budget; /* of the whole node; NULL: none */
+    struct cairn_rpc_budget *budget;   /* of the whole node; NULL: none */
+    struct cairn_rpc_stats_set *stats; /* this worker's; NULL: nothing is counted. rpc_stats.h */
 };
 
 /** Bytes of requests and replies that a node holds at a time, over all its workers. */

@@ -97,6 +97,8 @@ static void on_local_dispatch(void *arg)
     call->local = rq;
     cairn_sm_move(&call->sm, CALL_SENT);
     rc = call_join_payload(call, rq);
+    rq->bytes = rq->payload_len;
+    cairn_rpc__stats_start(rq);
     if (rc != 0)
         cairn_rpc_reply(rq, rc, NULL, NULL, 0);
     else

@@ -7,6 +7,7 @@
 #include "sdk/core/rpc/dedup.h"
 #include "sdk/core/rpc/peer.h"
 #include "sdk/core/rpc/rpc.h"
+#include "sdk/core/rpc/rpc_stats.h"
 
 enum {
     RPC_TIMEOUT_DEFAULT_S = 30,
@@ -151,17 +152,20 @@ void cairn_rpc__session_call_cancel(struct cairn_rpc_session *s, struct cairn_rp
 /** An allocator for protobuf-c that takes from @a. */
 ProtobufCAllocator cairn_rpc__arena_allocator(struct cairn_arena *a);
 
-/* Metrics of one request. */
+/* Metrics of one request: from its dispatch to its answer. */
 static inline void cairn_rpc__stats_start(struct cairn_rpc_req *rq)
 {
-    (void)rq;
+    if (rq->rpc->conf.stats == NULL)
+        return;
+    rq->stats = cairn_rpc_stats_find(rq->rpc->conf.stats, rq->target->id, rq->method_no);
+    cairn_rpc_stats_start(rq->stats, rq->bytes);
 }
 
-static inline void cairn_rpc__stats_end(struct cairn_rpc_req *rq, int status, uint32_t reply_bytes)
+static inline void cairn_rpc__stats_end(struct cairn_rpc_req *rq, int status, uint64_t reply_bytes)
 {
-    (void)rq;
-    (void)status;
-    (void)reply_bytes;
+    if (rq->stats != NULL)
+        cairn_rpc_stats_end(rq->stats, cairn_env_now_ns(&rq->rpc->loop->env) - rq->arrived_ns, reply_bytes, status);
+    rq->stats = NULL;
 }
 
 #endif

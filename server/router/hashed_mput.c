@@ -1,0 +1,246 @@
+/* MPUT: many small values in one call.
+ *
+ *   OPEN ---> BATCH ---> REPLIED
+ *   BATCH ---> SINGLE ---> RECLAIM ---> SINGLE ---> REPLIED        SINGLE may repeat. All but RECLAIM may also go to
+ * FAILED.
+ *
+ * OPEN     the namespace's database is being opened.
+ * BATCH    all records are with the KV provider in one call. Where an old value may be large, only those whose keys are
+ * new are taken by it, since a batch cannot give old records back. SINGLE   one of the others is being put by itself,
+ * and its old record comes back. RECLAIM  the regions of that old record are being removed. REPLIED  every entry has
+ * its status.      FAILED  nothing was put, or (after a failure of the provider) nobody knows. */
+#include "server/router/router_internal.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MPUT_OPEN, MPUT_BATCH, MPUT_SINGLE, MPUT_RECLAIM, MPUT_REPLIED, MPUT_FAILED, MPUT_NR };
+
+#define TO(state) CAIRN_SM_TO(MPUT_##state)
+static const struct cairn_sm_state mput_states[MPUT_NR] = {
+    [MPUT_OPEN] = { "OPEN", CAIRN_SM_INITIAL, TO(BATCH) | TO(REPLIED) | TO(FAILED) },
+    [MPUT_BATCH] = { "BATCH", 0, TO(SINGLE) | TO(REPLIED) | TO(FAILED) },
+    [MPUT_SINGLE] = { "SINGLE", 0, TO(SINGLE) | TO(RECLAIM) | TO(REPLIED) },
+    [MPUT_RECLAIM] = { "RECLAIM", 0, TO(SINGLE) | TO(REPLIED) },
+    [MPUT_REPLIED] = { "REPLIED", CAIRN_SM_FINAL, 0 },
+    [MPUT_FAILED] = { "FAILED", CAIRN_SM_FINAL | CAIRN_SM_FAILURE, 0 },
+};
+
+static const Cairn__Wire__RouterMput *mput_msg(const struct router_op *op)
+{
+    return (const Cairn__Wire__RouterMput *)op->rq->msg;
+}
+
+static bool mput_invariant(const struct cairn_sm *sm)
+{
+    const struct router_op *op = CONTAINER_OF(sm, const struct router_op, sm);
+    bool one_by_one = sm->state == MPUT_SINGLE || sm->state == MPUT_RECLAIM;
+
+    return CAIRN_HOLDS(!one_by_one || (!op->plain && op->statuses != NULL)) &&
+           CAIRN_HOLDS(!one_by_one || op->at < mput_msg(op)->n_keys) && CAIRN_HOLDS(op->nold == 0 || one_by_one);
+}
+
+const struct cairn_sm_kind router_mput_kind = { "router-mput", mput_states, MPUT_NR, mput_invariant, 60000 };
+
+static void mput_reply(struct router_op *op)
+{
+    const Cairn__Wire__RouterMput *m = mput_msg(op);
+    Cairn__Wire__KvStatuses reply = CAIRN__WIRE__KV_STATUSES__INIT;
+    struct cairn_rpc_req *rq = op->rq;
+
+    for (size_t i = 0; op->statuses != NULL && i < m->n_keys; i++) {
+        if (op->statuses[i] != 0) {
+            reply.status = op->statuses;
+            reply.n_status = m->n_keys;
+            break;
+        }
+    }
+    cairn_sm_move(&op->sm, MPUT_REPLIED);
+    op->rq = NULL;
+    cairn_rpc_reply(rq, 0, &reply.base, NULL, 0);
+    router_op_end(op);
+}
+
+/* ---- one by one ---- */
+
+static void mput_next_single(struct router_op *op);
+
+static void mput_single_done(struct router_op *op)
+{
+    op->buf_at += CAIRN_RECORD_HEAD_BYTES + mput_msg(op)->lengths[op->at++];
+    mput_next_single(op);
+}
+
+static void mput_on_single(struct cairn_rpc_call *call)
+{
+    struct router_op *op = call->arg;
+
+    op->statuses[op->at] = call->rc;
+    op->err.text[0] = '\0'; /* the status is all that there is room for */
+    if (call->rc == 0 && ((const Cairn__Wire__KvPutReply *)call->reply)->replaced)
+        router_op_note_old(op, call->reply_payload, call->reply_payload_len);
+    if (op->nold == 0) {
+        mput_single_done(op);
+        return;
+    }
+    cairn_sm_move(&op->sm, MPUT_RECLAIM);
+    router_op_reclaim(op, mput_single_done);
+}
+
+/* Puts the next entry that the batch left out. */
+static void mput_next_single(struct router_op *op)
+{
+    const Cairn__Wire__RouterMput *m = mput_msg(op);
+
+    while (op->at < m->n_keys && op->statuses[op->at] != CAIRN_E_EXISTS)
+        op->buf_at += CAIRN_RECORD_HEAD_BYTES + m->lengths[op->at++];
+    if (op->at == m->n_keys) {
+        mput_reply(op);
+        return;
+    }
+    cairn_sm_move(&op->sm, MPUT_SINGLE);
+    cairn__wire__kv_put__init(&op->msg.put);
+    op->msg.put.db = op->ns->db;
+    op->msg.put.key = m->keys[op->at];
+    op->msg.put.durability = op->ns->durability;
+    op->msg.put.want_old = true;
+    router_op_call(op, op->ns->kv, CAIRN__WIRE__KV_METHOD__KV_PUT, mput_on_single);
+    op->call.payload[0] =
+        (struct iovec){ .iov_base = op->buf + op->buf_at, .iov_len = CAIRN_RECORD_HEAD_BYTES + m->lengths[op->at] };
+    op->call.payload_n = 1;
+    cairn_rpc_call_start(&op->call);
+}
+
+/* ---- the batch ---- */
+
+static bool mput_only_absent(const struct router_op *op)
+{
+    return mput_msg(op)->if_absent || op->ns->write_once;
+}
+
+static void mput_on_batch(struct cairn_rpc_call *call)
+{
+    struct router_op *op = call->arg;
+    const Cairn__Wire__RouterMput *m = mput_msg(op);
+    const Cairn__Wire__KvStatuses *reply = (const Cairn__Wire__KvStatuses *)call->reply;
+
+    if (call->rc != 0) {
+        router_op_fail(op, call->rc);
+        return;
+    }
+    if (reply->n_status == 0) { /* all well */
+        mput_reply(op);
+        return;
+    }
+    if (reply->n_status != m->n_keys) {
+        router_op_fail_text(op, CAIRN_E_INTERNAL, "%zu statuses came for %zu entries", reply->n_status, m->n_keys);
+        return;
+    }
+    op->statuses = malloc(m->n_keys * sizeof(op->statuses[0]));
+    if (op->statuses == NULL) {
+        router_op_fail_text(op, CAIRN_E_NOMEM, "out of memory; some of the values may have been put");
+        return;
+    }
+    memcpy(op->statuses, reply->status, m->n_keys * sizeof(op->statuses[0]));
+    if (op->plain || mput_only_absent(op))
+        mput_reply(op);
+    else
+        mput_next_single(op);
+}
+
+static void mput_batch(struct router_op *op)
+{
+    const Cairn__Wire__RouterMput *m = mput_msg(op);
+    Cairn__Wire__KvMput *msg = &op->msg.mput;
+
+    if (m->n_keys == 0) {
+        mput_reply(op);
+        return;
+    }
+    cairn_sm_move(&op->sm, MPUT_BATCH);
+    cairn__wire__kv_mput__init(msg);
+    msg->db = op->ns->db;
+    msg->keys = m->keys;
+    msg->n_keys = m->n_keys;
+    msg->lengths = (uint32_t *)(void *)(op->buf + cairn_round_up(op->buf_len, sizeof(uint32_t)));
+    msg->n_lengths = m->n_keys;
+    msg->durability = op->ns->durability;
+    msg->if_absent = !op->plain || mput_only_absent(op);
+    router_op_call(op, op->ns->kv, CAIRN__WIRE__KV_METHOD__KV_MPUT, mput_on_batch);
+    op->call.payload[0] = (struct iovec){ .iov_base = op->buf, .iov_len = op->buf_len };
+    op->call.payload_n = 1;
+    cairn_rpc_call_start(&op->call);
+}
+
+/* ---- the request ---- */
+
+static int mput_check(const struct router_op *op, struct cairn_err *err)
+{
+    const Cairn__Wire__RouterMput *m = mput_msg(op);
+    uint64_t sum = 0;
+
+    if (m->n_keys > CAIRN_BATCH_MAX || m->n_lengths != m->n_keys)
+        return cairn_err_set(err, CAIRN_E_INVAL, "%zu keys and %zu lengths; at most %d of both", m->n_keys,
+                             m->n_lengths, CAIRN_BATCH_MAX);
+    for (size_t i = 0; i < m->n_keys; i++) {
+        if (m->keys[i].len == 0 || m->keys[i].len > CAIRN_KEY_BYTES_MAX)
+            return cairn_err_set(err, CAIRN_E_INVAL, "key %zu has %zu bytes; 1 to %d are possible", i, m->keys[i].len,
+                                 CAIRN_KEY_BYTES_MAX);
+        if (m->lengths[i] > op->ns->embed_threshold)
+            return cairn_err_set(err, CAIRN_E_TOOBIG,
+                                 "value %zu has %" PRIu32 " bytes; above %" PRIu32 " it needs a call of its own", i,
+                                 m->lengths[i], op->ns->embed_threshold);
+        sum += m->lengths[i];
+    }
+    if (sum != op->rq->payload_len)
+        return cairn_err_set(err, CAIRN_E_INVAL, "values of %" PRIu64 " bytes, but %" PRIu32 " came", sum,
+                             op->rq->payload_len);
+    if (sum + m->n_keys * CAIRN_RECORD_HEAD_BYTES > CAIRN_FRAME_PAYLOAD_BYTES_MAX)
+        return cairn_err_set(err, CAIRN_E_TOOBIG, "values of %" PRIu64 " bytes in one call", sum);
+    return 0;
+}
+
+/* All records one behind the other, and behind them their lengths. */
+static bool mput_keep(struct router_op *op)
+{
+    const Cairn__Wire__RouterMput *m = mput_msg(op);
+    size_t len = cairn_round_up(op->rq->payload_len + m->n_keys * CAIRN_RECORD_HEAD_BYTES, sizeof(uint32_t));
+    const uint8_t *from = op->rq->payload;
+    uint32_t *lengths;
+    uint8_t *to;
+
+    op->buf = malloc(len + m->n_keys * sizeof(uint32_t) + 1);
+    if (op->buf == NULL)
+        return false;
+    to = op->buf;
+    lengths = (uint32_t *)(void *)(op->buf + len);
+    for (size_t i = 0; i < m->n_keys; i++) {
+        cairn_record_put_head(to, op->ns->durability);
+        to += CAIRN_RECORD_HEAD_BYTES;
+        if (m->lengths[i] > 0)
+            memcpy(to, from, m->lengths[i]);
+        to += m->lengths[i];
+        from += m->lengths[i];
+        lengths[i] = CAIRN_RECORD_HEAD_BYTES + m->lengths[i];
+    }
+    op->buf_len = (uint32_t)(to - op->buf);
+    return true;
+}
+
+void router_handle_mput(struct cairn_rpc_req *rq)
+{
+    const Cairn__Wire__RouterMput *m = (const Cairn__Wire__RouterMput *)rq->msg;
+    struct router_op *op = router_op_new(rq, m->ns, NULL, ROUTER_WRITE, &router_mput_kind, MPUT_FAILED);
+    int rc;
+
+    if (UNLIKELY(op == NULL))
+        return;
+    rc = mput_check(op, &op->err);
+    if (rc != 0)
+        router_op_fail(op, rc);
+    else if (!mput_keep(op))
+        router_op_fail_text(op, CAIRN_E_NOMEM, "out of memory");
+    else
+        router_op_open(op, mput_batch);
+}

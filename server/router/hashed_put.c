@@ -1,0 +1,432 @@
+/* PUT: a value under a key of a hashed namespace.
+ *
+ *   OPEN ---> RECORD ---> RECLAIM ---> REPLIED
+ *   OPEN ---> FLAG ---> STORE ---> RECORD        FLAG is skipped when it is known that the namespace holds large
+ * values. STORE ---> UNDO ---> FAILED RECORD ---> VERIFY ---> UNDO                 OPEN, FLAG, RECORD and VERIFY may
+ * also go to FAILED, RECORD to UNDO.
+ *
+ * OPEN     nothing is stored; the namespace's database is being opened.
+ * FLAG     all workers are being told that the namespace holds large values, so that nobody replaces one unseen.
+ * STORE    regions are being written. Those that are complete are durable, and named by nothing yet.
+ * RECORD   every region is complete; the record that names them (or holds the value) is being put.
+ * RECLAIM  the value is stored; the regions of the one that it replaced are being removed.
+ * REPLIED  the caller knows.
+ * VERIFY   the record may or may not have been put: it is being read back.
+ * UNDO     the record was not put; our regions are being removed.
+ * FAILED   the value that was there before is there still; or, with CAIRN_E_UNKNOWN, one of the two.
+ *
+ * A crash in STORE or before the end of RECLAIM leaves regions that nothing names: the sweeper's work. */
+#include "server/router/ns_order.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { PUT_OPEN, PUT_FLAG, PUT_STORE, PUT_RECORD, PUT_RECLAIM, PUT_REPLIED, PUT_VERIFY, PUT_UNDO, PUT_FAILED, PUT_NR };
+
+#define TO(state) CAIRN_SM_TO(PUT_##state)
+static const struct cairn_sm_state put_states[PUT_NR] = {
+    [PUT_OPEN] = { "OPEN", CAIRN_SM_INITIAL, TO(FLAG) | TO(STORE) | TO(RECORD) | TO(FAILED) },
+    [PUT_FLAG] = { "FLAG", 0, TO(STORE) | TO(FAILED) },
+    [PUT_STORE] = { "STORE", 0, TO(RECORD) | TO(UNDO) },
+    [PUT_RECORD] = { "RECORD", 0, TO(RECLAIM) | TO(VERIFY) | TO(UNDO) | TO(FAILED) },
+    [PUT_RECLAIM] = { "RECLAIM", 0, TO(REPLIED) },
+    [PUT_REPLIED] = { "REPLIED", CAIRN_SM_FINAL, 0 },
+    [PUT_VERIFY] = { "VERIFY", 0, TO(UNDO) | TO(FAILED) },
+    [PUT_UNDO] = { "UNDO", 0, TO(FAILED) },
+    [PUT_FAILED] = { "FAILED", CAIRN_SM_FINAL | CAIRN_SM_FAILURE, 0 },
+};
+
+static bool regions_are_complete(const struct router_parts *p)
+{
+    for (uint32_t i = 0; i < p->nregions; i++) {
+        if (p->regions[i].id == 0)
+            return false;
+    }
+    return p->running == 0;
+}
+
+static bool put_invariant(const struct cairn_sm *sm)
+{
+    const struct router_op *op = CONTAINER_OF(sm, const struct router_op, sm);
+    bool large = op->parts != NULL;
+
+    return CAIRN_HOLDS(!large || !op->plain) && /* who stores large values looks at old ones */
+           CAIRN_HOLDS(sm->state != PUT_STORE || (large && op->ns->large_ready)) &&
+           CAIRN_HOLDS(sm->state != PUT_RECORD || !large || regions_are_complete(op->parts)) &&
+           CAIRN_HOLDS(sm->state < PUT_RECLAIM || !large ||
+                       op->parts->running == 0) && /* nobody writes behind our back */
+           CAIRN_HOLDS((sm->state != PUT_UNDO && sm->state != PUT_VERIFY) || op->rc != 0);
+}
+
+const struct cairn_sm_kind router_put_kind = { "router-put", put_states, PUT_NR, put_invariant, 60000 };
+
+static const Cairn__Wire__RouterPut *put_msg(const struct router_op *op)
+{
+    return (const Cairn__Wire__RouterPut *)op->rq->msg;
+}
+
+static void put_end(struct router_op *op)
+{
+    router_op_end(op);
+}
+
+/* ---- failure ---- */
+
+/* The worker's count of writers is what the sweeper waits for. */
+static void put_storing_ends(struct router_op *op)
+{
+    struct router_worker *w = op->w;
+    uint32_t half = op->parts->period & 1;
+
+    CAIRN_ASSERT(w->storing[half] > 0);
+    w->storing[half]--;
+    if (w->storing[half] == 0 && half != (w->period & 1) && w->awaits_storing != NULL) {
+        struct router_news *n = w->awaits_storing;
+
+        w->awaits_storing = NULL;
+        router_news_ack(n);
+    }
+}
+
+static void put_undone(struct router_op *op)
+{
+    put_storing_ends(op);
+    router_op_fail(op, op->rc);
+}
+
+/* Removes those of our regions that are there. */
+static void put_undo(struct router_op *op)
+{
+    struct router_parts *p = op->parts;
+
+    cairn_sm_move(&op->sm, PUT_UNDO);
+    free(op->old);
+    op->nold = 0;
+    op->old = malloc(p->nregions * sizeof(op->old[0]));
+    if (op->old == NULL) {
+        router_garbage_note(op->w->router, op->ns, p->nregions, "out of memory");
+    } else {
+        for (uint32_t i = 0; i < p->nregions; i++) {
+            if (p->regions[i].id != 0)
+                op->old[op->nold++] = p->regions[i].id;
+        }
+    }
+    router_op_reclaim(op, put_undone);
+}
+
+/* ---- the record ---- */
+
+static void put_finish(struct router_op *op)
+{
+    struct cairn_rpc_req *rq = op->rq;
+
+    op->rq = NULL;
+    if (op->parts != NULL)
+        put_storing_ends(op);
+    cairn_sm_move(&op->sm, PUT_REPLIED);
+    cairn_rpc_reply(rq, 0, NULL, NULL, 0);
+    put_end(op);
+}
+
+static void put_on_verified(struct cairn_rpc_call *call)
+{
+    struct router_op *op = call->arg;
+    struct cairn_record r;
+
+    if (call->rc == CAIRN_E_NOTFOUND ||
+        (call->rc == 0 && cairn_record_parse(call->reply_payload, call->reply_payload_len, &r) == 0 &&
+         (r.nregions == 0 || cairn_record_region(&r, 0).id != op->parts->regions[0].id))) {
+        put_undo(op);
+        return;
+    }
+    /* It is there, though nobody knows how durably; or nobody can tell. What it names, or what it replaced, stays. */
+    router_garbage_note(op->w->router, op->ns, op->parts->nregions, "the outcome of putting their record is unknown");
+    put_storing_ends(op);
+    router_op_fail(op, CAIRN_E_UNKNOWN);
+}
+
+static bool failure_is_definite(int rc)
+{
+    switch (rc) {
+    case CAIRN_E_EXISTS:
+    case CAIRN_E_NOSPACE:
+    case CAIRN_E_INVAL:
+    case CAIRN_E_TOOBIG:
+    case CAIRN_E_NOMEM:
+    case CAIRN_E_BUSY:
+    case CAIRN_E_NOPROVIDER:
+    case CAIRN_E_NOTFOUND:
+    case CAIRN_E_UNSUPPORTED:
+        return true;
+    default:
+        return false;
+    }
+}
+
+static void put_record_failed(struct router_op *op, int rc)
+{
+    op->rc = rc;
+    if (op->parts == NULL) {
+        router_op_fail(op, rc);
+    } else if (failure_is_definite(rc)) {
+        put_undo(op);
+    } else {
+        cairn_sm_move(&op->sm, PUT_VERIFY);
+        cairn__wire__kv_get__init(&op->msg.get);
+        op->msg.get.db = op->ns->db;
+        op->msg.get.key = put_msg(op)->key;
+        router_op_call(op, op->ns->kv, CAIRN__WIRE__KV_METHOD__KV_GET, put_on_verified);
+        op->call.timeout_ns = 0; /* the caller's time may be what ran out */
+        op->call.err = NULL;     /* the text of the first failure is the one to tell */
+        cairn_rpc_call_start(&op->call);
+    }
+}
+
+static void put_on_recorded(struct cairn_rpc_call *call)
+{
+    struct router_op *op = call->arg;
+
+    if (UNLIKELY(call->rc != 0)) {
+        put_record_failed(op, call->rc);
+        return;
+    }
+    if (!op->plain && ((const Cairn__Wire__KvPutReply *)call->reply)->replaced)
+        router_op_note_old(op, call->reply_payload, call->reply_payload_len);
+    cairn_sm_move(&op->sm, PUT_RECLAIM);
+    router_op_reclaim(op, put_finish);
+}
+
+static void put_record(struct router_op *op, const uint8_t *record, size_t len)
+{
+    const Cairn__Wire__RouterPut *m = put_msg(op);
+
+    cairn_sm_move(&op->sm, PUT_RECORD);
+    cairn__wire__kv_put__init(&op->msg.put);
+    op->msg.put.db = op->ns->db;
+    op->msg.put.key = m->key;
+    op->msg.put.durability = op->ns->durability;
+    op->msg.put.if_absent = m->if_absent || op->ns->write_once;
+    op->msg.put.want_old = !op->plain && !op->msg.put.if_absent;
+    router_op_call(op, op->ns->kv, CAIRN__WIRE__KV_METHOD__KV_PUT, put_on_recorded);
+    op->call.payload[0] = (struct iovec){ .iov_base = (void *)record, .iov_len = len };
+    op->call.payload_n = 1;
+    cairn_rpc_call_start(&op->call);
+}
+
+/* ---- small values ---- */
+
+static const uint8_t *put_small_bytes(const struct router_op *op)
+{
+    return op->buf != NULL ? op->buf : op->small;
+}
+
+static void put_small(struct router_op *op)
+{
+    put_record(op, put_small_bytes(op), CAIRN_RECORD_HEAD_BYTES + (size_t)put_msg(op)->length);
+}
+
+/* The payload is the frame's only as long as the handler runs, so it moves behind the record's head now. */
+static bool put_keep_small(struct router_op *op)
+{
+    const struct cairn_rpc_req *rq = op->rq;
+    uint8_t *to = op->small;
+
+    if (rq->payload_len > sizeof(op->small) - CAIRN_RECORD_HEAD_BYTES)
+        to = op->buf = malloc(CAIRN_RECORD_HEAD_BYTES + (size_t)rq->payload_len);
+    if (to == NULL)
+        return false;
+    cairn_record_put_head(to, op->ns->durability);
+    if (rq->payload_len > 0)
+        memcpy(to + CAIRN_RECORD_HEAD_BYTES, rq->payload, rq->payload_len);
+    return true;
+}
+
+/* ---- large values ---- */
+
+static void put_part_start(struct router_part *part);
+
+static void put_stored(struct router_op *op)
+{
+    struct router_parts *p = op->parts;
+    size_t len = cairn_record_extents_bytes(p->nregions);
+
+    op->rq->on_cancel = NULL; /* from here it must come to an end by itself */
+    if (op->rc == 0) {
+        op->buf = malloc(len);
+        op->rc = op->buf != NULL ? 0 : CAIRN_E_NOMEM;
+    }
+    if (op->rc != 0) {
+        put_undo(op);
+        return;
+    }
+    cairn_record_put_extents(op->buf, op->ns->durability, p->regions, p->nregions);
+    put_record(op, op->buf, len);
+}
+
+static void put_cancel_parts(struct router_op *op)
+{
+    for (uint32_t i = 0; i < CAIRN_ROUTER_PARTS_INFLIGHT; i++)
+        cairn_rpc_call_cancel(&op->parts->part[i].call);
+}
+
+static void put_on_part(struct cairn_rpc_call *call)
+{
+    struct router_part *part = call->arg;
+    struct router_op *op = part->op;
+    struct router_parts *p = op->parts;
+
+    p->running--;
+    if (call->rc == 0) {
+        p->regions[part->region].id = ((const Cairn__Wire__ExtentId *)call->reply)->id;
+        if (p->regions[part->region].id == 0)
+            call->rc = cairn_err_set(&part->err, CAIRN_E_INTERNAL, "the extent provider gave no id");
+    }
+    if (op->rc == 0 && op->rq->canceled)
+        op->rc = CAIRN_E_CANCELED;
+    if (op->rc == 0 && call->rc != 0) {
+        op->rc = call->rc;
+        op->err = part->err;
+        put_cancel_parts(op); /* nobody needs the others any more */
+    }
+    if (op->rc == 0 && p->next < p->nregions)
+        put_part_start(part);
+    else if (p->running == 0)
+        put_stored(op);
+}
+
+static void put_part_start(struct router_part *part)
+{
+    struct router_op *op = part->op;
+    struct router_parts *p = op->parts;
+    const Cairn__Wire__RouterPut *m = put_msg(op);
+    uint64_t region_bytes = op->w->router->conf.region_bytes;
+    Cairn__Wire__ExtentPut *msg = &part->msg.extent_put;
+    size_t crcs_at, crcs_n;
+
+    part->region = p->next++;
+    part->off = part->region * region_bytes;
+    part->len = MIN(region_bytes, m->length - part->off);
+    p->regions[part->region].len = (uint32_t)part->len;
+    cairn__wire__extent_put__init(msg);
+    msg->length = part->len;
+    msg->durability = op->ns->durability;
+    msg->owner = router_ns_region_owner(op->ns);
+    if (m->n_crcs > 0) {
+        crcs_at = (size_t)(part->off / CAIRN_EXTENT_CHUNK_BYTES);
+        crcs_n = (size_t)((part->len + CAIRN_EXTENT_CHUNK_BYTES - 1) / CAIRN_EXTENT_CHUNK_BYTES);
+        msg->crcs = m->crcs + crcs_at;
+        msg->n_crcs = crcs_n;
+    }
+    router_part_call(part, CAIRN__WIRE__EXTENT_METHOD__EXTENT_PUT, put_on_part);
+    if (m->bulk != NULL) {
+        part->bulk = *m->bulk;
+        part->bulk.off += part->off;
+        msg->bulk = &part->bulk;
+    } else {
+        part->call.payload[0] =
+            (struct iovec){ .iov_base = (void *)(op->rq->payload + part->off), .iov_len = part->len };
+        part->call.payload_n = 1;
+    }
+    cairn_rpc_call_start(&part->call);
+}
+
+static void put_on_cancel(struct cairn_rpc_req *rq, void *arg)
+{
+    (void)rq;
+    put_cancel_parts(arg);
+}
+
+static void put_store(struct router_op *op)
+{
+    struct router_worker *w = op->w;
+    struct router_parts *p = op->parts;
+
+    if (op->rq->canceled) {
+        router_op_fail(op, CAIRN_E_CANCELED);
+        return;
+    }
+    cairn_sm_move(&op->sm, PUT_STORE);
+    p->period = w->period;
+    w->storing[p->period & 1]++;
+    op->rq->on_cancel = put_on_cancel;
+    op->rq->on_cancel_arg = op;
+    for (uint32_t i = 0; i < CAIRN_ROUTER_PARTS_INFLIGHT && p->next < p->nregions; i++)
+        put_part_start(&p->part[i]);
+}
+
+static void put_large(struct router_op *op)
+{
+    uint64_t region_bytes = op->w->router->conf.region_bytes;
+    uint64_t n = (put_msg(op)->length + region_bytes - 1) / region_bytes;
+
+    if (n > CAIRN_ROUTER_REGIONS_MAX) {
+        router_op_fail_text(op, CAIRN_E_TOOBIG, "a value of %" PRIu64 " bytes", put_msg(op)->length);
+        return;
+    }
+    if (op->plain) { /* counted as one that does not look: it will */
+        op->plain = false;
+        router_ns_put_plain(op->ns);
+    }
+    if (!router_op_take_parts(op, (uint32_t)n)) {
+        router_op_fail_text(op, CAIRN_E_NOMEM, "out of memory");
+        return;
+    }
+    if (op->ns->large_ready) {
+        put_store(op);
+        return;
+    }
+    cairn_sm_move(&op->sm, PUT_FLAG);
+    router_flag_large(op, put_store);
+}
+
+/* ---- the request ---- */
+
+static int put_check(const struct router_op *op, struct cairn_err *err)
+{
+    const Cairn__Wire__RouterPut *m = put_msg(op);
+    uint64_t crcs = (m->length + CAIRN_EXTENT_CHUNK_BYTES - 1) / CAIRN_EXTENT_CHUNK_BYTES;
+
+    if (m->length > CAIRN_VALUE_BYTES_MAX)
+        return cairn_err_set(err, CAIRN_E_TOOBIG, "a value of %" PRIu64 " bytes; at most %" PRIu64 " are possible",
+                             m->length, CAIRN_VALUE_BYTES_MAX);
+    if (m->bulk == NULL && m->length != op->rq->payload_len)
+        return cairn_err_set(err, CAIRN_E_INVAL, "a value of %" PRIu64 " bytes, but %" PRIu32 " came with it",
+                             m->length, op->rq->payload_len);
+    if (m->bulk != NULL && (op->rq->payload_len > 0 || m->length == 0 || m->bulk->off > m->bulk->len ||
+                            m->length > m->bulk->len - m->bulk->off))
+        return cairn_err_set(err, CAIRN_E_INVAL, "the exposed memory does not hold a value of %" PRIu64 " bytes",
+                             m->length);
+    if (m->n_crcs != 0 && m->n_crcs != crcs)
+        return cairn_err_set(err, CAIRN_E_INVAL, "%zu checksums for a value of %" PRIu64 " bytes", m->n_crcs,
+                             m->length);
+    return 0;
+}
+
+void router_handle_put(struct cairn_rpc_req *rq)
+{
+    const Cairn__Wire__RouterPut *m = (const Cairn__Wire__RouterPut *)rq->msg;
+    struct router_op *op = router_op_new(rq, m->ns, &m->key, ROUTER_WRITE, &router_put_kind, PUT_FAILED);
+    bool large;
+    int rc;
+
+    if (UNLIKELY(op == NULL))
+        return;
+    rc = put_check(op, &op->err);
+    if (UNLIKELY(rc != 0)) {
+        router_op_fail(op, rc);
+        return;
+    }
+    large = m->bulk != NULL || m->length > op->ns->embed_threshold;
+    if (large && op->ns->extent == NULL) {
+        router_op_fail_text(op, CAIRN_E_TOOBIG,
+                            "values above %" PRIu32 " bytes need an extent provider, and it has none here",
+                            op->ns->embed_threshold);
+        return;
+    }
+    if (UNLIKELY(large ? cairn_rpc_req_hold_payload(rq) != 0 : !put_keep_small(op))) {
+        router_op_fail_text(op, CAIRN_E_NOMEM, "out of memory");
+        return;
+    }
+    router_op_open(op, large ? put_large : put_small);
+}

@@ -1,0 +1,369 @@
+/* Making a namespace.
+ *
+ *   CHECK ---> TRY ---> UNTRY ---> STORE ---> OPEN ---> LOOK ---> SPREAD ---> DONE
+ *   OPEN ---> UNSTORE ---> FAILED        CHECK may also go to STORE; OPEN, LOOK to UNSTORE; all before OPEN to FAILED.
+ *
+ * CHECK    nothing has happened.
+ * TRY      the extent provider is asked to keep one byte as durably as the namespace wants its values.
+ * UNTRY    it can; the byte is being removed.
+ * STORE    the record is being made durable. Its revision becomes the namespace's id: never given twice.
+ * OPEN     the namespace exists; its database is being made. (If we die here the first operation makes it.)
+ * LOOK     the database is there; can its backend keep what it is told as durably as that?
+ * SPREAD   the workers are being told.
+ * DONE     every worker knows it.
+ * UNSTORE  it cannot be used: its record is being erased.     FAILED  there is no such namespace, or not by us. */
+#include "server/router/ns_order.h"
+
+#include "sdk/core/base/log.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum {
+    CREATE_CHECK,
+    CREATE_TRY,
+    CREATE_UNTRY,
+    CREATE_STORE,
+    CREATE_OPEN,
+    CREATE_LOOK,
+    CREATE_SPREAD,
+    CREATE_DONE,
+    CREATE_UNSTORE,
+    CREATE_FAILED,
+    CREATE_NR
+};
+
+#define TO(state) CAIRN_SM_TO(CREATE_##state)
+static const struct cairn_sm_state create_states[CREATE_NR] = {
+    [CREATE_CHECK] = { "CHECK", CAIRN_SM_INITIAL, TO(TRY) | TO(STORE) | TO(FAILED) },
+    [CREATE_TRY] = { "TRY", 0, TO(UNTRY) | TO(FAILED) },
+    [CREATE_UNTRY] = { "UNTRY", 0, TO(STORE) | TO(FAILED) },
+    [CREATE_STORE] = { "STORE", 0, TO(OPEN) | TO(FAILED) },
+    [CREATE_OPEN] = { "OPEN", 0, TO(LOOK) | TO(UNSTORE) },
+    [CREATE_LOOK] = { "LOOK", 0, TO(SPREAD) | TO(UNSTORE) },
+    [CREATE_SPREAD] = { "SPREAD", 0, TO(DONE) },
+    [CREATE_DONE] = { "DONE", CAIRN_SM_FINAL, 0 },
+    [CREATE_UNSTORE] = { "UNSTORE", 0, TO(FAILED) },
+    [CREATE_FAILED] = { "FAILED", CAIRN_SM_FINAL | CAIRN_SM_FAILURE, 0 },
+};
+
+static bool create_invariant(const struct cairn_sm *sm)
+{
+    const struct router_order *o = CONTAINER_OF(sm, const struct router_order, sm);
+    bool stored = sm->state >= CREATE_OPEN && sm->state <= CREATE_DONE;
+
+    return CAIRN_HOLDS(!stored || o->ns.id != 0) &&                /* the id is the record's revision */
+           CAIRN_HOLDS(sm->state != CREATE_UNTRY || o->id != 0) && /* there is something to take back */
+           CAIRN_HOLDS(sm->state != CREATE_UNSTORE || o->rc != 0) &&
+           CAIRN_HOLDS(sm->state != CREATE_DONE || (o->rc == 0 && o->ns.open)); /* no worker must open it again */
+}
+
+const struct cairn_sm_kind router_create_kind = { "router-ns-create", create_states, CREATE_NR, create_invariant,
+                                                  30000 };
+
+static const char *durability_text(Cairn__Wire__Durability d)
+{
+    static const char *const texts[] = { "buffered", "sync", "memory" };
+
+    return texts[d];
+}
+
+static void create_fail(struct router_order *o, int rc)
+{
+    o->rc = rc;
+    cairn_sm_fail(&o->sm, CREATE_FAILED, rc);
+    router_order_end(o);
+}
+
+static void create_on_unstored(struct cairn_map_change *c)
+{
+    struct router_order *o = c->arg;
+
+    if (c->rc != 0)
+        cairn_log_error("namespace '%s' cannot be used, nor its record erased: %s", o->ns.name, c->err.text);
+    create_fail(o, o->rc);
+}
+
+static void create_unstore(struct router_order *o, int rc)
+{
+    o->rc = rc;
+    cairn_sm_move(&o->sm, CREATE_UNSTORE);
+    router_order_store(o, NULL, 0, o->ns.changed, create_on_unstored);
+}
+
+static void create_on_spread(struct router_spread *s)
+{
+    struct router_order *o = CONTAINER_OF(s, struct router_order, spread);
+
+    atomic_fetch_add(&o->router->nnamespaces, 1);
+    cairn_sm_move(&o->sm, CREATE_DONE);
+    router_order_end(o);
+}
+
+static void create_apply(struct router_news *n)
+{
+    router_ns_add(n->w, n->ns);
+    n->ns = NULL;
+    router_news_ack(n);
+}
+
+static void create_on_looked(struct cairn_rpc_call *call)
+{
+    struct router_order *o = call->arg;
+    const Cairn__Wire__KvStatReply *reply = (const Cairn__Wire__KvStatReply *)call->reply;
+
+    if (call->rc == 0 && o->ns.durability != CAIRN__WIRE__DURABILITY__DURABILITY_MEMORY &&
+        strcmp(reply->backend, "memory") == 0) {
+        create_unstore(
+            o, cairn_err_set(&o->err, CAIRN_E_UNSUPPORTED,
+                             "durability '%s' is not possible in the KV provider '%s', whose backend is 'memory'",
+                             durability_text(o->ns.durability), o->ns.kv_name));
+        return;
+    }
+    if (call->rc != 0) {
+        create_unstore(o, call->rc);
+        return;
+    }
+    o->ns.open = true;
+    cairn_sm_move(&o->sm, CREATE_SPREAD);
+    for (uint32_t i = 0; i < o->router->nworkers; i++) {
+        *o->spread.news[i].ns = o->ns;
+        cairn_list_init(&o->spread.news[i].ns->link);
+    }
+    router_spread_start(&o->spread, create_apply, create_on_spread);
+}
+
+static void create_on_opened(struct cairn_rpc_call *call)
+{
+    struct router_order *o = call->arg;
+
+    if (call->rc != 0) {
+        create_unstore(o, call->rc);
+        return;
+    }
+    o->ns.db = ((const Cairn__Wire__KvOpened *)call->reply)->db;
+    cairn_sm_move(&o->sm, CREATE_LOOK);
+    cairn__wire__kv_stat__init(&o->msg.stat);
+    o->msg.stat.db = o->ns.db;
+    router_order_call(o, o->ns.kv, CAIRN__WIRE__KV_METHOD__KV_STAT, create_on_looked);
+}
+
+static void create_on_stored(struct cairn_map_change *c)
+{
+    struct router_order *o = c->arg;
+
+    if (c->rc == 0 && c->revision > UINT32_MAX)
+        c->rc = cairn_err_set(&c->err, CAIRN_E_LIMIT, "no ids are left");
+    if (c->rc != 0) {
+        if (c->rc == CAIRN_E_EXISTS)
+            cairn_err_set(&c->err, c->rc, "exists already");
+        o->err = c->err;
+        create_fail(o, c->rc);
+        return;
+    }
+    o->ns.id = (uint32_t)c->revision;
+    o->ns.changed = c->revision;
+    router_ns_complete(o->router, &o->ns);
+    cairn_sm_move(&o->sm, CREATE_OPEN);
+    cairn__wire__kv_open__init(&o->msg.open);
+    o->msg.open.name = o->ns.db_name;
+    o->msg.open.create = true;
+    o->msg.open.write_once = o->ns.write_once;
+    router_order_call(o, o->ns.kv, CAIRN__WIRE__KV_METHOD__KV_OPEN, create_on_opened);
+}
+
+static void create_store(struct router_order *o)
+{
+    uint32_t len;
+    uint8_t *value = router_ns_pack(&o->ns, &len);
+
+    if (value == NULL) {
+        create_fail(o, cairn_err_set(&o->err, CAIRN_E_NOMEM, "out of memory"));
+        return;
+    }
+    cairn_sm_move(&o->sm, CREATE_STORE);
+    router_order_store(o, value, len, 0, create_on_stored);
+}
+
+static void create_on_untried(struct cairn_rpc_call *call)
+{
+    struct router_order *o = call->arg;
+
+    if (call->rc != 0)
+        create_fail(o, call->rc);
+    else
+        create_store(o);
+}
+
+static void create_on_tried(struct cairn_rpc_call *call)
+{
+    struct router_order *o = call->arg;
+
+    if (call->rc == CAIRN_E_UNSUPPORTED)
+        cairn_err_set(&o->err, call->rc, "durability '%s' is not possible in the extent provider '%s'",
+                      durability_text(o->ns.durability), o->ns.extent_name);
+    if (call->rc != 0) {
+        create_fail(o, call->rc);
+        return;
+    }
+    o->id = ((const Cairn__Wire__ExtentId *)call->reply)->id;
+    if (o->id == 0) {
+        create_fail(o, cairn_err_set(&o->err, CAIRN_E_INTERNAL, "the extent provider gave no id"));
+        return;
+    }
+    cairn_sm_move(&o->sm, CREATE_UNTRY);
+    cairn__wire__extent_remove__init(&o->msg.extent_remove);
+    o->msg.extent_remove.ids = &o->id;
+    o->msg.extent_remove.n_ids = 1;
+    router_order_call(o, o->ns.extent, CAIRN__WIRE__EXTENT_METHOD__EXTENT_REMOVE, create_on_untried);
+}
+
+static void create_begin(struct router_order *o)
+{
+    if (o->home != NULL) {
+        create_fail(o, cairn_err_set(&o->err, CAIRN_E_EXISTS, "exists already"));
+        return;
+    }
+    if (atomic_load(&o->router->nnamespaces) >= CAIRN_ROUTER_NAMESPACES_MAX) {
+        create_fail(o, cairn_err_set(&o->err, CAIRN_E_LIMIT, "there are %d namespaces, as many as are possible",
+                                     CAIRN_ROUTER_NAMESPACES_MAX));
+        return;
+    }
+    if (o->ns.extent == NULL) {
+        create_store(o);
+        return;
+    }
+    cairn_sm_move(&o->sm, CREATE_TRY);
+    cairn__wire__extent_put__init(&o->msg.extent_put);
+    o->msg.extent_put.length = 1;
+    o->msg.extent_put.durability = o->ns.durability;
+    o->msg.extent_put.owner = ROUTER_OWNER_TAG;
+    router_call_prepare(&o->call, router_home(o->router)->rpc, o->ns.extent, CAIRN__WIRE__EXTENT_METHOD__EXTENT_PUT,
+                        &o->msg.base, create_on_tried, o, &o->err);
+    o->call.payload[0] = (struct iovec){ .iov_base = o->ns.name, .iov_len = 1 };
+    o->call.payload_n = 1;
+    cairn_rpc_call_start(&o->call);
+}
+
+/* ---- at the origin ---- */
+
+static void create_done(struct router_order *o)
+{
+    Cairn__Wire__Namespace reply;
+
+    for (uint32_t i = 0; i < o->router->nworkers; i++)
+        free(o->spread.news[i].ns);
+    if (o->rc != 0) {
+        cairn_rpc_reply_err(o->rq, o->rc, "namespace '%s': %s", o->ns.name,
+                            o->err.text[0] != '\0' ? o->err.text : cairn_error_text(o->rc));
+    } else {
+        router_ns_to_wire(&o->ns, &reply);
+        cairn_rpc_reply(o->rq, 0, &reply.base, NULL, 0);
+    }
+    router_order_free(o);
+}
+
+/* The provider that is meant: the one named, or the first of its kind. */
+static int choose_provider(const struct cairn_router *r, const char *named, const struct cairn_rpc_iface *iface,
+                           const char *what, char *to, struct cairn_err *err)
+{
+    for (uint32_t i = 0; i < r->env.ntargets; i++) {
+        const struct cairn_rpc_target *t = &r->env.targets[i];
+
+        if (t->iface == iface && (named[0] == '\0' || strcmp(t->name, named) == 0)) {
+            snprintf(to, CAIRN_NAME_BYTES_MAX + 1, "%s", t->name);
+            return 0;
+        }
+    }
+    if (named[0] == '\0')
+        return CAIRN_E_NOPROVIDER;
+    return cairn_err_set(err, CAIRN_E_NOPROVIDER, "this node has no %s provider '%.255s'", what, named);
+}
+
+static int create_check(const struct cairn_router *r, const Cairn__Wire__Namespace *m, struct router_ns *ns,
+                        struct cairn_err *err)
+{
+    uint32_t embed_max = CAIRN_KV_VALUE_BYTES_MAX - CAIRN_RECORD_HEAD_BYTES;
+    int rc;
+
+    if (m->frontend != CAIRN__WIRE__FRONTEND__FRONTEND_HASHED)
+        return cairn_err_set(err, CAIRN_E_UNSUPPORTED, "frontend %d is not known here", (int)m->frontend);
+    if (m->durability > CAIRN__WIRE__DURABILITY__DURABILITY_MEMORY)
+        return cairn_err_set(err, CAIRN_E_INVAL, "durability %d is not known here", (int)m->durability);
+    if (m->replicas > 1)
+        return cairn_err_set(err, CAIRN_E_UNSUPPORTED, "%" PRIu32 " replicas on one node", m->replicas);
+    if ((m->mode & ~0666U) != 0)
+        return cairn_err_set(err, CAIRN_E_INVAL, "mode %" PRIo32 "; only r and w are possible", m->mode);
+    if (m->embed_threshold > embed_max)
+        return cairn_err_set(err, CAIRN_E_INVAL, "an embed threshold of %" PRIu32 "; at most %" PRIu32 " bytes fit",
+                             m->embed_threshold, embed_max);
+    rc = choose_provider(r, m->kv, &cairn_iface_kv, "KV", ns->kv_name, err);
+    if (rc != 0)
+        return rc == CAIRN_E_NOPROVIDER && m->kv[0] == '\0' ? cairn_err_set(err, rc, "this node has no KV provider")
+                                                            : rc;
+    rc = choose_provider(r, m->extent, &cairn_iface_extent, "extent", ns->extent_name, err);
+    if (rc != 0 && m->extent[0] != '\0') /* without one, values up to the threshold are possible */
+        return rc;
+    return 0;
+}
+
+static uint64_t wall_ms(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_REALTIME, &ts); /* for people: nothing is decided by it */
+    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / CAIRN_NS_PER_MS;
+}
+
+static bool create_take_copies(struct router_order *o)
+{
+    for (uint32_t i = 0; i < o->router->nworkers; i++) {
+        o->spread.news[i].ns = malloc(sizeof(struct router_ns));
+        if (o->spread.news[i].ns == NULL)
+            return false;
+    }
+    return true;
+}
+
+void router_handle_ns_create(struct cairn_rpc_req *rq)
+{
+    const Cairn__Wire__Namespace *m = (const Cairn__Wire__Namespace *)rq->msg;
+    struct router_worker *w = router_worker_of(rq);
+    struct cairn_router *r = w->router;
+    struct cairn_err err = { 0 };
+    struct router_ns ns = { 0 };
+    struct router_order *o;
+    int rc = router_ns_name_check(m->name, &err);
+
+    if (rc == 0)
+        rc = create_check(r, m, &ns, &err);
+    if (rc != 0) {
+        cairn_rpc_reply_err(rq, rc, "%s", err.text);
+        return;
+    }
+    o = router_order_new(w, &router_create_kind, m->name, create_begin, create_done);
+    if (o == NULL || !create_take_copies(o)) {
+        cairn_rpc_reply_err(rq, CAIRN_E_NOMEM, "namespace '%s'", m->name);
+        for (uint32_t i = 0; o != NULL && i < r->nworkers; i++)
+            free(o->spread.news[i].ns);
+        if (o != NULL)
+            router_order_free(o);
+        return;
+    }
+    memcpy(ns.name, o->ns.name, sizeof(ns.name));
+    ns.durability = m->durability;
+    ns.write_once = m->write_once;
+    ns.replicas = 1;
+    ns.embed_threshold = m->embed_threshold != 0 ? m->embed_threshold : r->conf.embed_threshold;
+    ns.mode = m->mode != 0 ? m->mode : CAIRN_ROUTER_MODE_DEFAULT;
+    ns.owner = rq->who->admin && m->owner != 0 ? m->owner : rq->who->uid; /* only an administrator makes it another's */
+    ns.group = rq->who->admin && m->group != 0 ? m->group : rq->who->gid;
+    ns.created_ms = wall_ms();
+    router_ns_complete(r, &ns);
+    o->ns = ns;
+    o->rq = rq;
+    router_order_submit(o);
+}

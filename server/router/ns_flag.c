@@ -1,0 +1,130 @@
+/* Making it known that a namespace holds large values.
+ *
+ *   CHECK ---> STORE ---> SPREAD ---> DONE        CHECK may also go to DONE; CHECK and STORE to FAILED.
+ *
+ * CHECK   nothing has happened.
+ * STORE   the flag is being made durable: after a crash somebody may find a large value there.
+ * SPREAD  the workers are being told. Each answers when the last operation that would replace a value unseen has ended.
+ * DONE    every worker knows.       FAILED  none does. */
+#include "server/router/ns_order.h"
+
+#include <stdlib.h>
+
+enum { FLAG_CHECK, FLAG_STORE, FLAG_SPREAD, FLAG_DONE, FLAG_FAILED, FLAG_NR };
+
+#define TO(state) CAIRN_SM_TO(FLAG_##state)
+static const struct cairn_sm_state flag_states[FLAG_NR] = {
+    [FLAG_CHECK] = { "CHECK", CAIRN_SM_INITIAL, TO(STORE) | TO(DONE) | TO(FAILED) },
+    [FLAG_STORE] = { "STORE", 0, TO(SPREAD) | TO(FAILED) },
+    [FLAG_SPREAD] = { "SPREAD", 0, TO(DONE) },
+    [FLAG_DONE] = { "DONE", CAIRN_SM_FINAL, 0 },
+    [FLAG_FAILED] = { "FAILED", CAIRN_SM_FINAL | CAIRN_SM_FAILURE, 0 },
+};
+
+static bool flag_invariant(const struct cairn_sm *sm)
+{
+    const struct router_order *o = CONTAINER_OF(sm, const struct router_order, sm);
+
+    return CAIRN_HOLDS(sm->state != FLAG_SPREAD || o->home != NULL) && /* it cannot go away: it is busy with us */
+           CAIRN_HOLDS(sm->state != FLAG_DONE || (o->home->has_large && o->rc == 0));
+}
+
+const struct cairn_sm_kind router_flag_kind = { "router-ns-flag", flag_states, FLAG_NR, flag_invariant, 60000 };
+
+static void flag_on_spread(struct router_spread *s)
+{
+    struct router_order *o = CONTAINER_OF(s, struct router_order, spread);
+
+    cairn_sm_move(&o->sm, FLAG_DONE);
+    router_order_end(o);
+}
+
+static void flag_apply(struct router_news *n)
+{
+    const struct router_order *o = CONTAINER_OF(n->spread, const struct router_order, spread);
+    struct router_ns *ns = router_ns_find(n->w, o->ns.name);
+
+    CAIRN_ASSERT(ns != NULL && ns->awaits_plain == NULL);
+    ns->has_large = true;
+    if (ns->plain == 0)
+        router_news_ack(n);
+    else
+        ns->awaits_plain = n;
+}
+
+static void flag_fail(struct router_order *o, int rc)
+{
+    o->rc = rc;
+    cairn_sm_fail(&o->sm, FLAG_FAILED, rc);
+    router_order_end(o);
+}
+
+static void flag_on_stored(struct cairn_map_change *c)
+{
+    struct router_order *o = c->arg;
+
+    if (c->rc != 0) {
+        o->err = c->err;
+        flag_fail(o, c->rc);
+        return;
+    }
+    o->home->changed = c->revision;
+    cairn_sm_move(&o->sm, FLAG_SPREAD);
+    router_spread_start(&o->spread, flag_apply, flag_on_spread);
+}
+
+static void flag_begin(struct router_order *o)
+{
+    struct router_ns flagged;
+    uint8_t *value;
+    uint32_t len;
+
+    /* The operation that asked counts in its worker's copy, so the namespace is still there. */
+    CAIRN_ASSERT(o->home != NULL);
+    if (o->home->removing) {
+        flag_fail(o, cairn_err_set(&o->err, CAIRN_E_BUSY, "the namespace is being removed"));
+        return;
+    }
+    if (o->home->has_large) { /* by an order before ours, whose workers have all answered */
+        cairn_sm_move(&o->sm, FLAG_DONE);
+        router_order_end(o);
+        return;
+    }
+    flagged = *o->home;
+    flagged.has_large = true;
+    value = router_ns_pack(&flagged, &len);
+    if (value == NULL) {
+        flag_fail(o, cairn_err_set(&o->err, CAIRN_E_NOMEM, "out of memory"));
+        return;
+    }
+    cairn_sm_move(&o->sm, FLAG_STORE);
+    router_order_store(o, value, len, o->home->changed, flag_on_stored);
+}
+
+static void flag_done(struct router_order *o)
+{
+    struct router_op *op = o->op;
+    int rc = o->rc;
+
+    op->err = o->err;
+    router_order_free(o);
+    if (rc != 0) {
+        router_op_fail(op, rc);
+    } else {
+        op->ns->large_ready = true;
+        op->next(op);
+    }
+}
+
+void router_flag_large(struct router_op *op, router_step *next)
+{
+    struct router_order *o = router_order_new(op->w, &router_flag_kind, op->ns->name, flag_begin, flag_done);
+
+    if (o == NULL) {
+        router_op_fail_text(op, CAIRN_E_NOMEM, "out of memory");
+        return;
+    }
+    op->next = next;
+    o->op = op;
+    router_order_submit(o);
+}

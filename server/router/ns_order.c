@@ -1,0 +1,118 @@
+/* Orders: from the worker that wants one to home and back. See ns_order.h. */
+#include "server/router/ns_order.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct router_order *router_order_new(struct router_worker *origin, const struct cairn_sm_kind *kind, const char *name,
+                                      void (*begin)(struct router_order *o), void (*done)(struct router_order *o))
+{
+    struct router_order *o = calloc(1, sizeof(*o));
+
+    if (o == NULL)
+        return NULL;
+    o->router = origin->router;
+    o->origin = origin;
+    o->kind = kind;
+    o->begin = begin;
+    o->done = done;
+    cairn_list_init(&o->link);
+    snprintf(o->ns.name, sizeof(o->ns.name), "%s", name);
+    if (router_spread_init(&o->spread, o->router) != 0) {
+        free(o);
+        return NULL;
+    }
+    return o;
+}
+
+void router_order_free(struct router_order *o)
+{
+    router_spread_fini(&o->spread);
+    free(o->value);
+    free(o->regions);
+    free(o->from);
+    free(o);
+}
+
+static void order_begin(struct router_order *o, bool holds)
+{
+    o->home = router_ns_find(router_home(o->router), o->ns.name);
+    o->holds = holds && o->home != NULL;
+    if (o->holds)
+        o->home->busy = true;
+    cairn_sm_init(&o->sm, o->kind, &router_home(o->router)->loop->machines);
+    o->begin(o);
+}
+
+/* Orders for one name go one after the other. For a name that is not there yet the map store decides between two. */
+static bool order_must_wait(const struct router_order *o)
+{
+    const struct router_ns *ns = router_ns_find(router_home(o->router), o->ns.name);
+
+    return ns != NULL && ns->busy && !(ns->removing && o->op != NULL);
+}
+
+static void on_at_home(void *arg)
+{
+    struct router_order *o = arg;
+    const struct router_ns *ns = router_ns_find(router_home(o->router), o->ns.name);
+
+    if (order_must_wait(o))
+        cairn_list_add_tail(&o->router->orders, &o->link);
+    else
+        order_begin(o, ns == NULL || !ns->busy);
+}
+
+void router_orders_wake(struct cairn_router *r)
+{
+    CAIRN_LIST_FOREACH_SAFE (l, &r->orders) {
+        struct router_order *o = CONTAINER_OF(l, struct router_order, link);
+
+        cairn_list_del(l);
+        cairn_env_defer(&router_home(r)->loop->env, &o->task); /* those that must still wait come back here, in order */
+    }
+}
+
+static void on_back(void *arg)
+{
+    struct router_order *o = arg;
+
+    o->done(o);
+}
+
+void router_order_submit(struct router_order *o)
+{
+    cairn_task_init(&o->task, on_at_home, o);
+    cairn_loop_post(router_home(o->router)->loop, &o->task);
+}
+
+void router_order_end(struct router_order *o)
+{
+    cairn_sm_fini(&o->sm);
+    if (o->holds)
+        o->home->busy = false;
+    router_orders_wake(o->router);
+    cairn_task_init(&o->task, on_back, o);
+    cairn_loop_post(o->origin->loop, &o->task);
+}
+
+void router_order_call(struct router_order *o, const struct cairn_rpc_target *target, uint32_t method,
+                       void (*done)(struct cairn_rpc_call *call))
+{
+    router_call_prepare(&o->call, router_home(o->router)->rpc, target, method, &o->msg.base, done, o,
+                        o->rc == 0 ? &o->err : &o->undo_err);
+    cairn_rpc_call_start(&o->call);
+}
+
+void router_order_store(struct router_order *o, uint8_t *value, uint32_t len, uint64_t from,
+                        void (*done)(struct cairn_map_change *c))
+{
+    free(o->value);
+    o->value = value;
+    snprintf(o->key, sizeof(o->key), "ns/%s", o->ns.name);
+    o->change = (struct cairn_map_change){
+        .key = o->key, .value = value, .value_len = len, .from = from, .done = done, .arg = o
+    };
+    cairn_map_store_change(o->router->store, router_home(o->router)->loop, &o->change);
+}

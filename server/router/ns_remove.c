@@ -1,0 +1,388 @@
+/* Removing a namespace.
+ *
+ *   CHECK ---> CLOSE ---> LOOK ---> STORE ---> WALK ---> RECLAIM ---> DROP ---> SPREAD ---> DONE
+ *   RECLAIM ---> WALK        CLOSE may also go to STORE; WALK to DROP; LOOK and STORE to REOPEN; CHECK and REOPEN to
+ * FAILED.
+ *
+ * CHECK    nothing has happened.
+ * CLOSE    the workers are being told to take no more operations; each answers when its last one has ended.
+ * LOOK     nobody uses it; is it empty?
+ * STORE    its record is being erased. From here there is no way back, and a crash leaves what the sweeper finds.
+ * WALK     one page of records is being read, to learn which regions they name.
+ * RECLAIM  the regions of that page are being removed.
+ * DROP     its database is being dropped.
+ * SPREAD   the workers are forgetting it.
+ * DONE     there is no such namespace.
+ * REOPEN   it stays: the workers are being told to take operations again.     FAILED  nothing has changed. */
+#include "server/router/ns_order.h"
+
+#include "sdk/core/base/log.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    REMOVE_CHECK,
+    REMOVE_CLOSE,
+    REMOVE_LOOK,
+    REMOVE_STORE,
+    REMOVE_WALK,
+    REMOVE_RECLAIM,
+    REMOVE_DROP,
+    REMOVE_SPREAD,
+    REMOVE_DONE,
+    REMOVE_REOPEN,
+    REMOVE_FAILED,
+    REMOVE_NR
+};
+
+enum { WALK_PAGE = 256 };
+
+#define TO(state) CAIRN_SM_TO(REMOVE_##state)
+static const struct cairn_sm_state remove_states[REMOVE_NR] = {
+    [REMOVE_CHECK] = { "CHECK", CAIRN_SM_INITIAL, TO(CLOSE) | TO(FAILED) },
+    [REMOVE_CLOSE] = { "CLOSE", 0, TO(LOOK) | TO(STORE) },
+    [REMOVE_LOOK] = { "LOOK", 0, TO(STORE) | TO(REOPEN) },
+    [REMOVE_STORE] = { "STORE", 0, TO(WALK) | TO(DROP) | TO(REOPEN) },
+    [REMOVE_WALK] = { "WALK", 0, TO(RECLAIM) | TO(DROP) },
+    [REMOVE_RECLAIM] = { "RECLAIM", 0, TO(WALK) | TO(DROP) },
+    [REMOVE_DROP] = { "DROP", 0, TO(SPREAD) },
+    [REMOVE_SPREAD] = { "SPREAD", 0, TO(DONE) },
+    [REMOVE_DONE] = { "DONE", CAIRN_SM_FINAL, 0 },
+    [REMOVE_REOPEN] = { "REOPEN", 0, TO(FAILED) },
+    [REMOVE_FAILED] = { "FAILED", CAIRN_SM_FINAL | CAIRN_SM_FAILURE, 0 },
+};
+
+static bool remove_invariant(const struct cairn_sm *sm)
+{
+    const struct router_order *o = CONTAINER_OF(sm, const struct router_order, sm);
+    bool ours = sm->state > REMOVE_CHECK && sm->state <= REMOVE_SPREAD;
+
+    return CAIRN_HOLDS(!ours || (o->home != NULL && o->home->removing && o->holds)) &&
+           CAIRN_HOLDS(sm->state < REMOVE_LOOK || sm->state > REMOVE_DROP || o->home->ops == 0) && /* nobody uses it */
+           CAIRN_HOLDS(sm->state != REMOVE_DONE || o->home == NULL) &&
+           CAIRN_HOLDS(sm->state != REMOVE_REOPEN || o->rc != 0);
+}
+
+const struct cairn_sm_kind router_remove_kind = { "router-ns-remove", remove_states, REMOVE_NR, remove_invariant, 0 };
+
+static void remove_walk(struct router_order *o);
+
+static void remove_fail(struct router_order *o, int rc)
+{
+    o->rc = rc;
+    cairn_sm_fail(&o->sm, REMOVE_FAILED, rc);
+    router_order_end(o);
+}
+
+/* ---- it stays ---- */
+
+static void remove_on_reopened(struct router_spread *s)
+{
+    struct router_order *o = CONTAINER_OF(s, struct router_order, spread);
+
+    remove_fail(o, o->rc);
+}
+
+static void remove_apply_reopen(struct router_news *n)
+{
+    const struct router_order *o = CONTAINER_OF(n->spread, const struct router_order, spread);
+
+    router_ns_find(n->w, o->ns.name)->removing = false;
+    router_news_ack(n);
+}
+
+static void remove_reopen(struct router_order *o, int rc)
+{
+    o->rc = rc;
+    cairn_sm_move(&o->sm, REMOVE_REOPEN);
+    router_spread_start(&o->spread, remove_apply_reopen, remove_on_reopened);
+}
+
+/* ---- it goes ---- */
+
+static void remove_on_forgotten(struct router_spread *s)
+{
+    struct router_order *o = CONTAINER_OF(s, struct router_order, spread);
+
+    atomic_fetch_sub(&o->router->nnamespaces, 1);
+    o->home = NULL;
+    o->holds = false;
+    cairn_sm_move(&o->sm, REMOVE_DONE);
+    router_order_end(o);
+}
+
+static void remove_apply_forget(struct router_news *n)
+{
+    const struct router_order *o = CONTAINER_OF(n->spread, const struct router_order, spread);
+
+    router_ns_del(n->w, router_ns_find(n->w, o->ns.name));
+    router_news_ack(n);
+}
+
+static void remove_on_dropped(struct cairn_rpc_call *call)
+{
+    struct router_order *o = call->arg;
+
+    if (call->rc != 0 && call->rc != CAIRN_E_NOTFOUND)
+        router_garbage_note(o->router, &o->ns, 0, o->err.text);
+    cairn_sm_move(&o->sm, REMOVE_SPREAD);
+    router_spread_start(&o->spread, remove_apply_forget, remove_on_forgotten);
+}
+
+static void remove_drop(struct router_order *o)
+{
+    cairn_sm_move(&o->sm, REMOVE_DROP);
+    cairn__wire__kv_drop__init(&o->msg.drop);
+    o->msg.drop.name = o->ns.db_name;
+    router_order_call(o, o->ns.kv, CAIRN__WIRE__KV_METHOD__KV_DROP, remove_on_dropped);
+}
+
+static void remove_on_reclaimed(struct cairn_rpc_call *call)
+{
+    struct router_order *o = call->arg;
+
+    if (call->rc != 0)
+        router_garbage_note(o->router, &o->ns, o->nregions, o->err.text);
+    if (o->from != NULL)
+        remove_walk(o);
+    else
+        remove_drop(o);
+}
+
+/* All regions that the records of one page name; false for memory. */
+static bool walk_collect(struct router_order *o, const Cairn__Wire__KvListReply *reply, const uint8_t *values,
+                         size_t values_len)
+{
+    uint32_t room = 0;
+    size_t at = 0;
+
+    free(o->regions);
+    o->regions = NULL;
+    o->nregions = 0;
+    for (size_t i = 0; i < reply->n_lengths && at + reply->lengths[i] <= values_len; at += reply->lengths[i++]) {
+        struct cairn_record r;
+        uint64_t *grown;
+
+        if (cairn_record_parse(values + at, reply->lengths[i], &r) != 0) {
+            router_garbage_note(o->router, &o->ns, 0, "a record cannot be read");
+            continue;
+        }
+        if (r.nregions == 0)
+            continue;
+        if (o->nregions + r.nregions > room) {
+            room = (o->nregions + r.nregions) * 2;
+            grown = realloc(o->regions, room * sizeof(o->regions[0]));
+            if (grown == NULL)
+                return false;
+            o->regions = grown;
+        }
+        for (uint32_t j = 0; j < r.nregions; j++)
+            o->regions[o->nregions++] = cairn_record_region(&r, j).id;
+    }
+    return true;
+}
+
+/* Where the next page begins; o->from is NULL behind the last. */
+static bool walk_step(struct router_order *o, const Cairn__Wire__KvListReply *reply)
+{
+    const ProtobufCBinaryData *last;
+
+    free(o->from);
+    o->from = NULL;
+    if (!reply->more || reply->n_keys == 0)
+        return true;
+    last = &reply->keys[reply->n_keys - 1];
+    o->from = malloc(last->len + 1);
+    if (o->from == NULL)
+        return false;
+    memcpy(o->from, last->data, last->len);
+    o->from_len = (uint32_t)last->len;
+    return true;
+}
+
+static void remove_on_walked(struct cairn_rpc_call *call)
+{
+    struct router_order *o = call->arg;
+    const Cairn__Wire__KvListReply *reply = (const Cairn__Wire__KvListReply *)call->reply;
+
+    if (call->rc != 0 || !walk_collect(o, reply, call->reply_payload, call->reply_payload_len) ||
+        !walk_step(o, reply)) {
+        router_garbage_note(o->router, &o->ns, 0, call->rc != 0 ? o->err.text : "out of memory");
+        remove_drop(o);
+        return;
+    }
+    if (o->nregions == 0 && o->from != NULL) {
+        remove_walk(o);
+        return;
+    }
+    if (o->nregions == 0 || o->ns.extent == NULL) {
+        remove_drop(o);
+        return;
+    }
+    cairn_sm_move(&o->sm, REMOVE_RECLAIM);
+    cairn__wire__extent_remove__init(&o->msg.extent_remove);
+    o->msg.extent_remove.ids = o->regions;
+    o->msg.extent_remove.n_ids = o->nregions;
+    router_order_call(o, o->ns.extent, CAIRN__WIRE__EXTENT_METHOD__EXTENT_REMOVE, remove_on_reclaimed);
+}
+
+static void list_begin(struct router_order *o, uint32_t max)
+{
+    cairn__wire__kv_list__init(&o->msg.list);
+    o->msg.list.db = o->home->db;
+    o->msg.list.max = max;
+}
+
+static void remove_walk(struct router_order *o)
+{
+    if (o->sm.state != REMOVE_WALK)
+        cairn_sm_move(&o->sm, REMOVE_WALK);
+    list_begin(o, WALK_PAGE);
+    o->msg.list.values = true;
+    if (o->from != NULL) {
+        o->msg.list.from = (ProtobufCBinaryData){ .data = o->from, .len = o->from_len };
+        o->msg.list.after = true;
+    }
+    router_order_call(o, o->ns.kv, CAIRN__WIRE__KV_METHOD__KV_LIST, remove_on_walked);
+}
+
+static void remove_on_stored(struct cairn_map_change *c)
+{
+    struct router_order *o = c->arg;
+
+    if (c->rc != 0) {
+        o->err = c->err;
+        remove_reopen(o, c->rc);
+    } else if (o->ns.kv != NULL && o->home->has_large && o->home->open) {
+        remove_walk(o);
+    } else if (o->ns.kv != NULL) {
+        remove_drop(o);
+    } else { /* the provider is not here: what it holds cannot be reached by anybody */
+        cairn_sm_move(&o->sm, REMOVE_DROP);
+        cairn_sm_move(&o->sm, REMOVE_SPREAD);
+        router_spread_start(&o->spread, remove_apply_forget, remove_on_forgotten);
+    }
+}
+
+static void remove_store(struct router_order *o)
+{
+    cairn_sm_move(&o->sm, REMOVE_STORE);
+    router_order_store(o, NULL, 0, o->home->changed, remove_on_stored);
+}
+
+/* ---- is it empty? ---- */
+
+static void remove_on_looked(struct cairn_rpc_call *call)
+{
+    struct router_order *o = call->arg;
+    const Cairn__Wire__KvListReply *reply = (const Cairn__Wire__KvListReply *)call->reply;
+
+    if (call->rc != 0)
+        remove_reopen(o, call->rc);
+    else if (reply->n_keys > 0 && !o->force)
+        remove_reopen(o, cairn_err_set(&o->err, CAIRN_E_NOTEMPTY, "the namespace is not empty"));
+    else
+        remove_store(o);
+}
+
+static void remove_on_opened(struct cairn_rpc_call *call)
+{
+    struct router_order *o = call->arg;
+
+    if (call->rc != 0) {
+        remove_reopen(o, call->rc);
+        return;
+    }
+    o->home->db = ((const Cairn__Wire__KvOpened *)call->reply)->db;
+    o->home->open = true;
+    list_begin(o, 1);
+    router_order_call(o, o->ns.kv, CAIRN__WIRE__KV_METHOD__KV_LIST, remove_on_looked);
+}
+
+static void remove_on_closed(struct router_spread *s)
+{
+    struct router_order *o = CONTAINER_OF(s, struct router_order, spread);
+
+    if (o->ns.kv == NULL) {
+        if (o->force)
+            remove_store(o);
+        else {
+            cairn_sm_move(&o->sm, REMOVE_LOOK);
+            remove_reopen(o, cairn_err_set(&o->err, CAIRN_E_NOPROVIDER, "its KV provider '%s' is not on this node",
+                                           o->ns.kv_name));
+        }
+        return;
+    }
+    cairn_sm_move(&o->sm, REMOVE_LOOK);
+    cairn__wire__kv_open__init(&o->msg.open); /* home may not have used it yet */
+    o->msg.open.name = o->ns.db_name;
+    o->msg.open.create = true;
+    o->msg.open.write_once = o->ns.write_once;
+    router_order_call(o, o->ns.kv, CAIRN__WIRE__KV_METHOD__KV_OPEN, remove_on_opened);
+}
+
+static void remove_apply_close(struct router_news *n)
+{
+    const struct router_order *o = CONTAINER_OF(n->spread, const struct router_order, spread);
+    struct router_ns *ns = router_ns_find(n->w, o->ns.name);
+
+    CAIRN_ASSERT(ns != NULL && ns->awaits_ops == NULL);
+    ns->removing = true;
+    if (ns->ops == 0)
+        router_news_ack(n);
+    else
+        ns->awaits_ops = n;
+}
+
+static void remove_begin(struct router_order *o)
+{
+    if (o->home == NULL) {
+        remove_fail(o, cairn_err_set(&o->err, CAIRN_E_NOTFOUND, "there is no such namespace"));
+        return;
+    }
+    if (!o->who.admin && o->who.uid != o->home->owner) {
+        remove_fail(o, cairn_err_set(&o->err, CAIRN_E_DENIED, "only its owner, user %" PRIu32 ", may remove it",
+                                     o->home->owner));
+        return;
+    }
+    o->ns = *o->home;
+    o->home->removing = true;
+    cairn_sm_move(&o->sm, REMOVE_CLOSE);
+    router_orders_wake(o->router); /* operations that we shall wait for may wait for such an order */
+    router_spread_start(&o->spread, remove_apply_close, remove_on_closed);
+}
+
+/* ---- at the origin ---- */
+
+static void remove_done(struct router_order *o)
+{
+    if (o->rc != 0)
+        cairn_rpc_reply_err(o->rq, o->rc, "namespace '%s': %s", o->ns.name,
+                            o->err.text[0] != '\0' ? o->err.text : cairn_error_text(o->rc));
+    else
+        cairn_rpc_reply(o->rq, 0, NULL, NULL, 0);
+    router_order_free(o);
+}
+
+void router_handle_ns_remove(struct cairn_rpc_req *rq)
+{
+    const Cairn__Wire__NsName *m = (const Cairn__Wire__NsName *)rq->msg;
+    struct router_worker *w = router_worker_of(rq);
+    struct router_order *o;
+
+    if (strlen(m->name) > CAIRN_NAME_BYTES_MAX) {
+        cairn_rpc_reply_err(rq, CAIRN_E_NOTFOUND, "there is no such namespace");
+        return;
+    }
+    o = router_order_new(w, &router_remove_kind, m->name, remove_begin, remove_done);
+    if (o == NULL) {
+        cairn_rpc_reply_err(rq, CAIRN_E_NOMEM, "namespace '%s'", m->name);
+        return;
+    }
+    o->force = m->force;
+    o->rq = rq;
+    o->who = *rq->who;
+    router_order_submit(o);
+}

@@ -1,0 +1,290 @@
+/* Namespaces: one worker's table, who may do what, and their form on the wire and in the map store. */
+#include "server/router/router_internal.h"
+
+#include "sdk/core/base/log.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+static struct cairn_link *bucket(struct router_worker *w, const char *name)
+{
+    return &w->buckets[XXH3_64bits(name, strlen(name)) % ROUTER_BUCKETS];
+}
+
+struct router_ns *router_ns_find(struct router_worker *w, const char *name)
+{
+    struct cairn_link *head = bucket(w, name);
+
+    CAIRN_LIST_FOREACH (l, head) {
+        struct router_ns *ns = CONTAINER_OF(l, struct router_ns, link);
+
+        if (strcmp(ns->name, name) == 0)
+            return ns;
+    }
+    return NULL;
+}
+
+struct router_ns *router_ns_find_id(struct router_worker *w, uint32_t id)
+{
+    for (uint32_t i = 0; i < ROUTER_BUCKETS; i++) {
+        CAIRN_LIST_FOREACH (l, &w->buckets[i]) {
+            struct router_ns *ns = CONTAINER_OF(l, struct router_ns, link);
+
+            if (ns->id == id)
+                return ns;
+        }
+    }
+    return NULL;
+}
+
+void router_ns_add(struct router_worker *w, struct router_ns *ns)
+{
+    cairn_list_add_head(bucket(w, ns->name), &ns->link);
+    w->nns++;
+}
+
+void router_ns_del(struct router_worker *w, struct router_ns *ns)
+{
+    CAIRN_ASSERT(w->nns > 0 && ns->ops == 0);
+    w->nns--;
+    cairn_list_del(&ns->link);
+    free(ns);
+}
+
+static int ns_cmp(const void *a, const void *b)
+{
+    return strcmp((*(struct router_ns *const *)a)->name, (*(struct router_ns *const *)b)->name);
+}
+
+struct router_ns **router_ns_sorted(struct router_worker *w)
+{
+    struct router_ns **all = malloc((w->nns + 1) * sizeof(*all));
+    uint32_t n = 0;
+
+    if (all == NULL)
+        return NULL;
+    for (uint32_t i = 0; i < ROUTER_BUCKETS; i++) {
+        CAIRN_LIST_FOREACH (l, &w->buckets[i])
+            all[n++] = CONTAINER_OF(l, struct router_ns, link);
+    }
+    CAIRN_ASSERT(n == w->nns);
+    qsort(all, n, sizeof(*all), ns_cmp);
+    return all;
+}
+
+void router_ns_put(struct router_ns *ns)
+{
+    CAIRN_ASSERT(ns->ops > 0);
+    ns->ops--;
+    if (UNLIKELY(ns->ops == 0 && ns->awaits_ops != NULL)) {
+        struct router_news *n = ns->awaits_ops;
+
+        ns->awaits_ops = NULL;
+        router_news_ack(n);
+    }
+}
+
+void router_ns_put_plain(struct router_ns *ns)
+{
+    CAIRN_ASSERT(ns->plain > 0);
+    ns->plain--;
+    if (UNLIKELY(ns->plain == 0 && ns->awaits_plain != NULL)) {
+        struct router_news *n = ns->awaits_plain;
+
+        ns->awaits_plain = NULL;
+        router_news_ack(n);
+    }
+}
+
+/* ---- names ---- */
+
+/* Length of the UTF-8 character at @p, 0 if there is none, or none that can be printed. */
+static size_t printable_utf8(const unsigned char *p)
+{
+    static const uint32_t least[5] = { 0, 0, 0x80, 0x800, 0x10000 }; /* longer than needed is not UTF-8 */
+    uint32_t c = p[0];
+    size_t n = c < 0x80 ? 1 : (c & 0xe0) == 0xc0 ? 2 : (c & 0xf0) == 0xe0 ? 3 : (c & 0xf8) == 0xf0 ? 4 : 0;
+
+    if (n > 1)
+        c &= 0x7fU >> n;
+    for (size_t i = 1; i < n; i++) {
+        if ((p[i] & 0xc0) != 0x80)
+            return 0;
+        c = c << 6 | (p[i] & 0x3f);
+    }
+    if (n == 0 || c < least[n] || c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff))
+        return 0;
+    return c < 0x20 || (c >= 0x7f && c <= 0x9f) ? 0 : n;
+}
+
+int router_ns_name_check(const char *name, struct cairn_err *err)
+{
+    size_t len = strlen(name);
+
+    if (len == 0 || len > CAIRN_NAME_BYTES_MAX)
+        return cairn_err_set(err, CAIRN_E_INVAL, "a namespace's name has 1 to %d bytes, not %zu", CAIRN_NAME_BYTES_MAX,
+                             len);
+    for (size_t i = 0, n; i < len; i += n) {
+        n = printable_utf8((const unsigned char *)name + i);
+        if (n == 0)
+            return cairn_err_set(err, CAIRN_E_INVAL, "a namespace's name is printable UTF-8; byte %zu is not", i);
+        if (name[i] == '/')
+            return cairn_err_set(err, CAIRN_E_INVAL, "a namespace's name contains no '/'");
+    }
+    return 0;
+}
+
+bool router_ns_allows(const struct router_ns *ns, const struct cairn_identity *who, enum router_access access)
+{
+    uint32_t shift = who->uid == ns->owner ? 6 : who->gid == ns->group ? 3 : 0;
+
+    return who->admin || ((ns->mode >> shift) & access) != 0;
+}
+
+/* ---- wire and store ---- */
+
+void router_ns_to_wire(const struct router_ns *ns, Cairn__Wire__Namespace *to)
+{
+    cairn__wire__namespace__init(to);
+    to->name = (char *)ns->name;
+    to->kv = (char *)ns->kv_name;
+    to->extent = (char *)ns->extent_name;
+    to->id = ns->id;
+    to->frontend = CAIRN__WIRE__FRONTEND__FRONTEND_HASHED;
+    to->replicas = ns->replicas;
+    to->durability = ns->durability;
+    to->write_once = ns->write_once;
+    to->embed_threshold = ns->embed_threshold;
+    to->owner = ns->owner;
+    to->group = ns->group;
+    to->mode = ns->mode;
+    to->created_ms = ns->created_ms;
+}
+
+uint8_t *router_ns_pack(const struct router_ns *ns, uint32_t *len)
+{
+    Cairn__Wire__NamespaceRecord record = CAIRN__WIRE__NAMESPACE_RECORD__INIT;
+    Cairn__Wire__Namespace wire;
+    uint8_t *p;
+
+    router_ns_to_wire(ns, &wire);
+    record.ns = &wire;
+    record.has_large = ns->has_large;
+    *len = (uint32_t)cairn__wire__namespace_record__get_packed_size(&record);
+    p = malloc(*len + 1);
+    if (p != NULL)
+        cairn__wire__namespace_record__pack(&record, p);
+    return p;
+}
+
+static const struct cairn_rpc_target *target_find(const struct cairn_router *r, const char *name,
+                                                  const struct cairn_rpc_iface *iface)
+{
+    for (uint32_t i = 0; i < r->env.ntargets; i++) {
+        const struct cairn_rpc_target *t = &r->env.targets[i];
+
+        if (t->iface == iface && strcmp(t->name, name) == 0)
+            return t;
+    }
+    return NULL;
+}
+
+void router_ns_complete(const struct cairn_router *r, struct router_ns *ns)
+{
+    cairn_list_init(&ns->link);
+    ns->kv = target_find(r, ns->kv_name, &cairn_iface_kv);
+    ns->extent = ns->extent_name[0] != '\0' ? target_find(r, ns->extent_name, &cairn_iface_extent) : NULL;
+    snprintf(ns->db_name, sizeof(ns->db_name), "ns/%" PRIu32, ns->id);
+}
+
+static bool name_fits(const char *name)
+{
+    return strlen(name) <= CAIRN_NAME_BYTES_MAX;
+}
+
+static int ns_from_record(const struct cairn_router *r, const struct cairn_map_entry *e, struct router_ns *ns)
+{
+    Cairn__Wire__NamespaceRecord *record = cairn__wire__namespace_record__unpack(NULL, e->value_len, e->value);
+    const Cairn__Wire__Namespace *wire;
+    int rc = CAIRN_E_CORRUPT;
+
+    if (record == NULL || record->ns == NULL)
+        goto out;
+    wire = record->ns;
+    if (strcmp(wire->name, e->key + strlen("ns/")) != 0 || router_ns_name_check(wire->name, NULL) != 0 ||
+        !name_fits(wire->kv) || !name_fits(wire->extent) || e->created > UINT32_MAX)
+        goto out;
+    rc = CAIRN_E_FORMAT;
+    if (wire->frontend != CAIRN__WIRE__FRONTEND__FRONTEND_HASHED ||
+        wire->durability > CAIRN__WIRE__DURABILITY__DURABILITY_MEMORY)
+        goto out;
+    rc = 0;
+    memset(ns, 0, sizeof(*ns));
+    snprintf(ns->name, sizeof(ns->name), "%s", wire->name);
+    snprintf(ns->kv_name, sizeof(ns->kv_name), "%s", wire->kv);
+    snprintf(ns->extent_name, sizeof(ns->extent_name), "%s", wire->extent);
+    ns->id = (uint32_t)e->created;
+    ns->changed = e->changed;
+    ns->replicas = wire->replicas;
+    ns->durability = wire->durability;
+    ns->write_once = wire->write_once;
+    ns->embed_threshold = wire->embed_threshold;
+    ns->owner = wire->owner;
+    ns->group = wire->group;
+    ns->mode = wire->mode;
+    ns->created_ms = wire->created_ms;
+    ns->has_large = ns->large_ready = record->has_large;
+    router_ns_complete(r, ns);
+out:
+    if (record != NULL)
+        cairn__wire__namespace_record__free_unpacked(record, NULL);
+    return rc;
+}
+
+struct load {
+    struct cairn_router *router;
+    struct cairn_err *err;
+    int rc;
+};
+
+static void on_entry(const struct cairn_map_entry *e, void *arg)
+{
+    struct load *load = arg;
+    struct cairn_router *r = load->router;
+    struct router_ns ns;
+
+    if (load->rc != 0)
+        return;
+    load->rc = ns_from_record(r, e, &ns);
+    if (load->rc != 0) {
+        cairn_err_set(load->err, load->rc, "the record of namespace '%s' %s", e->key + strlen("ns/"),
+                      load->rc == CAIRN_E_FORMAT ? "was written by a newer version" : "is malformed");
+        return;
+    }
+    if (ns.kv == NULL)
+        cairn_log_warn("namespace '%s' lives in the KV provider '%s', which this node does not have", ns.name,
+                       ns.kv_name);
+    for (uint32_t i = 0; i < r->nworkers && load->rc == 0; i++) {
+        struct router_ns *copy = malloc(sizeof(*copy));
+
+        if (copy == NULL) {
+            load->rc = cairn_err_set(load->err, CAIRN_E_NOMEM, "namespaces");
+        } else {
+            *copy = ns;
+            cairn_list_init(&copy->link);
+            router_ns_add(&r->workers[i], copy);
+        }
+    }
+    r->nnamespaces++;
+}
+
+int router_ns_load(struct cairn_router *r, struct cairn_err *err)
+{
+    struct load load = { .router = r, .err = err };
+
+    cairn_map_store_each(r->store, "ns/", on_entry, &load);
+    return load.rc;
+}

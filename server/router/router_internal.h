@@ -1,0 +1,287 @@
+/* What the files of this folder share.
+ *
+ * Each worker has its own copy of the table of namespaces, so an operation takes no lock and touches nothing of another
+ * worker's. Worker 0 is *home*: it alone changes namespaces (ns_order.h), one change of a namespace at a time, and
+ * tells the others (router_spread). Operations (router_op) run on the worker that got the request. */
+#ifndef CAIRN_SERVER_ROUTER_INTERNAL_H
+#define CAIRN_SERVER_ROUTER_INTERNAL_H
+
+#include "cairn/limits.h"
+#include "server/cluster/map_store.h"
+#include "server/router/hashed_record.h"
+#include "server/router/router.h"
+
+#include "schema/common.pb-c.h"
+#include "schema/extent.pb-c.h"
+#include "schema/kv.pb-c.h"
+#include "schema/router.pb-c.h"
+
+#include <stdatomic.h>
+
+enum {
+    ROUTER_BUCKETS = 256,
+    ROUTER_SPARE_OPS_MAX = 1024,
+    ROUTER_SPARE_PARTS_MAX = 64,
+    ROUTER_SMALL_BYTES = 1024 + CAIRN_RECORD_HEAD_BYTES + 28, /* values up to here are kept in the operation itself */
+    ROUTER_RELOOKUPS_MAX = 3,                                 /* a value that is replaced faster than it can be read */
+};
+
+/* Regions of ours carry this in the upper half of their owner, the namespace in the lower. */
+#define ROUTER_OWNER_TAG (UINT64_C(0x63726f75) << 32)
+
+struct router_worker;
+struct router_news;
+
+/* ---- namespaces ---- */
+
+/* One worker's copy of one namespace. */
+struct router_ns {
+    struct cairn_link link; /* of its bucket */
+    char name[CAIRN_NAME_BYTES_MAX + 1], kv_name[CAIRN_NAME_BYTES_MAX + 1], extent_name[CAIRN_NAME_BYTES_MAX + 1];
+    const struct cairn_rpc_target *kv, *extent; /* NULL: this node has none of that name */
+    uint64_t created_ms, changed;               /* changed: revision of its record; home's copy only */
+    uint32_t id, replicas, embed_threshold, owner, group, mode;
+    Cairn__Wire__Durability durability;
+    bool write_once;
+    bool has_large;   /* it may name extents: who replaces a value looks at the old one */
+    bool large_ready; /* and every worker does so: large values may be stored */
+    bool removing;    /* takes no operations */
+    bool busy;        /* home: an order works on it */
+    bool open;        /* @db is known */
+    uint32_t db;      /* handle in the KV provider */
+    char db_name[16]; /* "ns/42" */
+    uint32_t ops;     /* operations that run here */
+    uint32_t plain;   /* those of them that replace values without looking whether they are large */
+    struct router_news *awaits_ops, *awaits_plain; /* to be acknowledged when the count is 0 */
+};
+
+/* ---- telling all workers ---- */
+
+struct router_spread;
+
+/* One worker's part of it. */
+struct router_news {
+    struct cairn_task task;
+    struct router_spread *spread;
+    struct router_worker *w;
+    struct router_ns *ns; /* spread's own use */
+};
+
+/* apply() runs on every worker and leads to router_news_ack(), now or later; done() runs at home after the last. */
+struct router_spread {
+    void (*apply)(struct router_news *n);
+    void (*done)(struct router_spread *s);
+    struct cairn_router *router;
+    struct router_news *news; /* one for each worker */
+    _Atomic uint32_t left;
+    struct cairn_task task;
+};
+
+int router_spread_init(struct router_spread *s, struct cairn_router *r);
+void router_spread_fini(struct router_spread *s);
+/* Home only; not while it is under way. */
+void router_spread_start(struct router_spread *s, void (*apply)(struct router_news *n),
+                         void (*done)(struct router_spread *s));
+void router_news_ack(struct router_news *n);
+
+/* ---- workers ---- */
+
+struct router_worker {
+    _Alignas(64) struct cairn_router *router;
+    struct cairn_rpc *rpc;
+    struct cairn_loop *loop;
+    struct cairn_link buckets[ROUTER_BUCKETS];
+    struct cairn_link spare_ops, spare_parts;
+    uint32_t nns, nspare_ops, nspare_parts;
+    /* Writers of regions by the half of the period they began in: the sweeper turns the period and waits for the old
+     * half. */
+    uint32_t period, storing[2];
+    struct router_news *awaits_storing;
+};
+
+struct router_sweep;
+
+struct cairn_router {
+    struct cairn_provider_env env;
+    struct cairn_router_conf conf;
+    struct cairn_map_store *store;
+    struct router_worker *workers;
+    uint32_t nworkers;
+    struct cairn_link orders; /* home: those that wait because their namespace is busy */
+    struct router_sweep *sweep;
+    bool was_unclean;         /* the last run did not end by stop() */
+    atomic_bool left_garbage; /* something could not be removed: the next start is to look for it */
+    _Atomic uint32_t nnamespaces;
+    _Atomic uint64_t swept; /* regions removed by the sweeper */
+};
+
+static inline struct router_worker *router_home(struct cairn_router *r)
+{
+    return &r->workers[0];
+}
+
+static inline struct router_worker *router_worker_of(const struct cairn_rpc_req *rq)
+{
+    struct cairn_router *r = rq->target->ctx;
+
+    return &r->workers[cairn_rpc_index(rq->rpc)];
+}
+
+/* ns_table.c */
+
+struct router_ns *router_ns_find(struct router_worker *w, const char *name);
+struct router_ns *router_ns_find_id(struct router_worker *w, uint32_t id);
+void router_ns_add(struct router_worker *w, struct router_ns *ns);
+void router_ns_del(struct router_worker *w, struct router_ns *ns);
+/* In order of name; NULL for memory. The array is the caller's, the namespaces are not. */
+struct router_ns **router_ns_sorted(struct router_worker *w);
+int router_ns_name_check(const char *name, struct cairn_err *err);
+/* Providers are looked up, names are completed: for a namespace that was made up or read. */
+void router_ns_complete(const struct cairn_router *r, struct router_ns *ns);
+static inline uint64_t router_ns_region_owner(const struct router_ns *ns)
+{
+    return ROUTER_OWNER_TAG | ns->id;
+}
+enum router_access { ROUTER_READ = 4, ROUTER_WRITE = 2 };
+bool router_ns_allows(const struct router_ns *ns, const struct cairn_identity *who, enum router_access access);
+void router_ns_to_wire(const struct router_ns *ns, Cairn__Wire__Namespace *to);
+/* The record as the map store keeps it; malloc'ed. NULL for memory. */
+uint8_t *router_ns_pack(const struct router_ns *ns, uint32_t *len);
+int router_ns_load(struct cairn_router *r, struct cairn_err *err);
+/* The only ways to begin and end work on a namespace. */
+static inline void router_ns_get(struct router_ns *ns)
+{
+    ns->ops++;
+}
+void router_ns_put(struct router_ns *ns);
+void router_ns_put_plain(struct router_ns *ns);
+
+/* ---- calls to providers below ---- */
+
+union router_msg {
+    ProtobufCMessage base;
+    Cairn__Wire__KvOpen open;
+    Cairn__Wire__KvDrop drop;
+    Cairn__Wire__KvPut put;
+    Cairn__Wire__KvGet get;
+    Cairn__Wire__KvErase erase;
+    Cairn__Wire__KvMput mput;
+    Cairn__Wire__KvMget mget;
+    Cairn__Wire__KvList list;
+    Cairn__Wire__KvStat stat;
+    Cairn__Wire__ExtentPut extent_put;
+    Cairn__Wire__ExtentRead extent_read;
+    Cairn__Wire__ExtentRemove extent_remove;
+    Cairn__Wire__ExtentList extent_list;
+    Cairn__Wire__Empty empty;
+};
+
+/* Fills what is common to all local calls; @err takes the text. The caller starts it. */
+void router_call_prepare(struct cairn_rpc_call *call, struct cairn_rpc *rpc, const struct cairn_rpc_target *target,
+                         uint32_t method, const ProtobufCMessage *msg, void (*done)(struct cairn_rpc_call *call),
+                         void *arg, struct cairn_err *err);
+
+/* ---- operations ---- */
+
+struct router_op;
+typedef void router_step(struct router_op *op);
+
+/* One region's transfer. */
+struct router_part {
+    struct router_op *op;
+    uint32_t region;
+    uint64_t off, len; /* of the value: what this part carries */
+    union router_msg msg;
+    Cairn__Wire__BulkDesc bulk;
+    struct cairn_err err;
+    struct cairn_rpc_call call;
+};
+
+/* What an operation on a large value needs beyond the small ones. */
+struct router_parts {
+    struct cairn_link link;
+    struct cairn_record_region *regions; /* of the new value (put; id 0: not there yet) or of the one that is read */
+    uint32_t nregions, next, running;
+    uint64_t off, len, total, region_off; /* get: of the value, what is read; where the next region begins */
+    uint32_t *crcs;
+    size_t ncrcs;
+    uint32_t period; /* of the worker, when the first region was begun */
+    struct router_part part[CAIRN_ROUTER_PARTS_INFLIGHT];
+};
+
+struct router_op {
+    struct cairn_link link;
+    struct cairn_sm sm;
+    struct router_worker *w;
+    struct router_ns *ns; /* counts us in ops, and in plain if @plain */
+    struct cairn_rpc_req *rq;
+    struct router_parts *parts;
+    router_step *next;  /* what follows once the namespace's database is open */
+    uint32_t on_failed; /* the machine's failure state */
+    bool plain;
+    int rc;
+    uint32_t tries, at;
+    uint64_t *old; /* regions that nothing names any more: to be removed; malloc'ed */
+    uint32_t nold;
+    uint8_t *buf; /* malloc'ed, for the operation's own use */
+    uint32_t buf_len, buf_at;
+    int32_t *statuses;
+    union router_msg msg;
+    struct cairn_err err;
+    struct cairn_rpc_call call;
+    uint8_t small[ROUTER_SMALL_BYTES];
+};
+
+/* router_op.c */
+
+/* Finds the namespace, checks access and key (NULL: none is needed) and makes an operation in @kind's first state,
+ * which must be the one that waits for the database. NULL: @rq was answered. @write ops of a namespace that may hold
+ * large values must look at what they replace: op->plain is false for them. */
+struct router_op *router_op_new(struct cairn_rpc_req *rq, const char *ns, const ProtobufCBinaryData *key,
+                                enum router_access access, const struct cairn_sm_kind *kind, uint32_t on_failed);
+/* Calls @next once the namespace's database is open; at once if it is. */
+void router_op_open(struct router_op *op, router_step *next);
+/* Ends @op, whose machine is in a final state and whose request is answered. */
+void router_op_end(struct router_op *op);
+/* Moves to the failure state, answers with op->err's text and ends. */
+void router_op_fail(struct router_op *op, int rc);
+void router_op_fail_text(struct router_op *op, int rc, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* Prepares op->call with op->msg, to be started; @done has op as call->arg. */
+void router_op_call(struct router_op *op, const struct cairn_rpc_target *target, uint32_t method,
+                    void (*done)(struct cairn_rpc_call *call));
+/* Takes the parts of a large value; false for memory. @regions of them, zeroed. */
+bool router_op_take_parts(struct router_op *op, uint32_t regions);
+void router_op_drop_parts(struct router_op *op);
+/* A region's transfer through part->call, with part->msg. */
+void router_part_call(struct router_part *part, uint32_t method, void (*done)(struct cairn_rpc_call *call));
+/* Remembers the regions that an old record names; false: they cannot be known, and the sweeper will have to find them.
+ */
+bool router_op_note_old(struct router_op *op, const uint8_t *record, size_t len);
+/* Removes op->old; @next runs when that is done, or has failed and was noted for the sweeper. */
+void router_op_reclaim(struct router_op *op, router_step *next);
+void router_garbage_note(struct cairn_router *r, const struct router_ns *ns, uint32_t regions, const char *why);
+
+extern const struct cairn_sm_kind router_put_kind, router_get_kind, router_delete_kind, router_ask_kind,
+    router_mput_kind, router_create_kind, router_remove_kind, router_flag_kind, router_sweep_kind;
+
+/* handlers */
+void router_handle_ns_create(struct cairn_rpc_req *rq);
+void router_handle_ns_list(struct cairn_rpc_req *rq);
+void router_handle_ns_show(struct cairn_rpc_req *rq);
+void router_handle_ns_remove(struct cairn_rpc_req *rq);
+void router_handle_put(struct cairn_rpc_req *rq);
+void router_handle_get(struct cairn_rpc_req *rq);
+void router_handle_exists(struct cairn_rpc_req *rq);
+void router_handle_length(struct cairn_rpc_req *rq);
+void router_handle_delete(struct cairn_rpc_req *rq);
+void router_handle_mput(struct cairn_rpc_req *rq);
+void router_handle_mget(struct cairn_rpc_req *rq);
+void router_handle_list(struct cairn_rpc_req *rq);
+
+/* router_sweep.c */
+void router_sweep_run(struct cairn_router *r);
+void router_sweep_quiesce(struct cairn_router *r, void (*done)(void *arg), void *arg);
+void router_sweep_free(struct cairn_router *r);
+void router_sweep_status(const struct cairn_router *r, json_t *to);
+
+#endif

@@ -1,0 +1,343 @@
+/* What all operations have in common: beginning, ending, calling the providers below, removing regions. */
+#include "server/router/router_internal.h"
+
+#include "sdk/core/base/log.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void router_call_prepare(struct cairn_rpc_call *call, struct cairn_rpc *rpc, const struct cairn_rpc_target *target,
+                         uint32_t method, const ProtobufCMessage *msg, void (*done)(struct cairn_rpc_call *call),
+                         void *arg, struct cairn_err *err)
+{
+    memset(call, 0, offsetof(struct cairn_rpc_call, arena)); /* the arena is initialised by the start */
+    call->dest.rpc = rpc;
+    call->iface = target->iface;
+    call->provider = target->id;
+    call->method = (uint16_t)method;
+    call->msg = msg;
+    call->done = done;
+    call->arg = arg;
+    call->err = err;
+}
+
+/* ---- beginning and ending ---- */
+
+static struct router_op *op_alloc(struct router_worker *w)
+{
+    struct cairn_link *l = cairn_list_pop(&w->spare_ops);
+
+    if (l == NULL)
+        return malloc(sizeof(struct router_op));
+    w->nspare_ops--;
+    return CONTAINER_OF(l, struct router_op, link);
+}
+
+static void op_release(struct router_worker *w, struct router_op *op)
+{
+    if (w->nspare_ops >= ROUTER_SPARE_OPS_MAX) {
+        free(op);
+        return;
+    }
+    cairn_list_add_head(&w->spare_ops, &op->link); /* the last one used is the warmest */
+    w->nspare_ops++;
+}
+
+static const char *mode_text(uint32_t mode, char text[8])
+{
+    snprintf(text, 8, "%04" PRIo32, mode & 0777);
+    return text;
+}
+
+/* The namespace, if @rq may do this to it; otherwise @rq is answered. */
+static struct router_ns *request_ns(struct cairn_rpc_req *rq, struct router_worker *w, const char *name,
+                                    const ProtobufCBinaryData *key, enum router_access access)
+{
+    struct router_ns *ns = router_ns_find(w, name);
+    char text[8];
+
+    if (UNLIKELY(ns == NULL)) {
+        cairn_rpc_reply_err(rq, CAIRN_E_NOTFOUND, "there is no namespace '%.255s'", name);
+        return NULL;
+    }
+    if (UNLIKELY(!router_ns_allows(ns, rq->who, access))) {
+        cairn_rpc_reply_err(rq, CAIRN_E_DENIED,
+                            "user %u may not %s namespace '%s' (owner %" PRIu32 ", group %" PRIu32 ", mode %s)",
+                            (unsigned)rq->who->uid, access == ROUTER_READ ? "read" : "write to", ns->name, ns->owner,
+                            ns->group, mode_text(ns->mode, text));
+        return NULL;
+    }
+    if (UNLIKELY(ns->removing)) {
+        cairn_rpc_reply_err(rq, CAIRN_E_BUSY, "namespace '%s' is being removed", ns->name);
+        return NULL;
+    }
+    if (UNLIKELY(ns->kv == NULL)) {
+        cairn_rpc_reply_err(rq, CAIRN_E_NOPROVIDER,
+                            "namespace '%s' lives in the KV provider '%s', which this node does not have", ns->name,
+                            ns->kv_name);
+        return NULL;
+    }
+    if (UNLIKELY(key != NULL && (key->len == 0 || key->len > CAIRN_KEY_BYTES_MAX))) {
+        cairn_rpc_reply_err(rq, CAIRN_E_INVAL, "a key of %zu bytes; 1 to %d are possible", key->len,
+                            CAIRN_KEY_BYTES_MAX);
+        return NULL;
+    }
+    return ns;
+}
+
+struct router_op *router_op_new(struct cairn_rpc_req *rq, const char *name, const ProtobufCBinaryData *key,
+                                enum router_access access, const struct cairn_sm_kind *kind, uint32_t on_failed)
+{
+    struct router_worker *w = router_worker_of(rq);
+    struct router_ns *ns = request_ns(rq, w, name, key, access);
+    struct router_op *op;
+
+    if (UNLIKELY(ns == NULL))
+        return NULL;
+    op = op_alloc(w);
+    if (UNLIKELY(op == NULL)) {
+        cairn_rpc_reply_err(rq, CAIRN_E_NOMEM, "namespace '%s'", ns->name);
+        return NULL;
+    }
+    op->w = w;
+    op->ns = ns;
+    op->rq = rq;
+    op->parts = NULL;
+    op->next = NULL;
+    op->on_failed = on_failed;
+    op->plain = access == ROUTER_WRITE && !ns->has_large;
+    op->rc = 0;
+    op->tries = op->at = 0;
+    op->old = NULL;
+    op->nold = 0;
+    op->buf = NULL;
+    op->buf_len = op->buf_at = 0;
+    op->statuses = NULL;
+    op->err.code = 0;
+    op->err.text[0] = '\0';
+    router_ns_get(ns);
+    if (op->plain)
+        ns->plain++;
+    rq->op = op;
+    cairn_list_init(&op->link);
+    cairn_sm_init(&op->sm, kind, &w->loop->machines);
+    return op;
+}
+
+void router_op_end(struct router_op *op)
+{
+    struct router_worker *w = op->w;
+    struct router_ns *ns = op->ns;
+
+    CAIRN_ASSERT(op->rq == NULL);
+    cairn_sm_fini(&op->sm);
+    router_op_drop_parts(op);
+    free(op->old);
+    free(op->buf);
+    free(op->statuses);
+    if (op->plain)
+        router_ns_put_plain(ns);
+    op_release(w, op);
+    router_ns_put(ns);
+}
+
+void router_op_fail(struct router_op *op, int rc)
+{
+    struct cairn_rpc_req *rq = op->rq;
+
+    op->rq = NULL;
+    cairn_rpc_reply_err(rq, rc, "namespace '%s': %s", op->ns->name,
+                        op->err.text[0] != '\0' ? op->err.text : cairn_error_text(rc));
+    cairn_sm_fail(&op->sm, op->on_failed, rc);
+    router_op_end(op);
+}
+
+void router_op_fail_text(struct router_op *op, int rc, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(op->err.text, sizeof(op->err.text), fmt, ap);
+    va_end(ap);
+    router_op_fail(op, rc);
+}
+
+void router_op_call(struct router_op *op, const struct cairn_rpc_target *target, uint32_t method,
+                    void (*done)(struct cairn_rpc_call *call))
+{
+    router_call_prepare(&op->call, op->w->rpc, target, method, &op->msg.base, done, op, &op->err);
+    if (op->rq != NULL)
+        op->call.timeout_ns = MAX(cairn_rpc_req_left_ns(op->rq, cairn_loop_now(op->w->loop)), UINT64_C(1));
+}
+
+/* ---- the namespace's database ---- */
+
+static void on_opened(struct cairn_rpc_call *call)
+{
+    struct router_op *op = call->arg;
+
+    if (call->rc != 0) {
+        router_op_fail(op, call->rc);
+        return;
+    }
+    op->ns->db = ((const Cairn__Wire__KvOpened *)call->reply)->db;
+    op->ns->open = true;
+    op->next(op);
+}
+
+void router_op_open(struct router_op *op, router_step *next)
+{
+    if (LIKELY(op->ns->open)) {
+        next(op);
+        return;
+    }
+    op->next = next;
+    cairn__wire__kv_open__init(&op->msg.open);
+    op->msg.open.name = op->ns->db_name;
+    op->msg.open.create = true; /* a crash may have come between the namespace's record and its database */
+    op->msg.open.write_once = op->ns->write_once;
+    router_op_call(op, op->ns->kv, CAIRN__WIRE__KV_METHOD__KV_OPEN, on_opened);
+    cairn_rpc_call_start(&op->call);
+}
+
+/* ---- large values ---- */
+
+bool router_op_take_parts(struct router_op *op, uint32_t regions)
+{
+    struct cairn_link *l = cairn_list_pop(&op->w->spare_parts);
+    struct router_parts *p;
+
+    CAIRN_ASSERT(op->parts == NULL && regions > 0 && regions <= CAIRN_ROUTER_REGIONS_MAX);
+    if (l != NULL) {
+        p = CONTAINER_OF(l, struct router_parts, link);
+        op->w->nspare_parts--;
+    } else {
+        p = malloc(sizeof(*p));
+        if (p == NULL)
+            return false;
+    }
+    p->regions = calloc(regions, sizeof(p->regions[0]));
+    if (p->regions == NULL) {
+        free(p);
+        return false;
+    }
+    p->nregions = regions;
+    p->next = p->running = 0;
+    p->off = p->len = 0;
+    p->crcs = NULL;
+    p->ncrcs = 0;
+    p->period = 0;
+    for (uint32_t i = 0; i < CAIRN_ROUTER_PARTS_INFLIGHT; i++) {
+        p->part[i].op = op;
+        p->part[i].call.sm.kind = NULL; /* not running */
+    }
+    op->parts = p;
+    return true;
+}
+
+void router_op_drop_parts(struct router_op *op)
+{
+    struct router_parts *p = op->parts;
+
+    if (p == NULL)
+        return;
+    CAIRN_ASSERT(p->running == 0);
+    op->parts = NULL;
+    free(p->regions);
+    free(p->crcs);
+    if (op->w->nspare_parts >= ROUTER_SPARE_PARTS_MAX) {
+        free(p);
+        return;
+    }
+    cairn_list_add_head(&op->w->spare_parts, &p->link);
+    op->w->nspare_parts++;
+}
+
+void router_part_call(struct router_part *part, uint32_t method, void (*done)(struct cairn_rpc_call *call))
+{
+    struct router_op *op = part->op;
+
+    part->err.text[0] = '\0';
+    router_call_prepare(&part->call, op->w->rpc, op->ns->extent, method, &part->msg.base, done, part, &part->err);
+    part->call.bulk_peer = op->rq->peer;
+    part->call.timeout_ns = MAX(cairn_rpc_req_left_ns(op->rq, cairn_loop_now(op->w->loop)), UINT64_C(1));
+    op->parts->running++;
+}
+
+/* ---- what nothing names any more ---- */
+
+void router_garbage_note(struct cairn_router *r, const struct router_ns *ns, uint32_t regions, const char *why)
+{
+    atomic_store_explicit(&r->left_garbage, true, memory_order_relaxed);
+    cairn_log_warn("namespace '%s': %" PRIu32 " regions could not be removed, the next start will do so: %s", ns->name,
+                   regions, why);
+}
+
+bool router_op_note_old(struct router_op *op, const uint8_t *record, size_t len)
+{
+    struct cairn_record r;
+    int rc = cairn_record_parse(record, len, &r);
+
+    CAIRN_ASSERT(op->old == NULL);
+    if (rc != 0) {
+        router_garbage_note(op->w->router, op->ns, 0, "the record that named them cannot be read");
+        return false;
+    }
+    if (r.type != CAIRN_RECORD_EXTENTS)
+        return true;
+    op->old = malloc(r.nregions * sizeof(op->old[0]));
+    if (op->old == NULL) {
+        router_garbage_note(op->w->router, op->ns, r.nregions, "out of memory");
+        return false;
+    }
+    for (uint32_t i = 0; i < r.nregions; i++)
+        op->old[i] = cairn_record_region(&r, i).id;
+    op->nold = r.nregions;
+    return true;
+}
+
+static void on_reclaimed(struct cairn_rpc_call *call)
+{
+    struct router_op *op = call->arg;
+    uint32_t failed = 0;
+
+    if (call->rc != 0) {
+        router_garbage_note(op->w->router, op->ns, op->nold, cairn_error_text(call->rc));
+    } else {
+        const Cairn__Wire__KvStatuses *reply = (const Cairn__Wire__KvStatuses *)call->reply;
+
+        for (size_t i = 0; i < reply->n_status; i++)
+            failed += reply->status[i] != 0 && reply->status[i] != CAIRN_E_NOTFOUND;
+        if (failed > 0)
+            router_garbage_note(op->w->router, op->ns, failed, "the extent provider could not");
+    }
+    free(op->old);
+    op->old = NULL;
+    op->nold = 0;
+    op->next(op);
+}
+
+void router_op_reclaim(struct router_op *op, router_step *next)
+{
+    if (op->nold == 0) {
+        next(op);
+        return;
+    }
+    op->next = next;
+    if (op->ns->extent == NULL) {
+        router_garbage_note(op->w->router, op->ns, op->nold, "this node does not have their provider");
+        op->nold = 0;
+        next(op);
+        return;
+    }
+    cairn__wire__extent_remove__init(&op->msg.extent_remove);
+    op->msg.extent_remove.ids = op->old;
+    op->msg.extent_remove.n_ids = op->nold;
+    router_op_call(op, op->ns->extent, CAIRN__WIRE__EXTENT_METHOD__EXTENT_REMOVE, on_reclaimed);
+    op->call.timeout_ns = 0; /* not the caller's time: it must be tried properly */
+    op->call.err = NULL;     /* of no concern to the caller: whatever is to be told is in op->err already */
+    cairn_rpc_call_start(&op->call);
+}
