@@ -44,7 +44,8 @@ void cairn_kv__full_key_bound(const struct cairn_kv_db *db, const uint8_t *store
     uint32_t prefix = htobe32(db->handle);
 
     memcpy(full->bytes, &prefix, sizeof(prefix));
-    memcpy(full->bytes + sizeof(prefix), stored, len);
+    if (len > 0)
+        memcpy(full->bytes + sizeof(prefix), stored, len);
     full->len = KV_DB_PREFIX_BYTES + len;
 }
 
