@@ -188,6 +188,13 @@ static void rec_free(struct cairn_kv_store *st, struct cairn_kv_rec *rec)
     cairn_kv_slab_free(&st->slabs, rec, cairn_kv_rec_bytes(rec->klen, rec->vlen));
 }
 
+static void rec_set_value(struct cairn_kv_rec *rec, const uint8_t *value, uint32_t len)
+{
+    rec->vlen = len;
+    if (len > 0)
+        memcpy(rec->bytes + rec->klen, value, len);
+}
+
 /* Tells the caller what was there, frees it. */
 static void mem_old(struct cairn_kv_store *st, struct cairn_kv_write *w, struct cairn_kv_rec *old)
 {
@@ -207,17 +214,15 @@ static int mem_put(struct cairn_kv_store *st, struct cairn_kv_tree *tree, struct
         return CAIRN_E_EXISTS;
     if (rec != NULL && !w->want_old &&
         cairn_kv_slab_room(bytes) == cairn_kv_slab_room(cairn_kv_rec_bytes(rec->klen, rec->vlen))) {
-        rec->vlen = len;
-        memcpy(rec->bytes + rec->klen, value, len);
+        rec_set_value(rec, value, len);
         return 0;
     }
     rec = cairn_kv_slab_alloc(&st->slabs, bytes);
     if (rec == NULL)
         return CAIRN_E_NOSPACE;
     rec->klen = (uint16_t)key->len;
-    rec->vlen = len;
     memcpy(rec->bytes, key->ptr, key->len);
-    memcpy(rec->bytes + key->len, value, len);
+    rec_set_value(rec, value, len);
     if (cairn_kv_tree_put(tree, rec, &old) != 0) {
         rec_free(st, rec);
         return CAIRN_E_NOSPACE;
