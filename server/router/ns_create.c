@@ -17,6 +17,10 @@
 #include "server/router/ns_order.h"
 
 #include "sdk/core/base/crc.h"
+<<<<<<< HEAD
+=======
+
+>>>>>>> cli
 #include "sdk/core/base/log.h"
 
 #include <inttypes.h>
