@@ -1175,13 +1175,38 @@ static void a_caller_that_dies_by_vm(void **state)
 
 /* ---- tables ---- */
 
-static void tables_are_sound(void **state)
+/* The drawings at the head of bulk_op.c and bulk_intro.c, arrow by arrow. */
+static void table_is(const struct cairn_sm_kind *kind, const char *drawing)
+{
+    char *text = NULL;
+    size_t len;
+    FILE *f = open_memstream(&text, &len);
+
+    cairn_sm_kind_text(kind, f);
+    fclose(f);
+    assert_string_equal(text, drawing);
+    free(text);
+}
+
+static void tables_are_sound_and_as_drawn(void **state)
 {
     struct cairn_err err;
 
     (void)state;
     assert_int_equal(cairn_sm_kind_check(&cairn_bulk_op_kind, &err), 0);
     assert_int_equal(cairn_sm_kind_check(&cairn_bulk_intro_kind, &err), 0);
+    table_is(&cairn_bulk_op_kind, "NEW: MOVE DRAIN\n"
+                                  "MOVE: SWITCH DRAIN DONE\n"
+                                  "SWITCH: MOVE DRAIN\n"
+                                  "DRAIN: FAILED\n"
+                                  "DONE:\n"
+                                  "FAILED:\n");
+    table_is(&cairn_bulk_intro_kind, "OPEN: ASK FAILED\n"
+                                     "ASK: PROBE FAILED\n"
+                                     "PROBE: READY DRAIN\n"
+                                     "READY:\n"
+                                     "DRAIN: FAILED\n"
+                                     "FAILED:\n");
 }
 
 int main(void)
@@ -1232,7 +1257,7 @@ int main(void)
         D(a_caller_that_dies_by_frames),
         D(a_caller_that_dies_by_fabric),
         C(a_caller_that_dies_by_vm),
-        cmocka_unit_test(tables_are_sound),
+        cmocka_unit_test(tables_are_sound_and_as_drawn),
     };
 
     children_make();
