@@ -35,9 +35,11 @@ static const struct cairn_env_ops loop_env_ops = { .now_ns = loop_now, .random =
 
 static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
+    struct cairn_loop *loop = arg;
+
     (void)fd;
     (void)what;
-    (void)arg; /* it only ends the sleep: our own heap knows whose time has come */
+    loop->tick_ns = 0; /* it only ends the sleep: our own heap knows whose time has come */
 }
 
 static void on_wake(void *arg, uint32_t ready)
@@ -190,10 +192,24 @@ static bool loop_spin(struct cairn_loop *loop, uint64_t ns)
     return false;
 }
 
-static void loop_sleep(struct cairn_loop *loop, uint64_t ns)
+/* A sleep of @ns from now_ns on must end. A tick that is armed for less is left alone: it ends this sleep early, once,
+ * where arming it for each would cost every turn of a busy loop whose deadlines are far away. */
+static void loop_arm_tick(struct cairn_loop *loop, uint64_t ns)
 {
     struct timeval tv;
 
+    /* libevent rounds to milliseconds: round up, or the last one would be spent spinning. */
+    ns = MIN(ns + CAIRN_NS_PER_MS - 1, UINT64_C(3600) * CAIRN_NS_PER_S);
+    if (loop->tick_ns != 0 && loop->tick_ns <= loop->now_ns + ns)
+        return;
+    tv.tv_sec = (time_t)(ns / CAIRN_NS_PER_S);
+    tv.tv_usec = (suseconds_t)(ns % CAIRN_NS_PER_S / 1000);
+    loop->tick_ns = loop->now_ns + ns;
+    event_add(loop->tick, &tv);
+}
+
+static void loop_sleep(struct cairn_loop *loop, uint64_t ns)
+{
     if (ns == 0) {
         /* NONBLOCK alone goes on for as long as descriptors are ready: timers and tasks would wait for a quiet moment.
          */
@@ -207,13 +223,8 @@ static void loop_sleep(struct cairn_loop *loop, uint64_t ns)
         event_base_loop(loop->base, EVLOOP_ONCE);
         return;
     }
-    /* libevent rounds to milliseconds: round up, or the last one would be spent spinning. */
-    ns = MIN(ns + CAIRN_NS_PER_MS - 1, UINT64_C(3600) * CAIRN_NS_PER_S);
-    tv.tv_sec = (time_t)(ns / CAIRN_NS_PER_S);
-    tv.tv_usec = (suseconds_t)(ns % CAIRN_NS_PER_S / 1000);
-    event_add(loop->tick, &tv);
+    loop_arm_tick(loop, ns);
     event_base_loop(loop->base, EVLOOP_ONCE);
-    event_del(loop->tick);
 }
 
 static void loop_flush(struct cairn_loop *loop)

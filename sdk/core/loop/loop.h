@@ -49,6 +49,7 @@ struct cairn_loop {
     struct cairn_loop_conf conf;
     struct event_base *base;
     struct event *tick; /* ends a sleep for the earliest of our timers */
+    uint64_t tick_ns;   /* when; 0: it is not armed */
     struct cairn_watch wake;
     struct cairn_link hooks;
     pthread_mutex_t posted_mutex;

@@ -164,6 +164,12 @@ static void conn_arm(struct cairn_conn *c)
         conn_break(c, CAIRN_E_NOMEM);
 }
 
+static void conn_say_stalled(struct cairn_conn *c)
+{
+    if (c->ops->stalled != NULL)
+        c->ops->stalled(c);
+}
+
 void cairn_conn_flush(struct cairn_conn *c)
 {
     cairn_list_del(&c->dirty);
@@ -177,7 +183,8 @@ void cairn_conn_flush(struct cairn_conn *c)
             iov[m.msg_iovlen].iov_base = k->bytes + k->start;
             iov[m.msg_iovlen++].iov_len = k->end - k->start;
         }
-        w = sendmsg(c->watch.fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
+        w = m.msg_iovlen == 1 ? send(c->watch.fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL | MSG_DONTWAIT)
+                              : sendmsg(c->watch.fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT); /* which the kernel unpacks */
         if (w < 0 && errno == EINTR)
             continue;
         if (w < 0 && errno != EAGAIN) {
@@ -189,6 +196,7 @@ void cairn_conn_flush(struct cairn_conn *c)
                 c->blocked = true;
                 c->out_since_ns = cairn_loop_now(c->net->loop);
                 conn_arm(c);
+                conn_say_stalled(c);
             }
             return;
         }
@@ -223,8 +231,10 @@ static int conn_keep(struct cairn_conn *c, const uint8_t *p, size_t n, size_t ne
     }
     memmove(c->in + c->in_len, p, n);
     c->in_len += n;
-    if (c->in_since_ns == 0)
+    if (c->in_since_ns == 0) {
         c->in_since_ns = cairn_loop_now(c->net->loop);
+        conn_say_stalled(c);
+    }
     return 0;
 }
 
@@ -289,6 +299,7 @@ static void conn_decode_kept(struct cairn_conn *c)
     c->in_len = len - (size_t)used;
     c->in_room = room;
     c->in_since_ns = cairn_loop_now(c->net->loop);
+    conn_say_stalled(c);
     if (need > room && conn_keep(c, in, 0, need) != 0)
         conn_break(c, CAIRN_E_NOMEM);
 }
@@ -337,7 +348,7 @@ static void conn_read(struct cairn_conn *c)
     iov[n].iov_base = net->read_buffer;
     iov[n++].iov_len = CAIRN_NET_READ_BYTES;
     do
-        r = readv(c->watch.fd, iov, n);
+        r = n == 1 ? recv(c->watch.fd, iov->iov_base, iov->iov_len, 0) : readv(c->watch.fd, iov, n);
     while (r < 0 && errno == EINTR);
     if (r < 0 && errno == EAGAIN)
         return;

@@ -323,8 +323,10 @@ static void tree_survives_lack_of_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(slab_classes_fit),           cmocka_unit_test(slab_limit_holds_and_recovers),
-        cmocka_unit_test(tree_agrees_with_sorted_array), cmocka_unit_test(tree_in_order),
+        cmocka_unit_test(slab_classes_fit),
+        cmocka_unit_test(slab_limit_holds_and_recovers),
+        cmocka_unit_test(tree_agrees_with_sorted_array),
+        cmocka_unit_test(tree_in_order),
         cmocka_unit_test(tree_survives_lack_of_memory),
     };
 
