@@ -44,7 +44,8 @@ void cairn_kv__full_key_bound(const struct cairn_kv_db *db, const uint8_t *store
     uint32_t prefix = htobe32(db->handle);
 
     memcpy(full->bytes, &prefix, sizeof(prefix));
-    memcpy(full->bytes + sizeof(prefix), stored, len);
+    if (len > 0)
+        memcpy(full->bytes + sizeof(prefix), stored, len);
     full->len = KV_DB_PREFIX_BYTES + len;
 }
 
@@ -240,7 +241,7 @@ static int rocksdb_open_store(const struct cairn_kv_store_conf *conf, struct cai
         return cairn_err_set(err, CAIRN_E_NOMEM, "rocksdb store");
     st->dir = dir;
     pthread_mutex_init(&st->applying, NULL);
-    rc = cairn_datadir_open(conf->dir, kind, FORMAT_VERSION, true, &st->lock_fd, err);
+    rc = cairn_storedir_open(conf->dir, kind, FORMAT_VERSION, true, &st->lock_fd, err);
     if (rc != 0)
         goto free_store;
     rc = rocksdb_open_engine(st, conf, err);
@@ -274,7 +275,7 @@ static void rocksdb_close_store(struct cairn_kv_store *st)
 
 static int rocksdb_check(const struct cairn_kv_store_conf *conf, struct cairn_err *err)
 {
-    int fd, rc = cairn_datadir_open(conf->dir, kind, FORMAT_VERSION, false, &fd, err);
+    int fd, rc = cairn_storedir_open(conf->dir, kind, FORMAT_VERSION, false, &fd, err);
 
     if (rc == CAIRN_E_NOTFOUND) {
         if (err != NULL)

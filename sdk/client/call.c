@@ -170,6 +170,8 @@ int cairn__call_new(struct cairn *c, struct cairn_handle *h, const struct cairn_
         return cairn__refuse(o, CAIRN_E_BUSY, "%u calls are in flight (options: inflight_max)", c->inflight_max);
     }
     owned = inside || cairn__own_try(c);
+    if (owned && !inside)
+        cairn__catch_up(c);
     call = call_take_spare(c, owned);
     if (call == NULL)
         call = call_make(c);
@@ -349,6 +351,8 @@ static void on_rpc_done(struct cairn_rpc_call *rpc)
     if (call->exposed && is_answer(rpc->rc))
         cairn_bulk_settle(&call->region);
     call_conceal(call);
+    if (rpc->rc == CAIRN_E_CANCELED && !call->canceled)
+        rpc->rc = CAIRN_E_TIMEOUT; /* the node has a clock, too, and gave up a moment before we would have */
     if (call->has_steps)
         cairn_sm_move(&call->sm, CALL_CHECKING);
     if (rpc->rc != 0 && !call->sees_errors)

@@ -24,6 +24,7 @@ enum {
     CLIENT_INFLIGHT_LIMIT = 1 << 20, /* what options->inflight_max may ask for at most */
     CLIENT_CRCS_INLINE = 32,         /* checksums of 2 MiB need no allocation */
     CLIENT_SCRATCH_BYTES = 256 << 10,
+    CLIENT_IDLE_NS = 1000000,
     CLIENT_SCRATCH_MAX = 16, /* buffers of that size kept for batches */
 };
 
@@ -55,6 +56,7 @@ struct cairn {
     struct cairn_link live, spare_calls; /* struct cairn_call.link */
     struct cairn_waiter *driver;         /* of the waiting call that the owner carries out */
     uint64_t finished;
+    uint64_t turned_ns; /* when the loop was known to be up to date */
     void *scratch[CLIENT_SCRATCH_MAX];
     uint32_t nscratch;
 
@@ -85,6 +87,9 @@ bool cairn__own_try(struct cairn *c);
 /** Takes the loop, waiting up to @timeout_ms (-1: no limit) for others to leave it. False: not in time. */
 bool cairn__own(struct cairn *c, int timeout_ms);
 void cairn__disown(struct cairn *c);
+/** For the owner, before it starts a call: after a pause with nothing in flight (but that call) the loop first hears of
+ * connections that were lost meanwhile, so that the call is not sent into one of them. */
+void cairn__catch_up(struct cairn *c);
 /** Waits for @w->over, driving the loop whenever it is free. @owned: the caller has it already; it is given up. Returns
  * rc. */
 int cairn__wait(struct cairn *c, struct cairn_waiter *w, bool owned);

@@ -35,6 +35,15 @@ bool cairn__own_try(struct cairn *c)
     return true;
 }
 
+void cairn__catch_up(struct cairn *c)
+{
+    uint64_t now = cairn_loop_now(&c->loop);
+
+    if (now - c->turned_ns > CLIENT_IDLE_NS && atomic_load(&c->inflight) == 1)
+        cairn_loop_turn(&c->loop, 0);
+    c->turned_ns = now;
+}
+
 /* Under the mutex: somebody should take the loop. */
 static void wake_next(struct cairn *c)
 {
@@ -119,6 +128,7 @@ int cairn__wait(struct cairn *c, struct cairn_waiter *w, bool owned)
     while (!w->over)
         cairn_loop_turn(&c->loop, UINT64_MAX);
     c->driver = NULL;
+    c->turned_ns = cairn_loop_now(&c->loop);
     cairn__disown(c);
     return w->rc;
 }

@@ -169,8 +169,6 @@ static void *committer_run(void *arg)
         pthread_mutex_unlock(&c->mutex);
         c->conf.apply(c->conf.ctx, &group);
         nsyncs = group_pick_syncs(&group, &syncs);
-        if (nsyncs < n)
-            commit_finish(c, &group);
         pthread_mutex_lock(&c->mutex);
         c->stats.groups++;
         c->stats.ops += n;
@@ -178,6 +176,11 @@ static void *committer_run(void *arg)
             cairn_list_splice(&c->syncing, &syncs);
             c->nsyncing += nsyncs;
             pthread_cond_signal(&c->sync_work);
+        }
+        if (nsyncs < n) {
+            pthread_mutex_unlock(&c->mutex);
+            commit_finish(c, &group);
+            pthread_mutex_lock(&c->mutex);
         }
     }
     pthread_mutex_unlock(&c->mutex);
@@ -232,12 +235,14 @@ static void *syncer_run(void *arg)
         CAIRN_LIST_FOREACH (l, &group) {
             CONTAINER_OF(l, struct cairn_commit_op, link)->rc = rc;
         }
-        commit_finish(c, &group);
         pthread_mutex_lock(&c->mutex);
         c->sync_ns = begin;
         c->expected = n + c->nsyncing;
         c->stats.syncs++;
         c->stats.synced_ops += n;
+        pthread_mutex_unlock(&c->mutex);
+        commit_finish(c, &group);
+        pthread_mutex_lock(&c->mutex);
     }
     pthread_mutex_unlock(&c->mutex);
     return NULL;

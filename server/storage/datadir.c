@@ -54,7 +54,7 @@ static int format_read(int fd, const char *dir, const char *kind, uint32_t versi
     return 0;
 }
 
-int cairn_datadir_open(const char *dir, const char *kind, uint32_t version, bool create, int *fd, struct cairn_err *err)
+int cairn_storedir_open(const char *dir, const char *kind, uint32_t version, bool create, int *fd, struct cairn_err *err)
 {
     char path[PATH_MAX];
     int rc;

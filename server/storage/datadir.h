@@ -12,7 +12,7 @@
  * its text: CAIRN_E_LOCKED   another process, or another user in this one, has it CAIRN_E_FORMAT   data of another
  * kind, or of a version above @version CAIRN_E_CORRUPT  FORMAT is not what we would write CAIRN_E_NOTFOUND nothing
  * there, without @create CAIRN_E_DENIED, CAIRN_E_NOSPACE, CAIRN_E_IO ... as the system said */
-int cairn_datadir_open(const char *dir, const char *kind, uint32_t version, bool create, int *fd,
+int cairn_storedir_open(const char *dir, const char *kind, uint32_t version, bool create, int *fd,
                        struct cairn_err *err);
 
 #endif

@@ -1,6 +1,6 @@
 /* Writes to a namespace until it is killed, and checks afterwards what is there: the witness of test_kill.py.
  *
- *      kill_client write ADDRESS NAMESPACE LOG SEED
+ *      kill_client write ADDRESS NAMESPACE LOG
  *      kill_client check ADDRESS NAMESPACE LOG
  *
  * The log is a file outside of the node: a record before a write starts, one when it is acknowledged. A key has at most
@@ -117,7 +117,6 @@ struct writer {
     struct cairn_ns *ns;
     int log;
     struct state state;
-    uint64_t random;
     bool failed;
 };
 

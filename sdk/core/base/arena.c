@@ -49,10 +49,10 @@ void cairn_arena_reset(struct cairn_arena *a)
 
 static void *arena_alloc_chunk(struct cairn_arena *a, size_t n)
 {
-    size_t bytes = MAX(n, (size_t)ARENA_CHUNK_BYTES);
+    size_t left = a->limit - a->used, bytes = MIN(MAX(n, (size_t)ARENA_CHUNK_BYTES), left);
     struct cairn_arena_chunk *c;
 
-    if (n > a->limit || a->used > a->limit - n)
+    if (n > left)
         return NULL;
     c = malloc(sizeof(*c) + bytes);
     if (c == NULL)

@@ -81,7 +81,7 @@ struct cairn_bulk_op {
     struct cairn_rpc_peer *peer; /* NULL: our own process's memory */
     Cairn__Wire__BulkDesc desc;  /* a copy */
     bool push;                   /* local -> remote */
-    uint64_t off;                /* in the remote memory, from desc.off on */
+    uint64_t off; /* in the remote memory; desc.off, where the caller's part begins, is the callee's to add */
     uint8_t *local;
     uint64_t len;
     uint64_t deadline_ns;    /* 0: in 30 s */

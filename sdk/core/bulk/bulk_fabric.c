@@ -308,7 +308,7 @@ void cairn_bulk__rma_issue(struct cairn_bulk__piece *p)
         .local = op->local + p->from,
         .len = p->len,
         .local_mr = op->local_mr,
-        .remote = op->desc.fabric_addr + op->desc.off + op->off + p->from,
+        .remote = op->desc.fabric_addr + op->off + p->from,
         .key = op->desc.fabric_key,
         .done = on_rma_done,
     };

@@ -29,7 +29,7 @@ void cairn_bulk__frame_issue(struct cairn_bulk__piece *p)
 
     cairn__wire__bulk_piece__init(&p->msg);
     p->msg.key = op->desc.key;
-    p->msg.off = op->desc.off + op->off + p->from;
+    p->msg.off = op->off + p->from;
     p->msg.len = p->len;
     memset(call, 0, offsetof(struct cairn_rpc_call, arena));
     call->dest.rpc = op->rpc;

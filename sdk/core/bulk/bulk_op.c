@@ -304,7 +304,7 @@ static int op_copy(struct cairn_bulk_op *op, uint64_t from, uint64_t len)
 
     if (op->way == CAIRN_BULK_VM)
         return cairn_bulk__vm_copy(op, from, len);
-    p = cairn_bulk__memory(op_bulk(op), op->desc.key, op->desc.off + op->off + from, len,
+    p = cairn_bulk__memory(op_bulk(op), op->desc.key, op->off + from, len,
                            op->push ? CAIRN_BULK_CAN_WRITE : CAIRN_BULK_CAN_READ);
     if (p == NULL)
         return CAIRN_E_FAULT;
@@ -400,7 +400,7 @@ static int op_check(const struct cairn_bulk_op *op)
 
     if ((d->rights & (op->push ? CAIRN_BULK_CAN_WRITE : CAIRN_BULK_CAN_READ)) == 0)
         return CAIRN_E_FAULT;
-    if (d->off > d->len || op->off > d->len - d->off || op->len > d->len - d->off - op->off)
+    if (op->off > d->len || op->len > d->len - op->off)
         return CAIRN_E_FAULT;
     if (d->addr + d->len < d->addr)
         return CAIRN_E_FAULT;

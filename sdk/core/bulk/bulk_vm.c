@@ -105,7 +105,7 @@ int cairn_bulk__vm_copy(struct cairn_bulk_op *op, uint64_t from, uint64_t len)
     struct cairn_bulk *b = bulk_of(op->rpc);
     struct cairn_bulk_peer *bp = op->bp;
     const struct cairn_rpc_peer_info *info = cairn_rpc_peer_info(op->peer);
-    uint64_t addr = op->desc.addr + op->desc.off + op->off + from;
+    uint64_t addr = op->desc.addr + op->off + from;
     int rc;
 
     if (!bp->vm_pull)

@@ -164,6 +164,12 @@ static void conn_arm(struct cairn_conn *c)
         conn_break(c, CAIRN_E_NOMEM);
 }
 
+static void conn_say_stalled(struct cairn_conn *c)
+{
+    if (c->ops->stalled != NULL)
+        c->ops->stalled(c);
+}
+
 void cairn_conn_flush(struct cairn_conn *c)
 {
     cairn_list_del(&c->dirty);
@@ -190,6 +196,7 @@ void cairn_conn_flush(struct cairn_conn *c)
                 c->blocked = true;
                 c->out_since_ns = cairn_loop_now(c->net->loop);
                 conn_arm(c);
+                conn_say_stalled(c);
             }
             return;
         }
@@ -224,8 +231,10 @@ static int conn_keep(struct cairn_conn *c, const uint8_t *p, size_t n, size_t ne
     }
     memmove(c->in + c->in_len, p, n);
     c->in_len += n;
-    if (c->in_since_ns == 0)
+    if (c->in_since_ns == 0) {
         c->in_since_ns = cairn_loop_now(c->net->loop);
+        conn_say_stalled(c);
+    }
     return 0;
 }
 
@@ -290,6 +299,7 @@ static void conn_decode_kept(struct cairn_conn *c)
     c->in_len = len - (size_t)used;
     c->in_room = room;
     c->in_since_ns = cairn_loop_now(c->net->loop);
+    conn_say_stalled(c);
     if (need > room && conn_keep(c, in, 0, need) != 0)
         conn_break(c, CAIRN_E_NOMEM);
 }

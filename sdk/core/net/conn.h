@@ -44,6 +44,9 @@ struct cairn_conn_ops {
     /** The connection is lost: end of stream (CAIRN_E_CLOSED), malformed input (CAIRN_E_PROTO, _VERSION, _TOOBIG), or
      * an error of the socket. Runs once, not after cairn_conn_close(). Close it here or later. */
     void (*lost)(struct cairn_conn *c, int rc);
+    /** Half a frame, or output that the kernel does not take, has begun to wait (in_since_ns, out_since_ns): see that
+     * it does not wait for ever. May be NULL. */
+    void (*stalled)(struct cairn_conn *c);
     /** Output has fallen to nothing after the kernel had refused some. */
     void (*drained)(struct cairn_conn *c);
 };

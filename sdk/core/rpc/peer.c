@@ -150,8 +150,6 @@ bool cairn_rpc__peer_send(struct cairn_rpc_peer *peer, struct cairn_frame *f, co
     f->flags |= CAIRN_FRAME_CRC_PAYLOAD;
     cairn_frame_encode_header(p, f);
     cairn_conn_commit(&peer->conn, CAIRN_FRAME_HEADER_BYTES + body + total);
-    if (peer->conn.blocked && peer->conn.out_since_ns != 0 && peer->rpc->node != NULL)
-        cairn_rpc__peer_want(peer, peer->conn.out_since_ns + peer->rpc->node->stalled_ns);
     return true;
 }
 
@@ -554,10 +552,15 @@ static void sweep_requests(struct cairn_rpc_peer *peer, uint64_t now, uint64_t *
     }
 }
 
+static uint64_t peer_stalled_ns(const struct cairn_rpc_peer *peer)
+{
+    return peer->rpc->node != NULL ? peer->rpc->node->stalled_ns : RPC_TIMEOUT_DEFAULT_S * CAIRN_NS_PER_S;
+}
+
 /* Half a frame, or output that nobody takes. True: too old. */
 static bool sweep_stalled(struct cairn_rpc_peer *peer, uint64_t since, uint64_t now, uint64_t *next)
 {
-    uint64_t limit = peer->rpc->node != NULL ? peer->rpc->node->stalled_ns : RPC_TIMEOUT_DEFAULT_S * CAIRN_NS_PER_S;
+    uint64_t limit = peer_stalled_ns(peer);
 
     if (since == 0)
         return false;
@@ -644,6 +647,14 @@ static void on_lost(struct cairn_conn *c, int rc)
     cairn_rpc__peer_down(peer, rc);
 }
 
+static void on_stalled(struct cairn_conn *c)
+{
+    struct cairn_rpc_peer *peer = peer_of_conn(c);
+
+    if (peer->sm.state != PEER_GREETING) /* HELLO has a deadline of its own */
+        cairn_rpc__peer_want(peer, cairn_loop_now(peer->rpc->loop) + peer_stalled_ns(peer));
+}
+
 static void on_drained(struct cairn_conn *c)
 {
     struct cairn_rpc_peer *peer = peer_of_conn(c);
@@ -654,7 +665,9 @@ static void on_drained(struct cairn_conn *c)
         cairn_rpc__peer_want(peer, 0);
 }
 
-static const struct cairn_conn_ops peer_conn_ops = { .frame = on_frame, .lost = on_lost, .drained = on_drained };
+static const struct cairn_conn_ops peer_conn_ops = {
+    .frame = on_frame, .lost = on_lost, .stalled = on_stalled, .drained = on_drained
+};
 
 /* ---- life ---- */
 

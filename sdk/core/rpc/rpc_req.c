@@ -139,8 +139,8 @@ static void req_reply_local(struct cairn_rpc_req *rq, int status, const Protobuf
     cairn_rpc__stats_end(rq, status, len);
     rq->call = NULL;
     call->local = NULL;
-    cairn_rpc__req_free(rq);
     cairn_rpc__call_finish_msg(call, status, msg, text, p, (uint32_t)len);
+    cairn_rpc__req_free(rq); /* only now: message and payload may lie in its arena */
     free(joined);
 }
 

@@ -1,0 +1,178 @@
+"""What the system tests share: real processes in directories of their own, started, waited for and ended.
+
+Every test runs against the programs of one build, named by $CAIRN_BUILD (ctest sets it). A node listens on its unix socket and
+on a port that the kernel chooses, so tests run beside each other. Nothing sleeps for luck: what is waited for is asked for,
+and has a deadline.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BUILD = os.environ.get("CAIRN_BUILD", os.path.join(SOURCE, "build", "debug"))
+CAIRN = os.path.join(BUILD, "bin", "cairn")
+CAIRND = os.path.join(BUILD, "bin", "cairnd")
+# Sanitizers make everything slower; a deadline is there to end a hang, not to measure.
+DEADLINE_S = 120
+
+OK, FAILED, USAGE, UNREACHABLE, DENIED, DEGRADED, TIMEOUT = range(7)
+
+
+class Result:
+    def __init__(self, process):
+        self.code, self.out, self.err = process.returncode, process.stdout, process.stderr
+
+    @property
+    def json(self):
+        return json.loads(self.out)
+
+    def __str__(self):
+        return "exit %d\nstdout: %s\nstderr: %s" % (self.code, self.out[:4000], self.err[:4000])
+
+
+def clean_env(**more):
+    env = {k: v for k, v in os.environ.items() if not k.startswith("CAIRN_") and k not in ("NO_COLOR", "XDG_RUNTIME_DIR")}
+    env.update(more)
+    return env
+
+
+def run(*argv, stdin=b"", env=None, text=True, timeout=DEADLINE_S):
+    """Runs a program to its end; its output as text, or as bytes."""
+    process = subprocess.run(argv, input=stdin, capture_output=True, env=env or clean_env(), timeout=timeout)
+    if text:
+        process.stdout = process.stdout.decode(errors="replace")
+        process.stderr = process.stderr.decode(errors="replace")
+    return Result(process)
+
+
+def wait_for(what, condition, seconds=DEADLINE_S):
+    until = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > until:
+            raise AssertionError("waited %d s for %s" % (seconds, what))
+        time.sleep(0.01)
+
+
+class Node:
+    """One cairnd, its data directory, its workspace and its log."""
+
+    def __init__(self, base, name="node", data=None, args=()):
+        self.base, self.args, self.process = base, list(args), None
+        self.data = data or os.path.join(base, name + "-data")
+        self.workspace = os.path.join(base, name + "-ws")
+        self.log_path = os.path.join(base, name + ".log")
+
+    @property
+    def address(self):
+        return "unix://" + os.path.join(self.workspace, "node.sock")
+
+    def tcp_address(self):
+        with open(os.path.join(self.workspace, "node.json")) as f:
+            return next(a for a in json.load(f)["addresses"] if a.startswith("tcp://"))
+
+    def argv(self, *more):
+        return [CAIRND, "--data", self.data, "--workspace", self.workspace, *self.args, *more]
+
+    def spawn(self, *more):
+        with open(self.log_path, "ab") as log:
+            self.process = subprocess.Popen(self.argv(*more), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                            env=clean_env())
+        return self
+
+    def start(self, *more):
+        self.spawn(*more)
+        try:
+            ready = self.cairn("wait-ready", "--timeout", "%ds" % DEADLINE_S) if self.process.poll() is None else None
+        finally:
+            if self.process.poll() is not None:
+                raise AssertionError("the node ended with %s:\n%s" % (self.process.returncode, self.log()))
+        if ready.code != OK:
+            raise AssertionError("the node is not ready: %s\n%s" % (ready, self.log()))
+        return self
+
+    def stop(self, sig=signal.SIGTERM):
+        """Asks it to end, and gives its exit code; a negative one is the signal that killed it."""
+        self.process.send_signal(sig)
+        code = self.process.wait(DEADLINE_S)
+        self.process = None
+        return code
+
+    def kill(self):
+        self.stop(signal.SIGKILL)
+
+    def cleanup(self):
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+    def log(self):
+        with open(self.log_path, errors="replace") as f:
+            return f.read()[-8000:]
+
+    def cairn(self, *args, **kw):
+        kw.setdefault("env", clean_env(CAIRN_WORKSPACE=self.workspace))
+        return run(CAIRN, *args, **kw)
+
+
+class Case(unittest.TestCase):
+    """A test with a directory of its own, whose nodes end with it; a failure shows their logs."""
+
+    maxDiff = None
+
+    def setUp(self):
+        self.base = tempfile.mkdtemp(prefix="cairn-system.")
+        self.nodes = []
+        self.addCleanup(self._end)
+
+    def _end(self):
+        outcome = getattr(self, "_outcome", None)
+        failed = outcome is not None and not getattr(outcome, "success", True)
+        sanitizer = []
+        for node in self.nodes:
+            node.cleanup()
+            if not os.path.exists(node.log_path):
+                continue
+            log = node.log()
+            if "Sanitizer" in log or "runtime error" in log or "assertion" in log.lower():
+                sanitizer.append(log)
+            if failed:
+                sys.stderr.write("--- %s\n%s\n" % (node.log_path, log))
+        shutil.rmtree(self.base, ignore_errors=True)
+        if sanitizer:
+            raise AssertionError("a node reported a defect:\n" + "\n".join(sanitizer))
+
+    def node(self, name="node", **kw):
+        node = Node(self.base, name, **kw)
+        self.nodes.append(node)
+        return node
+
+    def path(self, *parts):
+        return os.path.join(self.base, *parts)
+
+    def write(self, path, data):
+        full = self.path(path)
+        os.makedirs(os.path.dirname(full), exist_ok=True)
+        with open(full, "wb") as f:
+            f.write(data)
+        return full
+
+    def ok(self, result):
+        self.assertEqual(result.code, OK, str(result))
+        return result
+
+    def fails(self, result, code, *said):
+        self.assertEqual(result.code, code, str(result))
+        for text in said:
+            self.assertIn(text, result.err)
+        return result
+
+
+def main():
+    unittest.main(verbosity=2)

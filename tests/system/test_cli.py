@@ -1,0 +1,255 @@
+"""The program `cairn` as people and scripts meet it: help, exit codes, JSON, colours, completion, man page."""
+
+import json
+import os
+import pty
+import re
+import select
+import subprocess
+import unittest
+
+from systest import *
+
+
+def commands():
+    """All commands, from the help itself."""
+    text = run(CAIRN, "help").out
+    return re.findall(r"^  ((?:[a-z-]+ )?[a-z-]+) {2,}\S", text, re.M)
+
+
+def on_terminal(argv, env):
+    """Runs a program whose standard output and error are a terminal; gives what it wrote there."""
+    master, slave = pty.openpty()
+    process = subprocess.Popen(argv, stdin=slave, stdout=slave, stderr=slave, env=env)
+    os.close(slave)
+    out = b""
+    while True:
+        ready, _, _ = select.select([master], [], [], DEADLINE_S)
+        if not ready:
+            process.kill()
+            raise AssertionError("nothing came from the terminal")
+        try:
+            piece = os.read(master, 65536)
+        except OSError:  # the other side is closed
+            break
+        if not piece:
+            break
+        out += piece
+    os.close(master)
+    return process.wait(DEADLINE_S), out
+
+
+class WithoutNode(Case):
+    def test_help_of_every_command(self):
+        names = commands()
+        self.assertGreater(len(names), 25)
+        for name in names:
+            with self.subTest(name):
+                r = self.ok(run(CAIRN, *name.split(), "--help"))
+                self.assertTrue(r.out.startswith("usage: cairn " + name))
+                self.assertIn("Examples:", r.out)
+                self.assertIn("$ ", r.out)
+                self.assertEqual(self.ok(run(CAIRN, "help", *name.split())).out, r.out)
+                for line in r.out.splitlines():
+                    self.assertLessEqual(len(line), 120)
+
+    def test_usage_mistakes(self):
+        self.fails(run(CAIRN), USAGE, "usage: cairn COMMAND")
+        self.fails(run(CAIRN, "ns"), USAGE, "ns create")
+        self.fails(run(CAIRN, "statsu"), USAGE, "did you mean 'status'?")
+        self.fails(run(CAIRN, "import", "--cheksum", "a", "b"), USAGE, "did you mean '--checksum'?")
+        self.fails(run(CAIRN, "put", "ns"), USAGE, "too few operands")
+        self.fails(run(CAIRN, "status", "--timeout", "long"), USAGE, "takes a time")
+        error = json.loads(run(CAIRN, "--json", "statsu").err)
+        self.assertEqual((error["version"], error["error"]["exit"]), (1, USAGE))
+
+    def test_no_node(self):
+        nowhere = self.path("nowhere")
+        for argv in (["status"], ["ls", "x"], ["ns", "list"], ["metrics"], ["machines"], ["import", "x", self.base]):
+            self.fails(run(CAIRN, "--workspace", nowhere, "--timeout", "1s", *argv), UNREACHABLE, "hint:")
+        self.fails(run(CAIRN, "--address", "tcp://127.0.0.1:1", "--timeout", "1s", "status"), UNREACHABLE)
+        self.fails(run(CAIRN, "--workspace", nowhere, "wait-ready", "--timeout", "200ms"), TIMEOUT)
+        error = json.loads(run(CAIRN, "--workspace", nowhere, "--json", "--timeout", "1s", "status").err)["error"]
+        self.assertEqual((error["code"], error["exit"]), ("CAIRN_E_UNREACHABLE", UNREACHABLE))
+
+    def test_version(self):
+        self.assertRegex(self.ok(run(CAIRN, "--version")).out, r"^cairn \d+\.\d+\.\d+$")
+        self.assertEqual(self.ok(run(CAIRN, "version", "--json")).json["version"], 1)
+
+    def test_full_output_is_noticed(self):
+        with open("/dev/full", "w") as full:
+            p = subprocess.run([CAIRN, "help"], stdout=full, stderr=subprocess.PIPE, env=clean_env(), timeout=DEADLINE_S)
+        self.assertEqual(p.returncode, FAILED)
+        self.assertIn(b"No space left", p.stderr)
+
+    def test_man_page(self):
+        page = self.path("cairn.1")
+        with open(page, "w") as f:
+            f.write(self.ok(run(CAIRN, "help", "--man")).out)
+        r = run("man", "--warnings", "-l", page, env=clean_env(MANPAGER="cat", MANWIDTH="100", LC_ALL="C.UTF-8"))
+        self.ok(r)
+        self.assertEqual(r.err, "")
+        for name in commands():
+            self.assertIn("cairn " + name, r.out)
+        self.assertIn("EXIT STATUS", r.out)
+
+    def complete(self, line):
+        """What bash offers at the end of a line, with nothing but the script loaded."""
+        script = r"""
+            set -u
+            source <("$1" completion bash)
+            PATH=$(dirname "$1"):$PATH
+            COMP_LINE=$2 COMP_POINT=${#2}
+            read -r -a COMP_WORDS <<<"$2"
+            case $2 in *' ') COMP_WORDS+=('') ;; esac
+            COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
+            COMPREPLY=()
+            _cairn
+            printf '%s\n' "${COMPREPLY[@]-}"
+        """
+        r = self.ok(run("bash", "-c", script, "bash", CAIRN, line))
+        self.assertEqual(r.err, "", line)
+        return r.out.split()
+
+    def test_completion(self):
+        self.assertEqual(self.ok(run("bash", "-n", stdin=run(CAIRN, "completion", "bash").out.encode())).err, "")
+        self.assertIn("import", self.complete("cairn "))
+        self.assertIn("ns", self.complete("cairn "))
+        self.assertEqual(self.complete("cairn imp"), ["import"])
+        self.assertEqual(set(self.complete("cairn ns ")), {"create", "list", "show", "remove"})
+        self.assertIn("--write-once", self.complete("cairn ns create --w"))
+        self.assertIn("--workspace", self.complete("cairn status --w"))
+        self.assertEqual(set(self.complete("cairn ns create --durability ")), {"memory", "buffered", "sync"})
+        self.assertEqual(self.complete("cairn import x /us"), ["/usr"])
+        self.assertEqual(self.complete("cairn bench --op kv-"), ["kv-put", "kv-get"])
+        self.fails(run(CAIRN, "completion", "fish"), USAGE)
+
+
+class WithNode(Case):
+    def setUp(self):
+        super().setUp()
+        self.n = self.node().start()
+
+    def test_json_of_every_command_is_a_versioned_document(self):
+        big = self.write("big", b"x" * 200000)
+        tree = self.write("tree/a/b", b"content")
+        steps = [
+            ["ns", "create", "ns1"], ["ns", "list"], ["ns", "show", "ns1"],
+            ["put", "ns1", "key", tree], ["put", "ns1", "big", big], ["ls", "ns1"], ["stat", "ns1", "key"],
+            ["import", "ns1", self.path("tree")], ["verify", "ns1"], ["export", "ns1", self.path("out")],
+            ["rm", "ns1", "key"],
+            ["kv", "create", "kv/db"], ["kv", "list", "kv"], ["kv", "put", "-v", "1", "kv/db", "a"],
+            ["kv", "ls", "-l", "kv/db"], ["kv", "stat", "kv/db"], ["kv", "drop", "kv/db"],
+            ["extent", "put", "extent", big], ["extent", "ls", "extent"], ["extent", "scrub", "extent"],
+            ["status"], ["machines"], ["machines", "--trace"], ["metrics"], ["wait-ready"], ["version"],
+            ["bench", "--op", "rpc", "--seconds", "100ms"],
+        ]
+        for argv in steps:
+            with self.subTest(" ".join(argv)):
+                doc = self.ok(self.n.cairn("--json", *argv)).json
+                self.assertEqual(doc["version"], 1)
+                self.assertEqual(list(doc)[0], "version")
+                if argv[:2] == ["extent", "put"]:
+                    ident = doc["id"]
+        for argv in (["extent", "stat", "extent", ident], ["extent", "rm", "extent", ident]):
+            self.ok(self.n.cairn(*argv))
+
+    def test_exit_codes(self):
+        self.ok(self.n.cairn("status"))
+        self.fails(self.n.cairn("get", "none", "x"), FAILED, "not found", "hint:")
+        self.ok(self.n.cairn("ns", "create", "ns1"))
+        self.fails(self.n.cairn("ns", "create", "ns1"), FAILED, "hint:")
+        self.ok(self.n.cairn("ns", "create", "--if-missing", "ns1"))
+        self.fails(self.n.cairn("get", "ns1", "x"), FAILED)
+        self.fails(self.n.cairn("stat", "ns1", "x"), FAILED)
+        self.fails(self.n.cairn("rm", "ns1", "x"), FAILED)
+        self.ok(self.n.cairn("rm", "--force", "ns1", "x"))
+        self.ok(self.n.cairn("put", "-v", "1", "ns1", "x"))
+        self.fails(self.n.cairn("put", "--if-absent", "-v", "2", "ns1", "x"), FAILED)
+        self.assertEqual(self.n.cairn("get", "ns1", "x").out, "1")
+        self.fails(self.n.cairn("ns", "remove", "ns1"), FAILED, "hint:")
+        self.ok(self.n.cairn("ns", "remove", "--force", "ns1"))
+        self.fails(self.n.cairn("ns", "create", "no/such"), FAILED)
+        self.fails(self.n.cairn("machines", "--graph", "no-such-kind"), FAILED)
+        self.fails(self.n.cairn("kv", "list", "no-such-provider"), FAILED)
+
+    def test_values_of_all_sizes(self):
+        self.ok(self.n.cairn("ns", "create", "ns1"))
+        for size in (0, 1, 4096, 32768, 32769, 1 << 20, 20 << 20):
+            data = os.urandom(min(size, 65536)) * (size // 65536 + 1)
+            path = self.write("value", data[:size])
+            self.ok(self.n.cairn("put", "ns1", "k", path))
+            self.ok(self.n.cairn("get", "ns1", "k", self.path("back")))
+            with open(path, "rb") as a, open(self.path("back"), "rb") as b:
+                self.assertEqual(a.read(), b.read())
+            r = self.n.cairn("get", "ns1", "k", text=False)
+            self.assertEqual((r.code, r.out == data[:size]), (OK, True))
+        r = self.n.cairn("get", "--offset", "1MiB", "--length", "10", "ns1", "k", text=False)
+        self.assertEqual(r.out, data[1 << 20:(1 << 20) + 10])
+        self.ok(self.n.cairn("put", "ns1", "piped", stdin=b"from a pipe"))
+        self.assertEqual(self.n.cairn("get", "ns1", "piped").out, "from a pipe")
+
+    def test_listing(self):
+        self.ok(self.n.cairn("ns", "create", "ns1"))
+        for key in ("b/1", "a/2", "a/1", "a-1"):
+            self.ok(self.n.cairn("put", "-v", key, "ns1", key))
+        self.assertEqual(self.n.cairn("ls", "ns1").out.split(), ["a-1", "a/1", "a/2", "b/1"])
+        self.assertEqual(self.n.cairn("ls", "ns1", "a/").out.split(), ["a/1", "a/2"])
+        self.assertEqual(self.n.cairn("ls", "-n", "2", "ns1").out.split(), ["a-1", "a/1"])
+        self.assertEqual(self.n.cairn("ls", "-0", "ns1").out, "a-1\0a/1\0a/2\0b/1\0")
+        self.ok(self.n.cairn("rm", "--prefix", "ns1", "a/"))
+        self.assertEqual(self.n.cairn("ls", "ns1").out.split(), ["a-1", "b/1"])
+
+    def test_keys_that_are_numbers(self):
+        self.ok(self.n.cairn("kv", "create", "--order", "uint", "kv/events"))
+        for key in (300, 7, 65536):
+            self.ok(self.n.cairn("kv", "put", "-v", "event", "kv/events", str(key)))
+        self.assertEqual(self.n.cairn("kv", "ls", "kv/events").out.split(), ["7", "300", "65536"])
+        self.assertEqual(self.n.cairn("kv", "ls", "--from", "8", "kv/events").out.split(), ["300", "65536"])
+        self.assertEqual(self.n.cairn("kv", "get", "kv/events", "300").out, "event")
+        self.fails(self.n.cairn("kv", "get", "kv/events", "many"), USAGE, "are numbers")
+
+    def test_colours_only_on_a_terminal_that_wants_them(self):
+        env = clean_env(CAIRN_WORKSPACE=self.n.workspace, TERM="xterm")
+        code, out = on_terminal([CAIRN, "status"], env)
+        self.assertEqual(code, OK)
+        self.assertIn(b"\033[", out)
+        code, out = on_terminal([CAIRN, "status"], dict(env, NO_COLOR="1"))
+        self.assertEqual(code, OK)
+        self.assertNotIn(b"\033[", out)
+        self.assertNotIn("\033", self.n.cairn("status").out)
+
+    def test_progress_only_on_a_terminal(self):
+        self.write("tree/f", b"x")
+        self.ok(self.n.cairn("ns", "create", "ns1"))
+        self.assertEqual(self.ok(self.n.cairn("import", "ns1", self.path("tree"))).err, "")
+        lines = self.ok(self.n.cairn("--json", "import", "--all", "ns1", self.path("tree"))).err.splitlines()
+        last = json.loads(lines[-1])
+        self.assertEqual((last["version"], last["progress"]["files"], last["progress"]["bytes"]), (1, 1, 1))
+        self.assertEqual(self.ok(self.n.cairn("--json", "-q", "import", "--all", "ns1", self.path("tree"))).err, "")
+
+    def test_keys_cannot_lead_a_terminal_astray(self):
+        self.ok(self.n.cairn("ns", "create", "ns1"))
+        self.ok(self.n.cairn("put", "-v", "x", "ns1", "evil\033]0;owned\007"))
+        env = clean_env(CAIRN_WORKSPACE=self.n.workspace, TERM="xterm")
+        _, out = on_terminal([CAIRN, "ls", "ns1"], env)
+        self.assertIn(b"evil\\x1b]0;owned\\x07", out)
+        self.assertIn("evil\033]0;owned\007", self.n.cairn("ls", "ns1").out)
+        self.assertEqual(self.n.cairn("--json", "ls", "ns1").json["objects"][0]["key"], "evil\033]0;owned\007")
+
+    def test_by_address_over_tcp(self):
+        self.ok(run(CAIRN, "--workspace", self.n.workspace, "--address", self.n.tcp_address(), "status"))
+        self.ok(run(CAIRN, "--address", self.n.address, "status"))
+        # Without the key of the workspace nobody gets in over TCP.
+        self.fails(run(CAIRN, "--workspace", self.path("elsewhere"), "--address", self.n.tcp_address(), "--timeout", "5s",
+                       "status"), DENIED)
+
+    def test_machines_as_a_graph(self):
+        kinds = [k["kind"] for k in self.n.cairn("--json", "machines").json["kinds"]]
+        self.assertTrue(kinds)
+        for kind in kinds:
+            self.assertTrue(self.ok(self.n.cairn("machines", "--graph", kind)).out.startswith("digraph"))
+
+
+if __name__ == "__main__":
+    main()

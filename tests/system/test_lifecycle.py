@@ -1,0 +1,155 @@
+"""A node's life: starting, draining, stopping, coming back; and what it says when it cannot start."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+
+from systest import *
+
+
+class Lifecycle(Case):
+    def refuses(self, node, *said):
+        """The node must end by itself, say why, and leave nothing behind in its workspace."""
+        node.spawn()
+        code = node.process.wait(DEADLINE_S)
+        node.process = None
+        self.assertEqual(code, FAILED, node.log())
+        for text in said:
+            self.assertIn(text, node.log())
+        self.assertFalse(os.path.exists(os.path.join(node.workspace, "node.json")))
+
+    def test_start_and_stop(self):
+        n = self.node().start()
+        self.assertIn("cairnd: ready", n.log())
+        with open(os.path.join(n.workspace, "node.json")) as f:
+            described = json.load(f)
+        self.assertEqual(described["version"], 1)
+        self.assertEqual(described["pid"], n.process.pid)
+        self.assertEqual({a.split(":")[0] for a in described["addresses"]}, {"unix", "tcp"})
+        self.assertEqual(os.stat(os.path.join(n.workspace, "cluster.key")).st_mode & 0o777, 0o600)
+        self.assertEqual(n.stop(), 0)
+        self.assertFalse(os.path.exists(os.path.join(n.workspace, "node.json")))
+        self.assertEqual(n.start().stop(signal.SIGINT), 0)
+
+    def test_data_survives_a_restart(self):
+        n = self.node().start()
+        self.ok(n.cairn("ns", "create", "ns1"))
+        self.ok(n.cairn("put", "-v", "small", "ns1", "s"))
+        big = self.write("big", os.urandom(300000))
+        self.ok(n.cairn("put", "ns1", "b", big))
+        before = n.cairn("ns", "show", "ns1").out
+        self.assertEqual(n.stop(), 0)
+        n.start()
+        self.assertEqual(n.cairn("ns", "show", "ns1").out, before)
+        self.assertEqual(n.cairn("get", "ns1", "s").out, "small")
+        with open(big, "rb") as f:
+            self.assertEqual(n.cairn("get", "ns1", "b", text=False).out, f.read())
+        self.ok(n.cairn("verify", "ns1"))
+        self.assertEqual(n.stop(), 0)
+
+    def test_stop_under_load_drains(self):
+        n = self.node().start()
+        self.ok(n.cairn("ns", "create", "ns1"))
+        load = [subprocess.Popen([CAIRN, "bench", "--op", op, "--seconds", "60", "--timeout", "5s", "--depth", "64", *more],
+                                 env=clean_env(CAIRN_WORKSPACE=n.workspace), stdout=subprocess.DEVNULL,
+                                 stderr=subprocess.PIPE)
+                for op, more in (("put", ["--namespace", "ns1"]), ("extent-write", ["--size", "256KiB"]), ("kv-put", []))]
+        self.addCleanup(lambda: [p.kill() for p in load if p.poll() is None])
+        wait_for("the load", lambda: b"bench/0/00000200" in n.cairn("ls", "ns1", text=False).out)
+        self.assertEqual(n.stop(), 0, n.log())
+        for p in load:
+            _, err = p.communicate(timeout=DEADLINE_S)
+            self.assertIn(p.returncode, (UNREACHABLE, TIMEOUT, FAILED), err)
+            self.assertIn(b"hint:", err)
+        n.start()
+        self.ok(n.cairn("verify", "ns1"))
+
+    def test_a_stopped_node_is_unreachable_at_once(self):
+        n = self.node().start()
+        self.assertEqual(n.stop(), 0)
+        self.fails(n.cairn("--timeout", "20s", "status"), UNREACHABLE)
+
+    def test_port_in_use(self):
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            s.listen()
+            address = "tcp://127.0.0.1:%d" % s.getsockname()[1]
+            self.refuses(self.node(args=["--listen", address]), "in use", address.split("//")[1])
+
+    def test_data_directory_in_use(self):
+        first = self.node("first").start()
+        self.refuses(self.node("second", data=first.data), "in use", first.data)
+        self.ok(first.cairn("status"))
+        self.assertEqual(first.stop(), 0)
+
+    def test_the_lock_of_a_killed_node_is_no_obstacle(self):
+        n = self.node().start()
+        n.kill()
+        n.start()
+        self.assertEqual(n.stop(), 0)
+
+    def test_data_of_a_newer_format(self):
+        n = self.node().start()
+        self.assertEqual(n.stop(), 0)
+        identity = os.path.join(n.data, "node.json")
+        with open(identity) as f:
+            doc = json.load(f)
+        with open(identity, "w") as f:
+            json.dump(dict(doc, format=99), f)
+        self.refuses(n, "format", "99")
+        with open(identity, "w") as f:
+            f.write("{ not json")
+        self.refuses(n, identity)
+        with open(identity, "w") as f:
+            json.dump(doc, f)
+        self.assertEqual(n.start().stop(), 0)
+
+    def test_data_directory_that_is_none(self):
+        self.write("file", b"")
+        self.refuses(self.node(data=self.path("file")), self.path("file"))
+        self.refuses(self.node("below", data=self.path("file", "x")), self.path("file", "x"))
+
+    def test_usage(self):
+        for argv in (["--no-such"], ["stray"], ["--set", "nothing"]):
+            r = run(CAIRND, *argv)
+            self.assertEqual(r.code, USAGE, str(r))
+            self.assertIn("--help", r.err)
+        self.assertIn("--workspace", self.ok(run(CAIRND, "--help")).out)
+        self.ok(run(CAIRND, "--version"))
+
+    def test_configuration_mistakes_come_all_at_once(self):
+        bad = self.write("bad.yaml", b"node:\n  wrokers: 4\n  log_level: loud\nlisten: 7\n")
+        node = self.node(args=["--config", bad])
+        self.refuses(node, bad + ":2:3: ", "'workers'", bad + ":3:", bad + ":4:")
+        r = run(CAIRN, "config", "check", bad)
+        self.assertEqual(r.code, FAILED)
+        self.assertIn(bad + ":2:3: ", r.out)
+        findings = run(CAIRN, "--json", "config", "check", bad).json
+        self.assertFalse(findings["valid"])
+        self.assertEqual([f["line"] for f in findings["findings"] if "line" in f][:3], [2, 3, 4])
+        good = self.write("good.yaml", ("node:\n  workers: 1\n  data: %s\nworkspace: %s\n"
+                                        % (self.path("d"), self.path("w"))).encode())
+        self.ok(run(CAIRN, "config", "check", good))
+        self.assertTrue(self.ok(run(CAIRN, "--json", "config", "check", good)).json["valid"])
+        self.assertFalse(os.path.exists(self.path("d")))
+
+    def test_metrics_page(self):
+        with socket.socket() as s:  # a port that is free now
+            s.bind(("127.0.0.1", 0))
+            port = s.getsockname()[1]
+        n = self.node(args=["--set", "metrics.listen=tcp://127.0.0.1:%d" % port]).start()
+        self.ok(n.cairn("ns", "create", "ns1"))
+        import urllib.request
+        with urllib.request.urlopen("http://127.0.0.1:%d/healthz" % port, timeout=10) as r:
+            self.assertEqual(r.status, 200)
+        with urllib.request.urlopen("http://127.0.0.1:%d/metrics" % port, timeout=10) as r:
+            text = r.read().decode()
+        self.assertIn("# TYPE cairn_", text)
+        self.assertEqual(n.stop(), 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""deploy/quickstart and the README: what a stranger does first."""
+
+import os
+import re
+import signal
+import subprocess
+
+from systest import *
+
+QUICKSTART = os.path.join(SOURCE, "deploy", "quickstart")
+
+
+def processes_below(directory):
+    """Numbers of the processes whose command line names a path below the directory."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open("/proc/%s/cmdline" % pid, "rb") as f:
+                if os.fsencode(directory) in f.read():
+                    found.append(int(pid))
+        except OSError:
+            pass
+    return found
+
+
+class Quickstart(Case):
+    def make_tree(self, files):
+        for i in range(files):
+            self.write("tree/%d/%d" % (i % 10, i), os.urandom(100 + 37 * (i % 3000)))
+        return self.path("tree")
+
+    def argv(self, *more):
+        return [QUICKSTART, "--build-dir", BUILD, *more]
+
+    def test_there_and_back(self):
+        tree = self.make_tree(500)
+        os.mkdir(self.path("tmp"))
+        r = self.ok(run(*self.argv("--clean", tree), env=clean_env(TMPDIR=self.path("tmp"))))
+        self.assertIn("Everything came back", r.out)
+        self.assertRegex(r.out, r"objects +500\b")
+        self.assertEqual(os.listdir(self.path("tmp")), [])
+        self.assertEqual(processes_below(self.base), [])
+
+    def test_the_data_stays_unless_cleaned(self):
+        tree = self.make_tree(20)
+        os.mkdir(self.path("tmp"))
+        r = self.ok(run(*self.argv(tree), env=clean_env(TMPDIR=self.path("tmp"))))
+        kept = re.search(r"^  data +(\S+)$", r.out, re.M).group(1)
+        self.assertTrue(os.path.isdir(kept))
+        self.assertEqual(sorted(os.listdir(os.path.dirname(kept))), ["data", "node.log", "status.txt", "workspace"])
+
+    def test_an_interrupt_leaves_no_process_behind(self):
+        tree = self.make_tree(3000)
+        os.mkdir(self.path("tmp"))
+        for sig in (signal.SIGINT, signal.SIGTERM):
+            p = subprocess.Popen(self.argv(tree), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+                                 env=clean_env(TMPDIR=self.path("tmp")))
+            for line in p.stdout:
+                if b"import" in line:
+                    break
+            # As a terminal does: to all of the foreground.
+            os.killpg(p.pid, sig)
+            p.communicate(timeout=DEADLINE_S)
+            self.assertIn(p.returncode, (130, 143))
+            self.assertEqual(processes_below(self.path("tmp")), [])
+            self.assertEqual(os.listdir(self.path("tmp")), [])
+
+    def test_usage(self):
+        self.assertEqual(run(QUICKSTART, "--no-such").code, USAGE)
+        self.assertEqual(run(QUICKSTART, self.path("nowhere")).code, USAGE)
+        self.assertIn("--clean", self.ok(run(QUICKSTART, "--help")).out)
+
+
+class Readme(Case):
+    def setUp(self):
+        super().setUp()
+        with open(os.path.join(SOURCE, "README.md")) as f:
+            self.text = f.read()
+
+    def test_the_example_is_the_one_that_is_compiled(self):
+        with open(os.path.join(SOURCE, "sdk", "examples", "hello.c")) as f:
+            example = f.read()
+        blocks = re.findall(r"^```c\n(.*?)^```", self.text, re.M | re.S)
+        self.assertIn(example, blocks)
+
+    def test_commands_and_paths_are_there(self):
+        for command in ("deploy/quickstart", "tests/run"):
+            self.assertIn(command, self.text)
+        for link in re.findall(r"\]\(([^)#:]+)\)", self.text):
+            self.assertTrue(os.path.exists(os.path.join(SOURCE, link)), link)
+        for path in re.findall(r"`((?:proto|sdk|server|providers|tools|deploy|tests|\.ci)/[\w./-]*)`", self.text):
+            self.assertTrue(os.path.exists(os.path.join(SOURCE, path)), path)
+
+    def test_every_folder_of_the_second_level_says_what_it_is_for(self):
+        for top in ("sdk", "server", "providers", "tools", "tests"):
+            for name in sorted(os.listdir(os.path.join(SOURCE, top))):
+                folder = os.path.join(SOURCE, top, name)
+                if os.path.isdir(folder) and not name.startswith((".", "__")):
+                    with self.subTest(folder):
+                        self.assertTrue(os.path.exists(os.path.join(folder, "README.md")))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""Disks that are full, and bytes that have changed behind the node's back."""
+
+import glob
+import os
+import subprocess
+import unittest
+
+from systest import *
+
+
+class FullDisk(Case):
+    @unittest.skipUnless(os.geteuid() == 0, "mounting a small file system needs root")
+    def test_writes_are_refused_reads_go_on_and_it_recovers(self):
+        mount = self.path("small")
+        os.mkdir(mount)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=192m,mode=0700", "tmpfs", mount], check=True)
+        self.addCleanup(subprocess.run, ["umount", "-l", mount], check=False)
+        n = self.node(data=os.path.join(mount, "data")).start()
+        self.ok(n.cairn("ns", "create", "ns1"))
+        first = self.write("first", os.urandom(3 << 20))
+        self.ok(n.cairn("put", "ns1", "first", first))
+        self.ok(n.cairn("put", "-v", "small", "ns1", "small"))
+
+        filler = self.write("filler", os.urandom(8 << 20))
+        stored = 0
+        for i in range(64):
+            r = n.cairn("put", "ns1", "fill/%d" % i, filler)
+            if r.code != OK:
+                break
+            stored += 1
+        self.assertEqual(r.code, FAILED, str(r))
+        self.assertIn("no space", r.err.lower())
+        self.assertGreater(stored, 2)
+
+        # What is there can be read, all of it; and what was refused is not there, not even a part.
+        self.assertEqual(n.cairn("get", "ns1", "small").out, "small")
+        with open(first, "rb") as f:
+            self.assertEqual(n.cairn("get", "ns1", "first", text=False).out, f.read())
+        self.fails(n.cairn("stat", "ns1", "fill/%d" % stored), FAILED)
+        self.assertIn(n.cairn("status").code, (OK, DEGRADED))
+
+        # Room again: it goes on by itself.
+        self.ok(n.cairn("rm", "--prefix", "ns1", "fill/"))
+        wait_for("the node to accept writes again", lambda: n.cairn("put", "ns1", "after", first).code == OK)
+        self.ok(n.cairn("verify", "ns1"))
+        self.assertEqual(n.stop(), 0)
+        n.start()
+        self.ok(n.cairn("verify", "ns1"))
+        self.assertEqual(n.stop(), 0)
+
+
+class FlippedByte(Case):
+    def test_a_flipped_byte_is_found_reported_and_quarantined(self):
+        n = self.node().start()
+        self.ok(n.cairn("ns", "create", "ns1"))
+        marker = os.urandom(64)
+        value = self.write("value", os.urandom(200000) + marker + os.urandom(200000))
+        other = self.write("other", os.urandom(400000))
+        self.ok(n.cairn("put", "ns1", "bad", value))
+        self.ok(n.cairn("put", "ns1", "good", other))
+        self.assertEqual(n.stop(), 0)
+        self.flip(n.data, marker)
+
+        n.start()
+        r = self.fails(n.cairn("get", "ns1", "bad"), FAILED, "corrupt")
+        self.assertEqual(r.out, "")
+        self.ok(n.cairn("get", "ns1", "good"))
+        status = n.cairn("status")
+        self.assertEqual(status.code, DEGRADED, str(status))
+        doc = n.cairn("--json", "status").json
+        extent = next(p for p in doc["providers"] if p["type"] == "extent")
+        self.assertEqual((extent["health"], extent["quarantined"]), ("degraded", 1))
+        listed = n.cairn("--json", "extent", "ls", "--quarantined", "extent").json["extents"]
+        self.assertEqual(len(listed), 1)
+        self.assertEqual(n.cairn("extent", "scrub", "extent").code, DEGRADED)
+        self.fails(n.cairn("verify", "ns1"), FAILED, "bad: ")
+
+        # Restored from its source, it is whole again.
+        self.ok(n.cairn("put", "ns1", "bad", value))
+        self.ok(n.cairn("verify", "ns1"))
+        with open(value, "rb") as f:
+            self.assertEqual(n.cairn("get", "ns1", "bad", text=False).out, f.read())
+        self.assertEqual(n.stop(), 0)
+
+    def flip(self, data, marker):
+        flipped = 0
+        for path in glob.glob(os.path.join(data, "**"), recursive=True):
+            if not os.path.isfile(path):
+                continue
+            with open(path, "r+b") as f:
+                content = f.read()
+                at = content.find(marker)
+                if at >= 0:
+                    f.seek(at)
+                    f.write(bytes([content[at] ^ 0x10]))
+                    flipped += 1
+        self.assertEqual(flipped, 1, "the value's bytes were not found on disk")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,313 @@
+/* A store by itself, on a loop of the test's own: what the tests of both engines and of their failures share. */
+#ifndef CAIRN_TESTS_KV_FIXTURE_H
+#define CAIRN_TESTS_KV_FIXTURE_H
+
+#include "cairn/error.h"
+#include "providers/kv/kv_page.h"
+#include "providers/kv/kv_store.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { FX_LOOPS_MAX = 4, FX_TURNS_MAX = 1000000, FX_VALUE_MAX = CAIRN_KV_VALUE_BYTES_MAX };
+
+struct fx {
+    const struct cairn_kv_store_ops *ops;
+    struct cairn_kv_store_conf conf;
+    struct cairn_kv_dir dir;
+    struct cairn_kv_store *store;
+    struct cairn_loop loop[FX_LOOPS_MAX], *loops[FX_LOOPS_MAX];
+    char path[64];
+    struct cairn_err err;
+};
+
+static inline void fx_prepare(struct fx *fx, const struct cairn_kv_store_ops *ops)
+{
+    memset(fx, 0, sizeof(*fx));
+    fx->ops = ops;
+    strcpy(fx->path, "/tmp/cairn-kv-XXXXXX");
+    assert_non_null(mkdtemp(fx->path));
+    for (int i = 0; i < FX_LOOPS_MAX; i++) {
+        assert_int_equal(cairn_loop_init(&fx->loop[i], NULL, NULL), 0);
+        fx->loops[i] = &fx->loop[i];
+    }
+    fx->conf = (struct cairn_kv_store_conf){ .dir = fx->path,
+                                             .memory_bytes = 256 << 20,
+                                             .cache_bytes = 8 << 20,
+                                             .write_buffer_bytes = 4 << 20,
+                                             .queue_bytes = 16 << 20,
+                                             .open_files = 64,
+                                             .loops = fx->loops,
+                                             .nloops = FX_LOOPS_MAX };
+}
+
+static inline int fx_try_open(struct fx *fx)
+{
+    int rc;
+
+    assert_int_equal(cairn_kv_dir_init(&fx->dir, CAIRN_KV_DB_MAX, 5), 0);
+    rc = fx->ops->open(&fx->conf, &fx->dir, &fx->store, &fx->err);
+    if (rc != 0)
+        cairn_kv_dir_fini(&fx->dir);
+    return rc;
+}
+
+static inline void fx_open(struct fx *fx)
+{
+    int rc = fx_try_open(fx);
+
+    if (rc != 0)
+        print_error("%s\n", fx->err.text);
+    assert_int_equal(rc, 0);
+}
+
+static inline void fx_close(struct fx *fx)
+{
+    fx->ops->close(fx->store);
+    cairn_kv_dir_fini(&fx->dir);
+}
+
+static inline void fx_remove(struct fx *fx)
+{
+    char cmd[128];
+
+    for (int i = 0; i < FX_LOOPS_MAX; i++)
+        cairn_loop_fini(&fx->loop[i]);
+    snprintf(cmd, sizeof(cmd), "rm -rf %s", fx->path);
+    assert_int_equal(system(cmd), 0);
+}
+
+static inline struct cairn_kv_db fx_create(struct fx *fx, const char *name, enum cairn_kv_order order, bool write_once)
+{
+    struct cairn_kv_db_desc desc = { .db = { .order = (uint8_t)order, .write_once = write_once } };
+
+    strcpy(desc.name, name);
+    pthread_mutex_lock(&fx->dir.mutex);
+    assert_int_equal(cairn_kv_dir_reserve(&fx->dir, &desc), 0);
+    assert_int_equal(fx->ops->create(fx->store, &desc, &fx->err), 0);
+    cairn_kv_dir_publish(&fx->dir, &desc.db);
+    pthread_mutex_unlock(&fx->dir.mutex);
+    return desc.db;
+}
+
+static inline void fx_drop(struct fx *fx, const char *name)
+{
+    struct cairn_kv_db_desc desc;
+
+    pthread_mutex_lock(&fx->dir.mutex);
+    desc = *cairn_kv_dir_by_name(&fx->dir, name);
+    cairn_kv_dir_hide(&fx->dir, &desc.db);
+    assert_int_equal(fx->ops->drop(fx->store, &desc, &fx->err), 0);
+    cairn_kv_dir_forget(&fx->dir, &desc.db);
+    pthread_mutex_unlock(&fx->dir.mutex);
+}
+
+static inline ProtobufCBinaryData fx_key(const void *p, size_t n)
+{
+    return (ProtobufCBinaryData){ .len = n, .data = (uint8_t *)(uintptr_t)p };
+}
+
+static inline ProtobufCBinaryData fx_str(const char *s)
+{
+    return fx_key(s, strlen(s));
+}
+
+/* ---- writes, each waited for ---- */
+
+struct fx_write {
+    struct cairn_kv_write w;
+    bool done;
+    int rc;
+    bool old_called;
+    int64_t old_len;
+    uint8_t *old;
+    int32_t status;
+    uint32_t length;
+};
+
+static inline void fx_on_old(struct cairn_kv_write *w, const uint8_t *val, int64_t len)
+{
+    struct fx_write *fw = w->arg;
+
+    assert_false(fw->old_called);
+    fw->old_called = true;
+    fw->old_len = len;
+    if (len > 0) {
+        fw->old = malloc((size_t)len);
+        memcpy(fw->old, val, (size_t)len);
+    }
+}
+
+static inline void fx_on_done(struct cairn_kv_write *w, int rc)
+{
+    struct fx_write *fw = w->arg;
+
+    assert_false(fw->done);
+    fw->done = true;
+    fw->rc = rc;
+}
+
+/* Starts a write on loop @worker; fw->w is filled but for what the engine wants to know. */
+static inline void fx_write_start(struct fx *fx, struct fx_write *fw, uint32_t worker)
+{
+    int rc;
+
+    fw->done = fw->old_called = false;
+    fw->old_len = -2;
+    fw->old = NULL;
+    fw->w.old = fx_on_old;
+    fw->w.done = fx_on_done;
+    fw->w.arg = fw;
+    fw->w.loop = fx->loops[worker];
+    fw->w.worker = worker;
+    rc = fx->ops->write(fx->store, &fw->w);
+    assert_true(fx->ops->writes_inline || rc == CAIRN_KV_LATER || rc == CAIRN_E_BUSY);
+    if (rc != CAIRN_KV_LATER) {
+        fw->done = true;
+        fw->rc = rc;
+    } else {
+        assert_false(fw->done); /* never inside the call */
+    }
+}
+
+static inline int fx_write_wait(struct fx *fx, struct fx_write *fw)
+{
+    for (int i = 0; i < FX_TURNS_MAX && !fw->done; i++)
+        cairn_loop_turn(fx->loops[fw->w.worker], 10 * CAIRN_NS_PER_MS);
+    assert_true(fw->done);
+    return fw->rc;
+}
+
+static inline void fx_fill_put(struct fx_write *fw, struct cairn_kv_db db, const ProtobufCBinaryData *key,
+                               const void *val, uint32_t len)
+{
+    memset(fw, 0, sizeof(*fw));
+    fw->length = len;
+    fw->w.db = db;
+    fw->w.keys = key;
+    fw->w.values = val;
+    fw->w.value_bytes = len;
+    fw->w.lengths = &fw->length;
+    fw->w.n = 1;
+    fw->w.status = &fw->status;
+}
+
+/* Puts one value; the status, or why the whole failed. */
+static inline int fx_put(struct fx *fx, struct cairn_kv_db db, ProtobufCBinaryData key, const void *val, uint32_t len)
+{
+    struct fx_write fw;
+
+    fx_fill_put(&fw, db, &key, val, len);
+    fx_write_start(fx, &fw, 0);
+    fx_write_wait(fx, &fw);
+    return fw.rc != 0 ? fw.rc : fw.status;
+}
+
+static inline int fx_put_str(struct fx *fx, struct cairn_kv_db db, const char *key, const char *val)
+{
+    return fx_put(fx, db, fx_str(key), val, (uint32_t)strlen(val));
+}
+
+static inline int fx_erase(struct fx *fx, struct cairn_kv_db db, ProtobufCBinaryData key)
+{
+    struct fx_write fw;
+
+    fx_fill_put(&fw, db, &key, NULL, 0);
+    fw.w.erase = true;
+    fx_write_start(fx, &fw, 0);
+    fx_write_wait(fx, &fw);
+    return fw.rc != 0 ? fw.rc : fw.status;
+}
+
+/* ---- reads, as the pool would do them ---- */
+
+struct fx_value {
+    int64_t len;
+    uint8_t bytes[FX_VALUE_MAX];
+};
+
+static inline bool fx_on_found(void *arg, uint32_t i, const uint8_t *val, int64_t len)
+{
+    struct fx_value *v = arg;
+
+    (void)i;
+    v->len = len;
+    if (val != NULL && len > 0)
+        memcpy(v->bytes, val, (size_t)len);
+    return true;
+}
+
+static inline int fx_get(struct fx *fx, struct cairn_kv_db db, ProtobufCBinaryData key, struct fx_value *v)
+{
+    struct cairn_kv_read rd = { .db = db, .keys = &key, .n = 1, .may_block = true, .found = fx_on_found, .arg = v };
+
+    v->len = -2;
+    return fx->ops->read(fx->store, &rd);
+}
+
+/* The value as a string; "-" if there is none. */
+static inline const char *fx_get_str(struct fx *fx, struct cairn_kv_db db, const char *key)
+{
+    static struct fx_value v;
+
+    assert_int_equal(fx_get(fx, db, fx_str(key), &v), 0);
+    if (v.len < 0)
+        return "-";
+    v.bytes[v.len] = '\0';
+    return (const char *)v.bytes;
+}
+
+static inline bool fx_on_page_entry(void *arg, const uint8_t *key, uint32_t klen, const uint8_t *val, uint32_t vlen)
+{
+    return cairn_kv_page_add_key(arg, key, klen, val, vlen);
+}
+
+/* One page into @page (zeroed or used before); true if there is more. */
+static inline bool fx_list(struct fx *fx, struct cairn_kv_db db, const Cairn__Wire__KvList *m, uint32_t max,
+                           struct cairn_kv_page *page)
+{
+    struct cairn_kv_range *range = malloc(sizeof(*range));
+    struct cairn_kv_scan scan = { .db = db,
+                                  .range = range,
+                                  .reverse = m->reverse,
+                                  .values = m->values,
+                                  .may_block = true,
+                                  .entry = fx_on_page_entry,
+                                  .arg = page };
+
+    cairn_kv_page_reset(page, db.order, max);
+    assert_int_equal(cairn_kv_range_make(db.order, m, range), 0);
+    assert_int_equal(fx->ops->scan(fx->store, &scan), 0);
+    assert_int_equal(page->rc, 0);
+    free(range);
+    return scan.more;
+}
+
+/* ---- random walks ---- */
+
+static inline uint64_t fx_seed(void)
+{
+    const char *s = getenv("CAIRN_SEED");
+    uint64_t seed = s != NULL ? strtoull(s, NULL, 0) : (uint64_t)time(NULL) ^ (uint64_t)getpid() << 32;
+
+    print_message("CAIRN_SEED=%llu\n", (unsigned long long)seed);
+    return seed * 2 + 1;
+}
+
+static inline uint32_t fx_draw(uint64_t *rng, uint32_t below)
+{
+    *rng ^= *rng << 13;
+    *rng ^= *rng >> 7;
+    *rng ^= *rng << 17;
+    return (uint32_t)((*rng * UINT64_C(0x2545f4914f6cdd1d) >> 33) % below);
+}
+
+#endif

@@ -1,0 +1,261 @@
+/* Where a node is: every source, and files that somebody else could have written. */
+#include "sdk/client/whereabouts.h"
+
+#include "sdk/core/base/macros.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static const char key_text[] = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\n";
+static const char good_json[] = "{\"version\":1,\"addresses\":[\"tcp://127.0.0.1:4711\",\"unix:///tmp/x.sock\"],"
+                                "\"cluster_id\":\"000102030405060708090a0b0c0d0e0f\",\"pid\":1}";
+
+struct place {
+    char dir[64], json[80], key[80];
+    struct cairn_options o;
+    struct cairn_rpc_session_conf conf;
+    struct cairn_err err;
+};
+
+static void write_file(const char *path, const char *text, mode_t mode)
+{
+    FILE *f = fopen(path, "w");
+
+    assert_non_null(f);
+    fputs(text, f);
+    fclose(f);
+    assert_int_equal(chmod(path, mode), 0);
+}
+
+static int setup(void **state)
+{
+    struct place *p = calloc(1, sizeof(*p));
+
+    strcpy(p->dir, "/tmp/cairn-where-XXXXXX");
+    assert_non_null(mkdtemp(p->dir));
+    snprintf(p->json, sizeof(p->json), "%s/node.json", p->dir);
+    snprintf(p->key, sizeof(p->key), "%s/cluster.key", p->dir);
+    p->o = (struct cairn_options)CAIRN_OPTIONS_INIT;
+    p->o.workspace = p->dir;
+    write_file(p->json, good_json, 0644);
+    write_file(p->key, key_text, 0600);
+    unsetenv("CAIRN_ADDRESSES");
+    unsetenv("CAIRN_WORKSPACE");
+    *state = p;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct place *p = *state;
+
+    unlink(p->json);
+    unlink(p->key);
+    rmdir(p->dir);
+    free(p);
+    return 0;
+}
+
+static int find(struct place *p)
+{
+    memset(&p->conf, 0, sizeof(p->conf));
+    memset(&p->err, 0, sizeof(p->err));
+    return cairn_whereabouts_find(&p->o, &p->conf, &p->err);
+}
+
+static void refused(struct place *p, int rc, const char *text)
+{
+    assert_int_equal(find(p), rc);
+    if (strstr(p->err.text, text) == NULL)
+        fail_msg("'%s' does not tell of '%s'", p->err.text, text);
+}
+
+static void workspace_gives_addresses_id_and_key(void **state)
+{
+    struct place *p = *state;
+
+    assert_int_equal(find(p), 0);
+    assert_int_equal(p->conf.naddrs, 2);
+    assert_true(cairn_addr_is_unix(&p->conf.addrs[0])); /* though it came second */
+    assert_false(cairn_addr_is_unix(&p->conf.addrs[1]));
+    assert_true(p->conf.has_cluster_id);
+    assert_int_equal(p->conf.cluster_id[15], 15);
+    assert_true(p->conf.has_key);
+    assert_int_equal(p->conf.key[1], 0x11);
+}
+
+static void list_wins_over_workspace(void **state)
+{
+    struct place *p = *state;
+
+    p->o.addresses = "tcp://[::1]:1, unix:///a,tcp://127.0.0.1:2";
+    assert_int_equal(find(p), 0);
+    assert_int_equal(p->conf.naddrs, 3);
+    assert_true(cairn_addr_is_unix(&p->conf.addrs[0]));
+    assert_false(p->conf.has_cluster_id);
+    assert_true(p->conf.has_key);
+    p->o.addresses = "unix:///a";
+    assert_int_equal(find(p), 0);
+    assert_false(p->conf.has_key); /* nobody would ask for it */
+}
+
+static void environment_names_list_and_directory(void **state)
+{
+    struct place *p = *state;
+    char dir[128];
+
+    setenv("CAIRN_ADDRESSES", "unix:///from/env", 1);
+    assert_int_equal(find(p), 0);
+    assert_int_equal(p->conf.naddrs, 2); /* the workspace was asked for by name */
+    p->o.workspace = NULL;
+    setenv("CAIRN_WORKSPACE", p->dir, 1);
+    assert_int_equal(find(p), 0);
+    assert_int_equal(p->conf.naddrs, 1);
+    unsetenv("CAIRN_ADDRESSES");
+    assert_int_equal(find(p), 0);
+    assert_int_equal(p->conf.naddrs, 2);
+    unsetenv("CAIRN_WORKSPACE");
+    setenv("XDG_RUNTIME_DIR", "/run/user/7", 1);
+    assert_int_equal(cairn_whereabouts_dir(NULL, dir, sizeof(dir), NULL), 0);
+    assert_string_equal(dir, "/run/user/7/cairn");
+    unsetenv("XDG_RUNTIME_DIR");
+    assert_int_equal(cairn_whereabouts_dir(NULL, dir, sizeof(dir), NULL), 0);
+    assert_string_equal(dir, "/run/cairn");
+    assert_int_equal(cairn_whereabouts_dir(NULL, dir, 5, NULL), CAIRN_E_INVAL);
+}
+
+static void nothing_there(void **state)
+{
+    struct place *p = *state;
+
+    unlink(p->json);
+    refused(p, CAIRN_E_NOTFOUND, "no node was started");
+    p->o.workspace = "/nonexistent/cairn";
+    refused(p, CAIRN_E_NOTFOUND, "/nonexistent/cairn");
+}
+
+static void files_of_others_are_refused(void **state)
+{
+    struct place *p = *state;
+
+    chmod(p->json, 0666);
+    refused(p, CAIRN_E_DENIED, "mode 0666");
+    chmod(p->json, 0644);
+    chmod(p->dir, 0777);
+    refused(p, CAIRN_E_DENIED, "chmod go-w");
+    chmod(p->dir, 01777); /* sticky: others cannot replace what is ours */
+    assert_int_equal(find(p), 0);
+    chmod(p->dir, 0700);
+    chmod(p->key, 0640);
+    refused(p, CAIRN_E_DENIED, "mode 0640 lets others read it");
+    p->o.addresses = "tcp://127.0.0.1:1"; /* not ignored here either */
+    refused(p, CAIRN_E_DENIED, "mode 0640");
+}
+
+static void another_owner_is_refused(void **state)
+{
+    struct place *p = *state;
+
+    if (geteuid() != 0)
+        skip();
+    assert_int_equal(chown(p->json, 12345, 12345), 0);
+    refused(p, CAIRN_E_DENIED, "belongs to user 12345");
+    assert_int_equal(chown(p->json, 0, 0), 0);
+    assert_int_equal(chown(p->dir, 12345, 12345), 0);
+    refused(p, CAIRN_E_DENIED, "belongs to user 12345");
+}
+
+static void links_and_devices_are_refused(void **state)
+{
+    struct place *p = *state;
+    char real[96];
+
+    snprintf(real, sizeof(real), "%s/real.json", p->dir);
+    rename(p->json, real);
+    assert_int_equal(symlink(real, p->json), 0);
+    assert_true(find(p) < 0);
+    unlink(p->json);
+    assert_int_equal(mkfifo(p->json, 0600), 0); /* must not hang */
+    refused(p, CAIRN_E_CONFIG, "no plain file");
+    unlink(real);
+}
+
+static void malformed_files_are_told_apart(void **state)
+{
+    struct place *p = *state;
+    char *big = malloc(CAIRN_NODE_JSON_BYTES_MAX + 2);
+    static const struct {
+        const char *json, *text;
+    } bad[] = {
+        { "", "node.json:1:" },
+        { "{\"version\":1,", "node.json:1:" },
+        { "[1]", "\"version\" is not 1" },
+        { "{\"version\":2,\"addresses\":[\"unix:///a\"]}", "\"version\" is not 1" },
+        { "{\"version\":1}", "\"addresses\" is not a list" },
+        { "{\"version\":1,\"addresses\":[]}", "\"addresses\" is not a list" },
+        { "{\"version\":1,\"addresses\":[7]}", "no text" },
+        { "{\"version\":1,\"addresses\":[\"http://x\"]}", "node.json" },
+        { "{\"version\":1,\"addresses\":[\"unix:///a\"],\"cluster_id\":\"12\"}", "cluster_id" },
+        { "{\"version\":1,\"addresses\":[\"unix:///a\"],\"cluster_id\":\"zz0102030405060708090a0b0c0d0e0f\"}",
+          "cluster_id" },
+        { "{\"version\":1,\"addresses\":[\"unix:///a\"],\"cluster_id\":\"000102030405060708090a0b0c0d0e0f0\"}",
+          "cluster_id" },
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+        write_file(p->json, bad[i].json, 0644);
+        refused(p, CAIRN_E_CONFIG, bad[i].text);
+    }
+    memset(big, ' ', CAIRN_NODE_JSON_BYTES_MAX + 1);
+    big[CAIRN_NODE_JSON_BYTES_MAX + 1] = '\0';
+    write_file(p->json, big, 0644);
+    refused(p, CAIRN_E_CONFIG, "larger than");
+    free(big);
+    write_file(p->json, good_json, 0644);
+    write_file(p->key, "0011", 0600);
+    refused(p, CAIRN_E_CONFIG, "hexadecimal");
+}
+
+static void lists_are_checked(void **state)
+{
+    struct place *p = *state;
+    char many[1024] = "", longer[400];
+
+    p->o.addresses = ",, ,";
+    refused(p, CAIRN_E_CONFIG, "empty");
+    p->o.addresses = "unix:///a,nonsense";
+    refused(p, CAIRN_E_CONFIG, "nonsense");
+    for (int i = 0; i <= CAIRN_SESSION_ADDRS_MAX; i++)
+        strcat(many, "tcp://127.0.0.1:5,");
+    p->o.addresses = many;
+    refused(p, CAIRN_E_CONFIG, "more than");
+    memset(longer, 'x', sizeof(longer) - 1);
+    longer[sizeof(longer) - 1] = '\0';
+    p->o.addresses = longer;
+    refused(p, CAIRN_E_CONFIG, "longer than");
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        T(workspace_gives_addresses_id_and_key),
+        T(list_wins_over_workspace),
+        T(environment_names_list_and_directory),
+        T(nothing_there),
+        T(files_of_others_are_refused),
+        T(another_owner_is_refused),
+        T(links_and_devices_are_refused),
+        T(malformed_files_are_told_apart),
+        T(lists_are_checked),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
