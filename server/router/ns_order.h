@@ -35,11 +35,6 @@ struct router_order {
     union router_msg msg;
     struct cairn_rpc_call call;
     uint64_t id;       /* create: the region that tries the provider */
-<<<<<<< HEAD
-    uint32_t crc;      /* create: of its only byte */
-=======
-    uint32_t crc;      /* and the checksum of its byte */
->>>>>>> cli
     uint64_t *regions; /* remove: those of one page */
     uint32_t nregions;
     uint8_t *from; /* remove: the last key of the page before */
