@@ -1,9 +1,10 @@
 /* PUT: a value under a key of a hashed namespace.
  *
  *   OPEN ---> RECORD ---> RECLAIM ---> REPLIED
- *   OPEN ---> FLAG ---> STORE ---> RECORD        FLAG is skipped when it is known that the namespace holds large
- * values. STORE ---> UNDO ---> FAILED RECORD ---> VERIFY ---> UNDO                 OPEN, FLAG, RECORD and VERIFY may
- * also go to FAILED, RECORD to UNDO.
+ *   OPEN ---> FLAG ---> STORE ---> RECORD
+ *   OPEN ---> STORE                        when it is known that the namespace holds large values
+ *   STORE ---> UNDO ---> FAILED
+ *   RECORD ---> VERIFY ---> UNDO           OPEN, FLAG, RECORD and VERIFY may also go to FAILED, RECORD to UNDO.
  *
  * OPEN     nothing is stored; the namespace's database is being opened.
  * FLAG     all workers are being told that the namespace holds large values, so that nobody replaces one unseen.
