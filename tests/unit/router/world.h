@@ -95,7 +95,7 @@ static int entry_cmp(const struct entry *e, uint32_t db, const uint8_t *key, siz
 
     if (e->db != db)
         return e->db < db ? -1 : 1;
-    c = memcmp(e->key, key, MIN(e->key_len, len));
+    c = len > 0 ? memcmp(e->key, key, MIN(e->key_len, len)) : 0;
     return c != 0 ? c : (e->key_len > len) - (e->key_len < len);
 }
 
@@ -354,7 +354,7 @@ static void kv_list(struct world *w, struct cairn_rpc_req *rq)
         int c = entry_cmp(e, m->db, m->from.data, m->from.len);
 
         if (e->db != m->db || c < 0 || (c == 0 && m->after) || e->key_len < m->prefix.len ||
-            memcmp(e->key, m->prefix.data, m->prefix.len) != 0)
+            (m->prefix.len > 0 && memcmp(e->key, m->prefix.data, m->prefix.len) != 0))
             continue;
         if (reply.n_keys == max) {
             reply.more = true;
