@@ -468,12 +468,10 @@ static void extent_put(struct world *w, struct cairn_rpc_req *rq)
     }
     assert_true(m->length > 0 && m->length <= REGION);
     assert_true(m->bulk != NULL ? m->bulk->off + m->length <= m->bulk->len : rq->payload_len == m->length);
-    if (m->n_crcs != 0) {
-        assert_int_equal(m->n_crcs, crc_of_chunks(from, 0, m->length, crcs));
-        if (memcmp(crcs, m->crcs, m->n_crcs * sizeof(crcs[0])) != 0) {
-            cairn_rpc_reply(rq, CAIRN_E_CORRUPT, NULL, NULL, 0);
-            return;
-        }
+    assert_int_equal(m->n_crcs, crc_of_chunks(from, 0, m->length, crcs));
+    if (memcmp(crcs, m->crcs, m->n_crcs * sizeof(crcs[0])) != 0) {
+        cairn_rpc_reply(rq, CAIRN_E_CORRUPT, NULL, NULL, 0);
+        return;
     }
     reply.id = region_add(w, from, m->length, m->owner);
     cairn_rpc_reply(rq, 0, &reply.base, NULL, 0);
