@@ -15,7 +15,7 @@ enum { CALLS_MAX = 16 };
 
 static const char yaml[] = "providers:\n"
                            "  - {type: kv, name: kv, backend: memory, memory: 16MiB}\n"
-                           "  - {type: extent, name: extent, backend: memory, memory: 16MiB}\n";
+                           "  - {type: extent, name: extent, backend: memory, capacity: 16MiB}\n";
 
 static void on_done(struct cairn_rpc_call *call)
 {
