@@ -73,23 +73,30 @@ class Load:
 
 
 class Connections:
-    """Many idle clients in one process; as a context, they are there inside it."""
+    """Many idle clients; as a context, they are there inside it. In several processes: each client has some descriptors."""
+
+    PER_PROCESS = 1000
 
     def __init__(self, load, where, count):
-        self.procs = load.procs
-        self.argv = load.argv("connections", where, count=count)
+        self.load, self.where, self.count, self.processes = load, where, count, []
         self.log = os.path.join(load.node.dir, "connections.log")
 
     def __enter__(self):
-        self.process = self.procs.start(self.argv, log=self.log, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        if self.process.stdout.readline().strip() != b"ready":
-            self.procs.stop(self.process)
-            with open(self.log, errors="replace") as f:
-                raise Failed("cairn_bench connections: " + f.read().strip()[-300:])
+        for first in range(0, self.count, self.PER_PROCESS):
+            argv = self.load.argv("connections", self.where, count=min(self.PER_PROCESS, self.count - first))
+            self.processes.append(self.load.procs.start(argv, log=self.log, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+        for p in self.processes:
+            if p.stdout.readline().strip() != b"ready":
+                self.__exit__()
+                with open(self.log, errors="replace") as f:
+                    raise Failed("cairn_bench connections: " + f.read().strip()[-300:])
         return self
 
     def __exit__(self, *_):
-        self.procs.stop(self.process)
+        for p in self.processes:
+            self.load.procs.stop(p)
+            p.stdin.close()
+            p.stdout.close()
 
 
 def cairn(procs, build, node, *words, timeout=600):
