@@ -104,17 +104,36 @@ static struct mem_db *mem_db_find(struct cairn_kv_store *st, const struct cairn_
     return atomic_load_explicit(&st->dbs[db->slot], memory_order_acquire);
 }
 
-static bool mem_read_one(const struct cairn_kv_read *rd, const struct cairn_kv_tree *tree, uint32_t i)
+static void mem_find(const struct cairn_kv_tree *tree, enum cairn_kv_order order, const ProtobufCBinaryData *keys,
+                     uint32_t n, struct cairn_kv_rec **found)
 {
-    struct cairn_kv_key key;
-    const struct cairn_kv_rec *rec;
-    int rc = cairn_kv_key_make(rd->db.order, &rd->keys[i], &key);
+    struct cairn_kv_key key[CAIRN_KV_FIND_MAX];
 
-    CAIRN_ASSERT(rc == 0);
-    rec = cairn_kv_tree_find(tree, key.ptr, key.len);
-    if (rec == NULL)
-        return rd->found(rd->arg, i, NULL, -1);
-    return rd->found(rd->arg, i, rd->want == CAIRN_KV_WANT_VALUE ? cairn_kv_rec_value(rec) : NULL, rec->vlen);
+    for (uint32_t i = 0; i < n; i++) {
+        int rc = cairn_kv_key_make(order, &keys[i], &key[i]);
+
+        CAIRN_ASSERT(rc == 0);
+    }
+    if (n == 1)
+        found[0] = cairn_kv_tree_find(tree, key[0].ptr, key[0].len);
+    else
+        cairn_kv_tree_find_many(tree, key, n, found);
+}
+
+/* Tells the reader about @n keys from the @from-th on; false if it has enough. */
+static bool mem_read_some(const struct cairn_kv_read *rd, const struct cairn_kv_tree *tree, uint32_t from, uint32_t n)
+{
+    struct cairn_kv_rec *found[CAIRN_KV_FIND_MAX];
+
+    mem_find(tree, rd->db.order, rd->keys + from, n, found);
+    for (uint32_t i = 0; i < n; i++) {
+        const struct cairn_kv_rec *rec = found[i];
+        const uint8_t *val = rec != NULL && rd->want == CAIRN_KV_WANT_VALUE ? cairn_kv_rec_value(rec) : NULL;
+
+        if (!rd->found(rd->arg, from + i, val, rec != NULL ? (int64_t)rec->vlen : -1))
+            return false;
+    }
+    return true;
 }
 
 static int mem_read(struct cairn_kv_store *st, const struct cairn_kv_read *rd)
@@ -125,8 +144,8 @@ static int mem_read(struct cairn_kv_store *st, const struct cairn_kv_read *rd)
     pthread_rwlock_rdlock(&db->lock);
     if (db->handle == rd->db.handle) {
         rc = 0;
-        for (uint32_t i = 0; i < rd->n; i++) {
-            if (!mem_read_one(rd, &db->tree, i))
+        for (uint32_t i = 0; i < rd->n; i += CAIRN_KV_FIND_MAX) {
+            if (!mem_read_some(rd, &db->tree, i, MIN(rd->n - i, (uint32_t)CAIRN_KV_FIND_MAX)))
                 break;
         }
         if (rd->end != NULL)
@@ -244,6 +263,13 @@ static int mem_write_one(struct cairn_kv_store *st, struct cairn_kv_tree *tree, 
     return 0;
 }
 
+static void mem_warm(const struct cairn_kv_tree *tree, const struct cairn_kv_write *w, uint32_t from, uint32_t n)
+{
+    struct cairn_kv_rec *found[CAIRN_KV_FIND_MAX];
+
+    mem_find(tree, w->db.order, w->keys + from, n, found);
+}
+
 static int mem_write(struct cairn_kv_store *st, struct cairn_kv_write *w)
 {
     struct mem_db *db = mem_db_find(st, &w->db);
@@ -257,10 +283,15 @@ static int mem_write(struct cairn_kv_store *st, struct cairn_kv_write *w)
             pthread_rwlock_unlock(&db->lock);
             return CAIRN_KV_GONE;
         }
-        for (uint32_t until = MIN(n, i + WRITES_PER_LOCK); i < until; i++) {
+        for (uint32_t until = MIN(n, i + WRITES_PER_LOCK), warm = i; i < until; i++) {
             uint32_t len = w->erase ? 0 : w->lengths[i];
-            int rc = mem_write_one(st, &db->tree, w, i, value); /* with want_old, n is 1 and old() may have ended @w */
+            int rc;
 
+            if (n > 1 && i == warm) { /* what the next ones need is on its way while the first are done */
+                mem_warm(&db->tree, w, i, MIN(until - i, (uint32_t)CAIRN_KV_FIND_MAX));
+                warm += CAIRN_KV_FIND_MAX;
+            }
+            rc = mem_write_one(st, &db->tree, w, i, value); /* with want_old, n is 1 and old() may have ended @w */
             status[i] = rc;
             value += len;
             if (rc == CAIRN_E_NOSPACE)
