@@ -2,10 +2,10 @@
  *
  *   OPEN ---> RECORD ---> RECLAIM ---> REPLIED
  *   OPEN ---> PULL ---> RECORD
- *   OPEN ---> FLAG ---> STORE ---> RECORD        OPEN ---> STORE, when it is known that large values are there.
- *   STORE ---> UNDO ---> FAILED                  RECORD ---> UNDO
- *   RECORD ---> VERIFY ---> UNDO
- *   OPEN, PULL, FLAG, RECORD and VERIFY may also go to FAILED.
+ *   OPEN ---> FLAG ---> STORE ---> RECORD
+ *   OPEN ---> STORE                        when it is known that the namespace holds large values
+ *   STORE ---> UNDO ---> FAILED
+ *   RECORD ---> VERIFY ---> UNDO           OPEN, PULL, FLAG, RECORD and VERIFY may also go to FAILED, RECORD to UNDO.
  *
  * OPEN     nothing is stored; the namespace's database is being opened.
  * PULL     a value that will stand in its record is being brought from the caller's memory.
