@@ -22,7 +22,7 @@ const char *cairn_version(void)
 
 size_t cairn_inflight(struct cairn *c)
 {
-    return atomic_load_explicit(&c->inflight, memory_order_relaxed);
+    return cairn__inflight(c);
 }
 
 static void give_error(struct cairn_error_info *info, const struct cairn_err *err, int rc)
@@ -70,7 +70,7 @@ int cairn__new(const struct cairn_options *o, const struct cairn_rpc_target *tar
     cairn_list_init(&c->spare_foreign);
     cairn_task_init(&c->close_task, on_close_all, c);
     pthread_mutex_init(&c->mutex, NULL);
-    c->calls = calloc(c->inflight_max, sizeof(struct cairn_call *));
+    c->calls = calloc(2 * (size_t)c->inflight_max, sizeof(struct cairn_call *));
     if (c->calls == NULL) {
         cairn_err_set(err, rc, "client");
         goto free_client;
@@ -137,7 +137,7 @@ void cairn_close(struct cairn *c)
     cairn__own(c, -1);
     cairn_loop_turn(&c->loop, 0); /* begins what was posted, and runs the task if nobody has */
     on_close_all(c);
-    while (atomic_load(&c->inflight) > 0)
+    while (cairn__inflight(c) > 0)
         cairn_loop_turn(&c->loop, UINT64_MAX);
     if (c->session != NULL) {
         cairn_rpc_session_close(c->session, on_session_closed, &closed);
