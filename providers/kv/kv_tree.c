@@ -21,7 +21,9 @@ enum {
     NODE_LOW = NODE_KEYS / 4,
     NODE_JOIN = NODE_KEYS * 3 / 4,
     HEAD_PREFIX_MAX = 44,
-    TREE_HEIGHT_MAX = 16
+    TREE_HEIGHT_MAX = 16,
+    CACHE_LINE_BYTES = 64,
+    FETCH_BYTES_MAX = 1024
 };
 
 struct head {
@@ -57,14 +59,25 @@ static uint32_t common_len(const uint8_t *a, uint32_t alen, const uint8_t *b, ui
     return n;
 }
 
+/* Whole words only: the rest of a key is the end of the word that ends with it, since bytes copied one by one into a
+ * word make its load wait for all of them. */
 static uint64_t word_at(const uint8_t *key, uint32_t klen, uint32_t off)
 {
     uint64_t w = 0;
 
     if (off >= klen)
         return 0;
-    memcpy(&w, key + off, MIN(klen - off, sizeof(w)));
-    return be64toh(w);
+    if (klen - off >= sizeof(w)) {
+        memcpy(&w, key + off, sizeof(w));
+        return be64toh(w);
+    }
+    if (klen >= sizeof(w)) {
+        memcpy(&w, key + klen - sizeof(w), sizeof(w));
+        return be64toh(w) << 8 * (sizeof(w) - (klen - off));
+    }
+    for (uint32_t i = off; i < off + sizeof(w); i++)
+        w = w << 8 | (i < klen ? key[i] : 0);
+    return w;
 }
 
 static void head_fill_words(struct head *h, uint32_t from)
@@ -90,28 +103,46 @@ static void head_refit(struct head *h)
     head_fill_words(h, 0);
 }
 
-/* The number of keys below @key; @equal tells whether the next one is it. */
-static uint32_t head_search(const struct head *h, const uint8_t *key, uint32_t klen, bool *equal)
+/* Begins to fetch what a search in a node looks at: all at once, where it would wait for one line after the other. */
+static void head_fetch(const struct head *h)
 {
-    uint32_t lo = 0, n = h->n, hi;
-    uint64_t w;
+    const char *p = (const char *)h;
+
+    for (size_t off = 0; off < offsetof(struct head, key); off += CACHE_LINE_BYTES)
+        __builtin_prefetch(p + off);
+}
+
+/* Where the number of @key stands among the node's; false: what all its keys begin with has decided, and *@at is the
+ * place. */
+static bool head_place(const struct head *h, const uint8_t *key, uint32_t klen, uint64_t *w, uint32_t *at)
+{
+    uint32_t lo = 0, n = h->n;
     int c = memcmp(key, h->prefix, MIN(klen, h->prefix_len));
 
-    *equal = false;
-    if (c != 0)
-        return c < 0 ? 0 : h->n;
-    if (klen < h->prefix_len)
-        return 0;
-    w = word_at(key, klen, h->prefix_len);
+    *at = c > 0 ? h->n : 0;
+    if (c != 0 || klen < h->prefix_len)
+        return false;
+    *w = word_at(key, klen, h->prefix_len);
     while (n > 0) { /* without a branch on the comparison: it cannot be predicted */
         uint32_t half = n / 2;
-        bool below = h->word[lo + half] < w;
+        bool below = h->word[lo + half] < *w;
 
         lo = below ? lo + half + 1 : lo;
         n = below ? n - half - 1 : half;
     }
-    for (hi = lo; hi < h->n && h->word[hi] == w;) {
-        c = cairn_kv_key_compare(h->key[hi]->bytes, h->key[hi]->klen, key, klen);
+    *at = lo;
+    return true;
+}
+
+/* From the place @lo of its number @w to the place of @key itself. */
+static uint32_t head_settle(const struct head *h, const uint8_t *key, uint32_t klen, uint64_t w, uint32_t lo,
+                            bool *equal)
+{
+    uint32_t hi = lo;
+
+    for (; hi < h->n && h->word[hi] == w; hi++) {
+        int c = cairn_kv_key_compare(h->key[hi]->bytes, h->key[hi]->klen, key, klen);
+
         if (c >= 0) {
             *equal = c == 0;
             return hi;
@@ -130,9 +161,18 @@ static uint32_t head_search(const struct head *h, const uint8_t *key, uint32_t k
             *equal = a < h->n && cairn_kv_key_compare(h->key[a]->bytes, h->key[a]->klen, key, klen) == 0;
             return a;
         }
-        hi++;
     }
     return hi;
+}
+
+/* The number of keys below @key; @equal tells whether the next one is it. */
+static uint32_t head_search(const struct head *h, const uint8_t *key, uint32_t klen, bool *equal)
+{
+    uint64_t w;
+    uint32_t at;
+
+    *equal = false;
+    return head_place(h, key, klen, &w, &at) ? head_settle(h, key, klen, w, at, equal) : at;
 }
 
 static void head_replace(struct head *h, uint32_t i, struct cairn_kv_rec *key)
@@ -230,6 +270,7 @@ static struct cairn_kv_leaf *tree_descend(const struct cairn_kv_tree *t, const u
             path->at[level] = i;
         }
         node = in->child[i];
+        head_fetch(node);
     }
     return node;
 }
@@ -245,6 +286,67 @@ struct cairn_kv_rec *cairn_kv_tree_find(const struct cairn_kv_tree *t, const uin
     leaf = tree_descend(t, key, klen, NULL);
     i = head_search(&leaf->h, key, klen, &equal);
     return equal ? leaf->h.key[i] : NULL;
+}
+
+/* The first lines of a record's value; what follows is a stream that the processor sees coming. */
+static void rec_fetch(const struct cairn_kv_rec *rec)
+{
+    for (size_t off = CACHE_LINE_BYTES; off < cairn_kv_rec_bytes(rec->klen, rec->vlen) && off < FETCH_BYTES_MAX;
+         off += CACHE_LINE_BYTES)
+        __builtin_prefetch((const char *)rec + off);
+}
+
+/* A key on its way. */
+struct walk {
+    const struct head *node;
+    uint64_t w;
+    uint32_t at;
+    bool placed;
+};
+
+void cairn_kv_tree_find_many(const struct cairn_kv_tree *t, const struct cairn_kv_key *keys, uint32_t n,
+                             struct cairn_kv_rec **recs)
+{
+    struct walk walk[CAIRN_KV_TREE_MANY];
+
+    CAIRN_ASSERT(n <= CAIRN_KV_TREE_MANY);
+    for (uint32_t i = 0; i < n; i++) {
+        walk[i].node = t->root;
+        recs[i] = NULL;
+    }
+    if (t->root == NULL)
+        return;
+    for (uint32_t level = t->height; level > 0; level--) {
+        for (uint32_t i = 0; i < n; i++) {
+            const struct inner *in = (const struct inner *)walk[i].node;
+
+            walk[i].node = in->child[inner_child(in, keys[i].ptr, keys[i].len)];
+            head_fetch(walk[i].node);
+        }
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        const struct head *h = walk[i].node;
+
+        walk[i].placed = head_place(h, keys[i].ptr, keys[i].len, &walk[i].w, &walk[i].at) && walk[i].at < h->n;
+        if (walk[i].placed)
+            __builtin_prefetch(&h->key[walk[i].at]);
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        if (walk[i].placed)
+            __builtin_prefetch(walk[i].node->key[walk[i].at]);
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        const struct head *h = walk[i].node;
+        bool equal = false;
+        uint32_t at = 0;
+
+        if (walk[i].placed)
+            at = head_settle(h, keys[i].ptr, keys[i].len, walk[i].w, walk[i].at, &equal);
+        if (equal) {
+            recs[i] = h->key[at];
+            rec_fetch(recs[i]);
+        }
+    }
 }
 
 /* ---- insertion ---- */

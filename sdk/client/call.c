@@ -3,8 +3,8 @@
  * Calls that one request answers are carried by the machine of that request alone (rpc-call). Those that may take
  * several requests (a second read after a mismatch, pages of a batch) or slices of checking have one of their own:
  *
- *   READY ---> ASKING ---> CHECKING ---> DONE        READY, ASKING and CHECKING may also go to FAILED.
- *                ^------------/
+ *   READY ---> ASKING ---> CHECKING ---> DONE        READY, ASKING and CHECKING may also go to FAILED,
+ *                                                CHECKING to ASKING.
  *
  * READY     begun on the owner's thread; no request was sent yet.
  * ASKING    one request is with the RPC layer; the caller's memory may be exposed to the node.

@@ -27,6 +27,16 @@ enum {
     BATCH_KEEP_BYTES_MAX = 1 << 20, /* a batch that grew above this is made anew */
 };
 
+#if defined(__SANITIZE_THREAD__)
+/* The engine's library is not instrumented: the sanitizer sees its memory accesses, but not the atomics that order
+ * them. */
+const char *__tsan_default_suppressions(void);
+__attribute__((visibility("default"))) const char *__tsan_default_suppressions(void)
+{
+    return "called_from_lib:librocksdb.so\n";
+}
+#endif
+
 struct cairn_rocks {
     rocksdb_t *db;
     rocksdb_options_t *options;

@@ -104,7 +104,8 @@ static void foreign_directories_are_refused(void **state)
 
 enum { KILL_OUTSTANDING = 8, KILL_ROUNDS = 6 };
 
-/* The child puts number after number, each with a value that names it, and says which one was acknowledged. */
+/* The child, a program of its own (--child DIR FIRST DURABILITY), puts number after number, each with a value that
+ * names it, and says which one was acknowledged. */
 static void child_puts(struct fx *fx, int to, uint32_t first, uint8_t durability)
 {
     struct fx_write fw[KILL_OUTSTANDING];
@@ -145,8 +146,13 @@ static uint32_t run_and_kill(struct fx *fx, uint32_t first, uint32_t n, uint8_t 
     pid = fork();
     assert_true(pid >= 0);
     if (pid == 0) {
-        close(fds[0]);
-        child_puts(fx, fds[1], first, durability);
+        char number_text[16], durability_text[16];
+
+        snprintf(number_text, sizeof(number_text), "%u", first);
+        snprintf(durability_text, sizeof(durability_text), "%u", durability);
+        dup2(fds[1], STDOUT_FILENO);
+        execl("/proc/self/exe", "test_kv_rocksdb", "--child", fx->path, number_text, durability_text, (char *)NULL);
+        _exit(127);
     }
     close(fds[1]);
     while (seen < n && read(fds[0], &number, sizeof(number)) == sizeof(number)) {
@@ -468,7 +474,19 @@ static void writes_that_wait_are_bounded(void **state)
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
-int main(void)
+static void child_main(char **argv)
+{
+    static struct fx fx;
+    char made[sizeof(fx.path)];
+
+    fx_prepare(&fx, &cairn_kv_store_rocksdb);
+    strcpy(made, fx.path);
+    rmdir(made);
+    snprintf(fx.path, sizeof(fx.path), "%s", argv[2]);
+    child_puts(&fx, STDOUT_FILENO, (uint32_t)strtoul(argv[3], NULL, 10), (uint8_t)strtoul(argv[4], NULL, 10));
+}
+
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         TEST(acknowledged_survives_sigkill),
@@ -482,5 +500,7 @@ int main(void)
         TEST(writes_that_wait_are_bounded),
     };
 
+    if (argc == 5 && strcmp(argv[1], "--child") == 0)
+        child_main(argv);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
