@@ -86,11 +86,11 @@ def allocations(bench):
         bench.procs, bench.build, bench.work, "counted",
         env={"LD_PRELOAD": os.path.join(bench.programs, "liballoc_count.so"), "ALLOC_COUNT_FILE": count_file})
     load = cairn_node.Load(bench.procs, bench.programs, node, 1)
-    load.run("kv", "tcp", op="fill", provider="kv-memory", keys=KEYS, value=VALUE_BYTES)
+    load.once("kv", "tcp", op="fill", provider="kv-memory", keys=KEYS, value=VALUE_BYTES)
 
     def count_of(op, ops):
         before = _read_count(count_file)
-        load.run("kv", "tcp", op=op, provider="kv-memory", keys=KEYS, value=VALUE_BYTES, ops=ops)
+        load.once("kv", "tcp", op=op, provider="kv-memory", keys=KEYS, value=VALUE_BYTES, ops=ops)
         return _read_count(count_file) - before
 
     def per_op(op):
