@@ -132,7 +132,7 @@ class Bench:
         name = f"import{self.imports}"
         cairn_node.cairn(self.procs, self.build, self.node, "ns", "create", name)
         start = time.monotonic()
-        cairn_node.cairn(self.procs, self.build, self.node, "import", tree.path, name)
+        cairn_node.cairn(self.procs, self.build, self.node, "import", name, tree.path)
         rate = tree.bytes / (time.monotonic() - start)
         cairn_node.cairn(self.procs, self.build, self.node, "ns", "remove", name, "--force")
         return rate
