@@ -17,7 +17,6 @@
 #include "server/router/ns_order.h"
 
 #include "sdk/core/base/crc.h"
-
 #include "sdk/core/base/log.h"
 
 #include <inttypes.h>
@@ -265,8 +264,8 @@ static void create_begin(struct router_order *o)
     o->msg.extent_put.length = 1;
     o->msg.extent_put.durability = o->ns.durability;
     o->msg.extent_put.owner = ROUTER_OWNER_TAG;
-    o->crc = cairn_crc32c(0, o->ns.name, 1);
-    o->msg.extent_put.crcs = &o->crc;
+    o->try_crc = cairn_crc32c(0, o->ns.name, 1);
+    o->msg.extent_put.crcs = &o->try_crc;
     o->msg.extent_put.n_crcs = 1;
     router_call_prepare(&o->call, router_home(o->router)->rpc, o->ns.extent, CAIRN__WIRE__EXTENT_METHOD__EXTENT_PUT,
                         &o->msg.base, create_on_tried, o, &o->err);

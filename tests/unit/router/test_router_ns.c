@@ -239,7 +239,7 @@ static void list_is_in_order(void **state)
     struct world *w = *state;
     Cairn__Wire__Empty m = CAIRN__WIRE__EMPTY__INIT;
     const Cairn__Wire__NamespaceList *r;
-    char name[8];
+    char name[16];
     struct answer a;
 
     for (int i = 12; i-- > 0;) {

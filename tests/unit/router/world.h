@@ -95,7 +95,7 @@ static int entry_cmp(const struct entry *e, uint32_t db, const uint8_t *key, siz
 
     if (e->db != db)
         return e->db < db ? -1 : 1;
-    c = memcmp(e->key, key, MIN(e->key_len, len));
+    c = len > 0 ? memcmp(e->key, key, MIN(e->key_len, len)) : 0;
     return c != 0 ? c : (e->key_len > len) - (e->key_len < len);
 }
 
@@ -354,7 +354,7 @@ static void kv_list(struct world *w, struct cairn_rpc_req *rq)
         int c = entry_cmp(e, m->db, m->from.data, m->from.len);
 
         if (e->db != m->db || c < 0 || (c == 0 && m->after) || e->key_len < m->prefix.len ||
-            memcmp(e->key, m->prefix.data, m->prefix.len) != 0)
+            (m->prefix.len > 0 && memcmp(e->key, m->prefix.data, m->prefix.len) != 0))
             continue;
         if (reply.n_keys == max) {
             reply.more = true;
@@ -468,12 +468,10 @@ static void extent_put(struct world *w, struct cairn_rpc_req *rq)
     }
     assert_true(m->length > 0 && m->length <= REGION);
     assert_true(m->bulk != NULL ? m->bulk->off + m->length <= m->bulk->len : rq->payload_len == m->length);
-    if (m->n_crcs != 0) {
-        assert_int_equal(m->n_crcs, crc_of_chunks(from, 0, m->length, crcs));
-        if (memcmp(crcs, m->crcs, m->n_crcs * sizeof(crcs[0])) != 0) {
-            cairn_rpc_reply(rq, CAIRN_E_CORRUPT, NULL, NULL, 0);
-            return;
-        }
+    assert_int_equal(m->n_crcs, crc_of_chunks(from, 0, m->length, crcs));
+    if (memcmp(crcs, m->crcs, m->n_crcs * sizeof(crcs[0])) != 0) {
+        cairn_rpc_reply(rq, CAIRN_E_CORRUPT, NULL, NULL, 0);
+        return;
     }
     reply.id = region_add(w, from, m->length, m->owner);
     cairn_rpc_reply(rq, 0, &reply.base, NULL, 0);
