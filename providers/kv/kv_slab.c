@@ -1,4 +1,4 @@
-/* Size classes in slabs: see kv_slab.h. A slab is 2 MiB, aligned to its size, so an object finds it by its own address.
+/* Size classes in slabs: see kv_slab.h. A slab is 1 MiB, aligned to its size, so an object finds it by its own address.
  */
 #include "providers/kv/kv_slab.h"
 
@@ -12,9 +12,6 @@
 #define ASAN_UNPOISON_MEMORY_REGION(p, n) ((void)(p), (void)(n))
 #endif
 
-/* A class that has this many slabs gets huge pages for further ones: what the last of them holds too much is then at most an
- * eighth, and a random object costs one entry of the TLB less often, a tenth of the whole request where measured. */
-enum { SLABS_SMALL_PAGES = 8 };
 enum { SLAB_HEADER_BYTES = 64, SLAB_LARGE_STEP = 64 << 10 };
 
 struct slab {
@@ -22,6 +19,7 @@ struct slab {
     void *free;             /* a list through the objects */
     uint32_t class, used;
     uint32_t fresh; /* where the part begins that was never handed out */
+    bool huge;      /* resident as a whole */
 };
 
 _Static_assert(sizeof(struct slab) <= SLAB_HEADER_BYTES, "the header has its place");
@@ -68,7 +66,7 @@ void cairn_kv_slabs_init(struct cairn_kv_slabs *s, uint64_t limit)
 static void slab_unmap(struct cairn_kv_slabs *s, struct slab *slab)
 {
     cairn_list_del(&slab->link);
-    s->resident -= slab->fresh;
+    s->resident -= slab->huge ? CAIRN_KV_SLAB_BYTES : slab->fresh;
     s->nslabs[slab->class]--;
     ASAN_UNPOISON_MEMORY_REGION(slab, CAIRN_KV_SLAB_BYTES);
     munmap(slab, CAIRN_KV_SLAB_BYTES);
@@ -101,7 +99,7 @@ void cairn_kv_slabs_fini(struct cairn_kv_slabs *s)
     pthread_mutex_destroy(&s->mutex);
 }
 
-static struct slab *slab_map(struct cairn_kv_slabs *s, uint32_t class)
+static struct slab *slab_map(struct cairn_kv_slabs *s, uint32_t class, bool huge)
 {
     uint8_t *p = mmap(NULL, 2 * CAIRN_KV_SLAB_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     uint8_t *at;
@@ -113,15 +111,17 @@ static struct slab *slab_map(struct cairn_kv_slabs *s, uint32_t class)
     if (at > p)
         munmap(p, (size_t)(at - p));
     munmap(at + CAIRN_KV_SLAB_BYTES, (size_t)(p + CAIRN_KV_SLAB_BYTES - at));
-    if (s->nslabs[class]++ >= SLABS_SMALL_PAGES)
-        madvise(at, CAIRN_KV_SLAB_BYTES, MADV_HUGEPAGE); /* where it is refused, small pages do */
+    if (huge)
+        huge = madvise(at, CAIRN_KV_SLAB_BYTES, MADV_HUGEPAGE) == 0;
     slab = (struct slab *)at;
     cairn_list_init(&slab->link);
     slab->free = NULL;
     slab->class = class;
     slab->used = 0;
     slab->fresh = SLAB_HEADER_BYTES;
-    s->resident += slab->fresh;
+    slab->huge = huge;
+    s->nslabs[class]++;
+    s->resident += huge ? CAIRN_KV_SLAB_BYTES : slab->fresh;
     ASAN_POISON_MEMORY_REGION(at + SLAB_HEADER_BYTES, CAIRN_KV_SLAB_BYTES - SLAB_HEADER_BYTES);
     return slab;
 }
@@ -150,13 +150,15 @@ static void *small_alloc(struct cairn_kv_slabs *s, uint32_t class)
             memcpy(&slab->free, p, sizeof(void *));
             goto out;
         }
-        if (!slabs_allow(s, bytes))
+        if (!slab->huge && !slabs_allow(s, bytes))
             return NULL;
     }
     if (cairn_list_is_empty(head)) { /* also when slabs_allow() gave the only one back */
+        bool huge = s->nslabs[class] >= CAIRN_KV_SLAB_HUGE_FROM && s->resident + CAIRN_KV_SLAB_BYTES <= s->limit;
+
         if (!slabs_allow(s, bytes + SLAB_HEADER_BYTES))
             return NULL;
-        slab = slab_map(s, class);
+        slab = slab_map(s, class, huge);
         if (slab == NULL)
             return NULL;
         cairn_list_add_head(head, &slab->link);
@@ -164,7 +166,8 @@ static void *small_alloc(struct cairn_kv_slabs *s, uint32_t class)
     slab = CONTAINER_OF(head->next, struct slab, link);
     p = (uint8_t *)slab + slab->fresh;
     slab->fresh += (uint32_t)bytes;
-    s->resident += bytes;
+    if (!slab->huge)
+        s->resident += bytes;
     ASAN_UNPOISON_MEMORY_REGION(p, bytes);
 out:
     slab->used++;
