@@ -78,11 +78,9 @@ uint32_t cairn_kv__head_search(const struct head *h, const uint8_t *key, uint32_
     return hi;
 }
 
-const struct cairn_kv_rec *cairn_kv__head_guess(const struct head *h, const uint8_t *key, uint32_t klen)
+uint32_t cairn_kv__head_guess(const struct head *h, const uint8_t *key, uint32_t klen)
 {
-    uint32_t i = words_below(h, cairn_kv__word_at(key, klen, h->prefix_len));
-
-    return i < h->n ? h->key[i] : NULL;
+    return words_below(h, cairn_kv__word_at(key, klen, h->prefix_len));
 }
 
 void cairn_kv__head_replace(struct head *h, uint32_t i, struct cairn_kv_rec *key)

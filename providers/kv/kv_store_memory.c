@@ -104,28 +104,24 @@ static struct mem_db *mem_db_find(struct cairn_kv_store *st, const struct cairn_
     return atomic_load_explicit(&st->dbs[db->slot], memory_order_acquire);
 }
 
-static void mem_find(const struct cairn_kv_tree *tree, enum cairn_kv_order order, const ProtobufCBinaryData *keys,
-                     uint32_t n, struct cairn_kv_rec **found)
+static void mem_find(const struct cairn_kv_tree *tree, enum cairn_kv_order order, const ProtobufCBinaryData *from,
+                     uint32_t n, struct cairn_kv_key *keys, struct cairn_kv_rec **found)
 {
-    struct cairn_kv_key key[CAIRN_KV_FIND_MAX];
-
     for (uint32_t i = 0; i < n; i++) {
-        int rc = cairn_kv_key_make(order, &keys[i], &key[i]);
+        int rc = cairn_kv_key_make(order, &from[i], &keys[i]);
 
         CAIRN_ASSERT(rc == 0);
     }
-    if (n == 1)
-        found[0] = cairn_kv_tree_find(tree, key[0].ptr, key[0].len);
-    else
-        cairn_kv_tree_find_many(tree, key, n, found);
+    cairn_kv_tree_find_many(tree, keys, n, found);
 }
 
 /* Tells the reader about @n keys from the @from-th on; false if it has enough. */
 static bool mem_read_some(const struct cairn_kv_read *rd, const struct cairn_kv_tree *tree, uint32_t from, uint32_t n)
 {
+    struct cairn_kv_key keys[CAIRN_KV_FIND_MAX];
     struct cairn_kv_rec *found[CAIRN_KV_FIND_MAX];
 
-    mem_find(tree, rd->db.order, rd->keys + from, n, found);
+    mem_find(tree, rd->db.order, rd->keys + from, n, keys, found);
     for (uint32_t i = 0; i < n; i++) {
         const struct cairn_kv_rec *rec = found[i];
         const uint8_t *val = rec != NULL && rd->want == CAIRN_KV_WANT_VALUE ? cairn_kv_rec_value(rec) : NULL;
@@ -223,11 +219,13 @@ static void mem_old(struct cairn_kv_store *st, struct cairn_kv_write *w, struct 
         rec_free(st, old);
 }
 
+/* @rec is what the tree has under @key. *@moved becomes true when records come or go: what was found before may be gone then. */
 static int mem_put(struct cairn_kv_store *st, struct cairn_kv_tree *tree, struct cairn_kv_write *w,
-                   const struct cairn_kv_key *key, const uint8_t *value, uint32_t len)
+                   const struct cairn_kv_key *key, struct cairn_kv_rec *rec, const uint8_t *value, uint32_t len,
+                   bool *moved)
 {
-    struct cairn_kv_rec *rec = cairn_kv_tree_find(tree, key->ptr, key->len), *old;
     size_t bytes = cairn_kv_rec_bytes(key->len, len);
+    struct cairn_kv_rec *old;
 
     if (rec != NULL && (w->if_absent || w->db.write_once))
         return CAIRN_E_EXISTS;
@@ -236,6 +234,7 @@ static int mem_put(struct cairn_kv_store *st, struct cairn_kv_tree *tree, struct
         rec_set_value(rec, value, len);
         return 0;
     }
+    *moved = true;
     rec = cairn_kv_slab_alloc(&st->slabs, bytes);
     if (rec == NULL)
         return CAIRN_E_NOSPACE;
@@ -250,24 +249,32 @@ static int mem_put(struct cairn_kv_store *st, struct cairn_kv_tree *tree, struct
     return 0;
 }
 
-static int mem_write_one(struct cairn_kv_store *st, struct cairn_kv_tree *tree, struct cairn_kv_write *w, uint32_t i,
-                         const uint8_t *value)
+/* @n writes from the @from-th on; *@value moves on. With want_old there is but one, and old() may have ended @w. */
+static void mem_write_some(struct cairn_kv_store *st, struct cairn_kv_tree *tree, struct cairn_kv_write *w,
+                           uint32_t from, uint32_t n, const uint8_t **value)
 {
-    struct cairn_kv_key key;
-    int rc = cairn_kv_key_make(w->db.order, &w->keys[i], &key);
-
-    CAIRN_ASSERT(rc == 0);
-    if (!w->erase)
-        return mem_put(st, tree, w, &key, value, w->lengths[i]);
-    mem_old(st, w, cairn_kv_tree_take(tree, key.ptr, key.len));
-    return 0;
-}
-
-static void mem_warm(const struct cairn_kv_tree *tree, const struct cairn_kv_write *w, uint32_t from, uint32_t n)
-{
+    struct cairn_kv_key keys[CAIRN_KV_FIND_MAX];
     struct cairn_kv_rec *found[CAIRN_KV_FIND_MAX];
+    int32_t *status = w->status + from;
+    bool moved = false;
 
-    mem_find(tree, w->db.order, w->keys + from, n, found);
+    mem_find(tree, w->db.order, w->keys + from, n, keys, found);
+    for (uint32_t i = 0; i < n; i++) {
+        struct cairn_kv_rec *rec = moved ? cairn_kv_tree_find(tree, keys[i].ptr, keys[i].len) : found[i];
+        uint32_t len = w->erase ? 0 : w->lengths[from + i];
+        int rc = 0;
+
+        if (!w->erase) {
+            rc = mem_put(st, tree, w, &keys[i], rec, *value, len, &moved);
+        } else {
+            mem_old(st, w, rec != NULL ? cairn_kv_tree_take(tree, keys[i].ptr, keys[i].len) : NULL);
+            moved = true;
+        }
+        status[i] = rc;
+        *value += len;
+        if (rc == CAIRN_E_NOSPACE)
+            atomic_fetch_add_explicit(&st->refused, 1, memory_order_relaxed);
+    }
 }
 
 static int mem_write(struct cairn_kv_store *st, struct cairn_kv_write *w)
@@ -275,7 +282,6 @@ static int mem_write(struct cairn_kv_store *st, struct cairn_kv_write *w)
     struct mem_db *db = mem_db_find(st, &w->db);
     const uint8_t *value = w->values;
     uint32_t n = w->n;
-    int32_t *status = w->status;
 
     for (uint32_t i = 0; i < n;) {
         pthread_rwlock_wrlock(&db->lock);
@@ -283,19 +289,9 @@ static int mem_write(struct cairn_kv_store *st, struct cairn_kv_write *w)
             pthread_rwlock_unlock(&db->lock);
             return CAIRN_KV_GONE;
         }
-        for (uint32_t until = MIN(n, i + WRITES_PER_LOCK), warm = i; i < until; i++) {
-            uint32_t len = w->erase ? 0 : w->lengths[i];
-            int rc;
-
-            if (n > 1 && i == warm) { /* what the next ones need is on its way while the first are done */
-                mem_warm(&db->tree, w, i, MIN(until - i, (uint32_t)CAIRN_KV_FIND_MAX));
-                warm += CAIRN_KV_FIND_MAX;
-            }
-            rc = mem_write_one(st, &db->tree, w, i, value); /* with want_old, n is 1 and old() may have ended @w */
-            status[i] = rc;
-            value += len;
-            if (rc == CAIRN_E_NOSPACE)
-                atomic_fetch_add_explicit(&st->refused, 1, memory_order_relaxed);
+        for (uint32_t until = MIN(n, i + WRITES_PER_LOCK), some; i < until; i += some) {
+            some = MIN(until - i, (uint32_t)CAIRN_KV_FIND_MAX);
+            mem_write_some(st, &db->tree, w, i, some, &value);
         }
         pthread_rwlock_unlock(&db->lock);
     }
