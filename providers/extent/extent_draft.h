@@ -1,8 +1,9 @@
 /** Regions that are not sealed yet: who may write where, and what becomes of those that nobody finishes.
  *
- * A draft lives in memory only: its space is reserved, its name is known to its maker, and a crash forgets it. WRITEs of
- * different chunks run side by side; one that touches a chunk another is writing waits for it, since two halves of a chunk
- * share a checksum. A WRITE that failed leaves a *hole*: the region cannot be sealed until the same range was written. */
+ * A draft lives in memory only: its space is reserved, its name is known to its maker, and a crash forgets it. WRITEs
+ * of different chunks run side by side; one that touches a chunk another is writing waits for it, since two halves of a
+ * chunk share a checksum. A WRITE that failed leaves a *hole*: the region cannot be sealed until the same range was
+ * written. */
 #ifndef CAIRN_PROVIDERS_EXTENT_DRAFT_H
 #define CAIRN_PROVIDERS_EXTENT_DRAFT_H
 
@@ -39,14 +40,15 @@ struct cairn_extent_draft_wait {
 /** Makes @r, which has its space, a draft and adds it to the table. CAIRN_E_LIMIT: there are too many. */
 int cairn_extent_draft_start(struct cairn_extent_worker *w, struct cairn_extent_region *r, uid_t maker);
 
-/** Claims the chunks of a range. CAIRN_EXTENT_LATER: @wait->task will run, then try again. CAIRN_E_STATE: sealed or being sealed;
- * CAIRN_E_DENIED: @who did not make it. */
+/** Claims the chunks of a range. CAIRN_EXTENT_LATER: @wait->task will run, then try again. CAIRN_E_STATE: sealed or
+ * being sealed; CAIRN_E_DENIED: @who did not make it. */
 int cairn_extent_draft_write_begin(struct cairn_extent_region *r, uid_t who, bool admin, uint64_t off, uint64_t len,
                                    struct cairn_extent_draft_wait *wait);
 /** Ends the claim; @rc tells whether the range is written now. */
 void cairn_extent_draft_write_end(struct cairn_extent_region *r, uint64_t off, uint64_t len, int rc);
 
-/** From here on nobody writes. CAIRN_E_STATE: WRITEs are under way, or a failed one was not repeated (@err says which). */
+/** From here on nobody writes. CAIRN_E_STATE: WRITEs are under way, or a failed one was not repeated (@err says which).
+ */
 int cairn_extent_draft_seal_begin(struct cairn_extent_region *r, uid_t who, bool admin, struct cairn_err *err);
 /** @rc 0: it is sealed, no draft any more; otherwise it is a draft again. */
 void cairn_extent_draft_seal_end(struct cairn_extent_region *r, int rc);

@@ -25,8 +25,8 @@ static inline struct cairn_extent_worker *cairn_extent__worker(const struct cair
 
 /** Answers with @rc and a text that names the region. */
 void cairn_extent__fail(struct cairn_rpc_req *rq, int rc, uint64_t id);
-/** True if the bytes of a write are there as announced: in the payload, or in the memory that @desc names, with as many checksums as
- * chunks; otherwise @rq is answered. */
+/** True if the bytes of a write are there as announced: in the payload, or in the memory that @desc names, with as many
+ * checksums as chunks; otherwise @rq is answered. */
 bool cairn_extent__check_write(struct cairn_rpc_req *rq, uint64_t len, const Cairn__Wire__BulkDesc *desc, size_t ncrcs);
 /** True if a region of that length may be; otherwise @rq is answered. */
 bool cairn_extent__check_length(struct cairn_rpc_req *rq, uint64_t len);

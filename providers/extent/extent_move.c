@@ -4,8 +4,9 @@
  *
  * OPEN    the store is asked for a window; it may have to wait for staging memory, or for the disk.
  * MOVE    the window is ours; bytes are copied, or a transfer with the caller is under way, and checksums are made.
- * SETTLE  the transfer is over, and what it brought is right; the store takes the window back and its bytes to the medium.
- * DONE    the piece is where it belongs.    FAILED  the window is given back and its bytes with it; sm.rc says why.
+ * SETTLE  the transfer is over, and what it brought is right; the store takes the window back and its bytes to the
+ * medium. DONE    the piece is where it belongs.    FAILED  the window is given back and its bytes with it; sm.rc says
+ * why.
  */
 #include "providers/extent/extent_move.h"
 
@@ -85,7 +86,8 @@ static void piece_on_settled(struct cairn_extent_step *step, int rc)
     move_pump(m);
 }
 
-/* The window's chunks get the checksums of what they hold now: those that the writer sent, where they are of whole chunks. */
+/* The window's chunks get the checksums of what they hold now: those that the writer sent, where they are of whole
+ * chunks. */
 static void note_crcs(struct cairn_extent_piece *p)
 {
     struct cairn_extent_move *m = p->move;

@@ -1,8 +1,8 @@
 /** Bytes on their way between a caller and a range of a region: what PUT, WRITE, READ and verifying have in common.
  *
  * A range is moved in pieces, several at a time, each through one window of the store. Bytes come from a payload or are
- * pulled from the caller's memory; they go into a buffer, are pushed into the caller's memory, or nowhere (a verification).
- * Checksums are compared, or computed, while the bytes are in the cache. */
+ * pulled from the caller's memory; they go into a buffer, are pushed into the caller's memory, or nowhere (a
+ * verification). Checksums are compared, or computed, while the bytes are in the cache. */
 #ifndef CAIRN_PROVIDERS_EXTENT_MOVE_H
 #define CAIRN_PROVIDERS_EXTENT_MOVE_H
 
@@ -10,9 +10,9 @@
 #include "sdk/core/bulk/bulk.h"
 
 enum {
-    CAIRN_EXTENT_PIECES_MAX = 4,                 /* of one range under way */
-    CAIRN_EXTENT_CHECKED_BYTES = 1 << 20,        /* a piece whose bytes the loop itself goes through */
-    CAIRN_EXTENT_TURN_BYTES = 4 << 20,           /* so many bytes without a wait, then others have their turn */
+    CAIRN_EXTENT_PIECES_MAX = 4,          /* of one range under way */
+    CAIRN_EXTENT_CHECKED_BYTES = 1 << 20, /* a piece whose bytes the loop itself goes through */
+    CAIRN_EXTENT_TURN_BYTES = 4 << 20,    /* so many bytes without a wait, then others have their turn */
 };
 
 struct cairn_extent_move;
@@ -41,13 +41,13 @@ struct cairn_extent_move {
     uint32_t *crcs;        /* read: takes cairn_extent_parts(off, len) checksums; may be NULL */
     bool verify;           /* read: compare with the stored checksums first */
 
-    struct cairn_rpc_req *rq; /* whose payload, memory and deadline; NULL: a verification of our own */
+    struct cairn_rpc_req *rq;          /* whose payload, memory and deadline; NULL: a verification of our own */
     const Cairn__Wire__BulkDesc *desc; /* NULL: the payload (write), or @out (read), or nowhere */
     uint8_t *out;
     uint32_t parent; /* machine that this one serves */
 
-    /** rc: 0; CAIRN_E_CORRUPT: write: checksums differ on arrival, nothing is to be kept; read: the stored bytes are bad;
-     * otherwise what store or transfer said. Runs once, later, with nothing under way any more. */
+    /** rc: 0; CAIRN_E_CORRUPT: write: checksums differ on arrival, nothing is to be kept; read: the stored bytes are
+     * bad; otherwise what store or transfer said. Runs once, later, with nothing under way any more. */
     void (*done)(struct cairn_extent_move *m, int rc);
     void *arg;
 

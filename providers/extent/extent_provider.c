@@ -1,7 +1,7 @@
 /* The extent provider: remote regions of bytes. Its descriptor, configuration and life.
  *
- * A request enters by extent_rpc.c, which hands it to one operation (extent_put.c, extent_read.c ...); those move bytes by
- * extent_move.c and keep them in a store (extent_store.h). */
+ * A request enters by extent_rpc.c, which hands it to one operation (extent_put.c, extent_read.c ...); those move bytes
+ * by extent_move.c and keep them in a store (extent_store.h). */
 #include "providers/extent/extent_internal.h"
 
 #include <stdio.h>
@@ -173,7 +173,8 @@ static void ending_look(void *arg)
     struct cairn_loop *loop = s->workers[0].loop;
     void (*done)(void *arg) = e->done;
 
-    /* Jobs without a step behind them (an index sync, a free) are short, and end on any worker: looking again is simpler than being told. */
+    /* Jobs without a step behind them (an index sync, a free) are short, and end on any worker: looking again is
+     * simpler than being told. */
     if (s->ops->is_busy != NULL && s->ops->is_busy(s)) {
         cairn_timer_start(&loop->env, &e->timer, cairn_env_now_ns(&loop->env) + ENDING_LOOK_MS * CAIRN_NS_PER_MS);
         return;
@@ -247,9 +248,9 @@ static void extent_status(void *ctx, json_t *to)
 }
 
 static const struct cairn_sm_kind *const machines[] = {
-    &cairn_extent_put_kind,   &cairn_extent_create_kind, &cairn_extent_write_kind, &cairn_extent_persist_kind,
-    &cairn_extent_read_kind,  &cairn_extent_remove_kind, &cairn_extent_piece_kind, &cairn_extent_scrub_kind,
-    NULL,
+    &cairn_extent_put_kind,     &cairn_extent_create_kind, &cairn_extent_write_kind,
+    &cairn_extent_persist_kind, &cairn_extent_read_kind,   &cairn_extent_remove_kind,
+    &cairn_extent_piece_kind,   &cairn_extent_scrub_kind,  NULL,
 };
 
 const struct cairn_provider_desc cairn_provider_extent = {

@@ -171,7 +171,8 @@ void cairn_extent__put(struct cairn_rpc_req *rq)
     struct put *p;
     int rc;
 
-    if (!cairn_extent__check_length(rq, msg->length) || !cairn_extent__check_write(rq, msg->length, msg->bulk, msg->n_crcs))
+    if (!cairn_extent__check_length(rq, msg->length) ||
+        !cairn_extent__check_write(rq, msg->length, msg->bulk, msg->n_crcs))
         return;
     id = cairn_extent_store_new_name(s);
     p = id != 0 ? malloc(sizeof(*p)) : NULL;

@@ -2,8 +2,8 @@
  *
  *   STRIKE ---> DONE
  *
- * STRIKE  regions are taken out of the table, so nobody finds them any more; the store strikes them out, many in one group.
- * DONE    each is gone, or there again with the reason why; space comes back when the last reader leaves.
+ * STRIKE  regions are taken out of the table, so nobody finds them any more; the store strikes them out, many in one
+ * group. DONE    each is gone, or there again with the reason why; space comes back when the last reader leaves.
  */
 #include "providers/extent/extent_draft.h"
 #include "providers/extent/extent_internal.h"
@@ -53,7 +53,8 @@ static void remove_run(struct remove_op *op);
 static void struck(struct strike *st, int rc)
 {
     struct cairn_extent_region *r = st->step.region;
-    bool back = rc != 0 && cairn_extent_table_add(&r->store->table, r); /* as before, and the reference is the table's again */
+    bool back =
+        rc != 0 && cairn_extent_table_add(&r->store->table, r); /* as before, and the reference is the table's again */
 
     st->op->statuses[st->i] = rc;
     st->op->inflight--;

@@ -3,8 +3,8 @@
  *      LOCK      held while the store is open
  *      FORMAT    text: version, backend, salt and epoch of the names, with a checksum; written anew at every open
  */
-#include "providers/extent/extent_draft.h"
 #include "providers/extent/extent_store.h"
+#include "providers/extent/extent_draft.h"
 
 #include "sdk/core/base/crc.h"
 #include "sdk/core/base/log.h"

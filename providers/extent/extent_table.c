@@ -58,7 +58,7 @@ void cairn_extent_table_fini(struct cairn_extent_table *t)
 }
 
 struct cairn_extent_region *cairn_extent_region_new(struct cairn_extent_store *store, uint64_t id, uint64_t length,
-                                                     uint64_t owner)
+                                                    uint64_t owner)
 {
     uint32_t n = cairn_extent_chunks(length);
     struct cairn_extent_region *r = calloc(1, sizeof(*r) + n * sizeof(r->crcs[0]));

@@ -21,7 +21,7 @@ struct cairn_extent_region {
     struct cairn_extent_region *next; /* in its bucket */
     struct cairn_extent_store *store;
     uint64_t id, length;
-    uint64_t owner; /* as its maker named it; 0: nobody */
+    uint64_t owner;   /* as its maker named it; 0: nobody */
     atomic_uint refs; /* one is the table's (or of the operation that makes it); readers have one each */
     atomic_bool sealed, quarantined;
     bool listed;                      /* in the table; under the shard's mutex */
@@ -58,7 +58,7 @@ void cairn_extent_table_fini(struct cairn_extent_table *t);
 
 /** A region of @length bytes, in no table, with one reference: the caller's. NULL: no memory. */
 struct cairn_extent_region *cairn_extent_region_new(struct cairn_extent_store *store, uint64_t id, uint64_t length,
-                                                     uint64_t owner);
+                                                    uint64_t owner);
 void cairn_extent_region_get(struct cairn_extent_region *r);
 /** The last one gives the space back to the store and frees the region. Any thread. */
 void cairn_extent_region_put(struct cairn_extent_region *r);
@@ -82,8 +82,8 @@ struct cairn_extent_filter {
     bool quarantined; /* only those */
 };
 
-/** Up to @max regions in order of name; returns how many, and in *@more whether others follow. @lengths and @owners may be
- * NULL. */
+/** Up to @max regions in order of name; returns how many, and in *@more whether others follow. @lengths and @owners may
+ * be NULL. */
 uint32_t cairn_extent_table_list(struct cairn_extent_table *t, const struct cairn_extent_filter *filter, uint64_t *ids,
                                  uint64_t *lengths, uint64_t *owners, uint32_t max, bool *more);
 /** The first sealed region above @after, with a reference; NULL: none. */

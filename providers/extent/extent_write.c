@@ -4,8 +4,8 @@
  *
  * CLAIM   the range's chunks are asked for; another WRITE may be busy in one of them.
  * MOVE    the chunks are ours; bytes come in and are compared with their checksums.
- * DONE    the region holds them.    FAILED  the range is a hole that must be written again before the region is sealed, unless
- *         the claim itself failed.
+ * DONE    the region holds them.    FAILED  the range is a hole that must be written again before the region is sealed,
+ * unless the claim itself failed.
  */
 #include "providers/extent/extent_draft.h"
 #include "providers/extent/extent_internal.h"

@@ -3,8 +3,8 @@
  * Calls that one request answers are carried by the machine of that request alone (rpc-call). Those that may take
  * several requests (a second read after a mismatch, pages of a batch) or slices of checking have one of their own:
  *
- *   READY ---> ASKING ---> CHECKING ---> DONE        READY, ASKING and CHECKING may also go to FAILED.
- *                ^------------/
+ *   READY ---> ASKING ---> CHECKING ---> DONE        READY, ASKING and CHECKING may also go to FAILED,
+ *                                                CHECKING to ASKING.
  *
  * READY     begun on the owner's thread; no request was sent yet.
  * ASKING    one request is with the RPC layer; the caller's memory may be exposed to the node.
@@ -399,11 +399,16 @@ void cairn__call_finish(struct cairn_call *call, int rc)
     if (rc != 0)
         cairn__sink_drop(call);
     c->finished++;
-    call_recycle(call);
-    if (done != NULL)
-        done(arg, rc);
-    else
+    if (done == NULL) {
+        call_recycle(call);
         cairn__waiter_over(c, w, rc);
+        return;
+    }
+    /* The call's place is free for what the callback starts, yet those who wait for all calls wait for the callback. */
+    atomic_store_explicit(&c->in_callback, true, memory_order_relaxed);
+    call_recycle(call);
+    done(arg, rc);
+    atomic_store_explicit(&c->in_callback, false, memory_order_release);
 }
 
 void cairn__call_fail(struct cairn_call *call, int rc, const char *fmt, ...)

@@ -83,6 +83,9 @@ int cairn__new(const struct cairn_options *o, const struct cairn_rpc_target *tar
         rc = CAIRN_E_NOMEM;
         goto fini_loop;
     }
+    c->hook.before_sleep = cairn__before_sleep;
+    c->hook.arg = c;
+    cairn_hook_add(&c->loop, &c->hook);
     *out = c;
     return 0;
 fini_loop:
@@ -101,6 +104,7 @@ static void client_free(struct cairn *c)
     if (c->has_bulk)
         cairn_bulk_detach(c->rpc);
     cairn_rpc_free(c->rpc);
+    cairn_hook_del(&c->hook);
     cairn_loop_fini(&c->loop);
     for (uint32_t i = 0; i < c->ncalls; i++)
         free(c->calls[i]);

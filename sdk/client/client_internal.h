@@ -30,10 +30,12 @@ enum {
 
 /* ---- drive.c ---- */
 
-/** A thread that waits: for a call's end, or for its turn to drive. On that thread's stack. Under c->mutex, but for
- * @over and
- * @rc of the thread that drives. */
+/** What a thread in line waits for, beside its turn to drive. */
+enum cairn_waiter_kind { CAIRN_WAITS_FOR_CALL, CAIRN_WAITS_TO_DRIVE, CAIRN_WAITS_FOR_ANY, CAIRN_WAITS_FOR_ALL };
+
+/** A thread that waits, on its stack. Under c->mutex, but for @over and @rc of the thread that drives. */
 struct cairn_waiter {
+    enum cairn_waiter_kind kind;
     struct cairn_link link;
     pthread_cond_t cond;
     bool over;
@@ -52,17 +54,20 @@ struct cairn {
     /* Who owns the loop, the RPC layer and every member below up to the mutex: a pthread_t, or 0. */
     atomic_uintptr_t owner;
     atomic_uint inflight;
-    atomic_bool closing;
+    atomic_bool closing, in_callback;
     struct cairn_link live, spare_calls; /* struct cairn_call.link */
     struct cairn_waiter *driver;         /* of the waiting call that the owner carries out */
     uint64_t finished;
-    uint64_t turned_ns; /* when the loop was known to be up to date */
+    struct cairn_hook hook;
+    uint64_t finished_told; /* how many had finished when threads that wait for any were last told */
+    uint64_t turned_ns;     /* when the loop was known to be up to date */
     void *scratch[CLIENT_SCRATCH_MAX];
     uint32_t nscratch;
 
     pthread_mutex_t mutex;
     struct cairn_link waiters, spare_foreign; /* calls that other threads start while the loop has an owner */
     atomic_uint nwaiters;                     /* changed under the mutex */
+    atomic_uint nwatchers;                    /* likewise: those that wait for any or all calls */
     atomic_uint users;                        /* threads inside a waiting function: cairn_close() outlasts them */
     struct cairn_call **calls;                /* by index, inflight_max of them */
     uint32_t ncalls;
@@ -90,6 +95,8 @@ void cairn__disown(struct cairn *c);
 /** For the owner, before it starts a call: after a pause with nothing in flight (but that call) the loop first hears of
  * connections that were lost meanwhile, so that the call is not sent into one of them. */
 void cairn__catch_up(struct cairn *c);
+/** Before a sleep: tells threads that wait for any call, or for all. */
+bool cairn__before_sleep(void *arg);
 /** Waits for @w->over, driving the loop whenever it is free. @owned: the caller has it already; it is given up. Returns
  * rc. */
 int cairn__wait(struct cairn *c, struct cairn_waiter *w, bool owned);

@@ -31,6 +31,14 @@ static void old_answered(struct cairn_call *call)
     }
 }
 
+static void take_answered(struct cairn_call *call)
+{
+    if (((const Cairn__Wire__KvPutReply *)call->rpc.reply)->replaced)
+        cairn__sink_take_payload(call);
+    else
+        cairn__call_fail(call, CAIRN_E_NOTFOUND, "there is no such key");
+}
+
 static int put(struct cairn_kv *kv, const void *key, size_t key_len, const void *value, size_t len,
                const struct cairn_call_sink *old, bool *replaced, const struct cairn_call_options *o,
                cairn_done_fn *done, void *arg)
@@ -87,7 +95,7 @@ static int erase(struct cairn_kv *kv, const void *key, size_t key_len, const str
     if (old != NULL) {
         m->want_old = true;
         call->sink = *old;
-        call->answered = cairn__sink_take_payload;
+        call->answered = take_answered;
     }
     cairn__call_to(call, &cairn_iface_kv, kv->h.provider, KV_METHOD(ERASE));
     return cairn__call_go(call);

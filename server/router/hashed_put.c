@@ -1,9 +1,10 @@
 /* PUT: a value under a key of a hashed namespace.
  *
  *   OPEN ---> RECORD ---> RECLAIM ---> REPLIED
- *   OPEN ---> FLAG ---> STORE ---> RECORD        FLAG is skipped when it is known that the namespace holds large
- * values. STORE ---> UNDO ---> FAILED RECORD ---> VERIFY ---> UNDO                 OPEN, FLAG, RECORD and VERIFY may
- * also go to FAILED, RECORD to UNDO.
+ *   OPEN ---> FLAG ---> STORE ---> RECORD
+ *   OPEN ---> STORE                        when it is known that the namespace holds large values
+ *   STORE ---> UNDO ---> FAILED
+ *   RECORD ---> VERIFY ---> UNDO           OPEN, FLAG, RECORD and VERIFY may also go to FAILED, RECORD to UNDO.
  *
  * OPEN     nothing is stored; the namespace's database is being opened.
  * FLAG     all workers are being told that the namespace holds large values, so that nobody replaces one unseen.
@@ -16,6 +17,7 @@
  * FAILED   the value that was there before is there still; or, with CAIRN_E_UNKNOWN, one of the two.
  *
  * A crash in STORE or before the end of RECLAIM leaves regions that nothing names: the sweeper's work. */
+#include "sdk/core/base/crc.h"
 #include "server/router/ns_order.h"
 
 #include <inttypes.h>
@@ -302,7 +304,6 @@ static void put_part_start(struct router_part *part)
     const Cairn__Wire__RouterPut *m = put_msg(op);
     uint64_t region_bytes = op->w->router->conf.region_bytes;
     Cairn__Wire__ExtentPut *msg = &part->msg.extent_put;
-    size_t crcs_at, crcs_n;
 
     part->region = p->next++;
     part->off = part->region * region_bytes;
@@ -312,12 +313,8 @@ static void put_part_start(struct router_part *part)
     msg->length = part->len;
     msg->durability = op->ns->durability;
     msg->owner = router_ns_region_owner(op->ns);
-    if (m->n_crcs > 0) {
-        crcs_at = (size_t)(part->off / CAIRN_EXTENT_CHUNK_BYTES);
-        crcs_n = (size_t)((part->len + CAIRN_EXTENT_CHUNK_BYTES - 1) / CAIRN_EXTENT_CHUNK_BYTES);
-        msg->crcs = m->crcs + crcs_at;
-        msg->n_crcs = crcs_n;
-    }
+    msg->crcs = (m->n_crcs > 0 ? m->crcs : p->crcs) + part->off / CAIRN_EXTENT_CHUNK_BYTES;
+    msg->n_crcs = (size_t)((part->len + CAIRN_EXTENT_CHUNK_BYTES - 1) / CAIRN_EXTENT_CHUNK_BYTES);
     router_part_call(part, CAIRN__WIRE__EXTENT_METHOD__EXTENT_PUT, put_on_part);
     if (m->bulk != NULL) {
         part->bulk = *m->bulk;
@@ -355,6 +352,24 @@ static void put_store(struct router_op *op)
         put_part_start(&p->part[i]);
 }
 
+/* A payload came without checksums, since its frame has one. */
+static bool put_sum_payload(struct router_op *op)
+{
+    const struct cairn_rpc_req *rq = op->rq;
+    struct router_parts *p = op->parts;
+
+    p->ncrcs = (rq->payload_len + CAIRN_EXTENT_CHUNK_BYTES - 1) / CAIRN_EXTENT_CHUNK_BYTES;
+    p->crcs = malloc(p->ncrcs * sizeof(p->crcs[0]));
+    if (p->crcs == NULL)
+        return false;
+    for (size_t i = 0; i < p->ncrcs; i++) {
+        size_t at = i * CAIRN_EXTENT_CHUNK_BYTES;
+
+        p->crcs[i] = cairn_crc32c(0, rq->payload + at, MIN(rq->payload_len - at, (size_t)CAIRN_EXTENT_CHUNK_BYTES));
+    }
+    return true;
+}
+
 static void put_large(struct router_op *op)
 {
     uint64_t region_bytes = op->w->router->conf.region_bytes;
@@ -368,7 +383,7 @@ static void put_large(struct router_op *op)
         op->plain = false;
         router_ns_put_plain(op->ns);
     }
-    if (!router_op_take_parts(op, (uint32_t)n)) {
+    if (!router_op_take_parts(op, (uint32_t)n) || (put_msg(op)->n_crcs == 0 && !put_sum_payload(op))) {
         router_op_fail_text(op, CAIRN_E_NOMEM, "out of memory");
         return;
     }
@@ -397,7 +412,7 @@ static int put_check(const struct router_op *op, struct cairn_err *err)
                             m->length > m->bulk->len - m->bulk->off))
         return cairn_err_set(err, CAIRN_E_INVAL, "the exposed memory does not hold a value of %" PRIu64 " bytes",
                              m->length);
-    if (m->n_crcs != 0 && m->n_crcs != crcs)
+    if (m->n_crcs != crcs && (m->n_crcs != 0 || m->bulk != NULL)) /* whoever moves bytes vouches for them */
         return cairn_err_set(err, CAIRN_E_INVAL, "%zu checksums for a value of %" PRIu64 " bytes", m->n_crcs,
                              m->length);
     return 0;

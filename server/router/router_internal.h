@@ -109,6 +109,9 @@ struct cairn_router {
     uint32_t nworkers;
     struct cairn_link orders; /* home: those that wait because their namespace is busy */
     struct router_sweep *sweep;
+    struct cairn_task quiesced_task;
+    void (*quiesced)(void *arg);
+    void *quiesced_arg;
     bool was_unclean;         /* the last run did not end by stop() */
     atomic_bool left_garbage; /* something could not be removed: the next start is to look for it */
     _Atomic uint32_t nnamespaces;

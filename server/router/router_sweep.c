@@ -2,8 +2,9 @@
  * end.
  *
  *   DATABASES ---> DROP ---> DATABASES        for each KV provider: databases of namespaces that are no more
- *   DATABASES ---> LIST ---> BARRIER ---> OPEN ---> SCAN ---> OPEN ---> REMOVE ---> LIST ---> DONE
- *   SCAN and REMOVE may repeat; BARRIER may go to REMOVE, LIST to itself; DATABASES to DONE; all may go to STOPPED.
+ *   DATABASES ---> LIST ---> BARRIER ---> OPEN ---> SCAN ---> REMOVE ---> DONE
+ *   SCAN ---> OPEN        BARRIER ---> REMOVE        REMOVE ---> REMOVE        REMOVE ---> LIST        DATABASES --->
+ * DONE All may also go to STOPPED.
  *
  * DATABASES  a KV provider is being asked which databases it has.
  * DROP       one of a namespace that is gone is being dropped.
@@ -49,12 +50,12 @@ enum {
 
 #define TO(state) CAIRN_SM_TO(SWEEP_##state)
 static const struct cairn_sm_state sweep_states[SWEEP_NR] = {
-    [SWEEP_DATABASES] = { "DATABASES", CAIRN_SM_INITIAL, TO(DROP) | TO(DATABASES) | TO(LIST) | TO(DONE) | TO(STOPPED) },
+    [SWEEP_DATABASES] = { "DATABASES", CAIRN_SM_INITIAL, TO(DROP) | TO(LIST) | TO(DONE) | TO(STOPPED) },
     [SWEEP_DROP] = { "DROP", 0, TO(DATABASES) | TO(STOPPED) },
-    [SWEEP_LIST] = { "LIST", 0, TO(LIST) | TO(BARRIER) | TO(DONE) | TO(STOPPED) },
+    [SWEEP_LIST] = { "LIST", 0, TO(BARRIER) | TO(STOPPED) },
     [SWEEP_BARRIER] = { "BARRIER", 0, TO(OPEN) | TO(REMOVE) | TO(STOPPED) },
-    [SWEEP_OPEN] = { "OPEN", 0, TO(OPEN) | TO(SCAN) | TO(REMOVE) | TO(STOPPED) },
-    [SWEEP_SCAN] = { "SCAN", 0, TO(SCAN) | TO(OPEN) | TO(REMOVE) | TO(STOPPED) },
+    [SWEEP_OPEN] = { "OPEN", 0, TO(SCAN) | TO(STOPPED) },
+    [SWEEP_SCAN] = { "SCAN", 0, TO(OPEN) | TO(REMOVE) | TO(STOPPED) },
     [SWEEP_REMOVE] = { "REMOVE", 0, TO(REMOVE) | TO(LIST) | TO(DONE) | TO(STOPPED) },
     [SWEEP_DONE] = { "DONE", CAIRN_SM_FINAL, 0 },
     [SWEEP_STOPPED] = { "STOPPED", CAIRN_SM_FINAL | CAIRN_SM_FAILURE, 0 },
@@ -576,12 +577,22 @@ static void sweep_on_done(void *arg)
     s->done(s->done_arg);
 }
 
+static void quiesce_on_idle(void *arg)
+{
+    struct cairn_router *r = arg;
+
+    r->quiesced(r->quiesced_arg);
+}
+
 void router_sweep_quiesce(struct cairn_router *r, void (*done)(void *arg), void *arg)
 {
     struct router_sweep *s = r->sweep;
 
     if (s == NULL) {
-        done(arg);
+        r->quiesced = done;
+        r->quiesced_arg = arg;
+        cairn_task_init(&r->quiesced_task, quiesce_on_idle, r);
+        cairn_env_defer(&router_home(r)->loop->env, &r->quiesced_task);
         return;
     }
     s->done = done;

@@ -201,7 +201,8 @@ static int read_all(struct cairn_file_log *log, struct reader *r, cairn_file_log
             return rc;
         at = next;
     }
-    log->end = log->flushed = at;
+    log->end = at;
+    log->flushed = at;
     log->room = r->size;
     return 0;
 }

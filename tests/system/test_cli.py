@@ -156,7 +156,7 @@ class WithNode(Case):
 
     def test_exit_codes(self):
         self.ok(self.n.cairn("status"))
-        self.fails(self.n.cairn("get", "none", "x"), FAILED, "not found", "hint:")
+        self.fails(self.n.cairn("get", "none", "x"), FAILED, "no namespace 'none'", "hint:")
         self.ok(self.n.cairn("ns", "create", "ns1"))
         self.fails(self.n.cairn("ns", "create", "ns1"), FAILED, "hint:")
         self.ok(self.n.cairn("ns", "create", "--if-missing", "ns1"))

@@ -90,7 +90,7 @@ class Bench:
 
     def node_filled(self, provider):
         if provider not in self.filled:
-            self.load.run("kv", "tcp", op="fill", provider=provider, keys=KEYS, value=VALUE_BYTES)
+            self.load.once("kv", "tcp", op="fill", provider=provider, keys=KEYS, value=VALUE_BYTES)
             self.filled.add(provider)
         return self.node
 
@@ -123,7 +123,7 @@ class Bench:
         return self.load.run("kv", "tcp", op=op, provider=provider, keys=KEYS, value=VALUE_BYTES, **options)[figure]
 
     def extent(self, op, provider, where, size, depth, **options):
-        return self.load.run("extent", where, op=op, provider=provider, size=size, outstanding=depth, regions=max(2 * depth, 4),
+        return self.load.run("extent", where, op=op, provider=provider, size=size, outstanding=depth, regions=depth,
                              **options)["bytes_per_s"]
 
     def import_rate(self, tree):

@@ -144,8 +144,8 @@ static inline void fx_fini(struct fixture *fx)
 struct fx_call {
     struct cairn_rpc_call call;
     bool over;
-    uint64_t id;          /* CREATE, PUT */
-    uint64_t length;      /* READ */
+    uint64_t id;     /* CREATE, PUT */
+    uint64_t length; /* READ */
     uint32_t ncrcs, crcs[64];
     uint8_t *bytes;       /* READ inline: where to copy them */
     int32_t statuses[64]; /* REMOVE */
@@ -247,11 +247,19 @@ static inline int fx_call(struct fixture *fx, struct fx_call *c, uint16_t method
     return fx_wait(fx, c);
 }
 
-/* Bytes that tell where they belong. */
+/* Bytes that repeat nowhere, and that @seed gives again. */
 static inline void fx_fill(uint8_t *p, uint64_t len, uint64_t seed)
 {
-    for (uint64_t i = 0; i < len; i++)
-        p[i] = (uint8_t)((i * 131 + (i >> 8) * 7 + seed * 17) & 0xff);
+    uint64_t x = (seed + 1) * UINT64_C(0x9e3779b97f4a7c15);
+
+    for (uint64_t i = 0; i < len; i++) {
+        if (i % 8 == 0) {
+            x ^= x << 13;
+            x ^= x >> 7;
+            x ^= x << 17;
+        }
+        p[i] = (uint8_t)(x >> (8 * (i % 8)));
+    }
 }
 
 struct fx_write {
@@ -284,8 +292,8 @@ static inline int fx_put(struct fixture *fx, const struct fx_write *w, uint64_t 
     msg.crcs = crcs;
     msg.n_crcs = fx_crcs(w, crcs);
     if (w->bulk) {
-        assert_int_equal(
-            cairn_bulk_expose(fx->rpc, (void *)(uintptr_t)w->bytes, w->len, CAIRN_BULK_CAN_READ, &exposed), 0);
+        assert_int_equal(cairn_bulk_expose(fx->rpc, (void *)(uintptr_t)w->bytes, w->len, CAIRN_BULK_CAN_READ, &exposed),
+                         0);
         msg.bulk = &exposed.desc;
     }
     rc = fx_call(fx, &c, CAIRN__WIRE__EXTENT_METHOD__EXTENT_PUT, &msg.base, w->bytes, w->bulk ? 0 : w->len);
@@ -322,8 +330,8 @@ static inline int fx_write(struct fixture *fx, const struct fx_write *w)
     msg.crcs = crcs;
     msg.n_crcs = fx_crcs(w, crcs);
     if (w->bulk) {
-        assert_int_equal(
-            cairn_bulk_expose(fx->rpc, (void *)(uintptr_t)w->bytes, w->len, CAIRN_BULK_CAN_READ, &exposed), 0);
+        assert_int_equal(cairn_bulk_expose(fx->rpc, (void *)(uintptr_t)w->bytes, w->len, CAIRN_BULK_CAN_READ, &exposed),
+                         0);
         msg.bulk = &exposed.desc;
     }
     rc = fx_call(fx, &c, CAIRN__WIRE__EXTENT_METHOD__EXTENT_WRITE, &msg.base, w->bytes, w->bulk ? 0 : w->len);
@@ -344,8 +352,8 @@ static inline int fx_persist(struct fixture *fx, uint64_t id, Cairn__Wire__Durab
 }
 
 /* Reads into @buf, and checks the reply's checksums as a reader does. */
-static inline int fx_read(struct fixture *fx, uint64_t id, uint64_t off, uint64_t len, uint8_t *buf, bool bulk, bool verify,
-                          uint64_t *got)
+static inline int fx_read(struct fixture *fx, uint64_t id, uint64_t off, uint64_t len, uint8_t *buf, bool bulk,
+                          bool verify, uint64_t *got)
 {
     Cairn__Wire__ExtentRead msg = CAIRN__WIRE__EXTENT_READ__INIT;
     struct cairn_bulk_region exposed;
@@ -390,7 +398,8 @@ static inline int fx_remove(struct fixture *fx, uint64_t id)
     return rc != 0 ? rc : c.statuses[0];
 }
 
-static inline int fx_list(struct fixture *fx, struct fx_call *c, uint64_t after, uint32_t max, uint64_t owner, bool quarantined)
+static inline int fx_list(struct fixture *fx, struct fx_call *c, uint64_t after, uint32_t max, uint64_t owner,
+                          bool quarantined)
 {
     Cairn__Wire__ExtentList msg = CAIRN__WIRE__EXTENT_LIST__INIT;
 

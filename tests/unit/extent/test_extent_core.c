@@ -196,7 +196,7 @@ static void space_gives_out_exact_places(void **state)
     cairn_extent_space_init(&s, 100);
     assert_int_equal(cairn_extent_space_give(&s, 0, 100), 0);
     assert_int_equal(cairn_extent_space_take_at(&s, 10, 20), 0);
-    assert_int_equal(cairn_extent_space_take_at(&s, 29, 2), CAIRN_E_CORRUPT); /* overlaps */
+    assert_int_equal(cairn_extent_space_take_at(&s, 29, 2), CAIRN_E_CORRUPT);  /* overlaps */
     assert_int_equal(cairn_extent_space_take_at(&s, 95, 10), CAIRN_E_CORRUPT); /* beyond the end */
     assert_int_equal(cairn_extent_space_take_at(&s, 5, UINT64_MAX - 2), CAIRN_E_CORRUPT);
     assert_int_equal(cairn_extent_space_take_at(&s, 50, 0), CAIRN_E_CORRUPT);
@@ -234,7 +234,7 @@ static void table_lists_in_order_and_by_pages(void **state)
     (void)state;
     assert_int_equal(cairn_extent_table_init(t), 0);
     for (uint64_t i = 0; i < N; i++) {
-        struct cairn_extent_region *r = cairn_extent_region_new(&store, cairn_extent_name(7, i), i, i % 5);
+        struct cairn_extent_region *r = cairn_extent_region_new(&store, cairn_extent_name(777777, i), i, i % 5);
 
         atomic_store(&r->sealed, i % 10 != 0); /* drafts are not listed */
         assert_true(cairn_extent_table_add(t, r));
@@ -245,7 +245,7 @@ static void table_lists_in_order_and_by_pages(void **state)
 
         for (uint32_t i = 0; i < n; i++) {
             assert_true(ids[i] > last);
-            assert_int_equal(cairn_extent_name(7, lengths[i]), ids[i]);
+            assert_int_equal(cairn_extent_name(777777, lengths[i]), ids[i]);
             assert_int_equal(owners[i], lengths[i] % 5);
             last = ids[i];
         }

@@ -48,14 +48,26 @@ static int teardown(void **state)
 /* What is put is what is read, whole and in parts, inline and by bulk, for lengths around every boundary. */
 static void put_and_read(void **state)
 {
-    static const uint64_t lens[] = { 0,         1,           4095,          4096,           4097,
-                                     FX_CHUNK - 1, FX_CHUNK, FX_CHUNK + 1,  3 * FX_CHUNK + 5, (1 << 20) - 1,
-                                     1 << 20,   (1 << 20) + 1, (2 << 20) + 4099 };
+    static const uint64_t lens[] = { 0,
+                                     1,
+                                     4095,
+                                     4096,
+                                     4097,
+                                     FX_CHUNK - 1,
+                                     FX_CHUNK,
+                                     FX_CHUNK + 1,
+                                     3 * FX_CHUNK + 5,
+                                     (1 << 20) - 1,
+                                     1 << 20,
+                                     (1 << 20) + 1,
+                                     (2 << 20) + 4099 };
     struct fixture *fx = *state;
     uint8_t *bytes = malloc(3 << 20), *got = malloc(3 << 20);
 
     for (uint32_t i = 0; i < 2 * ARRAY_SIZE(lens); i++) {
-        struct fx_write w = { .len = lens[i / 2], .bytes = bytes, .bulk = i % 2 == 1 && lens[i / 2] > 0, .durability = i % 3 };
+        struct fx_write w = {
+            .len = lens[i / 2], .bytes = bytes, .bulk = i % 2 == 1 && lens[i / 2] > 0, .durability = i % 3
+        };
         uint64_t id, n;
 
         fx_fill(bytes, w.len, i);
@@ -105,14 +117,14 @@ static void written_piece_by_piece(void **state)
         uint64_t off, len;
         bool bulk;
     } writes[] = {
-        { 10, 100, false },                          /* the inside of a chunk */
-        { FX_CHUNK, 2 * FX_CHUNK, true },            /* whole chunks */
-        { 5 * FX_CHUNK - 7, FX_CHUNK + 20, true },   /* across edges, checksums counted from an odd offset */
-        { 200, 50, false },                          /* the first chunk again */
-        { LEN - 50, 50, false },                     /* the last, short chunk in part */
-        { 15 * FX_CHUNK + 1, 3 * FX_CHUNK, true },   /* more than one window */
-        { 1 << 20, 1 << 20, true },                  /* over some of that */
-        { FX_CHUNK + 5, 3, false },                  /* into what was written whole */
+        { 10, 100, false },                        /* the inside of a chunk */
+        { FX_CHUNK, 2 * FX_CHUNK, true },          /* whole chunks */
+        { 5 * FX_CHUNK - 7, FX_CHUNK + 20, true }, /* across edges, checksums counted from an odd offset */
+        { 200, 50, false },                        /* the first chunk again */
+        { LEN - 50, 50, false },                   /* the last, short chunk in part */
+        { 15 * FX_CHUNK + 1, 3 * FX_CHUNK, true }, /* more than one window */
+        { 1 << 20, 1 << 20, true },                /* over some of that */
+        { FX_CHUNK + 5, 3, false },                /* into what was written whole */
     };
     struct fixture *fx = *state;
     uint8_t *want = calloc(1, LEN), *bytes = malloc(LEN), *got = malloc(LEN);
@@ -129,7 +141,9 @@ static void written_piece_by_piece(void **state)
     assert_int_equal(fx_stat(fx, id, &stat), 0);
     assert_false(stat.sealed);
     for (uint32_t i = 0; i < ARRAY_SIZE(writes); i++) {
-        struct fx_write w = { .id = id, .off = writes[i].off, .len = writes[i].len, .bytes = bytes, .bulk = writes[i].bulk };
+        struct fx_write w = {
+            .id = id, .off = writes[i].off, .len = writes[i].len, .bytes = bytes, .bulk = writes[i].bulk
+        };
 
         fx_fill(bytes, w.len, 100 + i);
         memcpy(want + w.off, bytes, w.len);
@@ -240,7 +254,9 @@ static void removed_regions_are_gone(void **state)
     fx_fill(bytes, 100000, 9);
     fx_store(fx)->ops->usage(fx_store(fx), &used_before, &avail);
     for (int i = 0; i < N; i++)
-        assert_int_equal(fx_put(fx, &(struct fx_write){ .len = 100000, .bytes = bytes, .owner = (uint64_t)(1 + i % 2) }, &ids[i]), 0);
+        assert_int_equal(
+            fx_put(fx, &(struct fx_write){ .len = 100000, .bytes = bytes, .owner = (uint64_t)(1 + i % 2) }, &ids[i]),
+            0);
     assert_int_equal(fx_list(fx, &c, 0, 0, 2, false), 0);
     assert_int_equal(c.nids, N / 2);
     ids[N] = ids[0]; /* twice in one call, and one that never was */
@@ -283,14 +299,16 @@ static void readers_finish_after_a_removal(void **state)
 
     fx_fill(bytes, LEN, 5);
     memset(other, 0x11, LEN);
-    assert_int_equal(fx_put(fx, &(struct fx_write){ .len = LEN, .bytes = bytes, .bulk = true, .durability = 1 }, &id), 0);
+    assert_int_equal(fx_put(fx, &(struct fx_write){ .len = LEN, .bytes = bytes, .bulk = true, .durability = 1 }, &id),
+                     0);
     assert_int_equal(cairn_bulk_expose(fx->rpc, got, LEN, CAIRN_BULK_CAN_WRITE, &exposed), 0);
     msg.id = id;
     msg.bulk = &exposed.desc;
     fx_start(fx, &c, CAIRN__WIRE__EXTENT_METHOD__EXTENT_READ, &msg.base, NULL, 0);
     assert_int_equal(fx_remove(fx, id), 0);
     for (int i = 0; i < 3; i++) /* would take its space if it were free */
-        assert_int_equal(fx_put(fx, &(struct fx_write){ .len = LEN, .bytes = other, .bulk = true, .durability = 1 }, &id), 0);
+        assert_int_equal(
+            fx_put(fx, &(struct fx_write){ .len = LEN, .bytes = other, .bulk = true, .durability = 1 }, &id), 0);
     fx_wait(fx, &c);
     cairn_bulk_conceal(&exposed);
     if (c.call.rc == 0)

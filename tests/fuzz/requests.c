@@ -1,0 +1,91 @@
+/* Arbitrary request bodies: see requests.h. */
+#include "tests/fuzz/requests.h"
+
+#include "tests/lib/solo.h"
+
+#include "sdk/core/rpc/rpc_internal.h"
+
+#include "schema/kv.pb-c.h"
+#include "schema/router.pb-c.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { CALLS_MAX = 16 };
+
+static const char yaml[] = "providers:\n"
+                           "  - {type: kv, name: kv, backend: memory, memory: 16MiB}\n"
+                           "  - {type: extent, name: extent, backend: memory, capacity: 16MiB}\n";
+
+static void on_done(struct cairn_rpc_call *call)
+{
+    (void)call;
+}
+
+static void run(struct solo *s, const struct cairn_rpc_target *t, uint32_t method, ProtobufCMessage *msg,
+                const uint8_t *payload, size_t n)
+{
+    static const struct cairn_identity admin = { .admin = true };
+    static struct cairn_rpc_call call;
+
+    memset(&call, 0, sizeof(call));
+    call.dest.rpc = solo_rpc(s);
+    call.iface = t->iface;
+    call.provider = t->id;
+    call.method = (uint16_t)method;
+    call.msg = msg;
+    call.payload[0].iov_base = (void *)(uintptr_t)payload;
+    call.payload[0].iov_len = n;
+    call.payload_n = n > 0;
+    call.timeout_ns = CAIRN_NS_PER_S;
+    call.who = &admin;
+    call.done = on_done;
+    cairn_rpc_call_start(&call);
+    solo_finish(s, &call);
+}
+
+/* Something to work on: without a database and a namespace most requests would end at the first check. */
+static void prepare(struct solo *s)
+{
+    Cairn__Wire__KvOpen open = CAIRN__WIRE__KV_OPEN__INIT;
+    Cairn__Wire__Namespace ns = CAIRN__WIRE__NAMESPACE__INIT;
+
+    open.name = (char *)(uintptr_t) "d";
+    open.create = true;
+    run(s, solo_target(s, "kv"), CAIRN__WIRE__KV_METHOD__KV_OPEN, &open.base, NULL, 0);
+    ns.name = (char *)(uintptr_t) "n";
+    ns.kv = (char *)(uintptr_t) "kv";
+    ns.extent = (char *)(uintptr_t) "extent";
+    ns.durability = CAIRN__WIRE__DURABILITY__DURABILITY_MEMORY;
+    run(s, solo_target(s, "router"), CAIRN__WIRE__ROUTER_METHOD__ROUTER_NS_CREATE, &ns.base, NULL, 0);
+}
+
+int fuzz_requests(const char *provider, const uint8_t *data, size_t size)
+{
+    static struct solo *solo;
+    const struct cairn_rpc_target *t;
+
+    if (solo == NULL) {
+        solo = solo_new(yaml);
+        prepare(solo);
+    }
+    t = solo_target(solo, provider);
+    for (int i = 0; size >= 4 && i < CALLS_MAX; i++) {
+        uint32_t method = data[0] % t->iface->nmethods;
+        size_t body = MIN((size_t)(data[1] | data[2] << 8), size - 4);
+        size_t payload = MIN((size_t)data[3] * 16, size - 4 - body);
+        struct cairn_arena arena;
+        ProtobufCAllocator alloc;
+        ProtobufCMessage *msg;
+
+        cairn_arena_init(&arena, 8 << 20);
+        alloc = cairn_rpc__arena_allocator(&arena);
+        msg = protobuf_c_message_unpack(t->iface->methods[method].request, &alloc, body, data + 4);
+        if (msg != NULL && t->handlers[method] != NULL)
+            run(solo, t, method, msg, data + 4 + body, payload);
+        cairn_arena_reset(&arena);
+        data += 4 + body + payload;
+        size -= 4 + body + payload;
+    }
+    return 0;
+}

@@ -1,0 +1,532 @@
+/* What survives what: killed processes, flipped bytes, damaged and torn indexes, a full disk; and the scrub. */
+#include "tests/unit/extent/extent_fixture.h"
+
+#include "providers/extent/extent_file.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+
+#define SYNC CAIRN__WIRE__DURABILITY__DURABILITY_SYNC
+
+static int setup_with(void **state, struct cairn_extent_conf conf, const char *parent)
+{
+    struct fixture *fx = malloc(sizeof(*fx));
+
+    fx_init(fx, &conf, parent);
+    *state = fx;
+    return 0;
+}
+
+static int setup_file(void **state)
+{
+    return setup_with(state, fx_conf(CAIRN_EXTENT_FILE), "/tmp");
+}
+
+static int setup_pmem(void **state)
+{
+    return setup_with(state, fx_conf(CAIRN_EXTENT_PMEM), "/dev/shm");
+}
+
+static int setup_memory(void **state)
+{
+    return setup_with(state, fx_conf(CAIRN_EXTENT_MEMORY), "/tmp");
+}
+
+static int teardown(void **state)
+{
+    struct fixture *fx = *state;
+
+    fx_fini(fx);
+    free(fx);
+    return 0;
+}
+
+static void reopen(struct fixture *fx)
+{
+    fx_close(fx);
+    fx_open(fx);
+}
+
+/* ---- a process that is killed ---- */
+
+struct told {
+    uint64_t id, len, seed;
+    bool removed;
+};
+
+/* Puts and removes without end, and tells through the pipe what was acknowledged. */
+static void child_life(struct fixture *fx, int fd)
+{
+    uint8_t *bytes = malloc(1 << 20);
+    struct told t[8] = { 0 };
+
+    for (uint64_t i = 0;; i++) {
+        struct told *slot = &t[i % 8], gone = *slot;
+        struct fx_write w = { .len = 1 + i * 7919 % (1 << 20), .bytes = bytes, .bulk = true, .durability = i % 2 };
+
+        if (gone.id != 0 && i % 3 == 0 && fx_remove(fx, gone.id) == 0) {
+            gone.removed = true;
+            if (write(fd, &gone, sizeof(gone)) != sizeof(gone))
+                _exit(0);
+        }
+        fx_fill(bytes, w.len, i);
+        *slot = (struct told){ .len = w.len, .seed = i };
+        if (fx_put(fx, &w, &slot->id) != 0)
+            _exit(1);
+        if (write(fd, slot, sizeof(*slot)) != sizeof(*slot))
+            _exit(0);
+    }
+}
+
+/* All that was acknowledged is there and right, what was removed is gone, and nothing half-written is seen. */
+static void check_told(struct fixture *fx, const struct told *told, uint32_t n)
+{
+    uint8_t *bytes = malloc(1 << 20), *got = malloc(1 << 20);
+    uint64_t after = 0, len;
+    struct fx_call c = { 0 };
+
+    for (uint32_t i = 0; i < n; i++) {
+        bool removed = false;
+        int rc;
+
+        for (uint32_t j = i; j < n; j++)
+            removed |= told[j].id == told[i].id && told[j].removed;
+        rc = fx_read(fx, told[i].id, 0, told[i].len, got, true, true, &len);
+        if (rc == CAIRN_E_NOTFOUND && !removed && i + 8 + 1 >= n)
+            continue; /* its removal was under way */
+        assert_int_equal(rc, removed ? CAIRN_E_NOTFOUND : 0);
+        if (removed)
+            continue;
+        fx_fill(bytes, told[i].len, told[i].seed);
+        assert_int_equal(len, told[i].len);
+        assert_memory_equal(got, bytes, len);
+    }
+    do {
+        assert_int_equal(fx_list(fx, &c, after, 64, 0, false), 0);
+        for (uint32_t i = 0; i < c.nids; i++) {
+            after = c.ids[i];
+            assert_int_equal(fx_read(fx, after, 0, 1 << 20, got, true, true, &len), 0);
+        }
+    } while (c.more);
+    free(bytes);
+    free(got);
+}
+
+static void killed_processes_lose_nothing(void **state)
+{
+    struct fixture *fx = *state;
+
+    for (int round = 0; round < 6; round++) {
+        struct told *told = calloc(4096, sizeof(*told));
+        uint32_t n = 0, want = 5 + 17 * (uint32_t)round;
+        int fds[2], status;
+        pid_t pid;
+
+        assert_int_equal(pipe(fds), 0);
+        fx_close(fx);
+        pid = fork();
+        if (pid == 0) { /* a process of its own: the loop and the pool of the parent are not for it */
+            struct fixture *own = malloc(sizeof(*own));
+            char dir[64];
+
+            close(fds[0]);
+            snprintf(dir, sizeof(dir), "%s", fx->dir);
+            fx_init(own, &fx->conf, "/dev/shm");
+            fx_close(own);
+            nftw(own->dir, fx_unlink, 16, FTW_DEPTH | FTW_PHYS);
+            snprintf(own->dir, sizeof(own->dir), "%s", dir);
+            fx_open(own);
+            child_life(own, fds[1]);
+        }
+        close(fds[1]);
+        while (n < want && read(fds[0], &told[n], sizeof(told[n])) == sizeof(told[n]))
+            n++;
+        kill(pid, SIGKILL);
+        while (n < 4096 && read(fds[0], &told[n], sizeof(told[n])) == sizeof(told[n]))
+            n++;
+        close(fds[0]);
+        waitpid(pid, &status, 0);
+        assert_true(WIFSIGNALED(status));
+        fx_open(fx);
+        check_told(fx, told, n);
+        free(told);
+        /* Room for the next round. */
+        for (;;) {
+            struct fx_call c = { 0 };
+
+            assert_int_equal(fx_list(fx, &c, 0, 64, 0, false), 0);
+            for (uint32_t i = 0; i < c.nids; i++)
+                assert_int_equal(fx_remove(fx, c.ids[i]), 0);
+            if (c.nids == 0)
+                break;
+        }
+    }
+}
+
+/* ---- bytes that change by themselves ---- */
+
+/* Finds the only place of @bytes in the store's data and flips a bit of it. */
+static void flip_on_disk(struct fixture *fx, const uint8_t *bytes, uint64_t at)
+{
+    char path[128];
+    struct stat st;
+    uint8_t *all, *found;
+    int fd;
+
+    snprintf(path, sizeof(path), "%s/%s", fx->dir, fx->conf.backend == CAIRN_EXTENT_PMEM ? "pool" : "seg-00000");
+    fd = open(path, O_RDWR);
+    assert_true(fd >= 0);
+    assert_int_equal(fstat(fd, &st), 0);
+    all = malloc((size_t)st.st_size);
+    assert_int_equal(cairn_file_pread(fd, all, (uint64_t)st.st_size, 0), 0);
+    found = memmem(all, (size_t)st.st_size, bytes, 4096);
+    assert_non_null(found);
+    found[at] ^= 0x10;
+    assert_int_equal(cairn_file_pwrite(fd, found + at, 1, (uint64_t)(found - all) + at), 0);
+    close(fd);
+    free(all);
+}
+
+static void flipped_bytes_are_found_and_quarantined(void **state)
+{
+    enum { LEN = 5 * FX_CHUNK };
+    struct fixture *fx = *state;
+    uint8_t *bytes = malloc(LEN), *got = malloc(LEN);
+    uint64_t bad, good, n;
+    Cairn__Wire__ExtentStatReply stat;
+    struct fx_call c = { 0 };
+
+    fx_fill(bytes, LEN, 1);
+    assert_int_equal(
+        fx_put(fx, &(struct fx_write){ .len = LEN, .bytes = bytes, .bulk = true, .durability = SYNC }, &good), 0);
+    fx_fill(bytes, LEN, 2);
+    assert_int_equal(
+        fx_put(fx, &(struct fx_write){ .len = LEN, .bytes = bytes, .bulk = true, .durability = SYNC }, &bad), 0);
+    fx_close(fx);
+    flip_on_disk(fx, bytes, 3 * FX_CHUNK + 100);
+    fx_open(fx);
+    /* A plain read of other chunks is fine, one of that chunk fails at the reader, and `verify` names it. */
+    assert_int_equal(fx_read(fx, bad, 0, FX_CHUNK, got, false, false, &n), 0);
+    assert_int_equal(fx_read(fx, bad, 3 * FX_CHUNK, FX_CHUNK, got, false, false, &n), 1);
+    assert_int_equal(fx_read(fx, bad, 0, LEN, got, true, true, &n), CAIRN_E_CORRUPT);
+    assert_int_equal(fx_read(fx, bad, 0, FX_CHUNK, got, false, false, &n), CAIRN_E_CORRUPT);
+    for (int restart = 0; restart < 2; restart++) {
+        assert_int_equal(fx_stat(fx, bad, &stat), 0);
+        assert_true(stat.quarantined);
+        assert_int_equal(fx_list(fx, &c, 0, 0, 0, true), 0);
+        assert_int_equal(c.nids, 1);
+        assert_int_equal(c.ids[0], bad);
+        assert_int_equal(fx_scrub(fx, 0, &c), 0);
+        assert_int_equal(c.nids, 1);
+        assert_int_equal(fx_read(fx, bad, 0, 10, got, false, false, &n), CAIRN_E_CORRUPT);
+        assert_int_equal(fx_scrub(fx, good, &c), 0);
+        reopen(fx);
+    }
+    assert_int_equal(fx_remove(fx, bad), 0); /* the way out */
+    assert_int_equal(atomic_load(&fx_store(fx)->table.quarantined), 0);
+    free(bytes);
+    free(got);
+}
+
+/* A read of a part checks the whole chunk it lies in, unasked. */
+static void a_part_of_a_bad_chunk_is_refused(void **state)
+{
+    struct fixture *fx = *state;
+    uint8_t *bytes = malloc(FX_CHUNK), got[10];
+    uint64_t id, n;
+
+    fx_fill(bytes, FX_CHUNK, 4);
+    assert_int_equal(fx_put(fx, &(struct fx_write){ .len = FX_CHUNK, .bytes = bytes, .durability = SYNC }, &id), 0);
+    fx_close(fx);
+    flip_on_disk(fx, bytes, 30000);
+    fx_open(fx);
+    assert_int_equal(fx_read(fx, id, 5, 10, got, false, false, &n), CAIRN_E_CORRUPT);
+    assert_int_equal(atomic_load(&fx_store(fx)->table.quarantined), 1);
+    free(bytes);
+}
+
+static void on_scrub_stopped(void *arg)
+{
+    *(bool *)arg = true;
+}
+
+/* The scrub finds what nobody reads, and rests when it has gone round. */
+static void the_scrub_finds_what_nobody_reads(void **state)
+{
+    enum { N = 10, LEN = 3 * FX_CHUNK + 1 };
+    struct fixture *fx = *state;
+    uint8_t *bytes = malloc(LEN);
+    uint64_t ids[N];
+    bool stopped = false;
+
+    for (int i = 0; i < N; i++) {
+        fx_fill(bytes, LEN, (uint64_t)i + 50);
+        assert_int_equal(fx_put(fx, &(struct fx_write){ .len = LEN, .bytes = bytes, .bulk = true }, &ids[i]), 0);
+    }
+    if (fx->conf.backend == CAIRN_EXTENT_MEMORY) {
+        struct cairn_extent_region *r = cairn_extent_table_find(&fx_store(fx)->table, ids[N - 1]);
+
+        ((uint8_t *)r->mem)[LEN - 1] ^= 1;
+        cairn_extent_region_put(r);
+    } else {
+        fx_close(fx);
+        flip_on_disk(fx, bytes, LEN - 1);
+        fx_open(fx);
+    }
+    fx_store(fx)->conf.scrub_rate = UINT64_C(1) << 40;
+    fx_store(fx)->conf.scrub_interval_ns = CAIRN_NS_PER_MS;
+    assert_int_equal(cairn_extent__scrub_start(&fx->provider), 0);
+    while (atomic_load(&fx_store(fx)->scrub_rounds) < 2)
+        cairn_loop_turn(&fx->loop, CAIRN_NS_PER_S);
+    assert_int_equal(atomic_load(&fx_store(fx)->table.quarantined), 1);
+    assert_int_equal(atomic_load(&fx_store(fx)->corrupt_found), 1); /* not again in the second round */
+    assert_int_equal(atomic_load(&fx_store(fx)->scrub_regions), 2 * (N - 1));
+    cairn_extent__scrub_stop(&fx->provider, on_scrub_stopped, &stopped);
+    while (!stopped)
+        cairn_loop_turn(&fx->loop, CAIRN_NS_PER_S);
+    assert_null(fx->provider.scrub);
+    free(bytes);
+}
+
+/* ---- the index ---- */
+
+static uint8_t *slurp(struct fixture *fx, const char *name, uint64_t *len)
+{
+    char path[128];
+    struct stat st;
+    uint8_t *p;
+    int fd;
+
+    snprintf(path, sizeof(path), "%s/%s", fx->dir, name);
+    fd = open(path, O_RDONLY);
+    assert_true(fd >= 0);
+    assert_int_equal(fstat(fd, &st), 0);
+    p = malloc((size_t)st.st_size);
+    assert_int_equal(cairn_file_pread(fd, p, (uint64_t)st.st_size, 0), 0);
+    close(fd);
+    *len = (uint64_t)st.st_size;
+    return p;
+}
+
+static void spill(struct fixture *fx, const char *name, const uint8_t *p, uint64_t len)
+{
+    char path[128];
+    int fd;
+
+    snprintf(path, sizeof(path), "%s/%s", fx->dir, name);
+    fd = open(path, O_WRONLY | O_TRUNC);
+    assert_true(fd >= 0);
+    assert_int_equal(cairn_file_pwrite(fd, p, len, 0), 0);
+    close(fd);
+}
+
+/* Each removal in the middle of the log is one that a rewrite keeps. */
+static void a_grown_index_is_written_anew(void **state)
+{
+    enum { LEN = 1000, KEEP = 7 };
+    struct fixture *fx = *state;
+    struct file_store *f = file_of(fx_store(fx));
+    uint8_t bytes[LEN], got[LEN];
+    uint64_t ids[KEEP], id, n;
+
+    fx_fill(bytes, LEN, 8);
+    for (int i = 0; i < KEEP; i++)
+        assert_int_equal(fx_put(fx, &(struct fx_write){ .len = LEN, .bytes = bytes, .owner = 3 }, &ids[i]), 0);
+    for (uint64_t i = 0; f->rewrites == 0; i++) {
+        assert_true(i < 20000);
+        assert_int_equal(fx_put(fx,
+                                &(struct fx_write){
+                                    .len = LEN,
+                                    .bytes = bytes,
+                                    .durability = i % 64 == 0 ? SYNC : CAIRN__WIRE__DURABILITY__DURABILITY_BUFFERED },
+                                &id),
+                         0);
+        assert_int_equal(fx_remove(fx, id), 0);
+    }
+    assert_true(f->log.end < 100000);
+    assert_int_equal(fx_put(fx, &(struct fx_write){ .len = LEN, .bytes = bytes }, &id), 0);
+    for (int restart = 0; restart < 2; restart++) {
+        assert_int_equal(atomic_load(&fx_store(fx)->table.regions), KEEP + 1);
+        for (int i = 0; i < KEEP; i++) {
+            assert_int_equal(fx_read(fx, ids[i], 0, LEN, got, false, true, &n), 0);
+            assert_memory_equal(got, bytes, LEN);
+        }
+        assert_int_equal(fx_read(fx, id, 0, LEN, got, false, true, &n), 0);
+        reopen(fx);
+    }
+}
+
+/* A durable record that does not read back is no torn tail: the store says so and writes nothing more. */
+static void a_damaged_index_makes_the_store_read_only(void **state)
+{
+    struct fixture *fx = *state;
+    uint8_t bytes[100] = "x", got[100], *log;
+    uint64_t ids[10], n, len;
+
+    for (int i = 0; i < 10; i++)
+        assert_int_equal(fx_put(fx, &(struct fx_write){ .len = 100, .bytes = bytes, .durability = SYNC }, &ids[i]), 0);
+    fx_close(fx);
+    log = slurp(fx, "index", &len);
+    log[64 + 3 * 88 + 40] ^= 1; /* within the fourth record */
+    spill(fx, "index", log, len);
+    free(log);
+    fx_open(fx);
+    assert_int_equal(atomic_load(&fx_store(fx)->health), CAIRN_EXTENT_READONLY);
+    assert_int_equal(atomic_load(&fx_store(fx)->table.regions), 9);
+    assert_int_equal(fx_read(fx, ids[3], 0, 100, got, false, false, &n), CAIRN_E_NOTFOUND);
+    assert_int_equal(fx_read(fx, ids[9], 0, 100, got, false, true, &n), 0);
+    assert_int_equal(fx_put(fx, &(struct fx_write){ .len = 100, .bytes = bytes }, &n), CAIRN_E_IO);
+    assert_int_equal(fx_remove(fx, ids[9]), CAIRN_E_IO);
+    assert_int_equal(fx_read(fx, ids[9], 0, 100, got, false, true, &n), 0);
+}
+
+/* Two records that claim the same blocks: the second is quarantined, and the first keeps them. */
+static void a_region_without_its_place_is_quarantined(void **state)
+{
+    struct fixture *fx = *state;
+    uint8_t *bytes = calloc(1, 1 << 20), got[10];
+    char path[128];
+    uint64_t id, n;
+
+    fx_fill(bytes, 1 << 20, 1);
+    assert_int_equal(
+        fx_put(fx, &(struct fx_write){ .len = 1 << 20, .bytes = bytes, .bulk = true, .durability = SYNC }, &id), 0);
+    fx_close(fx);
+    snprintf(path, sizeof(path), "%s/seg-00000", fx->dir);
+    assert_int_equal(truncate(path, 8192), 0);
+    fx_open(fx);
+    assert_int_equal(atomic_load(&fx_store(fx)->health), CAIRN_EXTENT_DEGRADED);
+    assert_int_equal(fx_read(fx, id, 0, 10, got, false, false, &n), CAIRN_E_CORRUPT);
+    assert_int_equal(fx_put(fx, &(struct fx_write){ .len = 1 << 20, .bytes = bytes, .bulk = true }, &n), 0);
+    assert_int_equal(fx_remove(fx, id), 0);
+    reopen(fx);
+    assert_int_equal(atomic_load(&fx_store(fx)->health), CAIRN_EXTENT_OK);
+    free(bytes);
+}
+
+/* ---- a full disk ---- */
+
+static void a_full_disk_refuses_writes_and_recovers(void **state)
+{
+    enum { LEN = 1 << 20, MOST = 64 };
+    struct fixture fx;
+    struct cairn_extent_conf conf = fx_conf(CAIRN_EXTENT_FILE);
+    char mnt[] = "/tmp/cairn-extent-full-XXXXXX";
+    uint8_t *bytes = malloc(LEN), *got = malloc(LEN);
+    uint64_t ids[MOST], n = 0, len;
+    int rc = 0;
+
+    (void)state;
+    assert_non_null(mkdtemp(mnt));
+    if (mount("tmpfs", mnt, "tmpfs", 0, "size=16m") != 0) {
+        print_message("no mount here (%s): skipped\n", strerror(errno));
+        rmdir(mnt);
+        skip();
+    }
+    fx_init(&fx, &conf, mnt);
+    while (rc == 0 && n < MOST) {
+        fx_fill(bytes, LEN, n);
+        rc = fx_put(&fx, &(struct fx_write){ .len = LEN, .bytes = bytes, .bulk = true, .durability = SYNC }, &ids[n]);
+        n += rc == 0;
+    }
+    assert_int_equal(rc, CAIRN_E_NOSPACE);
+    assert_in_range(n, 8, 16);
+    assert_int_equal(atomic_load(&fx_store(&fx)->health), CAIRN_EXTENT_OK);
+    for (int round = 0; round < 5; round++) {
+        for (uint64_t i = 0; i < n; i++) { /* reads go on */
+            fx_fill(bytes, LEN, i);
+            assert_int_equal(fx_read(&fx, ids[i], 0, LEN, got, true, true, &len), 0);
+            assert_memory_equal(got, bytes, LEN);
+        }
+        assert_int_equal(fx_put(&fx, &(struct fx_write){ .len = LEN, .bytes = bytes, .bulk = true }, &len),
+                         CAIRN_E_NOSPACE);
+        assert_int_equal(fx_remove(&fx, ids[round]), 0); /* and what is removed makes room at once */
+        fx_fill(bytes, LEN, (uint64_t)round);
+        assert_int_equal(fx_put(&fx, &(struct fx_write){ .len = LEN, .bytes = bytes, .bulk = true }, &ids[round]), 0);
+    }
+    reopen(&fx);
+    assert_int_equal(atomic_load(&fx_store(&fx)->table.regions), n);
+    fx_fini(&fx);
+    assert_int_equal(umount(mnt), 0);
+    rmdir(mnt);
+    free(bytes);
+    free(got);
+}
+
+static void a_full_memory_refuses_and_recovers(void **state)
+{
+    struct fixture *fx = *state;
+    uint8_t *bytes = calloc(1, 1 << 20);
+    uint64_t id, first = 0;
+    int rc = 0;
+
+    fx_store(fx)->conf.capacity = fx->conf.backend == CAIRN_EXTENT_MEMORY ? 10 << 20 : fx_store(fx)->conf.capacity;
+    for (int i = 0; rc == 0 && i < 200; i++) {
+        rc = fx_put(fx, &(struct fx_write){ .len = 1 << 20, .bytes = bytes, .bulk = true }, &id);
+        first = first == 0 ? id : first;
+    }
+    assert_int_equal(rc, CAIRN_E_NOSPACE);
+    assert_int_equal(fx_remove(fx, first), 0);
+    while (fx_store(fx)->ops->is_busy != NULL && fx_store(fx)->ops->is_busy(fx_store(fx)))
+        cairn_loop_turn(&fx->loop, CAIRN_NS_PER_MS);
+    assert_int_equal(fx_put(fx, &(struct fx_write){ .len = 1 << 20, .bytes = bytes, .bulk = true }, &id), 0);
+    free(bytes);
+}
+
+/* ---- where persistent memory is not ---- */
+
+static void pmem_on_an_ordinary_disk_is_refused(void **state)
+{
+    struct cairn_err err = { 0 };
+
+    (void)state;
+    if (cairn_extent__pmem_place("/var/tmp", false, &err) == 0) {
+        print_message("/var/tmp is DAX or tmpfs here: skipped\n");
+        skip();
+    }
+    assert_int_equal(err.code, CAIRN_E_UNSUPPORTED);
+    assert_non_null(strstr(err.text, "allow_slow"));
+    assert_int_equal(cairn_extent__pmem_place("/var/tmp", true, &err), 0);
+}
+
+/* Every kind of machine has a sound table. */
+static void machines_are_sound(void **state)
+{
+    extern const struct cairn_provider_desc cairn_provider_extent;
+    struct cairn_err err = { 0 };
+
+    (void)state;
+    for (const struct cairn_sm_kind *const *k = cairn_provider_extent.machines; *k != NULL; k++) {
+        if (cairn_sm_kind_check(*k, &err) != 0)
+            fail_msg("%s", err.text);
+    }
+}
+
+#define BOTH(f, s) cmocka_unit_test_setup_teardown(f, setup_##s, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        BOTH(killed_processes_lose_nothing, file),
+        BOTH(killed_processes_lose_nothing, pmem),
+        BOTH(flipped_bytes_are_found_and_quarantined, file),
+        BOTH(flipped_bytes_are_found_and_quarantined, pmem),
+        BOTH(a_part_of_a_bad_chunk_is_refused, file),
+        BOTH(a_part_of_a_bad_chunk_is_refused, pmem),
+        BOTH(the_scrub_finds_what_nobody_reads, file),
+        BOTH(the_scrub_finds_what_nobody_reads, pmem),
+        BOTH(the_scrub_finds_what_nobody_reads, memory),
+        BOTH(a_grown_index_is_written_anew, file),
+        BOTH(a_damaged_index_makes_the_store_read_only, file),
+        BOTH(a_region_without_its_place_is_quarantined, file),
+        cmocka_unit_test(a_full_disk_refuses_writes_and_recovers),
+        BOTH(a_full_memory_refuses_and_recovers, memory),
+        BOTH(a_full_memory_refuses_and_recovers, pmem),
+        cmocka_unit_test(pmem_on_an_ordinary_disk_is_refused),
+        cmocka_unit_test(machines_are_sound),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,244 @@
+/* File I/O by io_uring and by the pool, staging memory, and the small blocking helpers. */
+#include "server/storage/file_io.h"
+#include "server/storage/staging.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+struct fixture {
+    struct cairn_loop loop;
+    struct cairn_pool *pool;
+    struct cairn_file_io *io;
+    char dir[64];
+    int dirfd, fd;
+    uint32_t done, failed;
+    int last;
+    bool in_start;
+};
+
+static int setup_kind(void **state, enum cairn_file_io_kind kind)
+{
+    struct fixture *fx = calloc(1, sizeof(*fx));
+    struct cairn_err err = { 0 };
+
+    assert_int_equal(cairn_loop_init(&fx->loop, NULL, &err), 0);
+    fx->pool = cairn_pool_new(2, 4, &err); /* a short queue: what does not fit waits */
+    strcpy(fx->dir, "/tmp/cairn-io-XXXXXX");
+    assert_non_null(mkdtemp(fx->dir));
+    fx->dirfd = open(fx->dir, O_RDONLY | O_DIRECTORY);
+    fx->fd = openat(fx->dirfd, "f", O_RDWR | O_CREAT, 0600);
+    assert_int_equal(cairn_file_io_new(&fx->loop, fx->pool, kind, 8, &fx->io, &err), 0);
+    *state = fx;
+    return 0;
+}
+
+static int setup_auto(void **state)
+{
+    return setup_kind(state, CAIRN_FILE_IO_AUTO);
+}
+
+static int setup_pool(void **state)
+{
+    return setup_kind(state, CAIRN_FILE_IO_POOL);
+}
+
+static int teardown(void **state)
+{
+    struct fixture *fx = *state;
+
+    cairn_file_io_free(fx->io);
+    cairn_pool_free(fx->pool);
+    cairn_loop_fini(&fx->loop);
+    close(fx->fd);
+    unlinkat(fx->dirfd, "f", 0);
+    unlinkat(fx->dirfd, "L", 0);
+    unlinkat(fx->dirfd, "r", 0);
+    close(fx->dirfd);
+    assert_int_equal(rmdir(fx->dir), 0);
+    free(fx);
+    return 0;
+}
+
+static void on_done(struct cairn_file_op *op, int rc)
+{
+    struct fixture *fx = op->arg;
+
+    assert_false(fx->in_start); /* never inside the call that started it */
+    fx->done++;
+    fx->failed += rc != 0;
+    fx->last = rc;
+}
+
+static void start(struct fixture *fx, struct cairn_file_op *op)
+{
+    op->done = on_done;
+    op->arg = fx;
+    fx->in_start = true;
+    cairn_file_io_start(fx->io, op);
+    fx->in_start = false;
+}
+
+static void wait_for(struct fixture *fx, uint32_t n)
+{
+    while (fx->done < n)
+        cairn_loop_turn(&fx->loop, CAIRN_NS_PER_S);
+    fx->done = 0;
+}
+
+/* Far more than the depth, all started at once. */
+static void many_writes_then_reads(void **state)
+{
+    enum { N = 100, LEN = 5000 };
+    struct fixture *fx = *state;
+    struct cairn_file_op *ops = calloc(N, sizeof(*ops));
+    uint8_t *bytes = malloc(N * LEN), *got = calloc(N, LEN);
+
+    for (uint32_t i = 0; i < N * LEN; i++)
+        bytes[i] = (uint8_t)(i * 13 >> 3);
+    for (uint32_t i = 0; i < N; i++) {
+        ops[i] =
+            (struct cairn_file_op){ .fd = fx->fd, .write = true, .buf = bytes + i * LEN, .len = LEN, .off = i * LEN };
+        start(fx, &ops[i]);
+    }
+    wait_for(fx, N);
+    assert_int_equal(fx->failed, 0);
+    for (uint32_t i = 0; i < N; i++) {
+        ops[i] = (struct cairn_file_op){ .fd = fx->fd, .buf = got + i * LEN, .len = LEN, .off = i * LEN };
+        start(fx, &ops[i]);
+    }
+    wait_for(fx, N);
+    assert_int_equal(fx->failed, 0);
+    assert_memory_equal(bytes, got, N * LEN);
+    free(ops);
+    free(bytes);
+    free(got);
+}
+
+static void errors_arrive_as_codes(void **state)
+{
+    struct fixture *fx = *state;
+    uint8_t byte[100] = { 0 };
+    struct cairn_file_op op = { .fd = fx->fd, .buf = byte, .len = 100, .off = 1 << 20 };
+    int full = open("/dev/full", O_WRONLY), readonly = openat(fx->dirfd, "f", O_RDONLY);
+
+    start(fx, &op); /* beyond the end */
+    wait_for(fx, 1);
+    assert_int_equal(fx->last, CAIRN_E_IO);
+    op.write = true;
+    op.fd = full;
+    op.off = 0;
+    start(fx, &op);
+    wait_for(fx, 1);
+    assert_int_equal(fx->last, CAIRN_E_NOSPACE);
+    op.fd = readonly;
+    start(fx, &op);
+    wait_for(fx, 1);
+    assert_int_equal(fx->last, CAIRN_E_IO);
+    close(full);
+    close(readonly);
+}
+
+static void a_lock_has_one_holder(void **state)
+{
+    struct fixture *fx = *state;
+    struct cairn_err err = { 0 };
+    int a = -1, b = -1;
+
+    assert_int_equal(cairn_file_lock(fx->dirfd, "L", &a, &err), 0);
+    assert_int_equal(cairn_file_lock(fx->dirfd, "L", &b, &err), CAIRN_E_LOCKED);
+    close(a);
+    assert_int_equal(cairn_file_lock(fx->dirfd, "L", &b, &err), 0);
+    close(b);
+}
+
+static void a_file_is_replaced_whole(void **state)
+{
+    struct fixture *fx = *state;
+    char got[8] = "";
+    int fd;
+
+    assert_int_equal(cairn_file_replace(fx->dirfd, "r", "first", 5, NULL), 0);
+    assert_int_equal(cairn_file_replace(fx->dirfd, "r", "2nd", 3, NULL), 0);
+    fd = openat(fx->dirfd, "r", O_RDONLY);
+    assert_int_equal(read(fd, got, sizeof(got)), 3);
+    assert_string_equal(got, "2nd");
+    close(fd);
+    assert_int_equal(faccessat(fx->dirfd, "r.new", F_OK, 0), -1);
+}
+
+/* ---- staging ---- */
+
+struct waiter {
+    struct cairn_staging_wait wait;
+    struct cairn_staging_buf *buf;
+    uint32_t order, *count;
+};
+
+static void on_got(struct cairn_staging_wait *wait, struct cairn_staging_buf *buf)
+{
+    struct waiter *w = wait->arg;
+
+    w->buf = buf;
+    w->order = ++*w->count;
+}
+
+static void staging_is_bounded_and_fair(void **state)
+{
+    struct fixture *fx = *state;
+    struct cairn_staging s;
+    struct cairn_staging_buf *held[2] = { NULL, NULL };
+    struct waiter w[4];
+    uint32_t count = 0;
+
+    cairn_staging_init(&s, &fx->loop, 100, 2, 3);
+    for (uint32_t i = 0; i < 4; i++)
+        w[i] = (struct waiter){ .wait = { .got = on_got, .arg = &w[i] }, .count = &count };
+    for (uint32_t i = 0; i < 2; i++) {
+        assert_int_equal(cairn_staging_get(&s, &w[0].wait, &held[i]), 0);
+        assert_int_equal((uintptr_t)held[i]->bytes % CAIRN_STAGING_ALIGN, 0);
+        memset(held[i]->bytes, 1, CAIRN_STAGING_ALIGN);
+    }
+    for (uint32_t i = 0; i < 3; i++)
+        assert_int_equal(cairn_staging_get(&s, &w[i].wait, &w[i].buf), 1);
+    assert_int_equal(cairn_staging_get(&s, &w[3].wait, &w[3].buf), CAIRN_E_BUSY);
+    cairn_staging_cancel(&s, &w[1].wait);
+    cairn_staging_put(&s, held[0]);
+    assert_int_equal(count, 0); /* not inside put() */
+    cairn_loop_turn(&fx->loop, 0);
+    assert_int_equal(w[0].order, 1);
+    cairn_staging_put(&s, w[0].buf);
+    cairn_staging_put(&s, held[1]);
+    cairn_loop_turn(&fx->loop, 0);
+    assert_int_equal(w[2].order, 2);
+    assert_int_equal(w[1].order, 0);
+    assert_int_equal(s.made, 2);
+    cairn_staging_put(&s, w[2].buf);
+    assert_true(cairn_timer_is_running(&s.trim)); /* idle: it will be given back */
+    s.trim.fn(s.trim.arg);
+    assert_int_equal(s.made, 0);
+    cairn_staging_fini(&s);
+}
+
+#define BOTH(f)                                                                                                        \
+    cmocka_unit_test_setup_teardown(f, setup_auto, teardown), cmocka_unit_test_setup_teardown(f, setup_pool, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        BOTH(many_writes_then_reads),
+        BOTH(errors_arrive_as_codes),
+        cmocka_unit_test_setup_teardown(a_lock_has_one_holder, setup_pool, teardown),
+        cmocka_unit_test_setup_teardown(a_file_is_replaced_whole, setup_pool, teardown),
+        cmocka_unit_test_setup_teardown(staging_is_bounded_and_fair, setup_pool, teardown),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
