@@ -104,39 +104,36 @@ static struct mem_db *mem_db_find(struct cairn_kv_store *st, const struct cairn_
     return atomic_load_explicit(&st->dbs[db->slot], memory_order_acquire);
 }
 
-/* The keys from @from on, as many as are looked for together. */
-static uint32_t mem_make_keys(enum cairn_kv_order order, const ProtobufCBinaryData *from, uint32_t n,
-                              struct cairn_kv_key *keys)
+static void mem_find(const struct cairn_kv_tree *tree, enum cairn_kv_order order, const ProtobufCBinaryData *keys,
+                     uint32_t n, struct cairn_kv_rec **found)
 {
-    n = MIN(n, (uint32_t)CAIRN_KV_TREE_MANY);
+    struct cairn_kv_key key[CAIRN_KV_FIND_MAX];
+
     for (uint32_t i = 0; i < n; i++) {
-        int rc = cairn_kv_key_make(order, &from[i], &keys[i]);
+        int rc = cairn_kv_key_make(order, &keys[i], &key[i]);
 
         CAIRN_ASSERT(rc == 0);
     }
-    return n;
+    if (n == 1)
+        found[0] = cairn_kv_tree_find(tree, key[0].ptr, key[0].len);
+    else
+        cairn_kv_tree_find_many(tree, key, n, found);
 }
 
-static bool mem_found(const struct cairn_kv_read *rd, uint32_t i, const struct cairn_kv_rec *rec)
+/* Tells the reader about @n keys from the @from-th on; false if it has enough. */
+static bool mem_read_some(const struct cairn_kv_read *rd, const struct cairn_kv_tree *tree, uint32_t from, uint32_t n)
 {
-    if (rec == NULL)
-        return rd->found(rd->arg, i, NULL, -1);
-    return rd->found(rd->arg, i, rd->want == CAIRN_KV_WANT_VALUE ? cairn_kv_rec_value(rec) : NULL, rec->vlen);
-}
+    struct cairn_kv_rec *found[CAIRN_KV_FIND_MAX];
 
-static void mem_read_all(const struct cairn_kv_read *rd, const struct cairn_kv_tree *tree)
-{
-    struct cairn_kv_key keys[CAIRN_KV_TREE_MANY];
-    struct cairn_kv_rec *recs[CAIRN_KV_TREE_MANY];
+    mem_find(tree, rd->db.order, rd->keys + from, n, found);
+    for (uint32_t i = 0; i < n; i++) {
+        const struct cairn_kv_rec *rec = found[i];
+        const uint8_t *val = rec != NULL && rd->want == CAIRN_KV_WANT_VALUE ? cairn_kv_rec_value(rec) : NULL;
 
-    for (uint32_t from = 0, n; from < rd->n; from += n) {
-        n = mem_make_keys(rd->db.order, &rd->keys[from], rd->n - from, keys);
-        cairn_kv_tree_find_many(tree, keys, n, recs);
-        for (uint32_t i = 0; i < n; i++) {
-            if (!mem_found(rd, from + i, recs[i]))
-                return;
-        }
+        if (!rd->found(rd->arg, from + i, val, rec != NULL ? (int64_t)rec->vlen : -1))
+            return false;
     }
+    return true;
 }
 
 static int mem_read(struct cairn_kv_store *st, const struct cairn_kv_read *rd)
@@ -147,7 +144,10 @@ static int mem_read(struct cairn_kv_store *st, const struct cairn_kv_read *rd)
     pthread_rwlock_rdlock(&db->lock);
     if (db->handle == rd->db.handle) {
         rc = 0;
-        mem_read_all(rd, &db->tree);
+        for (uint32_t i = 0; i < rd->n; i += CAIRN_KV_FIND_MAX) {
+            if (!mem_read_some(rd, &db->tree, i, MIN(rd->n - i, (uint32_t)CAIRN_KV_FIND_MAX)))
+                break;
+        }
         if (rd->end != NULL)
             rd->end(rd->arg);
     }
@@ -263,15 +263,11 @@ static int mem_write_one(struct cairn_kv_store *st, struct cairn_kv_tree *tree, 
     return 0;
 }
 
-/* Fetches what the next writes of a batch will look at; only that, since each may change the tree. */
-static uint32_t mem_warm(const struct cairn_kv_tree *tree, const struct cairn_kv_write *w, uint32_t from)
+static void mem_warm(const struct cairn_kv_tree *tree, const struct cairn_kv_write *w, uint32_t from, uint32_t n)
 {
-    struct cairn_kv_key keys[CAIRN_KV_TREE_MANY];
-    struct cairn_kv_rec *recs[CAIRN_KV_TREE_MANY];
-    uint32_t n = mem_make_keys(w->db.order, &w->keys[from], w->n - from, keys);
+    struct cairn_kv_rec *found[CAIRN_KV_FIND_MAX];
 
-    cairn_kv_tree_find_many(tree, keys, n, recs);
-    return n;
+    mem_find(tree, w->db.order, w->keys + from, n, found);
 }
 
 static int mem_write(struct cairn_kv_store *st, struct cairn_kv_write *w)
@@ -288,11 +284,14 @@ static int mem_write(struct cairn_kv_store *st, struct cairn_kv_write *w)
             return CAIRN_KV_GONE;
         }
         for (uint32_t until = MIN(n, i + WRITES_PER_LOCK), warm = i; i < until; i++) {
-            if (i == warm && n > 1)
-                warm += mem_warm(&db->tree, w, i);
             uint32_t len = w->erase ? 0 : w->lengths[i];
-            int rc = mem_write_one(st, &db->tree, w, i, value); /* with want_old, n is 1 and old() may have ended @w */
+            int rc;
 
+            if (n > 1 && i == warm) { /* what the next ones need is on its way while the first are done */
+                mem_warm(&db->tree, w, i, MIN(until - i, (uint32_t)CAIRN_KV_FIND_MAX));
+                warm += CAIRN_KV_FIND_MAX;
+            }
+            rc = mem_write_one(st, &db->tree, w, i, value); /* with want_old, n is 1 and old() may have ended @w */
             status[i] = rc;
             value += len;
             if (rc == CAIRN_E_NOSPACE)

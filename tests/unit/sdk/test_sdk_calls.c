@@ -87,6 +87,26 @@ static uint8_t *pattern(size_t n, unsigned seed)
     return p;
 }
 
+/* The drawing in call.c says the same. */
+static void the_table_is_the_drawing(void **state)
+{
+    static const char drawing[] = "READY: ASKING FAILED\n"
+                                  "ASKING: CHECKING FAILED\n"
+                                  "CHECKING: ASKING DONE FAILED\n"
+                                  "DONE:\n"
+                                  "FAILED:\n";
+    struct cairn_err err = { 0 };
+    char text[500] = "";
+    FILE *f = fmemopen(text, sizeof(text), "w");
+
+    (void)state;
+    if (cairn_sm_kind_check(&cairn_client_call_kind, &err) != 0)
+        fail_msg("%s", err.text);
+    cairn_sm_kind_text(&cairn_client_call_kind, f);
+    fclose(f);
+    assert_string_equal(text, drawing);
+}
+
 /* ---- both forms ---- */
 
 static void values_of_all_sizes_come_back(void **state)
@@ -516,6 +536,9 @@ static void too_many_calls_are_refused(void **state)
     assert_int_equal(cairn_drain(fx->c, -1), 0);
     assert_int_equal(out.runs, 4);
     assert_int_equal(cairn_ping(fx->c, NULL), 0);
+    assert_int_equal(cairn_start_thread(fx->c), 0); /* what this thread has used up is there for that one, too */
+    for (int i = 0; i < 20; i++)
+        assert_int_equal(cairn_ping(fx->c, NULL), 0);
 }
 
 /* ---- time, cancel, loss ---- */
@@ -541,6 +564,51 @@ static void time_runs_out(void **state)
     cairn_close(fx->c); /* @out goes */
     fx->c = NULL;
     free(big);
+}
+
+/* Whoever listens there takes connections and says nothing. */
+static void a_silent_listener_does_not_hang_us(void **state)
+{
+    struct fixture *fx = *state;
+    struct cairn_options o = CAIRN_OPTIONS_INIT;
+    struct cairn_addr addr;
+    struct cairn *c = NULL;
+    char text[128];
+    int fd;
+
+    snprintf(text, sizeof(text), "unix://%s/silent", scripted_node_workspace(fx->node));
+    assert_int_equal(cairn_addr_parse(text, &addr, NULL), 0);
+    assert_int_equal(cairn_addr_listen(&addr, 4, 0700, &fd, NULL), 0);
+    o.addresses = text;
+    o.connect_timeout_ms = 50;
+    assert_int_equal(cairn_connect(&o, &c, &fx->error), CAIRN_E_UNREACHABLE);
+    assert_null(c);
+    o.flags = CAIRN_CONNECT_LAZY;
+    o.timeout_ms = 50;
+    assert_int_equal(cairn_connect(&o, &c, &fx->error), 0);
+    assert_int_equal(cairn_ping(c, &fx->o), CAIRN_E_UNREACHABLE);
+    cairn_close(c);
+    close(fd);
+    /* nobody listens: told at once, not when the time is over */
+    o.flags = 0;
+    o.connect_timeout_ms = 60000;
+    assert_int_equal(cairn_connect(&o, &c, &fx->error), CAIRN_E_UNREACHABLE);
+    assert_non_null(strstr(fx->error.text, "silent"));
+}
+
+/* The first of two ways leads nowhere. */
+static void another_address_is_tried(void **state)
+{
+    struct fixture *fx = *state;
+    struct cairn_options o = CAIRN_OPTIONS_INIT;
+    struct cairn *c = NULL;
+    char text[256];
+
+    snprintf(text, sizeof(text), "unix:///nonexistent/s,%s", scripted_node_address(fx->node));
+    o.addresses = text;
+    assert_int_equal(cairn_connect(&o, &c, &fx->error), 0);
+    assert_int_equal(cairn_ping(c, NULL), 0);
+    cairn_close(c);
 }
 
 static void canceled_calls_end_at_once(void **state)
@@ -724,6 +792,7 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_table_is_the_drawing),
         T(values_of_all_sizes_come_back),
         T(asynchronous_forms_do_the_same),
         T(errors_bring_their_text),
@@ -739,6 +808,8 @@ int main(void)
         T(threads_share_the_own_thread),
         T(too_many_calls_are_refused),
         T(time_runs_out),
+        T(a_silent_listener_does_not_hang_us),
+        T(another_address_is_tried),
         T(canceled_calls_end_at_once),
         T(a_waiting_call_is_canceled_from_another_thread),
         T(a_node_that_comes_back_is_found_again),
