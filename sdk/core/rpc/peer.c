@@ -64,6 +64,17 @@ void cairn_rpc_peer_get(struct cairn_rpc_peer *peer)
     peer->refs++;
 }
 
+static void on_peer_end(void *arg)
+{
+    struct cairn_rpc_peer *peer = arg;
+
+    peer->rpc->npeers--;
+    free(peer->calls);
+    free(peer);
+}
+
+/* The last reference may go while a frame of the connection is being handed out, below done() or a HELLO that moves to
+ * another worker: whoever reads the stream still looks at it, so it is freed by a later task. */
 void cairn_rpc_peer_put(struct cairn_rpc_peer *peer)
 {
     CAIRN_ASSERT(peer->refs > 0);
@@ -71,9 +82,8 @@ void cairn_rpc_peer_put(struct cairn_rpc_peer *peer)
         return;
     CAIRN_ASSERT(peer->sm.state == PEER_DOWN);
     CAIRN_ASSERT(cairn_list_is_empty(&peer->waiting));
-    peer->rpc->npeers--;
-    free(peer->calls);
-    free(peer);
+    cairn_task_init(&peer->end, on_peer_end, peer);
+    cairn_env_defer(&peer->rpc->loop->env, &peer->end);
 }
 
 /* ---- flow control ---- */

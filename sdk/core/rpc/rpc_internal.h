@@ -94,6 +94,7 @@ struct cairn_rpc_peer {
     struct cairn_rpc *rpc;
     const struct peer_role *role;
     uint32_t refs;
+    struct cairn_task end; /* frees it once the last reference is gone */
     int down_rc;
     struct cairn_rpc_peer_info info;
     struct cairn_bulk_peer *bulk;
