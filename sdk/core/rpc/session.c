@@ -568,7 +568,6 @@ void cairn_rpc_session_close(struct cairn_rpc_session *s, void (*done)(void *arg
     s->closed = done;
     s->closed_arg = arg;
     s->conf.changed = NULL;
-    cairn_timer_stop(&s->rpc->loop->env, &s->timer);
     session_end_all_waiting(s, CAIRN_E_CLOSED);
     s->peer = NULL;
     cairn_sm_move(&s->sm, SESSION_CLOSED);
@@ -582,6 +581,7 @@ void cairn_rpc_session_close(struct cairn_rpc_session *s, void (*done)(void *arg
         cairn_rpc__peer_down(peer, CAIRN_E_CLOSED);
         session_end_all_waiting(s, CAIRN_E_CLOSED); /* those that were sent */
     }
+    cairn_timer_stop(&s->rpc->loop->env, &s->timer); /* which those have started for their deadlines */
     cairn_task_init(&s->close_task, on_session_closed, s);
     cairn_env_defer(&s->rpc->loop->env, &s->close_task); /* behind the calls that end */
 }
