@@ -326,6 +326,9 @@ static bool peer_dedup(struct cairn_rpc_peer *peer, struct cairn_rpc_req *rq, bo
         atomic_fetch_add_explicit(&rq->rpc->node->counters.retries_recognised, 1, memory_order_relaxed);
         req_replay(rq, known);
         return false;
+    case CAIRN_DEDUP_BUSY:
+        cairn_rpc_reply_err(rq, CAIRN_E_BUSY, "a change that this session has given up is still being made");
+        return false;
     case CAIRN_DEDUP_BAD:
         break;
     }
