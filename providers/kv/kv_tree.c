@@ -1,15 +1,13 @@
 /* The B+tree of the memory store: see kv_tree.h, and kv_node.h for its nodes.
  *
- * A full node is split in two where a key is inserted; a node that falls below a quarter joins a neighbour of the same
- * parent if both fit three quarters of one, so a tree that shrinks gives its memory back. No leaf is empty, and no
- * inner node but, for a moment, the root has less than two children. */
+ * A full node is split in two where a key is inserted; a node that falls below a quarter joins a neighbour of the same parent
+ * if both fit three quarters of one, so a tree that shrinks gives its memory back. No leaf is empty, and no inner node but,
+ * for a moment, the root has less than two children. */
 #include "providers/kv/kv_tree.h"
 
 #include "cairn/error.h"
 #include "providers/kv/kv_core.h"
 #include "providers/kv/kv_node.h"
-
-enum { PREFETCH_BYTES_MAX = 1024 };
 
 static void rec_free(struct cairn_kv_tree *t, struct cairn_kv_rec *rec)
 {
@@ -71,7 +69,7 @@ struct cairn_kv_leaf *cairn_kv__tree_descend(const struct cairn_kv_tree *t, cons
             path->at[level] = i;
         }
         node = in->child[i];
-        cairn_kv__node_prefetch(node);
+        cairn_kv__head_fetch(node);
     }
     return node;
 }
@@ -89,58 +87,64 @@ struct cairn_kv_rec *cairn_kv_tree_find(const struct cairn_kv_tree *t, const uin
     return equal ? leaf->h.key[i] : NULL;
 }
 
-/* The rest of a record that was found; the processor follows a longer one by itself. */
-static void rec_prefetch(const struct cairn_kv_rec *rec)
+/* The first lines of a record's value; what follows is a stream that the processor sees coming. */
+static void rec_fetch(const struct cairn_kv_rec *rec)
 {
-    size_t bytes = MIN(cairn_kv_rec_bytes(rec->klen, rec->vlen), (size_t)PREFETCH_BYTES_MAX);
-
-    for (size_t off = 64; off < bytes; off += 64)
+    for (size_t off = CACHE_LINE_BYTES; off < cairn_kv_rec_bytes(rec->klen, rec->vlen) && off < FETCH_BYTES_MAX;
+         off += CACHE_LINE_BYTES)
         __builtin_prefetch((const char *)rec + off);
 }
 
-/* Level by level, then leaf by leaf, for all keys: what one key waits for arrives while the others are looked at. */
-void cairn_kv_tree_find_many(const struct cairn_kv_tree *t, const struct cairn_kv_key *keys, uint32_t n,
-                             struct cairn_kv_rec **found)
-{
-    const void *node[CAIRN_KV_FIND_MAX];
-    uint32_t at[CAIRN_KV_FIND_MAX];
+/* A key on its way. */
+struct walk {
+    const struct head *node;
+    uint64_t w;
+    uint32_t at;
+    bool placed;
+};
 
-    CAIRN_ASSERT(n <= CAIRN_KV_FIND_MAX);
+void cairn_kv_tree_find_many(const struct cairn_kv_tree *t, const struct cairn_kv_key *keys, uint32_t n,
+                             struct cairn_kv_rec **recs)
+{
+    struct walk walk[CAIRN_KV_TREE_MANY];
+
+    CAIRN_ASSERT(n <= CAIRN_KV_TREE_MANY);
     for (uint32_t i = 0; i < n; i++) {
-        node[i] = t->root;
-        found[i] = NULL;
+        walk[i].node = t->root;
+        recs[i] = NULL;
     }
     if (t->root == NULL)
         return;
     for (uint32_t level = t->height; level > 0; level--) {
         for (uint32_t i = 0; i < n; i++) {
-            const struct inner *in = node[i];
+            const struct inner *in = (const struct inner *)walk[i].node;
 
-            node[i] = in->child[inner_child(in, keys[i].ptr, keys[i].len)];
-            cairn_kv__node_prefetch(node[i]);
+            walk[i].node = in->child[inner_child(in, keys[i].ptr, keys[i].len)];
+            cairn_kv__head_fetch(walk[i].node);
         }
     }
     for (uint32_t i = 0; i < n; i++) {
-        const struct head *h = node[i];
+        const struct head *h = walk[i].node;
 
-        at[i] = cairn_kv__head_guess(h, keys[i].ptr, keys[i].len);
-        if (at[i] < h->n)
-            __builtin_prefetch(&h->key[at[i]]);
+        walk[i].placed =
+            cairn_kv__head_place(h, keys[i].ptr, keys[i].len, &walk[i].w, &walk[i].at) && walk[i].at < h->n;
+        if (walk[i].placed)
+            __builtin_prefetch(&h->key[walk[i].at]);
     }
     for (uint32_t i = 0; i < n; i++) {
-        const struct head *h = node[i];
-
-        if (at[i] < h->n)
-            __builtin_prefetch(h->key[at[i]]);
+        if (walk[i].placed)
+            __builtin_prefetch(walk[i].node->key[walk[i].at]);
     }
     for (uint32_t i = 0; i < n; i++) {
-        const struct head *h = node[i];
-        bool equal;
+        const struct head *h = walk[i].node;
+        bool equal = false;
+        uint32_t at = 0;
 
-        at[i] = cairn_kv__head_search(h, keys[i].ptr, keys[i].len, &equal);
+        if (walk[i].placed)
+            at = cairn_kv__head_settle(h, keys[i].ptr, keys[i].len, walk[i].w, walk[i].at, &equal);
         if (equal) {
-            found[i] = h->key[at[i]];
-            rec_prefetch(found[i]);
+            recs[i] = h->key[at];
+            rec_fetch(recs[i]);
         }
     }
 }
