@@ -104,17 +104,39 @@ static struct mem_db *mem_db_find(struct cairn_kv_store *st, const struct cairn_
     return atomic_load_explicit(&st->dbs[db->slot], memory_order_acquire);
 }
 
-static bool mem_read_one(const struct cairn_kv_read *rd, const struct cairn_kv_tree *tree, uint32_t i)
+/* The keys from @from on, as many as are looked for together. */
+static uint32_t mem_make_keys(enum cairn_kv_order order, const ProtobufCBinaryData *from, uint32_t n,
+                              struct cairn_kv_key *keys)
 {
-    struct cairn_kv_key key;
-    const struct cairn_kv_rec *rec;
-    int rc = cairn_kv_key_make(rd->db.order, &rd->keys[i], &key);
+    n = MIN(n, (uint32_t)CAIRN_KV_TREE_MANY);
+    for (uint32_t i = 0; i < n; i++) {
+        int rc = cairn_kv_key_make(order, &from[i], &keys[i]);
 
-    CAIRN_ASSERT(rc == 0);
-    rec = cairn_kv_tree_find(tree, key.ptr, key.len);
+        CAIRN_ASSERT(rc == 0);
+    }
+    return n;
+}
+
+static bool mem_found(const struct cairn_kv_read *rd, uint32_t i, const struct cairn_kv_rec *rec)
+{
     if (rec == NULL)
         return rd->found(rd->arg, i, NULL, -1);
     return rd->found(rd->arg, i, rd->want == CAIRN_KV_WANT_VALUE ? cairn_kv_rec_value(rec) : NULL, rec->vlen);
+}
+
+static void mem_read_all(const struct cairn_kv_read *rd, const struct cairn_kv_tree *tree)
+{
+    struct cairn_kv_key keys[CAIRN_KV_TREE_MANY];
+    struct cairn_kv_rec *recs[CAIRN_KV_TREE_MANY];
+
+    for (uint32_t from = 0, n; from < rd->n; from += n) {
+        n = mem_make_keys(rd->db.order, &rd->keys[from], rd->n - from, keys);
+        cairn_kv_tree_find_many(tree, keys, n, recs);
+        for (uint32_t i = 0; i < n; i++) {
+            if (!mem_found(rd, from + i, recs[i]))
+                return;
+        }
+    }
 }
 
 static int mem_read(struct cairn_kv_store *st, const struct cairn_kv_read *rd)
@@ -125,10 +147,7 @@ static int mem_read(struct cairn_kv_store *st, const struct cairn_kv_read *rd)
     pthread_rwlock_rdlock(&db->lock);
     if (db->handle == rd->db.handle) {
         rc = 0;
-        for (uint32_t i = 0; i < rd->n; i++) {
-            if (!mem_read_one(rd, &db->tree, i))
-                break;
-        }
+        mem_read_all(rd, &db->tree);
         if (rd->end != NULL)
             rd->end(rd->arg);
     }
@@ -244,6 +263,17 @@ static int mem_write_one(struct cairn_kv_store *st, struct cairn_kv_tree *tree, 
     return 0;
 }
 
+/* Fetches what the next writes of a batch will look at; only that, since each may change the tree. */
+static uint32_t mem_warm(const struct cairn_kv_tree *tree, const struct cairn_kv_write *w, uint32_t from)
+{
+    struct cairn_kv_key keys[CAIRN_KV_TREE_MANY];
+    struct cairn_kv_rec *recs[CAIRN_KV_TREE_MANY];
+    uint32_t n = mem_make_keys(w->db.order, &w->keys[from], w->n - from, keys);
+
+    cairn_kv_tree_find_many(tree, keys, n, recs);
+    return n;
+}
+
 static int mem_write(struct cairn_kv_store *st, struct cairn_kv_write *w)
 {
     struct mem_db *db = mem_db_find(st, &w->db);
@@ -257,7 +287,9 @@ static int mem_write(struct cairn_kv_store *st, struct cairn_kv_write *w)
             pthread_rwlock_unlock(&db->lock);
             return CAIRN_KV_GONE;
         }
-        for (uint32_t until = MIN(n, i + WRITES_PER_LOCK); i < until; i++) {
+        for (uint32_t until = MIN(n, i + WRITES_PER_LOCK), warm = i; i < until; i++) {
+            if (i == warm && n > 1)
+                warm += mem_warm(&db->tree, w, i);
             uint32_t len = w->erase ? 0 : w->lengths[i];
             int rc = mem_write_one(st, &db->tree, w, i, value); /* with want_old, n is 1 and old() may have ended @w */
 

@@ -7,6 +7,7 @@
 #ifndef CAIRN_PROVIDERS_KV_TREE_H
 #define CAIRN_PROVIDERS_KV_TREE_H
 
+#include "providers/kv/kv_core.h"
 #include "providers/kv/kv_slab.h"
 
 #include <stdbool.h>
@@ -49,6 +50,11 @@ void cairn_kv_tree_init(struct cairn_kv_tree *t, struct cairn_kv_slabs *slabs);
 void cairn_kv_tree_fini(struct cairn_kv_tree *t);
 
 struct cairn_kv_rec *cairn_kv_tree_find(const struct cairn_kv_tree *t, const uint8_t *key, uint32_t klen);
+/** recs[i] becomes what cairn_kv_tree_find() gives for keys[i]; at most CAIRN_KV_TREE_MANY. They go down the tree side
+ * by side: what one waits for is fetched from memory while the others are looked at, values included. */
+enum { CAIRN_KV_TREE_MANY = 16 };
+void cairn_kv_tree_find_many(const struct cairn_kv_tree *t, const struct cairn_kv_key *keys, uint32_t n,
+                             struct cairn_kv_rec **recs);
 /** Puts @rec in; @old gets the record that had its key, which is the caller's then, or NULL.
  * Returns 0, or CAIRN_E_NOSPACE with the tree as it was and @rec still the caller's. */
 int cairn_kv_tree_put(struct cairn_kv_tree *t, struct cairn_kv_rec *rec, struct cairn_kv_rec **old);

@@ -39,7 +39,7 @@ void cairn__catch_up(struct cairn *c)
 {
     uint64_t now = cairn_loop_now(&c->loop);
 
-    if (now - c->turned_ns > CLIENT_IDLE_NS && atomic_load(&c->inflight) == 1)
+    if (now - c->turned_ns > CLIENT_IDLE_NS && cairn__inflight(c) == 1)
         cairn_loop_turn(&c->loop, 0);
     c->turned_ns = now;
 }
@@ -72,6 +72,35 @@ static void deadline_of(int timeout_ms, struct timespec *ts)
     }
 }
 
+/* Nothing is in flight, and no callback of what was is running. */
+static bool is_idle(struct cairn *c)
+{
+    return cairn__inflight(c) == 0 && !atomic_load(&c->in_callback);
+}
+
+bool cairn__before_sleep(void *arg)
+{
+    struct cairn *c = arg;
+
+    /* Either we see the one that has come to wait, or it sees that there is nothing left to wait for. */
+    atomic_thread_fence(memory_order_seq_cst);
+    if (atomic_load_explicit(&c->nwatchers, memory_order_relaxed) == 0)
+        return false;
+    pthread_mutex_lock(&c->mutex);
+    CAIRN_LIST_FOREACH (l, &c->waiters) {
+        struct cairn_waiter *w = CONTAINER_OF(l, struct cairn_waiter, link);
+
+        if ((w->kind == CAIRN_WAITS_FOR_ANY && c->finished != c->finished_told) ||
+            (w->kind >= CAIRN_WAITS_FOR_ANY && is_idle(c))) {
+            w->over = true;
+            pthread_cond_signal(&w->cond);
+        }
+    }
+    c->finished_told = c->finished;
+    pthread_mutex_unlock(&c->mutex);
+    return false;
+}
+
 /* Waits in line: true when the calling thread owns the loop, false when @w is over or the time is. */
 static bool wait_in_line(struct cairn *c, struct cairn_waiter *w, const struct timespec *deadline)
 {
@@ -85,6 +114,9 @@ static bool wait_in_line(struct cairn *c, struct cairn_waiter *w, const struct t
     pthread_mutex_lock(&c->mutex);
     cairn_list_add_tail(&c->waiters, &w->link);
     atomic_fetch_add(&c->nwaiters, 1);
+    atomic_fetch_add(&c->nwatchers, w->kind >= CAIRN_WAITS_FOR_ANY);
+    if (w->kind >= CAIRN_WAITS_FOR_ANY && is_idle(c))
+        w->over = true;
     while (!w->over && !(owned = cairn__own_try(c))) {
         int e = 0;
 
@@ -99,6 +131,7 @@ static bool wait_in_line(struct cairn *c, struct cairn_waiter *w, const struct t
     }
     cairn_list_del(&w->link);
     atomic_fetch_sub(&c->nwaiters, 1);
+    atomic_fetch_sub(&c->nwatchers, w->kind >= CAIRN_WAITS_FOR_ANY);
     if (!owned && atomic_load(&c->owner) == 0)
         wake_next(c); /* the wake-up that we got was meant for one who drives */
     pthread_mutex_unlock(&c->mutex);
@@ -106,9 +139,9 @@ static bool wait_in_line(struct cairn *c, struct cairn_waiter *w, const struct t
     return owned;
 }
 
-bool cairn__own(struct cairn *c, int timeout_ms)
+/* Takes the loop; false: @w is over, or the time is. */
+static bool own_or(struct cairn *c, struct cairn_waiter *w, int timeout_ms)
 {
-    struct cairn_waiter w = { .over = false };
     struct timespec deadline;
 
     if (cairn__own_try(c))
@@ -117,7 +150,14 @@ bool cairn__own(struct cairn *c, int timeout_ms)
         return false;
     if (timeout_ms > 0)
         deadline_of(timeout_ms, &deadline);
-    return wait_in_line(c, &w, timeout_ms > 0 ? &deadline : NULL);
+    return wait_in_line(c, w, timeout_ms > 0 ? &deadline : NULL);
+}
+
+bool cairn__own(struct cairn *c, int timeout_ms)
+{
+    struct cairn_waiter w = { .kind = CAIRN_WAITS_TO_DRIVE };
+
+    return own_or(c, &w, timeout_ms);
 }
 
 int cairn__wait(struct cairn *c, struct cairn_waiter *w, bool owned)
@@ -192,21 +232,22 @@ static void drive(struct cairn *c, uint64_t enough, int timeout_ms)
     do {
         cairn_loop_turn(&c->loop, deadline == UINT64_MAX ? UINT64_MAX : deadline - MIN(now, deadline));
         now = cairn_loop_now(&c->loop);
-    } while (now < deadline && c->finished - start < enough && atomic_load(&c->inflight) > 0);
+    } while (now < deadline && c->finished - start < enough && cairn__inflight(c) > 0);
 }
 
 int cairn_poll(struct cairn *c, int timeout_ms)
 {
+    struct cairn_waiter w = { .kind = CAIRN_WAITS_FOR_ANY };
     uint64_t n = 0;
 
     if (cairn__is_inside(c))
         return CAIRN_E_STATE;
-    if (atomic_load(&c->inflight) == 0)
+    if (is_idle(c))
         return 0;
     atomic_fetch_add(&c->users, 1);
-    if (cairn__own(c, timeout_ms)) {
+    if (own_or(c, &w, timeout_ms)) {
         n = c->finished;
-        if (atomic_load(&c->inflight) > 0)
+        if (!is_idle(c))
             drive(c, 1, timeout_ms);
         n = c->finished - n;
         cairn__disown(c);
@@ -217,20 +258,22 @@ int cairn_poll(struct cairn *c, int timeout_ms)
 
 int cairn_drain(struct cairn *c, int timeout_ms)
 {
+    struct cairn_waiter w = { .kind = CAIRN_WAITS_FOR_ALL };
     int rc = 0;
 
     if (cairn__is_inside(c))
         return CAIRN_E_STATE;
-    if (atomic_load(&c->inflight) == 0)
+    if (is_idle(c))
         return 0;
     atomic_fetch_add(&c->users, 1);
-    if (cairn__own(c, timeout_ms)) {
-        if (atomic_load(&c->inflight) > 0)
+    if (own_or(c, &w, timeout_ms)) {
+        if (!is_idle(c))
             drive(c, UINT64_MAX, timeout_ms);
+        rc = is_idle(c) ? 0 : CAIRN_E_TIMEOUT;
         cairn__disown(c);
-    }
-    if (atomic_load(&c->inflight) > 0)
+    } else if (!w.over) {
         rc = CAIRN_E_TIMEOUT;
+    }
     atomic_fetch_sub(&c->users, 1);
     return rc;
 }

@@ -31,6 +31,14 @@ static void old_answered(struct cairn_call *call)
     }
 }
 
+static void take_answered(struct cairn_call *call)
+{
+    if (((const Cairn__Wire__KvPutReply *)call->rpc.reply)->replaced)
+        cairn__sink_take_payload(call);
+    else
+        cairn__call_fail(call, CAIRN_E_NOTFOUND, "there is no such key");
+}
+
 static int put(struct cairn_kv *kv, const void *key, size_t key_len, const void *value, size_t len,
                const struct cairn_call_sink *old, bool *replaced, const struct cairn_call_options *o,
                cairn_done_fn *done, void *arg)
@@ -61,6 +69,7 @@ static int put(struct cairn_kv *kv, const void *key, size_t key_len, const void 
     if (old != NULL) {
         m->want_old = true;
         call->sink = *old;
+        call->uses_sink = true;
         call->out = replaced;
         call->answered = old_answered;
     }
@@ -87,7 +96,8 @@ static int erase(struct cairn_kv *kv, const void *key, size_t key_len, const str
     if (old != NULL) {
         m->want_old = true;
         call->sink = *old;
-        call->answered = cairn__sink_take_payload;
+        call->uses_sink = true;
+        call->answered = take_answered;
     }
     cairn__call_to(call, &cairn_iface_kv, kv->h.provider, KV_METHOD(ERASE));
     return cairn__call_go(call);
@@ -163,8 +173,10 @@ static int ask_key(struct cairn_kv *kv, const void *key, size_t key_len, uint16_
     cairn__wire__kv_get__init(&call->rq.kv_get);
     call->rq.kv_get.db = kv->db;
     call->rq.kv_get.key = cairn__bytes(key, key_len);
-    if (sink != NULL)
+    if (sink != NULL) {
         call->sink = *sink;
+        call->uses_sink = true;
+    }
     call->out = out;
     call->answered = answered;
     cairn__call_to(call, &cairn_iface_kv, kv->h.provider, method);

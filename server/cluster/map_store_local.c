@@ -194,8 +194,8 @@ static int image_make(struct map_node *const *nodes, uint32_t n, uint64_t revisi
 static int nodes_write(const struct local *l, struct map_node *const *nodes, uint32_t n, uint64_t revision,
                        struct cairn_err *err)
 {
-    uint8_t *image;
-    size_t len;
+    uint8_t *image = NULL;
+    size_t len = 0;
     int rc;
 
     if (l->path[0] == '\0')

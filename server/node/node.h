@@ -107,6 +107,14 @@ void cairn_node__listen_stop(struct cairn_server *s);
 
 /* node_rpc.c */
 extern cairn_rpc_handler *const cairn_node_handlers[];
+/** Answers with a NodeText; takes @text, from malloc. NULL: no memory. */
+void cairn_node__reply_text(struct cairn_rpc_req *rq, char *text);
+
+/* node_machines.c */
+struct cairn_kinds;
 extern const struct cairn_sm_kind *const cairn_node_kinds[]; /* of the runtime; NULL-terminated */
+/** Adds the kinds of the runtime and of the node's providers. */
+void cairn_node__kinds(const struct cairn_server *s, struct cairn_kinds *to);
+void cairn_node__handle_machines(struct cairn_rpc_req *rq);
 
 #endif

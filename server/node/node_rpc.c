@@ -18,7 +18,7 @@ static void handle_ping(struct cairn_rpc_req *rq)
     cairn_rpc_reply(rq, 0, NULL, NULL, 0);
 }
 
-static void reply_text(struct cairn_rpc_req *rq, char *text)
+void cairn_node__reply_text(struct cairn_rpc_req *rq, char *text)
 {
     Cairn__Wire__NodeText m = CAIRN__WIRE__NODE_TEXT__INIT;
 
@@ -110,7 +110,7 @@ static void handle_status(struct cairn_rpc_req *rq)
                   (json_int_t)n->connections_max, "bytes_in_flight", (json_int_t)atomic_load(&s->budget.bytes),
                   "insecure", n->insecure, "munge", n->munge, "data", s->conf.data, "workspace", s->conf.workspace,
                   "addresses", status_addresses(s), "providers", providers);
-    reply_text(rq, o != NULL ? json_dumps(o, JSON_COMPACT) : NULL);
+    cairn_node__reply_text(rq, o != NULL ? json_dumps(o, JSON_COMPACT) : NULL);
     json_decref(o);
 }
 
@@ -119,7 +119,7 @@ static void handle_metrics(struct cairn_rpc_req *rq)
     struct cairn_server *s = rq->target->ctx;
     json_t *o = cairn_metrics_json(&s->metrics);
 
-    reply_text(rq, o != NULL ? json_dumps(o, JSON_COMPACT) : NULL);
+    cairn_node__reply_text(rq, o != NULL ? json_dumps(o, JSON_COMPACT) : NULL);
     json_decref(o);
 }
 
@@ -134,14 +134,14 @@ static void handle_config(struct cairn_rpc_req *rq)
         cairn_conf_print(s->conf.doc, f);
         fclose(f);
     }
-    reply_text(rq, text);
+    cairn_node__reply_text(rq, text);
 }
 
 cairn_rpc_handler *const cairn_node_handlers[] = {
     [CAIRN__WIRE__NODE_METHOD__NODE_PING] = handle_ping,
     [CAIRN__WIRE__NODE_METHOD__NODE_PROVIDERS] = handle_providers,
     [CAIRN__WIRE__NODE_METHOD__NODE_STATUS] = handle_status,
-    [CAIRN__WIRE__NODE_METHOD__NODE_MACHINES] = NULL,
+    [CAIRN__WIRE__NODE_METHOD__NODE_MACHINES] = cairn_node__handle_machines,
     [CAIRN__WIRE__NODE_METHOD__NODE_METRICS] = handle_metrics,
     [CAIRN__WIRE__NODE_METHOD__NODE_CONFIG] = handle_config,
 };

@@ -234,6 +234,19 @@ static uint32_t power_of_two(uint32_t n)
     return p;
 }
 
+/* A node that no other machine can reach must not open a fabric endpoint that one could. */
+static bool is_local_only(const struct cairn_node_conf *conf)
+{
+    for (uint32_t i = 0; i < conf->nlisten; i++) {
+        struct cairn_addr a;
+
+        if (cairn_addr_parse(conf->listen[i], &a, NULL) != 0 ||
+            (!cairn_addr_is_unix(&a) && !cairn_addr_is_loopback(&a)))
+            return false;
+    }
+    return true;
+}
+
 static int open_rpc(struct cairn_server *s, struct cairn_err *err)
 {
     struct cairn_bulk_conf bulk = { .vm = s->conf.bulk_vm, .fabric = s->conf.bulk_fabric };
@@ -247,7 +260,8 @@ static int open_rpc(struct cairn_server *s, struct cairn_err *err)
     };
 
     snprintf(bulk.provider, sizeof(bulk.provider), "%s", s->conf.fabric_provider);
-    snprintf(bulk.domain, sizeof(bulk.domain), "%s", s->conf.fabric_domain);
+    snprintf(bulk.domain, sizeof(bulk.domain), "%s",
+             s->conf.fabric_domain[0] == '\0' && is_local_only(&s->conf) ? "lo" : s->conf.fabric_domain);
     s->budget.bytes_max = s->conf.node_bytes_max;
     s->rpc_node.workers = s->rpcs;
     s->rpc_node.nworkers = s->nworkers;

@@ -157,7 +157,8 @@ static int keys_check(const ProtobufCBinaryData *keys, size_t n, struct cairn_er
     return 0;
 }
 
-/* What one answer to MGET is made of; in the request's arena, so it goes with it. */
+/* What one answer to MGET is made of: one piece of memory, with the arrays (and values, if they must be joined) behind
+ * it. */
 struct mget_answer {
     Cairn__Wire__RouterMgetReply reply;
     struct iovec iov[CAIRN_RPC_PAYLOAD_IOV_MAX];
@@ -214,6 +215,23 @@ static int mget_translate(struct mget_answer *a, const Cairn__Wire__KvMgetReply 
     return 0;
 }
 
+static struct mget_answer *mget_answer_new(struct router_op *op, size_t n, size_t values_len)
+{
+    bool join = n > CAIRN_RPC_PAYLOAD_IOV_MAX;
+    struct mget_answer *a;
+
+    op->buf = malloc(sizeof(*a) + n * (sizeof(int64_t) + sizeof(uint64_t)) + (join ? values_len : 0));
+    if (op->buf == NULL)
+        return NULL;
+    a = (struct mget_answer *)(void *)op->buf;
+    *a = (struct mget_answer){ .reply = CAIRN__WIRE__ROUTER_MGET_REPLY__INIT };
+    a->reply.n_lengths = n;
+    a->reply.lengths = (int64_t *)(a + 1);
+    a->reply.large = (uint64_t *)(a->reply.lengths + n);
+    a->joined = join ? (uint8_t *)(a->reply.large + n) : NULL;
+    return a;
+}
+
 static void mget_on_told(struct cairn_rpc_call *call)
 {
     struct router_op *op = call->arg;
@@ -225,23 +243,10 @@ static void mget_on_told(struct cairn_rpc_call *call)
         router_op_fail(op, call->rc);
         return;
     }
-    a = cairn_arena_alloc(&op->rq->arena, sizeof(*a));
-    if (a != NULL) {
-        *a = (struct mget_answer){ .reply = CAIRN__WIRE__ROUTER_MGET_REPLY__INIT };
-        a->reply.n_lengths = from->n_lengths;
-        a->reply.lengths = cairn_arena_alloc(&op->rq->arena, from->n_lengths * sizeof(int64_t) + 1);
-        a->reply.large = cairn_arena_alloc(&op->rq->arena, from->n_lengths * sizeof(uint64_t) + 1);
-    }
-    if (a == NULL || a->reply.lengths == NULL || a->reply.large == NULL) {
+    a = mget_answer_new(op, from->n_lengths, call->reply_payload_len);
+    if (a == NULL) {
         router_op_fail_text(op, CAIRN_E_NOMEM, "out of memory");
         return;
-    }
-    if (from->n_lengths > ARRAY_SIZE(a->iov)) {
-        a->joined = op->buf = malloc((size_t)call->reply_payload_len + 1);
-        if (a->joined == NULL) {
-            router_op_fail_text(op, CAIRN_E_NOMEM, "out of memory");
-            return;
-        }
     }
     rc = mget_translate(a, from, call->reply_payload, call->reply_payload_len);
     if (rc != 0) {

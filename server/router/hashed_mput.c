@@ -1,14 +1,15 @@
 /* MPUT: many small values in one call.
  *
  *   OPEN ---> BATCH ---> REPLIED
- *   BATCH ---> SINGLE ---> RECLAIM ---> SINGLE ---> REPLIED        SINGLE may repeat. All but RECLAIM may also go to
- * FAILED.
+ *   BATCH ---> SINGLE ---> RECLAIM ---> SINGLE ---> REPLIED        SINGLE may repeat.
+ *   OPEN and RECLAIM may also go to REPLIED, OPEN and BATCH to FAILED.
  *
  * OPEN     the namespace's database is being opened.
  * BATCH    all records are with the KV provider in one call. Where an old value may be large, only those whose keys are
- * new are taken by it, since a batch cannot give old records back. SINGLE   one of the others is being put by itself,
- * and its old record comes back. RECLAIM  the regions of that old record are being removed. REPLIED  every entry has
- * its status.      FAILED  nothing was put, or (after a failure of the provider) nobody knows. */
+ *          new are taken by it, since a batch cannot give old records back.
+ * SINGLE   one of the others is being put by itself, and its old record comes back.
+ * RECLAIM  the regions of that old record are being removed.
+ * REPLIED  every entry has its status.      FAILED  nothing was put, or (after a failure of the provider) nobody knows. */
 #include "server/router/router_internal.h"
 
 #include <inttypes.h>

@@ -1,11 +1,14 @@
 /* PUT: a value under a key of a hashed namespace.
  *
  *   OPEN ---> RECORD ---> RECLAIM ---> REPLIED
- *   OPEN ---> FLAG ---> STORE ---> RECORD        FLAG is skipped when it is known that the namespace holds large
- * values. STORE ---> UNDO ---> FAILED RECORD ---> VERIFY ---> UNDO                 OPEN, FLAG, RECORD and VERIFY may
- * also go to FAILED, RECORD to UNDO.
+ *   OPEN ---> PULL ---> RECORD
+ *   OPEN ---> FLAG ---> STORE ---> RECORD
+ *   OPEN ---> STORE                        when it is known that the namespace holds large values
+ *   STORE ---> UNDO ---> FAILED
+ *   RECORD ---> VERIFY ---> UNDO           OPEN, PULL, FLAG, RECORD and VERIFY may also go to FAILED, RECORD to UNDO.
  *
  * OPEN     nothing is stored; the namespace's database is being opened.
+ * PULL     a value that will stand in its record is being brought from the caller's memory.
  * FLAG     all workers are being told that the namespace holds large values, so that nobody replaces one unseen.
  * STORE    regions are being written. Those that are complete are durable, and named by nothing yet.
  * RECORD   every region is complete; the record that names them (or holds the value) is being put.
@@ -16,17 +19,31 @@
  * FAILED   the value that was there before is there still; or, with CAIRN_E_UNKNOWN, one of the two.
  *
  * A crash in STORE or before the end of RECLAIM leaves regions that nothing names: the sweeper's work. */
+#include "sdk/core/base/crc.h"
 #include "server/router/ns_order.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { PUT_OPEN, PUT_FLAG, PUT_STORE, PUT_RECORD, PUT_RECLAIM, PUT_REPLIED, PUT_VERIFY, PUT_UNDO, PUT_FAILED, PUT_NR };
+enum {
+    PUT_OPEN,
+    PUT_PULL,
+    PUT_FLAG,
+    PUT_STORE,
+    PUT_RECORD,
+    PUT_RECLAIM,
+    PUT_REPLIED,
+    PUT_VERIFY,
+    PUT_UNDO,
+    PUT_FAILED,
+    PUT_NR
+};
 
 #define TO(state) CAIRN_SM_TO(PUT_##state)
 static const struct cairn_sm_state put_states[PUT_NR] = {
-    [PUT_OPEN] = { "OPEN", CAIRN_SM_INITIAL, TO(FLAG) | TO(STORE) | TO(RECORD) | TO(FAILED) },
+    [PUT_OPEN] = { "OPEN", CAIRN_SM_INITIAL, TO(PULL) | TO(FLAG) | TO(STORE) | TO(RECORD) | TO(FAILED) },
+    [PUT_PULL] = { "PULL", 0, TO(RECORD) | TO(FAILED) },
     [PUT_FLAG] = { "FLAG", 0, TO(STORE) | TO(FAILED) },
     [PUT_STORE] = { "STORE", 0, TO(RECORD) | TO(UNDO) },
     [PUT_RECORD] = { "RECORD", 0, TO(RECLAIM) | TO(VERIFY) | TO(UNDO) | TO(FAILED) },
@@ -52,6 +69,7 @@ static bool put_invariant(const struct cairn_sm *sm)
     bool large = op->parts != NULL;
 
     return CAIRN_HOLDS(!large || !op->plain) && /* who stores large values looks at old ones */
+           CAIRN_HOLDS((sm->state == PUT_PULL) == (op->pull != NULL) || cairn_sm_is_final(sm)) &&
            CAIRN_HOLDS(sm->state != PUT_STORE || (large && op->ns->large_ready)) &&
            CAIRN_HOLDS(sm->state != PUT_RECORD || !large || regions_are_complete(op->parts)) &&
            CAIRN_HOLDS(sm->state < PUT_RECLAIM || !large ||
@@ -242,6 +260,69 @@ static bool put_keep_small(struct router_op *op)
     return true;
 }
 
+/* Chunk by chunk, whether these are the bytes that the caller meant. */
+static bool pulled_is_sound(const Cairn__Wire__RouterPut *m, const uint8_t *p)
+{
+    for (size_t i = 0; i < m->n_crcs; i++) {
+        size_t at = i * CAIRN_EXTENT_CHUNK_BYTES;
+        size_t n = (size_t)MIN(m->length - at, (uint64_t)CAIRN_EXTENT_CHUNK_BYTES);
+
+        if (cairn_crc32c(0, p + at, n) != m->crcs[i])
+            return false;
+    }
+    return true;
+}
+
+static void put_on_pulled(struct cairn_bulk_op *pull, int rc)
+{
+    struct router_op *op = pull->arg;
+
+    op->rq->on_cancel = NULL;
+    free(op->pull);
+    op->pull = NULL;
+    if (rc != 0)
+        router_op_fail(op, rc);
+    else if (!pulled_is_sound(put_msg(op), op->buf + CAIRN_RECORD_HEAD_BYTES))
+        router_op_fail_text(op, CAIRN_E_CORRUPT, "the bytes that came do not have the checksums that came with them");
+    else
+        put_small(op);
+}
+
+static void put_on_pull_canceled(struct cairn_rpc_req *rq, void *arg)
+{
+    struct router_op *op = arg;
+
+    (void)rq;
+    cairn_bulk_cancel(op->pull);
+}
+
+static void put_pull(struct router_op *op)
+{
+    const Cairn__Wire__RouterPut *m = put_msg(op);
+
+    op->buf = malloc(CAIRN_RECORD_HEAD_BYTES + (size_t)m->length);
+    op->pull = calloc(1, sizeof(*op->pull));
+    if (op->buf == NULL || op->pull == NULL || op->rq->canceled) {
+        free(op->pull);
+        op->pull = NULL;
+        router_op_fail(op, op->rq->canceled ? CAIRN_E_CANCELED : CAIRN_E_NOMEM);
+        return;
+    }
+    cairn_sm_move(&op->sm, PUT_PULL);
+    cairn_record_put_head(op->buf, op->ns->durability);
+    op->pull->peer = op->rq->peer;
+    op->pull->desc = *m->bulk;
+    op->pull->off = m->bulk->off;
+    op->pull->local = op->buf + CAIRN_RECORD_HEAD_BYTES;
+    op->pull->len = m->length;
+    op->pull->deadline_ns = op->rq->deadline_ns;
+    op->pull->done = put_on_pulled;
+    op->pull->arg = op;
+    op->rq->on_cancel = put_on_pull_canceled;
+    op->rq->on_cancel_arg = op;
+    cairn_bulk_start(op->w->rpc, op->pull);
+}
+
 /* ---- large values ---- */
 
 static void put_part_start(struct router_part *part);
@@ -302,7 +383,6 @@ static void put_part_start(struct router_part *part)
     const Cairn__Wire__RouterPut *m = put_msg(op);
     uint64_t region_bytes = op->w->router->conf.region_bytes;
     Cairn__Wire__ExtentPut *msg = &part->msg.extent_put;
-    size_t crcs_at, crcs_n;
 
     part->region = p->next++;
     part->off = part->region * region_bytes;
@@ -312,12 +392,8 @@ static void put_part_start(struct router_part *part)
     msg->length = part->len;
     msg->durability = op->ns->durability;
     msg->owner = router_ns_region_owner(op->ns);
-    if (m->n_crcs > 0) {
-        crcs_at = (size_t)(part->off / CAIRN_EXTENT_CHUNK_BYTES);
-        crcs_n = (size_t)((part->len + CAIRN_EXTENT_CHUNK_BYTES - 1) / CAIRN_EXTENT_CHUNK_BYTES);
-        msg->crcs = m->crcs + crcs_at;
-        msg->n_crcs = crcs_n;
-    }
+    msg->crcs = (m->n_crcs > 0 ? m->crcs : p->crcs) + part->off / CAIRN_EXTENT_CHUNK_BYTES;
+    msg->n_crcs = (size_t)((part->len + CAIRN_EXTENT_CHUNK_BYTES - 1) / CAIRN_EXTENT_CHUNK_BYTES);
     router_part_call(part, CAIRN__WIRE__EXTENT_METHOD__EXTENT_PUT, put_on_part);
     if (m->bulk != NULL) {
         part->bulk = *m->bulk;
@@ -355,6 +431,24 @@ static void put_store(struct router_op *op)
         put_part_start(&p->part[i]);
 }
 
+/* A payload came without checksums, since its frame has one. */
+static bool put_sum_payload(struct router_op *op)
+{
+    const struct cairn_rpc_req *rq = op->rq;
+    struct router_parts *p = op->parts;
+
+    p->ncrcs = (rq->payload_len + CAIRN_EXTENT_CHUNK_BYTES - 1) / CAIRN_EXTENT_CHUNK_BYTES;
+    p->crcs = malloc(p->ncrcs * sizeof(p->crcs[0]));
+    if (p->crcs == NULL)
+        return false;
+    for (size_t i = 0; i < p->ncrcs; i++) {
+        size_t at = i * CAIRN_EXTENT_CHUNK_BYTES;
+
+        p->crcs[i] = cairn_crc32c(0, rq->payload + at, MIN(rq->payload_len - at, (size_t)CAIRN_EXTENT_CHUNK_BYTES));
+    }
+    return true;
+}
+
 static void put_large(struct router_op *op)
 {
     uint64_t region_bytes = op->w->router->conf.region_bytes;
@@ -368,7 +462,7 @@ static void put_large(struct router_op *op)
         op->plain = false;
         router_ns_put_plain(op->ns);
     }
-    if (!router_op_take_parts(op, (uint32_t)n)) {
+    if (!router_op_take_parts(op, (uint32_t)n) || (put_msg(op)->n_crcs == 0 && !put_sum_payload(op))) {
         router_op_fail_text(op, CAIRN_E_NOMEM, "out of memory");
         return;
     }
@@ -397,7 +491,7 @@ static int put_check(const struct router_op *op, struct cairn_err *err)
                             m->length > m->bulk->len - m->bulk->off))
         return cairn_err_set(err, CAIRN_E_INVAL, "the exposed memory does not hold a value of %" PRIu64 " bytes",
                              m->length);
-    if (m->n_crcs != 0 && m->n_crcs != crcs)
+    if (m->n_crcs != crcs && (m->n_crcs != 0 || m->bulk != NULL)) /* whoever moves bytes vouches for them */
         return cairn_err_set(err, CAIRN_E_INVAL, "%zu checksums for a value of %" PRIu64 " bytes", m->n_crcs,
                              m->length);
     return 0;
@@ -417,11 +511,15 @@ void router_handle_put(struct cairn_rpc_req *rq)
         router_op_fail(op, rc);
         return;
     }
-    large = m->bulk != NULL || m->length > op->ns->embed_threshold;
+    large = m->length > op->ns->embed_threshold;
     if (large && op->ns->extent == NULL) {
         router_op_fail_text(op, CAIRN_E_TOOBIG,
                             "values above %" PRIu32 " bytes need an extent provider, and it has none here",
                             op->ns->embed_threshold);
+        return;
+    }
+    if (!large && m->bulk != NULL) {
+        router_op_open(op, put_pull);
         return;
     }
     if (UNLIKELY(large ? cairn_rpc_req_hold_payload(rq) != 0 : !put_keep_small(op))) {

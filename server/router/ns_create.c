@@ -1,7 +1,8 @@
 /* Making a namespace.
  *
  *   CHECK ---> TRY ---> UNTRY ---> STORE ---> OPEN ---> LOOK ---> SPREAD ---> DONE
- *   OPEN ---> UNSTORE ---> FAILED        CHECK may also go to STORE; OPEN, LOOK to UNSTORE; all before OPEN to FAILED.
+ *   LOOK ---> DROP ---> UNSTORE ---> FAILED        CHECK may also go to STORE; OPEN to UNSTORE.
+ *   All before OPEN may also go to FAILED.
  *
  * CHECK    nothing has happened.
  * TRY      the extent provider is asked to keep one byte as durably as the namespace wants its values.
@@ -11,9 +12,11 @@
  * LOOK     the database is there; can its backend keep what it is told as durably as that?
  * SPREAD   the workers are being told.
  * DONE     every worker knows it.
+ * DROP     it cannot be used: its database is being dropped.
  * UNSTORE  it cannot be used: its record is being erased.     FAILED  there is no such namespace, or not by us. */
 #include "server/router/ns_order.h"
 
+#include "sdk/core/base/crc.h"
 #include "sdk/core/base/log.h"
 
 #include <inttypes.h>
@@ -31,6 +34,7 @@ enum {
     CREATE_LOOK,
     CREATE_SPREAD,
     CREATE_DONE,
+    CREATE_DROP,
     CREATE_UNSTORE,
     CREATE_FAILED,
     CREATE_NR
@@ -43,9 +47,10 @@ static const struct cairn_sm_state create_states[CREATE_NR] = {
     [CREATE_UNTRY] = { "UNTRY", 0, TO(STORE) | TO(FAILED) },
     [CREATE_STORE] = { "STORE", 0, TO(OPEN) | TO(FAILED) },
     [CREATE_OPEN] = { "OPEN", 0, TO(LOOK) | TO(UNSTORE) },
-    [CREATE_LOOK] = { "LOOK", 0, TO(SPREAD) | TO(UNSTORE) },
+    [CREATE_LOOK] = { "LOOK", 0, TO(SPREAD) | TO(DROP) },
     [CREATE_SPREAD] = { "SPREAD", 0, TO(DONE) },
     [CREATE_DONE] = { "DONE", CAIRN_SM_FINAL, 0 },
+    [CREATE_DROP] = { "DROP", 0, TO(UNSTORE) },
     [CREATE_UNSTORE] = { "UNSTORE", 0, TO(FAILED) },
     [CREATE_FAILED] = { "FAILED", CAIRN_SM_FINAL | CAIRN_SM_FAILURE, 0 },
 };
@@ -57,7 +62,7 @@ static bool create_invariant(const struct cairn_sm *sm)
 
     return CAIRN_HOLDS(!stored || o->ns.id != 0) &&                /* the id is the record's revision */
            CAIRN_HOLDS(sm->state != CREATE_UNTRY || o->id != 0) && /* there is something to take back */
-           CAIRN_HOLDS(sm->state != CREATE_UNSTORE || o->rc != 0) &&
+           CAIRN_HOLDS((sm->state != CREATE_DROP && sm->state != CREATE_UNSTORE) || o->rc != 0) &&
            CAIRN_HOLDS(sm->state != CREATE_DONE || (o->rc == 0 && o->ns.open)); /* no worker must open it again */
 }
 
@@ -110,6 +115,24 @@ static void create_apply(struct router_news *n)
     router_news_ack(n);
 }
 
+static void create_on_dropped(struct cairn_rpc_call *call)
+{
+    struct router_order *o = call->arg;
+
+    if (call->rc != 0) /* it is empty; the sweeper knows it by its name */
+        router_garbage_note(o->router, &o->ns, 0, o->undo_err.text);
+    create_unstore(o, o->rc);
+}
+
+static void create_drop(struct router_order *o, int rc)
+{
+    o->rc = rc;
+    cairn_sm_move(&o->sm, CREATE_DROP);
+    cairn__wire__kv_drop__init(&o->msg.drop);
+    o->msg.drop.name = o->ns.db_name;
+    router_order_call(o, o->ns.kv, CAIRN__WIRE__KV_METHOD__KV_DROP, create_on_dropped);
+}
+
 static void create_on_looked(struct cairn_rpc_call *call)
 {
     struct router_order *o = call->arg;
@@ -117,14 +140,14 @@ static void create_on_looked(struct cairn_rpc_call *call)
 
     if (call->rc == 0 && o->ns.durability != CAIRN__WIRE__DURABILITY__DURABILITY_MEMORY &&
         strcmp(reply->backend, "memory") == 0) {
-        create_unstore(
-            o, cairn_err_set(&o->err, CAIRN_E_UNSUPPORTED,
-                             "durability '%s' is not possible in the KV provider '%s', whose backend is 'memory'",
-                             durability_text(o->ns.durability), o->ns.kv_name));
+        create_drop(o,
+                    cairn_err_set(&o->err, CAIRN_E_UNSUPPORTED,
+                                  "durability '%s' is not possible in the KV provider '%s', whose backend is 'memory'",
+                                  durability_text(o->ns.durability), o->ns.kv_name));
         return;
     }
     if (call->rc != 0) {
-        create_unstore(o, call->rc);
+        create_drop(o, call->rc);
         return;
     }
     o->ns.open = true;
@@ -241,6 +264,9 @@ static void create_begin(struct router_order *o)
     o->msg.extent_put.length = 1;
     o->msg.extent_put.durability = o->ns.durability;
     o->msg.extent_put.owner = ROUTER_OWNER_TAG;
+    o->try_crc = cairn_crc32c(0, o->ns.name, 1);
+    o->msg.extent_put.crcs = &o->try_crc;
+    o->msg.extent_put.n_crcs = 1;
     router_call_prepare(&o->call, router_home(o->router)->rpc, o->ns.extent, CAIRN__WIRE__EXTENT_METHOD__EXTENT_PUT,
                         &o->msg.base, create_on_tried, o, &o->err);
     o->call.payload[0] = (struct iovec){ .iov_base = o->ns.name, .iov_len = 1 };

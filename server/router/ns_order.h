@@ -34,7 +34,8 @@ struct router_order {
     uint8_t *value;
     union router_msg msg;
     struct cairn_rpc_call call;
-    uint64_t id;       /* create: the region that tries the provider */
+    uint64_t id; /* create: the region that tries the provider */
+    uint32_t try_crc;
     uint64_t *regions; /* remove: those of one page */
     uint32_t nregions;
     uint8_t *from; /* remove: the last key of the page before */

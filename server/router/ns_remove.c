@@ -1,8 +1,8 @@
 /* Removing a namespace.
  *
  *   CHECK ---> CLOSE ---> LOOK ---> STORE ---> WALK ---> RECLAIM ---> DROP ---> SPREAD ---> DONE
- *   RECLAIM ---> WALK        CLOSE may also go to STORE; WALK to DROP; LOOK and STORE to REOPEN; CHECK and REOPEN to
- * FAILED.
+ *   RECLAIM ---> WALK
+ *   CLOSE may also go to STORE; STORE and WALK to DROP; LOOK and STORE to REOPEN; CHECK and REOPEN to FAILED.
  *
  * CHECK    nothing has happened.
  * CLOSE    the workers are being told to take no more operations; each answers when its last one has ended.

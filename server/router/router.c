@@ -206,22 +206,23 @@ void router_handle_ns_list(struct cairn_rpc_req *rq)
     struct router_worker *w = router_worker_of(rq);
     Cairn__Wire__NamespaceList reply = CAIRN__WIRE__NAMESPACE_LIST__INIT;
     struct router_ns **all = router_ns_sorted(w);
-    Cairn__Wire__Namespace *wire = cairn_arena_alloc(&rq->arena, (w->nns + 1) * sizeof(*wire));
-    Cairn__Wire__Namespace **pointers = cairn_arena_alloc(&rq->arena, (w->nns + 1) * sizeof(*pointers));
+    Cairn__Wire__Namespace *wire = malloc((w->nns + 1) * sizeof(*wire));
+    Cairn__Wire__Namespace **pointers = malloc((w->nns + 1) * sizeof(*pointers));
 
     if (all == NULL || wire == NULL || pointers == NULL) {
-        free(all);
         cairn_rpc_reply_err(rq, CAIRN_E_NOMEM, "list of namespaces");
-        return;
-    }
-    for (uint32_t i = 0; i < w->nns; i++) {
-        router_ns_to_wire(all[i], &wire[i]);
-        pointers[i] = &wire[i];
+    } else {
+        for (uint32_t i = 0; i < w->nns; i++) {
+            router_ns_to_wire(all[i], &wire[i]);
+            pointers[i] = &wire[i];
+        }
+        reply.namespaces = pointers;
+        reply.n_namespaces = w->nns;
+        cairn_rpc_reply(rq, 0, &reply.base, NULL, 0);
     }
     free(all);
-    reply.namespaces = pointers;
-    reply.n_namespaces = w->nns;
-    cairn_rpc_reply(rq, 0, &reply.base, NULL, 0);
+    free(wire);
+    free(pointers);
 }
 
 void router_handle_ns_show(struct cairn_rpc_req *rq)

@@ -7,10 +7,11 @@
  *   cairn_bench extent      --op write|read --provider P --size BYTES --outstanding N --durability ...
  *   cairn_bench connections --count N         opens them, says "ready", holds them until its input ends
  *
- * all with --addresses A --workspace DIR and --seconds S (or --ops N for an exact number of operations).
+ * all with --addresses A --workspace DIR and --seconds S, or --ops N for an exact number of operations, or --prompt 1
+ * to read from its input when to measure and how many seconds.
  *
- * A load has one client (one connection) per thread and keeps a fixed number of operations in flight on each: a slot is
- * one of them, started again by its own completion. The first fifth of the time warms up and is not counted; the clock
+ * A load is one client (one connection) with a fixed number of operations in flight; one thread drives all of them. A
+ * slot is one operation, started again by its own completion. The first fifth of the time warms up and is not counted; the clock
  * runs from the first completion after it to the last one of the span. */
 #include "bench.h"
 
@@ -19,8 +20,6 @@
 #include "cairn/kv.h"
 
 #include <inttypes.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,6 +32,7 @@ enum {
     KEY_BYTES = 16,         /* as redis-benchmark's "key:000000000042" and db_bench's */
     VALUES_BYTES = 4 << 20, /* pool of random bytes that values are taken from: no engine can compress or share them */
     WAIT_MS = 30000,
+    POLL_MS = 100,
     TIMED_SLOT_OF = 8,          /* one slot of so many looks at the clock: at millions a second it would show */
     REMOVE_IDS_MAX = 16,        /* regions are removed in calls of this many ... */
     REMOVE_BYTES_MAX = 64 << 20 /* ... or bytes, whichever is reached first */
@@ -52,12 +52,11 @@ struct slot {
 };
 
 struct load {
-    pthread_t thread;
     struct cairn *client;
     struct cairn_kv *kv;
     struct cairn_extents *extents;
     struct slot *slots;
-    uint64_t rand, done;
+    uint64_t rand, done, running;                    /* running: slots with a call in flight */
     uint64_t from_ns, from_done, last_ns, last_done; /* the span that counts: when, and how many were done by then */
     uint64_t stale[REMOVE_IDS_MAX * 2], removing[REMOVE_IDS_MAX * 2];
     size_t nstale, nremoving;
@@ -71,6 +70,7 @@ static struct {
     struct cairn_call_options call;
     struct cairn_error_info error; /* of whichever call fails first; the program ends then */
     uint64_t outstanding, connections, span_ns, ops_max;
+    bool prompt;
     const char *provider, *database;
     uint64_t keys, value_bytes, batch, size, nregions;
     uint64_t *regions;
@@ -245,6 +245,8 @@ static void on_done(void *arg, int rc)
                                  : load->from_ns == 0 || load->last_ns - load->from_ns < job.span_ns;
     if (more)
         start_slot(slot, now);
+    else
+        load->running--;
 }
 
 static void init_slot(struct slot *slot, struct load *load, bool batches)
@@ -288,20 +290,32 @@ static void open_extents(struct load *load)
     must(cairn_extents_open(load->client, job.provider, &load->extents, &call), &e, "open the extents");
 }
 
-static void *run_load(void *arg)
+static bool is_over(const struct load *load)
 {
-    struct load *load = arg;
-    for (uint64_t i = 0; i < job.outstanding; i++)
-        start_slot(&load->slots[i], bench_now_ns());
-    int rc = cairn_drain(load->client, (int)(job.span_ns / 1000000) + WAIT_MS);
-    must(rc, NULL, "drain");
-    return NULL;
+    return load->running == 0 && load->nremoving == 0;
 }
 
-/* Runs @job.submit on all connections and prints what came out; @bytes are moved by one operation. */
-static void run_loads(void (*open)(struct load *load), uint64_t units, uint64_t bytes)
+/* One thread drives all clients in turn, waiting for each in its turn: what the others got meanwhile is there when it comes to
+ * them, and nobody spins. */
+static void drive_loads(struct load *loads)
 {
-    static struct bench_hist all;
+    uint64_t deadline = bench_now_ns() + job.span_ns * 2 + WAIT_MS * UINT64_C(1000000);
+    for (uint64_t live = job.connections; live > 0;) {
+        live = 0;
+        for (uint64_t i = 0; i < job.connections; i++) {
+            if (is_over(&loads[i]))
+                continue;
+            live++;
+            if (cairn_poll(loads[i].client, POLL_MS) < 0)
+                bench_die("poll failed");
+        }
+        if (bench_now_ns() > deadline)
+            bench_die("calls do not end");
+    }
+}
+
+static struct load *loads_new(void (*open)(struct load *load))
+{
     if (job.connections == 0 || job.connections > CONNECTIONS_MAX || job.outstanding == 0 ||
         job.outstanding > OUTSTANDING_MAX || job.batch == 0 || job.batch > BATCH_MAX)
         bench_die("connections, outstanding or batch is out of range");
@@ -318,18 +332,40 @@ static void run_loads(void (*open)(struct load *load), uint64_t units, uint64_t 
             load->slots[k].timed = k % TIMED_SLOT_OF == 0;
         }
     }
-    job.start_ns = bench_now_ns();
-    for (uint64_t i = 1; i < job.connections; i++) {
-        if (pthread_create(&loads[i].thread, NULL, run_load, &loads[i]) != 0)
-            bench_die("no thread");
+    return loads;
+}
+
+static void loads_close(struct load *loads)
+{
+    for (uint64_t i = 0; i < job.connections; i++) {
+        cairn_kv_close(loads[i].kv);
+        cairn_extents_close(loads[i].extents);
+        cairn_close(loads[i].client);
     }
-    run_load(&loads[0]);
+}
+
+/* Runs @job.submit on all connections for one span and prints what came out; one operation counts for @units and moves
+ * @bytes. */
+static void loads_measure(struct load *loads, uint64_t units, uint64_t bytes)
+{
+    static struct bench_hist all;
     double rate = 0;
     uint64_t done = 0;
+    memset(&all, 0, sizeof(all));
     for (uint64_t i = 0; i < job.connections; i++) {
         struct load *load = &loads[i];
-        if (i != 0)
-            pthread_join(load->thread, NULL);
+        load->done = load->from_ns = load->from_done = load->last_ns = load->last_done = 0;
+        memset(&load->hist, 0, sizeof(load->hist));
+    }
+    job.start_ns = bench_now_ns();
+    for (uint64_t i = 0; i < job.connections; i++) {
+        loads[i].running = job.outstanding;
+        for (uint64_t k = 0; k < job.outstanding; k++)
+            start_slot(&loads[i].slots[k], bench_now_ns());
+    }
+    drive_loads(loads);
+    for (uint64_t i = 0; i < job.connections; i++) {
+        struct load *load = &loads[i];
         if (load->last_ns > load->from_ns)
             rate += (double)(load->last_done - load->from_done) * 1e9 / (double)(load->last_ns - load->from_ns);
         done += load->done;
@@ -338,23 +374,49 @@ static void run_loads(void (*open)(struct load *load), uint64_t units, uint64_t 
             all.slot[k] += load->hist.slot[k];
         if (load->nstale != 0)
             must(cairn_extent_remove(load->extents, load->stale, load->nstale, NULL, NULL), NULL, "remove");
-        cairn_kv_close(load->kv);
-        cairn_extents_close(load->extents);
-        cairn_close(load->client);
+        load->nstale = 0;
     }
     printf("{\"ops_per_s\": %.1f, \"bytes_per_s\": %.0f, \"p50_us\": %.3f, \"p99_us\": %.3f, \"ops\": %" PRIu64 "}\n",
            rate * (double)units, rate * (double)bytes, bench_hist_ns(&all, 0.5) / 1e3, bench_hist_ns(&all, 0.99) / 1e3,
            done * units);
 }
 
+/* With --prompt, each line of input asks for one measurement of so many seconds: between them the connections, and what
+ * took time to come up behind them, stay. Without it there is one. False: that was the last. */
+static bool next_measurement(void)
+{
+    static bool first = true;
+    bool was_first = first;
+    char line[64];
+    first = false;
+    if (!job.prompt)
+        return was_first;
+    fflush(stdout);
+    if (fgets(line, sizeof(line), stdin) == NULL)
+        return false;
+    double seconds = atof(line);
+    if (seconds <= 0 || seconds > 3600)
+        bench_die("a line of input is a number of seconds, not '%s'", line);
+    job.span_ns = (uint64_t)(seconds * 1e9);
+    return true;
+}
+
+static void run_loads(void (*open)(struct load *load), uint64_t units, uint64_t bytes)
+{
+    struct load *loads = loads_new(open);
+    while (next_measurement())
+        loads_measure(loads, units, bytes);
+    loads_close(loads);
+}
+
 /* ---- subcommands ---- */
 
 /* One at a time, by the waiting form, as a program would that asks and goes on with the answer. */
-static void ping_one_by_one(void)
+static void measure_one_by_one(struct cairn *c)
 {
     static struct bench_hist hist;
-    struct cairn *c = connect_client();
     uint64_t start = bench_now_ns(), then = start, warm = start + job.span_ns / 5, now;
+    memset(&hist, 0, sizeof(hist));
     do {
         must(cairn_ping(c, NULL), NULL, "ping");
         now = bench_now_ns();
@@ -362,9 +424,16 @@ static void ping_one_by_one(void)
             bench_hist_add(&hist, now - then);
         then = now;
     } while (now < warm + job.span_ns);
-    cairn_close(c);
     printf("{\"p50_us\": %.3f, \"p99_us\": %.3f, \"ops\": %" PRIu64 "}\n", bench_hist_ns(&hist, 0.5) / 1e3,
            bench_hist_ns(&hist, 0.99) / 1e3, hist.n);
+}
+
+static void ping_one_by_one(void)
+{
+    struct cairn *c = connect_client();
+    while (next_measurement())
+        measure_one_by_one(c);
+    cairn_close(c);
 }
 
 static void run_ping(void)
@@ -525,6 +594,7 @@ int main(int argc, char **argv)
     job.call = (struct cairn_call_options)CAIRN_CALL_OPTIONS_INIT;
     job.call.error = &job.error;
     job.connections = job.batch = 1;
+    job.prompt = bench_opt_u64("prompt", 0) != 0;
     job.ops_max = bench_opt_u64("ops", 0);
     job.span_ns = (uint64_t)(bench_opt_double("seconds", 1) * 1e9);
     for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {

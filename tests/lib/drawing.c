@@ -221,6 +221,16 @@ static uint32_t subject_begin(const struct reader *r, uint32_t end)
     return i;
 }
 
+/* The states that tokens [at, end) name as targets of the states @from; "itself" is each of these. */
+static void add_targets(struct reader *r, uint32_t from, uint32_t at, uint32_t end)
+{
+    add(r, from, subject(r, at, end));
+    for (uint32_t i = at; i < end; i++) {
+        for (uint32_t s = 0; is_word(r, i, "itself") && s < r->kind->nstates; s++)
+            add(r, from & CAIRN_SM_TO(s), CAIRN_SM_TO(s));
+    }
+}
+
 /* "A, B and C may also go to D, E to F; G to H." from the token "may"; returns where it ends. */
 static uint32_t read_sentence(struct reader *r, uint32_t may, uint32_t at)
 {
@@ -238,7 +248,7 @@ static uint32_t read_sentence(struct reader *r, uint32_t may, uint32_t at)
         if (!is_word(r, end, "to")) {
             if (end < r->n && r->t[end].type == T_ARROW && end > at)
                 end--; /* the head of a chain that follows without a full stop */
-            add(r, from, subject(r, at, end));
+            add_targets(r, from, at, end);
             return end;
         }
         if (split == 0)
@@ -247,7 +257,7 @@ static uint32_t read_sentence(struct reader *r, uint32_t may, uint32_t at)
             complain(r, "a sentence of the drawing has two \"to\" and no comma between; ");
             return end;
         }
-        add(r, from, subject(r, at, split));
+        add_targets(r, from, at, split);
         from = subject(r, split, end);
         at = end + 1;
     }

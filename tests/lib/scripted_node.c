@@ -435,7 +435,7 @@ static void router_list(struct cairn_rpc_req *rq)
     for (size_t i = 0; i < n->n; i++) {
         struct value *v = &n->values[i];
 
-        if (v->key_len < m->prefix.len || memcmp(v->key, m->prefix.data, m->prefix.len) != 0)
+        if (v->key_len < m->prefix.len || (m->prefix.len > 0 && memcmp(v->key, m->prefix.data, m->prefix.len) != 0))
             continue;
         if (m->after.len > 0 && key_compare(v, m->after.data, m->after.len) <= 0)
             continue;

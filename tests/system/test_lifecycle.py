@@ -94,7 +94,7 @@ class Lifecycle(Case):
     def test_data_of_a_newer_format(self):
         n = self.node().start()
         self.assertEqual(n.stop(), 0)
-        identity = os.path.join(n.data, "node.json")
+        identity = os.path.join(n.data, "cairn.json")
         with open(identity) as f:
             doc = json.load(f)
         with open(identity, "w") as f:

@@ -62,7 +62,7 @@ class FlippedByte(Case):
         self.flip(n.data, marker)
 
         n.start()
-        r = self.fails(n.cairn("get", "ns1", "bad"), FAILED, "corrupt")
+        r = self.fails(n.cairn("--json", "get", "ns1", "bad"), FAILED, '"CAIRN_E_CORRUPT"')
         self.assertEqual(r.out, "")
         self.ok(n.cairn("get", "ns1", "good"))
         status = n.cairn("status")

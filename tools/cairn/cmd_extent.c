@@ -78,8 +78,7 @@ const struct cli_command cli_extent_put = {
     .text = "The bytes come from FILE, or from standard input. Providers are for administrators.",
     .opts = put_opts,
     .args_size = sizeof(struct put_args),
-    .examples =
-        (const struct cli_example[]){ { "cairn extent put extent image.raw", "store a file" }, { NULL, NULL } },
+    .examples = (const struct cli_example[]){ { "cairn extent put extent image.raw", "store a file" }, { NULL, NULL } },
     .run = put_run,
     .group = "Providers",
 };

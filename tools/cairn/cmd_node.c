@@ -29,6 +29,37 @@ static bool is_degraded(const json_t *doc)
     return is_unwell(doc);
 }
 
+/* Providers differ in what they report. For people: what they have in common as columns, the rest, where it is not 0,
+ * in one. */
+static json_t *with_details(const json_t *provider)
+{
+    static const char *const columns[] = { "name", "type", "id", "backend", "health" };
+    json_t *row = json_object(), *rest = json_copy((json_t *)provider), *v;
+    const char *key;
+    void *next;
+    for (size_t i = 0; i < ARRAY_SIZE(columns); i++) {
+        v = json_object_get(rest, columns[i]);
+        if (v != NULL)
+            json_object_set(row, columns[i], v);
+        json_object_del(rest, columns[i]);
+    }
+    json_object_foreach_safe(rest, next, key, v)
+    {
+        if (json_is_integer(v) && json_integer_value(v) == 0)
+            json_object_del(rest, key);
+    }
+    json_object_set_new(row, "details", rest);
+    return row;
+}
+
+static void shorten_providers(json_t *doc)
+{
+    json_t *providers = json_object_get(doc, "providers"), *rows = json_array();
+    for (size_t i = 0; i < json_array_size(providers); i++)
+        json_array_append_new(rows, with_details(json_array_get(providers, i)));
+    json_object_set_new(doc, "providers", rows);
+}
+
 static int status_run(struct cli *cli, void *args)
 {
     (void)args;
@@ -46,7 +77,12 @@ static int status_run(struct cli *cli, void *args)
     if (status != CLI_OK)
         return status;
     bool degraded = is_degraded(doc);
-    status = cli->g.json ? cli_json(cli, json_incref(doc)) : cli_render(cli, doc);
+    if (cli->g.json) {
+        status = cli_json(cli, json_incref(doc));
+    } else {
+        shorten_providers(doc);
+        status = cli_render(cli, doc);
+    }
     json_decref(doc);
     return status == CLI_OK && degraded ? CLI_DEGRADED : status;
 }

@@ -30,6 +30,8 @@ static void format(const char *name, const json_t *v, char *buf, size_t room, in
         snprintf(buf, room, "%s", json_is_true(v) ? "yes" : "no");
     } else if (json_is_real(v)) {
         snprintf(buf, room, "%.6g", json_real_value(v));
+    } else if (ends_in(name, "_s") && json_is_integer(v) && json_integer_value(v) == 0) {
+        snprintf(buf, room, "0 s");
     } else if (json_is_integer(v) && json_integer_value(v) >= 0) {
         const char *text = ends_in(name, "bytes") ? cli_size(unit, positive(v))
                            : ends_in(name, "_ns") ? cli_duration(unit, positive(v))

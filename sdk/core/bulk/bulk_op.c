@@ -1,8 +1,7 @@
 /* One transfer.
  *
- *    NEW ---> MOVE ---> DONE           MOVE may also go to SWITCH, and SWITCH back to MOVE.
- *                                      NEW, MOVE and SWITCH may also go to DRAIN.
- *    DRAIN ---> FAILED
+ *    NEW ---> MOVE ---> DONE           MOVE may also go to SWITCH, SWITCH to MOVE.
+ *    DRAIN ---> FAILED                 NEW, MOVE and SWITCH may also go to DRAIN.
  *
  * NEW     no way is chosen.
  * MOVE    pieces [arrived_to, next) are in the ring, in order: flying, or landed and waiting for those before them.

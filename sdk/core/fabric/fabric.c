@@ -19,16 +19,16 @@
 /* Peers that an address vector is made for; more are added, at some cost. In place of FI_UNIVERSE_SIZE. */
 enum { FABRIC_PEERS_HINT = 64, FABRIC_RX_HINT = 64 };
 
-static int fabric_fail(struct cairn_err *err, int rc, const char *what)
+static int fabric_fail(const struct cairn_fabric *f, struct cairn_err *err, int rc, const char *what)
 {
     int code = rc == -FI_ENOMEM ? CAIRN_E_NOMEM : rc == -FI_EMFILE ? CAIRN_E_LIMIT : CAIRN_E_UNSUPPORTED;
 
-    return cairn_err_set(err, code, "fabric: %s: %s", what, fi_strerror(-rc));
+    return cairn_err_set(err, code, "fabric: %s: %s", what, f->lib->strerror(-rc));
 }
 
-static struct fi_info *fabric_hints(const struct cairn_fabric_conf *conf)
+static struct fi_info *fabric_hints(const struct cairn_fabric *f, const struct cairn_fabric_conf *conf)
 {
-    struct fi_info *h = fi_allocinfo();
+    struct fi_info *h = f->lib->dupinfo(NULL); /* what fi_allocinfo() does */
 
     if (h == NULL)
         return NULL;
@@ -71,23 +71,23 @@ static void fabric_hint_near(struct fi_info *h, const struct cairn_fabric_conf *
 
 static int fabric_getinfo(struct cairn_fabric *f, const struct cairn_fabric_conf *conf, struct cairn_err *err)
 {
-    struct fi_info *h = fabric_hints(conf);
+    struct fi_info *h = fabric_hints(f, conf);
     int rc;
 
     if (h == NULL)
         return cairn_err_set(err, CAIRN_E_NOMEM, "fabric");
     fabric_hint_near(h, conf);
-    rc = fi_getinfo(FI_VERSION(1, 17), NULL, NULL, 0, h, &f->info);
+    rc = f->lib->getinfo(FI_VERSION(1, 17), NULL, NULL, 0, h, &f->info);
     if (rc != 0 && h->dest_addr != NULL) { /* no route from here: any network of ours, the peer may find a way */
         free(h->dest_addr);
         h->dest_addr = NULL;
         h->dest_addrlen = 0;
         h->addr_format = FI_FORMAT_UNSPEC;
-        rc = fi_getinfo(FI_VERSION(1, 17), NULL, NULL, 0, h, &f->info);
+        rc = f->lib->getinfo(FI_VERSION(1, 17), NULL, NULL, 0, h, &f->info);
     }
-    fi_freeinfo(h);
+    f->lib->freeinfo(h);
     if (rc != 0)
-        return fabric_fail(err, rc, conf->provider);
+        return fabric_fail(f, err, rc, conf->provider);
     if ((f->info->domain_attr->mr_mode & ~FABRIC_MR_MODES) != 0 || (f->info->mode & ~FABRIC_CTX_MODES) != 0)
         return cairn_err_set(err, CAIRN_E_UNSUPPORTED,
                              "fabric: %s wants modes that are not supported (%#x, %#" PRIx64 ")", conf->provider,
@@ -107,7 +107,7 @@ static int fabric_open_parts(struct cairn_fabric *f, const char **what)
     f->nflying_max = (uint32_t)MIN((size_t)CAIRN_FABRIC_INFLIGHT_MAX, MAX(f->info->tx_attr->size, (size_t)1));
     cq.size = f->nflying_max + FABRIC_RX_HINT; /* never more completions than operations: the queue cannot overrun */
     *what = "domain";
-    rc = fi_fabric(f->info->fabric_attr, &f->fabric, NULL);
+    rc = f->lib->fabric(f->info->fabric_attr, &f->fabric, NULL);
     if (rc == 0)
         rc = fi_domain(f->fabric, f->info, &f->domain, NULL);
     if (rc != 0)
@@ -148,12 +148,13 @@ int cairn_fabric_open(struct cairn_fabric **to, const struct cairn_fabric_conf *
         return cairn_err_set(err, CAIRN_E_NOMEM, "fabric");
     cairn_list_init(&f->mrs);
     cairn_fabric__ops_init(f);
-    rc = fabric_getinfo(f, conf, err);
+    f->lib = cairn_fabric__lib(err);
+    rc = f->lib != NULL ? fabric_getinfo(f, conf, err) : CAIRN_E_UNSUPPORTED;
     if (rc != 0)
         goto free_it;
     rc = fabric_open_parts(f, &what);
     if (rc != 0) {
-        rc = fabric_fail(err, rc, what);
+        rc = fabric_fail(f, err, rc, what);
         goto free_it;
     }
     *to = f;
@@ -178,12 +179,12 @@ void cairn_fabric_kill(struct cairn_fabric *f)
     cairn_fabric__ops_cancel(f);
 }
 
-static void fabric_close(struct fid *fid)
+static void fabric_close(const struct cairn_fabric *f, struct fid *fid)
 {
     int rc = fi_close(fid);
 
     if (rc != 0)
-        cairn_log_warn("fabric: closing: %s", fi_strerror(-rc));
+        cairn_log_warn("fabric: closing: %s", f->lib->strerror(-rc));
 }
 
 void cairn_fabric_free(struct cairn_fabric *f)
@@ -200,14 +201,15 @@ void cairn_fabric_free(struct cairn_fabric *f)
     }
     CAIRN_ASSERT(cairn_list_is_empty(&f->mrs));
     if (f->cq != NULL)
-        fabric_close(&f->cq->fid);
+        fabric_close(f, &f->cq->fid);
     if (f->av != NULL)
-        fabric_close(&f->av->fid);
+        fabric_close(f, &f->av->fid);
     if (f->domain != NULL)
-        fabric_close(&f->domain->fid);
+        fabric_close(f, &f->domain->fid);
     if (f->fabric != NULL)
-        fabric_close(&f->fabric->fid);
-    fi_freeinfo(f->info);
+        fabric_close(f, &f->fabric->fid);
+    if (f->info != NULL)
+        f->lib->freeinfo(f->info);
     free(f);
 }
 

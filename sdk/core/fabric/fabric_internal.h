@@ -14,6 +14,17 @@
 _Static_assert(sizeof(struct fi_context2) <= sizeof(((struct cairn_fabric_op *)0)->context), "room for FI_CONTEXT2");
 _Static_assert(offsetof(struct cairn_fabric_op, context) == 0, "a completion's op_context is the operation");
 
+/* The functions that libfabric exports; all others are inline, through the objects' own tables. */
+struct cairn_fabric_lib {
+    __typeof__(&fi_getinfo) getinfo;
+    __typeof__(&fi_freeinfo) freeinfo;
+    __typeof__(&fi_dupinfo) dupinfo;
+    __typeof__(&fi_fabric) fabric;
+    __typeof__(&fi_strerror) strerror;
+};
+/** Loads libfabric the first time: blocks for 200 ms. NULL, with a text, where there is none. Any thread. */
+const struct cairn_fabric_lib *cairn_fabric__lib(struct cairn_err *err);
+
 struct cairn_fabric_mr {
     struct cairn_link link;
     struct fid_mr *fid; /* NULL once the fabric was killed */
@@ -21,6 +32,7 @@ struct cairn_fabric_mr {
 };
 
 struct cairn_fabric {
+    const struct cairn_fabric_lib *lib;
     struct fi_info *info;
     struct fid_fabric *fabric;
     struct fid_domain *domain;

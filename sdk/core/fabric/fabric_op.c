@@ -108,7 +108,7 @@ static void fabric_reap_error(struct cairn_fabric *f)
         return;
     if (e.op_context == NULL) /* not one of ours: a connection that somebody else opened to us */
         return;
-    cairn_log_debug("fabric: a transfer ended: %s", fi_strerror(e.err));
+    cairn_log_debug("fabric: a transfer ended: %s", f->lib->strerror(e.err));
     op_end(f, e.op_context, CAIRN_E_UNREACHABLE);
 }
 

@@ -48,9 +48,8 @@ struct cairn_loop {
     struct cairn_sm_set machines;
     struct cairn_loop_conf conf;
     struct event_base *base;
-    struct event *tick; /* ends a sleep for the earliest of our timers */
-    uint64_t tick_ns;   /* when; 0: it is not armed */
-    struct cairn_watch wake;
+    struct cairn_watch wake, tick; /* tick ends a sleep for the earliest of our timers */
+    uint64_t tick_ns;              /* when; 0: it is not armed */
     struct cairn_link hooks;
     pthread_mutex_t posted_mutex;
     struct cairn_link posted; /* under posted_mutex */

@@ -230,4 +230,7 @@ void cairn_rpc_set_bulk_hooks(struct cairn_rpc *rpc, const struct cairn_rpc_bulk
 const struct cairn_rpc_target *cairn_rpc_target_by_id(const struct cairn_rpc *rpc, uint32_t id);
 const struct cairn_rpc_target *cairn_rpc_target_by_name(const struct cairn_rpc *rpc, const char *name);
 
+/** The state machines of this folder, NULL-terminated: for the self-check and `cairn machines --graph`. */
+extern const struct cairn_sm_kind *const cairn_rpc_kinds[];
+
 #endif

@@ -284,6 +284,19 @@ static void session_forget_numbers(struct cairn_rpc_session *s)
     }
 }
 
+/* The node knows us: the calls that will be sent again keep their numbers. Those of calls that nobody waits for are free
+ * again, since no answer to them will come; the node refuses a number whose predecessor still runs. */
+static void session_recount_numbers(struct cairn_rpc_session *s)
+{
+    memset(s->seq_busy, 0, s->window);
+    CAIRN_LIST_FOREACH (l, &s->waiting) {
+        const struct cairn_rpc_call *call = CONTAINER_OF(l, const struct cairn_rpc_call, link);
+
+        if (call->numbered)
+            s->seq_busy[call->seq & (s->window - 1)] = 1;
+    }
+}
+
 static int session_take_credits(struct cairn_rpc_session *s, uint32_t inflight_max)
 {
     if (inflight_max == 0 || inflight_max > INFLIGHT_MAX || (inflight_max & (inflight_max - 1)) != 0)
@@ -323,7 +336,9 @@ static int session_welcome(struct cairn_rpc_session *s, struct cairn_rpc_peer *p
     memcpy(s->secret, m->session_secret.data, sizeof(s->secret));
     s->has_id = true;
     memset(s->seq_of_place, 0, s->window * sizeof(*s->seq_of_place));
-    if (!resumed)
+    if (resumed)
+        session_recount_numbers(s);
+    else
         session_forget_numbers(s);
     snprintf(s->facts.node, sizeof(s->facts.node), "%s", m->node);
     memcpy(s->facts.cluster_id, m->cluster_id.data, CAIRN_CLUSTER_ID_BYTES);
@@ -568,7 +583,6 @@ void cairn_rpc_session_close(struct cairn_rpc_session *s, void (*done)(void *arg
     s->closed = done;
     s->closed_arg = arg;
     s->conf.changed = NULL;
-    cairn_timer_stop(&s->rpc->loop->env, &s->timer);
     session_end_all_waiting(s, CAIRN_E_CLOSED);
     s->peer = NULL;
     cairn_sm_move(&s->sm, SESSION_CLOSED);
@@ -582,6 +596,7 @@ void cairn_rpc_session_close(struct cairn_rpc_session *s, void (*done)(void *arg
         cairn_rpc__peer_down(peer, CAIRN_E_CLOSED);
         session_end_all_waiting(s, CAIRN_E_CLOSED); /* those that were sent */
     }
+    cairn_timer_stop(&s->rpc->loop->env, &s->timer); /* which those have started for their deadlines */
     cairn_task_init(&s->close_task, on_session_closed, s);
     cairn_env_defer(&s->rpc->loop->env, &s->close_task); /* behind the calls that end */
 }

@@ -93,6 +93,10 @@ struct cairn_options {
     const char *key_file;
     /** How the node's lists call this client; NULL: the program's name. */
     const char *name;
+    /** The libfabric provider for large values, the same as the node's (bulk.provider in its configuration), for instance
+     * "verbs;ofi_rxm", and the domain to use. NULL: $CAIRN_FABRIC_PROVIDER, else "tcp;ofi_rxm"; $CAIRN_FABRIC_DOMAIN,
+     * else any. */
+    const char *fabric_provider, *fabric_domain;
     uint32_t timeout_ms;         /* of each call that names none; 0: 30 000 */
     uint32_t connect_timeout_ms; /* of cairn_connect() in all; 0: 10 000 */
     uint32_t spin_us;      /* poll this long for an answer before sleeping: lower latency for a busy core; 0: sleep */

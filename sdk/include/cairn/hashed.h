@@ -7,7 +7,7 @@
  *
  * A put is visible wholly or not at all. Besides the errors of cairn.h every call here may give
  *   CAIRN_E_INVAL     the key is empty or longer than CAIRN_KEY_BYTES_MAX
- *   CAIRN_E_NOTFOUND  the namespace was removed, or (reads, delete) there is no such key
+ *   CAIRN_E_NOTFOUND  the namespace was removed, or (reads) there is no such key
  *   CAIRN_E_DENIED    the namespace's mode does not let the caller read or write
  * and those that change something
  *   CAIRN_E_EXISTS    the key is there and the namespace is write-once, or CAIRN_IF_ABSENT was given
@@ -75,6 +75,7 @@ CAIRN_API int cairn_length(struct cairn_ns *ns, const void *key, size_t key_len,
 CAIRN_API int cairn_length_async(struct cairn_ns *ns, const void *key, size_t key_len, uint64_t *len,
                                  const struct cairn_call_options *o, cairn_done_fn *done, void *arg);
 
+/** Succeeds also if there is no such key: to look would cost a read. */
 CAIRN_API int cairn_delete(struct cairn_ns *ns, const void *key, size_t key_len, const struct cairn_call_options *o);
 CAIRN_API int cairn_delete_async(struct cairn_ns *ns, const void *key, size_t key_len,
                                  const struct cairn_call_options *o, cairn_done_fn *done, void *arg);

@@ -4,7 +4,7 @@
  * Besides the errors of cairn.h every call may give
  *   CAIRN_E_INVAL       the key is empty or longer than CAIRN_KEY_BYTES_MAX, or no integer where the order is UINT
  *   CAIRN_E_NOPROVIDER  the node has no KV provider of that name
- *   CAIRN_E_NOTFOUND    the database was dropped, or (reads, erase) there is no such key
+ *   CAIRN_E_NOTFOUND    the database was dropped, or (reads, take) there is no such key
  *   CAIRN_E_DENIED      only administrators may use providers
  * and those that change something
  *   CAIRN_E_EXISTS      the key is there, and the database is write-once or CAIRN_IF_ABSENT was given
@@ -101,6 +101,7 @@ CAIRN_API int cairn_kv_exists(struct cairn_kv *kv, const void *key, size_t key_l
                               const struct cairn_call_options *o);
 CAIRN_API int cairn_kv_exists_async(struct cairn_kv *kv, const void *key, size_t key_len, bool *exists,
                                     const struct cairn_call_options *o, cairn_done_fn *done, void *arg);
+/** Succeeds also if there is no such key: to look would cost a read. */
 CAIRN_API int cairn_kv_erase(struct cairn_kv *kv, const void *key, size_t key_len, const struct cairn_call_options *o);
 CAIRN_API int cairn_kv_erase_async(struct cairn_kv *kv, const void *key, size_t key_len,
                                    const struct cairn_call_options *o, cairn_done_fn *done, void *arg);
@@ -133,7 +134,7 @@ CAIRN_API int cairn_kv_mexists(struct cairn_kv *kv, struct cairn_get_item *items
                                const struct cairn_call_options *o);
 CAIRN_API int cairn_kv_mexists_async(struct cairn_kv *kv, struct cairn_get_item *items, size_t n,
                                      const struct cairn_call_options *o, cairn_done_fn *done, void *arg);
-/** items[i].status is 0 or CAIRN_E_NOTFOUND, which is no error of the call; only the keys are used. */
+/** As cairn_kv_erase() for each; only the keys are used, and status is set. */
 CAIRN_API int cairn_kv_merase(struct cairn_kv *kv, struct cairn_get_item *items, size_t n,
                               const struct cairn_call_options *o);
 CAIRN_API int cairn_kv_merase_async(struct cairn_kv *kv, struct cairn_get_item *items, size_t n,

@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import subprocess
 
 from .peers import free_port
@@ -57,10 +58,14 @@ class Node:
 
 
 class Load:
-    """cairn_bench against one node."""
+    """cairn_bench against one node. The program of a row stays between its measurements, and with it its connections."""
+
+    FABRIC_WARM_SECONDS = 1.0  # a fabric connection takes its time to come up, and pieces travel in frames until then
 
     def __init__(self, procs, build, node, seconds):
         self.procs, self.program, self.node, self.seconds = procs, os.path.join(build, "cairn_bench"), node, seconds
+        self.words, self.process = None, None
+        self.log = os.path.join(node.dir, "cairn_bench.log")
 
     def argv(self, command, where, **options):
         words = [self.program, command, "--addresses", getattr(self.node, where), "--workspace", self.node.workspace]
@@ -68,28 +73,64 @@ class Load:
             words += ["--" + k.replace("_", "-"), str(v)]
         return words
 
-    def run(self, command, where, **options):
+    def once(self, command, where, **options):
+        """A run of its own."""
         return self.procs.run_json(self.argv(command, where, **{"seconds": self.seconds, **options}))
+
+    def run(self, command, where, **options):
+        """One measurement by the program of these words, which is started first if another one, or none, is there."""
+        words = self.argv(command, where, prompt=1, **options)
+        if words != self.words:
+            self.stop()
+            self.process = self.procs.start(words, log=self.log, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            self.words = words
+            self._ask(self.FABRIC_WARM_SECONDS if command == "extent" and where == "tcp" else 0.05)
+        return self._ask(self.seconds)
+
+    def stop(self):
+        if self.process is not None:
+            self.process.stdin.close()
+            self.procs.stop(self.process)
+            self.process.stdout.close()
+        self.words, self.process = None, None
+
+    def _ask(self, seconds):
+        try:
+            self.process.stdin.write(b"%g\n" % seconds)
+            self.process.stdin.flush()
+            ready, _, _ = select.select([self.process.stdout], [], [], seconds + 60)
+            return json.loads(self.process.stdout.readline() if ready else b"no answer")
+        except (OSError, ValueError):
+            self.stop()
+            with open(self.log, errors="replace") as f:
+                raise Failed("cairn_bench: " + (f.read().strip().splitlines() or ["no answer"])[-1]) from None
 
 
 class Connections:
-    """Many idle clients in one process; as a context, they are there inside it."""
+    """Many idle clients; as a context, they are there inside it. In several processes: each client has some descriptors."""
+
+    PER_PROCESS = 1000
 
     def __init__(self, load, where, count):
-        self.procs = load.procs
-        self.argv = load.argv("connections", where, count=count)
+        self.load, self.where, self.count, self.processes = load, where, count, []
         self.log = os.path.join(load.node.dir, "connections.log")
 
     def __enter__(self):
-        self.process = self.procs.start(self.argv, log=self.log, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        if self.process.stdout.readline().strip() != b"ready":
-            self.procs.stop(self.process)
-            with open(self.log, errors="replace") as f:
-                raise Failed("cairn_bench connections: " + f.read().strip()[-300:])
+        for first in range(0, self.count, self.PER_PROCESS):
+            argv = self.load.argv("connections", self.where, count=min(self.PER_PROCESS, self.count - first))
+            self.processes.append(self.load.procs.start(argv, log=self.log, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+        for p in self.processes:
+            if p.stdout.readline().strip() != b"ready":
+                self.__exit__()
+                with open(self.log, errors="replace") as f:
+                    raise Failed("cairn_bench connections: " + f.read().strip()[-300:])
         return self
 
     def __exit__(self, *_):
-        self.procs.stop(self.process)
+        for p in self.processes:
+            self.load.procs.stop(p)
+            p.stdin.close()
+            p.stdout.close()
 
 
 def cairn(procs, build, node, *words, timeout=600):

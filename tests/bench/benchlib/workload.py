@@ -36,7 +36,7 @@ class Size:
 
 
 FULL = Size(seconds=1.0, reps=5, small_files=20_000, large_files=8, fio_bytes=1 << 30, idle_seconds=10)
-QUICK = Size(seconds=0.2, reps=3, small_files=2000, large_files=2, fio_bytes=256 * MIB, idle_seconds=3)
+QUICK = Size(seconds=0.15, reps=3, small_files=2000, large_files=2, fio_bytes=256 * MIB, idle_seconds=3)
 
 
 def once(make):
@@ -90,7 +90,7 @@ class Bench:
 
     def node_filled(self, provider):
         if provider not in self.filled:
-            self.load.run("kv", "tcp", op="fill", provider=provider, keys=KEYS, value=VALUE_BYTES)
+            self.load.once("kv", "tcp", op="fill", provider=provider, keys=KEYS, value=VALUE_BYTES)
             self.filled.add(provider)
         return self.node
 
@@ -123,7 +123,7 @@ class Bench:
         return self.load.run("kv", "tcp", op=op, provider=provider, keys=KEYS, value=VALUE_BYTES, **options)[figure]
 
     def extent(self, op, provider, where, size, depth, **options):
-        return self.load.run("extent", where, op=op, provider=provider, size=size, outstanding=depth, regions=max(2 * depth, 4),
+        return self.load.run("extent", where, op=op, provider=provider, size=size, outstanding=depth, regions=depth,
                              **options)["bytes_per_s"]
 
     def import_rate(self, tree):
@@ -132,7 +132,7 @@ class Bench:
         name = f"import{self.imports}"
         cairn_node.cairn(self.procs, self.build, self.node, "ns", "create", name)
         start = time.monotonic()
-        cairn_node.cairn(self.procs, self.build, self.node, "import", tree.path, name)
+        cairn_node.cairn(self.procs, self.build, self.node, "import", name, tree.path)
         rate = tree.bytes / (time.monotonic() - start)
         cairn_node.cairn(self.procs, self.build, self.node, "ns", "remove", name, "--force")
         return rate

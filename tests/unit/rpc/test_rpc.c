@@ -466,6 +466,87 @@ static void restarted_node_makes_changes_unknown(void **state)
     fx->nheld = 0;
 }
 
+/* Calls that were sent when their session closes end with it, and nothing of it is left behind. */
+static void closing_ends_calls_that_were_sent(void **state)
+{
+    struct fixture *fx = *state;
+    struct probe p;
+
+    listen_unix(fx);
+    connect_session(fx, NULL);
+    fx->hold = true;
+    probe_start(fx, &p, false, "k");
+    turn_until(fx, one_held);
+    cairn_rpc_session_close(fx->session, on_session_closed, fx);
+    fx->session = NULL;
+    turn_until(fx, is_closed);
+    assert_true(p.done);
+    assert_int_equal(p.call.rc, CAIRN_E_CLOSED);
+    turn_until(fx, no_peers); /* the target was told; and no timer of the session is met on the way */
+}
+
+static void close_when_done(struct cairn_rpc_call *call)
+{
+    struct probe *p = call->arg;
+
+    p->done = true;
+    cairn_rpc_session_close(call->dest.session, NULL, NULL);
+}
+
+/* The answer is being read when its call's owner closes the session. */
+static void a_session_may_be_closed_in_done(void **state)
+{
+    struct fixture *fx = *state;
+    struct probe p, late;
+
+    listen_unix(fx);
+    connect_session(fx, NULL);
+    probe_start(fx, &p, false, "k");
+    p.call.done = close_when_done;
+    probe_start(fx, &late, false, "l");
+    fx->session = NULL;
+    probe_wait(fx, &p);
+    assert_int_equal(p.call.rc, 0);
+    probe_wait(fx, &late);
+    assert_int_equal(late.call.rc, CAIRN_E_CLOSED);
+    turn_until(fx, no_peers);
+}
+
+/* Changes that nobody waits for any more when the connection is lost must not keep their numbers for good. */
+static void abandoned_changes_give_their_numbers_back(void **state)
+{
+    struct fixture *fx = *state;
+    struct probe p;
+
+    listen_unix(fx);
+    connect_session(fx, NULL);
+    fx->hold = true;
+    probe_start(fx, &p, true, "k");
+    turn_until(fx, one_held);
+    cairn_rpc_call_cancel(&p.call);
+    cairn_conn_fail(&cairn_rpc_session_peer(fx->session)->conn, CAIRN_E_CLOSED);
+    probe_wait(fx, &p);
+    assert_int_equal(p.call.rc, CAIRN_E_CANCELED);
+    fx->hold = false;
+    for (uint32_t i = 0; i < 15; i++) { /* the others of the window */
+        probe_start(fx, &p, true, "k");
+        probe_wait(fx, &p);
+        assert_int_equal(p.call.rc, 0);
+    }
+    probe_start(fx, &p, true, "k"); /* its number meets the change that the target still works on */
+    probe_wait(fx, &p);
+    assert_int_equal(p.call.rc, CAIRN_E_BUSY);
+    assert_int_equal(fx->accepts, 2); /* for which nobody is thrown out */
+    if (fx->nheld > 0)
+        cairn_rpc_reply(fx->held[--fx->nheld], 0, NULL, NULL, 0);
+    for (uint32_t i = 0; i < 40; i++) {
+        probe_start(fx, &p, true, "k");
+        probe_wait(fx, &p);
+        assert_int_equal(p.call.rc, 0);
+    }
+    assert_int_equal(fx->accepts, 2);
+}
+
 static void nobody_listens(void **state)
 {
     struct fixture *fx = *state;
@@ -545,6 +626,9 @@ int main(void)
         T(retry_never_applies_twice),
         T(lost_answer_is_told_again),
         T(restarted_node_makes_changes_unknown),
+        T(closing_ends_calls_that_were_sent),
+        T(a_session_may_be_closed_in_done),
+        T(abandoned_changes_give_their_numbers_back),
         T(nobody_listens),
         T(tcp_needs_the_key),
         T(wrong_key_is_refused),

@@ -51,7 +51,7 @@ static void all_forms(void **state)
     same("/* START ---> MOVE ---> DONE\n * MOVE ---> FAILED  MOVE ---> MOVE   START may also go to FAILED. */");
     same("/* START ---> MOVE ---> DONE. All may also go to FAILED, MOVE back to MOVE. */");
     same("/* START ---> MOVE ---> DONE. All but MOVE may also go to FAILED; MOVE to MOVE and FAILED. */");
-    same("/* START ---> MOVE ---> DONE. START may also go to FAILED; all before DONE to FAILED; MOVE to MOVE. */");
+    same("/* START ---> MOVE ---> DONE. START may also go to FAILED; all before DONE to FAILED; MOVE to itself. */");
     same("/*  a-kind   START ---> MOVE ---> DONE   MOVE may repeat. START and MOVE may also go to FAILED.\n"
          " *  b-kind   OTHER ---> THING ---> DONE\n */");
     same("/* START ---> MOVE */ int x; /* unrelated: OTHER */ /* MOVE ---> DONE  MOVE may repeat. All may also go to "

@@ -1,0 +1,160 @@
+/* Records of a hashed namespace: round trips, and every kind of damage. */
+#include "server/router/hashed_record.h"
+
+#include "cairn/error.h"
+#include "cairn/limits.h"
+#include "sdk/core/base/crc.h"
+#include "server/router/router.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static void embedded_round_trip(void **state)
+{
+    uint8_t p[16] = { 0 };
+    struct cairn_record r;
+
+    (void)state;
+    cairn_record_put_head(p, 1);
+    memcpy(p + CAIRN_RECORD_HEAD_BYTES, "value", 5);
+    assert_int_equal(cairn_record_parse(p, CAIRN_RECORD_HEAD_BYTES + 5, &r), 0);
+    assert_int_equal(r.type, CAIRN_RECORD_EMBEDDED);
+    assert_int_equal(r.durability, 1);
+    assert_int_equal(r.length, 5);
+    assert_memory_equal(r.value, "value", 5);
+    assert_int_equal(r.nregions, 0);
+    assert_int_equal(cairn_record_parse(p, CAIRN_RECORD_HEAD_BYTES, &r), 0); /* a value of no bytes */
+    assert_int_equal(r.length, 0);
+}
+
+static void extents_round_trip(void **state)
+{
+    static struct cairn_record_region regions[CAIRN_ROUTER_REGIONS_MAX];
+    static uint8_t p[64 << 10];
+    struct cairn_record r;
+
+    (void)state;
+    for (uint32_t i = 0; i < CAIRN_ROUTER_REGIONS_MAX; i++)
+        regions[i] = (struct cairn_record_region){ .id = UINT64_MAX - i, .len = CAIRN_ROUTER_REGION_BYTES };
+    assert_true(cairn_record_extents_bytes(CAIRN_ROUTER_REGIONS_MAX) <= sizeof(p));
+    cairn_record_put_extents(p, 2, regions, CAIRN_ROUTER_REGIONS_MAX);
+    assert_int_equal(cairn_record_parse(p, cairn_record_extents_bytes(CAIRN_ROUTER_REGIONS_MAX), &r), 0);
+    assert_int_equal(r.type, CAIRN_RECORD_EXTENTS);
+    assert_int_equal(r.durability, 2);
+    assert_int_equal(r.length, CAIRN_VALUE_BYTES_MAX); /* the largest value there may be */
+    assert_int_equal(r.nregions, CAIRN_ROUTER_REGIONS_MAX);
+    for (uint32_t i = 0; i < r.nregions; i++) {
+        assert_int_equal(cairn_record_region(&r, i).id, regions[i].id);
+        assert_int_equal(cairn_record_region(&r, i).len, regions[i].len);
+    }
+}
+
+/* A contract with what is on disk. */
+static void bytes_are_fixed(void **state)
+{
+    static const struct cairn_record_region region = { .id = 0x1122334455667788, .len = 0x01020304 };
+    static const uint8_t expected[] = { 1, 2, 1, 0, 0,    0,    0,    0,    4,    3,    2,    1,    0, 0, 0, 0,
+                                        1, 0, 0, 0, 0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11, 4, 3, 2, 1 };
+    uint8_t p[32];
+
+    (void)state;
+    cairn_record_put_extents(p, 1, &region, 1);
+    assert_int_equal(cairn_record_extents_bytes(1), sizeof(p));
+    memset(p + 4, 0, 4); /* the checksum */
+    assert_memory_equal(p, expected, sizeof(p));
+    cairn_record_put_head(p, 0);
+    assert_memory_equal(p, "\1\1\0\0", 4);
+}
+
+static void damage_is_found(void **state)
+{
+    static const struct cairn_record_region regions[] = { { 7, 100 }, { 8, 200 } };
+    uint8_t good[64], bad[64];
+    size_t n = cairn_record_extents_bytes(2);
+    struct cairn_record r;
+
+    (void)state;
+    cairn_record_put_extents(good, 0, regions, 2);
+    for (size_t i = 0; i < n; i++) {
+        memcpy(bad, good, n);
+        bad[i] ^= 4;
+        assert_true(cairn_record_parse(bad, n, &r) != 0);
+    }
+    for (size_t len = 0; len < n; len++) {
+        uint8_t *exact = malloc(len + 1); /* so that reading behind the end is seen */
+
+        assert_non_null(exact);
+        memcpy(exact, good, len);
+        assert_int_equal(cairn_record_parse(exact, len, &r), CAIRN_E_CORRUPT);
+        free(exact);
+    }
+    assert_int_equal(cairn_record_parse(good, n + 1, &r), CAIRN_E_CORRUPT);
+}
+
+static void set_crc(uint8_t *p, size_t n)
+{
+    uint32_t crc = cairn_crc32c(cairn_crc32c(0, p, 4), p + 8, n - 8);
+
+    for (int i = 0; i < 4; i++)
+        p[4 + i] = (uint8_t)(crc >> (8 * i));
+}
+
+/* Contents that no router writes, under a checksum that is right. */
+static void nonsense_is_refused(void **state)
+{
+    struct cairn_record_region regions[] = { { 7, 100 }, { 8, 200 } };
+    uint8_t p[64];
+    size_t n = cairn_record_extents_bytes(2);
+    struct cairn_record r;
+
+    (void)state;
+    regions[1].len = 0;
+    cairn_record_put_extents(p, 0, regions, 2);
+    assert_int_equal(cairn_record_parse(p, n, &r), CAIRN_E_CORRUPT); /* an empty region */
+    regions[1].len = 200;
+    cairn_record_put_extents(p, 0, regions, 2);
+    p[8]++;
+    set_crc(p, n);
+    assert_int_equal(cairn_record_parse(p, n, &r), CAIRN_E_CORRUPT); /* another length than its regions */
+    p[8]--;
+    p[16] = 1;
+    set_crc(p, n);
+    assert_int_equal(cairn_record_parse(p, n, &r), CAIRN_E_CORRUPT); /* fewer regions than bytes */
+    p[16] = p[17] = p[18] = p[19] = 0xff;
+    set_crc(p, n);
+    assert_int_equal(cairn_record_parse(p, n, &r), CAIRN_E_CORRUPT); /* more than anything */
+    cairn_record_put_extents(p, 0, regions, 0);
+    assert_int_equal(cairn_record_parse(p, cairn_record_extents_bytes(0), &r), CAIRN_E_CORRUPT); /* none */
+}
+
+static void newer_versions_and_types_are_told_apart(void **state)
+{
+    uint8_t p[8];
+    struct cairn_record r;
+
+    (void)state;
+    cairn_record_put_head(p, 0);
+    p[0] = CAIRN_RECORD_VERSION + 1;
+    assert_int_equal(cairn_record_parse(p, sizeof(p), &r), CAIRN_E_FORMAT);
+    cairn_record_put_head(p, 0);
+    p[1] = 3;
+    assert_int_equal(cairn_record_parse(p, sizeof(p), &r), CAIRN_E_FORMAT);
+    cairn_record_put_head(p, 0);
+    p[3] = 1;
+    assert_int_equal(cairn_record_parse(p, sizeof(p), &r), CAIRN_E_CORRUPT);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(embedded_round_trip), cmocka_unit_test(extents_round_trip),
+        cmocka_unit_test(bytes_are_fixed),     cmocka_unit_test(damage_is_found),
+        cmocka_unit_test(nonsense_is_refused), cmocka_unit_test(newer_versions_and_types_are_told_apart),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

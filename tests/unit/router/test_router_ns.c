@@ -1,0 +1,533 @@
+/* Namespaces: making, showing, removing them, who may do what, and what is there after a restart. */
+#include "world.h"
+
+static const struct cairn_identity alice = { .uid = 1000, .gid = 100, .auth = "peer" };
+static const struct cairn_identity bob = { .uid = 1001, .gid = 100, .auth = "peer" };
+static const struct cairn_identity carol = { .uid = 1002, .gid = 200, .auth = "peer" };
+
+static uint8_t value[512 * KIB];
+
+static Cairn__Wire__Namespace named(const char *name)
+{
+    Cairn__Wire__Namespace m = CAIRN__WIRE__NAMESPACE__INIT;
+
+    m.name = (char *)(uintptr_t)name;
+    return m;
+}
+
+/* The copy that @worker shows; free with answer_free(). */
+static int show(struct world *w, uint32_t worker, const char *name, struct answer *a)
+{
+    Cairn__Wire__NsName m = CAIRN__WIRE__NS_NAME__INIT;
+
+    m.name = (char *)(uintptr_t)name;
+    ask_start(w, worker, a, &carol, CAIRN__WIRE__ROUTER_METHOD__ROUTER_NS_SHOW, &m.base, NULL, 0);
+    return ask_wait(w, a);
+}
+
+static void defaults_and_what_was_asked_for(void **state)
+{
+    struct world *w = *state;
+    Cairn__Wire__Namespace m = named("plain");
+    const Cairn__Wire__Namespace *r;
+    struct answer a;
+
+    assert_int_equal(ns_create_as(w, &alice, &m, NULL), 0);
+    for (uint32_t i = 0; i < WORKERS; i++) { /* every worker knows it as soon as it is answered */
+        assert_int_equal(show(w, i, "plain", &a), 0);
+        r = (const Cairn__Wire__Namespace *)a.reply;
+        assert_string_equal(r->name, "plain");
+        assert_true(r->id > 0);
+        assert_int_equal(r->owner, alice.uid);
+        assert_int_equal(r->group, alice.gid);
+        assert_int_equal(r->mode, CAIRN_ROUTER_MODE_DEFAULT);
+        assert_int_equal(r->embed_threshold, CAIRN_BULK_THRESHOLD_BYTES);
+        assert_string_equal(r->kv, "kv0");
+        assert_string_equal(r->extent, "extent0");
+        assert_int_equal(r->replicas, 1);
+        answer_free(&a);
+    }
+    m = named("asked");
+    m.kv = (char *)(uintptr_t) "kv0";
+    m.extent = (char *)(uintptr_t) "extent0";
+    m.mode = 0604;
+    m.embed_threshold = 77;
+    m.write_once = true;
+    m.durability = CAIRN__WIRE__DURABILITY__DURABILITY_SYNC;
+    m.owner = 42;
+    m.group = 43;
+    assert_int_equal(ns_create_as(w, &root, &m, NULL), 0);
+    assert_int_equal(show(w, 0, "asked", &a), 0);
+    r = (const Cairn__Wire__Namespace *)a.reply;
+    assert_int_equal(r->owner, 42);
+    assert_int_equal(r->group, 43);
+    assert_int_equal(r->mode, 0604);
+    assert_int_equal(r->embed_threshold, 77);
+    assert_int_equal(r->durability, CAIRN__WIRE__DURABILITY__DURABILITY_SYNC);
+    assert_true(r->write_once);
+    answer_free(&a);
+    m = named("not-for-others");
+    m.owner = 42; /* only an administrator may give it away */
+    assert_int_equal(ns_create_as(w, &alice, &m, NULL), 0);
+    assert_int_equal(show(w, 1, "not-for-others", &a), 0);
+    assert_int_equal(((const Cairn__Wire__Namespace *)a.reply)->owner, alice.uid);
+    answer_free(&a);
+    assert_int_equal(show(w, 0, "none", &a), CAIRN_E_NOTFOUND);
+    assert_int_equal(w->nregions, 0); /* trying the provider left nothing */
+}
+
+static void refuse(struct world *w, const Cairn__Wire__Namespace *m, int rc, const char *text)
+{
+    Cairn__Wire__Namespace copy = *m;
+    struct cairn_err err = { 0 };
+    uint32_t entries = w->ndbs;
+
+    assert_int_equal(ns_create_as(w, &root, &copy, &err), rc);
+    if (strstr(err.text, text) == NULL)
+        fail_msg("'%s' does not say '%s'", err.text, text);
+    assert_int_equal(w->ndbs, entries);
+}
+
+static void names(void **state)
+{
+    static const char *const good[] = { "a", "a b", "Größe", "日本", "\xf0\x9f\x98\x80", "..", "~!@#$%^&*()\\'\"" };
+    static const char *const bad[] = { "",
+                                       "a/b",
+                                       "/",
+                                       "a\nb",
+                                       "\x7f",
+                                       "\xc2\x85",
+                                       "\xc3",
+                                       "\xc0\xaf",
+                                       "\xff",
+                                       "a\xe2\x82",
+                                       "\xed\xa0\x80",
+                                       "\xf4\x90\x80\x80",
+                                       "\xe0\x80\xaf" };
+    struct world *w = *state;
+    char name[CAIRN_NAME_BYTES_MAX + 2];
+    Cairn__Wire__Namespace m;
+
+    for (size_t i = 0; i < ARRAY_SIZE(good); i++) {
+        m = named(good[i]);
+        assert_int_equal(ns_create_as(w, &root, &m, NULL), 0);
+        assert_int_equal(ns_remove_as(w, &root, good[i], false), 0);
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+        m = named(bad[i]);
+        refuse(w, &m, CAIRN_E_INVAL, "name");
+    }
+    memset(name, 'n', sizeof(name));
+    name[CAIRN_NAME_BYTES_MAX + 1] = '\0';
+    m = named(name);
+    refuse(w, &m, CAIRN_E_INVAL, "1 to 255 bytes");
+    assert_int_equal(ns_remove_as(w, &root, name, false), CAIRN_E_NOTFOUND);
+    name[CAIRN_NAME_BYTES_MAX] = '\0';
+    assert_int_equal(ns_create_as(w, &root, &m, NULL), 0);
+    assert_int_equal(put(w, name, "k", value, 10), 0);
+}
+
+static void what_cannot_be_is_refused(void **state)
+{
+    struct world *w = *state;
+    Cairn__Wire__Namespace m;
+
+    m = named("n");
+    m.kv = (char *)(uintptr_t) "kv9";
+    refuse(w, &m, CAIRN_E_NOPROVIDER, "no KV provider 'kv9'");
+    m = named("n");
+    m.extent = (char *)(uintptr_t) "kv0"; /* a provider, but of another kind */
+    refuse(w, &m, CAIRN_E_NOPROVIDER, "no extent provider 'kv0'");
+    m = named("n");
+    m.replicas = 2;
+    refuse(w, &m, CAIRN_E_UNSUPPORTED, "2 replicas");
+    m = named("n");
+    m.mode = 0755;
+    refuse(w, &m, CAIRN_E_INVAL, "mode 755");
+    m = named("n");
+    m.embed_threshold = CAIRN_KV_VALUE_BYTES_MAX;
+    refuse(w, &m, CAIRN_E_INVAL, "embed threshold");
+    m = named("n");
+    m.durability = (Cairn__Wire__Durability)9;
+    refuse(w, &m, CAIRN_E_INVAL, "durability 9");
+    m = named("n");
+    m.frontend = (Cairn__Wire__Frontend)3;
+    refuse(w, &m, CAIRN_E_UNSUPPORTED, "frontend 3");
+    ns_create(w, "n");
+    m = named("n");
+    refuse(w, &m, CAIRN_E_EXISTS, "exists");
+}
+
+/* Backends that cannot keep what the namespace promises: nothing is made, and the text names the one. */
+static void durability_that_cannot_be_had(void **state)
+{
+    struct world *w = *state;
+    Cairn__Wire__Namespace m = named("n");
+    struct answer a;
+
+    w->kv_backend = "memory";
+    refuse(w, &m, CAIRN_E_UNSUPPORTED, "'buffered' is not possible in the KV provider 'kv0'");
+    assert_int_equal(show(w, 0, "n", &a), CAIRN_E_NOTFOUND);
+    w->kv_backend = "rocksdb";
+    w->extent_volatile = true;
+    m.durability = CAIRN__WIRE__DURABILITY__DURABILITY_SYNC;
+    refuse(w, &m, CAIRN_E_UNSUPPORTED, "'sync' is not possible in the extent provider 'extent0'");
+    w->kv_backend = "memory";
+    m.durability = CAIRN__WIRE__DURABILITY__DURABILITY_MEMORY;
+    assert_int_equal(ns_create_as(w, &root, &m, NULL), 0);
+}
+
+static int put_as(struct world *w, const struct cairn_identity *who, const char *ns)
+{
+    Cairn__Wire__RouterPut m = CAIRN__WIRE__ROUTER_PUT__INIT;
+    struct answer a;
+
+    m.ns = (char *)(uintptr_t)ns;
+    m.key = key_of("k");
+    m.length = 1;
+    ask_start(w, 0, &a, who, CAIRN__WIRE__ROUTER_METHOD__ROUTER_PUT, &m.base, "x", 1);
+    ask_wait(w, &a);
+    if (a.rc == CAIRN_E_DENIED)
+        assert_non_null(strstr(a.err.text, "may not write to namespace"));
+    answer_free(&a);
+    return a.rc;
+}
+
+static int get_as(struct world *w, const struct cairn_identity *who, const char *ns)
+{
+    Cairn__Wire__RouterGet m = CAIRN__WIRE__ROUTER_GET__INIT;
+    struct answer a;
+
+    m.ns = (char *)(uintptr_t)ns;
+    m.key = key_of("k");
+    ask_start(w, 1, &a, who, CAIRN__WIRE__ROUTER_METHOD__ROUTER_GET, &m.base, NULL, 0);
+    ask_wait(w, &a);
+    answer_free(&a);
+    return a.rc;
+}
+
+static void access_bits(void **state)
+{
+    static const struct {
+        uint32_t mode;
+        int alice, bob, carol; /* 4 reads, 2 writes */
+    } cases[] = { { 0600, 6, 0, 0 }, { 0640, 6, 4, 0 }, { 0664, 6, 6, 4 }, { 0466, 4, 6, 6 },
+                  { 0406, 4, 0, 6 }, { 0222, 2, 2, 2 }, { 0004, 0, 0, 4 } };
+    struct world *w = *state;
+
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        const struct cairn_identity *who[] = { &alice, &bob, &carol };
+        int may[] = { cases[i].alice, cases[i].bob, cases[i].carol };
+        Cairn__Wire__Namespace m = named("n");
+
+        m.mode = cases[i].mode;
+        assert_int_equal(ns_create_as(w, &alice, &m, NULL), 0);
+        assert_int_equal(put_as(w, &root, "n"), 0); /* the administrator passes */
+        assert_int_equal(get_as(w, &root, "n"), 0);
+        for (int j = 0; j < 3; j++) {
+            assert_int_equal(put_as(w, who[j], "n"), (may[j] & 2) != 0 ? 0 : CAIRN_E_DENIED);
+            assert_int_equal(get_as(w, who[j], "n"), (may[j] & 4) != 0 ? 0 : CAIRN_E_DENIED);
+        }
+        assert_int_equal(ns_remove_as(w, &bob, "n", true), CAIRN_E_DENIED);
+        assert_int_equal(put_as(w, &root, "n"), 0); /* it is open for work all the same */
+        assert_int_equal(ns_remove_as(w, &alice, "n", true), 0);
+    }
+}
+
+static void list_is_in_order(void **state)
+{
+    struct world *w = *state;
+    Cairn__Wire__Empty m = CAIRN__WIRE__EMPTY__INIT;
+    const Cairn__Wire__NamespaceList *r;
+    char name[16];
+    struct answer a;
+
+    for (int i = 12; i-- > 0;) {
+        snprintf(name, sizeof(name), "n%02d", i);
+        ns_create(w, name);
+    }
+    assert_int_equal(ask(w, &a, CAIRN__WIRE__ROUTER_METHOD__ROUTER_NS_LIST, &m.base, NULL, 0), 0);
+    r = (const Cairn__Wire__NamespaceList *)a.reply;
+    assert_int_equal(r->n_namespaces, 12);
+    for (int i = 0; i < 12; i++) {
+        snprintf(name, sizeof(name), "n%02d", i);
+        assert_string_equal(r->namespaces[i]->name, name);
+    }
+    answer_free(&a);
+}
+
+static void removal(void **state)
+{
+    struct world *w = *state;
+
+    assert_int_equal(ns_remove_as(w, &root, "n", false), CAIRN_E_NOTFOUND);
+    ns_create(w, "n");
+    assert_int_equal(put(w, "n", "k", value, 10), 0);
+    assert_int_equal(ns_remove_as(w, &root, "n", false), CAIRN_E_NOTEMPTY);
+    assert_int_equal(put(w, "n", "k", value, 300 * KIB), 0); /* it goes on as before */
+    assert_int_equal(delete (w, "n", "k"), 0);
+    assert_int_equal(ns_remove_as(w, &root, "n", false), 0);
+    assert_int_equal(w->ndbs, 0);
+    assert_int_equal(put(w, "n", "k", value, 10), CAIRN_E_NOTFOUND);
+    ns_create(w, "n"); /* the same name, another namespace */
+    for (int i = 0; i < 150; i++) {
+        char key[16];
+
+        snprintf(key, sizeof(key), "%d", i);
+        assert_int_equal(put(w, "n", key, value, i % 3 == 0 ? 2000 : 10), 0);
+    }
+    assert_int_equal(put(w, "n", "large", value, 300 * KIB), 0);
+    assert_int_equal(ns_remove_as(w, &root, "n", true), 0);
+    assert_int_equal(w->nregions, 0);
+    assert_int_equal(w->nentries, 0);
+    assert_int_equal(w->ndbs, 0);
+}
+
+static void ids_are_not_given_twice(void **state)
+{
+    struct world *w = *state;
+    uint32_t last = 0;
+
+    for (int i = 0; i < 4; i++) {
+        struct answer a;
+
+        ns_create(w, "n");
+        assert_int_equal(show(w, 0, "n", &a), 0);
+        assert_true(((const Cairn__Wire__Namespace *)a.reply)->id > last);
+        last = ((const Cairn__Wire__Namespace *)a.reply)->id;
+        answer_free(&a);
+        assert_int_equal(ns_remove_as(w, &root, "n", false), 0);
+        world_stop(w);
+        world_start(w);
+    }
+}
+
+static void everything_is_there_after_a_restart(void **state)
+{
+    struct world *w = *state;
+    Cairn__Wire__Namespace m = named("n");
+    uint8_t got[16];
+    struct answer before, after;
+    size_t n;
+
+    m.mode = 0660;
+    m.write_once = true;
+    m.embed_threshold = 123;
+    assert_int_equal(ns_create_as(w, &alice, &m, NULL), 0);
+    assert_int_equal(put(w, "n", "k", value, 10), 0);
+    assert_int_equal(show(w, 0, "n", &before), 0);
+    world_stop(w);
+    world_start(w);
+    for (uint32_t i = 0; i < WORKERS; i++) {
+        assert_int_equal(show(w, i, "n", &after), 0);
+        n = protobuf_c_message_get_packed_size(before.reply);
+        assert_int_equal(n, protobuf_c_message_get_packed_size(after.reply));
+        {
+            uint8_t *x = malloc(n), *y = malloc(n);
+
+            protobuf_c_message_pack(before.reply, x);
+            protobuf_c_message_pack(after.reply, y);
+            assert_memory_equal(x, y, n);
+            free(x);
+            free(y);
+        }
+        answer_free(&after);
+    }
+    answer_free(&before);
+    assert_int_equal(get(w, "n", "k", 0, 0, got, sizeof(got), NULL), 10);
+    assert_int_equal(put(w, "n", "k", value, 10), CAIRN_E_EXISTS);
+}
+
+/* The database was not made before the crash: the first operation makes it. */
+static void a_crash_before_the_database(void **state)
+{
+    struct world *w = *state;
+
+    ns_create(w, "n");
+    world_crash(w);
+    w->ndbs = 0;
+    world_start(w);
+    assert_int_equal(put(w, "n", "k", value, 10), 0);
+    assert_int_equal(w->ndbs, 1);
+}
+
+static void every_call_of_a_creation_fails(void **state)
+{
+    struct world *w = *state;
+
+    for (uint64_t nth = 1;; nth++) {
+        Cairn__Wire__Namespace m = named("n");
+        struct answer a;
+        int rc;
+
+        w->calls = 0;
+        w->fail_at = nth;
+        w->fail_rc = CAIRN_E_NOSPACE;
+        rc = ns_create_as(w, &root, &m, NULL);
+        w->fail_at = 0;
+        if (w->calls < nth) {
+            assert_int_equal(rc, 0);
+            assert_int_equal(nth, 4 + 1); /* region put and removed, database, its backend */
+            break;
+        }
+        assert_int_equal(rc, CAIRN_E_NOSPACE);
+        for (uint32_t i = 0; i < WORKERS; i++)
+            assert_int_equal(show(w, i, "n", &a), CAIRN_E_NOTFOUND);
+        world_stop(w);
+        world_start(w);
+        assert_int_equal(show(w, 0, "n", &a), CAIRN_E_NOTFOUND); /* nor after a restart */
+    }
+}
+
+static void a_full_disk_refuses_changes(void **state)
+{
+    struct world *w = *state;
+    Cairn__Wire__Namespace m = named("other");
+    char fresh[96];
+
+    ns_create(w, "n");
+    assert_int_equal(put(w, "n", "k", value, 10), 0);
+    snprintf(fresh, sizeof(fresh), "%s/map.fresh", w->dir);
+    assert_int_equal(mkdir(fresh, 0700), 0); /* the store cannot write */
+    assert_true(ns_create_as(w, &root, &m, NULL) < 0);
+    assert_true(ns_remove_as(w, &root, "n", true) < 0);
+    assert_true(put(w, "n", "k", value, 2000) < 0); /* the first large value needs the flag */
+    assert_int_equal(w->nregions, 0);
+    assert_int_equal(put(w, "n", "k", value, 20), 0);
+    assert_int_equal(rmdir(fresh), 0);
+    assert_int_equal(put(w, "n", "k", value, 2000), 0);
+    assert_int_equal(ns_remove_as(w, &root, "n", true), 0);
+    assert_int_equal(w->nregions, 0);
+}
+
+static void a_damaged_table_is_refused(void **state)
+{
+    struct world *w = *state;
+    struct cairn_err err = { 0 };
+    char path[96];
+    FILE *f;
+
+    ns_create(w, "n");
+    world_stop(w);
+    snprintf(path, sizeof(path), "%s/map", w->dir);
+    f = fopen(path, "r+");
+    assert_non_null(f);
+    fseek(f, 50, SEEK_SET);
+    fputc('!', f);
+    fclose(f);
+    assert_int_equal(world_start_rc(w, &err), CAIRN_E_CORRUPT);
+    assert_non_null(strstr(err.text, path));
+    w->router = NULL;
+}
+
+/* Its provider is not configured any more: the others work, and this one says why it does not. */
+static void a_namespace_without_its_provider(void **state)
+{
+    struct world *w = *state;
+    struct answer a;
+
+    ns_create(w, "n");
+    world_stop(w);
+    w->targets[1].name = "kv1";
+    world_start(w);
+    assert_int_equal(put(w, "n", "k", value, 10), CAIRN_E_NOPROVIDER);
+    assert_int_equal(show(w, 0, "n", &a), 0);
+    answer_free(&a);
+    ns_create(w, "other");
+    assert_int_equal(put(w, "other", "k", value, 10), 0);
+    assert_int_equal(ns_remove_as(w, &root, "n", false), CAIRN_E_NOPROVIDER);
+    assert_int_equal(ns_remove_as(w, &root, "n", true), 0);
+    assert_int_equal(show(w, 0, "n", &a), CAIRN_E_NOTFOUND);
+}
+
+/* ---- at the same time ---- */
+
+static void two_make_the_same(void **state)
+{
+    struct world *w = *state;
+
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        Cairn__Wire__Namespace m = named("n");
+        struct answer a[4];
+        uint32_t made = 0;
+
+        w->seed = seed;
+        for (uint32_t i = 0; i < 4; i++)
+            ask_start(w, i % WORKERS, &a[i], &root, CAIRN__WIRE__ROUTER_METHOD__ROUTER_NS_CREATE, &m.base, NULL, 0);
+        for (uint32_t i = 0; i < 4; i++) {
+            ask_wait(w, &a[i]);
+            assert_true(a[i].rc == 0 || a[i].rc == CAIRN_E_EXISTS);
+            made += a[i].rc == 0;
+            answer_free(&a[i]);
+        }
+        assert_int_equal(made, 1);
+        assert_int_equal(w->ndbs, 1);
+        assert_int_equal(ns_remove_as(w, &root, "n", false), 0);
+    }
+}
+
+/* First large values, small ones and a removal race: nobody waits for ever, and nothing is left of the namespace. */
+static void removal_while_it_is_used(void **state)
+{
+    struct world *w = *state;
+
+    for (uint64_t seed = 1; seed <= 40; seed++) {
+        static struct put p[12];
+        static char keys[12][8];
+        Cairn__Wire__NsName m = CAIRN__WIRE__NS_NAME__INIT;
+        struct answer removed, again;
+
+        w->seed = seed;
+        ns_create(w, "n");
+        for (uint32_t i = 0; i < 12; i++) {
+            size_t n = i % 3 == 0 ? 3 * REGION : i % 3 == 1 ? 2000 : 10;
+
+            snprintf(keys[i], sizeof(keys[i]), "k%u", i % 5);
+            put_start(w, &p[i], i % WORKERS, "n", keys[i], value, n, n > 32 * KIB);
+            if (i == seed % 12) {
+                m.name = (char *)(uintptr_t) "n";
+                m.force = true;
+                ask_start(w, 1, &removed, &root, CAIRN__WIRE__ROUTER_METHOD__ROUTER_NS_REMOVE, &m.base, NULL, 0);
+                ask_start(w, 0, &again, &root, CAIRN__WIRE__ROUTER_METHOD__ROUTER_NS_REMOVE, &m.base, NULL, 0);
+            }
+            for (uint64_t turns = world_random(w) % 4; turns > 0; turns--)
+                world_turn(w);
+        }
+        for (uint32_t i = 0; i < 12; i++) {
+            ask_wait(w, &p[i].a);
+            assert_true(p[i].a.rc == 0 || p[i].a.rc == CAIRN_E_BUSY || p[i].a.rc == CAIRN_E_NOTFOUND);
+            answer_free(&p[i].a);
+        }
+        assert_true((ask_wait(w, &removed) == 0) != (ask_wait(w, &again) == 0));
+        assert_true(removed.rc + again.rc == CAIRN_E_NOTFOUND);
+        answer_free(&removed);
+        answer_free(&again);
+        assert_int_equal(w->nregions, 0);
+        assert_int_equal(w->nentries, 0);
+        assert_int_equal(w->ndbs, 0);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CASE(defaults_and_what_was_asked_for),
+        CASE(names),
+        CASE(what_cannot_be_is_refused),
+        CASE(durability_that_cannot_be_had),
+        CASE(access_bits),
+        CASE(list_is_in_order),
+        CASE(removal),
+        CASE(ids_are_not_given_twice),
+        CASE(everything_is_there_after_a_restart),
+        CASE(a_crash_before_the_database),
+        CASE(every_call_of_a_creation_fails),
+        CASE(a_full_disk_refuses_changes),
+        CASE(a_damaged_table_is_refused),
+        CASE(a_namespace_without_its_provider),
+        CASE(two_make_the_same),
+        CASE(removal_while_it_is_used),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
