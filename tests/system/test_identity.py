@@ -53,7 +53,7 @@ class Identity(Case):
         self.assertTrue(n.cairn("status", "--json").json["insecure"])
         self.assertIn("insecure", n.log())
         # Whoever comes so is nobody, not an administrator.
-        self.fails(self.over_tcp(n, "kv", "list"), DENIED)
+        self.fails(self.over_tcp(n, "kv", "list", "kv"), DENIED)
         self.assertEqual(n.stop(), 0)
 
     def test_a_unix_socket_tells_the_user(self):
@@ -75,7 +75,7 @@ class Identity(Case):
         self.fails(as_other("put", "-v", "w", "readable", "k"), DENIED)
         self.fails(as_other("get", "private", "k"), DENIED)
         self.fails(as_other("ns", "remove", "--force", "readable"), DENIED)
-        self.fails(as_other("kv", "list"), DENIED)
+        self.fails(as_other("kv", "list", "kv"), DENIED)
         self.ok(as_other("ns", "create", "own"))
         self.ok(as_other("put", "-v", "mine", "own", "k"))
         self.assertEqual(n.cairn("ns", "show", "own", "--json").json["owner"], other)
@@ -110,7 +110,7 @@ class Identity(Case):
             os.makedirs(self.path("empty"), exist_ok=True)
             self.ok(self.over_tcp(n, "ns", "create", "theirs", user=other, CAIRN_MUNGE_SOCKET=sock))
             self.assertEqual(n.cairn("ns", "show", "theirs", "--json").json["owner"], other)
-            self.fails(self.over_tcp(n, "kv", "list", user=other, CAIRN_MUNGE_SOCKET=sock), DENIED)
+            self.fails(self.over_tcp(n, "kv", "list", "kv", user=other, CAIRN_MUNGE_SOCKET=sock), DENIED)
         self.fails(self.over_tcp(n, "status", CAIRN_MUNGE_SOCKET=self.path("no-such-socket")), DENIED)
         self.assertEqual(n.stop(), 0)
 
