@@ -75,7 +75,6 @@ uint32_t cairn_kv__head_settle(const struct head *h, const uint8_t *key, uint32_
     return hi;
 }
 
-<<<<<<< HEAD
 uint32_t cairn_kv__head_search(const struct head *h, const uint8_t *key, uint32_t klen, bool *equal)
 {
     uint64_t w;
@@ -83,11 +82,6 @@ uint32_t cairn_kv__head_search(const struct head *h, const uint8_t *key, uint32_
 
     *equal = false;
     return cairn_kv__head_place(h, key, klen, &w, &at) ? cairn_kv__head_settle(h, key, klen, w, at, equal) : at;
-=======
-uint32_t cairn_kv__head_guess(const struct head *h, const uint8_t *key, uint32_t klen)
-{
-    return words_below(h, cairn_kv__word_at(key, klen, h->prefix_len));
->>>>>>> bench
 }
 
 void cairn_kv__head_replace(struct head *h, uint32_t i, struct cairn_kv_rec *key)

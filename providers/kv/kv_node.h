@@ -55,13 +55,8 @@ static inline uint32_t cairn_kv__common_len(const uint8_t *a, uint32_t alen, con
     return n;
 }
 
-<<<<<<< HEAD
 /* Whole words only: the rest of a key is the end of the word that ends with it, since bytes copied one by one into a
  * word make its load wait for all of them. */
-=======
-/* Whole words are read, and shifted where the key ends: bytes that are copied one by one into a word make its load wait for all
- * of them, which was half of what a search cost. */
->>>>>>> bench
 static inline uint64_t cairn_kv__word_at(const uint8_t *key, uint32_t klen, uint32_t off)
 {
     uint64_t w = 0;
@@ -79,7 +74,6 @@ static inline uint64_t cairn_kv__word_at(const uint8_t *key, uint32_t klen, uint
     for (uint32_t i = off; i < off + sizeof(w); i++)
         w = w << 8 | (i < klen ? key[i] : 0);
     return w;
-<<<<<<< HEAD
 }
 
 /* Begins to fetch what a search in a node looks at: all at once, where it would wait for one line after the other. */
@@ -89,8 +83,6 @@ static inline void cairn_kv__head_fetch(const struct head *h)
 
     for (size_t off = 0; off < offsetof(struct head, key); off += CACHE_LINE_BYTES)
         __builtin_prefetch(p + off);
-=======
->>>>>>> bench
 }
 
 /* Finds the prefix and the numbers anew, after keys came from another node. */
@@ -99,14 +91,9 @@ void cairn_kv__head_refit(struct head *h);
  * keys at a time: place() finds where the key's number *@w stands among the node's, or says false if what all keys begin
  * with has decided, and *@at is the place; settle() goes from there to the place of the key itself. */
 uint32_t cairn_kv__head_search(const struct head *h, const uint8_t *key, uint32_t klen, bool *equal);
-<<<<<<< HEAD
 bool cairn_kv__head_place(const struct head *h, const uint8_t *key, uint32_t klen, uint64_t *w, uint32_t *at);
 uint32_t cairn_kv__head_settle(const struct head *h, const uint8_t *key, uint32_t klen, uint64_t w, uint32_t lo,
                                bool *equal);
-=======
-/* Where the key is if it is there, by the numbers alone; may be h->n. */
-uint32_t cairn_kv__head_guess(const struct head *h, const uint8_t *key, uint32_t klen);
->>>>>>> bench
 void cairn_kv__head_insert(struct head *h, uint32_t i, struct cairn_kv_rec *key);
 void cairn_kv__head_replace(struct head *h, uint32_t i, struct cairn_kv_rec *key);
 void cairn_kv__head_remove(struct head *h, uint32_t i);

@@ -104,32 +104,21 @@ static struct mem_db *mem_db_find(struct cairn_kv_store *st, const struct cairn_
     return atomic_load_explicit(&st->dbs[db->slot], memory_order_acquire);
 }
 
-<<<<<<< HEAD
 /* The keys from @from on, as many as are looked for together. */
 static uint32_t mem_make_keys(enum cairn_kv_order order, const ProtobufCBinaryData *from, uint32_t n,
                               struct cairn_kv_key *keys)
 {
     n = MIN(n, (uint32_t)CAIRN_KV_TREE_MANY);
-=======
-static void mem_find(const struct cairn_kv_tree *tree, enum cairn_kv_order order, const ProtobufCBinaryData *from,
-                     uint32_t n, struct cairn_kv_key *keys, struct cairn_kv_rec **found)
-{
->>>>>>> bench
     for (uint32_t i = 0; i < n; i++) {
         int rc = cairn_kv_key_make(order, &from[i], &keys[i]);
 
         CAIRN_ASSERT(rc == 0);
     }
-<<<<<<< HEAD
     return n;
-=======
-    cairn_kv_tree_find_many(tree, keys, n, found);
->>>>>>> bench
 }
 
 static bool mem_found(const struct cairn_kv_read *rd, uint32_t i, const struct cairn_kv_rec *rec)
 {
-<<<<<<< HEAD
     if (rec == NULL)
         return rd->found(rd->arg, i, NULL, -1);
     return rd->found(rd->arg, i, rd->want == CAIRN_KV_WANT_VALUE ? cairn_kv_rec_value(rec) : NULL, rec->vlen);
@@ -139,15 +128,6 @@ static void mem_read_all(const struct cairn_kv_read *rd, const struct cairn_kv_t
 {
     struct cairn_kv_key keys[CAIRN_KV_TREE_MANY];
     struct cairn_kv_rec *recs[CAIRN_KV_TREE_MANY];
-=======
-    struct cairn_kv_key keys[CAIRN_KV_FIND_MAX];
-    struct cairn_kv_rec *found[CAIRN_KV_FIND_MAX];
-
-    mem_find(tree, rd->db.order, rd->keys + from, n, keys, found);
-    for (uint32_t i = 0; i < n; i++) {
-        const struct cairn_kv_rec *rec = found[i];
-        const uint8_t *val = rec != NULL && rd->want == CAIRN_KV_WANT_VALUE ? cairn_kv_rec_value(rec) : NULL;
->>>>>>> bench
 
     for (uint32_t from = 0, n; from < rd->n; from += n) {
         n = mem_make_keys(rd->db.order, &rd->keys[from], rd->n - from, keys);
@@ -243,13 +223,11 @@ static void mem_old(struct cairn_kv_store *st, struct cairn_kv_write *w, struct 
         rec_free(st, old);
 }
 
-/* @rec is what the tree has under @key. *@moved becomes true when records come or go: what was found before may be gone then. */
 static int mem_put(struct cairn_kv_store *st, struct cairn_kv_tree *tree, struct cairn_kv_write *w,
-                   const struct cairn_kv_key *key, struct cairn_kv_rec *rec, const uint8_t *value, uint32_t len,
-                   bool *moved)
+                   const struct cairn_kv_key *key, const uint8_t *value, uint32_t len)
 {
+    struct cairn_kv_rec *rec = cairn_kv_tree_find(tree, key->ptr, key->len), *old;
     size_t bytes = cairn_kv_rec_bytes(key->len, len);
-    struct cairn_kv_rec *old;
 
     if (rec != NULL && (w->if_absent || w->db.write_once))
         return CAIRN_E_EXISTS;
@@ -258,7 +236,6 @@ static int mem_put(struct cairn_kv_store *st, struct cairn_kv_tree *tree, struct
         rec_set_value(rec, value, len);
         return 0;
     }
-    *moved = true;
     rec = cairn_kv_slab_alloc(&st->slabs, bytes);
     if (rec == NULL)
         return CAIRN_E_NOSPACE;
@@ -273,7 +250,6 @@ static int mem_put(struct cairn_kv_store *st, struct cairn_kv_tree *tree, struct
     return 0;
 }
 
-<<<<<<< HEAD
 static int mem_write_one(struct cairn_kv_store *st, struct cairn_kv_tree *tree, struct cairn_kv_write *w, uint32_t i,
                          const uint8_t *value)
 {
@@ -296,34 +272,6 @@ static uint32_t mem_warm(const struct cairn_kv_tree *tree, const struct cairn_kv
 
     cairn_kv_tree_find_many(tree, keys, n, recs);
     return n;
-=======
-/* @n writes from the @from-th on; *@value moves on. With want_old there is but one, and old() may have ended @w. */
-static void mem_write_some(struct cairn_kv_store *st, struct cairn_kv_tree *tree, struct cairn_kv_write *w,
-                           uint32_t from, uint32_t n, const uint8_t **value)
-{
-    struct cairn_kv_key keys[CAIRN_KV_FIND_MAX];
-    struct cairn_kv_rec *found[CAIRN_KV_FIND_MAX];
-    int32_t *status = w->status + from;
-    bool moved = false;
-
-    mem_find(tree, w->db.order, w->keys + from, n, keys, found);
-    for (uint32_t i = 0; i < n; i++) {
-        struct cairn_kv_rec *rec = moved ? cairn_kv_tree_find(tree, keys[i].ptr, keys[i].len) : found[i];
-        uint32_t len = w->erase ? 0 : w->lengths[from + i];
-        int rc = 0;
-
-        if (!w->erase) {
-            rc = mem_put(st, tree, w, &keys[i], rec, *value, len, &moved);
-        } else {
-            mem_old(st, w, rec != NULL ? cairn_kv_tree_take(tree, keys[i].ptr, keys[i].len) : NULL);
-            moved = true;
-        }
-        status[i] = rc;
-        *value += len;
-        if (rc == CAIRN_E_NOSPACE)
-            atomic_fetch_add_explicit(&st->refused, 1, memory_order_relaxed);
-    }
->>>>>>> bench
 }
 
 static int mem_write(struct cairn_kv_store *st, struct cairn_kv_write *w)
@@ -331,6 +279,7 @@ static int mem_write(struct cairn_kv_store *st, struct cairn_kv_write *w)
     struct mem_db *db = mem_db_find(st, &w->db);
     const uint8_t *value = w->values;
     uint32_t n = w->n;
+    int32_t *status = w->status;
 
     for (uint32_t i = 0; i < n;) {
         pthread_rwlock_wrlock(&db->lock);
@@ -338,7 +287,6 @@ static int mem_write(struct cairn_kv_store *st, struct cairn_kv_write *w)
             pthread_rwlock_unlock(&db->lock);
             return CAIRN_KV_GONE;
         }
-<<<<<<< HEAD
         for (uint32_t until = MIN(n, i + WRITES_PER_LOCK), warm = i; i < until; i++) {
             if (i == warm && n > 1)
                 warm += mem_warm(&db->tree, w, i);
@@ -349,11 +297,6 @@ static int mem_write(struct cairn_kv_store *st, struct cairn_kv_write *w)
             value += len;
             if (rc == CAIRN_E_NOSPACE)
                 atomic_fetch_add_explicit(&st->refused, 1, memory_order_relaxed);
-=======
-        for (uint32_t until = MIN(n, i + WRITES_PER_LOCK), some; i < until; i += some) {
-            some = MIN(until - i, (uint32_t)CAIRN_KV_FIND_MAX);
-            mem_write_some(st, &db->tree, w, i, some, &value);
->>>>>>> bench
         }
         pthread_rwlock_unlock(&db->lock);
     }

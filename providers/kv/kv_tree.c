@@ -9,8 +9,6 @@
 #include "providers/kv/kv_core.h"
 #include "providers/kv/kv_node.h"
 
-enum { PREFETCH_BYTES_MAX = 1024 };
-
 static void rec_free(struct cairn_kv_tree *t, struct cairn_kv_rec *rec)
 {
     if (rec != NULL)
@@ -89,7 +87,6 @@ struct cairn_kv_rec *cairn_kv_tree_find(const struct cairn_kv_tree *t, const uin
     return equal ? leaf->h.key[i] : NULL;
 }
 
-<<<<<<< HEAD
 /* The first lines of a record's value; what follows is a stream that the processor sees coming. */
 static void rec_fetch(const struct cairn_kv_rec *rec)
 {
@@ -115,28 +112,6 @@ void cairn_kv_tree_find_many(const struct cairn_kv_tree *t, const struct cairn_k
     for (uint32_t i = 0; i < n; i++) {
         walk[i].node = t->root;
         recs[i] = NULL;
-=======
-/* The rest of a record that was found; the processor follows a longer one by itself. */
-static void rec_prefetch(const struct cairn_kv_rec *rec)
-{
-    size_t bytes = MIN(cairn_kv_rec_bytes(rec->klen, rec->vlen), (size_t)PREFETCH_BYTES_MAX);
-
-    for (size_t off = 64; off < bytes; off += 64)
-        __builtin_prefetch((const char *)rec + off);
-}
-
-/* Level by level, then leaf by leaf, for all keys: what one key waits for arrives while the others are looked at. */
-void cairn_kv_tree_find_many(const struct cairn_kv_tree *t, const struct cairn_kv_key *keys, uint32_t n,
-                             struct cairn_kv_rec **found)
-{
-    const void *node[CAIRN_KV_FIND_MAX];
-    uint32_t at[CAIRN_KV_FIND_MAX];
-
-    CAIRN_ASSERT(n <= CAIRN_KV_FIND_MAX);
-    for (uint32_t i = 0; i < n; i++) {
-        node[i] = t->root;
-        found[i] = NULL;
->>>>>>> bench
     }
     if (t->root == NULL)
         return;
@@ -149,7 +124,6 @@ void cairn_kv_tree_find_many(const struct cairn_kv_tree *t, const struct cairn_k
         }
     }
     for (uint32_t i = 0; i < n; i++) {
-<<<<<<< HEAD
         const struct head *h = walk[i].node;
 
         walk[i].placed =
@@ -171,28 +145,6 @@ void cairn_kv_tree_find_many(const struct cairn_kv_tree *t, const struct cairn_k
         if (equal) {
             recs[i] = h->key[at];
             rec_fetch(recs[i]);
-=======
-        const struct head *h = node[i];
-
-        at[i] = cairn_kv__head_guess(h, keys[i].ptr, keys[i].len);
-        if (at[i] < h->n)
-            __builtin_prefetch(&h->key[at[i]]);
-    }
-    for (uint32_t i = 0; i < n; i++) {
-        const struct head *h = node[i];
-
-        if (at[i] < h->n)
-            __builtin_prefetch(h->key[at[i]]);
-    }
-    for (uint32_t i = 0; i < n; i++) {
-        const struct head *h = node[i];
-        bool equal;
-
-        at[i] = cairn_kv__head_search(h, keys[i].ptr, keys[i].len, &equal);
-        if (equal) {
-            found[i] = h->key[at[i]];
-            rec_prefetch(found[i]);
->>>>>>> bench
         }
     }
 }

@@ -324,11 +324,7 @@ static void tree_survives_lack_of_memory(void **state)
 static void many_agree_with_one(void **state)
 {
     uint64_t rng = seed_of_run();
-<<<<<<< HEAD
     uint8_t bytes[CAIRN_KV_TREE_MANY][24];
-=======
-    uint8_t bytes[CAIRN_KV_FIND_MAX][24];
->>>>>>> bench
     struct cairn_kv_slabs slabs;
     struct cairn_kv_tree tree;
     uint32_t found = 0, absent = 0;
@@ -337,15 +333,9 @@ static void many_agree_with_one(void **state)
     cairn_kv_slabs_init(&slabs, UINT64_MAX);
     cairn_kv_tree_init(&tree, &slabs);
     for (uint32_t round = 0; round < 2000; round++) {
-<<<<<<< HEAD
         struct cairn_kv_key keys[CAIRN_KV_TREE_MANY];
         struct cairn_kv_rec *recs[CAIRN_KV_TREE_MANY], *old;
         uint32_t n = draw(&rng, CAIRN_KV_TREE_MANY + 1);
-=======
-        struct cairn_kv_key keys[CAIRN_KV_FIND_MAX];
-        struct cairn_kv_rec *recs[CAIRN_KV_FIND_MAX], *old;
-        uint32_t n = draw(&rng, CAIRN_KV_FIND_MAX + 1);
->>>>>>> bench
 
         for (uint32_t i = 0; i < n; i++) {
             uint32_t len = 1 + draw(&rng, sizeof(bytes[i]));
