@@ -441,6 +441,29 @@ static void lost_answer_is_told_again(void **state)
     assert_int_equal(fx->puts, 1);
 }
 
+/* A connection writes as soon as it has many answers, and its buffer may be gone before the last is remembered. */
+static void answers_are_remembered_before_they_leave(void **state)
+{
+    struct fixture *fx = *state;
+    static struct probe p[16];
+
+    listen_unix(fx);
+    connect_session(fx, NULL);
+    fx->hold = true;
+    for (uint32_t i = 0; i < ARRAY_SIZE(p); i++)
+        probe_start(fx, &p[i], true, "k");
+    for (int i = 0; i < TURNS_MAX && fx->nheld < ARRAY_SIZE(p); i++)
+        cairn_loop_turn(&fx->loop, 10 * CAIRN_NS_PER_MS);
+    fx->server->net.nspare += 2 * CAIRN_NET_SPARE_CHUNKS_MAX; /* as if other connections had given theirs back */
+    while (fx->nheld > 0)
+        cairn_rpc_reply_err(fx->held[--fx->nheld], CAIRN_E_NOTFOUND, "no such key");
+    fx->server->net.nspare -= 2 * CAIRN_NET_SPARE_CHUNKS_MAX;
+    for (uint32_t i = 0; i < ARRAY_SIZE(p); i++) {
+        probe_wait(fx, &p[i]);
+        assert_int_equal(p[i].call.rc, CAIRN_E_NOTFOUND);
+    }
+}
+
 /* Another process answers at the same address: what was under way is unknown, not repeated. */
 static void restarted_node_makes_changes_unknown(void **state)
 {
@@ -625,6 +648,7 @@ int main(void)
         T(deadline_ends_a_call),
         T(retry_never_applies_twice),
         T(lost_answer_is_told_again),
+        T(answers_are_remembered_before_they_leave),
         T(restarted_node_makes_changes_unknown),
         T(closing_ends_calls_that_were_sent),
         T(a_session_may_be_closed_in_done),
