@@ -612,9 +612,12 @@ static void on_peer_timer(void *arg)
             cairn_rpc__peer_want(peer, peer->hello_deadline_ns);
         return;
     }
-    if (peer->sm.state == PEER_LEAVING && peer->nreqs == 0 && peer->conn.out_bytes == 0) {
-        cairn_rpc__peer_down(peer, CAIRN_E_CLOSED);
-        return;
+    if (peer->sm.state == PEER_LEAVING && peer->nreqs == 0) {
+        cairn_conn_flush(&peer->conn); /* of this turn's output nobody would tell us that it is gone */
+        if (peer->conn.out_bytes == 0) {
+            cairn_rpc__peer_down(peer, CAIRN_E_CLOSED);
+            return;
+        }
     }
     if (sweep_stalled(peer, peer->conn.paused ? 0 : peer->conn.in_since_ns, now, &next) ||
         sweep_stalled(peer, peer->conn.out_since_ns, now, &next)) {
