@@ -325,9 +325,12 @@ static int session_welcome(struct cairn_rpc_session *s, struct cairn_rpc_peer *p
         return CAIRN_E_PROTO;
     if (s->conf.has_cluster_id && memcmp(m->cluster_id.data, s->conf.cluster_id, CAIRN_CLUSTER_ID_BYTES) != 0)
         return CAIRN_E_AUTH;
+    if (s->conf.has_key && s->auth == CAIRN_HELLO_NONE) /* it has skipped the challenge */
+        return cairn_err_set(&s->last_error, CAIRN_E_AUTH, "%s did not prove that it holds the cluster's key",
+                             peer->info.addr);
     if (s->auth == CAIRN_HELLO_KEY &&
         !cairn_auth_check(m->proof.data, m->proof.len, s->conf.key, &peer->transcript, true))
-        return CAIRN_E_AUTH;
+        return cairn_err_set(&s->last_error, CAIRN_E_AUTH, "%s does not hold this cluster's key", peer->info.addr);
     rc = session_take_credits(s, m->inflight_max);
     if (rc != 0)
         return rc;
@@ -367,6 +370,9 @@ static int session_prove(struct cairn_rpc_session *s, struct cairn_rpc_peer *pee
     char *credential = NULL;
     int rc = 0;
 
+    /* Over a unix socket the kernel tells who we are: whoever wants a proof there would only carry it elsewhere. */
+    if (s->auth == CAIRN_HELLO_PEER)
+        return CAIRN_E_PROTO;
     if (s->challenged || c->nonce.len != CAIRN_NONCE_BYTES || c->cluster_id.len != CAIRN_CLUSTER_ID_BYTES)
         return CAIRN_E_PROTO;
     s->challenged = true;

@@ -635,6 +635,23 @@ static void no_credential_is_refused(void **state)
     assert_int_equal(p.call.rc, CAIRN_E_AUTH);
 }
 
+/* Whoever listens in the node's place, and cannot prove that it holds the key, learns nothing of us. */
+static void a_node_without_the_key_is_refused(void **state)
+{
+    struct fixture *fx = *state;
+    struct cairn_rpc_session_conf conf = { .has_key = true };
+    struct probe p;
+
+    fx->node.insecure = true;
+    listen_on(fx, "tcp://127.0.0.1:0");
+    memset(conf.key, 7, sizeof(conf.key));
+    connect_session(fx, &conf);
+    probe_start(fx, &p, false, "abc");
+    probe_wait(fx, &p);
+    assert_int_equal(p.call.rc, CAIRN_E_AUTH);
+    assert_non_null(strstr(p.err.text, "did not prove"));
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -657,6 +674,7 @@ int main(void)
         T(tcp_needs_the_key),
         T(wrong_key_is_refused),
         T(no_credential_is_refused),
+        T(a_node_without_the_key_is_refused),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
