@@ -73,6 +73,8 @@ static void handle_get(struct cairn_rpc_req *rq)
         handle_put(rq);
         return;
     }
+    if (m->key.len > 0 && m->key.data[0] == '#') /* never answered: the connection is gone each time */
+        cairn_conn_fail(&rq->conn->conn, CAIRN_E_PROTO);
     if (m->key.len > 0 && m->key.data[0] == '!')
         cairn_rpc_reply_err(rq, CAIRN_E_NOTFOUND, "no key '%.*s'", (int)m->key.len, m->key.data);
     else
@@ -570,6 +572,21 @@ static void abandoned_changes_give_their_numbers_back(void **state)
     assert_int_equal(fx->accepts, 2);
 }
 
+/* A call that costs its connection each time is not sent again at full speed. */
+static void a_poisonous_call_is_sent_with_pauses(void **state)
+{
+    struct fixture *fx = *state;
+    struct probe p;
+
+    listen_unix(fx);
+    connect_session(fx, NULL);
+    probe_start(fx, &p, false, "#");
+    p.call.deadline_ns = cairn_loop_now(&fx->loop) + 300 * CAIRN_NS_PER_MS;
+    probe_wait(fx, &p);
+    assert_true(p.call.rc == CAIRN_E_TIMEOUT || p.call.rc == CAIRN_E_UNREACHABLE);
+    assert_in_range(fx->accepts, 2, 12);
+}
+
 static void nobody_listens(void **state)
 {
     struct fixture *fx = *state;
@@ -670,6 +687,7 @@ int main(void)
         T(closing_ends_calls_that_were_sent),
         T(a_session_may_be_closed_in_done),
         T(abandoned_changes_give_their_numbers_back),
+        T(a_poisonous_call_is_sent_with_pauses),
         T(nobody_listens),
         T(tcp_needs_the_key),
         T(wrong_key_is_refused),
