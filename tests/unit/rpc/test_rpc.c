@@ -587,6 +587,22 @@ static void a_poisonous_call_is_sent_with_pauses(void **state)
     assert_in_range(fx->accepts, 2, 12);
 }
 
+/* Who says goodbye will not come back: nothing is remembered for it. */
+static void a_session_that_was_closed_is_forgotten(void **state)
+{
+    struct fixture *fx = *state;
+    struct probe p;
+
+    listen_unix(fx);
+    connect_session(fx, NULL);
+    probe_start(fx, &p, true, "k");
+    probe_wait(fx, &p);
+    cairn_rpc_session_close(fx->session, on_session_closed, fx);
+    fx->session = NULL;
+    turn_until(fx, no_peers);
+    assert_true(cairn_list_is_empty(&fx->server->sessions));
+}
+
 static void nobody_listens(void **state)
 {
     struct fixture *fx = *state;
@@ -688,6 +704,7 @@ int main(void)
         T(a_session_may_be_closed_in_done),
         T(abandoned_changes_give_their_numbers_back),
         T(a_poisonous_call_is_sent_with_pauses),
+        T(a_session_that_was_closed_is_forgotten),
         T(nobody_listens),
         T(tcp_needs_the_key),
         T(wrong_key_is_refused),
