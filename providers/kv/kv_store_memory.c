@@ -108,6 +108,7 @@ static struct mem_db *mem_db_find(struct cairn_kv_store *st, const struct cairn_
 static uint32_t mem_make_keys(enum cairn_kv_order order, const ProtobufCBinaryData *from, uint32_t n,
                               struct cairn_kv_key *keys)
 {
+    CAIRN_ASSERT(n > 0);
     n = MIN(n, (uint32_t)CAIRN_KV_TREE_MANY);
     for (uint32_t i = 0; i < n; i++) {
         int rc = cairn_kv_key_make(order, &from[i], &keys[i]);
