@@ -34,7 +34,7 @@ enum {
     WAIT_MS = 30000,
     POLL_MS = 100,
     TIMED_SLOT_OF = 8,          /* one slot of so many looks at the clock: at millions a second it would show */
-    REMOVE_IDS_MAX = 16,        /* regions are removed in calls of this many ... */
+    REMOVE_IDS_MAX = 4,         /* regions are removed in calls of this many ... */
     REMOVE_BYTES_MAX = 64 << 20 /* ... or bytes, whichever is reached first */
 };
 
@@ -254,9 +254,7 @@ static void init_slot(struct slot *slot, struct load *load, bool batches)
     size_t bytes = job.size != 0 ? job.size : job.value_bytes * job.batch;
     slot->load = load;
     slot->keys = alloc(job.batch, KEY_BYTES);
-    if (posix_memalign((void **)&slot->buf, 4096, bytes + 1) != 0)
-        bench_die("no memory");
-    memset(slot->buf, 0x5a, bytes + 1);
+    slot->buf = bench_buffer(bytes + 1, 0x5a);
     if (!batches)
         return;
     slot->puts = alloc(job.batch, sizeof(*slot->puts));

@@ -98,7 +98,7 @@ static void on_sessions_timer(void *arg)
 
         if (d->peer != NULL)
             continue;
-        if (d->running == 0 && d->idle_since_ns + rpc->node->session_ttl_ns <= now)
+        if (d->running == 0 && (d->over || d->idle_since_ns + rpc->node->session_ttl_ns <= now))
             session_free(d);
         else
             waiting = true;
@@ -154,6 +154,7 @@ static void peer_welcome(struct cairn_rpc_peer *peer, const struct greeting *g)
     if (resumed)
         count(&node->counters.sessions_resumed);
     d->peer = peer;
+    d->over = false;
     peer->dedup = d;
     cairn_hello_send_welcome(peer, node, d, resumed, g->auth == CAIRN_HELLO_KEY);
     cairn_rpc__peer_up(peer, PEER_REVERSE_INFLIGHT_MAX, rpc->conf.inflight_bytes_max);
@@ -264,7 +265,8 @@ static void munge_work(void *arg)
 {
     struct greeting *g = arg;
 
-    g->rc = cairn_auth_munge_decode(g->credential, &g->peer->transcript, &g->uid, &g->gid, &g->err);
+    g->rc = cairn_auth_munge_decode(g->peer->rpc->node->munge_socket, g->credential, &g->peer->transcript, &g->uid,
+                                    &g->gid, &g->err);
 }
 
 static void munge_done(void *arg)
@@ -352,6 +354,8 @@ static void on_accepted_hello(struct cairn_rpc_peer *peer, const struct cairn_fr
 
 static void on_accepted_goodbye(struct cairn_rpc_peer *peer)
 {
+    if (peer->dedup != NULL)
+        peer->dedup->over = true;
     cairn_rpc__peer_leave(peer); /* it closes when its answers are there */
 }
 
@@ -368,6 +372,22 @@ static void drain_check(struct cairn_rpc *rpc)
         cairn_env_defer(&rpc->loop->env, &rpc->drain.task);
 }
 
+/* The connection of @d is gone: it is remembered for as long as it may come back. */
+static void session_idle(struct cairn_rpc *rpc, struct cairn_rpc_dedup *d, int rc)
+{
+    bool changed_nothing = rc == CAIRN_E_CLOSED && d->ring == NULL;
+
+    d->peer = NULL;
+    d->idle_since_ns = cairn_loop_now(rpc->loop);
+    if (d->running == 0 && (d->over || changed_nothing)) {
+        session_free(d);
+        return;
+    }
+    if (!cairn_timer_is_running(&rpc->sessions_timer))
+        cairn_timer_start(&rpc->loop->env, &rpc->sessions_timer,
+                          d->idle_since_ns + MIN(rpc->node->session_ttl_ns, SESSIONS_SWEEP_S * CAIRN_NS_PER_S));
+}
+
 static void on_accepted_down(struct cairn_rpc_peer *peer, int rc)
 {
     struct cairn_rpc *rpc = peer->rpc;
@@ -379,16 +399,9 @@ static void on_accepted_down(struct cairn_rpc_peer *peer, int rc)
     if (g != NULL && !g->asking)
         free(g);
     peer->role_data = NULL;
-    if (d != NULL) {
-        peer->dedup = NULL;
-        d->peer = NULL;
-        d->idle_since_ns = cairn_loop_now(rpc->loop);
-        if (!cairn_timer_is_running(&rpc->sessions_timer))
-            cairn_timer_start(&rpc->loop->env, &rpc->sessions_timer,
-                              d->idle_since_ns + MIN(rpc->node->session_ttl_ns, SESSIONS_SWEEP_S * CAIRN_NS_PER_S));
-        if (rc == CAIRN_E_CLOSED && d->ring == NULL)
-            session_free(d); /* it has changed nothing: there is nothing to remember */
-    }
+    peer->dedup = NULL;
+    if (d != NULL)
+        session_idle(rpc, d, rc);
     atomic_fetch_sub_explicit(&rpc->node->counters.connections, 1, memory_order_relaxed);
     drain_check(rpc);
 }

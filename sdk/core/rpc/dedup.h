@@ -27,6 +27,7 @@ struct cairn_rpc_dedup {
     uint8_t secret[CAIRN_SESSION_SECRET_BYTES];
     uid_t uid;                          /* who may go on with it */
     struct cairn_rpc_peer *peer;        /* the connection it has now, or NULL */
+    bool over;                          /* its origin has said goodbye: nobody will ask again */
     uint32_t running;                   /* requests that will be remembered here */
     uint32_t window;                    /* power of two */
     struct cairn_rpc_dedup_entry *ring; /* made at the first change */

@@ -140,7 +140,9 @@ static void peer_resume(struct cairn_rpc_peer *peer)
 
 /* ---- sending ---- */
 
-bool cairn_rpc__peer_send(struct cairn_rpc_peer *peer, struct cairn_frame *f, const ProtobufCMessage *msg,
+/* Writes one frame to the output, where it does not count before cairn_conn_commit(). Returns its length; 0 when memory
+ * is short, and then the connection is lost. */
+static size_t peer_encode(struct cairn_rpc_peer *peer, struct cairn_frame *f, const ProtobufCMessage *msg,
                           const struct iovec *payload, uint32_t n)
 {
     size_t body = msg != NULL ? protobuf_c_message_get_packed_size(msg) : 0, total = 0;
@@ -152,7 +154,7 @@ bool cairn_rpc__peer_send(struct cairn_rpc_peer *peer, struct cairn_frame *f, co
     p = cairn_conn_reserve(&peer->conn, CAIRN_FRAME_HEADER_BYTES + body + total);
     if (p == NULL) {
         cairn_conn_fail(&peer->conn, CAIRN_E_NOMEM);
-        return false;
+        return 0;
     }
     f->body = p + CAIRN_FRAME_HEADER_BYTES;
     f->payload = f->body + body;
@@ -166,8 +168,17 @@ bool cairn_rpc__peer_send(struct cairn_rpc_peer *peer, struct cairn_frame *f, co
     }
     f->flags |= CAIRN_FRAME_CRC_PAYLOAD;
     cairn_frame_encode_header(p, f);
-    cairn_conn_commit(&peer->conn, CAIRN_FRAME_HEADER_BYTES + body + total);
-    return true;
+    return CAIRN_FRAME_HEADER_BYTES + body + total;
+}
+
+bool cairn_rpc__peer_send(struct cairn_rpc_peer *peer, struct cairn_frame *f, const ProtobufCMessage *msg,
+                          const struct iovec *payload, uint32_t n)
+{
+    size_t len = peer_encode(peer, f, msg, payload, n);
+
+    if (len > 0)
+        cairn_conn_commit(&peer->conn, len);
+    return len > 0;
 }
 
 /* Bytes that were encoded before: a remembered answer. */
@@ -257,25 +268,26 @@ void cairn_rpc__peer_reply(struct cairn_rpc_req *rq, int status, const ProtobufC
         .kind = CAIRN_FRAME_REPLY, .id = rq->id, .provider = rq->target->id, .method = rq->method_no, .value = status
     };
     struct cairn_rpc_peer *peer = rq->peer; /* a reference is held until the end */
-    bool sent = rq->conn != NULL && cairn_rpc__peer_send(rq->conn, &f, msg, payload, n);
+    struct cairn_rpc_dedup *d = rq->dedup;
+    struct cairn_rpc_req *waiter = NULL;
+    size_t len = rq->conn != NULL ? peer_encode(rq->conn, &f, msg, payload, n) : 0;
 
-    cairn_rpc__stats_end(rq, status, sent ? f.body_len + f.payload_len : 0);
-    if (rq->dedup != NULL) {
-        struct cairn_rpc_dedup *d = rq->dedup;
-        struct cairn_rpc_req *waiter;
-
-        if (!sent && msg != NULL) { /* the connection is lost, its successor will ask */
-            size_t len = protobuf_c_message_get_packed_size(msg);
-            uint8_t *body = cairn_arena_alloc(&rq->arena, len + 1);
+    cairn_rpc__stats_end(rq, status, len > 0 ? f.body_len + f.payload_len : 0);
+    if (d != NULL) {
+        if (len == 0 && msg != NULL) { /* the connection is lost, its successor will ask */
+            size_t room = protobuf_c_message_get_packed_size(msg);
+            uint8_t *body = cairn_arena_alloc(&rq->arena, room + 1);
 
             f.body = body;
             f.body_len = body != NULL ? (uint32_t)protobuf_c_message_pack(msg, body) : 0;
         }
         rq->dedup = NULL;
         waiter = cairn_rpc_dedup_answered(d, rq->seq, status, f.body, f.body_len, payload, n);
-        if (waiter != NULL)
-            req_end_waiter(waiter, d);
     }
+    if (len > 0)
+        cairn_conn_commit(&rq->conn->conn, len); /* which may send it, and the encoded body is gone */
+    if (waiter != NULL)
+        req_end_waiter(waiter, d);
     peer_req_over(rq);
     if (peer != NULL)
         cairn_rpc_peer_put(peer);
@@ -600,9 +612,12 @@ static void on_peer_timer(void *arg)
             cairn_rpc__peer_want(peer, peer->hello_deadline_ns);
         return;
     }
-    if (peer->sm.state == PEER_LEAVING && peer->nreqs == 0 && peer->conn.out_bytes == 0) {
-        cairn_rpc__peer_down(peer, CAIRN_E_CLOSED);
-        return;
+    if (peer->sm.state == PEER_LEAVING && peer->nreqs == 0) {
+        cairn_conn_flush(&peer->conn); /* of this turn's output nobody would tell us that it is gone */
+        if (peer->conn.out_bytes == 0) {
+            cairn_rpc__peer_down(peer, CAIRN_E_CLOSED);
+            return;
+        }
     }
     if (sweep_stalled(peer, peer->conn.paused ? 0 : peer->conn.in_since_ns, now, &next) ||
         sweep_stalled(peer, peer->conn.out_since_ns, now, &next)) {

@@ -317,6 +317,24 @@ static void half_a_frame_does_not_wait_for_ever(void **state)
     assert_still_serves(fx);
 }
 
+/* Whoever says goodbye is let go, even if it leaves the closing to us. */
+static void a_goodbye_is_answered_by_the_end(void **state)
+{
+    struct fixture *fx = *state;
+    uint8_t buf[1024];
+    struct cairn_frame f;
+    int fd = enter(fx);
+    size_t n = put_ping(buf, 4, 0);
+
+    n += put_frame(buf + n, (struct cairn_frame){ .kind = CAIRN_FRAME_GOODBYE }, NULL);
+    raw_send(fx, fd, buf, n);
+    assert_true(raw_frame(fx, fd, buf, sizeof(buf), &f) > 0);
+    assert_int_equal(f.id, 4);
+    assert_true(is_thrown_out(fx, fd));
+    close(fd);
+    assert_still_serves(fx);
+}
+
 /* Asks for a lot and reads nothing: what is buffered for it stays bounded, and it is closed. */
 static void a_slow_reader_is_bounded_and_closed(void **state)
 {
@@ -431,17 +449,12 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(nothing_but_hello_before_hello),
-        T(a_second_hello_is_refused),
-        T(hello_may_not_be_large),
-        T(garbage_closes_the_connection_only),
-        T(torn_frames_are_put_together),
-        T(half_a_frame_does_not_wait_for_ever),
-        T(a_slow_reader_is_bounded_and_closed),
-        T(ignoring_credits_only_slows),
-        T(too_many_connections_are_refused),
-        T(an_answer_to_nothing_is_an_error),
-        T(cancel_of_nothing_is_harmless),
+        T(nothing_but_hello_before_hello),   T(a_second_hello_is_refused),
+        T(hello_may_not_be_large),           T(garbage_closes_the_connection_only),
+        T(torn_frames_are_put_together),     T(half_a_frame_does_not_wait_for_ever),
+        T(a_goodbye_is_answered_by_the_end), T(a_slow_reader_is_bounded_and_closed),
+        T(ignoring_credits_only_slows),      T(too_many_connections_are_refused),
+        T(an_answer_to_nothing_is_an_error), T(cancel_of_nothing_is_harmless),
         T(newer_protocol_is_told_so),
     };
 

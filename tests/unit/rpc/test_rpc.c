@@ -73,6 +73,8 @@ static void handle_get(struct cairn_rpc_req *rq)
         handle_put(rq);
         return;
     }
+    if (m->key.len > 0 && m->key.data[0] == '#') /* never answered: the connection is gone each time */
+        cairn_conn_fail(&rq->conn->conn, CAIRN_E_PROTO);
     if (m->key.len > 0 && m->key.data[0] == '!')
         cairn_rpc_reply_err(rq, CAIRN_E_NOTFOUND, "no key '%.*s'", (int)m->key.len, m->key.data);
     else
@@ -441,6 +443,29 @@ static void lost_answer_is_told_again(void **state)
     assert_int_equal(fx->puts, 1);
 }
 
+/* A connection writes as soon as it has many answers, and its buffer may be gone before the last is remembered. */
+static void answers_are_remembered_before_they_leave(void **state)
+{
+    struct fixture *fx = *state;
+    static struct probe p[16];
+
+    listen_unix(fx);
+    connect_session(fx, NULL);
+    fx->hold = true;
+    for (uint32_t i = 0; i < ARRAY_SIZE(p); i++)
+        probe_start(fx, &p[i], true, "k");
+    for (int i = 0; i < TURNS_MAX && fx->nheld < ARRAY_SIZE(p); i++)
+        cairn_loop_turn(&fx->loop, 10 * CAIRN_NS_PER_MS);
+    fx->server->net.nspare += 2 * CAIRN_NET_SPARE_CHUNKS_MAX; /* as if other connections had given theirs back */
+    while (fx->nheld > 0)
+        cairn_rpc_reply_err(fx->held[--fx->nheld], CAIRN_E_NOTFOUND, "no such key");
+    fx->server->net.nspare -= 2 * CAIRN_NET_SPARE_CHUNKS_MAX;
+    for (uint32_t i = 0; i < ARRAY_SIZE(p); i++) {
+        probe_wait(fx, &p[i]);
+        assert_int_equal(p[i].call.rc, CAIRN_E_NOTFOUND);
+    }
+}
+
 /* Another process answers at the same address: what was under way is unknown, not repeated. */
 static void restarted_node_makes_changes_unknown(void **state)
 {
@@ -547,6 +572,37 @@ static void abandoned_changes_give_their_numbers_back(void **state)
     assert_int_equal(fx->accepts, 2);
 }
 
+/* A call that costs its connection each time is not sent again at full speed. */
+static void a_poisonous_call_is_sent_with_pauses(void **state)
+{
+    struct fixture *fx = *state;
+    struct probe p;
+
+    listen_unix(fx);
+    connect_session(fx, NULL);
+    probe_start(fx, &p, false, "#");
+    p.call.deadline_ns = cairn_loop_now(&fx->loop) + 300 * CAIRN_NS_PER_MS;
+    probe_wait(fx, &p);
+    assert_true(p.call.rc == CAIRN_E_TIMEOUT || p.call.rc == CAIRN_E_UNREACHABLE);
+    assert_in_range(fx->accepts, 2, 12);
+}
+
+/* Who says goodbye will not come back: nothing is remembered for it. */
+static void a_session_that_was_closed_is_forgotten(void **state)
+{
+    struct fixture *fx = *state;
+    struct probe p;
+
+    listen_unix(fx);
+    connect_session(fx, NULL);
+    probe_start(fx, &p, true, "k");
+    probe_wait(fx, &p);
+    cairn_rpc_session_close(fx->session, on_session_closed, fx);
+    fx->session = NULL;
+    turn_until(fx, no_peers);
+    assert_true(cairn_list_is_empty(&fx->server->sessions));
+}
+
 static void nobody_listens(void **state)
 {
     struct fixture *fx = *state;
@@ -612,6 +668,23 @@ static void no_credential_is_refused(void **state)
     assert_int_equal(p.call.rc, CAIRN_E_AUTH);
 }
 
+/* Whoever listens in the node's place, and cannot prove that it holds the key, learns nothing of us. */
+static void a_node_without_the_key_is_refused(void **state)
+{
+    struct fixture *fx = *state;
+    struct cairn_rpc_session_conf conf = { .has_key = true };
+    struct probe p;
+
+    fx->node.insecure = true;
+    listen_on(fx, "tcp://127.0.0.1:0");
+    memset(conf.key, 7, sizeof(conf.key));
+    connect_session(fx, &conf);
+    probe_start(fx, &p, false, "abc");
+    probe_wait(fx, &p);
+    assert_int_equal(p.call.rc, CAIRN_E_AUTH);
+    assert_non_null(strstr(p.err.text, "did not prove"));
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -625,14 +698,18 @@ int main(void)
         T(deadline_ends_a_call),
         T(retry_never_applies_twice),
         T(lost_answer_is_told_again),
+        T(answers_are_remembered_before_they_leave),
         T(restarted_node_makes_changes_unknown),
         T(closing_ends_calls_that_were_sent),
         T(a_session_may_be_closed_in_done),
         T(abandoned_changes_give_their_numbers_back),
+        T(a_poisonous_call_is_sent_with_pauses),
+        T(a_session_that_was_closed_is_forgotten),
         T(nobody_listens),
         T(tcp_needs_the_key),
         T(wrong_key_is_refused),
         T(no_credential_is_refused),
+        T(a_node_without_the_key_is_refused),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
