@@ -36,7 +36,8 @@ enum cairn_dedup_verdict {
     CAIRN_DEDUP_RUN,    /* new: carry it out */
     CAIRN_DEDUP_WAIT,   /* the first one is running: @rq has been kept and will be answered with it */
     CAIRN_DEDUP_REPLAY, /* done already: *@known is what to answer */
-    CAIRN_DEDUP_BAD,    /* the window was not kept to, or memory is short: close the connection */
+    CAIRN_DEDUP_BUSY,   /* its place is held by a call that was given up with its connection and still runs */
+    CAIRN_DEDUP_BAD,    /* sent again twice, or memory is short: close the connection */
 };
 
 /** Looks at a request that changes something; rq->seq is set. */

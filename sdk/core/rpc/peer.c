@@ -64,26 +64,33 @@ void cairn_rpc_peer_get(struct cairn_rpc_peer *peer)
     peer->refs++;
 }
 
-static void on_peer_end(void *arg)
+void cairn_rpc__peers_reap(void *arg)
 {
-    struct cairn_rpc_peer *peer = arg;
+    struct cairn_rpc *rpc = arg;
+    struct cairn_link *l;
 
-    peer->rpc->npeers--;
-    free(peer->calls);
-    free(peer);
+    while ((l = cairn_list_pop(&rpc->dead_peers)) != NULL) {
+        struct cairn_rpc_peer *peer = CONTAINER_OF(l, struct cairn_rpc_peer, link);
+
+        free(peer->calls);
+        free(peer);
+    }
 }
 
 /* The last reference may go while a frame of the connection is being handed out, below done() or a HELLO that moves to
  * another worker: whoever reads the stream still looks at it, so it is freed by a later task. */
 void cairn_rpc_peer_put(struct cairn_rpc_peer *peer)
 {
+    struct cairn_rpc *rpc = peer->rpc;
+
     CAIRN_ASSERT(peer->refs > 0);
     if (--peer->refs > 0)
         return;
     CAIRN_ASSERT(peer->sm.state == PEER_DOWN);
     CAIRN_ASSERT(cairn_list_is_empty(&peer->waiting));
-    cairn_task_init(&peer->end, on_peer_end, peer);
-    cairn_env_defer(&peer->rpc->loop->env, &peer->end);
+    rpc->npeers--;
+    cairn_list_add_tail(&rpc->dead_peers, &peer->link);
+    cairn_env_defer(&rpc->loop->env, &rpc->reaper);
 }
 
 /* ---- flow control ---- */
@@ -318,6 +325,9 @@ static bool peer_dedup(struct cairn_rpc_peer *peer, struct cairn_rpc_req *rq, bo
     case CAIRN_DEDUP_REPLAY:
         atomic_fetch_add_explicit(&rq->rpc->node->counters.retries_recognised, 1, memory_order_relaxed);
         req_replay(rq, known);
+        return false;
+    case CAIRN_DEDUP_BUSY:
+        cairn_rpc_reply_err(rq, CAIRN_E_BUSY, "a change that this session has given up is still being made");
         return false;
     case CAIRN_DEDUP_BAD:
         break;
@@ -768,7 +778,6 @@ void cairn_rpc__peer_down(struct cairn_rpc_peer *peer, int rc)
 
     if (peer->sm.state == PEER_DOWN)
         return;
-    peer->down_rc = rc;
     cairn_timer_stop(&peer->rpc->loop->env, &peer->timer);
     cairn_conn_close(&peer->conn);
     peer_lose_calls(peer);

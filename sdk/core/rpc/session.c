@@ -284,6 +284,19 @@ static void session_forget_numbers(struct cairn_rpc_session *s)
     }
 }
 
+/* The node knows us: the calls that will be sent again keep their numbers. Those of calls that nobody waits for are free
+ * again, since no answer to them will come; the node refuses a number whose predecessor still runs. */
+static void session_recount_numbers(struct cairn_rpc_session *s)
+{
+    memset(s->seq_busy, 0, s->window);
+    CAIRN_LIST_FOREACH (l, &s->waiting) {
+        const struct cairn_rpc_call *call = CONTAINER_OF(l, const struct cairn_rpc_call, link);
+
+        if (call->numbered)
+            s->seq_busy[call->seq & (s->window - 1)] = 1;
+    }
+}
+
 static int session_take_credits(struct cairn_rpc_session *s, uint32_t inflight_max)
 {
     if (inflight_max == 0 || inflight_max > INFLIGHT_MAX || (inflight_max & (inflight_max - 1)) != 0)
@@ -323,7 +336,9 @@ static int session_welcome(struct cairn_rpc_session *s, struct cairn_rpc_peer *p
     memcpy(s->secret, m->session_secret.data, sizeof(s->secret));
     s->has_id = true;
     memset(s->seq_of_place, 0, s->window * sizeof(*s->seq_of_place));
-    if (!resumed)
+    if (resumed)
+        session_recount_numbers(s);
+    else
         session_forget_numbers(s);
     snprintf(s->facts.node, sizeof(s->facts.node), "%s", m->node);
     memcpy(s->facts.cluster_id, m->cluster_id.data, CAIRN_CLUSTER_ID_BYTES);

@@ -73,11 +73,24 @@ static void child_life(struct fixture *fx, int fd)
         }
         fx_fill(bytes, w.len, i);
         *slot = (struct told){ .len = w.len, .seed = i };
-        if (fx_put(fx, &w, &slot->id) != 0)
-            _exit(1);
+        while (fx_put(fx, &w, &slot->id) != 0) { /* it is full: there is nothing left but to be killed */
+            assert_int_equal(fx->err.code, CAIRN_E_NOSPACE);
+            pause();
+        }
         if (write(fd, slot, sizeof(*slot)) != sizeof(*slot))
             _exit(0);
     }
+}
+
+/* What the program does when it is started by killed_processes_lose_nothing(). */
+static int child_main(const char *dir, const char *backend, const char *fd)
+{
+    struct fixture *fx = malloc(sizeof(*fx));
+    struct cairn_extent_conf conf = fx_conf((enum cairn_extent_backend)atoi(backend));
+
+    fx_init_in(fx, &conf, dir);
+    child_life(fx, atoi(fd));
+    return 0;
 }
 
 /* All that was acknowledged is there and right, what was removed is gone, and nothing half-written is seen. */
@@ -127,18 +140,14 @@ static void killed_processes_lose_nothing(void **state)
         assert_int_equal(pipe(fds), 0);
         fx_close(fx);
         pid = fork();
-        if (pid == 0) { /* a process of its own: the loop and the pool of the parent are not for it */
-            struct fixture *own = malloc(sizeof(*own));
-            char dir[64];
+        if (pid == 0) { /* a program of its own: threads do not outlive a fork */
+            char backend[8], fd[8];
 
             close(fds[0]);
-            snprintf(dir, sizeof(dir), "%s", fx->dir);
-            fx_init(own, &fx->conf, "/dev/shm");
-            fx_close(own);
-            nftw(own->dir, fx_unlink, 16, FTW_DEPTH | FTW_PHYS);
-            snprintf(own->dir, sizeof(own->dir), "%s", dir);
-            fx_open(own);
-            child_life(own, fds[1]);
+            snprintf(backend, sizeof(backend), "%d", (int)fx->conf.backend);
+            snprintf(fd, sizeof(fd), "%d", fds[1]);
+            execl("/proc/self/exe", "test_extent_faults", fx->dir, backend, fd, (char *)NULL);
+            _exit(99);
         }
         close(fds[1]);
         while (n < want && read(fds[0], &told[n], sizeof(told[n])) == sizeof(told[n]))
@@ -506,7 +515,7 @@ static void machines_are_sound(void **state)
 
 #define BOTH(f, s) cmocka_unit_test_setup_teardown(f, setup_##s, teardown)
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         BOTH(killed_processes_lose_nothing, file),
@@ -528,5 +537,7 @@ int main(void)
         cmocka_unit_test(machines_are_sound),
     };
 
+    if (argc == 4)
+        return child_main(argv[1], argv[2], argv[3]);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

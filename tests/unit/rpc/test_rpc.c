@@ -512,6 +512,41 @@ static void a_session_may_be_closed_in_done(void **state)
     turn_until(fx, no_peers);
 }
 
+/* Changes that nobody waits for any more when the connection is lost must not keep their numbers for good. */
+static void abandoned_changes_give_their_numbers_back(void **state)
+{
+    struct fixture *fx = *state;
+    struct probe p;
+
+    listen_unix(fx);
+    connect_session(fx, NULL);
+    fx->hold = true;
+    probe_start(fx, &p, true, "k");
+    turn_until(fx, one_held);
+    cairn_rpc_call_cancel(&p.call);
+    cairn_conn_fail(&cairn_rpc_session_peer(fx->session)->conn, CAIRN_E_CLOSED);
+    probe_wait(fx, &p);
+    assert_int_equal(p.call.rc, CAIRN_E_CANCELED);
+    fx->hold = false;
+    for (uint32_t i = 0; i < 15; i++) { /* the others of the window */
+        probe_start(fx, &p, true, "k");
+        probe_wait(fx, &p);
+        assert_int_equal(p.call.rc, 0);
+    }
+    probe_start(fx, &p, true, "k"); /* its number meets the change that the target still works on */
+    probe_wait(fx, &p);
+    assert_int_equal(p.call.rc, CAIRN_E_BUSY);
+    assert_int_equal(fx->accepts, 2); /* for which nobody is thrown out */
+    if (fx->nheld > 0)
+        cairn_rpc_reply(fx->held[--fx->nheld], 0, NULL, NULL, 0);
+    for (uint32_t i = 0; i < 40; i++) {
+        probe_start(fx, &p, true, "k");
+        probe_wait(fx, &p);
+        assert_int_equal(p.call.rc, 0);
+    }
+    assert_int_equal(fx->accepts, 2);
+}
+
 static void nobody_listens(void **state)
 {
     struct fixture *fx = *state;
@@ -593,6 +628,7 @@ int main(void)
         T(restarted_node_makes_changes_unknown),
         T(closing_ends_calls_that_were_sent),
         T(a_session_may_be_closed_in_done),
+        T(abandoned_changes_give_their_numbers_back),
         T(nobody_listens),
         T(tcp_needs_the_key),
         T(wrong_key_is_refused),
