@@ -335,6 +335,23 @@ static void a_goodbye_is_answered_by_the_end(void **state)
     assert_still_serves(fx);
 }
 
+/* Another worker may still hand a connection over to one that has drained. */
+static void who_has_drained_takes_nobody(void **state)
+{
+    struct fixture *fx = *state;
+    int fd;
+
+    cairn_rpc_drain(fx->rpc, cairn_loop_now(&fx->loop) + 100 * CAIRN_NS_PER_MS, on_drained, fx);
+    for (int i = 0; i < TURNS_MAX && !fx->drained; i++)
+        cairn_loop_turn(&fx->loop, 10 * CAIRN_NS_PER_MS);
+    assert_true(fx->drained);
+    fd = raw_connect(fx);
+    assert_true(cairn_rpc_is_idle(fx->rpc));
+    assert_true(is_thrown_out(fx, fd));
+    close(fd);
+    fx->drained = false;
+}
+
 /* Asks for a lot and reads nothing: what is buffered for it stays bounded, and it is closed. */
 static void a_slow_reader_is_bounded_and_closed(void **state)
 {
@@ -449,12 +466,19 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(nothing_but_hello_before_hello),   T(a_second_hello_is_refused),
-        T(hello_may_not_be_large),           T(garbage_closes_the_connection_only),
-        T(torn_frames_are_put_together),     T(half_a_frame_does_not_wait_for_ever),
-        T(a_goodbye_is_answered_by_the_end), T(a_slow_reader_is_bounded_and_closed),
-        T(ignoring_credits_only_slows),      T(too_many_connections_are_refused),
-        T(an_answer_to_nothing_is_an_error), T(cancel_of_nothing_is_harmless),
+        T(nothing_but_hello_before_hello),
+        T(a_second_hello_is_refused),
+        T(hello_may_not_be_large),
+        T(garbage_closes_the_connection_only),
+        T(torn_frames_are_put_together),
+        T(half_a_frame_does_not_wait_for_ever),
+        T(a_goodbye_is_answered_by_the_end),
+        T(who_has_drained_takes_nobody),
+        T(a_slow_reader_is_bounded_and_closed),
+        T(ignoring_credits_only_slows),
+        T(too_many_connections_are_refused),
+        T(an_answer_to_nothing_is_an_error),
+        T(cancel_of_nothing_is_harmless),
         T(newer_protocol_is_told_so),
     };
 
