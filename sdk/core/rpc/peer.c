@@ -449,7 +449,9 @@ void cairn_rpc__peer_send_call(struct cairn_rpc_peer *peer, struct cairn_rpc_cal
     if (peer->calls == NULL) {
         peer->calls = calloc(peer->calls_room, sizeof(*peer->calls));
         if (peer->calls == NULL) {
-            cairn_rpc__call_fail(call, CAIRN_E_NOMEM, NULL);
+            cairn_list_del(&call->link);
+            call->rc = CAIRN_E_NOMEM;
+            cairn_env_defer(&peer->rpc->loop->env, &call->task); /* perhaps we are inside its start */
             return;
         }
     }
@@ -561,8 +563,8 @@ static void sweep_calls(struct cairn_rpc_peer *peer, uint64_t now, uint64_t *nex
             continue;
         }
         cairn_rpc__peer_abandon_call(peer, call);
+        /* What done() starts in a place that was passed already asks for the timer itself. */
         cairn_rpc__call_fail(call, CAIRN_E_TIMEOUT, NULL);
-        i = 0; /* done() may have changed anything */
     }
     CAIRN_LIST_FOREACH_SAFE (l, &peer->waiting) {
         struct cairn_rpc_call *call = CONTAINER_OF(l, struct cairn_rpc_call, link);
