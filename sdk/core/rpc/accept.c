@@ -165,7 +165,7 @@ static void on_handover(void *arg)
     struct handover *h = arg;
     struct cairn_rpc_peer *peer;
 
-    peer = h->rpc->node == NULL || h->rpc->drain.on ? NULL : cairn_rpc__peer_accepted(h->rpc, h->fd);
+    peer = h->rpc->node == NULL || h->rpc->drain.begun ? NULL : cairn_rpc__peer_accepted(h->rpc, h->fd);
     if (peer == NULL) {
         close(h->fd);
     } else {
@@ -459,7 +459,7 @@ void cairn_rpc_accept(struct cairn_rpc *rpc, int fd, bool is_unix)
     struct cairn_rpc_peer *peer = NULL;
 
     count(&node->counters.accepted);
-    if (rpc->drain.on ||
+    if (rpc->drain.begun ||
         atomic_load_explicit(&node->counters.connections, memory_order_relaxed) >= node->connections_max) {
         count(&node->counters.connections_refused);
     } else {
@@ -510,7 +510,7 @@ static void on_drain_deadline(void *arg)
 
 void cairn_rpc_drain(struct cairn_rpc *rpc, uint64_t deadline_ns, void (*done)(void *arg), void *arg)
 {
-    rpc->drain.on = true;
+    rpc->drain.on = rpc->drain.begun = true;
     rpc->drain.done = done;
     rpc->drain.arg = arg;
     cairn_task_init(&rpc->drain.task, on_drained, rpc);

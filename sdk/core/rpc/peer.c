@@ -6,6 +6,7 @@
  * UP        requests and answers go both ways.
  * LEAVING   we will close: no new requests are taken, those that run are answered first.
  * DOWN      the socket is closed; the structure lives on while references do. */
+#include "sdk/core/base/log.h"
 #include "sdk/core/rpc/accept.h"
 #include "sdk/core/rpc/rpc_internal.h"
 
@@ -150,7 +151,13 @@ static size_t peer_encode(struct cairn_rpc_peer *peer, struct cairn_frame *f, co
 
     for (uint32_t i = 0; i < n; i++)
         total += payload[i].iov_len;
-    CAIRN_ASSERT(body <= CAIRN_FRAME_BODY_BYTES_MAX && total <= CAIRN_FRAME_PAYLOAD_BYTES_MAX);
+    if (UNLIKELY(body > CAIRN_FRAME_BODY_BYTES_MAX || total > CAIRN_FRAME_PAYLOAD_BYTES_MAX)) {
+        /* Who asks for a list does not choose how long it is, so it must not be able to end the process. */
+        CAIRN_ASSERT(f->kind == CAIRN_FRAME_REPLY);
+        cairn_log_error("%s: an answer of %zu bytes does not fit into a frame", peer->info.addr, body + total);
+        f->value = CAIRN_E_TOOBIG;
+        body = total = n = 0;
+    }
     p = cairn_conn_reserve(&peer->conn, CAIRN_FRAME_HEADER_BYTES + body + total);
     if (p == NULL) {
         cairn_conn_fail(&peer->conn, CAIRN_E_NOMEM);
@@ -272,7 +279,7 @@ void cairn_rpc__peer_reply(struct cairn_rpc_req *rq, int status, const ProtobufC
     struct cairn_rpc_req *waiter = NULL;
     size_t len = rq->conn != NULL ? peer_encode(rq->conn, &f, msg, payload, n) : 0;
 
-    cairn_rpc__stats_end(rq, status, len > 0 ? f.body_len + f.payload_len : 0);
+    cairn_rpc__stats_end(rq, f.value, len > 0 ? f.body_len + f.payload_len : 0);
     if (d != NULL) {
         if (len == 0 && msg != NULL) { /* the connection is lost, its successor will ask */
             size_t room = protobuf_c_message_get_packed_size(msg);
@@ -282,7 +289,7 @@ void cairn_rpc__peer_reply(struct cairn_rpc_req *rq, int status, const ProtobufC
             f.body_len = body != NULL ? (uint32_t)protobuf_c_message_pack(msg, body) : 0;
         }
         rq->dedup = NULL;
-        waiter = cairn_rpc_dedup_answered(d, rq->seq, status, f.body, f.body_len, payload, n);
+        waiter = cairn_rpc_dedup_answered(d, rq->seq, f.value, f.body, f.body_len, payload, f.value == status ? n : 0);
     }
     if (len > 0)
         cairn_conn_commit(&rq->conn->conn, len); /* which may send it, and the encoded body is gone */
@@ -442,7 +449,9 @@ void cairn_rpc__peer_send_call(struct cairn_rpc_peer *peer, struct cairn_rpc_cal
     if (peer->calls == NULL) {
         peer->calls = calloc(peer->calls_room, sizeof(*peer->calls));
         if (peer->calls == NULL) {
-            cairn_rpc__call_fail(call, CAIRN_E_NOMEM, NULL);
+            cairn_list_del(&call->link);
+            call->rc = CAIRN_E_NOMEM;
+            cairn_env_defer(&peer->rpc->loop->env, &call->task); /* perhaps we are inside its start */
             return;
         }
     }
@@ -554,8 +563,8 @@ static void sweep_calls(struct cairn_rpc_peer *peer, uint64_t now, uint64_t *nex
             continue;
         }
         cairn_rpc__peer_abandon_call(peer, call);
+        /* What done() starts in a place that was passed already asks for the timer itself. */
         cairn_rpc__call_fail(call, CAIRN_E_TIMEOUT, NULL);
-        i = 0; /* done() may have changed anything */
     }
     CAIRN_LIST_FOREACH_SAFE (l, &peer->waiting) {
         struct cairn_rpc_call *call = CONTAINER_OF(l, struct cairn_rpc_call, link);

@@ -32,7 +32,7 @@ struct cairn_rpc {
     struct cairn_link sessions;  /* struct cairn_rpc_dedup, of those who connected */
     struct cairn_timer sessions_timer;
     struct {
-        bool on;
+        bool on, begun; /* begun: and nobody is let in any more, when it is over neither */
         void (*done)(void *arg);
         void *arg;
         struct cairn_task task;
