@@ -211,7 +211,7 @@ static void on_done(struct cairn_rpc_call *call)
         memcpy(p->value, call->reply_payload, call->reply_payload_len);
 }
 
-static void probe_start(struct fixture *fx, struct probe *p, bool put, const char *key)
+static void probe_prepare(struct fixture *fx, struct probe *p, bool put, const char *key)
 {
     memset(p, 0, sizeof(*p));
     cairn__wire__kv_get__init(&p->get);
@@ -228,6 +228,11 @@ static void probe_start(struct fixture *fx, struct probe *p, bool put, const cha
     p->call.done = on_done;
     p->call.arg = p;
     p->call.err = &p->err;
+}
+
+static void probe_start(struct fixture *fx, struct probe *p, bool put, const char *key)
+{
+    probe_prepare(fx, p, put, key);
     cairn_rpc_call_start(&p->call);
 }
 
@@ -466,6 +471,34 @@ static void answers_are_remembered_before_they_leave(void **state)
     }
 }
 
+/* A caller that uses all of its credits is still heard: its answers to our calls, by which it may be sending the bytes
+ * that its requests wait for, and its cancels. */
+static void a_full_window_stops_requests_only(void **state)
+{
+    struct fixture *fx = *state;
+    static struct probe p[16];
+    struct probe back;
+
+    listen_unix(fx);
+    connect_session(fx, NULL);
+    fx->hold = true;
+    for (uint32_t i = 0; i < ARRAY_SIZE(p); i++)
+        probe_start(fx, &p[i], false, "k");
+    for (int i = 0; i < TURNS_MAX && fx->nheld < ARRAY_SIZE(p); i++)
+        cairn_loop_turn(&fx->loop, 10 * CAIRN_NS_PER_MS);
+    probe_prepare(fx, &back, false, "b");
+    back.call.dest = (struct cairn_rpc_dest){ .rpc = fx->server, .peer = fx->held[0]->peer };
+    cairn_rpc_call_start(&back.call);
+    probe_wait(fx, &back);
+    assert_int_equal(back.call.rc, CAIRN_E_NOPROVIDER); /* it offers nothing, and says so */
+    cairn_rpc_call_cancel(&p[3].call);
+    turn_until(fx, one_cancel);
+    while (fx->nheld > 0)
+        cairn_rpc_reply(fx->held[--fx->nheld], 0, NULL, NULL, 0);
+    for (uint32_t i = 0; i < ARRAY_SIZE(p); i++)
+        probe_wait(fx, &p[i]);
+}
+
 /* Another process answers at the same address: what was under way is unknown, not repeated. */
 static void restarted_node_makes_changes_unknown(void **state)
 {
@@ -699,6 +732,7 @@ int main(void)
         T(retry_never_applies_twice),
         T(lost_answer_is_told_again),
         T(answers_are_remembered_before_they_leave),
+        T(a_full_window_stops_requests_only),
         T(restarted_node_makes_changes_unknown),
         T(closing_ends_calls_that_were_sent),
         T(a_session_may_be_closed_in_done),
