@@ -86,6 +86,27 @@ void file_space_close(struct file_store *f)
     cairn_extent_space_fini(&f->space);
 }
 
+/* Segments at the end in which nothing is left give their room back to the file system. At the start only, when no
+ * transfer can be on its way to them. */
+static void drop_free_segments(struct file_store *f)
+{
+    while (f->nsegments > 0 && !cairn_extent_store_is_readonly(&f->base)) {
+        uint32_t i = f->nsegments - 1;
+        struct file_segment *g = f->segments[i];
+        char name[32];
+
+        if (g->blocks > 0 && cairn_extent_space_take_at(&f->space, i * f->span, g->blocks) != 0)
+            break;
+        segment_name(name, i);
+        if (unlinkat(f->base.dirfd, name, 0) != 0)
+            cairn_log_warn("extent store %s: %s is empty and cannot be removed", f->base.conf.dir, name);
+        close(g->fd);
+        free(g);
+        f->segments[i] = NULL;
+        f->nsegments--;
+    }
+}
+
 void file_space_recover(struct file_store *f)
 {
     CAIRN_LIST_FOREACH (l, &f->logged) {
@@ -105,6 +126,7 @@ void file_space_recover(struct file_store *f)
         if (f->damage[0] == '\0')
             snprintf(f->damage, sizeof(f->damage), "region %016" PRIx64 " has no place in the segments", r->id);
     }
+    drop_free_segments(f);
 }
 
 /* ---- growing: one job at a time, for all who wait ---- */

@@ -19,6 +19,7 @@ struct slab {
     void *free;             /* a list through the objects */
     uint32_t class, used;
     uint32_t fresh; /* where the part begins that was never handed out */
+    bool huge;      /* resident as a whole */
 };
 
 _Static_assert(sizeof(struct slab) <= SLAB_HEADER_BYTES, "the header has its place");
@@ -65,7 +66,8 @@ void cairn_kv_slabs_init(struct cairn_kv_slabs *s, uint64_t limit)
 static void slab_unmap(struct cairn_kv_slabs *s, struct slab *slab)
 {
     cairn_list_del(&slab->link);
-    s->resident -= slab->fresh;
+    s->resident -= slab->huge ? CAIRN_KV_SLAB_BYTES : slab->fresh;
+    s->nslabs[slab->class]--;
     ASAN_UNPOISON_MEMORY_REGION(slab, CAIRN_KV_SLAB_BYTES);
     munmap(slab, CAIRN_KV_SLAB_BYTES);
 }
@@ -97,7 +99,7 @@ void cairn_kv_slabs_fini(struct cairn_kv_slabs *s)
     pthread_mutex_destroy(&s->mutex);
 }
 
-static struct slab *slab_map(struct cairn_kv_slabs *s, uint32_t class)
+static struct slab *slab_map(struct cairn_kv_slabs *s, uint32_t class, bool huge)
 {
     uint8_t *p = mmap(NULL, 2 * CAIRN_KV_SLAB_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     uint8_t *at;
@@ -109,13 +111,17 @@ static struct slab *slab_map(struct cairn_kv_slabs *s, uint32_t class)
     if (at > p)
         munmap(p, (size_t)(at - p));
     munmap(at + CAIRN_KV_SLAB_BYTES, (size_t)(p + CAIRN_KV_SLAB_BYTES - at));
+    if (huge)
+        huge = madvise(at, CAIRN_KV_SLAB_BYTES, MADV_HUGEPAGE) == 0;
     slab = (struct slab *)at;
     cairn_list_init(&slab->link);
     slab->free = NULL;
     slab->class = class;
     slab->used = 0;
     slab->fresh = SLAB_HEADER_BYTES;
-    s->resident += slab->fresh;
+    slab->huge = huge;
+    s->nslabs[class]++;
+    s->resident += huge ? CAIRN_KV_SLAB_BYTES : slab->fresh;
     ASAN_POISON_MEMORY_REGION(at + SLAB_HEADER_BYTES, CAIRN_KV_SLAB_BYTES - SLAB_HEADER_BYTES);
     return slab;
 }
@@ -144,13 +150,15 @@ static void *small_alloc(struct cairn_kv_slabs *s, uint32_t class)
             memcpy(&slab->free, p, sizeof(void *));
             goto out;
         }
-        if (!slabs_allow(s, bytes))
+        if (!slab->huge && !slabs_allow(s, bytes))
             return NULL;
     }
     if (cairn_list_is_empty(head)) { /* also when slabs_allow() gave the only one back */
+        bool huge = s->nslabs[class] >= CAIRN_KV_SLAB_HUGE_FROM && s->resident + CAIRN_KV_SLAB_BYTES <= s->limit;
+
         if (!slabs_allow(s, bytes + SLAB_HEADER_BYTES))
             return NULL;
-        slab = slab_map(s, class);
+        slab = slab_map(s, class, huge);
         if (slab == NULL)
             return NULL;
         cairn_list_add_head(head, &slab->link);
@@ -158,7 +166,8 @@ static void *small_alloc(struct cairn_kv_slabs *s, uint32_t class)
     slab = CONTAINER_OF(head->next, struct slab, link);
     p = (uint8_t *)slab + slab->fresh;
     slab->fresh += (uint32_t)bytes;
-    s->resident += bytes;
+    if (!slab->huge)
+        s->resident += bytes;
     ASAN_UNPOISON_MEMORY_REGION(p, bytes);
 out:
     slab->used++;

@@ -1,4 +1,4 @@
-/** Memory of the memory store: size classes in slabs of 1 MiB, within one limit.
+/** Memory of the memory store: size classes in slabs of 2 MiB, within one limit.
  *
  * A put that replaces a value of about the same size takes memory that another gave back, and asks neither malloc nor
  * the kernel. What counts against the limit is what may be resident: objects that were ever handed out of a slab that
@@ -13,7 +13,8 @@
 #include <stdint.h>
 
 enum {
-    CAIRN_KV_SLAB_BYTES = 1 << 20,
+    CAIRN_KV_SLAB_BYTES = 2 << 20,
+    CAIRN_KV_SLAB_HUGE_FROM = 4,          /* slabs of a class: more of them ask for a huge page each */
     CAIRN_KV_SLAB_OBJECT_MAX = 128 << 10, /* larger objects are mappings of their own */
     CAIRN_KV_SLAB_CLASSES = 88,           /* 16, 32 ... 128, then 8 to a doubling: at most 1/8 is lost */
     CAIRN_KV_SLAB_KEPT = 8,               /* mappings of large objects that wait for reuse */
@@ -26,8 +27,9 @@ struct cairn_kv_slab_kept {
 
 struct cairn_kv_slabs {
     pthread_mutex_t mutex;
-    uint64_t limit, resident;                        /* under mutex, as all below */
-    uint64_t used;                                   /* bytes of live objects, as classes */
+    uint64_t limit, resident; /* under mutex, as all below */
+    uint64_t used;            /* bytes of live objects, as classes */
+    uint32_t nslabs[CAIRN_KV_SLAB_CLASSES];
     struct cairn_link usable[CAIRN_KV_SLAB_CLASSES]; /* slabs with room */
     struct cairn_kv_slab_kept kept[CAIRN_KV_SLAB_KEPT];
 };

@@ -120,7 +120,7 @@ static struct cairn_call *call_make(struct cairn *c)
     call->rpc.err = &call->err;
     cairn_list_init(&call->link);
     pthread_mutex_lock(&c->mutex);
-    if (c->ncalls == c->inflight_max) { /* both kinds of spare calls have room for all */
+    if (c->ncalls == 2 * c->inflight_max) { /* as many of the owner's kind as of the others' */
         pthread_mutex_unlock(&c->mutex);
         free(call);
         return NULL;
@@ -147,6 +147,28 @@ static struct cairn_call *call_take_spare(struct cairn *c, bool owned)
     return l != NULL ? CONTAINER_OF(l, struct cairn_call, link) : NULL;
 }
 
+/* One more in flight, if there may be. */
+static bool call_count(struct cairn *c, bool owned)
+{
+    if (cairn__inflight(c) >= c->inflight_max)
+        return false;
+    if (owned)
+        atomic_store_explicit(&c->inflight_own, atomic_load_explicit(&c->inflight_own, memory_order_relaxed) + 1,
+                              memory_order_release);
+    else
+        atomic_fetch_add(&c->inflight_foreign, 1);
+    return true;
+}
+
+static void call_uncount(struct cairn *c, bool foreign)
+{
+    if (foreign)
+        atomic_fetch_sub(&c->inflight_foreign, 1);
+    else
+        atomic_store_explicit(&c->inflight_own, atomic_load_explicit(&c->inflight_own, memory_order_relaxed) - 1,
+                              memory_order_release);
+}
+
 static uint64_t call_number(const struct cairn_call *call)
 {
     return (uint64_t)atomic_load_explicit(&call->generation, memory_order_relaxed) << 32 | (call->index + 1);
@@ -165,20 +187,21 @@ int cairn__call_new(struct cairn *c, struct cairn_handle *h, const struct cairn_
         return cairn__refuse(o, CAIRN_E_STATE, "a callback cannot wait for a call: use the asynchronous form");
     if (atomic_load_explicit(&c->closing, memory_order_relaxed))
         return cairn__refuse(o, CAIRN_E_CLOSED, "the client is being closed");
-    if (atomic_fetch_add(&c->inflight, 1) >= c->inflight_max) {
-        atomic_fetch_sub(&c->inflight, 1);
+    owned = inside || cairn__own_try(c);
+    if (!call_count(c, owned)) {
+        if (owned && !inside)
+            cairn__disown(c);
         return cairn__refuse(o, CAIRN_E_BUSY, "%u calls are in flight (options: inflight_max)", c->inflight_max);
     }
-    owned = inside || cairn__own_try(c);
     if (owned && !inside)
         cairn__catch_up(c);
     call = call_take_spare(c, owned);
     if (call == NULL)
         call = call_make(c);
     if (call == NULL) {
+        call_uncount(c, !owned);
         if (owned && !inside)
             cairn__disown(c);
-        atomic_fetch_sub(&c->inflight, 1);
         return cairn__refuse(o, CAIRN_E_NOMEM, "no memory for a call");
     }
     call->foreign = !owned;
@@ -202,27 +225,26 @@ static void call_recycle(struct cairn_call *call)
     struct cairn *c = call->c;
     bool foreign = call->foreign;
 
-    if (call->crcs != call->crcs_inline)
+    if (call->crcs != NULL && call->crcs != call->crcs_inline)
         free(call->crcs);
-    free(call->check.own);
-    free(call->text);
-    cairn__scratch_put(call);
+    if (call->text != NULL)
+        free(call->text);
+    if (call->scratch != NULL)
+        cairn__scratch_put(call);
     if (call->handle != NULL)
         cairn__handle_put(call->handle);
     call->crcs = NULL;
-    call->check.own = NULL;
     call->text = NULL;
     call->handle = NULL;
-    call->begun = call->canceled = call->has_steps = call->verify = call->sees_errors = false;
+    call->begun = call->canceled = call->has_steps = call->verify = call->sees_errors = call->uses_sink = false;
     call->next = NULL;
     call->answered = NULL;
     call->expose_len = 0;
-    call->sink.alloc = NULL;
-    call->sink.over = NULL;
     call->rpc.payload_n = 0;
     call->err.code = 0;
     call->err.text[0] = '\0';
-    atomic_fetch_add_explicit(&call->generation, 1, memory_order_relaxed);
+    atomic_store_explicit(&call->generation, atomic_load_explicit(&call->generation, memory_order_relaxed) + 1,
+                          memory_order_relaxed); /* whoever has the call is its only writer */
     cairn_list_del(&call->link);
     if (foreign) {
         pthread_mutex_lock(&c->mutex);
@@ -231,7 +253,7 @@ static void call_recycle(struct cairn_call *call)
     } else {
         cairn_list_add_head(&c->spare_calls, &call->link);
     }
-    atomic_fetch_sub(&c->inflight, 1);
+    call_uncount(c, foreign);
 }
 
 int cairn__call_drop(struct cairn_call *call, const struct cairn_call_options *o, int rc)
@@ -388,16 +410,18 @@ void cairn__call_finish(struct cairn_call *call, int rc)
 
     CAIRN_ASSERT(rc <= 0);
     call_conceal(call);
-    free(call->check.own);
-    call->check.own = NULL;
+    if (call->uses_sink) {
+        free(call->check.own);
+        call->check.own = NULL;
+        if (rc != 0)
+            cairn__sink_drop(call);
+    }
     if (call->has_steps) {
         cairn_sm_move_or_fail(&call->sm, CALL_DONE, CALL_FAILED, rc);
         cairn_sm_fini(&call->sm);
     }
     if (rc != 0 && call->error != NULL)
         info_set(call->error, rc, call->err.code == rc ? call->err.text : NULL);
-    if (rc != 0)
-        cairn__sink_drop(call);
     c->finished++;
     if (done == NULL) {
         call_recycle(call);

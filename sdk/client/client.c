@@ -22,7 +22,7 @@ const char *cairn_version(void)
 
 size_t cairn_inflight(struct cairn *c)
 {
-    return atomic_load_explicit(&c->inflight, memory_order_relaxed);
+    return cairn__inflight(c);
 }
 
 static void give_error(struct cairn_error_info *info, const struct cairn_err *err, int rc)
@@ -70,7 +70,7 @@ int cairn__new(const struct cairn_options *o, const struct cairn_rpc_target *tar
     cairn_list_init(&c->spare_foreign);
     cairn_task_init(&c->close_task, on_close_all, c);
     pthread_mutex_init(&c->mutex, NULL);
-    c->calls = calloc(c->inflight_max, sizeof(struct cairn_call *));
+    c->calls = calloc(2 * (size_t)c->inflight_max, sizeof(struct cairn_call *));
     if (c->calls == NULL) {
         cairn_err_set(err, rc, "client");
         goto free_client;
@@ -137,7 +137,7 @@ void cairn_close(struct cairn *c)
     cairn__own(c, -1);
     cairn_loop_turn(&c->loop, 0); /* begins what was posted, and runs the task if nobody has */
     on_close_all(c);
-    while (atomic_load(&c->inflight) > 0)
+    while (cairn__inflight(c) > 0)
         cairn_loop_turn(&c->loop, UINT64_MAX);
     if (c->session != NULL) {
         cairn_rpc_session_close(c->session, on_session_closed, &closed);
@@ -196,17 +196,28 @@ static int client_reach(struct cairn *c, uint32_t naddrs, uint32_t timeout_ms, s
     return cairn_err_set(err, rc, "%s", info.text);
 }
 
+/* The option, else the environment, else what is in @to. */
+static int fabric_name(char *to, size_t room, const char *option, const char *variable, struct cairn_err *err)
+{
+    const char *name = option != NULL ? option : getenv(variable);
+
+    if (name != NULL && (size_t)snprintf(to, room, "%s", name) >= room)
+        return cairn_err_set(err, CAIRN_E_INVAL, "the name of the fabric's provider or domain is too long");
+    return 0;
+}
+
 static int client_session(struct cairn *c, const struct cairn_options *o, struct cairn_rpc_session_conf *conf,
                           struct cairn_err *err)
 {
     struct cairn_bulk_conf bulk = { .vm = (o->flags & CAIRN_CONNECT_NO_VM) == 0,
                                     .fabric = (o->flags & CAIRN_CONNECT_NO_FABRIC) == 0,
                                     .provider = "tcp;ofi_rxm" };
-    const char *provider = getenv("CAIRN_FABRIC_PROVIDER");
-    int rc;
+    int rc = fabric_name(bulk.provider, sizeof(bulk.provider), o->fabric_provider, "CAIRN_FABRIC_PROVIDER", err);
 
-    if (provider != NULL)
-        snprintf(bulk.provider, sizeof(bulk.provider), "%s", provider);
+    if (rc == 0)
+        rc = fabric_name(bulk.domain, sizeof(bulk.domain), o->fabric_domain, "CAIRN_FABRIC_DOMAIN", err);
+    if (rc != 0)
+        return rc;
     rc = cairn_bulk_attach(c->rpc, &bulk, err);
     if (rc != 0)
         return rc;

@@ -53,7 +53,9 @@ struct cairn {
 
     /* Who owns the loop, the RPC layer and every member below up to the mutex: a pthread_t, or 0. */
     atomic_uintptr_t owner;
-    atomic_uint inflight;
+    /* Calls in flight: those that an owner started, which only owners count, and those of others, whom the RMW costs.
+     */
+    atomic_uint inflight_own, inflight_foreign;
     atomic_bool closing, in_callback;
     struct cairn_link live, spare_calls; /* struct cairn_call.link */
     struct cairn_waiter *driver;         /* of the waiting call that the owner carries out */
@@ -69,7 +71,7 @@ struct cairn {
     atomic_uint nwaiters;                     /* changed under the mutex */
     atomic_uint nwatchers;                    /* likewise: those that wait for any or all calls */
     atomic_uint users;                        /* threads inside a waiting function: cairn_close() outlasts them */
-    struct cairn_call **calls;                /* by index, inflight_max of them */
+    struct cairn_call **calls;                /* by index, room for twice inflight_max */
     uint32_t ncalls;
 
     pthread_t thread;
@@ -84,6 +86,12 @@ struct cairn {
  * @o must be complete. */
 int cairn__new(const struct cairn_options *o, const struct cairn_rpc_target *targets, uint32_t ntargets,
                struct cairn **out, struct cairn_err *err);
+
+static inline uint32_t cairn__inflight(const struct cairn *c)
+{
+    return atomic_load_explicit(&c->inflight_own, memory_order_acquire) +
+           atomic_load_explicit(&c->inflight_foreign, memory_order_acquire);
+}
 
 /** True if the calling thread runs inside the loop's owner: in a callback. */
 bool cairn__is_inside(struct cairn *c);
@@ -160,13 +168,14 @@ struct cairn_call_find {
 /** One call of the user's, from its start to its callback; recycled. The owner's, once it was begun. */
 struct cairn_call {
     struct cairn_link link; /* c->live or a list of spare ones */
-    struct cairn_task task; /* to begin on the owner's thread; to fail later; to go on with checking */
     struct cairn *c;
     uint32_t index;
     atomic_uint generation; /* of this use; with index it is the number that users see */
     bool foreign;           /* started by a thread that did not own the loop */
     bool owned;             /* between call_new and call_go: the starter owns the loop */
-    bool begun, canceled, has_steps, verify;
+    bool begun, canceled, has_steps, verify, sees_errors;
+    bool exposed;
+    bool uses_sink;
     cairn_done_fn *done; /* NULL: @waiter waits */
     void *arg;
     struct cairn_waiter *waiter;
@@ -176,27 +185,27 @@ struct cairn_call {
 
     /** Makes and sends the next request: cairn__call_send(). NULL: the request is ready. */
     void (*next)(struct cairn_call *call);
-    /** The answer is there, call->rpc says what: cairn__call_finish(), or cairn__call_again(). Runs only if rc is 0,
-     * unless
-     * @sees_errors. */
+    /** The answer is there, call->rpc says what: cairn__call_finish(), or cairn__call_again(). Runs only if rc is 0, or
+     * if it @sees_errors. */
     void (*answered)(struct cairn_call *call);
-    bool sees_errors;
+
+    /* what is to be given back */
+    uint32_t *crcs; /* crcs_inline, or malloc'ed */
+    void *scratch;  /* of a batch: CLIENT_SCRATCH_BYTES or more, malloc'ed */
+    char *text;     /* malloc'ed names that the request points to */
 
     /* memory to be exposed while a request runs, and the field of the request that names it */
     void *expose_ptr;
     uint64_t expose_len;
     uint32_t expose_rights;
-    bool exposed;
     Cairn__Wire__BulkDesc **expose_field;
     struct cairn_bulk_region region;
 
-    struct cairn_sm sm; /* of calls that take several requests or slices of checking */
+    struct cairn_task task; /* to begin on the owner's thread; to fail later; to go on with checking */
+    struct cairn_sm sm;     /* of calls that take several requests or slices of checking */
     struct cairn_check check;
-    uint32_t *crcs; /* crcs_inline, or malloc'ed */
     uint32_t crcs_inline[CLIENT_CRCS_INLINE];
-    void *scratch; /* of a batch: CLIENT_SCRATCH_BYTES or more, malloc'ed */
     size_t scratch_room;
-    char *text; /* malloc'ed names that the request points to */
 
     union {
         Cairn__Wire__Empty empty;
@@ -232,7 +241,7 @@ struct cairn_call {
     struct cairn_call_batch batch;
     struct cairn_call_find find;
     struct cairn_kv_options kv_options;
-    void *out, *out2; /* where other results go */
+    void *out; /* where other results go */
     uint64_t out_arg;
     struct cairn_err err;
     struct cairn_rpc_call rpc; /* last, since it is large */

@@ -39,7 +39,7 @@ void cairn__catch_up(struct cairn *c)
 {
     uint64_t now = cairn_loop_now(&c->loop);
 
-    if (now - c->turned_ns > CLIENT_IDLE_NS && atomic_load(&c->inflight) == 1)
+    if (now - c->turned_ns > CLIENT_IDLE_NS && cairn__inflight(c) == 1)
         cairn_loop_turn(&c->loop, 0);
     c->turned_ns = now;
 }
@@ -75,7 +75,7 @@ static void deadline_of(int timeout_ms, struct timespec *ts)
 /* Nothing is in flight, and no callback of what was is running. */
 static bool is_idle(struct cairn *c)
 {
-    return atomic_load(&c->inflight) == 0 && !atomic_load(&c->in_callback);
+    return cairn__inflight(c) == 0 && !atomic_load(&c->in_callback);
 }
 
 bool cairn__before_sleep(void *arg)
@@ -232,7 +232,7 @@ static void drive(struct cairn *c, uint64_t enough, int timeout_ms)
     do {
         cairn_loop_turn(&c->loop, deadline == UINT64_MAX ? UINT64_MAX : deadline - MIN(now, deadline));
         now = cairn_loop_now(&c->loop);
-    } while (now < deadline && c->finished - start < enough && atomic_load(&c->inflight) > 0);
+    } while (now < deadline && c->finished - start < enough && cairn__inflight(c) > 0);
 }
 
 int cairn_poll(struct cairn *c, int timeout_ms)

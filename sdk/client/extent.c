@@ -154,6 +154,7 @@ static int extent_read(struct cairn_extents *x, uint64_t id, uint64_t off, void 
     if (rc != 0)
         return rc;
     call->sink = (struct cairn_call_sink){ .buf = buf, .room = room, .off = off, .len = len };
+    call->uses_sink = true;
     call->verify = (cairn__flags(o) & CAIRN_VERIFY) != 0;
     call->has_steps = true;
     m = &call->rq.x_read;

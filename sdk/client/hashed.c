@@ -189,6 +189,7 @@ static int get(struct cairn_ns *ns, const void *key, size_t key_len, const struc
     if (rc != 0)
         return rc;
     call->sink = *sink;
+    call->uses_sink = true;
     call->verify = (cairn__flags(o) & CAIRN_VERIFY) != 0;
     /* Up to here one request and one answer are enough, unless checksums come along: only then is there more to it. */
     call->has_steps =

@@ -172,6 +172,7 @@ static void mget_large_next(struct cairn_call *call)
     }
     g = &b->gets[b->from];
     call->sink = (struct cairn_call_sink){ .buf = g->value, .room = g->room, .whole = true, .over = mget_large_over };
+    call->uses_sink = true;
     cairn__hashed_get_request(call, batch_ns(call), g->key, g->key_len);
     cairn__call_send(call);
 }

@@ -69,6 +69,7 @@ static int put(struct cairn_kv *kv, const void *key, size_t key_len, const void 
     if (old != NULL) {
         m->want_old = true;
         call->sink = *old;
+        call->uses_sink = true;
         call->out = replaced;
         call->answered = old_answered;
     }
@@ -95,6 +96,7 @@ static int erase(struct cairn_kv *kv, const void *key, size_t key_len, const str
     if (old != NULL) {
         m->want_old = true;
         call->sink = *old;
+        call->uses_sink = true;
         call->answered = take_answered;
     }
     cairn__call_to(call, &cairn_iface_kv, kv->h.provider, KV_METHOD(ERASE));
@@ -171,8 +173,10 @@ static int ask_key(struct cairn_kv *kv, const void *key, size_t key_len, uint16_
     cairn__wire__kv_get__init(&call->rq.kv_get);
     call->rq.kv_get.db = kv->db;
     call->rq.kv_get.key = cairn__bytes(key, key_len);
-    if (sink != NULL)
+    if (sink != NULL) {
         call->sink = *sink;
+        call->uses_sink = true;
+    }
     call->out = out;
     call->answered = answered;
     cairn__call_to(call, &cairn_iface_kv, kv->h.provider, method);

@@ -73,7 +73,7 @@ static int open_log(struct cairn_server *s, const struct cairn_server_options *o
 static int open_identity(struct cairn_server *s, struct cairn_err *err)
 {
     struct cairn_rpc_node *n = &s->rpc_node;
-    bool munge = s->conf.munge != CAIRN_MUNGE_OFF && cairn_auth_munge_is_available();
+    bool munge = s->conf.munge != CAIRN_MUNGE_OFF && cairn_auth_munge_is_available(s->conf.munge_socket);
     int rc = cairn_workspace_open(s->conf.workspace, err);
 
     if (rc == 0)
@@ -81,12 +81,14 @@ static int open_identity(struct cairn_server *s, struct cairn_err *err)
     if (rc != 0)
         return rc;
     if (s->conf.munge == CAIRN_MUNGE_ON && !munge)
-        return cairn_err_set(err, CAIRN_E_AUTH, "auth.munge is on, but munged does not answer on this machine");
+        return cairn_err_set(err, CAIRN_E_AUTH, "auth.munge is on, but no munged listens%s%s",
+                             s->conf.munge_socket[0] != '\0' ? " at " : " on this machine", s->conf.munge_socket);
     memcpy(n->cluster_id, s->data.cluster_id, sizeof(n->cluster_id));
     cairn_auth_random(&n->incarnation, sizeof(n->incarnation));
     snprintf(n->name, sizeof(n->name), "%s", s->conf.name);
     n->has_key = true;
     n->munge = munge;
+    snprintf(n->munge_socket, sizeof(n->munge_socket), "%s", s->conf.munge_socket);
     n->insecure = s->conf.insecure;
     memcpy(n->admins, s->conf.admins, s->conf.nadmins * sizeof(n->admins[0]));
     n->nadmins = s->conf.nadmins;
@@ -234,6 +236,19 @@ static uint32_t power_of_two(uint32_t n)
     return p;
 }
 
+/* A node that no other machine can reach must not open a fabric endpoint that one could. */
+static bool is_local_only(const struct cairn_node_conf *conf)
+{
+    for (uint32_t i = 0; i < conf->nlisten; i++) {
+        struct cairn_addr a;
+
+        if (cairn_addr_parse(conf->listen[i], &a, NULL) != 0 ||
+            (!cairn_addr_is_unix(&a) && !cairn_addr_is_loopback(&a)))
+            return false;
+    }
+    return true;
+}
+
 static int open_rpc(struct cairn_server *s, struct cairn_err *err)
 {
     struct cairn_bulk_conf bulk = { .vm = s->conf.bulk_vm, .fabric = s->conf.bulk_fabric };
@@ -247,7 +262,8 @@ static int open_rpc(struct cairn_server *s, struct cairn_err *err)
     };
 
     snprintf(bulk.provider, sizeof(bulk.provider), "%s", s->conf.fabric_provider);
-    snprintf(bulk.domain, sizeof(bulk.domain), "%s", s->conf.fabric_domain);
+    snprintf(bulk.domain, sizeof(bulk.domain), "%s",
+             s->conf.fabric_domain[0] == '\0' && is_local_only(&s->conf) ? "lo" : s->conf.fabric_domain);
     s->budget.bytes_max = s->conf.node_bytes_max;
     s->rpc_node.workers = s->rpcs;
     s->rpc_node.nworkers = s->nworkers;

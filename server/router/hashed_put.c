@@ -1,12 +1,14 @@
 /* PUT: a value under a key of a hashed namespace.
  *
  *   OPEN ---> RECORD ---> RECLAIM ---> REPLIED
+ *   OPEN ---> PULL ---> RECORD
  *   OPEN ---> FLAG ---> STORE ---> RECORD
  *   OPEN ---> STORE                        when it is known that the namespace holds large values
  *   STORE ---> UNDO ---> FAILED
- *   RECORD ---> VERIFY ---> UNDO           OPEN, FLAG, RECORD and VERIFY may also go to FAILED, RECORD to UNDO.
+ *   RECORD ---> VERIFY ---> UNDO           OPEN, PULL, FLAG, RECORD and VERIFY may also go to FAILED, RECORD to UNDO.
  *
  * OPEN     nothing is stored; the namespace's database is being opened.
+ * PULL     a value that will stand in its record is being brought from the caller's memory.
  * FLAG     all workers are being told that the namespace holds large values, so that nobody replaces one unseen.
  * STORE    regions are being written. Those that are complete are durable, and named by nothing yet.
  * RECORD   every region is complete; the record that names them (or holds the value) is being put.
@@ -24,11 +26,24 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PUT_OPEN, PUT_FLAG, PUT_STORE, PUT_RECORD, PUT_RECLAIM, PUT_REPLIED, PUT_VERIFY, PUT_UNDO, PUT_FAILED, PUT_NR };
+enum {
+    PUT_OPEN,
+    PUT_PULL,
+    PUT_FLAG,
+    PUT_STORE,
+    PUT_RECORD,
+    PUT_RECLAIM,
+    PUT_REPLIED,
+    PUT_VERIFY,
+    PUT_UNDO,
+    PUT_FAILED,
+    PUT_NR
+};
 
 #define TO(state) CAIRN_SM_TO(PUT_##state)
 static const struct cairn_sm_state put_states[PUT_NR] = {
-    [PUT_OPEN] = { "OPEN", CAIRN_SM_INITIAL, TO(FLAG) | TO(STORE) | TO(RECORD) | TO(FAILED) },
+    [PUT_OPEN] = { "OPEN", CAIRN_SM_INITIAL, TO(PULL) | TO(FLAG) | TO(STORE) | TO(RECORD) | TO(FAILED) },
+    [PUT_PULL] = { "PULL", 0, TO(RECORD) | TO(FAILED) },
     [PUT_FLAG] = { "FLAG", 0, TO(STORE) | TO(FAILED) },
     [PUT_STORE] = { "STORE", 0, TO(RECORD) | TO(UNDO) },
     [PUT_RECORD] = { "RECORD", 0, TO(RECLAIM) | TO(VERIFY) | TO(UNDO) | TO(FAILED) },
@@ -54,6 +69,7 @@ static bool put_invariant(const struct cairn_sm *sm)
     bool large = op->parts != NULL;
 
     return CAIRN_HOLDS(!large || !op->plain) && /* who stores large values looks at old ones */
+           CAIRN_HOLDS((sm->state == PUT_PULL) == (op->pull != NULL) || cairn_sm_is_final(sm)) &&
            CAIRN_HOLDS(sm->state != PUT_STORE || (large && op->ns->large_ready)) &&
            CAIRN_HOLDS(sm->state != PUT_RECORD || !large || regions_are_complete(op->parts)) &&
            CAIRN_HOLDS(sm->state < PUT_RECLAIM || !large ||
@@ -244,6 +260,69 @@ static bool put_keep_small(struct router_op *op)
     return true;
 }
 
+/* Chunk by chunk, whether these are the bytes that the caller meant. */
+static bool pulled_is_sound(const Cairn__Wire__RouterPut *m, const uint8_t *p)
+{
+    for (size_t i = 0; i < m->n_crcs; i++) {
+        size_t at = i * CAIRN_EXTENT_CHUNK_BYTES;
+        size_t n = (size_t)MIN(m->length - at, (uint64_t)CAIRN_EXTENT_CHUNK_BYTES);
+
+        if (cairn_crc32c(0, p + at, n) != m->crcs[i])
+            return false;
+    }
+    return true;
+}
+
+static void put_on_pulled(struct cairn_bulk_op *pull, int rc)
+{
+    struct router_op *op = pull->arg;
+
+    op->rq->on_cancel = NULL;
+    free(op->pull);
+    op->pull = NULL;
+    if (rc != 0)
+        router_op_fail(op, rc);
+    else if (!pulled_is_sound(put_msg(op), op->buf + CAIRN_RECORD_HEAD_BYTES))
+        router_op_fail_text(op, CAIRN_E_CORRUPT, "the bytes that came do not have the checksums that came with them");
+    else
+        put_small(op);
+}
+
+static void put_on_pull_canceled(struct cairn_rpc_req *rq, void *arg)
+{
+    struct router_op *op = arg;
+
+    (void)rq;
+    cairn_bulk_cancel(op->pull);
+}
+
+static void put_pull(struct router_op *op)
+{
+    const Cairn__Wire__RouterPut *m = put_msg(op);
+
+    op->buf = malloc(CAIRN_RECORD_HEAD_BYTES + (size_t)m->length);
+    op->pull = calloc(1, sizeof(*op->pull));
+    if (op->buf == NULL || op->pull == NULL || op->rq->canceled) {
+        free(op->pull);
+        op->pull = NULL;
+        router_op_fail(op, op->rq->canceled ? CAIRN_E_CANCELED : CAIRN_E_NOMEM);
+        return;
+    }
+    cairn_sm_move(&op->sm, PUT_PULL);
+    cairn_record_put_head(op->buf, op->ns->durability);
+    op->pull->peer = op->rq->peer;
+    op->pull->desc = *m->bulk;
+    op->pull->off = m->bulk->off;
+    op->pull->local = op->buf + CAIRN_RECORD_HEAD_BYTES;
+    op->pull->len = m->length;
+    op->pull->deadline_ns = op->rq->deadline_ns;
+    op->pull->done = put_on_pulled;
+    op->pull->arg = op;
+    op->rq->on_cancel = put_on_pull_canceled;
+    op->rq->on_cancel_arg = op;
+    cairn_bulk_start(op->w->rpc, op->pull);
+}
+
 /* ---- large values ---- */
 
 static void put_part_start(struct router_part *part);
@@ -432,11 +511,15 @@ void router_handle_put(struct cairn_rpc_req *rq)
         router_op_fail(op, rc);
         return;
     }
-    large = m->bulk != NULL || m->length > op->ns->embed_threshold;
+    large = m->length > op->ns->embed_threshold;
     if (large && op->ns->extent == NULL) {
         router_op_fail_text(op, CAIRN_E_TOOBIG,
                             "values above %" PRIu32 " bytes need an extent provider, and it has none here",
                             op->ns->embed_threshold);
+        return;
+    }
+    if (!large && m->bulk != NULL) {
+        router_op_open(op, put_pull);
         return;
     }
     if (UNLIKELY(large ? cairn_rpc_req_hold_payload(rq) != 0 : !put_keep_small(op))) {

@@ -7,6 +7,7 @@
 #define CAIRN_SERVER_ROUTER_INTERNAL_H
 
 #include "cairn/limits.h"
+#include "sdk/core/bulk/bulk.h"
 #include "server/cluster/map_store.h"
 #include "server/router/hashed_record.h"
 #include "server/router/router.h"
@@ -219,8 +220,9 @@ struct router_op {
     struct router_ns *ns; /* counts us in ops, and in plain if @plain */
     struct cairn_rpc_req *rq;
     struct router_parts *parts;
-    router_step *next;  /* what follows once the namespace's database is open */
-    uint32_t on_failed; /* the machine's failure state */
+    struct cairn_bulk_op *pull; /* put: malloc'ed while it runs */
+    router_step *next;          /* what follows once the namespace's database is open */
+    uint32_t on_failed;         /* the machine's failure state */
     bool plain;
     int rc;
     uint32_t tries, at;

@@ -106,6 +106,7 @@ struct router_op *router_op_new(struct cairn_rpc_req *rq, const char *name, cons
     op->ns = ns;
     op->rq = rq;
     op->parts = NULL;
+    op->pull = NULL;
     op->next = NULL;
     op->on_failed = on_failed;
     op->plain = access == ROUTER_WRITE && !ns->has_large;

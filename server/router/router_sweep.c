@@ -16,11 +16,12 @@
  * are left are being removed. DONE       nothing is left.       STOPPED  something could not be learned, or the node
  * ends: nothing was removed on a guess.
  *
- * Memory is bounded by candidates: at most SWEEP_CANDIDATES_MAX at a time, and the records are read once for each such
+ * Memory is bounded by candidates: at most ROUTER_SWEEP_SET_MAX at a time, and the records are read once for each such
  * part. Load is bounded by one call at a time, each followed by a rest as long as the call took. */
 #include "server/router/router_internal.h"
 
 #include "sdk/core/base/log.h"
+#include "server/router/sweep_set.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -41,7 +42,6 @@ enum {
 };
 
 enum {
-    SWEEP_CANDIDATES_MAX = 1 << 20,
     SWEEP_LIST_PAGE = 4096,
     SWEEP_SCAN_PAGE = 256,
     SWEEP_REMOVE_PAGE = 1024,
@@ -66,9 +66,7 @@ struct router_sweep {
     struct cairn_router *router;
     uint64_t until;  /* revision of the store at the start: later namespaces owe nothing to a crash */
     uint32_t target; /* of env.targets: the provider that is being looked at */
-    uint64_t *ids;   /* candidates, ascending; UINT64_MAX in place of those that are named is never an id */
-    bool *named;
-    uint32_t n, room, at;
+    struct router_sweep_set candidates;
     uint64_t after; /* the last region listed */
     bool more, running, stopping, calling;
     uint32_t *spaces; /* ids of namespaces to scan */
@@ -94,7 +92,8 @@ static bool sweep_invariant(const struct cairn_sm *sm)
 {
     const struct router_sweep *s = CONTAINER_OF(sm, const struct router_sweep, sm);
 
-    return CAIRN_HOLDS(s->n <= s->room && s->n <= SWEEP_CANDIDATES_MAX) &&
+    return CAIRN_HOLDS(s->candidates.at == 0 ||
+                       sm->state >= SWEEP_REMOVE) && /* none is taken while others are looked for */
            CAIRN_HOLDS(sm->state != SWEEP_REMOVE || s->space == s->nspaces) && /* every record was seen */
            CAIRN_HOLDS(sm->state == SWEEP_SCAN || s->pinned == NULL || cairn_sm_is_final(sm)) &&
            CAIRN_HOLDS(sm->state != SWEEP_DONE || (!s->more && !s->calling));
@@ -299,26 +298,6 @@ static bool sweep_take_spaces(struct router_sweep *s)
     return true;
 }
 
-static bool sweep_take_room(struct router_sweep *s, size_t more)
-{
-    uint32_t room = MIN(MAX(s->room * 2, s->n + (uint32_t)more), (uint32_t)SWEEP_CANDIDATES_MAX);
-    uint64_t *ids;
-    bool *named;
-
-    if (s->n + more <= s->room)
-        return true;
-    ids = realloc(s->ids, room * sizeof(s->ids[0]));
-    if (ids != NULL)
-        s->ids = ids;
-    named = realloc(s->named, room * sizeof(s->named[0]));
-    if (named != NULL)
-        s->named = named;
-    if (ids == NULL || named == NULL)
-        return false;
-    s->room = room;
-    return true;
-}
-
 /* A region of ours, of a namespace that existed when this run began; those of later ones are no work of a crash. */
 static bool sweep_is_candidate(const struct router_sweep *s, uint64_t owner)
 {
@@ -329,23 +308,22 @@ static void sweep_on_listed(struct cairn_rpc_call *call)
 {
     struct router_sweep *s = call->arg;
     const Cairn__Wire__ExtentListReply *reply = (const Cairn__Wire__ExtentListReply *)call->reply;
+    int rc = 0;
 
     if (!sweep_called(s))
         return;
-    if (!sweep_take_room(s, reply->n_ids)) {
-        sweep_stop(s, CAIRN_E_NOMEM, "out of memory");
-        return;
-    }
     /* Without owners nobody can tell our regions from those that users made: then they all stay. */
-    for (size_t i = 0; i < reply->n_ids; i++) {
-        if (i < reply->n_owners && sweep_is_candidate(s, reply->owners[i])) {
-            s->named[s->n] = false;
-            s->ids[s->n++] = reply->ids[i];
-        }
+    for (size_t i = 0; i < reply->n_ids && rc == 0; i++) {
+        if (i < reply->n_owners && sweep_is_candidate(s, reply->owners[i]))
+            rc = router_sweep_set_add(&s->candidates, reply->ids[i]);
         s->after = reply->ids[i];
     }
+    if (rc != 0) {
+        sweep_stop(s, rc, rc == CAIRN_E_INVAL ? "regions were listed out of order" : cairn_error_text(rc));
+        return;
+    }
     s->more = reply->more && reply->n_ids > 0;
-    if (s->more && s->n + SWEEP_LIST_PAGE <= SWEEP_CANDIDATES_MAX) {
+    if (s->more && s->candidates.n + SWEEP_LIST_PAGE <= ROUTER_SWEEP_SET_MAX) {
         sweep_rest(s, sweep_list);
         return;
     }
@@ -362,7 +340,7 @@ static void sweep_list(struct router_sweep *s)
     }
     if (s->sm.state != SWEEP_LIST) {
         cairn_sm_move(&s->sm, SWEEP_LIST);
-        s->n = 0;
+        router_sweep_set_clear(&s->candidates);
     }
     cairn__wire__extent_list__init(&s->msg.extent_list);
     s->msg.extent_list.after = s->after;
@@ -371,22 +349,6 @@ static void sweep_list(struct router_sweep *s)
 }
 
 /* ---- what is named ---- */
-
-static void sweep_name(struct router_sweep *s, uint64_t id)
-{
-    uint32_t lo = 0, hi = s->n;
-
-    while (lo < hi) {
-        uint32_t mid = lo + (hi - lo) / 2;
-
-        if (s->ids[mid] < id)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    if (lo < s->n && s->ids[lo] == id)
-        s->named[lo] = true;
-}
 
 /* False if a record cannot be read: then nobody knows what it names, and everything must stay. */
 static bool sweep_name_page(struct router_sweep *s, const Cairn__Wire__KvListReply *reply, const uint8_t *values,
@@ -402,7 +364,7 @@ static bool sweep_name_page(struct router_sweep *s, const Cairn__Wire__KvListRep
         if (reply->lengths[i] > len - at || cairn_record_parse(values + at, reply->lengths[i], &r) != 0)
             return false;
         for (uint32_t j = 0; j < r.nregions; j++)
-            sweep_name(s, cairn_record_region(&r, j).id);
+            router_sweep_set_name(&s->candidates, cairn_record_region(&r, j).id);
         at += reply->lengths[i];
     }
     return true;
@@ -486,9 +448,8 @@ static void sweep_open(struct router_sweep *s)
         s->space++;
         s->from_len = 0;
     }
-    if (s->space == s->nspaces || s->n == 0) {
+    if (s->space == s->nspaces || s->candidates.n == 0) {
         s->space = s->nspaces;
-        s->at = 0;
         sweep_remove(s);
         return;
     }
@@ -523,20 +484,16 @@ static void sweep_on_removed(struct cairn_rpc_call *call)
     sweep_rest(s, sweep_remove);
 }
 
-/* Moves the candidates that are left to the front of the array, one page of them at a time. */
 static void sweep_remove(struct router_sweep *s)
 {
-    uint32_t n = 0;
+    uint64_t *ids;
+    uint32_t n;
 
     cairn_sm_move(&s->sm, SWEEP_REMOVE);
-    while (s->at < s->n && n < SWEEP_REMOVE_PAGE) {
-        if (!s->named[s->at])
-            s->ids[n++] = s->ids[s->at];
-        s->at++;
-    }
+    n = router_sweep_set_take(&s->candidates, SWEEP_REMOVE_PAGE, &ids);
     if (n > 0) {
         cairn__wire__extent_remove__init(&s->msg.extent_remove);
-        s->msg.extent_remove.ids = s->ids;
+        s->msg.extent_remove.ids = ids;
         s->msg.extent_remove.n_ids = n;
         sweep_call(s, sweep_target(s), CAIRN__WIRE__EXTENT_METHOD__EXTENT_REMOVE, sweep_on_removed);
         return;
@@ -612,8 +569,7 @@ void router_sweep_free(struct cairn_router *r)
     if (r->sweep == NULL)
         return;
     CAIRN_ASSERT(!r->sweep->running);
-    free(r->sweep->ids);
-    free(r->sweep->named);
+    router_sweep_set_fini(&r->sweep->candidates);
     free(r->sweep->spaces);
     free(r->sweep);
 }

@@ -23,6 +23,7 @@
 enum {
     WRITE_BUFFER_DISK_PART = 32, /* of the file system's size, at most */
     WRITE_BUFFER_BYTES_MIN = 256 << 10,
+    CACHE_SHARD_BITS = 3,
     SCAN_SKIP_MAX = 1000,           /* erased entries that a scan on a loop steps over */
     BATCH_KEEP_BYTES_MAX = 1 << 20, /* a batch that grew above this is made anew */
 };
@@ -129,13 +130,31 @@ static int compression_for(enum cairn_rocks_compression c)
                                    : rocksdb_no_compression;
 }
 
+/* Few shards: each holds its share only, and a value of 1 MiB lies in a block as large. */
+static rocksdb_cache_t *cache_new(uint64_t bytes)
+{
+    rocksdb_lru_cache_options_t *o = rocksdb_lru_cache_options_create();
+    rocksdb_cache_t *cache;
+
+    rocksdb_lru_cache_options_set_capacity(o, bytes);
+    rocksdb_lru_cache_options_set_num_shard_bits(o, CACHE_SHARD_BITS);
+    cache = rocksdb_cache_create_lru_opts(o);
+    rocksdb_lru_cache_options_destroy(o);
+    return cache;
+}
+
 static rocksdb_block_based_table_options_t *table_options(struct cairn_rocks *r)
 {
     rocksdb_block_based_table_options_t *t = rocksdb_block_based_options_create();
 
     rocksdb_block_based_options_set_block_cache(t, r->cache);
     rocksdb_block_based_options_set_filter_policy(t, rocksdb_filterpolicy_create_bloom_full(10));
-    /* Filters and indexes count as cache, too, so the cache is what bounds the memory. */
+    /* Filters and indexes count as cache, too, so the cache is what bounds the memory; in pieces of a block's size,
+     * since the whole index of one file would push everything else out of a small cache. */
+    rocksdb_block_based_options_set_index_type(t, rocksdb_block_based_table_index_type_two_level_index_search);
+    rocksdb_block_based_options_set_partition_filters(t, 1);
+    rocksdb_block_based_options_set_metadata_block_size(t, 4096);
+    rocksdb_block_based_options_set_pin_top_level_index_and_filter(t, 1);
     rocksdb_block_based_options_set_cache_index_and_filter_blocks(t, 1);
     rocksdb_block_based_options_set_cache_index_and_filter_blocks_with_high_priority(t, 1);
     rocksdb_block_based_options_set_pin_l0_filter_and_index_blocks_in_cache(t, 1);
@@ -196,7 +215,7 @@ int cairn_rocks_open(const struct cairn_rocks_conf *conf, struct cairn_rocks **o
     if (r == NULL)
         return cairn_err_set(err, CAIRN_E_NOMEM, "rocksdb");
     pthread_mutex_init(&r->mutex, NULL);
-    r->cache = rocksdb_cache_create_lru(conf->cache_bytes);
+    r->cache = cache_new(conf->cache_bytes);
     r->options = db_options(r, conf);
     r->read_disk = rocksdb_readoptions_create();
     r->read_memory = rocksdb_readoptions_create();

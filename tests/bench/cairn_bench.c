@@ -10,8 +10,8 @@
  * all with --addresses A --workspace DIR and --seconds S, or --ops N for an exact number of operations, or --prompt 1
  * to read from its input when to measure and how many seconds.
  *
- * A load has one client (one connection) per thread and keeps a fixed number of operations in flight on each: a slot is
- * one of them, started again by its own completion. The first fifth of the time warms up and is not counted; the clock
+ * A load is one client (one connection) with a fixed number of operations in flight; one thread drives all of them. A
+ * slot is one operation, started again by its own completion. The first fifth of the time warms up and is not counted; the clock
  * runs from the first completion after it to the last one of the span. */
 #include "bench.h"
 
@@ -20,8 +20,6 @@
 #include "cairn/kv.h"
 
 #include <inttypes.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,8 +32,9 @@ enum {
     KEY_BYTES = 16,         /* as redis-benchmark's "key:000000000042" and db_bench's */
     VALUES_BYTES = 4 << 20, /* pool of random bytes that values are taken from: no engine can compress or share them */
     WAIT_MS = 30000,
+    POLL_MS = 100,
     TIMED_SLOT_OF = 8,          /* one slot of so many looks at the clock: at millions a second it would show */
-    REMOVE_IDS_MAX = 16,        /* regions are removed in calls of this many ... */
+    REMOVE_IDS_MAX = 4,         /* regions are removed in calls of this many ... */
     REMOVE_BYTES_MAX = 64 << 20 /* ... or bytes, whichever is reached first */
 };
 
@@ -53,12 +52,11 @@ struct slot {
 };
 
 struct load {
-    pthread_t thread;
     struct cairn *client;
     struct cairn_kv *kv;
     struct cairn_extents *extents;
     struct slot *slots;
-    uint64_t rand, done;
+    uint64_t rand, done, running;                    /* running: slots with a call in flight */
     uint64_t from_ns, from_done, last_ns, last_done; /* the span that counts: when, and how many were done by then */
     uint64_t stale[REMOVE_IDS_MAX * 2], removing[REMOVE_IDS_MAX * 2];
     size_t nstale, nremoving;
@@ -247,6 +245,8 @@ static void on_done(void *arg, int rc)
                                  : load->from_ns == 0 || load->last_ns - load->from_ns < job.span_ns;
     if (more)
         start_slot(slot, now);
+    else
+        load->running--;
 }
 
 static void init_slot(struct slot *slot, struct load *load, bool batches)
@@ -254,9 +254,7 @@ static void init_slot(struct slot *slot, struct load *load, bool batches)
     size_t bytes = job.size != 0 ? job.size : job.value_bytes * job.batch;
     slot->load = load;
     slot->keys = alloc(job.batch, KEY_BYTES);
-    if (posix_memalign((void **)&slot->buf, 4096, bytes + 1) != 0)
-        bench_die("no memory");
-    memset(slot->buf, 0x5a, bytes + 1);
+    slot->buf = bench_buffer(bytes + 1, 0x5a);
     if (!batches)
         return;
     slot->puts = alloc(job.batch, sizeof(*slot->puts));
@@ -290,14 +288,28 @@ static void open_extents(struct load *load)
     must(cairn_extents_open(load->client, job.provider, &load->extents, &call), &e, "open the extents");
 }
 
-static void *run_load(void *arg)
+static bool is_over(const struct load *load)
 {
-    struct load *load = arg;
-    for (uint64_t i = 0; i < job.outstanding; i++)
-        start_slot(&load->slots[i], bench_now_ns());
-    int rc = cairn_drain(load->client, (int)(job.span_ns / 1000000) + WAIT_MS);
-    must(rc, NULL, "drain");
-    return NULL;
+    return load->running == 0 && load->nremoving == 0;
+}
+
+/* One thread drives all clients in turn, waiting for each in its turn: what the others got meanwhile is there when it comes to
+ * them, and nobody spins. */
+static void drive_loads(struct load *loads)
+{
+    uint64_t deadline = bench_now_ns() + job.span_ns * 2 + WAIT_MS * UINT64_C(1000000);
+    for (uint64_t live = job.connections; live > 0;) {
+        live = 0;
+        for (uint64_t i = 0; i < job.connections; i++) {
+            if (is_over(&loads[i]))
+                continue;
+            live++;
+            if (cairn_poll(loads[i].client, POLL_MS) < 0)
+                bench_die("poll failed");
+        }
+        if (bench_now_ns() > deadline)
+            bench_die("calls do not end");
+    }
 }
 
 static struct load *loads_new(void (*open)(struct load *load))
@@ -344,15 +356,14 @@ static void loads_measure(struct load *loads, uint64_t units, uint64_t bytes)
         memset(&load->hist, 0, sizeof(load->hist));
     }
     job.start_ns = bench_now_ns();
-    for (uint64_t i = 1; i < job.connections; i++) {
-        if (pthread_create(&loads[i].thread, NULL, run_load, &loads[i]) != 0)
-            bench_die("no thread");
+    for (uint64_t i = 0; i < job.connections; i++) {
+        loads[i].running = job.outstanding;
+        for (uint64_t k = 0; k < job.outstanding; k++)
+            start_slot(&loads[i].slots[k], bench_now_ns());
     }
-    run_load(&loads[0]);
+    drive_loads(loads);
     for (uint64_t i = 0; i < job.connections; i++) {
         struct load *load = &loads[i];
-        if (i != 0)
-            pthread_join(load->thread, NULL);
         if (load->last_ns > load->from_ns)
             rate += (double)(load->last_done - load->from_done) * 1e9 / (double)(load->last_ns - load->from_ns);
         done += load->done;

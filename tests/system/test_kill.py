@@ -27,7 +27,8 @@ class Kill(Case):
             writers = [subprocess.Popen([CLIENT, "write", n.address, ns, self.path(ns + ".log")], stdout=subprocess.PIPE,
                                         stderr=subprocess.PIPE, env=clean_env()) for ns in spaces]
             for w in writers:
-                self.assertEqual(w.stdout.readline(), b"writing\n", w.stderr.peek())
+                if w.stdout.readline() != b"writing\n":
+                    raise AssertionError("a writer did not start: %s" % w.communicate()[1])
             # Some time into the load: a random one, so that kills meet all kinds of moments.
             time.sleep(rng.uniform(0.005, 0.15))
             n.kill()

@@ -83,6 +83,13 @@ bool cairn_addr_is_unix(const struct cairn_addr *a)
     return a->ss.ss_family == AF_UNIX;
 }
 
+bool cairn_addr_is_loopback(const struct cairn_addr *a)
+{
+    if (a->ss.ss_family == AF_INET)
+        return ntohl(((const struct sockaddr_in *)&a->ss)->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+    return a->ss.ss_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)&a->ss)->sin6_addr);
+}
+
 void cairn_addr_format(const struct cairn_addr *a, char *to)
 {
     char host[INET6_ADDRSTRLEN] = "?";

@@ -20,6 +20,8 @@ struct cairn_addr {
  * CAIRN_E_INVAL: not an address (the text says what is expected); CAIRN_E_NOTFOUND: the name is unknown. */
 int cairn_addr_parse(const char *text, struct cairn_addr *a, struct cairn_err *err);
 bool cairn_addr_is_unix(const struct cairn_addr *a);
+/** 127.0.0.0/8 or ::1. */
+bool cairn_addr_is_loopback(const struct cairn_addr *a);
 /** The address as text; @to of CAIRN_ADDR_TEXT_MAX bytes. */
 void cairn_addr_format(const struct cairn_addr *a, char *to);
 

@@ -265,7 +265,8 @@ static void munge_work(void *arg)
 {
     struct greeting *g = arg;
 
-    g->rc = cairn_auth_munge_decode(g->credential, &g->peer->transcript, &g->uid, &g->gid, &g->err);
+    g->rc = cairn_auth_munge_decode(g->peer->rpc->node->munge_socket, g->credential, &g->peer->transcript, &g->uid,
+                                    &g->gid, &g->err);
 }
 
 static void munge_done(void *arg)

@@ -391,7 +391,7 @@ static int session_prove(struct cairn_rpc_session *s, struct cairn_rpc_peer *pee
         m.proof.data = proof;
         m.proof.len = sizeof(proof);
     } else if (s->auth == CAIRN_HELLO_MUNGE && s->conf.munge) {
-        rc = cairn_auth_munge_encode(t, &credential, &s->last_error);
+        rc = cairn_auth_munge_encode(s->conf.munge_socket, t, &credential, &s->last_error);
         m.credential = credential != NULL ? credential : m.credential;
     } else {
         rc = cairn_err_set(&s->last_error, CAIRN_E_AUTH, "the node asks for '%.20s', which we did not offer", c->auth);

@@ -60,7 +60,7 @@ class Node:
 class Load:
     """cairn_bench against one node. The program of a row stays between its measurements, and with it its connections."""
 
-    FABRIC_WARM_SECONDS = 1.2  # a fabric connection takes its time to come up, and pieces travel in frames until then
+    FABRIC_WARM_SECONDS = 1.0  # a fabric connection takes its time to come up, and pieces travel in frames until then
 
     def __init__(self, procs, build, node, seconds):
         self.procs, self.program, self.node, self.seconds = procs, os.path.join(build, "cairn_bench"), node, seconds

@@ -17,6 +17,7 @@ VALUE_BYTES = 1024
 BATCH = 64
 MIB = 1 << 20
 SYNC_CLIENTS = 16
+SPIN_US = 20           # the client's, where a single answer is waited for
 ROCKSDB_OUTSTANDING = 16
 FILE_DEPTH = 16
 LOCAL_DEPTH = 4
@@ -36,7 +37,7 @@ class Size:
 
 
 FULL = Size(seconds=1.0, reps=5, small_files=20_000, large_files=8, fio_bytes=1 << 30, idle_seconds=10)
-QUICK = Size(seconds=0.2, reps=3, small_files=2000, large_files=2, fio_bytes=256 * MIB, idle_seconds=3)
+QUICK = Size(seconds=0.15, reps=3, small_files=2000, large_files=2, fio_bytes=256 * MIB, idle_seconds=3)
 
 
 def once(make):
@@ -113,7 +114,7 @@ class Bench:
     # ---- measurements ----
 
     def ping_p50(self, where):
-        return self.load.run("ping", where, outstanding=1)["p50_us"]
+        return self.load.run("ping", where, outstanding=1, spin_us=SPIN_US)["p50_us"]
 
     def ping_rate(self, where, outstanding):
         return self.load.run("ping", where, outstanding=outstanding)["ops_per_s"]
@@ -132,7 +133,7 @@ class Bench:
         name = f"import{self.imports}"
         cairn_node.cairn(self.procs, self.build, self.node, "ns", "create", name)
         start = time.monotonic()
-        cairn_node.cairn(self.procs, self.build, self.node, "import", tree.path, name)
+        cairn_node.cairn(self.procs, self.build, self.node, "import", name, tree.path)
         rate = tree.bytes / (time.monotonic() - start)
         cairn_node.cairn(self.procs, self.build, self.node, "ns", "remove", name, "--force")
         return rate

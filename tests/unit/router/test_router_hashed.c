@@ -226,6 +226,50 @@ static void write_once(void **state)
     assert_int_equal(ask(w, &a, CAIRN__WIRE__ROUTER_METHOD__ROUTER_PUT, &p.base, value, 10), CAIRN_E_EXISTS);
 }
 
+/* Up to the threshold a value stands in its record, however it came. */
+static int put_exposed(struct world *w, uint32_t worker, size_t n, uint32_t flip, bool cancel)
+{
+    Cairn__Wire__RouterPut m = CAIRN__WIRE__ROUTER_PUT__INIT;
+    struct cairn_bulk_region region;
+    uint32_t crcs[64];
+    struct answer a;
+
+    assert_int_equal(cairn_bulk_expose(w->rpcs[worker], value, sizeof(value), CAIRN_BULK_CAN_READ, &region), 0);
+    m.ns = (char *)(uintptr_t) "n";
+    m.key = key_of("k");
+    m.length = n;
+    m.bulk = &region.desc;
+    region.desc.off = 3; /* it begins somewhere inside */
+    m.crcs = crcs;
+    m.n_crcs = crc_of_chunks(value + 3, 0, n, crcs);
+    crcs[m.n_crcs - 1] ^= flip;
+    ask_start(w, worker, &a, &root, CAIRN__WIRE__ROUTER_METHOD__ROUTER_PUT, &m.base, NULL, 0);
+    if (cancel)
+        cairn_rpc_call_cancel(&a.call);
+    ask_wait(w, &a);
+    answer_free(&a);
+    cairn_bulk_conceal(&region);
+    return a.rc;
+}
+
+static void exposed_values_are_embedded_too(void **state)
+{
+    struct world *w = *state;
+    Cairn__Wire__Namespace m = CAIRN__WIRE__NAMESPACE__INIT;
+
+    m.name = (char *)(uintptr_t) "n";
+    m.embed_threshold = 200 * KIB;
+    assert_int_equal(ns_create_as(w, &root, &m, NULL), 0);
+    fill(value, sizeof(value), 5);
+    assert_int_equal(put_exposed(w, 0, 200 * KIB, 0, false), 0);
+    assert_int_equal(w->nregions, 0);
+    assert_int_equal(get(w, "n", "k", 0, 0, got, sizeof(got), NULL), 200 * KIB);
+    assert_memory_equal(got, value + 3, 200 * KIB);
+    assert_int_equal(put_exposed(w, 1, 100 * KIB, 1, false), CAIRN_E_CORRUPT);
+    assert_int_equal(put_exposed(w, 1, 100 * KIB, 0, true), CAIRN_E_CANCELED);
+    assert_int_equal(length_of(w, "k"), 200 * KIB);
+}
+
 /* ---- batches ---- */
 
 enum { BATCH = 200 };
@@ -439,7 +483,7 @@ static void bad_requests_are_refused(void **state)
     struct world *w = *state;
     Cairn__Wire__BulkDesc bulk = CAIRN__WIRE__BULK_DESC__INIT;
 
-    bulk.len = 100;
+    bulk.len = 2000;
     bulk.off = 10;
     bulk.addr = (uintptr_t)value;
     ns_create(w, "n");
@@ -450,14 +494,14 @@ static void bad_requests_are_refused(void **state)
     assert_int_equal(raw_put(w, "n", 1, 2, 1, 0, NULL), CAIRN_E_INVAL);
     assert_int_equal(raw_put(w, "n", 1, 1, 2, 0, NULL), CAIRN_E_INVAL);
     assert_int_equal(raw_put(w, "n", 1, CAIRN_VALUE_BYTES_MAX + 1, 0, 0, &bulk), CAIRN_E_TOOBIG);
-    assert_int_equal(raw_put(w, "n", 1, 91, 0, 0, &bulk), CAIRN_E_INVAL); /* more than is exposed behind the offset */
-    assert_int_equal(raw_put(w, "n", 1, 90, 0, 2, &bulk), CAIRN_E_INVAL); /* too many checksums */
+    assert_int_equal(raw_put(w, "n", 1, 1991, 0, 1, &bulk), CAIRN_E_INVAL); /* more than is exposed behind the offset */
+    assert_int_equal(raw_put(w, "n", 1, 1990, 0, 2, &bulk), CAIRN_E_INVAL); /* too many checksums */
     assert_int_equal(raw_put(w, "n", 1, 0, 0, 0, &bulk), CAIRN_E_INVAL);
-    bulk.off = 101;
+    bulk.off = 2001;
     assert_int_equal(raw_put(w, "n", 1, 1, 0, 0, &bulk), CAIRN_E_INVAL);
     bulk.off = 10;
-    assert_int_equal(raw_put(w, "n", 1, 90, 0, 0, &bulk), CAIRN_E_INVAL);   /* none */
-    assert_int_equal(raw_put(w, "n", 1, 90, 0, 1, &bulk), CAIRN_E_CORRUPT); /* a checksum that is not its own */
+    assert_int_equal(raw_put(w, "n", 1, 1990, 0, 0, &bulk), CAIRN_E_INVAL);   /* none */
+    assert_int_equal(raw_put(w, "n", 1, 1990, 0, 1, &bulk), CAIRN_E_CORRUPT); /* a checksum that is not its own */
     expect_no_orphans(w);
 }
 
@@ -816,6 +860,7 @@ int main(void)
         CASE(length_and_exists),
         CASE(small_values_do_not_look),
         CASE(write_once),
+        CASE(exposed_values_are_embedded_too),
         CASE(batches),
         CASE(a_batch_over_large_values_leaves_no_orphans),
         CASE(a_batch_that_must_not_replace),

@@ -731,12 +731,14 @@ static int world_setup(void **state)
                                                .id = CAIRN_PROVIDER_FIRST + 1 };
     for (uint32_t i = 0; i < WORKERS; i++) {
         struct cairn_loop_conf loop_conf = { 0 };
+        struct cairn_bulk_conf bulk = { 0 };
         struct cairn_rpc_conf conf = { .index = i, .targets = w->targets, .ntargets = ARRAY_SIZE(w->targets) };
 
         assert_int_equal(cairn_loop_init(&w->loops[i], &loop_conf, NULL), 0);
         w->loop_pointers[i] = &w->loops[i];
         w->rpcs[i] = cairn_rpc_new(&w->loops[i], &conf, NULL);
         assert_non_null(w->rpcs[i]);
+        assert_int_equal(cairn_bulk_attach(w->rpcs[i], &bulk, NULL), 0);
     }
     world_start(w);
     *state = w;
@@ -751,6 +753,7 @@ static int world_teardown(void **state)
     world_stop(w);
     for (uint32_t i = 0; i < WORKERS; i++) {
         assert_int_equal(w->loops[i].machines.nlive, 0);
+        cairn_bulk_detach(w->rpcs[i]);
         cairn_rpc_free(w->rpcs[i]);
         cairn_loop_fini(&w->loops[i]);
     }
