@@ -499,6 +499,46 @@ static void a_full_window_stops_requests_only(void **state)
         probe_wait(fx, &p[i]);
 }
 
+/* The new connection is accepted by another worker than the one that has the session: it goes there. */
+static void a_session_is_found_on_its_worker(void **state)
+{
+    struct fixture *fx = *state;
+    struct cairn_rpc_conf conf = fx->server->conf;
+    struct cairn_rpc *first = fx->server, *second, *workers[2];
+    static struct probe p; /* the call outlives a failure here */
+
+    conf.index = 1;
+    second = cairn_rpc_new(&fx->loop, &conf, NULL);
+    workers[0] = first;
+    workers[1] = second;
+    fx->node.workers = workers;
+    fx->node.nworkers = 2;
+    cairn_rpc_serve(second, &fx->node);
+    listen_unix(fx);
+    connect_session(fx, NULL);
+    fx->hold = true;
+    probe_start(fx, &p, true, "k");
+    turn_until(fx, one_held);
+    fx->server = second; /* who accepts from here on */
+    cairn_conn_fail(&cairn_rpc_session_peer(fx->session)->conn, CAIRN_E_CLOSED);
+    for (int i = 0; i < TURNS_MAX && atomic_load(&fx->node.counters.retries_recognised) == 0; i++)
+        cairn_loop_turn(&fx->loop, 10 * CAIRN_NS_PER_MS);
+    assert_int_equal(atomic_load(&fx->node.counters.sessions_resumed), 1);
+    assert_int_equal(second->npeers, 0);
+    assert_int_equal(atomic_load(&fx->node.counters.connections), 1);
+    cairn_rpc_reply(fx->held[--fx->nheld], 0, NULL, NULL, 0);
+    probe_wait(fx, &p);
+    assert_int_equal(p.call.rc, 0);
+    assert_int_equal(fx->puts, 1);
+    cairn_rpc_session_close(fx->session, NULL, NULL);
+    fx->session = NULL;
+    fx->server = first;
+    turn_until(fx, no_peers);
+    cairn_rpc_free(second);
+    fx->node.workers = fx->workers;
+    fx->node.nworkers = 1;
+}
+
 /* Another process answers at the same address: what was under way is unknown, not repeated. */
 static void restarted_node_makes_changes_unknown(void **state)
 {
@@ -733,6 +773,7 @@ int main(void)
         T(lost_answer_is_told_again),
         T(answers_are_remembered_before_they_leave),
         T(a_full_window_stops_requests_only),
+        T(a_session_is_found_on_its_worker),
         T(restarted_node_makes_changes_unknown),
         T(closing_ends_calls_that_were_sent),
         T(a_session_may_be_closed_in_done),
