@@ -674,6 +674,26 @@ static void a_session_that_was_closed_is_forgotten(void **state)
     fx->session = NULL;
     turn_until(fx, no_peers);
     assert_true(cairn_list_is_empty(&fx->server->sessions));
+    assert_int_equal(fx->server->nidle, 0);
+}
+
+/* Clients that change something and die are remembered, but not without bound. */
+static void lost_sessions_are_bounded(void **state)
+{
+    struct fixture *fx = *state;
+    struct probe p;
+
+    listen_unix(fx);
+    for (uint32_t i = 0; i < 12; i++) {
+        connect_session(fx, NULL);
+        probe_start(fx, &p, true, "k");
+        probe_wait(fx, &p);
+        cairn_conn_fail(&cairn_rpc_session_peer(fx->session)->conn, CAIRN_E_CLOSED);
+        turn_until(fx, no_peers);
+        cairn_rpc_session_close(fx->session, NULL, NULL);
+        fx->session = NULL;
+    }
+    assert_int_equal(fx->server->nidle, 8); /* as many as may be connected */
 }
 
 static void nobody_listens(void **state)
@@ -780,6 +800,7 @@ int main(void)
         T(abandoned_changes_give_their_numbers_back),
         T(a_poisonous_call_is_sent_with_pauses),
         T(a_session_that_was_closed_is_forgotten),
+        T(lost_sessions_are_bounded),
         T(nobody_listens),
         T(tcp_needs_the_key),
         T(wrong_key_is_refused),
