@@ -116,7 +116,8 @@ static bool peer_node_is_full(const struct cairn_rpc_peer *peer)
     return b != NULL && peer->budgeted > 0 && atomic_load_explicit(&b->bytes, memory_order_relaxed) > b->bytes_max;
 }
 
-/* Whether another request may be taken from this peer. One at a time is always possible. */
+/* Whether another frame may be taken from this peer, which might be a request. One at a time is always possible. And
+ * whoever keeps to its credits is never stopped by them: the next frame may be an answer that its requests wait for. */
 static bool peer_may_take(struct cairn_rpc_peer *peer)
 {
     const struct cairn_rpc_conf *conf = &peer->rpc->conf;
@@ -125,7 +126,8 @@ static bool peer_may_take(struct cairn_rpc_peer *peer)
         return false;
     if (peer->nreqs == 0)
         return true;
-    if (peer->nreqs >= conf->inflight_max || peer->req_bytes >= conf->inflight_bytes_max)
+    if (peer->nreqs > conf->inflight_max ||
+        peer->req_bytes > (uint64_t)conf->inflight_bytes_max + CAIRN_FRAME_BODY_BYTES_MAX)
         return false;
     if (!peer_node_is_full(peer))
         return true;
@@ -465,6 +467,8 @@ void cairn_rpc__peer_send_call(struct cairn_rpc_peer *peer, struct cairn_rpc_cal
     cairn_sm_move(&call->sm, CALL_SENT);
     cairn_rpc__peer_want(peer, call->deadline_ns);
     cairn_rpc__peer_send(peer, &f, call->msg, call->payload, call->payload_n);
+    call->bytes += f.body_len; /* as the target counts them: the last call may exceed the bound by its body */
+    peer->calls_bytes += f.body_len;
 }
 
 /* The place of a call that was sent is free again. */
