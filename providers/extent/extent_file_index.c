@@ -33,7 +33,7 @@ static struct region_record record_of(const struct cairn_extent_region *r)
                                    .length = r->length,
                                    .owner = r->owner,
                                    .at = r->at,
-                                   .room = r->room,
+                                   .room = file_blocks_of(r),
                                    .quarantined = atomic_load(&r->quarantined),
                                    .nchunks = r->nchunks };
 }
@@ -127,6 +127,21 @@ int file_index_open(struct file_store *f, struct cairn_err *err)
         cairn_extent_store_worsen(&f->base, CAIRN_EXTENT_READONLY);
     }
     return 0;
+}
+
+int file_index_note_bad(struct file_store *f, const struct cairn_extent_region *r)
+{
+    struct id_record id = { r->id };
+    struct iovec body = { &id, sizeof(id) };
+    int rc = cairn_file_log_add(&f->log, RECORD_QUARANTINED, &body, 1, true);
+
+    if (rc == 0)
+        rc = cairn_file_log_write(&f->log);
+    if (rc == 0)
+        rc = cairn_file_log_sync(&f->log);
+    if (rc != 0)
+        cairn_log_error("extent store %s: writing the index: %s", f->base.conf.dir, cairn_error_text(rc));
+    return rc;
 }
 
 void file_index_close(struct file_store *f)
