@@ -313,6 +313,32 @@ static void the_scrub_finds_what_nobody_reads(void **state)
     free(bytes);
 }
 
+/* Small regions are paid for together: the rate is kept, and the node seldom wakes up. */
+static void the_scrub_lets_the_node_sleep(void **state)
+{
+    enum { N = 100, LEN = 1000 };
+    struct fixture *fx = *state;
+    uint8_t bytes[LEN];
+    uint64_t id, began, sleeps;
+    bool stopped = false;
+
+    fx_fill(bytes, LEN, 1);
+    for (int i = 0; i < N; i++)
+        assert_int_equal(fx_put(fx, &(struct fx_write){ .len = LEN, .bytes = bytes }, &id), 0);
+    fx_store(fx)->conf.scrub_rate = N * LEN; /* all of it in a second */
+    fx_store(fx)->conf.scrub_interval_ns = CAIRN_NS_PER_MS;
+    began = cairn_env_now_ns(&fx->loop.env);
+    sleeps = fx->loop.sleeps;
+    assert_int_equal(cairn_extent__scrub_start(&fx->provider), 0);
+    while (atomic_load(&fx_store(fx)->scrub_rounds) < 1)
+        cairn_loop_turn(&fx->loop, CAIRN_NS_PER_S);
+    assert_true(cairn_env_now_ns(&fx->loop.env) - began >= CAIRN_NS_PER_S / 2);
+    assert_true(fx->loop.sleeps - sleeps < N / 10);
+    cairn_extent__scrub_stop(&fx->provider, on_scrub_stopped, &stopped);
+    while (!stopped)
+        cairn_loop_turn(&fx->loop, CAIRN_NS_PER_S);
+}
+
 /* ---- the index ---- */
 
 static uint8_t *slurp(struct fixture *fx, const char *name, uint64_t *len)
@@ -576,6 +602,7 @@ int main(void)
         BOTH(the_scrub_finds_what_nobody_reads, file),
         BOTH(the_scrub_finds_what_nobody_reads, pmem),
         BOTH(the_scrub_finds_what_nobody_reads, memory),
+        BOTH(the_scrub_lets_the_node_sleep, memory),
         BOTH(a_grown_index_is_written_anew, file),
         BOTH(a_damaged_index_makes_the_store_read_only, file),
         BOTH(a_region_without_its_place_is_quarantined, file),
