@@ -231,6 +231,8 @@ static void write_records(struct file_store *f, struct cairn_link *steps)
     rc = cairn_file_log_write(&f->log);
     if (rc != 0)
         cairn_log_error("extent store %s: writing the index: %s", f->base.conf.dir, cairn_error_text(rc));
+    if (rc == CAIRN_E_IO) /* what of it is on the disk nobody knows */
+        cairn_extent_store_worsen(&f->base, CAIRN_EXTENT_READONLY);
     CAIRN_LIST_FOREACH (l, steps) {
         struct cairn_extent_step *step = CONTAINER_OF(l, struct cairn_extent_step, link);
 

@@ -86,6 +86,27 @@ void file_space_close(struct file_store *f)
     cairn_extent_space_fini(&f->space);
 }
 
+/* Segments at the end in which nothing is left give their room back to the file system. At the start only, when no
+ * transfer can be on its way to them. */
+static void drop_free_segments(struct file_store *f)
+{
+    while (f->nsegments > 0 && !cairn_extent_store_is_readonly(&f->base)) {
+        uint32_t i = f->nsegments - 1;
+        struct file_segment *g = f->segments[i];
+        char name[32];
+
+        if (g->blocks > 0 && cairn_extent_space_take_at(&f->space, i * f->span, g->blocks) != 0)
+            break;
+        segment_name(name, i);
+        if (unlinkat(f->base.dirfd, name, 0) != 0)
+            cairn_log_warn("extent store %s: %s is empty and cannot be removed", f->base.conf.dir, name);
+        close(g->fd);
+        free(g);
+        f->segments[i] = NULL;
+        f->nsegments--;
+    }
+}
+
 /* Beyond its segment's end, or where another region is: the bytes are not there, and the space is not ours. The mark is
  * for good, so that whoever gets the space later is the one to have it at the next start. */
 static void lose_place(struct file_store *f, struct cairn_extent_region *r)
@@ -119,6 +140,7 @@ void file_space_recover(struct file_store *f)
 {
     recover_places(f, false);
     recover_places(f, true);
+    drop_free_segments(f);
 }
 
 /* ---- growing: one job at a time, for all who wait ---- */

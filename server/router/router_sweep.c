@@ -10,7 +10,7 @@
  * DROP       one of a namespace that is gone is being dropped.
  * LIST       an extent provider is being asked for its regions; those that are ours (by their owner) are candidates.
  * BARRIER    candidates may belong to values that are being put right now. The workers answer when the puts that ran
- * have ended: then each candidate is named by a record, or never will be. (Regions never change records.) OPEN the next
+ * have ended: then each candidate is a part of an upload (and stays), is named by a record, or never will be. (Regions never change records.) OPEN the next
  * namespace that may name candidates is being looked for, its database opened. SCAN       a page of its records is
  * being read; candidates that it names are none any more. REMOVE     all records have been seen; the candidates that
  * are left are being removed. DONE       nothing is left.       STOPPED  something could not be learned, or the node
@@ -22,6 +22,7 @@
 
 #include "sdk/core/base/log.h"
 #include "server/router/sweep_set.h"
+#include "server/router/upload.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -265,15 +266,26 @@ static void sweep_databases(struct router_sweep *s)
 
 /* ---- candidates ---- */
 
+static void sweep_keep_part(void *arg, uint64_t id)
+{
+    struct router_sweep *s = arg;
+
+    router_sweep_set_name(&s->candidates, id);
+}
+
 static void sweep_on_barrier(struct router_spread *spread)
 {
     struct router_sweep *s = CONTAINER_OF(spread, struct router_sweep, spread);
 
     s->calling = false;
-    if (s->stopping)
+    if (s->stopping) {
         sweep_stop(s, CAIRN_E_SHUTDOWN, "the node ends");
-    else
-        sweep_open(s);
+        return;
+    }
+    /* Parts of values that are still coming in have no record yet. Whoever's upload ends from here on either has its
+     * record seen by the scan, or removes its regions itself. */
+    router_uploads_each(s->router, sweep_target(s), sweep_keep_part, s);
+    sweep_open(s);
 }
 
 static void sweep_apply_barrier(struct router_news *n)

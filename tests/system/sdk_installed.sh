@@ -66,7 +66,7 @@ find_package(Cairn 0.1 REQUIRED)
 add_executable(by-cmake hello.c)
 target_link_libraries(by-cmake PRIVATE Cairn::cairn)
 END
-if ! { cmake -S "$dir/program" -B "$dir/program/build" -DCMAKE_PREFIX_PATH="$dir/usr" &&
+if ! { cmake -G Ninja -S "$dir/program" -B "$dir/program/build" -DCMAKE_PREFIX_PATH="$dir/usr" &&
     cmake --build "$dir/program/build"; } >"$dir/cmake.log" 2>&1; then
     cat "$dir/cmake.log"
     fail "find_package(Cairn) failed"
@@ -84,6 +84,14 @@ for program in "$dir/by-pkg-config" "$dir/program/build/by-cmake"; do
     said=$("$program") || fail "$program failed"
     [ "$said" = "hello, world" ] || fail "$program said '$said'"
 done
+# An application that hosts a node.
+# shellcheck disable=SC2046,SC2086
+cc $CFLAGS -Wall -Wextra -Werror "$source/tests/system/embed.c" $(pkg-config --cflags --libs cairn-server) \
+    -Wl,-rpath,"$lib" -o "$dir/embed"
+said=$("$dir/embed" "$dir/data2" "$dir/ws2" 2>"$dir/embed.log") || { cat "$dir/embed.log"; fail "embed failed"; }
+case $said in unix://*) ;; *) fail "embed said '$said'" ;; esac
+nm -D --defined-only "$lib/libcairn-server.so" | awk '{ sub(/@.*/, "", $3); print $3 }' |
+    grep -vE '^(CAIRN_SERVER_0|cairn_(server|error)_[a-z_]+)$' && fail "libcairn-server.so shows more than server.h"
 kill "$node"
 wait "$node" || { cat "$dir/node.log"; fail "cairnd did not end with 0"; }
 node=

@@ -91,6 +91,7 @@ struct cairn_options {
     /** The cluster key (mode 0600 or stricter, owned by the caller or root). NULL: cluster.key in the workspace if it
      * is there. */
     const char *key_file;
+    /* Over TCP a client also offers MUNGE where its daemon runs: at $CAIRN_MUNGE_SOCKET, else where MUNGE expects it. */
     /** How the node's lists call this client; NULL: the program's name. */
     const char *name;
     /** The libfabric provider for large values, the same as the node's (bulk.provider in its configuration), for instance

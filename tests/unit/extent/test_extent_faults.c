@@ -73,11 +73,24 @@ static void child_life(struct fixture *fx, int fd)
         }
         fx_fill(bytes, w.len, i);
         *slot = (struct told){ .len = w.len, .seed = i };
-        if (fx_put(fx, &w, &slot->id) != 0)
-            _exit(1);
+        while (fx_put(fx, &w, &slot->id) != 0) { /* it is full: there is nothing left but to be killed */
+            assert_int_equal(fx->err.code, CAIRN_E_NOSPACE);
+            pause();
+        }
         if (write(fd, slot, sizeof(*slot)) != sizeof(*slot))
             _exit(0);
     }
+}
+
+/* What the program does when it is started by killed_processes_lose_nothing(). */
+static int child_main(const char *dir, const char *backend, const char *fd)
+{
+    struct fixture *fx = malloc(sizeof(*fx));
+    struct cairn_extent_conf conf = fx_conf((enum cairn_extent_backend)atoi(backend));
+
+    fx_init_in(fx, &conf, dir);
+    child_life(fx, atoi(fd));
+    return 0;
 }
 
 /* All that was acknowledged is there and right, what was removed is gone, and nothing half-written is seen. */
@@ -127,18 +140,14 @@ static void killed_processes_lose_nothing(void **state)
         assert_int_equal(pipe(fds), 0);
         fx_close(fx);
         pid = fork();
-        if (pid == 0) { /* a process of its own: the loop and the pool of the parent are not for it */
-            struct fixture *own = malloc(sizeof(*own));
-            char dir[64];
+        if (pid == 0) { /* a program of its own: threads do not outlive a fork */
+            char backend[8], fd[8];
 
             close(fds[0]);
-            snprintf(dir, sizeof(dir), "%s", fx->dir);
-            fx_init(own, &fx->conf, "/dev/shm");
-            fx_close(own);
-            nftw(own->dir, fx_unlink, 16, FTW_DEPTH | FTW_PHYS);
-            snprintf(own->dir, sizeof(own->dir), "%s", dir);
-            fx_open(own);
-            child_life(own, fds[1]);
+            snprintf(backend, sizeof(backend), "%d", (int)fx->conf.backend);
+            snprintf(fd, sizeof(fd), "%d", fds[1]);
+            execl("/proc/self/exe", "test_extent_faults", fx->dir, backend, fd, (char *)NULL);
+            _exit(99);
         }
         close(fds[1]);
         while (n < want && read(fds[0], &told[n], sizeof(told[n])) == sizeof(told[n]))
@@ -462,6 +471,50 @@ static void a_region_without_its_place_is_quarantined(void **state)
     free(bytes);
 }
 
+/* ---- a disk that fails ---- */
+
+static void replace_fd(int fd, const char *path, int flags)
+{
+    int other = open(path, flags);
+
+    assert_true(other >= 0);
+    assert_int_equal(dup2(other, fd), fd);
+    close(other);
+}
+
+/* A segment that cannot be written takes nothing more; what is in it is still read, and others take its place. */
+static void a_failing_segment_is_left_alone(void **state)
+{
+    enum { LEN = 300000 };
+    struct fixture *fx = *state;
+    struct file_store *f = file_of(fx_store(fx));
+    uint8_t *bytes = malloc(LEN), *got = malloc(LEN);
+    struct fx_write w = { .len = LEN, .bytes = bytes, .bulk = true, .durability = SYNC };
+    uint64_t before, id, n;
+    char path[128];
+
+    fx_fill(bytes, LEN, 1);
+    assert_int_equal(fx_put(fx, &w, &before), 0);
+    snprintf(path, sizeof(path), "%s/seg-00000", fx->dir);
+    replace_fd(f->segments[0]->fd, path, O_RDONLY); /* every write fails from now on */
+    assert_int_equal(fx_put(fx, &w, &id), CAIRN_E_IO);
+    assert_int_equal(atomic_load(&fx_store(fx)->health), CAIRN_EXTENT_DEGRADED);
+    assert_int_equal(fx_read(fx, before, 0, LEN, got, true, true, &n), 0);
+    assert_memory_equal(got, bytes, LEN);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(fx_put(fx, &w, &id), 0);
+    assert_int_equal(f->nsegments, 2);
+    assert_int_equal(fx_remove(fx, before), 0); /* its space is not used again */
+    assert_int_equal(fx_put(fx, &w, &id), 0);
+    assert_int_equal(id != 0 && f->nsegments == 2, true);
+    reopen(fx);
+    assert_int_equal(atomic_load(&fx_store(fx)->table.regions), 4);
+    assert_int_equal(fx_read(fx, id, 0, LEN, got, true, true, &n), 0);
+    assert_memory_equal(got, bytes, LEN);
+    free(bytes);
+    free(got);
+}
+
 /* Its blocks may be another region's by the next start, and its record survives an index that is written anew. */
 static void a_region_without_its_place_harms_no_other(void **state)
 {
@@ -487,6 +540,50 @@ static void a_region_without_its_place_harms_no_other(void **state)
     }
     free(bytes);
     free(got);
+}
+
+/* After a failed sync of the index nobody knows what the disk holds: nothing is acknowledged any more, reads go on. */
+static void a_failed_sync_is_not_tried_again(void **state)
+{
+    struct fixture *fx = *state;
+    struct file_store *f = file_of(fx_store(fx));
+    uint8_t bytes[1000], got[1000];
+    struct fx_write w = { .len = sizeof(bytes), .bytes = bytes, .durability = SYNC };
+    uint64_t before, id, n;
+
+    fx_fill(bytes, sizeof(bytes), 1);
+    assert_int_equal(fx_put(fx, &w, &before), 0);
+    replace_fd(f->log.fd, "/dev/null", O_RDWR); /* takes every write, and refuses to sync */
+    assert_int_equal(fx_put(fx, &w, &id), CAIRN_E_IO);
+    assert_int_equal(atomic_load(&fx_store(fx)->health), CAIRN_EXTENT_READONLY);
+    assert_int_equal(fx_put(fx, &w, &id), CAIRN_E_IO);
+    assert_int_equal(fx_remove(fx, before), CAIRN_E_IO);
+    assert_int_equal(fx_create(fx, 1000, &id), CAIRN_E_IO);
+    assert_int_equal(fx_read(fx, before, 0, sizeof(got), got, false, true, &n), 0);
+    assert_memory_equal(got, bytes, sizeof(got));
+    reopen(fx);
+    assert_int_equal(fx_read(fx, before, 0, sizeof(got), got, false, true, &n), 0);
+    assert_int_equal(atomic_load(&fx_store(fx)->table.regions), 1); /* what was refused is not there */
+    assert_int_equal(fx_put(fx, &w, &id), 0);
+}
+
+static void empty_segments_are_given_back_at_the_start(void **state)
+{
+    struct fixture *fx = *state;
+    uint8_t *bytes = calloc(1, 1 << 20);
+    struct fx_write w = { .len = 1 << 20, .bytes = bytes, .bulk = true };
+    char path[128];
+    uint64_t id;
+
+    snprintf(path, sizeof(path), "%s/seg-00000", fx->dir);
+    assert_int_equal(fx_put(fx, &w, &id), 0);
+    reopen(fx);
+    assert_int_equal(access(path, F_OK), 0);
+    assert_int_equal(fx_remove(fx, id), 0);
+    reopen(fx);
+    assert_int_equal(access(path, F_OK), -1);
+    assert_int_equal(fx_put(fx, &w, &id), 0);
+    free(bytes);
 }
 
 /* ---- a full disk ---- */
@@ -589,7 +686,7 @@ static void machines_are_sound(void **state)
 
 #define BOTH(f, s) cmocka_unit_test_setup_teardown(f, setup_##s, teardown)
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         BOTH(killed_processes_lose_nothing, file),
@@ -606,6 +703,9 @@ int main(void)
         BOTH(a_grown_index_is_written_anew, file),
         BOTH(a_damaged_index_makes_the_store_read_only, file),
         BOTH(a_region_without_its_place_is_quarantined, file),
+        BOTH(a_failing_segment_is_left_alone, file),
+        BOTH(a_failed_sync_is_not_tried_again, file),
+        BOTH(empty_segments_are_given_back_at_the_start, file),
         BOTH(a_region_without_its_place_harms_no_other, file),
         cmocka_unit_test(a_full_disk_refuses_writes_and_recovers),
         BOTH(a_full_memory_refuses_and_recovers, memory),
@@ -614,5 +714,7 @@ int main(void)
         cmocka_unit_test(machines_are_sound),
     };
 
+    if (argc == 4)
+        return child_main(argv[1], argv[2], argv[3]);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
