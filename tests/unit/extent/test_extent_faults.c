@@ -256,6 +256,29 @@ static void a_part_of_a_bad_chunk_is_refused(void **state)
     free(bytes);
 }
 
+/* Bytes that changed on the disk before the rest of their chunk came get no checksum that calls them right. */
+static void a_bad_chunk_is_not_written_around(void **state)
+{
+    struct fixture *fx = *state;
+    uint8_t *bytes = malloc(FX_CHUNK), *got = malloc(FX_CHUNK);
+    uint64_t id, n;
+
+    fx_fill(bytes, FX_CHUNK, 6);
+    assert_int_equal(fx_create(fx, FX_CHUNK, &id), 0);
+    assert_int_equal(fx_write(fx, &(struct fx_write){ .id = id, .len = 8192, .bytes = bytes }), 0);
+    flip_on_disk(fx, bytes, 5000);
+    assert_int_equal(fx_write(fx, &(struct fx_write){ .id = id, .off = 8192, .len = 100, .bytes = bytes + 8192 }),
+                     CAIRN_E_IO);
+    assert_int_equal(fx_persist(fx, id, SYNC), CAIRN_E_STATE);
+    assert_int_equal(fx_write(fx, &(struct fx_write){ .id = id, .len = FX_CHUNK, .bytes = bytes }),
+                     0); /* the way out */
+    assert_int_equal(fx_persist(fx, id, SYNC), 0);
+    assert_int_equal(fx_read(fx, id, 0, FX_CHUNK, got, false, true, &n), 0);
+    assert_memory_equal(got, bytes, FX_CHUNK);
+    free(bytes);
+    free(got);
+}
+
 static void on_scrub_stopped(void *arg)
 {
     *(bool *)arg = true;
@@ -297,6 +320,32 @@ static void the_scrub_finds_what_nobody_reads(void **state)
         cairn_loop_turn(&fx->loop, CAIRN_NS_PER_S);
     assert_null(fx->provider.scrub);
     free(bytes);
+}
+
+/* Small regions are paid for together: the rate is kept, and the node seldom wakes up. */
+static void the_scrub_lets_the_node_sleep(void **state)
+{
+    enum { N = 100, LEN = 1000 };
+    struct fixture *fx = *state;
+    uint8_t bytes[LEN];
+    uint64_t id, began, sleeps;
+    bool stopped = false;
+
+    fx_fill(bytes, LEN, 1);
+    for (int i = 0; i < N; i++)
+        assert_int_equal(fx_put(fx, &(struct fx_write){ .len = LEN, .bytes = bytes }, &id), 0);
+    fx_store(fx)->conf.scrub_rate = N * LEN; /* all of it in a second */
+    fx_store(fx)->conf.scrub_interval_ns = CAIRN_NS_PER_MS;
+    began = cairn_env_now_ns(&fx->loop.env);
+    sleeps = fx->loop.sleeps;
+    assert_int_equal(cairn_extent__scrub_start(&fx->provider), 0);
+    while (atomic_load(&fx_store(fx)->scrub_rounds) < 1)
+        cairn_loop_turn(&fx->loop, CAIRN_NS_PER_S);
+    assert_true(cairn_env_now_ns(&fx->loop.env) - began >= CAIRN_NS_PER_S / 2);
+    assert_true(fx->loop.sleeps - sleeps < N / 10);
+    cairn_extent__scrub_stop(&fx->provider, on_scrub_stopped, &stopped);
+    while (!stopped)
+        cairn_loop_turn(&fx->loop, CAIRN_NS_PER_S);
 }
 
 /* ---- the index ---- */
@@ -646,9 +695,11 @@ int main(int argc, char **argv)
         BOTH(flipped_bytes_are_found_and_quarantined, pmem),
         BOTH(a_part_of_a_bad_chunk_is_refused, file),
         BOTH(a_part_of_a_bad_chunk_is_refused, pmem),
+        BOTH(a_bad_chunk_is_not_written_around, file),
         BOTH(the_scrub_finds_what_nobody_reads, file),
         BOTH(the_scrub_finds_what_nobody_reads, pmem),
         BOTH(the_scrub_finds_what_nobody_reads, memory),
+        BOTH(the_scrub_lets_the_node_sleep, memory),
         BOTH(a_grown_index_is_written_anew, file),
         BOTH(a_damaged_index_makes_the_store_read_only, file),
         BOTH(a_region_without_its_place_is_quarantined, file),
