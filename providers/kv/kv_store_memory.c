@@ -108,6 +108,7 @@ static struct mem_db *mem_db_find(struct cairn_kv_store *st, const struct cairn_
 static uint32_t mem_make_keys(enum cairn_kv_order order, const ProtobufCBinaryData *from, uint32_t n,
                               struct cairn_kv_key *keys)
 {
+    CAIRN_ASSERT(n > 0);
     n = MIN(n, (uint32_t)CAIRN_KV_TREE_MANY);
     for (uint32_t i = 0; i < n; i++) {
         int rc = cairn_kv_key_make(order, &from[i], &keys[i]);
@@ -223,11 +224,13 @@ static void mem_old(struct cairn_kv_store *st, struct cairn_kv_write *w, struct 
         rec_free(st, old);
 }
 
+/* @rec is what the tree has under @key. *@moved becomes true when records come or go: what was found before may be gone then. */
 static int mem_put(struct cairn_kv_store *st, struct cairn_kv_tree *tree, struct cairn_kv_write *w,
-                   const struct cairn_kv_key *key, const uint8_t *value, uint32_t len)
+                   const struct cairn_kv_key *key, struct cairn_kv_rec *rec, const uint8_t *value, uint32_t len,
+                   bool *moved)
 {
-    struct cairn_kv_rec *rec = cairn_kv_tree_find(tree, key->ptr, key->len), *old;
     size_t bytes = cairn_kv_rec_bytes(key->len, len);
+    struct cairn_kv_rec *old;
 
     if (rec != NULL && (w->if_absent || w->db.write_once))
         return CAIRN_E_EXISTS;
@@ -236,6 +239,7 @@ static int mem_put(struct cairn_kv_store *st, struct cairn_kv_tree *tree, struct
         rec_set_value(rec, value, len);
         return 0;
     }
+    *moved = true;
     rec = cairn_kv_slab_alloc(&st->slabs, bytes);
     if (rec == NULL)
         return CAIRN_E_NOSPACE;
@@ -250,27 +254,34 @@ static int mem_put(struct cairn_kv_store *st, struct cairn_kv_tree *tree, struct
     return 0;
 }
 
-static int mem_write_one(struct cairn_kv_store *st, struct cairn_kv_tree *tree, struct cairn_kv_write *w, uint32_t i,
-                         const uint8_t *value)
-{
-    struct cairn_kv_key key;
-    int rc = cairn_kv_key_make(w->db.order, &w->keys[i], &key);
-
-    CAIRN_ASSERT(rc == 0);
-    if (!w->erase)
-        return mem_put(st, tree, w, &key, value, w->lengths[i]);
-    mem_old(st, w, cairn_kv_tree_take(tree, key.ptr, key.len));
-    return 0;
-}
-
-/* Fetches what the next writes of a batch will look at; only that, since each may change the tree. */
-static uint32_t mem_warm(const struct cairn_kv_tree *tree, const struct cairn_kv_write *w, uint32_t from)
+/* Writes from @from on, whose records are looked for together; *@value moves on. With want_old there is but one, and old() may
+ * have ended @w. Returns how many. */
+static uint32_t mem_write_some(struct cairn_kv_store *st, struct cairn_kv_tree *tree, struct cairn_kv_write *w,
+                               uint32_t from, const uint8_t **value)
 {
     struct cairn_kv_key keys[CAIRN_KV_TREE_MANY];
     struct cairn_kv_rec *recs[CAIRN_KV_TREE_MANY];
     uint32_t n = mem_make_keys(w->db.order, &w->keys[from], w->n - from, keys);
+    int32_t *status = w->status + from;
+    bool moved = false;
 
     cairn_kv_tree_find_many(tree, keys, n, recs);
+    for (uint32_t i = 0; i < n; i++) {
+        struct cairn_kv_rec *rec = moved ? cairn_kv_tree_find(tree, keys[i].ptr, keys[i].len) : recs[i];
+        uint32_t len = w->erase ? 0 : w->lengths[from + i];
+        int rc = 0;
+
+        if (!w->erase) {
+            rc = mem_put(st, tree, w, &keys[i], rec, *value, len, &moved);
+        } else {
+            mem_old(st, w, rec != NULL ? cairn_kv_tree_take(tree, keys[i].ptr, keys[i].len) : NULL);
+            moved = true;
+        }
+        status[i] = rc;
+        *value += len;
+        if (rc == CAIRN_E_NOSPACE)
+            atomic_fetch_add_explicit(&st->refused, 1, memory_order_relaxed);
+    }
     return n;
 }
 
@@ -279,7 +290,6 @@ static int mem_write(struct cairn_kv_store *st, struct cairn_kv_write *w)
     struct mem_db *db = mem_db_find(st, &w->db);
     const uint8_t *value = w->values;
     uint32_t n = w->n;
-    int32_t *status = w->status;
 
     for (uint32_t i = 0; i < n;) {
         pthread_rwlock_wrlock(&db->lock);
@@ -287,17 +297,8 @@ static int mem_write(struct cairn_kv_store *st, struct cairn_kv_write *w)
             pthread_rwlock_unlock(&db->lock);
             return CAIRN_KV_GONE;
         }
-        for (uint32_t until = MIN(n, i + WRITES_PER_LOCK), warm = i; i < until; i++) {
-            if (i == warm && n > 1)
-                warm += mem_warm(&db->tree, w, i);
-            uint32_t len = w->erase ? 0 : w->lengths[i];
-            int rc = mem_write_one(st, &db->tree, w, i, value); /* with want_old, n is 1 and old() may have ended @w */
-
-            status[i] = rc;
-            value += len;
-            if (rc == CAIRN_E_NOSPACE)
-                atomic_fetch_add_explicit(&st->refused, 1, memory_order_relaxed);
-        }
+        for (uint32_t until = MIN(n, i + WRITES_PER_LOCK); i < until;)
+            i += mem_write_some(st, &db->tree, w, i, &value);
         pthread_rwlock_unlock(&db->lock);
     }
     return 0;

@@ -13,6 +13,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
 enum { GET_OPEN, GET_LOOKUP, GET_READ, GET_REPLIED, GET_FAILED, GET_NR };
 
@@ -83,6 +84,7 @@ static void get_read_done(struct router_op *op, const uint8_t *only_payload)
         op->tries++;
         op->rc = 0;
         op->err.text[0] = '\0';
+        op->stamp = p->stamp;
         free(op->buf);
         op->buf = NULL;
         router_op_drop_parts(op);
@@ -90,7 +92,7 @@ static void get_read_done(struct router_op *op, const uint8_t *only_payload)
         return;
     }
     if (op->rc == CAIRN_E_NOTFOUND) {
-        router_op_fail_text(op, CAIRN_E_CORRUPT, "the record names a region that is not there");
+        router_op_fail_text(op, CAIRN_E_BUSY, "the value is replaced faster than it can be read");
         return;
     }
     if (op->rc != 0) {
@@ -99,6 +101,7 @@ static void get_read_done(struct router_op *op, const uint8_t *only_payload)
     }
     reply.length = p->len;
     reply.total = p->total;
+    reply.stamp = p->stamp;
     reply.by_bulk = by_bulk;
     if (by_bulk) {
         reply.crcs = p->crcs;
@@ -188,7 +191,7 @@ static void get_part_start(struct router_part *part)
     msg->id = p->regions[part->region].id;
     msg->off = part->off - region_off;
     msg->length = part->len;
-    msg->verify = m->verify;
+    msg->verify = m->verify || m->bulk == NULL; /* a payload goes on without checksums: nobody else will compare them */
     if (m->bulk != NULL) {
         part->bulk = *m->bulk;
         part->bulk.off += part->off - p->off;
@@ -243,14 +246,19 @@ static int get_take_room(struct router_op *op, bool by_bulk)
     return op->buf != NULL ? 0 : CAIRN_E_NOMEM;
 }
 
-static void get_large(struct router_op *op, const struct cairn_record *r)
+static void get_large(struct router_op *op, const struct cairn_record *r, uint64_t stamp)
 {
     const Cairn__Wire__RouterGet *m = get_msg(op);
     Cairn__Wire__RouterGetReply reply = CAIRN__WIRE__ROUTER_GET_REPLY__INIT;
     uint64_t len = MIN(get_range(m, r->length), CAIRN_ROUTER_GET_BYTES_MAX);
     int rc;
 
+    if (op->tries > 0 && stamp == op->stamp) { /* nobody has replaced it */
+        router_op_fail_text(op, CAIRN_E_CORRUPT, "the record names a region that is not there");
+        return;
+    }
     reply.total = r->length;
+    reply.stamp = stamp;
     if (m->bulk != NULL)
         len = MIN(len, m->bulk->len - m->bulk->off);
     if (len == 0 || (m->bulk == NULL && len > CAIRN_ROUTER_INLINE_BYTES_MAX)) {
@@ -270,6 +278,7 @@ static void get_large(struct router_op *op, const struct cairn_record *r)
         router_op_fail(op, rc);
         return;
     }
+    op->parts->stamp = stamp;
     cairn_sm_move(&op->sm, GET_READ);
     op->rq->on_cancel = get_on_cancel;
     op->rq->on_cancel_arg = op;
@@ -278,6 +287,14 @@ static void get_large(struct router_op *op, const struct cairn_record *r)
 }
 
 /* ---- the record ---- */
+
+/* Never 0. Records of large values name regions, whose ids are never given twice, so equal stamps are equal values. */
+static uint64_t stamp_of(const uint8_t *record, size_t len)
+{
+    uint64_t h = XXH3_64bits(record, len);
+
+    return h != 0 ? h : 1;
+}
 
 static void get_on_record(struct cairn_rpc_call *call)
 {
@@ -297,11 +314,13 @@ static void get_on_record(struct cairn_rpc_call *call)
         return;
     }
     if (r.type != CAIRN_RECORD_EMBEDDED) {
-        get_large(op, &r);
+        get_large(op, &r, stamp_of(call->reply_payload, call->reply_payload_len));
         return;
     }
     reply.total = r.length;
     reply.length = get_range(get_msg(op), r.length);
+    if (UNLIKELY(reply.length < r.length)) /* who reads it in pieces wants to know whether they fit together */
+        reply.stamp = stamp_of(call->reply_payload, call->reply_payload_len);
     get_reply(op, &reply, r.value + (reply.length > 0 ? get_msg(op)->off : 0), reply.length);
 }
 

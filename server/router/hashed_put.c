@@ -1,16 +1,20 @@
-/* PUT: a value under a key of a hashed namespace.
+/* PUT: a value under a key of a hashed namespace. Also PART, COMMIT and ABORT, by which a value comes that is too large
+ * for one request: PART ends when its region is stored, COMMIT begins where the record is put (hashed_part.c).
  *
  *   OPEN ---> RECORD ---> RECLAIM ---> REPLIED
  *   OPEN ---> PULL ---> RECORD
  *   OPEN ---> FLAG ---> STORE ---> RECORD
- *   OPEN ---> STORE                        when it is known that the namespace holds large values
+ *   OPEN ---> STORE                        when it is known that the namespace holds large values; and PART
+ *   FLAG ---> RECORD                       COMMIT
+ *   OPEN ---> RECLAIM                      ABORT
+ *   STORE ---> REPLIED                     PART
  *   STORE ---> UNDO ---> FAILED
  *   RECORD ---> VERIFY ---> UNDO           OPEN, PULL, FLAG, RECORD and VERIFY may also go to FAILED, RECORD to UNDO.
  *
  * OPEN     nothing is stored; the namespace's database is being opened.
  * PULL     a value that will stand in its record is being brought from the caller's memory.
  * FLAG     all workers are being told that the namespace holds large values, so that nobody replaces one unseen.
- * STORE    regions are being written. Those that are complete are durable, and named by nothing yet.
+ * STORE    a region is being written. Once complete it is durable, and named by nothing yet.
  * RECORD   every region is complete; the record that names them (or holds the value) is being put.
  * RECLAIM  the value is stored; the regions of the one that it replaced are being removed.
  * REPLIED  the caller knows.
@@ -42,10 +46,10 @@ enum {
 
 #define TO(state) CAIRN_SM_TO(PUT_##state)
 static const struct cairn_sm_state put_states[PUT_NR] = {
-    [PUT_OPEN] = { "OPEN", CAIRN_SM_INITIAL, TO(PULL) | TO(FLAG) | TO(STORE) | TO(RECORD) | TO(FAILED) },
+    [PUT_OPEN] = { "OPEN", CAIRN_SM_INITIAL, TO(PULL) | TO(FLAG) | TO(STORE) | TO(RECORD) | TO(RECLAIM) | TO(FAILED) },
     [PUT_PULL] = { "PULL", 0, TO(RECORD) | TO(FAILED) },
-    [PUT_FLAG] = { "FLAG", 0, TO(STORE) | TO(FAILED) },
-    [PUT_STORE] = { "STORE", 0, TO(RECORD) | TO(UNDO) },
+    [PUT_FLAG] = { "FLAG", 0, TO(STORE) | TO(RECORD) | TO(FAILED) },
+    [PUT_STORE] = { "STORE", 0, TO(RECORD) | TO(UNDO) | TO(REPLIED) },
     [PUT_RECORD] = { "RECORD", 0, TO(RECLAIM) | TO(VERIFY) | TO(UNDO) | TO(FAILED) },
     [PUT_RECLAIM] = { "RECLAIM", 0, TO(REPLIED) },
     [PUT_REPLIED] = { "REPLIED", CAIRN_SM_FINAL, 0 },
@@ -54,26 +58,25 @@ static const struct cairn_sm_state put_states[PUT_NR] = {
     [PUT_FAILED] = { "FAILED", CAIRN_SM_FINAL | CAIRN_SM_FAILURE, 0 },
 };
 
-static bool regions_are_complete(const struct router_parts *p)
+static bool regions_are_complete(const struct router_op *op)
 {
-    for (uint32_t i = 0; i < p->nregions; i++) {
-        if (p->regions[i].id == 0)
+    for (uint32_t i = 0; i < op->nregions; i++) {
+        if (op->regions[i].id == 0)
             return false;
     }
-    return p->running == 0;
+    return true;
 }
 
 static bool put_invariant(const struct cairn_sm *sm)
 {
     const struct router_op *op = CONTAINER_OF(sm, const struct router_op, sm);
-    bool large = op->parts != NULL;
+    bool large = op->regions != NULL;
 
     return CAIRN_HOLDS(!large || !op->plain) && /* who stores large values looks at old ones */
            CAIRN_HOLDS((sm->state == PUT_PULL) == (op->pull != NULL) || cairn_sm_is_final(sm)) &&
-           CAIRN_HOLDS(sm->state != PUT_STORE || (large && op->ns->large_ready)) &&
-           CAIRN_HOLDS(sm->state != PUT_RECORD || !large || regions_are_complete(op->parts)) &&
-           CAIRN_HOLDS(sm->state < PUT_RECLAIM || !large ||
-                       op->parts->running == 0) && /* nobody writes behind our back */
+           CAIRN_HOLDS(sm->state != PUT_STORE || (large && op->storing)) && /* the sweeper waits for us */
+           CAIRN_HOLDS(sm->state != PUT_RECORD || !large || (op->ns->large_ready && regions_are_complete(op))) &&
+           CAIRN_HOLDS(sm->state != PUT_RECORD || op->upload == NULL || op->upload_spent) && /* nobody tries again */
            CAIRN_HOLDS((sm->state != PUT_UNDO && sm->state != PUT_VERIFY) || op->rc != 0);
 }
 
@@ -84,50 +87,26 @@ static const Cairn__Wire__RouterPut *put_msg(const struct router_op *op)
     return (const Cairn__Wire__RouterPut *)op->rq->msg;
 }
 
-static void put_end(struct router_op *op)
-{
-    router_op_end(op);
-}
-
 /* ---- failure ---- */
-
-/* The worker's count of writers is what the sweeper waits for. */
-static void put_storing_ends(struct router_op *op)
-{
-    struct router_worker *w = op->w;
-    uint32_t half = op->parts->period & 1;
-
-    CAIRN_ASSERT(w->storing[half] > 0);
-    w->storing[half]--;
-    if (w->storing[half] == 0 && half != (w->period & 1) && w->awaits_storing != NULL) {
-        struct router_news *n = w->awaits_storing;
-
-        w->awaits_storing = NULL;
-        router_news_ack(n);
-    }
-}
 
 static void put_undone(struct router_op *op)
 {
-    put_storing_ends(op);
     router_op_fail(op, op->rc);
 }
 
 /* Removes those of our regions that are there. */
-static void put_undo(struct router_op *op)
+void router_put_undo(struct router_op *op)
 {
-    struct router_parts *p = op->parts;
-
     cairn_sm_move(&op->sm, PUT_UNDO);
     free(op->old);
     op->nold = 0;
-    op->old = malloc(p->nregions * sizeof(op->old[0]));
+    op->old = malloc(op->nregions * sizeof(op->old[0]));
     if (op->old == NULL) {
-        router_garbage_note(op->w->router, op->ns, p->nregions, "out of memory");
+        router_garbage_note(op->w->router, op->ns, op->nregions, "out of memory");
     } else {
-        for (uint32_t i = 0; i < p->nregions; i++) {
-            if (p->regions[i].id != 0)
-                op->old[op->nold++] = p->regions[i].id;
+        for (uint32_t i = 0; i < op->nregions; i++) {
+            if (op->regions[i].id != 0)
+                op->old[op->nold++] = op->regions[i].id;
         }
     }
     router_op_reclaim(op, put_undone);
@@ -135,16 +114,20 @@ static void put_undo(struct router_op *op)
 
 /* ---- the record ---- */
 
-static void put_finish(struct router_op *op)
+void router_put_finish(struct router_op *op)
 {
     struct cairn_rpc_req *rq = op->rq;
 
     op->rq = NULL;
-    if (op->parts != NULL)
-        put_storing_ends(op);
     cairn_sm_move(&op->sm, PUT_REPLIED);
     cairn_rpc_reply(rq, 0, NULL, NULL, 0);
-    put_end(op);
+    router_op_end(op);
+}
+
+void router_put_reclaim(struct router_op *op)
+{
+    cairn_sm_move(&op->sm, PUT_RECLAIM);
+    router_op_reclaim(op, router_put_finish);
 }
 
 static void put_on_verified(struct cairn_rpc_call *call)
@@ -154,13 +137,12 @@ static void put_on_verified(struct cairn_rpc_call *call)
 
     if (call->rc == CAIRN_E_NOTFOUND ||
         (call->rc == 0 && cairn_record_parse(call->reply_payload, call->reply_payload_len, &r) == 0 &&
-         (r.nregions == 0 || cairn_record_region(&r, 0).id != op->parts->regions[0].id))) {
-        put_undo(op);
+         (r.nregions == 0 || cairn_record_region(&r, 0).id != op->regions[0].id))) {
+        router_put_undo(op);
         return;
     }
     /* It is there, though nobody knows how durably; or nobody can tell. What it names, or what it replaced, stays. */
-    router_garbage_note(op->w->router, op->ns, op->parts->nregions, "the outcome of putting their record is unknown");
-    put_storing_ends(op);
+    router_garbage_note(op->w->router, op->ns, op->nregions, "the outcome of putting their record is unknown");
     router_op_fail(op, CAIRN_E_UNKNOWN);
 }
 
@@ -185,15 +167,15 @@ static bool failure_is_definite(int rc)
 static void put_record_failed(struct router_op *op, int rc)
 {
     op->rc = rc;
-    if (op->parts == NULL) {
+    if (op->regions == NULL) {
         router_op_fail(op, rc);
     } else if (failure_is_definite(rc)) {
-        put_undo(op);
+        router_put_undo(op);
     } else {
         cairn_sm_move(&op->sm, PUT_VERIFY);
         cairn__wire__kv_get__init(&op->msg.get);
         op->msg.get.db = op->ns->db;
-        op->msg.get.key = put_msg(op)->key;
+        op->msg.get.key = op->key;
         router_op_call(op, op->ns->kv, CAIRN__WIRE__KV_METHOD__KV_GET, put_on_verified);
         op->call.timeout_ns = 0; /* the caller's time may be what ran out */
         op->call.err = NULL;     /* the text of the first failure is the one to tell */
@@ -211,20 +193,18 @@ static void put_on_recorded(struct cairn_rpc_call *call)
     }
     if (!op->plain && ((const Cairn__Wire__KvPutReply *)call->reply)->replaced)
         router_op_note_old(op, call->reply_payload, call->reply_payload_len);
-    cairn_sm_move(&op->sm, PUT_RECLAIM);
-    router_op_reclaim(op, put_finish);
+    router_put_reclaim(op);
 }
 
 static void put_record(struct router_op *op, const uint8_t *record, size_t len)
 {
-    const Cairn__Wire__RouterPut *m = put_msg(op);
-
+    op->upload_spent = true;
     cairn_sm_move(&op->sm, PUT_RECORD);
     cairn__wire__kv_put__init(&op->msg.put);
     op->msg.put.db = op->ns->db;
-    op->msg.put.key = m->key;
+    op->msg.put.key = op->key;
     op->msg.put.durability = op->ns->durability;
-    op->msg.put.if_absent = m->if_absent || op->ns->write_once;
+    op->msg.put.if_absent = op->if_absent || op->ns->write_once;
     op->msg.put.want_old = !op->plain && !op->msg.put.if_absent;
     router_op_call(op, op->ns->kv, CAIRN__WIRE__KV_METHOD__KV_PUT, put_on_recorded);
     op->call.payload[0] = (struct iovec){ .iov_base = (void *)record, .iov_len = len };
@@ -325,187 +305,175 @@ static void put_pull(struct router_op *op)
 
 /* ---- large values ---- */
 
-static void put_part_start(struct router_part *part);
-
-static void put_stored(struct router_op *op)
+void router_put_regions(struct router_op *op)
 {
-    struct router_parts *p = op->parts;
-    size_t len = cairn_record_extents_bytes(p->nregions);
+    size_t len = cairn_record_extents_bytes(op->nregions);
 
-    op->rq->on_cancel = NULL; /* from here it must come to an end by itself */
-    if (op->rc == 0) {
-        op->buf = malloc(len);
-        op->rc = op->buf != NULL ? 0 : CAIRN_E_NOMEM;
-    }
-    if (op->rc != 0) {
-        put_undo(op);
+    op->buf = malloc(len);
+    if (op->buf == NULL) {
+        op->rc = CAIRN_E_NOMEM;
+        if (op->upload != NULL) /* the parts stay: it may be tried again */
+            router_op_fail(op, op->rc);
+        else
+            router_put_undo(op);
         return;
     }
-    cairn_record_put_extents(op->buf, op->ns->durability, p->regions, p->nregions);
+    cairn_record_put_extents(op->buf, op->ns->durability, op->regions, op->nregions);
     put_record(op, op->buf, len);
 }
 
-static void put_cancel_parts(struct router_op *op)
+static void put_on_stored(struct cairn_rpc_call *call)
 {
-    for (uint32_t i = 0; i < CAIRN_ROUTER_PARTS_INFLIGHT; i++)
-        cairn_rpc_call_cancel(&op->parts->part[i].call);
-}
+    struct router_op *op = call->arg;
 
-static void put_on_part(struct cairn_rpc_call *call)
-{
-    struct router_part *part = call->arg;
-    struct router_op *op = part->op;
-    struct router_parts *p = op->parts;
-
-    p->running--;
-    if (call->rc == 0) {
-        p->regions[part->region].id = ((const Cairn__Wire__ExtentId *)call->reply)->id;
-        if (p->regions[part->region].id == 0)
-            call->rc = cairn_err_set(&part->err, CAIRN_E_INTERNAL, "the extent provider gave no id");
+    op->rq->on_cancel = NULL; /* from here it must come to an end by itself */
+    op->rc = call->rc;
+    if (op->rc == 0) {
+        op->one.id = ((const Cairn__Wire__ExtentId *)call->reply)->id;
+        if (op->one.id == 0)
+            op->rc = cairn_err_set(&op->err, CAIRN_E_INTERNAL, "the extent provider gave no id");
     }
     if (op->rc == 0 && op->rq->canceled)
         op->rc = CAIRN_E_CANCELED;
-    if (op->rc == 0 && call->rc != 0) {
-        op->rc = call->rc;
-        op->err = part->err;
-        put_cancel_parts(op); /* nobody needs the others any more */
-    }
-    if (op->rc == 0 && p->next < p->nregions)
-        put_part_start(part);
-    else if (p->running == 0)
-        put_stored(op);
-}
-
-static void put_part_start(struct router_part *part)
-{
-    struct router_op *op = part->op;
-    struct router_parts *p = op->parts;
-    const Cairn__Wire__RouterPut *m = put_msg(op);
-    uint64_t region_bytes = op->w->router->conf.region_bytes;
-    Cairn__Wire__ExtentPut *msg = &part->msg.extent_put;
-
-    part->region = p->next++;
-    part->off = part->region * region_bytes;
-    part->len = MIN(region_bytes, m->length - part->off);
-    p->regions[part->region].len = (uint32_t)part->len;
-    cairn__wire__extent_put__init(msg);
-    msg->length = part->len;
-    msg->durability = op->ns->durability;
-    msg->owner = router_ns_region_owner(op->ns);
-    msg->crcs = (m->n_crcs > 0 ? m->crcs : p->crcs) + part->off / CAIRN_EXTENT_CHUNK_BYTES;
-    msg->n_crcs = (size_t)((part->len + CAIRN_EXTENT_CHUNK_BYTES - 1) / CAIRN_EXTENT_CHUNK_BYTES);
-    router_part_call(part, CAIRN__WIRE__EXTENT_METHOD__EXTENT_PUT, put_on_part);
-    if (m->bulk != NULL) {
-        part->bulk = *m->bulk;
-        part->bulk.off += part->off;
-        msg->bulk = &part->bulk;
-    } else {
-        part->call.payload[0] =
-            (struct iovec){ .iov_base = (void *)(op->rq->payload + part->off), .iov_len = part->len };
-        part->call.payload_n = 1;
-    }
-    cairn_rpc_call_start(&part->call);
+    op->next(op);
 }
 
 static void put_on_cancel(struct cairn_rpc_req *rq, void *arg)
 {
+    struct router_op *op = arg;
+
     (void)rq;
-    put_cancel_parts(arg);
-}
-
-static void put_store(struct router_op *op)
-{
-    struct router_worker *w = op->w;
-    struct router_parts *p = op->parts;
-
-    if (op->rq->canceled) {
-        router_op_fail(op, CAIRN_E_CANCELED);
-        return;
-    }
-    cairn_sm_move(&op->sm, PUT_STORE);
-    p->period = w->period;
-    w->storing[p->period & 1]++;
-    op->rq->on_cancel = put_on_cancel;
-    op->rq->on_cancel_arg = op;
-    for (uint32_t i = 0; i < CAIRN_ROUTER_PARTS_INFLIGHT && p->next < p->nregions; i++)
-        put_part_start(&p->part[i]);
+    cairn_rpc_call_cancel(&op->call);
 }
 
 /* A payload came without checksums, since its frame has one. */
 static bool put_sum_payload(struct router_op *op)
 {
     const struct cairn_rpc_req *rq = op->rq;
-    struct router_parts *p = op->parts;
+    size_t n = (rq->payload_len + CAIRN_EXTENT_CHUNK_BYTES - 1) / CAIRN_EXTENT_CHUNK_BYTES;
 
-    p->ncrcs = (rq->payload_len + CAIRN_EXTENT_CHUNK_BYTES - 1) / CAIRN_EXTENT_CHUNK_BYTES;
-    p->crcs = malloc(p->ncrcs * sizeof(p->crcs[0]));
-    if (p->crcs == NULL)
+    op->crcs = malloc(n * sizeof(op->crcs[0]));
+    if (op->crcs == NULL)
         return false;
-    for (size_t i = 0; i < p->ncrcs; i++) {
+    for (size_t i = 0; i < n; i++) {
         size_t at = i * CAIRN_EXTENT_CHUNK_BYTES;
 
-        p->crcs[i] = cairn_crc32c(0, rq->payload + at, MIN(rq->payload_len - at, (size_t)CAIRN_EXTENT_CHUNK_BYTES));
+        op->crcs[i] = cairn_crc32c(0, rq->payload + at, MIN(rq->payload_len - at, (size_t)CAIRN_EXTENT_CHUNK_BYTES));
     }
     return true;
 }
 
+void router_put_store(struct router_op *op, uint64_t length, Cairn__Wire__BulkDesc *bulk, uint32_t *crcs, size_t ncrcs,
+                      router_step *next)
+{
+    Cairn__Wire__ExtentPut *msg = &op->msg.extent_put;
+
+    if (op->rq->canceled || (ncrcs == 0 && !put_sum_payload(op))) {
+        router_op_fail(op, op->rq->canceled ? CAIRN_E_CANCELED : CAIRN_E_NOMEM);
+        return;
+    }
+    op->one = (struct cairn_record_region){ .len = (uint32_t)length };
+    op->regions = &op->one;
+    op->nregions = 1;
+    op->next = next;
+    router_op_storing(op);
+    cairn_sm_move(&op->sm, PUT_STORE);
+    cairn__wire__extent_put__init(msg);
+    msg->length = length;
+    msg->durability = op->ns->durability;
+    msg->owner = router_ns_region_owner(op->ns);
+    msg->bulk = bulk;
+    msg->crcs = ncrcs > 0 ? crcs : op->crcs;
+    msg->n_crcs = (size_t)((length + CAIRN_EXTENT_CHUNK_BYTES - 1) / CAIRN_EXTENT_CHUNK_BYTES);
+    router_op_call(op, op->ns->extent, CAIRN__WIRE__EXTENT_METHOD__EXTENT_PUT, put_on_stored);
+    op->call.bulk_peer = op->rq->peer;
+    if (bulk == NULL) {
+        op->call.payload[0] =
+            (struct iovec){ .iov_base = (void *)(uintptr_t)op->rq->payload, .iov_len = (size_t)length };
+        op->call.payload_n = 1;
+    }
+    op->rq->on_cancel = put_on_cancel;
+    op->rq->on_cancel_arg = op;
+    cairn_rpc_call_start(&op->call);
+}
+
+static void put_stored(struct router_op *op)
+{
+    if (op->rc != 0)
+        router_put_undo(op);
+    else
+        router_put_regions(op);
+}
+
+static void put_flagged(struct router_op *op)
+{
+    const Cairn__Wire__RouterPut *m = put_msg(op);
+
+    router_put_store(op, m->length, m->bulk, m->crcs, m->n_crcs, put_stored);
+}
+
 static void put_large(struct router_op *op)
 {
-    uint64_t region_bytes = op->w->router->conf.region_bytes;
-    uint64_t n = (put_msg(op)->length + region_bytes - 1) / region_bytes;
+    router_op_look(op);
+    router_put_flag(op, put_flagged);
+}
 
-    if (n > CAIRN_ROUTER_REGIONS_MAX) {
-        router_op_fail_text(op, CAIRN_E_TOOBIG, "a value of %" PRIu64 " bytes", put_msg(op)->length);
-        return;
-    }
-    if (op->plain) { /* counted as one that does not look: it will */
-        op->plain = false;
-        router_ns_put_plain(op->ns);
-    }
-    if (!router_op_take_parts(op, (uint32_t)n) || (put_msg(op)->n_crcs == 0 && !put_sum_payload(op))) {
-        router_op_fail_text(op, CAIRN_E_NOMEM, "out of memory");
-        return;
-    }
+void router_put_flag(struct router_op *op, router_step *next)
+{
     if (op->ns->large_ready) {
-        put_store(op);
+        next(op);
         return;
     }
     cairn_sm_move(&op->sm, PUT_FLAG);
-    router_flag_large(op, put_store);
+    router_flag_large(op, next);
 }
 
 /* ---- the request ---- */
 
+struct router_op *router_put_new(struct cairn_rpc_req *rq, const char *ns, const ProtobufCBinaryData *key)
+{
+    return router_op_new(rq, ns, key, ROUTER_WRITE, &router_put_kind, PUT_FAILED);
+}
+
+int router_bytes_check(const struct cairn_rpc_req *rq, uint64_t length, const Cairn__Wire__BulkDesc *bulk, size_t ncrcs,
+                       struct cairn_err *err)
+{
+    uint64_t crcs = (length + CAIRN_EXTENT_CHUNK_BYTES - 1) / CAIRN_EXTENT_CHUNK_BYTES;
+
+    if (bulk == NULL && length != rq->payload_len)
+        return cairn_err_set(err, CAIRN_E_INVAL, "a value of %" PRIu64 " bytes, but %" PRIu32 " came with it", length,
+                             rq->payload_len);
+    if (bulk != NULL && (rq->payload_len > 0 || length == 0 || bulk->off > bulk->len || length > bulk->len - bulk->off))
+        return cairn_err_set(err, CAIRN_E_INVAL, "the exposed memory does not hold a value of %" PRIu64 " bytes",
+                             length);
+    if (ncrcs != crcs && (ncrcs != 0 || bulk != NULL)) /* whoever moves bytes vouches for them */
+        return cairn_err_set(err, CAIRN_E_INVAL, "%zu checksums for a value of %" PRIu64 " bytes", ncrcs, length);
+    return 0;
+}
+
 static int put_check(const struct router_op *op, struct cairn_err *err)
 {
     const Cairn__Wire__RouterPut *m = put_msg(op);
-    uint64_t crcs = (m->length + CAIRN_EXTENT_CHUNK_BYTES - 1) / CAIRN_EXTENT_CHUNK_BYTES;
+    uint64_t max = MAX(op->w->router->conf.region_bytes, (uint64_t)op->ns->embed_threshold);
 
-    if (m->length > CAIRN_VALUE_BYTES_MAX)
-        return cairn_err_set(err, CAIRN_E_TOOBIG, "a value of %" PRIu64 " bytes; at most %" PRIu64 " are possible",
-                             m->length, CAIRN_VALUE_BYTES_MAX);
-    if (m->bulk == NULL && m->length != op->rq->payload_len)
-        return cairn_err_set(err, CAIRN_E_INVAL, "a value of %" PRIu64 " bytes, but %" PRIu32 " came with it",
-                             m->length, op->rq->payload_len);
-    if (m->bulk != NULL && (op->rq->payload_len > 0 || m->length == 0 || m->bulk->off > m->bulk->len ||
-                            m->length > m->bulk->len - m->bulk->off))
-        return cairn_err_set(err, CAIRN_E_INVAL, "the exposed memory does not hold a value of %" PRIu64 " bytes",
-                             m->length);
-    if (m->n_crcs != crcs && (m->n_crcs != 0 || m->bulk != NULL)) /* whoever moves bytes vouches for them */
-        return cairn_err_set(err, CAIRN_E_INVAL, "%zu checksums for a value of %" PRIu64 " bytes", m->n_crcs,
-                             m->length);
-    return 0;
+    if (m->length > max)
+        return cairn_err_set(err, CAIRN_E_TOOBIG,
+                             "a value of %" PRIu64 " bytes in one request; above %" PRIu64 " it comes in parts",
+                             m->length, max);
+    return router_bytes_check(op->rq, m->length, m->bulk, m->n_crcs, err);
 }
 
 void router_handle_put(struct cairn_rpc_req *rq)
 {
     const Cairn__Wire__RouterPut *m = (const Cairn__Wire__RouterPut *)rq->msg;
-    struct router_op *op = router_op_new(rq, m->ns, &m->key, ROUTER_WRITE, &router_put_kind, PUT_FAILED);
+    struct router_op *op = router_put_new(rq, m->ns, &m->key);
     bool large;
     int rc;
 
     if (UNLIKELY(op == NULL))
         return;
+    op->key = m->key;
+    op->if_absent = m->if_absent;
     rc = put_check(op, &op->err);
     if (UNLIKELY(rc != 0)) {
         router_op_fail(op, rc);

@@ -37,7 +37,7 @@ struct router_order {
     uint64_t id; /* create: the region that tries the provider */
     uint32_t try_crc;
     uint64_t *regions; /* remove: those of one page */
-    uint32_t nregions;
+    uint32_t nregions, regions_at;
     uint8_t *from; /* remove: the last key of the page before */
     uint32_t from_len;
 };

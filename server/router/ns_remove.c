@@ -15,6 +15,7 @@
  * DONE     there is no such namespace.
  * REOPEN   it stays: the workers are being told to take operations again.     FAILED  nothing has changed. */
 #include "server/router/ns_order.h"
+#include "server/router/upload.h"
 
 #include "sdk/core/base/log.h"
 
@@ -107,6 +108,7 @@ static void remove_on_forgotten(struct router_spread *s)
     struct router_order *o = CONTAINER_OF(s, struct router_order, spread);
 
     atomic_fetch_sub(&o->router->nnamespaces, 1);
+    router_uploads_expire(o->router, o->ns.id);
     o->home = NULL;
     o->holds = false;
     cairn_sm_move(&o->sm, REMOVE_DONE);
@@ -139,13 +141,27 @@ static void remove_drop(struct router_order *o)
     router_order_call(o, o->ns.kv, CAIRN__WIRE__KV_METHOD__KV_DROP, remove_on_dropped);
 }
 
+static void remove_on_reclaimed(struct cairn_rpc_call *call);
+
+/* The next of the page's regions: a few large values have more than one call may name. */
+static void remove_reclaim(struct router_order *o)
+{
+    cairn__wire__extent_remove__init(&o->msg.extent_remove);
+    o->msg.extent_remove.ids = o->regions + o->regions_at;
+    o->msg.extent_remove.n_ids = MIN(o->nregions - o->regions_at, (uint32_t)CAIRN_BATCH_MAX);
+    router_order_call(o, o->ns.extent, CAIRN__WIRE__EXTENT_METHOD__EXTENT_REMOVE, remove_on_reclaimed);
+}
+
 static void remove_on_reclaimed(struct cairn_rpc_call *call)
 {
     struct router_order *o = call->arg;
 
     if (call->rc != 0)
-        router_garbage_note(o->router, &o->ns, o->nregions, o->err.text);
-    if (o->from != NULL)
+        router_garbage_note(o->router, &o->ns, (uint32_t)o->msg.extent_remove.n_ids, o->err.text);
+    o->regions_at += (uint32_t)o->msg.extent_remove.n_ids;
+    if (o->regions_at < o->nregions)
+        remove_reclaim(o);
+    else if (o->from != NULL)
         remove_walk(o);
     else
         remove_drop(o);
@@ -222,10 +238,8 @@ static void remove_on_walked(struct cairn_rpc_call *call)
         return;
     }
     cairn_sm_move(&o->sm, REMOVE_RECLAIM);
-    cairn__wire__extent_remove__init(&o->msg.extent_remove);
-    o->msg.extent_remove.ids = o->regions;
-    o->msg.extent_remove.n_ids = o->nregions;
-    router_order_call(o, o->ns.extent, CAIRN__WIRE__EXTENT_METHOD__EXTENT_REMOVE, remove_on_reclaimed);
+    o->regions_at = 0;
+    remove_reclaim(o);
 }
 
 static void list_begin(struct router_order *o, uint32_t max)

@@ -1,5 +1,5 @@
 /* The router's life, and what it tells about its namespaces. */
-#include "server/router/router_internal.h"
+#include "server/router/upload.h"
 
 #include "sdk/core/base/log.h"
 
@@ -70,6 +70,12 @@ static int conf_check(struct cairn_router_conf *conf, struct cairn_err *err)
 {
     if (conf->region_bytes == 0)
         conf->region_bytes = CAIRN_ROUTER_REGION_BYTES;
+    if (conf->upload_ttl_ms == 0)
+        conf->upload_ttl_ms = CAIRN_ROUTER_UPLOAD_TTL_MS;
+    if (conf->upload_grace_ms == 0)
+        conf->upload_grace_ms = CAIRN_ROUTER_UPLOAD_GRACE_MS;
+    if (conf->upload_bytes_max == 0)
+        conf->upload_bytes_max = CAIRN_ROUTER_UPLOAD_BYTES_MAX;
     if (conf->embed_threshold == 0)
         conf->embed_threshold = CAIRN_BULK_THRESHOLD_BYTES;
     if (conf->region_bytes % CAIRN_EXTENT_CHUNK_BYTES != 0 || conf->region_bytes > CAIRN_EXTENT_BYTES_MAX)
@@ -110,6 +116,7 @@ static void worker_fini(struct router_worker *w)
 static void router_free(struct cairn_router *r)
 {
     router_sweep_free(r);
+    router_uploads_fini(r);
     for (uint32_t i = 0; i < r->nworkers; i++)
         worker_fini(&r->workers[i]);
     if (r->store != NULL)
@@ -130,6 +137,11 @@ int cairn_router_start(const struct cairn_provider_env *env, const struct cairn_
     if (conf != NULL)
         r->conf = *conf;
     cairn_list_init(&r->orders);
+    rc = router_uploads_init(r);
+    if (rc != 0) {
+        free(r);
+        return cairn_err_set(err, rc, "router");
+    }
     r->workers = aligned_alloc(_Alignof(struct router_worker), env->nloops * sizeof(r->workers[0]));
     if (r->workers == NULL) {
         rc = cairn_err_set(err, CAIRN_E_NOMEM, "router");
@@ -179,13 +191,15 @@ static void router_run(void *ctx)
 
 static void router_quiesce(void *ctx, void (*done)(void *arg), void *arg)
 {
-    router_sweep_quiesce(ctx, done, arg);
+    router_reap_quiesce(ctx, done, arg);
 }
 
 static void router_stop(void *ctx)
 {
     struct cairn_router *r = ctx;
 
+    if (r->uploads.n > 0) /* their parts are removed at the next start */
+        atomic_store(&r->left_garbage, true);
     mark_clear(r);
     router_free(r);
 }
@@ -196,6 +210,7 @@ static void router_status(void *ctx, json_t *to)
 
     json_object_set_new(to, "health", json_string("ok"));
     json_object_set_new(to, "namespaces", json_integer((json_int_t)atomic_load(&r->nnamespaces)));
+    router_uploads_status(r, to);
     router_sweep_status(r, to);
 }
 
@@ -214,6 +229,7 @@ void router_handle_ns_list(struct cairn_rpc_req *rq)
     } else {
         for (uint32_t i = 0; i < w->nns; i++) {
             router_ns_to_wire(all[i], &wire[i]);
+            wire[i].part_bytes = w->router->conf.region_bytes;
             pointers[i] = &wire[i];
         }
         reply.namespaces = pointers;
@@ -236,6 +252,7 @@ void router_handle_ns_show(struct cairn_rpc_req *rq)
         return;
     }
     router_ns_to_wire(ns, &reply);
+    reply.part_bytes = router_worker_of(rq)->router->conf.region_bytes;
     cairn_rpc_reply(rq, 0, &reply.base, NULL, 0);
 }
 
@@ -254,11 +271,23 @@ static cairn_rpc_handler *const router_handlers[] = {
     [CAIRN__WIRE__ROUTER_METHOD__ROUTER_MPUT] = router_handle_mput,
     [CAIRN__WIRE__ROUTER_METHOD__ROUTER_MGET] = router_handle_mget,
     [CAIRN__WIRE__ROUTER_METHOD__ROUTER_LIST] = router_handle_list,
+    [CAIRN__WIRE__ROUTER_METHOD__ROUTER_PART] = router_handle_part,
+    [CAIRN__WIRE__ROUTER_METHOD__ROUTER_COMMIT] = router_handle_commit,
+    [CAIRN__WIRE__ROUTER_METHOD__ROUTER_ABORT] = router_handle_abort,
 };
 
 static const struct cairn_sm_kind *const router_machines[] = {
-    &router_put_kind,    &router_get_kind,    &router_delete_kind, &router_ask_kind,   &router_mput_kind,
-    &router_create_kind, &router_remove_kind, &router_flag_kind,   &router_sweep_kind, NULL,
+    &router_put_kind,
+    &router_get_kind,
+    &router_delete_kind,
+    &router_ask_kind,
+    &router_mput_kind,
+    &router_create_kind,
+    &router_remove_kind,
+    &router_flag_kind,
+    &router_sweep_kind,
+    &router_reap_kind,
+    NULL,
 };
 
 static const struct cairn_conf_key router_schema[] = { { .name = NULL } };

@@ -6,24 +6,33 @@
 #ifndef CAIRN_SERVER_ROUTER_H
 #define CAIRN_SERVER_ROUTER_H
 
+#include "cairn/limits.h"
 #include "server/port/provider.h"
 
 struct cairn_router;
 
 enum {
     CAIRN_ROUTER_NAMESPACES_MAX = 4096,
-    CAIRN_ROUTER_REGIONS_MAX = 4096, /* of one value: 1 TiB in regions of 256 MiB */
-    CAIRN_ROUTER_REGION_BYTES = 256 << 20,
-    CAIRN_ROUTER_PARTS_INFLIGHT = 4,         /* regions of one value that are written or read at a time */
+    CAIRN_ROUTER_REGIONS_MAX = CAIRN_PARTS_MAX, /* of one value: 1 TiB in regions of 256 MiB */
+    CAIRN_ROUTER_REGION_BYTES = CAIRN_PART_BYTES,
+    CAIRN_ROUTER_PARTS_INFLIGHT = 4,         /* regions of one value that are read at a time */
     CAIRN_ROUTER_INLINE_BYTES_MAX = 1 << 20, /* of a large value, answered as payload to a caller without memory */
     CAIRN_ROUTER_MODE_DEFAULT = 0640,
+    CAIRN_ROUTER_UPLOADS_MAX = 1024,      /* values of this node that are coming in parts */
+    CAIRN_ROUTER_UPLOADS_OF_NS_MAX = 256, /* and of one namespace */
+    CAIRN_ROUTER_UPLOAD_TTL_MS = 600000,  /* without a new part, after which the parts are removed */
+    CAIRN_ROUTER_UPLOAD_GRACE_MS = 60000, /* likewise after a failure: its client may be gone */
 };
-#define CAIRN_ROUTER_GET_BYTES_MAX (UINT64_C(8) << 30) /* one GET: its checksums must fit into one frame */
+#define CAIRN_ROUTER_GET_BYTES_MAX (UINT64_C(1) << 30) /* one GET: its checksums must fit into one frame */
+#define CAIRN_ROUTER_UPLOAD_BYTES_MAX                                                                                  \
+    (UINT64_C(4) << 40) /* of one namespace, in parts of values that are not there yet */
 
 struct cairn_router_conf {
-    uint64_t region_bytes;    /* a multiple of CAIRN_EXTENT_CHUNK_BYTES; 0: CAIRN_ROUTER_REGION_BYTES */
-    uint32_t embed_threshold; /* of namespaces that name none; 0: CAIRN_BULK_THRESHOLD_BYTES */
-    bool sweep_always;        /* look for regions that nothing names at every start, not only after a crash */
+    uint64_t region_bytes;                   /* a multiple of CAIRN_EXTENT_CHUNK_BYTES; 0: CAIRN_ROUTER_REGION_BYTES */
+    uint32_t embed_threshold;                /* of namespaces that name none; 0: CAIRN_BULK_THRESHOLD_BYTES */
+    uint32_t upload_ttl_ms, upload_grace_ms; /* 0: CAIRN_ROUTER_UPLOAD_*_MS */
+    uint64_t upload_bytes_max;               /* 0: CAIRN_ROUTER_UPLOAD_BYTES_MAX */
+    bool sweep_always; /* look for regions that nothing names at every start, not only after a crash */
 };
 
 /** For the node: type, interface, handlers, kinds, start, run, quiesce, stop, status. No schema: start() takes the

@@ -17,6 +17,7 @@
 #include "schema/kv.pb-c.h"
 #include "schema/router.pb-c.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 enum {
@@ -24,7 +25,7 @@ enum {
     ROUTER_SPARE_OPS_MAX = 1024,
     ROUTER_SPARE_PARTS_MAX = 64,
     ROUTER_SMALL_BYTES = 1024 + CAIRN_RECORD_HEAD_BYTES + 28, /* values up to here are kept in the operation itself */
-    ROUTER_RELOOKUPS_MAX = 3,                                 /* a value that is replaced faster than it can be read */
+    ROUTER_RELOOKUPS_MAX = 8,                                 /* a value that is replaced faster than it can be read */
 };
 
 /* Regions of ours carry this in the upper half of their owner, the namespace in the lower. */
@@ -32,6 +33,7 @@ enum {
 
 struct router_worker;
 struct router_news;
+struct router_upload;
 
 /* ---- namespaces ---- */
 
@@ -101,6 +103,14 @@ struct router_worker {
 };
 
 struct router_sweep;
+struct router_reaper;
+
+/* upload.h */
+struct router_uploads {
+    pthread_mutex_t mutex;
+    struct cairn_link all; /* struct router_upload.link */
+    uint32_t n;
+};
 
 struct cairn_router {
     struct cairn_provider_env env;
@@ -110,6 +120,8 @@ struct cairn_router {
     uint32_t nworkers;
     struct cairn_link orders; /* home: those that wait because their namespace is busy */
     struct router_sweep *sweep;
+    struct router_uploads uploads; /* of all workers */
+    struct router_reaper *reaper;
     struct cairn_task quiesced_task;
     void (*quiesced)(void *arg);
     void *quiesced_arg;
@@ -201,15 +213,15 @@ struct router_part {
     struct cairn_rpc_call call;
 };
 
-/* What an operation on a large value needs beyond the small ones. */
+/* What reading a large value needs beyond the small ones. */
 struct router_parts {
     struct cairn_link link;
-    struct cairn_record_region *regions; /* of the new value (put; id 0: not there yet) or of the one that is read */
+    struct cairn_record_region *regions;
     uint32_t nregions, next, running;
-    uint64_t off, len, total, region_off; /* get: of the value, what is read; where the next region begins */
+    uint64_t off, len, total, region_off; /* of the value: what is read; where the next region begins */
+    uint64_t stamp;
     uint32_t *crcs;
     size_t ncrcs;
-    uint32_t period; /* of the worker, when the first region was begun */
     struct router_part part[CAIRN_ROUTER_PARTS_INFLIGHT];
 };
 
@@ -219,14 +231,26 @@ struct router_op {
     struct router_worker *w;
     struct router_ns *ns; /* counts us in ops, and in plain if @plain */
     struct cairn_rpc_req *rq;
-    struct router_parts *parts;
+    struct router_parts *parts; /* get, of a large value */
     struct cairn_bulk_op *pull; /* put: malloc'ed while it runs */
-    router_step *next;          /* what follows once the namespace's database is open */
-    uint32_t on_failed;         /* the machine's failure state */
+    router_step *next;          /* what follows what is being waited for */
+    /* put, commit: the value's key, and if it is large, its regions (id 0: not there yet), malloc'ed or @one */
+    ProtobufCBinaryData key;
+    bool if_absent;
+    struct cairn_record_region *regions, one;
+    uint32_t nregions;
+    uint32_t *crcs;               /* put, part: malloc'ed */
+    bool storing;                 /* counted in the worker's storing, in that half of ... */
+    uint32_t period;              /* ... the period in which it began */
+    struct router_upload *upload; /* part, commit: holds it */
+    uint32_t upload_part;         /* commit: UPLOAD_COMMIT */
+    bool upload_spent;            /* commit: a record that names its regions may be there */
+    uint32_t on_failed;           /* the machine's failure state */
     bool plain;
     int rc;
     uint32_t tries, at;
-    uint64_t *old; /* regions that nothing names any more: to be removed; malloc'ed */
+    uint64_t stamp; /* get: of the record that was found before */
+    uint64_t *old;  /* regions that nothing names any more: to be removed; malloc'ed */
     uint32_t nold;
     uint8_t *buf; /* malloc'ed, for the operation's own use */
     uint32_t buf_len, buf_at;
@@ -262,12 +286,39 @@ void router_part_call(struct router_part *part, uint32_t method, void (*done)(st
 /* Remembers the regions that an old record names; false: they cannot be known, and the sweeper will have to find them.
  */
 bool router_op_note_old(struct router_op *op, const uint8_t *record, size_t len);
+/* Counts @op among those that write regions which no record names yet, until it ends: the sweeper waits for them. */
+void router_op_storing(struct router_op *op);
 /* Removes op->old; @next runs when that is done, or has failed and was noted for the sweeper. */
 void router_op_reclaim(struct router_op *op, router_step *next);
 void router_garbage_note(struct cairn_router *r, const struct router_ns *ns, uint32_t regions, const char *why);
+void router_garbage_note_name(struct cairn_router *r, const char *ns, uint32_t regions, const char *why);
+/* It replaces or stores large values after all: it will look at what it replaces. */
+void router_op_look(struct router_op *op);
+
+/* hashed_put.c: what PUT, PART, COMMIT and ABORT share */
+
+/* As router_op_new(), for what writes by this machine. */
+struct router_op *router_put_new(struct cairn_rpc_req *rq, const char *ns, const ProtobufCBinaryData *key);
+/* Whether the bytes that @rq announces can be there. */
+int router_bytes_check(const struct cairn_rpc_req *rq, uint64_t length, const Cairn__Wire__BulkDesc *bulk, size_t ncrcs,
+                       struct cairn_err *err);
+/* Makes sure that all workers look at what they replace in this namespace; then @next. */
+void router_put_flag(struct router_op *op, router_step *next);
+/* Stores one region from the request's payload (held) or @bulk; then @next, with op->rc and, if that is 0, the region in
+ * op->one. */
+void router_put_store(struct router_op *op, uint64_t length, Cairn__Wire__BulkDesc *bulk, uint32_t *crcs, size_t ncrcs,
+                      router_step *next);
+/* Puts the record that names op->regions, and ends @op; if it could not be put the regions are removed. */
+void router_put_regions(struct router_op *op);
+/* Removes op->regions and fails with op->rc. */
+void router_put_undo(struct router_op *op);
+/* Removes op->old and answers. */
+void router_put_reclaim(struct router_op *op);
+/* Answers. */
+void router_put_finish(struct router_op *op);
 
 extern const struct cairn_sm_kind router_put_kind, router_get_kind, router_delete_kind, router_ask_kind,
-    router_mput_kind, router_create_kind, router_remove_kind, router_flag_kind, router_sweep_kind;
+    router_mput_kind, router_create_kind, router_remove_kind, router_flag_kind, router_sweep_kind, router_reap_kind;
 
 /* handlers */
 void router_handle_ns_create(struct cairn_rpc_req *rq);
@@ -282,6 +333,9 @@ void router_handle_delete(struct cairn_rpc_req *rq);
 void router_handle_mput(struct cairn_rpc_req *rq);
 void router_handle_mget(struct cairn_rpc_req *rq);
 void router_handle_list(struct cairn_rpc_req *rq);
+void router_handle_part(struct cairn_rpc_req *rq);
+void router_handle_commit(struct cairn_rpc_req *rq);
+void router_handle_abort(struct cairn_rpc_req *rq);
 
 /* router_sweep.c */
 void router_sweep_run(struct cairn_router *r);

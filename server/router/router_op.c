@@ -1,5 +1,5 @@
 /* What all operations have in common: beginning, ending, calling the providers below, removing regions. */
-#include "server/router/router_internal.h"
+#include "server/router/upload.h"
 
 #include "sdk/core/base/log.h"
 
@@ -108,6 +108,12 @@ struct router_op *router_op_new(struct cairn_rpc_req *rq, const char *name, cons
     op->parts = NULL;
     op->pull = NULL;
     op->next = NULL;
+    op->regions = NULL;
+    op->nregions = 0;
+    op->crcs = NULL;
+    op->storing = false;
+    op->upload = NULL;
+    op->upload_spent = false;
     op->on_failed = on_failed;
     op->plain = access == ROUTER_WRITE && !ns->has_large;
     op->rc = 0;
@@ -128,6 +134,40 @@ struct router_op *router_op_new(struct cairn_rpc_req *rq, const char *name, cons
     return op;
 }
 
+void router_op_look(struct router_op *op)
+{
+    if (!op->plain)
+        return;
+    op->plain = false;
+    router_ns_put_plain(op->ns);
+}
+
+void router_op_storing(struct router_op *op)
+{
+    struct router_worker *w = op->w;
+
+    op->storing = true;
+    op->period = w->period;
+    w->storing[op->period & 1]++;
+}
+
+/* The worker's count of writers is what the sweeper waits for. */
+static void storing_ends(struct router_op *op)
+{
+    struct router_worker *w = op->w;
+    uint32_t half = op->period & 1;
+
+    CAIRN_ASSERT(w->storing[half] > 0);
+    op->storing = false;
+    w->storing[half]--;
+    if (w->storing[half] == 0 && half != (w->period & 1) && w->awaits_storing != NULL) {
+        struct router_news *n = w->awaits_storing;
+
+        w->awaits_storing = NULL;
+        router_news_ack(n);
+    }
+}
+
 void router_op_end(struct router_op *op)
 {
     struct router_worker *w = op->w;
@@ -135,7 +175,14 @@ void router_op_end(struct router_op *op)
 
     CAIRN_ASSERT(op->rq == NULL);
     cairn_sm_fini(&op->sm);
+    if (UNLIKELY(op->upload != NULL))
+        router_upload_leave(op);
+    if (UNLIKELY(op->storing))
+        storing_ends(op);
     router_op_drop_parts(op);
+    if (op->regions != &op->one)
+        free(op->regions);
+    free(op->crcs);
     free(op->old);
     free(op->buf);
     free(op->statuses);
@@ -230,7 +277,7 @@ bool router_op_take_parts(struct router_op *op, uint32_t regions)
     p->off = p->len = 0;
     p->crcs = NULL;
     p->ncrcs = 0;
-    p->period = 0;
+    p->stamp = 0;
     for (uint32_t i = 0; i < CAIRN_ROUTER_PARTS_INFLIGHT; i++) {
         p->part[i].op = op;
         p->part[i].call.sm.kind = NULL; /* not running */
@@ -270,11 +317,16 @@ void router_part_call(struct router_part *part, uint32_t method, void (*done)(st
 
 /* ---- what nothing names any more ---- */
 
-void router_garbage_note(struct cairn_router *r, const struct router_ns *ns, uint32_t regions, const char *why)
+void router_garbage_note_name(struct cairn_router *r, const char *ns, uint32_t regions, const char *why)
 {
     atomic_store_explicit(&r->left_garbage, true, memory_order_relaxed);
-    cairn_log_warn("namespace '%s': %" PRIu32 " regions could not be removed, the next start will do so: %s", ns->name,
+    cairn_log_warn("namespace '%s': %" PRIu32 " regions could not be removed, the next start will do so: %s", ns,
                    regions, why);
+}
+
+void router_garbage_note(struct cairn_router *r, const struct router_ns *ns, uint32_t regions, const char *why)
+{
+    router_garbage_note_name(r, ns->name, regions, why);
 }
 
 bool router_op_note_old(struct router_op *op, const uint8_t *record, size_t len)

@@ -10,7 +10,7 @@
  * DROP       one of a namespace that is gone is being dropped.
  * LIST       an extent provider is being asked for its regions; those that are ours (by their owner) are candidates.
  * BARRIER    candidates may belong to values that are being put right now. The workers answer when the puts that ran
- * have ended: then each candidate is named by a record, or never will be. (Regions never change records.) OPEN the next
+ * have ended: then each candidate is a part of an upload (and stays), is named by a record, or never will be. (Regions never change records.) OPEN the next
  * namespace that may name candidates is being looked for, its database opened. SCAN       a page of its records is
  * being read; candidates that it names are none any more. REMOVE     all records have been seen; the candidates that
  * are left are being removed. DONE       nothing is left.       STOPPED  something could not be learned, or the node
@@ -22,6 +22,7 @@
 
 #include "sdk/core/base/log.h"
 #include "server/router/sweep_set.h"
+#include "server/router/upload.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -144,14 +145,26 @@ static void sweep_on_rested(void *arg)
         s->resume(s);
 }
 
-static void sweep_rest(struct router_sweep *s, void (*resume)(struct router_sweep *s))
+static void sweep_sleep(struct router_sweep *s, uint64_t ns, void (*resume)(struct router_sweep *s))
 {
     struct cairn_env *env = &router_home(s->router)->loop->env;
-    uint64_t now = cairn_env_now_ns(env), took = now - MIN(now, s->began_ns);
 
     s->resume = resume;
-    if (cairn_timer_start(env, &s->rest, now + MIN(took, SWEEP_REST_MS_MAX * CAIRN_NS_PER_MS)) != 0)
+    if (cairn_timer_start(env, &s->rest, cairn_env_now_ns(env) + ns) != 0)
         sweep_stop(s, CAIRN_E_NOMEM, "out of memory");
+}
+
+static void sweep_rest(struct router_sweep *s, void (*resume)(struct router_sweep *s))
+{
+    uint64_t now = cairn_env_now_ns(&router_home(s->router)->loop->env), took = now - MIN(now, s->began_ns);
+
+    sweep_sleep(s, MIN(took, SWEEP_REST_MS_MAX * CAIRN_NS_PER_MS), resume);
+}
+
+/* For somebody else's work, which will end by itself. */
+static void sweep_wait(struct router_sweep *s, void (*resume)(struct router_sweep *s))
+{
+    sweep_sleep(s, SWEEP_REST_MS_MAX * CAIRN_NS_PER_MS, resume);
 }
 
 static void sweep_call(struct router_sweep *s, const struct cairn_rpc_target *target, uint32_t method,
@@ -253,15 +266,26 @@ static void sweep_databases(struct router_sweep *s)
 
 /* ---- candidates ---- */
 
+static void sweep_keep_part(void *arg, uint64_t id)
+{
+    struct router_sweep *s = arg;
+
+    router_sweep_set_name(&s->candidates, id);
+}
+
 static void sweep_on_barrier(struct router_spread *spread)
 {
     struct router_sweep *s = CONTAINER_OF(spread, struct router_sweep, spread);
 
     s->calling = false;
-    if (s->stopping)
+    if (s->stopping) {
         sweep_stop(s, CAIRN_E_SHUTDOWN, "the node ends");
-    else
-        sweep_open(s);
+        return;
+    }
+    /* Parts of values that are still coming in have no record yet. Whoever's upload ends from here on either has its
+     * record seen by the scan, or removes its regions itself. */
+    router_uploads_each(s->router, sweep_target(s), sweep_keep_part, s);
+    sweep_open(s);
 }
 
 static void sweep_apply_barrier(struct router_news *n)
@@ -432,7 +456,7 @@ static void sweep_on_opened(struct cairn_rpc_call *call)
 }
 
 /* Pins the next namespace for one page. Between two pages it may be removed: then its regions go with it, or are
- * garbage. */
+ * garbage. While it is being removed nobody knows yet. */
 static void sweep_open(struct router_sweep *s)
 {
     struct router_ns *ns = NULL;
@@ -443,10 +467,14 @@ static void sweep_open(struct router_sweep *s)
     }
     while (s->space < s->nspaces) {
         ns = router_ns_find_id(router_home(s->router), s->spaces[s->space]);
-        if (ns != NULL && !ns->removing)
+        if (ns != NULL)
             break;
         s->space++;
         s->from_len = 0;
+    }
+    if (s->space < s->nspaces && ns->removing) { /* it may stay after all, as one that is not empty does */
+        sweep_wait(s, sweep_open);
+        return;
     }
     if (s->space == s->nspaces || s->candidates.n == 0) {
         s->space = s->nspaces;

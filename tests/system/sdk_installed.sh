@@ -66,7 +66,7 @@ find_package(Cairn 0.1 REQUIRED)
 add_executable(by-cmake hello.c)
 target_link_libraries(by-cmake PRIVATE Cairn::cairn)
 END
-if ! { cmake -S "$dir/program" -B "$dir/program/build" -DCMAKE_PREFIX_PATH="$dir/usr" &&
+if ! { cmake -G Ninja -S "$dir/program" -B "$dir/program/build" -DCMAKE_PREFIX_PATH="$dir/usr" &&
     cmake --build "$dir/program/build"; } >"$dir/cmake.log" 2>&1; then
     cat "$dir/cmake.log"
     fail "find_package(Cairn) failed"

@@ -12,6 +12,7 @@
 
 /* Timers that run in one turn before descriptors are looked at again. */
 enum { LOOP_TIMERS_PER_TURN = 256, LOOP_TASK_ROUNDS_PER_TURN = 8 };
+enum { LOOP_SPIN_LUCK_MAX = 8, LOOP_SPIN_AGAIN = 16 };
 
 static uint64_t loop_now(struct cairn_env *env)
 {
@@ -197,16 +198,23 @@ static uint64_t loop_sleep_ns(struct cairn_loop *loop, uint64_t max_ns)
     return MIN(max_ns, next > loop->now_ns ? next - loop->now_ns : 0);
 }
 
-/* Polls for a while instead of sleeping. True: something came. */
+/* Polls for a while instead of sleeping. True: something came. It is given up for the most part where it was in vain lately: then
+ * what is waited for takes longer, or cannot come because we hold the core. */
 static bool loop_spin(struct cairn_loop *loop, uint64_t ns)
 {
-    uint64_t end = loop_now(&loop->env) + MIN(ns, loop->conf.spin_us * UINT64_C(1000));
+    uint64_t end;
 
+    if (loop->spin_luck == 0 && ++loop->spins_skipped % LOOP_SPIN_AGAIN != 0)
+        return false;
+    end = loop_now(&loop->env) + MIN(ns, loop->conf.spin_us * UINT64_C(1000));
     do {
         event_base_loop(loop->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
-        if (loop->fresh || atomic_load_explicit(&loop->has_posted, memory_order_relaxed))
+        if (loop->fresh || atomic_load_explicit(&loop->has_posted, memory_order_relaxed)) {
+            loop->spin_luck = MIN(loop->spin_luck + 1, (uint32_t)LOOP_SPIN_LUCK_MAX);
             return true;
+        }
     } while (loop_now(&loop->env) < end);
+    loop->spin_luck /= 2;
     return false;
 }
 

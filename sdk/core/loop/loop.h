@@ -57,6 +57,7 @@ struct cairn_loop {
     uint64_t now_ns; /* of the turn: cairn_loop_now() */
     bool fresh;      /* now_ns was read since the last sleep */
     bool entered;    /* work was started between two turns: its output must leave before a sleep */
+    uint32_t spin_luck, spins_skipped;
     uint64_t turns, sleeps;
     pthread_t thread;
 };

@@ -54,15 +54,22 @@ static void count(_Atomic uint64_t *counter)
 
 /* ---- sessions ---- */
 
-static struct cairn_rpc_dedup *session_find(struct cairn_rpc *rpc, const struct greeting *g, uid_t uid)
+static struct cairn_rpc_dedup *find_among(const struct cairn_link *sessions, const struct greeting *g, uid_t uid)
 {
-    CAIRN_LIST_FOREACH (l, &rpc->sessions) {
+    CAIRN_LIST_FOREACH (l, sessions) {
         struct cairn_rpc_dedup *d = CONTAINER_OF(l, struct cairn_rpc_dedup, link);
 
         if (d->id == g->session && d->uid == uid && cairn_auth_equal(d->secret, g->secret, sizeof(g->secret)))
             return d;
     }
     return NULL;
+}
+
+static struct cairn_rpc_dedup *session_find(struct cairn_rpc *rpc, const struct greeting *g, uid_t uid)
+{
+    struct cairn_rpc_dedup *d = find_among(&rpc->idle, g, uid);
+
+    return d != NULL ? d : find_among(&rpc->sessions, g, uid);
 }
 
 static struct cairn_rpc_dedup *session_new(struct cairn_rpc *rpc, uid_t uid)
@@ -87,24 +94,39 @@ static void session_free(struct cairn_rpc_dedup *d)
     free(d);
 }
 
+static void session_free_idle(struct cairn_rpc *rpc, struct cairn_rpc_dedup *d)
+{
+    rpc->nidle--;
+    session_free(d);
+}
+
 static void on_sessions_timer(void *arg)
 {
     struct cairn_rpc *rpc = arg;
     uint64_t now = cairn_loop_now(rpc->loop);
-    bool waiting = false;
 
-    CAIRN_LIST_FOREACH_SAFE (l, &rpc->sessions) {
+    CAIRN_LIST_FOREACH_SAFE (l, &rpc->idle) {
         struct cairn_rpc_dedup *d = CONTAINER_OF(l, struct cairn_rpc_dedup, link);
 
-        if (d->peer != NULL)
-            continue;
         if (d->running == 0 && (d->over || d->idle_since_ns + rpc->node->session_ttl_ns <= now))
-            session_free(d);
-        else
-            waiting = true;
+            session_free_idle(rpc, d);
     }
-    if (waiting)
+    if (!cairn_list_is_empty(&rpc->idle))
         cairn_timer_start(&rpc->loop->env, &rpc->sessions_timer, now + SESSIONS_SWEEP_S * CAIRN_NS_PER_S);
+}
+
+/* As many may come back as were there at a time: whoever connects, changes something and dies, over and over, takes the
+ * memory of its own first ones. */
+static void sessions_bound(struct cairn_rpc *rpc)
+{
+    CAIRN_LIST_FOREACH_SAFE (l, &rpc->idle) {
+        struct cairn_rpc_dedup *d = CONTAINER_OF(l, struct cairn_rpc_dedup, link);
+
+        if (rpc->nidle <= rpc->node->connections_max)
+            return;
+        if (d->running == 0)
+            session_free_idle(rpc, d);
+    }
 }
 
 /* ---- HELLO ---- */
@@ -150,6 +172,10 @@ static void peer_welcome(struct cairn_rpc_peer *peer, const struct greeting *g)
         old->dedup = NULL;
         d->peer = NULL;
         cairn_rpc__peer_down(old, CAIRN_E_CLOSED);
+    } else if (resumed) {
+        cairn_list_del(&d->link);
+        cairn_list_add_tail(&rpc->sessions, &d->link);
+        rpc->nidle--;
     }
     if (resumed)
         count(&node->counters.sessions_resumed);
@@ -165,7 +191,7 @@ static void on_handover(void *arg)
     struct handover *h = arg;
     struct cairn_rpc_peer *peer;
 
-    peer = h->rpc->node == NULL || h->rpc->drain.on ? NULL : cairn_rpc__peer_accepted(h->rpc, h->fd);
+    peer = h->rpc->node == NULL || h->rpc->drain.begun ? NULL : cairn_rpc__peer_accepted(h->rpc, h->fd);
     if (peer == NULL) {
         close(h->fd);
     } else {
@@ -383,6 +409,10 @@ static void session_idle(struct cairn_rpc *rpc, struct cairn_rpc_dedup *d, int r
         session_free(d);
         return;
     }
+    cairn_list_del(&d->link);
+    cairn_list_add_tail(&rpc->idle, &d->link);
+    rpc->nidle++;
+    sessions_bound(rpc);
     if (!cairn_timer_is_running(&rpc->sessions_timer))
         cairn_timer_start(&rpc->loop->env, &rpc->sessions_timer,
                           d->idle_since_ns + MIN(rpc->node->session_ttl_ns, SESSIONS_SWEEP_S * CAIRN_NS_PER_S));
@@ -459,7 +489,7 @@ void cairn_rpc_accept(struct cairn_rpc *rpc, int fd, bool is_unix)
     struct cairn_rpc_peer *peer = NULL;
 
     count(&node->counters.accepted);
-    if (rpc->drain.on ||
+    if (rpc->drain.begun ||
         atomic_load_explicit(&node->counters.connections, memory_order_relaxed) >= node->connections_max) {
         count(&node->counters.connections_refused);
     } else {
@@ -490,11 +520,11 @@ static void on_drained(void *arg)
     rpc->drain.on = false;
     cairn_timer_stop(&rpc->loop->env, &rpc->drain.timer);
     cairn_timer_stop(&rpc->loop->env, &rpc->sessions_timer);
-    CAIRN_LIST_FOREACH_SAFE (l, &rpc->sessions) {
+    CAIRN_LIST_FOREACH_SAFE (l, &rpc->idle) {
         struct cairn_rpc_dedup *d = CONTAINER_OF(l, struct cairn_rpc_dedup, link);
 
         if (d->running == 0)
-            session_free(d);
+            session_free_idle(rpc, d);
     }
     rpc->drain.done(rpc->drain.arg);
 }
@@ -510,7 +540,7 @@ static void on_drain_deadline(void *arg)
 
 void cairn_rpc_drain(struct cairn_rpc *rpc, uint64_t deadline_ns, void (*done)(void *arg), void *arg)
 {
-    rpc->drain.on = true;
+    rpc->drain.on = rpc->drain.begun = true;
     rpc->drain.done = done;
     rpc->drain.arg = arg;
     cairn_task_init(&rpc->drain.task, on_drained, rpc);
@@ -530,12 +560,14 @@ void cairn_rpc_drain(struct cairn_rpc *rpc, uint64_t deadline_ns, void (*done)(v
 void cairn_rpc__sessions_init(struct cairn_rpc *rpc)
 {
     cairn_list_init(&rpc->sessions);
+    cairn_list_init(&rpc->idle);
     cairn_timer_init(&rpc->sessions_timer, on_sessions_timer, rpc);
 }
 
 void cairn_rpc__sessions_fini(struct cairn_rpc *rpc)
 {
     cairn_timer_stop(&rpc->loop->env, &rpc->sessions_timer);
-    CAIRN_LIST_FOREACH_SAFE (l, &rpc->sessions)
+    CAIRN_ASSERT(cairn_list_is_empty(&rpc->sessions)); /* no peer is left */
+    CAIRN_LIST_FOREACH_SAFE (l, &rpc->idle)
         session_free(CONTAINER_OF(l, struct cairn_rpc_dedup, link));
 }

@@ -49,6 +49,9 @@ static const struct cairn_rpc_method router_methods[] = {
     METHOD(CAIRN__WIRE__ROUTER_METHOD__ROUTER_MPUT, "mput", ONCE, router_mput, kv_statuses),
     METHOD(CAIRN__WIRE__ROUTER_METHOD__ROUTER_MGET, "mget", SAFE, router_mget, router_mget_reply),
     METHOD(CAIRN__WIRE__ROUTER_METHOD__ROUTER_LIST, "list", SAFE, router_list, router_list_reply),
+    METHOD(CAIRN__WIRE__ROUTER_METHOD__ROUTER_PART, "part", ONCE, router_part, empty),
+    METHOD(CAIRN__WIRE__ROUTER_METHOD__ROUTER_COMMIT, "commit", ONCE, router_commit, empty),
+    METHOD(CAIRN__WIRE__ROUTER_METHOD__ROUTER_ABORT, "abort", ONCE, router_abort, empty),
 };
 IFACE(router, "router");
 

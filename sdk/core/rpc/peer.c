@@ -6,6 +6,7 @@
  * UP        requests and answers go both ways.
  * LEAVING   we will close: no new requests are taken, those that run are answered first.
  * DOWN      the socket is closed; the structure lives on while references do. */
+#include "sdk/core/base/log.h"
 #include "sdk/core/rpc/accept.h"
 #include "sdk/core/rpc/rpc_internal.h"
 
@@ -115,7 +116,8 @@ static bool peer_node_is_full(const struct cairn_rpc_peer *peer)
     return b != NULL && peer->budgeted > 0 && atomic_load_explicit(&b->bytes, memory_order_relaxed) > b->bytes_max;
 }
 
-/* Whether another request may be taken from this peer. One at a time is always possible. */
+/* Whether another frame may be taken from this peer, which might be a request. One at a time is always possible. And
+ * whoever keeps to its credits is never stopped by them: the next frame may be an answer that its requests wait for. */
 static bool peer_may_take(struct cairn_rpc_peer *peer)
 {
     const struct cairn_rpc_conf *conf = &peer->rpc->conf;
@@ -124,7 +126,8 @@ static bool peer_may_take(struct cairn_rpc_peer *peer)
         return false;
     if (peer->nreqs == 0)
         return true;
-    if (peer->nreqs >= conf->inflight_max || peer->req_bytes >= conf->inflight_bytes_max)
+    if (peer->nreqs > conf->inflight_max ||
+        peer->req_bytes > (uint64_t)conf->inflight_bytes_max + CAIRN_FRAME_BODY_BYTES_MAX)
         return false;
     if (!peer_node_is_full(peer))
         return true;
@@ -150,7 +153,13 @@ static size_t peer_encode(struct cairn_rpc_peer *peer, struct cairn_frame *f, co
 
     for (uint32_t i = 0; i < n; i++)
         total += payload[i].iov_len;
-    CAIRN_ASSERT(body <= CAIRN_FRAME_BODY_BYTES_MAX && total <= CAIRN_FRAME_PAYLOAD_BYTES_MAX);
+    if (UNLIKELY(body > CAIRN_FRAME_BODY_BYTES_MAX || total > CAIRN_FRAME_PAYLOAD_BYTES_MAX)) {
+        /* Who asks for a list does not choose how long it is, so it must not be able to end the process. */
+        CAIRN_ASSERT(f->kind == CAIRN_FRAME_REPLY);
+        cairn_log_error("%s: an answer of %zu bytes does not fit into a frame", peer->info.addr, body + total);
+        f->value = CAIRN_E_TOOBIG;
+        body = total = n = 0;
+    }
     p = cairn_conn_reserve(&peer->conn, CAIRN_FRAME_HEADER_BYTES + body + total);
     if (p == NULL) {
         cairn_conn_fail(&peer->conn, CAIRN_E_NOMEM);
@@ -272,7 +281,7 @@ void cairn_rpc__peer_reply(struct cairn_rpc_req *rq, int status, const ProtobufC
     struct cairn_rpc_req *waiter = NULL;
     size_t len = rq->conn != NULL ? peer_encode(rq->conn, &f, msg, payload, n) : 0;
 
-    cairn_rpc__stats_end(rq, status, len > 0 ? f.body_len + f.payload_len : 0);
+    cairn_rpc__stats_end(rq, f.value, len > 0 ? f.body_len + f.payload_len : 0);
     if (d != NULL) {
         if (len == 0 && msg != NULL) { /* the connection is lost, its successor will ask */
             size_t room = protobuf_c_message_get_packed_size(msg);
@@ -282,7 +291,7 @@ void cairn_rpc__peer_reply(struct cairn_rpc_req *rq, int status, const ProtobufC
             f.body_len = body != NULL ? (uint32_t)protobuf_c_message_pack(msg, body) : 0;
         }
         rq->dedup = NULL;
-        waiter = cairn_rpc_dedup_answered(d, rq->seq, status, f.body, f.body_len, payload, n);
+        waiter = cairn_rpc_dedup_answered(d, rq->seq, f.value, f.body, f.body_len, payload, f.value == status ? n : 0);
     }
     if (len > 0)
         cairn_conn_commit(&rq->conn->conn, len); /* which may send it, and the encoded body is gone */
@@ -442,7 +451,9 @@ void cairn_rpc__peer_send_call(struct cairn_rpc_peer *peer, struct cairn_rpc_cal
     if (peer->calls == NULL) {
         peer->calls = calloc(peer->calls_room, sizeof(*peer->calls));
         if (peer->calls == NULL) {
-            cairn_rpc__call_fail(call, CAIRN_E_NOMEM, NULL);
+            cairn_list_del(&call->link);
+            call->rc = CAIRN_E_NOMEM;
+            cairn_env_defer(&peer->rpc->loop->env, &call->task); /* perhaps we are inside its start */
             return;
         }
     }
@@ -456,6 +467,8 @@ void cairn_rpc__peer_send_call(struct cairn_rpc_peer *peer, struct cairn_rpc_cal
     cairn_sm_move(&call->sm, CALL_SENT);
     cairn_rpc__peer_want(peer, call->deadline_ns);
     cairn_rpc__peer_send(peer, &f, call->msg, call->payload, call->payload_n);
+    call->bytes += f.body_len; /* as the target counts them: the last call may exceed the bound by its body */
+    peer->calls_bytes += f.body_len;
 }
 
 /* The place of a call that was sent is free again. */
@@ -554,8 +567,8 @@ static void sweep_calls(struct cairn_rpc_peer *peer, uint64_t now, uint64_t *nex
             continue;
         }
         cairn_rpc__peer_abandon_call(peer, call);
+        /* What done() starts in a place that was passed already asks for the timer itself. */
         cairn_rpc__call_fail(call, CAIRN_E_TIMEOUT, NULL);
-        i = 0; /* done() may have changed anything */
     }
     CAIRN_LIST_FOREACH_SAFE (l, &peer->waiting) {
         struct cairn_rpc_call *call = CONTAINER_OF(l, struct cairn_rpc_call, link);

@@ -29,10 +29,12 @@ struct cairn_rpc {
     uint32_t answers;
     uint64_t answer_ns;          /* cairn_rpc__answer_ns() */
     struct cairn_rpc_node *node; /* who we are to those who connect: accept.h; NULL for pure clients */
-    struct cairn_link sessions;  /* struct cairn_rpc_dedup, of those who connected */
+    struct cairn_link sessions;  /* struct cairn_rpc_dedup, of those who are connected */
+    struct cairn_link idle;      /* and of those who are not, longest first; at most node->connections_max */
+    uint32_t nidle;
     struct cairn_timer sessions_timer;
     struct {
-        bool on;
+        bool on, begun; /* begun: and nobody is let in any more, when it is over neither */
         void (*done)(void *arg);
         void *arg;
         struct cairn_task task;

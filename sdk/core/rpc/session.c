@@ -142,8 +142,12 @@ static void session_send(struct cairn_rpc_session *s, struct cairn_rpc_call *cal
     struct cairn_rpc_peer *peer = s->peer;
 
     cairn_rpc__peer_send_call(peer, call);
-    if (call->sm.state == CALL_SENT && call->numbered)
+    if (!call->numbered)
+        return;
+    if (call->sm.state == CALL_SENT)
         s->seq_of_place[call->id & (peer->calls_room - 1)] = (uint32_t)call->seq + 1;
+    else
+        s->seq_busy[call->seq & (s->window - 1)] = 0; /* no memory: it ends without having been sent */
 }
 
 void cairn_rpc__session_call(struct cairn_rpc_session *s, struct cairn_rpc_call *call)

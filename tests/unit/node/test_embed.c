@@ -85,7 +85,7 @@ static void several_nodes_share_nothing(void **state)
     struct fixture *fx = *state;
     struct cairn *c[NODES];
     struct cairn_ns *ns[NODES];
-    char text[512], data[16], value[16];
+    char text[512], data[16], value[32];
     size_t len;
 
     for (int i = 0; i < NODES; i++) {

@@ -698,7 +698,7 @@ static void a_canceled_put_leaves_nothing(void **state)
         put_start(w, &p, (uint32_t)(when % WORKERS), "n", "k", value, 5 * REGION, true);
         while (!p.a.done && w->calls < when)
             world_turn(w);
-        cairn_rpc_call_cancel(&p.a.call);
+        put_cancel(&p);
         ask_wait(w, &p.a);
         assert_true(p.a.rc == 0 || p.a.rc == CAIRN_E_CANCELED);
         answer_free(&p.a);
@@ -794,8 +794,7 @@ static void walker_check(struct walker *k)
         answer_free(&k->put.a);
     } else if (k->kind == 2 && k->get.a.done) {
         n = get_result(&k->get, k->bytes, 0, NULL);
-        assert_true(n >= 0 || n == CAIRN_E_NOTFOUND || n == CAIRN_E_CORRUPT);
-        assert_true(n != CAIRN_E_CORRUPT); /* replaced faster than it can be read: not with so few writers */
+        assert_true(n >= 0 || n == CAIRN_E_NOTFOUND || n == CAIRN_E_BUSY); /* BUSY: replaced faster than it can be read */
         assert_true(n <= 0 || is_whole(k->bytes, (size_t)n));
     } else if (k->kind == 3 && k->del_answer.done) {
         assert_true(k->del_answer.rc == 0 || k->del_answer.rc == CAIRN_E_NOTFOUND);

@@ -485,6 +485,7 @@ static void extent_read(struct world *w, struct cairn_rpc_req *rq)
     uint32_t crcs[64];
     struct iovec iov;
 
+    assert_true(m->bulk != NULL || m->verify); /* the caller gets no checksums with a payload */
     if (r == NULL) {
         cairn_rpc_reply(rq, CAIRN_E_NOTFOUND, NULL, NULL, 0);
         return;
@@ -895,31 +896,118 @@ static inline int ns_remove_as(struct world *w, const struct cairn_identity *who
     return rc;
 }
 
-/* A put that may be under way while others are. */
+/* A put that may be under way while others are; a value above REGION goes by parts, one after the other. */
 struct put {
-    struct answer a;
-    Cairn__Wire__RouterPut m;
+    struct answer a; /* of the whole */
+    struct world *w;
+    uint32_t worker, part, parts;
+    const char *ns, *key;
+    const uint8_t *value;
+    size_t len;
+    uint64_t upload;
+    int rc; /* of what failed before the abort */
+    struct answer step;
+    union {
+        ProtobufCMessage base;
+        Cairn__Wire__RouterPut put;
+        Cairn__Wire__RouterPart part;
+        Cairn__Wire__RouterCommit commit;
+        Cairn__Wire__RouterAbort abort;
+    } m;
     Cairn__Wire__BulkDesc bulk;
     uint32_t crcs[64];
 };
 
+static inline void put_expose(struct put *p, const uint8_t *value, size_t len)
+{
+    cairn__wire__bulk_desc__init(&p->bulk);
+    p->bulk.key = 1;
+    p->bulk.len = len;
+    p->bulk.addr = (uintptr_t)value;
+}
+
+static void put_next_part(struct put *p);
+
+static inline void put_on_step(struct cairn_rpc_call *call)
+{
+    struct answer *step = call->arg;
+    struct put *p = CONTAINER_OF(step, struct put, step);
+
+    if (p->parts == 0 || (p->part > p->parts && call->rc == 0)) { /* the abort's, or the commit's */
+        p->a.done = true;
+        p->a.rc = p->rc;
+        return;
+    }
+    if (call->rc != 0)
+        p->rc = call->rc;
+    put_next_part(p);
+}
+
+static void put_next_part(struct put *p)
+{
+    uint64_t at = (uint64_t)p->part * REGION;
+    uint32_t method;
+
+    if (p->rc != 0) {
+        cairn__wire__router_abort__init(&p->m.abort);
+        p->m.abort.ns = (char *)(uintptr_t)p->ns;
+        p->m.abort.upload = p->upload;
+        method = CAIRN__WIRE__ROUTER_METHOD__ROUTER_ABORT;
+        p->parts = 0;
+    } else if (p->part == p->parts) {
+        cairn__wire__router_commit__init(&p->m.commit);
+        p->m.commit.ns = (char *)(uintptr_t)p->ns;
+        p->m.commit.key = key_of(p->key);
+        p->m.commit.upload = p->upload;
+        p->m.commit.parts = p->parts;
+        p->m.commit.length = p->len;
+        method = CAIRN__WIRE__ROUTER_METHOD__ROUTER_COMMIT;
+        p->part++;
+    } else {
+        cairn__wire__router_part__init(&p->m.part);
+        p->m.part.ns = (char *)(uintptr_t)p->ns;
+        p->m.part.upload = p->upload;
+        p->m.part.number = p->part++;
+        p->m.part.length = MIN(p->len - at, (size_t)REGION);
+        put_expose(p, p->value + at, p->m.part.length);
+        p->m.part.bulk = &p->bulk;
+        p->m.part.crcs = p->crcs;
+        p->m.part.n_crcs = crc_of_chunks(p->value + at, 0, p->m.part.length, p->crcs);
+        method = CAIRN__WIRE__ROUTER_METHOD__ROUTER_PART;
+    }
+    ask_start(p->w, p->worker, &p->step, &root, method, &p->m.base, NULL, 0);
+    p->step.call.done = put_on_step;
+}
+
 static void put_start(struct world *w, struct put *p, uint32_t worker, const char *ns, const char *key,
                       const uint8_t *value, size_t len, bool by_bulk)
 {
-    cairn__wire__router_put__init(&p->m);
-    p->m.ns = (char *)(uintptr_t)ns;
-    p->m.key = key_of(key);
-    p->m.length = len;
-    if (by_bulk) {
-        cairn__wire__bulk_desc__init(&p->bulk);
-        p->bulk.key = 1;
-        p->bulk.len = len;
-        p->bulk.addr = (uintptr_t)value;
-        p->m.bulk = &p->bulk;
-        p->m.crcs = p->crcs;
-        p->m.n_crcs = crc_of_chunks(value, 0, len, p->crcs);
+    if (len > REGION) {
+        *p = (struct put){ .w = w, .worker = worker, .ns = ns, .key = key, .value = value, .len = len };
+        p->parts = (uint32_t)((len + REGION - 1) / REGION);
+        p->upload = world_random(w);
+        put_next_part(p);
+        return;
     }
+    cairn__wire__router_put__init(&p->m.put);
+    p->m.put.ns = (char *)(uintptr_t)ns;
+    p->m.put.key = key_of(key);
+    p->m.put.length = len;
+    if (by_bulk) {
+        put_expose(p, value, len);
+        p->m.put.bulk = &p->bulk;
+        p->m.put.crcs = p->crcs;
+        p->m.put.n_crcs = crc_of_chunks(value, 0, len, p->crcs);
+    }
+    p->parts = 0;
+    p->len = len;
+    p->ns = ns;
     ask_start(w, worker, &p->a, &root, CAIRN__WIRE__ROUTER_METHOD__ROUTER_PUT, &p->m.base, value, by_bulk ? 0 : len);
+}
+
+static inline void put_cancel(struct put *p)
+{
+    cairn_rpc_call_cancel(p->ns != NULL && p->len > REGION ? &p->step.call : &p->a.call);
 }
 
 static inline int put(struct world *w, const char *ns, const char *key, const uint8_t *value, size_t len)

@@ -211,7 +211,7 @@ static void on_done(struct cairn_rpc_call *call)
         memcpy(p->value, call->reply_payload, call->reply_payload_len);
 }
 
-static void probe_start(struct fixture *fx, struct probe *p, bool put, const char *key)
+static void probe_prepare(struct fixture *fx, struct probe *p, bool put, const char *key)
 {
     memset(p, 0, sizeof(*p));
     cairn__wire__kv_get__init(&p->get);
@@ -228,6 +228,11 @@ static void probe_start(struct fixture *fx, struct probe *p, bool put, const cha
     p->call.done = on_done;
     p->call.arg = p;
     p->call.err = &p->err;
+}
+
+static void probe_start(struct fixture *fx, struct probe *p, bool put, const char *key)
+{
+    probe_prepare(fx, p, put, key);
     cairn_rpc_call_start(&p->call);
 }
 
@@ -466,6 +471,74 @@ static void answers_are_remembered_before_they_leave(void **state)
     }
 }
 
+/* A caller that uses all of its credits is still heard: its answers to our calls, by which it may be sending the bytes
+ * that its requests wait for, and its cancels. */
+static void a_full_window_stops_requests_only(void **state)
+{
+    struct fixture *fx = *state;
+    static struct probe p[16];
+    struct probe back;
+
+    listen_unix(fx);
+    connect_session(fx, NULL);
+    fx->hold = true;
+    for (uint32_t i = 0; i < ARRAY_SIZE(p); i++)
+        probe_start(fx, &p[i], false, "k");
+    for (int i = 0; i < TURNS_MAX && fx->nheld < ARRAY_SIZE(p); i++)
+        cairn_loop_turn(&fx->loop, 10 * CAIRN_NS_PER_MS);
+    probe_prepare(fx, &back, false, "b");
+    back.call.dest = (struct cairn_rpc_dest){ .rpc = fx->server, .peer = fx->held[0]->peer };
+    cairn_rpc_call_start(&back.call);
+    probe_wait(fx, &back);
+    assert_int_equal(back.call.rc, CAIRN_E_NOPROVIDER); /* it offers nothing, and says so */
+    cairn_rpc_call_cancel(&p[3].call);
+    turn_until(fx, one_cancel);
+    while (fx->nheld > 0)
+        cairn_rpc_reply(fx->held[--fx->nheld], 0, NULL, NULL, 0);
+    for (uint32_t i = 0; i < ARRAY_SIZE(p); i++)
+        probe_wait(fx, &p[i]);
+}
+
+/* The new connection is accepted by another worker than the one that has the session: it goes there. */
+static void a_session_is_found_on_its_worker(void **state)
+{
+    struct fixture *fx = *state;
+    struct cairn_rpc_conf conf = fx->server->conf;
+    struct cairn_rpc *first = fx->server, *second, *workers[2];
+    static struct probe p; /* the call outlives a failure here */
+
+    conf.index = 1;
+    second = cairn_rpc_new(&fx->loop, &conf, NULL);
+    workers[0] = first;
+    workers[1] = second;
+    fx->node.workers = workers;
+    fx->node.nworkers = 2;
+    cairn_rpc_serve(second, &fx->node);
+    listen_unix(fx);
+    connect_session(fx, NULL);
+    fx->hold = true;
+    probe_start(fx, &p, true, "k");
+    turn_until(fx, one_held);
+    fx->server = second; /* who accepts from here on */
+    cairn_conn_fail(&cairn_rpc_session_peer(fx->session)->conn, CAIRN_E_CLOSED);
+    for (int i = 0; i < TURNS_MAX && atomic_load(&fx->node.counters.retries_recognised) == 0; i++)
+        cairn_loop_turn(&fx->loop, 10 * CAIRN_NS_PER_MS);
+    assert_int_equal(atomic_load(&fx->node.counters.sessions_resumed), 1);
+    assert_int_equal(second->npeers, 0);
+    assert_int_equal(atomic_load(&fx->node.counters.connections), 1);
+    cairn_rpc_reply(fx->held[--fx->nheld], 0, NULL, NULL, 0);
+    probe_wait(fx, &p);
+    assert_int_equal(p.call.rc, 0);
+    assert_int_equal(fx->puts, 1);
+    cairn_rpc_session_close(fx->session, NULL, NULL);
+    fx->session = NULL;
+    fx->server = first;
+    turn_until(fx, no_peers);
+    cairn_rpc_free(second);
+    fx->node.workers = fx->workers;
+    fx->node.nworkers = 1;
+}
+
 /* Another process answers at the same address: what was under way is unknown, not repeated. */
 static void restarted_node_makes_changes_unknown(void **state)
 {
@@ -601,6 +674,26 @@ static void a_session_that_was_closed_is_forgotten(void **state)
     fx->session = NULL;
     turn_until(fx, no_peers);
     assert_true(cairn_list_is_empty(&fx->server->sessions));
+    assert_int_equal(fx->server->nidle, 0);
+}
+
+/* Clients that change something and die are remembered, but not without bound. */
+static void lost_sessions_are_bounded(void **state)
+{
+    struct fixture *fx = *state;
+    struct probe p;
+
+    listen_unix(fx);
+    for (uint32_t i = 0; i < 12; i++) {
+        connect_session(fx, NULL);
+        probe_start(fx, &p, true, "k");
+        probe_wait(fx, &p);
+        cairn_conn_fail(&cairn_rpc_session_peer(fx->session)->conn, CAIRN_E_CLOSED);
+        turn_until(fx, no_peers);
+        cairn_rpc_session_close(fx->session, NULL, NULL);
+        fx->session = NULL;
+    }
+    assert_int_equal(fx->server->nidle, 8); /* as many as may be connected */
 }
 
 static void nobody_listens(void **state)
@@ -699,12 +792,15 @@ int main(void)
         T(retry_never_applies_twice),
         T(lost_answer_is_told_again),
         T(answers_are_remembered_before_they_leave),
+        T(a_full_window_stops_requests_only),
+        T(a_session_is_found_on_its_worker),
         T(restarted_node_makes_changes_unknown),
         T(closing_ends_calls_that_were_sent),
         T(a_session_may_be_closed_in_done),
         T(abandoned_changes_give_their_numbers_back),
         T(a_poisonous_call_is_sent_with_pauses),
         T(a_session_that_was_closed_is_forgotten),
+        T(lost_sessions_are_bounded),
         T(nobody_listens),
         T(tcp_needs_the_key),
         T(wrong_key_is_refused),

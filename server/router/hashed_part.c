@@ -1,0 +1,99 @@
+/* PART, COMMIT and ABORT: a value that is too large for one PUT. Their machine is PUT's (hashed_put.c), from which they
+ * take a part each; what is kept between them is in upload.h. */
+#include "server/router/upload.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+static bool has_extents(struct router_op *op)
+{
+    if (op->ns->extent != NULL)
+        return true;
+    router_op_fail_text(op, CAIRN_E_NOPROVIDER, "parts need an extent provider, and it has none here");
+    return false;
+}
+
+/* ---- PART ---- */
+
+static void part_stored(struct router_op *op)
+{
+    if (op->rc == 0 && !router_upload_keep(op, op->one.id)) {
+        op->rc = CAIRN_E_CANCELED;
+        cairn_err_set(&op->err, op->rc, "the upload was aborted meanwhile");
+    }
+    if (op->rc != 0)
+        router_put_undo(op);
+    else
+        router_put_finish(op);
+}
+
+void router_handle_part(struct cairn_rpc_req *rq)
+{
+    const Cairn__Wire__RouterPart *m = (const Cairn__Wire__RouterPart *)rq->msg;
+    struct router_op *op = router_put_new(rq, m->ns, NULL);
+    int rc;
+
+    if (op == NULL || !has_extents(op))
+        return;
+    router_op_look(op);
+    rc = router_bytes_check(rq, m->length, m->bulk, m->n_crcs, &op->err);
+    if (rc == 0)
+        rc = cairn_rpc_req_hold_payload(rq);
+    if (rc == 0)
+        rc = router_upload_part(op, m->upload, m->number, m->length);
+    if (rc != 0)
+        router_op_fail(op, rc);
+    else
+        router_put_store(op, m->length, m->bulk, m->crcs, m->n_crcs, part_stored);
+}
+
+/* ---- COMMIT ---- */
+
+static void commit_flagged(struct router_op *op)
+{
+    if (op->rq->canceled) /* the parts stay */
+        router_op_fail(op, CAIRN_E_CANCELED);
+    else
+        router_put_regions(op);
+}
+
+static void commit_opened(struct router_op *op)
+{
+    router_put_flag(op, commit_flagged);
+}
+
+void router_handle_commit(struct cairn_rpc_req *rq)
+{
+    const Cairn__Wire__RouterCommit *m = (const Cairn__Wire__RouterCommit *)rq->msg;
+    struct router_op *op = router_put_new(rq, m->ns, &m->key);
+    int rc;
+
+    if (op == NULL || !has_extents(op))
+        return;
+    router_op_look(op);
+    op->key = m->key;
+    op->if_absent = m->if_absent;
+    rc = router_upload_commit(op, m->upload, m->parts, m->length);
+    if (rc != 0)
+        router_op_fail(op, rc);
+    else
+        router_op_open(op, commit_opened);
+}
+
+/* ---- ABORT ---- */
+
+void router_handle_abort(struct cairn_rpc_req *rq)
+{
+    const Cairn__Wire__RouterAbort *m = (const Cairn__Wire__RouterAbort *)rq->msg;
+    struct router_op *op = router_put_new(rq, m->ns, NULL);
+    int rc;
+
+    if (op == NULL || !has_extents(op))
+        return;
+    router_op_look(op);
+    rc = router_upload_abort(op, m->upload);
+    if (rc != 0)
+        router_op_fail(op, rc);
+    else
+        router_put_reclaim(op);
+}
