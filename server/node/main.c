@@ -9,8 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
 
-enum { SETTINGS_MAX = 256, TEXT_BYTES = 64 << 10 };
+enum { SETTINGS_MAX = 256, TEXT_BYTES = 64 << 10, SIGNAL_POLL_MS = 100 };
 
 enum exit_code { EXIT_FINE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
@@ -222,6 +224,16 @@ static int run(const struct cairn_server_options *options, char *text)
             break;
     }
     fprintf(stderr, "cairnd: %s: draining\n", sig == SIGINT ? "SIGINT" : "SIGTERM");
+    cairn_server_request_stop(server);
+    while (cairn_server_wait(server, SIGNAL_POLL_MS) != CAIRN_OK) {
+        const struct timespec none = { 0, 0 };
+        int again = sigtimedwait(&set, NULL, &none);
+
+        if (again == SIGTERM || again == SIGINT) { /* a stop like a kill: what was acknowledged is safe all the same */
+            fprintf(stderr, "cairnd: a second signal: not waiting for what still runs\n");
+            _exit(EXIT_FAILED);
+        }
+    }
     cairn_server_free(server);
     fprintf(stderr, "cairnd: stopped\n");
     return EXIT_FINE;
