@@ -5,12 +5,13 @@ target_compile_definitions(libcairn PRIVATE CAIRN_VERSION_TEXT="${PROJECT_VERSIO
 target_include_directories(libcairn INTERFACE $<BUILD_INTERFACE:${CMAKE_CURRENT_SOURCE_DIR}/include>
                                            $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}/proto/include>
                                            $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
-# Only what is marked CAIRN_API is visible (-fvisibility=hidden); the script gives it a version and keeps libraries that are
-# linked in from showing theirs.
-set_target_properties(libcairn PROPERTIES OUTPUT_NAME cairn EXPORT_NAME cairn VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR}
-                                       LINK_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/libcairn.map)
-target_link_options(libcairn PRIVATE -Wl,--version-script=${CMAKE_CURRENT_SOURCE_DIR}/libcairn.map -Wl,--no-undefined
-                                  -Wl,--as-needed)
+# Only what is marked CAIRN_API is visible (-fvisibility=hidden); the script gives it a version and keeps libraries that
+# are linked in from showing theirs.
+set_target_properties(libcairn PROPERTIES OUTPUT_NAME cairn EXPORT_NAME cairn
+                                          VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR}
+                                          LINK_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/libcairn.map)
+target_link_options(libcairn PRIVATE -Wl,--version-script=${CMAKE_CURRENT_SOURCE_DIR}/libcairn.map
+                                     -Wl,--no-undefined -Wl,--as-needed)
 
 include(CMakePackageConfigHelpers)
 file(GLOB public_headers CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/include/cairn/*.h
@@ -19,7 +20,8 @@ install(FILES ${public_headers} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/cairn CO
 install(TARGETS libcairn EXPORT CairnTargets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT sdk)
 install(EXPORT CairnTargets NAMESPACE Cairn:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/Cairn COMPONENT sdk)
 write_basic_package_version_file(${CMAKE_CURRENT_BINARY_DIR}/CairnConfigVersion.cmake COMPATIBILITY SameMajorVersion)
-configure_package_config_file(${CMAKE_CURRENT_SOURCE_DIR}/CairnConfig.cmake.in ${CMAKE_CURRENT_BINARY_DIR}/CairnConfig.cmake
+configure_package_config_file(${CMAKE_CURRENT_SOURCE_DIR}/CairnConfig.cmake.in
+                              ${CMAKE_CURRENT_BINARY_DIR}/CairnConfig.cmake
                               INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/Cairn)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/CairnConfig.cmake ${CMAKE_CURRENT_BINARY_DIR}/CairnConfigVersion.cmake
         DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/Cairn COMPONENT sdk)

@@ -81,7 +81,7 @@ enum file_verb { FILE_SEAL, FILE_REMOVE, FILE_QUARANTINE };
 
 int file_space_open(struct file_store *f, struct cairn_err *err);
 void file_space_close(struct file_store *f);
-/** All recovered regions take their blocks; what cannot is quarantined. */
+/** All recovered regions take their blocks, those that are sound first; what cannot is quarantined. */
 void file_space_recover(struct file_store *f);
 int file_reserve(struct cairn_extent_step *step);
 void file_release(struct cairn_extent_store *s, struct cairn_extent_region *r);
@@ -89,6 +89,11 @@ void file_release(struct cairn_extent_store *s, struct cairn_extent_region *r);
 void file_limbo_free(struct file_store *f, uint64_t upto);
 /** The index cannot be made durable: those who hoped for limbo are told @rc. */
 void file_limbo_fail(struct file_store *f, int rc);
+/** Blocks that the region's bytes come to; its room, unless it lost its place. */
+static inline uint64_t file_blocks_of(const struct cairn_extent_region *r)
+{
+    return (r->length + FILE_BLOCK - 1) / FILE_BLOCK;
+}
 static inline struct file_segment *file_segment_of(const struct file_store *f, const struct cairn_extent_region *r)
 {
     return f->segments[r->at / f->span];
@@ -100,6 +105,8 @@ void file_segment_break(struct file_store *f, struct file_segment *g, const char
 
 int file_index_open(struct file_store *f, struct cairn_err *err);
 void file_index_close(struct file_store *f);
+/** At the start, alone: notes for good that @r is quarantined. */
+int file_index_note_bad(struct file_store *f, const struct cairn_extent_region *r);
 /** Takes a step of verb @verb into the lane for its durability. */
 int file_commit(struct cairn_extent_step *step, enum file_verb verb);
 /** Asks for a sync of the index, so that limbo empties. Any thread; not under a mutex of the store. */

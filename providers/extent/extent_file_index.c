@@ -33,7 +33,7 @@ static struct region_record record_of(const struct cairn_extent_region *r)
                                    .length = r->length,
                                    .owner = r->owner,
                                    .at = r->at,
-                                   .room = r->room,
+                                   .room = file_blocks_of(r),
                                    .quarantined = atomic_load(&r->quarantined),
                                    .nchunks = r->nchunks };
 }
@@ -129,6 +129,21 @@ int file_index_open(struct file_store *f, struct cairn_err *err)
     return 0;
 }
 
+int file_index_note_bad(struct file_store *f, const struct cairn_extent_region *r)
+{
+    struct id_record id = { r->id };
+    struct iovec body = { &id, sizeof(id) };
+    int rc = cairn_file_log_add(&f->log, RECORD_QUARANTINED, &body, 1, true);
+
+    if (rc == 0)
+        rc = cairn_file_log_write(&f->log);
+    if (rc == 0)
+        rc = cairn_file_log_sync(&f->log);
+    if (rc != 0)
+        cairn_log_error("extent store %s: writing the index: %s", f->base.conf.dir, cairn_error_text(rc));
+    return rc;
+}
+
 void file_index_close(struct file_store *f)
 {
     CAIRN_ASSERT(!file_index_is_busy(f));
@@ -216,6 +231,8 @@ static void write_records(struct file_store *f, struct cairn_link *steps)
     rc = cairn_file_log_write(&f->log);
     if (rc != 0)
         cairn_log_error("extent store %s: writing the index: %s", f->base.conf.dir, cairn_error_text(rc));
+    if (rc == CAIRN_E_IO) /* what of it is on the disk nobody knows */
+        cairn_extent_store_worsen(&f->base, CAIRN_EXTENT_READONLY);
     CAIRN_LIST_FOREACH (l, steps) {
         struct cairn_extent_step *step = CONTAINER_OF(l, struct cairn_extent_step, link);
 
@@ -233,6 +250,14 @@ static int rewrite_one(struct cairn_file_log *to, const struct cairn_extent_regi
     int rc = cairn_file_log_add(to, RECORD_REGION, body, 2, true);
 
     return rc == 0 && to->buf_n >= (1 << 20) ? cairn_file_log_write(to) : rc;
+}
+
+/* After a failed fdatasync or fsync nobody knows what the disk holds (the kernel drops dirty pages): never retried. */
+static void index_lost(struct file_store *f)
+{
+    cairn_log_error("extent store %s: the index cannot be made durable; the store is read-only", f->base.conf.dir);
+    cairn_extent_store_worsen(&f->base, CAIRN_EXTENT_READONLY);
+    file_limbo_fail(f, CAIRN_E_IO);
 }
 
 /* The log with nothing but what lives. Under the index mutex, and only by the sync lane, whose file descriptor it
@@ -253,6 +278,10 @@ static void rewrite_if_worth_it(struct file_store *f)
         rc = rewrite_one(&fresh, CONTAINER_OF(l, struct cairn_extent_region, logged));
     if (rc == 0)
         rc = cairn_file_log_rewrite_commit(&f->log, &fresh);
+    if (rc == CAIRN_E_UNKNOWN) {
+        index_lost(f);
+        return;
+    }
     if (rc != 0) {
         cairn_log_warn("extent store %s: the index cannot be written anew: %s", f->base.conf.dir, cairn_error_text(rc));
         cairn_file_log_rewrite_abort(&fresh);
@@ -270,10 +299,7 @@ static void sync_index(struct file_store *f, struct cairn_link *steps)
         file_limbo_free(f, atomic_load(&f->log.durable));
         return;
     }
-    /* After a failed fdatasync nobody knows what the disk holds (the kernel drops dirty pages): never retried. */
-    cairn_log_error("extent store %s: the index cannot be made durable; the store is read-only", f->base.conf.dir);
-    cairn_extent_store_worsen(&f->base, CAIRN_EXTENT_READONLY);
-    file_limbo_fail(f, CAIRN_E_IO);
+    index_lost(f);
     CAIRN_LIST_FOREACH (l, steps) {
         struct cairn_extent_step *step = CONTAINER_OF(l, struct cairn_extent_step, link);
 

@@ -86,25 +86,61 @@ void file_space_close(struct file_store *f)
     cairn_extent_space_fini(&f->space);
 }
 
-void file_space_recover(struct file_store *f)
+/* Segments at the end in which nothing is left give their room back to the file system. At the start only, when no
+ * transfer can be on its way to them. */
+static void drop_free_segments(struct file_store *f)
+{
+    while (f->nsegments > 0 && !cairn_extent_store_is_readonly(&f->base)) {
+        uint32_t i = f->nsegments - 1;
+        struct file_segment *g = f->segments[i];
+        char name[32];
+
+        if (g->blocks > 0 && cairn_extent_space_take_at(&f->space, i * f->span, g->blocks) != 0)
+            break;
+        segment_name(name, i);
+        if (unlinkat(f->base.dirfd, name, 0) != 0)
+            cairn_log_warn("extent store %s: %s is empty and cannot be removed", f->base.conf.dir, name);
+        close(g->fd);
+        free(g);
+        f->segments[i] = NULL;
+        f->nsegments--;
+    }
+}
+
+/* Beyond its segment's end, or where another region is: the bytes are not there, and the space is not ours. The mark is
+ * for good, so that whoever gets the space later is the one to have it at the next start. */
+static void lose_place(struct file_store *f, struct cairn_extent_region *r)
+{
+    r->room = 0;
+    cairn_extent_store_worsen(&f->base, CAIRN_EXTENT_DEGRADED);
+    if (f->damage[0] == '\0')
+        snprintf(f->damage, sizeof(f->damage), "region %016" PRIx64 " has no place in the segments", r->id);
+    if (!cairn_extent_table_quarantine(&f->base.table, r))
+        return;
+    cairn_log_error("extent region %016" PRIx64 ": its place is not in the segments, quarantined", r->id);
+    if (!cairn_extent_store_is_readonly(&f->base) && file_index_note_bad(f, r) != 0)
+        cairn_extent_store_worsen(&f->base, CAIRN_EXTENT_READONLY);
+}
+
+static void recover_places(struct file_store *f, bool quarantined)
 {
     CAIRN_LIST_FOREACH (l, &f->logged) {
         struct cairn_extent_region *r = CONTAINER_OF(l, struct cairn_extent_region, logged);
 
-        if (r->room == 0)
+        if (r->room == 0 || atomic_load(&r->quarantined) != quarantined)
             continue;
-        if (cairn_extent_space_take_at(&f->space, r->at, r->room) == 0) {
+        if (cairn_extent_space_take_at(&f->space, r->at, r->room) == 0)
             f->used_blocks += r->room;
-            continue;
-        }
-        /* Beyond its segment's end, or where another region is: the bytes are not there, and the space is not ours. */
-        cairn_log_error("extent region %016" PRIx64 ": its place is not in the segments, quarantined", r->id);
-        r->room = 0;
-        cairn_extent_table_quarantine(&f->base.table, r);
-        cairn_extent_store_worsen(&f->base, CAIRN_EXTENT_DEGRADED);
-        if (f->damage[0] == '\0')
-            snprintf(f->damage, sizeof(f->damage), "region %016" PRIx64 " has no place in the segments", r->id);
+        else
+            lose_place(f, r);
     }
+}
+
+void file_space_recover(struct file_store *f)
+{
+    recover_places(f, false);
+    recover_places(f, true);
+    drop_free_segments(f);
 }
 
 /* ---- growing: one job at a time, for all who wait ---- */
@@ -174,11 +210,6 @@ static int grow_file(struct file_store *f, uint32_t i, uint64_t from, uint64_t n
     return cairn_file_code(e);
 }
 
-static uint64_t blocks_of(const struct cairn_extent_region *r)
-{
-    return (r->length + FILE_BLOCK - 1) / FILE_BLOCK;
-}
-
 /* Serves those who wait, in order, as far as there is space; the rest fails with @rc if it is an error, or goes on
  * waiting. Under the mutex. */
 static void waiters_serve(struct file_store *f, int rc)
@@ -188,8 +219,8 @@ static void waiters_serve(struct file_store *f, int rc)
         struct cairn_extent_region *r = step->region;
         int its = rc;
 
-        if (cairn_extent_space_take(&f->space, blocks_of(r), &r->at)) {
-            r->room = blocks_of(r);
+        if (cairn_extent_space_take(&f->space, file_blocks_of(r), &r->at)) {
+            r->room = file_blocks_of(r);
             f->used_blocks += r->room;
             its = 0;
         } else if (rc == 0) {
@@ -205,7 +236,7 @@ static uint64_t first_need(const struct file_store *f)
 {
     const struct cairn_extent_step *step = CONTAINER_OF(f->waiters.next, struct cairn_extent_step, link);
 
-    return blocks_of(step->region);
+    return file_blocks_of(step->region);
 }
 
 /* Grows once, for the first who waits. Under the mutex, which it leaves meanwhile. */
@@ -291,7 +322,7 @@ int file_reserve(struct cairn_extent_step *step)
 {
     struct cairn_extent_region *r = step->region;
     struct file_store *f = file_of(r->store);
-    uint64_t n = blocks_of(r);
+    uint64_t n = file_blocks_of(r);
     int rc = 0;
 
     if (cairn_extent_store_is_readonly(&f->base))

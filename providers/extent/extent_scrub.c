@@ -5,7 +5,7 @@
  *
  * REST     nothing is to be done until the next round: one timer, no region.
  * CHECK    a region is pinned and a piece of it is read.
- * PAUSE    what was read has used up its time; the region stays pinned if there is more of it.
+ * PAUSE    what was read has to be paid for, now or with what follows; the region stays pinned if there is more of it.
  * MARK     the region is bad and marked; the mark becomes durable.
  * STOPPED  the node shuts down.
  */
@@ -17,7 +17,7 @@
 #include <stdlib.h>
 
 enum { SCRUB_REST, SCRUB_CHECK, SCRUB_PAUSE, SCRUB_MARK, SCRUB_STOPPED, SCRUB_NR };
-enum { PIECE_BYTES = 1 << 20, FIRST_ROUND_MINUTES = 10 };
+enum { PIECE_BYTES = 1 << 20, FIRST_ROUND_MINUTES = 10, PAUSE_MS_MIN = 500 };
 
 #define TO(state) CAIRN_SM_TO(state)
 
@@ -27,7 +27,7 @@ struct cairn_extent_scrub {
     struct cairn_extent_region *region; /* with a reference */
     uint64_t after;                     /* names up to here are done in this round */
     uint64_t off;                       /* of the region */
-    uint64_t owed_ns;                   /* time that what was read has used up */
+    uint64_t owed_ns;                   /* time that what was read has used up, and that is not slept yet */
     struct cairn_timer timer;
     struct cairn_extent_step step;
     void (*stopped)(void *arg);
@@ -103,15 +103,20 @@ static void sleep_ns(struct cairn_extent_scrub *s, uint64_t ns)
     cairn_timer_start(&loop->env, &s->timer, cairn_env_now_ns(&loop->env) + ns);
 }
 
-/* Every piece is paid for, in time. */
+/* Every piece is paid for, in time; small debts are paid together, so that an idle node seldom wakes up. */
 static void scrub_pause(struct cairn_extent_scrub *s, uint64_t bytes)
 {
+    uint64_t now;
+
     if (s->stopped != NULL) {
         scrub_end(s);
         return;
     }
+    s->owed_ns += bytes * CAIRN_NS_PER_S / s->provider->store->conf.scrub_rate;
+    now = s->owed_ns >= PAUSE_MS_MIN * CAIRN_NS_PER_MS ? s->owed_ns : 0;
+    s->owed_ns -= now;
     cairn_sm_move(&s->sm, SCRUB_PAUSE);
-    sleep_ns(s, bytes * CAIRN_NS_PER_S / s->provider->store->conf.scrub_rate);
+    sleep_ns(s, now);
 }
 
 /* ---- MARK ---- */
@@ -171,7 +176,9 @@ static void scrub_checked(struct cairn_extent_scrub *s, int rc)
             atomic_fetch_add(&store->scrub_regions, 1);
             region_leave(s);
         }
-    } /* else the store is busy: the same piece again, later */
+    } else { /* the store is busy: the same piece again, later */
+        s->owed_ns = MAX(s->owed_ns, PAUSE_MS_MIN * CAIRN_NS_PER_MS);
+    }
     scrub_pause(s, bytes);
 }
 

@@ -1,8 +1,9 @@
-/* Regions in persistent memory: one object of a libpmemobj pool each (server/storage/pmem.h).
+/* Regions in persistent memory: areas of a libpmemobj pool and one record for each region (server/storage/pmem.h).
  *
- * Transfers go straight into the object while it is only reserved, so a crash forgets it. Sealing persists its bytes,
- * then its header, then publishes it: what a start finds is whole. A removal is first noted in the header, durably; the
- * object itself is freed when the last reader has left, or by the next start. */
+ * Transfers go straight into the area, in space that nothing names yet, so a crash forgets them. Sealing persists the
+ * bytes, drained, and then adds the record, which is atomic: what a start finds is whole. A removal takes the record
+ * away; the space comes back when the last reader has left. What no record names is free at the next start. */
+#include "providers/extent/extent_space.h"
 #include "providers/extent/extent_store.h"
 
 #include "sdk/core/base/crc.h"
@@ -14,22 +15,25 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { POOL_BYTES_DEFAULT = 1 << 30, DATA_ALIGN = 64 };
-enum pmem_verb { PMEM_RESERVE, PMEM_SEAL, PMEM_REMOVE, PMEM_QUARANTINE };
+enum { POOL_BYTES_DEFAULT = 1 << 30, BLOCK = CAIRN_PMEM_AREA_ALIGN };
+enum pmem_verb { PMEM_SEAL, PMEM_REMOVE, PMEM_QUARANTINE };
 
-/* In front of the bytes; a disk format. */
-struct object_header {
-    uint32_t crc; /* of id to nchunks and of the checksums; the flags come later */
-    uint32_t removed, quarantined, nchunks;
-    uint64_t id, length, owner;
+/* What a record holds; a disk format. */
+struct region_record {
+    uint32_t crc;         /* of all that follows but the flag */
+    uint32_t quarantined; /* set later */
+    uint64_t id, length, owner, at, room;
+    uint32_t nchunks, zero;
     uint32_t crcs[];
 };
 
 struct pmem_store {
     struct cairn_extent_store base;
     struct cairn_pmem *pm;
-    atomic_uint_fast64_t used;
-    atomic_uint jobs; /* frees under way, for which nobody waits */
+    pthread_mutex_t mutex; /* for space and used */
+    struct cairn_extent_space space;
+    uint64_t span; /* blocks of an area */
+    uint64_t used; /* bytes */
 };
 
 static struct pmem_store *of(struct cairn_extent_store *s)
@@ -58,134 +62,208 @@ int cairn_extent__pmem_place(const char *dir, bool allow_slow, struct cairn_err 
                          rc == CAIRN_E_UNSUPPORTED ? " (`allow_slow: true` accepts that)" : "");
 }
 
-static uint64_t header_bytes(uint32_t nchunks)
+static uint64_t record_bytes(uint32_t nchunks)
 {
-    return cairn_round_up(sizeof(struct object_header) + nchunks * sizeof(uint32_t), DATA_ALIGN);
+    return sizeof(struct region_record) + nchunks * sizeof(uint32_t);
 }
 
-static uint32_t header_crc(const struct object_header *h)
+static uint32_t record_crc(const struct region_record *rec)
 {
-    uint32_t crc = cairn_crc32c(0, &h->nchunks, sizeof(h->nchunks));
-
-    crc = cairn_crc32c(crc, &h->id, 3 * sizeof(uint64_t));
-    return cairn_crc32c(crc, h->crcs, h->nchunks * sizeof(uint32_t));
+    return cairn_crc32c(0, &rec->id, record_bytes(rec->nchunks) - offsetof(struct region_record, id));
 }
 
-static struct object_header *header_of(const struct pmem_store *p, const struct cairn_extent_region *r)
+static uint64_t blocks_of(uint64_t length)
 {
-    return cairn_pmem_bytes(p->pm, r->own);
+    return (length + BLOCK - 1) / BLOCK;
+}
+
+static void *memory_of(const struct pmem_store *p, uint64_t at)
+{
+    uint64_t bytes;
+
+    return (char *)cairn_pmem_area(p->pm, (uint32_t)(at / p->span), &bytes) + at % p->span * BLOCK;
 }
 
 /* ---- opening ---- */
 
-static int on_object(void *arg, struct cairn_pmem_object *object)
+static bool record_is_sound(const struct region_record *rec, uint64_t room)
+{
+    return room >= sizeof(*rec) && rec->length <= CAIRN_EXTENT_BYTES_MAX &&
+           rec->nchunks == cairn_extent_chunks(rec->length) && rec->room == blocks_of(rec->length) &&
+           room >= record_bytes(rec->nchunks) && rec->crc == record_crc(rec);
+}
+
+static int on_record(void *arg, void *record, uint64_t room)
 {
     struct pmem_store *p = arg;
-    const struct object_header *h = cairn_pmem_bytes(p->pm, object);
-    uint64_t size = cairn_pmem_size(p->pm, object);
+    const struct region_record *rec = record;
     struct cairn_extent_region *r;
 
-    if (size < sizeof(*h) || h->nchunks != cairn_extent_chunks(h->length) || h->length > CAIRN_EXTENT_BYTES_MAX ||
-        size < header_bytes(h->nchunks) + h->length || h->crc != header_crc(h)) {
-        /* Left where it is: its bytes may still be worth a rescue. */
-        cairn_log_error("extent store %s: an object's header is damaged; its region is lost", p->base.conf.dir);
-        cairn_extent_store_worsen(&p->base, CAIRN_EXTENT_DEGRADED);
-        cairn_pmem_object_forget(object);
+    if (!record_is_sound(rec, room)) {
+        /* Its region's space looks free now: write nothing, so that the bytes may still be rescued. */
+        cairn_log_error("extent store %s: a record is damaged, its region is lost; the store is read-only",
+                        p->base.conf.dir);
+        cairn_extent_store_worsen(&p->base, CAIRN_EXTENT_READONLY);
         return 0;
     }
-    if (h->removed != 0) {
-        cairn_pmem_free(p->pm, object);
-        return 0;
-    }
-    r = cairn_extent_region_new(&p->base, h->id, h->length, h->owner);
-    if (r == NULL) {
-        cairn_pmem_object_forget(object);
+    r = cairn_extent_region_new(&p->base, rec->id, rec->length, rec->owner);
+    if (r == NULL)
         return CAIRN_E_NOMEM;
-    }
-    memcpy(r->crcs, h->crcs, h->nchunks * sizeof(uint32_t));
-    r->own = object;
-    r->mem = (char *)cairn_pmem_bytes(p->pm, object) + header_bytes(h->nchunks);
-    r->room = size;
-    atomic_fetch_add(&p->used, size);
-    atomic_store(&r->quarantined, h->quarantined != 0);
+    memcpy(r->crcs, rec->crcs, rec->nchunks * sizeof(uint32_t));
+    r->own = record;
+    atomic_store(&r->quarantined, rec->quarantined != 0);
     atomic_store(&r->sealed, true);
     atomic_store(&r->recorded, true);
+    if (rec->room > 0 && cairn_extent_space_take_at(&p->space, rec->at, rec->room) == 0) {
+        r->at = rec->at;
+        r->room = rec->room;
+        r->mem = memory_of(p, rec->at);
+        p->used += r->room * BLOCK;
+    } else if (rec->room > 0) {
+        cairn_log_error("extent region %016" PRIx64 ": its place is not its own, quarantined", r->id);
+        cairn_extent_store_worsen(&p->base, CAIRN_EXTENT_DEGRADED);
+        atomic_store(&r->quarantined, true);
+    }
     if (!cairn_extent_table_add(&p->base.table, r)) {
-        cairn_log_error("extent store %s: region %016" PRIx64 " is there twice", p->base.conf.dir, r->id);
+        cairn_log_error("extent region %016" PRIx64 ": is there twice", r->id);
         cairn_extent_store_worsen(&p->base, CAIRN_EXTENT_DEGRADED);
         cairn_extent_region_put(r);
     }
     return 0;
 }
 
+static int space_open(struct pmem_store *p)
+{
+    uint64_t bytes;
+    int rc = 0;
+
+    cairn_pmem_area(p->pm, 0, &bytes);
+    p->span = bytes / BLOCK;
+    cairn_extent_space_init(&p->space, p->span);
+    for (uint32_t i = 0; i < cairn_pmem_areas(p->pm) && rc == 0; i++) {
+        cairn_pmem_area(p->pm, i, &bytes);
+        if (bytes >= BLOCK)
+            rc = cairn_extent_space_give(&p->space, i * p->span, bytes / BLOCK);
+    }
+    return rc;
+}
+
 static int pmem_open(struct cairn_extent_store *s, struct cairn_err *err)
 {
     struct pmem_store *p = of(s);
-    char path[4096];
     int rc = cairn_extent__pmem_place(s->conf.dir, s->conf.allow_slow, err);
 
     if (rc != 0)
         return rc;
     if (s->conf.capacity == 0)
         s->conf.capacity = POOL_BYTES_DEFAULT;
-    if (snprintf(path, sizeof(path), "%s/pool", s->conf.dir) >= (int)sizeof(path))
-        return cairn_err_set(err, CAIRN_E_INVAL, "%s: too long", s->conf.dir);
-    rc = cairn_pmem_open(path, s->conf.capacity, &p->pm, err);
+    rc = cairn_pmem_open(s->dirfd, s->conf.dir, "pool", s->conf.capacity, &p->pm, err);
     if (rc != 0)
         return rc;
-    rc = cairn_pmem_each(p->pm, on_object, p);
+    pthread_mutex_init(&p->mutex, NULL);
+    rc = space_open(p);
+    if (rc == 0)
+        rc = cairn_pmem_each(p->pm, on_record, p);
     if (rc == 0)
         return 0;
     cairn_extent_table_clear(&s->table);
+    cairn_extent_space_fini(&p->space);
+    pthread_mutex_destroy(&p->mutex);
     cairn_pmem_close(p->pm);
-    return cairn_err_set(err, rc, "%s: reading regions back", path);
+    return cairn_err_set(err, rc, "%s: reading regions back: %s", s->conf.dir, cairn_error_text(rc));
 }
 
 static void pmem_close(struct cairn_extent_store *s)
 {
-    cairn_pmem_close(of(s)->pm);
+    struct pmem_store *p = of(s);
+
+    cairn_extent_space_fini(&p->space);
+    pthread_mutex_destroy(&p->mutex);
+    cairn_pmem_close(p->pm);
 }
 
-/* ---- steps: all on the pool, since any of them may be an msync ---- */
+/* ---- space and windows: memory only ---- */
 
-static int do_reserve(struct pmem_store *p, struct cairn_extent_region *r)
+static int pmem_reserve(struct cairn_extent_step *step)
 {
-    struct cairn_pmem_object *object;
-    int rc = cairn_pmem_reserve(p->pm, header_bytes(r->nchunks) + r->length, &object);
+    struct cairn_extent_region *r = step->region;
+    struct pmem_store *p = of(r->store);
+    uint64_t n = blocks_of(r->length);
+    int rc = CAIRN_E_NOSPACE;
 
-    if (rc != 0)
-        return rc;
-    r->own = object;
-    r->mem = (char *)cairn_pmem_bytes(p->pm, object) + header_bytes(r->nchunks);
-    r->room = cairn_pmem_size(p->pm, object);
-    atomic_fetch_add(&p->used, r->room);
-    return 0;
-}
-
-static int do_seal(struct pmem_store *p, struct cairn_extent_region *r)
-{
-    struct object_header *h = header_of(p, r);
-    int rc = 0;
-
-    if (r->length > 0)
-        rc = cairn_pmem_persist(p->pm, r->mem, r->length);
-    if (rc != 0)
-        return rc;
-    *h = (struct object_header){ .id = r->id, .length = r->length, .owner = r->owner, .nchunks = r->nchunks };
-    memcpy(h->crcs, r->crcs, r->nchunks * sizeof(uint32_t));
-    h->crc = header_crc(h);
-    rc = cairn_pmem_persist(p->pm, h, header_bytes(r->nchunks));
+    if (cairn_extent_store_is_readonly(&p->base))
+        return CAIRN_E_IO;
+    if (n == 0)
+        return 0;
+    pthread_mutex_lock(&p->mutex);
+    if (cairn_extent_space_take(&p->space, n, &r->at)) {
+        r->room = n;
+        p->used += n * BLOCK;
+        rc = 0;
+    }
+    pthread_mutex_unlock(&p->mutex);
     if (rc == 0)
-        rc = cairn_pmem_publish(p->pm, r->own);
-    if (rc == 0)
-        atomic_store(&r->recorded, true);
+        r->mem = memory_of(p, r->at);
     return rc;
 }
 
-static int do_flag(struct pmem_store *p, uint32_t *flag)
+static void pmem_release(struct cairn_extent_store *s, struct cairn_extent_region *r)
 {
-    *flag = 1;
-    return cairn_pmem_persist(p->pm, flag, sizeof(*flag));
+    struct pmem_store *p = of(s);
+
+    if (r->room > 0 && !atomic_load(&r->recorded)) { /* a record that stands keeps its space: the store closes */
+        pthread_mutex_lock(&p->mutex);
+        p->used -= r->room * BLOCK;
+        if (cairn_extent_space_give(&p->space, r->at, r->room) != 0)
+            cairn_log_warn("extent store: no memory to note %" PRIu64 " free blocks; they are back at the next start",
+                           r->room);
+        pthread_mutex_unlock(&p->mutex);
+    }
+    cairn_extent_region_free(r);
+}
+
+static int pmem_window(struct cairn_extent_step *step)
+{
+    if (step->region->mem == NULL) /* recovered without its place */
+        return CAIRN_E_CORRUPT;
+    step->ptr = (uint8_t *)step->region->mem + step->off;
+    if (step->mode == CAIRN_EXTENT_ZERO)
+        memset(step->ptr, 0, step->len);
+    return 0;
+}
+
+static int pmem_settle(struct cairn_extent_step *step, bool keep)
+{
+    (void)keep; /* sealing persists it all at once */
+    step->ptr = NULL;
+    return 0;
+}
+
+/* ---- steps on the pool, since any of them may be an msync ---- */
+
+static int do_seal(struct pmem_store *p, struct cairn_extent_region *r)
+{
+    uint64_t n = record_bytes(r->nchunks);
+    struct region_record *rec = calloc(1, n);
+    int rc = rec == NULL ? CAIRN_E_NOMEM : 0;
+
+    if (rc == 0 && r->length > 0)
+        rc = cairn_pmem_persist(p->pm, r->mem, r->length);
+    if (rc == 0) {
+        rec->id = r->id;
+        rec->length = r->length;
+        rec->owner = r->owner;
+        rec->at = r->at;
+        rec->room = r->room;
+        rec->nchunks = r->nchunks;
+        memcpy(rec->crcs, r->crcs, r->nchunks * sizeof(uint32_t));
+        rec->crc = record_crc(rec);
+        rc = cairn_pmem_record_add(p->pm, rec, n, &r->own);
+    }
+    free(rec);
+    if (rc == 0)
+        atomic_store(&r->recorded, true);
+    return rc;
 }
 
 static void step_work(struct cairn_job *job)
@@ -193,21 +271,20 @@ static void step_work(struct cairn_job *job)
     struct cairn_extent_step *step = job->arg;
     struct cairn_extent_region *r = step->region;
     struct pmem_store *p = of(r->store);
+    struct region_record *rec = r->own;
 
+    step->rc = 0;
     switch ((enum pmem_verb)step->verb) {
-    case PMEM_RESERVE:
-        step->rc = do_reserve(p, r);
-        break;
     case PMEM_SEAL:
         step->rc = do_seal(p, r);
         break;
     case PMEM_REMOVE:
-        step->rc = do_flag(p, &header_of(p, r)->removed);
-        if (step->rc == 0)
-            atomic_store(&r->recorded, false);
+        cairn_pmem_record_del(p->pm, rec);
+        atomic_store(&r->recorded, false);
         break;
     case PMEM_QUARANTINE:
-        step->rc = do_flag(p, &header_of(p, r)->quarantined);
+        rec->quarantined = 1;
+        step->rc = cairn_pmem_persist(p->pm, &rec->quarantined, sizeof(rec->quarantined));
         break;
     }
     if (step->rc == CAIRN_E_IO) {
@@ -235,11 +312,6 @@ static int step_submit(struct cairn_extent_step *step, enum pmem_verb verb)
     return rc == 0 ? CAIRN_EXTENT_LATER : rc;
 }
 
-static int pmem_reserve(struct cairn_extent_step *step)
-{
-    return step_submit(step, PMEM_RESERVE);
-}
-
 static int pmem_seal(struct cairn_extent_step *step)
 {
     return step_submit(step, PMEM_SEAL);
@@ -255,81 +327,14 @@ static int pmem_quarantine(struct cairn_extent_step *step)
     return step_submit(step, PMEM_QUARANTINE);
 }
 
-static int pmem_window(struct cairn_extent_step *step)
-{
-    step->ptr = (uint8_t *)step->region->mem + step->off;
-    if (step->mode == CAIRN_EXTENT_ZERO)
-        memset(step->ptr, 0, step->len);
-    return 0;
-}
-
-static int pmem_settle(struct cairn_extent_step *step, bool keep)
-{
-    (void)keep; /* sealing persists it all at once */
-    step->ptr = NULL;
-    return 0;
-}
-
-/* ---- giving back ---- */
-
-struct free_job {
-    struct cairn_job job;
-    struct pmem_store *store;
-    struct cairn_pmem_object *object;
-};
-
-static void free_work(struct cairn_job *job)
-{
-    struct free_job *fj = CONTAINER_OF(job, struct free_job, job);
-
-    cairn_pmem_free(fj->store->pm, fj->object);
-}
-
-static void free_done(struct cairn_job *job)
-{
-    struct free_job *fj = CONTAINER_OF(job, struct free_job, job);
-
-    atomic_fetch_sub(&fj->store->jobs, 1);
-    free(fj);
-}
-
-static void pmem_release(struct cairn_extent_store *s, struct cairn_extent_region *r)
-{
-    struct pmem_store *p = of(s);
-    struct free_job *fj = NULL;
-
-    if (r->own == NULL) {                   /* nothing was reserved */
-    } else if (atomic_load(&r->recorded)) { /* the store closes */
-        cairn_pmem_object_forget(r->own);
-    } else {
-        atomic_fetch_sub(&p->used, r->room);
-        if (s->nworkers > 0)
-            fj = calloc(1, sizeof(*fj));
-        if (fj != NULL) {
-            *fj = (struct free_job){ .job = { .work = free_work, .done = free_done }, .store = p, .object = r->own };
-            atomic_fetch_add(&p->jobs, 1);
-            if (cairn_pool_submit(s->pool, s->workers[0].loop, &fj->job) == 0) {
-                r->own = NULL;
-            } else {
-                atomic_fetch_sub(&p->jobs, 1);
-                free(fj);
-            }
-        }
-        if (r->own != NULL) /* rarely: better here than not at all */
-            cairn_pmem_free(p->pm, r->own);
-    }
-    cairn_extent_region_free(r);
-}
-
-static bool pmem_is_busy(struct cairn_extent_store *s)
-{
-    return atomic_load(&of(s)->jobs) > 0;
-}
-
 static void pmem_usage(struct cairn_extent_store *s, uint64_t *used, uint64_t *avail)
 {
-    *used = atomic_load(&of(s)->used);
-    *avail = s->conf.capacity - MIN(*used, s->conf.capacity);
+    struct pmem_store *p = of(s);
+
+    pthread_mutex_lock(&p->mutex);
+    *used = p->used;
+    *avail = p->space.free * BLOCK;
+    pthread_mutex_unlock(&p->mutex);
 }
 
 const struct cairn_extent_store_ops cairn_extent_store_pmem = {
@@ -344,6 +349,5 @@ const struct cairn_extent_store_ops cairn_extent_store_pmem = {
     .remove = pmem_remove,
     .quarantine = pmem_quarantine,
     .release = pmem_release,
-    .is_busy = pmem_is_busy,
     .usage = pmem_usage,
 };

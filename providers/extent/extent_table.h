@@ -28,9 +28,9 @@ struct cairn_extent_region {
     struct cairn_extent_draft *draft; /* NULL once sealed */
 
     /* The store's. */
-    uint64_t at, room;        /* file: first block and number of blocks; memory: room is bytes */
+    uint64_t at, room;        /* file, pmem: first block and number of blocks; memory: room is bytes */
     void *mem;                /* memory, pmem: where the bytes are */
-    void *own;                /* pmem: struct cairn_pmem_object */
+    void *own;                /* pmem: its record in the pool */
     struct cairn_link logged; /* file: regions with a record in the index; later those in limbo */
     atomic_bool recorded;     /* file: the index names it */
     uint64_t stamp;           /* file, limbo: the index must be durable up to here */

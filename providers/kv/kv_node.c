@@ -25,36 +25,34 @@ void cairn_kv__head_refit(struct head *h)
     head_fill_words(h, 0);
 }
 
-/* How many numbers are below @w. Without a branch on the comparison: it cannot be predicted. */
-static uint32_t words_below(const struct head *h, uint64_t w)
+bool cairn_kv__head_place(const struct head *h, const uint8_t *key, uint32_t klen, uint64_t *w, uint32_t *at)
 {
-    const uint64_t *word = h->word;
-    uint32_t n = h->n;
-
-    while (n > 1) {
-        uint32_t half = n / 2;
-
-        word += word[half - 1] < w ? half : 0;
-        n -= half;
-    }
-    return (uint32_t)(word - h->word) + (n > 0 && word[0] < w);
-}
-
-uint32_t cairn_kv__head_search(const struct head *h, const uint8_t *key, uint32_t klen, bool *equal)
-{
-    uint32_t lo, hi;
-    uint64_t w;
+    uint32_t lo = 0, n = h->n;
     int c = memcmp(key, h->prefix, MIN(klen, h->prefix_len));
 
-    *equal = false;
-    if (c != 0)
-        return c < 0 ? 0 : h->n;
-    if (klen < h->prefix_len)
-        return 0;
-    w = cairn_kv__word_at(key, klen, h->prefix_len);
-    lo = words_below(h, w);
-    for (hi = lo; hi < h->n && h->word[hi] == w;) {
-        c = cairn_kv_key_compare(h->key[hi]->bytes, h->key[hi]->klen, key, klen);
+    *at = c > 0 ? h->n : 0;
+    if (c != 0 || klen < h->prefix_len)
+        return false;
+    *w = cairn_kv__word_at(key, klen, h->prefix_len);
+    while (n > 0) { /* without a branch on the comparison: it cannot be predicted */
+        uint32_t half = n / 2;
+        bool below = h->word[lo + half] < *w;
+
+        lo = below ? lo + half + 1 : lo;
+        n = below ? n - half - 1 : half;
+    }
+    *at = lo;
+    return true;
+}
+
+uint32_t cairn_kv__head_settle(const struct head *h, const uint8_t *key, uint32_t klen, uint64_t w, uint32_t lo,
+                               bool *equal)
+{
+    uint32_t hi = lo;
+
+    for (; hi < h->n && h->word[hi] == w; hi++) {
+        int c = cairn_kv_key_compare(h->key[hi]->bytes, h->key[hi]->klen, key, klen);
+
         if (c >= 0) {
             *equal = c == 0;
             return hi;
@@ -73,16 +71,17 @@ uint32_t cairn_kv__head_search(const struct head *h, const uint8_t *key, uint32_
             *equal = a < h->n && cairn_kv_key_compare(h->key[a]->bytes, h->key[a]->klen, key, klen) == 0;
             return a;
         }
-        hi++;
     }
     return hi;
 }
 
-const struct cairn_kv_rec *cairn_kv__head_guess(const struct head *h, const uint8_t *key, uint32_t klen)
+uint32_t cairn_kv__head_search(const struct head *h, const uint8_t *key, uint32_t klen, bool *equal)
 {
-    uint32_t i = words_below(h, cairn_kv__word_at(key, klen, h->prefix_len));
+    uint64_t w;
+    uint32_t at;
 
-    return i < h->n ? h->key[i] : NULL;
+    *equal = false;
+    return cairn_kv__head_place(h, key, klen, &w, &at) ? cairn_kv__head_settle(h, key, klen, w, at, equal) : at;
 }
 
 void cairn_kv__head_replace(struct head *h, uint32_t i, struct cairn_kv_rec *key)

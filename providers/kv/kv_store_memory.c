@@ -104,36 +104,40 @@ static struct mem_db *mem_db_find(struct cairn_kv_store *st, const struct cairn_
     return atomic_load_explicit(&st->dbs[db->slot], memory_order_acquire);
 }
 
-static void mem_find(const struct cairn_kv_tree *tree, enum cairn_kv_order order, const ProtobufCBinaryData *keys,
-                     uint32_t n, struct cairn_kv_rec **found)
+/* The keys from @from on, as many as are looked for together. */
+static uint32_t mem_make_keys(enum cairn_kv_order order, const ProtobufCBinaryData *from, uint32_t n,
+                              struct cairn_kv_key *keys)
 {
-    struct cairn_kv_key key[CAIRN_KV_FIND_MAX];
-
+    CAIRN_ASSERT(n > 0);
+    n = MIN(n, (uint32_t)CAIRN_KV_TREE_MANY);
     for (uint32_t i = 0; i < n; i++) {
-        int rc = cairn_kv_key_make(order, &keys[i], &key[i]);
+        int rc = cairn_kv_key_make(order, &from[i], &keys[i]);
 
         CAIRN_ASSERT(rc == 0);
     }
-    if (n == 1)
-        found[0] = cairn_kv_tree_find(tree, key[0].ptr, key[0].len);
-    else
-        cairn_kv_tree_find_many(tree, key, n, found);
+    return n;
 }
 
-/* Tells the reader about @n keys from the @from-th on; false if it has enough. */
-static bool mem_read_some(const struct cairn_kv_read *rd, const struct cairn_kv_tree *tree, uint32_t from, uint32_t n)
+static bool mem_found(const struct cairn_kv_read *rd, uint32_t i, const struct cairn_kv_rec *rec)
 {
-    struct cairn_kv_rec *found[CAIRN_KV_FIND_MAX];
+    if (rec == NULL)
+        return rd->found(rd->arg, i, NULL, -1);
+    return rd->found(rd->arg, i, rd->want == CAIRN_KV_WANT_VALUE ? cairn_kv_rec_value(rec) : NULL, rec->vlen);
+}
 
-    mem_find(tree, rd->db.order, rd->keys + from, n, found);
-    for (uint32_t i = 0; i < n; i++) {
-        const struct cairn_kv_rec *rec = found[i];
-        const uint8_t *val = rec != NULL && rd->want == CAIRN_KV_WANT_VALUE ? cairn_kv_rec_value(rec) : NULL;
+static void mem_read_all(const struct cairn_kv_read *rd, const struct cairn_kv_tree *tree)
+{
+    struct cairn_kv_key keys[CAIRN_KV_TREE_MANY];
+    struct cairn_kv_rec *recs[CAIRN_KV_TREE_MANY];
 
-        if (!rd->found(rd->arg, from + i, val, rec != NULL ? (int64_t)rec->vlen : -1))
-            return false;
+    for (uint32_t from = 0, n; from < rd->n; from += n) {
+        n = mem_make_keys(rd->db.order, &rd->keys[from], rd->n - from, keys);
+        cairn_kv_tree_find_many(tree, keys, n, recs);
+        for (uint32_t i = 0; i < n; i++) {
+            if (!mem_found(rd, from + i, recs[i]))
+                return;
+        }
     }
-    return true;
 }
 
 static int mem_read(struct cairn_kv_store *st, const struct cairn_kv_read *rd)
@@ -144,10 +148,7 @@ static int mem_read(struct cairn_kv_store *st, const struct cairn_kv_read *rd)
     pthread_rwlock_rdlock(&db->lock);
     if (db->handle == rd->db.handle) {
         rc = 0;
-        for (uint32_t i = 0; i < rd->n; i += CAIRN_KV_FIND_MAX) {
-            if (!mem_read_some(rd, &db->tree, i, MIN(rd->n - i, (uint32_t)CAIRN_KV_FIND_MAX)))
-                break;
-        }
+        mem_read_all(rd, &db->tree);
         if (rd->end != NULL)
             rd->end(rd->arg);
     }
@@ -223,11 +224,13 @@ static void mem_old(struct cairn_kv_store *st, struct cairn_kv_write *w, struct 
         rec_free(st, old);
 }
 
+/* @rec is what the tree has under @key. *@moved becomes true when records come or go: what was found before may be gone then. */
 static int mem_put(struct cairn_kv_store *st, struct cairn_kv_tree *tree, struct cairn_kv_write *w,
-                   const struct cairn_kv_key *key, const uint8_t *value, uint32_t len)
+                   const struct cairn_kv_key *key, struct cairn_kv_rec *rec, const uint8_t *value, uint32_t len,
+                   bool *moved)
 {
-    struct cairn_kv_rec *rec = cairn_kv_tree_find(tree, key->ptr, key->len), *old;
     size_t bytes = cairn_kv_rec_bytes(key->len, len);
+    struct cairn_kv_rec *old;
 
     if (rec != NULL && (w->if_absent || w->db.write_once))
         return CAIRN_E_EXISTS;
@@ -236,6 +239,7 @@ static int mem_put(struct cairn_kv_store *st, struct cairn_kv_tree *tree, struct
         rec_set_value(rec, value, len);
         return 0;
     }
+    *moved = true;
     rec = cairn_kv_slab_alloc(&st->slabs, bytes);
     if (rec == NULL)
         return CAIRN_E_NOSPACE;
@@ -250,24 +254,35 @@ static int mem_put(struct cairn_kv_store *st, struct cairn_kv_tree *tree, struct
     return 0;
 }
 
-static int mem_write_one(struct cairn_kv_store *st, struct cairn_kv_tree *tree, struct cairn_kv_write *w, uint32_t i,
-                         const uint8_t *value)
+/* Writes from @from on, whose records are looked for together; *@value moves on. With want_old there is but one, and old() may
+ * have ended @w. Returns how many. */
+static uint32_t mem_write_some(struct cairn_kv_store *st, struct cairn_kv_tree *tree, struct cairn_kv_write *w,
+                               uint32_t from, const uint8_t **value)
 {
-    struct cairn_kv_key key;
-    int rc = cairn_kv_key_make(w->db.order, &w->keys[i], &key);
+    struct cairn_kv_key keys[CAIRN_KV_TREE_MANY];
+    struct cairn_kv_rec *recs[CAIRN_KV_TREE_MANY];
+    uint32_t n = mem_make_keys(w->db.order, &w->keys[from], w->n - from, keys);
+    int32_t *status = w->status + from;
+    bool moved = false;
 
-    CAIRN_ASSERT(rc == 0);
-    if (!w->erase)
-        return mem_put(st, tree, w, &key, value, w->lengths[i]);
-    mem_old(st, w, cairn_kv_tree_take(tree, key.ptr, key.len));
-    return 0;
-}
+    cairn_kv_tree_find_many(tree, keys, n, recs);
+    for (uint32_t i = 0; i < n; i++) {
+        struct cairn_kv_rec *rec = moved ? cairn_kv_tree_find(tree, keys[i].ptr, keys[i].len) : recs[i];
+        uint32_t len = w->erase ? 0 : w->lengths[from + i];
+        int rc = 0;
 
-static void mem_warm(const struct cairn_kv_tree *tree, const struct cairn_kv_write *w, uint32_t from, uint32_t n)
-{
-    struct cairn_kv_rec *found[CAIRN_KV_FIND_MAX];
-
-    mem_find(tree, w->db.order, w->keys + from, n, found);
+        if (!w->erase) {
+            rc = mem_put(st, tree, w, &keys[i], rec, *value, len, &moved);
+        } else {
+            mem_old(st, w, rec != NULL ? cairn_kv_tree_take(tree, keys[i].ptr, keys[i].len) : NULL);
+            moved = true;
+        }
+        status[i] = rc;
+        *value += len;
+        if (rc == CAIRN_E_NOSPACE)
+            atomic_fetch_add_explicit(&st->refused, 1, memory_order_relaxed);
+    }
+    return n;
 }
 
 static int mem_write(struct cairn_kv_store *st, struct cairn_kv_write *w)
@@ -275,7 +290,6 @@ static int mem_write(struct cairn_kv_store *st, struct cairn_kv_write *w)
     struct mem_db *db = mem_db_find(st, &w->db);
     const uint8_t *value = w->values;
     uint32_t n = w->n;
-    int32_t *status = w->status;
 
     for (uint32_t i = 0; i < n;) {
         pthread_rwlock_wrlock(&db->lock);
@@ -283,20 +297,8 @@ static int mem_write(struct cairn_kv_store *st, struct cairn_kv_write *w)
             pthread_rwlock_unlock(&db->lock);
             return CAIRN_KV_GONE;
         }
-        for (uint32_t until = MIN(n, i + WRITES_PER_LOCK), warm = i; i < until; i++) {
-            uint32_t len = w->erase ? 0 : w->lengths[i];
-            int rc;
-
-            if (n > 1 && i == warm) { /* what the next ones need is on its way while the first are done */
-                mem_warm(&db->tree, w, i, MIN(until - i, (uint32_t)CAIRN_KV_FIND_MAX));
-                warm += CAIRN_KV_FIND_MAX;
-            }
-            rc = mem_write_one(st, &db->tree, w, i, value); /* with want_old, n is 1 and old() may have ended @w */
-            status[i] = rc;
-            value += len;
-            if (rc == CAIRN_E_NOSPACE)
-                atomic_fetch_add_explicit(&st->refused, 1, memory_order_relaxed);
-        }
+        for (uint32_t until = MIN(n, i + WRITES_PER_LOCK); i < until;)
+            i += mem_write_some(st, &db->tree, w, i, &value);
         pthread_rwlock_unlock(&db->lock);
     }
     return 0;

@@ -1,8 +1,8 @@
 /* The B+tree of the memory store: see kv_tree.h, and kv_node.h for its nodes.
  *
- * A full node is split in two where a key is inserted; a node that falls below a quarter joins a neighbour of the same
- * parent if both fit three quarters of one, so a tree that shrinks gives its memory back. No leaf is empty, and no
- * inner node but, for a moment, the root has less than two children. */
+ * A full node is split in two where a key is inserted; a node that falls below a quarter joins a neighbour of the same parent
+ * if both fit three quarters of one, so a tree that shrinks gives its memory back. No leaf is empty, and no inner node but,
+ * for a moment, the root has less than two children. */
 #include "providers/kv/kv_tree.h"
 
 #include "cairn/error.h"
@@ -69,7 +69,7 @@ struct cairn_kv_leaf *cairn_kv__tree_descend(const struct cairn_kv_tree *t, cons
             path->at[level] = i;
         }
         node = in->child[i];
-        cairn_kv__node_prefetch(node);
+        cairn_kv__head_fetch(node);
     }
     return node;
 }
@@ -87,40 +87,65 @@ struct cairn_kv_rec *cairn_kv_tree_find(const struct cairn_kv_tree *t, const uin
     return equal ? leaf->h.key[i] : NULL;
 }
 
-/* Level by level, then leaf by leaf, for all keys: what one key waits for arrives while the others are looked at. */
-void cairn_kv_tree_find_many(const struct cairn_kv_tree *t, const struct cairn_kv_key *keys, uint32_t n,
-                             struct cairn_kv_rec **found)
+/* The first lines of a record's value; what follows is a stream that the processor sees coming. */
+static void rec_fetch(const struct cairn_kv_rec *rec)
 {
-    const void *node[CAIRN_KV_FIND_MAX];
-    bool equal;
+    for (size_t off = CACHE_LINE_BYTES; off < cairn_kv_rec_bytes(rec->klen, rec->vlen) && off < FETCH_BYTES_MAX;
+         off += CACHE_LINE_BYTES)
+        __builtin_prefetch((const char *)rec + off);
+}
 
-    CAIRN_ASSERT(n <= CAIRN_KV_FIND_MAX);
-    for (uint32_t i = 0; i < n; i++)
-        node[i] = t->root;
-    for (uint32_t level = t->root != NULL ? t->height : 0; level > 0; level--) {
+/* A key on its way. */
+struct walk {
+    const struct head *node;
+    uint64_t w;
+    uint32_t at;
+    bool placed;
+};
+
+void cairn_kv_tree_find_many(const struct cairn_kv_tree *t, const struct cairn_kv_key *keys, uint32_t n,
+                             struct cairn_kv_rec **recs)
+{
+    struct walk walk[CAIRN_KV_TREE_MANY];
+
+    CAIRN_ASSERT(n <= CAIRN_KV_TREE_MANY);
+    for (uint32_t i = 0; i < n; i++) {
+        walk[i].node = t->root;
+        recs[i] = NULL;
+    }
+    if (t->root == NULL)
+        return;
+    for (uint32_t level = t->height; level > 0; level--) {
         for (uint32_t i = 0; i < n; i++) {
-            const struct inner *in = node[i];
+            const struct inner *in = (const struct inner *)walk[i].node;
 
-            node[i] = in->child[inner_child(in, keys[i].ptr, keys[i].len)];
-            cairn_kv__node_prefetch(node[i]);
+            walk[i].node = in->child[inner_child(in, keys[i].ptr, keys[i].len)];
+            cairn_kv__head_fetch(walk[i].node);
         }
     }
-    for (uint32_t i = 0; i < n && t->root != NULL; i++) {
-        const struct cairn_kv_rec *rec = cairn_kv__head_guess(node[i], keys[i].ptr, keys[i].len);
+    for (uint32_t i = 0; i < n; i++) {
+        const struct head *h = walk[i].node;
 
-        for (uint32_t line = 0; line < 4; line++) /* the processor itself follows a value from there */
-            __builtin_prefetch((const char *)rec + line * 64);
+        walk[i].placed =
+            cairn_kv__head_place(h, keys[i].ptr, keys[i].len, &walk[i].w, &walk[i].at) && walk[i].at < h->n;
+        if (walk[i].placed)
+            __builtin_prefetch(&h->key[walk[i].at]);
     }
     for (uint32_t i = 0; i < n; i++) {
-        const struct head *h = node[i];
-        uint32_t at;
+        if (walk[i].placed)
+            __builtin_prefetch(walk[i].node->key[walk[i].at]);
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        const struct head *h = walk[i].node;
+        bool equal = false;
+        uint32_t at = 0;
 
-        found[i] = NULL;
-        if (h == NULL)
-            continue;
-        at = cairn_kv__head_search(h, keys[i].ptr, keys[i].len, &equal);
-        if (equal)
-            found[i] = h->key[at];
+        if (walk[i].placed)
+            at = cairn_kv__head_settle(h, keys[i].ptr, keys[i].len, walk[i].w, walk[i].at, &equal);
+        if (equal) {
+            recs[i] = h->key[at];
+            rec_fetch(recs[i]);
+        }
     }
 }
 

@@ -12,8 +12,6 @@
 
 #include <stdbool.h>
 
-enum { CAIRN_KV_FIND_MAX = 16 };
-
 /** Key and value in one object. */
 struct cairn_kv_rec {
     uint32_t vlen;
@@ -52,9 +50,11 @@ void cairn_kv_tree_init(struct cairn_kv_tree *t, struct cairn_kv_slabs *slabs);
 void cairn_kv_tree_fini(struct cairn_kv_tree *t);
 
 struct cairn_kv_rec *cairn_kv_tree_find(const struct cairn_kv_tree *t, const uint8_t *key, uint32_t klen);
-/** The same for up to CAIRN_KV_FIND_MAX keys at once, in much less time than one after the other. */
+/** recs[i] becomes what cairn_kv_tree_find() gives for keys[i]; at most CAIRN_KV_TREE_MANY. They go down the tree side
+ * by side: what one waits for is fetched from memory while the others are looked at, values included. */
+enum { CAIRN_KV_TREE_MANY = 16 };
 void cairn_kv_tree_find_many(const struct cairn_kv_tree *t, const struct cairn_kv_key *keys, uint32_t n,
-                             struct cairn_kv_rec **found);
+                             struct cairn_kv_rec **recs);
 /** Puts @rec in; @old gets the record that had its key, which is the caller's then, or NULL.
  * Returns 0, or CAIRN_E_NOSPACE with the tree as it was and @rec still the caller's. */
 int cairn_kv_tree_put(struct cairn_kv_tree *t, struct cairn_kv_rec *rec, struct cairn_kv_rec **old);

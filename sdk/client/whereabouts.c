@@ -260,6 +260,7 @@ int cairn_whereabouts_find(const struct cairn_options *options, struct cairn_rpc
                            struct cairn_err *err)
 {
     const char *list = options != NULL ? options->addresses : NULL;
+    const char *munge = getenv("CAIRN_MUNGE_SOCKET");
     char dir[PATH_MAX];
     int rc = cairn_whereabouts_dir(options, dir, sizeof(dir), err);
 
@@ -273,7 +274,10 @@ int cairn_whereabouts_find(const struct cairn_options *options, struct cairn_rpc
         return rc;
     sort_addresses(conf);
     rc = find_key(options, dir, conf, err);
-    if (rc == 0)
-        conf->munge = needs_key(conf) && cairn_auth_munge_is_available();
-    return rc;
+    if (rc != 0 || !needs_key(conf))
+        return rc;
+    if (munge != NULL)
+        snprintf(conf->munge_socket, sizeof(conf->munge_socket), "%s", munge);
+    conf->munge = cairn_auth_munge_is_available(conf->munge_socket);
+    return 0;
 }

@@ -73,7 +73,7 @@ static int open_log(struct cairn_server *s, const struct cairn_server_options *o
 static int open_identity(struct cairn_server *s, struct cairn_err *err)
 {
     struct cairn_rpc_node *n = &s->rpc_node;
-    bool munge = s->conf.munge != CAIRN_MUNGE_OFF && cairn_auth_munge_is_available();
+    bool munge = s->conf.munge != CAIRN_MUNGE_OFF && cairn_auth_munge_is_available(s->conf.munge_socket);
     int rc = cairn_workspace_open(s->conf.workspace, err);
 
     if (rc == 0)
@@ -81,12 +81,14 @@ static int open_identity(struct cairn_server *s, struct cairn_err *err)
     if (rc != 0)
         return rc;
     if (s->conf.munge == CAIRN_MUNGE_ON && !munge)
-        return cairn_err_set(err, CAIRN_E_AUTH, "auth.munge is on, but munged does not answer on this machine");
+        return cairn_err_set(err, CAIRN_E_AUTH, "auth.munge is on, but no munged listens%s%s",
+                             s->conf.munge_socket[0] != '\0' ? " at " : " on this machine", s->conf.munge_socket);
     memcpy(n->cluster_id, s->data.cluster_id, sizeof(n->cluster_id));
     cairn_auth_random(&n->incarnation, sizeof(n->incarnation));
     snprintf(n->name, sizeof(n->name), "%s", s->conf.name);
     n->has_key = true;
     n->munge = munge;
+    snprintf(n->munge_socket, sizeof(n->munge_socket), "%s", s->conf.munge_socket);
     n->insecure = s->conf.insecure;
     memcpy(n->admins, s->conf.admins, s->conf.nadmins * sizeof(n->admins[0]));
     n->nadmins = s->conf.nadmins;

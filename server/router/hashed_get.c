@@ -191,7 +191,7 @@ static void get_part_start(struct router_part *part)
     msg->id = p->regions[part->region].id;
     msg->off = part->off - region_off;
     msg->length = part->len;
-    msg->verify = m->verify;
+    msg->verify = m->verify || m->bulk == NULL; /* a payload goes on without checksums: nobody else will compare them */
     if (m->bulk != NULL) {
         part->bulk = *m->bulk;
         part->bulk.off += part->off - p->off;

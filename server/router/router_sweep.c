@@ -145,14 +145,26 @@ static void sweep_on_rested(void *arg)
         s->resume(s);
 }
 
-static void sweep_rest(struct router_sweep *s, void (*resume)(struct router_sweep *s))
+static void sweep_sleep(struct router_sweep *s, uint64_t ns, void (*resume)(struct router_sweep *s))
 {
     struct cairn_env *env = &router_home(s->router)->loop->env;
-    uint64_t now = cairn_env_now_ns(env), took = now - MIN(now, s->began_ns);
 
     s->resume = resume;
-    if (cairn_timer_start(env, &s->rest, now + MIN(took, SWEEP_REST_MS_MAX * CAIRN_NS_PER_MS)) != 0)
+    if (cairn_timer_start(env, &s->rest, cairn_env_now_ns(env) + ns) != 0)
         sweep_stop(s, CAIRN_E_NOMEM, "out of memory");
+}
+
+static void sweep_rest(struct router_sweep *s, void (*resume)(struct router_sweep *s))
+{
+    uint64_t now = cairn_env_now_ns(&router_home(s->router)->loop->env), took = now - MIN(now, s->began_ns);
+
+    sweep_sleep(s, MIN(took, SWEEP_REST_MS_MAX * CAIRN_NS_PER_MS), resume);
+}
+
+/* For somebody else's work, which will end by itself. */
+static void sweep_wait(struct router_sweep *s, void (*resume)(struct router_sweep *s))
+{
+    sweep_sleep(s, SWEEP_REST_MS_MAX * CAIRN_NS_PER_MS, resume);
 }
 
 static void sweep_call(struct router_sweep *s, const struct cairn_rpc_target *target, uint32_t method,
@@ -444,7 +456,7 @@ static void sweep_on_opened(struct cairn_rpc_call *call)
 }
 
 /* Pins the next namespace for one page. Between two pages it may be removed: then its regions go with it, or are
- * garbage. */
+ * garbage. While it is being removed nobody knows yet. */
 static void sweep_open(struct router_sweep *s)
 {
     struct router_ns *ns = NULL;
@@ -455,10 +467,14 @@ static void sweep_open(struct router_sweep *s)
     }
     while (s->space < s->nspaces) {
         ns = router_ns_find_id(router_home(s->router), s->spaces[s->space]);
-        if (ns != NULL && !ns->removing)
+        if (ns != NULL)
             break;
         s->space++;
         s->from_len = 0;
+    }
+    if (s->space < s->nspaces && ns->removing) { /* it may stay after all, as one that is not empty does */
+        sweep_wait(s, sweep_open);
+        return;
     }
     if (s->space == s->nspaces || s->candidates.n == 0) {
         s->space = s->nspaces;

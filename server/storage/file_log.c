@@ -92,13 +92,17 @@ static int log_make(struct cairn_file_log *log, int dirfd, const char *name)
     return rc;
 }
 
-/* Durable, and under its own name. */
-static int log_publish(struct cairn_file_log *log)
+/* Durable, and under its own name; *@renamed tells whether a start may find it there already. */
+static int log_publish(struct cairn_file_log *log, bool *renamed)
 {
     char temp[80];
 
+    *renamed = false;
     snprintf(temp, sizeof(temp), "%s.new", log->name);
-    if (fsync(log->fd) != 0 || renameat(log->dirfd, temp, log->dirfd, log->name) != 0 || fsync(log->dirfd) != 0)
+    if (fsync(log->fd) != 0 || renameat(log->dirfd, temp, log->dirfd, log->name) != 0)
+        return cairn_file_code(errno);
+    *renamed = true;
+    if (fsync(log->dirfd) != 0)
         return cairn_file_code(errno);
     atomic_store(&log->durable, log->flushed);
     return 0;
@@ -279,6 +283,7 @@ int cairn_file_log_open(struct cairn_file_log *log, int dirfd, const char *name,
                         struct cairn_file_log_found *found, struct cairn_err *err)
 {
     int fd = openat(dirfd, name, O_RDWR | O_CLOEXEC), rc;
+    bool renamed;
 
     *found = (struct cairn_file_log_found){ 0 };
     if (fd < 0 && errno != ENOENT)
@@ -287,7 +292,7 @@ int cairn_file_log_open(struct cairn_file_log *log, int dirfd, const char *name,
         rc = log_make(log, dirfd, name);
         if (rc != 0)
             return cairn_err_set(err, rc, "make %s: %s", name, cairn_error_text(rc));
-        rc = log_publish(log);
+        rc = log_publish(log, &renamed);
         if (rc != 0)
             cairn_err_set(err, rc, "make %s: %s", name, cairn_error_text(rc));
     } else {
@@ -371,7 +376,8 @@ int cairn_file_log_write(struct cairn_file_log *log)
     if (log->buf_n > 0)
         rc = cairn_file_pwrite(log->fd, log->buf, log->buf_n, log->flushed);
     if (rc != 0) { /* what arrived of it is overwritten by the next, or cut off as torn */
-        write_zeros(log->fd, log->flushed, log->end);
+        if (write_zeros(log->fd, log->flushed, log->end) != 0)
+            atomic_store(&log->broken, true); /* a whole record may stand there, and come to life behind another */
         log->end = log->flushed;
     }
     log->flushed = log->end;
@@ -400,17 +406,34 @@ int cairn_file_log_rewrite_begin(const struct cairn_file_log *log, struct cairn_
     return log_make(fresh, log->dirfd, log->name);
 }
 
+/* Field by field: other threads may be looking at the atomic ones. */
+static void log_replace(struct cairn_file_log *log, const struct cairn_file_log *by)
+{
+    log->fd = by->fd;
+    log->end = by->end;
+    log->room = by->room;
+    log->buf = by->buf;
+    log->buf_n = by->buf_n;
+    log->buf_room = by->buf_room;
+    atomic_store(&log->flushed, atomic_load(&by->flushed));
+    atomic_store(&log->durable, atomic_load(&by->durable));
+}
+
 int cairn_file_log_rewrite_commit(struct cairn_file_log *log, struct cairn_file_log *fresh)
 {
+    bool renamed = false;
     int rc = cairn_file_log_write(fresh);
 
     if (rc == 0)
-        rc = log_publish(fresh);
-    if (rc != 0)
+        rc = log_publish(fresh, &renamed);
+    if (!renamed)
         return rc;
-    cairn_file_log_close(log);
-    *log = *fresh;
-    return 0;
+    cairn_file_log_close(log); /* it has no name any more: what it would be told now no start would read */
+    log_replace(log, fresh);
+    if (rc == 0)
+        return 0;
+    atomic_store(&log->broken, true);
+    return CAIRN_E_UNKNOWN;
 }
 
 void cairn_file_log_rewrite_abort(struct cairn_file_log *fresh)

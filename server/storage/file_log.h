@@ -68,8 +68,8 @@ int cairn_file_log_write(struct cairn_file_log *log);
 int cairn_file_log_sync(struct cairn_file_log *log);
 
 /** Writes the log anew: begin, add and write to @fresh, then commit, which makes @fresh durable under the old name and
- * puts it in
- * @log's place; or abort. */
+ * puts it in @log's place; or abort. If commit fails the old log goes on, and @fresh is to be aborted, except after
+ * CAIRN_E_UNKNOWN: @fresh is in its place, but which of both a start would find nobody knows, so the log is broken. */
 int cairn_file_log_rewrite_begin(const struct cairn_file_log *log, struct cairn_file_log *fresh);
 int cairn_file_log_rewrite_commit(struct cairn_file_log *log, struct cairn_file_log *fresh);
 void cairn_file_log_rewrite_abort(struct cairn_file_log *fresh);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 enum { OPTS_MAX = 32 };
 
@@ -49,6 +50,19 @@ double bench_hist_ns(const struct bench_hist *h, double q)
             return middle_of(i);
     }
     return 0;
+}
+
+void *bench_buffer(size_t n, int fill)
+{
+    enum { PAGE = 4096, HUGE_PAGE = 2 << 20, HUGE_FROM = 1 << 20 };
+    size_t align = n >= HUGE_FROM ? HUGE_PAGE : PAGE;
+    void *p = NULL;
+    if (posix_memalign(&p, align, (n + align - 1) / align * align) != 0)
+        bench_die("no memory for %zu bytes", n);
+    if (align == HUGE_PAGE)
+        madvise(p, (n + align - 1) / align * align, MADV_HUGEPAGE); /* where it is refused, small pages do */
+    memset(p, fill, n);
+    return p;
 }
 
 void bench_opt_init(int argc, char **argv)

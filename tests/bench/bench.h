@@ -3,6 +3,7 @@
 #ifndef CAIRN_TESTS_BENCH_H
 #define CAIRN_TESTS_BENCH_H
 
+#include <stddef.h>
 #include <stdint.h>
 #include <stdnoreturn.h>
 #include <time.h>
@@ -32,6 +33,9 @@ static inline uint64_t bench_rand(uint64_t *state)
     *state ^= *state << 17;
     return *state;
 }
+
+/** @n bytes of @fill, aligned; in huge pages from a MiB on, for the yardstick as for Cairn. */
+void *bench_buffer(size_t n, int fill);
 
 /** Options are words "--name value" after the subcommand; any that nobody asks for is an error (bench_opt_done). */
 void bench_opt_init(int argc, char **argv);

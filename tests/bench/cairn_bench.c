@@ -34,7 +34,8 @@ enum {
     WAIT_MS = 30000,
     POLL_MS = 100,
     TIMED_SLOT_OF = 8,          /* one slot of so many looks at the clock: at millions a second it would show */
-    REMOVE_IDS_MAX = 16,        /* regions are removed in calls of this many ... */
+    STALE_MAX = 256,            /* regions that may wait to be removed */
+    REMOVE_IDS_MAX = 4,         /* they are removed in calls of at least this many ... */
     REMOVE_BYTES_MAX = 64 << 20 /* ... or bytes, whichever is reached first */
 };
 
@@ -58,7 +59,7 @@ struct load {
     struct slot *slots;
     uint64_t rand, done, running;                    /* running: slots with a call in flight */
     uint64_t from_ns, from_done, last_ns, last_done; /* the span that counts: when, and how many were done by then */
-    uint64_t stale[REMOVE_IDS_MAX * 2], removing[REMOVE_IDS_MAX * 2];
+    uint64_t stale[STALE_MAX], removing[STALE_MAX];
     size_t nstale, nremoving;
     struct bench_hist hist;
 };
@@ -184,7 +185,7 @@ static void retire(struct load *load, uint64_t id)
     load->stale[load->nstale++] = id;
     size_t full = job.size * REMOVE_IDS_MAX > REMOVE_BYTES_MAX ? REMOVE_BYTES_MAX / job.size + 1 : REMOVE_IDS_MAX;
     if (load->nremoving != 0 || load->nstale < full) {
-        if (load->nstale == REMOVE_IDS_MAX * 2)
+        if (load->nstale == STALE_MAX)
             bench_die("the node does not keep up with removals");
         return;
     }
@@ -254,9 +255,7 @@ static void init_slot(struct slot *slot, struct load *load, bool batches)
     size_t bytes = job.size != 0 ? job.size : job.value_bytes * job.batch;
     slot->load = load;
     slot->keys = alloc(job.batch, KEY_BYTES);
-    if (posix_memalign((void **)&slot->buf, 4096, bytes + 1) != 0)
-        bench_die("no memory");
-    memset(slot->buf, 0x5a, bytes + 1);
+    slot->buf = bench_buffer(bytes + 1, 0x5a);
     if (!batches)
         return;
     slot->puts = alloc(job.batch, sizeof(*slot->puts));

@@ -85,15 +85,6 @@ static pid_t fork_pair(const char *kind, int *fd)
     return pid;
 }
 
-static void *buffer(size_t n, int fill)
-{
-    void *p = NULL;
-    if (posix_memalign(&p, 4096, n) != 0)
-        bench_die("no memory for %zu bytes", n);
-    memset(p, fill, n);
-    return p;
-}
-
 static void wait_child(pid_t pid)
 {
     int status = 0;
@@ -108,7 +99,7 @@ static void run_pingpong(void)
     uint64_t span = (uint64_t)(bench_opt_double("seconds", 1) * 1e9);
     bench_opt_done();
     static struct bench_hist hist;
-    uint8_t *buf = buffer(n, 1);
+    uint8_t *buf = bench_buffer(n, 1);
     int fd;
     pid_t pid = fork_pair(kind, &fd);
     if (pid == 0) {
@@ -141,7 +132,7 @@ static void run_stream(void)
     bench_opt_done();
     if (n == 0 || n > SOCKET_BYTES_MAX)
         bench_die("--bytes is out of range");
-    uint8_t *buf = buffer(n, 1);
+    uint8_t *buf = bench_buffer(n, 1);
     int fd;
     pid_t pid = fork_pair("tcp", &fd);
     if (pid == 0) {
@@ -176,7 +167,7 @@ static void run_memcpy(void)
     size_t n = bench_opt_u64("bytes", 1 << 20);
     uint64_t span = (uint64_t)(bench_opt_double("seconds", 1) * 1e9);
     bench_opt_done();
-    uint8_t *from = buffer(n, 1), *to = buffer(n, 2);
+    uint8_t *from = bench_buffer(n, 1), *to = bench_buffer(n, 2);
     uint64_t rounds = 0, start, now;
     for (int warm = 0; warm < 16; warm++)
         memcpy(to, from, n);
@@ -197,7 +188,7 @@ static void run_fdatasync(void)
     size_t n = bench_opt_u64("bytes", 1024);
     uint64_t span = (uint64_t)(bench_opt_double("seconds", 1) * 1e9);
     bench_opt_done();
-    uint8_t *buf = buffer(n, 1);
+    uint8_t *buf = bench_buffer(n, 1);
     static struct bench_hist hist;
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
     if (fd < 0)

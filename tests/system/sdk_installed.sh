@@ -1,6 +1,6 @@
 #!/bin/sh
-# The installed SDK, as a stranger meets it: a ten-line program outside of the tree is built by pkg-config and by CMake, and run
-# against a node; the library shows nothing but its public functions.
+# The installed SDK, as a stranger meets it: a ten-line program outside of the tree is built by pkg-config and by CMake,
+# and run against a node; the library shows nothing but its public functions.
 #   sdk_installed.sh SOURCE-DIR BUILD-DIR [SANITIZERS of that build]
 set -eu
 source=$1 build=$2
@@ -23,7 +23,10 @@ fail() {
     exit 1
 }
 
-cmake --install "$build" --prefix "$dir/usr" >"$dir/install.log" || { cat "$dir/install.log"; fail "cmake --install failed"; }
+if ! cmake --install "$build" --prefix "$dir/usr" >"$dir/install.log"; then
+    cat "$dir/install.log"
+    fail "cmake --install failed"
+fi
 pc=$(dirname "$(find "$dir/usr" -name cairn.pc)")
 lib=$(dirname "$(find "$dir/usr" -name libcairn.so)")
 for f in bin/cairnd bin/cairn include/cairn/cairn.h include/cairn/error.h include/cairn/hashed.h include/cairn/kv.h \
@@ -54,7 +57,8 @@ cp "$source/sdk/examples/hello.c" "$dir/program"
 PKG_CONFIG_PATH=$pc
 export PKG_CONFIG_PATH
 # shellcheck disable=SC2046,SC2086  # flags are words
-cc $CFLAGS -Wall -Wextra -Werror "$dir/program/hello.c" $(pkg-config --cflags --libs cairn) -Wl,-rpath,"$lib" -o "$dir/by-pkg-config"
+cc $CFLAGS -Wall -Wextra -Werror "$dir/program/hello.c" $(pkg-config --cflags --libs cairn) -Wl,-rpath,"$lib" \
+    -o "$dir/by-pkg-config"
 cat >"$dir/program/CMakeLists.txt" <<'END'
 cmake_minimum_required(VERSION 3.25)
 project(hello LANGUAGES C)
@@ -62,7 +66,7 @@ find_package(Cairn 0.1 REQUIRED)
 add_executable(by-cmake hello.c)
 target_link_libraries(by-cmake PRIVATE Cairn::cairn)
 END
-if ! { cmake -S "$dir/program" -B "$dir/program/build" -DCMAKE_PREFIX_PATH="$dir/usr" &&
+if ! { cmake -G Ninja -S "$dir/program" -B "$dir/program/build" -DCMAKE_PREFIX_PATH="$dir/usr" &&
     cmake --build "$dir/program/build"; } >"$dir/cmake.log" 2>&1; then
     cat "$dir/cmake.log"
     fail "find_package(Cairn) failed"
@@ -80,6 +84,14 @@ for program in "$dir/by-pkg-config" "$dir/program/build/by-cmake"; do
     said=$("$program") || fail "$program failed"
     [ "$said" = "hello, world" ] || fail "$program said '$said'"
 done
+# An application that hosts a node.
+# shellcheck disable=SC2046,SC2086
+cc $CFLAGS -Wall -Wextra -Werror "$source/tests/system/embed.c" $(pkg-config --cflags --libs cairn-server) \
+    -Wl,-rpath,"$lib" -o "$dir/embed"
+said=$("$dir/embed" "$dir/data2" "$dir/ws2" 2>"$dir/embed.log") || { cat "$dir/embed.log"; fail "embed failed"; }
+case $said in unix://*) ;; *) fail "embed said '$said'" ;; esac
+nm -D --defined-only "$lib/libcairn-server.so" | awk '{ sub(/@.*/, "", $3); print $3 }' |
+    grep -vE '^(CAIRN_SERVER_0|cairn_(server|error)_[a-z_]+)$' && fail "libcairn-server.so shows more than server.h"
 kill "$node"
 wait "$node" || { cat "$dir/node.log"; fail "cairnd did not end with 0"; }
 node=

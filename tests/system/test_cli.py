@@ -82,16 +82,19 @@ class WithoutNode(Case):
         self.assertEqual(p.returncode, FAILED)
         self.assertIn(b"No space left", p.stderr)
 
-    def test_man_page(self):
-        page = self.path("cairn.1")
-        with open(page, "w") as f:
-            f.write(self.ok(run(CAIRN, "help", "--man")).out)
-        r = run("man", "--warnings", "-l", page, env=clean_env(MANPAGER="cat", MANWIDTH="100", LC_ALL="C.UTF-8"))
-        self.ok(r)
-        self.assertEqual(r.err, "")
-        for name in commands():
-            self.assertIn("cairn " + name, r.out)
-        self.assertIn("EXIT STATUS", r.out)
+    def test_man_pages(self):
+        made = os.path.join(BUILD, "tools", "made")
+        said = {"cairn.1": ["EXIT STATUS"] + ["cairn " + name for name in commands()],
+                "cairnd.8": ["--check-config", "--workspace DIR", "SIGTERM"],
+                "cairn.yaml.5": ["node.workers", "limits.drain", "providers[].backend", "Default: 30s."]}
+        for page, texts in said.items():
+            with self.subTest(page):
+                r = self.ok(run("man", "--warnings", "-l", os.path.join(made, page),
+                                env=clean_env(MANPAGER="cat", MANWIDTH="100", LC_ALL="C.UTF-8")))
+                self.assertEqual(r.err, "")
+                plain = re.sub(".\b", "", r.out)
+                for text in texts:
+                    self.assertIn(text, plain)
 
     def complete(self, line):
         """What bash offers at the end of a line, with nothing but the script loaded."""

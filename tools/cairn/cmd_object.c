@@ -331,7 +331,10 @@ static int rm_run(struct cli *cli, void *args)
             continue;
         }
         struct cli_call call;
-        int rc = cairn_delete(ns, key, strlen(key), cli_call_init(cli, &call, 0));
+        bool exists = true; /* a namespace may remove without looking; people want to hear of a misspelt key */
+        int rc = a->force ? 0 : cairn_exists(ns, key, strlen(key), &exists, cli_call_init(cli, &call, 0));
+        if (rc == 0)
+            rc = exists ? cairn_delete(ns, key, strlen(key), cli_call_init(cli, &call, 0)) : CAIRN_E_NOTFOUND;
         removed += rc == 0;
         if (rc != 0 && !(a->force && rc == CAIRN_E_NOTFOUND))
             status = cli_call_failed(cli, rc, &call, "%s", key);

@@ -6,11 +6,13 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
+#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
 /* Timers that run in one turn before descriptors are looked at again. */
 enum { LOOP_TIMERS_PER_TURN = 256, LOOP_TASK_ROUNDS_PER_TURN = 8 };
+enum { LOOP_SPIN_LUCK_MAX = 8, LOOP_SPIN_AGAIN = 16 };
 
 static uint64_t loop_now(struct cairn_env *env)
 {
@@ -33,12 +35,14 @@ static uint64_t loop_random(struct cairn_env *env)
 
 static const struct cairn_env_ops loop_env_ops = { .now_ns = loop_now, .random = loop_random };
 
-static void on_tick(evutil_socket_t fd, short what, void *arg)
+static void on_tick(void *arg, uint32_t ready)
 {
     struct cairn_loop *loop = arg;
+    uint64_t n;
 
-    (void)fd;
-    (void)what;
+    (void)ready;
+    if (read(loop->tick.fd, &n, sizeof(n)) < 0)
+        CAIRN_ASSERT(errno == EAGAIN || errno == EINTR || errno == ECANCELED);
     loop->tick_ns = 0; /* it only ends the sleep: our own heap knows whose time has come */
 }
 
@@ -52,10 +56,36 @@ static void on_wake(void *arg, uint32_t ready)
         CAIRN_ASSERT(errno == EAGAIN || errno == EINTR);
 }
 
+/* A descriptor of the loop's own; takes @fd. */
+static int loop_watch_new(struct cairn_loop *loop, struct cairn_watch *w, int fd, void (*fn)(void *arg, uint32_t ready),
+                          struct cairn_err *err)
+{
+    int rc;
+
+    if (fd < 0)
+        return cairn_err_errno(err, errno, "event loop");
+    rc = cairn_watch_init(w, loop, fd, fn, loop);
+    if (rc == 0)
+        rc = cairn_watch_arm(w, CAIRN_WATCH_READ);
+    if (rc != 0) {
+        cairn_watch_fini(w);
+        close(fd);
+    }
+    return cairn_err_wrap(err, rc, "event loop");
+}
+
+static void loop_watch_free(struct cairn_watch *w)
+{
+    int fd = w->fd;
+
+    cairn_watch_fini(w);
+    close(fd);
+}
+
 int cairn_loop_init(struct cairn_loop *loop, const struct cairn_loop_conf *conf, struct cairn_err *err)
 {
     struct event_config *ec;
-    int rc, fd;
+    int rc;
 
     memset(loop, 0, sizeof(*loop));
     loop->conf = conf != NULL ? *conf : (struct cairn_loop_conf){ 0 };
@@ -74,31 +104,23 @@ int cairn_loop_init(struct cairn_loop *loop, const struct cairn_loop_conf *conf,
         loop->base = event_base_new_with_config(ec);
         event_config_free(ec);
     }
-    if (loop->base != NULL)
-        loop->tick = evtimer_new(loop->base, on_tick, loop);
-    if (loop->tick == NULL) {
+    if (loop->base == NULL) {
         rc = cairn_err_set(err, CAIRN_E_LIMIT, "event loop: cannot be made (descriptor limit?)");
         goto free_base;
     }
     loop->now_ns = loop_now(&loop->env);
     cairn_sm_set_init(&loop->machines, &loop->env);
-    fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    if (fd < 0) {
-        rc = cairn_err_errno(err, errno, "event loop");
+    rc = loop_watch_new(loop, &loop->wake, eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), on_wake, err);
+    if (rc != 0)
         goto free_base;
-    }
-    rc = cairn_watch_init(&loop->wake, loop, fd, on_wake, loop);
-    if (rc == 0)
-        rc = cairn_watch_arm(&loop->wake, CAIRN_WATCH_READ);
-    if (rc != 0) {
-        close(fd);
-        goto free_base;
-    }
+    rc = loop_watch_new(loop, &loop->tick, timerfd_create(CLOCK_BOOTTIME, TFD_NONBLOCK | TFD_CLOEXEC), on_tick, err);
+    if (rc != 0)
+        goto free_wake;
     return 0;
+free_wake:
+    loop_watch_free(&loop->wake);
 free_base:
     pthread_mutex_destroy(&loop->posted_mutex);
-    if (loop->tick != NULL)
-        event_free(loop->tick);
     if (loop->base != NULL)
         event_base_free(loop->base);
     cairn_env_fini(&loop->env);
@@ -107,13 +129,10 @@ free_base:
 
 void cairn_loop_fini(struct cairn_loop *loop)
 {
-    int fd = loop->wake.fd;
-
-    cairn_watch_fini(&loop->wake);
-    close(fd);
+    loop_watch_free(&loop->tick);
+    loop_watch_free(&loop->wake);
     CAIRN_ASSERT(cairn_list_is_empty(&loop->hooks));
     cairn_sm_set_fini(&loop->machines);
-    event_free(loop->tick);
     event_base_free(loop->base);
     pthread_mutex_destroy(&loop->posted_mutex);
     cairn_env_fini(&loop->env);
@@ -179,33 +198,39 @@ static uint64_t loop_sleep_ns(struct cairn_loop *loop, uint64_t max_ns)
     return MIN(max_ns, next > loop->now_ns ? next - loop->now_ns : 0);
 }
 
-/* Polls for a while instead of sleeping. True: something came. */
+/* Polls for a while instead of sleeping. True: something came. It is given up for the most part where it was in vain lately: then
+ * what is waited for takes longer, or cannot come because we hold the core. */
 static bool loop_spin(struct cairn_loop *loop, uint64_t ns)
 {
-    uint64_t end = loop_now(&loop->env) + MIN(ns, loop->conf.spin_us * UINT64_C(1000));
+    uint64_t end;
 
+    if (loop->spin_luck == 0 && ++loop->spins_skipped % LOOP_SPIN_AGAIN != 0)
+        return false;
+    end = loop_now(&loop->env) + MIN(ns, loop->conf.spin_us * UINT64_C(1000));
     do {
         event_base_loop(loop->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
-        if (loop->fresh || atomic_load_explicit(&loop->has_posted, memory_order_relaxed))
+        if (loop->fresh || atomic_load_explicit(&loop->has_posted, memory_order_relaxed)) {
+            loop->spin_luck = MIN(loop->spin_luck + 1, (uint32_t)LOOP_SPIN_LUCK_MAX);
             return true;
+        }
     } while (loop_now(&loop->env) < end);
+    loop->spin_luck /= 2;
     return false;
 }
 
-/* A sleep of @ns from now_ns on must end. A tick that is armed for less is left alone: it ends this sleep early, once,
- * where arming it for each would cost every turn of a busy loop whose deadlines are far away. */
+/* A sleep of @ns from now_ns on must end. A tick that is armed for less is left alone: it ends this sleep early, once, where
+ * arming it for each would cost every turn of a busy loop whose deadlines are far away. For the same reason it is a timer of
+ * the kernel's and not libevent's, which reads the clock twice a turn and has epoll_wait() arm and disarm a timer each time. */
 static void loop_arm_tick(struct cairn_loop *loop, uint64_t ns)
 {
-    struct timeval tv;
+    uint64_t at = loop->now_ns + MIN(ns, UINT64_C(3600) * CAIRN_NS_PER_S);
+    struct itimerspec when = { .it_value = { .tv_sec = (time_t)(at / CAIRN_NS_PER_S),
+                                             .tv_nsec = (long)(at % CAIRN_NS_PER_S) } };
 
-    /* libevent rounds to milliseconds: round up, or the last one would be spent spinning. */
-    ns = MIN(ns + CAIRN_NS_PER_MS - 1, UINT64_C(3600) * CAIRN_NS_PER_S);
-    if (loop->tick_ns != 0 && loop->tick_ns <= loop->now_ns + ns)
+    if (loop->tick_ns != 0 && loop->tick_ns <= at)
         return;
-    tv.tv_sec = (time_t)(ns / CAIRN_NS_PER_S);
-    tv.tv_usec = (suseconds_t)(ns % CAIRN_NS_PER_S / 1000);
-    loop->tick_ns = loop->now_ns + ns;
-    event_add(loop->tick, &tv);
+    loop->tick_ns = at;
+    timerfd_settime(loop->tick.fd, TFD_TIMER_ABSTIME, &when, NULL);
 }
 
 static void loop_sleep(struct cairn_loop *loop, uint64_t ns)

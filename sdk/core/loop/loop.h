@@ -48,9 +48,8 @@ struct cairn_loop {
     struct cairn_sm_set machines;
     struct cairn_loop_conf conf;
     struct event_base *base;
-    struct event *tick; /* ends a sleep for the earliest of our timers */
-    uint64_t tick_ns;   /* when; 0: it is not armed */
-    struct cairn_watch wake;
+    struct cairn_watch wake, tick; /* tick ends a sleep for the earliest of our timers */
+    uint64_t tick_ns;              /* when; 0: it is not armed */
     struct cairn_link hooks;
     pthread_mutex_t posted_mutex;
     struct cairn_link posted; /* under posted_mutex */
@@ -58,6 +57,7 @@ struct cairn_loop {
     uint64_t now_ns; /* of the turn: cairn_loop_now() */
     bool fresh;      /* now_ns was read since the last sleep */
     bool entered;    /* work was started between two turns: its output must leave before a sleep */
+    uint32_t spin_luck, spins_skipped;
     uint64_t turns, sleeps;
     pthread_t thread;
 };

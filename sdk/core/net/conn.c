@@ -263,8 +263,10 @@ static int64_t conn_decode(struct cairn_conn *c, const uint8_t *p, size_t n, siz
         if (used == 0)
             break;
         at += (size_t)used;
-        if (!c->ops->frame(c, &f))
+        if (!c->ops->frame(c, &f)) {
             c->paused = true;
+            *need = 0; /* of the next frame nothing is known: what is kept of it needs no more room than it has */
+        }
     }
     return (int64_t)at;
 }

@@ -13,7 +13,9 @@
 
 #include "schema/common.pb-c.h"
 
+#include <grp.h>
 #include <inttypes.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,6 +34,8 @@ struct greeting {
     char *credential;
     uid_t uid;
     gid_t gid;
+    gid_t groups[CAIRN_IDENTITY_GROUPS_MAX];
+    uint32_t ngroups;
     int rc;
     struct cairn_err err;
     bool asking;
@@ -54,15 +58,22 @@ static void count(_Atomic uint64_t *counter)
 
 /* ---- sessions ---- */
 
-static struct cairn_rpc_dedup *session_find(struct cairn_rpc *rpc, const struct greeting *g, uid_t uid)
+static struct cairn_rpc_dedup *find_among(const struct cairn_link *sessions, const struct greeting *g, uid_t uid)
 {
-    CAIRN_LIST_FOREACH (l, &rpc->sessions) {
+    CAIRN_LIST_FOREACH (l, sessions) {
         struct cairn_rpc_dedup *d = CONTAINER_OF(l, struct cairn_rpc_dedup, link);
 
         if (d->id == g->session && d->uid == uid && cairn_auth_equal(d->secret, g->secret, sizeof(g->secret)))
             return d;
     }
     return NULL;
+}
+
+static struct cairn_rpc_dedup *session_find(struct cairn_rpc *rpc, const struct greeting *g, uid_t uid)
+{
+    struct cairn_rpc_dedup *d = find_among(&rpc->idle, g, uid);
+
+    return d != NULL ? d : find_among(&rpc->sessions, g, uid);
 }
 
 static struct cairn_rpc_dedup *session_new(struct cairn_rpc *rpc, uid_t uid)
@@ -87,24 +98,39 @@ static void session_free(struct cairn_rpc_dedup *d)
     free(d);
 }
 
+static void session_free_idle(struct cairn_rpc *rpc, struct cairn_rpc_dedup *d)
+{
+    rpc->nidle--;
+    session_free(d);
+}
+
 static void on_sessions_timer(void *arg)
 {
     struct cairn_rpc *rpc = arg;
     uint64_t now = cairn_loop_now(rpc->loop);
-    bool waiting = false;
 
-    CAIRN_LIST_FOREACH_SAFE (l, &rpc->sessions) {
+    CAIRN_LIST_FOREACH_SAFE (l, &rpc->idle) {
         struct cairn_rpc_dedup *d = CONTAINER_OF(l, struct cairn_rpc_dedup, link);
 
-        if (d->peer != NULL)
-            continue;
-        if (d->running == 0 && d->idle_since_ns + rpc->node->session_ttl_ns <= now)
-            session_free(d);
-        else
-            waiting = true;
+        if (d->running == 0 && (d->over || d->idle_since_ns + rpc->node->session_ttl_ns <= now))
+            session_free_idle(rpc, d);
     }
-    if (waiting)
+    if (!cairn_list_is_empty(&rpc->idle))
         cairn_timer_start(&rpc->loop->env, &rpc->sessions_timer, now + SESSIONS_SWEEP_S * CAIRN_NS_PER_S);
+}
+
+/* As many may come back as were there at a time: whoever connects, changes something and dies, over and over, takes the
+ * memory of its own first ones. */
+static void sessions_bound(struct cairn_rpc *rpc)
+{
+    CAIRN_LIST_FOREACH_SAFE (l, &rpc->idle) {
+        struct cairn_rpc_dedup *d = CONTAINER_OF(l, struct cairn_rpc_dedup, link);
+
+        if (rpc->nidle <= rpc->node->connections_max)
+            return;
+        if (d->running == 0)
+            session_free_idle(rpc, d);
+    }
 }
 
 /* ---- HELLO ---- */
@@ -150,10 +176,15 @@ static void peer_welcome(struct cairn_rpc_peer *peer, const struct greeting *g)
         old->dedup = NULL;
         d->peer = NULL;
         cairn_rpc__peer_down(old, CAIRN_E_CLOSED);
+    } else if (resumed) {
+        cairn_list_del(&d->link);
+        cairn_list_add_tail(&rpc->sessions, &d->link);
+        rpc->nidle--;
     }
     if (resumed)
         count(&node->counters.sessions_resumed);
     d->peer = peer;
+    d->over = false;
     peer->dedup = d;
     cairn_hello_send_welcome(peer, node, d, resumed, g->auth == CAIRN_HELLO_KEY);
     cairn_rpc__peer_up(peer, PEER_REVERSE_INFLIGHT_MAX, rpc->conf.inflight_bytes_max);
@@ -164,7 +195,7 @@ static void on_handover(void *arg)
     struct handover *h = arg;
     struct cairn_rpc_peer *peer;
 
-    peer = h->rpc->node == NULL || h->rpc->drain.on ? NULL : cairn_rpc__peer_accepted(h->rpc, h->fd);
+    peer = h->rpc->node == NULL || h->rpc->drain.begun ? NULL : cairn_rpc__peer_accepted(h->rpc, h->fd);
     if (peer == NULL) {
         close(h->fd);
     } else {
@@ -260,11 +291,26 @@ static void greeting_open(struct cairn_rpc_peer *peer, const Cairn__Wire__HelloO
     }
 }
 
+/* MUNGE tells one group; the others are in the user database, which may be asked here, where it may block. */
+static void look_up_groups(struct greeting *g)
+{
+    struct passwd pw, *found = NULL;
+    char buf[4096];
+    int n = CAIRN_IDENTITY_GROUPS_MAX;
+
+    if (getpwuid_r(g->uid, &pw, buf, sizeof(buf), &found) != 0 || found == NULL)
+        return;
+    g->ngroups = getgrouplist(found->pw_name, g->gid, g->groups, &n) >= 0 ? (uint32_t)n : 0;
+}
+
 static void munge_work(void *arg)
 {
     struct greeting *g = arg;
 
-    g->rc = cairn_auth_munge_decode(g->credential, &g->peer->transcript, &g->uid, &g->gid, &g->err);
+    g->rc = cairn_auth_munge_decode(g->peer->rpc->node->munge_socket, g->credential, &g->peer->transcript, &g->uid,
+                                    &g->gid, &g->err);
+    if (g->rc == 0)
+        look_up_groups(g);
 }
 
 static void munge_done(void *arg)
@@ -282,6 +328,8 @@ static void munge_done(void *arg)
     } else {
         peer->info.who.uid = g->uid;
         peer->info.who.gid = g->gid;
+        memcpy(peer->info.who.groups, g->groups, sizeof(g->groups));
+        peer->info.who.ngroups = g->ngroups;
         greeting_succeeded(peer);
     }
     cairn_rpc_peer_put(peer);
@@ -352,6 +400,8 @@ static void on_accepted_hello(struct cairn_rpc_peer *peer, const struct cairn_fr
 
 static void on_accepted_goodbye(struct cairn_rpc_peer *peer)
 {
+    if (peer->dedup != NULL)
+        peer->dedup->over = true;
     cairn_rpc__peer_leave(peer); /* it closes when its answers are there */
 }
 
@@ -368,6 +418,26 @@ static void drain_check(struct cairn_rpc *rpc)
         cairn_env_defer(&rpc->loop->env, &rpc->drain.task);
 }
 
+/* The connection of @d is gone: it is remembered for as long as it may come back. */
+static void session_idle(struct cairn_rpc *rpc, struct cairn_rpc_dedup *d, int rc)
+{
+    bool changed_nothing = rc == CAIRN_E_CLOSED && d->ring == NULL;
+
+    d->peer = NULL;
+    d->idle_since_ns = cairn_loop_now(rpc->loop);
+    if (d->running == 0 && (d->over || changed_nothing)) {
+        session_free(d);
+        return;
+    }
+    cairn_list_del(&d->link);
+    cairn_list_add_tail(&rpc->idle, &d->link);
+    rpc->nidle++;
+    sessions_bound(rpc);
+    if (!cairn_timer_is_running(&rpc->sessions_timer))
+        cairn_timer_start(&rpc->loop->env, &rpc->sessions_timer,
+                          d->idle_since_ns + MIN(rpc->node->session_ttl_ns, SESSIONS_SWEEP_S * CAIRN_NS_PER_S));
+}
+
 static void on_accepted_down(struct cairn_rpc_peer *peer, int rc)
 {
     struct cairn_rpc *rpc = peer->rpc;
@@ -379,16 +449,9 @@ static void on_accepted_down(struct cairn_rpc_peer *peer, int rc)
     if (g != NULL && !g->asking)
         free(g);
     peer->role_data = NULL;
-    if (d != NULL) {
-        peer->dedup = NULL;
-        d->peer = NULL;
-        d->idle_since_ns = cairn_loop_now(rpc->loop);
-        if (!cairn_timer_is_running(&rpc->sessions_timer))
-            cairn_timer_start(&rpc->loop->env, &rpc->sessions_timer,
-                              d->idle_since_ns + MIN(rpc->node->session_ttl_ns, SESSIONS_SWEEP_S * CAIRN_NS_PER_S));
-        if (rc == CAIRN_E_CLOSED && d->ring == NULL)
-            session_free(d); /* it has changed nothing: there is nothing to remember */
-    }
+    peer->dedup = NULL;
+    if (d != NULL)
+        session_idle(rpc, d, rc);
     atomic_fetch_sub_explicit(&rpc->node->counters.connections, 1, memory_order_relaxed);
     drain_check(rpc);
 }
@@ -416,6 +479,15 @@ struct cairn_rpc_peer *cairn_rpc__peer_accepted(struct cairn_rpc *rpc, int fd)
     return peer;
 }
 
+static void fill_groups(struct cairn_identity *who, int fd)
+{
+    socklen_t n = sizeof(who->groups);
+
+    /* With more groups than there is room for the kernel tells none: they count for nothing then. */
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, who->groups, &n) == 0)
+        who->ngroups = (uint32_t)(n / sizeof(who->groups[0]));
+}
+
 static void peer_fill_info(struct cairn_rpc_peer *peer, int fd, bool is_unix)
 {
     struct ucred cred;
@@ -427,6 +499,7 @@ static void peer_fill_info(struct cairn_rpc_peer *peer, int fd, bool is_unix)
         peer->info.who.uid = cred.uid;
         peer->info.who.gid = cred.gid;
         peer->info.pid = cred.pid;
+        fill_groups(&peer->info.who, fd);
         snprintf(peer->info.addr, sizeof(peer->info.addr), "unix, process %d of user %u", (int)cred.pid,
                  (unsigned)cred.uid);
         return;
@@ -446,7 +519,7 @@ void cairn_rpc_accept(struct cairn_rpc *rpc, int fd, bool is_unix)
     struct cairn_rpc_peer *peer = NULL;
 
     count(&node->counters.accepted);
-    if (rpc->drain.on ||
+    if (rpc->drain.begun ||
         atomic_load_explicit(&node->counters.connections, memory_order_relaxed) >= node->connections_max) {
         count(&node->counters.connections_refused);
     } else {
@@ -477,11 +550,11 @@ static void on_drained(void *arg)
     rpc->drain.on = false;
     cairn_timer_stop(&rpc->loop->env, &rpc->drain.timer);
     cairn_timer_stop(&rpc->loop->env, &rpc->sessions_timer);
-    CAIRN_LIST_FOREACH_SAFE (l, &rpc->sessions) {
+    CAIRN_LIST_FOREACH_SAFE (l, &rpc->idle) {
         struct cairn_rpc_dedup *d = CONTAINER_OF(l, struct cairn_rpc_dedup, link);
 
         if (d->running == 0)
-            session_free(d);
+            session_free_idle(rpc, d);
     }
     rpc->drain.done(rpc->drain.arg);
 }
@@ -497,7 +570,7 @@ static void on_drain_deadline(void *arg)
 
 void cairn_rpc_drain(struct cairn_rpc *rpc, uint64_t deadline_ns, void (*done)(void *arg), void *arg)
 {
-    rpc->drain.on = true;
+    rpc->drain.on = rpc->drain.begun = true;
     rpc->drain.done = done;
     rpc->drain.arg = arg;
     cairn_task_init(&rpc->drain.task, on_drained, rpc);
@@ -517,12 +590,14 @@ void cairn_rpc_drain(struct cairn_rpc *rpc, uint64_t deadline_ns, void (*done)(v
 void cairn_rpc__sessions_init(struct cairn_rpc *rpc)
 {
     cairn_list_init(&rpc->sessions);
+    cairn_list_init(&rpc->idle);
     cairn_timer_init(&rpc->sessions_timer, on_sessions_timer, rpc);
 }
 
 void cairn_rpc__sessions_fini(struct cairn_rpc *rpc)
 {
     cairn_timer_stop(&rpc->loop->env, &rpc->sessions_timer);
-    CAIRN_LIST_FOREACH_SAFE (l, &rpc->sessions)
+    CAIRN_ASSERT(cairn_list_is_empty(&rpc->sessions)); /* no peer is left */
+    CAIRN_LIST_FOREACH_SAFE (l, &rpc->idle)
         session_free(CONTAINER_OF(l, struct cairn_rpc_dedup, link));
 }

@@ -14,6 +14,7 @@ struct cairn_rpc_node {
     uint64_t incarnation; /* random, of this process */
     char name[64];
     bool has_key, munge, insecure;
+    char munge_socket[CAIRN_MUNGE_SOCKET_MAX];
     uint8_t key[CAIRN_KEY_BYTES];
     uid_t admins[CAIRN_ADMINS_MAX]; /* beside root and the node's own user */
     uint32_t nadmins;

@@ -62,7 +62,7 @@ void cairn_auth_forget(void *secret, size_t n)
     sodium_memzero(secret, n);
 }
 
-int cairn_auth_key_read(const char *path, uint8_t key[CAIRN_KEY_BYTES], struct cairn_err *err)
+static int key_read(const char *path, bool own, uint8_t key[CAIRN_KEY_BYTES], struct cairn_err *err)
 {
     char hex[CAIRN_KEY_BYTES * 2 + 8] = { 0 };
     struct stat st;
@@ -81,7 +81,7 @@ int cairn_auth_key_read(const char *path, uint8_t key[CAIRN_KEY_BYTES], struct c
                            st.st_mode & 07777, path);
         goto out;
     }
-    if (st.st_uid != geteuid() && st.st_uid != 0 && geteuid() != 0) {
+    if (st.st_uid != geteuid() && st.st_uid != 0 && (own || geteuid() != 0)) {
         rc = cairn_err_set(err, CAIRN_E_DENIED, "cluster key %s belongs to user %u", path, (unsigned)st.st_uid);
         goto out;
     }
@@ -101,6 +101,16 @@ out:
     cairn_auth_forget(hex, sizeof(hex));
     close(fd);
     return rc;
+}
+
+int cairn_auth_key_read(const char *path, uint8_t key[CAIRN_KEY_BYTES], struct cairn_err *err)
+{
+    return key_read(path, false, key, err);
+}
+
+int cairn_auth_key_read_own(const char *path, uint8_t key[CAIRN_KEY_BYTES], struct cairn_err *err)
+{
+    return key_read(path, true, key, err);
 }
 
 int cairn_auth_key_create(const char *path, struct cairn_err *err)
@@ -126,41 +136,61 @@ int cairn_auth_key_create(const char *path, struct cairn_err *err)
 
 #if CAIRN_WITH_MUNGE
 
-bool cairn_auth_munge_is_available(void)
+static munge_ctx_t munge_context(const char *socket)
 {
     munge_ctx_t ctx = munge_ctx_create();
-    char *socket_path = NULL;
+
+    if (ctx != NULL && socket[0] != '\0' && munge_ctx_set(ctx, MUNGE_OPT_SOCKET, socket) != EMUNGE_SUCCESS) {
+        munge_ctx_destroy(ctx);
+        ctx = NULL;
+    }
+    return ctx;
+}
+
+bool cairn_auth_munge_is_available(const char *socket)
+{
+    munge_ctx_t ctx = munge_context(socket);
+    char *path = NULL;
     bool there;
 
     if (ctx == NULL)
         return false;
-    there = munge_ctx_get(ctx, MUNGE_OPT_SOCKET, &socket_path) == EMUNGE_SUCCESS && access(socket_path, F_OK) == 0;
+    there = munge_ctx_get(ctx, MUNGE_OPT_SOCKET, &path) == EMUNGE_SUCCESS && access(path, F_OK) == 0;
     munge_ctx_destroy(ctx);
     return there;
 }
 
-int cairn_auth_munge_encode(const struct cairn_auth_transcript *t, char **credential, struct cairn_err *err)
+int cairn_auth_munge_encode(const char *socket, const struct cairn_auth_transcript *t, char **credential,
+                            struct cairn_err *err)
 {
+    munge_ctx_t ctx = munge_context(socket);
     struct transcript_bytes b;
     munge_err_t e;
 
+    if (ctx == NULL)
+        return cairn_err_set(err, CAIRN_E_NOMEM, "MUNGE: no context");
     transcript_fill(&b, t, false);
-    e = munge_encode(credential, NULL, &b, sizeof(b));
+    e = munge_encode(credential, ctx, &b, sizeof(b));
+    munge_ctx_destroy(ctx);
     if (e != EMUNGE_SUCCESS)
         return cairn_err_set(err, CAIRN_E_AUTH, "MUNGE: %s", munge_strerror(e));
     return 0;
 }
 
-int cairn_auth_munge_decode(const char *credential, const struct cairn_auth_transcript *t, uid_t *uid, gid_t *gid,
-                            struct cairn_err *err)
+int cairn_auth_munge_decode(const char *socket, const char *credential, const struct cairn_auth_transcript *t,
+                            uid_t *uid, gid_t *gid, struct cairn_err *err)
 {
+    munge_ctx_t ctx = munge_context(socket);
     struct transcript_bytes b;
     void *payload = NULL;
     int n = 0, rc = 0;
     munge_err_t e;
 
+    if (ctx == NULL)
+        return cairn_err_set(err, CAIRN_E_NOMEM, "MUNGE: no context");
     transcript_fill(&b, t, false);
-    e = munge_decode(credential, NULL, &payload, &n, uid, gid);
+    e = munge_decode(credential, ctx, &payload, &n, uid, gid);
+    munge_ctx_destroy(ctx);
     if (e != EMUNGE_SUCCESS)
         rc = cairn_err_set(err, CAIRN_E_AUTH, "MUNGE: %s", munge_strerror(e));
     else if (n != (int)sizeof(b) || sodium_memcmp(payload, &b, sizeof(b)) != 0)
@@ -171,21 +201,25 @@ int cairn_auth_munge_decode(const char *credential, const struct cairn_auth_tran
 
 #else
 
-bool cairn_auth_munge_is_available(void)
+bool cairn_auth_munge_is_available(const char *socket)
 {
+    (void)socket;
     return false;
 }
 
-int cairn_auth_munge_encode(const struct cairn_auth_transcript *t, char **credential, struct cairn_err *err)
+int cairn_auth_munge_encode(const char *socket, const struct cairn_auth_transcript *t, char **credential,
+                            struct cairn_err *err)
 {
+    (void)socket;
     (void)t;
     (void)credential;
     return cairn_err_set(err, CAIRN_E_UNSUPPORTED, "built without MUNGE");
 }
 
-int cairn_auth_munge_decode(const char *credential, const struct cairn_auth_transcript *t, uid_t *uid, gid_t *gid,
-                            struct cairn_err *err)
+int cairn_auth_munge_decode(const char *socket, const char *credential, const struct cairn_auth_transcript *t,
+                            uid_t *uid, gid_t *gid, struct cairn_err *err)
 {
+    (void)socket;
     (void)credential;
     (void)t;
     (void)uid;

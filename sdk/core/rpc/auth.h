@@ -32,17 +32,22 @@ bool cairn_auth_equal(const void *a, const void *b, size_t n);
 void cairn_auth_forget(void *secret, size_t n);
 
 /** Reads a cluster key: CAIRN_KEY_BYTES as hexadecimal digits in a file that only its owner may read (CAIRN_E_DENIED
- * otherwise, CAIRN_E_NOTFOUND, CAIRN_E_FORMAT), owned by the caller or root. */
+ * otherwise, CAIRN_E_NOTFOUND, CAIRN_E_FORMAT), owned by the caller or root; root may read anybody's. */
 int cairn_auth_key_read(const char *path, uint8_t key[CAIRN_KEY_BYTES], struct cairn_err *err);
+/** As cairn_auth_key_read(), for a node: also root refuses a key that is another user's, who would know it. */
+int cairn_auth_key_read_own(const char *path, uint8_t key[CAIRN_KEY_BYTES], struct cairn_err *err);
 /** Makes one, mode 0600; CAIRN_E_EXISTS if the file is there. */
 int cairn_auth_key_create(const char *path, struct cairn_err *err);
 
-/** MUNGE, if it was built in and its daemon runs. @credential is malloc'ed. Both block for some 40 us, or until the
- * daemon's time-out. */
-bool cairn_auth_munge_is_available(void);
-int cairn_auth_munge_encode(const struct cairn_auth_transcript *t, char **credential, struct cairn_err *err);
-/** Checks that @credential is fresh, not a replay and holds @t. */
-int cairn_auth_munge_decode(const char *credential, const struct cairn_auth_transcript *t, uid_t *uid, gid_t *gid,
+enum { CAIRN_MUNGE_SOCKET_MAX = 108 }; /* as sun_path */
+
+/** MUNGE, if it was built in and its daemon runs. @socket "": where the library expects the daemon. @credential is
+ * malloc'ed. Both block for some 40 us, or until the daemon's time-out. */
+bool cairn_auth_munge_is_available(const char *socket);
+int cairn_auth_munge_encode(const char *socket, const struct cairn_auth_transcript *t, char **credential,
                             struct cairn_err *err);
+/** Checks that @credential is fresh, not a replay and holds @t. */
+int cairn_auth_munge_decode(const char *socket, const char *credential, const struct cairn_auth_transcript *t,
+                            uid_t *uid, gid_t *gid, struct cairn_err *err);
 
 #endif

@@ -39,7 +39,7 @@ enum cairn_dedup_verdict cairn_rpc_dedup_admit(struct cairn_rpc_dedup *d, struct
         return CAIRN_DEDUP_REPLAY;
     }
     if (e->state == DEDUP_RUNNING)
-        return CAIRN_DEDUP_BAD;
+        return CAIRN_DEDUP_BUSY;
     entry_clear(e);
     e->state = DEDUP_RUNNING;
     e->seq = rq->seq;

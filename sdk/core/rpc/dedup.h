@@ -27,6 +27,7 @@ struct cairn_rpc_dedup {
     uint8_t secret[CAIRN_SESSION_SECRET_BYTES];
     uid_t uid;                          /* who may go on with it */
     struct cairn_rpc_peer *peer;        /* the connection it has now, or NULL */
+    bool over;                          /* its origin has said goodbye: nobody will ask again */
     uint32_t running;                   /* requests that will be remembered here */
     uint32_t window;                    /* power of two */
     struct cairn_rpc_dedup_entry *ring; /* made at the first change */
@@ -36,7 +37,8 @@ enum cairn_dedup_verdict {
     CAIRN_DEDUP_RUN,    /* new: carry it out */
     CAIRN_DEDUP_WAIT,   /* the first one is running: @rq has been kept and will be answered with it */
     CAIRN_DEDUP_REPLAY, /* done already: *@known is what to answer */
-    CAIRN_DEDUP_BAD,    /* the window was not kept to, or memory is short: close the connection */
+    CAIRN_DEDUP_BUSY,   /* its place is held by a call that was given up with its connection and still runs */
+    CAIRN_DEDUP_BAD,    /* sent again twice, or memory is short: close the connection */
 };
 
 /** Looks at a request that changes something; rq->seq is set. */

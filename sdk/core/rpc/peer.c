@@ -6,6 +6,7 @@
  * UP        requests and answers go both ways.
  * LEAVING   we will close: no new requests are taken, those that run are answered first.
  * DOWN      the socket is closed; the structure lives on while references do. */
+#include "sdk/core/base/log.h"
 #include "sdk/core/rpc/accept.h"
 #include "sdk/core/rpc/rpc_internal.h"
 
@@ -64,16 +65,33 @@ void cairn_rpc_peer_get(struct cairn_rpc_peer *peer)
     peer->refs++;
 }
 
+void cairn_rpc__peers_reap(void *arg)
+{
+    struct cairn_rpc *rpc = arg;
+    struct cairn_link *l;
+
+    while ((l = cairn_list_pop(&rpc->dead_peers)) != NULL) {
+        struct cairn_rpc_peer *peer = CONTAINER_OF(l, struct cairn_rpc_peer, link);
+
+        free(peer->calls);
+        free(peer);
+    }
+}
+
+/* The last reference may go while a frame of the connection is being handed out, below done() or a HELLO that moves to
+ * another worker: whoever reads the stream still looks at it, so it is freed by a later task. */
 void cairn_rpc_peer_put(struct cairn_rpc_peer *peer)
 {
+    struct cairn_rpc *rpc = peer->rpc;
+
     CAIRN_ASSERT(peer->refs > 0);
     if (--peer->refs > 0)
         return;
     CAIRN_ASSERT(peer->sm.state == PEER_DOWN);
     CAIRN_ASSERT(cairn_list_is_empty(&peer->waiting));
-    peer->rpc->npeers--;
-    free(peer->calls);
-    free(peer);
+    rpc->npeers--;
+    cairn_list_add_tail(&rpc->dead_peers, &peer->link);
+    cairn_env_defer(&rpc->loop->env, &rpc->reaper);
 }
 
 /* ---- flow control ---- */
@@ -98,16 +116,19 @@ static bool peer_node_is_full(const struct cairn_rpc_peer *peer)
     return b != NULL && peer->budgeted > 0 && atomic_load_explicit(&b->bytes, memory_order_relaxed) > b->bytes_max;
 }
 
-/* Whether another request may be taken from this peer. One at a time is always possible. */
+/* Whether another frame may be taken from this peer, which might be a request. One at a time is always possible. And
+ * whoever keeps to its credits is never stopped by them: the next frame may be an answer that its requests wait for. */
 static bool peer_may_take(struct cairn_rpc_peer *peer)
 {
     const struct cairn_rpc_conf *conf = &peer->rpc->conf;
 
-    if (peer->conn.out_bytes >= conf->output_bytes_max)
+    /* Only the end that was connected to: if both stopped reading because of their own output, both would for good. */
+    if (peer->rpc->node != NULL && peer->conn.out_bytes >= conf->output_bytes_max)
         return false;
     if (peer->nreqs == 0)
         return true;
-    if (peer->nreqs >= conf->inflight_max || peer->req_bytes >= conf->inflight_bytes_max)
+    if (peer->nreqs > conf->inflight_max ||
+        peer->req_bytes > (uint64_t)conf->inflight_bytes_max + CAIRN_FRAME_BODY_BYTES_MAX)
         return false;
     if (!peer_node_is_full(peer))
         return true;
@@ -123,7 +144,9 @@ static void peer_resume(struct cairn_rpc_peer *peer)
 
 /* ---- sending ---- */
 
-bool cairn_rpc__peer_send(struct cairn_rpc_peer *peer, struct cairn_frame *f, const ProtobufCMessage *msg,
+/* Writes one frame to the output, where it does not count before cairn_conn_commit(). Returns its length; 0 when memory
+ * is short, and then the connection is lost. */
+static size_t peer_encode(struct cairn_rpc_peer *peer, struct cairn_frame *f, const ProtobufCMessage *msg,
                           const struct iovec *payload, uint32_t n)
 {
     size_t body = msg != NULL ? protobuf_c_message_get_packed_size(msg) : 0, total = 0;
@@ -131,11 +154,17 @@ bool cairn_rpc__peer_send(struct cairn_rpc_peer *peer, struct cairn_frame *f, co
 
     for (uint32_t i = 0; i < n; i++)
         total += payload[i].iov_len;
-    CAIRN_ASSERT(body <= CAIRN_FRAME_BODY_BYTES_MAX && total <= CAIRN_FRAME_PAYLOAD_BYTES_MAX);
+    if (UNLIKELY(body > CAIRN_FRAME_BODY_BYTES_MAX || total > CAIRN_FRAME_PAYLOAD_BYTES_MAX)) {
+        /* Who asks for a list does not choose how long it is, so it must not be able to end the process. */
+        CAIRN_ASSERT(f->kind == CAIRN_FRAME_REPLY);
+        cairn_log_error("%s: an answer of %zu bytes does not fit into a frame", peer->info.addr, body + total);
+        f->value = CAIRN_E_TOOBIG;
+        body = total = n = 0;
+    }
     p = cairn_conn_reserve(&peer->conn, CAIRN_FRAME_HEADER_BYTES + body + total);
     if (p == NULL) {
         cairn_conn_fail(&peer->conn, CAIRN_E_NOMEM);
-        return false;
+        return 0;
     }
     f->body = p + CAIRN_FRAME_HEADER_BYTES;
     f->payload = f->body + body;
@@ -149,8 +178,17 @@ bool cairn_rpc__peer_send(struct cairn_rpc_peer *peer, struct cairn_frame *f, co
     }
     f->flags |= CAIRN_FRAME_CRC_PAYLOAD;
     cairn_frame_encode_header(p, f);
-    cairn_conn_commit(&peer->conn, CAIRN_FRAME_HEADER_BYTES + body + total);
-    return true;
+    return CAIRN_FRAME_HEADER_BYTES + body + total;
+}
+
+bool cairn_rpc__peer_send(struct cairn_rpc_peer *peer, struct cairn_frame *f, const ProtobufCMessage *msg,
+                          const struct iovec *payload, uint32_t n)
+{
+    size_t len = peer_encode(peer, f, msg, payload, n);
+
+    if (len > 0)
+        cairn_conn_commit(&peer->conn, len);
+    return len > 0;
 }
 
 /* Bytes that were encoded before: a remembered answer. */
@@ -240,25 +278,26 @@ void cairn_rpc__peer_reply(struct cairn_rpc_req *rq, int status, const ProtobufC
         .kind = CAIRN_FRAME_REPLY, .id = rq->id, .provider = rq->target->id, .method = rq->method_no, .value = status
     };
     struct cairn_rpc_peer *peer = rq->peer; /* a reference is held until the end */
-    bool sent = rq->conn != NULL && cairn_rpc__peer_send(rq->conn, &f, msg, payload, n);
+    struct cairn_rpc_dedup *d = rq->dedup;
+    struct cairn_rpc_req *waiter = NULL;
+    size_t len = rq->conn != NULL ? peer_encode(rq->conn, &f, msg, payload, n) : 0;
 
-    cairn_rpc__stats_end(rq, status, sent ? f.body_len + f.payload_len : 0);
-    if (rq->dedup != NULL) {
-        struct cairn_rpc_dedup *d = rq->dedup;
-        struct cairn_rpc_req *waiter;
-
-        if (!sent && msg != NULL) { /* the connection is lost, its successor will ask */
-            size_t len = protobuf_c_message_get_packed_size(msg);
-            uint8_t *body = cairn_arena_alloc(&rq->arena, len + 1);
+    cairn_rpc__stats_end(rq, f.value, len > 0 ? f.body_len + f.payload_len : 0);
+    if (d != NULL) {
+        if (len == 0 && msg != NULL) { /* the connection is lost, its successor will ask */
+            size_t room = protobuf_c_message_get_packed_size(msg);
+            uint8_t *body = cairn_arena_alloc(&rq->arena, room + 1);
 
             f.body = body;
             f.body_len = body != NULL ? (uint32_t)protobuf_c_message_pack(msg, body) : 0;
         }
         rq->dedup = NULL;
-        waiter = cairn_rpc_dedup_answered(d, rq->seq, status, f.body, f.body_len, payload, n);
-        if (waiter != NULL)
-            req_end_waiter(waiter, d);
+        waiter = cairn_rpc_dedup_answered(d, rq->seq, f.value, f.body, f.body_len, payload, f.value == status ? n : 0);
     }
+    if (len > 0)
+        cairn_conn_commit(&rq->conn->conn, len); /* which may send it, and the encoded body is gone */
+    if (waiter != NULL)
+        req_end_waiter(waiter, d);
     peer_req_over(rq);
     if (peer != NULL)
         cairn_rpc_peer_put(peer);
@@ -308,6 +347,9 @@ static bool peer_dedup(struct cairn_rpc_peer *peer, struct cairn_rpc_req *rq, bo
     case CAIRN_DEDUP_REPLAY:
         atomic_fetch_add_explicit(&rq->rpc->node->counters.retries_recognised, 1, memory_order_relaxed);
         req_replay(rq, known);
+        return false;
+    case CAIRN_DEDUP_BUSY:
+        cairn_rpc_reply_err(rq, CAIRN_E_BUSY, "a change that this session has given up is still being made");
         return false;
     case CAIRN_DEDUP_BAD:
         break;
@@ -410,7 +452,9 @@ void cairn_rpc__peer_send_call(struct cairn_rpc_peer *peer, struct cairn_rpc_cal
     if (peer->calls == NULL) {
         peer->calls = calloc(peer->calls_room, sizeof(*peer->calls));
         if (peer->calls == NULL) {
-            cairn_rpc__call_fail(call, CAIRN_E_NOMEM, NULL);
+            cairn_list_del(&call->link);
+            call->rc = CAIRN_E_NOMEM;
+            cairn_env_defer(&peer->rpc->loop->env, &call->task); /* perhaps we are inside its start */
             return;
         }
     }
@@ -424,6 +468,8 @@ void cairn_rpc__peer_send_call(struct cairn_rpc_peer *peer, struct cairn_rpc_cal
     cairn_sm_move(&call->sm, CALL_SENT);
     cairn_rpc__peer_want(peer, call->deadline_ns);
     cairn_rpc__peer_send(peer, &f, call->msg, call->payload, call->payload_n);
+    call->bytes += f.body_len; /* as the target counts them: the last call may exceed the bound by its body */
+    peer->calls_bytes += f.body_len;
 }
 
 /* The place of a call that was sent is free again. */
@@ -456,6 +502,12 @@ static void peer_reply_frame(struct cairn_rpc_peer *peer, const struct cairn_fra
     peer_free_place(peer, f->id);
     if (call != CALL_ABANDONED) {
         peer->calls_bytes -= call->bytes;
+        if (f->value ==
+            CAIRN_E_SHUTDOWN) { /* it crossed the goodbye: nothing was done, another connection may have it */
+            call->sends = 0;
+            peer->role->lost_call(peer, call);
+            return;
+        }
         cairn_rpc__call_finish(call, f->value, f->body, f->body_len, f->payload, f->payload_len);
     }
     if (!peer->conn.closed)
@@ -522,8 +574,8 @@ static void sweep_calls(struct cairn_rpc_peer *peer, uint64_t now, uint64_t *nex
             continue;
         }
         cairn_rpc__peer_abandon_call(peer, call);
+        /* What done() starts in a place that was passed already asks for the timer itself. */
         cairn_rpc__call_fail(call, CAIRN_E_TIMEOUT, NULL);
-        i = 0; /* done() may have changed anything */
     }
     CAIRN_LIST_FOREACH_SAFE (l, &peer->waiting) {
         struct cairn_rpc_call *call = CONTAINER_OF(l, struct cairn_rpc_call, link);
@@ -580,9 +632,12 @@ static void on_peer_timer(void *arg)
             cairn_rpc__peer_want(peer, peer->hello_deadline_ns);
         return;
     }
-    if (peer->sm.state == PEER_LEAVING && peer->nreqs == 0 && peer->conn.out_bytes == 0) {
-        cairn_rpc__peer_down(peer, CAIRN_E_CLOSED);
-        return;
+    if (peer->sm.state == PEER_LEAVING && peer->nreqs == 0) {
+        cairn_conn_flush(&peer->conn); /* of this turn's output nobody would tell us that it is gone */
+        if (peer->conn.out_bytes == 0) {
+            cairn_rpc__peer_down(peer, CAIRN_E_CLOSED);
+            return;
+        }
     }
     if (sweep_stalled(peer, peer->conn.paused ? 0 : peer->conn.in_since_ns, now, &next) ||
         sweep_stalled(peer, peer->conn.out_since_ns, now, &next)) {
@@ -758,7 +813,6 @@ void cairn_rpc__peer_down(struct cairn_rpc_peer *peer, int rc)
 
     if (peer->sm.state == PEER_DOWN)
         return;
-    peer->down_rc = rc;
     cairn_timer_stop(&peer->rpc->loop->env, &peer->timer);
     cairn_conn_close(&peer->conn);
     peer_lose_calls(peer);

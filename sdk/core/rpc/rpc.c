@@ -17,6 +17,8 @@ struct cairn_rpc *cairn_rpc_new(struct cairn_loop *loop, const struct cairn_rpc_
     rpc->conf = *conf;
     cairn_list_init(&rpc->spare_reqs);
     cairn_list_init(&rpc->peers);
+    cairn_list_init(&rpc->dead_peers);
+    cairn_task_init(&rpc->reaper, cairn_rpc__peers_reap, rpc);
     cairn_rpc__sessions_init(rpc);
     for (uint32_t i = 0; i < conf->ntargets; i++) {
         const struct cairn_rpc_target *t = &conf->targets[i];
@@ -39,6 +41,8 @@ void cairn_rpc_free(struct cairn_rpc *rpc)
 
     CAIRN_ASSERT(cairn_rpc_is_idle(rpc));
     cairn_rpc__sessions_fini(rpc);
+    cairn_task_cancel(&rpc->reaper);
+    cairn_rpc__peers_reap(rpc);
     while ((l = cairn_list_pop(&rpc->spare_reqs)) != NULL)
         free(CONTAINER_OF(l, struct cairn_rpc_req, link));
     cairn_net_fini(&rpc->net);
@@ -82,6 +86,15 @@ const struct cairn_rpc_target *cairn_rpc_target_by_name(const struct cairn_rpc *
             return &rpc->conf.targets[i];
     }
     return NULL;
+}
+
+bool cairn_identity_is_in(const struct cairn_identity *who, gid_t group)
+{
+    for (uint32_t i = 0; i < who->ngroups; i++) {
+        if (who->groups[i] == group)
+            return true;
+    }
+    return who->gid == group;
 }
 
 static void *arena_pb_alloc(void *data, size_t n)

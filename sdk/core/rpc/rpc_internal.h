@@ -23,15 +23,18 @@ struct cairn_rpc {
     struct cairn_net net; /* buffers that connections of this loop share */
     struct cairn_bulk *bulk;
     const struct cairn_rpc_bulk_hooks *bulk_hooks;
-    struct cairn_link spare_reqs, peers;
+    struct cairn_link spare_reqs, peers, dead_peers; /* dead: no reference is left, and the reaper frees them */
+    struct cairn_task reaper;
     uint32_t nspare_reqs, nreqs, ncalls, npeers;
     uint32_t answers;
     uint64_t answer_ns;          /* cairn_rpc__answer_ns() */
     struct cairn_rpc_node *node; /* who we are to those who connect: accept.h; NULL for pure clients */
-    struct cairn_link sessions;  /* struct cairn_rpc_dedup, of those who connected */
+    struct cairn_link sessions;  /* struct cairn_rpc_dedup, of those who are connected */
+    struct cairn_link idle;      /* and of those who are not, longest first; at most node->connections_max */
+    uint32_t nidle;
     struct cairn_timer sessions_timer;
     struct {
-        bool on;
+        bool on, begun; /* begun: and nobody is let in any more, when it is over neither */
         void (*done)(void *arg);
         void *arg;
         struct cairn_task task;
@@ -94,7 +97,6 @@ struct cairn_rpc_peer {
     struct cairn_rpc *rpc;
     const struct peer_role *role;
     uint32_t refs;
-    int down_rc;
     struct cairn_rpc_peer_info info;
     struct cairn_bulk_peer *bulk;
     struct cairn_timer timer; /* the next moment at which something may be overdue: peer_sweep() */
@@ -127,6 +129,9 @@ void cairn_rpc__peer_down(struct cairn_rpc_peer *peer, int rc);
 void cairn_rpc__peer_leave(struct cairn_rpc_peer *peer);
 /** The timer runs at @at_ns at the latest. */
 void cairn_rpc__peer_want(struct cairn_rpc_peer *peer, uint64_t at_ns);
+
+/** Frees the dead peers of an rpc. */
+void cairn_rpc__peers_reap(void *rpc);
 
 /** Queues one frame; false when memory is short, and then the connection is lost. */
 bool cairn_rpc__peer_send(struct cairn_rpc_peer *peer, struct cairn_frame *f, const ProtobufCMessage *msg,

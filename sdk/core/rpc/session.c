@@ -28,11 +28,12 @@ struct cairn_rpc_session {
     struct cairn_sm sm;
     struct cairn_rpc_peer *peer; /* CONNECTING, UP */
     bool leaving;                /* the node said goodbye: nothing more is sent to it */
+    bool answered;               /* the present connection has brought an answer */
     struct cairn_link waiting;   /* calls, in order */
     uint32_t nwaiting;
     struct cairn_timer timer; /* backoff, deadlines of waiting calls */
     uint64_t retry_at_ns;
-    uint32_t next_addr, failures;
+    uint32_t next_addr, failures; /* attempts since a call was last answered */
     struct cairn_err last_error;
     struct cairn_rpc_session_facts facts;
 
@@ -141,8 +142,12 @@ static void session_send(struct cairn_rpc_session *s, struct cairn_rpc_call *cal
     struct cairn_rpc_peer *peer = s->peer;
 
     cairn_rpc__peer_send_call(peer, call);
-    if (call->sm.state == CALL_SENT && call->numbered)
+    if (!call->numbered)
+        return;
+    if (call->sm.state == CALL_SENT)
         s->seq_of_place[call->id & (peer->calls_room - 1)] = (uint32_t)call->seq + 1;
+    else
+        s->seq_busy[call->seq & (s->window - 1)] = 0; /* no memory: it ends without having been sent */
 }
 
 void cairn_rpc__session_call(struct cairn_rpc_session *s, struct cairn_rpc_call *call)
@@ -197,6 +202,8 @@ static void on_credit(struct cairn_rpc_peer *peer, uint32_t id)
         s->seq_busy[(*seq - 1) & (s->window - 1)] = 0;
         *seq = 0;
     }
+    s->failures = 0;
+    s->answered = true;
     if (s->nwaiting > 0)
         session_pump(s);
 }
@@ -259,7 +266,7 @@ static void on_down(struct cairn_rpc_peer *peer, int rc)
         cairn_err_set(
             &s->last_error, rc == CAIRN_E_CLOSED || rc == CAIRN_E_TIMEOUT ? CAIRN_E_UNREACHABLE : rc, "%s: %s", addr,
             was_up ? "the connection was lost" : (rc == CAIRN_E_TIMEOUT ? "no answer to HELLO" : cairn_error_text(rc)));
-    if (!was_up) {
+    if (!was_up || !s->answered) { /* a call may be what ends its connection: it is not sent again without a pause */
         session_fail_attempt(s);
         return;
     }
@@ -281,6 +288,19 @@ static void session_forget_numbers(struct cairn_rpc_session *s)
             session_end_waiting(s, call, CAIRN_E_UNKNOWN);
         else
             call->numbered = false;
+    }
+}
+
+/* The node knows us: the calls that will be sent again keep their numbers. Those of calls that nobody waits for are free
+ * again, since no answer to them will come; the node refuses a number whose predecessor still runs. */
+static void session_recount_numbers(struct cairn_rpc_session *s)
+{
+    memset(s->seq_busy, 0, s->window);
+    CAIRN_LIST_FOREACH (l, &s->waiting) {
+        const struct cairn_rpc_call *call = CONTAINER_OF(l, const struct cairn_rpc_call, link);
+
+        if (call->numbered)
+            s->seq_busy[call->seq & (s->window - 1)] = 1;
     }
 }
 
@@ -312,9 +332,12 @@ static int session_welcome(struct cairn_rpc_session *s, struct cairn_rpc_peer *p
         return CAIRN_E_PROTO;
     if (s->conf.has_cluster_id && memcmp(m->cluster_id.data, s->conf.cluster_id, CAIRN_CLUSTER_ID_BYTES) != 0)
         return CAIRN_E_AUTH;
+    if (s->conf.has_key && s->auth == CAIRN_HELLO_NONE) /* it has skipped the challenge */
+        return cairn_err_set(&s->last_error, CAIRN_E_AUTH, "%s did not prove that it holds the cluster's key",
+                             peer->info.addr);
     if (s->auth == CAIRN_HELLO_KEY &&
         !cairn_auth_check(m->proof.data, m->proof.len, s->conf.key, &peer->transcript, true))
-        return CAIRN_E_AUTH;
+        return cairn_err_set(&s->last_error, CAIRN_E_AUTH, "%s does not hold this cluster's key", peer->info.addr);
     rc = session_take_credits(s, m->inflight_max);
     if (rc != 0)
         return rc;
@@ -323,7 +346,9 @@ static int session_welcome(struct cairn_rpc_session *s, struct cairn_rpc_peer *p
     memcpy(s->secret, m->session_secret.data, sizeof(s->secret));
     s->has_id = true;
     memset(s->seq_of_place, 0, s->window * sizeof(*s->seq_of_place));
-    if (!resumed)
+    if (resumed)
+        session_recount_numbers(s);
+    else
         session_forget_numbers(s);
     snprintf(s->facts.node, sizeof(s->facts.node), "%s", m->node);
     memcpy(s->facts.cluster_id, m->cluster_id.data, CAIRN_CLUSTER_ID_BYTES);
@@ -333,7 +358,7 @@ static int session_welcome(struct cairn_rpc_session *s, struct cairn_rpc_peer *p
     s->facts.admin = m->admin;
     snprintf(s->facts.auth, sizeof(s->facts.auth), "%s", cairn_hello_auth_name(s->auth));
     snprintf(peer->info.name, sizeof(peer->info.name), "%s", m->node);
-    s->failures = 0;
+    s->answered = false;
     s->last_error.code = 0;
     cairn_rpc__peer_up(peer, m->inflight_max, MAX(m->inflight_bytes_max, (uint32_t)CAIRN_FRAME_BODY_BYTES_MAX));
     cairn_sm_move(&s->sm, SESSION_UP);
@@ -352,6 +377,9 @@ static int session_prove(struct cairn_rpc_session *s, struct cairn_rpc_peer *pee
     char *credential = NULL;
     int rc = 0;
 
+    /* Over a unix socket the kernel tells who we are: whoever wants a proof there would only carry it elsewhere. */
+    if (s->auth == CAIRN_HELLO_PEER)
+        return CAIRN_E_PROTO;
     if (s->challenged || c->nonce.len != CAIRN_NONCE_BYTES || c->cluster_id.len != CAIRN_CLUSTER_ID_BYTES)
         return CAIRN_E_PROTO;
     s->challenged = true;
@@ -362,8 +390,8 @@ static int session_prove(struct cairn_rpc_session *s, struct cairn_rpc_peer *pee
         cairn_auth_prove(proof, s->conf.key, t, false);
         m.proof.data = proof;
         m.proof.len = sizeof(proof);
-    } else if (s->auth == CAIRN_HELLO_MUNGE && s->conf.munge) {
-        rc = cairn_auth_munge_encode(t, &credential, &s->last_error);
+    } else if (s->auth == CAIRN_HELLO_MUNGE && s->conf.munge && !s->conf.has_key) {
+        rc = cairn_auth_munge_encode(s->conf.munge_socket, t, &credential, &s->last_error);
         m.credential = credential != NULL ? credential : m.credential;
     } else {
         rc = cairn_err_set(&s->last_error, CAIRN_E_AUTH, "the node asks for '%.20s', which we did not offer", c->auth);
@@ -422,7 +450,7 @@ static const struct peer_role session_role = {
 static void session_say_hello(struct cairn_rpc_session *s, struct cairn_rpc_peer *peer)
 {
     Cairn__Wire__HelloOpen m = CAIRN__WIRE__HELLO_OPEN__INIT;
-    char *auth[2];
+    char *auth[1];
     const uint8_t *cookie = s->rpc->bulk_hooks != NULL ? s->rpc->bulk_hooks->vm_cookie(s->rpc) : NULL;
 
     cairn_auth_random(peer->transcript.client_nonce, CAIRN_NONCE_BYTES);
@@ -441,10 +469,11 @@ static void session_say_hello(struct cairn_rpc_session *s, struct cairn_rpc_peer
     m.nonce.data = peer->transcript.client_nonce;
     m.nonce.len = CAIRN_NONCE_BYTES;
     m.auth = auth;
-    if (s->conf.munge)
-        auth[m.n_auth++] = (char *)(uintptr_t)cairn_hello_auth_name(CAIRN_HELLO_MUNGE);
+    /* Who holds the key offers nothing weaker: MUNGE would not make the node prove itself. */
     if (s->conf.has_key)
         auth[m.n_auth++] = (char *)(uintptr_t)cairn_hello_auth_name(CAIRN_HELLO_KEY);
+    else if (s->conf.munge)
+        auth[m.n_auth++] = (char *)(uintptr_t)cairn_hello_auth_name(CAIRN_HELLO_MUNGE);
     m.name = s->conf.name;
     if (cookie != NULL && cairn_addr_is_unix(&s->conf.addrs[s->next_addr])) {
         m.vm_cookie_addr = (uint64_t)(uintptr_t)cookie;
@@ -568,7 +597,6 @@ void cairn_rpc_session_close(struct cairn_rpc_session *s, void (*done)(void *arg
     s->closed = done;
     s->closed_arg = arg;
     s->conf.changed = NULL;
-    cairn_timer_stop(&s->rpc->loop->env, &s->timer);
     session_end_all_waiting(s, CAIRN_E_CLOSED);
     s->peer = NULL;
     cairn_sm_move(&s->sm, SESSION_CLOSED);
@@ -582,6 +610,7 @@ void cairn_rpc_session_close(struct cairn_rpc_session *s, void (*done)(void *arg
         cairn_rpc__peer_down(peer, CAIRN_E_CLOSED);
         session_end_all_waiting(s, CAIRN_E_CLOSED); /* those that were sent */
     }
+    cairn_timer_stop(&s->rpc->loop->env, &s->timer); /* which those have started for their deadlines */
     cairn_task_init(&s->close_task, on_session_closed, s);
     cairn_env_defer(&s->rpc->loop->env, &s->close_task); /* behind the calls that end */
 }

@@ -19,7 +19,8 @@ enum { CAIRN_SESSION_ADDRS_MAX = 16, CAIRN_SESSION_QUEUE_MAX = 65536 };
 struct cairn_rpc_session_conf {
     struct cairn_addr addrs[CAIRN_SESSION_ADDRS_MAX]; /* of the same node, best first */
     uint32_t naddrs;
-    bool has_key, munge; /* what we can prove ourselves with over TCP */
+    bool has_key, munge;                       /* what we can prove ourselves with over TCP */
+    char munge_socket[CAIRN_MUNGE_SOCKET_MAX]; /* "": MUNGE's own default */
     uint8_t key[CAIRN_KEY_BYTES];
     bool has_cluster_id; /* refuse any other cluster */
     uint8_t cluster_id[CAIRN_CLUSTER_ID_BYTES];

@@ -91,10 +91,12 @@ struct cairn_options {
     /** The cluster key (mode 0600 or stricter, owned by the caller or root). NULL: cluster.key in the workspace if it
      * is there. */
     const char *key_file;
+    /* Over TCP a client also offers MUNGE where its daemon runs: at $CAIRN_MUNGE_SOCKET, else where MUNGE expects it. */
     /** How the node's lists call this client; NULL: the program's name. */
     const char *name;
-    /** The libfabric provider for large values, the same as the node's (bulk.provider in its configuration), "verbs;ofi_rxm" for
-     * instance, and the domain to use. NULL: $CAIRN_FABRIC_PROVIDER, else "tcp;ofi_rxm"; $CAIRN_FABRIC_DOMAIN, else any. */
+    /** The libfabric provider for large values, the same as the node's (bulk.provider in its configuration), for instance
+     * "verbs;ofi_rxm", and the domain to use. NULL: $CAIRN_FABRIC_PROVIDER, else "tcp;ofi_rxm"; $CAIRN_FABRIC_DOMAIN,
+     * else any. */
     const char *fabric_provider, *fabric_domain;
     uint32_t timeout_ms;         /* of each call that names none; 0: 30 000 */
     uint32_t connect_timeout_ms; /* of cairn_connect() in all; 0: 10 000 */

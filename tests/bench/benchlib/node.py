@@ -18,7 +18,7 @@ listen: [ "unix://{dir}/cairn.sock", "tcp://127.0.0.1:{port}" ]
 """
 CONFIG = HEAD + """\
 providers:
-  - {{ type: kv, name: kv-rocksdb, backend: rocksdb }}
+  - {{ type: kv, name: kv-rocksdb, backend: rocksdb, cache: 32MiB }}
   - {{ type: extent, name: extent-file, backend: file }}
   - {{ type: kv, name: kv-memory, backend: memory }}
   - {{ type: extent, name: extent-memory, backend: memory }}

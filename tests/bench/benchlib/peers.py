@@ -25,7 +25,7 @@ def free_port():
         return s.getsockname()[1]
 
 
-ROCKSDB_CACHE_BYTES = 64 << 20
+ROCKSDB_CACHE_BYTES = 32 << 20  # as node.py configures for ours
 
 
 class Yard:

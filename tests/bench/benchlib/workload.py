@@ -17,6 +17,7 @@ VALUE_BYTES = 1024
 BATCH = 64
 MIB = 1 << 20
 SYNC_CLIENTS = 16
+SPIN_US = 20           # the client's, where a single answer is waited for
 ROCKSDB_OUTSTANDING = 16
 FILE_DEPTH = 16
 LOCAL_DEPTH = 4
@@ -113,7 +114,7 @@ class Bench:
     # ---- measurements ----
 
     def ping_p50(self, where):
-        return self.load.run("ping", where, outstanding=1)["p50_us"]
+        return self.load.run("ping", where, outstanding=1, spin_us=SPIN_US)["p50_us"]
 
     def ping_rate(self, where, outstanding):
         return self.load.run("ping", where, outstanding=outstanding)["ops_per_s"]

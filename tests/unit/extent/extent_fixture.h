@@ -22,6 +22,15 @@
 
 #include <cmocka.h>
 
+#ifdef __SANITIZE_THREAD__
+/* Debian's libpmemobj is not built for ThreadSanitizer, which then takes its locks for none. */
+__attribute__((visibility("default"))) const char *__tsan_default_suppressions(void);
+const char *__tsan_default_suppressions(void)
+{
+    return "called_from_lib:libpmemobj.so\nrace:libpmemobj.so\n";
+}
+#endif
+
 enum { FX_TARGET = 16, FX_CHUNK = CAIRN_EXTENT_CHUNK_BYTES };
 
 struct fixture {
@@ -88,13 +97,8 @@ static inline void fx_close(struct fixture *fx)
     fx->provider.store = NULL;
 }
 
-static inline void fx_make_dir(struct fixture *fx, const char *parent)
-{
-    snprintf(fx->dir, sizeof(fx->dir), "%s/cairn-extent-XXXXXX", parent);
-    assert_non_null(mkdtemp(fx->dir));
-}
-
-static inline void fx_init(struct fixture *fx, const struct cairn_extent_conf *conf, const char *parent)
+/* In the directory @dir. */
+static inline void fx_init_in(struct fixture *fx, const struct cairn_extent_conf *conf, const char *dir)
 {
     struct cairn_rpc_conf rc = { .inflight_max = 16, .inflight_bytes_max = 1 << 20, .output_bytes_max = 1 << 20 };
     struct cairn_bulk_conf bulk = { 0 };
@@ -102,7 +106,7 @@ static inline void fx_init(struct fixture *fx, const struct cairn_extent_conf *c
 
     memset(fx, 0, sizeof(*fx));
     fx->conf = *conf;
-    fx_make_dir(fx, parent);
+    snprintf(fx->dir, sizeof(fx->dir), "%s", dir);
     assert_int_equal(cairn_loop_init(&fx->loop, NULL, &err), 0);
     fx->pool = cairn_pool_new(2, 256, &err);
     assert_non_null(fx->pool);
@@ -118,6 +122,16 @@ static inline void fx_init(struct fixture *fx, const struct cairn_extent_conf *c
     assert_int_equal(cairn_bulk_attach(fx->rpc, &bulk, &err), 0);
     fx->who = (struct cairn_identity){ .admin = true };
     fx_open(fx);
+}
+
+/* In a fresh directory inside @parent. */
+static inline void fx_init(struct fixture *fx, const struct cairn_extent_conf *conf, const char *parent)
+{
+    char dir[64];
+
+    snprintf(dir, sizeof(dir), "%s/cairn-extent-XXXXXX", parent);
+    assert_non_null(mkdtemp(dir));
+    fx_init_in(fx, conf, dir);
 }
 
 static inline int fx_unlink(const char *path, const struct stat *st, int type, struct FTW *ftw)

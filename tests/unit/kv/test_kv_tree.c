@@ -320,6 +320,51 @@ static void tree_survives_lack_of_memory(void **state)
     cairn_kv_slabs_fini(&slabs);
 }
 
+/* Looked for together or one by one, present or not, long keys that are alike for many bytes and short ones. */
+static void many_agree_with_one(void **state)
+{
+    uint64_t rng = seed_of_run();
+    uint8_t bytes[CAIRN_KV_TREE_MANY][24];
+    struct cairn_kv_slabs slabs;
+    struct cairn_kv_tree tree;
+    uint32_t found = 0, absent = 0;
+
+    (void)state;
+    cairn_kv_slabs_init(&slabs, UINT64_MAX);
+    cairn_kv_tree_init(&tree, &slabs);
+    for (uint32_t round = 0; round < 2000; round++) {
+        struct cairn_kv_key keys[CAIRN_KV_TREE_MANY];
+        struct cairn_kv_rec *recs[CAIRN_KV_TREE_MANY], *old;
+        uint32_t n = draw(&rng, CAIRN_KV_TREE_MANY + 1);
+
+        for (uint32_t i = 0; i < n; i++) {
+            uint32_t len = 1 + draw(&rng, sizeof(bytes[i]));
+
+            memset(bytes[i], 'k', sizeof(bytes[i]));
+            bytes[i][draw(&rng, len)] = (uint8_t)draw(&rng, 3);
+            bytes[i][len - 1] = (uint8_t)draw(&rng, 256);
+            keys[i] = (struct cairn_kv_key){ .ptr = bytes[i], .len = len };
+        }
+        cairn_kv_tree_find_many(&tree, keys, n, recs);
+        for (uint32_t i = 0; i < n; i++) {
+            assert_ptr_equal(recs[i], cairn_kv_tree_find(&tree, keys[i].ptr, keys[i].len));
+            found += recs[i] != NULL;
+            absent += recs[i] == NULL;
+        }
+        for (uint32_t i = 0; i < n; i++) {
+            struct cairn_kv_rec *rec = rec_new(&slabs, keys[i].ptr, keys[i].len, draw(&rng, 2000));
+
+            assert_int_equal(cairn_kv_tree_put(&tree, rec, &old), 0);
+            if (old != NULL)
+                rec_free(&slabs, old);
+        }
+    }
+    assert_true(found > 1000 && absent > 1000);
+    cairn_kv_tree_check(&tree);
+    cairn_kv_tree_fini(&tree);
+    cairn_kv_slabs_fini(&slabs);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -328,6 +373,7 @@ int main(void)
         cmocka_unit_test(tree_agrees_with_sorted_array),
         cmocka_unit_test(tree_in_order),
         cmocka_unit_test(tree_survives_lack_of_memory),
+        cmocka_unit_test(many_agree_with_one),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

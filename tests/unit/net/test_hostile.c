@@ -46,7 +46,20 @@ static void handle_big(struct cairn_rpc_req *rq)
     cairn_rpc_reply(rq, 0, NULL, &v, 1);
 }
 
-static cairn_rpc_handler *const handlers[6] = { handle_ping, NULL, handle_big };
+/* A text that no frame holds. */
+static void handle_huge(struct cairn_rpc_req *rq)
+{
+    Cairn__Wire__NodeText m = CAIRN__WIRE__NODE_TEXT__INIT;
+
+    m.text = malloc(CAIRN_FRAME_BODY_BYTES_MAX + 1);
+    assert_non_null(m.text);
+    memset(m.text, 'x', CAIRN_FRAME_BODY_BYTES_MAX);
+    m.text[CAIRN_FRAME_BODY_BYTES_MAX] = '\0';
+    cairn_rpc_reply(rq, 0, &m.base, NULL, 0);
+    free(m.text);
+}
+
+static cairn_rpc_handler *const handlers[6] = { handle_ping, NULL, handle_big, NULL, handle_huge };
 
 static int setup(void **state)
 {
@@ -317,6 +330,57 @@ static void half_a_frame_does_not_wait_for_ever(void **state)
     assert_still_serves(fx);
 }
 
+/* Whoever says goodbye is let go, even if it leaves the closing to us. */
+static void a_goodbye_is_answered_by_the_end(void **state)
+{
+    struct fixture *fx = *state;
+    uint8_t buf[1024];
+    struct cairn_frame f;
+    int fd = enter(fx);
+    size_t n = put_ping(buf, 4, 0);
+
+    n += put_frame(buf + n, (struct cairn_frame){ .kind = CAIRN_FRAME_GOODBYE }, NULL);
+    raw_send(fx, fd, buf, n);
+    assert_true(raw_frame(fx, fd, buf, sizeof(buf), &f) > 0);
+    assert_int_equal(f.id, 4);
+    assert_true(is_thrown_out(fx, fd));
+    close(fd);
+    assert_still_serves(fx);
+}
+
+/* Lists grow without asking: one that outgrows a frame is an error for who wants it, not the end of the node. */
+static void an_answer_that_fits_no_frame_is_an_error(void **state)
+{
+    struct fixture *fx = *state;
+    uint8_t buf[1024];
+    struct cairn_frame f;
+    int fd = enter(fx);
+
+    raw_send(fx, fd, buf, put_ping(buf, 8, 4));
+    assert_true(raw_frame(fx, fd, buf, sizeof(buf), &f) > 0);
+    assert_int_equal(f.id, 8);
+    assert_int_equal(f.value, CAIRN_E_TOOBIG);
+    close(fd);
+    assert_still_serves(fx);
+}
+
+/* Another worker may still hand a connection over to one that has drained. */
+static void who_has_drained_takes_nobody(void **state)
+{
+    struct fixture *fx = *state;
+    int fd;
+
+    cairn_rpc_drain(fx->rpc, cairn_loop_now(&fx->loop) + 100 * CAIRN_NS_PER_MS, on_drained, fx);
+    for (int i = 0; i < TURNS_MAX && !fx->drained; i++)
+        cairn_loop_turn(&fx->loop, 10 * CAIRN_NS_PER_MS);
+    assert_true(fx->drained);
+    fd = raw_connect(fx);
+    assert_true(cairn_rpc_is_idle(fx->rpc));
+    assert_true(is_thrown_out(fx, fd));
+    close(fd);
+    fx->drained = false;
+}
+
 /* Asks for a lot and reads nothing: what is buffered for it stays bounded, and it is closed. */
 static void a_slow_reader_is_bounded_and_closed(void **state)
 {
@@ -431,17 +495,13 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(nothing_but_hello_before_hello),
-        T(a_second_hello_is_refused),
-        T(hello_may_not_be_large),
-        T(garbage_closes_the_connection_only),
-        T(torn_frames_are_put_together),
-        T(half_a_frame_does_not_wait_for_ever),
-        T(a_slow_reader_is_bounded_and_closed),
-        T(ignoring_credits_only_slows),
-        T(too_many_connections_are_refused),
-        T(an_answer_to_nothing_is_an_error),
-        T(cancel_of_nothing_is_harmless),
+        T(nothing_but_hello_before_hello),   T(a_second_hello_is_refused),
+        T(hello_may_not_be_large),           T(garbage_closes_the_connection_only),
+        T(torn_frames_are_put_together),     T(half_a_frame_does_not_wait_for_ever),
+        T(a_goodbye_is_answered_by_the_end), T(an_answer_that_fits_no_frame_is_an_error),
+        T(who_has_drained_takes_nobody),     T(a_slow_reader_is_bounded_and_closed),
+        T(ignoring_credits_only_slows),      T(too_many_connections_are_refused),
+        T(an_answer_to_nothing_is_an_error), T(cancel_of_nothing_is_harmless),
         T(newer_protocol_is_told_so),
     };
 

@@ -231,6 +231,30 @@ static void removal_during_a_sweep(void **state)
     }
 }
 
+/* A removal that is refused, since the namespace is not empty, must not make its values look like garbage meanwhile. */
+static void refused_removal_during_a_sweep(void **state)
+{
+    struct world *w = *state;
+
+    fill_namespaces(w);
+    for (uint64_t when = 0; when < 40; when++) {
+        uint64_t until;
+
+        world_crash(w);
+        region_add(w, value, 10, ROUTER_OWNER_TAG | 1);
+        w->seed = when;
+        world_start(w);
+        w->calls = 0;
+        while (!sweep_is_over(w) && w->calls < when / 2)
+            world_turn(w);
+        for (until = 0; until < 4; until++)
+            assert_int_equal(ns_remove_as(w, &root, "a", false), CAIRN_E_NOTEMPTY);
+        wait_sweep(w);
+        expect_no_orphans(w);
+        assert_int_equal(get(w, "a", "large", 0, 0, got, sizeof(got), NULL), 3 * REGION);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -238,7 +262,7 @@ int main(void)
         CASE(without_owners_everything_stays), CASE(databases_of_removed_namespaces_go),
         CASE(a_record_that_cannot_be_read),    CASE(every_call_of_a_sweep_fails),
         CASE(sweep_while_values_change),       CASE(the_node_ends_during_a_sweep),
-        CASE(removal_during_a_sweep),
+        CASE(removal_during_a_sweep),          CASE(refused_removal_during_a_sweep),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -485,6 +485,7 @@ static void extent_read(struct world *w, struct cairn_rpc_req *rq)
     uint32_t crcs[64];
     struct iovec iov;
 
+    assert_true(m->bulk != NULL || m->verify); /* the caller gets no checksums with a payload */
     if (r == NULL) {
         cairn_rpc_reply(rq, CAIRN_E_NOTFOUND, NULL, NULL, 0);
         return;

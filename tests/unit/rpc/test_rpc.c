@@ -73,6 +73,8 @@ static void handle_get(struct cairn_rpc_req *rq)
         handle_put(rq);
         return;
     }
+    if (m->key.len > 0 && m->key.data[0] == '#') /* never answered: the connection is gone each time */
+        cairn_conn_fail(&rq->conn->conn, CAIRN_E_PROTO);
     if (m->key.len > 0 && m->key.data[0] == '!')
         cairn_rpc_reply_err(rq, CAIRN_E_NOTFOUND, "no key '%.*s'", (int)m->key.len, m->key.data);
     else
@@ -209,7 +211,7 @@ static void on_done(struct cairn_rpc_call *call)
         memcpy(p->value, call->reply_payload, call->reply_payload_len);
 }
 
-static void probe_start(struct fixture *fx, struct probe *p, bool put, const char *key)
+static void probe_prepare(struct fixture *fx, struct probe *p, bool put, const char *key)
 {
     memset(p, 0, sizeof(*p));
     cairn__wire__kv_get__init(&p->get);
@@ -226,6 +228,11 @@ static void probe_start(struct fixture *fx, struct probe *p, bool put, const cha
     p->call.done = on_done;
     p->call.arg = p;
     p->call.err = &p->err;
+}
+
+static void probe_start(struct fixture *fx, struct probe *p, bool put, const char *key)
+{
+    probe_prepare(fx, p, put, key);
     cairn_rpc_call_start(&p->call);
 }
 
@@ -441,6 +448,97 @@ static void lost_answer_is_told_again(void **state)
     assert_int_equal(fx->puts, 1);
 }
 
+/* A connection writes as soon as it has many answers, and its buffer may be gone before the last is remembered. */
+static void answers_are_remembered_before_they_leave(void **state)
+{
+    struct fixture *fx = *state;
+    static struct probe p[16];
+
+    listen_unix(fx);
+    connect_session(fx, NULL);
+    fx->hold = true;
+    for (uint32_t i = 0; i < ARRAY_SIZE(p); i++)
+        probe_start(fx, &p[i], true, "k");
+    for (int i = 0; i < TURNS_MAX && fx->nheld < ARRAY_SIZE(p); i++)
+        cairn_loop_turn(&fx->loop, 10 * CAIRN_NS_PER_MS);
+    fx->server->net.nspare += 2 * CAIRN_NET_SPARE_CHUNKS_MAX; /* as if other connections had given theirs back */
+    while (fx->nheld > 0)
+        cairn_rpc_reply_err(fx->held[--fx->nheld], CAIRN_E_NOTFOUND, "no such key");
+    fx->server->net.nspare -= 2 * CAIRN_NET_SPARE_CHUNKS_MAX;
+    for (uint32_t i = 0; i < ARRAY_SIZE(p); i++) {
+        probe_wait(fx, &p[i]);
+        assert_int_equal(p[i].call.rc, CAIRN_E_NOTFOUND);
+    }
+}
+
+/* A caller that uses all of its credits is still heard: its answers to our calls, by which it may be sending the bytes
+ * that its requests wait for, and its cancels. */
+static void a_full_window_stops_requests_only(void **state)
+{
+    struct fixture *fx = *state;
+    static struct probe p[16];
+    struct probe back;
+
+    listen_unix(fx);
+    connect_session(fx, NULL);
+    fx->hold = true;
+    for (uint32_t i = 0; i < ARRAY_SIZE(p); i++)
+        probe_start(fx, &p[i], false, "k");
+    for (int i = 0; i < TURNS_MAX && fx->nheld < ARRAY_SIZE(p); i++)
+        cairn_loop_turn(&fx->loop, 10 * CAIRN_NS_PER_MS);
+    probe_prepare(fx, &back, false, "b");
+    back.call.dest = (struct cairn_rpc_dest){ .rpc = fx->server, .peer = fx->held[0]->peer };
+    cairn_rpc_call_start(&back.call);
+    probe_wait(fx, &back);
+    assert_int_equal(back.call.rc, CAIRN_E_NOPROVIDER); /* it offers nothing, and says so */
+    cairn_rpc_call_cancel(&p[3].call);
+    turn_until(fx, one_cancel);
+    while (fx->nheld > 0)
+        cairn_rpc_reply(fx->held[--fx->nheld], 0, NULL, NULL, 0);
+    for (uint32_t i = 0; i < ARRAY_SIZE(p); i++)
+        probe_wait(fx, &p[i]);
+}
+
+/* The new connection is accepted by another worker than the one that has the session: it goes there. */
+static void a_session_is_found_on_its_worker(void **state)
+{
+    struct fixture *fx = *state;
+    struct cairn_rpc_conf conf = fx->server->conf;
+    struct cairn_rpc *first = fx->server, *second, *workers[2];
+    static struct probe p; /* the call outlives a failure here */
+
+    conf.index = 1;
+    second = cairn_rpc_new(&fx->loop, &conf, NULL);
+    workers[0] = first;
+    workers[1] = second;
+    fx->node.workers = workers;
+    fx->node.nworkers = 2;
+    cairn_rpc_serve(second, &fx->node);
+    listen_unix(fx);
+    connect_session(fx, NULL);
+    fx->hold = true;
+    probe_start(fx, &p, true, "k");
+    turn_until(fx, one_held);
+    fx->server = second; /* who accepts from here on */
+    cairn_conn_fail(&cairn_rpc_session_peer(fx->session)->conn, CAIRN_E_CLOSED);
+    for (int i = 0; i < TURNS_MAX && atomic_load(&fx->node.counters.retries_recognised) == 0; i++)
+        cairn_loop_turn(&fx->loop, 10 * CAIRN_NS_PER_MS);
+    assert_int_equal(atomic_load(&fx->node.counters.sessions_resumed), 1);
+    assert_int_equal(second->npeers, 0);
+    assert_int_equal(atomic_load(&fx->node.counters.connections), 1);
+    cairn_rpc_reply(fx->held[--fx->nheld], 0, NULL, NULL, 0);
+    probe_wait(fx, &p);
+    assert_int_equal(p.call.rc, 0);
+    assert_int_equal(fx->puts, 1);
+    cairn_rpc_session_close(fx->session, NULL, NULL);
+    fx->session = NULL;
+    fx->server = first;
+    turn_until(fx, no_peers);
+    cairn_rpc_free(second);
+    fx->node.workers = fx->workers;
+    fx->node.nworkers = 1;
+}
+
 /* Another process answers at the same address: what was under way is unknown, not repeated. */
 static void restarted_node_makes_changes_unknown(void **state)
 {
@@ -464,6 +562,164 @@ static void restarted_node_makes_changes_unknown(void **state)
     assert_string_equal(get.value, "g");
     cairn_rpc_reply(fx->held[0], 0, NULL, NULL, 0); /* the put of the lost connection */
     fx->nheld = 0;
+}
+
+/* Calls that were sent when their session closes end with it, and nothing of it is left behind. */
+static void closing_ends_calls_that_were_sent(void **state)
+{
+    struct fixture *fx = *state;
+    struct probe p;
+
+    listen_unix(fx);
+    connect_session(fx, NULL);
+    fx->hold = true;
+    probe_start(fx, &p, false, "k");
+    turn_until(fx, one_held);
+    cairn_rpc_session_close(fx->session, on_session_closed, fx);
+    fx->session = NULL;
+    turn_until(fx, is_closed);
+    assert_true(p.done);
+    assert_int_equal(p.call.rc, CAIRN_E_CLOSED);
+    turn_until(fx, no_peers); /* the target was told; and no timer of the session is met on the way */
+}
+
+static void close_when_done(struct cairn_rpc_call *call)
+{
+    struct probe *p = call->arg;
+
+    p->done = true;
+    cairn_rpc_session_close(call->dest.session, NULL, NULL);
+}
+
+/* The answer is being read when its call's owner closes the session. */
+static void a_session_may_be_closed_in_done(void **state)
+{
+    struct fixture *fx = *state;
+    struct probe p, late;
+
+    listen_unix(fx);
+    connect_session(fx, NULL);
+    probe_start(fx, &p, false, "k");
+    p.call.done = close_when_done;
+    probe_start(fx, &late, false, "l");
+    fx->session = NULL;
+    probe_wait(fx, &p);
+    assert_int_equal(p.call.rc, 0);
+    probe_wait(fx, &late);
+    assert_int_equal(late.call.rc, CAIRN_E_CLOSED);
+    turn_until(fx, no_peers);
+}
+
+/* Changes that nobody waits for any more when the connection is lost must not keep their numbers for good. */
+static void abandoned_changes_give_their_numbers_back(void **state)
+{
+    struct fixture *fx = *state;
+    struct probe p;
+
+    listen_unix(fx);
+    connect_session(fx, NULL);
+    fx->hold = true;
+    probe_start(fx, &p, true, "k");
+    turn_until(fx, one_held);
+    cairn_rpc_call_cancel(&p.call);
+    cairn_conn_fail(&cairn_rpc_session_peer(fx->session)->conn, CAIRN_E_CLOSED);
+    probe_wait(fx, &p);
+    assert_int_equal(p.call.rc, CAIRN_E_CANCELED);
+    fx->hold = false;
+    for (uint32_t i = 0; i < 15; i++) { /* the others of the window */
+        probe_start(fx, &p, true, "k");
+        probe_wait(fx, &p);
+        assert_int_equal(p.call.rc, 0);
+    }
+    probe_start(fx, &p, true, "k"); /* its number meets the change that the target still works on */
+    probe_wait(fx, &p);
+    assert_int_equal(p.call.rc, CAIRN_E_BUSY);
+    assert_int_equal(fx->accepts, 2); /* for which nobody is thrown out */
+    if (fx->nheld > 0)
+        cairn_rpc_reply(fx->held[--fx->nheld], 0, NULL, NULL, 0);
+    for (uint32_t i = 0; i < 40; i++) {
+        probe_start(fx, &p, true, "k");
+        probe_wait(fx, &p);
+        assert_int_equal(p.call.rc, 0);
+    }
+    assert_int_equal(fx->accepts, 2);
+}
+
+/* A call that costs its connection each time is not sent again at full speed. */
+static void a_poisonous_call_is_sent_with_pauses(void **state)
+{
+    struct fixture *fx = *state;
+    struct probe p;
+
+    listen_unix(fx);
+    connect_session(fx, NULL);
+    probe_start(fx, &p, false, "#");
+    p.call.deadline_ns = cairn_loop_now(&fx->loop) + 300 * CAIRN_NS_PER_MS;
+    probe_wait(fx, &p);
+    assert_true(p.call.rc == CAIRN_E_TIMEOUT || p.call.rc == CAIRN_E_UNREACHABLE);
+    assert_in_range(fx->accepts, 2, 12);
+}
+
+/* Who says goodbye will not come back: nothing is remembered for it. */
+static void a_session_that_was_closed_is_forgotten(void **state)
+{
+    struct fixture *fx = *state;
+    struct probe p;
+
+    listen_unix(fx);
+    connect_session(fx, NULL);
+    probe_start(fx, &p, true, "k");
+    probe_wait(fx, &p);
+    cairn_rpc_session_close(fx->session, on_session_closed, fx);
+    fx->session = NULL;
+    turn_until(fx, no_peers);
+    assert_true(cairn_list_is_empty(&fx->server->sessions));
+    assert_int_equal(fx->server->nidle, 0);
+}
+
+/* Clients that change something and die are remembered, but not without bound. */
+static void lost_sessions_are_bounded(void **state)
+{
+    struct fixture *fx = *state;
+    struct probe p;
+
+    listen_unix(fx);
+    for (uint32_t i = 0; i < 12; i++) {
+        connect_session(fx, NULL);
+        probe_start(fx, &p, true, "k");
+        probe_wait(fx, &p);
+        cairn_conn_fail(&cairn_rpc_session_peer(fx->session)->conn, CAIRN_E_CLOSED);
+        turn_until(fx, no_peers);
+        cairn_rpc_session_close(fx->session, NULL, NULL);
+        fx->session = NULL;
+    }
+    assert_int_equal(fx->server->nidle, 8); /* as many as may be connected */
+}
+
+/* A request that crosses the node's goodbye was not carried out: it waits for the node to come back, and is sent again. */
+static void what_crosses_a_goodbye_is_sent_again(void **state)
+{
+    struct fixture *fx = *state;
+    struct probe held, p;
+
+    listen_unix(fx);
+    connect_session(fx, NULL);
+    fx->hold = true;
+    probe_start(fx, &held, true, "held"); /* keeps the connection open while the node leaves */
+    turn_until(fx, one_held);
+    cairn_rpc__peer_leave(CONTAINER_OF(fx->server->peers.next, struct cairn_rpc_peer, link));
+    probe_start(fx, &p, true, "k"); /* our end has not heard of it */
+    for (int i = 0; i < 5; i++)
+        cairn_loop_turn(&fx->loop, 0);
+    assert_false(p.done);
+    fx->hold = false;
+    cairn_rpc_reply(fx->held[--fx->nheld], 0, NULL, NULL, 0);
+    probe_wait(fx, &held);
+    assert_int_equal(held.call.rc, 0);
+    probe_wait(fx, &p);
+    assert_int_equal(p.call.rc, 0);
+    assert_int_equal(fx->puts, 2);
+    assert_int_equal(fx->accepts, 2);
 }
 
 static void nobody_listens(void **state)
@@ -531,6 +787,23 @@ static void no_credential_is_refused(void **state)
     assert_int_equal(p.call.rc, CAIRN_E_AUTH);
 }
 
+/* Whoever listens in the node's place, and cannot prove that it holds the key, learns nothing of us. */
+static void a_node_without_the_key_is_refused(void **state)
+{
+    struct fixture *fx = *state;
+    struct cairn_rpc_session_conf conf = { .has_key = true };
+    struct probe p;
+
+    fx->node.insecure = true;
+    listen_on(fx, "tcp://127.0.0.1:0");
+    memset(conf.key, 7, sizeof(conf.key));
+    connect_session(fx, &conf);
+    probe_start(fx, &p, false, "abc");
+    probe_wait(fx, &p);
+    assert_int_equal(p.call.rc, CAIRN_E_AUTH);
+    assert_non_null(strstr(p.err.text, "did not prove"));
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -544,11 +817,22 @@ int main(void)
         T(deadline_ends_a_call),
         T(retry_never_applies_twice),
         T(lost_answer_is_told_again),
+        T(answers_are_remembered_before_they_leave),
+        T(a_full_window_stops_requests_only),
+        T(a_session_is_found_on_its_worker),
         T(restarted_node_makes_changes_unknown),
+        T(closing_ends_calls_that_were_sent),
+        T(a_session_may_be_closed_in_done),
+        T(abandoned_changes_give_their_numbers_back),
+        T(a_poisonous_call_is_sent_with_pauses),
+        T(a_session_that_was_closed_is_forgotten),
+        T(lost_sessions_are_bounded),
+        T(what_crosses_a_goodbye_is_sent_again),
         T(nobody_listens),
         T(tcp_needs_the_key),
         T(wrong_key_is_refused),
         T(no_credential_is_refused),
+        T(a_node_without_the_key_is_refused),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

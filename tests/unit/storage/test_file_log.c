@@ -304,6 +304,30 @@ static int count_record(void *arg, uint32_t type, const void *body, uint32_t len
     return 0;
 }
 
+/* The directory cannot be made durable: no start is sure to find the new log, so nothing more is promised. */
+static void a_rewrite_that_may_be_lost(void **state)
+{
+    struct fixture *fx = *state;
+    struct cairn_file_log fresh;
+    int dirfd = open(fx->dir, O_PATH | O_DIRECTORY); /* which fsync() refuses */
+
+    open_log(fx);
+    add(fx, 1, 8, 1);
+    assert_int_equal(cairn_file_log_write(&fx->log), 0);
+    fx->log.dirfd = dirfd;
+    assert_int_equal(cairn_file_log_rewrite_begin(&fx->log, &fresh), 0);
+    assert_int_equal(cairn_file_log_add(&fresh, 2, NULL, 0, true), 0);
+    assert_int_equal(cairn_file_log_rewrite_commit(&fx->log, &fresh), CAIRN_E_UNKNOWN);
+    assert_int_equal(cairn_file_log_add(&fx->log, 3, NULL, 0, true), CAIRN_E_IO);
+    assert_int_equal(cairn_file_log_sync(&fx->log), CAIRN_E_IO);
+    cairn_file_log_close(&fx->log);
+    close(dirfd);
+    open_log(fx);
+    assert_int_equal(fx->n, 1);
+    assert_int_equal(fx->seen[0].type, 2);
+    cairn_file_log_close(&fx->log);
+}
+
 /* The file grows by itself, records of any size included, and only what frees space may use the last room. */
 static void it_grows(void **state)
 {
@@ -339,6 +363,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(damage_is_reported, setup, teardown),
         cmocka_unit_test_setup_teardown(strange_files_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(a_rewrite_replaces_it_whole, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_rewrite_that_may_be_lost, setup, teardown),
         cmocka_unit_test_setup_teardown(it_grows, setup, teardown),
     };
 

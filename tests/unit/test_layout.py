@@ -1,0 +1,92 @@
+"""The layout: a folder includes only what stands to its left (proto, sdk, server, providers, tools), providers never one
+another, and each foreign library is included by the one folder that is its home."""
+
+import os
+import re
+import sys
+import unittest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+LAYERS = ["proto", "sdk", "server", "providers", "tools"]
+# Inside sdk/core: what each folder may include beside itself.
+CORE = {
+    "base": [],
+    "env": ["base"],
+    "sm": ["base", "env"],
+    "loop": ["base", "env", "sm"],
+    "net": ["base", "env", "sm", "loop"],
+    "fabric": ["base", "env", "sm", "loop"],
+    "rpc": ["base", "env", "sm", "loop", "net"],
+    "bulk": ["base", "env", "sm", "loop", "net", "fabric", "rpc"],
+    "placement": ["base"],
+}
+HOMES = {
+    r"event2/|event\.h": ["sdk/core/loop"],
+    r"rdma/": ["sdk/core/fabric"],
+    r"rocksdb/": ["server/storage"],
+    r"libpmem": ["server/storage"],
+    r"liburing": ["server/storage"],
+    r"yaml\.h": ["server/node/conf"],
+    r"munge\.h": ["sdk/core/rpc"],
+}
+
+
+def includes():
+    for layer in LAYERS:
+        for folder, _, names in os.walk(os.path.join(ROOT, layer)):
+            for name in names:
+                if not name.endswith((".c", ".h")):
+                    continue
+                path = os.path.join(folder, name)
+                with open(path, encoding="utf-8") as f:
+                    for line in f:
+                        m = re.match(r'\s*#\s*include\s*[<"]([^>"]+)[>"]', line)
+                        if m:
+                            yield os.path.relpath(path, ROOT), m.group(1)
+
+
+class Layout(unittest.TestCase):
+    def test_a_folder_includes_only_what_stands_to_its_left(self):
+        seen = 0
+        for path, target in includes():
+            layer, other = path.split("/")[0], target.split("/")[0]
+            if other in LAYERS:
+                seen += 1
+                self.assertLessEqual(LAYERS.index(other), LAYERS.index(layer), "%s includes %s" % (path, target))
+            self.assertNotEqual(other, "tests", "%s includes %s" % (path, target))
+        self.assertGreater(seen, 100)
+
+    def test_providers_do_not_know_one_another(self):
+        for path, target in includes():
+            if path.startswith("providers/") and target.startswith("providers/"):
+                self.assertEqual(path.split("/")[1], target.split("/")[1], "%s includes %s" % (path, target))
+
+    def test_providers_meet_the_server_at_its_port_and_storage(self):
+        for path, target in includes():
+            if path.startswith("providers/") and target.startswith("server/"):
+                self.assertIn(target.split("/")[1], ("port", "storage"), "%s includes %s" % (path, target))
+
+    def test_the_core_has_layers_of_its_own(self):
+        for path, target in includes():
+            if path.startswith("sdk/core/") and target.startswith("sdk/core/"):
+                folder, other = path.split("/")[2], target.split("/")[2]
+                if folder != other:
+                    self.assertIn(other, CORE[folder], "%s includes %s" % (path, target))
+            if path.startswith("sdk/core/"):
+                self.assertFalse(target.startswith("sdk/client/"), "%s includes %s" % (path, target))
+
+    def test_foreign_libraries_have_one_home(self):
+        for path, target in includes():
+            for pattern, homes in HOMES.items():
+                if re.match(pattern, target):
+                    self.assertIn(os.path.dirname(path), homes, "%s includes %s" % (path, target))
+
+    def test_no_provider_is_named_by_the_node(self):
+        for name in os.listdir(os.path.join(ROOT, "server", "node")):
+            if name.endswith(".c"):
+                with open(os.path.join(ROOT, "server", "node", name), encoding="utf-8") as f:
+                    self.assertIsNone(re.search(r"cairn_provider_(kv|extent)\b", f.read()), name)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1])
