@@ -468,7 +468,7 @@ static void extent_put(struct world *w, struct cairn_rpc_req *rq)
         cairn_rpc_reply(rq, CAIRN_E_UNSUPPORTED, NULL, NULL, 0);
         return;
     }
-    assert_true(m->length > 0 && m->length <= REGION);
+    assert_true(m->length > 0 && (w->hollow || m->length <= REGION));
     assert_true(m->bulk != NULL ? m->bulk->off + m->length <= m->bulk->len : rq->payload_len == m->length);
     if (w->hollow) {
         reply.id = region_add(w, NULL, m->length, m->owner);
