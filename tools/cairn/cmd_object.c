@@ -28,7 +28,7 @@ static int put_run(struct cli *cli, void *args)
         return status;
     struct cli_blob blob = { 0 };
     if (a->value == NULL)
-        status = cli_blob_read(cli, path, CAIRN_PUT_BYTES_MAX, &blob);
+        status = cli_blob_read(cli, path, CAIRN_VALUE_BYTES_MAX, &blob);
     if (status == CLI_OK) {
         const void *data = a->value != NULL ? a->value : blob.data;
         size_t len = a->value != NULL ? strlen(a->value) : blob.len;
