@@ -226,7 +226,7 @@ static int parse_command(struct parse *p)
         for (int i = p->at + 1; i < p->argc; i++)
             cli->g.help |= strcmp(p->argv[i], "--help") == 0 || strcmp(p->argv[i], "-h") == 0;
         cli_help_group(cli, word, cli->g.help ? cli->out : cli->err);
-        return CLI_USAGE;
+        return cli->g.help ? CLI_HELPED : CLI_USAGE;
     }
     if (second)
         snprintf(both, sizeof(both), "%s %s", word, p->argv[p->at + 1]);

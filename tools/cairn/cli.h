@@ -109,8 +109,10 @@ int cli_main(struct cli *cli, int argc, char **argv);
 
 /* ---- arguments: args.c ---- */
 
+enum { CLI_HELPED = -1 };
+
 /** Parses @argv into cli->cmd, cli->g, cli->operands (into @argv, reordered) and @*args (for the caller to free; NULL
- * when the command has none). On CLI_USAGE the message has been printed. */
+ * when the command has none). On CLI_USAGE the message has been printed, on CLI_HELPED the help that was asked for. */
 int cli_parse(struct cli *cli, int argc, char **argv, void **args);
 /** The command of that name, or NULL. */
 const struct cli_command *cli_find(const char *name);
