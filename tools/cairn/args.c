@@ -171,7 +171,7 @@ static int parse_short(struct parse *p)
         bool global;
         const struct cli_opt *o = look_up(p, NULL, 0, *c, &global);
         if (o == NULL)
-            return cli_usage(p->cli, "unknown option '-%c'", *c);
+            return cli_usage(p->cli, "unknown option '-%c'; -- comes before operands that begin with '-'", *c);
         const char *value = NULL;
         if (o->type != CLI_FLAG) {
             if (c[1] == '\0' && p->at + 1 >= p->argc)
