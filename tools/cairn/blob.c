@@ -81,6 +81,56 @@ void cli_blob_free(struct cli_blob *blob)
     *blob = (struct cli_blob){ 0 };
 }
 
+/* ---- a file that gets its name when all of it is there ---- */
+
+int cli_file_open(struct cli *cli, const char *path, struct cli_file *f)
+{
+    *f = (struct cli_file){ .fd = -1, .path = path };
+    if (asprintf(&f->temporary, "%s.XXXXXX", path) < 0) {
+        f->temporary = NULL;
+        return cli_fail(cli, CAIRN_E_NOMEM, NULL, "%s", path);
+    }
+    f->fd = mkostemp(f->temporary, O_CLOEXEC);
+    mode_t mask = umask(0);
+    umask(mask);
+    return f->fd >= 0 && fchmod(f->fd, 0666 & ~mask) == 0 ? CLI_OK : cli_fail_file(cli, path);
+}
+
+int cli_file_map(struct cli *cli, struct cli_file *f, size_t size)
+{
+    errno = posix_fallocate(f->fd, 0, (off_t)size); /* a full disk shows here, not as a fault in the pages */
+    if (errno != 0)
+        return cli_fail_file(cli, f->path);
+    void *data = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, f->fd, 0);
+    if (data == MAP_FAILED)
+        return cli_fail_file(cli, f->path);
+    f->data = data;
+    f->size = size;
+    return CLI_OK;
+}
+
+int cli_file_close(struct cli *cli, struct cli_file *f, int status)
+{
+    if (f->data != NULL)
+        munmap(f->data, f->size);
+    if (f->fd >= 0) {
+        if (close(f->fd) != 0 && status == CLI_OK)
+            status = cli_fail_file(cli, f->path);
+        if (status == CLI_OK && rename(f->temporary, f->path) != 0)
+            status = cli_fail_file(cli, f->path);
+        if (status != CLI_OK)
+            unlink(f->temporary);
+    }
+    free(f->temporary);
+    return status;
+}
+
+bool cli_is_stream(const char *path)
+{
+    struct stat st;
+    return path == NULL || strcmp(path, "-") == 0 || (stat(path, &st) == 0 && !S_ISREG(st.st_mode));
+}
+
 int cli_write_out(struct cli *cli, const char *path, const void *data, size_t len)
 {
     if (path == NULL || strcmp(path, "-") == 0)
@@ -96,28 +146,17 @@ int cli_write_out(struct cli *cli, const char *path, const void *data, size_t le
             wrote = false;
         return wrote ? CLI_OK : cli_fail_file(cli, path);
     }
-    char *temporary = NULL;
-    if (asprintf(&temporary, "%s.XXXXXX", path) < 0)
-        return cli_fail(cli, CAIRN_E_NOMEM, NULL, "%s", path);
-    int status = CLI_OK;
-    int fd = mkostemp(temporary, O_CLOEXEC);
-    mode_t mask = umask(0);
-    umask(mask);
-    bool good = fd >= 0 && fchmod(fd, 0666 & ~mask) == 0;
+    struct cli_file f;
+    int status = cli_file_open(cli, path, &f);
+    bool good = status == CLI_OK;
     for (size_t at = 0; good && at < len;) {
-        ssize_t n = write(fd, (const char *)data + at, len - at);
+        ssize_t n = write(f.fd, (const char *)data + at, len - at);
         if (n >= 0)
             at += (size_t)n;
         else if (errno != EINTR)
             good = false;
     }
-    if (!good || rename(temporary, path) != 0) {
+    if (status == CLI_OK && !good)
         status = cli_fail_file(cli, path);
-        if (fd >= 0)
-            unlink(temporary);
-    }
-    if (fd >= 0)
-        close(fd);
-    free(temporary);
-    return status;
+    return cli_file_close(cli, &f, status);
 }

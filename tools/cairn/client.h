@@ -41,4 +41,20 @@ void cli_blob_free(struct cli_blob *blob);
 /** Writes to @path (which changes only if all could be written); NULL or "-": to cli->out. */
 int cli_write_out(struct cli *cli, const char *path, const void *data, size_t len);
 
+/** A pipe, a device, standard input or output (NULL or "-"): what is read and written from its beginning to its end. */
+bool cli_is_stream(const char *path);
+
+/** A file to be written that gets its name when all of it is there. */
+struct cli_file {
+    const char *path;
+    char *temporary;
+    int fd;
+    void *data; /* of cli_file_map() */
+    size_t size;
+};
+/** Each returns CLI_OK or the exit code of what was reported; close always, with what it has come to. */
+int cli_file_open(struct cli *cli, const char *path, struct cli_file *f);
+int cli_file_map(struct cli *cli, struct cli_file *f, size_t size);
+int cli_file_close(struct cli *cli, struct cli_file *f, int status);
+
 #endif

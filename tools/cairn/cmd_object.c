@@ -1,13 +1,14 @@
 /** cairn put, get, ls, stat, rm: objects of a namespace, one at a time. */
 #include "tools/cairn/commands.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Above this, standard output is fed piece by piece, and memory stays bounded. */
-enum { PIECE_BYTES = 16 << 20 };
+/* Above this, streams are fed piece by piece and files are mapped, and memory stays bounded. */
+enum { PIECE_BYTES = 16 << 20, READ_BYTES = 1 << 20 };
 
 /* ---- put ---- */
 
@@ -15,6 +16,57 @@ struct put_args {
     bool if_absent;
     const char *value;
 };
+
+/* However long it is: the writer holds a part of it at a time. */
+static int put_stream(struct cli *cli, struct cairn_ns *ns, const char *key, const char *path, uint32_t flags,
+                      uint64_t *total)
+{
+    FILE *from = path == NULL || strcmp(path, "-") == 0 ? cli->in : fopen(path, "re");
+    char *buf = malloc(READ_BYTES);
+    struct cairn_writer *w = NULL;
+    struct cli_call call;
+    int status = CLI_OK, rc = 0;
+    size_t n = 1;
+    cli_call_init(cli, &call, CAIRN_PART_BYTES);
+    call.o.flags = flags;
+    if (from == NULL || buf == NULL) {
+        status = cli_fail(cli, from == NULL ? CAIRN_E_IO : CAIRN_E_NOMEM, from == NULL ? strerror(errno) : NULL, "%s",
+                          path != NULL ? path : key);
+        goto out;
+    }
+    rc = cairn_writer_open(ns, key, strlen(key), 0, &call.o, &w);
+    for (*total = 0; rc == 0 && n > 0; *total += n) {
+        n = fread(buf, 1, READ_BYTES, from);
+        if (n > 0)
+            rc = cairn_writer_write(w, buf, n);
+    }
+    if (rc == 0 && ferror(from)) {
+        status = cli_fail(cli, CAIRN_E_IO, strerror(errno), "%s", path != NULL ? path : "standard input");
+        goto out;
+    }
+    if (rc == 0) {
+        rc = cairn_writer_commit(w);
+        w = NULL;
+    }
+    if (rc != 0)
+        status = cli_call_failed(cli, rc, &call, "%s", key);
+out:
+    cairn_writer_abort(w);
+    free(buf);
+    if (from != NULL && from != cli->in)
+        fclose(from);
+    return status;
+}
+
+static int put_bytes(struct cli *cli, struct cairn_ns *ns, const char *key, const void *data, size_t len,
+                     uint32_t flags)
+{
+    struct cli_call call;
+    cli_call_init(cli, &call, len);
+    call.o.flags = flags;
+    int rc = cairn_put(ns, key, strlen(key), data, len, &call.o);
+    return rc == 0 ? CLI_OK : cli_call_failed(cli, rc, &call, "%s", key);
+}
 
 static int put_run(struct cli *cli, void *args)
 {
@@ -26,22 +78,23 @@ static int put_run(struct cli *cli, void *args)
     int status = cli_open_ns(cli, cli->operands[0], &ns);
     if (status != CLI_OK)
         return status;
-    struct cli_blob blob = { 0 };
-    if (a->value == NULL)
+    uint32_t flags = a->if_absent ? CAIRN_IF_ABSENT : 0;
+    uint64_t len = 0;
+    if (a->value != NULL) {
+        len = strlen(a->value);
+        status = put_bytes(cli, ns, key, a->value, len, flags);
+    } else if (cli_is_stream(path)) {
+        status = put_stream(cli, ns, key, path, flags, &len);
+    } else {
+        struct cli_blob blob = { 0 };
         status = cli_blob_read(cli, path, CAIRN_VALUE_BYTES_MAX, &blob);
-    if (status == CLI_OK) {
-        const void *data = a->value != NULL ? a->value : blob.data;
-        size_t len = a->value != NULL ? strlen(a->value) : blob.len;
-        struct cli_call call;
-        cli_call_init(cli, &call, len);
-        call.o.flags = a->if_absent ? CAIRN_IF_ABSENT : 0;
-        int rc = cairn_put(ns, key, strlen(key), data, len, &call.o);
-        if (rc != 0)
-            status = cli_call_failed(cli, rc, &call, "%s", key);
-        else if (cli->g.json)
-            status = cli_json(cli, json_pack("{s:o, s:I}", "key", json_string(key), "bytes", (json_int_t)len));
+        len = blob.len;
+        if (status == CLI_OK)
+            status = put_bytes(cli, ns, key, blob.data, blob.len, flags);
+        cli_blob_free(&blob);
     }
-    cli_blob_free(&blob);
+    if (status == CLI_OK && cli->g.json)
+        status = cli_json(cli, json_pack("{s:o, s:I}", "key", json_string(key), "bytes", (json_int_t)len));
     cairn_ns_close(ns);
     return status;
 }
@@ -75,35 +128,69 @@ struct get_args {
     bool verify;
 };
 
-static int get_pieces(struct cli *cli, struct cairn_ns *ns, const char *key, const struct get_args *a, uint64_t end)
+static int get_replaced(struct cli *cli, const char *key)
 {
+    return cli_fail(cli, CAIRN_E_STATE, "the value was replaced while it was read", "%s", key);
+}
+
+/* Into a stream. Pieces of two values are told from each other by the reader. */
+static int get_pieces(struct cli *cli, struct cairn_ns *ns, const char *key, const char *path, const struct get_args *a,
+                      uint64_t end)
+{
+    FILE *to = path == NULL || strcmp(path, "-") == 0 ? cli->out : fopen(path, "we");
     void *buf = malloc(PIECE_BYTES);
-    if (buf == NULL)
-        return cli_fail(cli, CAIRN_E_NOMEM, NULL, "%s", key);
+    struct cairn_reader *r = NULL;
+    struct cli_call call;
     int status = CLI_OK;
-    uint64_t whole = 0;
+    cli_call_init(cli, &call, PIECE_BYTES);
+    call.o.flags = a->verify ? CAIRN_VERIFY : 0;
+    int rc =
+        buf == NULL || to == NULL ? CAIRN_E_NOMEM : cairn_reader_open(ns, key, strlen(key), a->offset, &call.o, &r);
+    if (to == NULL)
+        status = cli_fail(cli, CAIRN_E_IO, strerror(errno), "%s", path);
+    else if (rc != 0)
+        status = cli_call_failed(cli, rc, &call, "%s", key);
     for (uint64_t at = a->offset; status == CLI_OK && at < end;) {
-        struct cli_call call;
         size_t len = 0;
-        uint64_t total = 0;
-        cli_call_init(cli, &call, PIECE_BYTES);
-        call.o.flags = a->verify ? CAIRN_VERIFY : 0;
-        int rc = cairn_read(ns, key, strlen(key), at, buf, (size_t)MIN(end - at, PIECE_BYTES), &len, &total, &call.o);
-        if (rc == 0 && whole != 0 && total != whole)
-            rc = CAIRN_E_STATE;
-        if (rc == CAIRN_E_STATE)
-            status = cli_fail(cli, rc, "the value was replaced while it was read", "%s", key);
+        rc = cairn_reader_read(r, buf, (size_t)MIN(end - at, PIECE_BYTES), &len, NULL);
+        if (rc == CAIRN_E_BUSY)
+            status = get_replaced(cli, key);
         else if (rc != 0)
             status = cli_call_failed(cli, rc, &call, "%s", key);
         else if (len == 0)
             break;
-        else
-            status = cli_write_out(cli, NULL, buf, len);
-        whole = total;
+        else if (fwrite(buf, 1, len, to) != len)
+            status = cli_fail(cli, CAIRN_E_IO, strerror(errno), "%s", path != NULL ? path : "standard output");
         at += len;
     }
+    cairn_reader_close(r);
     free(buf);
+    if (to != NULL && to != cli->out && fclose(to) != 0 && status == CLI_OK)
+        status = cli_fail(cli, CAIRN_E_IO, strerror(errno), "%s", path);
     return status;
+}
+
+/* Into a file, straight into its pages. In one call: no other writer can make it half one value and half another. */
+static int get_file(struct cli *cli, struct cairn_ns *ns, const char *key, const char *path, const struct get_args *a,
+                    uint64_t end, uint64_t total)
+{
+    size_t room = (size_t)(end > a->offset ? end - a->offset : 0), len = 0;
+    uint64_t now = 0;
+    struct cli_call call;
+    struct cli_file f;
+    int status = cli_file_open(cli, path, &f);
+    if (status == CLI_OK && room > 0)
+        status = cli_file_map(cli, &f, room);
+    if (status == CLI_OK && room > 0) {
+        cli_call_init(cli, &call, room);
+        call.o.flags = a->verify ? CAIRN_VERIFY : 0;
+        int rc = cairn_read(ns, key, strlen(key), a->offset, f.data, room, &len, &now, &call.o);
+        if (rc != 0)
+            status = cli_call_failed(cli, rc, &call, "%s", key);
+        else if (now != total)
+            status = get_replaced(cli, key);
+    }
+    return cli_file_close(cli, &f, status);
 }
 
 static int get_run(struct cli *cli, void *args)
@@ -117,29 +204,13 @@ static int get_run(struct cli *cli, void *args)
     struct cli_call call;
     uint64_t total = 0;
     int rc = cairn_length(ns, key, strlen(key), &total, cli_call_init(cli, &call, 0));
-    if (rc != 0) {
-        status = cli_call_failed(cli, rc, &call, "%s", key);
-        goto out;
-    }
     uint64_t end = a->length != 0 && a->offset < total ? a->offset + MIN(a->length, total - a->offset) : total;
-    bool to_stream = path == NULL || strcmp(path, "-") == 0;
-    if (to_stream && (end > PIECE_BYTES || a->offset > 0)) {
-        status = get_pieces(cli, ns, key, a, end);
-        goto out;
-    }
-    /* In one call: no other writer can make it half one value and half another. */
-    size_t room = (size_t)(end > a->offset ? end - a->offset : 0), len = 0;
-    void *buf = malloc(MAX(room, 1));
-    if (buf == NULL) {
-        status = cli_fail(cli, CAIRN_E_NOMEM, NULL, "%s", key);
-        goto out;
-    }
-    cli_call_init(cli, &call, room);
-    call.o.flags = a->verify ? CAIRN_VERIFY : 0;
-    rc = cairn_read(ns, key, strlen(key), a->offset, buf, room, &len, &total, &call.o);
-    status = rc == 0 ? cli_write_out(cli, path, buf, len) : cli_call_failed(cli, rc, &call, "%s", key);
-    free(buf);
-out:
+    if (rc != 0)
+        status = cli_call_failed(cli, rc, &call, "%s", key);
+    else if (cli_is_stream(path))
+        status = get_pieces(cli, ns, key, path, a, end);
+    else
+        status = get_file(cli, ns, key, path, a, end, total);
     cairn_ns_close(ns);
     return status;
 }

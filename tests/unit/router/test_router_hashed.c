@@ -794,7 +794,8 @@ static void walker_check(struct walker *k)
         answer_free(&k->put.a);
     } else if (k->kind == 2 && k->get.a.done) {
         n = get_result(&k->get, k->bytes, 0, NULL);
-        assert_true(n >= 0 || n == CAIRN_E_NOTFOUND || n == CAIRN_E_BUSY); /* BUSY: replaced faster than it can be read */
+        assert_true(n >= 0 || n == CAIRN_E_NOTFOUND ||
+                    n == CAIRN_E_BUSY); /* BUSY: replaced faster than it can be read */
         assert_true(n <= 0 || is_whole(k->bytes, (size_t)n));
     } else if (k->kind == 3 && k->del_answer.done) {
         assert_true(k->del_answer.rc == 0 || k->del_answer.rc == CAIRN_E_NOTFOUND);

@@ -23,7 +23,7 @@ enum {
     PENDING_MAX = 1024,
     ENTRIES_MAX = 4096,
     DBS_MAX = 16,
-    REGIONS_MAX = 4096,
+    REGIONS_MAX = 8200,
     KIB = 1024,
     REGION = 128 * KIB
 };
@@ -64,6 +64,7 @@ struct world {
     int fail_rc;
     bool fail_after;     /* it is carried out all the same: the caller cannot know */
     uint32_t served[32]; /* KV calls by method */
+    bool hollow;         /* regions have a length, and no bytes */
     bool no_owners;      /* an extent provider that knows none */
     int remove_rc;       /* not 0: what it says of each region that it is to remove */
     const char *kv_backend;
@@ -438,8 +439,9 @@ static struct region *region_find(struct world *w, uint64_t id)
 static uint64_t region_add(struct world *w, const uint8_t *bytes, uint64_t len, uint64_t owner)
 {
     assert_true(w->nregions < REGIONS_MAX);
-    w->regions[w->nregions++] =
-        (struct region){ .id = ++w->next_region, .owner = owner, .bytes = copy_of(bytes, len), .len = len };
+    w->regions[w->nregions++] = (struct region){
+        .id = ++w->next_region, .owner = owner, .bytes = w->hollow ? NULL : copy_of(bytes, len), .len = len
+    };
     return w->next_region;
 }
 
@@ -467,8 +469,13 @@ static void extent_put(struct world *w, struct cairn_rpc_req *rq)
         cairn_rpc_reply(rq, CAIRN_E_UNSUPPORTED, NULL, NULL, 0);
         return;
     }
-    assert_true(m->length > 0 && m->length <= REGION);
+    assert_true(m->length > 0 && (w->hollow || m->length <= REGION));
     assert_true(m->bulk != NULL ? m->bulk->off + m->length <= m->bulk->len : rq->payload_len == m->length);
+    if (w->hollow) {
+        reply.id = region_add(w, NULL, m->length, m->owner);
+        cairn_rpc_reply(rq, 0, &reply.base, NULL, 0);
+        return;
+    }
     assert_int_equal(m->n_crcs, crc_of_chunks(from, 0, m->length, crcs));
     if (memcmp(crcs, m->crcs, m->n_crcs * sizeof(crcs[0])) != 0) {
         cairn_rpc_reply(rq, CAIRN_E_CORRUPT, NULL, NULL, 0);
@@ -506,8 +513,9 @@ static void extent_remove(struct world *w, struct cairn_rpc_req *rq)
 {
     const Cairn__Wire__ExtentRemove *m = (const Cairn__Wire__ExtentRemove *)rq->msg;
     Cairn__Wire__KvStatuses reply = CAIRN__WIRE__KV_STATUSES__INIT;
-    int32_t statuses[REGIONS_MAX];
+    int32_t statuses[CAIRN_BATCH_MAX];
 
+    assert_true(m->n_ids <= CAIRN_BATCH_MAX);
     for (size_t i = 0; i < m->n_ids; i++) {
         struct region *r = region_find(w, m->ids[i]);
 
