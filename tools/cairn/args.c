@@ -225,8 +225,13 @@ static int parse_command(struct parse *p)
     if (family > 0 && !second) {
         for (int i = p->at + 1; i < p->argc; i++)
             cli->g.help |= strcmp(p->argv[i], "--help") == 0 || strcmp(p->argv[i], "-h") == 0;
-        cli_help_group(cli, word, cli->g.help ? cli->out : cli->err);
-        return cli->g.help ? CLI_HELPED : CLI_USAGE;
+        if (cli->g.help) {
+            cli->family = word;
+            p->at = p->argc; /* what else is said does not matter */
+            return 0;
+        }
+        cli_help_group(cli, word, cli->err);
+        return CLI_USAGE;
     }
     if (second)
         snprintf(both, sizeof(both), "%s %s", word, p->argv[p->at + 1]);

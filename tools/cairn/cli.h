@@ -98,6 +98,7 @@ struct cli {
     bool color; /* on out */
     struct cli_globals g;
     const struct cli_command *cmd; /* NULL while none is known */
+    const char *family;            /* "ns", when the help of all its commands is asked for */
     char **operands;
     uint32_t noperands;
     struct cairn *session; /* made when first asked for: cli_connect() */
@@ -109,10 +110,8 @@ int cli_main(struct cli *cli, int argc, char **argv);
 
 /* ---- arguments: args.c ---- */
 
-enum { CLI_HELPED = -1 };
-
 /** Parses @argv into cli->cmd, cli->g, cli->operands (into @argv, reordered) and @*args (for the caller to free; NULL
- * when the command has none). On CLI_USAGE the message has been printed, on CLI_HELPED the help that was asked for. */
+ * when the command has none). On CLI_USAGE the message has been printed. */
 int cli_parse(struct cli *cli, int argc, char **argv, void **args);
 /** The command of that name, or NULL. */
 const struct cli_command *cli_find(const char *name);
