@@ -380,7 +380,6 @@ static void spill(struct fixture *fx, const char *name, const uint8_t *p, uint64
     close(fd);
 }
 
-/* Each removal in the middle of the log is one that a rewrite keeps. */
 /* Puts and removes until the index was written anew. */
 static void grow_index(struct fixture *fx)
 {
@@ -398,6 +397,7 @@ static void grow_index(struct fixture *fx)
     }
 }
 
+/* Each removal in the middle of the log is one that a rewrite keeps. */
 static void a_grown_index_is_written_anew(void **state)
 {
     enum { LEN = 1000, KEEP = 7 };
