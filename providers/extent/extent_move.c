@@ -153,7 +153,7 @@ static void piece_transfer(struct cairn_extent_piece *p)
         .peer = m->rq->peer,
         .desc = *m->desc,
         .push = !m->write,
-        .off = p->off - m->off, /* the descriptor has its own offset */
+        .off = m->desc->off + (p->off - m->off),
         .local = p->step.ptr + (p->off - p->step.off),
         .len = p->len,
         .deadline_ns = m->rq->deadline_ns,

@@ -278,7 +278,8 @@ static uint32_t mem_write_some(struct cairn_kv_store *st, struct cairn_kv_tree *
             moved = true;
         }
         status[i] = rc;
-        *value += len;
+        if (len > 0) /* no values, no pointer to move */
+            *value += len;
         if (rc == CAIRN_E_NOSPACE)
             atomic_fetch_add_explicit(&st->refused, 1, memory_order_relaxed);
     }

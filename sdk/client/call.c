@@ -236,7 +236,8 @@ static void call_recycle(struct cairn_call *call)
     call->crcs = NULL;
     call->text = NULL;
     call->handle = NULL;
-    call->begun = call->canceled = call->has_steps = call->verify = call->sees_errors = call->uses_sink = false;
+    call->begun = call->canceled = call->has_steps = call->verify = call->sees_errors = call->uses_sink = call->inner =
+        false;
     call->next = NULL;
     call->answered = NULL;
     call->expose_len = 0;
@@ -408,7 +409,7 @@ void cairn__call_finish(struct cairn_call *call, int rc)
     cairn_done_fn *done = call->done;
     void *arg = call->arg;
 
-    CAIRN_ASSERT(rc <= 0);
+    CAIRN_ASSERT(rc <= 0 && call->large == NULL);
     call_conceal(call);
     if (call->uses_sink) {
         free(call->check.own);
@@ -422,6 +423,14 @@ void cairn__call_finish(struct cairn_call *call, int rc)
     }
     if (rc != 0 && call->error != NULL)
         info_set(call->error, rc, call->err.code == rc ? call->err.text : NULL);
+    if (call->inner) {
+        call_recycle(call);
+        if (done != NULL)
+            done(arg, rc);
+        else
+            cairn__waiter_over(c, w, rc);
+        return;
+    }
     c->finished++;
     if (done == NULL) {
         call_recycle(call);
@@ -466,6 +475,8 @@ void cairn__call_fail_later(struct cairn_call *call, int rc)
 void cairn__call_cancel(struct cairn_call *call)
 {
     call->canceled = true; /* what is between two requests sees it before the next one */
+    if (call->large != NULL)
+        cairn__large_cancel(call->large);
     if (call->begun && cairn_rpc_call_is_running(&call->rpc))
         cairn_rpc_call_cancel(&call->rpc);
 }

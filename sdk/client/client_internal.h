@@ -138,6 +138,11 @@ struct cairn_call_sink {
     bool probing;   /* alloc: the first request, which finds out how long the value is */
     uint32_t tries; /* alloc: the value was replaced by one of another length meanwhile */
     uint64_t got, total;
+    uint64_t range;      /* one request asks for at most so much; 0: no limit */
+    uint64_t stamp;      /* of the value, as the answer told */
+    uint64_t stamp_want; /* another one is an error; 0: any */
+    uint64_t *stamp_out; /* result; may be NULL */
+    bool ranges_done, restarted;
     /** Called at the end instead of cairn__call_finish(), unless NULL. */
     void (*over)(struct cairn_call *call, int rc);
 };
@@ -174,6 +179,7 @@ struct cairn_call {
     bool foreign;           /* started by a thread that did not own the loop */
     bool owned;             /* between call_new and call_go: the starter owns the loop */
     bool begun, canceled, has_steps, verify, sees_errors;
+    bool inner; /* a part of another call: nobody counts it */
     bool exposed;
     bool uses_sink;
     cairn_done_fn *done; /* NULL: @waiter waits */
@@ -218,6 +224,9 @@ struct cairn_call {
         Cairn__Wire__RouterMput mput;
         Cairn__Wire__RouterMget mget;
         Cairn__Wire__RouterList list;
+        Cairn__Wire__RouterPart part;
+        Cairn__Wire__RouterCommit commit;
+        Cairn__Wire__RouterAbort abort;
         Cairn__Wire__KvOpen kv_open;
         Cairn__Wire__KvDrop kv_drop;
         Cairn__Wire__KvPut kv_put;
@@ -237,6 +246,7 @@ struct cairn_call {
         Cairn__Wire__ExtentList x_list;
         Cairn__Wire__ExtentScrub x_scrub;
     } rq;
+    struct cairn_large *large; /* calls that this one has started: hashed_large.c */
     struct cairn_call_sink sink;
     struct cairn_call_batch batch;
     struct cairn_call_find find;
@@ -309,6 +319,15 @@ uint64_t cairn__sink_room(struct cairn_call *call);
  * the whole, or UINT64_MAX if the reply does not tell. Compares them with the checksums, asks again if need be, and
  * ends the call. */
 void cairn__sink_take(struct cairn_call *call, uint64_t length, uint64_t total, const uint32_t *crcs, size_t ncrcs);
+/** The answer was refused: its text is in call->err. */
+void cairn__sink_refuse(struct cairn_call *call, int rc);
+/** The ranges behind the first one have come, or not. */
+void cairn__sink_ranges_over(struct cairn_call *call, int rc);
+/** Fetches [from, len) of what the sink wants, in ranges. 0: cairn__sink_ranges_over() follows. (hashed_large.c) */
+int cairn__large_get(struct cairn_call *call, uint64_t from, uint64_t len);
+/** Ends the calls that are parts of this one. */
+struct cairn_large;
+void cairn__large_cancel(struct cairn_large *x);
 /** Takes the whole payload of a reply as the value. */
 void cairn__sink_take_payload(struct cairn_call *call);
 /** Gives back memory that was for the result of a call which failed. */

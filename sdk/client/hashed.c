@@ -25,6 +25,7 @@ static void ns_open_answered(struct cairn_call *call)
     }
     cairn__handle_init(&ns->h, call->c, CAIRN_PROVIDER_ROUTER);
     ns->embed_threshold = r->embed_threshold;
+    ns->part_bytes = r->part_bytes != 0 ? r->part_bytes : CAIRN_PART_BYTES;
     memcpy(ns->name, call->text, len);
     *(struct cairn_ns **)call->out = ns;
     cairn__call_finish(call, 0);
@@ -99,6 +100,24 @@ void cairn__hashed_put_request(struct cairn_call *call, const struct cairn_ns *n
     cairn__call_to(call, ROUTER(PUT));
 }
 
+/* The request that was made is too large for one: it tells what the parts are of. */
+static void put_large_next(struct cairn_call *call)
+{
+    const Cairn__Wire__RouterPut m = call->rq.put;
+    uint64_t len = call->expose_len;
+    int rc;
+
+    call->expose_len = 0;
+    rc = cairn__large_put(call, m.key.data, m.key.len, call->expose_ptr, len, m.if_absent, cairn__call_finish);
+    if (rc != 0)
+        cairn__call_fail_later(call, rc);
+}
+
+bool cairn__hashed_is_large(const struct cairn_ns *ns, uint64_t len)
+{
+    return len > MAX(ns->part_bytes, (uint64_t)ns->embed_threshold);
+}
+
 static int put(struct cairn_ns *ns, const void *key, size_t key_len, const void *value, size_t len,
                const struct cairn_call_options *o, cairn_done_fn *done, void *arg)
 {
@@ -109,11 +128,11 @@ static int put(struct cairn_ns *ns, const void *key, size_t key_len, const void 
 
     if (key_len == 0 || key_len > CAIRN_KEY_BYTES_MAX)
         return cairn__refuse_key(o, key_len);
-    if (len > CAIRN_PUT_BYTES_MAX)
+    if (len > CAIRN_VALUE_BYTES_MAX || len / CAIRN_PARTS_MAX > ns->part_bytes)
         return cairn__refuse(o, CAIRN_E_TOOBIG, "a value has at most %llu bytes",
-                             (unsigned long long)CAIRN_PUT_BYTES_MAX);
+                             (unsigned long long)MIN(CAIRN_VALUE_BYTES_MAX, ns->part_bytes * CAIRN_PARTS_MAX));
     /* What goes into the KV provider is covered by the frame's checksum, and by the engine's. */
-    if (len > ns->embed_threshold || len > CAIRN_BULK_THRESHOLD_BYTES)
+    if (!cairn__hashed_is_large(ns, len) && (len > ns->embed_threshold || len > CAIRN_BULK_THRESHOLD_BYTES))
         rc = cairn__crcs_new(value, len, inline_crcs, &crcs, &ncrcs);
     if (rc != 0)
         return cairn__refuse(o, rc, "no memory for checksums");
@@ -129,6 +148,10 @@ static int put(struct cairn_ns *ns, const void *key, size_t key_len, const void 
         call->rq.put.n_crcs = ncrcs;
     }
     call->answered = cairn__answered_plainly;
+    if (cairn__hashed_is_large(ns, len)) {
+        call->has_steps = true;
+        call->next = put_large_next;
+    }
     return cairn__call_go(call);
 }
 
@@ -150,6 +173,12 @@ void cairn__hashed_get_answered(struct cairn_call *call)
 {
     const Cairn__Wire__RouterGetReply *r = (const Cairn__Wire__RouterGetReply *)call->rpc.reply;
 
+    if (call->sink.stamp_want != 0 && r->stamp != call->sink.stamp_want) {
+        cairn_err_set(&call->err, CAIRN_E_BUSY, "the value was replaced while it was read");
+        cairn__sink_refuse(call, CAIRN_E_BUSY);
+        return;
+    }
+    call->sink.stamp = r->stamp;
     cairn__sink_take(call, r->length, r->total, r->crcs, r->n_crcs);
 }
 
@@ -177,8 +206,15 @@ static void get_next(struct cairn_call *call)
     cairn__call_send(call);
 }
 
-static int get(struct cairn_ns *ns, const void *key, size_t key_len, const struct cairn_call_sink *sink,
-               const struct cairn_call_options *o, cairn_done_fn *done, void *arg)
+void cairn__hashed_get_go(struct cairn_call *call, const struct cairn_ns *ns, const void *key, size_t key_len)
+{
+    cairn__hashed_get_request(call, ns, key, key_len);
+    call->next = get_next;
+    call->answered = cairn__hashed_get_answered;
+}
+
+int cairn__hashed_get(struct cairn_ns *ns, const void *key, size_t key_len, const struct cairn_call_sink *sink,
+                      const struct cairn_call_options *o, cairn_done_fn *done, void *arg)
 {
     struct cairn_call *call;
     int rc;
@@ -189,14 +225,13 @@ static int get(struct cairn_ns *ns, const void *key, size_t key_len, const struc
     if (rc != 0)
         return rc;
     call->sink = *sink;
+    call->sink.range = ns->part_bytes;
     call->uses_sink = true;
     call->verify = (cairn__flags(o) & CAIRN_VERIFY) != 0;
     /* Up to here one request and one answer are enough, unless checksums come along: only then is there more to it. */
     call->has_steps =
         sink->alloc != NULL || sink->room > ns->embed_threshold || sink->room > CAIRN_BULK_THRESHOLD_BYTES;
-    cairn__hashed_get_request(call, ns, key, key_len);
-    call->next = get_next;
-    call->answered = cairn__hashed_get_answered;
+    cairn__hashed_get_go(call, ns, key, key_len);
     return cairn__call_go(call);
 }
 
@@ -205,7 +240,7 @@ int cairn_get(struct cairn_ns *ns, const void *key, size_t key_len, void *buf, s
 {
     struct cairn_call_sink s = { .buf = buf, .room = room, .len = len, .whole = true };
 
-    return get(ns, key, key_len, &s, o, NULL, NULL);
+    return cairn__hashed_get(ns, key, key_len, &s, o, NULL, NULL);
 }
 
 int cairn_get_async(struct cairn_ns *ns, const void *key, size_t key_len, void *buf, size_t room, size_t *len,
@@ -213,7 +248,7 @@ int cairn_get_async(struct cairn_ns *ns, const void *key, size_t key_len, void *
 {
     struct cairn_call_sink s = { .buf = buf, .room = room, .len = len, .whole = true };
 
-    return done != NULL ? get(ns, key, key_len, &s, o, done, arg) : CAIRN_E_INVAL;
+    return done != NULL ? cairn__hashed_get(ns, key, key_len, &s, o, done, arg) : CAIRN_E_INVAL;
 }
 
 int cairn_get_alloc(struct cairn_ns *ns, const void *key, size_t key_len, void **value, size_t *len,
@@ -221,7 +256,7 @@ int cairn_get_alloc(struct cairn_ns *ns, const void *key, size_t key_len, void *
 {
     struct cairn_call_sink s = { .alloc = value, .len = len, .whole = true, .probing = true };
 
-    return get(ns, key, key_len, &s, o, NULL, NULL);
+    return cairn__hashed_get(ns, key, key_len, &s, o, NULL, NULL);
 }
 
 int cairn_get_alloc_async(struct cairn_ns *ns, const void *key, size_t key_len, void **value, size_t *len,
@@ -229,7 +264,7 @@ int cairn_get_alloc_async(struct cairn_ns *ns, const void *key, size_t key_len, 
 {
     struct cairn_call_sink s = { .alloc = value, .len = len, .whole = true, .probing = true };
 
-    return done != NULL ? get(ns, key, key_len, &s, o, done, arg) : CAIRN_E_INVAL;
+    return done != NULL ? cairn__hashed_get(ns, key, key_len, &s, o, done, arg) : CAIRN_E_INVAL;
 }
 
 int cairn_read(struct cairn_ns *ns, const void *key, size_t key_len, uint64_t off, void *buf, size_t room, size_t *len,
@@ -237,7 +272,7 @@ int cairn_read(struct cairn_ns *ns, const void *key, size_t key_len, uint64_t of
 {
     struct cairn_call_sink s = { .buf = buf, .room = room, .off = off, .len = len, .total_out = total };
 
-    return get(ns, key, key_len, &s, o, NULL, NULL);
+    return cairn__hashed_get(ns, key, key_len, &s, o, NULL, NULL);
 }
 
 int cairn_read_async(struct cairn_ns *ns, const void *key, size_t key_len, uint64_t off, void *buf, size_t room,
@@ -245,7 +280,7 @@ int cairn_read_async(struct cairn_ns *ns, const void *key, size_t key_len, uint6
 {
     struct cairn_call_sink s = { .buf = buf, .room = room, .off = off, .len = len, .total_out = total };
 
-    return done != NULL ? get(ns, key, key_len, &s, o, done, arg) : CAIRN_E_INVAL;
+    return done != NULL ? cairn__hashed_get(ns, key, key_len, &s, o, done, arg) : CAIRN_E_INVAL;
 }
 
 /* ---- exists, length, delete ---- */

@@ -35,10 +35,9 @@ static void mput_answered(struct cairn_call *call)
 }
 
 /* One that is too large for a page. What is wrong with it alone does not end the batch. */
-static void mput_large_answered(struct cairn_call *call)
+static void mput_large_over(struct cairn_call *call, int rc)
 {
     struct cairn_call_batch *b = &call->batch;
-    int rc = call->rpc.rc;
 
     if (rc != 0 && rc != CAIRN_E_EXISTS && rc != CAIRN_E_TOOBIG) {
         cairn__batch_give_up(call, rc);
@@ -49,6 +48,11 @@ static void mput_large_answered(struct cairn_call *call)
     if (b->rc == 0)
         b->rc = rc;
     mput_go_on(call);
+}
+
+static void mput_large_answered(struct cairn_call *call)
+{
+    mput_large_over(call, call->rpc.rc);
 }
 
 static int mput_large(struct cairn_call *call)
@@ -92,21 +96,28 @@ static int mput_page(struct cairn_call *call)
 static void mput_next(struct cairn_call *call)
 {
     struct cairn_call_batch *b = &call->batch;
-    int rc = b->puts[b->from].value_len > b->value_max ? mput_large(call) : mput_page(call);
+    const struct cairn_put_item *p = &b->puts[b->from];
+    bool by_parts = cairn__hashed_is_large(batch_ns(call), p->value_len);
+    int rc;
 
+    if (by_parts)
+        rc = cairn__large_put(call, p->key, p->key_len, p->value, p->value_len, call->out_arg != 0, mput_large_over);
+    else
+        rc = p->value_len > b->value_max ? mput_large(call) : mput_page(call);
     if (rc != 0) {
         cairn__batch_give_up(call, rc);
         cairn__call_fail_later(call, rc);
         return;
     }
-    cairn__call_send(call);
+    if (!by_parts)
+        cairn__call_send(call);
 }
 
 static int mput(struct cairn_ns *ns, struct cairn_put_item *items, size_t n, const struct cairn_call_options *o,
                 cairn_done_fn *done, void *arg)
 {
     struct cairn_call *call;
-    int rc = cairn__batch_check_puts(o, items, n, CAIRN_PUT_BYTES_MAX);
+    int rc = cairn__batch_check_puts(o, items, n, CAIRN_VALUE_BYTES_MAX);
 
     if (rc == 0)
         rc = cairn__call_new(ns->h.c, &ns->h, o, done, arg, &call);
@@ -171,7 +182,9 @@ static void mget_large_next(struct cairn_call *call)
         return;
     }
     g = &b->gets[b->from];
-    call->sink = (struct cairn_call_sink){ .buf = g->value, .room = g->room, .whole = true, .over = mget_large_over };
+    call->sink = (struct cairn_call_sink){
+        .buf = g->value, .room = g->room, .whole = true, .over = mget_large_over, .range = batch_ns(call)->part_bytes
+    };
     call->uses_sink = true;
     cairn__hashed_get_request(call, batch_ns(call), g->key, g->key_len);
     cairn__call_send(call);

@@ -8,6 +8,7 @@
 struct cairn_ns {
     struct cairn_handle h;
     uint32_t embed_threshold;
+    uint64_t part_bytes; /* larger values go by parts, and come by ranges, of this size */
     char name[];
 };
 
@@ -17,5 +18,41 @@ void cairn__hashed_put_request(struct cairn_call *call, const struct cairn_ns *n
 /** Makes call->rq a GET into call->sink. */
 void cairn__hashed_get_request(struct cairn_call *call, const struct cairn_ns *ns, const void *key, size_t key_len);
 void cairn__hashed_get_answered(struct cairn_call *call);
+/** Likewise, and how it goes on: the whole of what a get is beyond its sink. */
+void cairn__hashed_get_go(struct cairn_call *call, const struct cairn_ns *ns, const void *key, size_t key_len);
+/** A get, as the public ones; *sink is copied. */
+int cairn__hashed_get(struct cairn_ns *ns, const void *key, size_t key_len, const struct cairn_call_sink *sink,
+                      const struct cairn_call_options *o, cairn_done_fn *done, void *arg);
+
+/* ---- hashed_large.c ---- */
+
+/** Too large for one request. */
+bool cairn__hashed_is_large(const struct cairn_ns *ns, uint64_t len);
+
+/** Puts a value by parts. Returns 0: @over runs later, once no part is under way, call->err has the text; or an error, and
+ * @over will not run. @call is begun and carries nothing else; its handle is the namespace. */
+int cairn__large_put(struct cairn_call *call, const void *key, size_t key_len, const void *value, uint64_t len,
+                     bool if_absent, void (*over)(struct cairn_call *call, int rc));
+
+/** Starts the transfer of one part. @timeout_ns 0: what @o says. *@out is set before it begins. */
+struct cairn__part {
+    uint64_t upload;
+    uint32_t number;
+    const void *p;
+    uint64_t len;
+    uint32_t *crcs; /* malloc'ed, taken over; NULL: they are computed by and by */
+};
+int cairn__part_start(struct cairn_ns *ns, const struct cairn__part *part, const struct cairn_call_options *o,
+                      cairn_done_fn *done, void *arg, uint64_t timeout_ns, struct cairn_call **out);
+/** Makes call->rq a COMMIT. */
+struct cairn__commit {
+    uint64_t upload, length;
+    uint32_t parts;
+    bool if_absent;
+};
+void cairn__commit_request(struct cairn_call *call, struct cairn_ns *ns, const void *key, size_t key_len,
+                           const struct cairn__commit *commit);
+/** Starts an ABORT; @done NULL waits for it. */
+int cairn__abort_start(struct cairn_ns *ns, uint64_t upload, cairn_done_fn *done, void *arg);
 
 #endif

@@ -35,10 +35,16 @@ uint32_t *cairn__crcs_give(struct cairn_call *call, const uint32_t inline_crcs[C
     return crcs;
 }
 
+/* What the request that is not a probe asks for. */
+static uint64_t sink_asks(const struct cairn_call_sink *s)
+{
+    return s->range != 0 ? MIN(s->room, s->range) : s->room;
+}
+
 uint64_t cairn__sink_room(struct cairn_call *call)
 {
     struct cairn_call_sink *s = &call->sink;
-    uint64_t room = s->probing ? (uint64_t)CAIRN_BULK_THRESHOLD_BYTES : s->room;
+    uint64_t room = s->probing ? (uint64_t)CAIRN_BULK_THRESHOLD_BYTES : sink_asks(s);
 
     call->expose_len = 0;
     if (room > CAIRN_BULK_THRESHOLD_BYTES) {
@@ -81,7 +87,20 @@ static bool sink_allocate(struct cairn_call *call, uint64_t len)
 static void sink_done(struct cairn_call *call)
 {
     struct cairn_call_sink *s = &call->sink;
+    uint64_t want;
+    int rc;
 
+    if (s->range != 0 && !s->ranges_done) {
+        want = MIN(s->room, s->total - MIN(s->off, s->total));
+        if (s->got < want) {
+            free(call->check.own);
+            call->check.own = NULL;
+            rc = cairn__large_get(call, s->got, want);
+            if (rc != 0)
+                sink_over(call, rc);
+            return;
+        }
+    }
     if (s->alloc != NULL) {
         s->buf[s->got] = 0;
         *s->alloc = s->buf;
@@ -91,7 +110,33 @@ static void sink_done(struct cairn_call *call)
         *s->len = s->got;
     if (s->total_out != NULL)
         *s->total_out = s->total;
+    if (s->stamp_out != NULL)
+        *s->stamp_out = s->stamp;
     sink_over(call, 0);
+}
+
+void cairn__sink_refuse(struct cairn_call *call, int rc)
+{
+    sink_over(call, rc);
+}
+
+void cairn__sink_ranges_over(struct cairn_call *call, int rc)
+{
+    struct cairn_call_sink *s = &call->sink;
+
+    if (rc == CAIRN_E_BUSY && !s->restarted && s->stamp_want == 0) { /* replaced meanwhile: once more, from the start */
+        s->restarted = true;
+        s->probing = s->alloc != NULL;
+        call->err.code = 0;
+        call->err.text[0] = '\0';
+        cairn__call_again(call);
+        return;
+    }
+    s->ranges_done = true;
+    if (rc == 0)
+        sink_done(call);
+    else
+        sink_over(call, rc);
 }
 
 static void sink_bad(struct cairn_call *call)
@@ -168,7 +213,7 @@ static bool sink_probed(struct cairn_call *call, uint64_t length, uint64_t total
         return false;
     }
     s->probing = false;
-    if (length == total)
+    if (length == total && length <= sink_asks(s))
         return true;
     cairn__call_again(call);
     return false;
@@ -213,7 +258,7 @@ fill:
         sink_malformed(call, "more or fewer bytes than it says");
         return;
     }
-    if (total != UINT64_MAX && length != MIN(s->room, total - MIN(s->off, total))) {
+    if (total != UINT64_MAX && length != MIN(sink_asks(s), total - MIN(s->off, total))) {
         sink_malformed(call, "fewer bytes than there are");
         return;
     }

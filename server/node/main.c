@@ -1,5 +1,6 @@
 /* cairnd: one node as a program. Everything it does is in libcairn-server; here are arguments and signals. */
 #include "cairn/server.h"
+#include "sdk/core/base/log.h"
 
 #include <getopt.h>
 #include <pthread.h>
@@ -8,8 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
 
-enum { SETTINGS_MAX = 256, TEXT_BYTES = 64 << 10 };
+enum { SETTINGS_MAX = 256, TEXT_BYTES = 64 << 10, SIGNAL_POLL_MS = 100 };
 
 enum exit_code { EXIT_FINE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
@@ -167,6 +170,27 @@ static void raise_descriptor_limit(void)
     }
 }
 
+/* The recent moves of the worker's state machines tell more than a core file alone. Formatting them is more than a signal
+ * handler may do, but the process is lost already; then the signal takes its course. */
+static void on_crash(int sig)
+{
+    cairn_crash_tell();
+    raise(sig); /* its action is the default again */
+}
+
+static void tell_of_crashes(void)
+{
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) /* which tell more, and want the signals */
+    static const int signals[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL };
+    struct sigaction action = { .sa_handler = on_crash, .sa_flags = (int)SA_RESETHAND };
+
+    for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
+        sigaction(signals[i], &action, NULL);
+#else
+    (void)on_crash;
+#endif
+}
+
 static void say_ready(const struct cairn_server *server)
 {
     fprintf(stderr, "cairnd: ready");
@@ -187,6 +211,7 @@ static int run(const struct cairn_server_options *options, char *text)
     sigaddset(&set, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &set, NULL); /* all threads inherit it; this one takes the signals */
     signal(SIGPIPE, SIG_IGN);
+    tell_of_crashes();
     rc = cairn_server_start(options, &server, text, TEXT_BYTES);
     if (rc != 0) {
         fprintf(stderr, "cairnd: %s\n", text[0] != '\0' ? text : cairn_error_text(rc));
@@ -199,6 +224,16 @@ static int run(const struct cairn_server_options *options, char *text)
             break;
     }
     fprintf(stderr, "cairnd: %s: draining\n", sig == SIGINT ? "SIGINT" : "SIGTERM");
+    cairn_server_request_stop(server);
+    while (cairn_server_wait(server, SIGNAL_POLL_MS) != CAIRN_OK) {
+        const struct timespec none = { 0, 0 };
+        int again = sigtimedwait(&set, NULL, &none);
+
+        if (again == SIGTERM || again == SIGINT) { /* a stop like a kill: what was acknowledged is safe all the same */
+            fprintf(stderr, "cairnd: a second signal: not waiting for what still runs\n");
+            _exit(EXIT_FAILED);
+        }
+    }
     cairn_server_free(server);
     fprintf(stderr, "cairnd: stopped\n");
     return EXIT_FINE;

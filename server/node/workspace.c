@@ -34,14 +34,14 @@ int cairn_workspace_open(const char *path, struct cairn_err *err)
 
 int cairn_workspace_key(const char *file, uint8_t *key, struct cairn_err *err)
 {
-    int rc = cairn_auth_key_read(file, key, err);
+    int rc = cairn_auth_key_read_own(file, key, err);
 
     if (rc != CAIRN_E_NOTFOUND)
         return rc;
     rc = cairn_auth_key_create(file, err);
     if (rc != 0 && rc != CAIRN_E_EXISTS) /* another node of this workspace was faster */
         return rc;
-    return cairn_auth_key_read(file, key, err);
+    return cairn_auth_key_read_own(file, key, err);
 }
 
 int cairn_workspace_publish(const char *path, char *const *addresses, uint32_t n, const uint8_t *cluster_id,

@@ -139,7 +139,7 @@ int router_ns_name_check(const char *name, struct cairn_err *err)
 
 bool router_ns_allows(const struct router_ns *ns, const struct cairn_identity *who, enum router_access access)
 {
-    uint32_t shift = who->uid == ns->owner ? 6 : who->gid == ns->group ? 3 : 0;
+    uint32_t shift = who->uid == ns->owner ? 6 : cairn_identity_is_in(who, ns->group) ? 3 : 0;
 
     return who->admin || ((ns->mode >> shift) & access) != 0;
 }

@@ -109,8 +109,10 @@ int cli_main(struct cli *cli, int argc, char **argv);
 
 /* ---- arguments: args.c ---- */
 
+enum { CLI_HELPED = -1 };
+
 /** Parses @argv into cli->cmd, cli->g, cli->operands (into @argv, reordered) and @*args (for the caller to free; NULL
- * when the command has none). On CLI_USAGE the message has been printed. */
+ * when the command has none). On CLI_USAGE the message has been printed, on CLI_HELPED the help that was asked for. */
 int cli_parse(struct cli *cli, int argc, char **argv, void **args);
 /** The command of that name, or NULL. */
 const struct cli_command *cli_find(const char *name);
@@ -154,6 +156,9 @@ int cli_exit_of(int rc);
 /** Reports a failure on cli->err (as a JSON line with --json), with the hint of @rc. @why says what is wrong; NULL or
  * "": the text of @rc. Returns the exit code. */
 int cli_fail(struct cli *cli, int rc, const char *why, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+/** Reports by errno what is wrong with a file of this machine, with a hint that does not send people to the node.
+ * Returns CLI_FAILED. */
+int cli_fail_file(struct cli *cli, const char *path);
 /** Reports a mistake in the command line, and where to read on. Returns CLI_USAGE. */
 int cli_usage(struct cli *cli, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /** Something worth knowing that is no failure; not with --quiet. */

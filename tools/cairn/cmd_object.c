@@ -28,7 +28,7 @@ static int put_run(struct cli *cli, void *args)
         return status;
     struct cli_blob blob = { 0 };
     if (a->value == NULL)
-        status = cli_blob_read(cli, path, CAIRN_PUT_BYTES_MAX, &blob);
+        status = cli_blob_read(cli, path, CAIRN_VALUE_BYTES_MAX, &blob);
     if (status == CLI_OK) {
         const void *data = a->value != NULL ? a->value : blob.data;
         size_t len = a->value != NULL ? strlen(a->value) : blob.len;
@@ -332,7 +332,8 @@ static int rm_run(struct cli *cli, void *args)
         }
         struct cli_call call;
         bool exists = true; /* a namespace may remove without looking; people want to hear of a misspelt key */
-        int rc = a->force ? 0 : cairn_exists(ns, key, strlen(key), &exists, cli_call_init(cli, &call, 0));
+        bool looks = !a->force || cli->g.json; /* JSON counts what was there */
+        int rc = !looks ? 0 : cairn_exists(ns, key, strlen(key), &exists, cli_call_init(cli, &call, 0));
         if (rc == 0)
             rc = exists ? cairn_delete(ns, key, strlen(key), cli_call_init(cli, &call, 0)) : CAIRN_E_NOTFOUND;
         removed += rc == 0;

@@ -10,7 +10,7 @@ int cli_main(struct cli *cli, int argc, char **argv)
     void *args = NULL;
     int rc = cli_parse(cli, argc, argv, &args);
     if (rc != 0) {
-        /* said already */
+        rc = rc == CLI_HELPED ? CLI_OK : rc; /* said already */
     } else if (cli->cmd == NULL) {
         cli_help_overview(cli, cli->g.help ? cli->out : cli->err);
         rc = cli->g.help ? CLI_OK : CLI_USAGE;

@@ -16,10 +16,11 @@ enum {
     CAIRN_BATCH_MAX = 4096,             /* entries of one batched call */
     CAIRN_NAME_BYTES_MAX = 255,         /* names of namespaces, databases, providers */
 
-    CAIRN_EXTENT_CHUNK_BYTES = 64 << 10,   /* one stored CRC32C covers this much of an extent */
-    CAIRN_PART_BYTES = 256 << 20,          /* a larger value of a hashed namespace comes in parts of this size at most */
-    CAIRN_PARTS_MAX = 4096,                /* of one value */
-    CAIRN_BULK_THRESHOLD_BYTES = 32 << 10, /* payloads above this travel as bulk: tests/bench/bulk_threshold */
+    CAIRN_EXTENT_CHUNK_BYTES = 64 << 10, /* one stored CRC32C covers this much of an extent */
+    CAIRN_PART_BYTES = 256 << 20,        /* a larger value of a hashed namespace comes in parts of this size at most */
+    CAIRN_PARTS_MAX = 4096,              /* of one value */
+    CAIRN_BULK_THRESHOLD_BYTES =
+        32 << 10, /* payloads above this travel as bulk; below, a copy into the frame is cheaper */
 };
 
 #define CAIRN_EXTENT_BYTES_MAX (UINT64_C(1) << 30) /* one extent region */

@@ -122,13 +122,18 @@ void cairn_crash_hook(void (*hook)(void *arg), void *arg)
     crash_hook_arg = arg;
 }
 
-void cairn_assert_failed(const char *expr, const char *file, int line)
+void cairn_crash_tell(void)
 {
     void (*hook)(void *arg) = crash_hook;
 
-    crash_hook = NULL;
-    cairn_log_error("assertion failed: %s at %s:%d", expr, file, line);
+    crash_hook = NULL; /* what crashes in it must not come here again */
     if (hook != NULL)
         hook(crash_hook_arg);
+}
+
+void cairn_assert_failed(const char *expr, const char *file, int line)
+{
+    cairn_log_error("assertion failed: %s at %s:%d", expr, file, line);
+    cairn_crash_tell();
     abort();
 }

@@ -36,5 +36,7 @@ void cairn_log_line(enum cairn_log_level level, const char *fmt, ...) __attribut
 
 /** What a failed assertion calls, on the failing thread, before the process ends; per thread, NULL for none. */
 void cairn_crash_hook(void (*hook)(void *arg), void *arg);
+/** Runs the hook of the calling thread, once: for a program's handler of SIGSEGV and its kin. */
+void cairn_crash_tell(void);
 
 #endif

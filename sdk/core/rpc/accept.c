@@ -13,7 +13,9 @@
 
 #include "schema/common.pb-c.h"
 
+#include <grp.h>
 #include <inttypes.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,6 +34,8 @@ struct greeting {
     char *credential;
     uid_t uid;
     gid_t gid;
+    gid_t groups[CAIRN_IDENTITY_GROUPS_MAX];
+    uint32_t ngroups;
     int rc;
     struct cairn_err err;
     bool asking;
@@ -287,12 +291,26 @@ static void greeting_open(struct cairn_rpc_peer *peer, const Cairn__Wire__HelloO
     }
 }
 
+/* MUNGE tells one group; the others are in the user database, which may be asked here, where it may block. */
+static void look_up_groups(struct greeting *g)
+{
+    struct passwd pw, *found = NULL;
+    char buf[4096];
+    int n = CAIRN_IDENTITY_GROUPS_MAX;
+
+    if (getpwuid_r(g->uid, &pw, buf, sizeof(buf), &found) != 0 || found == NULL)
+        return;
+    g->ngroups = getgrouplist(found->pw_name, g->gid, g->groups, &n) >= 0 ? (uint32_t)n : 0;
+}
+
 static void munge_work(void *arg)
 {
     struct greeting *g = arg;
 
     g->rc = cairn_auth_munge_decode(g->peer->rpc->node->munge_socket, g->credential, &g->peer->transcript, &g->uid,
                                     &g->gid, &g->err);
+    if (g->rc == 0)
+        look_up_groups(g);
 }
 
 static void munge_done(void *arg)
@@ -310,6 +328,8 @@ static void munge_done(void *arg)
     } else {
         peer->info.who.uid = g->uid;
         peer->info.who.gid = g->gid;
+        memcpy(peer->info.who.groups, g->groups, sizeof(g->groups));
+        peer->info.who.ngroups = g->ngroups;
         greeting_succeeded(peer);
     }
     cairn_rpc_peer_put(peer);
@@ -459,6 +479,15 @@ struct cairn_rpc_peer *cairn_rpc__peer_accepted(struct cairn_rpc *rpc, int fd)
     return peer;
 }
 
+static void fill_groups(struct cairn_identity *who, int fd)
+{
+    socklen_t n = sizeof(who->groups);
+
+    /* With more groups than there is room for the kernel tells none: they count for nothing then. */
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, who->groups, &n) == 0)
+        who->ngroups = (uint32_t)(n / sizeof(who->groups[0]));
+}
+
 static void peer_fill_info(struct cairn_rpc_peer *peer, int fd, bool is_unix)
 {
     struct ucred cred;
@@ -470,6 +499,7 @@ static void peer_fill_info(struct cairn_rpc_peer *peer, int fd, bool is_unix)
         peer->info.who.uid = cred.uid;
         peer->info.who.gid = cred.gid;
         peer->info.pid = cred.pid;
+        fill_groups(&peer->info.who, fd);
         snprintf(peer->info.addr, sizeof(peer->info.addr), "unix, process %d of user %u", (int)cred.pid,
                  (unsigned)cred.uid);
         return;

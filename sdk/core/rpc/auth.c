@@ -62,7 +62,7 @@ void cairn_auth_forget(void *secret, size_t n)
     sodium_memzero(secret, n);
 }
 
-int cairn_auth_key_read(const char *path, uint8_t key[CAIRN_KEY_BYTES], struct cairn_err *err)
+static int key_read(const char *path, bool own, uint8_t key[CAIRN_KEY_BYTES], struct cairn_err *err)
 {
     char hex[CAIRN_KEY_BYTES * 2 + 8] = { 0 };
     struct stat st;
@@ -81,7 +81,7 @@ int cairn_auth_key_read(const char *path, uint8_t key[CAIRN_KEY_BYTES], struct c
                            st.st_mode & 07777, path);
         goto out;
     }
-    if (st.st_uid != geteuid() && st.st_uid != 0 && geteuid() != 0) {
+    if (st.st_uid != geteuid() && st.st_uid != 0 && (own || geteuid() != 0)) {
         rc = cairn_err_set(err, CAIRN_E_DENIED, "cluster key %s belongs to user %u", path, (unsigned)st.st_uid);
         goto out;
     }
@@ -101,6 +101,16 @@ out:
     cairn_auth_forget(hex, sizeof(hex));
     close(fd);
     return rc;
+}
+
+int cairn_auth_key_read(const char *path, uint8_t key[CAIRN_KEY_BYTES], struct cairn_err *err)
+{
+    return key_read(path, false, key, err);
+}
+
+int cairn_auth_key_read_own(const char *path, uint8_t key[CAIRN_KEY_BYTES], struct cairn_err *err)
+{
+    return key_read(path, true, key, err);
 }
 
 int cairn_auth_key_create(const char *path, struct cairn_err *err)

@@ -34,6 +34,8 @@ void cairn_auth_forget(void *secret, size_t n);
 /** Reads a cluster key: CAIRN_KEY_BYTES as hexadecimal digits in a file that only its owner may read (CAIRN_E_DENIED
  * otherwise, CAIRN_E_NOTFOUND, CAIRN_E_FORMAT), owned by the caller or root; root may read anybody's. */
 int cairn_auth_key_read(const char *path, uint8_t key[CAIRN_KEY_BYTES], struct cairn_err *err);
+/** As cairn_auth_key_read(), for a node: also root refuses a key that is another user's, who would know it. */
+int cairn_auth_key_read_own(const char *path, uint8_t key[CAIRN_KEY_BYTES], struct cairn_err *err);
 /** Makes one, mode 0600; CAIRN_E_EXISTS if the file is there. */
 int cairn_auth_key_create(const char *path, struct cairn_err *err);
 

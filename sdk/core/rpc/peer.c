@@ -122,7 +122,8 @@ static bool peer_may_take(struct cairn_rpc_peer *peer)
 {
     const struct cairn_rpc_conf *conf = &peer->rpc->conf;
 
-    if (peer->conn.out_bytes >= conf->output_bytes_max)
+    /* Only the end that was connected to: if both stopped reading because of their own output, both would for good. */
+    if (peer->rpc->node != NULL && peer->conn.out_bytes >= conf->output_bytes_max)
         return false;
     if (peer->nreqs == 0)
         return true;
@@ -501,6 +502,12 @@ static void peer_reply_frame(struct cairn_rpc_peer *peer, const struct cairn_fra
     peer_free_place(peer, f->id);
     if (call != CALL_ABANDONED) {
         peer->calls_bytes -= call->bytes;
+        if (f->value ==
+            CAIRN_E_SHUTDOWN) { /* it crossed the goodbye: nothing was done, another connection may have it */
+            call->sends = 0;
+            peer->role->lost_call(peer, call);
+            return;
+        }
         cairn_rpc__call_finish(call, f->value, f->body, f->body_len, f->payload, f->payload_len);
     }
     if (!peer->conn.closed)

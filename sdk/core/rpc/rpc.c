@@ -88,6 +88,15 @@ const struct cairn_rpc_target *cairn_rpc_target_by_name(const struct cairn_rpc *
     return NULL;
 }
 
+bool cairn_identity_is_in(const struct cairn_identity *who, gid_t group)
+{
+    for (uint32_t i = 0; i < who->ngroups; i++) {
+        if (who->groups[i] == group)
+            return true;
+    }
+    return who->gid == group;
+}
+
 static void *arena_pb_alloc(void *data, size_t n)
 {
     return cairn_arena_alloc(data, n);

@@ -76,12 +76,18 @@ struct cairn_rpc_target {
 
 /* ---- who calls ---- */
 
+enum { CAIRN_IDENTITY_GROUPS_MAX = 32 }; /* more are not looked at */
+
 struct cairn_identity {
     uid_t uid;
     gid_t gid;
+    gid_t groups[CAIRN_IDENTITY_GROUPS_MAX]; /* beside @gid, as far as the way in tells */
+    uint32_t ngroups;
     bool admin;   /* may use providers directly, and everything else */
     char auth[8]; /* "peer", "key", "munge", "none", "local" */
 };
+
+bool cairn_identity_is_in(const struct cairn_identity *who, gid_t group);
 
 /* ---- origin ---- */
 

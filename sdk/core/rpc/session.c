@@ -390,7 +390,7 @@ static int session_prove(struct cairn_rpc_session *s, struct cairn_rpc_peer *pee
         cairn_auth_prove(proof, s->conf.key, t, false);
         m.proof.data = proof;
         m.proof.len = sizeof(proof);
-    } else if (s->auth == CAIRN_HELLO_MUNGE && s->conf.munge) {
+    } else if (s->auth == CAIRN_HELLO_MUNGE && s->conf.munge && !s->conf.has_key) {
         rc = cairn_auth_munge_encode(s->conf.munge_socket, t, &credential, &s->last_error);
         m.credential = credential != NULL ? credential : m.credential;
     } else {
@@ -450,7 +450,7 @@ static const struct peer_role session_role = {
 static void session_say_hello(struct cairn_rpc_session *s, struct cairn_rpc_peer *peer)
 {
     Cairn__Wire__HelloOpen m = CAIRN__WIRE__HELLO_OPEN__INIT;
-    char *auth[2];
+    char *auth[1];
     const uint8_t *cookie = s->rpc->bulk_hooks != NULL ? s->rpc->bulk_hooks->vm_cookie(s->rpc) : NULL;
 
     cairn_auth_random(peer->transcript.client_nonce, CAIRN_NONCE_BYTES);
@@ -469,10 +469,11 @@ static void session_say_hello(struct cairn_rpc_session *s, struct cairn_rpc_peer
     m.nonce.data = peer->transcript.client_nonce;
     m.nonce.len = CAIRN_NONCE_BYTES;
     m.auth = auth;
-    if (s->conf.munge)
-        auth[m.n_auth++] = (char *)(uintptr_t)cairn_hello_auth_name(CAIRN_HELLO_MUNGE);
+    /* Who holds the key offers nothing weaker: MUNGE would not make the node prove itself. */
     if (s->conf.has_key)
         auth[m.n_auth++] = (char *)(uintptr_t)cairn_hello_auth_name(CAIRN_HELLO_KEY);
+    else if (s->conf.munge)
+        auth[m.n_auth++] = (char *)(uintptr_t)cairn_hello_auth_name(CAIRN_HELLO_MUNGE);
     m.name = s->conf.name;
     if (cookie != NULL && cairn_addr_is_unix(&s->conf.addrs[s->next_addr])) {
         m.vm_cookie_addr = (uint64_t)(uintptr_t)cookie;

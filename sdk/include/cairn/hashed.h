@@ -1,9 +1,10 @@
-/** Hashed namespaces: values of 0 bytes to many GiB under keys of 1 to CAIRN_KEY_BYTES_MAX bytes.
+/** Hashed namespaces: values of 0 bytes to 1 TiB (CAIRN_VALUE_BYTES_MAX) under keys of 1 to CAIRN_KEY_BYTES_MAX bytes.
  *
  * Small values travel with the request. Larger ones (above CAIRN_BULK_THRESHOLD_BYTES) are moved by the server,
  * straight from and into the caller's memory. Checksums (CRC32C) are computed here before a put and compared here after
  * a get; the first mismatch makes the SDK read once more, with the server checking what it stored, and CAIRN_E_CORRUPT
- * is what remains then.
+ * is what remains then. Values above 256 MiB go in several requests at a time; what is read is one value all the same,
+ * or CAIRN_E_BUSY if it was replaced twice meanwhile.
  *
  * A put is visible wholly or not at all. Besides the errors of cairn.h every call here may give
  *   CAIRN_E_INVAL     the key is empty or longer than CAIRN_KEY_BYTES_MAX
@@ -12,7 +13,7 @@
  * and those that change something
  *   CAIRN_E_EXISTS    the key is there and the namespace is write-once, or CAIRN_IF_ABSENT was given
  *   CAIRN_E_NOSPACE   the storage is full
- *   CAIRN_E_TOOBIG    the value exceeds the node's limit, or CAIRN_PUT_BYTES_MAX
+ *   CAIRN_E_TOOBIG    the value exceeds the node's limit, or CAIRN_VALUE_BYTES_MAX
  *   CAIRN_E_IO        the storage failed */
 #ifndef CAIRN_HASHED_H
 #define CAIRN_HASHED_H
@@ -22,9 +23,6 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
-
-/** Of one put, so that its checksums fit into one request. */
-#define CAIRN_PUT_BYTES_MAX (UINT64_C(15) << 30)
 
 /** An open namespace. Its name is resolved once; it may be used by several threads. */
 struct cairn_ns;
@@ -64,6 +62,36 @@ CAIRN_API int cairn_read(struct cairn_ns *ns, const void *key, size_t key_len, u
 CAIRN_API int cairn_read_async(struct cairn_ns *ns, const void *key, size_t key_len, uint64_t off, void *buf,
                                size_t room, size_t *len, uint64_t *total, const struct cairn_call_options *o,
                                cairn_done_fn *done, void *arg);
+
+/** A value that is written piece by piece, so that it needs not be in memory: of up to CAIRN_VALUE_BYTES_MAX bytes. It is
+ * not there before the commit. One thread at a time; not in callbacks (CAIRN_E_STATE); to be ended before cairn_close().
+ *
+ * The writer keeps up to twice 256 MiB, less for values below some GiB, and sends the one half while the other is being
+ * filled. What it had sent is removed when it is aborted, or when the node sees nothing of it for ten minutes. */
+struct cairn_writer;
+
+/** Nothing is sent yet. @o (NULL: all defaults) is for each step, CAIRN_IF_ABSENT for the commit; its error member must
+ * stay valid as long as the writer. @length: how long the value will be, as a hint; 0: unknown, at most 900 GiB. */
+CAIRN_API int cairn_writer_open(struct cairn_ns *ns, const void *key, size_t key_len, uint64_t length,
+                                const struct cairn_call_options *o, struct cairn_writer **out);
+/** Appends @len bytes, which were copied when it returns; it waits while both halves are full. After an error the
+ * writer can only be aborted. CAIRN_E_TOOBIG: the value becomes too long. */
+CAIRN_API int cairn_writer_write(struct cairn_writer *w, const void *buf, size_t len);
+/** Makes the value visible. The writer is gone, whatever this returns (but CAIRN_E_STATE); on failure all was aborted. */
+CAIRN_API int cairn_writer_commit(struct cairn_writer *w);
+/** Forgets everything; the writer is gone. NULL does nothing. */
+CAIRN_API void cairn_writer_abort(struct cairn_writer *w);
+
+/** Reads a value piece by piece, and all pieces are of one value: CAIRN_E_BUSY if it was replaced meanwhile, and then for
+ * good. One thread at a time. */
+struct cairn_reader;
+
+/** Starts @off bytes into the value. Nothing is asked yet. @o as for a writer. */
+CAIRN_API int cairn_reader_open(struct cairn_ns *ns, const void *key, size_t key_len, uint64_t off,
+                                const struct cairn_call_options *o, struct cairn_reader **out);
+/** The next @room bytes; *@len is less only at the end. *@total (may be NULL) becomes the length of the value. */
+CAIRN_API int cairn_reader_read(struct cairn_reader *r, void *buf, size_t room, size_t *len, uint64_t *total);
+CAIRN_API void cairn_reader_close(struct cairn_reader *r);
 
 CAIRN_API int cairn_exists(struct cairn_ns *ns, const void *key, size_t key_len, bool *exists,
                            const struct cairn_call_options *o);

@@ -143,6 +143,24 @@ static void a_flood_is_held_back(void **state)
     unlink(path);
 }
 
+static void count_one(void *arg)
+{
+    ++*(int *)arg;
+    cairn_crash_tell(); /* a crash in the hook itself */
+}
+
+static void a_crash_is_told_once(void **state)
+{
+    int told = 0;
+
+    (void)state;
+    cairn_crash_hook(count_one, &told);
+    cairn_crash_tell();
+    cairn_crash_tell();
+    assert_int_equal(told, 1);
+    cairn_crash_hook(NULL, NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -153,6 +171,7 @@ int main(void)
         cmocka_unit_test(arena_chunks_outlive_it),
         cmocka_unit_test(a_line_stays_a_line),
         cmocka_unit_test(a_flood_is_held_back),
+        cmocka_unit_test(a_crash_is_told_once),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

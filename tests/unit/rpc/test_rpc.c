@@ -696,6 +696,32 @@ static void lost_sessions_are_bounded(void **state)
     assert_int_equal(fx->server->nidle, 8); /* as many as may be connected */
 }
 
+/* A request that crosses the node's goodbye was not carried out: it waits for the node to come back, and is sent again. */
+static void what_crosses_a_goodbye_is_sent_again(void **state)
+{
+    struct fixture *fx = *state;
+    struct probe held, p;
+
+    listen_unix(fx);
+    connect_session(fx, NULL);
+    fx->hold = true;
+    probe_start(fx, &held, true, "held"); /* keeps the connection open while the node leaves */
+    turn_until(fx, one_held);
+    cairn_rpc__peer_leave(CONTAINER_OF(fx->server->peers.next, struct cairn_rpc_peer, link));
+    probe_start(fx, &p, true, "k"); /* our end has not heard of it */
+    for (int i = 0; i < 5; i++)
+        cairn_loop_turn(&fx->loop, 0);
+    assert_false(p.done);
+    fx->hold = false;
+    cairn_rpc_reply(fx->held[--fx->nheld], 0, NULL, NULL, 0);
+    probe_wait(fx, &held);
+    assert_int_equal(held.call.rc, 0);
+    probe_wait(fx, &p);
+    assert_int_equal(p.call.rc, 0);
+    assert_int_equal(fx->puts, 2);
+    assert_int_equal(fx->accepts, 2);
+}
+
 static void nobody_listens(void **state)
 {
     struct fixture *fx = *state;
@@ -801,6 +827,7 @@ int main(void)
         T(a_poisonous_call_is_sent_with_pauses),
         T(a_session_that_was_closed_is_forgotten),
         T(lost_sessions_are_bounded),
+        T(what_crosses_a_goodbye_is_sent_again),
         T(nobody_listens),
         T(tcp_needs_the_key),
         T(wrong_key_is_refused),
