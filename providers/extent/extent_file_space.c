@@ -3,6 +3,7 @@
 
 #include "sdk/core/base/log.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -40,39 +41,86 @@ static struct file_segment *segment_new(int fd, uint64_t blocks)
     return g;
 }
 
+/* *@n is one more than the last segment that is there. */
+static int segments_there(const struct file_store *f, uint32_t *n, struct cairn_err *err)
+{
+    int fd = openat(f->base.dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), e;
+    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+    const struct dirent *entry;
+    uint32_t i;
+    char rest;
+
+    *n = 0;
+    if (dir == NULL) {
+        e = errno;
+        if (fd >= 0)
+            close(fd);
+        return cairn_err_errno(err, e, "%s", f->base.conf.dir);
+    }
+    errno = 0;
+    while ((entry = readdir(dir)) != NULL) {
+        if (sscanf(entry->d_name, "seg-%5" SCNu32 "%c", &i, &rest) == 1 && i < FILE_SEGMENTS_MAX)
+            *n = MAX(*n, i + 1);
+        errno = 0;
+    }
+    e = errno;
+    closedir(dir);
+    return e == 0 ? 0 : cairn_err_errno(err, e, "%s", f->base.conf.dir);
+}
+
+/* One that is lost is made anew, empty: its regions have no place, and those behind it keep theirs. */
+static int segment_find(struct file_store *f, const char *name, struct cairn_err *err)
+{
+    int fd = segment_fd(f, name, 0);
+
+    if (fd < 0 && errno == ENOENT) {
+        snprintf(f->damage, sizeof(f->damage), "%s is missing", name);
+        cairn_log_error("extent store %s: %s", f->base.conf.dir, f->damage);
+        cairn_extent_store_worsen(&f->base, CAIRN_EXTENT_DEGRADED);
+        fd = segment_fd(f, name, O_CREAT);
+    }
+    return fd >= 0 ? fd : cairn_err_errno(err, errno, "%s", name);
+}
+
+static int segment_open(struct file_store *f, uint32_t i, struct cairn_err *err)
+{
+    char name[32];
+    struct stat st;
+    int fd, rc = 0;
+
+    segment_name(name, i);
+    fd = segment_find(f, name, err);
+    if (fd < 0)
+        return fd;
+    if (fstat(fd, &st) != 0)
+        rc = cairn_err_errno(err, errno, "%s", name);
+    else if (st.st_size > (off_t)f->base.conf.segment)
+        rc = cairn_err_set(err, CAIRN_E_CORRUPT, "%s is larger than a segment", name);
+    if (rc == 0) {
+        f->segments[i] = segment_new(fd, (uint64_t)st.st_size / FILE_BLOCK);
+        if (f->segments[i] == NULL)
+            rc = cairn_err_set(err, CAIRN_E_NOMEM, "%s", name);
+    }
+    if (rc != 0) {
+        close(fd);
+        return rc;
+    }
+    f->nsegments++;
+    if (f->segments[i]->blocks > 0 && cairn_extent_space_give(&f->space, i * f->span, f->segments[i]->blocks) != 0)
+        return cairn_err_set(err, CAIRN_E_NOMEM, "%s", name);
+    return 0;
+}
+
 int file_space_open(struct file_store *f, struct cairn_err *err)
 {
+    uint32_t n;
+    int rc = segments_there(f, &n, err);
+
     f->span = f->base.conf.segment / FILE_BLOCK;
     cairn_extent_space_init(&f->space, f->span);
-    for (uint32_t i = 0; i < FILE_SEGMENTS_MAX; i++) {
-        char name[32];
-        struct stat st;
-        int fd, rc = 0;
-
-        segment_name(name, i);
-        fd = segment_fd(f, name, 0);
-        if (fd < 0 && errno == ENOENT)
-            break;
-        if (fd < 0)
-            return cairn_err_errno(err, errno, "%s", name);
-        if (fstat(fd, &st) != 0)
-            rc = cairn_err_errno(err, errno, "%s", name);
-        else if (st.st_size > (off_t)f->base.conf.segment)
-            rc = cairn_err_set(err, CAIRN_E_CORRUPT, "%s is larger than a segment", name);
-        if (rc == 0) {
-            f->segments[i] = segment_new(fd, (uint64_t)st.st_size / FILE_BLOCK);
-            if (f->segments[i] == NULL)
-                rc = cairn_err_set(err, CAIRN_E_NOMEM, "%s", name);
-        }
-        if (rc != 0) {
-            close(fd);
-            return rc;
-        }
-        f->nsegments++;
-        if (f->segments[i]->blocks > 0 && cairn_extent_space_give(&f->space, i * f->span, f->segments[i]->blocks) != 0)
-            return cairn_err_set(err, CAIRN_E_NOMEM, "%s", name);
-    }
-    return 0;
+    for (uint32_t i = 0; i < n && rc == 0; i++)
+        rc = segment_open(f, i, err);
+    return rc;
 }
 
 void file_space_close(struct file_store *f)

@@ -120,6 +120,9 @@ bool kv_find(struct cairn_rpc_req *rq, uint32_t handle, struct cairn_kv_db *db);
 void kv_reply_failure(struct cairn_rpc_req *rq, int rc);
 /* Likewise for a key that is no key. */
 void kv_reply_bad_key(struct cairn_rpc_req *rq, const struct cairn_kv_db *db, int rc, size_t index);
+/* The store would have to wait for the disk: the pool asks again, what it finds goes to op->page. */
+void kv_read_later(struct cairn_rpc_req *rq, const struct cairn_kv_read *rd, void (*work)(struct kv_op *op),
+                   void (*reply)(struct kv_op *op));
 /* Answers a write that the store carried out. */
 void kv_reply_statuses(struct cairn_rpc_req *rq, const int32_t *status, uint32_t n);
 void kv_reply_old(struct cairn_rpc_req *rq, const uint8_t *val, int64_t len);

@@ -112,6 +112,24 @@ static bool on_op_found(void *arg, uint32_t i, const uint8_t *val, int64_t len)
     return cairn_kv_page_add(&op->page, val, len);
 }
 
+void kv_read_later(struct cairn_rpc_req *rq, const struct cairn_kv_read *rd, void (*work)(struct kv_op *op),
+                   void (*reply)(struct kv_op *op))
+{
+    struct kv_op *op = kv_op_new(rq, &kv_work_kind);
+
+    if (op == NULL)
+        return;
+    op->db = rd->db;
+    op->read = *rd;
+    op->read.may_block = true;
+    op->read.found = on_op_found;
+    op->read.end = NULL;
+    op->read.arg = op;
+    op->work = work;
+    op->reply = reply;
+    kv_op_read(op);
+}
+
 static void get_work(struct kv_op *op)
 {
     cairn_kv_page_reset(&op->page, op->db.order, 1);
@@ -130,24 +148,6 @@ static void get_reply(struct kv_op *op)
         reply_length(op->rq, get.len);
 }
 
-/* The store would have to wait for the disk: the pool asks again. */
-static void get_later(struct cairn_rpc_req *rq, const struct cairn_kv_read *rd)
-{
-    struct kv_op *op = kv_op_new(rq, &kv_work_kind);
-
-    if (op == NULL)
-        return;
-    op->db = rd->db;
-    op->read = *rd;
-    op->read.may_block = true;
-    op->read.found = on_op_found;
-    op->read.end = NULL;
-    op->read.arg = op;
-    op->work = get_work;
-    op->reply = get_reply;
-    kv_op_read(op);
-}
-
 static void handle_read(struct cairn_rpc_req *rq, enum cairn_kv_want want)
 {
     const Cairn__Wire__KvGet *m = (const Cairn__Wire__KvGet *)rq->msg;
@@ -161,7 +161,7 @@ static void handle_read(struct cairn_rpc_req *rq, enum cairn_kv_want want)
     rd.end = want == CAIRN_KV_WANT_VALUE ? on_get_end : NULL;
     rc = p->ops->read(p->store, &rd);
     if (rc == CAIRN_KV_LATER)
-        get_later(rq, &rd);
+        kv_read_later(rq, &rd, get_work, get_reply);
     else if (rc != 0)
         kv_reply_failure(rq, rc);
     else if (want == CAIRN_KV_WANT_LENGTH)

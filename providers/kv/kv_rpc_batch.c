@@ -87,14 +87,6 @@ static void on_mget_end(void *arg)
 }
 
 /* On a pool thread. */
-static bool on_op_found(void *arg, uint32_t i, const uint8_t *val, int64_t len)
-{
-    struct kv_op *op = arg;
-
-    (void)i;
-    return cairn_kv_page_add(&op->page, val, len);
-}
-
 static void mget_work(struct kv_op *op)
 {
     cairn_kv_page_reset(&op->page, op->db.order, CAIRN_BATCH_MAX);
@@ -104,23 +96,6 @@ static void mget_work(struct kv_op *op)
 static void mget_reply(struct kv_op *op)
 {
     reply_page(op->rq, &op->page);
-}
-
-static void mget_later(struct cairn_rpc_req *rq, const struct cairn_kv_read *rd)
-{
-    struct kv_op *op = kv_op_new(rq, &kv_work_kind);
-
-    if (op == NULL)
-        return;
-    op->db = rd->db;
-    op->read = *rd;
-    op->read.may_block = true;
-    op->read.found = on_op_found;
-    op->read.end = NULL;
-    op->read.arg = op;
-    op->work = mget_work;
-    op->reply = mget_reply;
-    kv_op_read(op);
 }
 
 static void handle_mread(struct cairn_rpc_req *rq, enum cairn_kv_want want)
@@ -144,7 +119,7 @@ static void handle_mread(struct cairn_rpc_req *rq, enum cairn_kv_want want)
         cairn_kv_page_reset(mg.page, rd.db.order, CAIRN_BATCH_MAX);
     rc = p->ops->read(p->store, &rd);
     if (rc == CAIRN_KV_LATER)
-        mget_later(rq, &rd);
+        kv_read_later(rq, &rd, mget_work, mget_reply);
     else if (rc != 0)
         kv_reply_failure(rq, rc);
 }

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WRITES_PER_LOCK = 128 };
+enum { WRITES_PER_LOCK = 128, LOCK_TRIES = 64 };
 
 struct mem_db {
     pthread_rwlock_t lock;
@@ -23,6 +23,35 @@ struct cairn_kv_store {
     atomic_ullong refused; /* writes for want of space */
     struct mem_db *_Atomic dbs[CAIRN_KV_DB_MAX];
 };
+
+static void cpu_relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#endif
+}
+
+/* The lock is held for a microsecond or less as a rule: asking a few times costs less than to sleep and be woken, and spares
+ * the holder the wake-up. */
+static void db_lock(struct mem_db *db)
+{
+    for (int i = 0; i < LOCK_TRIES; i++) {
+        if (pthread_rwlock_trywrlock(&db->lock) == 0)
+            return;
+        cpu_relax();
+    }
+    pthread_rwlock_wrlock(&db->lock);
+}
+
+static void db_lock_shared(struct mem_db *db)
+{
+    for (int i = 0; i < LOCK_TRIES; i++) {
+        if (pthread_rwlock_tryrdlock(&db->lock) == 0)
+            return;
+        cpu_relax();
+    }
+    pthread_rwlock_rdlock(&db->lock);
+}
 
 static int mem_open(const struct cairn_kv_store_conf *conf, struct cairn_kv_dir *dir, struct cairn_kv_store **store,
                     struct cairn_err *err)
@@ -78,7 +107,7 @@ static int mem_create(struct cairn_kv_store *st, const struct cairn_kv_db_desc *
         atomic_store_explicit(&st->dbs[desc->db.slot], db, memory_order_release);
         return 0;
     }
-    pthread_rwlock_wrlock(&db->lock);
+    db_lock(db);
     db->handle = desc->db.handle;
     pthread_rwlock_unlock(&db->lock);
     return 0;
@@ -90,7 +119,7 @@ static int mem_drop(struct cairn_kv_store *st, const struct cairn_kv_db_desc *de
     struct cairn_kv_tree tree;
 
     (void)err;
-    pthread_rwlock_wrlock(&db->lock);
+    db_lock(db);
     db->handle = 0;
     tree = db->tree;
     cairn_kv_tree_init(&db->tree, &st->slabs);
@@ -145,7 +174,7 @@ static int mem_read(struct cairn_kv_store *st, const struct cairn_kv_read *rd)
     struct mem_db *db = mem_db_find(st, &rd->db);
     int rc = CAIRN_KV_GONE;
 
-    pthread_rwlock_rdlock(&db->lock);
+    db_lock_shared(db);
     if (db->handle == rd->db.handle) {
         rc = 0;
         mem_read_all(rd, &db->tree);
@@ -191,7 +220,7 @@ static int mem_scan(struct cairn_kv_store *st, struct cairn_kv_scan *scan)
     int rc = CAIRN_KV_GONE;
 
     scan->more = false;
-    pthread_rwlock_rdlock(&db->lock);
+    db_lock_shared(db);
     if (db->handle == scan->db.handle) {
         rc = 0;
         if (!cairn_kv_range_is_empty(scan->range))
@@ -278,7 +307,8 @@ static uint32_t mem_write_some(struct cairn_kv_store *st, struct cairn_kv_tree *
             moved = true;
         }
         status[i] = rc;
-        *value += len;
+        if (len > 0) /* no values, no pointer to move */
+            *value += len;
         if (rc == CAIRN_E_NOSPACE)
             atomic_fetch_add_explicit(&st->refused, 1, memory_order_relaxed);
     }
@@ -292,7 +322,7 @@ static int mem_write(struct cairn_kv_store *st, struct cairn_kv_write *w)
     uint32_t n = w->n;
 
     for (uint32_t i = 0; i < n;) {
-        pthread_rwlock_wrlock(&db->lock);
+        db_lock(db);
         if (db->handle != w->db.handle) {
             pthread_rwlock_unlock(&db->lock);
             return CAIRN_KV_GONE;
@@ -309,7 +339,7 @@ static int mem_usage(struct cairn_kv_store *st, const struct cairn_kv_db *which,
     struct mem_db *db = mem_db_find(st, which);
     int rc = CAIRN_KV_GONE;
 
-    pthread_rwlock_rdlock(&db->lock);
+    db_lock_shared(db);
     if (db->handle == which->handle) {
         rc = 0;
         *out = (struct cairn_kv_usage){ .keys = db->tree.keys, .bytes = db->tree.bytes, .keys_exact = true };

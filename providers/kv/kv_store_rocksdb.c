@@ -1,9 +1,12 @@
 /* The RocksDB store: every database in one keyspace, behind a prefix of four bytes, its handle.
  *
  * So a database costs nothing while it is idle, and to drop one is a single range deletion. Handle 0 is no database's:
- * behind it lies the catalogue, 0000 'D' name   what cairn_kv_dir must know of a database: struct catalogue_entry 0000
- * 'G'        the last generation given out, so that handles are not given out twice Reads look at the engine's memory
- * first, on the loop; what would touch the disk goes to the pool. */
+ * behind it lies the catalogue:
+ *
+ *   0000 'D' name   what cairn_kv_dir must know of a database: struct catalogue_entry
+ *   0000 'G'        the last generation given out, so that handles are not given out twice
+ *
+ * Reads look at the engine's memory first, on the loop; what would touch the disk goes to the pool. */
 #include "providers/kv/kv_store_rocksdb.h"
 
 #include "sdk/core/base/log.h"

@@ -155,9 +155,10 @@ static void remove_reclaim(struct router_order *o)
 static void remove_on_reclaimed(struct cairn_rpc_call *call)
 {
     struct router_order *o = call->arg;
+    uint32_t left = call->rc != 0 ? (uint32_t)o->msg.extent_remove.n_ids : router_count_left(call);
 
-    if (call->rc != 0)
-        router_garbage_note(o->router, &o->ns, (uint32_t)o->msg.extent_remove.n_ids, o->err.text);
+    if (left > 0)
+        router_garbage_note(o->router, &o->ns, left, call->rc != 0 ? o->err.text : "the extent provider could not");
     o->regions_at += (uint32_t)o->msg.extent_remove.n_ids;
     if (o->regions_at < o->nregions)
         remove_reclaim(o);

@@ -288,6 +288,8 @@ void router_part_call(struct router_part *part, uint32_t method, void (*done)(st
 bool router_op_note_old(struct router_op *op, const uint8_t *record, size_t len);
 /* Counts @op among those that write regions which no record names yet, until it ends: the sweeper waits for them. */
 void router_op_storing(struct router_op *op);
+/* Of a REMOVE of regions that did not fail as a whole: how many are there still. */
+uint32_t router_count_left(const struct cairn_rpc_call *call);
 /* Removes op->old; @next runs when that is done, or has failed and was noted for the sweeper. */
 void router_op_reclaim(struct router_op *op, router_step *next);
 void router_garbage_note(struct cairn_router *r, const struct router_ns *ns, uint32_t regions, const char *why);

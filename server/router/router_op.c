@@ -352,6 +352,16 @@ bool router_op_note_old(struct router_op *op, const uint8_t *record, size_t len)
     return true;
 }
 
+uint32_t router_count_left(const struct cairn_rpc_call *call)
+{
+    const Cairn__Wire__KvStatuses *reply = (const Cairn__Wire__KvStatuses *)call->reply;
+    uint32_t n = 0;
+
+    for (size_t i = 0; i < reply->n_status; i++)
+        n += reply->status[i] != 0 && reply->status[i] != CAIRN_E_NOTFOUND;
+    return n;
+}
+
 static void on_reclaimed(struct cairn_rpc_call *call)
 {
     struct router_op *op = call->arg;
@@ -360,10 +370,7 @@ static void on_reclaimed(struct cairn_rpc_call *call)
     if (call->rc != 0) {
         router_garbage_note(op->w->router, op->ns, op->nold, cairn_error_text(call->rc));
     } else {
-        const Cairn__Wire__KvStatuses *reply = (const Cairn__Wire__KvStatuses *)call->reply;
-
-        for (size_t i = 0; i < reply->n_status; i++)
-            failed += reply->status[i] != 0 && reply->status[i] != CAIRN_E_NOTFOUND;
+        failed = router_count_left(call);
         if (failed > 0)
             router_garbage_note(op->w->router, op->ns, failed, "the extent provider could not");
     }

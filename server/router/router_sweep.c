@@ -504,11 +504,15 @@ static void sweep_open(struct router_sweep *s)
 static void sweep_on_removed(struct cairn_rpc_call *call)
 {
     struct router_sweep *s = call->arg;
+    uint64_t removed;
 
     if (!sweep_called(s))
         return;
-    s->removed += s->msg.extent_remove.n_ids;
-    atomic_fetch_add(&s->router->swept, s->msg.extent_remove.n_ids);
+    removed = s->msg.extent_remove.n_ids - router_count_left(call);
+    if (removed < s->msg.extent_remove.n_ids)
+        atomic_store(&s->router->left_garbage, true);
+    s->removed += removed;
+    atomic_fetch_add(&s->router->swept, removed);
     sweep_rest(s, sweep_remove);
 }
 

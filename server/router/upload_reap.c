@@ -72,10 +72,7 @@ static void reap_on_removed(struct cairn_rpc_call *call)
         failed = x->expired.nids;
         router_garbage_note_name(x->router, x->expired.ns, failed, x->err.text);
     } else {
-        const Cairn__Wire__KvStatuses *reply = (const Cairn__Wire__KvStatuses *)call->reply;
-
-        for (size_t i = 0; i < reply->n_status; i++)
-            failed += reply->status[i] != 0 && reply->status[i] != CAIRN_E_NOTFOUND;
+        failed = router_count_left(call);
         if (failed > 0)
             router_garbage_note_name(x->router, x->expired.ns, failed, "the extent provider could not");
     }

@@ -9,10 +9,14 @@
 
 /** Locks @dir, which exists, and reads or (with @create, in a new directory) writes its file FORMAT: "<kind>
  * <version>". The lock lasts until the descriptor in *@fd is closed, whatever becomes of the process. Errors, each with
- * its text: CAIRN_E_LOCKED   another process, or another user in this one, has it CAIRN_E_FORMAT   data of another
- * kind, or of a version above @version CAIRN_E_CORRUPT  FORMAT is not what we would write CAIRN_E_NOTFOUND nothing
- * there, without @create CAIRN_E_DENIED, CAIRN_E_NOSPACE, CAIRN_E_IO ... as the system said */
+ * its text:
+ *
+ *   CAIRN_E_LOCKED    another process, or another user in this one, has it
+ *   CAIRN_E_FORMAT    data of another kind, or of a version above @version
+ *   CAIRN_E_CORRUPT   FORMAT is not what we would write
+ *   CAIRN_E_NOTFOUND  nothing there, without @create
+ *   CAIRN_E_DENIED, CAIRN_E_NOSPACE, CAIRN_E_IO ... as the system said */
 int cairn_storedir_open(const char *dir, const char *kind, uint32_t version, bool create, int *fd,
-                       struct cairn_err *err);
+                        struct cairn_err *err);
 
 #endif

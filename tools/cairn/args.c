@@ -171,7 +171,7 @@ static int parse_short(struct parse *p)
         bool global;
         const struct cli_opt *o = look_up(p, NULL, 0, *c, &global);
         if (o == NULL)
-            return cli_usage(p->cli, "unknown option '-%c'", *c);
+            return cli_usage(p->cli, "unknown option '-%c'; -- comes before operands that begin with '-'", *c);
         const char *value = NULL;
         if (o->type != CLI_FLAG) {
             if (c[1] == '\0' && p->at + 1 >= p->argc)
@@ -225,7 +225,12 @@ static int parse_command(struct parse *p)
     if (family > 0 && !second) {
         for (int i = p->at + 1; i < p->argc; i++)
             cli->g.help |= strcmp(p->argv[i], "--help") == 0 || strcmp(p->argv[i], "-h") == 0;
-        cli_help_group(cli, word, cli->g.help ? cli->out : cli->err);
+        if (cli->g.help) {
+            cli->family = word;
+            p->at = p->argc; /* what else is said does not matter */
+            return 0;
+        }
+        cli_help_group(cli, word, cli->err);
         return CLI_USAGE;
     }
     if (second)

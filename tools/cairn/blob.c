@@ -9,17 +9,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static int fail_errno(struct cli *cli, const char *what)
-{
-    int code = errno == ENOENT   ? CAIRN_E_NOTFOUND
-               : errno == EACCES ? CAIRN_E_DENIED
-               : errno == ENOSPC ? CAIRN_E_NOSPACE
-                                 : CAIRN_E_IO;
-    /* Not cli_exit_of(DENIED): that is for what the node denies. */
-    cli_fail(cli, code, strerror(errno), "%s", what);
-    return CLI_FAILED;
-}
-
 static int read_stream(struct cli *cli, FILE *from, const char *name, uint64_t max, struct cli_blob *blob)
 {
     size_t room = 0;
@@ -36,7 +25,7 @@ static int read_stream(struct cli *cli, FILE *from, const char *name, uint64_t m
         if (blob->len > max)
             return cli_fail(cli, CAIRN_E_TOOBIG, NULL, "reading %s", name);
         if (n == 0)
-            return ferror(from) ? fail_errno(cli, name) : CLI_OK;
+            return ferror(from) ? cli_fail_file(cli, name) : CLI_OK;
     }
 }
 
@@ -46,7 +35,7 @@ static int read_file(struct cli *cli, const char *path, uint64_t max, struct cli
     int status = CLI_OK;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0 || fstat(fd, &st) != 0) {
-        status = fail_errno(cli, path);
+        status = cli_fail_file(cli, path);
         goto out;
     }
     if (S_ISREG(st.st_mode) && (uint64_t)st.st_size > max) {
@@ -54,13 +43,13 @@ static int read_file(struct cli *cli, const char *path, uint64_t max, struct cli
     } else if (S_ISREG(st.st_mode) && st.st_size > 0) {
         void *data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
         if (data == MAP_FAILED)
-            status = fail_errno(cli, path);
+            status = cli_fail_file(cli, path);
         else
             *blob = (struct cli_blob){ .data = data, .len = (size_t)st.st_size, .mapped = true };
     } else { /* a pipe, a device, a file of /proc whose size says nothing */
         FILE *from = fdopen(fd, "r");
         if (from == NULL) {
-            status = fail_errno(cli, path);
+            status = cli_fail_file(cli, path);
             goto out;
         }
         status = read_stream(cli, from, path, max, blob);
@@ -104,17 +93,17 @@ int cli_file_open(struct cli *cli, const char *path, struct cli_file *f)
     f->fd = mkostemp(f->temporary, O_CLOEXEC);
     mode_t mask = umask(0);
     umask(mask);
-    return f->fd >= 0 && fchmod(f->fd, 0666 & ~mask) == 0 ? CLI_OK : fail_errno(cli, path);
+    return f->fd >= 0 && fchmod(f->fd, 0666 & ~mask) == 0 ? CLI_OK : cli_fail_file(cli, path);
 }
 
 int cli_file_map(struct cli *cli, struct cli_file *f, size_t size)
 {
     errno = posix_fallocate(f->fd, 0, (off_t)size); /* a full disk shows here, not as a fault in the pages */
     if (errno != 0)
-        return fail_errno(cli, f->path);
+        return cli_fail_file(cli, f->path);
     void *data = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, f->fd, 0);
     if (data == MAP_FAILED)
-        return fail_errno(cli, f->path);
+        return cli_fail_file(cli, f->path);
     f->data = data;
     f->size = size;
     return CLI_OK;
@@ -126,9 +115,9 @@ int cli_file_close(struct cli *cli, struct cli_file *f, int status)
         munmap(f->data, f->size);
     if (f->fd >= 0) {
         if (close(f->fd) != 0 && status == CLI_OK)
-            status = fail_errno(cli, f->path);
+            status = cli_fail_file(cli, f->path);
         if (status == CLI_OK && rename(f->temporary, f->path) != 0)
-            status = fail_errno(cli, f->path);
+            status = cli_fail_file(cli, f->path);
         if (status != CLI_OK)
             unlink(f->temporary);
     }
@@ -145,7 +134,7 @@ bool cli_is_stream(const char *path)
 int cli_write_out(struct cli *cli, const char *path, const void *data, size_t len)
 {
     if (path == NULL || strcmp(path, "-") == 0)
-        return len == 0 || fwrite(data, 1, len, cli->out) == len ? CLI_OK : fail_errno(cli, "standard output");
+        return len == 0 || fwrite(data, 1, len, cli->out) == len ? CLI_OK : cli_fail_file(cli, "standard output");
 
     /* Into a file of its own first, so that a failure leaves what was there. Devices and pipes are written as they are.
      */
@@ -155,7 +144,7 @@ int cli_write_out(struct cli *cli, const char *path, const void *data, size_t le
         bool wrote = to != NULL && (len == 0 || fwrite(data, 1, len, to) == len);
         if (to != NULL && fclose(to) != 0)
             wrote = false;
-        return wrote ? CLI_OK : fail_errno(cli, path);
+        return wrote ? CLI_OK : cli_fail_file(cli, path);
     }
     struct cli_file f;
     int status = cli_file_open(cli, path, &f);
@@ -168,6 +157,6 @@ int cli_write_out(struct cli *cli, const char *path, const void *data, size_t le
             good = false;
     }
     if (status == CLI_OK && !good)
-        status = fail_errno(cli, path);
+        status = cli_fail_file(cli, path);
     return cli_file_close(cli, &f, status);
 }

@@ -98,6 +98,7 @@ struct cli {
     bool color; /* on out */
     struct cli_globals g;
     const struct cli_command *cmd; /* NULL while none is known */
+    const char *family;            /* "ns", when the help of all its commands is asked for */
     char **operands;
     uint32_t noperands;
     struct cairn *session; /* made when first asked for: cli_connect() */
@@ -154,6 +155,9 @@ int cli_exit_of(int rc);
 /** Reports a failure on cli->err (as a JSON line with --json), with the hint of @rc. @why says what is wrong; NULL or
  * "": the text of @rc. Returns the exit code. */
 int cli_fail(struct cli *cli, int rc, const char *why, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+/** Reports by errno what is wrong with a file of this machine, with a hint that does not send people to the node.
+ * Returns CLI_FAILED. */
+int cli_fail_file(struct cli *cli, const char *path);
 /** Reports a mistake in the command line, and where to read on. Returns CLI_USAGE. */
 int cli_usage(struct cli *cli, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /** Something worth knowing that is no failure; not with --quiet. */

@@ -2,6 +2,7 @@
 #include "tools/cairn/client.h"
 
 #include <stdarg.h>
+#include <string.h>
 
 /* Below this rate a transfer counts as hanging: a call may take the command's time-out and what its bytes need at it.
  */
@@ -51,7 +52,13 @@ int cli_call_failed(struct cli *cli, int rc, const struct cli_call *call, const 
     va_start(ap, fmt);
     vsnprintf(what, sizeof(what), fmt, ap);
     va_end(ap);
-    return cli_fail(cli, rc, call->error.code == rc ? call->error.text : NULL, "%s", what);
+    const char *why = call->error.code == rc ? call->error.text : NULL;
+    /* "namespace x: there is no namespace 'x'" says it twice. */
+    static const char ns[] = "namespace ";
+    char quoted[sizeof(what) + 2];
+    snprintf(quoted, sizeof(quoted), "'%s'", what + MIN(strlen(what), sizeof(ns) - 1));
+    bool twice = why != NULL && strncmp(what, ns, sizeof(ns) - 1) == 0 && strstr(why, quoted) != NULL;
+    return cli_fail(cli, rc, why, "%s", twice ? "" : what);
 }
 
 int cli_open_ns(struct cli *cli, const char *name, struct cairn_ns **ns)

@@ -194,17 +194,13 @@ static void export_batch(struct transfer_worker *w, struct transfer_batch *b)
 static int export_run(struct cli *cli, void *args)
 {
     const struct export_args *a = args;
-    const char *dir = cli->operands[1];
-    if (mkdir(dir, 0777) != 0 && errno != EEXIST) {
-        cli_fail(cli, CAIRN_E_IO, strerror(errno), "%s", dir);
-        return CLI_FAILED;
-    }
     struct transfer *t = calloc(1, sizeof(*t));
     if (t == NULL)
         return cli_fail(cli, CAIRN_E_NOMEM, NULL, "starting");
     *t = (struct transfer){ .verb = "export",
                             .ns_name = cli->operands[0],
-                            .dir = dir,
+                            .dir = cli->operands[1],
+                            .makes_dir = true,
                             .prefix = a->prefix,
                             .args = a,
                             .jobs = (uint32_t)MIN(a->jobs, TRANSFER_JOBS_MAX),

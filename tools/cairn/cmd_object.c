@@ -403,7 +403,8 @@ static int rm_run(struct cli *cli, void *args)
         }
         struct cli_call call;
         bool exists = true; /* a namespace may remove without looking; people want to hear of a misspelt key */
-        int rc = a->force ? 0 : cairn_exists(ns, key, strlen(key), &exists, cli_call_init(cli, &call, 0));
+        bool looks = !a->force || cli->g.json; /* JSON counts what was there */
+        int rc = !looks ? 0 : cairn_exists(ns, key, strlen(key), &exists, cli_call_init(cli, &call, 0));
         if (rc == 0)
             rc = exists ? cairn_delete(ns, key, strlen(key), cli_call_init(cli, &call, 0)) : CAIRN_E_NOTFOUND;
         removed += rc == 0;

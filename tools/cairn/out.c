@@ -43,8 +43,8 @@ struct cli_table *cli_table_new(struct cli *cli, const char *name, const struct 
         return NULL;
     }
     scols_table_set_stream(t->text, cli->out);
-    scols_table_enable_maxout(t->text, 0);
-    scols_table_enable_nowrap(t->text, 1);
+    /* Lines too long for the terminal are its to wrap: the library would cut them, and nobody would see that it did. */
+    scols_table_set_termforce(t->text, SCOLS_TERMFORCE_NEVER);
     scols_table_set_column_separator(t->text, "  ");
     for (uint32_t i = 0; i < ncols; i++) {
         struct libscols_column *col = scols_table_new_column(t->text, cols[i].title, 0, SCOLS_FL_NOEXTREMES);

@@ -13,10 +13,31 @@ static bool ends_in(const char *name, const char *suffix)
     return n >= m && strcmp(name + n - m, suffix) == 0;
 }
 
+static bool is_duration(const char *name)
+{
+    return ends_in(name, "_ns") || ends_in(name, "_us") || ends_in(name, "_ms") || ends_in(name, "_s");
+}
+
+/* How much of a name to show: the unit is with the value. */
+static int bare_length(const char *name)
+{
+    static const char *const units[] = { "_bytes", "_ns", "_us", "_ms", "_s" };
+    for (uint32_t i = 0; i < ARRAY_SIZE(units); i++) {
+        if (ends_in(name, units[i]))
+            return (int)(strlen(name) - strlen(units[i]));
+    }
+    return (int)strlen(name);
+}
+
 static uint64_t positive(const json_t *v)
 {
     json_int_t n = json_integer_value(v);
     return n > 0 ? (uint64_t)n : 0;
+}
+
+static bool is_empty(const json_t *v)
+{
+    return (json_is_string(v) && json_string_value(v)[0] == '\0') || (json_is_array(v) && json_array_size(v) == 0);
 }
 
 /* A value in a line of text. Objects and arrays inside a cell become "a=1 b=2". */
@@ -30,7 +51,7 @@ static void format(const char *name, const json_t *v, char *buf, size_t room, in
         snprintf(buf, room, "%s", json_is_true(v) ? "yes" : "no");
     } else if (json_is_real(v)) {
         snprintf(buf, room, "%.6g", json_real_value(v));
-    } else if (ends_in(name, "_s") && json_is_integer(v) && json_integer_value(v) == 0) {
+    } else if (is_duration(name) && json_is_integer(v) && json_integer_value(v) == 0) {
         snprintf(buf, room, "0 s");
     } else if (json_is_integer(v) && json_integer_value(v) >= 0) {
         const char *text = ends_in(name, "bytes") ? cli_size(unit, positive(v))
@@ -58,7 +79,9 @@ static void format(const char *name, const json_t *v, char *buf, size_t room, in
         size_t at = 0;
         json_object_foreach((json_t *)v, key, item)
         {
-            int n = snprintf(buf + at, room - at, "%s%s=", at > 0 ? " " : "", key);
+            if (is_empty(item))
+                continue;
+            int n = snprintf(buf + at, room - at, "%s%.*s=", at > 0 ? " " : "", bare_length(key), key);
             if (n < 0 || at + (size_t)n + 1 >= room)
                 break;
             at += (size_t)n;
@@ -73,14 +96,7 @@ static void format(const char *name, const json_t *v, char *buf, size_t room, in
 /* "uptime_ms" -> "uptime", "data_dir" -> "data dir". */
 static void title(const char *name, char buf[64], bool upper)
 {
-    static const char *const units[] = { "_bytes", "_ns", "_us", "_ms", "_s" };
-    snprintf(buf, 64, "%s", name);
-    for (uint32_t i = 0; i < ARRAY_SIZE(units); i++) {
-        if (ends_in(buf, units[i])) {
-            buf[strlen(buf) - strlen(units[i])] = '\0';
-            break;
-        }
-    }
+    snprintf(buf, 64, "%.*s", bare_length(name), name);
     for (char *c = buf; *c != '\0'; c++) {
         if (*c == '_')
             *c = upper ? '-' : ' ';
@@ -140,6 +156,7 @@ static int render(struct cli *cli, const json_t *doc, int depth)
     json_t *v;
     char name[64], text[TEXT_MAX];
     int width = 0, rc = CLI_OK;
+    bool above = depth > 0; /* nothing, or something that a table keeps its distance from */
     json_object_foreach((json_t *)doc, key, v)
     {
         title(key, name, false);
@@ -159,6 +176,7 @@ static int render(struct cli *cli, const json_t *doc, int depth)
             on = cli_color(cli, strcmp(text, "ok") == 0 ? CLI_GOOD : CLI_BAD);
             off = cli_color(cli, CLI_PLAIN);
         }
+        above = true;
         fprintf(cli->out, "%*s%-*s  %s%s%s\n", 2 * depth, "", width, name, on, text, off);
     }
     json_object_foreach((json_t *)doc, key, v)
@@ -167,8 +185,9 @@ static int render(struct cli *cli, const json_t *doc, int depth)
         if (!is_table(v) && !nested)
             continue;
         title(key, name, false);
-        fprintf(cli->out, "%s%*s%s%s%s\n", depth == 0 ? "\n" : "", 2 * depth, "", cli_color(cli, CLI_BOLD), name,
-                cli_color(cli, CLI_PLAIN));
+        fprintf(cli->out, "%s%*s%s%s%s\n", depth == 0 && above ? "\n" : "", 2 * depth, "", cli_color(cli, CLI_BOLD),
+                name, cli_color(cli, CLI_PLAIN));
+        above = true;
         int shown = nested ? render(cli, v, depth + 1) : render_table(cli, v);
         rc = shown != CLI_OK ? shown : rc;
     }

@@ -11,6 +11,8 @@ int cli_main(struct cli *cli, int argc, char **argv)
     int rc = cli_parse(cli, argc, argv, &args);
     if (rc != 0) {
         /* said already */
+    } else if (cli->family != NULL) {
+        cli_help_group(cli, cli->family, cli->out);
     } else if (cli->cmd == NULL) {
         cli_help_overview(cli, cli->g.help ? cli->out : cli->err);
         rc = cli->g.help ? CLI_OK : CLI_USAGE;

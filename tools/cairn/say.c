@@ -1,6 +1,7 @@
 /** Messages for people, and the exit codes that go with them. */
 #include "tools/cairn/cli.h"
 
+#include <errno.h>
 #include <jansson.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -59,6 +60,24 @@ static void say_json(struct cli *cli, const char *code, int status, const char *
     json_decref(line);
 }
 
+/* "cairn COMMAND: WHAT: WHY" and a hint; an empty @what is left out. */
+static int say_failure(struct cli *cli, int rc, int status, const char *what, const char *why, const char *hint)
+{
+    const char *colon = what[0] != '\0' ? ": " : "";
+    if (cli->g.json) {
+        char text[2048];
+        snprintf(text, sizeof(text), "%s%s%s", what, colon, why);
+        say_json(cli, cairn_error_name(rc), status, text, hint);
+        return status;
+    }
+    fprintf(cli->err, "cairn%s%s: ", cli->cmd != NULL ? " " : "", cli->cmd != NULL ? command_name(cli) : "");
+    cli_put_printable(cli->err, what, strlen(what));
+    fputs(colon, cli->err);
+    cli_put_printable(cli->err, why, strlen(why));
+    fprintf(cli->err, "\n    hint: %s\n", hint);
+    return status;
+}
+
 int cli_fail(struct cli *cli, int rc, const char *why, const char *fmt, ...)
 {
     char what[1024];
@@ -68,19 +87,18 @@ int cli_fail(struct cli *cli, int rc, const char *why, const char *fmt, ...)
     va_end(ap);
     if (why == NULL || why[0] == '\0')
         why = cairn_error_text(rc);
-    int status = cli_exit_of(rc);
-    if (cli->g.json) {
-        char text[2 * sizeof(what)];
-        snprintf(text, sizeof(text), "%s: %s", what, why);
-        say_json(cli, cairn_error_name(rc), status, text, cairn_error_hint(rc));
-        return status;
-    }
-    fprintf(cli->err, "cairn%s%s: ", cli->cmd != NULL ? " " : "", cli->cmd != NULL ? command_name(cli) : "");
-    cli_put_printable(cli->err, what, strlen(what));
-    fputs(": ", cli->err);
-    cli_put_printable(cli->err, why, strlen(why));
-    fprintf(cli->err, "\n    hint: %s\n", cairn_error_hint(rc));
-    return status;
+    return say_failure(cli, rc, cli_exit_of(rc), what, why, cairn_error_hint(rc));
+}
+
+int cli_fail_file(struct cli *cli, const char *path)
+{
+    int code = errno == ENOENT || errno == ENOTDIR ? CAIRN_E_NOTFOUND
+               : errno == EACCES || errno == EPERM ? CAIRN_E_DENIED
+               : errno == ENOSPC                   ? CAIRN_E_NOSPACE
+                                                   : CAIRN_E_IO;
+    /* Neither the exit code nor the hint of @code: those are for what the node says. */
+    return say_failure(cli, code, CLI_FAILED, path, strerror(errno),
+                       "check the path, its permissions and its file system on this machine");
 }
 
 int cli_usage(struct cli *cli, const char *fmt, ...)

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* The signal that asked for an end; its handler runs once, so that asking again ends the process. */
@@ -185,11 +186,11 @@ int transfer_start(struct transfer *t, struct cli *cli)
     t->embed_bytes = MIN(info->namespaces[0].embed_threshold, CAIRN_KV_VALUE_BYTES_MAX);
     cairn_free(info);
     if (t->dir != NULL) {
+        if (t->makes_dir && mkdir(t->dir, 0777) != 0 && errno != EEXIST)
+            return cli_fail_file(cli, t->dir);
         t->root = open(t->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (t->root < 0) {
-            cli_fail(cli, CAIRN_E_NOTFOUND, strerror(errno), "%s", t->dir);
-            return CLI_FAILED;
-        }
+        if (t->root < 0)
+            return cli_fail_file(cli, t->dir);
     }
     pthread_mutex_init(&t->lock, NULL);
     pthread_cond_init(&t->moved, NULL);

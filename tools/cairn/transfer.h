@@ -58,6 +58,7 @@ struct transfer_counts {
 struct transfer {
     struct cli *cli;
     const char *verb, *ns_name, *dir;
+    bool makes_dir; /* when the namespace is known to be there */
     const char *prefix;
     size_t prefix_len;
     uint32_t jobs, embed_bytes;

@@ -152,6 +152,32 @@ void cairn_rpc__peer_reply(struct cairn_rpc_req *rq, int status, const ProtobufC
 
 void cairn_rpc__peer_credit_plain(struct cairn_rpc_peer *peer, uint32_t id);
 
+/** Writes one frame to the output, where it does not count before cairn_conn_commit(). Returns its length; 0 when memory is
+ * short, and then the connection is lost. */
+size_t cairn_rpc__peer_encode(struct cairn_rpc_peer *peer, struct cairn_frame *f, const ProtobufCMessage *msg,
+                              const struct iovec *payload, uint32_t n);
+
+/* peer_target.c */
+
+void cairn_rpc__peer_request(struct cairn_rpc_peer *peer, const struct cairn_frame *f);
+void cairn_rpc__peer_cancel_request(struct cairn_rpc_peer *peer, uint32_t id);
+/** Tells the node's budget what this peer holds. */
+void cairn_rpc__peer_budget(struct cairn_rpc_peer *peer);
+/** Whether another request may be taken from this peer. One at a time is always possible. */
+bool cairn_rpc__peer_may_take(struct cairn_rpc_peer *peer);
+void cairn_rpc__peer_resume(struct cairn_rpc_peer *peer);
+/** Cancels what is overdue; *@next becomes the next deadline, if that is earlier. */
+void cairn_rpc__peer_sweep_requests(struct cairn_rpc_peer *peer, uint64_t now, uint64_t *next);
+/** The connection is lost: its requests go on without it. */
+void cairn_rpc__peer_orphan_requests(struct cairn_rpc_peer *peer);
+
+/* peer_origin.c */
+
+void cairn_rpc__peer_answer(struct cairn_rpc_peer *peer, const struct cairn_frame *f);
+void cairn_rpc__peer_sweep_calls(struct cairn_rpc_peer *peer, uint64_t now, uint64_t *next);
+/** The connection is lost: role->lost_call() hears of each call that is not answered. */
+void cairn_rpc__peer_lose_calls(struct cairn_rpc_peer *peer);
+
 /* session.c */
 
 void cairn_rpc__session_call(struct cairn_rpc_session *s, struct cairn_rpc_call *call);

@@ -25,6 +25,33 @@ static bool is_plain_word(const char *s)
     return true;
 }
 
+/* What YAML takes for no character, or for the end of a line: the number of bytes at @s, 0 if it is none of these. */
+static uint32_t unprintable(const char *s, uint32_t *point)
+{
+    static const struct {
+        const char *bytes;
+        uint32_t point;
+    } others[] = { { "\xe2\x80\xa8", 0x2028 },
+                   { "\xe2\x80\xa9", 0x2029 },
+                   { "\xef\xbb\xbf", 0xfeff },
+                   { "\xef\xbf\xbe", 0xfffe },
+                   { "\xef\xbf\xbf", 0xffff } };
+    const unsigned char *u = (const unsigned char *)s;
+
+    *point = u[0];
+    if (u[0] < ' ' || u[0] == 0x7f)
+        return 1;
+    *point = u[1];
+    if (u[0] == 0xc2 && u[1] >= 0x80 && u[1] <= 0x9f) /* C1 */
+        return 2;
+    for (uint32_t i = 0; i < ARRAY_SIZE(others); i++) {
+        *point = others[i].point;
+        if (strncmp(s, others[i].bytes, 3) == 0)
+            return 3;
+    }
+    return 0;
+}
+
 static int print_text(const char *s, FILE *to)
 {
     int n = 2;
@@ -33,10 +60,14 @@ static int print_text(const char *s, FILE *to)
         return fprintf(to, "%s", s);
     fputc('"', to);
     for (; *s != '\0'; s++) {
-        if ((unsigned char)*s < ' ' || *s == 0x7f)
-            n += fprintf(to, "\\x%02x", (unsigned char)*s);
-        else
+        uint32_t point, skip = unprintable(s, &point);
+
+        if (skip > 0) {
+            n += fprintf(to, point < 0x100 ? "\\x%02" PRIx32 : "\\u%04" PRIx32, point);
+            s += skip - 1;
+        } else {
             n += *s == '"' || *s == '\\' ? fprintf(to, "\\%c", *s) : fprintf(to, "%c", *s);
+        }
     }
     fputc('"', to);
     return n;

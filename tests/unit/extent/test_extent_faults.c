@@ -382,7 +382,6 @@ static void spill(struct fixture *fx, const char *name, const uint8_t *p, uint64
     close(fd);
 }
 
-/* Each removal in the middle of the log is one that a rewrite keeps. */
 /* Puts and removes until the index was written anew. */
 static void grow_index(struct fixture *fx)
 {
@@ -400,6 +399,7 @@ static void grow_index(struct fixture *fx)
     }
 }
 
+/* Each removal in the middle of the log is one that a rewrite keeps. */
 static void a_grown_index_is_written_anew(void **state)
 {
     enum { LEN = 1000, KEEP = 7 };
@@ -588,6 +588,34 @@ static void empty_segments_are_given_back_at_the_start(void **state)
     free(bytes);
 }
 
+/* A segment file that is lost takes its own regions with it, and not those of the segments behind it. */
+static void a_missing_segment_harms_no_other(void **state)
+{
+    enum { LEN = 48 << 20 };
+    struct fixture *fx = *state;
+    uint8_t *bytes = malloc(LEN), got[100];
+    struct fx_write w = { .len = LEN, .bytes = bytes, .bulk = true, .durability = SYNC };
+    uint64_t first, second, third, n;
+    char path[128];
+
+    fx_fill(bytes, LEN, 1);
+    assert_int_equal(fx_put(fx, &w, &first), 0);
+    assert_int_equal(fx_put(fx, &w, &second), 0);
+    fx_close(fx);
+    snprintf(path, sizeof(path), "%s/seg-00000", fx->dir);
+    assert_int_equal(unlink(path), 0);
+    fx_open(fx);
+    assert_int_equal(fx_put(fx, &w, &third), 0);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(fx_read(fx, first, 0, sizeof(got), got, false, false, &n), CAIRN_E_CORRUPT);
+        assert_int_equal(fx_read(fx, second, 0, sizeof(got), got, false, true, &n), 0);
+        assert_int_equal(fx_read(fx, third, 0, sizeof(got), got, false, true, &n), 0);
+        assert_int_equal(atomic_load(&fx_store(fx)->health), CAIRN_EXTENT_DEGRADED);
+        reopen(fx);
+    }
+    free(bytes);
+}
+
 /* ---- a full disk ---- */
 
 static void a_full_disk_refuses_writes_and_recovers(void **state)
@@ -709,6 +737,7 @@ int main(int argc, char **argv)
         BOTH(a_failed_sync_is_not_tried_again, file),
         BOTH(empty_segments_are_given_back_at_the_start, file),
         BOTH(a_region_without_its_place_harms_no_other, file),
+        BOTH(a_missing_segment_harms_no_other, file),
         cmocka_unit_test(a_full_disk_refuses_writes_and_recovers),
         BOTH(a_full_memory_refuses_and_recovers, memory),
         BOTH(a_full_memory_refuses_and_recovers, pmem),

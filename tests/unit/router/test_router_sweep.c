@@ -231,6 +231,26 @@ static void removal_during_a_sweep(void **state)
     }
 }
 
+/* Regions that the provider could not remove, when a namespace went and when the sweep came, are looked for again. */
+static void what_could_not_be_removed(void **state)
+{
+    struct world *w = *state;
+
+    fill_namespaces(w);
+    w->remove_rc = CAIRN_E_BUSY;
+    assert_int_equal(ns_remove_as(w, &root, "b", true), 0);
+    world_stop(w);
+    world_start(w);
+    wait_sweep(w);
+    assert_int_equal(atomic_load(&((struct cairn_router *)w->router)->swept), 0);
+    world_stop(w);
+    w->remove_rc = 0;
+    world_start(w);
+    wait_sweep(w);
+    assert_int_equal(atomic_load(&((struct cairn_router *)w->router)->swept), 2);
+    expect_no_orphans(w);
+}
+
 /* A removal that is refused, since the namespace is not empty, must not make its values look like garbage meanwhile. */
 static void refused_removal_during_a_sweep(void **state)
 {
@@ -262,7 +282,8 @@ int main(void)
         CASE(without_owners_everything_stays), CASE(databases_of_removed_namespaces_go),
         CASE(a_record_that_cannot_be_read),    CASE(every_call_of_a_sweep_fails),
         CASE(sweep_while_values_change),       CASE(the_node_ends_during_a_sweep),
-        CASE(removal_during_a_sweep),          CASE(refused_removal_during_a_sweep),
+        CASE(what_could_not_be_removed),       CASE(removal_during_a_sweep),
+        CASE(refused_removal_during_a_sweep),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

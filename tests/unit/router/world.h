@@ -66,6 +66,7 @@ struct world {
     uint32_t served[32]; /* KV calls by method */
     bool hollow;         /* regions have a length, and no bytes */
     bool no_owners;      /* an extent provider that knows none */
+    int remove_rc;       /* not 0: what it says of each region that it is to remove */
     const char *kv_backend;
     bool extent_volatile; /* refuses all durability but `memory` */
     void (*before)(struct world *w, struct cairn_rpc_req *rq);
@@ -518,8 +519,8 @@ static void extent_remove(struct world *w, struct cairn_rpc_req *rq)
     for (size_t i = 0; i < m->n_ids; i++) {
         struct region *r = region_find(w, m->ids[i]);
 
-        statuses[i] = r != NULL ? 0 : CAIRN_E_NOTFOUND;
-        if (r == NULL) {
+        statuses[i] = r != NULL ? w->remove_rc : CAIRN_E_NOTFOUND;
+        if (statuses[i] != 0) {
             reply.status = statuses;
             reply.n_status = m->n_ids;
             continue;
