@@ -247,7 +247,8 @@ static int grow_file(struct file_store *f, uint32_t i, uint64_t from, uint64_t n
     if (e == 0 && (fsync(g->fd) != 0 || (fresh && fsync(f->base.dirfd) != 0)))
         e = EIO;
     if (e == 0) {
-        f->segments[i] = g; /* only the one job that grows comes here */
+        if (fresh) /* readers of an older segment look at this place meanwhile */
+            f->segments[i] = g;
         return 0;
     }
     if (fresh) {
