@@ -58,7 +58,7 @@ static int read_trusted(const char *path, char **text, struct cairn_err *err)
     int rc, fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 
     if (fd < 0 && errno == ENOENT)
-        return cairn_err_set(err, CAIRN_E_NOTFOUND, "%s is not there: no node was started in this workspace", path);
+        return cairn_err_set(err, CAIRN_E_UNREACHABLE, "%s is not there: no node was started in this workspace", path);
     if (fd < 0)
         return cairn_err_errno(err, errno, "%s", path);
     if (fstat(fd, &st) != 0) {
@@ -188,7 +188,7 @@ static int addresses_of_workspace(const char *dir, struct cairn_rpc_session_conf
 
     if (stat(dir, &st) != 0)
         return errno == ENOENT
-                   ? cairn_err_set(err, CAIRN_E_NOTFOUND, "workspace %s is not there: no node was started", dir)
+                   ? cairn_err_set(err, CAIRN_E_UNREACHABLE, "workspace %s is not there: no node was started", dir)
                    : cairn_err_errno(err, errno, "workspace %s", dir);
     rc = check_trust(dir, &st, err);
     if (rc != 0)

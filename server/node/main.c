@@ -215,7 +215,7 @@ static int run(const struct cairn_server_options *options, char *text)
     rc = cairn_server_start(options, &server, text, TEXT_BYTES);
     if (rc != 0) {
         fprintf(stderr, "cairnd: %s\n", text[0] != '\0' ? text : cairn_error_text(rc));
-        fprintf(stderr, "cairnd: not started (%s): %s\n", cairn_error_name(rc), cairn_error_hint(rc));
+        fprintf(stderr, "cairnd: not started (%s)\n", cairn_error_name(rc)); /* the hints are written for clients */
         return EXIT_FAILED;
     }
     say_ready(server);

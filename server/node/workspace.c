@@ -18,7 +18,7 @@ int cairn_workspace_open(const char *path, struct cairn_err *err)
     struct stat st;
 
     if (mkdir(path, 0755) != 0 && errno != EEXIST)
-        return cairn_err_errno(err, errno, "workspace %s", path);
+        return cairn_err_errno(err, errno, "workspace %s (--workspace DIRECTORY names another)", path);
     if (stat(path, &st) != 0)
         return cairn_err_errno(err, errno, "workspace %s", path);
     if (!S_ISDIR(st.st_mode))

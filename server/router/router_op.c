@@ -192,13 +192,22 @@ void router_op_end(struct router_op *op)
     router_ns_put(ns);
 }
 
+/* What the providers say of a key reads as if it were of the namespace. */
+static const char *plain_text(const struct router_op *op, int rc)
+{
+    const char *text = op->err.text[0] != '\0' ? op->err.text : cairn_error_text(rc);
+
+    if (strcmp(text, cairn_error_text(rc)) != 0)
+        return text;
+    return rc == CAIRN_E_NOTFOUND ? "there is no such key" : rc == CAIRN_E_EXISTS ? "the key exists already" : text;
+}
+
 void router_op_fail(struct router_op *op, int rc)
 {
     struct cairn_rpc_req *rq = op->rq;
 
     op->rq = NULL;
-    cairn_rpc_reply_err(rq, rc, "namespace '%s': %s", op->ns->name,
-                        op->err.text[0] != '\0' ? op->err.text : cairn_error_text(rc));
+    cairn_rpc_reply_err(rq, rc, "namespace '%s': %s", op->ns->name, plain_text(op, rc));
     cairn_sm_fail(&op->sm, op->on_failed, rc);
     router_op_end(op);
 }

@@ -115,7 +115,7 @@ enum cairn_connect_flags {
 /** Connects to the node that @options (NULL: all defaults) lead to, and proves who we are.
  *
  * The connection comes back by itself when it is lost. Fails as soon as every address was tried once in vain. @error
- * may be NULL. On failure *@out is NULL; besides the errors above: CAIRN_E_NOTFOUND  the workspace has no node.json: no
+ * may be NULL. On failure *@out is NULL; besides the errors above: CAIRN_E_UNREACHABLE  also if the workspace has no node.json: no
  * node was started there CAIRN_E_DENIED    the workspace or the key may be changed or read by others, or belongs to
  * someone else CAIRN_E_CONFIG    node.json, the key or an address is malformed CAIRN_E_LIMIT     no descriptors are
  * left in this process */

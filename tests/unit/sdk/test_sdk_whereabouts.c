@@ -136,9 +136,9 @@ static void nothing_there(void **state)
     struct place *p = *state;
 
     unlink(p->json);
-    refused(p, CAIRN_E_NOTFOUND, "no node was started");
+    refused(p, CAIRN_E_UNREACHABLE, "no node was started");
     p->o.workspace = "/nonexistent/cairn";
-    refused(p, CAIRN_E_NOTFOUND, "/nonexistent/cairn");
+    refused(p, CAIRN_E_UNREACHABLE, "/nonexistent/cairn");
 }
 
 static void files_of_others_are_refused(void **state)
