@@ -176,7 +176,8 @@ static void handle_mwrite(struct cairn_rpc_req *rq, struct cairn_kv_write *w)
 {
     struct kv_op *op;
 
-    if (w->n == 0) {
+    if (w->n == 0 &&
+        (w->durability != CAIRN__WIRE__DURABILITY__DURABILITY_SYNC || kv_provider_of(rq)->ops->writes_inline)) {
         cairn_rpc_reply(rq, 0, NULL, NULL, 0);
         return;
     }

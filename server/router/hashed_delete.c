@@ -52,7 +52,7 @@ static void delete_on_erased(struct cairn_rpc_call *call)
     if (!op->plain && ((const Cairn__Wire__KvPutReply *)call->reply)->replaced)
         router_op_note_old(op, call->reply_payload, call->reply_payload_len);
     cairn_sm_move(&op->sm, DELETE_RECLAIM);
-    router_op_reclaim(op, delete_finish);
+    router_op_reclaim(op, true, delete_finish);
 }
 
 static void delete_erase(struct router_op *op)

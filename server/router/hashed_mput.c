@@ -86,7 +86,7 @@ static void mput_on_single(struct cairn_rpc_call *call)
         return;
     }
     cairn_sm_move(&op->sm, MPUT_RECLAIM);
-    router_op_reclaim(op, mput_single_done);
+    router_op_reclaim(op, true, mput_single_done);
 }
 
 /* Puts the next entry that the batch left out. */

@@ -109,7 +109,7 @@ void router_put_undo(struct router_op *op)
                 op->old[op->nold++] = op->regions[i].id;
         }
     }
-    router_op_reclaim(op, put_undone);
+    router_op_reclaim(op, false, put_undone);
 }
 
 /* ---- the record ---- */
@@ -127,7 +127,7 @@ void router_put_finish(struct router_op *op)
 void router_put_reclaim(struct router_op *op)
 {
     cairn_sm_move(&op->sm, PUT_RECLAIM);
-    router_op_reclaim(op, router_put_finish);
+    router_op_reclaim(op, true, router_put_finish);
 }
 
 static void put_on_verified(struct cairn_rpc_call *call)

@@ -290,8 +290,10 @@ bool router_op_note_old(struct router_op *op, const uint8_t *record, size_t len)
 void router_op_storing(struct router_op *op);
 /* Of a REMOVE of regions that did not fail as a whole: how many are there still. */
 uint32_t router_count_left(const struct cairn_rpc_call *call);
-/* Removes op->old; @next runs when that is done, or has failed and was noted for the sweeper. */
-void router_op_reclaim(struct router_op *op, router_step *next);
+/* Removes op->old; @next runs when that is done, or has failed and was noted for the sweeper. @named: a record named them
+ * until now, so that its successor, or its absence, must survive power loss before they are removed (PROTOCOL §5: a
+ * replaced region is freed after the replacing entry is durable); or the old record would come back and name nothing. */
+void router_op_reclaim(struct router_op *op, bool named, router_step *next);
 void router_garbage_note(struct cairn_router *r, const struct router_ns *ns, uint32_t regions, const char *why);
 void router_garbage_note_name(struct cairn_router *r, const char *ns, uint32_t regions, const char *why);
 /* It replaces or stores large values after all: it will look at what it replaces. */

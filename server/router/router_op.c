@@ -389,19 +389,8 @@ static void on_reclaimed(struct cairn_rpc_call *call)
     op->next(op);
 }
 
-void router_op_reclaim(struct router_op *op, router_step *next)
+static void reclaim_remove(struct router_op *op)
 {
-    if (op->nold == 0) {
-        next(op);
-        return;
-    }
-    op->next = next;
-    if (op->ns->extent == NULL) {
-        router_garbage_note(op->w->router, op->ns, op->nold, "this node does not have their provider");
-        op->nold = 0;
-        next(op);
-        return;
-    }
     cairn__wire__extent_remove__init(&op->msg.extent_remove);
     op->msg.extent_remove.ids = op->old;
     op->msg.extent_remove.n_ids = op->nold;
@@ -409,4 +398,43 @@ void router_op_reclaim(struct router_op *op, router_step *next)
     op->call.timeout_ns = 0; /* not the caller's time: it must be tried properly */
     op->call.err = NULL;     /* of no concern to the caller: whatever is to be told is in op->err already */
     cairn_rpc_call_start(&op->call);
+}
+
+static void reclaim_give_up(struct router_op *op, const char *why)
+{
+    router_garbage_note(op->w->router, op->ns, op->nold, why);
+    free(op->old);
+    op->old = NULL;
+    op->nold = 0;
+    op->next(op);
+}
+
+static void on_record_durable(struct cairn_rpc_call *call)
+{
+    struct router_op *op = call->arg;
+
+    if (call->rc == 0)
+        reclaim_remove(op);
+    else
+        reclaim_give_up(op, "it is not known whether what replaced them is durable");
+}
+
+void router_op_reclaim(struct router_op *op, bool named, router_step *next)
+{
+    op->next = next;
+    if (op->nold == 0) {
+        next(op);
+    } else if (op->ns->extent == NULL) {
+        reclaim_give_up(op, "this node does not have their provider");
+    } else if (!named || op->ns->durability != CAIRN__WIRE__DURABILITY__DURABILITY_BUFFERED) {
+        reclaim_remove(op); /* with `sync` the record is durable by now, with `memory` nothing has to be */
+    } else {
+        cairn__wire__kv_mput__init(&op->msg.mput);
+        op->msg.mput.db = op->ns->db;
+        op->msg.mput.durability = CAIRN__WIRE__DURABILITY__DURABILITY_SYNC;
+        router_op_call(op, op->ns->kv, CAIRN__WIRE__KV_METHOD__KV_MPUT, on_record_durable);
+        op->call.timeout_ns = 0;
+        op->call.err = NULL;
+        cairn_rpc_call_start(&op->call);
+    }
 }

@@ -450,9 +450,10 @@ static void bad_requests(void **state)
     struct fixture *fx = *state;
     struct many *many = many_new(CAIRN_BATCH_MAX + 1, 1);
     static char big[CAIRN_KV_VALUE_BYTES_MAX + 1], name[CAIRN_NAME_BYTES_MAX + 2];
-    uint32_t db = new_db(fx, "d"), numbers, handle;
+    uint32_t db = new_db(fx, "d"), numbers = 0, handle;
     Cairn__Wire__KvPut p = CAIRN__WIRE__KV_PUT__INIT;
     Cairn__Wire__KvList l = CAIRN__WIRE__KV_LIST__INIT;
+    Cairn__Wire__KvMput barrier = CAIRN__WIRE__KV_MPUT__INIT;
 
     assert_int_equal(open_db(fx, "n", CAIRN_KV_UINT, false, &numbers), 0);
     assert_int_equal(put(fx, db, "", "v"), CAIRN_E_INVAL);
@@ -469,6 +470,9 @@ static void bad_requests(void **state)
     assert_int_equal(mput(fx, db, many, 10, false, 9), CAIRN_E_INVAL);
     assert_int_equal(mput(fx, db, many, 10, false, 11), CAIRN_E_INVAL);
     assert_int_equal(mput(fx, db, many, 0, false, 0), 0);
+    barrier.db = db;
+    barrier.durability = CAIRN__WIRE__DURABILITY__DURABILITY_SYNC;
+    assert_int_equal(call(fx, M(MPUT), &barrier, NULL, 0), 0); /* of nothing: waits for a sync */
     many->keys[5].len = 0;
     assert_int_equal(mput(fx, db, many, 10, false, 10), CAIRN_E_INVAL);
     assert_non_null(strstr(fx->err.text, "key 5"));
