@@ -77,9 +77,3 @@ uint64_t cairn_extent_name(uint64_t salt, uint64_t counter)
     x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
     return x ^ (x >> 31);
 }
-
-void cairn_extent_names_init(struct cairn_extent_names *n, uint64_t salt, uint64_t epoch)
-{
-    n->salt = salt;
-    n->next = epoch << CAIRN_EXTENT_NAME_BITS;
-}

@@ -54,14 +54,8 @@ int64_t cairn_extent_first_bad(const uint8_t *p, uint64_t len, const uint32_t *c
 /** Regions are named by a counter that is never set back, sent through a permutation of the 64-bit numbers: unique
  * without looking, and spread evenly, which the table (extent_table.h) builds on. Each start of a store takes a fresh
  * epoch, so nothing has to be written per name. */
-struct cairn_extent_names {
-    uint64_t salt;
-    uint64_t next; /* epoch << CAIRN_EXTENT_NAME_BITS | count */
-};
-
 enum { CAIRN_EXTENT_NAME_BITS = 42 };
 
-void cairn_extent_names_init(struct cairn_extent_names *n, uint64_t salt, uint64_t epoch);
 /** The name for counter value @counter: a permutation. */
 uint64_t cairn_extent_name(uint64_t salt, uint64_t counter);
 

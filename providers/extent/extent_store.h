@@ -165,7 +165,6 @@ extern const struct cairn_extent_store_ops cairn_extent_store_memory, cairn_exte
 struct cairn_extent_store *cairn_extent__memory_new(void);
 struct cairn_extent_store *cairn_extent__file_new(void);
 struct cairn_extent_store *cairn_extent__pmem_new(void);
-void cairn_extent__store_free(struct cairn_extent_store *s);
 /** pmem: is the directory a place where persisting is cheap? Text in @err if not. */
 int cairn_extent__pmem_place(const char *dir, bool allow_slow, struct cairn_err *err);
 

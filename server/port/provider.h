@@ -20,7 +20,7 @@ struct cairn_provider_env {
     struct cairn_pool *pool;
     struct cairn_loop *const *loops; /* the workers' */
     uint32_t nloops;
-    const struct cairn_rpc_target *targets; /* all providers of the node, for local calls: cairn_provider_find() */
+    const struct cairn_rpc_target *targets; /* all providers of the node, for local calls: cairn_rpc_target_by_name() */
     uint32_t ntargets;
 };
 

@@ -263,10 +263,3 @@ void cairn_bulk_stats(struct cairn_rpc *rpc, struct cairn_bulk_stats *to)
     to->exposed = b->nexposed;
     to->running = b->nops;
 }
-
-const char *cairn_bulk_way_name(enum cairn_bulk_way way)
-{
-    static const char *const names[CAIRN_BULK_WAYS_NR] = { "auto", "vm", "fabric", "frames", "self" };
-
-    return way < CAIRN_BULK_WAYS_NR ? names[way] : "?";
-}

@@ -153,6 +153,5 @@ struct cairn_bulk_stats {
 void cairn_bulk_stats(struct cairn_rpc *rpc, struct cairn_bulk_stats *to);
 /** The way that a pull (or push) of open memory of this peer would take now. */
 enum cairn_bulk_way cairn_bulk_way_to(struct cairn_rpc_peer *peer, bool push);
-const char *cairn_bulk_way_name(enum cairn_bulk_way way);
 
 #endif

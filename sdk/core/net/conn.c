@@ -411,15 +411,6 @@ void cairn_conn_resume(struct cairn_conn *c)
     cairn_env_defer(&c->net->loop->env, &c->again); /* which also arms the descriptor */
 }
 
-int cairn_conn_feed(struct cairn_conn *c, const uint8_t *bytes, size_t n)
-{
-    int rc = conn_keep(c, bytes, n, 0);
-
-    if (rc == 0)
-        cairn_env_defer(&c->net->loop->env, &c->again);
-    return rc;
-}
-
 /* ---- life ---- */
 
 int cairn_conn_open(struct cairn_conn *c, struct cairn_net *net, int fd, const struct cairn_conn_ops *ops)

@@ -79,8 +79,6 @@ int cairn_conn_open(struct cairn_conn *c, struct cairn_net *net, int fd, const s
 void cairn_conn_close(struct cairn_conn *c);
 /** Gives up the socket and what was read but not used (malloc'ed into *@bytes, may be NULL); @c is closed then. */
 int cairn_conn_release(struct cairn_conn *c, uint8_t **bytes, size_t *n);
-/** Behaves as if @bytes had just been read. They are copied. */
-int cairn_conn_feed(struct cairn_conn *c, const uint8_t *bytes, size_t n);
 
 void cairn_conn_resume(struct cairn_conn *c);
 /** As if the stream had failed: ops->lost(@rc) follows, from the loop. */
