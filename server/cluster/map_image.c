@@ -109,6 +109,7 @@ static const uint8_t *entry_get(const uint8_t *at, const uint8_t *end, char *key
     key[key_len] = '\0';
     e->key = key;
     e->value = at + key_len;
+    e->lease = 0;
     return e->value + e->value_len;
 }
 

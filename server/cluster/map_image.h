@@ -2,7 +2,7 @@
 #ifndef CAIRN_SERVER_CLUSTER_MAP_IMAGE_H
 #define CAIRN_SERVER_CLUSTER_MAP_IMAGE_H
 
-#include "server/cluster/map_store.h"
+#include "server/cluster/map_table.h"
 
 /*  offset  size
  *       0     8  "CAIRNMAP"

@@ -106,13 +106,12 @@ void router_order_call(struct router_order *o, const struct cairn_rpc_target *ta
 }
 
 void router_order_store(struct router_order *o, uint8_t *value, uint32_t len, uint64_t from,
-                        void (*done)(struct cairn_map_change *c))
+                        void (*done)(struct cairn_map_op *op))
 {
     free(o->value);
     o->value = value;
     snprintf(o->key, sizeof(o->key), "ns/%s", o->ns.name);
-    o->change = (struct cairn_map_change){
-        .key = o->key, .value = value, .value_len = len, .from = from, .done = done, .arg = o
-    };
+    o->write = (struct cairn_map_write){ .key = o->key, .value = value, .value_len = len, .from = from };
+    o->change = (struct cairn_map_change){ .op = { .done = done, .arg = o }, .writes = &o->write, .nwrites = 1 };
     cairn_map_store_change(o->router->store, router_home(o->router)->loop, &o->change);
 }

@@ -29,6 +29,7 @@ struct router_order {
     struct cairn_err err, undo_err;
     struct router_spread spread;
     /* for the calls and changes that it takes, one after the other */
+    struct cairn_map_write write;
     struct cairn_map_change change;
     char key[8 + CAIRN_NAME_BYTES_MAX];
     uint8_t *value;
@@ -57,7 +58,7 @@ void router_order_call(struct router_order *o, const struct cairn_rpc_target *ta
                        void (*done)(struct cairn_rpc_call *call));
 /* Writes @value (malloc'ed, NULL: erases), made from revision @from. */
 void router_order_store(struct router_order *o, uint8_t *value, uint32_t len, uint64_t from,
-                        void (*done)(struct cairn_map_change *c));
+                        void (*done)(struct cairn_map_op *op));
 
 /* ns_flag.c: makes it known everywhere that op->ns holds large values; @next runs when no worker replaces values of it
  * unseen any more. Fails @op otherwise. */

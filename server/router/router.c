@@ -153,7 +153,7 @@ int cairn_router_start(const struct cairn_provider_env *env, const struct cairn_
         worker_init(r, i);
     rc = conf_check(&r->conf, err);
     if (rc == 0)
-        rc = cairn_map_store_local_open(env->dir, env->pool, &r->store, err);
+        rc = cairn_map_store_local_open(env->dir, env->pool, env->loops[0], &r->store, err);
     if (rc == 0)
         rc = router_ns_load(r, err);
     if (rc == 0)
