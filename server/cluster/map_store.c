@@ -89,6 +89,32 @@ uint64_t cairn_map_store_revision(struct cairn_map_store *s)
     return revision;
 }
 
+static bool is_known(struct cairn_map_store *s)
+{
+    bool known;
+
+    pthread_mutex_lock(&s->view.mutex);
+    known = s->view.known;
+    pthread_mutex_unlock(&s->view.mutex);
+    return known;
+}
+
+int cairn_map_store_await(struct cairn_map_store *s, uint32_t timeout_ms, struct cairn_err *err)
+{
+    struct cairn_loop *loop = s->home.loop;
+    uint64_t end = cairn_env_now_ns(&loop->env) + timeout_ms * CAIRN_NS_PER_MS, now;
+
+    cairn_loop_enter(loop);
+    while (!is_known(s)) {
+        now = cairn_env_now_ns(&loop->env);
+        if (now >= end)
+            return cairn_err_set(err, CAIRN_E_TIMEOUT, "the map store %s cannot be read: %s", s->ops->name,
+                                 s->health.err.text[0] != '\0' ? s->health.err.text : "no answer");
+        cairn_loop_turn(loop, end - now);
+    }
+    return 0;
+}
+
 void cairn_map_store_close(struct cairn_map_store *s)
 {
     s->ops->free(s);
@@ -146,8 +172,9 @@ static int write_bounds(const struct cairn_map_write *w, struct cairn_err *err)
     return 0;
 }
 
-static int change_bounds(struct cairn_map_change *c)
+int cairn_map_change_bounds(struct cairn_map_change *c)
 {
+    size_t bytes = 0;
     int rc = 0;
 
     if (c->nwrites == 0 || c->nwrites > CAIRN_MAP_WRITES_MAX)
@@ -161,14 +188,18 @@ static int change_bounds(struct cairn_map_change *c)
         }
         if (rc != 0)
             c->refused = i;
+        bytes += c->writes[i].value_len;
     }
+    if (rc == 0 && bytes > CAIRN_MAP_CHANGE_BYTES_MAX)
+        rc = cairn_err_set(&c->op.err, CAIRN_E_INVAL, "a change of %zu bytes; at most %d are possible", bytes,
+                           CAIRN_MAP_CHANGE_BYTES_MAX);
     return rc;
 }
 
 int cairn_map_change_prepare(struct cairn_map_change *c)
 {
     c->fresh = NULL;
-    c->op.rc = change_bounds(c);
+    c->op.rc = cairn_map_change_bounds(c);
     if (c->op.rc != 0)
         return c->op.rc;
     c->fresh = calloc(c->nwrites, sizeof(c->fresh[0]));
@@ -195,15 +226,15 @@ void cairn_map_change_drop(struct cairn_map_change *c)
     c->fresh = NULL;
 }
 
-static int write_check(const struct cairn_map_write *w, const struct cairn_map_node *old, struct cairn_err *err)
+int cairn_map_write_check(const struct cairn_map_write *w, bool is_there, uint64_t changed, struct cairn_err *err)
 {
-    if (old == NULL && w->from != 0)
+    if (!is_there && w->from != 0)
         return cairn_err_set(err, CAIRN_E_NOTFOUND, "%s is not there", w->key);
-    if (old != NULL && w->from == 0)
+    if (is_there && w->from == 0)
         return cairn_err_set(err, CAIRN_E_EXISTS, "%s is there", w->key);
-    if (old != NULL && old->e.changed != w->from)
+    if (is_there && changed != w->from)
         return cairn_err_set(err, CAIRN_E_STATE, "%s was changed in revision %" PRIu64 ", not in %" PRIu64, w->key,
-                             old->e.changed, w->from);
+                             changed, w->from);
     return 0;
 }
 
@@ -222,9 +253,10 @@ static int change_check(struct cairn_map_change *c, const struct cairn_map_table
     }
     for (uint32_t i = 0; rc == 0 && i < c->nwrites; i++) {
         const struct cairn_map_write *w = &c->writes[i];
+        const struct cairn_map_node *old = cairn_map_table_at(t, w->key);
 
         c->refused = i;
-        rc = write_check(w, cairn_map_table_at(t, w->key), err);
+        rc = cairn_map_write_check(w, old != NULL, old != NULL ? old->e.changed : 0, err);
         if (rc == 0 && w->value != NULL && w->lease != 0 && !lease_lives(arg, w->lease))
             rc = cairn_err_set(err, CAIRN_E_CLOSED, "the lease of %s is over", w->key);
     }

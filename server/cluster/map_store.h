@@ -24,7 +24,8 @@
 #include "server/port/pool.h"
 
 enum {
-    CAIRN_MAP_WRITES_MAX = 64, /* of one change */
+    CAIRN_MAP_WRITES_MAX = 64,              /* of one change */
+    CAIRN_MAP_CHANGE_BYTES_MAX = 768 << 10, /* of all its values: etcd takes 1.5 MiB, in its own encoding */
     CAIRN_MAP_TIMEOUT_MS = 5000,
     CAIRN_MAP_LEASE_MS_MIN = 1000,
     CAIRN_MAP_LEASE_MS_MAX = 3600 * 1000,
@@ -133,6 +134,10 @@ void cairn_map_store_each(struct cairn_map_store *s, const char *prefix,
 uint64_t cairn_map_store_revision(struct cairn_map_store *s);
 void cairn_map_store_health(struct cairn_map_store *s, struct cairn_map_health *to);
 
+/** Turns home's loop, which nobody else runs now, until the store has been read once. CAIRN_E_TIMEOUT, with what health
+ * says. */
+int cairn_map_store_await(struct cairn_map_store *s, uint32_t timeout_ms, struct cairn_err *err);
+
 /** Nothing may be under way and no watch be left. */
 void cairn_map_store_close(struct cairn_map_store *s);
 
@@ -147,6 +152,10 @@ void cairn_map_op_answer(struct cairn_map_op *op);
 void cairn_map_health_good(struct cairn_map_store *s);
 void cairn_map_health_bad(struct cairn_map_store *s, const struct cairn_err *err);
 
+/** What must hold of any change: CAIRN_E_INVAL. */
+int cairn_map_change_bounds(struct cairn_map_change *c);
+/** Whether the entry is as @w wants it: CAIRN_E_EXISTS, CAIRN_E_NOTFOUND, CAIRN_E_STATE. */
+int cairn_map_write_check(const struct cairn_map_write *w, bool is_there, uint64_t changed, struct cairn_err *err);
 /** Checks bounds and makes c->fresh. The code is in c->op too. */
 int cairn_map_change_prepare(struct cairn_map_change *c);
 /** Refuses @c, or stages all of it into @t as revision @revision: the only reading of what a change means.

@@ -62,6 +62,13 @@ const struct map_world_kind map_world_local = {
     .name = "local", .open = local_open, .close = local_close, .turn = loop_turn
 };
 
+struct map_world map_world_on(struct cairn_loop *loop)
+{
+    static const struct map_world_kind kind = { .name = "on a loop", .turn = loop_turn };
+
+    return (struct map_world){ .kind = &kind, .loop = loop };
+}
+
 /* ---- simulated ---- */
 
 struct sim_world {

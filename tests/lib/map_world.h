@@ -24,12 +24,15 @@ struct map_world {
     struct cairn_loop *loop; /* NULL: virtual time */
 };
 
-extern const struct map_world_kind map_world_local, map_world_sim;
+extern const struct map_world_kind map_world_local, map_world_sim, map_world_etcd;
 
 static inline uint64_t map_world_now(struct map_world *w)
 {
-    return cairn_env_now_ns(w->store->home.env);
+    return cairn_env_now_ns(w->loop != NULL ? &w->loop->env : w->store->home.env);
 }
+
+/** A world of @loop with no store yet, for tests that open their own; ended by whoever made it. */
+struct map_world map_world_on(struct cairn_loop *loop);
 
 /** Turns until @done(arg); fails the test when that takes longer than 30 s of the world's time. */
 void map_world_until(struct map_world *w, bool (*done)(void *arg), void *arg);

@@ -1,8 +1,10 @@
 /* What every map store promises, asked of each: compare-and-set over several entries, fences, reads, watches, leases, and
  * what happens when it cannot be reached or does not answer. */
+#include "tests/lib/etcd.h"
 #include "tests/lib/map_world.h"
 
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -169,6 +171,7 @@ static void bounds(void **state)
 {
     struct map_world *w = *state;
     struct cairn_map_write writes[CAIRN_MAP_WRITES_MAX + 1];
+    static const uint8_t large[CAIRN_MAP_CHANGE_BYTES_MAX / CAIRN_MAP_WRITES_MAX + 1];
     struct cairn_map_change c = { .writes = writes };
     char key[CAIRN_MAP_KEY_BYTES_MAX + 2], keys[CAIRN_MAP_WRITES_MAX + 1][8];
     char *value = malloc(CAIRN_MAP_VALUE_BYTES_MAX + 2);
@@ -194,6 +197,13 @@ static void bounds(void **state)
     writes[5].key = keys[4];
     assert_int_equal(map_world_change(w, w->store, &c), CAIRN_E_INVAL); /* twice */
     writes[5].key = keys[5];
+    for (uint32_t i = 0; i < c.nwrites; i++) {
+        writes[i].value = large;
+        writes[i].value_len = CAIRN_MAP_CHANGE_BYTES_MAX / CAIRN_MAP_WRITES_MAX;
+    }
+    writes[0].value_len++;
+    assert_int_equal(map_world_change(w, w->store, &c), CAIRN_E_INVAL); /* in all too much */
+    writes[0].value_len--;
     assert_int_equal(map_world_change(w, w->store, &c), 0);
 }
 
@@ -533,6 +543,13 @@ static int setup_sim(void **state)
     return setup(state, &map_world_sim);
 }
 
+#if CAIRN_WITH_ETCD
+static int setup_etcd(void **state)
+{
+    return setup(state, &map_world_etcd);
+}
+#endif
+
 static int teardown(void **state)
 {
     struct map_world *w = *state;
@@ -563,6 +580,18 @@ int main(void)
         ALL(sim),
         SHARED(sim),
     };
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+#if CAIRN_WITH_ETCD
+    const struct CMUnitTest etcd_tests[] = {
+        ALL(etcd),
+        SHARED(etcd),
+    };
 
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    if (etcd_is_installed())
+        failed += cmocka_run_group_tests(etcd_tests, NULL, NULL);
+    else
+        print_message("etcd is not installed: deploy/install-deps test\n");
+#endif
+    return failed;
 }
