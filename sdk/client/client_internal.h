@@ -218,6 +218,7 @@ struct cairn_call {
         Cairn__Wire__NodeMachines machines;
         Cairn__Wire__Namespace ns;
         Cairn__Wire__NsName ns_name;
+        Cairn__Wire__NsList ns_list;
         Cairn__Wire__RouterPut put;
         Cairn__Wire__RouterGet get;
         Cairn__Wire__RouterKey key;

@@ -257,6 +257,30 @@ static void namespaces_and_values(void **state)
     FAILS(fx, CAIRN_E_NOTFOUND, cairn_ns_show, fx->c, "data", &list);
 }
 
+/* More than one answer holds: the list is whole all the same. */
+static void a_long_list_of_namespaces(void **state)
+{
+    enum { MANY = 900 };
+    struct fixture *fx = *state;
+    struct cairn_ns_list *list;
+    char name[CAIRN_NAME_BYTES_MAX + 1];
+
+    for (int i = 0; i < MANY; i++) {
+        snprintf(name, sizeof(name), "%03d-%0*d", i, CAIRN_NAME_BYTES_MAX - 4, 0);
+        OK(fx, cairn_ns_create, fx->c, name, NULL);
+    }
+    fx->over = false;
+    OK(fx, cairn_ns_list, fx->c, &list);
+    assert_int_equal(list->n, MANY);
+    for (int i = 0; i < MANY; i++) {
+        snprintf(name, sizeof(name), "%03d-%0*d", i, CAIRN_NAME_BYTES_MAX - 4, 0);
+        assert_string_equal(list->namespaces[i].name, name);
+        assert_string_equal(list->namespaces[i].frontend, "hashed");
+        OK(fx, cairn_ns_remove, fx->c, name, false);
+    }
+    cairn_free(list);
+}
+
 static void batches_of_a_namespace(void **state)
 {
     enum { N = 5000, LARGE = 50000 };
@@ -541,6 +565,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         ALL(the_node_tells_about_itself),
         ALL(namespaces_and_values),
+        T(a_long_list_of_namespaces, unix),
+        T(a_long_list_of_namespaces, tcp_async),
         ALL(batches_of_a_namespace),
         ALL(databases),
         ALL(extents),
