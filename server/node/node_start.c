@@ -109,7 +109,8 @@ static int open_loops(struct cairn_server *s, struct cairn_err *err)
     s->rpcs = calloc(s->nworkers, sizeof(struct cairn_rpc *));
     s->loops = calloc(s->nworkers, sizeof(struct cairn_loop *));
     s->stats = calloc(s->nworkers, sizeof(struct cairn_rpc_stats_set *));
-    if (s->workers == NULL || s->rpcs == NULL || s->loops == NULL || s->stats == NULL)
+    s->bulks = calloc(s->nworkers, sizeof(const struct cairn_bulk_counters *));
+    if (s->workers == NULL || s->rpcs == NULL || s->loops == NULL || s->stats == NULL || s->bulks == NULL)
         return cairn_err_set(err, CAIRN_E_NOMEM, "workers");
     for (uint32_t i = 0; i < s->nworkers; i++) {
         struct cairn_worker *w = &s->workers[i];
@@ -284,6 +285,7 @@ static int open_rpc(struct cairn_server *s, struct cairn_err *err)
         if (rc != 0)
             return rc;
         w->has_bulk = true;
+        s->bulks[i] = cairn_bulk_counters(w->rpc);
         cairn_rpc_serve(w->rpc, &s->rpc_node);
         cairn_router_attach(s->instances[s->ninstances - 1].ctx, w->rpc);
     }
@@ -317,6 +319,7 @@ static int open_metrics(struct cairn_server *s, struct cairn_err *err)
         .descs = s->descs,
         .ntargets = s->ntargets,
         .sets = s->stats,
+        .bulks = s->bulks,
         .nsets = s->nworkers,
         .counters = &s->rpc_node.counters,
         .pool = s->pool,
@@ -388,6 +391,7 @@ void cairn_node__close(struct cairn_server *s)
     for (uint32_t i = 0; s->stats != NULL && i < s->nworkers; i++)
         cairn_rpc_stats_set_free(s->stats[i]);
     free(s->stats);
+    free(s->bulks);
     free(s->instances);
     free(s->workers);
     free(s->rpcs);
