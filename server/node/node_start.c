@@ -1,6 +1,7 @@
 /* Opening a node, step by step, and closing what was opened. */
 #include "server/node/node.h"
 
+#include "server/node/introspect.h"
 #include "server/node/workspace.h"
 #include "server/router/router.h"
 
@@ -167,6 +168,16 @@ static int plan_instances(struct cairn_server *s, struct cairn_err *err)
                    p->desc->iface, p->desc->handlers, NULL);
     }
     return 0;
+}
+
+/* States without a name or a way in, final ones with a way out, two kinds of one name: `cairn machines` could not be believed,
+ * and an operation might never end. Before providers are touched. */
+static int check_machines(const struct cairn_server *s, struct cairn_err *err)
+{
+    struct cairn_kinds kinds = { 0 };
+
+    cairn_node__kinds(s, &kinds);
+    return cairn_err_wrap(err, cairn_kinds_check(&kinds, err), "state machines");
 }
 
 static int start_instances(struct cairn_server *s, struct cairn_err *err)
@@ -355,6 +366,8 @@ int cairn_node__open(struct cairn_server *s, const struct cairn_server_options *
     }
     if (rc == 0)
         rc = plan_instances(s, err);
+    if (rc == 0)
+        rc = check_machines(s, err);
     if (rc == 0)
         rc = start_instances(s, err);
     if (rc == 0)
