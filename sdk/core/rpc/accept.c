@@ -1,4 +1,4 @@
-/* The target's side of connecting: HELLO, sessions, draining. See accept.h.
+/* The target's side of connecting: HELLO, draining. See accept.h.
  *
  *      open ---> welcome                                 over a unix socket, or where anybody may come
  *      open ---> challenge ---> proof ---> welcome       by cluster key or MUNGE
@@ -21,7 +21,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { SESSIONS_SWEEP_S = 10, NOBODY = 65534 };
+enum { NOBODY = 65534 };
 
 /* What HELLO has brought so far; lives until it is over. */
 struct greeting {
@@ -56,83 +56,6 @@ static void count(_Atomic uint64_t *counter)
     atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
 }
 
-/* ---- sessions ---- */
-
-static struct cairn_rpc_dedup *find_among(const struct cairn_link *sessions, const struct greeting *g, uid_t uid)
-{
-    CAIRN_LIST_FOREACH (l, sessions) {
-        struct cairn_rpc_dedup *d = CONTAINER_OF(l, struct cairn_rpc_dedup, link);
-
-        if (d->id == g->session && d->uid == uid && cairn_auth_equal(d->secret, g->secret, sizeof(g->secret)))
-            return d;
-    }
-    return NULL;
-}
-
-static struct cairn_rpc_dedup *session_find(struct cairn_rpc *rpc, const struct greeting *g, uid_t uid)
-{
-    struct cairn_rpc_dedup *d = find_among(&rpc->idle, g, uid);
-
-    return d != NULL ? d : find_among(&rpc->sessions, g, uid);
-}
-
-static struct cairn_rpc_dedup *session_new(struct cairn_rpc *rpc, uid_t uid)
-{
-    struct cairn_rpc_dedup *d = calloc(1, sizeof(*d));
-
-    if (d == NULL)
-        return NULL;
-    cairn_auth_random(&d->id, sizeof(d->id));
-    d->id = (d->id & ~UINT64_C(0xffff)) | rpc->conf.index; /* the low bits lead a resumed session to its worker */
-    cairn_auth_random(d->secret, sizeof(d->secret));
-    d->uid = uid;
-    d->window = rpc->conf.inflight_max;
-    cairn_list_add_tail(&rpc->sessions, &d->link);
-    return d;
-}
-
-static void session_free(struct cairn_rpc_dedup *d)
-{
-    cairn_list_del(&d->link);
-    cairn_rpc_dedup_fini(d);
-    free(d);
-}
-
-static void session_free_idle(struct cairn_rpc *rpc, struct cairn_rpc_dedup *d)
-{
-    rpc->nidle--;
-    session_free(d);
-}
-
-static void on_sessions_timer(void *arg)
-{
-    struct cairn_rpc *rpc = arg;
-    uint64_t now = cairn_loop_now(rpc->loop);
-
-    CAIRN_LIST_FOREACH_SAFE (l, &rpc->idle) {
-        struct cairn_rpc_dedup *d = CONTAINER_OF(l, struct cairn_rpc_dedup, link);
-
-        if (d->running == 0 && (d->over || d->idle_since_ns + rpc->node->session_ttl_ns <= now))
-            session_free_idle(rpc, d);
-    }
-    if (!cairn_list_is_empty(&rpc->idle))
-        cairn_timer_start(&rpc->loop->env, &rpc->sessions_timer, now + SESSIONS_SWEEP_S * CAIRN_NS_PER_S);
-}
-
-/* As many may come back as were there at a time: whoever connects, changes something and dies, over and over, takes the
- * memory of its own first ones. */
-static void sessions_bound(struct cairn_rpc *rpc)
-{
-    CAIRN_LIST_FOREACH_SAFE (l, &rpc->idle) {
-        struct cairn_rpc_dedup *d = CONTAINER_OF(l, struct cairn_rpc_dedup, link);
-
-        if (rpc->nidle <= rpc->node->connections_max)
-            return;
-        if (d->running == 0)
-            session_free_idle(rpc, d);
-    }
-}
-
 /* ---- HELLO ---- */
 
 static void greeting_refuse(struct cairn_rpc_peer *peer, int code, const char *text)
@@ -161,11 +84,12 @@ static void peer_welcome(struct cairn_rpc_peer *peer, const struct greeting *g)
 {
     struct cairn_rpc *rpc = peer->rpc;
     struct cairn_rpc_node *node = rpc->node;
-    struct cairn_rpc_dedup *d = g->resume ? session_find(rpc, g, peer->info.who.uid) : NULL;
+    struct cairn_rpc_dedup *d =
+        g->resume ? cairn_rpc__session_find(rpc, g->session, g->secret, peer->info.who.uid) : NULL;
     bool resumed = d != NULL;
 
     if (d == NULL)
-        d = session_new(rpc, peer->info.who.uid);
+        d = cairn_rpc__session_add(rpc, peer->info.who.uid);
     if (d == NULL) {
         greeting_refuse(peer, CAIRN_E_NOMEM, "out of memory");
         return;
@@ -176,11 +100,8 @@ static void peer_welcome(struct cairn_rpc_peer *peer, const struct greeting *g)
         old->dedup = NULL;
         d->peer = NULL;
         cairn_rpc__peer_down(old, CAIRN_E_CLOSED);
-    } else if (resumed) {
-        cairn_list_del(&d->link);
-        cairn_list_add_tail(&rpc->sessions, &d->link);
-        rpc->nidle--;
     }
+    cairn_rpc__session_back(rpc, d);
     if (resumed)
         count(&node->counters.sessions_resumed);
     d->peer = peer;
@@ -212,7 +133,7 @@ static void on_handover(void *arg)
 static bool greeting_hand_over(struct cairn_rpc_peer *peer, const struct greeting *g)
 {
     struct cairn_rpc_node *node = peer->rpc->node;
-    uint32_t index = (uint32_t)(g->session & 0xffff);
+    uint32_t index = cairn_rpc__session_worker(g->session);
     struct handover *h;
     uint8_t *bytes;
     size_t n;
@@ -418,26 +339,6 @@ static void drain_check(struct cairn_rpc *rpc)
         cairn_env_defer(&rpc->loop->env, &rpc->drain.task);
 }
 
-/* The connection of @d is gone: it is remembered for as long as it may come back. */
-static void session_idle(struct cairn_rpc *rpc, struct cairn_rpc_dedup *d, int rc)
-{
-    bool changed_nothing = rc == CAIRN_E_CLOSED && d->ring == NULL;
-
-    d->peer = NULL;
-    d->idle_since_ns = cairn_loop_now(rpc->loop);
-    if (d->running == 0 && (d->over || changed_nothing)) {
-        session_free(d);
-        return;
-    }
-    cairn_list_del(&d->link);
-    cairn_list_add_tail(&rpc->idle, &d->link);
-    rpc->nidle++;
-    sessions_bound(rpc);
-    if (!cairn_timer_is_running(&rpc->sessions_timer))
-        cairn_timer_start(&rpc->loop->env, &rpc->sessions_timer,
-                          d->idle_since_ns + MIN(rpc->node->session_ttl_ns, SESSIONS_SWEEP_S * CAIRN_NS_PER_S));
-}
-
 static void on_accepted_down(struct cairn_rpc_peer *peer, int rc)
 {
     struct cairn_rpc *rpc = peer->rpc;
@@ -451,7 +352,7 @@ static void on_accepted_down(struct cairn_rpc_peer *peer, int rc)
     peer->role_data = NULL;
     peer->dedup = NULL;
     if (d != NULL)
-        session_idle(rpc, d, rc);
+        cairn_rpc__session_idle(rpc, d, rc);
     atomic_fetch_sub_explicit(&rpc->node->counters.connections, 1, memory_order_relaxed);
     drain_check(rpc);
 }
@@ -475,7 +376,7 @@ struct cairn_rpc_peer *cairn_rpc__peer_accepted(struct cairn_rpc *rpc, int fd)
         free(g);
         return NULL;
     }
-    atomic_fetch_add_explicit(&rpc->node->counters.connections, 1, memory_order_relaxed);
+    count(&rpc->node->counters.connections);
     return peer;
 }
 
@@ -549,13 +450,7 @@ static void on_drained(void *arg)
         return;
     rpc->drain.on = false;
     cairn_timer_stop(&rpc->loop->env, &rpc->drain.timer);
-    cairn_timer_stop(&rpc->loop->env, &rpc->sessions_timer);
-    CAIRN_LIST_FOREACH_SAFE (l, &rpc->idle) {
-        struct cairn_rpc_dedup *d = CONTAINER_OF(l, struct cairn_rpc_dedup, link);
-
-        if (d->running == 0)
-            session_free_idle(rpc, d);
-    }
+    cairn_rpc__sessions_drained(rpc);
     rpc->drain.done(rpc->drain.arg);
 }
 
@@ -585,19 +480,4 @@ void cairn_rpc_drain(struct cairn_rpc *rpc, uint64_t deadline_ns, void (*done)(v
             cairn_rpc__peer_down(peer, CAIRN_E_SHUTDOWN);
     }
     drain_check(rpc);
-}
-
-void cairn_rpc__sessions_init(struct cairn_rpc *rpc)
-{
-    cairn_list_init(&rpc->sessions);
-    cairn_list_init(&rpc->idle);
-    cairn_timer_init(&rpc->sessions_timer, on_sessions_timer, rpc);
-}
-
-void cairn_rpc__sessions_fini(struct cairn_rpc *rpc)
-{
-    cairn_timer_stop(&rpc->loop->env, &rpc->sessions_timer);
-    CAIRN_ASSERT(cairn_list_is_empty(&rpc->sessions)); /* no peer is left */
-    CAIRN_LIST_FOREACH_SAFE (l, &rpc->idle)
-        session_free(CONTAINER_OF(l, struct cairn_rpc_dedup, link));
 }

@@ -14,6 +14,7 @@ enum {
     RPC_REQ_ARENA_BYTES_MAX = 8 << 20, /* decoded form of one request: bodies are at most 1 MiB */
     RPC_REQS_SPARE_MAX = 1024,
     RPC_ANSWERS_PER_CLOCK = 8,
+    RPC_SESSION_BUCKETS = 1024, /* after an outage, ten thousand may come back within a second */
 };
 
 struct cairn_rpc {
@@ -185,6 +186,23 @@ void cairn_rpc__session_call_cancel(struct cairn_rpc_session *s, struct cairn_rp
 
 /** An allocator for protobuf-c that takes from @a. */
 ProtobufCAllocator cairn_rpc__arena_allocator(struct cairn_arena *a);
+
+/* sessions.c */
+
+void cairn_rpc__sessions_init(struct cairn_rpc *rpc);
+void cairn_rpc__sessions_fini(struct cairn_rpc *rpc);
+/** The worker that has session @id; may be beyond all workers. */
+uint32_t cairn_rpc__session_worker(uint64_t id);
+/** NULL: there is none, or not with that secret and user. */
+struct cairn_rpc_dedup *cairn_rpc__session_find(struct cairn_rpc *rpc, uint64_t id, const uint8_t *secret, uid_t uid);
+/** A new one, connected. NULL for memory. */
+struct cairn_rpc_dedup *cairn_rpc__session_add(struct cairn_rpc *rpc, uid_t uid);
+/** It has a connection again, if it had none. */
+void cairn_rpc__session_back(struct cairn_rpc *rpc, struct cairn_rpc_dedup *d);
+/** Its connection ended by @rc: it is remembered for as long as it may come back. */
+void cairn_rpc__session_idle(struct cairn_rpc *rpc, struct cairn_rpc_dedup *d, int rc);
+/** Nobody will come back: forgets all without connection whose requests are over. */
+void cairn_rpc__sessions_drained(struct cairn_rpc *rpc);
 
 /* Metrics of one request: from its dispatch to its answer. */
 static inline void cairn_rpc__stats_start(struct cairn_rpc_req *rq)
