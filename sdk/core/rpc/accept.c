@@ -21,7 +21,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { NOBODY = 65534 };
+enum { NOBODY = 65534, GREETERS_SHARE = 8, GREETERS_WORKER_MIN = 8 };
 
 /* What HELLO has brought so far; lives until it is over. */
 struct greeting {
@@ -56,6 +56,48 @@ static void count(_Atomic uint64_t *counter)
     atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
 }
 
+/* ---- those who have not proved yet who they are ---- */
+
+/* They have a bound of their own, beside that of connections, which they would otherwise fill for as long as HELLO may take: then
+ * whoever can reach the node could lock its users out. At the bound the oldest goes, so that everybody gets in who says HELLO
+ * before that many others have come. */
+static uint32_t greeters_max(const struct cairn_rpc_node *node)
+{
+    return MAX((uint32_t)GREETERS_WORKER_MIN, node->connections_max / GREETERS_SHARE / node->nworkers);
+}
+
+static void greeter_add(struct cairn_rpc_peer *peer)
+{
+    struct cairn_rpc *rpc = peer->rpc;
+
+    if (rpc->ngreeters >= greeters_max(rpc->node)) {
+        count(&rpc->node->counters.greeters_displaced);
+        cairn_rpc__peer_down(CONTAINER_OF(rpc->greeters.next, struct cairn_rpc_peer, greeting), CAIRN_E_BUSY);
+    }
+    cairn_list_add_tail(&rpc->greeters, &peer->greeting);
+    rpc->ngreeters++;
+    count(&rpc->node->counters.greeting);
+}
+
+/* It is welcome, or gone. */
+static void greeter_over(struct cairn_rpc_peer *peer)
+{
+    if (cairn_list_is_empty(&peer->greeting))
+        return;
+    cairn_list_del(&peer->greeting);
+    peer->rpc->ngreeters--;
+    atomic_fetch_sub_explicit(&peer->rpc->node->counters.greeting, 1, memory_order_relaxed);
+}
+
+/* The two are not read at one moment: with several workers a few more may come in than the limit says. */
+static bool node_has_room(struct cairn_rpc_node *node)
+{
+    uint64_t greeting = atomic_load_explicit(&node->counters.greeting, memory_order_relaxed);
+
+    return atomic_load_explicit(&node->counters.connections, memory_order_relaxed) <
+           (uint64_t)node->connections_max + greeting;
+}
+
 /* ---- HELLO ---- */
 
 static void greeting_refuse(struct cairn_rpc_peer *peer, int code, const char *text)
@@ -88,6 +130,10 @@ static void peer_welcome(struct cairn_rpc_peer *peer, const struct greeting *g)
         g->resume ? cairn_rpc__session_find(rpc, g->session, g->secret, peer->info.who.uid) : NULL;
     bool resumed = d != NULL;
 
+    if ((d == NULL || d->peer == NULL) && !node_has_room(node)) { /* else it takes its own old connection's place */
+        greeting_refuse(peer, CAIRN_E_LIMIT, "the node has as many connections as its configuration allows");
+        return;
+    }
     if (d == NULL)
         d = cairn_rpc__session_add(rpc, peer->info.who.uid);
     if (d == NULL) {
@@ -107,6 +153,7 @@ static void peer_welcome(struct cairn_rpc_peer *peer, const struct greeting *g)
     d->peer = peer;
     d->over = false;
     peer->dedup = d;
+    greeter_over(peer);
     cairn_hello_send_welcome(peer, node, d, resumed, g->auth == CAIRN_HELLO_KEY);
     cairn_rpc__peer_up(peer, PEER_REVERSE_INFLIGHT_MAX, rpc->conf.inflight_bytes_max);
 }
@@ -351,6 +398,7 @@ static void on_accepted_down(struct cairn_rpc_peer *peer, int rc)
         free(g);
     peer->role_data = NULL;
     peer->dedup = NULL;
+    greeter_over(peer);
     if (d != NULL)
         cairn_rpc__session_idle(rpc, d, rc);
     atomic_fetch_sub_explicit(&rpc->node->counters.connections, 1, memory_order_relaxed);
@@ -377,6 +425,7 @@ struct cairn_rpc_peer *cairn_rpc__peer_accepted(struct cairn_rpc *rpc, int fd)
         return NULL;
     }
     count(&rpc->node->counters.connections);
+    greeter_add(peer);
     return peer;
 }
 
@@ -420,8 +469,7 @@ void cairn_rpc_accept(struct cairn_rpc *rpc, int fd, bool is_unix)
     struct cairn_rpc_peer *peer = NULL;
 
     count(&node->counters.accepted);
-    if (rpc->drain.begun ||
-        atomic_load_explicit(&node->counters.connections, memory_order_relaxed) >= node->connections_max) {
+    if (rpc->drain.begun) {
         count(&node->counters.connections_refused);
     } else {
         cairn_addr_tune(fd, is_unix);

@@ -15,6 +15,7 @@ struct cairn_rpc *cairn_rpc_new(struct cairn_loop *loop, const struct cairn_rpc_
     }
     rpc->loop = loop;
     rpc->conf = *conf;
+    cairn_list_init(&rpc->greeters);
     cairn_list_init(&rpc->spare_reqs);
     cairn_list_init(&rpc->peers);
     cairn_list_init(&rpc->dead_peers);

@@ -30,9 +30,11 @@ struct cairn_rpc {
     uint32_t answers;
     uint64_t answer_ns;          /* cairn_rpc__answer_ns() */
     struct cairn_rpc_node *node; /* who we are to those who connect: accept.h; NULL for pure clients */
-    struct cairn_link sessions;  /* struct cairn_rpc_dedup, of those who are connected */
-    struct cairn_link idle;      /* and of those who are not, longest first; at most node->connections_max */
-    uint32_t nidle;
+    struct cairn_link greeters;  /* struct cairn_rpc_peer.greeting, oldest first: accept.c */
+    uint32_t ngreeters;
+    struct cairn_link sessions[RPC_SESSION_BUCKETS]; /* struct cairn_rpc_dedup.link */
+    struct cairn_link idle; /* .idle_link: without connection, longest first; at most node->connections_max */
+    uint32_t nsessions, nidle;
     struct cairn_timer sessions_timer;
     struct {
         bool on, begun; /* begun: and nobody is let in any more, when it is over neither */
@@ -115,6 +117,7 @@ struct cairn_rpc_peer {
     struct cairn_rpc_dedup *dedup;
 
     /* HELLO */
+    struct cairn_link greeting; /* of rpc->greeters: was accepted, and has not proved yet who it is */
     uint64_t hello_deadline_ns;
     struct cairn_auth_transcript transcript;
     void *role_data; /* session, or what accept.c keeps during HELLO */
@@ -184,9 +187,6 @@ void cairn_rpc__peer_lose_calls(struct cairn_rpc_peer *peer);
 void cairn_rpc__session_call(struct cairn_rpc_session *s, struct cairn_rpc_call *call);
 void cairn_rpc__session_call_cancel(struct cairn_rpc_session *s, struct cairn_rpc_call *call);
 
-/** An allocator for protobuf-c that takes from @a. */
-ProtobufCAllocator cairn_rpc__arena_allocator(struct cairn_arena *a);
-
 /* sessions.c */
 
 void cairn_rpc__sessions_init(struct cairn_rpc *rpc);
@@ -203,6 +203,9 @@ void cairn_rpc__session_back(struct cairn_rpc *rpc, struct cairn_rpc_dedup *d);
 void cairn_rpc__session_idle(struct cairn_rpc *rpc, struct cairn_rpc_dedup *d, int rc);
 /** Nobody will come back: forgets all without connection whose requests are over. */
 void cairn_rpc__sessions_drained(struct cairn_rpc *rpc);
+
+/** An allocator for protobuf-c that takes from @a. */
+ProtobufCAllocator cairn_rpc__arena_allocator(struct cairn_arena *a);
 
 /* Metrics of one request: from its dispatch to its answer. */
 static inline void cairn_rpc__stats_start(struct cairn_rpc_req *rq)
