@@ -1,8 +1,8 @@
 /* A node whose tables of state machines are broken says so and does not start. This program has a list of providers of its own. */
 #include "cairn/server.h"
 #include "server/port/provider.h"
+#include "tests/lib/scratch.h"
 
-#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -60,28 +60,21 @@ static const struct cairn_provider_desc whole = ODD("whole", &whole_kind), broke
                                         twin = ODD("twin", &twin_kind);
 const struct cairn_provider_desc *const cairn_provider_list[] = { &whole, &broken, &twin, NULL };
 
-static char dir[64];
-
-static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
-{
-    (void)st;
-    (void)flag;
-    (void)ftw;
-    return remove(path);
-}
+static char dir[SCRATCH_MAX];
 
 static int setup(void **state)
 {
     (void)state;
-    strcpy(dir, "/tmp/cairn-checked-XXXXXX");
+    scratch_new(dir);
     starts = 0;
-    return mkdtemp(dir) != NULL ? 0 : -1;
+    return 0;
 }
 
 static int teardown(void **state)
 {
     (void)state;
-    return nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    scratch_remove(dir);
+    return 0;
 }
 
 static int start_with(const char *type, char *text, size_t len)

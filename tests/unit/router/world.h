@@ -6,6 +6,7 @@
 
 #include "sdk/core/base/crc.h"
 #include "server/router/router_internal.h"
+#include "tests/lib/scratch.h"
 
 #include <dirent.h>
 #include <setjmp.h>
@@ -53,7 +54,7 @@ struct world {
     struct cairn_rpc_target targets[3];
     struct cairn_pool *pool;
     void *router;
-    char dir[64];
+    char dir[SCRATCH_MAX];
     struct cairn_router_conf conf;
     uint64_t seed;
 
@@ -723,8 +724,7 @@ static int world_setup(void **state)
     w->seed = 1;
     w->kv_backend = "rocksdb";
     w->conf.region_bytes = REGION;
-    snprintf(w->dir, sizeof(w->dir), "/tmp/cairn-router-XXXXXX");
-    assert_non_null(mkdtemp(w->dir));
+    scratch_new(w->dir);
     w->pool = cairn_pool_new(1, 256, NULL);
     assert_non_null(w->pool);
     w->targets[0] = (struct cairn_rpc_target){ .iface = &cairn_iface_router,
@@ -758,7 +758,6 @@ static int world_setup(void **state)
 static int world_teardown(void **state)
 {
     struct world *w = *state;
-    char path[128];
 
     world_stop(w);
     for (uint32_t i = 0; i < WORKERS; i++) {
@@ -772,11 +771,7 @@ static int world_teardown(void **state)
         entry_del(w, w->nentries - 1);
     while (w->nregions > 0)
         free(w->regions[--w->nregions].bytes);
-    for (const char *const *name = (const char *const[]){ "map", "running", NULL }; *name != NULL; name++) {
-        snprintf(path, sizeof(path), "%s/%s", w->dir, *name);
-        unlink(path);
-    }
-    rmdir(w->dir);
+    scratch_remove(w->dir);
     free(w);
     return 0;
 }

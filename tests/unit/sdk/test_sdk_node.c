@@ -5,6 +5,7 @@
 #include "cairn/hashed.h"
 #include "cairn/kv.h"
 #include "cairn/server.h"
+#include "tests/lib/scratch.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -19,7 +20,7 @@ enum { MIB = 1 << 20 };
 
 struct group {
     struct cairn_server *server;
-    char dir[64], workspace[96];
+    char dir[SCRATCH_MAX], workspace[96];
 };
 
 /* One way to enter, and one form of every call. */
@@ -41,9 +42,7 @@ static int group_setup(void **state)
     char text[2000] = "", data[96], sock[128];
 
     (void)state;
-    strcpy(the_node.dir, "/tmp/cairn-node-XXXXXX");
-    if (mkdtemp(the_node.dir) == NULL)
-        return -1;
+    scratch_new(the_node.dir);
     snprintf(data, sizeof(data), "%s/data", the_node.dir);
     snprintf(the_node.workspace, sizeof(the_node.workspace), "%s/ws", the_node.dir);
     snprintf(sock, sizeof(sock), "[\"unix://%s/s\", \"tcp://127.0.0.1:0\"]", the_node.dir);
@@ -63,12 +62,10 @@ static int group_setup(void **state)
 
 static int group_teardown(void **state)
 {
-    char cmd[96];
-
     (void)state;
     cairn_server_free(the_node.server);
-    snprintf(cmd, sizeof(cmd), "rm -rf %s", the_node.dir);
-    return system(cmd);
+    scratch_remove(the_node.dir);
+    return 0;
 }
 
 static int connect_to(void **state, const char *scheme, bool async)
