@@ -110,7 +110,9 @@ struct cairn_rpc_call {
     const ProtobufCMessage *msg; /* stays the caller's, unchanged until done(): a retry encodes it again */
     struct iovec payload[4];     /* likewise */
     uint32_t payload_n;
-    uint64_t timeout_ns;              /* from the start; 0: 30 s. There is no call without a deadline. */
+    uint64_t
+        timeout_ns; /* from the start; 0: 30 s. There is no call without a deadline. A local target is told when it is
+                          * over, and waited for, as by cairn_rpc_call_cancel() */
     struct cairn_rpc_peer *bulk_peer; /* local calls: whose memory a BulkDesc in @msg names, or NULL for our own */
     const struct cairn_identity *who; /* local calls: on whose behalf; NULL: the node itself */
     void (*done)(struct cairn_rpc_call *call);

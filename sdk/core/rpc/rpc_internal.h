@@ -26,6 +26,8 @@ struct cairn_rpc {
     const struct cairn_rpc_bulk_hooks *bulk_hooks;
     struct cairn_link spare_reqs, peers, dead_peers; /* dead: no reference is left, and the reaper frees them */
     struct cairn_task reaper;
+    struct cairn_link locals; /* local calls that their target has: struct cairn_rpc_call.link */
+    struct cairn_timer locals_timer;
     uint32_t nspare_reqs, nreqs, ncalls, npeers;
     uint32_t answers;
     uint64_t answer_ns;          /* cairn_rpc__answer_ns() */
@@ -68,6 +70,8 @@ void cairn_rpc__call_finish(struct cairn_rpc_call *call, int status, const uint8
 void cairn_rpc__call_finish_msg(struct cairn_rpc_call *call, int status, const ProtobufCMessage *msg, const char *text,
                                 const uint8_t *payload, uint32_t payload_len);
 void cairn_rpc__call_fail(struct cairn_rpc_call *call, int rc, const char *text);
+/** Tells the targets of local calls that are overdue. */
+void cairn_rpc__locals_sweep(void *rpc);
 static inline const struct cairn_rpc_method *cairn_rpc__call_method(const struct cairn_rpc_call *call)
 {
     return &call->iface->methods[call->method];

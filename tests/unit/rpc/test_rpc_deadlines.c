@@ -19,6 +19,56 @@ static void deadline_ends_a_call(void **state)
     turn_until(fx, one_cancel);
 }
 
+/* A local target that never answers by itself is told when the time is over, as a remote one would be. */
+static void deadline_ends_a_local_call(void **state)
+{
+    struct fixture *fx = *state;
+    struct probe p, later;
+
+    fx->hold = true;
+    probe_prepare(fx, &later, true, "later");
+    cairn_rpc_call_start(&later.call);
+    probe_prepare(fx, &p, true, "k");
+    p.call.timeout_ns = 20 * CAIRN_NS_PER_MS; /* the timer was set for the other */
+    cairn_rpc_call_start(&p.call);
+    probe_wait(fx, &p);
+    assert_int_equal(p.call.rc, CAIRN_E_TIMEOUT);
+    assert_string_equal(p.err.text, cairn_error_text(CAIRN_E_TIMEOUT));
+    assert_int_equal(fx->cancels, 1);
+    assert_false(later.done);
+    cairn_rpc_reply(fx->held[--fx->nheld], 0, NULL, NULL, 0);
+    probe_wait(fx, &later);
+    assert_int_equal(later.call.rc, 0);
+}
+
+/* Many are overdue at once, and one that ends starts another and gives up a third. */
+static void overdue_local_calls_may_end_each_other(void **state)
+{
+    struct fixture *fx = *state;
+    static struct probe p[8], next;
+    uint64_t before = 0;
+
+    fx->hold = true;
+    for (uint32_t i = 0; i < ARRAY_SIZE(p); i++) {
+        probe_prepare(fx, &p[i], true, "k");
+        p[i].call.timeout_ns = 20 * CAIRN_NS_PER_MS;
+        cairn_rpc_call_start(&p[i].call);
+    }
+    fx->entangled = &p[ARRAY_SIZE(p) - 1].call;
+    probe_prepare(fx, &next, true, "n");
+    next.call.timeout_ns = 20 * CAIRN_NS_PER_MS;
+    fx->starts_next = &next.call;
+    for (uint32_t i = 0; i < ARRAY_SIZE(p); i++) {
+        probe_wait(fx, &p[i]);
+        assert_true(p[i].call.rc == CAIRN_E_TIMEOUT || p[i].call.rc == CAIRN_E_CANCELED);
+        before += p[i].call.rc == CAIRN_E_TIMEOUT;
+    }
+    assert_true(before >= ARRAY_SIZE(p) - 1);
+    probe_wait(fx, &next);
+    assert_int_equal(next.call.rc, CAIRN_E_TIMEOUT);
+    assert_int_equal(fx->cancels, ARRAY_SIZE(p) + 1);
+}
+
 /* A target that does not even listen to that holds up neither its caller outside nor anybody else. */
 static void a_deaf_target_holds_up_nobody_outside(void **state)
 {
@@ -123,6 +173,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(deadline_ends_a_call),
+        T(deadline_ends_a_local_call),
+        T(overdue_local_calls_may_end_each_other),
         T(a_deaf_target_holds_up_nobody_outside),
         T(a_full_node_keeps_deadlines),
     };
