@@ -201,6 +201,13 @@ bool cairn_rpc_call_is_running(const struct cairn_rpc_call *call)
     return call->sm.kind != NULL && !cairn_sm_is_final(&call->sm);
 }
 
+static void on_local_cancel(void *arg)
+{
+    struct cairn_rpc_call *call = arg;
+
+    cairn_rpc__req_cancel(call->local);
+}
+
 void cairn_rpc_call_cancel(struct cairn_rpc_call *call)
 {
     if (!cairn_rpc_call_is_running(call) || call->rc != 0)
@@ -211,8 +218,11 @@ void cairn_rpc_call_cancel(struct cairn_rpc_call *call)
         cairn_rpc__peer_call_cancel(call->dest.peer, call);
     } else {
         call->rc = CAIRN_E_CANCELED;
-        if (call->local != NULL)
-            cairn_rpc__req_cancel(call->local);
+        if (call->local !=
+            NULL) { /* from the loop: it may answer at once, and done() never runs inside the caller's own call */
+            cairn_task_init(&call->task, on_local_cancel, call);
+            cairn_env_defer(&call->dest.rpc->loop->env, &call->task);
+        }
     }
 }
 
@@ -221,6 +231,7 @@ static void call_over(struct cairn_rpc_call *call)
 {
     struct cairn_arena_chunk *chunks = cairn_arena_detach(&call->arena);
 
+    cairn_task_cancel(&call->task);
     cairn_list_del(&call->link);
     cairn_sm_fini(&call->sm);
     call->dest.rpc->ncalls--;
@@ -238,7 +249,6 @@ static void call_set_err(struct cairn_rpc_call *call, int status, const char *te
 
 void cairn_rpc__call_fail(struct cairn_rpc_call *call, int rc, const char *text)
 {
-    cairn_task_cancel(&call->task);
     call_set_err(call, rc, text);
     cairn_sm_fail(&call->sm, CALL_FAILED, rc);
     call_over(call);

@@ -24,6 +24,31 @@ static void local_error_brings_its_text(void **state)
     assert_string_equal(p.err.text, "no key '!x'");
 }
 
+/* The target may answer as soon as it hears of it; whoever cancels is not in the middle of anything then. */
+static void a_canceled_local_call_ends_later(void **state)
+{
+    struct fixture *fx = *state;
+    struct probe p;
+
+    fx->hold = true;
+    probe_start(fx, &p, true, "k");
+    turn_until(fx, one_held);
+    cairn_rpc_call_cancel(&p.call);
+    cairn_rpc_call_cancel(&p.call);
+    assert_false(p.done);
+    probe_wait(fx, &p);
+    assert_int_equal(p.call.rc, CAIRN_E_CANCELED);
+    assert_int_equal(fx->cancels, 1);
+    probe_start(fx, &p, true, "k");
+    turn_until(fx, one_held);
+    cairn_rpc_call_cancel(&p.call);
+    cairn_rpc_reply(fx->held[--fx->nheld], 0, NULL, NULL, 0); /* the answer was first */
+    assert_true(p.done);
+    assert_int_equal(p.call.rc, 0);
+    cairn_loop_turn(&fx->loop, 0);
+    assert_int_equal(fx->cancels, 1);
+}
+
 static void unix_call_and_error(void **state)
 {
     struct fixture *fx = *state;
@@ -141,9 +166,10 @@ static void a_full_window_stops_requests_only(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(local_call_is_answered_later),      T(local_error_brings_its_text), T(unix_call_and_error),
-        T(many_calls_keep_to_their_credits),  T(unknown_provider_and_method), T(cancel_reaches_the_target),
-        T(a_full_window_stops_requests_only),
+        T(a_canceled_local_call_ends_later), T(local_call_is_answered_later),
+        T(local_error_brings_its_text),      T(unix_call_and_error),
+        T(many_calls_keep_to_their_credits), T(unknown_provider_and_method),
+        T(cancel_reaches_the_target),        T(a_full_window_stops_requests_only),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
