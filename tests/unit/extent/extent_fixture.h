@@ -400,7 +400,7 @@ static inline int fx_read(struct fixture *fx, uint64_t id, uint64_t off, uint64_
     return 0;
 }
 
-static inline int fx_remove(struct fixture *fx, uint64_t id)
+static inline int fx_remove_as(struct fixture *fx, uint64_t id, Cairn__Wire__Durability durability)
 {
     Cairn__Wire__ExtentRemove msg = CAIRN__WIRE__EXTENT_REMOVE__INIT;
     struct fx_call c = { 0 };
@@ -408,8 +408,14 @@ static inline int fx_remove(struct fixture *fx, uint64_t id)
 
     msg.n_ids = 1;
     msg.ids = &id;
+    msg.durability = durability;
     rc = fx_call(fx, &c, CAIRN__WIRE__EXTENT_METHOD__EXTENT_REMOVE, &msg.base, NULL, 0);
     return rc != 0 ? rc : c.statuses[0];
+}
+
+static inline int fx_remove(struct fixture *fx, uint64_t id)
+{
+    return fx_remove_as(fx, id, CAIRN__WIRE__DURABILITY__DURABILITY_BUFFERED);
 }
 
 static inline int fx_list(struct fixture *fx, struct fx_call *c, uint64_t after, uint32_t max, uint64_t owner,

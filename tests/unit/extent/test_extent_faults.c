@@ -569,6 +569,29 @@ static void a_failed_sync_is_not_tried_again(void **state)
     assert_int_equal(fx_put(fx, &w, &id), 0);
 }
 
+/* `sync` is answered when the record is durable; otherwise it is enough that it is written. */
+static void a_removal_is_as_durable_as_was_asked(void **state)
+{
+    struct fixture *fx = *state;
+    struct file_store *f = file_of(fx_store(fx));
+    uint8_t bytes[1000], got[1000];
+    uint64_t ids[3], n;
+
+    fx_fill(bytes, sizeof(bytes), 1);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(
+            fx_put(fx, &(struct fx_write){ .len = sizeof(bytes), .bytes = bytes, .durability = SYNC }, &ids[i]), 0);
+    assert_int_equal(fx_remove(fx, ids[0]), 0);
+    assert_true(atomic_load(&f->log.durable) < atomic_load(&f->log.flushed));
+    assert_int_equal(fx_remove_as(fx, ids[1], SYNC), 0);
+    assert_int_equal(atomic_load(&f->log.durable), atomic_load(&f->log.flushed));
+    replace_fd(f->log.fd, "/dev/null", O_RDWR); /* takes every write, and refuses to sync */
+    assert_int_equal(fx_remove_as(fx, ids[2], SYNC), CAIRN_E_IO);
+    assert_int_equal(fx_read(fx, ids[2], 0, sizeof(got), got, false, true, &n), 0); /* it may be there, so it is */
+    reopen(fx);
+    assert_int_equal(atomic_load(&fx_store(fx)->table.regions), 1);
+}
+
 static void empty_segments_are_given_back_at_the_start(void **state)
 {
     struct fixture *fx = *state;
@@ -735,6 +758,7 @@ int main(int argc, char **argv)
         BOTH(a_region_without_its_place_is_quarantined, file),
         BOTH(a_failing_segment_is_left_alone, file),
         BOTH(a_failed_sync_is_not_tried_again, file),
+        BOTH(a_removal_is_as_durable_as_was_asked, file),
         BOTH(empty_segments_are_given_back_at_the_start, file),
         BOTH(a_region_without_its_place_harms_no_other, file),
         BOTH(a_missing_segment_harms_no_other, file),
