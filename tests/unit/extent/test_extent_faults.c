@@ -500,12 +500,28 @@ static void a_missing_segment_harms_no_other(void **state)
 
 /* ---- a full disk ---- */
 
+/* Somebody else takes the last byte. */
+static void fill_disk(const char *mnt)
+{
+    static const uint8_t zeros[4096];
+    char path[64];
+    int fd;
+
+    snprintf(path, sizeof(path), "%s/other", mnt);
+    fd = open(path, O_WRONLY | O_CREAT | O_APPEND, 0600);
+    assert_true(fd >= 0);
+    while (write(fd, zeros, sizeof(zeros)) > 0)
+        ;
+    assert_int_equal(errno, ENOSPC);
+    close(fd);
+}
+
 static void a_full_disk_refuses_writes_and_recovers(void **state)
 {
     enum { LEN = 1 << 20, MOST = 64 };
     struct fixture fx;
     struct cairn_extent_conf conf = fx_conf(CAIRN_EXTENT_FILE);
-    char mnt[] = "/tmp/cairn-extent-full-XXXXXX";
+    char mnt[] = "/tmp/cairn-extent-full-XXXXXX", other[64];
     uint8_t *bytes = malloc(LEN), *got = malloc(LEN);
     uint64_t ids[MOST], n = 0, len;
     int rc = 0;
@@ -538,9 +554,18 @@ static void a_full_disk_refuses_writes_and_recovers(void **state)
         fx_fill(bytes, LEN, (uint64_t)round);
         assert_int_equal(fx_put(&fx, &(struct fx_write){ .len = LEN, .bytes = bytes, .bulk = true }, &ids[round]), 0);
     }
-    fx_reopen(&fx);
+    fill_disk(mnt);
+    for (int restart = 0; restart < 12; restart++) /* the number of starts in FORMAT gets longer */
+        fx_reopen(&fx);
     assert_int_equal(atomic_load(&fx_store(&fx)->table.regions), n);
+    assert_int_equal(fx_read(&fx, ids[n - 1], 0, LEN, got, true, true, &len), 0);
+    assert_int_equal(fx_put(&fx, &(struct fx_write){ .len = LEN, .bytes = bytes, .bulk = true }, &len),
+                     CAIRN_E_NOSPACE);
+    assert_int_equal(fx_remove(&fx, ids[0]), 0);
+    assert_int_equal(fx_put(&fx, &(struct fx_write){ .len = LEN, .bytes = bytes, .bulk = true }, &len), 0);
     fx_fini(&fx);
+    snprintf(other, sizeof(other), "%s/other", mnt);
+    unlink(other);
     assert_int_equal(umount(mnt), 0);
     rmdir(mnt);
     free(bytes);
