@@ -208,6 +208,21 @@ static int rocksdb_open_engine(struct cairn_kv_store *st, const struct cairn_kv_
     return cairn_rocks_open(&rc, &st->rocks, err);
 }
 
+/* What is there already, once more, in memory alone. When the disk was full and is not any more, the engine writes what it
+ * has in memory to a file and begins a new log. If it has nothing it goes on with the old log, whose first append has
+ * failed, and aborts: file/writable_file_writer.h of 7.8, in packages that are built with assertions. */
+static int remember_something(struct cairn_kv_store *st)
+{
+    uint8_t key[CATALOGUE_KEY_BYTES + CAIRN_NAME_BYTES_MAX];
+    uint32_t klen = catalogue_key('G', "", key), generation = htole32(st->dir->generation);
+    int rc;
+
+    cairn_rocks_batch_put(st->batch, key, klen, &generation, sizeof(generation));
+    rc = cairn_rocks_write(st->rocks, st->batch, CAIRN_ROCKS_UNLOGGED);
+    cairn_rocks_batch_clear(st->batch);
+    return rc;
+}
+
 static int rocksdb_start(struct cairn_kv_store *st, const struct cairn_kv_store_conf *conf, struct cairn_err *err)
 {
     struct cairn_commit_conf cc = { .loops = conf->loops,
@@ -224,6 +239,11 @@ static int rocksdb_start(struct cairn_kv_store *st, const struct cairn_kv_store_
     st->batch = cairn_rocks_batch_new();
     if (st->batch == NULL)
         return cairn_err_set(err, CAIRN_E_NOMEM, "rocksdb store");
+    rc = remember_something(st);
+    if (rc != 0) {
+        cairn_rocks_batch_free(st->batch);
+        return cairn_err_set(err, rc, "rocksdb store");
+    }
     if (getrandom(&st->hash_seed, sizeof(st->hash_seed), 0) != sizeof(st->hash_seed))
         return cairn_err_set(err, CAIRN_E_IO, "no random bytes");
     st->commit = cairn_commit_new(&cc, err);

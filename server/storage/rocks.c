@@ -24,6 +24,7 @@ enum {
     WRITE_BUFFER_DISK_PART = 32, /* of the file system's size, at most */
     WRITE_BUFFER_BYTES_MIN = 256 << 10,
     CACHE_SHARD_BITS = 3,
+    FILE_AHEAD_BYTES = 1 << 20,
     SCAN_SKIP_MAX = 1000,           /* erased entries that a scan on a loop steps over */
     BATCH_KEEP_BYTES_MAX = 1 << 20, /* a batch that grew above this is made anew */
 };
@@ -179,6 +180,11 @@ static rocksdb_options_t *db_options(struct cairn_rocks *r, const struct cairn_r
     rocksdb_options_set_compression(o, compression_for(conf->compression));
     rocksdb_options_set_max_background_jobs(o, 2);
     rocksdb_options_set_bytes_per_sync(o, 1 << 20); /* no bursts of dirty pages before a flush ends */
+    /* Logs and manifests take room on the disk in steps of these, and an open begins new ones before it drops the old:
+     * by default 4 MiB and a write buffer, which a nearly full disk has not, and the engine then aborts. With the one
+     * column family that there is, the size of the log has no other meaning. */
+    rocksdb_options_set_manifest_preallocation_size(o, FILE_AHEAD_BYTES);
+    rocksdb_options_set_max_total_wal_size(o, FILE_AHEAD_BYTES);
     rocksdb_options_set_max_open_files(o, (int)conf->open_files);
     rocksdb_options_set_table_cache_numshardbits(o, 2);
     rocksdb_options_set_avoid_unnecessary_blocking_io(o, 1); /* a loop that drops an iterator must not unlink files */
