@@ -55,6 +55,21 @@ class FullDisk(Case):
         self.ok(n.cairn("verify", "ns1"))
         self.assertEqual(n.stop(), 0)
 
+    def test_a_start_without_any_room_says_what_to_do(self):
+        mount = self.small_disk()
+        n = self.node(data=os.path.join(mount, "data")).start()
+        self.ok(n.cairn("ns", "create", "ns1"))
+        self.assertEqual(n.stop(), 0)
+        os.unlink(os.path.join(mount, "data", "spare"))
+        self.fill(os.path.join(mount, "other"))
+        n.spawn()
+        self.assertNotEqual(n.process.wait(DEADLINE_S), 0)
+        self.assertIn("make room on its file system, and start again", n.log())
+        os.unlink(os.path.join(mount, "other"))
+        n.start()
+        self.ok(n.cairn("ns", "show", "ns1"))
+        self.assertEqual(n.stop(), 0)
+
     def test_writes_are_refused_reads_go_on_and_it_recovers(self):
         n = self.node(data=os.path.join(self.small_disk(), "data")).start()
         self.ok(n.cairn("ns", "create", "ns1"))
