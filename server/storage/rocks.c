@@ -44,7 +44,7 @@ struct cairn_rocks {
     rocksdb_cache_t *cache;
     rocksdb_readoptions_t *read_memory, *read_disk;
     rocksdb_writeoptions_t *write[3]; /* by enum cairn_rocks_log */
-    atomic_ullong corrupt_reads, failed_writes;
+    atomic_ullong corrupt_reads, failed_writes, memory_hits, memory_misses;
     atomic_bool read_only;
     atomic_int sync_failed; /* why: no other is believed; 0: none has */
     pthread_mutex_t mutex;
@@ -245,6 +245,12 @@ void cairn_rocks_close(struct cairn_rocks *r)
 
 /* ---- reading ---- */
 
+/* A read that looked only at memory: was it there? */
+static void count_memory_read(struct cairn_rocks *r, int rc)
+{
+    atomic_fetch_add_explicit(rc == CAIRN_ROCKS_LATER ? &r->memory_misses : &r->memory_hits, 1, memory_order_relaxed);
+}
+
 int cairn_rocks_get(struct cairn_rocks *r, const void *key, size_t klen, bool may_block, struct cairn_rocks_view *view)
 {
     char *text = NULL;
@@ -260,6 +266,8 @@ int cairn_rocks_get(struct cairn_rocks *r, const void *key, size_t klen, bool ma
         view->pin = pin;
         view->ptr = (const uint8_t *)rocksdb_pinnableslice_value(pin, &view->len);
     }
+    if (!may_block)
+        count_memory_read(r, rc);
     return rc;
 }
 
@@ -319,6 +327,8 @@ int cairn_rocks_scan(struct cairn_rocks *r, struct cairn_rocks_scan *scan)
         rc = read_failed(r, text);
     rocksdb_iter_destroy(it);
     rocksdb_readoptions_destroy(o);
+    if (!scan->may_block)
+        count_memory_read(r, rc);
     return rc;
 }
 
@@ -453,7 +463,10 @@ void cairn_rocks_status(struct cairn_rocks *r, struct cairn_rocks_status *out)
     out->corrupt_reads = atomic_load(&r->corrupt_reads);
     out->failed_writes = atomic_load(&r->failed_writes);
     out->read_only = atomic_load(&r->read_only) || atomic_load(&r->sync_failed) != 0;
+    out->memory_hits = atomic_load_explicit(&r->memory_hits, memory_order_relaxed);
+    out->memory_misses = atomic_load_explicit(&r->memory_misses, memory_order_relaxed);
     out->cache_bytes = rocksdb_cache_get_usage(r->cache);
+    out->cache_bytes_max = rocksdb_cache_get_capacity(r->cache);
     pthread_mutex_lock(&r->mutex);
     memcpy(out->last_error, r->last_error, sizeof(out->last_error));
     pthread_mutex_unlock(&r->mutex);

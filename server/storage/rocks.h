@@ -85,9 +85,11 @@ uint64_t cairn_rocks_keys_estimate(struct cairn_rocks *r);
 
 struct cairn_rocks_status {
     uint64_t corrupt_reads, failed_writes;
-    bool read_only;       /* the engine refuses writes at present */
-    char last_error[256]; /* "" if there was none */
-    uint64_t cache_bytes; /* in use */
+    bool read_only;                      /* the engine refuses writes at present */
+    char last_error[256];                /* "" if there was none */
+    uint64_t cache_bytes;                /* in use */
+    uint64_t cache_bytes_max;            /* what was configured */
+    uint64_t memory_hits, memory_misses; /* reads that might not block, and whether memory sufficed */
 };
 void cairn_rocks_status(struct cairn_rocks *r, struct cairn_rocks_status *out);
 

@@ -1,4 +1,5 @@
-/* The RocksDB store on a disk that fails: a flush that failed is never taken for good later. */
+/* The RocksDB store on a disk that fails: a flush that failed is never taken for good later, and what memory holds is
+ * not asked of the disk. */
 #include "server/storage/rocks.h"
 #include "tests/lib/disk_faults.h"
 #include "tests/unit/kv/kv_fixture.h"
@@ -57,6 +58,16 @@ static json_t *status(struct fx *fx)
 
     fx->ops->status(fx->store, j);
     return j;
+}
+
+static json_int_t status_number(struct fx *fx, const char *key)
+{
+    json_t *j = status(fx);
+    json_int_t n = json_integer_value(json_object_get(j, key));
+
+    assert_true(json_is_integer(json_object_get(j, key)));
+    json_decref(j);
+    return n;
 }
 
 static void assert_health(struct fx *fx, const char *health)
@@ -188,15 +199,58 @@ static void no_sync_is_believed_after_one_that_failed(void **state)
     }
 }
 
+/* ---- memory in front of the disk ---- */
+
+/* The first read of a key asks the disk, on the pool; the second is answered where the loop asks, by memory alone. */
+static void second_read_touches_no_disk(void **state)
+{
+    enum { KEYS = 8000, STEP = 97 };
+    struct fx *fx = *state;
+    static uint8_t value[1000];
+    static struct fx_value v;
+    ProtobufCBinaryData key;
+    struct cairn_kv_read on_loop = { .keys = &key, .n = 1, .found = fx_on_found, .arg = &v };
+    json_int_t misses = 0, hits = 0;
+    uint32_t i;
+
+    fx->conf.write_buffer_bytes = 1 << 20;
+    fx_open(fx);
+    on_loop.db = fx_create(fx, "d", CAIRN_KV_UINT, false);
+    key = fx_key(&i, 4);
+    for (i = 0; i < KEYS; i++)
+        assert_int_equal(fx_put(fx, on_loop.db, key, value, sizeof(value)), 0);
+    fx_close(fx);
+    fx_open(fx); /* nothing of the values is in memory */
+    for (i = 0; i < KEYS; i += STEP) {
+        int rc = fx->ops->read(fx->store, &on_loop);
+        uint64_t reads;
+
+        misses += rc == CAIRN_KV_LATER;
+        hits += rc == 0;
+        assert_int_equal(fx_get(fx, on_loop.db, key, &v), 0); /* the pool */
+        reads = disk_reads();
+        v.len = -2;
+        assert_int_equal(fx->ops->read(fx->store, &on_loop), 0);
+        hits++;
+        assert_int_equal(v.len, sizeof(value));
+        assert_int_equal(disk_reads(), reads);
+    }
+    assert_true(misses > KEYS / STEP / 2);
+    assert_int_equal(status_number(fx, "cache_misses"), misses);
+    assert_int_equal(status_number(fx, "cache_hits"), hits);
+    assert_int_equal(status_number(fx, "cache_bytes_max"), fx->conf.cache_bytes);
+    assert_in_range(status_number(fx, "cache_bytes"), 1, fx->conf.cache_bytes);
+    fx_close(fx);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(failed_sync_is_final),
-        TEST(full_disk_at_a_sync_ends),
-        TEST(failed_sync_of_the_catalogue),
-        TEST(no_sync_is_believed_after_one_that_failed),
+        TEST(failed_sync_is_final),         TEST(full_disk_at_a_sync_ends),
+        TEST(failed_sync_of_the_catalogue), TEST(no_sync_is_believed_after_one_that_failed),
+        TEST(second_read_touches_no_disk),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
