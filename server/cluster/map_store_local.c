@@ -21,7 +21,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { IMAGE_BYTES_MAX = 256 << 20 };
+enum {
+    IMAGE_BYTES_MAX = CAIRN_MAP_IMAGE_HEADER_BYTES + CAIRN_MAP_BYTES_MAX,
+    BATCH_CHANGES_MAX = 256, /* each is compared with all of its batch */
+};
 
 /* Immutable once stored. */
 struct map_node {
@@ -36,6 +39,7 @@ struct batch {
     struct cairn_link changes;
     struct map_node **nodes; /* as they will be */
     uint32_t n;
+    size_t bytes;           /* of them all, as they are stored */
     struct map_node **gone; /* stored nodes that the batch replaces or erases */
     uint32_t ngone;
     uint64_t revision;
@@ -48,6 +52,7 @@ struct local {
     pthread_mutex_t mutex;
     struct map_node **nodes; /* by key; under mutex, as all below */
     uint32_t n, room;
+    size_t bytes; /* of them all, as they are stored */
     uint64_t revision;
     struct cairn_link queue; /* changes waiting */
     bool writing;            /* the job is submitted or runs */
@@ -67,6 +72,13 @@ static struct cairn_map_entry entry_of(const struct map_node *n)
     return (struct cairn_map_entry){
         .key = n->key, .value = n->value, .value_len = n->value_len, .created = n->created, .changed = n->changed
     };
+}
+
+static size_t node_bytes(const struct map_node *n)
+{
+    struct cairn_map_entry e = entry_of(n);
+
+    return cairn_map_image_entry_bytes(&e);
 }
 
 static struct map_node *node_new(const char *key, const uint8_t *value, uint32_t value_len)
@@ -162,21 +174,12 @@ static int image_replace(const struct local *l, const uint8_t *image, size_t len
     return 0;
 }
 
-static int image_make(struct map_node *const *nodes, uint32_t n, uint64_t revision, uint8_t **image, size_t *len,
-                      struct cairn_err *err)
+static int image_make(struct map_node *const *nodes, uint32_t n, size_t body, uint64_t revision, uint8_t **image,
+                      size_t *len, struct cairn_err *err)
 {
     struct cairn_map_image_info info = { .revision = revision, .entries = n };
-    size_t body = 0;
     uint8_t *at;
 
-    for (uint32_t i = 0; i < n; i++) {
-        struct cairn_map_entry e = entry_of(nodes[i]);
-
-        body += cairn_map_image_entry_bytes(&e);
-    }
-    if (body > IMAGE_BYTES_MAX - CAIRN_MAP_IMAGE_HEADER_BYTES)
-        return cairn_err_set(err, CAIRN_E_LIMIT, "the map has %zu bytes; at most %d are possible", body,
-                             IMAGE_BYTES_MAX);
     *len = CAIRN_MAP_IMAGE_HEADER_BYTES + body;
     *image = malloc(*len);
     if (*image == NULL)
@@ -191,8 +194,7 @@ static int image_make(struct map_node *const *nodes, uint32_t n, uint64_t revisi
     return 0;
 }
 
-static int nodes_write(const struct local *l, struct map_node *const *nodes, uint32_t n, uint64_t revision,
-                       struct cairn_err *err)
+static int batch_write(const struct local *l, const struct batch *b, struct cairn_err *err)
 {
     uint8_t *image = NULL;
     size_t len = 0;
@@ -200,7 +202,7 @@ static int nodes_write(const struct local *l, struct map_node *const *nodes, uin
 
     if (l->path[0] == '\0')
         return 0;
-    rc = image_make(nodes, n, revision, &image, &len, err);
+    rc = image_make(b->nodes, b->n, b->bytes, b->revision, &image, &len, err);
     if (rc != 0)
         return rc;
     rc = image_replace(l, image, len, err);
@@ -224,6 +226,22 @@ static int change_check(const struct cairn_map_change *c, const struct map_node 
     return 0;
 }
 
+/* Whether the map still has its size with @fresh in the place of @old, either of which may be NULL. */
+static int batch_grow(struct batch *b, const struct map_node *fresh, const struct map_node *old, struct cairn_err *err)
+{
+    size_t bytes = b->bytes + (fresh != NULL ? node_bytes(fresh) : 0) - (old != NULL ? node_bytes(old) : 0);
+
+    if (fresh != NULL && old == NULL && b->n == CAIRN_MAP_ENTRIES_MAX)
+        return cairn_err_set(err, CAIRN_E_LIMIT, "%s: the map has %d entries, as many as are possible", fresh->key,
+                             CAIRN_MAP_ENTRIES_MAX);
+    if (bytes > CAIRN_MAP_BYTES_MAX)
+        return cairn_err_set(err, CAIRN_E_LIMIT, "%s: the map would have %zu bytes; at most %d are possible",
+                             fresh->key, bytes, CAIRN_MAP_BYTES_MAX);
+    b->bytes = bytes;
+    return 0;
+}
+
+/* What must not be is refused by itself: the rest of the batch goes on without it. */
 static void change_stage(struct batch *b, struct cairn_map_change *c)
 {
     bool found;
@@ -231,6 +249,8 @@ static void change_stage(struct batch *b, struct cairn_map_change *c)
     struct map_node *old = found ? b->nodes[at] : NULL;
 
     c->rc = change_check(c, old, &c->err);
+    if (c->rc == 0)
+        c->rc = batch_grow(b, c->fresh, old, &c->err);
     if (c->rc != 0)
         return;
     c->revision = ++b->revision;
@@ -252,18 +272,20 @@ static void change_stage(struct batch *b, struct cairn_map_change *c)
     }
 }
 
-/* Under the mutex: takes what waits. Of several changes of one key only the first, since the next is to see its
+/* Under the mutex: takes what waits, up to the bound. Of several changes of one key only the first, since the next is to see its
  * outcome. */
 static int batch_take(struct local *l, struct batch *b)
 {
     uint32_t waiting = 0;
 
-    *b = (struct batch){ .n = l->n, .revision = l->revision };
+    *b = (struct batch){ .n = l->n, .bytes = l->bytes, .revision = l->revision };
     cairn_list_init(&b->changes);
     CAIRN_LIST_FOREACH_SAFE (it, &l->queue) {
         const struct cairn_map_change *c = CONTAINER_OF(it, struct cairn_map_change, link);
         bool twice = false;
 
+        if (waiting == BATCH_CHANGES_MAX)
+            break;
         CAIRN_LIST_FOREACH (other, &b->changes)
             twice = twice || strcmp(CONTAINER_OF(other, struct cairn_map_change, link)->key, c->key) == 0;
         if (twice)
@@ -280,7 +302,7 @@ static int batch_take(struct local *l, struct batch *b)
         memcpy(b->nodes, l->nodes, l->n * sizeof(b->nodes[0]));
     CAIRN_LIST_FOREACH (it, &b->changes)
         change_stage(b, CONTAINER_OF(it, struct cairn_map_change, link));
-    return b->n <= CAIRN_MAP_ENTRIES_MAX ? 0 : CAIRN_E_LIMIT;
+    return 0;
 }
 
 /* Under the mutex: the batch is written, or (@rc) none of it is. */
@@ -305,6 +327,7 @@ static void batch_settle(struct local *l, struct batch *b, int rc, const struct 
         free(l->nodes);
         l->nodes = b->nodes;
         l->n = b->n;
+        l->bytes = b->bytes;
         l->revision = b->revision;
     } else {
         free(b->nodes);
@@ -355,7 +378,7 @@ static void on_write(struct cairn_job *job)
     if (l->rc != 0)
         cairn_err_set(&l->err, l->rc, "map store: %s", cairn_error_text(l->rc));
     else if (b->revision != l->revision) /* something applied */
-        l->rc = nodes_write(l, b->nodes, b->n, b->revision, &l->err);
+        l->rc = batch_write(l, b, &l->err);
 }
 
 /* Answers come after the job is free for the next batch: whoever has its answer may close the store. */
@@ -491,6 +514,7 @@ static int on_loaded(const struct cairn_map_entry *e, void *arg)
         return CAIRN_E_NOMEM;
     l->nodes[l->n]->created = e->created;
     l->nodes[l->n]->changed = e->changed;
+    l->bytes += node_bytes(l->nodes[l->n]);
     l->n++;
     return 0;
 }
