@@ -130,6 +130,18 @@ void router_put_reclaim(struct router_op *op)
     router_op_reclaim(op, true, router_put_finish);
 }
 
+/* The record was not put. An upload stays as it is if only the moment was wrong: the same COMMIT may come again, and its
+ * parts may have taken hours. */
+static void put_not_recorded(struct router_op *op)
+{
+    if (op->upload == NULL || !cairn_rpc_may_come_again(op->rc)) {
+        router_put_undo(op);
+        return;
+    }
+    op->upload_spent = false;
+    router_op_fail(op, op->rc);
+}
+
 static void put_on_verified(struct cairn_rpc_call *call)
 {
     struct router_op *op = call->arg;
@@ -138,7 +150,7 @@ static void put_on_verified(struct cairn_rpc_call *call)
     if (call->rc == CAIRN_E_NOTFOUND ||
         (call->rc == 0 && cairn_record_parse(call->reply_payload, call->reply_payload_len, &r) == 0 &&
          (r.nregions == 0 || cairn_record_region(&r, 0).id != op->regions[0].id))) {
-        router_put_undo(op);
+        put_not_recorded(op);
         return;
     }
     /* It is there, though nobody knows how durably; or nobody can tell. What it names, or what it replaced, stays. */
@@ -170,7 +182,7 @@ static void put_record_failed(struct router_op *op, int rc)
     if (op->regions == NULL) {
         router_op_fail(op, rc);
     } else if (failure_is_definite(rc)) {
-        router_put_undo(op);
+        put_not_recorded(op);
     } else {
         cairn_sm_move(&op->sm, PUT_VERIFY);
         cairn__wire__kv_get__init(&op->msg.get);

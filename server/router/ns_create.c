@@ -87,8 +87,10 @@ static void create_on_unstored(struct cairn_map_change *c)
 {
     struct router_order *o = c->arg;
 
-    if (c->rc != 0)
+    if (c->rc != 0) { /* the next start will find it */
         cairn_log_error("namespace '%s' cannot be used, nor its record erased: %s", o->ns.name, c->err.text);
+        o->rc = CAIRN_E_UNKNOWN;
+    }
     create_fail(o, o->rc);
 }
 
