@@ -159,7 +159,7 @@ static void mget_large_answered(struct cairn_call *call)
 {
     int rc = call->rpc.rc;
 
-    if (rc == CAIRN_E_NOTFOUND || rc == CAIRN_E_CORRUPT || rc == CAIRN_E_IO) {
+    if (rc == CAIRN_E_NOTFOUND || rc == CAIRN_E_CORRUPT || rc == CAIRN_E_FORMAT || rc == CAIRN_E_IO) {
         mget_large_over(call, rc); /* of this entry alone */
     } else if (rc != 0) {
         cairn__batch_give_up(call, rc);

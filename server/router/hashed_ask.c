@@ -167,30 +167,28 @@ struct mget_answer {
     size_t joined_len;
 };
 
-/* The value of entry @i, whose record is [@p, @p + @len). */
-static int mget_entry(struct mget_answer *a, size_t i, const uint8_t *p, size_t len)
+/* The value of entry @i, whose record is [@p, @p + @len). One that cannot be read is no matter of the others: who asks
+ * for it by itself is told why. */
+static void mget_entry(struct mget_answer *a, size_t i, const uint8_t *p, size_t len)
 {
     struct cairn_record r;
     int rc = cairn_record_parse(p, len, &r);
 
-    if (rc != 0)
-        return rc;
-    if (r.type == CAIRN_RECORD_EXTENTS) {
+    if (rc != 0 || r.type == CAIRN_RECORD_EXTENTS) {
         a->reply.lengths[i] = -2;
-        a->reply.large[i] = r.length;
+        a->reply.large[i] = rc == 0 ? r.length : 0;
         a->reply.n_large = a->reply.n_lengths;
-        return 0;
+        return;
     }
     a->reply.lengths[i] = (int64_t)r.length;
     if (r.length == 0)
-        return 0;
+        return;
     if (a->joined != NULL) {
         memcpy(a->joined + a->joined_len, r.value, r.length);
         a->joined_len += r.length;
     } else {
         a->iov[a->niov++] = (struct iovec){ .iov_base = (void *)r.value, .iov_len = r.length };
     }
-    return 0;
 }
 
 static int mget_translate(struct mget_answer *a, const Cairn__Wire__KvMgetReply *from, const uint8_t *values,
@@ -199,17 +197,13 @@ static int mget_translate(struct mget_answer *a, const Cairn__Wire__KvMgetReply 
     size_t at = 0;
 
     for (size_t i = 0; i < from->n_lengths; i++) {
-        int rc;
-
         a->reply.large[i] = 0;
         a->reply.lengths[i] = from->lengths[i];
         if (from->lengths[i] < 0)
             continue;
         if ((uint64_t)from->lengths[i] > values_len - at)
             return CAIRN_E_INTERNAL;
-        rc = mget_entry(a, i, values + at, (size_t)from->lengths[i]);
-        if (rc != 0)
-            return rc;
+        mget_entry(a, i, values + at, (size_t)from->lengths[i]);
         at += (size_t)from->lengths[i];
     }
     return 0;
@@ -250,7 +244,7 @@ static void mget_on_told(struct cairn_rpc_call *call)
     }
     rc = mget_translate(a, from, call->reply_payload, call->reply_payload_len);
     if (rc != 0) {
-        router_op_fail_text(op, rc, "a stored record cannot be read");
+        router_op_fail_text(op, rc, "the KV provider's answer is malformed");
         return;
     }
     if (a->joined != NULL && a->joined_len > 0)
@@ -298,9 +292,7 @@ static int list_lengths(const Cairn__Wire__KvListReply *from, const uint8_t *val
         if (from->lengths[i] > values_len - at)
             return CAIRN_E_INTERNAL;
         length = record_length(values + at, from->lengths[i]);
-        if (length < 0)
-            return (int)length;
-        to[i] = (uint64_t)length;
+        to[i] = length >= 0 ? (uint64_t)length : CAIRN_LENGTH_UNKNOWN; /* the others are listed all the same */
         at += from->lengths[i];
     }
     return 0;
@@ -326,7 +318,8 @@ static void list_on_told(struct cairn_rpc_call *call)
                  ? CAIRN_E_NOMEM
                  : list_lengths(from, call->reply_payload, call->reply_payload_len, (uint64_t *)(void *)op->buf);
         if (rc != 0) {
-            router_op_fail_text(op, rc, "a stored record cannot be read");
+            router_op_fail_text(op, rc,
+                                rc == CAIRN_E_NOMEM ? "out of memory" : "the KV provider's answer is malformed");
             return;
         }
         reply.lengths = (uint64_t *)(void *)op->buf;

@@ -524,6 +524,49 @@ static void records_that_nobody_wrote(void **state)
     assert_int_equal(get(w, "n", "torn", 0, 0, got, sizeof(got), NULL), 10);
 }
 
+/* One record that cannot be read is its own matter: the others of the page are given and listed. */
+static void a_damaged_record_harms_no_other(void **state)
+{
+    static const uint8_t newer[] = { 99, 1, 0, 0, 'x' }, torn[] = { 1, 2, 0 };
+    struct world *w = *state;
+    Cairn__Wire__RouterMget m = CAIRN__WIRE__ROUTER_MGET__INIT;
+    Cairn__Wire__RouterList l = CAIRN__WIRE__ROUTER_LIST__INIT;
+    ProtobufCBinaryData keys[] = { key_of("a"), key_of("newer"), key_of("torn"), key_of("z") };
+    static const int64_t lengths[] = { 10, -2, -2, 20 };
+    static const uint64_t listed[] = { 10, CAIRN_LENGTH_UNKNOWN, CAIRN_LENGTH_UNKNOWN, 20 };
+    const Cairn__Wire__RouterMgetReply *got_some;
+    const Cairn__Wire__RouterListReply *got_list;
+    struct answer a;
+
+    ns_create(w, "n");
+    fill(value, 30, 2);
+    assert_int_equal(put(w, "n", "a", value, 10), 0);
+    assert_int_equal(put(w, "n", "z", value + 10, 20), 0);
+    entry_set(w, w->dbs[0].id, key_of("newer"), newer, sizeof(newer));
+    entry_set(w, w->dbs[0].id, key_of("torn"), torn, sizeof(torn));
+    m.ns = l.ns = (char *)(uintptr_t) "n";
+    m.keys = keys;
+    m.n_keys = ARRAY_SIZE(keys);
+    assert_int_equal(ask(w, &a, CAIRN__WIRE__ROUTER_METHOD__ROUTER_MGET, &m.base, NULL, 0), 0);
+    got_some = (const Cairn__Wire__RouterMgetReply *)a.reply;
+    assert_int_equal(got_some->n_lengths, ARRAY_SIZE(keys));
+    assert_int_equal(got_some->n_large, ARRAY_SIZE(keys));
+    for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+        assert_int_equal(got_some->lengths[i], lengths[i]);
+        assert_int_equal(got_some->large[i], 0);
+    }
+    assert_int_equal(a.payload_len, 30);
+    assert_memory_equal(a.payload, value, 30);
+    answer_free(&a);
+    l.lengths = true;
+    assert_int_equal(ask(w, &a, CAIRN__WIRE__ROUTER_METHOD__ROUTER_LIST, &l.base, NULL, 0), 0);
+    got_list = (const Cairn__Wire__RouterListReply *)a.reply;
+    assert_int_equal(got_list->n_lengths, ARRAY_SIZE(keys));
+    for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
+        assert_int_equal(got_list->lengths[i], listed[i]);
+    answer_free(&a);
+}
+
 /* ---- failures ---- */
 
 static const int failures[] = { CAIRN_E_NOSPACE, CAIRN_E_IO, CAIRN_E_TIMEOUT };
@@ -869,6 +912,7 @@ int main(void)
         CASE(list_by_prefix_and_page),
         CASE(bad_requests_are_refused),
         CASE(records_that_nobody_wrote),
+        CASE(a_damaged_record_harms_no_other),
         CASE(every_call_of_a_put_fails),
         CASE(an_unheard_record_is_kept),
         CASE(every_call_of_a_get_fails),
