@@ -318,6 +318,10 @@ static int rocksdb_read_one(struct cairn_kv_store *st, const struct cairn_kv_rea
         *more = rd->found(rd->arg, i, NULL, -1);
         return 0;
     }
+    if (rd->n > 1 && (rc == CAIRN_E_CORRUPT || rc == CAIRN_E_IO)) { /* a bad block is no matter of the other keys */
+        *more = rd->found(rd->arg, i, NULL, -2);
+        return 0;
+    }
     if (rc != 0)
         return rc;
     pins->n++;

@@ -192,9 +192,12 @@ int cairn__batch_lengths(struct cairn_call *call, const int64_t *lengths, size_t
         if (lengths[i] == -1) {
             g->value_len = 0;
             g->status = CAIRN_E_NOTFOUND;
-        } else if (lengths[i] == -2 && b->kind == CAIRN_BATCH_GET) {
+        } else if (lengths[i] == -2 && b->kind == CAIRN_BATCH_GET && call->rpc.iface == &cairn_iface_router) {
             g->status = CAIRN_STATUS_LARGE;
             b->nlarge++;
+        } else if (lengths[i] == -2) {
+            g->value_len = 0;
+            g->status = CAIRN_E_CORRUPT;
         } else if (lengths[i] < 0) {
             return batch_malformed(call);
         } else if (b->kind == CAIRN_BATCH_GET) {

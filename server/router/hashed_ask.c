@@ -199,6 +199,8 @@ static int mget_translate(struct mget_answer *a, const Cairn__Wire__KvMgetReply 
     for (size_t i = 0; i < from->n_lengths; i++) {
         a->reply.large[i] = 0;
         a->reply.lengths[i] = from->lengths[i];
+        if (from->lengths[i] == -2)
+            a->reply.n_large = from->n_lengths;
         if (from->lengths[i] < 0)
             continue;
         if ((uint64_t)from->lengths[i] > values_len - at)
