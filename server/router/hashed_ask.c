@@ -120,7 +120,7 @@ static void length_on_told(struct cairn_rpc_call *call)
     if (call->rc != 0)
         router_op_fail(op, call->rc);
     else
-        length_reply(op, (int64_t)((const Cairn__Wire__KvLength *)call->reply)->length - CAIRN_RECORD_HEAD_BYTES);
+        length_reply(op, cairn_record_embedded_length(((const Cairn__Wire__KvLength *)call->reply)->length));
 }
 
 static void length_ask(struct router_op *op)
@@ -130,7 +130,7 @@ static void length_ask(struct router_op *op)
     op->msg.get.key = ((const Cairn__Wire__RouterKey *)op->rq->msg)->key;
     if (op->ns->has_large)
         ask_call(op, CAIRN__WIRE__KV_METHOD__KV_GET, length_on_record);
-    else /* every record is its head and the value */
+    else /* every record is a value, with its head and checksums */
         ask_call(op, CAIRN__WIRE__KV_METHOD__KV_LENGTH, length_on_told);
 }
 
@@ -181,6 +181,8 @@ static void mget_entry(struct mget_answer *a, size_t i, const uint8_t *p, size_t
         return;
     }
     a->reply.lengths[i] = (int64_t)r.length;
+    cairn_record_crcs(&r, a->reply.crcs + a->reply.n_crcs);
+    a->reply.n_crcs += r.ncrcs;
     if (r.length == 0)
         return;
     if (a->joined != NULL) {
@@ -213,10 +215,12 @@ static int mget_translate(struct mget_answer *a, const Cairn__Wire__KvMgetReply 
 
 static struct mget_answer *mget_answer_new(struct router_op *op, size_t n, size_t values_len)
 {
+    size_t crcs_max = n + values_len / CAIRN_EXTENT_CHUNK_BYTES;
     bool join = n > CAIRN_RPC_PAYLOAD_IOV_MAX;
     struct mget_answer *a;
 
-    op->buf = malloc(sizeof(*a) + n * (sizeof(int64_t) + sizeof(uint64_t)) + (join ? values_len : 0));
+    op->buf = malloc(sizeof(*a) + n * (sizeof(int64_t) + sizeof(uint64_t)) + crcs_max * sizeof(uint32_t) +
+                     (join ? values_len : 0));
     if (op->buf == NULL)
         return NULL;
     a = (struct mget_answer *)(void *)op->buf;
@@ -224,7 +228,8 @@ static struct mget_answer *mget_answer_new(struct router_op *op, size_t n, size_
     a->reply.n_lengths = n;
     a->reply.lengths = (int64_t *)(a + 1);
     a->reply.large = (uint64_t *)(a->reply.lengths + n);
-    a->joined = join ? (uint8_t *)(a->reply.large + n) : NULL;
+    a->reply.crcs = (uint32_t *)(a->reply.large + n);
+    a->joined = join ? (uint8_t *)(a->reply.crcs + crcs_max) : NULL;
     return a;
 }
 

@@ -313,14 +313,17 @@ static void unreadable_entries(void **state)
         const char *key, *record;
         size_t len;
         int rc;
-    } bad[] = { { "newer", "\x63\x01\x00\x00x", 5, CAIRN_E_FORMAT }, { "torn", "\x01\x02\x00", 3, CAIRN_E_CORRUPT } };
+    } bad[] = { { "flipped", "\x02\x01\x00\x00value\x00\x00\x00\x00", 13, CAIRN_E_CORRUPT },
+                { "newer", "\x63\x01\x00\x00x", 5, CAIRN_E_FORMAT },
+                { "torn", "\x01\x02\x00", 3, CAIRN_E_CORRUPT } };
     struct fixture *fx = *state;
     struct cairn_ns_list *list;
     struct cairn_page *page;
     struct cairn_kv *kv;
     struct cairn_ns *ns;
-    char db[32], buf[4][8];
-    struct cairn_get_item gets[4] = { { .key = "good", .key_len = 4 },
+    char db[32], buf[5][8];
+    struct cairn_get_item gets[5] = { { .key = "flipped", .key_len = 7 },
+                                      { .key = "good", .key_len = 4 },
                                       { .key = "newer", .key_len = 5 },
                                       { .key = "torn", .key_len = 4 },
                                       { .key = "well", .key_len = 4 } };
@@ -333,26 +336,28 @@ static void unreadable_entries(void **state)
     OK(fx, cairn_put, ns, "good", 4, "1", 1);
     OK(fx, cairn_put, ns, "well", 4, "22", 2);
     OK(fx, cairn_kv_open, fx->c, "kv", db, NULL, &kv);
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         OK(fx, cairn_kv_put, kv, bad[i].key, strlen(bad[i].key), bad[i].record, bad[i].len);
         FAILS(fx, bad[i].rc, cairn_get, ns, bad[i].key, strlen(bad[i].key), buf[0], sizeof(buf[0]), &(size_t){ 0 });
     }
-    for (size_t i = 0; i < 4; i++) {
+    for (size_t i = 0; i < 5; i++) {
         gets[i].value = buf[i];
         gets[i].room = sizeof(buf[i]);
     }
-    OK(fx, cairn_mget, ns, gets, 4);
-    assert_int_equal(gets[0].status, 0);
-    assert_int_equal(gets[1].status, CAIRN_E_FORMAT);
-    assert_int_equal(gets[2].status, CAIRN_E_CORRUPT);
-    assert_int_equal(gets[3].status, 0);
-    assert_memory_equal(gets[3].value, "22", 2);
+    OK(fx, cairn_mget, ns, gets, 5);
+    assert_int_equal(gets[0].status, CAIRN_E_CORRUPT);
+    assert_int_equal(gets[1].status, 0);
+    assert_int_equal(gets[2].status, CAIRN_E_FORMAT);
+    assert_int_equal(gets[3].status, CAIRN_E_CORRUPT);
+    assert_int_equal(gets[4].status, 0);
+    assert_memory_equal(gets[4].value, "22", 2);
     OK(fx, cairn_list, ns, NULL, 0, NULL, 0, 0, &page);
-    assert_int_equal(page->n, 4);
-    assert_int_equal(page->entries[0].value_len, 1);
-    assert_true(page->entries[1].value_len == CAIRN_LENGTH_UNKNOWN);
+    assert_int_equal(page->n, 5);
+    assert_int_equal(page->entries[0].value_len, 5);
+    assert_int_equal(page->entries[1].value_len, 1);
     assert_true(page->entries[2].value_len == CAIRN_LENGTH_UNKNOWN);
-    assert_int_equal(page->entries[3].value_len, 2);
+    assert_true(page->entries[3].value_len == CAIRN_LENGTH_UNKNOWN);
+    assert_int_equal(page->entries[4].value_len, 2);
     cairn_free(page);
     cairn_kv_close(kv);
     cairn_ns_close(ns);
