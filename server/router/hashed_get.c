@@ -309,7 +309,7 @@ static void get_on_record(struct cairn_rpc_call *call)
         rc = cairn_record_parse(call->reply_payload, call->reply_payload_len, &r);
         if (rc != 0)
             cairn_err_set(&op->err, rc, "the stored record is %s",
-                          rc == CAIRN_E_FORMAT ? "of a newer version" : "malformed");
+                          rc == CAIRN_E_FORMAT ? "of another version" : "malformed");
     }
     if (UNLIKELY(rc != 0)) {
         router_op_fail(op, rc);
