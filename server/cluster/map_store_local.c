@@ -1,25 +1,19 @@
 /* One node's own map store: entries in memory, and a file that is replaced as a whole.
  *
  * A change joins a queue. Whoever finds no writer submits the job; the job takes everything that waits, stages the
- * changes that apply, writes the new image beside the old one, flushes it, renames it over the old one and flushes the
- * directory, and only then are the staged entries what readers see. So a crash finds the old file or the new one, never
+ * changes that apply, replaces the file by the new image (map_file.h), and only then are the staged entries what readers see. So a crash finds the old file or the new one, never
  * a mixture, and a checksum that does not match is damage. The map is small and changes seldom: writing it whole costs
  * less than a log that must tell a torn end from a damaged one. */
+#include "server/cluster/map_file.h"
 #include "server/cluster/map_image.h"
 #include "server/cluster/map_store.h"
 
 #include "sdk/core/base/log.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 enum {
     IMAGE_BYTES_MAX = CAIRN_MAP_IMAGE_HEADER_BYTES + CAIRN_MAP_BYTES_MAX,
@@ -48,7 +42,8 @@ struct batch {
 struct local {
     struct cairn_map_store store;
     struct cairn_pool *pool;
-    char path[PATH_MAX], fresh_path[PATH_MAX], dir[PATH_MAX]; /* path[0] == 0: nothing is written */
+    struct cairn_map_file file;
+    bool in_memory; /* nothing is written */
     pthread_mutex_t mutex;
     struct map_node **nodes; /* by key; under mutex, as all below */
     uint32_t n, room;
@@ -121,59 +116,6 @@ static uint32_t node_find(struct map_node *const *nodes, uint32_t n, const char 
 
 /* ---- the file ---- */
 
-static int write_all(int fd, const uint8_t *p, size_t len)
-{
-    while (len > 0) {
-        ssize_t n = write(fd, p, len);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return errno;
-        p += n;
-        len -= (size_t)n;
-    }
-    return 0;
-}
-
-static int sync_dir(const char *dir)
-{
-    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), e = 0;
-
-    if (fd < 0)
-        return errno;
-    if (fsync(fd) != 0)
-        e = errno;
-    close(fd);
-    return e;
-}
-
-/* After the rename the new file may be what the next start finds, so a failure there is an unknown outcome. */
-static int image_replace(const struct local *l, const uint8_t *image, size_t len, struct cairn_err *err)
-{
-    int fd = open(l->fresh_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600), e;
-
-    if (fd < 0)
-        return cairn_err_errno(err, errno, "make %s", l->fresh_path);
-    e = write_all(fd, image, len);
-    if (e == 0 && fsync(fd) != 0)
-        e = errno;
-    if (close(fd) != 0 && e == 0)
-        e = errno;
-    if (e == 0 && rename(l->fresh_path, l->path) != 0)
-        e = errno;
-    if (e != 0) {
-        unlink(l->fresh_path);
-        return cairn_err_errno(err, e, "write %s", l->path);
-    }
-    e = sync_dir(l->dir);
-    if (e != 0) {
-        cairn_err_errno(err, e, "flush %s", l->dir);
-        return cairn_err_wrap(err, CAIRN_E_UNKNOWN, "%s", l->path);
-    }
-    return 0;
-}
-
 static int image_make(struct map_node *const *nodes, uint32_t n, size_t body, uint64_t revision, uint8_t **image,
                       size_t *len, struct cairn_err *err)
 {
@@ -200,12 +142,12 @@ static int batch_write(const struct local *l, const struct batch *b, struct cair
     size_t len = 0;
     int rc;
 
-    if (l->path[0] == '\0')
+    if (l->in_memory)
         return 0;
     rc = image_make(b->nodes, b->n, b->bytes, b->revision, &image, &len, err);
     if (rc != 0)
         return rc;
-    rc = image_replace(l, image, len, err);
+    rc = cairn_map_file_replace(&l->file, image, len, err);
     free(image);
     return rc;
 }
@@ -519,38 +461,6 @@ static int on_loaded(const struct cairn_map_entry *e, void *arg)
     return 0;
 }
 
-static int image_load(const char *path, uint8_t **image, size_t *len, struct cairn_err *err)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC), e = 0;
-    struct stat st;
-
-    *image = NULL;
-    *len = 0;
-    if (fd < 0)
-        return errno == ENOENT ? 0 : cairn_err_errno(err, errno, "open");
-    if (fstat(fd, &st) != 0) {
-        e = errno;
-    } else if (!S_ISREG(st.st_mode) || st.st_size > IMAGE_BYTES_MAX) {
-        close(fd);
-        return cairn_err_set(err, CAIRN_E_CORRUPT, "no file of ours");
-    } else {
-        *image = malloc((size_t)st.st_size + 1);
-        e = *image == NULL ? ENOMEM : 0;
-    }
-    while (e == 0 && *len < (size_t)st.st_size) {
-        ssize_t n = read(fd, *image + *len, (size_t)st.st_size - *len);
-
-        if (n == 0)
-            break;
-        if (n > 0)
-            *len += (size_t)n;
-        else if (errno != EINTR)
-            e = errno;
-    }
-    close(fd);
-    return e == 0 ? 0 : cairn_err_errno(err, e, "read");
-}
-
 static int local_load(struct local *l, struct cairn_err *err)
 {
     struct cairn_map_image_info info;
@@ -558,15 +468,14 @@ static int local_load(struct local *l, struct cairn_err *err)
     size_t len;
     int rc;
 
-    unlink(l->fresh_path); /* what a crash left of a change that was never answered */
-    rc = image_load(l->path, &image, &len, err);
+    rc = cairn_map_file_load(&l->file, IMAGE_BYTES_MAX, &image, &len, err);
     if (rc == 0 && image != NULL) {
         rc = cairn_map_image_read(image, len, &info, on_loaded, l, err);
         if (rc == 0)
             l->revision = info.revision;
     }
     free(image);
-    return cairn_err_wrap(err, rc, "%s", l->path);
+    return cairn_err_wrap(err, rc, "%s", l->file.path);
 }
 
 int cairn_map_store_local_open(const char *dir, struct cairn_pool *pool, struct cairn_map_store **out,
@@ -582,14 +491,11 @@ int cairn_map_store_local_open(const char *dir, struct cairn_pool *pool, struct 
     l->job = (struct cairn_job){ .work = on_write, .done = on_written, .arg = l };
     cairn_list_init(&l->queue);
     pthread_mutex_init(&l->mutex, NULL);
-    if (dir[0] != '\0') {
-        if ((size_t)snprintf(l->dir, sizeof(l->dir), "%s", dir) >= sizeof(l->dir) ||
-            (size_t)snprintf(l->path, sizeof(l->path), "%s/map", dir) >= sizeof(l->path) ||
-            (size_t)snprintf(l->fresh_path, sizeof(l->fresh_path), "%s/map.fresh", dir) >= sizeof(l->fresh_path))
-            rc = cairn_err_set(err, CAIRN_E_INVAL, "%s: the path is too long", dir);
-        else
-            rc = local_load(l, err);
-    }
+    l->in_memory = dir[0] == '\0';
+    if (!l->in_memory)
+        rc = cairn_map_file_init(&l->file, dir, err);
+    if (rc == 0 && !l->in_memory)
+        rc = local_load(l, err);
     if (rc != 0) {
         local_free(&l->store);
         return rc;

@@ -10,7 +10,7 @@
 
 #define SEEN_BY_LIBRARIES __attribute__((visibility("default")))
 
-static atomic_uint fail_next;
+static atomic_uint skip_next, fail_next;
 static atomic_int fail_error;
 static atomic_ullong syncs, reads;
 
@@ -18,6 +18,11 @@ void disk_fail_syncs(uint32_t n, int error)
 {
     atomic_store(&fail_error, error);
     atomic_store(&fail_next, n);
+}
+
+void disk_skip_syncs(uint32_t n)
+{
+    atomic_store(&skip_next, n);
 }
 
 uint64_t disk_syncs(void)
@@ -30,16 +35,24 @@ uint64_t disk_reads(void)
     return atomic_load(&reads);
 }
 
+/* Counts @n down; true if there was something left. */
+static bool take_one(atomic_uint *n)
+{
+    uint32_t left = atomic_load(n);
+
+    while (left > 0 && !atomic_compare_exchange_weak(n, &left, left - 1))
+        ;
+    return left > 0;
+}
+
 /* Whether this flush is to fail; errno is set then. */
 static bool sync_fails(void)
 {
-    uint32_t left = atomic_load(&fail_next);
-
     atomic_fetch_add(&syncs, 1);
-    while (left > 0 && !atomic_compare_exchange_weak(&fail_next, &left, left - 1))
-        ;
-    errno = left > 0 ? atomic_load(&fail_error) : errno;
-    return left > 0;
+    if (take_one(&skip_next) || !take_one(&fail_next))
+        return false;
+    errno = atomic_load(&fail_error);
+    return true;
 }
 
 SEEN_BY_LIBRARIES int fdatasync(int fd)

@@ -8,6 +8,8 @@
 /** The next @n flushes fail with @error, and are not carried out. As with a kernel that tells of a lost page only once,
  * those behind them succeed. */
 void disk_fail_syncs(uint32_t n, int error);
+/** But so many before them succeed. */
+void disk_skip_syncs(uint32_t n);
 /** Flushes that were asked for, failed ones included; and reads at an offset. */
 uint64_t disk_syncs(void);
 uint64_t disk_reads(void);

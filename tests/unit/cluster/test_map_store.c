@@ -3,7 +3,9 @@
 
 #include "sdk/core/base/crc.h"
 #include "server/cluster/map_image.h"
+#include "tests/lib/disk_faults.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -293,6 +295,30 @@ static void a_failed_write_changes_nothing(void **state)
     assert_string_equal(listed(w, ""), "a=3 ");
 }
 
+/* A flush that fails before the rename leaves the old map; one behind it leaves nobody knows which, and says so. */
+static void failed_flushes(void **state)
+{
+    struct world *w = *state;
+    uint64_t r;
+
+    assert_int_equal(change(w, "a", "1", 0, &r), 0);
+    disk_fail_syncs(1, EIO);
+    assert_int_equal(change(w, "b", "1", 0, NULL), CAIRN_E_IO);
+    reopen(w);
+    assert_string_equal(listed(w, ""), "a=1 ");
+    disk_fail_syncs(1, ENOSPC);
+    assert_int_equal(change(w, "b", "1", 0, NULL), CAIRN_E_NOSPACE);
+    assert_int_equal(change(w, "b", "2", 0, NULL), 0); /* a fresh file, whose flush is worth what it says */
+    reopen(w);
+    assert_string_equal(listed(w, ""), "a=1 b=2 ");
+    disk_skip_syncs(1); /* the file's own; then the directory's */
+    disk_fail_syncs(1, EIO);
+    assert_int_equal(change(w, "a", "4", r, NULL), CAIRN_E_UNKNOWN);
+    assert_string_equal(listed(w, ""), "a=1 b=2 ");
+    reopen(w);
+    assert_string_equal(listed(w, ""), "a=4 b=2 "); /* it came to light */
+}
+
 /* A crash before the rename: the half-written file beside is nobody's. */
 static void what_a_crash_left_is_ignored(void **state)
 {
@@ -442,6 +468,7 @@ int main(void)
         CASE(bounds),
         CASE(too_large_a_change_fails_alone),
         CASE(a_failed_write_changes_nothing),
+        CASE(failed_flushes),
         CASE(what_a_crash_left_is_ignored),
         CASE(every_damage_is_found),
         CASE(malformed_entries_are_refused),
