@@ -338,6 +338,10 @@ static int rocksdb_read_one(struct cairn_kv_store *st, const struct cairn_kv_rea
         *more = rd->found(rd->arg, i, NULL, -1);
         return 0;
     }
+    if (rd->n > 1 && (rc == CAIRN_E_CORRUPT || rc == CAIRN_E_IO)) { /* a bad block is no matter of the other keys */
+        *more = rd->found(rd->arg, i, NULL, -2);
+        return 0;
+    }
     if (rc != 0)
         return rc;
     pins->n++;
@@ -466,6 +470,9 @@ static void rocksdb_status(struct cairn_kv_store *st, json_t *to)
     if (rs.last_error[0] != '\0')
         json_object_set_new(to, "last_error", json_string(rs.last_error));
     json_object_set_new(to, "cache_bytes", json_integer((json_int_t)rs.cache_bytes));
+    json_object_set_new(to, "cache_bytes_max", json_integer((json_int_t)rs.cache_bytes_max));
+    json_object_set_new(to, "cache_hits", json_integer((json_int_t)rs.memory_hits));
+    json_object_set_new(to, "cache_misses", json_integer((json_int_t)rs.memory_misses));
     json_object_set_new(to, "writes_waiting", json_integer(cs.waiting));
     json_object_set_new(to, "writes_waiting_bytes", json_integer((json_int_t)cs.waiting_bytes));
     json_object_set_new(to, "commit_groups", json_integer((json_int_t)cs.groups));
