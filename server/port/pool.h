@@ -22,7 +22,7 @@ struct cairn_pool *cairn_pool_new(uint32_t threads, uint32_t queue_max, struct c
 /** Waits for jobs that run; asserts that none wait. */
 void cairn_pool_free(struct cairn_pool *pool);
 
-/** Any thread: done() runs on @loop, whosever it is. Returns 0, or CAIRN_E_BUSY when the queue is full (then done() will not run). */
+/** Any thread. Returns 0, or CAIRN_E_BUSY when the queue is full (then done() will not run). */
 int cairn_pool_submit(struct cairn_pool *pool, struct cairn_loop *loop, struct cairn_job *job);
 
 /** Jobs waiting and running now, for metrics. */

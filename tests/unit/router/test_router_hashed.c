@@ -255,26 +255,6 @@ static void exposed_values_are_embedded_too(void **state)
     assert_int_equal(length_of(w, "k"), 200 * KIB);
 }
 
-static int raw_put(struct world *w, const char *ns, size_t key_len, uint64_t length, size_t payload, size_t ncrcs,
-                   const Cairn__Wire__BulkDesc *bulk)
-{
-    static uint8_t key[CAIRN_KEY_BYTES_MAX + 1];
-    static uint32_t crcs[8];
-    Cairn__Wire__RouterPut m = CAIRN__WIRE__ROUTER_PUT__INIT;
-    struct answer a;
-    int rc;
-
-    m.ns = (char *)(uintptr_t)ns;
-    m.key = (ProtobufCBinaryData){ .data = key, .len = key_len };
-    m.length = length;
-    m.crcs = crcs;
-    m.n_crcs = ncrcs;
-    m.bulk = (Cairn__Wire__BulkDesc *)(uintptr_t)bulk;
-    rc = ask(w, &a, CAIRN__WIRE__ROUTER_METHOD__ROUTER_PUT, &m.base, value, payload);
-    answer_free(&a);
-    return rc;
-}
-
 static void bad_requests_are_refused(void **state)
 {
     struct world *w = *state;
@@ -284,21 +264,23 @@ static void bad_requests_are_refused(void **state)
     bulk.off = 10;
     bulk.addr = (uintptr_t)value;
     ns_create(w, "n");
-    assert_int_equal(raw_put(w, "none", 1, 1, 1, 0, NULL), CAIRN_E_NOTFOUND);
-    assert_int_equal(raw_put(w, "n", 0, 1, 1, 0, NULL), CAIRN_E_INVAL);
-    assert_int_equal(raw_put(w, "n", CAIRN_KEY_BYTES_MAX + 1, 1, 1, 0, NULL), CAIRN_E_INVAL);
-    assert_int_equal(raw_put(w, "n", CAIRN_KEY_BYTES_MAX, 1, 1, 0, NULL), 0);
-    assert_int_equal(raw_put(w, "n", 1, 2, 1, 0, NULL), CAIRN_E_INVAL);
-    assert_int_equal(raw_put(w, "n", 1, 1, 2, 0, NULL), CAIRN_E_INVAL);
-    assert_int_equal(raw_put(w, "n", 1, CAIRN_VALUE_BYTES_MAX + 1, 0, 0, &bulk), CAIRN_E_TOOBIG);
-    assert_int_equal(raw_put(w, "n", 1, 1991, 0, 1, &bulk), CAIRN_E_INVAL); /* more than is exposed behind the offset */
-    assert_int_equal(raw_put(w, "n", 1, 1990, 0, 2, &bulk), CAIRN_E_INVAL); /* too many checksums */
-    assert_int_equal(raw_put(w, "n", 1, 0, 0, 0, &bulk), CAIRN_E_INVAL);
+    assert_int_equal(raw_put(w, value, "none", 1, 1, 1, 0, NULL), CAIRN_E_NOTFOUND);
+    assert_int_equal(raw_put(w, value, "n", 0, 1, 1, 0, NULL), CAIRN_E_INVAL);
+    assert_int_equal(raw_put(w, value, "n", CAIRN_KEY_BYTES_MAX + 1, 1, 1, 0, NULL), CAIRN_E_INVAL);
+    assert_int_equal(raw_put(w, value, "n", CAIRN_KEY_BYTES_MAX, 1, 1, 0, NULL), 0);
+    assert_int_equal(raw_put(w, value, "n", 1, 2, 1, 0, NULL), CAIRN_E_INVAL);
+    assert_int_equal(raw_put(w, value, "n", 1, 1, 2, 0, NULL), CAIRN_E_INVAL);
+    assert_int_equal(raw_put(w, value, "n", 1, CAIRN_VALUE_BYTES_MAX + 1, 0, 0, &bulk), CAIRN_E_TOOBIG);
+    assert_int_equal(raw_put(w, value, "n", 1, 1991, 0, 1, &bulk),
+                     CAIRN_E_INVAL); /* more than is exposed behind the offset */
+    assert_int_equal(raw_put(w, value, "n", 1, 1990, 0, 2, &bulk), CAIRN_E_INVAL); /* too many checksums */
+    assert_int_equal(raw_put(w, value, "n", 1, 0, 0, 0, &bulk), CAIRN_E_INVAL);
     bulk.off = 2001;
-    assert_int_equal(raw_put(w, "n", 1, 1, 0, 0, &bulk), CAIRN_E_INVAL);
+    assert_int_equal(raw_put(w, value, "n", 1, 1, 0, 0, &bulk), CAIRN_E_INVAL);
     bulk.off = 10;
-    assert_int_equal(raw_put(w, "n", 1, 1990, 0, 0, &bulk), CAIRN_E_INVAL);   /* none */
-    assert_int_equal(raw_put(w, "n", 1, 1990, 0, 1, &bulk), CAIRN_E_CORRUPT); /* a checksum that is not its own */
+    assert_int_equal(raw_put(w, value, "n", 1, 1990, 0, 0, &bulk), CAIRN_E_INVAL); /* none */
+    assert_int_equal(raw_put(w, value, "n", 1, 1990, 0, 1, &bulk),
+                     CAIRN_E_CORRUPT); /* a checksum that is not its own */
     expect_no_orphans(w);
 }
 

@@ -324,6 +324,26 @@ static inline int64_t get(struct world *w, const char *ns, const char *key, uint
     return get_result(&g, to, off, total);
 }
 
+static inline int raw_put(struct world *w, const uint8_t *value, const char *ns, size_t key_len, uint64_t length,
+                          size_t payload, size_t ncrcs, const Cairn__Wire__BulkDesc *bulk)
+{
+    static uint8_t key[CAIRN_KEY_BYTES_MAX + 1];
+    static uint32_t crcs[8];
+    Cairn__Wire__RouterPut m = CAIRN__WIRE__ROUTER_PUT__INIT;
+    struct answer a;
+    int rc;
+
+    m.ns = (char *)(uintptr_t)ns;
+    m.key = (ProtobufCBinaryData){ .data = key, .len = key_len };
+    m.length = length;
+    m.crcs = crcs;
+    m.n_crcs = ncrcs;
+    m.bulk = (Cairn__Wire__BulkDesc *)(uintptr_t)bulk;
+    rc = ask(w, &a, CAIRN__WIRE__ROUTER_METHOD__ROUTER_PUT, &m.base, value, payload);
+    answer_free(&a);
+    return rc;
+}
+
 /* Of @key in namespace "n". */
 static inline uint64_t length_of(struct world *w, const char *key)
 {
