@@ -225,7 +225,7 @@ int cairn_etcd_read_range(const char *text, size_t len, const char *prefix, stru
         if (kind == KV_BAD || (kind == KV_FINE && t->n > 0 && strcmp(t->nodes[t->n - 1]->e.key, n->e.key) >= 0))
             rc = bad(err, "a malformed entry");
         if (rc == 0 && kind == KV_FINE)
-            t->nodes[t->n++] = n;
+            cairn_map_table_append(t, n);
         else
             cairn_map_node_put(n);
         if (name != NULL) {

@@ -14,15 +14,18 @@
  *      36     4  CRC32C of the 36 bytes before
  *      40        entries: created 8, changed 8, key length 4, value length 4, key, value
  * Numbers are little-endian. */
-enum { CAIRN_MAP_IMAGE_VERSION = 1, CAIRN_MAP_IMAGE_HEADER_BYTES = 40, CAIRN_MAP_IMAGE_ENTRY_BYTES = 24 };
+enum {
+    CAIRN_MAP_IMAGE_VERSION = 1,
+    CAIRN_MAP_IMAGE_HEADER_BYTES = 40,
+    CAIRN_MAP_IMAGE_ENTRY_BYTES = CAIRN_MAP_ENTRY_BYTES
+};
 
 struct cairn_map_image_info {
     uint64_t revision;
     uint32_t entries;
 };
 
-size_t cairn_map_image_entry_bytes(const struct cairn_map_entry *e);
-/** Writes one entry at @to (room: cairn_map_image_entry_bytes()); returns the end. */
+/** Writes one entry at @to (room: cairn_map_entry_bytes()); returns the end. */
 uint8_t *cairn_map_image_put_entry(uint8_t *to, const struct cairn_map_entry *e);
 /** Writes the header of an image whose @body_len bytes of entries follow it. */
 void cairn_map_image_put_header(uint8_t *image, const struct cairn_map_image_info *info, size_t body_len);
@@ -32,5 +35,12 @@ void cairn_map_image_put_header(uint8_t *image, const struct cairn_map_image_inf
  * returned. */
 int cairn_map_image_read(const uint8_t *image, size_t len, struct cairn_map_image_info *info,
                          int (*fn)(const struct cairn_map_entry *e, void *arg), void *arg, struct cairn_err *err);
+
+/** The image of @t, malloc'ed. Entries with a lease are left out: theirs end with the process. CAIRN_E_NOMEM. */
+int cairn_map_image_make(const struct cairn_map_table *t, uint64_t revision, uint8_t **image, size_t *len,
+                         struct cairn_err *err);
+/** The other way; @t, zeroed, is the caller's to end in every case. */
+int cairn_map_image_take(const uint8_t *image, size_t len, struct cairn_map_table *t, uint64_t *revision,
+                         struct cairn_err *err);
 
 #endif

@@ -238,6 +238,28 @@ int cairn_map_write_check(const struct cairn_map_write *w, bool is_there, uint64
     return 0;
 }
 
+/* Whether the map keeps its bounds with all of @c in it. */
+static int change_fits(struct cairn_map_change *c, const struct cairn_map_table *t)
+{
+    size_t bytes = t->bytes;
+    uint32_t n = t->n;
+
+    for (uint32_t i = 0; i < c->nwrites; i++) {
+        const struct cairn_map_node *old = cairn_map_table_at(t, c->writes[i].key), *fresh = c->fresh[i];
+
+        n += fresh->e.value != NULL ? old == NULL : -1U;
+        bytes += fresh->e.value != NULL ? cairn_map_entry_bytes(&fresh->e) : 0;
+        bytes -= old != NULL ? cairn_map_entry_bytes(&old->e) : 0;
+    }
+    if (n > MAX(t->n, (uint32_t)CAIRN_MAP_ENTRIES_MAX))
+        return cairn_err_set(&c->op.err, CAIRN_E_LIMIT, "%s: the map has %" PRIu32 " entries; at most %d are possible",
+                             c->writes[0].key, t->n, CAIRN_MAP_ENTRIES_MAX);
+    if (bytes > MAX(t->bytes, (size_t)CAIRN_MAP_BYTES_MAX))
+        return cairn_err_set(&c->op.err, CAIRN_E_LIMIT, "%s: the map would have %zu bytes; at most %d are possible",
+                             c->writes[0].key, bytes, CAIRN_MAP_BYTES_MAX);
+    return 0;
+}
+
 static int change_check(struct cairn_map_change *c, const struct cairn_map_table *t,
                         bool (*lease_lives)(void *arg, uint64_t id), void *arg)
 {
@@ -260,10 +282,7 @@ static int change_check(struct cairn_map_change *c, const struct cairn_map_table
         if (rc == 0 && w->value != NULL && w->lease != 0 && !lease_lives(arg, w->lease))
             rc = cairn_err_set(err, CAIRN_E_CLOSED, "the lease of %s is over", w->key);
     }
-    if (rc == 0 && t->n + c->nwrites > CAIRN_MAP_ENTRIES_MAX && c->writes[0].value != NULL)
-        rc = cairn_err_set(err, CAIRN_E_LIMIT, "the map has %" PRIu32 " entries; at most %d are possible", t->n,
-                           CAIRN_MAP_ENTRIES_MAX);
-    return rc;
+    return rc == 0 ? change_fits(c, t) : rc;
 }
 
 int cairn_map_change_stage(struct cairn_map_change *c, struct cairn_map_table *t, uint64_t revision,

@@ -5,13 +5,18 @@
  * the directory, and only then the view moves. Leases live in memory and end with the process, so their entries are not
  * in the file. */
 #include "server/cluster/map_file.h"
+#include "server/cluster/map_image.h"
 #include "server/cluster/map_leases.h"
 #include "server/cluster/map_store.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { LOCAL_BATCH = 64, LOCAL_RETRY_NS = 1000000000 };
+enum {
+    IMAGE_BYTES_MAX = CAIRN_MAP_IMAGE_HEADER_BYTES + CAIRN_MAP_BYTES_MAX,
+    BATCH_WRITES_MAX = 256, /* each is compared with all of its batch */
+    LOCAL_RETRY_NS = 1000000000
+};
 
 /* A lease that is over, whose entries are to go. */
 struct ended {
@@ -25,7 +30,7 @@ struct batch {
     struct cairn_link changes, ended;
     struct cairn_map_table table;
     struct cairn_map_node **gone; /* tombstones of entries whose leases ended, one revision for all */
-    uint32_t nchanges, ngone;
+    uint32_t ngone;
     uint64_t revision, gone_revision;
     int rc;
     struct cairn_err err;
@@ -35,6 +40,7 @@ struct local {
     struct cairn_map_store store;
     struct cairn_pool *pool;
     struct cairn_map_file file;
+    bool in_memory; /* nothing is written */
     struct cairn_job job;
     struct batch batch; /* the job's */
     /* under store.view.mutex */
@@ -114,13 +120,12 @@ static int batch_take(struct local *l, struct batch *b)
     CAIRN_LIST_FOREACH_SAFE (it, &l->queue) {
         struct cairn_map_change *c = change_of(it);
 
-        if (b->nchanges == LOCAL_BATCH)
+        if (writes >= BATCH_WRITES_MAX)
             break;
         if (batch_decides(b, c))
             continue;
         cairn_list_del(it);
         cairn_list_add_tail(&b->changes, it);
-        b->nchanges++;
         writes += c->nwrites;
     }
     rc = cairn_map_table_copy(&b->table, &l->store.view.table, "", writes);
@@ -175,6 +180,22 @@ static void answer_all(struct cairn_link *changes, struct cairn_link *ended)
     }
 }
 
+static int batch_write(const struct local *l, const struct batch *b, struct cairn_err *err)
+{
+    uint8_t *image = NULL;
+    size_t len = 0;
+    int rc;
+
+    if (l->in_memory)
+        return 0;
+    rc = cairn_map_image_make(&b->table, b->revision, &image, &len, err);
+    if (rc != 0)
+        return rc;
+    rc = cairn_map_file_replace(&l->file, image, len, err);
+    free(image);
+    return rc;
+}
+
 /* On a pool thread. Only one such job is there at a time, so the staged state cannot be overtaken while it is written.
  */
 static void on_write(struct cairn_job *job)
@@ -190,7 +211,7 @@ static void on_write(struct cairn_job *job)
     if (b->rc != 0)
         cairn_err_set(&b->err, b->rc, "map store: %s", cairn_error_text(b->rc));
     else if (b->revision != before) /* something applied */
-        b->rc = cairn_map_file_store(&l->file, &b->table, b->revision, &b->err);
+        b->rc = batch_write(l, b, &b->err);
 }
 
 static void drop_all(struct cairn_link *changes)
@@ -364,14 +385,26 @@ static void local_free(struct cairn_map_store *s)
 
 static const struct cairn_map_store_ops local_ops = { "local", local_change, local_read, local_lease, local_free };
 
+static int local_load(struct local *l, struct cairn_map_table *t, uint64_t *revision, struct cairn_err *err)
+{
+    uint8_t *image;
+    size_t len;
+    int rc = cairn_map_file_load(&l->file, IMAGE_BYTES_MAX, &image, &len, err);
+
+    if (rc == 0 && image != NULL)
+        rc = cairn_map_image_take(image, len, t, revision, err);
+    free(image);
+    return cairn_err_wrap(err, rc, "%s", l->file.path);
+}
+
 int cairn_map_store_local_open(const char *dir, struct cairn_pool *pool, struct cairn_loop *home,
                                struct cairn_map_store **out, struct cairn_err *err)
 {
     struct cairn_map_home where = cairn_map_home_of(home);
     struct local *l = calloc(1, sizeof(*l));
     struct cairn_map_table t = { 0 };
-    uint64_t revision;
-    int rc;
+    uint64_t revision = 0;
+    int rc = 0;
 
     if (l == NULL)
         return cairn_err_set(err, CAIRN_E_NOMEM, "map store");
@@ -381,9 +414,11 @@ int cairn_map_store_local_open(const char *dir, struct cairn_pool *pool, struct 
     cairn_list_init(&l->queue);
     cairn_list_init(&l->ended);
     cairn_timer_init(&l->timer, on_timer, l);
-    rc = cairn_map_file_init(&l->file, dir, err);
-    if (rc == 0)
-        rc = cairn_map_file_load(&l->file, &t, &revision, err);
+    l->in_memory = dir[0] == '\0';
+    if (!l->in_memory)
+        rc = cairn_map_file_init(&l->file, dir, err);
+    if (rc == 0 && !l->in_memory)
+        rc = local_load(l, &t, &revision, err);
     if (rc != 0) {
         cairn_map_table_fini(&t);
         local_free(&l->store);

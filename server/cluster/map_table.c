@@ -93,8 +93,10 @@ void cairn_map_table_set(struct cairn_map_table *t, struct cairn_map_node *n)
     bool found;
     uint32_t at = cairn_map_table_find(t, n->e.key, &found);
 
-    if (found)
+    if (found) {
+        t->bytes -= cairn_map_entry_bytes(&t->nodes[at]->e);
         cairn_map_node_put(t->nodes[at]);
+    }
     if (n->e.value == NULL) {
         if (!found)
             return;
@@ -108,6 +110,14 @@ void cairn_map_table_set(struct cairn_map_table *t, struct cairn_map_node *n)
         t->n++;
     }
     t->nodes[at] = cairn_map_node_get(n);
+    t->bytes += cairn_map_entry_bytes(&n->e);
+}
+
+void cairn_map_table_append(struct cairn_map_table *t, struct cairn_map_node *n)
+{
+    CAIRN_ASSERT(t->n < t->room);
+    t->nodes[t->n++] = n;
+    t->bytes += cairn_map_entry_bytes(&n->e);
 }
 
 int cairn_map_table_copy(struct cairn_map_table *to, const struct cairn_map_table *from, const char *prefix,
@@ -121,8 +131,8 @@ int cairn_map_table_copy(struct cairn_map_table *to, const struct cairn_map_tabl
     while (first + n < from->n && strncmp(from->nodes[first + n]->e.key, prefix, len) == 0)
         n++;
     rc = cairn_map_table_reserve(to, n + more);
-    for (; rc == 0 && to->n < n; to->n++)
-        to->nodes[to->n] = cairn_map_node_get(from->nodes[first + to->n]);
+    for (uint32_t i = first; rc == 0 && i < first + n; i++)
+        cairn_map_table_append(to, cairn_map_node_get(from->nodes[i]));
     return rc;
 }
 

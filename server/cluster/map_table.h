@@ -8,11 +8,14 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 enum {
     CAIRN_MAP_KEY_BYTES_MAX = 512,
     CAIRN_MAP_VALUE_BYTES_MAX = 64 << 10,
     CAIRN_MAP_ENTRIES_MAX = 1 << 20,
+    CAIRN_MAP_ENTRY_BYTES = 24,      /* that each counts for, beside its key and value */
+    CAIRN_MAP_BYTES_MAX = 256 << 20, /* of all entries */
 };
 
 /** One entry; as a parameter of a callback valid only during it. */
@@ -34,7 +37,13 @@ struct cairn_map_node {
 struct cairn_map_table {
     struct cairn_map_node **nodes; /* by key, a reference to each */
     uint32_t n, room;
+    size_t bytes; /* of all entries, as cairn_map_entry_bytes() counts */
 };
+
+static inline size_t cairn_map_entry_bytes(const struct cairn_map_entry *e)
+{
+    return CAIRN_MAP_ENTRY_BYTES + strlen(e->key) + e->value_len;
+}
 
 /** A copy of @e with one reference; NULL for memory. */
 struct cairn_map_node *cairn_map_node_new(const struct cairn_map_entry *e);
@@ -52,6 +61,8 @@ struct cairn_map_node *cairn_map_table_at(const struct cairn_map_table *t, const
 int cairn_map_table_reserve(struct cairn_map_table *t, uint32_t n);
 /** Stores (value set) or erases (value NULL) the entry of @n's key; there must be room. Takes a reference of its own. */
 void cairn_map_table_set(struct cairn_map_table *t, struct cairn_map_node *n);
+/** At the end, where its key belongs; there must be room. Takes the reference over. */
+void cairn_map_table_append(struct cairn_map_table *t, struct cairn_map_node *n);
 /** @to, zeroed, becomes a copy of the entries that begin with @prefix, with room for @more further ones. */
 int cairn_map_table_copy(struct cairn_map_table *to, const struct cairn_map_table *from, const char *prefix,
                          uint32_t more);

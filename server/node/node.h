@@ -73,6 +73,7 @@ struct cairn_server {
     uint32_t next_worker; /* accept() spreads connections evenly */
     uint64_t started_ns;
     struct cairn_rpc_stats_set **stats;                           /* one per worker */
+    const struct cairn_bulk_counters **bulks;                     /* likewise */
     const struct cairn_provider_desc *descs[CAIRN_PROVIDERS_MAX]; /* of each target; NULL for the node's own */
     struct cairn_metrics metrics;
     struct cairn_http *metrics_http;
@@ -81,7 +82,7 @@ struct cairn_server {
     struct cairn_sm sm;
     struct cairn_task stop_task;
     struct cairn_timer stop_timer;
-    uint32_t undrained, quiescing;
+    uint32_t undrained, quiescing, unidle, idle_rounds;
     _Atomic bool stop_asked;
 
     pthread_mutex_t mutex;

@@ -1,6 +1,7 @@
 /* Opening a node, step by step, and closing what was opened. */
 #include "server/node/node.h"
 
+#include "server/node/introspect.h"
 #include "server/node/workspace.h"
 #include "server/router/router.h"
 
@@ -109,7 +110,8 @@ static int open_loops(struct cairn_server *s, struct cairn_err *err)
     s->rpcs = calloc(s->nworkers, sizeof(struct cairn_rpc *));
     s->loops = calloc(s->nworkers, sizeof(struct cairn_loop *));
     s->stats = calloc(s->nworkers, sizeof(struct cairn_rpc_stats_set *));
-    if (s->workers == NULL || s->rpcs == NULL || s->loops == NULL || s->stats == NULL)
+    s->bulks = calloc(s->nworkers, sizeof(const struct cairn_bulk_counters *));
+    if (s->workers == NULL || s->rpcs == NULL || s->loops == NULL || s->stats == NULL || s->bulks == NULL)
         return cairn_err_set(err, CAIRN_E_NOMEM, "workers");
     for (uint32_t i = 0; i < s->nworkers; i++) {
         struct cairn_worker *w = &s->workers[i];
@@ -166,6 +168,16 @@ static int plan_instances(struct cairn_server *s, struct cairn_err *err)
                    p->desc->iface, p->desc->handlers, NULL);
     }
     return 0;
+}
+
+/* States without a name or a way in, final ones with a way out, two kinds of one name: `cairn machines` could not be believed,
+ * and an operation might never end. Before providers are touched. */
+static int check_machines(const struct cairn_server *s, struct cairn_err *err)
+{
+    struct cairn_kinds kinds = { 0 };
+
+    cairn_node__kinds(s, &kinds);
+    return cairn_err_wrap(err, cairn_kinds_check(&kinds, err), "state machines");
 }
 
 static int start_instances(struct cairn_server *s, struct cairn_err *err)
@@ -284,6 +296,7 @@ static int open_rpc(struct cairn_server *s, struct cairn_err *err)
         if (rc != 0)
             return rc;
         w->has_bulk = true;
+        s->bulks[i] = cairn_bulk_counters(w->rpc);
         cairn_rpc_serve(w->rpc, &s->rpc_node);
         cairn_router_attach(s->instances[s->ninstances - 1].ctx, w->rpc);
     }
@@ -317,6 +330,7 @@ static int open_metrics(struct cairn_server *s, struct cairn_err *err)
         .descs = s->descs,
         .ntargets = s->ntargets,
         .sets = s->stats,
+        .bulks = s->bulks,
         .nsets = s->nworkers,
         .counters = &s->rpc_node.counters,
         .pool = s->pool,
@@ -353,7 +367,13 @@ int cairn_node__open(struct cairn_server *s, const struct cairn_server_options *
     if (rc == 0)
         rc = plan_instances(s, err);
     if (rc == 0)
+        rc = check_machines(s, err);
+    if (rc == 0)
+        rc = cairn_datadir_make_way(&s->data, err);
+    if (rc == 0)
         rc = start_instances(s, err);
+    if (rc == 0)
+        cairn_datadir_keep_way(&s->data);
     if (rc == 0)
         rc = open_rpc(s, err);
     if (rc == 0)
@@ -388,10 +408,13 @@ void cairn_node__close(struct cairn_server *s)
     for (uint32_t i = 0; s->stats != NULL && i < s->nworkers; i++)
         cairn_rpc_stats_set_free(s->stats[i]);
     free(s->stats);
+    free(s->bulks);
     free(s->instances);
     free(s->workers);
     free(s->rpcs);
     free(s->loops);
+    if (s->data.lock_fd >= 0)
+        cairn_datadir_keep_way(&s->data); /* what engines gave back at their end is there for the next start */
     cairn_datadir_close(&s->data);
     cairn_auth_forget(s->rpc_node.key, sizeof(s->rpc_node.key));
     if (cairn_log_bound() == &s->log)

@@ -3,10 +3,10 @@
 
 #include "server/cluster/map_http.h"
 #include "tests/lib/forward.h"
+#include "tests/lib/scratch.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <signal.h>
@@ -23,7 +23,7 @@ enum { START_MS = 30000 };
 struct etcd_server {
     struct cairn_loop loop;
     struct cairn_map_http *http;
-    char dir[64], data[80], log[80], client[64], peer[64], members[80];
+    char dir[SCRATCH_MAX], data[80], log[80], client[64], peer[64], members[80];
     const char *tls_dir;
     uint16_t port;
     pid_t pid;
@@ -125,9 +125,9 @@ struct etcd_server *etcd_new(const char *tls_dir)
     s->http = cairn_map_http_new(&s->loop, &conf, NULL);
     s->tls_dir = tls_dir;
     s->port = forward_free_port();
-    snprintf(s->dir, sizeof(s->dir), "/tmp/cairn-etcd-XXXXXX");
-    if (s->http == NULL || mkdtemp(s->dir) == NULL)
+    if (s->http == NULL)
         abort();
+    scratch_new(s->dir);
     snprintf(s->data, sizeof(s->data), "%s/data", s->dir);
     snprintf(s->log, sizeof(s->log), "%s/log", s->dir);
     mkdir(s->data, 0700);
@@ -138,18 +138,10 @@ struct etcd_server *etcd_new(const char *tls_dir)
     return s;
 }
 
-static int on_file(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-    (void)st;
-    (void)type;
-    (void)ftw;
-    return remove(path);
-}
-
 void etcd_free(struct etcd_server *s)
 {
     etcd_kill(s);
-    nftw(s->dir, on_file, 16, FTW_DEPTH | FTW_PHYS);
+    scratch_remove(s->dir);
     cairn_map_http_free(s->http);
     cairn_loop_fini(&s->loop);
     free(s);

@@ -1,6 +1,7 @@
 /* Map stores for tests: see map_world.h. */
 #include "tests/lib/map_world.h"
 
+#include "tests/lib/scratch.h"
 #include "tests/lib/sim_map.h"
 
 #include <setjmp.h>
@@ -8,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -20,7 +20,7 @@ struct local_world {
     struct map_world w;
     struct cairn_loop loop;
     struct cairn_pool *pool;
-    char dir[64], path[80];
+    char dir[SCRATCH_MAX];
 };
 
 static struct map_world *local_open(void)
@@ -32,9 +32,7 @@ static struct map_world *local_open(void)
     assert_int_equal(cairn_loop_init(&l->loop, NULL, NULL), 0);
     l->pool = cairn_pool_new(2, 1024, NULL);
     assert_non_null(l->pool);
-    snprintf(l->dir, sizeof(l->dir), "/tmp/cairn-map-XXXXXX");
-    assert_non_null(mkdtemp(l->dir));
-    snprintf(l->path, sizeof(l->path), "%s/map", l->dir);
+    scratch_new(l->dir);
     l->w = (struct map_world){ .kind = &map_world_local, .loop = &l->loop };
     if (cairn_map_store_local_open(l->dir, l->pool, &l->loop, &l->w.store, &err) != 0)
         fail_msg("%s", err.text);
@@ -48,8 +46,7 @@ static void local_close(struct map_world *w)
     cairn_map_store_close(w->store);
     cairn_pool_free(l->pool);
     cairn_loop_fini(&l->loop);
-    unlink(l->path);
-    rmdir(l->dir);
+    scratch_remove(l->dir);
     free(l);
 }
 

@@ -142,12 +142,16 @@ class Lifecycle(Case):
             port = s.getsockname()[1]
         n = self.node(args=["--set", "metrics.listen=tcp://127.0.0.1:%d" % port]).start()
         self.ok(n.cairn("ns", "create", "ns1"))
+        self.ok(n.cairn("put", "ns1", "large", stdin=b"x" * (1 << 20)))
+        bulk = self.ok(n.cairn("--json", "metrics")).json["bulk"]
+        self.assertEqual(sum(row["bytes"] for row in bulk), 1 << 20)
         import urllib.request
         with urllib.request.urlopen("http://127.0.0.1:%d/healthz" % port, timeout=10) as r:
             self.assertEqual(r.status, 200)
         with urllib.request.urlopen("http://127.0.0.1:%d/metrics" % port, timeout=10) as r:
             text = r.read().decode()
         self.assertIn("# TYPE cairn_", text)
+        self.assertIn("# TYPE cairn_bulk_bytes_total counter", text)
         self.assertEqual(n.stop(), 0)
 
 

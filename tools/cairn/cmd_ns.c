@@ -152,7 +152,7 @@ static int list_run(struct cli *cli, void *args)
         }
         status = cli_table_end(t);
         if (list->n == 0)
-            cli_note(cli, "no namespaces yet; `cairn ns create NAME` makes one");
+            cli_note(cli, "no namespaces of yours yet; `cairn ns create NAME` makes one");
     }
     cairn_free(list);
     return status;
@@ -167,6 +167,7 @@ const struct cli_command cli_ns_list = {
     .name = "ns list",
     .operands = "",
     .summary = "list the namespaces of the node",
+    .text = "Shows those that you own, may read or may write; an administrator sees all.",
     .opts = list_opts,
     .args_size = sizeof(struct list_args),
     .examples = (const struct cli_example[]){ { "cairn ns list", "show them in a table" },

@@ -12,6 +12,7 @@
 #include "sdk/core/bulk/bulk.h"
 #include "sdk/core/fabric/fabric.h"
 #include "sdk/core/rpc/peer.h"
+#include "sdk/core/rpc/rpc_stats.h"
 
 #include "schema/bulk.pb-c.h"
 
@@ -82,7 +83,7 @@ struct cairn_bulk {
     bool told; /* somebody was told our address: they may be moving memory of ours */
     uint64_t probe_value;
     struct cairn_fabric_mr *probe_mr;
-    struct cairn_bulk_stats stats;
+    struct cairn_bulk_counters counters;
 };
 
 struct cairn_bulk_peer {

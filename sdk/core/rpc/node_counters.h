@@ -11,6 +11,9 @@
 /*  X(field, kind, Prometheus name, help): COUNTER only grows, GAUGE goes up and down. */
 #define CAIRN_RPC_NODE_COUNTERS(X)                                                                                     \
     X(connections, GAUGE, "cairn_connections", "Connections that are open now.")                                       \
+    X(greeting, GAUGE, "cairn_connections_greeting", "Those of them that have not proved yet who they are.")           \
+    X(greeters_displaced, COUNTER, "cairn_connections_displaced_total",                                                \
+      "Connections closed before they had proved who they are, to make room for another.")                             \
     X(accepted, COUNTER, "cairn_connections_accepted_total", "Connections that were accepted.")                        \
     X(connections_refused, COUNTER, "cairn_connections_refused_total",                                                 \
       "Connections that were closed because of a limit or their HELLO.")                                               \

@@ -139,6 +139,10 @@ static void req_reply_local(struct cairn_rpc_req *rq, int status, const Protobuf
     cairn_rpc__stats_end(rq, status, len);
     rq->call = NULL;
     call->local = NULL;
+    if (status == CAIRN_E_CANCELED && call->rc == CAIRN_E_TIMEOUT) { /* it was we who gave up, and this is why */
+        status = call->rc;
+        text = NULL;
+    }
     cairn_rpc__call_finish_msg(call, status, msg, text, p, (uint32_t)len);
     cairn_rpc__req_free(rq); /* only now: message and payload may lie in its arena */
     free(joined);

@@ -4,6 +4,7 @@
 #include "tests/lib/etcd.h"
 #include "tests/lib/forward.h"
 #include "tests/lib/map_world.h"
+#include "tests/lib/scratch.h"
 
 #include <setjmp.h>
 #include <signal.h>
@@ -11,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -19,7 +19,7 @@ struct fixture {
     struct cairn_loop loop;
     struct map_world w;
     struct etcd_server *server;
-    char dir[64]; /* of certificates */
+    char dir[SCRATCH_MAX]; /* of certificates */
 };
 
 static int setup_with(void **state, const char *tls_dir)
@@ -44,16 +44,13 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     struct fixture *fx = *state;
-    char command[128];
 
     if (fx->w.store != NULL)
         cairn_map_store_close(fx->w.store);
     cairn_loop_fini(&fx->loop);
     etcd_free(fx->server);
-    if (fx->dir[0] != '\0') {
-        snprintf(command, sizeof(command), "rm -rf %s", fx->dir);
-        assert_int_equal(system(command), 0);
-    }
+    if (fx->dir[0] != '\0')
+        scratch_remove(fx->dir);
     free(fx);
     return 0;
 }
@@ -273,9 +270,9 @@ static int setup_tls(void **state)
         "openssl req -newkey rsa:2048 -nodes -keyout $who.key -out $who.csr -subj /CN=$who && "
         "openssl x509 -req -in $who.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out $who.pem -days 2 -extfile ext || "
         "exit 1; done";
-    char dir[] = "/tmp/cairn-tls-XXXXXX", command[1024];
+    char dir[SCRATCH_MAX], command[1024];
 
-    assert_non_null(mkdtemp(dir));
+    scratch_new(dir);
     snprintf(command, sizeof(command), "( ");
     snprintf(command + 2, sizeof(command) - 2, script, dir);
     strncat(command, " ) >/dev/null 2>&1", sizeof(command) - strlen(command) - 1);

@@ -4,7 +4,10 @@
 
 #include "sdk/core/base/crc.h"
 #include "server/cluster/map_image.h"
+#include "tests/lib/disk_faults.h"
+#include "tests/lib/scratch.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -22,7 +25,7 @@ struct world {
     struct cairn_loop loop;
     struct cairn_pool *pool;
     struct cairn_map_store *store;
-    char dir[64], path[80];
+    char dir[SCRATCH_MAX], path[80];
     uint32_t waiting;
     char listed[4096];
 };
@@ -44,8 +47,7 @@ static int setup(void **state)
     assert_int_equal(cairn_loop_init(&w->loop, &conf, NULL), 0);
     w->pool = cairn_pool_new(2, 1024, NULL);
     assert_non_null(w->pool);
-    snprintf(w->dir, sizeof(w->dir), "/tmp/cairn-map-XXXXXX");
-    assert_non_null(mkdtemp(w->dir));
+    scratch_new(w->dir);
     snprintf(w->path, sizeof(w->path), "%s/map", w->dir);
     world_open(w);
     *state = w;
@@ -60,9 +62,7 @@ static int teardown(void **state)
         cairn_map_store_close(w->store);
     cairn_pool_free(w->pool);
     cairn_loop_fini(&w->loop);
-    chmod(w->dir, 0700);
-    unlink(w->path);
-    rmdir(w->dir);
+    scratch_remove(w->dir);
     free(w);
     return 0;
 }
@@ -188,6 +188,46 @@ static void changes_at_the_same_time(void **state)
     assert_int_equal(strlen(listed(w, "")), good * strlen("k00=v "));
 }
 
+/* The map is as large as it may be: what would make it larger is refused, and what came with it in one batch is not. */
+static void too_large_a_change_fails_alone(void **state)
+{
+    enum { KEYS = CAIRN_MAP_BYTES_MAX / CAIRN_MAP_VALUE_BYTES_MAX };
+    struct world *w = *state;
+    struct ask *c = calloc(KEYS + 2, sizeof(*c));
+    char *value = malloc(CAIRN_MAP_VALUE_BYTES_MAX + 1), (*keys)[8] = calloc(KEYS, sizeof(*keys));
+    uint32_t refused = 0;
+
+    assert_non_null(c);
+    assert_non_null(value);
+    assert_non_null(keys);
+    memset(value, 'v', CAIRN_MAP_VALUE_BYTES_MAX);
+    value[CAIRN_MAP_VALUE_BYTES_MAX] = '\0';
+    cairn_map_store_close(w->store);
+    /* In memory: the bound is the same, and the disk is spared. */
+    assert_int_equal(cairn_map_store_local_open("", w->pool, &w->loop, &w->store, NULL), 0);
+    for (uint32_t i = 0; i < KEYS; i++) {
+        snprintf(keys[i], sizeof(keys[i]), "k%05u", i);
+        change_start(w, &c[i], keys[i], value, 0);
+    }
+    change_start(w, &c[KEYS], "small", "1", 0);
+    wait_all(w);
+    for (uint32_t i = 0; i < KEYS; i++) {
+        assert_true(c[i].c.op.rc == 0 || c[i].c.op.rc == CAIRN_E_LIMIT);
+        refused += c[i].c.op.rc != 0;
+    }
+    assert_int_equal(refused, 2); /* as many as the entries' heads and keys take the place of */
+    assert_int_equal(c[KEYS - 1].c.op.rc, CAIRN_E_LIMIT);
+    assert_non_null(strstr(c[KEYS - 1].c.op.err.text, keys[KEYS - 1]));
+    assert_int_equal(c[KEYS].c.op.rc, 0);
+    change_start(w, &c[KEYS + 1], keys[0], NULL, c[0].c.op.revision); /* room again */
+    wait_all(w);
+    assert_int_equal(c[KEYS + 1].c.op.rc, 0);
+    assert_int_equal(change(w, keys[KEYS - 1], value, 0, NULL), 0);
+    free(keys);
+    free(value);
+    free(c);
+}
+
 static void a_failed_write_changes_nothing(void **state)
 {
     struct world *w = *state;
@@ -204,6 +244,30 @@ static void a_failed_write_changes_nothing(void **state)
     assert_int_equal(change(w, "a", "3", r, NULL), 0);
     reopen(w);
     assert_string_equal(listed(w, ""), "a=3 ");
+}
+
+/* A flush that fails before the rename leaves the old map; one behind it leaves nobody knows which, and says so. */
+static void failed_flushes(void **state)
+{
+    struct world *w = *state;
+    uint64_t r;
+
+    assert_int_equal(change(w, "a", "1", 0, &r), 0);
+    disk_fail_syncs(1, EIO);
+    assert_int_equal(change(w, "b", "1", 0, NULL), CAIRN_E_IO);
+    reopen(w);
+    assert_string_equal(listed(w, ""), "a=1 ");
+    disk_fail_syncs(1, ENOSPC);
+    assert_int_equal(change(w, "b", "1", 0, NULL), CAIRN_E_NOSPACE);
+    assert_int_equal(change(w, "b", "2", 0, NULL), 0); /* a fresh file, whose flush is worth what it says */
+    reopen(w);
+    assert_string_equal(listed(w, ""), "a=1 b=2 ");
+    disk_skip_syncs(1); /* the file's own; then the directory's */
+    disk_fail_syncs(1, EIO);
+    assert_int_equal(change(w, "a", "4", r, NULL), CAIRN_E_UNKNOWN);
+    assert_string_equal(listed(w, ""), "a=1 b=2 ");
+    reopen(w);
+    assert_string_equal(listed(w, ""), "a=4 b=2 "); /* it came to light */
 }
 
 /* A crash before the rename: the half-written file beside is nobody's. */
@@ -350,7 +414,9 @@ int main(void)
         CASE(everything_is_there_after_a_restart),
         CASE(revisions_are_not_given_twice),
         CASE(changes_at_the_same_time),
+        CASE(too_large_a_change_fails_alone),
         CASE(a_failed_write_changes_nothing),
+        CASE(failed_flushes),
         CASE(what_a_crash_left_is_ignored),
         CASE(every_damage_is_found),
         CASE(malformed_entries_are_refused),
