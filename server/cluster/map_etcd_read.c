@@ -1,6 +1,8 @@
 /* Answers of etcd: see map_etcd_json.h. */
 #include "server/cluster/map_etcd_json.h"
 
+#include "server/cluster/map_base64.h"
+
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdlib.h>
@@ -54,60 +56,13 @@ static bool get_revision(const json_t *o, uint64_t *to)
     return get_u64(json_object_get(o, "header"), "revision", to);
 }
 
-static int digit(char c)
-{
-    if (c >= 'A' && c <= 'Z')
-        return c - 'A';
-    if (c >= 'a' && c <= 'z')
-        return c - 'a' + 26;
-    if (c >= '0' && c <= '9')
-        return c - '0' + 52;
-    return c == '+' ? 62 : c == '/' ? 63 : -1;
-}
-
-/* Base64 in place: *@len bytes at the beginning of @s, ended by a zero. */
-static bool decode(char *s, size_t *len)
-{
-    size_t n = strlen(s), out = 0;
-    uint32_t bits = 0;
-
-    if (n % 4 != 0)
-        return false;
-    for (int pad = 0; pad < 2 && n > 0 && s[n - 1] == '='; pad++)
-        n--;
-    for (size_t i = 0; i < n; i++) {
-        int d = digit(s[i]);
-
-        if (d < 0)
-            return false;
-        bits = bits << 6 | (uint32_t)d;
-        if (i % 4 == 3) {
-            s[out++] = (char)(bits >> 16);
-            s[out++] = (char)(bits >> 8);
-            s[out++] = (char)bits;
-            bits = 0;
-        }
-    }
-    if (n % 4 == 1)
-        return false;
-    if (n % 4 == 2)
-        s[out++] = (char)(bits >> 4);
-    if (n % 4 == 3) {
-        s[out++] = (char)(bits >> 10);
-        s[out++] = (char)(bits >> 2);
-    }
-    s[out] = '\0';
-    *len = out;
-    return true;
-}
-
 /* A copy of the bytes under @name; NULL: malformed, or no memory. What is left out is empty. */
 static char *get_bytes(const json_t *o, const char *name, size_t *len)
 {
     const json_t *v = json_object_get(o, name);
     char *s = strdup(v == NULL ? "" : json_is_string(v) ? json_string_value(v) : "?");
 
-    if (s != NULL && !decode(s, len)) {
+    if (s != NULL && !cairn_map_b64_decode(s, len)) {
         free(s);
         return NULL;
     }

@@ -1,6 +1,8 @@
 /* Requests to etcd: see map_etcd_json.h. */
 #include "server/cluster/map_etcd_json.h"
 
+#include "server/cluster/map_base64.h"
+
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -32,56 +34,24 @@ static char *out_close(struct out *o)
     return o->text;
 }
 
-static const char b64_digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
-/* Base64 of pieces that follow one another. */
-struct b64 {
-    FILE *f;
-    uint32_t bits;
-    int n; /* bytes in @bits */
-};
-
-static void b64_put(struct b64 *b, const void *bytes, size_t len)
-{
-    const uint8_t *p = bytes;
-
-    for (size_t i = 0; i < len; i++) {
-        b->bits = b->bits << 8 | p[i];
-        if (++b->n < 3)
-            continue;
-        for (int shift = 18; shift >= 0; shift -= 6)
-            fputc(b64_digits[b->bits >> shift & 63], b->f);
-        b->bits = 0;
-        b->n = 0;
-    }
-}
-
-static void b64_end(struct b64 *b)
-{
-    uint32_t bits = b->bits << (8 * (3 - b->n));
-
-    for (int i = 0; b->n > 0 && i < 4; i++)
-        fputc(i <= b->n ? b64_digits[bits >> (18 - 6 * i) & 63] : '=', b->f);
-}
-
 static void put_bytes(FILE *f, const char *name, const void *bytes, size_t len)
 {
-    struct b64 b = { .f = f };
+    struct cairn_map_b64 b = { .f = f };
 
     fprintf(f, "\"%s\":\"", name);
-    b64_put(&b, bytes, len);
-    b64_end(&b);
+    cairn_map_b64_put(&b, bytes, len);
+    cairn_map_b64_end(&b);
     fputc('"', f);
 }
 
 static void put_key(FILE *f, const char *name, const char *prefix, const char *key)
 {
-    struct b64 b = { .f = f };
+    struct cairn_map_b64 b = { .f = f };
 
     fprintf(f, "\"%s\":\"", name);
-    b64_put(&b, prefix, strlen(prefix));
-    b64_put(&b, key, strlen(key));
-    b64_end(&b);
+    cairn_map_b64_put(&b, prefix, strlen(prefix));
+    cairn_map_b64_put(&b, key, strlen(key));
+    cairn_map_b64_end(&b);
     fputc('"', f);
 }
 
@@ -174,12 +144,12 @@ char *cairn_etcd_write_range(const char *prefix, const char *begin, const char *
         return NULL;
     fputc('{', o.f);
     if (after != NULL) {
-        struct b64 b = { .f = o.f };
+        struct cairn_map_b64 b = { .f = o.f };
 
         fputs("\"key\":\"", o.f); /* the next key that is possible: one zero byte longer */
-        b64_put(&b, prefix, strlen(prefix));
-        b64_put(&b, after, strlen(after) + 1);
-        b64_end(&b);
+        cairn_map_b64_put(&b, prefix, strlen(prefix));
+        cairn_map_b64_put(&b, after, strlen(after) + 1);
+        cairn_map_b64_end(&b);
         fputc('"', o.f);
     } else {
         put_key(o.f, "key", prefix, begin);
