@@ -56,7 +56,7 @@ struct etcd {
     struct cairn_map_http *http;
     char *endpoints[CAIRN_MAP_ETCD_ENDPOINTS_MAX];
     uint32_t nendpoints, current;
-    char prefix[CAIRN_ETCD_PREFIX_BYTES_MAX + 1];
+    char prefix[CAIRN_MAP_ETCD_PREFIX_BYTES_MAX + 1];
     char *user, *password; /* NULL: none */
     char *token;
     struct cairn_link asks; /* in order */

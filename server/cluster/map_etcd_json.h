@@ -5,10 +5,9 @@
 #ifndef CAIRN_SERVER_CLUSTER_MAP_ETCD_JSON_H
 #define CAIRN_SERVER_CLUSTER_MAP_ETCD_JSON_H
 
-#include "server/cluster/map_store.h"
+#include "server/cluster/map_store_etcd.h"
 
 enum {
-    CAIRN_ETCD_PREFIX_BYTES_MAX = 256,
     CAIRN_ETCD_PAGE = 256, /* entries in an answer: below CAIRN_MAP_HTTP_REPLY_MAX at their largest */
 };
 

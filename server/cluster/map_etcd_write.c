@@ -58,7 +58,7 @@ static void put_key(FILE *f, const char *name, const char *prefix, const char *k
 /* The first key behind all that begin with @prefix and @begin. Neither is empty of bytes below 0xff: a prefix is text. */
 static void put_range_end(FILE *f, const char *prefix, const char *begin)
 {
-    char end[CAIRN_ETCD_PREFIX_BYTES_MAX + CAIRN_MAP_KEY_BYTES_MAX + 1];
+    char end[CAIRN_MAP_ETCD_PREFIX_BYTES_MAX + CAIRN_MAP_KEY_BYTES_MAX + 1];
     size_t n = (size_t)snprintf(end, sizeof(end), "%s%s", prefix, begin);
 
     n = MIN(n, sizeof(end) - 1);

@@ -136,8 +136,8 @@ int cairn_map_image_read(const uint8_t *image, size_t len, struct cairn_map_imag
     return 0;
 }
 
-int cairn_map_image_make(const struct cairn_map_table *t, uint64_t revision, uint8_t **image, size_t *len,
-                         struct cairn_err *err)
+static int image_make(const struct cairn_map_table *t, uint64_t revision, uint8_t **image, size_t *len,
+                      struct cairn_err *err)
 {
     struct cairn_map_image_info info = { .revision = revision };
     uint8_t *at;
@@ -172,12 +172,30 @@ static int on_taken(const struct cairn_map_entry *e, void *arg)
     return 0;
 }
 
-int cairn_map_image_take(const uint8_t *image, size_t len, struct cairn_map_table *t, uint64_t *revision,
+int cairn_map_image_load(const struct cairn_map_file *f, struct cairn_map_table *t, uint64_t *revision,
                          struct cairn_err *err)
 {
-    struct cairn_map_image_info info;
-    int rc = cairn_map_image_read(image, len, &info, on_taken, t, err);
+    struct cairn_map_image_info info = { 0 };
+    uint8_t *image;
+    size_t len;
+    int rc = cairn_map_file_load(f, CAIRN_MAP_IMAGE_HEADER_BYTES + CAIRN_MAP_BYTES_MAX, &image, &len, err);
 
+    if (rc == 0 && image != NULL)
+        rc = cairn_map_image_read(image, len, &info, on_taken, t, err);
+    free(image);
     *revision = rc == 0 ? info.revision : 0;
+    return cairn_err_wrap(err, rc, "%s", f->path);
+}
+
+int cairn_map_image_store(const struct cairn_map_file *f, const struct cairn_map_table *t, uint64_t revision,
+                          struct cairn_err *err)
+{
+    uint8_t *image = NULL;
+    size_t len = 0;
+    int rc = image_make(t, revision, &image, &len, err);
+
+    if (rc == 0)
+        rc = cairn_map_file_replace(f, image, len, err);
+    free(image);
     return rc;
 }

@@ -1,7 +1,8 @@
-/** The bytes of a `local` map store: header, entries, checksums. Pure; input is hostile (it comes from a disk). */
+/** The bytes of a `local` map store: header, entries, checksums. Input is hostile (it comes from a disk). */
 #ifndef CAIRN_SERVER_CLUSTER_MAP_IMAGE_H
 #define CAIRN_SERVER_CLUSTER_MAP_IMAGE_H
 
+#include "server/cluster/map_file.h"
 #include "server/cluster/map_table.h"
 
 /*  offset  size
@@ -36,11 +37,13 @@ void cairn_map_image_put_header(uint8_t *image, const struct cairn_map_image_inf
 int cairn_map_image_read(const uint8_t *image, size_t len, struct cairn_map_image_info *info,
                          int (*fn)(const struct cairn_map_entry *e, void *arg), void *arg, struct cairn_err *err);
 
-/** The image of @t, malloc'ed. Entries with a lease are left out: theirs end with the process. CAIRN_E_NOMEM. */
-int cairn_map_image_make(const struct cairn_map_table *t, uint64_t revision, uint8_t **image, size_t *len,
+/** The table of the image in @f, empty and of revision 0 if there is no file; @t, zeroed, is the caller's to end in every
+ * case. Changes nothing, so it may be called while a node runs. Blocks. */
+int cairn_map_image_load(const struct cairn_map_file *f, struct cairn_map_table *t, uint64_t *revision,
                          struct cairn_err *err);
-/** The other way; @t, zeroed, is the caller's to end in every case. */
-int cairn_map_image_take(const uint8_t *image, size_t len, struct cairn_map_table *t, uint64_t *revision,
-                         struct cairn_err *err);
+/** Replaces the image in @f by that of @t, durably. Entries with a lease are left out: theirs end with the process.
+ * CAIRN_E_UNKNOWN as cairn_map_file_replace(). Blocks. */
+int cairn_map_image_store(const struct cairn_map_file *f, const struct cairn_map_table *t, uint64_t revision,
+                          struct cairn_err *err);
 
 #endif

@@ -90,25 +90,27 @@ static void on_trimmed(struct cairn_map_op *op)
     struct cairn_map_log_trim *t = op->arg;
 
     t->trimming = false;
+    t->done(t);
 }
 
 /* A few at a time, since each entry that is added may trim. */
-void cairn_map_log_trim(struct cairn_map_store *s, struct cairn_map_log_trim *t)
+bool cairn_map_log_trim(struct cairn_map_store *s, struct cairn_map_log_trim *t)
 {
     uint32_t n = 0;
 
     if (t->trimming)
-        return;
+        return false;
     cairn_map_store_each(s, CAIRN_MAP_LOG_PREFIX, on_counted, &n);
     if (n < CAIRN_MAP_LOG_ENTRIES_MAX + CAIRN_MAP_WRITES_MAX)
-        return;
+        return false;
     t->more = n - CAIRN_MAP_LOG_ENTRIES_MAX;
     t->n = 0;
     cairn_map_store_each(s, CAIRN_MAP_LOG_PREFIX, on_oldest, t);
     if (t->n == 0)
-        return;
+        return false;
     t->trimming = true;
     t->change =
         (struct cairn_map_change){ .op = { .done = on_trimmed, .arg = t }, .writes = t->writes, .nwrites = t->n };
     cairn_map_store_change(s, s->home.loop, &t->change);
+    return true;
 }

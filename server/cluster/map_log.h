@@ -32,15 +32,19 @@ void cairn_map_log_line_fini(struct cairn_map_log_line *line);
  * there is no memory. */
 json_t *cairn_map_log_read(const struct cairn_map_entry *e);
 
-/** Erases the oldest entries beyond the bound, as seen in the view; in the background, and its failure is nothing but a
- * longer log. Held by its user until trimming is false; at home. */
+/** Held by its user; zeroed but for the first part. */
 struct cairn_map_log_trim {
+    void (*done)(struct cairn_map_log_trim *t); /* at home, once for each trim that was begun */
+    void *arg;
     bool trimming;
+    /* private */
     struct cairn_map_change change;
     struct cairn_map_write writes[CAIRN_MAP_WRITES_MAX];
     char keys[CAIRN_MAP_WRITES_MAX][48];
-    uint32_t n, more; /* private */
+    uint32_t n, more;
 };
-void cairn_map_log_trim(struct cairn_map_store *s, struct cairn_map_log_trim *t);
+/** Erases some of the oldest entries if the view has so many that it is worth a change; its failure is nothing but a
+ * longer log. False: not now. At home. */
+bool cairn_map_log_trim(struct cairn_map_store *s, struct cairn_map_log_trim *t);
 
 #endif

@@ -164,8 +164,9 @@ static int conf_check(const struct cairn_map_etcd_conf *conf, struct cairn_err *
         if ((strncmp(url, "http://", 7) != 0 && strncmp(url, "https://", 8) != 0) || strlen(url) > 512)
             return cairn_err_set(err, CAIRN_E_INVAL, "'%.100s' is no endpoint: write https://HOST:PORT", url);
     }
-    if (n == 0 || n > CAIRN_ETCD_PREFIX_BYTES_MAX)
-        return cairn_err_set(err, CAIRN_E_INVAL, "the prefix of keys has 1 to %d bytes", CAIRN_ETCD_PREFIX_BYTES_MAX);
+    if (n == 0 || n > CAIRN_MAP_ETCD_PREFIX_BYTES_MAX)
+        return cairn_err_set(err, CAIRN_E_INVAL, "the prefix of keys has 1 to %d bytes",
+                             CAIRN_MAP_ETCD_PREFIX_BYTES_MAX);
     for (size_t i = 0; i < n; i++) {
         if (conf->prefix[i] <= ' ' || conf->prefix[i] > '~')
             return cairn_err_set(err, CAIRN_E_INVAL, "the prefix of keys is printable, without spaces");

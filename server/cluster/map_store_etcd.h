@@ -8,7 +8,7 @@
 
 #include "server/cluster/map_store.h"
 
-enum { CAIRN_MAP_ETCD_ENDPOINTS_MAX = 8 };
+enum { CAIRN_MAP_ETCD_ENDPOINTS_MAX = 8, CAIRN_MAP_ETCD_PREFIX_BYTES_MAX = 256 };
 
 struct cairn_map_etcd_conf {
     const char *const *endpoints; /* "http://HOST:PORT" or "https://..." */

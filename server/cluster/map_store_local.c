@@ -13,7 +13,6 @@
 #include <string.h>
 
 enum {
-    IMAGE_BYTES_MAX = CAIRN_MAP_IMAGE_HEADER_BYTES + CAIRN_MAP_BYTES_MAX,
     BATCH_WRITES_MAX = 256, /* each is compared with all of its batch */
     LOCAL_RETRY_NS = 1000000000
 };
@@ -180,22 +179,6 @@ static void answer_all(struct cairn_link *changes, struct cairn_link *ended)
     }
 }
 
-static int batch_write(const struct local *l, const struct batch *b, struct cairn_err *err)
-{
-    uint8_t *image = NULL;
-    size_t len = 0;
-    int rc;
-
-    if (l->in_memory)
-        return 0;
-    rc = cairn_map_image_make(&b->table, b->revision, &image, &len, err);
-    if (rc != 0)
-        return rc;
-    rc = cairn_map_file_replace(&l->file, image, len, err);
-    free(image);
-    return rc;
-}
-
 /* On a pool thread. Only one such job is there at a time, so the staged state cannot be overtaken while it is written.
  */
 static void on_write(struct cairn_job *job)
@@ -211,7 +194,7 @@ static void on_write(struct cairn_job *job)
     if (b->rc != 0)
         cairn_err_set(&b->err, b->rc, "map store: %s", cairn_error_text(b->rc));
     else if (b->revision != before) /* something applied */
-        b->rc = batch_write(l, b, &b->err);
+        b->rc = l->in_memory ? 0 : cairn_map_image_store(&l->file, &b->table, b->revision, &b->err);
 }
 
 static void drop_all(struct cairn_link *changes)
@@ -385,18 +368,6 @@ static void local_free(struct cairn_map_store *s)
 
 static const struct cairn_map_store_ops local_ops = { "local", local_change, local_read, local_lease, local_free };
 
-static int local_load(struct local *l, struct cairn_map_table *t, uint64_t *revision, struct cairn_err *err)
-{
-    uint8_t *image;
-    size_t len;
-    int rc = cairn_map_file_load(&l->file, IMAGE_BYTES_MAX, &image, &len, err);
-
-    if (rc == 0 && image != NULL)
-        rc = cairn_map_image_take(image, len, t, revision, err);
-    free(image);
-    return cairn_err_wrap(err, rc, "%s", l->file.path);
-}
-
 int cairn_map_store_local_open(const char *dir, struct cairn_pool *pool, struct cairn_loop *home,
                                struct cairn_map_store **out, struct cairn_err *err)
 {
@@ -417,8 +388,10 @@ int cairn_map_store_local_open(const char *dir, struct cairn_pool *pool, struct 
     l->in_memory = dir[0] == '\0';
     if (!l->in_memory)
         rc = cairn_map_file_init(&l->file, dir, err);
-    if (rc == 0 && !l->in_memory)
-        rc = local_load(l, &t, &revision, err);
+    if (rc == 0 && !l->in_memory) {
+        cairn_map_file_tidy(&l->file);
+        rc = cairn_map_image_load(&l->file, &t, &revision, err);
+    }
     if (rc != 0) {
         cairn_map_table_fini(&t);
         local_free(&l->store);

@@ -184,7 +184,7 @@ static int start_instances(struct cairn_server *s, struct cairn_err *err)
 {
     for (uint32_t i = 0; i < s->ninstances; i++) {
         struct cairn_instance *p = &s->instances[i];
-        struct cairn_router_conf router = { .embed_threshold = (uint32_t)s->conf.embed_threshold };
+        struct cairn_router_conf router = { .embed_threshold = (uint32_t)s->conf.embed_threshold, .map = s->map };
         int rc;
 
         p->env.ntargets = s->ntargets;
@@ -368,6 +368,8 @@ int cairn_node__open(struct cairn_server *s, const struct cairn_server_options *
         rc = plan_instances(s, err);
     if (rc == 0)
         rc = check_machines(s, err);
+    if (rc == 0 && s->conf.map_etcd)
+        rc = cairn_node__open_etcd(&s->conf, &s->workers[0].loop, &s->map, err);
     if (rc == 0)
         rc = cairn_datadir_make_way(&s->data, err);
     if (rc == 0)
@@ -399,6 +401,8 @@ void cairn_node__close(struct cairn_server *s)
         if (s->instances[i].started)
             s->instances[i].desc->stop(s->instances[i].ctx);
     }
+    if (s->map != NULL)
+        cairn_map_store_close(s->map);
     if (s->pool != NULL)
         cairn_pool_free(s->pool);
     for (uint32_t i = 0; s->workers != NULL && i < s->nworkers; i++) {

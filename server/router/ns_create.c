@@ -393,5 +393,6 @@ void router_handle_ns_create(struct cairn_rpc_req *rq)
     router_ns_complete(r, &ns);
     o->ns = ns;
     o->rq = rq;
+    o->who = *rq->who;
     router_order_submit(o);
 }

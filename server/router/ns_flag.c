@@ -124,6 +124,7 @@ void router_flag_large(struct router_op *op, router_step *next)
         router_op_fail_text(op, CAIRN_E_NOMEM, "out of memory");
         return;
     }
+    o->who = *op->rq->who;
     op->next = next;
     o->op = op;
     router_order_submit(o);

@@ -3,6 +3,7 @@
 #define CAIRN_NODE_NODE_CONF_H
 
 #include "sdk/core/base/log.h"
+#include "server/cluster/map_store_etcd.h"
 #include "server/node/conf/conf_read.h"
 #include "server/port/provider.h"
 
@@ -54,6 +55,12 @@ struct cairn_node_conf {
 
     const char *router_kv, *router_extent; /* names of providers; never "" unless there is none of the type */
     uint64_t embed_threshold;
+
+    bool map_etcd; /* else local */
+    struct cairn_map_etcd_conf map; /* without the password */
+    const char *map_endpoints[CAIRN_MAP_ETCD_ENDPOINTS_MAX];
+    const char *map_password_file;
+    uint32_t map_timeout_ms;
 
     const struct cairn_conf
         *providers[CAIRN_NODE_PROVIDERS_MAX]; /* in order of the file: their numbers follow from it */

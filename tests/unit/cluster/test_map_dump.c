@@ -225,19 +225,26 @@ static bool is_trimmed(void *arg)
     return !((struct cairn_map_log_trim *)arg)->trimming;
 }
 
+static void on_trimmed(struct cairn_map_log_trim *t)
+{
+    ++*(uint32_t *)t->arg;
+}
+
 static void the_log_is_bounded(void **state)
 {
     struct map_world *w = map_world_sim.open();
     struct cairn_map_log_trim *t = calloc(1, sizeof(*t));
     char key[16];
-    uint32_t most = 0, n;
+    uint32_t most = 0, begun = 0, trimmed = 0, n;
 
     (void)state;
     assert_non_null(t);
+    t->done = on_trimmed;
+    t->arg = &trimmed;
     for (int i = 0; i < CAIRN_MAP_LOG_ENTRIES_MAX + 300; i++) {
         snprintf(key, sizeof(key), "k%05d", i);
         logged(w, key, "a", "b");
-        cairn_map_log_trim(w->store, t);
+        begun += cairn_map_log_trim(w->store, t);
         map_world_until(w, is_trimmed, t);
         n = 0;
         cairn_map_store_each(w->store, CAIRN_MAP_LOG_PREFIX, on_count, &n);
@@ -245,6 +252,8 @@ static void the_log_is_bounded(void **state)
     }
     assert_int_equal(most, CAIRN_MAP_LOG_ENTRIES_MAX + CAIRN_MAP_WRITES_MAX - 1);
     assert_true(n >= CAIRN_MAP_LOG_ENTRIES_MAX);
+    assert_int_equal(begun, 4);
+    assert_int_equal(trimmed, 4);
     free(t);
     w->kind->close(w);
 }

@@ -239,6 +239,41 @@ static void the_rest_fits_together(void **state)
     expect("workspace: here\n", "cairn.yaml:1:12: 'workspace' must be an absolute path; found 'here'\n");
 }
 
+static void the_map_is_somewhere(void **state)
+{
+    static const char etcd[] = "map:\n"
+                               "  store: etcd\n"
+                               "  endpoints: [https://a:2379, http://b:2379]\n"
+                               "  user: u\n"
+                               "  password_file: /p\n"
+                               "  tls: {ca: /ca.pem}\n";
+    struct cairn_node_conf conf;
+
+    (void)state;
+    assert_int_equal(parse_with(&conf, "", NULL, 0), 0);
+    assert_false(conf.map_etcd);
+    cairn_node_conf_free(&conf);
+    assert_int_equal(parse_with(&conf, etcd, NULL, 0), 0);
+    assert_true(conf.map_etcd);
+    assert_int_equal(conf.map.nendpoints, 2);
+    assert_string_equal(conf.map.endpoints[1], "http://b:2379");
+    assert_string_equal(conf.map.prefix, "/cairn/");
+    assert_string_equal(conf.map.ca_file, "/ca.pem");
+    assert_string_equal(conf.map_password_file, "/p");
+    assert_int_equal(conf.map_timeout_ms, 10000);
+    cairn_node_conf_free(&conf);
+    expect("map: {store: etcd}\n", "cairn.yaml:1:6: 'map.store' is etcd (cairn.yaml:1:14): name its 'map.endpoints'\n");
+    expect("map: {store: etcd, endpoints: [a:1]}\n",
+           "cairn.yaml:1:32: 'map.endpoints[0]' must be http://HOST:PORT or https://HOST:PORT; found 'a:1'\n");
+    expect("map: {endpoints: ['http://a:1']}\n",
+           "cairn.yaml:1:18: 'map.endpoints' are given, but 'map.store' is local (default)\n");
+    expect("map: {prefix: cairn}\n",
+           "cairn.yaml:1:15: 'map.prefix' must begin and end with '/' and have no spaces, for "
+           "example /cairn/; found 'cairn'\n");
+    expect("map: {store: etcd, endpoints: ['http://a:1'], user: u}\n",
+           "cairn.yaml:1:53: 'map.user' and 'map.password_file' belong together\n");
+}
+
 static void example_is_valid(void **state)
 {
     struct cairn_node_conf conf;
@@ -301,17 +336,12 @@ static void reference_holds_the_defaults(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(schema_is_sound),
-        cmocka_unit_test(providers_schemas_are_sound),
-        cmocka_unit_test(embedded_default),
-        cmocka_unit_test(workspace_follows_the_environment),
-        cmocka_unit_test(fields_follow_the_file),
-        cmocka_unit_test(addresses),
-        cmocka_unit_test(providers_fit_together),
-        cmocka_unit_test(the_rest_fits_together),
-        cmocka_unit_test(example_is_valid),
-        cmocka_unit_test(example_is_complete),
-        cmocka_unit_test(reference_holds_the_defaults),
+        cmocka_unit_test(schema_is_sound),        cmocka_unit_test(providers_schemas_are_sound),
+        cmocka_unit_test(embedded_default),       cmocka_unit_test(workspace_follows_the_environment),
+        cmocka_unit_test(fields_follow_the_file), cmocka_unit_test(addresses),
+        cmocka_unit_test(providers_fit_together), cmocka_unit_test(the_rest_fits_together),
+        cmocka_unit_test(the_map_is_somewhere),   cmocka_unit_test(example_is_valid),
+        cmocka_unit_test(example_is_complete),    cmocka_unit_test(reference_holds_the_defaults),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
