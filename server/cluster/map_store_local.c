@@ -545,6 +545,30 @@ static int local_load(struct local *l, struct cairn_err *err)
     return cairn_err_wrap(err, rc, "%s", l->path);
 }
 
+static int on_checked(const struct cairn_map_entry *e, void *arg)
+{
+    (void)e;
+    (void)arg;
+    return 0;
+}
+
+int cairn_map_store_local_check(const char *dir, struct cairn_err *err)
+{
+    struct cairn_map_image_info info;
+    char path[PATH_MAX];
+    uint8_t *image = NULL;
+    size_t len;
+    int rc;
+
+    if ((size_t)snprintf(path, sizeof(path), "%s/map", dir) >= sizeof(path))
+        return cairn_err_set(err, CAIRN_E_INVAL, "%s: the path is too long", dir);
+    rc = image_load(path, &image, &len, err);
+    if (rc == 0 && image != NULL)
+        rc = cairn_map_image_read(image, len, &info, on_checked, NULL, err);
+    free(image);
+    return cairn_err_wrap(err, rc, "%s", path);
+}
+
 int cairn_map_store_local_open(const char *dir, struct cairn_pool *pool, struct cairn_map_store **out,
                                struct cairn_err *err)
 {
