@@ -55,7 +55,9 @@ static void import_large(struct transfer_worker *w, struct transfer_batch *b, st
     int unmapped = transfer_unmap(&map);
     if (rc == 0 && unmapped != 0) { /* what was stored is neither the old file nor the new one */
         struct cli_call undo;
+        w->undoing = true;
         cairn_delete(w->ns, key, i->key_len, cli_call_init(t->cli, &undo, 0));
+        w->undoing = false;
         rc = unmapped;
     }
     if (rc == 0 && same)

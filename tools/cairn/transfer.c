@@ -9,26 +9,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* The signal that asked for an end; its handler runs once, so that asking again ends the process. */
-static volatile sig_atomic_t interrupted;
-
-static void on_interrupt(int sig)
-{
-    interrupted = sig;
-}
-
-static void set_handlers(void (*handler)(int))
-{
-    struct sigaction sa = { .sa_handler = handler, .sa_flags = SA_RESTART | (int)SA_RESETHAND };
-    sigaction(SIGINT, &sa, NULL);
-    sigaction(SIGTERM, &sa, NULL);
-}
-
-bool transfer_is_stopped(const struct transfer *t)
-{
-    return t->fatal != 0 || interrupted != 0;
-}
-
 /* ---- batches ---- */
 
 static struct transfer_batch *batch_new(void)
@@ -121,6 +101,26 @@ static struct transfer_batch *next_batch(struct transfer *t)
     return b;
 }
 
+/* Sessions are there for transfer_watch_start() to cancel their calls: *@slot changes under the lock. */
+static int open_session(struct transfer *t, struct cairn **slot, struct cairn_error_info *error)
+{
+    struct cairn *session = NULL;
+    int rc = cli_connect_another(t->cli, &session, error);
+    pthread_mutex_lock(&t->lock);
+    *slot = session;
+    pthread_mutex_unlock(&t->lock);
+    return rc;
+}
+
+static void close_session(struct transfer *t, struct cairn **slot)
+{
+    pthread_mutex_lock(&t->lock);
+    struct cairn *session = *slot;
+    *slot = NULL;
+    pthread_mutex_unlock(&t->lock);
+    cairn_close(session);
+}
+
 static int worker_open(struct transfer_worker *w)
 {
     struct transfer *t = w->t;
@@ -128,7 +128,7 @@ static int worker_open(struct transfer_worker *w)
     w->buf = malloc(TRANSFER_BATCH_BYTES + 1);
     w->other = malloc(TRANSFER_BATCH_BYTES + 1);
     w->dir_fd = -1;
-    int rc = w->buf == NULL || w->other == NULL ? CAIRN_E_NOMEM : cli_connect_another(t->cli, &w->session, &error);
+    int rc = w->buf == NULL || w->other == NULL ? CAIRN_E_NOMEM : open_session(t, &w->session, &error);
     if (rc == 0) {
         struct cli_call call;
         rc = cairn_ns_open(w->session, t->ns_name, &w->ns, cli_call_init(t->cli, &call, 0));
@@ -151,7 +151,7 @@ static void *worker_main(void *arg)
         }
     }
     cairn_ns_close(w->ns);
-    cairn_close(w->session);
+    close_session(t, &w->session);
     if (w->dir_fd >= 0)
         close(w->dir_fd);
     free(w->dir);
@@ -195,12 +195,12 @@ int transfer_start(struct transfer *t, struct cli *cli)
     pthread_mutex_init(&t->lock, NULL);
     pthread_cond_init(&t->moved, NULL);
     t->failures = json_array();
-    interrupted = 0;
-    set_handlers(on_interrupt);
+    for (uint32_t i = 0; i < t->jobs; i++)
+        t->workers[i] = (struct transfer_worker){ .t = t, .index = i };
+    transfer_watch_start(t);
     cli_progress_start(&t->progress, cli, t->verb);
     for (uint32_t i = 0; i < t->jobs; i++) {
         struct transfer_worker *w = &t->workers[i];
-        *w = (struct transfer_worker){ .t = t, .index = i };
         if (pthread_create(&w->thread, NULL, worker_main, w) != 0) {
             t->jobs = i;
             if (i == 0)
@@ -251,6 +251,8 @@ static bool is_fatal(int rc)
 
 void transfer_failed(struct transfer *t, const char *key, size_t key_len, int rc, const char *text)
 {
+    if (rc == CAIRN_E_CANCELED && t->interrupted != 0)
+        return; /* as asked: neither done nor failed */
     t->counts.failed++;
     t->progress.files++;
     if (text == NULL || text[0] == '\0')
@@ -280,18 +282,17 @@ void transfer_set_totals(struct transfer *t, uint64_t files, uint64_t bytes)
 
 void transfer_count_keys(struct transfer *t)
 {
-    struct cairn *session = NULL;
     struct cairn_ns *ns = NULL;
     struct cairn_iter *it = NULL;
     struct cairn_entry e;
     struct cli_call call;
     uint64_t files = 0, bytes = 0;
-    int rc = cli_connect_another(t->cli, &session, NULL);
+    int rc = open_session(t, &t->counting_session, NULL);
     if (rc == 0)
-        rc = cairn_ns_open(session, t->ns_name, &ns, cli_call_init(t->cli, &call, 0));
+        rc = cairn_ns_open(t->counting_session, t->ns_name, &ns, cli_call_init(t->cli, &call, 0));
     if (rc == 0)
         rc = cairn_iter_open(ns, t->prefix, t->prefix_len, &call.o, &it);
-    while (rc == 0 && !t->ending) {
+    while (rc == 0 && !t->ending && !transfer_is_stopped(t)) {
         rc = cairn_iter_next(it, &e);
         if (rc == 0)
             transfer_set_totals(t, files, bytes);
@@ -303,7 +304,7 @@ void transfer_count_keys(struct transfer *t)
     }
     cairn_iter_close(it);
     cairn_ns_close(ns);
-    cairn_close(session);
+    close_session(t, &t->counting_session);
 }
 
 /* ---- the end ---- */
@@ -376,8 +377,7 @@ int transfer_finish(struct transfer *t)
     while ((x = cairn_list_pop(&t->queue)) != NULL)
         batch_free(CONTAINER_OF(x, struct transfer_batch, link));
     uint64_t ns = cli_progress_stop(&t->progress);
-    int signal_nr = interrupted;
-    set_handlers(SIG_DFL);
+    transfer_watch_stop(t);
     if (t->root >= 0)
         close(t->root);
 
@@ -393,10 +393,10 @@ int transfer_finish(struct transfer *t)
     json_decref(t->failures);
     pthread_cond_destroy(&t->moved);
     pthread_mutex_destroy(&t->lock);
-    if (signal_nr != 0) {
+    if (t->interrupted != 0) {
         cli_note(t->cli, "interrupted; the same command goes on where this one ended");
         fflush(t->cli->out);
-        raise(signal_nr);
+        raise(t->interrupted);
     }
     return status;
 }

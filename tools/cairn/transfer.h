@@ -9,6 +9,8 @@
 #include "tools/cairn/out.h"
 #include "tools/cairn/progress.h"
 
+#include <signal.h>
+
 enum {
     TRANSFER_BATCH_ITEMS = 256,
     TRANSFER_BATCH_BYTES = 1 << 20, /* a larger value is a batch by itself */
@@ -40,7 +42,8 @@ struct transfer_worker {
     struct transfer *t;
     pthread_t thread;
     uint32_t index;
-    struct cairn *session;
+    struct cairn *session; /* changes under the lock */
+    _Atomic bool undoing;  /* the call under way must not be canceled */
     struct cairn_ns *ns;
     char *buf, *other; /* TRANSFER_BATCH_BYTES + 1 each */
     /* The directory that the last file went into. */
@@ -76,11 +79,18 @@ struct transfer {
     bool counting;
     _Atomic bool ending;
 
+    pthread_t watcher; /* interrupt.c */
+    sigset_t mask;     /* as it was */
+    bool watching;
+    _Atomic bool unwatched;
+    _Atomic int interrupted; /* the signal that asked for an end */
+
     pthread_mutex_t lock; /* of what follows */
     pthread_cond_t moved;
     struct cairn_link queue;
     uint32_t nqueued;
     bool closed;
+    struct cairn *counting_session;
     json_t *failures;
     _Atomic int fatal; /* CAIRN_E_*: everybody stops */
     char fatal_text[512];
@@ -114,6 +124,11 @@ void transfer_failed(struct transfer *t, const char *key, size_t key_len, int rc
 bool transfer_is_stopped(const struct transfer *t);
 /** Finds out in the background how much there is, if anybody sees the progress. */
 void transfer_set_totals(struct transfer *t, uint64_t files, uint64_t bytes);
+
+/** From start to stop Ctrl-C and SIGTERM ask for an end, which is within 2 s; start() before other threads are there,
+ * stop() when they are gone. */
+void transfer_watch_start(struct transfer *t);
+void transfer_watch_stop(struct transfer *t);
 
 /** A count function: the keys with the prefix. */
 void transfer_count_keys(struct transfer *t);
