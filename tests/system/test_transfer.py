@@ -111,8 +111,17 @@ class Transfer(Case):
         os.mkfifo(self.path("tree", "pipe"))
         os.mkdir(self.path("tree", "empty"))
         r = self.ok(self.n.cairn("--json", "import", "ns1", self.path("tree"))).json
-        self.assertEqual((r["files"], r["symlinks"], r["special"]), (1, 2, 1))
-        self.assertIn("2 symbolic links left out", self.ok(self.n.cairn("import", "ns1", self.path("tree"))).out)
+        self.assertEqual((r["files"], r["symlinks"], r["special"], r["empty_directories"]), (1, 2, 1, 1))
+        out = self.ok(self.n.cairn("import", "ns1", self.path("tree"))).out
+        self.assertIn("; 2 symbolic links left out; 1 special file left out; 1 empty directory left out\n", out)
+        self.fails(self.n.cairn("import", "--strict", "ns1", self.path("tree")), FAILED)
+        for help in (run(CAIRN, "import", "--help").out, run(CAIRN, "help", "--man").out.replace("\\-", "-")):
+            self.assertIn("not their modes, owners and times", " ".join(help.split()))
+        for name in ("link", "dangling", "pipe"):
+            os.unlink(self.path("tree", name))
+        os.rmdir(self.path("tree", "empty"))
+        self.assertNotIn("left out", self.ok(self.n.cairn("import", "--strict", "ns1", self.path("tree"))).out)
+        self.ok(self.n.cairn("verify", "ns1", self.path("tree")))
 
     def test_keys_that_lead_out_are_not_followed(self):
         for key in ("../evil", "/etc/evil", "a/../../evil", "a//b", "fine/file"):

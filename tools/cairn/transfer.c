@@ -146,7 +146,7 @@ static void *worker_main(void *arg)
     struct transfer_batch *b;
     if (worker_open(w) == 0) {
         while ((b = next_batch(t)) != NULL) {
-            t->work(w, b);
+            t->plan->work(w, b);
             batch_free(b);
         }
     }
@@ -163,17 +163,20 @@ static void *worker_main(void *arg)
 static void *count_main(void *arg)
 {
     struct transfer *t = arg;
-    t->count(t);
+    t->plan->count(t);
     return NULL;
 }
 
-int transfer_start(struct transfer *t, struct cli *cli)
+static int transfer_start(struct transfer *t, struct cli *cli, const struct transfer_plan *plan)
 {
-    t->cli = cli;
-    t->root = -1;
-    t->prefix = t->prefix != NULL ? t->prefix : "";
+    *t = (struct transfer){ .cli = cli,
+                            .plan = plan,
+                            .ns_name = cli->operands[0],
+                            .dir = plan->dir,
+                            .prefix = plan->prefix != NULL ? plan->prefix : "",
+                            .jobs = (uint32_t)MAX(1, MIN(plan->jobs, TRANSFER_JOBS_MAX)),
+                            .root = -1 };
     t->prefix_len = strlen(t->prefix);
-    t->jobs = MAX(1, MIN(t->jobs, TRANSFER_JOBS_MAX));
     cairn_list_init(&t->queue);
     int status = cli_connect(cli);
     if (status != CLI_OK)
@@ -186,7 +189,7 @@ int transfer_start(struct transfer *t, struct cli *cli)
     t->embed_bytes = MIN(info->namespaces[0].embed_threshold, CAIRN_KV_VALUE_BYTES_MAX);
     cairn_free(info);
     if (t->dir != NULL) {
-        if (t->makes_dir && mkdir(t->dir, 0777) != 0 && errno != EEXIST)
+        if (plan->makes_dir && mkdir(t->dir, 0777) != 0 && errno != EEXIST)
             return cli_fail_file(cli, t->dir);
         t->root = open(t->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (t->root < 0)
@@ -198,7 +201,7 @@ int transfer_start(struct transfer *t, struct cli *cli)
     for (uint32_t i = 0; i < t->jobs; i++)
         t->workers[i] = (struct transfer_worker){ .t = t, .index = i };
     transfer_watch_start(t);
-    cli_progress_start(&t->progress, cli, t->verb);
+    cli_progress_start(&t->progress, cli, plan->verb);
     for (uint32_t i = 0; i < t->jobs; i++) {
         struct transfer_worker *w = &t->workers[i];
         if (pthread_create(&w->thread, NULL, worker_main, w) != 0) {
@@ -208,7 +211,7 @@ int transfer_start(struct transfer *t, struct cli *cli)
             break;
         }
     }
-    t->counting = t->count != NULL && t->progress.shown && pthread_create(&t->counter, NULL, count_main, t) == 0;
+    t->counting = t->progress.shown && pthread_create(&t->counter, NULL, count_main, t) == 0;
     return CLI_OK;
 }
 
@@ -273,6 +276,47 @@ void transfer_failed(struct transfer *t, const char *key, size_t key_len, int rc
     pthread_mutex_unlock(&t->lock);
 }
 
+void transfer_item_over(struct transfer *t, const struct transfer_batch *b, const struct transfer_item *i, int rc,
+                        const char *text)
+{
+    if (rc == 0)
+        transfer_done(t, i->size);
+    else
+        transfer_failed(t, transfer_key(b, i), i->key_len, rc, text);
+}
+
+void transfer_left_out(struct transfer *t, const struct tree_entry *e)
+{
+    t->counts.symlinks += e->kind == TREE_SYMLINK;
+    t->counts.special += e->kind == TREE_SPECIAL;
+    t->counts.empty_dirs += e->kind == TREE_EMPTY_DIR;
+    if (e->kind == TREE_ERROR)
+        transfer_failed(t, e->path, e->path_len, CAIRN_E_IO, strerror(e->errnum));
+}
+
+bool transfer_tree_key(struct transfer *t, const struct tree_entry *e, char key[CAIRN_KEY_BYTES_MAX + 1], size_t *len)
+{
+    *len = t->prefix_len + e->path_len;
+    if (*len > CAIRN_KEY_BYTES_MAX) {
+        transfer_failed(t, e->path, e->path_len, CAIRN_E_TOOBIG, "the path is longer than a key may be");
+        return false;
+    }
+    memcpy(key, t->prefix, t->prefix_len);
+    memcpy(key + t->prefix_len, e->path, e->path_len);
+    return true;
+}
+
+void transfer_gets(const struct transfer_batch *b, struct transfer_item *const *items, uint32_t n, char *buf,
+                   struct cairn_get_item *gets)
+{
+    for (uint32_t k = 0; k < n; k++) {
+        const struct transfer_item *i = items[k];
+        gets[k] =
+            (struct cairn_get_item){ .key = transfer_key(b, i), .key_len = i->key_len, .value = buf, .room = i->size };
+        buf += i->size;
+    }
+}
+
 void transfer_set_totals(struct transfer *t, uint64_t files, uint64_t bytes)
 {
     t->progress.files_total = files;
@@ -309,56 +353,8 @@ void transfer_count_keys(struct transfer *t)
 
 /* ---- the end ---- */
 
-static void print_failures(struct transfer *t)
-{
-    enum { SHOWN_MAX = 20 };
-    size_t n = json_array_size(t->failures);
-    for (size_t i = 0; i < n && i < SHOWN_MAX; i++) {
-        const json_t *f = json_array_get(t->failures, i);
-        const char *key = json_string_value(json_object_get(f, "key"));
-        const char *text = json_string_value(json_object_get(f, "text"));
-        if (key == NULL)
-            key = json_string_value(json_object_get(f, "key_hex"));
-        fprintf(t->cli->err, "cairn %s: ", t->verb);
-        cli_put_printable(t->cli->err, key, strlen(key));
-        fprintf(t->cli->err, ": %s\n", text != NULL ? text : "failed");
-    }
-    if (n > SHOWN_MAX)
-        fprintf(t->cli->err, "cairn %s: ... and %zu more; --json lists them\n", t->verb, n - SHOWN_MAX);
-}
-
-static void print_counts(struct transfer *t, uint64_t ns)
-{
-    char files[CLI_UNIT_BYTES + 8], bytes[CLI_UNIT_BYTES], time[CLI_UNIT_BYTES], rate[CLI_UNIT_BYTES];
-    char n[CLI_UNIT_BYTES + 8];
-    FILE *to = t->cli->out;
-    fprintf(to, "%s: %s files, %s in %s (%s)", t->verb, cli_count(files, t->counts.files),
-            cli_size(bytes, t->counts.bytes), cli_duration(time, ns), cli_rate(rate, t->counts.bytes, ns));
-    const struct {
-        uint64_t n;
-        const char *what;
-    } more[] = { { t->counts.skipped, "there already" },
-                 { t->counts.symlinks, "symbolic links left out" },
-                 { t->counts.special, "special files left out" },
-                 { t->counts.failed, "failed" } };
-    for (uint32_t i = 0; i < ARRAY_SIZE(more); i++) {
-        if (more[i].n > 0)
-            fprintf(to, "; %s %s", cli_count(n, more[i].n), more[i].what);
-    }
-    putc('\n', to);
-}
-
-static json_t *summary(struct transfer *t, uint64_t ns)
-{
-    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:O}", "command", t->verb, "namespace",
-                     t->ns_name, "files", (json_int_t)t->counts.files, "bytes", (json_int_t)t->counts.bytes, "skipped",
-                     (json_int_t)t->counts.skipped, "symlinks", (json_int_t)t->counts.symlinks, "special",
-                     (json_int_t)t->counts.special, "failed", (json_int_t)t->counts.failed, "elapsed_ms",
-                     (json_int_t)(ns / CAIRN_NS_PER_MS), "complete", !transfer_is_stopped(t) && t->counts.failed == 0,
-                     "failures", t->failures);
-}
-
-int transfer_finish(struct transfer *t)
+/* Waits until all is done, frees everything, prints failures and the summary. Returns an exit code. */
+static int transfer_finish(struct transfer *t)
 {
     struct transfer_batch *last = t->filling;
     t->filling = NULL;
@@ -381,15 +377,9 @@ int transfer_finish(struct transfer *t)
     if (t->root >= 0)
         close(t->root);
 
-    int status = t->counts.failed > 0 ? CLI_FAILED : CLI_OK;
-    if (!t->cli->g.json)
-        print_failures(t);
-    if (t->fatal != 0)
-        status = cli_fail(t->cli, t->fatal, t->fatal_text, "stopped; the same command goes on where this one ended");
-    if (t->cli->g.json)
-        cli_json(t->cli, summary(t, ns));
-    else if (!t->cli->g.quiet)
-        print_counts(t, ns);
+    bool strict = t->plan->strict && t->counts.symlinks + t->counts.special + t->counts.empty_dirs > 0;
+    int status = t->counts.failed > 0 || strict ? CLI_FAILED : CLI_OK;
+    status = transfer_report(t, ns, status);
     json_decref(t->failures);
     pthread_cond_destroy(&t->moved);
     pthread_mutex_destroy(&t->lock);
@@ -398,5 +388,26 @@ int transfer_finish(struct transfer *t)
         fflush(t->cli->out);
         raise(t->interrupted);
     }
+    return status;
+}
+
+int transfer_run(struct cli *cli, const struct transfer_plan *plan)
+{
+    struct transfer *t = malloc(sizeof(*t));
+    if (t == NULL)
+        return cli_fail(cli, CAIRN_E_NOMEM, NULL, "starting");
+    int status = transfer_start(t, cli, plan);
+    if (status == CLI_OK) {
+        struct cli_call call;
+        struct cairn_ns *ns = NULL;
+        int rc = cairn_ns_open(cli->session, t->ns_name, &ns, cli_call_init(cli, &call, 0));
+        if (rc == 0)
+            rc = plan->find(t, ns, &call);
+        if (rc != 0)
+            transfer_failed(t, "", 0, rc, call.error.code == rc ? call.error.text : NULL);
+        status = transfer_finish(t);
+        cairn_ns_close(ns);
+    }
+    free(t);
     return status;
 }
