@@ -1,5 +1,6 @@
 /** Values from files and streams, and to them. */
 #include "tools/cairn/client.h"
+#include "tools/cairn/out.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -159,4 +160,31 @@ int cli_write_out(struct cli *cli, const char *path, const void *data, size_t le
     if (status == CLI_OK && !good)
         status = cli_fail_file(cli, path);
     return cli_file_close(cli, &f, status);
+}
+
+int cli_value_too_long(struct cli *cli, const char *name)
+{
+    char most[CLI_UNIT_BYTES];
+    return cli_usage(cli, "%s is longer than a document of --json may hold (%s): name a FILE for it", name,
+                     cli_size(most, CLI_JSON_VALUE_BYTES_MAX));
+}
+
+int cli_write_value(struct cli *cli, const char *path, const void *data, size_t len, json_t *o)
+{
+    bool inside = cli->g.json && (path == NULL || strcmp(path, "-") == 0);
+    int status = CLI_OK;
+    if (inside && len > CLI_JSON_VALUE_BYTES_MAX)
+        status = cli_value_too_long(cli, "the value");
+    else if (!inside)
+        status = cli_write_out(cli, path, data, len);
+    if (status != CLI_OK || !cli->g.json) {
+        json_decref(o);
+        return status;
+    }
+    json_object_set_new(o, "bytes", json_integer((json_int_t)len));
+    if (inside)
+        cli_json_bytes(o, "value", len > 0 ? data : "", len);
+    else
+        json_object_set_new(o, "file", cli_json_text(path));
+    return cli_json(cli, o);
 }

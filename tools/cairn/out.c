@@ -3,8 +3,10 @@
 
 #include "tools/cairn/commands.h"
 
+#include <grp.h>
 #include <inttypes.h>
 #include <libsmartcols.h>
+#include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,7 +24,7 @@ struct cli_table {
 
 static bool is_right_aligned(enum cli_cell_type type)
 {
-    return type != CLI_CELL_TEXT && type != CLI_CELL_BOOL;
+    return type != CLI_CELL_TEXT && type != CLI_CELL_BOOL && type != CLI_CELL_USER && type != CLI_CELL_GROUP;
 }
 
 struct cli_table *cli_table_new(struct cli *cli, const char *name, const struct cli_col *cols, uint32_t ncols)
@@ -58,6 +60,7 @@ static json_t *cell_json(const struct cli_col *col, const struct cli_cell *cell)
 {
     switch (col->type) {
     case CLI_CELL_TEXT:
+    case CLI_CELL_FIGURE:
         return cell->text != NULL ? json_string(cell->text) : json_null();
     case CLI_CELL_BOOL:
         return json_boolean(cell->number != 0);
@@ -68,11 +71,23 @@ static json_t *cell_json(const struct cli_col *col, const struct cli_cell *cell)
     }
 }
 
+static const char *name_or_number(const char *name, uint64_t number, char buf[64])
+{
+    if (name != NULL)
+        snprintf(buf, 64, "%s", name);
+    else
+        snprintf(buf, 64, "%" PRIu64, number);
+    return buf;
+}
+
 /* A cell for people; in @buf, or a text that outlives the call. */
 static const char *cell_text(const struct cli_col *col, const struct cli_cell *cell, char buf[64])
 {
+    const struct passwd *user;
+    const struct group *group;
     switch (col->type) {
     case CLI_CELL_TEXT:
+    case CLI_CELL_FIGURE:
         return cell->text != NULL && cell->text[0] != '\0' ? cell->text : "-";
     case CLI_CELL_NUMBER:
         return cli_count(buf, cell->number);
@@ -88,6 +103,12 @@ static const char *cell_text(const struct cli_col *col, const struct cli_cell *c
         return buf;
     case CLI_CELL_BOOL:
         return cell->number != 0 ? "yes" : "no";
+    case CLI_CELL_USER:
+        user = getpwuid((uid_t)cell->number);
+        return name_or_number(user != NULL ? user->pw_name : NULL, cell->number, buf);
+    case CLI_CELL_GROUP:
+        group = getgrgid((gid_t)cell->number);
+        return name_or_number(group != NULL ? group->gr_name : NULL, cell->number, buf);
     }
     return "";
 }
@@ -148,6 +169,12 @@ int cli_record(struct cli *cli, const struct cli_col *cols, const struct cli_cel
         fprintf(cli->out, "%-14s %s\n", cols[i].title, cell_text(&cols[i], &cells[i], buf));
     }
     return CLI_OK;
+}
+
+int cli_removed(struct cli *cli, json_int_t n, int status)
+{
+    int printed = cli->g.json ? cli_json(cli, json_pack("{s:I}", "removed", n)) : CLI_OK;
+    return status != CLI_OK ? status : printed;
 }
 
 int cli_json(struct cli *cli, json_t *o)
