@@ -1,11 +1,15 @@
 """The program `cairn` as people and scripts meet it: help, exit codes, JSON, colours, completion, man page."""
 
+import fcntl
 import json
 import os
 import pty
 import re
 import select
+import signal
+import struct
 import subprocess
+import termios
 import unittest
 
 from systest import *
@@ -17,9 +21,10 @@ def commands():
     return re.findall(r"^  ((?:[a-z-]+ )?[a-z-]+) {2,}\S", text, re.M)
 
 
-def on_terminal(argv, env):
+def on_terminal(argv, env, columns=0):
     """Runs a program whose standard output and error are a terminal; gives what it wrote there."""
     master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     process = subprocess.Popen(argv, stdin=slave, stdout=slave, stderr=slave, env=env)
     os.close(slave)
     out = b""
@@ -318,6 +323,36 @@ class WithNode(Case):
         self.assertEqual(code, OK)
         self.assertNotIn(b"\033[", out)
         self.assertNotIn("\033", self.n.cairn("status").out)
+
+    def test_lines_fit_the_terminal(self):
+        env = clean_env(CAIRN_WORKSPACE=self.n.workspace, TERM="xterm", NO_COLOR="1")
+        self.ok(self.n.cairn("extent", "put", "extent", self.write("big", b"x" * 200000)))
+        for columns in (80, 100):
+            for argv in (["status"], ["import", "--help"], ["help", "put"]):
+                _, out = on_terminal([CAIRN, *argv], env, columns)
+                lines = [line for line in out.decode().split("\r\n")
+                         if not line.startswith(("data", "workspace", "addresses"))]
+                self.assertLessEqual(max(map(len, lines)), columns, out.decode())
+        _, narrow = on_terminal([CAIRN, "status"], env, 80)
+        words = narrow.decode().split("providers")[1].split()
+        wide = self.n.cairn("status").out.split("providers")[1]
+        self.assertEqual(words, wide.split())  # nothing is cut
+        self.assertIn("extent  extent  17", wide)
+        self.assertTrue(any(len(line) > 100 for line in wide.splitlines()), wide)
+
+    def test_an_interrupted_get_leaves_nothing(self):
+        self.ok(self.n.cairn("ns", "create", "ns1"))
+        self.ok(self.n.cairn("put", "ns1", "k", stdin=b"x" * (4 << 20)))
+        os.makedirs(self.path("to"))
+        p = subprocess.Popen([CAIRN, "get", "ns1", "k", self.path("to", "file")], stderr=subprocess.PIPE,
+                             env=clean_env(CAIRN_WORKSPACE=self.n.workspace))
+        wait_for("the file", lambda: os.listdir(self.path("to")) or p.poll() is not None)
+        self.n.process.send_signal(signal.SIGSTOP)
+        p.send_signal(signal.SIGINT)
+        p.communicate(timeout=DEADLINE_S)
+        self.n.process.send_signal(signal.SIGCONT)
+        self.assertIn(p.returncode, (-signal.SIGINT, OK))
+        self.assertIn(os.listdir(self.path("to")), ([], ["file"]))
 
     def test_progress_only_on_a_terminal(self):
         self.write("tree/f", b"x")

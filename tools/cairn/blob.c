@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -84,6 +85,28 @@ void cli_blob_free(struct cli_blob *blob)
 
 /* ---- a file that gets its name when all of it is there ---- */
 
+/* What Ctrl-C would leave behind; one file is open at a time. */
+static char *volatile unfinished;
+
+static void on_interrupt(int sig)
+{
+    if (unfinished != NULL)
+        unlink(unfinished);
+    raise(sig); /* its action is the default again */
+}
+
+static void catch_interrupts(char *temporary)
+{
+    static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
+    struct sigaction now,
+        sa = { .sa_handler = temporary != NULL ? on_interrupt : SIG_DFL, .sa_flags = (int)SA_RESETHAND };
+    unfinished = temporary;
+    for (uint32_t i = 0; i < ARRAY_SIZE(signals); i++) {
+        if (sigaction(signals[i], NULL, &now) == 0 && now.sa_handler != SIG_IGN)
+            sigaction(signals[i], &sa, NULL);
+    }
+}
+
 int cli_file_open(struct cli *cli, const char *path, struct cli_file *f)
 {
     *f = (struct cli_file){ .fd = -1, .path = path };
@@ -92,6 +115,7 @@ int cli_file_open(struct cli *cli, const char *path, struct cli_file *f)
         return cli_fail(cli, CAIRN_E_NOMEM, NULL, "%s", path);
     }
     f->fd = mkostemp(f->temporary, O_CLOEXEC);
+    catch_interrupts(f->fd >= 0 ? f->temporary : NULL);
     mode_t mask = umask(0);
     umask(mask);
     return f->fd >= 0 && fchmod(f->fd, 0666 & ~mask) == 0 ? CLI_OK : cli_fail_file(cli, path);
@@ -122,6 +146,7 @@ int cli_file_close(struct cli *cli, struct cli_file *f, int status)
         if (status != CLI_OK)
             unlink(f->temporary);
     }
+    catch_interrupts(NULL);
     free(f->temporary);
     return status;
 }

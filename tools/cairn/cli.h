@@ -95,7 +95,8 @@ struct cairn;
 struct cli {
     FILE *in, *out, *err;
     bool out_tty, err_tty;
-    bool color; /* on out */
+    bool color;     /* on out */
+    uint32_t width; /* columns of out; 0: no terminal */
     struct cli_globals g;
     const struct cli_command *cmd; /* NULL while none is known */
     const char *family;            /* "ns", when the help of all its commands is asked for */

@@ -5,6 +5,7 @@
 #include <locale.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 /* A descriptor that whoever started us closed would be given to the next file or socket that is opened, and our output
@@ -29,5 +30,8 @@ int main(int argc, char **argv)
     cli.out_tty = isatty(STDOUT_FILENO) != 0;
     cli.err_tty = isatty(STDERR_FILENO) != 0;
     cli.color = cli.out_tty && (no_color == NULL || no_color[0] == '\0') && term != NULL && term[0] != '\0';
+    struct winsize w;
+    if (cli.out_tty && ioctl(STDOUT_FILENO, TIOCGWINSZ, &w) == 0)
+        cli.width = w.ws_col;
     return cli_main(&cli, argc, argv);
 }

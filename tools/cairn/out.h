@@ -16,6 +16,7 @@ enum cli_cell_type {
     CLI_CELL_BOOL,     /* number: yes, no */
     CLI_CELL_USER,     /* number; for people the user's name, if this machine knows one */
     CLI_CELL_GROUP,    /* likewise */
+    CLI_CELL_WORDS,    /* a text like CLI_CELL_TEXT whose lines may be broken; the last column */
     CLI_CELL_FIGURE,   /* a text like CLI_CELL_TEXT, put where numbers are */
 };
 
