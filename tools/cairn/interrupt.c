@@ -67,8 +67,10 @@ static void *watch_main(void *arg)
     while (!t->unwatched) {
         cancel_calls(t);
         int again = sigtimedwait(&set, NULL, &pause);
-        if ((again > 0 && again != SIGUSR1) || cli_now_ns() > until)
+        if ((again > 0 && again != SIGUSR1) || cli_now_ns() > until) { /* a connect cannot be canceled, for one */
+            cli_note(t->cli, "interrupted; the same command goes on where this one ended");
             end_by(sig);
+        }
     }
     return NULL;
 }
