@@ -53,13 +53,19 @@ static int fail(struct cli *cli, int rc, const struct cli_call *call, const char
 
 /* ---- put, get ---- */
 
-struct put_args {
+struct durability_args {
     const char *durability;
+};
+
+static const struct cli_opt durability_opts[] = {
+    CLI_OPT(struct durability_args, durability, "durability", 'd', CLI_CHOICE, "memory|buffered|sync", NULL,
+            "what it survives once it is acknowledged"),
+    CLI_OPT_END,
 };
 
 static int put(struct cli *cli, struct cairn_extents *x, uint64_t id, void *args)
 {
-    const struct put_args *a = args;
+    const struct durability_args *a = args;
     struct cli_blob blob;
     int status = cli_blob_read(cli, cli->noperands > 1 ? cli->operands[1] : NULL, CAIRN_EXTENT_BYTES_MAX, &blob);
     if (status == CLI_OK) {
@@ -84,19 +90,13 @@ static int put_run(struct cli *cli, void *args)
     return with_provider(cli, 0, args, put);
 }
 
-static const struct cli_opt put_opts[] = {
-    CLI_OPT(struct put_args, durability, "durability", 'd', CLI_CHOICE, "memory|buffered|sync", NULL,
-            "what the write survives once it is acknowledged"),
-    CLI_OPT_END,
-};
-
 const struct cli_command cli_extent_put = {
     .name = "extent put",
     .operands = "PROVIDER [FILE]",
     .summary = "store an extent and print its number",
     .text = "The bytes come from FILE, or from standard input. Providers are for administrators.",
-    .opts = put_opts,
-    .args_size = sizeof(struct put_args),
+    .opts = durability_opts,
+    .args_size = sizeof(struct durability_args),
     .examples = (const struct cli_example[]){ { "cairn extent put extent image.raw", "store a file" }, { NULL, NULL } },
     .run = put_run,
     .group = "Providers",
@@ -249,13 +249,15 @@ const struct cli_command cli_extent_stat = {
 
 static int rm(struct cli *cli, struct cairn_extents *x, uint64_t id, void *args)
 {
-    (void)args;
+    const struct durability_args *a = args;
     json_int_t removed = 0;
     int status = CLI_OK;
     for (uint32_t i = 1; i < cli->noperands; i++) {
         struct cli_call call;
         int one = parse_id(cli, cli->operands[i], &id);
-        int rc = one == CLI_OK ? cairn_extent_remove(x, &id, 1, NULL, cli_call_init(cli, &call, 0)) : 0;
+        cli_call_init(cli, &call, 0);
+        call.o.durability = cli_durability(a->durability);
+        int rc = one == CLI_OK ? cairn_extent_remove(x, &id, 1, NULL, &call.o) : 0;
         if (rc != 0)
             one = fail(cli, rc, &call, cli->operands[i]);
         removed += one == CLI_OK;
@@ -273,6 +275,8 @@ const struct cli_command cli_extent_rm = {
     .name = "extent rm",
     .operands = "PROVIDER ID...",
     .summary = "remove extents",
+    .opts = durability_opts,
+    .args_size = sizeof(struct durability_args),
     .examples = (const struct cli_example[]){ { "cairn extent rm extent 0x1f", "remove one" }, { NULL, NULL } },
     .run = rm_run,
     .group = "Providers",
