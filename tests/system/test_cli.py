@@ -345,9 +345,10 @@ class WithNode(Case):
                          if not line.startswith(("data", "workspace", "addresses"))]
                 self.assertLessEqual(max(map(len, lines)), columns, out.decode())
         _, narrow = on_terminal([CAIRN, "status"], env, 80)
-        words = narrow.decode().split("providers")[1].split()
         wide = self.n.cairn("status").out.split("providers")[1]
-        self.assertEqual(words, wide.split())  # nothing is cut
+        names = re.findall(r"[a-z_]+(?==)", wide)  # not what they are: the disk's room changes meanwhile
+        self.assertGreater(len(names), 5)
+        self.assertEqual(re.findall(r"[a-z_]+(?==)", narrow.decode().split("providers")[1]), names)  # nothing is cut
         self.assertIn("extent  extent  17", wide)
         self.assertTrue(any(len(line) > 100 for line in wide.splitlines()), wide)
 
