@@ -27,7 +27,8 @@ int cairn_whereabouts_dir(const struct cairn_options *options, char *path, size_
         dir = getenv("XDG_RUNTIME_DIR");
         sub = "/cairn";
     }
-    if (dir == NULL || dir[0] == '\0')
+    if (dir == NULL ||
+        (sub[0] != '\0' && dir[0] != '/')) /* a relative $XDG_RUNTIME_DIR counts as none, for a node too */
         dir = "/run";
     n = snprintf(path, room, "%s%s", dir, sub);
     if (n < 0 || (size_t)n >= room)

@@ -71,11 +71,9 @@ int cairn_map_file_replace(const struct cairn_map_file *f, const uint8_t *image,
 
 int cairn_map_file_load(const struct cairn_map_file *f, size_t max, uint8_t **image, size_t *len, struct cairn_err *err)
 {
-    int fd, e = 0;
+    int fd = open(f->path, O_RDONLY | O_CLOEXEC), e = 0;
     struct stat st;
 
-    unlink(f->fresh_path); /* what a crash left of a change that was never answered */
-    fd = open(f->path, O_RDONLY | O_CLOEXEC);
     *image = NULL;
     *len = 0;
     if (fd < 0)

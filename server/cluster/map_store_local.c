@@ -14,6 +14,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum {
     IMAGE_BYTES_MAX = CAIRN_MAP_IMAGE_HEADER_BYTES + CAIRN_MAP_BYTES_MAX,
@@ -468,6 +469,7 @@ static int local_load(struct local *l, struct cairn_err *err)
     size_t len;
     int rc;
 
+    unlink(l->file.fresh_path); /* what a crash left of a change that was never answered */
     rc = cairn_map_file_load(&l->file, IMAGE_BYTES_MAX, &image, &len, err);
     if (rc == 0 && image != NULL) {
         rc = cairn_map_image_read(image, len, &info, on_loaded, l, err);
@@ -476,6 +478,30 @@ static int local_load(struct local *l, struct cairn_err *err)
     }
     free(image);
     return cairn_err_wrap(err, rc, "%s", l->file.path);
+}
+
+static int on_checked(const struct cairn_map_entry *e, void *arg)
+{
+    (void)e;
+    (void)arg;
+    return 0;
+}
+
+int cairn_map_store_local_check(const char *dir, struct cairn_err *err)
+{
+    struct cairn_map_image_info info;
+    struct cairn_map_file file;
+    uint8_t *image = NULL;
+    size_t len;
+    int rc = cairn_map_file_init(&file, dir, err);
+
+    if (rc != 0)
+        return rc;
+    rc = cairn_map_file_load(&file, IMAGE_BYTES_MAX, &image, &len, err);
+    if (rc == 0 && image != NULL)
+        rc = cairn_map_image_read(image, len, &info, on_checked, NULL, err);
+    free(image);
+    return cairn_err_wrap(err, rc, "%s", file.path);
 }
 
 int cairn_map_store_local_open(const char *dir, struct cairn_pool *pool, struct cairn_map_store **out,

@@ -182,6 +182,8 @@ CAIRN_API size_t cairn_inflight(struct cairn *c);
 /** Asks for the end of the call with that number: it ends soon, with CAIRN_E_CANCELED unless its answer came first. A
  * write may have happened. Harmless when the call is over. Returns 0, or CAIRN_E_NOMEM: nothing was asked. */
 CAIRN_API int cairn_cancel(struct cairn *c, uint64_t call);
+/** The same for every call that is in flight, whichever thread started it. Calls that start later are not concerned. */
+CAIRN_API int cairn_cancel_all(struct cairn *c);
 
 /* ---- memory ---- */
 
