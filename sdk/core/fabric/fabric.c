@@ -168,6 +168,7 @@ void cairn_fabric_kill(struct cairn_fabric *f)
 {
     if (f->ep == NULL)
         return;
+    cairn_fabric__sever(f);
     fi_close(&f->ep->fid);
     f->ep = NULL;
     CAIRN_LIST_FOREACH (l, &f->mrs) {
