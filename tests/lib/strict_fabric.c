@@ -16,7 +16,7 @@ struct region {
     struct fid_mr *fid; /* NULL: free */
     const uint8_t *ptr;
     uint64_t len, access, key;
-    void *desc;         /* tcp's own */
+    void *desc; /* tcp's own */
     struct fid *domain, *ep;
     bool enabled;
 };
@@ -185,8 +185,7 @@ static ssize_t strict_read(struct fid_ep *ep, void *buf, size_t len, void *desc,
 {
     int rc = check_local(ep, buf, len, FI_READ, &desc);
 
-    return rc != 0 ? rc
-                   : count_transfer(real_rma->read(ep, buf, len, desc, from, to_offset(addr, key), key, context));
+    return rc != 0 ? rc : count_transfer(real_rma->read(ep, buf, len, desc, from, to_offset(addr, key), key, context));
 }
 
 static ssize_t strict_write(struct fid_ep *ep, const void *buf, size_t len, void *desc, fi_addr_t to, uint64_t addr,

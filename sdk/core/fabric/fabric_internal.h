@@ -27,6 +27,7 @@ const struct cairn_fabric_lib *cairn_fabric__lib(struct cairn_err *err);
 
 struct cairn_fabric_mr {
     struct cairn_link link;
+    struct cairn_fabric *fabric;
     struct fid_mr *fid; /* NULL once the fabric was killed */
     uint64_t key, base;
 };
