@@ -224,17 +224,16 @@ void cairn_bulk__on_vm(struct cairn_rpc_req *rq)
 
 /* The mover learns of the lost connection later than we, and may begin pieces until then: it is remembered for as long
  * as memory is open that it may have been told of. */
-void cairn_bulk__vm_peer_down(struct cairn_bulk_peer *bp)
+void cairn_bulk__vm_peer_down(struct cairn_bulk *b, const struct cairn_rpc_peer *peer)
 {
-    cairn_task_cancel(&bp->vm_task);
-    CAIRN_LIST_FOREACH (l, &bp->bulk->movers) {
+    CAIRN_LIST_FOREACH (l, &b->movers) {
         struct bulk_mover *m = CONTAINER_OF(l, struct bulk_mover, link);
 
-        if (m->peer == bp->peer)
+        if (m->peer == peer)
             m->peer = NULL;
     }
-    if (bp->bulk->nexposed == 0)
-        cairn_bulk__vm_forget(bp->bulk);
+    if (b->nexposed == 0)
+        cairn_bulk__vm_forget(b);
 }
 
 void cairn_bulk__vm_wait(struct cairn_bulk *b, uint64_t key)
