@@ -394,8 +394,19 @@ static void on_next(void *arg)
         cairn__call_send(call);
 }
 
+/* One request seemed enough; its answer says that it is not. */
+static void call_takes_steps(struct cairn_call *call)
+{
+    call->has_steps = true;
+    cairn_sm_init(&call->sm, &cairn_client_call_kind, &call->c->loop.machines);
+    cairn_sm_move(&call->sm, CALL_ASKING);
+    cairn_sm_move(&call->sm, CALL_CHECKING);
+}
+
 void cairn__call_again(struct cairn_call *call)
 {
+    if (!call->has_steps)
+        call_takes_steps(call);
     /* From a later task: the reply that the caller is looking at lives in the call that is to be started anew. */
     cairn_task_init(&call->task, on_next, call);
     cairn_list_init(&call->task.link);

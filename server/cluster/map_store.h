@@ -15,6 +15,7 @@ enum {
     CAIRN_MAP_KEY_BYTES_MAX = 512,
     CAIRN_MAP_VALUE_BYTES_MAX = 64 << 10,
     CAIRN_MAP_ENTRIES_MAX = 1 << 20,
+    CAIRN_MAP_BYTES_MAX = 256 << 20, /* of all entries, as they are stored */
 };
 
 struct cairn_map_store;

@@ -353,7 +353,11 @@ int cairn_node__open(struct cairn_server *s, const struct cairn_server_options *
     if (rc == 0)
         rc = plan_instances(s, err);
     if (rc == 0)
+        rc = cairn_datadir_make_way(&s->data, err);
+    if (rc == 0)
         rc = start_instances(s, err);
+    if (rc == 0)
+        cairn_datadir_keep_way(&s->data);
     if (rc == 0)
         rc = open_rpc(s, err);
     if (rc == 0)
@@ -392,6 +396,8 @@ void cairn_node__close(struct cairn_server *s)
     free(s->workers);
     free(s->rpcs);
     free(s->loops);
+    if (s->data.lock_fd >= 0)
+        cairn_datadir_keep_way(&s->data); /* what engines gave back at their end is there for the next start */
     cairn_datadir_close(&s->data);
     cairn_auth_forget(s->rpc_node.key, sizeof(s->rpc_node.key));
     if (cairn_log_bound() == &s->log)

@@ -300,6 +300,8 @@ static void get_on_record(struct cairn_rpc_call *call)
 {
     struct router_op *op = call->arg;
     Cairn__Wire__RouterGetReply reply = CAIRN__WIRE__ROUTER_GET_REPLY__INIT;
+    const Cairn__Wire__RouterGet *m = get_msg(op);
+    uint32_t crcs[CAIRN_RECORD_CRCS_MAX];
     struct cairn_record r;
     int rc = call->rc;
 
@@ -307,7 +309,7 @@ static void get_on_record(struct cairn_rpc_call *call)
         rc = cairn_record_parse(call->reply_payload, call->reply_payload_len, &r);
         if (rc != 0)
             cairn_err_set(&op->err, rc, "the stored record is %s",
-                          rc == CAIRN_E_FORMAT ? "of a newer version" : "malformed");
+                          rc == CAIRN_E_FORMAT ? "of another version" : "malformed");
     }
     if (UNLIKELY(rc != 0)) {
         router_op_fail(op, rc);
@@ -318,10 +320,19 @@ static void get_on_record(struct cairn_rpc_call *call)
         return;
     }
     reply.total = r.length;
-    reply.length = get_range(get_msg(op), r.length);
-    if (UNLIKELY(reply.length < r.length)) /* who reads it in pieces wants to know whether they fit together */
+    reply.length = get_range(m, r.length);
+    if (UNLIKELY((reply.length < r.length || m->verify) && !cairn_record_is_sound(&r, m->off, reply.length))) {
+        router_op_fail_text(op, CAIRN_E_CORRUPT, "the stored bytes do not match their checksums");
+        return;
+    }
+    if (UNLIKELY(reply.length < r.length)) { /* who reads it in pieces wants to know whether they fit together */
         reply.stamp = stamp_of(call->reply_payload, call->reply_payload_len);
-    get_reply(op, &reply, r.value + (reply.length > 0 ? get_msg(op)->off : 0), reply.length);
+    } else {
+        cairn_record_crcs(&r, crcs);
+        reply.crcs = crcs;
+        reply.n_crcs = r.ncrcs;
+    }
+    get_reply(op, &reply, r.value + (reply.length > 0 ? m->off : 0), reply.length);
 }
 
 static void get_lookup(struct router_op *op)

@@ -81,9 +81,9 @@ static int conf_check(struct cairn_router_conf *conf, struct cairn_err *err)
     if (conf->region_bytes % CAIRN_EXTENT_CHUNK_BYTES != 0 || conf->region_bytes > CAIRN_EXTENT_BYTES_MAX)
         return cairn_err_set(err, CAIRN_E_CONFIG, "regions are multiples of %d bytes, at most %llu",
                              CAIRN_EXTENT_CHUNK_BYTES, (unsigned long long)CAIRN_EXTENT_BYTES_MAX);
-    if (conf->embed_threshold > CAIRN_KV_VALUE_BYTES_MAX - CAIRN_RECORD_HEAD_BYTES)
+    if (conf->embed_threshold > CAIRN_RECORD_EMBEDDED_BYTES_MAX)
         return cairn_err_set(err, CAIRN_E_CONFIG, "an embed threshold of at most %d bytes is possible",
-                             CAIRN_KV_VALUE_BYTES_MAX - CAIRN_RECORD_HEAD_BYTES);
+                             CAIRN_RECORD_EMBEDDED_BYTES_MAX);
     return 0;
 }
 

@@ -1,49 +1,67 @@
-/** An allocator whose nth allocation fails: replaces that of the one program whose source file includes this, shared
- * libraries included. Each thread counts for itself and fails alone, so that a node beside the client under test goes on.
- * Sanitizers bring allocators of their own: CAIRN_FAILING_MALLOC is not defined there, and such tests have nothing to do.
- *
- *      failing_malloc_begin(n);        the nth from here returns NULL; 0: none does
- *      ...
- *      failing_malloc_end();           true if it came to that
- *      failing_malloc_live             allocations less frees while it was on */
-#ifndef CAIRN_TESTS_LIB_FAILING_MALLOC_H
-#define CAIRN_TESTS_LIB_FAILING_MALLOC_H
+/* The allocator of the program that includes this: the nth allocation of a stretch of code fails, whoever makes it, and
+ * what the stretch leaves behind is counted. One thread's stretch; other threads notice nothing. Sanitizers bring their
+ * own allocator: with them FAILING_MALLOC is not defined, and a test has nothing to do. */
+#ifndef TESTS_LIB_FAILING_MALLOC_H
+#define TESTS_LIB_FAILING_MALLOC_H
 
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-#define CAIRN_FAILING_MALLOC
+#define FAILING_MALLOC
 
 #include <errno.h>
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 
+static _Thread_local bool failing_malloc_counts;
+static _Thread_local uint32_t failing_malloc_until; /* 0: never */
+static _Thread_local int failing_malloc_live;       /* made in the stretch and not freed in it */
+
+static inline void failing_malloc_begin(uint32_t nth)
+{
+    failing_malloc_live = 0;
+    failing_malloc_until = nth;
+    failing_malloc_counts = true;
+}
+
+/* True if the stretch came to its nth allocation. */
+static inline bool failing_malloc_end(void)
+{
+    bool failed = failing_malloc_until == 0;
+
+    failing_malloc_counts = false;
+    failing_malloc_until = 0;
+    return failed;
+}
+
+/* Counts what is freed, and fails nothing. */
+static inline void failing_malloc_go_on(void)
+{
+    failing_malloc_counts = true;
+}
+
+static bool failing_malloc_now(void)
+{
+    if (!failing_malloc_counts || failing_malloc_until == 0 || --failing_malloc_until > 0)
+        return false;
+    errno = ENOMEM;
+    return true;
+}
+
+/* Seen by shared libraries too. */
 #pragma GCC visibility push(default)
 
+/* glibc's own names for what we put ourselves in front of. */
 void *__libc_malloc(size_t n);
 void *__libc_calloc(size_t n, size_t size);
 void *__libc_realloc(void *p, size_t n);
 void *__libc_memalign(size_t alignment, size_t n);
 void __libc_free(void *p);
 
-static _Thread_local bool failing_malloc_on, failing_malloc_failed;
-static _Thread_local uint32_t failing_malloc_after; /* 0: never */
-static _Thread_local int failing_malloc_live;
-
-static bool failing_malloc_now(void)
-{
-    if (!failing_malloc_on || failing_malloc_after == 0 || --failing_malloc_after != 0)
-        return false;
-    failing_malloc_failed = true;
-    errno = ENOMEM;
-    return true;
-}
-
 void *malloc(size_t n)
 {
     void *p = failing_malloc_now() ? NULL : __libc_malloc(n);
 
-    failing_malloc_live += failing_malloc_on && p != NULL;
+    failing_malloc_live += failing_malloc_counts && p != NULL;
     return p;
 }
 
@@ -51,7 +69,7 @@ void *calloc(size_t n, size_t size)
 {
     void *p = failing_malloc_now() ? NULL : __libc_calloc(n, size);
 
-    failing_malloc_live += failing_malloc_on && p != NULL;
+    failing_malloc_live += failing_malloc_counts && p != NULL;
     return p;
 }
 
@@ -59,7 +77,7 @@ void *realloc(void *p, size_t n)
 {
     void *q = failing_malloc_now() ? NULL : __libc_realloc(p, n);
 
-    failing_malloc_live += failing_malloc_on && p == NULL && q != NULL;
+    failing_malloc_live += failing_malloc_counts && p == NULL && q != NULL;
     return q;
 }
 
@@ -67,31 +85,17 @@ void *aligned_alloc(size_t alignment, size_t n)
 {
     void *p = failing_malloc_now() ? NULL : __libc_memalign(alignment, n);
 
-    failing_malloc_live += failing_malloc_on && p != NULL;
+    failing_malloc_live += failing_malloc_counts && p != NULL;
     return p;
 }
 
 void free(void *p)
 {
-    failing_malloc_live -= failing_malloc_on && p != NULL;
+    failing_malloc_live -= failing_malloc_counts && p != NULL;
     __libc_free(p);
 }
 
 #pragma GCC visibility pop
-
-static void failing_malloc_begin(uint32_t nth)
-{
-    failing_malloc_after = nth;
-    failing_malloc_failed = false;
-    failing_malloc_live = 0;
-    failing_malloc_on = true;
-}
-
-static bool failing_malloc_end(void)
-{
-    failing_malloc_on = false;
-    return failing_malloc_failed;
-}
 
 #endif
 #endif

@@ -157,6 +157,17 @@ class WithNode(Case):
         for argv in (["extent", "stat", "extent", ident], ["extent", "rm", "extent", ident]):
             self.ok(self.n.cairn(*argv))
 
+    def test_an_extent_is_removed_as_durably_as_asked(self):
+        def synced():
+            providers = self.n.cairn("--json", "status").json["providers"]
+            return next(p for p in providers if p["type"] == "extent")["sync_groups"]
+
+        for durability, groups in (("buffered", 0), ("sync", 1)):
+            ident = self.ok(self.n.cairn("extent", "put", "-d", "sync", "extent", self.write("f", b"bytes"))).out.strip()
+            before = synced()
+            self.ok(self.n.cairn("extent", "rm", "-d", durability, "extent", ident))
+            self.assertEqual(synced() - before, groups, durability)
+
     def test_exit_codes(self):
         self.ok(self.n.cairn("status"))
         self.fails(self.n.cairn("get", "none", "x"), FAILED, "no namespace 'none'", "hint:")

@@ -33,13 +33,19 @@ static int parse_id(struct cli *cli, const char *text, uint64_t *id)
 
 /* ---- put, get ---- */
 
-struct put_args {
+struct durability_args {
     const char *durability;
+};
+
+static const struct cli_opt durability_opts[] = {
+    CLI_OPT(struct durability_args, durability, "durability", 'd', CLI_CHOICE, "memory|buffered|sync", NULL,
+            "what it survives once it is acknowledged"),
+    CLI_OPT_END,
 };
 
 static int put_run(struct cli *cli, void *args)
 {
-    const struct put_args *a = args;
+    const struct durability_args *a = args;
     struct cairn_extents *x = NULL;
     int status = open_provider(cli, &x);
     if (status != CLI_OK)
@@ -65,19 +71,13 @@ static int put_run(struct cli *cli, void *args)
     return status;
 }
 
-static const struct cli_opt put_opts[] = {
-    CLI_OPT(struct put_args, durability, "durability", 'd', CLI_CHOICE, "memory|buffered|sync", NULL,
-            "what the write survives once it is acknowledged"),
-    CLI_OPT_END,
-};
-
 const struct cli_command cli_extent_put = {
     .name = "extent put",
     .operands = "PROVIDER [FILE]",
     .summary = "store an extent and print its number",
     .text = "The bytes come from FILE, or from standard input. Providers are for administrators.",
-    .opts = put_opts,
-    .args_size = sizeof(struct put_args),
+    .opts = durability_opts,
+    .args_size = sizeof(struct durability_args),
     .examples = (const struct cli_example[]){ { "cairn extent put extent image.raw", "store a file" }, { NULL, NULL } },
     .run = put_run,
     .group = "Providers",
@@ -240,7 +240,7 @@ const struct cli_command cli_extent_stat = {
 
 static int rm_run(struct cli *cli, void *args)
 {
-    (void)args;
+    const struct durability_args *a = args;
     struct cairn_extents *x = NULL;
     int status = open_provider(cli, &x);
     if (status != CLI_OK)
@@ -249,7 +249,9 @@ static int rm_run(struct cli *cli, void *args)
         uint64_t id;
         struct cli_call call;
         int parsed = parse_id(cli, cli->operands[i], &id);
-        int rc = parsed == CLI_OK ? cairn_extent_remove(x, &id, 1, NULL, cli_call_init(cli, &call, 0)) : 0;
+        cli_call_init(cli, &call, 0);
+        call.o.durability = cli_durability(a->durability);
+        int rc = parsed == CLI_OK ? cairn_extent_remove(x, &id, 1, NULL, &call.o) : 0;
         if (parsed != CLI_OK)
             status = parsed;
         else if (rc != 0)
@@ -263,6 +265,8 @@ const struct cli_command cli_extent_rm = {
     .name = "extent rm",
     .operands = "PROVIDER ID...",
     .summary = "remove extents",
+    .opts = durability_opts,
+    .args_size = sizeof(struct durability_args),
     .examples = (const struct cli_example[]){ { "cairn extent rm extent 0x1f", "remove one" }, { NULL, NULL } },
     .run = rm_run,
     .group = "Providers",

@@ -249,7 +249,7 @@ static void ls_text(struct cli *cli, const struct ls_args *a, const struct cairn
 {
     char size[CLI_UNIT_BYTES];
     if (a->longer)
-        fprintf(cli->out, "%10s  ", cli_size(size, e->value_len));
+        fprintf(cli->out, "%10s  ", e->value_len != CAIRN_LENGTH_UNKNOWN ? cli_size(size, e->value_len) : "?");
     if (cli->out_tty)
         cli_put_printable(cli->out, e->key, e->key_len);
     else
@@ -279,11 +279,13 @@ static int ls_run(struct cli *cli, void *args)
             break;
         rc = 0;
         n++;
-        bytes += e.value_len;
+        bytes += e.value_len != CAIRN_LENGTH_UNKNOWN ? e.value_len : 0;
         if (cli->g.json) {
             json_t *item = json_object();
             cli_json_bytes(item, "key", e.key, e.key_len);
-            json_object_set_new(item, "bytes", json_integer((json_int_t)e.value_len));
+            json_object_set_new(item, "bytes",
+                                e.value_len != CAIRN_LENGTH_UNKNOWN ? json_integer((json_int_t)e.value_len)
+                                                                    : json_null());
             cli_stream_item(&stream, item);
         } else {
             ls_text(cli, a, &e);

@@ -89,6 +89,8 @@ static bool submit(struct transfer *t, struct transfer_batch *b)
 bool transfer_add(struct transfer *t, const void *key, size_t key_len, uint64_t size, bool compare)
 {
     struct transfer_batch *b = t->filling;
+    if (size == CAIRN_LENGTH_UNKNOWN) /* what is there cannot be read: to fetch it tells why */
+        size = 0;
     if (b != NULL && (b->n == TRANSFER_BATCH_ITEMS || b->bytes + size > TRANSFER_BATCH_BYTES)) {
         t->filling = NULL;
         if (!submit(t, b))
@@ -299,7 +301,7 @@ void transfer_count_keys(struct transfer *t)
             break;
         rc = 0;
         files++;
-        bytes += e.value_len;
+        bytes += e.value_len != CAIRN_LENGTH_UNKNOWN ? e.value_len : 0;
     }
     cairn_iter_close(it);
     cairn_ns_close(ns);

@@ -32,10 +32,18 @@ struct cairn_rpc_session;
 
 enum cairn_rpc_method_flags {
     CAIRN_RPC_SAFE = 1,   /* changes nothing: may be sent again */
-    CAIRN_RPC_ONCE = 2,   /* changes something: numbered, and recognised when sent again */
+    CAIRN_RPC_ONCE = 2,   /* changes something: numbered, and recognised when sent again; cairn_rpc_may_come_again() */
     CAIRN_RPC_ADMIN = 4,  /* for administrators and the node itself */
     CAIRN_RPC_INLINE = 8, /* never waits: the handler answers before it returns */
 };
+
+/** Whether an answer says that nothing was done, for a reason that may be over when the call comes again: it is then
+ * carried out anew. A handler of a CAIRN_RPC_ONCE method that has done something gives none of these. */
+static inline bool cairn_rpc_may_come_again(int status)
+{
+    return status == CAIRN_E_CANCELED || status == CAIRN_E_CLOSED || status == CAIRN_E_TIMEOUT ||
+           status == CAIRN_E_BUSY;
+}
 
 struct cairn_rpc_method {
     const char *name; /* "put" */

@@ -165,7 +165,7 @@ struct cairn_call_options {
     size_t size;
     uint32_t timeout_ms;              /* from the start of the call to its end; 0: the client's */
     uint32_t flags;                   /* CAIRN_IF_ABSENT, ... */
-    enum cairn_durability durability; /* of writes at provider level (kv.h, extent.h) */
+    enum cairn_durability durability; /* of writes and removals at provider level (kv.h, extent.h) */
     struct cairn_error_info *error;   /* filled if the call fails; valid until the call is over */
     uint64_t *call;                   /* set to the call's number, for cairn_cancel(), before the call starts */
 };

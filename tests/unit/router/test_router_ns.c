@@ -379,6 +379,39 @@ static void every_call_of_a_creation_fails(void **state)
     }
 }
 
+static void block_the_map(struct world *w, struct cairn_rpc_req *rq)
+{
+    char fresh[96];
+
+    if (rq->target->iface != &cairn_iface_kv || rq->method_no != CAIRN__WIRE__KV_METHOD__KV_OPEN)
+        return;
+    snprintf(fresh, sizeof(fresh), "%s/map.fresh", w->dir);
+    assert_int_equal(mkdir(fresh, 0700), 0);
+}
+
+/* Its database cannot be made now, and its record, which is stored, cannot be taken back: a retry must not make it
+ * once more, and be told that it exists. */
+static void a_creation_that_cannot_be_taken_back(void **state)
+{
+    struct world *w = *state;
+    Cairn__Wire__Namespace m = named("n");
+    char fresh[96];
+
+    snprintf(fresh, sizeof(fresh), "%s/map.fresh", w->dir);
+    w->before = block_the_map;
+    w->calls = 0;
+    w->fail_at = 3;
+    w->fail_rc = CAIRN_E_BUSY;
+    assert_int_equal(ns_create_as(w, &root, &m, NULL), CAIRN_E_UNKNOWN);
+    w->before = NULL;
+    w->fail_at = 0;
+    assert_int_equal(rmdir(fresh), 0);
+    assert_int_equal(ns_create_as(w, &root, &m, NULL), CAIRN_E_EXISTS);
+    world_stop(w);
+    world_start(w); /* where it comes to light */
+    assert_int_equal(put(w, "n", "k", value, 10), 0);
+}
+
 static void a_full_disk_refuses_changes(void **state)
 {
     struct world *w = *state;
@@ -523,6 +556,7 @@ int main(void)
         CASE(everything_is_there_after_a_restart),
         CASE(a_crash_before_the_database),
         CASE(every_call_of_a_creation_fails),
+        CASE(a_creation_that_cannot_be_taken_back),
         CASE(a_full_disk_refuses_changes),
         CASE(a_damaged_table_is_refused),
         CASE(a_namespace_without_its_provider),

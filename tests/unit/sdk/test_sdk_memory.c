@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#ifndef CAIRN_FAILING_MALLOC
+#ifndef FAILING_MALLOC
 
 static void skipped(void **state)
 {
