@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -131,20 +132,27 @@ static int dir_open(struct cairn_extent_store *s, uint64_t random_salt, struct c
 int cairn_extent_store_check(const struct cairn_extent_conf *conf, struct cairn_err *err)
 {
     struct format f;
+    char place[PATH_MAX];
     int dirfd, rc;
 
     if (conf->backend == CAIRN_EXTENT_MEMORY)
         return 0;
     dirfd = open(conf->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (dirfd < 0 && errno == ENOENT)
-        return 0; /* a start makes it */
-    if (dirfd < 0)
+    if (dirfd < 0 && errno != ENOENT)
         return cairn_err_errno(err, errno, "open %s", conf->dir);
-    rc = format_read(dirfd, conf, &f, err);
-    close(dirfd);
-    if (rc == 0 || rc == CAIRN_E_NOTFOUND)
-        rc = conf->backend == CAIRN_EXTENT_PMEM ? cairn_extent__pmem_place(conf->dir, conf->allow_slow, err) : 0;
-    return rc;
+    if (dirfd >= 0) { /* otherwise a start makes it */
+        rc = cairn_err_wrap(err, cairn_file_lock_check(dirfd, "LOCK", err), "%s", conf->dir);
+        if (rc == 0)
+            rc = format_read(dirfd, conf, &f, err);
+        close(dirfd);
+        if (rc != 0 && rc != CAIRN_E_NOTFOUND)
+            return rc;
+    }
+    if (conf->backend != CAIRN_EXTENT_PMEM || (size_t)snprintf(place, sizeof(place), "%s", conf->dir) >= sizeof(place))
+        return 0;
+    for (char *slash; access(place, F_OK) != 0 && (slash = strrchr(place, '/')) != NULL && slash != place;)
+        *slash = '\0'; /* the file system that it will be on */
+    return cairn_extent__pmem_place(place, conf->allow_slow, err);
 }
 
 static int workers_open(struct cairn_extent_store *s, struct cairn_loop *const *loops, uint32_t n,

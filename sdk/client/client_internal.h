@@ -283,6 +283,7 @@ void cairn__call_finish(struct cairn_call *call, int rc);
 /** Likewise, with a text for people. */
 void cairn__call_fail(struct cairn_call *call, int rc, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void cairn__call_cancel(struct cairn_call *call);
+void cairn__cancel_all(struct cairn *c);
 /** Ends it from a later task: for those who may run inside the call that started it. */
 void cairn__call_fail_later(struct cairn_call *call, int rc);
 

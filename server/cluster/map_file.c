@@ -69,17 +69,11 @@ int cairn_map_file_replace(const struct cairn_map_file *f, const uint8_t *image,
     return 0;
 }
 
-void cairn_map_file_tidy(const struct cairn_map_file *f)
-{
-    unlink(f->fresh_path);
-}
-
 int cairn_map_file_load(const struct cairn_map_file *f, size_t max, uint8_t **image, size_t *len, struct cairn_err *err)
 {
-    int fd, e = 0;
+    int fd = open(f->path, O_RDONLY | O_CLOEXEC), e = 0;
     struct stat st;
 
-    fd = open(f->path, O_RDONLY | O_CLOEXEC);
     *image = NULL;
     *len = 0;
     if (fd < 0)

@@ -15,8 +15,6 @@ struct cairn_map_file {
 
 /** `map` in @dir. CAIRN_E_INVAL: the path is too long. */
 int cairn_map_file_init(struct cairn_map_file *f, const char *dir, struct cairn_err *err);
-/** Removes what a crash left of a replacement that was never answered. For whoever owns the directory. */
-void cairn_map_file_tidy(const struct cairn_map_file *f);
 /** All bytes, malloc'ed; *@image is NULL if there is no file. CAIRN_E_CORRUPT: no regular file, or of more than @max
  * bytes. */
 int cairn_map_file_load(const struct cairn_map_file *f, size_t max, uint8_t **image, size_t *len,

@@ -120,6 +120,8 @@ struct cairn_map_store {
  * newer version; CAIRN_E_CORRUPT: damaged (never by a crash: it is replaced, not rewritten). */
 int cairn_map_store_local_open(const char *dir, struct cairn_pool *pool, struct cairn_loop *home,
                                struct cairn_map_store **out, struct cairn_err *err);
+/** What open() would say, changing nothing. */
+int cairn_map_store_local_check(const char *dir, struct cairn_err *err);
 
 /** Any loop's thread; done() comes later on that loop (NULL: home's, from home). Changes made at the same time are
  * written together. When done() has a 0, the view has the change too, unless the store was lost just then. */

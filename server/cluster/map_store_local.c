@@ -11,6 +11,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum {
     BATCH_WRITES_MAX = 256, /* each is compared with all of its batch */
@@ -368,6 +369,19 @@ static void local_free(struct cairn_map_store *s)
 
 static const struct cairn_map_store_ops local_ops = { "local", local_change, local_read, local_lease, local_free };
 
+int cairn_map_store_local_check(const char *dir, struct cairn_err *err)
+{
+    struct cairn_map_table t = { 0 };
+    struct cairn_map_file file;
+    uint64_t revision;
+    int rc = cairn_map_file_init(&file, dir, err);
+
+    if (rc == 0)
+        rc = cairn_map_image_load(&file, &t, &revision, err);
+    cairn_map_table_fini(&t);
+    return rc;
+}
+
 int cairn_map_store_local_open(const char *dir, struct cairn_pool *pool, struct cairn_loop *home,
                                struct cairn_map_store **out, struct cairn_err *err)
 {
@@ -389,7 +403,7 @@ int cairn_map_store_local_open(const char *dir, struct cairn_pool *pool, struct 
     if (!l->in_memory)
         rc = cairn_map_file_init(&l->file, dir, err);
     if (rc == 0 && !l->in_memory) {
-        cairn_map_file_tidy(&l->file);
+        unlink(l->file.fresh_path); /* what a crash left of a change that was never answered */
         rc = cairn_map_image_load(&l->file, &t, &revision, err);
     }
     if (rc != 0) {

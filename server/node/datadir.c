@@ -3,6 +3,7 @@
 
 #include "sdk/core/base/log.h"
 #include "sdk/core/base/macros.h"
+#include "server/node/place.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -237,33 +238,22 @@ void cairn_datadir_keep_way(struct cairn_datadir *d)
         close(fd);
 }
 
-int cairn_datadir_check(const char *path, struct cairn_err *err)
+int cairn_datadir_check(struct cairn_datadir *d, const char *path, struct cairn_err *err)
 {
-    struct cairn_datadir d = { .path = path, .lock_fd = -1 };
-    char parent[PATH_MAX];
     struct stat st;
-    char *slash;
     int rc;
 
-    snprintf(parent, sizeof(parent), "%s", path);
-    while (stat(parent, &st) != 0 && errno == ENOENT && (slash = strrchr(parent, '/')) != NULL && slash != parent)
-        *slash = '\0';
-    if (stat(parent, &st) != 0 || access(parent, R_OK | W_OK | X_OK) != 0)
-        return cairn_err_errno(err, errno, "data directory %s", parent);
-    if (!S_ISDIR(st.st_mode))
-        return cairn_err_set(err, CAIRN_E_INVAL, "data directory: %s is no directory", parent);
-    if (strcmp(parent, path) != 0)
-        return 0; /* it will be made */
-    rc = lock_dir(path, false, &d.lock_fd, err);
-    if (rc == CAIRN_E_NOTFOUND)
-        return check_virgin(path, err);
-    if (rc == 0) {
-        rc = read_identity(&d, err);
+    *d = (struct cairn_datadir){ .path = path, .lock_fd = -1 };
+    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) {
+        rc = lock_dir(path, false, &d->lock_fd, err); /* whoever has it may be what stands in the way of the rest */
+        if (rc == CAIRN_E_NOTFOUND || rc == 0)
+            rc = read_identity(d, err);
         if (rc == CAIRN_E_NOTFOUND)
             rc = check_virgin(path, err);
+        if (rc != 0)
+            return rc;
     }
-    cairn_datadir_close(&d);
-    return rc;
+    return cairn_place_check_dir(path, true, "data directory", err);
 }
 
 void cairn_datadir_close(struct cairn_datadir *d)

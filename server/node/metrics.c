@@ -435,7 +435,8 @@ static void on_healthz(void *arg, struct cairn_http_reply *reply)
 struct cairn_http *cairn_metrics_serve(const struct cairn_metrics *m, struct cairn_loop *loop, int fd,
                                        struct cairn_err *err)
 {
-    struct cairn_http_page pages[] = { { "/metrics", on_metrics, (void *)m }, { "/healthz", on_healthz, (void *)m } };
+    struct cairn_http_page pages[] = { { "/metrics", "counters and latencies, for Prometheus", on_metrics, (void *)m },
+                                       { "/healthz", "200 while the node serves, else 503", on_healthz, (void *)m } };
 
     return cairn_http_start(loop, fd, pages, ARRAY_SIZE(pages), err);
 }

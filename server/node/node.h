@@ -96,6 +96,10 @@ int cairn_node__open(struct cairn_server *s, const struct cairn_server_options *
 void cairn_node__close(struct cairn_server *s);
 int cairn_node__read_conf(struct cairn_node_conf *conf, const struct cairn_server_options *options, char *text,
                           size_t text_len, struct cairn_err *err);
+/* What a start and its check say alike. */
+int cairn_node__needs_data(const struct cairn_node_conf *conf, struct cairn_err *err);
+bool cairn_node__has_munge(const struct cairn_node_conf *conf);
+int cairn_node__needs_munge(const struct cairn_node_conf *conf, bool has, struct cairn_err *err);
 
 /* node_run.c */
 extern const struct cairn_sm_kind cairn_node_kind;

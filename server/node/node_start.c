@@ -45,11 +45,24 @@ int cairn_node__read_conf(struct cairn_node_conf *conf, const struct cairn_serve
     return rc;
 }
 
-static int check_directory(const struct cairn_node_conf *conf, struct cairn_err *err)
+int cairn_node__needs_data(const struct cairn_node_conf *conf, struct cairn_err *err)
 {
     if (conf->data[0] == '\0')
         return cairn_err_set(err, CAIRN_E_CONFIG, "no data directory: set node.data, or say --data DIRECTORY");
     return 0;
+}
+
+bool cairn_node__has_munge(const struct cairn_node_conf *conf)
+{
+    return conf->munge != CAIRN_MUNGE_OFF && cairn_auth_munge_is_available(conf->munge_socket);
+}
+
+int cairn_node__needs_munge(const struct cairn_node_conf *conf, bool has, struct cairn_err *err)
+{
+    if (conf->munge != CAIRN_MUNGE_ON || has)
+        return 0;
+    return cairn_err_set(err, CAIRN_E_AUTH, "auth.munge is on, but no munged listens%s%s",
+                         conf->munge_socket[0] != '\0' ? " at " : " on this machine", conf->munge_socket);
 }
 
 /* ---- steps of opening ---- */
@@ -74,16 +87,15 @@ static int open_log(struct cairn_server *s, const struct cairn_server_options *o
 static int open_identity(struct cairn_server *s, struct cairn_err *err)
 {
     struct cairn_rpc_node *n = &s->rpc_node;
-    bool munge = s->conf.munge != CAIRN_MUNGE_OFF && cairn_auth_munge_is_available(s->conf.munge_socket);
+    bool munge = cairn_node__has_munge(&s->conf);
     int rc = cairn_workspace_open(s->conf.workspace, err);
 
     if (rc == 0)
         rc = cairn_workspace_key(s->conf.key_file, n->key, err);
+    if (rc == 0)
+        rc = cairn_node__needs_munge(&s->conf, munge, err);
     if (rc != 0)
         return rc;
-    if (s->conf.munge == CAIRN_MUNGE_ON && !munge)
-        return cairn_err_set(err, CAIRN_E_AUTH, "auth.munge is on, but no munged listens%s%s",
-                             s->conf.munge_socket[0] != '\0' ? " at " : " on this machine", s->conf.munge_socket);
     memcpy(n->cluster_id, s->data.cluster_id, sizeof(n->cluster_id));
     cairn_auth_random(&n->incarnation, sizeof(n->incarnation));
     snprintf(n->name, sizeof(n->name), "%s", s->conf.name);
@@ -350,7 +362,7 @@ static int open_metrics(struct cairn_server *s, struct cairn_err *err)
 
 int cairn_node__open(struct cairn_server *s, const struct cairn_server_options *options, struct cairn_err *err)
 {
-    int rc = check_directory(&s->conf, err);
+    int rc = cairn_node__needs_data(&s->conf, err);
 
     if (rc == 0)
         rc = open_log(s, options, err);
@@ -491,42 +503,6 @@ int cairn_server_start(const struct cairn_server_options *options, struct cairn_
     cairn_log_bind(bound);
     *server = s;
     return 0;
-}
-
-int cairn_server_check(const struct cairn_server_options *options, char *text, size_t text_len)
-{
-    struct cairn_node_conf conf;
-    struct cairn_err err = { 0 };
-    char dir[4096];
-    int rc;
-
-    if (text != NULL && text_len > 0)
-        text[0] = '\0';
-    rc = cairn_node__read_conf(&conf, options, text, text_len, &err);
-    if (rc == 0)
-        rc = check_directory(&conf, &err);
-    if (rc == 0)
-        rc = cairn_datadir_check(conf.data, &err);
-    for (uint32_t i = 0; rc == 0 && i < conf.nproviders; i++) {
-        struct cairn_provider_env env = { .name = cairn_conf_str(conf.providers[i], "name"),
-                                          .dir = dir,
-                                          .conf = conf.providers[i] };
-
-        snprintf(dir, sizeof(dir), "%s/%s", conf.data, env.name);
-        if (conf.provider_descs[i]->check != NULL)
-            rc = cairn_err_wrap(&err, conf.provider_descs[i]->check(&env, &err), "provider %s", env.name);
-    }
-    for (uint32_t i = 0; rc == 0 && i < conf.nlisten; i++) {
-        struct cairn_addr addr;
-
-        rc = cairn_addr_parse(conf.listen[i], &addr, &err);
-        if (rc == 0)
-            rc = cairn_addr_probe(&addr, &err);
-    }
-    if (rc != 0)
-        put_text(text, text_len, &err);
-    cairn_node_conf_free(&conf);
-    return rc;
 }
 
 int cairn_server_print_config(const struct cairn_server_options *options, FILE *to, char *text, size_t text_len)

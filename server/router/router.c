@@ -170,6 +170,11 @@ fail:
     return cairn_err_wrap(err, rc, "namespaces");
 }
 
+static int router_check(const struct cairn_provider_env *env, struct cairn_err *err)
+{
+    return cairn_map_store_local_check(env->dir, err);
+}
+
 static int router_start(const struct cairn_provider_env *env, void **ctx, struct cairn_err *err)
 {
     return cairn_router_start(env, NULL, ctx, err);
@@ -274,6 +279,7 @@ const struct cairn_provider_desc cairn_router_desc = {
     .handlers = router_handlers,
     .schema = router_schema,
     .machines = router_machines,
+    .check = router_check,
     .start = router_start,
     .run = router_run,
     .quiesce = router_quiesce,

@@ -56,5 +56,7 @@ int cairn_file_pread(int fd, void *buf, uint64_t len, uint64_t off);
 int cairn_file_replace(int dirfd, const char *name, const void *buf, uint64_t len, struct cairn_err *err);
 /** Makes *@fd hold an exclusive lock on the file @name in @dirfd; CAIRN_E_LOCKED if another process holds it. */
 int cairn_file_lock(int dirfd, const char *name, int *fd, struct cairn_err *err);
+/** Whether lock() would succeed now, without making the file. */
+int cairn_file_lock_check(int dirfd, const char *name, struct cairn_err *err);
 
 #endif

@@ -54,6 +54,7 @@ static bool failing_malloc_now(void)
 void *__libc_malloc(size_t n);
 void *__libc_calloc(size_t n, size_t size);
 void *__libc_realloc(void *p, size_t n);
+void *__libc_memalign(size_t alignment, size_t n);
 void __libc_free(void *p);
 
 void *malloc(size_t n)
@@ -78,6 +79,14 @@ void *realloc(void *p, size_t n)
 
     failing_malloc_live += failing_malloc_counts && p == NULL && q != NULL;
     return q;
+}
+
+void *aligned_alloc(size_t alignment, size_t n)
+{
+    void *p = failing_malloc_now() ? NULL : __libc_memalign(alignment, n);
+
+    failing_malloc_live += failing_malloc_counts && p != NULL;
+    return p;
 }
 
 void free(void *p)

@@ -2,7 +2,6 @@
 #include "tools/cairn/commands.h"
 
 #include <inttypes.h>
-#include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -96,8 +95,8 @@ static const struct cli_col ns_cols[] = {
     { "EMBED", "embed_bytes", CLI_CELL_BYTES },
     { "KV", "kv", CLI_CELL_TEXT },
     { "EXTENT", "extent", CLI_CELL_TEXT },
-    { "OWNER", "owner", CLI_CELL_PLAIN },
-    { "GROUP", "group", CLI_CELL_PLAIN },
+    { "OWNER", "owner", CLI_CELL_USER },
+    { "GROUP", "group", CLI_CELL_GROUP },
     { "MODE", "mode", CLI_CELL_TEXT },
     { "CREATED", "created", CLI_CELL_TEXT },
 };

@@ -44,13 +44,14 @@ static void on_peer_down(struct cairn_rpc_peer *peer)
         if (op->peer == peer)
             cairn_bulk__op_end(op, CAIRN_E_CLOSED);
     }
+    cairn_bulk__vm_peer_down(b, peer); /* it may be a mover of ours though we had no memory for its own state */
     if (bp == NULL)
         return;
     *cairn_rpc_peer_bulk(peer) = NULL;
     bp->down = true;
     bp->ready = false;
     bp->vm_pull = bp->vm_push = false;
-    cairn_bulk__vm_peer_down(bp);
+    cairn_task_cancel(&bp->vm_task);
     cairn_bulk__intro_abort(bp);
     cairn_list_del(&bp->link);
     cairn_bulk__peer_put(bp);

@@ -4,10 +4,10 @@
  * or pushes, in pieces, pipelined, by the best way there is to that peer:
  *
  *   vm      process_vm_readv/writev, for a peer on this node that the socket's credentials prove (same user), found to
- * work at connect and checked again with each piece: the peer's 16-byte cookie must lie where it said fabric
- * fi_read/fi_write, once the connection stands (it is brought up in the background at the first need) frames  BULK_READ
- * and BULK_WRITE calls on the peer's own connection: always there, and the oracle in tests self    memcpy, when caller
- * and callee are on the same loop
+ *           work at connect and checked again with each piece: the peer's 16-byte cookie must lie where it said
+ *   fabric  fi_read/fi_write, once the connection stands (it is brought up in the background at the first need)
+ *   frames  BULK_READ and BULK_WRITE calls on the peer's own connection: always there, and the oracle in tests
+ *   self    memcpy, when caller and callee are on the same loop
  *
  * Memory that was concealed is not touched any more, by any way: frames look up the key, the fabric's registration is
  * gone, and a same-node copy looks whether the key still stands (bulk_vm.c).

@@ -104,6 +104,7 @@ int cairn_loop_init(struct cairn_loop *loop, const struct cairn_loop_conf *conf,
     pthread_mutex_init(&loop->posted_mutex, NULL);
     cairn_list_init(&loop->posted);
     cairn_list_init(&loop->hooks);
+    errno = 0;
     ec = event_config_new();
     if (ec != NULL) {
         event_config_set_flag(ec, EVENT_BASE_FLAG_NOLOCK);
@@ -112,8 +113,10 @@ int cairn_loop_init(struct cairn_loop *loop, const struct cairn_loop_conf *conf,
         loop->base = event_base_new_with_config(ec);
         event_config_free(ec);
     }
-    if (loop->base == NULL) {
-        rc = cairn_err_set(err, CAIRN_E_LIMIT, "event loop: cannot be made (descriptor limit?)");
+    if (loop->base == NULL) { /* libevent tells no reason of its own */
+        rc = errno == EMFILE || errno == ENFILE ? CAIRN_E_LIMIT : CAIRN_E_NOMEM;
+        rc =
+            cairn_err_set(err, rc, "event loop: %s", rc == CAIRN_E_LIMIT ? "no descriptors are left" : "out of memory");
         goto free_base;
     }
     loop->now_ns = loop_now(&loop->env);
@@ -381,7 +384,7 @@ int cairn_watch_arm(struct cairn_watch *w, uint32_t what)
         bad |= (what & CAIRN_WATCH_WRITE) != 0 ? event_add(w->write, NULL) : event_del(w->write);
     }
     w->armed = what;
-    return bad == 0 ? 0 : CAIRN_E_IO;
+    return bad == 0 ? 0 : errno == 0 || errno == ENOMEM ? CAIRN_E_NOMEM : CAIRN_E_IO;
 }
 
 void cairn_watch_fini(struct cairn_watch *w)

@@ -24,7 +24,8 @@
     X(sessions_resumed, COUNTER, "cairn_sessions_resumed_total", "Broken connections that came back.")                 \
     X(retries_recognised, COUNTER, "cairn_retries_recognised_total",                                                   \
       "Requests that were sent again and not applied again.")                                                          \
-    X(requests_canceled, COUNTER, "cairn_requests_canceled_total", "Requests that their callers gave up.")             \
+    X(requests_canceled, COUNTER, "cairn_requests_canceled_total",                                                     \
+      "Requests given up: by the caller, at the deadline, with the connection or with the request they belong to.")    \
     X(slow_readers_closed, COUNTER, "cairn_slow_readers_closed_total",                                                 \
       "Connections closed because their peer took no answers or sent half a frame.")
 

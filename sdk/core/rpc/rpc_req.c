@@ -6,6 +6,7 @@
  * RUNNING   the handler has it, or is about to get it; exactly one answer will come.
  * WAITING   the same change is being carried out already, for a connection that was lost: its answer will be ours too.
  * ANSWERED  the answer is on its way; nothing of the request is left. */
+#include "sdk/core/rpc/accept.h"
 #include "sdk/core/rpc/rpc_internal.h"
 
 #include "schema/common.pb-c.h"
@@ -94,6 +95,8 @@ void cairn_rpc__req_cancel(struct cairn_rpc_req *rq)
     if (rq->canceled)
         return;
     rq->canceled = true;
+    if (rq->rpc->node != NULL)
+        atomic_fetch_add_explicit(&rq->rpc->node->counters.requests_canceled, 1, memory_order_relaxed);
     if (rq->on_cancel != NULL)
         rq->on_cancel(rq, rq->on_cancel_arg);
 }

@@ -128,6 +128,7 @@ static void cancel_reaches_the_target(void **state)
     probe_wait(fx, &p);
     assert_int_equal(p.call.rc, CAIRN_E_CANCELED);
     turn_until(fx, one_cancel);
+    assert_int_equal(atomic_load(&fx->node.counters.requests_canceled), 1);
     assert_int_equal(fx->nheld, 0);
     fx->hold = false;
     probe_start(fx, &p, false, "k2"); /* the late answer of the first finds no other call */

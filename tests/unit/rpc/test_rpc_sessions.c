@@ -153,6 +153,8 @@ static void closing_ends_calls_that_were_sent(void **state)
     assert_true(p.done);
     assert_int_equal(p.call.rc, CAIRN_E_CLOSED);
     turn_until(fx, no_peers); /* the target was told; and no timer of the session is met on the way */
+    assert_int_equal(atomic_load(&fx->node.counters.requests_canceled), fx->cancels); /* one truth, whatever the cause */
+    assert_int_equal(fx->cancels, 1);
 }
 
 static void close_when_done(struct cairn_rpc_call *call)
