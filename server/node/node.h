@@ -111,6 +111,9 @@ void cairn_node__join(struct cairn_server *s);
 int cairn_node__open_etcd(const struct cairn_node_conf *conf, struct cairn_loop *home, struct cairn_map_store **out,
                           struct cairn_err *err);
 
+/** What that would say. */
+int cairn_node__check_etcd(const struct cairn_node_conf *conf, struct cairn_err *err);
+
 /* listen.c */
 int cairn_node__listen(struct cairn_server *s, struct cairn_err *err);
 void cairn_node__listen_start(struct cairn_server *s);

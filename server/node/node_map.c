@@ -64,6 +64,21 @@ int cairn_node__open_etcd(const struct cairn_node_conf *conf, struct cairn_loop 
     return cairn_err_wrap(err, rc, "map");
 }
 
+int cairn_node__check_etcd(const struct cairn_node_conf *conf, struct cairn_err *err)
+{
+    struct cairn_map_store *store;
+    struct cairn_loop loop;
+    int rc = cairn_loop_init(&loop, NULL, err);
+
+    if (rc != 0)
+        return rc;
+    rc = cairn_node__open_etcd(conf, &loop, &store, err);
+    if (rc == 0)
+        cairn_map_store_close(store);
+    cairn_loop_fini(&loop);
+    return rc;
+}
+
 /* ---- without a node ---- */
 
 /* What a command needs of a node: its configuration, a loop, and the store. */

@@ -9,7 +9,7 @@ import subprocess
 import time
 import unittest
 
-from systest import CAIRN, DEGRADED, FAILED, OK, Case, main, run, wait_for
+from systest import CAIRN, CAIRND, DEGRADED, FAILED, OK, Case, main, run, wait_for
 
 
 def free_port():
@@ -94,6 +94,10 @@ class Map(Case):
         self.assertTrue(any("imported" in r for r in reasons), reasons)
         self.assertEqual(reasons[-1], "namespace created")
 
+        check = (CAIRND, "--data", self.path("elsewhere"), "--workspace", self.path("other-ws"), "--config", config,
+                 "--check-config")
+        self.ok(run(*check))
+
         # A store that is away: what is there is served, changes are refused at once, and the status says so.
         etcd.send_signal(signal.SIGKILL)
         etcd.wait()
@@ -104,6 +108,7 @@ class Map(Case):
         self.assertIn("map store cannot be reached", refused.err)
         self.assertLess(time.monotonic() - began, 4)
         self.assertEqual(self.ok(node.cairn("get", "demo", "key")).out, "value")
+        self.fails(run(*check, "--set", "map.timeout=200ms"), FAILED, "map: the map store etcd cannot be read: " + url)
         self.start_etcd(os.path.join(self.base, "etcd"))
         wait_for("the node to notice", lambda: node.cairn("status").code == OK)
         self.ok(node.cairn("ns", "create", "later"))
