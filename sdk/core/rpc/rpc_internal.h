@@ -70,6 +70,10 @@ void cairn_rpc__call_finish(struct cairn_rpc_call *call, int status, const uint8
 void cairn_rpc__call_finish_msg(struct cairn_rpc_call *call, int status, const ProtobufCMessage *msg, const char *text,
                                 const uint8_t *payload, uint32_t payload_len);
 void cairn_rpc__call_fail(struct cairn_rpc_call *call, int rc, const char *text);
+/** The code for a call that the target has carried out, and whose answer is lost for the reason @rc. Of a change it says
+ * CAIRN_E_UNKNOWN: who called would take @rc for "nothing was done". */
+int cairn_rpc__call_untold(const struct cairn_rpc_call *call, int rc);
+#define RPC_UNTOLD_TEXT "there was no memory for the answer"
 /** Tells the targets of local calls that are overdue. */
 void cairn_rpc__locals_sweep(void *rpc);
 static inline const struct cairn_rpc_method *cairn_rpc__call_method(const struct cairn_rpc_call *call)
