@@ -251,6 +251,25 @@ static void nothing_but_hello_before_hello(void **state)
     assert_still_serves(fx);
 }
 
+/* Whoever connects and says nothing has 5 s, of which all but a few are skipped here. */
+static void silence_instead_of_hello_is_cut_off(void **state)
+{
+    struct fixture *fx = *state;
+    int fd = raw_connect(fx);
+    struct cairn_rpc_peer *peer = CONTAINER_OF(fx->rpc->greeters.next, struct cairn_rpc_peer, greeting);
+    uint64_t now = cairn_loop_now(&fx->loop);
+
+    assert_int_equal(CAIRN_HELLO_MS_MAX, 5000);
+    assert_in_range(peer->hello_deadline_ns, now, now + CAIRN_HELLO_MS_MAX * CAIRN_NS_PER_MS);
+    peer->hello_deadline_ns = now + 5 * CAIRN_NS_PER_MS;
+    cairn_rpc__peer_want(peer, peer->hello_deadline_ns);
+    assert_true(is_thrown_out(fx, fd));
+    assert_int_equal(atomic_load(&fx->node.counters.hello_timeouts), 1);
+    assert_int_equal(atomic_load(&fx->node.counters.greeting), 0);
+    close(fd);
+    assert_still_serves(fx);
+}
+
 static void a_second_hello_is_refused(void **state)
 {
     struct fixture *fx = *state;
@@ -533,14 +552,23 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(nothing_but_hello_before_hello),   T(a_second_hello_is_refused),
-        T(hello_may_not_be_large),           T(garbage_closes_the_connection_only),
-        T(torn_frames_are_put_together),     T(half_a_frame_does_not_wait_for_ever),
-        T(a_goodbye_is_answered_by_the_end), T(an_answer_that_fits_no_frame_is_an_error),
-        T(who_has_drained_takes_nobody),     T(a_slow_reader_is_bounded_and_closed),
-        T(ignoring_credits_only_slows),      T(too_many_connections_are_refused),
-        T(strangers_do_not_lock_users_out),  T(an_answer_to_nothing_is_an_error),
-        T(cancel_of_nothing_is_harmless),    T(newer_protocol_is_told_so),
+        T(silence_instead_of_hello_is_cut_off),
+        T(nothing_but_hello_before_hello),
+        T(a_second_hello_is_refused),
+        T(hello_may_not_be_large),
+        T(garbage_closes_the_connection_only),
+        T(torn_frames_are_put_together),
+        T(half_a_frame_does_not_wait_for_ever),
+        T(a_goodbye_is_answered_by_the_end),
+        T(an_answer_that_fits_no_frame_is_an_error),
+        T(who_has_drained_takes_nobody),
+        T(a_slow_reader_is_bounded_and_closed),
+        T(ignoring_credits_only_slows),
+        T(too_many_connections_are_refused),
+        T(strangers_do_not_lock_users_out),
+        T(an_answer_to_nothing_is_an_error),
+        T(cancel_of_nothing_is_harmless),
+        T(newer_protocol_is_told_so),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
