@@ -129,7 +129,7 @@ struct cairn_replica {
     /* backup and learner */
     uint64_t matched;  /* our log is the primary's up to here, in this epoch */
     bool ack_owed;     /* an ACK waits for the disk */
-    bool heard;        /* the primary of this epoch has spoken to us */
+    uint64_t heard_ns; /* when the primary of this epoch spoke to us; 0: not yet */
 
     /* primary */
     struct replica_peer peers[CAIRN_PEERS_MAX];

@@ -30,18 +30,19 @@ void cairn_replica__follow(struct cairn_replica *r)
 {
     r->matched = 0;
     r->ack_owed = false;
-    r->heard = false;
+    r->heard_ns = 0;
     cairn_timer_stop(r->env, &r->timer);
     if (r->sm.state == REPLICA_LEARNER)
         cairn_replica__backup_tick(r);
 }
 
-/* A learner says that it is there until the primary of the epoch has answered; a member is asked by the primary. */
+/* A learner that hears nothing says that it is there; a member is asked by the primary. */
 void cairn_replica__backup_tick(struct cairn_replica *r)
 {
-    if (r->sm.state != REPLICA_LEARNER || r->heard)
+    if (r->sm.state != REPLICA_LEARNER)
         return;
-    send_match(r);
+    if (r->heard_ns == 0 || replica_now(r) - r->heard_ns >= r->times->learner_ns)
+        send_match(r);
     cairn_replica__timer(r, r->times->learner_ns);
 }
 
@@ -74,7 +75,7 @@ void cairn_replica__on_append(struct cairn_replica *r, const struct cairn_repl_m
 
     if (!follows(r) || !cairn_who_is(m->from, r->rec.primary))
         return;
-    r->heard = true;
+    r->heard_ns = replica_now(r);
     if (!cairn_slot_log_has(&r->log, m->prev)) {
         /* What is applied here is committed, so in the primary's log as well: those of its entries are ours. */
         send_match(r);
