@@ -116,7 +116,7 @@ static void op_log_sync(struct cairn_replica *r)
     struct repl_world *rw = s->node->rw;
 
     log_copy(&s->syncing, &s->log);
-    cairn_timer_start(r->env, &s->sync_done, cairn_env_now_ns(r->env) + MS / 2 + dice(rw, 5 * MS));
+    cairn_timer_start(r->env, &s->sync_done, cairn_env_now_ns(r->env) + MS / 2 + dice(rw, rw->conf.disk_ns + 1));
 }
 
 static bool op_log_get(struct cairn_replica *r, uint64_t pos, struct cairn_entry *e)
@@ -491,7 +491,8 @@ static void map_register(struct repl_world *rw, uint32_t from, const struct pack
 
     for (uint32_t i = 0; i < rw->conf.slots; i++)
         logs[i] = (struct cairn_coord_log){ .slot = i, .end = p->ends[i] };
-    CAIRN_ASSERT(cairn_coord_register(&rw->coord, &process, logs, rw->conf.slots) == 0);
+    if (cairn_coord_register(&rw->coord, &process, logs, rw->conf.slots) != 0)
+        return;
     rw->stored_nodes[from] = process;
     answer.who.inc = process.inc;
     send_packet(rw, 0, from, &answer);
@@ -720,7 +721,7 @@ void repl_world_start(struct repl_world *rw, uint32_t node)
     env = env_of(rw, node);
     n->up = true;
     n->registered = false;
-    n->process = world_random(rw->world);
+    n->process++;
     n->machines = calloc(1, sizeof(*n->machines));
     CAIRN_ASSERT(n->machines != NULL);
     cairn_sm_set_init(n->machines, env);
@@ -776,6 +777,8 @@ struct repl_world *repl_world_new(const struct repl_world_conf *conf)
                              .jitter_ns = conf->jitter_ns,
                              .loss_ppm = conf->loss_ppm,
                              .twice_ppm = conf->twice_ppm,
+                             .straggler_ppm = conf->straggler_ppm,
+                             .straggler_ns = conf->straggler_ns,
                              .deliver = deliver,
                              .arg = rw };
     struct cairn_env *env;

@@ -20,8 +20,9 @@ struct repl_world_conf {
     uint32_t nodes, slots, replicas, clients, min_insync;
     bool sync; /* what clients ask for; else `buffered` */
     uint64_t latency_ns, jitter_ns;
-    uint32_t loss_ppm, twice_ppm;
-    bool verbose; /* every move of a machine, and every fault, on stderr */
+    uint32_t loss_ppm, twice_ppm, straggler_ppm;
+    uint64_t straggler_ns; /* packets that come so late */
+    uint64_t disk_ns;      /* a sync takes up to this */
 };
 
 /* The disk of one slot on one node: what is there, and what is there for sure. */

@@ -21,7 +21,8 @@ static struct repl_world_conf conf_of(uint64_t seed)
                                      .min_insync = 1,
                                      .sync = true,
                                      .latency_ns = MS / 5,
-                                     .jitter_ns = MS };
+                                     .jitter_ns = MS,
+                                     .disk_ns = 5 * MS };
 }
 
 static void expect_whole(struct repl_world *rw, uint64_t ms)
@@ -72,42 +73,75 @@ static void lost_primary_is_replaced(void **state)
     repl_world_free(rw);
 }
 
-/* One fault at a time, drawn: nodes and coordinator crash and return, links are cut one way or both, clocks drift. */
+static uint64_t draw(struct repl_world *rw, uint64_t n)
+{
+    return world_random(rw->world) % n;
+}
+
+static void toggle(struct repl_world *rw, uint32_t node)
+{
+    if (rw->nodes[node].up)
+        repl_world_crash(rw, node);
+    else
+        repl_world_start(rw, node);
+}
+
+static void cut(struct repl_world *rw, uint32_t a, uint32_t b, bool both)
+{
+    if (a == b)
+        return;
+    world_cut(rw->world, a, b);
+    if (both)
+        world_cut(rw->world, b, a);
+}
+
+/* One fault at a time, drawn; half of them hit the primary of a slot. */
 static void walk_fault(struct repl_world *rw)
 {
-    uint32_t node = 1 + (uint32_t)(world_random(rw->world) % rw->conf.nodes);
-    uint32_t other = (uint32_t)(world_random(rw->world) % (rw->conf.nodes + 1));
+    uint32_t node = 1 + (uint32_t)draw(rw, rw->conf.nodes), other = (uint32_t)draw(rw, rw->conf.nodes + 1);
 
-    switch (world_random(rw->world) % 8) {
+    if (draw(rw, 2) == 0)
+        node = (uint32_t)rw->stored[draw(rw, rw->conf.slots)].primary.node;
+    switch (draw(rw, 12)) {
     case 0:
     case 1:
-        if (rw->nodes[node].up)
-            repl_world_crash(rw, node);
-        else
-            repl_world_start(rw, node);
+        toggle(rw, node);
         break;
-    case 2:
-        if (other != node)
-            world_cut(rw->world, node, other);
+    case 2: /* a process that dies and is started at once */
+        repl_world_crash(rw, node);
+        repl_world_start(rw, node);
         break;
     case 3:
-        if (other != node) {
-            world_cut(rw->world, other, node);
-            world_cut(rw->world, node, other);
-        }
+        cut(rw, node, other, draw(rw, 2) == 0);
         break;
     case 4:
-    case 5:
-        world_heal(rw->world);
+        cut(rw, other, node, false);
+        break;
+    case 5: /* a primary that MAP does not hear, or that does not hear MAP */
+        cut(rw, node, 0, draw(rw, 2) == 0);
         break;
     case 6:
-        world_stall(rw->world, node, (world_random(rw->world) % 4000) * MS);
-        break;
     case 7:
+        world_heal(rw->world);
+        break;
+    case 8:
+        world_stall(rw->world, node, draw(rw, 5000) * MS);
+        break;
+    case 9:
+        world_slow(rw->world, (uint32_t)draw(rw, rw->conf.nodes + 1), draw(rw, 3) * draw(rw, 200) * MS);
+        break;
+    case 10:
         if (rw->coord_is_up)
             repl_world_crash_coord(rw);
-        else
-            repl_world_start_coord(rw);
+        repl_world_start_coord(rw);
+        break;
+    case 11:
+        if (draw(rw, 3) > 0)
+            break;
+        for (uint32_t i = 1; i <= rw->conf.nodes; i++) /* the power of the whole machine room */
+            repl_world_crash(rw, i);
+        for (uint32_t i = 1; i <= rw->conf.nodes; i++)
+            repl_world_start(rw, i);
         break;
     }
 }
@@ -117,6 +151,8 @@ static void heal(struct repl_world *rw)
     world_heal(rw->world);
     world_conf(rw->world)->loss_ppm = 0;
     repl_world_start_coord(rw);
+    for (uint32_t i = 0; i <= rw->conf.nodes; i++)
+        world_slow(rw->world, i, 0);
     for (uint32_t i = 1; i <= rw->conf.nodes; i++)
         repl_world_start(rw, i);
 }
@@ -135,13 +171,16 @@ static void walk(uint64_t seed, struct totals *t)
     conf.jitter_ns = (1 + seed % 7 * 5) * MS;
     conf.loss_ppm = (uint32_t)(seed % 4) * 10000;
     conf.twice_ppm = (uint32_t)(seed % 5) * 5000;
+    conf.straggler_ppm = (uint32_t)(seed % 3) * 5000;
+    conf.straggler_ns = 3000 * MS;
+    conf.disk_ns = seed % 2 == 0 ? 5 * MS : 100 * MS;
     rw = repl_world_new(&conf);
     for (uint32_t i = 1; i <= conf.nodes; i++)
         world_clock(rw->world, i, world_random(rw->world) % (1000 * MS), (int32_t)(world_random(rw->world) % 1801) - 900);
     repl_world_run_ms(rw, 1500);
-    for (int i = 0; i < 25; i++) {
+    for (int i = 0; i < 60; i++) {
         walk_fault(rw);
-        repl_world_run_ms(rw, 50 + world_random(rw->world) % 1500);
+        repl_world_run_ms(rw, draw(rw, 8) == 0 ? 3000 : 20 + draw(rw, 700));
     }
     heal(rw);
     expect_whole(rw, 60000);

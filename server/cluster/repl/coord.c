@@ -275,6 +275,8 @@ int cairn_coord_register(struct cairn_coord *c, struct cairn_coord_process *p, c
     bool known = n != NULL && n->p.process == p->process, same_disk = n == NULL || n->p.disk_id == p->disk_id;
     int rc;
 
+    if (n != NULL && p->process < n->p.process)
+        return CAIRN_E_STATE;
     p->inc = known ? n->p.inc : c->last_inc + 1;
     rc = cairn_coord_load_node(c, p);
     if (rc != 0)

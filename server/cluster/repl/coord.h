@@ -24,7 +24,8 @@ struct cairn_coord_process {
     uint64_t node;
     uint64_t inc;     /* registered; never given twice */
     uint64_t disk_id; /* drawn when its disk was formatted */
-    uint64_t process; /* drawn by the process at its start: a REGISTER that comes twice is one */
+    uint64_t process; /* ascends with each start of the node (kept on its disk, where a new disk begins with the time of
+                         day): a REGISTER that comes twice is one, and an old one that comes late is none */
 };
 
 struct cairn_coord_node {
@@ -87,7 +88,8 @@ void cairn_coord_load(struct cairn_coord *c, uint32_t slot, const struct cairn_s
 int cairn_coord_load_node(struct cairn_coord *c, const struct cairn_coord_process *p);
 
 /** A process has started: p->inc is set, to be stored by the caller with the rest of @p before the node is told. @logs:
- * what it has on disk. The same process again gets the same answer. CAIRN_E_NOMEM. */
+ * what it has on disk. The same process again gets the same answer. CAIRN_E_STATE: a later one is registered;
+ * CAIRN_E_NOMEM. */
 int cairn_coord_register(struct cairn_coord *c, struct cairn_coord_process *p, const struct cairn_coord_log *logs,
                          uint32_t nlogs);
 /** M1. True: the caller sends the GRANT now, with every record that the node does not have yet. */

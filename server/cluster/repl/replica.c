@@ -38,6 +38,7 @@ static bool replica_invariant(const struct cairn_sm *sm)
     return CAIRN_HOLDS(r->applied <= r->applying && r->applying <= r->commit && r->commit <= r->log.end.pos) && /* I7 */
            CAIRN_HOLDS(r->log.synced <= r->log.end.pos && r->log.base.pos <= r->applied) &&
            CAIRN_HOLDS(leads == (member && cairn_who_is(r->rec.primary, r->self))) &&
+           CAIRN_HOLDS(sm->state != REPLICA_ACTIVE || r->applied >= r->start_pos) &&
            CAIRN_HOLDS(sm->state != REPLICA_BACKUP || member) && CAIRN_HOLDS(sm->state != REPLICA_LEARNER || !member) &&
            CAIRN_HOLDS(!leads || waits_for_all(r)) && /* I10 */
            CAIRN_HOLDS(leads || cairn_list_is_empty(&r->waiting)) &&
@@ -217,6 +218,8 @@ void cairn_replica_on_applied(struct cairn_replica *r, const struct cairn_entry 
     if (cairn_replica_is_primary(r))
         cairn_replica__answer(r, e, result);
     apply_more(r);
+    if (r->sm.state == REPLICA_TAKEOVER && r->applied == r->start_pos)
+        cairn_replica__advance(r);
 }
 
 void cairn_replica_on_loaded(struct cairn_replica *r)

@@ -143,6 +143,9 @@ void cairn_replica__advance(struct cairn_replica *r)
     if (r->sm.state == REPLICA_TAKEOVER) {
         if (r->start_pos == 0 || pos < r->start_pos || !r->ops->lease_is_valid(r))
             return;
+        cairn_replica__commit(r, pos);
+        if (r->applied < r->start_pos) /* a read looks at what is applied */
+            return;
         cairn_sm_move(&r->sm, REPLICA_ACTIVE);
     }
     cairn_replica__commit(r, pos);
