@@ -291,7 +291,8 @@ int cairn_coord_register(struct cairn_coord *c, struct cairn_coord_process *p, c
         struct cairn_coord_slot *s = &c->slots[slot];
         struct cairn_at end = { 0 };
 
-        if (!cairn_slot_names(&s->rec, p->node))
+        /* Also where it becomes a member just now, under the incarnation that ends here. */
+        if (!cairn_slot_names(&s->rec, p->node) && !(s->storing && cairn_slot_names(&s->next, p->node)))
             continue;
         for (uint32_t i = 0; i < nlogs; i++) {
             if (logs[i].slot == slot)

@@ -379,6 +379,8 @@ static bool expire_sessions(struct cairn_replica *r)
                                  .kind = CAIRN_ENTRY_EXPIRE,
                                  .rid = { .session = s->id } };
 
+        if (s->used_ns == 0) /* opened since the last tick */
+            s->used_ns = now;
         if (s->expire_pos == 0 && now - s->used_ns >= r->times->session_ttl_ns && !r->release_wanted)
             cairn_replica__append(r, &e); /* no room: at the next tick */
     }
