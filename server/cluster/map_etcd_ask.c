@@ -196,7 +196,7 @@ static void ask_on_change(struct etcd_ask *a)
         a->op->err = err;
         a->op->err.code = CAIRN_E_UNKNOWN;
     }
-    if (a->op->rc == 0 && a->op->revision > e->watch.resume && etcd_watch_follows(&e->watch))
+    if (a->op->rc == 0 && a->op->revision > e->watch.resume && etcd_watch_will_tell(&e->watch))
         cairn_sm_move(&a->sm, ASK_SETTLING);
     else
         ask_done(a);

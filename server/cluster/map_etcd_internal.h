@@ -101,6 +101,7 @@ void etcd_asks_free(struct etcd *e);
 extern const struct cairn_sm_kind etcd_watch_kind;
 void etcd_watch_init(struct etcd_watch *w, struct etcd *e);
 void etcd_watch_fini(struct etcd_watch *w);
-bool etcd_watch_follows(const struct etcd_watch *w);
+/* The view will come to a revision that is newer than w->resume, or etcd_asks_settle() says that it will not. */
+bool etcd_watch_will_tell(const struct etcd_watch *w);
 
 #endif

@@ -51,9 +51,9 @@ static void timer_in(struct etcd_watch *w, uint64_t ms)
         cairn_log_error("map store etcd: out of memory, changes by others are not seen any more");
 }
 
-bool etcd_watch_follows(const struct etcd_watch *w)
+bool etcd_watch_will_tell(const struct etcd_watch *w)
 {
-    return w->sm.state == WATCH_FOLLOW;
+    return w->sm.state != WATCH_WAIT;
 }
 
 static void watch_pause(struct etcd_watch *w)
@@ -82,13 +82,13 @@ static void watch_on_read(struct cairn_map_op *op)
     pthread_mutex_unlock(&s->view.mutex);
     w->resume = op->revision;
     w->reload = false;
+    etcd_asks_settle(w->etcd, w->resume);
     watch_open(w);
 }
 
 static void watch_load(struct etcd_watch *w)
 {
     cairn_sm_move(&w->sm, WATCH_LOAD);
-    etcd_asks_settle(w->etcd, UINT64_MAX);
     w->read = (struct cairn_map_read){ .op = { .done = watch_on_read, .arg = w }, .prefix = "" };
     cairn_map_store_read(&w->etcd->store, &w->read);
 }

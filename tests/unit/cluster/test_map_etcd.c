@@ -115,6 +115,25 @@ static void a_change_is_sent_once(void **state)
     forward_free(f);
 }
 
+/* Also when the watch that feeds the view is only just being opened. */
+static void an_answered_change_is_in_the_view(void **state)
+{
+    struct fixture *fx = *state;
+    char url[64], key[16];
+    const char *endpoints[] = { url_of(url, "http", etcd_port(fx->server)) };
+    struct cairn_map_etcd_conf conf = { .endpoints = endpoints, .nendpoints = 1 };
+
+    for (int i = 0; i < 50; i++) {
+        must_open(fx, &conf);
+        must_await(fx);
+        snprintf(key, sizeof(key), "k%02d", i);
+        assert_int_equal(map_world_put(&fx->w, key, "1", 0, NULL), 0);
+        assert_string_not_equal(map_world_listed(&fx->w, fx->w.store, key), "");
+        cairn_map_store_close(fx->w.store);
+        fx->w.store = NULL;
+    }
+}
+
 static bool has_third(void *arg)
 {
     struct fixture *fx = arg;
@@ -329,6 +348,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_configuration_is_checked, setup, teardown),
         cmocka_unit_test_setup_teardown(a_change_is_sent_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_answered_change_is_in_the_view, setup, teardown),
         cmocka_unit_test_setup_teardown(a_restart_is_survived, setup, teardown),
         cmocka_unit_test_setup_teardown(other_endpoints_are_tried, setup, teardown),
         cmocka_unit_test_setup_teardown(another_store_is_noticed, setup, teardown),
