@@ -88,8 +88,10 @@ void group_addr_text(const struct cairn_swim_addr *a, char to[GROUP_ADDR_TEXT_MA
 /* Notes why we are not in the group; "": we are. */
 void group_problem(struct group_provider *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/* group_status.c */
 /* It knows the others, or there is nobody to be asked. */
 bool group_is_joined(const struct group_provider *p);
+void group_status(void *ctx, json_t *to);
 
 /* group_event.c: what the core says, for people. */
 void group_tell_events(struct group_provider *p);

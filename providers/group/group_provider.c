@@ -1,4 +1,4 @@
-/* The group provider: who is there. The descriptor: configuration, start, stop, status. */
+/* The group provider: who is there. The descriptor: configuration, start, stop. */
 #include "providers/group/group_internal.h"
 
 #include "sdk/core/base/log.h"
@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 enum { MEMBERS_MAX = 65536, SUSPICIONS_MAX = 4096, LEAVE_GOSSIPS = 3 };
+enum { LIFE_GAP = 1000 }; /* a life contradicts and changes less often than this */
 
 static const struct cairn_conf_key schema[] = {
     { .name = "listen",
@@ -161,8 +162,8 @@ static int group_check(const struct cairn_provider_env *env, struct cairn_err *e
 
 /* ---- start ---- */
 
-/* A number that grows from life to life, even if the clock was set back meanwhile: the clock's milliseconds, or one more than the
- * last time. Without a data directory there is only the clock. */
+/* A number that grows from life to life, even if the clock was set back meanwhile: the clock's milliseconds, or enough more than
+ * the last time. Without a data directory there is only the clock. */
 static int next_life(const char *dir, uint64_t *life, struct cairn_err *err)
 {
     char path[4200], fresh[4200], text[32] = "";
@@ -178,7 +179,7 @@ static int next_life(const char *dir, uint64_t *life, struct cairn_err *err)
     fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd >= 0) {
         if (read(fd, text, sizeof(text) - 1) > 0)
-            *life = MAX(*life, strtoull(text, NULL, 10) + 1);
+            *life = MAX(*life, strtoull(text, NULL, 10) + LIFE_GAP);
         close(fd);
     }
     n = snprintf(text, sizeof(text), "%" PRIu64 "\n", *life);
@@ -399,80 +400,6 @@ static void group_stop(void *ctx)
 
     group_join_withdraw(p);
     group_free(p);
-}
-
-/* ---- status ---- */
-
-bool group_is_joined(const struct group_provider *p)
-{
-    const struct cairn_swim *s = &p->core;
-
-    return !s->superseded && (s->join.synced || (!p->observer && (cairn_swim_size(s) > 1 || s->nseeds == 0)));
-}
-
-/* Under the mutex. */
-static const char *state_name(const struct group_provider *p)
-{
-    if (p->core.superseded)
-        return "silent";
-    if (p->core.leaving)
-        return "leaving";
-    if (!group_is_joined(p))
-        return "joining";
-    return p->observer ? "observer" : "member";
-}
-
-static void set_count(json_t *to, const char *name, uint64_t n)
-{
-    json_object_set_new(to, name, json_integer((json_int_t)n));
-}
-
-static uint64_t refused(struct group_provider *p, enum group_seal_result why)
-{
-    return atomic_load_explicit(&p->refused[why], memory_order_relaxed);
-}
-
-static void group_status(void *ctx, json_t *to)
-{
-    struct group_provider *p = ctx;
-    struct cairn_swim_counts c;
-    uint32_t count[CAIRN_SWIM_STATES_NR], health;
-    char addr[GROUP_ADDR_TEXT_MAX], problem[GROUP_PROBLEM_MAX];
-    const char *state;
-
-    pthread_mutex_lock(&p->mutex);
-    c = p->core.counts;
-    memcpy(count, p->core.count, sizeof(count));
-    health = p->core.health;
-    state = state_name(p);
-    memcpy(problem, p->problem, sizeof(problem));
-    pthread_mutex_unlock(&p->mutex);
-    group_addr_text(&p->self.addr, addr);
-    json_object_set_new(to, "health", json_string(problem[0] != '\0' ? "degraded" : "ok"));
-    json_object_set_new(to, "group", json_string(p->group));
-    json_object_set_new(to, "member", json_string(p->self.name));
-    json_object_set_new(to, "address", json_string(addr));
-    json_object_set_new(to, "state", json_string(state));
-    if (problem[0] != '\0')
-        json_object_set_new(to, "problem", json_string(problem));
-    set_count(to, "alive", count[CAIRN_SWIM_ALIVE]);
-    set_count(to, "suspected", count[CAIRN_SWIM_SUSPECT]);
-    set_count(to, "dead", count[CAIRN_SWIM_DEAD]);
-    set_count(to, "left", count[CAIRN_SWIM_LEFT]);
-    set_count(to, "slowness", health);
-    set_count(to, "probes", c.probes);
-    set_count(to, "probes_by_others", c.probes_saved);
-    set_count(to, "probes_failed", c.probes_failed);
-    set_count(to, "suspicions", c.suspicions);
-    set_count(to, "deaths_found", c.deaths);
-    set_count(to, "suspected_ourselves", c.accused);
-    set_count(to, "joins_refused", c.refused);
-    set_count(to, "stalled_ms", c.stalled_ms);
-    set_count(to, "packets", refused(p, GROUP_SEAL_GOOD));
-    set_count(to, "packets_malformed", c.malformed + refused(p, GROUP_SEAL_TORN));
-    set_count(to, "packets_foreign", refused(p, GROUP_SEAL_FOREIGN));
-    set_count(to, "packets_forged", refused(p, GROUP_SEAL_FORGED));
-    set_count(to, "packets_replayed", refused(p, GROUP_SEAL_REPLAYED));
 }
 
 static const struct cairn_sm_kind *const machines[] = { &cairn_swim_probe_kind, &cairn_swim_sync_kind,
