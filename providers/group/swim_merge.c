@@ -82,6 +82,8 @@ static void merge_alive(struct swim_step *st, const struct cairn_swim_update *u,
     }
     cairn_swim_update_to_desc(u, &d);
     same = slot != NO_SLOT && memcmp(&d, &s->dir->descs[slot], sizeof(d)) == 0;
+    if (slot == NO_SLOT)
+        cairn_swim__make_room(s);
     if (!same)
         slot = cairn_swim_dir_put(s->dir, &d);
     if (slot == NO_SLOT) {

@@ -165,6 +165,7 @@ static void sync_finish(struct swim_step *st, const struct cairn_swim_msg *m)
     if (!swim_is_member(s)) {
         if (j->since == 0)
             drop_unmentioned(st);
+        cairn_swim__forget_old(s);
         j->epoch = m->epoch;
         j->since = j->first_version;
         j->next_ms = s->now_ms + s->conf.period_ms;
@@ -258,7 +259,7 @@ void cairn_swim__on_sync(struct swim_step *st, const struct cairn_swim_msg *m)
         s->counts.malformed++;
     } else if (is_taken(s, &m->updates[0], slot)) {
         cairn_swim__send_refusal(st, m, CAIRN_SWIM_F_TAKEN, slot);
-    } else if (slot == NO_SLOT && s->dir->n == s->dir->room) {
+    } else if (slot == NO_SLOT && !cairn_swim__make_room(s)) {
         cairn_swim__send_refusal(st, m, CAIRN_SWIM_F_FULL, NO_SLOT);
     } else {
         for (uint32_t i = 0; i < m->nupdates; i++)

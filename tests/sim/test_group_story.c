@@ -260,6 +260,29 @@ static void observers_see_and_are_not_seen(void **state)
     group_world_free(gw);
 }
 
+/* What nobody remembers is gone from an observer's view, too. */
+static void observers_forget(void **state)
+{
+    struct group_world_conf conf = { .net = { .seed = 7, .nodes = 5, .latency_ns = 100000, .jitter_ns = 400000 },
+                                     .swim = cairn_swim_conf_default,
+                                     .observers = 1,
+                                     .stands = true };
+    struct group_world *gw;
+
+    (void)state;
+    conf.swim.forget_ms = 20000;
+    gw = group_world_new(&conf);
+    group_world_start(gw, 4, 0);
+    group_world_run_ms(gw, 1000);
+    group_world_kill(gw, 2);
+    group_world_run_ms(gw, 8000);
+    assert_int_equal(group_world_view(gw, 4, 2), DEAD);
+    group_world_run_ms(gw, 40000);
+    for (uint32_t i = 0; i < 5; i++)
+        assert_int_equal(i == 2 ? NONE : group_world_view(gw, i, 2), NONE);
+    group_world_free(gw);
+}
+
 static const struct cairn_swim_view *view(const struct group_world *gw, uint32_t i, uint32_t j)
 {
     const struct group_node *x = &gw->nodes[i];
@@ -367,6 +390,7 @@ int main(void)
         cmocka_unit_test(partitions_heal),
         cmocka_unit_test(groups_that_meet_become_one),
         cmocka_unit_test(observers_see_and_are_not_seen),
+        cmocka_unit_test(observers_forget),
         cmocka_unit_test(load_and_attributes_spread),
         cmocka_unit_test(a_bad_network_kills_nobody),
         cmocka_unit_test(a_quiet_group_costs_the_same_whatever_its_size),
