@@ -87,8 +87,10 @@ static void create_on_unstored(struct cairn_map_change *c)
 {
     struct router_order *o = c->arg;
 
-    if (c->rc != 0)
+    if (c->rc != 0) { /* the next start will find it */
         cairn_log_error("namespace '%s' cannot be used, nor its record erased: %s", o->ns.name, c->err.text);
+        o->rc = CAIRN_E_UNKNOWN;
+    }
     create_fail(o, o->rc);
 }
 
@@ -312,7 +314,7 @@ static int choose_provider(const struct cairn_router *r, const char *named, cons
 static int create_check(const struct cairn_router *r, const Cairn__Wire__Namespace *m, struct router_ns *ns,
                         struct cairn_err *err)
 {
-    uint32_t embed_max = CAIRN_KV_VALUE_BYTES_MAX - CAIRN_RECORD_HEAD_BYTES;
+    uint32_t embed_max = CAIRN_RECORD_EMBEDDED_BYTES_MAX;
     int rc;
 
     if (m->frontend != CAIRN__WIRE__FRONTEND__FRONTEND_HASHED)

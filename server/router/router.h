@@ -35,7 +35,7 @@ struct cairn_router_conf {
     bool sweep_always; /* look for regions that nothing names at every start, not only after a crash */
 };
 
-/** For the node: type, interface, handlers, kinds, start, run, quiesce, stop, status. No schema: start() takes the
+/** For the node: type, interface, handlers, kinds, check, start, run, quiesce, stop, status. No schema: start() takes the
  * defaults. */
 extern const struct cairn_provider_desc cairn_router_desc;
 

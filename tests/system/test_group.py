@@ -198,7 +198,10 @@ class Mistakes(GroupCase):
     def test_a_data_directory_keeps_its_cluster(self):
         a = self.started("a")
         self.assertEqual(a.stop(), 0)
-        moved = self.member("a", cluster="e" * 32).spawn()
+        moved = self.member("a", cluster="e" * 32)
+        checked = run(CAIRND, *moved.argv("--check-config")[1:])
+        self.assertIn("belongs to cluster " + CLUSTER, checked.err + checked.out)
+        moved.spawn()
         self.assertNotEqual(moved.process.wait(60), 0)
         self.assertIn("belongs to cluster " + CLUSTER, moved.log())
 

@@ -1,6 +1,7 @@
 """import, export and verify: whole trees, interrupted ones, damaged ones, hostile ones."""
 
 import filecmp
+import json
 import os
 import random
 import signal
@@ -110,8 +111,17 @@ class Transfer(Case):
         os.mkfifo(self.path("tree", "pipe"))
         os.mkdir(self.path("tree", "empty"))
         r = self.ok(self.n.cairn("--json", "import", "ns1", self.path("tree"))).json
-        self.assertEqual((r["files"], r["symlinks"], r["special"]), (1, 2, 1))
-        self.assertIn("2 symbolic links left out", self.ok(self.n.cairn("import", "ns1", self.path("tree"))).out)
+        self.assertEqual((r["files"], r["symlinks"], r["special"], r["empty_directories"]), (1, 2, 1, 1))
+        out = self.ok(self.n.cairn("import", "ns1", self.path("tree"))).out
+        self.assertIn("; 2 symbolic links left out; 1 special file left out; 1 empty directory left out\n", out)
+        self.fails(self.n.cairn("import", "--strict", "ns1", self.path("tree")), FAILED)
+        for help in (run(CAIRN, "import", "--help").out, run(CAIRN, "help", "--man").out.replace("\\-", "-")):
+            self.assertIn("not their modes, owners and times", " ".join(help.split()))
+        for name in ("link", "dangling", "pipe"):
+            os.unlink(self.path("tree", name))
+        os.rmdir(self.path("tree", "empty"))
+        self.assertNotIn("left out", self.ok(self.n.cairn("import", "--strict", "ns1", self.path("tree"))).out)
+        self.ok(self.n.cairn("verify", "ns1", self.path("tree")))
 
     def test_keys_that_lead_out_are_not_followed(self):
         for key in ("../evil", "/etc/evil", "a/../../evil", "a//b", "fine/file"):
@@ -155,6 +165,50 @@ class Transfer(Case):
         r = self.ok(self.n.cairn("--json", "import", "ns1", self.path("tree"))).json
         self.assertEqual(r["files"] + r["skipped"], len(expected))
         self.ok(self.n.cairn("verify", "ns1", self.path("tree")))
+
+    def test_interrupted_while_the_node_does_not_answer(self):
+        """Ctrl-C ends it at once, whatever --timeout says, and puts away what is half done."""
+        self.write("tree/large", random.Random(5).randbytes(4 << 20))
+        for i in range(200):
+            self.write("tree/%d" % i, b"x" * 50000)
+        self.ok(self.n.cairn("import", "ns1", self.path("tree")))
+        for argv, sig in ((["import", "--all", "ns1", self.path("tree")], signal.SIGINT),
+                          (["export", "ns1", self.path("out")], signal.SIGTERM),
+                          (["verify", "ns1"], signal.SIGINT), (["--json", "verify", "ns1"], signal.SIGINT)):
+            with self.subTest(argv[0]):
+                p = subprocess.Popen([CAIRN, "--timeout", "100s", *argv], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                     env=clean_env(CAIRN_WORKSPACE=self.n.workspace))
+                # It catches signals once it has found the namespace; then the node falls silent.
+                wait_for("the transfer", lambda: len(os.listdir("/proc/%d/task" % p.pid)) > 4 or p.poll() is not None)
+                self.n.process.send_signal(signal.SIGSTOP)
+                if p.poll() is None:
+                    p.send_signal(sig)
+                began = time.monotonic()
+                out, err = p.communicate(timeout=DEADLINE_S)
+                took = time.monotonic() - began
+                self.n.process.send_signal(signal.SIGCONT)
+                self.assertIn(p.returncode, (-sig, OK), err)
+                self.assertLess(took, 30)
+                if p.returncode != OK and argv[0] != "--json":
+                    self.assertIn(b"interrupted; the same command goes on", err)
+                    self.assertNotIn(b"failed", out)
+                elif p.returncode != OK and out:
+                    self.assertFalse(json.loads(out)["complete"])
+        leftovers = [f for _, _, fs in os.walk(self.path("out")) for f in fs if f.startswith(".cairn")]
+        self.assertEqual(leftovers, [])
+        self.ok(self.n.cairn("import", "ns1", self.path("tree")))
+        self.ok(self.n.cairn("verify", "ns1", self.path("tree")))
+
+    def test_an_ignored_interrupt_stays_ignored(self):
+        self.make_tree(files=300)
+        p = subprocess.Popen([CAIRN, "import", "ns1", self.path("tree")], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                             env=clean_env(CAIRN_WORKSPACE=self.n.workspace),
+                             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))
+        while p.poll() is None:
+            p.send_signal(signal.SIGINT)
+            time.sleep(0.01)
+        p.communicate()
+        self.assertEqual(p.returncode, OK)
 
     def test_the_node_dies_meanwhile(self):
         expected = self.make_tree(files=3000)

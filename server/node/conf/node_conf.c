@@ -12,7 +12,7 @@ int cairn_node_workspace(char *buf, size_t len, const char **where)
     const char *dir = getenv("CAIRN_WORKSPACE"), *run = getenv("XDG_RUNTIME_DIR");
     int n;
 
-    if (dir != NULL && dir[0] == '/') {
+    if (dir != NULL && dir[0] != '\0') { /* a relative one is refused, as in the file */
         *where = "default: $CAIRN_WORKSPACE";
         n = snprintf(buf, len, "%s", dir);
     } else if (run != NULL && run[0] == '/') {

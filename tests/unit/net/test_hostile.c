@@ -430,17 +430,55 @@ static void ignoring_credits_only_slows(void **state)
 static void too_many_connections_are_refused(void **state)
 {
     struct fixture *fx = *state;
+    uint8_t buf[1024];
+    struct cairn_frame f;
     int fds[4], fd;
 
     for (int i = 0; i < 4; i++)
         fds[i] = enter(fx);
     fd = raw_connect(fx);
+    raw_send(fx, fd, buf, put_open(buf));
+    assert_true(raw_frame(fx, fd, buf, sizeof(buf), &f) > 0);
+    assert_int_equal(f.method, CAIRN_HELLO_REFUSED_STEP); /* it is told why */
+    assert_int_equal(f.value, CAIRN_E_LIMIT);
     assert_true(is_thrown_out(fx, fd));
     assert_int_equal(atomic_load(&fx->node.counters.connections_refused), 1);
     close(fd);
     for (int i = 0; i < 4; i++)
         close(fds[i]);
     turns(fx, 5);
+    assert_still_serves(fx);
+}
+
+/* Whoever can reach the node may open connections without end and prove nothing: users get in all the same, all that the limit
+ * allows, and the strangers' own are closed, oldest first. */
+static void strangers_do_not_lock_users_out(void **state)
+{
+    enum { STRANGERS = 40, MAY_WAIT = 8 };
+    struct fixture *fx = *state;
+    int strangers[STRANGERS], users[4];
+    uint8_t buf[8];
+
+    for (int i = 0; i < STRANGERS; i++) {
+        strangers[i] = raw_connect(fx);
+        turns(fx, 1);
+    }
+    assert_int_equal(atomic_load(&fx->node.counters.greeting), MAY_WAIT);
+    assert_int_equal(atomic_load(&fx->node.counters.connections), MAY_WAIT);
+    assert_int_equal(atomic_load(&fx->node.counters.greeters_displaced), STRANGERS - MAY_WAIT);
+    for (int i = 0; i < STRANGERS - MAY_WAIT; i++)
+        assert_true(is_thrown_out(fx, strangers[i]));
+    for (int i = STRANGERS - MAY_WAIT; i < STRANGERS; i++)
+        assert_true(recv(strangers[i], buf, sizeof(buf), 0) < 0 && errno == EAGAIN); /* open still */
+    for (int i = 0; i < 4; i++)
+        users[i] = enter(fx);
+    assert_int_equal(atomic_load(&fx->node.counters.connections_refused), 0);
+    for (int i = 0; i < 4; i++)
+        close(users[i]);
+    for (int i = 0; i < STRANGERS; i++)
+        close(strangers[i]);
+    turns(fx, 5);
+    assert_int_equal(atomic_load(&fx->node.counters.greeting), 0);
     assert_still_serves(fx);
 }
 
@@ -501,8 +539,8 @@ int main(void)
         T(a_goodbye_is_answered_by_the_end), T(an_answer_that_fits_no_frame_is_an_error),
         T(who_has_drained_takes_nobody),     T(a_slow_reader_is_bounded_and_closed),
         T(ignoring_credits_only_slows),      T(too_many_connections_are_refused),
-        T(an_answer_to_nothing_is_an_error), T(cancel_of_nothing_is_harmless),
-        T(newer_protocol_is_told_so),
+        T(strangers_do_not_lock_users_out),  T(an_answer_to_nothing_is_an_error),
+        T(cancel_of_nothing_is_harmless),    T(newer_protocol_is_told_so),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -21,7 +21,7 @@ static int show(struct world *w, uint32_t worker, const char *name, struct answe
     Cairn__Wire__NsName m = CAIRN__WIRE__NS_NAME__INIT;
 
     m.name = (char *)(uintptr_t)name;
-    ask_start(w, worker, a, &carol, CAIRN__WIRE__ROUTER_METHOD__ROUTER_NS_SHOW, &m.base, NULL, 0);
+    ask_start(w, worker, a, &root, CAIRN__WIRE__ROUTER_METHOD__ROUTER_NS_SHOW, &m.base, NULL, 0);
     return ask_wait(w, a);
 }
 
@@ -234,28 +234,6 @@ static void access_bits(void **state)
     }
 }
 
-static void list_is_in_order(void **state)
-{
-    struct world *w = *state;
-    Cairn__Wire__Empty m = CAIRN__WIRE__EMPTY__INIT;
-    const Cairn__Wire__NamespaceList *r;
-    char name[16];
-    struct answer a;
-
-    for (int i = 12; i-- > 0;) {
-        snprintf(name, sizeof(name), "n%02d", i);
-        ns_create(w, name);
-    }
-    assert_int_equal(ask(w, &a, CAIRN__WIRE__ROUTER_METHOD__ROUTER_NS_LIST, &m.base, NULL, 0), 0);
-    r = (const Cairn__Wire__NamespaceList *)a.reply;
-    assert_int_equal(r->n_namespaces, 12);
-    for (int i = 0; i < 12; i++) {
-        snprintf(name, sizeof(name), "n%02d", i);
-        assert_string_equal(r->namespaces[i]->name, name);
-    }
-    answer_free(&a);
-}
-
 static void removal(void **state)
 {
     struct world *w = *state;
@@ -377,6 +355,39 @@ static void every_call_of_a_creation_fails(void **state)
         world_start(w);
         assert_int_equal(show(w, 0, "n", &a), CAIRN_E_NOTFOUND); /* nor after a restart */
     }
+}
+
+static void block_the_map(struct world *w, struct cairn_rpc_req *rq)
+{
+    char fresh[96];
+
+    if (rq->target->iface != &cairn_iface_kv || rq->method_no != CAIRN__WIRE__KV_METHOD__KV_OPEN)
+        return;
+    snprintf(fresh, sizeof(fresh), "%s/map.fresh", w->dir);
+    assert_int_equal(mkdir(fresh, 0700), 0);
+}
+
+/* Its database cannot be made now, and its record, which is stored, cannot be taken back: a retry must not make it
+ * once more, and be told that it exists. */
+static void a_creation_that_cannot_be_taken_back(void **state)
+{
+    struct world *w = *state;
+    Cairn__Wire__Namespace m = named("n");
+    char fresh[96];
+
+    snprintf(fresh, sizeof(fresh), "%s/map.fresh", w->dir);
+    w->before = block_the_map;
+    w->calls = 0;
+    w->fail_at = 3;
+    w->fail_rc = CAIRN_E_BUSY;
+    assert_int_equal(ns_create_as(w, &root, &m, NULL), CAIRN_E_UNKNOWN);
+    w->before = NULL;
+    w->fail_at = 0;
+    assert_int_equal(rmdir(fresh), 0);
+    assert_int_equal(ns_create_as(w, &root, &m, NULL), CAIRN_E_EXISTS);
+    world_stop(w);
+    world_start(w); /* where it comes to light */
+    assert_int_equal(put(w, "n", "k", value, 10), 0);
 }
 
 static void a_full_disk_refuses_changes(void **state)
@@ -517,12 +528,12 @@ int main(void)
         CASE(what_cannot_be_is_refused),
         CASE(durability_that_cannot_be_had),
         CASE(access_bits),
-        CASE(list_is_in_order),
         CASE(removal),
         CASE(ids_are_not_given_twice),
         CASE(everything_is_there_after_a_restart),
         CASE(a_crash_before_the_database),
         CASE(every_call_of_a_creation_fails),
+        CASE(a_creation_that_cannot_be_taken_back),
         CASE(a_full_disk_refuses_changes),
         CASE(a_damaged_table_is_refused),
         CASE(a_namespace_without_its_provider),
