@@ -98,6 +98,8 @@ void group_tell_events(struct group_provider *p);
 void group_tell_refused(struct group_provider *p, enum group_seal_result why, const struct cairn_swim_addr *from);
 
 /* group_join.c */
+/* As init would say it, changing nothing. */
+int group_join_check(const struct cairn_conf *conf, struct cairn_err *err);
 int group_join_init(struct group_provider *p, struct cairn_err *err);
 void group_join_run(struct group_provider *p);
 /* No more; true once no job runs. */

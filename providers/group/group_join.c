@@ -25,15 +25,27 @@ static struct group_provider *provider_of(struct group_join *j)
     return CONTAINER_OF(j, struct group_provider, join);
 }
 
-int group_join_init(struct group_provider *p, struct cairn_err *err)
+int group_join_check(const struct cairn_conf *conf, struct cairn_err *err)
 {
-    struct group_join *j = &p->join;
-    const char *dir = cairn_conf_str(p->conf, "directory");
+    const char *dir = cairn_conf_str(conf, "directory");
 
     if (dir[0] == '\0')
         return 0;
     if (dir[0] != '/')
         return cairn_err_set(err, CAIRN_E_CONFIG, "'directory' must be an absolute path; found '%s'", dir);
+    if (access(dir, R_OK | W_OK | X_OK) != 0)
+        return cairn_err_errno(err, errno, "directory %s", dir);
+    return 0;
+}
+
+int group_join_init(struct group_provider *p, struct cairn_err *err)
+{
+    struct group_join *j = &p->join;
+    const char *dir = cairn_conf_str(p->conf, "directory");
+    int rc = group_join_check(p->conf, err);
+
+    if (rc != 0 || dir[0] == '\0')
+        return rc;
     if (snprintf(j->dir, sizeof(j->dir), "%s/%s", dir, p->group) >= (int)sizeof(j->dir))
         return cairn_err_set(err, CAIRN_E_CONFIG, "'directory' is too long");
     if (mkdir(j->dir, 0700) != 0 && errno != EEXIST)

@@ -146,17 +146,33 @@ static int check_conf(const struct cairn_conf *c, struct cairn_err *err)
     return rc;
 }
 
+static int check_advertised(const struct cairn_conf *c, const struct cairn_swim_addr *listen, struct cairn_err *err)
+{
+    if (!is_any(listen) || cairn_conf_str(c, "advertise")[0] != '\0')
+        return 0;
+    return cairn_err_set(err, CAIRN_E_CONFIG,
+                         "'listen' is every address of this machine: say in 'advertise' which one others shall use");
+}
+
 static int group_check(const struct cairn_provider_env *env, struct cairn_err *err)
 {
     struct cairn_swim_addr a;
     struct cairn_addr addr;
+    struct cairn_dgram socket;
     int rc = check_conf(env->conf, err);
 
     if (rc == 0)
         rc = parse_address(env->conf, "listen", &addr, &a, err);
-    if (rc == 0 && is_any(&a) && cairn_conf_str(env->conf, "advertise")[0] == '\0')
-        rc = cairn_err_set(err, CAIRN_E_CONFIG,
-                           "'listen' is every address of this machine: say in 'advertise' which one others shall use");
+    if (rc == 0)
+        rc = check_advertised(env->conf, &a, err);
+    if (rc == 0 && cairn_conf_str(env->conf, "advertise")[0] != '\0')
+        rc = parse_address(env->conf, "advertise", &(struct cairn_addr){ .len = 0 }, &a, err);
+    if (rc == 0)
+        rc = group_join_check(env->conf, err);
+    if (rc == 0)
+        rc = cairn_dgram_open(&socket, &addr, err);
+    if (rc == 0)
+        cairn_dgram_close(&socket);
     return rc;
 }
 
@@ -206,11 +222,8 @@ static int open_socket(struct group_provider *p, struct cairn_err *err)
         return rc;
     group_addr_of(&addr, &p->self.addr); /* with the port that it got */
     if (cairn_conf_str(p->conf, "advertise")[0] != '\0')
-        rc = parse_address(p->conf, "advertise", &addr, &p->self.addr, err);
-    else if (is_any(&p->self.addr))
-        rc = cairn_err_set(err, CAIRN_E_CONFIG,
-                           "'listen' is every address of this machine: say in 'advertise' which one others shall use");
-    return rc;
+        return parse_address(p->conf, "advertise", &addr, &p->self.addr, err);
+    return check_advertised(p->conf, &p->self.addr, err);
 }
 
 static int make_memory(struct group_provider *p)

@@ -166,6 +166,14 @@ class Mistakes(GroupCase):
         any_address = self.member("b", listen="udp://0.0.0.0:7311")
         checked = run(CAIRND, *any_address.argv("--check-config")[1:])
         self.assertIn("'advertise'", checked.err + checked.out)
+        for mistake, said in (({"listen": "udp://192.0.2.1:7311"}, "no address of this machine"),
+                              ({"directory": "/no/such/place"}, "/no/such/place"), ({"group": "a/b"}, "'group'"),
+                              ({"join": ["tcp://127.0.0.1:1"]}, "'join[0]'"), ({"zone": "z" * 40}, "'zone'")):
+            wrong = self.member("w", **mistake)
+            checked = run(CAIRND, *wrong.argv("--check-config")[1:])
+            self.assertIn(said, checked.err + checked.out)
+            self.assertNotEqual(wrong.spawn().process.wait(60), 0)
+            self.assertIn(said, wrong.log())
         # By another name it is found out by asking.
         port = self.free_port()
         alias = self.started("c", listen="udp://127.0.0.1:%d" % port, join=["udp://localhost:%d" % port])
