@@ -160,7 +160,7 @@ static void on_work(struct cairn_job *job)
 
 static bool is_alone(const struct group_provider *p)
 {
-    return !p->core.join.synced || cairn_swim_size(&p->core) <= (p->observer ? 0 : 1);
+    return p->observer ? !p->core.join.synced : cairn_swim_size(&p->core) <= 1;
 }
 
 static void on_done(struct cairn_job *job)
@@ -175,6 +175,8 @@ static void on_done(struct cairn_job *job)
         cairn_log_warn("group %s: %s", p->group, j->trouble);
     if (strcmp(j->trouble, j->told) != 0 && is_alone(p))
         group_problem(p, "%s", j->trouble);
+    else if (!is_alone(p) && p->problem[0] != '\0' && strcmp(p->problem, j->told) == 0)
+        group_problem(p, "%s", ""); /* others found us, so it does not matter any more */
     memcpy(j->told, j->trouble, sizeof(j->told));
     if (p->core.nseeds != j->nseeds || memcmp(p->core.seeds, j->seeds, j->nseeds * sizeof(j->seeds[0])) != 0)
         group_input(p, &(struct cairn_swim_in){ .type = CAIRN_SWIM_SEEDS, .seeds = j->seeds, .nseeds = j->nseeds });

@@ -84,7 +84,7 @@ enum cairn_swim_event_type {
     CAIRN_SWIM_EV_DIED,
     CAIRN_SWIM_EV_LEFT,
     CAIRN_SWIM_EV_UPDATED,       /* its description changed */
-    CAIRN_SWIM_EV_SYNCED,        /* all members are known now */
+    CAIRN_SWIM_EV_SYNCED,        /* all members are known now: the first time, or after a refusal */
     CAIRN_SWIM_EV_ACCUSED,       /* we were suspected or declared dead, and contradict */
     CAIRN_SWIM_EV_SEED_IS_SELF,  /* @slot is the number of the seed */
     CAIRN_SWIM_EV_NAME_TAKEN,    /* a living member elsewhere has our name; @addr says where. We try again. */
@@ -160,6 +160,7 @@ struct cairn_swim_join {
     uint32_t epoch, since, first_version; /* observers: how far they have followed whom */
     uint32_t number;                      /* of full syncs that an observer began */
     bool running, synced;                 /* @synced: once at least */
+    bool refused;                         /* the last answer was no; the next yes is news */
 };
 
 struct cairn_swim {

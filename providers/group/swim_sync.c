@@ -157,10 +157,11 @@ static void sync_finish(struct swim_step *st, const struct cairn_swim_msg *m)
 {
     struct cairn_swim *s = st->s;
     struct cairn_swim_join *j = &s->join;
-    bool first = !j->synced;
+    bool first = !j->synced || j->refused;
 
     j->backoff_ms = 0;
     j->synced = true;
+    j->refused = false;
     j->next_ms = s->now_ms + SYNC_HEAL_MS / 2 + cairn_swim__random(s) % SYNC_HEAL_MS;
     if (!swim_is_member(s)) {
         if (j->since == 0)
@@ -221,6 +222,7 @@ void cairn_swim__on_refuse(struct swim_step *st, const struct cairn_swim_msg *m)
         j->next_ms = s->now_ms;
         return;
     }
+    j->refused = true;
     if ((m->flags & CAIRN_SWIM_F_TAKEN) != 0) {
         cairn_swim__event(st, CAIRN_SWIM_EV_NAME_TAKEN, NO_SLOT);
         if (st->out->nevents > 0 && m->nupdates > 0 && m->updates[0].state == CAIRN_SWIM_ALIVE)

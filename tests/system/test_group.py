@@ -178,6 +178,7 @@ class Mistakes(GroupCase):
         port = self.free_port()
         alias = self.started("c", listen="udp://127.0.0.1:%d" % port, join=["udp://localhost:%d" % port])
         wait_for("the alias to be noticed", lambda: "this member itself" in self.group_of(alias).get("problem", ""))
+        self.fails(alias.cairn("members"), DEGRADED, "this member itself")
 
     def free_port(self):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
