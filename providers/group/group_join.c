@@ -1,8 +1,9 @@
-/* Finding others: the addresses of `join`, looked up anew as long as we are alone, and a directory on a shared file system.
+/* Finding others: the addresses of `join`, looked up anew as long as we are alone, and a directory on a shared file
+ * system.
  *
- * There each member has an entry, DIRECTORY/GROUP/ID, written beside and renamed, so that nobody needs a lock. An entry whose
- * member died stays until someone of that name comes back: it is asked in vain now and then, no more. Both may block, so a
- * job on the pool does them; it touches struct group_join alone while it runs. */
+ * There each member has an entry, DIRECTORY/GROUP/ID, written beside and renamed, so that nobody needs a lock. An entry
+ * whose member died stays until someone of that name comes back: it is asked in vain now and then, no more. Both may
+ * block, so a job on the pool does them; it touches struct group_join alone while it runs. */
 #include "providers/group/group_internal.h"
 
 #include "sdk/core/base/log.h"

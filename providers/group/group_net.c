@@ -104,7 +104,8 @@ void group_input(struct group_provider *p, struct cairn_swim_in *in)
         group_watch_tell(p);
 }
 
-/* Of the workers' time, how much was used since the last time; measured with a probe's wake-up, since it needs none of its own. */
+/* Of the workers' time, how much was used since the last time; measured with a probe's wake-up, since it needs none of
+ * its own. */
 static void measure_load(struct group_provider *p)
 {
     uint64_t now = cairn_loop_now(p->loop), cpu, load;

@@ -178,8 +178,8 @@ static int group_check(const struct cairn_provider_env *env, struct cairn_err *e
 
 /* ---- start ---- */
 
-/* A number that grows from life to life, even if the clock was set back meanwhile: the clock's milliseconds, or enough more than
- * the last time. Without a data directory there is only the clock. */
+/* A number that grows from life to life, even if the clock was set back meanwhile: the clock's milliseconds, or enough
+ * more than the last time. Without a data directory there is only the clock. */
 static int next_life(const char *dir, uint64_t *life, struct cairn_err *err)
 {
     char path[4200], fresh[4200], text[32] = "";

@@ -4,11 +4,11 @@
  *    4  flags, 3 zeros  24  life: when it began, in ms      -16 the code over all before it
  *    8  realm           32  number: 1, 2, 3 ... of this life
  *
- * The realm is a hash of the cluster's id and the group's name, and in clear, so that whoever meets another cluster can say so.
- * The code is made with a key derived from the cluster key for this cluster and group alone. A packet is taken once: of each
- * life of a sender the highest number and which of the 64 below it came are remembered, as long as there is room. What an
- * attacker can repeat of one that was forgotten changes nothing: states have incarnations, answers the number of their
- * question. Two who claim one name are two lives, so that neither can silence the other here. */
+ * The realm is a hash of the cluster's id and the group's name, and in clear, so that whoever meets another cluster can
+ * say so. The code is made with a key derived from the cluster key for this cluster and group alone. A packet is taken
+ * once: of each life of a sender the highest number and which of the 64 below it came are remembered, as long as there
+ * is room. What an attacker can repeat of one that was forgotten changes nothing: states have incarnations, answers the
+ * number of their question. Two who claim one name are two lives, so that neither can silence the other here. */
 #ifndef CAIRN_GROUP_SEAL_H
 #define CAIRN_GROUP_SEAL_H
 

@@ -1,10 +1,10 @@
-/* Requests that wait for the group to change, on whichever worker they came to. Worker 0, which sees the change, posts one
- * task to each worker where any waits.
+/* Requests that wait for the group to change, on whichever worker they came to. Worker 0, which sees the change, posts
+ * one task to each worker where any waits.
  *
  *  WAITING ---> ANSWERED
  *
  *  WAITING   on its worker's list, with a deadline.
- *  ANSWERED  with what changed, or with an empty page because the time is over, the caller is gone or the node drains. */
+ *  ANSWERED  with what changed, or with an empty page: the time is over, the caller is gone or the node drains. */
 #include "providers/group/group_internal.h"
 
 enum { WATCH_WAITING, WATCH_ANSWERED, WATCH_NR };

@@ -1,15 +1,16 @@
 /** Failure detection and gossip, as decisions only: SWIM (Das, Gupta, Motivala, DSN 2002) with Lifeguard's refinements
- * (Dadgar, Phillips, Currey, DSN-W 2018). No I/O, no clock, no allocation: equal state and equal input give equal output.
+ * (Dadgar, Phillips, Currey, DSN-W 2018). No I/O, no clock, no allocation: equal state and equal input give equal
+ * output.
  *
- * Each period a member pings another one, in an order that visits all of them before any again. No answer: others are asked to
- * ping it, too. Still none: it is suspected, all are told, and it has until a deadline to contradict, which it does with a
- * higher incarnation. Deadlines are long while one member alone suspects and fall with each that confirms. What is news travels
- * on every packet, and in packets of its own while there is news.
+ * Each period a member pings another one, in an order that visits all of them before any again. No answer: others are
+ * asked to ping it, too. Still none: it is suspected, all are told, and it has until a deadline to contradict, which it
+ * does with a higher incarnation. Deadlines are long while one member alone suspects and fall with each that confirms.
+ * What is news travels on every packet, and in packets of its own while there is news.
  *
- * Lifeguard: a member that misses answers first doubts itself (`health`) and becomes slower to judge; a suspect is told so with
- * every ping. Ours: members that hear of a suspicion look for themselves, as many as are needed to confirm it; time during
- * which this process did not run counts for no deadline; a packet has room for one more record, of members in turn,
- * so that what was lost heals and load figures spread at a cost that does not grow with the group. */
+ * Lifeguard: a member that misses answers first doubts itself (`health`) and becomes slower to judge; a suspect is told
+ * so with every ping. Ours: members that hear of a suspicion look for themselves, as many as are needed to confirm it;
+ * time during which this process did not run counts for no deadline; a packet has room for one more record, of members
+ * in turn, so that what was lost heals and load figures spread at a cost that does not grow with the group. */
 #ifndef CAIRN_GROUP_SWIM_H
 #define CAIRN_GROUP_SWIM_H
 
@@ -205,9 +206,9 @@ struct cairn_swim {
     struct cairn_swim_counts counts;
 };
 
-/** @self: our description, which gets a slot of @dir; an observer has none, and @incarnation is unused. @incarnation must
- * exceed that of any former life. @random: a seed. Views of @memory are cleared. @machines may be shared.
- * Returns 0, or CAIRN_E_LIMIT when the directory is full. */
+/** @self: our description, which gets a slot of @dir; an observer has none, and @incarnation is unused. @incarnation
+ * must exceed that of any former life. @random: a seed. Views of @memory are cleared. @machines may be shared. Returns
+ * 0, or CAIRN_E_LIMIT when the directory is full. */
 int cairn_swim_init(struct cairn_swim *s, const struct cairn_swim_conf *conf, struct cairn_swim_dir *dir,
                     const struct cairn_swim_memory *memory, const struct cairn_swim_desc *self, uint64_t incarnation,
                     uint64_t random, struct cairn_sm_set *machines);

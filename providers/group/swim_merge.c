@@ -1,5 +1,5 @@
-/* What others say of members, ourselves among them: the newer incarnation holds; of one incarnation, dead over suspected over
- * alive. A message changes nothing when it comes again, so order and repetition do not matter. */
+/* What others say of members, ourselves among them: the newer incarnation holds; of one incarnation, dead over
+ * suspected over alive. A message changes nothing when it comes again, so order and repetition do not matter. */
 #include "providers/group/swim_internal.h"
 
 void cairn_swim__changed(struct cairn_swim *s, uint32_t slot)

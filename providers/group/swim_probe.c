@@ -68,7 +68,7 @@ static void walk_begin(struct cairn_swim *s)
     w->add = (uint32_t)cairn_swim__random(s);
 }
 
-/* Odd multiples, sums and shifted sums are permutations of the numbers below a power of two, and so is their sequence. */
+/* Odd multiples, sums and shifted sums each permute the numbers below a power of two, and so do all of them in turn. */
 static uint32_t walk_next(struct cairn_swim *s)
 {
     struct cairn_swim_walk *w = &s->walk;

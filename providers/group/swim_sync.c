@@ -64,8 +64,8 @@ static bool choose_seed(struct cairn_swim *s)
     return false;
 }
 
-/* Members ask seeds, who may know others than we do. Observers go on with whom they follow, else with any member or seed:
- * those whom they hold alive may all be dead, since they judge nobody. */
+/* Members ask seeds, who may know others than we do. Observers go on with whom they follow, else with any member or
+ * seed: those whom they hold alive may all be dead, since they judge nobody. */
 static bool choose(struct cairn_swim *s)
 {
     enum { TRIES_MAX = 8 };
@@ -139,8 +139,8 @@ bool cairn_swim__is_told_anew(struct cairn_swim *s, uint32_t slot)
     return anew;
 }
 
-/* Of whom the member that an observer now follows has not said a word is not there any more. Once for each such member, so it
- * may look at all. */
+/* Of whom the member that an observer now follows has not said a word is not there any more. Once for each such member,
+ * so it may look at all. */
 static void drop_unmentioned(struct swim_step *st)
 {
     struct cairn_swim *s = st->s;

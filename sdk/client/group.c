@@ -1,5 +1,5 @@
-/* Members of a group: see cairn/group.h. A list is read page by page; a watch reads it and then waits at the node for what
- * changes next, one request after the other. */
+/* Members of a group: see cairn/group.h. A list is read page by page; a watch reads it and then waits at the node for
+ * what changes next, one request after the other. */
 #include "cairn/group.h"
 
 #include "sdk/client/client_internal.h"

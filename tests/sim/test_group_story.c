@@ -315,7 +315,7 @@ static void load_and_attributes_spread(void **state)
     group_world_free(gw);
 }
 
-/* A network that duplicates, reorders and delays, clocks a percent apart and hours ahead: nobody is suspected for long. */
+/* A network that duplicates, reorders and delays, clocks a percent apart and hours ahead: nobody dies of it. */
 static void a_bad_network_kills_nobody(void **state)
 {
     struct group_world *gw = group(8, 0, true);

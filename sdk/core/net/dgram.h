@@ -1,4 +1,5 @@
-/** Datagrams on a loop: a bound UDP socket. What does not arrive, or cannot be sent at once, is lost, as it may be anyway. */
+/** Datagrams on a loop: a bound UDP socket. What does not arrive, or cannot be sent at once, is lost, as it may be
+ * anyway. */
 #ifndef CAIRN_CORE_NET_DGRAM_H
 #define CAIRN_CORE_NET_DGRAM_H
 

@@ -51,9 +51,10 @@ CAIRN_API int cairn_members_async(struct cairn *c, const char *provider, struct 
 /** @m and its texts are valid until it returns. As any callback, it must not wait for a call. */
 typedef void cairn_member_fn(void *arg, const struct cairn_member *m);
 
-/** Calls @changed for each member, then, for as long as the watch runs, for each whose state or attributes changed; what
- * changed twice in a moment may be told once. Load alone is no change. Runs until it is canceled (cairn_cancel(), by the
- * number in @o->call) or the node is lost for @o->timeout_ms: then @done tells why. Returns 0 when it was started. */
+/** Calls @changed for each member, then, for as long as the watch runs, for each whose state or attributes changed;
+ * what changed twice in a moment may be told once. Load alone is no change. Runs until it is canceled (cairn_cancel(),
+ * by the number in @o->call) or the node is lost for @o->timeout_ms: then @done tells why. Returns 0 when it was
+ * started. */
 CAIRN_API int cairn_members_watch(struct cairn *c, const char *provider, cairn_member_fn *changed,
                                   const struct cairn_call_options *o, cairn_done_fn *done, void *arg);
 
