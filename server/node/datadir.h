@@ -27,8 +27,8 @@ struct cairn_datadir {
  * process has it; CAIRN_E_CONFIG: it belongs to another cluster; CAIRN_E_FORMAT: written by a newer version, or no
  * identity in a directory that is not empty; CAIRN_E_DENIED, _IO. */
 int cairn_datadir_open(struct cairn_datadir *d, const char *path, const char *cluster, struct cairn_err *err);
-/** What open() would say, leaving nothing behind; a missing directory is fine if it could be made. Holds the lock, where
- * there is one, until close(), which is to be called in any case. */
+/** What open() and make_way() would say, leaving nothing behind and taking no room; a missing directory is fine if it
+ * could be made. Holds the lock, where there is one, until close(), which is to be called in any case. */
 int cairn_datadir_check(struct cairn_datadir *d, const char *path, const char *cluster, struct cairn_err *err);
 void cairn_datadir_close(struct cairn_datadir *d);
 /** Before providers start, which write before they read: on a full disk the spare room is given to them.

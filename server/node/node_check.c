@@ -60,6 +60,8 @@ static int check_provider(const struct cairn_node_conf *conf, const char *name, 
         return cairn_err_set(err, CAIRN_E_INVAL, "%s/%s: the path is too long", conf->data, name);
     if (stat(dir, &st) == 0)
         rc = cairn_place_check_dir(dir, false, "directory", err);
+    if (rc == CAIRN_E_NOSPACE)
+        rc = 0; /* whether a start has room is the data directory's to say */
     if (rc == 0 && desc->check != NULL)
         rc = desc->check(&env, err);
     return cairn_err_wrap(err, rc, "provider %s", name);

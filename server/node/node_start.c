@@ -202,7 +202,8 @@ static int start_instances(struct cairn_server *s, struct cairn_err *err)
 {
     for (uint32_t i = 0; i < s->ninstances; i++) {
         struct cairn_instance *p = &s->instances[i];
-        struct cairn_router_conf router = { .embed_threshold = (uint32_t)s->conf.embed_threshold };
+        struct cairn_router_conf router = { .embed_threshold = (uint32_t)s->conf.embed_threshold,
+                                            .user_namespaces_max = s->conf.user_namespaces_max };
         int rc;
 
         p->env.ntargets = s->ntargets;

@@ -76,6 +76,8 @@ static int conf_check(struct cairn_router_conf *conf, struct cairn_err *err)
         conf->upload_grace_ms = CAIRN_ROUTER_UPLOAD_GRACE_MS;
     if (conf->upload_bytes_max == 0)
         conf->upload_bytes_max = CAIRN_ROUTER_UPLOAD_BYTES_MAX;
+    if (conf->user_namespaces_max == 0)
+        conf->user_namespaces_max = CAIRN_ROUTER_USER_NAMESPACES;
     if (conf->embed_threshold == 0)
         conf->embed_threshold = CAIRN_BULK_THRESHOLD_BYTES;
     if (conf->region_bytes % CAIRN_EXTENT_CHUNK_BYTES != 0 || conf->region_bytes > CAIRN_EXTENT_BYTES_MAX)
@@ -137,6 +139,7 @@ int cairn_router_start(const struct cairn_provider_env *env, const struct cairn_
     if (conf != NULL)
         r->conf = *conf;
     cairn_list_init(&r->orders);
+    cairn_list_init(&r->creating);
     rc = router_uploads_init(r);
     if (rc != 0) {
         free(r);

@@ -170,6 +170,12 @@ static const struct cairn_conf_key router_keys[] = {
       .fallback = "32KiB",
       .max = CAIRN_KV_VALUE_BYTES_MAX,
       .help = "values up to this size are stored beside their key, larger ones in extents" },
+    { .name = "namespaces_per_user",
+      .type = CAIRN_CONF_UINT,
+      .fallback = "256",
+      .min = 1,
+      .max = 4096,
+      .help = "how many one user may make; administrators are not bound by it" },
     KEY_END,
 };
 

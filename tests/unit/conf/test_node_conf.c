@@ -106,6 +106,7 @@ static void embedded_default(void **state)
     assert_string_equal(conf.fabric_provider, "tcp;ofi_rxm");
     assert_string_equal(conf.metrics_listen, "");
     assert_int_equal(conf.embed_threshold, 32 << 10);
+    assert_int_equal(conf.user_namespaces_max, 256);
     assert_int_equal(conf.nproviders, 2);
     assert_ptr_equal(conf.provider_descs[0], &kv);
     assert_ptr_equal(conf.provider_descs[1], &extent);
