@@ -7,6 +7,7 @@
 #include "providers/group/group_internal.h"
 
 #include "sdk/core/base/log.h"
+#include "sdk/core/rpc/auth.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -60,10 +61,12 @@ int group_join_init(struct group_provider *p, struct cairn_err *err)
 /* One of the first sixteen, or in place of one of them by chance: of many entries, each is asked some time. */
 static void add_seed(struct group_join *j, const struct cairn_swim_addr *a, uint32_t *met)
 {
-    uint32_t at = (*met)++;
+    uint32_t at = (*met)++, dice;
 
-    if (at >= CAIRN_SWIM_SEEDS_MAX)
-        at = (uint32_t)random() % *met;
+    if (at >= CAIRN_SWIM_SEEDS_MAX) {
+        cairn_auth_random(&dice, sizeof(dice));
+        at = dice % *met;
+    }
     if (at < CAIRN_SWIM_SEEDS_MAX)
         j->seeds[at] = *a;
     j->nseeds = MIN(*met, (uint32_t)CAIRN_SWIM_SEEDS_MAX);

@@ -158,6 +158,7 @@ struct cairn_swim_join {
     struct cairn_swim_addr at;
     uint64_t next_ms, due_ms;
     uint32_t seq, cursor, tries, backoff_ms, seed;
+    uint32_t silent;                      /* that did not answer, one after the other */
     uint32_t epoch, since, first_version; /* observers: how far they have followed whom */
     uint32_t number;                      /* of full syncs that an observer began */
     bool running, synced;                 /* @synced: once at least */

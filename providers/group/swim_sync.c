@@ -5,7 +5,7 @@
  *
  *  ASKED   a page was asked for and its time is not over.
  *  DONE    the last page is there: of all members, or of what changed since the last time.
- *  FAILED  several packets in a row had no answer, or we were refused; another one is asked, later and later. */
+ *  FAILED  there was no answer, or we were refused. The next one is asked; after all of them later, and later still. */
 #include "providers/group/swim_internal.h"
 
 enum { SYNC_ASKED, SYNC_DONE, SYNC_FAILED, SYNC_NR };
@@ -123,10 +123,15 @@ static void sync_fail(struct cairn_swim *s)
 {
     struct cairn_swim_join *j = &s->join;
 
-    j->backoff_ms = MIN(MAX(2 * j->backoff_ms, (uint32_t)SYNC_BACKOFF_MS), (uint32_t)SYNC_BACKOFF_MAX_MS);
-    j->next_ms = s->now_ms + j->backoff_ms / 2 + cairn_swim__random(s) % j->backoff_ms;
     j->epoch = 0;
     sync_end(s, SYNC_FAILED);
+    if (++j->silent < s->nseeds) { /* of many addresses most may be of long ago: the next one, at once */
+        j->next_ms = s->now_ms;
+        return;
+    }
+    j->silent = 0;
+    j->backoff_ms = MIN(MAX(2 * j->backoff_ms, (uint32_t)SYNC_BACKOFF_MS), (uint32_t)SYNC_BACKOFF_MAX_MS);
+    j->next_ms = s->now_ms + j->backoff_ms / 2 + cairn_swim__random(s) % j->backoff_ms;
 }
 
 bool cairn_swim__is_told_anew(struct cairn_swim *s, uint32_t slot)
@@ -159,7 +164,7 @@ static void sync_finish(struct swim_step *st, const struct cairn_swim_msg *m)
     struct cairn_swim_join *j = &s->join;
     bool first = !j->synced || j->refused;
 
-    j->backoff_ms = 0;
+    j->backoff_ms = j->silent = 0;
     j->synced = true;
     j->refused = false;
     j->next_ms = s->now_ms + SYNC_HEAL_MS / 2 + cairn_swim__random(s) % SYNC_HEAL_MS;
@@ -216,10 +221,14 @@ void cairn_swim__on_refuse(struct swim_step *st, const struct cairn_swim_msg *m)
     if (!j->running || m->seq != j->seq || m->about != s->instance)
         return;
     if ((m->flags & CAIRN_SWIM_F_YOURSELF) != 0) {
-        s->seed_is_self[j->seed] = true;
-        cairn_swim__event(st, CAIRN_SWIM_EV_SEED_IS_SELF, j->seed);
         sync_end(s, SYNC_FAILED);
         j->next_ms = s->now_ms;
+        for (uint32_t i = 0; i < s->nseeds; i++) { /* they may have been given anew meanwhile */
+            if (!cairn_swim_addr_equal(&s->seeds[i], &j->at))
+                continue;
+            s->seed_is_self[i] = true;
+            cairn_swim__event(st, CAIRN_SWIM_EV_SEED_IS_SELF, i);
+        }
         return;
     }
     j->refused = true;
@@ -274,6 +283,12 @@ void cairn_swim__on_sync(struct swim_step *st, const struct cairn_swim_msg *m)
 
 /* ---- timers ---- */
 
+/* Whom we do not know yet is asked once, if there are others to be asked. */
+static uint32_t tries_max(const struct cairn_swim *s)
+{
+    return s->join.cursor == 0 && s->join.epoch == 0 && s->nseeds > 1 ? 1 : SYNC_TRIES_MAX;
+}
+
 void cairn_swim__sync_timers(struct swim_step *st)
 {
     struct cairn_swim *s = st->s;
@@ -282,7 +297,7 @@ void cairn_swim__sync_timers(struct swim_step *st)
     if (s->leaving)
         return;
     if (j->running && s->now_ms >= j->due_ms) {
-        if (j->tries == SYNC_TRIES_MAX) {
+        if (j->tries >= tries_max(s)) {
             sync_fail(s);
         } else {
             cairn_sm_move(&j->sm, SYNC_ASKED);

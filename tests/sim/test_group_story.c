@@ -85,6 +85,27 @@ static void members_that_start_together_find_each_other(void **state)
     group_world_free(gw);
 }
 
+/* Of sixteen addresses one is of a member: it is met in the first round, within five seconds. */
+static void old_addresses_do_not_hold_up_a_join(void **state)
+{
+    struct group_world *gw = group(20, 0, false);
+    struct cairn_swim_addr seeds[CAIRN_SWIM_SEEDS_MAX];
+    struct cairn_swim_desc d;
+
+    (void)state;
+    group_world_start(gw, 0, 0);
+    group_world_start(gw, 1, 1);
+    for (uint32_t i = 0; i < CAIRN_SWIM_SEEDS_MAX; i++) {
+        group_world_desc(i == 7 ? 0 : i + 2, &d);
+        seeds[i] = d.addr;
+    }
+    group_world_input(
+        gw, 1, &(struct cairn_swim_in){ .type = CAIRN_SWIM_SEEDS, .seeds = seeds, .nseeds = CAIRN_SWIM_SEEDS_MAX });
+    group_world_run_ms(gw, 5500);
+    assert_agrees(gw);
+    group_world_free(gw);
+}
+
 static void a_killed_member_is_found_by_all(void **state)
 {
     struct group_world *gw = group(5, 0, true);
@@ -380,6 +401,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(members_join_by_any_member),
         cmocka_unit_test(members_that_start_together_find_each_other),
+        cmocka_unit_test(old_addresses_do_not_hold_up_a_join),
         cmocka_unit_test(a_killed_member_is_found_by_all),
         cmocka_unit_test(a_member_comes_back_with_a_higher_incarnation),
         cmocka_unit_test(a_quick_restart_needs_no_death),

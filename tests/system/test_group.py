@@ -108,9 +108,11 @@ class Ways(GroupCase):
         for name, text in (("%016x" % 1, "udp://127.0.0.1:9 gone\n"), ("%016x" % 2, "nonsense"), ("%016x" % 3, ""),
                            ("%016x.77" % 4, "udp://127.0.0.1:9 half\n")):
             self.write(os.path.join("shared", "main", name), text.encode())
+        for i in range(40):
+            self.write(os.path.join("shared", "main", "%016x" % (100 + i)), b"udp://127.0.0.1:9 dead\n")
         os.symlink("/etc/passwd", os.path.join(shared, "main", "%016x" % 5))
         nodes = [self.started(n, directory=shared) for n in ("a", "b", "c")]
-        self.all_see(nodes, {"a": "alive", "b": "alive", "c": "alive"})
+        self.all_see(nodes, {"a": "alive", "b": "alive", "c": "alive"}, 120)
         entries = set(os.listdir(os.path.join(shared, "main")))
         self.assertEqual(nodes[2].stop(), 0)
         self.assertEqual(len(entries - set(os.listdir(os.path.join(shared, "main")))), 1)
