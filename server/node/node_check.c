@@ -109,7 +109,7 @@ static void check_surroundings(const struct cairn_node_conf *conf, struct findin
     find(f, rc, &err);
     find(f, check_log(conf, &err), &err);
     if (rc == 0) {
-        rc = cairn_datadir_check(&data, conf->data, &err);
+        rc = cairn_datadir_check(&data, conf->data, conf->cluster, &err);
         find(f, rc, &err);
     }
     find(f, cairn_workspace_check(conf->workspace, &err), &err);

@@ -93,6 +93,7 @@ static void fill_node(struct cairn_node_conf *conf, const struct cairn_conf *nod
 {
     conf->name = cairn_conf_str(node, "name");
     conf->data = cairn_conf_str(node, "data");
+    conf->cluster = cairn_conf_str(node, "cluster");
     conf->workers = (uint32_t)cairn_conf_u64(node, "workers");
     if (conf->workers == 0)
         conf->workers = cores();

@@ -19,7 +19,8 @@ enum cairn_munge_use { CAIRN_MUNGE_AUTO, CAIRN_MUNGE_ON, CAIRN_MUNGE_OFF };
 struct cairn_node_conf {
     /* Strings are the document's or the structure's own; both end with cairn_node_conf_free(). */
     const char *name;
-    const char *data; /* "" if none was given: a node needs one, `cairnd --data` */
+    const char *data;    /* "" if none was given: a node needs one, `cairnd --data` */
+    const char *cluster; /* "" or 32 hexadecimal digits */
     const char *workspace;
     uint32_t workers;                     /* at least 1: 0 in the file became the number of cores */
     uint32_t pin[CAIRN_NODE_WORKERS_MAX]; /* CPU of worker i: pin[i % npin] */

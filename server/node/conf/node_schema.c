@@ -22,6 +22,11 @@ static const struct cairn_conf_key node_keys[] = {
       .type = CAIRN_CONF_STRING,
       .fallback = "",
       .help = "directory for everything stored; or `cairnd --data DIR`" },
+    { .name = "cluster",
+      .type = CAIRN_CONF_STRING,
+      .fallback = "",
+      .help =
+          "id of the cluster, 32 hexadecimal digits, the same for all its nodes; empty: made with the data directory" },
     { .name = "workers",
       .type = CAIRN_CONF_UINT,
       .fallback = "0",
@@ -355,8 +360,12 @@ static bool parse_number(const char *s, uint64_t max, uint64_t *out)
 static void check_numbers(struct cairn_conf_doc *doc, const struct cairn_conf *root)
 {
     const struct cairn_conf *node = cairn_conf_section(root, "node"), *auth = cairn_conf_section(root, "auth");
+    const char *cluster = cairn_conf_str(node, "cluster");
     uint64_t ignored;
 
+    if (cluster[0] != '\0' && (strlen(cluster) != 32 || cluster[strspn(cluster, "0123456789abcdef")] != '\0'))
+        cairn_conf_complain(doc, node, "cluster", -1, "'node.cluster' must be 32 digits of 0-9 and a-f; found '%.60s'",
+                            cluster);
     for (uint32_t i = 0; i < cairn_conf_list_len(node, "pin"); i++) {
         if (!parse_number(cairn_conf_list_str(node, "pin", i), 4095, &ignored))
             cairn_conf_complain(doc, node, "pin", (int)i,

@@ -254,6 +254,8 @@ static void the_rest_fits_together(void **state)
            "cairn.yaml:1:17: 'auth.admins[0]': this machine knows no user 'no-such-user-here'\n");
     expect("node: {pin: [0, one]}\n",
            "cairn.yaml:1:17: 'node.pin[1]' must be a CPU number from 0 to 4095; found 'one'\n");
+    expect("node: {cluster: 12ab}\n",
+           "cairn.yaml:1:17: 'node.cluster' must be 32 digits of 0-9 and a-f; found '12ab'\n");
     expect("node: {name: a/b}\n", "cairn.yaml:1:14: 'node.name' must be at most 255 bytes without spaces and '/'\n");
     expect("workspace: here\n", "cairn.yaml:1:12: 'workspace' must be an absolute path; found 'here'\n");
 }
@@ -303,6 +305,22 @@ static void example_is_valid(void **state)
         fail_msg("%s", err.text);
     assert_string_equal(conf.data, "/var/lib/cairn");
     assert_string_equal(conf.listen[0], "unix:///run/cairn/node.sock");
+    cairn_node_conf_free(&conf);
+}
+
+/* With the providers that this build has. */
+static void example_of_a_member_is_valid(void **state)
+{
+    struct cairn_node_conf conf;
+    struct cairn_err err = { 0 };
+
+    (void)state;
+    if (cairn_node_conf_read(&conf, CAIRN_SOURCE_DIR "/deploy/examples/member.yaml", NULL, 0, cairn_provider_list,
+                             &err) != 0)
+        fail_msg("%s", err.text);
+    assert_int_equal(strlen(conf.cluster), 32);
+    assert_int_equal(conf.nproviders, 3);
+    assert_string_equal(conf.provider_descs[2]->type, "group");
     cairn_node_conf_free(&conf);
 }
 
@@ -366,6 +384,7 @@ int main(void)
         cmocka_unit_test(the_rest_fits_together),
         cmocka_unit_test(the_map_is_somewhere),
         cmocka_unit_test(example_is_valid),
+        cmocka_unit_test(example_of_a_member_is_valid),
         cmocka_unit_test(example_is_complete),
         cmocka_unit_test(reference_holds_the_defaults),
     };
