@@ -166,7 +166,7 @@ static int keeper_own(struct keeper *k, struct cairn_err *err)
     int rc = 0;
 
     if (k->conf.data[0] != '\0')
-        rc = cairn_datadir_open(&k->data, k->conf.data, err);
+        rc = cairn_datadir_open(&k->data, k->conf.data, k->conf.cluster, err);
     else if (!k->conf.map_etcd)
         rc = cairn_err_set(err, CAIRN_E_INVAL, "no data directory is named (node.data, --data)");
     if (rc != 0)
