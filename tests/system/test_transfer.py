@@ -77,16 +77,22 @@ class Transfer(Case):
         self.assertEqual((r["files"], r["skipped"]), (2, len(expected) - 2))
         self.same_trees(self.path("tree"), self.path("out"))
 
-    def test_checksum_finds_what_has_the_same_size(self):
+    def test_comparing_finds_what_has_the_same_size(self):
         expected = self.make_tree(files=40)
         self.ok(self.n.cairn("import", "ns1", self.path("tree")))
         self.ok(self.n.cairn("export", "ns1", self.path("out")))
         for path in ("d3/e.0/f-3", "d1/e.2/f-8"):  # one in a batch, one large
             changed = bytes(b ^ 1 for b in expected[path])
             self.write("tree/" + path, changed)
+        r = self.fails(self.n.cairn("--json", "verify", "ns1", self.path("tree")), FAILED)
+        self.assertEqual([f["code"] for f in r.json["failures"]], ["DIFFERS"] * 2)
         r = self.fails(self.n.cairn("verify", "ns1", self.path("tree")), FAILED)
         self.assertEqual(r.err.count("the stored bytes differ from the file"), 2)
-        self.assertEqual(self.ok(self.n.cairn("--json", "import", "ns1", self.path("tree"))).json["files"], 0)
+        r = self.ok(self.n.cairn("--json", "import", "ns1", self.path("tree")))
+        self.assertEqual((r.json["files"], r.json["sizes_only"]), (0, True))
+        last = json.loads(r.err.splitlines()[-1])["progress"]
+        self.assertEqual((last["files"], last["bytes_per_s"]), (len(expected), 0))  # nothing was moved
+        self.assertIn("by size; --compare", self.ok(self.n.cairn("import", "ns1", self.path("tree"))).out)
         self.assertEqual(self.ok(self.n.cairn("--json", "import", "-c", "ns1", self.path("tree"))).json["files"], 2)
         self.ok(self.n.cairn("verify", "ns1", self.path("tree")))
         self.assertEqual(self.ok(self.n.cairn("--json", "export", "ns1", self.path("out"))).json["files"], 0)

@@ -28,7 +28,7 @@ extern "C" {
     X(NOMETHOD, 15, "no such method", "the server may be older than the client; see `cairn version`")                  \
     X(NOPROVIDER, 16, "no such provider", "`cairn status` lists the providers of a node")                              \
     X(TOOBIG, 17, "too big", "split the value, or raise the limit in the configuration")                               \
-    X(CORRUPT, 18, "stored data is corrupt", "restore it from its source; `cairn status` lists what is quarantined")   \
+    X(CORRUPT, 18, "stored data is corrupt", "store it again from its source (`cairn import --compare`, `cairn put`)")           \
     X(IO, 19, "input/output error", "check the disk and the kernel log of the server")                                 \
     X(FAULT, 20, "bad memory in a bulk transfer", "the buffer was unmapped or does not belong to the caller")          \
     X(UNKNOWN, 21, "outcome unknown", "the write may have happened; read it back before writing again")                \
