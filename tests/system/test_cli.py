@@ -62,7 +62,7 @@ class WithoutNode(Case):
         self.fails(run(CAIRN), USAGE, "usage: cairn COMMAND")
         self.fails(run(CAIRN, "ns"), USAGE, "ns create")
         self.fails(run(CAIRN, "statsu"), USAGE, "did you mean 'status'?")
-        self.fails(run(CAIRN, "import", "--cheksum", "a", "b"), USAGE, "did you mean '--checksum'?")
+        self.fails(run(CAIRN, "import", "--compre", "a", "b"), USAGE, "did you mean '--compare'?")
         self.fails(run(CAIRN, "put", "ns"), USAGE, "too few operands")
         self.fails(run(CAIRN, "status", "--timeout", "long"), USAGE, "takes a time")
         for argv in (["--json", "statsu"], ["statsu", "--json"], ["--json"], ["ns", "--json"], ["ns", "creat", "-j"]):

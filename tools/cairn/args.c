@@ -12,6 +12,8 @@ const struct cli_opt cli_global_opts[] = {
             "find the node by this workspace; otherwise $CAIRN_WORKSPACE, $XDG_RUNTIME_DIR/cairn, /run/cairn"),
     CLI_OPT(struct cli_globals, address, "address", 'a', CLI_STRING, "ADDRESS", NULL,
             "find the node here: unix:///path/node.sock or tcp://host:port, several separated by commas"),
+    CLI_OPT(struct cli_globals, key, "key", 0, CLI_STRING, "FILE", NULL,
+            "cluster key for tcp://; otherwise $CAIRN_KEY, cluster.key in the workspace"),
     CLI_OPT(struct cli_globals, timeout_ms, "timeout", 't', CLI_TIME, "TIME", "30s",
             "give up a single call after this long"),
     CLI_OPT(struct cli_globals, quiet, "quiet", 'q', CLI_FLAG, NULL, NULL, "no progress and no notes"),

@@ -84,7 +84,7 @@ extern const struct cli_command *const cli_commands[];
 /** The options of every command. */
 struct cli_globals {
     bool json, quiet, help;
-    const char *workspace;
+    const char *workspace, *key;
     const char *address;
     uint64_t timeout_ms;
 };

@@ -123,6 +123,7 @@ static int wait_ready_run(struct cli *cli, void *args)
         struct cairn_options o = CAIRN_OPTIONS_INIT;
         o.workspace = cli->g.workspace;
         o.addresses = cli->g.address;
+        o.key_file = cli->g.key;
         /* Short tries: a node that starts anew may be found at another address than the last one left behind. */
         o.connect_timeout_ms = (uint32_t)MIN((until - now) / CAIRN_NS_PER_MS + 1, 1000);
         rc = cairn_connect(&o, &cli->session, &error);

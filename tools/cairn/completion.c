@@ -65,7 +65,7 @@ void cli_completion_bash(FILE *to)
     fputs("'\n"
           "    for ((i = 1; i < COMP_CWORD; i++)); do\n"
           "        case ${COMP_WORDS[i]} in -*) continue;; esac\n"
-          "        case \"${COMP_WORDS[i-1]}\" in --workspace|-w|--address|-a|--timeout|-t) continue;; esac\n"
+          "        case \"${COMP_WORDS[i-1]}\" in --workspace|-w|--key|--address|-a|--timeout|-t) continue;; esac\n"
           "        if [ -z \"$cmd\" ]; then cmd=${COMP_WORDS[i]}\n"
           "        elif [ $n = 0 ]; then\n"
           "            case \"$cmd ${COMP_WORDS[i]}\" in\n",
@@ -111,6 +111,7 @@ void cli_completion_bash(FILE *to)
     for (uint32_t i = 0; cli_commands[i] != NULL; i++)
         value_cases(to, cli_commands[i]->name, cli_commands[i]->opts);
     fputs("    *' --workspace') COMPREPLY=($(compgen -d -- \"$cur\"));;\n"
+          "    *' --key') COMPREPLY=($(compgen -f -- \"$cur\"));;\n"
           "    *' --address'|*' --timeout') ;;\n"
           "    *)\n"
           "        case $cur in\n"

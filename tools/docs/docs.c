@@ -199,7 +199,8 @@ static void daemon_page(void)
          "exits with 0.\n"
          ".SH \"EXIT STATUS\"\n.TP\n0\nstopped as asked\n.TP\n1\ncould not start, or failed\n.TP\n2\nwrong usage\n"
          ".SH FILES\nIn the workspace: \\fBnode.json\\fR (where the node is, while it serves), \\fBnode.sock\\fR, "
-         "\\fBcluster.key\\fR (mode 0600: who can read it may enter).\n"
+         "\\fBcluster.key\\fR (mode 0600: whoever holds it, or a copy, enters over TCP as the user that runs the node, an "
+         "administrator; users come by MUNGE).\n"
          ".SH \"SEE ALSO\"\n\\fBcairn\\fR(1), \\fBcairn.yaml\\fR(5)");
 }
 

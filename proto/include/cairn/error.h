@@ -21,8 +21,8 @@ extern "C" {
     X(CANCELED, 8, "canceled", "the caller canceled the call")                                                         \
     X(UNREACHABLE, 9, "the node cannot be reached", "check the address and that cairnd is running")                    \
     X(CLOSED, 10, "closed", "the session was closed; connect again")                                                   \
-    X(DENIED, 11, "permission denied", "ask the owner of the namespace, or an administrator, for access")              \
-    X(AUTH, 12, "authentication failed", "check the cluster key or that MUNGE runs on both hosts")                     \
+    X(DENIED, 11, "permission denied", "ask the owner of what was refused, or an administrator, for access")            \
+    X(AUTH, 12, "authentication failed", "name the cluster key (--key FILE, $CAIRN_KEY), or run MUNGE on both hosts")   \
     X(PROTO, 13, "malformed message", "client and server may differ in version; see `cairn version`")                  \
     X(VERSION, 14, "incompatible version", "bring client and server to the same version")                              \
     X(NOMETHOD, 15, "no such method", "the server may be older than the client; see `cairn version`")                  \

@@ -57,7 +57,8 @@ static const struct cairn_conf_key auth_keys[] = {
     { .name = "key_file",
       .type = CAIRN_CONF_STRING,
       .fallback = "cluster.key",
-      .help = "the cluster key (mode 0600), made if missing; a relative path starts in the workspace" },
+      .help = "the cluster key (mode 0600), made if missing; a relative path starts in the workspace; over TCP its holder is "
+              "an administrator, so it is for these and for services, and MUNGE for users" },
     { .name = "munge",
       .type = CAIRN_CONF_CHOICE,
       .fallback = "auto",
