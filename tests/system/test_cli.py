@@ -247,7 +247,7 @@ class WithNode(Case):
         self.fails(self.n.cairn("put", "ns1", "k", self.base), FAILED, "Is a directory", "on this machine")
 
     def test_bench(self):
-        self.fails(self.n.cairn("bench", "-n", "0"), USAGE, "--seconds is at least 1ms")
+        self.fails(self.n.cairn("bench", "-n", "0"), USAGE, "--seconds takes a time", "not 0")
         self.fails(self.n.cairn("bench", "-d", "0"), USAGE, "--depth is 1 to")
         self.ok(self.n.cairn("bench", "-n", "1ms"))
         self.fails(self.n.cairn("bench", "--op", "put", "--namespace", "none"), FAILED, "no namespace 'none'")
@@ -304,6 +304,16 @@ class WithNode(Case):
         self.assertEqual(r.out, data[1 << 20:(1 << 20) + 10])
         self.ok(self.n.cairn("put", "ns1", "piped", stdin=b"from a pipe"))
         self.assertEqual(self.n.cairn("get", "ns1", "piped").out, "from a pipe")
+
+    def test_an_empty_prefix_needs_force(self):
+        self.ok(self.n.cairn("ns", "create", "ns1"))
+        for key in ("run1/a", "run1/b", "run10/x", "other"):
+            self.ok(self.n.cairn("put", "-v", "x", "ns1", key))
+        self.fails(self.n.cairn("rm", "-r", "ns1", "run1/", ""), USAGE, "--force")
+        self.assertEqual(len(self.n.cairn("ls", "ns1").out.splitlines()), 4)
+        self.assertIn("2 values removed", self.ok(self.n.cairn("rm", "-r", "ns1", "run1/")).err)
+        self.assertEqual(self.n.cairn("ls", "ns1").out.splitlines(), ["other", "run10/x"])
+        self.assertIn("2 values removed", self.ok(self.n.cairn("rm", "-rf", "ns1", "")).err)
 
     def test_listing(self):
         self.ok(self.n.cairn("ns", "create", "ns1"))

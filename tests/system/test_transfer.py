@@ -244,6 +244,9 @@ class Transfer(Case):
         self.write("tree/f", b"second one")
         self.fails(self.n.cairn("import", "once", self.path("tree")), FAILED, "f: ")
         self.assertEqual(self.n.cairn("get", "once", "f").out, "first")
+        # Not replaced is not kept for ever: removed, and stored anew.
+        self.ok(self.n.cairn("rm", "once", "f"))
+        self.ok(self.n.cairn("import", "once", self.path("tree")))
 
 
 if __name__ == "__main__":
