@@ -98,6 +98,9 @@ int cairn_node__read_conf(struct cairn_node_conf *conf, const struct cairn_serve
 /* What a start and its check say alike. */
 int cairn_node__needs_data(const struct cairn_node_conf *conf, struct cairn_err *err);
 bool cairn_node__has_munge(const struct cairn_node_conf *conf);
+/** Are the addresses free? What stands in the way is said to @tell, one call for each. */
+void cairn_node__check_addresses(const struct cairn_node_conf *conf,
+                                 void (*tell)(void *arg, int rc, const struct cairn_err *err), void *arg);
 int cairn_node__needs_munge(const struct cairn_node_conf *conf, bool has, struct cairn_err *err);
 
 /* node_run.c */
