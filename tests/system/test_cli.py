@@ -349,13 +349,13 @@ class WithNode(Case):
         env = clean_env(CAIRN_WORKSPACE=self.n.workspace, TERM="xterm", NO_COLOR="1")
         self.ok(self.n.cairn("extent", "put", "extent", self.write("big", b"x" * 200000)))
         for columns in (80, 100):
-            for argv in (["status"], ["import", "--help"], ["help", "put"]):
+            for argv in (["status", "--verbose"], ["import", "--help"], ["help", "put"]):
                 _, out = on_terminal([CAIRN, *argv], env, columns)
                 lines = [line for line in out.decode().split("\r\n")
                          if not line.startswith(("data", "workspace", "addresses"))]
                 self.assertLessEqual(max(map(len, lines)), columns, out.decode())
-        _, narrow = on_terminal([CAIRN, "status"], env, 80)
-        wide = self.n.cairn("status").out.split("providers")[1]
+        _, narrow = on_terminal([CAIRN, "status", "--verbose"], env, 80)
+        wide = self.n.cairn("status", "--verbose").out.split("providers")[1]
         names = re.findall(r"[a-z_]+(?==)", wide)  # not what they are: the disk's room changes meanwhile
         self.assertGreater(len(names), 5)
         self.assertEqual(re.findall(r"[a-z_]+(?==)", narrow.decode().split("providers")[1]), names)  # nothing is cut
@@ -401,8 +401,30 @@ class WithNode(Case):
         self.fails(run(CAIRN, "--workspace", self.path("elsewhere"), "--address", self.n.tcp_address(), "--timeout", "5s",
                        "status"), DENIED)
 
+    def test_a_full_file_is_told_once(self):
+        self.ok(self.n.cairn("ns", "create", "ns1"))
+        self.ok(self.n.cairn("put", "ns1", "large", self.write("large", b"x" * 3000000)))
+        self.ok(self.n.cairn("put", "-v", "x", "ns1", "small"))
+        for key in ("large", "small"):
+            with open("/dev/full", "w") as full:
+                p = subprocess.run([CAIRN, "-w", self.n.workspace, "get", "ns1", key], stdout=full, stderr=subprocess.PIPE,
+                                   env=clean_env(), timeout=DEADLINE_S)
+            self.assertEqual(p.returncode, FAILED)
+            self.assertEqual(p.stderr.count(b"No space left"), 1, p.stderr)
+            self.assertEqual(p.stderr.count(b"cairn"), 1, p.stderr)
+
+    def test_status_shows_what_people_ask(self):
+        self.ok(self.n.cairn("ns", "create", "ns1"))
+        self.ok(self.n.cairn("put", "ns1", "large", self.write("large", b"x" * 100000)))
+        short, all_of_it = (self.ok(self.n.cairn("status", *v)).out for v in ((), ("--verbose",)))
+        self.assertRegex(short, r"regions=1 .*used=[0-9.]+ .iB .*free=[0-9.]+ .iB")
+        self.assertNotIn("cache", short)
+        self.assertIn("cache", all_of_it)
+
     def test_machines_as_a_graph(self):
         kinds = [k["kind"] for k in self.n.cairn("--json", "machines").json["kinds"]]
+        self.assertEqual(self.ok(self.n.cairn("machines", "--kinds")).out.splitlines(), kinds)
+        self.fails(self.n.cairn("machines", "--graph", "foo"), FAILED, "cairn machines --kinds")
         self.assertTrue(kinds)
         for kind in kinds:
             self.assertTrue(self.ok(self.n.cairn("machines", "--graph", kind)).out.startswith("digraph"))

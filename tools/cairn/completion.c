@@ -24,6 +24,10 @@ static void value_cases(FILE *to, const char *command, const struct cli_opt *opt
             fputs("' -- \"$cur\"));;\n", to);
         } else if (strcmp(o->arg, "DIR") == 0) {
             fputs(" COMPREPLY=($(compgen -d -- \"$cur\"));;\n", to);
+        } else if (strcmp(o->arg, "KIND") == 0) {
+            fputs(" COMPREPLY=($(compgen -W \"$(cairn machines --kinds --quiet --timeout 1s 2>/dev/null)\" -- "
+                  "\"$cur\"));;\n",
+                  to);
         } else if (strcmp(o->arg, "FILE") == 0) {
             fputs(" COMPREPLY=($(compgen -f -- \"$cur\"));;\n", to);
         } else {

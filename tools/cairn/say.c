@@ -87,7 +87,7 @@ int cli_fail(struct cli *cli, int rc, const char *why, const char *fmt, ...)
     va_end(ap);
     if (why == NULL || why[0] == '\0')
         why = cairn_error_text(rc);
-    return say_failure(cli, rc, cli_exit_of(rc), what, why, cairn_error_hint(rc));
+    return say_failure(cli, rc, cli_exit_of(rc), what, why, cli->hint != NULL ? cli->hint : cairn_error_hint(rc));
 }
 
 /* `put ns key 3.14`, where a file was meant to be named. */
