@@ -88,7 +88,8 @@ class Identity(Case):
         for ns in ("private", "readable"):
             self.ok(n.cairn("put", "-v", "v", ns, "k"))
         self.assertEqual(as_other("get", "readable", "k").out, "v")
-        self.fails(as_other("put", "-v", "w", "readable", "k"), DENIED)
+        self.fails(as_other("put", "-v", "w", "readable", "k"), DENIED, "user nobody may not write",
+                   "owner %s, group " % pwd.getpwuid(os.geteuid()).pw_name)
         self.fails(as_other("get", "private", "k"), DENIED)
         self.fails(as_other("ns", "remove", "--force", "readable"), DENIED)
         self.fails(as_other("kv", "list", "kv"), DENIED)
