@@ -257,7 +257,7 @@ class WithNode(Case):
         os.chmod(self.base, 0o755)
         r = run("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", CAIRN, "--address", self.n.address, "bench",
                 "--op", "put", "--namespace", "ns1", "-n", "1")
-        self.fails(r, DENIED, "ns1", "65534")
+        self.fails(r, DENIED, "ns1", "user nobody")
 
     def test_an_extent_is_removed_as_durably_as_asked(self):
         def synced():
@@ -420,6 +420,17 @@ class WithNode(Case):
         self.assertRegex(short, r"regions=1 .*used=[0-9.]+ .iB .*free=[0-9.]+ .iB")
         self.assertNotIn("cache", short)
         self.assertIn("cache", all_of_it)
+
+    @unittest.skipUnless(os.path.exists("/proc/net/if_inet6"), "no IPv6 here")
+    def test_by_address_over_ipv6(self):
+        n = self.node("six", args=["--listen", "unix://node.sock", "--listen", "tcp://[::1]:0"]).start()
+        six = n.tcp_address()
+        self.assertTrue(six.startswith("tcp://[::1]:"))
+        value = os.urandom(3 << 20)
+        self.ok(n.cairn("--address", six, "ns", "create", "ns1"))
+        self.ok(n.cairn("--address", six, "put", "ns1", "k", self.write("value", value)))
+        self.assertEqual(n.cairn("--address", six, "get", "ns1", "k", text=False).out, value)
+        self.assertEqual(n.stop(), 0)
 
     def test_machines_as_a_graph(self):
         kinds = [k["kind"] for k in self.n.cairn("--json", "machines").json["kinds"]]

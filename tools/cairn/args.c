@@ -101,7 +101,8 @@ static int refuse_value(struct cli *cli, const struct cli_opt *o, const char *va
 {
     static const char *const wants[] = { [CLI_NUMBER] = "a number",
                                          [CLI_SIZE] = "a size such as 4096, 64KiB (of 1024) or 64kB (of 1000)",
-                                         [CLI_TIME] = "a time such as 500ms, 10s or 2min, not 0; without a unit it is seconds" };
+                                         [CLI_TIME] =
+                                             "a time such as 500ms, 10s or 2min, not 0; without a unit it is seconds" };
     if (o->type == CLI_CHOICE)
         return cli_usage(cli, "--%s takes one of %s, not '%s'", o->name, o->arg, value);
     return cli_usage(cli, "--%s takes %s, not '%s'", o->name, wants[o->type], value);

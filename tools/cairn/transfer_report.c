@@ -53,8 +53,7 @@ static json_t *summary(struct transfer *t, uint64_t ns)
                      (json_int_t)t->counts.symlinks, "special", (json_int_t)t->counts.special, "empty_directories",
                      (json_int_t)t->counts.empty_dirs, "failed", (json_int_t)t->counts.failed, "elapsed_ms",
                      (json_int_t)(ns / CAIRN_NS_PER_MS), "sizes_only", (int)t->plan->sizes_only, "complete",
-                     !transfer_is_stopped(t) && t->counts.failed == 0,
-                     "failures", t->failures);
+                     !transfer_is_stopped(t) && t->counts.failed == 0, "failures", t->failures);
 }
 
 int transfer_report(struct transfer *t, uint64_t ns, int status)

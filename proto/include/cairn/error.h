@@ -21,14 +21,14 @@ extern "C" {
     X(CANCELED, 8, "canceled", "the caller canceled the call")                                                         \
     X(UNREACHABLE, 9, "the node cannot be reached", "check the address and that cairnd is running")                    \
     X(CLOSED, 10, "closed", "the session was closed; connect again")                                                   \
-    X(DENIED, 11, "permission denied", "ask the owner of what was refused, or an administrator, for access")            \
-    X(AUTH, 12, "authentication failed", "name the cluster key (--key FILE, $CAIRN_KEY), or run MUNGE on both hosts")   \
+    X(DENIED, 11, "permission denied", "ask the owner of what was refused, or an administrator, for access")           \
+    X(AUTH, 12, "authentication failed", "name the cluster key (--key FILE, $CAIRN_KEY), or run MUNGE on both hosts")  \
     X(PROTO, 13, "malformed message", "client and server may differ in version; see `cairn version`")                  \
     X(VERSION, 14, "incompatible version", "bring client and server to the same version")                              \
     X(NOMETHOD, 15, "no such method", "the server may be older than the client; see `cairn version`")                  \
     X(NOPROVIDER, 16, "no such provider", "`cairn status` lists the providers of a node")                              \
     X(TOOBIG, 17, "too big", "split the value, or raise the limit in the configuration")                               \
-    X(CORRUPT, 18, "stored data is corrupt", "store it again from its source (`cairn import --compare`, `cairn put`)")           \
+    X(CORRUPT, 18, "stored data is corrupt", "store it again from its source (`cairn import --compare`, `cairn put`)") \
     X(IO, 19, "input/output error", "check the disk and the kernel log of the server")                                 \
     X(FAULT, 20, "bad memory in a bulk transfer", "the buffer was unmapped or does not belong to the caller")          \
     X(UNKNOWN, 21, "outcome unknown", "the write may have happened; read it back before writing again")                \
@@ -40,14 +40,16 @@ extern "C" {
     X(UNSUPPORTED, 27, "not supported", "use another backend or transport")                                            \
     X(INTERNAL, 28, "internal error", "this is a defect: please report it with the server's log")                      \
     X(NOTEMPTY, 29, "not empty", "remove the contents first, or ask for removal of all of it")                         \
-    X(STATE, 30, "not possible in this state", "check the order of calls")
+    X(STATE, 30, "not possible in this state", "check the order of calls")                                             \
+    X(MOVED, 31, "another node serves this now", "the client library follows by itself; look at `cairn status`")       \
+    X(GONE, 32, "the session has ended", "open a new one; whether its last writes happened has to be read back")
 
 enum cairn_error {
     CAIRN_OK = 0,
 #define X(name, number, text, hint) CAIRN_E_##name = -(number),
     CAIRN_ERRORS(X)
 #undef X
-        CAIRN_E_LAST = -30
+        CAIRN_E_LAST = -32
 };
 
 #if defined(__GNUC__) && !defined(CAIRN_API)

@@ -142,7 +142,7 @@ static void mistakes_are_named(void **state)
         { "stack push a -z", "unknown option '-z'" },
         { "stack push a --size", "--size needs a value (SIZE)" },
         { "stack push a -s", "-s needs a value (SIZE)" },
-        { "stack push a --size=big", "--size takes a size such as 64KiB or 1.5GiB, not 'big'" },
+        { "stack push a --size=big", "--size takes a size such as 4096, 64KiB (of 1024) or 64kB (of 1000), not 'big'" },
         { "stack push a --kind blue", "--kind takes one of red|green, not 'blue'" },
         { "stack push a --force=yes", "--force takes no value" },
         { "--timeout soon status", "--timeout takes a time such as 500ms or 10s, not 'soon'" },

@@ -71,8 +71,8 @@ static void sizes_are_read(void **state)
     assert_int_equal(n, 2000000);
     assert_true(cli_parse_size("1kB", &n));
     assert_int_equal(n, 1000);
-    static const char *const wrong[] = { "",    "-1",  " 1", "1x",   "KiB",     "0x10",          "1 2",
-                                         "nan", "inf", "1e", "1..2", "1e3", "2M", "1k", "1.5","1KiBKiB", "99999999999TiB" };
+    static const char *const wrong[] = { "",   "-1",   " 1",  "1x", "KiB", "0x10", "1 2",     "nan",           "inf",
+                                         "1e", "1..2", "1e3", "2M", "1k",  "1.5",  "1KiBKiB", "99999999999TiB" };
     for (size_t i = 0; i < ARRAY_SIZE(wrong); i++)
         assert_false(cli_parse_size(wrong[i], &n));
 }
