@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -16,7 +17,7 @@
 
 enum { SETTINGS_MAX = 256, TEXT_BYTES = 64 << 10, SIGNAL_POLL_MS = 100 };
 
-enum exit_code { EXIT_FINE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
+enum exit_code { EXIT_FINE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_IN_USE = 3 };
 
 static const char usage[] =
     "Usage: cairnd [OPTION]...\n"
@@ -44,6 +45,7 @@ static const char usage[] =
 enum action { RUN, CHECK, PRINT, MAP_EXPORT, MAP_IMPORT, MAP_LOG };
 
 struct arguments {
+    char workspace[PATH_MAX];
     struct cairn_server_options options;
     struct cairn_server_setting settings[SETTINGS_MAX];
     char listen[4096]; /* "[a, b]" */
@@ -71,6 +73,21 @@ static bool add_assignment(struct arguments *a, char *text)
     }
     *eq = '\0';
     return add_setting(a, text, eq + 1, "--set");
+}
+
+/* A shell's relative path is one from here; the setting itself must be absolute, since a file is read from anywhere. */
+static bool add_workspace(struct arguments *a, const char *path)
+{
+    char here[PATH_MAX];
+
+    if (path[0] == '/' || path[0] == '\0')
+        return add_setting(a, "workspace", path, "--workspace");
+    if (getcwd(here, sizeof(here)) == NULL ||
+        snprintf(a->workspace, sizeof(a->workspace), "%s/%s", here, path) >= (int)sizeof(a->workspace)) {
+        fprintf(stderr, "cairnd: --workspace %s: the path from here is too long, or not to be found out\n", path);
+        return false;
+    }
+    return add_setting(a, "workspace", a->workspace, "--workspace");
 }
 
 static bool add_listen(struct arguments *a, const char *address)
@@ -117,7 +134,7 @@ static int parse(struct arguments *a, int argc, char **argv)
             good = add_setting(a, "node.data", optarg, "--data");
             break;
         case 'w':
-            good = add_setting(a, "workspace", optarg, "--workspace");
+            good = add_workspace(a, optarg);
             break;
         case 'l':
             good = add_listen(a, optarg);
@@ -218,6 +235,17 @@ static void say_ready(const struct cairn_server *server)
     fputc('\n', stderr);
 }
 
+/* Each line of @text says whose it is: in a journal they stand among others. */
+static void say_lines(const char *text)
+{
+    while (*text != '\0') {
+        size_t n = strcspn(text, "\n");
+
+        fprintf(stderr, "cairnd: %.*s\n", (int)n, text);
+        text += n + (text[n] != '\0');
+    }
+}
+
 static int run(const struct cairn_server_options *options, char *text)
 {
     struct cairn_server *server;
@@ -233,7 +261,7 @@ static int run(const struct cairn_server_options *options, char *text)
     tell_of_crashes();
     rc = cairn_server_start(options, &server, text, TEXT_BYTES);
     if (rc != 0) {
-        fprintf(stderr, "cairnd: %s\n", text[0] != '\0' ? text : cairn_error_text(rc));
+        say_lines(text[0] != '\0' ? text : cairn_error_text(rc));
         fprintf(stderr, "cairnd: not started (%s)\n", cairn_error_name(rc)); /* the hints are written for clients */
         return EXIT_FAILED;
     }
@@ -319,5 +347,9 @@ int main(int argc, char **argv)
         fprintf(stderr, "%s\n", text);
     else if (a.action == CHECK)
         fprintf(stderr, "cairnd: the configuration is good\n");
+    if (a.action == CHECK && rc == CAIRN_E_LOCKED) { /* by the node that the file is for, most of the time */
+        fprintf(stderr, "cairnd: the configuration is good; what it names is in use\n");
+        return EXIT_IN_USE;
+    }
     return rc == 0 ? EXIT_FINE : EXIT_FAILED;
 }

@@ -64,9 +64,9 @@ struct cairn_server {
 
     struct cairn_rpc_target targets[CAIRN_PROVIDERS_MAX];
     uint32_t ntargets;
-    struct cairn_map_store *map;      /* on worker 0's loop; NULL: the router has one of its own */
+    struct cairn_map_store *map;              /* on worker 0's loop; NULL: the router has one of its own */
     struct cairn_provider_node provider_node; /* who we are, for providers */
-    struct cairn_instance *instances; /* of configured providers; the last is the router */
+    struct cairn_instance *instances;         /* of configured providers; the last is the router */
     uint32_t ninstances;
 
     struct cairn_listener listeners[CAIRN_NODE_LISTEN_MAX];
@@ -100,6 +100,9 @@ int cairn_node__read_conf(struct cairn_node_conf *conf, const struct cairn_serve
 /* What a start and its check say alike. */
 int cairn_node__needs_data(const struct cairn_node_conf *conf, struct cairn_err *err);
 bool cairn_node__has_munge(const struct cairn_node_conf *conf);
+/** Are the addresses free? What stands in the way is said to @tell, one call for each. */
+void cairn_node__check_addresses(const struct cairn_node_conf *conf,
+                                 void (*tell)(void *arg, int rc, const struct cairn_err *err), void *arg);
 int cairn_node__needs_munge(const struct cairn_node_conf *conf, bool has, struct cairn_err *err);
 
 /* node_run.c */

@@ -30,7 +30,7 @@ static void reply_graph(struct cairn_rpc_req *rq, const char *name)
     cairn_node__kinds(rq->target->ctx, &kinds);
     text = cairn_kinds_dot(&kinds, name, &rc);
     if (rc == CAIRN_E_NOTFOUND)
-        cairn_rpc_reply_err(rq, rc, "no kind of state machine is called %.100s", name);
+        cairn_rpc_reply_err(rq, rc, "no kind of state machine is called '%.100s'", name);
     else
         cairn_node__reply_text(rq, text);
 }

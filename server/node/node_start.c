@@ -204,7 +204,7 @@ static int start_instances(struct cairn_server *s, struct cairn_err *err)
         struct cairn_instance *p = &s->instances[i];
         struct cairn_router_conf router = { .embed_threshold = (uint32_t)s->conf.embed_threshold,
                                             .user_namespaces_max = s->conf.user_namespaces_max,
-                                             .map = s->map };
+                                            .map = s->map };
         int rc;
 
         p->env.ntargets = s->ntargets;
@@ -368,12 +368,33 @@ static int open_metrics(struct cairn_server *s, struct cairn_err *err)
     return s->metrics_http != NULL ? 0 : err->code;
 }
 
+static void first_in_use(void *arg, int rc, const struct cairn_err *err)
+{
+    struct cairn_err *first = arg;
+
+    if (rc == CAIRN_E_LOCKED && first->code == 0)
+        *first = *err;
+}
+
+/* Before directories are made for a node that cannot be. To listen finds out again, for whoever comes between. */
+static int look_for_others(const struct cairn_node_conf *conf, struct cairn_err *err)
+{
+    struct cairn_err first = { 0 };
+
+    cairn_node__check_addresses(conf, first_in_use, &first);
+    if (first.code != 0)
+        *err = first;
+    return first.code;
+}
+
 int cairn_node__open(struct cairn_server *s, const struct cairn_server_options *options, struct cairn_err *err)
 {
     int rc = cairn_node__needs_data(&s->conf, err);
 
     if (rc == 0)
         rc = open_log(s, options, err);
+    if (rc == 0)
+        rc = look_for_others(&s->conf, err);
     if (rc == 0)
         rc = cairn_datadir_open(&s->data, s->conf.data, s->conf.cluster, err);
     if (rc == 0)

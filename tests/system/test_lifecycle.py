@@ -81,7 +81,29 @@ class Lifecycle(Case):
             s.bind(("127.0.0.1", 0))
             s.listen()
             address = "tcp://127.0.0.1:%d" % s.getsockname()[1]
-            self.refuses(self.node(args=["--listen", address]), "in use", address.split("//")[1])
+            n = self.node(args=["--listen", address])
+            self.refuses(n, "in use", address.split("//")[1])
+            self.assertFalse(os.path.exists(n.data) or os.path.exists(n.workspace))  # nothing was made for nothing
+            n.args = ["--listen", "foo", "--listen", "tcp://x"]
+            self.refuses(n, "is no address")
+            for line in n.log().splitlines():
+                self.assertTrue(line.startswith("cairnd: "), line)
+
+    def test_workspace_in_use(self):
+        first = self.node("first").start()
+        second = self.node("second", args=["--workspace", first.workspace])
+        self.refuses(second, "node.sock: another process answers there")
+        self.assertFalse(os.path.exists(second.data))
+        self.ok(first.cairn("status"))
+
+    def test_a_relative_workspace(self):
+        os.mkdir(self.path("here"))
+        p = subprocess.Popen([CAIRND, "--data", "d", "--workspace", "ws"], cwd=self.path("here"), env=clean_env(),
+                             stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.addCleanup(lambda: (p.kill(), p.wait()))
+        self.ok(run(CAIRN, "-w", self.path("here", "ws"), "wait-ready"))
+        p.terminate()
+        self.assertEqual(p.wait(DEADLINE_S), 0)
 
     def test_data_directory_in_use(self):
         first = self.node("first").start()
@@ -220,14 +242,19 @@ class Lifecycle(Case):
     def test_check_looks_into_the_data(self):
         n = self.node().start()
         self.ok(n.cairn("ns", "create", "ns1"))
-        self.assertIn("in use by another cairnd", self.checked(data=n.data))
+        self.assertIn("in use by another cairnd", self.checked(data=n.data, code=3))
+        own = self.write("own.yaml", b"node: {data: %s}\nworkspace: %s\n" % (n.data.encode(), n.workspace.encode()))
+        r = self.ok(run(CAIRN, "--json", "config", "check", own)).json
+        self.assertEqual((r["valid"], r["in_use"]), (True, True))
+        self.write("own.yaml", b"node: {data: %s, log_file: /proc/nope/log}\n" % n.data.encode())
+        self.fails(run(CAIRN, "config", "check", own), FAILED)
         self.assertEqual(n.stop(), 0)
         self.checked(data=n.data, code=OK)
         for lock, said in (("extent/LOCK", "provider extent: %s/extent: LOCK is held by another process"),
                            ("kv/FORMAT", "provider kv: %s/kv is in use")):
             with open(os.path.join(n.data, lock), "r+") as f:
                 fcntl.flock(f, fcntl.LOCK_EX)
-                self.assertIn(said % n.data, self.checked(data=n.data))
+                self.assertIn(said % n.data, self.checked(data=n.data, code=3))
         with open(os.path.join(n.data, "router/map"), "r+b") as f:
             f.seek(-1, os.SEEK_END)
             last = f.read(1)

@@ -246,8 +246,6 @@ static int bench_run(struct cli *cli, void *args)
         return cli_usage(cli, "--depth is 1 to %d, --connections 1 to %d", DEPTH_MAX, CONNECTIONS_MAX);
     if ((strcmp(a->op, "put") == 0 || strcmp(a->op, "get") == 0) && a->ns_name == NULL)
         return cli_usage(cli, "%s needs --namespace", a->op);
-    if (a->seconds_ms == 0)
-        return cli_usage(cli, "--seconds is at least 1ms");
     if (strncmp(a->op, "extent", 6) == 0 && a->size == 0)
         return cli_usage(cli, "an extent has at least one byte");
     struct bench bench = { .cli = cli, .a = a };

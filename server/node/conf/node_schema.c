@@ -1,5 +1,7 @@
 /* What a node's file may say: one table, and what must fit together. deploy/examples/one-node.yaml shows it in use. */
+#include "server/node/conf/conf_internal.h"
 #include "server/node/conf/node_conf.h"
+#include "server/router/hashed_record.h"
 
 #include <inttypes.h>
 #include <pwd.h>
@@ -63,7 +65,9 @@ static const struct cairn_conf_key auth_keys[] = {
     { .name = "key_file",
       .type = CAIRN_CONF_STRING,
       .fallback = "cluster.key",
-      .help = "the cluster key (mode 0600), made if missing; a relative path starts in the workspace" },
+      .help = "the cluster key (mode 0600), made if missing; a relative path starts in the workspace; over TCP its "
+              "holder is "
+              "an administrator, so it is for these and for services, and MUNGE for users" },
     { .name = "munge",
       .type = CAIRN_CONF_CHOICE,
       .fallback = "auto",
@@ -169,7 +173,7 @@ static const struct cairn_conf_key router_keys[] = {
     { .name = "embed_threshold",
       .type = CAIRN_CONF_SIZE,
       .fallback = "32KiB",
-      .max = CAIRN_KV_VALUE_BYTES_MAX,
+      .max = CAIRN_RECORD_EMBEDDED_BYTES_MAX,
       .help = "values up to this size are stored beside their key, larger ones in extents" },
     { .name = "namespaces_per_user",
       .type = CAIRN_CONF_UINT,
@@ -435,10 +439,12 @@ static void check_providers(struct cairn_conf_doc *doc, const struct cairn_conf 
 static void check_reference(struct cairn_conf_doc *doc, const struct cairn_conf *root, const char *key)
 {
     const struct cairn_conf *router = cairn_conf_section(root, "router");
-    const char *name = cairn_conf_str(router, key), *nearest = NULL;
+    const char *name = cairn_conf_str(router, key);
+    struct conf_near near;
 
     if (name[0] == '\0')
         return;
+    cairn_conf__near_init(&near, name);
     for (uint32_t i = 0; i < cairn_conf_list_len(root, "providers"); i++) {
         const struct cairn_conf *p = cairn_conf_list_section(root, "providers", i);
         bool right = strcmp(cairn_conf_str(p, "type"), key) == 0;
@@ -450,12 +456,12 @@ static void check_reference(struct cairn_conf_doc *doc, const struct cairn_conf 
                                     name, cairn_conf_str(p, "type"));
             return;
         }
-        if (right && nearest == NULL)
-            nearest = cairn_conf_str(p, "name");
+        if (right)
+            cairn_conf__near_offer(&near, cairn_conf_str(p, "name"));
     }
     cairn_conf_complain(doc, router, key, -1, "'router.%s': no provider is called '%.80s'%s%.80s%s", key, name,
-                        nearest != NULL ? ", did you mean '" : "", nearest != NULL ? nearest : "",
-                        nearest != NULL ? "'?" : "");
+                        near.best != NULL ? ", did you mean '" : "", near.best != NULL ? near.best : "",
+                        near.best != NULL ? "'?" : "");
 }
 
 static void check_together(struct cairn_conf_doc *doc, const struct cairn_conf *root)

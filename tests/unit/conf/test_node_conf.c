@@ -234,8 +234,13 @@ static void providers_fit_together(void **state)
            "cairn.yaml:1:30: a provider's name is made of up to 64 letters a-z, digits, '_' and '-'; found 'A/../b'\n");
     expect("providers: [{type: kv, name: router}]\n",
            "cairn.yaml:1:30: 'router' is the name of a part that every node has; choose another\n");
+    expect("router: {kv: fsat}\nproviders: [{type: kv, name: other}, {type: kv, name: fast}]\n",
+           "cairn.yaml:1:14: 'router.kv': no provider is called 'fsat', did you mean 'fast'?\n");
     expect("router: {kv: b}\nproviders: [{type: kv, name: a}]\n",
-           "cairn.yaml:1:14: 'router.kv': no provider is called 'b', did you mean 'a'?\n");
+           "cairn.yaml:1:14: 'router.kv': no provider is called 'b'\n");
+    expect("router: {embed_threshold: 1048508}\n", "");
+    expect("router: {embed_threshold: 1MiB}\n",
+           "cairn.yaml:1:27: 'router.embed_threshold' is 1MiB; it must be a size from 0 to 1048508\n");
     expect("router: {kv: a}\nproviders: [{type: extent, name: a}]\n",
            "cairn.yaml:1:14: 'router.kv' must name a provider of type kv; 'a' is of type extent\n");
     expect("providers: [{type: kvs, name: a}]\n", "cairn.yaml:1:20: unknown type 'kvs', did you mean 'kv'?\n");
