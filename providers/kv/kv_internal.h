@@ -17,6 +17,10 @@ enum {
     KV_OP_BUF_BYTES = 4096, /* a value up to this size is copied into a kept buffer; a larger one has its own */
     KV_READ_JOBS_MAX = 4,   /* of one worker on the pool at a time */
     KV_READS_PER_JOB_MAX = 16,
+
+    KV_MISS_SHARE_ALL = 1 << 16,
+    KV_MISS_SHARE_LOOK = KV_MISS_SHARE_ALL / 2, /* up to here a look at the memory pays */
+    KV_JOINED_MAX = 16,                         /* reads without a look, so that a change is noticed */
 };
 
 struct kv_worker;
@@ -70,6 +74,8 @@ struct kv_worker {
     struct cairn_link reads; /* that wait for a job */
     uint32_t nreads, njobs;  /* njobs: of reads, on the pool */
     uint32_t ncalls;         /* other work on the pool */
+    uint32_t miss_share;     /* of late, of reads that looked at the store's memory: of KV_MISS_SHARE_ALL */
+    uint32_t joined;         /* reads since the last one that looked */
     struct cairn_task start_reads;
     struct cairn_kv_page page; /* for answers that are given at once */
     int32_t *statuses;         /* CAIRN_BATCH_MAX, likewise; made when first needed */

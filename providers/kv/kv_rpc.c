@@ -112,6 +112,22 @@ static bool on_op_found(void *arg, uint32_t i, const uint8_t *val, int64_t len)
     return cairn_kv_page_add(&op->page, val, len);
 }
 
+/* Keeps the share as a mean that forgets: a look counts for a 64th. */
+static void read_looked(struct kv_worker *w, bool missed)
+{
+    w->joined = 0;
+    w->miss_share -= w->miss_share / 64;
+    if (missed)
+        w->miss_share += KV_MISS_SHARE_ALL / 64;
+}
+
+/* Whether a read should look at the store's memory before it goes to the pool: not when most looks fail of late and
+ * others of this turn go there anyway, since a look that fails costs as much as the search on the pool. */
+static bool read_looks(struct kv_worker *w)
+{
+    return w->nreads == 0 || w->miss_share < KV_MISS_SHARE_LOOK || ++w->joined > KV_JOINED_MAX;
+}
+
 void kv_read_later(struct cairn_rpc_req *rq, const struct cairn_kv_read *rd, void (*work)(struct kv_op *op),
                    void (*reply)(struct kv_op *op))
 {
@@ -152,14 +168,18 @@ static void handle_read(struct cairn_rpc_req *rq, enum cairn_kv_want want)
 {
     const Cairn__Wire__KvGet *m = (const Cairn__Wire__KvGet *)rq->msg;
     struct kv_provider *p = kv_provider_of(rq);
+    struct kv_worker *w = kv_worker_of(rq);
     struct get get = { .rq = rq, .len = -1 };
     struct cairn_kv_read rd = { .keys = &m->key, .n = 1, .want = want, .found = on_get_found, .arg = &get };
-    int rc;
+    int rc = CAIRN_KV_LATER;
 
     if (!find_key(rq, m->db, &m->key, &rd.db))
         return;
     rd.end = want == CAIRN_KV_WANT_VALUE ? on_get_end : NULL;
-    rc = p->ops->read(p->store, &rd);
+    if (read_looks(w)) {
+        rc = p->ops->read(p->store, &rd);
+        read_looked(w, rc == CAIRN_KV_LATER);
+    }
     if (rc == CAIRN_KV_LATER)
         kv_read_later(rq, &rd, get_work, get_reply);
     else if (rc != 0)

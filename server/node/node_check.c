@@ -60,6 +60,8 @@ static int check_provider(const struct cairn_node_conf *conf, const char *name, 
         return cairn_err_set(err, CAIRN_E_INVAL, "%s/%s: the path is too long", conf->data, name);
     if (stat(dir, &st) == 0)
         rc = cairn_place_check_dir(dir, false, "directory", err);
+    if (rc == CAIRN_E_NOSPACE)
+        rc = 0; /* whether a start has room is the data directory's to say */
     if (rc == 0 && desc->check != NULL)
         rc = desc->check(&env, err);
     return cairn_err_wrap(err, rc, "provider %s", name);
@@ -107,7 +109,7 @@ static void check_surroundings(const struct cairn_node_conf *conf, struct findin
     find(f, rc, &err);
     find(f, check_log(conf, &err), &err);
     if (rc == 0) {
-        rc = cairn_datadir_check(&data, conf->data, &err);
+        rc = cairn_datadir_check(&data, conf->data, conf->cluster, &err);
         find(f, rc, &err);
     }
     find(f, cairn_workspace_check(conf->workspace, &err), &err);
@@ -115,6 +117,8 @@ static void check_surroundings(const struct cairn_node_conf *conf, struct findin
     find(f, cairn_node__needs_munge(conf, cairn_node__has_munge(conf), &err), &err);
     if (rc == 0)
         check_providers(conf, f);
+    if (conf->map_etcd)
+        find(f, cairn_node__check_etcd(conf, &err), &err);
     cairn_datadir_close(&data);
     if (conf->metrics_listen[0] != '\0')
         find(f, cairn_err_wrap(&err, check_address(conf, conf->metrics_listen, &err), "metrics.listen"), &err);

@@ -87,6 +87,16 @@ static bool spare_give(const struct cairn_spare *s)
     return given;
 }
 
+static int spare_enough(const struct cairn_spare *s, uint64_t avail, uint64_t want, struct cairn_err *err)
+{
+    if (avail >= want / NEEDED_PART)
+        return 0;
+    return cairn_err_set(err, CAIRN_E_NOSPACE,
+                         "data directory %s: %" PRIu64 " KiB of disk are free, and a start needs %" PRIu64
+                         " KiB: make room on its file system, and start again",
+                         s->dir, avail >> 10, want / NEEDED_PART >> 10);
+}
+
 int cairn_spare_make_way(struct cairn_spare *s, struct cairn_err *err)
 {
     uint64_t avail, want;
@@ -101,12 +111,24 @@ int cairn_spare_make_way(struct cairn_spare *s, struct cairn_err *err)
         cairn_log_warn("data directory %s: the disk is nearly full, the start takes the spare room", s->dir);
         rc = spare_room(s, &avail, &want, err);
     }
-    if (rc == 0 && avail < want / NEEDED_PART)
-        rc = cairn_err_set(err, CAIRN_E_NOSPACE,
-                           "data directory %s: %" PRIu64 " KiB of disk are free, and a start needs %" PRIu64
-                           " KiB: make room on its file system, and start again",
-                           s->dir, avail >> 10, want / NEEDED_PART >> 10);
-    return rc;
+    return rc != 0 ? rc : spare_enough(s, avail, want, err);
+}
+
+int cairn_spare_check_way(const struct cairn_spare *s, struct cairn_err *err)
+{
+    uint64_t avail, want;
+    struct stat st;
+    int fd, rc = spare_room(s, &avail, &want, err);
+
+    if (rc != 0 || avail >= want)
+        return rc;
+    fd = spare_open(s, 0);
+    if (fd >= 0) {
+        if (fstat(fd, &st) == 0)
+            avail += (uint64_t)st.st_blocks * 512;
+        close(fd);
+    }
+    return spare_enough(s, avail, want, err);
 }
 
 int cairn_spare_explain(struct cairn_spare *s, int rc, struct cairn_err *err)

@@ -34,6 +34,8 @@ void cairn_spare_init(struct cairn_spare *s, const char *dir);
 void cairn_spare_fini(struct cairn_spare *s);
 /** Before engines open: on a full disk the room is given to them. CAIRN_E_NOSPACE: there is none either. */
 int cairn_spare_make_way(struct cairn_spare *s, struct cairn_err *err);
+/** What make_way() would say, changing nothing. */
+int cairn_spare_check_way(const struct cairn_spare *s, struct cairn_err *err);
 /** After engines have opened, and after they have closed: takes as much room as there is and is to be. */
 void cairn_spare_keep(struct cairn_spare *s);
 /** A removal met a full disk: lends the room. True if it was lent now or some seconds ago, so that to try again may help

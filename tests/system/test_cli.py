@@ -399,6 +399,17 @@ class WithNode(Case):
         self.fails(run(CAIRN, "--workspace", self.path("elsewhere"), "--address", self.n.tcp_address(), "--timeout", "5s",
                        "status"), DENIED)
 
+    @unittest.skipUnless(os.path.exists("/proc/net/if_inet6"), "no IPv6 here")
+    def test_by_address_over_ipv6(self):
+        n = self.node("six", args=["--listen", "unix://node.sock", "--listen", "tcp://[::1]:0"]).start()
+        six = n.tcp_address()
+        self.assertTrue(six.startswith("tcp://[::1]:"))
+        value = os.urandom(3 << 20)
+        self.ok(n.cairn("--address", six, "ns", "create", "ns1"))
+        self.ok(n.cairn("--address", six, "put", "ns1", "k", self.write("value", value)))
+        self.assertEqual(n.cairn("--address", six, "get", "ns1", "k", text=False).out, value)
+        self.assertEqual(n.stop(), 0)
+
     def test_machines_as_a_graph(self):
         kinds = [k["kind"] for k in self.n.cairn("--json", "machines").json["kinds"]]
         self.assertTrue(kinds)

@@ -1,5 +1,6 @@
 """A node's life: starting, draining, stopping, coming back; and what it says when it cannot start."""
 
+import ctypes
 import fcntl
 import json
 import os
@@ -8,6 +9,7 @@ import signal
 import socket
 import subprocess
 import time
+import unittest
 
 from systest import *
 
@@ -129,6 +131,54 @@ class Lifecycle(Case):
         self.write("file", b"")
         self.refuses(self.node(data=self.path("file")), self.path("file"))
         self.refuses(self.node("below", data=self.path("file", "x")), self.path("file", "x"))
+
+    @unittest.skipUnless(os.geteuid() == 0, "only root has other users at hand")
+    def test_data_directory_that_is_anothers(self):
+        """Root may read everything, so the node runs as somebody who may not."""
+        os.chmod(self.base, 0o755)
+        n = self.node().start()
+        self.assertEqual(n.stop(), 0)
+        os.makedirs(self.path("ws"))
+        os.chown(self.path("ws"), 65534, 65534)
+        argv = [CAIRND, "--data", n.data, "--workspace", self.path("ws")]
+        before = sorted(os.listdir(n.data))
+        for more in ([], ["--check-config"]):
+            r = subprocess.run(argv + more, user=65534, group=65534, extra_groups=[], capture_output=True, text=True,
+                               env=clean_env(), timeout=DEADLINE_S)
+            self.assertEqual(r.returncode, FAILED, r.stderr)
+            self.assertRegex(r.stderr, "data directory %s.*: Permission denied" % n.data)
+        self.assertEqual(sorted(os.listdir(n.data)), before)
+        self.assertEqual(n.start().stop(), 0)
+
+    def test_print_config_says_where_each_value_came_from(self):
+        file = self.write("node.yaml", b"node:\n  workers: 3\nlimits: {drain: 7s}\n")
+        argv = [CAIRND, "--config", file, "--data", self.path("d"), "--set", "node.spin=10us", "--print-config"]
+        out = self.ok(run(*argv, env=clean_env(CAIRN_WORKSPACE=self.path("w")))).out
+        for line in ("workers: 3 +# %s:2" % file, "drain: 7s +# %s:3" % file, "data: %s +# --data" % self.path("d"),
+                     "spin: 10us +# --set", "pool_threads: 8 +# default", "workspace: %s +# .*CAIRN_WORKSPACE" % self.path("w")):
+            self.assertRegex(out, r"(?m)^ *%s" % line)
+        self.assertFalse(os.path.exists(self.path("d")))
+        again = self.write("again.yaml", out.encode())  # it is a configuration itself, of the same values
+        self.ok(run(CAIRND, "--config", again, "--check-config"))
+        plain = lambda text: [line.split(" #")[0].rstrip() for line in text.splitlines()]
+        self.assertEqual(plain(self.ok(run(CAIRND, "--config", again, "--print-config")).out), plain(out))
+
+    def test_a_crash_tells_the_recent_moves(self):
+        n = self.node(args=["--set", "node.workers=1"]).start()
+        with open(os.path.join(BUILD, "CMakeCache.txt")) as f:
+            if "CAIRN_SANITIZE:STRING=\n" not in f.read():
+                self.skipTest("sanitizers take the signals")
+        self.ok(n.cairn("ns", "create", "ns1"))
+        tasks = "/proc/%d/task" % n.process.pid
+        worker = next(t for t in os.listdir(tasks) if pathlib.Path(tasks, t, "comm").read_text() == "cairn-w0\n")
+        tgkill = 234
+        ctypes.CDLL(None).syscall(tgkill, n.process.pid, int(worker), signal.SIGSEGV)
+        self.assertEqual(n.process.wait(DEADLINE_S), -signal.SIGSEGV)
+        n.process = None
+        self.assertRegex(n.log(), r"(?m)^.*router-ns-create#[0-9]+ SPREAD -> DONE$")
+        n.start()
+        self.ok(n.cairn("ns", "show", "ns1"))
+        self.assertEqual(n.stop(), 0)
 
     def test_usage(self):
         for argv in (["--no-such"], ["stray"], ["--set", "nothing"]):

@@ -29,6 +29,13 @@ class FullDisk(Case):
         vfs = os.statvfs(os.path.dirname(path))
         self.assertEqual(vfs.f_bavail, 0)
 
+    def check_config(self, n):
+        """What a start would say. It takes nothing of the room that the start will need."""
+        before = os.statvfs(n.data).f_bfree
+        r = run(*n.argv("--check-config"))
+        self.assertEqual(os.statvfs(n.data).f_bfree, before)
+        return r
+
     def test_a_node_starts_on_a_full_disk_and_serves_reads(self):
         mount = self.small_disk()
         n = self.node(data=os.path.join(mount, "data")).start()
@@ -46,6 +53,7 @@ class FullDisk(Case):
             else:
                 n.kill()
             self.fill(os.path.join(mount, "other"))
+            self.ok(self.check_config(n))
             n.start()
             self.fails(n.cairn("put", "ns1", "refused", too_large), FAILED, "no space")
             self.assertEqual(n.cairn("get", "ns1", "s/%d" % restart).out, "small %d" % restart)
@@ -64,6 +72,7 @@ class FullDisk(Case):
         self.assertEqual(n.stop(), 0)
         os.unlink(os.path.join(mount, "data", "spare"))
         self.fill(os.path.join(mount, "other"))
+        self.fails(self.check_config(n), FAILED, "make room on its file system, and start again")
         n.spawn()
         self.assertNotEqual(n.process.wait(DEADLINE_S), 0)
         self.assertIn("make room on its file system, and start again", n.log())

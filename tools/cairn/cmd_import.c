@@ -12,7 +12,7 @@ static const char changed[] = "the file changed while it was read";
 
 /* ---- one batch ---- */
 
-static void finish_item(struct transfer *t, const struct transfer_batch *b, const struct transfer_item *i, int rc,
+static void finish_item(struct transfer *t, struct transfer_batch *b, const struct transfer_item *i, int rc,
                         const char *text)
 {
     transfer_item_over(t, b, i, rc, rc == CAIRN_E_STATE ? changed : text);
@@ -27,6 +27,8 @@ static bool is_same(struct transfer_worker *w, const char *key, size_t key_len, 
         uint64_t total = 0;
         int rc = cairn_read(w->ns, key, key_len, at, w->other, TRANSFER_BATCH_BYTES, &len, &total,
                             cli_call_init(w->t->cli, &call, TRANSFER_BATCH_BYTES));
+        if (rc == CAIRN_E_TIMEOUT)
+            transfer_timed_out(w->t);
         if (rc != 0 || total != size || len == 0 || memcmp(w->other, (const char *)data + at, len) != 0)
             return false;
         at += len;
@@ -88,6 +90,8 @@ static void import_batch(struct transfer_worker *w, struct transfer_batch *b)
         struct transfer_item *i = &b->items[k];
         const char *key = transfer_key(b, i);
         i->rc = 1; /* not under way */
+        if (transfer_is_stopped(t))
+            continue; /* neither done nor failed */
         int rc = transfer_read_file(t, transfer_path(t, b, i), at, i->size);
         if (rc != 0) {
             finish_item(t, b, i, rc, strerror(errno));
@@ -109,6 +113,8 @@ static void import_batch(struct transfer_worker *w, struct transfer_batch *b)
         }
         at += i->size;
     }
+    if (transfer_is_stopped(t))
+        n = 0;
     int rc = n > 0 ? cairn_mput(w->ns, puts, n, &small.o) : 0;
     cairn_drain(w->session, -1); /* each call has a deadline of its own */
     for (uint32_t k = 0; k < n; k++) {

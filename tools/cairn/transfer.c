@@ -149,6 +149,8 @@ static void *worker_main(void *arg)
     if (worker_open(w) == 0) {
         while ((b = next_batch(t)) != NULL) {
             t->plan->work(w, b);
+            if (b->timed_out)
+                transfer_timed_out(t);
             batch_free(b);
         }
     }
@@ -221,6 +223,7 @@ static int transfer_start(struct transfer *t, struct cli *cli, const struct tran
 
 void transfer_done(struct transfer *t, uint64_t bytes)
 {
+    t->timeouts = 0;
     t->counts.files++;
     t->counts.bytes += bytes;
     t->progress.files++;
@@ -229,6 +232,7 @@ void transfer_done(struct transfer *t, uint64_t bytes)
 
 void transfer_skipped(struct transfer *t, uint64_t bytes)
 {
+    t->timeouts = 0;
     t->counts.skipped++;
     t->progress.files++;
     t->progress.bytes += bytes;
@@ -254,6 +258,25 @@ static bool is_fatal(int rc)
     }
 }
 
+/* Under the lock. The first is the one to tell. */
+static void stop_for(struct transfer *t, int rc, const char *text)
+{
+    if (t->fatal != 0)
+        return;
+    snprintf(t->fatal_text, sizeof(t->fatal_text), "%s", text);
+    t->fatal = rc;
+    pthread_cond_broadcast(&t->moved);
+}
+
+void transfer_timed_out(struct transfer *t)
+{
+    if (++t->timeouts < TRANSFER_TIMEOUTS_MAX)
+        return;
+    pthread_mutex_lock(&t->lock);
+    stop_for(t, CAIRN_E_TIMEOUT, "the node answers no calls in time");
+    pthread_mutex_unlock(&t->lock);
+}
+
 void transfer_failed(struct transfer *t, const char *key, size_t key_len, int rc, const char *text)
 {
     if (rc == CAIRN_E_CANCELED && t->interrupted != 0)
@@ -263,11 +286,8 @@ void transfer_failed(struct transfer *t, const char *key, size_t key_len, int rc
     if (text == NULL || text[0] == '\0')
         text = cairn_error_text(rc);
     pthread_mutex_lock(&t->lock);
-    if ((is_fatal(rc) || key_len == 0) && t->fatal == 0) {
-        snprintf(t->fatal_text, sizeof(t->fatal_text), "%s", text);
-        t->fatal = rc;
-        pthread_cond_broadcast(&t->moved);
-    }
+    if (is_fatal(rc) || key_len == 0)
+        stop_for(t, rc, text);
     if (key_len > 0 && json_array_size(t->failures) < TRANSFER_FAILURES_MAX) {
         json_t *f = json_object();
         cli_json_bytes(f, "key", key, key_len);
@@ -278,9 +298,10 @@ void transfer_failed(struct transfer *t, const char *key, size_t key_len, int rc
     pthread_mutex_unlock(&t->lock);
 }
 
-void transfer_item_over(struct transfer *t, const struct transfer_batch *b, const struct transfer_item *i, int rc,
+void transfer_item_over(struct transfer *t, struct transfer_batch *b, const struct transfer_item *i, int rc,
                         const char *text)
 {
+    b->timed_out = b->timed_out || rc == CAIRN_E_TIMEOUT;
     if (rc == 0)
         transfer_done(t, i->size);
     else

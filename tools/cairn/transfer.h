@@ -18,6 +18,7 @@ enum {
     TRANSFER_QUEUE_MAX = 32,        /* batches found and not yet begun */
     TRANSFER_FAILURES_MAX = 10000,  /* kept with their texts; all are counted */
     TRANSFER_JOBS_MAX = 64,
+    TRANSFER_TIMEOUTS_MAX = 3, /* in a row, by whichever worker: then the node is taken for silent */
 };
 
 struct transfer_item {
@@ -32,6 +33,7 @@ struct transfer_batch {
     uint32_t n;
     uint64_t bytes;
     struct transfer_item items[TRANSFER_BATCH_ITEMS];
+    bool timed_out; /* a call for some of them */
     char *names;
     size_t names_len, names_room;
 };
@@ -84,6 +86,7 @@ struct transfer {
     int root; /* of the tree, -1 if there is none */
 
     struct transfer_counts counts;
+    _Atomic uint32_t timeouts; /* since the node answered last */
     struct cli_progress progress;
     struct transfer_worker workers[TRANSFER_JOBS_MAX];
     struct transfer_batch *filling;
@@ -132,10 +135,13 @@ static inline const char *transfer_path(const struct transfer *t, const struct t
 void transfer_done(struct transfer *t, uint64_t bytes);
 void transfer_skipped(struct transfer *t, uint64_t bytes);
 /** What has become of an item: done or failed. */
-void transfer_item_over(struct transfer *t, const struct transfer_batch *b, const struct transfer_item *i, int rc,
+void transfer_item_over(struct transfer *t, struct transfer_batch *b, const struct transfer_item *i, int rc,
                         const char *text);
 /** One that failed. A code that would hit every other value too ends the transfer. */
 void transfer_failed(struct transfer *t, const char *key, size_t key_len, int rc, const char *text);
+/** A call has timed out that says nothing about any item. Too many in a row end the transfer: each of those that would follow
+ * would be waited for as long. */
+void transfer_timed_out(struct transfer *t);
 /** True once nothing more is to be begun: a fatal failure, or an interrupt. */
 bool transfer_is_stopped(const struct transfer *t);
 /** Finds out in the background how much there is, if anybody sees the progress. */

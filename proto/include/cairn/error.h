@@ -40,14 +40,16 @@ extern "C" {
     X(UNSUPPORTED, 27, "not supported", "use another backend or transport")                                            \
     X(INTERNAL, 28, "internal error", "this is a defect: please report it with the server's log")                      \
     X(NOTEMPTY, 29, "not empty", "remove the contents first, or ask for removal of all of it")                         \
-    X(STATE, 30, "not possible in this state", "check the order of calls")
+    X(STATE, 30, "not possible in this state", "check the order of calls")                                             \
+    X(MOVED, 31, "another node serves this now", "the client library follows by itself; look at `cairn status`")       \
+    X(GONE, 32, "the session has ended", "open a new one; whether its last writes happened has to be read back")
 
 enum cairn_error {
     CAIRN_OK = 0,
 #define X(name, number, text, hint) CAIRN_E_##name = -(number),
     CAIRN_ERRORS(X)
 #undef X
-        CAIRN_E_LAST = -30
+        CAIRN_E_LAST = -32
 };
 
 #if defined(__GNUC__) && !defined(CAIRN_API)

@@ -100,11 +100,29 @@ static bool node_has_room(struct cairn_rpc_node *node)
 
 /* ---- HELLO ---- */
 
+/* Anybody can be refused as often as they like, so what they can put into the log has a bound; counters have them all. */
+static void refusal_log(struct cairn_rpc_peer *peer, const char *text)
+{
+    struct cairn_rpc *rpc = peer->rpc;
+    uint64_t now = cairn_loop_now(rpc->loop);
+
+    if (rpc->refusals.n == 0 || now - rpc->refusals.since_ns >= 60 * CAIRN_NS_PER_S) {
+        if (rpc->refusals.n > RPC_REFUSALS_LOGGED_MAX)
+            cairn_log_warn("%" PRIu64 " more were refused within a minute", rpc->refusals.n - RPC_REFUSALS_LOGGED_MAX);
+        rpc->refusals.since_ns = now;
+        rpc->refusals.n = 0;
+    }
+    rpc->refusals.n++;
+    if (rpc->refusals.n <= RPC_REFUSALS_LOGGED_MAX)
+        cairn_log_warn("%s: refused: %s%s", peer->info.addr, text,
+                       rpc->refusals.n == RPC_REFUSALS_LOGGED_MAX ? "; others of this minute are only counted" : "");
+}
+
 static void greeting_refuse(struct cairn_rpc_peer *peer, int code, const char *text)
 {
     count(code == CAIRN_E_AUTH ? &peer->rpc->node->counters.auth_failures
                                : &peer->rpc->node->counters.connections_refused);
-    cairn_log_warn("%s: refused: %s", peer->info.addr, text);
+    refusal_log(peer, text);
     cairn_hello_send_refused(peer, code, text);
     cairn_conn_flush(&peer->conn);
     cairn_conn_fail(&peer->conn, code);

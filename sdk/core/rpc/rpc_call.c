@@ -254,6 +254,11 @@ void cairn_rpc__call_fail(struct cairn_rpc_call *call, int rc, const char *text)
     call_over(call);
 }
 
+int cairn_rpc__call_untold(const struct cairn_rpc_call *call, int rc)
+{
+    return (cairn_rpc__call_method(call)->flags & CAIRN_RPC_ONCE) != 0 ? CAIRN_E_UNKNOWN : rc;
+}
+
 void cairn_rpc__call_finish_msg(struct cairn_rpc_call *call, int status, const ProtobufCMessage *msg, const char *text,
                                 const uint8_t *payload, uint32_t payload_len)
 {
@@ -270,7 +275,7 @@ void cairn_rpc__call_finish_msg(struct cairn_rpc_call *call, int status, const P
         ProtobufCMessage *empty = cairn_arena_alloc(a, d->sizeof_message);
 
         if (empty == NULL) {
-            cairn_rpc__call_fail(call, CAIRN_E_NOMEM, NULL);
+            cairn_rpc__call_fail(call, cairn_rpc__call_untold(call, CAIRN_E_NOMEM), RPC_UNTOLD_TEXT);
             return;
         }
         protobuf_c_message_init(d, empty);
@@ -296,7 +301,7 @@ void cairn_rpc__call_finish(struct cairn_rpc_call *call, int status, const uint8
     if (body_len > 0) {
         msg = protobuf_c_message_unpack(d, &alloc, body_len, body);
         if (msg == NULL && status == 0) {
-            status = CAIRN_E_PROTO;
+            status = cairn_rpc__call_untold(call, CAIRN_E_PROTO);
             text = "the reply cannot be decoded";
         } else if (msg != NULL && status != 0) {
             text = ((const Cairn__Wire__ErrorDetail *)msg)->text;

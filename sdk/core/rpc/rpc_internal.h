@@ -14,7 +14,8 @@ enum {
     RPC_REQ_ARENA_BYTES_MAX = 8 << 20, /* decoded form of one request: bodies are at most 1 MiB */
     RPC_REQS_SPARE_MAX = 1024,
     RPC_ANSWERS_PER_CLOCK = 8,
-    RPC_SESSION_BUCKETS = 1024, /* after an outage, ten thousand may come back within a second */
+    RPC_REFUSALS_LOGGED_MAX = 10, /* lines in a minute, of one worker */
+    RPC_SESSION_BUCKETS = 1024,   /* after an outage, ten thousand may come back within a second */
 };
 
 struct cairn_rpc {
@@ -34,6 +35,9 @@ struct cairn_rpc {
     struct cairn_rpc_node *node; /* who we are to those who connect: accept.h; NULL for pure clients */
     struct cairn_link greeters;  /* struct cairn_rpc_peer.greeting, oldest first: accept.c */
     uint32_t ngreeters;
+    struct {
+        uint64_t since_ns, n; /* of a minute */
+    } refusals;
     struct cairn_link sessions[RPC_SESSION_BUCKETS]; /* struct cairn_rpc_dedup.link */
     struct cairn_link idle; /* .idle_link: without connection, longest first; at most node->connections_max */
     uint32_t nsessions, nidle;
@@ -70,6 +74,10 @@ void cairn_rpc__call_finish(struct cairn_rpc_call *call, int status, const uint8
 void cairn_rpc__call_finish_msg(struct cairn_rpc_call *call, int status, const ProtobufCMessage *msg, const char *text,
                                 const uint8_t *payload, uint32_t payload_len);
 void cairn_rpc__call_fail(struct cairn_rpc_call *call, int rc, const char *text);
+/** The code for a call that the target has carried out, and whose answer is lost for the reason @rc. Of a change it says
+ * CAIRN_E_UNKNOWN: who called would take @rc for "nothing was done". */
+int cairn_rpc__call_untold(const struct cairn_rpc_call *call, int rc);
+#define RPC_UNTOLD_TEXT "there was no memory for the answer"
 /** Tells the targets of local calls that are overdue. */
 void cairn_rpc__locals_sweep(void *rpc);
 static inline const struct cairn_rpc_method *cairn_rpc__call_method(const struct cairn_rpc_call *call)

@@ -130,7 +130,8 @@ static void req_reply_local(struct cairn_rpc_req *rq, int status, const Protobuf
 
         p = joined = malloc(len);
         if (joined == NULL) {
-            status = CAIRN_E_NOMEM;
+            status = cairn_rpc__call_untold(call, CAIRN_E_NOMEM);
+            text = RPC_UNTOLD_TEXT;
             msg = NULL;
             len = n = 0;
         }

@@ -158,6 +158,49 @@ static void what_cannot_be_is_refused(void **state)
     refuse(w, &m, CAIRN_E_EXISTS, "exists");
 }
 
+/* One user cannot take all that there can be, not by asking for many at once either. */
+static void one_user_has_a_bound(void **state)
+{
+    enum { MAX_OF_USER = 4, AT_ONCE = 8 };
+    struct world *w = *state;
+    Cairn__Wire__Namespace m[AT_ONCE];
+    struct cairn_err err = { 0 };
+    struct answer a[AT_ONCE];
+    char name[AT_ONCE][8];
+    int made = 0;
+
+    world_stop(w);
+    w->conf.user_namespaces_max = MAX_OF_USER;
+    world_start(w);
+    for (uint32_t i = 0; i < AT_ONCE; i++) {
+        snprintf(name[i], sizeof(name[i]), "n%u", (unsigned)i);
+        m[i] = named(name[i]);
+        ask_start(w, i % WORKERS, &a[i], &alice, CAIRN__WIRE__ROUTER_METHOD__ROUTER_NS_CREATE, &m[i].base, NULL, 0);
+    }
+    for (uint32_t i = 0; i < AT_ONCE; i++) {
+        int rc = ask_wait(w, &a[i]);
+
+        made += rc == 0;
+        if (rc != 0)
+            assert_int_equal(rc, CAIRN_E_LIMIT);
+        answer_free(&a[i]);
+    }
+    assert_int_equal(made, MAX_OF_USER);
+    m[0] = named("others");
+    assert_int_equal(ns_create_as(w, &bob, &m[0], NULL), 0);
+    m[0] = named("given");
+    m[0].owner = alice.uid;
+    assert_int_equal(ns_create_as(w, &root, &m[0], NULL), 0); /* administrators are not bound */
+    m[0] = named("more");
+    assert_int_equal(ns_create_as(w, &alice, &m[0], &err), CAIRN_E_LIMIT);
+    assert_non_null(strstr(err.text, "user 1000 has 5 namespaces, and router.namespaces_per_user allows 4"));
+    assert_int_equal(ns_remove_as(w, &alice, "given", false), 0);
+    assert_int_equal(ns_create_as(w, &alice, &m[0], NULL), CAIRN_E_LIMIT);
+    for (uint32_t i = 0, removed = 0; removed == 0; i++) /* whichever was made */
+        removed = ns_remove_as(w, &alice, name[i], false) == 0;
+    assert_int_equal(ns_create_as(w, &alice, &m[0], NULL), 0);
+}
+
 /* Backends that cannot keep what the namespace promises: nothing is made, and the text names the one. */
 static void durability_that_cannot_be_had(void **state)
 {
@@ -526,6 +569,7 @@ int main(void)
         CASE(defaults_and_what_was_asked_for),
         CASE(names),
         CASE(what_cannot_be_is_refused),
+        CASE(one_user_has_a_bound),
         CASE(durability_that_cannot_be_had),
         CASE(access_bits),
         CASE(removal),

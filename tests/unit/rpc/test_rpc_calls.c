@@ -1,5 +1,6 @@
 /* Calls, local and over a socket. */
 #include "rpc_fixture.h"
+#include "tests/lib/failing_malloc.h"
 
 static void local_call_is_answered_later(void **state)
 {
@@ -48,6 +49,40 @@ static void a_canceled_local_call_ends_later(void **state)
     cairn_loop_turn(&fx->loop, 0);
     assert_int_equal(fx->cancels, 1);
 }
+
+#ifdef FAILING_MALLOC
+
+/* A change that was carried out must not look like one that was not, or its caller would clean up after it. */
+static void an_answer_without_memory_is_no_refusal(void **state)
+{
+    struct fixture *fx = *state;
+    struct iovec pieces[2] = { { .iov_base = "ab", .iov_len = 2 }, { .iov_base = "cd", .iov_len = 2 } };
+    struct probe p;
+
+    fx->hold = true;
+    for (int put = 0; put <= 1; put++) {
+        for (uint32_t fails = 0; fails <= 1; fails++) {
+            probe_start(fx, &p, put, "k");
+            turn_until(fx, one_held);
+            failing_malloc_begin(fails);
+            cairn_rpc_reply(fx->held[--fx->nheld], 0, NULL, pieces, 2);
+            failing_malloc_end();
+            assert_true(p.done);
+            assert_int_equal(p.call.rc, !fails ? 0 : put ? CAIRN_E_UNKNOWN : CAIRN_E_NOMEM);
+            assert_string_equal(fails ? p.err.text : p.value, fails ? "there was no memory for the answer" : "abcd");
+        }
+    }
+}
+
+#else
+
+static void an_answer_without_memory_is_no_refusal(void **state)
+{
+    (void)state;
+    skip();
+}
+
+#endif
 
 static void unix_call_and_error(void **state)
 {
@@ -167,10 +202,15 @@ static void a_full_window_stops_requests_only(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(a_canceled_local_call_ends_later), T(local_call_is_answered_later),
-        T(local_error_brings_its_text),      T(unix_call_and_error),
-        T(many_calls_keep_to_their_credits), T(unknown_provider_and_method),
-        T(cancel_reaches_the_target),        T(a_full_window_stops_requests_only),
+        T(a_canceled_local_call_ends_later),
+        T(local_call_is_answered_later),
+        T(local_error_brings_its_text),
+        T(unix_call_and_error),
+        T(many_calls_keep_to_their_credits),
+        T(unknown_provider_and_method),
+        T(cancel_reaches_the_target),
+        T(a_full_window_stops_requests_only),
+        T(an_answer_without_memory_is_no_refusal),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

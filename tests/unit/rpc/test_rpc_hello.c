@@ -1,5 +1,6 @@
 /* Who may enter over TCP: by the cluster key, and by a real MUNGE daemon. */
 #include "rpc_fixture.h"
+#include "sdk/core/base/log.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -54,6 +55,61 @@ static void no_credential_is_refused(void **state)
     probe_start(fx, &p, false, "abc");
     probe_wait(fx, &p);
     assert_int_equal(p.call.rc, CAIRN_E_AUTH);
+}
+
+static void be_refused(struct fixture *fx, int times)
+{
+    for (int i = 0; i < times; i++) {
+        struct probe p;
+
+        connect_session(fx, NULL);
+        probe_start(fx, &p, false, "abc");
+        probe_wait(fx, &p);
+        assert_int_equal(p.call.rc, CAIRN_E_AUTH);
+        fx->closed = false;
+        cairn_rpc_session_close(fx->session, on_session_closed, fx);
+        turn_until(fx, is_closed);
+        fx->session = NULL;
+    }
+}
+
+static int lines_of(FILE *f, const char *with)
+{
+    char line[2048];
+    int n = 0;
+
+    rewind(f);
+    while (fgets(line, sizeof(line), f) != NULL)
+        n += strstr(line, with) != NULL;
+    return n;
+}
+
+/* Who has no key cannot fill the log, however often they come; the counter has them all. */
+static void strangers_do_not_fill_the_log(void **state)
+{
+    enum { COME = 4 * RPC_REFUSALS_LOGGED_MAX };
+    struct fixture *fx = *state;
+    FILE *f = tmpfile();
+    struct cairn_log log, *was;
+
+    assert_non_null(f);
+    cairn_log_init(&log, fileno(f), CAIRN_LOG_WARN, NULL);
+    was = cairn_log_bind(&log);
+    memset(fx->node.key, 7, sizeof(fx->node.key));
+    fx->node.has_key = true;
+    listen_on(fx, "tcp://127.0.0.1:0");
+    be_refused(fx, COME);
+    assert_int_equal(atomic_load(&fx->node.counters.auth_failures), COME);
+    assert_int_equal(lines_of(f, ""), RPC_REFUSALS_LOGGED_MAX);
+    assert_int_equal(lines_of(f, "127.0.0.1"), RPC_REFUSALS_LOGGED_MAX); /* each says who */
+    assert_int_equal(lines_of(f, "others of this minute are only counted"), 1);
+    fx->server->refusals.since_ns -= 60 * CAIRN_NS_PER_S; /* a minute later */
+    be_refused(fx, 1);
+    assert_int_equal(lines_of(f, "30 more were refused within a minute"), 1);
+    assert_int_equal(lines_of(f, ""), RPC_REFUSALS_LOGGED_MAX + 2);
+    cairn_log_bind(was);
+    cairn_log_fini(&log);
+    fclose(f);
 }
 
 /* Whoever listens in the node's place, and cannot prove that it holds the key, learns nothing of us. */
@@ -202,9 +258,13 @@ static void another_daemons_credential_is_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(tcp_needs_the_key),        T(wrong_key_is_refused),
-        T(no_credential_is_refused), T(a_node_without_the_key_is_refused),
-        T(munge_tells_the_user),     T(another_daemons_credential_is_refused),
+        T(tcp_needs_the_key),
+        T(wrong_key_is_refused),
+        T(strangers_do_not_fill_the_log),
+        T(no_credential_is_refused),
+        T(a_node_without_the_key_is_refused),
+        T(munge_tells_the_user),
+        T(another_daemons_credential_is_refused),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,135 @@
+/* Suspicions: a pool, and a binary heap of their deadlines.
+ *
+ * A deadline is max - (max - min) * log(c + 1) / log(k + 1) after the beginning, c of k confirmations being there
+ * (Lifeguard, section IV-B). */
+#include "providers/group/swim_internal.h"
+
+#include <math.h>
+
+void cairn_swim__suspects_init(struct cairn_swim_suspects *x, const struct cairn_swim_memory *m)
+{
+    *x = (struct cairn_swim_suspects){ .all = m->suspicions, .heap = m->heap, .max = m->nsuspicions };
+    for (uint32_t i = 0; i < x->max; i++)
+        x->heap[i] = i;
+}
+
+static struct cairn_swim_suspicion *at(const struct cairn_swim_suspects *x, uint32_t pos)
+{
+    return &x->all[x->heap[pos]];
+}
+
+static void swap(struct cairn_swim_suspects *x, uint32_t a, uint32_t b)
+{
+    uint32_t number = x->heap[a];
+
+    x->heap[a] = x->heap[b];
+    x->heap[b] = number;
+    at(x, a)->pos = a;
+    at(x, b)->pos = b;
+}
+
+static void rise(struct cairn_swim_suspects *x, uint32_t pos)
+{
+    while (pos > 0 && at(x, pos)->due_ms < at(x, (pos - 1) / 2)->due_ms) {
+        swap(x, pos, (pos - 1) / 2);
+        pos = (pos - 1) / 2;
+    }
+}
+
+static void sink(struct cairn_swim_suspects *x, uint32_t pos)
+{
+    for (;;) {
+        uint32_t least = pos;
+
+        for (uint32_t child = 2 * pos + 1; child <= 2 * pos + 2 && child < x->n; child++) {
+            if (at(x, child)->due_ms < at(x, least)->due_ms)
+                least = child;
+        }
+        if (least == pos)
+            return;
+        swap(x, pos, least);
+        pos = least;
+    }
+}
+
+static uint64_t deadline(const struct cairn_swim_suspicion *x)
+{
+    double left = x->max_ms - x->min_ms;
+    uint32_t confirmed = x->nby - 1u;
+
+    if (x->wanted == 0 || confirmed >= x->wanted)
+        return x->since_ms + x->min_ms;
+    return x->since_ms + x->max_ms - (uint64_t)(left * log(confirmed + 1.0) / log(x->wanted + 1.0));
+}
+
+struct cairn_swim_suspicion *cairn_swim__suspicion_new(struct cairn_swim *s, uint32_t slot)
+{
+    struct cairn_swim_suspects *all = &s->suspects;
+    uint32_t n = cairn_swim_size(s), others = n > 2 ? n - 2 : 0;
+    struct cairn_swim_suspicion *x;
+
+    if (all->n == all->max)
+        return NULL;
+    x = at(all, all->n);
+    CAIRN_ASSERT(s->conf.confirmations < CAIRN_SWIM_BY_MAX);
+    *x = (struct cairn_swim_suspicion){ .since_ms = s->now_ms, .slot = slot, .pos = all->n };
+    x->min_ms = (uint32_t)(s->conf.suspect_ms * MAX(1.0, log10(n)));
+    x->max_ms = x->min_ms * s->conf.suspect_times;
+    x->wanted = (uint8_t)(others >= s->conf.confirmations ? s->conf.confirmations : 0);
+    x->due_ms = x->since_ms + (x->wanted > 0 ? x->max_ms : x->min_ms);
+    s->views[slot].mark = all->heap[all->n++];
+    rise(all, x->pos);
+    return x;
+}
+
+struct cairn_swim_suspicion *cairn_swim__suspicion_of(const struct cairn_swim *s, uint32_t slot)
+{
+    CAIRN_ASSERT(s->views[slot].state == CAIRN_SWIM_SUSPECT);
+    return &s->suspects.all[s->views[slot].mark];
+}
+
+void cairn_swim__suspicion_end(struct cairn_swim *s, uint32_t slot)
+{
+    struct cairn_swim_suspects *all = &s->suspects;
+    uint32_t pos = cairn_swim__suspicion_of(s, slot)->pos, last = all->n - 1;
+
+    swap(all, pos, last);
+    all->n--;
+    if (pos < all->n) {
+        rise(all, pos);
+        sink(all, pos);
+    }
+}
+
+bool cairn_swim__suspicion_confirm(struct cairn_swim *s, struct cairn_swim_suspicion *x, uint64_t by)
+{
+    for (uint32_t i = 0; i < x->nby; i++) {
+        if (x->by[i] == by)
+            return false;
+    }
+    if (x->nby > x->wanted)
+        return false;
+    x->by[x->nby++] = by;
+    x->due_ms = deadline(x);
+    rise(&s->suspects, x->pos);
+    return true;
+}
+
+uint64_t cairn_swim__suspicion_due(const struct cairn_swim *s)
+{
+    /* An observer judges nobody: it may be the one who is cut off. */
+    return s->suspects.n > 0 && swim_is_member(s) ? at(&s->suspects, 0)->due_ms : UINT64_MAX;
+}
+
+void cairn_swim__suspicions_expire(struct swim_step *st)
+{
+    enum { EXPIRE_MAX = 16 }; /* a step is bounded; the rest is due at once again */
+    struct cairn_swim *s = st->s;
+
+    for (uint32_t i = 0; i < EXPIRE_MAX && cairn_swim__suspicion_due(s) <= s->now_ms; i++) {
+        uint32_t slot = at(&s->suspects, 0)->slot;
+
+        s->counts.deaths++;
+        cairn_swim__die(st, slot, s->views[slot].incarnation, CAIRN_SWIM_DEAD);
+    }
+}

@@ -1,0 +1,118 @@
+/** The coordinator: MAP's rules M1 to M7 and the lease arithmetic of PROTOCOL §3 and §6, for one cluster.
+ *
+ * It holds what the map store holds (records, registered incarnations) and, in memory alone, when it granted what to whom.
+ * Each change of a record is stored before anybody is told; while one is under way the slot takes no other.
+ *
+ * A core: no I/O, no clock of its own. All on one thread. */
+#ifndef CAIRN_SERVER_CLUSTER_REPL_COORD_H
+#define CAIRN_SERVER_CLUSTER_REPL_COORD_H
+
+#include "sdk/core/env/env.h"
+#include "server/cluster/repl/lease.h"
+#include "server/cluster/repl/slot.h"
+
+struct cairn_coord;
+
+/** What a node says of one slot's log when it registers. */
+struct cairn_coord_log {
+    uint32_t slot;
+    struct cairn_at end;
+};
+
+/** Of a node, in the map store. */
+struct cairn_coord_process {
+    uint64_t node;
+    uint64_t inc;     /* registered; never given twice */
+    uint64_t disk_id; /* drawn when its disk was formatted */
+    uint64_t process; /* ascends with each start of the node (kept on its disk, where a new disk begins with the time of
+                         day): a REGISTER that comes twice is one, and an old one that comes late is none */
+};
+
+struct cairn_coord_node {
+    struct cairn_coord_process p;
+    uint64_t granted_ns;     /* our clock, when the last grant was sent; 0: never */
+    uint64_t heard_ns;       /* when its last heartbeat came */
+    uint64_t registered_ns;  /* when p.inc was registered, if with us */
+    bool has_told;           /* what its logs hold: with us, not with a predecessor */
+    bool draining;
+    uint32_t evicting;       /* changes under way that end an authority of this node: no grant until they are stored */
+};
+
+struct cairn_coord_slot {
+    struct cairn_slot_record rec, next; /* @next: being stored */
+    bool storing, watched;              /* watched: something about it has to be decided when time passes */
+    struct cairn_who evicted;           /* by @next */
+    struct cairn_change change;         /* that asked for @next; kind 0: our own */
+    uint64_t lost_ns;                   /* since when it is LOST */
+    struct {
+        uint64_t node;
+        struct cairn_at end;
+        uint64_t inc;
+    } ends[CAIRN_REPLICAS_MAX];         /* of members that registered again */
+    uint32_t nends;
+};
+
+struct cairn_coord_ops {
+    /** Writes @rec, made from epoch rec->epoch - 1, fenced by our election; later: cairn_coord_on_stored(). */
+    void (*store)(struct cairn_coord *c, uint32_t slot, const struct cairn_slot_record *rec);
+    /** A record is in force: whoever holds the slot is told. */
+    void (*publish)(struct cairn_coord *c, uint32_t slot, const struct cairn_slot_record *rec);
+    /** The answer to a proposal. May be lost. */
+    void (*verdict)(struct cairn_coord *c, const struct cairn_change *change, enum cairn_verdict verdict,
+                    const struct cairn_slot_record *rec);
+};
+
+struct cairn_coord {
+    const struct cairn_coord_ops *ops;
+    struct cairn_env *env;
+    struct cairn_lease_times times;
+    uint64_t alive_ns;     /* a node is alive if its last heartbeat is not older */
+    uint64_t lost_wait_ns; /* then a LOST slot goes on with who is there */
+    bool lost_may_shrink;  /* policy: without all members of a LOST slot */
+    uint64_t elected_ns;
+    struct cairn_coord_node *nodes;
+    uint32_t nnodes, nodes_room;
+    struct cairn_coord_slot *slots;
+    uint32_t nslots;
+    uint64_t last_inc;
+    uint64_t takeovers, recoveries, losses; /* losses: LOST slots that went on without all their members */
+    void *arg;
+};
+
+/** @nslots records without epochs; cairn_coord_load() fills them. Elected now: every node counts as granted now. */
+int cairn_coord_init(struct cairn_coord *c, const struct cairn_coord_ops *ops, struct cairn_env *env,
+                     const struct cairn_lease_times *times, uint32_t nslots);
+void cairn_coord_fini(struct cairn_coord *c);
+/** From the map store, before anything else. */
+void cairn_coord_load(struct cairn_coord *c, uint32_t slot, const struct cairn_slot_record *rec);
+int cairn_coord_load_node(struct cairn_coord *c, const struct cairn_coord_process *p);
+
+/** A process has started: p->inc is set, to be stored by the caller with the rest of @p before the node is told. @logs:
+ * what it has on disk. The same process again gets the same answer. CAIRN_E_STATE: a later one is registered;
+ * CAIRN_E_NOMEM. */
+int cairn_coord_register(struct cairn_coord *c, struct cairn_coord_process *p, const struct cairn_coord_log *logs,
+                         uint32_t nlogs);
+/** M1. True: the caller sends the GRANT now, with every record that the node does not have yet. */
+bool cairn_coord_heartbeat(struct cairn_coord *c, struct cairn_who who);
+/** True: @node should send its REGISTER again, for what it told a predecessor of ours of its logs is lost. */
+bool cairn_coord_wants_register(struct cairn_coord *c, uint64_t node);
+void cairn_coord_propose(struct cairn_coord *c, const struct cairn_change *change);
+/** @rc 0: in force. Otherwise the record is as before (a deposed coordinator has to stop). */
+void cairn_coord_on_stored(struct cairn_coord *c, uint32_t slot, int rc);
+/** What time brings: take-over, recovery. To be called every heartbeat interval or so. */
+void cairn_coord_tick(struct cairn_coord *c);
+
+/* ---- placement changes: operators and the balancer ---- */
+
+/** A slot's first record: @replicas by placement, the first leads. */
+int cairn_coord_create(struct cairn_coord *c, uint32_t slot, const uint64_t *replicas, uint32_t n, uint32_t min_insync);
+/** @node is to hold the slot too (a learner that fetches it). CAIRN_E_BUSY: a change is under way. */
+int cairn_coord_add(struct cairn_coord *c, uint32_t slot, uint64_t node);
+/** @node leaves: at once if it does not lead; else it has to release first. CAIRN_E_BUSY, CAIRN_E_STATE (it leads, or is
+ * the last in sync). */
+int cairn_coord_drop(struct cairn_coord *c, uint32_t slot, uint64_t node);
+
+struct cairn_coord_node *cairn_coord_node(struct cairn_coord *c, uint64_t node);
+bool cairn_coord_is_alive(struct cairn_coord *c, struct cairn_who who);
+
+#endif

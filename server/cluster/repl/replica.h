@@ -1,0 +1,198 @@
+/** One replica of one slot: PROTOCOL §4, with the primary's part of §3 and §8.
+ *
+ *  OUT --> LEARNER <--> BACKUP --> TAKEOVER --> ACTIVE <--> PAUSED         Every state but GONE may go to OUT,
+ *                                                |                        LEARNER, BACKUP, TAKEOVER and RESTARTED,
+ *                                                +--> RELEASED            as the newest map says; OUT to GONE.
+ *
+ *  OUT        the map does not place the slot here.
+ *  LEARNER    to hold it, but not in sync: takes the primary's entries, counts for nothing.
+ *  BACKUP     in sync: an acknowledged entry is here.
+ *  TAKEOVER   primary of a new epoch; serves nothing until every member has its whole log.
+ *  ACTIVE     primary; answers while its lease is valid.    PAUSED  it is not: log and wait set stay.
+ *  RELEASED   has promised MAP to serve no more in this epoch.
+ *  RESTARTED  the map names an earlier incarnation of this node: serves and acknowledges nothing until MAP has decided.
+ *  GONE       ended.
+ *
+ * A core: no I/O, no clock, no thread of its own. What happens comes in by cairn_replica_*(); what is to be done goes
+ * out by struct cairn_replica_ops, whose completions never run inside the call that began them. All on one thread. */
+#ifndef CAIRN_SERVER_CLUSTER_REPL_REPLICA_H
+#define CAIRN_SERVER_CLUSTER_REPL_REPLICA_H
+
+#include "sdk/core/sm/sm.h"
+#include "server/cluster/repl/sessions.h"
+#include "server/cluster/repl/slot_log.h"
+
+enum {
+    REPLICA_OUT,
+    REPLICA_LEARNER,
+    REPLICA_BACKUP,
+    REPLICA_TAKEOVER,
+    REPLICA_ACTIVE,
+    REPLICA_PAUSED,
+    REPLICA_RELEASED,
+    REPLICA_RESTARTED,
+    REPLICA_GONE,
+    REPLICA_NR
+};
+
+enum {
+    CAIRN_PEERS_MAX = CAIRN_REPLICAS_MAX + 1,  /* the others that hold the slot, and the target of a move */
+    CAIRN_APPEND_WINDOW = 1024,                /* entries on their way to one peer */
+    CAIRN_UNCOMMITTED_MAX = 4096,              /* entries of one slot that wait for acknowledgement */
+};
+
+struct cairn_replica;
+
+/** What a replica asks of its node. */
+struct cairn_replica_ops {
+    /** The entries follow the log's end. They can be read back at once; they are on disk after log_sync(). */
+    void (*log_append)(struct cairn_replica *r, const struct cairn_entry *entries, uint32_t n);
+    void (*log_cut)(struct cairn_replica *r, uint64_t pos);
+    /** Later: cairn_replica_on_synced(). One at a time. */
+    void (*log_sync)(struct cairn_replica *r);
+    /** Borrowed until the log is cut or trimmed. False: not in memory; cairn_replica_on_loaded() comes when it is. */
+    bool (*log_get)(struct cairn_replica *r, uint64_t pos, struct cairn_entry *e);
+    /** May be lost, late, repeated, out of order. Borrowed. */
+    void (*send)(struct cairn_replica *r, const struct cairn_repl_msg *m);
+    /** Likewise; an answer comes by cairn_replica_on_verdict(). */
+    void (*propose)(struct cairn_replica *r, const struct cairn_change *c);
+    /** The next committed entry, in order; later: cairn_replica_on_applied(). */
+    void (*apply)(struct cairn_replica *r, const struct cairn_entry *e);
+    bool (*lease_is_valid)(struct cairn_replica *r);
+    /** Somebody speaks of a newer epoch: the map is wanted. */
+    void (*map_is_old)(struct cairn_replica *r, uint64_t epoch);
+    /** @peer and this log have nothing in common any more (§7: COPY). */
+    void (*copy_is_needed)(struct cairn_replica *r, struct cairn_who peer);
+};
+
+/** Times of the protocol, the same for all slots. */
+struct cairn_replica_times {
+    uint64_t resend_ns;      /* without an answer for so long, send again */
+    uint64_t ack_ns;         /* T_ack: a member that is silent for so long is to be removed */
+    uint64_t learner_ns;     /* a learner says so often that it is there */
+    uint64_t session_ttl_ns; /* an idle session ends */
+};
+
+/** A client's write, held by the caller until done(). */
+struct cairn_repl_write {
+    enum cairn_entry_kind kind; /* OPEN or WRITE */
+    struct cairn_rid rid;
+    uint64_t floor;
+    bool sync;
+    const uint8_t *body; /* until the call returns */
+    uint32_t body_len;
+    /** rc: 0 and what apply() said, or the new session's number in @at; CAIRN_E_MOVED: another is primary, or will be;
+     * CAIRN_E_BUSY: no lease, too few in sync, too much in flight; CAIRN_E_GONE: no such session, nothing was done
+     * now. After MOVED and BUSY the same rid may be, or become, done: repeat it. */
+    void (*done)(struct cairn_repl_write *w, int rc);
+    void *arg;
+    int32_t result;
+    struct cairn_at at;
+
+    struct cairn_link link; /* private */
+};
+
+struct replica_peer {
+    struct cairn_who who; /* inc 0: a learner that was not heard of yet */
+    enum {
+        PEER_SILENT, /* a learner that has to speak first */
+        PEER_PROBED, /* one APPEND at a time, until it answers */
+        PEER_STREAM, /* as many as the window allows */
+        PEER_COPY,   /* has to be copied to: not from here */
+    } phase;
+    bool member;          /* of the in-sync set of our epoch */
+    uint64_t first;       /* where sending began in this epoch */
+    uint64_t next;        /* the next entry to be sent */
+    uint64_t matched;     /* acknowledged in this epoch; what is wanted for a commit */
+    uint64_t commit_sent; /* the newest commit mark that it was sent */
+    uint64_t sent_ns;     /* of the last message; 0: it owes us nothing */
+    uint64_t owes_ns;     /* since when it has owed us an answer; 0: it does not */
+};
+
+struct cairn_replica {
+    struct cairn_sm sm;
+    const struct cairn_replica_ops *ops;
+    const struct cairn_replica_times *times;
+    struct cairn_env *env;
+    void *arg; /* the node's */
+    uint32_t slot;
+    struct cairn_who self;
+
+    struct cairn_slot_record rec; /* the newest that was learned; epoch 0: none */
+    struct cairn_slot_log log;
+    struct cairn_sessions sessions;
+    uint64_t commit, applied, applying; /* applied <= applying <= commit <= end */
+    uint64_t last_sync_pos;             /* the newest entry that has to be on disk before it counts */
+    bool syncing;                       /* a log_sync() is under way, and covers entries up to: */
+    uint64_t syncing_pos;
+
+    /* backup and learner */
+    uint64_t matched;  /* our log is the primary's up to here, in this epoch */
+    bool ack_owed;     /* an ACK waits for the disk */
+    uint64_t heard_ns; /* when the primary of this epoch spoke to us; 0: not yet */
+
+    /* primary */
+    struct replica_peer peers[CAIRN_PEERS_MAX];
+    uint32_t npeers;
+    uint64_t start_pos;         /* of this epoch's START entry, while TAKEOVER */
+    struct cairn_change change; /* proposed and not answered; kind 0: none */
+    uint64_t change_ns;         /* when it was sent last */
+    struct cairn_who joiner;    /* of a JOIN that may have been committed: in the wait set; or nobody */
+    bool release_wanted;        /* as soon as nothing is uncommitted */
+    struct cairn_link waiting;  /* cairn_repl_write by at.pos */
+    struct cairn_link answers;  /* those whose result is known: answered by @answer */
+    struct cairn_task answer;
+    struct cairn_timer timer;
+};
+
+extern const struct cairn_sm_kind cairn_replica_kind;
+
+/** In OUT, with an empty log. @arg is the caller's. */
+void cairn_replica_init(struct cairn_replica *r, const struct cairn_replica_ops *ops,
+                        const struct cairn_replica_times *times, struct cairn_env *env, struct cairn_sm_set *set,
+                        uint32_t slot, struct cairn_who self);
+/** Answers what waits (CAIRN_E_SHUTDOWN) and ends. */
+void cairn_replica_fini(struct cairn_replica *r);
+
+/* ---- what was on disk, before the first record is learned ---- */
+
+/** All up to @base is applied. Then the log's entries behind it, in order. CAIRN_E_NOMEM, CAIRN_E_LIMIT. */
+void cairn_replica_restore(struct cairn_replica *r, struct cairn_at base);
+int cairn_replica_restore_entry(struct cairn_replica *r, const struct cairn_entry *e);
+
+/* ---- what happens ---- */
+
+/** A record of the map; older ones than the one held are ignored. */
+void cairn_replica_learn(struct cairn_replica *r, const struct cairn_slot_record *rec);
+void cairn_replica_receive(struct cairn_replica *r, const struct cairn_repl_msg *m);
+void cairn_replica_on_synced(struct cairn_replica *r);
+void cairn_replica_on_loaded(struct cairn_replica *r);
+void cairn_replica_on_applied(struct cairn_replica *r, const struct cairn_entry *e, int32_t result);
+/** MAP's answer to a proposal; @rec: the record as it is now, or NULL. */
+void cairn_replica_on_verdict(struct cairn_replica *r, const struct cairn_change *c, enum cairn_verdict verdict,
+                              const struct cairn_slot_record *rec);
+/** The node's lease was renewed. */
+void cairn_replica_on_lease(struct cairn_replica *r);
+
+/* ---- clients ---- */
+
+/** done() comes later, except when refused: then the code is returned and done() will not run. */
+int cairn_replica_write(struct cairn_replica *r, struct cairn_repl_write *w);
+/** Before and again after the value was fetched (§6): 0, CAIRN_E_MOVED or CAIRN_E_BUSY. */
+int cairn_replica_may_read(struct cairn_replica *r);
+/** A write-once value that was found here may be given out (§8). */
+bool cairn_replica_may_read_found(const struct cairn_replica *r);
+
+/* ---- operators, migration ---- */
+
+/** Stops writing, waits until nothing is uncommitted and gives the slot up (RELEASED). */
+void cairn_replica_release(struct cairn_replica *r);
+/** Entries up to @pos are applied and in a checkpoint: the log forgets what no peer needs. Returns its new base. */
+uint64_t cairn_replica_trim(struct cairn_replica *r, uint64_t pos);
+
+static inline bool cairn_replica_is_primary(const struct cairn_replica *r)
+{
+    return r->sm.state >= REPLICA_TAKEOVER && r->sm.state <= REPLICA_RELEASED;
+}
+
+#endif

@@ -1,0 +1,404 @@
+/* A replica that leads: TAKEOVER, ACTIVE, PAUSED, RELEASED (PROTOCOL §4, §8). */
+#include "server/cluster/repl/replica_internal.h"
+
+#include <inttypes.h>
+
+/* ---- answers to clients ---- */
+
+void cairn_replica__run_answers(void *arg)
+{
+    struct cairn_replica *r = arg;
+    struct cairn_link due, *l;
+
+    cairn_list_init(&due);
+    cairn_list_splice(&due, &r->answers);
+    while ((l = cairn_list_pop(&due)) != NULL) {
+        struct cairn_repl_write *w = CONTAINER_OF(l, struct cairn_repl_write, link);
+
+        w->done(w, cairn_replica_may_read(r)); /* the lease is looked at last (§6) */
+    }
+}
+
+static void answer_later(struct cairn_replica *r, struct cairn_repl_write *w, int32_t result)
+{
+    w->result = result;
+    cairn_list_del(&w->link);
+    cairn_list_add_tail(&r->answers, &w->link);
+    cairn_env_defer(r->env, &r->answer);
+}
+
+/* The entry is applied: whoever waits for it, first or as a repetition, is answered. */
+void cairn_replica__answer(struct cairn_replica *r, const struct cairn_entry *e, int32_t result)
+{
+    CAIRN_LIST_FOREACH_SAFE (l, &r->waiting) {
+        struct cairn_repl_write *w = CONTAINER_OF(l, struct cairn_repl_write, link);
+
+        if (w->at.pos > e->at.pos)
+            break;
+        answer_later(r, w, result);
+    }
+}
+
+static void waiting_add(struct cairn_replica *r, struct cairn_repl_write *w, struct cairn_at at)
+{
+    struct cairn_link *after = r->waiting.prev;
+
+    w->at = at;
+    while (after != &r->waiting && CONTAINER_OF(after, struct cairn_repl_write, link)->at.pos > at.pos)
+        after = after->prev;
+    cairn_list_add_head(after, &w->link);
+}
+
+/* ---- the wait set and the commit mark ---- */
+
+/* Up to where all of the wait set have the log: the members of our epoch and the replica of an open JOIN, the larger of
+ * the two sets that may be in force. */
+static uint64_t everywhere(const struct cairn_replica *r)
+{
+    uint64_t pos = r->last_sync_pos <= r->log.synced ? r->log.end.pos : r->log.synced;
+    bool joiner_is_there = cairn_who_is_nobody(r->joiner);
+
+    for (uint32_t i = 0; i < r->npeers; i++) {
+        const struct replica_peer *p = &r->peers[i];
+        bool joins = !cairn_who_is_nobody(r->joiner) && cairn_who_is(p->who, r->joiner);
+
+        if (p->member || joins)
+            pos = MIN(pos, p->matched);
+        joiner_is_there |= joins;
+    }
+    return joiner_is_there ? pos : r->commit; /* the joiner has restarted: MAP has to say what it is */
+}
+
+static bool change_send(struct cairn_replica *r)
+{
+    r->change_ns = replica_now(r);
+    r->ops->propose(r, &r->change);
+    cairn_replica__timer(r, r->times->resend_ns);
+    return true;
+}
+
+static bool change_begin(struct cairn_replica *r, enum cairn_change_kind kind, struct cairn_who who)
+{
+    r->change = (struct cairn_change){
+        .kind = kind, .slot = r->slot, .epoch = r->rec.epoch, .from = r->self, .who = who
+    };
+    if (kind == CAIRN_CHANGE_JOIN)
+        r->joiner = who; /* it counts before MAP hears of it */
+    return change_send(r);
+}
+
+static bool is_silent(const struct cairn_replica *r, const struct replica_peer *p, uint64_t now)
+{
+    return p->member && p->owes_ns != 0 && now - p->owes_ns >= r->times->ack_ns;
+}
+
+static bool may_join(const struct cairn_replica *r, const struct replica_peer *p)
+{
+    bool target = r->rec.move.phase != CAIRN_MOVE_NONE && r->rec.move.target.node == p->who.node;
+
+    return !p->member && p->phase == PEER_STREAM && p->matched >= r->commit && p->matched > 0 &&
+           cairn_slot_places(&r->rec, p->who.node) && (!target || cairn_who_is(p->who, r->rec.move.target)) &&
+           r->rec.ninsync < CAIRN_REPLICAS_MAX;
+}
+
+/* What is wanted most of MAP, one thing at a time. */
+static bool change_next(struct cairn_replica *r)
+{
+    uint64_t now = replica_now(r);
+
+    if (r->change.kind != 0)
+        return now - r->change_ns < r->times->resend_ns || change_send(r);
+    if (r->sm.state == REPLICA_RELEASED)
+        return change_begin(r, CAIRN_CHANGE_RELEASE, r->self);
+    if (!r->ops->lease_is_valid(r))
+        return false;
+    for (uint32_t i = 0; i < r->npeers; i++) {
+        if (is_silent(r, &r->peers[i], now))
+            return change_begin(r, CAIRN_CHANGE_REMOVE, r->peers[i].who);
+    }
+    if (r->sm.state != REPLICA_ACTIVE)
+        return false;
+    if (r->rec.state == CAIRN_SLOT_TAKEOVER)
+        return change_begin(r, CAIRN_CHANGE_ACTIVE, r->self);
+    for (uint32_t i = 0; i < r->npeers && !r->release_wanted; i++) {
+        if (may_join(r, &r->peers[i]))
+            return change_begin(r, CAIRN_CHANGE_JOIN, r->peers[i].who);
+    }
+    return false;
+}
+
+static void try_release(struct cairn_replica *r)
+{
+    if (!r->release_wanted || r->sm.state != REPLICA_ACTIVE || r->commit != r->log.end.pos || r->change.kind != 0 ||
+        !cairn_who_is_nobody(r->joiner) || r->rec.state != CAIRN_SLOT_ACTIVE)
+        return;
+    cairn_sm_move(&r->sm, REPLICA_RELEASED); /* first the state, then the word */
+    r->release_wanted = false;
+}
+
+void cairn_replica__advance(struct cairn_replica *r)
+{
+    uint64_t pos = everywhere(r);
+
+    if (r->sm.state == REPLICA_TAKEOVER) {
+        if (r->start_pos == 0 || pos < r->start_pos || !r->ops->lease_is_valid(r))
+            return;
+        cairn_replica__commit(r, pos);
+        if (r->applied < r->start_pos) /* a read looks at what is applied */
+            return;
+        cairn_sm_move(&r->sm, REPLICA_ACTIVE);
+    }
+    cairn_replica__commit(r, pos);
+    try_release(r);
+    change_next(r);
+    cairn_replica__timer(r, r->times->resend_ns); /* backups have to hear of it */
+}
+
+/* ---- epochs ---- */
+
+/* The START entry: with it at every member, the log before it is the same everywhere and final. */
+static void start_epoch(struct cairn_replica *r)
+{
+    struct cairn_entry e = { .at = { .epoch = r->rec.epoch, .pos = r->log.end.pos + 1 },
+                             .kind = CAIRN_ENTRY_START,
+                             .sync = true };
+    int rc = cairn_replica__append(r, &e);
+
+    if (rc != 0) {
+        cairn_log_warn("slot %u: epoch %" PRIu64 " cannot begin: %s", r->slot, r->rec.epoch, cairn_error_text(rc));
+        return;
+    }
+    r->start_pos = e.at.pos;
+    cairn_replica__sync(r);
+}
+
+void cairn_replica__lead(struct cairn_replica *r, bool goes_on)
+{
+    r->change.kind = 0;
+    r->joiner = (struct cairn_who){ 0 };
+    cairn_replica__peers_make(r, r->log.end.pos + 1);
+    if (!goes_on) {
+        uint64_t now = replica_now(r);
+
+        r->start_pos = 0;
+        for (uint32_t i = 0; i < r->sessions.n; i++)
+            r->sessions.all[i].used_ns = now;
+        cairn_timer_stop(r->env, &r->timer);
+        cairn_sm_move(&r->sm, REPLICA_TAKEOVER);
+        start_epoch(r);
+    }
+    for (uint32_t i = 0; i < r->npeers; i++)
+        cairn_replica__pump(r, &r->peers[i], true);
+    cairn_replica__timer(r, r->times->resend_ns);
+    cairn_replica__advance(r);
+}
+
+void cairn_replica__stop_leading(struct cairn_replica *r, int rc)
+{
+    struct cairn_link all, *l;
+
+    cairn_list_init(&all);
+    cairn_list_splice(&all, &r->answers);
+    cairn_list_splice(&all, &r->waiting);
+    cairn_task_cancel(&r->answer);
+    r->npeers = 0;
+    r->change.kind = 0;
+    r->joiner = (struct cairn_who){ 0 };
+    r->release_wanted = false;
+    while ((l = cairn_list_pop(&all)) != NULL) {
+        struct cairn_repl_write *w = CONTAINER_OF(l, struct cairn_repl_write, link);
+
+        w->done(w, rc);
+    }
+}
+
+void cairn_replica_on_lease(struct cairn_replica *r)
+{
+    if (r->sm.state == REPLICA_PAUSED && r->ops->lease_is_valid(r))
+        cairn_sm_move(&r->sm, REPLICA_ACTIVE);
+    if (cairn_replica_is_primary(r))
+        cairn_replica__advance(r);
+}
+
+/* ---- what the others say ---- */
+
+static void peer_has_spoken(struct cairn_replica *r, struct replica_peer *p)
+{
+    p->owes_ns = p->next > p->matched + 1 ? replica_now(r) : 0;
+    cairn_replica__advance(r);
+    cairn_replica__pump(r, p, false);
+}
+
+void cairn_replica__on_ack(struct cairn_replica *r, const struct cairn_repl_msg *m)
+{
+    struct replica_peer *p = cairn_replica_is_primary(r) ? cairn_replica__speaker(r, m) : NULL;
+
+    if (p == NULL || p->phase == PEER_COPY || p->phase == PEER_SILENT || m->matched > r->log.end.pos)
+        return;
+    p->matched = MAX(p->matched, m->matched);
+    p->next = MAX(p->next, p->matched + 1);
+    p->phase = PEER_STREAM;
+    peer_has_spoken(r, p);
+}
+
+void cairn_replica__on_match(struct cairn_replica *r, const struct cairn_repl_msg *m)
+{
+    struct replica_peer *p = cairn_replica_is_primary(r) ? cairn_replica__speaker(r, m) : NULL;
+    struct cairn_slot_log_view mine, theirs = {
+        .floor = m->applied, .end = m->end, .runs = m->runs, .nruns = m->nruns
+    };
+    struct cairn_at common;
+
+    if (p == NULL || p->phase == PEER_COPY)
+        return;
+    mine = cairn_replica__view(r, r->log.base.pos);
+    if (!cairn_slot_log_common(&mine, &theirs, &common)) {
+        p->phase = PEER_COPY;
+        p->owes_ns = 0;
+        r->ops->copy_is_needed(r, p->who);
+        return;
+    }
+    p->first = p->next = MAX(common.pos, p->matched) + 1;
+    p->phase = PEER_STREAM;
+    p->owes_ns = 0;
+    cairn_replica__pump(r, p, true);
+}
+
+void cairn_replica_on_verdict(struct cairn_replica *r, const struct cairn_change *c, enum cairn_verdict verdict,
+                              const struct cairn_slot_record *rec)
+{
+    bool ours = cairn_replica_is_primary(r) && r->change.kind == c->kind && r->change.epoch == c->epoch &&
+                cairn_who_is(r->change.who, c->who);
+
+    if (ours && verdict == CAIRN_VERDICT_REFUSED_INC) {
+        r->change.kind = 0;
+        r->joiner = (struct cairn_who){ 0 }; /* for good: it will never be a member under this incarnation */
+    }
+    /* Any other answer is the newer record's to give: until it is here a JOIN may have been committed. */
+    if (rec != NULL)
+        cairn_replica_learn(r, rec);
+    if (ours && cairn_replica_is_primary(r))
+        cairn_replica__advance(r);
+}
+
+/* ---- clients ---- */
+
+int cairn_replica_may_read(struct cairn_replica *r)
+{
+    switch (r->sm.state) {
+    case REPLICA_ACTIVE:
+        if (r->ops->lease_is_valid(r))
+            return 0;
+        cairn_sm_move(&r->sm, REPLICA_PAUSED);
+        return CAIRN_E_BUSY;
+    case REPLICA_PAUSED:
+        if (!r->ops->lease_is_valid(r))
+            return CAIRN_E_BUSY;
+        cairn_sm_move(&r->sm, REPLICA_ACTIVE);
+        return 0;
+    case REPLICA_TAKEOVER:
+        return CAIRN_E_BUSY;
+    default:
+        return CAIRN_E_MOVED;
+    }
+}
+
+/* 0: to be appended; 1: the answer is on its way; or an error. */
+static int find_repetition(struct cairn_replica *r, struct cairn_repl_write *w)
+{
+    struct cairn_session *s;
+    const struct cairn_session_write *old;
+
+    if (w->kind != CAIRN_ENTRY_WRITE || w->rid.session.pos == 0)
+        return 0;
+    s = cairn_sessions_find(&r->sessions, w->rid.session);
+    if (s == NULL)
+        return CAIRN_E_GONE;
+    s->used_ns = replica_now(r);
+    if (w->rid.seq < s->floor) /* late: its client has the answer */
+        return CAIRN_E_STATE;
+    if (w->floor > w->rid.seq)
+        return CAIRN_E_INVAL;
+    old = cairn_session_find(s, w->rid.seq);
+    if (old == NULL)
+        return 0;
+    cairn_list_init(&w->link);
+    if (old->applied)
+        answer_later(r, w, old->result);
+    else
+        waiting_add(r, w, (struct cairn_at){ .pos = old->pos });
+    return 1;
+}
+
+int cairn_replica_write(struct cairn_replica *r, struct cairn_repl_write *w)
+{
+    struct cairn_entry e = { .at = { .epoch = r->rec.epoch, .pos = r->log.end.pos + 1 },
+                             .kind = w->kind,
+                             .sync = w->sync,
+                             .rid = w->rid,
+                             .floor = w->floor,
+                             .body = w->body,
+                             .body_len = w->body_len };
+    int rc = cairn_replica_may_read(r);
+
+    if (rc == 0)
+        rc = find_repetition(r, w);
+    if (rc != 0)
+        return MIN(rc, 0);
+    if (r->rec.ninsync < r->rec.min_insync || r->release_wanted || /* M7 */
+        r->log.end.pos - r->commit >= CAIRN_UNCOMMITTED_MAX)
+        return CAIRN_E_BUSY;
+    rc = cairn_replica__append(r, &e);
+    if (rc != 0)
+        return rc;
+    waiting_add(r, w, e.at);
+    cairn_replica__sync(r);
+    cairn_replica__pump_all(r);
+    if (r->npeers == 0 && r->last_sync_pos <= r->log.synced)
+        cairn_replica__advance(r); /* alone, and not for the disk: applying it is all there is to wait for */
+    return 0;
+}
+
+void cairn_replica_release(struct cairn_replica *r)
+{
+    if (!cairn_replica_is_primary(r))
+        return;
+    r->release_wanted = true;
+    cairn_replica__advance(r);
+}
+
+/* ---- time ---- */
+
+static bool expire_sessions(struct cairn_replica *r)
+{
+    uint64_t now = replica_now(r);
+
+    for (uint32_t i = 0; i < r->sessions.n && r->sm.state == REPLICA_ACTIVE; i++) {
+        struct cairn_session *s = &r->sessions.all[i];
+        struct cairn_entry e = { .at = { .epoch = r->rec.epoch, .pos = r->log.end.pos + 1 },
+                                 .kind = CAIRN_ENTRY_EXPIRE,
+                                 .rid = { .session = s->id } };
+
+        if (s->used_ns == 0) /* opened since the last tick */
+            s->used_ns = now;
+        if (s->expire_pos == 0 && now - s->used_ns >= r->times->session_ttl_ns && !r->release_wanted)
+            cairn_replica__append(r, &e); /* no room: at the next tick */
+    }
+    return r->sessions.n > 0;
+}
+
+void cairn_replica__primary_tick(struct cairn_replica *r)
+{
+    bool sessions = expire_sessions(r), busy;
+
+    if (r->sm.state == REPLICA_TAKEOVER && r->start_pos == 0)
+        start_epoch(r);
+    cairn_replica__pump_all(r);
+    busy = cairn_replica__peers_tick(r);
+    try_release(r);
+    busy |= change_next(r) || r->sm.state == REPLICA_TAKEOVER || r->release_wanted;
+    if (busy)
+        cairn_replica__timer(r, r->times->resend_ns);
+    else if (sessions)
+        cairn_replica__timer(r, r->times->session_ttl_ns / 4);
+}
