@@ -248,7 +248,8 @@ static void file_usage(struct cairn_extent_store *s, uint64_t *used, uint64_t *a
     *used = (f->used_blocks + f->limbo_blocks) * FILE_BLOCK;
     *avail = f->space.free * FILE_BLOCK;
     pthread_mutex_unlock(&f->space_mutex);
-    if (!cairn_spare_refuses_growth(s->conf.spare) && fstatvfs(s->dirfd, &vfs) == 0) /* what segments can still grow into */
+    if (!cairn_spare_refuses_growth(s->conf.spare) &&
+        fstatvfs(s->dirfd, &vfs) == 0) /* what segments can still grow into */
         *avail += (uint64_t)vfs.f_bavail * vfs.f_frsize;
     if (s->conf.capacity != 0)
         *avail = MIN(*avail, s->conf.capacity - MIN(*used, s->conf.capacity));

@@ -55,7 +55,8 @@ void cairn_errand_ask(struct cairn_errand *e)
     pthread_mutex_lock(&e->mutex);
     e->wanted = true;
     if (!e->has_thread && !e->ending)
-        e->has_thread = pthread_create(&e->thread, NULL, errand_main, e) == 0; /* if not: whoever asks next tries again */
+        e->has_thread =
+            pthread_create(&e->thread, NULL, errand_main, e) == 0; /* if not: whoever asks next tries again */
     pthread_cond_signal(&e->cond);
     pthread_mutex_unlock(&e->mutex);
 }

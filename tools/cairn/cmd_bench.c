@@ -286,8 +286,8 @@ static int check_memory(struct cli *cli, const struct bench_args *a)
     if (a->size <= most / slots)
         return CLI_OK;
     return cli_usage(cli,
-                     "--size times --depth times --connections is memory: %" PRIu64
-                     " buffers of at most %" PRIu64 " bytes are possible here",
+                     "--size times --depth times --connections is memory: %" PRIu64 " buffers of at most %" PRIu64
+                     " bytes are possible here",
                      slots, most / slots);
 }
 
@@ -365,8 +365,8 @@ const struct cli_command cli_bench = {
     .name = "bench",
     .operands = "",
     .summary = "measure rates and latencies of one operation",
-    .text =
-        "Writes go to keys that begin with bench/, to the database cairn-bench, and to extents; all are removed at the end.",
+    .text = "Writes go to keys that begin with bench/, to the database cairn-bench, and to extents; all are removed at "
+            "the end.",
     .opts = bench_opts,
     .args_size = sizeof(struct bench_args),
     .examples = (const struct cli_example[]){ { "cairn bench --op rpc --depth 64", "how many empty calls a second?" },

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -57,13 +58,12 @@ static void mount_or_skip(const struct fixture *fx)
 static void fill_but(const struct fixture *fx, uint64_t left)
 {
     int fd = open(fx->other, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    off_t n = DISK;
+    struct statvfs vfs;
 
     assert_true(fd >= 0);
     assert_int_equal(ftruncate(fd, 0), 0);
-    while (posix_fallocate(fd, 0, n) != 0)
-        n -= 4096;
-    assert_int_equal(ftruncate(fd, n - (off_t)left), 0);
+    assert_int_equal(statvfs(fx->dir, &vfs), 0);
+    assert_int_equal(posix_fallocate(fd, 0, (off_t)(vfs.f_bfree * vfs.f_frsize - left)), 0);
     close(fd);
 }
 
