@@ -11,6 +11,7 @@
 #include "server/node/datadir.h"
 #include "server/node/metrics.h"
 #include "server/port/provider.h"
+#include "server/storage/spare.h"
 
 #include <pthread.h>
 
@@ -53,6 +54,7 @@ struct cairn_server {
     bool has_log;
     int log_file_fd; /* ours; -1: none */
     struct cairn_datadir data;
+    struct cairn_spare spare; /* of the data directory */
     struct cairn_pool *pool;
     struct cairn_rpc_budget budget;
     struct cairn_rpc_node rpc_node;

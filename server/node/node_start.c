@@ -175,6 +175,7 @@ static int plan_instances(struct cairn_server *s, struct cairn_err *err)
             .dir = p->dir,
             .conf = is_router ? NULL : conf->providers[i],
             .pool = s->pool,
+            .spare = &s->spare,
             .loops = s->loops,
             .nloops = s->nworkers,
             .targets = s->targets,
@@ -398,6 +399,8 @@ int cairn_node__open(struct cairn_server *s, const struct cairn_server_options *
     if (rc == 0)
         rc = cairn_datadir_open(&s->data, s->conf.data, s->conf.cluster, err);
     if (rc == 0)
+        s->spare.dir = s->data.path;
+    if (rc == 0)
         rc = open_identity(s, err);
     if (rc == 0)
         rc = open_loops(s, err);
@@ -412,11 +415,11 @@ int cairn_node__open(struct cairn_server *s, const struct cairn_server_options *
     if (rc == 0 && s->conf.map_etcd)
         rc = cairn_node__open_etcd(&s->conf, &s->workers[0].loop, &s->map, err);
     if (rc == 0)
-        rc = cairn_datadir_make_way(&s->data, err);
+        rc = cairn_spare_make_way(&s->spare, err);
     if (rc == 0)
-        rc = start_instances(s, err);
+        rc = cairn_spare_explain(&s->spare, start_instances(s, err), err);
     if (rc == 0)
-        cairn_datadir_keep_way(&s->data);
+        cairn_spare_keep(&s->spare);
     if (rc == 0)
         rc = open_rpc(s, err);
     if (rc == 0)
@@ -459,7 +462,7 @@ void cairn_node__close(struct cairn_server *s)
     free(s->rpcs);
     free(s->loops);
     if (s->data.lock_fd >= 0)
-        cairn_datadir_keep_way(&s->data); /* what engines gave back at their end is there for the next start */
+        cairn_spare_keep(&s->spare); /* what engines gave back at their end is there for the next start */
     cairn_datadir_close(&s->data);
     cairn_auth_forget(s->rpc_node.key, sizeof(s->rpc_node.key));
     if (cairn_log_bound() == &s->log)
@@ -469,6 +472,7 @@ void cairn_node__close(struct cairn_server *s)
     if (s->log_file_fd >= 0)
         close(s->log_file_fd);
     cairn_node_conf_free(&s->conf);
+    cairn_spare_fini(&s->spare);
     pthread_cond_destroy(&s->stopped_cond);
     pthread_mutex_destroy(&s->mutex);
     free(s);
@@ -485,6 +489,7 @@ static struct cairn_server *server_new(void)
         return NULL;
     s->log_file_fd = -1;
     s->data.lock_fd = -1;
+    cairn_spare_init(&s->spare, "");
     pthread_mutex_init(&s->mutex, NULL);
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);

@@ -11,6 +11,8 @@
 
 #include <jansson.h>
 
+struct cairn_spare;
+
 /** Who the node is; constant while its providers live, but for @addresses. */
 struct cairn_provider_node {
     const char *name;
@@ -28,6 +30,7 @@ struct cairn_provider_env {
         *dir; /* its own directory inside the node's data directory; exists, mode 0700. "" if the node has none */
     const struct cairn_conf *conf; /* its section */
     struct cairn_pool *pool;
+    struct cairn_spare *spare; /* of the node's data directory (server/storage/spare.h); NULL: none */
     struct cairn_loop *const *loops; /* the workers' */
     uint32_t nloops;
     const struct cairn_rpc_target *targets; /* all providers of the node, for local calls: cairn_rpc_target_by_name() */

@@ -249,7 +249,15 @@ class WithNode(Case):
     def test_bench(self):
         self.fails(self.n.cairn("bench", "-n", "0"), USAGE, "--seconds takes a time", "not 0")
         self.fails(self.n.cairn("bench", "-d", "0"), USAGE, "--depth is 1 to")
+        self.fails(self.n.cairn("bench", "-o", "extent-write", "-s", "10GiB"), USAGE, "an extent has at most")
+        self.fails(self.n.cairn("bench", "-o", "extent-write", "-s", "1GiB", "-d", "4096"), USAGE, "is memory: 4096 buffers")
         self.ok(self.n.cairn("bench", "-n", "1ms"))
+        self.ok(self.n.cairn("ns", "create", "benched"))
+        before = self.n.cairn("kv", "list", "kv").out
+        for op in "put", "get", "kv-put", "kv-get", "extent-write", "extent-read":
+            self.ok(self.n.cairn("bench", "-n", "50ms", "--op", op, *(["--namespace", "benched"] if len(op) == 3 else [])))
+        self.assertEqual((self.n.cairn("ls", "benched").out, self.n.cairn("kv", "list", "kv").out), ("", before))
+        self.ok(self.n.cairn("ns", "remove", "benched"))
         self.fails(self.n.cairn("bench", "--op", "put", "--namespace", "none"), FAILED, "no namespace 'none'")
         if os.geteuid() != 0:
             self.skipTest("only root has other users at hand")

@@ -54,6 +54,22 @@ class Lifecycle(Case):
         self.ok(n.cairn("verify", "ns1"))
         self.assertEqual(n.stop(), 0)
 
+    def test_a_put_of_a_stream_keeps_its_timeout_when_the_node_goes_away(self):
+        n = self.node().start()
+        self.ok(n.cairn("ns", "create", "ns1"))
+        # Started while the node is there, and given its value when it is not.
+        put = subprocess.Popen([CAIRN, "put", "--timeout", "2s", "ns1", "slow"], stdin=subprocess.PIPE,
+                               stderr=subprocess.DEVNULL, env=clean_env(CAIRN_WORKSPACE=n.workspace))
+        self.addCleanup(put.stdin.close)
+        wait_for("the put's session", lambda: b"socket:" in b"".join(
+            os.fsencode(os.readlink("/proc/%d/fd/%s" % (put.pid, fd))) for fd in os.listdir("/proc/%d/fd" % put.pid)))
+        self.assertEqual(n.stop(), 0)
+        began = time.monotonic()
+        put.stdin.write(b"x")
+        put.stdin.close()
+        self.assertIn(put.wait(DEADLINE_S), (UNREACHABLE, TIMEOUT))
+        self.assertLess(time.monotonic() - began, 8)  # it was the time-out and 16 s, for the part that a stream may have
+
     def test_stop_under_load_drains(self):
         n = self.node().start()
         self.ok(n.cairn("ns", "create", "ns1"))

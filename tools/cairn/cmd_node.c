@@ -301,7 +301,10 @@ const struct cli_command cli_metrics = {
     .operands = "",
     .summary = "show counters and latencies of the node's providers",
     .text =
-        "The same figures are served as Prometheus text at /metrics where the configuration names an address for it.",
+        "The same figures are served as Prometheus text at /metrics where the configuration names an address for it. "
+        "/healthz is beside it: 200 while the node serves, with the text `ok`, or `degraded: ` and why; 503 while it "
+        "drains. "
+        "So cairn_healthy is 1 for a node that is degraded, and cairn_degraded tells.",
     .examples = (const struct cli_example[]){ { "cairn metrics", "all of them" },
                                               { "cairn metrics --json", "for programs" },
                                               { NULL, NULL } },

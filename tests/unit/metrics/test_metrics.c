@@ -396,6 +396,8 @@ static void providers_tell_their_state(void **state)
 
     assert_true(value_of(p, "cairn_provider_health", "provider=kv;health=degraded;", "") == 1);
     assert_true(value_of(p, "cairn_provider_health", "provider=kv;health=ok;", "") == 0);
+    assert_true(value_of(p, "cairn_degraded", "", "") == 1);
+    assert_true(value_of(p, "cairn_healthy", "", "") == 1); /* it serves */
     assert_true(value_of(p, "cairn_provider_status", "provider=kv;field=quarantined;", "") == 3);
     free(p);
 }
@@ -529,6 +531,10 @@ static void page_is_served(void **state)
     body = strstr(page, "\r\n\r\n");
     assert_non_null(body);
     free(parse(body + 4));
+    get(f, &addr, "/healthz", page, 1 << 20);
+    assert_non_null(strstr(page, " 200 OK\r\n"));
+    assert_non_null(strstr(page, "\r\n\r\ndegraded: kv is degraded\n"));
+    f->m.descs = NULL;
     get(f, &addr, "/healthz", page, 1 << 20);
     assert_non_null(strstr(page, " 200 OK\r\n"));
     assert_non_null(strstr(page, "\r\n\r\nok\n"));
