@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import pathlib
+import resource
 import signal
 import socket
 import subprocess
@@ -93,6 +94,25 @@ class Lifecycle(Case):
         n.start()
         for i in range(count):
             self.assertEqual(n.cairn("get", "ns1", "k%02d" % i).out, "v" * size)
+
+    def test_out_of_descriptors_is_said_once(self):
+        n = self.node().start()
+        pid = n.process.pid
+        soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        used = max(int(fd) for fd in os.listdir("/proc/%d/fd" % pid)) + 1
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (used, hard))
+        waiting = []
+        for _ in range(used):  # more than any gap between its descriptors
+            waiting.append(socket.socket(socket.AF_UNIX))
+            waiting[-1].connect(n.address[len("unix://"):])
+        wait_for("the warning", lambda: "new connections wait" in n.log())
+        time.sleep(1)  # ten pauses
+        self.assertEqual(n.log().count("new connections wait"), 1, n.log())
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
+        self.ok(n.cairn("status"))
+        for s in waiting:
+            s.close()
+        self.assertEqual(n.stop(), 0)
 
     def test_a_stopped_node_is_unreachable_at_once(self):
         n = self.node().start()
