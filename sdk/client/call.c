@@ -229,12 +229,15 @@ static void call_recycle(struct cairn_call *call)
         free(call->crcs);
     if (call->text != NULL)
         free(call->text);
+    if (call->gathered != NULL)
+        free(call->gathered);
     if (call->scratch != NULL)
         cairn__scratch_put(call);
     if (call->handle != NULL)
         cairn__handle_put(call->handle);
     call->crcs = NULL;
     call->text = NULL;
+    call->gathered = NULL;
     call->handle = NULL;
     call->begun = call->canceled = call->has_steps = call->verify = call->sees_errors = call->uses_sink = call->inner =
         false;

@@ -104,14 +104,17 @@ static int read_identity(struct cairn_datadir *d, struct cairn_err *err)
     return rc;
 }
 
-static int write_identity(struct cairn_datadir *d, struct cairn_err *err)
+static int write_identity(struct cairn_datadir *d, const char *wanted, struct cairn_err *err)
 {
     char file[PATH_MAX + 16], fresh[PATH_MAX + 16], text[256], cluster[CAIRN_CLUSTER_ID_BYTES * 2 + 1];
     int n, fd, dir_fd, rc = 0;
+    size_t given = 0;
 
     cairn_auth_random(&d->node_id, sizeof(d->node_id));
     cairn_auth_random(&d->disk_id, sizeof(d->disk_id));
-    cairn_auth_random(d->cluster_id, sizeof(d->cluster_id));
+    if (sodium_hex2bin(d->cluster_id, sizeof(d->cluster_id), wanted, strlen(wanted), NULL, &given, NULL) != 0 ||
+        given != sizeof(d->cluster_id))
+        cairn_auth_random(d->cluster_id, sizeof(d->cluster_id));
     sodium_bin2hex(cluster, sizeof(cluster), d->cluster_id, sizeof(d->cluster_id));
     n = snprintf(text, sizeof(text),
                  "{\"format\": %d, \"node_id\": \"%016" PRIx64 "\", \"disk_id\": \"%016" PRIx64
@@ -150,7 +153,18 @@ static int check_virgin(const char *path, struct cairn_err *err)
     return rc;
 }
 
-int cairn_datadir_open(struct cairn_datadir *d, const char *path, struct cairn_err *err)
+static int check_cluster(const struct cairn_datadir *d, const char *wanted, struct cairn_err *err)
+{
+    char own[CAIRN_CLUSTER_ID_BYTES * 2 + 1];
+
+    sodium_bin2hex(own, sizeof(own), d->cluster_id, sizeof(d->cluster_id));
+    if (wanted[0] == '\0' || strcmp(own, wanted) == 0)
+        return 0;
+    return cairn_err_set(err, CAIRN_E_CONFIG, "data directory %s belongs to cluster %s, and node.cluster says %s",
+                         d->path, own, wanted);
+}
+
+int cairn_datadir_open(struct cairn_datadir *d, const char *path, const char *cluster, struct cairn_err *err)
 {
     int rc;
 
@@ -164,8 +178,10 @@ int cairn_datadir_open(struct cairn_datadir *d, const char *path, struct cairn_e
     if (rc == CAIRN_E_NOTFOUND) {
         rc = check_virgin(path, err);
         if (rc == 0)
-            rc = write_identity(d, err);
+            rc = write_identity(d, cluster, err);
     }
+    if (rc == 0)
+        rc = check_cluster(d, cluster, err);
     if (rc != 0)
         cairn_datadir_close(d);
     return rc;
@@ -261,7 +277,7 @@ void cairn_datadir_keep_way(struct cairn_datadir *d)
         close(fd);
 }
 
-int cairn_datadir_check(struct cairn_datadir *d, const char *path, struct cairn_err *err)
+int cairn_datadir_check(struct cairn_datadir *d, const char *path, const char *cluster, struct cairn_err *err)
 {
     struct stat st;
     bool ours = false;
@@ -275,6 +291,8 @@ int cairn_datadir_check(struct cairn_datadir *d, const char *path, struct cairn_
         ours = rc == 0;
         if (rc == CAIRN_E_NOTFOUND)
             rc = check_virgin(path, err);
+        else if (rc == 0)
+            rc = check_cluster(d, cluster, err);
         if (rc != 0)
             return rc;
     }

@@ -2,6 +2,7 @@
 #include "cairn/server.h"
 #include "sdk/core/base/log.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
 #include <pthread.h>
@@ -29,6 +30,9 @@ static const char usage[] =
     "      --insecure         let anybody in over TCP (auth.insecure)\n"
     "      --check-config     check as much as a start would, change nothing, and say what is wrong\n"
     "      --print-config     print the effective configuration and where each value came from\n"
+    "      --map-export       write the map out, as JSON; a node may run meanwhile\n"
+    "      --map-import FILE  store such a document where the configuration keeps the map (- reads standard input)\n"
+    "      --map-log          who changed the map, why and when, as JSON\n"
     "  -V, --version\n"
     "  -h, --help\n"
     "\n"
@@ -37,13 +41,14 @@ static const char usage[] =
     "  cairnd --config /etc/cairn/node.yaml --check-config\n"
     "  cairnd --data /tmp/d --workspace /tmp/w --listen tcp://127.0.0.1:7400 --set node.workers=2\n";
 
-enum action { RUN, CHECK, PRINT };
+enum action { RUN, CHECK, PRINT, MAP_EXPORT, MAP_IMPORT, MAP_LOG };
 
 struct arguments {
     struct cairn_server_options options;
     struct cairn_server_setting settings[SETTINGS_MAX];
     char listen[4096]; /* "[a, b]" */
     enum action action;
+    const char *document; /* to be imported */
 };
 
 static bool add_setting(struct arguments *a, const char *path, const char *value, const char *where)
@@ -83,7 +88,7 @@ static bool add_listen(struct arguments *a, const char *address)
 /* Returns -1 to go on, or an exit code. */
 static int parse(struct arguments *a, int argc, char **argv)
 {
-    enum { CHECK_CONFIG = 256, PRINT_CONFIG, INSECURE };
+    enum { CHECK_CONFIG = 256, PRINT_CONFIG, INSECURE, EXPORT, IMPORT, LOG };
     static const struct option longs[] = {
         { "config", required_argument, NULL, 'c' },
         { "data", required_argument, NULL, 'd' },
@@ -93,6 +98,9 @@ static int parse(struct arguments *a, int argc, char **argv)
         { "insecure", no_argument, NULL, INSECURE },
         { "check-config", no_argument, NULL, CHECK_CONFIG },
         { "print-config", no_argument, NULL, PRINT_CONFIG },
+        { "map-export", no_argument, NULL, EXPORT },
+        { "map-import", required_argument, NULL, IMPORT },
+        { "map-log", no_argument, NULL, LOG },
         { "version", no_argument, NULL, 'V' },
         { "help", no_argument, NULL, 'h' },
         { NULL, 0, NULL, 0 },
@@ -125,6 +133,16 @@ static int parse(struct arguments *a, int argc, char **argv)
             break;
         case PRINT_CONFIG:
             a->action = PRINT;
+            break;
+        case EXPORT:
+            a->action = MAP_EXPORT;
+            break;
+        case IMPORT:
+            a->action = MAP_IMPORT;
+            a->document = optarg;
+            break;
+        case LOG:
+            a->action = MAP_LOG;
             break;
         case 'V':
             puts("cairnd " CAIRN_VERSION);
@@ -240,6 +258,21 @@ static int run(const struct cairn_server_options *options, char *text)
     return EXIT_FINE;
 }
 
+static int import(const struct cairn_server_options *options, const char *path, char *text)
+{
+    FILE *from = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
+    int rc;
+
+    if (from == NULL) {
+        snprintf(text, TEXT_BYTES, "%s: %s", path, strerror(errno));
+        return CAIRN_E_IO;
+    }
+    rc = cairn_server_map_import(options, from, text, TEXT_BYTES);
+    if (from != stdin)
+        fclose(from);
+    return rc;
+}
+
 /* Otherwise the next socket would become standard error, and a client would be sent our messages. */
 static void fill_standard_descriptors(void)
 {
@@ -268,6 +301,16 @@ int main(int argc, char **argv)
         break;
     case PRINT:
         rc = cairn_server_print_config(&a.options, stdout, text, sizeof(text));
+        break;
+    case MAP_EXPORT:
+        rc = cairn_server_map_export(&a.options, stdout, text, sizeof(text));
+        break;
+    case MAP_IMPORT:
+        signal(SIGPIPE, SIG_IGN);
+        rc = import(&a.options, a.document, text);
+        break;
+    case MAP_LOG:
+        rc = cairn_server_map_log(&a.options, stdout, text, sizeof(text));
         break;
     case RUN:
         return run(&a.options, text);

@@ -65,6 +65,8 @@ struct cairn_server {
 
     struct cairn_rpc_target targets[CAIRN_PROVIDERS_MAX];
     uint32_t ntargets;
+    struct cairn_map_store *map;      /* on worker 0's loop; NULL: the router has one of its own */
+    struct cairn_provider_node provider_node; /* who we are, for providers */
     struct cairn_instance *instances; /* of configured providers; the last is the router */
     uint32_t ninstances;
 
@@ -105,6 +107,14 @@ int cairn_node__needs_munge(const struct cairn_node_conf *conf, bool has, struct
 extern const struct cairn_sm_kind cairn_node_kind;
 int cairn_node__run(struct cairn_server *s, struct cairn_err *err);
 void cairn_node__join(struct cairn_server *s);
+
+/* node_map.c */
+/** The store in etcd that the configuration names, read; waits for it. Nobody else runs @home meanwhile. */
+int cairn_node__open_etcd(const struct cairn_node_conf *conf, struct cairn_loop *home, struct cairn_map_store **out,
+                          struct cairn_err *err);
+
+/** What that would say. */
+int cairn_node__check_etcd(const struct cairn_node_conf *conf, struct cairn_err *err);
 
 /* listen.c */
 int cairn_node__listen(struct cairn_server *s, struct cairn_err *err);

@@ -109,7 +109,7 @@ static void check_surroundings(const struct cairn_node_conf *conf, struct findin
     find(f, rc, &err);
     find(f, check_log(conf, &err), &err);
     if (rc == 0) {
-        rc = cairn_datadir_check(&data, conf->data, &err);
+        rc = cairn_datadir_check(&data, conf->data, conf->cluster, &err);
         find(f, rc, &err);
     }
     find(f, cairn_workspace_check(conf->workspace, &err), &err);
@@ -117,6 +117,8 @@ static void check_surroundings(const struct cairn_node_conf *conf, struct findin
     find(f, cairn_node__needs_munge(conf, cairn_node__has_munge(conf), &err), &err);
     if (rc == 0)
         check_providers(conf, f);
+    if (conf->map_etcd)
+        find(f, cairn_node__check_etcd(conf, &err), &err);
     cairn_datadir_close(&data);
     if (conf->metrics_listen[0] != '\0')
         find(f, cairn_err_wrap(&err, check_address(conf, conf->metrics_listen, &err), "metrics.listen"), &err);

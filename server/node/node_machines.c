@@ -11,6 +11,7 @@ void cairn_node__kinds(const struct cairn_server *s, struct cairn_kinds *to)
 {
     cairn_kinds_add(to, cairn_node_kinds);
     cairn_kinds_add(to, cairn_rpc_kinds);
+    cairn_kinds_add(to, cairn_map_etcd_kinds);
     for (uint32_t i = 0; i < s->ninstances; i++)
         cairn_kinds_add(to, s->instances[i].desc->machines);
 }

@@ -156,6 +156,11 @@ static int plan_instances(struct cairn_server *s, struct cairn_err *err)
     s->instances = calloc(s->ninstances, sizeof(*s->instances));
     if (s->instances == NULL)
         return cairn_err_set(err, CAIRN_E_NOMEM, "providers");
+    s->provider_node = (struct cairn_provider_node){ .name = s->rpc_node.name,
+                                                     .cluster_id = s->rpc_node.cluster_id,
+                                                     .key = s->rpc_node.key,
+                                                     .addresses = s->addresses,
+                                                     .naddresses = &s->nlisteners };
     add_target(s, CAIRN_PROVIDER_NODE, "node", &cairn_iface_node, cairn_node_handlers, s);
     add_target(s, CAIRN_PROVIDER_BULK, "bulk", &cairn_iface_bulk, cairn_bulk_handlers, NULL);
     for (uint32_t i = 0; i < s->ninstances; i++) {
@@ -166,6 +171,7 @@ static int plan_instances(struct cairn_server *s, struct cairn_err *err)
         p->desc = is_router ? &cairn_router_desc : conf->provider_descs[i];
         p->env = (struct cairn_provider_env){
             .name = is_router ? "router" : cairn_conf_str(conf->providers[i], "name"),
+            .node = &s->provider_node,
             .dir = p->dir,
             .conf = is_router ? NULL : conf->providers[i],
             .pool = s->pool,
@@ -197,7 +203,8 @@ static int start_instances(struct cairn_server *s, struct cairn_err *err)
     for (uint32_t i = 0; i < s->ninstances; i++) {
         struct cairn_instance *p = &s->instances[i];
         struct cairn_router_conf router = { .embed_threshold = (uint32_t)s->conf.embed_threshold,
-                                            .user_namespaces_max = s->conf.user_namespaces_max };
+                                            .user_namespaces_max = s->conf.user_namespaces_max,
+                                             .map = s->map };
         int rc;
 
         p->env.ntargets = s->ntargets;
@@ -368,7 +375,7 @@ int cairn_node__open(struct cairn_server *s, const struct cairn_server_options *
     if (rc == 0)
         rc = open_log(s, options, err);
     if (rc == 0)
-        rc = cairn_datadir_open(&s->data, s->conf.data, err);
+        rc = cairn_datadir_open(&s->data, s->conf.data, s->conf.cluster, err);
     if (rc == 0)
         rc = open_identity(s, err);
     if (rc == 0)
@@ -381,6 +388,8 @@ int cairn_node__open(struct cairn_server *s, const struct cairn_server_options *
         rc = plan_instances(s, err);
     if (rc == 0)
         rc = check_machines(s, err);
+    if (rc == 0 && s->conf.map_etcd)
+        rc = cairn_node__open_etcd(&s->conf, &s->workers[0].loop, &s->map, err);
     if (rc == 0)
         rc = cairn_datadir_make_way(&s->data, err);
     if (rc == 0)
@@ -412,6 +421,8 @@ void cairn_node__close(struct cairn_server *s)
         if (s->instances[i].started)
             s->instances[i].desc->stop(s->instances[i].ctx);
     }
+    if (s->map != NULL)
+        cairn_map_store_close(s->map);
     if (s->pool != NULL)
         cairn_pool_free(s->pool);
     for (uint32_t i = 0; s->workers != NULL && i < s->nworkers; i++) {

@@ -30,7 +30,7 @@ fi
 pc=$(dirname "$(find "$dir/usr" -name cairn.pc)")
 lib=$(dirname "$(find "$dir/usr" -name libcairn.so)")
 for f in bin/cairnd bin/cairn include/cairn/cairn.h include/cairn/error.h include/cairn/hashed.h include/cairn/kv.h \
-    include/cairn/extent.h include/cairn/admin.h; do
+    include/cairn/extent.h include/cairn/group.h include/cairn/admin.h; do
     [ -e "$dir/usr/$f" ] || fail "$f was not installed"
 done
 

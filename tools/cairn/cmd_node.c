@@ -1,14 +1,11 @@
 /** cairn status, wait-ready, machines, metrics, config check: the node itself. */
 #include "tools/cairn/commands.h"
+#include "tools/cairn/node_program.h"
 
 #include <errno.h>
-#include <libgen.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <time.h>
-#include <unistd.h>
 
 /* ---- status ---- */
 
@@ -277,21 +274,6 @@ const struct cli_command cli_metrics = {
 
 /* ---- config check ---- */
 
-/* The checker is the node's own: the program beside this one, else that of $PATH. */
-static int cairnd_path(char path[PATH_MAX])
-{
-    char self[PATH_MAX];
-    ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-    if (n > 0) {
-        self[n] = '\0';
-        const char *dir = dirname(self);
-        if (snprintf(path, PATH_MAX, "%s/cairnd", dir) < PATH_MAX && access(path, X_OK) == 0)
-            return 0;
-    }
-    snprintf(path, PATH_MAX, "cairnd");
-    return 0;
-}
-
 /* One line of the checker, "FILE:LINE:COL: TEXT", as an object; anything else only as text. */
 static json_t *finding(const char *line)
 {
@@ -310,30 +292,16 @@ static json_t *finding(const char *line)
 static int config_check_run(struct cli *cli, void *args)
 {
     (void)args;
-    char path[PATH_MAX];
-    int pipefd[2];
-    cairnd_path(path);
-    if (pipe(pipefd) != 0)
-        return cli_fail(cli, CAIRN_E_LIMIT, strerror(errno), "starting %s", path);
-    pid_t pid = fork();
-    if (pid == 0) {
-        dup2(pipefd[1], STDOUT_FILENO);
-        dup2(pipefd[1], STDERR_FILENO);
-        close(pipefd[0]);
-        close(pipefd[1]);
-        execlp(path, "cairnd", "--check-config", "--config", cli->operands[0], (char *)NULL);
-        fprintf(stderr, "%s: %s\n", path, strerror(errno));
-        _exit(127);
-    }
-    close(pipefd[1]);
-    FILE *from = fdopen(pipefd[0], "r");
-    if (pid < 0 || from == NULL)
-        return cli_fail(cli, CAIRN_E_LIMIT, strerror(errno), "starting %s", path);
+    const char *argv[] = { "cairnd", "--check-config", "--config", cli->operands[0], NULL };
+    struct cli_node_program p;
+    int status = cli_node_program_start(cli, &p, argv, true);
+    if (status != CLI_OK)
+        return status;
     json_t *findings = json_array();
     char *line = NULL;
     size_t room = 0;
     ssize_t n;
-    while ((n = getline(&line, &room, from)) > 0) {
+    while ((n = getline(&line, &room, p.out)) > 0) {
         if (line[n - 1] == '\n')
             line[n - 1] = '\0';
         if (cli->g.json)
@@ -342,11 +310,7 @@ static int config_check_run(struct cli *cli, void *args)
             fprintf(cli->out, "%s\n", line);
     }
     free(line);
-    fclose(from);
-    int wait_status = 0;
-    while (waitpid(pid, &wait_status, 0) < 0 && errno == EINTR)
-        ;
-    bool good = WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == 0;
+    bool good = cli_node_program_end(&p) == 0;
     int rc = CLI_OK;
     if (cli->g.json)
         rc = cli_json(cli, json_pack("{s:b, s:O}", "valid", good, "findings", findings));

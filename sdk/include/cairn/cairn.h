@@ -1,4 +1,5 @@
-/** Cairn's client: connecting, driving calls, errors, memory. The services: hashed.h, kv.h, extent.h, admin.h.
+/** Cairn's client: connecting, driving calls, errors, memory. The services: hashed.h, kv.h, extent.h,
+ * group.h, admin.h.
  *
  *      struct cairn *c;
  *      struct cairn_ns *ns;
