@@ -271,7 +271,7 @@ struct cairn_call {
     struct cairn_rpc_call rpc; /* last, since it is large */
 };
 
-extern const struct cairn_sm_kind cairn_client_call_kind;
+extern const struct cairn_sm_kind cairn_client_call_kind, cairn_writer_step_kind;
 
 /** Takes a call for the options @o; on failure *@out is NULL, options->error has been filled, and the code is returned.
  * From here to cairn__call_go() the thread may own the loop: nothing slow in between. @h may be NULL. */
@@ -279,6 +279,9 @@ int cairn__call_new(struct cairn *c, struct cairn_handle *h, const struct cairn_
                     void *arg, struct cairn_call **out);
 /** Starts it: 0 for the asynchronous form, else waits for the result. */
 int cairn__call_go(struct cairn_call *call);
+/** A call that asks for nothing and succeeds: for results that are here already, since no callback runs inside the call
+ * that started it. */
+int cairn__call_nothing(struct cairn *c, const struct cairn_call_options *o, cairn_done_fn *done, void *arg);
 /** An answer without results. */
 void cairn__answered_plainly(struct cairn_call *call);
 /** Gives up a call that was not started. Returns @rc. */
@@ -290,6 +293,8 @@ void cairn__call_to(struct cairn_call *call, const struct cairn_rpc_iface *iface
 void cairn__call_send(struct cairn_call *call);
 /** After an answer: call->next() runs from a later task, or now. */
 void cairn__call_again(struct cairn_call *call);
+/** call->next() runs from a later task, whether anything was asked or not. */
+void cairn__call_later(struct cairn_call *call);
 /** The call is over; the callback runs now, so never from inside the call that started it. */
 void cairn__call_finish(struct cairn_call *call, int rc);
 /** Likewise, with a text for people. */

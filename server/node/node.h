@@ -36,7 +36,8 @@ struct cairn_listener {
     struct cairn_addr addr;
     int fd;
     char text[CAIRN_ADDR_TEXT_MAX];
-    struct cairn_timer pause; /* after the descriptor limit was hit */
+    struct cairn_timer pause;   /* after the descriptor limit was hit */
+    uint64_t pauses, warned_ns; /* how often it was, and when that was last said */
 };
 
 /** A provider and what it was given. */

@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import pathlib
+import resource
 import signal
 import socket
 import subprocess
@@ -86,6 +87,48 @@ class Lifecycle(Case):
             self.assertIn(b"hint:", err)
         n.start()
         self.ok(n.cairn("verify", "ns1"))
+
+    def test_running_requests_are_answered_while_draining(self):
+        count, size = 16, 3 << 20
+        n = self.node().start()
+        self.ok(n.cairn("ns", "create", "ns1"))
+        client = subprocess.Popen([os.path.join(BUILD, "bin", "drain_client"), n.address, "ns1", str(count), str(size)],
+                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.addCleanup(lambda: client.poll() is None and client.kill())
+        self.assertEqual(client.stdout.readline(), "sent\n")
+
+        def running():
+            kinds = self.ok(n.cairn("--json", "machines")).json["kinds"]
+            return sum(k["live"] for k in kinds if k["kind"] == "router-put") == count
+
+        wait_for("the puts to run", running)
+        n.process.send_signal(signal.SIGTERM)
+        wait_for("the drain", lambda: "running requests are answered" in n.log())
+        out, _ = client.communicate("go\n", timeout=DEADLINE_S)
+        self.assertEqual(out.split("\n")[:-1], ["k%02d ok" % i for i in range(count)])
+        self.assertEqual(n.process.wait(DEADLINE_S), 0, n.log())
+        n.start()
+        for i in range(count):
+            self.assertEqual(n.cairn("get", "ns1", "k%02d" % i).out, "v" * size)
+
+    def test_out_of_descriptors_is_said_once(self):
+        n = self.node().start()
+        pid = n.process.pid
+        soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        used = max(int(fd) for fd in os.listdir("/proc/%d/fd" % pid)) + 1
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (used, hard))
+        waiting = []
+        for _ in range(used):  # more than any gap between its descriptors
+            waiting.append(socket.socket(socket.AF_UNIX))
+            waiting[-1].connect(n.address[len("unix://"):])
+        wait_for("the warning", lambda: "new connections wait" in n.log())
+        time.sleep(1)  # ten pauses
+        self.assertEqual(n.log().count("new connections wait"), 1, n.log())
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
+        self.ok(n.cairn("status"))
+        for s in waiting:
+            s.close()
+        self.assertEqual(n.stop(), 0)
 
     def test_a_stopped_node_is_unreachable_at_once(self):
         n = self.node().start()

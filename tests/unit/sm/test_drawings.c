@@ -16,7 +16,7 @@
 
 static void add_all(struct cairn_kinds *kinds)
 {
-    static const struct cairn_sm_kind *const client[] = { &cairn_client_call_kind, NULL };
+    static const struct cairn_sm_kind *const client[] = { &cairn_client_call_kind, &cairn_writer_step_kind, NULL };
 
     cairn_kinds_add(kinds, cairn_node_kinds);
     cairn_kinds_add(kinds, cairn_rpc_kinds);
