@@ -163,11 +163,11 @@ static void replica_del(struct cairn_slot_record *rec, uint64_t node)
 }
 
 /* A member that may lead: alive under its recorded incarnation; in the order of placement. Or nobody. */
-static struct cairn_who successor(struct cairn_coord *c, const struct cairn_slot_record *rec, struct cairn_who not)
+static struct cairn_who successor(struct cairn_coord *c, const struct cairn_slot_record *rec, struct cairn_who not )
 {
     for (uint32_t i = 0; i < rec->nreplicas; i++) {
         for (uint32_t k = 0; k < rec->ninsync; k++) {
-            if (rec->insync[k].node == rec->replicas[i] && !cairn_who_is(rec->insync[k], not) &&
+            if (rec->insync[k].node == rec->replicas[i] && !cairn_who_is(rec->insync[k], not ) &&
                 cairn_coord_is_alive(c, rec->insync[k]))
                 return rec->insync[k];
         }
@@ -272,12 +272,13 @@ int cairn_coord_register(struct cairn_coord *c, struct cairn_coord_process *p, c
                          uint32_t nlogs)
 {
     struct cairn_coord_node *n = cairn_coord_node(c, p->node);
-    bool known = n != NULL && n->p.process == p->process, same_disk = n == NULL || n->p.disk_id == p->disk_id;
+    bool known = n != NULL && n->p.process == p->process;
     int rc;
 
     if (n != NULL && p->process < n->p.process)
         return CAIRN_E_STATE;
     p->inc = known ? n->p.inc : c->last_inc + 1;
+    p->disk_inc = n != NULL && n->p.disk_id == p->disk_id ? n->p.disk_inc : p->inc;
     rc = cairn_coord_load_node(c, p);
     if (rc != 0)
         return rc;
@@ -298,8 +299,7 @@ int cairn_coord_register(struct cairn_coord *c, struct cairn_coord_process *p, c
             if (logs[i].slot == slot)
                 end = logs[i].end;
         }
-        if (same_disk) /* another disk is no candidate */
-            note_end(s, p->node, p->inc, end);
+        note_end(s, p->node, p->inc, end);
         slot_watch(c, s);
     }
     return 0;
@@ -361,6 +361,18 @@ static bool is_lost(struct cairn_coord *c, const struct cairn_slot_record *rec)
     return true;
 }
 
+/* Whether the member that was @node still has the disk that it was one with. */
+static bool has_its_disk(struct cairn_coord *c, const struct cairn_slot_record *rec, uint64_t node)
+{
+    struct cairn_coord_node *n = cairn_coord_node(c, node);
+
+    for (uint32_t i = 0; i < rec->ninsync; i++) {
+        if (rec->insync[i].node == node)
+            return n != NULL && rec->insync[i].inc >= n->p.disk_inc;
+    }
+    return false;
+}
+
 /* M6: of the members of the current set, all registered again, the one with the greatest (epoch, end). */
 static void recover(struct cairn_coord *c, struct cairn_coord_slot *s)
 {
@@ -375,7 +387,7 @@ static void recover(struct cairn_coord *c, struct cairn_coord_slot *s)
     for (uint32_t i = 0; i < s->nends; i++) {
         struct cairn_who who = { .node = s->ends[i].node, .inc = s->ends[i].inc };
 
-        if (!cairn_slot_names(&s->rec, who.node) || !cairn_coord_is_alive(c, who))
+        if (!has_its_disk(c, &s->rec, who.node) || !cairn_coord_is_alive(c, who))
             continue;
         here++;
         if (best < 0 || cairn_at_is_less(s->ends[best].end, s->ends[i].end))

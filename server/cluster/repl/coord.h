@@ -22,20 +22,21 @@ struct cairn_coord_log {
 /** Of a node, in the map store. */
 struct cairn_coord_process {
     uint64_t node;
-    uint64_t inc;     /* registered; never given twice */
-    uint64_t disk_id; /* drawn when its disk was formatted */
+    uint64_t inc;      /* registered; never given twice */
+    uint64_t disk_id;  /* drawn when its disk was formatted */
+    uint64_t disk_inc; /* the first incarnation with this disk: what earlier ones were members of is not on it */
     uint64_t process; /* ascends with each start of the node (kept on its disk, where a new disk begins with the time of
                          day): a REGISTER that comes twice is one, and an old one that comes late is none */
 };
 
 struct cairn_coord_node {
     struct cairn_coord_process p;
-    uint64_t granted_ns;     /* our clock, when the last grant was sent; 0: never */
-    uint64_t heard_ns;       /* when its last heartbeat came */
-    uint64_t registered_ns;  /* when p.inc was registered, if with us */
-    bool has_told;           /* what its logs hold: with us, not with a predecessor */
+    uint64_t granted_ns;    /* our clock, when the last grant was sent; 0: never */
+    uint64_t heard_ns;      /* when its last heartbeat came */
+    uint64_t registered_ns; /* when p.inc was registered, if with us */
+    bool has_told;          /* what its logs hold: with us, not with a predecessor */
     bool draining;
-    uint32_t evicting;       /* changes under way that end an authority of this node: no grant until they are stored */
+    uint32_t evicting; /* changes under way that end an authority of this node: no grant until they are stored */
 };
 
 struct cairn_coord_slot {
@@ -48,7 +49,7 @@ struct cairn_coord_slot {
         uint64_t node;
         struct cairn_at end;
         uint64_t inc;
-    } ends[CAIRN_REPLICAS_MAX];         /* of members that registered again */
+    } ends[CAIRN_REPLICAS_MAX]; /* of members that registered again */
     uint32_t nends;
 };
 
