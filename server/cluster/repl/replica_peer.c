@@ -107,7 +107,7 @@ void cairn_replica__pump(struct cairn_replica *r, struct replica_peer *p, bool a
         return;
     if (p->next <= r->log.base.pos) {
         p->phase = PEER_COPY;
-        r->ops->copy_is_needed(r, p->who);
+        cairn_replica__timer(r, 0);
         return;
     }
     if (anyway) {

@@ -79,9 +79,8 @@ static bool change_send(struct cairn_replica *r)
 
 static bool change_begin(struct cairn_replica *r, enum cairn_change_kind kind, struct cairn_who who)
 {
-    r->change = (struct cairn_change){
-        .kind = kind, .slot = r->slot, .epoch = r->rec.epoch, .from = r->self, .who = who
-    };
+    r->change =
+        (struct cairn_change){ .kind = kind, .slot = r->slot, .epoch = r->rec.epoch, .from = r->self, .who = who };
     if (kind == CAIRN_CHANGE_JOIN)
         r->joiner = who; /* it counts before MAP hears of it */
     return change_send(r);
@@ -187,6 +186,7 @@ void cairn_replica__lead(struct cairn_replica *r, bool goes_on)
         cairn_sm_move(&r->sm, REPLICA_TAKEOVER);
         start_epoch(r);
     }
+    cairn_replica__copy_check(r);
     for (uint32_t i = 0; i < r->npeers; i++)
         cairn_replica__pump(r, &r->peers[i], true);
     cairn_replica__timer(r, r->times->resend_ns);
@@ -205,6 +205,7 @@ void cairn_replica__stop_leading(struct cairn_replica *r, int rc)
     r->change.kind = 0;
     r->joiner = (struct cairn_who){ 0 };
     r->release_wanted = false;
+    cairn_replica__copy_check(r);
     while ((l = cairn_list_pop(&all)) != NULL) {
         struct cairn_repl_write *w = CONTAINER_OF(l, struct cairn_repl_write, link);
 
@@ -244,18 +245,19 @@ void cairn_replica__on_ack(struct cairn_replica *r, const struct cairn_repl_msg 
 void cairn_replica__on_match(struct cairn_replica *r, const struct cairn_repl_msg *m)
 {
     struct replica_peer *p = cairn_replica_is_primary(r) ? cairn_replica__speaker(r, m) : NULL;
-    struct cairn_slot_log_view mine, theirs = {
-        .floor = m->applied, .end = m->end, .runs = m->runs, .nruns = m->nruns
-    };
+    struct cairn_slot_log_view mine,
+        theirs = { .floor = m->applied, .end = m->end, .runs = m->runs, .nruns = m->nruns };
     struct cairn_at common;
 
-    if (p == NULL || p->phase == PEER_COPY)
+    if (p == NULL || p->phase == PEER_COPY || (m->end.pos < p->matched && !m->partial)) /* a late word */
         return;
     mine = cairn_replica__view(r, r->log.base.pos);
-    if (!cairn_slot_log_common(&mine, &theirs, &common)) {
+    if (m->partial || !cairn_slot_log_common(&mine, &theirs, &common)) {
+        if (p->member) /* has what is committed: a late word, of a shorter log */
+            return;
         p->phase = PEER_COPY;
         p->owes_ns = 0;
-        r->ops->copy_is_needed(r, p->who);
+        cairn_replica__timer(r, 0);
         return;
     }
     p->first = p->next = MAX(common.pos, p->matched) + 1;
@@ -323,6 +325,7 @@ static int find_repetition(struct cairn_replica *r, struct cairn_repl_write *w)
     if (old == NULL)
         return 0;
     cairn_list_init(&w->link);
+    w->at = (struct cairn_at){ .pos = old->pos };
     if (old->applied)
         answer_later(r, w, old->result);
     else
@@ -394,7 +397,7 @@ void cairn_replica__primary_tick(struct cairn_replica *r)
     if (r->sm.state == REPLICA_TAKEOVER && r->start_pos == 0)
         start_epoch(r);
     cairn_replica__pump_all(r);
-    busy = cairn_replica__peers_tick(r);
+    busy = cairn_replica__peers_tick(r) | cairn_replica__copy_tick(r);
     try_release(r);
     busy |= change_next(r) || r->sm.state == REPLICA_TAKEOVER || r->release_wanted;
     if (busy)
