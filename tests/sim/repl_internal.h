@@ -100,6 +100,8 @@ void rw_judge_reply(struct rw_slot *s, uint64_t pos, bool sync);
 void rw_judge_record(struct repl_world *rw, uint32_t slot, const struct cairn_slot_record *old,
                      const struct cairn_slot_record *rec);
 void rw_judge_cut(struct rw_slot *s, uint64_t pos);
+/* The slot is about to be deleted there. */
+void rw_judge_clean(struct rw_slot *s);
 void rw_judge_once(struct rw_client *c, const struct packet *p);
 void rw_history_add(struct repl_world *rw, uint32_t slot, uint32_t key, const struct linear_op *op);
 

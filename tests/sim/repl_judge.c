@@ -67,6 +67,8 @@ static void check_slot(struct repl_world *rw, uint32_t slot)
         CAIRN_ASSERT(!serves(s) || s->replica.commit >= rw->truth[slot].replied); /* I5 */
         CAIRN_ASSERT(!is_member(s) || !s->partial);                               /* I13 */
         serving += serves(s);
+        if (serves(s))
+            rw->active_epoch[slot] = MAX(rw->active_epoch[slot], s->replica.rec.epoch);
     }
     CAIRN_ASSERT(serving <= 1); /* I1 */
 }
@@ -84,6 +86,18 @@ void rw_judge_cut(struct rw_slot *s, uint64_t pos)
     /* I4: of whom the map says that it is a member, nothing is cut that a client was told of. */
     CAIRN_ASSERT(pos >= t->replied || !is_member(s) || rw_log_end(&s->log).pos < t->replied ||
                  !cairn_at_is(rw_log_at(&s->log, t->replied)->e.at, t->all[t->replied - 1].at));
+}
+
+/* I14: it was told of a record without it, whose primary has served; and no newer one counts on what it has. */
+void rw_judge_clean(struct rw_slot *s)
+{
+    struct repl_world *rw = s->node->rw;
+    const struct cairn_slot_record *rec = &rw->stored[s->replica.slot];
+
+    CAIRN_ASSERT(!cairn_slot_places(&s->replica.rec, s->node->index) && s->replica.rec.state == CAIRN_SLOT_ACTIVE);
+    CAIRN_ASSERT(!cairn_slot_names(rec, s->node->index) && rec->epoch >= s->replica.rec.epoch);
+    CAIRN_ASSERT(rw->active_epoch[s->replica.slot] >= s->replica.rec.since);
+    rw->cleans++;
 }
 
 void rw_judge_reply(struct rw_slot *s, uint64_t pos, bool sync)
@@ -159,6 +173,7 @@ void rw_judge_record(struct repl_world *rw, uint32_t slot, const struct cairn_sl
 
     rw->takeovers += !cairn_who_is(old->primary, rec->primary);
     rw->joins += rec->ninsync > old->ninsync;
+    rw->moves += old->move.phase == CAIRN_MOVE_JOINED && rec->move.phase == CAIRN_MOVE_NONE;
     if (old->epoch == 0 || cairn_slot_insync(old, rec->primary) >= 0)
         return;
     rw->recoveries++; /* M6 */
@@ -300,4 +315,17 @@ void repl_world_print(struct repl_world *rw, FILE *to)
                         r->peers[p].owes_ns != 0);
         }
     }
+}
+
+void repl_world_expect_whole(struct repl_world *rw, uint64_t ms)
+{
+    char why[160] = "";
+
+    for (uint64_t t = 0; t < ms && !repl_world_is_whole(rw, why); t += 100)
+        repl_world_run_ms(rw, 100);
+    if (repl_world_is_whole(rw, why))
+        return;
+    repl_world_print(rw, stderr);
+    fprintf(stderr, "seed %" PRIu64 ": %s\n", rw->conf.seed, why);
+    CAIRN_ASSERT(!"whole");
 }

@@ -109,6 +109,10 @@ static void on_upkeep(void *arg)
     cairn_timer_start(env, &n->upkeep,
                       cairn_env_now_ns(env) + rw->conf.checkpoint_ns / 2 + dice(rw, rw->conf.checkpoint_ns));
     checkpoint_begin(&n->slots[dice(rw, rw->conf.slots)]);
+    for (uint32_t i = 0; i < rw->conf.slots; i++) {
+        if (cairn_replica_clean(&n->slots[i].replica))
+            rw_judge_clean(&n->slots[i]);
+    }
 }
 
 static void on_flush(void *arg)

@@ -4,6 +4,21 @@
 #include <stdlib.h>
 #include <string.h>
 
+struct repl_world_conf repl_world_conf_of(uint64_t seed)
+{
+    return (struct repl_world_conf){ .seed = seed,
+                                     .nodes = 3,
+                                     .slots = 2,
+                                     .replicas = 3,
+                                     .clients = 4,
+                                     .min_insync = 1,
+                                     .flush_ns = 200 * MS,
+                                     .latency_ns = MS / 5,
+                                     .jitter_ns = MS,
+                                     .disk_ns = 5 * MS,
+                                     .checkpoint_ns = 200 * MS };
+}
+
 /* ---- MAP ---- */
 
 static struct repl_world *world_of(struct cairn_coord *c)
@@ -69,7 +84,25 @@ static void co_store(struct cairn_coord *c, uint32_t slot, const struct cairn_sl
     cairn_timer_start(env, &rw->stores[slot].timer, cairn_env_now_ns(env) + MS / 2 + dice(rw, 10 * MS));
 }
 
-static const struct cairn_coord_ops coord_ops = { .store = co_store, .publish = co_publish, .verdict = co_verdict };
+/* Any node that does not hold it and stays. */
+static uint64_t co_place(struct cairn_coord *c, uint32_t slot, uint64_t from)
+{
+    struct repl_world *rw = world_of(c);
+
+    for (uint32_t i = 0; i < rw->conf.nodes; i++) {
+        uint64_t node = 1 + (from + i) % rw->conf.nodes;
+        const struct cairn_coord_node *n = cairn_coord_node(c, node);
+
+        if (n != NULL && !n->p.draining && !cairn_slot_places(&rw->stored[slot], node) &&
+            !cairn_slot_names(&rw->stored[slot], node))
+            return node;
+    }
+    return 0;
+}
+
+static const struct cairn_coord_ops coord_ops = {
+    .store = co_store, .publish = co_publish, .verdict = co_verdict, .place = co_place
+};
 
 static void on_coord_tick(void *arg)
 {
@@ -152,6 +185,8 @@ static int coord_begin(struct repl_world *rw)
     int rc = cairn_coord_init(&rw->coord, &coord_ops, env_of(rw, 0), &rw_lease_times, rw->conf.slots);
 
     rw->coord.lost_wait_ns = 3000 * MS;
+    rw->coord.move_wait_ns = 5000 * MS;
+    rw->coord.moving_max = 2;
     rw->coord.lost_may_shrink = true;
     for (uint32_t i = 1; rc == 0 && i <= rw->conf.nodes; i++) {
         if (rw->stored_nodes[i].inc != 0)
@@ -205,6 +240,23 @@ void repl_world_crash(struct repl_world *rw, uint32_t node)
         return;
     rw_node_end(n);
     world_crash(rw->world, node);
+}
+
+void repl_world_quick_restart(struct repl_world *rw, uint32_t node)
+{
+    struct repl_node *n = &rw->nodes[node];
+    bool leads = n->registered;
+
+    for (int tries = 0; leads && tries < 20; tries++) { /* then without */
+        leads = false;
+        for (uint32_t i = 0; n->registered && i < rw->conf.slots; i++) {
+            cairn_replica_release(&n->slots[i].replica);
+            leads |= cairn_replica_is_primary(&n->slots[i].replica);
+        }
+        repl_world_run_ms(rw, 20);
+    }
+    repl_world_crash(rw, node);
+    repl_world_start(rw, node);
 }
 
 /* Whether some member of @rec is there with its disk, other than @node. */

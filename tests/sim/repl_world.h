@@ -149,13 +149,16 @@ struct repl_world {
     struct linear_op *history[RW_SLOTS_MAX][RW_KEYS];
     uint32_t nhistory[RW_SLOTS_MAX][RW_KEYS];
     struct rw_once once[RW_SLOTS_MAX][RW_ONCE_KEYS];
-    int64_t loss_us[RW_SLOTS_MAX]; /* when the newest such loss was, and what came after it */
+    uint64_t active_epoch[RW_SLOTS_MAX]; /* the newest in which a primary served */
+    int64_t loss_us[RW_SLOTS_MAX];       /* when the newest such loss was, and what came after it */
     uint64_t loss_epoch[RW_SLOTS_MAX];
     uint64_t next_value, done_ops, unknown_ops, once_ops, backup_reads;
     uint64_t takeovers, recoveries, copies, checkpoints, trims, losses, lost_entries, joins, moves, cleans, wiped;
     bool clients_stop;
 };
 
+/** Three nodes that all hold two slots, four clients, `sync` writes, no faults. */
+struct repl_world_conf repl_world_conf_of(uint64_t seed);
 struct repl_world *repl_world_new(const struct repl_world_conf *conf);
 void repl_world_free(struct repl_world *rw);
 void repl_world_run_ms(struct repl_world *rw, uint64_t ms);
@@ -167,6 +170,8 @@ void repl_world_crash(struct repl_world *rw, uint32_t node);
 void repl_world_start(struct repl_world *rw, uint32_t node);
 /** A crash, and a new disk; unless that would lose the last copy of something. True: done. */
 bool repl_world_wipe(struct repl_world *rw, uint32_t node);
+/** As for an upgrade: gives up what it leads, keeps its place in the sets, and restarts. */
+void repl_world_quick_restart(struct repl_world *rw, uint32_t node);
 /** The coordinator ends; a successor starts after the predecessor's election lease is over. */
 void repl_world_crash_coord(struct repl_world *rw);
 void repl_world_start_coord(struct repl_world *rw);
@@ -177,6 +182,8 @@ void repl_world_start_coord(struct repl_world *rw);
 void repl_world_check(struct repl_world *rw);
 /** Clients stop, faults end: every slot has all its replicas in sync and serves. False: *@why says what is missing. */
 bool repl_world_is_whole(struct repl_world *rw, char why[160]);
+/** Lets at most @ms pass until it is so; else says who is in what state, and fails by an assertion. */
+void repl_world_expect_whole(struct repl_world *rw, uint64_t ms);
 /** Who is in what state, for people. */
 void repl_world_print(struct repl_world *rw, FILE *to);
 void repl_world_stop_clients(struct repl_world *rw);

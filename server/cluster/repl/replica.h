@@ -152,6 +152,7 @@ struct cairn_replica {
     bool ack_owed;             /* an ACK waits for the disk */
     uint64_t heard_ns;         /* when the primary of this epoch spoke to us; 0: not yet */
     bool partial;              /* what is here is part of a copy, and no use */
+    bool cleaning;             /* a wipe() is under way that no copy has asked for */
     struct replica_load *load; /* the copy that comes in, or NULL */
     uint64_t loaded_job;       /* the newest of this primary's; a late word of an older one says nothing */
 
@@ -226,6 +227,9 @@ bool cairn_replica_may_read_found(const struct cairn_replica *r);
 
 /** Stops writing, waits until nothing is uncommitted and gives the slot up (RELEASED). */
 void cairn_replica_release(struct cairn_replica *r);
+/** CLEAN: the slot is not this node's any more, and its new primary is known to be ACTIVE (I14): all of it is deleted, by
+ * wipe(). True: that has begun. To be called now and then for whoever is OUT. */
+bool cairn_replica_clean(struct cairn_replica *r);
 
 /* ---- checkpoints ---- */
 

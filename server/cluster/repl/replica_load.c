@@ -104,7 +104,7 @@ static void load_begin(struct cairn_replica *r, const struct cairn_repl_msg *m)
 
     if (r->load != NULL && r->load->job < m->job)
         cairn_replica__load_end(r);
-    if (r->load != NULL || r->applied != r->applying || r->syncing)
+    if (r->load != NULL || r->cleaning || r->applied != r->applying || r->syncing)
         return; /* what is under way has to come back first; it asks again */
     if (m->prev.pos == 0 || m->prev.epoch == 0 || m->job <= r->loaded_job)
         return;
@@ -190,8 +190,25 @@ void cairn_replica__on_copy(struct cairn_replica *r, const struct cairn_repl_msg
     }
 }
 
+bool cairn_replica_clean(struct cairn_replica *r)
+{
+    bool holds = r->log.end.pos > 0;
+
+    if (r->sm.state != REPLICA_OUT || r->rec.state != CAIRN_SLOT_ACTIVE || !holds || r->load != NULL || r->cleaning ||
+        r->syncing || r->applied != r->applying)
+        return false;
+    r->cleaning = true;
+    cairn_replica__forget(r);
+    r->ops->wipe(r);
+    return true;
+}
+
 void cairn_replica_on_wiped(struct cairn_replica *r)
 {
+    if (r->cleaning) { /* empty, so to be copied to if the slot comes back */
+        r->cleaning = false;
+        return;
+    }
     CAIRN_ASSERT(r->load != NULL && r->load->sm.state == LOAD_WIPE);
     if (!load_is_over(r->load))
         load_wait(r->load);

@@ -100,6 +100,13 @@ static bool may_join(const struct cairn_replica *r, const struct replica_peer *p
            r->rec.ninsync < CAIRN_REPLICAS_MAX;
 }
 
+/* By an operator's word to the node, or by the phase of a move in the record. */
+static bool is_to_release(const struct cairn_replica *r)
+{
+    return r->release_wanted || (r->rec.move.phase == CAIRN_MOVE_JOINED && !cairn_who_is(r->rec.move.target, r->self) &&
+                                 (r->rec.move.lead || r->rec.move.from == r->self.node));
+}
+
 /* What is wanted most of MAP, one thing at a time. */
 static bool change_next(struct cairn_replica *r)
 {
@@ -119,7 +126,7 @@ static bool change_next(struct cairn_replica *r)
         return false;
     if (r->rec.state == CAIRN_SLOT_TAKEOVER)
         return change_begin(r, CAIRN_CHANGE_ACTIVE, r->self);
-    for (uint32_t i = 0; i < r->npeers && !r->release_wanted; i++) {
+    for (uint32_t i = 0; i < r->npeers && !is_to_release(r); i++) {
         if (may_join(r, &r->peers[i]))
             return change_begin(r, CAIRN_CHANGE_JOIN, r->peers[i].who);
     }
@@ -128,7 +135,7 @@ static bool change_next(struct cairn_replica *r)
 
 static void try_release(struct cairn_replica *r)
 {
-    if (!r->release_wanted || r->sm.state != REPLICA_ACTIVE || r->commit != r->log.end.pos || r->change.kind != 0 ||
+    if (!is_to_release(r) || r->sm.state != REPLICA_ACTIVE || r->commit != r->log.end.pos || r->change.kind != 0 ||
         !cairn_who_is_nobody(r->joiner) || r->rec.state != CAIRN_SLOT_ACTIVE)
         return;
     cairn_sm_move(&r->sm, REPLICA_RELEASED); /* first the state, then the word */
@@ -348,7 +355,7 @@ int cairn_replica_write(struct cairn_replica *r, struct cairn_repl_write *w)
         rc = find_repetition(r, w);
     if (rc != 0)
         return MIN(rc, 0);
-    if (r->rec.ninsync < r->rec.min_insync || r->release_wanted || /* M7 */
+    if (r->rec.ninsync < r->rec.min_insync || is_to_release(r) || /* M7 */
         r->log.end.pos - r->commit >= CAIRN_UNCOMMITTED_MAX)
         return CAIRN_E_BUSY;
     rc = cairn_replica__append(r, &e);
@@ -384,7 +391,7 @@ static bool expire_sessions(struct cairn_replica *r)
 
         if (s->used_ns == 0) /* opened since the last tick */
             s->used_ns = now;
-        if (s->expire_pos == 0 && now - s->used_ns >= r->times->session_ttl_ns && !r->release_wanted)
+        if (s->expire_pos == 0 && now - s->used_ns >= r->times->session_ttl_ns && !is_to_release(r))
             cairn_replica__append(r, &e); /* no room: at the next tick */
     }
     return r->sessions.n > 0;
@@ -399,7 +406,7 @@ void cairn_replica__primary_tick(struct cairn_replica *r)
     cairn_replica__pump_all(r);
     busy = cairn_replica__peers_tick(r) | cairn_replica__copy_tick(r);
     try_release(r);
-    busy |= change_next(r) || r->sm.state == REPLICA_TAKEOVER || r->release_wanted;
+    busy |= change_next(r) || r->sm.state == REPLICA_TAKEOVER || is_to_release(r);
     if (busy)
         cairn_replica__timer(r, r->times->resend_ns);
     else if (sessions)

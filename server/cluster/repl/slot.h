@@ -55,7 +55,7 @@ static inline bool cairn_at_is_less(struct cairn_at a, struct cairn_at b)
 /* ---- the slot record, as the map has it ---- */
 
 enum cairn_slot_state { CAIRN_SLOT_ACTIVE = 1, CAIRN_SLOT_TAKEOVER, CAIRN_SLOT_LOST };
-enum cairn_move_phase { CAIRN_MOVE_NONE, CAIRN_MOVE_COPY, CAIRN_MOVE_JOINED, CAIRN_MOVE_SWITCH };
+enum cairn_move_phase { CAIRN_MOVE_NONE, CAIRN_MOVE_COPY, CAIRN_MOVE_JOINED };
 
 struct cairn_slot_record {
     uint64_t epoch;
