@@ -423,8 +423,10 @@ static void node_granted(struct repl_node *n, const struct packet *p)
 
     if (!n->registered || !cairn_who_is(p->who, n->self) || n->beats[i].number != p->number)
         return;
-    for (uint32_t k = 0; k < n->rw->conf.slots; k++)
-        cairn_replica_learn(&n->slots[k].replica, &p->recs[k]);
+    for (uint32_t k = 0; k < n->rw->conf.slots; k++) {
+        if (cairn_replica_learn(&n->slots[k].replica, &p->recs[k]) != 0)
+            return;
+    }
     cairn_lease_granted(&n->lease, &rw_lease_times, p->number, n->beats[i].sent_ns);
     for (uint32_t k = 0; k < n->rw->conf.slots; k++)
         cairn_replica_on_lease(&n->slots[k].replica);

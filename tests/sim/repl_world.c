@@ -260,12 +260,13 @@ void repl_world_quick_restart(struct repl_world *rw, uint32_t node)
 }
 
 /* Whether some member of @rec is there with its disk, other than @node. */
-static bool has_other_disk(const struct repl_world *rw, const struct cairn_slot_record *rec, uint32_t node)
+static bool has_other_disk(struct repl_world *rw, const struct cairn_slot_record *rec, uint32_t node)
 {
     for (uint32_t i = 0; i < rec->ninsync; i++) {
         const struct repl_node *n = &rw->nodes[rec->insync[i].node];
 
-        if (n->index != node && n->registered && cairn_who_is(n->self, rec->insync[i]))
+        if (n->index != node && n->registered && cairn_who_is(n->self, rec->insync[i]) &&
+            cairn_coord_is_alive(&rw->coord, n->self))
             return true;
     }
     return rec->epoch == 0;
@@ -275,8 +276,10 @@ bool repl_world_wipe(struct repl_world *rw, uint32_t node)
 {
     struct repl_node *n = &rw->nodes[node];
 
+    if (!rw->coord_is_up)
+        return false;
     for (uint32_t i = 0; i < rw->conf.slots; i++) {
-        bool named = cairn_slot_names(&rw->stored[i], node);
+        bool named = cairn_slot_places(&rw->stored[i], node); /* its JOIN may be on the way */
 
         if (cairn_timer_is_running(&rw->stores[i].timer)) {
             named |= cairn_slot_names(&rw->stores[i].rec, node);

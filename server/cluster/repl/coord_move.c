@@ -46,6 +46,12 @@ void cairn_coord__move_joined(struct cairn_slot_record *next)
         move_end(next);
 }
 
+/* Without who leaves at least two are in sync, if two are to hold the slot: the one disk that it is on may be lost. */
+static bool may_leave(const struct cairn_slot_record *rec)
+{
+    return rec->ninsync - cairn_slot_names(rec, rec->move.from) >= MIN(2U, rec->nreplicas - 1);
+}
+
 bool cairn_coord__move_released(struct cairn_coord *c, const struct cairn_slot_record *old,
                                 struct cairn_slot_record *next)
 {
@@ -57,7 +63,7 @@ bool cairn_coord__move_released(struct cairn_coord *c, const struct cairn_slot_r
     if (cairn_who_is_nobody(to))
         return false;
     next->primary = to;
-    if (joined && cairn_who_is(to, old->move.target) && old->move.from == old->primary.node) {
+    if (joined && cairn_who_is(to, old->move.target) && old->move.from == old->primary.node && may_leave(old)) {
         cairn_coord__insync_del(next, old->move.from);
         cairn_coord__replica_del(next, old->move.from);
         move_end(next);
@@ -174,7 +180,7 @@ static void joined_tick(struct cairn_coord *c, struct cairn_coord_slot *s)
     struct cairn_slot_record *next;
 
     if (rec->move.from == 0 || rec->move.from == rec->primary.node || !cairn_coord_is_alive(c, rec->move.target) ||
-        (rec->move.lead && !cairn_who_is(rec->primary, rec->move.target)))
+        !may_leave(rec) || (rec->move.lead && !cairn_who_is(rec->primary, rec->move.target)))
         return;
     next = cairn_coord__begin(s);
     cairn_coord__insync_del(next, rec->move.from);

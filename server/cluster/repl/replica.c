@@ -83,6 +83,7 @@ void cairn_replica_fini(struct cairn_replica *r)
 {
     cairn_replica__stop_leading(r, CAIRN_E_SHUTDOWN);
     cairn_replica__load_fini(r);
+    cairn_replica__peers_free(r);
     cairn_task_cancel(&r->answer);
     cairn_timer_stop(r->env, &r->timer);
     memset(&r->rec, 0, sizeof(r->rec));
@@ -296,14 +297,20 @@ static uint32_t state_by_map(const struct cairn_replica *r, const struct cairn_s
     return *goes_on ? r->sm.state : REPLICA_TAKEOVER;
 }
 
-void cairn_replica_learn(struct cairn_replica *r, const struct cairn_slot_record *rec)
+int cairn_replica_learn(struct cairn_replica *r, const struct cairn_slot_record *rec)
 {
     uint32_t state;
     bool goes_on;
 
     if (rec->epoch <= r->rec.epoch) /* I15 */
-        return;
+        return 0;
     state = state_by_map(r, rec, &goes_on);
+    if (state == REPLICA_TAKEOVER || goes_on) {
+        int rc = cairn_replica__peers_reserve(r, rec);
+
+        if (rc != 0)
+            return rc;
+    }
     if (!goes_on)
         cairn_replica__stop_leading(r, CAIRN_E_MOVED);
     if (state != REPLICA_LEARNER || !cairn_who_is(rec->primary, r->rec.primary)) { /* §7: then it begins again */
@@ -313,11 +320,12 @@ void cairn_replica_learn(struct cairn_replica *r, const struct cairn_slot_record
     r->rec = *rec;
     if (state == REPLICA_TAKEOVER || goes_on) {
         cairn_replica__lead(r, goes_on);
-        return;
+        return 0;
     }
-    r->npeers = 0;
+    cairn_replica__peers_free(r);
     cairn_sm_move(&r->sm, state);
     cairn_replica__follow(r);
+    return 0;
 }
 
 void cairn_replica_receive(struct cairn_replica *r, const struct cairn_repl_msg *m)

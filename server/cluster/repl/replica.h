@@ -157,8 +157,8 @@ struct cairn_replica {
     uint64_t loaded_job;       /* the newest of this primary's; a late word of an older one says nothing */
 
     /* primary */
-    struct replica_peer peers[CAIRN_PEERS_MAX];
-    uint32_t npeers;
+    struct replica_peer *peers; /* while it leads: most replicas of a node do not, and there are thousands */
+    uint32_t npeers, peers_room;
     uint64_t start_pos;         /* of this epoch's START entry, while TAKEOVER */
     struct cairn_change change; /* proposed and not answered; kind 0: none */
     uint64_t change_ns;         /* when it was sent last */
@@ -193,8 +193,9 @@ int cairn_replica_restore_entry(struct cairn_replica *r, const struct cairn_entr
 
 /* ---- what happens ---- */
 
-/** A record of the map; older ones than the one held are ignored. */
-void cairn_replica_learn(struct cairn_replica *r, const struct cairn_slot_record *rec);
+/** A record of the map; older ones than the one held are ignored. CAIRN_E_NOMEM: not learned; then the grant that it came
+ * with must not be taken (M1), it will come again. */
+int cairn_replica_learn(struct cairn_replica *r, const struct cairn_slot_record *rec);
 void cairn_replica_receive(struct cairn_replica *r, const struct cairn_repl_msg *m);
 /** What is `buffered` goes to the disk now; to be called every sync_interval or sync_bytes (§5). */
 void cairn_replica_flush(struct cairn_replica *r);

@@ -46,6 +46,9 @@ void cairn_replica__run_answers(void *arg);
 
 /* ---- replica_peer.c ---- */
 
+/* Room for the others that @rec names, so that peers_make() cannot fail. CAIRN_E_NOMEM. */
+int cairn_replica__peers_reserve(struct cairn_replica *r, const struct cairn_slot_record *rec);
+void cairn_replica__peers_free(struct cairn_replica *r);
 void cairn_replica__peers_make(struct cairn_replica *r, uint64_t first);
 struct replica_peer *cairn_replica__peer(struct cairn_replica *r, uint64_t node);
 /* The peer that sent @m, with its newest incarnation; NULL if its word does not count. */
