@@ -201,7 +201,7 @@ static void random_walks_are_linearizable(void **state)
         return;
     }
     for (uint64_t i = 1; i <= n; i++) {
-        fprintf(stderr, "\rseed %" PRIu64, i);
+        fprintf(stderr, "\rseed %" PRIu64 " ", i);
         walk(i, &t);
     }
     fprintf(stderr,

@@ -1,6 +1,6 @@
 /* The coordinator's moves: add, join, hand over, drop (PROTOCOL §7): see coord.h.
  *
- *  NONE --> COPY --> JOINED --> NONE        The phase is in the record, so it outlives coordinators and primaries.
+ *  NONE ---> COPY ---> JOINED ---> NONE      The phase is in the record, so it outlives coordinators and primaries.
  *
  *  COPY    the target is a learner of the slot: the primary copies to it, streams to it, and proposes its JOIN.
  *  JOINED  it is in sync. If it is to lead, or if who leaves leads, the primary releases first (SWITCH, in one change);

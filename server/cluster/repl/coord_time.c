@@ -6,8 +6,6 @@ static bool authority_is_over(struct cairn_coord *c, struct cairn_who who)
 {
     struct cairn_coord_node *n = cairn_coord_node(c, who.node);
 
-    if (n == NULL || n->p.inc != who.inc) /* M2: a newer process has the lock of its data directory */
-        return true;
     return cairn_env_now_ns(c->env) >= MAX(n->granted_ns, c->elected_ns) + cairn_lease_wait_ns(&c->times);
 }
 
@@ -46,12 +44,18 @@ static bool drop_restarted(struct cairn_coord *c, struct cairn_coord_slot *s)
     return false;
 }
 
+/* Its node has registered a newer process. */
+static bool is_replaced(struct cairn_coord *c, struct cairn_who who)
+{
+    struct cairn_coord_node *n = cairn_coord_node(c, who.node);
+
+    return n == NULL || n->p.inc != who.inc;
+}
+
 static bool is_lost(struct cairn_coord *c, const struct cairn_slot_record *rec)
 {
     for (uint32_t i = 0; i < rec->ninsync; i++) {
-        struct cairn_coord_node *n = cairn_coord_node(c, rec->insync[i].node);
-
-        if (n != NULL && n->p.inc == rec->insync[i].inc)
+        if (!is_replaced(c, rec->insync[i]))
             return false;
     }
     return true;
@@ -108,9 +112,7 @@ static void recover(struct cairn_coord *c, struct cairn_coord_slot *s)
 static bool has_restarted(struct cairn_coord *c, const struct cairn_slot_record *rec)
 {
     for (uint32_t i = 0; i < rec->ninsync; i++) {
-        struct cairn_coord_node *n = cairn_coord_node(c, rec->insync[i].node);
-
-        if (n == NULL || n->p.inc != rec->insync[i].inc)
+        if (is_replaced(c, rec->insync[i]))
             return true;
     }
     return false;
@@ -132,8 +134,8 @@ static bool slot_tick(struct cairn_coord *c, struct cairn_coord_slot *s)
         return true;
     if (cairn_coord_is_alive(c, s->rec.primary))
         return cairn_coord__move_tick(c, s) || has_restarted(c, &s->rec);
-    if (!authority_is_over(c, s->rec.primary))
-        return true;
+    if (is_replaced(c, s->rec.primary) || !authority_is_over(c, s->rec.primary))
+        return true; /* replaced: M2 has to wait for the word of another member, later than the REGISTER */
     to = cairn_coord__successor(c, &s->rec, s->rec.primary);
     if (!cairn_who_is_nobody(to))
         promote(c, s, to);

@@ -1,8 +1,10 @@
 /** One replica of one slot: PROTOCOL §4, with the primary's part of §3 and §8.
  *
- *  OUT --> LEARNER <--> BACKUP --> TAKEOVER --> ACTIVE <--> PAUSED         Every state but GONE may go to OUT,
- *                                                |                        LEARNER, BACKUP, TAKEOVER and RESTARTED,
- *                                                +--> RELEASED            as the newest map says; OUT to GONE.
+ *  OUT --> LEARNER --> BACKUP --> TAKEOVER --> ACTIVE --> PAUSED --> ACTIVE
+ *                                                |
+ *                                                +----> RELEASED
+ *  ACTIVE may also go to RELEASED. As the newest map says, all but GONE may also go to OUT, LEARNER, BACKUP, TAKEOVER and
+ *  RESTARTED; OUT to GONE.
  *
  *  OUT        the map does not place the slot here.
  *  LEARNER    to hold it, but not in sync: takes the primary's entries, counts for nothing.

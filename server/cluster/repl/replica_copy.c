@@ -1,6 +1,6 @@
 /* A copy of the slot, at its source: the primary gives a learner whose log is of no use all that is applied (PROTOCOL §7).
  *
- *  BEGIN --> READ --> SEND --> SESSIONS --> END --> DONE        SEND also goes back to READ; all go to ENDED.
+ *  BEGIN ---> READ ---> SEND ---> SESSIONS ---> END ---> DONE        SEND may also go to READ; all to ENDED.
  *
  *  BEGIN     the target is to empty itself.
  *  READ      waits for the view's next records.    SEND  they are on their way.

@@ -1,6 +1,6 @@
 /* A copy of the slot, at its target: a learner whose log is of no use is emptied and filled by its primary (PROTOCOL §7).
  *
- *  WIPE --> LOAD --> STORE --> SEAL --> DONE        STORE goes back to LOAD, LOAD to SEAL; all but DONE go to ENDED.
+ *  WIPE ---> LOAD ---> STORE ---> LOAD ---> SEAL ---> DONE        all may also go to ENDED.
  *
  *  WIPE   what was here is being deleted; from now on the replica is partial, also after a crash.
  *  LOAD   waits for the next part.    STORE  the next records are being written.
