@@ -1,4 +1,4 @@
-/* What the files of the replicated world share: repl_world.c (MAP, faults), repl_node.c (nodes), repl_disk.c (their disks),
+/* What the files of the replicated world share: repl_world.c (MAP, faults), repl_node.c (nodes), repl_disk.c (their disks), repl_call.c (what clients ask of them),
  * repl_client.c (clients), repl_judge.c (what holds). */
 #ifndef CAIRN_TESTS_SIM_REPL_INTERNAL_H
 #define CAIRN_TESTS_SIM_REPL_INTERNAL_H
@@ -86,6 +86,10 @@ int32_t rw_index_apply(struct rw_record *index, const struct rw_entry *x);
 void rw_node_receive(struct repl_node *n, const uint8_t *bytes, const struct packet *p);
 void rw_node_begin(struct repl_node *n);
 void rw_node_end(struct repl_node *n);
+
+/* ---- repl_call.c ---- */
+
+void rw_node_call(struct repl_node *n, const struct packet *p);
 
 /* ---- repl_client.c ---- */
 
