@@ -18,7 +18,8 @@ enum {
     FILE_BLOCK = 4096,
     FILE_SEGMENTS_MAX = 16384,
     FILE_PIECE_BYTES = 1 << 20,      /* one window: what fio needs to be at full speed here */
-    FILE_GROW_BYTES = 64 << 20,      /* segments grow by this much at a time */
+    FILE_GROW_BYTES_MAX = 64 << 20,  /* segments grow by this much at a time */
+    FILE_GROW_DISK_PART = 16,        /* and by this part of the file system at most: others live there, too */
     FILE_LIMBO_BYTES_MAX = 64 << 20, /* more than this in limbo asks for a sync of the index */
     FILE_LANE_STEPS_MAX = 4096,
 };
@@ -48,6 +49,7 @@ struct file_store {
     struct cairn_extent_space space;
     struct file_segment *segments[FILE_SEGMENTS_MAX]; /* pointers are published once and stay */
     uint32_t nsegments;
+    uint64_t refused; /* blocks: the last who was told that there is no room for so many; 0: nobody since there was */
     struct cairn_link waiters; /* steps that wait for space */
     uint32_t nwaiters;
     bool growing;
@@ -81,8 +83,9 @@ enum file_verb { FILE_SEAL, FILE_REMOVE, FILE_QUARANTINE };
 
 int file_space_open(struct file_store *f, struct cairn_err *err);
 void file_space_close(struct file_store *f);
-/** All recovered regions take their blocks, those that are sound first; what cannot is quarantined. */
-void file_space_recover(struct file_store *f);
+/** All recovered regions take their blocks, those that are sound first; one whose blocks are not there is quarantined.
+ * CAIRN_E_NOMEM: some have not taken theirs. */
+int file_space_recover(struct file_store *f, struct cairn_err *err);
 int file_reserve(struct cairn_extent_step *step);
 void file_release(struct cairn_extent_store *s, struct cairn_extent_region *r);
 /** The index is durable up to @upto: what waited in limbo for that is free. Any thread. */

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 static void segment_name(char name[32], uint32_t i)
@@ -170,25 +171,36 @@ static void lose_place(struct file_store *f, struct cairn_extent_region *r)
         cairn_extent_store_worsen(&f->base, CAIRN_EXTENT_READONLY);
 }
 
-static void recover_places(struct file_store *f, bool quarantined)
+/* Only a place that is not there is lost: without memory to note who has it, nothing is known of it. */
+static int recover_places(struct file_store *f, bool quarantined)
 {
     CAIRN_LIST_FOREACH (l, &f->logged) {
         struct cairn_extent_region *r = CONTAINER_OF(l, struct cairn_extent_region, logged);
+        int rc;
 
         if (r->room == 0 || atomic_load(&r->quarantined) != quarantined)
             continue;
-        if (cairn_extent_space_take_at(&f->space, r->at, r->room) == 0)
+        rc = cairn_extent_space_take_at(&f->space, r->at, r->room);
+        if (rc == 0)
             f->used_blocks += r->room;
-        else
+        else if (rc == CAIRN_E_CORRUPT)
             lose_place(f, r);
+        else
+            return rc;
     }
+    return 0;
 }
 
-void file_space_recover(struct file_store *f)
+int file_space_recover(struct file_store *f, struct cairn_err *err)
 {
-    recover_places(f, false);
-    recover_places(f, true);
+    int rc = recover_places(f, false);
+
+    if (rc == 0)
+        rc = recover_places(f, true);
+    if (rc != 0)
+        return cairn_err_set(err, rc, "%s: the places of its regions", f->base.conf.dir);
     drop_free_segments(f);
+    return 0;
 }
 
 /* ---- growing: one job at a time, for all who wait ---- */
@@ -275,6 +287,8 @@ static void waiters_serve(struct file_store *f, int rc)
         } else if (rc == 0) {
             continue;
         }
+        if (its == CAIRN_E_NOSPACE)
+            f->refused = file_blocks_of(r);
         cairn_list_del(&step->link);
         f->nwaiters--;
         cairn_extent_step_post(step, its);
@@ -288,6 +302,16 @@ static uint64_t first_need(const struct file_store *f)
     return file_blocks_of(step->region);
 }
 
+static uint64_t grow_want(const struct file_store *f)
+{
+    struct statvfs vfs;
+    uint64_t bytes = FILE_GROW_BYTES_MAX;
+
+    if (fstatvfs(f->base.dirfd, &vfs) == 0)
+        bytes = MIN(bytes, (uint64_t)vfs.f_blocks * vfs.f_frsize / FILE_GROW_DISK_PART);
+    return bytes / FILE_BLOCK;
+}
+
 /* Grows once, for the first who waits. Under the mutex, which it leaves meanwhile. */
 static int grow_once(struct file_store *f, uint64_t need)
 {
@@ -295,12 +319,12 @@ static int grow_once(struct file_store *f, uint64_t need)
     uint32_t i;
     int rc;
 
-    n = grow_choose(f, need, FILE_GROW_BYTES / FILE_BLOCK, &i, &from);
+    n = grow_choose(f, need, grow_want(f), &i, &from);
     if (n == 0)
         return CAIRN_E_NOSPACE;
     pthread_mutex_unlock(&f->space_mutex);
-    rc = grow_file(f, i, from, n);
-    if (rc == CAIRN_E_NOSPACE && n > need) {
+    rc = cairn_spare_refuses_growth(f->base.conf.spare) ? CAIRN_E_NOSPACE : grow_file(f, i, from, n);
+    if (rc == CAIRN_E_NOSPACE && n > need && !cairn_spare_refuses_growth(f->base.conf.spare)) {
         n = need;
         rc = grow_file(f, i, from, n);
     }

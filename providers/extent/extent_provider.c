@@ -107,6 +107,7 @@ static struct cairn_extent_conf conf_of(const struct cairn_provider_env *env)
         .scrub_interval_ns = cairn_conf_u64(c, "scrub_interval"),
         .draft_ttl_ns = cairn_conf_u64(c, "unsealed_ttl"),
         .drafts_max = (uint32_t)cairn_conf_u64(c, "unsealed_max"),
+        .spare = env->spare,
     };
 }
 
@@ -123,7 +124,7 @@ static int extent_check(const struct cairn_provider_env *env, struct cairn_err *
     struct cairn_extent_conf conf = conf_of(env);
     int rc = needs_dir(env, &conf, err);
 
-    return rc != 0 ? rc : cairn_err_wrap(err, cairn_extent_store_check(&conf, err), "%s", env->name);
+    return rc != 0 ? rc : cairn_extent_store_check(&conf, err);
 }
 
 static int extent_start(const struct cairn_provider_env *env, void **ctx, struct cairn_err *err)
@@ -143,7 +144,7 @@ static int extent_start(const struct cairn_provider_env *env, void **ctx, struct
         rc = cairn_extent_store_open(&conf, env->pool, env->loops, env->nloops, &p->store, err);
     if (rc != 0) {
         free(p);
-        return cairn_err_wrap(err, rc, "%s", env->name);
+        return rc;
     }
     *ctx = p;
     return 0;

@@ -12,6 +12,7 @@
 #include "sdk/core/base/err.h"
 #include "sdk/core/loop/loop.h"
 #include "server/port/pool.h"
+#include "server/storage/spare.h"
 
 #include <jansson.h>
 
@@ -29,6 +30,7 @@ struct cairn_kv_store_conf {
     uint64_t queue_bytes;        /* rocksdb: writes that may wait for their commit */
     uint32_t open_files;         /* rocksdb */
     uint32_t compression;        /* rocksdb: enum cairn_rocks_compression */
+    struct cairn_spare *spare;   /* rocksdb: what removals may have on a full disk; NULL: nothing */
     struct cairn_loop *const *loops;
     uint32_t nloops;
 };
@@ -42,7 +44,8 @@ struct cairn_kv_read {
     uint32_t n;
     enum cairn_kv_want want;
     bool may_block; /* on the pool */
-    /** Called per key in order, under locks: @len is -1 if it is not there; @val NULL if lengths are wanted. The view
+    /** Called per key in order, under locks: @len is -1 if it is not there, -2 if it is one of several and cannot be
+     * read (of a single one read() tells why); @val NULL if lengths are wanted. The view
      * lives until end() has returned if @n <= CAIRN_KV_VIEWS_MAX, otherwise for this call. False: no more room, this
      * key was not taken and the rest need not be read. */
     bool (*found)(void *arg, uint32_t i, const uint8_t *val, int64_t len);

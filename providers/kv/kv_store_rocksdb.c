@@ -160,6 +160,10 @@ static int rocksdb_create(struct cairn_kv_store *st, const struct cairn_kv_db_de
 
     if (b == NULL)
         return cairn_err_set(err, CAIRN_E_NOMEM, "database %s", desc->name);
+    if (cairn_spare_refuses(st->spare)) {
+        cairn_rocks_batch_free(b);
+        return cairn_err_set(err, CAIRN_E_NOSPACE, "database %s: the disk is full", desc->name);
+    }
     klen = catalogue_key('D', desc->name, key);
     cairn_rocks_batch_put(b, key, klen, &entry, sizeof(entry));
     klen = catalogue_key('G', "", key);
@@ -186,9 +190,11 @@ static int rocksdb_drop(struct cairn_kv_store *st, const struct cairn_kv_db_desc
     cairn_rocks_batch_erase_range(b, lo.bytes, lo.len, hi.bytes, hi.len);
     /* The directory hides the database already: a group that is applied after this one finds it gone. */
     pthread_mutex_lock(&st->applying);
-    rc = cairn_rocks_write(st->rocks, b, CAIRN_ROCKS_SYNCED);
+    rc = cairn_kv__rocksdb_write_freeing(st, b, CAIRN_ROCKS_SYNCED);
     pthread_mutex_unlock(&st->applying);
     cairn_rocks_batch_free(b);
+    if (rc == 0)
+        cairn_rocks_drop_files(st->rocks, lo.bytes, lo.len, hi.bytes, hi.len);
     return cairn_err_set(err, rc, "database %s cannot be dropped", desc->name);
 }
 
@@ -208,6 +214,21 @@ static int rocksdb_open_engine(struct cairn_kv_store *st, const struct cairn_kv_
     return cairn_rocks_open(&rc, &st->rocks, err);
 }
 
+/* What is there already, once more, in memory alone. When the disk was full and is not any more, the engine writes what it
+ * has in memory to a file and begins a new log. If it has nothing it goes on with the old log, whose first append has
+ * failed, and aborts: file/writable_file_writer.h of 7.8, in packages that are built with assertions. */
+static int remember_something(struct cairn_kv_store *st)
+{
+    uint8_t key[CATALOGUE_KEY_BYTES + CAIRN_NAME_BYTES_MAX];
+    uint32_t klen = catalogue_key('G', "", key), generation = htole32(st->dir->generation);
+    int rc;
+
+    cairn_rocks_batch_put(st->batch, key, klen, &generation, sizeof(generation));
+    rc = cairn_rocks_write(st->rocks, st->batch, CAIRN_ROCKS_UNLOGGED);
+    cairn_rocks_batch_clear(st->batch);
+    return rc;
+}
+
 static int rocksdb_start(struct cairn_kv_store *st, const struct cairn_kv_store_conf *conf, struct cairn_err *err)
 {
     struct cairn_commit_conf cc = { .loops = conf->loops,
@@ -224,6 +245,11 @@ static int rocksdb_start(struct cairn_kv_store *st, const struct cairn_kv_store_
     st->batch = cairn_rocks_batch_new();
     if (st->batch == NULL)
         return cairn_err_set(err, CAIRN_E_NOMEM, "rocksdb store");
+    rc = remember_something(st);
+    if (rc != 0) {
+        cairn_rocks_batch_free(st->batch);
+        return cairn_err_set(err, rc, "rocksdb store");
+    }
     if (getrandom(&st->hash_seed, sizeof(st->hash_seed), 0) != sizeof(st->hash_seed))
         return cairn_err_set(err, CAIRN_E_IO, "no random bytes");
     st->commit = cairn_commit_new(&cc, err);
@@ -232,6 +258,13 @@ static int rocksdb_start(struct cairn_kv_store *st, const struct cairn_kv_store_
         return CAIRN_E_LIMIT;
     }
     return 0;
+}
+
+static void reclaim_work(void *arg)
+{
+    struct cairn_kv_store *st = arg;
+
+    cairn_rocks_reclaim(st->rocks);
 }
 
 static int rocksdb_open_store(const struct cairn_kv_store_conf *conf, struct cairn_kv_dir *dir,
@@ -243,6 +276,7 @@ static int rocksdb_open_store(const struct cairn_kv_store_conf *conf, struct cai
     if (st == NULL)
         return cairn_err_set(err, CAIRN_E_NOMEM, "rocksdb store");
     st->dir = dir;
+    st->spare = conf->spare;
     pthread_mutex_init(&st->applying, NULL);
     rc = cairn_storedir_open(conf->dir, kind, FORMAT_VERSION, true, &st->lock_fd, err);
     if (rc != 0)
@@ -253,6 +287,7 @@ static int rocksdb_open_store(const struct cairn_kv_store_conf *conf, struct cai
     rc = rocksdb_start(st, conf, err);
     if (rc != 0)
         goto close_engine;
+    cairn_errand_init(&st->reclaim, reclaim_work, st);
     *store = st;
     return 0;
 close_engine:
@@ -268,6 +303,8 @@ free_store:
 static void rocksdb_close_store(struct cairn_kv_store *st)
 {
     cairn_commit_free(st->commit);
+    cairn_rocks_reclaim_stop(st->rocks);
+    cairn_errand_fini(&st->reclaim);
     cairn_rocks_batch_free(st->batch);
     cairn_rocks_close(st->rocks);
     close(st->lock_fd);
@@ -316,6 +353,10 @@ static int rocksdb_read_one(struct cairn_kv_store *st, const struct cairn_kv_rea
     rc = cairn_rocks_get(st->rocks, full.bytes, full.len, rd->may_block, view);
     if (rc == CAIRN_E_NOTFOUND) {
         *more = rd->found(rd->arg, i, NULL, -1);
+        return 0;
+    }
+    if (rd->n > 1 && (rc == CAIRN_E_CORRUPT || rc == CAIRN_E_IO)) { /* a bad block is no matter of the other keys */
+        *more = rd->found(rd->arg, i, NULL, -2);
         return 0;
     }
     if (rc != 0)
@@ -438,7 +479,7 @@ static void rocksdb_status(struct cairn_kv_store *st, json_t *to)
     cairn_commit_stats(st->commit, &cs);
     if (rs.corrupt_reads > 0)
         health = "degraded";
-    if (rs.read_only)
+    if (rs.read_only || cairn_spare_refuses(st->spare))
         health = "readonly";
     json_object_set_new(to, "health", json_string(health));
     json_object_set_new(to, "corrupt_reads", json_integer((json_int_t)rs.corrupt_reads));
@@ -446,6 +487,9 @@ static void rocksdb_status(struct cairn_kv_store *st, json_t *to)
     if (rs.last_error[0] != '\0')
         json_object_set_new(to, "last_error", json_string(rs.last_error));
     json_object_set_new(to, "cache_bytes", json_integer((json_int_t)rs.cache_bytes));
+    json_object_set_new(to, "cache_bytes_max", json_integer((json_int_t)rs.cache_bytes_max));
+    json_object_set_new(to, "cache_hits", json_integer((json_int_t)rs.memory_hits));
+    json_object_set_new(to, "cache_misses", json_integer((json_int_t)rs.memory_misses));
     json_object_set_new(to, "writes_waiting", json_integer(cs.waiting));
     json_object_set_new(to, "writes_waiting_bytes", json_integer((json_int_t)cs.waiting_bytes));
     json_object_set_new(to, "commit_groups", json_integer((json_int_t)cs.groups));

@@ -35,10 +35,7 @@ static void give_error(struct cairn_error_info *info, const struct cairn_err *er
 
 static void on_close_all(void *arg)
 {
-    struct cairn *c = arg;
-
-    CAIRN_LIST_FOREACH (l, &c->live)
-        cairn__call_cancel(CONTAINER_OF(l, struct cairn_call, link));
+    cairn__cancel_all(arg);
 }
 
 /* What a node may call here: it moves pieces of the memory that we have exposed. */
@@ -256,6 +253,7 @@ int cairn_connect(const struct cairn_options *options, struct cairn **out, struc
         rc = client_reach(c, conf.naddrs,
                           o->connect_timeout_ms != 0 ? o->connect_timeout_ms : CLIENT_CONNECT_TIMEOUT_MS, &err);
     if (rc != 0) {
+        cairn_whereabouts_explain(o, &conf, &err);
         cairn_close(c);
         give_error(error, &err, rc);
         return rc;

@@ -3,6 +3,7 @@
 #define CAIRN_CLIENT_INTERNAL_H
 
 #include "cairn/cairn.h"
+#include "cairn/group.h"
 #include "cairn/kv.h"
 #include "sdk/client/check.h"
 #include "sdk/core/bulk/bulk.h"
@@ -10,6 +11,7 @@
 #include "sdk/core/rpc/session.h"
 
 #include "schema/extent.pb-c.h"
+#include "schema/group.pb-c.h"
 #include "schema/kv.pb-c.h"
 #include "schema/node.pb-c.h"
 #include "schema/router.pb-c.h"
@@ -158,6 +160,7 @@ struct cairn_call_batch {
     struct cairn_get_item *gets;
     size_t n, from, upto; /* entries [from, upto) are on their way */
     size_t value_max;     /* puts: longer values are put one by one */
+    bool sums;            /* puts: with checksums */
     size_t nlarge;        /* gets: entries that are fetched one by one, at the end */
     bool fetching_large;  /* which is now: all others have their results */
     int rc;               /* first error of an entry, or 0 */
@@ -168,6 +171,13 @@ struct cairn_call_find {
     const char *type;   /* what it must be: "kv" */
     const char *second; /* another name, in call->text behind the provider's */
     void (*found)(struct cairn_call *call, uint16_t provider);
+};
+
+/** What a list of members or a watch knows so far: group.c. */
+struct cairn_call_group {
+    cairn_member_fn *changed; /* NULL: a list */
+    size_t n;                 /* rows gathered */
+    uint32_t version;         /* of the first page */
 };
 
 /** One call of the user's, from its start to its callback; recycled. The owner's, once it was begun. */
@@ -199,6 +209,7 @@ struct cairn_call {
     uint32_t *crcs; /* crcs_inline, or malloc'ed */
     void *scratch;  /* of a batch: CLIENT_SCRATCH_BYTES or more, malloc'ed */
     char *text;     /* malloc'ed names that the request points to */
+    void *gathered; /* malloc'ed: what the pages so far brought */
 
     /* memory to be exposed while a request runs, and the field of the request that names it */
     void *expose_ptr;
@@ -218,6 +229,7 @@ struct cairn_call {
         Cairn__Wire__NodeMachines machines;
         Cairn__Wire__Namespace ns;
         Cairn__Wire__NsName ns_name;
+        Cairn__Wire__NsList ns_list;
         Cairn__Wire__RouterPut put;
         Cairn__Wire__RouterGet get;
         Cairn__Wire__RouterKey key;
@@ -227,6 +239,7 @@ struct cairn_call {
         Cairn__Wire__RouterPart part;
         Cairn__Wire__RouterCommit commit;
         Cairn__Wire__RouterAbort abort;
+        Cairn__Wire__GroupMembers group_members;
         Cairn__Wire__KvOpen kv_open;
         Cairn__Wire__KvDrop kv_drop;
         Cairn__Wire__KvPut kv_put;
@@ -250,6 +263,7 @@ struct cairn_call {
     struct cairn_call_sink sink;
     struct cairn_call_batch batch;
     struct cairn_call_find find;
+    struct cairn_call_group group;
     struct cairn_kv_options kv_options;
     void *out; /* where other results go */
     uint64_t out_arg;
@@ -257,7 +271,7 @@ struct cairn_call {
     struct cairn_rpc_call rpc; /* last, since it is large */
 };
 
-extern const struct cairn_sm_kind cairn_client_call_kind;
+extern const struct cairn_sm_kind cairn_client_call_kind, cairn_writer_step_kind;
 
 /** Takes a call for the options @o; on failure *@out is NULL, options->error has been filled, and the code is returned.
  * From here to cairn__call_go() the thread may own the loop: nothing slow in between. @h may be NULL. */
@@ -265,6 +279,9 @@ int cairn__call_new(struct cairn *c, struct cairn_handle *h, const struct cairn_
                     void *arg, struct cairn_call **out);
 /** Starts it: 0 for the asynchronous form, else waits for the result. */
 int cairn__call_go(struct cairn_call *call);
+/** A call that asks for nothing and succeeds: for results that are here already, since no callback runs inside the call
+ * that started it. */
+int cairn__call_nothing(struct cairn *c, const struct cairn_call_options *o, cairn_done_fn *done, void *arg);
 /** An answer without results. */
 void cairn__answered_plainly(struct cairn_call *call);
 /** Gives up a call that was not started. Returns @rc. */
@@ -276,11 +293,14 @@ void cairn__call_to(struct cairn_call *call, const struct cairn_rpc_iface *iface
 void cairn__call_send(struct cairn_call *call);
 /** After an answer: call->next() runs from a later task, or now. */
 void cairn__call_again(struct cairn_call *call);
+/** call->next() runs from a later task, whether anything was asked or not. */
+void cairn__call_later(struct cairn_call *call);
 /** The call is over; the callback runs now, so never from inside the call that started it. */
 void cairn__call_finish(struct cairn_call *call, int rc);
 /** Likewise, with a text for people. */
 void cairn__call_fail(struct cairn_call *call, int rc, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void cairn__call_cancel(struct cairn_call *call);
+void cairn__cancel_all(struct cairn *c);
 /** Ends it from a later task: for those who may run inside the call that started it. */
 void cairn__call_fail_later(struct cairn_call *call, int rc);
 
@@ -306,6 +326,7 @@ static inline ProtobufCBinaryData cairn__bytes(const void *p, size_t n)
 
 /** As cairn__call_new(), for a call that first looks for @provider of @type; @found then sends the next request
  * (cairn__call_again()) or ends the call. @second may be NULL. */
+#define CAIRN_FIND_ANY "*" /* as @provider: the first of the type; no provider has such a name */
 int cairn__find_new(struct cairn *c, const char *provider, const char *type, const char *second,
                     void (*found)(struct cairn_call *call, uint16_t provider), const struct cairn_call_options *o,
                     cairn_done_fn *done, void *arg, struct cairn_call **out);
@@ -351,11 +372,13 @@ struct cairn_batch_page {
     size_t n;
     ProtobufCBinaryData *keys;
     uint32_t *lengths;
+    uint32_t *crcs; /* with `sums`: of all values, chunk by chunk */
+    size_t ncrcs;
 };
 int cairn__batch_page(struct cairn_call *call, struct cairn_batch_page *page);
 /** Notes the results of a page. 0, or CAIRN_E_PROTO if they do not fit what was asked. */
 int cairn__batch_statuses(struct cairn_call *call, const int32_t *status, size_t n);
-int cairn__batch_lengths(struct cairn_call *call, const int64_t *lengths, size_t n);
+int cairn__batch_lengths(struct cairn_call *call, const int64_t *lengths, size_t n, const uint32_t *crcs, size_t ncrcs);
 /** Gives @rc to all entries that have no result yet. */
 void cairn__batch_give_up(struct cairn_call *call, int rc);
 /** Starts a batch whose requests @next makes; an empty one is over at once. */

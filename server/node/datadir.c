@@ -3,6 +3,8 @@
 
 #include "sdk/core/base/log.h"
 #include "sdk/core/base/macros.h"
+#include "server/node/place.h"
+#include "server/storage/spare.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -102,14 +104,17 @@ static int read_identity(struct cairn_datadir *d, struct cairn_err *err)
     return rc;
 }
 
-static int write_identity(struct cairn_datadir *d, struct cairn_err *err)
+static int write_identity(struct cairn_datadir *d, const char *wanted, struct cairn_err *err)
 {
     char file[PATH_MAX + 16], fresh[PATH_MAX + 16], text[256], cluster[CAIRN_CLUSTER_ID_BYTES * 2 + 1];
     int n, fd, dir_fd, rc = 0;
+    size_t given = 0;
 
     cairn_auth_random(&d->node_id, sizeof(d->node_id));
     cairn_auth_random(&d->disk_id, sizeof(d->disk_id));
-    cairn_auth_random(d->cluster_id, sizeof(d->cluster_id));
+    if (sodium_hex2bin(d->cluster_id, sizeof(d->cluster_id), wanted, strlen(wanted), NULL, &given, NULL) != 0 ||
+        given != sizeof(d->cluster_id))
+        cairn_auth_random(d->cluster_id, sizeof(d->cluster_id));
     sodium_bin2hex(cluster, sizeof(cluster), d->cluster_id, sizeof(d->cluster_id));
     n = snprintf(text, sizeof(text),
                  "{\"format\": %d, \"node_id\": \"%016" PRIx64 "\", \"disk_id\": \"%016" PRIx64
@@ -148,7 +153,18 @@ static int check_virgin(const char *path, struct cairn_err *err)
     return rc;
 }
 
-int cairn_datadir_open(struct cairn_datadir *d, const char *path, struct cairn_err *err)
+static int check_cluster(const struct cairn_datadir *d, const char *wanted, struct cairn_err *err)
+{
+    char own[CAIRN_CLUSTER_ID_BYTES * 2 + 1];
+
+    sodium_bin2hex(own, sizeof(own), d->cluster_id, sizeof(d->cluster_id));
+    if (wanted[0] == '\0' || strcmp(own, wanted) == 0)
+        return 0;
+    return cairn_err_set(err, CAIRN_E_CONFIG, "data directory %s belongs to cluster %s, and node.cluster says %s",
+                         d->path, own, wanted);
+}
+
+int cairn_datadir_open(struct cairn_datadir *d, const char *path, const char *cluster, struct cairn_err *err)
 {
     int rc;
 
@@ -162,39 +178,49 @@ int cairn_datadir_open(struct cairn_datadir *d, const char *path, struct cairn_e
     if (rc == CAIRN_E_NOTFOUND) {
         rc = check_virgin(path, err);
         if (rc == 0)
-            rc = write_identity(d, err);
+            rc = write_identity(d, cluster, err);
     }
+    if (rc == 0)
+        rc = check_cluster(d, cluster, err);
     if (rc != 0)
         cairn_datadir_close(d);
     return rc;
 }
 
-int cairn_datadir_check(const char *path, struct cairn_err *err)
+/* What a start would say of the room on the disk. */
+static int check_way(const char *path, struct cairn_err *err)
 {
-    struct cairn_datadir d = { .path = path, .lock_fd = -1 };
-    char parent[PATH_MAX];
-    struct stat st;
-    char *slash;
+    struct cairn_spare spare;
     int rc;
 
-    snprintf(parent, sizeof(parent), "%s", path);
-    while (stat(parent, &st) != 0 && errno == ENOENT && (slash = strrchr(parent, '/')) != NULL && slash != parent)
-        *slash = '\0';
-    if (stat(parent, &st) != 0 || access(parent, R_OK | W_OK | X_OK) != 0)
-        return cairn_err_errno(err, errno, "data directory %s", parent);
-    if (!S_ISDIR(st.st_mode))
-        return cairn_err_set(err, CAIRN_E_INVAL, "data directory: %s is no directory", parent);
-    if (strcmp(parent, path) != 0)
-        return 0; /* it will be made */
-    rc = lock_dir(path, false, &d.lock_fd, err);
-    if (rc == CAIRN_E_NOTFOUND)
-        return check_virgin(path, err);
-    if (rc == 0) {
-        rc = read_identity(&d, err);
+    cairn_spare_init(&spare, path);
+    rc = cairn_spare_check_way(&spare, err);
+    cairn_spare_fini(&spare);
+    return rc;
+}
+
+int cairn_datadir_check(struct cairn_datadir *d, const char *path, const char *cluster, struct cairn_err *err)
+{
+    struct stat st;
+    bool ours = false;
+    int rc;
+
+    *d = (struct cairn_datadir){ .path = path, .lock_fd = -1 };
+    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) {
+        rc = lock_dir(path, false, &d->lock_fd, err); /* whoever has it may be what stands in the way of the rest */
+        if (rc == CAIRN_E_NOTFOUND || rc == 0)
+            rc = read_identity(d, err);
+        ours = rc == 0;
         if (rc == CAIRN_E_NOTFOUND)
             rc = check_virgin(path, err);
+        else if (rc == 0)
+            rc = check_cluster(d, cluster, err);
+        if (rc != 0)
+            return rc;
     }
-    cairn_datadir_close(&d);
+    rc = cairn_place_check_dir(path, true, "data directory", err);
+    if (ours && (rc == 0 || rc == CAIRN_E_NOSPACE)) /* its first step gives room, where there is none */
+        rc = check_way(path, err);
     return rc;
 }
 

@@ -1,6 +1,7 @@
 /* Opening a node, step by step, and closing what was opened. */
 #include "server/node/node.h"
 
+#include "server/node/introspect.h"
 #include "server/node/workspace.h"
 #include "server/router/router.h"
 
@@ -44,11 +45,24 @@ int cairn_node__read_conf(struct cairn_node_conf *conf, const struct cairn_serve
     return rc;
 }
 
-static int check_directory(const struct cairn_node_conf *conf, struct cairn_err *err)
+int cairn_node__needs_data(const struct cairn_node_conf *conf, struct cairn_err *err)
 {
     if (conf->data[0] == '\0')
         return cairn_err_set(err, CAIRN_E_CONFIG, "no data directory: set node.data, or say --data DIRECTORY");
     return 0;
+}
+
+bool cairn_node__has_munge(const struct cairn_node_conf *conf)
+{
+    return conf->munge != CAIRN_MUNGE_OFF && cairn_auth_munge_is_available(conf->munge_socket);
+}
+
+int cairn_node__needs_munge(const struct cairn_node_conf *conf, bool has, struct cairn_err *err)
+{
+    if (conf->munge != CAIRN_MUNGE_ON || has)
+        return 0;
+    return cairn_err_set(err, CAIRN_E_AUTH, "auth.munge is on, but no munged listens%s%s",
+                         conf->munge_socket[0] != '\0' ? " at " : " on this machine", conf->munge_socket);
 }
 
 /* ---- steps of opening ---- */
@@ -73,16 +87,15 @@ static int open_log(struct cairn_server *s, const struct cairn_server_options *o
 static int open_identity(struct cairn_server *s, struct cairn_err *err)
 {
     struct cairn_rpc_node *n = &s->rpc_node;
-    bool munge = s->conf.munge != CAIRN_MUNGE_OFF && cairn_auth_munge_is_available(s->conf.munge_socket);
+    bool munge = cairn_node__has_munge(&s->conf);
     int rc = cairn_workspace_open(s->conf.workspace, err);
 
     if (rc == 0)
         rc = cairn_workspace_key(s->conf.key_file, n->key, err);
+    if (rc == 0)
+        rc = cairn_node__needs_munge(&s->conf, munge, err);
     if (rc != 0)
         return rc;
-    if (s->conf.munge == CAIRN_MUNGE_ON && !munge)
-        return cairn_err_set(err, CAIRN_E_AUTH, "auth.munge is on, but no munged listens%s%s",
-                             s->conf.munge_socket[0] != '\0' ? " at " : " on this machine", s->conf.munge_socket);
     memcpy(n->cluster_id, s->data.cluster_id, sizeof(n->cluster_id));
     cairn_auth_random(&n->incarnation, sizeof(n->incarnation));
     snprintf(n->name, sizeof(n->name), "%s", s->conf.name);
@@ -109,7 +122,8 @@ static int open_loops(struct cairn_server *s, struct cairn_err *err)
     s->rpcs = calloc(s->nworkers, sizeof(struct cairn_rpc *));
     s->loops = calloc(s->nworkers, sizeof(struct cairn_loop *));
     s->stats = calloc(s->nworkers, sizeof(struct cairn_rpc_stats_set *));
-    if (s->workers == NULL || s->rpcs == NULL || s->loops == NULL || s->stats == NULL)
+    s->bulks = calloc(s->nworkers, sizeof(const struct cairn_bulk_counters *));
+    if (s->workers == NULL || s->rpcs == NULL || s->loops == NULL || s->stats == NULL || s->bulks == NULL)
         return cairn_err_set(err, CAIRN_E_NOMEM, "workers");
     for (uint32_t i = 0; i < s->nworkers; i++) {
         struct cairn_worker *w = &s->workers[i];
@@ -142,6 +156,11 @@ static int plan_instances(struct cairn_server *s, struct cairn_err *err)
     s->instances = calloc(s->ninstances, sizeof(*s->instances));
     if (s->instances == NULL)
         return cairn_err_set(err, CAIRN_E_NOMEM, "providers");
+    s->provider_node = (struct cairn_provider_node){ .name = s->rpc_node.name,
+                                                     .cluster_id = s->rpc_node.cluster_id,
+                                                     .key = s->rpc_node.key,
+                                                     .addresses = s->addresses,
+                                                     .naddresses = &s->nlisteners };
     add_target(s, CAIRN_PROVIDER_NODE, "node", &cairn_iface_node, cairn_node_handlers, s);
     add_target(s, CAIRN_PROVIDER_BULK, "bulk", &cairn_iface_bulk, cairn_bulk_handlers, NULL);
     for (uint32_t i = 0; i < s->ninstances; i++) {
@@ -152,9 +171,11 @@ static int plan_instances(struct cairn_server *s, struct cairn_err *err)
         p->desc = is_router ? &cairn_router_desc : conf->provider_descs[i];
         p->env = (struct cairn_provider_env){
             .name = is_router ? "router" : cairn_conf_str(conf->providers[i], "name"),
+            .node = &s->provider_node,
             .dir = p->dir,
             .conf = is_router ? NULL : conf->providers[i],
             .pool = s->pool,
+            .spare = &s->spare,
             .loops = s->loops,
             .nloops = s->nworkers,
             .targets = s->targets,
@@ -168,11 +189,23 @@ static int plan_instances(struct cairn_server *s, struct cairn_err *err)
     return 0;
 }
 
+/* States without a name or a way in, final ones with a way out, two kinds of one name: `cairn machines` could not be believed,
+ * and an operation might never end. Before providers are touched. */
+static int check_machines(const struct cairn_server *s, struct cairn_err *err)
+{
+    struct cairn_kinds kinds = { 0 };
+
+    cairn_node__kinds(s, &kinds);
+    return cairn_err_wrap(err, cairn_kinds_check(&kinds, err), "state machines");
+}
+
 static int start_instances(struct cairn_server *s, struct cairn_err *err)
 {
     for (uint32_t i = 0; i < s->ninstances; i++) {
         struct cairn_instance *p = &s->instances[i];
-        struct cairn_router_conf router = { .embed_threshold = (uint32_t)s->conf.embed_threshold };
+        struct cairn_router_conf router = { .embed_threshold = (uint32_t)s->conf.embed_threshold,
+                                            .user_namespaces_max = s->conf.user_namespaces_max,
+                                            .map = s->map };
         int rc;
 
         p->env.ntargets = s->ntargets;
@@ -284,6 +317,7 @@ static int open_rpc(struct cairn_server *s, struct cairn_err *err)
         if (rc != 0)
             return rc;
         w->has_bulk = true;
+        s->bulks[i] = cairn_bulk_counters(w->rpc);
         cairn_rpc_serve(w->rpc, &s->rpc_node);
         cairn_router_attach(s->instances[s->ninstances - 1].ctx, w->rpc);
     }
@@ -317,6 +351,7 @@ static int open_metrics(struct cairn_server *s, struct cairn_err *err)
         .descs = s->descs,
         .ntargets = s->ntargets,
         .sets = s->stats,
+        .bulks = s->bulks,
         .nsets = s->nworkers,
         .counters = &s->rpc_node.counters,
         .pool = s->pool,
@@ -334,14 +369,37 @@ static int open_metrics(struct cairn_server *s, struct cairn_err *err)
     return s->metrics_http != NULL ? 0 : err->code;
 }
 
+static void first_in_use(void *arg, int rc, const struct cairn_err *err)
+{
+    struct cairn_err *first = arg;
+
+    if (rc == CAIRN_E_LOCKED && first->code == 0)
+        *first = *err;
+}
+
+/* Before directories are made for a node that cannot be. To listen finds out again, for whoever comes between. */
+static int look_for_others(const struct cairn_node_conf *conf, struct cairn_err *err)
+{
+    struct cairn_err first = { 0 };
+
+    cairn_node__check_addresses(conf, first_in_use, &first);
+    if (first.code != 0)
+        *err = first;
+    return first.code;
+}
+
 int cairn_node__open(struct cairn_server *s, const struct cairn_server_options *options, struct cairn_err *err)
 {
-    int rc = check_directory(&s->conf, err);
+    int rc = cairn_node__needs_data(&s->conf, err);
 
     if (rc == 0)
         rc = open_log(s, options, err);
     if (rc == 0)
-        rc = cairn_datadir_open(&s->data, s->conf.data, err);
+        rc = look_for_others(&s->conf, err);
+    if (rc == 0)
+        rc = cairn_datadir_open(&s->data, s->conf.data, s->conf.cluster, err);
+    if (rc == 0)
+        s->spare.dir = s->data.path;
     if (rc == 0)
         rc = open_identity(s, err);
     if (rc == 0)
@@ -353,7 +411,15 @@ int cairn_node__open(struct cairn_server *s, const struct cairn_server_options *
     if (rc == 0)
         rc = plan_instances(s, err);
     if (rc == 0)
-        rc = start_instances(s, err);
+        rc = check_machines(s, err);
+    if (rc == 0 && s->conf.map_etcd)
+        rc = cairn_node__open_etcd(&s->conf, &s->workers[0].loop, &s->map, err);
+    if (rc == 0)
+        rc = cairn_spare_make_way(&s->spare, err);
+    if (rc == 0)
+        rc = cairn_spare_explain(&s->spare, start_instances(s, err), err);
+    if (rc == 0)
+        cairn_spare_keep(&s->spare);
     if (rc == 0)
         rc = open_rpc(s, err);
     if (rc == 0)
@@ -379,6 +445,8 @@ void cairn_node__close(struct cairn_server *s)
         if (s->instances[i].started)
             s->instances[i].desc->stop(s->instances[i].ctx);
     }
+    if (s->map != NULL)
+        cairn_map_store_close(s->map);
     if (s->pool != NULL)
         cairn_pool_free(s->pool);
     for (uint32_t i = 0; s->workers != NULL && i < s->nworkers; i++) {
@@ -388,10 +456,13 @@ void cairn_node__close(struct cairn_server *s)
     for (uint32_t i = 0; s->stats != NULL && i < s->nworkers; i++)
         cairn_rpc_stats_set_free(s->stats[i]);
     free(s->stats);
+    free(s->bulks);
     free(s->instances);
     free(s->workers);
     free(s->rpcs);
     free(s->loops);
+    if (s->data.lock_fd >= 0)
+        cairn_spare_keep(&s->spare); /* what engines gave back at their end is there for the next start */
     cairn_datadir_close(&s->data);
     cairn_auth_forget(s->rpc_node.key, sizeof(s->rpc_node.key));
     if (cairn_log_bound() == &s->log)
@@ -401,6 +472,7 @@ void cairn_node__close(struct cairn_server *s)
     if (s->log_file_fd >= 0)
         close(s->log_file_fd);
     cairn_node_conf_free(&s->conf);
+    cairn_spare_fini(&s->spare);
     pthread_cond_destroy(&s->stopped_cond);
     pthread_mutex_destroy(&s->mutex);
     free(s);
@@ -417,6 +489,7 @@ static struct cairn_server *server_new(void)
         return NULL;
     s->log_file_fd = -1;
     s->data.lock_fd = -1;
+    cairn_spare_init(&s->spare, "");
     pthread_mutex_init(&s->mutex, NULL);
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -464,42 +537,6 @@ int cairn_server_start(const struct cairn_server_options *options, struct cairn_
     cairn_log_bind(bound);
     *server = s;
     return 0;
-}
-
-int cairn_server_check(const struct cairn_server_options *options, char *text, size_t text_len)
-{
-    struct cairn_node_conf conf;
-    struct cairn_err err = { 0 };
-    char dir[4096];
-    int rc;
-
-    if (text != NULL && text_len > 0)
-        text[0] = '\0';
-    rc = cairn_node__read_conf(&conf, options, text, text_len, &err);
-    if (rc == 0)
-        rc = check_directory(&conf, &err);
-    if (rc == 0)
-        rc = cairn_datadir_check(conf.data, &err);
-    for (uint32_t i = 0; rc == 0 && i < conf.nproviders; i++) {
-        struct cairn_provider_env env = { .name = cairn_conf_str(conf.providers[i], "name"),
-                                          .dir = dir,
-                                          .conf = conf.providers[i] };
-
-        snprintf(dir, sizeof(dir), "%s/%s", conf.data, env.name);
-        if (conf.provider_descs[i]->check != NULL)
-            rc = cairn_err_wrap(&err, conf.provider_descs[i]->check(&env, &err), "provider %s", env.name);
-    }
-    for (uint32_t i = 0; rc == 0 && i < conf.nlisten; i++) {
-        struct cairn_addr addr;
-
-        rc = cairn_addr_parse(conf.listen[i], &addr, &err);
-        if (rc == 0)
-            rc = cairn_addr_probe(&addr, &err);
-    }
-    if (rc != 0)
-        put_text(text, text_len, &err);
-    cairn_node_conf_free(&conf);
-    return rc;
 }
 
 int cairn_server_print_config(const struct cairn_server_options *options, FILE *to, char *text, size_t text_len)

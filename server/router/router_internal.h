@@ -8,7 +8,7 @@
 
 #include "cairn/limits.h"
 #include "sdk/core/bulk/bulk.h"
-#include "server/cluster/map_store.h"
+#include "server/cluster/map_log.h"
 #include "server/router/hashed_record.h"
 #include "server/router/router.h"
 
@@ -116,9 +116,12 @@ struct cairn_router {
     struct cairn_provider_env env;
     struct cairn_router_conf conf;
     struct cairn_map_store *store;
+    bool owns_store;
+    struct cairn_map_log_trim trim; /* home's */
     struct router_worker *workers;
     uint32_t nworkers;
-    struct cairn_link orders; /* home: those that wait because their namespace is busy */
+    struct cairn_link orders;   /* home: those that wait because their namespace is busy */
+    struct cairn_link creating; /* home: orders whose namespace is being made */
     struct router_sweep *sweep;
     struct router_uploads uploads; /* of all workers */
     struct router_reaper *reaper;

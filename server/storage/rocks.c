@@ -3,11 +3,14 @@
  * The engine answers errors as texts. Their beginnings are fixed by its Status class (util/status.cc); error_of() is
  * the one place that reads them. A full disk puts the engine into a state in which it refuses writes; its own recovery
  * (the SstFileManager) looks every 5 s whether as much as a write buffer is free again, then resumes. So the write
- * buffer is kept small against the file system, or a small disk would never have that much. */
+ * buffer is kept small against the file system, or a small disk would never have that much; all write buffers together
+ * must fit into the spare room (spare.h), where a start on a full disk writes them. Files and the first level go with
+ * it: they bound what a compaction writes before it deletes, and one that finds no room for that frees none. */
 #include "server/storage/rocks.h"
 
 #include "sdk/core/base/log.h"
 #include "sdk/core/base/macros.h"
+#include "server/storage/spare.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -21,12 +24,23 @@
 #include <sys/statvfs.h>
 
 enum {
-    WRITE_BUFFER_DISK_PART = 32, /* of the file system's size, at most */
+    WRITE_BUFFERS = 3,
+    WRITE_BUFFER_DISK_PART = 128, /* of the file system's size, at most */
     WRITE_BUFFER_BYTES_MIN = 256 << 10,
+    TABLE_BYTES_MAX = 64 << 20, /* the engine's own choice, as the next */
+    FIRST_LEVEL_TABLES = 4,
+    COMPACTION_TABLES_MAX = 8, /* the engine's 25 are more than the headroom (spare.h) */
+    LEVEL0_SLOW_TABLES = 8,    /* likewise: a compaction of level 0 takes all of it, and writes the first level anew */
+    LEVEL0_STOP_TABLES = 12,
     CACHE_SHARD_BITS = 3,
+    FILE_AHEAD_BYTES = 1 << 20,
     SCAN_SKIP_MAX = 1000,           /* erased entries that a scan on a loop steps over */
     BATCH_KEEP_BYTES_MAX = 1 << 20, /* a batch that grew above this is made anew */
 };
+
+_Static_assert(WRITE_BUFFER_DISK_PART >= 2 * WRITE_BUFFERS * CAIRN_SPARE_DISK_PART, "they fit, and logs besides");
+_Static_assert(WRITE_BUFFER_DISK_PART >= (LEVEL0_STOP_TABLES + FIRST_LEVEL_TABLES) * CAIRN_SPARE_HEADROOM_DISK_PART,
+               "a compaction of level 0 has room");
 
 #if defined(__SANITIZE_THREAD__)
 /* The engine's library is not instrumented: the sanitizer sees its memory accesses, but not the atomics that order
@@ -44,8 +58,9 @@ struct cairn_rocks {
     rocksdb_cache_t *cache;
     rocksdb_readoptions_t *read_memory, *read_disk;
     rocksdb_writeoptions_t *write[3]; /* by enum cairn_rocks_log */
-    atomic_ullong corrupt_reads, failed_writes;
+    atomic_ullong corrupt_reads, failed_writes, memory_hits, memory_misses;
     atomic_bool read_only;
+    atomic_int sync_failed; /* why: no other is believed; 0: none has */
     pthread_mutex_t mutex;
     char last_error[256]; /* under mutex */
 };
@@ -169,16 +184,27 @@ static rocksdb_options_t *db_options(struct cairn_rocks *r, const struct cairn_r
 {
     rocksdb_options_t *o = rocksdb_options_create();
     rocksdb_block_based_table_options_t *t = table_options(r);
+    uint64_t buffer = write_buffer_for(conf), table = MIN(buffer, (uint64_t)TABLE_BYTES_MAX);
 
     rocksdb_options_set_create_if_missing(o, 1);
     rocksdb_options_set_block_based_table_factory(o, t);
     rocksdb_block_based_options_destroy(t);
-    rocksdb_options_set_write_buffer_size(o, write_buffer_for(conf));
-    rocksdb_options_set_max_write_buffer_number(o, 3);
+    rocksdb_options_set_write_buffer_size(o, buffer);
+    rocksdb_options_set_max_write_buffer_number(o, WRITE_BUFFERS);
+    rocksdb_options_set_target_file_size_base(o, table);
+    rocksdb_options_set_max_bytes_for_level_base(o, FIRST_LEVEL_TABLES * table);
+    rocksdb_options_set_level0_slowdown_writes_trigger(o, LEVEL0_SLOW_TABLES);
+    rocksdb_options_set_level0_stop_writes_trigger(o, LEVEL0_STOP_TABLES);
+    rocksdb_options_set_max_compaction_bytes(o, COMPACTION_TABLES_MAX * table);
     rocksdb_options_set_level_compaction_dynamic_level_bytes(o, 1);
     rocksdb_options_set_compression(o, compression_for(conf->compression));
     rocksdb_options_set_max_background_jobs(o, 2);
     rocksdb_options_set_bytes_per_sync(o, 1 << 20); /* no bursts of dirty pages before a flush ends */
+    /* Logs and manifests take room on the disk in steps of these, and an open begins new ones before it drops the old:
+     * by default 4 MiB and a write buffer, which a nearly full disk has not, and the engine then aborts. With the one
+     * column family that there is, the size of the log has no other meaning. */
+    rocksdb_options_set_manifest_preallocation_size(o, FILE_AHEAD_BYTES);
+    rocksdb_options_set_max_total_wal_size(o, FILE_AHEAD_BYTES);
     rocksdb_options_set_max_open_files(o, (int)conf->open_files);
     rocksdb_options_set_table_cache_numshardbits(o, 2);
     rocksdb_options_set_avoid_unnecessary_blocking_io(o, 1); /* a loop that drops an iterator must not unlink files */
@@ -244,19 +270,30 @@ void cairn_rocks_close(struct cairn_rocks *r)
 
 /* ---- reading ---- */
 
+/* A read that looked only at memory: was it there? */
+static void count_memory_read(struct cairn_rocks *r, int rc)
+{
+    atomic_fetch_add_explicit(rc == CAIRN_ROCKS_LATER ? &r->memory_misses : &r->memory_hits, 1, memory_order_relaxed);
+}
+
 int cairn_rocks_get(struct cairn_rocks *r, const void *key, size_t klen, bool may_block, struct cairn_rocks_view *view)
 {
     char *text = NULL;
     rocksdb_pinnableslice_t *pin =
         rocksdb_get_pinned(r->db, may_block ? r->read_disk : r->read_memory, key, klen, &text);
+    int rc = 0;
 
-    if (text != NULL)
-        return read_failed(r, text);
-    if (pin == NULL)
-        return CAIRN_E_NOTFOUND;
-    view->pin = pin;
-    view->ptr = (const uint8_t *)rocksdb_pinnableslice_value(pin, &view->len);
-    return 0;
+    if (text != NULL) {
+        rc = read_failed(r, text);
+    } else if (pin == NULL) {
+        rc = CAIRN_E_NOTFOUND;
+    } else {
+        view->pin = pin;
+        view->ptr = (const uint8_t *)rocksdb_pinnableslice_value(pin, &view->len);
+    }
+    if (!may_block)
+        count_memory_read(r, rc);
+    return rc;
 }
 
 void cairn_rocks_view_drop(struct cairn_rocks_view *view)
@@ -315,6 +352,8 @@ int cairn_rocks_scan(struct cairn_rocks *r, struct cairn_rocks_scan *scan)
         rc = read_failed(r, text);
     rocksdb_iter_destroy(it);
     rocksdb_readoptions_destroy(o);
+    if (!scan->may_block)
+        count_memory_read(r, rc);
     return rc;
 }
 
@@ -387,48 +426,101 @@ void cairn_rocks_batch_erase_range(struct cairn_rocks_batch *b, const void *lo, 
     rocksdb_writebatch_delete_range(b->wb, lo, lo_len, hi, hi_len);
 }
 
-/* Takes @text, which may be NULL: success. */
-static int write_ended(struct cairn_rocks *r, const char *what, char *text)
+/* Takes @text. Never CAIRN_E_TIMEOUT, which would promise that nothing was done. */
+static int write_failed(struct cairn_rocks *r, const char *what, char *text)
 {
-    int rc;
+    int rc = error_of(text);
 
-    if (text == NULL) {
-        if (atomic_load_explicit(&r->read_only, memory_order_relaxed)) {
-            atomic_store(&r->read_only, false);
-            cairn_log_warn("rocksdb: writes go on");
-        }
-        return 0;
-    }
-    rc = error_of(text);
     note_error(r, what, text);
     atomic_fetch_add(&r->failed_writes, 1);
     atomic_store(&r->read_only, true);
     rocksdb_free(text);
-    return rc < 0 ? rc : CAIRN_E_IO;
+    return rc < 0 && rc != CAIRN_E_TIMEOUT ? rc : CAIRN_E_IO;
 }
 
+/* The kernel tells of a page that it could not write once, and then takes it for clean: the next sync of the same file
+ * succeeds though the bytes are lost (Rebello et al., "Can applications recover from fsync failures?", ATC 2020). So no
+ * sync is believed after one that failed: the engine (7.8) refuses by itself to try another, but does not promise to.
+ * A disk that was full is the one failure that ends: the engine takes no write
+ * until it has written all it has in memory to new files, so the first write that it takes is the sign that nothing
+ * depends on the old ones any more. That is why the failure must have been there before the write began. */
 int cairn_rocks_write(struct cairn_rocks *r, struct cairn_rocks_batch *b, enum cairn_rocks_log log)
 {
+    int before = atomic_load(&r->sync_failed), rc;
     char *text = NULL;
 
+    if (before != 0 && before != CAIRN_E_NOSPACE)
+        return CAIRN_E_IO;
     rocksdb_write(r->db, r->write[log], b->wb, &text);
-    return write_ended(r, "write", text);
+    if (text != NULL) {
+        rc = write_failed(r, "write", text);
+        if (log == CAIRN_ROCKS_SYNCED) /* the text does not tell which of the two failed, the write or its sync */
+            atomic_store(&r->sync_failed, rc);
+        return rc;
+    }
+    if (before != 0)
+        atomic_compare_exchange_strong(&r->sync_failed, &before, 0);
+    if (atomic_load_explicit(&r->read_only, memory_order_relaxed)) {
+        atomic_store(&r->read_only, false);
+        cairn_log_warn("rocksdb: writes go on");
+    }
+    return 0;
 }
 
 int cairn_rocks_sync(struct cairn_rocks *r)
 {
     char *text = NULL;
 
+    if (atomic_load(&r->sync_failed) != 0)
+        return CAIRN_E_UNKNOWN;
     rocksdb_flush_wal(r->db, 1, &text);
-    return write_ended(r, "sync", text);
+    if (text == NULL)
+        return atomic_load(&r->sync_failed) == 0 ? 0 : CAIRN_E_UNKNOWN;
+    atomic_store(&r->sync_failed, write_failed(r, "sync", text));
+    cairn_log_error("rocksdb: a sync failed: %s", atomic_load(&r->sync_failed) == CAIRN_E_NOSPACE
+                                                      ? "no more writes until there is room"
+                                                      : "no more writes until the node is started anew");
+    return CAIRN_E_UNKNOWN;
+}
+
+void cairn_rocks_drop_files(struct cairn_rocks *r, const void *lo, size_t lo_len, const void *hi, size_t hi_len)
+{
+    char *text = NULL;
+
+    rocksdb_delete_file_in_range(r->db, lo, lo_len, hi, hi_len, &text);
+    if (text != NULL) /* compactions will do it */
+        rocksdb_free(text);
+}
+
+void cairn_rocks_reclaim(struct cairn_rocks *r)
+{
+    rocksdb_flushoptions_t *o = rocksdb_flushoptions_create();
+    char *text = NULL;
+
+    /* Erasures that lie in memory erase nothing on disk. No error ends here: what the engine minds refuses writes, and
+     * they tell. */
+    rocksdb_flush(r->db, o, &text);
+    rocksdb_flushoptions_destroy(o);
+    if (text != NULL)
+        rocksdb_free(text);
+    else
+        rocksdb_compact_range(r->db, NULL, 0, NULL, 0);
+}
+
+void cairn_rocks_reclaim_stop(struct cairn_rocks *r)
+{
+    rocksdb_disable_manual_compaction(r->db);
 }
 
 void cairn_rocks_status(struct cairn_rocks *r, struct cairn_rocks_status *out)
 {
     out->corrupt_reads = atomic_load(&r->corrupt_reads);
     out->failed_writes = atomic_load(&r->failed_writes);
-    out->read_only = atomic_load(&r->read_only);
+    out->read_only = atomic_load(&r->read_only) || atomic_load(&r->sync_failed) != 0;
+    out->memory_hits = atomic_load_explicit(&r->memory_hits, memory_order_relaxed);
+    out->memory_misses = atomic_load_explicit(&r->memory_misses, memory_order_relaxed);
     out->cache_bytes = rocksdb_cache_get_usage(r->cache);
+    out->cache_bytes_max = rocksdb_cache_get_capacity(r->cache);
     pthread_mutex_lock(&r->mutex);
     memcpy(out->last_error, r->last_error, sizeof(out->last_error));
     pthread_mutex_unlock(&r->mutex);

@@ -1,11 +1,16 @@
 """A node's life: starting, draining, stopping, coming back; and what it says when it cannot start."""
 
+import ctypes
+import fcntl
 import json
 import os
+import pathlib
+import resource
 import signal
 import socket
 import subprocess
 import time
+import unittest
 
 from systest import *
 
@@ -50,6 +55,22 @@ class Lifecycle(Case):
         self.ok(n.cairn("verify", "ns1"))
         self.assertEqual(n.stop(), 0)
 
+    def test_a_put_of_a_stream_keeps_its_timeout_when_the_node_goes_away(self):
+        n = self.node().start()
+        self.ok(n.cairn("ns", "create", "ns1"))
+        # Started while the node is there, and given its value when it is not.
+        put = subprocess.Popen([CAIRN, "put", "--timeout", "2s", "ns1", "slow"], stdin=subprocess.PIPE,
+                               stderr=subprocess.DEVNULL, env=clean_env(CAIRN_WORKSPACE=n.workspace))
+        self.addCleanup(put.stdin.close)
+        wait_for("the put's session", lambda: b"socket:" in b"".join(
+            os.fsencode(os.readlink("/proc/%d/fd/%s" % (put.pid, fd))) for fd in os.listdir("/proc/%d/fd" % put.pid)))
+        self.assertEqual(n.stop(), 0)
+        began = time.monotonic()
+        put.stdin.write(b"x")
+        put.stdin.close()
+        self.assertIn(put.wait(DEADLINE_S), (UNREACHABLE, TIMEOUT))
+        self.assertLess(time.monotonic() - began, 8)  # it was the time-out and 16 s, for the part that a stream may have
+
     def test_stop_under_load_drains(self):
         n = self.node().start()
         self.ok(n.cairn("ns", "create", "ns1"))
@@ -67,6 +88,48 @@ class Lifecycle(Case):
         n.start()
         self.ok(n.cairn("verify", "ns1"))
 
+    def test_running_requests_are_answered_while_draining(self):
+        count, size = 16, 3 << 20
+        n = self.node().start()
+        self.ok(n.cairn("ns", "create", "ns1"))
+        client = subprocess.Popen([os.path.join(BUILD, "bin", "drain_client"), n.address, "ns1", str(count), str(size)],
+                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.addCleanup(lambda: client.poll() is None and client.kill())
+        self.assertEqual(client.stdout.readline(), "sent\n")
+
+        def running():
+            kinds = self.ok(n.cairn("--json", "machines")).json["kinds"]
+            return sum(k["live"] for k in kinds if k["kind"] == "router-put") == count
+
+        wait_for("the puts to run", running)
+        n.process.send_signal(signal.SIGTERM)
+        wait_for("the drain", lambda: "running requests are answered" in n.log())
+        out, _ = client.communicate("go\n", timeout=DEADLINE_S)
+        self.assertEqual(out.split("\n")[:-1], ["k%02d ok" % i for i in range(count)])
+        self.assertEqual(n.process.wait(DEADLINE_S), 0, n.log())
+        n.start()
+        for i in range(count):
+            self.assertEqual(n.cairn("get", "ns1", "k%02d" % i).out, "v" * size)
+
+    def test_out_of_descriptors_is_said_once(self):
+        n = self.node().start()
+        pid = n.process.pid
+        soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        used = max(int(fd) for fd in os.listdir("/proc/%d/fd" % pid)) + 1
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (used, hard))
+        waiting = []
+        for _ in range(used):  # more than any gap between its descriptors
+            waiting.append(socket.socket(socket.AF_UNIX))
+            waiting[-1].connect(n.address[len("unix://"):])
+        wait_for("the warning", lambda: "new connections wait" in n.log())
+        time.sleep(1)  # ten pauses
+        self.assertEqual(n.log().count("new connections wait"), 1, n.log())
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
+        self.ok(n.cairn("status"))
+        for s in waiting:
+            s.close()
+        self.assertEqual(n.stop(), 0)
+
     def test_a_stopped_node_is_unreachable_at_once(self):
         n = self.node().start()
         self.assertEqual(n.stop(), 0)
@@ -77,7 +140,29 @@ class Lifecycle(Case):
             s.bind(("127.0.0.1", 0))
             s.listen()
             address = "tcp://127.0.0.1:%d" % s.getsockname()[1]
-            self.refuses(self.node(args=["--listen", address]), "in use", address.split("//")[1])
+            n = self.node(args=["--listen", address])
+            self.refuses(n, "in use", address.split("//")[1])
+            self.assertFalse(os.path.exists(n.data) or os.path.exists(n.workspace))  # nothing was made for nothing
+            n.args = ["--listen", "foo", "--listen", "tcp://x"]
+            self.refuses(n, "is no address")
+            for line in n.log().splitlines():
+                self.assertTrue(line.startswith("cairnd: "), line)
+
+    def test_workspace_in_use(self):
+        first = self.node("first").start()
+        second = self.node("second", args=["--workspace", first.workspace])
+        self.refuses(second, "node.sock: another process answers there")
+        self.assertFalse(os.path.exists(second.data))
+        self.ok(first.cairn("status"))
+
+    def test_a_relative_workspace(self):
+        os.mkdir(self.path("here"))
+        p = subprocess.Popen([CAIRND, "--data", "d", "--workspace", "ws"], cwd=self.path("here"), env=clean_env(),
+                             stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.addCleanup(lambda: (p.kill(), p.wait()))
+        self.ok(run(CAIRN, "-w", self.path("here", "ws"), "wait-ready"))
+        p.terminate()
+        self.assertEqual(p.wait(DEADLINE_S), 0)
 
     def test_data_directory_in_use(self):
         first = self.node("first").start()
@@ -112,6 +197,54 @@ class Lifecycle(Case):
         self.refuses(self.node(data=self.path("file")), self.path("file"))
         self.refuses(self.node("below", data=self.path("file", "x")), self.path("file", "x"))
 
+    @unittest.skipUnless(os.geteuid() == 0, "only root has other users at hand")
+    def test_data_directory_that_is_anothers(self):
+        """Root may read everything, so the node runs as somebody who may not."""
+        os.chmod(self.base, 0o755)
+        n = self.node().start()
+        self.assertEqual(n.stop(), 0)
+        os.makedirs(self.path("ws"))
+        os.chown(self.path("ws"), 65534, 65534)
+        argv = [CAIRND, "--data", n.data, "--workspace", self.path("ws")]
+        before = sorted(os.listdir(n.data))
+        for more in ([], ["--check-config"]):
+            r = subprocess.run(argv + more, user=65534, group=65534, extra_groups=[], capture_output=True, text=True,
+                               env=clean_env(), timeout=DEADLINE_S)
+            self.assertEqual(r.returncode, FAILED, r.stderr)
+            self.assertRegex(r.stderr, "data directory %s.*: Permission denied" % n.data)
+        self.assertEqual(sorted(os.listdir(n.data)), before)
+        self.assertEqual(n.start().stop(), 0)
+
+    def test_print_config_says_where_each_value_came_from(self):
+        file = self.write("node.yaml", b"node:\n  workers: 3\nlimits: {drain: 7s}\n")
+        argv = [CAIRND, "--config", file, "--data", self.path("d"), "--set", "node.spin=10us", "--print-config"]
+        out = self.ok(run(*argv, env=clean_env(CAIRN_WORKSPACE=self.path("w")))).out
+        for line in ("workers: 3 +# %s:2" % file, "drain: 7s +# %s:3" % file, "data: %s +# --data" % self.path("d"),
+                     "spin: 10us +# --set", "pool_threads: 8 +# default", "workspace: %s +# .*CAIRN_WORKSPACE" % self.path("w")):
+            self.assertRegex(out, r"(?m)^ *%s" % line)
+        self.assertFalse(os.path.exists(self.path("d")))
+        again = self.write("again.yaml", out.encode())  # it is a configuration itself, of the same values
+        self.ok(run(CAIRND, "--config", again, "--check-config"))
+        plain = lambda text: [line.split(" #")[0].rstrip() for line in text.splitlines()]
+        self.assertEqual(plain(self.ok(run(CAIRND, "--config", again, "--print-config")).out), plain(out))
+
+    def test_a_crash_tells_the_recent_moves(self):
+        n = self.node(args=["--set", "node.workers=1"]).start()
+        with open(os.path.join(BUILD, "CMakeCache.txt")) as f:
+            if "CAIRN_SANITIZE:STRING=\n" not in f.read():
+                self.skipTest("sanitizers take the signals")
+        self.ok(n.cairn("ns", "create", "ns1"))
+        tasks = "/proc/%d/task" % n.process.pid
+        worker = next(t for t in os.listdir(tasks) if pathlib.Path(tasks, t, "comm").read_text() == "cairn-w0\n")
+        tgkill = 234
+        ctypes.CDLL(None).syscall(tgkill, n.process.pid, int(worker), signal.SIGSEGV)
+        self.assertEqual(n.process.wait(DEADLINE_S), -signal.SIGSEGV)
+        n.process = None
+        self.assertRegex(n.log(), r"(?m)^.*router-ns-create#[0-9]+ SPREAD -> DONE$")
+        n.start()
+        self.ok(n.cairn("ns", "show", "ns1"))
+        self.assertEqual(n.stop(), 0)
+
     def test_usage(self):
         for argv in (["--no-such"], ["stray"], ["--set", "nothing"]):
             r = run(CAIRND, *argv)
@@ -136,18 +269,82 @@ class Lifecycle(Case):
         self.assertTrue(self.ok(run(CAIRN, "--json", "config", "check", good)).json["valid"])
         self.assertFalse(os.path.exists(self.path("d")))
 
+    def checked(self, *args, data=None, code=FAILED):
+        """What --check-config says; it must have left nothing behind."""
+        before = sorted(str(p) for p in pathlib.Path(self.base).rglob("*"))
+        r = run(CAIRND, "--data", data or self.path("d"), "--workspace", self.path("w"), *args, "--check-config")
+        self.assertEqual(sorted(str(p) for p in pathlib.Path(self.base).rglob("*")), before)
+        self.assertEqual(r.code, code, str(r))
+        return r.err
+
+    def test_check_says_what_a_start_would(self):
+        file = self.write("file", b"")
+        for data, said in (("/proc/nope", "/proc/nope: cannot be made in /proc"),
+                           (self.path("file", "x", "y"), "file/x/y: %s is no directory" % file),
+                           (file, "%s: it is no directory" % file)):
+            self.assertIn(said, self.checked(data=data))
+            self.refuses(self.node(data=data), data[:data.find("/x") + 2] if "/x" in data else data)
+        for args, said in ((["--set", "node.log_file=/proc/nope/log"], "log file /proc/nope/log: directory /proc/nope: No such"),
+                           (["--set", "auth.key_file=" + self.path("none/key")], "cluster key %s" % self.path("none/key")),
+                           (["--set", "auth.munge=on", "--set", "auth.munge_socket=/nope"], "no munged listens at /nope"),
+                           (["--listen", "unix://" + self.path("none/sock")], "socket %s" % self.path("none/sock")),
+                           (["--set", "metrics.listen=tcp://192.0.2.1:1"], "metrics.listen: listen on tcp://192.0.2.1:1"),
+                           (["--workspace", "/proc/nope/w"], "workspace /proc/nope/w: /proc/nope: No such"),
+                           (["--workspace", file], "workspace %s is no directory" % file)):
+            with self.subTest(said):
+                self.assertIn(said, self.checked(*args))
+        # Everything in one pass, in the order of a start.
+        both = self.checked("--set", "node.log_file=/proc/nope/log", "--listen", "unix://" + self.path("none/sock"))
+        self.assertRegex(both, r"\Alog file [^\n]*\nsocket [^\n]*\n\Z")
+        self.assertEqual(self.checked(code=OK), "cairnd: the configuration is good\n")
+
+    def test_check_looks_into_the_data(self):
+        n = self.node().start()
+        self.ok(n.cairn("ns", "create", "ns1"))
+        self.assertIn("in use by another cairnd", self.checked(data=n.data, code=3))
+        own = self.write("own.yaml", b"node: {data: %s}\nworkspace: %s\n" % (n.data.encode(), n.workspace.encode()))
+        r = self.ok(run(CAIRN, "--json", "config", "check", own)).json
+        self.assertEqual((r["valid"], r["in_use"]), (True, True))
+        self.write("own.yaml", b"node: {data: %s, log_file: /proc/nope/log}\n" % n.data.encode())
+        self.fails(run(CAIRN, "config", "check", own), FAILED)
+        self.assertEqual(n.stop(), 0)
+        self.checked(data=n.data, code=OK)
+        for lock, said in (("extent/LOCK", "provider extent: %s/extent: LOCK is held by another process"),
+                           ("kv/FORMAT", "provider kv: %s/kv is in use")):
+            with open(os.path.join(n.data, lock), "r+") as f:
+                fcntl.flock(f, fcntl.LOCK_EX)
+                self.assertIn(said % n.data, self.checked(data=n.data, code=3))
+        with open(os.path.join(n.data, "router/map"), "r+b") as f:
+            f.seek(-1, os.SEEK_END)
+            last = f.read(1)
+            f.seek(-1, os.SEEK_END)
+            f.write(bytes([last[0] ^ 1]))
+        self.assertIn("provider router: %s/router/map" % n.data, self.checked(data=n.data))
+        self.refuses(n, "%s/router/map" % n.data)
+
+    def test_a_bad_address_on_the_command_line(self):
+        self.assertEqual(self.checked("--listen", "foo", "--listen", "tcp://x"),
+                         "--listen: 'foo' is no address: write unix://PATH or tcp://HOST:PORT\n"
+                         "--listen: 'tcp://x' has no port: write tcp://HOST:PORT (port 0: any)\n")
+        self.assertEqual(self.checked("--set", "listen=foo"),
+                         "--set listen: 'foo' is no address: write unix://PATH or tcp://HOST:PORT\n")
+
     def test_metrics_page(self):
         with socket.socket() as s:  # a port that is free now
             s.bind(("127.0.0.1", 0))
             port = s.getsockname()[1]
         n = self.node(args=["--set", "metrics.listen=tcp://127.0.0.1:%d" % port]).start()
         self.ok(n.cairn("ns", "create", "ns1"))
+        self.ok(n.cairn("put", "ns1", "large", stdin=b"x" * (1 << 20)))
+        bulk = self.ok(n.cairn("--json", "metrics")).json["bulk"]
+        self.assertEqual(sum(row["bytes"] for row in bulk), 1 << 20)
         import urllib.request
         with urllib.request.urlopen("http://127.0.0.1:%d/healthz" % port, timeout=10) as r:
             self.assertEqual(r.status, 200)
         with urllib.request.urlopen("http://127.0.0.1:%d/metrics" % port, timeout=10) as r:
             text = r.read().decode()
         self.assertIn("# TYPE cairn_", text)
+        self.assertIn("# TYPE cairn_bulk_bytes_total counter", text)
         self.assertEqual(n.stop(), 0)
 
 

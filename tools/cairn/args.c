@@ -12,8 +12,10 @@ const struct cli_opt cli_global_opts[] = {
             "find the node by this workspace; otherwise $CAIRN_WORKSPACE, $XDG_RUNTIME_DIR/cairn, /run/cairn"),
     CLI_OPT(struct cli_globals, address, "address", 'a', CLI_STRING, "ADDRESS", NULL,
             "find the node here: unix:///path/node.sock or tcp://host:port, several separated by commas"),
+    CLI_OPT(struct cli_globals, key, "key", 0, CLI_STRING, "FILE", NULL,
+            "cluster key for tcp://; otherwise $CAIRN_KEY, cluster.key in the workspace"),
     CLI_OPT(struct cli_globals, timeout_ms, "timeout", 't', CLI_TIME, "TIME", "30s",
-            "give up a single call after this long"),
+            "give up a single call after this long (a number alone is seconds)"),
     CLI_OPT(struct cli_globals, quiet, "quiet", 'q', CLI_FLAG, NULL, NULL, "no progress and no notes"),
     CLI_OPT(struct cli_globals, help, "help", 'h', CLI_FLAG, NULL, NULL, "show what the command does, with examples"),
     CLI_OPT_END,
@@ -98,8 +100,9 @@ static void store_fallbacks(const struct cli_opt *opts, void *into)
 static int refuse_value(struct cli *cli, const struct cli_opt *o, const char *value)
 {
     static const char *const wants[] = { [CLI_NUMBER] = "a number",
-                                         [CLI_SIZE] = "a size such as 64KiB or 1.5GiB",
-                                         [CLI_TIME] = "a time such as 500ms or 10s" };
+                                         [CLI_SIZE] = "a size such as 4096, 64KiB (of 1024) or 64kB (of 1000)",
+                                         [CLI_TIME] =
+                                             "a time such as 500ms, 10s or 2min, not 0; without a unit it is seconds" };
     if (o->type == CLI_CHOICE)
         return cli_usage(cli, "--%s takes one of %s, not '%s'", o->name, o->arg, value);
     return cli_usage(cli, "--%s takes %s, not '%s'", o->name, wants[o->type], value);
@@ -126,12 +129,14 @@ struct parse {
     char **argv;
     int argc, at;
     void *args;
+    bool json; /* --json was met */
 };
 
 static int take(struct parse *p, const struct cli_opt *o, bool global, const char *value)
 {
     if (!store(o, value, global ? &p->cli->g : p->args))
         return refuse_value(p->cli, o, value);
+    p->json |= o == &cli_global_opts[0];
     return 0;
 }
 
@@ -226,10 +231,13 @@ static int parse_command(struct parse *p)
         for (int i = p->at + 1; i < p->argc; i++)
             cli->g.help |= strcmp(p->argv[i], "--help") == 0 || strcmp(p->argv[i], "-h") == 0;
         if (cli->g.help) {
+            p->json = cli->g.json;
             cli->family = word;
             p->at = p->argc; /* what else is said does not matter */
             return 0;
         }
+        if (cli->g.json)
+            return cli_usage(cli, "'%s' is followed by one of its commands", word);
         cli_help_group(cli, word, cli->err);
         return CLI_USAGE;
     }
@@ -256,6 +264,16 @@ static int check_operands(struct cli *cli)
     return 0;
 }
 
+/* A mistake that stands before --json is told as JSON too. */
+static bool mentions_json(int argc, char **argv)
+{
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
+        if (strcmp(argv[i], "--json") == 0 || strcmp(argv[i], "-j") == 0)
+            return true;
+    }
+    return false;
+}
+
 int cli_parse(struct cli *cli, int argc, char **argv, void **args)
 {
     struct parse p = { .cli = cli, .argv = argv, .argc = argc, .at = 1 };
@@ -263,6 +281,8 @@ int cli_parse(struct cli *cli, int argc, char **argv, void **args)
     bool options = true;
     *args = NULL;
     store_fallbacks(cli_global_opts, &cli->g);
+    CAIRN_ASSERT(strcmp(cli_global_opts[0].name, "json") == 0);
+    cli->g.json = mentions_json(argc, argv);
     cli->operands = argv + 1; /* operands move to the front: never ahead of where reading is */
     cli->noperands = 0;
     for (; p.at < argc && rc == 0; p.at++) {
@@ -282,6 +302,8 @@ int cli_parse(struct cli *cli, int argc, char **argv, void **args)
     }
     if (rc == 0 && cli->cmd != NULL && !cli->g.help)
         rc = check_operands(cli);
+    if (rc == 0)
+        cli->g.json = p.json;
     *args = p.args;
     return rc;
 }

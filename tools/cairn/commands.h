@@ -6,6 +6,8 @@
 #include "tools/cairn/out.h"
 
 extern const struct cli_command cli_status, cli_wait_ready, cli_machines, cli_metrics, cli_config_check, cli_bench;
+extern const struct cli_command cli_map_export, cli_map_import, cli_map_log;
+extern const struct cli_command cli_members;
 extern const struct cli_command cli_ns_create, cli_ns_list, cli_ns_show, cli_ns_remove;
 extern const struct cli_command cli_put, cli_get, cli_ls, cli_rm, cli_stat;
 extern const struct cli_command cli_import, cli_export, cli_verify;
@@ -17,6 +19,14 @@ extern const struct cli_command cli_version, cli_help, cli_completion;
 
 /** "sync" and its kin; NULL and anything else: the default. */
 enum cairn_durability cli_durability(const char *word);
+
+/** How many were removed: the document of all `rm`. @status, or that of printing. */
+int cli_removed(struct cli *cli, json_int_t n, int status);
+
+/** What the commands that fetch a value say of it. */
+#define CLI_VALUE_TEXT                                                                                                 \
+    "It goes into FILE, which changes only if all went well, or to standard output. With --json and no FILE the "      \
+    "document holds it, up to 16 MiB: as value, or, if it is no UTF-8 text, as value_hex."
 
 /** One row, upright: a line a field, or the fields of a document. */
 int cli_record(struct cli *cli, const struct cli_col *cols, const struct cli_cell *cells, uint32_t n);

@@ -11,6 +11,10 @@ int cli_main(struct cli *cli, int argc, char **argv)
     int rc = cli_parse(cli, argc, argv, &args);
     if (rc != 0) {
         /* said already */
+    } else if (cli->g.json && cli->g.help) {
+        rc = cli_help_json(cli, cli->cmd != NULL ? cli->cmd->name : cli->family);
+    } else if (cli->g.json && cli->cmd == NULL) {
+        rc = cli_usage(cli, "no command is given");
     } else if (cli->family != NULL) {
         cli_help_group(cli, cli->family, cli->out);
     } else if (cli->cmd == NULL) {
@@ -24,8 +28,8 @@ int cli_main(struct cli *cli, int argc, char **argv)
     cli_disconnect(cli);
     free(args);
     if (fflush(cli->out) != 0 || ferror(cli->out)) {
-        fprintf(cli->err, "cairn: writing standard output: %s\n", strerror(errno));
-        rc = rc == CLI_OK ? CLI_FAILED : rc;
+        if (rc == CLI_OK) /* otherwise the command has said why it failed, perhaps of this */
+            rc = cli_fail_file(cli, "standard output");
     }
     return rc;
 }

@@ -1,8 +1,10 @@
 /** Messages for people, and the exit codes that go with them. */
-#include "tools/cairn/cli.h"
+#include "tools/cairn/out.h"
 
 #include <errno.h>
+#include <grp.h>
 #include <jansson.h>
+#include <pwd.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,7 +34,7 @@ static const char *command_name(const struct cli *cli)
 }
 
 /* One line of JSON; text that is no UTF-8 (a key, a file name) is shown as cli_put_printable() would. */
-static json_t *json_text(const char *text)
+json_t *cli_json_text(const char *text)
 {
     json_t *s = json_string(text);
     if (s != NULL)
@@ -52,7 +54,7 @@ static json_t *json_text(const char *text)
 static void say_json(struct cli *cli, const char *code, int status, const char *text, const char *hint)
 {
     json_t *line = json_pack("{s:i, s:{s:s, s:i, s:o, s:s}}", "version", CLI_JSON_VERSION, "error", "code", code,
-                             "exit", status, "text", json_text(text), "hint", hint);
+                             "exit", status, "text", cli_json_text(text), "hint", hint);
     if (line == NULL)
         return;
     json_dumpf(line, cli->err, JSON_COMPACT);
@@ -78,6 +80,41 @@ static int say_failure(struct cli *cli, int rc, int status, const char *what, co
     return status;
 }
 
+/* The name of a user, else a group, of this machine. NULL if it has none. */
+static const char *name_of(bool user, unsigned long id)
+{
+    const struct passwd *pw = user ? getpwuid((uid_t)id) : NULL;
+    const struct group *gr = user ? NULL : getgrgid((gid_t)id);
+    return pw != NULL ? pw->pw_name : gr != NULL ? gr->gr_name : NULL;
+}
+
+/* "user 65534 may not ... (owner 0, group 0 ...)", as a node says it, which asks no directory of users: with the names
+ * that `ns list` shows. */
+static void put_names(const char *why, char *to, size_t room)
+{
+    static const char *const words[] = { "user ", "owner ", "group " };
+    size_t at = 0;
+    while (*why != '\0' && at + 1 < room) {
+        const char *name = NULL, *word = NULL;
+        char *end = NULL;
+        for (size_t i = 0; i < ARRAY_SIZE(words) && word == NULL; i++) {
+            size_t n = strlen(words[i]);
+            if (strncmp(why, words[i], n) == 0 && why[n] >= '0' && why[n] <= '9') {
+                word = words[i];
+                name = name_of(i < 2, strtoul(why + n, &end, 10));
+            }
+        }
+        if (name == NULL) {
+            to[at++] = *why++;
+            continue;
+        }
+        int n = snprintf(to + at, room - at, "%s%s", word, name);
+        at = MIN(at + (size_t)MAX(n, 0), room - 1);
+        why = end;
+    }
+    to[at] = '\0';
+}
+
 int cli_fail(struct cli *cli, int rc, const char *why, const char *fmt, ...)
 {
     char what[1024];
@@ -87,7 +124,22 @@ int cli_fail(struct cli *cli, int rc, const char *why, const char *fmt, ...)
     va_end(ap);
     if (why == NULL || why[0] == '\0')
         why = cairn_error_text(rc);
-    return say_failure(cli, rc, cli_exit_of(rc), what, why, cairn_error_hint(rc));
+    char named[1024];
+    if (rc == CAIRN_E_DENIED) {
+        put_names(why, named, sizeof(named));
+        why = named;
+    }
+    return say_failure(cli, rc, cli_exit_of(rc), what, why, cli->hint != NULL ? cli->hint : cairn_error_hint(rc));
+}
+
+/* `put ns key 3.14`, where a file was meant to be named. */
+static bool takes_a_value(const struct cli *cli)
+{
+    for (const struct cli_opt *o = cli->cmd != NULL ? cli->cmd->opts : NULL; o != NULL && o->name != NULL; o++) {
+        if (strcmp(o->name, "value") == 0)
+            return true;
+    }
+    return false;
 }
 
 int cli_fail_file(struct cli *cli, const char *path)
@@ -96,9 +148,13 @@ int cli_fail_file(struct cli *cli, const char *path)
                : errno == EACCES || errno == EPERM ? CAIRN_E_DENIED
                : errno == ENOSPC                   ? CAIRN_E_NOSPACE
                                                    : CAIRN_E_IO;
+    const char *hint = "check the path, its permissions and its file system on this machine";
+    if (errno == EBADF)
+        hint = "whoever started this program closed it; give a file, or /dev/null";
+    else if (errno == ENOENT && takes_a_value(cli))
+        hint = "the last operand is a file; --value TEXT stores a text";
     /* Neither the exit code nor the hint of @code: those are for what the node says. */
-    return say_failure(cli, code, CLI_FAILED, path, strerror(errno),
-                       "check the path, its permissions and its file system on this machine");
+    return say_failure(cli, code, CLI_FAILED, path, errno == EBADF ? "it is closed" : strerror(errno), hint);
 }
 
 int cli_usage(struct cli *cli, const char *fmt, ...)

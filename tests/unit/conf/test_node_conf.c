@@ -106,6 +106,7 @@ static void embedded_default(void **state)
     assert_string_equal(conf.fabric_provider, "tcp;ofi_rxm");
     assert_string_equal(conf.metrics_listen, "");
     assert_int_equal(conf.embed_threshold, 32 << 10);
+    assert_int_equal(conf.user_namespaces_max, 256);
     assert_int_equal(conf.nproviders, 2);
     assert_ptr_equal(conf.provider_descs[0], &kv);
     assert_ptr_equal(conf.provider_descs[1], &extent);
@@ -134,6 +135,26 @@ static void workspace_follows_the_environment(void **state)
     assert_int_equal(cairn_node_workspace(buf, sizeof(buf), &where), 0);
     assert_string_equal(buf, "/w");
     assert_int_equal(cairn_node_workspace(buf, 2, &where), CAIRN_E_INVAL);
+}
+
+/* What the manual says of an empty value. */
+static void an_empty_name_or_workspace_is_the_default(void **state)
+{
+    static const char *const texts[] = { "workspace: ''\nnode: {data: /d, name: ''}\n",
+                                         "workspace:\nnode: {data: /d, name: ~}\n" };
+    struct cairn_node_conf conf;
+
+    (void)state;
+    setenv("CAIRN_WORKSPACE", "/w", 1);
+    for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
+        assert_int_equal(cairn_node_conf_parse(&conf, "f", texts[i], strlen(texts[i]), NULL, 0, providers, NULL), 0);
+        assert_string_equal(conf.workspace, "/w");
+        assert_string_not_equal(conf.name, "");
+        cairn_node_conf_free(&conf);
+    }
+    setenv("CAIRN_WORKSPACE", "here", 1);
+    expect("node: {data: /d}\n", "default: $CAIRN_WORKSPACE: 'workspace' must be an absolute path; found 'here'\n");
+    unsetenv("CAIRN_WORKSPACE");
 }
 
 static void fields_follow_the_file(void **state)
@@ -180,23 +201,21 @@ static void addresses(void **state)
     expect("listen: [tcp://127.0.0.1:0, tcp://127.0.0.1:0]\n", ""); /* port 0: two different ones */
     expect("listen: [tcp://h:1, tcp://h:1]\n", "cairn.yaml:1:21: 'tcp://h:1' is there twice\n");
     expect("listen: [localhost:5]\n",
-           "cairn.yaml:1:10: 'listen[0]' is no address: write unix://PATH or tcp://HOST:PORT; found 'localhost:5'\n");
+           "cairn.yaml:1:10: 'localhost:5' is no address: write unix://PATH or tcp://HOST:PORT\n");
     expect("listen: [tcp://localhost]\n",
-           "cairn.yaml:1:10: 'listen[0]' has no port: write tcp://HOST:PORT (port 0: any); found 'tcp://localhost'\n");
+           "cairn.yaml:1:10: 'tcp://localhost' has no port: write tcp://HOST:PORT (port 0: any)\n");
     expect("listen: ['tcp://:80']\n",
-           "cairn.yaml:1:10: 'listen[0]' has no host: write tcp://HOST:PORT (0.0.0.0 or [::]: every "
-           "interface); found 'tcp://:80'\n");
-    expect("listen: ['tcp://::1:80']\n", "cairn.yaml:1:10: 'listen[0]' is an IPv6 address without brackets: write "
-                                         "tcp://[ADDRESS]:PORT; found 'tcp://::1:80'\n");
-    expect("listen: ['tcp://[::1:80']\n",
-           "cairn.yaml:1:10: 'listen[0]' has an unbalanced '['; found 'tcp://[::1:80'\n");
-    expect("listen: ['tcp://h:x']\n", "cairn.yaml:1:10: 'listen[0]' has a port that is no number; found 'tcp://h:x'\n");
-    expect("listen: ['tcp://h:65536']\n",
-           "cairn.yaml:1:10: 'listen[0]' has a port above 65535; found 'tcp://h:65536'\n");
-    expect("listen: ['unix://']\n", "cairn.yaml:1:10: 'listen[0]' has no path; found 'unix://'\n");
+           "cairn.yaml:1:10: 'tcp://:80' has no host: write tcp://HOST:PORT (0.0.0.0 or [::]: every "
+           "interface)\n");
+    expect("listen: ['tcp://::1:80']\n", "cairn.yaml:1:10: 'tcp://::1:80' is an IPv6 address without brackets: write "
+                                         "tcp://[ADDRESS]:PORT\n");
+    expect("listen: ['tcp://[::1:80']\n", "cairn.yaml:1:10: 'tcp://[::1:80' has an unbalanced '['\n");
+    expect("listen: ['tcp://h:x']\n", "cairn.yaml:1:10: 'tcp://h:x' has a port that is no number\n");
+    expect("listen: ['tcp://h:65536']\n", "cairn.yaml:1:10: 'tcp://h:65536' has a port above 65535\n");
+    expect("listen: ['unix://']\n", "cairn.yaml:1:10: 'unix://' has no path\n");
     expect("workspace: "
            "/0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789\n",
-           "default: 'listen[0]' has, in the workspace, a path longer than 107 bytes; found 'unix://node.sock'\n");
+           "default: 'unix://node.sock' has, in the workspace, a path longer than 107 bytes\n");
     expect("listen: []\n", "cairn.yaml:1:9: 'listen' has 0 entries; at least 1 may be there\n");
     expect("listen: [tcp://h:1]\nmetrics: {listen: tcp://h:1}\n",
            "cairn.yaml:2:19: 'metrics.listen' is an address of 'listen' too; give it a port of its own\n");
@@ -215,8 +234,13 @@ static void providers_fit_together(void **state)
            "cairn.yaml:1:30: a provider's name is made of up to 64 letters a-z, digits, '_' and '-'; found 'A/../b'\n");
     expect("providers: [{type: kv, name: router}]\n",
            "cairn.yaml:1:30: 'router' is the name of a part that every node has; choose another\n");
+    expect("router: {kv: fsat}\nproviders: [{type: kv, name: other}, {type: kv, name: fast}]\n",
+           "cairn.yaml:1:14: 'router.kv': no provider is called 'fsat', did you mean 'fast'?\n");
     expect("router: {kv: b}\nproviders: [{type: kv, name: a}]\n",
-           "cairn.yaml:1:14: 'router.kv': no provider is called 'b', did you mean 'a'?\n");
+           "cairn.yaml:1:14: 'router.kv': no provider is called 'b'\n");
+    expect("router: {embed_threshold: 1048508}\n", "");
+    expect("router: {embed_threshold: 1MiB}\n",
+           "cairn.yaml:1:27: 'router.embed_threshold' is 1MiB; it must be a size from 0 to 1048508\n");
     expect("router: {kv: a}\nproviders: [{type: extent, name: a}]\n",
            "cairn.yaml:1:14: 'router.kv' must name a provider of type kv; 'a' is of type extent\n");
     expect("providers: [{type: kvs, name: a}]\n", "cairn.yaml:1:20: unknown type 'kvs', did you mean 'kv'?\n");
@@ -235,8 +259,45 @@ static void the_rest_fits_together(void **state)
            "cairn.yaml:1:17: 'auth.admins[0]': this machine knows no user 'no-such-user-here'\n");
     expect("node: {pin: [0, one]}\n",
            "cairn.yaml:1:17: 'node.pin[1]' must be a CPU number from 0 to 4095; found 'one'\n");
+    expect("node: {cluster: 12ab}\n",
+           "cairn.yaml:1:17: 'node.cluster' must be 32 digits of 0-9 and a-f; found '12ab'\n");
     expect("node: {name: a/b}\n", "cairn.yaml:1:14: 'node.name' must be at most 255 bytes without spaces and '/'\n");
     expect("workspace: here\n", "cairn.yaml:1:12: 'workspace' must be an absolute path; found 'here'\n");
+}
+
+static void the_map_is_somewhere(void **state)
+{
+    static const char etcd[] = "map:\n"
+                               "  store: etcd\n"
+                               "  endpoints: [https://a:2379, http://b:2379]\n"
+                               "  user: u\n"
+                               "  password_file: /p\n"
+                               "  tls: {ca: /ca.pem}\n";
+    struct cairn_node_conf conf;
+
+    (void)state;
+    assert_int_equal(parse_with(&conf, "", NULL, 0), 0);
+    assert_false(conf.map_etcd);
+    cairn_node_conf_free(&conf);
+    assert_int_equal(parse_with(&conf, etcd, NULL, 0), 0);
+    assert_true(conf.map_etcd);
+    assert_int_equal(conf.map.nendpoints, 2);
+    assert_string_equal(conf.map.endpoints[1], "http://b:2379");
+    assert_string_equal(conf.map.prefix, "/cairn/");
+    assert_string_equal(conf.map.ca_file, "/ca.pem");
+    assert_string_equal(conf.map_password_file, "/p");
+    assert_int_equal(conf.map_timeout_ms, 10000);
+    cairn_node_conf_free(&conf);
+    expect("map: {store: etcd}\n", "cairn.yaml:1:6: 'map.store' is etcd (cairn.yaml:1:14): name its 'map.endpoints'\n");
+    expect("map: {store: etcd, endpoints: [a:1]}\n",
+           "cairn.yaml:1:32: 'map.endpoints[0]' must be http://HOST:PORT or https://HOST:PORT; found 'a:1'\n");
+    expect("map: {endpoints: ['http://a:1']}\n",
+           "cairn.yaml:1:18: 'map.endpoints' are given, but 'map.store' is local (default)\n");
+    expect("map: {prefix: cairn}\n",
+           "cairn.yaml:1:15: 'map.prefix' must begin and end with '/' and have no spaces, for "
+           "example /cairn/; found 'cairn'\n");
+    expect("map: {store: etcd, endpoints: ['http://a:1'], user: u}\n",
+           "cairn.yaml:1:53: 'map.user' and 'map.password_file' belong together\n");
 }
 
 static void example_is_valid(void **state)
@@ -249,6 +310,22 @@ static void example_is_valid(void **state)
         fail_msg("%s", err.text);
     assert_string_equal(conf.data, "/var/lib/cairn");
     assert_string_equal(conf.listen[0], "unix:///run/cairn/node.sock");
+    cairn_node_conf_free(&conf);
+}
+
+/* With the providers that this build has. */
+static void example_of_a_member_is_valid(void **state)
+{
+    struct cairn_node_conf conf;
+    struct cairn_err err = { 0 };
+
+    (void)state;
+    if (cairn_node_conf_read(&conf, CAIRN_SOURCE_DIR "/deploy/examples/member.yaml", NULL, 0, cairn_provider_list,
+                             &err) != 0)
+        fail_msg("%s", err.text);
+    assert_int_equal(strlen(conf.cluster), 32);
+    assert_int_equal(conf.nproviders, 3);
+    assert_string_equal(conf.provider_descs[2]->type, "group");
     cairn_node_conf_free(&conf);
 }
 
@@ -305,11 +382,14 @@ int main(void)
         cmocka_unit_test(providers_schemas_are_sound),
         cmocka_unit_test(embedded_default),
         cmocka_unit_test(workspace_follows_the_environment),
+        cmocka_unit_test(an_empty_name_or_workspace_is_the_default),
         cmocka_unit_test(fields_follow_the_file),
         cmocka_unit_test(addresses),
         cmocka_unit_test(providers_fit_together),
         cmocka_unit_test(the_rest_fits_together),
+        cmocka_unit_test(the_map_is_somewhere),
         cmocka_unit_test(example_is_valid),
+        cmocka_unit_test(example_of_a_member_is_valid),
         cmocka_unit_test(example_is_complete),
         cmocka_unit_test(reference_holds_the_defaults),
     };

@@ -125,6 +125,9 @@ static void environment_names_list_and_directory(void **state)
     setenv("XDG_RUNTIME_DIR", "/run/user/7", 1);
     assert_int_equal(cairn_whereabouts_dir(NULL, dir, sizeof(dir), NULL), 0);
     assert_string_equal(dir, "/run/user/7/cairn");
+    setenv("XDG_RUNTIME_DIR", "relative", 1);
+    assert_int_equal(cairn_whereabouts_dir(NULL, dir, sizeof(dir), NULL), 0);
+    assert_string_equal(dir, "/run/cairn");
     unsetenv("XDG_RUNTIME_DIR");
     assert_int_equal(cairn_whereabouts_dir(NULL, dir, sizeof(dir), NULL), 0);
     assert_string_equal(dir, "/run/cairn");
@@ -154,9 +157,9 @@ static void files_of_others_are_refused(void **state)
     assert_int_equal(find(p), 0);
     chmod(p->dir, 0700);
     chmod(p->key, 0640);
-    refused(p, CAIRN_E_DENIED, "mode 0640 lets others read it");
+    refused(p, CAIRN_E_AUTH, "mode 0640 lets others read it");
     p->o.addresses = "tcp://127.0.0.1:1"; /* not ignored here either */
-    refused(p, CAIRN_E_DENIED, "mode 0640");
+    refused(p, CAIRN_E_AUTH, "mode 0640");
 }
 
 static void another_owner_is_refused(void **state)
@@ -220,7 +223,7 @@ static void malformed_files_are_told_apart(void **state)
     free(big);
     write_file(p->json, good_json, 0644);
     write_file(p->key, "0011", 0600);
-    refused(p, CAIRN_E_CONFIG, "hexadecimal");
+    refused(p, CAIRN_E_AUTH, "hexadecimal");
 }
 
 static void lists_are_checked(void **state)
