@@ -85,9 +85,11 @@ static void send_copied(struct cairn_replica *r, uint64_t job, uint64_t next)
 /* True if what was asked for has come back in vain. */
 static bool load_is_over(struct replica_load *l)
 {
-    if (l->over)
+    bool over = l->over;
+
+    if (over)
         load_finish(l, LOAD_ENDED);
-    return l->over;
+    return over;
 }
 
 /* Number @next is what is wanted now. */
