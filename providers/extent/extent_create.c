@@ -3,7 +3,8 @@
  *   RESERVE ---> DONE        RESERVE may also go to FAILED.
  *
  * RESERVE  the region has a name; space for it is asked for.
- * DONE     it is a draft: its maker knows the name, nobody else sees it.    FAILED  there is no region.
+ * DONE     it is a draft, and no longer ours: its maker knows the name, nobody else sees it.
+ * FAILED   there is no region.
  */
 #include "providers/extent/extent_draft.h"
 #include "providers/extent/extent_internal.h"
@@ -29,8 +30,8 @@ static bool create_invariant(const struct cairn_sm *sm)
 {
     const struct create *c = CONTAINER_OF(sm, const struct create, sm);
 
-    return CAIRN_HOLDS(!atomic_load(&c->region->sealed)) &&
-           CAIRN_HOLDS((sm->state == CREATE_DONE) == (c->region->draft != NULL));
+    return CAIRN_HOLDS((sm->state == CREATE_DONE) == (c->region == NULL)) &&
+           CAIRN_HOLDS(c->region == NULL || (!c->region->listed && c->region->draft == NULL));
 }
 
 const struct cairn_sm_kind cairn_extent_create_kind = { "extent-create", create_states, CREATE_NR, create_invariant,
@@ -43,9 +44,11 @@ static void create_reserved(struct create *c, int rc)
 
     if (rc == 0 && rq->canceled)
         rc = CAIRN_E_CANCELED;
+    reply.id = c->region->id;
     if (rc == 0)
         rc = cairn_extent_draft_start(c->step.worker, c->region, rq->who->uid);
-    reply.id = c->region->id;
+    if (rc == 0)
+        c->region = NULL; /* whoever looks for what is too old may have dropped it already */
     cairn_sm_move_or_fail(&c->sm, CREATE_DONE, CREATE_FAILED, rc);
     cairn_sm_fini(&c->sm);
     if (rc != 0)

@@ -21,13 +21,14 @@ int cairn_extent_draft_start(struct cairn_extent_worker *w, struct cairn_extent_
 {
     struct cairn_extent_store *s = w->store;
     struct cairn_extent_draft *d = calloc(1, sizeof(*d) + r->nchunks);
+    uint64_t now_ns = cairn_loop_now(w->loop);
     int rc = 0;
 
     if (d == NULL)
         return CAIRN_E_NOMEM;
     d->region = r;
     d->maker = maker;
-    d->born_ns = cairn_loop_now(w->loop);
+    d->born_ns = now_ns;
     cairn_list_init(&d->waiters);
     pthread_mutex_lock(&s->drafts_mutex);
     if (s->ndrafts >= s->conf.drafts_max) {
@@ -42,8 +43,8 @@ int cairn_extent_draft_start(struct cairn_extent_worker *w, struct cairn_extent_
         free(d);
         return rc;
     }
-    CAIRN_ASSERT(cairn_extent_table_add(&s->table, r)); /* names are unique */
-    timer_arm(w, d->born_ns + s->conf.draft_ttl_ns);
+    CAIRN_ASSERT(cairn_extent_table_add(&s->table, r)); /* names are unique; from here others may drop it */
+    timer_arm(w, now_ns + s->conf.draft_ttl_ns);
     return 0;
 }
 
@@ -121,7 +122,7 @@ int cairn_extent_draft_write_begin(struct cairn_extent_region *r, uid_t who, boo
     } else if (rc == 0) {
         for (uint64_t c = off / CAIRN_EXTENT_CHUNK_BYTES; c <= (off + len - 1) / CAIRN_EXTENT_CHUNK_BYTES; c++)
             r->draft->chunks[c] |= CAIRN_EXTENT_CHUNK_BUSY;
-        r->draft->writers++;
+        atomic_fetch_add(&r->draft->writers, 1);
     }
     pthread_mutex_unlock(&s->drafts_mutex);
     return rc;
@@ -133,8 +134,7 @@ void cairn_extent_draft_write_end(struct cairn_extent_region *r, uint64_t off, u
     struct cairn_extent_draft *d = r->draft;
 
     pthread_mutex_lock(&s->drafts_mutex);
-    CAIRN_ASSERT(d->writers > 0);
-    d->writers--;
+    CAIRN_ASSERT(atomic_fetch_sub(&d->writers, 1) > 0);
     for (uint64_t c = off / CAIRN_EXTENT_CHUNK_BYTES; c <= (off + len - 1) / CAIRN_EXTENT_CHUNK_BYTES; c++)
         d->chunks[c] = rc == 0 ? CAIRN_EXTENT_CHUNK_HERE : d->chunks[c] & CAIRN_EXTENT_CHUNK_HERE;
     if (rc == 0)
@@ -158,7 +158,7 @@ int cairn_extent_draft_seal_begin(struct cairn_extent_region *r, uid_t who, bool
         cairn_err_set(err, rc, "region %016" PRIx64 " is sealed already, or being sealed", r->id);
     else if (rc != 0)
         cairn_err_set(err, rc, "region %016" PRIx64 " belongs to another user", r->id);
-    else if (d->writers > 0 || !cairn_list_is_empty(&d->waiters))
+    else if (atomic_load(&d->writers) > 0 || !cairn_list_is_empty(&d->waiters))
         rc = cairn_err_set(err, CAIRN_E_STATE, "region %016" PRIx64 " is being written", r->id);
     else if (d->spoiled)
         rc = cairn_err_set(err, CAIRN_E_STATE, "region %016" PRIx64 ": too many failed writes; remove it", r->id);
@@ -196,7 +196,7 @@ static int drop(struct cairn_extent_store *s, struct cairn_extent_region *r)
 {
     struct cairn_extent_draft *d = r->draft;
 
-    if (d == NULL || d->sealing || d->writers > 0 || !cairn_list_is_empty(&d->waiters))
+    if (d == NULL || d->sealing || atomic_load(&d->writers) > 0 || !cairn_list_is_empty(&d->waiters))
         return CAIRN_E_STATE;
     if (!cairn_extent_table_del(&s->table, r))
         return CAIRN_E_NOTFOUND;

@@ -19,7 +19,7 @@ struct cairn_extent_draft {
     struct cairn_extent_region *region;
     uid_t maker;
     uint64_t born_ns;
-    uint32_t writers; /* WRITEs under way */
+    atomic_uint writers; /* WRITEs under way; changed under the mutex, and looked at by the WRITEs' invariant without */
     bool sealing;
     bool spoiled; /* more failed WRITEs than can be remembered: it can only be removed */
     uint32_t nholes;
@@ -37,7 +37,8 @@ struct cairn_extent_draft_wait {
     struct cairn_loop *loop;
 };
 
-/** Makes @r, which has its space, a draft and adds it to the table. CAIRN_E_LIMIT: there are too many. */
+/** Makes @r, which has its space, a draft and adds it to the table, which takes the caller's reference. CAIRN_E_LIMIT:
+ * there are too many, and @r is as it was. */
 int cairn_extent_draft_start(struct cairn_extent_worker *w, struct cairn_extent_region *r, uid_t maker);
 
 /** Claims the chunks of a range. CAIRN_EXTENT_LATER: @wait->task will run, then try again. CAIRN_E_STATE: sealed or

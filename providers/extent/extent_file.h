@@ -81,8 +81,9 @@ enum file_verb { FILE_SEAL, FILE_REMOVE, FILE_QUARANTINE };
 
 int file_space_open(struct file_store *f, struct cairn_err *err);
 void file_space_close(struct file_store *f);
-/** All recovered regions take their blocks, those that are sound first; what cannot is quarantined. */
-void file_space_recover(struct file_store *f);
+/** All recovered regions take their blocks, those that are sound first; one whose blocks are not there is quarantined.
+ * CAIRN_E_NOMEM: some have not taken theirs. */
+int file_space_recover(struct file_store *f, struct cairn_err *err);
 int file_reserve(struct cairn_extent_step *step);
 void file_release(struct cairn_extent_store *s, struct cairn_extent_region *r);
 /** The index is durable up to @upto: what waited in limbo for that is free. Any thread. */

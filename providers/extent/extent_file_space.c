@@ -170,25 +170,36 @@ static void lose_place(struct file_store *f, struct cairn_extent_region *r)
         cairn_extent_store_worsen(&f->base, CAIRN_EXTENT_READONLY);
 }
 
-static void recover_places(struct file_store *f, bool quarantined)
+/* Only a place that is not there is lost: without memory to note who has it, nothing is known of it. */
+static int recover_places(struct file_store *f, bool quarantined)
 {
     CAIRN_LIST_FOREACH (l, &f->logged) {
         struct cairn_extent_region *r = CONTAINER_OF(l, struct cairn_extent_region, logged);
+        int rc;
 
         if (r->room == 0 || atomic_load(&r->quarantined) != quarantined)
             continue;
-        if (cairn_extent_space_take_at(&f->space, r->at, r->room) == 0)
+        rc = cairn_extent_space_take_at(&f->space, r->at, r->room);
+        if (rc == 0)
             f->used_blocks += r->room;
-        else
+        else if (rc == CAIRN_E_CORRUPT)
             lose_place(f, r);
+        else
+            return rc;
     }
+    return 0;
 }
 
-void file_space_recover(struct file_store *f)
+int file_space_recover(struct file_store *f, struct cairn_err *err)
 {
-    recover_places(f, false);
-    recover_places(f, true);
+    int rc = recover_places(f, false);
+
+    if (rc == 0)
+        rc = recover_places(f, true);
+    if (rc != 0)
+        return cairn_err_set(err, rc, "%s: the places of its regions", f->base.conf.dir);
     drop_free_segments(f);
+    return 0;
 }
 
 /* ---- growing: one job at a time, for all who wait ---- */

@@ -123,7 +123,7 @@ static int extent_check(const struct cairn_provider_env *env, struct cairn_err *
     struct cairn_extent_conf conf = conf_of(env);
     int rc = needs_dir(env, &conf, err);
 
-    return rc != 0 ? rc : cairn_err_wrap(err, cairn_extent_store_check(&conf, err), "%s", env->name);
+    return rc != 0 ? rc : cairn_extent_store_check(&conf, err);
 }
 
 static int extent_start(const struct cairn_provider_env *env, void **ctx, struct cairn_err *err)
@@ -143,7 +143,7 @@ static int extent_start(const struct cairn_provider_env *env, void **ctx, struct
         rc = cairn_extent_store_open(&conf, env->pool, env->loops, env->nloops, &p->store, err);
     if (rc != 0) {
         free(p);
-        return cairn_err_wrap(err, rc, "%s", env->name);
+        return rc;
     }
     *ctx = p;
     return 0;

@@ -3,7 +3,8 @@
  *   STRIKE ---> DONE
  *
  * STRIKE  regions are taken out of the table, so nobody finds them any more; the store strikes them out, many in one
- * group. DONE    each is gone, or there again with the reason why; space comes back when the last reader leaves.
+ *         group, as durably as was asked.
+ * DONE    each is gone, or there again with the reason why; space comes back when the last reader leaves.
  */
 #include "providers/extent/extent_draft.h"
 #include "providers/extent/extent_internal.h"
@@ -108,11 +109,9 @@ static void strike_start(struct remove_op *op, struct strike *st, uint32_t i)
     }
     st->op = op;
     st->i = i;
-    st->step = (struct cairn_extent_step){ .worker = w,
-                                           .region = r,
-                                           .durability = CAIRN__WIRE__DURABILITY__DURABILITY_BUFFERED,
-                                           .done = on_struck,
-                                           .arg = st };
+    st->step = (struct cairn_extent_step){
+        .worker = w, .region = r, .durability = op->msg->durability, .done = on_struck, .arg = st
+    };
     op->inflight++;
     rc = s->ops->remove(&st->step);
     if (rc != CAIRN_EXTENT_LATER)

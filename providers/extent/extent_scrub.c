@@ -5,9 +5,13 @@
  *
  * REST     nothing is to be done until the next round: one timer, no region.
  * CHECK    a region is pinned and a piece of it is read.
- * PAUSE    what was read has to be paid for, now or with what follows; the region stays pinned if there is more of it.
+ * PAUSE    what was read has to be paid for, now or with what follows; the region stays pinned if there is more of it,
+ *          or if what was read was bad and is to be read again.
  * MARK     the region is bad and marked; the mark becomes durable.
  * STOPPED  the node shuts down.
+ *
+ * The mark is for good, so nothing that may pass earns it: a piece that differs from its checksums is read again some
+ * times before it is called bad; one that cannot be read must have failed so in two rounds that follow one another.
  */
 #include "providers/extent/extent_internal.h"
 
@@ -17,7 +21,13 @@
 #include <stdlib.h>
 
 enum { SCRUB_REST, SCRUB_CHECK, SCRUB_PAUSE, SCRUB_MARK, SCRUB_STOPPED, SCRUB_NR };
-enum { PIECE_BYTES = 1 << 20, FIRST_ROUND_MINUTES = 10, PAUSE_MS_MIN = 500 };
+enum {
+    PIECE_BYTES = 1 << 20,
+    PIECE_TRIES = 3, /* reads of a piece in a round, until it is right */
+    PLACES = 4096,   /* of the table that are looked at in one turn of the loop: some 20 us */
+    FIRST_ROUND_MINUTES = 10,
+    PAUSE_MS_MIN = 500,
+};
 
 #define TO(state) CAIRN_SM_TO(state)
 
@@ -27,6 +37,7 @@ struct cairn_extent_scrub {
     struct cairn_extent_region *region; /* with a reference */
     uint64_t after;                     /* names up to here are done in this round */
     uint64_t off;                       /* of the region */
+    uint32_t tries;                     /* reads of the piece at @off that were bad */
     uint64_t owed_ns;                   /* time that what was read has used up, and that is not slept yet */
     struct cairn_timer timer;
     struct cairn_extent_step step;
@@ -48,7 +59,7 @@ static bool scrub_invariant(const struct cairn_sm *sm)
     const struct cairn_extent_scrub *s = CONTAINER_OF(sm, const struct cairn_extent_scrub, sm);
 
     return CAIRN_HOLDS(sm->state != SCRUB_REST || s->region == NULL) &&
-           CAIRN_HOLDS(sm->state != SCRUB_MARK || atomic_load(&s->region->quarantined)) &&
+           CAIRN_HOLDS(sm->state != SCRUB_MARK || (atomic_load(&s->region->quarantined) && s->tries == PIECE_TRIES)) &&
            CAIRN_HOLDS(sm->state != SCRUB_STOPPED || s->stopped != NULL);
 }
 
@@ -70,6 +81,7 @@ static void region_leave(struct cairn_extent_scrub *s)
     s->after = r->id;
     s->region = NULL;
     s->off = 0;
+    s->tries = 0;
     cairn_extent_region_put(r);
 }
 
@@ -135,7 +147,7 @@ static void scrub_on_marked(struct cairn_extent_step *step, int rc)
     scrub_marked(step->arg);
 }
 
-static void scrub_mark(struct cairn_extent_scrub *s)
+static void scrub_mark(struct cairn_extent_scrub *s, const char *why)
 {
     struct cairn_extent_store *store = s->provider->store;
     struct cairn_extent_region *r = s->region;
@@ -143,7 +155,7 @@ static void scrub_mark(struct cairn_extent_scrub *s)
 
     atomic_fetch_add(&store->corrupt_found, 1);
     if (cairn_extent_table_quarantine(&store->table, r))
-        cairn_log_warn("extent region %016" PRIx64 ": checksum mismatch found by the scrub, quarantined", r->id);
+        cairn_log_warn("extent region %016" PRIx64 ": %s found by the scrub, quarantined", r->id, why);
     cairn_sm_move(&s->sm, SCRUB_MARK);
     s->step.done = scrub_on_marked;
     rc = store->ops->quarantine(&s->step);
@@ -153,33 +165,70 @@ static void scrub_mark(struct cairn_extent_scrub *s)
 
 /* ---- CHECK ---- */
 
+/* A piece was wrong again and again in this round. */
+static void scrub_bad(struct cairn_extent_scrub *s, int rc)
+{
+    struct cairn_extent_region *r = s->region;
+
+    if (rc == 0) {
+        scrub_mark(s, "checksum mismatch");
+    } else if (rc == CAIRN_E_CORRUPT) {
+        scrub_mark(s, "bytes without a place");
+    } else if (r->unread) {
+        scrub_mark(s, "an error of the disk in every read of two rounds");
+    } else {
+        cairn_log_warn("extent region %016" PRIx64 ": cannot be read now; the next round of the scrub tries again",
+                       r->id);
+        r->unread = true;
+        region_leave(s);
+        scrub_pause(s, s->step.len);
+    }
+}
+
+static void scrub_again(struct cairn_extent_scrub *s)
+{
+    s->owed_ns = MAX(s->owed_ns, PAUSE_MS_MIN * CAIRN_NS_PER_MS);
+    scrub_pause(s, s->step.len);
+}
+
+static void scrub_good(struct cairn_extent_scrub *s)
+{
+    struct cairn_extent_store *store = s->provider->store;
+
+    s->tries = 0;
+    s->off += s->step.len;
+    if (s->off == s->region->length) {
+        atomic_fetch_add(&store->scrub_regions, 1);
+        s->region->unread = false;
+        region_leave(s);
+    }
+    scrub_pause(s, s->step.len);
+}
+
 static void scrub_checked(struct cairn_extent_scrub *s, int rc)
 {
     struct cairn_extent_store *store = s->provider->store;
-    struct cairn_extent_region *r = s->region;
-    uint64_t bytes = s->step.len;
     bool good = rc == 0;
 
     if (rc == 0) {
-        good = cairn_extent_first_bad(s->step.ptr, bytes, &r->crcs[s->step.off / CAIRN_EXTENT_CHUNK_BYTES]) < 0;
+        good = cairn_extent_first_bad(s->step.ptr, s->step.len,
+                                      &s->region->crcs[s->step.off / CAIRN_EXTENT_CHUNK_BYTES]) < 0;
         rc = store->ops->settle(&s->step, false);
         CAIRN_ASSERT(rc == 0); /* giving up a window never waits */
-        atomic_fetch_add(&store->scrub_bytes, bytes);
+        atomic_fetch_add(&store->scrub_bytes, s->step.len);
     }
-    if (!good && (rc == 0 || rc == CAIRN_E_CORRUPT || rc == CAIRN_E_IO)) { /* also what cannot be read is bad */
-        scrub_mark(s);
+    if (good) {
+        scrub_good(s);
         return;
     }
-    if (rc == 0) {
-        s->off += bytes;
-        if (s->off == r->length) {
-            atomic_fetch_add(&store->scrub_regions, 1);
-            region_leave(s);
-        }
-    } else { /* the store is busy: the same piece again, later */
-        s->owed_ns = MAX(s->owed_ns, PAUSE_MS_MIN * CAIRN_NS_PER_MS);
-    }
-    scrub_pause(s, bytes);
+    if (rc == 0 || rc == CAIRN_E_IO)
+        s->tries++;
+    else if (rc == CAIRN_E_CORRUPT) /* of the region, not of a read: nothing changes that */
+        s->tries = PIECE_TRIES;
+    if (s->tries == PIECE_TRIES)
+        scrub_bad(s, rc);
+    else
+        scrub_again(s); /* also when the store was busy */
 }
 
 static void scrub_on_window(struct cairn_extent_step *step, int rc)
@@ -187,29 +236,20 @@ static void scrub_on_window(struct cairn_extent_step *step, int rc)
     scrub_checked(step->arg, rc);
 }
 
-/* The next region that has bytes and is not known to be bad; none: the round is over. */
-static bool region_next(struct cairn_extent_scrub *s)
-{
-    while (s->region == NULL) {
-        struct cairn_extent_region *r = cairn_extent_table_next(&s->provider->store->table, s->after);
-
-        if (r == NULL)
-            return false;
-        s->region = r;
-        s->off = 0;
-        if (r->length == 0 || atomic_load(&r->quarantined))
-            region_leave(s);
-    }
-    return true;
-}
-
 static void scrub_check(struct cairn_extent_scrub *s)
 {
     struct cairn_extent_store *store = s->provider->store;
+    uint32_t places = PLACES;
     int rc;
 
     cairn_sm_move(&s->sm, SCRUB_CHECK);
-    if (!region_next(s)) {
+    if (s->region == NULL)
+        s->region = cairn_extent_table_next(&store->table, &s->after, &places);
+    if (s->region == NULL && s->after != UINT64_MAX) { /* others have their turn */
+        scrub_pause(s, 0);
+        return;
+    }
+    if (s->region == NULL) {
         s->after = 0;
         atomic_fetch_add(&store->scrub_rounds, 1);
         cairn_sm_move(&s->sm, SCRUB_REST);

@@ -1,7 +1,8 @@
 /* What all stores share: the directory, its lock and its format file, names, health: see extent_store.h.
  *
  *      LOCK      held while the store is open
- *      FORMAT    text: version, backend, salt and epoch of the names, with a checksum; written anew at every open
+ *      FORMAT    text: version, backend, salt and epoch of the names, with a checksum; written anew at every open, on a
+ *                full disk in its place; zeros may follow
  */
 #include "providers/extent/extent_store.h"
 #include "providers/extent/extent_draft.h"
@@ -12,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -63,23 +65,45 @@ static int format_read(int dirfd, const struct cairn_extent_conf *conf, struct f
     return 0;
 }
 
-static int format_write(const struct cairn_extent_store *s, struct cairn_err *err)
+/* Over the one that is there: its block is ours on a disk that has no other. It lies within one sector, which a disk
+ * writes wholly or not at all. */
+static int format_overwrite(const struct cairn_extent_store *s, const char text[FORMAT_BYTES_MAX])
 {
-    char text[FORMAT_BYTES_MAX];
-    int n = snprintf(text, sizeof(text),
-                     "cairn extent store\nversion: %d\nbackend: %s\nsalt: %016" PRIx64 "\nepoch: %" PRIu64
-                     "\nsegment: %" PRIu64 "\n",
-                     FORMAT_VERSION, backend_names[s->conf.backend], s->salt, s->epoch, s->conf.segment);
+    int fd = openat(s->dirfd, "FORMAT", O_WRONLY | O_CLOEXEC), rc;
+
+    if (fd < 0)
+        return cairn_file_code(errno);
+    rc = cairn_file_pwrite(fd, text, FORMAT_BYTES_MAX, 0);
+    if (rc == 0 && fsync(fd) != 0)
+        rc = cairn_file_code(errno);
+    close(fd);
+    return rc;
+}
+
+static int format_write(const struct cairn_extent_store *s, bool fresh, struct cairn_err *err)
+{
+    char text[FORMAT_BYTES_MAX] = "";
+    struct cairn_err full = { 0 };
+    int rc, n = snprintf(text, sizeof(text),
+                         "cairn extent store\nversion: %d\nbackend: %s\nsalt: %016" PRIx64 "\nepoch: %" PRIu64
+                         "\nsegment: %" PRIu64 "\n",
+                         FORMAT_VERSION, backend_names[s->conf.backend], s->salt, s->epoch, s->conf.segment);
     uint32_t crc = cairn_crc32c(0, text, (size_t)n);
 
     n += snprintf(text + n, sizeof(text) - (size_t)n, "crc: %08x\n", crc);
-    return cairn_file_replace(s->dirfd, "FORMAT", text, (uint64_t)n, err);
+    rc = cairn_file_replace(s->dirfd, "FORMAT", text, (uint64_t)n, fresh ? err : &full);
+    if (fresh || rc == 0)
+        return rc;
+    if (rc == CAIRN_E_NOSPACE && format_overwrite(s, text) == 0)
+        return 0;
+    return cairn_err_set(err, rc, "%s%s", full.text, rc == CAIRN_E_NOSPACE ? ": make room on its file system" : "");
 }
 
 /* Takes the lock, and an epoch of names that nobody used before. */
 static int dir_open(struct cairn_extent_store *s, uint64_t random_salt, struct cairn_err *err)
 {
     struct format f = { 0 };
+    bool fresh;
     int rc;
 
     s->dirfd = open(s->conf.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -89,7 +113,8 @@ static int dir_open(struct cairn_extent_store *s, uint64_t random_salt, struct c
     if (rc != 0)
         return rc;
     rc = format_read(s->dirfd, &s->conf, &f, err);
-    if (rc == CAIRN_E_NOTFOUND)
+    fresh = rc == CAIRN_E_NOTFOUND;
+    if (fresh)
         f = (struct format){ .salt = random_salt, .segment = s->conf.segment };
     else if (rc != 0)
         return rc;
@@ -101,26 +126,33 @@ static int dir_open(struct cairn_extent_store *s, uint64_t random_salt, struct c
     if (s->epoch >= UINT64_C(1) << (64 - CAIRN_EXTENT_NAME_BITS))
         return cairn_err_set(err, CAIRN_E_LIMIT, "%s: opened %" PRIu64 " times, names are used up", s->conf.dir,
                              s->epoch);
-    return format_write(s, err);
+    return format_write(s, fresh, err);
 }
 
 int cairn_extent_store_check(const struct cairn_extent_conf *conf, struct cairn_err *err)
 {
     struct format f;
+    char place[PATH_MAX];
     int dirfd, rc;
 
     if (conf->backend == CAIRN_EXTENT_MEMORY)
         return 0;
     dirfd = open(conf->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (dirfd < 0 && errno == ENOENT)
-        return 0; /* a start makes it */
-    if (dirfd < 0)
+    if (dirfd < 0 && errno != ENOENT)
         return cairn_err_errno(err, errno, "open %s", conf->dir);
-    rc = format_read(dirfd, conf, &f, err);
-    close(dirfd);
-    if (rc == 0 || rc == CAIRN_E_NOTFOUND)
-        rc = conf->backend == CAIRN_EXTENT_PMEM ? cairn_extent__pmem_place(conf->dir, conf->allow_slow, err) : 0;
-    return rc;
+    if (dirfd >= 0) { /* otherwise a start makes it */
+        rc = cairn_err_wrap(err, cairn_file_lock_check(dirfd, "LOCK", err), "%s", conf->dir);
+        if (rc == 0)
+            rc = format_read(dirfd, conf, &f, err);
+        close(dirfd);
+        if (rc != 0 && rc != CAIRN_E_NOTFOUND)
+            return rc;
+    }
+    if (conf->backend != CAIRN_EXTENT_PMEM || (size_t)snprintf(place, sizeof(place), "%s", conf->dir) >= sizeof(place))
+        return 0;
+    for (char *slash; access(place, F_OK) != 0 && (slash = strrchr(place, '/')) != NULL && slash != place;)
+        *slash = '\0'; /* the file system that it will be on */
+    return cairn_extent__pmem_place(place, conf->allow_slow, err);
 }
 
 static int workers_open(struct cairn_extent_store *s, struct cairn_loop *const *loops, uint32_t n,

@@ -38,8 +38,13 @@ static int file_open(struct cairn_extent_store *s, struct cairn_err *err)
     rc = file_index_open(f, err);
     if (rc != 0)
         goto close_space;
-    file_space_recover(f);
+    rc = file_space_recover(f, err);
+    if (rc != 0)
+        goto close_index;
     return 0;
+close_index:
+    cairn_extent_table_clear(&s->table);
+    file_index_close(f);
 close_space:
     cairn_extent_table_clear(&s->table); /* what was read back before it failed */
     file_space_close(f);

@@ -3,7 +3,8 @@
  * Memory is taken from the system in arenas of 64 MiB (huge pages where there are) and handed out in blocks by the
  * allocator of extent_space.h. What is freed stays in its arena for the next region, because a fresh page costs more
  * than the copy into it; arenas that are wholly free beyond `free_cache` go back. Regions above the size of an arena
- * have memory of their own, of which the last few freed ones are kept likewise. */
+ * have memory of their own, of which the last few freed ones are kept likewise. What goes back does so on the pool: to
+ * take 1 GiB of small pages apart keeps the kernel busy for a tenth of a second. */
 #include "providers/extent/extent_space.h"
 #include "providers/extent/extent_store.h"
 
@@ -21,6 +22,9 @@ enum {
     KEPT_MAX = 8
 };
 
+/* On its way back to the system; above this, whoever frees memory gives it back himself and waits. */
+#define LEAVING_BYTES_MAX (UINT64_C(4) << 30)
+
 struct memory_store {
     struct cairn_extent_store base;
     pthread_mutex_t mutex; /* for all below */
@@ -36,6 +40,13 @@ struct memory_store {
         uint64_t n;
     } kept[KEPT_MAX]; /* freed memory of large regions, oldest first */
     uint32_t nkept;
+    struct leaving {
+        struct leaving *next;
+        uint64_t n;
+    } * leaving; /* each lies at the beginning of the memory that it describes */
+    uint64_t leaving_bytes;
+    bool unmapping;
+    struct cairn_job job;
 };
 
 static struct memory_store *of(struct cairn_extent_store *s)
@@ -67,6 +78,63 @@ static uint8_t *map(uint64_t n)
     munmap(at + n, (size_t)(p + HUGE - at));
     madvise(at, n, MADV_HUGEPAGE); /* where it is refused, small pages do */
     return at;
+}
+
+/* ---- giving back; under the mutex ---- */
+
+static void unmap_work(struct cairn_job *job)
+{
+    struct memory_store *m = job->arg;
+
+    pthread_mutex_lock(&m->mutex);
+    while (m->leaving != NULL) {
+        struct leaving *l = m->leaving;
+        uint64_t n = l->n;
+
+        m->leaving = l->next;
+        pthread_mutex_unlock(&m->mutex);
+        munmap(l, n);
+        pthread_mutex_lock(&m->mutex);
+        m->leaving_bytes -= n;
+        m->taken -= n;
+    }
+    pthread_mutex_unlock(&m->mutex);
+}
+
+static void unmap_done(struct cairn_job *job);
+
+/* Where the pool is full, the next who frees memory tries again. */
+static void unmap_start(struct memory_store *m)
+{
+    m->job = (struct cairn_job){ .work = unmap_work, .done = unmap_done, .arg = m };
+    m->unmapping = cairn_pool_submit(m->base.pool, m->base.workers[0].loop, &m->job) == 0;
+}
+
+static void unmap_done(struct cairn_job *job)
+{
+    struct memory_store *m = job->arg;
+
+    pthread_mutex_lock(&m->mutex);
+    m->unmapping = false;
+    if (m->leaving != NULL) /* it came after the last look */
+        unmap_start(m);
+    pthread_mutex_unlock(&m->mutex);
+}
+
+static void unmap(struct memory_store *m, uint8_t *p, uint64_t n)
+{
+    struct leaving *l = (struct leaving *)(void *)p;
+
+    if (m->base.nworkers == 0 || m->leaving_bytes + n > LEAVING_BYTES_MAX) { /* closing, or more than the pool can do */
+        munmap(p, n);
+        m->taken -= n;
+        return;
+    }
+    *l = (struct leaving){ .next = m->leaving, .n = n };
+    m->leaving = l;
+    m->leaving_bytes += n;
+    if (!m->unmapping)
+        unmap_start(m);
 }
 
 /* ---- arenas; under the mutex ---- */
@@ -110,9 +178,8 @@ static void arena_drop_if_free(struct memory_store *m, uint64_t i)
         return;
     if (cairn_extent_space_take_at(&m->space, i * ARENA_BLOCKS, ARENA_BLOCKS) != 0)
         return;
-    munmap(a->bytes, ARENA_BYTES);
+    unmap(m, a->bytes, ARENA_BYTES);
     a->bytes = NULL;
-    m->taken -= ARENA_BYTES;
 }
 
 /* ---- large regions; under the mutex ---- */
@@ -139,15 +206,13 @@ static void large_give(struct memory_store *m, uint8_t *p, uint64_t n)
     for (uint32_t i = 0; i < m->nkept; i++)
         kept += m->kept[i].n;
     while (m->nkept > 0 && (m->nkept == KEPT_MAX || kept > m->base.conf.free_cache)) {
-        munmap(m->kept[0].bytes, m->kept[0].n);
-        m->taken -= m->kept[0].n;
+        unmap(m, m->kept[0].bytes, m->kept[0].n);
         kept -= m->kept[0].n;
         m->nkept--;
         memmove(&m->kept[0], &m->kept[1], m->nkept * sizeof(m->kept[0]));
     }
     if (kept > m->base.conf.free_cache) {
-        munmap(p, n);
-        m->taken -= n;
+        unmap(m, p, n);
         return;
     }
     m->kept[m->nkept++] = (struct kept){ p, n };
@@ -171,7 +236,13 @@ static void memory_close(struct cairn_extent_store *s)
 {
     struct memory_store *m = of(s);
 
-    CAIRN_ASSERT(m->used == 0);
+    CAIRN_ASSERT(m->used == 0 && !m->unmapping);
+    while (m->leaving != NULL) {
+        struct leaving *l = m->leaving;
+
+        m->leaving = l->next;
+        munmap(l, l->n);
+    }
     for (uint32_t i = 0; i < m->nkept; i++)
         munmap(m->kept[i].bytes, m->kept[i].n);
     for (uint32_t i = 0; i < m->narenas; i++) {
@@ -256,6 +327,17 @@ static int memory_nothing(struct cairn_extent_step *step)
     return 0;
 }
 
+static bool memory_is_busy(struct cairn_extent_store *s)
+{
+    struct memory_store *m = of(s);
+    bool busy;
+
+    pthread_mutex_lock(&m->mutex);
+    busy = m->unmapping;
+    pthread_mutex_unlock(&m->mutex);
+    return busy;
+}
+
 static void memory_usage(struct cairn_extent_store *s, uint64_t *used, uint64_t *avail)
 {
     struct memory_store *m = of(s);
@@ -288,6 +370,7 @@ const struct cairn_extent_store_ops cairn_extent_store_memory = {
     .remove = memory_nothing,
     .quarantine = memory_nothing,
     .release = memory_release,
+    .is_busy = memory_is_busy,
     .usage = memory_usage,
     .status = memory_status,
 };

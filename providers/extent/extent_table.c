@@ -234,11 +234,18 @@ bool cairn_extent_table_quarantine(struct cairn_extent_table *t, struct cairn_ex
     return first;
 }
 
-/* Calls @fn for each sealed region above @after, in order, under the lock of its shard, until it says stop. */
-static void walk(struct cairn_extent_table *t, uint64_t after, bool (*fn)(void *arg, struct cairn_extent_region *r),
-                 void *arg)
+/* The last name that belongs into bucket @b of shard @i. */
+static uint64_t last_name(uint64_t i, uint64_t b, uint32_t bits)
 {
-    uint64_t first = after >> (64 - SHARD_BITS);
+    return (i << (64 - SHARD_BITS)) + ((b + 1) << (64 - SHARD_BITS - bits)) - 1;
+}
+
+/* Calls @fn for each sealed region above @after, in order, under the lock of its shard, until it says stop or @places
+ * buckets and regions were looked at. Returns the name up to which all were seen. */
+static uint64_t walk(struct cairn_extent_table *t, uint64_t after, uint32_t *places,
+                     bool (*fn)(void *arg, struct cairn_extent_region *r), void *arg)
+{
+    uint64_t first = after >> (64 - SHARD_BITS), seen = after;
     bool go_on = true;
 
     for (uint64_t i = first; i < CAIRN_EXTENT_SHARDS && go_on; i++) {
@@ -246,13 +253,21 @@ static void walk(struct cairn_extent_table *t, uint64_t after, bool (*fn)(void *
 
         pthread_mutex_lock(&s->mutex);
         for (uint64_t b = i == first ? bucket_of(after, s->bits) : 0; b < UINT64_C(1) << s->bits && go_on; b++) {
-            for (struct cairn_extent_region *r = s->buckets[b]; r != NULL && go_on; r = r->next) {
+            uint32_t n = 1;
+
+            for (struct cairn_extent_region *r = s->buckets[b]; r != NULL && go_on; r = r->next, n++) {
                 if (r->id > after && atomic_load(&r->sealed))
                     go_on = fn(arg, r);
             }
+            if (!go_on)
+                break;
+            seen = last_name(i, b, s->bits);
+            if (places != NULL)
+                go_on = (*places -= MIN(n, *places)) > 0;
         }
         pthread_mutex_unlock(&s->mutex);
     }
+    return seen;
 }
 
 struct lister {
@@ -289,7 +304,7 @@ uint32_t cairn_extent_table_list(struct cairn_extent_table *t, const struct cair
 
     /* Mostly there are none: do not look for them through millions. */
     if (!filter->quarantined || atomic_load(&t->quarantined) > 0)
-        walk(t, filter->after, list_one, &l);
+        walk(t, filter->after, NULL, list_one, &l);
     *more = l.more;
     return l.n;
 }
@@ -298,15 +313,17 @@ static bool take_first(void *arg, struct cairn_extent_region *r)
 {
     struct cairn_extent_region **found = arg;
 
+    if (r->length == 0 || atomic_load(&r->quarantined))
+        return true;
     cairn_extent_region_get(r);
     *found = r;
     return false;
 }
 
-struct cairn_extent_region *cairn_extent_table_next(struct cairn_extent_table *t, uint64_t after)
+struct cairn_extent_region *cairn_extent_table_next(struct cairn_extent_table *t, uint64_t *after, uint32_t *places)
 {
     struct cairn_extent_region *found = NULL;
 
-    walk(t, after, take_first, &found);
+    *after = walk(t, *after, places, take_first, &found);
     return found;
 }

@@ -35,6 +35,8 @@ struct cairn_extent_region {
     atomic_bool recorded;     /* file: the index names it */
     uint64_t stamp;           /* file, limbo: the index must be durable up to here */
 
+    bool unread; /* the scrub's: in its last round it could not be read */
+
     uint32_t nchunks;
     uint32_t crcs[]; /* one per chunk; constant once sealed */
 };
@@ -86,7 +88,9 @@ struct cairn_extent_filter {
  * be NULL. */
 uint32_t cairn_extent_table_list(struct cairn_extent_table *t, const struct cairn_extent_filter *filter, uint64_t *ids,
                                  uint64_t *lengths, uint64_t *owners, uint32_t max, bool *more);
-/** The first sealed region above @after, with a reference; NULL: none. */
-struct cairn_extent_region *cairn_extent_table_next(struct cairn_extent_table *t, uint64_t after);
+/** The first region above *@after that can be checked (sealed, with bytes, not in quarantine), with a reference. It looks
+ * at *@places places at most, and counts them down; NULL: it came to *@after, from where to go on, without finding one.
+ * UINT64_MAX there is the end. */
+struct cairn_extent_region *cairn_extent_table_next(struct cairn_extent_table *t, uint64_t *after, uint32_t *places);
 
 #endif

@@ -38,7 +38,7 @@ static bool write_invariant(const struct cairn_sm *sm)
     const struct write *w = CONTAINER_OF(sm, const struct write, sm);
 
     return CAIRN_HOLDS(w->claimed == (sm->state == WRITE_MOVE)) &&
-           CAIRN_HOLDS(!w->claimed || (w->region->draft != NULL && w->region->draft->writers > 0));
+           CAIRN_HOLDS(!w->claimed || (w->region->draft != NULL && atomic_load(&w->region->draft->writers) > 0));
 }
 
 const struct cairn_sm_kind cairn_extent_write_kind = { "extent-write", write_states, WRITE_NR, write_invariant, 60000 };

@@ -9,9 +9,10 @@
  *
  *   kv-work     WAITING ---> ON_POOL ---> REPLIED          WAITING and ON_POOL may also go to FAILED.
  *
- *   WAITING     on the worker's list of reads, or about to get a job of its own.
+ *   WAITING     on the worker's list of reads, or about to get a job of its own; nothing was looked at.
  *   ON_POOL     a pool thread has it: its results, rc and err are that thread's.
- *   REPLIED     the request is answered.   FAILED  with an error. */
+ *   REPLIED     the request is answered.   FAILED  with an error. Canceled only before the pool had it: whatever was
+ *               done is told as it is. */
 #include "providers/kv/kv_internal.h"
 
 #include <stdlib.h>
@@ -52,11 +53,17 @@ static const struct cairn_sm_state work_states[WORK_NR] = {
 static bool work_invariant(const struct cairn_sm *sm)
 {
     const struct kv_op *op = CONTAINER_OF(sm, const struct kv_op, sm);
-    bool over = sm->state == WORK_REPLIED || sm->state == WORK_FAILED;
+    const struct kv_worker *w = op->worker;
+    bool over = sm->state == WORK_REPLIED || sm->state == WORK_FAILED, on_pool = sm->state == WORK_ON_POOL;
 
-    return CAIRN_HOLDS((op->rq == NULL) == over) &&
-           CAIRN_HOLDS(sm->state == WORK_WAITING || (op->work != NULL && op->reply != NULL)) &&
-           CAIRN_HOLDS(sm->state != WORK_ON_POOL || op->worker->njobs + op->worker->ncalls > 0);
+    return CAIRN_HOLDS((op->rq == NULL) == over) &&                 /* answered exactly once, at the end */
+           CAIRN_HOLDS(sm->state != WORK_WAITING || op->rc == 0) && /* nobody has worked at it */
+           CAIRN_HOLDS(!over || (op->rc == 0) == (sm->state == WORK_REPLIED)) &&
+           CAIRN_HOLDS(!on_pool || (op->work != NULL && op->reply != NULL)) &&
+           CAIRN_HOLDS(!on_pool || (op->is_call ? w->ncalls : w->njobs) > 0) && /* the worker waits for its job */
+           CAIRN_HOLDS(w->njobs <= KV_READ_JOBS_MAX) &&                         /* reads leave the pool to others */
+           CAIRN_HOLDS(!op->is_call || cairn_list_is_empty(&op->batch)) &&      /* what takes long holds up no other */
+           CAIRN_HOLDS(!over || cairn_list_is_empty(&op->batch)); /* each of a job is answered for itself */
 }
 
 const struct cairn_sm_kind kv_work_kind = { "kv-work", work_states, WORK_NR, work_invariant, 30000 };
@@ -167,6 +174,7 @@ static void op_fail(struct kv_op *op, uint32_t state, int rc)
     struct cairn_rpc_req *rq = op->rq;
 
     op->rq = NULL;
+    op->rc = rc;
     free(op->old);
     op->old = NULL;
     cairn_sm_fail(&op->sm, state, rc > 0 ? CAIRN_E_NOTFOUND : rc);
@@ -267,9 +275,7 @@ void kv_op_write(struct kv_op *op)
 
 static void work_finish(struct kv_op *op)
 {
-    if (op->rc == 0 && atomic_load_explicit(&op->canceled, memory_order_relaxed))
-        op->rc = CAIRN_E_CANCELED;
-    if (op->rc != 0) {
+    if (op->rc != 0) { /* a cancel that came after the work does not count: a database was made or dropped */
         op_fail(op, WORK_FAILED, op->rc);
         return;
     }

@@ -30,7 +30,7 @@ static const struct cairn_conf_key schema[] = {
       .type = CAIRN_CONF_SIZE,
       .fallback = "32MiB",
       .min = 1 << 20,
-      .help = "backend rocksdb: memory for what was read from disk" },
+      .help = "backend rocksdb: memory for what was read from disk; what it holds is answered without the disk" },
     { .name = "write_buffer",
       .type = CAIRN_CONF_SIZE,
       .fallback = "64MiB",
@@ -95,7 +95,7 @@ static int kv_check(const struct cairn_provider_env *env, struct cairn_err *err)
     if (rc != 0)
         return rc;
     store_conf(env, &conf);
-    return cairn_err_wrap(err, ops->check(&conf, err), "provider %s", env->name);
+    return ops->check(&conf, err);
 }
 
 static int kv_start(const struct cairn_provider_env *env, void **ctx, struct cairn_err *err)
@@ -134,7 +134,7 @@ free_dir:
     cairn_kv_dir_fini(&p->dir);
 free_provider:
     free(p);
-    return cairn_err_wrap(err, rc, "provider %s", env->name);
+    return rc;
 }
 
 static void kv_stop(void *ctx)

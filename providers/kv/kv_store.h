@@ -42,7 +42,8 @@ struct cairn_kv_read {
     uint32_t n;
     enum cairn_kv_want want;
     bool may_block; /* on the pool */
-    /** Called per key in order, under locks: @len is -1 if it is not there; @val NULL if lengths are wanted. The view
+    /** Called per key in order, under locks: @len is -1 if it is not there, -2 if it is one of several and cannot be
+     * read (of a single one read() tells why); @val NULL if lengths are wanted. The view
      * lives until end() has returned if @n <= CAIRN_KV_VIEWS_MAX, otherwise for this call. False: no more room, this
      * key was not taken and the rest need not be read. */
     bool (*found)(void *arg, uint32_t i, const uint8_t *val, int64_t len);

@@ -208,6 +208,21 @@ static int rocksdb_open_engine(struct cairn_kv_store *st, const struct cairn_kv_
     return cairn_rocks_open(&rc, &st->rocks, err);
 }
 
+/* What is there already, once more, in memory alone. When the disk was full and is not any more, the engine writes what it
+ * has in memory to a file and begins a new log. If it has nothing it goes on with the old log, whose first append has
+ * failed, and aborts: file/writable_file_writer.h of 7.8, in packages that are built with assertions. */
+static int remember_something(struct cairn_kv_store *st)
+{
+    uint8_t key[CATALOGUE_KEY_BYTES + CAIRN_NAME_BYTES_MAX];
+    uint32_t klen = catalogue_key('G', "", key), generation = htole32(st->dir->generation);
+    int rc;
+
+    cairn_rocks_batch_put(st->batch, key, klen, &generation, sizeof(generation));
+    rc = cairn_rocks_write(st->rocks, st->batch, CAIRN_ROCKS_UNLOGGED);
+    cairn_rocks_batch_clear(st->batch);
+    return rc;
+}
+
 static int rocksdb_start(struct cairn_kv_store *st, const struct cairn_kv_store_conf *conf, struct cairn_err *err)
 {
     struct cairn_commit_conf cc = { .loops = conf->loops,
@@ -224,6 +239,11 @@ static int rocksdb_start(struct cairn_kv_store *st, const struct cairn_kv_store_
     st->batch = cairn_rocks_batch_new();
     if (st->batch == NULL)
         return cairn_err_set(err, CAIRN_E_NOMEM, "rocksdb store");
+    rc = remember_something(st);
+    if (rc != 0) {
+        cairn_rocks_batch_free(st->batch);
+        return cairn_err_set(err, rc, "rocksdb store");
+    }
     if (getrandom(&st->hash_seed, sizeof(st->hash_seed), 0) != sizeof(st->hash_seed))
         return cairn_err_set(err, CAIRN_E_IO, "no random bytes");
     st->commit = cairn_commit_new(&cc, err);
@@ -316,6 +336,10 @@ static int rocksdb_read_one(struct cairn_kv_store *st, const struct cairn_kv_rea
     rc = cairn_rocks_get(st->rocks, full.bytes, full.len, rd->may_block, view);
     if (rc == CAIRN_E_NOTFOUND) {
         *more = rd->found(rd->arg, i, NULL, -1);
+        return 0;
+    }
+    if (rd->n > 1 && (rc == CAIRN_E_CORRUPT || rc == CAIRN_E_IO)) { /* a bad block is no matter of the other keys */
+        *more = rd->found(rd->arg, i, NULL, -2);
         return 0;
     }
     if (rc != 0)
@@ -446,6 +470,9 @@ static void rocksdb_status(struct cairn_kv_store *st, json_t *to)
     if (rs.last_error[0] != '\0')
         json_object_set_new(to, "last_error", json_string(rs.last_error));
     json_object_set_new(to, "cache_bytes", json_integer((json_int_t)rs.cache_bytes));
+    json_object_set_new(to, "cache_bytes_max", json_integer((json_int_t)rs.cache_bytes_max));
+    json_object_set_new(to, "cache_hits", json_integer((json_int_t)rs.memory_hits));
+    json_object_set_new(to, "cache_misses", json_integer((json_int_t)rs.memory_misses));
     json_object_set_new(to, "writes_waiting", json_integer(cs.waiting));
     json_object_set_new(to, "writes_waiting_bytes", json_integer((json_int_t)cs.waiting_bytes));
     json_object_set_new(to, "commit_groups", json_integer((json_int_t)cs.groups));

@@ -9,6 +9,8 @@
 #define NODE_METHOD(method)   CAIRN__WIRE__NODE_METHOD__NODE_##method
 #define ROUTER_METHOD(method) CAIRN__WIRE__ROUTER_METHOD__ROUTER_##method
 
+enum { NS_LIST_MAX = 1 << 16 }; /* far more than a node takes */
+
 /* ---- namespaces ---- */
 
 static int ns_create(struct cairn *c, const char *name, const struct cairn_ns_options *no,
@@ -60,63 +62,92 @@ int cairn_ns_create_async(struct cairn *c, const char *name, const struct cairn_
     return done != NULL ? ns_create(c, name, ns_options, o, done, arg) : CAIRN_E_INVAL;
 }
 
-static struct cairn_ns_list *ns_list_new(Cairn__Wire__Namespace *const *rows, size_t n)
+static struct cairn_ns_info ns_info_of_wire(const Cairn__Wire__Namespace *r)
 {
+    return (struct cairn_ns_info){
+        .name = r->name,
+        .kv = r->kv,
+        .extent = r->extent,
+        .frontend = r->frontend == CAIRN__WIRE__FRONTEND__FRONTEND_HASHED ? "hashed" : "unknown",
+        .id = r->id,
+        .replicas = r->replicas,
+        .embed_threshold = r->embed_threshold,
+        .owner = r->owner,
+        .group = r->group,
+        .mode = r->mode,
+        .durability = cairn__durability_of_wire(r->durability),
+        .write_once = r->write_once,
+        .created_ms = r->created_ms,
+    };
+}
+
+static size_t ns_info_bytes(const struct cairn_ns_info *i)
+{
+    return strlen(i->name) + strlen(i->kv) + strlen(i->extent) + 3;
+}
+
+/* Those of @before, which may be NULL, and then @n that have come. NULL for memory. */
+static struct cairn_ns_list *ns_list_new(const struct cairn_ns_list *before, Cairn__Wire__Namespace *const *rows,
+                                         size_t n)
+{
+    size_t nbefore = before != NULL ? before->n : 0, bytes = 0;
     struct cairn_ns_list *list;
-    size_t bytes = 0;
     char *at;
 
-    for (size_t i = 0; i < n; i++)
-        bytes += strlen(rows[i]->name) + strlen(rows[i]->kv) + strlen(rows[i]->extent) + 3;
-    list = cairn__block_new(sizeof(*list) + n * sizeof(*list->namespaces), bytes, &at);
+    for (size_t i = 0; i < nbefore; i++)
+        bytes += ns_info_bytes(&before->namespaces[i]);
+    for (size_t i = 0; i < n; i++) {
+        struct cairn_ns_info info = ns_info_of_wire(rows[i]);
+
+        bytes += ns_info_bytes(&info);
+    }
+    list = cairn__block_new(sizeof(*list) + (nbefore + n) * sizeof(*list->namespaces), bytes, &at);
     if (list == NULL)
         return NULL;
-    list->n = n;
+    list->n = nbefore + n;
     list->namespaces = (struct cairn_ns_info *)(void *)(list + 1);
-    for (size_t i = 0; i < n; i++) {
-        const Cairn__Wire__Namespace *r = rows[i];
+    for (size_t i = 0; i < list->n; i++) {
+        struct cairn_ns_info *info = &list->namespaces[i];
 
-        list->namespaces[i] = (struct cairn_ns_info){
-            .name = cairn__block_text(&at, r->name, strlen(r->name)),
-            .kv = cairn__block_text(&at, r->kv, strlen(r->kv)),
-            .extent = cairn__block_text(&at, r->extent, strlen(r->extent)),
-            .frontend = r->frontend == CAIRN__WIRE__FRONTEND__FRONTEND_HASHED ? "hashed" : "unknown",
-            .id = r->id,
-            .replicas = r->replicas,
-            .embed_threshold = r->embed_threshold,
-            .owner = r->owner,
-            .group = r->group,
-            .mode = r->mode,
-            .durability = cairn__durability_of_wire(r->durability),
-            .write_once = r->write_once,
-            .created_ms = r->created_ms,
-        };
+        *info = i < nbefore ? before->namespaces[i] : ns_info_of_wire(rows[i - nbefore]);
+        info->name = cairn__block_text(&at, info->name, strlen(info->name));
+        info->kv = cairn__block_text(&at, info->kv, strlen(info->kv));
+        info->extent = cairn__block_text(&at, info->extent, strlen(info->extent));
     }
     return list;
 }
 
-static void ns_list_done(struct cairn_call *call, Cairn__Wire__Namespace *const *rows, size_t n)
+static void ns_show_answered(struct cairn_call *call)
 {
-    struct cairn_ns_list *list = ns_list_new(rows, n);
+    /* The row is only read; protobuf-c has no const of its own. */
+    Cairn__Wire__Namespace *row = (Cairn__Wire__Namespace *)(uintptr_t)call->rpc.reply;
+    struct cairn_ns_list *list = ns_list_new(NULL, &row, 1);
 
     if (list != NULL)
         *(struct cairn_ns_list **)call->out = list;
     cairn__call_finish(call, list != NULL ? 0 : CAIRN_E_NOMEM);
 }
 
+/* The list as far as it has come is in call->text, and with it the name that the next request follows. */
 static void ns_list_answered(struct cairn_call *call)
 {
     const Cairn__Wire__NamespaceList *r = (const Cairn__Wire__NamespaceList *)call->rpc.reply;
+    struct cairn_ns_list *list = ns_list_new((const void *)call->text, r->namespaces, r->n_namespaces);
 
-    ns_list_done(call, r->namespaces, r->n_namespaces);
-}
-
-static void ns_show_answered(struct cairn_call *call)
-{
-    /* The rows are only read; protobuf-c has no const of its own. */
-    Cairn__Wire__Namespace *row = (Cairn__Wire__Namespace *)(uintptr_t)call->rpc.reply;
-
-    ns_list_done(call, &row, 1);
+    free(call->text);
+    call->text = (void *)list;
+    if (list == NULL) {
+        cairn__call_finish(call, CAIRN_E_NOMEM);
+    } else if (r->more && (r->n_namespaces == 0 || list->n > NS_LIST_MAX)) { /* it would be asked for ever */
+        cairn__call_fail(call, CAIRN_E_PROTO, "the node's list of namespaces does not end");
+    } else if (r->more) {
+        call->rq.ns_list.after = (char *)(uintptr_t)list->namespaces[list->n - 1].name;
+        cairn__call_again(call);
+    } else {
+        *(struct cairn_ns_list **)call->out = list;
+        call->text = NULL;
+        cairn__call_finish(call, 0);
+    }
 }
 
 /* A request that is nothing but its method. */
@@ -136,19 +167,31 @@ static int ask(struct cairn *c, const struct cairn_rpc_iface *iface, uint16_t pr
     return cairn__call_go(call);
 }
 
+static int ns_list(struct cairn *c, struct cairn_ns_list **out, const struct cairn_call_options *o, cairn_done_fn *done,
+                   void *arg)
+{
+    struct cairn_call *call;
+    int rc = cairn__call_new(c, NULL, o, done, arg, &call);
+
+    if (rc != 0)
+        return rc;
+    cairn__wire__ns_list__init(&call->rq.ns_list);
+    call->has_steps = true;
+    call->out = out;
+    call->answered = ns_list_answered;
+    cairn__call_to(call, &cairn_iface_router, CAIRN_PROVIDER_ROUTER, ROUTER_METHOD(NS_LIST));
+    return cairn__call_go(call);
+}
+
 int cairn_ns_list(struct cairn *c, struct cairn_ns_list **out, const struct cairn_call_options *o)
 {
-    return ask(c, &cairn_iface_router, CAIRN_PROVIDER_ROUTER, ROUTER_METHOD(NS_LIST), out, ns_list_answered, o, NULL,
-               NULL);
+    return ns_list(c, out, o, NULL, NULL);
 }
 
 int cairn_ns_list_async(struct cairn *c, struct cairn_ns_list **out, const struct cairn_call_options *o,
                         cairn_done_fn *done, void *arg)
 {
-    if (done == NULL)
-        return CAIRN_E_INVAL;
-    return ask(c, &cairn_iface_router, CAIRN_PROVIDER_ROUTER, ROUTER_METHOD(NS_LIST), out, ns_list_answered, o, done,
-               arg);
+    return done != NULL ? ns_list(c, out, o, done, arg) : CAIRN_E_INVAL;
 }
 
 static int ns_named(struct cairn *c, const char *name, bool force, uint16_t method, void *out,

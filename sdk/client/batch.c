@@ -114,7 +114,9 @@ static void page_copy(struct cairn_call *call, uint8_t *to, size_t bytes)
 int cairn__batch_page(struct cairn_call *call, struct cairn_batch_page *page)
 {
     struct cairn_call_batch *b = &call->batch;
-    size_t value_bytes, n = page_extent(b, &value_bytes), arrays = n * (sizeof(*page->keys) + sizeof(*page->lengths));
+    size_t value_bytes, n = page_extent(b, &value_bytes);
+    size_t ncrcs = b->sums ? n + value_bytes / CAIRN_EXTENT_CHUNK_BYTES : 0; /* at most */
+    size_t arrays = n * (sizeof(*page->keys) + sizeof(*page->lengths)) + ncrcs * sizeof(*page->crcs);
     bool pieces = true;
     int rc;
 
@@ -127,6 +129,8 @@ int cairn__batch_page(struct cairn_call *call, struct cairn_batch_page *page)
     page->n = n;
     page->keys = call->scratch;
     page->lengths = (uint32_t *)(void *)(page->keys + n);
+    page->crcs = page->lengths + n;
+    page->ncrcs = 0;
     for (size_t i = 0; i < n; i++) {
         size_t len;
         const void *key = batch_key(b, b->from + i, &len);
@@ -134,6 +138,10 @@ int cairn__batch_page(struct cairn_call *call, struct cairn_batch_page *page)
         page->keys[i] = cairn__bytes(key, len);
         if (b->puts != NULL)
             page->lengths[i] = (uint32_t)b->puts[b->from + i].value_len;
+        if (b->sums) {
+            cairn_check_compute(b->puts[b->from + i].value, page->lengths[i], page->crcs + page->ncrcs);
+            page->ncrcs += (size_t)cairn_check_parts(0, page->lengths[i]);
+        }
     }
     if (!pieces)
         page_copy(call, (uint8_t *)call->scratch + arrays, value_bytes);
@@ -178,8 +186,21 @@ static void batch_fill(struct cairn_get_item *g, const uint8_t *payload, size_t 
         memcpy(g->value, payload, len);
 }
 
-int cairn__batch_lengths(struct cairn_call *call, const int64_t *lengths, size_t n)
+/* Whether @len bytes at @p have the checksums at @crcs. */
+static bool batch_is_sound(const uint8_t *p, size_t len, const uint32_t *crcs)
 {
+    enum cairn_check_result r;
+    struct cairn_check k;
+
+    cairn_check_start(&k, p, 0, len, crcs);
+    while ((r = cairn_check_step(&k)) == CAIRN_CHECK_MORE)
+        ;
+    return r == CAIRN_CHECK_GOOD;
+}
+
+int cairn__batch_lengths(struct cairn_call *call, const int64_t *lengths, size_t n, const uint32_t *crcs, size_t ncrcs)
+{
+    const uint32_t *crcs_end = crcs + ncrcs;
     struct cairn_call_batch *b = &call->batch;
     const uint8_t *at = call->rpc.reply_payload;
     uint64_t left = call->rpc.reply_payload_len;
@@ -192,15 +213,26 @@ int cairn__batch_lengths(struct cairn_call *call, const int64_t *lengths, size_t
         if (lengths[i] == -1) {
             g->value_len = 0;
             g->status = CAIRN_E_NOTFOUND;
-        } else if (lengths[i] == -2 && b->kind == CAIRN_BATCH_GET) {
+        } else if (lengths[i] == -2 && b->kind == CAIRN_BATCH_GET && call->rpc.iface == &cairn_iface_router) {
             g->status = CAIRN_STATUS_LARGE;
             b->nlarge++;
+        } else if (lengths[i] == -2) {
+            g->value_len = 0;
+            g->status = CAIRN_E_CORRUPT;
         } else if (lengths[i] < 0) {
             return batch_malformed(call);
         } else if (b->kind == CAIRN_BATCH_GET) {
-            if ((uint64_t)lengths[i] > left)
+            size_t parts = ncrcs > 0 ? (size_t)cairn_check_parts(0, (uint64_t)lengths[i]) : 0;
+
+            if ((uint64_t)lengths[i] > left || parts > (size_t)(crcs_end - crcs))
                 return batch_malformed(call);
-            batch_fill(g, at, (size_t)lengths[i]);
+            if (parts == 0 || batch_is_sound(at, (size_t)lengths[i], crcs)) {
+                batch_fill(g, at, (size_t)lengths[i]);
+            } else { /* by itself it comes again, or it is told what is wrong with it */
+                g->status = CAIRN_STATUS_LARGE;
+                b->nlarge++;
+            }
+            crcs += parts;
             at += lengths[i];
             left -= (uint64_t)lengths[i];
         } else {
@@ -208,7 +240,7 @@ int cairn__batch_lengths(struct cairn_call *call, const int64_t *lengths, size_t
             g->status = 0;
         }
     }
-    if (left != 0)
+    if (left != 0 || crcs != crcs_end)
         return batch_malformed(call);
     b->from += n;
     return 0;

@@ -394,8 +394,19 @@ static void on_next(void *arg)
         cairn__call_send(call);
 }
 
+/* One request seemed enough; its answer says that it is not. */
+static void call_takes_steps(struct cairn_call *call)
+{
+    call->has_steps = true;
+    cairn_sm_init(&call->sm, &cairn_client_call_kind, &call->c->loop.machines);
+    cairn_sm_move(&call->sm, CALL_ASKING);
+    cairn_sm_move(&call->sm, CALL_CHECKING);
+}
+
 void cairn__call_again(struct cairn_call *call)
 {
+    if (!call->has_steps)
+        call_takes_steps(call);
     /* From a later task: the reply that the caller is looking at lives in the call that is to be started anew. */
     cairn_task_init(&call->task, on_next, call);
     cairn_list_init(&call->task.link);
@@ -484,6 +495,7 @@ void cairn__call_cancel(struct cairn_call *call)
 struct cancel {
     struct cairn_task task;
     struct cairn *c;
+    bool all;
     uint64_t number;
 };
 
@@ -500,21 +512,35 @@ static void cancel_number(struct cairn *c, uint64_t number)
         cairn__call_cancel(call); /* perhaps not begun yet: then it ends as soon as it begins */
 }
 
+void cairn__cancel_all(struct cairn *c)
+{
+    CAIRN_LIST_FOREACH (l, &c->live)
+        cairn__call_cancel(CONTAINER_OF(l, struct cairn_call, link));
+}
+
+static void cancel(struct cairn *c, bool all, uint64_t number)
+{
+    if (all)
+        cairn__cancel_all(c);
+    else
+        cancel_number(c, number);
+}
+
 static void on_cancel(void *arg)
 {
     struct cancel *x = arg;
 
-    cancel_number(x->c, x->number);
+    cancel(x->c, x->all, x->number);
     free(x);
 }
 
-int cairn_cancel(struct cairn *c, uint64_t number)
+static int ask_to_cancel(struct cairn *c, bool all, uint64_t number)
 {
     bool inside = cairn__is_inside(c);
     struct cancel *x;
 
     if (inside || cairn__own_try(c)) {
-        cancel_number(c, number);
+        cancel(c, all, number);
         if (!inside)
             cairn__disown(c);
         return 0;
@@ -523,11 +549,22 @@ int cairn_cancel(struct cairn *c, uint64_t number)
     if (x == NULL)
         return CAIRN_E_NOMEM;
     x->c = c;
+    x->all = all;
     x->number = number;
     cairn_task_init(&x->task, on_cancel, x);
     cairn_list_init(&x->task.link);
     cairn_loop_post(&c->loop, &x->task); /* behind the call itself, if that is still on its way to the owner */
     return 0;
+}
+
+int cairn_cancel(struct cairn *c, uint64_t number)
+{
+    return ask_to_cancel(c, false, number);
+}
+
+int cairn_cancel_all(struct cairn *c)
+{
+    return ask_to_cancel(c, true, 0);
 }
 
 /* ---- handles ---- */

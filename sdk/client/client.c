@@ -35,10 +35,7 @@ static void give_error(struct cairn_error_info *info, const struct cairn_err *er
 
 static void on_close_all(void *arg)
 {
-    struct cairn *c = arg;
-
-    CAIRN_LIST_FOREACH (l, &c->live)
-        cairn__call_cancel(CONTAINER_OF(l, struct cairn_call, link));
+    cairn__cancel_all(arg);
 }
 
 /* What a node may call here: it moves pieces of the memory that we have exposed. */

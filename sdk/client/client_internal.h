@@ -158,6 +158,7 @@ struct cairn_call_batch {
     struct cairn_get_item *gets;
     size_t n, from, upto; /* entries [from, upto) are on their way */
     size_t value_max;     /* puts: longer values are put one by one */
+    bool sums;            /* puts: with checksums */
     size_t nlarge;        /* gets: entries that are fetched one by one, at the end */
     bool fetching_large;  /* which is now: all others have their results */
     int rc;               /* first error of an entry, or 0 */
@@ -218,6 +219,7 @@ struct cairn_call {
         Cairn__Wire__NodeMachines machines;
         Cairn__Wire__Namespace ns;
         Cairn__Wire__NsName ns_name;
+        Cairn__Wire__NsList ns_list;
         Cairn__Wire__RouterPut put;
         Cairn__Wire__RouterGet get;
         Cairn__Wire__RouterKey key;
@@ -281,6 +283,7 @@ void cairn__call_finish(struct cairn_call *call, int rc);
 /** Likewise, with a text for people. */
 void cairn__call_fail(struct cairn_call *call, int rc, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void cairn__call_cancel(struct cairn_call *call);
+void cairn__cancel_all(struct cairn *c);
 /** Ends it from a later task: for those who may run inside the call that started it. */
 void cairn__call_fail_later(struct cairn_call *call, int rc);
 
@@ -351,11 +354,13 @@ struct cairn_batch_page {
     size_t n;
     ProtobufCBinaryData *keys;
     uint32_t *lengths;
+    uint32_t *crcs; /* with `sums`: of all values, chunk by chunk */
+    size_t ncrcs;
 };
 int cairn__batch_page(struct cairn_call *call, struct cairn_batch_page *page);
 /** Notes the results of a page. 0, or CAIRN_E_PROTO if they do not fit what was asked. */
 int cairn__batch_statuses(struct cairn_call *call, const int32_t *status, size_t n);
-int cairn__batch_lengths(struct cairn_call *call, const int64_t *lengths, size_t n);
+int cairn__batch_lengths(struct cairn_call *call, const int64_t *lengths, size_t n, const uint32_t *crcs, size_t ncrcs);
 /** Gives @rc to all entries that have no result yet. */
 void cairn__batch_give_up(struct cairn_call *call, int rc);
 /** Starts a batch whose requests @next makes; an empty one is over at once. */

@@ -186,6 +186,7 @@ static int extent_remove(struct cairn_extents *x, const uint64_t *ids, size_t n,
     cairn__wire__extent_remove__init(&call->rq.x_remove);
     call->rq.x_remove.n_ids = n;
     call->rq.x_remove.ids = (uint64_t *)(uintptr_t)ids; /* only read */
+    call->rq.x_remove.durability = cairn__durability_to_wire(o != NULL ? o->durability : CAIRN_DURABILITY_DEFAULT);
     call->out = status;
     call->out_arg = n;
     call->answered = remove_answered;

@@ -131,8 +131,7 @@ static int put(struct cairn_ns *ns, const void *key, size_t key_len, const void 
     if (len > CAIRN_VALUE_BYTES_MAX || len / CAIRN_PARTS_MAX > ns->part_bytes)
         return cairn__refuse(o, CAIRN_E_TOOBIG, "a value has at most %llu bytes",
                              (unsigned long long)MIN(CAIRN_VALUE_BYTES_MAX, ns->part_bytes * CAIRN_PARTS_MAX));
-    /* What goes into the KV provider is covered by the frame's checksum, and by the engine's. */
-    if (!cairn__hashed_is_large(ns, len) && (len > ns->embed_threshold || len > CAIRN_BULK_THRESHOLD_BYTES))
+    if (!cairn__hashed_is_large(ns, len))
         rc = cairn__crcs_new(value, len, inline_crcs, &crcs, &ncrcs);
     if (rc != 0)
         return cairn__refuse(o, rc, "no memory for checksums");
@@ -228,7 +227,7 @@ int cairn__hashed_get(struct cairn_ns *ns, const void *key, size_t key_len, cons
     call->sink.range = ns->part_bytes;
     call->uses_sink = true;
     call->verify = (cairn__flags(o) & CAIRN_VERIFY) != 0;
-    /* Up to here one request and one answer are enough, unless checksums come along: only then is there more to it. */
+    /* Up to here one request and one answer are enough, unless the bytes do not match their checksums. */
     call->has_steps =
         sink->alloc != NULL || sink->room > ns->embed_threshold || sink->room > CAIRN_BULK_THRESHOLD_BYTES;
     cairn__hashed_get_go(call, ns, key, key_len);

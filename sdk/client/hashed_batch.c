@@ -86,6 +86,8 @@ static int mput_page(struct cairn_call *call)
     m->n_keys = m->n_lengths = page.n;
     m->keys = page.keys;
     m->lengths = page.lengths;
+    m->crcs = page.crcs;
+    m->n_crcs = page.ncrcs;
     m->if_absent = call->out_arg != 0;
     call->expose_len = 0;
     call->answered = mput_answered;
@@ -123,7 +125,7 @@ static int mput(struct cairn_ns *ns, struct cairn_put_item *items, size_t n, con
         rc = cairn__call_new(ns->h.c, &ns->h, o, done, arg, &call);
     if (rc != 0)
         return rc;
-    call->batch = (struct cairn_call_batch){ .kind = CAIRN_BATCH_PUT, .puts = items, .n = n };
+    call->batch = (struct cairn_call_batch){ .kind = CAIRN_BATCH_PUT, .puts = items, .n = n, .sums = true };
     call->batch.value_max = MIN(ns->embed_threshold, (uint32_t)CAIRN_KV_VALUE_BYTES_MAX);
     call->out_arg = (cairn__flags(o) & CAIRN_IF_ABSENT) != 0;
     return cairn__batch_go(call, mput_next, true);
@@ -159,7 +161,7 @@ static void mget_large_answered(struct cairn_call *call)
 {
     int rc = call->rpc.rc;
 
-    if (rc == CAIRN_E_NOTFOUND || rc == CAIRN_E_CORRUPT || rc == CAIRN_E_IO) {
+    if (rc == CAIRN_E_NOTFOUND || rc == CAIRN_E_CORRUPT || rc == CAIRN_E_FORMAT || rc == CAIRN_E_IO) {
         mget_large_over(call, rc); /* of this entry alone */
     } else if (rc != 0) {
         cairn__batch_give_up(call, rc);
@@ -197,7 +199,7 @@ static void mget_answered(struct cairn_call *call)
     int rc = call->rpc.rc;
 
     if (rc == 0)
-        rc = cairn__batch_lengths(call, r->lengths, r->n_lengths);
+        rc = cairn__batch_lengths(call, r->lengths, r->n_lengths, r->crcs, r->n_crcs);
     if (rc != 0) {
         cairn__batch_give_up(call, rc);
         cairn__call_finish(call, rc);

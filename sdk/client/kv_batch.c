@@ -30,7 +30,7 @@ static void lengths_answered(struct cairn_call *call)
 {
     const Cairn__Wire__KvMgetReply *r = (const Cairn__Wire__KvMgetReply *)call->rpc.reply;
 
-    batch_go_on(call, call->rpc.rc != 0 ? call->rpc.rc : cairn__batch_lengths(call, r->lengths, r->n_lengths));
+    batch_go_on(call, call->rpc.rc != 0 ? call->rpc.rc : cairn__batch_lengths(call, r->lengths, r->n_lengths, NULL, 0));
 }
 
 static void batch_page_failed(struct cairn_call *call, int rc)

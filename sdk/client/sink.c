@@ -270,7 +270,7 @@ fill:
         return;
     }
     if (ncrcs == 0)
-        sink_done(call); /* the frame's own checksum has covered the payload */
+        sink_done(call); /* a part, or of a provider that keeps none: the frame's checksum has covered it */
     else
         sink_check_start(call, crcs, ncrcs);
 }

@@ -27,7 +27,8 @@ int cairn_whereabouts_dir(const struct cairn_options *options, char *path, size_
         dir = getenv("XDG_RUNTIME_DIR");
         sub = "/cairn";
     }
-    if (dir == NULL || dir[0] == '\0')
+    if (dir == NULL ||
+        (sub[0] != '\0' && dir[0] != '/')) /* a relative $XDG_RUNTIME_DIR counts as none, for a node too */
         dir = "/run";
     n = snprintf(path, room, "%s%s", dir, sub);
     if (n < 0 || (size_t)n >= room)
@@ -199,7 +200,9 @@ static int addresses_of_workspace(const char *dir, struct cairn_rpc_session_conf
     if (rc != 0)
         return rc;
     o = json_loads(text, 0, &bad);
-    if (o == NULL)
+    if (o == NULL && (bad.text[0] == '\0' || json_error_code(&bad) == json_error_out_of_memory)) /* both are its way */
+        rc = cairn_err_set(err, CAIRN_E_NOMEM, "%s", file);
+    else if (o == NULL)
         rc = cairn_err_set(err, CAIRN_E_CONFIG, "%s:%d:%d: %s", file, bad.line, bad.column, bad.text);
     else
         rc = node_json_use(o, file, conf, err);

@@ -15,6 +15,7 @@ enum {
     CAIRN_MAP_KEY_BYTES_MAX = 512,
     CAIRN_MAP_VALUE_BYTES_MAX = 64 << 10,
     CAIRN_MAP_ENTRIES_MAX = 1 << 20,
+    CAIRN_MAP_BYTES_MAX = 256 << 20, /* of all entries, as they are stored */
 };
 
 struct cairn_map_store;
@@ -66,6 +67,8 @@ struct cairn_map_store {
  * newer version; CAIRN_E_CORRUPT: damaged (never by a crash: it is replaced, not rewritten). */
 int cairn_map_store_local_open(const char *dir, struct cairn_pool *pool, struct cairn_map_store **out,
                                struct cairn_err *err);
+/** What open() would say, changing nothing. */
+int cairn_map_store_local_check(const char *dir, struct cairn_err *err);
 
 /** Any loop's thread; done() comes later on that loop. Changes made at the same time are written together. */
 static inline void cairn_map_store_change(struct cairn_map_store *s, struct cairn_loop *loop,

@@ -1,27 +1,25 @@
 /* One node's own map store: entries in memory, and a file that is replaced as a whole.
  *
  * A change joins a queue. Whoever finds no writer submits the job; the job takes everything that waits, stages the
- * changes that apply, writes the new image beside the old one, flushes it, renames it over the old one and flushes the
- * directory, and only then are the staged entries what readers see. So a crash finds the old file or the new one, never
+ * changes that apply, replaces the file by the new image (map_file.h), and only then are the staged entries what readers see. So a crash finds the old file or the new one, never
  * a mixture, and a checksum that does not match is damage. The map is small and changes seldom: writing it whole costs
  * less than a log that must tell a torn end from a damaged one. */
+#include "server/cluster/map_file.h"
 #include "server/cluster/map_image.h"
 #include "server/cluster/map_store.h"
 
 #include "sdk/core/base/log.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-enum { IMAGE_BYTES_MAX = 256 << 20 };
+enum {
+    IMAGE_BYTES_MAX = CAIRN_MAP_IMAGE_HEADER_BYTES + CAIRN_MAP_BYTES_MAX,
+    BATCH_CHANGES_MAX = 256, /* each is compared with all of its batch */
+};
 
 /* Immutable once stored. */
 struct map_node {
@@ -36,6 +34,7 @@ struct batch {
     struct cairn_link changes;
     struct map_node **nodes; /* as they will be */
     uint32_t n;
+    size_t bytes;           /* of them all, as they are stored */
     struct map_node **gone; /* stored nodes that the batch replaces or erases */
     uint32_t ngone;
     uint64_t revision;
@@ -44,10 +43,12 @@ struct batch {
 struct local {
     struct cairn_map_store store;
     struct cairn_pool *pool;
-    char path[PATH_MAX], fresh_path[PATH_MAX], dir[PATH_MAX]; /* path[0] == 0: nothing is written */
+    struct cairn_map_file file;
+    bool in_memory; /* nothing is written */
     pthread_mutex_t mutex;
     struct map_node **nodes; /* by key; under mutex, as all below */
     uint32_t n, room;
+    size_t bytes; /* of them all, as they are stored */
     uint64_t revision;
     struct cairn_link queue; /* changes waiting */
     bool writing;            /* the job is submitted or runs */
@@ -67,6 +68,13 @@ static struct cairn_map_entry entry_of(const struct map_node *n)
     return (struct cairn_map_entry){
         .key = n->key, .value = n->value, .value_len = n->value_len, .created = n->created, .changed = n->changed
     };
+}
+
+static size_t node_bytes(const struct map_node *n)
+{
+    struct cairn_map_entry e = entry_of(n);
+
+    return cairn_map_image_entry_bytes(&e);
 }
 
 static struct map_node *node_new(const char *key, const uint8_t *value, uint32_t value_len)
@@ -109,74 +117,12 @@ static uint32_t node_find(struct map_node *const *nodes, uint32_t n, const char 
 
 /* ---- the file ---- */
 
-static int write_all(int fd, const uint8_t *p, size_t len)
-{
-    while (len > 0) {
-        ssize_t n = write(fd, p, len);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return errno;
-        p += n;
-        len -= (size_t)n;
-    }
-    return 0;
-}
-
-static int sync_dir(const char *dir)
-{
-    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), e = 0;
-
-    if (fd < 0)
-        return errno;
-    if (fsync(fd) != 0)
-        e = errno;
-    close(fd);
-    return e;
-}
-
-/* After the rename the new file may be what the next start finds, so a failure there is an unknown outcome. */
-static int image_replace(const struct local *l, const uint8_t *image, size_t len, struct cairn_err *err)
-{
-    int fd = open(l->fresh_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600), e;
-
-    if (fd < 0)
-        return cairn_err_errno(err, errno, "make %s", l->fresh_path);
-    e = write_all(fd, image, len);
-    if (e == 0 && fsync(fd) != 0)
-        e = errno;
-    if (close(fd) != 0 && e == 0)
-        e = errno;
-    if (e == 0 && rename(l->fresh_path, l->path) != 0)
-        e = errno;
-    if (e != 0) {
-        unlink(l->fresh_path);
-        return cairn_err_errno(err, e, "write %s", l->path);
-    }
-    e = sync_dir(l->dir);
-    if (e != 0) {
-        cairn_err_errno(err, e, "flush %s", l->dir);
-        return cairn_err_wrap(err, CAIRN_E_UNKNOWN, "%s", l->path);
-    }
-    return 0;
-}
-
-static int image_make(struct map_node *const *nodes, uint32_t n, uint64_t revision, uint8_t **image, size_t *len,
-                      struct cairn_err *err)
+static int image_make(struct map_node *const *nodes, uint32_t n, size_t body, uint64_t revision, uint8_t **image,
+                      size_t *len, struct cairn_err *err)
 {
     struct cairn_map_image_info info = { .revision = revision, .entries = n };
-    size_t body = 0;
     uint8_t *at;
 
-    for (uint32_t i = 0; i < n; i++) {
-        struct cairn_map_entry e = entry_of(nodes[i]);
-
-        body += cairn_map_image_entry_bytes(&e);
-    }
-    if (body > IMAGE_BYTES_MAX - CAIRN_MAP_IMAGE_HEADER_BYTES)
-        return cairn_err_set(err, CAIRN_E_LIMIT, "the map has %zu bytes; at most %d are possible", body,
-                             IMAGE_BYTES_MAX);
     *len = CAIRN_MAP_IMAGE_HEADER_BYTES + body;
     *image = malloc(*len);
     if (*image == NULL)
@@ -191,19 +137,18 @@ static int image_make(struct map_node *const *nodes, uint32_t n, uint64_t revisi
     return 0;
 }
 
-static int nodes_write(const struct local *l, struct map_node *const *nodes, uint32_t n, uint64_t revision,
-                       struct cairn_err *err)
+static int batch_write(const struct local *l, const struct batch *b, struct cairn_err *err)
 {
     uint8_t *image = NULL;
     size_t len = 0;
     int rc;
 
-    if (l->path[0] == '\0')
+    if (l->in_memory)
         return 0;
-    rc = image_make(nodes, n, revision, &image, &len, err);
+    rc = image_make(b->nodes, b->n, b->bytes, b->revision, &image, &len, err);
     if (rc != 0)
         return rc;
-    rc = image_replace(l, image, len, err);
+    rc = cairn_map_file_replace(&l->file, image, len, err);
     free(image);
     return rc;
 }
@@ -224,6 +169,22 @@ static int change_check(const struct cairn_map_change *c, const struct map_node 
     return 0;
 }
 
+/* Whether the map still has its size with @fresh in the place of @old, either of which may be NULL. */
+static int batch_grow(struct batch *b, const struct map_node *fresh, const struct map_node *old, struct cairn_err *err)
+{
+    size_t bytes = b->bytes + (fresh != NULL ? node_bytes(fresh) : 0) - (old != NULL ? node_bytes(old) : 0);
+
+    if (fresh != NULL && old == NULL && b->n == CAIRN_MAP_ENTRIES_MAX)
+        return cairn_err_set(err, CAIRN_E_LIMIT, "%s: the map has %d entries, as many as are possible", fresh->key,
+                             CAIRN_MAP_ENTRIES_MAX);
+    if (bytes > CAIRN_MAP_BYTES_MAX)
+        return cairn_err_set(err, CAIRN_E_LIMIT, "%s: the map would have %zu bytes; at most %d are possible",
+                             fresh->key, bytes, CAIRN_MAP_BYTES_MAX);
+    b->bytes = bytes;
+    return 0;
+}
+
+/* What must not be is refused by itself: the rest of the batch goes on without it. */
 static void change_stage(struct batch *b, struct cairn_map_change *c)
 {
     bool found;
@@ -231,6 +192,8 @@ static void change_stage(struct batch *b, struct cairn_map_change *c)
     struct map_node *old = found ? b->nodes[at] : NULL;
 
     c->rc = change_check(c, old, &c->err);
+    if (c->rc == 0)
+        c->rc = batch_grow(b, c->fresh, old, &c->err);
     if (c->rc != 0)
         return;
     c->revision = ++b->revision;
@@ -252,18 +215,20 @@ static void change_stage(struct batch *b, struct cairn_map_change *c)
     }
 }
 
-/* Under the mutex: takes what waits. Of several changes of one key only the first, since the next is to see its
+/* Under the mutex: takes what waits, up to the bound. Of several changes of one key only the first, since the next is to see its
  * outcome. */
 static int batch_take(struct local *l, struct batch *b)
 {
     uint32_t waiting = 0;
 
-    *b = (struct batch){ .n = l->n, .revision = l->revision };
+    *b = (struct batch){ .n = l->n, .bytes = l->bytes, .revision = l->revision };
     cairn_list_init(&b->changes);
     CAIRN_LIST_FOREACH_SAFE (it, &l->queue) {
         const struct cairn_map_change *c = CONTAINER_OF(it, struct cairn_map_change, link);
         bool twice = false;
 
+        if (waiting == BATCH_CHANGES_MAX)
+            break;
         CAIRN_LIST_FOREACH (other, &b->changes)
             twice = twice || strcmp(CONTAINER_OF(other, struct cairn_map_change, link)->key, c->key) == 0;
         if (twice)
@@ -280,7 +245,7 @@ static int batch_take(struct local *l, struct batch *b)
         memcpy(b->nodes, l->nodes, l->n * sizeof(b->nodes[0]));
     CAIRN_LIST_FOREACH (it, &b->changes)
         change_stage(b, CONTAINER_OF(it, struct cairn_map_change, link));
-    return b->n <= CAIRN_MAP_ENTRIES_MAX ? 0 : CAIRN_E_LIMIT;
+    return 0;
 }
 
 /* Under the mutex: the batch is written, or (@rc) none of it is. */
@@ -305,6 +270,7 @@ static void batch_settle(struct local *l, struct batch *b, int rc, const struct 
         free(l->nodes);
         l->nodes = b->nodes;
         l->n = b->n;
+        l->bytes = b->bytes;
         l->revision = b->revision;
     } else {
         free(b->nodes);
@@ -355,7 +321,7 @@ static void on_write(struct cairn_job *job)
     if (l->rc != 0)
         cairn_err_set(&l->err, l->rc, "map store: %s", cairn_error_text(l->rc));
     else if (b->revision != l->revision) /* something applied */
-        l->rc = nodes_write(l, b->nodes, b->n, b->revision, &l->err);
+        l->rc = batch_write(l, b, &l->err);
 }
 
 /* Answers come after the job is free for the next batch: whoever has its answer may close the store. */
@@ -491,40 +457,9 @@ static int on_loaded(const struct cairn_map_entry *e, void *arg)
         return CAIRN_E_NOMEM;
     l->nodes[l->n]->created = e->created;
     l->nodes[l->n]->changed = e->changed;
+    l->bytes += node_bytes(l->nodes[l->n]);
     l->n++;
     return 0;
-}
-
-static int image_load(const char *path, uint8_t **image, size_t *len, struct cairn_err *err)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC), e = 0;
-    struct stat st;
-
-    *image = NULL;
-    *len = 0;
-    if (fd < 0)
-        return errno == ENOENT ? 0 : cairn_err_errno(err, errno, "open");
-    if (fstat(fd, &st) != 0) {
-        e = errno;
-    } else if (!S_ISREG(st.st_mode) || st.st_size > IMAGE_BYTES_MAX) {
-        close(fd);
-        return cairn_err_set(err, CAIRN_E_CORRUPT, "no file of ours");
-    } else {
-        *image = malloc((size_t)st.st_size + 1);
-        e = *image == NULL ? ENOMEM : 0;
-    }
-    while (e == 0 && *len < (size_t)st.st_size) {
-        ssize_t n = read(fd, *image + *len, (size_t)st.st_size - *len);
-
-        if (n == 0)
-            break;
-        if (n > 0)
-            *len += (size_t)n;
-        else if (errno != EINTR)
-            e = errno;
-    }
-    close(fd);
-    return e == 0 ? 0 : cairn_err_errno(err, e, "read");
 }
 
 static int local_load(struct local *l, struct cairn_err *err)
@@ -534,15 +469,39 @@ static int local_load(struct local *l, struct cairn_err *err)
     size_t len;
     int rc;
 
-    unlink(l->fresh_path); /* what a crash left of a change that was never answered */
-    rc = image_load(l->path, &image, &len, err);
+    unlink(l->file.fresh_path); /* what a crash left of a change that was never answered */
+    rc = cairn_map_file_load(&l->file, IMAGE_BYTES_MAX, &image, &len, err);
     if (rc == 0 && image != NULL) {
         rc = cairn_map_image_read(image, len, &info, on_loaded, l, err);
         if (rc == 0)
             l->revision = info.revision;
     }
     free(image);
-    return cairn_err_wrap(err, rc, "%s", l->path);
+    return cairn_err_wrap(err, rc, "%s", l->file.path);
+}
+
+static int on_checked(const struct cairn_map_entry *e, void *arg)
+{
+    (void)e;
+    (void)arg;
+    return 0;
+}
+
+int cairn_map_store_local_check(const char *dir, struct cairn_err *err)
+{
+    struct cairn_map_image_info info;
+    struct cairn_map_file file;
+    uint8_t *image = NULL;
+    size_t len;
+    int rc = cairn_map_file_init(&file, dir, err);
+
+    if (rc != 0)
+        return rc;
+    rc = cairn_map_file_load(&file, IMAGE_BYTES_MAX, &image, &len, err);
+    if (rc == 0 && image != NULL)
+        rc = cairn_map_image_read(image, len, &info, on_checked, NULL, err);
+    free(image);
+    return cairn_err_wrap(err, rc, "%s", file.path);
 }
 
 int cairn_map_store_local_open(const char *dir, struct cairn_pool *pool, struct cairn_map_store **out,
@@ -558,14 +517,11 @@ int cairn_map_store_local_open(const char *dir, struct cairn_pool *pool, struct 
     l->job = (struct cairn_job){ .work = on_write, .done = on_written, .arg = l };
     cairn_list_init(&l->queue);
     pthread_mutex_init(&l->mutex, NULL);
-    if (dir[0] != '\0') {
-        if ((size_t)snprintf(l->dir, sizeof(l->dir), "%s", dir) >= sizeof(l->dir) ||
-            (size_t)snprintf(l->path, sizeof(l->path), "%s/map", dir) >= sizeof(l->path) ||
-            (size_t)snprintf(l->fresh_path, sizeof(l->fresh_path), "%s/map.fresh", dir) >= sizeof(l->fresh_path))
-            rc = cairn_err_set(err, CAIRN_E_INVAL, "%s: the path is too long", dir);
-        else
-            rc = local_load(l, err);
-    }
+    l->in_memory = dir[0] == '\0';
+    if (!l->in_memory)
+        rc = cairn_map_file_init(&l->file, dir, err);
+    if (rc == 0 && !l->in_memory)
+        rc = local_load(l, err);
     if (rc != 0) {
         local_free(&l->store);
         return rc;

@@ -3,6 +3,7 @@
 
 #include "sdk/core/base/log.h"
 #include "sdk/core/base/macros.h"
+#include "server/node/place.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -16,6 +17,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 enum { IDENTITY_BYTES_MAX = 4096 };
@@ -169,32 +171,116 @@ int cairn_datadir_open(struct cairn_datadir *d, const char *path, struct cairn_e
     return rc;
 }
 
-int cairn_datadir_check(const char *path, struct cairn_err *err)
+/* ---- spare room ---- */
+
+enum { SPARE_BYTES_MIN = 64 << 10, SPARE_NEEDED_PART = 4 };
+
+/* Free bytes of the file system, and those that are to be spare. */
+static int spare_room(const struct cairn_datadir *d, uint64_t *avail, uint64_t *want, struct cairn_err *err)
 {
-    struct cairn_datadir d = { .path = path, .lock_fd = -1 };
-    char parent[PATH_MAX];
+    struct statvfs vfs;
+
+    if (statvfs(d->path, &vfs) != 0)
+        return cairn_err_errno(err, errno, "data directory %s", d->path);
+    *avail = (uint64_t)(geteuid() == 0 ? vfs.f_bfree : vfs.f_bavail) * vfs.f_frsize;
+    *want = MIN((uint64_t)vfs.f_blocks * vfs.f_frsize / CAIRN_DATADIR_SPARE_PART, (uint64_t)CAIRN_DATADIR_SPARE_MAX);
+    return 0;
+}
+
+static int spare_open(const struct cairn_datadir *d, int flags)
+{
+    char file[PATH_MAX + 16];
+
+    snprintf(file, sizeof(file), "%s/spare", d->path);
+    return open(file, O_RDWR | O_CLOEXEC | O_NOFOLLOW | flags, 0600);
+}
+
+static int spare_enough(const struct cairn_datadir *d, uint64_t avail, uint64_t want, struct cairn_err *err)
+{
+    if (avail >= want / SPARE_NEEDED_PART)
+        return 0;
+    return cairn_err_set(err, CAIRN_E_NOSPACE,
+                         "data directory %s: %" PRIu64 " KiB of disk are free, and a start needs %" PRIu64
+                         " KiB: make room on its file system, and start again",
+                         d->path, avail >> 10, want / SPARE_NEEDED_PART >> 10);
+}
+
+int cairn_datadir_make_way(struct cairn_datadir *d, struct cairn_err *err)
+{
+    uint64_t avail, want;
+    int fd, rc = spare_room(d, &avail, &want, err);
+
+    if (rc != 0 || avail >= want)
+        return rc;
+    fd = spare_open(d, 0);
+    if (fd >= 0) { /* kept and made empty: where nothing is left, a new file may be too much */
+        if (ftruncate(fd, 0) == 0)
+            cairn_log_warn("data directory %s: the disk is nearly full, the start takes the spare room", d->path);
+        close(fd);
+        rc = spare_room(d, &avail, &want, err);
+    }
+    return rc != 0 ? rc : spare_enough(d, avail, want, err);
+}
+
+/* What make_way() would say. */
+static int check_way(const struct cairn_datadir *d, struct cairn_err *err)
+{
+    uint64_t avail, want;
     struct stat st;
-    char *slash;
+    int fd, rc = spare_room(d, &avail, &want, err);
+
+    if (rc != 0 || avail >= want)
+        return rc;
+    fd = spare_open(d, 0);
+    if (fd >= 0) {
+        if (fstat(fd, &st) == 0)
+            avail += (uint64_t)st.st_blocks * 512;
+        close(fd);
+    }
+    return spare_enough(d, avail, want, err);
+}
+
+void cairn_datadir_keep_way(struct cairn_datadir *d)
+{
+    uint64_t avail, want, n;
+    struct stat st;
+    int fd;
+
+    if (spare_room(d, &avail, &want, NULL) != 0)
+        return;
+    fd = spare_open(d, O_CREAT);
+    if (fd >= 0 && fstat(fd, &st) == 0) {
+        n = MIN(want, (uint64_t)st.st_size + avail);
+        while (n > (uint64_t)st.st_size && n >= SPARE_BYTES_MIN && fallocate(fd, 0, 0, (off_t)n) != 0) {
+            if (errno != ENOSPC && errno != EINTR)
+                break; /* a file system that sets no room aside */
+            n -= n / 8;
+        }
+    }
+    if (fd >= 0)
+        close(fd);
+}
+
+int cairn_datadir_check(struct cairn_datadir *d, const char *path, struct cairn_err *err)
+{
+    struct stat st;
+    bool ours = false;
     int rc;
 
-    snprintf(parent, sizeof(parent), "%s", path);
-    while (stat(parent, &st) != 0 && errno == ENOENT && (slash = strrchr(parent, '/')) != NULL && slash != parent)
-        *slash = '\0';
-    if (stat(parent, &st) != 0 || access(parent, R_OK | W_OK | X_OK) != 0)
-        return cairn_err_errno(err, errno, "data directory %s", parent);
-    if (!S_ISDIR(st.st_mode))
-        return cairn_err_set(err, CAIRN_E_INVAL, "data directory: %s is no directory", parent);
-    if (strcmp(parent, path) != 0)
-        return 0; /* it will be made */
-    rc = lock_dir(path, false, &d.lock_fd, err);
-    if (rc == CAIRN_E_NOTFOUND)
-        return check_virgin(path, err);
-    if (rc == 0) {
-        rc = read_identity(&d, err);
+    *d = (struct cairn_datadir){ .path = path, .lock_fd = -1 };
+    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) {
+        rc = lock_dir(path, false, &d->lock_fd, err); /* whoever has it may be what stands in the way of the rest */
+        if (rc == CAIRN_E_NOTFOUND || rc == 0)
+            rc = read_identity(d, err);
+        ours = rc == 0;
         if (rc == CAIRN_E_NOTFOUND)
             rc = check_virgin(path, err);
+        if (rc != 0)
+            return rc;
     }
-    cairn_datadir_close(&d);
+    rc = cairn_place_check_dir(path, true, "data directory", err);
+    if (ours && (rc == 0 || rc == CAIRN_E_NOSPACE)) /* its first step gives room, where there is none */
+        rc = check_way(d, err);
     return rc;
 }
 

@@ -6,7 +6,10 @@
  * ASKED     every worker has its part of the work posted; the answer waits for the last one, or for the timer.
  * OVERDUE   the answer is given without the parts that are missing; their memory waits for them, since a worker that is
  *           stuck in a callback may still come to them.
- * COMPLETE  every part is back and the answer is given. */
+ * COMPLETE  every part is back and the answer is given.
+ *
+ * A node that stops has all parts back before its loops end, although an overdue look keeps no request alive: a worker drains
+ * after it has come to its part, and no loop is told to end before all have drained. */
 #include "server/node/introspect.h"
 
 #include <inttypes.h>

@@ -69,8 +69,8 @@ static void on_connection(void *arg, uint32_t ready)
         if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
             /* The connection stays in the backlog; without a pause the loop would spin on it. */
             cairn_log_warn("%s: %s: new connections wait", l->text, strerror(errno));
-            cairn_watch_arm(&l->watch, 0);
-            cairn_timer_start(&loop->env, &l->pause, cairn_loop_now(loop) + ACCEPT_PAUSE_MS * CAIRN_NS_PER_MS);
+            if (cairn_timer_start(&loop->env, &l->pause, cairn_loop_now(loop) + ACCEPT_PAUSE_MS * CAIRN_NS_PER_MS) == 0)
+                cairn_watch_arm(&l->watch, 0); /* else nobody would ever end the pause */
         }
         if (errno != EINTR && errno != ECONNABORTED)
             return;

@@ -2,6 +2,7 @@
 #include "cairn/server.h"
 #include "sdk/core/base/log.h"
 
+#include <fcntl.h>
 #include <getopt.h>
 #include <pthread.h>
 #include <signal.h>
@@ -239,12 +240,23 @@ static int run(const struct cairn_server_options *options, char *text)
     return EXIT_FINE;
 }
 
+/* Otherwise the next socket would become standard error, and a client would be sent our messages. */
+static void fill_standard_descriptors(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) < 0)
+            _exit(EXIT_FAILED);
+    }
+}
+
 int main(int argc, char **argv)
 {
     static struct arguments a = { .options = CAIRN_SERVER_OPTIONS_INIT };
     static char text[TEXT_BYTES];
-    int rc = parse(&a, argc, argv);
+    int rc;
 
+    fill_standard_descriptors();
+    rc = parse(&a, argc, argv);
     if (rc >= 0)
         return rc;
     a.options.settings = a.settings;

@@ -195,6 +195,59 @@ static void print_node(struct cairn_prom *p, const struct cairn_metrics *m)
     print_one(p, "process_cpu_seconds_total", "counter", "Processor time, user and system.", cpu_seconds());
 }
 
+/* ---- bulk transfers ---- */
+
+/* The counts that belong to no way. */
+struct bulk_column {
+    const char *name, *json, *help;
+    size_t offset; /* of a uint64_t in struct cairn_bulk_stats */
+};
+
+static const struct bulk_column bulk_columns[] = {
+    { "cairn_bulk_failures_total", "bulk_failures", "Bulk transfers that ended with an error.",
+      offsetof(struct cairn_bulk_stats, failures) },
+    { "cairn_bulk_retries_total", "bulk_retries", "Bulk transfers that went on by frames when another way failed.",
+      offsetof(struct cairn_bulk_stats, switches) },
+    { "cairn_bulk_fabric_connections_total", "bulk_fabric_connections", "Fabric connections that were brought up.",
+      offsetof(struct cairn_bulk_stats, introduced) },
+    { "cairn_bulk_fabric_closed_total", "bulk_fabric_closed",
+      "Fabric endpoints that were closed because a transfer would not end.", offsetof(struct cairn_bulk_stats, kills) },
+};
+
+static uint64_t bulk_column_value(const struct bulk_column *c, const struct cairn_bulk_stats *sum)
+{
+    uint64_t v;
+
+    memcpy(&v, (const char *)sum + c->offset, sizeof(v));
+    return v;
+}
+
+static struct cairn_bulk_stats bulk_sum(const struct cairn_metrics *m)
+{
+    struct cairn_bulk_stats sum = { 0 };
+
+    for (uint32_t i = 0; m->bulks != NULL && i < m->nsets; i++)
+        cairn_bulk_stats_merge(&sum, m->bulks[i]);
+    return sum;
+}
+
+static void print_bulk(struct cairn_prom *p, const struct cairn_metrics *m)
+{
+    struct cairn_bulk_stats sum = bulk_sum(m);
+
+    cairn_prom__family(p, "cairn_bulk_transfers_total", "counter", "Bulk transfers that this node made, by their way.");
+    for (enum cairn_bulk_way w = CAIRN_BULK_VM; w < CAIRN_BULK_WAYS_NR; w++)
+        cairn_prom__sample(p, "cairn_bulk_transfers_total",
+                           (const char *const[]){ "way", cairn_bulk_way_name(w), NULL }, (double)sum.transfers[w]);
+    cairn_prom__family(p, "cairn_bulk_bytes_total", "counter", "Bytes that this node moved in bulk, by their way.");
+    for (enum cairn_bulk_way w = CAIRN_BULK_VM; w < CAIRN_BULK_WAYS_NR; w++)
+        cairn_prom__sample(p, "cairn_bulk_bytes_total", (const char *const[]){ "way", cairn_bulk_way_name(w), NULL },
+                           (double)sum.bytes[w]);
+    for (size_t i = 0; i < ARRAY_SIZE(bulk_columns); i++)
+        print_one(p, bulk_columns[i].name, KIND_COUNTER, bulk_columns[i].help,
+                  (double)bulk_column_value(&bulk_columns[i], &sum));
+}
+
 /* The numbers of each provider's status, by their names there: counts of keys, of what is quarantined, bytes used ...
  */
 static void print_status(struct cairn_prom *p, const struct cairn_metrics *m, const json_t *all)
@@ -251,6 +304,7 @@ char *cairn_metrics_text(const struct cairn_metrics *m, size_t *len)
 
     if (!bad) {
         print_node(&p, m);
+        print_bulk(&p, m);
         print_status(&p, m, status);
         print_methods(&p, used, n);
         print_histograms(&p, used, n);
@@ -296,7 +350,17 @@ static json_t *size_row_of(const struct used *u, const char *what, const struct 
                      json_u64(cairn_hist_percentile(h, CAIRN_HIST_BYTES_SHIFT, 0.99)), "max_bytes", json_u64(h->max));
 }
 
-static json_t *json_counters(const struct cairn_metrics *m)
+static json_t *json_bulk(const struct cairn_bulk_stats *sum)
+{
+    json_t *rows = json_array();
+
+    for (enum cairn_bulk_way w = CAIRN_BULK_VM; w < CAIRN_BULK_WAYS_NR; w++)
+        json_array_append_new(rows, json_pack("{s:s, s:I, s:I}", "way", cairn_bulk_way_name(w), "transfers",
+                                              json_u64(sum->transfers[w]), "bytes", json_u64(sum->bytes[w])));
+    return rows;
+}
+
+static json_t *json_counters(const struct cairn_metrics *m, const struct cairn_bulk_stats *bulk)
 {
     json_t *o = json_object();
 
@@ -315,11 +379,14 @@ static json_t *json_counters(const struct cairn_metrics *m)
         json_object_set_new(o, "pool_waiting", json_integer(waiting));
         json_object_set_new(o, "pool_running", json_integer(running));
     }
+    for (size_t i = 0; i < ARRAY_SIZE(bulk_columns); i++)
+        json_object_set_new(o, bulk_columns[i].json, json_integer(json_u64(bulk_column_value(&bulk_columns[i], bulk))));
     return o;
 }
 
 json_t *cairn_metrics_json(const struct cairn_metrics *m)
 {
+    struct cairn_bulk_stats bulk = bulk_sum(m);
     uint32_t n = 0;
     struct used *used = collect_used(m, &n);
     json_t *methods = json_array(), *sizes = json_array(), *errors = json_array();
@@ -337,10 +404,10 @@ json_t *cairn_metrics_json(const struct cairn_metrics *m)
         }
     }
     free(used);
-    return json_pack("{s:i, s:s, s:I, s:I, s:o, s:o, s:o, s:o}", "version", 1, "node", m->node, "uptime_ms",
+    return json_pack("{s:i, s:s, s:I, s:I, s:o, s:o, s:o, s:o, s:o}", "version", 1, "node", m->node, "uptime_ms",
                      json_u64((cairn_env_now_ns(m->env) - m->started_ns) / CAIRN_NS_PER_MS), "resident_bytes",
-                     (json_int_t)resident_bytes(), "counters", json_counters(m), "methods", methods, "sizes", sizes,
-                     "errors", errors);
+                     (json_int_t)resident_bytes(), "counters", json_counters(m, &bulk), "bulk", json_bulk(&bulk),
+                     "methods", methods, "sizes", sizes, "errors", errors);
 }
 
 /* ---- the page ---- */
@@ -368,7 +435,8 @@ static void on_healthz(void *arg, struct cairn_http_reply *reply)
 struct cairn_http *cairn_metrics_serve(const struct cairn_metrics *m, struct cairn_loop *loop, int fd,
                                        struct cairn_err *err)
 {
-    struct cairn_http_page pages[] = { { "/metrics", on_metrics, (void *)m }, { "/healthz", on_healthz, (void *)m } };
+    struct cairn_http_page pages[] = { { "/metrics", "counters and latencies, for Prometheus", on_metrics, (void *)m },
+                                       { "/healthz", "200 while the node serves, else 503", on_healthz, (void *)m } };
 
     return cairn_http_start(loop, fd, pages, ARRAY_SIZE(pages), err);
 }

@@ -4,6 +4,7 @@
 #ifndef CAIRN_NODE_METRICS_H
 #define CAIRN_NODE_METRICS_H
 
+#include "sdk/core/bulk/bulk.h"
 #include "sdk/core/loop/http.h"
 #include "sdk/core/rpc/node_counters.h"
 #include "sdk/core/rpc/rpc_stats.h"
@@ -18,7 +19,8 @@ struct cairn_metrics {
     const struct cairn_rpc_target *targets;         /* every provider, built-in ones too */
     const struct cairn_provider_desc *const *descs; /* of each target, for its status(); entries, or all, may be NULL */
     uint32_t ntargets;
-    struct cairn_rpc_stats_set *const *sets; /* one per worker */
+    struct cairn_rpc_stats_set *const *sets;        /* one per worker */
+    const struct cairn_bulk_counters *const *bulks; /* likewise; may be NULL */
     uint32_t nsets;
     const struct cairn_rpc_node_counters *counters; /* may be NULL */
     struct cairn_pool *pool;                        /* may be NULL */
@@ -33,7 +35,7 @@ void cairn_metrics_method(const struct cairn_metrics *m, const struct cairn_rpc_
 
 /** Prometheus text format 0.0.4, from malloc; NULL without memory. */
 char *cairn_metrics_text(const struct cairn_metrics *m, size_t *len);
-/** {"version":1,"node",...,"counters":{},"methods":[{}],"sizes":[{}],"errors":[{}]}: tables of flat rows, units in the
+/** {"version":1,"node",...,"counters":{},"bulk":[{}],"methods":[{}],"sizes":[{}],"errors":[{}]}: tables of flat rows, units in the
  * names
  * ("_ns", "_bytes"). A new reference; NULL without memory. */
 json_t *cairn_metrics_json(const struct cairn_metrics *m);

@@ -73,6 +73,7 @@ struct cairn_server {
     uint32_t next_worker; /* accept() spreads connections evenly */
     uint64_t started_ns;
     struct cairn_rpc_stats_set **stats;                           /* one per worker */
+    const struct cairn_bulk_counters **bulks;                     /* likewise */
     const struct cairn_provider_desc *descs[CAIRN_PROVIDERS_MAX]; /* of each target; NULL for the node's own */
     struct cairn_metrics metrics;
     struct cairn_http *metrics_http;
@@ -81,7 +82,7 @@ struct cairn_server {
     struct cairn_sm sm;
     struct cairn_task stop_task;
     struct cairn_timer stop_timer;
-    uint32_t undrained, quiescing;
+    uint32_t undrained, quiescing, unidle, idle_rounds;
     _Atomic bool stop_asked;
 
     pthread_mutex_t mutex;
@@ -94,6 +95,10 @@ int cairn_node__open(struct cairn_server *s, const struct cairn_server_options *
 void cairn_node__close(struct cairn_server *s);
 int cairn_node__read_conf(struct cairn_node_conf *conf, const struct cairn_server_options *options, char *text,
                           size_t text_len, struct cairn_err *err);
+/* What a start and its check say alike. */
+int cairn_node__needs_data(const struct cairn_node_conf *conf, struct cairn_err *err);
+bool cairn_node__has_munge(const struct cairn_node_conf *conf);
+int cairn_node__needs_munge(const struct cairn_node_conf *conf, bool has, struct cairn_err *err);
 
 /* node_run.c */
 extern const struct cairn_sm_kind cairn_node_kind;

@@ -1,11 +1,12 @@
 /* The life of a node that has been opened: its threads, and its end.
  *
- *   OPEN ---> SERVING ---> DRAINING ---> QUIESCING ---> STOPPED
+ *   OPEN ---> SERVING ---> DRAINING ---> QUIESCING ---> ENDING ---> STOPPED
  *
  * OPEN       everything is open; no worker runs.
  * SERVING    the workers run and connections are accepted.
  * DRAINING   no new connections; the requests that run are answered, or cut off when the drain time is over.
  * QUIESCING  no connection is left; providers end what they do in the background.
+ * ENDING     requests that nobody waits for any more come to their end, on whichever workers they need.
  * STOPPED    the loops end, and whoever waits is told. */
 #include "server/node/node.h"
 
@@ -16,14 +17,15 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { NODE_OPEN, NODE_SERVING, NODE_DRAINING, NODE_QUIESCING, NODE_STOPPED, NODE_NR };
-enum { IDLE_RETRY_MS = 10 };
+enum { NODE_OPEN, NODE_SERVING, NODE_DRAINING, NODE_QUIESCING, NODE_ENDING, NODE_STOPPED, NODE_NR };
+enum { IDLE_RETRY_MS = 10, IDLE_ROUNDS = 2 };
 
 static const struct cairn_sm_state node_states[NODE_NR] = {
     [NODE_OPEN] = { "OPEN", CAIRN_SM_INITIAL, CAIRN_SM_TO(NODE_SERVING) },
     [NODE_SERVING] = { "SERVING", 0, CAIRN_SM_TO(NODE_DRAINING) },
     [NODE_DRAINING] = { "DRAINING", 0, CAIRN_SM_TO(NODE_QUIESCING) },
-    [NODE_QUIESCING] = { "QUIESCING", 0, CAIRN_SM_TO(NODE_STOPPED) },
+    [NODE_QUIESCING] = { "QUIESCING", 0, CAIRN_SM_TO(NODE_ENDING) },
+    [NODE_ENDING] = { "ENDING", 0, CAIRN_SM_TO(NODE_STOPPED) },
     [NODE_STOPPED] = { "STOPPED", CAIRN_SM_FINAL, 0 },
 };
 
@@ -33,29 +35,15 @@ static bool node_invariant(const struct cairn_sm *sm)
 
     return CAIRN_HOLDS(sm->state < NODE_DRAINING || s->nlisteners == 0) && /* whoever drains accepts nobody */
            CAIRN_HOLDS(sm->state < NODE_QUIESCING || s->undrained == 0) &&
-           CAIRN_HOLDS(sm->state != NODE_STOPPED || s->quiescing == 0);
+           CAIRN_HOLDS(sm->state < NODE_ENDING || s->quiescing == 0) &&
+           CAIRN_HOLDS(sm->state != NODE_STOPPED || (s->unidle == 0 && s->idle_rounds == IDLE_ROUNDS));
 }
 
 const struct cairn_sm_kind cairn_node_kind = { "node", node_states, NODE_NR, node_invariant, 0 };
 
 /* ---- the end ---- */
 
-/* Requests whose connection was lost may still run; each has a deadline. */
-static void on_idle_timer(void *arg)
-{
-    struct cairn_worker *w = arg;
-
-    if (cairn_rpc_is_idle(w->rpc))
-        cairn_loop_stop(&w->loop);
-    else
-        cairn_timer_start(&w->loop.env, &w->idle_timer, cairn_loop_now(&w->loop) + IDLE_RETRY_MS * CAIRN_NS_PER_MS);
-}
-
-static void worker_stop(struct cairn_worker *w)
-{
-    cairn_timer_init(&w->idle_timer, on_idle_timer, w);
-    on_idle_timer(w);
-}
+static void node_await_idle(struct cairn_server *s);
 
 static void on_worker_task(void *arg)
 {
@@ -71,11 +59,53 @@ static void worker_do(struct cairn_worker *w, void (*work)(struct cairn_worker *
     cairn_loop_post(&w->loop, &w->task);
 }
 
-static void node_stopped(struct cairn_server *s)
+static void worker_end(struct cairn_worker *w)
 {
+    cairn_loop_stop(&w->loop);
+}
+
+static void on_worker_idle_here(void *arg)
+{
+    struct cairn_server *s = arg;
+
+    CAIRN_ASSERT(s->unidle > 0);
+    if (--s->unidle > 0)
+        return;
+    if (++s->idle_rounds < IDLE_ROUNDS) {
+        node_await_idle(s);
+        return;
+    }
     cairn_sm_move(&s->sm, NODE_STOPPED);
     for (uint32_t i = 0; i < s->nworkers; i++)
-        worker_do(&s->workers[i], worker_stop);
+        worker_do(&s->workers[i], worker_end);
+}
+
+/* Requests whose connection was lost may still run; each has a deadline. */
+static void on_idle_timer(void *arg)
+{
+    struct cairn_worker *w = arg;
+
+    if (cairn_rpc_is_idle(w->rpc)) {
+        cairn_task_init(&w->task, on_worker_idle_here, w->node);
+        cairn_loop_post(&w->node->workers[0].loop, &w->task);
+    } else {
+        cairn_timer_start(&w->loop.env, &w->idle_timer, cairn_loop_now(&w->loop) + IDLE_RETRY_MS * CAIRN_NS_PER_MS);
+    }
+}
+
+static void worker_await_idle(struct cairn_worker *w)
+{
+    cairn_timer_init(&w->idle_timer, on_idle_timer, w);
+    on_idle_timer(w);
+}
+
+/* No loop ends before all workers have been idle: the request of one may need another, which has none of its own. When all
+ * have been, all requests are answered; the second time, what they had left to do after that is done as well. */
+static void node_await_idle(struct cairn_server *s)
+{
+    s->unidle = s->nworkers;
+    for (uint32_t i = 0; i < s->nworkers; i++)
+        worker_do(&s->workers[i], worker_await_idle);
 }
 
 static void on_quiesced(void *arg)
@@ -83,8 +113,10 @@ static void on_quiesced(void *arg)
     struct cairn_server *s = arg;
 
     CAIRN_ASSERT(s->quiescing > 0);
-    if (--s->quiescing == 0)
-        node_stopped(s);
+    if (--s->quiescing == 0) {
+        cairn_sm_move(&s->sm, NODE_ENDING);
+        node_await_idle(s);
+    }
 }
 
 static void node_quiesce(struct cairn_server *s)

@@ -1,6 +1,7 @@
 /* Opening a node, step by step, and closing what was opened. */
 #include "server/node/node.h"
 
+#include "server/node/introspect.h"
 #include "server/node/workspace.h"
 #include "server/router/router.h"
 
@@ -44,11 +45,24 @@ int cairn_node__read_conf(struct cairn_node_conf *conf, const struct cairn_serve
     return rc;
 }
 
-static int check_directory(const struct cairn_node_conf *conf, struct cairn_err *err)
+int cairn_node__needs_data(const struct cairn_node_conf *conf, struct cairn_err *err)
 {
     if (conf->data[0] == '\0')
         return cairn_err_set(err, CAIRN_E_CONFIG, "no data directory: set node.data, or say --data DIRECTORY");
     return 0;
+}
+
+bool cairn_node__has_munge(const struct cairn_node_conf *conf)
+{
+    return conf->munge != CAIRN_MUNGE_OFF && cairn_auth_munge_is_available(conf->munge_socket);
+}
+
+int cairn_node__needs_munge(const struct cairn_node_conf *conf, bool has, struct cairn_err *err)
+{
+    if (conf->munge != CAIRN_MUNGE_ON || has)
+        return 0;
+    return cairn_err_set(err, CAIRN_E_AUTH, "auth.munge is on, but no munged listens%s%s",
+                         conf->munge_socket[0] != '\0' ? " at " : " on this machine", conf->munge_socket);
 }
 
 /* ---- steps of opening ---- */
@@ -73,16 +87,15 @@ static int open_log(struct cairn_server *s, const struct cairn_server_options *o
 static int open_identity(struct cairn_server *s, struct cairn_err *err)
 {
     struct cairn_rpc_node *n = &s->rpc_node;
-    bool munge = s->conf.munge != CAIRN_MUNGE_OFF && cairn_auth_munge_is_available(s->conf.munge_socket);
+    bool munge = cairn_node__has_munge(&s->conf);
     int rc = cairn_workspace_open(s->conf.workspace, err);
 
     if (rc == 0)
         rc = cairn_workspace_key(s->conf.key_file, n->key, err);
+    if (rc == 0)
+        rc = cairn_node__needs_munge(&s->conf, munge, err);
     if (rc != 0)
         return rc;
-    if (s->conf.munge == CAIRN_MUNGE_ON && !munge)
-        return cairn_err_set(err, CAIRN_E_AUTH, "auth.munge is on, but no munged listens%s%s",
-                             s->conf.munge_socket[0] != '\0' ? " at " : " on this machine", s->conf.munge_socket);
     memcpy(n->cluster_id, s->data.cluster_id, sizeof(n->cluster_id));
     cairn_auth_random(&n->incarnation, sizeof(n->incarnation));
     snprintf(n->name, sizeof(n->name), "%s", s->conf.name);
@@ -109,7 +122,8 @@ static int open_loops(struct cairn_server *s, struct cairn_err *err)
     s->rpcs = calloc(s->nworkers, sizeof(struct cairn_rpc *));
     s->loops = calloc(s->nworkers, sizeof(struct cairn_loop *));
     s->stats = calloc(s->nworkers, sizeof(struct cairn_rpc_stats_set *));
-    if (s->workers == NULL || s->rpcs == NULL || s->loops == NULL || s->stats == NULL)
+    s->bulks = calloc(s->nworkers, sizeof(const struct cairn_bulk_counters *));
+    if (s->workers == NULL || s->rpcs == NULL || s->loops == NULL || s->stats == NULL || s->bulks == NULL)
         return cairn_err_set(err, CAIRN_E_NOMEM, "workers");
     for (uint32_t i = 0; i < s->nworkers; i++) {
         struct cairn_worker *w = &s->workers[i];
@@ -168,11 +182,22 @@ static int plan_instances(struct cairn_server *s, struct cairn_err *err)
     return 0;
 }
 
+/* States without a name or a way in, final ones with a way out, two kinds of one name: `cairn machines` could not be believed,
+ * and an operation might never end. Before providers are touched. */
+static int check_machines(const struct cairn_server *s, struct cairn_err *err)
+{
+    struct cairn_kinds kinds = { 0 };
+
+    cairn_node__kinds(s, &kinds);
+    return cairn_err_wrap(err, cairn_kinds_check(&kinds, err), "state machines");
+}
+
 static int start_instances(struct cairn_server *s, struct cairn_err *err)
 {
     for (uint32_t i = 0; i < s->ninstances; i++) {
         struct cairn_instance *p = &s->instances[i];
-        struct cairn_router_conf router = { .embed_threshold = (uint32_t)s->conf.embed_threshold };
+        struct cairn_router_conf router = { .embed_threshold = (uint32_t)s->conf.embed_threshold,
+                                            .user_namespaces_max = s->conf.user_namespaces_max };
         int rc;
 
         p->env.ntargets = s->ntargets;
@@ -284,6 +309,7 @@ static int open_rpc(struct cairn_server *s, struct cairn_err *err)
         if (rc != 0)
             return rc;
         w->has_bulk = true;
+        s->bulks[i] = cairn_bulk_counters(w->rpc);
         cairn_rpc_serve(w->rpc, &s->rpc_node);
         cairn_router_attach(s->instances[s->ninstances - 1].ctx, w->rpc);
     }
@@ -317,6 +343,7 @@ static int open_metrics(struct cairn_server *s, struct cairn_err *err)
         .descs = s->descs,
         .ntargets = s->ntargets,
         .sets = s->stats,
+        .bulks = s->bulks,
         .nsets = s->nworkers,
         .counters = &s->rpc_node.counters,
         .pool = s->pool,
@@ -336,7 +363,7 @@ static int open_metrics(struct cairn_server *s, struct cairn_err *err)
 
 int cairn_node__open(struct cairn_server *s, const struct cairn_server_options *options, struct cairn_err *err)
 {
-    int rc = check_directory(&s->conf, err);
+    int rc = cairn_node__needs_data(&s->conf, err);
 
     if (rc == 0)
         rc = open_log(s, options, err);
@@ -353,7 +380,13 @@ int cairn_node__open(struct cairn_server *s, const struct cairn_server_options *
     if (rc == 0)
         rc = plan_instances(s, err);
     if (rc == 0)
+        rc = check_machines(s, err);
+    if (rc == 0)
+        rc = cairn_datadir_make_way(&s->data, err);
+    if (rc == 0)
         rc = start_instances(s, err);
+    if (rc == 0)
+        cairn_datadir_keep_way(&s->data);
     if (rc == 0)
         rc = open_rpc(s, err);
     if (rc == 0)
@@ -388,10 +421,13 @@ void cairn_node__close(struct cairn_server *s)
     for (uint32_t i = 0; s->stats != NULL && i < s->nworkers; i++)
         cairn_rpc_stats_set_free(s->stats[i]);
     free(s->stats);
+    free(s->bulks);
     free(s->instances);
     free(s->workers);
     free(s->rpcs);
     free(s->loops);
+    if (s->data.lock_fd >= 0)
+        cairn_datadir_keep_way(&s->data); /* what engines gave back at their end is there for the next start */
     cairn_datadir_close(&s->data);
     cairn_auth_forget(s->rpc_node.key, sizeof(s->rpc_node.key));
     if (cairn_log_bound() == &s->log)
@@ -464,42 +500,6 @@ int cairn_server_start(const struct cairn_server_options *options, struct cairn_
     cairn_log_bind(bound);
     *server = s;
     return 0;
-}
-
-int cairn_server_check(const struct cairn_server_options *options, char *text, size_t text_len)
-{
-    struct cairn_node_conf conf;
-    struct cairn_err err = { 0 };
-    char dir[4096];
-    int rc;
-
-    if (text != NULL && text_len > 0)
-        text[0] = '\0';
-    rc = cairn_node__read_conf(&conf, options, text, text_len, &err);
-    if (rc == 0)
-        rc = check_directory(&conf, &err);
-    if (rc == 0)
-        rc = cairn_datadir_check(conf.data, &err);
-    for (uint32_t i = 0; rc == 0 && i < conf.nproviders; i++) {
-        struct cairn_provider_env env = { .name = cairn_conf_str(conf.providers[i], "name"),
-                                          .dir = dir,
-                                          .conf = conf.providers[i] };
-
-        snprintf(dir, sizeof(dir), "%s/%s", conf.data, env.name);
-        if (conf.provider_descs[i]->check != NULL)
-            rc = cairn_err_wrap(&err, conf.provider_descs[i]->check(&env, &err), "provider %s", env.name);
-    }
-    for (uint32_t i = 0; rc == 0 && i < conf.nlisten; i++) {
-        struct cairn_addr addr;
-
-        rc = cairn_addr_parse(conf.listen[i], &addr, &err);
-        if (rc == 0)
-            rc = cairn_addr_probe(&addr, &err);
-    }
-    if (rc != 0)
-        put_text(text, text_len, &err);
-    cairn_node_conf_free(&conf);
-    return rc;
 }
 
 int cairn_server_print_config(const struct cairn_server_options *options, FILE *to, char *text, size_t text_len)

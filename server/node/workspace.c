@@ -2,6 +2,7 @@
 #include "server/node/workspace.h"
 
 #include "sdk/core/rpc/auth.h"
+#include "server/node/place.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,6 +14,20 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* Who may write there decides whom clients talk to. */
+static int check_trust(const char *path, const struct stat *st, struct cairn_err *err)
+{
+    if (!S_ISDIR(st->st_mode))
+        return cairn_err_set(err, CAIRN_E_INVAL, "workspace %s is no directory", path);
+    if (st->st_uid != geteuid() && st->st_uid != 0)
+        return cairn_err_set(err, CAIRN_E_DENIED, "workspace %s belongs to user %u, who could lead clients astray",
+                             path, (unsigned)st->st_uid);
+    if ((st->st_mode & 022) != 0 && (st->st_mode & S_ISVTX) == 0)
+        return cairn_err_set(err, CAIRN_E_DENIED, "workspace %s: mode %04o lets others write there; `chmod go-w %s`",
+                             path, st->st_mode & 07777, path);
+    return 0;
+}
+
 int cairn_workspace_open(const char *path, struct cairn_err *err)
 {
     struct stat st;
@@ -21,15 +36,15 @@ int cairn_workspace_open(const char *path, struct cairn_err *err)
         return cairn_err_errno(err, errno, "workspace %s (--workspace DIRECTORY names another)", path);
     if (stat(path, &st) != 0)
         return cairn_err_errno(err, errno, "workspace %s", path);
-    if (!S_ISDIR(st.st_mode))
-        return cairn_err_set(err, CAIRN_E_INVAL, "workspace %s is no directory", path);
-    if (st.st_uid != geteuid() && st.st_uid != 0)
-        return cairn_err_set(err, CAIRN_E_DENIED, "workspace %s belongs to user %u, who could lead clients astray",
-                             path, (unsigned)st.st_uid);
-    if ((st.st_mode & 022) != 0 && (st.st_mode & S_ISVTX) == 0)
-        return cairn_err_set(err, CAIRN_E_DENIED, "workspace %s: mode %04o lets others write there; `chmod go-w %s`",
-                             path, st.st_mode & 07777, path);
-    return 0;
+    return check_trust(path, &st, err);
+}
+
+int cairn_workspace_check(const char *path, struct cairn_err *err)
+{
+    struct stat st;
+    int rc = stat(path, &st) == 0 ? check_trust(path, &st, err) : 0;
+
+    return rc != 0 ? rc : cairn_place_check_dir(path, false, "workspace", err);
 }
 
 int cairn_workspace_key(const char *file, uint8_t *key, struct cairn_err *err)
@@ -42,6 +57,23 @@ int cairn_workspace_key(const char *file, uint8_t *key, struct cairn_err *err)
     if (rc != 0 && rc != CAIRN_E_EXISTS) /* another node of this workspace was faster */
         return rc;
     return cairn_auth_key_read_own(file, key, err);
+}
+
+int cairn_workspace_key_check(const char *file, const char *workspace, struct cairn_err *err)
+{
+    uint8_t key[CAIRN_KEY_BYTES];
+    struct stat st;
+    size_t n = strlen(workspace);
+    int rc = cairn_auth_key_read_own(file, key, err);
+
+    cairn_auth_forget(key, sizeof(key));
+    if (rc != CAIRN_E_NOTFOUND)
+        return rc;
+    /* A workspace that is not there yet will be, for what lies directly in it. */
+    if (strncmp(file, workspace, n) == 0 && file[n] == '/' && strchr(file + n + 1, '/') == NULL &&
+        stat(workspace, &st) != 0)
+        return 0;
+    return cairn_place_check_file(file, "cluster key", err);
 }
 
 int cairn_workspace_publish(const char *path, char *const *addresses, uint32_t n, const uint8_t *cluster_id,

@@ -12,8 +12,12 @@
 
 /** Makes the directory (mode 0755) if it is missing. CAIRN_E_DENIED if it is another user's, or writable by others. */
 int cairn_workspace_open(const char *path, struct cairn_err *err);
+/** What open() would say, leaving nothing behind. */
+int cairn_workspace_check(const char *path, struct cairn_err *err);
 /** Reads the key in @file, or makes one there first. */
 int cairn_workspace_key(const char *file, uint8_t *key, struct cairn_err *err);
+/** What key() would say, once @workspace is open; leaves nothing behind. */
+int cairn_workspace_key_check(const char *file, const char *workspace, struct cairn_err *err);
 /** Replaces node.json. */
 int cairn_workspace_publish(const char *path, char *const *addresses, uint32_t n, const uint8_t *cluster_id,
                             const char *node, struct cairn_err *err);

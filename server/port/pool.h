@@ -15,7 +15,6 @@ struct cairn_job {
     struct cairn_link link;
     struct cairn_task task;
     struct cairn_loop *loop;
-    uint64_t queued_ns;
 };
 
 /** @threads of them, named "cairn-pool". At most @queue_max jobs wait. */
@@ -23,7 +22,7 @@ struct cairn_pool *cairn_pool_new(uint32_t threads, uint32_t queue_max, struct c
 /** Waits for jobs that run; asserts that none wait. */
 void cairn_pool_free(struct cairn_pool *pool);
 
-/** Any loop thread. Returns 0, or CAIRN_E_BUSY when the queue is full (then done() will not run). */
+/** Any thread. Returns 0, or CAIRN_E_BUSY when the queue is full (then done() will not run). */
 int cairn_pool_submit(struct cairn_pool *pool, struct cairn_loop *loop, struct cairn_job *job);
 
 /** Jobs waiting and running now, for metrics. */

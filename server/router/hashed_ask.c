@@ -120,7 +120,7 @@ static void length_on_told(struct cairn_rpc_call *call)
     if (call->rc != 0)
         router_op_fail(op, call->rc);
     else
-        length_reply(op, (int64_t)((const Cairn__Wire__KvLength *)call->reply)->length - CAIRN_RECORD_HEAD_BYTES);
+        length_reply(op, cairn_record_embedded_length(((const Cairn__Wire__KvLength *)call->reply)->length));
 }
 
 static void length_ask(struct router_op *op)
@@ -130,7 +130,7 @@ static void length_ask(struct router_op *op)
     op->msg.get.key = ((const Cairn__Wire__RouterKey *)op->rq->msg)->key;
     if (op->ns->has_large)
         ask_call(op, CAIRN__WIRE__KV_METHOD__KV_GET, length_on_record);
-    else /* every record is its head and the value */
+    else /* every record is a value, with its head and checksums */
         ask_call(op, CAIRN__WIRE__KV_METHOD__KV_LENGTH, length_on_told);
 }
 
@@ -167,30 +167,30 @@ struct mget_answer {
     size_t joined_len;
 };
 
-/* The value of entry @i, whose record is [@p, @p + @len). */
-static int mget_entry(struct mget_answer *a, size_t i, const uint8_t *p, size_t len)
+/* The value of entry @i, whose record is [@p, @p + @len). One that cannot be read is no matter of the others: who asks
+ * for it by itself is told why. */
+static void mget_entry(struct mget_answer *a, size_t i, const uint8_t *p, size_t len)
 {
     struct cairn_record r;
     int rc = cairn_record_parse(p, len, &r);
 
-    if (rc != 0)
-        return rc;
-    if (r.type == CAIRN_RECORD_EXTENTS) {
+    if (rc != 0 || r.type == CAIRN_RECORD_EXTENTS) {
         a->reply.lengths[i] = -2;
-        a->reply.large[i] = r.length;
+        a->reply.large[i] = rc == 0 ? r.length : 0;
         a->reply.n_large = a->reply.n_lengths;
-        return 0;
+        return;
     }
     a->reply.lengths[i] = (int64_t)r.length;
+    cairn_record_crcs(&r, a->reply.crcs + a->reply.n_crcs);
+    a->reply.n_crcs += r.ncrcs;
     if (r.length == 0)
-        return 0;
+        return;
     if (a->joined != NULL) {
         memcpy(a->joined + a->joined_len, r.value, r.length);
         a->joined_len += r.length;
     } else {
         a->iov[a->niov++] = (struct iovec){ .iov_base = (void *)r.value, .iov_len = r.length };
     }
-    return 0;
 }
 
 static int mget_translate(struct mget_answer *a, const Cairn__Wire__KvMgetReply *from, const uint8_t *values,
@@ -199,17 +199,15 @@ static int mget_translate(struct mget_answer *a, const Cairn__Wire__KvMgetReply 
     size_t at = 0;
 
     for (size_t i = 0; i < from->n_lengths; i++) {
-        int rc;
-
         a->reply.large[i] = 0;
         a->reply.lengths[i] = from->lengths[i];
+        if (from->lengths[i] == -2)
+            a->reply.n_large = from->n_lengths;
         if (from->lengths[i] < 0)
             continue;
         if ((uint64_t)from->lengths[i] > values_len - at)
             return CAIRN_E_INTERNAL;
-        rc = mget_entry(a, i, values + at, (size_t)from->lengths[i]);
-        if (rc != 0)
-            return rc;
+        mget_entry(a, i, values + at, (size_t)from->lengths[i]);
         at += (size_t)from->lengths[i];
     }
     return 0;
@@ -217,10 +215,12 @@ static int mget_translate(struct mget_answer *a, const Cairn__Wire__KvMgetReply 
 
 static struct mget_answer *mget_answer_new(struct router_op *op, size_t n, size_t values_len)
 {
+    size_t crcs_max = n + values_len / CAIRN_EXTENT_CHUNK_BYTES;
     bool join = n > CAIRN_RPC_PAYLOAD_IOV_MAX;
     struct mget_answer *a;
 
-    op->buf = malloc(sizeof(*a) + n * (sizeof(int64_t) + sizeof(uint64_t)) + (join ? values_len : 0));
+    op->buf = malloc(sizeof(*a) + n * (sizeof(int64_t) + sizeof(uint64_t)) + crcs_max * sizeof(uint32_t) +
+                     (join ? values_len : 0));
     if (op->buf == NULL)
         return NULL;
     a = (struct mget_answer *)(void *)op->buf;
@@ -228,7 +228,8 @@ static struct mget_answer *mget_answer_new(struct router_op *op, size_t n, size_
     a->reply.n_lengths = n;
     a->reply.lengths = (int64_t *)(a + 1);
     a->reply.large = (uint64_t *)(a->reply.lengths + n);
-    a->joined = join ? (uint8_t *)(a->reply.large + n) : NULL;
+    a->reply.crcs = (uint32_t *)(a->reply.large + n);
+    a->joined = join ? (uint8_t *)(a->reply.crcs + crcs_max) : NULL;
     return a;
 }
 
@@ -250,7 +251,7 @@ static void mget_on_told(struct cairn_rpc_call *call)
     }
     rc = mget_translate(a, from, call->reply_payload, call->reply_payload_len);
     if (rc != 0) {
-        router_op_fail_text(op, rc, "a stored record cannot be read");
+        router_op_fail_text(op, rc, "the KV provider's answer is malformed");
         return;
     }
     if (a->joined != NULL && a->joined_len > 0)
@@ -298,9 +299,7 @@ static int list_lengths(const Cairn__Wire__KvListReply *from, const uint8_t *val
         if (from->lengths[i] > values_len - at)
             return CAIRN_E_INTERNAL;
         length = record_length(values + at, from->lengths[i]);
-        if (length < 0)
-            return (int)length;
-        to[i] = (uint64_t)length;
+        to[i] = length >= 0 ? (uint64_t)length : CAIRN_LENGTH_UNKNOWN; /* the others are listed all the same */
         at += from->lengths[i];
     }
     return 0;
@@ -326,7 +325,8 @@ static void list_on_told(struct cairn_rpc_call *call)
                  ? CAIRN_E_NOMEM
                  : list_lengths(from, call->reply_payload, call->reply_payload_len, (uint64_t *)(void *)op->buf);
         if (rc != 0) {
-            router_op_fail_text(op, rc, "a stored record cannot be read");
+            router_op_fail_text(op, rc,
+                                rc == CAIRN_E_NOMEM ? "out of memory" : "the KV provider's answer is malformed");
             return;
         }
         reply.lengths = (uint64_t *)(void *)op->buf;

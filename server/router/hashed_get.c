@@ -5,9 +5,9 @@
  *
  * OPEN     the namespace's database is being opened.
  * LOOKUP   the record is being fetched. It answers by itself when the value is in it.
- * READ     the regions that the wanted range touches are being read, straight into the caller's memory where it has
- * some. Back to LOOKUP when one of them is gone: the value has been replaced meanwhile. REPLIED  the caller has the
- * bytes, with the checksums that they were stored with.      FAILED  it has none that count. */
+ * READ     the regions that the wanted range touches are being read, straight into the caller's memory where it has some. Back to
+ *          LOOKUP when one of them is gone: the value has been replaced meanwhile.
+ * REPLIED  the caller has the bytes, with the checksums that they were stored with.      FAILED  it has none that count. */
 #include "server/router/router_internal.h"
 
 #include <inttypes.h>
@@ -26,25 +26,44 @@ static const struct cairn_sm_state get_states[GET_NR] = {
     [GET_FAILED] = { "FAILED", CAIRN_SM_FINAL | CAIRN_SM_FAILURE, 0 },
 };
 
+static const Cairn__Wire__RouterGet *get_msg(const struct router_op *op)
+{
+    return (const Cairn__Wire__RouterGet *)op->rq->msg;
+}
+
+/* Of READ and of what it leaves: the range lies inside the value and inside the caller's room, each region is asked for once, in
+ * order, and checksums are kept for all of it or, where it goes as a payload, for none. */
+static bool get_parts_fit(const struct router_op *op, const struct router_parts *p)
+{
+    const Cairn__Wire__RouterGet *m = op->rq != NULL ? get_msg(op) : NULL;
+
+    return CAIRN_HOLDS(p->len > 0 && p->len <= p->total && p->off <= p->total - p->len) &&
+           CAIRN_HOLDS(p->next <= p->nregions && p->running <= p->next) &&
+           CAIRN_HOLDS(p->running <= CAIRN_ROUTER_PARTS_INFLIGHT) &&
+           CAIRN_HOLDS(m == NULL || (m->bulk != NULL) == (p->crcs != NULL)) &&
+           CAIRN_HOLDS(m == NULL || m->bulk == NULL || p->len <= m->bulk->len - m->bulk->off);
+}
+
 static bool get_invariant(const struct cairn_sm *sm)
 {
     const struct router_op *op = CONTAINER_OF(sm, const struct router_op, sm);
+    const struct router_parts *p = op->parts;
 
-    return CAIRN_HOLDS((sm->state == GET_READ) == (op->parts != NULL) || cairn_sm_is_final(sm)) &&
-           CAIRN_HOLDS(op->parts == NULL || sm->state == GET_READ ||
-                       op->parts->running == 0) && /* none writes to the caller */
-           CAIRN_HOLDS(sm->state != GET_REPLIED || op->rc == 0);
+    return CAIRN_HOLDS(sm->state != GET_READ || (p != NULL && p->next == 0 && get_parts_fit(op, p))) &&
+           CAIRN_HOLDS(sm->state == GET_READ || cairn_sm_is_final(sm) || p == NULL) &&
+           CAIRN_HOLDS(p == NULL || sm->state == GET_READ || p->running == 0) && /* none writes to the caller */
+           CAIRN_HOLDS(op->buf == NULL || p != NULL) &&                          /* many regions, one payload */
+           CAIRN_HOLDS(op->tries <= ROUTER_RELOOKUPS_MAX && (op->tries == 0 || op->stamp != 0)) &&
+           CAIRN_HOLDS(sm->state != GET_LOOKUP || (op->rc == 0 && op->rq->on_cancel == NULL)) &&
+           CAIRN_HOLDS(cairn_sm_is_final(sm) == (op->rq == NULL)) && /* answered once, and by its last move */
+           CAIRN_HOLDS(sm->state != GET_REPLIED || op->rc == 0) &&
+           CAIRN_HOLDS(sm->state != GET_REPLIED || p == NULL || (p->next == p->nregions && get_parts_fit(op, p)));
 }
 
 const struct cairn_sm_kind router_get_kind = { "router-get", get_states, GET_NR, get_invariant, 60000 };
 
 static void get_lookup(struct router_op *op);
 static void get_part_start(struct router_part *part);
-
-static const Cairn__Wire__RouterGet *get_msg(const struct router_op *op)
-{
-    return (const Cairn__Wire__RouterGet *)op->rq->msg;
-}
 
 static void get_reply(struct router_op *op, Cairn__Wire__RouterGetReply *reply, const uint8_t *payload, size_t len)
 {
@@ -300,6 +319,8 @@ static void get_on_record(struct cairn_rpc_call *call)
 {
     struct router_op *op = call->arg;
     Cairn__Wire__RouterGetReply reply = CAIRN__WIRE__ROUTER_GET_REPLY__INIT;
+    const Cairn__Wire__RouterGet *m = get_msg(op);
+    uint32_t crcs[CAIRN_RECORD_CRCS_MAX];
     struct cairn_record r;
     int rc = call->rc;
 
@@ -307,7 +328,7 @@ static void get_on_record(struct cairn_rpc_call *call)
         rc = cairn_record_parse(call->reply_payload, call->reply_payload_len, &r);
         if (rc != 0)
             cairn_err_set(&op->err, rc, "the stored record is %s",
-                          rc == CAIRN_E_FORMAT ? "of a newer version" : "malformed");
+                          rc == CAIRN_E_FORMAT ? "of another version" : "malformed");
     }
     if (UNLIKELY(rc != 0)) {
         router_op_fail(op, rc);
@@ -318,10 +339,19 @@ static void get_on_record(struct cairn_rpc_call *call)
         return;
     }
     reply.total = r.length;
-    reply.length = get_range(get_msg(op), r.length);
-    if (UNLIKELY(reply.length < r.length)) /* who reads it in pieces wants to know whether they fit together */
+    reply.length = get_range(m, r.length);
+    if (UNLIKELY((reply.length < r.length || m->verify) && !cairn_record_is_sound(&r, m->off, reply.length))) {
+        router_op_fail_text(op, CAIRN_E_CORRUPT, "the stored bytes do not match their checksums");
+        return;
+    }
+    if (UNLIKELY(reply.length < r.length)) { /* who reads it in pieces wants to know whether they fit together */
         reply.stamp = stamp_of(call->reply_payload, call->reply_payload_len);
-    get_reply(op, &reply, r.value + (reply.length > 0 ? get_msg(op)->off : 0), reply.length);
+    } else {
+        cairn_record_crcs(&r, crcs);
+        reply.crcs = crcs;
+        reply.n_crcs = r.ncrcs;
+    }
+    get_reply(op, &reply, r.value + (reply.length > 0 ? m->off : 0), reply.length);
 }
 
 static void get_lookup(struct router_op *op)

@@ -69,7 +69,7 @@ static void mput_next_single(struct router_op *op);
 
 static void mput_single_done(struct router_op *op)
 {
-    op->buf_at += CAIRN_RECORD_HEAD_BYTES + mput_msg(op)->lengths[op->at++];
+    op->buf_at += (uint32_t)cairn_record_embedded_bytes(mput_msg(op)->lengths[op->at++]);
     mput_next_single(op);
 }
 
@@ -95,7 +95,7 @@ static void mput_next_single(struct router_op *op)
     const Cairn__Wire__RouterMput *m = mput_msg(op);
 
     while (op->at < m->n_keys && op->statuses[op->at] != CAIRN_E_EXISTS)
-        op->buf_at += CAIRN_RECORD_HEAD_BYTES + m->lengths[op->at++];
+        op->buf_at += (uint32_t)cairn_record_embedded_bytes(m->lengths[op->at++]);
     if (op->at == m->n_keys) {
         mput_reply(op);
         return;
@@ -108,7 +108,7 @@ static void mput_next_single(struct router_op *op)
     op->msg.put.want_old = true;
     router_op_call(op, op->ns->kv, CAIRN__WIRE__KV_METHOD__KV_PUT, mput_on_single);
     op->call.payload[0] =
-        (struct iovec){ .iov_base = op->buf + op->buf_at, .iov_len = CAIRN_RECORD_HEAD_BYTES + m->lengths[op->at] };
+        (struct iovec){ .iov_base = op->buf + op->buf_at, .iov_len = cairn_record_embedded_bytes(m->lengths[op->at]) };
     op->call.payload_n = 1;
     cairn_rpc_call_start(&op->call);
 }
@@ -179,7 +179,8 @@ static void mput_batch(struct router_op *op)
 static int mput_check(const struct router_op *op, struct cairn_err *err)
 {
     const Cairn__Wire__RouterMput *m = mput_msg(op);
-    uint64_t sum = 0;
+    uint64_t sum = 0, bytes = 0;
+    size_t crcs = 0;
 
     if (m->n_keys > CAIRN_BATCH_MAX || m->n_lengths != m->n_keys)
         return cairn_err_set(err, CAIRN_E_INVAL, "%zu keys and %zu lengths; at most %d of both", m->n_keys,
@@ -193,40 +194,52 @@ static int mput_check(const struct router_op *op, struct cairn_err *err)
                                  "value %zu has %" PRIu32 " bytes; above %" PRIu32 " it needs a call of its own", i,
                                  m->lengths[i], op->ns->embed_threshold);
         sum += m->lengths[i];
+        bytes += cairn_record_embedded_bytes(m->lengths[i]);
+        crcs += cairn_record_ncrcs(m->lengths[i]);
     }
     if (sum != op->rq->payload_len)
         return cairn_err_set(err, CAIRN_E_INVAL, "values of %" PRIu64 " bytes, but %" PRIu32 " came", sum,
                              op->rq->payload_len);
-    if (sum + m->n_keys * CAIRN_RECORD_HEAD_BYTES > CAIRN_FRAME_PAYLOAD_BYTES_MAX)
+    if (m->n_crcs != 0 && m->n_crcs != crcs)
+        return cairn_err_set(err, CAIRN_E_INVAL, "%zu checksums for values that have %zu", m->n_crcs, crcs);
+    if (bytes > CAIRN_FRAME_PAYLOAD_BYTES_MAX)
         return cairn_err_set(err, CAIRN_E_TOOBIG, "values of %" PRIu64 " bytes in one call", sum);
     return 0;
 }
 
 /* All records one behind the other, and behind them their lengths. */
-static bool mput_keep(struct router_op *op)
+static int mput_keep(struct router_op *op)
 {
     const Cairn__Wire__RouterMput *m = mput_msg(op);
-    size_t len = cairn_round_up(op->rq->payload_len + m->n_keys * CAIRN_RECORD_HEAD_BYTES, sizeof(uint32_t));
+    const uint32_t *crcs = m->n_crcs > 0 ? m->crcs : NULL;
     const uint8_t *from = op->rq->payload;
     uint32_t *lengths;
+    size_t len = 0;
     uint8_t *to;
 
-    op->buf = malloc(len + m->n_keys * sizeof(uint32_t) + 1);
-    if (op->buf == NULL)
-        return false;
-    to = op->buf;
+    for (size_t i = 0; i < m->n_keys; i++)
+        len += cairn_record_embedded_bytes(m->lengths[i]);
+    op->buf_len = (uint32_t)len;
+    len = cairn_round_up(len, sizeof(uint32_t));
+    to = op->buf = malloc(len + m->n_keys * sizeof(uint32_t) + 1);
+    if (to == NULL)
+        return CAIRN_E_NOMEM;
     lengths = (uint32_t *)(void *)(op->buf + len);
     for (size_t i = 0; i < m->n_keys; i++) {
-        cairn_record_put_head(to, op->ns->durability);
-        to += CAIRN_RECORD_HEAD_BYTES;
+        struct cairn_record r;
+
+        lengths[i] = (uint32_t)cairn_record_embedded_bytes(m->lengths[i]);
         if (m->lengths[i] > 0)
-            memcpy(to, from, m->lengths[i]);
-        to += m->lengths[i];
+            memcpy(to + CAIRN_RECORD_HEAD_BYTES, from, m->lengths[i]);
+        cairn_record_put_embedded(to, op->ns->durability, m->lengths[i], crcs);
+        if (crcs != NULL && (cairn_record_parse(to, lengths[i], &r) != 0 || !cairn_record_is_sound(&r, 0, r.length)))
+            return cairn_err_set(&op->err, CAIRN_E_CORRUPT,
+                                 "the bytes of value %zu do not have the checksums that came with them", i);
+        crcs = crcs != NULL ? crcs + cairn_record_ncrcs(m->lengths[i]) : NULL;
         from += m->lengths[i];
-        lengths[i] = CAIRN_RECORD_HEAD_BYTES + m->lengths[i];
+        to += lengths[i];
     }
-    op->buf_len = (uint32_t)(to - op->buf);
-    return true;
+    return 0;
 }
 
 void router_handle_mput(struct cairn_rpc_req *rq)
@@ -238,10 +251,10 @@ void router_handle_mput(struct cairn_rpc_req *rq)
     if (UNLIKELY(op == NULL))
         return;
     rc = mput_check(op, &op->err);
+    if (rc == 0)
+        rc = mput_keep(op);
     if (rc != 0)
         router_op_fail(op, rc);
-    else if (!mput_keep(op))
-        router_op_fail_text(op, CAIRN_E_NOMEM, "out of memory");
     else
         router_op_open(op, mput_batch);
 }

@@ -18,7 +18,7 @@ static bool has_extents(struct router_op *op)
 static void part_stored(struct router_op *op)
 {
     if (op->rc == 0 && !router_upload_keep(op, op->one.id)) {
-        op->rc = CAIRN_E_CANCELED;
+        op->rc = CAIRN_E_STATE; /* not CANCELED: the part must not come again, and make a new upload */
         cairn_err_set(&op->err, op->rc, "the upload was aborted meanwhile");
     }
     if (op->rc != 0)

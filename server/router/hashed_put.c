@@ -130,6 +130,18 @@ void router_put_reclaim(struct router_op *op)
     router_op_reclaim(op, true, router_put_finish);
 }
 
+/* The record was not put. An upload stays as it is if only the moment was wrong: the same COMMIT may come again, and its
+ * parts may have taken hours. */
+static void put_not_recorded(struct router_op *op)
+{
+    if (op->upload == NULL || !cairn_rpc_may_come_again(op->rc)) {
+        router_put_undo(op);
+        return;
+    }
+    op->upload_spent = false;
+    router_op_fail(op, op->rc);
+}
+
 static void put_on_verified(struct cairn_rpc_call *call)
 {
     struct router_op *op = call->arg;
@@ -138,7 +150,7 @@ static void put_on_verified(struct cairn_rpc_call *call)
     if (call->rc == CAIRN_E_NOTFOUND ||
         (call->rc == 0 && cairn_record_parse(call->reply_payload, call->reply_payload_len, &r) == 0 &&
          (r.nregions == 0 || cairn_record_region(&r, 0).id != op->regions[0].id))) {
-        router_put_undo(op);
+        put_not_recorded(op);
         return;
     }
     /* It is there, though nobody knows how durably; or nobody can tell. What it names, or what it replaced, stays. */
@@ -170,7 +182,7 @@ static void put_record_failed(struct router_op *op, int rc)
     if (op->regions == NULL) {
         router_op_fail(op, rc);
     } else if (failure_is_definite(rc)) {
-        router_put_undo(op);
+        put_not_recorded(op);
     } else {
         cairn_sm_move(&op->sm, PUT_VERIFY);
         cairn__wire__kv_get__init(&op->msg.get);
@@ -221,27 +233,11 @@ static const uint8_t *put_small_bytes(const struct router_op *op)
 
 static void put_small(struct router_op *op)
 {
-    put_record(op, put_small_bytes(op), CAIRN_RECORD_HEAD_BYTES + (size_t)put_msg(op)->length);
-}
-
-/* The payload is the frame's only as long as the handler runs, so it moves behind the record's head now. */
-static bool put_keep_small(struct router_op *op)
-{
-    const struct cairn_rpc_req *rq = op->rq;
-    uint8_t *to = op->small;
-
-    if (rq->payload_len > sizeof(op->small) - CAIRN_RECORD_HEAD_BYTES)
-        to = op->buf = malloc(CAIRN_RECORD_HEAD_BYTES + (size_t)rq->payload_len);
-    if (to == NULL)
-        return false;
-    cairn_record_put_head(to, op->ns->durability);
-    if (rq->payload_len > 0)
-        memcpy(to + CAIRN_RECORD_HEAD_BYTES, rq->payload, rq->payload_len);
-    return true;
+    put_record(op, put_small_bytes(op), cairn_record_embedded_bytes(put_msg(op)->length));
 }
 
 /* Chunk by chunk, whether these are the bytes that the caller meant. */
-static bool pulled_is_sound(const Cairn__Wire__RouterPut *m, const uint8_t *p)
+static bool bytes_are_sound(const Cairn__Wire__RouterPut *m, const uint8_t *p)
 {
     for (size_t i = 0; i < m->n_crcs; i++) {
         size_t at = i * CAIRN_EXTENT_CHUNK_BYTES;
@@ -253,6 +249,34 @@ static bool pulled_is_sound(const Cairn__Wire__RouterPut *m, const uint8_t *p)
     return true;
 }
 
+/* The value is in its place: whether it is what was meant. Its record takes over the caller's checksums. */
+static int put_complete_small(struct router_op *op, uint8_t *record)
+{
+    const Cairn__Wire__RouterPut *m = put_msg(op);
+
+    if (!bytes_are_sound(m, record + CAIRN_RECORD_HEAD_BYTES))
+        return cairn_err_set(&op->err, CAIRN_E_CORRUPT,
+                             "the bytes that came do not have the checksums that came with them");
+    cairn_record_put_embedded(record, op->ns->durability, m->length, m->n_crcs > 0 ? m->crcs : NULL);
+    return 0;
+}
+
+/* The payload is the frame's only as long as the handler runs, so it moves behind the record's head now. */
+static int put_keep_small(struct router_op *op)
+{
+    const struct cairn_rpc_req *rq = op->rq;
+    size_t bytes = cairn_record_embedded_bytes(rq->payload_len);
+    uint8_t *to = op->small;
+
+    if (bytes > sizeof(op->small))
+        to = op->buf = malloc(bytes);
+    if (to == NULL)
+        return CAIRN_E_NOMEM;
+    if (rq->payload_len > 0)
+        memcpy(to + CAIRN_RECORD_HEAD_BYTES, rq->payload, rq->payload_len);
+    return put_complete_small(op, to);
+}
+
 static void put_on_pulled(struct cairn_bulk_op *pull, int rc)
 {
     struct router_op *op = pull->arg;
@@ -260,10 +284,10 @@ static void put_on_pulled(struct cairn_bulk_op *pull, int rc)
     op->rq->on_cancel = NULL;
     free(op->pull);
     op->pull = NULL;
+    if (rc == 0)
+        rc = put_complete_small(op, op->buf);
     if (rc != 0)
         router_op_fail(op, rc);
-    else if (!pulled_is_sound(put_msg(op), op->buf + CAIRN_RECORD_HEAD_BYTES))
-        router_op_fail_text(op, CAIRN_E_CORRUPT, "the bytes that came do not have the checksums that came with them");
     else
         put_small(op);
 }
@@ -280,7 +304,7 @@ static void put_pull(struct router_op *op)
 {
     const Cairn__Wire__RouterPut *m = put_msg(op);
 
-    op->buf = malloc(CAIRN_RECORD_HEAD_BYTES + (size_t)m->length);
+    op->buf = malloc(cairn_record_embedded_bytes(m->length));
     op->pull = calloc(1, sizeof(*op->pull));
     if (op->buf == NULL || op->pull == NULL || op->rq->canceled) {
         free(op->pull);
@@ -289,7 +313,6 @@ static void put_pull(struct router_op *op)
         return;
     }
     cairn_sm_move(&op->sm, PUT_PULL);
-    cairn_record_put_head(op->buf, op->ns->durability);
     op->pull->peer = op->rq->peer;
     op->pull->desc = *m->bulk;
     op->pull->off = m->bulk->off;
@@ -490,8 +513,9 @@ void router_handle_put(struct cairn_rpc_req *rq)
         router_op_open(op, put_pull);
         return;
     }
-    if (UNLIKELY(large ? cairn_rpc_req_hold_payload(rq) != 0 : !put_keep_small(op))) {
-        router_op_fail_text(op, CAIRN_E_NOMEM, "out of memory");
+    rc = large ? cairn_rpc_req_hold_payload(rq) : put_keep_small(op);
+    if (UNLIKELY(rc != 0)) {
+        router_op_fail(op, rc);
         return;
     }
     router_op_open(op, large ? put_large : put_small);

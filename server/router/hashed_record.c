@@ -1,9 +1,9 @@
 /* Records of a hashed namespace: see hashed_record.h. */
 #include "server/router/hashed_record.h"
 
-#include "cairn/limits.h"
 #include "sdk/core/base/crc.h"
 #include "sdk/core/base/err.h"
+#include "sdk/core/base/macros.h"
 #include "server/router/router.h"
 
 #include <endian.h>
@@ -71,6 +71,53 @@ static int extents_parse(const uint8_t *p, size_t len, struct cairn_record *r)
     return sum == r->length ? 0 : CAIRN_E_CORRUPT;
 }
 
+int64_t cairn_record_embedded_length(uint64_t len)
+{
+    uint64_t n, rest = len - CAIRN_RECORD_HEAD_BYTES;
+
+    if (len < CAIRN_RECORD_HEAD_BYTES || len > CAIRN_KV_VALUE_BYTES_MAX)
+        return CAIRN_E_CORRUPT;
+    n = (rest + CAIRN_EXTENT_CHUNK_BYTES + 3) / (CAIRN_EXTENT_CHUNK_BYTES + 4);
+    if (rest < 4 * n || cairn_record_embedded_bytes(rest - 4 * n) != len)
+        return CAIRN_E_CORRUPT;
+    return (int64_t)(rest - 4 * n);
+}
+
+void cairn_record_crcs(const struct cairn_record *r, uint32_t *to)
+{
+    for (uint32_t i = 0; i < r->ncrcs; i++)
+        to[i] = get32(r->value + r->length + 4 * (size_t)i);
+}
+
+/* Of chunk @i of a value. */
+static uint32_t chunk_crc(const uint8_t *value, uint64_t length, uint64_t i)
+{
+    uint64_t at = i * CAIRN_EXTENT_CHUNK_BYTES;
+
+    return cairn_crc32c(0, value + at, (size_t)MIN(length - at, (uint64_t)CAIRN_EXTENT_CHUNK_BYTES));
+}
+
+bool cairn_record_is_sound(const struct cairn_record *r, uint64_t off, uint64_t len)
+{
+    for (uint64_t i = off / CAIRN_EXTENT_CHUNK_BYTES; i < r->ncrcs && i * CAIRN_EXTENT_CHUNK_BYTES < off + len; i++) {
+        if (chunk_crc(r->value, r->length, i) != get32(r->value + r->length + 4 * i))
+            return false;
+    }
+    return true;
+}
+
+static int embedded_parse(const uint8_t *p, size_t len, struct cairn_record *r)
+{
+    int64_t length = cairn_record_embedded_length(len);
+
+    if (length < 0)
+        return (int)length;
+    r->length = (uint64_t)length;
+    r->value = p + CAIRN_RECORD_HEAD_BYTES;
+    r->ncrcs = cairn_record_ncrcs(r->length);
+    return 0;
+}
+
 int cairn_record_parse(const uint8_t *p, size_t len, struct cairn_record *r)
 {
     *r = (struct cairn_record){ 0 };
@@ -82,11 +129,8 @@ int cairn_record_parse(const uint8_t *p, size_t len, struct cairn_record *r)
         return CAIRN_E_CORRUPT;
     r->type = p[1];
     r->durability = p[2];
-    if (r->type == CAIRN_RECORD_EMBEDDED) {
-        r->length = len - CAIRN_RECORD_HEAD_BYTES;
-        r->value = p + CAIRN_RECORD_HEAD_BYTES;
-        return 0;
-    }
+    if (r->type == CAIRN_RECORD_EMBEDDED)
+        return embedded_parse(p, len, r);
     return r->type == CAIRN_RECORD_EXTENTS ? extents_parse(p, len, r) : CAIRN_E_FORMAT;
 }
 
@@ -98,9 +142,14 @@ static void put_head(uint8_t *to, uint8_t type, uint32_t durability)
     to[3] = 0;
 }
 
-void cairn_record_put_head(uint8_t *to, uint32_t durability)
+void cairn_record_put_embedded(uint8_t *to, uint32_t durability, uint64_t length, const uint32_t *crcs)
 {
+    const uint8_t *value = to + CAIRN_RECORD_HEAD_BYTES;
+
     put_head(to, CAIRN_RECORD_EMBEDDED, durability);
+    for (uint32_t i = 0; i < cairn_record_ncrcs(length); i++)
+        put32(to + CAIRN_RECORD_HEAD_BYTES + length + 4 * (size_t)i,
+              crcs != NULL ? crcs[i] : chunk_crc(value, length, i));
 }
 
 void cairn_record_put_extents(uint8_t *to, uint32_t durability, const struct cairn_record_region *regions, uint32_t n)

@@ -1,23 +1,30 @@
 /** What stands in the KV provider under a key of a hashed namespace. Pure; input is hostile (it comes from storage).
  *
- *  embedded    0 version 1   1 type 1   2 durability   3 zero   4 the value
- *  extents     0 version 1   1 type 2   2 durability   3 zero   4 CRC32C of all other bytes (4)   8 length of the value
+ *  embedded    0 version 2   1 type 1   2 durability   3 zero   4 the value   behind it: CRC32C of each chunk of it (4 each)
+ *  extents     0 version 2   1 type 2   2 durability   3 zero   4 CRC32C of all other bytes (4)   8 length of the value
  * (8) 16 number of regions (4)   20 regions in order: id (8), length (4)
  *
- * Numbers are little-endian. 4096 regions make 48 KiB. */
+ * Numbers are little-endian. 4096 regions make 48 KiB. The checksums of an embedded value are the writer's, and for the
+ * reader to compare; whoever takes a part of it compares here. Chunks are those of extents. */
 #ifndef CAIRN_SERVER_ROUTER_HASHED_RECORD_H
 #define CAIRN_SERVER_ROUTER_HASHED_RECORD_H
 
+#include "cairn/limits.h"
+
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 enum {
-    CAIRN_RECORD_VERSION = 1,
+    CAIRN_RECORD_VERSION = 2,
     CAIRN_RECORD_EMBEDDED = 1,
     CAIRN_RECORD_EXTENTS = 2,
     CAIRN_RECORD_HEAD_BYTES = 4,
     CAIRN_RECORD_EXTENTS_HEAD_BYTES = 20,
     CAIRN_RECORD_REGION_BYTES = 12,
+    CAIRN_RECORD_CRCS_MAX = CAIRN_KV_VALUE_BYTES_MAX / CAIRN_EXTENT_CHUNK_BYTES,
+    /* a value that is embedded */
+    CAIRN_RECORD_EMBEDDED_BYTES_MAX = CAIRN_KV_VALUE_BYTES_MAX - CAIRN_RECORD_HEAD_BYTES - 4 * CAIRN_RECORD_CRCS_MAX,
 };
 
 struct cairn_record_region {
@@ -30,6 +37,7 @@ struct cairn_record {
     uint8_t type, durability;
     uint64_t length;      /* of the value */
     const uint8_t *value; /* embedded */
+    uint32_t ncrcs;       /* behind the value: cairn_record_crcs() */
     uint32_t nregions;    /* extents */
     const uint8_t *regions;
 };
@@ -38,8 +46,23 @@ struct cairn_record {
 int cairn_record_parse(const uint8_t *p, size_t len, struct cairn_record *r);
 struct cairn_record_region cairn_record_region(const struct cairn_record *r, uint32_t i);
 
-/** Writes the head of an embedded value's record. */
-void cairn_record_put_head(uint8_t *to, uint32_t durability);
+static inline uint32_t cairn_record_ncrcs(uint64_t length)
+{
+    return (uint32_t)((length + CAIRN_EXTENT_CHUNK_BYTES - 1) / CAIRN_EXTENT_CHUNK_BYTES);
+}
+static inline size_t cairn_record_embedded_bytes(uint64_t length)
+{
+    return CAIRN_RECORD_HEAD_BYTES + (size_t)length + 4 * (size_t)cairn_record_ncrcs(length);
+}
+/** Length of the value in an embedded record of @len bytes; CAIRN_E_CORRUPT if none has so many. */
+int64_t cairn_record_embedded_length(uint64_t len);
+/** Writes what stands around an embedded value, which is at @to + CAIRN_RECORD_HEAD_BYTES already. @crcs: its checksums,
+ * or NULL to compute them. */
+void cairn_record_put_embedded(uint8_t *to, uint32_t durability, uint64_t length, const uint32_t *crcs);
+/** The checksums of an embedded value, @r->ncrcs of them. */
+void cairn_record_crcs(const struct cairn_record *r, uint32_t *to);
+/** Whether those bytes of an embedded value that share a chunk with [@off, @off + @len) have their checksums. */
+bool cairn_record_is_sound(const struct cairn_record *r, uint64_t off, uint64_t len);
 static inline size_t cairn_record_extents_bytes(uint32_t n)
 {
     return CAIRN_RECORD_EXTENTS_HEAD_BYTES + (size_t)n * CAIRN_RECORD_REGION_BYTES;

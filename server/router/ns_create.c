@@ -87,8 +87,10 @@ static void create_on_unstored(struct cairn_map_change *c)
 {
     struct router_order *o = c->arg;
 
-    if (c->rc != 0)
+    if (c->rc != 0) { /* the next start will find it */
         cairn_log_error("namespace '%s' cannot be used, nor its record erased: %s", o->ns.name, c->err.text);
+        o->rc = CAIRN_E_UNKNOWN;
+    }
     create_fail(o, o->rc);
 }
 
@@ -244,17 +246,61 @@ static void create_on_tried(struct cairn_rpc_call *call)
     router_order_call(o, o->ns.extent, CAIRN__WIRE__EXTENT_METHOD__EXTENT_REMOVE, create_on_untried);
 }
 
+/* Namespaces that there are, and those that are being made: else many at once would pass a bound together. */
+struct taken {
+    uint32_t all, owners;
+};
+
+static struct taken taken_by(struct cairn_router *r, uint32_t owner)
+{
+    struct router_worker *home = router_home(r);
+    struct taken n = { .all = home->nns };
+
+    for (uint32_t i = 0; i < ROUTER_BUCKETS; i++) {
+        CAIRN_LIST_FOREACH (l, &home->buckets[i])
+            n.owners += CONTAINER_OF(l, struct router_ns, link)->owner == owner;
+    }
+    CAIRN_LIST_FOREACH (l, &r->creating) {
+        const struct router_order *o = CONTAINER_OF(l, struct router_order, link);
+
+        if (router_ns_find(home, o->ns.name) ==
+            NULL) { /* else it is counted already, on its way to the other workers */
+            n.all++;
+            n.owners += o->ns.owner == owner;
+        }
+    }
+    return n;
+}
+
+static int create_check_bounds(struct router_order *o)
+{
+    struct taken n = taken_by(o->router, o->ns.owner);
+
+    if (n.all >= CAIRN_ROUTER_NAMESPACES_MAX)
+        return cairn_err_set(&o->err, CAIRN_E_LIMIT, "there are %d namespaces, as many as are possible",
+                             CAIRN_ROUTER_NAMESPACES_MAX);
+    if (!o->who.admin && n.owners >= o->router->conf.user_namespaces_max)
+        return cairn_err_set(&o->err, CAIRN_E_LIMIT,
+                             "user %" PRIu32 " has %" PRIu32
+                             " namespaces, and router.namespaces_per_user allows %" PRIu32,
+                             o->ns.owner, n.owners, o->router->conf.user_namespaces_max);
+    return 0;
+}
+
 static void create_begin(struct router_order *o)
 {
+    int rc;
+
     if (o->home != NULL) {
         create_fail(o, cairn_err_set(&o->err, CAIRN_E_EXISTS, "exists already"));
         return;
     }
-    if (atomic_load(&o->router->nnamespaces) >= CAIRN_ROUTER_NAMESPACES_MAX) {
-        create_fail(o, cairn_err_set(&o->err, CAIRN_E_LIMIT, "there are %d namespaces, as many as are possible",
-                                     CAIRN_ROUTER_NAMESPACES_MAX));
+    rc = create_check_bounds(o);
+    if (rc != 0) {
+        create_fail(o, rc);
         return;
     }
+    cairn_list_add_tail(&o->router->creating, &o->link);
     if (o->ns.extent == NULL) {
         create_store(o);
         return;
@@ -312,7 +358,7 @@ static int choose_provider(const struct cairn_router *r, const char *named, cons
 static int create_check(const struct cairn_router *r, const Cairn__Wire__Namespace *m, struct router_ns *ns,
                         struct cairn_err *err)
 {
-    uint32_t embed_max = CAIRN_KV_VALUE_BYTES_MAX - CAIRN_RECORD_HEAD_BYTES;
+    uint32_t embed_max = CAIRN_RECORD_EMBEDDED_BYTES_MAX;
     int rc;
 
     if (m->frontend != CAIRN__WIRE__FRONTEND__FRONTEND_HASHED)
@@ -390,6 +436,7 @@ void router_handle_ns_create(struct cairn_rpc_req *rq)
     ns.created_ms = wall_ms();
     router_ns_complete(r, &ns);
     o->ns = ns;
+    o->who = *rq->who;
     o->rq = rq;
     router_order_submit(o);
 }

@@ -92,6 +92,7 @@ void router_order_end(struct router_order *o)
     cairn_sm_fini(&o->sm);
     if (o->holds)
         o->home->busy = false;
+    cairn_list_del(&o->link);
     router_orders_wake(o->router);
     cairn_task_init(&o->task, on_back, o);
     cairn_loop_post(o->origin->loop, &o->task);

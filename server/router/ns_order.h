@@ -10,7 +10,7 @@
 #include "server/router/router_internal.h"
 
 struct router_order {
-    struct cairn_link link; /* of router->orders */
+    struct cairn_link link; /* of router->orders, then of router->creating */
     struct cairn_sm sm;     /* at home */
     struct cairn_task task;
     struct cairn_router *router;

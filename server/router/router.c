@@ -1,4 +1,4 @@
-/* The router's life, and what it tells about its namespaces. */
+/* The router's life, and what the node sees of it. */
 #include "server/router/upload.h"
 
 #include "sdk/core/base/log.h"
@@ -76,14 +76,16 @@ static int conf_check(struct cairn_router_conf *conf, struct cairn_err *err)
         conf->upload_grace_ms = CAIRN_ROUTER_UPLOAD_GRACE_MS;
     if (conf->upload_bytes_max == 0)
         conf->upload_bytes_max = CAIRN_ROUTER_UPLOAD_BYTES_MAX;
+    if (conf->user_namespaces_max == 0)
+        conf->user_namespaces_max = CAIRN_ROUTER_USER_NAMESPACES;
     if (conf->embed_threshold == 0)
         conf->embed_threshold = CAIRN_BULK_THRESHOLD_BYTES;
     if (conf->region_bytes % CAIRN_EXTENT_CHUNK_BYTES != 0 || conf->region_bytes > CAIRN_EXTENT_BYTES_MAX)
         return cairn_err_set(err, CAIRN_E_CONFIG, "regions are multiples of %d bytes, at most %llu",
                              CAIRN_EXTENT_CHUNK_BYTES, (unsigned long long)CAIRN_EXTENT_BYTES_MAX);
-    if (conf->embed_threshold > CAIRN_KV_VALUE_BYTES_MAX - CAIRN_RECORD_HEAD_BYTES)
+    if (conf->embed_threshold > CAIRN_RECORD_EMBEDDED_BYTES_MAX)
         return cairn_err_set(err, CAIRN_E_CONFIG, "an embed threshold of at most %d bytes is possible",
-                             CAIRN_KV_VALUE_BYTES_MAX - CAIRN_RECORD_HEAD_BYTES);
+                             CAIRN_RECORD_EMBEDDED_BYTES_MAX);
     return 0;
 }
 
@@ -137,6 +139,7 @@ int cairn_router_start(const struct cairn_provider_env *env, const struct cairn_
     if (conf != NULL)
         r->conf = *conf;
     cairn_list_init(&r->orders);
+    cairn_list_init(&r->creating);
     rc = router_uploads_init(r);
     if (rc != 0) {
         free(r);
@@ -165,6 +168,11 @@ int cairn_router_start(const struct cairn_provider_env *env, const struct cairn_
 fail:
     router_free(r);
     return cairn_err_wrap(err, rc, "namespaces");
+}
+
+static int router_check(const struct cairn_provider_env *env, struct cairn_err *err)
+{
+    return cairn_map_store_local_check(env->dir, err);
 }
 
 static int router_start(const struct cairn_provider_env *env, void **ctx, struct cairn_err *err)
@@ -214,48 +222,6 @@ static void router_status(void *ctx, json_t *to)
     router_sweep_status(r, to);
 }
 
-/* ---- what is there ---- */
-
-void router_handle_ns_list(struct cairn_rpc_req *rq)
-{
-    struct router_worker *w = router_worker_of(rq);
-    Cairn__Wire__NamespaceList reply = CAIRN__WIRE__NAMESPACE_LIST__INIT;
-    struct router_ns **all = router_ns_sorted(w);
-    Cairn__Wire__Namespace *wire = malloc((w->nns + 1) * sizeof(*wire));
-    Cairn__Wire__Namespace **pointers = malloc((w->nns + 1) * sizeof(*pointers));
-
-    if (all == NULL || wire == NULL || pointers == NULL) {
-        cairn_rpc_reply_err(rq, CAIRN_E_NOMEM, "list of namespaces");
-    } else {
-        for (uint32_t i = 0; i < w->nns; i++) {
-            router_ns_to_wire(all[i], &wire[i]);
-            wire[i].part_bytes = w->router->conf.region_bytes;
-            pointers[i] = &wire[i];
-        }
-        reply.namespaces = pointers;
-        reply.n_namespaces = w->nns;
-        cairn_rpc_reply(rq, 0, &reply.base, NULL, 0);
-    }
-    free(all);
-    free(wire);
-    free(pointers);
-}
-
-void router_handle_ns_show(struct cairn_rpc_req *rq)
-{
-    const Cairn__Wire__NsName *m = (const Cairn__Wire__NsName *)rq->msg;
-    const struct router_ns *ns = router_ns_find(router_worker_of(rq), m->name);
-    Cairn__Wire__Namespace reply;
-
-    if (ns == NULL) {
-        cairn_rpc_reply_err(rq, CAIRN_E_NOTFOUND, "there is no namespace '%.255s'", m->name);
-        return;
-    }
-    router_ns_to_wire(ns, &reply);
-    reply.part_bytes = router_worker_of(rq)->router->conf.region_bytes;
-    cairn_rpc_reply(rq, 0, &reply.base, NULL, 0);
-}
-
 /* ---- to the node ---- */
 
 static cairn_rpc_handler *const router_handlers[] = {
@@ -298,6 +264,7 @@ const struct cairn_provider_desc cairn_router_desc = {
     .handlers = router_handlers,
     .schema = router_schema,
     .machines = router_machines,
+    .check = router_check,
     .start = router_start,
     .run = router_run,
     .quiesce = router_quiesce,

@@ -13,6 +13,7 @@ struct cairn_router;
 
 enum {
     CAIRN_ROUTER_NAMESPACES_MAX = 4096,
+    CAIRN_ROUTER_USER_NAMESPACES = 256,         /* of one user, who would otherwise have them all */
     CAIRN_ROUTER_REGIONS_MAX = CAIRN_PARTS_MAX, /* of one value: 1 TiB in regions of 256 MiB */
     CAIRN_ROUTER_REGION_BYTES = CAIRN_PART_BYTES,
     CAIRN_ROUTER_PARTS_INFLIGHT = 4,         /* regions of one value that are read at a time */
@@ -28,14 +29,15 @@ enum {
     (UINT64_C(4) << 40) /* of one namespace, in parts of values that are not there yet */
 
 struct cairn_router_conf {
-    uint64_t region_bytes;                   /* a multiple of CAIRN_EXTENT_CHUNK_BYTES; 0: CAIRN_ROUTER_REGION_BYTES */
-    uint32_t embed_threshold;                /* of namespaces that name none; 0: CAIRN_BULK_THRESHOLD_BYTES */
+    uint64_t region_bytes;        /* a multiple of CAIRN_EXTENT_CHUNK_BYTES; 0: CAIRN_ROUTER_REGION_BYTES */
+    uint32_t embed_threshold;     /* of namespaces that name none; 0: CAIRN_BULK_THRESHOLD_BYTES */
+    uint32_t user_namespaces_max; /* of one user, unless an administrator makes more; 0: CAIRN_ROUTER_USER_NAMESPACES */
     uint32_t upload_ttl_ms, upload_grace_ms; /* 0: CAIRN_ROUTER_UPLOAD_*_MS */
     uint64_t upload_bytes_max;               /* 0: CAIRN_ROUTER_UPLOAD_BYTES_MAX */
     bool sweep_always; /* look for regions that nothing names at every start, not only after a crash */
 };
 
-/** For the node: type, interface, handlers, kinds, start, run, quiesce, stop, status. No schema: start() takes the
+/** For the node: type, interface, handlers, kinds, check, start, run, quiesce, stop, status. No schema: start() takes the
  * defaults. */
 extern const struct cairn_provider_desc cairn_router_desc;
 

@@ -118,7 +118,8 @@ struct cairn_router {
     struct cairn_map_store *store;
     struct router_worker *workers;
     uint32_t nworkers;
-    struct cairn_link orders; /* home: those that wait because their namespace is busy */
+    struct cairn_link orders;   /* home: those that wait because their namespace is busy */
+    struct cairn_link creating; /* home: orders whose namespace is being made */
     struct router_sweep *sweep;
     struct router_uploads uploads; /* of all workers */
     struct router_reaper *reaper;

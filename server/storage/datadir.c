@@ -2,6 +2,7 @@
 #include "server/storage/datadir.h"
 
 #include "sdk/core/base/macros.h"
+#include "server/storage/file_io.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,23 +14,42 @@
 
 enum { FORMAT_BYTES_MAX = 128 };
 
+static int format_line(char line[FORMAT_BYTES_MAX], const char *kind, uint32_t version)
+{
+    return snprintf(line, FORMAT_BYTES_MAX, "%s %u\n", kind, version);
+}
+
+/* In its place: the file is the lock, too, so that another cannot be put there. All of it, or nothing. */
 static int format_write(int fd, const char *dir, const char *kind, uint32_t version, struct cairn_err *err)
 {
     char line[FORMAT_BYTES_MAX];
-    int len = snprintf(line, sizeof(line), "%s %u\n", kind, version);
-    ssize_t n = pwrite(fd, line, (size_t)len, 0);
-    int dirfd;
+    int len = format_line(line, kind, version), dirfd, rc = 0;
 
-    if (n != len)
-        return cairn_err_errno(err, n < 0 ? errno : ENOSPC, "%s/FORMAT", dir);
+    if (ftruncate(fd, 0) != 0)
+        return cairn_err_errno(err, errno, "%s/FORMAT", dir);
+    rc = cairn_file_pwrite(fd, line, (uint64_t)len, 0);
+    if (rc == 0 && fsync(fd) != 0)
+        rc = cairn_file_code(errno);
+    if (rc != 0) {
+        if (ftruncate(fd, 0) != 0)
+            rc = CAIRN_E_IO;
+        return cairn_err_set(err, rc, "%s/FORMAT: %s", dir, cairn_error_text(rc));
+    }
     dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (dirfd < 0)
-        return cairn_err_errno(err, errno, "%s", dir);
-    n = fsync(fd) == 0 ? fsync(dirfd) : -1;
-    if (n != 0)
-        cairn_err_errno(err, errno, "%s/FORMAT", dir);
-    close(dirfd);
-    return n != 0 ? CAIRN_E_IO : 0;
+    if (dirfd < 0 || fsync(dirfd) != 0)
+        rc = cairn_err_errno(err, errno, "%s", dir);
+    if (dirfd >= 0)
+        close(dirfd);
+    return rc;
+}
+
+/* A crash came before or within its first write, which is over before there are any data. */
+static bool format_is_unfinished(const char *line, ssize_t n, const char *kind, uint32_t version)
+{
+    char whole[FORMAT_BYTES_MAX];
+    int len = format_line(whole, kind, version);
+
+    return n < len && memcmp(line, whole, (size_t)n) == 0;
 }
 
 static int format_read(int fd, const char *dir, const char *kind, uint32_t version, bool create, struct cairn_err *err)
@@ -41,7 +61,7 @@ static int format_read(int fd, const char *dir, const char *kind, uint32_t versi
     if (n < 0)
         return cairn_err_errno(err, errno, "%s/FORMAT", dir);
     line[n] = '\0';
-    if (n == 0) /* new, or a crash came between its creation and its first write */
+    if (format_is_unfinished(line, n, kind, version))
         return create ? format_write(fd, dir, kind, version, err)
                       : cairn_err_set(err, CAIRN_E_NOTFOUND, "%s: no data yet", dir);
     if (sscanf(line, "%120s %u", found, &number) != 2)
@@ -54,7 +74,8 @@ static int format_read(int fd, const char *dir, const char *kind, uint32_t versi
     return 0;
 }
 
-int cairn_storedir_open(const char *dir, const char *kind, uint32_t version, bool create, int *fd, struct cairn_err *err)
+int cairn_storedir_open(const char *dir, const char *kind, uint32_t version, bool create, int *fd,
+                        struct cairn_err *err)
 {
     char path[PATH_MAX];
     int rc;

@@ -13,19 +13,27 @@ struct cairn_file_io {
     struct cairn_loop *loop;
     struct cairn_pool *pool;
     enum cairn_file_io_kind kind;
-    uint32_t depth, inflight, unsubmitted;
+    uint32_t depth, inflight;
     struct cairn_link waiting;
-    struct cairn_timer again; /* the pool's queue was full */
+    struct cairn_link prepared; /* in the ring, in its order, and not submitted: the kernel knows nothing of them */
+    struct cairn_timer again;   /* the pool's queue or the kernel was full */
     struct io_uring ring;
+    bool has_ring; /* also after it was given up: what the kernel has still ends there */
     struct cairn_watch watch;
     struct cairn_hook hook;
     int event_fd;
 };
 
-/* The pool is shared: when its queue is full there is nothing to wait for but time. */
-enum { POOL_AGAIN_MS = 1 };
+/* Pool and kernel are shared: when their queues are full there is nothing to wait for but time. */
+enum { AGAIN_MS = 1 };
 
 static void io_next(struct cairn_file_io *io);
+
+static void again_later(struct cairn_file_io *io)
+{
+    if (!cairn_timer_is_running(&io->again))
+        cairn_timer_start(&io->loop->env, &io->again, cairn_loop_now(io->loop) + AGAIN_MS * CAIRN_NS_PER_MS);
+}
 
 static void op_finish(struct cairn_file_op *op, int rc)
 {
@@ -51,13 +59,20 @@ static void uring_prepare(struct cairn_file_io *io, struct cairn_file_op *op)
     else
         io_uring_prep_read(sqe, op->fd, (char *)op->buf + op->moved, now, op->off + op->moved);
     io_uring_sqe_set_data(sqe, op);
-    io->unsubmitted++;
+    cairn_list_add_tail(&io->prepared, &op->link);
+}
+
+/* What is left of an operation that the kernel interrupted or cut short. Before all that wait: it began before them. */
+static void uring_go_on(struct cairn_file_io *io, struct cairn_file_op *op)
+{
+    io->inflight--;
+    cairn_list_add_head(&io->waiting, &op->link);
 }
 
 static void uring_on_result(struct cairn_file_io *io, struct cairn_file_op *op, int res)
 {
     if (res == -EAGAIN || res == -EINTR) {
-        uring_prepare(io, op);
+        uring_go_on(io, op);
         return;
     }
     if (res < 0) {
@@ -70,7 +85,7 @@ static void uring_on_result(struct cairn_file_io *io, struct cairn_file_op *op, 
     else if (res == 0) /* the end of the file, or a device that takes nothing more */
         op_finish(op, op->write ? CAIRN_E_NOSPACE : CAIRN_E_IO);
     else
-        uring_prepare(io, op);
+        uring_go_on(io, op);
 }
 
 static void uring_on_event(void *arg, uint32_t ready)
@@ -92,31 +107,46 @@ static void uring_on_event(void *arg, uint32_t ready)
     io_next(io);
 }
 
+/* The kernel takes nothing more from this ring, and never will: what it did not take, and all that comes, goes to the
+ * pool. What it took ends as ever. */
+static void uring_give_up(struct cairn_file_io *io, int e)
+{
+    cairn_log_error("io_uring takes no more operations (%s): the storage pool does them from now on",
+                    cairn_error_text(cairn_err_of_errno(e)));
+    io->kind = CAIRN_FILE_IO_POOL;
+    while (!cairn_list_is_empty(&io->prepared)) {
+        struct cairn_link *last = io->prepared.prev;
+
+        cairn_list_del(last);
+        cairn_list_add_head(&io->waiting, last);
+        io->inflight--;
+    }
+    io_next(io);
+}
+
 static void uring_flush(void *arg)
 {
     struct cairn_file_io *io = arg;
 
-    while (io->unsubmitted > 0) {
+    while (!cairn_list_is_empty(&io->prepared)) {
         int n = io_uring_submit(&io->ring);
 
-        if (n < 0) { /* EBUSY, EAGAIN: completions must be taken first; they announce themselves */
-            if (n != -EBUSY && n != -EAGAIN && n != -EINTR)
-                cairn_log_error("io_uring: submission of %u operations: %s", io->unsubmitted,
-                                cairn_error_text(cairn_err_of_errno(-n)));
+        if (n <= 0) {
+            if (n == 0 || n == -EBUSY || n == -EAGAIN || n == -EINTR)
+                again_later(io); /* completions announce themselves, the end of a lack of memory does not */
+            else
+                uring_give_up(io, -n);
             break;
         }
-        io->unsubmitted -= MIN((uint32_t)n, io->unsubmitted);
-        if (n == 0)
-            break;
+        while (n-- > 0)
+            cairn_list_pop(&io->prepared);
     }
 }
 
 static bool uring_before_sleep(void *arg)
 {
-    struct cairn_file_io *io = arg;
-
-    uring_flush(io);
-    return io->unsubmitted > 0;
+    uring_flush(arg);
+    return false;
 }
 
 static int uring_open(struct cairn_file_io *io, struct cairn_err *err)
@@ -158,9 +188,10 @@ close_ring:
 static void pool_work(struct cairn_job *job)
 {
     struct cairn_file_op *op = job->arg;
+    uint8_t *from = (uint8_t *)op->buf + op->moved; /* a ring that was given up may have moved some */
 
-    op->rc = op->write ? cairn_file_pwrite(op->fd, op->buf, op->len, op->off)
-                       : cairn_file_pread(op->fd, op->buf, op->len, op->off);
+    op->rc = op->write ? cairn_file_pwrite(op->fd, from, op->len - op->moved, op->off + op->moved)
+                       : cairn_file_pread(op->fd, from, op->len - op->moved, op->off + op->moved);
 }
 
 static void pool_done(struct cairn_job *job)
@@ -177,29 +208,28 @@ static bool pool_begin(struct cairn_file_io *io, struct cairn_file_op *op)
     op->job = (struct cairn_job){ .work = pool_work, .done = pool_done, .arg = op };
     if (cairn_pool_submit(io->pool, io->loop, &op->job) == 0)
         return true;
-    if (!cairn_timer_is_running(&io->again))
-        cairn_timer_start(&io->loop->env, &io->again, cairn_loop_now(io->loop) + POOL_AGAIN_MS * CAIRN_NS_PER_MS);
+    again_later(io);
     return false;
 }
 
+/* ---- both ---- */
+
 static void on_again(void *arg)
 {
-    io_next(arg);
+    io_next(arg); /* what the ring holds is submitted at the end of this turn */
 }
-
-/* ---- both ---- */
 
 static void io_next(struct cairn_file_io *io)
 {
     while (io->inflight < io->depth && !cairn_list_is_empty(&io->waiting)) {
         struct cairn_file_op *op = CONTAINER_OF(io->waiting.next, struct cairn_file_op, link);
 
-        if (io->kind == CAIRN_FILE_IO_URING)
-            uring_prepare(io, op);
-        else if (!pool_begin(io, op))
+        if (io->kind == CAIRN_FILE_IO_POOL && !pool_begin(io, op))
             break;
         cairn_list_del(&op->link);
         io->inflight++;
+        if (io->kind == CAIRN_FILE_IO_URING)
+            uring_prepare(io, op);
     }
 }
 
@@ -216,9 +246,11 @@ int cairn_file_io_new(struct cairn_loop *loop, struct cairn_pool *pool, enum cai
     io->depth = MAX(depth, 1);
     io->kind = CAIRN_FILE_IO_POOL;
     cairn_list_init(&io->waiting);
+    cairn_list_init(&io->prepared);
     cairn_timer_init(&io->again, on_again, io);
     if (kind != CAIRN_FILE_IO_POOL) {
         rc = uring_open(io, err);
+        io->has_ring = rc == 0;
         if (rc == 0)
             io->kind = CAIRN_FILE_IO_URING;
         else if (kind == CAIRN_FILE_IO_AUTO)
@@ -236,7 +268,7 @@ void cairn_file_io_free(struct cairn_file_io *io)
 {
     CAIRN_ASSERT(io->inflight == 0 && cairn_list_is_empty(&io->waiting));
     cairn_timer_stop(&io->loop->env, &io->again);
-    if (io->kind == CAIRN_FILE_IO_URING) {
+    if (io->has_ring) {
         cairn_hook_del(&io->hook);
         cairn_watch_fini(&io->watch);
         io_uring_queue_exit(&io->ring);

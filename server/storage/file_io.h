@@ -1,8 +1,8 @@
 /** Reads and writes of files that do not block the loop: io_uring, or the storage pool where io_uring is refused.
  *
  * One per loop. With io_uring what a turn of the loop starts is submitted together at its end, and completions come
- * through an eventfd that the loop watches. At most @depth operations are under way, the others wait in order. Loop's
- * own thread only. */
+ * through an eventfd that the loop watches; a ring that takes nothing more is left for the pool. At most @depth
+ * operations are under way, the others wait in order. Loop's own thread only. */
 #ifndef CAIRN_SERVER_STORAGE_FILE_IO_H
 #define CAIRN_SERVER_STORAGE_FILE_IO_H
 
@@ -37,6 +37,7 @@ int cairn_file_io_new(struct cairn_loop *loop, struct cairn_pool *pool, enum cai
                       struct cairn_file_io **io, struct cairn_err *err);
 /** Asserts that nothing is under way. */
 void cairn_file_io_free(struct cairn_file_io *io);
+/** URING or POOL: what it uses now. */
 enum cairn_file_io_kind cairn_file_io_kind(const struct cairn_file_io *io);
 
 /** Starts @op; never fails by itself. The number of operations is bounded by what brings them: staging buffers. */
@@ -55,5 +56,7 @@ int cairn_file_pread(int fd, void *buf, uint64_t len, uint64_t off);
 int cairn_file_replace(int dirfd, const char *name, const void *buf, uint64_t len, struct cairn_err *err);
 /** Makes *@fd hold an exclusive lock on the file @name in @dirfd; CAIRN_E_LOCKED if another process holds it. */
 int cairn_file_lock(int dirfd, const char *name, int *fd, struct cairn_err *err);
+/** Whether lock() would succeed now, without making the file. */
+int cairn_file_lock_check(int dirfd, const char *name, struct cairn_err *err);
 
 #endif

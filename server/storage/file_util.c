@@ -79,9 +79,9 @@ int cairn_file_replace(int dirfd, const char *name, const void *buf, uint64_t le
     return cairn_err_set(err, rc, "write %s: %s", name, cairn_error_text(rc));
 }
 
-int cairn_file_lock(int dirfd, const char *name, int *out, struct cairn_err *err)
+static int lock_file(int dirfd, const char *name, int flags, int *out, struct cairn_err *err)
 {
-    int fd = openat(dirfd, name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    int fd = openat(dirfd, name, O_RDWR | O_CLOEXEC | flags, 0600);
 
     if (fd < 0)
         return cairn_err_errno(err, errno, "open %s", name);
@@ -95,4 +95,18 @@ int cairn_file_lock(int dirfd, const char *name, int *out, struct cairn_err *err
     }
     *out = fd;
     return 0;
+}
+
+int cairn_file_lock(int dirfd, const char *name, int *out, struct cairn_err *err)
+{
+    return lock_file(dirfd, name, O_CREAT, out, err);
+}
+
+int cairn_file_lock_check(int dirfd, const char *name, struct cairn_err *err)
+{
+    int fd, rc = lock_file(dirfd, name, 0, &fd, err);
+
+    if (rc == 0)
+        close(fd);
+    return rc == CAIRN_E_NOTFOUND ? 0 : rc;
 }

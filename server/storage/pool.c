@@ -95,7 +95,6 @@ int cairn_pool_submit(struct cairn_pool *pool, struct cairn_loop *loop, struct c
     cairn_list_init(&job->link);
     cairn_task_init(&job->task, on_job_done, job);
     job->loop = loop;
-    job->queued_ns = cairn_loop_now(loop);
     pthread_mutex_lock(&pool->mutex);
     if (pool->waiting >= pool->queue_max) {
         rc = CAIRN_E_BUSY;

@@ -24,6 +24,7 @@ enum {
     WRITE_BUFFER_DISK_PART = 32, /* of the file system's size, at most */
     WRITE_BUFFER_BYTES_MIN = 256 << 10,
     CACHE_SHARD_BITS = 3,
+    FILE_AHEAD_BYTES = 1 << 20,
     SCAN_SKIP_MAX = 1000,           /* erased entries that a scan on a loop steps over */
     BATCH_KEEP_BYTES_MAX = 1 << 20, /* a batch that grew above this is made anew */
 };
@@ -44,8 +45,9 @@ struct cairn_rocks {
     rocksdb_cache_t *cache;
     rocksdb_readoptions_t *read_memory, *read_disk;
     rocksdb_writeoptions_t *write[3]; /* by enum cairn_rocks_log */
-    atomic_ullong corrupt_reads, failed_writes;
+    atomic_ullong corrupt_reads, failed_writes, memory_hits, memory_misses;
     atomic_bool read_only;
+    atomic_int sync_failed; /* why: no other is believed; 0: none has */
     pthread_mutex_t mutex;
     char last_error[256]; /* under mutex */
 };
@@ -179,6 +181,11 @@ static rocksdb_options_t *db_options(struct cairn_rocks *r, const struct cairn_r
     rocksdb_options_set_compression(o, compression_for(conf->compression));
     rocksdb_options_set_max_background_jobs(o, 2);
     rocksdb_options_set_bytes_per_sync(o, 1 << 20); /* no bursts of dirty pages before a flush ends */
+    /* Logs and manifests take room on the disk in steps of these, and an open begins new ones before it drops the old:
+     * by default 4 MiB and a write buffer, which a nearly full disk has not, and the engine then aborts. With the one
+     * column family that there is, the size of the log has no other meaning. */
+    rocksdb_options_set_manifest_preallocation_size(o, FILE_AHEAD_BYTES);
+    rocksdb_options_set_max_total_wal_size(o, FILE_AHEAD_BYTES);
     rocksdb_options_set_max_open_files(o, (int)conf->open_files);
     rocksdb_options_set_table_cache_numshardbits(o, 2);
     rocksdb_options_set_avoid_unnecessary_blocking_io(o, 1); /* a loop that drops an iterator must not unlink files */
@@ -244,19 +251,30 @@ void cairn_rocks_close(struct cairn_rocks *r)
 
 /* ---- reading ---- */
 
+/* A read that looked only at memory: was it there? */
+static void count_memory_read(struct cairn_rocks *r, int rc)
+{
+    atomic_fetch_add_explicit(rc == CAIRN_ROCKS_LATER ? &r->memory_misses : &r->memory_hits, 1, memory_order_relaxed);
+}
+
 int cairn_rocks_get(struct cairn_rocks *r, const void *key, size_t klen, bool may_block, struct cairn_rocks_view *view)
 {
     char *text = NULL;
     rocksdb_pinnableslice_t *pin =
         rocksdb_get_pinned(r->db, may_block ? r->read_disk : r->read_memory, key, klen, &text);
+    int rc = 0;
 
-    if (text != NULL)
-        return read_failed(r, text);
-    if (pin == NULL)
-        return CAIRN_E_NOTFOUND;
-    view->pin = pin;
-    view->ptr = (const uint8_t *)rocksdb_pinnableslice_value(pin, &view->len);
-    return 0;
+    if (text != NULL) {
+        rc = read_failed(r, text);
+    } else if (pin == NULL) {
+        rc = CAIRN_E_NOTFOUND;
+    } else {
+        view->pin = pin;
+        view->ptr = (const uint8_t *)rocksdb_pinnableslice_value(pin, &view->len);
+    }
+    if (!may_block)
+        count_memory_read(r, rc);
+    return rc;
 }
 
 void cairn_rocks_view_drop(struct cairn_rocks_view *view)
@@ -315,6 +333,8 @@ int cairn_rocks_scan(struct cairn_rocks *r, struct cairn_rocks_scan *scan)
         rc = read_failed(r, text);
     rocksdb_iter_destroy(it);
     rocksdb_readoptions_destroy(o);
+    if (!scan->may_block)
+        count_memory_read(r, rc);
     return rc;
 }
 
@@ -387,48 +407,72 @@ void cairn_rocks_batch_erase_range(struct cairn_rocks_batch *b, const void *lo, 
     rocksdb_writebatch_delete_range(b->wb, lo, lo_len, hi, hi_len);
 }
 
-/* Takes @text, which may be NULL: success. */
-static int write_ended(struct cairn_rocks *r, const char *what, char *text)
+/* Takes @text. Never CAIRN_E_TIMEOUT, which would promise that nothing was done. */
+static int write_failed(struct cairn_rocks *r, const char *what, char *text)
 {
-    int rc;
+    int rc = error_of(text);
 
-    if (text == NULL) {
-        if (atomic_load_explicit(&r->read_only, memory_order_relaxed)) {
-            atomic_store(&r->read_only, false);
-            cairn_log_warn("rocksdb: writes go on");
-        }
-        return 0;
-    }
-    rc = error_of(text);
     note_error(r, what, text);
     atomic_fetch_add(&r->failed_writes, 1);
     atomic_store(&r->read_only, true);
     rocksdb_free(text);
-    return rc < 0 ? rc : CAIRN_E_IO;
+    return rc < 0 && rc != CAIRN_E_TIMEOUT ? rc : CAIRN_E_IO;
 }
 
+/* The kernel tells of a page that it could not write once, and then takes it for clean: the next sync of the same file
+ * succeeds though the bytes are lost (Rebello et al., "Can applications recover from fsync failures?", ATC 2020). So no
+ * sync is believed after one that failed: the engine (7.8) refuses by itself to try another, but does not promise to.
+ * A disk that was full is the one failure that ends: the engine takes no write
+ * until it has written all it has in memory to new files, so the first write that it takes is the sign that nothing
+ * depends on the old ones any more. That is why the failure must have been there before the write began. */
 int cairn_rocks_write(struct cairn_rocks *r, struct cairn_rocks_batch *b, enum cairn_rocks_log log)
 {
+    int before = atomic_load(&r->sync_failed), rc;
     char *text = NULL;
 
+    if (before != 0 && before != CAIRN_E_NOSPACE)
+        return CAIRN_E_IO;
     rocksdb_write(r->db, r->write[log], b->wb, &text);
-    return write_ended(r, "write", text);
+    if (text != NULL) {
+        rc = write_failed(r, "write", text);
+        if (log == CAIRN_ROCKS_SYNCED) /* the text does not tell which of the two failed, the write or its sync */
+            atomic_store(&r->sync_failed, rc);
+        return rc;
+    }
+    if (before != 0)
+        atomic_compare_exchange_strong(&r->sync_failed, &before, 0);
+    if (atomic_load_explicit(&r->read_only, memory_order_relaxed)) {
+        atomic_store(&r->read_only, false);
+        cairn_log_warn("rocksdb: writes go on");
+    }
+    return 0;
 }
 
 int cairn_rocks_sync(struct cairn_rocks *r)
 {
     char *text = NULL;
 
+    if (atomic_load(&r->sync_failed) != 0)
+        return CAIRN_E_UNKNOWN;
     rocksdb_flush_wal(r->db, 1, &text);
-    return write_ended(r, "sync", text);
+    if (text == NULL)
+        return atomic_load(&r->sync_failed) == 0 ? 0 : CAIRN_E_UNKNOWN;
+    atomic_store(&r->sync_failed, write_failed(r, "sync", text));
+    cairn_log_error("rocksdb: a sync failed: %s", atomic_load(&r->sync_failed) == CAIRN_E_NOSPACE
+                                                      ? "no more writes until there is room"
+                                                      : "no more writes until the node is started anew");
+    return CAIRN_E_UNKNOWN;
 }
 
 void cairn_rocks_status(struct cairn_rocks *r, struct cairn_rocks_status *out)
 {
     out->corrupt_reads = atomic_load(&r->corrupt_reads);
     out->failed_writes = atomic_load(&r->failed_writes);
-    out->read_only = atomic_load(&r->read_only);
+    out->read_only = atomic_load(&r->read_only) || atomic_load(&r->sync_failed) != 0;
+    out->memory_hits = atomic_load_explicit(&r->memory_hits, memory_order_relaxed);
+    out->memory_misses = atomic_load_explicit(&r->memory_misses, memory_order_relaxed);
     out->cache_bytes = rocksdb_cache_get_usage(r->cache);
+    out->cache_bytes_max = rocksdb_cache_get_capacity(r->cache);
     pthread_mutex_lock(&r->mutex);
     memcpy(out->last_error, r->last_error, sizeof(out->last_error));
     pthread_mutex_unlock(&r->mutex);

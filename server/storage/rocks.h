@@ -70,10 +70,13 @@ enum cairn_rocks_log {
     CAIRN_ROCKS_SYNCED,   /* survives power loss */
 };
 
-/** May block. After a failure nothing of the batch is there. CAIRN_E_NOSPACE while the disk is full: writes are refused
- * until there is room again, which is noticed within some seconds. */
+/** May block. After a failure nothing of the batch is seen; with CAIRN_ROCKS_SYNCED it may come to light at the next
+ * start. CAIRN_E_NOSPACE while the disk is full: writes are refused until there is room again, which is noticed within
+ * some seconds. CAIRN_E_IO after a sync that failed: it takes no more writes until it is opened anew. */
 int cairn_rocks_write(struct cairn_rocks *r, struct cairn_rocks_batch *b, enum cairn_rocks_log log);
-/** All that was written CAIRN_ROCKS_LOGGED before the call survives power loss when it returns 0. May block. */
+/** All that was written CAIRN_ROCKS_LOGGED before the call survives power loss when it returns 0. Otherwise
+ * CAIRN_E_UNKNOWN: all of it can be read, and nobody knows what a crash would leave. So does every later call, without
+ * trying: until it is opened anew, or, where a full disk was the cause, until writes go on. May block. */
 int cairn_rocks_sync(struct cairn_rocks *r);
 
 /** Bytes on disk of lo <= key < hi, roughly; and the whole keyspace's keys and bytes likewise. May block. */
@@ -82,9 +85,11 @@ uint64_t cairn_rocks_keys_estimate(struct cairn_rocks *r);
 
 struct cairn_rocks_status {
     uint64_t corrupt_reads, failed_writes;
-    bool read_only;       /* the engine refuses writes at present */
-    char last_error[256]; /* "" if there was none */
-    uint64_t cache_bytes; /* in use */
+    bool read_only;                      /* the engine refuses writes at present */
+    char last_error[256];                /* "" if there was none */
+    uint64_t cache_bytes;                /* in use */
+    uint64_t cache_bytes_max;            /* what was configured */
+    uint64_t memory_hits, memory_misses; /* reads that might not block, and whether memory sufficed */
 };
 void cairn_rocks_status(struct cairn_rocks *r, struct cairn_rocks_status *out);
 

@@ -67,8 +67,7 @@ static void setup_with(struct fixture *fx, const char *addr, const struct cairn_
                                         .session_ttl_ns = 60 * CAIRN_NS_PER_S,
                                         .stalled_ns = 30 * CAIRN_NS_PER_S };
     cairn_rpc_serve(fx->server, &fx->node);
-    strcpy(fx->dir, "/tmp/cairn-bulk-XXXXXX");
-    assert_non_null(mkdtemp(fx->dir));
+    scratch_new(fx->dir);
     if (addr == NULL)
         snprintf(text, sizeof(text), "unix://%s/s", fx->dir);
     else
@@ -183,7 +182,6 @@ void close_session(struct fixture *fx)
 int teardown(void **state)
 {
     struct fixture *fx = *state;
-    char cmd[128];
 
     cairn_bulk_conceal(&fx->region);
     close_session(fx);
@@ -200,8 +198,7 @@ int teardown(void **state)
     cairn_loop_fini(&fx->loop);
     munmap(fx->remote, MEM);
     munmap(fx->local, MEM);
-    snprintf(cmd, sizeof(cmd), "rm -rf %s", fx->dir);
-    assert_int_equal(system(cmd), 0);
+    scratch_remove(fx->dir);
     free(fx);
     return 0;
 }

@@ -6,6 +6,7 @@
 #include "sdk/core/rpc/accept.h"
 #include "sdk/core/rpc/rpc_internal.h"
 #include "sdk/core/rpc/session.h"
+#include "tests/lib/scratch.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -27,7 +28,7 @@ struct fixture {
     struct cairn_addr addr;
     struct cairn_rpc_session *session;
     struct cairn_rpc_peer *peer; /* the client, as the server sees it */
-    char dir[64];
+    char dir[SCRATCH_MAX];
     bool closed;
     uint8_t *remote, *local; /* MEM each */
     struct cairn_bulk_region region;

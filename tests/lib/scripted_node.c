@@ -7,6 +7,7 @@
 #include "sdk/core/net/addr.h"
 #include "sdk/core/rpc/accept.h"
 #include "sdk/core/rpc/peer.h"
+#include "tests/lib/scratch.h"
 
 #include "schema/node.pb-c.h"
 #include "schema/router.pb-c.h"
@@ -25,7 +26,7 @@ struct value {
 
 struct scripted_node {
     struct scripted_knobs knobs;
-    char dir[64], address[128], workspace_file[128];
+    char dir[SCRATCH_MAX], address[128], workspace_file[128];
     pthread_t thread;
     bool running;
     struct cairn_loop loop;
@@ -547,9 +548,7 @@ struct scripted_node *scripted_node_start(void)
     struct scripted_node *n = calloc(1, sizeof(*n));
     FILE *f;
 
-    strcpy(n->dir, "/tmp/cairn-sdk-XXXXXX");
-    if (mkdtemp(n->dir) == NULL)
-        return NULL;
+    scratch_new(n->dir);
     snprintf(n->address, sizeof(n->address), "unix://%s/cairn.sock", n->dir);
     snprintf(n->workspace_file, sizeof(n->workspace_file), "%s/node.json", n->dir);
     f = fopen(n->workspace_file, "w");
@@ -585,12 +584,8 @@ void scripted_node_restart(struct scripted_node *n)
 
 void scripted_node_free(struct scripted_node *n)
 {
-    char cmd[96];
-
     scripted_node_stop(n);
-    snprintf(cmd, sizeof(cmd), "rm -rf %s", n->dir);
-    if (system(cmd) != 0)
-        abort();
+    scratch_remove(n->dir);
     free(n);
 }
 

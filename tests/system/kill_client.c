@@ -1,12 +1,15 @@
-/* Writes to a namespace until it is killed, and checks afterwards what is there: the witness of test_kill.py.
+/* Writes to a namespace until it is killed, and checks afterwards what is there: the witness of test_kill.py. Or writes one
+ * extent after the other, each created and written whole and never persisted: the victim of test_dying_writer.py.
  *
  *      kill_client write ADDRESS NAMESPACE LOG
  *      kill_client check ADDRESS NAMESPACE LOG
+ *      kill_client extent ADDRESS PROVIDER BYTES
  *
  * The log is a file outside of the node: a record before a write starts, one when it is acknowledged. A key has at most
  * one write under way. What a write does follows from key and version alone (how long the value is, what its bytes are,
  * whether it deletes), so the check needs nothing else: what is there must be, whole, some version from the last
  * acknowledged one to the last one started. */
+#include "cairn/extent.h"
 #include "cairn/hashed.h"
 
 #include "sdk/core/base/macros.h"
@@ -99,6 +102,26 @@ static void load(int log, struct state *s)
     }
     if (n != 0)
         errx(1, "the log ends in the middle of a record");
+}
+
+/* The same in two records a key: a log of all writes ever would make each check slower than the one before. */
+static int condense(const char *path, int log, const struct state *s)
+{
+    char fresh[4096];
+    snprintf(fresh, sizeof(fresh), "%s.new", path);
+    int to = open(fresh, O_RDWR | O_CREAT | O_APPEND | O_TRUNC, 0600);
+    if (to < 0)
+        err(1, "%s", fresh);
+    for (uint32_t key = 0; key < KEYS; key++) {
+        if (s->started[key] != 0)
+            append(to, key, s->started[key], 0);
+        if (s->acked[key] != 0)
+            append(to, key, s->acked[key], 1);
+    }
+    if (rename(fresh, path) != 0)
+        err(1, "%s", path);
+    close(log);
+    return to;
 }
 
 /* ---- write ---- */
@@ -255,20 +278,49 @@ static int check(struct cairn_ns *ns, const struct state *s)
     return wrong == 0 ? 0 : 1;
 }
 
+/* ---- extent ---- */
+
+static int write_extents(struct cairn *c, const char *provider, size_t len)
+{
+    struct cairn_extents *x;
+    unsigned char *bytes = malloc(len);
+    uint64_t id;
+    if (bytes == NULL)
+        err(1, "memory");
+    fill(bytes, 1, 1, len);
+    int rc = cairn_extents_open(c, provider, &x, NULL);
+    if (rc == 0)
+        puts("writing");
+    fflush(stdout);
+    while (rc == 0) {
+        rc = cairn_extent_create(x, len, &id, NULL);
+        if (rc == 0)
+            rc = cairn_extent_write(x, id, 0, bytes, len, NULL);
+    }
+    errx(1, "%s: %s", provider, cairn_error_text(rc));
+}
+
 int main(int argc, char **argv)
 {
     static struct writer w;
     struct cairn_options o = CAIRN_OPTIONS_INIT;
     struct cairn_error_info e;
     if (argc < 5)
-        errx(2, "usage: kill_client write|check ADDRESS NAMESPACE LOG");
+        errx(2, "usage: kill_client write|check|extent ADDRESS NAMESPACE|PROVIDER LOG|BYTES");
     bool writes = strcmp(argv[1], "write") == 0;
     o.addresses = argv[2];
     o.timeout_ms = 20000;
+    if (strcmp(argv[1], "extent") == 0) {
+        if (cairn_connect(&o, &w.c, &e) != 0)
+            errx(1, "%s", e.text);
+        return write_extents(w.c, argv[3], strtoull(argv[4], NULL, 0));
+    }
     w.log = open(argv[4], O_RDWR | O_CREAT | O_APPEND, 0600);
     if (w.log < 0)
         err(1, "%s", argv[4]);
     load(w.log, &w.state);
+    if (writes)
+        w.log = condense(argv[4], w.log, &w.state);
     if (cairn_connect(&o, &w.c, &e) != 0)
         errx(1, "%s", e.text);
     int rc = cairn_ns_open(w.c, argv[3], &w.ns, NULL);

@@ -34,6 +34,22 @@ for f in bin/cairnd bin/cairn include/cairn/cairn.h include/cairn/error.h includ
     [ -e "$dir/usr/$f" ] || fail "$f was not installed"
 done
 
+for f in man/man1/cairn.1 man/man5/cairn.yaml.5 man/man8/cairnd.8 bash-completion/completions/cairn; do
+    [ -s "$dir/usr/share/$f" ] || fail "share/$f was not installed"
+done
+
+# No state of the whole process, but libfabric's functions (loaded once) and an object of which only the address counts.
+# Sanitizers bring variables of their own.
+if [ -z "${3:-}" ]; then
+    for l in libcairn.so libcairn-server.so; do
+        objdump -t "$lib/$l" >"$dir/symbols"
+        awk 'NF > 4 && $(NF - 2) ~ /^\.(data|bss)$/ && $2 != "d" && $3 != "d" { print $NF }' "$dir/symbols" |
+            grep -vxE 'once|lib|failure|call_abandoned|completed\.[0-9]+|__.*|\.(data|bss)' >"$dir/state" &&
+            fail "$l keeps state of the process: $(tr '\n' ' ' <"$dir/state")"
+        grep -q ' call_abandoned$' "$dir/symbols" || fail "$l has no symbols to look at"
+    done
+fi
+
 # Every public function is there, and no other name.
 readelf -d "$lib/libcairn.so" | grep -q 'SONAME.*\[libcairn.so.0\]' || fail "the soname is not libcairn.so.0"
 nm -D --defined-only "$lib/libcairn.so" | awk '{ sub(/@.*/, "", $3); print $3 }' | grep -v '^CAIRN_0$' | sort >"$dir/shown"

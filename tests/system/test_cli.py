@@ -1,11 +1,15 @@
 """The program `cairn` as people and scripts meet it: help, exit codes, JSON, colours, completion, man page."""
 
+import fcntl
 import json
 import os
 import pty
 import re
 import select
+import signal
+import struct
 import subprocess
+import termios
 import unittest
 
 from systest import *
@@ -17,9 +21,10 @@ def commands():
     return re.findall(r"^  ((?:[a-z-]+ )?[a-z-]+) {2,}\S", text, re.M)
 
 
-def on_terminal(argv, env):
+def on_terminal(argv, env, columns=0):
     """Runs a program whose standard output and error are a terminal; gives what it wrote there."""
     master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     process = subprocess.Popen(argv, stdin=slave, stdout=slave, stderr=slave, env=env)
     os.close(slave)
     out = b""
@@ -60,8 +65,19 @@ class WithoutNode(Case):
         self.fails(run(CAIRN, "import", "--cheksum", "a", "b"), USAGE, "did you mean '--checksum'?")
         self.fails(run(CAIRN, "put", "ns"), USAGE, "too few operands")
         self.fails(run(CAIRN, "status", "--timeout", "long"), USAGE, "takes a time")
-        error = json.loads(run(CAIRN, "--json", "statsu").err)
-        self.assertEqual((error["version"], error["error"]["exit"]), (1, USAGE))
+        for argv in (["--json", "statsu"], ["statsu", "--json"], ["--json"], ["ns", "--json"], ["ns", "creat", "-j"]):
+            error = json.loads(run(CAIRN, *argv).err)
+            self.assertEqual((error["version"], error["error"]["exit"]), (1, USAGE))
+
+    def test_help_as_a_document(self):
+        doc = run(CAIRN, "help", "--json").json
+        self.assertEqual([c["name"] for c in doc["commands"]], commands())
+        self.assertEqual([c["name"] for c in run(CAIRN, "ns", "--help", "--json").json["commands"]],
+                         [name for name in commands() if name.startswith("ns ")])
+        (create,) = run(CAIRN, "kv", "create", "--json", "--help").json["commands"]
+        self.assertEqual((create["operands"], create["options"][0]["name"], create["options"][0]["value"]),
+                         ("PROVIDER/NAME", "order", "bytes|uint"))
+        self.assertEqual(run(CAIRN, "completion", "bash", "--json").json["script"], run(CAIRN, "completion", "bash").out)
 
     def test_no_node(self):
         nowhere = self.path("nowhere")
@@ -139,10 +155,14 @@ class WithNode(Case):
         steps = [
             ["ns", "create", "ns1"], ["ns", "list"], ["ns", "show", "ns1"],
             ["put", "ns1", "key", tree], ["put", "ns1", "big", big], ["ls", "ns1"], ["stat", "ns1", "key"],
+            ["get", "ns1", "key"], ["get", "ns1", "big"], ["get", "ns1", "big", self.path("back")], ["help"], ["help", "ns"],
+            ["help", "--man"], ["completion", "bash"], ["get", "--help"], ["ns", "--help"], ["--help"],
+            ["machines", "--graph", "node"],
             ["import", "ns1", self.path("tree")], ["verify", "ns1"], ["export", "ns1", self.path("out")],
             ["rm", "ns1", "key"],
             ["kv", "create", "kv/db"], ["kv", "list", "kv"], ["kv", "put", "-v", "1", "kv/db", "a"],
-            ["kv", "ls", "-l", "kv/db"], ["kv", "stat", "kv/db"], ["kv", "drop", "kv/db"],
+            ["kv", "ls", "-l", "kv/db"], ["kv", "stat", "kv/db"], ["kv", "get", "kv/db", "a"], ["kv", "rm", "kv/db", "a"],
+            ["kv", "drop", "kv/db"],
             ["extent", "put", "extent", big], ["extent", "ls", "extent"], ["extent", "scrub", "extent"],
             ["status"], ["machines"], ["machines", "--trace"], ["metrics"], ["wait-ready"], ["version"],
             ["bench", "--op", "rpc", "--seconds", "100ms"],
@@ -154,8 +174,101 @@ class WithNode(Case):
                 self.assertEqual(list(doc)[0], "version")
                 if argv[:2] == ["extent", "put"]:
                     ident = doc["id"]
-        for argv in (["extent", "stat", "extent", ident], ["extent", "rm", "extent", ident]):
-            self.ok(self.n.cairn(*argv))
+        for argv in (["extent", "get", "-n", "2", "extent", ident], ["extent", "stat", "extent", ident],
+                     ["extent", "rm", "extent", ident]):
+            self.assertEqual(self.ok(self.n.cairn("--json", *argv)).json["version"], 1)
+
+    def test_json_of_values(self):
+        self.ok(self.n.cairn("ns", "create", "ns1"))
+        self.ok(self.n.cairn("put", "ns1", "text", stdin="3.14 \u00e9".encode()))
+        self.ok(self.n.cairn("put", "ns1", "bytes", stdin=b"\xff\0"))
+        self.ok(self.n.cairn("put", "ns1", "big", stdin=b"x" * ((16 << 20) + 1)))
+        self.assertEqual(self.ok(self.n.cairn("--json", "get", "ns1", "text")).json,
+                         {"version": 1, "key": "text", "bytes": 7, "value": "3.14 \u00e9"})
+        self.assertEqual(self.ok(self.n.cairn("--json", "get", "--offset", "1", "ns1", "bytes", "-")).json,
+                         {"version": 1, "key": "bytes", "bytes": 1, "value": "\0"})
+        self.assertEqual(self.ok(self.n.cairn("--json", "get", "ns1", "bytes")).json["value_hex"], "ff00")
+        file = self.path("file")
+        self.assertEqual(self.ok(self.n.cairn("--json", "get", "ns1", "big", file)).json,
+                         {"version": 1, "key": "big", "bytes": (16 << 20) + 1, "file": file})
+        self.assertEqual(self.ok(self.n.cairn("--json", "get", "ns1", "big", "/dev/null")).json["file"], "/dev/null")
+        r = self.fails(self.n.cairn("--json", "get", "ns1", "big"), USAGE, "name a FILE")
+        self.assertEqual(r.out, "")
+        self.ok(self.n.cairn("kv", "create", "kv/db"))
+        self.ok(self.n.cairn("kv", "put", "-v", "1", "kv/db", "a"))
+        r = self.fails(self.n.cairn("--json", "kv", "rm", "kv/db", "a", "b"), FAILED, "b: ")
+        self.assertEqual(r.json["removed"], 1)
+        self.ok(self.n.cairn("kv", "rm", "--force", "kv/db", "b"))
+
+    def test_figures_stand_under_each_other(self):
+        for argv in (["metrics"], ["status"], ["ns", "list"]):
+            self.assertNotIn("\t", self.ok(self.n.cairn(*argv)).out)
+        self.ok(self.n.cairn("ns", "create", "ns1"))
+        lines = self.n.cairn("metrics").out.split("\nmethods\n")[1].split("\n\n")[0].splitlines()
+        ends = {line.index(column) + len(column) for line in lines[:1] for column in ("REQUESTS", "FAILED")}
+        for line in lines[1:]:
+            for end in ends:
+                self.assertRegex(line[:end], r"[0-9]$")
+                self.assertEqual(line[end:end + 1], " ")
+
+    def test_owner_and_group_have_names(self):
+        import grp
+        import pwd
+        self.ok(self.n.cairn("ns", "create", "ns1"))
+        user, group = pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(os.getegid()).gr_name
+        self.assertRegex(self.n.cairn("ns", "show", "ns1").out, r"(?m)^OWNER +%s$" % user)
+        self.assertRegex(self.n.cairn("ns", "list").out, r"(?m)^ns1 .* %s +%s +0" % (user, group))
+        self.assertEqual(self.n.cairn("--json", "ns", "show", "ns1").json["owner"], os.geteuid())
+
+    def test_machines_a_row_each_state(self):
+        lines = self.n.cairn("machines").out.splitlines()
+        self.assertEqual(lines[1].split(), ["KIND", "STATE", "COUNT", "OLDEST", "STUCK"])
+        self.assertIn(["node", "SERVING", "1"], [line.split()[:3] for line in lines])
+
+    def test_closed_descriptors(self):
+        self.ok(self.n.cairn("ns", "create", "ns1"))
+        env = clean_env(CAIRN_WORKSPACE=self.n.workspace)
+        for command, said in (("put ns1 k <&-", "standard input: it is closed"), ("get ns1 k >&-", "standard output"),
+                              ("status >&-", "standard output"), ("kv put kv/db k <&-", "standard input: it is closed")):
+            with self.subTest(command):
+                self.n.cairn("kv", "create", "--if-missing", "kv/db")
+                self.ok(self.n.cairn("put", "-v", "value", "ns1", "k"))
+                self.fails(run("sh", "-c", CAIRN + " " + command, env=env), FAILED, said)
+        self.assertEqual(self.n.cairn("get", "ns1", "k").out, "value")
+        self.fails(run("sh", "-c", CAIRN + " nope 2>&-", env=env), USAGE)
+
+    def test_a_text_where_a_file_was_meant(self):
+        self.ok(self.n.cairn("ns", "create", "ns1"))
+        self.ok(self.n.cairn("kv", "create", "kv/db"))
+        for argv in (["put", "ns1", "pi", "3.14"], ["kv", "put", "kv/db", "pi", "3.14"]):
+            self.fails(self.n.cairn(*argv), FAILED, "3.14: No such file or directory", "--value TEXT stores a text")
+        self.fails(self.n.cairn("kv", "put", "kv"), USAGE, "expected PROVIDER/NAME KEY [FILE]")
+        self.fails(self.n.cairn("kv", "put", "kv", "k"), USAGE, "is named PROVIDER/NAME")
+        self.fails(self.n.cairn("put", "ns1", "k", self.base), FAILED, "Is a directory", "on this machine")
+
+    def test_bench(self):
+        self.fails(self.n.cairn("bench", "-n", "0"), USAGE, "--seconds is at least 1ms")
+        self.fails(self.n.cairn("bench", "-d", "0"), USAGE, "--depth is 1 to")
+        self.ok(self.n.cairn("bench", "-n", "1ms"))
+        self.fails(self.n.cairn("bench", "--op", "put", "--namespace", "none"), FAILED, "no namespace 'none'")
+        if os.geteuid() != 0:
+            self.skipTest("only root has other users at hand")
+        self.ok(self.n.cairn("ns", "create", "--mode", "0644", "ns1"))
+        os.chmod(self.base, 0o755)
+        r = run("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", CAIRN, "--address", self.n.address, "bench",
+                "--op", "put", "--namespace", "ns1", "-n", "1")
+        self.fails(r, DENIED, "ns1", "65534")
+
+    def test_an_extent_is_removed_as_durably_as_asked(self):
+        def synced():
+            providers = self.n.cairn("--json", "status").json["providers"]
+            return next(p for p in providers if p["type"] == "extent")["sync_groups"]
+
+        for durability, groups in (("buffered", 0), ("sync", 1)):
+            ident = self.ok(self.n.cairn("extent", "put", "-d", "sync", "extent", self.write("f", b"bytes"))).out.strip()
+            before = synced()
+            self.ok(self.n.cairn("extent", "rm", "-d", durability, "extent", ident))
+            self.assertEqual(synced() - before, groups, durability)
 
     def test_exit_codes(self):
         self.ok(self.n.cairn("status"))
@@ -222,6 +335,37 @@ class WithNode(Case):
         self.assertNotIn(b"\033[", out)
         self.assertNotIn("\033", self.n.cairn("status").out)
 
+    def test_lines_fit_the_terminal(self):
+        env = clean_env(CAIRN_WORKSPACE=self.n.workspace, TERM="xterm", NO_COLOR="1")
+        self.ok(self.n.cairn("extent", "put", "extent", self.write("big", b"x" * 200000)))
+        for columns in (80, 100):
+            for argv in (["status"], ["import", "--help"], ["help", "put"]):
+                _, out = on_terminal([CAIRN, *argv], env, columns)
+                lines = [line for line in out.decode().split("\r\n")
+                         if not line.startswith(("data", "workspace", "addresses"))]
+                self.assertLessEqual(max(map(len, lines)), columns, out.decode())
+        _, narrow = on_terminal([CAIRN, "status"], env, 80)
+        wide = self.n.cairn("status").out.split("providers")[1]
+        names = re.findall(r"[a-z_]+(?==)", wide)  # not what they are: the disk's room changes meanwhile
+        self.assertGreater(len(names), 5)
+        self.assertEqual(re.findall(r"[a-z_]+(?==)", narrow.decode().split("providers")[1]), names)  # nothing is cut
+        self.assertIn("extent  extent  17", wide)
+        self.assertTrue(any(len(line) > 100 for line in wide.splitlines()), wide)
+
+    def test_an_interrupted_get_leaves_nothing(self):
+        self.ok(self.n.cairn("ns", "create", "ns1"))
+        self.ok(self.n.cairn("put", "ns1", "k", stdin=b"x" * (4 << 20)))
+        os.makedirs(self.path("to"))
+        p = subprocess.Popen([CAIRN, "get", "ns1", "k", self.path("to", "file")], stderr=subprocess.PIPE,
+                             env=clean_env(CAIRN_WORKSPACE=self.n.workspace))
+        wait_for("the file", lambda: os.listdir(self.path("to")) or p.poll() is not None)
+        self.n.process.send_signal(signal.SIGSTOP)
+        p.send_signal(signal.SIGINT)
+        p.communicate(timeout=DEADLINE_S)
+        self.n.process.send_signal(signal.SIGCONT)
+        self.assertIn(p.returncode, (-signal.SIGINT, OK))
+        self.assertIn(os.listdir(self.path("to")), ([], ["file"]))
+
     def test_progress_only_on_a_terminal(self):
         self.write("tree/f", b"x")
         self.ok(self.n.cairn("ns", "create", "ns1"))
@@ -246,6 +390,17 @@ class WithNode(Case):
         # Without the key of the workspace nobody gets in over TCP.
         self.fails(run(CAIRN, "--workspace", self.path("elsewhere"), "--address", self.n.tcp_address(), "--timeout", "5s",
                        "status"), DENIED)
+
+    @unittest.skipUnless(os.path.exists("/proc/net/if_inet6"), "no IPv6 here")
+    def test_by_address_over_ipv6(self):
+        n = self.node("six", args=["--listen", "unix://node.sock", "--listen", "tcp://[::1]:0"]).start()
+        six = n.tcp_address()
+        self.assertTrue(six.startswith("tcp://[::1]:"))
+        value = os.urandom(3 << 20)
+        self.ok(n.cairn("--address", six, "ns", "create", "ns1"))
+        self.ok(n.cairn("--address", six, "put", "ns1", "k", self.write("value", value)))
+        self.assertEqual(n.cairn("--address", six, "get", "ns1", "k", text=False).out, value)
+        self.assertEqual(n.stop(), 0)
 
     def test_machines_as_a_graph(self):
         kinds = [k["kind"] for k in self.n.cairn("--json", "machines").json["kinds"]]

@@ -1,11 +1,15 @@
 """A node's life: starting, draining, stopping, coming back; and what it says when it cannot start."""
 
+import ctypes
+import fcntl
 import json
 import os
+import pathlib
 import signal
 import socket
 import subprocess
 import time
+import unittest
 
 from systest import *
 
@@ -112,6 +116,54 @@ class Lifecycle(Case):
         self.refuses(self.node(data=self.path("file")), self.path("file"))
         self.refuses(self.node("below", data=self.path("file", "x")), self.path("file", "x"))
 
+    @unittest.skipUnless(os.geteuid() == 0, "only root has other users at hand")
+    def test_data_directory_that_is_anothers(self):
+        """Root may read everything, so the node runs as somebody who may not."""
+        os.chmod(self.base, 0o755)
+        n = self.node().start()
+        self.assertEqual(n.stop(), 0)
+        os.makedirs(self.path("ws"))
+        os.chown(self.path("ws"), 65534, 65534)
+        argv = [CAIRND, "--data", n.data, "--workspace", self.path("ws")]
+        before = sorted(os.listdir(n.data))
+        for more in ([], ["--check-config"]):
+            r = subprocess.run(argv + more, user=65534, group=65534, extra_groups=[], capture_output=True, text=True,
+                               env=clean_env(), timeout=DEADLINE_S)
+            self.assertEqual(r.returncode, FAILED, r.stderr)
+            self.assertRegex(r.stderr, "data directory %s.*: Permission denied" % n.data)
+        self.assertEqual(sorted(os.listdir(n.data)), before)
+        self.assertEqual(n.start().stop(), 0)
+
+    def test_print_config_says_where_each_value_came_from(self):
+        file = self.write("node.yaml", b"node:\n  workers: 3\nlimits: {drain: 7s}\n")
+        argv = [CAIRND, "--config", file, "--data", self.path("d"), "--set", "node.spin=10us", "--print-config"]
+        out = self.ok(run(*argv, env=clean_env(CAIRN_WORKSPACE=self.path("w")))).out
+        for line in ("workers: 3 +# %s:2" % file, "drain: 7s +# %s:3" % file, "data: %s +# --data" % self.path("d"),
+                     "spin: 10us +# --set", "pool_threads: 8 +# default", "workspace: %s +# .*CAIRN_WORKSPACE" % self.path("w")):
+            self.assertRegex(out, r"(?m)^ *%s" % line)
+        self.assertFalse(os.path.exists(self.path("d")))
+        again = self.write("again.yaml", out.encode())  # it is a configuration itself, of the same values
+        self.ok(run(CAIRND, "--config", again, "--check-config"))
+        plain = lambda text: [line.split(" #")[0].rstrip() for line in text.splitlines()]
+        self.assertEqual(plain(self.ok(run(CAIRND, "--config", again, "--print-config")).out), plain(out))
+
+    def test_a_crash_tells_the_recent_moves(self):
+        n = self.node(args=["--set", "node.workers=1"]).start()
+        with open(os.path.join(BUILD, "CMakeCache.txt")) as f:
+            if "CAIRN_SANITIZE:STRING=\n" not in f.read():
+                self.skipTest("sanitizers take the signals")
+        self.ok(n.cairn("ns", "create", "ns1"))
+        tasks = "/proc/%d/task" % n.process.pid
+        worker = next(t for t in os.listdir(tasks) if pathlib.Path(tasks, t, "comm").read_text() == "cairn-w0\n")
+        tgkill = 234
+        ctypes.CDLL(None).syscall(tgkill, n.process.pid, int(worker), signal.SIGSEGV)
+        self.assertEqual(n.process.wait(DEADLINE_S), -signal.SIGSEGV)
+        n.process = None
+        self.assertRegex(n.log(), r"(?m)^.*router-ns-create#[0-9]+ SPREAD -> DONE$")
+        n.start()
+        self.ok(n.cairn("ns", "show", "ns1"))
+        self.assertEqual(n.stop(), 0)
+
     def test_usage(self):
         for argv in (["--no-such"], ["stray"], ["--set", "nothing"]):
             r = run(CAIRND, *argv)
@@ -136,18 +188,77 @@ class Lifecycle(Case):
         self.assertTrue(self.ok(run(CAIRN, "--json", "config", "check", good)).json["valid"])
         self.assertFalse(os.path.exists(self.path("d")))
 
+    def checked(self, *args, data=None, code=FAILED):
+        """What --check-config says; it must have left nothing behind."""
+        before = sorted(str(p) for p in pathlib.Path(self.base).rglob("*"))
+        r = run(CAIRND, "--data", data or self.path("d"), "--workspace", self.path("w"), *args, "--check-config")
+        self.assertEqual(sorted(str(p) for p in pathlib.Path(self.base).rglob("*")), before)
+        self.assertEqual(r.code, code, str(r))
+        return r.err
+
+    def test_check_says_what_a_start_would(self):
+        file = self.write("file", b"")
+        for data, said in (("/proc/nope", "/proc/nope: cannot be made in /proc"),
+                           (self.path("file", "x", "y"), "file/x/y: %s is no directory" % file),
+                           (file, "%s: it is no directory" % file)):
+            self.assertIn(said, self.checked(data=data))
+            self.refuses(self.node(data=data), data[:data.find("/x") + 2] if "/x" in data else data)
+        for args, said in ((["--set", "node.log_file=/proc/nope/log"], "log file /proc/nope/log: directory /proc/nope: No such"),
+                           (["--set", "auth.key_file=" + self.path("none/key")], "cluster key %s" % self.path("none/key")),
+                           (["--set", "auth.munge=on", "--set", "auth.munge_socket=/nope"], "no munged listens at /nope"),
+                           (["--listen", "unix://" + self.path("none/sock")], "socket %s" % self.path("none/sock")),
+                           (["--set", "metrics.listen=tcp://192.0.2.1:1"], "metrics.listen: listen on tcp://192.0.2.1:1"),
+                           (["--workspace", "/proc/nope/w"], "workspace /proc/nope/w: /proc/nope: No such"),
+                           (["--workspace", file], "workspace %s is no directory" % file)):
+            with self.subTest(said):
+                self.assertIn(said, self.checked(*args))
+        # Everything in one pass, in the order of a start.
+        both = self.checked("--set", "node.log_file=/proc/nope/log", "--listen", "unix://" + self.path("none/sock"))
+        self.assertRegex(both, r"\Alog file [^\n]*\nsocket [^\n]*\n\Z")
+        self.assertEqual(self.checked(code=OK), "cairnd: the configuration is good\n")
+
+    def test_check_looks_into_the_data(self):
+        n = self.node().start()
+        self.ok(n.cairn("ns", "create", "ns1"))
+        self.assertIn("in use by another cairnd", self.checked(data=n.data))
+        self.assertEqual(n.stop(), 0)
+        self.checked(data=n.data, code=OK)
+        for lock, said in (("extent/LOCK", "provider extent: %s/extent: LOCK is held by another process"),
+                           ("kv/FORMAT", "provider kv: %s/kv is in use")):
+            with open(os.path.join(n.data, lock), "r+") as f:
+                fcntl.flock(f, fcntl.LOCK_EX)
+                self.assertIn(said % n.data, self.checked(data=n.data))
+        with open(os.path.join(n.data, "router/map"), "r+b") as f:
+            f.seek(-1, os.SEEK_END)
+            last = f.read(1)
+            f.seek(-1, os.SEEK_END)
+            f.write(bytes([last[0] ^ 1]))
+        self.assertIn("provider router: %s/router/map" % n.data, self.checked(data=n.data))
+        self.refuses(n, "%s/router/map" % n.data)
+
+    def test_a_bad_address_on_the_command_line(self):
+        self.assertEqual(self.checked("--listen", "foo", "--listen", "tcp://x"),
+                         "--listen: 'foo' is no address: write unix://PATH or tcp://HOST:PORT\n"
+                         "--listen: 'tcp://x' has no port: write tcp://HOST:PORT (port 0: any)\n")
+        self.assertEqual(self.checked("--set", "listen=foo"),
+                         "--set listen: 'foo' is no address: write unix://PATH or tcp://HOST:PORT\n")
+
     def test_metrics_page(self):
         with socket.socket() as s:  # a port that is free now
             s.bind(("127.0.0.1", 0))
             port = s.getsockname()[1]
         n = self.node(args=["--set", "metrics.listen=tcp://127.0.0.1:%d" % port]).start()
         self.ok(n.cairn("ns", "create", "ns1"))
+        self.ok(n.cairn("put", "ns1", "large", stdin=b"x" * (1 << 20)))
+        bulk = self.ok(n.cairn("--json", "metrics")).json["bulk"]
+        self.assertEqual(sum(row["bytes"] for row in bulk), 1 << 20)
         import urllib.request
         with urllib.request.urlopen("http://127.0.0.1:%d/healthz" % port, timeout=10) as r:
             self.assertEqual(r.status, 200)
         with urllib.request.urlopen("http://127.0.0.1:%d/metrics" % port, timeout=10) as r:
             text = r.read().decode()
         self.assertIn("# TYPE cairn_", text)
+        self.assertIn("# TYPE cairn_bulk_bytes_total counter", text)
         self.assertEqual(n.stop(), 0)
 
 

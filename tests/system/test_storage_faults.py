@@ -8,14 +8,81 @@ import unittest
 from systest import *
 
 
+@unittest.skipUnless(os.geteuid() == 0, "mounting a small file system needs root")
 class FullDisk(Case):
-    @unittest.skipUnless(os.geteuid() == 0, "mounting a small file system needs root")
-    def test_writes_are_refused_reads_go_on_and_it_recovers(self):
+    def small_disk(self):
         mount = self.path("small")
         os.mkdir(mount)
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=192m,mode=0700", "tmpfs", mount], check=True)
         self.addCleanup(subprocess.run, ["umount", "-l", mount], check=False)
+        return mount
+
+    def fill(self, path):
+        """Somebody else takes all that is left of the disk."""
+        with open(path, "ab", buffering=0) as f:
+            size = 1 << 20
+            while size > 0:
+                try:
+                    f.write(bytes(size))
+                except OSError:
+                    size //= 2
+        vfs = os.statvfs(os.path.dirname(path))
+        self.assertEqual(vfs.f_bavail, 0)
+
+    def check_config(self, n):
+        """What a start would say. It takes nothing of the room that the start will need."""
+        before = os.statvfs(n.data).f_bfree
+        r = run(*n.argv("--check-config"))
+        self.assertEqual(os.statvfs(n.data).f_bfree, before)
+        return r
+
+    def test_a_node_starts_on_a_full_disk_and_serves_reads(self):
+        mount = self.small_disk()
         n = self.node(data=os.path.join(mount, "data")).start()
+        self.ok(n.cairn("ns", "create", "ns1"))
+        large = self.write("large", os.urandom(3 << 20))
+        for i in range(200):
+            self.ok(n.cairn("put", "-v", "small %d" % i, "ns1", "s/%d" % i))
+        self.ok(n.cairn("put", "ns1", "large", large))
+        # More than the node's spare room and the logs that RocksDB gives back some time after its start.
+        too_large = self.write("too large", bytes(64 << 20))
+        for restart in range(8):
+            self.fill(os.path.join(mount, "other"))
+            if restart % 2 == 0:
+                self.assertEqual(n.stop(), 0)
+            else:
+                n.kill()
+            self.fill(os.path.join(mount, "other"))
+            self.ok(self.check_config(n))
+            n.start()
+            self.fails(n.cairn("put", "ns1", "refused", too_large), FAILED, "no space")
+            self.assertEqual(n.cairn("get", "ns1", "s/%d" % restart).out, "small %d" % restart)
+            self.ok(n.cairn("verify", "ns1"))
+            n.cairn("put", "-v", "s" * 4000, "ns1", "refused or not")  # what there is room for is taken, and stays readable
+        # Room again: it goes on by itself.
+        os.unlink(os.path.join(mount, "other"))
+        wait_for("the node to accept writes again", lambda: n.cairn("put", "ns1", "after", large).code == OK)
+        self.ok(n.cairn("verify", "ns1"))
+        self.assertEqual(n.stop(), 0)
+
+    def test_a_start_without_any_room_says_what_to_do(self):
+        mount = self.small_disk()
+        n = self.node(data=os.path.join(mount, "data")).start()
+        self.ok(n.cairn("ns", "create", "ns1"))
+        self.assertEqual(n.stop(), 0)
+        os.unlink(os.path.join(mount, "data", "spare"))
+        self.fill(os.path.join(mount, "other"))
+        self.fails(self.check_config(n), FAILED, "make room on its file system, and start again")
+        n.spawn()
+        self.assertNotEqual(n.process.wait(DEADLINE_S), 0)
+        self.assertIn("make room on its file system, and start again", n.log())
+        os.unlink(os.path.join(mount, "other"))
+        n.start()
+        self.ok(n.cairn("ns", "show", "ns1"))
+        self.assertEqual(n.stop(), 0)
+
+    def test_writes_are_refused_reads_go_on_and_it_recovers(self):
+        n = self.node(data=os.path.join(self.small_disk(), "data")).start()
         self.ok(n.cairn("ns", "create", "ns1"))
         first = self.write("first", os.urandom(3 << 20))
         self.ok(n.cairn("put", "ns1", "first", first))

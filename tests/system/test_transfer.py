@@ -1,6 +1,7 @@
 """import, export and verify: whole trees, interrupted ones, damaged ones, hostile ones."""
 
 import filecmp
+import json
 import os
 import random
 import signal
@@ -110,8 +111,17 @@ class Transfer(Case):
         os.mkfifo(self.path("tree", "pipe"))
         os.mkdir(self.path("tree", "empty"))
         r = self.ok(self.n.cairn("--json", "import", "ns1", self.path("tree"))).json
-        self.assertEqual((r["files"], r["symlinks"], r["special"]), (1, 2, 1))
-        self.assertIn("2 symbolic links left out", self.ok(self.n.cairn("import", "ns1", self.path("tree"))).out)
+        self.assertEqual((r["files"], r["symlinks"], r["special"], r["empty_directories"]), (1, 2, 1, 1))
+        out = self.ok(self.n.cairn("import", "ns1", self.path("tree"))).out
+        self.assertIn("; 2 symbolic links left out; 1 special file left out; 1 empty directory left out\n", out)
+        self.fails(self.n.cairn("import", "--strict", "ns1", self.path("tree")), FAILED)
+        for help in (run(CAIRN, "import", "--help").out, run(CAIRN, "help", "--man").out.replace("\\-", "-")):
+            self.assertIn("not their modes, owners and times", " ".join(help.split()))
+        for name in ("link", "dangling", "pipe"):
+            os.unlink(self.path("tree", name))
+        os.rmdir(self.path("tree", "empty"))
+        self.assertNotIn("left out", self.ok(self.n.cairn("import", "--strict", "ns1", self.path("tree"))).out)
+        self.ok(self.n.cairn("verify", "ns1", self.path("tree")))
 
     def test_keys_that_lead_out_are_not_followed(self):
         for key in ("../evil", "/etc/evil", "a/../../evil", "a//b", "fine/file"):
@@ -156,6 +166,80 @@ class Transfer(Case):
         self.assertEqual(r["files"] + r["skipped"], len(expected))
         self.ok(self.n.cairn("verify", "ns1", self.path("tree")))
 
+    def test_interrupted_while_the_node_does_not_answer(self):
+        """Ctrl-C ends it at once, whatever --timeout says, and puts away what is half done."""
+        self.write("tree/large", random.Random(5).randbytes(4 << 20))
+        for i in range(200):
+            self.write("tree/%d" % i, b"x" * 50000)
+        self.ok(self.n.cairn("import", "ns1", self.path("tree")))
+        for argv, sig in ((["import", "--all", "ns1", self.path("tree")], signal.SIGINT),
+                          (["export", "ns1", self.path("out")], signal.SIGTERM),
+                          (["verify", "ns1"], signal.SIGINT), (["--json", "verify", "ns1"], signal.SIGINT)):
+            with self.subTest(argv[0]):
+                p = subprocess.Popen([CAIRN, "--timeout", "100s", *argv], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                     env=clean_env(CAIRN_WORKSPACE=self.n.workspace))
+                # It catches signals once it has found the namespace; then the node falls silent.
+                wait_for("the transfer", lambda: len(os.listdir("/proc/%d/task" % p.pid)) > 4 or p.poll() is not None)
+                self.n.process.send_signal(signal.SIGSTOP)
+                if p.poll() is None:
+                    p.send_signal(sig)
+                began = time.monotonic()
+                out, err = p.communicate(timeout=DEADLINE_S)
+                took = time.monotonic() - began
+                self.n.process.send_signal(signal.SIGCONT)
+                self.assertIn(p.returncode, (-sig, OK), err)
+                self.assertLess(took, 30)
+                if p.returncode != OK and argv[0] != "--json":
+                    self.assertIn(b"interrupted; the same command goes on", err)
+                    self.assertNotIn(b"failed", out)
+                elif p.returncode != OK and out:
+                    self.assertFalse(json.loads(out)["complete"])
+        leftovers = [f for _, _, fs in os.walk(self.path("out")) for f in fs if f.startswith(".cairn")]
+        self.assertEqual(leftovers, [])
+        self.ok(self.n.cairn("import", "ns1", self.path("tree")))
+        self.ok(self.n.cairn("verify", "ns1", self.path("tree")))
+
+    def test_a_silent_node_ends_it_after_a_few_calls(self):
+        """One --timeout for each of many batches would be hours; a few calls in a row say as much."""
+        for i in range(40):  # each a batch of its own
+            self.write("tree/%02d" % i, random.Random(i).randbytes((1 << 20) + 1))
+        for i in range(300):  # and with --checksum each of these is a call of its own
+            self.write("tree/small%03d" % i, b"x" * 100)
+        self.ok(self.n.cairn("import", "ns1", self.path("tree")))
+        ended = 0
+        for argv in (["import", "--all"], ["import", "--checksum"], ["export"], ["verify"]):
+            with self.subTest(argv):
+                to = [self.path("out")] if argv[0] == "export" else [self.path("tree")]
+                p = subprocess.Popen([CAIRN, "--timeout", "2s", *argv, "--jobs", "1", "ns1", *to], stdout=subprocess.PIPE,
+                                     stderr=subprocess.PIPE, text=True, env=clean_env(CAIRN_WORKSPACE=self.n.workspace))
+                wait_for("the transfer", lambda: len(os.listdir("/proc/%d/task" % p.pid)) > 2 or p.poll() is not None)
+                self.n.process.send_signal(signal.SIGSTOP)
+                began = time.monotonic()
+                try:
+                    _, err = p.communicate(timeout=DEADLINE_S)
+                finally:
+                    self.n.process.send_signal(signal.SIGCONT)
+                if p.returncode == OK:
+                    continue  # it was faster
+                ended += p.returncode == TIMEOUT
+                self.assertIn(p.returncode, (TIMEOUT, UNREACHABLE), err)  # the latter: amid its connecting
+                self.assertIn("stopped; the same command goes on where this one ended", err)
+                self.assertLess(time.monotonic() - began, 20)
+        self.assertGreater(ended, 0)
+        self.ok(self.n.cairn("import", "--checksum", "ns1", self.path("tree")))
+        self.ok(self.n.cairn("verify", "ns1", self.path("tree")))
+
+    def test_an_ignored_interrupt_stays_ignored(self):
+        self.make_tree(files=300)
+        p = subprocess.Popen([CAIRN, "import", "ns1", self.path("tree")], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                             env=clean_env(CAIRN_WORKSPACE=self.n.workspace),
+                             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))
+        while p.poll() is None:
+            p.send_signal(signal.SIGINT)
+            time.sleep(0.01)
+        p.communicate()
+        self.assertEqual(p.returncode, OK)
+
     def test_the_node_dies_meanwhile(self):
         expected = self.make_tree(files=3000)
         p = subprocess.Popen([CAIRN, "--timeout", "2s", "import", "--jobs", "2", "ns1", self.path("tree")],
@@ -164,7 +248,9 @@ class Transfer(Case):
         wait_for("the first objects", lambda: self.n.cairn("ls", "-n", "1", "ns1").out != "" or p.poll() is not None)
         self.n.kill()
         _, err = p.communicate(timeout=DEADLINE_S)
-        self.assertIn(p.returncode, (UNREACHABLE, TIMEOUT, FAILED, OK), err)
+        self.assertIn(p.returncode, (UNREACHABLE, TIMEOUT, OK), err)
+        if p.returncode != OK:
+            self.assertIn(b"stopped; the same command goes on where this one ended", err)
         self.n.start()
         self.ok(self.n.cairn("import", "ns1", self.path("tree")))
         self.ok(self.n.cairn("verify", "ns1", self.path("tree")))

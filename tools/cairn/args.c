@@ -126,12 +126,14 @@ struct parse {
     char **argv;
     int argc, at;
     void *args;
+    bool json; /* --json was met */
 };
 
 static int take(struct parse *p, const struct cli_opt *o, bool global, const char *value)
 {
     if (!store(o, value, global ? &p->cli->g : p->args))
         return refuse_value(p->cli, o, value);
+    p->json |= o == &cli_global_opts[0];
     return 0;
 }
 
@@ -226,10 +228,13 @@ static int parse_command(struct parse *p)
         for (int i = p->at + 1; i < p->argc; i++)
             cli->g.help |= strcmp(p->argv[i], "--help") == 0 || strcmp(p->argv[i], "-h") == 0;
         if (cli->g.help) {
+            p->json = cli->g.json;
             cli->family = word;
             p->at = p->argc; /* what else is said does not matter */
             return 0;
         }
+        if (cli->g.json)
+            return cli_usage(cli, "'%s' is followed by one of its commands", word);
         cli_help_group(cli, word, cli->err);
         return CLI_USAGE;
     }
@@ -256,6 +261,16 @@ static int check_operands(struct cli *cli)
     return 0;
 }
 
+/* A mistake that stands before --json is told as JSON too. */
+static bool mentions_json(int argc, char **argv)
+{
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
+        if (strcmp(argv[i], "--json") == 0 || strcmp(argv[i], "-j") == 0)
+            return true;
+    }
+    return false;
+}
+
 int cli_parse(struct cli *cli, int argc, char **argv, void **args)
 {
     struct parse p = { .cli = cli, .argv = argv, .argc = argc, .at = 1 };
@@ -263,6 +278,8 @@ int cli_parse(struct cli *cli, int argc, char **argv, void **args)
     bool options = true;
     *args = NULL;
     store_fallbacks(cli_global_opts, &cli->g);
+    CAIRN_ASSERT(strcmp(cli_global_opts[0].name, "json") == 0);
+    cli->g.json = mentions_json(argc, argv);
     cli->operands = argv + 1; /* operands move to the front: never ahead of where reading is */
     cli->noperands = 0;
     for (; p.at < argc && rc == 0; p.at++) {
@@ -282,6 +299,8 @@ int cli_parse(struct cli *cli, int argc, char **argv, void **args)
     }
     if (rc == 0 && cli->cmd != NULL && !cli->g.help)
         rc = check_operands(cli);
+    if (rc == 0)
+        cli->g.json = p.json;
     *args = p.args;
     return rc;
 }

@@ -1,8 +1,10 @@
 /** Values from files and streams, and to them. */
 #include "tools/cairn/client.h"
+#include "tools/cairn/out.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -83,6 +85,28 @@ void cli_blob_free(struct cli_blob *blob)
 
 /* ---- a file that gets its name when all of it is there ---- */
 
+/* What Ctrl-C would leave behind; one file is open at a time. */
+static char *volatile unfinished;
+
+static void on_interrupt(int sig)
+{
+    if (unfinished != NULL)
+        unlink(unfinished);
+    raise(sig); /* its action is the default again */
+}
+
+static void catch_interrupts(char *temporary)
+{
+    static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
+    struct sigaction now,
+        sa = { .sa_handler = temporary != NULL ? on_interrupt : SIG_DFL, .sa_flags = (int)SA_RESETHAND };
+    unfinished = temporary;
+    for (uint32_t i = 0; i < ARRAY_SIZE(signals); i++) {
+        if (sigaction(signals[i], NULL, &now) == 0 && now.sa_handler != SIG_IGN)
+            sigaction(signals[i], &sa, NULL);
+    }
+}
+
 int cli_file_open(struct cli *cli, const char *path, struct cli_file *f)
 {
     *f = (struct cli_file){ .fd = -1, .path = path };
@@ -91,6 +115,7 @@ int cli_file_open(struct cli *cli, const char *path, struct cli_file *f)
         return cli_fail(cli, CAIRN_E_NOMEM, NULL, "%s", path);
     }
     f->fd = mkostemp(f->temporary, O_CLOEXEC);
+    catch_interrupts(f->fd >= 0 ? f->temporary : NULL);
     mode_t mask = umask(0);
     umask(mask);
     return f->fd >= 0 && fchmod(f->fd, 0666 & ~mask) == 0 ? CLI_OK : cli_fail_file(cli, path);
@@ -121,6 +146,7 @@ int cli_file_close(struct cli *cli, struct cli_file *f, int status)
         if (status != CLI_OK)
             unlink(f->temporary);
     }
+    catch_interrupts(NULL);
     free(f->temporary);
     return status;
 }
@@ -159,4 +185,31 @@ int cli_write_out(struct cli *cli, const char *path, const void *data, size_t le
     if (status == CLI_OK && !good)
         status = cli_fail_file(cli, path);
     return cli_file_close(cli, &f, status);
+}
+
+int cli_value_too_long(struct cli *cli, const char *name)
+{
+    char most[CLI_UNIT_BYTES];
+    return cli_usage(cli, "%s is longer than a document of --json may hold (%s): name a FILE for it", name,
+                     cli_size(most, CLI_JSON_VALUE_BYTES_MAX));
+}
+
+int cli_write_value(struct cli *cli, const char *path, const void *data, size_t len, json_t *o)
+{
+    bool inside = cli->g.json && (path == NULL || strcmp(path, "-") == 0);
+    int status = CLI_OK;
+    if (inside && len > CLI_JSON_VALUE_BYTES_MAX)
+        status = cli_value_too_long(cli, "the value");
+    else if (!inside)
+        status = cli_write_out(cli, path, data, len);
+    if (status != CLI_OK || !cli->g.json) {
+        json_decref(o);
+        return status;
+    }
+    json_object_set_new(o, "bytes", json_integer((json_int_t)len));
+    if (inside)
+        cli_json_bytes(o, "value", len > 0 ? data : "", len);
+    else
+        json_object_set_new(o, "file", cli_json_text(path));
+    return cli_json(cli, o);
 }

@@ -95,7 +95,8 @@ struct cairn;
 struct cli {
     FILE *in, *out, *err;
     bool out_tty, err_tty;
-    bool color; /* on out */
+    bool color;     /* on out */
+    uint32_t width; /* columns of out; 0: no terminal */
     struct cli_globals g;
     const struct cli_command *cmd; /* NULL while none is known */
     const char *family;            /* "ns", when the help of all its commands is asked for */
@@ -123,11 +124,13 @@ void cli_operand_range(const char *operands, uint32_t *min, uint32_t *max);
 /** The candidate nearest to @word if it is near enough to be meant, or NULL. */
 const char *cli_nearest(const char *word, const char *const *candidates, uint32_t n);
 
-/* ---- help: help.c, man.c, completion.c ---- */
+/* ---- help: help.c, help_json.c, man.c, completion.c ---- */
 
 void cli_help_overview(const struct cli *cli, FILE *to);
 void cli_help_command(const struct cli *cli, const struct cli_command *cmd, FILE *to);
 void cli_help_group(const struct cli *cli, const char *prefix, FILE *to); /* `cairn ns` */
+/** All commands, or that of @name and those of the family @name, as a document. Returns an exit code. */
+int cli_help_json(struct cli *cli, const char *name);
 void cli_man(FILE *to);
 void cli_completion_bash(FILE *to);
 

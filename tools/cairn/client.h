@@ -9,6 +9,8 @@
 #include "cairn/kv.h"
 #include "tools/cairn/cli.h"
 
+#include <jansson.h>
+
 /** Connects cli->session if it is not there yet. Returns CLI_OK, or the exit code of what was reported. */
 int cli_connect(struct cli *cli);
 /** A session more, for another thread; by the same options. Returns 0 or CAIRN_E_*. */
@@ -40,6 +42,15 @@ int cli_blob_read(struct cli *cli, const char *path, uint64_t max, struct cli_bl
 void cli_blob_free(struct cli_blob *blob);
 /** Writes to @path (which changes only if all could be written); NULL or "-": to cli->out. */
 int cli_write_out(struct cli *cli, const char *path, const void *data, size_t len);
+
+/** The most that a value may have to be shown in a document. */
+enum { CLI_JSON_VALUE_BYTES_MAX = 16 << 20 };
+/** A value that was asked for: to @path as cli_write_out(), or, with --json and no FILE, as `value` of the document @o
+ * (`value_hex` if it is no UTF-8). Takes @o, which is printed with --json alone and gets `bytes`, and `file` if there
+ * is one. */
+int cli_write_value(struct cli *cli, const char *path, const void *data, size_t len, json_t *o);
+/** What the above says of one that is longer than CLI_JSON_VALUE_BYTES_MAX. */
+int cli_value_too_long(struct cli *cli, const char *name);
 
 /** A pipe, a device, standard input or output (NULL or "-"): what is read and written from its beginning to its end. */
 bool cli_is_stream(const char *path);

@@ -23,6 +23,7 @@ struct slot {
     size_t len;
     uint64_t id;
     void *buf;
+    struct cairn_error_info error;
 };
 
 struct bench {
@@ -62,6 +63,7 @@ static int start(struct slot *s)
     struct cairn_call_options o = CAIRN_CALL_OPTIONS_INIT;
     o.timeout_ms = (uint32_t)MIN(c->bench->cli->g.timeout_ms, UINT32_MAX);
     o.durability = cli_durability(a->durability);
+    o.error = &s->error;
     int n = snprintf(s->key, sizeof(s->key), "bench/%u/%08u", c->index, c->next_key++ % KEYS);
     s->began_ns = cli_now_ns();
     if (is_op(c, "rpc"))
@@ -77,6 +79,23 @@ static int start(struct slot *s)
     if (is_op(c, "extent-write"))
         return cairn_extent_put_async(c->extents, s->buf, a->size, &s->id, &o, on_done, s);
     return cairn_extent_read_async(c->extents, c->extent_id, 0, s->buf, a->size, &s->len, &o, on_done, s);
+}
+
+/* The first failure is what the connection tells of. */
+static void fail(const struct slot *s, int rc)
+{
+    struct conn *c = s->conn;
+    if (c->rc != 0)
+        return;
+    c->rc = rc;
+    c->error = s->error;
+}
+
+static void begin(struct slot *s)
+{
+    int rc = start(s);
+    if (rc != 0)
+        fail(s, rc);
 }
 
 static void on_given_back(void *arg, int rc)
@@ -107,8 +126,7 @@ static void on_done(void *arg, int rc)
         rc = 0;
     }
     if (rc != 0) {
-        if (c->rc == 0)
-            c->rc = rc;
+        fail(s, rc);
         return;
     }
     histogram_add(&c->latency, now - s->began_ns);
@@ -117,7 +135,7 @@ static void on_done(void *arg, int rc)
     if (is_op(c, "extent-write"))
         give_back(c, s->id);
     if (now < c->until_ns && c->rc == 0)
-        c->rc = start(s);
+        begin(s);
 }
 
 /* What the operation needs: a namespace, a database of its own, an extent to read. */
@@ -158,7 +176,7 @@ static void *conn_main(void *arg)
     uint64_t began = cli_now_ns();
     c->until_ns = began + a->seconds_ms * CAIRN_NS_PER_MS;
     for (uint32_t i = 0; i < a->depth && c->rc == 0; i++)
-        c->rc = start(&c->slots[i]);
+        begin(&c->slots[i]);
     if (c->session != NULL) {
         cairn_drain(c->session, -1);
         c->took_ns = cli_now_ns() - began;
@@ -228,6 +246,8 @@ static int bench_run(struct cli *cli, void *args)
         return cli_usage(cli, "--depth is 1 to %d, --connections 1 to %d", DEPTH_MAX, CONNECTIONS_MAX);
     if ((strcmp(a->op, "put") == 0 || strcmp(a->op, "get") == 0) && a->ns_name == NULL)
         return cli_usage(cli, "%s needs --namespace", a->op);
+    if (a->seconds_ms == 0)
+        return cli_usage(cli, "--seconds is at least 1ms");
     if (strncmp(a->op, "extent", 6) == 0 && a->size == 0)
         return cli_usage(cli, "an extent has at least one byte");
     struct bench bench = { .cli = cli, .a = a };

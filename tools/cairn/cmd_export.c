@@ -78,15 +78,6 @@ static int write_all(int fd, const char *data, uint64_t len)
     return 0;
 }
 
-static void finish_item(struct transfer *t, const struct transfer_batch *b, const struct transfer_item *i, int rc,
-                        const char *text)
-{
-    if (rc == 0)
-        transfer_done(t, i->size);
-    else
-        transfer_failed(t, transfer_key(b, i), i->key_len, rc, text);
-}
-
 /* A large value goes straight into the pages of its file: in one call, so it is one value and no mixture. */
 static void export_large(struct transfer_worker *w, struct transfer_batch *b, struct transfer_item *i)
 {
@@ -118,7 +109,7 @@ static void export_large(struct transfer_worker *w, struct transfer_batch *b, st
         }
     }
     int closed = output_close(&o, rc);
-    finish_item(t, b, i, closed, closed != rc ? strerror(errno) : text);
+    transfer_item_over(t, b, i, closed, closed != rc ? strerror(errno) : text);
 }
 
 /* The file is there with that size; and, asked to compare, with those bytes. */
@@ -138,11 +129,10 @@ struct export_args {
 static void export_batch(struct transfer_worker *w, struct transfer_batch *b)
 {
     struct transfer *t = w->t;
-    const struct export_args *a = t->args;
+    const struct export_args *a = t->plan->args;
     struct cairn_get_item gets[TRANSFER_BATCH_ITEMS];
     struct transfer_item *items[TRANSFER_BATCH_ITEMS];
     uint32_t n = 0;
-    char *at = w->buf;
     for (uint32_t k = 0; k < b->n; k++) {
         struct transfer_item *i = &b->items[k];
         i->compare = !a->all && is_there(w, transfer_path(t, b, i), i->size);
@@ -154,13 +144,11 @@ static void export_batch(struct transfer_worker *w, struct transfer_batch *b)
             export_large(w, b, i);
             continue;
         }
-        items[n] = i;
-        gets[n++] =
-            (struct cairn_get_item){ .key = transfer_key(b, i), .key_len = i->key_len, .value = at, .room = i->size };
-        at += i->size;
+        items[n++] = i;
     }
     if (n == 0)
         return;
+    transfer_gets(b, items, n, w->buf, gets);
     struct cli_call call;
     int rc = cairn_mget(w->ns, gets, n, cli_call_init(t->cli, &call, TRANSFER_BATCH_BYTES));
     for (uint32_t k = 0; k < n; k++) {
@@ -170,10 +158,10 @@ static void export_batch(struct transfer_worker *w, struct transfer_batch *b)
         if (status == CAIRN_E_NOTFOUND) /* removed since it was listed: as if the list were later */
             continue;
         if (status != 0) {
-            finish_item(t, b, i, status,
-                        status == CAIRN_E_TOOBIG    ? "the value was replaced while it was read"
-                        : status == call.error.code ? call.error.text
-                                                    : NULL);
+            transfer_item_over(t, b, i, status,
+                               status == CAIRN_E_TOOBIG    ? "the value was replaced while it was read"
+                               : status == call.error.code ? call.error.text
+                                                           : NULL);
             continue;
         }
         i->size = gets[k].value_len;
@@ -187,36 +175,14 @@ static void export_batch(struct transfer_worker *w, struct transfer_batch *b)
         if (status == 0)
             status = write_all(o.fd, gets[k].value, i->size);
         status = output_close(&o, status);
-        finish_item(t, b, i, status, strerror(errno));
+        transfer_item_over(t, b, i, status, strerror(errno));
     }
 }
 
-static int export_run(struct cli *cli, void *args)
+static int export_find(struct transfer *t, struct cairn_ns *ns, struct cli_call *call)
 {
-    const struct export_args *a = args;
-    struct transfer *t = calloc(1, sizeof(*t));
-    if (t == NULL)
-        return cli_fail(cli, CAIRN_E_NOMEM, NULL, "starting");
-    *t = (struct transfer){ .verb = "export",
-                            .ns_name = cli->operands[0],
-                            .dir = cli->operands[1],
-                            .makes_dir = true,
-                            .prefix = a->prefix,
-                            .args = a,
-                            .jobs = (uint32_t)MIN(a->jobs, TRANSFER_JOBS_MAX),
-                            .work = export_batch,
-                            .count = transfer_count_keys };
-    int status = transfer_start(t, cli);
-    if (status != CLI_OK) {
-        free(t);
-        return status;
-    }
-    struct cli_call call;
-    struct cairn_ns *ns = NULL;
     struct cairn_iter *it = NULL;
-    int rc = cairn_ns_open(cli->session, t->ns_name, &ns, cli_call_init(cli, &call, 0));
-    if (rc == 0)
-        rc = cairn_iter_open(ns, t->prefix, t->prefix_len, &call.o, &it);
+    int rc = cairn_iter_open(ns, t->prefix, t->prefix_len, &call->o, &it);
     while (rc == 0 && !transfer_is_stopped(t)) {
         struct cairn_entry e;
         rc = cairn_iter_next(it, &e);
@@ -229,13 +195,22 @@ static int export_run(struct cli *cli, void *args)
         else
             transfer_add(t, e.key, e.key_len, e.value_len, false);
     }
-    if (rc < 0)
-        transfer_failed(t, "", 0, rc, call.error.text);
     cairn_iter_close(it);
-    status = transfer_finish(t);
-    cairn_ns_close(ns);
-    free(t);
-    return status;
+    return rc;
+}
+
+static int export_run(struct cli *cli, void *args)
+{
+    const struct export_args *a = args;
+    return transfer_run(cli, &(struct transfer_plan){ .verb = "export",
+                                                      .dir = cli->operands[1],
+                                                      .prefix = a->prefix,
+                                                      .makes_dir = true,
+                                                      .jobs = a->jobs,
+                                                      .args = a,
+                                                      .find = export_find,
+                                                      .work = export_batch,
+                                                      .count = transfer_count_keys });
 }
 
 static const struct cli_opt export_opts[] = {
@@ -255,7 +230,7 @@ const struct cli_command cli_export = {
     .text =
         "The directory is made if it is not there. A file that is there with the same size is left as it is, so the "
         "same command, given again, goes on where the last one ended. A file gets its name when all of it is "
-        "written.",
+        "written; its mode, owner and time are those of any new file.",
     .opts = export_opts,
     .args_size = sizeof(struct export_args),
     .examples = (const struct cli_example[]){ { "cairn export results /scratch/copy", "all of a namespace" },

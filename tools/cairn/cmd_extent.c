@@ -5,16 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int open_provider(struct cli *cli, struct cairn_extents **x)
-{
-    int status = cli_connect(cli);
-    if (status != CLI_OK)
-        return status;
-    struct cli_call call;
-    int rc = cairn_extents_open(cli->session, cli->operands[0], x, cli_call_init(cli, &call, 0));
-    return rc == 0 ? CLI_OK : cli_call_failed(cli, rc, &call, "provider %s", cli->operands[0]);
-}
-
 /* Identifiers are 64 bits wide, more than a number of JSON holds everywhere: they are texts, in hexadecimal. */
 static const char *id_text(char buf[24], uint64_t id)
 {
@@ -31,24 +21,55 @@ static int parse_id(struct cli *cli, const char *text, uint64_t *id)
     return CLI_OK;
 }
 
+/* What a command does once it has its provider, and, where the second operand is one, an extent's number. */
+typedef int action(struct cli *cli, struct cairn_extents *x, uint64_t id, void *args);
+
+static int with_provider(struct cli *cli, uint64_t id, void *args, action *act)
+{
+    struct cairn_extents *x = NULL;
+    int status = cli_connect(cli);
+    if (status != CLI_OK)
+        return status;
+    struct cli_call call;
+    int rc = cairn_extents_open(cli->session, cli->operands[0], &x, cli_call_init(cli, &call, 0));
+    if (rc != 0)
+        return cli_call_failed(cli, rc, &call, "provider %s", cli->operands[0]);
+    status = act(cli, x, id, args);
+    cairn_extents_close(x);
+    return status;
+}
+
+static int with_extent(struct cli *cli, void *args, action *act)
+{
+    uint64_t id;
+    int status = parse_id(cli, cli->operands[1], &id);
+    return status == CLI_OK ? with_provider(cli, id, args, act) : status;
+}
+
+static int fail(struct cli *cli, int rc, const struct cli_call *call, const char *extent)
+{
+    return cli_call_failed(cli, rc, call, "extent %s", extent);
+}
+
 /* ---- put, get ---- */
 
-struct put_args {
+struct durability_args {
     const char *durability;
 };
 
-static int put_run(struct cli *cli, void *args)
+static const struct cli_opt durability_opts[] = {
+    CLI_OPT(struct durability_args, durability, "durability", 'd', CLI_CHOICE, "memory|buffered|sync", NULL,
+            "what it survives once it is acknowledged"),
+    CLI_OPT_END,
+};
+
+static int put(struct cli *cli, struct cairn_extents *x, uint64_t id, void *args)
 {
-    const struct put_args *a = args;
-    struct cairn_extents *x = NULL;
-    int status = open_provider(cli, &x);
-    if (status != CLI_OK)
-        return status;
+    const struct durability_args *a = args;
     struct cli_blob blob;
-    status = cli_blob_read(cli, cli->noperands > 1 ? cli->operands[1] : NULL, CAIRN_EXTENT_BYTES_MAX, &blob);
+    int status = cli_blob_read(cli, cli->noperands > 1 ? cli->operands[1] : NULL, CAIRN_EXTENT_BYTES_MAX, &blob);
     if (status == CLI_OK) {
         struct cli_call call;
-        uint64_t id = 0;
         char text[24];
         cli_call_init(cli, &call, blob.len);
         call.o.durability = cli_durability(a->durability);
@@ -61,23 +82,21 @@ static int put_run(struct cli *cli, void *args)
             fprintf(cli->out, "%s\n", id_text(text, id));
         cli_blob_free(&blob);
     }
-    cairn_extents_close(x);
     return status;
 }
 
-static const struct cli_opt put_opts[] = {
-    CLI_OPT(struct put_args, durability, "durability", 'd', CLI_CHOICE, "memory|buffered|sync", NULL,
-            "what the write survives once it is acknowledged"),
-    CLI_OPT_END,
-};
+static int put_run(struct cli *cli, void *args)
+{
+    return with_provider(cli, 0, args, put);
+}
 
 const struct cli_command cli_extent_put = {
     .name = "extent put",
     .operands = "PROVIDER [FILE]",
     .summary = "store an extent and print its number",
     .text = "The bytes come from FILE, or from standard input. Providers are for administrators.",
-    .opts = put_opts,
-    .args_size = sizeof(struct put_args),
+    .opts = durability_opts,
+    .args_size = sizeof(struct durability_args),
     .examples = (const struct cli_example[]){ { "cairn extent put extent image.raw", "store a file" }, { NULL, NULL } },
     .run = put_run,
     .group = "Providers",
@@ -87,38 +106,33 @@ struct get_args {
     uint64_t offset, length;
 };
 
-static int get_run(struct cli *cli, void *args)
+static int get(struct cli *cli, struct cairn_extents *x, uint64_t id, void *args)
 {
     const struct get_args *a = args;
-    uint64_t id;
-    struct cairn_extents *x = NULL;
-    int status = parse_id(cli, cli->operands[1], &id);
-    if (status == CLI_OK)
-        status = open_provider(cli, &x);
-    if (status != CLI_OK)
-        return status;
+    const char *name = cli->operands[1];
     struct cairn_extent_stat st = CAIRN_EXTENT_STAT_INIT;
     struct cli_call call;
     int rc = cairn_extent_stat(x, id, &st, cli_call_init(cli, &call, 0));
-    if (rc != 0) {
-        status = cli_call_failed(cli, rc, &call, "extent %s", cli->operands[1]);
-        goto out;
-    }
+    if (rc != 0)
+        return fail(cli, rc, &call, name);
     uint64_t rest = a->offset < st.length ? st.length - a->offset : 0;
     size_t room = (size_t)(a->length != 0 ? MIN(a->length, rest) : rest), len = 0;
     void *buf = malloc(MAX(room, 1));
-    if (buf == NULL) {
-        status = cli_fail(cli, CAIRN_E_NOMEM, NULL, "extent %s", cli->operands[1]);
-        goto out;
-    }
+    if (buf == NULL)
+        return cli_fail(cli, CAIRN_E_NOMEM, NULL, "extent %s", name);
     if (room > 0)
         rc = cairn_extent_read(x, id, a->offset, buf, room, &len, cli_call_init(cli, &call, room));
-    status = rc == 0 ? cli_write_out(cli, cli->noperands > 2 ? cli->operands[2] : NULL, buf, len)
-                     : cli_call_failed(cli, rc, &call, "extent %s", cli->operands[1]);
+    char text[24];
+    int status = rc == 0 ? cli_write_value(cli, cli->noperands > 2 ? cli->operands[2] : NULL, buf, len,
+                                           json_pack("{s:s}", "id", id_text(text, id)))
+                         : fail(cli, rc, &call, name);
     free(buf);
-out:
-    cairn_extents_close(x);
     return status;
+}
+
+static int get_run(struct cli *cli, void *args)
+{
+    return with_extent(cli, args, get);
 }
 
 static const struct cli_opt get_opts[] = {
@@ -131,6 +145,7 @@ const struct cli_command cli_extent_get = {
     .name = "extent get",
     .operands = "PROVIDER ID [FILE]",
     .summary = "fetch an extent",
+    .text = CLI_VALUE_TEXT,
     .opts = get_opts,
     .args_size = sizeof(struct get_args),
     .examples =
@@ -145,13 +160,10 @@ struct ls_args {
     bool quarantined;
 };
 
-static int ls_run(struct cli *cli, void *args)
+static int ls(struct cli *cli, struct cairn_extents *x, uint64_t id, void *args)
 {
+    (void)id;
     const struct ls_args *a = args;
-    struct cairn_extents *x = NULL;
-    int status = open_provider(cli, &x);
-    if (status != CLI_OK)
-        return status;
     struct cli_stream stream;
     struct cli_call call;
     uint64_t after = 0;
@@ -162,13 +174,13 @@ static int ls_run(struct cli *cli, void *args)
         struct cairn_extent_page *page = NULL;
         rc = cairn_extent_list(x, after, 0, a->quarantined, &page, cli_call_init(cli, &call, 0));
         for (size_t i = 0; rc == 0 && i < page->n; i++) {
-            char id[24], size[CLI_UNIT_BYTES];
+            char name[24], size[CLI_UNIT_BYTES];
             const struct cairn_extent_info *r = &page->regions[i];
             if (cli->g.json)
                 cli_stream_item(&stream,
-                                json_pack("{s:s, s:I}", "id", id_text(id, r->id), "bytes", (json_int_t)r->length));
+                                json_pack("{s:s, s:I}", "id", id_text(name, r->id), "bytes", (json_int_t)r->length));
             else
-                fprintf(cli->out, "%-20s %10s\n", id_text(id, r->id), cli_size(size, r->length));
+                fprintf(cli->out, "%-20s %10s\n", id_text(name, r->id), cli_size(size, r->length));
             after = r->id;
         }
         more = rc == 0 && page->more && page->n > 0;
@@ -176,10 +188,12 @@ static int ls_run(struct cli *cli, void *args)
     }
     if (cli->g.json)
         cli_stream_end(&stream, "complete", json_boolean(rc == 0));
-    if (rc != 0)
-        status = cli_call_failed(cli, rc, &call, "listing %s", cli->operands[0]);
-    cairn_extents_close(x);
-    return status;
+    return rc == 0 ? CLI_OK : cli_call_failed(cli, rc, &call, "listing %s", cli->operands[0]);
+}
+
+static int ls_run(struct cli *cli, void *args)
+{
+    return with_provider(cli, 0, args, ls);
 }
 
 static const struct cli_opt ls_opts[] = {
@@ -200,33 +214,28 @@ const struct cli_command cli_extent_ls = {
     .group = "Providers",
 };
 
-static int stat_run(struct cli *cli, void *args)
+static int show(struct cli *cli, struct cairn_extents *x, uint64_t id, void *args)
 {
     (void)args;
     static const struct cli_col cols[] = { { "ID", "id", CLI_CELL_TEXT },
                                            { "SIZE", "bytes", CLI_CELL_BYTES },
                                            { "SEALED", "sealed", CLI_CELL_BOOL },
                                            { "QUARANTINED", "quarantined", CLI_CELL_BOOL } };
-    struct cairn_extents *x = NULL;
-    uint64_t id;
-    int status = parse_id(cli, cli->operands[1], &id);
-    if (status == CLI_OK)
-        status = open_provider(cli, &x);
-    if (status != CLI_OK)
-        return status;
     struct cairn_extent_stat st = CAIRN_EXTENT_STAT_INIT;
     struct cli_call call;
     char text[24];
     int rc = cairn_extent_stat(x, id, &st, cli_call_init(cli, &call, 0));
     if (rc != 0)
-        status = cli_call_failed(cli, rc, &call, "extent %s", cli->operands[1]);
-    else
-        status = cli_record(cli, cols,
-                            (struct cli_cell[]){ CLI_TEXT(id_text(text, id)), CLI_NUM(st.length), CLI_NUM(st.sealed),
-                                                 CLI_NUM(st.quarantined) },
-                            ARRAY_SIZE(cols));
-    cairn_extents_close(x);
-    return status;
+        return fail(cli, rc, &call, cli->operands[1]);
+    return cli_record(cli, cols,
+                      (struct cli_cell[]){ CLI_TEXT(id_text(text, id)), CLI_NUM(st.length), CLI_NUM(st.sealed),
+                                           CLI_NUM(st.quarantined) },
+                      ARRAY_SIZE(cols));
+}
+
+static int stat_run(struct cli *cli, void *args)
+{
+    return with_extent(cli, args, show);
 }
 
 const struct cli_command cli_extent_stat = {
@@ -238,67 +247,66 @@ const struct cli_command cli_extent_stat = {
     .group = "Providers",
 };
 
+static int rm(struct cli *cli, struct cairn_extents *x, uint64_t id, void *args)
+{
+    const struct durability_args *a = args;
+    json_int_t removed = 0;
+    int status = CLI_OK;
+    for (uint32_t i = 1; i < cli->noperands; i++) {
+        struct cli_call call;
+        int one = parse_id(cli, cli->operands[i], &id);
+        cli_call_init(cli, &call, 0);
+        call.o.durability = cli_durability(a->durability);
+        int rc = one == CLI_OK ? cairn_extent_remove(x, &id, 1, NULL, &call.o) : 0;
+        if (rc != 0)
+            one = fail(cli, rc, &call, cli->operands[i]);
+        removed += one == CLI_OK;
+        status = one != CLI_OK ? one : status;
+    }
+    return cli_removed(cli, removed, status);
+}
+
 static int rm_run(struct cli *cli, void *args)
 {
-    (void)args;
-    struct cairn_extents *x = NULL;
-    int status = open_provider(cli, &x);
-    if (status != CLI_OK)
-        return status;
-    for (uint32_t i = 1; i < cli->noperands; i++) {
-        uint64_t id;
-        struct cli_call call;
-        int parsed = parse_id(cli, cli->operands[i], &id);
-        int rc = parsed == CLI_OK ? cairn_extent_remove(x, &id, 1, NULL, cli_call_init(cli, &call, 0)) : 0;
-        if (parsed != CLI_OK)
-            status = parsed;
-        else if (rc != 0)
-            status = cli_call_failed(cli, rc, &call, "extent %s", cli->operands[i]);
-    }
-    cairn_extents_close(x);
-    return status;
+    return with_provider(cli, 0, args, rm);
 }
 
 const struct cli_command cli_extent_rm = {
     .name = "extent rm",
     .operands = "PROVIDER ID...",
     .summary = "remove extents",
+    .opts = durability_opts,
+    .args_size = sizeof(struct durability_args),
     .examples = (const struct cli_example[]){ { "cairn extent rm extent 0x1f", "remove one" }, { NULL, NULL } },
     .run = rm_run,
     .group = "Providers",
 };
 
-static int scrub_run(struct cli *cli, void *args)
+static int scrub(struct cli *cli, struct cairn_extents *x, uint64_t id, void *args)
 {
     (void)args;
-    struct cairn_extents *x = NULL;
-    uint64_t id = 0;
-    int status = cli->noperands > 1 ? parse_id(cli, cli->operands[1], &id) : CLI_OK;
-    if (status == CLI_OK)
-        status = open_provider(cli, &x);
-    if (status != CLI_OK)
-        return status;
     struct cli_call call;
     struct cairn_extent_scrub *report = NULL;
     int rc = cairn_extent_scrub(x, id, &report, cli_call_init(cli, &call, id != 0 ? CAIRN_EXTENT_BYTES_MAX : 0));
-    if (rc != 0) {
-        status = cli_call_failed(cli, rc, &call, "extent %s", id != 0 ? cli->operands[1] : "scrub");
-        goto out;
-    }
+    if (rc != 0)
+        return id != 0 ? fail(cli, rc, &call, cli->operands[1]) : cli_call_failed(cli, rc, &call, "scrub");
     static const struct cli_col cols[] = { { "CHECKED", "regions_checked", CLI_CELL_NUMBER },
                                            { "BYTES", "bytes_checked", CLI_CELL_BYTES },
                                            { "ROUNDS", "rounds", CLI_CELL_NUMBER },
                                            { "QUARANTINED", "quarantined", CLI_CELL_NUMBER } };
-    status = cli_record(cli, cols,
-                        (struct cli_cell[]){ CLI_NUM(report->regions_checked), CLI_NUM(report->bytes_checked),
-                                             CLI_NUM(report->rounds), CLI_NUM(report->nquarantined) },
-                        ARRAY_SIZE(cols));
+    int status = cli_record(cli, cols,
+                            (struct cli_cell[]){ CLI_NUM(report->regions_checked), CLI_NUM(report->bytes_checked),
+                                                 CLI_NUM(report->rounds), CLI_NUM(report->nquarantined) },
+                            ARRAY_SIZE(cols));
     if (status == CLI_OK && report->nquarantined > 0)
         status = CLI_DEGRADED;
     cairn_free(report);
-out:
-    cairn_extents_close(x);
     return status;
+}
+
+static int scrub_run(struct cli *cli, void *args)
+{
+    return cli->noperands > 1 ? with_extent(cli, args, scrub) : with_provider(cli, 0, args, scrub);
 }
 
 const struct cli_command cli_extent_scrub = {

@@ -12,13 +12,10 @@ static const char changed[] = "the file changed while it was read";
 
 /* ---- one batch ---- */
 
-static void finish_item(struct transfer *t, const struct transfer_batch *b, const struct transfer_item *i, int rc,
+static void finish_item(struct transfer *t, struct transfer_batch *b, const struct transfer_item *i, int rc,
                         const char *text)
 {
-    if (rc == 0)
-        transfer_done(t, i->size);
-    else
-        transfer_failed(t, transfer_key(b, i), i->key_len, rc, rc == CAIRN_E_STATE ? changed : text);
+    transfer_item_over(t, b, i, rc, rc == CAIRN_E_STATE ? changed : text);
 }
 
 /* The value is there with the same bytes; @data is the file. Any doubt says no: then it is stored again. */
@@ -30,6 +27,8 @@ static bool is_same(struct transfer_worker *w, const char *key, size_t key_len, 
         uint64_t total = 0;
         int rc = cairn_read(w->ns, key, key_len, at, w->other, TRANSFER_BATCH_BYTES, &len, &total,
                             cli_call_init(w->t->cli, &call, TRANSFER_BATCH_BYTES));
+        if (rc == CAIRN_E_TIMEOUT)
+            transfer_timed_out(w->t);
         if (rc != 0 || total != size || len == 0 || memcmp(w->other, (const char *)data + at, len) != 0)
             return false;
         at += len;
@@ -55,7 +54,9 @@ static void import_large(struct transfer_worker *w, struct transfer_batch *b, st
     int unmapped = transfer_unmap(&map);
     if (rc == 0 && unmapped != 0) { /* what was stored is neither the old file nor the new one */
         struct cli_call undo;
+        w->undoing = true;
         cairn_delete(w->ns, key, i->key_len, cli_call_init(t->cli, &undo, 0));
+        w->undoing = false;
         rc = unmapped;
     }
     if (rc == 0 && same)
@@ -89,6 +90,8 @@ static void import_batch(struct transfer_worker *w, struct transfer_batch *b)
         struct transfer_item *i = &b->items[k];
         const char *key = transfer_key(b, i);
         i->rc = 1; /* not under way */
+        if (transfer_is_stopped(t))
+            continue; /* neither done nor failed */
         int rc = transfer_read_file(t, transfer_path(t, b, i), at, i->size);
         if (rc != 0) {
             finish_item(t, b, i, rc, strerror(errno));
@@ -110,6 +113,8 @@ static void import_batch(struct transfer_worker *w, struct transfer_batch *b)
         }
         at += i->size;
     }
+    if (transfer_is_stopped(t))
+        n = 0;
     int rc = n > 0 ? cairn_mput(w->ns, puts, n, &small.o) : 0;
     cairn_drain(w->session, -1); /* each call has a deadline of its own */
     for (uint32_t k = 0; k < n; k++) {
@@ -129,19 +134,15 @@ static void import_batch(struct transfer_worker *w, struct transfer_batch *b)
 struct import_args {
     const char *prefix;
     uint64_t jobs;
-    bool checksum, all;
+    bool checksum, all, strict;
 };
 
 static void add_file(struct transfer *t, const struct import_args *a, struct present *p, const struct tree_entry *e)
 {
     char key[CAIRN_KEY_BYTES_MAX + 1];
-    if (t->prefix_len + e->path_len > CAIRN_KEY_BYTES_MAX) {
-        transfer_failed(t, e->path, e->path_len, CAIRN_E_TOOBIG, "the path is longer than a key may be");
+    size_t len;
+    if (!transfer_tree_key(t, e, key, &len))
         return;
-    }
-    memcpy(key, t->prefix, t->prefix_len);
-    memcpy(key + t->prefix_len, e->path, e->path_len);
-    size_t len = t->prefix_len + e->path_len;
     bool found = false;
     uint64_t size = 0;
     int rc = a->all ? 0 : present_find(p, key, len, &found, &size, NULL, NULL);
@@ -169,56 +170,45 @@ static void count_tree(struct transfer *t)
     tree_close(tree);
 }
 
-static int import_run(struct cli *cli, void *args)
+static int import_find(struct transfer *t, struct cairn_ns *ns, struct cli_call *call)
 {
-    const struct import_args *a = args;
-    struct transfer *t = calloc(1, sizeof(*t));
-    if (t == NULL)
-        return cli_fail(cli, CAIRN_E_NOMEM, NULL, "starting");
-    *t = (struct transfer){ .verb = "import",
-                            .ns_name = cli->operands[0],
-                            .dir = cli->operands[1],
-                            .prefix = a->prefix,
-                            .jobs = (uint32_t)MIN(a->jobs, TRANSFER_JOBS_MAX),
-                            .work = import_batch,
-                            .count = count_tree };
-    int status = transfer_start(t, cli);
-    if (status != CLI_OK) {
-        free(t);
-        return status;
-    }
-    struct cli_call call;
+    const struct import_args *a = t->plan->args;
     struct present present = { 0 };
-    struct cairn_ns *ns = NULL;
-    int rc = cairn_ns_open(cli->session, t->ns_name, &ns, cli_call_init(cli, &call, 0));
-    if (rc == 0)
-        rc = cairn_iter_open(ns, t->prefix, t->prefix_len, &call.o, &present.it);
+    struct tree *tree = NULL;
+    int rc = cairn_iter_open(ns, t->prefix, t->prefix_len, &call->o, &present.it);
     if (rc == 0 && !a->all)
         rc = present_step(&present);
-    if (rc != 0)
-        transfer_failed(t, "", 0, rc, call.error.text);
-    struct tree *tree = tree_open(t->dir);
-    if (tree == NULL)
-        transfer_failed(t, "", 0, CAIRN_E_IO, strerror(errno));
+    if (rc == 0) {
+        tree = tree_open(t->dir);
+        if (tree == NULL)
+            transfer_failed(t, "", 0, CAIRN_E_IO, strerror(errno));
+    }
     while (tree != NULL && !transfer_is_stopped(t)) {
         struct tree_entry e = tree_next(tree);
         if (e.kind == TREE_END)
             break;
         if (e.kind == TREE_FILE)
             add_file(t, a, &present, &e);
-        else if (e.kind == TREE_SYMLINK)
-            t->counts.symlinks++;
-        else if (e.kind == TREE_SPECIAL)
-            t->counts.special++;
         else
-            transfer_failed(t, e.path, e.path_len, CAIRN_E_IO, strerror(e.errnum));
+            transfer_left_out(t, &e);
     }
     tree_close(tree);
     cairn_iter_close(present.it);
-    status = transfer_finish(t);
-    cairn_ns_close(ns);
-    free(t);
-    return status;
+    return rc;
+}
+
+static int import_run(struct cli *cli, void *args)
+{
+    const struct import_args *a = args;
+    return transfer_run(cli, &(struct transfer_plan){ .verb = "import",
+                                                      .dir = cli->operands[1],
+                                                      .prefix = a->prefix,
+                                                      .strict = a->strict,
+                                                      .jobs = a->jobs,
+                                                      .args = a,
+                                                      .find = import_find,
+                                                      .work = import_batch,
+                                                      .count = count_tree });
 }
 
 static const struct cli_opt import_opts[] = {
@@ -226,6 +216,8 @@ static const struct cli_opt import_opts[] = {
     CLI_OPT(struct import_args, checksum, "checksum", 'c', CLI_FLAG, NULL, NULL,
             "compare the bytes of what is there already, not only its size"),
     CLI_OPT(struct import_args, all, "all", 0, CLI_FLAG, NULL, NULL, "store everything again"),
+    CLI_OPT(struct import_args, strict, "strict", 0, CLI_FLAG, NULL, NULL,
+            "exit with 1 if anything had to be left out"),
     CLI_OPT(struct import_args, jobs, "jobs", 'J', CLI_NUMBER, "COUNT", "4", "transfers at a time"),
     CLI_OPT_END,
 };
@@ -236,12 +228,18 @@ const struct cli_command cli_import = {
     .summary = "store a tree of files, each under its path",
     .text =
         "A file that is there already with the same size is left as it is, so the same command, given again, goes on "
-        "where the last one ended. Symbolic links, special files and empty directories are left out, and counted.",
+        "where the last one ended.\n"
+        "What is stored is the bytes of regular files: not their modes, owners and times. Symbolic links, special "
+        "files "
+        "and empty directories are left out, and the summary counts them; that alone is no failure, unless --strict "
+        "says so. An archive (tar) keeps all of it.",
     .opts = import_opts,
     .args_size = sizeof(struct import_args),
     .examples = (const struct cli_example[]){ { "cairn import results /scratch/run1", "store a directory" },
                                               { "cairn import --prefix run1/ --checksum results /scratch/run1",
                                                 "below a prefix; store again what differs in any byte" },
+                                              { "tar -c run1 | cairn put results run1.tar",
+                                                "with modes, times and links, as one value" },
                                               { NULL, NULL } },
     .run = import_run,
     .group = "Data",

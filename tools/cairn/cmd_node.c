@@ -60,20 +60,28 @@ static void shorten_providers(json_t *doc)
     json_object_set_new(doc, "providers", rows);
 }
 
-static int status_run(struct cli *cli, void *args)
+/* Asks the node for one of its documents. Returns an exit code. */
+static int ask(struct cli *cli, int (*fn)(struct cairn *, char **, const struct cairn_call_options *), const char *what,
+               json_t **doc)
 {
-    (void)args;
     int status = cli_connect(cli);
     if (status != CLI_OK)
         return status;
     struct cli_call call;
     char *text = NULL;
-    json_t *doc = NULL;
-    int rc = cairn_status(cli->session, &text, cli_call_init(cli, &call, 0));
+    int rc = fn(cli->session, &text, cli_call_init(cli, &call, 0));
     if (rc != 0)
-        return cli_call_failed(cli, rc, &call, "asking for the status");
-    status = cli_parse_document(cli, text, &doc);
+        return cli_call_failed(cli, rc, &call, "asking for %s", what);
+    status = cli_parse_document(cli, text, doc);
     cairn_free(text);
+    return status;
+}
+
+static int status_run(struct cli *cli, void *args)
+{
+    (void)args;
+    json_t *doc = NULL;
+    int status = ask(cli, cairn_status, "the status", &doc);
     if (status != CLI_OK)
         return status;
     bool degraded = is_degraded(doc);
@@ -155,6 +163,23 @@ struct machines_args {
     bool trace;
 };
 
+/* For people a row is a state of a kind that something is in; how many of a kind are stuck stands beside each. */
+static json_t *state_rows(const json_t *kinds)
+{
+    json_t *rows = json_array();
+    for (size_t i = 0; i < json_array_size(kinds); i++) {
+        const json_t *kind = json_array_get(kinds, i), *states = json_object_get(kind, "states");
+        for (size_t k = 0; k < json_array_size(states); k++) {
+            const json_t *state = json_array_get(states, k);
+            json_array_append_new(
+                rows, json_pack("{s:O, s:O, s:O, s:O, s:O}", "kind", json_object_get(kind, "kind"), "state",
+                                json_object_get(state, "name"), "count", json_object_get(state, "count"), "oldest_ms",
+                                json_object_get(state, "oldest_ms"), "stuck", json_object_get(kind, "stuck")));
+        }
+    }
+    return rows;
+}
+
 static int machines_run(struct cli *cli, void *args)
 {
     const struct machines_args *a = args;
@@ -181,9 +206,10 @@ static int machines_run(struct cli *cli, void *args)
         return status;
     if (cli->g.json)
         return cli_json(cli, doc);
-    json_t *trace = json_object_get(doc, "trace");
-    json_incref(trace);
+    json_t *trace = json_incref(json_object_get(doc, "trace"));
     json_object_del(doc, "trace");
+    json_object_set_new(doc, "machines", state_rows(json_object_get(doc, "kinds")));
+    json_object_del(doc, "kinds");
     status = cli_render(cli, doc);
     for (size_t i = 0; i < json_array_size(trace); i++) {
         const json_t *line = json_array_get(trace, i);
@@ -225,17 +251,8 @@ const struct cli_command cli_machines = {
 static int metrics_run(struct cli *cli, void *args)
 {
     (void)args;
-    int status = cli_connect(cli);
-    if (status != CLI_OK)
-        return status;
-    struct cli_call call;
-    char *text = NULL;
     json_t *doc = NULL;
-    int rc = cairn_metrics(cli->session, &text, cli_call_init(cli, &call, 0));
-    if (rc != 0)
-        return cli_call_failed(cli, rc, &call, "asking for metrics");
-    status = cli_parse_document(cli, text, &doc);
-    cairn_free(text);
+    int status = ask(cli, cairn_metrics, "metrics", &doc);
     if (status != CLI_OK)
         return status;
     if (cli->g.json)

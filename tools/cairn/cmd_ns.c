@@ -2,7 +2,6 @@
 #include "tools/cairn/commands.h"
 
 #include <inttypes.h>
-#include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -96,8 +95,8 @@ static const struct cli_col ns_cols[] = {
     { "EMBED", "embed_bytes", CLI_CELL_BYTES },
     { "KV", "kv", CLI_CELL_TEXT },
     { "EXTENT", "extent", CLI_CELL_TEXT },
-    { "OWNER", "owner", CLI_CELL_PLAIN },
-    { "GROUP", "group", CLI_CELL_PLAIN },
+    { "OWNER", "owner", CLI_CELL_USER },
+    { "GROUP", "group", CLI_CELL_GROUP },
     { "MODE", "mode", CLI_CELL_TEXT },
     { "CREATED", "created", CLI_CELL_TEXT },
 };
@@ -152,7 +151,7 @@ static int list_run(struct cli *cli, void *args)
         }
         status = cli_table_end(t);
         if (list->n == 0)
-            cli_note(cli, "no namespaces yet; `cairn ns create NAME` makes one");
+            cli_note(cli, "no namespaces of yours yet; `cairn ns create NAME` makes one");
     }
     cairn_free(list);
     return status;
@@ -167,6 +166,7 @@ const struct cli_command cli_ns_list = {
     .name = "ns list",
     .operands = "",
     .summary = "list the namespaces of the node",
+    .text = "Shows those that you own, may read or may write; an administrator sees all.",
     .opts = list_opts,
     .args_size = sizeof(struct list_args),
     .examples = (const struct cli_example[]){ { "cairn ns list", "show them in a table" },

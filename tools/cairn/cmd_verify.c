@@ -13,15 +13,6 @@
 
 static const char differs[] = "the stored bytes differ from the file";
 
-static void finish_item(struct transfer *t, const struct transfer_batch *b, const struct transfer_item *i, int rc,
-                        const char *text)
-{
-    if (rc == 0)
-        transfer_done(t, i->size);
-    else
-        transfer_failed(t, transfer_key(b, i), i->key_len, rc, text);
-}
-
 /* Reads @len bytes at @off of an open file. */
 static int pread_all(int fd, char *buf, size_t len, uint64_t off)
 {
@@ -46,7 +37,7 @@ static void verify_large(struct transfer_worker *w, struct transfer_batch *b, st
     if (t->root >= 0) {
         fd = openat(t->root, transfer_path(t, b, i), O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
         if (fd < 0) {
-            finish_item(t, b, i, transfer_errno(errno), strerror(errno));
+            transfer_item_over(t, b, i, transfer_errno(errno), strerror(errno));
             return;
         }
     }
@@ -72,7 +63,7 @@ static void verify_large(struct transfer_worker *w, struct transfer_batch *b, st
     }
     if (fd >= 0)
         close(fd);
-    finish_item(t, b, i, rc, text);
+    transfer_item_over(t, b, i, rc, text);
 }
 
 static void verify_batch(struct transfer_worker *w, struct transfer_batch *b)
@@ -83,13 +74,10 @@ static void verify_batch(struct transfer_worker *w, struct transfer_batch *b)
         return;
     }
     struct cairn_get_item gets[TRANSFER_BATCH_ITEMS];
-    char *at = w->buf;
-    for (uint32_t k = 0; k < b->n; k++) {
-        struct transfer_item *i = &b->items[k];
-        gets[k] =
-            (struct cairn_get_item){ .key = transfer_key(b, i), .key_len = i->key_len, .value = at, .room = i->size };
-        at += i->size;
-    }
+    struct transfer_item *items[TRANSFER_BATCH_ITEMS];
+    for (uint32_t k = 0; k < b->n; k++)
+        items[k] = &b->items[k];
+    transfer_gets(b, items, b->n, w->buf, gets);
     struct cli_call call;
     cli_call_init(t->cli, &call, TRANSFER_BATCH_BYTES);
     call.o.flags = CAIRN_VERIFY;
@@ -112,7 +100,7 @@ static void verify_batch(struct transfer_worker *w, struct transfer_batch *b)
                 text = differs;
             }
         }
-        finish_item(t, b, i, status, text);
+        transfer_item_over(t, b, i, status, text);
     }
 }
 
@@ -134,19 +122,14 @@ static int against_tree(struct transfer *t, struct present *present)
     while (rc == 0 && !transfer_is_stopped(t)) {
         struct tree_entry e = tree_next(tree);
         char key[CAIRN_KEY_BYTES_MAX + 1];
+        size_t len;
         bool found;
         uint64_t size;
         if (e.kind == TREE_END)
             break;
-        t->counts.symlinks += e.kind == TREE_SYMLINK;
-        t->counts.special += e.kind == TREE_SPECIAL;
-        if (e.kind == TREE_ERROR || t->prefix_len + e.path_len > CAIRN_KEY_BYTES_MAX)
-            transfer_failed(t, e.path, e.path_len, CAIRN_E_IO,
-                            e.kind == TREE_ERROR ? strerror(e.errnum) : "the path is longer than a key may be");
-        else if (e.kind == TREE_FILE) {
-            size_t len = t->prefix_len + e.path_len;
-            memcpy(key, t->prefix, t->prefix_len);
-            memcpy(key + t->prefix_len, e.path, e.path_len);
+        if (e.kind != TREE_FILE) {
+            transfer_left_out(t, &e);
+        } else if (transfer_tree_key(t, &e, key, &len)) {
             rc = present_find(present, key, len, &found, &size, on_extra, t);
             if (!found && rc == 0)
                 transfer_failed(t, key, len, CAIRN_E_NOTFOUND, "the file is not stored");
@@ -164,47 +147,32 @@ static int against_tree(struct transfer *t, struct present *present)
     return rc;
 }
 
+static int verify_find(struct transfer *t, struct cairn_ns *ns, struct cli_call *call)
+{
+    struct present present = { 0 };
+    int rc = cairn_iter_open(ns, t->prefix, t->prefix_len, &call->o, &present.it);
+    if (rc == 0)
+        rc = present_step(&present);
+    if (rc == 0 && t->dir != NULL)
+        rc = against_tree(t, &present);
+    while (rc == 0 && present.any && !transfer_is_stopped(t)) {
+        transfer_add(t, present.entry.key, present.entry.key_len, present.entry.value_len, false);
+        rc = present_step(&present);
+    }
+    cairn_iter_close(present.it);
+    return rc;
+}
+
 static int verify_run(struct cli *cli, void *args)
 {
     const struct verify_args *a = args;
-    struct transfer *t = calloc(1, sizeof(*t));
-    if (t == NULL)
-        return cli_fail(cli, CAIRN_E_NOMEM, NULL, "starting");
-    *t = (struct transfer){ .verb = "verify",
-                            .ns_name = cli->operands[0],
-                            .prefix = a->prefix,
-                            .dir = cli->noperands > 1 ? cli->operands[1] : NULL,
-                            .jobs = (uint32_t)MIN(a->jobs, TRANSFER_JOBS_MAX),
-                            .work = verify_batch,
-                            .count = transfer_count_keys };
-    int status = transfer_start(t, cli);
-    if (status != CLI_OK) {
-        free(t);
-        return status;
-    }
-    struct cli_call call;
-    struct cairn_ns *ns = NULL;
-    struct present present = { 0 };
-    int rc = cairn_ns_open(cli->session, t->ns_name, &ns, cli_call_init(cli, &call, 0));
-    if (rc == 0)
-        rc = cairn_iter_open(ns, t->prefix, t->prefix_len, &call.o, &present.it);
-    if (rc == 0)
-        rc = present_step(&present);
-    if (rc == 0 && t->dir != NULL) {
-        rc = against_tree(t, &present);
-    } else {
-        while (rc == 0 && present.any && !transfer_is_stopped(t)) {
-            transfer_add(t, present.entry.key, present.entry.key_len, present.entry.value_len, false);
-            rc = present_step(&present);
-        }
-    }
-    if (rc != 0)
-        transfer_failed(t, "", 0, rc, call.error.text);
-    cairn_iter_close(present.it);
-    status = transfer_finish(t);
-    cairn_ns_close(ns);
-    free(t);
-    return status;
+    return transfer_run(cli, &(struct transfer_plan){ .verb = "verify",
+                                                      .dir = cli->noperands > 1 ? cli->operands[1] : NULL,
+                                                      .prefix = a->prefix,
+                                                      .jobs = a->jobs,
+                                                      .find = verify_find,
+                                                      .work = verify_batch,
+                                                      .count = transfer_count_keys });
 }
 
 static const struct cli_opt verify_opts[] = {
@@ -220,7 +188,8 @@ const struct cli_command cli_verify = {
     .summary = "read everything that is stored, and compare it with a tree of files",
     .text =
         "Each value is read and checked against its checksums; with DIR also against the file of that path, and what "
-        "only one side has is reported. Exits with 1 if anything differs.",
+        "only one side has is reported. Only bytes are compared: not modes, owners, times and links. Exits with 1 if "
+        "anything differs.",
     .opts = verify_opts,
     .args_size = sizeof(struct verify_args),
     .examples = (const struct cli_example[]){ { "cairn verify results", "is all of it readable?" },

@@ -18,6 +18,14 @@ extern const struct cli_command cli_version, cli_help, cli_completion;
 /** "sync" and its kin; NULL and anything else: the default. */
 enum cairn_durability cli_durability(const char *word);
 
+/** How many were removed: the document of all `rm`. @status, or that of printing. */
+int cli_removed(struct cli *cli, json_int_t n, int status);
+
+/** What the commands that fetch a value say of it. */
+#define CLI_VALUE_TEXT                                                                                                 \
+    "It goes into FILE, which changes only if all went well, or to standard output. With --json and no FILE the "      \
+    "document holds it, up to 16 MiB: as value, or, if it is no UTF-8 text, as value_hex."
+
 /** One row, upright: a line a field, or the fields of a document. */
 int cli_record(struct cli *cli, const struct cli_col *cols, const struct cli_cell *cells, uint32_t n);
 

@@ -3,14 +3,15 @@
 
 #include <string.h>
 
-enum { WIDTH = 100 };
+enum { WIDTH_MIN = 60, WIDTH_MAX = 100 };
 
-/* @text in lines of at most WIDTH columns, the first going on at column @at, the others indented by @indent. */
-static void wrap(FILE *to, const char *text, int indent, int at)
+/* @text in lines that fit the terminal, the first going on at column @at, the others indented by @indent. */
+static void wrap(const struct cli *cli, FILE *to, const char *text, int indent, int at)
 {
+    const int width = cli->width == 0 ? WIDTH_MAX : (int)MIN(MAX(cli->width, WIDTH_MIN), WIDTH_MAX);
     while (*text != '\0') {
         int len = (int)strcspn(text, " \n");
-        if (at > indent && at + 1 + len > WIDTH) {
+        if (at > indent && at + 1 + len > width) {
             fprintf(to, "\n%*s", indent, "");
             at = indent;
         } else if (at > indent) {
@@ -30,7 +31,7 @@ static void wrap(FILE *to, const char *text, int indent, int at)
     putc('\n', to);
 }
 
-static void show_opts(const struct cli_opt *opts, FILE *to)
+static void show_opts(const struct cli *cli, const struct cli_opt *opts, FILE *to)
 {
     enum { INDENT = 30 };
     for (const struct cli_opt *o = opts; o != NULL && o->name != NULL; o++) {
@@ -47,7 +48,7 @@ static void show_opts(const struct cli_opt *opts, FILE *to)
             fprintf(to, "\n%*s", INDENT, "");
         else
             fprintf(to, "%*s", INDENT - n, "");
-        wrap(to, text, INDENT, INDENT);
+        wrap(cli, to, text, INDENT, INDENT);
     }
 }
 
@@ -58,24 +59,23 @@ static void usage_line(const struct cli_command *cmd, FILE *to)
 
 void cli_help_command(const struct cli *cli, const struct cli_command *cmd, FILE *to)
 {
-    (void)cli;
     fputs("usage: ", to);
     usage_line(cmd, to);
     fprintf(to, "\n  %c", cmd->summary[0] - ('a' <= cmd->summary[0] && cmd->summary[0] <= 'z' ? 'a' - 'A' : 0));
     fprintf(to, "%s.\n", cmd->summary + 1);
     if (cmd->text != NULL) {
         fputs("\n  ", to);
-        wrap(to, cmd->text, 2, 2);
+        wrap(cli, to, cmd->text, 2, 2);
     }
     fputs("\nExamples:\n", to);
     for (const struct cli_example *e = cmd->examples; e->line != NULL; e++)
         fprintf(to, "  $ %s\n      %s\n", e->line, e->what);
     if (cmd->opts != NULL) {
         fputs("\nOptions:\n", to);
-        show_opts(cmd->opts, to);
+        show_opts(cli, cmd->opts, to);
     }
     fputs("\nOptions of every command:\n", to);
-    show_opts(cli_global_opts, to);
+    show_opts(cli, cli_global_opts, to);
 }
 
 static void list_commands(FILE *to, const char *prefix)
@@ -95,13 +95,12 @@ static void list_commands(FILE *to, const char *prefix)
 
 void cli_help_overview(const struct cli *cli, FILE *to)
 {
-    (void)cli;
     fputs("usage: cairn COMMAND [options] [operands]\n\n"
           "Stores, finds and moves data of a Cairn node, and shows how the node is.\n",
           to);
     list_commands(to, NULL);
     fputs("\nOptions of every command:\n", to);
-    show_opts(cli_global_opts, to);
+    show_opts(cli, cli_global_opts, to);
     fputs("\nExit codes: 0 fine, 1 failed, 2 usage, 3 node not reachable, 4 denied, 5 degraded, 6 timeout.\n"
           "`cairn COMMAND --help` shows examples.\n",
           to);

@@ -84,12 +84,12 @@ void cli_man(FILE *to)
     fputs(".SH COMMANDS\n", to);
     for (uint32_t i = 0; cli_commands[i] != NULL; i++)
         command_section(to, cli_commands[i]);
-    fputs(
-        ".SH \"JSON OUTPUT\"\nWith \\fB\\-\\-json\\fR each command prints one document whose field \\fBversion\\fR is "
-        "raised when a field changes its meaning or goes away. A failure is one line on standard error: "
-        "\\fB{\"version\":1,\"error\":{\"code\":...,\"exit\":...,\"text\":...,\"hint\":...}}\\fR; progress is lines "
-        "that hold \\fBprogress\\fR.\n",
-        to);
+    fputs(".SH \"JSON OUTPUT\"\nWith \\fB\\-\\-json\\fR every command, \\fB\\-\\-help\\fR included, prints one "
+          "document whose field \\fBversion\\fR is "
+          "raised when a field changes its meaning or goes away. A failure is one line on standard error: "
+          "\\fB{\"version\":1,\"error\":{\"code\":...,\"exit\":...,\"text\":...,\"hint\":...}}\\fR; progress is lines "
+          "that hold \\fBprogress\\fR.\n",
+          to);
     fputs(".SH \"EXIT STATUS\"\n", to);
     static const char *const codes[] = { "fine",
                                          "failed",

@@ -3,8 +3,10 @@
 
 #include "tools/cairn/commands.h"
 
+#include <grp.h>
 #include <inttypes.h>
 #include <libsmartcols.h>
+#include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,7 +24,8 @@ struct cli_table {
 
 static bool is_right_aligned(enum cli_cell_type type)
 {
-    return type != CLI_CELL_TEXT && type != CLI_CELL_BOOL;
+    return type != CLI_CELL_TEXT && type != CLI_CELL_WORDS && type != CLI_CELL_BOOL && type != CLI_CELL_USER &&
+           type != CLI_CELL_GROUP;
 }
 
 struct cli_table *cli_table_new(struct cli *cli, const char *name, const struct cli_col *cols, uint32_t ncols)
@@ -50,6 +53,11 @@ struct cli_table *cli_table_new(struct cli *cli, const char *name, const struct 
         struct libscols_column *col = scols_table_new_column(t->text, cols[i].title, 0, SCOLS_FL_NOEXTREMES);
         if (col != NULL && is_right_aligned(cols[i].type))
             scols_column_set_flags(col, SCOLS_FL_RIGHT);
+        if (col != NULL && cols[i].type == CLI_CELL_WORDS) {
+            scols_column_set_flags(col, SCOLS_FL_WRAP | SCOLS_FL_NOEXTREMES);
+            scols_column_set_safechars(col, "\n");
+            scols_column_set_wrapfunc(col, scols_wrapnl_chunksize, scols_wrapnl_nextchunk, NULL);
+        }
     }
     return t;
 }
@@ -58,6 +66,8 @@ static json_t *cell_json(const struct cli_col *col, const struct cli_cell *cell)
 {
     switch (col->type) {
     case CLI_CELL_TEXT:
+    case CLI_CELL_WORDS:
+    case CLI_CELL_FIGURE:
         return cell->text != NULL ? json_string(cell->text) : json_null();
     case CLI_CELL_BOOL:
         return json_boolean(cell->number != 0);
@@ -68,11 +78,24 @@ static json_t *cell_json(const struct cli_col *col, const struct cli_cell *cell)
     }
 }
 
+static const char *name_or_number(const char *name, uint64_t number, char buf[64])
+{
+    if (name != NULL)
+        snprintf(buf, 64, "%s", name);
+    else
+        snprintf(buf, 64, "%" PRIu64, number);
+    return buf;
+}
+
 /* A cell for people; in @buf, or a text that outlives the call. */
 static const char *cell_text(const struct cli_col *col, const struct cli_cell *cell, char buf[64])
 {
+    const struct passwd *user;
+    const struct group *group;
     switch (col->type) {
     case CLI_CELL_TEXT:
+    case CLI_CELL_WORDS:
+    case CLI_CELL_FIGURE:
         return cell->text != NULL && cell->text[0] != '\0' ? cell->text : "-";
     case CLI_CELL_NUMBER:
         return cli_count(buf, cell->number);
@@ -88,6 +111,12 @@ static const char *cell_text(const struct cli_col *col, const struct cli_cell *c
         return buf;
     case CLI_CELL_BOOL:
         return cell->number != 0 ? "yes" : "no";
+    case CLI_CELL_USER:
+        user = getpwuid((uid_t)cell->number);
+        return name_or_number(user != NULL ? user->pw_name : NULL, cell->number, buf);
+    case CLI_CELL_GROUP:
+        group = getgrgid((gid_t)cell->number);
+        return name_or_number(group != NULL ? group->gr_name : NULL, cell->number, buf);
     }
     return "";
 }
@@ -110,6 +139,41 @@ void cli_table_row(struct cli_table *t, const struct cli_cell *cells)
     }
 }
 
+/* Breaks the words of the last column into lines that fit beside the others. */
+static void fit_words(struct cli_table *t)
+{
+    enum { COLUMN_MIN = 20 };
+    size_t before = 0, last = t->ncols - 1;
+    if (t->cli->width == 0 || t->cols[last].type != CLI_CELL_WORDS)
+        return;
+    for (size_t k = 0; k < last; k++) {
+        size_t widest = strlen(t->cols[k].title);
+        for (size_t i = 0; i < scols_table_get_nlines(t->text); i++) {
+            const char *s =
+                scols_line_get_column_data(scols_table_get_line(t->text, i), scols_table_get_column(t->text, k));
+            widest = MAX(widest, s != NULL ? strlen(s) : 0);
+        }
+        before += widest + 2;
+    }
+    size_t room = t->cli->width > before + COLUMN_MIN ? t->cli->width - before : COLUMN_MIN;
+    for (size_t i = 0; i < scols_table_get_nlines(t->text); i++) {
+        const char *s =
+            scols_line_get_column_data(scols_table_get_line(t->text, i), scols_table_get_column(t->text, last));
+        char *text = s != NULL ? strdup(s) : NULL, *begin = text, *space = NULL;
+        for (char *c = text; c != NULL && *c != '\0'; c++) {
+            if (*c == ' ')
+                space = c;
+            if ((size_t)(c - begin) >= room && space != NULL && space > begin) {
+                *space = '\n';
+                begin = space + 1;
+            }
+        }
+        if (text != NULL)
+            scols_line_set_data(scols_table_get_line(t->text, i), last, text);
+        free(text);
+    }
+}
+
 void cli_table_extra(struct cli_table *t, const char *field, json_t *value)
 {
     if (t != NULL && t->doc != NULL)
@@ -127,6 +191,7 @@ int cli_table_end(struct cli_table *t)
         json_object_set_new(t->doc, t->name, t->rows);
         rc = cli_json(t->cli, t->doc);
     } else {
+        fit_words(t);
         if (scols_table_get_nlines(t->text) > 0 && scols_print_table(t->text) != 0)
             rc = CLI_FAILED;
         scols_unref_table(t->text);
@@ -148,6 +213,12 @@ int cli_record(struct cli *cli, const struct cli_col *cols, const struct cli_cel
         fprintf(cli->out, "%-14s %s\n", cols[i].title, cell_text(&cols[i], &cells[i], buf));
     }
     return CLI_OK;
+}
+
+int cli_removed(struct cli *cli, json_int_t n, int status)
+{
+    int printed = cli->g.json ? cli_json(cli, json_pack("{s:I}", "removed", n)) : CLI_OK;
+    return status != CLI_OK ? status : printed;
 }
 
 int cli_json(struct cli *cli, json_t *o)

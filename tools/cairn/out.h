@@ -14,6 +14,10 @@ enum cli_cell_type {
     CLI_CELL_DURATION, /* number of nanoseconds, likewise */
     CLI_CELL_REAL,     /* real */
     CLI_CELL_BOOL,     /* number: yes, no */
+    CLI_CELL_USER,     /* number; for people the user's name, if this machine knows one */
+    CLI_CELL_GROUP,    /* likewise */
+    CLI_CELL_WORDS,    /* a text like CLI_CELL_TEXT whose lines may be broken; the last column */
+    CLI_CELL_FIGURE,   /* a text like CLI_CELL_TEXT, put where numbers are */
 };
 
 struct cli_col {
@@ -44,6 +48,9 @@ int cli_table_end(struct cli_table *t);
 int cli_json(struct cli *cli, json_t *o);
 /** A field that is no text for JSON (it may hold any bytes): `name` if it is UTF-8, else `name_hex`. */
 void cli_json_bytes(json_t *o, const char *name, const void *bytes, size_t len);
+
+/** A text from the command line or the system; what is no UTF-8 in it is shown as cli_put_printable() does. */
+json_t *cli_json_text(const char *text);
 
 /** A document with one long array, written as it comes: {"version":1,"<name>":[ITEM,...],"field":...}. */
 struct cli_stream {

@@ -110,6 +110,19 @@ static bool is_table(const json_t *v)
     return json_is_array(v) && json_array_size(v) > 0 && json_is_object(json_array_get(v, 0));
 }
 
+/* All numbers: the column is aligned like one. Ids are names. */
+static bool is_figure(const json_t *rows, const char *name)
+{
+    bool any = false;
+    for (size_t i = 0; i < json_array_size(rows); i++) {
+        const json_t *v = json_object_get(json_array_get(rows, i), name);
+        if (v != NULL && !json_is_number(v))
+            return false;
+        any |= v != NULL;
+    }
+    return any && !ends_in(name, "id");
+}
+
 static int render_table(struct cli *cli, const json_t *rows)
 {
     const char *names[COLUMNS_MAX];
@@ -130,7 +143,11 @@ static int render_table(struct cli *cli, const json_t *rows)
     }
     for (uint32_t k = 0; k < n; k++) {
         title(names[k], titles[k], true);
-        cols[k] = (struct cli_col){ titles[k], names[k], CLI_CELL_TEXT };
+        bool words = k == n - 1 && json_is_object(json_object_get(json_array_get(rows, 0), names[k]));
+        cols[k] = (struct cli_col){ titles[k], names[k],
+                                    words                       ? CLI_CELL_WORDS
+                                    : is_figure(rows, names[k]) ? CLI_CELL_FIGURE
+                                                                : CLI_CELL_TEXT };
     }
     struct cli_table *t = cli_table_new(cli, "rows", cols, n);
     char(*texts)[TEXT_MAX] = calloc(n, TEXT_MAX);

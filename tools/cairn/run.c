@@ -11,6 +11,10 @@ int cli_main(struct cli *cli, int argc, char **argv)
     int rc = cli_parse(cli, argc, argv, &args);
     if (rc != 0) {
         /* said already */
+    } else if (cli->g.json && cli->g.help) {
+        rc = cli_help_json(cli, cli->cmd != NULL ? cli->cmd->name : cli->family);
+    } else if (cli->g.json && cli->cmd == NULL) {
+        rc = cli_usage(cli, "no command is given");
     } else if (cli->family != NULL) {
         cli_help_group(cli, cli->family, cli->out);
     } else if (cli->cmd == NULL) {

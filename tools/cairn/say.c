@@ -1,5 +1,5 @@
 /** Messages for people, and the exit codes that go with them. */
-#include "tools/cairn/cli.h"
+#include "tools/cairn/out.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -32,7 +32,7 @@ static const char *command_name(const struct cli *cli)
 }
 
 /* One line of JSON; text that is no UTF-8 (a key, a file name) is shown as cli_put_printable() would. */
-static json_t *json_text(const char *text)
+json_t *cli_json_text(const char *text)
 {
     json_t *s = json_string(text);
     if (s != NULL)
@@ -52,7 +52,7 @@ static json_t *json_text(const char *text)
 static void say_json(struct cli *cli, const char *code, int status, const char *text, const char *hint)
 {
     json_t *line = json_pack("{s:i, s:{s:s, s:i, s:o, s:s}}", "version", CLI_JSON_VERSION, "error", "code", code,
-                             "exit", status, "text", json_text(text), "hint", hint);
+                             "exit", status, "text", cli_json_text(text), "hint", hint);
     if (line == NULL)
         return;
     json_dumpf(line, cli->err, JSON_COMPACT);
@@ -90,15 +90,29 @@ int cli_fail(struct cli *cli, int rc, const char *why, const char *fmt, ...)
     return say_failure(cli, rc, cli_exit_of(rc), what, why, cairn_error_hint(rc));
 }
 
+/* `put ns key 3.14`, where a file was meant to be named. */
+static bool takes_a_value(const struct cli *cli)
+{
+    for (const struct cli_opt *o = cli->cmd != NULL ? cli->cmd->opts : NULL; o != NULL && o->name != NULL; o++) {
+        if (strcmp(o->name, "value") == 0)
+            return true;
+    }
+    return false;
+}
+
 int cli_fail_file(struct cli *cli, const char *path)
 {
     int code = errno == ENOENT || errno == ENOTDIR ? CAIRN_E_NOTFOUND
                : errno == EACCES || errno == EPERM ? CAIRN_E_DENIED
                : errno == ENOSPC                   ? CAIRN_E_NOSPACE
                                                    : CAIRN_E_IO;
+    const char *hint = "check the path, its permissions and its file system on this machine";
+    if (errno == EBADF)
+        hint = "whoever started this program closed it; give a file, or /dev/null";
+    else if (errno == ENOENT && takes_a_value(cli))
+        hint = "the last operand is a file; --value TEXT stores a text";
     /* Neither the exit code nor the hint of @code: those are for what the node says. */
-    return say_failure(cli, code, CLI_FAILED, path, strerror(errno),
-                       "check the path, its permissions and its file system on this machine");
+    return say_failure(cli, code, CLI_FAILED, path, errno == EBADF ? "it is closed" : strerror(errno), hint);
 }
 
 int cli_usage(struct cli *cli, const char *fmt, ...)

@@ -9,26 +9,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* The signal that asked for an end; its handler runs once, so that asking again ends the process. */
-static volatile sig_atomic_t interrupted;
-
-static void on_interrupt(int sig)
-{
-    interrupted = sig;
-}
-
-static void set_handlers(void (*handler)(int))
-{
-    struct sigaction sa = { .sa_handler = handler, .sa_flags = SA_RESTART | (int)SA_RESETHAND };
-    sigaction(SIGINT, &sa, NULL);
-    sigaction(SIGTERM, &sa, NULL);
-}
-
-bool transfer_is_stopped(const struct transfer *t)
-{
-    return t->fatal != 0 || interrupted != 0;
-}
-
 /* ---- batches ---- */
 
 static struct transfer_batch *batch_new(void)
@@ -89,6 +69,8 @@ static bool submit(struct transfer *t, struct transfer_batch *b)
 bool transfer_add(struct transfer *t, const void *key, size_t key_len, uint64_t size, bool compare)
 {
     struct transfer_batch *b = t->filling;
+    if (size == CAIRN_LENGTH_UNKNOWN) /* what is there cannot be read: to fetch it tells why */
+        size = 0;
     if (b != NULL && (b->n == TRANSFER_BATCH_ITEMS || b->bytes + size > TRANSFER_BATCH_BYTES)) {
         t->filling = NULL;
         if (!submit(t, b))
@@ -121,6 +103,26 @@ static struct transfer_batch *next_batch(struct transfer *t)
     return b;
 }
 
+/* Sessions are there for transfer_watch_start() to cancel their calls: *@slot changes under the lock. */
+static int open_session(struct transfer *t, struct cairn **slot, struct cairn_error_info *error)
+{
+    struct cairn *session = NULL;
+    int rc = cli_connect_another(t->cli, &session, error);
+    pthread_mutex_lock(&t->lock);
+    *slot = session;
+    pthread_mutex_unlock(&t->lock);
+    return rc;
+}
+
+static void close_session(struct transfer *t, struct cairn **slot)
+{
+    pthread_mutex_lock(&t->lock);
+    struct cairn *session = *slot;
+    *slot = NULL;
+    pthread_mutex_unlock(&t->lock);
+    cairn_close(session);
+}
+
 static int worker_open(struct transfer_worker *w)
 {
     struct transfer *t = w->t;
@@ -128,7 +130,7 @@ static int worker_open(struct transfer_worker *w)
     w->buf = malloc(TRANSFER_BATCH_BYTES + 1);
     w->other = malloc(TRANSFER_BATCH_BYTES + 1);
     w->dir_fd = -1;
-    int rc = w->buf == NULL || w->other == NULL ? CAIRN_E_NOMEM : cli_connect_another(t->cli, &w->session, &error);
+    int rc = w->buf == NULL || w->other == NULL ? CAIRN_E_NOMEM : open_session(t, &w->session, &error);
     if (rc == 0) {
         struct cli_call call;
         rc = cairn_ns_open(w->session, t->ns_name, &w->ns, cli_call_init(t->cli, &call, 0));
@@ -146,12 +148,14 @@ static void *worker_main(void *arg)
     struct transfer_batch *b;
     if (worker_open(w) == 0) {
         while ((b = next_batch(t)) != NULL) {
-            t->work(w, b);
+            t->plan->work(w, b);
+            if (b->timed_out)
+                transfer_timed_out(t);
             batch_free(b);
         }
     }
     cairn_ns_close(w->ns);
-    cairn_close(w->session);
+    close_session(t, &w->session);
     if (w->dir_fd >= 0)
         close(w->dir_fd);
     free(w->dir);
@@ -163,17 +167,20 @@ static void *worker_main(void *arg)
 static void *count_main(void *arg)
 {
     struct transfer *t = arg;
-    t->count(t);
+    t->plan->count(t);
     return NULL;
 }
 
-int transfer_start(struct transfer *t, struct cli *cli)
+static int transfer_start(struct transfer *t, struct cli *cli, const struct transfer_plan *plan)
 {
-    t->cli = cli;
-    t->root = -1;
-    t->prefix = t->prefix != NULL ? t->prefix : "";
+    *t = (struct transfer){ .cli = cli,
+                            .plan = plan,
+                            .ns_name = cli->operands[0],
+                            .dir = plan->dir,
+                            .prefix = plan->prefix != NULL ? plan->prefix : "",
+                            .jobs = (uint32_t)MAX(1, MIN(plan->jobs, TRANSFER_JOBS_MAX)),
+                            .root = -1 };
     t->prefix_len = strlen(t->prefix);
-    t->jobs = MAX(1, MIN(t->jobs, TRANSFER_JOBS_MAX));
     cairn_list_init(&t->queue);
     int status = cli_connect(cli);
     if (status != CLI_OK)
@@ -186,7 +193,7 @@ int transfer_start(struct transfer *t, struct cli *cli)
     t->embed_bytes = MIN(info->namespaces[0].embed_threshold, CAIRN_KV_VALUE_BYTES_MAX);
     cairn_free(info);
     if (t->dir != NULL) {
-        if (t->makes_dir && mkdir(t->dir, 0777) != 0 && errno != EEXIST)
+        if (plan->makes_dir && mkdir(t->dir, 0777) != 0 && errno != EEXIST)
             return cli_fail_file(cli, t->dir);
         t->root = open(t->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (t->root < 0)
@@ -195,12 +202,12 @@ int transfer_start(struct transfer *t, struct cli *cli)
     pthread_mutex_init(&t->lock, NULL);
     pthread_cond_init(&t->moved, NULL);
     t->failures = json_array();
-    interrupted = 0;
-    set_handlers(on_interrupt);
-    cli_progress_start(&t->progress, cli, t->verb);
+    for (uint32_t i = 0; i < t->jobs; i++)
+        t->workers[i] = (struct transfer_worker){ .t = t, .index = i };
+    transfer_watch_start(t);
+    cli_progress_start(&t->progress, cli, plan->verb);
     for (uint32_t i = 0; i < t->jobs; i++) {
         struct transfer_worker *w = &t->workers[i];
-        *w = (struct transfer_worker){ .t = t, .index = i };
         if (pthread_create(&w->thread, NULL, worker_main, w) != 0) {
             t->jobs = i;
             if (i == 0)
@@ -208,7 +215,7 @@ int transfer_start(struct transfer *t, struct cli *cli)
             break;
         }
     }
-    t->counting = t->count != NULL && t->progress.shown && pthread_create(&t->counter, NULL, count_main, t) == 0;
+    t->counting = t->progress.shown && pthread_create(&t->counter, NULL, count_main, t) == 0;
     return CLI_OK;
 }
 
@@ -216,6 +223,7 @@ int transfer_start(struct transfer *t, struct cli *cli)
 
 void transfer_done(struct transfer *t, uint64_t bytes)
 {
+    t->timeouts = 0;
     t->counts.files++;
     t->counts.bytes += bytes;
     t->progress.files++;
@@ -224,6 +232,7 @@ void transfer_done(struct transfer *t, uint64_t bytes)
 
 void transfer_skipped(struct transfer *t, uint64_t bytes)
 {
+    t->timeouts = 0;
     t->counts.skipped++;
     t->progress.files++;
     t->progress.bytes += bytes;
@@ -249,18 +258,36 @@ static bool is_fatal(int rc)
     }
 }
 
+/* Under the lock. The first is the one to tell. */
+static void stop_for(struct transfer *t, int rc, const char *text)
+{
+    if (t->fatal != 0)
+        return;
+    snprintf(t->fatal_text, sizeof(t->fatal_text), "%s", text);
+    t->fatal = rc;
+    pthread_cond_broadcast(&t->moved);
+}
+
+void transfer_timed_out(struct transfer *t)
+{
+    if (++t->timeouts < TRANSFER_TIMEOUTS_MAX)
+        return;
+    pthread_mutex_lock(&t->lock);
+    stop_for(t, CAIRN_E_TIMEOUT, "the node answers no calls in time");
+    pthread_mutex_unlock(&t->lock);
+}
+
 void transfer_failed(struct transfer *t, const char *key, size_t key_len, int rc, const char *text)
 {
+    if (rc == CAIRN_E_CANCELED && t->interrupted != 0)
+        return; /* as asked: neither done nor failed */
     t->counts.failed++;
     t->progress.files++;
     if (text == NULL || text[0] == '\0')
         text = cairn_error_text(rc);
     pthread_mutex_lock(&t->lock);
-    if ((is_fatal(rc) || key_len == 0) && t->fatal == 0) {
-        snprintf(t->fatal_text, sizeof(t->fatal_text), "%s", text);
-        t->fatal = rc;
-        pthread_cond_broadcast(&t->moved);
-    }
+    if (is_fatal(rc) || key_len == 0)
+        stop_for(t, rc, text);
     if (key_len > 0 && json_array_size(t->failures) < TRANSFER_FAILURES_MAX) {
         json_t *f = json_object();
         cli_json_bytes(f, "key", key, key_len);
@@ -269,6 +296,48 @@ void transfer_failed(struct transfer *t, const char *key, size_t key_len, int rc
         json_array_append_new(t->failures, f);
     }
     pthread_mutex_unlock(&t->lock);
+}
+
+void transfer_item_over(struct transfer *t, struct transfer_batch *b, const struct transfer_item *i, int rc,
+                        const char *text)
+{
+    b->timed_out = b->timed_out || rc == CAIRN_E_TIMEOUT;
+    if (rc == 0)
+        transfer_done(t, i->size);
+    else
+        transfer_failed(t, transfer_key(b, i), i->key_len, rc, text);
+}
+
+void transfer_left_out(struct transfer *t, const struct tree_entry *e)
+{
+    t->counts.symlinks += e->kind == TREE_SYMLINK;
+    t->counts.special += e->kind == TREE_SPECIAL;
+    t->counts.empty_dirs += e->kind == TREE_EMPTY_DIR;
+    if (e->kind == TREE_ERROR)
+        transfer_failed(t, e->path, e->path_len, CAIRN_E_IO, strerror(e->errnum));
+}
+
+bool transfer_tree_key(struct transfer *t, const struct tree_entry *e, char key[CAIRN_KEY_BYTES_MAX + 1], size_t *len)
+{
+    *len = t->prefix_len + e->path_len;
+    if (*len > CAIRN_KEY_BYTES_MAX) {
+        transfer_failed(t, e->path, e->path_len, CAIRN_E_TOOBIG, "the path is longer than a key may be");
+        return false;
+    }
+    memcpy(key, t->prefix, t->prefix_len);
+    memcpy(key + t->prefix_len, e->path, e->path_len);
+    return true;
+}
+
+void transfer_gets(const struct transfer_batch *b, struct transfer_item *const *items, uint32_t n, char *buf,
+                   struct cairn_get_item *gets)
+{
+    for (uint32_t k = 0; k < n; k++) {
+        const struct transfer_item *i = items[k];
+        gets[k] =
+            (struct cairn_get_item){ .key = transfer_key(b, i), .key_len = i->key_len, .value = buf, .room = i->size };
+        buf += i->size;
+    }
 }
 
 void transfer_set_totals(struct transfer *t, uint64_t files, uint64_t bytes)
@@ -280,18 +349,17 @@ void transfer_set_totals(struct transfer *t, uint64_t files, uint64_t bytes)
 
 void transfer_count_keys(struct transfer *t)
 {
-    struct cairn *session = NULL;
     struct cairn_ns *ns = NULL;
     struct cairn_iter *it = NULL;
     struct cairn_entry e;
     struct cli_call call;
     uint64_t files = 0, bytes = 0;
-    int rc = cli_connect_another(t->cli, &session, NULL);
+    int rc = open_session(t, &t->counting_session, NULL);
     if (rc == 0)
-        rc = cairn_ns_open(session, t->ns_name, &ns, cli_call_init(t->cli, &call, 0));
+        rc = cairn_ns_open(t->counting_session, t->ns_name, &ns, cli_call_init(t->cli, &call, 0));
     if (rc == 0)
         rc = cairn_iter_open(ns, t->prefix, t->prefix_len, &call.o, &it);
-    while (rc == 0 && !t->ending) {
+    while (rc == 0 && !t->ending && !transfer_is_stopped(t)) {
         rc = cairn_iter_next(it, &e);
         if (rc == 0)
             transfer_set_totals(t, files, bytes);
@@ -299,65 +367,17 @@ void transfer_count_keys(struct transfer *t)
             break;
         rc = 0;
         files++;
-        bytes += e.value_len;
+        bytes += e.value_len != CAIRN_LENGTH_UNKNOWN ? e.value_len : 0;
     }
     cairn_iter_close(it);
     cairn_ns_close(ns);
-    cairn_close(session);
+    close_session(t, &t->counting_session);
 }
 
 /* ---- the end ---- */
 
-static void print_failures(struct transfer *t)
-{
-    enum { SHOWN_MAX = 20 };
-    size_t n = json_array_size(t->failures);
-    for (size_t i = 0; i < n && i < SHOWN_MAX; i++) {
-        const json_t *f = json_array_get(t->failures, i);
-        const char *key = json_string_value(json_object_get(f, "key"));
-        const char *text = json_string_value(json_object_get(f, "text"));
-        if (key == NULL)
-            key = json_string_value(json_object_get(f, "key_hex"));
-        fprintf(t->cli->err, "cairn %s: ", t->verb);
-        cli_put_printable(t->cli->err, key, strlen(key));
-        fprintf(t->cli->err, ": %s\n", text != NULL ? text : "failed");
-    }
-    if (n > SHOWN_MAX)
-        fprintf(t->cli->err, "cairn %s: ... and %zu more; --json lists them\n", t->verb, n - SHOWN_MAX);
-}
-
-static void print_counts(struct transfer *t, uint64_t ns)
-{
-    char files[CLI_UNIT_BYTES + 8], bytes[CLI_UNIT_BYTES], time[CLI_UNIT_BYTES], rate[CLI_UNIT_BYTES];
-    char n[CLI_UNIT_BYTES + 8];
-    FILE *to = t->cli->out;
-    fprintf(to, "%s: %s files, %s in %s (%s)", t->verb, cli_count(files, t->counts.files),
-            cli_size(bytes, t->counts.bytes), cli_duration(time, ns), cli_rate(rate, t->counts.bytes, ns));
-    const struct {
-        uint64_t n;
-        const char *what;
-    } more[] = { { t->counts.skipped, "there already" },
-                 { t->counts.symlinks, "symbolic links left out" },
-                 { t->counts.special, "special files left out" },
-                 { t->counts.failed, "failed" } };
-    for (uint32_t i = 0; i < ARRAY_SIZE(more); i++) {
-        if (more[i].n > 0)
-            fprintf(to, "; %s %s", cli_count(n, more[i].n), more[i].what);
-    }
-    putc('\n', to);
-}
-
-static json_t *summary(struct transfer *t, uint64_t ns)
-{
-    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:O}", "command", t->verb, "namespace",
-                     t->ns_name, "files", (json_int_t)t->counts.files, "bytes", (json_int_t)t->counts.bytes, "skipped",
-                     (json_int_t)t->counts.skipped, "symlinks", (json_int_t)t->counts.symlinks, "special",
-                     (json_int_t)t->counts.special, "failed", (json_int_t)t->counts.failed, "elapsed_ms",
-                     (json_int_t)(ns / CAIRN_NS_PER_MS), "complete", !transfer_is_stopped(t) && t->counts.failed == 0,
-                     "failures", t->failures);
-}
-
-int transfer_finish(struct transfer *t)
+/* Waits until all is done, frees everything, prints failures and the summary. Returns an exit code. */
+static int transfer_finish(struct transfer *t)
 {
     struct transfer_batch *last = t->filling;
     t->filling = NULL;
@@ -376,27 +396,41 @@ int transfer_finish(struct transfer *t)
     while ((x = cairn_list_pop(&t->queue)) != NULL)
         batch_free(CONTAINER_OF(x, struct transfer_batch, link));
     uint64_t ns = cli_progress_stop(&t->progress);
-    int signal_nr = interrupted;
-    set_handlers(SIG_DFL);
+    transfer_watch_stop(t);
     if (t->root >= 0)
         close(t->root);
 
-    int status = t->counts.failed > 0 ? CLI_FAILED : CLI_OK;
-    if (!t->cli->g.json)
-        print_failures(t);
-    if (t->fatal != 0)
-        status = cli_fail(t->cli, t->fatal, t->fatal_text, "stopped; the same command goes on where this one ended");
-    if (t->cli->g.json)
-        cli_json(t->cli, summary(t, ns));
-    else if (!t->cli->g.quiet)
-        print_counts(t, ns);
+    bool strict = t->plan->strict && t->counts.symlinks + t->counts.special + t->counts.empty_dirs > 0;
+    int status = t->counts.failed > 0 || strict ? CLI_FAILED : CLI_OK;
+    status = transfer_report(t, ns, status);
     json_decref(t->failures);
     pthread_cond_destroy(&t->moved);
     pthread_mutex_destroy(&t->lock);
-    if (signal_nr != 0) {
+    if (t->interrupted != 0) {
         cli_note(t->cli, "interrupted; the same command goes on where this one ended");
         fflush(t->cli->out);
-        raise(signal_nr);
+        raise(t->interrupted);
     }
+    return status;
+}
+
+int transfer_run(struct cli *cli, const struct transfer_plan *plan)
+{
+    struct transfer *t = malloc(sizeof(*t));
+    if (t == NULL)
+        return cli_fail(cli, CAIRN_E_NOMEM, NULL, "starting");
+    int status = transfer_start(t, cli, plan);
+    if (status == CLI_OK) {
+        struct cli_call call;
+        struct cairn_ns *ns = NULL;
+        int rc = cairn_ns_open(cli->session, t->ns_name, &ns, cli_call_init(cli, &call, 0));
+        if (rc == 0)
+            rc = plan->find(t, ns, &call);
+        if (rc != 0)
+            transfer_failed(t, "", 0, rc, call.error.code == rc ? call.error.text : NULL);
+        status = transfer_finish(t);
+        cairn_ns_close(ns);
+    }
+    free(t);
     return status;
 }

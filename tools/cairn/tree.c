@@ -15,6 +15,7 @@
 struct tree {
     FTS *fts;
     size_t root_len;
+    bool just_entered; /* a directory, and nothing of it was met yet */
 };
 
 /* A directory sorts as if its name ended in a slash, which is what follows it in every path below. */
@@ -60,6 +61,8 @@ struct tree_entry tree_next(struct tree *t)
         FTSENT *f = fts_read(t->fts);
         if (f == NULL)
             return (struct tree_entry){ .kind = errno != 0 ? TREE_ERROR : TREE_END, .path = "", .errnum = errno };
+        bool was_entered = t->just_entered;
+        t->just_entered = f->fts_info == FTS_D;
         struct tree_entry e = { .path = f->fts_path + t->root_len, .path_len = f->fts_pathlen - t->root_len };
         while (e.path[0] == '/') {
             e.path++;
@@ -83,7 +86,12 @@ struct tree_entry tree_next(struct tree *t)
             e.kind = TREE_ERROR;
             e.errnum = f->fts_errno;
             return e;
-        default: /* directories, before and after what is in them */
+        case FTS_DP:
+            if (!was_entered || f->fts_level == FTS_ROOTLEVEL)
+                break;
+            e.kind = TREE_EMPTY_DIR;
+            return e;
+        default: /* directories, before what is in them */
             break;
         }
     }

@@ -13,8 +13,9 @@ enum tree_kind {
     TREE_END,
     TREE_FILE, /* a regular file */
     TREE_SYMLINK,
-    TREE_SPECIAL, /* a device, a pipe, a socket */
-    TREE_ERROR,   /* cannot be read: errnum says why */
+    TREE_SPECIAL,   /* a device, a pipe, a socket */
+    TREE_EMPTY_DIR, /* below the root */
+    TREE_ERROR,     /* cannot be read: errnum says why */
 };
 
 struct tree_entry {

@@ -25,5 +25,6 @@ enum {
 
 #define CAIRN_EXTENT_BYTES_MAX (UINT64_C(1) << 30) /* one extent region */
 #define CAIRN_VALUE_BYTES_MAX  (UINT64_C(1) << 40) /* one value of a hashed namespace: many regions */
+#define CAIRN_LENGTH_UNKNOWN   UINT64_MAX          /* in listings: what is stored there cannot be read */
 
 #endif

@@ -44,13 +44,14 @@ static void on_peer_down(struct cairn_rpc_peer *peer)
         if (op->peer == peer)
             cairn_bulk__op_end(op, CAIRN_E_CLOSED);
     }
+    cairn_bulk__vm_peer_down(b, peer); /* it may be a mover of ours though we had no memory for its own state */
     if (bp == NULL)
         return;
     *cairn_rpc_peer_bulk(peer) = NULL;
     bp->down = true;
     bp->ready = false;
     bp->vm_pull = bp->vm_push = false;
-    cairn_bulk__vm_peer_down(bp);
+    cairn_task_cancel(&bp->vm_task);
     cairn_bulk__intro_abort(bp);
     cairn_list_del(&bp->link);
     cairn_bulk__peer_put(bp);
@@ -255,11 +256,44 @@ void cairn_bulk__peer_put(struct cairn_bulk_peer *bp)
 
 /* ---- what is counted ---- */
 
+const char *cairn_bulk_way_name(enum cairn_bulk_way way)
+{
+    static const char *const names[CAIRN_BULK_WAYS_NR] = {
+        [CAIRN_BULK_AUTO] = "auto",     [CAIRN_BULK_VM] = "vm",     [CAIRN_BULK_FABRIC] = "fabric",
+        [CAIRN_BULK_FRAMES] = "frames", [CAIRN_BULK_SELF] = "self",
+    };
+
+    return names[way];
+}
+
+const struct cairn_bulk_counters *cairn_bulk_counters(struct cairn_rpc *rpc)
+{
+    return &bulk_of(rpc)->counters;
+}
+
+static uint64_t count_of(const _Atomic uint64_t *counter)
+{
+    return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+void cairn_bulk_stats_merge(struct cairn_bulk_stats *to, const struct cairn_bulk_counters *from)
+{
+    for (uint32_t i = 0; i < CAIRN_BULK_WAYS_NR; i++) {
+        to->transfers[i] += count_of(&from->transfers[i]);
+        to->bytes[i] += count_of(&from->bytes[i]);
+    }
+    to->failures += count_of(&from->failures);
+    to->switches += count_of(&from->switches);
+    to->introduced += count_of(&from->introduced);
+    to->kills += count_of(&from->kills);
+}
+
 void cairn_bulk_stats(struct cairn_rpc *rpc, struct cairn_bulk_stats *to)
 {
     const struct cairn_bulk *b = bulk_of(rpc);
 
-    *to = b->stats;
+    *to = (struct cairn_bulk_stats){ 0 };
+    cairn_bulk_stats_merge(to, &b->counters);
     to->exposed = b->nexposed;
     to->running = b->nops;
 }

@@ -4,10 +4,10 @@
  * or pushes, in pieces, pipelined, by the best way there is to that peer:
  *
  *   vm      process_vm_readv/writev, for a peer on this node that the socket's credentials prove (same user), found to
- * work at connect and checked again with each piece: the peer's 16-byte cookie must lie where it said fabric
- * fi_read/fi_write, once the connection stands (it is brought up in the background at the first need) frames  BULK_READ
- * and BULK_WRITE calls on the peer's own connection: always there, and the oracle in tests self    memcpy, when caller
- * and callee are on the same loop
+ *           work at connect and checked again with each piece: the peer's 16-byte cookie must lie where it said
+ *   fabric  fi_read/fi_write, once the connection stands (it is brought up in the background at the first need)
+ *   frames  BULK_READ and BULK_WRITE calls on the peer's own connection: always there, and the oracle in tests
+ *   self    memcpy, when caller and callee are on the same loop
  *
  * Memory that was concealed is not touched any more, by any way: frames look up the key, the fabric's registration is
  * gone, and a same-node copy looks whether the key still stands (bulk_vm.c).
@@ -142,14 +142,28 @@ extern cairn_rpc_handler *const cairn_bulk_handlers[];
 
 /* ---- for metrics, status and tests ---- */
 
-struct cairn_bulk_stats {
-    uint64_t transfers[CAIRN_BULK_WAYS_NR], bytes[CAIRN_BULK_WAYS_NR]; /* that we moved, by way */
-    uint64_t failures;                                                 /* transfers that ended with an error */
-    uint64_t switches;   /* that went on by frames when another way failed */
-    uint64_t introduced; /* fabric connections brought up */
-    uint64_t kills;      /* endpoints closed because something would not end */
-    uint32_t exposed, running;
+/** "auto", "vm", "fabric", "frames", "self". */
+const char *cairn_bulk_way_name(enum cairn_bulk_way way);
+
+/** What this end's transfers came to. Its thread alone writes, any thread may read. */
+struct cairn_bulk_counters {
+    _Atomic uint64_t transfers[CAIRN_BULK_WAYS_NR], bytes[CAIRN_BULK_WAYS_NR]; /* that we moved, by way */
+    _Atomic uint64_t failures;                                                 /* transfers that ended with an error */
+    _Atomic uint64_t switches;   /* that went on by frames when another way failed */
+    _Atomic uint64_t introduced; /* fabric connections brought up */
+    _Atomic uint64_t kills;      /* endpoints closed because something would not end */
 };
+/** Of @rpc, which has a bulk module; valid until it is detached. */
+const struct cairn_bulk_counters *cairn_bulk_counters(struct cairn_rpc *rpc);
+
+/** The same as plain numbers, of one end or the sum of several. */
+struct cairn_bulk_stats {
+    uint64_t transfers[CAIRN_BULK_WAYS_NR], bytes[CAIRN_BULK_WAYS_NR];
+    uint64_t failures, switches, introduced, kills;
+    uint32_t exposed, running; /* cairn_bulk_stats() alone tells them */
+};
+/** Adds what @from has now. Any thread. */
+void cairn_bulk_stats_merge(struct cairn_bulk_stats *to, const struct cairn_bulk_counters *from);
 void cairn_bulk_stats(struct cairn_rpc *rpc, struct cairn_bulk_stats *to);
 /** The way that a pull (or push) of open memory of this peer would take now. */
 enum cairn_bulk_way cairn_bulk_way_to(struct cairn_rpc_peer *peer, bool push);

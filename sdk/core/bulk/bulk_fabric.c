@@ -175,7 +175,7 @@ void cairn_bulk__fabric_kill(struct cairn_bulk *b, const char *why)
         return;
     cairn_log_info("bulk: the fabric endpoint is closed: %s", why);
     cairn_fabric_kill(b->fabric);
-    b->stats.kills++;
+    cairn_stats_add(&b->counters.kills, 1);
     b->corpse = b->fabric;
     b->fabric = NULL;
     b->told = false;

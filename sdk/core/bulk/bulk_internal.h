@@ -12,6 +12,7 @@
 #include "sdk/core/bulk/bulk.h"
 #include "sdk/core/fabric/fabric.h"
 #include "sdk/core/rpc/peer.h"
+#include "sdk/core/rpc/rpc_stats.h"
 
 #include "schema/bulk.pb-c.h"
 
@@ -82,7 +83,7 @@ struct cairn_bulk {
     bool told; /* somebody was told our address: they may be moving memory of ours */
     uint64_t probe_value;
     struct cairn_fabric_mr *probe_mr;
-    struct cairn_bulk_stats stats;
+    struct cairn_bulk_counters counters;
 };
 
 struct cairn_bulk_peer {
@@ -144,7 +145,7 @@ void cairn_bulk__op_switch(struct cairn_bulk_op *op);
  */
 int cairn_bulk__vm_copy(struct cairn_bulk_op *op, uint64_t from, uint64_t len);
 void cairn_bulk__vm_peer_up(struct cairn_bulk_peer *bp);
-void cairn_bulk__vm_peer_down(struct cairn_bulk_peer *bp);
+void cairn_bulk__vm_peer_down(struct cairn_bulk *b, const struct cairn_rpc_peer *peer);
 /** Returns when no other process is writing under @key any more. */
 void cairn_bulk__vm_wait(struct cairn_bulk *b, uint64_t key);
 void cairn_bulk__vm_forget(struct cairn_bulk *b);

@@ -114,7 +114,7 @@ static void on_probed(struct cairn_fabric_op *op, int rc)
     if (rc == 0 && in->seen == in->expected) {
         cairn_sm_move(&in->sm, INTRO_READY);
         in->bp->ready = true;
-        b->stats.introduced++;
+        cairn_stats_add(&b->counters.introduced, 1);
         intro_over(in);
     } else if (rc == 0 || b->fabric == NULL || now >= in->deadline_ns ||
                cairn_timer_start(&b->loop->env, &in->timer, now + INTRO_PROBE_AGAIN_MS * CAIRN_NS_PER_MS) != 0) {

@@ -86,10 +86,10 @@ static void op_finish(struct cairn_bulk_op *op)
     if (op->sm.state == OP_DRAIN) {
         op->npieces = 0; /* what landed in between is nobody's */
         op->next = op->arrived_to;
-        b->stats.failures++;
+        cairn_stats_add(&b->counters.failures, 1);
         cairn_sm_fail(&op->sm, OP_FAILED, op->rc);
     } else {
-        b->stats.transfers[op->way]++;
+        cairn_stats_add(&b->counters.transfers[op->way], 1);
         cairn_sm_move(&op->sm, OP_DONE);
     }
     op_over(op);
@@ -209,7 +209,7 @@ static bool op_arrived(struct cairn_bulk_op *op, uint64_t to)
     struct cairn_bulk_peer *bp = op->bp;
 
     op->arrived_to = to;
-    b->stats.bytes[op->way] += to - from;
+    cairn_stats_add(&b->counters.bytes[op->way], to - from);
     if (op->way == CAIRN_BULK_FRAMES && bp != NULL)
         bp->frame_bytes += to - from;
     if (op->arrived != NULL && !op->push)
@@ -272,7 +272,7 @@ void cairn_bulk__op_switch(struct cairn_bulk_op *op)
         bp->ready = false;
         bp->retry_ns = cairn_loop_now(op_bulk(op)->loop) + BULK_INTRO_RETRY_S * CAIRN_NS_PER_S;
     }
-    op_bulk(op)->stats.switches++;
+    cairn_stats_add(&op_bulk(op)->counters.switches, 1);
     cairn_sm_move(&op->sm, OP_SWITCH);
     op_recall(op);
     if (op->flying == 0)

@@ -180,6 +180,18 @@ static void mover_drop(struct cairn_bulk *b, struct bulk_mover *m)
     free(m);
 }
 
+/* Looking into a process tells the asker whether the bytes it named lie there: byte by byte, whatever we may read. So
+ * only for a peer on this machine, and for one that came to us, whose number the socket told, only about itself. The
+ * node that we went to may be another process than the one that made its socket (socket activation), so it says which;
+ * it is the node that we trust with our values. */
+static bool vm_may_ask(const struct cairn_rpc_peer *peer, uint32_t pid)
+{
+    const struct cairn_rpc_peer_info *info = peer != NULL ? cairn_rpc_peer_info(peer) : NULL;
+
+    return info != NULL && info->unix_socket && pid != 0 && pid <= INT32_MAX &&
+           (info->pid == 0 || info->pid == (pid_t)pid);
+}
+
 void cairn_bulk__on_vm(struct cairn_rpc_req *rq)
 {
     const Cairn__Wire__BulkVm *msg = CONTAINER_OF(rq->msg, const Cairn__Wire__BulkVm, base);
@@ -187,8 +199,7 @@ void cairn_bulk__on_vm(struct cairn_rpc_req *rq)
     struct bulk_mover *m;
     uint64_t word;
 
-    if (b == NULL || !b->conf.vm || rq->peer == NULL || msg->cookie.len != BULK_COOKIE_BYTES || msg->pid == 0 ||
-        msg->pid > INT32_MAX) {
+    if (b == NULL || !b->conf.vm || msg->cookie.len != BULK_COOKIE_BYTES || !vm_may_ask(rq->peer, msg->pid)) {
         cairn_rpc_reply(rq, CAIRN_E_UNSUPPORTED, NULL, NULL, 0);
         return;
     }
@@ -213,17 +224,16 @@ void cairn_bulk__on_vm(struct cairn_rpc_req *rq)
 
 /* The mover learns of the lost connection later than we, and may begin pieces until then: it is remembered for as long
  * as memory is open that it may have been told of. */
-void cairn_bulk__vm_peer_down(struct cairn_bulk_peer *bp)
+void cairn_bulk__vm_peer_down(struct cairn_bulk *b, const struct cairn_rpc_peer *peer)
 {
-    cairn_task_cancel(&bp->vm_task);
-    CAIRN_LIST_FOREACH (l, &bp->bulk->movers) {
+    CAIRN_LIST_FOREACH (l, &b->movers) {
         struct bulk_mover *m = CONTAINER_OF(l, struct bulk_mover, link);
 
-        if (m->peer == bp->peer)
+        if (m->peer == peer)
             m->peer = NULL;
     }
-    if (bp->bulk->nexposed == 0)
-        cairn_bulk__vm_forget(bp->bulk);
+    if (b->nexposed == 0)
+        cairn_bulk__vm_forget(b);
 }
 
 void cairn_bulk__vm_wait(struct cairn_bulk *b, uint64_t key)

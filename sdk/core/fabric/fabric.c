@@ -164,27 +164,38 @@ free_it:
     return rc;
 }
 
-void cairn_fabric_kill(struct cairn_fabric *f)
-{
-    if (f->ep == NULL)
-        return;
-    fi_close(&f->ep->fid);
-    f->ep = NULL;
-    CAIRN_LIST_FOREACH (l, &f->mrs) {
-        struct cairn_fabric_mr *mr = CONTAINER_OF(l, struct cairn_fabric_mr, link);
-
-        fi_close(&mr->fid->fid);
-        mr->fid = NULL;
-    }
-    cairn_fabric__ops_cancel(f);
-}
-
-static void fabric_close(const struct cairn_fabric *f, struct fid *fid)
+static void fabric_close(const struct cairn_fabric *f, struct fid *fid, const char *what)
 {
     int rc = fi_close(fid);
 
     if (rc != 0)
-        cairn_log_warn("fabric: closing: %s", f->lib->strerror(-rc));
+        cairn_log_warn("fabric: closing the %s: %s", what, f->lib->strerror(-rc));
+}
+
+static void fabric_close_mrs(struct cairn_fabric *f)
+{
+    CAIRN_LIST_FOREACH (l, &f->mrs) {
+        struct cairn_fabric_mr *mr = CONTAINER_OF(l, struct cairn_fabric_mr, link);
+
+        fabric_close(f, &mr->fid->fid, "registration");
+        mr->fid = NULL;
+    }
+}
+
+/* The endpoint first, since what it has begun uses registrations; but one that registrations are bound to cannot be
+ * closed before them (FI_MR_ENDPOINT: cxi answers EBUSY and goes on). */
+void cairn_fabric_kill(struct cairn_fabric *f)
+{
+    if (f->ep == NULL)
+        return;
+    cairn_fabric__sever(f);
+    if ((f->info->domain_attr->mr_mode & FI_MR_ENDPOINT) != 0)
+        fabric_close_mrs(f);
+    fabric_close(f, &f->ep->fid, "endpoint");
+    f->ep = NULL;
+    if ((f->info->domain_attr->mr_mode & FI_MR_ENDPOINT) == 0)
+        fabric_close_mrs(f);
+    cairn_fabric__ops_cancel(f);
 }
 
 void cairn_fabric_free(struct cairn_fabric *f)
@@ -201,13 +212,13 @@ void cairn_fabric_free(struct cairn_fabric *f)
     }
     CAIRN_ASSERT(cairn_list_is_empty(&f->mrs));
     if (f->cq != NULL)
-        fabric_close(f, &f->cq->fid);
+        fabric_close(f, &f->cq->fid, "completion queue");
     if (f->av != NULL)
-        fabric_close(f, &f->av->fid);
+        fabric_close(f, &f->av->fid, "address vector");
     if (f->domain != NULL)
-        fabric_close(f, &f->domain->fid);
+        fabric_close(f, &f->domain->fid, "domain");
     if (f->fabric != NULL)
-        fabric_close(f, &f->fabric->fid);
+        fabric_close(f, &f->fabric->fid, "fabric");
     if (f->info != NULL)
         f->lib->freeinfo(f->info);
     free(f);
@@ -302,6 +313,7 @@ int cairn_fabric_mr_new(struct cairn_fabric *f, void *ptr, uint64_t len, uint32_
             return CAIRN_E_LIMIT;
         }
     }
+    mr->fabric = f;
     mr->key = fi_mr_key(mr->fid); /* ours, or with FI_MR_PROV_KEY the provider's */
     mr->base = (attr->mr_mode & FI_MR_VIRT_ADDR) != 0 ? (uint64_t)(uintptr_t)ptr : 0;
     cairn_list_add_tail(&f->mrs, &mr->link);
@@ -314,7 +326,7 @@ void cairn_fabric_mr_free(struct cairn_fabric_mr *mr)
     if (mr == NULL)
         return;
     if (mr->fid != NULL)
-        fi_close(&mr->fid->fid);
+        fabric_close(mr->fabric, &mr->fid->fid, "registration");
     cairn_list_del(&mr->link);
     free(mr);
 }

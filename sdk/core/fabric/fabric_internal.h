@@ -27,6 +27,7 @@ const struct cairn_fabric_lib *cairn_fabric__lib(struct cairn_err *err);
 
 struct cairn_fabric_mr {
     struct cairn_link link;
+    struct cairn_fabric *fabric;
     struct fid_mr *fid; /* NULL once the fabric was killed */
     uint64_t key, base;
 };
@@ -54,6 +55,7 @@ struct cairn_fabric {
     struct cairn_link over; /* done() is due */
     uint32_t nflying, nflying_max;
     bool agreed; /* fi_trywait has agreed, and nothing was posted or announced since: the queue needs no look */
+    bool severing; /* errors are our own doing */
     struct cairn_fabric_stats stats;
 };
 
@@ -62,5 +64,12 @@ void cairn_fabric__ops_init(struct cairn_fabric *f);
 /** All operations are over with CAIRN_E_CANCELED; done() is due. */
 void cairn_fabric__ops_cancel(struct cairn_fabric *f);
 void cairn_fabric__deliver(struct cairn_fabric *f);
+/** Takes completions from the queue; done() is due. True if it may have left some. */
+bool cairn_fabric__reap(struct cairn_fabric *f);
+
+/* fabric_sever.c */
+/** Makes the endpoint's connections be lost, so that it can be closed amid operations. At most 100 ms, as a rule far
+ * less than one. */
+void cairn_fabric__sever(struct cairn_fabric *f);
 
 #endif

@@ -20,7 +20,7 @@ static void op_end(struct cairn_fabric *f, struct cairn_fabric_op *op, int rc)
     if (op->flying)
         f->nflying--;
     op->flying = false;
-    op->rc = rc;
+    op->rc = rc != 0 && f->severing ? CAIRN_E_CANCELED : rc;
     cairn_list_add_tail(&f->over, &op->link);
     if (rc != 0)
         f->stats.errors++;
@@ -113,7 +113,7 @@ static void fabric_reap_error(struct cairn_fabric *f)
 }
 
 /* True if it may have left some. */
-static bool fabric_reap(struct cairn_fabric *f)
+bool cairn_fabric__reap(struct cairn_fabric *f)
 {
     struct fi_cq_entry done[FABRIC_REAP];
 
@@ -139,7 +139,7 @@ static bool fabric_progress(struct cairn_fabric *f)
     struct fid *fids[1] = { &f->cq->fid };
     bool more;
 
-    more = fabric_reap(f);
+    more = cairn_fabric__reap(f);
     fabric_offer(f);
     if (!cairn_list_is_empty(&f->waiting) && !cairn_timer_is_running(&f->retry))
         (void)cairn_timer_start(&f->loop->env, &f->retry,

@@ -11,6 +11,7 @@
 #include <event2/event.h>
 #include <event2/http.h>
 #include <event2/listener.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -78,34 +79,71 @@ static void free_text(const void *data, size_t len, void *text)
     free(text);
 }
 
-static void on_request(struct evhttp_request *req, void *arg)
+/* What "/" says, and whoever asks for something that is not there: which pages there are. */
+static char *list_pages(const struct cairn_http *http, const char *first, size_t *len)
 {
-    const struct cairn_http *http = arg;
+    char *text = NULL;
+    FILE *to = open_memstream(&text, len);
+
+    if (to == NULL)
+        return NULL;
+    fprintf(to, "%s\n", first);
+    for (uint32_t i = 0; i < http->npages; i++)
+        fprintf(to, "%-12s %s\n", http->pages[i].path, http->pages[i].what);
+    if (fclose(to) == 0)
+        return text;
+    free(text);
+    return NULL;
+}
+
+static void fill_reply(const struct cairn_http *http, struct evhttp_request *req, struct cairn_http_reply *reply)
+{
     const struct evhttp_uri *uri = evhttp_request_get_evhttp_uri(req);
     const char *path = uri != NULL ? evhttp_uri_get_path(uri) : NULL;
+    enum evhttp_cmd_type method = evhttp_request_get_command(req);
+
+    if (method != EVHTTP_REQ_GET && method != EVHTTP_REQ_HEAD) {
+        reply->status = 405;
+        evhttp_add_header(evhttp_request_get_output_headers(req), "Allow", "GET, HEAD");
+        reply->text = list_pages(http, "These pages can only be read (GET).", &reply->len);
+        return;
+    }
+    for (uint32_t i = 0; path != NULL && i < http->npages; i++) {
+        if (strcmp(http->pages[i].path, path) == 0) {
+            reply->status = 200;
+            http->pages[i].fn(http->pages[i].arg, reply);
+            return;
+        }
+    }
+    reply->status = path == NULL || path[0] == '\0' || strcmp(path, "/") == 0 ? 200 : 404;
+    reply->text = list_pages(
+        http, reply->status == 200 ? "The pages of this Cairn node:" : "There is no such page, but:", &reply->len);
+}
+
+static const char *reason_of(int status)
+{
+    return status == 200 ? "OK" : status == 404 ? "Not Found" : status == 405 ? "Method Not Allowed" : "Unavailable";
+}
+
+static void on_request(struct evhttp_request *req, void *arg)
+{
     struct evkeyvalq *headers = evhttp_request_get_output_headers(req);
     struct cairn_http_reply reply = { .status = 404, .content_type = "text/plain; charset=utf-8" };
     struct evbuffer *body = evbuffer_new();
 
-    for (uint32_t i = 0; path != NULL && i < http->npages; i++) {
-        if (strcmp(http->pages[i].path, path) == 0) {
-            reply.status = 200;
-            http->pages[i].fn(http->pages[i].arg, &reply);
-            break;
-        }
-    }
+    fill_reply(arg, req, &reply);
     evhttp_add_header(headers, "Content-Type", reply.content_type);
     evhttp_add_header(headers, "Connection", "close");
     evhttp_add_header(headers, "X-Content-Type-Options", "nosniff");
-    if (body != NULL && reply.text != NULL &&
-        evbuffer_add_reference(body, reply.text, reply.len, free_text, reply.text) == 0)
+    if (evhttp_request_get_command(req) == EVHTTP_REQ_HEAD) { /* evhttp would send the body all the same */
+        char len[24];
+        snprintf(len, sizeof(len), "%zu", reply.len);
+        evhttp_add_header(headers, "Content-Length", len);
+    } else if (body != NULL && reply.text != NULL &&
+               evbuffer_add_reference(body, reply.text, reply.len, free_text, reply.text) == 0)
         reply.text = NULL;
     free(reply.text);
-    evhttp_send_reply(req, reply.status,
-                      reply.status == 200   ? "OK"
-                      : reply.status == 404 ? "Not Found"
-                                            : "Unavailable",
-                      body);
+    evhttp_send_reply(req, reply.status, reason_of(reply.status), body);
     if (body != NULL)
         evbuffer_free(body);
 }
@@ -147,9 +185,12 @@ struct cairn_http *cairn_http_start(struct cairn_loop *loop, int fd, const struc
     http->evhttp = evhttp_new(loop->base);
     if (http->evhttp == NULL)
         goto free_http;
-    evhttp_set_allowed_methods(http->evhttp, EVHTTP_REQ_GET | EVHTTP_REQ_HEAD);
+    /* All that evhttp knows: those it did not let through would get a page of its own, in HTML. */
+    evhttp_set_allowed_methods(http->evhttp, EVHTTP_REQ_GET | EVHTTP_REQ_HEAD | EVHTTP_REQ_POST | EVHTTP_REQ_PUT |
+                                                 EVHTTP_REQ_DELETE | EVHTTP_REQ_OPTIONS | EVHTTP_REQ_TRACE |
+                                                 EVHTTP_REQ_CONNECT | EVHTTP_REQ_PATCH);
     evhttp_set_max_headers_size(http->evhttp, CAIRN_HTTP_REQUEST_BYTES_MAX);
-    evhttp_set_max_body_size(http->evhttp, 0);
+    evhttp_set_max_body_size(http->evhttp, CAIRN_HTTP_REQUEST_BYTES_MAX); /* of a POST that is refused */
     evhttp_set_timeout(http->evhttp, CAIRN_HTTP_SECONDS_MAX);
     evhttp_set_gencb(http->evhttp, on_request, http);
     evhttp_set_bevcb(http->evhttp, on_accept, http);

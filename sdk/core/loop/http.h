@@ -1,4 +1,4 @@
-/** A page or two over HTTP on a loop, for metrics and health: GET of fixed paths, nothing else.
+/** A page or two over HTTP on a loop, for metrics and health: GET of fixed paths, nothing else; "/" lists them.
  *
  * Everything is bounded: connections, the size of a request, how long it may take. A connection serves one request. */
 #ifndef CAIRN_CORE_LOOP_HTTP_H
@@ -8,7 +8,7 @@
 
 enum {
     CAIRN_HTTP_CONNECTIONS_MAX = 16,     /* more wait in the kernel's queue */
-    CAIRN_HTTP_REQUEST_BYTES_MAX = 8192, /* request line and headers */
+    CAIRN_HTTP_REQUEST_BYTES_MAX = 8192, /* request line and headers; and a body, which nobody reads */
     CAIRN_HTTP_SECONDS_MAX = 10,         /* from accept to close */
     CAIRN_HTTP_PAGES_MAX = 8,
 };
@@ -24,6 +24,7 @@ struct cairn_http_reply {
 
 struct cairn_http_page {
     const char *path; /* "/metrics" */
+    const char *what; /* "for Prometheus": the list on "/" says it */
     /** Fills @reply; on the loop's thread, so it must not take long. */
     void (*fn)(void *arg, struct cairn_http_reply *reply);
     void *arg;

@@ -1,4 +1,4 @@
-/* The target's side of connecting: HELLO, sessions, draining. See accept.h.
+/* The target's side of connecting: HELLO, draining. See accept.h.
  *
  *      open ---> welcome                                 over a unix socket, or where anybody may come
  *      open ---> challenge ---> proof ---> welcome       by cluster key or MUNGE
@@ -21,7 +21,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { SESSIONS_SWEEP_S = 10, NOBODY = 65534 };
+enum { NOBODY = 65534, GREETERS_SHARE = 8, GREETERS_WORKER_MIN = 8 };
 
 /* What HELLO has brought so far; lives until it is over. */
 struct greeting {
@@ -56,90 +56,73 @@ static void count(_Atomic uint64_t *counter)
     atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
 }
 
-/* ---- sessions ---- */
+/* ---- those who have not proved yet who they are ---- */
 
-static struct cairn_rpc_dedup *find_among(const struct cairn_link *sessions, const struct greeting *g, uid_t uid)
+/* They have a bound of their own, beside that of connections, which they would otherwise fill for as long as HELLO may take: then
+ * whoever can reach the node could lock its users out. At the bound the oldest goes, so that everybody gets in who says HELLO
+ * before that many others have come. */
+static uint32_t greeters_max(const struct cairn_rpc_node *node)
 {
-    CAIRN_LIST_FOREACH (l, sessions) {
-        struct cairn_rpc_dedup *d = CONTAINER_OF(l, struct cairn_rpc_dedup, link);
+    return MAX((uint32_t)GREETERS_WORKER_MIN, node->connections_max / GREETERS_SHARE / node->nworkers);
+}
 
-        if (d->id == g->session && d->uid == uid && cairn_auth_equal(d->secret, g->secret, sizeof(g->secret)))
-            return d;
+static void greeter_add(struct cairn_rpc_peer *peer)
+{
+    struct cairn_rpc *rpc = peer->rpc;
+
+    if (rpc->ngreeters >= greeters_max(rpc->node)) {
+        count(&rpc->node->counters.greeters_displaced);
+        cairn_rpc__peer_down(CONTAINER_OF(rpc->greeters.next, struct cairn_rpc_peer, greeting), CAIRN_E_BUSY);
     }
-    return NULL;
+    cairn_list_add_tail(&rpc->greeters, &peer->greeting);
+    rpc->ngreeters++;
+    count(&rpc->node->counters.greeting);
 }
 
-static struct cairn_rpc_dedup *session_find(struct cairn_rpc *rpc, const struct greeting *g, uid_t uid)
+/* It is welcome, or gone. */
+static void greeter_over(struct cairn_rpc_peer *peer)
 {
-    struct cairn_rpc_dedup *d = find_among(&rpc->idle, g, uid);
-
-    return d != NULL ? d : find_among(&rpc->sessions, g, uid);
+    if (cairn_list_is_empty(&peer->greeting))
+        return;
+    cairn_list_del(&peer->greeting);
+    peer->rpc->ngreeters--;
+    atomic_fetch_sub_explicit(&peer->rpc->node->counters.greeting, 1, memory_order_relaxed);
 }
 
-static struct cairn_rpc_dedup *session_new(struct cairn_rpc *rpc, uid_t uid)
+/* The two are not read at one moment: with several workers a few more may come in than the limit says. */
+static bool node_has_room(struct cairn_rpc_node *node)
 {
-    struct cairn_rpc_dedup *d = calloc(1, sizeof(*d));
+    uint64_t greeting = atomic_load_explicit(&node->counters.greeting, memory_order_relaxed);
 
-    if (d == NULL)
-        return NULL;
-    cairn_auth_random(&d->id, sizeof(d->id));
-    d->id = (d->id & ~UINT64_C(0xffff)) | rpc->conf.index; /* the low bits lead a resumed session to its worker */
-    cairn_auth_random(d->secret, sizeof(d->secret));
-    d->uid = uid;
-    d->window = rpc->conf.inflight_max;
-    cairn_list_add_tail(&rpc->sessions, &d->link);
-    return d;
-}
-
-static void session_free(struct cairn_rpc_dedup *d)
-{
-    cairn_list_del(&d->link);
-    cairn_rpc_dedup_fini(d);
-    free(d);
-}
-
-static void session_free_idle(struct cairn_rpc *rpc, struct cairn_rpc_dedup *d)
-{
-    rpc->nidle--;
-    session_free(d);
-}
-
-static void on_sessions_timer(void *arg)
-{
-    struct cairn_rpc *rpc = arg;
-    uint64_t now = cairn_loop_now(rpc->loop);
-
-    CAIRN_LIST_FOREACH_SAFE (l, &rpc->idle) {
-        struct cairn_rpc_dedup *d = CONTAINER_OF(l, struct cairn_rpc_dedup, link);
-
-        if (d->running == 0 && (d->over || d->idle_since_ns + rpc->node->session_ttl_ns <= now))
-            session_free_idle(rpc, d);
-    }
-    if (!cairn_list_is_empty(&rpc->idle))
-        cairn_timer_start(&rpc->loop->env, &rpc->sessions_timer, now + SESSIONS_SWEEP_S * CAIRN_NS_PER_S);
-}
-
-/* As many may come back as were there at a time: whoever connects, changes something and dies, over and over, takes the
- * memory of its own first ones. */
-static void sessions_bound(struct cairn_rpc *rpc)
-{
-    CAIRN_LIST_FOREACH_SAFE (l, &rpc->idle) {
-        struct cairn_rpc_dedup *d = CONTAINER_OF(l, struct cairn_rpc_dedup, link);
-
-        if (rpc->nidle <= rpc->node->connections_max)
-            return;
-        if (d->running == 0)
-            session_free_idle(rpc, d);
-    }
+    return atomic_load_explicit(&node->counters.connections, memory_order_relaxed) <
+           (uint64_t)node->connections_max + greeting;
 }
 
 /* ---- HELLO ---- */
+
+/* Anybody can be refused as often as they like, so what they can put into the log has a bound; counters have them all. */
+static void refusal_log(struct cairn_rpc_peer *peer, const char *text)
+{
+    struct cairn_rpc *rpc = peer->rpc;
+    uint64_t now = cairn_loop_now(rpc->loop);
+
+    if (rpc->refusals.n == 0 || now - rpc->refusals.since_ns >= 60 * CAIRN_NS_PER_S) {
+        if (rpc->refusals.n > RPC_REFUSALS_LOGGED_MAX)
+            cairn_log_warn("%" PRIu64 " more were refused within a minute", rpc->refusals.n - RPC_REFUSALS_LOGGED_MAX);
+        rpc->refusals.since_ns = now;
+        rpc->refusals.n = 0;
+    }
+    rpc->refusals.n++;
+    if (rpc->refusals.n <= RPC_REFUSALS_LOGGED_MAX)
+        cairn_log_warn("%s: refused: %s%s", peer->info.addr, text,
+                       rpc->refusals.n == RPC_REFUSALS_LOGGED_MAX ? "; others of this minute are only counted" : "");
+}
 
 static void greeting_refuse(struct cairn_rpc_peer *peer, int code, const char *text)
 {
     count(code == CAIRN_E_AUTH ? &peer->rpc->node->counters.auth_failures
                                : &peer->rpc->node->counters.connections_refused);
-    cairn_log_warn("%s: refused: %s", peer->info.addr, text);
+    refusal_log(peer, text);
     cairn_hello_send_refused(peer, code, text);
     cairn_conn_flush(&peer->conn);
     cairn_conn_fail(&peer->conn, code);
@@ -161,11 +144,16 @@ static void peer_welcome(struct cairn_rpc_peer *peer, const struct greeting *g)
 {
     struct cairn_rpc *rpc = peer->rpc;
     struct cairn_rpc_node *node = rpc->node;
-    struct cairn_rpc_dedup *d = g->resume ? session_find(rpc, g, peer->info.who.uid) : NULL;
+    struct cairn_rpc_dedup *d =
+        g->resume ? cairn_rpc__session_find(rpc, g->session, g->secret, peer->info.who.uid) : NULL;
     bool resumed = d != NULL;
 
+    if ((d == NULL || d->peer == NULL) && !node_has_room(node)) { /* else it takes its own old connection's place */
+        greeting_refuse(peer, CAIRN_E_LIMIT, "the node has as many connections as its configuration allows");
+        return;
+    }
     if (d == NULL)
-        d = session_new(rpc, peer->info.who.uid);
+        d = cairn_rpc__session_add(rpc, peer->info.who.uid);
     if (d == NULL) {
         greeting_refuse(peer, CAIRN_E_NOMEM, "out of memory");
         return;
@@ -176,16 +164,14 @@ static void peer_welcome(struct cairn_rpc_peer *peer, const struct greeting *g)
         old->dedup = NULL;
         d->peer = NULL;
         cairn_rpc__peer_down(old, CAIRN_E_CLOSED);
-    } else if (resumed) {
-        cairn_list_del(&d->link);
-        cairn_list_add_tail(&rpc->sessions, &d->link);
-        rpc->nidle--;
     }
+    cairn_rpc__session_back(rpc, d);
     if (resumed)
         count(&node->counters.sessions_resumed);
     d->peer = peer;
     d->over = false;
     peer->dedup = d;
+    greeter_over(peer);
     cairn_hello_send_welcome(peer, node, d, resumed, g->auth == CAIRN_HELLO_KEY);
     cairn_rpc__peer_up(peer, PEER_REVERSE_INFLIGHT_MAX, rpc->conf.inflight_bytes_max);
 }
@@ -212,7 +198,7 @@ static void on_handover(void *arg)
 static bool greeting_hand_over(struct cairn_rpc_peer *peer, const struct greeting *g)
 {
     struct cairn_rpc_node *node = peer->rpc->node;
-    uint32_t index = (uint32_t)(g->session & 0xffff);
+    uint32_t index = cairn_rpc__session_worker(g->session);
     struct handover *h;
     uint8_t *bytes;
     size_t n;
@@ -418,26 +404,6 @@ static void drain_check(struct cairn_rpc *rpc)
         cairn_env_defer(&rpc->loop->env, &rpc->drain.task);
 }
 
-/* The connection of @d is gone: it is remembered for as long as it may come back. */
-static void session_idle(struct cairn_rpc *rpc, struct cairn_rpc_dedup *d, int rc)
-{
-    bool changed_nothing = rc == CAIRN_E_CLOSED && d->ring == NULL;
-
-    d->peer = NULL;
-    d->idle_since_ns = cairn_loop_now(rpc->loop);
-    if (d->running == 0 && (d->over || changed_nothing)) {
-        session_free(d);
-        return;
-    }
-    cairn_list_del(&d->link);
-    cairn_list_add_tail(&rpc->idle, &d->link);
-    rpc->nidle++;
-    sessions_bound(rpc);
-    if (!cairn_timer_is_running(&rpc->sessions_timer))
-        cairn_timer_start(&rpc->loop->env, &rpc->sessions_timer,
-                          d->idle_since_ns + MIN(rpc->node->session_ttl_ns, SESSIONS_SWEEP_S * CAIRN_NS_PER_S));
-}
-
 static void on_accepted_down(struct cairn_rpc_peer *peer, int rc)
 {
     struct cairn_rpc *rpc = peer->rpc;
@@ -450,8 +416,9 @@ static void on_accepted_down(struct cairn_rpc_peer *peer, int rc)
         free(g);
     peer->role_data = NULL;
     peer->dedup = NULL;
+    greeter_over(peer);
     if (d != NULL)
-        session_idle(rpc, d, rc);
+        cairn_rpc__session_idle(rpc, d, rc);
     atomic_fetch_sub_explicit(&rpc->node->counters.connections, 1, memory_order_relaxed);
     drain_check(rpc);
 }
@@ -475,7 +442,8 @@ struct cairn_rpc_peer *cairn_rpc__peer_accepted(struct cairn_rpc *rpc, int fd)
         free(g);
         return NULL;
     }
-    atomic_fetch_add_explicit(&rpc->node->counters.connections, 1, memory_order_relaxed);
+    count(&rpc->node->counters.connections);
+    greeter_add(peer);
     return peer;
 }
 
@@ -519,8 +487,7 @@ void cairn_rpc_accept(struct cairn_rpc *rpc, int fd, bool is_unix)
     struct cairn_rpc_peer *peer = NULL;
 
     count(&node->counters.accepted);
-    if (rpc->drain.begun ||
-        atomic_load_explicit(&node->counters.connections, memory_order_relaxed) >= node->connections_max) {
+    if (rpc->drain.begun) {
         count(&node->counters.connections_refused);
     } else {
         cairn_addr_tune(fd, is_unix);
@@ -549,13 +516,7 @@ static void on_drained(void *arg)
         return;
     rpc->drain.on = false;
     cairn_timer_stop(&rpc->loop->env, &rpc->drain.timer);
-    cairn_timer_stop(&rpc->loop->env, &rpc->sessions_timer);
-    CAIRN_LIST_FOREACH_SAFE (l, &rpc->idle) {
-        struct cairn_rpc_dedup *d = CONTAINER_OF(l, struct cairn_rpc_dedup, link);
-
-        if (d->running == 0)
-            session_free_idle(rpc, d);
-    }
+    cairn_rpc__sessions_drained(rpc);
     rpc->drain.done(rpc->drain.arg);
 }
 
@@ -585,19 +546,4 @@ void cairn_rpc_drain(struct cairn_rpc *rpc, uint64_t deadline_ns, void (*done)(v
             cairn_rpc__peer_down(peer, CAIRN_E_SHUTDOWN);
     }
     drain_check(rpc);
-}
-
-void cairn_rpc__sessions_init(struct cairn_rpc *rpc)
-{
-    cairn_list_init(&rpc->sessions);
-    cairn_list_init(&rpc->idle);
-    cairn_timer_init(&rpc->sessions_timer, on_sessions_timer, rpc);
-}
-
-void cairn_rpc__sessions_fini(struct cairn_rpc *rpc)
-{
-    cairn_timer_stop(&rpc->loop->env, &rpc->sessions_timer);
-    CAIRN_ASSERT(cairn_list_is_empty(&rpc->sessions)); /* no peer is left */
-    CAIRN_LIST_FOREACH_SAFE (l, &rpc->idle)
-        session_free(CONTAINER_OF(l, struct cairn_rpc_dedup, link));
 }

@@ -18,9 +18,9 @@ struct cairn_rpc_node {
     uint8_t key[CAIRN_KEY_BYTES];
     uid_t admins[CAIRN_ADMINS_MAX]; /* beside root and the node's own user */
     uint32_t nadmins;
-    uint32_t connections_max;
-    uint64_t session_ttl_ns; /* how long a session without connection is remembered */
-    uint64_t stalled_ns;     /* half a frame, or output that nobody takes: closed after this long */
+    uint32_t connections_max; /* beside them an eighth, and 8 on each worker at least, may be saying HELLO */
+    uint64_t session_ttl_ns;  /* how long a session without connection is remembered */
+    uint64_t stalled_ns;      /* half a frame, or output that nobody takes: closed after this long */
     struct cairn_rpc *const *workers;
     uint32_t nworkers;
     /** Runs @work(arg) where it may block, then @done(arg) on @loop. NULL: runs both at once. */

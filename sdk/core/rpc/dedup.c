@@ -58,8 +58,8 @@ struct cairn_rpc_req *cairn_rpc_dedup_answered(struct cairn_rpc_dedup *d, uint16
     CAIRN_ASSERT(d->running > 0);
     d->running--;
     e->waiter = NULL;
-    if (status == CAIRN_E_CANCELED || status == CAIRN_E_CLOSED || status == CAIRN_E_TIMEOUT || status == CAIRN_E_BUSY) {
-        entry_clear(e); /* nothing was done, for reasons that are over when a retry comes */
+    if (cairn_rpc_may_come_again(status)) {
+        entry_clear(e);
         return waiter;
     }
     e->state = DEDUP_DONE;

@@ -22,7 +22,8 @@ struct cairn_rpc_dedup_entry {
 };
 
 struct cairn_rpc_dedup {
-    struct cairn_link link; /* of the worker's sessions */
+    struct cairn_link link;      /* of the worker's sessions, by id */
+    struct cairn_link idle_link; /* of those without connection */
     uint64_t id, idle_since_ns;
     uint8_t secret[CAIRN_SESSION_SECRET_BYTES];
     uid_t uid;                          /* who may go on with it */

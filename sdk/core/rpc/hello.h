@@ -39,7 +39,5 @@ void cairn_hello_send(struct cairn_rpc_peer *peer, enum cairn_hello_step step, i
 
 /* accept.c */
 struct cairn_rpc_peer *cairn_rpc__peer_accepted(struct cairn_rpc *rpc, int fd);
-void cairn_rpc__sessions_init(struct cairn_rpc *rpc);
-void cairn_rpc__sessions_fini(struct cairn_rpc *rpc);
 
 #endif

@@ -38,7 +38,7 @@ IFACE(bulk, "bulk");
 
 static const struct cairn_rpc_method router_methods[] = {
     METHOD(CAIRN__WIRE__ROUTER_METHOD__ROUTER_NS_CREATE, "ns_create", ONCE, namespace, namespace),
-    METHOD(CAIRN__WIRE__ROUTER_METHOD__ROUTER_NS_LIST, "ns_list", SAFE, empty, namespace_list),
+    METHOD(CAIRN__WIRE__ROUTER_METHOD__ROUTER_NS_LIST, "ns_list", SAFE, ns_list, namespace_list),
     METHOD(CAIRN__WIRE__ROUTER_METHOD__ROUTER_NS_SHOW, "ns_show", SAFE, ns_name, namespace),
     METHOD(CAIRN__WIRE__ROUTER_METHOD__ROUTER_NS_REMOVE, "ns_remove", ONCE, ns_name, empty),
     METHOD(CAIRN__WIRE__ROUTER_METHOD__ROUTER_PUT, "put", ONCE, router_put, empty),

@@ -11,6 +11,9 @@
 /*  X(field, kind, Prometheus name, help): COUNTER only grows, GAUGE goes up and down. */
 #define CAIRN_RPC_NODE_COUNTERS(X)                                                                                     \
     X(connections, GAUGE, "cairn_connections", "Connections that are open now.")                                       \
+    X(greeting, GAUGE, "cairn_connections_greeting", "Those of them that have not proved yet who they are.")           \
+    X(greeters_displaced, COUNTER, "cairn_connections_displaced_total",                                                \
+      "Connections closed before they had proved who they are, to make room for another.")                             \
     X(accepted, COUNTER, "cairn_connections_accepted_total", "Connections that were accepted.")                        \
     X(connections_refused, COUNTER, "cairn_connections_refused_total",                                                 \
       "Connections that were closed because of a limit or their HELLO.")                                               \
@@ -21,7 +24,8 @@
     X(sessions_resumed, COUNTER, "cairn_sessions_resumed_total", "Broken connections that came back.")                 \
     X(retries_recognised, COUNTER, "cairn_retries_recognised_total",                                                   \
       "Requests that were sent again and not applied again.")                                                          \
-    X(requests_canceled, COUNTER, "cairn_requests_canceled_total", "Requests that their callers gave up.")             \
+    X(requests_canceled, COUNTER, "cairn_requests_canceled_total",                                                     \
+      "Requests given up: by the caller, at the deadline, with the connection or with the request they belong to.")    \
     X(slow_readers_closed, COUNTER, "cairn_slow_readers_closed_total",                                                 \
       "Connections closed because their peer took no answers or sent half a frame.")
 

@@ -283,6 +283,7 @@ struct cairn_rpc_peer *cairn_rpc__peer_new(struct cairn_rpc *rpc, int fd, const 
     peer->role_data = role_data;
     peer->refs = 1;
     peer->next_id = 1;
+    cairn_list_init(&peer->greeting);
     cairn_list_init(&peer->waiting);
     cairn_list_init(&peer->reqs);
     cairn_timer_init(&peer->timer, on_peer_timer, peer);

@@ -265,8 +265,6 @@ void cairn_rpc__peer_cancel_request(struct cairn_rpc_peer *peer, uint32_t id)
         struct cairn_rpc_req *rq = CONTAINER_OF(l, struct cairn_rpc_req, link);
 
         if (rq->id == id) {
-            if (peer->rpc->node != NULL)
-                atomic_fetch_add_explicit(&peer->rpc->node->counters.requests_canceled, 1, memory_order_relaxed);
             cairn_rpc__req_cancel(rq);
             return;
         }

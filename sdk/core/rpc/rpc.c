@@ -15,10 +15,13 @@ struct cairn_rpc *cairn_rpc_new(struct cairn_loop *loop, const struct cairn_rpc_
     }
     rpc->loop = loop;
     rpc->conf = *conf;
+    cairn_list_init(&rpc->greeters);
     cairn_list_init(&rpc->spare_reqs);
     cairn_list_init(&rpc->peers);
     cairn_list_init(&rpc->dead_peers);
     cairn_task_init(&rpc->reaper, cairn_rpc__peers_reap, rpc);
+    cairn_list_init(&rpc->locals);
+    cairn_timer_init(&rpc->locals_timer, cairn_rpc__locals_sweep, rpc);
     cairn_rpc__sessions_init(rpc);
     for (uint32_t i = 0; i < conf->ntargets; i++) {
         const struct cairn_rpc_target *t = &conf->targets[i];
@@ -41,6 +44,7 @@ void cairn_rpc_free(struct cairn_rpc *rpc)
 
     CAIRN_ASSERT(cairn_rpc_is_idle(rpc));
     cairn_rpc__sessions_fini(rpc);
+    cairn_timer_stop(&rpc->loop->env, &rpc->locals_timer);
     cairn_task_cancel(&rpc->reaper);
     cairn_rpc__peers_reap(rpc);
     while ((l = cairn_list_pop(&rpc->spare_reqs)) != NULL)

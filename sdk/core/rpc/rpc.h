@@ -32,10 +32,18 @@ struct cairn_rpc_session;
 
 enum cairn_rpc_method_flags {
     CAIRN_RPC_SAFE = 1,   /* changes nothing: may be sent again */
-    CAIRN_RPC_ONCE = 2,   /* changes something: numbered, and recognised when sent again */
+    CAIRN_RPC_ONCE = 2,   /* changes something: numbered, and recognised when sent again; cairn_rpc_may_come_again() */
     CAIRN_RPC_ADMIN = 4,  /* for administrators and the node itself */
     CAIRN_RPC_INLINE = 8, /* never waits: the handler answers before it returns */
 };
+
+/** Whether an answer says that nothing was done, for a reason that may be over when the call comes again: it is then
+ * carried out anew. A handler of a CAIRN_RPC_ONCE method that has done something gives none of these. */
+static inline bool cairn_rpc_may_come_again(int status)
+{
+    return status == CAIRN_E_CANCELED || status == CAIRN_E_CLOSED || status == CAIRN_E_TIMEOUT ||
+           status == CAIRN_E_BUSY;
+}
 
 struct cairn_rpc_method {
     const char *name; /* "put" */
@@ -110,7 +118,9 @@ struct cairn_rpc_call {
     const ProtobufCMessage *msg; /* stays the caller's, unchanged until done(): a retry encodes it again */
     struct iovec payload[4];     /* likewise */
     uint32_t payload_n;
-    uint64_t timeout_ns;              /* from the start; 0: 30 s. There is no call without a deadline. */
+    uint64_t
+        timeout_ns; /* from the start; 0: 30 s. There is no call without a deadline. A local target is told when it is
+                          * over, and waited for, as by cairn_rpc_call_cancel() */
     struct cairn_rpc_peer *bulk_peer; /* local calls: whose memory a BulkDesc in @msg names, or NULL for our own */
     const struct cairn_identity *who; /* local calls: on whose behalf; NULL: the node itself */
     void (*done)(struct cairn_rpc_call *call);
@@ -136,8 +146,8 @@ struct cairn_rpc_call {
 
 /** Starts @call; done() runs later. Never fails by itself: what is wrong arrives as call->rc. */
 void cairn_rpc_call_start(struct cairn_rpc_call *call);
-/** done() runs soon, with CAIRN_E_CANCELED unless the answer was there first. The target is told; a local target is
- * waited for, since it may be reading call->msg. Harmless when over. */
+/** done() runs soon, never inside this call, with CAIRN_E_CANCELED unless the answer was there first. The target is told; a
+ * local target is waited for, since it may be reading call->msg. Harmless when over. */
 void cairn_rpc_call_cancel(struct cairn_rpc_call *call);
 bool cairn_rpc_call_is_running(const struct cairn_rpc_call *call);
 

@@ -64,6 +64,48 @@ static int call_join_payload(struct cairn_rpc_call *call, struct cairn_rpc_req *
     return 0;
 }
 
+/* ---- deadlines of local calls ---- */
+
+/* A local target that is overdue is told so, as it would be of a remote call. It is waited for all the same, since it may be
+ * reading the caller's message and writing to its memory: what listens to its on_cancel ends in time, and what waits for a disk
+ * ends with the disk. Whoever is outside has a deadline of its own and is not held up by that. */
+void cairn_rpc__locals_sweep(void *arg)
+{
+    struct cairn_rpc *rpc = arg;
+    uint64_t now = cairn_loop_now(rpc->loop), next = UINT64_MAX;
+    struct cairn_link overdue, *l;
+
+    cairn_list_init(&overdue); /* taken out first: one that ends may end, or start, others */
+    CAIRN_LIST_FOREACH_SAFE (i, &rpc->locals) {
+        struct cairn_rpc_call *call = CONTAINER_OF(i, struct cairn_rpc_call, link);
+
+        if (call->deadline_ns > now) {
+            next = MIN(next, call->deadline_ns);
+        } else {
+            cairn_list_del(&call->link);
+            cairn_list_add_tail(&overdue, &call->link);
+        }
+    }
+    if (next != UINT64_MAX)
+        cairn_timer_start(&rpc->loop->env, &rpc->locals_timer, next); /* there is room: it has just run */
+    while ((l = cairn_list_pop(&overdue)) != NULL) {
+        struct cairn_rpc_call *call = CONTAINER_OF(l, struct cairn_rpc_call, link);
+
+        if (call->rc == 0)
+            call->rc = CAIRN_E_TIMEOUT;
+        cairn_rpc__req_cancel(call->local);
+    }
+}
+
+/* One timer for all: it runs when the first of them may be overdue, and mostly finds it answered long ago. */
+static int local_watch(struct cairn_rpc *rpc, struct cairn_rpc_call *call)
+{
+    cairn_list_add_tail(&rpc->locals, &call->link);
+    if (LIKELY(cairn_timer_is_running(&rpc->locals_timer) && rpc->locals_timer.at_ns <= call->deadline_ns))
+        return 0;
+    return cairn_timer_start(&rpc->loop->env, &rpc->locals_timer, call->deadline_ns);
+}
+
 static void on_local_dispatch(void *arg)
 {
     struct cairn_rpc_call *call = arg;
@@ -96,7 +138,9 @@ static void on_local_dispatch(void *arg)
     rq->arrived_ns = cairn_loop_now(rpc->loop);
     call->local = rq;
     cairn_sm_move(&call->sm, CALL_SENT);
-    rc = call_join_payload(call, rq);
+    rc = local_watch(rpc, call);
+    if (rc == 0)
+        rc = call_join_payload(call, rq);
     rq->bytes = rq->payload_len;
     cairn_rpc__stats_start(rq);
     if (rc != 0)
@@ -157,6 +201,13 @@ bool cairn_rpc_call_is_running(const struct cairn_rpc_call *call)
     return call->sm.kind != NULL && !cairn_sm_is_final(&call->sm);
 }
 
+static void on_local_cancel(void *arg)
+{
+    struct cairn_rpc_call *call = arg;
+
+    cairn_rpc__req_cancel(call->local);
+}
+
 void cairn_rpc_call_cancel(struct cairn_rpc_call *call)
 {
     if (!cairn_rpc_call_is_running(call) || call->rc != 0)
@@ -167,8 +218,11 @@ void cairn_rpc_call_cancel(struct cairn_rpc_call *call)
         cairn_rpc__peer_call_cancel(call->dest.peer, call);
     } else {
         call->rc = CAIRN_E_CANCELED;
-        if (call->local != NULL)
-            cairn_rpc__req_cancel(call->local);
+        if (call->local !=
+            NULL) { /* from the loop: it may answer at once, and done() never runs inside the caller's own call */
+            cairn_task_init(&call->task, on_local_cancel, call);
+            cairn_env_defer(&call->dest.rpc->loop->env, &call->task);
+        }
     }
 }
 
@@ -177,6 +231,7 @@ static void call_over(struct cairn_rpc_call *call)
 {
     struct cairn_arena_chunk *chunks = cairn_arena_detach(&call->arena);
 
+    cairn_task_cancel(&call->task);
     cairn_list_del(&call->link);
     cairn_sm_fini(&call->sm);
     call->dest.rpc->ncalls--;
@@ -194,10 +249,14 @@ static void call_set_err(struct cairn_rpc_call *call, int status, const char *te
 
 void cairn_rpc__call_fail(struct cairn_rpc_call *call, int rc, const char *text)
 {
-    cairn_task_cancel(&call->task);
     call_set_err(call, rc, text);
     cairn_sm_fail(&call->sm, CALL_FAILED, rc);
     call_over(call);
+}
+
+int cairn_rpc__call_untold(const struct cairn_rpc_call *call, int rc)
+{
+    return (cairn_rpc__call_method(call)->flags & CAIRN_RPC_ONCE) != 0 ? CAIRN_E_UNKNOWN : rc;
 }
 
 void cairn_rpc__call_finish_msg(struct cairn_rpc_call *call, int status, const ProtobufCMessage *msg, const char *text,
@@ -216,7 +275,7 @@ void cairn_rpc__call_finish_msg(struct cairn_rpc_call *call, int status, const P
         ProtobufCMessage *empty = cairn_arena_alloc(a, d->sizeof_message);
 
         if (empty == NULL) {
-            cairn_rpc__call_fail(call, CAIRN_E_NOMEM, NULL);
+            cairn_rpc__call_fail(call, cairn_rpc__call_untold(call, CAIRN_E_NOMEM), RPC_UNTOLD_TEXT);
             return;
         }
         protobuf_c_message_init(d, empty);
@@ -242,7 +301,7 @@ void cairn_rpc__call_finish(struct cairn_rpc_call *call, int status, const uint8
     if (body_len > 0) {
         msg = protobuf_c_message_unpack(d, &alloc, body_len, body);
         if (msg == NULL && status == 0) {
-            status = CAIRN_E_PROTO;
+            status = cairn_rpc__call_untold(call, CAIRN_E_PROTO);
             text = "the reply cannot be decoded";
         } else if (msg != NULL && status != 0) {
             text = ((const Cairn__Wire__ErrorDetail *)msg)->text;

@@ -14,6 +14,8 @@ enum {
     RPC_REQ_ARENA_BYTES_MAX = 8 << 20, /* decoded form of one request: bodies are at most 1 MiB */
     RPC_REQS_SPARE_MAX = 1024,
     RPC_ANSWERS_PER_CLOCK = 8,
+    RPC_REFUSALS_LOGGED_MAX = 10, /* lines in a minute, of one worker */
+    RPC_SESSION_BUCKETS = 1024,   /* after an outage, ten thousand may come back within a second */
 };
 
 struct cairn_rpc {
@@ -25,13 +27,20 @@ struct cairn_rpc {
     const struct cairn_rpc_bulk_hooks *bulk_hooks;
     struct cairn_link spare_reqs, peers, dead_peers; /* dead: no reference is left, and the reaper frees them */
     struct cairn_task reaper;
+    struct cairn_link locals; /* local calls that their target has: struct cairn_rpc_call.link */
+    struct cairn_timer locals_timer;
     uint32_t nspare_reqs, nreqs, ncalls, npeers;
     uint32_t answers;
     uint64_t answer_ns;          /* cairn_rpc__answer_ns() */
     struct cairn_rpc_node *node; /* who we are to those who connect: accept.h; NULL for pure clients */
-    struct cairn_link sessions;  /* struct cairn_rpc_dedup, of those who are connected */
-    struct cairn_link idle;      /* and of those who are not, longest first; at most node->connections_max */
-    uint32_t nidle;
+    struct cairn_link greeters;  /* struct cairn_rpc_peer.greeting, oldest first: accept.c */
+    uint32_t ngreeters;
+    struct {
+        uint64_t since_ns, n; /* of a minute */
+    } refusals;
+    struct cairn_link sessions[RPC_SESSION_BUCKETS]; /* struct cairn_rpc_dedup.link */
+    struct cairn_link idle; /* .idle_link: without connection, longest first; at most node->connections_max */
+    uint32_t nsessions, nidle;
     struct cairn_timer sessions_timer;
     struct {
         bool on, begun; /* begun: and nobody is let in any more, when it is over neither */
@@ -65,6 +74,12 @@ void cairn_rpc__call_finish(struct cairn_rpc_call *call, int status, const uint8
 void cairn_rpc__call_finish_msg(struct cairn_rpc_call *call, int status, const ProtobufCMessage *msg, const char *text,
                                 const uint8_t *payload, uint32_t payload_len);
 void cairn_rpc__call_fail(struct cairn_rpc_call *call, int rc, const char *text);
+/** The code for a call that the target has carried out, and whose answer is lost for the reason @rc. Of a change it says
+ * CAIRN_E_UNKNOWN: who called would take @rc for "nothing was done". */
+int cairn_rpc__call_untold(const struct cairn_rpc_call *call, int rc);
+#define RPC_UNTOLD_TEXT "there was no memory for the answer"
+/** Tells the targets of local calls that are overdue. */
+void cairn_rpc__locals_sweep(void *rpc);
 static inline const struct cairn_rpc_method *cairn_rpc__call_method(const struct cairn_rpc_call *call)
 {
     return &call->iface->methods[call->method];
@@ -114,6 +129,7 @@ struct cairn_rpc_peer {
     struct cairn_rpc_dedup *dedup;
 
     /* HELLO */
+    struct cairn_link greeting; /* of rpc->greeters: was accepted, and has not proved yet who it is */
     uint64_t hello_deadline_ns;
     struct cairn_auth_transcript transcript;
     void *role_data; /* session, or what accept.c keeps during HELLO */
@@ -182,6 +198,23 @@ void cairn_rpc__peer_lose_calls(struct cairn_rpc_peer *peer);
 
 void cairn_rpc__session_call(struct cairn_rpc_session *s, struct cairn_rpc_call *call);
 void cairn_rpc__session_call_cancel(struct cairn_rpc_session *s, struct cairn_rpc_call *call);
+
+/* sessions.c */
+
+void cairn_rpc__sessions_init(struct cairn_rpc *rpc);
+void cairn_rpc__sessions_fini(struct cairn_rpc *rpc);
+/** The worker that has session @id; may be beyond all workers. */
+uint32_t cairn_rpc__session_worker(uint64_t id);
+/** NULL: there is none, or not with that secret and user. */
+struct cairn_rpc_dedup *cairn_rpc__session_find(struct cairn_rpc *rpc, uint64_t id, const uint8_t *secret, uid_t uid);
+/** A new one, connected. NULL for memory. */
+struct cairn_rpc_dedup *cairn_rpc__session_add(struct cairn_rpc *rpc, uid_t uid);
+/** It has a connection again, if it had none. */
+void cairn_rpc__session_back(struct cairn_rpc *rpc, struct cairn_rpc_dedup *d);
+/** Its connection ended by @rc: it is remembered for as long as it may come back. */
+void cairn_rpc__session_idle(struct cairn_rpc *rpc, struct cairn_rpc_dedup *d, int rc);
+/** Nobody will come back: forgets all without connection whose requests are over. */
+void cairn_rpc__sessions_drained(struct cairn_rpc *rpc);
 
 /** An allocator for protobuf-c that takes from @a. */
 ProtobufCAllocator cairn_rpc__arena_allocator(struct cairn_arena *a);

@@ -6,6 +6,7 @@
  * RUNNING   the handler has it, or is about to get it; exactly one answer will come.
  * WAITING   the same change is being carried out already, for a connection that was lost: its answer will be ours too.
  * ANSWERED  the answer is on its way; nothing of the request is left. */
+#include "sdk/core/rpc/accept.h"
 #include "sdk/core/rpc/rpc_internal.h"
 
 #include "schema/common.pb-c.h"
@@ -94,6 +95,8 @@ void cairn_rpc__req_cancel(struct cairn_rpc_req *rq)
     if (rq->canceled)
         return;
     rq->canceled = true;
+    if (rq->rpc->node != NULL)
+        atomic_fetch_add_explicit(&rq->rpc->node->counters.requests_canceled, 1, memory_order_relaxed);
     if (rq->on_cancel != NULL)
         rq->on_cancel(rq, rq->on_cancel_arg);
 }
@@ -127,7 +130,8 @@ static void req_reply_local(struct cairn_rpc_req *rq, int status, const Protobuf
 
         p = joined = malloc(len);
         if (joined == NULL) {
-            status = CAIRN_E_NOMEM;
+            status = cairn_rpc__call_untold(call, CAIRN_E_NOMEM);
+            text = RPC_UNTOLD_TEXT;
             msg = NULL;
             len = n = 0;
         }
@@ -139,6 +143,10 @@ static void req_reply_local(struct cairn_rpc_req *rq, int status, const Protobuf
     cairn_rpc__stats_end(rq, status, len);
     rq->call = NULL;
     call->local = NULL;
+    if (status == CAIRN_E_CANCELED && call->rc == CAIRN_E_TIMEOUT) { /* it was we who gave up, and this is why */
+        status = call->rc;
+        text = NULL;
+    }
     cairn_rpc__call_finish_msg(call, status, msg, text, p, (uint32_t)len);
     cairn_rpc__req_free(rq); /* only now: message and payload may lie in its arena */
     free(joined);

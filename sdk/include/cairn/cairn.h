@@ -42,7 +42,12 @@
  *   CAIRN_E_SHUTDOWN     the node is stopping
  *   CAIRN_E_PROTO, CAIRN_E_VERSION, CAIRN_E_NOMETHOD   the node does not speak what this library does
  *
- * A client does not survive fork(): the child must not use it, not even to close it. */
+ * Each code has a name, a text and a hint at what to do: cairn_error_name(), cairn_error_text(), cairn_error_hint() in
+ * error.h, for any thread. What happened in a call is in options->error.
+ *
+ * A client does not survive fork(): the child must not use it, not even to close it. The library takes no signals and
+ * raises none (SIGPIPE neither), changes no environment, and writes at most warnings, to stderr. No function is for a
+ * signal handler, nor may a thread be canceled (pthread_cancel) inside one: cairn_cancel() ends a call. */
 #ifndef CAIRN_CAIRN_H
 #define CAIRN_CAIRN_H
 
@@ -115,10 +120,11 @@ enum cairn_connect_flags {
 /** Connects to the node that @options (NULL: all defaults) lead to, and proves who we are.
  *
  * The connection comes back by itself when it is lost. Fails as soon as every address was tried once in vain. @error
- * may be NULL. On failure *@out is NULL; besides the errors above: CAIRN_E_UNREACHABLE  also if the workspace has no node.json: no
- * node was started there CAIRN_E_DENIED    the workspace or the key may be changed or read by others, or belongs to
- * someone else CAIRN_E_CONFIG    node.json, the key or an address is malformed CAIRN_E_LIMIT     no descriptors are
- * left in this process */
+ * may be NULL. On failure *@out is NULL; besides the errors above:
+ *   CAIRN_E_UNREACHABLE  also if the workspace has no node.json: no node was started there
+ *   CAIRN_E_DENIED       the workspace or the key may be changed or read by others, or belongs to someone else
+ *   CAIRN_E_CONFIG       node.json, the key or an address is malformed
+ *   CAIRN_E_LIMIT        no descriptors are left in this process */
 CAIRN_API int cairn_connect(const struct cairn_options *options, struct cairn **out, struct cairn_error_info *error);
 
 /** Ends the client. Calls that are in flight are canceled: their callbacks run, with CAIRN_E_CANCELED unless the answer
@@ -127,7 +133,16 @@ CAIRN_API int cairn_connect(const struct cairn_options *options, struct cairn **
  * best); open handles (struct cairn_ns and the like) may still be closed. NULL does nothing. Not from a callback. */
 CAIRN_API void cairn_close(struct cairn *c);
 
-/** "0.1.0" */
+/** Of this header. The library that a program runs with may be another: cairn_version(). Within one major version (0 is
+ * one) the names and what they do stay, and structs with a size member may grow at their end. */
+#define CAIRN_VERSION_MAJOR 0
+#define CAIRN_VERSION_MINOR 1
+#define CAIRN_VERSION_PATCH 0
+/** For comparisons: CAIRN_VERSION_NUMBER >= CAIRN_VERSION_OF(0, 1, 0). */
+#define CAIRN_VERSION_OF(major, minor, patch) ((major)*1000000 + (minor)*1000 + (patch))
+#define CAIRN_VERSION_NUMBER                  CAIRN_VERSION_OF(CAIRN_VERSION_MAJOR, CAIRN_VERSION_MINOR, CAIRN_VERSION_PATCH)
+
+/** Of the library: "0.1.0". Never freed. */
 CAIRN_API const char *cairn_version(void);
 
 /* ---- options of one call ---- */
@@ -150,7 +165,7 @@ struct cairn_call_options {
     size_t size;
     uint32_t timeout_ms;              /* from the start of the call to its end; 0: the client's */
     uint32_t flags;                   /* CAIRN_IF_ABSENT, ... */
-    enum cairn_durability durability; /* of writes at provider level (kv.h, extent.h) */
+    enum cairn_durability durability; /* of writes and removals at provider level (kv.h, extent.h) */
     struct cairn_error_info *error;   /* filled if the call fails; valid until the call is over */
     uint64_t *call;                   /* set to the call's number, for cairn_cancel(), before the call starts */
 };
@@ -182,6 +197,8 @@ CAIRN_API size_t cairn_inflight(struct cairn *c);
 /** Asks for the end of the call with that number: it ends soon, with CAIRN_E_CANCELED unless its answer came first. A
  * write may have happened. Harmless when the call is over. Returns 0, or CAIRN_E_NOMEM: nothing was asked. */
 CAIRN_API int cairn_cancel(struct cairn *c, uint64_t call);
+/** The same for every call that is in flight, whichever thread started it. Calls that start later are not concerned. */
+CAIRN_API int cairn_cancel_all(struct cairn *c);
 
 /* ---- memory ---- */
 

@@ -74,8 +74,8 @@ CAIRN_API int cairn_extent_stat(struct cairn_extents *x, uint64_t id, struct cai
 CAIRN_API int cairn_extent_stat_async(struct cairn_extents *x, uint64_t id, struct cairn_extent_stat *stat,
                                       const struct cairn_call_options *o, cairn_done_fn *done, void *arg);
 
-/** Removes up to CAIRN_BATCH_MAX regions. status[i] (@status may be NULL) tells of each; the call gives the first
- * error. */
+/** Removes up to CAIRN_BATCH_MAX regions, as durably as options->durability says: with less than SYNC a power loss may
+ * bring one back, whole. status[i] (@status may be NULL) tells of each; the call gives the first error. */
 CAIRN_API int cairn_extent_remove(struct cairn_extents *x, const uint64_t *ids, size_t n, int *status,
                                   const struct cairn_call_options *o);
 CAIRN_API int cairn_extent_remove_async(struct cairn_extents *x, const uint64_t *ids, size_t n, int *status,

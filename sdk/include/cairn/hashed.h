@@ -116,14 +116,15 @@ CAIRN_API int cairn_mput(struct cairn_ns *ns, struct cairn_put_item *items, size
 CAIRN_API int cairn_mput_async(struct cairn_ns *ns, struct cairn_put_item *items, size_t n,
                                const struct cairn_call_options *o, cairn_done_fn *done, void *arg);
 
-/** Many values; each entry's room, length and status are in items[i]. An entry that is absent or does not fit is no
- * error of the call. Large ones among them are fetched one by one. */
+/** Many values; each entry's room, length and status are in items[i]. An entry that is absent, does not fit or is
+ * damaged is no error of the call. Large ones among them are fetched one by one. */
 CAIRN_API int cairn_mget(struct cairn_ns *ns, struct cairn_get_item *items, size_t n,
                          const struct cairn_call_options *o);
 CAIRN_API int cairn_mget_async(struct cairn_ns *ns, struct cairn_get_item *items, size_t n,
                                const struct cairn_call_options *o, cairn_done_fn *done, void *arg);
 
-/** A page of the keys that start with @prefix (0 bytes: all keys), in bytewise order, with the lengths of their values;
+/** A page of the keys that start with @prefix (0 bytes: all keys), in bytewise order, with the lengths of their values
+ * (CAIRN_LENGTH_UNKNOWN where what is stored cannot be read: a get of that key says why);
  * from the one behind @after (0 bytes: from the first). At most @max (0: as many as a page holds, at most
  * CAIRN_BATCH_MAX). */
 CAIRN_API int cairn_list(struct cairn_ns *ns, const void *prefix, size_t prefix_len, const void *after,

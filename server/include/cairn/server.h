@@ -42,7 +42,9 @@ struct cairn_server_options {
  * CAIRN_E_FORMAT  CAIRN_E_DENIED  CAIRN_E_IO ... */
 CAIRN_API int cairn_server_start(const struct cairn_server_options *options, struct cairn_server **server, char *text,
                                  size_t text_len);
-/** As much of a start as can be done without changing anything: configuration, directories, formats, addresses. */
+/** What a start would say: configuration, directories, locks, formats, keys, addresses. Leaves nothing behind (that a
+ * directory can be made is found out by making one and removing it). @text has one line per problem; the code is that of
+ * the first. */
 CAIRN_API int cairn_server_check(const struct cairn_server_options *options, char *text, size_t text_len);
 /** The effective configuration and where each value came from, as YAML. */
 CAIRN_API int cairn_server_print_config(const struct cairn_server_options *options, FILE *to, char *text,

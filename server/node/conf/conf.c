@@ -58,6 +58,12 @@ char *cairn_conf__printf(struct cairn_conf_doc *doc, const char *fmt, ...)
 
 /* ---- problems ---- */
 
+/* "--listen" says which setting is meant; "--set" does not. */
+static bool is_own_option(const char *name)
+{
+    return strncmp(name, "--", 2) == 0 && strcmp(name, "--set") != 0;
+}
+
 static void place_text(const struct conf_node *node, bool at_key, char *buf, size_t len)
 {
     const struct conf_origin *o = node->origin;
@@ -66,7 +72,7 @@ static void place_text(const struct conf_node *node, bool at_key, char *buf, siz
 
     if (o->type == CONF_FROM_FILE && line != 0)
         snprintf(buf, len, "%s:%" PRIu32 ":%" PRIu32 ": ", o->name, line, use_key ? node->key_col : node->col);
-    else if (o->type == CONF_FROM_OVERRIDE && o->path != NULL)
+    else if (o->type == CONF_FROM_OVERRIDE && o->path != NULL && !is_own_option(o->name))
         snprintf(buf, len, "%s %s: ", o->name, o->path);
     else
         snprintf(buf, len, "%s: ", o->name);

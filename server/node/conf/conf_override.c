@@ -139,7 +139,7 @@ static void set_value(struct walk *w, const char *step, const char *value, bool 
     struct conf_node *old = in_list ? entry_find(w->cur, step) : cairn_conf__node_find(w->cur, step);
     struct conf_node *next, *node;
 
-    if (weak && old != NULL)
+    if (weak && old != NULL && !cairn_conf__node_is_null(old) && !(old->type == CONF_SCALAR && old->text[0] == '\0'))
         return;
     if (in_list && old == NULL) {
         cairn_conf__problem(w->doc, w->at, false, "no entry is called '%s', or has this number", step);

@@ -44,8 +44,8 @@ struct cairn_conf_schema {
 struct cairn_conf_override {
     const char *path;  /* "node.workers"; into lists by number or by name: "providers.0.path", "providers.kv.path" */
     const char *value; /* for lists and sections in YAML's flow form: "[a, b]"; one string alone also is a list */
-    const char *where; /* "--set", "--data", "default: the host name" */
-    bool weak;         /* holds only if the file is silent */
+    const char *where; /* "--set" (messages add @path), "--data" (they need not), "default: the host name" */
+    bool weak;         /* holds only if the file is silent, or gives nothing: an empty text, or null */
 };
 
 struct cairn_conf_input {

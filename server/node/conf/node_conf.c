@@ -12,7 +12,7 @@ int cairn_node_workspace(char *buf, size_t len, const char **where)
     const char *dir = getenv("CAIRN_WORKSPACE"), *run = getenv("XDG_RUNTIME_DIR");
     int n;
 
-    if (dir != NULL && dir[0] == '/') {
+    if (dir != NULL && dir[0] != '\0') { /* a relative one is refused, as in the file */
         *where = "default: $CAIRN_WORKSPACE";
         n = snprintf(buf, len, "%s", dir);
     } else if (run != NULL && run[0] == '/') {
@@ -159,6 +159,7 @@ static int fill(struct cairn_node_conf *conf, const struct cairn_provider_desc *
     conf->router_kv = provider_for(conf, router, "kv");
     conf->router_extent = provider_for(conf, router, "extent");
     conf->embed_threshold = cairn_conf_u64(router, "embed_threshold");
+    conf->user_namespaces_max = (uint32_t)cairn_conf_u64(router, "namespaces_per_user");
     rc = fill_auth(conf, cairn_conf_section(root, "auth"));
     return rc == 0 ? fill_listen(conf, root) : rc;
 }

@@ -54,6 +54,7 @@ struct cairn_node_conf {
 
     const char *router_kv, *router_extent; /* names of providers; never "" unless there is none of the type */
     uint64_t embed_threshold;
+    uint32_t user_namespaces_max;
 
     const struct cairn_conf
         *providers[CAIRN_NODE_PROVIDERS_MAX]; /* in order of the file: their numbers follow from it */

@@ -84,7 +84,7 @@ static const struct cairn_conf_key limits_keys[] = {
       .fallback = "10000",
       .min = 1,
       .max = 1000000,
-      .help = "open at the same time" },
+      .help = "open at the same time; beside them an eighth as many may be proving who they are" },
     { .name = "inflight_requests",
       .type = CAIRN_CONF_UINT,
       .fallback = "512",
@@ -165,6 +165,12 @@ static const struct cairn_conf_key router_keys[] = {
       .fallback = "32KiB",
       .max = CAIRN_KV_VALUE_BYTES_MAX,
       .help = "values up to this size are stored beside their key, larger ones in extents" },
+    { .name = "namespaces_per_user",
+      .type = CAIRN_CONF_UINT,
+      .fallback = "256",
+      .min = 1,
+      .max = 4096,
+      .help = "how many one user may make; administrators are not bound by it" },
     KEY_END,
 };
 
@@ -181,8 +187,9 @@ const struct cairn_conf_key cairn_node_keys[] = {
       .help = "The process: its name, threads and logs." },
     { .name = "workspace",
       .type = CAIRN_CONF_STRING,
-      .fallback = "/run/cairn",
-      .help = "directory that tells clients where the node is and how to enter" },
+      .fallback = "",
+      .help = "directory that tells clients where the node is and how to enter; empty: $CAIRN_WORKSPACE, else "
+              "$XDG_RUNTIME_DIR/cairn, else /run/cairn" },
     { .name = "listen",
       .type = CAIRN_CONF_LIST,
       .fallback = "[ unix://node.sock, \"tcp://127.0.0.1:0\" ]",
@@ -275,7 +282,7 @@ static void check_listen(struct cairn_conf_doc *doc, const struct cairn_conf *ro
 
         why = address_wrong(addr, cairn_conf_str(root, "workspace"));
         if (why != NULL)
-            cairn_conf_complain(doc, root, "listen", (int)i, "'listen[%" PRIu32 "]' %s; found '%.100s'", i, why, addr);
+            cairn_conf_complain(doc, root, "listen", (int)i, "'%.100s' %s", addr, why);
         for (uint32_t j = 0; j < i && why == NULL && !is_any_port(addr); j++) {
             if (strcmp(addr, cairn_conf_list_str(root, "listen", j)) == 0)
                 cairn_conf_complain(doc, root, "listen", (int)i, "'%.100s' is there twice", addr);

@@ -4,9 +4,11 @@
 #include "tests/lib/drawing.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 /* ---- ends ---- */
@@ -274,6 +276,37 @@ static void hostile_introductions(void **state)
     v.cookie_addr = (uint64_t)(uintptr_t)fx->local;
     v.busy_addr = v.cookie_addr;
     assert_int_equal(ask(fx, vm, &v.base, NULL, 0), CAIRN_E_UNSUPPORTED); /* something else does */
+    v.cookie.data = fx->local; /* a guess that is right: over TCP nobody is told, and nobody is a mover */
+    assert_int_equal(ask(fx, vm, &v.base, NULL, 0), CAIRN_E_UNSUPPORTED);
+    assert_int_equal(fx->client->bulk->nmovers, 0);
+}
+
+/* What a peer says of a process is looked up in that process. Who could name any would learn, guess by guess, what lies
+ * in the memory of all that we may read. */
+static void a_peer_names_no_process_but_its_own(void **state)
+{
+    struct fixture *fx = *state;
+    Cairn__Wire__BulkVm v = CAIRN__WIRE__BULK_VM__INIT;
+    struct cairn_rpc_peer *seen_by_client = CONTAINER_OF(fx->client->peers.next, struct cairn_rpc_peer, link);
+    uint16_t vm = CAIRN__WIRE__BULK_METHOD__BULK_VM;
+    uint32_t movers = fx->client->bulk->nmovers;
+    pid_t other = fork(); /* has fx->local where we have it, with what we have there */
+
+    if (other == 0) {
+        pause();
+        _exit(0);
+    }
+    v.pid = (uint32_t)other;
+    v.cookie_addr = v.busy_addr = (uint64_t)(uintptr_t)fx->local;
+    v.cookie = (ProtobufCBinaryData){ 16, fx->local };
+    seen_by_client->info.pid = getpid(); /* as accepted sockets know it */
+    assert_int_equal(ask(fx, vm, &v.base, NULL, 0), CAIRN_E_UNSUPPORTED);
+    assert_int_equal(fx->client->bulk->nmovers, movers);
+    v.pid = (uint32_t)getpid();
+    assert_int_equal(ask(fx, vm, &v.base, NULL, 0), 0);
+    assert_int_equal(fx->client->bulk->nmovers, movers + 1);
+    kill(other, SIGKILL);
+    waitpid(other, NULL, 0);
 }
 
 /* ---- tables ---- */
@@ -297,6 +330,7 @@ int main(void)
 #define N(f) cmocka_unit_test_setup_teardown(f, setup_tcp, teardown)
 #define U(f) cmocka_unit_test_setup_teardown(f, setup_unix, teardown)
     const struct CMUnitTest tests[] = {
+        U(a_peer_names_no_process_but_its_own), /* first: it forks, which libfabric does not survive */
         U(frames_are_canceled),
         U(vm_is_canceled),
         N(fabric_is_canceled),

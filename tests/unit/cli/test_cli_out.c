@@ -116,7 +116,7 @@ static void documents_are_shown_by_their_names(void **state)
     assert_non_null(strstr(text, "uptime     2m 05s\n"));
     assert_non_null(strstr(text, "resident   3.0 MiB\n"));
     assert_non_null(strstr(text, "NAME     DATABASES  HEALTH\n"));
-    assert_non_null(strstr(text, "extent0  -          readonly\n"));
+    assert_non_null(strstr(text, "extent0          -  readonly\n"));
     assert_non_null(strstr(text, "strict  yes"));
     assert_null(strstr(text, "version"));
     assert_null(strchr(text, '\033'));

@@ -3,7 +3,9 @@
 
 #include "sdk/core/base/crc.h"
 #include "server/cluster/map_image.h"
+#include "tests/lib/disk_faults.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -235,6 +237,46 @@ static void bounds(void **state)
     free(value);
 }
 
+/* The map is as large as it may be: what would make it larger is refused, and what came with it in one batch is not. */
+static void too_large_a_change_fails_alone(void **state)
+{
+    enum { KEYS = CAIRN_MAP_BYTES_MAX / CAIRN_MAP_VALUE_BYTES_MAX };
+    struct world *w = *state;
+    struct cairn_map_change *c = calloc(KEYS + 2, sizeof(*c));
+    char *value = malloc(CAIRN_MAP_VALUE_BYTES_MAX + 1), (*keys)[8] = calloc(KEYS, sizeof(*keys));
+    uint32_t refused = 0;
+
+    assert_non_null(c);
+    assert_non_null(value);
+    assert_non_null(keys);
+    memset(value, 'v', CAIRN_MAP_VALUE_BYTES_MAX);
+    value[CAIRN_MAP_VALUE_BYTES_MAX] = '\0';
+    cairn_map_store_close(w->store);
+    /* In memory: the bound is the same, and the disk is spared. */
+    assert_int_equal(cairn_map_store_local_open("", w->pool, &w->store, NULL), 0);
+    for (uint32_t i = 0; i < KEYS; i++) {
+        snprintf(keys[i], sizeof(keys[i]), "k%05u", i);
+        change_start(w, &c[i], keys[i], value, 0);
+    }
+    change_start(w, &c[KEYS], "small", "1", 0);
+    wait_all(w);
+    for (uint32_t i = 0; i < KEYS; i++) {
+        assert_true(c[i].rc == 0 || c[i].rc == CAIRN_E_LIMIT);
+        refused += c[i].rc != 0;
+    }
+    assert_int_equal(refused, 2); /* as many as the entries' heads and keys take the place of */
+    assert_int_equal(c[KEYS - 1].rc, CAIRN_E_LIMIT);
+    assert_non_null(strstr(c[KEYS - 1].err.text, keys[KEYS - 1]));
+    assert_int_equal(c[KEYS].rc, 0);
+    change_start(w, &c[KEYS + 1], keys[0], NULL, c[0].revision); /* room again */
+    wait_all(w);
+    assert_int_equal(c[KEYS + 1].rc, 0);
+    assert_int_equal(change(w, keys[KEYS - 1], value, 0, NULL), 0);
+    free(keys);
+    free(value);
+    free(c);
+}
+
 static void a_failed_write_changes_nothing(void **state)
 {
     struct world *w = *state;
@@ -251,6 +293,30 @@ static void a_failed_write_changes_nothing(void **state)
     assert_int_equal(change(w, "a", "3", r, NULL), 0);
     reopen(w);
     assert_string_equal(listed(w, ""), "a=3 ");
+}
+
+/* A flush that fails before the rename leaves the old map; one behind it leaves nobody knows which, and says so. */
+static void failed_flushes(void **state)
+{
+    struct world *w = *state;
+    uint64_t r;
+
+    assert_int_equal(change(w, "a", "1", 0, &r), 0);
+    disk_fail_syncs(1, EIO);
+    assert_int_equal(change(w, "b", "1", 0, NULL), CAIRN_E_IO);
+    reopen(w);
+    assert_string_equal(listed(w, ""), "a=1 ");
+    disk_fail_syncs(1, ENOSPC);
+    assert_int_equal(change(w, "b", "1", 0, NULL), CAIRN_E_NOSPACE);
+    assert_int_equal(change(w, "b", "2", 0, NULL), 0); /* a fresh file, whose flush is worth what it says */
+    reopen(w);
+    assert_string_equal(listed(w, ""), "a=1 b=2 ");
+    disk_skip_syncs(1); /* the file's own; then the directory's */
+    disk_fail_syncs(1, EIO);
+    assert_int_equal(change(w, "a", "4", r, NULL), CAIRN_E_UNKNOWN);
+    assert_string_equal(listed(w, ""), "a=1 b=2 ");
+    reopen(w);
+    assert_string_equal(listed(w, ""), "a=4 b=2 "); /* it came to light */
 }
 
 /* A crash before the rename: the half-written file beside is nobody's. */
@@ -400,7 +466,9 @@ int main(void)
         CASE(revisions_are_not_given_twice),
         CASE(changes_at_the_same_time),
         CASE(bounds),
+        CASE(too_large_a_change_fails_alone),
         CASE(a_failed_write_changes_nothing),
+        CASE(failed_flushes),
         CASE(what_a_crash_left_is_ignored),
         CASE(every_damage_is_found),
         CASE(malformed_entries_are_refused),

@@ -463,6 +463,8 @@ static void overrides_are_checked_like_the_file(void **state)
     cairn_conf_free(doc);
 
     expect_with("box: {width: 1}\n", &bad, 1, "--set box.width: 'box.width' is 300; it must be a number from 1 to 8\n");
+    bad = (struct cairn_conf_override){ "box.width", "300", "--width", false }; /* which says what is meant */
+    expect_with(NULL, &bad, 1, "--width: 'box.width' is 300; it must be a number from 1 to 8\n");
     bad = (struct cairn_conf_override){ "things.nope.name", "x", "--set", false };
     expect_with(NULL, &bad, 1, "--set things.nope.name: no entry is called 'nope', or has this number\n");
     bad = (struct cairn_conf_override){ "title.x", "x", "--set", false };

@@ -106,6 +106,7 @@ static void embedded_default(void **state)
     assert_string_equal(conf.fabric_provider, "tcp;ofi_rxm");
     assert_string_equal(conf.metrics_listen, "");
     assert_int_equal(conf.embed_threshold, 32 << 10);
+    assert_int_equal(conf.user_namespaces_max, 256);
     assert_int_equal(conf.nproviders, 2);
     assert_ptr_equal(conf.provider_descs[0], &kv);
     assert_ptr_equal(conf.provider_descs[1], &extent);
@@ -134,6 +135,26 @@ static void workspace_follows_the_environment(void **state)
     assert_int_equal(cairn_node_workspace(buf, sizeof(buf), &where), 0);
     assert_string_equal(buf, "/w");
     assert_int_equal(cairn_node_workspace(buf, 2, &where), CAIRN_E_INVAL);
+}
+
+/* What the manual says of an empty value. */
+static void an_empty_name_or_workspace_is_the_default(void **state)
+{
+    static const char *const texts[] = { "workspace: ''\nnode: {data: /d, name: ''}\n",
+                                         "workspace:\nnode: {data: /d, name: ~}\n" };
+    struct cairn_node_conf conf;
+
+    (void)state;
+    setenv("CAIRN_WORKSPACE", "/w", 1);
+    for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
+        assert_int_equal(cairn_node_conf_parse(&conf, "f", texts[i], strlen(texts[i]), NULL, 0, providers, NULL), 0);
+        assert_string_equal(conf.workspace, "/w");
+        assert_string_not_equal(conf.name, "");
+        cairn_node_conf_free(&conf);
+    }
+    setenv("CAIRN_WORKSPACE", "here", 1);
+    expect("node: {data: /d}\n", "default: $CAIRN_WORKSPACE: 'workspace' must be an absolute path; found 'here'\n");
+    unsetenv("CAIRN_WORKSPACE");
 }
 
 static void fields_follow_the_file(void **state)
@@ -180,23 +201,21 @@ static void addresses(void **state)
     expect("listen: [tcp://127.0.0.1:0, tcp://127.0.0.1:0]\n", ""); /* port 0: two different ones */
     expect("listen: [tcp://h:1, tcp://h:1]\n", "cairn.yaml:1:21: 'tcp://h:1' is there twice\n");
     expect("listen: [localhost:5]\n",
-           "cairn.yaml:1:10: 'listen[0]' is no address: write unix://PATH or tcp://HOST:PORT; found 'localhost:5'\n");
+           "cairn.yaml:1:10: 'localhost:5' is no address: write unix://PATH or tcp://HOST:PORT\n");
     expect("listen: [tcp://localhost]\n",
-           "cairn.yaml:1:10: 'listen[0]' has no port: write tcp://HOST:PORT (port 0: any); found 'tcp://localhost'\n");
+           "cairn.yaml:1:10: 'tcp://localhost' has no port: write tcp://HOST:PORT (port 0: any)\n");
     expect("listen: ['tcp://:80']\n",
-           "cairn.yaml:1:10: 'listen[0]' has no host: write tcp://HOST:PORT (0.0.0.0 or [::]: every "
-           "interface); found 'tcp://:80'\n");
-    expect("listen: ['tcp://::1:80']\n", "cairn.yaml:1:10: 'listen[0]' is an IPv6 address without brackets: write "
-                                         "tcp://[ADDRESS]:PORT; found 'tcp://::1:80'\n");
-    expect("listen: ['tcp://[::1:80']\n",
-           "cairn.yaml:1:10: 'listen[0]' has an unbalanced '['; found 'tcp://[::1:80'\n");
-    expect("listen: ['tcp://h:x']\n", "cairn.yaml:1:10: 'listen[0]' has a port that is no number; found 'tcp://h:x'\n");
-    expect("listen: ['tcp://h:65536']\n",
-           "cairn.yaml:1:10: 'listen[0]' has a port above 65535; found 'tcp://h:65536'\n");
-    expect("listen: ['unix://']\n", "cairn.yaml:1:10: 'listen[0]' has no path; found 'unix://'\n");
+           "cairn.yaml:1:10: 'tcp://:80' has no host: write tcp://HOST:PORT (0.0.0.0 or [::]: every "
+           "interface)\n");
+    expect("listen: ['tcp://::1:80']\n", "cairn.yaml:1:10: 'tcp://::1:80' is an IPv6 address without brackets: write "
+                                         "tcp://[ADDRESS]:PORT\n");
+    expect("listen: ['tcp://[::1:80']\n", "cairn.yaml:1:10: 'tcp://[::1:80' has an unbalanced '['\n");
+    expect("listen: ['tcp://h:x']\n", "cairn.yaml:1:10: 'tcp://h:x' has a port that is no number\n");
+    expect("listen: ['tcp://h:65536']\n", "cairn.yaml:1:10: 'tcp://h:65536' has a port above 65535\n");
+    expect("listen: ['unix://']\n", "cairn.yaml:1:10: 'unix://' has no path\n");
     expect("workspace: "
            "/0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789\n",
-           "default: 'listen[0]' has, in the workspace, a path longer than 107 bytes; found 'unix://node.sock'\n");
+           "default: 'unix://node.sock' has, in the workspace, a path longer than 107 bytes\n");
     expect("listen: []\n", "cairn.yaml:1:9: 'listen' has 0 entries; at least 1 may be there\n");
     expect("listen: [tcp://h:1]\nmetrics: {listen: tcp://h:1}\n",
            "cairn.yaml:2:19: 'metrics.listen' is an address of 'listen' too; give it a port of its own\n");
@@ -305,6 +324,7 @@ int main(void)
         cmocka_unit_test(providers_schemas_are_sound),
         cmocka_unit_test(embedded_default),
         cmocka_unit_test(workspace_follows_the_environment),
+        cmocka_unit_test(an_empty_name_or_workspace_is_the_default),
         cmocka_unit_test(fields_follow_the_file),
         cmocka_unit_test(addresses),
         cmocka_unit_test(providers_fit_together),

@@ -400,7 +400,7 @@ static inline int fx_read(struct fixture *fx, uint64_t id, uint64_t off, uint64_
     return 0;
 }
 
-static inline int fx_remove(struct fixture *fx, uint64_t id)
+static inline int fx_remove_as(struct fixture *fx, uint64_t id, Cairn__Wire__Durability durability)
 {
     Cairn__Wire__ExtentRemove msg = CAIRN__WIRE__EXTENT_REMOVE__INIT;
     struct fx_call c = { 0 };
@@ -408,8 +408,14 @@ static inline int fx_remove(struct fixture *fx, uint64_t id)
 
     msg.n_ids = 1;
     msg.ids = &id;
+    msg.durability = durability;
     rc = fx_call(fx, &c, CAIRN__WIRE__EXTENT_METHOD__EXTENT_REMOVE, &msg.base, NULL, 0);
     return rc != 0 ? rc : c.statuses[0];
+}
+
+static inline int fx_remove(struct fixture *fx, uint64_t id)
+{
+    return fx_remove_as(fx, id, CAIRN__WIRE__DURABILITY__DURABILITY_BUFFERED);
 }
 
 static inline int fx_list(struct fixture *fx, struct fx_call *c, uint64_t after, uint32_t max, uint64_t owner,
@@ -442,6 +448,84 @@ static inline int fx_scrub(struct fixture *fx, uint64_t id, struct fx_call *c)
 
     msg.id = id;
     return fx_call(fx, c, CAIRN__WIRE__EXTENT_METHOD__EXTENT_SCRUB, &msg.base, NULL, 0);
+}
+
+/* ---- what most programs need ---- */
+
+#define SYNC CAIRN__WIRE__DURABILITY__DURABILITY_SYNC
+
+/* The test @f in a fixture of backend @s. */
+#define ON(f, s) cmocka_unit_test_setup_teardown(f, fx_setup_##s, fx_teardown)
+
+static inline int fx_setup_with(void **state, struct cairn_extent_conf conf, const char *parent)
+{
+    struct fixture *fx = malloc(sizeof(*fx));
+
+    fx_init(fx, &conf, parent);
+    *state = fx;
+    return 0;
+}
+
+static inline int fx_setup_file(void **state)
+{
+    return fx_setup_with(state, fx_conf(CAIRN_EXTENT_FILE), "/tmp");
+}
+
+static inline int fx_setup_pmem(void **state)
+{
+    return fx_setup_with(state, fx_conf(CAIRN_EXTENT_PMEM), "/dev/shm");
+}
+
+static inline int fx_setup_memory(void **state)
+{
+    return fx_setup_with(state, fx_conf(CAIRN_EXTENT_MEMORY), "/tmp");
+}
+
+static inline int fx_teardown(void **state)
+{
+    struct fixture *fx = *state;
+
+    fx_fini(fx);
+    free(fx);
+    return 0;
+}
+
+static inline void fx_reopen(struct fixture *fx)
+{
+    fx_close(fx);
+    fx_open(fx);
+}
+
+/* Finds the only place of @bytes in the store's data and flips a bit of it. */
+static inline void fx_flip_on_disk(struct fixture *fx, const uint8_t *bytes, uint64_t at)
+{
+    char path[128];
+    struct stat st;
+    uint8_t *all, *found;
+    int fd;
+
+    snprintf(path, sizeof(path), "%s/%s", fx->dir, fx->conf.backend == CAIRN_EXTENT_PMEM ? "pool" : "seg-00000");
+    fd = open(path, O_RDWR);
+    assert_true(fd >= 0);
+    assert_int_equal(fstat(fd, &st), 0);
+    all = malloc((size_t)st.st_size);
+    assert_int_equal(cairn_file_pread(fd, all, (uint64_t)st.st_size, 0), 0);
+    found = memmem(all, (size_t)st.st_size, bytes, 4096);
+    assert_non_null(found);
+    found[at] ^= 0x10;
+    assert_int_equal(cairn_file_pwrite(fd, found + at, 1, (uint64_t)(found - all) + at), 0);
+    close(fd);
+    free(all);
+}
+
+/* @fd goes to @path from now on. */
+static inline void fx_replace_fd(int fd, const char *path, int flags)
+{
+    int other = open(path, flags);
+
+    assert_true(other >= 0);
+    assert_int_equal(dup2(other, fd), fd);
+    close(other);
 }
 
 #endif

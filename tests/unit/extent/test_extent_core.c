@@ -266,6 +266,43 @@ static void table_lists_in_order_and_by_pages(void **state)
     cairn_extent_table_fini(t);
 }
 
+/* A walk looks at no more places than it may, says how far it came, and meets every region that can be checked. */
+static void table_walk_is_bounded(void **state)
+{
+    enum { N = 3000, PLACES = 50 };
+    struct cairn_extent_store store = { .ops = &plain_ops };
+    struct cairn_extent_table *t = &store.table;
+    uint32_t found = 0, turns = 0;
+    uint64_t after = 0, last = 0;
+
+    (void)state;
+    assert_int_equal(cairn_extent_table_init(t), 0);
+    for (uint64_t i = 0; i < N; i++) {
+        struct cairn_extent_region *r =
+            cairn_extent_region_new(&store, cairn_extent_name(5, i), i % 100 == 0 ? 7 : 0, 0);
+
+        atomic_store(&r->sealed, true);
+        assert_true(cairn_extent_table_add(t, r));
+    }
+    while (after != UINT64_MAX) {
+        uint32_t places = PLACES;
+        struct cairn_extent_region *r = cairn_extent_table_next(t, &after, &places);
+
+        turns++;
+        assert_true(after >= last && (r != NULL || after > last));
+        last = after;
+        if (r == NULL)
+            continue;
+        assert_true(r->id > after && r->length == 7);
+        after = last = r->id;
+        found++;
+        cairn_extent_region_put(r);
+    }
+    assert_int_equal(found, N / 100);
+    assert_true(turns > N / PLACES / 2);
+    cairn_extent_table_fini(t);
+}
+
 static void table_keeps_regions_while_they_are_held(void **state)
 {
     struct cairn_extent_store store = { .ops = &plain_ops };
@@ -299,13 +336,10 @@ static void table_keeps_regions_while_they_are_held(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(ranges_are_clipped_and_widened),
-        cmocka_unit_test(checks_find_the_first_bad_chunk),
-        cmocka_unit_test(names_are_unique_and_spread),
-        cmocka_unit_test(space_walks_like_its_model),
-        cmocka_unit_test(space_gives_out_exact_places),
-        cmocka_unit_test(table_lists_in_order_and_by_pages),
-        cmocka_unit_test(table_keeps_regions_while_they_are_held),
+        cmocka_unit_test(ranges_are_clipped_and_widened), cmocka_unit_test(checks_find_the_first_bad_chunk),
+        cmocka_unit_test(names_are_unique_and_spread),    cmocka_unit_test(space_walks_like_its_model),
+        cmocka_unit_test(space_gives_out_exact_places),   cmocka_unit_test(table_lists_in_order_and_by_pages),
+        cmocka_unit_test(table_walk_is_bounded),          cmocka_unit_test(table_keeps_regions_while_they_are_held),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

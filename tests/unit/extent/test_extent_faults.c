@@ -1,4 +1,4 @@
-/* What survives what: killed processes, flipped bytes, damaged and torn indexes, a full disk; and the scrub. */
+/* What survives what: killed processes, flipped bytes, damaged and torn indexes, a full disk. */
 #include "tests/unit/extent/extent_fixture.h"
 
 #include "providers/extent/extent_file.h"
@@ -7,47 +7,6 @@
 #include <signal.h>
 #include <sys/mount.h>
 #include <sys/wait.h>
-
-#define SYNC CAIRN__WIRE__DURABILITY__DURABILITY_SYNC
-
-static int setup_with(void **state, struct cairn_extent_conf conf, const char *parent)
-{
-    struct fixture *fx = malloc(sizeof(*fx));
-
-    fx_init(fx, &conf, parent);
-    *state = fx;
-    return 0;
-}
-
-static int setup_file(void **state)
-{
-    return setup_with(state, fx_conf(CAIRN_EXTENT_FILE), "/tmp");
-}
-
-static int setup_pmem(void **state)
-{
-    return setup_with(state, fx_conf(CAIRN_EXTENT_PMEM), "/dev/shm");
-}
-
-static int setup_memory(void **state)
-{
-    return setup_with(state, fx_conf(CAIRN_EXTENT_MEMORY), "/tmp");
-}
-
-static int teardown(void **state)
-{
-    struct fixture *fx = *state;
-
-    fx_fini(fx);
-    free(fx);
-    return 0;
-}
-
-static void reopen(struct fixture *fx)
-{
-    fx_close(fx);
-    fx_open(fx);
-}
 
 /* ---- a process that is killed ---- */
 
@@ -178,28 +137,6 @@ static void killed_processes_lose_nothing(void **state)
 
 /* ---- bytes that change by themselves ---- */
 
-/* Finds the only place of @bytes in the store's data and flips a bit of it. */
-static void flip_on_disk(struct fixture *fx, const uint8_t *bytes, uint64_t at)
-{
-    char path[128];
-    struct stat st;
-    uint8_t *all, *found;
-    int fd;
-
-    snprintf(path, sizeof(path), "%s/%s", fx->dir, fx->conf.backend == CAIRN_EXTENT_PMEM ? "pool" : "seg-00000");
-    fd = open(path, O_RDWR);
-    assert_true(fd >= 0);
-    assert_int_equal(fstat(fd, &st), 0);
-    all = malloc((size_t)st.st_size);
-    assert_int_equal(cairn_file_pread(fd, all, (uint64_t)st.st_size, 0), 0);
-    found = memmem(all, (size_t)st.st_size, bytes, 4096);
-    assert_non_null(found);
-    found[at] ^= 0x10;
-    assert_int_equal(cairn_file_pwrite(fd, found + at, 1, (uint64_t)(found - all) + at), 0);
-    close(fd);
-    free(all);
-}
-
 static void flipped_bytes_are_found_and_quarantined(void **state)
 {
     enum { LEN = 5 * FX_CHUNK };
@@ -216,7 +153,7 @@ static void flipped_bytes_are_found_and_quarantined(void **state)
     assert_int_equal(
         fx_put(fx, &(struct fx_write){ .len = LEN, .bytes = bytes, .bulk = true, .durability = SYNC }, &bad), 0);
     fx_close(fx);
-    flip_on_disk(fx, bytes, 3 * FX_CHUNK + 100);
+    fx_flip_on_disk(fx, bytes, 3 * FX_CHUNK + 100);
     fx_open(fx);
     /* A plain read of other chunks is fine, one of that chunk fails at the reader, and `verify` names it. */
     assert_int_equal(fx_read(fx, bad, 0, FX_CHUNK, got, false, false, &n), 0);
@@ -233,7 +170,7 @@ static void flipped_bytes_are_found_and_quarantined(void **state)
         assert_int_equal(c.nids, 1);
         assert_int_equal(fx_read(fx, bad, 0, 10, got, false, false, &n), CAIRN_E_CORRUPT);
         assert_int_equal(fx_scrub(fx, good, &c), 0);
-        reopen(fx);
+        fx_reopen(fx);
     }
     assert_int_equal(fx_remove(fx, bad), 0); /* the way out */
     assert_int_equal(atomic_load(&fx_store(fx)->table.quarantined), 0);
@@ -251,7 +188,7 @@ static void a_part_of_a_bad_chunk_is_refused(void **state)
     fx_fill(bytes, FX_CHUNK, 4);
     assert_int_equal(fx_put(fx, &(struct fx_write){ .len = FX_CHUNK, .bytes = bytes, .durability = SYNC }, &id), 0);
     fx_close(fx);
-    flip_on_disk(fx, bytes, 30000);
+    fx_flip_on_disk(fx, bytes, 30000);
     fx_open(fx);
     assert_int_equal(fx_read(fx, id, 5, 10, got, false, false, &n), CAIRN_E_CORRUPT);
     assert_int_equal(atomic_load(&fx_store(fx)->table.quarantined), 1);
@@ -268,7 +205,7 @@ static void a_bad_chunk_is_not_written_around(void **state)
     fx_fill(bytes, FX_CHUNK, 6);
     assert_int_equal(fx_create(fx, FX_CHUNK, &id), 0);
     assert_int_equal(fx_write(fx, &(struct fx_write){ .id = id, .len = 8192, .bytes = bytes }), 0);
-    flip_on_disk(fx, bytes, 5000);
+    fx_flip_on_disk(fx, bytes, 5000);
     assert_int_equal(fx_write(fx, &(struct fx_write){ .id = id, .off = 8192, .len = 100, .bytes = bytes + 8192 }),
                      CAIRN_E_IO);
     assert_int_equal(fx_persist(fx, id, SYNC), CAIRN_E_STATE);
@@ -279,75 +216,6 @@ static void a_bad_chunk_is_not_written_around(void **state)
     assert_memory_equal(got, bytes, FX_CHUNK);
     free(bytes);
     free(got);
-}
-
-static void on_scrub_stopped(void *arg)
-{
-    *(bool *)arg = true;
-}
-
-/* The scrub finds what nobody reads, and rests when it has gone round. */
-static void the_scrub_finds_what_nobody_reads(void **state)
-{
-    enum { N = 10, LEN = 3 * FX_CHUNK + 1 };
-    struct fixture *fx = *state;
-    uint8_t *bytes = malloc(LEN);
-    uint64_t ids[N];
-    bool stopped = false;
-
-    for (int i = 0; i < N; i++) {
-        fx_fill(bytes, LEN, (uint64_t)i + 50);
-        assert_int_equal(fx_put(fx, &(struct fx_write){ .len = LEN, .bytes = bytes, .bulk = true }, &ids[i]), 0);
-    }
-    if (fx->conf.backend == CAIRN_EXTENT_MEMORY) {
-        struct cairn_extent_region *r = cairn_extent_table_find(&fx_store(fx)->table, ids[N - 1]);
-
-        ((uint8_t *)r->mem)[LEN - 1] ^= 1;
-        cairn_extent_region_put(r);
-    } else {
-        fx_close(fx);
-        flip_on_disk(fx, bytes, LEN - 1);
-        fx_open(fx);
-    }
-    fx_store(fx)->conf.scrub_rate = UINT64_C(1) << 40;
-    fx_store(fx)->conf.scrub_interval_ns = CAIRN_NS_PER_MS;
-    assert_int_equal(cairn_extent__scrub_start(&fx->provider), 0);
-    while (atomic_load(&fx_store(fx)->scrub_rounds) < 2)
-        cairn_loop_turn(&fx->loop, CAIRN_NS_PER_S);
-    assert_int_equal(atomic_load(&fx_store(fx)->table.quarantined), 1);
-    assert_int_equal(atomic_load(&fx_store(fx)->corrupt_found), 1); /* not again in the second round */
-    assert_int_equal(atomic_load(&fx_store(fx)->scrub_regions), 2 * (N - 1));
-    cairn_extent__scrub_stop(&fx->provider, on_scrub_stopped, &stopped);
-    while (!stopped)
-        cairn_loop_turn(&fx->loop, CAIRN_NS_PER_S);
-    assert_null(fx->provider.scrub);
-    free(bytes);
-}
-
-/* Small regions are paid for together: the rate is kept, and the node seldom wakes up. */
-static void the_scrub_lets_the_node_sleep(void **state)
-{
-    enum { N = 100, LEN = 1000 };
-    struct fixture *fx = *state;
-    uint8_t bytes[LEN];
-    uint64_t id, began, sleeps;
-    bool stopped = false;
-
-    fx_fill(bytes, LEN, 1);
-    for (int i = 0; i < N; i++)
-        assert_int_equal(fx_put(fx, &(struct fx_write){ .len = LEN, .bytes = bytes }, &id), 0);
-    fx_store(fx)->conf.scrub_rate = N * LEN; /* all of it in a second */
-    fx_store(fx)->conf.scrub_interval_ns = CAIRN_NS_PER_MS;
-    began = cairn_env_now_ns(&fx->loop.env);
-    sleeps = fx->loop.sleeps;
-    assert_int_equal(cairn_extent__scrub_start(&fx->provider), 0);
-    while (atomic_load(&fx_store(fx)->scrub_rounds) < 1)
-        cairn_loop_turn(&fx->loop, CAIRN_NS_PER_S);
-    assert_true(cairn_env_now_ns(&fx->loop.env) - began >= CAIRN_NS_PER_S / 2);
-    assert_true(fx->loop.sleeps - sleeps < N / 10);
-    cairn_extent__scrub_stop(&fx->provider, on_scrub_stopped, &stopped);
-    while (!stopped)
-        cairn_loop_turn(&fx->loop, CAIRN_NS_PER_S);
 }
 
 /* ---- the index ---- */
@@ -421,7 +289,7 @@ static void a_grown_index_is_written_anew(void **state)
             assert_memory_equal(got, bytes, LEN);
         }
         assert_int_equal(fx_read(fx, id, 0, LEN, got, false, true, &n), 0);
-        reopen(fx);
+        fx_reopen(fx);
     }
 }
 
@@ -468,21 +336,12 @@ static void a_region_without_its_place_is_quarantined(void **state)
     assert_int_equal(fx_read(fx, id, 0, 10, got, false, false, &n), CAIRN_E_CORRUPT);
     assert_int_equal(fx_put(fx, &(struct fx_write){ .len = 1 << 20, .bytes = bytes, .bulk = true }, &n), 0);
     assert_int_equal(fx_remove(fx, id), 0);
-    reopen(fx);
+    fx_reopen(fx);
     assert_int_equal(atomic_load(&fx_store(fx)->health), CAIRN_EXTENT_OK);
     free(bytes);
 }
 
 /* ---- a disk that fails ---- */
-
-static void replace_fd(int fd, const char *path, int flags)
-{
-    int other = open(path, flags);
-
-    assert_true(other >= 0);
-    assert_int_equal(dup2(other, fd), fd);
-    close(other);
-}
 
 /* A segment that cannot be written takes nothing more; what is in it is still read, and others take its place. */
 static void a_failing_segment_is_left_alone(void **state)
@@ -498,7 +357,7 @@ static void a_failing_segment_is_left_alone(void **state)
     fx_fill(bytes, LEN, 1);
     assert_int_equal(fx_put(fx, &w, &before), 0);
     snprintf(path, sizeof(path), "%s/seg-00000", fx->dir);
-    replace_fd(f->segments[0]->fd, path, O_RDONLY); /* every write fails from now on */
+    fx_replace_fd(f->segments[0]->fd, path, O_RDONLY); /* every write fails from now on */
     assert_int_equal(fx_put(fx, &w, &id), CAIRN_E_IO);
     assert_int_equal(atomic_load(&fx_store(fx)->health), CAIRN_EXTENT_DEGRADED);
     assert_int_equal(fx_read(fx, before, 0, LEN, got, true, true, &n), 0);
@@ -509,7 +368,7 @@ static void a_failing_segment_is_left_alone(void **state)
     assert_int_equal(fx_remove(fx, before), 0); /* its space is not used again */
     assert_int_equal(fx_put(fx, &w, &id), 0);
     assert_int_equal(id != 0 && f->nsegments == 2, true);
-    reopen(fx);
+    fx_reopen(fx);
     assert_int_equal(atomic_load(&fx_store(fx)->table.regions), 4);
     assert_int_equal(fx_read(fx, id, 0, LEN, got, true, true, &n), 0);
     assert_memory_equal(got, bytes, LEN);
@@ -534,7 +393,7 @@ static void a_region_without_its_place_harms_no_other(void **state)
     fx_open(fx);
     assert_int_equal(fx_put(fx, &w, &later), 0);
     for (int i = 0; i < 2; i++) {
-        reopen(fx);
+        fx_reopen(fx);
         assert_int_equal(fx_read(fx, later, 0, 1 << 20, got, true, true, &n), 0);
         assert_memory_equal(got, bytes, 1 << 20);
         assert_int_equal(fx_read(fx, lost, 0, 10, got, false, false, &n), CAIRN_E_CORRUPT);
@@ -555,7 +414,7 @@ static void a_failed_sync_is_not_tried_again(void **state)
 
     fx_fill(bytes, sizeof(bytes), 1);
     assert_int_equal(fx_put(fx, &w, &before), 0);
-    replace_fd(f->log.fd, "/dev/null", O_RDWR); /* takes every write, and refuses to sync */
+    fx_replace_fd(f->log.fd, "/dev/null", O_RDWR); /* takes every write, and refuses to sync */
     assert_int_equal(fx_put(fx, &w, &id), CAIRN_E_IO);
     assert_int_equal(atomic_load(&fx_store(fx)->health), CAIRN_EXTENT_READONLY);
     assert_int_equal(fx_put(fx, &w, &id), CAIRN_E_IO);
@@ -563,10 +422,33 @@ static void a_failed_sync_is_not_tried_again(void **state)
     assert_int_equal(fx_create(fx, 1000, &id), CAIRN_E_IO);
     assert_int_equal(fx_read(fx, before, 0, sizeof(got), got, false, true, &n), 0);
     assert_memory_equal(got, bytes, sizeof(got));
-    reopen(fx);
+    fx_reopen(fx);
     assert_int_equal(fx_read(fx, before, 0, sizeof(got), got, false, true, &n), 0);
     assert_int_equal(atomic_load(&fx_store(fx)->table.regions), 1); /* what was refused is not there */
     assert_int_equal(fx_put(fx, &w, &id), 0);
+}
+
+/* `sync` is answered when the record is durable; otherwise it is enough that it is written. */
+static void a_removal_is_as_durable_as_was_asked(void **state)
+{
+    struct fixture *fx = *state;
+    struct file_store *f = file_of(fx_store(fx));
+    uint8_t bytes[1000], got[1000];
+    uint64_t ids[3], n;
+
+    fx_fill(bytes, sizeof(bytes), 1);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(
+            fx_put(fx, &(struct fx_write){ .len = sizeof(bytes), .bytes = bytes, .durability = SYNC }, &ids[i]), 0);
+    assert_int_equal(fx_remove(fx, ids[0]), 0);
+    assert_true(atomic_load(&f->log.durable) < atomic_load(&f->log.flushed));
+    assert_int_equal(fx_remove_as(fx, ids[1], SYNC), 0);
+    assert_int_equal(atomic_load(&f->log.durable), atomic_load(&f->log.flushed));
+    fx_replace_fd(f->log.fd, "/dev/null", O_RDWR); /* takes every write, and refuses to sync */
+    assert_int_equal(fx_remove_as(fx, ids[2], SYNC), CAIRN_E_IO);
+    assert_int_equal(fx_read(fx, ids[2], 0, sizeof(got), got, false, true, &n), 0); /* it may be there, so it is */
+    fx_reopen(fx);
+    assert_int_equal(atomic_load(&fx_store(fx)->table.regions), 1);
 }
 
 static void empty_segments_are_given_back_at_the_start(void **state)
@@ -579,10 +461,10 @@ static void empty_segments_are_given_back_at_the_start(void **state)
 
     snprintf(path, sizeof(path), "%s/seg-00000", fx->dir);
     assert_int_equal(fx_put(fx, &w, &id), 0);
-    reopen(fx);
+    fx_reopen(fx);
     assert_int_equal(access(path, F_OK), 0);
     assert_int_equal(fx_remove(fx, id), 0);
-    reopen(fx);
+    fx_reopen(fx);
     assert_int_equal(access(path, F_OK), -1);
     assert_int_equal(fx_put(fx, &w, &id), 0);
     free(bytes);
@@ -611,19 +493,35 @@ static void a_missing_segment_harms_no_other(void **state)
         assert_int_equal(fx_read(fx, second, 0, sizeof(got), got, false, true, &n), 0);
         assert_int_equal(fx_read(fx, third, 0, sizeof(got), got, false, true, &n), 0);
         assert_int_equal(atomic_load(&fx_store(fx)->health), CAIRN_EXTENT_DEGRADED);
-        reopen(fx);
+        fx_reopen(fx);
     }
     free(bytes);
 }
 
 /* ---- a full disk ---- */
 
+/* Somebody else takes the last byte. */
+static void fill_disk(const char *mnt)
+{
+    static const uint8_t zeros[4096];
+    char path[64];
+    int fd;
+
+    snprintf(path, sizeof(path), "%s/other", mnt);
+    fd = open(path, O_WRONLY | O_CREAT | O_APPEND, 0600);
+    assert_true(fd >= 0);
+    while (write(fd, zeros, sizeof(zeros)) > 0)
+        ;
+    assert_int_equal(errno, ENOSPC);
+    close(fd);
+}
+
 static void a_full_disk_refuses_writes_and_recovers(void **state)
 {
     enum { LEN = 1 << 20, MOST = 64 };
     struct fixture fx;
     struct cairn_extent_conf conf = fx_conf(CAIRN_EXTENT_FILE);
-    char mnt[] = "/tmp/cairn-extent-full-XXXXXX";
+    char mnt[] = "/tmp/cairn-extent-full-XXXXXX", other[64];
     uint8_t *bytes = malloc(LEN), *got = malloc(LEN);
     uint64_t ids[MOST], n = 0, len;
     int rc = 0;
@@ -656,9 +554,18 @@ static void a_full_disk_refuses_writes_and_recovers(void **state)
         fx_fill(bytes, LEN, (uint64_t)round);
         assert_int_equal(fx_put(&fx, &(struct fx_write){ .len = LEN, .bytes = bytes, .bulk = true }, &ids[round]), 0);
     }
-    reopen(&fx);
+    fill_disk(mnt);
+    for (int restart = 0; restart < 12; restart++) /* the number of starts in FORMAT gets longer */
+        fx_reopen(&fx);
     assert_int_equal(atomic_load(&fx_store(&fx)->table.regions), n);
+    assert_int_equal(fx_read(&fx, ids[n - 1], 0, LEN, got, true, true, &len), 0);
+    assert_int_equal(fx_put(&fx, &(struct fx_write){ .len = LEN, .bytes = bytes, .bulk = true }, &len),
+                     CAIRN_E_NOSPACE);
+    assert_int_equal(fx_remove(&fx, ids[0]), 0);
+    assert_int_equal(fx_put(&fx, &(struct fx_write){ .len = LEN, .bytes = bytes, .bulk = true }, &len), 0);
     fx_fini(&fx);
+    snprintf(other, sizeof(other), "%s/other", mnt);
+    unlink(other);
     assert_int_equal(umount(mnt), 0);
     rmdir(mnt);
     free(bytes);
@@ -714,33 +621,28 @@ static void machines_are_sound(void **state)
     }
 }
 
-#define BOTH(f, s) cmocka_unit_test_setup_teardown(f, setup_##s, teardown)
-
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        BOTH(killed_processes_lose_nothing, file),
-        BOTH(killed_processes_lose_nothing, pmem),
-        BOTH(flipped_bytes_are_found_and_quarantined, file),
-        BOTH(flipped_bytes_are_found_and_quarantined, pmem),
-        BOTH(a_part_of_a_bad_chunk_is_refused, file),
-        BOTH(a_part_of_a_bad_chunk_is_refused, pmem),
-        BOTH(a_bad_chunk_is_not_written_around, file),
-        BOTH(the_scrub_finds_what_nobody_reads, file),
-        BOTH(the_scrub_finds_what_nobody_reads, pmem),
-        BOTH(the_scrub_finds_what_nobody_reads, memory),
-        BOTH(the_scrub_lets_the_node_sleep, memory),
-        BOTH(a_grown_index_is_written_anew, file),
-        BOTH(a_damaged_index_makes_the_store_read_only, file),
-        BOTH(a_region_without_its_place_is_quarantined, file),
-        BOTH(a_failing_segment_is_left_alone, file),
-        BOTH(a_failed_sync_is_not_tried_again, file),
-        BOTH(empty_segments_are_given_back_at_the_start, file),
-        BOTH(a_region_without_its_place_harms_no_other, file),
-        BOTH(a_missing_segment_harms_no_other, file),
+        ON(killed_processes_lose_nothing, file),
+        ON(killed_processes_lose_nothing, pmem),
+        ON(flipped_bytes_are_found_and_quarantined, file),
+        ON(flipped_bytes_are_found_and_quarantined, pmem),
+        ON(a_part_of_a_bad_chunk_is_refused, file),
+        ON(a_part_of_a_bad_chunk_is_refused, pmem),
+        ON(a_bad_chunk_is_not_written_around, file),
+        ON(a_grown_index_is_written_anew, file),
+        ON(a_damaged_index_makes_the_store_read_only, file),
+        ON(a_region_without_its_place_is_quarantined, file),
+        ON(a_failing_segment_is_left_alone, file),
+        ON(a_failed_sync_is_not_tried_again, file),
+        ON(a_removal_is_as_durable_as_was_asked, file),
+        ON(empty_segments_are_given_back_at_the_start, file),
+        ON(a_region_without_its_place_harms_no_other, file),
+        ON(a_missing_segment_harms_no_other, file),
         cmocka_unit_test(a_full_disk_refuses_writes_and_recovers),
-        BOTH(a_full_memory_refuses_and_recovers, memory),
-        BOTH(a_full_memory_refuses_and_recovers, pmem),
+        ON(a_full_memory_refuses_and_recovers, memory),
+        ON(a_full_memory_refuses_and_recovers, pmem),
         cmocka_unit_test(pmem_on_an_ordinary_disk_is_refused),
         cmocka_unit_test(machines_are_sound),
     };

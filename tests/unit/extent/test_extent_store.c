@@ -1,48 +1,23 @@
 /* The contract of the provider, told to every backend alike. */
 #include "tests/unit/extent/extent_fixture.h"
 
-static int setup_with(void **state, struct cairn_extent_conf conf, const char *parent)
-{
-    struct fixture *fx = malloc(sizeof(*fx));
+#include <sys/mman.h>
+#include <sys/syscall.h>
 
-    fx_init(fx, &conf, parent);
-    *state = fx;
-    return 0;
-}
-
-static int setup_memory(void **state)
-{
-    return setup_with(state, fx_conf(CAIRN_EXTENT_MEMORY), "/tmp");
-}
-
-static int setup_uring(void **state)
+static int fx_setup_uring(void **state)
 {
     struct cairn_extent_conf conf = fx_conf(CAIRN_EXTENT_FILE);
 
-    return setup_with(state, conf, "/tmp"); /* AUTO: where io_uring is refused it is the pool */
+    return fx_setup_with(state, conf, "/tmp"); /* AUTO: where io_uring is refused it is the pool */
 }
 
-static int setup_pool(void **state)
+static int fx_setup_pool(void **state)
 {
     struct cairn_extent_conf conf = fx_conf(CAIRN_EXTENT_FILE);
 
     conf.io = CAIRN_FILE_IO_POOL;
     conf.direct = false;
-    return setup_with(state, conf, "/tmp");
-}
-
-static int setup_pmem(void **state)
-{
-    return setup_with(state, fx_conf(CAIRN_EXTENT_PMEM), "/dev/shm");
-}
-
-static int teardown(void **state)
-{
-    struct fixture *fx = *state;
-
-    fx_fini(fx);
-    free(fx);
-    return 0;
+    return fx_setup_with(state, conf, "/tmp");
 }
 
 /* What is put is what is read, whole and in parts, inline and by bulk, for lengths around every boundary. */
@@ -240,6 +215,39 @@ static void nonsense_is_refused(void **state)
     assert_int_equal(fx_persist(fx, id + 1, 0), CAIRN_E_NOTFOUND);
     assert_int_equal(fx_create(fx, 0, &id), CAIRN_E_INVAL);
     assert_int_equal(fx_create(fx, CAIRN_EXTENT_BYTES_MAX + 1, &id), CAIRN_E_TOOBIG);
+}
+
+/* Which thread gives memory back to the system: this stands before the C library's. */
+static _Thread_local uint64_t unmapped_here;
+
+int munmap(void *p, size_t n)
+{
+    unmapped_here += n;
+    return (int)syscall(SYS_munmap, p, n);
+}
+
+/* To take memory apart keeps the kernel busy: a loop does not wait for it. */
+static void memory_is_given_back_on_the_pool(void **state)
+{
+    enum { LEN = 100 << 20, SMALL = 30 << 20, N = 8 };
+    struct fixture *fx = *state;
+    uint64_t ids[N];
+    json_t *status = json_object();
+
+    fx_store(fx)->conf.free_cache = 0;
+    for (int i = 0; i < N; i++) { /* some in arenas, some in memory of their own */
+        assert_int_equal(fx_create(fx, i % 2 == 0 ? LEN : SMALL, &ids[i]), 0);
+        assert_int_equal(fx_persist(fx, ids[i], 0), 0);
+    }
+    unmapped_here = 0;
+    for (int i = 0; i < N; i++)
+        assert_int_equal(fx_remove(fx, ids[i]), 0);
+    while (fx_store(fx)->ops->is_busy(fx_store(fx)))
+        cairn_loop_turn(&fx->loop, CAIRN_NS_PER_S);
+    assert_in_range(unmapped_here, 0, 1 << 20);
+    fx_store(fx)->ops->status(fx_store(fx), status);
+    assert_int_equal(json_integer_value(json_object_get(status, "memory_taken_bytes")), 0);
+    json_decref(status);
 }
 
 static void removed_regions_are_gone(void **state)
@@ -517,9 +525,8 @@ static void newer_formats_are_refused(void **state)
     assert_int_equal(fx_try_open(fx), CAIRN_E_CORRUPT);
 }
 
-#define BOTH(f, s) cmocka_unit_test_setup_teardown(f, setup_##s, teardown)
-#define ALL(f)     BOTH(f, memory), BOTH(f, uring), BOTH(f, pool), BOTH(f, pmem)
-#define LASTING(f) BOTH(f, uring), BOTH(f, pool), BOTH(f, pmem)
+#define ALL(f)     ON(f, memory), ON(f, uring), ON(f, pool), ON(f, pmem)
+#define LASTING(f) ON(f, uring), ON(f, pool), ON(f, pmem)
 
 int main(void)
 {
@@ -530,6 +537,7 @@ int main(void)
         ALL(bad_bytes_are_refused),
         ALL(nonsense_is_refused),
         ALL(removed_regions_are_gone),
+        ON(memory_is_given_back_on_the_pool, memory),
         ALL(readers_finish_after_a_removal),
         ALL(writes_of_one_chunk_take_turns),
         ALL(unfinished_regions_are_bounded_and_expire),

@@ -368,6 +368,35 @@ static void stalled_target(void **state)
         assert_int_equal(w->mem[i], 0);
 }
 
+/* Answers half received when the endpoint is closed, wherever the target happens to stop: tcp would report them twice,
+ * the second time from freed memory (fabric_sever.c). */
+static void a_target_stalls_amid_its_answers(void **state)
+{
+    enum { READS = 40 };
+    struct world *w = *state;
+    uint32_t before;
+
+    connect_by_reading(w);
+    for (uint32_t i = 1; i <= READS; i++)
+        post(w, i, false, 0, EXPOSED, w->card.rw_key);
+    while (w->over < 1 + born % 7)
+        cairn_loop_turn(&w->loop, 5 * CAIRN_NS_PER_MS);
+    kill(w->target, SIGSTOP);
+    for (int i = 0; i < 20; i++)
+        cairn_loop_turn(&w->loop, CAIRN_NS_PER_MS);
+    before = w->over;
+    assert_true(before < READS);
+    cairn_fabric_kill(w->f);
+    assert_true(w->over == before);
+    assert_true(wait_for(w, READS, 1000));
+    assert_int_equal(w->last_rc, CAIRN_E_CANCELED);
+    memset(w->mem, 0, MEM);
+    kill(w->target, SIGCONT);
+    assert_false(wait_for(w, READS + 1, 20));
+    for (size_t i = 0; i < MEM; i++)
+        assert_int_equal(w->mem[i], 0);
+}
+
 static void a_write_is_over_when_placed_not_when_sent(void **state)
 {
     struct world *w = *state;
@@ -461,6 +490,12 @@ int main(void)
         T(others_suffer_from_a_bad_key_and_learn_of_it),
         T(dead_peer),
         T(stalled_target),
+        T(a_target_stalls_amid_its_answers), /* each at another place */
+        T(a_target_stalls_amid_its_answers),
+        T(a_target_stalls_amid_its_answers),
+        T(a_target_stalls_amid_its_answers),
+        T(a_target_stalls_amid_its_answers),
+        T(a_target_stalls_amid_its_answers),
         T(a_write_is_over_when_placed_not_when_sent),
         T(an_operation_that_waits_is_taken_back),
         T(hostile_addresses),

@@ -322,8 +322,42 @@ static void corrupt_a_file(struct fx *fx)
     close(fd);
 }
 
+enum { CORRUPT_KEYS = 5000 };
+
+static bool on_length(void *arg, uint32_t i, const uint8_t *val, int64_t len)
+{
+    int64_t *lengths = arg;
+
+    assert_true((val != NULL) == (len >= 0));
+    lengths[i] = len;
+    return true;
+}
+
+/* All keys in calls of many: those that cannot be read, and no others, are told as such. */
+static void read_in_batches(struct fx *fx, struct cairn_kv_db db, const bool *is_corrupt)
+{
+    enum { BATCH = 50 };
+    ProtobufCBinaryData keys[BATCH];
+    uint32_t numbers[BATCH];
+    int64_t lengths[BATCH];
+    struct cairn_kv_read rd = {
+        .db = db, .keys = keys, .n = BATCH, .may_block = true, .found = on_length, .arg = lengths
+    };
+
+    for (uint32_t from = 0; from < CORRUPT_KEYS; from += BATCH) {
+        for (uint32_t i = 0; i < BATCH; i++) {
+            numbers[i] = from + i;
+            keys[i] = fx_key(&numbers[i], 4);
+        }
+        assert_int_equal(fx->ops->read(fx->store, &rd), 0);
+        for (uint32_t i = 0; i < BATCH; i++)
+            assert_int_equal(lengths[i], is_corrupt[from + i] ? -2 : 1000);
+    }
+}
+
 static void corrupt_block_is_reported(void **state)
 {
+    static bool is_corrupt[CORRUPT_KEYS];
     struct fx *fx = *state;
     static uint8_t value[1000];
     static struct fx_value v;
@@ -334,7 +368,7 @@ static void corrupt_block_is_reported(void **state)
     fx->conf.write_buffer_bytes = 1 << 20;
     fx_open(fx);
     db = fx_create(fx, "d", CAIRN_KV_UINT, false);
-    for (uint32_t i = 0; i < 5000; i++) {
+    for (uint32_t i = 0; i < CORRUPT_KEYS; i++) {
         for (size_t j = 0; j < sizeof(value); j++)
             value[j] = (uint8_t)fx_draw(&rng, 256);
         assert_int_equal(fx_put(fx, db, fx_key(&i, 4), value, sizeof(value)), 0);
@@ -342,12 +376,14 @@ static void corrupt_block_is_reported(void **state)
     fx_close(fx);
     corrupt_a_file(fx);
     fx_open(fx);
-    for (uint32_t i = 0; i < 5000; i++) {
+    for (uint32_t i = 0; i < CORRUPT_KEYS; i++) {
         int rc = fx_get(fx, db, fx_key(&i, 4), &v);
 
         assert_true((rc == 0 && v.len == sizeof(value)) || rc == CAIRN_E_CORRUPT);
-        corrupt += rc == CAIRN_E_CORRUPT;
+        is_corrupt[i] = rc == CAIRN_E_CORRUPT;
+        corrupt += is_corrupt[i];
     }
+    read_in_batches(fx, db, is_corrupt);
     assert_in_range(corrupt, 1, 10); /* one block of 4 KiB: the others are read */
     assert_true(status_number(fx, "corrupt_reads") > 0);
     assert_false(health_is(fx, "ok"));

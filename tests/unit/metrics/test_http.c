@@ -46,7 +46,7 @@ static void on_health(void *arg, struct cairn_http_reply *reply)
 static int setup(void **state)
 {
     struct fixture *f = calloc(1, sizeof(*f));
-    struct cairn_http_page pages[] = { { "/metrics", on_page, f }, { "/healthz", on_health, f } };
+    struct cairn_http_page pages[] = { { "/metrics", "figures", on_page, f }, { "/healthz", "health", on_health, f } };
     socklen_t len = sizeof(f->addr);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
@@ -141,11 +141,13 @@ static void nothing_else_is_served(void **state)
     static const struct {
         const char *request, *status;
     } rows[] = {
-        { "GET / HTTP/1.1\r\nHost: x\r\n\r\n", " 404 " },
         { "GET /metrics/ HTTP/1.1\r\nHost: x\r\n\r\n", " 404 " },
         { "GET /../etc/passwd HTTP/1.1\r\nHost: x\r\n\r\n", " 404 " },
-        { "POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", " 501 " },
-        { "DELETE /metrics HTTP/1.1\r\nHost: x\r\n\r\n", " 501 " },
+        { "POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", " 405 " },
+        { "POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nx=1", " 405 " },
+        { "DELETE /metrics HTTP/1.1\r\nHost: x\r\n\r\n", " 405 " },
+        { "PATCH /nowhere HTTP/1.1\r\nHost: x\r\n\r\n", " 405 " },
+        { "BREW /metrics HTTP/1.1\r\nHost: x\r\n\r\n", "" },
         { "GET /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999\r\n\r\n", " 413 " },
         { "nonsense\r\n\r\n", "" },
         { "\x16\x03\x01\x02\r\n\r\n", "" },
@@ -160,6 +162,34 @@ static void nothing_else_is_served(void **state)
     }
     assert_int_equal(f->asked, 0);
     assert_int_equal(cairn_http_connections(f->http), 0);
+}
+
+/* Who does not know the pages is told. */
+static void the_root_lists_the_pages(void **state)
+{
+    static const struct {
+        const char *request, *start, *body;
+    } rows[] = {
+        { "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 OK\r\n", "The pages of this Cairn node:\n" },
+        { "GET /nope HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 404 Not Found\r\n", "There is no such page, but:\n" },
+        { "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 405 Method Not Allowed\r\n",
+          "These pages can only be read (GET).\n" },
+    };
+    struct fixture *f = *state;
+    char reply[4096], body[256];
+
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        ask(f, rows[i].request, reply, sizeof(reply));
+        assert_memory_equal(reply, rows[i].start, strlen(rows[i].start));
+        assert_non_null(strstr(reply, "Content-Type: text/plain"));
+        assert_int_equal(strstr(reply, "Allow: GET, HEAD\r\n") != NULL, i == 2);
+        snprintf(body, sizeof(body), "\r\n\r\n%s/metrics     figures\n/healthz     health\n", rows[i].body);
+        assert_non_null(strstr(reply, body));
+    }
+    ask(f, "HEAD / HTTP/1.1\r\nHost: x\r\n\r\n", reply, sizeof(reply));
+    assert_non_null(strstr(reply, " 200 OK\r\n"));
+    assert_string_equal(strstr(reply, "\r\n\r\n"), "\r\n\r\n");
+    assert_int_equal(f->asked, 0);
 }
 
 static void headers_are_bounded(void **state)
@@ -263,6 +293,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(serves_its_pages, setup, teardown),
         cmocka_unit_test_setup_teardown(says_when_unwell, setup, teardown),
         cmocka_unit_test_setup_teardown(nothing_else_is_served, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_root_lists_the_pages, setup, teardown),
         cmocka_unit_test_setup_teardown(headers_are_bounded, setup, teardown),
         cmocka_unit_test_setup_teardown(large_page_arrives_whole, setup, teardown),
         cmocka_unit_test_setup_teardown(connections_are_bounded, setup, teardown),

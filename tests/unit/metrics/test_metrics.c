@@ -417,6 +417,49 @@ static void every_node_counter_is_there(void **state)
     free(p);
 }
 
+/* Of both workers; by way, and what belongs to none; on the page and as JSON. */
+static void bulk_transfers_are_told_by_their_way(void **state)
+{
+    struct fixture *f = *state;
+    struct cairn_bulk_counters *b = calloc(2, sizeof(*b));
+    const struct cairn_bulk_counters *bulks[] = { &b[0], &b[1] };
+    struct parsed *p;
+    json_t *doc, *rows;
+
+    f->m.bulks = bulks;
+    for (int i = 0; i < 2; i++) {
+        atomic_store(&b[i].transfers[CAIRN_BULK_VM], 3);
+        atomic_store(&b[i].bytes[CAIRN_BULK_VM], 3000);
+        atomic_store(&b[i].transfers[CAIRN_BULK_FABRIC], 4);
+        atomic_store(&b[i].bytes[CAIRN_BULK_FRAMES], 500);
+        atomic_store(&b[i].failures, 5);
+        atomic_store(&b[i].switches, 6);
+        atomic_store(&b[i].introduced, 7);
+        atomic_store(&b[i].kills, 8);
+    }
+    p = scrape(f);
+    assert_true(value_of(p, "cairn_bulk_transfers_total", "way=vm;", "") == 6);
+    assert_true(value_of(p, "cairn_bulk_bytes_total", "way=vm;", "") == 6000);
+    assert_true(value_of(p, "cairn_bulk_transfers_total", "way=fabric;", "") == 8);
+    assert_true(value_of(p, "cairn_bulk_bytes_total", "way=frames;", "") == 1000);
+    assert_true(value_of(p, "cairn_bulk_bytes_total", "way=self;", "") == 0);
+    assert_true(value_of(p, "cairn_bulk_failures_total", "", "") == 10);
+    assert_true(value_of(p, "cairn_bulk_retries_total", "", "") == 12);
+    assert_true(value_of(p, "cairn_bulk_fabric_connections_total", "", "") == 14);
+    assert_true(value_of(p, "cairn_bulk_fabric_closed_total", "", "") == 16);
+    free(p);
+    doc = cairn_metrics_json(&f->m);
+    assert_non_null(doc);
+    rows = json_object_get(doc, "bulk");
+    assert_int_equal(json_array_size(rows), 4);
+    assert_string_equal(json_string_value(json_object_get(json_array_get(rows, 0), "way")), "vm");
+    assert_int_equal(json_integer_value(json_object_get(json_array_get(rows, 0), "transfers")), 6);
+    assert_int_equal(json_integer_value(json_object_get(json_array_get(rows, 0), "bytes")), 6000);
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(doc, "counters"), "bulk_retries")), 12);
+    json_decref(doc);
+    free(b);
+}
+
 static void json_says_the_same(void **state)
 {
     struct fixture *f = *state;
@@ -506,6 +549,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(names_are_escaped, setup, teardown),
         cmocka_unit_test_setup_teardown(providers_tell_their_state, setup, teardown),
         cmocka_unit_test_setup_teardown(every_node_counter_is_there, setup, teardown),
+        cmocka_unit_test_setup_teardown(bulk_transfers_are_told_by_their_way, setup, teardown),
         cmocka_unit_test_setup_teardown(json_says_the_same, setup, teardown),
         cmocka_unit_test_setup_teardown(page_is_served, setup, teardown),
     };

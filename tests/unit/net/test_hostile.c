@@ -251,6 +251,25 @@ static void nothing_but_hello_before_hello(void **state)
     assert_still_serves(fx);
 }
 
+/* Whoever connects and says nothing has 5 s, of which all but a few are skipped here. */
+static void silence_instead_of_hello_is_cut_off(void **state)
+{
+    struct fixture *fx = *state;
+    int fd = raw_connect(fx);
+    struct cairn_rpc_peer *peer = CONTAINER_OF(fx->rpc->greeters.next, struct cairn_rpc_peer, greeting);
+    uint64_t now = cairn_loop_now(&fx->loop);
+
+    assert_int_equal(CAIRN_HELLO_MS_MAX, 5000);
+    assert_in_range(peer->hello_deadline_ns, now, now + CAIRN_HELLO_MS_MAX * CAIRN_NS_PER_MS);
+    peer->hello_deadline_ns = now + 5 * CAIRN_NS_PER_MS;
+    cairn_rpc__peer_want(peer, peer->hello_deadline_ns);
+    assert_true(is_thrown_out(fx, fd));
+    assert_int_equal(atomic_load(&fx->node.counters.hello_timeouts), 1);
+    assert_int_equal(atomic_load(&fx->node.counters.greeting), 0);
+    close(fd);
+    assert_still_serves(fx);
+}
+
 static void a_second_hello_is_refused(void **state)
 {
     struct fixture *fx = *state;
@@ -289,6 +308,43 @@ static void garbage_closes_the_connection_only(void **state)
     raw_send(fx, fd, buf, sizeof(buf));
     assert_true(is_thrown_out(fx, fd));
     close(fd);
+    raw_send(fx, good, buf, put_ping(buf, 3, 0)); /* others are unaffected */
+    assert_true(raw_frame(fx, good, buf, sizeof(buf), &f) > 0);
+    assert_int_equal(f.id, 3);
+    close(good);
+}
+
+/* Each damage ends its own connection and is counted: a bit that flipped on the way, frames in the wrong order. */
+static void damaged_and_reordered_frames_are_counted(void **state)
+{
+    struct fixture *fx = *state;
+    uint8_t buf[1024], bad[1024];
+    int good = enter(fx), fd;
+    struct cairn_frame f;
+    uint64_t n = 0;
+
+    for (uint32_t bit = 0; bit < 8 * CAIRN_FRAME_HEADER_BYTES; bit++) {
+        size_t len = put_ping(bad, 1, 0);
+
+        fd = enter(fx);
+        bad[bit / 8] ^= (uint8_t)(1U << bit % 8);
+        raw_send(fx, fd, bad, len);
+        assert_true(is_thrown_out(fx, fd));
+        /* One that seems longer than it is looks like half a frame. */
+        assert_int_equal(atomic_load(&fx->node.counters.frames_malformed) +
+                             atomic_load(&fx->node.counters.slow_readers_closed),
+                         ++n);
+        close(fd);
+    }
+    n = atomic_load(&fx->node.counters.frames_malformed);
+    assert_true(n > 8 * (CAIRN_FRAME_HEADER_BYTES - 2 * sizeof(uint32_t))); /* all but some bits of two lengths */
+    fd = raw_connect(fx); /* the second frame of HELLO before the first */
+    raw_send(fx, fd, bad,
+             put_frame(bad, (struct cairn_frame){ .kind = CAIRN_FRAME_HELLO, .method = CAIRN_HELLO_PROOF }, NULL));
+    assert_true(is_thrown_out(fx, fd));
+    assert_int_equal(atomic_load(&fx->node.counters.frames_malformed), ++n);
+    close(fd);
+    assert_int_equal(fx->pings, 0);
     raw_send(fx, good, buf, put_ping(buf, 3, 0)); /* others are unaffected */
     assert_true(raw_frame(fx, good, buf, sizeof(buf), &f) > 0);
     assert_int_equal(f.id, 3);
@@ -430,17 +486,55 @@ static void ignoring_credits_only_slows(void **state)
 static void too_many_connections_are_refused(void **state)
 {
     struct fixture *fx = *state;
+    uint8_t buf[1024];
+    struct cairn_frame f;
     int fds[4], fd;
 
     for (int i = 0; i < 4; i++)
         fds[i] = enter(fx);
     fd = raw_connect(fx);
+    raw_send(fx, fd, buf, put_open(buf));
+    assert_true(raw_frame(fx, fd, buf, sizeof(buf), &f) > 0);
+    assert_int_equal(f.method, CAIRN_HELLO_REFUSED_STEP); /* it is told why */
+    assert_int_equal(f.value, CAIRN_E_LIMIT);
     assert_true(is_thrown_out(fx, fd));
     assert_int_equal(atomic_load(&fx->node.counters.connections_refused), 1);
     close(fd);
     for (int i = 0; i < 4; i++)
         close(fds[i]);
     turns(fx, 5);
+    assert_still_serves(fx);
+}
+
+/* Whoever can reach the node may open connections without end and prove nothing: users get in all the same, all that the limit
+ * allows, and the strangers' own are closed, oldest first. */
+static void strangers_do_not_lock_users_out(void **state)
+{
+    enum { STRANGERS = 40, MAY_WAIT = 8 };
+    struct fixture *fx = *state;
+    int strangers[STRANGERS], users[4];
+    uint8_t buf[8];
+
+    for (int i = 0; i < STRANGERS; i++) {
+        strangers[i] = raw_connect(fx);
+        turns(fx, 1);
+    }
+    assert_int_equal(atomic_load(&fx->node.counters.greeting), MAY_WAIT);
+    assert_int_equal(atomic_load(&fx->node.counters.connections), MAY_WAIT);
+    assert_int_equal(atomic_load(&fx->node.counters.greeters_displaced), STRANGERS - MAY_WAIT);
+    for (int i = 0; i < STRANGERS - MAY_WAIT; i++)
+        assert_true(is_thrown_out(fx, strangers[i]));
+    for (int i = STRANGERS - MAY_WAIT; i < STRANGERS; i++)
+        assert_true(recv(strangers[i], buf, sizeof(buf), 0) < 0 && errno == EAGAIN); /* open still */
+    for (int i = 0; i < 4; i++)
+        users[i] = enter(fx);
+    assert_int_equal(atomic_load(&fx->node.counters.connections_refused), 0);
+    for (int i = 0; i < 4; i++)
+        close(users[i]);
+    for (int i = 0; i < STRANGERS; i++)
+        close(strangers[i]);
+    turns(fx, 5);
+    assert_int_equal(atomic_load(&fx->node.counters.greeting), 0);
     assert_still_serves(fx);
 }
 
@@ -495,14 +589,15 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(nothing_but_hello_before_hello),   T(a_second_hello_is_refused),
-        T(hello_may_not_be_large),           T(garbage_closes_the_connection_only),
-        T(torn_frames_are_put_together),     T(half_a_frame_does_not_wait_for_ever),
-        T(a_goodbye_is_answered_by_the_end), T(an_answer_that_fits_no_frame_is_an_error),
-        T(who_has_drained_takes_nobody),     T(a_slow_reader_is_bounded_and_closed),
-        T(ignoring_credits_only_slows),      T(too_many_connections_are_refused),
-        T(an_answer_to_nothing_is_an_error), T(cancel_of_nothing_is_harmless),
-        T(newer_protocol_is_told_so),
+        T(silence_instead_of_hello_is_cut_off), T(nothing_but_hello_before_hello),
+        T(a_second_hello_is_refused),           T(hello_may_not_be_large),
+        T(garbage_closes_the_connection_only),  T(damaged_and_reordered_frames_are_counted),
+        T(torn_frames_are_put_together),        T(half_a_frame_does_not_wait_for_ever),
+        T(a_goodbye_is_answered_by_the_end),    T(an_answer_that_fits_no_frame_is_an_error),
+        T(who_has_drained_takes_nobody),        T(a_slow_reader_is_bounded_and_closed),
+        T(ignoring_credits_only_slows),         T(too_many_connections_are_refused),
+        T(strangers_do_not_lock_users_out),     T(an_answer_to_nothing_is_an_error),
+        T(cancel_of_nothing_is_harmless),       T(newer_protocol_is_told_so),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,8 +3,8 @@
 #include "cairn/cairn.h"
 #include "cairn/hashed.h"
 #include "cairn/server.h"
+#include "tests/lib/scratch.h"
 
-#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -17,24 +17,15 @@
 enum { NODES = 3 };
 
 struct fixture {
-    char dir[64];
+    char dir[SCRATCH_MAX];
     struct cairn_server *nodes[NODES];
 };
-
-static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
-{
-    (void)st;
-    (void)flag;
-    (void)ftw;
-    return remove(path);
-}
 
 static int setup(void **state)
 {
     struct fixture *fx = calloc(1, sizeof(*fx));
 
-    strcpy(fx->dir, "/tmp/cairn-embed-XXXXXX");
-    assert_non_null(mkdtemp(fx->dir));
+    scratch_new(fx->dir);
     *state = fx;
     return 0;
 }
@@ -45,7 +36,7 @@ static int teardown(void **state)
 
     for (int i = 0; i < NODES; i++)
         cairn_server_free(fx->nodes[i]);
-    assert_int_equal(nftw(fx->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
+    scratch_remove(fx->dir);
     free(fx);
     return 0;
 }

@@ -21,7 +21,7 @@ static int show(struct world *w, uint32_t worker, const char *name, struct answe
     Cairn__Wire__NsName m = CAIRN__WIRE__NS_NAME__INIT;
 
     m.name = (char *)(uintptr_t)name;
-    ask_start(w, worker, a, &carol, CAIRN__WIRE__ROUTER_METHOD__ROUTER_NS_SHOW, &m.base, NULL, 0);
+    ask_start(w, worker, a, &root, CAIRN__WIRE__ROUTER_METHOD__ROUTER_NS_SHOW, &m.base, NULL, 0);
     return ask_wait(w, a);
 }
 
@@ -158,6 +158,49 @@ static void what_cannot_be_is_refused(void **state)
     refuse(w, &m, CAIRN_E_EXISTS, "exists");
 }
 
+/* One user cannot take all that there can be, not by asking for many at once either. */
+static void one_user_has_a_bound(void **state)
+{
+    enum { MAX_OF_USER = 4, AT_ONCE = 8 };
+    struct world *w = *state;
+    Cairn__Wire__Namespace m[AT_ONCE];
+    struct cairn_err err = { 0 };
+    struct answer a[AT_ONCE];
+    char name[AT_ONCE][8];
+    int made = 0;
+
+    world_stop(w);
+    w->conf.user_namespaces_max = MAX_OF_USER;
+    world_start(w);
+    for (uint32_t i = 0; i < AT_ONCE; i++) {
+        snprintf(name[i], sizeof(name[i]), "n%u", (unsigned)i);
+        m[i] = named(name[i]);
+        ask_start(w, i % WORKERS, &a[i], &alice, CAIRN__WIRE__ROUTER_METHOD__ROUTER_NS_CREATE, &m[i].base, NULL, 0);
+    }
+    for (uint32_t i = 0; i < AT_ONCE; i++) {
+        int rc = ask_wait(w, &a[i]);
+
+        made += rc == 0;
+        if (rc != 0)
+            assert_int_equal(rc, CAIRN_E_LIMIT);
+        answer_free(&a[i]);
+    }
+    assert_int_equal(made, MAX_OF_USER);
+    m[0] = named("others");
+    assert_int_equal(ns_create_as(w, &bob, &m[0], NULL), 0);
+    m[0] = named("given");
+    m[0].owner = alice.uid;
+    assert_int_equal(ns_create_as(w, &root, &m[0], NULL), 0); /* administrators are not bound */
+    m[0] = named("more");
+    assert_int_equal(ns_create_as(w, &alice, &m[0], &err), CAIRN_E_LIMIT);
+    assert_non_null(strstr(err.text, "user 1000 has 5 namespaces, and router.namespaces_per_user allows 4"));
+    assert_int_equal(ns_remove_as(w, &alice, "given", false), 0);
+    assert_int_equal(ns_create_as(w, &alice, &m[0], NULL), CAIRN_E_LIMIT);
+    for (uint32_t i = 0, removed = 0; removed == 0; i++) /* whichever was made */
+        removed = ns_remove_as(w, &alice, name[i], false) == 0;
+    assert_int_equal(ns_create_as(w, &alice, &m[0], NULL), 0);
+}
+
 /* Backends that cannot keep what the namespace promises: nothing is made, and the text names the one. */
 static void durability_that_cannot_be_had(void **state)
 {
@@ -232,28 +275,6 @@ static void access_bits(void **state)
         assert_int_equal(put_as(w, &root, "n"), 0); /* it is open for work all the same */
         assert_int_equal(ns_remove_as(w, &alice, "n", true), 0);
     }
-}
-
-static void list_is_in_order(void **state)
-{
-    struct world *w = *state;
-    Cairn__Wire__Empty m = CAIRN__WIRE__EMPTY__INIT;
-    const Cairn__Wire__NamespaceList *r;
-    char name[16];
-    struct answer a;
-
-    for (int i = 12; i-- > 0;) {
-        snprintf(name, sizeof(name), "n%02d", i);
-        ns_create(w, name);
-    }
-    assert_int_equal(ask(w, &a, CAIRN__WIRE__ROUTER_METHOD__ROUTER_NS_LIST, &m.base, NULL, 0), 0);
-    r = (const Cairn__Wire__NamespaceList *)a.reply;
-    assert_int_equal(r->n_namespaces, 12);
-    for (int i = 0; i < 12; i++) {
-        snprintf(name, sizeof(name), "n%02d", i);
-        assert_string_equal(r->namespaces[i]->name, name);
-    }
-    answer_free(&a);
 }
 
 static void removal(void **state)
@@ -377,6 +398,39 @@ static void every_call_of_a_creation_fails(void **state)
         world_start(w);
         assert_int_equal(show(w, 0, "n", &a), CAIRN_E_NOTFOUND); /* nor after a restart */
     }
+}
+
+static void block_the_map(struct world *w, struct cairn_rpc_req *rq)
+{
+    char fresh[96];
+
+    if (rq->target->iface != &cairn_iface_kv || rq->method_no != CAIRN__WIRE__KV_METHOD__KV_OPEN)
+        return;
+    snprintf(fresh, sizeof(fresh), "%s/map.fresh", w->dir);
+    assert_int_equal(mkdir(fresh, 0700), 0);
+}
+
+/* Its database cannot be made now, and its record, which is stored, cannot be taken back: a retry must not make it
+ * once more, and be told that it exists. */
+static void a_creation_that_cannot_be_taken_back(void **state)
+{
+    struct world *w = *state;
+    Cairn__Wire__Namespace m = named("n");
+    char fresh[96];
+
+    snprintf(fresh, sizeof(fresh), "%s/map.fresh", w->dir);
+    w->before = block_the_map;
+    w->calls = 0;
+    w->fail_at = 3;
+    w->fail_rc = CAIRN_E_BUSY;
+    assert_int_equal(ns_create_as(w, &root, &m, NULL), CAIRN_E_UNKNOWN);
+    w->before = NULL;
+    w->fail_at = 0;
+    assert_int_equal(rmdir(fresh), 0);
+    assert_int_equal(ns_create_as(w, &root, &m, NULL), CAIRN_E_EXISTS);
+    world_stop(w);
+    world_start(w); /* where it comes to light */
+    assert_int_equal(put(w, "n", "k", value, 10), 0);
 }
 
 static void a_full_disk_refuses_changes(void **state)
@@ -515,14 +569,15 @@ int main(void)
         CASE(defaults_and_what_was_asked_for),
         CASE(names),
         CASE(what_cannot_be_is_refused),
+        CASE(one_user_has_a_bound),
         CASE(durability_that_cannot_be_had),
         CASE(access_bits),
-        CASE(list_is_in_order),
         CASE(removal),
         CASE(ids_are_not_given_twice),
         CASE(everything_is_there_after_a_restart),
         CASE(a_crash_before_the_database),
         CASE(every_call_of_a_creation_fails),
+        CASE(a_creation_that_cannot_be_taken_back),
         CASE(a_full_disk_refuses_changes),
         CASE(a_damaged_table_is_refused),
         CASE(a_namespace_without_its_provider),

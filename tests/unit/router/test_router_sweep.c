@@ -116,7 +116,7 @@ static void a_record_that_cannot_be_read(void **state)
     wait_sweep(w);
     assert_int_equal(w->nregions, before);
     world_stop(w);
-    entry_set(w, w->dbs[0].id, key_of("torn"), (const uint8_t *)"\1\1\0\0", 4);
+    entry_set(w, w->dbs[0].id, key_of("torn"), (const uint8_t *)"\2\1\0\0", 4);
     world_start(w); /* it was not clean */
     wait_sweep(w);
     assert_int_equal(w->nregions, before - 1);

@@ -1,5 +1,6 @@
 /* Proofs: bound to key, direction and session; key files: checked. */
 #include "sdk/core/rpc/auth.h"
+#include "tests/lib/scratch.h"
 
 #include <fcntl.h>
 #include <setjmp.h>
@@ -37,14 +38,14 @@ static void a_proof_is_good_once_and_one_way(void **state)
 
 static void key_files_are_checked(void **state)
 {
-    char dir[] = "/tmp/cairn-key-XXXXXX", path[64], link_path[64];
+    char dir[SCRATCH_MAX], path[SCRATCH_MAX + 8], link_path[SCRATCH_MAX + 8];
     uint8_t a[CAIRN_KEY_BYTES], b[CAIRN_KEY_BYTES];
     struct cairn_err err = { 0 };
     struct stat st;
     int fd;
 
     (void)state;
-    assert_non_null(mkdtemp(dir));
+    scratch_new(dir);
     snprintf(path, sizeof(path), "%s/k", dir);
     snprintf(link_path, sizeof(link_path), "%s/l", dir);
     assert_int_equal(cairn_auth_key_read(path, a, &err), CAIRN_E_NOTFOUND);
@@ -65,9 +66,7 @@ static void key_files_are_checked(void **state)
     assert_int_equal(write(fd, "abc\n", 4), 4);
     close(fd);
     assert_int_equal(cairn_auth_key_read(path, b, &err), CAIRN_E_FORMAT);
-    unlink(link_path);
-    unlink(path);
-    rmdir(dir);
+    scratch_remove(dir);
 }
 
 int main(void)

@@ -1,6 +1,17 @@
 /* Calls to a node that misbehaves when told to: both forms, values of all sizes, errors, checksums, batches, lists. */
 #include "tests/unit/sdk/sdk_fixture.h"
 
+static void header_and_library_are_one_version(void **state)
+{
+    char text[32];
+
+    (void)state;
+    snprintf(text, sizeof(text), "%d.%d.%d", CAIRN_VERSION_MAJOR, CAIRN_VERSION_MINOR, CAIRN_VERSION_PATCH);
+    assert_string_equal(cairn_version(), text);
+    assert_true(CAIRN_VERSION_NUMBER >= CAIRN_VERSION_OF(0, 1, 0) &&
+                CAIRN_VERSION_NUMBER < CAIRN_VERSION_OF(1000, 0, 0));
+}
+
 /* The drawing in call.c says the same. */
 static void the_table_is_the_drawing(void **state)
 {
@@ -305,6 +316,7 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(header_and_library_are_one_version),
         cmocka_unit_test(the_table_is_the_drawing),
         T(values_of_all_sizes_come_back),
         T(asynchronous_forms_do_the_same),

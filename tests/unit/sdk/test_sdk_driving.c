@@ -257,22 +257,27 @@ static void canceled_calls_end_at_once(void **state)
 struct canceler {
     struct fixture *fx;
     uint64_t number;
+    bool all;
+    uint32_t pings; /* that have reached the node: the one of cairn_connect(), and ours */
 };
 
 static void *cancel_from_elsewhere(void *arg)
 {
     struct canceler *x = arg;
 
-    while (atomic_load(&x->fx->knobs->pings) < 2) /* the one of cairn_connect(), and ours */
+    while (atomic_load(&x->fx->knobs->pings) < x->pings)
         sched_yield();
-    cairn_cancel(x->fx->c, x->number);
+    if (x->all)
+        cairn_cancel_all(x->fx->c);
+    else
+        cairn_cancel(x->fx->c, x->number);
     return NULL;
 }
 
 static void a_waiting_call_is_canceled_from_another_thread(void **state)
 {
     struct fixture *fx = *state;
-    struct canceler x = { fx, 0 };
+    struct canceler x = { fx, 0, false, 2 };
     pthread_t t;
 
     atomic_store(&fx->knobs->hold, true);
@@ -280,6 +285,29 @@ static void a_waiting_call_is_canceled_from_another_thread(void **state)
     assert_int_equal(pthread_create(&t, NULL, cancel_from_elsewhere, &x), 0);
     assert_int_equal(cairn_ping(fx->c, &fx->o), CAIRN_E_CANCELED);
     pthread_join(t, NULL);
+}
+
+/* A user's Ctrl-C: whatever is under way ends, and what starts afterwards does not. */
+static void all_calls_are_canceled(void **state)
+{
+    struct fixture *fx = *state;
+    struct canceler x = { fx, 0, true, 3 };
+    struct outcome out[2] = { 0 };
+    pthread_t t;
+
+    atomic_store(&fx->knobs->hold, true);
+    assert_int_equal(cairn_ping_async(fx->c, &fx->o, on_done, &out[0]), 0);
+    assert_int_equal(pthread_create(&t, NULL, cancel_from_elsewhere, &x), 0);
+    assert_int_equal(cairn_ping(fx->c, &fx->o), CAIRN_E_CANCELED);
+    pthread_join(t, NULL);
+    assert_int_equal(cairn_drain(fx->c, -1), 0);
+    assert_int_equal(out[0].rc, CAIRN_E_CANCELED);
+    assert_int_equal(cairn_ping_async(fx->c, &fx->o, on_done, &out[1]), 0);
+    cairn_poll(fx->c, 20);
+    assert_int_equal(out[1].runs, 0);
+    assert_int_equal(cairn_cancel_all(fx->c), 0);
+    assert_int_equal(cairn_drain(fx->c, -1), 0);
+    assert_int_equal(out[1].rc, CAIRN_E_CANCELED);
 }
 
 static void a_node_that_comes_back_is_found_again(void **state)
@@ -417,6 +445,7 @@ int main(void)
         T(another_address_is_tried),
         T(canceled_calls_end_at_once),
         T(a_waiting_call_is_canceled_from_another_thread),
+        T(all_calls_are_canceled),
         T(a_node_that_comes_back_is_found_again),
         T(a_node_that_is_gone_is_unreachable),
         T(death_in_the_middle_tells_reads_from_writes),

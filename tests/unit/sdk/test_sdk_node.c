@@ -5,6 +5,7 @@
 #include "cairn/hashed.h"
 #include "cairn/kv.h"
 #include "cairn/server.h"
+#include "tests/lib/scratch.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -19,7 +20,7 @@ enum { MIB = 1 << 20 };
 
 struct group {
     struct cairn_server *server;
-    char dir[64], workspace[96];
+    char dir[SCRATCH_MAX], workspace[96];
 };
 
 /* One way to enter, and one form of every call. */
@@ -41,9 +42,7 @@ static int group_setup(void **state)
     char text[2000] = "", data[96], sock[128];
 
     (void)state;
-    strcpy(the_node.dir, "/tmp/cairn-node-XXXXXX");
-    if (mkdtemp(the_node.dir) == NULL)
-        return -1;
+    scratch_new(the_node.dir);
     snprintf(data, sizeof(data), "%s/data", the_node.dir);
     snprintf(the_node.workspace, sizeof(the_node.workspace), "%s/ws", the_node.dir);
     snprintf(sock, sizeof(sock), "[\"unix://%s/s\", \"tcp://127.0.0.1:0\"]", the_node.dir);
@@ -63,12 +62,10 @@ static int group_setup(void **state)
 
 static int group_teardown(void **state)
 {
-    char cmd[96];
-
     (void)state;
     cairn_server_free(the_node.server);
-    snprintf(cmd, sizeof(cmd), "rm -rf %s", the_node.dir);
-    return system(cmd);
+    scratch_remove(the_node.dir);
+    return 0;
 }
 
 static int connect_to(void **state, const char *scheme, bool async)
@@ -257,6 +254,30 @@ static void namespaces_and_values(void **state)
     FAILS(fx, CAIRN_E_NOTFOUND, cairn_ns_show, fx->c, "data", &list);
 }
 
+/* More than one answer holds: the list is whole all the same. */
+static void a_long_list_of_namespaces(void **state)
+{
+    enum { MANY = 900 };
+    struct fixture *fx = *state;
+    struct cairn_ns_list *list;
+    char name[CAIRN_NAME_BYTES_MAX + 1];
+
+    for (int i = 0; i < MANY; i++) {
+        snprintf(name, sizeof(name), "%03d-%0*d", i, CAIRN_NAME_BYTES_MAX - 4, 0);
+        OK(fx, cairn_ns_create, fx->c, name, NULL);
+    }
+    fx->over = false;
+    OK(fx, cairn_ns_list, fx->c, &list);
+    assert_int_equal(list->n, MANY);
+    for (int i = 0; i < MANY; i++) {
+        snprintf(name, sizeof(name), "%03d-%0*d", i, CAIRN_NAME_BYTES_MAX - 4, 0);
+        assert_string_equal(list->namespaces[i].name, name);
+        assert_string_equal(list->namespaces[i].frontend, "hashed");
+        OK(fx, cairn_ns_remove, fx->c, name, false);
+    }
+    cairn_free(list);
+}
+
 static void batches_of_a_namespace(void **state)
 {
     enum { N = 5000, LARGE = 50000 };
@@ -304,6 +325,64 @@ static void batches_of_a_namespace(void **state)
     free(gets);
     free(keys);
     free(large);
+}
+
+/* Records that another version wrote, or that were damaged: each is told of by itself, and the others are read. */
+static void unreadable_entries(void **state)
+{
+    static const struct {
+        const char *key, *record;
+        size_t len;
+        int rc;
+    } bad[] = { { "flipped", "\x02\x01\x00\x00value\x00\x00\x00\x00", 13, CAIRN_E_CORRUPT },
+                { "newer", "\x63\x01\x00\x00x", 5, CAIRN_E_FORMAT },
+                { "torn", "\x01\x02\x00", 3, CAIRN_E_CORRUPT } };
+    struct fixture *fx = *state;
+    struct cairn_ns_list *list;
+    struct cairn_page *page;
+    struct cairn_kv *kv;
+    struct cairn_ns *ns;
+    char db[32], buf[5][8];
+    struct cairn_get_item gets[5] = { { .key = "flipped", .key_len = 7 },
+                                      { .key = "good", .key_len = 4 },
+                                      { .key = "newer", .key_len = 5 },
+                                      { .key = "torn", .key_len = 4 },
+                                      { .key = "well", .key_len = 4 } };
+
+    OK(fx, cairn_ns_create, fx->c, "holes", NULL);
+    OK(fx, cairn_ns_show, fx->c, "holes", &list);
+    snprintf(db, sizeof(db), "ns/%u", list->namespaces[0].id);
+    cairn_free(list);
+    OK(fx, cairn_ns_open, fx->c, "holes", &ns);
+    OK(fx, cairn_put, ns, "good", 4, "1", 1);
+    OK(fx, cairn_put, ns, "well", 4, "22", 2);
+    OK(fx, cairn_kv_open, fx->c, "kv", db, NULL, &kv);
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        OK(fx, cairn_kv_put, kv, bad[i].key, strlen(bad[i].key), bad[i].record, bad[i].len);
+        FAILS(fx, bad[i].rc, cairn_get, ns, bad[i].key, strlen(bad[i].key), buf[0], sizeof(buf[0]), &(size_t){ 0 });
+    }
+    for (size_t i = 0; i < 5; i++) {
+        gets[i].value = buf[i];
+        gets[i].room = sizeof(buf[i]);
+    }
+    OK(fx, cairn_mget, ns, gets, 5);
+    assert_int_equal(gets[0].status, CAIRN_E_CORRUPT);
+    assert_int_equal(gets[1].status, 0);
+    assert_int_equal(gets[2].status, CAIRN_E_FORMAT);
+    assert_int_equal(gets[3].status, CAIRN_E_CORRUPT);
+    assert_int_equal(gets[4].status, 0);
+    assert_memory_equal(gets[4].value, "22", 2);
+    OK(fx, cairn_list, ns, NULL, 0, NULL, 0, 0, &page);
+    assert_int_equal(page->n, 5);
+    assert_int_equal(page->entries[0].value_len, 5);
+    assert_int_equal(page->entries[1].value_len, 1);
+    assert_true(page->entries[2].value_len == CAIRN_LENGTH_UNKNOWN);
+    assert_true(page->entries[3].value_len == CAIRN_LENGTH_UNKNOWN);
+    assert_int_equal(page->entries[4].value_len, 2);
+    cairn_free(page);
+    cairn_kv_close(kv);
+    cairn_ns_close(ns);
+    OK(fx, cairn_ns_remove, fx->c, "holes", true);
 }
 
 static void databases(void **state)
@@ -541,7 +620,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         ALL(the_node_tells_about_itself),
         ALL(namespaces_and_values),
+        T(a_long_list_of_namespaces, unix),
+        T(a_long_list_of_namespaces, tcp_async),
         ALL(batches_of_a_namespace),
+        ALL(unreadable_entries),
         ALL(databases),
         ALL(extents),
         ALL(registered_memory),

@@ -125,6 +125,9 @@ static void environment_names_list_and_directory(void **state)
     setenv("XDG_RUNTIME_DIR", "/run/user/7", 1);
     assert_int_equal(cairn_whereabouts_dir(NULL, dir, sizeof(dir), NULL), 0);
     assert_string_equal(dir, "/run/user/7/cairn");
+    setenv("XDG_RUNTIME_DIR", "relative", 1);
+    assert_int_equal(cairn_whereabouts_dir(NULL, dir, sizeof(dir), NULL), 0);
+    assert_string_equal(dir, "/run/cairn");
     unsetenv("XDG_RUNTIME_DIR");
     assert_int_equal(cairn_whereabouts_dir(NULL, dir, sizeof(dir), NULL), 0);
     assert_string_equal(dir, "/run/cairn");

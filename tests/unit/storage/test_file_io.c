@@ -2,7 +2,10 @@
 #include "server/storage/file_io.h"
 #include "server/storage/staging.h"
 
+#include <dlfcn.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <liburing.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -23,6 +26,21 @@ struct fixture {
     int last;
     bool in_start;
 };
+
+/* Stands before the library's: the next submissions fail with this. */
+static int submit_fails, submits;
+
+int io_uring_submit(struct io_uring *ring)
+{
+    static int (*real)(struct io_uring * ring);
+
+    submits++;
+    if (submit_fails != 0)
+        return -submit_fails;
+    if (real == NULL)
+        *(void **)&real = dlsym(RTLD_NEXT, "io_uring_submit");
+    return real(ring);
+}
 
 static int setup_kind(void **state, enum cairn_file_io_kind kind)
 {
@@ -146,6 +164,71 @@ static void errors_arrive_as_codes(void **state)
     close(readonly);
 }
 
+enum { SOME = 20, SOME_BYTES = 5000 };
+
+static void write_some(struct fixture *fx, struct cairn_file_op *ops, uint8_t *bytes)
+{
+    for (uint32_t i = 0; i < SOME * SOME_BYTES; i++)
+        bytes[i] = (uint8_t)(i * 29 >> 2);
+    for (uint32_t i = 0; i < SOME; i++) {
+        ops[i] = (struct cairn_file_op){
+            .fd = fx->fd, .write = true, .buf = bytes + i * SOME_BYTES, .len = SOME_BYTES, .off = i * SOME_BYTES
+        };
+        start(fx, &ops[i]);
+    }
+}
+
+static void check_some(struct fixture *fx, const uint8_t *bytes)
+{
+    uint8_t got[SOME * SOME_BYTES];
+
+    assert_int_equal(fx->failed, 0);
+    assert_int_equal(cairn_file_pread(fx->fd, got, sizeof(got), 0), 0);
+    assert_memory_equal(got, bytes, sizeof(got));
+}
+
+/* A ring that refuses for good is left: what it had not taken is done all the same, and so is all that comes. */
+static void a_ring_that_refuses_is_left_for_the_pool(void **state)
+{
+    struct fixture *fx = *state;
+    struct cairn_file_op ops[SOME];
+    uint8_t bytes[SOME * SOME_BYTES];
+
+    if (cairn_file_io_kind(fx->io) != CAIRN_FILE_IO_URING)
+        skip();
+    submit_fails = EBADF;
+    write_some(fx, ops, bytes);
+    wait_for(fx, SOME);
+    submit_fails = 0;
+    assert_int_equal(cairn_file_io_kind(fx->io), CAIRN_FILE_IO_POOL);
+    check_some(fx, bytes);
+    write_some(fx, ops, bytes);
+    wait_for(fx, SOME);
+    check_some(fx, bytes);
+}
+
+/* A ring that is only busy is tried again, now and then: the loop sleeps meanwhile. */
+static void a_busy_ring_is_tried_again(void **state)
+{
+    struct fixture *fx = *state;
+    struct cairn_file_op ops[SOME];
+    uint8_t bytes[SOME * SOME_BYTES];
+    uint64_t until = cairn_env_now_ns(&fx->loop.env) + 50 * CAIRN_NS_PER_MS;
+
+    if (cairn_file_io_kind(fx->io) != CAIRN_FILE_IO_URING)
+        skip();
+    submit_fails = EAGAIN;
+    submits = 0;
+    write_some(fx, ops, bytes);
+    while (cairn_env_now_ns(&fx->loop.env) < until)
+        cairn_loop_turn(&fx->loop, CAIRN_NS_PER_S);
+    assert_in_range(submits, 2, 300);
+    submit_fails = 0;
+    wait_for(fx, SOME);
+    assert_int_equal(cairn_file_io_kind(fx->io), CAIRN_FILE_IO_URING);
+    check_some(fx, bytes);
+}
+
 static void a_lock_has_one_holder(void **state)
 {
     struct fixture *fx = *state;
@@ -235,6 +318,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         BOTH(many_writes_then_reads),
         BOTH(errors_arrive_as_codes),
+        cmocka_unit_test_setup_teardown(a_ring_that_refuses_is_left_for_the_pool, setup_auto, teardown),
+        cmocka_unit_test_setup_teardown(a_busy_ring_is_tried_again, setup_auto, teardown),
         cmocka_unit_test_setup_teardown(a_lock_has_one_holder, setup_pool, teardown),
         cmocka_unit_test_setup_teardown(a_file_is_replaced_whole, setup_pool, teardown),
         cmocka_unit_test_setup_teardown(staging_is_bounded_and_fair, setup_pool, teardown),

@@ -3,7 +3,9 @@
 
 #include "sdk/core/base/macros.h"
 #include "server/storage/file_io.h"
+#include "tests/lib/disk_faults.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -354,6 +356,31 @@ static void it_grows(void **state)
     cairn_file_log_close(&fx->log);
 }
 
+/* The kernel tells of a page that it lost once: the flush after the one that failed would succeed. */
+static void a_failed_sync_is_final(void **state)
+{
+    struct fixture *fx = *state;
+    uint64_t durable, syncs;
+
+    open_log(fx);
+    add(fx, 1, 8, 1);
+    assert_int_equal(cairn_file_log_write(&fx->log), 0);
+    assert_int_equal(cairn_file_log_sync(&fx->log), 0);
+    durable = atomic_load(&fx->log.durable);
+    add(fx, 2, 8, 2);
+    assert_int_equal(cairn_file_log_write(&fx->log), 0);
+    disk_fail_syncs(1, EIO);
+    assert_int_equal(cairn_file_log_sync(&fx->log), CAIRN_E_IO);
+    syncs = disk_syncs();
+    assert_int_equal(cairn_file_log_sync(&fx->log), CAIRN_E_IO);
+    assert_int_equal(disk_syncs(), syncs);
+    assert_int_equal(atomic_load(&fx->log.durable), durable);
+    assert_int_equal(cairn_file_log_add(&fx->log, 3, NULL, 0, false), CAIRN_E_IO);
+    cairn_file_log_close(&fx->log);
+    assert_int_equal(open_log(fx).records, 2); /* a start believes what it reads */
+    cairn_file_log_close(&fx->log);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -365,6 +392,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_rewrite_replaces_it_whole, setup, teardown),
         cmocka_unit_test_setup_teardown(a_rewrite_that_may_be_lost, setup, teardown),
         cmocka_unit_test_setup_teardown(it_grows, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_failed_sync_is_final, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,440 @@
+/* The slot logs of a node on one device: see slot_disk.h.
+ *
+ *   slot: append --> worker: gathered --(end of the turn)--> batch: committer writes --> [syncer] --> batch over
+ *
+ * A batch knows the LSN of its first record. An entry knows its batch by number; what the log must keep for a worker is
+ * the LSN of the oldest batch that one of its slots still has an entry, or its beginning (BASE), in. */
+#include "server/cluster/repl/slot_disk_internal.h"
+
+#include "sdk/core/base/log.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static struct disk_worker *worker_of(struct cairn_slot_disk *d, uint32_t slot)
+{
+    return &d->workers[slot % d->conf.nloops];
+}
+
+/* ---- batches ---- */
+
+static bool worker_is_idle(const struct disk_worker *w)
+{
+    return w->gathered_n == 0 && !w->sync_wanted;
+}
+
+static void on_gathered(void *arg);
+
+static int gather(struct disk_worker *w, enum slot_record_type type, const void *head, uint32_t head_len,
+                  const void *body, uint32_t body_len)
+{
+    struct slot_frame f = { .type = type, .len = head_len + body_len };
+    size_t need = w->gathered_n + sizeof(f) + f.len;
+
+    if (w->disk->failed)
+        return CAIRN_E_IO;
+    if (need + w->inflight_bytes > w->disk->conf.queue_bytes)
+        return CAIRN_E_BUSY;
+    if (need > w->gathered_room) {
+        size_t room = MAX(need, w->gathered_room * 2);
+        uint8_t *p = realloc(w->gathered, room);
+
+        if (p == NULL)
+            return CAIRN_E_NOMEM;
+        w->gathered = p;
+        w->gathered_room = room;
+    }
+    memcpy(w->gathered + w->gathered_n, &f, sizeof(f));
+    memcpy(w->gathered + w->gathered_n + sizeof(f), head, head_len);
+    if (body_len > 0)
+        memcpy(w->gathered + w->gathered_n + sizeof(f) + head_len, body, body_len);
+    w->gathered_n = need;
+    cairn_env_defer(&w->loop->env, &w->submit);
+    return 0;
+}
+
+/* On the committer's thread: the records of all workers' batches, one write. */
+static void on_apply(void *ctx, struct cairn_link *group)
+{
+    struct cairn_slot_disk *d = ctx;
+    int rc = 0;
+
+    CAIRN_LIST_FOREACH (l, group) {
+        struct disk_batch *b = CONTAINER_OF(l, struct disk_batch, op.link);
+
+        b->lsn = d->segments.end;
+        for (size_t at = 0; at < b->n && rc == 0;) {
+            struct slot_frame f;
+            struct iovec iov;
+            uint64_t lsn;
+
+            memcpy(&f, b->bytes + at, sizeof(f));
+            iov = (struct iovec){ b->bytes + at + sizeof(f), f.len };
+            rc = cairn_segments_add(&d->segments, f.type, &iov, 1, &lsn);
+            if (at == 0)
+                b->lsn = lsn;
+            at += sizeof(f) + f.len;
+        }
+    }
+    if (rc == 0)
+        rc = cairn_segments_write(&d->segments);
+    atomic_store(&d->end, d->segments.end);
+    CAIRN_LIST_FOREACH (l, group) {
+        CONTAINER_OF(l, struct cairn_commit_op, link)->rc = rc;
+    }
+    if (rc == 0)
+        slot_disk_release(d);
+}
+
+static int on_sync(void *ctx)
+{
+    struct cairn_slot_disk *d = ctx;
+
+    return cairn_segments_sync(&d->segments);
+}
+
+static void on_batch_done(struct cairn_commit_op *op)
+{
+    struct disk_batch *b = CONTAINER_OF(op, struct disk_batch, op);
+    struct disk_worker *w = b->worker;
+    struct cairn_slot_disk *d = w->disk;
+    uint32_t nsynced = b->nsynced;
+    uint32_t *synced = b->synced;
+    int rc = op->rc;
+
+    if (rc != 0 && !d->failed) {
+        d->failed = true;
+        cairn_log_error(
+            "the log of the slots cannot be written: %s; this node takes no more writes until it is started again",
+            cairn_error_text(rc));
+    }
+    slot_disk_mark(w, b->number, b->lsn);
+    w->inflight_bytes -= b->n;
+    w->inflight--;
+    b->synced = NULL;
+    b->nsynced = 0;
+    b->busy = false;
+    for (uint32_t i = 0; i < nsynced; i++)
+        d->conf.synced(d->conf.arg, synced[i], rc);
+    free(synced);
+    if (!worker_is_idle(w))
+        cairn_env_defer(&w->loop->env, &w->submit);
+}
+
+static struct disk_batch *batch_free_one(struct disk_worker *w)
+{
+    for (uint32_t i = 0; i < DISK_BATCHES_MAX; i++) {
+        if (!w->batches[i].busy)
+            return &w->batches[i];
+    }
+    return NULL;
+}
+
+/* The turn is over: what was gathered goes to the committer, unless as much as may be is there already. */
+static void on_gathered(void *arg)
+{
+    struct disk_worker *w = arg;
+    struct disk_batch *b = batch_free_one(w);
+    uint8_t *bytes;
+    size_t room;
+
+    if (b == NULL || worker_is_idle(w))
+        return;
+    bytes = b->bytes; /* buffers change places */
+    room = b->room;
+    b->bytes = w->gathered;
+    b->room = w->gathered_room;
+    b->n = w->gathered_n;
+    w->gathered = bytes;
+    w->gathered_room = room;
+    w->gathered_n = 0;
+    b->busy = true;
+    b->number = w->batch_number++;
+    b->synced = w->synced;
+    b->nsynced = w->nsynced;
+    w->synced = NULL;
+    w->nsynced = w->synced_room = 0;
+    b->op.worker = w->index;
+    b->op.bytes = (uint32_t)b->n;
+    b->op.sync = w->sync_wanted;
+    b->op.rc = 0;
+    w->sync_wanted = false;
+    w->inflight_bytes += b->n;
+    w->inflight++;
+    if (atomic_load(&w->needs) == UINT64_MAX) /* from here on, at the earliest */
+        atomic_store(&w->needs, atomic_load(&w->disk->end));
+    atomic_fetch_add(&w->disk->writes, 1);
+    atomic_fetch_add(&w->disk->written_bytes, b->n);
+    CAIRN_ASSERT(cairn_commit_submit(w->disk->commit, &b->op) == 0); /* its bounds are ours, for all workers */
+}
+
+/* ---- logs ---- */
+
+static void log_make_room(struct slot_log_store *l, uint32_t n, int *rc)
+{
+    uint32_t room = l->room == 0 ? 8 : l->room;
+    struct slot_entry *all;
+
+    *rc = 0;
+    if (l->first > 0 && l->first >= l->n) { /* slide to the front: as much is free as is used */
+        memmove(l->all, l->all + l->first, l->n * sizeof(*l->all));
+        l->first = 0;
+    }
+    while (room < l->first + l->n + n)
+        room *= 2;
+    if (room == l->room)
+        return;
+    all = realloc(l->all, room * sizeof(*all));
+    if (all == NULL) {
+        *rc = CAIRN_E_NOMEM;
+        return;
+    }
+    l->all = all;
+    l->room = room;
+}
+
+static void entry_drop(struct cairn_slot_disk *d, struct slot_entry *x)
+{
+    atomic_fetch_sub(&d->entries, 1);
+    atomic_fetch_sub(&d->bytes, sizeof(*x) + x->e.body_len);
+    free((void *)(uintptr_t)x->e.body);
+}
+
+int slot_disk_push(struct cairn_slot_disk *d, uint32_t slot, const struct cairn_entry *e, uint64_t batch)
+{
+    struct slot_log_store *l = &d->logs[slot];
+    uint8_t *body = NULL;
+    int rc;
+
+    CAIRN_ASSERT(e->at.pos == cairn_slot_disk_end(d, slot) + 1);
+    log_make_room(l, 1, &rc);
+    if (rc != 0)
+        return rc;
+    if (e->body_len > 0) {
+        body = malloc(e->body_len);
+        if (body == NULL)
+            return CAIRN_E_NOMEM;
+        memcpy(body, e->body, e->body_len);
+    }
+    l->all[l->first + l->n] = (struct slot_entry){ .e = *e, .batch = batch };
+    l->all[l->first + l->n].e.body = body;
+    l->n++;
+    atomic_fetch_add(&d->entries, 1);
+    atomic_fetch_add(&d->bytes, sizeof(struct slot_entry) + e->body_len);
+    return 0;
+}
+
+void slot_disk_cut(struct cairn_slot_disk *d, uint32_t slot, uint64_t pos)
+{
+    struct slot_log_store *l = &d->logs[slot];
+
+    while (l->n > 0 && l->base.pos + l->n > pos)
+        entry_drop(d, &l->all[l->first + --l->n]);
+}
+
+void slot_disk_rebase(struct cairn_slot_disk *d, uint32_t slot, struct cairn_at base, uint64_t batch)
+{
+    struct slot_log_store *l = &d->logs[slot];
+
+    while (l->n > 0 && l->base.pos < base.pos) {
+        entry_drop(d, &l->all[l->first]);
+        l->first++;
+        l->n--;
+        l->base.pos++;
+    }
+    l->base = base;
+    l->base_batch = batch;
+    if (l->n == 0) {
+        free(l->all);
+        l->all = NULL;
+        l->first = l->room = 0;
+    }
+}
+
+struct cairn_at cairn_slot_disk_base(const struct cairn_slot_disk *d, uint32_t slot)
+{
+    return d->logs[slot].base;
+}
+
+uint64_t cairn_slot_disk_end(const struct cairn_slot_disk *d, uint32_t slot)
+{
+    return d->logs[slot].base.pos + d->logs[slot].n;
+}
+
+const struct cairn_entry *cairn_slot_disk_get(const struct cairn_slot_disk *d, uint32_t slot, uint64_t pos)
+{
+    const struct slot_log_store *l = &d->logs[slot];
+
+    CAIRN_ASSERT(pos > l->base.pos && pos <= l->base.pos + l->n);
+    return &l->all[l->first + (pos - l->base.pos) - 1].e;
+}
+
+int cairn_slot_disk_append(struct cairn_slot_disk *d, uint32_t slot, const struct cairn_entry *e)
+{
+    struct disk_worker *w = worker_of(d, slot);
+    struct slot_entry_head h;
+    int rc;
+
+    CAIRN_ASSERT(e->body_len <= CAIRN_ENTRY_BODY_BYTES_MAX);
+    slot_disk_encode(slot, e, &h);
+    rc = slot_disk_push(d, slot, e, w->batch_number);
+    if (rc != 0)
+        return rc;
+    rc = gather(w, SLOT_RECORD_ENTRY, &h, sizeof(h), e->body, e->body_len);
+    if (rc != 0)
+        slot_disk_cut(d, slot, e->at.pos - 1);
+    return rc;
+}
+
+static int append_mark(struct cairn_slot_disk *d, uint32_t slot, enum slot_record_type type, struct cairn_at at)
+{
+    struct slot_mark h;
+
+    slot_disk_encode_mark(slot, at, &h);
+    return gather(worker_of(d, slot), type, &h, sizeof(h), NULL, 0);
+}
+
+int cairn_slot_disk_cut(struct cairn_slot_disk *d, uint32_t slot, uint64_t pos)
+{
+    int rc = append_mark(d, slot, SLOT_RECORD_CUT, (struct cairn_at){ .pos = pos });
+
+    if (rc == 0)
+        slot_disk_cut(d, slot, pos);
+    return rc;
+}
+
+int slot_disk_trim(struct cairn_slot_disk *d, uint32_t slot, struct cairn_at base)
+{
+    int rc = append_mark(d, slot, SLOT_RECORD_TRIM, base);
+
+    if (rc == 0)
+        slot_disk_rebase(d, slot, base, worker_of(d, slot)->batch_number);
+    return rc;
+}
+
+int cairn_slot_disk_trim(struct cairn_slot_disk *d, uint32_t slot, uint64_t pos)
+{
+    if (pos <= d->logs[slot].base.pos)
+        return 0;
+    return slot_disk_trim(d, slot, cairn_slot_disk_get(d, slot, pos)->at);
+}
+
+int cairn_slot_disk_restart(struct cairn_slot_disk *d, uint32_t slot, struct cairn_at base)
+{
+    int rc = append_mark(d, slot, SLOT_RECORD_RESTART, base);
+
+    if (rc != 0)
+        return rc;
+    slot_disk_cut(d, slot, d->logs[slot].base.pos);
+    slot_disk_rebase(d, slot, base, worker_of(d, slot)->batch_number);
+    return 0;
+}
+
+void cairn_slot_disk_sync(struct cairn_slot_disk *d, uint32_t slot)
+{
+    struct disk_worker *w = worker_of(d, slot);
+
+    if (w->nsynced == w->synced_room) {
+        w->synced_room = w->synced_room == 0 ? 16 : w->synced_room * 2;
+        w->synced = realloc(w->synced, w->synced_room * sizeof(*w->synced));
+        CAIRN_ASSERT(w->synced != NULL); /* a few bytes a slot; without them no write could ever be answered */
+    }
+    w->synced[w->nsynced++] = slot;
+    w->sync_wanted = true;
+    cairn_env_defer(&w->loop->env, &w->submit);
+}
+
+/* ---- life ---- */
+
+static void worker_init(struct cairn_slot_disk *d, uint32_t i)
+{
+    struct disk_worker *w = &d->workers[i];
+
+    w->disk = d;
+    w->index = i;
+    w->loop = d->conf.loops[i];
+    w->batch_number = 1; /* 0: what was read at the start */
+    atomic_init(&w->needs, 0);
+    cairn_task_init(&w->submit, on_gathered, w);
+    for (uint32_t k = 0; k < DISK_BATCHES_MAX; k++) {
+        w->batches[k].worker = w;
+        w->batches[k].op.done = on_batch_done;
+    }
+}
+
+static void disk_free(struct cairn_slot_disk *d)
+{
+    for (uint32_t i = 0; d->logs != NULL && i < d->conf.nslots; i++) {
+        slot_disk_cut(d, i, d->logs[i].base.pos);
+        free(d->logs[i].all);
+    }
+    for (uint32_t i = 0; i < d->conf.nloops; i++) {
+        struct disk_worker *w = &d->workers[i];
+
+        for (uint32_t k = 0; k < DISK_BATCHES_MAX; k++)
+            free(w->batches[k].bytes);
+        free(w->gathered);
+        free(w->synced);
+        free(w->marks);
+    }
+    free(d->logs);
+    free(d);
+}
+
+int cairn_slot_disk_open(const struct cairn_slot_disk_conf *conf, struct cairn_slot_disk **out, struct cairn_err *err)
+{
+    struct cairn_slot_disk *d = calloc(1, sizeof(*d) + conf->nloops * sizeof(d->workers[0]));
+    struct cairn_commit_conf cc = { .loops = conf->loops,
+                                    .nloops = conf->nloops,
+                                    .ops_max = conf->nloops * DISK_BATCHES_MAX,
+                                    .bytes_max = (conf->queue_bytes + 1) * conf->nloops,
+                                    .apply = on_apply,
+                                    .sync = on_sync,
+                                    .ctx = d };
+    int rc;
+
+    if (d == NULL)
+        return cairn_err_set(err, CAIRN_E_NOMEM, "slot logs");
+    d->conf = *conf;
+    for (uint32_t i = 0; i < conf->nloops; i++)
+        worker_init(d, i);
+    d->logs = calloc(conf->nslots, sizeof(*d->logs));
+    d->dirfd = open(conf->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (d->logs == NULL || d->dirfd < 0) {
+        rc = cairn_err_set(err, d->logs == NULL ? CAIRN_E_NOMEM : CAIRN_E_IO, "slot logs in %s", conf->dir);
+        goto free_disk;
+    }
+    rc = cairn_segments_open(&d->segments, d->dirfd, conf->segment_bytes, slot_disk_read, d, &d->found, err);
+    if (rc != 0)
+        goto close_dir;
+    d->commit = cairn_commit_new(&cc, err);
+    if (d->commit == NULL) {
+        rc = CAIRN_E_LIMIT;
+        goto close_segments;
+    }
+    rc = slot_disk_read_end(d, err);
+    if (rc != 0)
+        goto free_commit;
+    atomic_store(&d->end, d->segments.end);
+    *out = d;
+    return 0;
+free_commit:
+    cairn_commit_free(d->commit);
+close_segments:
+    cairn_segments_close(&d->segments);
+close_dir:
+    close(d->dirfd);
+free_disk:
+    disk_free(d);
+    return rc;
+}
+
+void cairn_slot_disk_close(struct cairn_slot_disk *d)
+{
+    cairn_commit_free(d->commit);
+    cairn_segments_close(&d->segments);
+    close(d->dirfd);
+    disk_free(d);
+}

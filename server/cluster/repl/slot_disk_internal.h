@@ -1,0 +1,121 @@
+/* What slot_disk.c (appending, life) and slot_disk_read.c (the records' form, the start, forgetting) share. */
+#ifndef CAIRN_SERVER_CLUSTER_REPL_SLOT_DISK_INTERNAL_H
+#define CAIRN_SERVER_CLUSTER_REPL_SLOT_DISK_INTERNAL_H
+
+#include "server/cluster/repl/slot_disk.h"
+#include "server/storage/commit.h"
+#include "server/storage/segments.h"
+
+#include <stdatomic.h>
+
+enum {
+    DISK_BATCHES_MAX = 4, /* of a worker, under way */
+};
+
+/* ---- on disk; numbers are little-endian ---- */
+
+enum slot_record_type { SLOT_RECORD_ENTRY = 1, SLOT_RECORD_CUT, SLOT_RECORD_TRIM, SLOT_RECORD_RESTART };
+
+struct slot_entry_head { /* the body follows */
+    uint32_t slot;
+    uint8_t kind, sync;
+    uint16_t zero;
+    uint64_t epoch, pos;
+    uint64_t session_epoch, session_pos, seq, floor;
+};
+_Static_assert(sizeof(struct slot_entry_head) == 56, "a disk format");
+
+struct slot_mark { /* CUT: behind pos. TRIM: all up to it is in a checkpoint. RESTART: the same, and the log is empty */
+    uint32_t slot, zero;
+    uint64_t epoch, pos;
+};
+_Static_assert(sizeof(struct slot_mark) == 24, "a disk format");
+
+/* ---- in memory ---- */
+
+struct slot_frame { /* one record among those that were gathered */
+    uint32_t type, len;
+};
+
+struct slot_entry {
+    struct cairn_entry e; /* with a body of its own */
+    uint64_t batch;
+};
+
+struct slot_log_store {
+    struct cairn_at base;
+    uint64_t base_batch;  /* the one that says so */
+    struct cairn_at said; /* while reading: where it began by the newest record that says so */
+    struct slot_entry *all;
+    uint32_t first, n, room; /* all[first] is at base.pos + 1 */
+};
+
+struct disk_batch {
+    struct cairn_commit_op op;
+    struct disk_worker *worker;
+    bool busy;
+    uint64_t number;
+    uint64_t lsn; /* of its first record; the committer's until it is done */
+    uint8_t *bytes;
+    size_t n, room;
+    uint32_t *synced; /* slots that asked */
+    uint32_t nsynced;
+};
+
+struct disk_worker {
+    struct cairn_slot_disk *disk;
+    uint32_t index;
+    struct cairn_loop *loop;
+    struct cairn_task submit;
+    uint8_t *gathered; /* frames of this turn */
+    size_t gathered_n, gathered_room;
+    uint32_t *synced;
+    uint32_t nsynced, synced_room;
+    bool sync_wanted;
+    uint64_t batch_number; /* of the batch that is gathered */
+    struct disk_batch batches[DISK_BATCHES_MAX];
+    uint32_t inflight;
+    size_t inflight_bytes;
+    struct {
+        uint64_t batch, lsn;
+    } * marks; /* where batches begin: the first of each stretch of the log, ascending */
+    uint32_t nmarks, marks_room;
+    atomic_uint_fast64_t needs; /* LSN: older records are of no use to this worker; UINT64_MAX: none is of use */
+};
+
+struct cairn_slot_disk {
+    struct cairn_slot_disk_conf conf;
+    int dirfd;
+    struct cairn_segments segments; /* the committer's, and the syncer's */
+    struct cairn_segments_found found;
+    struct cairn_commit *commit;
+    struct slot_log_store *logs;
+    atomic_bool failed;
+    atomic_uint_fast64_t end; /* LSN behind the newest write */
+    atomic_uint_fast64_t entries, bytes, writes, written_bytes, disk_bytes;
+    struct disk_worker workers[];
+};
+
+/* ---- slot_disk.c ---- */
+
+int slot_disk_push(struct cairn_slot_disk *d, uint32_t slot, const struct cairn_entry *e, uint64_t batch);
+void slot_disk_cut(struct cairn_slot_disk *d, uint32_t slot, uint64_t pos);
+/* Drops what is at or below @base, which is in the log, or its end or beginning. */
+void slot_disk_rebase(struct cairn_slot_disk *d, uint32_t slot, struct cairn_at base, uint64_t batch);
+/* Says, again or further on, where the log begins. */
+int slot_disk_trim(struct cairn_slot_disk *d, uint32_t slot, struct cairn_at base);
+
+/* ---- slot_disk_read.c ---- */
+
+void slot_disk_encode(uint32_t slot, const struct cairn_entry *e, struct slot_entry_head *h);
+void slot_disk_encode_mark(uint32_t slot, struct cairn_at at, struct slot_mark *m);
+/* A record of the log at a start: cairn_segments_fn. */
+int slot_disk_read(void *arg, uint64_t lsn, uint32_t type, const void *body, uint32_t len);
+/* All was read: CAIRN_E_CORRUPT if a log's beginning is not known. */
+int slot_disk_read_end(struct cairn_slot_disk *d, struct cairn_err *err);
+/* Batch @number begins at @lsn. */
+void slot_disk_mark(struct disk_worker *w, uint64_t number, uint64_t lsn);
+/* On the committer's thread: what no worker needs is given back. */
+void slot_disk_release(struct cairn_slot_disk *d);
+
+#endif

@@ -1,0 +1,291 @@
+/* The slot logs of a node on one device, against a model of them: many logs, starts, forgetting, failures. */
+#include "server/cluster/repl/slot_disk.h"
+#include "tests/lib/scratch.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { LOOPS = 2, SLOTS = 12, ENTRIES = 4096, SEGMENT = 4 << 20 };
+
+struct model {
+    struct cairn_at base;
+    uint64_t epoch[ENTRIES]; /* by position */
+    uint32_t len[ENTRIES];
+    uint64_t end, newest_epoch;
+};
+
+struct fixture {
+    char dir[SCRATCH_MAX];
+    struct cairn_loop loop[LOOPS], *loops[LOOPS];
+    struct cairn_slot_disk *disk;
+    struct model model[SLOTS];
+    uint32_t asked[SLOTS], synced[SLOTS];
+    int rc;
+    uint64_t random;
+    uint8_t *body;
+};
+
+static uint64_t dice(struct fixture *fx, uint64_t n)
+{
+    fx->random = fx->random * UINT64_C(6364136223846793005) + 1442695040888963407;
+    return (fx->random >> 33) % n;
+}
+
+static void on_synced(void *arg, uint32_t slot, int rc)
+{
+    struct fixture *fx = arg;
+
+    fx->synced[slot]++;
+    fx->rc = rc;
+}
+
+static int disk_open(struct fixture *fx)
+{
+    struct cairn_slot_disk_conf conf = { .dir = fx->dir,
+                                         .loops = fx->loops,
+                                         .nloops = LOOPS,
+                                         .nslots = SLOTS,
+                                         .segment_bytes = SEGMENT,
+                                         .queue_bytes = 8 << 20,
+                                         .synced = on_synced,
+                                         .arg = fx };
+    struct cairn_err err = { 0 };
+
+    if (cairn_slot_disk_open(&conf, &fx->disk, &err) != 0)
+        fail_msg("%s", err.text);
+    return 0;
+}
+
+static int setup(void **state)
+{
+    struct fixture *fx = calloc(1, sizeof(*fx));
+
+    scratch_new(fx->dir);
+    fx->random = getenv("CAIRN_SEED") != NULL ? strtoull(getenv("CAIRN_SEED"), NULL, 10) : 7;
+    fx->body = calloc(1, CAIRN_ENTRY_BODY_BYTES_MAX);
+    for (int i = 0; i < LOOPS; i++) {
+        assert_int_equal(cairn_loop_init(&fx->loop[i], NULL, NULL), 0);
+        fx->loops[i] = &fx->loop[i];
+    }
+    *state = fx;
+    return disk_open(fx);
+}
+
+static void turn(struct fixture *fx)
+{
+    for (int i = 0; i < LOOPS; i++)
+        cairn_loop_turn(&fx->loop[i], CAIRN_NS_PER_MS / 5);
+}
+
+static void settle(struct fixture *fx)
+{
+    for (uint32_t slot = 0; slot < SLOTS; slot++) {
+        cairn_slot_disk_sync(fx->disk, slot);
+        fx->asked[slot]++;
+    }
+    for (uint32_t slot = 0; slot < SLOTS; slot++) {
+        while (fx->synced[slot] < fx->asked[slot])
+            turn(fx);
+    }
+}
+
+static int teardown(void **state)
+{
+    struct fixture *fx = *state;
+
+    settle(fx);
+    cairn_slot_disk_close(fx->disk);
+    for (int i = 0; i < LOOPS; i++)
+        cairn_loop_fini(&fx->loop[i]);
+    scratch_remove(fx->dir);
+    free(fx->body);
+    free(fx);
+    return 0;
+}
+
+static void append(struct fixture *fx, uint32_t slot, uint32_t len)
+{
+    struct model *m = &fx->model[slot];
+    struct cairn_entry e = { .kind = CAIRN_ENTRY_WRITE, .sync = true, .body = fx->body, .body_len = len };
+
+    m->newest_epoch += m->end == 0 || dice(fx, 20) == 0;
+    e.at = (struct cairn_at){ .epoch = m->newest_epoch, .pos = m->end + 1 };
+    e.rid = (struct cairn_rid){ .session = { 3, slot }, .seq = e.at.pos };
+    e.floor = e.at.pos / 2;
+    memset(fx->body, (int)(e.at.pos + slot), len);
+    assert_int_equal(cairn_slot_disk_append(fx->disk, slot, &e), 0);
+    m->end++;
+    m->epoch[m->end] = m->newest_epoch;
+    m->len[m->end] = len;
+}
+
+static void check(struct fixture *fx)
+{
+    for (uint32_t slot = 0; slot < SLOTS; slot++) {
+        const struct model *m = &fx->model[slot];
+        struct cairn_at base = cairn_slot_disk_base(fx->disk, slot);
+
+        assert_true(cairn_at_is(base, m->base));
+        assert_int_equal(cairn_slot_disk_end(fx->disk, slot), m->end);
+        for (uint64_t pos = base.pos + 1; pos <= m->end; pos++) {
+            const struct cairn_entry *e = cairn_slot_disk_get(fx->disk, slot, pos);
+
+            assert_int_equal(e->at.pos, pos);
+            assert_int_equal(e->at.epoch, m->epoch[pos]);
+            assert_int_equal(e->rid.session.pos, slot);
+            assert_int_equal(e->rid.seq, pos);
+            assert_int_equal(e->floor, pos / 2);
+            assert_int_equal(e->body_len, m->len[pos]);
+            for (uint32_t i = 0; i < e->body_len; i++)
+                assert_int_equal(e->body[i], (uint8_t)(pos + slot));
+        }
+    }
+}
+
+static void again(struct fixture *fx)
+{
+    settle(fx);
+    cairn_slot_disk_close(fx->disk);
+    assert_int_equal(disk_open(fx), 0);
+    check(fx);
+}
+
+static void a_start_finds_every_log_as_it_was(void **state)
+{
+    struct fixture *fx = *state;
+
+    for (int i = 0; i < 3000; i++)
+        append(fx, (uint32_t)dice(fx, SLOTS), (uint32_t)dice(fx, 500));
+    check(fx);
+    again(fx);
+    again(fx);
+}
+
+/* Entries that are cut, and others in their place; logs trimmed and begun anew; all through many starts. */
+static void random_changes_survive_starts(void **state)
+{
+    struct fixture *fx = *state;
+
+    for (int round = 0; round < 30; round++) {
+        for (int i = 0; i < 150; i++) {
+            uint32_t slot = (uint32_t)dice(fx, SLOTS);
+            struct model *m = &fx->model[slot];
+
+            switch (dice(fx, 12)) {
+            case 0:
+                if (m->end > m->base.pos) {
+                    uint64_t pos = m->end - dice(fx, MIN(m->end - m->base.pos, (uint64_t)5) + 1);
+
+                    assert_int_equal(cairn_slot_disk_cut(fx->disk, slot, pos), 0);
+                    m->end = pos;
+                    m->newest_epoch++;
+                }
+                break;
+            case 1:
+                if (m->end > m->base.pos) {
+                    uint64_t pos = m->base.pos + 1 + dice(fx, m->end - m->base.pos);
+
+                    assert_int_equal(cairn_slot_disk_trim(fx->disk, slot, pos), 0);
+                    m->base = (struct cairn_at){ .epoch = m->epoch[pos], .pos = pos };
+                }
+                break;
+            case 2:
+                if (dice(fx, 10) == 0) {
+                    m->base = (struct cairn_at){ .epoch = m->newest_epoch + 1, .pos = m->end + dice(fx, 3) };
+                    m->end = m->base.pos;
+                    m->newest_epoch++;
+                    if (m->base.pos == 0)
+                        m->base.epoch = 0;
+                    assert_int_equal(cairn_slot_disk_restart(fx->disk, slot, m->base), 0);
+                }
+                break;
+            case 3:
+                turn(fx);
+                break;
+            default:
+                append(fx, slot, (uint32_t)dice(fx, 4000));
+                break;
+            }
+        }
+        settle(fx); /* bounded: each loop's queue */
+        for (uint32_t w = 0; w < LOOPS; w++)
+            cairn_slot_disk_tidy(fx->disk, w);
+        if (round % 3 == 0)
+            again(fx);
+    }
+    again(fx);
+}
+
+/* The disk holds what is needed and little more, though slots lie idle for long and only one is written to. */
+static void what_is_trimmed_is_given_back(void **state)
+{
+    struct fixture *fx = *state;
+    struct cairn_slot_disk_stats stats;
+
+    for (uint32_t slot = 0; slot < SLOTS; slot++) {
+        append(fx, slot, 100);
+        append(fx, slot, 100);
+        assert_int_equal(cairn_slot_disk_trim(fx->disk, slot, 1 + slot % 2), 0); /* some keep an entry, some none */
+        fx->model[slot].base = (struct cairn_at){ .epoch = fx->model[slot].epoch[1 + slot % 2], .pos = 1 + slot % 2 };
+    }
+    for (int i = 0; i < 200; i++) {
+        for (uint32_t slot = 0; slot < SLOTS; slot += 2) { /* they move on, slowly, all but the idle ones */
+            if (slot == 0 || i % 50 == 0)
+                append(fx, slot, slot == 0 ? 250000 : 10);
+            if (fx->model[slot].end > fx->model[slot].base.pos) {
+                uint64_t pos = fx->model[slot].end;
+
+                assert_int_equal(cairn_slot_disk_trim(fx->disk, slot, pos), 0);
+                fx->model[slot].base = (struct cairn_at){ .epoch = fx->model[slot].epoch[pos], .pos = pos };
+            }
+        }
+        settle(fx);
+        for (uint32_t w = 0; w < LOOPS; w++)
+            cairn_slot_disk_tidy(fx->disk, w);
+    }
+    settle(fx);
+    cairn_slot_disk_stats(fx->disk, &stats);
+    assert_true(stats.written_bytes > 45000000);
+    assert_true(stats.disk_bytes < 30000000);
+    assert_int_equal(stats.entries, 0);
+    again(fx);
+}
+
+/* Too much for the disk to take at once is refused, and what was taken before is whole. */
+static void a_full_queue_refuses(void **state)
+{
+    struct fixture *fx = *state;
+    struct cairn_entry e = { .at = { 1, 1 }, .kind = CAIRN_ENTRY_WRITE, .body = fx->body, .body_len = 1 << 20 };
+    int rc = 0;
+
+    while (rc == 0 && e.at.pos < 100) {
+        rc = cairn_slot_disk_append(fx->disk, 0, &e);
+        e.at.pos += rc == 0;
+    }
+    assert_int_equal(rc, CAIRN_E_BUSY);
+    assert_int_equal(cairn_slot_disk_end(fx->disk, 0), e.at.pos - 1);
+    settle(fx);
+    assert_int_equal(cairn_slot_disk_append(fx->disk, 0, &e), 0);
+    settle(fx);
+    assert_int_equal(fx->rc, 0);
+    cairn_slot_disk_close(fx->disk);
+    assert_int_equal(disk_open(fx), 0);
+    assert_int_equal(cairn_slot_disk_end(fx->disk, 0), e.at.pos);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_start_finds_every_log_as_it_was, setup, teardown),
+        cmocka_unit_test_setup_teardown(random_changes_survive_starts, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_trimmed_is_given_back, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_full_queue_refuses, setup, teardown),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,271 @@
+/* Who may enter over TCP: by the cluster key, and by a real MUNGE daemon. */
+#include "rpc_fixture.h"
+#include "sdk/core/base/log.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+
+static void tcp_needs_the_key(void **state)
+{
+    struct fixture *fx = *state;
+    struct cairn_rpc_session_conf conf = { .has_key = true };
+    struct probe p;
+
+    memset(fx->node.key, 7, sizeof(fx->node.key));
+    fx->node.has_key = true;
+    listen_on(fx, "tcp://127.0.0.1:0");
+    memset(conf.key, 7, sizeof(conf.key));
+    connect_session(fx, &conf);
+    probe_start(fx, &p, false, "abc");
+    probe_wait(fx, &p);
+    assert_int_equal(p.call.rc, 0);
+    assert_string_equal(cairn_rpc_session_facts(fx->session)->auth, "key");
+}
+
+static void wrong_key_is_refused(void **state)
+{
+    struct fixture *fx = *state;
+    struct cairn_rpc_session_conf conf = { .has_key = true };
+    struct probe p;
+
+    memset(fx->node.key, 7, sizeof(fx->node.key));
+    fx->node.has_key = true;
+    listen_on(fx, "tcp://[::1]:0");
+    memset(conf.key, 8, sizeof(conf.key));
+    connect_session(fx, &conf);
+    probe_start(fx, &p, false, "abc");
+    probe_wait(fx, &p);
+    assert_int_equal(p.call.rc, CAIRN_E_AUTH);
+    assert_non_null(strstr(p.err.text, "does not hold this cluster's key"));
+    assert_int_equal(atomic_load(&fx->node.counters.auth_failures), 1);
+}
+
+static void no_credential_is_refused(void **state)
+{
+    struct fixture *fx = *state;
+    struct probe p;
+
+    memset(fx->node.key, 7, sizeof(fx->node.key));
+    fx->node.has_key = true;
+    listen_on(fx, "tcp://127.0.0.1:0");
+    connect_session(fx, NULL);
+    probe_start(fx, &p, false, "abc");
+    probe_wait(fx, &p);
+    assert_int_equal(p.call.rc, CAIRN_E_AUTH);
+}
+
+static void be_refused(struct fixture *fx, int times)
+{
+    for (int i = 0; i < times; i++) {
+        struct probe p;
+
+        connect_session(fx, NULL);
+        probe_start(fx, &p, false, "abc");
+        probe_wait(fx, &p);
+        assert_int_equal(p.call.rc, CAIRN_E_AUTH);
+        fx->closed = false;
+        cairn_rpc_session_close(fx->session, on_session_closed, fx);
+        turn_until(fx, is_closed);
+        fx->session = NULL;
+    }
+}
+
+static int lines_of(FILE *f, const char *with)
+{
+    char line[2048];
+    int n = 0;
+
+    rewind(f);
+    while (fgets(line, sizeof(line), f) != NULL)
+        n += strstr(line, with) != NULL;
+    return n;
+}
+
+/* Who has no key cannot fill the log, however often they come; the counter has them all. */
+static void strangers_do_not_fill_the_log(void **state)
+{
+    enum { COME = 4 * RPC_REFUSALS_LOGGED_MAX };
+    struct fixture *fx = *state;
+    FILE *f = tmpfile();
+    struct cairn_log log, *was;
+
+    assert_non_null(f);
+    cairn_log_init(&log, fileno(f), CAIRN_LOG_WARN, NULL);
+    was = cairn_log_bind(&log);
+    memset(fx->node.key, 7, sizeof(fx->node.key));
+    fx->node.has_key = true;
+    listen_on(fx, "tcp://127.0.0.1:0");
+    be_refused(fx, COME);
+    assert_int_equal(atomic_load(&fx->node.counters.auth_failures), COME);
+    assert_int_equal(lines_of(f, ""), RPC_REFUSALS_LOGGED_MAX);
+    assert_int_equal(lines_of(f, "127.0.0.1"), RPC_REFUSALS_LOGGED_MAX); /* each says who */
+    assert_int_equal(lines_of(f, "others of this minute are only counted"), 1);
+    fx->server->refusals.since_ns -= 60 * CAIRN_NS_PER_S; /* a minute later */
+    be_refused(fx, 1);
+    assert_int_equal(lines_of(f, "30 more were refused within a minute"), 1);
+    assert_int_equal(lines_of(f, ""), RPC_REFUSALS_LOGGED_MAX + 2);
+    cairn_log_bind(was);
+    cairn_log_fini(&log);
+    fclose(f);
+}
+
+/* Whoever listens in the node's place, and cannot prove that it holds the key, learns nothing of us. */
+static void a_node_without_the_key_is_refused(void **state)
+{
+    struct fixture *fx = *state;
+    struct cairn_rpc_session_conf conf = { .has_key = true };
+    struct probe p;
+
+    fx->node.insecure = true;
+    listen_on(fx, "tcp://127.0.0.1:0");
+    memset(conf.key, 7, sizeof(conf.key));
+    connect_session(fx, &conf);
+    probe_start(fx, &p, false, "abc");
+    probe_wait(fx, &p);
+    assert_int_equal(p.call.rc, CAIRN_E_AUTH);
+    assert_non_null(strstr(p.err.text, "did not prove"));
+}
+
+/* ---- MUNGE ---- */
+
+/* A daemon of the test's own with a key of its own, which ends with us. */
+struct munged {
+    pid_t pid;
+    char socket[96];
+};
+
+static int encode(const char *socket)
+{
+    struct cairn_auth_transcript t;
+    char *credential = NULL;
+    int rc;
+
+    memset(&t, 0, sizeof(t));
+    rc = cairn_auth_munge_encode(socket, &t, &credential, NULL);
+    free(credential);
+    return rc;
+}
+
+/* False where there is no munged, or none that runs as this user. */
+static bool munged_start(struct munged *m, const char *dir, const char *name)
+{
+    char paths[5][128], key[128];
+    uint8_t secret[64];
+    int fd, status;
+
+    snprintf(m->socket, sizeof(m->socket), "%.70s/%s.s", dir, name);
+    snprintf(key, sizeof(key), "%s/%s.key", dir, name);
+    cairn_auth_random(secret, sizeof(secret));
+    fd = open(key, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0400);
+    assert_int_equal(write(fd, secret, sizeof(secret)), sizeof(secret));
+    close(fd);
+    snprintf(paths[0], sizeof(paths[0]), "--key-file=%.100s", key);
+    snprintf(paths[1], sizeof(paths[1]), "--socket=%.100s", m->socket);
+    snprintf(paths[2], sizeof(paths[2]), "--pid-file=%.80s/%.9s.pid", dir, name);
+    snprintf(paths[3], sizeof(paths[3]), "--log-file=%.80s/%.9s.log", dir, name);
+    snprintf(paths[4], sizeof(paths[4]), "--seed-file=%.80s/%.9s.seed", dir, name);
+    m->pid = fork();
+    assert_true(m->pid >= 0);
+    if (m->pid == 0) {
+        int null = open("/dev/null", O_RDWR);
+
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        dup2(null, 1);
+        dup2(null, 2);
+        setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin", 1);
+        execlp("munged", "munged", "--foreground", "--force", paths[0], paths[1], paths[2], paths[3], paths[4], NULL);
+        _exit(127);
+    }
+    for (int i = 0; i < 2000; i++) { /* its socket is there before it listens */
+        if (waitpid(m->pid, &status, WNOHANG) == m->pid)
+            return false;
+        if (access(m->socket, F_OK) == 0 && encode(m->socket) == 0)
+            return true;
+        poll(NULL, 0, 5);
+    }
+    fail_msg("munged is there and does not listen");
+    return false;
+}
+
+static void munged_stop(struct munged *m)
+{
+    kill(m->pid, SIGKILL);
+    waitpid(m->pid, NULL, 0);
+}
+
+static void need_munged(struct fixture *fx, struct munged *m, const char *name)
+{
+    if (encode("/nowhere") == CAIRN_E_UNSUPPORTED) {
+        print_message("built without MUNGE\n");
+        skip();
+    }
+    if (!munged_start(m, fx->dir, name)) {
+        print_message("no munged runs here\n");
+        skip();
+    }
+}
+
+/* By a real daemon: client and node agree on who the client is. */
+static void munge_tells_the_user(void **state)
+{
+    struct fixture *fx = *state;
+    struct cairn_rpc_session_conf conf = { .munge = true };
+    struct munged m;
+    struct probe p;
+
+    need_munged(fx, &m, "a");
+    fx->node.munge = true;
+    snprintf(fx->node.munge_socket, sizeof(fx->node.munge_socket), "%s", m.socket);
+    snprintf(conf.munge_socket, sizeof(conf.munge_socket), "%s", m.socket);
+    listen_on(fx, "tcp://127.0.0.1:0");
+    connect_session(fx, &conf);
+    probe_start(fx, &p, false, "abc");
+    probe_wait(fx, &p);
+    munged_stop(&m);
+    assert_int_equal(p.call.rc, 0);
+    assert_string_equal(p.value, "abc");
+    assert_string_equal(cairn_rpc_session_facts(fx->session)->auth, "munge");
+    assert_int_equal(cairn_rpc_session_facts(fx->session)->uid, geteuid());
+    assert_int_equal(cairn_rpc_session_facts(fx->session)->gid, getegid());
+}
+
+/* A daemon with another key, which anybody can run, makes nothing that the node's own would take. */
+static void another_daemons_credential_is_refused(void **state)
+{
+    struct fixture *fx = *state;
+    struct cairn_rpc_session_conf conf = { .munge = true };
+    struct munged ours, theirs;
+    struct probe p;
+
+    need_munged(fx, &ours, "a");
+    assert_true(munged_start(&theirs, fx->dir, "b"));
+    fx->node.munge = true;
+    snprintf(fx->node.munge_socket, sizeof(fx->node.munge_socket), "%s", ours.socket);
+    snprintf(conf.munge_socket, sizeof(conf.munge_socket), "%s", theirs.socket);
+    listen_on(fx, "tcp://127.0.0.1:0");
+    connect_session(fx, &conf);
+    probe_start(fx, &p, false, "abc");
+    probe_wait(fx, &p);
+    munged_stop(&ours);
+    munged_stop(&theirs);
+    assert_int_equal(p.call.rc, CAIRN_E_AUTH);
+    assert_int_equal(atomic_load(&fx->node.counters.auth_failures), 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(tcp_needs_the_key),
+        T(wrong_key_is_refused),
+        T(strangers_do_not_fill_the_log),
+        T(no_credential_is_refused),
+        T(a_node_without_the_key_is_refused),
+        T(munge_tells_the_user),
+        T(another_daemons_credential_is_refused),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,138 @@
+/* A backend's directory: its lock, its format, and what a crash or a full disk leave of it. */
+#include "server/storage/datadir.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+struct fixture {
+    char dir[64], format[80];
+    struct cairn_err err;
+};
+
+static int setup(void **state)
+{
+    struct fixture *fx = calloc(1, sizeof(*fx));
+
+    strcpy(fx->dir, "/tmp/cairn-datadir-XXXXXX");
+    assert_non_null(mkdtemp(fx->dir));
+    snprintf(fx->format, sizeof(fx->format), "%s/FORMAT", fx->dir);
+    *state = fx;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *fx = *state;
+
+    unlink(fx->format);
+    rmdir(fx->dir);
+    free(fx);
+    return 0;
+}
+
+static int try_open(struct fixture *fx, bool create)
+{
+    int fd = -1, rc;
+
+    memset(&fx->err, 0, sizeof(fx->err));
+    rc = cairn_storedir_open(fx->dir, "kind", 3, create, &fd, &fx->err);
+    assert_int_equal(rc == 0, fd >= 0);
+    if (fd >= 0)
+        close(fd);
+    return rc;
+}
+
+static void write_format(struct fixture *fx, const char *text)
+{
+    FILE *f = fopen(fx->format, "w");
+
+    assert_non_null(f);
+    fputs(text, f);
+    fclose(f);
+}
+
+static void only_known_formats_are_opened(void **state)
+{
+    struct fixture *fx = *state;
+
+    assert_int_equal(try_open(fx, false), CAIRN_E_NOTFOUND);
+    assert_int_equal(try_open(fx, true), 0);
+    assert_int_equal(try_open(fx, false), 0);
+    write_format(fx, "kind 2\n");
+    assert_int_equal(try_open(fx, true), 0);
+    write_format(fx, "kind 4\n");
+    assert_int_equal(try_open(fx, true), CAIRN_E_FORMAT);
+    write_format(fx, "other 3\n");
+    assert_int_equal(try_open(fx, true), CAIRN_E_FORMAT);
+    write_format(fx, "nonsense");
+    assert_int_equal(try_open(fx, true), CAIRN_E_CORRUPT);
+}
+
+static void one_holds_it_at_a_time(void **state)
+{
+    struct fixture *fx = *state;
+    int fd;
+
+    assert_int_equal(cairn_storedir_open(fx->dir, "kind", 3, true, &fd, &fx->err), 0);
+    assert_int_equal(try_open(fx, true), CAIRN_E_LOCKED);
+    close(fd);
+    assert_int_equal(try_open(fx, true), 0);
+}
+
+/* Every part of the line that a crash may have left. */
+static void an_unfinished_format_is_written_anew(void **state)
+{
+    static const char line[] = "kind 3\n";
+    struct fixture *fx = *state;
+
+    for (size_t n = 0; n < sizeof(line) - 1; n++) {
+        char part[sizeof(line)] = "";
+
+        memcpy(part, line, n);
+        write_format(fx, part);
+        assert_int_equal(try_open(fx, false), CAIRN_E_NOTFOUND);
+        assert_int_equal(try_open(fx, true), 0);
+        assert_int_equal(try_open(fx, false), 0);
+    }
+}
+
+/* The disk takes three bytes more. */
+static void a_write_cut_short_leaves_nothing(void **state)
+{
+    struct fixture *fx = *state;
+    struct rlimit was, three;
+    struct stat st;
+
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &was), 0);
+    three = was;
+    three.rlim_cur = 3;
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &three), 0);
+    assert_int_equal(try_open(fx, true), CAIRN_E_NOSPACE);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &was), 0);
+    assert_int_equal(stat(fx->format, &st), 0);
+    assert_int_equal(st.st_size, 0);
+    assert_int_equal(try_open(fx, true), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(only_known_formats_are_opened, setup, teardown),
+        cmocka_unit_test_setup_teardown(one_holds_it_at_a_time, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_unfinished_format_is_written_anew, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_write_cut_short_leaves_nothing, setup, teardown),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
