@@ -22,7 +22,7 @@ def passes(model, lines, search="dfs", quick=False):
 def mistakes(model, lines, base="", search="bfs"):
     for defines in lines.split("\n"):
         if defines.strip():
-            case("mistake", model, (base + " " + defines.strip()).strip(), search, 150, True)
+            case("mistake", model, (base + " " + defines.strip()).strip(), search, 300, True)
 
 
 # ---- repl.pml ----
@@ -60,8 +60,8 @@ mistakes("repl", """
 -DNE=4 -DCRASHES=1 -DM_JOIN_NO_INC -DNN=1 -DNREQ=1
 -DNE=3 -DCRASHES=0 -DBREAD -DM_BREAD_PENDING
 -DNE=3 -DCRASHES=0 -DBREAD -DM_BREAD_NOTFOUND
--DNE=3 -DCRASHES=3 -DM_RECOVER_FIRST -DNN=2
--DNE=4 -DCRASHES=1 -DM_RECOVER_STALESET -DNN=1
+-DNE=3 -DCRASHES=2 -DM_RECOVER_FIRST -DNN=2 -DNREQ=1
+-DNE=4 -DCRASHES=1 -DM_RECOVER_STALESET -DNN=1 -DNREQ=1
 """)
 mistakes("repl", """
 -DLIVE -DNE=7 -DCRASHES=1 -DNREQ=1 -DNN=1 -DPROBE
@@ -95,15 +95,15 @@ mistakes("repl", """
 # ---- election.pml ----
 passes("election", "-DNR=2\n-DSELF", "bfs", quick=True)
 passes("election", "-DNR=3\n-DSELF -DNR=4", "bfs")
-mistakes("election", "\n".join("-D" + m for m in """PROBE WAIT=4 M_NO_FENCE_REV M_VALID_FROM_RECEIPT M_PROMOTE_AT_ONCE
+mistakes("election", "\n".join("-D" + m for m in """PROBE WAIT=4 M_NO_FENCE_REV M_PROMOTE_AT_ONCE
 M_GRANT_INVALID M_GRANT_WHILE_STORING M_UNKNOWN_IS_NO M_RESUME_TERM""".split()), "-DNR=2")
 mistakes("election", "-DM_NO_FENCE_REV -DHARM\n-DTV=4 -DM_ELECTED_FROM_SENT", "-DNR=2")
 mistakes("election", "\n".join("-D" + m for m in """PROBE T=2 M_VALID_FROM_RECEIPT M_PROMOTE_AT_ONCE M_SELF_GRANT_LONG
 M_KEEP_OLD_GRANT M_LATE_GRANT M_NO_MARK""".split()), "-DSELF")
 
 # ---- succession.pml ----
-passes("succession", "-DB=5\n-DEAGER -DB=11", "bfs", quick=True)
-mistakes("succession", "-DPROBE\n-DL=40\n-DB=6\n-DEAGER -DB=12\n-DEAGER -DG=30")
+passes("succession", "-DB=4\n-DEAGER -DB=11", "bfs", quick=True)
+mistakes("succession", "-DPROBE\n-DL=40\n-DB=5\n-DEAGER -DB=12\n-DEAGER -DG=30")
 
 # ---- migr.pml ----
 passes("migr", "-DCRASHES=1", "bfs", quick=True)
@@ -113,7 +113,7 @@ M_ACK_WITHOUT_JOINER M_COPY_OVERWRITES M_COPY_UNCOMMITTED M_SWITCH_EARLY M_NO_CA
 M_CLEAN_EARLY M_STALE_TARGET""".split()))
 
 # ---- lease.pml ----
-passes("lease", "-DNT=7", "bfs", quick=True)
+passes("lease", "-DNT=6", "bfs", quick=True)
 passes("lease", "-DWAIT=20\n-DWAIT=19\n-DWAIT=16", "bfs")
 mistakes("lease", "\n".join("-D" + m for m in """WAIT=15 WAIT=12 RLO=2 M_NO_WAIT M_FROM_RECEIPT M_NEWLEADER_NO_WAIT
 M_CHECK_FIRST""".split()))
