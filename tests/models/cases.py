@@ -65,6 +65,7 @@ mistakes("repl", """
 """)
 mistakes("repl", """
 -DLIVE -DNE=7 -DCRASHES=1 -DNREQ=1 -DNN=1 -DPROBE
+-DLIVE -DNE=7 -DCRASHES=0 -DNREQ=1 -DNN=1 -DHANDOVER -DSTATES -DPROBE
 -DLIVE -DNE=7 -DCRASHES=1 -DNREQ=1 -DNN=1 -DM_JOIN_NEVER_REFUSED
 """, search="dfs")
 
