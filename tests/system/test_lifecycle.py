@@ -62,8 +62,8 @@ class Lifecycle(Case):
         put = subprocess.Popen([CAIRN, "put", "--timeout", "2s", "ns1", "slow"], stdin=subprocess.PIPE,
                                stderr=subprocess.DEVNULL, env=clean_env(CAIRN_WORKSPACE=n.workspace))
         self.addCleanup(put.stdin.close)
-        wait_for("the put's session", lambda: b"socket:" in b"".join(
-            os.fsencode(os.readlink("/proc/%d/fd/%s" % (put.pid, fd))) for fd in os.listdir("/proc/%d/fd" % put.pid)))
+        # Its namespace is open when it asks for the value.
+        wait_for("the put to read", lambda: "pipe_read" in open("/proc/%d/wchan" % put.pid).read())
         self.assertEqual(n.stop(), 0)
         began = time.monotonic()
         put.stdin.write(b"x")
