@@ -18,7 +18,8 @@ enum {
     FILE_BLOCK = 4096,
     FILE_SEGMENTS_MAX = 16384,
     FILE_PIECE_BYTES = 1 << 20,      /* one window: what fio needs to be at full speed here */
-    FILE_GROW_BYTES = 64 << 20,      /* segments grow by this much at a time */
+    FILE_GROW_BYTES_MAX = 64 << 20,  /* segments grow by this much at a time */
+    FILE_GROW_DISK_PART = 16,        /* and by this part of the file system at most: others live there, too */
     FILE_LIMBO_BYTES_MAX = 64 << 20, /* more than this in limbo asks for a sync of the index */
     FILE_LANE_STEPS_MAX = 4096,
 };
@@ -48,6 +49,7 @@ struct file_store {
     struct cairn_extent_space space;
     struct file_segment *segments[FILE_SEGMENTS_MAX]; /* pointers are published once and stay */
     uint32_t nsegments;
+    uint64_t refused; /* blocks: the last who was told that there is no room for so many; 0: nobody since there was */
     struct cairn_link waiters; /* steps that wait for space */
     uint32_t nwaiters;
     bool growing;

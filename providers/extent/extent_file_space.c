@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 static void segment_name(char name[32], uint32_t i)
@@ -286,6 +287,8 @@ static void waiters_serve(struct file_store *f, int rc)
         } else if (rc == 0) {
             continue;
         }
+        if (its == CAIRN_E_NOSPACE)
+            f->refused = file_blocks_of(r);
         cairn_list_del(&step->link);
         f->nwaiters--;
         cairn_extent_step_post(step, its);
@@ -299,6 +302,16 @@ static uint64_t first_need(const struct file_store *f)
     return file_blocks_of(step->region);
 }
 
+static uint64_t grow_want(const struct file_store *f)
+{
+    struct statvfs vfs;
+    uint64_t bytes = FILE_GROW_BYTES_MAX;
+
+    if (fstatvfs(f->base.dirfd, &vfs) == 0)
+        bytes = MIN(bytes, (uint64_t)vfs.f_blocks * vfs.f_frsize / FILE_GROW_DISK_PART);
+    return bytes / FILE_BLOCK;
+}
+
 /* Grows once, for the first who waits. Under the mutex, which it leaves meanwhile. */
 static int grow_once(struct file_store *f, uint64_t need)
 {
@@ -306,12 +319,12 @@ static int grow_once(struct file_store *f, uint64_t need)
     uint32_t i;
     int rc;
 
-    n = grow_choose(f, need, FILE_GROW_BYTES / FILE_BLOCK, &i, &from);
+    n = grow_choose(f, need, grow_want(f), &i, &from);
     if (n == 0)
         return CAIRN_E_NOSPACE;
     pthread_mutex_unlock(&f->space_mutex);
-    rc = grow_file(f, i, from, n);
-    if (rc == CAIRN_E_NOSPACE && n > need) {
+    rc = cairn_spare_refuses_growth(f->base.conf.spare) ? CAIRN_E_NOSPACE : grow_file(f, i, from, n);
+    if (rc == CAIRN_E_NOSPACE && n > need && !cairn_spare_refuses_growth(f->base.conf.spare)) {
         n = need;
         rc = grow_file(f, i, from, n);
     }

@@ -107,6 +107,7 @@ static struct cairn_extent_conf conf_of(const struct cairn_provider_env *env)
         .scrub_interval_ns = cairn_conf_u64(c, "scrub_interval"),
         .draft_ttl_ns = cairn_conf_u64(c, "unsealed_ttl"),
         .drafts_max = (uint32_t)cairn_conf_u64(c, "unsealed_max"),
+        .spare = env->spare,
     };
 }
 

@@ -13,6 +13,7 @@
 #include "providers/extent/extent_core.h"
 #include "providers/extent/extent_table.h"
 #include "server/storage/file_io.h"
+#include "server/storage/spare.h"
 #include "server/storage/staging.h"
 
 #include "schema/extent.pb-c.h"
@@ -46,6 +47,7 @@ struct cairn_extent_conf {
     uint64_t scrub_interval_ns;
     uint64_t draft_ttl_ns;
     uint32_t drafts_max;
+    struct cairn_spare *spare; /* file: lent, nothing grows; NULL: none */
 };
 
 struct cairn_extent_store;

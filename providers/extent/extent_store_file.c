@@ -248,7 +248,8 @@ static void file_usage(struct cairn_extent_store *s, uint64_t *used, uint64_t *a
     *used = (f->used_blocks + f->limbo_blocks) * FILE_BLOCK;
     *avail = f->space.free * FILE_BLOCK;
     pthread_mutex_unlock(&f->space_mutex);
-    if (fstatvfs(s->dirfd, &vfs) == 0) /* what segments can still grow into */
+    if (!cairn_spare_refuses_growth(s->conf.spare) &&
+        fstatvfs(s->dirfd, &vfs) == 0) /* what segments can still grow into */
         *avail += (uint64_t)vfs.f_bavail * vfs.f_frsize;
     if (s->conf.capacity != 0)
         *avail = MIN(*avail, s->conf.capacity - MIN(*used, s->conf.capacity));
@@ -258,12 +259,17 @@ static void file_status(struct cairn_extent_store *s, json_t *to)
 {
     struct file_store *f = file_of(s);
     const struct file_worker *fw = s->workers[0].own;
-    uint64_t file_blocks = 0;
+    uint64_t file_blocks = 0, used, avail;
+    bool full;
 
+    file_usage(s, &used, &avail);
     json_object_set_new(to, "io", json_string(cairn_file_io_kind(fw->io) == CAIRN_FILE_IO_URING ? "uring" : "pool"));
     pthread_mutex_lock(&f->space_mutex);
     for (uint32_t i = 0; i < f->nsegments; i++)
         file_blocks += f->segments[i]->blocks;
+    if (avail / FILE_BLOCK >= f->refused)
+        f->refused = 0;
+    full = f->refused > 0;
     json_object_set_new(to, "segments", json_integer(f->nsegments));
     json_object_set_new(to, "segment_bytes", json_integer((json_int_t)(file_blocks * FILE_BLOCK)));
     pthread_mutex_unlock(&f->space_mutex);
@@ -272,6 +278,9 @@ static void file_status(struct cairn_extent_store *s, json_t *to)
     json_object_set_new(to, "sync_groups", json_integer((json_int_t)f->lanes[1].groups));
     json_object_set_new(to, "synced_regions", json_integer((json_int_t)f->lanes[1].grouped));
     pthread_mutex_unlock(&f->index_mutex);
+    json_object_set_new(to, "full", json_boolean(full));
+    if (full && atomic_load(&s->health) == CAIRN_EXTENT_OK) /* what fits into free space of segments is still taken */
+        json_object_set_new(to, "health", json_string("degraded"));
     if (f->damage[0] != '\0')
         json_object_set_new(to, "damage", json_string(f->damage));
 }

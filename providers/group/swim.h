@@ -1,15 +1,16 @@
 /** Failure detection and gossip, as decisions only: SWIM (Das, Gupta, Motivala, DSN 2002) with Lifeguard's refinements
- * (Dadgar, Phillips, Currey, DSN-W 2018). No I/O, no clock, no allocation: equal state and equal input give equal output.
+ * (Dadgar, Phillips, Currey, DSN-W 2018). No I/O, no clock, no allocation: equal state and equal input give equal
+ * output.
  *
- * Each period a member pings another one, in an order that visits all of them before any again. No answer: others are asked to
- * ping it, too. Still none: it is suspected, all are told, and it has until a deadline to contradict, which it does with a
- * higher incarnation. Deadlines are long while one member alone suspects and fall with each that confirms. What is news travels
- * on every packet, and in packets of its own while there is news.
+ * Each period a member pings another one, in an order that visits all of them before any again. No answer: others are
+ * asked to ping it, too. Still none: it is suspected, all are told, and it has until a deadline to contradict, which it
+ * does with a higher incarnation. Deadlines are long while one member alone suspects and fall with each that confirms.
+ * What is news travels on every packet, and in packets of its own while there is news.
  *
- * Lifeguard: a member that misses answers first doubts itself (`health`) and becomes slower to judge; a suspect is told so with
- * every ping. Ours: members that hear of a suspicion look for themselves, as many as are needed to confirm it; time during
- * which this process did not run counts for no deadline; a packet has room for one more record, of members in turn,
- * so that what was lost heals and load figures spread at a cost that does not grow with the group. */
+ * Lifeguard: a member that misses answers first doubts itself (`health`) and becomes slower to judge; a suspect is told
+ * so with every ping. Ours: members that hear of a suspicion look for themselves, as many as are needed to confirm it;
+ * time during which this process did not run counts for no deadline; a packet has room for one more record, of members
+ * in turn, so that what was lost heals and load figures spread at a cost that does not grow with the group. */
 #ifndef CAIRN_GROUP_SWIM_H
 #define CAIRN_GROUP_SWIM_H
 
@@ -84,7 +85,7 @@ enum cairn_swim_event_type {
     CAIRN_SWIM_EV_DIED,
     CAIRN_SWIM_EV_LEFT,
     CAIRN_SWIM_EV_UPDATED,       /* its description changed */
-    CAIRN_SWIM_EV_SYNCED,        /* all members are known now */
+    CAIRN_SWIM_EV_SYNCED,        /* all members are known now: the first time, or after a refusal */
     CAIRN_SWIM_EV_ACCUSED,       /* we were suspected or declared dead, and contradict */
     CAIRN_SWIM_EV_SEED_IS_SELF,  /* @slot is the number of the seed */
     CAIRN_SWIM_EV_NAME_TAKEN,    /* a living member elsewhere has our name; @addr says where. We try again. */
@@ -157,9 +158,11 @@ struct cairn_swim_join {
     struct cairn_swim_addr at;
     uint64_t next_ms, due_ms;
     uint32_t seq, cursor, tries, backoff_ms, seed;
+    uint32_t silent;                      /* that did not answer, one after the other */
     uint32_t epoch, since, first_version; /* observers: how far they have followed whom */
     uint32_t number;                      /* of full syncs that an observer began */
     bool running, synced;                 /* @synced: once at least */
+    bool refused;                         /* the last answer was no; the next yes is news */
 };
 
 struct cairn_swim {
@@ -204,9 +207,9 @@ struct cairn_swim {
     struct cairn_swim_counts counts;
 };
 
-/** @self: our description, which gets a slot of @dir; an observer has none, and @incarnation is unused. @incarnation must
- * exceed that of any former life. @random: a seed. Views of @memory are cleared. @machines may be shared.
- * Returns 0, or CAIRN_E_LIMIT when the directory is full. */
+/** @self: our description, which gets a slot of @dir; an observer has none, and @incarnation is unused. @incarnation
+ * must exceed that of any former life. @random: a seed. Views of @memory are cleared. @machines may be shared. Returns
+ * 0, or CAIRN_E_LIMIT when the directory is full. */
 int cairn_swim_init(struct cairn_swim *s, const struct cairn_swim_conf *conf, struct cairn_swim_dir *dir,
                     const struct cairn_swim_memory *memory, const struct cairn_swim_desc *self, uint64_t incarnation,
                     uint64_t random, struct cairn_sm_set *machines);

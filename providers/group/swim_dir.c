@@ -1,4 +1,4 @@
-/* The directory of members: see swim_dir.h. Open addressing, at most half full; removal shifts back, so no tombstones. */
+/* The directory of members: see swim_dir.h. Open addressing, at most half full; removal shifts back. */
 #include "providers/group/swim_dir.h"
 
 #include "sdk/core/base/macros.h"

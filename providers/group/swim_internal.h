@@ -73,6 +73,11 @@ void cairn_swim__on_ping_req(struct swim_step *st, const struct cairn_swim_msg *
 void cairn_swim__on_ack(struct swim_step *st, const struct cairn_swim_msg *m);
 void cairn_swim__on_nack(struct cairn_swim *s, const struct cairn_swim_msg *m);
 void cairn_swim__probe_stop(struct cairn_swim *s);
+/* Once a period: a few slots in turn. */
+void cairn_swim__forget_old(struct cairn_swim *s);
+/* Forgets one that is dead or gone before its time, if the directory is full; true if it has room. Bounded: where only
+ * few are dead it may take several tries to find one. */
+bool cairn_swim__make_room(struct cairn_swim *s);
 void cairn_swim__health(struct cairn_swim *s, int change);
 /* A living member at random, none of @not; NO_SLOT if none was met in a bounded number of tries. */
 uint32_t cairn_swim__pick(struct cairn_swim *s, const uint32_t * not, uint32_t nnot);

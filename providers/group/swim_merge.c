@@ -1,5 +1,5 @@
-/* What others say of members, ourselves among them: the newer incarnation holds; of one incarnation, dead over suspected over
- * alive. A message changes nothing when it comes again, so order and repetition do not matter. */
+/* What others say of members, ourselves among them: the newer incarnation holds; of one incarnation, dead over
+ * suspected over alive. A message changes nothing when it comes again, so order and repetition do not matter. */
 #include "providers/group/swim_internal.h"
 
 void cairn_swim__changed(struct cairn_swim *s, uint32_t slot)
@@ -82,6 +82,8 @@ static void merge_alive(struct swim_step *st, const struct cairn_swim_update *u,
     }
     cairn_swim_update_to_desc(u, &d);
     same = slot != NO_SLOT && memcmp(&d, &s->dir->descs[slot], sizeof(d)) == 0;
+    if (slot == NO_SLOT)
+        cairn_swim__make_room(s);
     if (!same)
         slot = cairn_swim_dir_put(s->dir, &d);
     if (slot == NO_SLOT) {

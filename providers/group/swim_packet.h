@@ -3,9 +3,9 @@
  *   head     kind 1, flags 1, load 2, seq 4, load_seq 4, about 8, incarnation 8
  *   cursor   SYNC, PAGE: epoch 4, version 4, next 4
  *   updates  until the end: state 1, id 8, incarnation 8, and
- *              ALIVE    load_seq 4, load 2, weight 4, capacity 8, port 2, and four texts, each with its length in front:
- *                       address (4 or 16 bytes), name, zone, service. The id is the name's and does not travel.
- *              SUSPECT  number 1, and so many ids of those who say so
+ *              ALIVE       load_seq 4, load 2, weight 4, capacity 8, port 2, and four texts, each behind its length:
+ *                          address (4 or 16 bytes), name, zone, service; the id is the name's and does not travel
+ *              SUSPECT     number 1, and so many ids of those who say so
  *              DEAD, LEFT  id of who says so
  *
  * Who sent a packet is proved outside of it (group_seal.h), so it does not stand here. */

@@ -68,7 +68,7 @@ static void walk_begin(struct cairn_swim *s)
     w->add = (uint32_t)cairn_swim__random(s);
 }
 
-/* Odd multiples, sums and shifted sums are permutations of the numbers below a power of two, and so is their sequence. */
+/* Odd multiples, sums and shifted sums each permute the numbers below a power of two, and so do all of them in turn. */
 static uint32_t walk_next(struct cairn_swim *s)
 {
     struct cairn_swim_walk *w = &s->walk;
@@ -266,31 +266,48 @@ static void revisit(struct swim_step *st)
     }
 }
 
-/* A few slots a period, in turn. */
-static void forget_old(struct cairn_swim *s)
+static bool is_gone(const struct cairn_swim *s, uint32_t slot)
+{
+    return slot != s->self && (s->views[slot].state == CAIRN_SWIM_DEAD || s->views[slot].state == CAIRN_SWIM_LEFT);
+}
+
+static void forget(struct cairn_swim *s, uint32_t slot)
+{
+    for (uint32_t i = 0; i < CAIRN_SWIM_RELAYS_MAX; i++) {
+        if (s->relays[i].asker == slot || s->relays[i].target == slot)
+            s->relays[i].nack_ms = 0;
+    }
+    if (s->probing && s->probe_slot == slot)
+        cairn_swim__probe_stop(s);
+    cairn_swim__news_del(s, slot);
+    cairn_swim__set_state(s, slot, CAIRN_SWIM_NONE);
+    memset(&s->views[slot], 0, sizeof(s->views[slot]));
+    if (!s->dir->shared)
+        cairn_swim_dir_remove(s->dir, slot);
+}
+
+void cairn_swim__forget_old(struct cairn_swim *s)
 {
     enum { LOOK_MAX = 8 };
 
-    for (uint32_t i = 0; i < LOOK_MAX; i++) {
-        struct cairn_swim_view *v;
-
+    for (uint32_t i = 0; i < LOOK_MAX && s->dir->used > 0; i++) {
         s->sweep = (s->sweep + 1) % s->dir->used;
-        v = &s->views[s->sweep];
-        if ((v->state != CAIRN_SWIM_DEAD && v->state != CAIRN_SWIM_LEFT) || s->sweep == s->self ||
-            s->now_ms < (uint64_t)v->mark * 1000 + s->conf.forget_ms)
-            continue;
-        for (uint32_t k = 0; k < CAIRN_SWIM_RELAYS_MAX; k++) {
-            if (s->relays[k].asker == s->sweep || s->relays[k].target == s->sweep)
-                s->relays[k].nack_ms = 0;
-        }
-        if (s->probing && s->probe_slot == s->sweep)
-            cairn_swim__probe_stop(s);
-        cairn_swim__news_del(s, s->sweep);
-        cairn_swim__set_state(s, s->sweep, CAIRN_SWIM_NONE);
-        memset(v, 0, sizeof(*v));
-        if (!s->dir->shared)
-            cairn_swim_dir_remove(s->dir, s->sweep);
+        if (is_gone(s, s->sweep) && s->now_ms >= (uint64_t)s->views[s->sweep].mark * 1000 + s->conf.forget_ms)
+            forget(s, s->sweep);
     }
+}
+
+bool cairn_swim__make_room(struct cairn_swim *s)
+{
+    enum { LOOK_MAX = 256 };
+
+    for (uint32_t i = 0;
+         i < LOOK_MAX && s->dir->n == s->dir->room && s->count[CAIRN_SWIM_DEAD] + s->count[CAIRN_SWIM_LEFT] > 0; i++) {
+        s->sweep = (s->sweep + 1) % s->dir->used;
+        if (is_gone(s, s->sweep))
+            forget(s, s->sweep);
+    }
+    return s->dir->n < s->dir->room;
 }
 
 void cairn_swim__probe_timers(struct swim_step *st)
@@ -303,7 +320,7 @@ void cairn_swim__probe_timers(struct swim_step *st)
     if (s->now_ms >= s->probe_at) {
         if (s->probing)
             probe_fail(st);
-        forget_old(s);
+        cairn_swim__forget_old(s);
         probe_begin(st);
     } else if (s->probing && s->probe.state == PROBE_PINGED && s->now_ms >= s->ping_due) {
         probe_ask(st);

@@ -1,4 +1,4 @@
-/* Packets as they leave: a head, the records that must be said, what is news, and where there is room one more record. */
+/* Packets as they leave: a head, the records that must be said, what is news, and one more record to fill them. */
 #include "providers/group/swim_internal.h"
 
 static struct cairn_swim_send *send_new(struct swim_step *st, const struct cairn_swim_addr *to, uint32_t slot)

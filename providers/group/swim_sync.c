@@ -5,7 +5,7 @@
  *
  *  ASKED   a page was asked for and its time is not over.
  *  DONE    the last page is there: of all members, or of what changed since the last time.
- *  FAILED  several packets in a row had no answer, or we were refused; another one is asked, later and later. */
+ *  FAILED  there was no answer, or we were refused. The next one is asked; after all of them later, and later still. */
 #include "providers/group/swim_internal.h"
 
 enum { SYNC_ASKED, SYNC_DONE, SYNC_FAILED, SYNC_NR };
@@ -64,8 +64,8 @@ static bool choose_seed(struct cairn_swim *s)
     return false;
 }
 
-/* Members ask seeds, who may know others than we do. Observers go on with whom they follow, else with any member or seed:
- * those whom they hold alive may all be dead, since they judge nobody. */
+/* Members ask seeds, who may know others than we do. Observers go on with whom they follow, else with any member or
+ * seed: those whom they hold alive may all be dead, since they judge nobody. */
 static bool choose(struct cairn_swim *s)
 {
     enum { TRIES_MAX = 8 };
@@ -123,10 +123,15 @@ static void sync_fail(struct cairn_swim *s)
 {
     struct cairn_swim_join *j = &s->join;
 
-    j->backoff_ms = MIN(MAX(2 * j->backoff_ms, (uint32_t)SYNC_BACKOFF_MS), (uint32_t)SYNC_BACKOFF_MAX_MS);
-    j->next_ms = s->now_ms + j->backoff_ms / 2 + cairn_swim__random(s) % j->backoff_ms;
     j->epoch = 0;
     sync_end(s, SYNC_FAILED);
+    if (++j->silent < s->nseeds) { /* of many addresses most may be of long ago: the next one, at once */
+        j->next_ms = s->now_ms;
+        return;
+    }
+    j->silent = 0;
+    j->backoff_ms = MIN(MAX(2 * j->backoff_ms, (uint32_t)SYNC_BACKOFF_MS), (uint32_t)SYNC_BACKOFF_MAX_MS);
+    j->next_ms = s->now_ms + j->backoff_ms / 2 + cairn_swim__random(s) % j->backoff_ms;
 }
 
 bool cairn_swim__is_told_anew(struct cairn_swim *s, uint32_t slot)
@@ -139,8 +144,8 @@ bool cairn_swim__is_told_anew(struct cairn_swim *s, uint32_t slot)
     return anew;
 }
 
-/* Of whom the member that an observer now follows has not said a word is not there any more. Once for each such member, so it
- * may look at all. */
+/* Of whom the member that an observer now follows has not said a word is not there any more. Once for each such member,
+ * so it may look at all. */
 static void drop_unmentioned(struct swim_step *st)
 {
     struct cairn_swim *s = st->s;
@@ -157,14 +162,16 @@ static void sync_finish(struct swim_step *st, const struct cairn_swim_msg *m)
 {
     struct cairn_swim *s = st->s;
     struct cairn_swim_join *j = &s->join;
-    bool first = !j->synced;
+    bool first = !j->synced || j->refused;
 
-    j->backoff_ms = 0;
+    j->backoff_ms = j->silent = 0;
     j->synced = true;
+    j->refused = false;
     j->next_ms = s->now_ms + SYNC_HEAL_MS / 2 + cairn_swim__random(s) % SYNC_HEAL_MS;
     if (!swim_is_member(s)) {
         if (j->since == 0)
             drop_unmentioned(st);
+        cairn_swim__forget_old(s);
         j->epoch = m->epoch;
         j->since = j->first_version;
         j->next_ms = s->now_ms + s->conf.period_ms;
@@ -214,12 +221,17 @@ void cairn_swim__on_refuse(struct swim_step *st, const struct cairn_swim_msg *m)
     if (!j->running || m->seq != j->seq || m->about != s->instance)
         return;
     if ((m->flags & CAIRN_SWIM_F_YOURSELF) != 0) {
-        s->seed_is_self[j->seed] = true;
-        cairn_swim__event(st, CAIRN_SWIM_EV_SEED_IS_SELF, j->seed);
         sync_end(s, SYNC_FAILED);
         j->next_ms = s->now_ms;
+        for (uint32_t i = 0; i < s->nseeds; i++) { /* they may have been given anew meanwhile */
+            if (!cairn_swim_addr_equal(&s->seeds[i], &j->at))
+                continue;
+            s->seed_is_self[i] = true;
+            cairn_swim__event(st, CAIRN_SWIM_EV_SEED_IS_SELF, i);
+        }
         return;
     }
+    j->refused = true;
     if ((m->flags & CAIRN_SWIM_F_TAKEN) != 0) {
         cairn_swim__event(st, CAIRN_SWIM_EV_NAME_TAKEN, NO_SLOT);
         if (st->out->nevents > 0 && m->nupdates > 0 && m->updates[0].state == CAIRN_SWIM_ALIVE)
@@ -258,7 +270,7 @@ void cairn_swim__on_sync(struct swim_step *st, const struct cairn_swim_msg *m)
         s->counts.malformed++;
     } else if (is_taken(s, &m->updates[0], slot)) {
         cairn_swim__send_refusal(st, m, CAIRN_SWIM_F_TAKEN, slot);
-    } else if (slot == NO_SLOT && s->dir->n == s->dir->room) {
+    } else if (slot == NO_SLOT && !cairn_swim__make_room(s)) {
         cairn_swim__send_refusal(st, m, CAIRN_SWIM_F_FULL, NO_SLOT);
     } else {
         for (uint32_t i = 0; i < m->nupdates; i++)
@@ -271,6 +283,12 @@ void cairn_swim__on_sync(struct swim_step *st, const struct cairn_swim_msg *m)
 
 /* ---- timers ---- */
 
+/* Whom we do not know yet is asked once, if there are others to be asked. */
+static uint32_t tries_max(const struct cairn_swim *s)
+{
+    return s->join.cursor == 0 && s->join.epoch == 0 && s->nseeds > 1 ? 1 : SYNC_TRIES_MAX;
+}
+
 void cairn_swim__sync_timers(struct swim_step *st)
 {
     struct cairn_swim *s = st->s;
@@ -279,7 +297,7 @@ void cairn_swim__sync_timers(struct swim_step *st)
     if (s->leaving)
         return;
     if (j->running && s->now_ms >= j->due_ms) {
-        if (j->tries == SYNC_TRIES_MAX) {
+        if (j->tries >= tries_max(s)) {
             sync_fail(s);
         } else {
             cairn_sm_move(&j->sm, SYNC_ASKED);

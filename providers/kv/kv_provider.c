@@ -68,6 +68,7 @@ static void store_conf(const struct cairn_provider_env *env, struct cairn_kv_sto
         .queue_bytes = cairn_conf_u64(c, "queue"),
         .open_files = (uint32_t)cairn_conf_u64(c, "open_files"),
         .compression = (uint32_t)cairn_conf_u64(c, "compression"),
+        .spare = env->spare,
         .loops = env->loops,
         .nloops = env->nloops,
     };

@@ -12,6 +12,7 @@
 #include "sdk/core/base/err.h"
 #include "sdk/core/loop/loop.h"
 #include "server/port/pool.h"
+#include "server/storage/spare.h"
 
 #include <jansson.h>
 
@@ -29,6 +30,7 @@ struct cairn_kv_store_conf {
     uint64_t queue_bytes;        /* rocksdb: writes that may wait for their commit */
     uint32_t open_files;         /* rocksdb */
     uint32_t compression;        /* rocksdb: enum cairn_rocks_compression */
+    struct cairn_spare *spare;   /* rocksdb: what removals may have on a full disk; NULL: nothing */
     struct cairn_loop *const *loops;
     uint32_t nloops;
 };

@@ -160,6 +160,10 @@ static int rocksdb_create(struct cairn_kv_store *st, const struct cairn_kv_db_de
 
     if (b == NULL)
         return cairn_err_set(err, CAIRN_E_NOMEM, "database %s", desc->name);
+    if (cairn_spare_refuses(st->spare)) {
+        cairn_rocks_batch_free(b);
+        return cairn_err_set(err, CAIRN_E_NOSPACE, "database %s: the disk is full", desc->name);
+    }
     klen = catalogue_key('D', desc->name, key);
     cairn_rocks_batch_put(b, key, klen, &entry, sizeof(entry));
     klen = catalogue_key('G', "", key);
@@ -186,9 +190,11 @@ static int rocksdb_drop(struct cairn_kv_store *st, const struct cairn_kv_db_desc
     cairn_rocks_batch_erase_range(b, lo.bytes, lo.len, hi.bytes, hi.len);
     /* The directory hides the database already: a group that is applied after this one finds it gone. */
     pthread_mutex_lock(&st->applying);
-    rc = cairn_rocks_write(st->rocks, b, CAIRN_ROCKS_SYNCED);
+    rc = cairn_kv__rocksdb_write_freeing(st, b, CAIRN_ROCKS_SYNCED);
     pthread_mutex_unlock(&st->applying);
     cairn_rocks_batch_free(b);
+    if (rc == 0)
+        cairn_rocks_drop_files(st->rocks, lo.bytes, lo.len, hi.bytes, hi.len);
     return cairn_err_set(err, rc, "database %s cannot be dropped", desc->name);
 }
 
@@ -254,6 +260,13 @@ static int rocksdb_start(struct cairn_kv_store *st, const struct cairn_kv_store_
     return 0;
 }
 
+static void reclaim_work(void *arg)
+{
+    struct cairn_kv_store *st = arg;
+
+    cairn_rocks_reclaim(st->rocks);
+}
+
 static int rocksdb_open_store(const struct cairn_kv_store_conf *conf, struct cairn_kv_dir *dir,
                               struct cairn_kv_store **store, struct cairn_err *err)
 {
@@ -263,6 +276,7 @@ static int rocksdb_open_store(const struct cairn_kv_store_conf *conf, struct cai
     if (st == NULL)
         return cairn_err_set(err, CAIRN_E_NOMEM, "rocksdb store");
     st->dir = dir;
+    st->spare = conf->spare;
     pthread_mutex_init(&st->applying, NULL);
     rc = cairn_storedir_open(conf->dir, kind, FORMAT_VERSION, true, &st->lock_fd, err);
     if (rc != 0)
@@ -273,6 +287,7 @@ static int rocksdb_open_store(const struct cairn_kv_store_conf *conf, struct cai
     rc = rocksdb_start(st, conf, err);
     if (rc != 0)
         goto close_engine;
+    cairn_errand_init(&st->reclaim, reclaim_work, st);
     *store = st;
     return 0;
 close_engine:
@@ -288,6 +303,8 @@ free_store:
 static void rocksdb_close_store(struct cairn_kv_store *st)
 {
     cairn_commit_free(st->commit);
+    cairn_rocks_reclaim_stop(st->rocks);
+    cairn_errand_fini(&st->reclaim);
     cairn_rocks_batch_free(st->batch);
     cairn_rocks_close(st->rocks);
     close(st->lock_fd);
@@ -462,7 +479,7 @@ static void rocksdb_status(struct cairn_kv_store *st, json_t *to)
     cairn_commit_stats(st->commit, &cs);
     if (rs.corrupt_reads > 0)
         health = "degraded";
-    if (rs.read_only)
+    if (rs.read_only || cairn_spare_refuses(st->spare))
         health = "readonly";
     json_object_set_new(to, "health", json_string(health));
     json_object_set_new(to, "corrupt_reads", json_integer((json_int_t)rs.corrupt_reads));

@@ -5,6 +5,7 @@
 
 #include "providers/kv/kv_store.h"
 #include "server/storage/commit.h"
+#include "server/storage/errand.h"
 #include "server/storage/rocks.h"
 
 enum { KV_DB_PREFIX_BYTES = 4, KV_FULL_KEY_BYTES = KV_DB_PREFIX_BYTES + CAIRN_KV_BOUND_BYTES };
@@ -21,6 +22,8 @@ struct cairn_kv_store {
     struct cairn_rocks *rocks;
     struct cairn_kv_dir *dir;
     struct cairn_commit *commit;
+    struct cairn_spare *spare;   /* NULL: none */
+    struct cairn_errand reclaim; /* on a full disk: what was erased gives back its room */
     int lock_fd;
     /* Held while a group is looked at and written, so that what is dropped stays empty; the rest is the committer's. */
     pthread_mutex_t applying;
@@ -38,6 +41,8 @@ void cairn_kv__full_key_bound(const struct cairn_kv_db *db, const uint8_t *store
 void cairn_kv__full_key_end(const struct cairn_kv_db *db, struct cairn_kv__full_key *full);
 
 int cairn_kv__rocksdb_write(struct cairn_kv_store *st, struct cairn_kv_write *w);
+/* Writes a batch that frees room: on a full disk with the spare room, once the engine has seen it. */
+int cairn_kv__rocksdb_write_freeing(struct cairn_kv_store *st, struct cairn_rocks_batch *b, enum cairn_rocks_log log);
 /* For struct cairn_commit_conf. */
 void cairn_kv__rocksdb_apply(void *store, struct cairn_link *group);
 int cairn_kv__rocksdb_sync(void *store);

@@ -18,6 +18,7 @@ enum {
     KEY_OVERHEAD_BYTES = 64,
     TOUCHED_ROOM_MIN = 256,
     TOUCHED_ROOM_KEPT = 16384,
+    RECOVERY_LOOK_MS = 50,
 };
 
 struct touched {
@@ -83,6 +84,7 @@ static struct touched *touched_find(struct cairn_kv_store *st, const struct cair
 struct group {
     struct cairn_kv_store *st;
     bool conditional, logged;
+    bool freeing, refusing; /* there are removals in it; puts are refused, as the disk is full */
     uint64_t now_ns;
 };
 
@@ -157,6 +159,8 @@ static int still_wanted(const struct group *g, const struct cairn_kv_write *w)
         return CAIRN_E_CANCELED;
     if (w->deadline_ns != 0 && w->deadline_ns <= g->now_ns)
         return CAIRN_E_TIMEOUT;
+    if (g->refusing && !w->erase)
+        return CAIRN_E_NOSPACE;
     return cairn_kv_dir_find(g->st->dir, w->db.handle, &db) ? 0 : CAIRN_KV_GONE;
 }
 
@@ -172,16 +176,37 @@ static void group_look(struct group *g, struct cairn_link *group)
 
         g->conditional |= is_conditional(w);
         g->logged |= w->durability != CAIRN__WIRE__DURABILITY__DURABILITY_MEMORY;
+        g->freeing |= w->erase;
         keys += w->n;
     }
+    g->refusing = cairn_spare_refuses(g->st->spare);
     if (g->conditional && !touched_reset(g->st, keys))
         g->st->touched_room = 0;
+}
+
+/* The engine looks once in 5 s whether there is room again: meanwhile nothing else could be written either. */
+int cairn_kv__rocksdb_write_freeing(struct cairn_kv_store *st, struct cairn_rocks_batch *b, enum cairn_rocks_log log)
+{
+    static const struct timespec look = { .tv_nsec = RECOVERY_LOOK_MS * CAIRN_NS_PER_MS };
+    int rc;
+
+    cairn_spare_before_removal(st->spare);
+    rc = cairn_rocks_write(st->rocks, b, log);
+    while (rc == CAIRN_E_NOSPACE && cairn_spare_lend(st->spare)) {
+        nanosleep(&look, NULL);
+        rc = cairn_rocks_write(st->rocks, b, log);
+    }
+    if (rc == 0 && cairn_spare_refuses(st->spare))
+        cairn_errand_ask(&st->reclaim);
+    return rc;
 }
 
 void cairn_kv__rocksdb_apply(void *store, struct cairn_link *group)
 {
     struct cairn_kv_store *st = store;
     struct group g = { .st = st };
+    enum cairn_rocks_log log;
+    bool nothing = true;
     int rc;
 
     group_look(&g, group);
@@ -193,9 +218,12 @@ void cairn_kv__rocksdb_apply(void *store, struct cairn_link *group)
         op->rc = rc != 0 ? rc : still_wanted(&g, write_of(l));
         if (op->rc == 0)
             apply_entries(&g, write_of(l));
+        nothing &= op->rc != 0;
     }
-    if (rc == 0)
-        rc = cairn_rocks_write(st->rocks, st->batch, g.logged ? CAIRN_ROCKS_LOGGED : CAIRN_ROCKS_UNLOGGED);
+    log = g.logged ? CAIRN_ROCKS_LOGGED : CAIRN_ROCKS_UNLOGGED;
+    if (rc == 0 && !nothing) /* an empty batch is a record, too */
+        rc = g.freeing ? cairn_kv__rocksdb_write_freeing(st, st->batch, log)
+                       : cairn_rocks_write(st->rocks, st->batch, log);
     pthread_mutex_unlock(&st->applying);
     if (rc != 0) { /* nothing was written: what was decided may have rested on it */
         CAIRN_LIST_FOREACH (l, group) {

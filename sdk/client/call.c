@@ -229,12 +229,15 @@ static void call_recycle(struct cairn_call *call)
         free(call->crcs);
     if (call->text != NULL)
         free(call->text);
+    if (call->gathered != NULL)
+        free(call->gathered);
     if (call->scratch != NULL)
         cairn__scratch_put(call);
     if (call->handle != NULL)
         cairn__handle_put(call->handle);
     call->crcs = NULL;
     call->text = NULL;
+    call->gathered = NULL;
     call->handle = NULL;
     call->begun = call->canceled = call->has_steps = call->verify = call->sees_errors = call->uses_sink = call->inner =
         false;
@@ -407,7 +410,11 @@ void cairn__call_again(struct cairn_call *call)
 {
     if (!call->has_steps)
         call_takes_steps(call);
-    /* From a later task: the reply that the caller is looking at lives in the call that is to be started anew. */
+    cairn__call_later(call); /* the reply that the caller is looking at lives in the call that is to be started anew */
+}
+
+void cairn__call_later(struct cairn_call *call)
+{
     cairn_task_init(&call->task, on_next, call);
     cairn_list_init(&call->task.link);
     cairn_env_defer(&call->c->loop.env, &call->task);
@@ -479,6 +486,22 @@ void cairn__call_fail_later(struct cairn_call *call, int rc)
     cairn_task_init(&call->task, on_fail_later, call);
     cairn_list_init(&call->task.link);
     cairn_env_defer(&call->c->loop.env, &call->task);
+}
+
+static void nothing_next(struct cairn_call *call)
+{
+    cairn__call_fail_later(call, call->canceled ? CAIRN_E_CANCELED : 0);
+}
+
+int cairn__call_nothing(struct cairn *c, const struct cairn_call_options *o, cairn_done_fn *done, void *arg)
+{
+    struct cairn_call *call;
+    int rc = cairn__call_new(c, NULL, o, done, arg, &call);
+
+    if (rc != 0)
+        return rc;
+    call->next = nothing_next;
+    return cairn__call_go(call);
 }
 
 /* ---- cancel ---- */

@@ -3,6 +3,7 @@
 #define CAIRN_CLIENT_INTERNAL_H
 
 #include "cairn/cairn.h"
+#include "cairn/group.h"
 #include "cairn/kv.h"
 #include "sdk/client/check.h"
 #include "sdk/core/bulk/bulk.h"
@@ -10,6 +11,7 @@
 #include "sdk/core/rpc/session.h"
 
 #include "schema/extent.pb-c.h"
+#include "schema/group.pb-c.h"
 #include "schema/kv.pb-c.h"
 #include "schema/node.pb-c.h"
 #include "schema/router.pb-c.h"
@@ -171,6 +173,13 @@ struct cairn_call_find {
     void (*found)(struct cairn_call *call, uint16_t provider);
 };
 
+/** What a list of members or a watch knows so far: group.c. */
+struct cairn_call_group {
+    cairn_member_fn *changed; /* NULL: a list */
+    size_t n;                 /* rows gathered */
+    uint32_t version;         /* of the first page */
+};
+
 /** One call of the user's, from its start to its callback; recycled. The owner's, once it was begun. */
 struct cairn_call {
     struct cairn_link link; /* c->live or a list of spare ones */
@@ -200,6 +209,7 @@ struct cairn_call {
     uint32_t *crcs; /* crcs_inline, or malloc'ed */
     void *scratch;  /* of a batch: CLIENT_SCRATCH_BYTES or more, malloc'ed */
     char *text;     /* malloc'ed names that the request points to */
+    void *gathered; /* malloc'ed: what the pages so far brought */
 
     /* memory to be exposed while a request runs, and the field of the request that names it */
     void *expose_ptr;
@@ -229,6 +239,7 @@ struct cairn_call {
         Cairn__Wire__RouterPart part;
         Cairn__Wire__RouterCommit commit;
         Cairn__Wire__RouterAbort abort;
+        Cairn__Wire__GroupMembers group_members;
         Cairn__Wire__KvOpen kv_open;
         Cairn__Wire__KvDrop kv_drop;
         Cairn__Wire__KvPut kv_put;
@@ -252,6 +263,7 @@ struct cairn_call {
     struct cairn_call_sink sink;
     struct cairn_call_batch batch;
     struct cairn_call_find find;
+    struct cairn_call_group group;
     struct cairn_kv_options kv_options;
     void *out; /* where other results go */
     uint64_t out_arg;
@@ -259,7 +271,7 @@ struct cairn_call {
     struct cairn_rpc_call rpc; /* last, since it is large */
 };
 
-extern const struct cairn_sm_kind cairn_client_call_kind;
+extern const struct cairn_sm_kind cairn_client_call_kind, cairn_writer_step_kind;
 
 /** Takes a call for the options @o; on failure *@out is NULL, options->error has been filled, and the code is returned.
  * From here to cairn__call_go() the thread may own the loop: nothing slow in between. @h may be NULL. */
@@ -267,6 +279,9 @@ int cairn__call_new(struct cairn *c, struct cairn_handle *h, const struct cairn_
                     void *arg, struct cairn_call **out);
 /** Starts it: 0 for the asynchronous form, else waits for the result. */
 int cairn__call_go(struct cairn_call *call);
+/** A call that asks for nothing and succeeds: for results that are here already, since no callback runs inside the call
+ * that started it. */
+int cairn__call_nothing(struct cairn *c, const struct cairn_call_options *o, cairn_done_fn *done, void *arg);
 /** An answer without results. */
 void cairn__answered_plainly(struct cairn_call *call);
 /** Gives up a call that was not started. Returns @rc. */
@@ -278,6 +293,8 @@ void cairn__call_to(struct cairn_call *call, const struct cairn_rpc_iface *iface
 void cairn__call_send(struct cairn_call *call);
 /** After an answer: call->next() runs from a later task, or now. */
 void cairn__call_again(struct cairn_call *call);
+/** call->next() runs from a later task, whether anything was asked or not. */
+void cairn__call_later(struct cairn_call *call);
 /** The call is over; the callback runs now, so never from inside the call that started it. */
 void cairn__call_finish(struct cairn_call *call, int rc);
 /** Likewise, with a text for people. */
@@ -309,6 +326,7 @@ static inline ProtobufCBinaryData cairn__bytes(const void *p, size_t n)
 
 /** As cairn__call_new(), for a call that first looks for @provider of @type; @found then sends the next request
  * (cairn__call_again()) or ends the call. @second may be NULL. */
+#define CAIRN_FIND_ANY "*" /* as @provider: the first of the type; no provider has such a name */
 int cairn__find_new(struct cairn *c, const char *provider, const char *type, const char *second,
                     void (*found)(struct cairn_call *call, uint16_t provider), const struct cairn_call_options *o,
                     cairn_done_fn *done, void *arg, struct cairn_call **out);

@@ -281,8 +281,8 @@ static void list_answered(struct cairn_call *call)
     cairn__call_finish(call, page != NULL ? 0 : CAIRN_E_NOMEM);
 }
 
-static int list(struct cairn_ns *ns, ProtobufCBinaryData prefix, ProtobufCBinaryData after, uint32_t max,
-                struct cairn_page **page, const struct cairn_call_options *o, cairn_done_fn *done, void *arg)
+int cairn__hashed_list(struct cairn_ns *ns, ProtobufCBinaryData prefix, ProtobufCBinaryData after, uint32_t max,
+                       struct cairn_page **page, const struct cairn_call_options *o, cairn_done_fn *done, void *arg)
 {
     Cairn__Wire__RouterList *m;
     struct cairn_call *call;
@@ -309,7 +309,8 @@ static int list(struct cairn_ns *ns, ProtobufCBinaryData prefix, ProtobufCBinary
 int cairn_list(struct cairn_ns *ns, const void *prefix, size_t prefix_len, const void *after, size_t after_len,
                uint32_t max, struct cairn_page **page, const struct cairn_call_options *o)
 {
-    return list(ns, cairn__bytes(prefix, prefix_len), cairn__bytes(after, after_len), max, page, o, NULL, NULL);
+    return cairn__hashed_list(ns, cairn__bytes(prefix, prefix_len), cairn__bytes(after, after_len), max, page, o, NULL,
+                              NULL);
 }
 
 int cairn_list_async(struct cairn_ns *ns, const void *prefix, size_t prefix_len, const void *after, size_t after_len,
@@ -318,72 +319,6 @@ int cairn_list_async(struct cairn_ns *ns, const void *prefix, size_t prefix_len,
 {
     if (done == NULL)
         return CAIRN_E_INVAL;
-    return list(ns, cairn__bytes(prefix, prefix_len), cairn__bytes(after, after_len), max, page, o, done, arg);
-}
-
-/* ---- the walk over all keys ---- */
-
-struct cairn_iter {
-    struct cairn_ns *ns; /* a reference */
-    struct cairn_call_options o;
-    struct cairn_page *page;
-    size_t at;
-    bool started;
-    size_t prefix_len;
-    char prefix[];
-};
-
-int cairn_iter_open(struct cairn_ns *ns, const void *prefix, size_t prefix_len, const struct cairn_call_options *o,
-                    struct cairn_iter **out)
-{
-    struct cairn_iter *it;
-
-    *out = NULL;
-    if (o != NULL && o->size < sizeof(*o))
-        return CAIRN_E_INVAL;
-    if (prefix_len > CAIRN_KEY_BYTES_MAX)
-        return cairn__refuse_key(o, prefix_len);
-    it = calloc(1, sizeof(*it) + prefix_len);
-    if (it == NULL)
-        return cairn__refuse(o, CAIRN_E_NOMEM, "no memory for an iterator");
-    it->ns = ns;
-    atomic_fetch_add(&ns->h.refs, 1);
-    it->o = o != NULL ? *o : (struct cairn_call_options)CAIRN_CALL_OPTIONS_INIT;
-    it->prefix_len = prefix_len;
-    if (prefix_len > 0)
-        memcpy(it->prefix, prefix, prefix_len);
-    *out = it;
-    return 0;
-}
-
-int cairn_iter_next(struct cairn_iter *it, struct cairn_entry *entry)
-{
-    while (it->page == NULL || it->at == it->page->n) {
-        const struct cairn_entry *last =
-            it->page != NULL && it->page->n > 0 ? &it->page->entries[it->page->n - 1] : NULL;
-        struct cairn_page *page;
-        int rc;
-
-        if (it->started && (last == NULL || !it->page->more))
-            return 0;
-        rc = cairn_list(it->ns, it->prefix, it->prefix_len, last != NULL ? last->key : NULL,
-                        last != NULL ? last->key_len : 0, 0, &page, &it->o);
-        if (rc != 0)
-            return rc;
-        free(it->page);
-        it->page = page;
-        it->at = 0;
-        it->started = true;
-    }
-    *entry = it->page->entries[it->at++];
-    return 1;
-}
-
-void cairn_iter_close(struct cairn_iter *it)
-{
-    if (it == NULL)
-        return;
-    free(it->page);
-    cairn__handle_put(&it->ns->h);
-    free(it);
+    return cairn__hashed_list(ns, cairn__bytes(prefix, prefix_len), cairn__bytes(after, after_len), max, page, o, done,
+                              arg);
 }

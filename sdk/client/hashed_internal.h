@@ -24,6 +24,31 @@ void cairn__hashed_get_go(struct cairn_call *call, const struct cairn_ns *ns, co
 int cairn__hashed_get(struct cairn_ns *ns, const void *key, size_t key_len, const struct cairn_call_sink *sink,
                       const struct cairn_call_options *o, cairn_done_fn *done, void *arg);
 
+/** A page of keys, as the public ones: hashed_batch.c. */
+int cairn__hashed_list(struct cairn_ns *ns, ProtobufCBinaryData prefix, ProtobufCBinaryData after, uint32_t max,
+                       struct cairn_page **page, const struct cairn_call_options *o, cairn_done_fn *done, void *arg);
+
+/* ---- hashed_stream.c ---- */
+
+/** What a reader and a writer keep of the call that opened them. */
+struct cairn__stream {
+    struct cairn_ns *ns; /* a reference */
+    struct cairn_call_options o;
+    atomic_bool stepping; /* a step is in flight */
+    cairn_done_fn *done;  /* of the asynchronous step that is */
+    void *arg;
+    size_t key_len;
+    uint8_t key[CAIRN_KEY_BYTES_MAX];
+};
+int cairn__stream_init(struct cairn__stream *s, struct cairn_ns *ns, const void *key, size_t key_len,
+                       const struct cairn_call_options *o);
+/** Asserts that no step is in flight. */
+void cairn__stream_fini(struct cairn__stream *s);
+/** Begins a step, @done NULL: one that waits. 0, or CAIRN_E_STATE: another is in flight. */
+int cairn__stream_step(struct cairn__stream *s, cairn_done_fn *done, void *arg);
+/** The step is over. Returns @rc. */
+int cairn__stream_over(struct cairn__stream *s, int rc);
+
 /* ---- hashed_large.c ---- */
 
 /** Too large for one request. */

@@ -8,11 +8,12 @@ static void find_answered(struct cairn_call *call)
 {
     const Cairn__Wire__NodeProviders *r = (const Cairn__Wire__NodeProviders *)call->rpc.reply;
     const struct cairn_call_find *f = &call->find;
+    bool any = strcmp(call->text, CAIRN_FIND_ANY) == 0;
 
     for (size_t i = 0; i < r->n_providers; i++) {
         const Cairn__Wire__NodeProvider *p = r->providers[i];
 
-        if (strcmp(p->name, call->text) != 0)
+        if (any ? strcmp(p->type, f->type) != 0 : strcmp(p->name, call->text) != 0)
             continue;
         if (strcmp(p->type, f->type) != 0) {
             cairn__call_fail(call, CAIRN_E_NOPROVIDER, "provider %s is of type %s, not %s", p->name, p->type, f->type);
@@ -25,7 +26,10 @@ static void find_answered(struct cairn_call *call)
         f->found(call, (uint16_t)p->id);
         return;
     }
-    cairn__call_fail(call, CAIRN_E_NOPROVIDER, "the node has no provider %s", call->text);
+    if (any)
+        cairn__call_fail(call, CAIRN_E_NOPROVIDER, "the node has no provider of type %s", f->type);
+    else
+        cairn__call_fail(call, CAIRN_E_NOPROVIDER, "the node has no provider %s", call->text);
 }
 
 int cairn__find_new(struct cairn *c, const char *provider, const char *type, const char *second,

@@ -235,28 +235,62 @@ static bool needs_key(const struct cairn_rpc_session_conf *conf)
     return false;
 }
 
+/* Whatever is wrong with a key is about who we are, and not about a namespace or a configuration. */
+static int read_key(const char *file, struct cairn_rpc_session_conf *conf, struct cairn_err *err)
+{
+    int rc = cairn_auth_key_read(file, conf->key, err);
+
+    conf->has_key = rc == 0;
+    if (rc != CAIRN_E_DENIED && rc != CAIRN_E_FORMAT && rc != CAIRN_E_NOTFOUND)
+        return rc;
+    if (err != NULL)
+        err->code = CAIRN_E_AUTH;
+    return CAIRN_E_AUTH;
+}
+
+/* The file that was asked for, NULL if none was. */
+static const char *named_key(const struct cairn_options *options)
+{
+    const char *file = options != NULL ? options->key_file : NULL;
+
+    if (file == NULL)
+        file = getenv("CAIRN_KEY");
+    return file != NULL && file[0] != '\0' ? file : NULL;
+}
+
 /* The key of the workspace is used if it is there and meant for us; one that others may read is refused, never ignored.
  */
 static int find_key(const struct cairn_options *options, const char *dir, struct cairn_rpc_session_conf *conf,
                     struct cairn_err *err)
 {
+    const char *named = named_key(options);
     char file[PATH_MAX];
-    int rc;
 
-    if (options != NULL && options->key_file != NULL) {
-        rc = cairn_auth_key_read(options->key_file, conf->key, err);
-        conf->has_key = rc == 0;
-        return rc == CAIRN_E_FORMAT ? CAIRN_E_CONFIG : rc;
-    }
+    if (options != NULL && options->key_file != NULL)
+        return read_key(options->key_file, conf, err);
     if (!needs_key(conf))
         return 0;
+    if (named != NULL)
+        return read_key(named, conf, err);
     if (snprintf(file, sizeof(file), "%s/cluster.key", dir) >= (int)sizeof(file))
         return cairn_err_set(err, CAIRN_E_INVAL, "the name of the workspace directory is too long");
     if (faccessat(AT_FDCWD, file, R_OK, AT_EACCESS) != 0)
         return 0; /* none, or not ours: other proofs may do */
-    rc = cairn_auth_key_read(file, conf->key, err);
-    conf->has_key = rc == 0;
-    return rc == CAIRN_E_FORMAT ? CAIRN_E_CONFIG : rc;
+    return read_key(file, conf, err);
+}
+
+void cairn_whereabouts_explain(const struct cairn_options *options, const struct cairn_rpc_session_conf *conf,
+                               struct cairn_err *err)
+{
+    char dir[PATH_MAX], text[sizeof(err->text)];
+
+    if (err->code != CAIRN_E_AUTH || conf->has_key || !needs_key(conf) ||
+        cairn_whereabouts_dir(options, dir, sizeof(dir) - sizeof("/cluster.key"), NULL) != 0)
+        return;
+    strcat(dir, "/cluster.key");
+    snprintf(text, sizeof(text), "%s", err->text);
+    cairn_err_set(err, CAIRN_E_AUTH, "%.300s; %.150s %s, and no other file was named", text, dir,
+                  access(dir, F_OK) != 0 ? "is not there" : "is not for this user to read");
 }
 
 int cairn_whereabouts_find(const struct cairn_options *options, struct cairn_rpc_session_conf *conf,

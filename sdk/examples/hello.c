@@ -8,15 +8,13 @@ int main(void)
     struct cairn_ns *ns;
     struct cairn_error_info e;
     struct cairn_call_options o = { .size = sizeof(o), .error = &e };
-    char back[32];
+    char back[13] = "";
     size_t len;
 
-    if (cairn_connect(NULL, &c, &e) != 0 || cairn_ns_open(c, "demo", &ns, &o) != 0 ||
-        cairn_put(ns, "greeting", 8, "hello, world", 12, &o) != 0 ||
-        cairn_get(ns, "greeting", 8, back, sizeof(back), &len, &o) != 0)
+    if (cairn_connect(NULL, &c, &e) || cairn_ns_open(c, "demo", &ns, &o) ||
+        cairn_put(ns, "greeting", 8, "hello, world", 12, &o) || cairn_get(ns, "greeting", 8, back, 12, &len, &o))
         return fprintf(stderr, "%s (%s)\n", e.text, cairn_error_hint(e.code)), 1;
-    printf("%.*s\n", (int)len, back);
+    puts(back);
     cairn_ns_close(ns);
     cairn_close(c);
-    return 0;
 }

@@ -6,6 +6,7 @@
 
 #include <endian.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const char image_magic[8] = { 'C', 'A', 'I', 'R', 'N', 'M', 'A', 'P' };
@@ -38,11 +39,6 @@ static uint64_t get64(const uint8_t *from)
 
     memcpy(&v, from, sizeof(v));
     return le64toh(v);
-}
-
-size_t cairn_map_image_entry_bytes(const struct cairn_map_entry *e)
-{
-    return CAIRN_MAP_IMAGE_ENTRY_BYTES + strlen(e->key) + e->value_len;
 }
 
 uint8_t *cairn_map_image_put_entry(uint8_t *to, const struct cairn_map_entry *e)
@@ -109,6 +105,7 @@ static const uint8_t *entry_get(const uint8_t *at, const uint8_t *end, char *key
     key[key_len] = '\0';
     e->key = key;
     e->value = at + key_len;
+    e->lease = 0;
     return e->value + e->value_len;
 }
 
@@ -137,4 +134,68 @@ int cairn_map_image_read(const uint8_t *image, size_t len, struct cairn_map_imag
     if (at != end)
         return cairn_err_set(err, CAIRN_E_CORRUPT, "bytes behind the last entry");
     return 0;
+}
+
+static int image_make(const struct cairn_map_table *t, uint64_t revision, uint8_t **image, size_t *len,
+                      struct cairn_err *err)
+{
+    struct cairn_map_image_info info = { .revision = revision };
+    uint8_t *at;
+
+    *image = malloc(CAIRN_MAP_IMAGE_HEADER_BYTES + t->bytes);
+    if (*image == NULL)
+        return cairn_err_set(err, CAIRN_E_NOMEM, "%zu bytes of map", t->bytes);
+    at = *image + CAIRN_MAP_IMAGE_HEADER_BYTES;
+    for (uint32_t i = 0; i < t->n; i++) {
+        if (t->nodes[i]->e.lease == 0) {
+            at = cairn_map_image_put_entry(at, &t->nodes[i]->e);
+            info.entries++;
+        }
+    }
+    *len = (size_t)(at - *image);
+    cairn_map_image_put_header(*image, &info, *len - CAIRN_MAP_IMAGE_HEADER_BYTES);
+    return 0;
+}
+
+static int on_taken(const struct cairn_map_entry *e, void *arg)
+{
+    struct cairn_map_table *t = arg;
+    struct cairn_map_node *n;
+    int rc = cairn_map_table_reserve(t, t->n + 1);
+
+    if (rc != 0)
+        return rc;
+    n = cairn_map_node_new(e);
+    if (n == NULL)
+        return CAIRN_E_NOMEM;
+    cairn_map_table_append(t, n); /* keys ascend */
+    return 0;
+}
+
+int cairn_map_image_load(const struct cairn_map_file *f, struct cairn_map_table *t, uint64_t *revision,
+                         struct cairn_err *err)
+{
+    struct cairn_map_image_info info = { 0 };
+    uint8_t *image;
+    size_t len;
+    int rc = cairn_map_file_load(f, CAIRN_MAP_IMAGE_HEADER_BYTES + CAIRN_MAP_BYTES_MAX, &image, &len, err);
+
+    if (rc == 0 && image != NULL)
+        rc = cairn_map_image_read(image, len, &info, on_taken, t, err);
+    free(image);
+    *revision = rc == 0 ? info.revision : 0;
+    return cairn_err_wrap(err, rc, "%s", f->path);
+}
+
+int cairn_map_image_store(const struct cairn_map_file *f, const struct cairn_map_table *t, uint64_t revision,
+                          struct cairn_err *err)
+{
+    uint8_t *image = NULL;
+    size_t len = 0;
+    int rc = image_make(t, revision, &image, &len, err);
+
+    if (rc == 0)
+        rc = cairn_map_file_replace(f, image, len, err);
+    free(image);
+    return rc;
 }

@@ -1,8 +1,9 @@
-/** The bytes of a `local` map store: header, entries, checksums. Pure; input is hostile (it comes from a disk). */
+/** The bytes of a `local` map store: header, entries, checksums. Input is hostile (it comes from a disk). */
 #ifndef CAIRN_SERVER_CLUSTER_MAP_IMAGE_H
 #define CAIRN_SERVER_CLUSTER_MAP_IMAGE_H
 
-#include "server/cluster/map_store.h"
+#include "server/cluster/map_file.h"
+#include "server/cluster/map_table.h"
 
 /*  offset  size
  *       0     8  "CAIRNMAP"
@@ -14,15 +15,18 @@
  *      36     4  CRC32C of the 36 bytes before
  *      40        entries: created 8, changed 8, key length 4, value length 4, key, value
  * Numbers are little-endian. */
-enum { CAIRN_MAP_IMAGE_VERSION = 1, CAIRN_MAP_IMAGE_HEADER_BYTES = 40, CAIRN_MAP_IMAGE_ENTRY_BYTES = 24 };
+enum {
+    CAIRN_MAP_IMAGE_VERSION = 1,
+    CAIRN_MAP_IMAGE_HEADER_BYTES = 40,
+    CAIRN_MAP_IMAGE_ENTRY_BYTES = CAIRN_MAP_ENTRY_BYTES
+};
 
 struct cairn_map_image_info {
     uint64_t revision;
     uint32_t entries;
 };
 
-size_t cairn_map_image_entry_bytes(const struct cairn_map_entry *e);
-/** Writes one entry at @to (room: cairn_map_image_entry_bytes()); returns the end. */
+/** Writes one entry at @to (room: cairn_map_entry_bytes()); returns the end. */
 uint8_t *cairn_map_image_put_entry(uint8_t *to, const struct cairn_map_entry *e);
 /** Writes the header of an image whose @body_len bytes of entries follow it. */
 void cairn_map_image_put_header(uint8_t *image, const struct cairn_map_image_info *info, size_t body_len);
@@ -32,5 +36,14 @@ void cairn_map_image_put_header(uint8_t *image, const struct cairn_map_image_inf
  * returned. */
 int cairn_map_image_read(const uint8_t *image, size_t len, struct cairn_map_image_info *info,
                          int (*fn)(const struct cairn_map_entry *e, void *arg), void *arg, struct cairn_err *err);
+
+/** The table of the image in @f, empty and of revision 0 if there is no file; @t, zeroed, is the caller's to end in every
+ * case. Changes nothing, so it may be called while a node runs. Blocks. */
+int cairn_map_image_load(const struct cairn_map_file *f, struct cairn_map_table *t, uint64_t *revision,
+                         struct cairn_err *err);
+/** Replaces the image in @f by that of @t, durably. Entries with a lease are left out: theirs end with the process.
+ * CAIRN_E_UNKNOWN as cairn_map_file_replace(). Blocks. */
+int cairn_map_image_store(const struct cairn_map_file *f, const struct cairn_map_table *t, uint64_t revision,
+                          struct cairn_err *err);
 
 #endif

@@ -1,43 +1,39 @@
-/* One node's own map store: entries in memory, and a file that is replaced as a whole.
+/* One node's own map store: entries in memory, and a file that is replaced as a whole (map_file.h).
  *
- * A change joins a queue. Whoever finds no writer submits the job; the job takes everything that waits, stages the
- * changes that apply, replaces the file by the new image (map_file.h), and only then are the staged entries what readers see. So a crash finds the old file or the new one, never
- * a mixture, and a checksum that does not match is damage. The map is small and changes seldom: writing it whole costs
- * less than a log that must tell a torn end from a damaged one. */
+ * A change joins a queue. Whoever finds no writer submits the job; the job takes what waits, stages the changes that
+ * apply on a copy of the table, writes that beside the old file, flushes it, renames it over the old one and flushes
+ * the directory, and only then the view moves. Leases live in memory and end with the process, so their entries are not
+ * in the file. */
 #include "server/cluster/map_file.h"
 #include "server/cluster/map_image.h"
+#include "server/cluster/map_leases.h"
 #include "server/cluster/map_store.h"
 
-#include "sdk/core/base/log.h"
-
-#include <inttypes.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 enum {
-    IMAGE_BYTES_MAX = CAIRN_MAP_IMAGE_HEADER_BYTES + CAIRN_MAP_BYTES_MAX,
-    BATCH_CHANGES_MAX = 256, /* each is compared with all of its batch */
+    BATCH_WRITES_MAX = 256, /* each is compared with all of its batch */
+    LOCAL_RETRY_NS = 1000000000
 };
 
-/* Immutable once stored. */
-struct map_node {
-    uint64_t created, changed;
-    uint32_t value_len;
-    const uint8_t *value; /* in key[], behind its zero */
-    char key[];
+/* A lease that is over, whose entries are to go. */
+struct ended {
+    struct cairn_link link;
+    uint64_t id;
+    struct cairn_map_op *op; /* answered then; NULL: it ran out */
 };
 
 /* One batch, staged beside what is stored: nothing of it is seen before it is written. */
 struct batch {
-    struct cairn_link changes;
-    struct map_node **nodes; /* as they will be */
-    uint32_t n;
-    size_t bytes;           /* of them all, as they are stored */
-    struct map_node **gone; /* stored nodes that the batch replaces or erases */
+    struct cairn_link changes, ended;
+    struct cairn_map_table table;
+    struct cairn_map_node **gone; /* tombstones of entries whose leases ended, one revision for all */
     uint32_t ngone;
-    uint64_t revision;
+    uint64_t revision, gone_revision;
+    int rc;
+    struct cairn_err err;
 };
 
 struct local {
@@ -45,17 +41,13 @@ struct local {
     struct cairn_pool *pool;
     struct cairn_map_file file;
     bool in_memory; /* nothing is written */
-    pthread_mutex_t mutex;
-    struct map_node **nodes; /* by key; under mutex, as all below */
-    uint32_t n, room;
-    size_t bytes; /* of them all, as they are stored */
-    uint64_t revision;
-    struct cairn_link queue; /* changes waiting */
-    bool writing;            /* the job is submitted or runs */
     struct cairn_job job;
-    struct batch batch; /* the job's, as what follows */
-    int rc;
-    struct cairn_err err;
+    struct batch batch; /* the job's */
+    /* under store.view.mutex */
+    struct cairn_link queue, ended; /* changes and leases waiting */
+    bool writing;                   /* the job is submitted or runs */
+    struct cairn_map_leases leases;
+    struct cairn_timer timer; /* home's: the next lease runs out */
 };
 
 static struct local *local_of(struct cairn_map_store *s)
@@ -63,248 +55,129 @@ static struct local *local_of(struct cairn_map_store *s)
     return CONTAINER_OF(s, struct local, store);
 }
 
-static struct cairn_map_entry entry_of(const struct map_node *n)
+static struct cairn_map_change *change_of(struct cairn_link *l)
 {
-    return (struct cairn_map_entry){
-        .key = n->key, .value = n->value, .value_len = n->value_len, .created = n->created, .changed = n->changed
-    };
+    return CONTAINER_OF(l, struct cairn_map_change, op.link);
 }
 
-static size_t node_bytes(const struct map_node *n)
-{
-    struct cairn_map_entry e = entry_of(n);
+/* ---- a batch ---- */
 
-    return cairn_map_image_entry_bytes(&e);
+static bool change_touches(const struct cairn_map_change *c, const char *key)
+{
+    for (uint32_t i = 0; i < c->nwrites; i++) {
+        if (strcmp(c->writes[i].key, key) == 0)
+            return true;
+    }
+    return false;
 }
 
-static struct map_node *node_new(const char *key, const uint8_t *value, uint32_t value_len)
+/* True if the outcome of @c depends on that of a change in the batch: it must wait, since the batch may yet fail. */
+static bool batch_decides(const struct batch *b, const struct cairn_map_change *c)
 {
-    size_t key_len = strlen(key);
-    struct map_node *n = malloc(sizeof(*n) + key_len + 1 + value_len);
+    CAIRN_LIST_FOREACH (it, &b->changes) {
+        const struct cairn_map_change *other = change_of(it);
 
-    if (n == NULL)
-        return NULL;
-    memcpy(n->key, key, key_len + 1);
-    if (value_len > 0)
-        memcpy(n->key + key_len + 1, value, value_len);
-    n->value = (const uint8_t *)n->key + key_len + 1;
-    n->value_len = value_len;
-    n->created = n->changed = 0;
-    return n;
-}
-
-/* Where @key is or would be. */
-static uint32_t node_find(struct map_node *const *nodes, uint32_t n, const char *key, bool *found)
-{
-    uint32_t lo = 0, hi = n;
-
-    *found = false;
-    while (lo < hi) {
-        uint32_t mid = (lo + hi) / 2;
-        int c = strcmp(nodes[mid]->key, key);
-
-        if (c == 0) {
-            *found = true;
-            return mid;
+        if (c->fence_key != NULL && change_touches(other, c->fence_key))
+            return true;
+        for (uint32_t i = 0; i < c->nwrites; i++) {
+            if (change_touches(other, c->writes[i].key))
+                return true;
         }
-        if (c < 0)
-            lo = mid + 1;
-        else
-            hi = mid;
     }
-    return lo;
+    return false;
 }
 
-/* ---- the file ---- */
-
-static int image_make(struct map_node *const *nodes, uint32_t n, size_t body, uint64_t revision, uint8_t **image,
-                      size_t *len, struct cairn_err *err)
+/* Entries of leases that are over. */
+static int batch_erase(struct batch *b)
 {
-    struct cairn_map_image_info info = { .revision = revision, .entries = n };
-    uint8_t *at;
+    int rc = 0;
 
-    *len = CAIRN_MAP_IMAGE_HEADER_BYTES + body;
-    *image = malloc(*len);
-    if (*image == NULL)
-        return cairn_err_set(err, CAIRN_E_NOMEM, "%zu bytes of map", *len);
-    at = *image + CAIRN_MAP_IMAGE_HEADER_BYTES;
-    for (uint32_t i = 0; i < n; i++) {
-        struct cairn_map_entry e = entry_of(nodes[i]);
-
-        at = cairn_map_image_put_entry(at, &e);
-    }
-    cairn_map_image_put_header(*image, &info, body);
-    return 0;
-}
-
-static int batch_write(const struct local *l, const struct batch *b, struct cairn_err *err)
-{
-    uint8_t *image = NULL;
-    size_t len = 0;
-    int rc;
-
-    if (l->in_memory)
+    if (cairn_list_is_empty(&b->ended))
         return 0;
-    rc = image_make(b->nodes, b->n, b->bytes, b->revision, &image, &len, err);
-    if (rc != 0)
-        return rc;
-    rc = cairn_map_file_replace(&l->file, image, len, err);
-    free(image);
+    b->gone = malloc((b->table.n + 1) * sizeof(b->gone[0]));
+    if (b->gone == NULL)
+        return CAIRN_E_NOMEM;
+    CAIRN_LIST_FOREACH (it, &b->ended) {
+        if (rc == 0)
+            rc = cairn_map_leases_erase(&b->table, CONTAINER_OF(it, struct ended, link)->id, b->revision + 1, b->gone,
+                                        &b->ngone);
+    }
+    if (rc == 0 && b->ngone > 0)
+        b->gone_revision = ++b->revision;
     return rc;
 }
 
-/* ---- changes ---- */
-
-static int change_check(const struct cairn_map_change *c, const struct map_node *old, struct cairn_err *err)
-{
-    if (old == NULL && c->from != 0)
-        return cairn_err_set(err, CAIRN_E_NOTFOUND, "%s is not there", c->key);
-    if (old != NULL && c->from == 0)
-        return cairn_err_set(err, CAIRN_E_EXISTS, "%s is there", c->key);
-    if (old != NULL && old->changed != c->from)
-        return cairn_err_set(err, CAIRN_E_STATE, "%s was changed in revision %" PRIu64 ", not in %" PRIu64, c->key,
-                             old->changed, c->from);
-    if (old == NULL && c->value == NULL)
-        return cairn_err_set(err, CAIRN_E_INVAL, "%s: an entry that must not be there cannot be erased", c->key);
-    return 0;
-}
-
-/* Whether the map still has its size with @fresh in the place of @old, either of which may be NULL. */
-static int batch_grow(struct batch *b, const struct map_node *fresh, const struct map_node *old, struct cairn_err *err)
-{
-    size_t bytes = b->bytes + (fresh != NULL ? node_bytes(fresh) : 0) - (old != NULL ? node_bytes(old) : 0);
-
-    if (fresh != NULL && old == NULL && b->n == CAIRN_MAP_ENTRIES_MAX)
-        return cairn_err_set(err, CAIRN_E_LIMIT, "%s: the map has %d entries, as many as are possible", fresh->key,
-                             CAIRN_MAP_ENTRIES_MAX);
-    if (bytes > CAIRN_MAP_BYTES_MAX)
-        return cairn_err_set(err, CAIRN_E_LIMIT, "%s: the map would have %zu bytes; at most %d are possible",
-                             fresh->key, bytes, CAIRN_MAP_BYTES_MAX);
-    b->bytes = bytes;
-    return 0;
-}
-
-/* What must not be is refused by itself: the rest of the batch goes on without it. */
-static void change_stage(struct batch *b, struct cairn_map_change *c)
-{
-    bool found;
-    uint32_t at = node_find(b->nodes, b->n, c->key, &found);
-    struct map_node *old = found ? b->nodes[at] : NULL;
-
-    c->rc = change_check(c, old, &c->err);
-    if (c->rc == 0)
-        c->rc = batch_grow(b, c->fresh, old, &c->err);
-    if (c->rc != 0)
-        return;
-    c->revision = ++b->revision;
-    if (old != NULL)
-        b->gone[b->ngone++] = old;
-    if (c->fresh != NULL) {
-        c->fresh->changed = c->revision;
-        c->fresh->created = old != NULL ? old->created : c->revision;
-    }
-    if (c->fresh != NULL && found) {
-        b->nodes[at] = c->fresh;
-    } else if (c->fresh != NULL) {
-        memmove(&b->nodes[at + 1], &b->nodes[at], (b->n - at) * sizeof(b->nodes[0]));
-        b->nodes[at] = c->fresh;
-        b->n++;
-    } else {
-        b->n--;
-        memmove(&b->nodes[at], &b->nodes[at + 1], (b->n - at) * sizeof(b->nodes[0]));
-    }
-}
-
-/* Under the mutex: takes what waits, up to the bound. Of several changes of one key only the first, since the next is to see its
- * outcome. */
+/* Under the mutex: takes what waits and stages it. */
 static int batch_take(struct local *l, struct batch *b)
 {
-    uint32_t waiting = 0;
+    uint32_t writes = 0;
+    int rc;
 
-    *b = (struct batch){ .n = l->n, .bytes = l->bytes, .revision = l->revision };
+    *b = (struct batch){ .revision = l->store.view.revision };
     cairn_list_init(&b->changes);
+    cairn_list_init(&b->ended);
+    cairn_list_splice(&b->ended, &l->ended);
     CAIRN_LIST_FOREACH_SAFE (it, &l->queue) {
-        const struct cairn_map_change *c = CONTAINER_OF(it, struct cairn_map_change, link);
-        bool twice = false;
+        struct cairn_map_change *c = change_of(it);
 
-        if (waiting == BATCH_CHANGES_MAX)
+        if (writes >= BATCH_WRITES_MAX)
             break;
-        CAIRN_LIST_FOREACH (other, &b->changes)
-            twice = twice || strcmp(CONTAINER_OF(other, struct cairn_map_change, link)->key, c->key) == 0;
-        if (twice)
+        if (batch_decides(b, c))
             continue;
         cairn_list_del(it);
         cairn_list_add_tail(&b->changes, it);
-        waiting++;
+        writes += c->nwrites;
     }
-    b->nodes = malloc((l->n + waiting) * sizeof(b->nodes[0]));
-    b->gone = malloc(waiting * sizeof(b->gone[0]));
-    if (b->nodes == NULL || b->gone == NULL)
-        return CAIRN_E_NOMEM;
-    if (l->n > 0)
-        memcpy(b->nodes, l->nodes, l->n * sizeof(b->nodes[0]));
-    CAIRN_LIST_FOREACH (it, &b->changes)
-        change_stage(b, CONTAINER_OF(it, struct cairn_map_change, link));
-    return 0;
+    rc = cairn_map_table_copy(&b->table, &l->store.view.table, "", writes);
+    if (rc == 0)
+        rc = cairn_map_view_reserve(&l->store.view, writes);
+    if (rc != 0)
+        return rc;
+    CAIRN_LIST_FOREACH (it, &b->changes) {
+        if (cairn_map_change_stage(change_of(it), &b->table, b->revision + 1, cairn_map_leases_lives, &l->leases) == 0)
+            b->revision++;
+    }
+    return batch_erase(b);
 }
 
-/* Under the mutex: the batch is written, or (@rc) none of it is. */
-static void batch_settle(struct local *l, struct batch *b, int rc, const struct cairn_err *err)
+/* Under the mutex: the batch is written and becomes the view, or (b->rc) none of it does. */
+static void batch_settle(struct local *l, struct batch *b)
 {
     CAIRN_LIST_FOREACH (it, &b->changes) {
-        struct cairn_map_change *c = CONTAINER_OF(it, struct cairn_map_change, link);
-        bool stored = rc == 0 && c->rc == 0;
+        struct cairn_map_change *c = change_of(it);
 
-        if (rc != 0 && c->rc == 0) {
-            c->rc = rc;
-            c->err = *err;
-            c->revision = 0;
+        if (b->rc != 0 && c->op.rc == 0) {
+            c->op.rc = b->rc;
+            c->op.err = b->err;
+            c->op.revision = 0;
         }
-        if (!stored)
-            free(c->fresh);
-        c->fresh = NULL;
+        if (c->op.rc == 0)
+            cairn_map_view_apply(&l->store.view, c->fresh, c->nwrites, c->op.revision);
+        cairn_map_change_drop(c);
     }
-    if (rc == 0) {
-        for (uint32_t i = 0; i < b->ngone; i++)
-            free(b->gone[i]);
-        free(l->nodes);
-        l->nodes = b->nodes;
-        l->n = b->n;
-        l->bytes = b->bytes;
-        l->revision = b->revision;
-    } else {
-        free(b->nodes);
-    }
+    if (b->rc == 0 && b->ngone > 0)
+        cairn_map_view_apply(&l->store.view, b->gone, b->ngone, b->gone_revision);
+    for (uint32_t i = 0; i < b->ngone; i++)
+        cairn_map_node_put(b->gone[i]);
     free(b->gone);
+    cairn_map_table_fini(&b->table);
 }
 
-static void changes_answer(struct cairn_link *changes)
+static void answer_all(struct cairn_link *changes, struct cairn_link *ended)
 {
     struct cairn_link *it;
 
-    while ((it = cairn_list_pop(changes)) != NULL) {
-        struct cairn_map_change *c = CONTAINER_OF(it, struct cairn_map_change, link);
+    while ((it = cairn_list_pop(changes)) != NULL)
+        cairn_map_op_answer(&change_of(it)->op);
+    while ((it = cairn_list_pop(ended)) != NULL) {
+        struct ended *e = CONTAINER_OF(it, struct ended, link);
 
-        cairn_loop_post(c->loop, &c->task);
+        if (e->op != NULL) {
+            e->op->loop = e->op->store->home.loop;
+            cairn_map_op_answer(e->op);
+        }
+        free(e);
     }
-}
-
-static void changes_drop(struct cairn_link *changes, int rc)
-{
-    CAIRN_LIST_FOREACH (it, changes) {
-        struct cairn_map_change *c = CONTAINER_OF(it, struct cairn_map_change, link);
-
-        free(c->fresh);
-        c->fresh = NULL;
-        c->rc = cairn_err_set(&c->err, rc, "the storage pool's queue is full");
-    }
-}
-
-static void change_on_answered(void *arg)
-{
-    struct cairn_map_change *c = arg;
-
-    c->done(c);
 }
 
 /* On a pool thread. Only one such job is there at a time, so the staged state cannot be overtaken while it is written.
@@ -313,219 +186,232 @@ static void on_write(struct cairn_job *job)
 {
     struct local *l = job->arg;
     struct batch *b = &l->batch;
+    uint64_t before;
 
-    pthread_mutex_lock(&l->mutex);
-    l->rc = batch_take(l, b);
-    pthread_mutex_unlock(&l->mutex);
-    l->err = (struct cairn_err){ 0 };
-    if (l->rc != 0)
-        cairn_err_set(&l->err, l->rc, "map store: %s", cairn_error_text(l->rc));
-    else if (b->revision != l->revision) /* something applied */
-        l->rc = batch_write(l, b, &l->err);
+    pthread_mutex_lock(&l->store.view.mutex);
+    before = l->store.view.revision;
+    b->rc = batch_take(l, b);
+    pthread_mutex_unlock(&l->store.view.mutex);
+    if (b->rc != 0)
+        cairn_err_set(&b->err, b->rc, "map store: %s", cairn_error_text(b->rc));
+    else if (b->revision != before) /* something applied */
+        b->rc = l->in_memory ? 0 : cairn_map_image_store(&l->file, &b->table, b->revision, &b->err);
+}
+
+static void drop_all(struct cairn_link *changes)
+{
+    CAIRN_LIST_FOREACH (it, changes) {
+        struct cairn_map_change *c = change_of(it);
+
+        cairn_map_change_drop(c);
+        c->op.rc = cairn_err_set(&c->op.err, CAIRN_E_BUSY, "the storage pool's queue is full");
+    }
+}
+
+/* Under the mutex: there is something to write. */
+static int local_kick(struct local *l, struct cairn_loop *loop)
+{
+    int rc = l->writing ? 0 : cairn_pool_submit(l->pool, loop, &l->job);
+
+    if (rc == 0)
+        l->writing = true;
+    return rc;
 }
 
 /* Answers come after the job is free for the next batch: whoever has its answer may close the store. */
 static void on_written(struct cairn_job *job)
 {
     struct local *l = job->arg;
-    struct cairn_link answers, dropped;
-    int rc = 0;
+    struct cairn_link answers, ended;
 
     cairn_list_init(&answers);
-    cairn_list_init(&dropped);
-    pthread_mutex_lock(&l->mutex);
-    batch_settle(l, &l->batch, l->rc, &l->err);
+    cairn_list_init(&ended);
+    pthread_mutex_lock(&l->store.view.mutex);
+    batch_settle(l, &l->batch);
     cairn_list_splice(&answers, &l->batch.changes);
-    l->writing = !cairn_list_is_empty(&l->queue);
-    if (l->writing) {
-        rc = cairn_pool_submit(l->pool, job->loop, &l->job);
-        if (rc != 0) {
-            cairn_list_splice(&dropped, &l->queue);
-            l->writing = false;
-        }
+    cairn_list_splice(l->batch.rc == 0 ? &ended : &l->ended, &l->batch.ended); /* the timer tries again */
+    l->writing = false;
+    if (!cairn_list_is_empty(&l->queue) && local_kick(l, job->loop) != 0) {
+        struct cairn_link dropped;
+
+        cairn_list_init(&dropped);
+        cairn_list_splice(&dropped, &l->queue);
+        drop_all(&dropped);
+        cairn_list_splice(&answers, &dropped);
     }
-    pthread_mutex_unlock(&l->mutex);
-    changes_drop(&dropped, rc);
-    cairn_list_splice(&answers, &dropped);
-    changes_answer(&answers);
+    pthread_mutex_unlock(&l->store.view.mutex);
+    answer_all(&answers, &ended);
 }
 
-static int change_bounds(struct cairn_map_change *c)
-{
-    size_t key_len = strlen(c->key);
+/* ---- what is asked ---- */
 
-    if (key_len == 0 || key_len > CAIRN_MAP_KEY_BYTES_MAX || c->value_len > CAIRN_MAP_VALUE_BYTES_MAX)
-        return cairn_err_set(&c->err, CAIRN_E_INVAL, "a key of %zu and a value of %" PRIu32 " bytes; at most %d and %d",
-                             key_len, c->value_len, CAIRN_MAP_KEY_BYTES_MAX, CAIRN_MAP_VALUE_BYTES_MAX);
-    if (c->value == NULL)
-        return 0;
-    c->fresh = node_new(c->key, c->value, c->value_len);
-    return c->fresh != NULL ? 0 : cairn_err_set(&c->err, CAIRN_E_NOMEM, "map entry %s", c->key);
-}
-
-static void local_change(struct cairn_map_store *s, struct cairn_loop *loop, struct cairn_map_change *c)
+static void local_change(struct cairn_map_store *s, struct cairn_map_op *op)
 {
+    struct cairn_map_change *c = CONTAINER_OF(op, struct cairn_map_change, op);
+    struct cairn_loop *loop = op->loop != NULL ? op->loop : s->home.loop;
     struct local *l = local_of(s);
     int rc;
 
-    c->rc = 0;
-    c->err = (struct cairn_err){ 0 };
-    c->revision = 0;
-    c->fresh = NULL;
-    c->loop = loop;
-    cairn_list_init(&c->link);
-    cairn_task_init(&c->task, change_on_answered, c);
-    c->rc = change_bounds(c);
-    if (c->rc != 0) {
-        cairn_env_defer(&loop->env, &c->task);
+    op->loop = loop;
+    if (cairn_map_change_prepare(c) != 0) {
+        cairn_env_defer(&loop->env, &op->task);
         return;
     }
-    pthread_mutex_lock(&l->mutex);
-    rc = l->writing ? 0 : cairn_pool_submit(l->pool, loop, &l->job);
-    if (rc == 0) {
-        l->writing = true;
-        cairn_list_add_tail(&l->queue, &c->link);
-    }
-    pthread_mutex_unlock(&l->mutex);
+    pthread_mutex_lock(&s->view.mutex);
+    rc = local_kick(l, loop);
+    if (rc == 0)
+        cairn_list_add_tail(&l->queue, &op->link);
+    pthread_mutex_unlock(&s->view.mutex);
     if (rc != 0) {
-        free(c->fresh);
-        c->rc = cairn_err_set(&c->err, rc, "the storage pool's queue is full");
-        cairn_env_defer(&loop->env, &c->task);
+        cairn_map_change_drop(c);
+        op->rc = cairn_err_set(&op->err, rc, "the storage pool's queue is full");
+        cairn_env_defer(&loop->env, &op->task);
     }
 }
 
-static void local_each(struct cairn_map_store *s, const char *prefix,
-                       void (*fn)(const struct cairn_map_entry *e, void *arg), void *arg)
+static void local_read(struct cairn_map_store *s, struct cairn_map_op *op)
 {
-    struct local *l = local_of(s);
-    size_t prefix_len = strlen(prefix);
-    bool found;
+    struct cairn_map_read *r = CONTAINER_OF(op, struct cairn_map_read, op);
 
-    pthread_mutex_lock(&l->mutex);
-    for (uint32_t i = node_find(l->nodes, l->n, prefix, &found); i < l->n; i++) {
-        struct cairn_map_entry e = entry_of(l->nodes[i]);
+    op->sent_ns = cairn_env_now_ns(s->home.env);
+    pthread_mutex_lock(&s->view.mutex);
+    op->revision = s->view.revision;
+    op->rc = cairn_map_table_copy(&r->table, &s->view.table, r->prefix, 0);
+    pthread_mutex_unlock(&s->view.mutex);
+    if (op->rc != 0)
+        cairn_err_set(&op->err, op->rc, "map entries");
+    cairn_env_defer(s->home.env, &op->task);
+}
 
-        if (strncmp(e.key, prefix, prefix_len) != 0)
+/* ---- leases ---- */
+
+/* Under the mutex: sets the timer for the next end. */
+static void leases_watch(struct local *l)
+{
+    struct cairn_env *env = l->store.home.env;
+    uint64_t at, retry = cairn_env_now_ns(env) + LOCAL_RETRY_NS;
+
+    cairn_map_leases_first(&l->leases, &at);
+    if (!cairn_list_is_empty(&l->ended))
+        at = MIN(at, retry);
+    if (at == UINT64_MAX)
+        cairn_timer_stop(env, &l->timer);
+    else
+        (void)cairn_timer_start(env, &l->timer, at); /* without memory: the next lease request sets it */
+}
+
+/* Under the mutex: the lease gives nothing any more, and its entries go with the next batch. */
+static int lease_end(struct local *l, uint64_t id, struct cairn_map_op *op)
+{
+    struct ended *e = malloc(sizeof(*e));
+
+    if (e == NULL)
+        return CAIRN_E_NOMEM;
+    *e = (struct ended){ .id = id, .op = op };
+    cairn_list_add_tail(&l->ended, &e->link);
+    cairn_map_leases_end(&l->leases, id);
+    return 0;
+}
+
+static void on_timer(void *arg)
+{
+    struct local *l = arg;
+    uint64_t now = cairn_env_now_ns(l->store.home.env), at, id;
+
+    pthread_mutex_lock(&l->store.view.mutex);
+    while ((id = cairn_map_leases_first(&l->leases, &at)) != 0 && at <= now) {
+        if (lease_end(l, id, NULL) != 0)
             break;
-        fn(&e, arg);
     }
-    pthread_mutex_unlock(&l->mutex);
+    if (!cairn_list_is_empty(&l->ended))
+        (void)local_kick(l, l->store.home.loop); /* the timer tries again */
+    leases_watch(l);
+    pthread_mutex_unlock(&l->store.view.mutex);
 }
 
-static uint64_t local_revision(struct cairn_map_store *s)
+static void local_lease(struct cairn_map_store *s, struct cairn_map_op *op)
 {
+    struct cairn_map_lease_op *lo = CONTAINER_OF(op, struct cairn_map_lease_op, op);
     struct local *l = local_of(s);
-    uint64_t revision;
+    uint64_t id = cairn_env_random(s->home.env) >> 1 | 1;
+    bool answered = true;
 
-    pthread_mutex_lock(&l->mutex);
-    revision = l->revision;
-    pthread_mutex_unlock(&l->mutex);
-    return revision;
+    op->sent_ns = cairn_env_now_ns(s->home.env);
+    pthread_mutex_lock(&s->view.mutex);
+    if (cairn_map_leases_do(&l->leases, lo, id, op->sent_ns) == 0 && lo->verb == CAIRN_MAP_REVOKE) {
+        answered = lease_end(l, lo->id, op) != 0;
+        if (answered)
+            op->rc = cairn_err_set(&op->err, CAIRN_E_NOMEM, "lease");
+        else
+            (void)local_kick(l, s->home.loop);
+    }
+    leases_watch(l);
+    pthread_mutex_unlock(&s->view.mutex);
+    if (answered)
+        cairn_env_defer(s->home.env, &op->task);
 }
+
+/* ---- opening ---- */
 
 static void local_free(struct cairn_map_store *s)
 {
     struct local *l = local_of(s);
+    struct cairn_link *it;
 
     CAIRN_ASSERT(cairn_list_is_empty(&l->queue) && !l->writing);
-    for (uint32_t i = 0; i < l->n; i++)
-        free(l->nodes[i]);
-    free(l->nodes);
-    pthread_mutex_destroy(&l->mutex);
+    while ((it = cairn_list_pop(&l->ended)) != NULL)
+        free(CONTAINER_OF(it, struct ended, link));
+    cairn_timer_stop(s->home.env, &l->timer);
+    cairn_map_leases_fini(&l->leases);
+    cairn_map_store_fini(s);
     free(l);
 }
 
-static const struct cairn_map_store_ops local_ops = { local_change, local_each, local_revision, local_free };
-
-/* ---- opening ---- */
-
-static int on_loaded(const struct cairn_map_entry *e, void *arg)
-{
-    struct local *l = arg;
-
-    if (l->n == l->room) {
-        uint32_t room = MAX(16U, l->room * 2);
-        struct map_node **nodes = realloc(l->nodes, room * sizeof(*nodes));
-
-        if (nodes == NULL)
-            return CAIRN_E_NOMEM;
-        l->nodes = nodes;
-        l->room = room;
-    }
-    l->nodes[l->n] = node_new(e->key, e->value, e->value_len);
-    if (l->nodes[l->n] == NULL)
-        return CAIRN_E_NOMEM;
-    l->nodes[l->n]->created = e->created;
-    l->nodes[l->n]->changed = e->changed;
-    l->bytes += node_bytes(l->nodes[l->n]);
-    l->n++;
-    return 0;
-}
-
-static int local_load(struct local *l, struct cairn_err *err)
-{
-    struct cairn_map_image_info info;
-    uint8_t *image;
-    size_t len;
-    int rc;
-
-    unlink(l->file.fresh_path); /* what a crash left of a change that was never answered */
-    rc = cairn_map_file_load(&l->file, IMAGE_BYTES_MAX, &image, &len, err);
-    if (rc == 0 && image != NULL) {
-        rc = cairn_map_image_read(image, len, &info, on_loaded, l, err);
-        if (rc == 0)
-            l->revision = info.revision;
-    }
-    free(image);
-    return cairn_err_wrap(err, rc, "%s", l->file.path);
-}
-
-static int on_checked(const struct cairn_map_entry *e, void *arg)
-{
-    (void)e;
-    (void)arg;
-    return 0;
-}
+static const struct cairn_map_store_ops local_ops = { "local", local_change, local_read, local_lease, local_free };
 
 int cairn_map_store_local_check(const char *dir, struct cairn_err *err)
 {
-    struct cairn_map_image_info info;
+    struct cairn_map_table t = { 0 };
     struct cairn_map_file file;
-    uint8_t *image = NULL;
-    size_t len;
+    uint64_t revision;
     int rc = cairn_map_file_init(&file, dir, err);
 
-    if (rc != 0)
-        return rc;
-    rc = cairn_map_file_load(&file, IMAGE_BYTES_MAX, &image, &len, err);
-    if (rc == 0 && image != NULL)
-        rc = cairn_map_image_read(image, len, &info, on_checked, NULL, err);
-    free(image);
-    return cairn_err_wrap(err, rc, "%s", file.path);
+    if (rc == 0)
+        rc = cairn_map_image_load(&file, &t, &revision, err);
+    cairn_map_table_fini(&t);
+    return rc;
 }
 
-int cairn_map_store_local_open(const char *dir, struct cairn_pool *pool, struct cairn_map_store **out,
-                               struct cairn_err *err)
+int cairn_map_store_local_open(const char *dir, struct cairn_pool *pool, struct cairn_loop *home,
+                               struct cairn_map_store **out, struct cairn_err *err)
 {
+    struct cairn_map_home where = cairn_map_home_of(home);
     struct local *l = calloc(1, sizeof(*l));
+    struct cairn_map_table t = { 0 };
+    uint64_t revision = 0;
     int rc = 0;
 
     if (l == NULL)
         return cairn_err_set(err, CAIRN_E_NOMEM, "map store");
-    l->store.ops = &local_ops;
+    cairn_map_store_init(&l->store, &local_ops, &where);
     l->pool = pool;
     l->job = (struct cairn_job){ .work = on_write, .done = on_written, .arg = l };
     cairn_list_init(&l->queue);
-    pthread_mutex_init(&l->mutex, NULL);
+    cairn_list_init(&l->ended);
+    cairn_timer_init(&l->timer, on_timer, l);
     l->in_memory = dir[0] == '\0';
     if (!l->in_memory)
         rc = cairn_map_file_init(&l->file, dir, err);
-    if (rc == 0 && !l->in_memory)
-        rc = local_load(l, err);
+    if (rc == 0 && !l->in_memory) {
+        unlink(l->file.fresh_path); /* what a crash left of a change that was never answered */
+        rc = cairn_map_image_load(&l->file, &t, &revision, err);
+    }
     if (rc != 0) {
+        cairn_map_table_fini(&t);
         local_free(&l->store);
         return rc;
     }
+    cairn_map_view_replace(&l->store.view, &t, revision);
     *out = &l->store;
     return 0;
 }

@@ -4,6 +4,7 @@
 #include "sdk/core/base/log.h"
 #include "sdk/core/base/macros.h"
 #include "server/node/place.h"
+#include "server/storage/spare.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -17,7 +18,6 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 enum { IDENTITY_BYTES_MAX = 4096 };
@@ -104,14 +104,17 @@ static int read_identity(struct cairn_datadir *d, struct cairn_err *err)
     return rc;
 }
 
-static int write_identity(struct cairn_datadir *d, struct cairn_err *err)
+static int write_identity(struct cairn_datadir *d, const char *wanted, struct cairn_err *err)
 {
     char file[PATH_MAX + 16], fresh[PATH_MAX + 16], text[256], cluster[CAIRN_CLUSTER_ID_BYTES * 2 + 1];
     int n, fd, dir_fd, rc = 0;
+    size_t given = 0;
 
     cairn_auth_random(&d->node_id, sizeof(d->node_id));
     cairn_auth_random(&d->disk_id, sizeof(d->disk_id));
-    cairn_auth_random(d->cluster_id, sizeof(d->cluster_id));
+    if (sodium_hex2bin(d->cluster_id, sizeof(d->cluster_id), wanted, strlen(wanted), NULL, &given, NULL) != 0 ||
+        given != sizeof(d->cluster_id))
+        cairn_auth_random(d->cluster_id, sizeof(d->cluster_id));
     sodium_bin2hex(cluster, sizeof(cluster), d->cluster_id, sizeof(d->cluster_id));
     n = snprintf(text, sizeof(text),
                  "{\"format\": %d, \"node_id\": \"%016" PRIx64 "\", \"disk_id\": \"%016" PRIx64
@@ -150,7 +153,18 @@ static int check_virgin(const char *path, struct cairn_err *err)
     return rc;
 }
 
-int cairn_datadir_open(struct cairn_datadir *d, const char *path, struct cairn_err *err)
+static int check_cluster(const struct cairn_datadir *d, const char *wanted, struct cairn_err *err)
+{
+    char own[CAIRN_CLUSTER_ID_BYTES * 2 + 1];
+
+    sodium_bin2hex(own, sizeof(own), d->cluster_id, sizeof(d->cluster_id));
+    if (wanted[0] == '\0' || strcmp(own, wanted) == 0)
+        return 0;
+    return cairn_err_set(err, CAIRN_E_CONFIG, "data directory %s belongs to cluster %s, and node.cluster says %s",
+                         d->path, own, wanted);
+}
+
+int cairn_datadir_open(struct cairn_datadir *d, const char *path, const char *cluster, struct cairn_err *err)
 {
     int rc;
 
@@ -164,104 +178,28 @@ int cairn_datadir_open(struct cairn_datadir *d, const char *path, struct cairn_e
     if (rc == CAIRN_E_NOTFOUND) {
         rc = check_virgin(path, err);
         if (rc == 0)
-            rc = write_identity(d, err);
+            rc = write_identity(d, cluster, err);
     }
+    if (rc == 0)
+        rc = check_cluster(d, cluster, err);
     if (rc != 0)
         cairn_datadir_close(d);
     return rc;
 }
 
-/* ---- spare room ---- */
-
-enum { SPARE_BYTES_MIN = 64 << 10, SPARE_NEEDED_PART = 4 };
-
-/* Free bytes of the file system, and those that are to be spare. */
-static int spare_room(const struct cairn_datadir *d, uint64_t *avail, uint64_t *want, struct cairn_err *err)
+/* What a start would say of the room on the disk. */
+static int check_way(const char *path, struct cairn_err *err)
 {
-    struct statvfs vfs;
+    struct cairn_spare spare;
+    int rc;
 
-    if (statvfs(d->path, &vfs) != 0)
-        return cairn_err_errno(err, errno, "data directory %s", d->path);
-    *avail = (uint64_t)(geteuid() == 0 ? vfs.f_bfree : vfs.f_bavail) * vfs.f_frsize;
-    *want = MIN((uint64_t)vfs.f_blocks * vfs.f_frsize / CAIRN_DATADIR_SPARE_PART, (uint64_t)CAIRN_DATADIR_SPARE_MAX);
-    return 0;
+    cairn_spare_init(&spare, path);
+    rc = cairn_spare_check_way(&spare, err);
+    cairn_spare_fini(&spare);
+    return rc;
 }
 
-static int spare_open(const struct cairn_datadir *d, int flags)
-{
-    char file[PATH_MAX + 16];
-
-    snprintf(file, sizeof(file), "%s/spare", d->path);
-    return open(file, O_RDWR | O_CLOEXEC | O_NOFOLLOW | flags, 0600);
-}
-
-static int spare_enough(const struct cairn_datadir *d, uint64_t avail, uint64_t want, struct cairn_err *err)
-{
-    if (avail >= want / SPARE_NEEDED_PART)
-        return 0;
-    return cairn_err_set(err, CAIRN_E_NOSPACE,
-                         "data directory %s: %" PRIu64 " KiB of disk are free, and a start needs %" PRIu64
-                         " KiB: make room on its file system, and start again",
-                         d->path, avail >> 10, want / SPARE_NEEDED_PART >> 10);
-}
-
-int cairn_datadir_make_way(struct cairn_datadir *d, struct cairn_err *err)
-{
-    uint64_t avail, want;
-    int fd, rc = spare_room(d, &avail, &want, err);
-
-    if (rc != 0 || avail >= want)
-        return rc;
-    fd = spare_open(d, 0);
-    if (fd >= 0) { /* kept and made empty: where nothing is left, a new file may be too much */
-        if (ftruncate(fd, 0) == 0)
-            cairn_log_warn("data directory %s: the disk is nearly full, the start takes the spare room", d->path);
-        close(fd);
-        rc = spare_room(d, &avail, &want, err);
-    }
-    return rc != 0 ? rc : spare_enough(d, avail, want, err);
-}
-
-/* What make_way() would say. */
-static int check_way(const struct cairn_datadir *d, struct cairn_err *err)
-{
-    uint64_t avail, want;
-    struct stat st;
-    int fd, rc = spare_room(d, &avail, &want, err);
-
-    if (rc != 0 || avail >= want)
-        return rc;
-    fd = spare_open(d, 0);
-    if (fd >= 0) {
-        if (fstat(fd, &st) == 0)
-            avail += (uint64_t)st.st_blocks * 512;
-        close(fd);
-    }
-    return spare_enough(d, avail, want, err);
-}
-
-void cairn_datadir_keep_way(struct cairn_datadir *d)
-{
-    uint64_t avail, want, n;
-    struct stat st;
-    int fd;
-
-    if (spare_room(d, &avail, &want, NULL) != 0)
-        return;
-    fd = spare_open(d, O_CREAT);
-    if (fd >= 0 && fstat(fd, &st) == 0) {
-        n = MIN(want, (uint64_t)st.st_size + avail);
-        while (n > (uint64_t)st.st_size && n >= SPARE_BYTES_MIN && fallocate(fd, 0, 0, (off_t)n) != 0) {
-            if (errno != ENOSPC && errno != EINTR)
-                break; /* a file system that sets no room aside */
-            n -= n / 8;
-        }
-    }
-    if (fd >= 0)
-        close(fd);
-}
-
-int cairn_datadir_check(struct cairn_datadir *d, const char *path, struct cairn_err *err)
+int cairn_datadir_check(struct cairn_datadir *d, const char *path, const char *cluster, struct cairn_err *err)
 {
     struct stat st;
     bool ours = false;
@@ -275,12 +213,14 @@ int cairn_datadir_check(struct cairn_datadir *d, const char *path, struct cairn_
         ours = rc == 0;
         if (rc == CAIRN_E_NOTFOUND)
             rc = check_virgin(path, err);
+        else if (rc == 0)
+            rc = check_cluster(d, cluster, err);
         if (rc != 0)
             return rc;
     }
     rc = cairn_place_check_dir(path, true, "data directory", err);
     if (ours && (rc == 0 || rc == CAIRN_E_NOSPACE)) /* its first step gives room, where there is none */
-        rc = check_way(d, err);
+        rc = check_way(path, err);
     return rc;
 }
 

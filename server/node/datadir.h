@@ -2,18 +2,14 @@
  *
  *   LOCK          flock()ed while a node runs
  *   cairn.json    {"format": 1, "node_id": ..., "disk_id": ..., "cluster_id": ...}: written once, then only read
- *   spare         nothing: room that a start on a full disk can have
+ *   spare         nothing: room for a full disk (server/storage/spare.h)
  *   <provider>/   one directory for each provider; router/ for the namespaces */
 #ifndef CAIRN_NODE_DATADIR_H
 #define CAIRN_NODE_DATADIR_H
 
 #include "sdk/core/rpc/auth.h"
 
-enum {
-    CAIRN_DATADIR_FORMAT = 1,
-    CAIRN_DATADIR_SPARE_MAX = 64 << 20, /* what engines write when they open: logs become tables, and new logs begin */
-    CAIRN_DATADIR_SPARE_PART = 16,      /* of the file system's size, at most */
-};
+enum { CAIRN_DATADIR_FORMAT = 1 };
 
 struct cairn_datadir {
     const char *path; /* borrowed */
@@ -22,19 +18,15 @@ struct cairn_datadir {
     uint8_t cluster_id[CAIRN_CLUSTER_ID_BYTES];
 };
 
-/** Makes the directory if it is missing, locks it, and reads or writes its identity. CAIRN_E_LOCKED: another process
- * has it; CAIRN_E_FORMAT: written by a newer version, or no identity in a directory that is not empty; CAIRN_E_DENIED,
- * _IO. */
-int cairn_datadir_open(struct cairn_datadir *d, const char *path, struct cairn_err *err);
-/** What open() and make_way() would say, leaving nothing behind and taking no room; a missing directory is fine if it could be
- * made. Holds the lock, where there is one, until close(), which is to be called in any case. */
-int cairn_datadir_check(struct cairn_datadir *d, const char *path, struct cairn_err *err);
+/** Makes the directory if it is missing, locks it, and reads or writes its identity. @cluster: the cluster that it
+ * belongs or will belong to, as hexadecimal digits, or "" for whichever it has, else a new one. CAIRN_E_LOCKED: another
+ * process has it; CAIRN_E_CONFIG: it belongs to another cluster; CAIRN_E_FORMAT: written by a newer version, or no
+ * identity in a directory that is not empty; CAIRN_E_DENIED, _IO. */
+int cairn_datadir_open(struct cairn_datadir *d, const char *path, const char *cluster, struct cairn_err *err);
+/** What open() and make_way() would say, leaving nothing behind and taking no room; a missing directory is fine if it
+ * could be made. Holds the lock, where there is one, until close(), which is to be called in any case. */
+int cairn_datadir_check(struct cairn_datadir *d, const char *path, const char *cluster, struct cairn_err *err);
 void cairn_datadir_close(struct cairn_datadir *d);
-/** Before providers start, which write before they read: on a full disk the spare room is given to them.
- * CAIRN_E_NOSPACE: there is none either. */
-int cairn_datadir_make_way(struct cairn_datadir *d, struct cairn_err *err);
-/** After they have started, and after they have ended: takes as much spare room as there is and is to be. */
-void cairn_datadir_keep_way(struct cairn_datadir *d);
 /** The directory of one provider, made if missing; @to of @len bytes. */
 int cairn_datadir_sub(const struct cairn_datadir *d, const char *name, char *to, size_t len, struct cairn_err *err);
 

@@ -4,11 +4,12 @@
 #include "cairn/limits.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { LISTEN_BACKLOG = 1024, ACCEPTS_PER_TURN = 64, ACCEPT_PAUSE_MS = 100 };
+enum { LISTEN_BACKLOG = 1024, ACCEPTS_PER_TURN = 64, ACCEPT_PAUSE_MS = 100, WARN_PAUSE_S = 60 };
 
 /* A socket on its way to its worker. */
 struct delivery {
@@ -53,6 +54,17 @@ static void on_pause_over(void *arg)
     cairn_watch_arm(&l->watch, CAIRN_WATCH_READ);
 }
 
+/* Once a minute at most: while descriptors are out there are ten pauses a second. */
+static void warn_of_pause(struct cairn_listener *l, uint64_t now, int error)
+{
+    l->pauses++;
+    if (l->warned_ns != 0 && now - l->warned_ns < WARN_PAUSE_S * CAIRN_NS_PER_S)
+        return;
+    cairn_log_warn("%s: %s: new connections wait (%" PRIu64 " pauses of %d ms so far)", l->text, strerror(error),
+                   l->pauses, ACCEPT_PAUSE_MS);
+    l->warned_ns = now;
+}
+
 static void on_connection(void *arg, uint32_t ready)
 {
     struct cairn_listener *l = arg;
@@ -60,19 +72,19 @@ static void on_connection(void *arg, uint32_t ready)
 
     (void)ready;
     for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
-        int fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        int fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC), error = errno;
 
         if (fd >= 0) {
             deal_out(l, fd);
             continue;
         }
-        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+        if (error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM) {
             /* The connection stays in the backlog; without a pause the loop would spin on it. */
-            cairn_log_warn("%s: %s: new connections wait", l->text, strerror(errno));
+            warn_of_pause(l, cairn_loop_now(loop), error);
             if (cairn_timer_start(&loop->env, &l->pause, cairn_loop_now(loop) + ACCEPT_PAUSE_MS * CAIRN_NS_PER_MS) == 0)
                 cairn_watch_arm(&l->watch, 0); /* else nobody would ever end the pause */
         }
-        if (errno != EINTR && errno != ECONNABORTED)
+        if (error != EINTR && error != ECONNABORTED)
             return;
     }
 }

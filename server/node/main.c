@@ -2,8 +2,10 @@
 #include "cairn/server.h"
 #include "sdk/core/base/log.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -15,7 +17,7 @@
 
 enum { SETTINGS_MAX = 256, TEXT_BYTES = 64 << 10, SIGNAL_POLL_MS = 100 };
 
-enum exit_code { EXIT_FINE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
+enum exit_code { EXIT_FINE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_IN_USE = 3 };
 
 static const char usage[] =
     "Usage: cairnd [OPTION]...\n"
@@ -29,6 +31,9 @@ static const char usage[] =
     "      --insecure         let anybody in over TCP (auth.insecure)\n"
     "      --check-config     check as much as a start would, change nothing, and say what is wrong\n"
     "      --print-config     print the effective configuration and where each value came from\n"
+    "      --map-export       write the map out, as JSON; a node may run meanwhile\n"
+    "      --map-import FILE  store such a document where the configuration keeps the map (- reads standard input)\n"
+    "      --map-log          who changed the map, why and when, as JSON\n"
     "  -V, --version\n"
     "  -h, --help\n"
     "\n"
@@ -37,13 +42,15 @@ static const char usage[] =
     "  cairnd --config /etc/cairn/node.yaml --check-config\n"
     "  cairnd --data /tmp/d --workspace /tmp/w --listen tcp://127.0.0.1:7400 --set node.workers=2\n";
 
-enum action { RUN, CHECK, PRINT };
+enum action { RUN, CHECK, PRINT, MAP_EXPORT, MAP_IMPORT, MAP_LOG };
 
 struct arguments {
+    char workspace[PATH_MAX];
     struct cairn_server_options options;
     struct cairn_server_setting settings[SETTINGS_MAX];
     char listen[4096]; /* "[a, b]" */
     enum action action;
+    const char *document; /* to be imported */
 };
 
 static bool add_setting(struct arguments *a, const char *path, const char *value, const char *where)
@@ -68,6 +75,21 @@ static bool add_assignment(struct arguments *a, char *text)
     return add_setting(a, text, eq + 1, "--set");
 }
 
+/* A shell's relative path is one from here; the setting itself must be absolute, since a file is read from anywhere. */
+static bool add_workspace(struct arguments *a, const char *path)
+{
+    char here[PATH_MAX];
+
+    if (path[0] == '/' || path[0] == '\0')
+        return add_setting(a, "workspace", path, "--workspace");
+    if (getcwd(here, sizeof(here)) == NULL ||
+        snprintf(a->workspace, sizeof(a->workspace), "%s/%s", here, path) >= (int)sizeof(a->workspace)) {
+        fprintf(stderr, "cairnd: --workspace %s: the path from here is too long, or not to be found out\n", path);
+        return false;
+    }
+    return add_setting(a, "workspace", a->workspace, "--workspace");
+}
+
 static bool add_listen(struct arguments *a, const char *address)
 {
     size_t n = strlen(a->listen);
@@ -83,7 +105,7 @@ static bool add_listen(struct arguments *a, const char *address)
 /* Returns -1 to go on, or an exit code. */
 static int parse(struct arguments *a, int argc, char **argv)
 {
-    enum { CHECK_CONFIG = 256, PRINT_CONFIG, INSECURE };
+    enum { CHECK_CONFIG = 256, PRINT_CONFIG, INSECURE, EXPORT, IMPORT, LOG };
     static const struct option longs[] = {
         { "config", required_argument, NULL, 'c' },
         { "data", required_argument, NULL, 'd' },
@@ -93,6 +115,9 @@ static int parse(struct arguments *a, int argc, char **argv)
         { "insecure", no_argument, NULL, INSECURE },
         { "check-config", no_argument, NULL, CHECK_CONFIG },
         { "print-config", no_argument, NULL, PRINT_CONFIG },
+        { "map-export", no_argument, NULL, EXPORT },
+        { "map-import", required_argument, NULL, IMPORT },
+        { "map-log", no_argument, NULL, LOG },
         { "version", no_argument, NULL, 'V' },
         { "help", no_argument, NULL, 'h' },
         { NULL, 0, NULL, 0 },
@@ -109,7 +134,7 @@ static int parse(struct arguments *a, int argc, char **argv)
             good = add_setting(a, "node.data", optarg, "--data");
             break;
         case 'w':
-            good = add_setting(a, "workspace", optarg, "--workspace");
+            good = add_workspace(a, optarg);
             break;
         case 'l':
             good = add_listen(a, optarg);
@@ -125,6 +150,16 @@ static int parse(struct arguments *a, int argc, char **argv)
             break;
         case PRINT_CONFIG:
             a->action = PRINT;
+            break;
+        case EXPORT:
+            a->action = MAP_EXPORT;
+            break;
+        case IMPORT:
+            a->action = MAP_IMPORT;
+            a->document = optarg;
+            break;
+        case LOG:
+            a->action = MAP_LOG;
             break;
         case 'V':
             puts("cairnd " CAIRN_VERSION);
@@ -200,6 +235,17 @@ static void say_ready(const struct cairn_server *server)
     fputc('\n', stderr);
 }
 
+/* Each line of @text says whose it is: in a journal they stand among others. */
+static void say_lines(const char *text)
+{
+    while (*text != '\0') {
+        size_t n = strcspn(text, "\n");
+
+        fprintf(stderr, "cairnd: %.*s\n", (int)n, text);
+        text += n + (text[n] != '\0');
+    }
+}
+
 static int run(const struct cairn_server_options *options, char *text)
 {
     struct cairn_server *server;
@@ -215,7 +261,7 @@ static int run(const struct cairn_server_options *options, char *text)
     tell_of_crashes();
     rc = cairn_server_start(options, &server, text, TEXT_BYTES);
     if (rc != 0) {
-        fprintf(stderr, "cairnd: %s\n", text[0] != '\0' ? text : cairn_error_text(rc));
+        say_lines(text[0] != '\0' ? text : cairn_error_text(rc));
         fprintf(stderr, "cairnd: not started (%s)\n", cairn_error_name(rc)); /* the hints are written for clients */
         return EXIT_FAILED;
     }
@@ -238,6 +284,21 @@ static int run(const struct cairn_server_options *options, char *text)
     cairn_server_free(server);
     fprintf(stderr, "cairnd: stopped\n");
     return EXIT_FINE;
+}
+
+static int import(const struct cairn_server_options *options, const char *path, char *text)
+{
+    FILE *from = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
+    int rc;
+
+    if (from == NULL) {
+        snprintf(text, TEXT_BYTES, "%s: %s", path, strerror(errno));
+        return CAIRN_E_IO;
+    }
+    rc = cairn_server_map_import(options, from, text, TEXT_BYTES);
+    if (from != stdin)
+        fclose(from);
+    return rc;
 }
 
 /* Otherwise the next socket would become standard error, and a client would be sent our messages. */
@@ -269,6 +330,16 @@ int main(int argc, char **argv)
     case PRINT:
         rc = cairn_server_print_config(&a.options, stdout, text, sizeof(text));
         break;
+    case MAP_EXPORT:
+        rc = cairn_server_map_export(&a.options, stdout, text, sizeof(text));
+        break;
+    case MAP_IMPORT:
+        signal(SIGPIPE, SIG_IGN);
+        rc = import(&a.options, a.document, text);
+        break;
+    case MAP_LOG:
+        rc = cairn_server_map_log(&a.options, stdout, text, sizeof(text));
+        break;
     case RUN:
         return run(&a.options, text);
     }
@@ -276,5 +347,9 @@ int main(int argc, char **argv)
         fprintf(stderr, "%s\n", text);
     else if (a.action == CHECK)
         fprintf(stderr, "cairnd: the configuration is good\n");
+    if (a.action == CHECK && rc == CAIRN_E_LOCKED) { /* by the node that the file is for, most of the time */
+        fprintf(stderr, "cairnd: the configuration is good; what it names is in use\n");
+        return EXIT_IN_USE;
+    }
     return rc == 0 ? EXIT_FINE : EXIT_FAILED;
 }

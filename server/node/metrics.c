@@ -248,6 +248,42 @@ static void print_bulk(struct cairn_prom *p, const struct cairn_metrics *m)
                   (double)bulk_column_value(&bulk_columns[i], &sum));
 }
 
+static json_t *collect_status(const struct cairn_metrics *m)
+{
+    json_t *all = json_array();
+
+    for (uint32_t i = 0; i < m->ntargets; i++) {
+        json_t *one = json_object();
+        const struct cairn_provider_desc *desc = m->descs != NULL ? m->descs[i] : NULL;
+
+        if (one != NULL && desc != NULL && desc->status != NULL)
+            desc->status(m->targets[i].ctx, one);
+        json_array_append_new(all, one != NULL ? one : json_null());
+    }
+    return all;
+}
+
+/* Whether all providers are; else @text says which are not, as far as it fits. */
+static bool all_ok(const struct cairn_metrics *m, const json_t *all, char *text, size_t len)
+{
+    size_t at = 0;
+    bool ok = true;
+
+    for (uint32_t i = 0; i < m->ntargets; i++) {
+        const char *health = json_string_value(json_object_get(json_array_get(all, i), "health"));
+        int n;
+
+        if (health == NULL || strcmp(health, "ok") == 0)
+            continue;
+        n = snprintf(text != NULL ? text + at : NULL, text != NULL ? len - at : 0, "%s%s is %s", ok ? "" : ", ",
+                     m->targets[i].name, health);
+        ok = false;
+        if (text != NULL && n > 0)
+            at = MIN(at + (size_t)n, len - 1);
+    }
+    return ok;
+}
+
 /* The numbers of each provider's status, by their names there: counts of keys, of what is quarantined, bytes used ...
  */
 static void print_status(struct cairn_prom *p, const struct cairn_metrics *m, const json_t *all)
@@ -256,6 +292,8 @@ static void print_status(struct cairn_prom *p, const struct cairn_metrics *m, co
     const char *key;
     json_t *value;
 
+    print_one(p, "cairn_degraded", "gauge", "1 if a provider is not in full health; /healthz answers 200 all the same.",
+              !all_ok(m, all, NULL, 0));
     cairn_prom__family(p, "cairn_provider_health", "gauge", "1 for the health that the provider is in.");
     for (uint32_t i = 0; i < m->ntargets; i++) {
         const char *health = json_string_value(json_object_get(json_array_get(all, i), "health"));
@@ -276,21 +314,6 @@ static void print_status(struct cairn_prom *p, const struct cairn_metrics *m, co
                                    json_number_value(value));
         }
     }
-}
-
-static json_t *collect_status(const struct cairn_metrics *m)
-{
-    json_t *all = json_array();
-
-    for (uint32_t i = 0; i < m->ntargets; i++) {
-        json_t *one = json_object();
-        const struct cairn_provider_desc *desc = m->descs != NULL ? m->descs[i] : NULL;
-
-        if (one != NULL && desc != NULL && desc->status != NULL)
-            desc->status(m->targets[i].ctx, one);
-        json_array_append_new(all, one != NULL ? one : json_null());
-    }
-    return all;
 }
 
 char *cairn_metrics_text(const struct cairn_metrics *m, size_t *len)
@@ -420,11 +443,17 @@ static void on_metrics(void *arg, struct cairn_http_reply *reply)
         reply->status = 503;
 }
 
+/* Whoever asks sends work to the node, or ends it: one that is degraded still does the work. Its text is for people. */
 static void on_healthz(void *arg, struct cairn_http_reply *reply)
 {
-    char reason[256];
+    char reason[256], worse[256];
     bool ok = is_healthy(arg, reason, sizeof(reason));
-    int n = asprintf(&reply->text, "%s\n", ok ? "ok" : reason[0] != '\0' ? reason : "not healthy");
+    json_t *status = collect_status(arg);
+    bool full = all_ok(arg, status, worse, sizeof(worse));
+    int n = ok && !full ? asprintf(&reply->text, "degraded: %s\n", worse)
+                        : asprintf(&reply->text, "%s\n", ok ? "ok" : reason[0] != '\0' ? reason : "not healthy");
+
+    json_decref(status);
 
     if (n < 0)
         reply->text = NULL;
@@ -436,7 +465,7 @@ struct cairn_http *cairn_metrics_serve(const struct cairn_metrics *m, struct cai
                                        struct cairn_err *err)
 {
     struct cairn_http_page pages[] = { { "/metrics", "counters and latencies, for Prometheus", on_metrics, (void *)m },
-                                       { "/healthz", "200 while the node serves, else 503", on_healthz, (void *)m } };
+                                       { "/healthz", "200 while the node serves, degraded or not, else 503", on_healthz, (void *)m } };
 
     return cairn_http_start(loop, fd, pages, ARRAY_SIZE(pages), err);
 }

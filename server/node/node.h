@@ -11,6 +11,7 @@
 #include "server/node/datadir.h"
 #include "server/node/metrics.h"
 #include "server/port/provider.h"
+#include "server/storage/spare.h"
 
 #include <pthread.h>
 
@@ -35,7 +36,8 @@ struct cairn_listener {
     struct cairn_addr addr;
     int fd;
     char text[CAIRN_ADDR_TEXT_MAX];
-    struct cairn_timer pause; /* after the descriptor limit was hit */
+    struct cairn_timer pause;   /* after the descriptor limit was hit */
+    uint64_t pauses, warned_ns; /* how often it was, and when that was last said */
 };
 
 /** A provider and what it was given. */
@@ -53,6 +55,7 @@ struct cairn_server {
     bool has_log;
     int log_file_fd; /* ours; -1: none */
     struct cairn_datadir data;
+    struct cairn_spare spare; /* of the data directory */
     struct cairn_pool *pool;
     struct cairn_rpc_budget budget;
     struct cairn_rpc_node rpc_node;
@@ -64,7 +67,9 @@ struct cairn_server {
 
     struct cairn_rpc_target targets[CAIRN_PROVIDERS_MAX];
     uint32_t ntargets;
-    struct cairn_instance *instances; /* of configured providers; the last is the router */
+    struct cairn_map_store *map;              /* on worker 0's loop; NULL: the router has one of its own */
+    struct cairn_provider_node provider_node; /* who we are, for providers */
+    struct cairn_instance *instances;         /* of configured providers; the last is the router */
     uint32_t ninstances;
 
     struct cairn_listener listeners[CAIRN_NODE_LISTEN_MAX];
@@ -98,12 +103,23 @@ int cairn_node__read_conf(struct cairn_node_conf *conf, const struct cairn_serve
 /* What a start and its check say alike. */
 int cairn_node__needs_data(const struct cairn_node_conf *conf, struct cairn_err *err);
 bool cairn_node__has_munge(const struct cairn_node_conf *conf);
+/** Are the addresses free? What stands in the way is said to @tell, one call for each. */
+void cairn_node__check_addresses(const struct cairn_node_conf *conf,
+                                 void (*tell)(void *arg, int rc, const struct cairn_err *err), void *arg);
 int cairn_node__needs_munge(const struct cairn_node_conf *conf, bool has, struct cairn_err *err);
 
 /* node_run.c */
 extern const struct cairn_sm_kind cairn_node_kind;
 int cairn_node__run(struct cairn_server *s, struct cairn_err *err);
 void cairn_node__join(struct cairn_server *s);
+
+/* node_map.c */
+/** The store in etcd that the configuration names, read; waits for it. Nobody else runs @home meanwhile. */
+int cairn_node__open_etcd(const struct cairn_node_conf *conf, struct cairn_loop *home, struct cairn_map_store **out,
+                          struct cairn_err *err);
+
+/** What that would say. */
+int cairn_node__check_etcd(const struct cairn_node_conf *conf, struct cairn_err *err);
 
 /* listen.c */
 int cairn_node__listen(struct cairn_server *s, struct cairn_err *err);

@@ -17,7 +17,7 @@
 struct findings {
     char *text;
     size_t room;
-    int rc; /* of the first */
+    int rc; /* of the first; CAIRN_E_LOCKED only if there is nothing but that */
 };
 
 static void find(struct findings *f, int rc, const struct cairn_err *err)
@@ -26,7 +26,7 @@ static void find(struct findings *f, int rc, const struct cairn_err *err)
 
     if (rc == 0)
         return;
-    if (f->rc == 0)
+    if (f->rc == 0 || f->rc == CAIRN_E_LOCKED)
         f->rc = rc;
     if (n + 1 < f->room)
         snprintf(f->text + n, f->room - n, "%s%s", n > 0 ? "\n" : "", err->text);
@@ -100,6 +100,27 @@ static int check_address(const struct cairn_node_conf *conf, const char *text, s
     return rc != 0 ? rc : cairn_addr_probe(&addr, err);
 }
 
+void cairn_node__check_addresses(const struct cairn_node_conf *conf,
+                                 void (*tell)(void *arg, int rc, const struct cairn_err *err), void *arg)
+{
+    struct cairn_err err = { 0 };
+    int rc;
+
+    if (conf->metrics_listen[0] != '\0') {
+        rc = cairn_err_wrap(&err, check_address(conf, conf->metrics_listen, &err), "metrics.listen");
+        tell(arg, rc, &err);
+    }
+    for (uint32_t i = 0; i < conf->nlisten; i++) {
+        rc = check_address(conf, conf->listen[i], &err);
+        tell(arg, rc, &err);
+    }
+}
+
+static void find_address(void *arg, int rc, const struct cairn_err *err)
+{
+    find(arg, rc, err);
+}
+
 static void check_surroundings(const struct cairn_node_conf *conf, struct findings *f)
 {
     struct cairn_err err = { 0 };
@@ -109,7 +130,7 @@ static void check_surroundings(const struct cairn_node_conf *conf, struct findin
     find(f, rc, &err);
     find(f, check_log(conf, &err), &err);
     if (rc == 0) {
-        rc = cairn_datadir_check(&data, conf->data, &err);
+        rc = cairn_datadir_check(&data, conf->data, conf->cluster, &err);
         find(f, rc, &err);
     }
     find(f, cairn_workspace_check(conf->workspace, &err), &err);
@@ -117,11 +138,10 @@ static void check_surroundings(const struct cairn_node_conf *conf, struct findin
     find(f, cairn_node__needs_munge(conf, cairn_node__has_munge(conf), &err), &err);
     if (rc == 0)
         check_providers(conf, f);
+    if (conf->map_etcd)
+        find(f, cairn_node__check_etcd(conf, &err), &err);
     cairn_datadir_close(&data);
-    if (conf->metrics_listen[0] != '\0')
-        find(f, cairn_err_wrap(&err, check_address(conf, conf->metrics_listen, &err), "metrics.listen"), &err);
-    for (uint32_t i = 0; i < conf->nlisten; i++)
-        find(f, check_address(conf, conf->listen[i], &err), &err);
+    cairn_node__check_addresses(conf, find_address, f);
 }
 
 int cairn_server_check(const struct cairn_server_options *options, char *text, size_t text_len)

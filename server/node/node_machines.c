@@ -11,6 +11,7 @@ void cairn_node__kinds(const struct cairn_server *s, struct cairn_kinds *to)
 {
     cairn_kinds_add(to, cairn_node_kinds);
     cairn_kinds_add(to, cairn_rpc_kinds);
+    cairn_kinds_add(to, cairn_map_etcd_kinds);
     for (uint32_t i = 0; i < s->ninstances; i++)
         cairn_kinds_add(to, s->instances[i].desc->machines);
 }
@@ -29,7 +30,7 @@ static void reply_graph(struct cairn_rpc_req *rq, const char *name)
     cairn_node__kinds(rq->target->ctx, &kinds);
     text = cairn_kinds_dot(&kinds, name, &rc);
     if (rc == CAIRN_E_NOTFOUND)
-        cairn_rpc_reply_err(rq, rc, "no kind of state machine is called %.100s", name);
+        cairn_rpc_reply_err(rq, rc, "no kind of state machine is called '%.100s'", name);
     else
         cairn_node__reply_text(rq, text);
 }

@@ -168,6 +168,10 @@ static void on_stop(void *arg)
     cairn_node__listen_stop(s);
     s->undrained = s->nworkers;
     cairn_sm_move(&s->sm, NODE_DRAINING);
+    for (uint32_t i = 0; i < s->ninstances; i++) {
+        if (s->instances[i].desc->drain != NULL)
+            s->instances[i].desc->drain(s->instances[i].ctx);
+    }
     for (uint32_t i = 0; i < s->nworkers; i++)
         worker_do(&s->workers[i], worker_drain);
 }

@@ -156,6 +156,11 @@ static int plan_instances(struct cairn_server *s, struct cairn_err *err)
     s->instances = calloc(s->ninstances, sizeof(*s->instances));
     if (s->instances == NULL)
         return cairn_err_set(err, CAIRN_E_NOMEM, "providers");
+    s->provider_node = (struct cairn_provider_node){ .name = s->rpc_node.name,
+                                                     .cluster_id = s->rpc_node.cluster_id,
+                                                     .key = s->rpc_node.key,
+                                                     .addresses = s->addresses,
+                                                     .naddresses = &s->nlisteners };
     add_target(s, CAIRN_PROVIDER_NODE, "node", &cairn_iface_node, cairn_node_handlers, s);
     add_target(s, CAIRN_PROVIDER_BULK, "bulk", &cairn_iface_bulk, cairn_bulk_handlers, NULL);
     for (uint32_t i = 0; i < s->ninstances; i++) {
@@ -166,9 +171,11 @@ static int plan_instances(struct cairn_server *s, struct cairn_err *err)
         p->desc = is_router ? &cairn_router_desc : conf->provider_descs[i];
         p->env = (struct cairn_provider_env){
             .name = is_router ? "router" : cairn_conf_str(conf->providers[i], "name"),
+            .node = &s->provider_node,
             .dir = p->dir,
             .conf = is_router ? NULL : conf->providers[i],
             .pool = s->pool,
+            .spare = &s->spare,
             .loops = s->loops,
             .nloops = s->nworkers,
             .targets = s->targets,
@@ -197,7 +204,8 @@ static int start_instances(struct cairn_server *s, struct cairn_err *err)
     for (uint32_t i = 0; i < s->ninstances; i++) {
         struct cairn_instance *p = &s->instances[i];
         struct cairn_router_conf router = { .embed_threshold = (uint32_t)s->conf.embed_threshold,
-                                            .user_namespaces_max = s->conf.user_namespaces_max };
+                                            .user_namespaces_max = s->conf.user_namespaces_max,
+                                            .map = s->map };
         int rc;
 
         p->env.ntargets = s->ntargets;
@@ -361,6 +369,25 @@ static int open_metrics(struct cairn_server *s, struct cairn_err *err)
     return s->metrics_http != NULL ? 0 : err->code;
 }
 
+static void first_in_use(void *arg, int rc, const struct cairn_err *err)
+{
+    struct cairn_err *first = arg;
+
+    if (rc == CAIRN_E_LOCKED && first->code == 0)
+        *first = *err;
+}
+
+/* Before directories are made for a node that cannot be. To listen finds out again, for whoever comes between. */
+static int look_for_others(const struct cairn_node_conf *conf, struct cairn_err *err)
+{
+    struct cairn_err first = { 0 };
+
+    cairn_node__check_addresses(conf, first_in_use, &first);
+    if (first.code != 0)
+        *err = first;
+    return first.code;
+}
+
 int cairn_node__open(struct cairn_server *s, const struct cairn_server_options *options, struct cairn_err *err)
 {
     int rc = cairn_node__needs_data(&s->conf, err);
@@ -368,7 +395,11 @@ int cairn_node__open(struct cairn_server *s, const struct cairn_server_options *
     if (rc == 0)
         rc = open_log(s, options, err);
     if (rc == 0)
-        rc = cairn_datadir_open(&s->data, s->conf.data, err);
+        rc = look_for_others(&s->conf, err);
+    if (rc == 0)
+        rc = cairn_datadir_open(&s->data, s->conf.data, s->conf.cluster, err);
+    if (rc == 0)
+        s->spare.dir = s->data.path;
     if (rc == 0)
         rc = open_identity(s, err);
     if (rc == 0)
@@ -381,12 +412,14 @@ int cairn_node__open(struct cairn_server *s, const struct cairn_server_options *
         rc = plan_instances(s, err);
     if (rc == 0)
         rc = check_machines(s, err);
+    if (rc == 0 && s->conf.map_etcd)
+        rc = cairn_node__open_etcd(&s->conf, &s->workers[0].loop, &s->map, err);
     if (rc == 0)
-        rc = cairn_datadir_make_way(&s->data, err);
+        rc = cairn_spare_make_way(&s->spare, err);
     if (rc == 0)
-        rc = start_instances(s, err);
+        rc = cairn_spare_explain(&s->spare, start_instances(s, err), err);
     if (rc == 0)
-        cairn_datadir_keep_way(&s->data);
+        cairn_spare_keep(&s->spare);
     if (rc == 0)
         rc = open_rpc(s, err);
     if (rc == 0)
@@ -412,6 +445,8 @@ void cairn_node__close(struct cairn_server *s)
         if (s->instances[i].started)
             s->instances[i].desc->stop(s->instances[i].ctx);
     }
+    if (s->map != NULL)
+        cairn_map_store_close(s->map);
     if (s->pool != NULL)
         cairn_pool_free(s->pool);
     for (uint32_t i = 0; s->workers != NULL && i < s->nworkers; i++) {
@@ -427,7 +462,7 @@ void cairn_node__close(struct cairn_server *s)
     free(s->rpcs);
     free(s->loops);
     if (s->data.lock_fd >= 0)
-        cairn_datadir_keep_way(&s->data); /* what engines gave back at their end is there for the next start */
+        cairn_spare_keep(&s->spare); /* what engines gave back at their end is there for the next start */
     cairn_datadir_close(&s->data);
     cairn_auth_forget(s->rpc_node.key, sizeof(s->rpc_node.key));
     if (cairn_log_bound() == &s->log)
@@ -437,6 +472,7 @@ void cairn_node__close(struct cairn_server *s)
     if (s->log_file_fd >= 0)
         close(s->log_file_fd);
     cairn_node_conf_free(&s->conf);
+    cairn_spare_fini(&s->spare);
     pthread_cond_destroy(&s->stopped_cond);
     pthread_mutex_destroy(&s->mutex);
     free(s);
@@ -453,6 +489,7 @@ static struct cairn_server *server_new(void)
         return NULL;
     s->log_file_fd = -1;
     s->data.lock_fd = -1;
+    cairn_spare_init(&s->spare, "");
     pthread_mutex_init(&s->mutex, NULL);
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);

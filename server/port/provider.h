@@ -11,13 +11,26 @@
 
 #include <jansson.h>
 
+struct cairn_spare;
+
+/** Who the node is; constant while its providers live, but for @addresses. */
+struct cairn_provider_node {
+    const char *name;
+    const uint8_t *cluster_id; /* CAIRN_CLUSTER_ID_BYTES */
+    const uint8_t *key;        /* the cluster key, CAIRN_KEY_BYTES */
+    char *const *addresses;    /* where it listens; the node's from run() on */
+    const uint32_t *naddresses;
+};
+
 /** What the node gives each provider; lives longer than the provider. */
 struct cairn_provider_env {
-    const char *name; /* of the instance: "kv0" */
+    const char *name;                       /* of the instance: "kv0" */
+    const struct cairn_provider_node *node; /* NULL: there is none (check(), some tests) */
     const char
         *dir; /* its own directory inside the node's data directory; exists, mode 0700. "" if the node has none */
     const struct cairn_conf *conf; /* its section */
     struct cairn_pool *pool;
+    struct cairn_spare *spare; /* of the node's data directory (server/storage/spare.h); NULL: none */
     struct cairn_loop *const *loops; /* the workers' */
     uint32_t nloops;
     const struct cairn_rpc_target *targets; /* all providers of the node, for local calls: cairn_rpc_target_by_name() */
@@ -38,6 +51,9 @@ struct cairn_provider_desc {
     int (*start)(const struct cairn_provider_env *env, void **ctx, struct cairn_err *err);
     /** The workers run now: background work (scrub) may begin, on env->loops[0]. On that loop's thread. May be NULL. */
     void (*run)(void *ctx);
+    /** The node lets no more clients in: requests that only wait for something to happen are to be answered now. On
+     * env->loops[0]'s thread. May be NULL. */
+    void (*drain)(void *ctx);
     /** Ends background work started by run(); on the same thread, @done(arg) runs there when it is over. May be NULL.
      */
     void (*quiesce)(void *ctx, void (*done)(void *arg), void *arg);

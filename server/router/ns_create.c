@@ -83,12 +83,12 @@ static void create_fail(struct router_order *o, int rc)
     router_order_end(o);
 }
 
-static void create_on_unstored(struct cairn_map_change *c)
+static void create_on_unstored(struct cairn_map_op *op)
 {
-    struct router_order *o = c->arg;
+    struct router_order *o = op->arg;
 
-    if (c->rc != 0) { /* the next start will find it */
-        cairn_log_error("namespace '%s' cannot be used, nor its record erased: %s", o->ns.name, c->err.text);
+    if (op->rc != 0) { /* the next start will find it */
+        cairn_log_error("namespace '%s' cannot be used, nor its record erased: %s", o->ns.name, op->err.text);
         o->rc = CAIRN_E_UNKNOWN;
     }
     create_fail(o, o->rc);
@@ -176,21 +176,21 @@ static void create_on_opened(struct cairn_rpc_call *call)
     router_order_call(o, o->ns.kv, CAIRN__WIRE__KV_METHOD__KV_STAT, create_on_looked);
 }
 
-static void create_on_stored(struct cairn_map_change *c)
+static void create_on_stored(struct cairn_map_op *op)
 {
-    struct router_order *o = c->arg;
+    struct router_order *o = op->arg;
 
-    if (c->rc == 0 && c->revision > UINT32_MAX)
-        c->rc = cairn_err_set(&c->err, CAIRN_E_LIMIT, "no ids are left");
-    if (c->rc != 0) {
-        if (c->rc == CAIRN_E_EXISTS)
-            cairn_err_set(&c->err, c->rc, "exists already");
-        o->err = c->err;
-        create_fail(o, c->rc);
+    if (op->rc == 0 && op->revision > UINT32_MAX)
+        op->rc = cairn_err_set(&op->err, CAIRN_E_LIMIT, "no ids are left");
+    if (op->rc != 0) {
+        if (op->rc == CAIRN_E_EXISTS)
+            cairn_err_set(&op->err, op->rc, "exists already");
+        o->err = op->err;
+        create_fail(o, op->rc);
         return;
     }
-    o->ns.id = (uint32_t)c->revision;
-    o->ns.changed = c->revision;
+    o->ns.id = (uint32_t)op->revision;
+    o->ns.changed = op->revision;
     router_ns_complete(o->router, &o->ns);
     cairn_sm_move(&o->sm, CREATE_OPEN);
     cairn__wire__kv_open__init(&o->msg.open);
@@ -438,5 +438,6 @@ void router_handle_ns_create(struct cairn_rpc_req *rq)
     o->ns = ns;
     o->who = *rq->who;
     o->rq = rq;
+    o->who = *rq->who;
     router_order_submit(o);
 }

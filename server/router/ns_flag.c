@@ -59,16 +59,16 @@ static void flag_fail(struct router_order *o, int rc)
     router_order_end(o);
 }
 
-static void flag_on_stored(struct cairn_map_change *c)
+static void flag_on_stored(struct cairn_map_op *op)
 {
-    struct router_order *o = c->arg;
+    struct router_order *o = op->arg;
 
-    if (c->rc != 0) {
-        o->err = c->err;
-        flag_fail(o, c->rc);
+    if (op->rc != 0) {
+        o->err = op->err;
+        flag_fail(o, op->rc);
         return;
     }
-    o->home->changed = c->revision;
+    o->home->changed = op->revision;
     cairn_sm_move(&o->sm, FLAG_SPREAD);
     router_spread_start(&o->spread, flag_apply, flag_on_spread);
 }
@@ -124,6 +124,7 @@ void router_flag_large(struct router_op *op, router_step *next)
         router_op_fail_text(op, CAIRN_E_NOMEM, "out of memory");
         return;
     }
+    o->who = *op->rq->who;
     op->next = next;
     o->op = op;
     router_order_submit(o);

@@ -1,6 +1,7 @@
 /* Orders: from the worker that wants one to home and back. See ns_order.h. */
 #include "server/router/ns_order.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -106,14 +107,53 @@ void router_order_call(struct router_order *o, const struct cairn_rpc_target *ta
     cairn_rpc_call_start(&o->call);
 }
 
+static void order_on_trimmed(struct cairn_map_log_trim *t)
+{
+    struct router_order *o = t->arg;
+
+    o->stored(&o->change.op);
+}
+
+/* Now and then the log is cut first: whoever waits for the change keeps the node from ending meanwhile. */
+static void order_on_stored(struct cairn_map_op *op)
+{
+    struct router_order *o = op->arg;
+    struct cairn_map_log_trim *trim = &o->router->trim;
+
+    cairn_map_log_line_fini(&o->log_line);
+    if (!trim->trimming) {
+        trim->done = order_on_trimmed;
+        trim->arg = o;
+        if (cairn_map_log_trim(o->router->store, trim))
+            return;
+    }
+    o->stored(op);
+}
+
+static void order_describe(struct router_order *o)
+{
+    const struct cairn_map_write *w = &o->writes[0];
+    char author[32];
+
+    snprintf(author, sizeof(author), "uid %" PRIu32, (uint32_t)o->who.uid);
+    if (cairn_map_log_describe(&o->log_line, &router_home(o->router)->loop->env, author,
+                               w->from == 0       ? "namespace created"
+                               : w->value == NULL ? "namespace removed"
+                                                  : "namespace changed",
+                               w, 1) == 0)
+        o->writes[o->change.nwrites++] = o->log_line.write; /* without memory the change goes unlogged */
+}
+
 void router_order_store(struct router_order *o, uint8_t *value, uint32_t len, uint64_t from,
-                        void (*done)(struct cairn_map_change *c))
+                        void (*done)(struct cairn_map_op *op))
 {
     free(o->value);
     o->value = value;
+    o->stored = done;
     snprintf(o->key, sizeof(o->key), "ns/%s", o->ns.name);
-    o->change = (struct cairn_map_change){
-        .key = o->key, .value = value, .value_len = len, .from = from, .done = done, .arg = o
-    };
+    o->writes[0] = (struct cairn_map_write){ .key = o->key, .value = value, .value_len = len, .from = from };
+    o->change =
+        (struct cairn_map_change){ .op = { .done = order_on_stored, .arg = o }, .writes = o->writes, .nwrites = 1 };
+    order_describe(o);
     cairn_map_store_change(o->router->store, router_home(o->router)->loop, &o->change);
 }

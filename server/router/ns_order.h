@@ -29,7 +29,10 @@ struct router_order {
     struct cairn_err err, undo_err;
     struct router_spread spread;
     /* for the calls and changes that it takes, one after the other */
+    struct cairn_map_write writes[2]; /* the record and what the log says of it */
     struct cairn_map_change change;
+    struct cairn_map_log_line log_line;
+    void (*stored)(struct cairn_map_op *op);
     char key[8 + CAIRN_NAME_BYTES_MAX];
     uint8_t *value;
     union router_msg msg;
@@ -55,9 +58,9 @@ void router_order_free(struct router_order *o);
 
 void router_order_call(struct router_order *o, const struct cairn_rpc_target *target, uint32_t method,
                        void (*done)(struct cairn_rpc_call *call));
-/* Writes @value (malloc'ed, NULL: erases), made from revision @from. */
+/* Writes @value (malloc'ed, NULL: erases), made from revision @from, and a line of the map's log. */
 void router_order_store(struct router_order *o, uint8_t *value, uint32_t len, uint64_t from,
-                        void (*done)(struct cairn_map_change *c));
+                        void (*done)(struct cairn_map_op *op));
 
 /* ns_flag.c: makes it known everywhere that op->ns holds large values; @next runs when no worker replaces values of it
  * unseen any more. Fails @op otherwise. */

@@ -263,13 +263,13 @@ static void remove_walk(struct router_order *o)
     router_order_call(o, o->ns.kv, CAIRN__WIRE__KV_METHOD__KV_LIST, remove_on_walked);
 }
 
-static void remove_on_stored(struct cairn_map_change *c)
+static void remove_on_stored(struct cairn_map_op *op)
 {
-    struct router_order *o = c->arg;
+    struct router_order *o = op->arg;
 
-    if (c->rc != 0) {
-        o->err = c->err;
-        remove_reopen(o, c->rc);
+    if (op->rc != 0) {
+        o->err = op->err;
+        remove_reopen(o, op->rc);
     } else if (o->ns.kv != NULL && o->home->has_large && o->home->open) {
         remove_walk(o);
     } else if (o->ns.kv != NULL) {

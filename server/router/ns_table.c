@@ -226,7 +226,7 @@ static int ns_from_record(const struct cairn_router *r, const struct cairn_map_e
     snprintf(ns->name, sizeof(ns->name), "%s", wire->name);
     snprintf(ns->kv_name, sizeof(ns->kv_name), "%s", wire->kv);
     snprintf(ns->extent_name, sizeof(ns->extent_name), "%s", wire->extent);
-    ns->id = (uint32_t)e->created;
+    ns->id = wire->id != 0 ? wire->id : (uint32_t)e->created; /* the record says so once it was changed or moved */
     ns->changed = e->changed;
     ns->replicas = wire->replicas;
     ns->durability = wire->durability;
@@ -287,4 +287,29 @@ int router_ns_load(struct cairn_router *r, struct cairn_err *err)
 
     cairn_map_store_each(r->store, "ns/", on_entry, &load);
     return load.rc;
+}
+
+int cairn_router_map_entry(const struct cairn_map_entry *e, uint8_t **value, uint32_t *len, struct cairn_err *err)
+{
+    Cairn__Wire__NamespaceRecord *record;
+    int rc = 0;
+
+    *value = NULL;
+    if (strncmp(e->key, "ns/", 3) != 0)
+        return 0;
+    record = cairn__wire__namespace_record__unpack(NULL, e->value_len, e->value);
+    if (record == NULL || record->ns == NULL) {
+        rc = cairn_err_set(err, CAIRN_E_CORRUPT, "the record of namespace '%s' is malformed", e->key + 3);
+    } else if (record->ns->id == 0) {
+        record->ns->id = (uint32_t)e->created;
+        *len = (uint32_t)cairn__wire__namespace_record__get_packed_size(record);
+        *value = malloc(*len + 1);
+        if (*value != NULL)
+            cairn__wire__namespace_record__pack(record, *value);
+        else
+            rc = cairn_err_set(err, CAIRN_E_NOMEM, "namespaces");
+    }
+    if (record != NULL)
+        cairn__wire__namespace_record__free_unpacked(record, NULL);
+    return rc;
 }

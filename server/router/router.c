@@ -121,7 +121,7 @@ static void router_free(struct cairn_router *r)
     router_uploads_fini(r);
     for (uint32_t i = 0; i < r->nworkers; i++)
         worker_fini(&r->workers[i]);
-    if (r->store != NULL)
+    if (r->owns_store)
         cairn_map_store_close(r->store);
     free(r->workers);
     free(r);
@@ -155,8 +155,11 @@ int cairn_router_start(const struct cairn_provider_env *env, const struct cairn_
     for (uint32_t i = 0; i < r->nworkers; i++)
         worker_init(r, i);
     rc = conf_check(&r->conf, err);
-    if (rc == 0)
-        rc = cairn_map_store_local_open(env->dir, env->pool, &r->store, err);
+    r->store = r->conf.map;
+    if (rc == 0 && r->store == NULL) {
+        rc = cairn_map_store_local_open(env->dir, env->pool, env->loops[0], &r->store, err);
+        r->owns_store = rc == 0;
+    }
     if (rc == 0)
         rc = router_ns_load(r, err);
     if (rc == 0)
@@ -212,11 +215,26 @@ static void router_stop(void *ctx)
     router_free(r);
 }
 
+/* A map that cannot be changed: namespaces are served, but none is made or removed. */
+static void map_status(struct cairn_router *r, json_t *to)
+{
+    struct cairn_map_health h;
+    uint64_t s;
+
+    cairn_map_store_health(r->store, &h);
+    s = (cairn_env_now_ns(r->store->home.env) - h.since_ns) / CAIRN_NS_PER_S;
+    json_object_set_new(to, "health", json_string(h.reachable ? "ok" : "degraded"));
+    json_object_set_new(to, "map_store", json_string(r->store->ops->name));
+    if (!h.reachable)
+        json_object_set_new(to, "map_unreachable",
+                            json_pack("{s:I, s:s}", "seconds", (json_int_t)s, "error", h.err.text));
+}
+
 static void router_status(void *ctx, json_t *to)
 {
     struct cairn_router *r = ctx;
 
-    json_object_set_new(to, "health", json_string("ok"));
+    map_status(r, to);
     json_object_set_new(to, "namespaces", json_integer((json_int_t)atomic_load(&r->nnamespaces)));
     router_uploads_status(r, to);
     router_sweep_status(r, to);

@@ -10,6 +10,7 @@
 #include "server/port/provider.h"
 
 struct cairn_router;
+struct cairn_map_store;
 
 enum {
     CAIRN_ROUTER_NAMESPACES_MAX = 4096,
@@ -34,6 +35,8 @@ struct cairn_router_conf {
     uint32_t user_namespaces_max; /* of one user, unless an administrator makes more; 0: CAIRN_ROUTER_USER_NAMESPACES */
     uint32_t upload_ttl_ms, upload_grace_ms; /* 0: CAIRN_ROUTER_UPLOAD_*_MS */
     uint64_t upload_bytes_max;               /* 0: CAIRN_ROUTER_UPLOAD_BYTES_MAX */
+    struct cairn_map_store
+        *map;          /* the caller's, with worker 0's loop as its home, read; NULL: one of our own in env->dir */
     bool sweep_always; /* look for regions that nothing names at every start, not only after a crash */
 };
 
@@ -47,5 +50,10 @@ int cairn_router_start(const struct cairn_provider_env *env, const struct cairn_
                        struct cairn_err *err);
 /** Before the workers run, once for each: @rpc's index says which. */
 void cairn_router_attach(void *ctx, struct cairn_rpc *rpc);
+
+struct cairn_map_entry;
+/** An entry of the map as another store may have it, where revisions differ: a namespace's record names its id, which
+ * until then may have been that of its creation. *@value from malloc; NULL: as it is. CAIRN_E_CORRUPT, CAIRN_E_NOMEM. */
+int cairn_router_map_entry(const struct cairn_map_entry *e, uint8_t **value, uint32_t *len, struct cairn_err *err);
 
 #endif

@@ -8,7 +8,7 @@
 
 #include "cairn/limits.h"
 #include "sdk/core/bulk/bulk.h"
-#include "server/cluster/map_store.h"
+#include "server/cluster/map_log.h"
 #include "server/router/hashed_record.h"
 #include "server/router/router.h"
 
@@ -116,6 +116,8 @@ struct cairn_router {
     struct cairn_provider_env env;
     struct cairn_router_conf conf;
     struct cairn_map_store *store;
+    bool owns_store;
+    struct cairn_map_log_trim trim; /* home's */
     struct router_worker *workers;
     uint32_t nworkers;
     struct cairn_link orders;   /* home: those that wait because their namespace is busy */

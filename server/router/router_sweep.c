@@ -129,7 +129,8 @@ static void sweep_stop(struct router_sweep *s, int rc, const char *why)
 static void sweep_finish(struct router_sweep *s)
 {
     cairn_sm_move(&s->sm, SWEEP_DONE);
-    cairn_log_info("%" PRIu64 " regions that nothing named were removed", s->removed);
+    if (s->removed > 0)
+        cairn_log_info("%" PRIu64 " regions that nothing named were removed", s->removed);
     sweep_ended(s);
 }
 

@@ -76,8 +76,9 @@ static void reap_on_removed(struct cairn_rpc_call *call)
         if (failed > 0)
             router_garbage_note_name(x->router, x->expired.ns, failed, "the extent provider could not");
     }
-    cairn_log_info("namespace '%s': %" PRIu32 " parts of a value that was not completed were removed", x->expired.ns,
-                   x->expired.nids - failed);
+    if (x->expired.nids > failed)
+        cairn_log_info("namespace '%s': %" PRIu32 " parts of a value that was not completed were removed",
+                       x->expired.ns, x->expired.nids - failed);
     free(x->expired.ids);
     x->expired.ids = NULL;
     cairn_sm_move(&x->sm, REAP_WAIT);

@@ -3,11 +3,14 @@
  * The engine answers errors as texts. Their beginnings are fixed by its Status class (util/status.cc); error_of() is
  * the one place that reads them. A full disk puts the engine into a state in which it refuses writes; its own recovery
  * (the SstFileManager) looks every 5 s whether as much as a write buffer is free again, then resumes. So the write
- * buffer is kept small against the file system, or a small disk would never have that much. */
+ * buffer is kept small against the file system, or a small disk would never have that much; all write buffers together
+ * must fit into the spare room (spare.h), where a start on a full disk writes them. Files and the first level go with
+ * it: they bound what a compaction writes before it deletes, and one that finds no room for that frees none. */
 #include "server/storage/rocks.h"
 
 #include "sdk/core/base/log.h"
 #include "sdk/core/base/macros.h"
+#include "server/storage/spare.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -21,13 +24,23 @@
 #include <sys/statvfs.h>
 
 enum {
-    WRITE_BUFFER_DISK_PART = 32, /* of the file system's size, at most */
+    WRITE_BUFFERS = 3,
+    WRITE_BUFFER_DISK_PART = 128, /* of the file system's size, at most */
     WRITE_BUFFER_BYTES_MIN = 256 << 10,
+    TABLE_BYTES_MAX = 64 << 20, /* the engine's own choice, as the next */
+    FIRST_LEVEL_TABLES = 4,
+    COMPACTION_TABLES_MAX = 8, /* the engine's 25 are more than the headroom (spare.h) */
+    LEVEL0_SLOW_TABLES = 8,    /* likewise: a compaction of level 0 takes all of it, and writes the first level anew */
+    LEVEL0_STOP_TABLES = 12,
     CACHE_SHARD_BITS = 3,
     FILE_AHEAD_BYTES = 1 << 20,
     SCAN_SKIP_MAX = 1000,           /* erased entries that a scan on a loop steps over */
     BATCH_KEEP_BYTES_MAX = 1 << 20, /* a batch that grew above this is made anew */
 };
+
+_Static_assert(WRITE_BUFFER_DISK_PART >= 2 * WRITE_BUFFERS * CAIRN_SPARE_DISK_PART, "they fit, and logs besides");
+_Static_assert(WRITE_BUFFER_DISK_PART >= (LEVEL0_STOP_TABLES + FIRST_LEVEL_TABLES) * CAIRN_SPARE_HEADROOM_DISK_PART,
+               "a compaction of level 0 has room");
 
 #if defined(__SANITIZE_THREAD__)
 /* The engine's library is not instrumented: the sanitizer sees its memory accesses, but not the atomics that order
@@ -171,12 +184,18 @@ static rocksdb_options_t *db_options(struct cairn_rocks *r, const struct cairn_r
 {
     rocksdb_options_t *o = rocksdb_options_create();
     rocksdb_block_based_table_options_t *t = table_options(r);
+    uint64_t buffer = write_buffer_for(conf), table = MIN(buffer, (uint64_t)TABLE_BYTES_MAX);
 
     rocksdb_options_set_create_if_missing(o, 1);
     rocksdb_options_set_block_based_table_factory(o, t);
     rocksdb_block_based_options_destroy(t);
-    rocksdb_options_set_write_buffer_size(o, write_buffer_for(conf));
-    rocksdb_options_set_max_write_buffer_number(o, 3);
+    rocksdb_options_set_write_buffer_size(o, buffer);
+    rocksdb_options_set_max_write_buffer_number(o, WRITE_BUFFERS);
+    rocksdb_options_set_target_file_size_base(o, table);
+    rocksdb_options_set_max_bytes_for_level_base(o, FIRST_LEVEL_TABLES * table);
+    rocksdb_options_set_level0_slowdown_writes_trigger(o, LEVEL0_SLOW_TABLES);
+    rocksdb_options_set_level0_stop_writes_trigger(o, LEVEL0_STOP_TABLES);
+    rocksdb_options_set_max_compaction_bytes(o, COMPACTION_TABLES_MAX * table);
     rocksdb_options_set_level_compaction_dynamic_level_bytes(o, 1);
     rocksdb_options_set_compression(o, compression_for(conf->compression));
     rocksdb_options_set_max_background_jobs(o, 2);
@@ -462,6 +481,35 @@ int cairn_rocks_sync(struct cairn_rocks *r)
                                                       ? "no more writes until there is room"
                                                       : "no more writes until the node is started anew");
     return CAIRN_E_UNKNOWN;
+}
+
+void cairn_rocks_drop_files(struct cairn_rocks *r, const void *lo, size_t lo_len, const void *hi, size_t hi_len)
+{
+    char *text = NULL;
+
+    rocksdb_delete_file_in_range(r->db, lo, lo_len, hi, hi_len, &text);
+    if (text != NULL) /* compactions will do it */
+        rocksdb_free(text);
+}
+
+void cairn_rocks_reclaim(struct cairn_rocks *r)
+{
+    rocksdb_flushoptions_t *o = rocksdb_flushoptions_create();
+    char *text = NULL;
+
+    /* Erasures that lie in memory erase nothing on disk. No error ends here: what the engine minds refuses writes, and
+     * they tell. */
+    rocksdb_flush(r->db, o, &text);
+    rocksdb_flushoptions_destroy(o);
+    if (text != NULL)
+        rocksdb_free(text);
+    else
+        rocksdb_compact_range(r->db, NULL, 0, NULL, 0);
+}
+
+void cairn_rocks_reclaim_stop(struct cairn_rocks *r)
+{
+    rocksdb_disable_manual_compaction(r->db);
 }
 
 void cairn_rocks_status(struct cairn_rocks *r, struct cairn_rocks_status *out)

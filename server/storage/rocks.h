@@ -79,6 +79,15 @@ int cairn_rocks_write(struct cairn_rocks *r, struct cairn_rocks_batch *b, enum c
  * trying: until it is opened anew, or, where a full disk was the cause, until writes go on. May block. */
 int cairn_rocks_sync(struct cairn_rocks *r);
 
+/** Deletes the files that hold nothing but lo <= key < hi, which needs no room; the rest of the range stays. Only for
+ * what was erased before. May block. */
+void cairn_rocks_drop_files(struct cairn_rocks *r, const void *lo, size_t lo_len, const void *hi, size_t hi_len);
+/** Rewrites the files so that what was erased gives back its room, which the engine would do at leisure. May block for as
+ * long as all of the keyspace takes to read and write; close() after reclaim_stop(), which ends it early. Not by two
+ * threads at a time. */
+void cairn_rocks_reclaim(struct cairn_rocks *r);
+void cairn_rocks_reclaim_stop(struct cairn_rocks *r);
+
 /** Bytes on disk of lo <= key < hi, roughly; and the whole keyspace's keys and bytes likewise. May block. */
 uint64_t cairn_rocks_range_bytes(struct cairn_rocks *r, const void *lo, size_t lo_len, const void *hi, size_t hi_len);
 uint64_t cairn_rocks_keys_estimate(struct cairn_rocks *r);

@@ -1,5 +1,9 @@
 """What the comparison promises about its own figures, names and processes; measures nothing."""
 
+import contextlib
+import importlib.machinery
+import importlib.util
+import io
 import json
 import math
 import os
@@ -138,6 +142,49 @@ class Processes(unittest.TestCase):
         os.close(fd)
         us.stdin.close()
         us.stdout.close()
+
+
+class Cluster(unittest.TestCase):
+    """The rows of `cluster`: what is measured once is measured once, and what could not be is no row."""
+
+    def setUp(self):
+        loader = importlib.machinery.SourceFileLoader("cluster", os.path.join(HERE, "cluster"))
+        self.cluster = importlib.util.module_from_spec(importlib.util.spec_from_loader("cluster", loader))
+        loader.exec_module(self.cluster)
+        self.bench = self.cluster.Bench(Procs(), "no-build", "no-work", quick=True)
+
+    def measure(self, rows):
+        with contextlib.redirect_stderr(io.StringIO()) as said:
+            return list(self.cluster.measure(self.bench, rows)), said.getvalue()
+
+    def test_one_measurement_gives_several_rows(self):
+        calls = []
+
+        def both(bench):
+            calls.append(bench)
+            return {"x.a": 1.00004, "x.b": 3}
+
+        rows, _ = self.measure([("x.a", "s", 1.0, both), ("x.b", "s", 3, both), ("x.b", "s", None, both)])
+        self.assertEqual(len(calls), 1)
+        self.assertEqual([(r["value"], r["met"]) for r in rows], [(1.0, False), (3, True), (3, None)])
+        self.assertEqual(set(rows[0]), {"name", "value", "unit", "target", "met"})
+        self.assertEqual(self.bench.failed, 0)
+
+    def test_what_fails_is_said_and_is_no_row(self):
+        def broken(bench):
+            raise Failed("no luck")
+
+        rows, said = self.measure([("x.a", "s", 1.0, broken), ("x.b", "s", 1.0, broken), ("y", "s", 1, lambda b: {"y": 0})])
+        self.assertEqual([r["name"] for r in rows], ["y"])
+        self.assertEqual(self.bench.failed, 2)
+        self.assertEqual(said.count("no luck"), 1)
+
+    def test_names_are_chosen_whole_or_at_a_dot(self):
+        names = [r[0] for r in self.cluster.ROWS]
+        self.assertEqual(len(set(names)), len(names))
+        self.assertEqual([r[0] for r in self.cluster.chosen(["cluster.sim.10000"])],
+                         ["cluster.sim.10000.learned", "cluster.sim.10000.real"])
+        self.assertEqual(self.cluster.chosen(["cluster.sim.1"]), [])
 
 
 if __name__ == "__main__":

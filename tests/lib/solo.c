@@ -2,7 +2,7 @@
 #include "tests/lib/solo.h"
 
 #include "sdk/core/bulk/bulk.h"
-#include "server/node/conf/node_conf.h"
+#include "server/node/node.h"
 #include "server/port/pool.h"
 #include "server/port/provider.h"
 #include "server/router/router.h"
@@ -29,7 +29,10 @@ struct solo {
     struct cairn_loop *loops[1];
     struct cairn_pool *pool;
     struct cairn_rpc *rpc;
-    struct cairn_rpc_target targets[SOLO_PROVIDERS_MAX + 1];
+    struct cairn_rpc_target targets[SOLO_PROVIDERS_MAX + 2];
+    struct cairn_server node; /* what the node's own service looks at, no more */
+    struct cairn_rpc *rpcs[1];
+    struct cairn_rpc_stats_set *stats[1];
     struct solo_provider providers[SOLO_PROVIDERS_MAX]; /* the router is the last */
     uint32_t n, quiescing;
     char dir[64];
@@ -69,6 +72,50 @@ static void solo_start_provider(struct solo *s, const struct cairn_provider_desc
     };
 }
 
+/* A node's view of itself: the targets in the order of a node, with its instances behind the fixed ones. */
+static void solo_describe(struct solo *s)
+{
+    struct cairn_server *node = &s->node;
+
+    node->conf = s->conf;
+    node->pool = s->pool;
+    node->loops = s->loops;
+    node->rpcs = s->rpcs;
+    node->nworkers = 1;
+    node->instances = calloc(s->n, sizeof(*node->instances));
+    if (node->instances == NULL)
+        abort();
+    node->ninstances = s->n;
+    snprintf(node->rpc_node.name, sizeof(node->rpc_node.name), "solo");
+    node->started_ns = cairn_loop_now(&s->loop);
+    node->targets[0] = s->targets[s->n + 1];
+    node->targets[1] = s->targets[s->n];
+    node->ntargets = NODE_FIXED_TARGETS - 1 + s->n;
+    for (uint32_t i = 0; i < s->n; i++) {
+        node->targets[NODE_FIXED_TARGETS - 1 + i] = s->targets[i];
+        node->descs[NODE_FIXED_TARGETS - 1 + i] = s->providers[i].desc;
+        node->instances[i].desc = s->providers[i].desc;
+        node->instances[i].env = s->providers[i].env;
+        node->instances[i].ctx = s->providers[i].ctx;
+    }
+    for (uint32_t i = 0; i < node->conf.nlisten; i++)
+        node->addresses[i] = (char *)(uintptr_t) "unix:///solo";
+    s->stats[0] = cairn_rpc_stats_set_new(node->targets, node->ntargets);
+    if (s->stats[0] == NULL)
+        abort();
+    node->metrics = (struct cairn_metrics){ .node = "solo",
+                                            .version = "0",
+                                            .started_ns = node->started_ns,
+                                            .env = &s->loop.env,
+                                            .targets = node->targets,
+                                            .descs = node->descs,
+                                            .ntargets = node->ntargets,
+                                            .sets = s->stats,
+                                            .nsets = 1,
+                                            .counters = &node->rpc_node.counters,
+                                            .pool = s->pool };
+}
+
 struct solo *solo_new(const char *yaml)
 {
     struct solo *s = calloc(1, sizeof(*s));
@@ -95,11 +142,19 @@ struct solo *solo_new(const char *yaml)
     s->targets[s->n] = (struct cairn_rpc_target){
         .iface = &cairn_iface_bulk, .handlers = cairn_bulk_handlers, .name = "bulk", .id = CAIRN_PROVIDER_BULK
     };
+    s->targets[s->n + 1] = (struct cairn_rpc_target){ .iface = &cairn_iface_node,
+                                                      .handlers = cairn_node_handlers,
+                                                      .ctx = &s->node,
+                                                      .name = "node",
+                                                      .id = CAIRN_PROVIDER_NODE };
+    solo_describe(s);
     conf.targets = s->targets;
-    conf.ntargets = s->n + 1;
+    conf.ntargets = s->n + 2;
+    conf.stats = s->stats[0];
     s->rpc = cairn_rpc_new(&s->loop, &conf, &err);
     if (s->rpc == NULL)
         must(err.code, &err, "rpc");
+    s->rpcs[0] = s->rpc;
     must(cairn_bulk_attach(s->rpc, &bulk, &err), &err, "bulk");
     cairn_router_attach(s->providers[s->n - 1].ctx, s->rpc);
     for (uint32_t i = 0; i < s->n; i++) {
@@ -138,6 +193,8 @@ void solo_free(struct solo *s)
         s->providers[i].desc->stop(s->providers[i].ctx);
     cairn_pool_free(s->pool);
     cairn_loop_fini(&s->loop);
+    cairn_rpc_stats_set_free(s->stats[0]);
+    free(s->node.instances);
     cairn_node_conf_free(&s->conf);
     nftw(s->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
     free(s);

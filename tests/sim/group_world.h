@@ -5,8 +5,6 @@
 #include "providers/group/swim.h"
 #include "tests/sim/world.h"
 
-enum { GROUP_SEAL_BYTES = 56 }; /* around each packet on the wire; counted, not made */
-
 struct group_world_conf {
     struct world_conf net; /* nodes, seed, latencies, faults */
     struct cairn_swim_conf swim;

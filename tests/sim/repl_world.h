@@ -13,19 +13,35 @@
 
 #include <stdio.h>
 
-enum { RW_NODES_MAX = 7, RW_SLOTS_MAX = 4, RW_KEYS = 3, RW_CLIENTS_MAX = 6, RW_OPS_MAX = 4096 };
+enum {
+    RW_NODES_MAX = 7,
+    RW_SLOTS_MAX = 4,
+    RW_KEYS = 3,       /* rewritable, the first ones */
+    RW_ONCE_KEYS = 40, /* write-once, behind them */
+    RW_ALL_KEYS = RW_KEYS + RW_ONCE_KEYS,
+    RW_CLIENTS_MAX = 6,
+    RW_OPS_MAX = 4096,
+};
 
 struct repl_world_conf {
     uint64_t seed;
     uint32_t nodes, slots, replicas, clients, min_insync;
-    bool sync; /* what clients ask for; else `buffered` */
+    uint32_t buffered_percent; /* of the writes; the others are `sync` */
+    uint64_t flush_ns;         /* how often what is buffered goes to the disk */
+    uint32_t once_percent;     /* of the operations: on write-once keys */
     uint64_t latency_ns, jitter_ns;
     uint32_t loss_ppm, twice_ppm, straggler_ppm;
-    uint64_t straggler_ns; /* packets that come so late */
-    uint64_t disk_ns;      /* a sync takes up to this */
+    uint64_t straggler_ns;  /* packets that come so late */
+    uint64_t disk_ns;       /* a sync takes up to this */
+    uint64_t checkpoint_ns; /* how often a node makes one, of one slot; 0: never, and no log is trimmed */
+    bool keeps_little;      /* of a log, behind its checkpoint */
 };
 
-/* The disk of one slot on one node: what is there, and what is there for sure. */
+struct rw_record {
+    uint64_t value, rid; /* 0: nothing */
+};
+
+/* Entries behind @base. */
 struct rw_entry {
     struct cairn_entry e;
     uint64_t body[2];
@@ -34,18 +50,34 @@ struct rw_entry {
 struct rw_log {
     struct rw_entry *all;
     uint32_t n, room;
+    struct cairn_at base;
 };
 
+struct rw_checkpoint {
+    struct cairn_at at; /* pos 0: none */
+    struct rw_record index[RW_ALL_KEYS];
+    uint8_t *sessions;
+    size_t len;
+};
+
+/* One slot on one node: what its disk has, what it has for sure, and the replica in memory. */
 struct rw_slot {
     struct cairn_replica replica;
     struct repl_node *node;
-    struct rw_log log, durable; /* durable: as after the newest sync */
-    struct cairn_timer sync_done;
-    struct rw_log syncing; /* what the sync under way makes durable */
-    uint64_t syncing_cut;
+    struct rw_log log, durable, syncing; /* as it is; as after the newest sync; as the sync under way will make it */
+    struct rw_checkpoint checkpoint, making;
+    bool partial; /* the mark of a wipe */
+    struct cairn_timer sync_done, checkpoint_done,
+        disk_done; /* disk_done: of a wipe, a page put, a seal, a page read */
+    enum { RW_NOTHING, RW_WIPE, RW_PUT, RW_SEAL } disk_doing;
+    struct cairn_timer page_done;
     struct cairn_task apply_task;
     uint64_t apply_next, apply_to;
-    uint64_t value[RW_KEYS]; /* the index: committed and applied */
+    struct rw_record index[RW_ALL_KEYS]; /* committed and applied */
+    struct rw_record view[RW_ALL_KEYS];  /* of a copy that goes out */
+    uint32_t view_next;
+    uint8_t page[512]; /* of the view, on its way */
+    uint64_t checked;  /* up to here the committed log was compared with the truth */
 };
 
 struct repl_node {
@@ -53,13 +85,13 @@ struct repl_node {
     uint32_t index;
     bool up, registered;
     struct cairn_who self;
-    uint64_t disk_id, process;
+    uint64_t disk_id, process, wiped_before_inc; /* members of a lower incarnation have lost their disk */
     struct cairn_lease lease;
     struct {
         uint64_t number, sent_ns;
     } beats[16];
     uint64_t nbeats;
-    struct cairn_timer beat;
+    struct cairn_timer beat, upkeep, flush;
     struct cairn_sm_set *machines;
     struct rw_slot slots[RW_SLOTS_MAX];
 };
@@ -75,8 +107,27 @@ struct rw_client {
     } session[RW_SLOTS_MAX];
     enum { RW_IDLE, RW_OPENING, RW_CALLING } state;
     uint32_t slot, key, tries;
+    bool sync, ask_primary; /* ask_primary: another replica said NOT_HERE */
     struct linear_op op;
     uint64_t call; /* number of the request */
+};
+
+/* What was committed, entry by entry, from the first. */
+struct rw_truth {
+    struct rw_truth_entry {
+        struct cairn_at at;
+        enum cairn_entry_kind kind;
+        struct cairn_rid rid;
+    } * all;
+    uint32_t n, room;
+    uint64_t replied, replied_sync; /* the newest entry of which a client was told, and the newest such `sync` one */
+};
+
+/* A write-once key, as clients know it. */
+struct rw_once {
+    uint64_t value;  /* 0: nobody has seen it */
+    int64_t seen_us; /* when the first saw that there is one */
+    uint64_t lost;   /* the value before, which a loss that `buffered` allows has taken */
 };
 
 struct repl_world {
@@ -91,16 +142,23 @@ struct repl_world {
         struct repl_world *rw;
         struct cairn_timer timer;
         struct cairn_slot_record rec;
-    } stores[RW_SLOTS_MAX]; /* changes on their way into it */
+    } stores[RW_SLOTS_MAX];                   /* changes on their way into it */
     struct repl_node nodes[RW_NODES_MAX + 1]; /* from 1 */
     struct rw_client clients[RW_CLIENTS_MAX];
-    struct cairn_at replied[RW_SLOTS_MAX]; /* the newest entry of which a client was told */
+    struct rw_truth truth[RW_SLOTS_MAX];
     struct linear_op *history[RW_SLOTS_MAX][RW_KEYS];
     uint32_t nhistory[RW_SLOTS_MAX][RW_KEYS];
-    uint64_t next_value, done_ops, unknown_ops;
+    struct rw_once once[RW_SLOTS_MAX][RW_ONCE_KEYS];
+    uint64_t active_epoch[RW_SLOTS_MAX]; /* the newest in which a primary served */
+    int64_t loss_us[RW_SLOTS_MAX];       /* when the newest such loss was, and what came after it */
+    uint64_t loss_epoch[RW_SLOTS_MAX];
+    uint64_t next_value, done_ops, unknown_ops, once_ops, backup_reads;
+    uint64_t takeovers, recoveries, copies, checkpoints, trims, losses, lost_entries, joins, moves, cleans, wiped;
     bool clients_stop;
 };
 
+/** Three nodes that all hold two slots, four clients, `sync` writes, no faults. */
+struct repl_world_conf repl_world_conf_of(uint64_t seed);
 struct repl_world *repl_world_new(const struct repl_world_conf *conf);
 void repl_world_free(struct repl_world *rw);
 void repl_world_run_ms(struct repl_world *rw, uint64_t ms);
@@ -110,16 +168,22 @@ void repl_world_run_ms(struct repl_world *rw, uint64_t ms);
 /** As a loss of power: what was not synced stays in part, in order. */
 void repl_world_crash(struct repl_world *rw, uint32_t node);
 void repl_world_start(struct repl_world *rw, uint32_t node);
+/** A crash, and a new disk; unless that would lose the last copy of something. True: done. */
+bool repl_world_wipe(struct repl_world *rw, uint32_t node);
+/** As for an upgrade: gives up what it leads, keeps its place in the sets, and restarts. */
+void repl_world_quick_restart(struct repl_world *rw, uint32_t node);
 /** The coordinator ends; a successor starts after the predecessor's election lease is over. */
 void repl_world_crash_coord(struct repl_world *rw);
 void repl_world_start_coord(struct repl_world *rw);
 
 /* ---- what holds ---- */
 
-/** At any moment: at most one primary that may answer for each slot (I1), commit marks and logs agree (I3). */
+/** At any moment: PROTOCOL §9, what is global of it. */
 void repl_world_check(struct repl_world *rw);
 /** Clients stop, faults end: every slot has all its replicas in sync and serves. False: *@why says what is missing. */
 bool repl_world_is_whole(struct repl_world *rw, char why[160]);
+/** Lets at most @ms pass until it is so; else says who is in what state, and fails by an assertion. */
+void repl_world_expect_whole(struct repl_world *rw, uint64_t ms);
 /** Who is in what state, for people. */
 void repl_world_print(struct repl_world *rw, FILE *to);
 void repl_world_stop_clients(struct repl_world *rw);

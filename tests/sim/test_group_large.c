@@ -1,5 +1,5 @@
-/* Large groups on a poor network, below the sizes that tests/bench/cluster simulates: nobody dies by mistake, who dies is
- * found in time, and the time grows with the logarithm of the group. */
+/* Large groups on a poor network, below the sizes that tests/bench/cluster simulates: nobody dies by mistake, who dies
+ * is found in time, and the time grows with the logarithm of the group. */
 #include "tests/sim/group_world.h"
 
 #include <setjmp.h>

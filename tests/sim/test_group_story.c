@@ -85,6 +85,27 @@ static void members_that_start_together_find_each_other(void **state)
     group_world_free(gw);
 }
 
+/* Of sixteen addresses one is of a member: it is met in the first round, within five seconds. */
+static void old_addresses_do_not_hold_up_a_join(void **state)
+{
+    struct group_world *gw = group(20, 0, false);
+    struct cairn_swim_addr seeds[CAIRN_SWIM_SEEDS_MAX];
+    struct cairn_swim_desc d;
+
+    (void)state;
+    group_world_start(gw, 0, 0);
+    group_world_start(gw, 1, 1);
+    for (uint32_t i = 0; i < CAIRN_SWIM_SEEDS_MAX; i++) {
+        group_world_desc(i == 7 ? 0 : i + 2, &d);
+        seeds[i] = d.addr;
+    }
+    group_world_input(
+        gw, 1, &(struct cairn_swim_in){ .type = CAIRN_SWIM_SEEDS, .seeds = seeds, .nseeds = CAIRN_SWIM_SEEDS_MAX });
+    group_world_run_ms(gw, 5500);
+    assert_agrees(gw);
+    group_world_free(gw);
+}
+
 static void a_killed_member_is_found_by_all(void **state)
 {
     struct group_world *gw = group(5, 0, true);
@@ -260,6 +281,29 @@ static void observers_see_and_are_not_seen(void **state)
     group_world_free(gw);
 }
 
+/* What nobody remembers is gone from an observer's view, too. */
+static void observers_forget(void **state)
+{
+    struct group_world_conf conf = { .net = { .seed = 7, .nodes = 5, .latency_ns = 100000, .jitter_ns = 400000 },
+                                     .swim = cairn_swim_conf_default,
+                                     .observers = 1,
+                                     .stands = true };
+    struct group_world *gw;
+
+    (void)state;
+    conf.swim.forget_ms = 20000;
+    gw = group_world_new(&conf);
+    group_world_start(gw, 4, 0);
+    group_world_run_ms(gw, 1000);
+    group_world_kill(gw, 2);
+    group_world_run_ms(gw, 8000);
+    assert_int_equal(group_world_view(gw, 4, 2), DEAD);
+    group_world_run_ms(gw, 40000);
+    for (uint32_t i = 0; i < 5; i++)
+        assert_int_equal(i == 2 ? NONE : group_world_view(gw, i, 2), NONE);
+    group_world_free(gw);
+}
+
 static const struct cairn_swim_view *view(const struct group_world *gw, uint32_t i, uint32_t j)
 {
     const struct group_node *x = &gw->nodes[i];
@@ -292,7 +336,7 @@ static void load_and_attributes_spread(void **state)
     group_world_free(gw);
 }
 
-/* A network that duplicates, reorders and delays, clocks a percent apart and hours ahead: nobody is suspected for long. */
+/* A network that duplicates, reorders and delays, clocks a percent apart and hours ahead: nobody dies of it. */
 static void a_bad_network_kills_nobody(void **state)
 {
     struct group_world *gw = group(8, 0, true);
@@ -357,6 +401,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(members_join_by_any_member),
         cmocka_unit_test(members_that_start_together_find_each_other),
+        cmocka_unit_test(old_addresses_do_not_hold_up_a_join),
         cmocka_unit_test(a_killed_member_is_found_by_all),
         cmocka_unit_test(a_member_comes_back_with_a_higher_incarnation),
         cmocka_unit_test(a_quick_restart_needs_no_death),
@@ -367,6 +412,7 @@ int main(void)
         cmocka_unit_test(partitions_heal),
         cmocka_unit_test(groups_that_meet_become_one),
         cmocka_unit_test(observers_see_and_are_not_seen),
+        cmocka_unit_test(observers_forget),
         cmocka_unit_test(load_and_attributes_spread),
         cmocka_unit_test(a_bad_network_kills_nobody),
         cmocka_unit_test(a_quiet_group_costs_the_same_whatever_its_size),

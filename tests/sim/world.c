@@ -137,7 +137,7 @@ static uint64_t node_random(struct cairn_env *env)
     return splitmix(&CONTAINER_OF(env, struct node, env)->random);
 }
 
-/* Plans the node's next wake, unless one that is planned comes in time; a wake that comes for nothing plans the next. */
+/* Plans the node's next wake, unless one that is planned comes in time; one that comes for nothing plans the next. */
 static void plan_wake(struct node *x)
 {
     struct world *w = x->w;

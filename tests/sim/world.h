@@ -1,11 +1,11 @@
 /** A simulated world: nodes with clocks of their own, and a network between them, in one thread and virtual time.
  *
- * What decides takes its world through struct cairn_env (timers, dice, clock) and sends bytes with world_send(). Everything
- * that happens follows from the seed, so a failing run is replayed by its seed. It knows no protocol: the group's and
- * others' cores run on the same world.
+ * What decides takes its world through struct cairn_env (timers, dice, clock) and sends bytes with world_send().
+ * Everything that happens follows from the seed, so a failing run is replayed by its seed. It knows no protocol: the
+ * group's and others' cores run on the same world.
  *
- * Faults, any of them at any time: packets late, lost, twice, out of order; links cut in one direction; partitions; nodes
- * that crash, stall, are slow, or whose clocks run fast, slow or ahead. */
+ * Faults, any of them at any time: packets late, lost, twice, out of order; links cut in one direction; partitions;
+ * nodes that crash, stall, are slow, or whose clocks run fast, slow or ahead. */
 #ifndef CAIRN_TESTS_SIM_WORLD_H
 #define CAIRN_TESTS_SIM_WORLD_H
 

@@ -62,7 +62,7 @@ class WithoutNode(Case):
         self.fails(run(CAIRN), USAGE, "usage: cairn COMMAND")
         self.fails(run(CAIRN, "ns"), USAGE, "ns create")
         self.fails(run(CAIRN, "statsu"), USAGE, "did you mean 'status'?")
-        self.fails(run(CAIRN, "import", "--cheksum", "a", "b"), USAGE, "did you mean '--checksum'?")
+        self.fails(run(CAIRN, "import", "--compre", "a", "b"), USAGE, "did you mean '--compare'?")
         self.fails(run(CAIRN, "put", "ns"), USAGE, "too few operands")
         self.fails(run(CAIRN, "status", "--timeout", "long"), USAGE, "takes a time")
         for argv in (["--json", "statsu"], ["statsu", "--json"], ["--json"], ["ns", "--json"], ["ns", "creat", "-j"]):
@@ -247,9 +247,17 @@ class WithNode(Case):
         self.fails(self.n.cairn("put", "ns1", "k", self.base), FAILED, "Is a directory", "on this machine")
 
     def test_bench(self):
-        self.fails(self.n.cairn("bench", "-n", "0"), USAGE, "--seconds is at least 1ms")
+        self.fails(self.n.cairn("bench", "-n", "0"), USAGE, "--seconds takes a time", "not 0")
         self.fails(self.n.cairn("bench", "-d", "0"), USAGE, "--depth is 1 to")
+        self.fails(self.n.cairn("bench", "-o", "extent-write", "-s", "10GiB"), USAGE, "an extent has at most")
+        self.fails(self.n.cairn("bench", "-o", "extent-write", "-s", "1GiB", "-d", "4096"), USAGE, "is memory: 4096 buffers")
         self.ok(self.n.cairn("bench", "-n", "1ms"))
+        self.ok(self.n.cairn("ns", "create", "benched"))
+        before = self.n.cairn("kv", "list", "kv").out
+        for op in "put", "get", "kv-put", "kv-get", "extent-write", "extent-read":
+            self.ok(self.n.cairn("bench", "-n", "50ms", "--op", op, *(["--namespace", "benched"] if len(op) == 3 else [])))
+        self.assertEqual((self.n.cairn("ls", "benched").out, self.n.cairn("kv", "list", "kv").out), ("", before))
+        self.ok(self.n.cairn("ns", "remove", "benched"))
         self.fails(self.n.cairn("bench", "--op", "put", "--namespace", "none"), FAILED, "no namespace 'none'")
         if os.geteuid() != 0:
             self.skipTest("only root has other users at hand")
@@ -257,7 +265,7 @@ class WithNode(Case):
         os.chmod(self.base, 0o755)
         r = run("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", CAIRN, "--address", self.n.address, "bench",
                 "--op", "put", "--namespace", "ns1", "-n", "1")
-        self.fails(r, DENIED, "ns1", "65534")
+        self.fails(r, DENIED, "ns1", "user nobody")
 
     def test_an_extent_is_removed_as_durably_as_asked(self):
         def synced():
@@ -305,6 +313,16 @@ class WithNode(Case):
         self.ok(self.n.cairn("put", "ns1", "piped", stdin=b"from a pipe"))
         self.assertEqual(self.n.cairn("get", "ns1", "piped").out, "from a pipe")
 
+    def test_an_empty_prefix_needs_force(self):
+        self.ok(self.n.cairn("ns", "create", "ns1"))
+        for key in ("run1/a", "run1/b", "run10/x", "other"):
+            self.ok(self.n.cairn("put", "-v", "x", "ns1", key))
+        self.fails(self.n.cairn("rm", "-r", "ns1", "run1/", ""), USAGE, "--force")
+        self.assertEqual(len(self.n.cairn("ls", "ns1").out.splitlines()), 4)
+        self.assertIn("2 values removed", self.ok(self.n.cairn("rm", "-r", "ns1", "run1/")).err)
+        self.assertEqual(self.n.cairn("ls", "ns1").out.splitlines(), ["other", "run10/x"])
+        self.assertIn("2 values removed", self.ok(self.n.cairn("rm", "-rf", "ns1", "")).err)
+
     def test_listing(self):
         self.ok(self.n.cairn("ns", "create", "ns1"))
         for key in ("b/1", "a/2", "a/1", "a-1"):
@@ -339,13 +357,13 @@ class WithNode(Case):
         env = clean_env(CAIRN_WORKSPACE=self.n.workspace, TERM="xterm", NO_COLOR="1")
         self.ok(self.n.cairn("extent", "put", "extent", self.write("big", b"x" * 200000)))
         for columns in (80, 100):
-            for argv in (["status"], ["import", "--help"], ["help", "put"]):
+            for argv in (["status", "--verbose"], ["import", "--help"], ["help", "put"]):
                 _, out = on_terminal([CAIRN, *argv], env, columns)
                 lines = [line for line in out.decode().split("\r\n")
                          if not line.startswith(("data", "workspace", "addresses"))]
                 self.assertLessEqual(max(map(len, lines)), columns, out.decode())
-        _, narrow = on_terminal([CAIRN, "status"], env, 80)
-        wide = self.n.cairn("status").out.split("providers")[1]
+        _, narrow = on_terminal([CAIRN, "status", "--verbose"], env, 80)
+        wide = self.n.cairn("status", "--verbose").out.split("providers")[1]
         names = re.findall(r"[a-z_]+(?==)", wide)  # not what they are: the disk's room changes meanwhile
         self.assertGreater(len(names), 5)
         self.assertEqual(re.findall(r"[a-z_]+(?==)", narrow.decode().split("providers")[1]), names)  # nothing is cut
@@ -391,6 +409,26 @@ class WithNode(Case):
         self.fails(run(CAIRN, "--workspace", self.path("elsewhere"), "--address", self.n.tcp_address(), "--timeout", "5s",
                        "status"), DENIED)
 
+    def test_a_full_file_is_told_once(self):
+        self.ok(self.n.cairn("ns", "create", "ns1"))
+        self.ok(self.n.cairn("put", "ns1", "large", self.write("large", b"x" * 3000000)))
+        self.ok(self.n.cairn("put", "-v", "x", "ns1", "small"))
+        for key in ("large", "small"):
+            with open("/dev/full", "w") as full:
+                p = subprocess.run([CAIRN, "-w", self.n.workspace, "get", "ns1", key], stdout=full, stderr=subprocess.PIPE,
+                                   env=clean_env(), timeout=DEADLINE_S)
+            self.assertEqual(p.returncode, FAILED)
+            self.assertEqual(p.stderr.count(b"No space left"), 1, p.stderr)
+            self.assertEqual(p.stderr.count(b"cairn"), 1, p.stderr)
+
+    def test_status_shows_what_people_ask(self):
+        self.ok(self.n.cairn("ns", "create", "ns1"))
+        self.ok(self.n.cairn("put", "ns1", "large", self.write("large", b"x" * 100000)))
+        short, all_of_it = (self.ok(self.n.cairn("status", *v)).out for v in ((), ("--verbose",)))
+        self.assertRegex(short, r"regions=1 .*used=[0-9.]+ .iB .*free=[0-9.]+ .iB")
+        self.assertNotIn("cache", short)
+        self.assertIn("cache", all_of_it)
+
     @unittest.skipUnless(os.path.exists("/proc/net/if_inet6"), "no IPv6 here")
     def test_by_address_over_ipv6(self):
         n = self.node("six", args=["--listen", "unix://node.sock", "--listen", "tcp://[::1]:0"]).start()
@@ -404,6 +442,8 @@ class WithNode(Case):
 
     def test_machines_as_a_graph(self):
         kinds = [k["kind"] for k in self.n.cairn("--json", "machines").json["kinds"]]
+        self.assertEqual(self.ok(self.n.cairn("machines", "--kinds")).out.splitlines(), kinds)
+        self.fails(self.n.cairn("machines", "--graph", "foo"), FAILED, "cairn machines --kinds")
         self.assertTrue(kinds)
         for kind in kinds:
             self.assertTrue(self.ok(self.n.cairn("machines", "--graph", kind)).out.startswith("digraph"))

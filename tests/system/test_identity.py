@@ -40,6 +40,22 @@ class Identity(Case):
         without = self.over_tcp(n, "status")
         self.fails(without, DENIED)
         self.assertIn("cluster key", without.err)
+        self.assertIn(self.path("empty", "cluster.key") + " is not there", without.err)
+        self.assertIn("--key FILE", without.err)
+        for named in (["--key", key], []):
+            env = {} if named else {"CAIRN_KEY": key}
+            self.ok(self.over_tcp(n, *named, "status", **env))
+        # What is wrong with a key has nothing to do with namespaces and configurations.
+        for name, mode, content, said in (("open", 0o644, b"00" * 32, "chmod 600"), ("short", 0o600, b"00", "hexadecimal"),
+                                          ("gone", 0, None, "No such file")):
+            path = self.path(name)
+            if content is not None:
+                self.write(name, content)
+                os.chmod(path, mode)
+            self.fails(self.over_tcp(n, "--key", path, "status"), DENIED, said, "name the cluster key")
+        # The key names no user: whoever holds it is the node's.
+        self.ok(self.over_tcp(n, "--key", key, "ns", "create", "ns1"))
+        self.assertEqual(n.cairn("ns", "show", "--json", "ns1").json["owner"], os.geteuid())
         wrong = self.write("wrong.key", b"00" * 32 + b"\n")
         self.fails(self.over_tcp(n, "status", key=wrong), DENIED)
         metrics = n.cairn("metrics", "--json").json
@@ -72,7 +88,8 @@ class Identity(Case):
         for ns in ("private", "readable"):
             self.ok(n.cairn("put", "-v", "v", ns, "k"))
         self.assertEqual(as_other("get", "readable", "k").out, "v")
-        self.fails(as_other("put", "-v", "w", "readable", "k"), DENIED)
+        self.fails(as_other("put", "-v", "w", "readable", "k"), DENIED, "user nobody may not write",
+                   "owner %s, group " % pwd.getpwuid(os.geteuid()).pw_name)
         self.fails(as_other("get", "private", "k"), DENIED)
         self.fails(as_other("ns", "remove", "--force", "readable"), DENIED)
         self.fails(as_other("kv", "list", "kv"), DENIED)

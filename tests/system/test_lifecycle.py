@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import pathlib
+import resource
 import signal
 import socket
 import subprocess
@@ -54,6 +55,22 @@ class Lifecycle(Case):
         self.ok(n.cairn("verify", "ns1"))
         self.assertEqual(n.stop(), 0)
 
+    def test_a_put_of_a_stream_keeps_its_timeout_when_the_node_goes_away(self):
+        n = self.node().start()
+        self.ok(n.cairn("ns", "create", "ns1"))
+        # Started while the node is there, and given its value when it is not.
+        put = subprocess.Popen([CAIRN, "put", "--timeout", "2s", "ns1", "slow"], stdin=subprocess.PIPE,
+                               stderr=subprocess.DEVNULL, env=clean_env(CAIRN_WORKSPACE=n.workspace))
+        self.addCleanup(put.stdin.close)
+        # Its namespace is open when it asks for the value.
+        wait_for("the put to read", lambda: "pipe_read" in open("/proc/%d/wchan" % put.pid).read())
+        self.assertEqual(n.stop(), 0)
+        began = time.monotonic()
+        put.stdin.write(b"x")
+        put.stdin.close()
+        self.assertIn(put.wait(DEADLINE_S), (UNREACHABLE, TIMEOUT))
+        self.assertLess(time.monotonic() - began, 8)  # it was the time-out and 16 s, for the part that a stream may have
+
     def test_stop_under_load_drains(self):
         n = self.node().start()
         self.ok(n.cairn("ns", "create", "ns1"))
@@ -71,6 +88,48 @@ class Lifecycle(Case):
         n.start()
         self.ok(n.cairn("verify", "ns1"))
 
+    def test_running_requests_are_answered_while_draining(self):
+        count, size = 16, 3 << 20
+        n = self.node().start()
+        self.ok(n.cairn("ns", "create", "ns1"))
+        client = subprocess.Popen([os.path.join(BUILD, "bin", "drain_client"), n.address, "ns1", str(count), str(size)],
+                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.addCleanup(lambda: client.poll() is None and client.kill())
+        self.assertEqual(client.stdout.readline(), "sent\n")
+
+        def running():
+            kinds = self.ok(n.cairn("--json", "machines")).json["kinds"]
+            return sum(k["live"] for k in kinds if k["kind"] == "router-put") == count
+
+        wait_for("the puts to run", running)
+        n.process.send_signal(signal.SIGTERM)
+        wait_for("the drain", lambda: "running requests are answered" in n.log())
+        out, _ = client.communicate("go\n", timeout=DEADLINE_S)
+        self.assertEqual(out.split("\n")[:-1], ["k%02d ok" % i for i in range(count)])
+        self.assertEqual(n.process.wait(DEADLINE_S), 0, n.log())
+        n.start()
+        for i in range(count):
+            self.assertEqual(n.cairn("get", "ns1", "k%02d" % i).out, "v" * size)
+
+    def test_out_of_descriptors_is_said_once(self):
+        n = self.node().start()
+        pid = n.process.pid
+        soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        used = max(int(fd) for fd in os.listdir("/proc/%d/fd" % pid)) + 1
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (used, hard))
+        waiting = []
+        for _ in range(used):  # more than any gap between its descriptors
+            waiting.append(socket.socket(socket.AF_UNIX))
+            waiting[-1].connect(n.address[len("unix://"):])
+        wait_for("the warning", lambda: "new connections wait" in n.log())
+        time.sleep(1)  # ten pauses
+        self.assertEqual(n.log().count("new connections wait"), 1, n.log())
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
+        self.ok(n.cairn("status"))
+        for s in waiting:
+            s.close()
+        self.assertEqual(n.stop(), 0)
+
     def test_a_stopped_node_is_unreachable_at_once(self):
         n = self.node().start()
         self.assertEqual(n.stop(), 0)
@@ -81,7 +140,29 @@ class Lifecycle(Case):
             s.bind(("127.0.0.1", 0))
             s.listen()
             address = "tcp://127.0.0.1:%d" % s.getsockname()[1]
-            self.refuses(self.node(args=["--listen", address]), "in use", address.split("//")[1])
+            n = self.node(args=["--listen", address])
+            self.refuses(n, "in use", address.split("//")[1])
+            self.assertFalse(os.path.exists(n.data) or os.path.exists(n.workspace))  # nothing was made for nothing
+            n.args = ["--listen", "foo", "--listen", "tcp://x"]
+            self.refuses(n, "is no address")
+            for line in n.log().splitlines():
+                self.assertTrue(line.startswith("cairnd: "), line)
+
+    def test_workspace_in_use(self):
+        first = self.node("first").start()
+        second = self.node("second", args=["--workspace", first.workspace])
+        self.refuses(second, "node.sock: another process answers there")
+        self.assertFalse(os.path.exists(second.data))
+        self.ok(first.cairn("status"))
+
+    def test_a_relative_workspace(self):
+        os.mkdir(self.path("here"))
+        p = subprocess.Popen([CAIRND, "--data", "d", "--workspace", "ws"], cwd=self.path("here"), env=clean_env(),
+                             stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.addCleanup(lambda: (p.kill(), p.wait()))
+        self.ok(run(CAIRN, "-w", self.path("here", "ws"), "wait-ready"))
+        p.terminate()
+        self.assertEqual(p.wait(DEADLINE_S), 0)
 
     def test_data_directory_in_use(self):
         first = self.node("first").start()
@@ -220,14 +301,19 @@ class Lifecycle(Case):
     def test_check_looks_into_the_data(self):
         n = self.node().start()
         self.ok(n.cairn("ns", "create", "ns1"))
-        self.assertIn("in use by another cairnd", self.checked(data=n.data))
+        self.assertIn("in use by another cairnd", self.checked(data=n.data, code=3))
+        own = self.write("own.yaml", b"node: {data: %s}\nworkspace: %s\n" % (n.data.encode(), n.workspace.encode()))
+        r = self.ok(run(CAIRN, "--json", "config", "check", own)).json
+        self.assertEqual((r["valid"], r["in_use"]), (True, True))
+        self.write("own.yaml", b"node: {data: %s, log_file: /proc/nope/log}\n" % n.data.encode())
+        self.fails(run(CAIRN, "config", "check", own), FAILED)
         self.assertEqual(n.stop(), 0)
         self.checked(data=n.data, code=OK)
         for lock, said in (("extent/LOCK", "provider extent: %s/extent: LOCK is held by another process"),
                            ("kv/FORMAT", "provider kv: %s/kv is in use")):
             with open(os.path.join(n.data, lock), "r+") as f:
                 fcntl.flock(f, fcntl.LOCK_EX)
-                self.assertIn(said % n.data, self.checked(data=n.data))
+                self.assertIn(said % n.data, self.checked(data=n.data, code=3))
         with open(os.path.join(n.data, "router/map"), "r+b") as f:
             f.seek(-1, os.SEEK_END)
             last = f.read(1)

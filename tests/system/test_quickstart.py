@@ -41,6 +41,10 @@ class Quickstart(Case):
         self.assertEqual(os.listdir(self.path("tmp")), [])
         self.assertEqual(processes_below(self.base), [])
 
+    def test_a_directory_without_files_is_refused(self):
+        os.makedirs(self.path("empty", "below"))
+        self.fails(run(*self.argv(self.path("empty"))), USAGE, "holds no file")
+
     def test_the_data_stays_unless_cleaned(self):
         tree = self.make_tree(20)
         os.mkdir(self.path("tmp"))

@@ -77,16 +77,22 @@ class Transfer(Case):
         self.assertEqual((r["files"], r["skipped"]), (2, len(expected) - 2))
         self.same_trees(self.path("tree"), self.path("out"))
 
-    def test_checksum_finds_what_has_the_same_size(self):
+    def test_comparing_finds_what_has_the_same_size(self):
         expected = self.make_tree(files=40)
         self.ok(self.n.cairn("import", "ns1", self.path("tree")))
         self.ok(self.n.cairn("export", "ns1", self.path("out")))
         for path in ("d3/e.0/f-3", "d1/e.2/f-8"):  # one in a batch, one large
             changed = bytes(b ^ 1 for b in expected[path])
             self.write("tree/" + path, changed)
+        r = self.fails(self.n.cairn("--json", "verify", "ns1", self.path("tree")), FAILED)
+        self.assertEqual([f["code"] for f in r.json["failures"]], ["DIFFERS"] * 2)
         r = self.fails(self.n.cairn("verify", "ns1", self.path("tree")), FAILED)
         self.assertEqual(r.err.count("the stored bytes differ from the file"), 2)
-        self.assertEqual(self.ok(self.n.cairn("--json", "import", "ns1", self.path("tree"))).json["files"], 0)
+        r = self.ok(self.n.cairn("--json", "import", "ns1", self.path("tree")))
+        self.assertEqual((r.json["files"], r.json["sizes_only"]), (0, True))
+        last = json.loads(r.err.splitlines()[-1])["progress"]
+        self.assertEqual((last["files"], last["bytes_per_s"]), (len(expected), 0))  # nothing was moved
+        self.assertIn("by size; --compare", self.ok(self.n.cairn("import", "ns1", self.path("tree"))).out)
         self.assertEqual(self.ok(self.n.cairn("--json", "import", "-c", "ns1", self.path("tree"))).json["files"], 2)
         self.ok(self.n.cairn("verify", "ns1", self.path("tree")))
         self.assertEqual(self.ok(self.n.cairn("--json", "export", "ns1", self.path("out"))).json["files"], 0)
@@ -203,11 +209,11 @@ class Transfer(Case):
         """One --timeout for each of many batches would be hours; a few calls in a row say as much."""
         for i in range(40):  # each a batch of its own
             self.write("tree/%02d" % i, random.Random(i).randbytes((1 << 20) + 1))
-        for i in range(300):  # and with --checksum each of these is a call of its own
+        for i in range(300):  # and with --compare each of these is a call of its own
             self.write("tree/small%03d" % i, b"x" * 100)
         self.ok(self.n.cairn("import", "ns1", self.path("tree")))
         ended = 0
-        for argv in (["import", "--all"], ["import", "--checksum"], ["export"], ["verify"]):
+        for argv in (["import", "--all"], ["import", "--compare"], ["export"], ["verify"]):
             with self.subTest(argv):
                 to = [self.path("out")] if argv[0] == "export" else [self.path("tree")]
                 p = subprocess.Popen([CAIRN, "--timeout", "2s", *argv, "--jobs", "1", "ns1", *to], stdout=subprocess.PIPE,
@@ -226,7 +232,7 @@ class Transfer(Case):
                 self.assertIn("stopped; the same command goes on where this one ended", err)
                 self.assertLess(time.monotonic() - began, 20)
         self.assertGreater(ended, 0)
-        self.ok(self.n.cairn("import", "--checksum", "ns1", self.path("tree")))
+        self.ok(self.n.cairn("import", "--compare", "ns1", self.path("tree")))
         self.ok(self.n.cairn("verify", "ns1", self.path("tree")))
 
     def test_an_ignored_interrupt_stays_ignored(self):
@@ -270,6 +276,9 @@ class Transfer(Case):
         self.write("tree/f", b"second one")
         self.fails(self.n.cairn("import", "once", self.path("tree")), FAILED, "f: ")
         self.assertEqual(self.n.cairn("get", "once", "f").out, "first")
+        # Not replaced is not kept for ever: removed, and stored anew.
+        self.ok(self.n.cairn("rm", "once", "f"))
+        self.ok(self.n.cairn("import", "once", self.path("tree")))
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ HOMES = {
     r"libpmem": ["server/storage"],
     r"liburing": ["server/storage"],
     r"yaml\.h": ["server/node/conf"],
+    r"curl/": ["server/cluster"],
     r"munge\.h": ["sdk/core/rpc"],
 }
 

@@ -12,8 +12,10 @@ const struct cli_opt cli_global_opts[] = {
             "find the node by this workspace; otherwise $CAIRN_WORKSPACE, $XDG_RUNTIME_DIR/cairn, /run/cairn"),
     CLI_OPT(struct cli_globals, address, "address", 'a', CLI_STRING, "ADDRESS", NULL,
             "find the node here: unix:///path/node.sock or tcp://host:port, several separated by commas"),
+    CLI_OPT(struct cli_globals, key, "key", 0, CLI_STRING, "FILE", NULL,
+            "cluster key for tcp://; otherwise $CAIRN_KEY, cluster.key in the workspace"),
     CLI_OPT(struct cli_globals, timeout_ms, "timeout", 't', CLI_TIME, "TIME", "30s",
-            "give up a single call after this long"),
+            "give up a single call after this long (a number alone is seconds)"),
     CLI_OPT(struct cli_globals, quiet, "quiet", 'q', CLI_FLAG, NULL, NULL, "no progress and no notes"),
     CLI_OPT(struct cli_globals, help, "help", 'h', CLI_FLAG, NULL, NULL, "show what the command does, with examples"),
     CLI_OPT_END,
@@ -98,8 +100,9 @@ static void store_fallbacks(const struct cli_opt *opts, void *into)
 static int refuse_value(struct cli *cli, const struct cli_opt *o, const char *value)
 {
     static const char *const wants[] = { [CLI_NUMBER] = "a number",
-                                         [CLI_SIZE] = "a size such as 64KiB or 1.5GiB",
-                                         [CLI_TIME] = "a time such as 500ms or 10s" };
+                                         [CLI_SIZE] = "a size such as 4096, 64KiB (of 1024) or 64kB (of 1000)",
+                                         [CLI_TIME] =
+                                             "a time such as 500ms, 10s or 2min, not 0; without a unit it is seconds" };
     if (o->type == CLI_CHOICE)
         return cli_usage(cli, "--%s takes one of %s, not '%s'", o->name, o->arg, value);
     return cli_usage(cli, "--%s takes %s, not '%s'", o->name, wants[o->type], value);

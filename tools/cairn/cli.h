@@ -84,7 +84,7 @@ extern const struct cli_command *const cli_commands[];
 /** The options of every command. */
 struct cli_globals {
     bool json, quiet, help;
-    const char *workspace;
+    const char *workspace, *key;
     const char *address;
     uint64_t timeout_ms;
 };
@@ -93,6 +93,7 @@ extern const struct cli_opt cli_global_opts[];
 struct cairn;
 
 struct cli {
+    const char *hint; /* what to do about the next failure, where its code knows no better; NULL: the code's */
     FILE *in, *out, *err;
     bool out_tty, err_tty;
     bool color;     /* on out */

@@ -13,6 +13,7 @@ int cli_connect_another(const struct cli *cli, struct cairn **out, struct cairn_
     struct cairn_options o = CAIRN_OPTIONS_INIT;
     o.workspace = cli->g.workspace;
     o.addresses = cli->g.address;
+    o.key_file = cli->g.key;
     o.timeout_ms = (uint32_t)MIN(cli->g.timeout_ms, UINT32_MAX);
     o.connect_timeout_ms = o.timeout_ms;
     return cairn_connect(&o, out, error);

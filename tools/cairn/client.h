@@ -5,6 +5,7 @@
 #include "cairn/admin.h"
 #include "cairn/cairn.h"
 #include "cairn/extent.h"
+#include "cairn/group.h"
 #include "cairn/hashed.h"
 #include "cairn/kv.h"
 #include "tools/cairn/cli.h"

@@ -123,7 +123,7 @@ static bool is_there(struct transfer_worker *w, const char *path, uint64_t size)
 struct export_args {
     const char *prefix;
     uint64_t jobs;
-    bool checksum, all;
+    bool compare, all;
 };
 
 static void export_batch(struct transfer_worker *w, struct transfer_batch *b)
@@ -136,7 +136,7 @@ static void export_batch(struct transfer_worker *w, struct transfer_batch *b)
     for (uint32_t k = 0; k < b->n; k++) {
         struct transfer_item *i = &b->items[k];
         i->compare = !a->all && is_there(w, transfer_path(t, b, i), i->size);
-        if (i->compare && !a->checksum) {
+        if (i->compare && !a->compare) {
             transfer_skipped(t, i->size);
             continue;
         }
@@ -206,6 +206,7 @@ static int export_run(struct cli *cli, void *args)
                                                       .dir = cli->operands[1],
                                                       .prefix = a->prefix,
                                                       .makes_dir = true,
+                                                      .sizes_only = !a->compare,
                                                       .jobs = a->jobs,
                                                       .args = a,
                                                       .find = export_find,
@@ -216,7 +217,7 @@ static int export_run(struct cli *cli, void *args)
 static const struct cli_opt export_opts[] = {
     CLI_OPT(struct export_args, prefix, "prefix", 'p', CLI_STRING, "TEXT", NULL,
             "only keys that begin with it, which is left off the paths"),
-    CLI_OPT(struct export_args, checksum, "checksum", 'c', CLI_FLAG, NULL, NULL,
+    CLI_OPT(struct export_args, compare, "compare", 'c', CLI_FLAG, NULL, NULL,
             "compare the bytes of files that are there already, not only their sizes"),
     CLI_OPT(struct export_args, all, "all", 0, CLI_FLAG, NULL, NULL, "write everything again"),
     CLI_OPT(struct export_args, jobs, "jobs", 'J', CLI_NUMBER, "COUNT", "4", "transfers at a time"),

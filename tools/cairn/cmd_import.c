@@ -134,7 +134,9 @@ static void import_batch(struct transfer_worker *w, struct transfer_batch *b)
 struct import_args {
     const char *prefix;
     uint64_t jobs;
-    bool checksum, all, strict;
+    bool compare, all, strict;
+    /* Of what this finds: */
+    uint64_t quarantined; /* regions of the node */
 };
 
 static void add_file(struct transfer *t, const struct import_args *a, struct present *p, const struct tree_entry *e)
@@ -148,10 +150,28 @@ static void add_file(struct transfer *t, const struct import_args *a, struct pre
     int rc = a->all ? 0 : present_find(p, key, len, &found, &size, NULL, NULL);
     if (rc != 0)
         transfer_failed(t, "", 0, rc, NULL);
-    else if (found && size == e->size && !a->checksum)
+    else if (found && size == e->size && !a->compare && !(a->quarantined > 0 && size > t->embed_bytes))
         transfer_skipped(t, size);
     else
         transfer_add(t, key, len, e->size, found && size == e->size);
+}
+
+/* How many regions of the node are in quarantine: the value of one is listed with its size like any other. 0 if the node
+ * does not say. */
+static uint64_t count_quarantined(struct cli *cli)
+{
+    struct cli_call call;
+    char *text = NULL;
+    if (cairn_status(cli->session, &text, cli_call_init(cli, &call, 0)) != 0)
+        return 0;
+    json_t *doc = json_loads(text, 0, NULL);
+    const json_t *providers = json_object_get(doc, "providers");
+    uint64_t n = 0;
+    for (size_t i = 0; i < json_array_size(providers); i++)
+        n += (uint64_t)json_integer_value(json_object_get(json_array_get(providers, i), "quarantined"));
+    json_decref(doc);
+    cairn_free(text);
+    return n;
 }
 
 static void count_tree(struct transfer *t)
@@ -199,8 +219,15 @@ static int import_find(struct transfer *t, struct cairn_ns *ns, struct cli_call 
 
 static int import_run(struct cli *cli, void *args)
 {
-    const struct import_args *a = args;
+    struct import_args *a = args;
+    int status = cli_connect(cli);
+    if (status != CLI_OK)
+        return status;
+    a->quarantined = a->compare || a->all ? 0 : count_quarantined(cli);
+    if (a->quarantined > 0)
+        cli_note(cli, "the node has values in quarantine: what is there already is compared with its files");
     return transfer_run(cli, &(struct transfer_plan){ .verb = "import",
+                                                      .sizes_only = !a->compare && a->quarantined == 0,
                                                       .dir = cli->operands[1],
                                                       .prefix = a->prefix,
                                                       .strict = a->strict,
@@ -213,8 +240,9 @@ static int import_run(struct cli *cli, void *args)
 
 static const struct cli_opt import_opts[] = {
     CLI_OPT(struct import_args, prefix, "prefix", 'p', CLI_STRING, "TEXT", NULL, "put this before each path"),
-    CLI_OPT(struct import_args, checksum, "checksum", 'c', CLI_FLAG, NULL, NULL,
-            "compare the bytes of what is there already, not only its size"),
+    CLI_OPT(
+        struct import_args, compare, "compare", 'c', CLI_FLAG, NULL, NULL,
+        "compare the bytes of what is there already, not only its size; what differs or is corrupt is stored again"),
     CLI_OPT(struct import_args, all, "all", 0, CLI_FLAG, NULL, NULL, "store everything again"),
     CLI_OPT(struct import_args, strict, "strict", 0, CLI_FLAG, NULL, NULL,
             "exit with 1 if anything had to be left out"),
@@ -228,7 +256,9 @@ const struct cli_command cli_import = {
     .summary = "store a tree of files, each under its path",
     .text =
         "A file that is there already with the same size is left as it is, so the same command, given again, goes on "
-        "where the last one ended.\n"
+        "where the last one ended; a file that was changed and kept its size needs --compare. While the node has "
+        "values "
+        "in quarantine, values in extents are always compared, and so mended.\n"
         "What is stored is the bytes of regular files: not their modes, owners and times. Symbolic links, special "
         "files "
         "and empty directories are left out, and the summary counts them; that alone is no failure, unless --strict "
@@ -236,7 +266,7 @@ const struct cli_command cli_import = {
     .opts = import_opts,
     .args_size = sizeof(struct import_args),
     .examples = (const struct cli_example[]){ { "cairn import results /scratch/run1", "store a directory" },
-                                              { "cairn import --prefix run1/ --checksum results /scratch/run1",
+                                              { "cairn import --prefix run1/ --compare results /scratch/run1",
                                                 "below a prefix; store again what differs in any byte" },
                                               { "tar -c run1 | cairn put results run1.tar",
                                                 "with modes, times and links, as one value" },

@@ -156,6 +156,10 @@ static int rm_prefix(struct cli *cli, struct cairn_ns *ns, const char *prefix, u
 static int rm_run(struct cli *cli, void *args)
 {
     const struct rm_args *a = args;
+    for (uint32_t i = 1; a->recursive && !a->force && i < cli->noperands; i++) {
+        if (cli->operands[i][0] == '\0')
+            return cli_usage(cli, "every key begins with '' (an unset variable?); --force removes all that is there");
+    }
     struct cairn_ns *ns = NULL;
     int status = cli_open_ns(cli, cli->operands[0], &ns);
     if (status != CLI_OK)
@@ -179,13 +183,18 @@ static int rm_run(struct cli *cli, void *args)
             status = cli_call_failed(cli, rc, &call, "%s", key);
     }
     cairn_ns_close(ns);
+    if (a->recursive) {
+        char n[CLI_UNIT_BYTES + 8];
+        cli_note(cli, "%s value%s removed", cli_count(n, removed), removed == 1 ? "" : "s");
+    }
     return cli_removed(cli, (json_int_t)removed, status);
 }
 
 static const struct cli_opt rm_opts[] = {
     CLI_OPT(struct rm_args, recursive, "prefix", 'r', CLI_FLAG, NULL, NULL,
-            "each KEY stands for all keys that begin with it"),
-    CLI_OPT(struct rm_args, force, "force", 'f', CLI_FLAG, NULL, NULL, "fine if a key is not there"),
+            "each KEY stands for all keys that begin with it; run1 takes run10/x too, run1/ does not"),
+    CLI_OPT(struct rm_args, force, "force", 'f', CLI_FLAG, NULL, NULL,
+            "fine if a key is not there; with --prefix also the empty KEY, which is everything"),
     CLI_OPT_END,
 };
 
@@ -193,6 +202,8 @@ const struct cli_command cli_rm = {
     .name = "rm",
     .operands = "NAMESPACE KEY...",
     .summary = "remove values",
+    .text = "A prefix is a beginning of keys and no directory: end it with a slash to mean one. A namespace made with "
+            "--write-once lets values be removed, and so stored anew; only replacing them is refused.",
     .opts = rm_opts,
     .args_size = sizeof(struct rm_args),
     .examples = (const struct cli_example[]){ { "cairn rm results run1/log", "remove one" },

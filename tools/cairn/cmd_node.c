@@ -1,14 +1,11 @@
 /** cairn status, wait-ready, machines, metrics, config check: the node itself. */
 #include "tools/cairn/commands.h"
+#include "tools/cairn/node_program.h"
 
 #include <errno.h>
-#include <libgen.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <time.h>
-#include <unistd.h>
 
 /* ---- status ---- */
 
@@ -29,9 +26,23 @@ static bool is_degraded(const json_t *doc)
     return is_unwell(doc);
 }
 
+/* What people ask of a provider: how much it holds, how much more it could, what is wrong. Counters are for `cairn
+ * metrics`, --verbose and --json. */
+static bool is_wanted(const char *key)
+{
+    static const char *const wanted[] = { "regions",     "databases",     "namespaces",    "bytes",
+                                          "used_bytes",  "free_bytes",    "memory_bytes",  "memory_limit_bytes",
+                                          "quarantined", "corrupt_reads", "failed_writes", "last_error" };
+    for (size_t i = 0; i < ARRAY_SIZE(wanted); i++) {
+        if (strcmp(wanted[i], key) == 0)
+            return true;
+    }
+    return false;
+}
+
 /* Providers differ in what they report. For people: what they have in common as columns, the rest, where it is not 0,
- * in one. */
-static json_t *with_details(const json_t *provider)
+ * in one, and unless @verbose no more than they ask for. */
+static json_t *with_details(const json_t *provider, bool verbose)
 {
     static const char *const columns[] = { "name", "type", "id", "backend", "health" };
     json_t *row = json_object(), *rest = json_copy((json_t *)provider), *v;
@@ -45,18 +56,18 @@ static json_t *with_details(const json_t *provider)
     }
     json_object_foreach_safe(rest, next, key, v)
     {
-        if (json_is_integer(v) && json_integer_value(v) == 0)
+        if ((json_is_integer(v) && json_integer_value(v) == 0) || (!verbose && !is_wanted(key)))
             json_object_del(rest, key);
     }
     json_object_set_new(row, "details", rest);
     return row;
 }
 
-static void shorten_providers(json_t *doc)
+static void shorten_providers(json_t *doc, bool verbose)
 {
     json_t *providers = json_object_get(doc, "providers"), *rows = json_array();
     for (size_t i = 0; i < json_array_size(providers); i++)
-        json_array_append_new(rows, with_details(json_array_get(providers, i)));
+        json_array_append_new(rows, with_details(json_array_get(providers, i), verbose));
     json_object_set_new(doc, "providers", rows);
 }
 
@@ -77,9 +88,13 @@ static int ask(struct cli *cli, int (*fn)(struct cairn *, char **, const struct 
     return status;
 }
 
+struct status_args {
+    bool verbose;
+};
+
 static int status_run(struct cli *cli, void *args)
 {
-    (void)args;
+    const struct status_args *a = args;
     json_t *doc = NULL;
     int status = ask(cli, cairn_status, "the status", &doc);
     if (status != CLI_OK)
@@ -88,18 +103,26 @@ static int status_run(struct cli *cli, void *args)
     if (cli->g.json) {
         status = cli_json(cli, json_incref(doc));
     } else {
-        shorten_providers(doc);
+        shorten_providers(doc, a->verbose);
         status = cli_render(cli, doc);
     }
     json_decref(doc);
     return status == CLI_OK && degraded ? CLI_DEGRADED : status;
 }
 
+static const struct cli_opt status_opts[] = {
+    CLI_OPT(struct status_args, verbose, "verbose", 'v', CLI_FLAG, NULL, NULL,
+            "with all that the providers count, where it is not 0"),
+    CLI_OPT_END,
+};
+
 const struct cli_command cli_status = {
     .name = "status",
     .operands = "",
     .summary = "show the node, its providers and what is wrong with them",
     .text = "Exits with 5 if something in the node is degraded: a full disk, data in quarantine.",
+    .opts = status_opts,
+    .args_size = sizeof(struct status_args),
     .examples = (const struct cli_example[]){ { "cairn status", "how is it?" },
                                               { "cairn status --json | jq .providers", "for programs" },
                                               { NULL, NULL } },
@@ -123,6 +146,7 @@ static int wait_ready_run(struct cli *cli, void *args)
         struct cairn_options o = CAIRN_OPTIONS_INIT;
         o.workspace = cli->g.workspace;
         o.addresses = cli->g.address;
+        o.key_file = cli->g.key;
         /* Short tries: a node that starts anew may be found at another address than the last one left behind. */
         o.connect_timeout_ms = (uint32_t)MIN((until - now) / CAIRN_NS_PER_MS + 1, 1000);
         rc = cairn_connect(&o, &cli->session, &error);
@@ -160,7 +184,7 @@ const struct cli_command cli_wait_ready = {
 
 struct machines_args {
     const char *graph;
-    bool trace;
+    bool trace, kinds;
 };
 
 /* For people a row is a state of a kind that something is in; how many of a kind are stuck stands beside each. */
@@ -190,6 +214,8 @@ static int machines_run(struct cli *cli, void *args)
     char *text = NULL;
     json_t *doc = NULL;
     int rc = cairn_machines(cli->session, a->graph, a->trace, &text, cli_call_init(cli, &call, 0));
+    if (rc == CAIRN_E_NOTFOUND)
+        cli->hint = "`cairn machines --kinds` lists the kinds";
     if (rc != 0)
         return cli_call_failed(cli, rc, &call, "asking for state machines");
     if (a->graph != NULL) {
@@ -206,6 +232,13 @@ static int machines_run(struct cli *cli, void *args)
         return status;
     if (cli->g.json)
         return cli_json(cli, doc);
+    if (a->kinds) {
+        const json_t *kinds = json_object_get(doc, "kinds");
+        for (size_t i = 0; i < json_array_size(kinds); i++)
+            fprintf(cli->out, "%s\n", json_string_value(json_object_get(json_array_get(kinds, i), "kind")));
+        json_decref(doc);
+        return CLI_OK;
+    }
     json_t *trace = json_incref(json_object_get(doc, "trace"));
     json_object_del(doc, "trace");
     json_object_set_new(doc, "machines", state_rows(json_object_get(doc, "kinds")));
@@ -226,6 +259,7 @@ static int machines_run(struct cli *cli, void *args)
 static const struct cli_opt machines_opts[] = {
     CLI_OPT(struct machines_args, graph, "graph", 'g', CLI_STRING, "KIND", NULL,
             "the states of one kind as a DOT graph"),
+    CLI_OPT(struct machines_args, kinds, "kinds", 'k', CLI_FLAG, NULL, NULL, "the names of the kinds, a line each"),
     CLI_OPT(struct machines_args, trace, "trace", 0, CLI_FLAG, NULL, NULL, "with the recent moves"),
     CLI_OPT_END,
 };
@@ -267,7 +301,10 @@ const struct cli_command cli_metrics = {
     .operands = "",
     .summary = "show counters and latencies of the node's providers",
     .text =
-        "The same figures are served as Prometheus text at /metrics where the configuration names an address for it.",
+        "The same figures are served as Prometheus text at /metrics where the configuration names an address for it. "
+        "/healthz is beside it: 200 while the node serves, with the text `ok`, or `degraded: ` and why; 503 while it "
+        "drains. "
+        "So cairn_healthy is 1 for a node that is degraded, and cairn_degraded tells.",
     .examples = (const struct cli_example[]){ { "cairn metrics", "all of them" },
                                               { "cairn metrics --json", "for programs" },
                                               { NULL, NULL } },
@@ -276,21 +313,6 @@ const struct cli_command cli_metrics = {
 };
 
 /* ---- config check ---- */
-
-/* The checker is the node's own: the program beside this one, else that of $PATH. */
-static int cairnd_path(char path[PATH_MAX])
-{
-    char self[PATH_MAX];
-    ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-    if (n > 0) {
-        self[n] = '\0';
-        const char *dir = dirname(self);
-        if (snprintf(path, PATH_MAX, "%s/cairnd", dir) < PATH_MAX && access(path, X_OK) == 0)
-            return 0;
-    }
-    snprintf(path, PATH_MAX, "cairnd");
-    return 0;
-}
 
 /* One line of the checker, "FILE:LINE:COL: TEXT", as an object; anything else only as text. */
 static json_t *finding(const char *line)
@@ -307,33 +329,21 @@ static json_t *finding(const char *line)
     return json_pack("{s:s}", "text", line);
 }
 
+enum { CAIRND_IN_USE = 3 }; /* what `cairnd --check-config` exits with then; cairnd(8) */
+
 static int config_check_run(struct cli *cli, void *args)
 {
     (void)args;
-    char path[PATH_MAX];
-    int pipefd[2];
-    cairnd_path(path);
-    if (pipe(pipefd) != 0)
-        return cli_fail(cli, CAIRN_E_LIMIT, strerror(errno), "starting %s", path);
-    pid_t pid = fork();
-    if (pid == 0) {
-        dup2(pipefd[1], STDOUT_FILENO);
-        dup2(pipefd[1], STDERR_FILENO);
-        close(pipefd[0]);
-        close(pipefd[1]);
-        execlp(path, "cairnd", "--check-config", "--config", cli->operands[0], (char *)NULL);
-        fprintf(stderr, "%s: %s\n", path, strerror(errno));
-        _exit(127);
-    }
-    close(pipefd[1]);
-    FILE *from = fdopen(pipefd[0], "r");
-    if (pid < 0 || from == NULL)
-        return cli_fail(cli, CAIRN_E_LIMIT, strerror(errno), "starting %s", path);
+    const char *argv[] = { "cairnd", "--check-config", "--config", cli->operands[0], NULL };
+    struct cli_node_program p;
+    int status = cli_node_program_start(cli, &p, argv, true);
+    if (status != CLI_OK)
+        return status;
     json_t *findings = json_array();
     char *line = NULL;
     size_t room = 0;
     ssize_t n;
-    while ((n = getline(&line, &room, from)) > 0) {
+    while ((n = getline(&line, &room, p.out)) > 0) {
         if (line[n - 1] == '\n')
             line[n - 1] = '\0';
         if (cli->g.json)
@@ -342,14 +352,11 @@ static int config_check_run(struct cli *cli, void *args)
             fprintf(cli->out, "%s\n", line);
     }
     free(line);
-    fclose(from);
-    int wait_status = 0;
-    while (waitpid(pid, &wait_status, 0) < 0 && errno == EINTR)
-        ;
-    bool good = WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == 0;
+    int code = cli_node_program_end(&p);
+    bool in_use = code == CAIRND_IN_USE, good = in_use || code == 0;
     int rc = CLI_OK;
     if (cli->g.json)
-        rc = cli_json(cli, json_pack("{s:b, s:O}", "valid", good, "findings", findings));
+        rc = cli_json(cli, json_pack("{s:b, s:b, s:O}", "valid", good, "in_use", in_use, "findings", findings));
     json_decref(findings);
     return good ? rc : CLI_FAILED;
 }
@@ -359,7 +366,8 @@ const struct cli_command cli_config_check = {
     .operands = "FILE",
     .summary = "check a configuration file as a start would",
     .text =
-        "Every mistake is reported in one pass, with file, line and column. Nothing is changed and no node is needed.",
+        "Every mistake is reported in one pass, with file, line and column. Nothing is changed and no node is needed. "
+        "That a node which runs has its data and its addresses in use is said, and is no mistake of the file.",
     .examples = (const struct cli_example[]){ { "cairn config check cairn.yaml", "exit 1 if a node would refuse it" },
                                               { NULL, NULL } },
     .run = config_check_run,

@@ -57,14 +57,19 @@ static int create_run(struct cli *cli, void *args)
 
 static const struct cli_opt create_opts[] = {
     CLI_OPT(struct create_args, durability, "durability", 'd', CLI_CHOICE, "memory|buffered|sync", NULL,
-            "what an acknowledged write survives: nothing, the end of the process, the loss of power"),
-    CLI_OPT(struct create_args, write_once, "write-once", 0, CLI_FLAG, NULL, NULL, "keys are never replaced"),
+            "what an acknowledged write survives: nothing, the end of the process (the default), the loss of power"),
+    CLI_OPT(struct create_args, write_once, "write-once", 0, CLI_FLAG, NULL, NULL,
+            "a value is never replaced; it can be removed"),
     CLI_OPT(struct create_args, mode, "mode", 'm', CLI_STRING, "BITS", NULL,
-            "who may read and write, as of a file: 0640"),
-    CLI_OPT(struct create_args, embed, "embed", 0, CLI_SIZE, "SIZE", NULL,
-            "values up to this live beside their keys, larger ones in extents"),
-    CLI_OPT(struct create_args, kv, "kv", 0, CLI_STRING, "PROVIDER", NULL, "provider of keys and small values"),
-    CLI_OPT(struct create_args, extent, "extent", 0, CLI_STRING, "PROVIDER", NULL, "provider of large values"),
+            "who may read and write, as of a file (default: 0640)"),
+    CLI_OPT(
+        struct create_args, embed, "embed", 0, CLI_SIZE, "SIZE", NULL,
+        "values up to this live beside their keys, larger ones in extents (default: the node's router.embed_threshold, "
+        "32KiB unless configured)"),
+    CLI_OPT(struct create_args, kv, "kv", 0, CLI_STRING, "PROVIDER", NULL,
+            "provider of keys and small values (default: the node's router.kv)"),
+    CLI_OPT(struct create_args, extent, "extent", 0, CLI_STRING, "PROVIDER", NULL,
+            "provider of large values (default: the node's router.extent)"),
     CLI_OPT(struct create_args, if_missing, "if-missing", 0, CLI_FLAG, NULL, NULL,
             "fine if there is one of that name already"),
     CLI_OPT_END,
@@ -74,7 +79,9 @@ const struct cli_command cli_ns_create = {
     .name = "ns create",
     .operands = "NAMESPACE",
     .summary = "make a namespace",
-    .text = "A namespace holds values of any size under keys, routed by the hash of the key. Its maker owns it.",
+    .text = "A namespace holds values of any size under keys, routed by the hash of the key. Its maker owns it. Owner, "
+            "group "
+            "and mode stay as they were made, as do the other settings: to change them, make another and copy.",
     .opts = create_opts,
     .args_size = sizeof(struct create_args),
     .examples = (const struct cli_example[]){ { "cairn ns create results", "make it by the node's defaults" },

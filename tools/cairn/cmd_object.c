@@ -17,27 +17,45 @@ struct put_args {
     const char *value;
 };
 
-/* However long it is: the writer holds a part of it at a time. */
+static int put_bytes(struct cli *cli, struct cairn_ns *ns, const char *key, const void *data, size_t len,
+                     uint32_t flags)
+{
+    struct cli_call call;
+    cli_call_init(cli, &call, len);
+    call.o.flags = flags;
+    int rc = cairn_put(ns, key, strlen(key), data, len, &call.o);
+    return rc == 0 ? CLI_OK : cli_call_failed(cli, rc, &call, "%s", key);
+}
+
+/* However long it is: the writer holds a part of it at a time. What ends within the first piece is no matter of parts, and
+ * of the time that they may take. */
 static int put_stream(struct cli *cli, struct cairn_ns *ns, const char *key, const char *path, uint32_t flags,
                       uint64_t *total)
 {
     FILE *from = path == NULL || strcmp(path, "-") == 0 ? cli->in : fopen(path, "re");
-    char *buf = malloc(READ_BYTES);
+    char *buf = malloc(PIECE_BYTES);
     struct cairn_writer *w = NULL;
     struct cli_call call;
     int status = CLI_OK, rc = 0;
-    size_t n = 1;
     cli_call_init(cli, &call, CAIRN_PART_BYTES);
     call.o.flags = flags;
     if (from == NULL || buf == NULL) {
         status = from == NULL ? cli_fail_file(cli, path) : cli_fail(cli, CAIRN_E_NOMEM, NULL, "%s", key);
         goto out;
     }
+    size_t n = fread(buf, 1, PIECE_BYTES, from);
+    *total = n;
+    if (n < PIECE_BYTES && !ferror(from)) {
+        status = put_bytes(cli, ns, key, buf, n, flags);
+        goto out;
+    }
     rc = cairn_writer_open(ns, key, strlen(key), 0, &call.o, &w);
-    for (*total = 0; rc == 0 && n > 0; *total += n) {
-        n = fread(buf, 1, READ_BYTES, from);
-        if (n > 0)
-            rc = cairn_writer_write(w, buf, n);
+    while (rc == 0 && n > 0) {
+        rc = cairn_writer_write(w, buf, n);
+        if (rc == 0) {
+            n = fread(buf, 1, READ_BYTES, from);
+            *total += n;
+        }
     }
     if (rc == 0 && ferror(from)) {
         status = cli_fail_file(cli, from == cli->in ? "standard input" : path);
@@ -55,16 +73,6 @@ out:
     if (from != NULL && from != cli->in)
         fclose(from);
     return status;
-}
-
-static int put_bytes(struct cli *cli, struct cairn_ns *ns, const char *key, const void *data, size_t len,
-                     uint32_t flags)
-{
-    struct cli_call call;
-    cli_call_init(cli, &call, len);
-    call.o.flags = flags;
-    int rc = cairn_put(ns, key, strlen(key), data, len, &call.o);
-    return rc == 0 ? CLI_OK : cli_call_failed(cli, rc, &call, "%s", key);
 }
 
 static int put_run(struct cli *cli, void *args)

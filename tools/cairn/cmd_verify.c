@@ -55,7 +55,7 @@ static void verify_large(struct transfer_worker *w, struct transfer_batch *b, st
         } else if (fd >= 0) {
             rc = pread_all(fd, w->other, len, at);
             if (rc == 0 && memcmp(w->buf, w->other, len) != 0) {
-                rc = CAIRN_E_CORRUPT;
+                rc = TRANSFER_DIFFERS;
                 text = differs;
             }
         }
@@ -96,7 +96,7 @@ static void verify_batch(struct transfer_worker *w, struct transfer_batch *b)
             if (status != 0) {
                 text = status == CAIRN_E_STATE ? "the file changed while it was read" : strerror(errno);
             } else if (memcmp(w->other, gets[k].value, i->size) != 0) {
-                status = CAIRN_E_CORRUPT;
+                status = TRANSFER_DIFFERS;
                 text = differs;
             }
         }
@@ -134,7 +134,7 @@ static int against_tree(struct transfer *t, struct present *present)
             if (!found && rc == 0)
                 transfer_failed(t, key, len, CAIRN_E_NOTFOUND, "the file is not stored");
             else if (rc == 0 && size != e.size)
-                transfer_failed(t, key, len, CAIRN_E_CORRUPT, "the stored value has another length than the file");
+                transfer_failed(t, key, len, TRANSFER_DIFFERS, "the stored value has another length than the file");
             else if (rc == 0)
                 transfer_add(t, key, len, size, true);
         }

@@ -24,6 +24,10 @@ static void value_cases(FILE *to, const char *command, const struct cli_opt *opt
             fputs("' -- \"$cur\"));;\n", to);
         } else if (strcmp(o->arg, "DIR") == 0) {
             fputs(" COMPREPLY=($(compgen -d -- \"$cur\"));;\n", to);
+        } else if (strcmp(o->arg, "KIND") == 0) {
+            fputs(" COMPREPLY=($(compgen -W \"$(cairn machines --kinds --quiet --timeout 1s 2>/dev/null)\" -- "
+                  "\"$cur\"));;\n",
+                  to);
         } else if (strcmp(o->arg, "FILE") == 0) {
             fputs(" COMPREPLY=($(compgen -f -- \"$cur\"));;\n", to);
         } else {
@@ -65,7 +69,7 @@ void cli_completion_bash(FILE *to)
     fputs("'\n"
           "    for ((i = 1; i < COMP_CWORD; i++)); do\n"
           "        case ${COMP_WORDS[i]} in -*) continue;; esac\n"
-          "        case \"${COMP_WORDS[i-1]}\" in --workspace|-w|--address|-a|--timeout|-t) continue;; esac\n"
+          "        case \"${COMP_WORDS[i-1]}\" in --workspace|-w|--key|--address|-a|--timeout|-t) continue;; esac\n"
           "        if [ -z \"$cmd\" ]; then cmd=${COMP_WORDS[i]}\n"
           "        elif [ $n = 0 ]; then\n"
           "            case \"$cmd ${COMP_WORDS[i]}\" in\n",
@@ -111,6 +115,7 @@ void cli_completion_bash(FILE *to)
     for (uint32_t i = 0; cli_commands[i] != NULL; i++)
         value_cases(to, cli_commands[i]->name, cli_commands[i]->opts);
     fputs("    *' --workspace') COMPREPLY=($(compgen -d -- \"$cur\"));;\n"
+          "    *' --key') COMPREPLY=($(compgen -f -- \"$cur\"));;\n"
           "    *' --address'|*' --timeout') ;;\n"
           "    *)\n"
           "        case $cur in\n"

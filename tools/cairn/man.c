@@ -84,6 +84,14 @@ void cli_man(FILE *to)
     fputs(".SH COMMANDS\n", to);
     for (uint32_t i = 0; cli_commands[i] != NULL; i++)
         command_section(to, cli_commands[i]);
+    fputs(
+        ".SH \"REMOTE ACCESS\"\nA unix socket proves who the caller is. Over tcp:// there are two proofs. With MUNGE "
+        "on "
+        "both hosts the node learns the user, and permissions hold as on its own host: this is for users. The "
+        "cluster key (\\fBcluster.key\\fR in the workspace; \\-\\-key names a copy, mode 0600) names no user: whoever "
+        "holds it speaks for the cluster, and is taken for the user that the node runs as, an administrator. It is "
+        "for administrators and services.\n",
+        to);
     fputs(".SH \"JSON OUTPUT\"\nWith \\fB\\-\\-json\\fR every command, \\fB\\-\\-help\\fR included, prints one "
           "document whose field \\fBversion\\fR is "
           "raised when a field changes its meaning or goes away. A failure is one line on standard error: "
@@ -102,6 +110,7 @@ void cli_man(FILE *to)
         fprintf(to, ".TP\n%u\n%s\n", i, codes[i]);
     fputs(".SH ENVIRONMENT\n.TP\n\\fBCAIRN_WORKSPACE\\fR\nwhere the node is described, unless \\-\\-workspace says\n"
           ".TP\n\\fBCAIRN_ADDRESSES\\fR\nwhere the node is, unless \\-\\-address or a workspace says\n"
+          ".TP\n\\fBCAIRN_KEY\\fR\nthe cluster key for tcp://, unless \\-\\-key says\n"
           ".TP\n\\fBNO_COLOR\\fR\nif set and not empty, no colours\n"
           ".SH ERRORS\nThe codes that messages, JSON documents and the C library share.\n",
           to);

@@ -14,26 +14,35 @@ bool cli_progress_is_shown(const struct cli *cli)
     return !cli->g.quiet && (cli->g.json || cli->err_tty);
 }
 
+/* Bytes and files both cost time: the slower of the two says when it ends. */
+static double part(double files, double files_total, double bytes, double bytes_total)
+{
+    double share = 1;
+    if (bytes_total > 0)
+        share = MIN(share, bytes / bytes_total);
+    if (files_total > 0)
+        share = MIN(share, files / files_total);
+    return share;
+}
+
 void cli_progress_line(const struct cli_progress *p, uint64_t now_ns, char *buf, size_t room)
 {
     char files[CLI_UNIT_BYTES + 8], total[CLI_UNIT_BYTES + 8], bytes[CLI_UNIT_BYTES], rate[CLI_UNIT_BYTES];
     char left[CLI_UNIT_BYTES];
+    const uint64_t skipped_n = p->skipped_files, skipped = p->skipped_bytes;
     uint64_t ns = now_ns - p->began_ns, done = p->bytes, n = p->files;
     cli_count(files, n);
     cli_size(bytes, done);
-    cli_rate(rate, done, ns);
+    cli_rate(rate, done - skipped, ns);
     if (!p->totals_known) {
         snprintf(buf, room, "%s  %s files  %s  %s", p->verb, files, bytes, rate);
         return;
     }
-    /* Bytes and files both cost time: the slower of the two says when it ends. */
-    double share = 1;
-    if (p->bytes_total > 0)
-        share = MIN(share, (double)done / (double)p->bytes_total);
-    if (p->files_total > 0)
-        share = MIN(share, (double)n / (double)p->files_total);
     cli_count(total, p->files_total);
+    double share = part((double)n, (double)p->files_total, (double)done, (double)p->bytes_total);
     snprintf(buf, room, "%s  %s of %s files  %s  %s  %3.0f %%", p->verb, files, total, bytes, rate, 100 * share);
+    share = part((double)(n - skipped_n), (double)p->files_total - (double)skipped_n, (double)(done - skipped),
+                 (double)p->bytes_total - (double)skipped);
     if (share > 0.001 && ns > CAIRN_NS_PER_S) {
         size_t at = strlen(buf);
         uint64_t rest = (uint64_t)((double)ns * (1 - share) / share);
@@ -46,13 +55,13 @@ static void draw(struct cli_progress *p)
     FILE *to = p->cli->err;
     uint64_t now = cli_now_ns();
     if (p->cli->g.json) {
-        uint64_t ms = (now - p->began_ns) / CAIRN_NS_PER_MS;
+        uint64_t ms = (now - p->began_ns) / CAIRN_NS_PER_MS, skipped = p->skipped_bytes;
         fprintf(to, "{\"version\":%d,\"progress\":{\"command\":\"%s\",\"files\":%" PRIu64 ",\"bytes\":%" PRIu64,
                 CLI_JSON_VERSION, p->verb, p->files, p->bytes);
         if (p->totals_known)
             fprintf(to, ",\"files_total\":%" PRIu64 ",\"bytes_total\":%" PRIu64, p->files_total, p->bytes_total);
         fprintf(to, ",\"elapsed_ms\":%" PRIu64 ",\"bytes_per_s\":%.0f}}\n", ms,
-                ms > 0 ? (double)p->bytes * 1000 / (double)ms : 0.0);
+                ms > 0 ? (double)(p->bytes - skipped) * 1000 / (double)ms : 0.0);
     } else {
         struct winsize w;
         char line[256];

@@ -12,6 +12,7 @@ struct cli_progress {
     const char *verb; /* "import" */
     /* Raised by any thread. */
     _Atomic uint64_t files, bytes;
+    _Atomic uint64_t skipped_files, skipped_bytes; /* among these; they cost no time, so no rate counts them */
     /* What there is in all, once known. */
     _Atomic uint64_t files_total, bytes_total;
     _Atomic bool totals_known;

@@ -28,8 +28,8 @@ int cli_main(struct cli *cli, int argc, char **argv)
     cli_disconnect(cli);
     free(args);
     if (fflush(cli->out) != 0 || ferror(cli->out)) {
-        fprintf(cli->err, "cairn: writing standard output: %s\n", strerror(errno));
-        rc = rc == CLI_OK ? CLI_FAILED : rc;
+        if (rc == CLI_OK) /* otherwise the command has said why it failed, perhaps of this */
+            rc = cli_fail_file(cli, "standard output");
     }
     return rc;
 }

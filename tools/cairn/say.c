@@ -2,7 +2,9 @@
 #include "tools/cairn/out.h"
 
 #include <errno.h>
+#include <grp.h>
 #include <jansson.h>
+#include <pwd.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -78,6 +80,41 @@ static int say_failure(struct cli *cli, int rc, int status, const char *what, co
     return status;
 }
 
+/* The name of a user, else a group, of this machine. NULL if it has none. */
+static const char *name_of(bool user, unsigned long id)
+{
+    const struct passwd *pw = user ? getpwuid((uid_t)id) : NULL;
+    const struct group *gr = user ? NULL : getgrgid((gid_t)id);
+    return pw != NULL ? pw->pw_name : gr != NULL ? gr->gr_name : NULL;
+}
+
+/* "user 65534 may not ... (owner 0, group 0 ...)", as a node says it, which asks no directory of users: with the names
+ * that `ns list` shows. */
+static void put_names(const char *why, char *to, size_t room)
+{
+    static const char *const words[] = { "user ", "owner ", "group " };
+    size_t at = 0;
+    while (*why != '\0' && at + 1 < room) {
+        const char *name = NULL, *word = NULL;
+        char *end = NULL;
+        for (size_t i = 0; i < ARRAY_SIZE(words) && word == NULL; i++) {
+            size_t n = strlen(words[i]);
+            if (strncmp(why, words[i], n) == 0 && why[n] >= '0' && why[n] <= '9') {
+                word = words[i];
+                name = name_of(i < 2, strtoul(why + n, &end, 10));
+            }
+        }
+        if (name == NULL) {
+            to[at++] = *why++;
+            continue;
+        }
+        int n = snprintf(to + at, room - at, "%s%s", word, name);
+        at = MIN(at + (size_t)MAX(n, 0), room - 1);
+        why = end;
+    }
+    to[at] = '\0';
+}
+
 int cli_fail(struct cli *cli, int rc, const char *why, const char *fmt, ...)
 {
     char what[1024];
@@ -87,7 +124,12 @@ int cli_fail(struct cli *cli, int rc, const char *why, const char *fmt, ...)
     va_end(ap);
     if (why == NULL || why[0] == '\0')
         why = cairn_error_text(rc);
-    return say_failure(cli, rc, cli_exit_of(rc), what, why, cairn_error_hint(rc));
+    char named[1024];
+    if (rc == CAIRN_E_DENIED) {
+        put_names(why, named, sizeof(named));
+        why = named;
+    }
+    return say_failure(cli, rc, cli_exit_of(rc), what, why, cli->hint != NULL ? cli->hint : cairn_error_hint(rc));
 }
 
 /* `put ns key 3.14`, where a file was meant to be named. */

@@ -236,6 +236,8 @@ void transfer_skipped(struct transfer *t, uint64_t bytes)
     t->counts.skipped++;
     t->progress.files++;
     t->progress.bytes += bytes;
+    t->progress.skipped_files++; /* behind what they are part of: a reader takes them first */
+    t->progress.skipped_bytes += bytes;
 }
 
 /* True for what is wrong with the node or with us, and not with one file. */
@@ -291,7 +293,7 @@ void transfer_failed(struct transfer *t, const char *key, size_t key_len, int rc
     if (key_len > 0 && json_array_size(t->failures) < TRANSFER_FAILURES_MAX) {
         json_t *f = json_object();
         cli_json_bytes(f, "key", key, key_len);
-        json_object_set_new(f, "code", json_string(cairn_error_name(rc)));
+        json_object_set_new(f, "code", json_string(rc == TRANSFER_DIFFERS ? "DIFFERS" : cairn_error_name(rc)));
         json_object_set_new(f, "text", json_string(text));
         json_array_append_new(t->failures, f);
     }
@@ -407,7 +409,9 @@ static int transfer_finish(struct transfer *t)
     pthread_cond_destroy(&t->moved);
     pthread_mutex_destroy(&t->lock);
     if (t->interrupted != 0) {
-        cli_note(t->cli, "interrupted; the same command goes on where this one ended");
+        cli_note(
+            t->cli,
+            "interrupted; the same command goes on where this one ended, with what was under way from its beginning");
         fflush(t->cli->out);
         raise(t->interrupted);
     }

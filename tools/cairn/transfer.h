@@ -21,6 +21,9 @@ enum {
     TRANSFER_TIMEOUTS_MAX = 3, /* in a row, by whichever worker: then the node is taken for silent */
 };
 
+/** Beside the CAIRN_E_*: the value is whole, and is not what the file is. */
+enum { TRANSFER_DIFFERS = 1 };
+
 struct transfer_item {
     uint32_t key_at, key_len; /* in the batch's names, zero-terminated */
     uint64_t size;
@@ -46,6 +49,7 @@ struct transfer_plan {
     const char *verb, *dir, *prefix; /* dir and prefix may be NULL */
     bool makes_dir;                  /* when the namespace is known to be there */
     bool strict;                     /* what is left out is a failure */
+    bool sizes_only;                 /* what is there already was told by its size */
     uint64_t jobs;
     const void *args; /* of the command */
     /** Finds out what there is to do, and says so by transfer_add() and its kin. 0, or an error that ends it all. */

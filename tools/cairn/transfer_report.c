@@ -25,6 +25,7 @@ static void print_counts(struct transfer *t, uint64_t ns)
 {
     char files[CLI_UNIT_BYTES + 8], bytes[CLI_UNIT_BYTES], time[CLI_UNIT_BYTES], rate[CLI_UNIT_BYTES];
     char n[CLI_UNIT_BYTES + 8];
+    const char *there = t->plan->sizes_only ? "there already (by size; --compare reads them)" : "there already";
     FILE *to = t->cli->out;
     fprintf(to, "%s: %s file%s, %s in %s (%s)", t->plan->verb, cli_count(files, t->counts.files),
             t->counts.files == 1 ? "" : "s", cli_size(bytes, t->counts.bytes), cli_duration(time, ns),
@@ -32,7 +33,7 @@ static void print_counts(struct transfer *t, uint64_t ns)
     const struct {
         uint64_t n;
         const char *one, *many;
-    } more[] = { { t->counts.skipped, "there already", "there already" },
+    } more[] = { { t->counts.skipped, there, there },
                  { t->counts.symlinks, "symbolic link left out", "symbolic links left out" },
                  { t->counts.special, "special file left out", "special files left out" },
                  { t->counts.empty_dirs, "empty directory left out", "empty directories left out" },
@@ -46,13 +47,13 @@ static void print_counts(struct transfer *t, uint64_t ns)
 
 static json_t *summary(struct transfer *t, uint64_t ns)
 {
-    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:O}", "command", t->plan->verb,
+    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:b, s:O}", "command", t->plan->verb,
                      "namespace", t->ns_name, "files", (json_int_t)t->counts.files, "bytes",
                      (json_int_t)t->counts.bytes, "skipped", (json_int_t)t->counts.skipped, "symlinks",
                      (json_int_t)t->counts.symlinks, "special", (json_int_t)t->counts.special, "empty_directories",
                      (json_int_t)t->counts.empty_dirs, "failed", (json_int_t)t->counts.failed, "elapsed_ms",
-                     (json_int_t)(ns / CAIRN_NS_PER_MS), "complete", !transfer_is_stopped(t) && t->counts.failed == 0,
-                     "failures", t->failures);
+                     (json_int_t)(ns / CAIRN_NS_PER_MS), "sizes_only", (int)t->plan->sizes_only, "complete",
+                     !transfer_is_stopped(t) && t->counts.failed == 0, "failures", t->failures);
 }
 
 int transfer_report(struct transfer *t, uint64_t ns, int status)

@@ -1,11 +1,10 @@
 /** Sizes, numbers and times as people write and read them. */
+#include "sdk/core/base/units.h"
 #include "tools/cairn/cli.h"
 
 #include <inttypes.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <time.h>
 
 uint64_t cli_now_ns(void)
@@ -92,49 +91,22 @@ char *cli_rate(char buf[CLI_UNIT_BYTES], uint64_t bytes, uint64_t ns)
     return buf;
 }
 
-struct unit {
-    const char *name;
-    double factor;
-};
-
-/* A decimal number, an optional space, a unit of the table (the empty name stands for none). */
-static bool parse_with_unit(const char *text, const struct unit *units, uint32_t n, uint64_t *value)
-{
-    char *end;
-    if (text[0] < '0' || text[0] > '9')
-        return false; /* strtod would take signs, spaces, "inf" and hexadecimal */
-    if (text[0] == '0' && (text[1] == 'x' || text[1] == 'X'))
-        return false;
-    double number = strtod(text, &end);
-    if (*end == ' ')
-        end++;
-    for (uint32_t i = 0; i < n; i++) {
-        if (strcasecmp(end, units[i].name) == 0) {
-            double result = number * units[i].factor;
-            if (!(result < 18446744073709551616.0))
-                return false;
-            *value = (uint64_t)(result + 0.5);
-            return true;
-        }
-    }
-    return false;
-}
-
 bool cli_parse_size(const char *text, uint64_t *bytes)
 {
-    static const struct unit units[] = {
-        { "", 1 },         { "b", 1 },       { "k", 0x1p10 },   { "kb", 0x1p10 },  { "kib", 0x1p10 },
-        { "m", 0x1p20 },   { "mb", 0x1p20 }, { "mib", 0x1p20 }, { "g", 0x1p30 },   { "gb", 0x1p30 },
-        { "gib", 0x1p30 }, { "t", 0x1p40 },  { "tb", 0x1p40 },  { "tib", 0x1p40 },
-    };
-    return parse_with_unit(text, units, ARRAY_SIZE(units), bytes);
+    enum cairn_units_result result = cairn_units_parse(text, cairn_units_size, bytes);
+    return result == CAIRN_UNITS_GOOD || result == CAIRN_UNITS_NO_UNIT;
 }
 
 bool cli_parse_time(const char *text, uint64_t *ms)
 {
-    static const struct unit units[] = { { "ms", 1 },    { "s", 1e3 },   { "", 1e3 },    { "m", 6e4 },
-                                         { "min", 6e4 }, { "h", 3.6e6 }, { "d", 8.64e7 } };
-    return parse_with_unit(text, units, ARRAY_SIZE(units), ms);
+    uint64_t ns = 0;
+    enum cairn_units_result result = cairn_units_parse(text, cairn_units_duration, &ns);
+    if (result == CAIRN_UNITS_NO_UNIT && ns <= UINT64_MAX / CAIRN_NS_PER_S)
+        ns *= CAIRN_NS_PER_S;
+    else if (result != CAIRN_UNITS_GOOD)
+        return false;
+    *ms = ns / CAIRN_NS_PER_MS + (ns % CAIRN_NS_PER_MS != 0);
+    return *ms > 0; /* nothing that takes a time can be done in none */
 }
 
 bool cli_parse_number(const char *text, uint64_t *n)

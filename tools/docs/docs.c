@@ -197,9 +197,13 @@ static void daemon_page(void)
     puts(".SH SIGNALS\nSIGTERM and SIGINT drain: no new requests, those that run may end (limits.drain), then the "
          "process "
          "exits with 0.\n"
-         ".SH \"EXIT STATUS\"\n.TP\n0\nstopped as asked\n.TP\n1\ncould not start, or failed\n.TP\n2\nwrong usage\n"
+         ".SH \"EXIT STATUS\"\n.TP\n0\nstopped as asked\n.TP\n1\ncould not start, or failed\n.TP\n2\nwrong "
+         "usage\n.TP\n3\n"
+         "\\-\\-check\\-config: nothing is wrong but that something is in use, by a node that runs\n"
          ".SH FILES\nIn the workspace: \\fBnode.json\\fR (where the node is, while it serves), \\fBnode.sock\\fR, "
-         "\\fBcluster.key\\fR (mode 0600: who can read it may enter).\n"
+         "\\fBcluster.key\\fR (mode 0600: whoever holds it, or a copy, enters over TCP as the user that runs the node, "
+         "an "
+         "administrator; users come by MUNGE).\n"
          ".SH \"SEE ALSO\"\n\\fBcairn\\fR(1), \\fBcairn.yaml\\fR(5)");
 }
 

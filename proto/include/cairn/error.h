@@ -21,14 +21,14 @@ extern "C" {
     X(CANCELED, 8, "canceled", "the caller canceled the call")                                                         \
     X(UNREACHABLE, 9, "the node cannot be reached", "check the address and that cairnd is running")                    \
     X(CLOSED, 10, "closed", "the session was closed; connect again")                                                   \
-    X(DENIED, 11, "permission denied", "ask the owner of the namespace, or an administrator, for access")              \
-    X(AUTH, 12, "authentication failed", "check the cluster key or that MUNGE runs on both hosts")                     \
+    X(DENIED, 11, "permission denied", "ask the owner of what was refused, or an administrator, for access")           \
+    X(AUTH, 12, "authentication failed", "name the cluster key (--key FILE, $CAIRN_KEY), or run MUNGE on both hosts")  \
     X(PROTO, 13, "malformed message", "client and server may differ in version; see `cairn version`")                  \
     X(VERSION, 14, "incompatible version", "bring client and server to the same version")                              \
     X(NOMETHOD, 15, "no such method", "the server may be older than the client; see `cairn version`")                  \
     X(NOPROVIDER, 16, "no such provider", "`cairn status` lists the providers of a node")                              \
     X(TOOBIG, 17, "too big", "split the value, or raise the limit in the configuration")                               \
-    X(CORRUPT, 18, "stored data is corrupt", "restore it from its source; `cairn status` lists what is quarantined")   \
+    X(CORRUPT, 18, "stored data is corrupt", "store it again from its source (`cairn import --compare`, `cairn put`)") \
     X(IO, 19, "input/output error", "check the disk and the kernel log of the server")                                 \
     X(FAULT, 20, "bad memory in a bulk transfer", "the buffer was unmapped or does not belong to the caller")          \
     X(UNKNOWN, 21, "outcome unknown", "the write may have happened; read it back before writing again")                \

@@ -30,7 +30,8 @@ static int parse_unix(const char *path, struct cairn_addr *a, struct cairn_err *
     return 0;
 }
 
-static int parse_tcp(const char *text, struct cairn_addr *a, struct cairn_err *err)
+/* HOST:PORT of @scheme, "tcp" or "udp". */
+static int parse_ip(const char *scheme, const char *text, struct cairn_addr *a, struct cairn_err *err)
 {
     struct addrinfo hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV };
     struct addrinfo *found = NULL;
@@ -42,20 +43,22 @@ static int parse_tcp(const char *text, struct cairn_addr *a, struct cairn_err *e
     int e;
 
     if (colon == NULL || colon == text)
-        return cairn_err_set(err, CAIRN_E_INVAL, "tcp://%s: expected tcp://HOST:PORT or tcp://[IPV6]:PORT", text);
+        return cairn_err_set(err, CAIRN_E_INVAL, "%s://%s: expected %s://HOST:PORT or %s://[IPV6]:PORT", scheme, text,
+                             scheme, scheme);
     port = strtol(colon + 1, &end, 10);
     if (end == colon + 1 || *end != '\0' || port < 0 || port > 65535)
-        return cairn_err_set(err, CAIRN_E_INVAL, "tcp://%s: '%s' is no port number (0 to 65535)", text, colon + 1);
+        return cairn_err_set(err, CAIRN_E_INVAL, "%s://%s: '%s' is no port number (0 to 65535)", scheme, text,
+                             colon + 1);
     n = (size_t)(colon - text);
     if (text[0] == '[' && text[n - 1] == ']') {
         text++;
         n -= 2;
     } else if (memchr(text, ':', n) != NULL) {
-        return cairn_err_set(err, CAIRN_E_INVAL, "tcp://%s: an IPv6 address stands in brackets: tcp://[::1]:7400",
-                             text);
+        return cairn_err_set(err, CAIRN_E_INVAL, "%s://%s: an IPv6 address stands in brackets: %s://[::1]:7400", scheme,
+                             text, scheme);
     }
     if (n == 0 || n >= sizeof(host))
-        return cairn_err_set(err, CAIRN_E_INVAL, "tcp://%s: no host, or one that is too long", text);
+        return cairn_err_set(err, CAIRN_E_INVAL, "%s://%s: no host, or one that is too long", scheme, text);
     memcpy(host, text, n);
     host[n] = '\0';
     e = getaddrinfo(host, colon + 1, &hints, &found);
@@ -74,8 +77,16 @@ int cairn_addr_parse(const char *text, struct cairn_addr *a, struct cairn_err *e
     if (strncmp(text, "unix://", 7) == 0)
         return parse_unix(text + 7, a, err);
     if (strncmp(text, "tcp://", 6) == 0)
-        return parse_tcp(text + 6, a, err);
+        return parse_ip("tcp", text + 6, a, err);
     return cairn_err_set(err, CAIRN_E_INVAL, "'%.100s' is no address: expected unix:///PATH or tcp://HOST:PORT", text);
+}
+
+int cairn_addr_parse_dgram(const char *text, struct cairn_addr *a, struct cairn_err *err)
+{
+    memset(a, 0, sizeof(*a));
+    if (strncmp(text, "udp://", 6) == 0)
+        return parse_ip("udp", text + 6, a, err);
+    return cairn_err_set(err, CAIRN_E_INVAL, "'%.100s' is no address for packets: expected udp://HOST:PORT", text);
 }
 
 bool cairn_addr_is_unix(const struct cairn_addr *a)

@@ -19,6 +19,8 @@ struct cairn_addr {
 /** Parses @text; a host name is looked up, which may block for as long as the resolver takes: not for loops.
  * CAIRN_E_INVAL: not an address (the text says what is expected); CAIRN_E_NOTFOUND: the name is unknown. */
 int cairn_addr_parse(const char *text, struct cairn_addr *a, struct cairn_err *err);
+/** Likewise "udp://host:port", for datagrams (dgram.h); no stream may listen there, so the two are kept apart. */
+int cairn_addr_parse_dgram(const char *text, struct cairn_addr *a, struct cairn_err *err);
 bool cairn_addr_is_unix(const struct cairn_addr *a);
 /** 127.0.0.0/8 or ::1. */
 bool cairn_addr_is_loopback(const struct cairn_addr *a);

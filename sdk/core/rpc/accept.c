@@ -1,4 +1,4 @@
-/* The target's side of connecting: HELLO, draining. See accept.h.
+/* The target's side of connecting: HELLO. See accept.h; where sockets come in: accept_socket.c; the end: drain.c.
  *
  *      open ---> welcome                                 over a unix socket, or where anybody may come
  *      open ---> challenge ---> proof ---> welcome       by cluster key or MUNGE
@@ -7,7 +7,6 @@
 #include "sdk/core/rpc/accept.h"
 
 #include "sdk/core/base/log.h"
-#include "sdk/core/net/addr.h"
 #include "sdk/core/rpc/hello.h"
 #include "sdk/core/rpc/rpc_internal.h"
 
@@ -21,7 +20,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { NOBODY = 65534, GREETERS_SHARE = 8, GREETERS_WORKER_MIN = 8 };
+enum { GREETERS_SHARE = 8, GREETERS_WORKER_MIN = 8 };
 
 /* What HELLO has brought so far; lives until it is over. */
 struct greeting {
@@ -51,11 +50,6 @@ struct handover {
     struct cairn_auth_transcript transcript;
 };
 
-static void count(_Atomic uint64_t *counter)
-{
-    atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
-}
-
 /* ---- those who have not proved yet who they are ---- */
 
 /* They have a bound of their own, beside that of connections, which they would otherwise fill for as long as HELLO may take: then
@@ -71,12 +65,12 @@ static void greeter_add(struct cairn_rpc_peer *peer)
     struct cairn_rpc *rpc = peer->rpc;
 
     if (rpc->ngreeters >= greeters_max(rpc->node)) {
-        count(&rpc->node->counters.greeters_displaced);
+        cairn_rpc__count(&rpc->node->counters.greeters_displaced);
         cairn_rpc__peer_down(CONTAINER_OF(rpc->greeters.next, struct cairn_rpc_peer, greeting), CAIRN_E_BUSY);
     }
     cairn_list_add_tail(&rpc->greeters, &peer->greeting);
     rpc->ngreeters++;
-    count(&rpc->node->counters.greeting);
+    cairn_rpc__count(&rpc->node->counters.greeting);
 }
 
 /* It is welcome, or gone. */
@@ -120,8 +114,8 @@ static void refusal_log(struct cairn_rpc_peer *peer, const char *text)
 
 static void greeting_refuse(struct cairn_rpc_peer *peer, int code, const char *text)
 {
-    count(code == CAIRN_E_AUTH ? &peer->rpc->node->counters.auth_failures
-                               : &peer->rpc->node->counters.connections_refused);
+    cairn_rpc__count(code == CAIRN_E_AUTH ? &peer->rpc->node->counters.auth_failures
+                                          : &peer->rpc->node->counters.connections_refused);
     refusal_log(peer, text);
     cairn_hello_send_refused(peer, code, text);
     cairn_conn_flush(&peer->conn);
@@ -167,7 +161,7 @@ static void peer_welcome(struct cairn_rpc_peer *peer, const struct greeting *g)
     }
     cairn_rpc__session_back(rpc, d);
     if (resumed)
-        count(&node->counters.sessions_resumed);
+        cairn_rpc__count(&node->counters.sessions_resumed);
     d->peer = peer;
     d->over = false;
     peer->dedup = d;
@@ -264,7 +258,7 @@ static void greeting_open(struct cairn_rpc_peer *peer, const Cairn__Wire__HelloO
         greeting_succeeded(peer);
         break;
     case CAIRN_HELLO_NONE:
-        peer->info.who.uid = peer->info.who.gid = NOBODY;
+        peer->info.who.uid = peer->info.who.gid = CAIRN__NOBODY;
         greeting_succeeded(peer);
         break;
     case CAIRN_HELLO_KEY:
@@ -398,12 +392,6 @@ static void on_accepted_lost_call(struct cairn_rpc_peer *peer, struct cairn_rpc_
     cairn_env_defer(&peer->rpc->loop->env, &call->task);
 }
 
-static void drain_check(struct cairn_rpc *rpc)
-{
-    if (rpc->drain.on && cairn_list_is_empty(&rpc->peers))
-        cairn_env_defer(&rpc->loop->env, &rpc->drain.task);
-}
-
 static void on_accepted_down(struct cairn_rpc_peer *peer, int rc)
 {
     struct cairn_rpc *rpc = peer->rpc;
@@ -411,7 +399,7 @@ static void on_accepted_down(struct cairn_rpc_peer *peer, int rc)
     struct cairn_rpc_dedup *d = peer->dedup;
 
     if (g != NULL && rc == CAIRN_E_TIMEOUT)
-        count(&rpc->node->counters.hello_timeouts);
+        cairn_rpc__count(&rpc->node->counters.hello_timeouts);
     if (g != NULL && !g->asking)
         free(g);
     peer->role_data = NULL;
@@ -420,7 +408,7 @@ static void on_accepted_down(struct cairn_rpc_peer *peer, int rc)
     if (d != NULL)
         cairn_rpc__session_idle(rpc, d, rc);
     atomic_fetch_sub_explicit(&rpc->node->counters.connections, 1, memory_order_relaxed);
-    drain_check(rpc);
+    cairn_rpc__drain_check(rpc);
 }
 
 static const struct peer_role accepted_role = {
@@ -431,8 +419,6 @@ static const struct peer_role accepted_role = {
     .down = on_accepted_down,
 };
 
-/* ---- ways in ---- */
-
 struct cairn_rpc_peer *cairn_rpc__peer_accepted(struct cairn_rpc *rpc, int fd)
 {
     struct greeting *g = calloc(1, sizeof(*g));
@@ -442,108 +428,7 @@ struct cairn_rpc_peer *cairn_rpc__peer_accepted(struct cairn_rpc *rpc, int fd)
         free(g);
         return NULL;
     }
-    count(&rpc->node->counters.connections);
+    cairn_rpc__count(&rpc->node->counters.connections);
     greeter_add(peer);
     return peer;
-}
-
-static void fill_groups(struct cairn_identity *who, int fd)
-{
-    socklen_t n = sizeof(who->groups);
-
-    /* With more groups than there is room for the kernel tells none: they count for nothing then. */
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, who->groups, &n) == 0)
-        who->ngroups = (uint32_t)(n / sizeof(who->groups[0]));
-}
-
-static void peer_fill_info(struct cairn_rpc_peer *peer, int fd, bool is_unix)
-{
-    struct ucred cred;
-    socklen_t n = sizeof(cred);
-    struct cairn_addr a = { .len = sizeof(a.ss) };
-
-    peer->info.unix_socket = is_unix;
-    if (is_unix && getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &n) == 0) {
-        peer->info.who.uid = cred.uid;
-        peer->info.who.gid = cred.gid;
-        peer->info.pid = cred.pid;
-        fill_groups(&peer->info.who, fd);
-        snprintf(peer->info.addr, sizeof(peer->info.addr), "unix, process %d of user %u", (int)cred.pid,
-                 (unsigned)cred.uid);
-        return;
-    }
-    peer->info.who.uid = peer->info.who.gid = NOBODY;
-    if (getpeername(fd, (struct sockaddr *)&a.ss, &a.len) == 0) {
-        char text[CAIRN_ADDR_TEXT_MAX];
-
-        cairn_addr_format(&a, text);
-        snprintf(peer->info.addr, sizeof(peer->info.addr), "%.120s", text);
-    }
-}
-
-void cairn_rpc_accept(struct cairn_rpc *rpc, int fd, bool is_unix)
-{
-    struct cairn_rpc_node *node = rpc->node;
-    struct cairn_rpc_peer *peer = NULL;
-
-    count(&node->counters.accepted);
-    if (rpc->drain.begun) {
-        count(&node->counters.connections_refused);
-    } else {
-        cairn_addr_tune(fd, is_unix);
-        peer = cairn_rpc__peer_accepted(rpc, fd);
-    }
-    if (peer == NULL) {
-        close(fd);
-        return;
-    }
-    peer_fill_info(peer, fd, is_unix);
-}
-
-int cairn_rpc_serve(struct cairn_rpc *rpc, struct cairn_rpc_node *node)
-{
-    rpc->node = node;
-    return 0;
-}
-
-/* ---- the end ---- */
-
-static void on_drained(void *arg)
-{
-    struct cairn_rpc *rpc = arg;
-
-    if (!rpc->drain.on)
-        return;
-    rpc->drain.on = false;
-    cairn_timer_stop(&rpc->loop->env, &rpc->drain.timer);
-    cairn_rpc__sessions_drained(rpc);
-    rpc->drain.done(rpc->drain.arg);
-}
-
-static void on_drain_deadline(void *arg)
-{
-    struct cairn_rpc *rpc = arg;
-
-    CAIRN_LIST_FOREACH_SAFE (l, &rpc->peers)
-        cairn_rpc__peer_down(CONTAINER_OF(l, struct cairn_rpc_peer, link), CAIRN_E_SHUTDOWN);
-    drain_check(rpc);
-}
-
-void cairn_rpc_drain(struct cairn_rpc *rpc, uint64_t deadline_ns, void (*done)(void *arg), void *arg)
-{
-    rpc->drain.on = rpc->drain.begun = true;
-    rpc->drain.done = done;
-    rpc->drain.arg = arg;
-    cairn_task_init(&rpc->drain.task, on_drained, rpc);
-    cairn_timer_init(&rpc->drain.timer, on_drain_deadline, rpc);
-    cairn_timer_start(&rpc->loop->env, &rpc->drain.timer, deadline_ns);
-    CAIRN_LIST_FOREACH_SAFE (l, &rpc->peers) {
-        struct cairn_rpc_peer *peer = CONTAINER_OF(l, struct cairn_rpc_peer, link);
-
-        if (peer->sm.state == PEER_UP)
-            cairn_rpc__peer_leave(peer);
-        else if (peer->sm.state == PEER_GREETING)
-            cairn_rpc__peer_down(peer, CAIRN_E_SHUTDOWN);
-    }
-    drain_check(rpc);
 }

@@ -47,6 +47,23 @@ bool cairn_auth_check(const uint8_t *proof, size_t n, const uint8_t key[CAIRN_KE
     return n == CAIRN_PROOF_BYTES && crypto_auth_verify(proof, (const unsigned char *)&b, sizeof(b), key) == 0;
 }
 
+void cairn_auth_derive(uint8_t to[CAIRN_KEY_BYTES], const uint8_t key[CAIRN_KEY_BYTES], const char *purpose,
+                       const void *context, size_t n)
+{
+    crypto_generichash_state s;
+
+    crypto_generichash_init(&s, key, CAIRN_KEY_BYTES, CAIRN_KEY_BYTES);
+    crypto_generichash_update(&s, (const unsigned char *)purpose, strlen(purpose) + 1);
+    crypto_generichash_update(&s, context, n);
+    crypto_generichash_final(&s, to, CAIRN_KEY_BYTES);
+    sodium_memzero(&s, sizeof(s));
+}
+
+void cairn_auth_mac(uint8_t mac[CAIRN_MAC_BYTES], const uint8_t key[CAIRN_KEY_BYTES], const void *p, size_t n)
+{
+    crypto_generichash(mac, CAIRN_MAC_BYTES, p, n, key, CAIRN_KEY_BYTES);
+}
+
 void cairn_auth_random(void *to, size_t n)
 {
     randombytes_buf(to, n);

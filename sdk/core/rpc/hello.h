@@ -37,6 +37,8 @@ void cairn_hello_send_refused(struct cairn_rpc_peer *peer, int code, const char 
 
 void cairn_hello_send(struct cairn_rpc_peer *peer, enum cairn_hello_step step, int value, const ProtobufCMessage *msg);
 
+enum { CAIRN__NOBODY = 65534 }; /* the user and group of those who have not said who they are */
+
 /* accept.c */
 struct cairn_rpc_peer *cairn_rpc__peer_accepted(struct cairn_rpc *rpc, int fd);
 

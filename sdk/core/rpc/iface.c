@@ -4,6 +4,7 @@
 #include "schema/bulk.pb-c.h"
 #include "schema/common.pb-c.h"
 #include "schema/extent.pb-c.h"
+#include "schema/group.pb-c.h"
 #include "schema/kv.pb-c.h"
 #include "schema/node.pb-c.h"
 #include "schema/router.pb-c.h"
@@ -86,3 +87,8 @@ static const struct cairn_rpc_method extent_methods[] = {
     METHOD(CAIRN__WIRE__EXTENT_METHOD__EXTENT_SCRUB, "scrub", SAFE | ADMIN, extent_scrub, extent_scrub_reply),
 };
 IFACE(extent, "extent");
+
+static const struct cairn_rpc_method group_methods[] = {
+    METHOD(CAIRN__WIRE__GROUP_METHOD__GROUP_MEMBERS, "members", SAFE, group_members, group_page),
+};
+IFACE(group, "group");

@@ -60,7 +60,7 @@ struct cairn_rpc_iface {
 
 /* Every interface there is: iface.c. */
 extern const struct cairn_rpc_iface cairn_iface_node, cairn_iface_bulk, cairn_iface_router, cairn_iface_kv,
-    cairn_iface_extent;
+    cairn_iface_extent, cairn_iface_group;
 
 /* Numbers of the providers that every node has; configured ones follow from CAIRN_PROVIDER_FIRST, in order of the file.
  */

@@ -199,6 +199,11 @@ void cairn_rpc__peer_lose_calls(struct cairn_rpc_peer *peer);
 void cairn_rpc__session_call(struct cairn_rpc_session *s, struct cairn_rpc_call *call);
 void cairn_rpc__session_call_cancel(struct cairn_rpc_session *s, struct cairn_rpc_call *call);
 
+/* drain.c */
+
+/** A peer is gone: was it the last that the end waits for? */
+void cairn_rpc__drain_check(struct cairn_rpc *rpc);
+
 /* sessions.c */
 
 void cairn_rpc__sessions_init(struct cairn_rpc *rpc);
@@ -218,6 +223,11 @@ void cairn_rpc__sessions_drained(struct cairn_rpc *rpc);
 
 /** An allocator for protobuf-c that takes from @a. */
 ProtobufCAllocator cairn_rpc__arena_allocator(struct cairn_arena *a);
+
+static inline void cairn_rpc__count(_Atomic uint64_t *counter)
+{
+    atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
+}
 
 /* Metrics of one request: from its dispatch to its answer. */
 static inline void cairn_rpc__stats_start(struct cairn_rpc_req *rq)

@@ -1,4 +1,5 @@
-/** Cairn's client: connecting, driving calls, errors, memory. The services: hashed.h, kv.h, extent.h, admin.h.
+/** Cairn's client: connecting, driving calls, errors, memory. The services: hashed.h, kv.h, extent.h,
+ * group.h, admin.h.
  *
  *      struct cairn *c;
  *      struct cairn_ns *ns;
@@ -13,7 +14,7 @@
  *
  * Every call has two forms. The plain one waits for its result; the one whose name ends in _async starts the call and
  * has two more arguments: a function that runs when the call is over, and what to pass to it. Both give 0 or a negative
- * CAIRN_E_*.
+ * CAIRN_E_*. What asks nothing of the node (opening and closing readers, writers and iterators) has the plain form alone.
  *
  * Threads. Every function may be called from any thread, several at a time, unless it says otherwise; nothing is shared
  * between clients. Calls make progress while some thread is inside a waiting call of this client, cairn_poll(),
@@ -90,11 +91,12 @@ struct cairn_options {
     /** Directory that a node wrote its addresses and its key into. NULL: $CAIRN_WORKSPACE, else $XDG_RUNTIME_DIR/cairn,
      * else /run/cairn. */
     const char *workspace;
-    /** "unix:///run/cairn/cairn.sock,tcp://host:4711,tcp://[::1]:4711": the ways to one node, tried in this order
+    /** "unix:///run/cairn/node.sock,tcp://host:4710,tcp://[::1]:4710": the ways to one node, tried in this order
      * except that unix sockets come first. NULL: $CAIRN_ADDRESSES, else what the workspace says. */
     const char *addresses;
-    /** The cluster key (mode 0600 or stricter, owned by the caller or root). NULL: cluster.key in the workspace if it
-     * is there. */
+    /** The cluster key (mode 0600 or stricter, owned by the caller or root). NULL: $CAIRN_KEY, else cluster.key in the
+     * workspace if it is there. Whoever holds it speaks for the cluster: the node takes them for its own user, an
+     * administrator. */
     const char *key_file;
     /* Over TCP a client also offers MUNGE where its daemon runs: at $CAIRN_MUNGE_SOCKET, else where MUNGE expects it. */
     /** How the node's lists call this client; NULL: the program's name. */
@@ -122,8 +124,9 @@ enum cairn_connect_flags {
  * The connection comes back by itself when it is lost. Fails as soon as every address was tried once in vain. @error
  * may be NULL. On failure *@out is NULL; besides the errors above:
  *   CAIRN_E_UNREACHABLE  also if the workspace has no node.json: no node was started there
- *   CAIRN_E_DENIED       the workspace or the key may be changed or read by others, or belongs to someone else
- *   CAIRN_E_CONFIG       node.json, the key or an address is malformed
+ *   CAIRN_E_AUTH         also if the key is not there, malformed, another user's, or may be read by others
+ *   CAIRN_E_DENIED       the workspace may be changed by others, or belongs to someone else
+ *   CAIRN_E_CONFIG       node.json or an address is malformed
  *   CAIRN_E_LIMIT        no descriptors are left in this process */
 CAIRN_API int cairn_connect(const struct cairn_options *options, struct cairn **out, struct cairn_error_info *error);
 

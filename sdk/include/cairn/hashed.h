@@ -64,7 +64,8 @@ CAIRN_API int cairn_read_async(struct cairn_ns *ns, const void *key, size_t key_
                                cairn_done_fn *done, void *arg);
 
 /** A value that is written piece by piece, so that it needs not be in memory: of up to CAIRN_VALUE_BYTES_MAX bytes. It is
- * not there before the commit. One thread at a time; not in callbacks (CAIRN_E_STATE); to be ended before cairn_close().
+ * not there before the commit. One step at a time: CAIRN_E_STATE while one is in flight. In callbacks only asynchronous
+ * steps. To be ended before cairn_close().
  *
  * The writer keeps up to twice 256 MiB, less for values below some GiB, and sends the one half while the other is being
  * filled. What it had sent is removed when it is aborted, or when the node sees nothing of it for ten minutes. */
@@ -77,13 +78,22 @@ CAIRN_API int cairn_writer_open(struct cairn_ns *ns, const void *key, size_t key
 /** Appends @len bytes, which were copied when it returns; it waits while both halves are full. After an error the
  * writer can only be aborted. CAIRN_E_TOOBIG: the value becomes too long. */
 CAIRN_API int cairn_writer_write(struct cairn_writer *w, const void *buf, size_t len);
+/** Likewise: @buf stays the caller's, unchanged, until @done. Has up to three calls in flight (options->inflight_max). */
+CAIRN_API int cairn_writer_write_async(struct cairn_writer *w, const void *buf, size_t len, cairn_done_fn *done,
+                                       void *arg);
 /** Makes the value visible. The writer is gone, whatever this returns (but CAIRN_E_STATE); on failure all was aborted. */
 CAIRN_API int cairn_writer_commit(struct cairn_writer *w);
-/** Forgets everything; the writer is gone. NULL does nothing. */
+/** Likewise: the writer is gone when @done runs. If this returns an error nothing was started, and the writer is as
+ * before. */
+CAIRN_API int cairn_writer_commit_async(struct cairn_writer *w, cairn_done_fn *done, void *arg);
+/** Forgets everything; the writer is gone. NULL does nothing; in callbacks, and during a step, nothing is done but a
+ * warning written. */
 CAIRN_API void cairn_writer_abort(struct cairn_writer *w);
+/** Likewise: the writer is gone when @done runs, with 0 always. If this returns an error the writer is as before. */
+CAIRN_API int cairn_writer_abort_async(struct cairn_writer *w, cairn_done_fn *done, void *arg);
 
 /** Reads a value piece by piece, and all pieces are of one value: CAIRN_E_BUSY if it was replaced meanwhile, and then for
- * good. One thread at a time. */
+ * good. One step at a time: CAIRN_E_STATE while one is in flight. */
 struct cairn_reader;
 
 /** Starts @off bytes into the value. Nothing is asked yet. @o as for a writer. */
@@ -91,6 +101,9 @@ CAIRN_API int cairn_reader_open(struct cairn_ns *ns, const void *key, size_t key
                                 const struct cairn_call_options *o, struct cairn_reader **out);
 /** The next @room bytes; *@len is less only at the end. *@total (may be NULL) becomes the length of the value. */
 CAIRN_API int cairn_reader_read(struct cairn_reader *r, void *buf, size_t room, size_t *len, uint64_t *total);
+CAIRN_API int cairn_reader_read_async(struct cairn_reader *r, void *buf, size_t room, size_t *len, uint64_t *total,
+                                      cairn_done_fn *done, void *arg);
+/** No step may be in flight; @done of the last one may call it. NULL does nothing. */
 CAIRN_API void cairn_reader_close(struct cairn_reader *r);
 
 CAIRN_API int cairn_exists(struct cairn_ns *ns, const void *key, size_t key_len, bool *exists,
@@ -135,12 +148,15 @@ CAIRN_API int cairn_list_async(struct cairn_ns *ns, const void *prefix, size_t p
 
 /** Walks over all keys with a prefix, page by page, each fetched with the given options (their error and call members
  * must outlive the walk). Keys put or deleted meanwhile may or may not be seen; others are seen exactly once. One
- * thread at a time. */
+ * step at a time: CAIRN_E_STATE while one is in flight. */
 struct cairn_iter;
 CAIRN_API int cairn_iter_open(struct cairn_ns *ns, const void *prefix, size_t prefix_len,
                               const struct cairn_call_options *o, struct cairn_iter **out);
 /** The next entry, valid until the next call: 1; the end: 0; or an error, after which the step may be tried again. */
 CAIRN_API int cairn_iter_next(struct cairn_iter *it, struct cairn_entry *entry);
+/** Likewise: @done gets 1, 0 or the error, and *@entry is valid until the next step. */
+CAIRN_API int cairn_iter_next_async(struct cairn_iter *it, struct cairn_entry *entry, cairn_done_fn *done, void *arg);
+/** No step may be in flight; @done of the last one may call it. NULL does nothing. */
 CAIRN_API void cairn_iter_close(struct cairn_iter *it);
 
 #ifdef __cplusplus

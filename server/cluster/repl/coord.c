@@ -1,9 +1,6 @@
 /* The coordinator: see coord.h. */
-#include "server/cluster/repl/coord.h"
+#include "server/cluster/repl/coord_internal.h"
 
-#include "sdk/core/base/log.h"
-
-#include <inttypes.h>
 #include <stdlib.h>
 
 int cairn_coord_init(struct cairn_coord *c, const struct cairn_coord_ops *ops, struct cairn_env *env,
@@ -11,12 +8,17 @@ int cairn_coord_init(struct cairn_coord *c, const struct cairn_coord_ops *ops, s
 {
     memset(c, 0, sizeof(*c));
     c->slots = calloc(nslots, sizeof(*c->slots));
-    if (c->slots == NULL)
+    c->watched = calloc(nslots, sizeof(*c->watched));
+    if (c->slots == NULL || c->watched == NULL) {
+        cairn_coord_fini(c);
         return CAIRN_E_NOMEM;
+    }
     c->nslots = nslots;
     c->ops = ops;
     c->env = env;
     c->times = *times;
+    c->moving_max = 8;
+    c->move_wait_ns = 60 * CAIRN_NS_PER_S;
     c->alive_ns = 3 * times->heartbeat_ns;
     c->elected_ns = cairn_env_now_ns(env);
     return 0;
@@ -25,21 +27,37 @@ int cairn_coord_init(struct cairn_coord *c, const struct cairn_coord_ops *ops, s
 void cairn_coord_fini(struct cairn_coord *c)
 {
     free(c->slots);
+    free(c->watched);
     free(c->nodes);
+}
+
+/* Index of the first node whose id is not less than @node. */
+static uint32_t node_place(const struct cairn_coord *c, uint64_t node)
+{
+    uint32_t lo = 0, hi = c->nnodes;
+
+    while (lo < hi) {
+        uint32_t mid = lo + (hi - lo) / 2;
+
+        if (c->nodes[mid].p.node < node)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo;
 }
 
 struct cairn_coord_node *cairn_coord_node(struct cairn_coord *c, uint64_t node)
 {
-    for (uint32_t i = 0; i < c->nnodes; i++) {
-        if (c->nodes[i].p.node == node)
-            return &c->nodes[i];
-    }
-    return NULL;
+    uint32_t i = node_place(c, node);
+
+    return i < c->nnodes && c->nodes[i].p.node == node ? &c->nodes[i] : NULL;
 }
 
 int cairn_coord_load_node(struct cairn_coord *c, const struct cairn_coord_process *p)
 {
     struct cairn_coord_node *n = cairn_coord_node(c, p->node);
+    uint32_t i = node_place(c, p->node);
 
     if (n == NULL && c->nnodes == c->nodes_room) {
         uint32_t room = c->nodes_room == 0 ? 8 : c->nodes_room * 2;
@@ -52,7 +70,8 @@ int cairn_coord_load_node(struct cairn_coord *c, const struct cairn_coord_proces
         n = NULL;
     }
     if (n == NULL) {
-        n = &c->nodes[c->nnodes++];
+        n = &c->nodes[i];
+        memmove(n + 1, n, (c->nnodes++ - i) * sizeof(*n));
         *n = (struct cairn_coord_node){ .granted_ns = c->elected_ns };
     }
     n->p = *p;
@@ -60,10 +79,10 @@ int cairn_coord_load_node(struct cairn_coord *c, const struct cairn_coord_proces
     return 0;
 }
 
-/* Something about the slot has to be decided when time passes, or somebody registers. */
-static void slot_watch(struct cairn_coord *c, struct cairn_coord_slot *s)
+void cairn_coord__watch(struct cairn_coord *c, struct cairn_coord_slot *s)
 {
-    (void)c;
+    if (!s->watched)
+        c->watched[c->nwatched++] = (uint32_t)(s - c->slots);
     s->watched = true;
 }
 
@@ -71,7 +90,8 @@ void cairn_coord_load(struct cairn_coord *c, uint32_t slot, const struct cairn_s
 {
     CAIRN_ASSERT(slot < c->nslots);
     c->slots[slot].rec = *rec;
-    slot_watch(c, &c->slots[slot]);
+    c->moving += rec->move.phase != CAIRN_MOVE_NONE;
+    cairn_coord__watch(c, &c->slots[slot]);
 }
 
 bool cairn_coord_is_alive(struct cairn_coord *c, struct cairn_who who)
@@ -82,19 +102,9 @@ bool cairn_coord_is_alive(struct cairn_coord *c, struct cairn_who who)
            cairn_env_now_ns(c->env) - n->heard_ns <= c->alive_ns;
 }
 
-/* Nobody can hold a lease of @who any more. */
-static bool authority_is_over(struct cairn_coord *c, struct cairn_who who)
-{
-    struct cairn_coord_node *n = cairn_coord_node(c, who.node);
-
-    if (n == NULL || n->p.inc != who.inc) /* M2: a newer process has the lock of its data directory */
-        return true;
-    return cairn_env_now_ns(c->env) >= MAX(n->granted_ns, c->elected_ns) + cairn_lease_wait_ns(&c->times);
-}
-
 /* ---- changing a record ---- */
 
-static struct cairn_slot_record *change_begin(struct cairn_coord_slot *s)
+struct cairn_slot_record *cairn_coord__begin(struct cairn_coord_slot *s)
 {
     CAIRN_ASSERT(!s->storing);
     s->next = s->rec;
@@ -104,10 +114,16 @@ static struct cairn_slot_record *change_begin(struct cairn_coord_slot *s)
     return &s->next;
 }
 
-static void change_store(struct cairn_coord *c, struct cairn_coord_slot *s)
+static bool is_moving(const struct cairn_slot_record *rec)
+{
+    return rec->move.phase != CAIRN_MOVE_NONE;
+}
+
+void cairn_coord__store(struct cairn_coord *c, struct cairn_coord_slot *s)
 {
     struct cairn_coord_node *n;
 
+    cairn_coord__move_follow(c, &s->rec, &s->next);
     CAIRN_ASSERT(s->next.ninsync > 0);
     if (!cairn_who_is(s->rec.primary, s->next.primary)) {
         s->next.since = s->next.epoch;
@@ -116,6 +132,7 @@ static void change_store(struct cairn_coord *c, struct cairn_coord_slot *s)
         if (n != NULL)
             n->evicting++;
     }
+    c->moving += is_moving(&s->next) && !is_moving(&s->rec); /* from now on, so that no more are begun than may be */
     s->storing = true;
     c->ops->store(c, (uint32_t)(s - c->slots), &s->next);
 }
@@ -130,17 +147,18 @@ void cairn_coord_on_stored(struct cairn_coord *c, uint32_t slot, int rc)
     s->storing = false;
     if (n != NULL)
         n->evicting--;
+    cairn_coord__watch(c, s);
+    c->moving -= rc == 0 ? is_moving(&s->rec) && !is_moving(&s->next) : !is_moving(&s->rec) && is_moving(&s->next);
     if (rc == 0) {
         CAIRN_ASSERT(s->next.epoch == s->rec.epoch + 1); /* I9 */
         s->rec = s->next;
-        slot_watch(c, s);
         c->ops->publish(c, slot, &s->rec);
     }
     if (change.kind != 0)
         c->ops->verdict(c, &change, rc == 0 ? CAIRN_VERDICT_COMMITTED : CAIRN_VERDICT_REFUSED, &s->rec);
 }
 
-static void insync_del(struct cairn_slot_record *rec, uint64_t node)
+void cairn_coord__insync_del(struct cairn_slot_record *rec, uint64_t node)
 {
     uint32_t kept = 0;
 
@@ -151,7 +169,7 @@ static void insync_del(struct cairn_slot_record *rec, uint64_t node)
     rec->ninsync = kept;
 }
 
-static void replica_del(struct cairn_slot_record *rec, uint64_t node)
+void cairn_coord__replica_del(struct cairn_slot_record *rec, uint64_t node)
 {
     uint32_t kept = 0;
 
@@ -163,28 +181,17 @@ static void replica_del(struct cairn_slot_record *rec, uint64_t node)
 }
 
 /* A member that may lead: alive under its recorded incarnation; in the order of placement. Or nobody. */
-static struct cairn_who successor(struct cairn_coord *c, const struct cairn_slot_record *rec, struct cairn_who not)
+struct cairn_who cairn_coord__successor(struct cairn_coord *c, const struct cairn_slot_record *rec,
+                                        struct cairn_who except)
 {
     for (uint32_t i = 0; i < rec->nreplicas; i++) {
         for (uint32_t k = 0; k < rec->ninsync; k++) {
-            if (rec->insync[k].node == rec->replicas[i] && !cairn_who_is(rec->insync[k], not) &&
+            if (rec->insync[k].node == rec->replicas[i] && !cairn_who_is(rec->insync[k], except) &&
                 cairn_coord_is_alive(c, rec->insync[k]))
                 return rec->insync[k];
         }
     }
     return (struct cairn_who){ 0 };
-}
-
-/* M4 and M2: @to leads, the old primary is no member any more. */
-static void promote(struct cairn_coord *c, struct cairn_coord_slot *s, struct cairn_who to)
-{
-    struct cairn_slot_record *next = change_begin(s);
-
-    insync_del(next, s->rec.primary.node);
-    next->primary = to;
-    next->state = CAIRN_SLOT_TAKEOVER;
-    c->takeovers++;
-    change_store(c, s);
 }
 
 /* ---- proposals ---- */
@@ -194,32 +201,31 @@ static enum cairn_verdict change_apply(struct cairn_coord *c, struct cairn_coord
 {
     struct cairn_coord_node *n = cairn_coord_node(c, change->who.node);
     struct cairn_slot_record *next;
-    struct cairn_who to;
 
     switch (change->kind) {
     case CAIRN_CHANGE_REMOVE:
         if (cairn_slot_insync(&s->rec, change->who) < 0 || cairn_who_is(change->who, s->rec.primary))
             return CAIRN_VERDICT_REFUSED;
-        next = change_begin(s);
-        insync_del(next, change->who.node);
+        next = cairn_coord__begin(s);
+        cairn_coord__insync_del(next, change->who.node);
         return CAIRN_VERDICT_COMMITTED;
     case CAIRN_CHANGE_JOIN: /* M5 */
         if (n == NULL || n->p.inc != change->who.inc || !cairn_slot_places(&s->rec, change->who.node) ||
             cairn_slot_names(&s->rec, change->who.node) || s->rec.ninsync == CAIRN_REPLICAS_MAX)
             return CAIRN_VERDICT_REFUSED_INC;
-        next = change_begin(s);
+        next = cairn_coord__begin(s);
         next->insync[next->ninsync++] = change->who;
+        if (cairn_who_is(s->rec.move.target, change->who))
+            cairn_coord__move_joined(next);
         return CAIRN_VERDICT_COMMITTED;
     case CAIRN_CHANGE_ACTIVE:
-        next = change_begin(s);
+        next = cairn_coord__begin(s);
         next->state = CAIRN_SLOT_ACTIVE;
         return CAIRN_VERDICT_COMMITTED;
     case CAIRN_CHANGE_RELEASE:
-        to = successor(c, &s->rec, s->rec.primary);
-        next = change_begin(s);
+        next = cairn_coord__begin(s);
         next->state = CAIRN_SLOT_TAKEOVER; /* with nobody to take it, the old one begins again */
-        if (!cairn_who_is_nobody(to))
-            next->primary = to;
+        cairn_coord__move_released(c, &s->rec, next);
         return CAIRN_VERDICT_COMMITTED;
     }
     return CAIRN_VERDICT_REFUSED;
@@ -248,7 +254,7 @@ void cairn_coord_propose(struct cairn_coord *c, const struct cairn_change *chang
         return;
     }
     s->change = *change;
-    change_store(c, s);
+    cairn_coord__store(c, s);
 }
 
 /* ---- nodes ---- */
@@ -272,12 +278,15 @@ int cairn_coord_register(struct cairn_coord *c, struct cairn_coord_process *p, c
                          uint32_t nlogs)
 {
     struct cairn_coord_node *n = cairn_coord_node(c, p->node);
-    bool known = n != NULL && n->p.process == p->process, same_disk = n == NULL || n->p.disk_id == p->disk_id;
+    bool known = n != NULL && n->p.process == p->process;
+    uint32_t i = 0; /* in @logs */
     int rc;
 
     if (n != NULL && p->process < n->p.process)
         return CAIRN_E_STATE;
     p->inc = known ? n->p.inc : c->last_inc + 1;
+    p->draining = n != NULL && n->p.draining;
+    p->disk_inc = n != NULL && n->p.disk_id == p->disk_id ? n->p.disk_inc : p->inc;
     rc = cairn_coord_load_node(c, p);
     if (rc != 0)
         return rc;
@@ -291,16 +300,17 @@ int cairn_coord_register(struct cairn_coord *c, struct cairn_coord_process *p, c
         struct cairn_coord_slot *s = &c->slots[slot];
         struct cairn_at end = { 0 };
 
+        if (cairn_slot_places(&s->rec, p->node))
+            cairn_coord__watch(c, s);
         /* Also where it becomes a member just now, under the incarnation that ends here. */
         if (!cairn_slot_names(&s->rec, p->node) && !(s->storing && cairn_slot_names(&s->next, p->node)))
             continue;
-        for (uint32_t i = 0; i < nlogs; i++) {
-            if (logs[i].slot == slot)
-                end = logs[i].end;
-        }
-        if (same_disk) /* another disk is no candidate */
-            note_end(s, p->node, p->inc, end);
-        slot_watch(c, s);
+        while (i < nlogs && logs[i].slot < slot)
+            i++;
+        if (i < nlogs && logs[i].slot == slot)
+            end = logs[i].end;
+        note_end(s, p->node, p->inc, end);
+        cairn_coord__watch(c, s);
     }
     return 0;
 }
@@ -323,159 +333,4 @@ bool cairn_coord_wants_register(struct cairn_coord *c, uint64_t node)
     struct cairn_coord_node *n = cairn_coord_node(c, node);
 
     return n != NULL && !n->has_told;
-}
-
-/* ---- what time brings ---- */
-
-/* M2: a member that registered again is none any more, if another one is here. True if a change was begun. */
-static bool drop_restarted(struct cairn_coord *c, struct cairn_coord_slot *s)
-{
-    for (uint32_t i = 0; i < s->rec.ninsync; i++) {
-        struct cairn_who old = s->rec.insync[i];
-        struct cairn_coord_node *n = cairn_coord_node(c, old.node);
-        struct cairn_who other = successor(c, &s->rec, old);
-
-        if (n == NULL || n->p.inc == old.inc || cairn_who_is_nobody(other))
-            continue;
-        if (cairn_coord_node(c, other.node)->heard_ns <= n->registered_ns)
-            continue; /* not later than the REGISTER: it may have been gone before */
-        if (cairn_who_is(old, s->rec.primary)) {
-            promote(c, s, other);
-        } else {
-            insync_del(change_begin(s), old.node);
-            change_store(c, s);
-        }
-        return true;
-    }
-    return false;
-}
-
-static bool is_lost(struct cairn_coord *c, const struct cairn_slot_record *rec)
-{
-    for (uint32_t i = 0; i < rec->ninsync; i++) {
-        struct cairn_coord_node *n = cairn_coord_node(c, rec->insync[i].node);
-
-        if (n != NULL && n->p.inc == rec->insync[i].inc)
-            return false;
-    }
-    return true;
-}
-
-/* M6: of the members of the current set, all registered again, the one with the greatest (epoch, end). */
-static void recover(struct cairn_coord *c, struct cairn_coord_slot *s)
-{
-    struct cairn_slot_record *next;
-    uint32_t here = 0;
-    int best = -1;
-    bool waited;
-
-    if (s->lost_ns == 0)
-        s->lost_ns = cairn_env_now_ns(c->env);
-    waited = c->lost_may_shrink && cairn_env_now_ns(c->env) - s->lost_ns >= c->lost_wait_ns;
-    for (uint32_t i = 0; i < s->nends; i++) {
-        struct cairn_who who = { .node = s->ends[i].node, .inc = s->ends[i].inc };
-
-        if (!cairn_slot_names(&s->rec, who.node) || !cairn_coord_is_alive(c, who))
-            continue;
-        here++;
-        if (best < 0 || cairn_at_is_less(s->ends[best].end, s->ends[i].end))
-            best = (int)i;
-    }
-    if (best < 0 || (here < s->rec.ninsync && !waited))
-        return;
-    if (here < s->rec.ninsync) {
-        c->losses++;
-        cairn_log_warn("slot %td goes on with %u of %u members: unsynced writes may be lost", s - c->slots, here,
-                       s->rec.ninsync);
-    }
-    next = change_begin(s);
-    next->primary = (struct cairn_who){ .node = s->ends[best].node, .inc = s->ends[best].inc };
-    next->insync[0] = next->primary;
-    next->ninsync = 1;
-    next->state = CAIRN_SLOT_TAKEOVER;
-    c->recoveries++;
-    change_store(c, s);
-}
-
-static void slot_tick(struct cairn_coord *c, struct cairn_coord_slot *s)
-{
-    struct cairn_who to;
-
-    if (s->storing || s->rec.epoch == 0)
-        return;
-    if (is_lost(c, &s->rec)) {
-        recover(c, s);
-        return;
-    }
-    s->lost_ns = 0;
-    if (drop_restarted(c, s))
-        return;
-    if (cairn_coord_is_alive(c, s->rec.primary) || !authority_is_over(c, s->rec.primary))
-        return;
-    to = successor(c, &s->rec, s->rec.primary);
-    if (!cairn_who_is_nobody(to))
-        promote(c, s, to);
-}
-
-void cairn_coord_tick(struct cairn_coord *c)
-{
-    for (uint32_t i = 0; i < c->nslots; i++)
-        slot_tick(c, &c->slots[i]);
-}
-
-/* ---- placement changes ---- */
-
-int cairn_coord_create(struct cairn_coord *c, uint32_t slot, const uint64_t *replicas, uint32_t n, uint32_t min_insync)
-{
-    struct cairn_coord_slot *s = &c->slots[slot];
-    struct cairn_slot_record *next;
-
-    if (s->rec.epoch != 0 || s->storing || n == 0 || n > CAIRN_REPLICAS_MAX)
-        return CAIRN_E_STATE;
-    next = change_begin(s);
-    for (uint32_t i = 0; i < n; i++) {
-        struct cairn_coord_node *node = cairn_coord_node(c, replicas[i]);
-
-        if (node == NULL || node->p.inc == 0)
-            return CAIRN_E_NOTFOUND;
-        next->replicas[i] = replicas[i];
-        next->insync[i] = (struct cairn_who){ .node = replicas[i], .inc = node->p.inc };
-    }
-    next->nreplicas = next->ninsync = n;
-    next->min_insync = min_insync;
-    next->primary = next->insync[0];
-    next->state = CAIRN_SLOT_TAKEOVER; /* everybody's log is empty, but the primary makes sure */
-    change_store(c, s);
-    return 0;
-}
-
-int cairn_coord_add(struct cairn_coord *c, uint32_t slot, uint64_t node)
-{
-    struct cairn_coord_slot *s = &c->slots[slot];
-    struct cairn_slot_record *next;
-
-    if (s->storing)
-        return CAIRN_E_BUSY;
-    if (cairn_slot_places(&s->rec, node) || s->rec.nreplicas == CAIRN_REPLICAS_MAX)
-        return CAIRN_E_STATE;
-    next = change_begin(s);
-    next->replicas[next->nreplicas++] = node;
-    change_store(c, s);
-    return 0;
-}
-
-int cairn_coord_drop(struct cairn_coord *c, uint32_t slot, uint64_t node)
-{
-    struct cairn_coord_slot *s = &c->slots[slot];
-    struct cairn_slot_record *next;
-
-    if (s->storing)
-        return CAIRN_E_BUSY;
-    if (s->rec.primary.node == node || (s->rec.ninsync == 1 && cairn_slot_names(&s->rec, node)))
-        return CAIRN_E_STATE;
-    next = change_begin(s);
-    insync_del(next, node);
-    replica_del(next, node);
-    change_store(c, s);
-    return 0;
 }

@@ -1,4 +1,4 @@
-/** The coordinator: MAP's rules M1 to M7 and the lease arithmetic of PROTOCOL §3 and §6, for one cluster.
+/** The coordinator: MAP's rules M1 to M7, the lease arithmetic and the moves of PROTOCOL §3, §6 and §7, for one cluster.
  *
  * It holds what the map store holds (records, registered incarnations) and, in memory alone, when it granted what to whom.
  * Each change of a record is stored before anybody is told; while one is under way the slot takes no other.
@@ -22,25 +22,27 @@ struct cairn_coord_log {
 /** Of a node, in the map store. */
 struct cairn_coord_process {
     uint64_t node;
-    uint64_t inc;     /* registered; never given twice */
-    uint64_t disk_id; /* drawn when its disk was formatted */
+    uint64_t inc;      /* registered; never given twice */
+    uint64_t disk_id;  /* drawn when its disk was formatted */
+    uint64_t disk_inc; /* the first incarnation with this disk: what earlier ones were members of is not on it */
+    bool draining;     /* by an operator's word: gets no new replicas, and those that it has move away */
     uint64_t process; /* ascends with each start of the node (kept on its disk, where a new disk begins with the time of
                          day): a REGISTER that comes twice is one, and an old one that comes late is none */
 };
 
 struct cairn_coord_node {
     struct cairn_coord_process p;
-    uint64_t granted_ns;     /* our clock, when the last grant was sent; 0: never */
-    uint64_t heard_ns;       /* when its last heartbeat came */
-    uint64_t registered_ns;  /* when p.inc was registered, if with us */
-    bool has_told;           /* what its logs hold: with us, not with a predecessor */
-    bool draining;
-    uint32_t evicting;       /* changes under way that end an authority of this node: no grant until they are stored */
+    uint64_t granted_ns;    /* our clock, when the last grant was sent; 0: never */
+    uint64_t heard_ns;      /* when its last heartbeat came */
+    uint64_t registered_ns; /* when p.inc was registered, if with us */
+    bool has_told;          /* what its logs hold: with us, not with a predecessor */
+    bool was_alive;         /* at the last tick */
+    uint32_t evicting;      /* changes under way that end an authority of this node: no grant until they are stored */
 };
 
 struct cairn_coord_slot {
     struct cairn_slot_record rec, next; /* @next: being stored */
-    bool storing, watched;              /* watched: something about it has to be decided when time passes */
+    bool storing, watched;              /* watched: something about it is to be decided as time passes */
     struct cairn_who evicted;           /* by @next */
     struct cairn_change change;         /* that asked for @next; kind 0: our own */
     uint64_t lost_ns;                   /* since when it is LOST */
@@ -48,7 +50,7 @@ struct cairn_coord_slot {
         uint64_t node;
         struct cairn_at end;
         uint64_t inc;
-    } ends[CAIRN_REPLICAS_MAX];         /* of members that registered again */
+    } ends[CAIRN_REPLICAS_MAX]; /* of members that registered again */
     uint32_t nends;
 };
 
@@ -60,6 +62,8 @@ struct cairn_coord_ops {
     /** The answer to a proposal. May be lost. */
     void (*verdict)(struct cairn_coord *c, const struct cairn_change *change, enum cairn_verdict verdict,
                     const struct cairn_slot_record *rec);
+    /** A node that may take the place of @from in the slot: by placement, not draining. 0: there is none. */
+    uint64_t (*place)(struct cairn_coord *c, uint32_t slot, uint64_t from);
 };
 
 struct cairn_coord {
@@ -67,15 +71,19 @@ struct cairn_coord {
     struct cairn_env *env;
     struct cairn_lease_times times;
     uint64_t alive_ns;     /* a node is alive if its last heartbeat is not older */
+    uint64_t move_wait_ns; /* a move to a node that is silent for so long is given up */
     uint64_t lost_wait_ns; /* then a LOST slot goes on with who is there */
     bool lost_may_shrink;  /* policy: without all members of a LOST slot */
     uint64_t elected_ns;
-    struct cairn_coord_node *nodes;
+    struct cairn_coord_node *nodes; /* by id */
     uint32_t nnodes, nodes_room;
     struct cairn_coord_slot *slots;
     uint32_t nslots;
+    uint32_t *watched, nwatched; /* slots: most need nothing most of the time */
+    uint32_t moving, moving_max; /* slots with a move; more are not begun for a drain */
     uint64_t last_inc;
     uint64_t takeovers, recoveries, losses; /* losses: LOST slots that went on without all their members */
+    uint64_t moves_done, moves_given_up;
     void *arg;
 };
 
@@ -88,7 +96,7 @@ void cairn_coord_load(struct cairn_coord *c, uint32_t slot, const struct cairn_s
 int cairn_coord_load_node(struct cairn_coord *c, const struct cairn_coord_process *p);
 
 /** A process has started: p->inc is set, to be stored by the caller with the rest of @p before the node is told. @logs:
- * what it has on disk. The same process again gets the same answer. CAIRN_E_STATE: a later one is registered;
+ * what it has on disk, by ascending slot. The same process again gets the same answer. CAIRN_E_STATE: a later one is registered;
  * CAIRN_E_NOMEM. */
 int cairn_coord_register(struct cairn_coord *c, struct cairn_coord_process *p, const struct cairn_coord_log *logs,
                          uint32_t nlogs);
@@ -106,11 +114,21 @@ void cairn_coord_tick(struct cairn_coord *c);
 
 /** A slot's first record: @replicas by placement, the first leads. */
 int cairn_coord_create(struct cairn_coord *c, uint32_t slot, const uint64_t *replicas, uint32_t n, uint32_t min_insync);
-/** @node is to hold the slot too (a learner that fetches it). CAIRN_E_BUSY: a change is under way. */
-int cairn_coord_add(struct cairn_coord *c, uint32_t slot, uint64_t node);
-/** @node leaves: at once if it does not lead; else it has to release first. CAIRN_E_BUSY, CAIRN_E_STATE (it leads, or is
- * the last in sync). */
+/** @to is to hold the slot (it copies, catches up and joins) and then @from not any more; 0: nobody leaves. It leads in the
+ * end if @lead, or if @from leads now. CAIRN_E_BUSY: a change or a move is under way; CAIRN_E_STATE: @to holds it, @from
+ * does not, or there is no room; CAIRN_E_NOTFOUND: no such node. */
+int cairn_coord_move(struct cairn_coord *c, uint32_t slot, uint64_t from, uint64_t to, bool lead);
+/** @node, which is in sync, is to lead. CAIRN_E_BUSY, CAIRN_E_STATE. */
+int cairn_coord_lead(struct cairn_coord *c, uint32_t slot, uint64_t node);
+/** Whoever is to hold the slot does not; what is done already stays done. CAIRN_E_BUSY; CAIRN_E_STATE: no move. */
+int cairn_coord_move_cancel(struct cairn_coord *c, uint32_t slot);
+/** @node leaves without a successor. CAIRN_E_BUSY; CAIRN_E_STATE: it leads, is the last in sync, or there is a move. */
 int cairn_coord_drop(struct cairn_coord *c, uint32_t slot, uint64_t node);
+/** From now on (or, if not @on, no longer) all slots of @node are moved away, moving_max at a time; the caller stores its
+ * process record. CAIRN_E_NOTFOUND. */
+int cairn_coord_drain(struct cairn_coord *c, uint64_t node, bool on);
+/** How many slots name @node: 0 when its drain is done. */
+uint32_t cairn_coord_holds(const struct cairn_coord *c, uint64_t node);
 
 struct cairn_coord_node *cairn_coord_node(struct cairn_coord *c, uint64_t node);
 bool cairn_coord_is_alive(struct cairn_coord *c, struct cairn_who who);

@@ -1,12 +1,15 @@
 /* One replica of one slot, what all its roles share: see replica.h. */
 #include "server/cluster/repl/replica_internal.h"
+#include "server/cluster/repl/sessions_image.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 
 enum { APPLYING_MAX = 256 }; /* entries that the application works on */
 
 #define TO CAIRN_SM_TO
-#define BY_MAP (TO(REPLICA_OUT) | TO(REPLICA_LEARNER) | TO(REPLICA_BACKUP) | TO(REPLICA_TAKEOVER) | TO(REPLICA_RESTARTED))
+#define BY_MAP                                                                                                         \
+    (TO(REPLICA_OUT) | TO(REPLICA_LEARNER) | TO(REPLICA_BACKUP) | TO(REPLICA_TAKEOVER) | TO(REPLICA_RESTARTED))
 
 static const struct cairn_sm_state replica_states[REPLICA_NR] = {
     [REPLICA_OUT] = { "OUT", CAIRN_SM_INITIAL, BY_MAP | TO(REPLICA_GONE) },
@@ -40,8 +43,8 @@ static bool replica_invariant(const struct cairn_sm *sm)
            CAIRN_HOLDS(leads == (member && cairn_who_is(r->rec.primary, r->self))) &&
            CAIRN_HOLDS(sm->state != REPLICA_ACTIVE || r->applied >= r->start_pos) &&
            CAIRN_HOLDS(sm->state != REPLICA_BACKUP || member) && CAIRN_HOLDS(sm->state != REPLICA_LEARNER || !member) &&
-           CAIRN_HOLDS(!leads || waits_for_all(r)) && /* I10 */
-           CAIRN_HOLDS(leads || cairn_list_is_empty(&r->waiting)) &&
+           CAIRN_HOLDS(!leads || waits_for_all(r)) &&                                                       /* I10 */
+           CAIRN_HOLDS(leads || cairn_list_is_empty(&r->waiting)) && CAIRN_HOLDS(!member || !r->partial) && /* I13 */
            CAIRN_HOLDS(sm->state != REPLICA_RELEASED || r->commit == r->log.end.pos);
 }
 
@@ -79,6 +82,8 @@ void cairn_replica_init(struct cairn_replica *r, const struct cairn_replica_ops 
 void cairn_replica_fini(struct cairn_replica *r)
 {
     cairn_replica__stop_leading(r, CAIRN_E_SHUTDOWN);
+    cairn_replica__load_fini(r);
+    cairn_replica__peers_free(r);
     cairn_task_cancel(&r->answer);
     cairn_timer_stop(r->env, &r->timer);
     memset(&r->rec, 0, sizeof(r->rec));
@@ -111,10 +116,30 @@ void cairn_replica__send(struct cairn_replica *r, struct cairn_who to, struct ca
 
 /* ---- the log ---- */
 
-void cairn_replica_restore(struct cairn_replica *r, struct cairn_at base)
+int cairn_replica_restore(struct cairn_replica *r, struct cairn_at base, const uint8_t *sessions, size_t len)
 {
+    int rc = cairn_sessions_image_get(&r->sessions, base.pos, sessions, len);
+
+    if (rc != 0)
+        return rc;
     cairn_slot_log_restart(&r->log, base);
     r->commit = r->applied = r->applying = base.pos;
+    return 0;
+}
+
+void cairn_replica_restore_partial(struct cairn_replica *r)
+{
+    r->partial = true;
+}
+
+void cairn_replica__forget(struct cairn_replica *r)
+{
+    CAIRN_ASSERT(r->applied == r->applying && !r->syncing);
+    r->partial = true;
+    cairn_slot_log_restart(&r->log, (struct cairn_at){ 0 });
+    cairn_sessions_fini(&r->sessions);
+    r->commit = r->applied = r->applying = r->matched = r->last_sync_pos = 0;
+    r->ack_owed = false;
 }
 
 int cairn_replica_restore_entry(struct cairn_replica *r, const struct cairn_entry *e)
@@ -140,13 +165,19 @@ struct cairn_slot_log_view cairn_replica__view(const struct cairn_replica *r, ui
     };
 }
 
-void cairn_replica__sync(struct cairn_replica *r)
+void cairn_replica_flush(struct cairn_replica *r)
 {
-    if (r->syncing || r->last_sync_pos <= r->log.synced)
+    if (r->syncing || r->log.end.pos <= r->log.synced)
         return;
     r->syncing = true;
     r->syncing_pos = r->log.end.pos;
     r->ops->log_sync(r);
+}
+
+void cairn_replica__sync(struct cairn_replica *r)
+{
+    if (r->last_sync_pos > r->log.synced)
+        cairn_replica_flush(r);
 }
 
 int cairn_replica__append(struct cairn_replica *r, const struct cairn_entry *e)
@@ -176,12 +207,31 @@ void cairn_replica_on_synced(struct cairn_replica *r)
         cairn_replica__backup_synced(r);
 }
 
+/* ---- checkpoints ---- */
+
+int cairn_replica_checkpoint(struct cairn_replica *r, struct cairn_at *at, uint8_t **sessions, size_t *len)
+{
+    if (r->partial || r->applied == 0)
+        return CAIRN_E_STATE;
+    *len = cairn_sessions_image_bytes(&r->sessions, r->applied);
+    *sessions = malloc(*len);
+    if (*sessions == NULL)
+        return CAIRN_E_NOMEM;
+    cairn_sessions_image_put(&r->sessions, r->applied, *sessions);
+    *at = (struct cairn_at){ .epoch = cairn_slot_log_epoch(&r->log, r->applied), .pos = r->applied };
+    return 0;
+}
+
 uint64_t cairn_replica_trim(struct cairn_replica *r, uint64_t pos)
 {
-    pos = MIN(pos, r->applied);
+    if (r->partial)
+        return 0;
+    pos = MIN(pos, MIN(r->applied, cairn_replica__copy_base(r).pos));
     for (uint32_t i = 0; cairn_replica_is_primary(r) && i < r->npeers; i++) {
-        if (r->peers[i].phase == PEER_STREAM)
-            pos = MIN(pos, r->peers[i].matched);
+        const struct replica_peer *p = &r->peers[i];
+
+        if (p->phase == PEER_PROBED || p->phase == PEER_STREAM) /* a silent learner holds nothing back */
+            pos = MIN(pos, MAX(p->matched, p->first - 1));
     }
     cairn_slot_log_trim(&r->log, pos);
     return r->log.base.pos;
@@ -247,32 +297,43 @@ static uint32_t state_by_map(const struct cairn_replica *r, const struct cairn_s
     return *goes_on ? r->sm.state : REPLICA_TAKEOVER;
 }
 
-void cairn_replica_learn(struct cairn_replica *r, const struct cairn_slot_record *rec)
+int cairn_replica_learn(struct cairn_replica *r, const struct cairn_slot_record *rec)
 {
     uint32_t state;
     bool goes_on;
 
     if (rec->epoch <= r->rec.epoch) /* I15 */
-        return;
+        return 0;
     state = state_by_map(r, rec, &goes_on);
+    if (state == REPLICA_TAKEOVER || goes_on) {
+        int rc = cairn_replica__peers_reserve(r, rec);
+
+        if (rc != 0)
+            return rc;
+    }
     if (!goes_on)
         cairn_replica__stop_leading(r, CAIRN_E_MOVED);
+    if (state != REPLICA_LEARNER || !cairn_who_is(rec->primary, r->rec.primary)) { /* §7: then it begins again */
+        cairn_replica__load_end(r);
+        r->loaded_job = 0;
+    }
     r->rec = *rec;
     if (state == REPLICA_TAKEOVER || goes_on) {
         cairn_replica__lead(r, goes_on);
-        return;
+        return 0;
     }
-    r->npeers = 0;
+    cairn_replica__peers_free(r);
     cairn_sm_move(&r->sm, state);
     cairn_replica__follow(r);
+    return 0;
 }
 
 void cairn_replica_receive(struct cairn_replica *r, const struct cairn_repl_msg *m)
 {
-    static void (*const on_kind[])(struct cairn_replica *r, const struct cairn_repl_msg *m) = {
-        [CAIRN_REPL_APPEND] = cairn_replica__on_append,
-        [CAIRN_REPL_ACK] = cairn_replica__on_ack,
-        [CAIRN_REPL_MATCH] = cairn_replica__on_match,
+    static void (*const on_kind[])(struct cairn_replica * r, const struct cairn_repl_msg *m) = {
+        [CAIRN_REPL_APPEND] = cairn_replica__on_append, [CAIRN_REPL_ACK] = cairn_replica__on_ack,
+        [CAIRN_REPL_MATCH] = cairn_replica__on_match,   [CAIRN_REPL_COPY] = cairn_replica__on_copy,
+        [CAIRN_REPL_COPIED] = cairn_replica__on_copied,
     };
 
     if (m->to.node != r->self.node || (m->to.inc != r->self.inc && m->to.inc != 0) || m->from.node == r->self.node)

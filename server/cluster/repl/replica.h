@@ -1,8 +1,10 @@
 /** One replica of one slot: PROTOCOL §4, with the primary's part of §3 and §8.
  *
- *  OUT --> LEARNER <--> BACKUP --> TAKEOVER --> ACTIVE <--> PAUSED         Every state but GONE may go to OUT,
- *                                                |                        LEARNER, BACKUP, TAKEOVER and RESTARTED,
- *                                                +--> RELEASED            as the newest map says; OUT to GONE.
+ *  OUT --> LEARNER --> BACKUP --> TAKEOVER --> ACTIVE --> PAUSED --> ACTIVE
+ *                                                |
+ *                                                +----> RELEASED
+ *  ACTIVE may also go to RELEASED. As the newest map says, all but GONE may also go to OUT, LEARNER, BACKUP, TAKEOVER and
+ *  RESTARTED; OUT to GONE.
  *
  *  OUT        the map does not place the slot here.
  *  LEARNER    to hold it, but not in sync: takes the primary's entries, counts for nothing.
@@ -35,10 +37,13 @@ enum {
     REPLICA_NR
 };
 
+struct replica_copy; /* replica_copy.c */
+struct replica_load; /* replica_load.c */
+
 enum {
-    CAIRN_PEERS_MAX = CAIRN_REPLICAS_MAX + 1,  /* the others that hold the slot, and the target of a move */
-    CAIRN_APPEND_WINDOW = 1024,                /* entries on their way to one peer */
-    CAIRN_UNCOMMITTED_MAX = 4096,              /* entries of one slot that wait for acknowledgement */
+    CAIRN_PEERS_MAX = CAIRN_REPLICAS_MAX + 1, /* the others that hold the slot, and the target of a move */
+    CAIRN_APPEND_WINDOW = 1024,               /* entries on their way to one peer */
+    CAIRN_UNCOMMITTED_MAX = 4096,             /* entries of one slot that wait for acknowledgement */
 };
 
 struct cairn_replica;
@@ -61,8 +66,26 @@ struct cairn_replica_ops {
     bool (*lease_is_valid)(struct cairn_replica *r);
     /** Somebody speaks of a newer epoch: the map is wanted. */
     void (*map_is_old)(struct cairn_replica *r, uint64_t epoch);
-    /** @peer and this log have nothing in common any more (§7: COPY). */
-    void (*copy_is_needed)(struct cairn_replica *r, struct cairn_who peer);
+
+    /* ---- copies (§7), at their source ---- */
+
+    /** Opens a view of the records as they are applied now; what is applied later does not show in it. False: not now,
+     * for enough copies are under way on this node. */
+    bool (*copy_open)(struct cairn_replica *r);
+    /** The view's next records; later: cairn_replica_on_page(). Not after copy_close(). */
+    void (*copy_read)(struct cairn_replica *r);
+    void (*copy_close)(struct cairn_replica *r);
+
+    /* ---- and where the records go; one at a time ---- */
+
+    /** First a mark is on disk that what is here is partial; then log, checkpoint, records are deleted. Later:
+     * cairn_replica_on_wiped(). */
+    void (*wipe)(struct cairn_replica *r);
+    /** Later: cairn_replica_on_put(). */
+    void (*copy_put)(struct cairn_replica *r, const uint8_t *page, uint32_t len);
+    /** A checkpoint of the records that were put and of @sessions (an image; borrowed until then), at @at; when it is on
+     * disk the mark is taken away and an empty log begins behind @at. Later: cairn_replica_on_sealed(). */
+    void (*copy_seal)(struct cairn_replica *r, struct cairn_at at, const uint8_t *sessions, size_t len);
 };
 
 /** Times of the protocol, the same for all slots. */
@@ -98,7 +121,7 @@ struct replica_peer {
         PEER_SILENT, /* a learner that has to speak first */
         PEER_PROBED, /* one APPEND at a time, until it answers */
         PEER_STREAM, /* as many as the window allows */
-        PEER_COPY,   /* has to be copied to: not from here */
+        PEER_COPY,   /* needs a copy first, or is getting it: replica_copy.c */
     } phase;
     bool member;          /* of the in-sync set of our epoch */
     uint64_t first;       /* where sending began in this epoch */
@@ -127,25 +150,31 @@ struct cairn_replica {
     uint64_t syncing_pos;
 
     /* backup and learner */
-    uint64_t matched;  /* our log is the primary's up to here, in this epoch */
-    bool ack_owed;     /* an ACK waits for the disk */
-    uint64_t heard_ns; /* when the primary of this epoch spoke to us; 0: not yet */
+    uint64_t matched;          /* our log is the primary's up to here, in this epoch */
+    bool ack_owed;             /* an ACK waits for the disk */
+    uint64_t heard_ns;         /* when the primary of this epoch spoke to us; 0: not yet */
+    bool partial;              /* what is here is part of a copy, and no use */
+    bool cleaning;             /* a wipe() is under way that no copy has asked for */
+    struct replica_load *load; /* the copy that comes in, or NULL */
+    uint64_t loaded_job;       /* the newest of this primary's; a late word of an older one says nothing */
 
     /* primary */
-    struct replica_peer peers[CAIRN_PEERS_MAX];
-    uint32_t npeers;
+    struct replica_peer *peers; /* while it leads: most replicas of a node do not, and there are thousands */
+    uint32_t npeers, peers_room;
     uint64_t start_pos;         /* of this epoch's START entry, while TAKEOVER */
     struct cairn_change change; /* proposed and not answered; kind 0: none */
     uint64_t change_ns;         /* when it was sent last */
     struct cairn_who joiner;    /* of a JOIN that may have been committed: in the wait set; or nobody */
     bool release_wanted;        /* as soon as nothing is uncommitted */
+    struct replica_copy *copy;  /* that goes out, or NULL */
+    uint64_t copy_jobs;         /* how many there were */
     struct cairn_link waiting;  /* cairn_repl_write by at.pos */
     struct cairn_link answers;  /* those whose result is known: answered by @answer */
     struct cairn_task answer;
     struct cairn_timer timer;
 };
 
-extern const struct cairn_sm_kind cairn_replica_kind;
+extern const struct cairn_sm_kind cairn_replica_kind, cairn_replica_copy_kind, cairn_replica_load_kind;
 
 /** In OUT, with an empty log. @arg is the caller's. */
 void cairn_replica_init(struct cairn_replica *r, const struct cairn_replica_ops *ops,
@@ -156,18 +185,32 @@ void cairn_replica_fini(struct cairn_replica *r);
 
 /* ---- what was on disk, before the first record is learned ---- */
 
-/** All up to @base is applied. Then the log's entries behind it, in order. CAIRN_E_NOMEM, CAIRN_E_LIMIT. */
-void cairn_replica_restore(struct cairn_replica *r, struct cairn_at base);
+/** A checkpoint: records are those of @base, and @sessions (its image) too. CAIRN_E_CORRUPT, CAIRN_E_FORMAT,
+ * CAIRN_E_NOMEM. */
+int cairn_replica_restore(struct cairn_replica *r, struct cairn_at base, const uint8_t *sessions, size_t len);
+/** Instead: the mark of wipe() was found. */
+void cairn_replica_restore_partial(struct cairn_replica *r);
+/** The log's entries behind the checkpoint, in order. CAIRN_E_NOMEM, CAIRN_E_LIMIT. */
 int cairn_replica_restore_entry(struct cairn_replica *r, const struct cairn_entry *e);
 
 /* ---- what happens ---- */
 
-/** A record of the map; older ones than the one held are ignored. */
-void cairn_replica_learn(struct cairn_replica *r, const struct cairn_slot_record *rec);
+/** A record of the map; older ones than the one held are ignored. CAIRN_E_NOMEM: not learned; then the grant that it came
+ * with must not be taken (M1), it will come again. */
+int cairn_replica_learn(struct cairn_replica *r, const struct cairn_slot_record *rec);
 void cairn_replica_receive(struct cairn_replica *r, const struct cairn_repl_msg *m);
+/** What is `buffered` goes to the disk now; to be called every sync_interval or sync_bytes (§5). */
+void cairn_replica_flush(struct cairn_replica *r);
 void cairn_replica_on_synced(struct cairn_replica *r);
 void cairn_replica_on_loaded(struct cairn_replica *r);
 void cairn_replica_on_applied(struct cairn_replica *r, const struct cairn_entry *e, int32_t result);
+/** The next page of the view; @rc < 0: it cannot be read. Borrowed until the next copy_read() or copy_close(); @last: it
+ * was the last. */
+void cairn_replica_on_page(struct cairn_replica *r, int rc, const uint8_t *page, uint32_t len, bool last);
+void cairn_replica_on_wiped(struct cairn_replica *r);
+/** @rc < 0: the page was not taken (no space, or it makes no sense): the copy is given up. */
+void cairn_replica_on_put(struct cairn_replica *r, int rc);
+void cairn_replica_on_sealed(struct cairn_replica *r);
 /** MAP's answer to a proposal; @rec: the record as it is now, or NULL. */
 void cairn_replica_on_verdict(struct cairn_replica *r, const struct cairn_change *c, enum cairn_verdict verdict,
                               const struct cairn_slot_record *rec);
@@ -187,7 +230,16 @@ bool cairn_replica_may_read_found(const struct cairn_replica *r);
 
 /** Stops writing, waits until nothing is uncommitted and gives the slot up (RELEASED). */
 void cairn_replica_release(struct cairn_replica *r);
-/** Entries up to @pos are applied and in a checkpoint: the log forgets what no peer needs. Returns its new base. */
+/** CLEAN: the slot is not this node's any more, and its new primary is known to be ACTIVE (I14): all of it is deleted, by
+ * wipe(). True: that has begun. To be called now and then for whoever is OUT. */
+bool cairn_replica_clean(struct cairn_replica *r);
+
+/* ---- checkpoints ---- */
+
+/** Where a checkpoint would stand now, and the image of the sessions for it (malloc'ed, the caller's); the caller adds the
+ * records as they are applied in this moment. CAIRN_E_NOMEM; CAIRN_E_STATE: there is nothing whole to be kept. */
+int cairn_replica_checkpoint(struct cairn_replica *r, struct cairn_at *at, uint8_t **sessions, size_t *len);
+/** Entries up to @pos are in a checkpoint, on disk: the log forgets what no peer needs. Returns its new base. */
 uint64_t cairn_replica_trim(struct cairn_replica *r, uint64_t pos);
 
 static inline bool cairn_replica_is_primary(const struct cairn_replica *r)

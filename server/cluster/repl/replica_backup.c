@@ -11,9 +11,12 @@ static bool follows(const struct cairn_replica *r)
 static void send_match(struct cairn_replica *r)
 {
     struct cairn_slot_log_view v = cairn_replica__view(r, r->applied);
-    struct cairn_repl_msg m = {
-        .kind = CAIRN_REPL_MATCH, .end = v.end, .applied = v.floor, .runs = v.runs, .nruns = v.nruns
-    };
+    struct cairn_repl_msg m = { .kind = CAIRN_REPL_MATCH,
+                                .end = v.end,
+                                .applied = v.floor,
+                                .runs = v.runs,
+                                .nruns = v.nruns,
+                                .partial = r->partial };
 
     cairn_replica__send(r, r->rec.primary, &m);
 }
@@ -76,7 +79,7 @@ void cairn_replica__on_append(struct cairn_replica *r, const struct cairn_repl_m
     if (!follows(r) || !cairn_who_is(m->from, r->rec.primary))
         return;
     r->heard_ns = replica_now(r);
-    if (!cairn_slot_log_has(&r->log, m->prev)) {
+    if (r->partial || !cairn_slot_log_has(&r->log, m->prev)) {
         /* What is applied here is committed, so in the primary's log as well: those of its entries are ours. */
         send_match(r);
         return;

@@ -1,5 +1,5 @@
 /* What the files of a replica share: replica.c (life, the map, entries), replica_backup.c, replica_primary.c,
- * replica_peer.c (the primary's view of the others). */
+ * replica_peer.c (the primary's view of the others), replica_copy.c and replica_load.c (a copy, at its two ends). */
 #ifndef CAIRN_SERVER_CLUSTER_REPL_REPLICA_INTERNAL_H
 #define CAIRN_SERVER_CLUSTER_REPL_REPLICA_INTERNAL_H
 
@@ -22,6 +22,8 @@ void cairn_replica__sync(struct cairn_replica *r);
 struct cairn_slot_log_view cairn_replica__view(const struct cairn_replica *r, uint64_t floor);
 /* A message of this replica; false if the other must not hear of it. */
 void cairn_replica__send(struct cairn_replica *r, struct cairn_who to, struct cairn_repl_msg *m);
+/* Nothing is here any more, and what comes is partial. */
+void cairn_replica__forget(struct cairn_replica *r);
 void cairn_replica__timer(struct cairn_replica *r, uint64_t in_ns);
 
 /* ---- replica_backup.c ---- */
@@ -44,6 +46,9 @@ void cairn_replica__run_answers(void *arg);
 
 /* ---- replica_peer.c ---- */
 
+/* Room for the others that @rec names, so that peers_make() cannot fail. CAIRN_E_NOMEM. */
+int cairn_replica__peers_reserve(struct cairn_replica *r, const struct cairn_slot_record *rec);
+void cairn_replica__peers_free(struct cairn_replica *r);
 void cairn_replica__peers_make(struct cairn_replica *r, uint64_t first);
 struct replica_peer *cairn_replica__peer(struct cairn_replica *r, uint64_t node);
 /* The peer that sent @m, with its newest incarnation; NULL if its word does not count. */
@@ -53,5 +58,22 @@ void cairn_replica__pump(struct cairn_replica *r, struct replica_peer *p, bool a
 void cairn_replica__pump_all(struct cairn_replica *r);
 /* True if some peer still has to hear or to say something. */
 bool cairn_replica__peers_tick(struct cairn_replica *r);
+
+/* ---- replica_copy.c ---- */
+
+/* Begins a copy if a peer needs one, goes on with the one that is under way. True: there is something to wait for. */
+bool cairn_replica__copy_tick(struct cairn_replica *r);
+void cairn_replica__on_copied(struct cairn_replica *r, const struct cairn_repl_msg *m);
+/* Ends what is not of this epoch's peers any more. */
+void cairn_replica__copy_check(struct cairn_replica *r);
+struct cairn_at cairn_replica__copy_base(const struct cairn_replica *r);
+
+/* ---- replica_load.c ---- */
+
+void cairn_replica__on_copy(struct cairn_replica *r, const struct cairn_repl_msg *m);
+/* The copy that comes in is no use any more. */
+void cairn_replica__load_end(struct cairn_replica *r);
+/* The node ends: nothing that was asked for comes back. */
+void cairn_replica__load_fini(struct cairn_replica *r);
 
 #endif

@@ -4,6 +4,8 @@
  * Silence makes a stream a probe again. */
 #include "server/cluster/repl/replica_internal.h"
 
+#include <stdlib.h>
+
 struct replica_peer *cairn_replica__peer(struct cairn_replica *r, uint64_t node)
 {
     for (uint32_t i = 0; i < r->npeers; i++) {
@@ -13,13 +15,38 @@ struct replica_peer *cairn_replica__peer(struct cairn_replica *r, uint64_t node)
     return NULL;
 }
 
+int cairn_replica__peers_reserve(struct cairn_replica *r, const struct cairn_slot_record *rec)
+{
+    uint32_t room = rec->nreplicas + (rec->move.phase != CAIRN_MOVE_NONE);
+    struct replica_peer *peers;
+
+    for (uint32_t i = 0; i < rec->ninsync; i++) /* one that is no replica any more, perhaps */
+        room += !cairn_slot_places(rec, rec->insync[i].node);
+    room = MIN(room, (uint32_t)CAIRN_PEERS_MAX);
+    if (room <= r->peers_room)
+        return 0;
+    peers = realloc(r->peers, room * sizeof(*peers));
+    if (peers == NULL)
+        return CAIRN_E_NOMEM;
+    r->peers = peers;
+    r->peers_room = room;
+    return 0;
+}
+
+void cairn_replica__peers_free(struct cairn_replica *r)
+{
+    free(r->peers);
+    r->peers = NULL;
+    r->npeers = r->peers_room = 0;
+}
+
 /* What was known of a peer in the epoch before says where to begin, and nothing else. */
 static void peer_add(struct cairn_replica *r, const struct replica_peer *old, uint32_t nold, struct cairn_who who,
                      bool member, uint64_t first)
 {
     struct replica_peer *p = &r->peers[r->npeers];
 
-    if (who.node == r->self.node || cairn_replica__peer(r, who.node) != NULL || r->npeers == CAIRN_PEERS_MAX)
+    if (who.node == r->self.node || cairn_replica__peer(r, who.node) != NULL || r->npeers == r->peers_room)
         return;
     r->npeers++;
     *p = (struct replica_peer){ .who = who, .member = member, .phase = member ? PEER_PROBED : PEER_SILENT };
@@ -41,7 +68,8 @@ void cairn_replica__peers_make(struct cairn_replica *r, uint64_t first)
     const struct cairn_slot_record *rec = &r->rec;
     uint32_t nold = r->npeers;
 
-    memcpy(old, r->peers, nold * sizeof(old[0]));
+    if (nold > 0)
+        memcpy(old, r->peers, nold * sizeof(old[0]));
     r->npeers = 0;
     for (uint32_t i = 0; i < rec->ninsync; i++)
         peer_add(r, old, nold, rec->insync[i], true, first);
@@ -107,7 +135,7 @@ void cairn_replica__pump(struct cairn_replica *r, struct replica_peer *p, bool a
         return;
     if (p->next <= r->log.base.pos) {
         p->phase = PEER_COPY;
-        r->ops->copy_is_needed(r, p->who);
+        cairn_replica__timer(r, 0);
         return;
     }
     if (anyway) {

@@ -79,9 +79,8 @@ static bool change_send(struct cairn_replica *r)
 
 static bool change_begin(struct cairn_replica *r, enum cairn_change_kind kind, struct cairn_who who)
 {
-    r->change = (struct cairn_change){
-        .kind = kind, .slot = r->slot, .epoch = r->rec.epoch, .from = r->self, .who = who
-    };
+    r->change =
+        (struct cairn_change){ .kind = kind, .slot = r->slot, .epoch = r->rec.epoch, .from = r->self, .who = who };
     if (kind == CAIRN_CHANGE_JOIN)
         r->joiner = who; /* it counts before MAP hears of it */
     return change_send(r);
@@ -99,6 +98,13 @@ static bool may_join(const struct cairn_replica *r, const struct replica_peer *p
     return !p->member && p->phase == PEER_STREAM && p->matched >= r->commit && p->matched > 0 &&
            cairn_slot_places(&r->rec, p->who.node) && (!target || cairn_who_is(p->who, r->rec.move.target)) &&
            r->rec.ninsync < CAIRN_REPLICAS_MAX;
+}
+
+/* By an operator's word to the node, or by the phase of a move in the record. */
+static bool is_to_release(const struct cairn_replica *r)
+{
+    return r->release_wanted || (r->rec.move.phase == CAIRN_MOVE_JOINED && !cairn_who_is(r->rec.move.target, r->self) &&
+                                 (r->rec.move.lead || r->rec.move.from == r->self.node));
 }
 
 /* What is wanted most of MAP, one thing at a time. */
@@ -120,7 +126,7 @@ static bool change_next(struct cairn_replica *r)
         return false;
     if (r->rec.state == CAIRN_SLOT_TAKEOVER)
         return change_begin(r, CAIRN_CHANGE_ACTIVE, r->self);
-    for (uint32_t i = 0; i < r->npeers && !r->release_wanted; i++) {
+    for (uint32_t i = 0; i < r->npeers && !is_to_release(r); i++) {
         if (may_join(r, &r->peers[i]))
             return change_begin(r, CAIRN_CHANGE_JOIN, r->peers[i].who);
     }
@@ -129,7 +135,7 @@ static bool change_next(struct cairn_replica *r)
 
 static void try_release(struct cairn_replica *r)
 {
-    if (!r->release_wanted || r->sm.state != REPLICA_ACTIVE || r->commit != r->log.end.pos || r->change.kind != 0 ||
+    if (!is_to_release(r) || r->sm.state != REPLICA_ACTIVE || r->commit != r->log.end.pos || r->change.kind != 0 ||
         !cairn_who_is_nobody(r->joiner) || r->rec.state != CAIRN_SLOT_ACTIVE)
         return;
     cairn_sm_move(&r->sm, REPLICA_RELEASED); /* first the state, then the word */
@@ -187,6 +193,7 @@ void cairn_replica__lead(struct cairn_replica *r, bool goes_on)
         cairn_sm_move(&r->sm, REPLICA_TAKEOVER);
         start_epoch(r);
     }
+    cairn_replica__copy_check(r);
     for (uint32_t i = 0; i < r->npeers; i++)
         cairn_replica__pump(r, &r->peers[i], true);
     cairn_replica__timer(r, r->times->resend_ns);
@@ -205,6 +212,7 @@ void cairn_replica__stop_leading(struct cairn_replica *r, int rc)
     r->change.kind = 0;
     r->joiner = (struct cairn_who){ 0 };
     r->release_wanted = false;
+    cairn_replica__copy_check(r);
     while ((l = cairn_list_pop(&all)) != NULL) {
         struct cairn_repl_write *w = CONTAINER_OF(l, struct cairn_repl_write, link);
 
@@ -244,18 +252,19 @@ void cairn_replica__on_ack(struct cairn_replica *r, const struct cairn_repl_msg 
 void cairn_replica__on_match(struct cairn_replica *r, const struct cairn_repl_msg *m)
 {
     struct replica_peer *p = cairn_replica_is_primary(r) ? cairn_replica__speaker(r, m) : NULL;
-    struct cairn_slot_log_view mine, theirs = {
-        .floor = m->applied, .end = m->end, .runs = m->runs, .nruns = m->nruns
-    };
+    struct cairn_slot_log_view mine,
+        theirs = { .floor = m->applied, .end = m->end, .runs = m->runs, .nruns = m->nruns };
     struct cairn_at common;
 
-    if (p == NULL || p->phase == PEER_COPY)
+    if (p == NULL || p->phase == PEER_COPY || (m->end.pos < p->matched && !m->partial)) /* a late word */
         return;
     mine = cairn_replica__view(r, r->log.base.pos);
-    if (!cairn_slot_log_common(&mine, &theirs, &common)) {
+    if (m->partial || !cairn_slot_log_common(&mine, &theirs, &common)) {
+        if (p->member) /* has what is committed: a late word, of a shorter log */
+            return;
         p->phase = PEER_COPY;
         p->owes_ns = 0;
-        r->ops->copy_is_needed(r, p->who);
+        cairn_replica__timer(r, 0);
         return;
     }
     p->first = p->next = MAX(common.pos, p->matched) + 1;
@@ -323,6 +332,7 @@ static int find_repetition(struct cairn_replica *r, struct cairn_repl_write *w)
     if (old == NULL)
         return 0;
     cairn_list_init(&w->link);
+    w->at = (struct cairn_at){ .pos = old->pos };
     if (old->applied)
         answer_later(r, w, old->result);
     else
@@ -345,7 +355,7 @@ int cairn_replica_write(struct cairn_replica *r, struct cairn_repl_write *w)
         rc = find_repetition(r, w);
     if (rc != 0)
         return MIN(rc, 0);
-    if (r->rec.ninsync < r->rec.min_insync || r->release_wanted || /* M7 */
+    if (r->rec.ninsync < r->rec.min_insync || is_to_release(r) || /* M7 */
         r->log.end.pos - r->commit >= CAIRN_UNCOMMITTED_MAX)
         return CAIRN_E_BUSY;
     rc = cairn_replica__append(r, &e);
@@ -381,7 +391,7 @@ static bool expire_sessions(struct cairn_replica *r)
 
         if (s->used_ns == 0) /* opened since the last tick */
             s->used_ns = now;
-        if (s->expire_pos == 0 && now - s->used_ns >= r->times->session_ttl_ns && !r->release_wanted)
+        if (s->expire_pos == 0 && now - s->used_ns >= r->times->session_ttl_ns && !is_to_release(r))
             cairn_replica__append(r, &e); /* no room: at the next tick */
     }
     return r->sessions.n > 0;
@@ -394,9 +404,9 @@ void cairn_replica__primary_tick(struct cairn_replica *r)
     if (r->sm.state == REPLICA_TAKEOVER && r->start_pos == 0)
         start_epoch(r);
     cairn_replica__pump_all(r);
-    busy = cairn_replica__peers_tick(r);
+    busy = cairn_replica__peers_tick(r) | cairn_replica__copy_tick(r);
     try_release(r);
-    busy |= change_next(r) || r->sm.state == REPLICA_TAKEOVER || r->release_wanted;
+    busy |= change_next(r) || r->sm.state == REPLICA_TAKEOVER || is_to_release(r);
     if (busy)
         cairn_replica__timer(r, r->times->resend_ns);
     else if (sessions)

@@ -131,6 +131,8 @@ void cairn_sessions_append(struct cairn_sessions *t, const struct cairn_entry *e
     if (e->kind != CAIRN_ENTRY_WRITE)
         return;
     session_forget(s, e->floor);
+    if (e->rid.seq < s->floor) /* by an entry that was cut; what its client said stays true */
+        return;
     i = write_place(s, e->rid.seq);
     if (i < s->nwrites && s->writes[i].seq == e->rid.seq)
         return; /* I6 forbids it; the log decides, and the first entry won */

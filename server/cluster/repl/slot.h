@@ -12,12 +12,13 @@
 #include <string.h>
 
 enum {
-    CAIRN_ENTRY_BODY_BYTES_MAX = 2 << 20,  /* key and value of one operation */
-    CAIRN_APPEND_ENTRIES_MAX = 256,        /* of one APPEND */
-    CAIRN_APPEND_BYTES_MAX = 1 << 20,      /* likewise, unless one entry alone is larger */
-    CAIRN_LOG_RUNS_MAX = 256,              /* changes of epoch that a log remembers above its base */
-    CAIRN_SESSIONS_MAX = 1024,             /* of one slot */
-    CAIRN_SESSION_WRITES_MAX = 256,        /* of one session, unanswered: between its floor and its newest number */
+    CAIRN_ENTRY_BODY_BYTES_MAX = 2 << 20, /* key and value of one operation */
+    CAIRN_APPEND_ENTRIES_MAX = 256,       /* of one APPEND */
+    CAIRN_APPEND_BYTES_MAX = 1 << 20,     /* likewise, unless one entry alone is larger */
+    CAIRN_LOG_RUNS_MAX = 256,             /* changes of epoch that a log remembers above its base */
+    CAIRN_SESSIONS_MAX = 1024,            /* of one slot */
+    CAIRN_SESSION_WRITES_MAX = 256,       /* of one session, unanswered: between its floor and its newest number */
+    CAIRN_COPY_BYTES_MAX = 1 << 20,       /* of one part of a copy, unless one record alone is larger */
 };
 
 /** A process of a node. A node that restarted is not the member that it was. 0, 0 is nobody. */
@@ -54,7 +55,7 @@ static inline bool cairn_at_is_less(struct cairn_at a, struct cairn_at b)
 /* ---- the slot record, as the map has it ---- */
 
 enum cairn_slot_state { CAIRN_SLOT_ACTIVE = 1, CAIRN_SLOT_TAKEOVER, CAIRN_SLOT_LOST };
-enum cairn_move_phase { CAIRN_MOVE_NONE, CAIRN_MOVE_COPY, CAIRN_MOVE_JOINED, CAIRN_MOVE_SWITCH };
+enum cairn_move_phase { CAIRN_MOVE_NONE, CAIRN_MOVE_COPY, CAIRN_MOVE_JOINED };
 
 struct cairn_slot_record {
     uint64_t epoch;
@@ -130,7 +131,22 @@ struct cairn_entry {
 
 /* ---- messages between replicas (§2) ---- */
 
-enum cairn_repl_kind { CAIRN_REPL_APPEND = 1, CAIRN_REPL_ACK, CAIRN_REPL_NACK, CAIRN_REPL_MATCH };
+enum cairn_repl_kind {
+    CAIRN_REPL_APPEND = 1,
+    CAIRN_REPL_ACK,
+    CAIRN_REPL_NACK,
+    CAIRN_REPL_MATCH,
+    CAIRN_REPL_COPY,
+    CAIRN_REPL_COPIED,
+};
+
+/** What a COPY carries; they come in this order, numbered from 0. */
+enum cairn_copy_part {
+    CAIRN_COPY_BEGIN = 1, /* whatever is there is to go */
+    CAIRN_COPY_RECORDS,   /* in the application's form */
+    CAIRN_COPY_SESSIONS,  /* the next bytes of the image */
+    CAIRN_COPY_END,
+};
 
 /** Where an epoch begins in a log. */
 struct cairn_run {
@@ -157,6 +173,14 @@ struct cairn_repl_msg {
     struct cairn_at end, applied;
     const struct cairn_run *runs;
     uint32_t nruns;
+    bool partial; /* what is there is part of a copy, and no use */
+
+    /* COPY of all that is applied up to @prev, and its acknowledgement */
+    uint64_t job;    /* ascends with each copy that a process makes of the slot */
+    uint64_t number; /* of this part; COPIED: of the part that is wanted next */
+    enum cairn_copy_part part;
+    const uint8_t *bytes;
+    uint32_t len;
 };
 
 /* ---- what a replica wants of MAP (§2 PROPOSE) ---- */

@@ -50,6 +50,19 @@ CAIRN_API int cairn_server_check(const struct cairn_server_options *options, cha
 CAIRN_API int cairn_server_print_config(const struct cairn_server_options *options, FILE *to, char *text,
                                         size_t text_len);
 
+/** The map (the namespaces, and whatever else must never be lost) as a JSON document, from where the configuration says
+ * that it is kept. A node may run meanwhile. */
+CAIRN_API int cairn_server_map_export(const struct cairn_server_options *options, FILE *to, char *text,
+                                      size_t text_len);
+/** Such a document into where the configuration says that the map is kept; the node must be stopped. What is there
+ * already with the same value stays, so an import may be repeated. CAIRN_E_EXISTS: a key is there with another value,
+ * and nothing was stored; CAIRN_E_CORRUPT, CAIRN_E_FORMAT: the document; CAIRN_E_LOCKED: the node runs. */
+CAIRN_API int cairn_server_map_import(const struct cairn_server_options *options, FILE *from, char *text,
+                                      size_t text_len);
+/** Who changed the map, why and when: a JSON list, oldest first, of objects with "time_ms", "author", "reason", "keys",
+ * "nkeys" and "revision". */
+CAIRN_API int cairn_server_map_log(const struct cairn_server_options *options, FILE *to, char *text, size_t text_len);
+
 /** Asks for a stop: no new connections, running requests are answered, at the latest until the configured drain time is
  * over. Any thread, and signal handlers; harmless when repeated. */
 CAIRN_API void cairn_server_request_stop(struct cairn_server *server);

@@ -1,49 +1,11 @@
 /* Scalars: from text to value and back, and how a kind of value is called in a message. */
+#include "sdk/core/base/units.h"
 #include "server/node/conf/conf_internal.h"
 
 #include <ctype.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <string.h>
-
-struct unit {
-    const char *name;
-    uint64_t factor;
-};
-
-static const struct unit size_units[] = {
-    /* the largest that fits is what we print */
-    { "PiB", UINT64_C(1) << 50 },
-    { "TiB", UINT64_C(1) << 40 },
-    { "GiB", 1 << 30 },
-    { "MiB", 1 << 20 },
-    { "KiB", 1 << 10 },
-    { "PB", UINT64_C(1000000000000000) },
-    { "TB", UINT64_C(1000000000000) },
-    { "GB", 1000000000 },
-    { "MB", 1000000 },
-    { "kB", 1000 },
-    { "KB", 1000 },
-    { "B", 1 },
-    { NULL, 0 },
-};
-enum { SIZE_UNITS_PRINTED = 5 };
-
-static const struct unit duration_units[] = {
-    { "d", 86400 * CAIRN_NS_PER_S },
-    { "h", 3600 * CAIRN_NS_PER_S },
-    { "min", 60 * CAIRN_NS_PER_S },
-    { "s", CAIRN_NS_PER_S },
-    { "ms", CAIRN_NS_PER_MS },
-    { "us", 1000 },
-    { "ns", 1 },
-    { "m", 60 * CAIRN_NS_PER_S },
-    { "\xc2\xb5s", 1000 },
-    { NULL, 0 },
-};
-enum { DURATION_UNITS_PRINTED = 7 };
-
-enum { FRACTION_DIGITS_MAX = 9 };
 
 const char *cairn_conf__quote(const char *s, char buf[72])
 {
@@ -136,7 +98,7 @@ void cairn_conf__describe(const struct cairn_conf_key *key, char *buf, size_t le
     }
 }
 
-static void format_unit(uint64_t v, const struct unit *units, uint32_t n, char *buf, size_t len)
+static void format_unit(uint64_t v, const struct cairn_unit *units, uint32_t n, char *buf, size_t len)
 {
     for (uint32_t i = 0; i < n && v != 0; i++) {
         if (v % units[i].factor == 0) {
@@ -154,40 +116,14 @@ void cairn_conf__format(const struct cairn_conf_key *key, uint64_t u64, char *bu
         snprintf(buf, len, "%s", u64 != 0 ? "true" : "false");
         break;
     case CAIRN_CONF_SIZE:
-        format_unit(u64, size_units, SIZE_UNITS_PRINTED, buf, len);
+        format_unit(u64, cairn_units_size, CAIRN_UNITS_SIZE_PRINTED, buf, len);
         break;
     case CAIRN_CONF_DURATION:
-        format_unit(u64, duration_units, DURATION_UNITS_PRINTED, buf, len);
+        format_unit(u64, cairn_units_duration, CAIRN_UNITS_DURATION_PRINTED, buf, len);
         break;
     default:
         snprintf(buf, len, "%" PRIu64, u64);
     }
-}
-
-/* Digits, with at most 9 behind a point: value * 10^9 in @out. False if there are none or it does not fit. */
-static const char *parse_decimal(const char *s, bool fraction, unsigned __int128 *out)
-{
-    unsigned __int128 v = 0;
-    uint32_t digits = 0, behind = 0;
-
-    for (; isdigit((unsigned char)*s); s++, digits++) {
-        if (digits == 20)
-            return NULL;
-        v = v * 10 + (unsigned)(*s - '0');
-    }
-    if (digits == 0)
-        return NULL;
-    if (fraction && s[0] == '.' && isdigit((unsigned char)s[1])) {
-        for (s++; isdigit((unsigned char)*s); s++, behind++) {
-            if (behind == FRACTION_DIGITS_MAX)
-                return NULL;
-            v = v * 10 + (unsigned)(*s - '0');
-        }
-    }
-    for (; behind < FRACTION_DIGITS_MAX; behind++)
-        v *= 10;
-    *out = v;
-    return s;
 }
 
 static bool out_of_bounds(const struct cairn_conf_key *key, uint64_t v, char *reason)
@@ -214,74 +150,49 @@ static bool wrong(const struct cairn_conf_key *key, const char *text, bool plain
     return false;
 }
 
-enum scaled { SCALED, SCALED_TOO_LARGE, SCALED_NOT_WHOLE };
-
-static enum scaled scale(unsigned __int128 billionths, uint64_t factor, uint64_t *out)
-{
-    const uint64_t one = 1000000000;
-
-    if (billionths > (unsigned __int128)UINT64_MAX * one / factor) /* before the product may leave 128 bits */
-        return SCALED_TOO_LARGE;
-    billionths *= factor;
-    *out = (uint64_t)(billionths / one);
-    return billionths % one == 0 ? SCALED : SCALED_NOT_WHOLE;
-}
-
 static bool parse_with_unit(const struct cairn_conf_key *key, const char *text, uint64_t *u64, char *reason)
 {
-    static const struct unit none = { "", 1 };
     bool is_size = key->type == CAIRN_CONF_SIZE;
-    const struct unit *unit = is_size ? size_units : duration_units;
-    unsigned __int128 v;
-    const char *s = parse_decimal(text, true, &v);
+    enum cairn_units_result result = cairn_units_parse(text, is_size ? cairn_units_size : cairn_units_duration, u64);
+    size_t n = strlen(text);
     char found[72];
 
-    if (s == NULL)
-        return wrong(key, text, true, reason);
     cairn_conf__quote(text, found);
-    while (*s == ' ')
-        s++;
-    while (unit->name != NULL && strcmp(unit->name, s) != 0)
-        unit++;
-    if (*s == '\0' && (is_size || v == 0))
-        unit = &none;
-    if (unit->name == NULL && *s == '\0') {
+    switch (result) {
+    case CAIRN_UNITS_GOOD:
+        break;
+    case CAIRN_UNITS_NO_UNIT:
+        if (is_size || *u64 == 0)
+            break;
         snprintf(reason, CONF_REASON_MAX,
                  "must be a duration with its unit (ns, us, ms, s, min, h, d), for example %s; found '%s'",
                  cairn_conf__example(key), found);
         return false;
-    }
-    if (unit->name == NULL && is_size && strchr("KkMGTP", s[0]) != NULL && s[1] == '\0') {
+    case CAIRN_UNITS_AMBIGUOUS:
+        if (!is_size)
+            return wrong(key, text, true, reason);
         snprintf(reason, CONF_REASON_MAX, "is '%s'; write %ciB for powers of 1024 or %cB for powers of 1000", found,
-                 toupper((unsigned char)s[0]), s[0] == 'K' ? 'k' : s[0]);
+                 toupper((unsigned char)text[n - 1]), text[n - 1] == 'K' ? 'k' : text[n - 1]);
         return false;
-    }
-    if (unit->name == NULL)
+    case CAIRN_UNITS_NO_NUMBER:
+    case CAIRN_UNITS_UNKNOWN_UNIT:
         return wrong(key, text, true, reason);
-    switch (scale(v, unit->factor, u64)) {
-    case SCALED_TOO_LARGE:
+    case CAIRN_UNITS_TOO_LARGE:
         snprintf(reason, CONF_REASON_MAX, "is too large: '%s'", found);
         return false;
-    case SCALED_NOT_WHOLE:
+    case CAIRN_UNITS_NOT_WHOLE:
         snprintf(reason, CONF_REASON_MAX, "is '%s', which is not a whole number of %s", found,
                  is_size ? "bytes" : "nanoseconds");
         return false;
-    case SCALED:
-        break;
     }
     return !out_of_bounds(key, *u64, reason);
 }
 
 static bool parse_uint(const struct cairn_conf_key *key, const char *text, bool plain, uint64_t *u64, char *reason)
 {
-    unsigned __int128 v = 0;
-    const char *s = plain ? parse_decimal(text, false, &v) : NULL;
-
-    v /= 1000000000;
-    if (s == NULL || *s != '\0' || (text[0] == '0' && text[1] != '\0') ||
-        v > UINT64_MAX) /* 010 is 8 to some, 10 to others */
+    if (!plain || !cairn_units_parse_whole(text, u64) ||
+        (text[0] == '0' && text[1] != '\0')) /* 010 is 8 to some, 10 to others */
         return wrong(key, text, plain, reason);
-    *u64 = (uint64_t)v;
     return !out_of_bounds(key, *u64, reason);
 }
 

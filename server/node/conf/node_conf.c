@@ -93,6 +93,7 @@ static void fill_node(struct cairn_node_conf *conf, const struct cairn_conf *nod
 {
     conf->name = cairn_conf_str(node, "name");
     conf->data = cairn_conf_str(node, "data");
+    conf->cluster = cairn_conf_str(node, "cluster");
     conf->workers = (uint32_t)cairn_conf_u64(node, "workers");
     if (conf->workers == 0)
         conf->workers = cores();
@@ -141,6 +142,23 @@ static void fill_providers(struct cairn_node_conf *conf, const struct cairn_conf
     }
 }
 
+static void fill_map(struct cairn_node_conf *conf, const struct cairn_conf *map)
+{
+    const struct cairn_conf *tls = cairn_conf_section(map, "tls");
+
+    conf->map_etcd = cairn_conf_u64(map, "store") == 1;
+    for (uint32_t i = 0; i < cairn_conf_list_len(map, "endpoints"); i++)
+        conf->map_endpoints[conf->map.nendpoints++] = cairn_conf_list_str(map, "endpoints", i);
+    conf->map.endpoints = conf->map_endpoints;
+    conf->map.prefix = cairn_conf_str(map, "prefix");
+    conf->map.user = cairn_conf_str(map, "user");
+    conf->map.ca_file = cairn_conf_str(tls, "ca");
+    conf->map.cert_file = cairn_conf_str(tls, "cert");
+    conf->map.key_file = cairn_conf_str(tls, "key");
+    conf->map_password_file = cairn_conf_str(map, "password_file");
+    conf->map_timeout_ms = (uint32_t)(cairn_conf_u64(map, "timeout") / CAIRN_NS_PER_MS);
+}
+
 static int fill(struct cairn_node_conf *conf, const struct cairn_provider_desc *const *providers)
 {
     const struct cairn_conf *root = cairn_conf_root(conf->doc);
@@ -160,6 +178,7 @@ static int fill(struct cairn_node_conf *conf, const struct cairn_provider_desc *
     conf->router_extent = provider_for(conf, router, "extent");
     conf->embed_threshold = cairn_conf_u64(router, "embed_threshold");
     conf->user_namespaces_max = (uint32_t)cairn_conf_u64(router, "namespaces_per_user");
+    fill_map(conf, cairn_conf_section(root, "map"));
     rc = fill_auth(conf, cairn_conf_section(root, "auth"));
     return rc == 0 ? fill_listen(conf, root) : rc;
 }

@@ -3,6 +3,7 @@
 #define CAIRN_NODE_NODE_CONF_H
 
 #include "sdk/core/base/log.h"
+#include "server/cluster/map_store_etcd.h"
 #include "server/node/conf/conf_read.h"
 #include "server/port/provider.h"
 
@@ -18,7 +19,8 @@ enum cairn_munge_use { CAIRN_MUNGE_AUTO, CAIRN_MUNGE_ON, CAIRN_MUNGE_OFF };
 struct cairn_node_conf {
     /* Strings are the document's or the structure's own; both end with cairn_node_conf_free(). */
     const char *name;
-    const char *data; /* "" if none was given: a node needs one, `cairnd --data` */
+    const char *data;    /* "" if none was given: a node needs one, `cairnd --data` */
+    const char *cluster; /* "" or 32 hexadecimal digits */
     const char *workspace;
     uint32_t workers;                     /* at least 1: 0 in the file became the number of cores */
     uint32_t pin[CAIRN_NODE_WORKERS_MAX]; /* CPU of worker i: pin[i % npin] */
@@ -55,6 +57,12 @@ struct cairn_node_conf {
     const char *router_kv, *router_extent; /* names of providers; never "" unless there is none of the type */
     uint64_t embed_threshold;
     uint32_t user_namespaces_max;
+
+    bool map_etcd; /* else local */
+    struct cairn_map_etcd_conf map; /* without the password */
+    const char *map_endpoints[CAIRN_MAP_ETCD_ENDPOINTS_MAX];
+    const char *map_password_file;
+    uint32_t map_timeout_ms;
 
     const struct cairn_conf
         *providers[CAIRN_NODE_PROVIDERS_MAX]; /* in order of the file: their numbers follow from it */

@@ -1,5 +1,7 @@
 /* What a node's file may say: one table, and what must fit together. deploy/examples/one-node.yaml shows it in use. */
+#include "server/node/conf/conf_internal.h"
 #include "server/node/conf/node_conf.h"
+#include "server/router/hashed_record.h"
 
 #include <inttypes.h>
 #include <pwd.h>
@@ -13,6 +15,7 @@
     }
 
 static const char *const log_levels[] = { "error", "warn", "info", "debug", NULL }; /* enum cairn_log_level */
+static const char *const map_stores[] = { "local", "etcd", NULL };                  /* conf->map_etcd */
 static const char *const munge_uses[] = { "auto", "on", "off", NULL };              /* enum cairn_munge_use */
 
 static const struct cairn_conf_key node_keys[] = {
@@ -21,6 +24,11 @@ static const struct cairn_conf_key node_keys[] = {
       .type = CAIRN_CONF_STRING,
       .fallback = "",
       .help = "directory for everything stored; or `cairnd --data DIR`" },
+    { .name = "cluster",
+      .type = CAIRN_CONF_STRING,
+      .fallback = "",
+      .help =
+          "id of the cluster, 32 hexadecimal digits, the same for all its nodes; empty: made with the data directory" },
     { .name = "workers",
       .type = CAIRN_CONF_UINT,
       .fallback = "0",
@@ -57,7 +65,9 @@ static const struct cairn_conf_key auth_keys[] = {
     { .name = "key_file",
       .type = CAIRN_CONF_STRING,
       .fallback = "cluster.key",
-      .help = "the cluster key (mode 0600), made if missing; a relative path starts in the workspace" },
+      .help = "the cluster key (mode 0600), made if missing; a relative path starts in the workspace; over TCP its "
+              "holder is "
+              "an administrator, so it is for these and for services, and MUNGE for users" },
     { .name = "munge",
       .type = CAIRN_CONF_CHOICE,
       .fallback = "auto",
@@ -163,7 +173,7 @@ static const struct cairn_conf_key router_keys[] = {
     { .name = "embed_threshold",
       .type = CAIRN_CONF_SIZE,
       .fallback = "32KiB",
-      .max = CAIRN_KV_VALUE_BYTES_MAX,
+      .max = CAIRN_RECORD_EMBEDDED_BYTES_MAX,
       .help = "values up to this size are stored beside their key, larger ones in extents" },
     { .name = "namespaces_per_user",
       .type = CAIRN_CONF_UINT,
@@ -171,6 +181,45 @@ static const struct cairn_conf_key router_keys[] = {
       .min = 1,
       .max = 4096,
       .help = "how many one user may make; administrators are not bound by it" },
+    KEY_END,
+};
+
+static const struct cairn_conf_key map_tls_keys[] = {
+    { .name = "ca",
+      .type = CAIRN_CONF_STRING,
+      .fallback = "",
+      .help = "PEM file that the store's certificate is checked with; empty: the system's" },
+    { .name = "cert", .type = CAIRN_CONF_STRING, .fallback = "", .help = "PEM file of our certificate; empty: none" },
+    { .name = "key", .type = CAIRN_CONF_STRING, .fallback = "", .help = "PEM file of its private key" },
+    KEY_END,
+};
+
+static const struct cairn_conf_key map_keys[] = {
+    { .name = "store",
+      .type = CAIRN_CONF_CHOICE,
+      .fallback = "local",
+      .choices = map_stores,
+      .help = "local: a file in the data directory, for one node; etcd: shared" },
+    { .name = "endpoints",
+      .type = CAIRN_CONF_LIST,
+      .max = CAIRN_MAP_ETCD_ENDPOINTS_MAX,
+      .help = "of etcd: http://HOST:PORT or https://HOST:PORT" },
+    { .name = "prefix",
+      .type = CAIRN_CONF_STRING,
+      .fallback = "/cairn/",
+      .help = "of all keys in etcd: one for each cluster" },
+    { .name = "user", .type = CAIRN_CONF_STRING, .fallback = "", .help = "of etcd; empty: it asks for none" },
+    { .name = "password_file",
+      .type = CAIRN_CONF_STRING,
+      .fallback = "",
+      .help = "its first line is the user's password; mode 0600" },
+    { .name = "timeout",
+      .type = CAIRN_CONF_DURATION,
+      .fallback = "10s",
+      .min = CAIRN_NS_PER_S / 10,
+      .max = 600 * CAIRN_NS_PER_S,
+      .help = "a start waits this long for the store" },
+    { .name = "tls", .type = CAIRN_CONF_SECTION, .sub = map_tls_keys, .help = "For https." },
     KEY_END,
 };
 
@@ -211,6 +260,10 @@ const struct cairn_conf_key cairn_node_keys[] = {
       .type = CAIRN_CONF_SECTION,
       .sub = router_keys,
       .help = "What a new namespace gets unless it asks for something else." },
+    { .name = "map",
+      .type = CAIRN_CONF_SECTION,
+      .sub = map_keys,
+      .help = "Where the map is kept: what must never be lost or doubted, now the namespaces." },
     { .name = "providers",
       .type = CAIRN_CONF_LIST,
       .sub = provider_keys,
@@ -311,8 +364,12 @@ static bool parse_number(const char *s, uint64_t max, uint64_t *out)
 static void check_numbers(struct cairn_conf_doc *doc, const struct cairn_conf *root)
 {
     const struct cairn_conf *node = cairn_conf_section(root, "node"), *auth = cairn_conf_section(root, "auth");
+    const char *cluster = cairn_conf_str(node, "cluster");
     uint64_t ignored;
 
+    if (cluster[0] != '\0' && (strlen(cluster) != 32 || cluster[strspn(cluster, "0123456789abcdef")] != '\0'))
+        cairn_conf_complain(doc, node, "cluster", -1, "'node.cluster' must be 32 digits of 0-9 and a-f; found '%.60s'",
+                            cluster);
     for (uint32_t i = 0; i < cairn_conf_list_len(node, "pin"); i++) {
         if (!parse_number(cairn_conf_list_str(node, "pin", i), 4095, &ignored))
             cairn_conf_complain(doc, node, "pin", (int)i,
@@ -382,10 +439,12 @@ static void check_providers(struct cairn_conf_doc *doc, const struct cairn_conf 
 static void check_reference(struct cairn_conf_doc *doc, const struct cairn_conf *root, const char *key)
 {
     const struct cairn_conf *router = cairn_conf_section(root, "router");
-    const char *name = cairn_conf_str(router, key), *nearest = NULL;
+    const char *name = cairn_conf_str(router, key);
+    struct conf_near near;
 
     if (name[0] == '\0')
         return;
+    cairn_conf__near_init(&near, name);
     for (uint32_t i = 0; i < cairn_conf_list_len(root, "providers"); i++) {
         const struct cairn_conf *p = cairn_conf_list_section(root, "providers", i);
         bool right = strcmp(cairn_conf_str(p, "type"), key) == 0;
@@ -397,12 +456,12 @@ static void check_reference(struct cairn_conf_doc *doc, const struct cairn_conf 
                                     name, cairn_conf_str(p, "type"));
             return;
         }
-        if (right && nearest == NULL)
-            nearest = cairn_conf_str(p, "name");
+        if (right)
+            cairn_conf__near_offer(&near, cairn_conf_str(p, "name"));
     }
     cairn_conf_complain(doc, router, key, -1, "'router.%s': no provider is called '%.80s'%s%.80s%s", key, name,
-                        nearest != NULL ? ", did you mean '" : "", nearest != NULL ? nearest : "",
-                        nearest != NULL ? "'?" : "");
+                        near.best != NULL ? ", did you mean '" : "", near.best != NULL ? near.best : "",
+                        near.best != NULL ? "'?" : "");
 }
 
 static void check_together(struct cairn_conf_doc *doc, const struct cairn_conf *root)
@@ -428,5 +487,45 @@ static void check_together(struct cairn_conf_doc *doc, const struct cairn_conf *
                             cairn_conf_str(root, "workspace"));
 }
 
-cairn_conf_validator *const cairn_node_validators[] = { check_listen, check_numbers, check_providers, check_together,
-                                                        NULL };
+static void check_map_etcd(struct cairn_conf_doc *doc, const struct cairn_conf *map)
+{
+    const struct cairn_conf *tls = cairn_conf_section(map, "tls");
+
+    if (cairn_conf_list_len(map, "endpoints") == 0)
+        cairn_conf_complain(doc, map, "endpoints", -1, "'map.store' is etcd (%s): name its 'map.endpoints'",
+                            cairn_conf_where(map, "store"));
+    for (uint32_t i = 0; i < cairn_conf_list_len(map, "endpoints"); i++) {
+        const char *url = cairn_conf_list_str(map, "endpoints", i);
+
+        if (strncmp(url, "http://", 7) != 0 && strncmp(url, "https://", 8) != 0)
+            cairn_conf_complain(doc, map, "endpoints", (int)i,
+                                "'map.endpoints[%" PRIu32 "]' must be http://HOST:PORT or https://HOST:PORT; found "
+                                "'%.100s'",
+                                i, url);
+    }
+    if ((cairn_conf_str(map, "user")[0] == '\0') != (cairn_conf_str(map, "password_file")[0] == '\0'))
+        cairn_conf_complain(doc, map, "user", -1, "'map.user' and 'map.password_file' belong together");
+    if ((cairn_conf_str(tls, "cert")[0] == '\0') != (cairn_conf_str(tls, "key")[0] == '\0'))
+        cairn_conf_complain(doc, tls, "cert", -1, "'map.tls.cert' and 'map.tls.key' belong together");
+}
+
+static void check_map(struct cairn_conf_doc *doc, const struct cairn_conf *root)
+{
+    const struct cairn_conf *map = cairn_conf_section(root, "map");
+    const char *prefix = cairn_conf_str(map, "prefix");
+
+    if (prefix[0] != '/' || strlen(prefix) < 2 || strlen(prefix) > CAIRN_MAP_ETCD_PREFIX_BYTES_MAX ||
+        prefix[strlen(prefix) - 1] != '/' || prefix[strcspn(prefix, " \t\n\"")] != '\0')
+        cairn_conf_complain(doc, map, "prefix", -1,
+                            "'map.prefix' must begin and end with '/' and have no spaces, for example /cairn/; found "
+                            "'%.100s'",
+                            prefix);
+    if (cairn_conf_u64(map, "store") == 1)
+        check_map_etcd(doc, map);
+    else if (cairn_conf_list_len(map, "endpoints") > 0)
+        cairn_conf_complain(doc, map, "endpoints", -1, "'map.endpoints' are given, but 'map.store' is local (%s)",
+                            cairn_conf_where(map, "store"));
+}
+
+cairn_conf_validator *const cairn_node_validators[] = { check_listen,   check_numbers, check_providers,
+                                                        check_together, check_map,     NULL };

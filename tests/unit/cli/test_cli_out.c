@@ -169,6 +169,12 @@ static void progress_says_how_far_and_how_long(void **state)
     p.bytes_total = 100 << 20;
     cli_progress_line(&p, 2 * CAIRN_NS_PER_S, line, sizeof(line));
     assert_string_equal(line, "import  1,204 of 4,816 files  50.0 MiB  25.0 MiB/s   25 %  6.00 s left");
+    /* What was there already took no time: 25 MiB in 2 s, and 50 MiB are left. */
+    p.skipped_files = 1000;
+    p.skipped_bytes = 25 << 20;
+    p.files_total = 2 * 1204;
+    cli_progress_line(&p, 2 * CAIRN_NS_PER_S, line, sizeof(line));
+    assert_string_equal(line, "import  1,204 of 2,408 files  50.0 MiB  12.5 MiB/s   50 %  11.8 s left");
 }
 
 /* Nobody sees it: nothing is drawn. */

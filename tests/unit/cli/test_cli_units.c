@@ -65,12 +65,14 @@ static void sizes_are_read(void **state)
     assert_int_equal(n, 4096);
     assert_true(cli_parse_size("64KiB", &n));
     assert_int_equal(n, 65536);
-    assert_true(cli_parse_size("1.5 gib", &n));
+    assert_true(cli_parse_size("1.5 GiB", &n));
     assert_int_equal(n, UINT64_C(3) << 29);
-    assert_true(cli_parse_size("2M", &n));
-    assert_int_equal(n, 2 << 20);
-    static const char *const wrong[] = { "",    "-1",  " 1", "1x",   "KiB",     "0x10",          "1 2",
-                                         "nan", "inf", "1e", "1..2", "1KiBKiB", "99999999999TiB" };
+    assert_true(cli_parse_size("2MB", &n)); /* as in a configuration */
+    assert_int_equal(n, 2000000);
+    assert_true(cli_parse_size("1kB", &n));
+    assert_int_equal(n, 1000);
+    static const char *const wrong[] = { "",   "-1",   " 1",  "1x", "KiB", "0x10", "1 2",     "nan",           "inf",
+                                         "1e", "1..2", "1e3", "2M", "1k",  "1.5",  "1KiBKiB", "99999999999TiB" };
     for (size_t i = 0; i < ARRAY_SIZE(wrong); i++)
         assert_false(cli_parse_size(wrong[i], &n));
 }
@@ -87,6 +89,11 @@ static void times_are_read(void **state)
     assert_int_equal(ms, 5400000);
     assert_false(cli_parse_time("10 fortnights", &ms));
     assert_false(cli_parse_time("-5s", &ms));
+    assert_false(cli_parse_time("0s", &ms));
+    assert_false(cli_parse_time("0", &ms));
+    assert_false(cli_parse_time("1e3", &ms));
+    assert_true(cli_parse_time("300us", &ms)); /* never less than was asked for */
+    assert_int_equal(ms, 1);
     assert_true(cli_parse_number("18", &ms));
     assert_false(cli_parse_number("18x", &ms));
     assert_false(cli_parse_number("99999999999999999999", &ms));

@@ -234,8 +234,13 @@ static void providers_fit_together(void **state)
            "cairn.yaml:1:30: a provider's name is made of up to 64 letters a-z, digits, '_' and '-'; found 'A/../b'\n");
     expect("providers: [{type: kv, name: router}]\n",
            "cairn.yaml:1:30: 'router' is the name of a part that every node has; choose another\n");
+    expect("router: {kv: fsat}\nproviders: [{type: kv, name: other}, {type: kv, name: fast}]\n",
+           "cairn.yaml:1:14: 'router.kv': no provider is called 'fsat', did you mean 'fast'?\n");
     expect("router: {kv: b}\nproviders: [{type: kv, name: a}]\n",
-           "cairn.yaml:1:14: 'router.kv': no provider is called 'b', did you mean 'a'?\n");
+           "cairn.yaml:1:14: 'router.kv': no provider is called 'b'\n");
+    expect("router: {embed_threshold: 1048508}\n", "");
+    expect("router: {embed_threshold: 1MiB}\n",
+           "cairn.yaml:1:27: 'router.embed_threshold' is 1MiB; it must be a size from 0 to 1048508\n");
     expect("router: {kv: a}\nproviders: [{type: extent, name: a}]\n",
            "cairn.yaml:1:14: 'router.kv' must name a provider of type kv; 'a' is of type extent\n");
     expect("providers: [{type: kvs, name: a}]\n", "cairn.yaml:1:20: unknown type 'kvs', did you mean 'kv'?\n");
@@ -254,8 +259,45 @@ static void the_rest_fits_together(void **state)
            "cairn.yaml:1:17: 'auth.admins[0]': this machine knows no user 'no-such-user-here'\n");
     expect("node: {pin: [0, one]}\n",
            "cairn.yaml:1:17: 'node.pin[1]' must be a CPU number from 0 to 4095; found 'one'\n");
+    expect("node: {cluster: 12ab}\n",
+           "cairn.yaml:1:17: 'node.cluster' must be 32 digits of 0-9 and a-f; found '12ab'\n");
     expect("node: {name: a/b}\n", "cairn.yaml:1:14: 'node.name' must be at most 255 bytes without spaces and '/'\n");
     expect("workspace: here\n", "cairn.yaml:1:12: 'workspace' must be an absolute path; found 'here'\n");
+}
+
+static void the_map_is_somewhere(void **state)
+{
+    static const char etcd[] = "map:\n"
+                               "  store: etcd\n"
+                               "  endpoints: [https://a:2379, http://b:2379]\n"
+                               "  user: u\n"
+                               "  password_file: /p\n"
+                               "  tls: {ca: /ca.pem}\n";
+    struct cairn_node_conf conf;
+
+    (void)state;
+    assert_int_equal(parse_with(&conf, "", NULL, 0), 0);
+    assert_false(conf.map_etcd);
+    cairn_node_conf_free(&conf);
+    assert_int_equal(parse_with(&conf, etcd, NULL, 0), 0);
+    assert_true(conf.map_etcd);
+    assert_int_equal(conf.map.nendpoints, 2);
+    assert_string_equal(conf.map.endpoints[1], "http://b:2379");
+    assert_string_equal(conf.map.prefix, "/cairn/");
+    assert_string_equal(conf.map.ca_file, "/ca.pem");
+    assert_string_equal(conf.map_password_file, "/p");
+    assert_int_equal(conf.map_timeout_ms, 10000);
+    cairn_node_conf_free(&conf);
+    expect("map: {store: etcd}\n", "cairn.yaml:1:6: 'map.store' is etcd (cairn.yaml:1:14): name its 'map.endpoints'\n");
+    expect("map: {store: etcd, endpoints: [a:1]}\n",
+           "cairn.yaml:1:32: 'map.endpoints[0]' must be http://HOST:PORT or https://HOST:PORT; found 'a:1'\n");
+    expect("map: {endpoints: ['http://a:1']}\n",
+           "cairn.yaml:1:18: 'map.endpoints' are given, but 'map.store' is local (default)\n");
+    expect("map: {prefix: cairn}\n",
+           "cairn.yaml:1:15: 'map.prefix' must begin and end with '/' and have no spaces, for "
+           "example /cairn/; found 'cairn'\n");
+    expect("map: {store: etcd, endpoints: ['http://a:1'], user: u}\n",
+           "cairn.yaml:1:53: 'map.user' and 'map.password_file' belong together\n");
 }
 
 static void example_is_valid(void **state)
@@ -268,6 +310,22 @@ static void example_is_valid(void **state)
         fail_msg("%s", err.text);
     assert_string_equal(conf.data, "/var/lib/cairn");
     assert_string_equal(conf.listen[0], "unix:///run/cairn/node.sock");
+    cairn_node_conf_free(&conf);
+}
+
+/* With the providers that this build has. */
+static void example_of_a_member_is_valid(void **state)
+{
+    struct cairn_node_conf conf;
+    struct cairn_err err = { 0 };
+
+    (void)state;
+    if (cairn_node_conf_read(&conf, CAIRN_SOURCE_DIR "/deploy/examples/member.yaml", NULL, 0, cairn_provider_list,
+                             &err) != 0)
+        fail_msg("%s", err.text);
+    assert_int_equal(strlen(conf.cluster), 32);
+    assert_int_equal(conf.nproviders, 3);
+    assert_string_equal(conf.provider_descs[2]->type, "group");
     cairn_node_conf_free(&conf);
 }
 
@@ -329,7 +387,9 @@ int main(void)
         cmocka_unit_test(addresses),
         cmocka_unit_test(providers_fit_together),
         cmocka_unit_test(the_rest_fits_together),
+        cmocka_unit_test(the_map_is_somewhere),
         cmocka_unit_test(example_is_valid),
+        cmocka_unit_test(example_of_a_member_is_valid),
         cmocka_unit_test(example_is_complete),
         cmocka_unit_test(reference_holds_the_defaults),
     };

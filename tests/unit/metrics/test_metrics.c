@@ -2,12 +2,15 @@
  * not allow: samples without family, families split or declared twice, bad names, escapes or numbers, histograms that
  * shrink. */
 #include "server/node/metrics.h"
+#include "server/port/pool.h"
 
 #include <ctype.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -396,6 +399,8 @@ static void providers_tell_their_state(void **state)
 
     assert_true(value_of(p, "cairn_provider_health", "provider=kv;health=degraded;", "") == 1);
     assert_true(value_of(p, "cairn_provider_health", "provider=kv;health=ok;", "") == 0);
+    assert_true(value_of(p, "cairn_degraded", "", "") == 1);
+    assert_true(value_of(p, "cairn_healthy", "", "") == 1); /* it serves */
     assert_true(value_of(p, "cairn_provider_status", "provider=kv;field=quarantined;", "") == 3);
     free(p);
 }
@@ -415,6 +420,78 @@ static void every_node_counter_is_there(void **state)
     CAIRN_RPC_NODE_COUNTERS(X)
 #undef X
     free(p);
+}
+
+struct held {
+    struct cairn_job job;
+    pthread_mutex_t *gate;
+    atomic_uint *begun;
+};
+
+static void held_work(struct cairn_job *job)
+{
+    struct held *h = CONTAINER_OF(job, struct held, job);
+
+    atomic_fetch_add(h->begun, 1);
+    pthread_mutex_lock(h->gate); /* until the test has looked */
+    pthread_mutex_unlock(h->gate);
+}
+
+static void held_done(struct cairn_job *job)
+{
+    (*(int *)job->arg)++;
+}
+
+static int64_t json_counter(struct fixture *f, const char *name)
+{
+    json_t *doc = cairn_metrics_json(&f->m), *value = json_object_get(json_object_get(doc, "counters"), name);
+    int64_t v = json_is_integer(value) ? json_integer_value(value) : -1;
+
+    json_decref(doc);
+    return v;
+}
+
+static void pool_is(struct fixture *f, uint32_t waiting, uint32_t running)
+{
+    struct parsed *p = scrape(f);
+
+    assert_true(value_of(p, "cairn_pool_waiting", "", "") == waiting);
+    assert_true(value_of(p, "cairn_pool_running", "", "") == running);
+    free(p);
+    assert_int_equal(json_counter(f, "pool_waiting"), waiting);
+    assert_int_equal(json_counter(f, "pool_running"), running);
+}
+
+/* Two threads and five jobs that are held: two run, three wait. */
+static void depth_of_the_pools_queue(void **state)
+{
+    enum { THREADS = 2, JOBS = 5 };
+    struct fixture *f = *state;
+    pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
+    struct held held[JOBS];
+    atomic_uint begun = 0;
+    int done = 0;
+
+    f->m.pool = cairn_pool_new(THREADS, 16, NULL);
+    assert_non_null(f->m.pool);
+    pool_is(f, 0, 0);
+    pthread_mutex_lock(&gate);
+    for (int i = 0; i < JOBS; i++) {
+        held[i] = (struct held){ .job = { .work = held_work, .done = held_done, .arg = &done },
+                                 .gate = &gate,
+                                 .begun = &begun };
+        assert_int_equal(cairn_pool_submit(f->m.pool, &f->loop, &held[i].job), 0);
+    }
+    for (int i = 0; i < 5000 && atomic_load(&begun) < THREADS; i++)
+        usleep(1000);
+    assert_int_equal(atomic_load(&begun), THREADS);
+    pool_is(f, JOBS - THREADS, THREADS);
+    pthread_mutex_unlock(&gate);
+    for (int i = 0; i < 5000 && done < JOBS; i++)
+        cairn_loop_turn(&f->loop, CAIRN_NS_PER_MS);
+    assert_int_equal(done, JOBS);
+    cairn_pool_free(f->m.pool);
+    f->m.pool = NULL;
 }
 
 /* Of both workers; by way, and what belongs to none; on the page and as JSON. */
@@ -531,6 +608,10 @@ static void page_is_served(void **state)
     free(parse(body + 4));
     get(f, &addr, "/healthz", page, 1 << 20);
     assert_non_null(strstr(page, " 200 OK\r\n"));
+    assert_non_null(strstr(page, "\r\n\r\ndegraded: kv is degraded\n"));
+    f->m.descs = NULL;
+    get(f, &addr, "/healthz", page, 1 << 20);
+    assert_non_null(strstr(page, " 200 OK\r\n"));
     assert_non_null(strstr(page, "\r\n\r\nok\n"));
     f->unwell = true;
     get(f, &addr, "/healthz", page, 1 << 20);
@@ -549,6 +630,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(names_are_escaped, setup, teardown),
         cmocka_unit_test_setup_teardown(providers_tell_their_state, setup, teardown),
         cmocka_unit_test_setup_teardown(every_node_counter_is_there, setup, teardown),
+        cmocka_unit_test_setup_teardown(depth_of_the_pools_queue, setup, teardown),
         cmocka_unit_test_setup_teardown(bulk_transfers_are_told_by_their_way, setup, teardown),
         cmocka_unit_test_setup_teardown(json_says_the_same, setup, teardown),
         cmocka_unit_test_setup_teardown(page_is_served, setup, teardown),

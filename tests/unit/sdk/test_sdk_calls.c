@@ -312,6 +312,55 @@ static void a_walk_sees_every_key_once(void **state)
     cairn_iter_close(it);
 }
 
+struct walk {
+    struct cairn_iter *it;
+    struct cairn_entry e;
+    int n, last;
+    bool inside;
+};
+
+static void walk_on_step(void *arg, int rc)
+{
+    struct walk *x = arg;
+    char key[16];
+
+    assert_false(x->inside); /* no callback runs inside the call that started it */
+    x->last = rc;
+    if (rc != 1)
+        return;
+    snprintf(key, sizeof(key), "w%05d", x->n++);
+    assert_int_equal(x->e.key_len, 6);
+    assert_memory_equal(x->e.key, key, 6);
+    x->inside = true;
+    assert_int_equal(cairn_iter_next_async(x->it, &x->e, walk_on_step, x), 0);
+    x->inside = false;
+}
+
+static void a_walk_without_waiting(void **state)
+{
+    enum { N = 950 };
+    struct fixture *fx = *state;
+    struct walk x = { .last = 1 };
+    struct cairn_entry e;
+    char key[16];
+
+    for (int i = 0; i < N; i++) {
+        snprintf(key, sizeof(key), "w%05d", i);
+        assert_int_equal(cairn_put(fx->ns, key, 6, "x", 1, NULL), 0);
+    }
+    assert_int_equal(cairn_iter_open(fx->ns, "w", 1, &fx->o, &x.it), 0);
+    assert_int_equal(cairn_iter_next_async(x.it, &x.e, NULL, NULL), CAIRN_E_INVAL);
+    assert_int_equal(cairn_iter_next_async(x.it, &x.e, walk_on_step, &x), 0);
+    assert_int_equal(cairn_iter_next_async(x.it, &e, walk_on_step, &x), CAIRN_E_STATE);
+    assert_int_equal(cairn_iter_next(x.it, &e), CAIRN_E_STATE);
+    assert_int_equal(x.n, 0);
+    assert_int_equal(cairn_drain(fx->c, -1), 0);
+    assert_int_equal(x.last, 0);
+    assert_int_equal(x.n, N);
+    assert_int_equal(cairn_iter_next(x.it, &e), 0); /* the end stays the end */
+    cairn_iter_close(x.it);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -326,6 +375,7 @@ int main(void)
         T(batches_of_any_size),
         T(a_large_value_that_does_not_fit_a_batch_says_so),
         T(a_walk_sees_every_key_once),
+        T(a_walk_without_waiting),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -606,7 +606,8 @@ static void a_wrong_key_does_not_let_in(void **state)
     fclose(f);
     o.key_file = key;
     assert_int_equal(chmod(key, 0644), 0);
-    assert_int_equal(cairn_connect(&o, &c, &e), CAIRN_E_DENIED);
+    assert_int_equal(cairn_connect(&o, &c, &e), CAIRN_E_AUTH);
+    assert_non_null(strstr(e.text, "chmod 600"));
     assert_int_equal(chmod(key, 0600), 0);
     assert_int_equal(cairn_connect(&o, &c, &e), CAIRN_E_AUTH);
     assert_null(c);

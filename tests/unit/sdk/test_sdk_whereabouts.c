@@ -157,9 +157,9 @@ static void files_of_others_are_refused(void **state)
     assert_int_equal(find(p), 0);
     chmod(p->dir, 0700);
     chmod(p->key, 0640);
-    refused(p, CAIRN_E_DENIED, "mode 0640 lets others read it");
+    refused(p, CAIRN_E_AUTH, "mode 0640 lets others read it");
     p->o.addresses = "tcp://127.0.0.1:1"; /* not ignored here either */
-    refused(p, CAIRN_E_DENIED, "mode 0640");
+    refused(p, CAIRN_E_AUTH, "mode 0640");
 }
 
 static void another_owner_is_refused(void **state)
@@ -223,7 +223,7 @@ static void malformed_files_are_told_apart(void **state)
     free(big);
     write_file(p->json, good_json, 0644);
     write_file(p->key, "0011", 0600);
-    refused(p, CAIRN_E_CONFIG, "hexadecimal");
+    refused(p, CAIRN_E_AUTH, "hexadecimal");
 }
 
 static void lists_are_checked(void **state)

@@ -1,6 +1,8 @@
 /* Every kind of state machine of this build: its table is sound, and its drawing says what its table says. */
 #include "sdk/client/client_internal.h"
 #include "sdk/core/bulk/bulk.h"
+#include "server/cluster/election.h"
+#include "server/cluster/map_store_etcd.h"
 #include "server/node/introspect.h"
 #include "server/node/node.h"
 #include "server/router/router.h"
@@ -14,12 +16,14 @@
 
 static void add_all(struct cairn_kinds *kinds)
 {
-    static const struct cairn_sm_kind *const client[] = { &cairn_client_call_kind, NULL };
+    static const struct cairn_sm_kind *const client[] = { &cairn_client_call_kind, &cairn_writer_step_kind, NULL };
 
     cairn_kinds_add(kinds, cairn_node_kinds);
     cairn_kinds_add(kinds, cairn_rpc_kinds);
     cairn_kinds_add(kinds, client);
     cairn_kinds_add(kinds, cairn_router_desc.machines);
+    cairn_kinds_add(kinds, cairn_map_etcd_kinds);
+    cairn_kinds_add(kinds, cairn_election_kinds);
     for (uint32_t i = 0; cairn_provider_list[i] != NULL; i++)
         cairn_kinds_add(kinds, cairn_provider_list[i]->machines);
 }

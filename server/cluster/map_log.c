@@ -1,0 +1,116 @@
+/* The log of the map: see map_log.h. */
+#include "server/cluster/map_log.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static uint64_t wall_ms(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_REALTIME, &ts);
+    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / CAIRN_NS_PER_MS;
+}
+
+/* Text of any bytes as JSON takes it: what is no printable ASCII becomes '?', as in a log line. */
+static json_t *plain_text(const char *text)
+{
+    char to[CAIRN_MAP_LOG_TEXT_BYTES_MAX + 1];
+    size_t n = 0;
+
+    for (; text[n] != '\0' && n < CAIRN_MAP_LOG_TEXT_BYTES_MAX; n++)
+        to[n] = text[n] >= ' ' && text[n] <= '~' ? text[n] : '?';
+    to[n] = '\0';
+    return json_string(to);
+}
+
+int cairn_map_log_describe(struct cairn_map_log_line *line, struct cairn_env *env, const char *author,
+                           const char *reason, const struct cairn_map_write *writes, uint32_t n)
+{
+    uint64_t now = wall_ms();
+    json_t *keys = json_array(), *o;
+
+    for (uint32_t i = 0; i < MIN(n, (uint32_t)CAIRN_MAP_LOG_KEYS_MAX); i++)
+        json_array_append_new(keys, plain_text(writes[i].key));
+    o = json_pack("{s:I, s:o, s:o, s:o, s:I}", "time_ms", (json_int_t)now, "author", plain_text(author), "reason",
+                  plain_text(reason), "keys", keys, "nkeys", (json_int_t)n);
+    line->value = o != NULL ? json_dumps(o, JSON_COMPACT) : NULL;
+    json_decref(o);
+    if (line->value == NULL)
+        return CAIRN_E_NOMEM;
+    snprintf(line->key, sizeof(line->key), CAIRN_MAP_LOG_PREFIX "%013" PRIx64 "-%016" PRIx64, now,
+             cairn_env_random(env));
+    line->write = (struct cairn_map_write){ .key = line->key,
+                                            .value = (const uint8_t *)line->value,
+                                            .value_len = (uint32_t)strlen(line->value) };
+    return 0;
+}
+
+void cairn_map_log_line_fini(struct cairn_map_log_line *line)
+{
+    free(line->value);
+    line->value = NULL;
+}
+
+json_t *cairn_map_log_read(const struct cairn_map_entry *e)
+{
+    json_t *o = json_loadb((const char *)e->value, e->value_len, 0, NULL);
+
+    if (!json_is_integer(json_object_get(o, "time_ms")) || !json_is_string(json_object_get(o, "author")) ||
+        !json_is_string(json_object_get(o, "reason")) || !json_is_array(json_object_get(o, "keys")) ||
+        json_object_set_new(o, "revision", json_integer((json_int_t)e->changed)) != 0) {
+        json_decref(o);
+        return NULL;
+    }
+    return o;
+}
+
+static void on_counted(const struct cairn_map_entry *e, void *arg)
+{
+    (void)e;
+    ++*(uint32_t *)arg;
+}
+
+static void on_oldest(const struct cairn_map_entry *e, void *arg)
+{
+    struct cairn_map_log_trim *t = arg;
+
+    if (t->n >= MIN(t->more, (uint32_t)CAIRN_MAP_WRITES_MAX) || strlen(e->key) >= sizeof(t->keys[0]))
+        return;
+    snprintf(t->keys[t->n], sizeof(t->keys[0]), "%s", e->key);
+    t->writes[t->n] = (struct cairn_map_write){ .key = t->keys[t->n], .from = e->changed };
+    t->n++;
+}
+
+static void on_trimmed(struct cairn_map_op *op)
+{
+    struct cairn_map_log_trim *t = op->arg;
+
+    t->trimming = false;
+    t->done(t);
+}
+
+/* A few at a time, since each entry that is added may trim. */
+bool cairn_map_log_trim(struct cairn_map_store *s, struct cairn_map_log_trim *t)
+{
+    uint32_t n = 0;
+
+    if (t->trimming)
+        return false;
+    cairn_map_store_each(s, CAIRN_MAP_LOG_PREFIX, on_counted, &n);
+    if (n < CAIRN_MAP_LOG_ENTRIES_MAX + CAIRN_MAP_WRITES_MAX)
+        return false;
+    t->more = n - CAIRN_MAP_LOG_ENTRIES_MAX;
+    t->n = 0;
+    cairn_map_store_each(s, CAIRN_MAP_LOG_PREFIX, on_oldest, t);
+    if (t->n == 0)
+        return false;
+    t->trimming = true;
+    t->change =
+        (struct cairn_map_change){ .op = { .done = on_trimmed, .arg = t }, .writes = t->writes, .nwrites = t->n };
+    cairn_map_store_change(s, s->home.loop, &t->change);
+    return true;
+}

@@ -1,0 +1,175 @@
+/* The coordinator, as time passes: who is dead, who leads then (M2, M4, M6): see coord.h. */
+#include "server/cluster/repl/coord_internal.h"
+
+/* Nobody can hold a lease of @who any more. */
+static bool authority_is_over(struct cairn_coord *c, struct cairn_who who)
+{
+    struct cairn_coord_node *n = cairn_coord_node(c, who.node);
+
+    return cairn_env_now_ns(c->env) >= MAX(n->granted_ns, c->elected_ns) + cairn_lease_wait_ns(&c->times);
+}
+
+/* M4 and M2: @to leads, the old primary is no member any more. */
+static void promote(struct cairn_coord *c, struct cairn_coord_slot *s, struct cairn_who to)
+{
+    struct cairn_slot_record *next = cairn_coord__begin(s);
+
+    cairn_coord__insync_del(next, s->rec.primary.node);
+    next->primary = to;
+    next->state = CAIRN_SLOT_TAKEOVER;
+    c->takeovers++;
+    cairn_coord__store(c, s);
+}
+
+/* M2: a member that registered again is none any more, if another one is here. True if a change was begun. */
+static bool drop_restarted(struct cairn_coord *c, struct cairn_coord_slot *s)
+{
+    for (uint32_t i = 0; i < s->rec.ninsync; i++) {
+        struct cairn_who old = s->rec.insync[i];
+        struct cairn_coord_node *n = cairn_coord_node(c, old.node);
+        struct cairn_who other = cairn_coord__successor(c, &s->rec, old);
+
+        if (n == NULL || n->p.inc == old.inc || cairn_who_is_nobody(other))
+            continue;
+        if (cairn_coord_node(c, other.node)->heard_ns <= n->registered_ns)
+            continue; /* not later than the REGISTER: it may have been gone before */
+        if (cairn_who_is(old, s->rec.primary)) {
+            promote(c, s, other);
+        } else {
+            cairn_coord__insync_del(cairn_coord__begin(s), old.node);
+            cairn_coord__store(c, s);
+        }
+        return true;
+    }
+    return false;
+}
+
+/* Its node has registered a newer process. */
+static bool is_replaced(struct cairn_coord *c, struct cairn_who who)
+{
+    struct cairn_coord_node *n = cairn_coord_node(c, who.node);
+
+    return n == NULL || n->p.inc != who.inc;
+}
+
+static bool is_lost(struct cairn_coord *c, const struct cairn_slot_record *rec)
+{
+    for (uint32_t i = 0; i < rec->ninsync; i++) {
+        if (!is_replaced(c, rec->insync[i]))
+            return false;
+    }
+    return true;
+}
+
+/* Whether the member that was @node still has the disk that it was one with. */
+static bool has_its_disk(struct cairn_coord *c, const struct cairn_slot_record *rec, uint64_t node)
+{
+    struct cairn_coord_node *n = cairn_coord_node(c, node);
+
+    for (uint32_t i = 0; i < rec->ninsync; i++) {
+        if (rec->insync[i].node == node)
+            return n != NULL && rec->insync[i].inc >= n->p.disk_inc;
+    }
+    return false;
+}
+
+/* M6: of the members of the current set, all registered again, the one with the greatest (epoch, end). */
+static void recover(struct cairn_coord *c, struct cairn_coord_slot *s)
+{
+    struct cairn_slot_record *next;
+    uint32_t here = 0;
+    int best = -1;
+    bool waited;
+
+    if (s->lost_ns == 0)
+        s->lost_ns = cairn_env_now_ns(c->env);
+    waited = c->lost_may_shrink && cairn_env_now_ns(c->env) - s->lost_ns >= c->lost_wait_ns;
+    for (uint32_t i = 0; i < s->nends; i++) {
+        struct cairn_who who = { .node = s->ends[i].node, .inc = s->ends[i].inc };
+
+        if (!has_its_disk(c, &s->rec, who.node) || !cairn_coord_is_alive(c, who))
+            continue;
+        here++;
+        if (best < 0 || cairn_at_is_less(s->ends[best].end, s->ends[i].end))
+            best = (int)i;
+    }
+    if (best < 0 || (here < s->rec.ninsync && !waited))
+        return;
+    if (here < s->rec.ninsync) {
+        c->losses++;
+        cairn_log_warn("slot %td goes on with %u of %u members: unsynced writes may be lost", s - c->slots, here,
+                       s->rec.ninsync);
+    }
+    next = cairn_coord__begin(s);
+    next->primary = (struct cairn_who){ .node = s->ends[best].node, .inc = s->ends[best].inc };
+    next->insync[0] = next->primary;
+    next->ninsync = 1;
+    next->state = CAIRN_SLOT_TAKEOVER;
+    c->recoveries++;
+    cairn_coord__store(c, s);
+}
+
+static bool has_restarted(struct cairn_coord *c, const struct cairn_slot_record *rec)
+{
+    for (uint32_t i = 0; i < rec->ninsync; i++) {
+        if (is_replaced(c, rec->insync[i]))
+            return true;
+    }
+    return false;
+}
+
+/* True: to be looked at again at the next tick. */
+static bool slot_tick(struct cairn_coord *c, struct cairn_coord_slot *s)
+{
+    struct cairn_who to;
+
+    if (s->storing || s->rec.epoch == 0)
+        return false;
+    if (is_lost(c, &s->rec)) {
+        recover(c, s);
+        return true;
+    }
+    s->lost_ns = 0;
+    if (drop_restarted(c, s))
+        return true;
+    if (cairn_coord_is_alive(c, s->rec.primary))
+        return cairn_coord__move_tick(c, s) || has_restarted(c, &s->rec);
+    if (is_replaced(c, s->rec.primary) || !authority_is_over(c, s->rec.primary))
+        return true; /* replaced: M2 has to wait for the word of another member, later than the REGISTER */
+    to = cairn_coord__successor(c, &s->rec, s->rec.primary);
+    if (!cairn_who_is_nobody(to))
+        promote(c, s, to);
+    return true;
+}
+
+/* Nodes that have fallen silent: their slots are looked at until they have found another primary. */
+static void nodes_tick(struct cairn_coord *c)
+{
+    for (uint32_t i = 0; i < c->nnodes; i++) {
+        struct cairn_coord_node *n = &c->nodes[i];
+        bool alive = cairn_coord_is_alive(c, (struct cairn_who){ .node = n->p.node, .inc = n->p.inc });
+
+        for (uint32_t k = 0; n->was_alive && !alive && k < c->nslots; k++) {
+            if (c->slots[k].rec.primary.node == n->p.node)
+                cairn_coord__watch(c, &c->slots[k]);
+        }
+        n->was_alive = alive;
+    }
+}
+
+void cairn_coord_tick(struct cairn_coord *c)
+{
+    uint32_t n, kept = 0;
+
+    nodes_tick(c);
+    n = c->nwatched;
+    for (uint32_t i = 0; i < n; i++) {
+        struct cairn_coord_slot *s = &c->slots[c->watched[i]];
+
+        s->watched = slot_tick(c, s);
+        if (s->watched)
+            c->watched[kept++] = c->watched[i];
+    }
+    CAIRN_ASSERT(c->nwatched == n); /* nothing that is done here is stored at once */
+    c->nwatched = kept;
+}

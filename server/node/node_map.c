@@ -1,0 +1,311 @@
+/* Where the node's map is kept, and what may be done with it while no node runs: written out, moved, and asked for its
+ * log. */
+#include "cairn/server.h"
+#include "server/cluster/map_dump.h"
+#include "server/cluster/map_image.h"
+#include "server/cluster/map_log.h"
+#include "server/node/node.h"
+#include "server/router/router.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { PASSWORD_BYTES_MAX = 512, IMPORT_MS_MAX = 600000 };
+
+/* ---- opening ---- */
+
+static int password_read(const char *path, char password[PASSWORD_BYTES_MAX], struct cairn_err *err)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW), rc = 0;
+    struct stat st;
+    ssize_t n;
+
+    if (fd < 0)
+        return cairn_err_errno(err, errno, "password file %s", path);
+    n = fstat(fd, &st) == 0 ? read(fd, password, PASSWORD_BYTES_MAX - 1) : -1;
+    if (n < 0)
+        rc = cairn_err_errno(err, errno, "password file %s", path);
+    else if (!S_ISREG(st.st_mode) || (st.st_mode & 077) != 0)
+        rc = cairn_err_set(err, CAIRN_E_DENIED, "password file %s: mode %04o lets others read it; `chmod 600 %s`", path,
+                           st.st_mode & 07777, path);
+    else
+        password[n] = '\0';
+    if (rc == 0)
+        password[strcspn(password, "\r\n")] = '\0';
+    close(fd);
+    return rc;
+}
+
+int cairn_node__open_etcd(const struct cairn_node_conf *conf, struct cairn_loop *home, struct cairn_map_store **out,
+                          struct cairn_err *err)
+{
+    struct cairn_map_etcd_conf etcd = conf->map;
+    char password[PASSWORD_BYTES_MAX] = "";
+    int rc = 0;
+
+    *out = NULL;
+    if (conf->map_password_file[0] != '\0')
+        rc = password_read(conf->map_password_file, password, err);
+    etcd.password = password;
+    if (rc == 0)
+        rc = cairn_map_store_etcd_open(&etcd, home, out, err);
+    cairn_auth_forget(password, sizeof(password));
+    if (rc == 0)
+        rc = cairn_map_store_await(*out, conf->map_timeout_ms, err);
+    if (rc != 0 && *out != NULL) {
+        cairn_map_store_close(*out);
+        *out = NULL;
+    }
+    return cairn_err_wrap(err, rc, "map");
+}
+
+int cairn_node__check_etcd(const struct cairn_node_conf *conf, struct cairn_err *err)
+{
+    struct cairn_map_store *store;
+    struct cairn_loop loop;
+    int rc = cairn_loop_init(&loop, NULL, err);
+
+    if (rc != 0)
+        return rc;
+    rc = cairn_node__open_etcd(conf, &loop, &store, err);
+    if (rc == 0)
+        cairn_map_store_close(store);
+    cairn_loop_fini(&loop);
+    return rc;
+}
+
+/* ---- without a node ---- */
+
+/* What a command needs of a node: its configuration, a loop, and the store. */
+struct keeper {
+    struct cairn_node_conf conf;
+    struct cairn_datadir data;
+    struct cairn_pool *pool;
+    struct cairn_loop loop;
+    bool has_loop;
+    struct cairn_map_store *store;
+};
+
+static void keeper_close(struct keeper *k)
+{
+    if (k->store != NULL)
+        cairn_map_store_close(k->store);
+    if (k->pool != NULL)
+        cairn_pool_free(k->pool);
+    if (k->has_loop)
+        cairn_loop_fini(&k->loop);
+    cairn_datadir_close(&k->data);
+    cairn_node_conf_free(&k->conf);
+    free(k);
+}
+
+/* Always *@out, for keeper_close(). */
+static int keeper_open(struct keeper **out, const struct cairn_server_options *options, char *text, size_t text_len,
+                       struct cairn_err *err)
+{
+    struct keeper *k = *out = calloc(1, sizeof(*k));
+    int rc;
+
+    if (text != NULL && text_len > 0)
+        text[0] = '\0';
+    if (k == NULL)
+        return cairn_err_set(err, CAIRN_E_NOMEM, "map");
+    k->data.lock_fd = -1;
+    rc = cairn_node__read_conf(&k->conf, options, text, text_len, err);
+    if (rc == 0)
+        rc = cairn_loop_init(&k->loop, NULL, err);
+    k->has_loop = rc == 0;
+    return rc;
+}
+
+static void on_read(struct cairn_map_op *op)
+{
+    *(bool *)op->arg = true;
+}
+
+/* All entries, without disturbing a node that runs. */
+static int keeper_read(struct keeper *k, struct cairn_map_table *t, uint64_t *revision, struct cairn_err *err)
+{
+    bool done = false;
+    struct cairn_map_read r = { .op = { .done = on_read, .arg = &done }, .prefix = "" };
+    struct cairn_map_file file;
+    char dir[4096];
+    int rc;
+
+    if (!k->conf.map_etcd) {
+        if (k->conf.data[0] == '\0')
+            return cairn_err_set(err, CAIRN_E_INVAL, "no data directory is named (node.data, --data)");
+        snprintf(dir, sizeof(dir), "%s/router", k->conf.data);
+        rc = cairn_map_file_init(&file, dir, err);
+        if (rc == 0 && access(file.path, R_OK) != 0)
+            rc = cairn_err_errno(err, errno, "%s", file.path);
+        return rc == 0 ? cairn_map_image_load(&file, t, revision, err) : rc;
+    }
+    rc = cairn_node__open_etcd(&k->conf, &k->loop, &k->store, err);
+    if (rc != 0)
+        return rc;
+    cairn_map_store_read(k->store, &r);
+    while (!done) /* it has a deadline */
+        cairn_loop_turn(&k->loop, CAIRN_NS_PER_S);
+    *t = r.table;
+    *revision = r.op.revision;
+    if (r.op.rc != 0)
+        *err = r.op.err;
+    return r.op.rc;
+}
+
+/* For changes: the data directory is ours, so no node runs on it. */
+static int keeper_own(struct keeper *k, struct cairn_err *err)
+{
+    char dir[4096];
+    int rc = 0;
+
+    if (k->conf.data[0] != '\0')
+        rc = cairn_datadir_open(&k->data, k->conf.data, k->conf.cluster, err);
+    else if (!k->conf.map_etcd)
+        rc = cairn_err_set(err, CAIRN_E_INVAL, "no data directory is named (node.data, --data)");
+    if (rc != 0)
+        return cairn_err_wrap(err, rc, "the node must be stopped");
+    if (k->conf.map_etcd)
+        return cairn_node__open_etcd(&k->conf, &k->loop, &k->store, err);
+    k->pool = cairn_pool_new(1, 16, err);
+    rc = k->pool != NULL ? cairn_datadir_sub(&k->data, "router", dir, sizeof(dir), err) : err->code;
+    return rc == 0 ? cairn_map_store_local_open(dir, k->pool, &k->loop, &k->store, err) : rc;
+}
+
+static int finish(struct keeper *k, int rc, const struct cairn_err *err, char *text, size_t text_len)
+{
+    if (rc != 0 && text != NULL && text_len > 0 && text[0] == '\0')
+        snprintf(text, text_len, "%s", err->text);
+    if (k != NULL)
+        keeper_close(k);
+    return rc;
+}
+
+int cairn_server_map_export(const struct cairn_server_options *options, FILE *to, char *text, size_t text_len)
+{
+    struct cairn_map_table t = { 0 };
+    struct cairn_err err = { 0 };
+    uint64_t revision = 0;
+    struct keeper *k;
+    int rc = keeper_open(&k, options, text, text_len, &err);
+
+    if (rc == 0)
+        rc = keeper_read(k, &t, &revision, &err);
+    if (rc == 0)
+        rc = cairn_map_dump_write(&t, revision, to, &err);
+    cairn_map_table_fini(&t);
+    return finish(k, rc, &err, text, text_len);
+}
+
+/* ---- the log ---- */
+
+static void on_line(const struct cairn_map_entry *e, void *arg)
+{
+    json_t *o = cairn_map_log_read(e);
+
+    if (o != NULL)
+        json_array_append_new(arg, o);
+}
+
+int cairn_server_map_log(const struct cairn_server_options *options, FILE *to, char *text, size_t text_len)
+{
+    struct cairn_map_table t = { 0 };
+    struct cairn_err err = { 0 };
+    uint64_t revision = 0;
+    json_t *lines = json_array();
+    struct keeper *k;
+    int rc = keeper_open(&k, options, text, text_len, &err);
+
+    if (rc == 0)
+        rc = keeper_read(k, &t, &revision, &err);
+    if (rc == 0) {
+        cairn_map_table_each(&t, CAIRN_MAP_LOG_PREFIX, on_line, lines);
+        if (json_dumpf(lines, to, JSON_INDENT(1)) != 0 || fputc('\n', to) == EOF || fflush(to) != 0)
+            rc = cairn_err_set(&err, CAIRN_E_IO, "the log cannot be written out");
+    }
+    json_decref(lines);
+    cairn_map_table_fini(&t);
+    return finish(k, rc, &err, text, text_len);
+}
+
+/* ---- into a store ---- */
+
+static int read_all(FILE *from, char **text, size_t *len, struct cairn_err *err)
+{
+    size_t room = 0;
+
+    *text = NULL;
+    *len = 0;
+    for (;;) {
+        char *more;
+
+        if (*len == room) {
+            room = MAX(room * 2, (size_t)65536);
+            more = room <= CAIRN_MAP_DUMP_BYTES_MAX ? realloc(*text, room) : NULL;
+            if (more == NULL)
+                return cairn_err_set(err, CAIRN_E_LIMIT, "the document has more than %zu bytes", *len);
+            *text = more;
+        }
+        *len += fread(*text + *len, 1, room - *len, from);
+        if (ferror(from))
+            return cairn_err_errno(err, errno, "read");
+        if (feof(from))
+            return 0;
+    }
+}
+
+/* Entries as they may stand in any store. */
+static int make_movable(struct cairn_map_table *t, struct cairn_err *err)
+{
+    int rc = 0;
+
+    for (uint32_t i = 0; rc == 0 && i < t->n; i++) {
+        struct cairn_map_entry e = t->nodes[i]->e;
+        struct cairn_map_node *n;
+        uint8_t *value;
+
+        rc = cairn_router_map_entry(&e, &value, &e.value_len, err);
+        if (rc != 0 || value == NULL)
+            continue;
+        e.value = value;
+        n = cairn_map_node_new(&e);
+        free(value);
+        if (n == NULL)
+            return cairn_err_set(err, CAIRN_E_NOMEM, "map entries");
+        cairn_map_table_set(t, n);
+        cairn_map_node_put(n);
+    }
+    return rc;
+}
+
+int cairn_server_map_import(const struct cairn_server_options *options, FILE *from, char *text, size_t text_len)
+{
+    struct cairn_map_table t = { 0 };
+    struct cairn_err err = { 0 };
+    char author[32], *document = NULL;
+    uint64_t revision = 0;
+    size_t len = 0;
+    struct keeper *k;
+    int rc = keeper_open(&k, options, text, text_len, &err);
+
+    if (rc == 0)
+        rc = read_all(from, &document, &len, &err);
+    if (rc == 0)
+        rc = cairn_map_dump_read(document, len, &t, &revision, &err);
+    if (rc == 0)
+        rc = make_movable(&t, &err);
+    if (rc == 0)
+        rc = keeper_own(k, &err);
+    snprintf(author, sizeof(author), "uid %u", (unsigned)geteuid());
+    if (rc == 0)
+        rc = cairn_map_dump_store(k->store, &t, revision, author, IMPORT_MS_MAX, &err);
+    free(document);
+    cairn_map_table_fini(&t);
+    return finish(k, rc, &err, text, text_len);
+}

@@ -1,0 +1,157 @@
+#!/usr/bin/env python3
+"""Seeds the mistakes of PROTOCOL §10 into the code, one at a time, and says after how many random walks each is found.
+
+usage: tests/sim/mistakes.py BUILD [NAME ...]      BUILD: a build tree, for its libraries; CAIRN_SEEDS: how many walks
+
+The sources are copied, changed and compiled aside. A mistake whose text is no longer in the code is an error: the list
+follows the code. Exit status 1 if one that is expected to be found is not.
+"""
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+REPL = "server/cluster/repl/"
+PRIMARY, BACKUP, PEER = REPL + "replica_primary.c", REPL + "replica_backup.c", REPL + "replica_peer.c"
+REPLICA, COPY, LOAD = REPL + "replica.c", REPL + "replica_copy.c", REPL + "replica_load.c"
+COORD, TIME, MOVE, LEASE = REPL + "coord.c", REPL + "coord_time.c", REPL + "coord_move.c", REPL + "lease.h"
+NODE = "tests/sim/repl_node.c"
+
+# name: [(file, text, what stands there instead), ...]
+MISTAKES = {
+    "M_ACK_BEFORE_REMOVE": [(PRIMARY, "if (p->member || joins)",
+                             "if ((p->member && !(r->change.kind == CAIRN_CHANGE_REMOVE && "
+                             "cairn_who_is(r->change.who, p->who))) || joins)")],
+    "M_NO_LEASE_WAIT": [(TIME, "return cairn_env_now_ns(c->env) >= MAX(n->granted_ns, c->elected_ns) + "
+                         "cairn_lease_wait_ns(&c->times);", "return true;")],
+    "M_W_TOO_SHORT": [(LEASE, "return t->length_ns + t->length_ns / 1000000", "return t->length_ns / 2; return t->length_ns / 1000000")],
+    "M_NEWLEADER_NO_WAIT": [(TIME, "MAX(n->granted_ns, c->elected_ns)", "n->granted_ns"),
+                            (COORD, ".granted_ns = c->elected_ns", ".granted_ns = 0")],
+    "M_FROM_RECEIPT": [(NODE, "n->beats[i].sent_ns);", "cairn_env_now_ns(env_of(n->rw, n->index)));")],
+    "M_GRANT_WHILE_EVICTING": [(COORD, "if (n->evicting > 0)", "if (false)")],
+    "M_READ_NO_LEASE": [(PRIMARY, "if (r->ops->lease_is_valid(r))\n            return 0;\n        cairn_sm_move",
+                         "if (true)\n            return 0;\n        cairn_sm_move")],
+    "M_CHECK_FIRST": [(PRIMARY, "w->done(w, cairn_replica_may_read(r));", "w->done(w, 0);")],
+    "M_NO_SYNC_BEFORE_ACK": [(BACKUP, "follows(r) && r->last_sync_pos <= r->log.synced", "follows(r)")],
+    "M_CUT_NOT_SYNCED": [(BACKUP, "r->last_sync_pos = e->at.pos; /* a cut", "; /* a cut")],
+    "M_STALE_REENTRY": [(REPLICA, "if (cairn_slot_insync(rec, r->self) < 0)", "if (!cairn_slot_names(rec, r->self.node))"),
+                        (REPLICA, "member = cairn_slot_insync(&r->rec, r->self) >= 0",
+                         "member = cairn_slot_names(&r->rec, r->self.node)"),
+                        (REPLICA, "(m->to.inc != r->self.inc && m->to.inc != 0) ||", ""),
+                        (PEER, "m->from.inc < p->who.inc || (p->member && m->from.inc != p->who.inc)", "false"),
+                        (PEER, "if (m->from.inc > p->who.inc)", "if (false)")],
+    "M_RECOVER_FIRST": [(TIME, "if (best < 0 || cairn_at_is_less(s->ends[best].end, s->ends[i].end))", "if (best < 0)")],
+    "M_RECOVER_STALESET": [(TIME, "!has_its_disk(c, &s->rec, who.node) ||", "")],
+    "M_RECOVER_NEW_DISK": [(TIME, "return n != NULL && rec->insync[i].inc >= n->p.disk_inc;", "return n != NULL;")],
+    "M_REMOVE_BY_THE_DEAD": [(COORD, "||\n        n->p.inc != change->from.inc)", ")")],
+    "M_JOIN_DROP": [(PRIMARY, "ours && verdict == CAIRN_VERDICT_REFUSED_INC", "ours && verdict != CAIRN_VERDICT_COMMITTED")],
+    "M_JOIN_EARLY": [(PRIMARY, "r->joiner = who;", ";")],
+    "M_JOIN_NO_INC": [(COORD, "n->p.inc != change->who.inc ||", "")],
+    "M_JOIN_NEVER_REFUSED": [(COORD, "return CAIRN_VERDICT_REFUSED_INC;", "return CAIRN_VERDICT_REFUSED;")],
+    "M_ACK_WITHOUT_JOINER": [(PRIMARY, "if (p->member || joins)", "if (p->member)")],
+    "M_NO_CATCHUP": [(PRIMARY, "p->matched >= r->commit && p->matched > 0 &&", "")],
+    "M_TRUNC_TO_COMMIT": [(BACKUP, "    r->heard_ns = 0;\n", "    r->heard_ns = 0;\n"
+                           "    if (!r->partial && r->commit < r->log.end.pos) {\n"
+                           "        cairn_slot_log_cut(&r->log, r->commit);\n"
+                           "        cairn_sessions_cut(&r->sessions, r->commit);\n"
+                           "        r->syncing_pos = MIN(r->syncing_pos, r->commit);\n"
+                           "        r->ops->log_cut(r, r->commit);\n    }\n")],
+    "M_MATCH_BY_N": [(BACKUP, "r->partial || !cairn_slot_log_has(&r->log, m->prev)",
+                      "r->partial || m->prev.pos > r->log.end.pos"),
+                     (BACKUP, "if (cairn_slot_log_has(&r->log, e->at))", "if (e->at.pos <= r->log.end.pos)")],
+    "M_NO_FENCE": [(REPLICA, "if (m->epoch < r->rec.epoch) {", "if (false) {"),
+                   (BACKUP, "!follows(r) || !cairn_who_is(m->from, r->rec.primary)", "!follows(r)")],
+    "M_NO_RECONCILE": [(PRIMARY, "r->start_pos == 0 || pos < r->start_pos ||", "r->start_pos == 0 ||"),
+                       (PRIMARY, "if (r->applied < r->start_pos)", "if (false)"),
+                       (REPLICA, "CAIRN_HOLDS(sm->state != REPLICA_ACTIVE || r->applied >= r->start_pos) &&", "")],
+    "M_READ_BEFORE_APPLIED": [(PRIMARY, "if (r->applied < r->start_pos)", "if (false)"),
+                              (REPLICA, "CAIRN_HOLDS(sm->state != REPLICA_ACTIVE || r->applied >= r->start_pos) &&", "")],
+    "M_DEDUP_LOCAL": [(REPLICA, "    cairn_sessions_append(&r->sessions, e);\n    r->ops->log_append",
+                       "    if (e->kind != CAIRN_ENTRY_WRITE || cairn_replica_is_primary(r))\n"
+                       "        cairn_sessions_append(&r->sessions, e);\n    r->ops->log_append")],
+    "M_DEDUP_NO_PENDING": [(PRIMARY, "if (old == NULL)\n        return 0;", "if (old == NULL || !old->applied)\n        return 0;")],
+    "M_DEDUP_NOT_COPIED": [(LOAD, "r->sessions = l->table;", "cairn_sessions_fini(&l->table);")],
+    "M_DEDUP_NOT_IN_CHECKPOINT": [(REPLICA, "    cairn_slot_log_restart(&r->log, base);\n    r->commit",
+                                   "    cairn_sessions_fini(&r->sessions);\n    cairn_slot_log_restart(&r->log, base);\n    r->commit")],
+    "M_BREAD_NOTFOUND": [("tests/sim/repl_call.c", "rc = value != 0 && cairn_replica_may_read_found", "rc = cairn_replica_may_read_found")],
+    "M_SWITCH_EARLY": [(COPY, "if (c->last) {", "if (c->number > 2) {"),
+                       (COPY, "CAIRN_HOLDS(sm->state != COPY_SESSIONS || c->last) &&", "")],
+    "M_COPY_PARTIAL_JOINS": [(BACKUP, "if (r->partial || ", "if ("), (PRIMARY, "if (m->partial || ", "if (")],
+    "M_NO_RELEASE": [(MOVE, "    if (rec->move.from == 0 || rec->move.from == rec->primary.node ||",
+                      "    if (rec->move.from == rec->primary.node && cairn_coord_is_alive(c, rec->move.target)) {\n"
+                      "        next = cairn_coord__begin(s);\n        next->primary = rec->move.target;\n"
+                      "        next->state = CAIRN_SLOT_TAKEOVER;\n        cairn_coord__insync_del(next, rec->move.from);\n"
+                      "        cairn_coord__replica_del(next, rec->move.from);\n        move_end(next);\n"
+                      "        cairn_coord__store(c, s);\n        return;\n    }\n"
+                      "    if (rec->move.from == 0 || rec->move.from == rec->primary.node ||")],
+    "M_CLEAN_EARLY": [(LOAD, "r->rec.state != CAIRN_SLOT_ACTIVE ||", "")],
+}
+
+
+# Why these are not found: README.md.
+MISSED = {"M_GRANT_WHILE_EVICTING", "M_CUT_NOT_SYNCED", "M_REMOVE_BY_THE_DEAD", "M_JOIN_DROP"}
+
+
+def flags(build):
+    out = subprocess.run(["pkg-config", "--cflags", "--libs", "cmocka", "libxxhash"], capture_output=True, text=True)
+    return out.stdout.split() + ["-I", str(build / "generated")]
+
+
+def compile_walk(work, build, exe):
+    sources = sorted(str(p) for p in (work / REPL).glob("*.c"))
+    sources += sorted(str(p) for p in (work / "tests/sim").glob("repl_*.c"))
+    sources += [str(work / "tests/sim" / n) for n in ("world.c", "linear.c", "test_sim_repl_walk.c")]
+    libs = [str(p) for p in build.rglob("libcairn-core*.a")] + [str(p) for p in build.rglob("libcairn-proto*.a")]
+    cmd = ["cc", "-std=gnu17", "-O2", "-w", "-I", str(work), "-I", str(ROOT), "-I", str(ROOT / "proto/include"), *sources,
+           "-Wl,--start-group", *libs, "-Wl,--end-group", *flags(build), "-lisal", "-lm", "-lpthread", "-o", str(exe)]
+    done = subprocess.run(cmd, capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(done.stderr[-3000:])
+
+
+def seeded(work, changes):
+    for name, old, new in changes:
+        path = work / name
+        text = path.read_text()
+        if text.count(old) < 1:
+            sys.exit(f"{name}: the text is not there: {old}")
+        path.write_text(text.replace(old, new))
+
+
+def run(exe, seeds):
+    """(seed, what) of the first walk that fails, or (None, "")."""
+    env = dict(os.environ, CAIRN_SEEDS=str(seeds))
+    try:
+        done = subprocess.run([exe], env=env, capture_output=True, text=True, errors="replace", timeout=300)
+        text, failed = done.stderr + done.stdout, done.returncode != 0
+    except subprocess.TimeoutExpired as late:
+        text, failed = (late.stderr or b"").decode(errors="replace"), True
+    if not failed:
+        return None, ""
+    walks = re.findall(r"seed (\d+)", text)
+    why = re.findall(r"does not hold: (.*)|assertion failed: (.*?) at|(not linearizable|not found out)", text)
+    return int(walks[-1]) if walks else 0, next((w for w in (why[0] if why else ()) if w), "it hangs")
+
+
+def main():
+    build, wanted = pathlib.Path(sys.argv[1]).resolve(), sys.argv[2:] or list(MISTAKES)
+    seeds, missed = int(os.environ.get("CAIRN_SEEDS", "1000")), 0
+    for name in wanted:
+        with tempfile.TemporaryDirectory(prefix="cairn-mistake-") as tmp:
+            work = pathlib.Path(tmp)
+            for part in (REPL, "tests/sim"):
+                shutil.copytree(ROOT / part, work / part)
+            seeded(work, MISTAKES[name])
+            compile_walk(work, build, work / "walk")
+            seed, why = run(work / "walk", seeds)
+            missed += seed is None and name not in MISSED
+            print(f"| {name} | {'not in ' + str(seeds) if seed is None else seed} | {why} |", flush=True)
+    return missed > 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,85 @@
+/* What clients ask of a node of the replicated world. */
+#include "tests/sim/repl_internal.h"
+
+#include <stdlib.h>
+
+struct call {
+    struct cairn_repl_write w;
+    struct repl_node *node;
+    struct packet p;
+    uint64_t body[2];
+};
+
+static void call_reply(struct repl_node *n, const struct packet *asked, int rc, uint64_t value, int32_t result,
+                       struct cairn_at at)
+{
+    struct packet p = { .kind = P_REPLY,
+                        .slot = asked->slot,
+                        .call = asked->call,
+                        .rc = rc,
+                        .value = value,
+                        .result = result,
+                        .at = at,
+                        .rec = n->slots[asked->slot].replica.rec };
+
+    if (rc == 0 && asked->entry != 0)
+        rw_judge_reply(&n->slots[asked->slot], at.pos, asked->sync);
+    send_packet(n->rw, n->index, asked->client, &p);
+}
+
+static void on_written(struct cairn_repl_write *w, int rc)
+{
+    struct call *c = w->arg;
+
+    if (rc != CAIRN_E_SHUTDOWN)
+        call_reply(c->node, &c->p, rc, 0, w->result, w->at);
+    free(c);
+}
+
+static void call_read(struct repl_node *n, const struct packet *p)
+{
+    struct rw_slot *s = &n->slots[p->slot];
+    uint64_t value = s->index[p->key].value;
+    int rc = cairn_replica_may_read(&s->replica); /* after the value was fetched */
+
+    if (rc == 0 || p->key < RW_KEYS) {
+        call_reply(n, p, rc, value, 0, (struct cairn_at){ 0 });
+        return;
+    }
+    rc = value != 0 && cairn_replica_may_read_found(&s->replica) ? 0 : RW_NOT_HERE;
+    n->rw->backup_reads += rc == 0;
+    call_reply(n, p, rc, value, 0, (struct cairn_at){ 0 });
+}
+
+static void call_write(struct repl_node *n, const struct packet *p)
+{
+    struct call *c = calloc(1, sizeof(*c));
+    int rc;
+
+    CAIRN_ASSERT(c != NULL);
+    c->node = n;
+    c->p = *p;
+    c->body[0] = (uint64_t)p->op << 8 | p->key;
+    c->body[1] = p->value;
+    c->w = (struct cairn_repl_write){ .kind = p->entry,
+                                      .rid = { .session = p->at, .seq = p->seq },
+                                      .floor = p->floor,
+                                      .sync = p->sync,
+                                      .body = (const uint8_t *)c->body,
+                                      .body_len = sizeof(c->body),
+                                      .done = on_written,
+                                      .arg = c };
+    rc = cairn_replica_write(&n->slots[p->slot].replica, &c->w);
+    if (rc != 0) {
+        call_reply(n, p, rc, 0, 0, (struct cairn_at){ 0 });
+        free(c);
+    }
+}
+
+void rw_node_call(struct repl_node *n, const struct packet *p)
+{
+    if (p->entry == 0)
+        call_read(n, p);
+    else
+        call_write(n, p);
+}

@@ -1,0 +1,112 @@
+/* What the files of the replicated world share: repl_world.c (MAP, faults), repl_node.c (nodes), repl_disk.c (their disks), repl_call.c (what clients ask of them),
+ * repl_client.c (clients), repl_judge.c (what holds). */
+#ifndef CAIRN_TESTS_SIM_REPL_INTERNAL_H
+#define CAIRN_TESTS_SIM_REPL_INTERNAL_H
+
+#include "tests/sim/repl_world.h"
+
+#define MS CAIRN_NS_PER_MS
+
+enum packet_kind {
+    P_REPL,
+    P_REGISTER,
+    P_REGISTERED,
+    P_AGAIN,
+    P_BEAT,
+    P_GRANT,
+    P_PROPOSE,
+    P_VERDICT,
+    P_RECORD,
+    P_ASK,
+    P_CALL,
+    P_REPLY
+};
+
+struct packet {
+    enum packet_kind kind;
+    uint32_t slot, client, key;
+    struct cairn_repl_msg repl;
+    struct cairn_change change;
+    enum cairn_verdict verdict;
+    struct cairn_slot_record rec, recs[RW_SLOTS_MAX];
+    struct cairn_who who;
+    uint64_t number, disk_id, value, call, seq, floor;
+    struct cairn_at at, ends[RW_SLOTS_MAX];
+    enum linear_kind op;
+    enum cairn_entry_kind entry;
+    bool sync;
+    int rc;
+    int32_t result;
+};
+
+enum { RW_NOT_HERE = -1000 };        /* a reply's rc: ask the primary */
+enum { RW_ONCE_OK, RW_ONCE_EXISTS }; /* results of a PUT into a write-once namespace */
+
+extern const struct cairn_lease_times rw_lease_times;
+
+static inline struct cairn_env *env_of(struct repl_world *rw, uint32_t i)
+{
+    return world_env(rw->world, i);
+}
+
+static inline uint64_t dice(struct repl_world *rw, uint64_t n)
+{
+    return world_random(rw->world) % n;
+}
+
+static inline void send_packet(struct repl_world *rw, uint32_t from, uint32_t to, const struct packet *p)
+{
+    world_send(rw->world, from, to, p, sizeof(*p));
+}
+
+static inline int64_t true_us(const struct repl_world *rw)
+{
+    return (int64_t)(world_now_ns(rw->world) / 1000);
+}
+
+/* ---- repl_disk.c ---- */
+
+void rw_log_push(struct rw_log *l, const struct cairn_entry *e);
+void rw_log_copy(struct rw_log *to, const struct rw_log *from);
+void rw_log_cut(struct rw_log *l, uint64_t pos);
+void rw_log_trim(struct rw_log *l, uint64_t pos);
+void rw_log_begin(struct rw_log *l, struct cairn_at base);
+struct cairn_at rw_log_end(const struct rw_log *l);
+struct rw_entry *rw_log_at(const struct rw_log *l, uint64_t pos);
+void rw_checkpoint_free(struct rw_checkpoint *c);
+/* The slot's part of the disk after a loss of power. */
+void rw_disk_crash(struct repl_world *rw, struct rw_slot *s);
+void rw_disk_wipe(struct rw_slot *s);
+void rw_disk_free(struct rw_slot *s);
+/* An entry's effect; returns its result. */
+int32_t rw_index_apply(struct rw_record *index, const struct rw_entry *x);
+
+/* ---- repl_node.c ---- */
+
+void rw_node_receive(struct repl_node *n, const uint8_t *bytes, const struct packet *p);
+void rw_node_begin(struct repl_node *n);
+void rw_node_end(struct repl_node *n);
+
+/* ---- repl_call.c ---- */
+
+void rw_node_call(struct repl_node *n, const struct packet *p);
+
+/* ---- repl_client.c ---- */
+
+void rw_client_begin(struct rw_client *c);
+void rw_client_receive(struct rw_client *c, const struct packet *p);
+
+/* ---- repl_judge.c ---- */
+
+/* A client is about to be told of the entry at @pos. */
+void rw_judge_reply(struct rw_slot *s, uint64_t pos, bool sync);
+/* The record @rec comes into force in the store, after @old. */
+void rw_judge_record(struct repl_world *rw, uint32_t slot, const struct cairn_slot_record *old,
+                     const struct cairn_slot_record *rec);
+void rw_judge_cut(struct rw_slot *s, uint64_t pos);
+/* The slot is about to be deleted there. */
+void rw_judge_clean(struct rw_slot *s);
+void rw_judge_once(struct rw_client *c, const struct packet *p);
+void rw_history_add(struct repl_world *rw, uint32_t slot, uint32_t key, const struct linear_op *op);
+
+#endif

@@ -1,0 +1,259 @@
+"""Groups of real nodes on loopback: they find each other, notice who died, let it come back, and believe nobody without the key."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+
+from systest import CAIRN, CAIRND, DEGRADED, FAILED, OK, Case, clean_env, main, run, wait_for
+
+CLUSTER = "00112233445566778899aabbccddeeff"
+
+
+class GroupCase(Case):
+    def setUp(self):
+        super().setUp()
+        self.key = self.write("cluster.key", b"0123456789abcdef" * 4 + b"\n")
+        os.chmod(self.key, 0o600)
+
+    def member(self, name, groups=None, cluster=CLUSTER, key=None, data=None, **group):
+        """A node with one group provider of these settings, or with several."""
+        groups = groups or [group]
+        providers = [{"type": "kv", "name": "kv", "backend": "memory"}, {"type": "extent", "name": "extent", "backend": "memory"}]
+        for i, g in enumerate(groups):
+            providers.append({"type": "group", "name": "group%d" % i, "listen": "udp://127.0.0.1:0", **g})
+        conf = {"node": {"name": name, "cluster": cluster, "workers": 2}, "auth": {"key_file": key or self.key},
+                "listen": ["unix://node.sock", "tcp://127.0.0.1:0"], "providers": providers}
+        path = self.write(name + ".yaml", json.dumps(conf).encode())
+        return self.node(name, data=data, args=("--config", path))
+
+    def started(self, name, **kw):
+        return self.member(name, **kw).start()
+
+    def group_of(self, node, provider="group0"):
+        return next(p for p in node.cairn("status", "--json").json["providers"] if p["name"] == provider)
+
+    def address(self, node, provider="group0"):
+        return self.group_of(node, provider)["address"]
+
+    def states(self, node, *more):
+        result = node.cairn("members", "--json", *more)
+        return {m["name"]: m["state"] for m in result.json["members"]} if result.code in (OK, DEGRADED) else None
+
+    def all_see(self, nodes, states, seconds=30):
+        wait_for("all to see %s" % states, lambda: all(self.states(n) == states for n in nodes), seconds)
+
+    def trio(self):
+        a = self.started("a")
+        seed = self.address(a)
+        b, c = self.started("b", join=[seed]), self.started("c", join=[seed])
+        self.all_see([a, b, c], {"a": "alive", "b": "alive", "c": "alive"})
+        return a, b, c
+
+
+class Lives(GroupCase):
+    def test_members_die_return_and_leave(self):
+        a, b, c = self.trio()
+        here = self.address(c)
+        before = next(m for m in a.cairn("members", "--json").json["members"] if m["name"] == "c")
+        self.assertTrue(before["service"].startswith("tcp://127.0.0.1:"))
+        c.kill()
+        self.all_see([a, b], {"a": "alive", "b": "alive", "c": "dead"})
+        self.assertEqual(a.cairn("members").code, DEGRADED)
+        c = self.started("c", listen=here, join=[self.address(b)])
+        self.all_see([a, b, c], {"a": "alive", "b": "alive", "c": "alive"})
+        after = next(m for m in a.cairn("members", "--json").json["members"] if m["name"] == "c")
+        self.assertGreater(after["incarnation"], before["incarnation"])
+        self.assertEqual(c.stop(), 0)
+        self.all_see([a, b], {"a": "alive", "b": "alive", "c": "left"})
+        self.assertNotIn("c at %s is dead" % here, a.log().split("joined, incarnation %d" % after["incarnation"])[1])
+        self.assertEqual(a.cairn("members").code, OK)
+
+    def test_a_stopped_process_contradicts_when_it_goes_on(self):
+        a, b, c = self.trio()
+        os.kill(c.process.pid, signal.SIGSTOP)
+        self.all_see([a, b], {"a": "alive", "b": "alive", "c": "dead"})
+        os.kill(c.process.pid, signal.SIGCONT)
+        self.all_see([a, b, c], {"a": "alive", "b": "alive", "c": "alive"})
+        self.assertEqual(self.group_of(c)["deaths_found"], 0)
+
+    def test_watching_tells_each_change(self):
+        a, b, c = self.trio()
+        watch = subprocess.Popen([CAIRN, "members", "--watch", "--json"], stdout=subprocess.PIPE, text=True,
+                                 env=clean_env(CAIRN_WORKSPACE=a.workspace))
+        self.addCleanup(watch.stdout.close)
+        self.addCleanup(watch.wait)
+        self.addCleanup(watch.kill)
+        first = [json.loads(watch.stdout.readline()) for _ in range(3)]
+        self.assertEqual(sorted((m["name"], m["state"]) for m in first), [("a", "alive"), ("b", "alive"), ("c", "alive")])
+        c.kill()
+        told = []
+        while not told or told[-1][1] != "dead":
+            m = json.loads(watch.stdout.readline())
+            told.append((m["name"], m["state"]))
+        self.assertEqual({name for name, _ in told}, {"c"})
+        # A request that waits does not hold up the end of the node.
+        began = time.monotonic()
+        self.assertEqual(a.stop(), 0)
+        self.assertLess(time.monotonic() - began, 15)
+
+
+class Ways(GroupCase):
+    def test_a_shared_directory_is_enough(self):
+        shared = self.path("shared")
+        os.makedirs(os.path.join(shared, "main"))
+        for name, text in (("%016x" % 1, "udp://127.0.0.1:9 gone\n"), ("%016x" % 2, "nonsense"), ("%016x" % 3, ""),
+                           ("%016x.77" % 4, "udp://127.0.0.1:9 half\n")):
+            self.write(os.path.join("shared", "main", name), text.encode())
+        for i in range(40):
+            self.write(os.path.join("shared", "main", "%016x" % (100 + i)), b"udp://127.0.0.1:9 dead\n")
+        os.symlink("/etc/passwd", os.path.join(shared, "main", "%016x" % 5))
+        nodes = [self.started(n, directory=shared) for n in ("a", "b", "c")]
+        self.all_see(nodes, {"a": "alive", "b": "alive", "c": "alive"}, 120)
+        entries = set(os.listdir(os.path.join(shared, "main")))
+        self.assertEqual(nodes[2].stop(), 0)
+        self.assertEqual(len(entries - set(os.listdir(os.path.join(shared, "main")))), 1)
+
+    def test_one_process_in_two_groups_and_an_observer(self):
+        a = self.started("a", groups=[{"group": "red"}, {"group": "blue"}])
+        red, blue = self.address(a, "group0"), self.address(a, "group1")
+        b = self.started("b", groups=[{"group": "red", "join": [red], "zone": "rack7", "weight": 5, "capacity": "1TiB"}])
+        c = self.started("c", groups=[{"group": "blue", "join": [blue]}, {"group": "red", "join": [red], "observer": True}])
+        wait_for("the groups to stand", lambda: self.states(a, "--group", "group0") == {"a": "alive", "b": "alive"} and
+                 self.states(a, "--group", "group1") == {"a": "alive", "c": "alive"} and
+                 self.states(c, "--group", "group1") == {"a": "alive", "b": "alive"})
+        seen = next(m for m in c.cairn("members", "--group", "group1", "--json").json["members"] if m["name"] == "b")
+        self.assertEqual((seen["zone"], seen["weight"], seen["capacity_bytes"]), ("rack7", 5, 1 << 40))
+        b.kill()
+        wait_for("the observer to see it", lambda: self.states(c, "--group", "group1") == {"a": "alive", "b": "dead"})
+
+    def test_metrics_and_machines_show_it(self):
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            port = s.getsockname()[1]
+        a = self.member("a")
+        a.start("--set", "metrics.listen=tcp://127.0.0.1:%d" % port)
+        b = self.started("b", join=[self.address(a)])
+        self.all_see([a, b], {"a": "alive", "b": "alive"})
+        wait_for("a few probes", lambda: self.group_of(a)["probes"] > 3)
+        self.assertIn("PINGED", self.ok(a.cairn("machines", "--graph", "group-probe")).out)
+        with urllib.request.urlopen("http://127.0.0.1:%d/metrics" % port, timeout=60) as page:
+            metrics = page.read().decode()
+        self.assertIn('cairn_provider_status{provider="group0",field="alive"} 2', metrics)
+        self.assertIn('cairn_provider_status{provider="group0",field="packets_forged"} 0', metrics)
+
+
+class Mistakes(GroupCase):
+    def test_a_name_that_is_taken(self):
+        a = self.started("a")
+        b = self.started("b", join=[self.address(a)])
+        twin = self.started("twin", member="b", join=[self.address(a)])
+        wait_for("the twin to be refused", lambda: "is called b and is alive" in self.group_of(twin).get("problem", ""))
+        self.fails(twin.cairn("members"), DEGRADED, "members need names of their own")
+        time.sleep(2)
+        self.assertEqual(self.states(a), {"a": "alive", "b": "alive"})
+        self.assertEqual(self.group_of(a)["health"], "ok")
+        b.kill()
+        wait_for("its place to be given away", lambda: self.group_of(twin)["state"] == "member")
+        self.all_see([a, twin], {"a": "alive", "b": "alive"})
+
+    def test_addresses_that_are_oneself(self):
+        node = self.member("a", listen="udp://127.0.0.1:7311", join=["udp://127.0.0.1:7311"])
+        self.fails(node.cairn("config", "check", node.args[1]), FAILED)
+        checked = run(CAIRND, *node.argv("--check-config")[1:])
+        self.assertIn("names only this member itself", checked.err + checked.out)
+        any_address = self.member("b", listen="udp://0.0.0.0:7311")
+        checked = run(CAIRND, *any_address.argv("--check-config")[1:])
+        self.assertIn("'advertise'", checked.err + checked.out)
+        for mistake, said in (({"listen": "udp://192.0.2.1:7311"}, "no address of this machine"),
+                              ({"directory": "/no/such/place"}, "/no/such/place"), ({"group": "a/b"}, "'group'"),
+                              ({"join": ["tcp://127.0.0.1:1"]}, "'join[0]'"), ({"zone": "z" * 40}, "'zone'")):
+            wrong = self.member("w", **mistake)
+            checked = run(CAIRND, *wrong.argv("--check-config")[1:])
+            self.assertIn(said, checked.err + checked.out)
+            self.assertNotEqual(wrong.spawn().process.wait(60), 0)
+            self.assertIn(said, wrong.log())
+        # By another name it is found out by asking.
+        port = self.free_port()
+        alias = self.started("c", listen="udp://127.0.0.1:%d" % port, join=["udp://localhost:%d" % port])
+        wait_for("the alias to be noticed", lambda: "this member itself" in self.group_of(alias).get("problem", ""))
+        self.fails(alias.cairn("members"), DEGRADED, "this member itself")
+
+    def free_port(self):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+            s.bind(("127.0.0.1", 0))
+            return s.getsockname()[1]
+
+    def test_another_cluster_is_refused(self):
+        a = self.started("a")
+        b = self.started("b", cluster="f" * 32, join=[self.address(a)])
+        wait_for("both to say so", lambda: "another cluster" in a.log() and
+                 "belongs to another cluster" in self.group_of(b).get("problem", ""))
+        time.sleep(1.5)
+        self.assertEqual(a.log().count("another cluster"), 1)
+        self.assertEqual(self.states(a), {"a": "alive"})
+        self.assertGreater(self.group_of(a)["packets_foreign"], 0)
+        other = self.started("c", data=None, key=self.other_key(), join=[self.address(a)])
+        wait_for("the key to be missed", lambda: self.group_of(a)["packets_forged"] > 0)
+        self.assertEqual(self.states(a), {"a": "alive"})
+        self.assertIsNotNone(other)
+
+    def other_key(self):
+        key = self.write("other.key", b"f" * 64 + b"\n")
+        os.chmod(key, 0o600)
+        return key
+
+    def test_a_data_directory_keeps_its_cluster(self):
+        a = self.started("a")
+        self.assertEqual(a.stop(), 0)
+        moved = self.member("a", cluster="e" * 32)
+        checked = run(CAIRND, *moved.argv("--check-config")[1:])
+        self.assertIn("belongs to cluster " + CLUSTER, checked.err + checked.out)
+        moved.spawn()
+        self.assertNotEqual(moved.process.wait(60), 0)
+        self.assertIn("belongs to cluster " + CLUSTER, moved.log())
+
+    def test_packets_that_are_torn_forged_or_repeated(self):
+        """A socket that takes part as a seed gets genuine packets, which it cuts, changes and repeats."""
+        trap = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.addCleanup(trap.close)
+        trap.bind(("127.0.0.1", 0))
+        trap.settimeout(60)
+        a = self.started("a")
+        b = self.started("b", join=["udp://127.0.0.1:%d" % trap.getsockname()[1]])
+        packet = trap.recv(2048)
+        host, port = self.address(a)[len("udp://"):].split(":")
+        target = (host, int(port))
+
+        def counts():
+            g = self.group_of(a)
+            return {k: g["packets" + k] for k in ("", "_malformed", "_forged", "_replayed", "_foreign")}
+
+        def after(data, field):
+            before = counts()
+            trap.sendto(data, target)
+            wait_for("%s to grow" % field, lambda: counts()[field] > before[field], 20)
+            return counts()
+
+        after(b"", "_malformed")
+        after(b"x" * 1400, "_malformed")
+        after(packet[:40], "_malformed")
+        after(packet[:-1], "_forged")
+        after(packet + b"x", "_forged")
+        for at in (17, 26, 35, 45, len(packet) - 1):
+            after(packet[:at] + bytes([packet[at] ^ 1]) + packet[at + 1:], "_forged")
+        after(packet[:9] + bytes([packet[9] ^ 1]) + packet[10:], "_foreign")
+        self.assertEqual(self.states(a), {"a": "alive"})
+        after(packet, "")             # genuine, though by a stranger's hand: b may join
+        wait_for("b to be in", lambda: self.states(a) == {"a": "alive", "b": "alive"})
+        for _ in range(3):
+            after(packet, "_replayed")
+        self.all_see([a, b], {"a": "alive", "b": "alive"})
+        self.assertEqual(self.group_of(a)["health"], "ok")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""The map: its log, and the way of a node from its own file to etcd and back, with everything that it holds."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import unittest
+
+from systest import CAIRN, CAIRND, DEGRADED, FAILED, OK, Case, main, run, wait_for
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Map(Case):
+    def start_etcd(self, directory):
+        if self.port is None:
+            self.port, self.peer = free_port(), free_port()
+        url, peer = "http://127.0.0.1:%d" % self.port, "http://127.0.0.1:%d" % self.peer
+        log = open(os.path.join(self.base, "etcd.log"), "ab")
+        process = subprocess.Popen(
+            ["etcd", "--name=m", "--data-dir", directory, "--listen-client-urls", url, "--advertise-client-urls", url,
+             "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "m=" + peer,
+             "--logger=zap", "--log-level=warn"], stdout=log, stderr=log)
+        log.close()
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+
+        def serves():
+            with socket.socket() as s:
+                return s.connect_ex(("127.0.0.1", self.port)) == 0
+
+        wait_for("etcd", serves)
+        return url, process
+
+    def setUp(self):
+        super().setUp()
+        self.port = self.peer = None
+
+    def test_the_log_says_who_why_and_when(self):
+        node = self.node().start()
+        self.ok(node.cairn("ns", "create", "first"))
+        self.ok(node.cairn("ns", "create", "second"))
+        self.ok(node.cairn("ns", "remove", "first"))
+        log = run(CAIRN, "map", "log", "--json", "--data", node.data).json["log"]
+        self.assertEqual([(e["reason"], e["keys"]) for e in log],
+                         [("namespace created", "ns/first"), ("namespace created", "ns/second"),
+                          ("namespace removed", "ns/first")])
+        self.assertEqual({e["author"] for e in log}, {"uid %d" % os.getuid()})
+        self.assertTrue(log[0]["time"].startswith(time.strftime("%Y-%m-", time.gmtime())))
+        newest = run(CAIRN, "map", "log", "--last", "1", "--data", node.data)
+        self.assertIn("namespace removed", newest.out)
+        self.assertNotIn("namespace created", newest.out)
+
+    @unittest.skipUnless(shutil.which("etcd"), "etcd is not installed")
+    def test_a_node_moves_to_etcd(self):
+        url, etcd = self.start_etcd(os.path.join(self.base, "etcd"))
+        settings = ("--set", "map.store=etcd", "--set", "map.endpoints=" + url)
+        config = os.path.join(self.base, "etcd.yaml")
+        with open(config, "w", encoding="utf-8") as f:
+            f.write("map: {store: etcd, endpoints: ['%s']}\n" % url)
+        node = self.node().start()
+        self.ok(node.cairn("ns", "create", "gone"))
+        self.ok(node.cairn("ns", "create", "demo"))
+        self.ok(node.cairn("ns", "remove", "gone"))
+        self.ok(node.cairn("put", "demo", "key", stdin=b"value"))
+        document = run(CAIRN, "map", "export", "--data", node.data)
+        self.assertEqual(document.code, OK, document)
+        exported = os.path.join(self.base, "map.json")
+        with open(exported, "w", encoding="utf-8") as f:
+            f.write(document.out)
+        refused = run(CAIRN, "map", "import", exported, "--config", config, "--data", node.data)
+        self.assertEqual(refused.code, FAILED, refused)  # the node runs
+        self.assertIn("must be stopped", refused.err)
+        node.stop()
+        for _ in range(2):  # and once more, which changes nothing
+            moved = run(CAIRN, "map", "import", exported, "--config", config, "--data", node.data)
+            self.assertEqual(moved.code, OK, moved)
+
+        os.unlink(os.path.join(node.data, "router", "map"))  # it is not looked at any more
+        node.start(*settings)
+        self.assertEqual(self.ok(node.cairn("get", "demo", "key")).out, "value")
+        self.ok(node.cairn("ns", "create", "new"))
+        self.ok(node.cairn("put", "new", "key", stdin=b"other"))
+        self.assertEqual(self.ok(node.cairn("get", "demo", "key")).out, "value")
+        reasons = [e["reason"] for e in run(CAIRN, "map", "log", "--json", "--config", config).json["log"]]
+        self.assertEqual(reasons[0], "namespace created")
+        self.assertTrue(any("imported" in r for r in reasons), reasons)
+        self.assertEqual(reasons[-1], "namespace created")
+
+        check = (CAIRND, "--data", self.path("elsewhere"), "--workspace", self.path("other-ws"), "--config", config,
+                 "--check-config")
+        self.ok(run(*check))
+
+        # A store that is away: what is there is served, changes are refused at once, and the status says so.
+        etcd.send_signal(signal.SIGKILL)
+        etcd.wait()
+        wait_for("the node to notice", lambda: node.cairn("status").code == DEGRADED)
+        began = time.monotonic()
+        refused = node.cairn("ns", "create", "never")
+        self.assertNotEqual(refused.code, OK)
+        self.assertIn("map store cannot be reached", refused.err)
+        self.assertLess(time.monotonic() - began, 4)
+        self.assertEqual(self.ok(node.cairn("get", "demo", "key")).out, "value")
+        self.fails(run(*check, "--set", "map.timeout=200ms"), FAILED, "map: the map store etcd cannot be read: " + url)
+        self.start_etcd(os.path.join(self.base, "etcd"))
+        wait_for("the node to notice", lambda: node.cairn("status").code == OK)
+        self.ok(node.cairn("ns", "create", "later"))
+        node.stop()
+
+        # And back, from what etcd has.
+        document = run(CAIRN, "map", "export", "--config", config)
+        self.assertIn("ns/later", [e["key"] for e in json.loads(document.out)["entries"]])
+        self.ok(run(CAIRN, "map", "import", "-", "--data", node.data, stdin=document.out.encode()))
+        node.start()
+        self.assertEqual(self.ok(node.cairn("get", "demo", "key")).out, "value")
+        self.assertEqual(self.ok(node.cairn("get", "new", "key")).out, "other")
+
+
+if __name__ == "__main__":
+    main()

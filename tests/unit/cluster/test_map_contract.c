@@ -1,0 +1,601 @@
+/* What every map store promises, asked of each: compare-and-set over several entries, fences, reads, watches, leases, and
+ * what happens when it cannot be reached or does not answer. */
+#include "tests/lib/etcd.h"
+#include "tests/lib/map_world.h"
+
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum {
+    CHANGES_MAX = 64,
+    LEASE_MS = 3000, /* a busy machine must not let one run out that is kept */
+    LONG_LEASE_MS = 60000
+};
+
+static struct cairn_map_write put_of(const char *key, const char *value, uint64_t from)
+{
+    return (struct cairn_map_write){ .key = key,
+                                     .value = (const uint8_t *)value,
+                                     .value_len = value != NULL ? (uint32_t)strlen(value) : 0,
+                                     .from = from };
+}
+
+/* ---- changes ---- */
+
+static void changes_compare_and_set(void **state)
+{
+    struct map_world *w = *state;
+    uint64_t r1, r2, r3;
+
+    assert_int_equal(map_world_put(w, "ns/b", "1", 0, &r1), 0);
+    assert_int_equal(map_world_put(w, "ns/b", "2", 0, NULL), CAIRN_E_EXISTS);
+    assert_int_equal(map_world_put(w, "ns/b", "2", r1 + 1, NULL), CAIRN_E_STATE);
+    assert_int_equal(map_world_put(w, "ns/a", "2", r1, NULL), CAIRN_E_NOTFOUND);
+    assert_int_equal(map_world_put(w, "ns/b", "2", r1, &r2), 0);
+    assert_int_equal(map_world_put(w, "ns/b", NULL, r1, NULL), CAIRN_E_STATE);
+    assert_int_equal(map_world_put(w, "ns/b", NULL, r2, &r3), 0);
+    assert_int_equal(map_world_put(w, "ns/b", NULL, r3, NULL), CAIRN_E_NOTFOUND);
+    assert_int_equal(map_world_put(w, "ns/c", NULL, 0, NULL), CAIRN_E_INVAL);
+    assert_true(r1 < r2 && r2 < r3);
+    assert_int_equal(cairn_map_store_revision(w->store), r3);
+    assert_string_equal(map_world_listed(w, w->store, ""), "");
+}
+
+static void entries_are_listed_in_order(void **state)
+{
+    struct map_world *w = *state;
+
+    assert_int_equal(map_world_put(w, "ns/b", "2", 0, NULL), 0);
+    assert_int_equal(map_world_put(w, "ns/a", "1", 0, NULL), 0);
+    assert_int_equal(map_world_put(w, "m/x", "", 0, NULL), 0);
+    assert_int_equal(map_world_put(w, "nz", "3", 0, NULL), 0);
+    assert_string_equal(map_world_listed(w, w->store, "ns/"), "ns/a=1 ns/b=2 ");
+    assert_string_equal(map_world_listed(w, w->store, ""), "m/x= ns/a=1 ns/b=2 nz=3 ");
+    assert_string_equal(map_world_listed_truly(w, w->store, "ns/"), "ns/a=1 ns/b=2 ");
+    assert_string_equal(map_world_listed_truly(w, w->store, ""), "m/x= ns/a=1 ns/b=2 nz=3 ");
+}
+
+static void several_writes_are_one_change(void **state)
+{
+    struct map_world *w = *state;
+    struct cairn_map_write writes[3] = { put_of("a", "1", 0), put_of("b", "1", 0), put_of("c", "1", 0) };
+    struct cairn_map_change c = { .writes = writes, .nwrites = 3 };
+    struct cairn_map_read r = { .prefix = "" };
+    uint64_t revision;
+
+    assert_int_equal(map_world_change(w, w->store, &c), 0);
+    revision = c.op.revision;
+    assert_int_equal(map_world_read(w, w->store, &r), 0);
+    assert_int_equal(r.table.n, 3);
+    for (uint32_t i = 0; i < 3; i++) {
+        assert_int_equal(r.table.nodes[i]->e.created, revision);
+        assert_int_equal(r.table.nodes[i]->e.changed, revision);
+    }
+    cairn_map_table_fini(&r.table);
+    writes[0] = put_of("a", "2", revision);
+    writes[1] = put_of("d", "2", revision); /* is not there */
+    writes[2] = put_of("c", NULL, revision);
+    assert_int_equal(map_world_change(w, w->store, &c), CAIRN_E_NOTFOUND);
+    assert_int_equal(c.refused, 1);
+    assert_string_equal(map_world_listed_truly(w, w->store, ""), "a=1 b=1 c=1 ");
+    writes[1] = put_of("d", "2", 0);
+    assert_int_equal(map_world_change(w, w->store, &c), 0);
+    assert_string_equal(map_world_listed(w, w->store, ""), "a=2 b=1 d=2 ");
+}
+
+/* A value of any bytes, and revisions that tell when. */
+static void entries_keep_bytes_and_revisions(void **state)
+{
+    static const uint8_t bytes[] = { 0, 1, 0xff, '"', '\\', '\n', 0 };
+    struct map_world *w = *state;
+    struct cairn_map_write write = { .key = "k \"\\/\xc3\xa9", .value = bytes, .value_len = sizeof(bytes) };
+    struct cairn_map_change c = { .writes = &write, .nwrites = 1 };
+    struct cairn_map_read r = { .prefix = "k" };
+    uint64_t created;
+
+    assert_int_equal(map_world_change(w, w->store, &c), 0);
+    created = write.from = c.op.revision;
+    assert_int_equal(map_world_change(w, w->store, &c), 0);
+    assert_int_equal(map_world_read(w, w->store, &r), 0);
+    assert_int_equal(r.table.n, 1);
+    assert_string_equal(r.table.nodes[0]->e.key, write.key);
+    assert_int_equal(r.table.nodes[0]->e.value_len, sizeof(bytes));
+    assert_memory_equal(r.table.nodes[0]->e.value, bytes, sizeof(bytes));
+    assert_int_equal(r.table.nodes[0]->e.created, created);
+    assert_int_equal(r.table.nodes[0]->e.changed, c.op.revision);
+    assert_int_equal(r.op.revision, c.op.revision);
+    cairn_map_table_fini(&r.table);
+}
+
+/* Whoever was deposed changes nothing any more. */
+static void a_fence_refuses_the_whole_change(void **state)
+{
+    struct map_world *w = *state;
+    struct cairn_map_write write = put_of("slot", "1", 0);
+    struct cairn_map_change c = { .writes = &write, .nwrites = 1, .fence_key = "coordinator" };
+    uint64_t first, second;
+
+    c.fence = 1;
+    assert_int_equal(map_world_change(w, w->store, &c), CAIRN_E_DENIED); /* nobody is elected */
+    assert_int_equal(map_world_put(w, "coordinator", "n1", 0, &first), 0);
+    c.fence = first;
+    assert_int_equal(map_world_change(w, w->store, &c), 0);
+    write.from = c.op.revision;
+    assert_int_equal(map_world_put(w, "coordinator", "n1 again", first, &second), 0);
+    assert_int_equal(map_world_change(w, w->store, &c), 0); /* it is the same one, created then */
+    write.from = c.op.revision;
+    assert_int_equal(map_world_put(w, "coordinator", NULL, second, NULL), 0);
+    assert_int_equal(map_world_put(w, "coordinator", "n2", 0, &second), 0);
+    assert_int_equal(map_world_change(w, w->store, &c), CAIRN_E_DENIED);
+    c.fence = second;
+    assert_int_equal(map_world_change(w, w->store, &c), 0);
+}
+
+static void on_counted(struct cairn_map_op *op)
+{
+    ++*(uint32_t *)op->arg;
+}
+
+static bool all_counted(void *arg)
+{
+    return *(uint32_t *)arg == CHANGES_MAX;
+}
+
+static void of_changes_at_the_same_time_one_wins(void **state)
+{
+    struct map_world *w = *state;
+    struct cairn_map_write writes[CHANGES_MAX];
+    struct cairn_map_change c[CHANGES_MAX];
+    char keys[CHANGES_MAX][8];
+    uint32_t answered = 0;
+
+    for (uint32_t i = 0; i < CHANGES_MAX; i++) {
+        snprintf(keys[i], sizeof(keys[i]), "k%02u", i / 2);
+        writes[i] = put_of(keys[i], "v", 0);
+        c[i] = (struct cairn_map_change){ .op = { .done = on_counted, .arg = &answered },
+                                          .writes = &writes[i],
+                                          .nwrites = 1 };
+        cairn_map_store_change(w->store, w->loop, &c[i]);
+    }
+    map_world_until(w, all_counted, &answered);
+    for (uint32_t i = 0; i < CHANGES_MAX; i += 2) {
+        assert_true((c[i].op.rc == 0) != (c[i + 1].op.rc == 0));
+        assert_int_equal(MIN(c[i].op.rc, c[i + 1].op.rc), CAIRN_E_EXISTS);
+    }
+    assert_int_equal(strlen(map_world_listed(w, w->store, "")), CHANGES_MAX / 2 * strlen("k00=v "));
+}
+
+static void bounds(void **state)
+{
+    struct map_world *w = *state;
+    struct cairn_map_write writes[CAIRN_MAP_WRITES_MAX + 1];
+    static const uint8_t large[CAIRN_MAP_CHANGE_BYTES_MAX / CAIRN_MAP_WRITES_MAX + 1];
+    struct cairn_map_change c = { .writes = writes };
+    char key[CAIRN_MAP_KEY_BYTES_MAX + 2], keys[CAIRN_MAP_WRITES_MAX + 1][8];
+    char *value = malloc(CAIRN_MAP_VALUE_BYTES_MAX + 2);
+
+    assert_non_null(value);
+    memset(key, 'k', sizeof(key));
+    memset(value, 'v', CAIRN_MAP_VALUE_BYTES_MAX + 1);
+    key[sizeof(key) - 1] = value[CAIRN_MAP_VALUE_BYTES_MAX + 1] = '\0';
+    assert_int_equal(map_world_put(w, "", "v", 0, NULL), CAIRN_E_INVAL);
+    assert_int_equal(map_world_put(w, key, "v", 0, NULL), CAIRN_E_INVAL);
+    assert_int_equal(map_world_put(w, "k", value, 0, NULL), CAIRN_E_INVAL);
+    key[CAIRN_MAP_KEY_BYTES_MAX] = value[CAIRN_MAP_VALUE_BYTES_MAX] = '\0';
+    assert_int_equal(map_world_put(w, key, value, 0, NULL), 0);
+    free(value);
+    assert_int_equal(map_world_change(w, w->store, &c), CAIRN_E_INVAL); /* nothing */
+    for (uint32_t i = 0; i <= CAIRN_MAP_WRITES_MAX; i++) {
+        snprintf(keys[i], sizeof(keys[i]), "b%03u", i);
+        writes[i] = put_of(keys[i], "v", 0);
+    }
+    c.nwrites = CAIRN_MAP_WRITES_MAX + 1;
+    assert_int_equal(map_world_change(w, w->store, &c), CAIRN_E_INVAL);
+    c.nwrites = CAIRN_MAP_WRITES_MAX;
+    writes[5].key = keys[4];
+    assert_int_equal(map_world_change(w, w->store, &c), CAIRN_E_INVAL); /* twice */
+    writes[5].key = keys[5];
+    for (uint32_t i = 0; i < c.nwrites; i++) {
+        writes[i].value = large;
+        writes[i].value_len = CAIRN_MAP_CHANGE_BYTES_MAX / CAIRN_MAP_WRITES_MAX;
+    }
+    writes[0].value_len++;
+    assert_int_equal(map_world_change(w, w->store, &c), CAIRN_E_INVAL); /* in all too much */
+    writes[0].value_len--;
+    assert_int_equal(map_world_change(w, w->store, &c), 0);
+}
+
+/* ---- watches ---- */
+
+struct seen {
+    struct cairn_map_watch watch;
+    char text[2048];
+    uint64_t revision; /* of the last CURRENT */
+    uint32_t stop_after;
+    const char *wanted;
+};
+
+static void on_news(struct cairn_map_watch *watch, enum cairn_map_news news, const struct cairn_map_entry *e,
+                    uint64_t revision)
+{
+    struct seen *s = watch->arg;
+    size_t n = strlen(s->text);
+
+    assert_true((news == CAIRN_MAP_ENTRY) == (e != NULL));
+    if (news == CAIRN_MAP_RESET)
+        snprintf(s->text, sizeof(s->text), "reset ");
+    else if (news == CAIRN_MAP_SKIPPED)
+        snprintf(s->text + n, sizeof(s->text) - n, "skipped ");
+    else if (news == CAIRN_MAP_CURRENT)
+        s->revision = revision;
+    else if (e->value == NULL)
+        snprintf(s->text + n, sizeof(s->text) - n, "-%s ", e->key);
+    else
+        snprintf(s->text + n, sizeof(s->text) - n, "%s=%.*s ", e->key, (int)e->value_len, (const char *)e->value);
+    if (news == CAIRN_MAP_ENTRY && s->stop_after > 0 && --s->stop_after == 0)
+        cairn_map_watch_stop(watch);
+}
+
+static void seen_start(struct seen *s, struct cairn_map_store *store, const char *prefix, uint64_t from)
+{
+    *s = (struct seen){ .watch = { .prefix = prefix, .from = from, .fn = on_news, .arg = s } };
+    cairn_map_watch_start(&store->view, &s->watch);
+    assert_string_equal(s->text, ""); /* never inside the call */
+}
+
+static bool seen_is_wanted(void *arg)
+{
+    const struct seen *s = arg;
+
+    return s->revision > 0 && strcmp(s->text, s->wanted) == 0;
+}
+
+static void seen_expect(struct map_world *w, struct seen *s, const char *wanted)
+{
+    uint64_t end = map_world_now(w) + 30 * CAIRN_NS_PER_S;
+
+    s->wanted = wanted;
+    while (!seen_is_wanted(s) && map_world_now(w) < end)
+        w->kind->turn(w);
+    assert_string_equal(s->text, wanted);
+}
+
+static void watches_follow(void **state)
+{
+    struct map_world *w = *state;
+    struct seen all, ns, later;
+    uint64_t r1, r2, r3;
+
+    assert_int_equal(map_world_put(w, "ns/a", "1", 0, &r1), 0);
+    seen_start(&all, w->store, "", 0);
+    seen_start(&ns, w->store, "ns/", 0);
+    seen_expect(w, &ns, "reset ns/a=1 ");
+    assert_int_equal(ns.revision, r1);
+    assert_int_equal(map_world_put(w, "x", "1", 0, NULL), 0);
+    assert_int_equal(map_world_put(w, "ns/b", "2", 0, &r2), 0);
+    assert_int_equal(map_world_put(w, "ns/a", "3", r1, &r1), 0);
+    assert_int_equal(map_world_put(w, "ns/b", NULL, r2, &r3), 0);
+    seen_expect(w, &ns, "reset ns/a=1 ns/b=2 ns/a=3 -ns/b ");
+    seen_expect(w, &all, "reset ns/a=1 x=1 ns/b=2 ns/a=3 -ns/b ");
+    assert_int_equal(ns.revision, r3);
+    seen_start(&later, w->store, "ns/", r2); /* what came after */
+    seen_expect(w, &later, "ns/a=3 -ns/b ");
+    cairn_map_watch_stop(&later.watch);
+    seen_start(&later, w->store, "", r3 + 1000); /* of another history */
+    seen_expect(w, &later, "reset ns/a=3 x=1 ");
+    cairn_map_watch_stop(&later.watch);
+    cairn_map_watch_stop(&ns.watch);
+    cairn_map_watch_stop(&all.watch);
+}
+
+static void a_watch_may_stop_itself(void **state)
+{
+    struct map_world *w = *state;
+    struct seen s;
+
+    assert_int_equal(map_world_put(w, "a", "1", 0, NULL), 0);
+    assert_int_equal(map_world_put(w, "b", "1", 0, NULL), 0);
+    seen_start(&s, w->store, "", 0);
+    s.stop_after = 1;
+    map_world_pass_ms(w, 100);
+    assert_string_equal(s.text, "reset a=1 ");
+}
+
+/* A watch that is slow, or begins late, is told everything anew when the journal no longer reaches back. */
+static void a_watch_behind_the_journal_begins_anew(void **state)
+{
+    struct map_world *w = *state;
+    struct cairn_map_write writes[CAIRN_MAP_WRITES_MAX];
+    struct cairn_map_change c = { .writes = writes, .nwrites = CAIRN_MAP_WRITES_MAX };
+    char keys[CAIRN_MAP_WRITES_MAX][8];
+    uint64_t first, r;
+    struct seen s;
+
+    assert_int_equal(map_world_put(w, "old", "1", 0, &first), 0);
+    for (uint32_t n = 0; n < CAIRN_MAP_JOURNAL; n += CAIRN_MAP_WRITES_MAX) {
+        for (uint32_t i = 0; i < CAIRN_MAP_WRITES_MAX; i++) {
+            snprintf(keys[i], sizeof(keys[i]), "k%u", i);
+            writes[i] = put_of(keys[i], "v", n == 0 ? 0 : c.op.revision);
+        }
+        assert_int_equal(map_world_change(w, w->store, &c), 0);
+    }
+    seen_start(&s, w->store, "old", first); /* exactly reaches */
+    map_world_pass_ms(w, 100);
+    assert_string_equal(s.text, "");
+    assert_int_equal(s.revision, c.op.revision);
+    cairn_map_watch_stop(&s.watch);
+    assert_int_equal(map_world_put(w, "k0", "1", c.op.revision, &r), 0);
+    seen_start(&s, w->store, "old", first);
+    seen_expect(w, &s, "reset old=1 ");
+    cairn_map_watch_stop(&s.watch);
+}
+
+static void others_changes_are_seen(void **state)
+{
+    struct map_world *w = *state;
+    struct cairn_map_store *other = w->kind->other(w);
+    struct cairn_map_write write = put_of("a", "1", 0);
+    struct cairn_map_change c = { .writes = &write, .nwrites = 1 };
+    struct seen s;
+
+    seen_start(&s, w->store, "", 0);
+    seen_expect(w, &s, "reset ");
+    assert_int_equal(map_world_change(w, other, &c), 0);
+    assert_string_equal(map_world_listed_truly(w, w->store, ""), "a=1 "); /* a read does not lag */
+    seen_expect(w, &s, "reset a=1 ");
+    cairn_map_watch_stop(&s.watch);
+}
+
+/* ---- leases ---- */
+
+static void leased_entry(struct map_world *w, const char *key, uint64_t ttl_ms, struct cairn_map_lease_op *l)
+{
+    struct cairn_map_write write = put_of(key, "leased", 0);
+    struct cairn_map_change c = { .writes = &write, .nwrites = 1 };
+    uint64_t before = map_world_now(w);
+
+    *l = (struct cairn_map_lease_op){ .verb = CAIRN_MAP_GRANT, .ttl_ms = ttl_ms };
+    assert_int_equal(map_world_lease(w, w->store, l), 0);
+    assert_true(l->id != 0 && l->ttl_ms >= ttl_ms);
+    assert_true(l->op.sent_ns >= before && l->op.sent_ns <= map_world_now(w));
+    write.lease = l->id;
+    assert_int_equal(map_world_change(w, w->store, &c), 0);
+}
+
+static void entries_end_with_their_lease(void **state)
+{
+    struct map_world *w = *state;
+    struct cairn_map_write write;
+    struct cairn_map_change c = { .writes = &write, .nwrites = 1 };
+    struct cairn_map_lease_op l;
+    struct cairn_map_read r = { .prefix = "leased" };
+    struct seen s;
+    uint64_t revision;
+
+    assert_int_equal(map_world_put(w, "stays", "1", 0, NULL), 0);
+    leased_entry(w, "leased", LONG_LEASE_MS, &l);
+    seen_start(&s, w->store, "", 0);
+    seen_expect(w, &s, "reset leased=leased stays=1 ");
+    assert_int_equal(map_world_read(w, w->store, &r), 0);
+    assert_int_equal(r.table.nodes[0]->e.lease, l.id);
+    cairn_map_table_fini(&r.table);
+    l.verb = CAIRN_MAP_REVOKE;
+    assert_int_equal(map_world_lease(w, w->store, &l), 0);
+    seen_expect(w, &s, "reset leased=leased stays=1 -leased ");
+    assert_string_equal(map_world_listed_truly(w, w->store, ""), "stays=1 ");
+    revision = cairn_map_store_revision(w->store);
+    assert_int_equal(map_world_lease(w, w->store, &l), CAIRN_E_CLOSED);
+    l.verb = CAIRN_MAP_KEEP;
+    assert_int_equal(map_world_lease(w, w->store, &l), CAIRN_E_CLOSED);
+    write = put_of("late", "1", 0);
+    write.lease = l.id;
+    assert_int_equal(map_world_change(w, w->store, &c), CAIRN_E_CLOSED);
+    assert_int_equal(cairn_map_store_revision(w->store), revision);
+    cairn_map_watch_stop(&s.watch);
+}
+
+static bool is_gone(void *arg)
+{
+    struct map_world *w = arg;
+
+    return strcmp(map_world_listed(w, w->store, ""), "") == 0;
+}
+
+/* Kept, a lease lives on; left alone, it ends, though never before its time. */
+static void a_lease_runs_out(void **state)
+{
+    struct map_world *w = *state;
+    struct cairn_map_lease_op l;
+    uint64_t sent;
+
+    leased_entry(w, "leased", LEASE_MS, &l);
+    for (int i = 0; i < 6; i++) {
+        map_world_pass_ms(w, l.ttl_ms / 4);
+        l.verb = CAIRN_MAP_KEEP;
+        assert_int_equal(map_world_lease(w, w->store, &l), 0);
+        assert_true(l.ttl_ms >= LEASE_MS);
+    }
+    sent = l.op.sent_ns;
+    assert_string_equal(map_world_listed(w, w->store, ""), "leased=leased ");
+    map_world_until(w, is_gone, w);
+    assert_true(map_world_now(w) >= sent + l.ttl_ms * CAIRN_NS_PER_MS);
+    l.verb = CAIRN_MAP_KEEP;
+    assert_int_equal(map_world_lease(w, w->store, &l), CAIRN_E_CLOSED);
+}
+
+/* ---- a store that is away ---- */
+
+static bool is_reachable(void *arg)
+{
+    struct map_world *w = arg;
+    struct cairn_map_health h;
+
+    cairn_map_store_health(w->store, &h);
+    return h.reachable;
+}
+
+static bool is_unreachable(void *arg)
+{
+    return !is_reachable(arg);
+}
+
+static void a_store_that_is_away_refuses_at_once_and_says_so(void **state)
+{
+    struct map_world *w = *state;
+    struct cairn_map_health h;
+    struct seen s;
+    uint64_t before, r;
+
+    assert_int_equal(map_world_put(w, "a", "1", 0, &r), 0);
+    seen_start(&s, w->store, "", 0);
+    seen_expect(w, &s, "reset a=1 ");
+    w->kind->reach(w, false);
+    before = map_world_now(w);
+    if (map_world_put(w, "a", "2", r, NULL) == 0)
+        fail_msg("changed what cannot be reached");
+    map_world_until(w, is_unreachable, w);
+    cairn_map_store_health(w->store, &h);
+    assert_true(h.since_ns >= before);
+    assert_true(h.err.code < 0 && h.err.text[0] != '\0');
+    before = map_world_now(w);
+    assert_int_equal(map_world_put(w, "a", "2", r, NULL), CAIRN_E_UNREACHABLE);
+    assert_true(map_world_now(w) - before < 2 * CAIRN_NS_PER_S);    /* CAIRN_MAP_TIMEOUT_MS is 5 s */
+    assert_string_equal(map_world_listed(w, w->store, ""), "a=1 "); /* what was known still is */
+    w->kind->reach(w, true);
+    map_world_until(w, is_reachable, w);
+    assert_int_equal(map_world_put(w, "a", "3", r, NULL), 0);
+    seen_expect(w, &s, "reset a=1 a=3 ");
+    cairn_map_watch_stop(&s.watch);
+}
+
+/* What others did meanwhile, and what no history tells any more. */
+static void watches_survive_absence_and_compaction(void **state)
+{
+    struct map_world *w = *state;
+    struct cairn_map_store *other = w->kind->other(w);
+    struct cairn_map_write write = put_of("b", "1", 0);
+    struct cairn_map_change c = { .writes = &write, .nwrites = 1 };
+    struct seen s;
+    uint64_t ra, rb;
+
+    assert_int_equal(map_world_put(w, "a", "1", 0, &ra), 0);
+    seen_start(&s, w->store, "", 0);
+    seen_expect(w, &s, "reset a=1 ");
+    w->kind->reach(w, false);
+    map_world_until(w, is_unreachable, w);
+    assert_int_equal(map_world_change(w, other, &c), 0);
+    rb = c.op.revision;
+    w->kind->reach(w, true);
+    seen_expect(w, &s, "reset a=1 b=1 "); /* nothing was skipped */
+    w->kind->reach(w, false);
+    map_world_until(w, is_unreachable, w);
+    write = put_of("b", NULL, rb);
+    assert_int_equal(map_world_change(w, other, &c), 0);
+    write = put_of("a", "2", ra);
+    assert_int_equal(map_world_change(w, other, &c), 0);
+    write = put_of("c", "1", 0);
+    assert_int_equal(map_world_change(w, other, &c), 0);
+    w->kind->compact(w);
+    w->kind->reach(w, true);
+    seen_expect(w, &s, "reset a=1 b=1 skipped a=2 -b c=1 ");
+    assert_int_equal(s.revision, c.op.revision);
+    cairn_map_watch_stop(&s.watch);
+}
+
+/* The change may or may not have happened: the caller is told so, and a read tells which. */
+static void a_lost_answer_is_an_unknown_outcome(void **state)
+{
+    struct map_world *w = *state;
+    struct cairn_map_write write = put_of("a", "2", 0);
+    struct cairn_map_change c = { .op = { .timeout_ms = 1000 }, .writes = &write, .nwrites = 1 };
+    struct cairn_map_health h;
+    uint64_t r;
+
+    assert_int_equal(map_world_put(w, "a", "1", 0, &r), 0);
+    write.from = r;
+    w->kind->mute(w, true);
+    assert_int_equal(map_world_change(w, w->store, &c), CAIRN_E_UNKNOWN);
+    cairn_map_store_health(w->store, &h);
+    assert_false(h.reachable);
+    w->kind->mute(w, false);
+    map_world_until(w, is_reachable, w);
+    assert_string_equal(map_world_listed_truly(w, w->store, ""), "a=2 "); /* here it did happen */
+    assert_int_equal(map_world_put(w, "a", "3", r, NULL), CAIRN_E_STATE);
+}
+
+/* ---- each of them ---- */
+
+static int setup(void **state, const struct map_world_kind *kind)
+{
+    *state = kind->open();
+    return 0;
+}
+
+static int setup_local(void **state)
+{
+    return setup(state, &map_world_local);
+}
+
+static int setup_sim(void **state)
+{
+    return setup(state, &map_world_sim);
+}
+
+#if CAIRN_WITH_ETCD
+static int setup_etcd(void **state)
+{
+    return setup(state, &map_world_etcd);
+}
+#endif
+
+static int teardown(void **state)
+{
+    struct map_world *w = *state;
+
+    w->kind->close(w);
+    return 0;
+}
+
+#define CASE(name, kind)                                                                                               \
+    {                                                                                                                  \
+#kind ": " #name, name, setup_##kind, teardown, NULL                                                           \
+    }
+#define ALL(kind)                                                                                                      \
+    CASE(changes_compare_and_set, kind), CASE(entries_are_listed_in_order, kind),                                      \
+        CASE(several_writes_are_one_change, kind), CASE(entries_keep_bytes_and_revisions, kind),                       \
+        CASE(a_fence_refuses_the_whole_change, kind), CASE(of_changes_at_the_same_time_one_wins, kind),                \
+        CASE(bounds, kind), CASE(watches_follow, kind), CASE(a_watch_may_stop_itself, kind),                           \
+        CASE(a_watch_behind_the_journal_begins_anew, kind), CASE(entries_end_with_their_lease, kind),                  \
+        CASE(a_lease_runs_out, kind)
+#define SHARED(kind)                                                                                                   \
+    CASE(others_changes_are_seen, kind), CASE(a_store_that_is_away_refuses_at_once_and_says_so, kind),                 \
+        CASE(watches_survive_absence_and_compaction, kind), CASE(a_lost_answer_is_an_unknown_outcome, kind)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        ALL(local),
+        ALL(sim),
+        SHARED(sim),
+    };
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+#if CAIRN_WITH_ETCD
+    const struct CMUnitTest etcd_tests[] = {
+        ALL(etcd),
+        SHARED(etcd),
+    };
+
+    signal(SIGPIPE, SIG_IGN);
+    if (etcd_is_installed())
+        failed += cmocka_run_group_tests(etcd_tests, NULL, NULL);
+    else
+        print_message("etcd is not installed: deploy/install-deps test\n");
+#endif
+    return failed;
+}

@@ -1,0 +1,276 @@
+/* The map as a document, its way into another store, and its log. */
+#include "server/cluster/map_dump.h"
+#include "server/cluster/map_log.h"
+#include "tests/lib/etcd.h"
+#include "tests/lib/map_world.h"
+
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static char *dump(struct map_world *w, uint64_t *revision)
+{
+    struct cairn_map_read r = { .prefix = "" };
+    char *text = NULL;
+    size_t len = 0;
+    FILE *f = open_memstream(&text, &len);
+
+    assert_int_equal(map_world_read(w, w->store, &r), 0);
+    assert_int_equal(cairn_map_dump_write(&r.table, r.op.revision, f, NULL), 0);
+    fclose(f);
+    cairn_map_table_fini(&r.table);
+    if (revision != NULL)
+        *revision = r.op.revision;
+    return text;
+}
+
+static int store(struct map_world *w, const char *text, struct cairn_err *err)
+{
+    struct cairn_map_table t = { 0 };
+    uint64_t revision = 0;
+    int rc = cairn_map_dump_read(text, strlen(text), &t, &revision, err);
+
+    if (rc == 0)
+        rc = cairn_map_dump_store(w->store, &t, revision, "uid 0", 20000, err);
+    cairn_map_table_fini(&t);
+    return rc;
+}
+
+static void fill(struct map_world *w)
+{
+    char key[16], *large = malloc(40001);
+    uint64_t r;
+
+    assert_non_null(large);
+    memset(large, 'x', 40000);
+    large[40000] = '\0';
+    for (int i = 0; i < 100; i++) {
+        snprintf(key, sizeof(key), "k%03d", i);
+        assert_int_equal(map_world_put(w, key, i % 3 == 0 ? large : "small", 0, &r), 0);
+    }
+    assert_int_equal(map_world_put(w, "k000", "changed \"\\", r - 99, NULL), 0);
+    assert_int_equal(map_world_put(w, "empty", "", 0, NULL), 0);
+    free(large);
+}
+
+static void on_compare(const struct cairn_map_entry *e, void *arg)
+{
+    const struct cairn_map_node *n = cairn_map_table_at(arg, e->key);
+
+    if (strncmp(e->key, CAIRN_MAP_LOG_PREFIX, 4) == 0)
+        return;
+    assert_non_null(n);
+    assert_int_equal(n->e.value_len, e->value_len);
+    assert_memory_equal(n->e.value, e->value, e->value_len);
+}
+
+static void moved_between(const struct map_world_kind *kind)
+{
+    struct map_world *from = map_world_local.open(), *to = kind->open();
+    struct cairn_map_read r = { .prefix = "" };
+    struct cairn_err err = { 0 };
+    uint64_t before, after, r2;
+    char *text;
+
+    fill(from);
+    text = dump(from, &before);
+    if (store(to, text, &err) != 0)
+        fail_msg("%s", err.text);
+    assert_true(cairn_map_store_revision(to->store) > before); /* what was an identity does not come again */
+    assert_int_equal(map_world_read(to, to->store, &r), 0);
+    cairn_map_store_each(from->store, "", on_compare, &r.table);
+    cairn_map_table_fini(&r.table);
+    after = cairn_map_store_revision(to->store);
+    assert_int_equal(store(to, text, NULL), 0); /* again: nothing is left to do */
+    assert_int_equal(cairn_map_store_revision(to->store), after);
+    assert_int_equal(map_world_read(to, to->store, &r), 0);
+    r2 = cairn_map_table_at(&r.table, "k050")->e.changed;
+    cairn_map_table_fini(&r.table);
+    assert_int_equal(map_world_put(to, "k050", "of its own", r2, NULL), 0);
+    assert_int_equal(store(to, text, &err), CAIRN_E_EXISTS);
+    assert_non_null(strstr(err.text, "k050"));
+    free(text);
+    to->kind->close(to);
+    from->kind->close(from);
+}
+
+static void a_map_moves_to_local(void **state)
+{
+    (void)state;
+    moved_between(&map_world_local);
+}
+
+#if CAIRN_WITH_ETCD
+static void a_map_moves_to_etcd(void **state)
+{
+    (void)state;
+    if (!etcd_is_installed())
+        skip();
+    moved_between(&map_world_etcd);
+}
+#endif
+
+static void leased_entries_stay_behind(void **state)
+{
+    struct map_world *w = map_world_local.open();
+    struct cairn_map_lease_op l = { .verb = CAIRN_MAP_GRANT, .ttl_ms = 5000 };
+    struct cairn_map_write write = { .key = "leased", .value = (const uint8_t *)"" };
+    struct cairn_map_change c = { .writes = &write, .nwrites = 1 };
+    char *text;
+
+    (void)state;
+    assert_int_equal(map_world_lease(w, w->store, &l), 0);
+    write.lease = l.id;
+    assert_int_equal(map_world_change(w, w->store, &c), 0);
+    text = dump(w, NULL);
+    assert_string_equal(text, "{\"cairn_map\": 1, \"revision\": 1, \"entries\": [\n]}\n");
+    free(text);
+    w->kind->close(w);
+}
+
+static void malformed_documents_are_refused(void **state)
+{
+#define DOC(entries) "{\"cairn_map\": 1, \"revision\": 5, \"entries\": [" entries "]}"
+    static const char *const bad[] = {
+        "",
+        "[]",
+        "{}",
+        "{\"cairn_map\": 1}",
+        "{\"cairn_map\": 1, \"revision\": -1, \"entries\": []}",
+        DOC("7"),
+        DOC("{\"key\": \"\", \"value\": \"\", \"created\": 1, \"changed\": 1}"),
+        DOC("{\"key\": \"a\", \"value\": \"=\", \"created\": 1, \"changed\": 1}"),
+        DOC("{\"key\": \"a\", \"value\": \"\", \"created\": 0, \"changed\": 1}"),
+        DOC("{\"key\": \"a\", \"value\": \"\", \"created\": 3, \"changed\": 2}"),
+        DOC("{\"key\": \"a\", \"value\": \"\", \"created\": 3, \"changed\": 6}"),
+        DOC("{\"key\": \"b\", \"value\": \"\", \"created\": 1, \"changed\": 1},"
+            "{\"key\": \"a\", \"value\": \"\", \"created\": 2, \"changed\": 2}"),
+    };
+    static const char newer[] = "{\"cairn_map\": 2, \"revision\": 1, \"entries\": []}";
+    uint64_t revision;
+
+    (void)state;
+    for (size_t i = 0; i <= ARRAY_SIZE(bad); i++) {
+        struct cairn_map_table t = { 0 };
+        const char *text = i < ARRAY_SIZE(bad) ? bad[i] : newer;
+
+        assert_int_equal(cairn_map_dump_read(text, strlen(text), &t, &revision, NULL),
+                         text == newer ? CAIRN_E_FORMAT : CAIRN_E_CORRUPT);
+        cairn_map_table_fini(&t);
+    }
+}
+
+/* ---- the log ---- */
+
+static void logged(struct map_world *w, const char *key, const char *author, const char *reason)
+{
+    struct cairn_map_write writes[2] = { { .key = key, .value = (const uint8_t *)"" } };
+    struct cairn_map_change c = { .writes = writes, .nwrites = 2 };
+    struct cairn_map_log_line line;
+
+    assert_int_equal(cairn_map_log_describe(&line, w->store->home.env, author, reason, writes, 1), 0);
+    writes[1] = line.write;
+    assert_int_equal(map_world_change(w, w->store, &c), 0);
+    cairn_map_log_line_fini(&line);
+}
+
+static void on_line(const struct cairn_map_entry *e, void *arg)
+{
+    json_t *o = cairn_map_log_read(e);
+    char *to = arg;
+
+    assert_non_null(o);
+    assert_true(json_integer_value(json_object_get(o, "time_ms")) > 1600000000000);
+    assert_int_equal(json_integer_value(json_object_get(o, "revision")), e->changed);
+    strcat(to, json_string_value(json_object_get(o, "author")));
+    strcat(to, ": ");
+    strcat(to, json_string_value(json_object_get(o, "reason")));
+    strcat(to, " ");
+    strcat(to, json_string_value(json_array_get(json_object_get(o, "keys"), 0)));
+    strcat(to, "\n");
+    json_decref(o);
+}
+
+static void every_change_tells_who_why_and_when(void **state)
+{
+    struct map_world *w = map_world_sim.open();
+    static const struct cairn_map_entry junk = { .key = "log/x", .value = (const uint8_t *)"{}", .value_len = 2 };
+    char told[512] = "";
+
+    (void)state;
+    logged(w, "ns/a", "uid 1000", "namespace a created");
+    map_world_pass_ms(w, 100);
+    logged(w, "ns/b", "node n\x1b[1", "namespace b created");
+    cairn_map_store_each(w->store, CAIRN_MAP_LOG_PREFIX, on_line, told);
+    if (strstr(told, "uid 1000: namespace a created ns/a\n") == NULL ||
+        strstr(told, "node n?[1: namespace b created ns/b\n") == NULL)
+        fail_msg("%s", told);
+    assert_null(cairn_map_log_read(&junk));
+    w->kind->close(w);
+}
+
+static void on_count(const struct cairn_map_entry *e, void *arg)
+{
+    (void)e;
+    ++*(uint32_t *)arg;
+}
+
+static bool is_trimmed(void *arg)
+{
+    return !((struct cairn_map_log_trim *)arg)->trimming;
+}
+
+static void on_trimmed(struct cairn_map_log_trim *t)
+{
+    ++*(uint32_t *)t->arg;
+}
+
+static void the_log_is_bounded(void **state)
+{
+    struct map_world *w = map_world_sim.open();
+    struct cairn_map_log_trim *t = calloc(1, sizeof(*t));
+    char key[16];
+    uint32_t most = 0, begun = 0, trimmed = 0, n;
+
+    (void)state;
+    assert_non_null(t);
+    t->done = on_trimmed;
+    t->arg = &trimmed;
+    for (int i = 0; i < CAIRN_MAP_LOG_ENTRIES_MAX + 300; i++) {
+        snprintf(key, sizeof(key), "k%05d", i);
+        logged(w, key, "a", "b");
+        begun += cairn_map_log_trim(w->store, t);
+        map_world_until(w, is_trimmed, t);
+        n = 0;
+        cairn_map_store_each(w->store, CAIRN_MAP_LOG_PREFIX, on_count, &n);
+        most = MAX(most, n);
+    }
+    assert_int_equal(most, CAIRN_MAP_LOG_ENTRIES_MAX + CAIRN_MAP_WRITES_MAX - 1);
+    assert_true(n >= CAIRN_MAP_LOG_ENTRIES_MAX);
+    assert_int_equal(begun, 4);
+    assert_int_equal(trimmed, 4);
+    free(t);
+    w->kind->close(w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_map_moves_to_local),
+#if CAIRN_WITH_ETCD
+        cmocka_unit_test(a_map_moves_to_etcd),
+#endif
+        cmocka_unit_test(leased_entries_stay_behind),
+        cmocka_unit_test(malformed_documents_are_refused),
+        cmocka_unit_test(every_change_tells_who_why_and_when),
+        cmocka_unit_test(the_log_is_bounded),
+    };
+
+    signal(SIGPIPE, SIG_IGN);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,365 @@
+/* The etcd store beyond the contract of all (test_map_contract.c): several endpoints, restarts, tokens, TLS, and that a
+ * change is never sent twice. */
+#include "server/cluster/map_store_etcd.h"
+#include "tests/lib/etcd.h"
+#include "tests/lib/forward.h"
+#include "tests/lib/map_world.h"
+#include "tests/lib/scratch.h"
+
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+struct fixture {
+    struct cairn_loop loop;
+    struct map_world w;
+    struct etcd_server *server;
+    char dir[SCRATCH_MAX]; /* of certificates */
+};
+
+static int setup_with(void **state, const char *tls_dir)
+{
+    struct fixture *fx = calloc(1, sizeof(*fx));
+
+    assert_non_null(fx);
+    assert_int_equal(cairn_loop_init(&fx->loop, NULL, NULL), 0);
+    fx->w = map_world_on(&fx->loop);
+    fx->server = etcd_new(tls_dir);
+    if (tls_dir != NULL)
+        snprintf(fx->dir, sizeof(fx->dir), "%s", tls_dir);
+    *state = fx;
+    return 0;
+}
+
+static int setup(void **state)
+{
+    return setup_with(state, NULL);
+}
+
+static int teardown(void **state)
+{
+    struct fixture *fx = *state;
+
+    if (fx->w.store != NULL)
+        cairn_map_store_close(fx->w.store);
+    cairn_loop_fini(&fx->loop);
+    etcd_free(fx->server);
+    if (fx->dir[0] != '\0')
+        scratch_remove(fx->dir);
+    free(fx);
+    return 0;
+}
+
+static const char *url_of(char *to, const char *scheme, uint16_t port)
+{
+    snprintf(to, 64, "%s://127.0.0.1:%u", scheme, port);
+    return to;
+}
+
+static void must_open(struct fixture *fx, struct cairn_map_etcd_conf *conf)
+{
+    struct cairn_err err = { 0 };
+
+    conf->prefix = "/cairn/";
+    if (cairn_map_store_etcd_open(conf, &fx->loop, &fx->w.store, &err) != 0)
+        fail_msg("%s", err.text);
+}
+
+static void must_await(struct fixture *fx)
+{
+    struct cairn_err err = { 0 };
+
+    if (cairn_map_store_await(fx->w.store, 10000, &err) != 0)
+        fail_msg("%s", err.text);
+}
+
+static bool is_reachable(void *arg)
+{
+    struct cairn_map_health h;
+
+    cairn_map_store_health(arg, &h);
+    return h.reachable;
+}
+
+static bool is_unreachable(void *arg)
+{
+    return !is_reachable(arg);
+}
+
+/* Over a kept connection that ends after the request, libcurl alone would send it again, and the caller would be told
+ * that somebody else made the entry. */
+static void a_change_is_sent_once(void **state)
+{
+    struct fixture *fx = *state;
+    uint16_t port;
+    struct forward *f = forward_new(etcd_port(fx->server), &port);
+    char url[64];
+    const char *endpoints[] = { url_of(url, "http", port) };
+    struct cairn_map_etcd_conf conf = { .endpoints = endpoints, .nendpoints = 1 };
+
+    must_open(fx, &conf);
+    must_await(fx);
+    assert_int_equal(map_world_put(&fx->w, "first", "1", 0, NULL), 0);
+    forward_set(f, FORWARD_SEVER);
+    assert_int_equal(map_world_put(&fx->w, "second", "1", 0, NULL), CAIRN_E_UNKNOWN);
+    forward_set(f, FORWARD_PASS);
+    map_world_until(&fx->w, is_reachable, fx->w.store);
+    assert_string_equal(map_world_listed_truly(&fx->w, fx->w.store, ""), "first=1 second=1 ");
+    cairn_map_store_close(fx->w.store);
+    fx->w.store = NULL;
+    forward_free(f);
+}
+
+/* Also when the watch that feeds the view is only just being opened. */
+static void an_answered_change_is_in_the_view(void **state)
+{
+    struct fixture *fx = *state;
+    char url[64], key[16];
+    const char *endpoints[] = { url_of(url, "http", etcd_port(fx->server)) };
+    struct cairn_map_etcd_conf conf = { .endpoints = endpoints, .nendpoints = 1 };
+
+    for (int i = 0; i < 50; i++) {
+        must_open(fx, &conf);
+        must_await(fx);
+        snprintf(key, sizeof(key), "k%02d", i);
+        assert_int_equal(map_world_put(&fx->w, key, "1", 0, NULL), 0);
+        assert_string_not_equal(map_world_listed(&fx->w, fx->w.store, key), "");
+        cairn_map_store_close(fx->w.store);
+        fx->w.store = NULL;
+    }
+}
+
+static bool has_third(void *arg)
+{
+    struct fixture *fx = arg;
+
+    return strstr(map_world_listed(&fx->w, fx->w.store, ""), "third=1") != NULL;
+}
+
+static void a_restart_is_survived(void **state)
+{
+    struct fixture *fx = *state;
+    char url[64], *answer;
+    const char *endpoints[] = { url_of(url, "http", etcd_port(fx->server)) };
+    struct cairn_map_etcd_conf conf = { .endpoints = endpoints, .nendpoints = 1 };
+
+    must_open(fx, &conf);
+    must_await(fx);
+    assert_int_equal(map_world_put(&fx->w, "first", "1", 0, NULL), 0);
+    etcd_kill(fx->server);
+    map_world_until(&fx->w, is_unreachable, fx->w.store);
+    assert_int_equal(map_world_put(&fx->w, "second", "1", 0, NULL), CAIRN_E_UNREACHABLE);
+    etcd_start(fx->server);
+    map_world_until(&fx->w, is_reachable, fx->w.store);
+    assert_int_equal(map_world_put(&fx->w, "second", "1", 0, NULL), 0);
+    answer = etcd_post(fx->server, "kv/put", "{\"key\":\"L2NhaXJuL3RoaXJk\",\"value\":\"MQ==\"}"); /* /cairn/third */
+    assert_non_null(answer);
+    free(answer);
+    map_world_until(&fx->w, has_third, fx); /* the watch is back */
+    assert_string_equal(map_world_listed(&fx->w, fx->w.store, ""), "first=1 second=1 third=1 ");
+}
+
+static void other_endpoints_are_tried(void **state)
+{
+    struct fixture *fx = *state;
+    uint16_t ports[2];
+    struct forward *f[2] = { forward_new(etcd_port(fx->server), &ports[0]),
+                             forward_new(etcd_port(fx->server), &ports[1]) };
+    char urls[3][64];
+    const char *endpoints[] = { url_of(urls[0], "http", forward_free_port()), url_of(urls[1], "http", ports[0]),
+                                url_of(urls[2], "http", ports[1]) };
+    struct cairn_map_etcd_conf conf = { .endpoints = endpoints, .nendpoints = 3 };
+    struct cairn_map_lease_op l = { .verb = CAIRN_MAP_GRANT, .ttl_ms = 5000 };
+
+    must_open(fx, &conf);
+    must_await(fx); /* the first one is not there */
+    assert_int_equal(map_world_put(&fx->w, "first", "1", 0, NULL), 0);
+    forward_set(f[0], FORWARD_REFUSE);
+    assert_int_equal(map_world_lease(&fx->w, fx->w.store, &l), 0);
+    assert_int_equal(map_world_put(&fx->w, "second", "1", 0, NULL), 0);
+    forward_set(f[0], FORWARD_PASS);
+    forward_set(f[1], FORWARD_SWALLOW); /* it takes requests and never answers */
+    assert_string_equal(map_world_listed_truly(&fx->w, fx->w.store, ""), "first=1 second=1 ");
+    cairn_map_store_close(fx->w.store);
+    fx->w.store = NULL;
+    forward_free(f[0]);
+    forward_free(f[1]);
+}
+
+/* A store whose history went back (restored from a backup, or another one on the same address) is read anew. */
+static void another_store_is_noticed(void **state)
+{
+    struct fixture *fx = *state;
+    struct etcd_server *second = etcd_new(NULL);
+    uint16_t ports[2];
+    struct forward *f[2] = { forward_new(etcd_port(fx->server), &ports[0]), forward_new(etcd_port(second), &ports[1]) };
+    char urls[2][64], *answer;
+    const char *endpoints[] = { url_of(urls[0], "http", ports[0]), url_of(urls[1], "http", ports[1]) };
+    struct cairn_map_etcd_conf conf = { .endpoints = endpoints, .nendpoints = 2 };
+
+    must_open(fx, &conf);
+    must_await(fx);
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(map_world_put(&fx->w, (const char *[]){ "a", "b", "c", "d", "e" }[i], "1", 0, NULL), 0);
+    answer = etcd_post(second, "kv/put", "{\"key\":\"L2NhaXJuL3RoaXJk\",\"value\":\"MQ==\"}");
+    free(answer);
+    forward_set(f[0], FORWARD_REFUSE);
+    map_world_until(&fx->w, has_third, fx);
+    assert_string_equal(map_world_listed(&fx->w, fx->w.store, ""), "third=1 ");
+    cairn_map_store_close(fx->w.store);
+    fx->w.store = NULL;
+    forward_free(f[0]);
+    forward_free(f[1]);
+    etcd_free(second);
+}
+
+/* ---- who we are ---- */
+
+static void post(struct fixture *fx, const char *path, const char *json)
+{
+    char *answer = etcd_post(fx->server, path, json);
+
+    assert_non_null(answer);
+    assert_null(strstr(answer, "error"));
+    free(answer);
+}
+
+static void tokens_are_renewed(void **state)
+{
+    struct fixture *fx = *state;
+    char url[64];
+    const char *endpoints[] = { url_of(url, "http", etcd_port(fx->server)) };
+    struct cairn_map_etcd_conf conf = { .endpoints = endpoints, .nendpoints = 1, .user = "root", .password = "p\"w\\" };
+
+    post(fx, "auth/user/add", "{\"name\":\"root\",\"password\":\"p\\\"w\\\\\"}");
+    post(fx, "auth/role/add", "{\"name\":\"root\"}");
+    post(fx, "auth/user/grant", "{\"user\":\"root\",\"role\":\"root\"}");
+    post(fx, "auth/enable", "{}");
+    must_open(fx, &conf);
+    must_await(fx);
+    assert_int_equal(map_world_put(&fx->w, "first", "1", 0, NULL), 0);
+    etcd_kill(fx->server); /* which forgets its tokens */
+    map_world_until(&fx->w, is_unreachable, fx->w.store);
+    etcd_start(fx->server);
+    map_world_until(&fx->w, is_reachable, fx->w.store);
+    assert_int_equal(map_world_put(&fx->w, "second", "1", 0, NULL), 0);
+    map_world_pass_ms(&fx->w, 300);
+    assert_int_equal(map_world_put(&fx->w, "third", "1", 0, NULL), 0);
+    map_world_until(&fx->w, has_third, fx); /* the watch has a token again too */
+}
+
+static void a_wrong_password_is_said(void **state)
+{
+    struct fixture *fx = *state;
+    char url[64];
+    const char *endpoints[] = { url_of(url, "http", etcd_port(fx->server)) };
+    struct cairn_map_etcd_conf conf = { .endpoints = endpoints, .nendpoints = 1, .user = "root", .password = "no" };
+    struct cairn_map_read r = { .prefix = "" };
+    struct cairn_map_health h;
+    struct cairn_err err = { 0 };
+
+    post(fx, "auth/user/add", "{\"name\":\"root\",\"password\":\"yes\"}");
+    post(fx, "auth/role/add", "{\"name\":\"root\"}");
+    post(fx, "auth/user/grant", "{\"user\":\"root\",\"role\":\"root\"}");
+    post(fx, "auth/enable", "{}");
+    must_open(fx, &conf);
+    map_world_until(&fx->w, is_unreachable, fx->w.store);
+    assert_int_equal(cairn_map_store_await(fx->w.store, 0, &err), CAIRN_E_TIMEOUT);
+    assert_non_null(strstr(err.text, "invalid user ID or password"));
+    assert_int_equal(map_world_read(&fx->w, fx->w.store, &r), CAIRN_E_AUTH);
+    assert_non_null(strstr(r.op.err.text, "invalid user ID or password"));
+    cairn_map_store_health(fx->w.store, &h);
+    assert_false(h.reachable);
+}
+
+/* ---- TLS ---- */
+
+static int setup_tls(void **state)
+{
+    static const char script[] =
+        "cd %s && "
+        "openssl req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -subj /CN=ca -days 2 && "
+        "printf 'subjectAltName=IP:127.0.0.1\\nextendedKeyUsage=serverAuth,clientAuth\\n' >ext && "
+        "for who in server client; do "
+        "openssl req -newkey rsa:2048 -nodes -keyout $who.key -out $who.csr -subj /CN=$who && "
+        "openssl x509 -req -in $who.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out $who.pem -days 2 -extfile ext || "
+        "exit 1; done";
+    char dir[SCRATCH_MAX], command[1024];
+
+    scratch_new(dir);
+    snprintf(command, sizeof(command), "( ");
+    snprintf(command + 2, sizeof(command) - 2, script, dir);
+    strncat(command, " ) >/dev/null 2>&1", sizeof(command) - strlen(command) - 1);
+    assert_int_equal(system(command), 0);
+    return setup_with(state, dir);
+}
+
+static void tls_proves_both_sides(void **state)
+{
+    struct fixture *fx = *state;
+    char url[64], ca[80], cert[80], key[80];
+    const char *endpoints[] = { url_of(url, "https", etcd_port(fx->server)) };
+    struct cairn_map_etcd_conf conf = { .endpoints = endpoints, .nendpoints = 1 };
+    struct cairn_map_health h;
+
+    must_open(fx, &conf); /* does not trust that server */
+    map_world_until(&fx->w, is_unreachable, fx->w.store);
+    cairn_map_store_health(fx->w.store, &h);
+    if (strstr(h.err.text, "SSL certificate problem") == NULL)
+        fail_msg("%s", h.err.text);
+    cairn_map_store_close(fx->w.store);
+    snprintf(ca, sizeof(ca), "%s/ca.pem", fx->dir);
+    conf.ca_file = ca;
+    must_open(fx, &conf); /* is not trusted by it */
+    map_world_until(&fx->w, is_unreachable, fx->w.store);
+    cairn_map_store_close(fx->w.store);
+    snprintf(cert, sizeof(cert), "%s/client.pem", fx->dir);
+    snprintf(key, sizeof(key), "%s/client.key", fx->dir);
+    conf.cert_file = cert;
+    conf.key_file = key;
+    must_open(fx, &conf);
+    must_await(fx);
+    assert_int_equal(map_world_put(&fx->w, "first", "1", 0, NULL), 0);
+    assert_string_equal(map_world_listed(&fx->w, fx->w.store, ""), "first=1 ");
+}
+
+static void a_configuration_is_checked(void **state)
+{
+    static const char *const none[] = { "127.0.0.1:2379" }, *const good[] = { "http://127.0.0.1:2379" };
+    const struct cairn_map_etcd_conf bad[] = {
+        { .endpoints = none, .nendpoints = 0, .prefix = "/c/" },
+        { .endpoints = none, .nendpoints = 1, .prefix = "/c/" },
+        { .endpoints = good, .nendpoints = 1, .prefix = "" },
+        { .endpoints = good, .nendpoints = 1, .prefix = "/c c/" },
+    };
+    struct fixture *fx = *state;
+
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+        assert_int_equal(cairn_map_store_etcd_open(&bad[i], &fx->loop, &fx->w.store, NULL), CAIRN_E_INVAL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_configuration_is_checked, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_change_is_sent_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_answered_change_is_in_the_view, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_restart_is_survived, setup, teardown),
+        cmocka_unit_test_setup_teardown(other_endpoints_are_tried, setup, teardown),
+        cmocka_unit_test_setup_teardown(another_store_is_noticed, setup, teardown),
+        cmocka_unit_test_setup_teardown(tokens_are_renewed, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_wrong_password_is_said, setup, teardown),
+        cmocka_unit_test_setup_teardown(tls_proves_both_sides, setup_tls, teardown),
+    };
+
+    signal(SIGPIPE, SIG_IGN);
+    if (etcd_is_installed())
+        return cmocka_run_group_tests(tests, NULL, NULL);
+    print_message("etcd is not installed: deploy/install-deps test\n");
+    return 0;
+}

@@ -1,0 +1,368 @@
+/* MAP's rules M1 to M7, each a story (PROTOCOL §3). Times in milliseconds; records are stored at once unless a story says so. */
+#include "server/cluster/repl/coord.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#define MS CAIRN_NS_PER_MS
+
+static const struct cairn_lease_times times = {
+    .length_ns = 2000 * MS, .heartbeat_ns = 500 * MS, .slack_ns = 50 * MS, .drift_ppm = 1000
+};
+
+struct map {
+    struct cairn_coord c;
+    struct cairn_env env;
+    uint64_t now_ns;
+    bool holds; /* stores take their time */
+    enum cairn_verdict verdict;
+    uint64_t process[5]; /* of node i */
+    struct cairn_who who[5];
+};
+
+static uint64_t env_now(struct cairn_env *env)
+{
+    return CONTAINER_OF(env, struct map, env)->now_ns;
+}
+
+static const struct cairn_env_ops env_ops = { .now_ns = env_now };
+
+static struct map *map_of(struct cairn_coord *c)
+{
+    return CONTAINER_OF(c, struct map, c);
+}
+
+static void op_store(struct cairn_coord *c, uint32_t slot, const struct cairn_slot_record *rec)
+{
+    (void)slot;
+    (void)rec;
+    (void)c;
+}
+
+static void op_publish(struct cairn_coord *c, uint32_t slot, const struct cairn_slot_record *rec)
+{
+    (void)c;
+    (void)slot;
+    (void)rec;
+}
+
+static void op_verdict(struct cairn_coord *c, const struct cairn_change *change, enum cairn_verdict verdict,
+                       const struct cairn_slot_record *rec)
+{
+    (void)change;
+    (void)rec;
+    map_of(c)->verdict = verdict;
+}
+
+static const struct cairn_coord_ops ops = { .store = op_store, .publish = op_publish, .verdict = op_verdict };
+
+static const struct cairn_slot_record *record(const struct map *m)
+{
+    return &m->c.slots[0].rec;
+}
+
+static void store_all(struct map *m)
+{
+    if (m->c.slots[0].storing && !m->holds)
+        cairn_coord_on_stored(&m->c, 0, 0);
+}
+
+/* A process of node @i starts with a log that ends at @end. */
+static void start(struct map *m, uint64_t i, uint64_t disk, struct cairn_at end)
+{
+    struct cairn_coord_process p = { .node = i, .disk_id = disk, .process = ++m->process[i] };
+    struct cairn_coord_log log = { .slot = 0, .end = end };
+
+    assert_int_equal(cairn_coord_register(&m->c, &p, &log, 1), 0);
+    m->who[i] = (struct cairn_who){ i, p.inc };
+}
+
+/* Half a second, in which the nodes of @alive (a digit each) send heartbeats; every one of them is granted. */
+static void pass(struct map *m, const char *alive)
+{
+    m->now_ns += 500 * MS;
+    for (; *alive != '\0'; alive++)
+        cairn_coord_heartbeat(&m->c, m->who[*alive - '0']);
+    cairn_coord_tick(&m->c);
+    store_all(m);
+}
+
+static struct map *map_new(void)
+{
+    static const uint64_t replicas[] = { 1, 2, 3 };
+    struct map *m = calloc(1, sizeof(*m));
+
+    assert_non_null(m);
+    m->now_ns = 1000 * MS;
+    assert_int_equal(cairn_env_init(&m->env, &env_ops), 0);
+    assert_int_equal(cairn_coord_init(&m->c, &ops, &m->env, &times, 1), 0);
+    for (uint64_t i = 1; i <= 4; i++)
+        start(m, i, i, (struct cairn_at){ 0 });
+    assert_int_equal(cairn_coord_create(&m->c, 0, replicas, 3, 2), 0);
+    store_all(m);
+    pass(m, "1234");
+    return m;
+}
+
+static void map_free(struct map *m)
+{
+    cairn_coord_fini(&m->c);
+    cairn_env_fini(&m->env);
+    free(m);
+}
+
+static void propose(struct map *m, enum cairn_change_kind kind, struct cairn_who from, struct cairn_who who)
+{
+    struct cairn_change change = { .kind = kind, .epoch = record(m)->epoch, .from = from, .who = who };
+
+    m->verdict = 0;
+    cairn_coord_propose(&m->c, &change);
+    store_all(m);
+}
+
+static bool is_member(const struct map *m, uint64_t node)
+{
+    return cairn_slot_insync(record(m), m->who[node]) >= 0;
+}
+
+/* M1: only the registered process is granted, and nobody whose authority a change under way ends. */
+static void grants_go_to_the_registered(void **state)
+{
+    struct map *m = map_new();
+    struct cairn_who old = m->who[1];
+
+    (void)state;
+    assert_true(cairn_coord_heartbeat(&m->c, old));
+    m->holds = true;
+    propose(m, CAIRN_CHANGE_RELEASE, m->who[1], m->who[1]);
+    assert_true(m->c.slots[0].storing);
+    assert_false(cairn_coord_heartbeat(&m->c, old));
+    m->holds = false;
+    store_all(m);
+    assert_true(cairn_coord_heartbeat(&m->c, old));
+    start(m, 1, 1, (struct cairn_at){ 0 });
+    assert_false(cairn_coord_heartbeat(&m->c, old));
+    map_free(m);
+}
+
+/* M1: what comes twice is one process, what comes late is none. */
+static void a_process_registers_once(void **state)
+{
+    struct map *m = map_new();
+    struct cairn_coord_process p = { .node = 1, .disk_id = 1, .process = m->process[1] };
+
+    (void)state;
+    assert_int_equal(cairn_coord_register(&m->c, &p, NULL, 0), 0);
+    assert_int_equal(p.inc, m->who[1].inc);
+    p.process--;
+    assert_int_equal(cairn_coord_register(&m->c, &p, NULL, 0), CAIRN_E_STATE);
+    map_free(m);
+}
+
+/* M2: the primary's process ends; a member that is heard of after that leads at once, without waiting for a lease. */
+static void restart_ends_a_membership(void **state)
+{
+    struct map *m = map_new();
+
+    (void)state;
+    start(m, 1, 1, (struct cairn_at){ 1, 5 });
+    cairn_coord_tick(&m->c);
+    assert_false(m->c.slots[0].storing); /* node 2 may have gone before: it has to be heard of again */
+    pass(m, "123");
+    assert_int_equal(record(m)->primary.node, 2);
+    assert_int_equal(record(m)->ninsync, 2);
+    assert_false(cairn_slot_names(record(m), 1));
+    map_free(m);
+}
+
+/* M3: a member is removed on the word of the living primary, of the newest epoch; never the last, who is the primary. */
+static void only_the_primary_removes(void **state)
+{
+    struct map *m = map_new();
+    struct cairn_change late = {
+        .kind = CAIRN_CHANGE_REMOVE, .epoch = record(m)->epoch - 1, .from = m->who[1], .who = m->who[2]
+    };
+
+    (void)state;
+    propose(m, CAIRN_CHANGE_REMOVE, m->who[2], m->who[3]);
+    assert_int_equal(m->verdict, CAIRN_VERDICT_REFUSED);
+    cairn_coord_propose(&m->c, &late);
+    assert_int_equal(m->verdict, CAIRN_VERDICT_REFUSED);
+    propose(m, CAIRN_CHANGE_REMOVE, m->who[1], m->who[3]);
+    assert_int_equal(m->verdict, CAIRN_VERDICT_COMMITTED);
+    propose(m, CAIRN_CHANGE_REMOVE, m->who[1], m->who[2]);
+    assert_int_equal(record(m)->ninsync, 1);
+    propose(m, CAIRN_CHANGE_REMOVE, m->who[1], m->who[1]);
+    assert_int_equal(m->verdict, CAIRN_VERDICT_REFUSED);
+    assert_true(is_member(m, 1));
+    map_free(m);
+}
+
+/* M3: the word of a process that has ended does not count, though nobody was told of it yet. */
+static void the_dead_remove_nobody(void **state)
+{
+    struct map *m = map_new();
+    struct cairn_who old = m->who[1];
+
+    (void)state;
+    start(m, 1, 1, (struct cairn_at){ 1, 5 });
+    propose(m, CAIRN_CHANGE_REMOVE, old, m->who[2]);
+    assert_int_equal(m->verdict, CAIRN_VERDICT_REFUSED);
+    assert_true(is_member(m, 2));
+    map_free(m);
+}
+
+/* M4: a silent primary is replaced W after its last grant, no sooner. */
+static void silent_primary_is_replaced_after_w(void **state)
+{
+    struct map *m = map_new();
+    uint64_t granted = m->now_ns;
+
+    (void)state;
+    while (m->now_ns + 500 * MS < granted + cairn_lease_wait_ns(&times)) {
+        pass(m, "23");
+        assert_int_equal(record(m)->primary.node, 1);
+    }
+    pass(m, "23");
+    assert_int_equal(record(m)->primary.node, 2);
+    assert_int_equal(record(m)->state, CAIRN_SLOT_TAKEOVER);
+    assert_int_equal(record(m)->since, record(m)->epoch);
+    assert_false(cairn_slot_names(record(m), 1));
+    map_free(m);
+}
+
+/* M4: a successor of the coordinator waits W from its own election. */
+static void new_coordinator_waits(void **state)
+{
+    struct map *m = map_new();
+    struct cairn_slot_record rec = *record(m);
+    struct cairn_coord_process p[4];
+    uint64_t elected;
+
+    (void)state;
+    for (uint64_t i = 1; i <= 3; i++)
+        p[i] = cairn_coord_node(&m->c, i)->p;
+    cairn_coord_fini(&m->c);
+    m->now_ns += 60000 * MS;
+    elected = m->now_ns;
+    assert_int_equal(cairn_coord_init(&m->c, &ops, &m->env, &times, 1), 0);
+    for (uint64_t i = 1; i <= 3; i++)
+        assert_int_equal(cairn_coord_load_node(&m->c, &p[i]), 0);
+    cairn_coord_load(&m->c, 0, &rec);
+    assert_true(cairn_coord_wants_register(&m->c, 2));
+    while (m->now_ns + 500 * MS < elected + cairn_lease_wait_ns(&times)) {
+        pass(m, "23");
+        assert_int_equal(record(m)->primary.node, 1);
+    }
+    pass(m, "23");
+    assert_int_equal(record(m)->primary.node, 2);
+    map_free(m);
+}
+
+/* M4: who has released is replaced at once, and stays a member. */
+static void released_primary_stays_a_member(void **state)
+{
+    struct map *m = map_new();
+
+    (void)state;
+    propose(m, CAIRN_CHANGE_RELEASE, m->who[1], m->who[1]);
+    assert_int_equal(record(m)->primary.node, 2);
+    assert_true(is_member(m, 1));
+    map_free(m);
+}
+
+/* M5: a learner joins under its registered incarnation; otherwise never. */
+static void join_is_for_the_registered(void **state)
+{
+    struct map *m = map_new();
+    struct cairn_who old = m->who[3];
+
+    (void)state;
+    propose(m, CAIRN_CHANGE_REMOVE, m->who[1], old);
+    start(m, 3, 3, (struct cairn_at){ 0 });
+    propose(m, CAIRN_CHANGE_JOIN, m->who[1], old);
+    assert_int_equal(m->verdict, CAIRN_VERDICT_REFUSED_INC);
+    propose(m, CAIRN_CHANGE_JOIN, m->who[1], m->who[4]); /* is no replica */
+    assert_int_equal(m->verdict, CAIRN_VERDICT_REFUSED_INC);
+    propose(m, CAIRN_CHANGE_JOIN, m->who[1], m->who[3]);
+    assert_int_equal(m->verdict, CAIRN_VERDICT_COMMITTED);
+    assert_true(is_member(m, 3));
+    map_free(m);
+}
+
+/* M6: all members restarted: when all are back, the one with the greatest (epoch, end) goes on, alone. */
+static void best_log_goes_on(void **state)
+{
+    struct map *m = map_new();
+
+    (void)state;
+    start(m, 1, 1, (struct cairn_at){ 1, 9 });
+    start(m, 2, 2, (struct cairn_at){ 2, 7 });
+    pass(m, "12");
+    assert_int_equal(record(m)->ninsync, 3); /* node 3, by the record a member, may still come */
+    start(m, 3, 3, (struct cairn_at){ 2, 6 });
+    for (int i = 0; i < 6; i++)
+        pass(m, "123");
+    assert_int_equal(record(m)->primary.node, 2);
+    assert_int_equal(record(m)->ninsync, 1);
+    assert_int_equal(m->c.recoveries, 1);
+    assert_int_equal(m->c.losses, 0);
+    map_free(m);
+}
+
+/* M6: one stays away: policy decides, after a while, and says so. */
+static void lost_slot_waits_for_all(void **state)
+{
+    struct map *m = map_new();
+
+    (void)state;
+    m->c.lost_wait_ns = 10000 * MS;
+    propose(m, CAIRN_CHANGE_REMOVE, m->who[1], m->who[3]);
+    start(m, 1, 1, (struct cairn_at){ 1, 9 });
+    start(m, 2, 2, (struct cairn_at){ 1, 8 });
+    for (int i = 0; i < 40; i++)
+        pass(m, "23"); /* node 3 is of no older set's use */
+    assert_int_equal(record(m)->primary.node, 1);
+    m->c.lost_may_shrink = true;
+    pass(m, "23");
+    assert_int_equal(record(m)->primary.node, 2);
+    assert_int_equal(m->c.losses, 1);
+    map_free(m);
+}
+
+/* M6: a new disk is no candidate, whoever asks and however often its node restarts. */
+static void new_disk_is_no_candidate(void **state)
+{
+    struct map *m = map_new();
+
+    (void)state;
+    m->c.lost_may_shrink = true;
+    propose(m, CAIRN_CHANGE_REMOVE, m->who[1], m->who[3]);
+    propose(m, CAIRN_CHANGE_REMOVE, m->who[1], m->who[2]);
+    start(m, 1, 99, (struct cairn_at){ 0 });
+    for (int i = 0; i < 20; i++)
+        pass(m, "123");
+    start(m, 1, 99, (struct cairn_at){ 0 });
+    for (int i = 0; i < 20; i++)
+        pass(m, "123");
+    assert_int_equal(record(m)->ninsync, 1);
+    assert_int_equal(m->c.recoveries, 0); /* an operator's order alone goes on from here */
+    map_free(m);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(grants_go_to_the_registered), cmocka_unit_test(a_process_registers_once),
+        cmocka_unit_test(restart_ends_a_membership),   cmocka_unit_test(only_the_primary_removes),
+        cmocka_unit_test(the_dead_remove_nobody),      cmocka_unit_test(silent_primary_is_replaced_after_w),
+        cmocka_unit_test(new_coordinator_waits),       cmocka_unit_test(released_primary_stays_a_member),
+        cmocka_unit_test(join_is_for_the_registered),  cmocka_unit_test(best_log_goes_on),
+        cmocka_unit_test(lost_slot_waits_for_all),     cmocka_unit_test(new_disk_is_no_candidate),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,168 @@
+/* A node's door against those who have not said who they are, and against too many. */
+#include "tests/unit/net/hostile_fixture.h"
+
+static void nothing_but_hello_before_hello(void **state)
+{
+    struct fixture *fx = *state;
+    uint8_t buf[1024];
+    int fd = raw_connect(fx);
+
+    raw_send(fx, fd, buf, put_ping(buf, 1, 0));
+    assert_true(is_thrown_out(fx, fd));
+    assert_int_equal(fx->pings, 0);
+    assert_int_equal(atomic_load(&fx->node.counters.frames_malformed), 1);
+    close(fd);
+    assert_still_serves(fx);
+}
+
+/* Whoever connects and says nothing has 5 s, of which all but a few are skipped here. */
+static void silence_instead_of_hello_is_cut_off(void **state)
+{
+    struct fixture *fx = *state;
+    int fd = raw_connect(fx);
+    struct cairn_rpc_peer *peer = CONTAINER_OF(fx->rpc->greeters.next, struct cairn_rpc_peer, greeting);
+    uint64_t now = cairn_loop_now(&fx->loop);
+
+    assert_int_equal(CAIRN_HELLO_MS_MAX, 5000);
+    assert_in_range(peer->hello_deadline_ns, now, now + CAIRN_HELLO_MS_MAX * CAIRN_NS_PER_MS);
+    peer->hello_deadline_ns = now + 5 * CAIRN_NS_PER_MS;
+    cairn_rpc__peer_want(peer, peer->hello_deadline_ns);
+    assert_true(is_thrown_out(fx, fd));
+    assert_int_equal(atomic_load(&fx->node.counters.hello_timeouts), 1);
+    assert_int_equal(atomic_load(&fx->node.counters.greeting), 0);
+    close(fd);
+    assert_still_serves(fx);
+}
+
+static void a_second_hello_is_refused(void **state)
+{
+    struct fixture *fx = *state;
+    uint8_t buf[1024];
+    int fd = enter(fx);
+
+    raw_send(fx, fd, buf, put_open(buf));
+    assert_true(is_thrown_out(fx, fd));
+    close(fd);
+    assert_still_serves(fx);
+}
+
+static void hello_may_not_be_large(void **state)
+{
+    struct fixture *fx = *state;
+    struct cairn_frame f = { .kind = CAIRN_FRAME_HELLO, .method = CAIRN_HELLO_OPEN, .body_len = CAIRN_HELLO_BYTES_MAX };
+    static uint8_t buf[CAIRN_FRAME_HEADER_BYTES + CAIRN_HELLO_BYTES_MAX];
+    int fd = raw_connect(fx);
+
+    f.body = buf + CAIRN_FRAME_HEADER_BYTES;
+    cairn_frame_encode_header(buf, &f);
+    raw_send(fx, fd, buf, CAIRN_FRAME_HEADER_BYTES); /* the header alone is enough */
+    assert_true(is_thrown_out(fx, fd));
+    close(fd);
+    assert_still_serves(fx);
+}
+
+/* Another worker may still hand a connection over to one that has drained. */
+static void who_has_drained_takes_nobody(void **state)
+{
+    struct fixture *fx = *state;
+    int fd;
+
+    cairn_rpc_drain(fx->rpc, cairn_loop_now(&fx->loop) + 100 * CAIRN_NS_PER_MS, on_drained, fx);
+    for (int i = 0; i < TURNS_MAX && !fx->drained; i++)
+        cairn_loop_turn(&fx->loop, 10 * CAIRN_NS_PER_MS);
+    assert_true(fx->drained);
+    fd = raw_connect(fx);
+    assert_true(cairn_rpc_is_idle(fx->rpc));
+    assert_true(is_thrown_out(fx, fd));
+    close(fd);
+    fx->drained = false;
+}
+
+static void too_many_connections_are_refused(void **state)
+{
+    struct fixture *fx = *state;
+    uint8_t buf[1024];
+    struct cairn_frame f;
+    int fds[4], fd;
+
+    for (int i = 0; i < 4; i++)
+        fds[i] = enter(fx);
+    fd = raw_connect(fx);
+    raw_send(fx, fd, buf, put_open(buf));
+    assert_true(raw_frame(fx, fd, buf, sizeof(buf), &f) > 0);
+    assert_int_equal(f.method, CAIRN_HELLO_REFUSED_STEP); /* it is told why */
+    assert_int_equal(f.value, CAIRN_E_LIMIT);
+    assert_true(is_thrown_out(fx, fd));
+    assert_int_equal(atomic_load(&fx->node.counters.connections_refused), 1);
+    close(fd);
+    for (int i = 0; i < 4; i++)
+        close(fds[i]);
+    turns(fx, 5);
+    assert_still_serves(fx);
+}
+
+/* Whoever can reach the node may open connections without end and prove nothing: users get in all the same, all that the limit
+ * allows, and the strangers' own are closed, oldest first. */
+static void strangers_do_not_lock_users_out(void **state)
+{
+    enum { STRANGERS = 40, MAY_WAIT = 8 };
+    struct fixture *fx = *state;
+    int strangers[STRANGERS], users[4];
+    uint8_t buf[8];
+
+    for (int i = 0; i < STRANGERS; i++) {
+        strangers[i] = raw_connect(fx);
+        turns(fx, 1);
+    }
+    assert_int_equal(atomic_load(&fx->node.counters.greeting), MAY_WAIT);
+    assert_int_equal(atomic_load(&fx->node.counters.connections), MAY_WAIT);
+    assert_int_equal(atomic_load(&fx->node.counters.greeters_displaced), STRANGERS - MAY_WAIT);
+    for (int i = 0; i < STRANGERS - MAY_WAIT; i++)
+        assert_true(is_thrown_out(fx, strangers[i]));
+    for (int i = STRANGERS - MAY_WAIT; i < STRANGERS; i++)
+        assert_true(recv(strangers[i], buf, sizeof(buf), 0) < 0 && errno == EAGAIN); /* open still */
+    for (int i = 0; i < 4; i++)
+        users[i] = enter(fx);
+    assert_int_equal(atomic_load(&fx->node.counters.connections_refused), 0);
+    for (int i = 0; i < 4; i++)
+        close(users[i]);
+    for (int i = 0; i < STRANGERS; i++)
+        close(strangers[i]);
+    turns(fx, 5);
+    assert_int_equal(atomic_load(&fx->node.counters.greeting), 0);
+    assert_still_serves(fx);
+}
+
+static void newer_protocol_is_told_so(void **state)
+{
+    struct fixture *fx = *state;
+    Cairn__Wire__HelloOpen m = CAIRN__WIRE__HELLO_OPEN__INIT;
+    uint8_t nonce[CAIRN_NONCE_BYTES] = { 1 }, buf[1024];
+    struct cairn_frame f;
+    int fd = raw_connect(fx);
+
+    m.version_min = 7;
+    m.version_max = 9;
+    m.nonce.data = nonce;
+    m.nonce.len = sizeof(nonce);
+    raw_send(fx, fd, buf,
+             put_frame(buf, (struct cairn_frame){ .kind = CAIRN_FRAME_HELLO, .method = CAIRN_HELLO_OPEN }, &m.base));
+    assert_true(raw_frame(fx, fd, buf, sizeof(buf), &f) > 0);
+    assert_int_equal(f.method, CAIRN_HELLO_REFUSED_STEP);
+    assert_int_equal(f.value, CAIRN_E_VERSION);
+    assert_true(is_thrown_out(fx, fd));
+    close(fd);
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        T(silence_instead_of_hello_is_cut_off), T(nothing_but_hello_before_hello),
+        T(a_second_hello_is_refused),           T(hello_may_not_be_large),
+        T(too_many_connections_are_refused),    T(strangers_do_not_lock_users_out),
+        T(newer_protocol_is_told_so),           T(who_has_drained_takes_nobody),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

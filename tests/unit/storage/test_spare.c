@@ -1,0 +1,172 @@
+/* Room on the disk that new data does not get, on a small file system. */
+#include "server/storage/spare.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { DISK = 64 << 20, SPARE = DISK / CAIRN_SPARE_DISK_PART, HEADROOM = DISK / CAIRN_SPARE_HEADROOM_DISK_PART };
+
+struct fixture {
+    char dir[64], other[80], file[80];
+    struct cairn_spare spare;
+    struct cairn_err err;
+};
+
+static int setup(void **state)
+{
+    struct fixture *fx = calloc(1, sizeof(*fx));
+
+    strcpy(fx->dir, "/tmp/cairn-spare-XXXXXX");
+    assert_non_null(mkdtemp(fx->dir));
+    snprintf(fx->other, sizeof(fx->other), "%s/other", fx->dir);
+    snprintf(fx->file, sizeof(fx->file), "%s/spare", fx->dir);
+    cairn_spare_init(&fx->spare, fx->dir);
+    *state = fx;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *fx = *state;
+
+    cairn_spare_fini(&fx->spare);
+    umount2(fx->dir, MNT_DETACH);
+    rmdir(fx->dir);
+    free(fx);
+    return 0;
+}
+
+static void mount_or_skip(const struct fixture *fx)
+{
+    if (mount("tmpfs", fx->dir, "tmpfs", 0, "size=64m") != 0)
+        skip();
+}
+
+/* Others take all but @left bytes. */
+static void fill_but(const struct fixture *fx, uint64_t left)
+{
+    int fd = open(fx->other, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    struct statvfs vfs;
+
+    assert_true(fd >= 0);
+    assert_int_equal(ftruncate(fd, 0), 0);
+    assert_int_equal(statvfs(fx->dir, &vfs), 0);
+    assert_int_equal(posix_fallocate(fd, 0, (off_t)(vfs.f_bfree * vfs.f_frsize - left)), 0);
+    close(fd);
+}
+
+static off_t spare_bytes(const struct fixture *fx)
+{
+    struct stat st;
+
+    return stat(fx->file, &st) == 0 ? st.st_size : -1;
+}
+
+/* What is known of the disk is some milliseconds old at most. */
+static void wait_for_a_look(void)
+{
+    nanosleep(&(struct timespec){ .tv_nsec = 50000000 }, NULL);
+}
+
+static bool refuses(struct fixture *fx)
+{
+    wait_for_a_look();
+    return cairn_spare_refuses(&fx->spare);
+}
+
+static void new_data_leaves_the_headroom(void **state)
+{
+    struct fixture *fx = *state;
+
+    mount_or_skip(fx);
+    cairn_spare_keep(&fx->spare);
+    assert_int_equal(spare_bytes(fx), SPARE);
+    assert_false(refuses(fx));
+    fill_but(fx, 2 * HEADROOM - 65536); /* enough for small data, and not for files that grow */
+    assert_false(refuses(fx));
+    assert_true(cairn_spare_refuses_growth(&fx->spare));
+    fill_but(fx, HEADROOM - 65536);
+    assert_true(refuses(fx));
+    cairn_spare_before_removal(&fx->spare); /* there is room enough for removals */
+    assert_int_equal(spare_bytes(fx), SPARE);
+    assert_int_equal(unlink(fx->other), 0);
+    assert_false(refuses(fx));
+    assert_false(cairn_spare_refuses_growth(&fx->spare));
+}
+
+static void a_removal_is_lent_the_room_until_it_is_there_again(void **state)
+{
+    struct fixture *fx = *state;
+
+    mount_or_skip(fx);
+    cairn_spare_keep(&fx->spare);
+    fill_but(fx, 0);
+    assert_true(refuses(fx));
+    assert_int_equal(spare_bytes(fx), SPARE); /* not for them */
+    cairn_spare_before_removal(&fx->spare);
+    assert_int_equal(spare_bytes(fx), 0);
+    assert_true(cairn_spare_lend(&fx->spare)); /* a moment ago: to try again may help */
+    fill_but(fx, HEADROOM + SPARE / 2);
+    assert_true(refuses(fx)); /* it would be gone at once */
+    fill_but(fx, HEADROOM + SPARE);
+    assert_false(refuses(fx));
+    assert_int_equal(spare_bytes(fx), SPARE);
+}
+
+static void a_start_takes_the_room_or_says_what_to_do(void **state)
+{
+    struct fixture *fx = *state;
+
+    mount_or_skip(fx);
+    cairn_spare_keep(&fx->spare);
+    fill_but(fx, 0);
+    assert_int_equal(cairn_spare_make_way(&fx->spare, &fx->err), 0);
+    assert_int_equal(spare_bytes(fx), 0);
+    fill_but(fx, 0);
+    assert_int_equal(cairn_spare_make_way(&fx->spare, &fx->err), CAIRN_E_NOSPACE);
+    assert_non_null(strstr(fx->err.text, "make room on its file system, and start again"));
+    cairn_err_set(&fx->err, CAIRN_E_NOSPACE, "provider kv: no room");
+    assert_int_equal(cairn_spare_explain(&fx->spare, CAIRN_E_NOSPACE, &fx->err), CAIRN_E_NOSPACE);
+    assert_non_null(strstr(fx->err.text, fx->dir));
+    assert_non_null(strstr(fx->err.text, "make 4096 KiB of room on its file system, and start again"));
+    assert_non_null(strstr(fx->err.text, "provider kv: no room"));
+}
+
+static void without_a_directory_nothing_is_refused(void **state)
+{
+    struct cairn_spare none;
+
+    (void)state;
+    cairn_spare_init(&none, "");
+    assert_int_equal(cairn_spare_make_way(&none, NULL), 0);
+    cairn_spare_keep(&none);
+    assert_false(cairn_spare_refuses(&none));
+    assert_false(cairn_spare_refuses_growth(NULL));
+    assert_false(cairn_spare_lend(&none));
+    cairn_spare_before_removal(NULL);
+    cairn_spare_fini(&none);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(new_data_leaves_the_headroom, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_removal_is_lent_the_room_until_it_is_there_again, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_start_takes_the_room_or_says_what_to_do, setup, teardown),
+        cmocka_unit_test(without_a_directory_nothing_is_refused),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,143 @@
+/** cairn members: who is in a group. */
+#include "tools/cairn/commands.h"
+
+#include <time.h>
+
+struct members_args {
+    const char *group;
+    bool watch;
+};
+
+static const struct cli_col columns[] = {
+    { "NAME", "name", CLI_CELL_TEXT },
+    { "STATE", "state", CLI_CELL_TEXT },
+    { "ADDRESS", "address", CLI_CELL_TEXT },
+    { "SERVICE", "service", CLI_CELL_TEXT },
+    { "ZONE", "zone", CLI_CELL_TEXT },
+    { "WEIGHT", "weight", CLI_CELL_NUMBER },
+    { "CAPACITY", "capacity_bytes", CLI_CELL_BYTES },
+    { "LOAD", "load_permille", CLI_CELL_NUMBER },
+    { "INCARNATION", "incarnation", CLI_CELL_PLAIN },
+};
+
+static const char *or_none(const char *s)
+{
+    return s[0] != '\0' ? s : NULL;
+}
+
+static int list(struct cli *cli, const struct members_args *a)
+{
+    struct cairn_members *members;
+    struct cli_call call;
+    int rc = cairn_members(cli->session, a->group, &members, cli_call_init(cli, &call, 0));
+    if (rc != 0)
+        return cli_call_failed(cli, rc, &call, "asking for members");
+    struct cli_table *t = cli_table_new(cli, "members", columns, ARRAY_SIZE(columns));
+    bool unwell = !members->joined || members->problem[0] != '\0';
+    for (size_t i = 0; i < members->n; i++) {
+        const struct cairn_member *m = &members->members[i];
+        const struct cli_cell cells[] = {
+            CLI_TEXT(m->name),          CLI_TEXT(cairn_member_state_name(m->state)),
+            CLI_TEXT(m->address),       CLI_TEXT(or_none(m->service)),
+            CLI_TEXT(or_none(m->zone)), CLI_NUM(m->weight),
+            CLI_NUM(m->capacity),       CLI_NUM(m->load),
+            CLI_NUM(m->incarnation),
+        };
+        cli_table_row(t, cells);
+        unwell |= m->state == CAIRN_MEMBER_SUSPECT || m->state == CAIRN_MEMBER_DEAD;
+    }
+    cli_table_extra(t, "group", json_string(members->group));
+    cli_table_extra(t, "joined", json_boolean(members->joined));
+    cli_table_extra(t, "observer", json_boolean(members->observer));
+    cli_table_extra(t, "problem", json_string(members->problem));
+    int status = cli_table_end(t);
+    if (!cli->g.json && members->problem[0] != '\0')
+        fprintf(cli->err, "cairn: %s\n", members->problem);
+    cairn_free(members);
+    return status == CLI_OK && unwell ? CLI_DEGRADED : status;
+}
+
+struct watch {
+    struct cli *cli;
+    bool over;
+    int rc;
+};
+
+static void on_changed(void *arg, const struct cairn_member *m)
+{
+    struct cli *cli = ((struct watch *)arg)->cli;
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (cli->g.json) {
+        json_t *o = json_pack("{s:i, s:f, s:s, s:s, s:s, s:s, s:s, s:i, s:I, s:i, s:I}", "version", CLI_JSON_VERSION,
+                              "time_s", (double)now.tv_sec + (double)now.tv_nsec / 1e9, "name", m->name, "state",
+                              cairn_member_state_name(m->state), "address", m->address, "service", m->service, "zone",
+                              m->zone, "weight", (int)m->weight, "capacity_bytes", (json_int_t)m->capacity,
+                              "load_permille", (int)m->load, "incarnation", (json_int_t)m->incarnation);
+        if (o != NULL)
+            json_dumpf(o, cli->out, JSON_COMPACT);
+        fputc('\n', cli->out);
+        json_decref(o);
+    } else {
+        char when[16];
+        struct tm tm;
+        localtime_r(&now.tv_sec, &tm);
+        strftime(when, sizeof(when), "%H:%M:%S", &tm);
+        fprintf(cli->out, "%s  %-7s  %s  %s\n", when, cairn_member_state_name(m->state), m->name, m->address);
+    }
+    fflush(cli->out); /* whoever watches wants it now, through a pipe as well */
+}
+
+static void on_over(void *arg, int rc)
+{
+    struct watch *w = arg;
+    w->over = true;
+    w->rc = rc;
+}
+
+static int watch(struct cli *cli, const struct members_args *a)
+{
+    struct watch w = { .cli = cli };
+    struct cli_call call;
+    int rc = cairn_members_watch(cli->session, a->group, on_changed, cli_call_init(cli, &call, 0), on_over, &w);
+    while (rc == 0 && !w.over && !ferror(cli->out))
+        cairn_poll(cli->session, 1000);
+    if (!w.over)
+        cli_disconnect(cli); /* which ends the watch, whose memory is ours */
+    rc = rc != 0 ? rc : w.rc;
+    return rc != 0 ? cli_call_failed(cli, rc, &call, "watching members") : CLI_OK;
+}
+
+static int members_run(struct cli *cli, void *args)
+{
+    const struct members_args *a = args;
+    int status = cli_connect(cli);
+    if (status != CLI_OK)
+        return status;
+    return a->watch ? watch(cli, a) : list(cli, a);
+}
+
+static const struct cli_opt members_opts[] = {
+    CLI_OPT(struct members_args, group, "group", 'g', CLI_STRING, "PROVIDER", NULL,
+            "which group, by the name of its provider; the first one if not said"),
+    CLI_OPT(struct members_args, watch, "watch", 'w', CLI_FLAG, NULL, NULL,
+            "stay, and print a line for each change; with --json a document a line"),
+    CLI_OPT_END,
+};
+
+const struct cli_command cli_members = {
+    .name = "members",
+    .operands = "",
+    .summary = "show who is in the node's group, and how they are",
+    .text =
+        "A group provider finds out which nodes are there and spreads what they say of themselves. The dead are listed "
+        "until they are forgotten. Exits with 5 if a member is dead or suspected, or the node is not in the group.",
+    .opts = members_opts,
+    .args_size = sizeof(struct members_args),
+    .examples = (const struct cli_example[]){ { "cairn members", "who is there?" },
+                                              { "cairn members --watch", "and who comes and goes?" },
+                                              { "cairn members --json | jq -r '.members[].service'", "for programs" },
+                                              { NULL, NULL } },
+    .run = members_run,
+    .group = "The node",
+};

@@ -1,0 +1,72 @@
+/* Running cairnd: see node_program.h. */
+#include "tools/cairn/node_program.h"
+
+#include <errno.h>
+#include <libgen.h>
+#include <limits.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { COMPLAINT_BYTES_MAX = 4096 };
+
+static void program_path(char path[PATH_MAX])
+{
+    char self[PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+    if (n > 0) {
+        self[n] = '\0';
+        if (snprintf(path, PATH_MAX, "%s/cairnd", dirname(self)) < PATH_MAX && access(path, X_OK) == 0)
+            return;
+    }
+    snprintf(path, PATH_MAX, "cairnd");
+}
+
+int cli_node_program_start(struct cli *cli, struct cli_node_program *p, const char *const *argv, bool together)
+{
+    char path[PATH_MAX];
+    int pipefd[2];
+    program_path(path);
+    p->complaints = together ? -1 : memfd_create("complaints", MFD_CLOEXEC);
+    if ((!together && p->complaints < 0) || pipe(pipefd) != 0)
+        return cli_fail(cli, CAIRN_E_LIMIT, strerror(errno), "starting %s", path);
+    p->pid = fork();
+    if (p->pid == 0) {
+        dup2(pipefd[1], STDOUT_FILENO);
+        dup2(together ? pipefd[1] : p->complaints, STDERR_FILENO);
+        close(pipefd[0]);
+        close(pipefd[1]);
+        execvp(path, (char *const *)argv);
+        fprintf(stderr, "%s: %s\n", path, strerror(errno));
+        _exit(127);
+    }
+    close(pipefd[1]);
+    p->out = fdopen(pipefd[0], "r");
+    if (p->pid < 0 || p->out == NULL)
+        return cli_fail(cli, CAIRN_E_LIMIT, strerror(errno), "starting %s", path);
+    return CLI_OK;
+}
+
+int cli_node_program_end(struct cli_node_program *p)
+{
+    int status = 0;
+    fclose(p->out);
+    while (waitpid(p->pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 255;
+}
+
+int cli_node_program_finish(struct cli *cli, struct cli_node_program *p, const char *what)
+{
+    char text[COMPLAINT_BYTES_MAX + 1];
+    int status = cli_node_program_end(p);
+    ssize_t n = pread(p->complaints, text, COMPLAINT_BYTES_MAX, 0);
+    close(p->complaints);
+    if (status == 0)
+        return CLI_OK;
+    text[n > 0 ? n : 0] = '\0';
+    while (n > 0 && text[n - 1] == '\n')
+        text[--n] = '\0';
+    return cli_fail(cli, CAIRN_E_CONFIG, text, "%s", what);
+}
