@@ -404,7 +404,8 @@ void cairn_replica__primary_tick(struct cairn_replica *r)
     if (r->sm.state == REPLICA_TAKEOVER && r->start_pos == 0)
         start_epoch(r);
     cairn_replica__pump_all(r);
-    busy = cairn_replica__peers_tick(r) | cairn_replica__copy_tick(r);
+    busy = cairn_replica__peers_tick(r);
+    busy |= cairn_replica__copy_tick(r);
     try_release(r);
     busy |= change_next(r) || r->sm.state == REPLICA_TAKEOVER || is_to_release(r);
     if (busy)

@@ -74,7 +74,7 @@ static int setup_seeded(void **state, uint64_t seed)
     for (int i = 0; i < NODES; i++) {
         struct node *n = &w->nodes[i];
 
-        snprintf(n->name, sizeof(n->name), "n%d", i);
+        snprintf(n->name, sizeof(n->name), "n%u", (unsigned)i % 10);
         n->store = sim_map_open(w->map);
         node_start(n);
     }
