@@ -3,8 +3,8 @@
  *
  *      drain_client ADDRESS NAMESPACE COUNT BYTES
  *
- * Writes "sent" when all requests have left, waits for a line, then carries the calls out and writes a line with the name
- * of each result. */
+ * Turns its loop once for each line that is not "go", and says "sent" after each turn; then carries the calls out and writes
+ * a line with the name of each result. */
 #include "cairn/hashed.h"
 
 #include <err.h>
@@ -54,11 +54,13 @@ int main(int argc, char **argv)
         if (cairn_put_async(ns, all[i].key, strlen(all[i].key), value, len, NULL, on_put, &all[i]) != 0)
             errx(1, "put");
     }
-    cairn_poll(c, 0);
-    printf("sent\n");
-    fflush(stdout);
-    if (fgets(line, sizeof(line), stdin) == NULL)
-        errx(1, "nobody said to go on");
+    do { /* a turn for each line but "go": until whoever asks has seen the requests run */
+        cairn_poll(c, 1);
+        printf("sent\n");
+        fflush(stdout);
+        if (fgets(line, sizeof(line), stdin) == NULL)
+            errx(1, "nobody said to go on");
+    } while (strcmp(line, "go\n") != 0);
     for (size_t i = 0; i < count; i++) {
         if (all[i].over)
             errx(1, "put %zu was over before", i);
