@@ -86,6 +86,10 @@ void file_space_close(struct file_store *f);
 /** All recovered regions take their blocks, those that are sound first; one whose blocks are not there is quarantined.
  * CAIRN_E_NOMEM: some have not taken theirs. */
 int file_space_recover(struct file_store *f, struct cairn_err *err);
+/** Bytes by which segments may still grow on this disk. */
+uint64_t file_space_growth(const struct file_store *f);
+/** Whether a region of @n blocks would find a place, grown or emptied for it if need be. Under space_mutex. */
+bool file_space_has(const struct file_store *f, uint64_t n);
 int file_reserve(struct cairn_extent_step *step);
 void file_release(struct cairn_extent_store *s, struct cairn_extent_region *r);
 /** The index is durable up to @upto: what waited in limbo for that is free. Any thread. */

@@ -312,10 +312,27 @@ static uint64_t grow_want(const struct file_store *f)
     return bytes / FILE_BLOCK;
 }
 
+uint64_t file_space_growth(const struct file_store *f)
+{
+    uint64_t bytes = cairn_spare_growth(f->base.conf.spare);
+    struct statvfs vfs;
+
+    return fstatvfs(f->base.dirfd, &vfs) == 0 ? MIN(bytes, (uint64_t)vfs.f_bavail * vfs.f_frsize) : bytes;
+}
+
+bool file_space_has(const struct file_store *f, uint64_t n)
+{
+    uint64_t from;
+    uint32_t i;
+
+    return cairn_extent_space_longest(&f->space) >= n || f->limbo_blocks >= n ||
+           (grow_choose(f, n, n, &i, &from) > 0 && file_space_growth(f) / FILE_BLOCK >= n);
+}
+
 /* Grows once, for the first who waits. Under the mutex, which it leaves meanwhile. */
 static int grow_once(struct file_store *f, uint64_t need)
 {
-    uint64_t from, n;
+    uint64_t from, n, disk;
     uint32_t i;
     int rc;
 
@@ -323,8 +340,10 @@ static int grow_once(struct file_store *f, uint64_t need)
     if (n == 0)
         return CAIRN_E_NOSPACE;
     pthread_mutex_unlock(&f->space_mutex);
-    rc = cairn_spare_refuses_growth(f->base.conf.spare) ? CAIRN_E_NOSPACE : grow_file(f, i, from, n);
-    if (rc == CAIRN_E_NOSPACE && n > need && !cairn_spare_refuses_growth(f->base.conf.spare)) {
+    disk = file_space_growth(f) / FILE_BLOCK;
+    n = MIN(n, MAX(disk, need));
+    rc = disk < need ? CAIRN_E_NOSPACE : grow_file(f, i, from, n);
+    if (rc == CAIRN_E_NOSPACE && n > need && disk >= need) { /* others fill the disk */
         n = need;
         rc = grow_file(f, i, from, n);
     }

@@ -242,15 +242,12 @@ static bool file_is_busy(struct cairn_extent_store *s)
 static void file_usage(struct cairn_extent_store *s, uint64_t *used, uint64_t *avail)
 {
     struct file_store *f = file_of(s);
-    struct statvfs vfs;
 
     pthread_mutex_lock(&f->space_mutex);
     *used = (f->used_blocks + f->limbo_blocks) * FILE_BLOCK;
     *avail = f->space.free * FILE_BLOCK;
     pthread_mutex_unlock(&f->space_mutex);
-    if (!cairn_spare_refuses_growth(s->conf.spare) &&
-        fstatvfs(s->dirfd, &vfs) == 0) /* what segments can still grow into */
-        *avail += (uint64_t)vfs.f_bavail * vfs.f_frsize;
+    *avail += file_space_growth(f);
     if (s->conf.capacity != 0)
         *avail = MIN(*avail, s->conf.capacity - MIN(*used, s->conf.capacity));
 }
@@ -259,15 +256,14 @@ static void file_status(struct cairn_extent_store *s, json_t *to)
 {
     struct file_store *f = file_of(s);
     const struct file_worker *fw = s->workers[0].own;
-    uint64_t file_blocks = 0, used, avail;
+    uint64_t file_blocks = 0;
     bool full;
 
-    file_usage(s, &used, &avail);
     json_object_set_new(to, "io", json_string(cairn_file_io_kind(fw->io) == CAIRN_FILE_IO_URING ? "uring" : "pool"));
     pthread_mutex_lock(&f->space_mutex);
     for (uint32_t i = 0; i < f->nsegments; i++)
         file_blocks += f->segments[i]->blocks;
-    if (avail / FILE_BLOCK >= f->refused)
+    if (f->refused > 0 && file_space_has(f, f->refused))
         f->refused = 0;
     full = f->refused > 0;
     json_object_set_new(to, "segments", json_integer(f->nsegments));

@@ -177,7 +177,6 @@ static void lend(struct cairn_spare *s)
     s->lent_ns = now_ns();
     atomic_store(&s->lent, true);
     atomic_store(&s->refusing, true);
-    atomic_store(&s->refusing_growth, true);
 }
 
 bool cairn_spare_lend(struct cairn_spare *s)
@@ -205,13 +204,14 @@ void cairn_spare_before_removal(struct cairn_spare *s)
     pthread_mutex_unlock(&s->mutex);
 }
 
-static void look(struct cairn_spare *s)
+/* Returns what cairn_spare_growth() does. Under the mutex. */
+static uint64_t look(struct cairn_spare *s)
 {
     uint64_t avail, want, headroom;
     bool was = atomic_load(&s->refusing), refusing;
 
     if (disk_room(s, &avail, &want, &headroom, NULL) != 0)
-        return;
+        return UINT64_MAX; /* the engine will find out */
     if (atomic_load(&s->lent) && avail >= want + headroom) {
         cairn_spare_keep(s);
         atomic_store(&s->lent, false);
@@ -219,13 +219,13 @@ static void look(struct cairn_spare *s)
     }
     refusing = atomic_load(&s->lent) || avail < headroom;
     atomic_store(&s->refusing, refusing);
-    atomic_store(&s->refusing_growth, refusing || avail < 2 * headroom);
     if (refusing && !was)
         cairn_log_warn("data directory %s: %" PRIu64 " KiB of disk are free, and removals may need %" PRIu64
                        " KiB: nothing new is stored",
                        s->dir, avail >> 10, headroom >> 10);
     else if (was && !refusing)
         cairn_log_warn("data directory %s: there is room on the disk again", s->dir);
+    return refusing ? 0 : avail - MIN(avail, 2 * headroom);
 }
 
 static void look_now_and_then(struct cairn_spare *s)
@@ -248,10 +248,14 @@ bool cairn_spare_refuses(struct cairn_spare *s)
     return atomic_load_explicit(&s->refusing, memory_order_relaxed);
 }
 
-bool cairn_spare_refuses_growth(struct cairn_spare *s)
+uint64_t cairn_spare_growth(struct cairn_spare *s)
 {
+    uint64_t bytes;
+
     if (s == NULL || s->dir[0] == '\0')
-        return false;
-    look_now_and_then(s);
-    return atomic_load_explicit(&s->refusing_growth, memory_order_relaxed);
+        return UINT64_MAX;
+    pthread_mutex_lock(&s->mutex);
+    bytes = look(s);
+    pthread_mutex_unlock(&s->mutex);
+    return bytes;
 }

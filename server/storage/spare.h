@@ -26,7 +26,7 @@ struct cairn_spare {
     pthread_mutex_t mutex;
     uint64_t lent_ns; /* when, by CLOCK_MONOTONIC; under mutex */
     atomic_uint_fast64_t looked_ns;
-    atomic_bool lent, refusing, refusing_growth;
+    atomic_bool lent, refusing;
 };
 
 /** @dir exists once the other calls are made. */
@@ -47,9 +47,10 @@ void cairn_spare_before_removal(struct cairn_spare *s);
 /** Whether new data is to be refused. Looks at the disk now and then, so that some of it may pass meanwhile: less than
  * the headroom. NULL: false. */
 bool cairn_spare_refuses(struct cairn_spare *s);
-/** Whether files are not to grow that do not shrink again while the node runs: they leave twice the headroom, so that
- * small data goes on when they are full, and when they have been emptied. NULL: false. */
-bool cairn_spare_refuses_growth(struct cairn_spare *s);
+/** By how many bytes files may grow that do not shrink again while the node runs: they leave twice the headroom, so that
+ * small data goes on when they are full, and when they have been emptied. Looks at the disk each time, as a step of
+ * theirs may be larger than the headroom. NULL: UINT64_MAX. */
+uint64_t cairn_spare_growth(struct cairn_spare *s);
 /** To the text of an engine that could not open for want of room: what to do. Returns @rc. */
 int cairn_spare_explain(struct cairn_spare *s, int rc, struct cairn_err *err);
 

@@ -11,7 +11,7 @@ from systest import *
 @unittest.skipUnless(os.geteuid() == 0, "mounting a small file system needs root")
 class FullDisk(Case):
     def small_disk(self, megabytes=192):
-        mount = self.path("small")
+        mount = self.path("small%d" % megabytes)
         os.mkdir(mount)
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=%dm,mode=0700" % megabytes, "tmpfs", mount], check=True)
         self.addCleanup(subprocess.run, ["umount", "-l", mount], check=False)
@@ -82,7 +82,14 @@ class FullDisk(Case):
         self.assertEqual(n.stop(), 0)
 
     def test_writes_are_refused_reads_go_on_and_it_recovers(self):
-        n = self.node(data=os.path.join(self.small_disk(), "data")).start()
+        # Sizes that a step of the segments' growth divides, and others: what is left between its steps differs.
+        for megabytes in (103, 172, 192):
+            with self.subTest(megabytes=megabytes):
+                disk = self.small_disk(megabytes)
+                self.fill_and_empty(self.node("node%d" % megabytes, data=os.path.join(disk, "data")))
+
+    def fill_and_empty(self, n):
+        n.start()
         self.ok(n.cairn("ns", "create", "ns1"))
         first = self.write("first", os.urandom(3 << 20))
         self.ok(n.cairn("put", "ns1", "first", first))
