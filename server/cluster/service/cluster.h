@@ -1,0 +1,47 @@
+/** A node's part in a cluster: nodes that share a map store (`map: store: etcd`).
+ *
+ * To the node it is one more provider (number CAIRN_PROVIDER_CLUSTER), there exactly once when the map is shared and not at
+ * all otherwise; like the router it is told each worker's RPC end before the workers run. One node of all is elected
+ * coordinator and changes the records of slots and members; every node holds replicas of slots (server/cluster/repl). */
+#ifndef CAIRN_SERVER_CLUSTER_SERVICE_CLUSTER_H
+#define CAIRN_SERVER_CLUSTER_SERVICE_CLUSTER_H
+
+#include "server/port/provider.h"
+
+struct cairn_cluster;
+struct cairn_map_store;
+
+enum {
+    CAIRN_CLUSTER_ZONE_BYTES_MAX = 63,
+    CAIRN_CLUSTER_WEIGHT_MAX = 10000,
+    CAIRN_CLUSTER_MEMBERS_MAX = 10000,
+};
+
+struct cairn_cluster_conf {
+    struct cairn_map_store *map; /* the caller's, shared, with worker 0's loop as its home, read */
+    uint64_t node_id, disk_id;   /* of the data directory */
+    const char *kv;              /* the provider that holds what is applied; "": none */
+    uint32_t slot_bits;          /* of one class, when the first is made; then the map has the last word */
+    const char *zone;            /* what fails together; "": each node for itself */
+    uint32_t weight;             /* the node's share of the slots, relative to others; 100 is usual */
+    uint64_t lease_ns;           /* L of PROTOCOL §6 */
+    uint64_t heartbeat_ns;
+    uint64_t election_ns;                   /* the coordinator's own lease in the map store */
+    uint64_t resend_ns, ack_ns, learner_ns; /* struct cairn_replica_times */
+    uint64_t session_ttl_ns;
+    uint64_t sync_interval_ns; /* what is `buffered` is on disk after so long */
+    uint64_t lost_wait_ns;     /* a slot that lost all members waits so long for all of them, then */
+    bool lost_may_shrink;      /* goes on without those that are missing */
+    uint32_t moves_max;        /* of slots, at a time */
+};
+
+/** For the node: type, interface, handlers, kinds, run, drain, quiesce, stop, status. No schema: the node's section
+ * `cluster` is. */
+extern const struct cairn_provider_desc cairn_cluster_desc;
+
+int cairn_cluster_start(const struct cairn_provider_env *env, const struct cairn_cluster_conf *conf, void **ctx,
+                        struct cairn_err *err);
+/** Before the workers run, once for each: @rpc's index says which. */
+void cairn_cluster_attach(void *ctx, struct cairn_rpc *rpc);
+
+#endif
