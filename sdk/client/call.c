@@ -341,13 +341,15 @@ static void call_conceal(struct cairn_call *call)
 void cairn__call_send(struct cairn_call *call)
 {
     struct cairn *c = call->c;
-    uint64_t now = cairn_loop_now(&c->loop);
+    uint64_t now = cairn_loop_now(&c->loop), try_ns = UINT64_MAX;
     int rc;
 
     if (call->canceled || now >= call->deadline_ns) {
         cairn__call_fail_later(call, call->canceled ? CAIRN_E_CANCELED : CAIRN_E_TIMEOUT);
         return;
     }
+    if (call->route.on && !cairn__route_find(call, &try_ns))
+        return;
     if (call->expose_len > 0) {
         rc = cairn_bulk_expose(c->rpc, call->expose_ptr, call->expose_len, call->expose_rights, &call->region);
         if (rc != 0) {
@@ -359,7 +361,7 @@ void cairn__call_send(struct cairn_call *call)
     if (call->has_steps)
         cairn_sm_move(&call->sm, CALL_ASKING);
     call->exposed = call->expose_len > 0;
-    call->rpc.timeout_ns = call->deadline_ns - now;
+    call->rpc.timeout_ns = MIN(call->deadline_ns - now, try_ns);
     cairn_rpc_call_start(&call->rpc);
 }
 
@@ -381,6 +383,8 @@ static void on_rpc_done(struct cairn_rpc_call *rpc)
         rpc->rc = CAIRN_E_TIMEOUT; /* the node has a clock, too, and gave up a moment before we would have */
     if (call->has_steps)
         cairn_sm_move(&call->sm, CALL_CHECKING);
+    if (rpc->rc != 0 && call->route.on && cairn__route_again(call))
+        return;
     if (rpc->rc != 0 && !call->sees_errors)
         cairn__call_finish(call, rpc->rc);
     else
@@ -429,6 +433,8 @@ void cairn__call_finish(struct cairn_call *call, int rc)
 
     CAIRN_ASSERT(rc <= 0 && call->large == NULL);
     call_conceal(call);
+    if (call->route.on)
+        cairn__route_over(call);
     if (call->uses_sink) {
         free(call->check.own);
         call->check.own = NULL;
@@ -511,6 +517,8 @@ void cairn__call_cancel(struct cairn_call *call)
     call->canceled = true; /* what is between two requests sees it before the next one */
     if (call->large != NULL)
         cairn__large_cancel(call->large);
+    if (call->route.on)
+        cairn__route_cancel(call);
     if (call->begun && cairn_rpc_call_is_running(&call->rpc))
         cairn_rpc_call_cancel(&call->rpc);
 }

@@ -136,6 +136,7 @@ void cairn_close(struct cairn *c)
     on_close_all(c);
     while (cairn__inflight(c) > 0)
         cairn_loop_turn(&c->loop, UINT64_MAX);
+    cairn__routing_free(c);
     if (c->session != NULL) {
         cairn_rpc_session_close(c->session, on_session_closed, &closed);
         while (!closed)

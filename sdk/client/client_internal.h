@@ -6,6 +6,7 @@
 #include "cairn/group.h"
 #include "cairn/kv.h"
 #include "sdk/client/check.h"
+#include "sdk/client/routing.h"
 #include "sdk/core/bulk/bulk.h"
 #include "sdk/core/rpc/rpc.h"
 #include "sdk/core/rpc/session.h"
@@ -50,6 +51,7 @@ struct cairn {
     struct cairn_loop loop;
     struct cairn_rpc *rpc;
     struct cairn_rpc_session *session; /* NULL: services of this very process (tests) */
+    struct cairn_routing *routing;     /* NULL: no clustered namespace was used */
     uint64_t timeout_ns;
     uint32_t inflight_max;
 
@@ -239,6 +241,7 @@ struct cairn_call {
         Cairn__Wire__RouterPart part;
         Cairn__Wire__RouterCommit commit;
         Cairn__Wire__RouterAbort abort;
+        Cairn__Wire__RouterOpen open;
         Cairn__Wire__GroupMembers group_members;
         Cairn__Wire__KvOpen kv_open;
         Cairn__Wire__KvDrop kv_drop;
@@ -259,6 +262,7 @@ struct cairn_call {
         Cairn__Wire__ExtentList x_list;
         Cairn__Wire__ExtentScrub x_scrub;
     } rq;
+    struct cairn_route route;
     struct cairn_large *large; /* calls that this one has started: hashed_large.c */
     struct cairn_call_sink sink;
     struct cairn_call_batch batch;

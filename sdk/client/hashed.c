@@ -1,5 +1,6 @@
 /* Hashed namespaces, one key at a time: see cairn/hashed.h. Batches: hashed_batch.c. */
 #include "sdk/client/hashed_internal.h"
+#include "sdk/core/placement/placement.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +19,11 @@ static void ns_open_answered(struct cairn_call *call)
         cairn__call_fail(call, CAIRN_E_UNSUPPORTED, "namespace %s is of another type", call->text);
         return;
     }
+    if ((r->slots & (r->slots - 1)) != 0 || (r->slots > 0 && r->slots < 1U << CAIRN_SLOT_BITS_MIN) ||
+        r->slots > 1U << CAIRN_SLOT_BITS_MAX) {
+        cairn__call_fail(call, CAIRN_E_PROTO, "namespace %s cannot have %u slots", call->text, r->slots);
+        return;
+    }
     ns = malloc(sizeof(*ns) + len);
     if (ns == NULL) {
         cairn__call_finish(call, CAIRN_E_NOMEM);
@@ -26,6 +32,10 @@ static void ns_open_answered(struct cairn_call *call)
     cairn__handle_init(&ns->h, call->c, CAIRN_PROVIDER_ROUTER);
     ns->embed_threshold = r->embed_threshold;
     ns->part_bytes = r->part_bytes != 0 ? r->part_bytes : CAIRN_PART_BYTES;
+    ns->slots = r->slots;
+    ns->first_slot = r->first_slot;
+    ns->slot_bits = r->slots > 0 ? (uint32_t)__builtin_ctz(r->slots) : 0;
+    ns->write_once = r->write_once;
     memcpy(ns->name, call->text, len);
     *(struct cairn_ns **)call->out = ns;
     cairn__call_finish(call, 0);
@@ -67,6 +77,14 @@ void cairn_ns_close(struct cairn_ns *ns)
 {
     if (ns != NULL)
         cairn__handle_put(&ns->h);
+}
+
+void cairn__hashed_route(struct cairn_call *call, const struct cairn_ns *ns, const void *key, size_t key_len,
+                         Cairn__Wire__RouterRid **rid_field)
+{
+    if (ns->slots > 0)
+        cairn__route_to(call, ns->first_slot + cairn_placement_slot(key, key_len, ns->slot_bits), rid_field,
+                        ns->write_once);
 }
 
 /* ---- put ---- */
@@ -150,6 +168,8 @@ static int put(struct cairn_ns *ns, const void *key, size_t key_len, const void 
     if (cairn__hashed_is_large(ns, len)) {
         call->has_steps = true;
         call->next = put_large_next;
+    } else {
+        cairn__hashed_route(call, ns, key, key_len, &call->rq.put.rid);
     }
     return cairn__call_go(call);
 }
@@ -231,6 +251,7 @@ int cairn__hashed_get(struct cairn_ns *ns, const void *key, size_t key_len, cons
     call->has_steps =
         sink->alloc != NULL || sink->room > ns->embed_threshold || sink->room > CAIRN_BULK_THRESHOLD_BYTES;
     cairn__hashed_get_go(call, ns, key, key_len);
+    cairn__hashed_route(call, ns, key, key_len, NULL);
     return cairn__call_go(call);
 }
 
@@ -302,6 +323,8 @@ static int ask_key(struct cairn_ns *ns, const void *key, size_t key_len, uint16_
     call->out = out;
     call->answered = answered;
     cairn__call_to(call, &cairn_iface_router, CAIRN_PROVIDER_ROUTER, method);
+    cairn__hashed_route(call, ns, key, key_len,
+                        method == CAIRN__WIRE__ROUTER_METHOD__ROUTER_DELETE ? &call->rq.key.rid : NULL);
     return cairn__call_go(call);
 }
 

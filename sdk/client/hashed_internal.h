@@ -9,9 +9,15 @@ struct cairn_ns {
     struct cairn_handle h;
     uint32_t embed_threshold;
     uint64_t part_bytes; /* larger values go by parts, and come by ranges, of this size */
+    uint32_t slots, first_slot, slot_bits; /* clustered: its keys are spread over these slots; 0: it is one node's */
+    bool write_once;
     char name[];
 };
 
+/** The call is about @key: in a clustered namespace it goes to whoever leads the key's slot. @rid_field: of the request in
+ * call->rq, for writes. Last before the start. */
+void cairn__hashed_route(struct cairn_call *call, const struct cairn_ns *ns, const void *key, size_t key_len,
+                         Cairn__Wire__RouterRid **rid_field);
 /** Makes call->rq a PUT of @value, as payload or exposed; checksums are the caller's business. */
 void cairn__hashed_put_request(struct cairn_call *call, const struct cairn_ns *ns, const void *key, size_t key_len,
                                const void *value, size_t len, bool if_absent);

@@ -574,6 +574,24 @@ struct cairn_rpc_session *cairn_rpc_session_new(struct cairn_rpc *rpc, const str
     return s;
 }
 
+struct cairn_rpc_session *cairn_rpc_session_sibling(const struct cairn_rpc_session *s, const struct cairn_addr *addrs,
+                                                    uint32_t naddrs, struct cairn_err *err)
+{
+    struct cairn_rpc_session_conf conf = s->conf;
+    struct cairn_rpc_session *sibling;
+
+    conf.naddrs = MIN(naddrs, (uint32_t)CAIRN_SESSION_ADDRS_MAX);
+    memcpy(conf.addrs, addrs, conf.naddrs * sizeof(*addrs));
+    conf.changed = NULL;
+    if (s->has_id) {
+        conf.has_cluster_id = true;
+        memcpy(conf.cluster_id, s->facts.cluster_id, CAIRN_CLUSTER_ID_BYTES);
+    }
+    sibling = cairn_rpc_session_new(s->rpc, &conf, err);
+    cairn_auth_forget(&conf, sizeof(conf));
+    return sibling;
+}
+
 static void on_session_closed(void *arg)
 {
     struct cairn_rpc_session *s = arg;

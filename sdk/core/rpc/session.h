@@ -35,6 +35,9 @@ extern const struct cairn_sm_kind cairn_rpc_session_kind;
 
 struct cairn_rpc_session *cairn_rpc_session_new(struct cairn_rpc *rpc, const struct cairn_rpc_session_conf *conf,
                                                 struct cairn_err *err);
+/** A session with another node of the same cluster, as whoever @s is: its proofs, and its cluster once that is known. */
+struct cairn_rpc_session *cairn_rpc_session_sibling(const struct cairn_rpc_session *s, const struct cairn_addr *addrs,
+                                                    uint32_t naddrs, struct cairn_err *err);
 /** Connects now rather than at the first call. */
 void cairn_rpc_session_connect(struct cairn_rpc_session *s);
 /** Ends the connection; all calls end with CAIRN_E_CLOSED from later tasks; then @done(arg) runs, and @s is gone. */
