@@ -34,7 +34,12 @@ const struct cairn_sm_kind router_ask_kind = { "router-ask", ask_states, ASK_NR,
 static void ask_reply(struct router_op *op, const ProtobufCMessage *reply, const struct iovec *payload, uint32_t n)
 {
     struct cairn_rpc_req *rq = op->rq;
+    int rc = router_op_read_end(op);
 
+    if (UNLIKELY(rc != 0)) {
+        router_op_fail(op, rc);
+        return;
+    }
     op->rq = NULL;
     cairn_sm_move(&op->sm, ASK_REPLIED);
     cairn_rpc_reply(rq, 0, reply, payload, n);
@@ -278,6 +283,10 @@ void router_handle_mget(struct cairn_rpc_req *rq)
 
     if (UNLIKELY(op == NULL))
         return;
+    if (router_is_clustered(op->ns)) {
+        router_op_fail_text(op, CAIRN_E_UNSUPPORTED, "keys of several nodes are asked for one by one");
+        return;
+    }
     rc = keys_check(m->keys, m->n_keys, &op->err);
     if (rc != 0)
         router_op_fail(op, rc);
@@ -305,6 +314,25 @@ static int list_lengths(const Cairn__Wire__KvListReply *from, const uint8_t *val
     return 0;
 }
 
+/* Of the keys that this node has those whose slots it leads: each key is listed by one node. */
+static void list_keep_ours(struct router_op *op, Cairn__Wire__RouterListReply *reply)
+{
+    struct cairn_cluster *c = op->w->router->conf.cluster;
+    size_t n = 0;
+    uint64_t leave;
+
+    for (size_t i = 0; i < reply->n_keys; i++) {
+        if (router_clustered_slot(op, &reply->keys[i]) != 0 || cairn_cluster_read_begin(c, op->slot, &leave) != 0)
+            continue;
+        reply->keys[n] = reply->keys[i];
+        if (reply->n_lengths > 0)
+            reply->lengths[n] = reply->lengths[i];
+        n++;
+    }
+    reply->n_keys = n;
+    reply->n_lengths = MIN(reply->n_lengths, n);
+}
+
 static void list_on_told(struct cairn_rpc_call *call)
 {
     struct router_op *op = call->arg;
@@ -319,6 +347,8 @@ static void list_on_told(struct cairn_rpc_call *call)
     reply.keys = from->keys;
     reply.n_keys = from->n_keys;
     reply.more = from->more;
+    if (router_is_clustered(op->ns) && from->n_keys > 0)
+        reply.upto = from->keys[from->n_keys - 1];
     if (op->msg.list.values && from->n_keys > 0) {
         op->buf = malloc(from->n_keys * sizeof(uint64_t));
         rc = op->buf == NULL
@@ -332,6 +362,8 @@ static void list_on_told(struct cairn_rpc_call *call)
         reply.lengths = (uint64_t *)(void *)op->buf;
         reply.n_lengths = from->n_keys;
     }
+    if (router_is_clustered(op->ns))
+        list_keep_ours(op, &reply);
     ask_reply(op, &reply.base, NULL, 0);
 }
 

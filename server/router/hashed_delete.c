@@ -55,12 +55,28 @@ static void delete_on_erased(struct cairn_rpc_call *call)
     router_op_reclaim(op, true, delete_finish);
 }
 
+static void delete_on_replicated(struct router_op *op)
+{
+    if (op->rc != 0) {
+        router_op_fail(op, op->rc);
+        return;
+    }
+    cairn_sm_move(&op->sm, DELETE_RECLAIM);
+    delete_finish(op);
+}
+
 static void delete_erase(struct router_op *op)
 {
+    const Cairn__Wire__RouterKey *m = (const Cairn__Wire__RouterKey *)op->rq->msg;
+
     cairn_sm_move(&op->sm, DELETE_ERASE);
+    if (router_is_clustered(op->ns)) {
+        router_clustered_write(op, &m->key, NULL, 0, m->rid, delete_on_replicated);
+        return;
+    }
     cairn__wire__kv_erase__init(&op->msg.erase);
     op->msg.erase.db = op->ns->db;
-    op->msg.erase.key = ((const Cairn__Wire__RouterKey *)op->rq->msg)->key;
+    op->msg.erase.key = m->key;
     op->msg.erase.durability = op->ns->durability;
     op->msg.erase.want_old = !op->plain;
     router_op_call(op, op->ns->kv, CAIRN__WIRE__KV_METHOD__KV_ERASE, delete_on_erased);

@@ -69,7 +69,12 @@ static void get_reply(struct router_op *op, Cairn__Wire__RouterGetReply *reply, 
 {
     struct iovec iov = { .iov_base = (void *)payload, .iov_len = len };
     struct cairn_rpc_req *rq = op->rq;
+    int rc = router_op_read_end(op);
 
+    if (UNLIKELY(rc != 0)) {
+        router_op_fail(op, rc);
+        return;
+    }
     op->rq = NULL;
     cairn_sm_move(&op->sm, GET_REPLIED);
     cairn_rpc_reply(rq, 0, &reply->base, &iov, len > 0 ? 1 : 0);

@@ -208,10 +208,22 @@ static void put_on_recorded(struct cairn_rpc_call *call)
     router_put_reclaim(op);
 }
 
+static void put_on_replicated(struct router_op *op)
+{
+    if (op->rc != 0)
+        router_op_fail(op, op->rc);
+    else
+        router_put_reclaim(op);
+}
+
 static void put_record(struct router_op *op, const uint8_t *record, size_t len)
 {
     op->upload_spent = true;
     cairn_sm_move(&op->sm, PUT_RECORD);
+    if (router_is_clustered(op->ns)) {
+        router_clustered_write(op, &op->key, record, len, put_msg(op)->rid, put_on_replicated);
+        return;
+    }
     cairn__wire__kv_put__init(&op->msg.put);
     op->msg.put.db = op->ns->db;
     op->msg.put.key = op->key;
@@ -479,6 +491,9 @@ static int put_check(const struct router_op *op, struct cairn_err *err)
     const Cairn__Wire__RouterPut *m = put_msg(op);
     uint64_t max = MAX(op->w->router->conf.region_bytes, (uint64_t)op->ns->embed_threshold);
 
+    if (router_is_clustered(op->ns) && m->length > CAIRN_RECORD_EMBEDDED_BYTES_MAX)
+        return cairn_err_set(err, CAIRN_E_TOOBIG, "namespaces of a cluster take values up to %d bytes",
+                             CAIRN_RECORD_EMBEDDED_BYTES_MAX);
     if (m->length > max)
         return cairn_err_set(err, CAIRN_E_TOOBIG,
                              "a value of %" PRIu64 " bytes in one request; above %" PRIu64 " it comes in parts",
@@ -502,7 +517,7 @@ void router_handle_put(struct cairn_rpc_req *rq)
         router_op_fail(op, rc);
         return;
     }
-    large = m->length > op->ns->embed_threshold;
+    large = m->length > op->ns->embed_threshold && !router_is_clustered(op->ns);
     if (large && op->ns->extent == NULL) {
         router_op_fail_text(op, CAIRN_E_TOOBIG,
                             "values above %" PRIu32 " bytes need an extent provider, and it has none here",

@@ -20,6 +20,7 @@ static void ns_to_row(const struct router_worker *w, const struct router_ns *ns,
 {
     router_ns_to_wire(ns, row);
     row->part_bytes = w->router->conf.region_bytes;
+    row->slots = router_clustered_slots(w->router, ns, &row->first_slot);
 }
 
 /* Fills a page of @all, which is sorted, into @rows, which has room for all of them. */

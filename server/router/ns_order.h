@@ -23,6 +23,7 @@ struct router_order {
     struct cairn_identity who;             /* a copy: the connection may be lost meanwhile */
     struct router_ns ns;                   /* what it is about: a name at least; what is to be made; what was made */
     bool force;
+    bool follows;           /* another node has done it: the record is there, or gone, already */
     bool holds;             /* the namespace is busy with us */
     struct router_ns *home; /* home's copy, NULL if there is none */
     int rc;
@@ -61,6 +62,9 @@ void router_order_call(struct router_order *o, const struct cairn_rpc_target *ta
 /* Writes @value (malloc'ed, NULL: erases), made from revision @from, and a line of the map's log. */
 void router_order_store(struct router_order *o, uint8_t *value, uint32_t len, uint64_t from,
                         void (*done)(struct cairn_map_op *op));
+
+/* ns_remove.c: as an order's begin(), of one that follows: forgets the namespace, and drops what is here of it. */
+void router_remove_follow(struct router_order *o);
 
 /* ns_flag.c: makes it known everywhere that op->ns holds large values; @next runs when no worker replaces values of it
  * unseen any more. Fails @op otherwise. */

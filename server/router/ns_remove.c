@@ -263,14 +263,10 @@ static void remove_walk(struct router_order *o)
     router_order_call(o, o->ns.kv, CAIRN__WIRE__KV_METHOD__KV_LIST, remove_on_walked);
 }
 
-static void remove_on_stored(struct cairn_map_op *op)
+/* What is here of it goes. */
+static void remove_all(struct router_order *o)
 {
-    struct router_order *o = op->arg;
-
-    if (op->rc != 0) {
-        o->err = op->err;
-        remove_reopen(o, op->rc);
-    } else if (o->ns.kv != NULL && o->home->has_large && o->home->open) {
+    if (o->ns.kv != NULL && o->home->has_large && o->home->open) {
         remove_walk(o);
     } else if (o->ns.kv != NULL) {
         remove_drop(o);
@@ -281,9 +277,25 @@ static void remove_on_stored(struct cairn_map_op *op)
     }
 }
 
+static void remove_on_stored(struct cairn_map_op *op)
+{
+    struct router_order *o = op->arg;
+
+    if (op->rc != 0) {
+        o->err = op->err;
+        remove_reopen(o, op->rc);
+    } else {
+        remove_all(o);
+    }
+}
+
 static void remove_store(struct router_order *o)
 {
     cairn_sm_move(&o->sm, REMOVE_STORE);
+    if (o->follows) {
+        remove_all(o);
+        return;
+    }
     router_order_store(o, NULL, 0, o->home->changed, remove_on_stored);
 }
 
@@ -320,6 +332,16 @@ static void remove_on_closed(struct router_spread *s)
 {
     struct router_order *o = CONTAINER_OF(s, struct router_order, spread);
 
+    if (o->follows || (o->ns.clustered && o->force)) {
+        remove_store(o);
+        return;
+    }
+    if (o->ns.clustered) {
+        cairn_sm_move(&o->sm, REMOVE_LOOK);
+        remove_reopen(o, cairn_err_set(&o->err, CAIRN_E_NOTEMPTY,
+                                       "a namespace of a cluster is removed with force, whatever it contains"));
+        return;
+    }
     if (o->ns.kv == NULL) {
         if (o->force)
             remove_store(o);
@@ -351,6 +373,24 @@ static void remove_apply_close(struct router_news *n)
         ns->awaits_ops = n;
 }
 
+static void remove_close(struct router_order *o)
+{
+    o->ns = *o->home;
+    o->home->removing = true;
+    cairn_sm_move(&o->sm, REMOVE_CLOSE);
+    router_orders_wake(o->router); /* operations that we shall wait for may wait for such an order */
+    router_spread_start(&o->spread, remove_apply_close, remove_on_closed);
+}
+
+void router_remove_follow(struct router_order *o)
+{
+    o->follows = true;
+    if (o->home == NULL || (o->ns.id != 0 && o->home->id != o->ns.id))
+        remove_fail(o, CAIRN_E_NOTFOUND);
+    else
+        remove_close(o);
+}
+
 static void remove_begin(struct router_order *o)
 {
     if (o->home == NULL) {
@@ -362,11 +402,7 @@ static void remove_begin(struct router_order *o)
                                      o->home->owner));
         return;
     }
-    o->ns = *o->home;
-    o->home->removing = true;
-    cairn_sm_move(&o->sm, REMOVE_CLOSE);
-    router_orders_wake(o->router); /* operations that we shall wait for may wait for such an order */
-    router_spread_start(&o->spread, remove_apply_close, remove_on_closed);
+    remove_close(o);
 }
 
 /* ---- at the origin ---- */

@@ -195,6 +195,7 @@ static const struct cairn_rpc_target *target_find(const struct cairn_router *r, 
 void router_ns_complete(const struct cairn_router *r, struct router_ns *ns)
 {
     cairn_list_init(&ns->link);
+    ns->clustered = r->conf.cluster != NULL;
     ns->kv = target_find(r, ns->kv_name, &cairn_iface_kv);
     ns->extent = ns->extent_name[0] != '\0' ? target_find(r, ns->extent_name, &cairn_iface_extent) : NULL;
     snprintf(ns->db_name, sizeof(ns->db_name), "ns/%" PRIu32, ns->id);
@@ -205,7 +206,7 @@ static bool name_fits(const char *name)
     return strlen(name) <= CAIRN_NAME_BYTES_MAX;
 }
 
-static int ns_from_record(const struct cairn_router *r, const struct cairn_map_entry *e, struct router_ns *ns)
+int router_ns_unpack(const struct cairn_router *r, const struct cairn_map_entry *e, struct router_ns *ns)
 {
     Cairn__Wire__NamespaceRecord *record = cairn__wire__namespace_record__unpack(NULL, e->value_len, e->value);
     const Cairn__Wire__Namespace *wire;
@@ -258,7 +259,7 @@ static void on_entry(const struct cairn_map_entry *e, void *arg)
 
     if (load->rc != 0)
         return;
-    load->rc = ns_from_record(r, e, &ns);
+    load->rc = router_ns_unpack(r, e, &ns);
     if (load->rc != 0) {
         cairn_err_set(load->err, load->rc, "the record of namespace '%s' %s", e->key + strlen("ns/"),
                       load->rc == CAIRN_E_FORMAT ? "was written by a newer version" : "is malformed");

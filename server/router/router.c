@@ -198,10 +198,13 @@ static void router_run(void *ctx)
 
     if (r->was_unclean || r->conf.sweep_always)
         router_sweep_run(r);
+    if (r->conf.cluster != NULL)
+        router_follow_start(r);
 }
 
 static void router_quiesce(void *ctx, void (*done)(void *arg), void *arg)
 {
+    router_follow_stop(ctx);
     router_reap_quiesce(ctx, done, arg);
 }
 
@@ -258,6 +261,7 @@ static cairn_rpc_handler *const router_handlers[] = {
     [CAIRN__WIRE__ROUTER_METHOD__ROUTER_PART] = router_handle_part,
     [CAIRN__WIRE__ROUTER_METHOD__ROUTER_COMMIT] = router_handle_commit,
     [CAIRN__WIRE__ROUTER_METHOD__ROUTER_ABORT] = router_handle_abort,
+    [CAIRN__WIRE__ROUTER_METHOD__ROUTER_OPEN] = router_handle_open,
 };
 
 static const struct cairn_sm_kind *const router_machines[] = {
@@ -266,6 +270,8 @@ static const struct cairn_sm_kind *const router_machines[] = {
     &router_delete_kind,
     &router_ask_kind,
     &router_mput_kind,
+    &router_open_kind,
+    &router_adopt_kind,
     &router_create_kind,
     &router_remove_kind,
     &router_flag_kind,

@@ -9,6 +9,7 @@
 #include "cairn/limits.h"
 #include "server/port/provider.h"
 
+struct cairn_cluster;
 struct cairn_router;
 struct cairn_map_store;
 
@@ -37,6 +38,7 @@ struct cairn_router_conf {
     uint64_t upload_bytes_max;               /* 0: CAIRN_ROUTER_UPLOAD_BYTES_MAX */
     struct cairn_map_store
         *map;          /* the caller's, with worker 0's loop as its home, read; NULL: one of our own in env->dir */
+    struct cairn_cluster *cluster; /* the node's service; namespaces are spread over the nodes. NULL: this node alone */
     bool sweep_always; /* look for regions that nothing names at every start, not only after a crash */
 };
 

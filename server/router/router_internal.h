@@ -9,6 +9,7 @@
 #include "cairn/limits.h"
 #include "sdk/core/bulk/bulk.h"
 #include "server/cluster/map_log.h"
+#include "server/cluster/service/cluster_write.h"
 #include "server/router/hashed_record.h"
 #include "server/router/router.h"
 
@@ -49,6 +50,8 @@ struct router_ns {
     bool has_large;   /* it may name extents: who replaces a value looks at the old one */
     bool large_ready; /* and every worker does so: large values may be stored */
     bool removing;    /* takes no operations */
+    bool clustered;
+    bool told;        /* home's copy: the map has named it since it began to be told anew */
     bool busy;        /* home: an order works on it */
     bool open;        /* @db is known */
     uint32_t db;      /* handle in the KV provider */
@@ -105,6 +108,13 @@ struct router_worker {
 struct router_sweep;
 struct router_reaper;
 
+/* ns_follow.c */
+struct router_follow {
+    struct cairn_map_watch watch;
+    uint32_t running; /* orders of ours */
+    bool telling;     /* the whole of the map is being told: what was not named in it is gone */
+};
+
 /* upload.h */
 struct router_uploads {
     pthread_mutex_t mutex;
@@ -129,6 +139,7 @@ struct cairn_router {
     void (*quiesced)(void *arg);
     void *quiesced_arg;
     bool was_unclean;         /* the last run did not end by stop() */
+    struct router_follow follow; /* clustered: of namespaces that others make */
     atomic_bool left_garbage; /* something could not be removed: the next start is to look for it */
     _Atomic uint32_t nnamespaces;
     _Atomic uint64_t swept; /* regions removed by the sweeper */
@@ -166,6 +177,8 @@ bool router_ns_allows(const struct router_ns *ns, const struct cairn_identity *w
 void router_ns_to_wire(const struct router_ns *ns, Cairn__Wire__Namespace *to);
 /* The record as the map store keeps it; malloc'ed. NULL for memory. */
 uint8_t *router_ns_pack(const struct router_ns *ns, uint32_t *len);
+/* An entry of the map as a namespace that is used by nobody yet. CAIRN_E_CORRUPT, CAIRN_E_FORMAT. */
+int router_ns_unpack(const struct cairn_router *r, const struct cairn_map_entry *e, struct router_ns *ns);
 int router_ns_load(struct cairn_router *r, struct cairn_err *err);
 /* The only ways to begin and end work on a namespace. */
 static inline void router_ns_get(struct router_ns *ns)
@@ -250,6 +263,10 @@ struct router_op {
     bool upload_spent;            /* commit: a record that names its regions may be there */
     uint32_t on_failed;           /* the machine's failure state */
     bool plain;
+    bool reads;                           /* of a clustered namespace, under leave to read @slot */
+    uint32_t slot;                        /* clustered, of a key: where it belongs */
+    uint64_t leave;                       /* reads: cairn_cluster_read_begin()'s token */
+    struct cairn_cluster_write *writes;   /* clustered: malloc'ed while it runs */
     int rc;
     uint32_t tries, at;
     uint64_t stamp; /* get: of the record that was found before */
@@ -275,6 +292,8 @@ struct router_op *router_op_new(struct cairn_rpc_req *rq, const char *ns, const 
 void router_op_open(struct router_op *op, router_step *next);
 /* Ends @op, whose machine is in a final state and whose request is answered. */
 void router_op_end(struct router_op *op);
+/* Of an operation that reads, once it has what it will answer: 0, or why it must not. */
+int router_op_read_end(const struct router_op *op);
 /* Moves to the failure state, answers with op->err's text and ends. */
 void router_op_fail(struct router_op *op, int rc);
 void router_op_fail_text(struct router_op *op, int rc, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
@@ -302,6 +321,26 @@ void router_garbage_note_name(struct cairn_router *r, const char *ns, uint32_t r
 /* It replaces or stores large values after all: it will look at what it replaces. */
 void router_op_look(struct router_op *op);
 
+/* clustered.c: namespaces that are spread over the nodes of a cluster */
+
+static inline bool router_is_clustered(const struct router_ns *ns)
+{
+    return UNLIKELY(ns->clustered);
+}
+/* Ids of the class of slots that @ns has: @first and so many. 0: there are none yet. */
+uint32_t router_clustered_slots(const struct cairn_router *r, const struct router_ns *ns, uint32_t *first);
+/* 0 and op->slot, or CAIRN_E_BUSY. */
+int router_clustered_slot(struct router_op *op, const ProtobufCBinaryData *key);
+/* The record goes under the key, or (NULL) what is there goes, on every replica; then @next with op->rc. @rid: the client's. */
+void router_clustered_write(struct router_op *op, const ProtobufCBinaryData *key, const uint8_t *record, size_t len,
+                            const Cairn__Wire__RouterRid *rid, router_step *next);
+void router_handle_open(struct cairn_rpc_req *rq);
+
+/* ns_follow.c: namespaces that other nodes make and remove */
+
+void router_follow_start(struct cairn_router *r);
+void router_follow_stop(struct cairn_router *r);
+
 /* hashed_put.c: what PUT, PART, COMMIT and ABORT share */
 
 /* As router_op_new(), for what writes by this machine. */
@@ -325,7 +364,7 @@ void router_put_reclaim(struct router_op *op);
 void router_put_finish(struct router_op *op);
 
 extern const struct cairn_sm_kind router_put_kind, router_get_kind, router_delete_kind, router_ask_kind,
-    router_mput_kind, router_create_kind, router_remove_kind, router_flag_kind, router_sweep_kind, router_reap_kind;
+    router_mput_kind, router_open_kind, router_adopt_kind, router_create_kind, router_remove_kind, router_flag_kind, router_sweep_kind, router_reap_kind;
 
 /* handlers */
 void router_handle_ns_create(struct cairn_rpc_req *rq);

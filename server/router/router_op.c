@@ -88,6 +88,25 @@ static struct router_ns *request_ns(struct cairn_rpc_req *rq, struct router_work
     return ns;
 }
 
+/* The key's slot is ours, as far as that can be told now; else @op is over, and its request answered. */
+static bool op_takes_slot(struct router_op *op, const ProtobufCBinaryData *key, enum router_access access)
+{
+    int rc = router_clustered_slot(op, key);
+
+    if (rc == 0 && access == ROUTER_READ) {
+        rc = cairn_cluster_read_begin(op->w->router->conf.cluster, op->slot, &op->leave);
+        op->reads = rc == 0;
+    }
+    if (rc != 0)
+        router_op_fail(op, rc);
+    return rc == 0;
+}
+
+int router_op_read_end(const struct router_op *op)
+{
+    return op->reads ? cairn_cluster_read_end(op->w->router->conf.cluster, op->slot, op->leave) : 0;
+}
+
 struct router_op *router_op_new(struct cairn_rpc_req *rq, const char *name, const ProtobufCBinaryData *key,
                                 enum router_access access, const struct cairn_sm_kind *kind, uint32_t on_failed)
 {
@@ -116,6 +135,8 @@ struct router_op *router_op_new(struct cairn_rpc_req *rq, const char *name, cons
     op->upload_spent = false;
     op->on_failed = on_failed;
     op->plain = access == ROUTER_WRITE && !ns->has_large;
+    op->reads = false;
+    op->writes = NULL;
     op->rc = 0;
     op->tries = op->at = 0;
     op->old = NULL;
@@ -131,6 +152,8 @@ struct router_op *router_op_new(struct cairn_rpc_req *rq, const char *name, cons
     rq->op = op;
     cairn_list_init(&op->link);
     cairn_sm_init(&op->sm, kind, &w->loop->machines);
+    if (router_is_clustered(ns) && key != NULL && !op_takes_slot(op, key, access))
+        return NULL;
     return op;
 }
 
@@ -186,6 +209,7 @@ void router_op_end(struct router_op *op)
     free(op->old);
     free(op->buf);
     free(op->statuses);
+    free(op->writes);
     if (op->plain)
         router_ns_put_plain(ns);
     op_release(w, op);
@@ -205,7 +229,12 @@ static const char *plain_text(const struct router_op *op, int rc)
 void router_op_fail(struct router_op *op, int rc)
 {
     struct cairn_rpc_req *rq = op->rq;
+    int moved = rc == CAIRN_E_NOTFOUND ? router_op_read_end(op) : 0;
 
+    if (moved != 0) { /* it may be elsewhere */
+        rc = moved;
+        op->err.text[0] = '\0';
+    }
     op->rq = NULL;
     cairn_rpc_reply_err(rq, rc, "namespace '%s': %s", op->ns->name, plain_text(op, rc));
     cairn_sm_fail(&op->sm, op->on_failed, rc);
