@@ -7,6 +7,7 @@
 #include "schema/group.pb-c.h"
 #include "schema/kv.pb-c.h"
 #include "schema/node.pb-c.h"
+#include "schema/repl.pb-c.h"
 #include "schema/router.pb-c.h"
 
 #define METHOD(number, name, flags, request, reply)                                                                    \
@@ -92,3 +93,14 @@ static const struct cairn_rpc_method group_methods[] = {
     METHOD(CAIRN__WIRE__GROUP_METHOD__GROUP_MEMBERS, "members", SAFE, group_members, group_page),
 };
 IFACE(group, "group");
+
+/* Nothing here is numbered: replicas recognise what comes twice, and changes are made from an epoch or not at all. */
+static const struct cairn_rpc_method cluster_methods[] = {
+    METHOD(CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_REPL, "repl", SAFE | ADMIN, repl_message, empty),
+    METHOD(CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_REGISTER, "register", SAFE | ADMIN, cluster_register, cluster_registered),
+    METHOD(CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_HEARTBEAT, "heartbeat", SAFE | ADMIN, cluster_heartbeat, cluster_grant),
+    METHOD(CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_PROPOSE, "propose", SAFE | ADMIN, cluster_change, cluster_verdict),
+    METHOD(CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_RECORDS, "records", SAFE, cluster_fetch, cluster_records),
+    METHOD(CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_PUBLISH, "publish", SAFE | ADMIN, cluster_records, empty),
+};
+IFACE(cluster, "cluster");

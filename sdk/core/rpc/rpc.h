@@ -60,11 +60,17 @@ struct cairn_rpc_iface {
 
 /* Every interface there is: iface.c. */
 extern const struct cairn_rpc_iface cairn_iface_node, cairn_iface_bulk, cairn_iface_router, cairn_iface_kv,
-    cairn_iface_extent, cairn_iface_group;
+    cairn_iface_extent, cairn_iface_group, cairn_iface_cluster;
 
 /* Numbers of the providers that every node has; configured ones follow from CAIRN_PROVIDER_FIRST, in order of the file.
  */
-enum { CAIRN_PROVIDER_NODE = 0, CAIRN_PROVIDER_BULK = 1, CAIRN_PROVIDER_ROUTER = 2, CAIRN_PROVIDER_FIRST = 16 };
+enum {
+    CAIRN_PROVIDER_NODE = 0,
+    CAIRN_PROVIDER_BULK = 1,
+    CAIRN_PROVIDER_ROUTER = 2,
+    CAIRN_PROVIDER_CLUSTER = 3,
+    CAIRN_PROVIDER_FIRST = 16
+};
 enum { CAIRN_PROVIDERS_MAX = 256 };
 
 /** Runs on the loop's thread. rq->msg lives as long as @rq; rq->payload only until the handler returns, unless it calls
