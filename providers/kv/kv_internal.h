@@ -133,7 +133,12 @@ void kv_read_later(struct cairn_rpc_req *rq, const struct cairn_kv_read *rd, voi
 void kv_reply_statuses(struct cairn_rpc_req *rq, const int32_t *status, uint32_t n);
 void kv_reply_old(struct cairn_rpc_req *rq, const uint8_t *val, int64_t len);
 
-/* ---- kv_rpc_batch.c, kv_rpc_list.c, kv_rpc_admin.c ---- */
+/* ---- kv_rpc_batch.c ---- */
+
+/* Carries @w out, with one status per key, and answers. Its values are the payload. */
+void kv_write_many(struct cairn_rpc_req *rq, struct cairn_kv_write *w);
+
+/* ---- kv_rpc_batch.c, kv_rpc_list.c, kv_rpc_admin.c, kv_rpc_apply.c ---- */
 
 void kv_handle_mput(struct cairn_rpc_req *rq);
 void kv_handle_mget(struct cairn_rpc_req *rq);
@@ -144,5 +149,6 @@ void kv_handle_open(struct cairn_rpc_req *rq);
 void kv_handle_drop(struct cairn_rpc_req *rq);
 void kv_handle_databases(struct cairn_rpc_req *rq);
 void kv_handle_stat(struct cairn_rpc_req *rq);
+void kv_handle_apply(struct cairn_rpc_req *rq);
 
 #endif

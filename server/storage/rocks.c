@@ -426,6 +426,19 @@ void cairn_rocks_batch_erase_range(struct cairn_rocks_batch *b, const void *lo, 
     rocksdb_writebatch_delete_range(b->wb, lo, lo_len, hi, hi_len);
 }
 
+void cairn_rocks_batch_mark(struct cairn_rocks_batch *b)
+{
+    rocksdb_writebatch_set_save_point(b->wb);
+}
+
+void cairn_rocks_batch_undo(struct cairn_rocks_batch *b)
+{
+    char *text = NULL;
+
+    rocksdb_writebatch_rollback_to_save_point(b->wb, &text);
+    CAIRN_ASSERT(text == NULL); /* there is a mark */
+}
+
 /* Takes @text. Never CAIRN_E_TIMEOUT, which would promise that nothing was done. */
 static int write_failed(struct cairn_rocks *r, const char *what, char *text)
 {

@@ -63,6 +63,9 @@ void cairn_rocks_batch_erase(struct cairn_rocks_batch *b, const void *key, size_
 /** All lo <= key < hi. */
 void cairn_rocks_batch_erase_range(struct cairn_rocks_batch *b, const void *lo, size_t lo_len, const void *hi,
                                    size_t hi_len);
+/** undo() takes back what was added since the last mark(). */
+void cairn_rocks_batch_mark(struct cairn_rocks_batch *b);
+void cairn_rocks_batch_undo(struct cairn_rocks_batch *b);
 
 enum cairn_rocks_log {
     CAIRN_ROCKS_UNLOGGED, /* survives nothing before the next flush */
