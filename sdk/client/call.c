@@ -431,7 +431,7 @@ void cairn__call_finish(struct cairn_call *call, int rc)
     cairn_done_fn *done = call->done;
     void *arg = call->arg;
 
-    CAIRN_ASSERT(rc <= 0 && call->large == NULL);
+    CAIRN_ASSERT(rc <= 0 && call->inner_calls == NULL);
     call_conceal(call);
     if (call->route.on)
         cairn__route_over(call);
@@ -515,8 +515,8 @@ int cairn__call_nothing(struct cairn *c, const struct cairn_call_options *o, cai
 void cairn__call_cancel(struct cairn_call *call)
 {
     call->canceled = true; /* what is between two requests sees it before the next one */
-    if (call->large != NULL)
-        cairn__large_cancel(call->large);
+    if (call->inner_calls != NULL)
+        call->inner_calls->cancel(call->inner_calls);
     if (call->route.on)
         cairn__route_cancel(call);
     if (call->begun && cairn_rpc_call_is_running(&call->rpc))

@@ -182,6 +182,11 @@ struct cairn_call_group {
     uint32_t version;         /* of the first page */
 };
 
+/** Calls that a call has started and waits for: first member of what keeps them. */
+struct cairn_inner {
+    void (*cancel)(struct cairn_inner *x);
+};
+
 /** One call of the user's, from its start to its callback; recycled. The owner's, once it was begun. */
 struct cairn_call {
     struct cairn_link link; /* c->live or a list of spare ones */
@@ -263,7 +268,7 @@ struct cairn_call {
         Cairn__Wire__ExtentScrub x_scrub;
     } rq;
     struct cairn_route route;
-    struct cairn_large *large; /* calls that this one has started: hashed_large.c */
+    struct cairn_inner *inner_calls; /* that this one has started, or NULL */
     struct cairn_call_sink sink;
     struct cairn_call_batch batch;
     struct cairn_call_find find;
@@ -350,9 +355,6 @@ void cairn__sink_refuse(struct cairn_call *call, int rc);
 void cairn__sink_ranges_over(struct cairn_call *call, int rc);
 /** Fetches [from, len) of what the sink wants, in ranges. 0: cairn__sink_ranges_over() follows. (hashed_large.c) */
 int cairn__large_get(struct cairn_call *call, uint64_t from, uint64_t len);
-/** Ends the calls that are parts of this one. */
-struct cairn_large;
-void cairn__large_cancel(struct cairn_large *x);
 /** Takes the whole payload of a reply as the value. */
 void cairn__sink_take_payload(struct cairn_call *call);
 /** Gives back memory that was for the result of a call which failed. */

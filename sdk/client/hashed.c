@@ -137,7 +137,7 @@ bool cairn__hashed_is_large(const struct cairn_ns *ns, uint64_t len)
 }
 
 static int put(struct cairn_ns *ns, const void *key, size_t key_len, const void *value, size_t len,
-               const struct cairn_call_options *o, cairn_done_fn *done, void *arg)
+               const struct cairn_call_options *o, cairn_done_fn *done, void *arg, struct cairn_call **inner)
 {
     uint32_t inline_crcs[CLIENT_CRCS_INLINE], *crcs = NULL;
     struct cairn_call *call;
@@ -171,19 +171,28 @@ static int put(struct cairn_ns *ns, const void *key, size_t key_len, const void 
     } else {
         cairn__hashed_route(call, ns, key, key_len, &call->rq.put.rid);
     }
+    call->inner = inner != NULL;
+    if (inner != NULL)
+        *inner = call; /* before it begins: it never ends inside */
     return cairn__call_go(call);
 }
 
 int cairn_put(struct cairn_ns *ns, const void *key, size_t key_len, const void *value, size_t len,
               const struct cairn_call_options *o)
 {
-    return put(ns, key, key_len, value, len, o, NULL, NULL);
+    return put(ns, key, key_len, value, len, o, NULL, NULL, NULL);
+}
+
+int cairn__hashed_put_inner(struct cairn_ns *ns, const struct cairn_put_item *item, const struct cairn_call_options *o,
+                            cairn_done_fn *done, void *arg, struct cairn_call **inner)
+{
+    return put(ns, item->key, item->key_len, item->value, item->value_len, o, done, arg, inner);
 }
 
 int cairn_put_async(struct cairn_ns *ns, const void *key, size_t key_len, const void *value, size_t len,
                     const struct cairn_call_options *o, cairn_done_fn *done, void *arg)
 {
-    return done != NULL ? put(ns, key, key_len, value, len, o, done, arg) : CAIRN_E_INVAL;
+    return done != NULL ? put(ns, key, key_len, value, len, o, done, arg, NULL) : CAIRN_E_INVAL;
 }
 
 /* ---- get ---- */
@@ -301,6 +310,25 @@ int cairn_read_async(struct cairn_ns *ns, const void *key, size_t key_len, uint6
     struct cairn_call_sink s = { .buf = buf, .room = room, .off = off, .len = len, .total_out = total };
 
     return done != NULL ? cairn__hashed_get(ns, key, key_len, &s, o, done, arg) : CAIRN_E_INVAL;
+}
+
+int cairn__hashed_get_inner(struct cairn_ns *ns, struct cairn_get_item *item, const struct cairn_call_options *o,
+                            cairn_done_fn *done, void *arg, struct cairn_call **inner)
+{
+    struct cairn_call *call;
+    int rc = cairn__call_new(ns->h.c, &ns->h, o, done, arg, &call);
+
+    if (rc != 0)
+        return rc;
+    call->sink = (struct cairn_call_sink){
+        .buf = item->value, .room = item->room, .len = &item->value_len, .whole = true, .range = ns->part_bytes
+    };
+    call->uses_sink = call->has_steps = call->inner = true;
+    call->verify = (cairn__flags(o) & CAIRN_VERIFY) != 0;
+    cairn__hashed_get_go(call, ns, item->key, item->key_len);
+    cairn__hashed_route(call, ns, item->key, item->key_len, NULL);
+    *inner = call;
+    return cairn__call_go(call);
 }
 
 /* ---- exists, length, delete ---- */

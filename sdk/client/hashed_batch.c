@@ -121,6 +121,8 @@ static int mput(struct cairn_ns *ns, struct cairn_put_item *items, size_t n, con
     struct cairn_call *call;
     int rc = cairn__batch_check_puts(o, items, n, CAIRN_VALUE_BYTES_MAX);
 
+    if (rc == 0 && ns->slots > 0)
+        return cairn__spread_mput(ns, items, n, o, done, arg);
     if (rc == 0)
         rc = cairn__call_new(ns->h.c, &ns->h, o, done, arg, &call);
     if (rc != 0)
@@ -244,6 +246,8 @@ static int mget(struct cairn_ns *ns, struct cairn_get_item *items, size_t n, con
     struct cairn_call *call;
     int rc = cairn__batch_check_gets(o, items, n);
 
+    if (rc == 0 && ns->slots > 0)
+        return cairn__spread_mget(ns, items, n, o, done, arg);
     if (rc == 0)
         rc = cairn__call_new(ns->h.c, &ns->h, o, done, arg, &call);
     if (rc != 0)
@@ -290,6 +294,8 @@ int cairn__hashed_list(struct cairn_ns *ns, ProtobufCBinaryData prefix, Protobuf
 
     if (prefix.len > CAIRN_KEY_BYTES_MAX || after.len > CAIRN_KEY_BYTES_MAX)
         return cairn__refuse_key(o, MAX(prefix.len, after.len));
+    if (ns->slots > 0)
+        return cairn__spread_list(ns, prefix, after, max, page, o, done, arg);
     rc = cairn__call_new(ns->h.c, &ns->h, o, done, arg, &call);
     if (rc != 0)
         return rc;

@@ -30,6 +30,23 @@ void cairn__hashed_get_go(struct cairn_call *call, const struct cairn_ns *ns, co
 int cairn__hashed_get(struct cairn_ns *ns, const void *key, size_t key_len, const struct cairn_call_sink *sink,
                       const struct cairn_call_options *o, cairn_done_fn *done, void *arg);
 
+/** As the public put(), as a part of another call: *@inner is it. */
+int cairn__hashed_put_inner(struct cairn_ns *ns, const struct cairn_put_item *item, const struct cairn_call_options *o,
+                            cairn_done_fn *done, void *arg, struct cairn_call **inner);
+/** Likewise a get of what item->value has room for, or (NULL) of its length. */
+int cairn__hashed_get_inner(struct cairn_ns *ns, struct cairn_get_item *item, const struct cairn_call_options *o,
+                            cairn_done_fn *done, void *arg, struct cairn_call **inner);
+
+/* ---- hashed_spread.c: several nodes' part of one call ---- */
+
+/** As the public ones, in a clustered namespace; checked already. */
+int cairn__spread_mput(struct cairn_ns *ns, struct cairn_put_item *items, size_t n, const struct cairn_call_options *o,
+                       cairn_done_fn *done, void *arg);
+int cairn__spread_mget(struct cairn_ns *ns, struct cairn_get_item *items, size_t n, const struct cairn_call_options *o,
+                       cairn_done_fn *done, void *arg);
+int cairn__spread_list(struct cairn_ns *ns, ProtobufCBinaryData prefix, ProtobufCBinaryData after, uint32_t max,
+                       struct cairn_page **page, const struct cairn_call_options *o, cairn_done_fn *done, void *arg);
+
 /** A page of keys, as the public ones: hashed_batch.c. */
 int cairn__hashed_list(struct cairn_ns *ns, ProtobufCBinaryData prefix, ProtobufCBinaryData after, uint32_t max,
                        struct cairn_page **page, const struct cairn_call_options *o, cairn_done_fn *done, void *arg);

@@ -23,6 +23,7 @@ struct large_piece {
 };
 
 struct cairn_large {
+    struct cairn_inner base;
     struct cairn_call *parent;
     void (*over)(struct cairn_call *call, int rc); /* of the parent; frees us first */
     int (*start)(struct cairn_large *x, struct large_piece *p, uint64_t off);
@@ -50,13 +51,15 @@ static void large_over(struct cairn_large *x, int rc)
     struct cairn_call *call = x->parent;
     void (*over)(struct cairn_call * call, int rc) = x->over;
 
-    call->large = NULL;
+    call->inner_calls = NULL;
     free(x);
     over(call, rc);
 }
 
-void cairn__large_cancel(struct cairn_large *x)
+static void large_cancel(struct cairn_inner *inner)
 {
+    struct cairn_large *x = CONTAINER_OF(inner, struct cairn_large, base);
+
     for (uint32_t i = 0; i < LARGE_INFLIGHT; i++) {
         if (x->piece[i].call != NULL)
             cairn__call_cancel(x->piece[i].call);
@@ -70,7 +73,7 @@ static void large_fail(struct cairn_large *x, int rc, const char *text)
     x->rc = rc;
     x->parent->err.code = rc;
     snprintf(x->parent->err.text, sizeof(x->parent->err.text), "%s", text);
-    cairn__large_cancel(x); /* nobody needs the others any more */
+    large_cancel(&x->base); /* nobody needs the others any more */
 }
 
 /* Starts what may run. */
@@ -128,7 +131,8 @@ static struct cairn_large *large_new(struct cairn_call *call, uint64_t len, uint
     x->parent = call;
     x->len = len;
     x->next = from;
-    call->large = x;
+    x->base.cancel = large_cancel;
+    call->inner_calls = &x->base;
     return x;
 }
 
@@ -256,7 +260,7 @@ static void put_abort(struct cairn_large *x)
 
 static void put_committed(struct cairn_call *call)
 {
-    struct cairn_large *x = call->large;
+    struct cairn_large *x = CONTAINER_OF(call->inner_calls, struct cairn_large, base);
 
     call->sees_errors = x->saw_errors;
     x->rc = call->rpc.rc;
@@ -306,7 +310,7 @@ int cairn__large_put(struct cairn_call *call, const void *key, size_t key_len, c
     if (x->running > 0)
         return 0;
     rc = x->rc;
-    call->large = NULL;
+    call->inner_calls = NULL;
     free(x);
     return rc;
 }
@@ -343,7 +347,7 @@ static void get_ranges_done(struct cairn_large *x)
     struct cairn_call *call = x->parent;
     int rc = x->rc;
 
-    call->large = NULL;
+    call->inner_calls = NULL;
     if (rc == 0)
         call->sink.got = x->len;
     free(x);
@@ -363,7 +367,7 @@ int cairn__large_get(struct cairn_call *call, uint64_t from, uint64_t len)
     if (x->running > 0)
         return 0;
     rc = x->rc;
-    call->large = NULL;
+    call->inner_calls = NULL;
     free(x);
     return rc;
 }

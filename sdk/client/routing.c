@@ -509,6 +509,7 @@ bool cairn__route_find(struct cairn_call *call, uint64_t *timeout_ns)
         return false;
     number_floor(route);
     route->epoch = at->epoch;
+    route->node = at->primary;
     call->rpc.dest.session = s;
     *timeout_ns = (cairn_rpc_session_is_up(s) ? TRY_MS : UNREACHED_MS) * CAIRN_NS_PER_MS +
                   call->expose_len * CAIRN_NS_PER_S / TRY_BYTES_PER_S;
@@ -566,6 +567,26 @@ void cairn__route_cancel(struct cairn_call *call)
 {
     if (call->route.waits)
         route_go_on(call);
+}
+
+uint32_t cairn__route_other(struct cairn *c, uint32_t first, uint32_t n, const uint64_t *nodes, uint32_t nnodes)
+{
+    for (uint32_t i = first; i < first + n; i++) {
+        const struct routing_slot *s = c->routing != NULL ? slot_of(c->routing, i) : NULL;
+        bool known = false;
+
+        for (uint32_t k = 0; s != NULL && k < nnodes && !known; k++)
+            known = nodes[k] == s->primary;
+        if (!known)
+            return i;
+    }
+    return UINT32_MAX;
+}
+
+void cairn__route_refresh(struct cairn *c)
+{
+    if (c->routing != NULL)
+        map_refresh(c->routing);
 }
 
 /* ---- the end ---- */

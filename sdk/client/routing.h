@@ -29,6 +29,7 @@ struct cairn_route {
     bool waits;  /* for a timer, the map or a session: nothing is with the RPC layer */
     bool unsure; /* a try has ended without an answer: it may have been done */
     uint32_t slot, tries;
+    uint64_t node;  /* that the last try went to */
     uint64_t epoch; /* of the record by which the last try went */
     Cairn__Wire__RouterRid rid;
     struct routing_session *session; /* that gave the number, or for which it waits */
@@ -49,6 +50,11 @@ bool cairn__route_again(struct cairn_call *call);
 void cairn__route_over(struct cairn_call *call);
 /** A canceled call that waits ends soon. */
 void cairn__route_cancel(struct cairn_call *call);
+
+/** A slot of [@first, @first + @n) whose primary, as far as is known, is none of @nodes; UINT32_MAX: there is none. */
+uint32_t cairn__route_other(struct cairn *c, uint32_t first, uint32_t n, const uint64_t *nodes, uint32_t nnodes);
+/** The map turned out to be old: it is asked for anew. */
+void cairn__route_refresh(struct cairn *c);
 
 /** At the client's end, when no call is left; turns the loop until its sessions are closed. */
 void cairn__routing_free(struct cairn *c);

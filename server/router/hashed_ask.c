@@ -318,6 +318,7 @@ static int list_lengths(const Cairn__Wire__KvListReply *from, const uint8_t *val
 static void list_keep_ours(struct router_op *op, Cairn__Wire__RouterListReply *reply)
 {
     struct cairn_cluster *c = op->w->router->conf.cluster;
+    uint32_t first, slots;
     size_t n = 0;
     uint64_t leave;
 
@@ -331,6 +332,9 @@ static void list_keep_ours(struct router_op *op, Cairn__Wire__RouterListReply *r
     }
     reply->n_keys = n;
     reply->n_lengths = MIN(reply->n_lengths, n);
+    slots = router_clustered_slots(op->w->router, op->ns, &first);
+    for (uint32_t i = 0; i < slots; i++)
+        reply->led += cairn_cluster_read_begin(c, first + i, &leave) == 0;
 }
 
 static void list_on_told(struct cairn_rpc_call *call)
