@@ -1,10 +1,12 @@
 /* Making a namespace.
  *
  *   CHECK ---> TRY ---> UNTRY ---> STORE ---> OPEN ---> LOOK ---> SPREAD ---> DONE
+ *   CHECK ---> CLASS ---> STORE
  *   LOOK ---> DROP ---> UNSTORE ---> FAILED        CHECK may also go to STORE; OPEN to UNSTORE.
  *   All before OPEN may also go to FAILED.
  *
  * CHECK    nothing has happened.
+ * CLASS    in a cluster: the slots for so many replicas are being made, if there are none.
  * TRY      the extent provider is asked to keep one byte as durably as the namespace wants its values.
  * UNTRY    it can; the byte is being removed.
  * STORE    the record is being made durable. Its revision becomes the namespace's id: never given twice.
@@ -27,6 +29,7 @@
 
 enum {
     CREATE_CHECK,
+    CREATE_CLASS,
     CREATE_TRY,
     CREATE_UNTRY,
     CREATE_STORE,
@@ -42,7 +45,8 @@ enum {
 
 #define TO(state) CAIRN_SM_TO(CREATE_##state)
 static const struct cairn_sm_state create_states[CREATE_NR] = {
-    [CREATE_CHECK] = { "CHECK", CAIRN_SM_INITIAL, TO(TRY) | TO(STORE) | TO(FAILED) },
+    [CREATE_CHECK] = { "CHECK", CAIRN_SM_INITIAL, TO(CLASS) | TO(TRY) | TO(STORE) | TO(FAILED) },
+    [CREATE_CLASS] = { "CLASS", 0, TO(STORE) | TO(FAILED) },
     [CREATE_TRY] = { "TRY", 0, TO(UNTRY) | TO(FAILED) },
     [CREATE_UNTRY] = { "UNTRY", 0, TO(STORE) | TO(FAILED) },
     [CREATE_STORE] = { "STORE", 0, TO(OPEN) | TO(FAILED) },
@@ -287,21 +291,10 @@ static int create_check_bounds(struct router_order *o)
     return 0;
 }
 
-static void create_begin(struct router_order *o)
+/* Both providers are there; whether they can do what is wanted. */
+static void create_try(struct router_order *o)
 {
-    int rc;
-
-    if (o->home != NULL) {
-        create_fail(o, cairn_err_set(&o->err, CAIRN_E_EXISTS, "exists already"));
-        return;
-    }
-    rc = create_check_bounds(o);
-    if (rc != 0) {
-        create_fail(o, rc);
-        return;
-    }
-    cairn_list_add_tail(&o->router->creating, &o->link);
-    if (o->ns.extent == NULL) {
+    if (o->ns.extent == NULL || o->ns.clustered) {
         create_store(o);
         return;
     }
@@ -318,6 +311,46 @@ static void create_begin(struct router_order *o)
     o->call.payload[0] = (struct iovec){ .iov_base = o->ns.name, .iov_len = 1 };
     o->call.payload_n = 1;
     cairn_rpc_call_start(&o->call);
+}
+
+static void create_on_class(struct cairn_rpc_call *call)
+{
+    struct router_order *o = call->arg;
+
+    if (call->rc != 0)
+        create_fail(o, call->rc);
+    else
+        create_try(o);
+}
+
+/* The slots that its keys are spread over: those of all namespaces with so many replicas. */
+static void create_class(struct router_order *o)
+{
+    cairn_sm_move(&o->sm, CREATE_CLASS);
+    cairn__wire__cluster_class__init(&o->msg.cluster_class);
+    o->msg.cluster_class.replicas = o->ns.replicas;
+    router_order_call(o, cairn_rpc_target_by_id(router_home(o->router)->rpc, CAIRN_PROVIDER_CLUSTER),
+                      CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_CREATE_CLASS, create_on_class);
+}
+
+static void create_begin(struct router_order *o)
+{
+    int rc;
+
+    if (o->home != NULL) {
+        create_fail(o, cairn_err_set(&o->err, CAIRN_E_EXISTS, "exists already"));
+        return;
+    }
+    rc = create_check_bounds(o);
+    if (rc != 0) {
+        create_fail(o, rc);
+        return;
+    }
+    cairn_list_add_tail(&o->router->creating, &o->link);
+    if (o->ns.clustered)
+        create_class(o);
+    else
+        create_try(o);
 }
 
 /* ---- at the origin ---- */
@@ -365,8 +398,11 @@ static int create_check(const struct cairn_router *r, const Cairn__Wire__Namespa
         return cairn_err_set(err, CAIRN_E_UNSUPPORTED, "frontend %d is not known here", (int)m->frontend);
     if (m->durability > CAIRN__WIRE__DURABILITY__DURABILITY_MEMORY)
         return cairn_err_set(err, CAIRN_E_INVAL, "durability %d is not known here", (int)m->durability);
-    if (m->replicas > 1)
+    if (m->replicas > 1 && r->conf.cluster == NULL)
         return cairn_err_set(err, CAIRN_E_UNSUPPORTED, "%" PRIu32 " replicas on one node", m->replicas);
+    if (m->replicas > CAIRN_CLUSTER_REPLICAS_MAX)
+        return cairn_err_set(err, CAIRN_E_UNSUPPORTED, "%" PRIu32 " replicas; at most %d are possible", m->replicas,
+                             CAIRN_CLUSTER_REPLICAS_MAX);
     if ((m->mode & ~0666U) != 0)
         return cairn_err_set(err, CAIRN_E_INVAL, "mode %" PRIo32 "; only r and w are possible", m->mode);
     if (m->embed_threshold > embed_max)
@@ -428,7 +464,7 @@ void router_handle_ns_create(struct cairn_rpc_req *rq)
     memcpy(ns.name, o->ns.name, sizeof(ns.name));
     ns.durability = m->durability;
     ns.write_once = m->write_once;
-    ns.replicas = 1;
+    ns.replicas = MAX(m->replicas, 1U);
     ns.embed_threshold = m->embed_threshold != 0 ? m->embed_threshold : r->conf.embed_threshold;
     ns.mode = m->mode != 0 ? m->mode : CAIRN_ROUTER_MODE_DEFAULT;
     ns.owner = rq->who->admin && m->owner != 0 ? m->owner : rq->who->uid; /* only an administrator makes it another's */

@@ -16,6 +16,7 @@
 #include "schema/common.pb-c.h"
 #include "schema/extent.pb-c.h"
 #include "schema/kv.pb-c.h"
+#include "schema/repl.pb-c.h"
 #include "schema/router.pb-c.h"
 
 #include <pthread.h>
@@ -205,6 +206,7 @@ union router_msg {
     Cairn__Wire__ExtentRead extent_read;
     Cairn__Wire__ExtentRemove extent_remove;
     Cairn__Wire__ExtentList extent_list;
+    Cairn__Wire__ClusterClass cluster_class;
     Cairn__Wire__Empty empty;
 };
 

@@ -7,6 +7,8 @@
 
 struct cairn_cluster;
 
+enum { CAIRN_CLUSTER_REPLICAS_MAX = 4 }; /* of a namespace: as many classes of slots are there */
+
 /** A client's write, or (kind OPEN) its session; held by the caller until done(). It goes to the slot's worker and comes
  * back. */
 struct cairn_cluster_write {
