@@ -10,7 +10,7 @@
 
 uint32_t router_clustered_slots(const struct cairn_router *r, const struct router_ns *ns, uint32_t *first)
 {
-    uint32_t n = ns->clustered ? cairn_cluster_slots(r->conf.cluster) : 0;
+    uint32_t n = ns->clustered && r->conf.cluster != NULL ? cairn_cluster_slots(r->conf.cluster) : 0;
 
     *first = n * (ns->replicas - 1); /* slots of a class follow those of the one before: cluster service */
     return n;

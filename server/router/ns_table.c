@@ -162,6 +162,7 @@ void router_ns_to_wire(const struct router_ns *ns, Cairn__Wire__Namespace *to)
     to->group = ns->group;
     to->mode = ns->mode;
     to->created_ms = ns->created_ms;
+    to->clustered = ns->clustered;
 }
 
 uint8_t *router_ns_pack(const struct router_ns *ns, uint32_t *len)
@@ -195,7 +196,6 @@ static const struct cairn_rpc_target *target_find(const struct cairn_router *r, 
 void router_ns_complete(const struct cairn_router *r, struct router_ns *ns)
 {
     cairn_list_init(&ns->link);
-    ns->clustered = r->conf.cluster != NULL;
     ns->kv = target_find(r, ns->kv_name, &cairn_iface_kv);
     ns->extent = ns->extent_name[0] != '\0' ? target_find(r, ns->extent_name, &cairn_iface_extent) : NULL;
     snprintf(ns->db_name, sizeof(ns->db_name), "ns/%" PRIu32, ns->id);
@@ -237,6 +237,7 @@ int router_ns_unpack(const struct cairn_router *r, const struct cairn_map_entry 
     ns->group = wire->group;
     ns->mode = wire->mode;
     ns->created_ms = wire->created_ms;
+    ns->clustered = wire->clustered;
     ns->has_large = ns->large_ready = record->has_large;
     router_ns_complete(r, ns);
 out:

@@ -74,6 +74,12 @@ static struct router_ns *request_ns(struct cairn_rpc_req *rq, struct router_work
         cairn_rpc_reply_err(rq, CAIRN_E_BUSY, "namespace '%s' is being removed", ns->name);
         return NULL;
     }
+    if (UNLIKELY(ns->clustered && w->router->conf.cluster == NULL)) {
+        cairn_rpc_reply_err(rq, CAIRN_E_UNSUPPORTED,
+                            "namespace '%s' is spread over the nodes of a cluster, and this node is in none (map.store)",
+                            ns->name);
+        return NULL;
+    }
     if (UNLIKELY(ns->kv == NULL)) {
         cairn_rpc_reply_err(rq, CAIRN_E_NOPROVIDER,
                             "namespace '%s' lives in the KV provider '%s', which this node does not have", ns->name,
