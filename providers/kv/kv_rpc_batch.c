@@ -172,7 +172,7 @@ static void mwrite_now(struct cairn_rpc_req *rq, struct cairn_kv_write *w)
         kv_reply_statuses(rq, w->status, w->n);
 }
 
-static void handle_mwrite(struct cairn_rpc_req *rq, struct cairn_kv_write *w)
+void kv_write_many(struct cairn_rpc_req *rq, struct cairn_kv_write *w)
 {
     struct kv_op *op;
 
@@ -214,7 +214,7 @@ void kv_handle_mput(struct cairn_rpc_req *rq)
         cairn_rpc_reply_err(rq, rc, "%zu lengths for %zu keys and %u bytes of values, each at most %d", m->n_lengths,
                             m->n_keys, rq->payload_len, CAIRN_KV_VALUE_BYTES_MAX);
     else
-        handle_mwrite(rq, &w);
+        kv_write_many(rq, &w);
 }
 
 void kv_handle_merase(struct cairn_rpc_req *rq)
@@ -229,5 +229,5 @@ void kv_handle_merase(struct cairn_rpc_req *rq)
     if (rq->payload_len > 0)
         cairn_rpc_reply_err(rq, CAIRN_E_INVAL, "an erase has no payload");
     else
-        handle_mwrite(rq, &w);
+        kv_write_many(rq, &w);
 }

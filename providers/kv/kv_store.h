@@ -66,6 +66,20 @@ struct cairn_kv_scan {
     bool more; /* out: entries may follow */
 };
 
+/** What is done with one key. */
+struct cairn_kv_entry {
+    struct cairn_kv_db db;
+    uint32_t len; /* put: of the value */
+    bool erase;
+    bool if_absent; /* put: implied in a write-once database */
+};
+
+/** Whether what is there decides. */
+static inline bool cairn_kv_entry_is_conditional(const struct cairn_kv_entry *e)
+{
+    return !e->erase && (e->if_absent || e->db.write_once);
+}
+
 /** Puts or erases one or several keys. */
 struct cairn_kv_write {
     struct cairn_kv_db db;
@@ -76,6 +90,10 @@ struct cairn_kv_write {
     const ProtobufCBinaryData *keys; /* until the write is over, as all that follows */
     const uint8_t *values;           /* put: one behind the other */
     const uint32_t *lengths;
+    /** Not NULL: what is done with each key, instead of @db and @lengths; all of it is seen, kept and lost as one. Then @erase
+     * says that there is no put, @if_absent that there is one with a condition; @want_old is false. A status other than
+     * CAIRN_E_EXISTS is the whole's: nothing was done. */
+    const struct cairn_kv_entry *entries;
     uint32_t n;
     uint32_t value_bytes; /* all of @values */
     int32_t *status;      /* out, per key: 0, CAIRN_E_EXISTS, CAIRN_E_NOSPACE ... */
@@ -92,6 +110,16 @@ struct cairn_kv_write {
     /** The engine's own. */
     _Alignas(16) uint8_t private[256];
 };
+
+/** What is done with key @i of @w. */
+static inline struct cairn_kv_entry cairn_kv_write_entry(const struct cairn_kv_write *w, uint32_t i)
+{
+    if (w->entries != NULL)
+        return w->entries[i];
+    return (struct cairn_kv_entry){
+        .db = w->db, .len = w->erase ? 0 : w->lengths[i], .erase = w->erase, .if_absent = w->if_absent
+    };
+}
 
 struct cairn_kv_usage {
     uint64_t keys, bytes;
@@ -121,6 +149,9 @@ struct cairn_kv_store_ops {
     /** writes_inline: 0, CAIRN_KV_GONE or an error, at once. Otherwise CAIRN_KV_LATER, or an error and done() will not
      * run. */
     int (*write)(struct cairn_kv_store *store, struct cairn_kv_write *w);
+    /** All that was answered before, whatever its durability, survives power loss when it returns 0. NULL: there is no disk.
+     * May block. */
+    int (*flush)(struct cairn_kv_store *store);
     /** May block. */
     int (*usage)(struct cairn_kv_store *store, const struct cairn_kv_db *db, struct cairn_kv_usage *out);
     /** Does not block. */

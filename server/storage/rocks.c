@@ -264,6 +264,8 @@ int cairn_rocks_open(const struct cairn_rocks_conf *conf, struct cairn_rocks **o
 
 void cairn_rocks_close(struct cairn_rocks *r)
 {
+    if (cairn_rocks_flush(r) != 0)
+        cairn_log_error("rocksdb: closed without a flush: what skipped the log, if anything did, is lost");
     rocksdb_close(r->db);
     rocks_free(r);
 }
@@ -426,6 +428,19 @@ void cairn_rocks_batch_erase_range(struct cairn_rocks_batch *b, const void *lo, 
     rocksdb_writebatch_delete_range(b->wb, lo, lo_len, hi, hi_len);
 }
 
+void cairn_rocks_batch_mark(struct cairn_rocks_batch *b)
+{
+    rocksdb_writebatch_set_save_point(b->wb);
+}
+
+void cairn_rocks_batch_undo(struct cairn_rocks_batch *b)
+{
+    char *text = NULL;
+
+    rocksdb_writebatch_rollback_to_save_point(b->wb, &text);
+    CAIRN_ASSERT(text == NULL); /* there is a mark */
+}
+
 /* Takes @text. Never CAIRN_E_TIMEOUT, which would promise that nothing was done. */
 static int write_failed(struct cairn_rocks *r, const char *what, char *text)
 {
@@ -492,18 +507,20 @@ void cairn_rocks_drop_files(struct cairn_rocks *r, const void *lo, size_t lo_len
         rocksdb_free(text);
 }
 
-void cairn_rocks_reclaim(struct cairn_rocks *r)
+int cairn_rocks_flush(struct cairn_rocks *r)
 {
     rocksdb_flushoptions_t *o = rocksdb_flushoptions_create();
     char *text = NULL;
 
-    /* Erasures that lie in memory erase nothing on disk. No error ends here: what the engine minds refuses writes, and
-     * they tell. */
     rocksdb_flush(r->db, o, &text);
     rocksdb_flushoptions_destroy(o);
-    if (text != NULL)
-        rocksdb_free(text);
-    else
+    return text == NULL ? 0 : write_failed(r, "flush", text);
+}
+
+/* Erasures that lie in memory erase nothing on disk, so it begins with a flush. */
+void cairn_rocks_reclaim(struct cairn_rocks *r)
+{
+    if (cairn_rocks_flush(r) == 0)
         rocksdb_compact_range(r->db, NULL, 0, NULL, 0);
 }
 

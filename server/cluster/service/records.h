@@ -1,0 +1,47 @@
+/** A node's copy of the map: members and slot records, each with the version in which it changed.
+ *
+ * Home writes it, from the pages that the coordinator's grants bring; any thread reads it. Items are kept in the order of
+ * their changes, so whoever knows all up to a version is told what came behind it, in pages. A page that was taken as one is
+ * given out as one: its items carry the page's revision. */
+#ifndef CAIRN_SERVER_CLUSTER_SERVICE_RECORDS_H
+#define CAIRN_SERVER_CLUSTER_SERVICE_RECORDS_H
+
+#include "server/cluster/repl/repl_wire.h"
+#include "server/cluster/service/service_internal.h"
+
+#include <pthread.h>
+
+enum { CAIRN_CLUSTER_SLOTS_MAX = CAIRN_CLUSTER_CLASSES << CAIRN_SLOT_BITS_MAX };
+
+struct records_slot;
+struct records_member;
+
+struct cairn_cluster_records {
+    pthread_rwlock_t lock;
+    uint64_t revision;           /* all changes up to here are in it */
+    struct cairn_link changes;   /* slots and members by version, the oldest first */
+    struct records_slot **slots; /* by id */
+    uint32_t slots_room, nslots;
+    struct records_member **members; /* by node */
+    uint32_t nmembers, members_room;
+};
+
+/* service_internal.h has what the coordinator's side asks of it. */
+
+int cairn_cluster_records_init(struct cairn_cluster_records *r);
+void cairn_cluster_records_fini(struct cairn_cluster_records *r);
+
+/** Home: all of @page, which tells of everything between the revision that is here and its own. An older record than the one
+ * that is here (it came by a shorter way) changes nothing. CAIRN_E_NOMEM, CAIRN_E_LIMIT: part of it may have been taken, and
+ * it is to be asked for again. */
+int cairn_cluster_records_take(struct cairn_cluster_records *r, const struct cairn_wire_page *page);
+/** Home: one record that is in force, before the page that will tell of it. True: it is newer than the one that was here. */
+bool cairn_cluster_records_hint(struct cairn_cluster_records *r, uint32_t slot, const struct cairn_slot_record *rec);
+
+uint64_t cairn_cluster_records_revision(struct cairn_cluster_records *r);
+bool cairn_cluster_records_slot(struct cairn_cluster_records *r, uint32_t slot, struct cairn_slot_record *rec);
+/** Strings are copied into @a. False: there is none, or no memory. */
+bool cairn_cluster_records_member(struct cairn_cluster_records *r, uint64_t node, struct cairn_wire_member *m,
+                                  struct cairn_arena *a);
+
+#endif

@@ -1,0 +1,233 @@
+/* A node's copy of the map: what changed since a version, in pages, from one node to the next. */
+#include "server/cluster/service/records.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+enum { SLOTS = 5000, MEMBERS = 600 };
+
+static struct cairn_cluster_records source, copy, third;
+
+static int setup(void **state)
+{
+    (void)state;
+    assert_int_equal(cairn_cluster_records_init(&source), 0);
+    assert_int_equal(cairn_cluster_records_init(&copy), 0);
+    assert_int_equal(cairn_cluster_records_init(&third), 0);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    cairn_cluster_records_fini(&source);
+    cairn_cluster_records_fini(&copy);
+    cairn_cluster_records_fini(&third);
+    return 0;
+}
+
+static struct cairn_slot_record record(uint32_t slot, uint64_t epoch)
+{
+    return (struct cairn_slot_record){ .epoch = epoch,
+                                       .since = 1,
+                                       .state = CAIRN_SLOT_ACTIVE,
+                                       .min_insync = 1,
+                                       .primary = { slot % 7 + 1, 1 },
+                                       .nreplicas = 1,
+                                       .ninsync = 1,
+                                       .replicas = { slot % 7 + 1 },
+                                       .insync = { { slot % 7 + 1, 1 } } };
+}
+
+static void put_slot(uint32_t slot, uint64_t epoch, uint64_t revision)
+{
+    struct cairn_slot_record rec = record(slot, epoch);
+
+    assert_int_equal(cairn_cluster_records_put_slot(&source, slot, &rec, revision), 0);
+}
+
+static void put_member(uint64_t node, uint64_t inc, uint64_t revision)
+{
+    char name[32];
+    struct cairn_wire_member m = { .node = node,
+                                   .inc = inc,
+                                   .name = name,
+                                   .zone = "rack1",
+                                   .addresses = { "tcp://10.0.0.1:7000", "unix:///run/x" },
+                                   .naddresses = 2,
+                                   .weight = 100,
+                                   .state = CAIRN_WIRE_MEMBER_UP };
+
+    snprintf(name, sizeof(name), "node%u.%u", (unsigned)node, (unsigned)inc);
+    assert_int_equal(cairn_cluster_records_put_member(&source, &m, revision), 0);
+}
+
+/* Takes from @from until there is no more; returns how many pages that were. */
+static uint32_t follow(struct cairn_cluster_records *to, struct cairn_cluster_records *from)
+{
+    struct cairn_wire_page page;
+    uint32_t n = 0;
+
+    do {
+        struct cairn_arena a;
+
+        cairn_arena_init(&a, 16 << 20);
+        assert_int_equal(cairn_cluster_records_page(from, cairn_cluster_records_revision(to), true, &a, &page), 0);
+        assert_true(page.nslots <= CAIRN_WIRE_PAGE_SLOTS_MAX && page.nmembers <= CAIRN_WIRE_PAGE_MEMBERS_MAX);
+        assert_true(!page.more || page.revision > cairn_cluster_records_revision(to));
+        assert_int_equal(cairn_cluster_records_take(to, &page), 0);
+        cairn_arena_reset(&a);
+        n++;
+    } while (page.more);
+    return n;
+}
+
+static void expect_equal(struct cairn_cluster_records *x, uint32_t slots, uint32_t members)
+{
+    struct cairn_arena a;
+
+    assert_int_equal(cairn_cluster_records_revision(x), cairn_cluster_records_revision(&source));
+    for (uint32_t i = 0; i < slots; i++) {
+        struct cairn_slot_record want, have;
+
+        assert_true(cairn_cluster_records_slot(&source, i, &want));
+        assert_true(cairn_cluster_records_slot(x, i, &have));
+        assert_memory_equal(&want, &have, sizeof(want));
+    }
+    for (uint64_t node = 1; node <= members; node++) {
+        struct cairn_wire_member want, have;
+
+        cairn_arena_init(&a, 1 << 20);
+        assert_true(cairn_cluster_records_member(&source, node, &want, &a));
+        assert_true(cairn_cluster_records_member(x, node, &have, &a));
+        assert_string_equal(want.name, have.name);
+        assert_string_equal(want.addresses[1], have.addresses[1]);
+        assert_int_equal(want.inc, have.inc);
+        cairn_arena_reset(&a);
+    }
+}
+
+/* Pages end between changes, so nothing of one is missed; a copy of a copy is the same. */
+static void a_copy_follows_in_pages(void **state)
+{
+    uint64_t revision = 10;
+
+    (void)state;
+    for (uint32_t i = 0; i < MEMBERS; i++)
+        put_member(i + 1, 1, revision++);
+    for (uint32_t i = 0; i < SLOTS; i++)
+        put_slot(i, 1, revision + i / 64); /* as many as one change may write */
+    cairn_cluster_records_upto(&source, revision + SLOTS / 64 + 5);
+    assert_in_range(follow(&copy, &source), 6, 10);
+    expect_equal(&copy, SLOTS, MEMBERS);
+    follow(&third, &copy);
+    expect_equal(&third, SLOTS, MEMBERS);
+    assert_int_equal(follow(&copy, &source), 1);
+}
+
+/* Only what has changed is told, to whoever was there at any time. */
+static void only_changes_are_told(void **state)
+{
+    struct cairn_wire_page page;
+    struct cairn_arena a;
+
+    (void)state;
+    for (uint32_t i = 0; i < 100; i++)
+        put_slot(i, 1, 5);
+    put_member(3, 1, 6);
+    cairn_cluster_records_upto(&source, 6);
+    follow(&copy, &source);
+    put_slot(17, 2, 7);
+    put_member(3, 2, 8);
+    put_slot(17, 3, 9);
+    cairn_cluster_records_upto(&source, 9);
+    cairn_arena_init(&a, 1 << 20);
+    assert_int_equal(cairn_cluster_records_page(&source, 6, true, &a, &page), 0);
+    assert_int_equal(page.nslots, 1);
+    assert_int_equal(page.slots[0].slot, 17);
+    assert_int_equal(page.slots[0].rec.epoch, 3);
+    assert_int_equal(page.nmembers, 1);
+    assert_int_equal(page.revision, 9);
+    assert_false(page.more);
+    assert_int_equal(cairn_cluster_records_page(&source, 6, false, &a, &page), 0);
+    assert_int_equal(page.nslots, 1);
+    assert_int_equal(page.nmembers, 0);
+    cairn_arena_reset(&a);
+    follow(&copy, &source);
+    expect_equal(&copy, 100, 0);
+}
+
+/* A record that came by a shorter way is not replaced by an older one, and is told on when its version is known. */
+static void a_hint_is_ahead_of_the_pages(void **state)
+{
+    struct cairn_slot_record rec = record(5, 4), have;
+    struct cairn_wire_page page;
+    struct cairn_arena a;
+
+    (void)state;
+    put_slot(5, 3, 2);
+    cairn_cluster_records_upto(&source, 2);
+    assert_true(cairn_cluster_records_hint(&copy, 5, &rec));
+    assert_false(cairn_cluster_records_hint(&copy, 5, &rec));
+    cairn_arena_init(&a, 1 << 20);
+    assert_int_equal(cairn_cluster_records_page(&copy, 0, true, &a, &page), 0);
+    assert_int_equal(page.nslots, 0);
+    follow(&copy, &source);
+    assert_true(cairn_cluster_records_slot(&copy, 5, &have));
+    assert_int_equal(have.epoch, 4);
+    assert_int_equal(cairn_cluster_records_page(&copy, 0, true, &a, &page), 0);
+    assert_int_equal(page.nslots, 1);
+    cairn_arena_reset(&a);
+}
+
+/* A new coordinator puts what the store has into a copy that pages made: nobody misses what changed. */
+static void a_copy_becomes_the_source(void **state)
+{
+    struct cairn_wire_page page;
+    struct cairn_arena a;
+
+    (void)state;
+    for (uint32_t i = 0; i < 200; i++)
+        put_slot(i, 1, 10 + i);
+    cairn_cluster_records_upto(&source, 300);
+    follow(&copy, &source); /* all of them with version 300 */
+    for (uint32_t i = 0; i < 200; i++) {
+        struct cairn_slot_record rec = record(i, i == 7 ? 2 : 1);
+
+        assert_int_equal(cairn_cluster_records_put_slot(&copy, i, &rec, i == 7 ? 305 : 10 + i), 0);
+    }
+    cairn_cluster_records_upto(&copy, 305);
+    cairn_arena_init(&a, 1 << 20);
+    assert_int_equal(cairn_cluster_records_page(&copy, 300, true, &a, &page), 0);
+    assert_int_equal(page.nslots, 1);
+    assert_int_equal(page.slots[0].slot, 7);
+    assert_int_equal(cairn_cluster_records_page(&copy, 250, true, &a, &page), 0);
+    assert_int_equal(page.nslots, 200);
+    cairn_arena_reset(&a);
+}
+
+static void hostile_slots_are_refused(void **state)
+{
+    struct cairn_wire_slot x = { .slot = CAIRN_CLUSTER_SLOTS_MAX, .rec = record(1, 1) };
+    struct cairn_wire_page page = { .revision = 5, .slots = &x, .nslots = 1 };
+
+    (void)state;
+    assert_int_equal(cairn_cluster_records_take(&copy, &page), CAIRN_E_LIMIT);
+    assert_int_equal(cairn_cluster_records_revision(&copy), 0);
+}
+
+#define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CASE(a_copy_follows_in_pages),   CASE(only_changes_are_told),     CASE(a_hint_is_ahead_of_the_pages),
+        CASE(a_copy_becomes_the_source), CASE(hostile_slots_are_refused),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
