@@ -41,7 +41,8 @@ uint32_t cairn_cluster__nslots_of(const struct cairn_map_entry *e)
             return 0;
         n = n * 10 + (e->value[i] - '0');
     }
-    return n >= UINT32_C(1) << CAIRN_SLOT_BITS_MIN && n <= CAIRN_CLUSTER_SLOTS_OF_CLASS_MAX && (n & (n - 1)) == 0 ? n : 0;
+    return n >= UINT32_C(1) << CAIRN_SLOT_BITS_MIN && n <= CAIRN_CLUSTER_SLOTS_OF_CLASS_MAX && (n & (n - 1)) == 0 ? n
+                                                                                                                  : 0;
 }
 
 static int read_conf(struct cairn_coordinator *co)
