@@ -214,11 +214,22 @@ static int check_machines(const struct cairn_server *s, struct cairn_err *err)
     return cairn_err_wrap(err, cairn_kinds_check(&kinds, err), "state machines");
 }
 
+/* The cluster's service, which is started before the router; NULL: there is none. */
+static void *cluster_ctx(const struct cairn_server *s)
+{
+    for (uint32_t i = 0; i < s->ninstances; i++) {
+        if (s->instances[i].desc == &cairn_cluster_desc && s->instances[i].started)
+            return s->instances[i].ctx;
+    }
+    return NULL;
+}
+
 static int start_instance(struct cairn_server *s, struct cairn_instance *p, struct cairn_err *err)
 {
     struct cairn_router_conf router = { .embed_threshold = (uint32_t)s->conf.embed_threshold,
                                         .user_namespaces_max = s->conf.user_namespaces_max,
-                                        .map = s->map };
+                                        .map = s->map,
+                                        .cluster = cluster_ctx(s) };
     struct cairn_cluster_conf cluster = s->conf.service;
 
     if (p->desc == &cairn_router_desc)

@@ -191,10 +191,10 @@ static int command(struct client *c, const char *name, int argc, char **argv)
 {
     Cairn__Wire__ClusterClass class = CAIRN__WIRE__CLUSTER_CLASS__INIT;
     Cairn__Wire__ClusterDrain drain = CAIRN__WIRE__CLUSTER_DRAIN__INIT;
-    Cairn__Wire__Empty empty = CAIRN__WIRE__EMPTY__INIT;
+    Cairn__Wire__ClusterAsk status = CAIRN__WIRE__CLUSTER_ASK__INIT;
 
     if (strcmp(name, "status") == 0 && argc == 0)
-        return ask(c, CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_STATUS, &empty.base, show_status);
+        return ask(c, CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_STATUS, &status.base, show_status);
     if (strcmp(name, "register") == 0 && argc == 3)
         return do_register(c, argv);
     if (strcmp(name, "beat") == 0 && argc == 4)

@@ -109,6 +109,6 @@ static const struct cairn_rpc_method cluster_methods[] = {
     METHOD(CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_CREATE_CLASS, "create_class", SAFE | ADMIN, cluster_class,
            cluster_class_made),
     METHOD(CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_DRAIN, "drain", SAFE | ADMIN, cluster_drain, cluster_drained),
-    METHOD(CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_STATUS, "status", SAFE, empty, cluster_text),
+    METHOD(CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_STATUS, "status", SAFE, cluster_ask, cluster_text),
 };
 IFACE(cluster, "cluster");

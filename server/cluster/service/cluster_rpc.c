@@ -10,7 +10,8 @@
 /* A page of records, and what it is made of. */
 enum { HOP_ARENA_BYTES_MAX = 8 << 20 };
 
-/* A request on its way home and back. Its message stays the request's; what the answer is made of lies here. */
+/* A request on its way home and back. Its message stays the request's; what the answer is made of lies here. Of those that any
+ * node takes, one that does not coordinate sends a copy (@forward, marked as one) to the one that does. */
 struct hop {
     struct cairn_task task;
     struct cluster_home *home;
@@ -23,8 +24,57 @@ struct hop {
     const ProtobufCMessage *(*answer)(struct hop *h); /* NULL: no memory */
     const ProtobufCMessage *reply;
     char *text; /* of STATUS: from malloc */
+    uint64_t holder; /* who coordinates, if it is not us */
+    union {
+        ProtobufCMessage base;
+        Cairn__Wire__ClusterClass class;
+        Cairn__Wire__ClusterDrain drain;
+        Cairn__Wire__ClusterAsk ask;
+    } forward; /* base.descriptor NULL: it is not to be sent on */
+    struct cairn_rpc_call call;
     struct cairn_arena arena;
 };
+
+/* ---- on to the coordinator ---- */
+
+static void hop_free(struct hop *h)
+{
+    cairn_arena_reset(&h->arena);
+    free(h->text);
+    free(h);
+}
+
+static void hop_on_forwarded(struct cairn_rpc_call *call)
+{
+    struct hop *h = call->arg;
+
+    if (call->rc == 0)
+        cairn_rpc_reply(h->rq, 0, call->reply, NULL, 0);
+    else
+        cairn_rpc_reply_err(h->rq, call->rc, "%s", h->ask.err.text);
+    hop_free(h);
+}
+
+/* At the origin. False: there is no way to it. */
+static bool hop_forward(struct hop *h)
+{
+    struct cairn_rpc *rpc = h->rq->rpc;
+    uint64_t left = cairn_rpc_req_left_ns(h->rq, cairn_loop_now(h->origin));
+
+    if (h->forward.base.descriptor == NULL || h->holder == 0 || h->holder == h->home->c.node || left == 0 ||
+        !cairn_cluster__peer(&h->home->c, cairn_rpc_index(rpc), h->holder, &h->call.dest))
+        return false;
+    h->call.iface = h->rq->target->iface;
+    h->call.provider = h->rq->target->id;
+    h->call.method = h->rq->method_no;
+    h->call.msg = &h->forward.base;
+    h->call.timeout_ns = left;
+    h->call.done = hop_on_forwarded;
+    h->call.arg = h;
+    h->call.err = &h->ask.err;
+    cairn_rpc_call_start(&h->call);
+    return true;
+}
 
 /* ---- back ---- */
 
@@ -32,13 +82,13 @@ static void hop_reply(void *arg)
 {
     struct hop *h = arg;
 
+    if (h->ask.rc == CAIRN_E_MOVED && hop_forward(h))
+        return;
     if (h->ask.rc == 0)
         cairn_rpc_reply(h->rq, 0, h->reply, NULL, 0);
     else
         cairn_rpc_reply_err(h->rq, h->ask.rc, "%s", h->ask.err.text);
-    cairn_arena_reset(&h->arena);
-    free(h->text);
-    free(h);
+    hop_free(h);
 }
 
 /* At home: who does coordinate is said in words; programs look at the map's `coordinator`. */
@@ -47,6 +97,7 @@ static void explain_moved(struct hop *h)
     struct cairn_wire_member m;
     uint64_t node = cairn_cluster__coordinator(&h->home->c, &h->arena, &m);
 
+    h->holder = node;
     if (node != 0)
         cairn_err_set(&h->ask.err, CAIRN_E_MOVED, "node %s (%s) coordinates the cluster", m.name,
                       m.naddresses > 0 ? m.addresses[0] : "without an address");
@@ -233,6 +284,10 @@ static void handle_create_class(struct cairn_rpc_req *rq)
 
     if (h == NULL)
         return;
+    if (!w->forwarded) {
+        h->forward.class = *w;
+        h->forward.class.forwarded = true;
+    }
     h->ask.replicas = w->replicas;
     h->ask.min_insync = w->min_insync;
     hop_go(h, 0);
@@ -261,6 +316,10 @@ static void handle_drain(struct cairn_rpc_req *rq)
 
     if (h == NULL)
         return;
+    if (!w->forwarded) {
+        h->forward.drain = *w;
+        h->forward.drain.forwarded = true;
+    }
     h->ask.p.node = w->node;
     h->ask.name = w->name;
     h->ask.off = w->off;
@@ -293,10 +352,16 @@ static const ProtobufCMessage *answer_status(struct hop *h)
 
 static void handle_status(struct cairn_rpc_req *rq)
 {
+    const Cairn__Wire__ClusterAsk *w = (const Cairn__Wire__ClusterAsk *)rq->msg;
     struct hop *h = hop_new(rq, serve_status, answer_status);
 
-    if (h != NULL)
-        hop_go(h, 0);
+    if (h == NULL)
+        return;
+    if (!w->forwarded) {
+        cairn__wire__cluster_ask__init(&h->forward.ask);
+        h->forward.ask.forwarded = true;
+    }
+    hop_go(h, 0);
 }
 
 /* ---- of any node ---- */
