@@ -1,6 +1,7 @@
 /* Opening a node, step by step, and closing what was opened. */
 #include "server/node/node.h"
 
+#include "server/cluster/service/cluster.h"
 #include "server/node/introspect.h"
 #include "server/node/workspace.h"
 #include "server/router/router.h"
@@ -147,12 +148,27 @@ static void add_target(struct cairn_server *s, uint16_t id, const char *name, co
         (struct cairn_rpc_target){ .iface = iface, .handlers = handlers, .ctx = ctx, .name = name, .id = id };
 }
 
+/* What instance @i is. The router is the last, the service of a cluster, where there is one, before it. */
+static const struct cairn_provider_desc *instance_desc(const struct cairn_server *s, uint32_t i)
+{
+    if (i + 1 == s->ninstances)
+        return &cairn_router_desc;
+    return i == s->conf.nproviders ? &cairn_cluster_desc : s->conf.provider_descs[i];
+}
+
+static uint16_t instance_id(const struct cairn_instance *p, uint32_t i)
+{
+    if (p->desc == &cairn_router_desc)
+        return CAIRN_PROVIDER_ROUTER;
+    return p->desc == &cairn_cluster_desc ? CAIRN_PROVIDER_CLUSTER : (uint16_t)(CAIRN_PROVIDER_FIRST + i);
+}
+
 /* The instances' environments, before any is started: each may look the others up. */
 static int plan_instances(struct cairn_server *s, struct cairn_err *err)
 {
     const struct cairn_node_conf *conf = &s->conf;
 
-    s->ninstances = conf->nproviders + 1;
+    s->ninstances = conf->nproviders + (conf->map_etcd ? 1 : 0) + 1;
     s->instances = calloc(s->ninstances, sizeof(*s->instances));
     if (s->instances == NULL)
         return cairn_err_set(err, CAIRN_E_NOMEM, "providers");
@@ -165,15 +181,15 @@ static int plan_instances(struct cairn_server *s, struct cairn_err *err)
     add_target(s, CAIRN_PROVIDER_BULK, "bulk", &cairn_iface_bulk, cairn_bulk_handlers, NULL);
     for (uint32_t i = 0; i < s->ninstances; i++) {
         struct cairn_instance *p = &s->instances[i];
-        bool is_router = i == conf->nproviders;
+        bool is_configured = i < conf->nproviders;
         int rc;
 
-        p->desc = is_router ? &cairn_router_desc : conf->provider_descs[i];
+        p->desc = instance_desc(s, i);
         p->env = (struct cairn_provider_env){
-            .name = is_router ? "router" : cairn_conf_str(conf->providers[i], "name"),
+            .name = is_configured ? cairn_conf_str(conf->providers[i], "name") : p->desc->type,
             .node = &s->provider_node,
             .dir = p->dir,
-            .conf = is_router ? NULL : conf->providers[i],
+            .conf = is_configured ? conf->providers[i] : NULL,
             .pool = s->pool,
             .spare = &s->spare,
             .loops = s->loops,
@@ -183,8 +199,7 @@ static int plan_instances(struct cairn_server *s, struct cairn_err *err)
         rc = cairn_datadir_sub(&s->data, p->env.name, p->dir, sizeof(p->dir), err);
         if (rc != 0)
             return rc;
-        add_target(s, is_router ? CAIRN_PROVIDER_ROUTER : (uint16_t)(CAIRN_PROVIDER_FIRST + i), p->env.name,
-                   p->desc->iface, p->desc->handlers, NULL);
+        add_target(s, instance_id(p, i), p->env.name, p->desc->iface, p->desc->handlers, NULL);
     }
     return 0;
 }
@@ -199,18 +214,31 @@ static int check_machines(const struct cairn_server *s, struct cairn_err *err)
     return cairn_err_wrap(err, cairn_kinds_check(&kinds, err), "state machines");
 }
 
+static int start_instance(struct cairn_server *s, struct cairn_instance *p, struct cairn_err *err)
+{
+    struct cairn_router_conf router = { .embed_threshold = (uint32_t)s->conf.embed_threshold,
+                                        .user_namespaces_max = s->conf.user_namespaces_max,
+                                        .map = s->map };
+    struct cairn_cluster_conf cluster = s->conf.service;
+
+    if (p->desc == &cairn_router_desc)
+        return cairn_router_start(&p->env, &router, &p->ctx, err);
+    if (p->desc != &cairn_cluster_desc)
+        return p->desc->start(&p->env, &p->ctx, err);
+    cluster.map = s->map;
+    cluster.node_id = s->data.node_id;
+    cluster.disk_id = s->data.disk_id;
+    return cairn_cluster_start(&p->env, &cluster, &p->ctx, err);
+}
+
 static int start_instances(struct cairn_server *s, struct cairn_err *err)
 {
     for (uint32_t i = 0; i < s->ninstances; i++) {
         struct cairn_instance *p = &s->instances[i];
-        struct cairn_router_conf router = { .embed_threshold = (uint32_t)s->conf.embed_threshold,
-                                            .user_namespaces_max = s->conf.user_namespaces_max,
-                                            .map = s->map };
         int rc;
 
         p->env.ntargets = s->ntargets;
-        rc = p->desc == &cairn_router_desc ? cairn_router_start(&p->env, &router, &p->ctx, err)
-                                           : p->desc->start(&p->env, &p->ctx, err);
+        rc = start_instance(s, p, err);
         if (rc != 0)
             return cairn_err_wrap(err, rc, "provider %s", p->env.name);
         p->started = true;
@@ -319,7 +347,14 @@ static int open_rpc(struct cairn_server *s, struct cairn_err *err)
         w->has_bulk = true;
         s->bulks[i] = cairn_bulk_counters(w->rpc);
         cairn_rpc_serve(w->rpc, &s->rpc_node);
-        cairn_router_attach(s->instances[s->ninstances - 1].ctx, w->rpc);
+        for (uint32_t k = s->conf.nproviders; k < s->ninstances; k++) {
+            struct cairn_instance *p = &s->instances[k];
+
+            if (p->desc == &cairn_cluster_desc)
+                cairn_cluster_attach(p->ctx, w->rpc);
+            else
+                cairn_router_attach(p->ctx, w->rpc);
+        }
     }
     return 0;
 }

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -172,6 +173,38 @@ class Case(unittest.TestCase):
         for text in said:
             self.assertIn(text, result.err)
         return result
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Etcd:
+    """For a Case: an etcd of its own, which may be killed and started again."""
+
+    port = peer = None
+
+    def start_etcd(self, directory):
+        if self.port is None:
+            self.port, self.peer = free_port(), free_port()
+        url, peer = "http://127.0.0.1:%d" % self.port, "http://127.0.0.1:%d" % self.peer
+        log = open(os.path.join(self.base, "etcd.log"), "ab")
+        process = subprocess.Popen(
+            ["etcd", "--name=m", "--data-dir", directory, "--listen-client-urls", url, "--advertise-client-urls", url,
+             "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "m=" + peer,
+             "--logger=zap", "--log-level=warn"], stdout=log, stderr=log)
+        log.close()
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+
+        def serves():
+            with socket.socket() as s:
+                return s.connect_ex(("127.0.0.1", self.port)) == 0
+
+        wait_for("etcd", serves)
+        return url, process
 
 
 def main():

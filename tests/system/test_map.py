@@ -4,45 +4,13 @@ import json
 import os
 import shutil
 import signal
-import socket
-import subprocess
 import time
 import unittest
 
-from systest import CAIRN, CAIRND, DEGRADED, FAILED, OK, Case, main, run, wait_for
+from systest import CAIRN, CAIRND, DEGRADED, FAILED, OK, Case, Etcd, main, run, wait_for
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-class Map(Case):
-    def start_etcd(self, directory):
-        if self.port is None:
-            self.port, self.peer = free_port(), free_port()
-        url, peer = "http://127.0.0.1:%d" % self.port, "http://127.0.0.1:%d" % self.peer
-        log = open(os.path.join(self.base, "etcd.log"), "ab")
-        process = subprocess.Popen(
-            ["etcd", "--name=m", "--data-dir", directory, "--listen-client-urls", url, "--advertise-client-urls", url,
-             "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "m=" + peer,
-             "--logger=zap", "--log-level=warn"], stdout=log, stderr=log)
-        log.close()
-        self.addCleanup(process.wait)
-        self.addCleanup(process.kill)
-
-        def serves():
-            with socket.socket() as s:
-                return s.connect_ex(("127.0.0.1", self.port)) == 0
-
-        wait_for("etcd", serves)
-        return url, process
-
-    def setUp(self):
-        super().setUp()
-        self.port = self.peer = None
-
+class Map(Etcd, Case):
     def test_the_log_says_who_why_and_when(self):
         node = self.node().start()
         self.ok(node.cairn("ns", "create", "first"))

@@ -107,5 +107,9 @@ static const struct cairn_rpc_method cluster_methods[] = {
     METHOD(CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_PROPOSE, "propose", SAFE | ADMIN, cluster_change, cluster_verdict),
     METHOD(CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_RECORDS, "records", SAFE, cluster_fetch, cluster_records),
     METHOD(CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_PUBLISH, "publish", SAFE | ADMIN, cluster_records, empty),
+    METHOD(CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_CREATE_CLASS, "create_class", SAFE | ADMIN, cluster_class,
+           cluster_class_made),
+    METHOD(CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_DRAIN, "drain", SAFE | ADMIN, cluster_drain, cluster_drained),
+    METHOD(CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_STATUS, "status", SAFE, empty, cluster_text),
 };
 IFACE(cluster, "cluster");

@@ -48,7 +48,7 @@ size_t cairn_wire_process_pack(const struct cairn_coord_process *p, uint8_t to[C
 /** A registered one: its inc is not 0. */
 int cairn_wire_process_unpack(const uint8_t *bytes, size_t len, struct cairn_coord_process *p, struct cairn_err *err);
 
-/* ---- REGISTER ---- */
+/* ---- REGISTER; who it is, is in `self`: cairn_wire_member_put() ---- */
 
 Cairn__Wire__ClusterRegister *cairn_wire_register_put(const struct cairn_coord_process *p,
                                                       const struct cairn_coord_log *logs, uint32_t nlogs,
@@ -105,6 +105,9 @@ struct cairn_wire_grant {
     struct cairn_wire_page page; /* with `more`, the grant counts only when the rest is learned (M1) */
 };
 
+Cairn__Wire__MemberUpdate *cairn_wire_member_put(const struct cairn_wire_member *m, struct cairn_arena *a);
+/** *@m borrows from @w. */
+int cairn_wire_member_get(const Cairn__Wire__MemberUpdate *w, struct cairn_wire_member *m, struct cairn_err *err);
 Cairn__Wire__ClusterHeartbeat *cairn_wire_heartbeat_put(const struct cairn_wire_heartbeat *h, struct cairn_arena *a);
 int cairn_wire_heartbeat_get(const Cairn__Wire__ClusterHeartbeat *w, struct cairn_wire_heartbeat *h,
                              struct cairn_err *err);

@@ -93,7 +93,7 @@ int cairn_wire_registered_get(const Cairn__Wire__ClusterRegistered *w, struct ca
 
 /* ---- pages of the map ---- */
 
-static Cairn__Wire__MemberUpdate *put_member(const struct cairn_wire_member *m, struct cairn_arena *a)
+Cairn__Wire__MemberUpdate *cairn_wire_member_put(const struct cairn_wire_member *m, struct cairn_arena *a)
 {
     Cairn__Wire__MemberUpdate *w = WIRE_NEW(a, MemberUpdate, member_update);
 
@@ -136,7 +136,7 @@ Cairn__Wire__ClusterRecords *cairn_wire_page_put(const struct cairn_wire_page *p
             return NULL;
     }
     for (; w->n_members < page->nmembers; w->n_members++) {
-        w->members[w->n_members] = put_member(&page->members[w->n_members], a);
+        w->members[w->n_members] = cairn_wire_member_put(&page->members[w->n_members], a);
         if (w->members[w->n_members] == NULL)
             return NULL;
     }
@@ -148,7 +148,7 @@ static bool is_text(const char *s, size_t least)
     return s != NULL && strlen(s) >= least && strlen(s) <= CAIRN_NAME_BYTES_MAX;
 }
 
-static int get_member(const Cairn__Wire__MemberUpdate *w, struct cairn_wire_member *m, struct cairn_err *err)
+int cairn_wire_member_get(const Cairn__Wire__MemberUpdate *w, struct cairn_wire_member *m, struct cairn_err *err)
 {
     *m = (struct cairn_wire_member){ .node = w->node,
                                      .inc = w->inc,
@@ -196,7 +196,7 @@ int cairn_wire_page_get(const Cairn__Wire__ClusterRecords *w, struct cairn_arena
             return cairn_err_wrap(err, rc, "slot %u", s->slot);
     }
     for (; page->nmembers < w->n_members; page->nmembers++) {
-        rc = get_member(w->members[page->nmembers], &members[page->nmembers], err);
+        rc = cairn_wire_member_get(w->members[page->nmembers], &members[page->nmembers], err);
         if (rc != 0)
             return rc;
     }

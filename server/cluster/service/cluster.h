@@ -15,6 +15,9 @@ enum {
     CAIRN_CLUSTER_ZONE_BYTES_MAX = 63,
     CAIRN_CLUSTER_WEIGHT_MAX = 10000,
     CAIRN_CLUSTER_MEMBERS_MAX = 10000,
+    CAIRN_CLUSTER_ADDRESSES_MAX = 4,
+    CAIRN_CLUSTER_SLACK_NS = 50000000, /* g of PROTOCOL §6: how late a timer may be */
+    CAIRN_CLUSTER_DRIFT_PPM = 1000,    /* rho */
 };
 
 struct cairn_cluster_conf {
@@ -23,8 +26,10 @@ struct cairn_cluster_conf {
     const char *kv;              /* the provider that holds what is applied; "": none */
     uint32_t slot_bits;          /* of one class, when the first is made; then the map has the last word */
     const char *zone;            /* what fails together; "": each node for itself */
-    uint32_t weight;             /* the node's share of the slots, relative to others; 100 is usual */
-    uint64_t lease_ns;           /* L of PROTOCOL §6 */
+    const char *addresses[CAIRN_CLUSTER_ADDRESSES_MAX]; /* where others reach this node; none: where it listens */
+    uint32_t naddresses;
+    uint32_t weight;   /* the node's share of the slots, relative to others; 100 is usual */
+    uint64_t lease_ns; /* L of PROTOCOL §6 */
     uint64_t heartbeat_ns;
     uint64_t election_ns;                   /* the coordinator's own lease in the map store */
     uint64_t resend_ns, ack_ns, learner_ns; /* struct cairn_replica_times */

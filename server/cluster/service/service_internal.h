@@ -18,7 +18,10 @@
 #define CAIRN_CLUSTER_KEY_MEMBERS     "member/"      /* and 16 hexadecimal digits */
 #define CAIRN_CLUSTER_KEY_SLOTS       "slot/"        /* and 8 */
 
-enum { CAIRN_CLUSTER_CLASSES = 4 }; /* of slots: class = replicas - 1; id = class * nslots + number */
+enum {
+    CAIRN_CLUSTER_CLASSES = 4,                  /* of slots: class = replicas - 1; id = class * nslots + number */
+    CAIRN_CLUSTER_SLOTS_OF_CLASS_MAX = 1 << 17, /* a map store holds a million entries, and others want some too */
+};
 
 struct cairn_wire_page;
 struct cairn_wire_member;
@@ -85,6 +88,9 @@ void cairn_cluster__side_on_publish(struct cairn_rpc_req *rq);
 bool cairn_cluster__peer(struct cairn_cluster *c, uint32_t worker, uint64_t node, struct cairn_rpc_dest *dest);
 
 /* ---- home's half, called by the node's ---- */
+
+/** What the entry CAIRN_CLUSTER_KEY_CONF says: slots of a class; 0: nothing that makes sense. */
+uint32_t cairn_cluster__nslots_of(const struct cairn_map_entry *e);
 
 /** At home: who coordinates, as the map store's view tells; 0: nobody, or not known. The strings of *@m lie in @a. Ask again at
  * each heartbeat: it may change at any time. */

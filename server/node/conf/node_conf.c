@@ -159,6 +159,30 @@ static void fill_map(struct cairn_node_conf *conf, const struct cairn_conf *map)
     conf->map_timeout_ms = (uint32_t)(cairn_conf_u64(map, "timeout") / CAIRN_NS_PER_MS);
 }
 
+static void fill_cluster(struct cairn_node_conf *conf, const struct cairn_conf *cluster)
+{
+    struct cairn_cluster_conf *c = &conf->service;
+
+    c->kv = conf->router_kv;
+    c->zone = cairn_conf_str(cluster, "zone");
+    c->weight = (uint32_t)cairn_conf_u64(cluster, "weight");
+    for (uint32_t i = 0; i < cairn_conf_list_len(cluster, "addresses"); i++)
+        c->addresses[c->naddresses++] = cairn_conf_list_str(cluster, "addresses", i);
+    while (UINT64_C(1) << c->slot_bits < cairn_conf_u64(cluster, "slots"))
+        c->slot_bits++;
+    c->lease_ns = cairn_conf_u64(cluster, "lease");
+    c->heartbeat_ns = cairn_conf_u64(cluster, "heartbeat");
+    c->election_ns = cairn_conf_u64(cluster, "election");
+    c->ack_ns = cairn_conf_u64(cluster, "ack");
+    c->resend_ns = cairn_conf_u64(cluster, "resend");
+    c->learner_ns = c->ack_ns;
+    c->sync_interval_ns = cairn_conf_u64(cluster, "sync_interval");
+    c->session_ttl_ns = cairn_conf_u64(cluster, "session_ttl");
+    c->lost_wait_ns = cairn_conf_u64(cluster, "lost_wait");
+    c->lost_may_shrink = cairn_conf_bool(cluster, "lost_goes_on");
+    c->moves_max = (uint32_t)cairn_conf_u64(cluster, "moves");
+}
+
 static int fill(struct cairn_node_conf *conf, const struct cairn_provider_desc *const *providers)
 {
     const struct cairn_conf *root = cairn_conf_root(conf->doc);
@@ -179,6 +203,7 @@ static int fill(struct cairn_node_conf *conf, const struct cairn_provider_desc *
     conf->embed_threshold = cairn_conf_u64(router, "embed_threshold");
     conf->user_namespaces_max = (uint32_t)cairn_conf_u64(router, "namespaces_per_user");
     fill_map(conf, cairn_conf_section(root, "map"));
+    fill_cluster(conf, cairn_conf_section(root, "cluster"));
     rc = fill_auth(conf, cairn_conf_section(root, "auth"));
     return rc == 0 ? fill_listen(conf, root) : rc;
 }

@@ -4,6 +4,7 @@
 
 #include "sdk/core/base/log.h"
 #include "server/cluster/map_store_etcd.h"
+#include "server/cluster/service/cluster.h"
 #include "server/node/conf/conf_read.h"
 #include "server/port/provider.h"
 
@@ -58,11 +59,13 @@ struct cairn_node_conf {
     uint64_t embed_threshold;
     uint32_t user_namespaces_max;
 
-    bool map_etcd; /* else local */
+    bool map_etcd;                  /* else local */
     struct cairn_map_etcd_conf map; /* without the password */
     const char *map_endpoints[CAIRN_MAP_ETCD_ENDPOINTS_MAX];
     const char *map_password_file;
     uint32_t map_timeout_ms;
+
+    struct cairn_cluster_conf service; /* but for what the node alone knows: map, ids */
 
     const struct cairn_conf
         *providers[CAIRN_NODE_PROVIDERS_MAX]; /* in order of the file: their numbers follow from it */

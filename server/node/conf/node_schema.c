@@ -223,6 +223,93 @@ static const struct cairn_conf_key map_keys[] = {
     KEY_END,
 };
 
+static const struct cairn_conf_key cluster_keys[] = {
+    { .name = "zone",
+      .type = CAIRN_CONF_STRING,
+      .fallback = "",
+      .help =
+          "what fails together (a rack, a room): replicas go to distinct zones; empty: the node is one of its own" },
+    { .name = "weight",
+      .type = CAIRN_CONF_UINT,
+      .fallback = "100",
+      .min = 0,
+      .max = CAIRN_CLUSTER_WEIGHT_MAX,
+      .help = "the node's share of the slots, relative to others; 0: none" },
+    { .name = "addresses",
+      .type = CAIRN_CONF_LIST,
+      .max = CAIRN_CLUSTER_ADDRESSES_MAX,
+      .help =
+          "where other nodes and clients reach this one: tcp://HOST:PORT; empty: those of 'listen', with the host's "
+          "name for 0.0.0.0 and [::]" },
+    { .name = "slots",
+      .type = CAIRN_CONF_UINT,
+      .fallback = "1024",
+      .min = 1024,
+      .max = 131072,
+      .help = "into how many parts each namespace is divided, a power of two; counts once, when the cluster's first "
+              "replicated namespace is made" },
+    { .name = "lease",
+      .type = CAIRN_CONF_DURATION,
+      .fallback = "4s",
+      .min = CAIRN_NS_PER_S,
+      .max = 60 * CAIRN_NS_PER_S,
+      .help = "a node answers for so long without word from the coordinator, and is replaced after a little more; the "
+              "same on all nodes" },
+    { .name = "heartbeat",
+      .type = CAIRN_CONF_DURATION,
+      .fallback = "500ms",
+      .min = CAIRN_NS_PER_S / 20,
+      .max = 20 * CAIRN_NS_PER_S,
+      .help = "how often a node asks the coordinator for its lease; at most a quarter of it" },
+    { .name = "election",
+      .type = CAIRN_CONF_DURATION,
+      .fallback = "2s",
+      .min = CAIRN_NS_PER_S,
+      .max = 60 * CAIRN_NS_PER_S,
+      .help = "a coordinator that falls silent has a successor after so long; less than 'lease' pauses nobody" },
+    { .name = "ack",
+      .type = CAIRN_CONF_DURATION,
+      .fallback = "500ms",
+      .min = CAIRN_NS_PER_S / 20,
+      .max = 60 * CAIRN_NS_PER_S,
+      .help = "a replica that acknowledges nothing for so long is not waited for any more" },
+    { .name = "resend",
+      .type = CAIRN_CONF_DURATION,
+      .fallback = "100ms",
+      .min = CAIRN_NS_PER_S / 100,
+      .max = 10 * CAIRN_NS_PER_S,
+      .help = "what a replica does not answer is sent again after so long; at most 'ack'" },
+    { .name = "sync_interval",
+      .type = CAIRN_CONF_DURATION,
+      .fallback = "200ms",
+      .min = CAIRN_NS_PER_S / 100,
+      .max = 60 * CAIRN_NS_PER_S,
+      .help = "what namespaces of durability 'buffered' keep is on disk after so long" },
+    { .name = "session_ttl",
+      .type = CAIRN_CONF_DURATION,
+      .fallback = "120s",
+      .min = CAIRN_NS_PER_S,
+      .max = 86400 * CAIRN_NS_PER_S,
+      .help = "a client that is silent for so long cannot repeat what it does not know to be done" },
+    { .name = "lost_wait",
+      .type = CAIRN_CONF_DURATION,
+      .fallback = "30s",
+      .min = CAIRN_NS_PER_S,
+      .max = 86400 * CAIRN_NS_PER_S,
+      .help = "a slot whose replicas were all lost at once waits so long for every one of them" },
+    { .name = "lost_goes_on",
+      .type = CAIRN_CONF_BOOL,
+      .fallback = "false",
+      .help = "then it goes on with those that are back: what was only 'buffered' may be lost; false: it waits on" },
+    { .name = "moves",
+      .type = CAIRN_CONF_UINT,
+      .fallback = "8",
+      .min = 1,
+      .max = 1024,
+      .help = "slots that are moved at a time, in the whole cluster" },
+    KEY_END,
+};
+
 static const struct cairn_conf_key provider_keys[] = {
     { .name = "type", .type = CAIRN_CONF_STRING, .help = "what it does: kv, extent ..." },
     { .name = "name", .type = CAIRN_CONF_STRING, .help = "by which it is called: a-z, 0-9, _ and -" },
@@ -264,6 +351,10 @@ const struct cairn_conf_key cairn_node_keys[] = {
       .type = CAIRN_CONF_SECTION,
       .sub = map_keys,
       .help = "Where the map is kept: what must never be lost or doubted, now the namespaces." },
+    { .name = "cluster",
+      .type = CAIRN_CONF_SECTION,
+      .sub = cluster_keys,
+      .help = "The node's part in a cluster: nodes that share a map ('map.store' is etcd)." },
     { .name = "providers",
       .type = CAIRN_CONF_LIST,
       .sub = provider_keys,
@@ -397,7 +488,7 @@ static const char *path_of(const struct cairn_conf *p)
 
 static void check_providers(struct cairn_conf_doc *doc, const struct cairn_conf *root)
 {
-    static const char *const reserved[] = { "node", "bulk", "router" };
+    static const char *const reserved[] = { "node", "bulk", "router", "cluster" };
     uint32_t n = cairn_conf_list_len(root, "providers");
 
     for (uint32_t i = 0; i < n; i++) {
@@ -527,5 +618,35 @@ static void check_map(struct cairn_conf_doc *doc, const struct cairn_conf *root)
                             cairn_conf_where(map, "store"));
 }
 
-cairn_conf_validator *const cairn_node_validators[] = { check_listen,   check_numbers, check_providers,
-                                                        check_together, check_map,     NULL };
+static void check_cluster(struct cairn_conf_doc *doc, const struct cairn_conf *root)
+{
+    const struct cairn_conf *cluster = cairn_conf_section(root, "cluster");
+    uint64_t slots = cairn_conf_u64(cluster, "slots");
+
+    if ((slots & (slots - 1)) != 0)
+        cairn_conf_complain(doc, cluster, "slots", -1, "'cluster.slots' must be a power of two; found %" PRIu64, slots);
+    if (cairn_conf_u64(cluster, "heartbeat") > cairn_conf_u64(cluster, "lease") / 4)
+        cairn_conf_complain(doc, cluster, cairn_conf_is_set(cluster, "heartbeat") ? "heartbeat" : "lease", -1,
+                            "'cluster.heartbeat' (%s) is more than a quarter of 'cluster.lease' (%s)",
+                            cairn_conf_where(cluster, "heartbeat"), cairn_conf_where(cluster, "lease"));
+    if (cairn_conf_u64(cluster, "resend") > cairn_conf_u64(cluster, "ack"))
+        cairn_conf_complain(doc, cluster, cairn_conf_is_set(cluster, "resend") ? "resend" : "ack", -1,
+                            "'cluster.resend' (%s) is longer than 'cluster.ack' (%s)",
+                            cairn_conf_where(cluster, "resend"), cairn_conf_where(cluster, "ack"));
+    if (strlen(cairn_conf_str(cluster, "zone")) > CAIRN_CLUSTER_ZONE_BYTES_MAX)
+        cairn_conf_complain(doc, cluster, "zone", -1, "'cluster.zone' has more than %d bytes",
+                            CAIRN_CLUSTER_ZONE_BYTES_MAX);
+    for (uint32_t i = 0; i < cairn_conf_list_len(cluster, "addresses"); i++) {
+        const char *addr = cairn_conf_list_str(cluster, "addresses", i);
+        const char *why = strncmp(addr, "tcp://", 6) == 0 ? tcp_wrong(addr) : "must be tcp://HOST:PORT";
+
+        if (why == NULL && is_any_port(addr))
+            why = "has no port that others could use";
+        if (why != NULL)
+            cairn_conf_complain(doc, cluster, "addresses", (int)i, "'%.100s' %s", addr, why);
+    }
+}
+
+cairn_conf_validator *const cairn_node_validators[] = {
+    check_listen, check_numbers, check_providers, check_together, check_map, check_cluster, NULL
+};

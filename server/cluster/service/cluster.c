@@ -1,0 +1,367 @@
+/* The service's life, and what the node sees of it: see cluster.h. */
+#include "server/cluster/service/cluster_home.h"
+
+#include "sdk/core/net/addr.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum { LOOK_MS = 500 };
+
+/* ---- who we are, and who coordinates ---- */
+
+/* "tcp://0.0.0.0:7000" is where we listen, and nothing that others could use: they need the host's name. */
+static const char *reachable(const char *address, struct cairn_arena *a)
+{
+    static const char *const every[] = { "tcp://0.0.0.0:", "tcp://[::]:" };
+    char host[256] = "localhost", *text;
+
+    for (size_t i = 0; i < ARRAY_SIZE(every); i++) {
+        size_t n = strlen(every[i]);
+
+        if (strncmp(address, every[i], n) != 0)
+            continue;
+        (void)gethostname(host, sizeof(host) - 1);
+        text = cairn_arena_alloc(a, CAIRN_MEMBER_ADDRESS_BYTES_MAX);
+        if (text == NULL || (size_t)snprintf(text, CAIRN_MEMBER_ADDRESS_BYTES_MAX, "tcp://%s:%s", host, address + n) >=
+                                CAIRN_MEMBER_ADDRESS_BYTES_MAX)
+            return NULL;
+        return text;
+    }
+    return strlen(address) < CAIRN_MEMBER_ADDRESS_BYTES_MAX ? address : NULL;
+}
+
+/* Those over TCP first; a unix socket is of use where all nodes are on one machine. */
+static void add_addresses(struct cairn_cluster *c, bool tcp, struct cairn_arena *a, struct cairn_wire_member *m)
+{
+    const struct cairn_provider_node *n = c->env->node;
+
+    for (uint32_t i = 0; i < *n->naddresses && m->naddresses < CAIRN_WIRE_ADDRESSES_MAX; i++) {
+        const char *text;
+
+        if ((strncmp(n->addresses[i], "tcp://", 6) == 0) != tcp)
+            continue;
+        text = reachable(n->addresses[i], a);
+        if (text != NULL)
+            m->addresses[m->naddresses++] = text;
+    }
+}
+
+void cairn_cluster__self(struct cairn_cluster *c, struct cairn_arena *a, struct cairn_wire_member *m)
+{
+    *m = (struct cairn_wire_member){ .node = c->node,
+                                     .name = c->env->node->name,
+                                     .zone = c->conf.zone,
+                                     .weight = c->conf.weight,
+                                     .state = CAIRN_WIRE_MEMBER_UP };
+    for (uint32_t i = 0; i < c->conf.naddresses; i++)
+        m->addresses[m->naddresses++] = c->conf.addresses[i];
+    if (m->naddresses > 0)
+        return;
+    add_addresses(c, true, a, m);
+    add_addresses(c, false, a, m);
+}
+
+static char *copy_text(struct cairn_arena *a, const char *text)
+{
+    size_t n = strlen(text) + 1;
+    char *copy = cairn_arena_alloc(a, n);
+
+    return copy != NULL ? memcpy(copy, text, n) : NULL;
+}
+
+/* Strings of @m, which are about to be freed, into @a. */
+static bool keep_texts(struct cairn_wire_member *m, struct cairn_arena *a)
+{
+    m->name = copy_text(a, m->name);
+    m->zone = copy_text(a, m->zone);
+    for (uint32_t i = 0; i < m->naddresses; i++) {
+        m->addresses[i] = copy_text(a, m->addresses[i]);
+        if (m->addresses[i] == NULL)
+            return false;
+    }
+    return m->name != NULL && m->zone != NULL;
+}
+
+uint64_t cairn_cluster__coordinator(struct cairn_cluster *c, struct cairn_arena *a, struct cairn_wire_member *m)
+{
+    struct cluster_home *h = home_of(c);
+    const struct cairn_map_node *holder = h->coordinator_runs ? h->coordinator.election.holder : NULL;
+    Cairn__Wire__MemberUpdate *w =
+        holder != NULL ? cairn__wire__member_update__unpack(NULL, holder->e.value_len, holder->e.value) : NULL;
+    bool ok;
+
+    if (w == NULL)
+        return 0;
+    ok = cairn_wire_member_get(w, m, NULL) == 0 && keep_texts(m, a);
+    cairn__wire__member_update__free_unpacked(w, NULL);
+    return ok ? m->node : 0;
+}
+
+/* ---- the coordinator's node ---- */
+
+static int co_put_slot(struct cairn_coordinator *co, uint32_t slot, const struct cairn_slot_record *rec,
+                       uint64_t revision)
+{
+    struct cairn_cluster *c = co->arg;
+
+    return cairn_cluster_records_put_slot(c->records, slot, rec, revision);
+}
+
+static int co_put_member(struct cairn_coordinator *co, const struct cairn_wire_member *m, uint64_t revision)
+{
+    struct cairn_cluster *c = co->arg;
+
+    return cairn_cluster_records_put_member(c->records, m, revision);
+}
+
+static void co_upto(struct cairn_coordinator *co, uint64_t revision)
+{
+    struct cairn_cluster *c = co->arg;
+
+    cairn_cluster_records_upto(c->records, revision);
+}
+
+static void co_publish(struct cairn_coordinator *co, uint32_t slot, const struct cairn_slot_record *rec,
+                       const uint64_t *nodes, uint32_t n)
+{
+    cluster_tell(home_of(co->arg), slot, rec, nodes, n);
+}
+
+static void co_ended(struct cairn_coordinator *co)
+{
+    struct cluster_home *h = home_of(co->arg);
+
+    h->coordinator_runs = false;
+    cluster_tell_stop(h);
+    cluster_quiesce_step(h);
+}
+
+static const struct cairn_coordinator_ops coordinator_ops = {
+    .put_slot = co_put_slot,
+    .put_member = co_put_member,
+    .upto = co_upto,
+    .publish = co_publish,
+    .ended = co_ended,
+};
+
+static void coordinator_begin(struct cluster_home *h)
+{
+    struct cairn_wire_member self;
+    struct cairn_arena arena;
+    Cairn__Wire__MemberUpdate *w;
+
+    cairn_arena_init(&arena, sizeof(h->value) * 2);
+    cairn_cluster__self(&h->c, &arena, &self);
+    w = cairn_wire_member_put(&self, &arena);
+    h->coordinator = (struct cairn_coordinator){ .store = h->c.map,
+                                                 .ops = &coordinator_ops,
+                                                 .conf = &h->c.conf,
+                                                 .times = &h->c.lease_times,
+                                                 .value = h->value,
+                                                 .arg = &h->c };
+    if (w != NULL && cairn__wire__member_update__get_packed_size(w) <= sizeof(h->value)) {
+        h->coordinator.value_len = (uint32_t)cairn__wire__member_update__pack(w, h->value);
+        h->coordinator_runs = true;
+        cairn_coordinator_start(&h->coordinator);
+    }
+    cairn_arena_reset(&arena);
+}
+
+/* ---- what is seen ---- */
+
+static void on_conf(struct cairn_map_watch *w, enum cairn_map_news news, const struct cairn_map_entry *e,
+                    uint64_t revision)
+{
+    struct cluster_home *h = w->arg;
+
+    (void)revision;
+    if (news == CAIRN_MAP_ENTRY && e->value != NULL && strcmp(e->key, CAIRN_CLUSTER_KEY_CONF) == 0)
+        atomic_store(&h->c.nslots, cairn_cluster__nslots_of(e));
+}
+
+static void on_look(void *arg)
+{
+    struct cluster_home *h = arg;
+    struct cairn_wire_member m;
+    struct cairn_arena arena;
+
+    cairn_arena_init(&arena, 8192);
+    pthread_mutex_lock(&h->mutex);
+    h->seen.coordinator[0] = '\0';
+    if (cairn_cluster__coordinator(&h->c, &arena, &m) != 0)
+        snprintf(h->seen.coordinator, sizeof(h->seen.coordinator), "%s", m.name);
+    h->seen.coordinates = h->coordinator_runs && cairn_coordinator_is_serving(&h->coordinator);
+    h->seen.counts = h->coordinator.counts;
+    pthread_mutex_unlock(&h->mutex);
+    cairn_arena_reset(&arena);
+    cairn_timer_start(&h->c.home->env, &h->look, cairn_loop_now(h->c.home) + LOOK_MS * CAIRN_NS_PER_MS);
+}
+
+/* ---- life ---- */
+
+int cairn_cluster_start(const struct cairn_provider_env *env, const struct cairn_cluster_conf *conf, void **ctx,
+                        struct cairn_err *err)
+{
+    struct cluster_home *h = calloc(1, sizeof(*h));
+    struct cairn_cluster *c;
+    int rc = 0;
+
+    if (h == NULL)
+        return cairn_err_set(err, CAIRN_E_NOMEM, "cluster");
+    c = &h->c;
+    c->env = env;
+    c->conf = *conf;
+    c->lease_times = (struct cairn_lease_times){ .length_ns = conf->lease_ns,
+                                                 .heartbeat_ns = conf->heartbeat_ns,
+                                                 .slack_ns = CAIRN_CLUSTER_SLACK_NS,
+                                                 .drift_ppm = CAIRN_CLUSTER_DRIFT_PPM };
+    c->replica_times = (struct cairn_replica_times){ .resend_ns = conf->resend_ns,
+                                                     .ack_ns = conf->ack_ns,
+                                                     .learner_ns = conf->learner_ns,
+                                                     .session_ttl_ns = conf->session_ttl_ns };
+    c->map = conf->map;
+    c->home = env->loops[0];
+    c->node = conf->node_id;
+    c->disk_id = conf->disk_id;
+    c->coordinator = &h->coordinator;
+    c->rpcs = calloc(env->nloops, sizeof(struct cairn_rpc *));
+    h->news = calloc(CLUSTER_NEWS_MAX, sizeof(*h->news));
+    pthread_mutex_init(&h->mutex, NULL);
+    cluster_tell_init(h);
+    cairn_timer_init(&h->look, on_look, h);
+    if (c->rpcs == NULL || h->news == NULL)
+        rc = cairn_err_set(err, CAIRN_E_NOMEM, "cluster");
+    if (rc == 0) {
+        rc = cairn_cluster__side_start(c, err);
+        if (rc != 0)
+            cairn_cluster__side_stop(c);
+    }
+    if (rc != 0) {
+        pthread_mutex_destroy(&h->mutex);
+        free(h->news);
+        free(c->rpcs);
+        free(h);
+        return rc;
+    }
+    *ctx = c;
+    return 0;
+}
+
+void cairn_cluster_attach(void *ctx, struct cairn_rpc *rpc)
+{
+    struct cairn_cluster *c = ctx;
+
+    c->rpcs[cairn_rpc_index(rpc)] = rpc;
+    cairn_cluster__side_attach(c, rpc);
+}
+
+static int cluster_start(const struct cairn_provider_env *env, void **ctx, struct cairn_err *err)
+{
+    (void)env;
+    (void)ctx;
+    return cairn_err_set(err, CAIRN_E_INVAL, "a cluster's service has a configuration of its own");
+}
+
+static void cluster_run(void *ctx)
+{
+    struct cluster_home *h = home_of(ctx);
+
+    h->conf_watch = (struct cairn_map_watch){ .prefix = CAIRN_CLUSTER_KEY_CONF, .fn = on_conf, .arg = h };
+    cairn_map_watch_start(&h->c.map->view, &h->conf_watch);
+    coordinator_begin(h);
+    cairn_cluster__side_run(&h->c);
+    on_look(h);
+}
+
+/* When all is over: once. */
+void cluster_quiesce_step(struct cluster_home *h)
+{
+    void (*quiesced)(void *arg) = h->quiesced;
+
+    if (!h->quiescing || h->coordinator_runs || h->ntells > 0 || quiesced == NULL)
+        return;
+    h->quiesced = NULL;
+    quiesced(h->quiesced_arg);
+}
+
+/* The node's half has ended, so nobody here asks the coordinator any more. */
+static void on_side_quiesced(void *arg)
+{
+    struct cluster_home *h = arg;
+
+    cairn_timer_stop(&h->c.home->env, &h->look);
+    cairn_map_watch_stop(&h->conf_watch);
+    cluster_tell_stop(h);
+    if (h->coordinator_runs)
+        cairn_coordinator_stop(&h->coordinator);
+    else
+        cluster_quiesce_step(h);
+}
+
+static void cluster_quiesce(void *ctx, void (*done)(void *arg), void *arg)
+{
+    struct cluster_home *h = home_of(ctx);
+
+    h->quiescing = true;
+    h->quiesced = done;
+    h->quiesced_arg = arg;
+    cairn_cluster__side_quiesce(&h->c, on_side_quiesced, h);
+}
+
+static void cluster_stop(void *ctx)
+{
+    struct cluster_home *h = home_of(ctx);
+
+    cairn_cluster__side_stop(&h->c);
+    pthread_mutex_destroy(&h->mutex);
+    free(h->news);
+    free(h->c.rpcs);
+    free(h);
+}
+
+static void cluster_status(void *ctx, json_t *to)
+{
+    struct cluster_home *h = home_of(ctx);
+    const struct cairn_coordinator_counts *n = &h->seen.counts;
+    struct cairn_map_health health;
+    bool known;
+
+    cairn_map_store_health(h->c.map, &health);
+    pthread_mutex_lock(&h->mutex);
+    known = h->seen.coordinator[0] != '\0';
+    json_object_set_new(to, "coordinator", json_string(known ? h->seen.coordinator : "none"));
+    json_object_set_new(to, "coordinates", json_boolean(h->seen.coordinates));
+    if (h->seen.coordinates) {
+        json_object_set_new(to, "members",
+                            json_pack("{s:i, s:i, s:i}", "all", (int)n->members, "silent", (int)n->silent, "draining",
+                                      (int)n->draining));
+        json_object_set_new(to, "slots",
+                            json_pack("{s:i, s:i, s:i, s:i, s:i}", "all", (int)n->slots, "degraded", (int)n->degraded,
+                                      "takeover", (int)n->takeover, "lost", (int)n->lost, "moving", (int)n->moving));
+    }
+    json_object_set_new(to, "health",
+                        json_string(!known || !health.reachable || n->lost > 0 || n->silent > 0 ? "degraded" : "ok"));
+    pthread_mutex_unlock(&h->mutex);
+    cairn_cluster__side_status(&h->c, to);
+}
+
+static const struct cairn_sm_kind *const cluster_machines[] = {
+    &cairn_coordinator_kind, &cairn_writes_kind, &cairn_election_kind, &cairn_map_lease_kind, NULL,
+};
+
+static const struct cairn_conf_key cluster_schema[] = { { .name = NULL } };
+
+const struct cairn_provider_desc cairn_cluster_desc = {
+    .type = "cluster",
+    .iface = &cairn_iface_cluster,
+    .handlers = cluster_handlers,
+    .schema = cluster_schema,
+    .machines = cluster_machines,
+    .start = cluster_start,
+    .run = cluster_run,
+    .quiesce = cluster_quiesce,
+    .stop = cluster_stop,
+    .status = cluster_status,
+};

@@ -1,0 +1,65 @@
+/* Home's half of the service: cluster.c (its life), cluster_rpc.c (requests), cluster_tell.c (news for other nodes). */
+#ifndef CAIRN_SERVER_CLUSTER_SERVICE_CLUSTER_HOME_H
+#define CAIRN_SERVER_CLUSTER_SERVICE_CLUSTER_HOME_H
+
+#include "server/cluster/service/coordinator.h"
+
+#include <pthread.h>
+
+enum { CLUSTER_NEWS_MAX = 256, CLUSTER_TELLS_MAX = 1024 };
+
+/* A record that some nodes are to hear of. */
+struct cluster_news {
+    struct cairn_wire_slot slot;
+    uint64_t nodes[2 * (2 * CAIRN_REPLICAS_MAX + 1)];
+    uint32_t nnodes;
+};
+
+/* What `cairn status` says; written at home, read by any thread. */
+struct cluster_seen {
+    char coordinator[CAIRN_NAME_BYTES_MAX + 1];
+    bool coordinates;
+    struct cairn_coordinator_counts counts;
+};
+
+struct cluster_home {
+    struct cairn_cluster c; /* first: the two are one allocation */
+    struct cairn_coordinator coordinator;
+    bool coordinator_runs;
+    uint8_t value[CAIRN_MEMBER_BYTES_MAX]; /* of the election's key */
+    struct cairn_map_watch conf_watch;
+    struct cairn_timer look;
+
+    struct cluster_news *news; /* to be told in this turn */
+    uint32_t nnews, ntells;
+    struct cairn_task tell;
+    struct cairn_link tells; /* under way */
+
+    void (*quiesced)(void *arg);
+    void *quiesced_arg;
+    bool quiescing;
+
+    pthread_mutex_t mutex;
+    struct cluster_seen seen; /* under mutex */
+};
+
+static inline struct cluster_home *home_of(struct cairn_cluster *c)
+{
+    return CONTAINER_OF(c, struct cluster_home, c);
+}
+
+/* cluster_rpc.c */
+extern cairn_rpc_handler *const cluster_handlers[];
+
+/* cluster_tell.c */
+void cluster_tell_init(struct cluster_home *h);
+/* Later in this turn, with what else there is for the same nodes; if there is too much, nothing: they ask. */
+void cluster_tell(struct cluster_home *h, uint32_t slot, const struct cairn_slot_record *rec, const uint64_t *nodes,
+                  uint32_t n);
+/* Ends what is under way; cluster_quiesce_step() follows when it is over. */
+void cluster_tell_stop(struct cluster_home *h);
+
+/* cluster.c */
+void cluster_quiesce_step(struct cluster_home *h);
+
+#endif

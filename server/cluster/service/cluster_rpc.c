@@ -1,0 +1,332 @@
+/* Requests to the cluster's service: those for the coordinator go home, wherever they came in, and their answers back. */
+#include "server/cluster/service/cluster_home.h"
+
+#include "schema/common.pb-c.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* A page of records, and what it is made of. */
+enum { HOP_ARENA_BYTES_MAX = 8 << 20 };
+
+/* A request on its way home and back. Its message stays the request's; what the answer is made of lies here. */
+struct hop {
+    struct cairn_task task;
+    struct cluster_home *home;
+    struct cairn_rpc_req *rq;
+    struct cairn_loop *origin;
+    struct cairn_coordinator_ask ask;
+    struct cairn_wire_heartbeat beat;
+    struct cairn_wire_grant grant;
+    void (*serve)(struct hop *h);
+    const ProtobufCMessage *(*answer)(struct hop *h); /* NULL: no memory */
+    const ProtobufCMessage *reply;
+    char *text; /* of STATUS: from malloc */
+    struct cairn_arena arena;
+};
+
+/* ---- back ---- */
+
+static void hop_reply(void *arg)
+{
+    struct hop *h = arg;
+
+    if (h->ask.rc == 0)
+        cairn_rpc_reply(h->rq, 0, h->reply, NULL, 0);
+    else
+        cairn_rpc_reply_err(h->rq, h->ask.rc, "%s", h->ask.err.text);
+    cairn_arena_reset(&h->arena);
+    free(h->text);
+    free(h);
+}
+
+/* At home: who does coordinate is said in words; programs look at the map's `coordinator`. */
+static void explain_moved(struct hop *h)
+{
+    struct cairn_wire_member m;
+    uint64_t node = cairn_cluster__coordinator(&h->home->c, &h->arena, &m);
+
+    if (node != 0)
+        cairn_err_set(&h->ask.err, CAIRN_E_MOVED, "node %s (%s) coordinates the cluster", m.name,
+                      m.naddresses > 0 ? m.addresses[0] : "without an address");
+}
+
+static void hop_back(struct cairn_coordinator_ask *ask)
+{
+    struct hop *h = CONTAINER_OF(ask, struct hop, ask);
+
+    if (ask->rc == CAIRN_E_MOVED)
+        explain_moved(h);
+    if (ask->rc == 0) {
+        h->reply = h->answer(h);
+        if (h->reply == NULL)
+            ask->rc = cairn_err_set(&ask->err, CAIRN_E_NOMEM, "%s", h->rq->method->name);
+    }
+    if (h->origin == h->home->c.home) {
+        hop_reply(h);
+        return;
+    }
+    cairn_task_init(&h->task, hop_reply, h);
+    cairn_loop_post(h->origin, &h->task);
+}
+
+/* ---- there ---- */
+
+static void hop_arrive(void *arg)
+{
+    struct hop *h = arg;
+
+    if (!h->home->coordinator_runs) {
+        h->ask.rc = cairn_err_set(&h->ask.err, CAIRN_E_SHUTDOWN, "this node is no part of the cluster now");
+        hop_back(&h->ask);
+        return;
+    }
+    h->serve(h);
+}
+
+/* NULL: answered already. */
+static struct hop *hop_new(struct cairn_rpc_req *rq, void (*serve)(struct hop *h),
+                           const ProtobufCMessage *(*answer)(struct hop *h))
+{
+    struct hop *h = calloc(1, sizeof(*h));
+
+    if (h == NULL) {
+        cairn_rpc_reply_err(rq, CAIRN_E_NOMEM, "%s", rq->method->name);
+        return NULL;
+    }
+    h->home = home_of(rq->target->ctx);
+    h->rq = rq;
+    h->origin = cairn_rpc_loop(rq->rpc);
+    h->serve = serve;
+    h->answer = answer;
+    h->ask.done = hop_back;
+    cairn_arena_init(&h->arena, HOP_ARENA_BYTES_MAX);
+    return h;
+}
+
+/* @rc: of reading the request. */
+static void hop_go(struct hop *h, int rc)
+{
+    if (rc != 0) {
+        h->ask.rc = rc;
+        hop_reply(h);
+    } else if (h->origin == h->home->c.home) {
+        hop_arrive(h);
+    } else {
+        cairn_task_init(&h->task, hop_arrive, h);
+        cairn_loop_post(h->home->c.home, &h->task);
+    }
+}
+
+/* ---- REGISTER ---- */
+
+static void serve_register(struct hop *h)
+{
+    cairn_coordinator_register(&h->home->coordinator, &h->ask);
+}
+
+static const ProtobufCMessage *answer_register(struct hop *h)
+{
+    Cairn__Wire__ClusterRegistered *w = cairn_wire_registered_put(&h->ask.p, &h->arena);
+
+    return w != NULL ? &w->base : NULL;
+}
+
+static void handle_register(struct cairn_rpc_req *rq)
+{
+    const Cairn__Wire__ClusterRegister *w = (const Cairn__Wire__ClusterRegister *)rq->msg;
+    struct hop *h = hop_new(rq, serve_register, answer_register);
+    int rc;
+
+    if (h == NULL)
+        return;
+    rc = cairn_wire_register_get(w, &h->arena, &h->ask.p, &h->ask.logs, &h->ask.nlogs, &h->ask.err);
+    if (rc == 0 && w->self == NULL)
+        rc = cairn_err_set(&h->ask.err, CAIRN_E_INVAL, "REGISTER of a node without a name");
+    if (rc == 0)
+        rc = cairn_wire_member_get(w->self, &h->ask.self, &h->ask.err);
+    if (rc == 0 && h->ask.self.node != h->ask.p.node)
+        rc = cairn_err_set(&h->ask.err, CAIRN_E_INVAL, "REGISTER of node %" PRIx64 " by node %" PRIx64, h->ask.p.node,
+                           h->ask.self.node);
+    if (rc == 0 && h->ask.self.weight > CAIRN_CLUSTER_WEIGHT_MAX)
+        rc = cairn_err_set(&h->ask.err, CAIRN_E_INVAL, "REGISTER of node %s: a weight of %u", h->ask.self.name,
+                           h->ask.self.weight);
+    hop_go(h, rc);
+}
+
+/* ---- HEARTBEAT ---- */
+
+/* M1: the grant is noted first, then the answer made, of all that this node's records have by now. */
+static void serve_heartbeat(struct hop *h)
+{
+    h->grant = (struct cairn_wire_grant){ .who = h->beat.who, .number = h->beat.number };
+    h->ask.rc = cairn_coordinator_heartbeat(&h->home->coordinator, h->beat.who, &h->grant, &h->ask.err);
+    if (h->ask.rc == 0) {
+        h->ask.rc = cairn_cluster_records_page(h->home->c.records, h->beat.revision, true, &h->arena, &h->grant.page);
+        if (h->ask.rc != 0)
+            cairn_err_set(&h->ask.err, h->ask.rc, "records");
+    }
+    hop_back(&h->ask);
+}
+
+static const ProtobufCMessage *answer_heartbeat(struct hop *h)
+{
+    Cairn__Wire__ClusterGrant *w = cairn_wire_grant_put(&h->grant, &h->arena);
+
+    return w != NULL ? &w->base : NULL;
+}
+
+static void handle_heartbeat(struct cairn_rpc_req *rq)
+{
+    struct hop *h = hop_new(rq, serve_heartbeat, answer_heartbeat);
+
+    if (h != NULL)
+        hop_go(h, cairn_wire_heartbeat_get((const Cairn__Wire__ClusterHeartbeat *)rq->msg, &h->beat, &h->ask.err));
+}
+
+/* ---- PROPOSE ---- */
+
+static void serve_propose(struct hop *h)
+{
+    cairn_coordinator_propose(&h->home->coordinator, &h->ask);
+}
+
+static const ProtobufCMessage *answer_propose(struct hop *h)
+{
+    Cairn__Wire__ClusterVerdict *w = cairn_wire_verdict_put(&h->ask.change, h->ask.verdict, &h->ask.rec, &h->arena);
+
+    return w != NULL ? &w->base : NULL;
+}
+
+static void handle_propose(struct cairn_rpc_req *rq)
+{
+    struct hop *h = hop_new(rq, serve_propose, answer_propose);
+
+    if (h != NULL)
+        hop_go(h, cairn_wire_change_get((const Cairn__Wire__ClusterChange *)rq->msg, &h->ask.change, &h->ask.err));
+}
+
+/* ---- CREATE_CLASS, DRAIN ---- */
+
+static void serve_class(struct hop *h)
+{
+    cairn_coordinator_create_class(&h->home->coordinator, &h->ask);
+}
+
+static const ProtobufCMessage *answer_class(struct hop *h)
+{
+    Cairn__Wire__ClusterClassMade *w = cairn_arena_alloc(&h->arena, sizeof(*w));
+
+    if (w == NULL)
+        return NULL;
+    cairn__wire__cluster_class_made__init(w);
+    w->slots = h->ask.nslots;
+    w->revision = h->ask.revision;
+    return &w->base;
+}
+
+static void handle_create_class(struct cairn_rpc_req *rq)
+{
+    const Cairn__Wire__ClusterClass *w = (const Cairn__Wire__ClusterClass *)rq->msg;
+    struct hop *h = hop_new(rq, serve_class, answer_class);
+
+    if (h == NULL)
+        return;
+    h->ask.replicas = w->replicas;
+    h->ask.min_insync = w->min_insync;
+    hop_go(h, 0);
+}
+
+static void serve_drain(struct hop *h)
+{
+    cairn_coordinator_drain(&h->home->coordinator, &h->ask);
+}
+
+static const ProtobufCMessage *answer_drain(struct hop *h)
+{
+    Cairn__Wire__ClusterDrained *w = cairn_arena_alloc(&h->arena, sizeof(*w));
+
+    if (w == NULL)
+        return NULL;
+    cairn__wire__cluster_drained__init(w);
+    w->slots = h->ask.nslots;
+    return &w->base;
+}
+
+static void handle_drain(struct cairn_rpc_req *rq)
+{
+    const Cairn__Wire__ClusterDrain *w = (const Cairn__Wire__ClusterDrain *)rq->msg;
+    struct hop *h = hop_new(rq, serve_drain, answer_drain);
+
+    if (h == NULL)
+        return;
+    h->ask.p.node = w->node;
+    h->ask.name = w->name;
+    h->ask.off = w->off;
+    hop_go(h, 0);
+}
+
+/* ---- STATUS ---- */
+
+static void serve_status(struct hop *h)
+{
+    json_t *o =
+        cairn_coordinator_is_serving(&h->home->coordinator) ? cairn_coordinator_status(&h->home->coordinator) : NULL;
+
+    h->ask.rc = o != NULL ? 0 : cairn_err_set(&h->ask.err, CAIRN_E_MOVED, "no node coordinates the cluster now");
+    h->text = json_dumps(o, JSON_INDENT(1));
+    json_decref(o);
+    hop_back(&h->ask);
+}
+
+static const ProtobufCMessage *answer_status(struct hop *h)
+{
+    Cairn__Wire__ClusterText *w = h->text != NULL ? cairn_arena_alloc(&h->arena, sizeof(*w)) : NULL;
+
+    if (w == NULL)
+        return NULL;
+    cairn__wire__cluster_text__init(w);
+    w->json = h->text;
+    return &w->base;
+}
+
+static void handle_status(struct cairn_rpc_req *rq)
+{
+    struct hop *h = hop_new(rq, serve_status, answer_status);
+
+    if (h != NULL)
+        hop_go(h, 0);
+}
+
+/* ---- of any node ---- */
+
+static void handle_records(struct cairn_rpc_req *rq)
+{
+    const Cairn__Wire__ClusterFetch *w = (const Cairn__Wire__ClusterFetch *)rq->msg;
+    struct cairn_cluster *c = rq->target->ctx;
+    const Cairn__Wire__ClusterRecords *reply = NULL;
+    struct cairn_wire_page page;
+    struct cairn_arena arena;
+
+    cairn_arena_init(&arena, HOP_ARENA_BYTES_MAX);
+    if (cairn_cluster_records_page(c->records, w->since, w->members, &arena, &page) == 0)
+        reply = cairn_wire_page_put(&page, &arena);
+    if (reply != NULL)
+        cairn_rpc_reply(rq, 0, &reply->base, NULL, 0);
+    else
+        cairn_rpc_reply_err(rq, CAIRN_E_NOMEM, "records");
+    cairn_arena_reset(&arena);
+}
+
+cairn_rpc_handler *const cluster_handlers[] = {
+    [CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_REPL] = cairn_cluster__side_on_repl,
+    [CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_REGISTER] = handle_register,
+    [CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_HEARTBEAT] = handle_heartbeat,
+    [CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_PROPOSE] = handle_propose,
+    [CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_RECORDS] = handle_records,
+    [CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_PUBLISH] = cairn_cluster__side_on_publish,
+    [CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_CREATE_CLASS] = handle_create_class,
+    [CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_DRAIN] = handle_drain,
+    [CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_STATUS] = handle_status,
+};

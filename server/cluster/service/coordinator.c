@@ -1,0 +1,436 @@
+/* The coordinator's life, and what is asked of it: see coordinator.h. */
+#include "server/cluster/service/coordinator_internal.h"
+
+#include "sdk/core/base/log.h"
+
+#include <inttypes.h>
+
+static const struct cairn_sm_state coordinator_states[CAIRN_COORDINATOR_NR] = {
+    [CAIRN_COORDINATOR_STANDING] = { "STANDING", CAIRN_SM_INITIAL,
+                                     CAIRN_SM_TO(CAIRN_COORDINATOR_READING) | CAIRN_SM_TO(CAIRN_COORDINATOR_CLOSING) },
+    [CAIRN_COORDINATOR_READING] = { "READING", 0,
+                                    CAIRN_SM_TO(CAIRN_COORDINATOR_SERVING) | CAIRN_SM_TO(CAIRN_COORDINATOR_CLOSING) },
+    [CAIRN_COORDINATOR_SERVING] = { "SERVING", 0, CAIRN_SM_TO(CAIRN_COORDINATOR_CLOSING) },
+    [CAIRN_COORDINATOR_CLOSING] = { "CLOSING", 0,
+                                    CAIRN_SM_TO(CAIRN_COORDINATOR_STANDING) | CAIRN_SM_TO(CAIRN_COORDINATOR_RESTING) |
+                                        CAIRN_SM_TO(CAIRN_COORDINATOR_ENDED) },
+    [CAIRN_COORDINATOR_RESTING] = { "RESTING", 0,
+                                    CAIRN_SM_TO(CAIRN_COORDINATOR_STANDING) | CAIRN_SM_TO(CAIRN_COORDINATOR_ENDED) },
+    [CAIRN_COORDINATOR_ENDED] = { "ENDED", CAIRN_SM_FINAL, 0 },
+};
+
+static bool coordinator_invariant(const struct cairn_sm *sm)
+{
+    const struct cairn_coordinator *co = CONTAINER_OF(sm, const struct cairn_coordinator, sm);
+    bool elected = sm->state == CAIRN_COORDINATOR_READING || sm->state == CAIRN_COORDINATOR_SERVING;
+    bool quiet = !co->reading && co->writes.sm.state == CAIRN_WRITES_IDLE && co->writes.nqueued == 0;
+
+    return CAIRN_HOLDS(!elected || (co->election.fence != 0 && !co->resigned)) &&
+           CAIRN_HOLDS(co->has_coord ==
+                       (sm->state == CAIRN_COORDINATOR_SERVING)) && /* who does not serve knows nothing */
+           CAIRN_HOLDS(elected || sm->state == CAIRN_COORDINATOR_CLOSING || quiet) &&
+           CAIRN_HOLDS(sm->state != CAIRN_COORDINATOR_RESTING || co->election_is_over);
+}
+
+const struct cairn_sm_kind cairn_coordinator_kind = { "coordinator", coordinator_states, CAIRN_COORDINATOR_NR,
+                                                      coordinator_invariant, 0 };
+
+static struct cairn_env *env_of(const struct cairn_coordinator *co)
+{
+    return co->store->home.env;
+}
+
+static void timer_in(struct cairn_coordinator *co, uint64_t ms)
+{
+    if (cairn_timer_start(env_of(co), &co->timer, cairn_env_now_ns(env_of(co)) + ms * CAIRN_NS_PER_MS) != 0)
+        cairn_coordinator__fail(co, CAIRN_E_NOMEM, "a timer");
+}
+
+bool cairn_coordinator_is_serving(const struct cairn_coordinator *co)
+{
+    return co->sm.state == CAIRN_COORDINATOR_SERVING && cairn_election_is_valid(&co->election);
+}
+
+/* ---- requests that cannot be served ---- */
+
+void cairn_coordinator__answer(struct cairn_coordinator_ask *ask, int rc, const char *text)
+{
+    ask->rc = rc == 0 ? 0 : cairn_err_set(&ask->err, rc, "%s", text);
+    ask->done(ask);
+}
+
+static void answer_all(struct cairn_link *asks)
+{
+    struct cairn_link *l;
+
+    while ((l = cairn_list_pop(asks)) != NULL)
+        cairn_coordinator__answer(CONTAINER_OF(l, struct cairn_coordinator_ask, link), CAIRN_E_BUSY,
+                                  "no longer elected: it may have been done");
+}
+
+/* Why not, and who does. */
+static int refusal(const struct cairn_coordinator *co, struct cairn_err *err)
+{
+    const struct cairn_map_node *holder = co->election.holder;
+
+    if (co->sm.state == CAIRN_COORDINATOR_STANDING && holder != NULL)
+        return cairn_err_set(err, CAIRN_E_MOVED, "another node coordinates");
+    return cairn_err_set(err, CAIRN_E_BUSY, "no node coordinates yet");
+}
+
+/* Answered: false. */
+static bool may_serve(struct cairn_coordinator *co, struct cairn_coordinator_ask *ask)
+{
+    cairn_list_init(&ask->link);
+    if (cairn_coordinator_is_serving(co))
+        return true;
+    ask->rc = refusal(co, &ask->err);
+    ask->done(ask);
+    return false;
+}
+
+/* ---- life ---- */
+
+static void stand(struct cairn_coordinator *co);
+
+void cairn_coordinator__settle(struct cairn_coordinator *co)
+{
+    if (co->sm.state != CAIRN_COORDINATOR_CLOSING || co->reading || co->writes.sm.state != CAIRN_WRITES_IDLE ||
+        (co->resigned && !co->election_is_over))
+        return;
+    if (co->ending) {
+        cairn_sm_move(&co->sm, CAIRN_COORDINATOR_ENDED);
+        cairn_sm_fini(&co->sm);
+        cairn_writes_fini(&co->writes);
+        co->ops->ended(co);
+    } else if (co->resigned) {
+        cairn_sm_move(&co->sm, CAIRN_COORDINATOR_RESTING);
+        timer_in(co, CAIRN_COORDINATOR_REST_MS);
+    } else {
+        cairn_sm_move(&co->sm, CAIRN_COORDINATOR_STANDING);
+        if (co->election.fence != 0) /* again, meanwhile */
+            cairn_coordinator__read(co);
+    }
+}
+
+/* No longer, at once: whoever waits is told nothing but that. */
+static void term_end(struct cairn_coordinator *co)
+{
+    cairn_timer_stop(env_of(co), &co->timer);
+    cairn_task_cancel(&co->failing);
+    cairn_writes_close(&co->writes);
+    for (uint32_t i = 0; i < co->members.n; i++) {
+        answer_all(&co->members.all[i]->waiting);
+        answer_all(&co->members.all[i]->awaiting);
+    }
+    for (uint32_t i = 0; i < CAIRN_CLUSTER_CLASSES; i++)
+        answer_all(&co->classes[i].asks);
+    for (uint32_t i = 0; co->held != NULL && i < all_slots(co); i++) {
+        if (co->held[i] != NULL)
+            cairn_coordinator__answer(co->held[i], CAIRN_E_BUSY, "no longer elected: it may have been done");
+    }
+    cairn_coordinator__forget(co);
+    cairn_sm_move(&co->sm, CAIRN_COORDINATOR_CLOSING);
+}
+
+static void resign(struct cairn_coordinator *co)
+{
+    co->resigned = true;
+    co->election_is_over = false;
+    cairn_election_stop(&co->election);
+}
+
+static void on_failing(void *arg)
+{
+    struct cairn_coordinator *co = arg;
+
+    if (co->sm.state != CAIRN_COORDINATOR_READING && co->sm.state != CAIRN_COORDINATOR_SERVING)
+        return;
+    cairn_log_warn("this node coordinates the cluster no longer, and will stand for it again: %s", co->why.text);
+    resign(co);
+    term_end(co);
+    cairn_coordinator__settle(co);
+}
+
+void cairn_coordinator__fail(struct cairn_coordinator *co, int rc, const char *what)
+{
+    cairn_err_set(&co->why, rc, "%s: %s", what, cairn_error_text(rc));
+    cairn_env_defer(env_of(co), &co->failing);
+}
+
+static void on_writes_failed(struct cairn_writes *ws, int rc, const struct cairn_err *err)
+{
+    cairn_coordinator__fail(CONTAINER_OF(ws, struct cairn_coordinator, writes), rc, err->text);
+}
+
+static void on_writes_closed(struct cairn_writes *ws)
+{
+    cairn_coordinator__settle(CONTAINER_OF(ws, struct cairn_coordinator, writes));
+}
+
+static void on_upto(struct cairn_writes *ws, uint64_t revision)
+{
+    struct cairn_coordinator *co = CONTAINER_OF(ws, struct cairn_coordinator, writes);
+
+    co->ops->upto(co, revision);
+    cairn_coordinator__classes_go_on(co);
+}
+
+static void on_election(struct cairn_election *e)
+{
+    struct cairn_coordinator *co = e->arg;
+
+    if (cairn_sm_is_final(&e->sm)) {
+        co->election_is_over = true;
+        cairn_coordinator__settle(co);
+    } else if (co->sm.state == CAIRN_COORDINATOR_STANDING && e->fence != 0) {
+        cairn_coordinator__read(co);
+    } else if ((co->sm.state == CAIRN_COORDINATOR_READING || co->sm.state == CAIRN_COORDINATOR_SERVING) &&
+               e->fence == 0) {
+        cairn_log_warn("this node coordinates the cluster no longer: its election is over");
+        term_end(co);
+        cairn_coordinator__settle(co);
+    }
+}
+
+static void stand(struct cairn_coordinator *co)
+{
+    co->resigned = false;
+    co->election = (struct cairn_election){ .store = co->store,
+                                            .key = CAIRN_CLUSTER_KEY_COORDINATOR,
+                                            .value = co->value,
+                                            .value_len = co->value_len,
+                                            .ttl_ms = co->conf->election_ns / CAIRN_NS_PER_MS,
+                                            .changed = on_election,
+                                            .arg = co };
+    cairn_election_start(&co->election);
+}
+
+/* Members are silent when nothing was heard of them for so long that they hold no lease. */
+static void members_tick(struct cairn_coordinator *co)
+{
+    uint64_t now = cairn_env_now_ns(env_of(co));
+
+    for (uint32_t i = 0; i < co->members.n; i++) {
+        struct cairn_member *m = co->members.all[i];
+        const struct cairn_coord_node *n = cairn_coord_node(&co->coord, m->p.node);
+        uint64_t last = MAX(MAX(n->heard_ns, n->registered_ns), co->coord.elected_ns);
+        bool alive = now - last <= cairn_lease_wait_ns(co->times);
+
+        if (alive == (m->state != CAIRN_WIRE_MEMBER_SILENT) || (alive && n->heard_ns == 0))
+            continue;
+        cairn_log_info("node %s %s", m->name, alive ? "is there again" : "is silent");
+        cairn_member_set_alive(m, alive);
+        cairn_coordinator__store_member(co, m);
+    }
+}
+
+static void on_timer(void *arg)
+{
+    struct cairn_coordinator *co = arg;
+
+    switch (co->sm.state) {
+    case CAIRN_COORDINATOR_RESTING:
+        cairn_sm_move(&co->sm, CAIRN_COORDINATOR_STANDING);
+        stand(co);
+        break;
+    case CAIRN_COORDINATOR_READING:
+        cairn_coordinator__read(co);
+        break;
+    case CAIRN_COORDINATOR_SERVING:
+        timer_in(co, CAIRN_COORDINATOR_TICK_MS);
+        if (!cairn_coordinator_is_serving(co)) /* about to be told */
+            break;
+        cairn_coord_tick(&co->coord);
+        members_tick(co);
+        cairn_coordinator__classes_go_on(co);
+        if (co->ticks++ % (10 + all_slots(co) / 8192) == 0) /* a second; longer where counting is work */
+            cairn_coordinator__count(co);
+        break;
+    default:
+        break;
+    }
+}
+
+void cairn_coordinator__serve(struct cairn_coordinator *co)
+{
+    co->ticks = 0;
+    cairn_sm_move(&co->sm, CAIRN_COORDINATOR_SERVING);
+    cairn_log_info("this node coordinates the cluster: %u members, %u slots", co->members.n, co->counts.slots);
+    on_timer(co);
+}
+
+void cairn_coordinator_start(struct cairn_coordinator *co)
+{
+    co->writes = (struct cairn_writes){ .store = co->store,
+                                        .election = &co->election,
+                                        .upto = on_upto,
+                                        .failed = on_writes_failed,
+                                        .closed = on_writes_closed };
+    cairn_writes_init(&co->writes);
+    cairn_timer_init(&co->timer, on_timer, co);
+    cairn_task_init(&co->failing, on_failing, co);
+    for (uint32_t i = 0; i < CAIRN_CLUSTER_CLASSES; i++)
+        cairn_list_init(&co->classes[i].asks);
+    cairn_sm_init(&co->sm, &cairn_coordinator_kind, co->store->home.machines);
+    stand(co);
+}
+
+void cairn_coordinator_stop(struct cairn_coordinator *co)
+{
+    co->ending = true;
+    switch (co->sm.state) {
+    case CAIRN_COORDINATOR_STANDING:
+        resign(co);
+        cairn_sm_move(&co->sm, CAIRN_COORDINATOR_CLOSING);
+        break;
+    case CAIRN_COORDINATOR_READING:
+    case CAIRN_COORDINATOR_SERVING:
+        resign(co);
+        term_end(co);
+        break;
+    case CAIRN_COORDINATOR_CLOSING:
+        if (!co->resigned)
+            resign(co);
+        break;
+    case CAIRN_COORDINATOR_RESTING:
+        cairn_timer_stop(env_of(co), &co->timer);
+        cairn_sm_move(&co->sm, CAIRN_COORDINATOR_ENDED);
+        cairn_sm_fini(&co->sm);
+        cairn_writes_fini(&co->writes);
+        co->ops->ended(co);
+        break;
+    default:
+        break;
+    }
+}
+
+/* ---- requests ---- */
+
+static int check_addresses(const struct cairn_wire_member *m, struct cairn_err *err)
+{
+    for (uint32_t i = 0; i < m->naddresses; i++) {
+        if (strlen(m->addresses[i]) >= CAIRN_MEMBER_ADDRESS_BYTES_MAX)
+            return cairn_err_set(err, CAIRN_E_LIMIT, "node %s: an address of %zu bytes", m->name,
+                                 strlen(m->addresses[i]));
+    }
+    return 0;
+}
+
+/* True: all of it is in the map already. */
+static bool is_stored(const struct cairn_member *m)
+{
+    return m->changed != 0 && !m->writing && !m->dirty;
+}
+
+void cairn_coordinator_register(struct cairn_coordinator *co, struct cairn_coordinator_ask *ask)
+{
+    struct cairn_member *m = cairn_members_find(&co->members, ask->p.node);
+    bool news = true;
+    uint64_t inc;
+    int rc;
+
+    if (!may_serve(co, ask))
+        return;
+    rc = check_addresses(&ask->self, &ask->err);
+    if (rc == 0 && m == NULL && co->members.n == CAIRN_CLUSTER_MEMBERS_MAX)
+        rc = cairn_err_set(&ask->err, CAIRN_E_LIMIT, "the cluster has %u members", co->members.n);
+    if (rc == 0 && (rc = cairn_coord_register(&co->coord, &ask->p, ask->logs, ask->nlogs)) != 0)
+        cairn_err_set(&ask->err, rc, "a later process of node %s is registered", ask->self.name);
+    if (rc != 0) {
+        ask->rc = rc;
+        ask->done(ask);
+        return;
+    }
+    inc = m != NULL ? m->p.inc : 0;
+    rc = cairn_members_add(&co->members, ask->p.node, &m);
+    if (rc != 0) { /* the core knows it already: so nothing more may come of this term */
+        cairn_coordinator__fail(co, rc, "a member");
+        cairn_coordinator__answer(ask, rc, "a member");
+        return;
+    }
+    cairn_member_hear(m, &ask->self, &news, &ask->err); /* what it could refuse was looked at above */
+    news |= inc != ask->p.inc || m->state == CAIRN_WIRE_MEMBER_SILENT;
+    m->p = ask->p;
+    cairn_member_set_alive(m, true);
+    if (!news && is_stored(m)) {
+        cairn_coordinator__answer(ask, 0, "");
+        return;
+    }
+    cairn_log_info("node %s is process %" PRIu64 ", incarnation %" PRIu64, m->name, m->p.process, m->p.inc);
+    cairn_list_add_tail(&m->waiting, &ask->link);
+    cairn_coordinator__store_member(co, m);
+}
+
+int cairn_coordinator_heartbeat(struct cairn_coordinator *co, struct cairn_who who, struct cairn_wire_grant *g,
+                                struct cairn_err *err)
+{
+    if (!cairn_coordinator_is_serving(co))
+        return refusal(co, err);
+    g->granted = cairn_coord_heartbeat(&co->coord, who);
+    g->wants_register =
+        cairn_coord_node(&co->coord, who.node) == NULL || cairn_coord_wants_register(&co->coord, who.node);
+    return 0;
+}
+
+void cairn_coordinator_propose(struct cairn_coordinator *co, struct cairn_coordinator_ask *ask)
+{
+    uint32_t slot = ask->change.slot;
+
+    if (!may_serve(co, ask))
+        return;
+    if (slot >= all_slots(co)) {
+        cairn_coordinator__answer(ask, CAIRN_E_INVAL, "there is no such slot");
+    } else if (co->coord.slots[slot].storing) {
+        cairn_coordinator__answer(ask, CAIRN_E_BUSY, "the slot is being changed");
+    } else {
+        CAIRN_ASSERT(co->held[slot] == NULL);
+        co->held[slot] = ask;
+        cairn_coord_propose(&co->coord, &ask->change);
+    }
+}
+
+void cairn_coordinator_create_class(struct cairn_coordinator *co, struct cairn_coordinator_ask *ask)
+{
+    struct cairn_coordinator_class *class;
+
+    if (!may_serve(co, ask))
+        return;
+    if (ask->replicas == 0 || ask->replicas > CAIRN_CLUSTER_CLASSES || ask->min_insync > ask->replicas) {
+        cairn_coordinator__answer(ask, CAIRN_E_INVAL, "from 1 to 4 replicas, and no more in sync than there are");
+        return;
+    }
+    class = &co->classes[ask->replicas - 1];
+    ask->nslots = co->nslots;
+    if (class->made == co->nslots) {
+        ask->revision = class->revision;
+        cairn_coordinator__answer(ask, 0, "");
+        return;
+    }
+    if (cairn_list_is_empty(&class->asks)) {
+        class->min_insync = ask->min_insync != 0 ? ask->min_insync : ask->replicas >= 3 ? 2 : 1;
+        class->next = 0;
+    }
+    cairn_list_add_tail(&class->asks, &ask->link);
+    if (!co->conf_is_stored)
+        cairn_coordinator__store_conf(co);
+    cairn_coordinator__classes_go_on(co);
+}
+
+void cairn_coordinator_drain(struct cairn_coordinator *co, struct cairn_coordinator_ask *ask)
+{
+    struct cairn_member *m;
+
+    if (!may_serve(co, ask))
+        return;
+    m = ask->p.node != 0 ? cairn_members_find(&co->members, ask->p.node) : cairn_members_named(&co->members, ask->name);
+    if (m == NULL || cairn_coord_drain(&co->coord, m->p.node, !ask->off) != 0) {
+        cairn_coordinator__answer(ask, CAIRN_E_NOTFOUND, "no member of the cluster is called so");
+        return;
+    }
+    ask->nslots = cairn_coord_holds(&co->coord, m->p.node);
+    m->p.draining = !ask->off;
+    cairn_member_set_alive(m, m->state != CAIRN_WIRE_MEMBER_SILENT);
+    cairn_list_add_tail(&m->waiting, &ask->link);
+    cairn_coordinator__store_member(co, m);
+}

@@ -1,0 +1,146 @@
+/** The coordinator of a cluster, where a node is elected to be it: the core (repl/coord.h) joined to the map store.
+ *
+ *  STANDING ---> READING ---> SERVING ---> CLOSING ---> STANDING
+ *  STANDING may also go to CLOSING; READING to CLOSING; CLOSING to RESTING, RESTING to STANDING.
+ *  CLOSING and RESTING may also go to ENDED.
+ *
+ *  STANDING  for election; another may be elected.
+ *  READING   elected: members and slots are read from the store, not from the view, which may lag. Nobody else changes
+ *            them any more.
+ *  SERVING   it decides. Every change is stored, fenced by the election, then given to this node's own records, and only
+ *            then told to anybody.
+ *  CLOSING   no longer, at once: it answers nothing more, and waits for what is under way at the store.
+ *  RESTING   it resigned, because something went wrong that a fresh start may mend; it stands again soon.
+ *  ENDED     stopped.
+ *
+ * A core on the store's home; requests come by struct cairn_coordinator_ask (cluster_rpc.c makes them of RPCs). */
+#ifndef CAIRN_SERVER_CLUSTER_SERVICE_COORDINATOR_H
+#define CAIRN_SERVER_CLUSTER_SERVICE_COORDINATOR_H
+
+#include "server/cluster/service/member.h"
+#include "server/cluster/service/service_internal.h"
+#include "server/cluster/service/writes.h"
+
+#include <jansson.h>
+
+enum { CAIRN_COORDINATOR_TICK_MS = 100, CAIRN_COORDINATOR_REST_MS = 2000 };
+
+enum {
+    CAIRN_COORDINATOR_STANDING,
+    CAIRN_COORDINATOR_READING,
+    CAIRN_COORDINATOR_SERVING,
+    CAIRN_COORDINATOR_CLOSING,
+    CAIRN_COORDINATOR_RESTING,
+    CAIRN_COORDINATOR_ENDED,
+    CAIRN_COORDINATOR_NR
+};
+
+struct cairn_coordinator;
+
+struct cairn_coordinator_ops {
+    /** A change is stored; in order. Not 0: it could not be kept, and the coordinator resigns. */
+    int (*put_slot)(struct cairn_coordinator *co, uint32_t slot, const struct cairn_slot_record *rec,
+                    uint64_t revision);
+    int (*put_member)(struct cairn_coordinator *co, const struct cairn_wire_member *m, uint64_t revision);
+    void (*upto)(struct cairn_coordinator *co, uint64_t revision);
+    /** Tell @nodes, which hold or held @slot, soon; they may also hear of it later. */
+    void (*publish)(struct cairn_coordinator *co, uint32_t slot, const struct cairn_slot_record *rec,
+                    const uint64_t *nodes, uint32_t n);
+    void (*ended)(struct cairn_coordinator *co); /* its memory may go, from within too */
+};
+
+/** Of all slots, by state; of all members. Counted every second. */
+struct cairn_coordinator_counts {
+    uint32_t members, silent, draining;
+    uint32_t slots, degraded, takeover, lost, moving; /* degraded: active, with fewer in sync than are wanted */
+};
+
+/** Slots of so many replicas, being made. */
+struct cairn_coordinator_class {
+    uint32_t made, next, min_insync;
+    uint64_t revision; /* of the last that was made */
+    struct cairn_link asks;
+};
+
+/** Held by its user, who fills the first part. */
+struct cairn_coordinator {
+    struct cairn_map_store *store;
+    const struct cairn_coordinator_ops *ops;
+    const struct cairn_cluster_conf *conf;
+    const struct cairn_lease_times *times;
+    const uint8_t *value; /* of the election's key: who we are */
+    uint32_t value_len;
+    void *arg;
+
+    /* to be read */
+    struct cairn_sm sm;
+    struct cairn_election election;
+    struct cairn_coordinator_counts counts;
+    struct cairn_coord coord; /* while SERVING */
+    struct cairn_members members;
+    uint32_t nslots; /* of a class */
+
+    /* private */
+    struct cairn_writes writes;
+    struct cairn_map_read read;
+    struct cairn_map_table tables[3]; /* read so far */
+    struct cairn_timer timer;         /* ticks; when to stand again */
+    struct cairn_task failing;
+    struct cairn_err why;
+    uint64_t *changed;                   /* of each slot's entry */
+    struct cairn_coordinator_ask **held; /* proposals, by slot */
+    struct cairn_coordinator_class classes[CAIRN_CLUSTER_CLASSES];
+    struct cairn_placement_member *candidates; /* for classes: those that are there */
+    uint32_t ncandidates, reads_done, ticks;
+    uint64_t read_revision;
+    bool reading, resigned, election_is_over, ending, has_coord, conf_is_stored;
+};
+
+extern const struct cairn_sm_kind cairn_coordinator_kind;
+
+void cairn_coordinator_start(struct cairn_coordinator *co);
+/** Resigns; ended() tells when it is over. */
+void cairn_coordinator_stop(struct cairn_coordinator *co);
+/** Elected, valid now, and everything is read. */
+bool cairn_coordinator_is_serving(const struct cairn_coordinator *co);
+
+/** A request, held by its user until done(), which may run at once. @rc 0, or
+ *   CAIRN_E_MOVED   another coordinates
+ *   CAIRN_E_BUSY    nobody does, or not yet; or the slot is being changed
+ * and what is said at each. */
+struct cairn_coordinator_ask {
+    void (*done)(struct cairn_coordinator_ask *ask);
+    void *arg;
+    int rc;
+    struct cairn_err err;
+
+    /* REGISTER: p.inc is set. CAIRN_E_STATE: a later process is registered. CAIRN_E_LIMIT: too many members */
+    struct cairn_coord_process p;
+    struct cairn_wire_member self;
+    const struct cairn_coord_log *logs;
+    uint32_t nlogs;
+    /* PROPOSE */
+    struct cairn_change change;
+    enum cairn_verdict verdict;
+    struct cairn_slot_record rec;
+    /* CREATE_CLASS: nslots is set. CAIRN_E_INVAL; CAIRN_E_STATE: fewer members are up */
+    uint32_t replicas, min_insync, nslots;
+    uint64_t revision;
+    /* DRAIN: of p.node, or the one of that name; nslots: that it holds. CAIRN_E_NOTFOUND */
+    const char *name;
+    bool off;
+
+    struct cairn_link link; /* private */
+};
+
+void cairn_coordinator_register(struct cairn_coordinator *co, struct cairn_coordinator_ask *ask);
+void cairn_coordinator_propose(struct cairn_coordinator *co, struct cairn_coordinator_ask *ask);
+void cairn_coordinator_create_class(struct cairn_coordinator *co, struct cairn_coordinator_ask *ask);
+void cairn_coordinator_drain(struct cairn_coordinator *co, struct cairn_coordinator_ask *ask);
+/** Fills in g->granted and g->wants_register; the page is the caller's, before anything else happens. 0, MOVED, BUSY. */
+int cairn_coordinator_heartbeat(struct cairn_coordinator *co, struct cairn_who who, struct cairn_wire_grant *g,
+                                struct cairn_err *err);
+/** Everything, for people. NULL: no memory. */
+json_t *cairn_coordinator_status(const struct cairn_coordinator *co);
+
+#endif

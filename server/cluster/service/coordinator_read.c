@@ -1,0 +1,207 @@
+/* What an elected coordinator reads before it serves: see coordinator.h. */
+#include "server/cluster/service/coordinator_internal.h"
+
+#include "sdk/core/base/log.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { RETRY_MS = 100 };
+
+/* In this order; nobody changes what was read first while the rest is read. */
+static const char *const prefixes[] = { CAIRN_CLUSTER_KEY_CONF, CAIRN_CLUSTER_KEY_MEMBERS, CAIRN_CLUSTER_KEY_SLOTS };
+
+void cairn_coordinator__forget(struct cairn_coordinator *co)
+{
+    if (co->has_coord)
+        cairn_coord_fini(&co->coord);
+    co->has_coord = false;
+    cairn_members_fini(&co->members);
+    for (uint32_t i = 0; i < ARRAY_SIZE(prefixes); i++)
+        cairn_map_table_fini(&co->tables[i]);
+    memset(co->tables, 0, sizeof(co->tables));
+    free(co->changed);
+    free(co->held);
+    free(co->candidates);
+    co->changed = NULL;
+    co->held = NULL;
+    co->candidates = NULL;
+    co->reads_done = 0;
+    co->counts = (struct cairn_coordinator_counts){ 0 };
+}
+
+/* ---- one entry ---- */
+
+uint32_t cairn_cluster__nslots_of(const struct cairn_map_entry *e)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < e->value_len && i < 8; i++) {
+        if (e->value[i] < '0' || e->value[i] > '9')
+            return 0;
+        n = n * 10 + (e->value[i] - '0');
+    }
+    return n >= UINT32_C(1) << CAIRN_SLOT_BITS_MIN && n <= CAIRN_CLUSTER_SLOTS_OF_CLASS_MAX && (n & (n - 1)) == 0 ? n
+                                                                                                                  : 0;
+}
+
+static int read_conf(struct cairn_coordinator *co)
+{
+    const struct cairn_map_node *n = cairn_map_table_at(&co->tables[0], CAIRN_CLUSTER_KEY_CONF);
+
+    co->conf_is_stored = n != NULL;
+    co->nslots = UINT32_C(1) << co->conf->slot_bits;
+    if (n == NULL)
+        return 0;
+    co->nslots = cairn_cluster__nslots_of(&n->e);
+    return co->nslots != 0 ? 0 : cairn_err_set(&co->why, CAIRN_E_CORRUPT, "%s", CAIRN_CLUSTER_KEY_CONF);
+}
+
+static int read_member(struct cairn_coordinator *co, const struct cairn_map_entry *e)
+{
+    struct cairn_member read = { 0 }, *m;
+    struct cairn_wire_member told;
+    char key[CAIRN_MEMBER_KEY_BYTES];
+    struct cairn_err err;
+    int rc = cairn_member_unpack(&read, e->value, e->value_len, &err);
+
+    cairn_member_key(read.p.node, key);
+    if (rc == 0 && strcmp(key, e->key) != 0)
+        rc = cairn_err_set(&err, CAIRN_E_CORRUPT, "it tells of another");
+    if (rc != 0)
+        return cairn_err_set(&co->why, rc, "entry %s: %s", e->key, err.text);
+    rc = cairn_members_add(&co->members, read.p.node, &m);
+    if (rc == 0) {
+        read.waiting = m->waiting; /* the links are the member's own */
+        read.awaiting = m->awaiting;
+        *m = read;
+        cairn_list_init(&m->waiting);
+        cairn_list_init(&m->awaiting);
+        m->changed = e->changed;
+        rc = cairn_coord_load_node(&co->coord, &m->p);
+    }
+    cairn_member_tell(&read, &told);
+    if (rc == 0)
+        rc = co->ops->put_member(co, &told, e->changed);
+    return rc == 0 ? 0 : cairn_err_set(&co->why, rc, "member %s", read.name);
+}
+
+static int read_slot(struct cairn_coordinator *co, const struct cairn_map_entry *e)
+{
+    struct cairn_slot_record rec;
+    struct cairn_err err;
+    char key[CAIRN_WRITES_KEY_BYTES];
+    uint32_t slot = (uint32_t)strtoul(e->key + strlen(CAIRN_CLUSTER_KEY_SLOTS), NULL, 16);
+    int rc = cairn_wire_slot_unpack(e->value, e->value_len, &rec, &err);
+
+    snprintf(key, sizeof(key), CAIRN_CLUSTER_KEY_SLOTS "%08x", slot);
+    if (rc == 0 && (strcmp(key, e->key) != 0 || slot >= all_slots(co) || rec.epoch == 0))
+        rc = cairn_err_set(&err, CAIRN_E_CORRUPT, "there is no such slot");
+    if (rc != 0)
+        return cairn_err_set(&co->why, rc, "entry %s: %s", e->key, err.text);
+    cairn_coord_load(&co->coord, slot, &rec);
+    co->changed[slot] = e->changed;
+    co->classes[slot / co->nslots].made++;
+    co->classes[slot / co->nslots].revision = e->changed;
+    co->counts.slots++;
+    rc = co->ops->put_slot(co, slot, &rec, e->changed);
+    return rc == 0 ? 0 : cairn_err_set(&co->why, rc, "slot %u", slot);
+}
+
+/* ---- all ---- */
+
+static int by_changed(const void *a, const void *b)
+{
+    uint64_t x = (*(struct cairn_map_node *const *)a)->e.changed, y = (*(struct cairn_map_node *const *)b)->e.changed;
+
+    return (x > y) - (x < y);
+}
+
+/* In the order in which they changed, as this node's records want it. */
+static int read_entries(struct cairn_coordinator *co)
+{
+    uint32_t nmembers = co->tables[1].n, n = nmembers + co->tables[2].n;
+    struct cairn_map_node **all = calloc(n + 1, sizeof(struct cairn_map_node *));
+    size_t prefix = strlen(CAIRN_CLUSTER_KEY_MEMBERS);
+    int rc = 0;
+
+    if (all == NULL)
+        return cairn_err_set(&co->why, CAIRN_E_NOMEM, "%u entries", n);
+    if (nmembers > 0)
+        memcpy(all, co->tables[1].nodes, nmembers * sizeof(struct cairn_map_node *));
+    if (n > nmembers)
+        memcpy(all + nmembers, co->tables[2].nodes, (n - nmembers) * sizeof(struct cairn_map_node *));
+    qsort(all, n, sizeof(struct cairn_map_node *), by_changed);
+    for (uint32_t i = 0; rc == 0 && i < n; i++)
+        rc = strncmp(all[i]->e.key, CAIRN_CLUSTER_KEY_MEMBERS, prefix) == 0 ? read_member(co, &all[i]->e)
+                                                                            : read_slot(co, &all[i]->e);
+    free(all);
+    return rc;
+}
+
+static int read_all(struct cairn_coordinator *co)
+{
+    const struct cairn_cluster_conf *conf = co->conf;
+    int rc = read_conf(co);
+
+    if (rc != 0)
+        return rc;
+    co->changed = calloc(all_slots(co), sizeof(*co->changed));
+    co->held = calloc(all_slots(co), sizeof(struct cairn_coordinator_ask *));
+    co->candidates = calloc(CAIRN_MEMBERS_MAX, sizeof(*co->candidates));
+    if (co->changed == NULL || co->held == NULL || co->candidates == NULL ||
+        cairn_coord_init(&co->coord, &cairn_coordinator__coord_ops, co->store->home.env, co->times, all_slots(co)) != 0)
+        return cairn_err_set(&co->why, CAIRN_E_NOMEM, "%u slots", all_slots(co));
+    co->has_coord = true;
+    co->coord.lost_wait_ns = conf->lost_wait_ns;
+    co->coord.lost_may_shrink = conf->lost_may_shrink;
+    co->coord.moving_max = conf->moves_max;
+    co->coord.arg = co;
+    for (uint32_t i = 0; i < CAIRN_CLUSTER_CLASSES; i++)
+        co->classes[i].made = co->classes[i].next = 0;
+    return read_entries(co);
+}
+
+static void on_read(struct cairn_map_op *op)
+{
+    struct cairn_coordinator *co = op->arg;
+
+    co->reading = false;
+    if (co->sm.state != CAIRN_COORDINATOR_READING) {
+        cairn_map_table_fini(&co->read.table);
+        cairn_coordinator__settle(co);
+        return;
+    }
+    if (op->rc != 0) {
+        cairn_map_table_fini(&co->read.table);
+        cairn_log_warn("the map cannot be read: %s", op->err.text);
+        if (cairn_timer_start(co->store->home.env, &co->timer,
+                              cairn_env_now_ns(co->store->home.env) + RETRY_MS * CAIRN_NS_PER_MS) != 0)
+            cairn_coordinator__fail(co, CAIRN_E_NOMEM, "a timer");
+        return;
+    }
+    co->tables[co->reads_done++] = co->read.table;
+    co->read_revision = op->revision;
+    if (co->reads_done < ARRAY_SIZE(prefixes)) {
+        cairn_coordinator__read(co);
+    } else if (read_all(co) != 0) {
+        struct cairn_err why = co->why;
+
+        cairn_coordinator__fail(co, why.code, why.text);
+    } else {
+        for (uint32_t i = 0; i < ARRAY_SIZE(prefixes); i++)
+            cairn_map_table_fini(&co->tables[i]);
+        memset(co->tables, 0, sizeof(co->tables));
+        co->ops->upto(co, co->read_revision);
+        cairn_coordinator__serve(co);
+    }
+}
+
+void cairn_coordinator__read(struct cairn_coordinator *co)
+{
+    if (co->sm.state == CAIRN_COORDINATOR_STANDING)
+        cairn_sm_move(&co->sm, CAIRN_COORDINATOR_READING);
+    co->reading = true;
+    co->read = (struct cairn_map_read){ .op = { .done = on_read, .arg = co }, .prefix = prefixes[co->reads_done] };
+    cairn_map_store_read(co->store, &co->read);
+}

@@ -1,0 +1,219 @@
+/* What a coordinator writes into the map store, and what follows when it is there: see coordinator.h. */
+#include "server/cluster/service/coordinator_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* Who held a slot, and who holds it: all that a record and the next one name. */
+enum { TOLD_MAX = 2 * (2 * CAIRN_REPLICAS_MAX + 1) };
+
+struct slot_write {
+    struct cairn_write w;
+    uint32_t slot, nnodes;
+    uint64_t nodes[TOLD_MAX];
+    struct cairn_slot_record rec;
+    uint8_t value[CAIRN_WIRE_RECORD_BYTES_MAX];
+};
+
+struct member_write {
+    struct cairn_write w;
+    struct cairn_member as; /* as it is written; later changes are another write's */
+    uint8_t value[CAIRN_MEMBER_BYTES_MAX];
+};
+
+struct conf_write {
+    struct cairn_write w;
+    char value[16];
+};
+
+static void write_init(struct cairn_coordinator *co, struct cairn_write *w, const void *value, size_t len,
+                       void (*stored)(struct cairn_write *w, uint64_t revision),
+                       void (*done)(struct cairn_write *w, int rc))
+{
+    w->value = value;
+    w->len = (uint32_t)len;
+    w->stored = stored;
+    w->done = done;
+    w->arg = co;
+}
+
+/* ---- slots ---- */
+
+static void slot_stored(struct cairn_write *w, uint64_t revision)
+{
+    struct slot_write *x = CONTAINER_OF(w, struct slot_write, w);
+    struct cairn_coordinator *co = w->arg;
+    int rc = co->ops->put_slot(co, x->slot, &x->rec, revision);
+
+    co->changed[x->slot] = revision;
+    if (x->rec.epoch == 1)
+        cairn_coordinator__class_grew(co, x->slot, revision);
+    if (rc != 0)
+        cairn_coordinator__fail(co, rc, "a slot's record in memory");
+}
+
+static void slot_done(struct cairn_write *w, int rc)
+{
+    struct slot_write *x = CONTAINER_OF(w, struct slot_write, w);
+    struct cairn_coordinator *co = w->arg;
+
+    if (rc == 0) { /* otherwise this term is over */
+        cairn_coord_on_stored(&co->coord, x->slot, 0);
+        co->ops->publish(co, x->slot, &x->rec, x->nodes, x->nnodes);
+    }
+    free(x);
+}
+
+static void name_node(struct slot_write *x, uint64_t node)
+{
+    for (uint32_t i = 0; i < x->nnodes; i++) {
+        if (x->nodes[i] == node)
+            return;
+    }
+    if (node != 0)
+        x->nodes[x->nnodes++] = node;
+}
+
+static void name_nodes(struct slot_write *x, const struct cairn_slot_record *rec)
+{
+    for (uint32_t i = 0; i < rec->nreplicas; i++)
+        name_node(x, rec->replicas[i]);
+    for (uint32_t i = 0; i < rec->ninsync; i++)
+        name_node(x, rec->insync[i].node);
+    if (rec->move.phase != CAIRN_MOVE_NONE)
+        name_node(x, rec->move.target.node);
+}
+
+static void co_store(struct cairn_coord *c, uint32_t slot, const struct cairn_slot_record *rec)
+{
+    struct cairn_coordinator *co = c->arg;
+    struct slot_write *x = calloc(1, sizeof(*x));
+
+    if (x == NULL) { /* the core waits for an answer that will not come: this term ends */
+        cairn_coordinator__fail(co, CAIRN_E_NOMEM, "a slot's record");
+        return;
+    }
+    write_init(co, &x->w, x->value, cairn_wire_slot_pack(rec, x->value), slot_stored, slot_done);
+    snprintf(x->w.key, sizeof(x->w.key), CAIRN_CLUSTER_KEY_SLOTS "%08x", slot);
+    x->w.from = co->changed[slot];
+    x->slot = slot;
+    x->rec = *rec;
+    name_nodes(x, rec);
+    name_nodes(x, &c->slots[slot].rec); /* as it is until then */
+    cairn_writes_add(&co->writes, &x->w);
+}
+
+/* Told by slot_done(), which knows who held it before. */
+static void co_publish(struct cairn_coord *c, uint32_t slot, const struct cairn_slot_record *rec)
+{
+    (void)c;
+    (void)slot;
+    (void)rec;
+}
+
+static void co_verdict(struct cairn_coord *c, const struct cairn_change *change, enum cairn_verdict verdict,
+                       const struct cairn_slot_record *rec)
+{
+    struct cairn_coordinator *co = c->arg;
+    struct cairn_coordinator_ask *ask = co->held[change->slot];
+
+    CAIRN_ASSERT(ask != NULL);
+    co->held[change->slot] = NULL;
+    ask->verdict = verdict;
+    ask->rec = *rec;
+    cairn_coordinator__answer(ask, 0, "");
+}
+
+const struct cairn_coord_ops cairn_coordinator__coord_ops = {
+    .store = co_store, .publish = co_publish, .verdict = co_verdict, .place = cairn_coordinator__place
+};
+
+/* ---- members ---- */
+
+static void member_begin(struct cairn_coordinator *co, struct cairn_member *m);
+
+static void member_stored(struct cairn_write *w, uint64_t revision)
+{
+    struct member_write *x = CONTAINER_OF(w, struct member_write, w);
+    struct cairn_coordinator *co = w->arg;
+    struct cairn_wire_member told;
+    int rc;
+
+    cairn_members_find(&co->members, x->as.p.node)->changed = revision;
+    cairn_member_tell(&x->as, &told);
+    rc = co->ops->put_member(co, &told, revision);
+    if (rc != 0)
+        cairn_coordinator__fail(co, rc, "a member's record in memory");
+}
+
+static void member_done(struct cairn_write *w, int rc)
+{
+    struct member_write *x = CONTAINER_OF(w, struct member_write, w);
+    struct cairn_coordinator *co = w->arg;
+
+    if (rc == 0) {
+        struct cairn_member *m = cairn_members_find(&co->members, x->as.p.node);
+        struct cairn_link *l;
+
+        m->writing = false;
+        while ((l = cairn_list_pop(&m->awaiting)) != NULL)
+            cairn_coordinator__answer(CONTAINER_OF(l, struct cairn_coordinator_ask, link), 0, "");
+        if (m->dirty)
+            member_begin(co, m);
+    }
+    free(x);
+}
+
+static void member_begin(struct cairn_coordinator *co, struct cairn_member *m)
+{
+    struct member_write *x = calloc(1, sizeof(*x));
+
+    if (x == NULL) {
+        cairn_coordinator__fail(co, CAIRN_E_NOMEM, "a member's record");
+        return;
+    }
+    x->as = *m;
+    write_init(co, &x->w, x->value, cairn_member_pack(m, x->value), member_stored, member_done);
+    cairn_member_key(m->p.node, x->w.key);
+    x->w.from = m->changed;
+    m->dirty = false;
+    m->writing = true;
+    cairn_list_splice(&m->awaiting, &m->waiting);
+    cairn_writes_add(&co->writes, &x->w);
+}
+
+void cairn_coordinator__store_member(struct cairn_coordinator *co, struct cairn_member *m)
+{
+    m->dirty = true;
+    if (!m->writing)
+        member_begin(co, m);
+}
+
+/* ---- the cluster's own ---- */
+
+static void conf_stored(struct cairn_write *w, uint64_t revision)
+{
+    (void)w;
+    (void)revision;
+}
+
+static void conf_done(struct cairn_write *w, int rc)
+{
+    (void)rc;
+    free(CONTAINER_OF(w, struct conf_write, w));
+}
+
+void cairn_coordinator__store_conf(struct cairn_coordinator *co)
+{
+    struct conf_write *x = calloc(1, sizeof(*x));
+
+    if (x == NULL) {
+        cairn_coordinator__fail(co, CAIRN_E_NOMEM, CAIRN_CLUSTER_KEY_CONF);
+        return;
+    }
+    write_init(co, &x->w, x->value, (size_t)snprintf(x->value, sizeof(x->value), "%u", co->nslots), conf_stored,
+               conf_done);
+    snprintf(x->w.key, sizeof(x->w.key), "%s", CAIRN_CLUSTER_KEY_CONF);
+    co->conf_is_stored = true; /* before whatever is written from now on */
+    cairn_writes_add(&co->writes, &x->w);
+}

@@ -1,0 +1,55 @@
+/** Members of a cluster: as the map store keeps each, and all of them by id. */
+#ifndef CAIRN_SERVER_CLUSTER_SERVICE_MEMBER_H
+#define CAIRN_SERVER_CLUSTER_SERVICE_MEMBER_H
+
+#include "cairn/limits.h"
+#include "sdk/core/base/list.h"
+#include "server/cluster/repl/repl_wire.h"
+
+enum {
+    CAIRN_MEMBER_ADDRESS_BYTES_MAX = 160,
+    CAIRN_MEMBER_BYTES_MAX = 2048, /* of its entry */
+    CAIRN_MEMBER_KEY_BYTES = 32,
+};
+
+struct cairn_member {
+    struct cairn_coord_process p;
+    char name[CAIRN_NAME_BYTES_MAX + 1], zone[CAIRN_NAME_BYTES_MAX + 1];
+    char addresses[CAIRN_WIRE_ADDRESSES_MAX][CAIRN_MEMBER_ADDRESS_BYTES_MAX];
+    uint32_t naddresses, weight;
+    enum cairn_wire_member_state state;
+
+    uint64_t changed;           /* revision of its entry; 0: not stored yet */
+    bool writing, dirty;        /* its entry is being written; it has changed since that began */
+    uint32_t holds;             /* slots that name it, as last counted */
+    struct cairn_link waiting;  /* for what it is now to be stored */
+    struct cairn_link awaiting; /* for the write under way */
+};
+
+/** By id. */
+struct cairn_members {
+    struct cairn_member **all;
+    uint32_t n, room;
+};
+
+void cairn_members_fini(struct cairn_members *t);
+struct cairn_member *cairn_members_find(const struct cairn_members *t, uint64_t node);
+struct cairn_member *cairn_members_named(const struct cairn_members *t, const char *name);
+/** The member @node, made if there is none. CAIRN_E_NOMEM, CAIRN_E_LIMIT. */
+int cairn_members_add(struct cairn_members *t, uint64_t node, struct cairn_member **out);
+
+/** As others know it: strings stay the member's. */
+void cairn_member_tell(const struct cairn_member *m, struct cairn_wire_member *to);
+/** Takes over name, zone, weight and addresses. CAIRN_E_LIMIT: of an address's length. */
+int cairn_member_hear(struct cairn_member *m, const struct cairn_wire_member *from, bool *changed,
+                      struct cairn_err *err);
+/** Drains while it is up; silence is known to whoever coordinates. */
+void cairn_member_set_alive(struct cairn_member *m, bool alive);
+
+void cairn_member_key(uint64_t node, char key[CAIRN_MEMBER_KEY_BYTES]);
+/** Its entry's value; returns the number of bytes. */
+size_t cairn_member_pack(const struct cairn_member *m, uint8_t to[CAIRN_MEMBER_BYTES_MAX]);
+/** What pack() wrote, into a member that is zeroed but for its links. CAIRN_E_INVAL, CAIRN_E_LIMIT, CAIRN_E_FORMAT. */
+int cairn_member_unpack(struct cairn_member *m, const uint8_t *bytes, size_t len, struct cairn_err *err);
+
+#endif

@@ -1,0 +1,135 @@
+"""A cluster: nodes that share a map in etcd, one of which coordinates; it dies, and another one does."""
+
+import json
+import os
+import shutil
+import signal
+import time
+import unittest
+
+from systest import BUILD, DEGRADED, FAILED, Case, Etcd, main, run, wait_for
+
+CLIENT = os.path.join(BUILD, "bin", "cluster_client")
+CLUSTER = "0123456789abcdef0123456789abcdef"
+
+
+@unittest.skipUnless(shutil.which("etcd"), "etcd is not installed")
+class Cluster(Etcd, Case):
+    def begin(self, n=3):
+        url, self.etcd = self.start_etcd(os.path.join(self.base, "etcd"))
+        self.all = []
+        for i in range(1, n + 1):
+            name = "n%d" % i
+            settings = ("--set", "map.store=etcd", "--set", "map.endpoints=" + url, "--set", "node.cluster=" + CLUSTER,
+                        "--set", "node.name=" + name, "--set", "auth.key_file=" + self.path("key"),
+                        "--set", "cluster.zone=" + name)
+            node = self.node(name, args=settings)
+            node.name = name
+            node.start()
+            self.all.append(node)
+
+    def up(self):
+        return [n for n in self.all if n.process is not None]
+
+    def seen(self, node):
+        """What a node says of its cluster."""
+        providers = node.cairn("status", "--json").json["providers"]
+        return next(p for p in providers if p["type"] == "cluster")
+
+    def coordinator(self, seconds=60):
+        """The node that coordinates, when all say that it does."""
+        found = []
+
+        def agreed():
+            seen = {n.name: self.seen(n) for n in self.up()}
+            found[:] = [n for n in self.up() if seen[n.name]["coordinates"]]
+            return len(found) == 1 and all(s["coordinator"] == found[0].name for s in seen.values())
+
+        wait_for("a coordinator", agreed, seconds)
+        return found[0]
+
+    def client(self, node, *args):
+        return run(CLIENT, node.address, *[str(a) for a in args])
+
+    def numbers(self, node, *args):
+        return [int(x) for x in self.ok(self.client(node, *args)).out.split()]
+
+    def test_another_takes_over(self):
+        self.begin()
+        first = self.coordinator()
+        other = next(n for n in self.all if n is not first)
+        self.assertIn("coordinator", self.ok(first.cairn("status")).out)
+
+        # Three more that register, live and get slots, as far as the coordinator can tell.
+        incs = [self.numbers(first, "register", 101 + i, 1, "s%d" % i)[0] for i in range(3)]
+        self.assertEqual(len(set(incs)), 3)
+        self.assertEqual(self.numbers(first, "register", 101, 1, "s0"), [incs[0]])
+        beats = [self.numbers(first, "beat", 101 + i, incs[i], 1, 0) for i in range(3)]
+        self.assertTrue(all(b[0] == 1 and b[1] == 0 for b in beats), beats)
+        slots, revision = self.numbers(first, "class", 3)
+        self.assertEqual(slots, 1024)
+        self.assertEqual(self.numbers(first, "class", 3), [slots, revision])
+        known = self.numbers(first, "records", 0)
+        self.assertEqual(known[1], slots)
+        self.assertGreaterEqual(known[0], revision)
+        wait_for("the count", lambda: self.seen(first)["slots"]["all"] == slots)
+
+        # A node that does not coordinate says who does.
+        refused = self.client(other, "register", 101, 1, "s0")
+        self.assertEqual(refused.code, FAILED)
+        self.assertIn("CAIRN_E_MOVED: node %s (" % first.name, refused.err)
+
+        # It dies. Another one does, with all that the first one had stored.
+        began = time.monotonic()
+        first.kill()
+        second = self.coordinator()
+        self.assertLess(time.monotonic() - began, 20)
+        self.assertIsNot(second, first)
+        self.assertEqual(self.numbers(second, "records", 0)[1], slots)
+        beat = self.numbers(second, "beat", 101, incs[0], 2, 0)
+        self.assertEqual(beat[1], 1)  # what it told of its logs died with the first
+        self.assertEqual(self.numbers(second, "register", 101, 1, "s0"), [incs[0]])
+        newer = self.numbers(second, "register", 102, 2, "s1")[0]
+        self.assertGreater(newer, max(incs))
+        late = self.client(second, "register", 102, 1, "s1")
+        self.assertEqual(late.code, FAILED)
+        self.assertIn("CAIRN_E_STATE", late.err)
+        status = json.loads(self.ok(self.client(second, "status")).out)
+        self.assertTrue(status["coordinates"])
+        self.assertLessEqual({"s0", "s1", "s2"}, {m["name"] for m in status["members"]})
+
+        # The first one is back, and follows.
+        first.start()
+        self.assertIs(self.coordinator(), second)
+
+        # A coordinator that is stopped leaves at once, and the rest go on.
+        self.assertEqual(second.stop(), 0)
+        third = self.coordinator()
+        self.assertEqual(self.numbers(third, "records", 0)[1], slots)
+        for n in self.up():
+            self.assertEqual(n.stop(), 0)
+
+    def test_without_its_store_nobody_coordinates(self):
+        self.begin(2)
+        self.coordinator()
+        self.etcd.send_signal(signal.SIGKILL)
+        self.etcd.wait()
+        wait_for("the end of the election", lambda: not any(self.seen(n)["coordinates"] for n in self.all))
+        self.assertEqual(self.all[0].cairn("status").code, DEGRADED)
+        refused = self.client(self.all[0], "class", 1)
+        self.assertEqual(refused.code, FAILED)
+        self.start_etcd(os.path.join(self.base, "etcd"))
+        self.coordinator()
+
+    def test_times_that_contradict_each_other_are_refused(self):
+        node = self.node()
+        check = run(*node.argv("--check-config", "--set", "cluster.lease=1s", "--set", "cluster.slots=3000", "--set",
+                               "cluster.addresses=tcp://here:0"))
+        self.assertEqual(check.code, FAILED, check)
+        for text in ("more than a quarter of 'cluster.lease'", "'cluster.slots' must be a power of two; found 3000",
+                     "has no port that others could use"):
+            self.assertIn(text, check.err)
+
+
+if __name__ == "__main__":
+    main()
