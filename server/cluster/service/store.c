@@ -24,14 +24,18 @@ struct cluster_store *cluster_store_new(const struct cluster_store_conf *conf)
         free(st);
         return NULL;
     }
+    cairn_list_init(&st->jobs);
+    cairn_list_init(&st->views);
     store_apply_init(st);
     return st;
 }
 
 void cluster_store_free(struct cluster_store *st)
 {
-    CAIRN_ASSERT(st->running == 0 && st->nviews == 0);
+    CAIRN_ASSERT(st->running == 0);
     store_apply_fini(st);
+    store_jobs_free(st);
+    store_views_free(st);
     store_start_free(st);
     cairn_task_cancel(&st->stopped_task);
     free(st->apply.results);
@@ -167,9 +171,35 @@ void store_ns_forget(struct cluster_store *st)
     st->nns = 0;
 }
 
-void store_ns_name(uint32_t id, char *name)
+static void on_opened(struct cairn_rpc_call *call)
 {
-    snprintf(name, 32, "ns/%u", id);
+    struct store_open *o = call->arg;
+    int rc = call->rc;
+
+    if (!store_call_over(o->st))
+        return;
+    if (rc == 0) {
+        rc = store_ns_add(o->st, o->id, ((const Cairn__Wire__KvOpened *)call->reply)->db);
+    } else if (rc == CAIRN_E_EXISTS) {
+        cairn_log_error("%s is not what replicas say of it: %s", o->name, o->err.text);
+        rc = store_ns_add(o->st, o->id, 0);
+    }
+    o->done(o, rc);
+}
+
+void store_open_start(struct store_open *o, struct cluster_store *st, uint32_t id, bool create, bool write_once,
+                      void (*done)(struct store_open *o, int rc), void *arg)
+{
+    o->st = st;
+    o->id = id;
+    o->done = done;
+    o->arg = arg;
+    snprintf(o->name, sizeof(o->name), "ns/%u", id);
+    cairn__wire__kv_open__init(&o->msg);
+    o->msg.name = o->name;
+    o->msg.create = create;
+    o->msg.write_once = create && write_once;
+    store_call(st, &o->call, CAIRN__WIRE__KV_METHOD__KV_OPEN, &o->msg.base, on_opened, o, &o->err);
 }
 
 void store_slot_init(struct store_slot *s, uint32_t slot, uint64_t applied)

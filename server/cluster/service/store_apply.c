@@ -13,10 +13,7 @@
  *  CHECK  PUTs have met a record, and who put it is being asked: whoever repeats his own has done it.
  *  PAUSE  what was asked for has failed, and is asked for again: the same batch, for it may have been carried out.
  *  ENDED  the store ends. */
-#include "sdk/core/base/log.h"
 #include "server/cluster/service/store_internal.h"
-
-#include <inttypes.h>
 
 enum { APPLY_IDLE, APPLY_OPEN, APPLY_LOOK, APPLY_WRITE, APPLY_CHECK, APPLY_PAUSE, APPLY_ENDED, APPLY_NR };
 
@@ -95,20 +92,11 @@ static void pause(struct store_apply *a, int rc)
 
 /* ---- namespaces that are met for the first time ---- */
 
-static void on_opened(struct cairn_rpc_call *call)
+static void on_opened(struct store_open *o, int rc)
 {
-    struct store_apply *a = call->arg;
-    struct cluster_store *st = store_of(a);
-    int rc = call->rc;
+    struct store_apply *a = o->arg;
 
-    if (!store_call_over(st))
-        return;
-    if (rc == 0) {
-        rc = store_ns_add(st, a->opening, ((const Cairn__Wire__KvOpened *)call->reply)->db);
-    } else if (rc == CAIRN_E_EXISTS) {
-        cairn_log_error("%s is not what an entry of a log says: %s", a->name, a->err.text);
-        rc = store_ns_add(st, a->opening, 0);
-    }
+    a->err = o->err;
     if (rc != 0) {
         pause(a, rc);
         return;
@@ -119,14 +107,8 @@ static void on_opened(struct cairn_rpc_call *call)
 
 static void open_start(struct store_apply *a, const struct store_body *b)
 {
-    a->opening = b->ns;
-    store_ns_name(b->ns, a->name);
-    cairn__wire__kv_open__init(&a->msg.open);
-    a->msg.open.name = a->name;
-    a->msg.open.create = true;
-    a->msg.open.write_once = (b->flags & STORE_BODY_WRITE_ONCE) != 0;
     cairn_sm_move(&a->sm, APPLY_OPEN);
-    store_call(store_of(a), &a->call, CAIRN__WIRE__KV_METHOD__KV_OPEN, &a->msg.open.base, on_opened, a, &a->err);
+    store_open_start(&a->open, store_of(a), b->ns, true, (b->flags & STORE_BODY_WRITE_ONCE) != 0, on_opened, a);
 }
 
 /* ---- conditional PUTs of a session ---- */
@@ -452,6 +434,11 @@ static void on_written(struct cairn_rpc_call *call)
 static void write_start(struct store_apply *a)
 {
     store_call_batch(store_of(a), &a->call, &a->batch, on_written, a, &a->err);
+}
+
+void store_apply_wake(struct cluster_store *st)
+{
+    gather_later(&st->apply);
 }
 
 void cluster_store_apply(struct cluster_store *st, struct store_slot *s, uint64_t pos)

@@ -128,6 +128,18 @@ struct store_ns {
     uint32_t id, db; /* db 0: it cannot be had, since there is another of its name */
 };
 
+/* A namespace's database is being opened. */
+struct store_open {
+    struct cluster_store *st;
+    uint32_t id;
+    char name[32];
+    Cairn__Wire__KvOpen msg;
+    struct cairn_rpc_call call;
+    struct cairn_err err;
+    void (*done)(struct store_open *o, int rc);
+    void *arg;
+};
+
 struct store_result {
     struct store_slot *s;
     uint64_t pos;
@@ -156,10 +168,8 @@ struct store_apply {
     union {
         Cairn__Wire__KvGet get;
         Cairn__Wire__KvMget mget;
-        Cairn__Wire__KvOpen open;
     } msg;
-    char name[32];
-    uint32_t opening; /* namespace */
+    struct store_open open;
 };
 
 struct store_start;
@@ -172,6 +182,7 @@ struct cluster_store {
     uint32_t nns, ns_room;
     struct store_apply apply;
     struct store_start *start;
+    struct cairn_link jobs, views;
     uint32_t running, nviews; /* calls; copies that go out */
     bool stopping, dead;
     void (*stopped)(void *arg);
@@ -201,14 +212,25 @@ void store_die(struct cluster_store *st, int rc, const char *text);
 const struct store_ns *store_ns_find(const struct cluster_store *st, uint32_t id);
 int store_ns_add(struct cluster_store *st, uint32_t id, uint32_t db);
 void store_ns_forget(struct cluster_store *st);
-/* The name of a namespace's database; room for 32 bytes. */
-void store_ns_name(uint32_t id, char *name);
+/* Opens the database of namespace @id, which store_ns_find() knows then. @create: as @write_once says, if there is none; else
+ * CAIRN_E_NOTFOUND. done() comes later, unless the store ends. */
+void store_open_start(struct store_open *o, struct cluster_store *st, uint32_t id, bool create, bool write_once,
+                      void (*done)(struct store_open *o, int rc), void *arg);
 
 /* ---- store_apply.c ---- */
 
 void store_apply_init(struct cluster_store *st);
 void store_apply_fini(struct cluster_store *st);
 extern const struct cairn_sm_kind store_apply_kind;
+
+/* Slots that were held are not any more. */
+void store_apply_wake(struct cluster_store *st);
+
+/* ---- store_job.c, store_view.c ---- */
+
+extern const struct cairn_sm_kind store_job_kind, store_view_kind;
+void store_jobs_free(struct cluster_store *st);
+void store_views_free(struct cluster_store *st);
 
 /* ---- store_start.c ---- */
 

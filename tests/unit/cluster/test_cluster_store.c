@@ -1,4 +1,5 @@
 /* The application under replicas, over a real KV provider of each kind: results, what a crash leaves, starts. */
+#include "server/cluster/repl/sessions_image.h"
 #include "server/cluster/service/store.h"
 #include "tests/lib/kv_node.h"
 #include "tests/lib/scratch.h"
@@ -20,6 +21,10 @@ struct log {
     struct cairn_entry entries[ENTRIES + 1]; /* from 1 */
     int32_t results[ENTRIES + 1];
     uint64_t n, applied, newest;
+    bool wiped, put, sealed, paged, page_last;
+    int put_rc, page_rc;
+    uint8_t *page;
+    uint32_t page_len;
 };
 
 struct fixture {
@@ -102,7 +107,40 @@ static void op_failed(void *arg, int rc, const char *text)
     fail_msg("the store failed: %d %s", rc, text);
 }
 
-static const struct cluster_store_ops ops = { .entry = op_entry,
+static void op_wiped(struct store_slot *s)
+{
+    log_of(s)->wiped = true;
+}
+
+static void op_put(struct store_slot *s, int rc)
+{
+    log_of(s)->put_rc = rc;
+    log_of(s)->put = true;
+}
+
+static void op_sealed(struct store_slot *s)
+{
+    log_of(s)->sealed = true;
+}
+
+static void op_page(struct store_slot *s, int rc, const uint8_t *page, uint32_t len, bool last)
+{
+    struct log *l = log_of(s);
+
+    l->page_rc = rc;
+    l->page_len = len;
+    l->page_last = last;
+    l->page = realloc(l->page, len + 1);
+    if (len > 0)
+        memcpy(l->page, page, len);
+    l->paged = true;
+}
+
+static const struct cluster_store_ops ops = { .wiped = op_wiped,
+                                              .put = op_put,
+                                              .sealed = op_sealed,
+                                              .page = op_page,
+                                              .entry = op_entry,
                                               .newest = op_newest,
                                               .applied = op_applied,
                                               .found = op_found,
@@ -176,6 +214,7 @@ static int teardown(void **state)
     for (uint32_t i = 0; i < SLOTS; i++) {
         for (uint64_t pos = 1; pos <= fx->logs[i].n; pos++)
             free((void *)(uintptr_t)fx->logs[i].entries[pos].body);
+        free(fx->logs[i].page);
     }
     scratch_remove(fx->dir);
     free(fx);
@@ -559,6 +598,133 @@ static void a_start_finds_sessions(void **state)
     end(fx);
 }
 
+/* ---- copies ---- */
+
+static void wipe(struct fixture *fx, uint32_t slot)
+{
+    fx->logs[slot].wiped = false;
+    cluster_store_wipe(fx->store, &fx->logs[slot].s);
+    turns(fx, &fx->logs[slot].wiped);
+}
+
+static void fill(struct fixture *fx, int from, int n)
+{
+    char key[32], record[300];
+
+    for (int i = from; i < from + n; i++) {
+        snprintf(key, sizeof(key), "key %04d", i);
+        memset(record, 'a' + i % 26, sizeof(record) - 1);
+        record[sizeof(record) - 1] = '\0';
+        record[i % 200] = '\0';
+        push_op(fx, 0, STORE_PUT, i % 2 == 0 ? STORE_BODY_WRITE_ONCE : 0, 7 + (uint32_t)i % 2, key, record)->rid.seq =
+            (uint64_t)i + 1;
+    }
+}
+
+static void expect_filled(struct fixture *fx, int n, const char *more)
+{
+    char key[32];
+
+    for (int i = 0; i < n; i += 7) {
+        snprintf(key, sizeof(key), "key %04d", i);
+        assert_int_equal(strlen(record_of(fx, 7 + (uint32_t)i % 2, key)), MIN(i % 200, 63));
+    }
+    assert_string_equal(record_of(fx, 9, "later"), more);
+}
+
+/* All of a slot goes to another node as it was when the copy began, and only that slot; what was there is gone. */
+static void a_copy_is_of_one_moment(void **state)
+{
+    enum { N = 1400 };
+    struct fixture *fx = *state, *to = calloc(1, sizeof(*to));
+    struct log *from_log = &fx->logs[0], *to_log = &to->logs[0];
+    uint8_t image[32];
+    struct cairn_sessions none;
+    uint32_t pages = 0;
+
+    scratch_new(to->dir);
+    to->backend = fx->backend;
+    for (uint32_t i = 0; i < SLOTS; i++)
+        store_slot_init(&to->logs[i].s, i, 0);
+    begin(fx);
+    begin(to);
+    fill(fx, 0, N);
+    push_op(fx, 1, STORE_PUT, 0, 8, "of another slot", "x");
+    settle(fx);
+    push_op(to, 0, STORE_PUT, 0, 8, "garbage", "x");
+    settle(to);
+    wipe(to, 0);
+    assert_string_equal(record_of(to, 8, "garbage"), "-");
+    assert_true(cluster_store_copy_open(fx->store, &from_log->s));
+    push_op(fx, 0, STORE_PUT, 0, 9, "later", "y");
+    apply(fx, 0);
+    do {
+        from_log->paged = to_log->put = false;
+        cluster_store_copy_read(fx->store, &from_log->s);
+        assert_false(from_log->paged); /* never within the call */
+        turns(fx, &from_log->paged);
+        assert_int_equal(from_log->page_rc, 0);
+        cluster_store_put(to->store, &to_log->s, from_log->page, from_log->page_len);
+        turns(to, &to_log->put);
+        assert_int_equal(to_log->put_rc, 0);
+        pages++;
+    } while (!from_log->page_last);
+    cluster_store_copy_close(fx->store, &from_log->s);
+    assert_true(pages >= 3);
+    cairn_sessions_init(&none);
+    assert_int_equal(cairn_sessions_image_bytes(&none, N), 20);
+    cairn_sessions_image_put(&none, N, image);
+    cluster_store_seal(to->store, &to_log->s, (struct cairn_at){ 1, N }, image, 20);
+    turns(to, &to_log->sealed);
+    expect_filled(to, N, "-");
+    assert_string_equal(record_of(to, 8, "of another slot"), "-");
+    settle(fx);
+    expect_filled(fx, N, "y");
+    assert_int_equal(from_log->results[N + 1], 0);
+    /* The key's rid came with it. */
+    to_log->n = to_log->applied = N;
+    push_op(to, 0, STORE_PUT, STORE_BODY_WRITE_ONCE, 7, "key 0010", "again")->rid.seq = 11;
+    push_op(to, 0, STORE_PUT, STORE_BODY_WRITE_ONCE, 7, "key 0010", "other")->rid.seq = 12;
+    settle(to);
+    assert_int_equal(to_log->results[N + 1], 0);
+    assert_int_equal(to_log->results[N + 2], CAIRN_E_EXISTS);
+    end(to);
+    if (strcmp(fx->backend, "rocksdb") == 0) { /* what was sealed is on disk */
+        begin(to);
+        assert_true(to->found[0].found && !to->found[0].partial);
+        assert_int_equal(to->found[0].at.pos >= N, 1);
+        wipe(to, 0);
+        assert_string_equal(record_of(to, 7, "key 0010"), "-");
+        end(to);
+        begin(to);
+        assert_true(to->found[0].found && to->found[0].partial);
+        end(to);
+    }
+    end(fx);
+    for (uint64_t pos = N + 1; pos <= to_log->n; pos++)
+        free((void *)(uintptr_t)to_log->entries[pos].body);
+    free((void *)(uintptr_t)to_log->entries[1].body);
+    scratch_remove(to->dir);
+    free(to);
+}
+
+static void hostile_pages_are_refused(void **state)
+{
+    struct fixture *fx = *state;
+    struct log *l = &fx->logs[0];
+    uint8_t page[64] = { 7, 0, 0, 0, 200, 0, 0, 0, 1, 0, 0, 0 };
+
+    begin(fx);
+    wipe(fx, 0);
+    for (uint32_t len = 1; len < sizeof(page); len++) {
+        l->put = false;
+        cluster_store_put(fx->store, &l->s, page, len);
+        turns(fx, &l->put);
+        assert_int_equal(l->put_rc, CAIRN_E_INVAL);
+    }
+    end(fx);
+}
+
 #define BOTH(f)                                                                                                        \
     cmocka_unit_test_setup_teardown(f, setup_memory, teardown),                                                        \
         cmocka_unit_test_setup_teardown(f, setup_rocksdb, teardown)
@@ -569,7 +735,8 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         BOTH(writes_have_their_results),         BOTH(a_write_once_key_keeps_its_value),
         BOTH(a_session_has_conditional_results), BOTH(hostile_bodies_have_a_result),
-        BOTH(batches_hold_entries_of_all_slots), ON_DISK(a_start_finds_sessions),
+        BOTH(batches_hold_entries_of_all_slots), BOTH(a_copy_is_of_one_moment),
+        BOTH(hostile_pages_are_refused),         ON_DISK(a_start_finds_sessions),
         ON_DISK(a_crash_leaves_one_position),
     };
 
