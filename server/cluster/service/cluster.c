@@ -1,8 +1,9 @@
 /* The service's life, and what the node sees of it: see cluster.h. */
 #include "server/cluster/service/cluster_home.h"
 
-#include "sdk/core/net/addr.h"
+#include "sdk/core/base/log.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -94,7 +95,7 @@ uint64_t cairn_cluster__coordinator(struct cairn_cluster *c, struct cairn_arena 
 
     if (w == NULL)
         return 0;
-    ok = cairn_wire_member_get(w, m, NULL) == 0 && keep_texts(m, a);
+    ok = h->lease_is_known && cairn_wire_member_get(w, m, NULL) == 0 && keep_texts(m, a);
     cairn__wire__member_update__free_unpacked(w, NULL);
     return ok ? m->node : 0;
 }
@@ -158,7 +159,7 @@ static void coordinator_begin(struct cluster_home *h)
     h->coordinator = (struct cairn_coordinator){ .store = h->c.map,
                                                  .ops = &coordinator_ops,
                                                  .conf = &h->c.conf,
-                                                 .times = &h->c.lease_times,
+                                                 .times = &h->times,
                                                  .value = h->value,
                                                  .arg = &h->c };
     if (w != NULL && cairn__wire__member_update__get_packed_size(w) <= sizeof(h->value)) {
@@ -171,14 +172,27 @@ static void coordinator_begin(struct cluster_home *h)
 
 /* ---- what is seen ---- */
 
+/* What holds for all nodes, whatever their configurations say. */
 static void on_conf(struct cairn_map_watch *w, enum cairn_map_news news, const struct cairn_map_entry *e,
                     uint64_t revision)
 {
     struct cluster_home *h = w->arg;
+    uint64_t lease;
 
     (void)revision;
-    if (news == CAIRN_MAP_ENTRY && e->value != NULL && strcmp(e->key, CAIRN_CLUSTER_KEY_CONF) == 0)
+    if (news != CAIRN_MAP_ENTRY || e->value == NULL)
+        return;
+    if (strcmp(e->key, CAIRN_CLUSTER_KEY_CONF) == 0)
         atomic_store(&h->c.nslots, cairn_cluster__nslots_of(e));
+    lease = strcmp(e->key, CAIRN_CLUSTER_KEY_LEASE) == 0 ? cairn_cluster__lease_of(e) : 0;
+    if (lease == 0)
+        return;
+    if (lease != h->c.conf.lease_ns)
+        cairn_log_warn("the lease is %" PRIu64 " ms, as the cluster has it, not as this node's configuration says",
+                       lease / CAIRN_NS_PER_MS);
+    h->c.lease_times.length_ns = lease;
+    h->c.lease_times.heartbeat_ns = MIN(h->c.conf.heartbeat_ns, lease / 4);
+    h->lease_is_known = true;
 }
 
 static void on_look(void *arg)
@@ -221,6 +235,7 @@ int cairn_cluster_start(const struct cairn_provider_env *env, const struct cairn
                                                      .ack_ns = conf->ack_ns,
                                                      .learner_ns = conf->learner_ns,
                                                      .session_ttl_ns = conf->session_ttl_ns };
+    h->times = c->lease_times;
     c->map = conf->map;
     c->home = env->loops[0];
     c->node = conf->node_id;
@@ -268,7 +283,7 @@ static void cluster_run(void *ctx)
 {
     struct cluster_home *h = home_of(ctx);
 
-    h->conf_watch = (struct cairn_map_watch){ .prefix = CAIRN_CLUSTER_KEY_CONF, .fn = on_conf, .arg = h };
+    h->conf_watch = (struct cairn_map_watch){ .prefix = "cluster/", .fn = on_conf, .arg = h };
     cairn_map_watch_start(&h->c.map->view, &h->conf_watch);
     coordinator_begin(h);
     cairn_cluster__side_run(&h->c);

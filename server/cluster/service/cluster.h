@@ -16,6 +16,8 @@ enum {
     CAIRN_CLUSTER_WEIGHT_MAX = 10000,
     CAIRN_CLUSTER_MEMBERS_MAX = 10000,
     CAIRN_CLUSTER_ADDRESSES_MAX = 4,
+    CAIRN_CLUSTER_LEASE_MS_MIN = 1000,
+    CAIRN_CLUSTER_LEASE_MS_MAX = 60000,
     CAIRN_CLUSTER_SLACK_NS = 50000000, /* g of PROTOCOL §6: how late a timer may be */
     CAIRN_CLUSTER_DRIFT_PPM = 1000,    /* rho */
 };
@@ -29,7 +31,7 @@ struct cairn_cluster_conf {
     const char *addresses[CAIRN_CLUSTER_ADDRESSES_MAX]; /* where others reach this node; none: where it listens */
     uint32_t naddresses;
     uint32_t weight;   /* the node's share of the slots, relative to others; 100 is usual */
-    uint64_t lease_ns; /* L of PROTOCOL §6 */
+    uint64_t lease_ns; /* L of PROTOCOL §6, where the map has none yet: all nodes have the same */
     uint64_t heartbeat_ns;
     uint64_t election_ns;                   /* the coordinator's own lease in the map store */
     uint64_t resend_ns, ack_ns, learner_ns; /* struct cairn_replica_times */

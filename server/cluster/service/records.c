@@ -369,7 +369,8 @@ static int page_fill(struct cairn_cluster_records *r, uint64_t since, bool membe
     if (slots == NULL || all == NULL)
         return CAIRN_E_NOMEM;
     *page = (struct cairn_wire_page){ .revision = since, .slots = slots, .members = all };
-    for (; l != &r->changes; page->revision = item_of(end->prev)->version) {
+    /* Of a newer change perhaps not all is here yet: cairn_cluster_records_upto() says when. */
+    for (; l != &r->changes && item_of(l)->version <= r->revision; page->revision = item_of(end->prev)->version) {
         if (!group_fits(r, l, page, &end)) {
             page->more = true;
             return 0;

@@ -220,6 +220,29 @@ static void hostile_slots_are_refused(void **state)
     assert_int_equal(cairn_cluster_records_revision(&copy), 0);
 }
 
+/* Other threads make pages while a change is put in: all of it is told, or nothing. */
+static void half_a_change_is_not_told(void **state)
+{
+    struct cairn_wire_page page;
+    struct cairn_arena a;
+
+    (void)state;
+    put_slot(1, 1, 5);
+    cairn_cluster_records_upto(&source, 5);
+    put_slot(2, 1, 7);
+    cairn_arena_init(&a, 1 << 20);
+    assert_int_equal(cairn_cluster_records_page(&source, 0, true, &a, &page), 0);
+    assert_int_equal(page.nslots, 1);
+    assert_int_equal(page.revision, 5);
+    assert_false(page.more);
+    put_slot(3, 1, 7);
+    cairn_cluster_records_upto(&source, 7);
+    assert_int_equal(cairn_cluster_records_page(&source, 5, true, &a, &page), 0);
+    assert_int_equal(page.nslots, 2);
+    assert_int_equal(page.revision, 7);
+    cairn_arena_reset(&a);
+}
+
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -227,6 +250,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(a_copy_follows_in_pages),   CASE(only_changes_are_told),     CASE(a_hint_is_ahead_of_the_pages),
         CASE(a_copy_becomes_the_source), CASE(hostile_slots_are_refused),
+        CASE(half_a_change_is_not_told),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -31,6 +31,7 @@ struct node {
     uint64_t logs_end; /* of every slot, as it tells when it registers */
     struct cairn_map_store *store;
     struct cairn_cluster_conf conf;
+    struct cairn_lease_times times;
     struct cairn_coordinator co;
     char name[8];
     bool beats, ended;
@@ -263,6 +264,7 @@ static int setup_seeded(void **state, uint64_t seed)
         n->logs_end = 10;
         n->beats = true;
         n->store = sim_map_open(w->map);
+        n->times = times;
         n->conf = (struct cairn_cluster_conf){ .slot_bits = 10,
                                                .election_ns = 2000 * CAIRN_NS_PER_MS,
                                                .lost_wait_ns = 5000 * CAIRN_NS_PER_MS,
@@ -271,7 +273,7 @@ static int setup_seeded(void **state, uint64_t seed)
         n->co = (struct cairn_coordinator){ .store = n->store,
                                             .ops = &ops,
                                             .conf = &n->conf,
-                                            .times = &times,
+                                            .times = &n->times,
                                             .value = (const uint8_t *)n->name,
                                             .value_len = (uint32_t)strlen(n->name),
                                             .arg = n };
@@ -581,6 +583,26 @@ static void a_successor_knows_all(void **state)
     assert_int_equal(w->last_inc, NODES);
 }
 
+/* Two ideas of how long a lease is would be two primaries: the first coordinator's is everybody's. */
+static void all_have_one_lease(void **state)
+{
+    struct world *w = *state;
+    struct node *co = await_coordinator(w), *next;
+    struct cairn_map_node *lease;
+
+    world_run_ms(w, 500);
+    lease = cairn_map_table_at(&w->watcher->view.table, CAIRN_CLUSTER_KEY_LEASE);
+    assert_non_null(lease);
+    assert_true(cairn_cluster__lease_of(&lease->e) == times.length_ns);
+    for (int i = 0; i < NODES; i++)
+        w->nodes[i].times.length_ns = 1000 * CAIRN_NS_PER_MS;
+    sim_map_cut(co->store, true);
+    world_run_ms(w, 5000);
+    next = await_coordinator(w);
+    assert_ptr_not_equal(next, co);
+    assert_true(next->co.coord.times.length_ns == times.length_ns);
+}
+
 static void a_deposed_one_changes_nothing(void **state)
 {
     struct world *w = *state;
@@ -787,6 +809,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_restarted_node_is_replaced_at_once, setup, teardown),
         cmocka_unit_test_setup_teardown(a_drained_node_gives_all_away, setup, teardown),
         cmocka_unit_test_setup_teardown(a_successor_knows_all, setup, teardown),
+        cmocka_unit_test_setup_teardown(all_have_one_lease, setup, teardown),
         cmocka_unit_test_setup_teardown(a_deposed_one_changes_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(a_lost_answer_is_read_back, setup, teardown),
         cmocka_unit_test_setup_teardown(a_lost_request_is_sent_again, setup, teardown),
