@@ -638,6 +638,36 @@ static void a_deposed_one_changes_nothing(void **state)
         CAIRN_E_MOVED);
 }
 
+/* Its change is on the way for so long that another one has read everything before it arrives. */
+static void a_change_that_comes_late_is_none(void **state)
+{
+    struct world *w = *state;
+    struct node *co = begin(w);
+    struct cairn_slot_record rec;
+    struct wish x = { 0 };
+
+    world_run_ms(w, 5000);
+    rec = *record_of(w, 2 * NSLOTS);
+    wish_begin(&x);
+    x.ask.change = (struct cairn_change){
+        .kind = CAIRN_CHANGE_REMOVE, .slot = 2 * NSLOTS, .epoch = rec.epoch, .from = rec.primary, .who = rec.insync[1]
+    };
+    sim_map_delay(w->map, 6000, 0);
+    cairn_coordinator_propose(&co->co, &x.ask);
+    vtime_run_ms(&w->v, 1);
+    sim_map_delay(w->map, 1, 5);
+    sim_map_refuse(co->store, true);
+    world_run_ms(w, 5500);
+    assert_ptr_not_equal(await_coordinator(w), co);
+    assert_int_equal(w->epochs[2 * NSLOTS], rec.epoch);
+    assert_true(x.over && x.ask.rc == CAIRN_E_BUSY);
+    world_run_ms(w, 2000); /* now it arrives */
+    sim_map_refuse(co->store, false);
+    world_run_ms(w, 2000);
+    assert_int_equal(w->epochs[2 * NSLOTS], rec.epoch);
+    assert_int_equal(record_of(w, 2 * NSLOTS)->epoch, rec.epoch);
+}
+
 static void change_and_lose(struct world *w, uint32_t requests, uint32_t answers)
 {
     struct node *co = begin(w);
@@ -892,6 +922,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_successor_knows_all, setup, teardown),
         cmocka_unit_test_setup_teardown(all_have_one_lease, setup, teardown),
         cmocka_unit_test_setup_teardown(a_deposed_one_changes_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_change_that_comes_late_is_none, setup, teardown),
         cmocka_unit_test_setup_teardown(a_lost_answer_is_read_back, setup, teardown),
         cmocka_unit_test_setup_teardown(a_lost_request_is_sent_again, setup, teardown),
         cmocka_unit_test_setup_teardown(a_strange_entry_ends_the_term, setup, teardown),
