@@ -85,17 +85,25 @@ static bool keep_texts(struct cairn_wire_member *m, struct cairn_arena *a)
     return m->name != NULL && m->zone != NULL;
 }
 
+static void on_holder(const struct cairn_map_entry *e, void *arg)
+{
+    Cairn__Wire__MemberUpdate **w = arg;
+
+    if (*w == NULL && strcmp(e->key, CAIRN_CLUSTER_KEY_COORDINATOR) == 0)
+        *w = cairn__wire__member_update__unpack(NULL, e->value_len, e->value);
+}
+
 uint64_t cairn_cluster__coordinator(struct cairn_cluster *c, struct cairn_arena *a, struct cairn_wire_member *m)
 {
-    struct cluster_home *h = home_of(c);
-    const struct cairn_map_node *holder = h->coordinator_runs ? h->coordinator.election.holder : NULL;
-    Cairn__Wire__MemberUpdate *w =
-        holder != NULL ? cairn__wire__member_update__unpack(NULL, holder->e.value_len, holder->e.value) : NULL;
+    Cairn__Wire__MemberUpdate *w = NULL;
     bool ok;
 
+    if (!home_of(c)->lease_is_known)
+        return 0;
+    cairn_map_store_each(c->map, CAIRN_CLUSTER_KEY_COORDINATOR, on_holder, &w);
     if (w == NULL)
         return 0;
-    ok = h->lease_is_known && cairn_wire_member_get(w, m, NULL) == 0 && keep_texts(m, a);
+    ok = cairn_wire_member_get(w, m, NULL) == 0 && keep_texts(m, a);
     cairn__wire__member_update__free_unpacked(w, NULL);
     return ok ? m->node : 0;
 }
@@ -290,6 +298,15 @@ static void cluster_run(void *ctx)
     on_look(h);
 }
 
+/* Another one is to coordinate while our clients are still being answered; of that one we hear as ever. */
+static void cluster_drain(void *ctx)
+{
+    struct cluster_home *h = home_of(ctx);
+
+    if (h->coordinator_runs)
+        cairn_coordinator_stop(&h->coordinator);
+}
+
 /* When all is over: once. */
 void cluster_quiesce_step(struct cluster_home *h)
 {
@@ -309,10 +326,7 @@ static void on_side_quiesced(void *arg)
     cairn_timer_stop(&h->c.home->env, &h->look);
     cairn_map_watch_stop(&h->conf_watch);
     cluster_tell_stop(h);
-    if (h->coordinator_runs)
-        cairn_coordinator_stop(&h->coordinator);
-    else
-        cluster_quiesce_step(h);
+    cluster_quiesce_step(h);
 }
 
 static void cluster_quiesce(void *ctx, void (*done)(void *arg), void *arg)
@@ -376,6 +390,7 @@ const struct cairn_provider_desc cairn_cluster_desc = {
     .machines = cluster_machines,
     .start = cluster_start,
     .run = cluster_run,
+    .drain = cluster_drain,
     .quiesce = cluster_quiesce,
     .stop = cluster_stop,
     .status = cluster_status,
