@@ -221,6 +221,8 @@ void cairn_replica_on_lease(struct cairn_replica *r);
 
 /** done() comes later, except when refused: then the code is returned and done() will not run. */
 int cairn_replica_write(struct cairn_replica *r, struct cairn_repl_write *w);
+/** The caller waits no longer for @w, which was taken: done() does not run. It may be carried out all the same. */
+void cairn_replica_write_forget(struct cairn_repl_write *w);
 /** Before and again after the value was fetched (§6): 0, CAIRN_E_MOVED or CAIRN_E_BUSY. */
 int cairn_replica_may_read(struct cairn_replica *r);
 /** A write-once value that was found here may be given out (§8). */

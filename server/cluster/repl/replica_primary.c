@@ -369,6 +369,11 @@ int cairn_replica_write(struct cairn_replica *r, struct cairn_repl_write *w)
     return 0;
 }
 
+void cairn_replica_write_forget(struct cairn_repl_write *w)
+{
+    cairn_list_del(&w->link);
+}
+
 void cairn_replica_release(struct cairn_replica *r)
 {
     if (!cairn_replica_is_primary(r))

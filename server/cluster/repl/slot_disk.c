@@ -27,6 +27,13 @@ static bool worker_is_idle(const struct disk_worker *w)
 
 static void on_gathered(void *arg);
 
+bool cairn_slot_disk_has_room(const struct cairn_slot_disk *d, uint32_t worker, uint64_t bytes)
+{
+    const struct disk_worker *w = &d->workers[worker];
+
+    return w->gathered_n + w->inflight_bytes + bytes <= d->conf.queue_bytes;
+}
+
 static int gather(struct disk_worker *w, enum slot_record_type type, const void *head, uint32_t head_len,
                   const void *body, uint32_t body_len)
 {

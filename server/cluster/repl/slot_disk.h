@@ -39,6 +39,8 @@ const struct cairn_entry *cairn_slot_disk_get(const struct cairn_slot_disk *d, u
 /** The entry follows the end; its body is copied. It is written (survives the process) soon after the present turn of the
  * loop. CAIRN_E_NOMEM; CAIRN_E_BUSY: too much waits for the disk; CAIRN_E_IO: it has failed. */
 int cairn_slot_disk_append(struct cairn_slot_disk *d, uint32_t slot, const struct cairn_entry *e);
+/** Whether @bytes more of entries may wait for the disk, on that worker's thread: append() will not say CAIRN_E_BUSY. */
+bool cairn_slot_disk_has_room(const struct cairn_slot_disk *d, uint32_t worker, uint64_t bytes);
 /** Shortens the log to @pos. The same errors. */
 int cairn_slot_disk_cut(struct cairn_slot_disk *d, uint32_t slot, uint64_t pos);
 /** Entries up to @pos are in a checkpoint that is durable. The same errors, and nothing is forgotten then. */

@@ -1,8 +1,9 @@
 /* The service's life, and what the node sees of it: see cluster.h. */
 #include "server/cluster/service/cluster_home.h"
 
-#include "sdk/core/net/addr.h"
+#include "sdk/core/base/log.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -84,14 +85,22 @@ static bool keep_texts(struct cairn_wire_member *m, struct cairn_arena *a)
     return m->name != NULL && m->zone != NULL;
 }
 
+static void on_holder(const struct cairn_map_entry *e, void *arg)
+{
+    Cairn__Wire__MemberUpdate **w = arg;
+
+    if (*w == NULL && strcmp(e->key, CAIRN_CLUSTER_KEY_COORDINATOR) == 0)
+        *w = cairn__wire__member_update__unpack(NULL, e->value_len, e->value);
+}
+
 uint64_t cairn_cluster__coordinator(struct cairn_cluster *c, struct cairn_arena *a, struct cairn_wire_member *m)
 {
-    struct cluster_home *h = home_of(c);
-    const struct cairn_map_node *holder = h->coordinator_runs ? h->coordinator.election.holder : NULL;
-    Cairn__Wire__MemberUpdate *w =
-        holder != NULL ? cairn__wire__member_update__unpack(NULL, holder->e.value_len, holder->e.value) : NULL;
+    Cairn__Wire__MemberUpdate *w = NULL;
     bool ok;
 
+    if (!home_of(c)->lease_is_known)
+        return 0;
+    cairn_map_store_each(c->map, CAIRN_CLUSTER_KEY_COORDINATOR, on_holder, &w);
     if (w == NULL)
         return 0;
     ok = cairn_wire_member_get(w, m, NULL) == 0 && keep_texts(m, a);
@@ -158,7 +167,7 @@ static void coordinator_begin(struct cluster_home *h)
     h->coordinator = (struct cairn_coordinator){ .store = h->c.map,
                                                  .ops = &coordinator_ops,
                                                  .conf = &h->c.conf,
-                                                 .times = &h->c.lease_times,
+                                                 .times = &h->times,
                                                  .value = h->value,
                                                  .arg = &h->c };
     if (w != NULL && cairn__wire__member_update__get_packed_size(w) <= sizeof(h->value)) {
@@ -171,14 +180,27 @@ static void coordinator_begin(struct cluster_home *h)
 
 /* ---- what is seen ---- */
 
+/* What holds for all nodes, whatever their configurations say. */
 static void on_conf(struct cairn_map_watch *w, enum cairn_map_news news, const struct cairn_map_entry *e,
                     uint64_t revision)
 {
     struct cluster_home *h = w->arg;
+    uint64_t lease;
 
     (void)revision;
-    if (news == CAIRN_MAP_ENTRY && e->value != NULL && strcmp(e->key, CAIRN_CLUSTER_KEY_CONF) == 0)
+    if (news != CAIRN_MAP_ENTRY || e->value == NULL)
+        return;
+    if (strcmp(e->key, CAIRN_CLUSTER_KEY_CONF) == 0)
         atomic_store(&h->c.nslots, cairn_cluster__nslots_of(e));
+    lease = strcmp(e->key, CAIRN_CLUSTER_KEY_LEASE) == 0 ? cairn_cluster__lease_of(e) : 0;
+    if (lease == 0)
+        return;
+    if (lease != h->c.conf.lease_ns)
+        cairn_log_warn("the lease is %" PRIu64 " ms, as the cluster has it, not as this node's configuration says",
+                       lease / CAIRN_NS_PER_MS);
+    h->c.lease_times.length_ns = lease;
+    h->c.lease_times.heartbeat_ns = MIN(h->c.conf.heartbeat_ns, lease / 4);
+    h->lease_is_known = true;
 }
 
 static void on_look(void *arg)
@@ -221,6 +243,7 @@ int cairn_cluster_start(const struct cairn_provider_env *env, const struct cairn
                                                      .ack_ns = conf->ack_ns,
                                                      .learner_ns = conf->learner_ns,
                                                      .session_ttl_ns = conf->session_ttl_ns };
+    h->times = c->lease_times;
     c->map = conf->map;
     c->home = env->loops[0];
     c->node = conf->node_id;
@@ -268,11 +291,20 @@ static void cluster_run(void *ctx)
 {
     struct cluster_home *h = home_of(ctx);
 
-    h->conf_watch = (struct cairn_map_watch){ .prefix = CAIRN_CLUSTER_KEY_CONF, .fn = on_conf, .arg = h };
+    h->conf_watch = (struct cairn_map_watch){ .prefix = "cluster/", .fn = on_conf, .arg = h };
     cairn_map_watch_start(&h->c.map->view, &h->conf_watch);
     coordinator_begin(h);
     cairn_cluster__side_run(&h->c);
     on_look(h);
+}
+
+/* Another one is to coordinate while our clients are still being answered; of that one we hear as ever. */
+static void cluster_drain(void *ctx)
+{
+    struct cluster_home *h = home_of(ctx);
+
+    if (h->coordinator_runs)
+        cairn_coordinator_stop(&h->coordinator);
 }
 
 /* When all is over: once. */
@@ -294,10 +326,7 @@ static void on_side_quiesced(void *arg)
     cairn_timer_stop(&h->c.home->env, &h->look);
     cairn_map_watch_stop(&h->conf_watch);
     cluster_tell_stop(h);
-    if (h->coordinator_runs)
-        cairn_coordinator_stop(&h->coordinator);
-    else
-        cluster_quiesce_step(h);
+    cluster_quiesce_step(h);
 }
 
 static void cluster_quiesce(void *ctx, void (*done)(void *arg), void *arg)
@@ -361,6 +390,7 @@ const struct cairn_provider_desc cairn_cluster_desc = {
     .machines = cluster_machines,
     .start = cluster_start,
     .run = cluster_run,
+    .drain = cluster_drain,
     .quiesce = cluster_quiesce,
     .stop = cluster_stop,
     .status = cluster_status,

@@ -16,6 +16,8 @@ enum {
     CAIRN_CLUSTER_WEIGHT_MAX = 10000,
     CAIRN_CLUSTER_MEMBERS_MAX = 10000,
     CAIRN_CLUSTER_ADDRESSES_MAX = 4,
+    CAIRN_CLUSTER_LEASE_MS_MIN = 1000,
+    CAIRN_CLUSTER_LEASE_MS_MAX = 60000,
     CAIRN_CLUSTER_SLACK_NS = 50000000, /* g of PROTOCOL §6: how late a timer may be */
     CAIRN_CLUSTER_DRIFT_PPM = 1000,    /* rho */
 };
@@ -29,7 +31,7 @@ struct cairn_cluster_conf {
     const char *addresses[CAIRN_CLUSTER_ADDRESSES_MAX]; /* where others reach this node; none: where it listens */
     uint32_t naddresses;
     uint32_t weight;   /* the node's share of the slots, relative to others; 100 is usual */
-    uint64_t lease_ns; /* L of PROTOCOL §6 */
+    uint64_t lease_ns; /* L of PROTOCOL §6, where the map has none yet: all nodes have the same */
     uint64_t heartbeat_ns;
     uint64_t election_ns;                   /* the coordinator's own lease in the map store */
     uint64_t resend_ns, ack_ns, learner_ns; /* struct cairn_replica_times */
@@ -48,5 +50,43 @@ int cairn_cluster_start(const struct cairn_provider_env *env, const struct cairn
                         struct cairn_err *err);
 /** Before the workers run, once for each: @rpc's index says which. */
 void cairn_cluster_attach(void *ctx, struct cairn_rpc *rpc);
+
+/* ---- for the router, on any worker ---- */
+
+/** The slot of a routing key in the class of @replicas; false: no class was made yet. */
+bool cairn_cluster_slot(const struct cairn_cluster *c, uint32_t replicas, const void *key, size_t len, uint32_t *slot);
+/** Where a slot is led from, as this node knows it; 0: not known. */
+uint64_t cairn_cluster_leader(struct cairn_cluster *c, uint32_t slot);
+
+enum cairn_cluster_op { CAIRN_CLUSTER_OPEN_SESSION, CAIRN_CLUSTER_PUT, CAIRN_CLUSTER_ERASE };
+
+/** A change of one key by this node, which leads the slot; held by the caller, with all that it points at, until done(). */
+struct cairn_cluster_write {
+    struct cairn_cluster *cluster;
+    uint32_t worker, slot; /* worker: the caller's */
+    enum cairn_cluster_op op;
+    uint32_t ns;
+    bool if_absent, write_once;          /* write_once: of the namespace */
+    bool sync;                           /* on disk wherever it is acknowledged, before it is answered */
+    uint64_t session_epoch, session_pos; /* 0, 0: none, and @number is the key's rid if it is write-once */
+    uint64_t number, floor;
+    const uint8_t *key, *record;
+    uint32_t key_len, record_len;
+    uint64_t timeout_ns; /* not 0 */
+    /** On the caller's loop, later. @rc 0: it is done, with @result (0 or CAIRN_E_EXISTS); of OPEN_SESSION the session is in
+     * session_epoch, session_pos. CAIRN_E_MOVED: another leads. CAIRN_E_BUSY: not now. CAIRN_E_GONE: no such session, nothing
+     * was done. CAIRN_E_STATE: a number that its client has answered for. CAIRN_E_TIMEOUT: it may be done, and may not. After
+     * MOVED, BUSY and TIMEOUT the same number may be repeated. */
+    void (*done)(struct cairn_cluster_write *w, int rc);
+    void *arg;
+    int32_t result;
+};
+
+void cairn_cluster_write(struct cairn_cluster_write *w);
+
+/** A read of what is applied at this node: 0, or CAIRN_E_MOVED, CAIRN_E_BUSY. After the value was fetched read_end() has the
+ * last word (§6): unless it says 0 the value must not be given out. */
+int cairn_cluster_read_begin(const struct cairn_cluster *c, uint32_t slot, uint64_t *token);
+int cairn_cluster_read_end(const struct cairn_cluster *c, uint32_t slot, uint64_t token);
 
 #endif

@@ -25,7 +25,8 @@ struct cluster_seen {
 struct cluster_home {
     struct cairn_cluster c; /* first: the two are one allocation */
     struct cairn_coordinator coordinator;
-    bool coordinator_runs;
+    struct cairn_lease_times times; /* as configured, for a map that has none */
+    bool coordinator_runs, lease_is_known;
     uint8_t value[CAIRN_MEMBER_BYTES_MAX]; /* of the election's key */
     struct cairn_map_watch conf_watch;
     struct cairn_timer look;

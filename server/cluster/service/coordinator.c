@@ -215,7 +215,7 @@ static void members_tick(struct cairn_coordinator *co)
         struct cairn_member *m = co->members.all[i];
         const struct cairn_coord_node *n = cairn_coord_node(&co->coord, m->p.node);
         uint64_t last = MAX(MAX(n->heard_ns, n->registered_ns), co->coord.elected_ns);
-        bool alive = now - last <= cairn_lease_wait_ns(co->times);
+        bool alive = now - last <= cairn_lease_wait_ns(&co->lease_times);
 
         if (alive == (m->state != CAIRN_WIRE_MEMBER_SILENT) || (alive && n->heard_ns == 0))
             continue;
@@ -257,6 +257,8 @@ void cairn_coordinator__serve(struct cairn_coordinator *co)
     co->ticks = 0;
     cairn_sm_move(&co->sm, CAIRN_COORDINATOR_SERVING);
     cairn_log_info("this node coordinates the cluster: %u members, %u slots", co->members.n, co->counts.slots);
+    if (!co->lease_is_stored) /* before any member's record, so before anybody is granted one */
+        cairn_coordinator__store_lease(co);
     on_timer(co);
 }
 
@@ -413,7 +415,7 @@ void cairn_coordinator_create_class(struct cairn_coordinator *co, struct cairn_c
     }
     cairn_list_add_tail(&class->asks, &ask->link);
     if (!co->conf_is_stored)
-        cairn_coordinator__store_conf(co);
+        cairn_coordinator__store_nslots(co);
     cairn_coordinator__classes_go_on(co);
 }
 

@@ -67,8 +67,8 @@ struct cairn_coordinator {
     struct cairn_map_store *store;
     const struct cairn_coordinator_ops *ops;
     const struct cairn_cluster_conf *conf;
-    const struct cairn_lease_times *times;
-    const uint8_t *value; /* of the election's key: who we are */
+    const struct cairn_lease_times *times; /* the map has the last word on length_ns */
+    const uint8_t *value;                  /* of the election's key: who we are */
     uint32_t value_len;
     void *arg;
 
@@ -93,6 +93,8 @@ struct cairn_coordinator {
     struct cairn_placement_member *candidates; /* for classes: those that are there */
     uint32_t ncandidates, reads_done, ticks;
     uint64_t read_revision;
+    struct cairn_lease_times lease_times;
+    bool lease_is_stored;
     bool reading, resigned, election_is_over, ending, has_coord, conf_is_stored;
 };
 

@@ -9,7 +9,7 @@
 enum { RETRY_MS = 100 };
 
 /* In this order; nobody changes what was read first while the rest is read. */
-static const char *const prefixes[] = { CAIRN_CLUSTER_KEY_CONF, CAIRN_CLUSTER_KEY_MEMBERS, CAIRN_CLUSTER_KEY_SLOTS };
+static const char *const prefixes[] = { "cluster/", CAIRN_CLUSTER_KEY_MEMBERS, CAIRN_CLUSTER_KEY_SLOTS };
 
 void cairn_coordinator__forget(struct cairn_coordinator *co)
 {
@@ -32,29 +32,51 @@ void cairn_coordinator__forget(struct cairn_coordinator *co)
 
 /* ---- one entry ---- */
 
-uint32_t cairn_cluster__nslots_of(const struct cairn_map_entry *e)
+/* Digits alone; 0 if there is anything else. */
+static uint64_t number_of(const struct cairn_map_entry *e)
 {
-    uint32_t n = 0;
+    uint64_t n = 0;
 
-    for (uint32_t i = 0; i < e->value_len && i < 8; i++) {
+    if (e->value_len > 10)
+        return 0;
+    for (uint32_t i = 0; i < e->value_len; i++) {
         if (e->value[i] < '0' || e->value[i] > '9')
             return 0;
-        n = n * 10 + (e->value[i] - '0');
+        n = n * 10 + (uint64_t)(e->value[i] - '0');
     }
-    return n >= UINT32_C(1) << CAIRN_SLOT_BITS_MIN && n <= CAIRN_CLUSTER_SLOTS_OF_CLASS_MAX && (n & (n - 1)) == 0 ? n
-                                                                                                                  : 0;
+    return n;
+}
+
+uint32_t cairn_cluster__nslots_of(const struct cairn_map_entry *e)
+{
+    uint64_t n = number_of(e);
+
+    return n >= UINT32_C(1) << CAIRN_SLOT_BITS_MIN && n <= CAIRN_CLUSTER_SLOTS_OF_CLASS_MAX && (n & (n - 1)) == 0
+               ? (uint32_t)n
+               : 0;
+}
+
+uint64_t cairn_cluster__lease_of(const struct cairn_map_entry *e)
+{
+    uint64_t ms = number_of(e);
+
+    return ms >= CAIRN_CLUSTER_LEASE_MS_MIN && ms <= CAIRN_CLUSTER_LEASE_MS_MAX ? ms * CAIRN_NS_PER_MS : 0;
 }
 
 static int read_conf(struct cairn_coordinator *co)
 {
-    const struct cairn_map_node *n = cairn_map_table_at(&co->tables[0], CAIRN_CLUSTER_KEY_CONF);
+    const struct cairn_map_node *slots = cairn_map_table_at(&co->tables[0], CAIRN_CLUSTER_KEY_CONF);
+    const struct cairn_map_node *lease = cairn_map_table_at(&co->tables[0], CAIRN_CLUSTER_KEY_LEASE);
 
-    co->conf_is_stored = n != NULL;
-    co->nslots = UINT32_C(1) << co->conf->slot_bits;
-    if (n == NULL)
-        return 0;
-    co->nslots = cairn_cluster__nslots_of(&n->e);
-    return co->nslots != 0 ? 0 : cairn_err_set(&co->why, CAIRN_E_CORRUPT, "%s", CAIRN_CLUSTER_KEY_CONF);
+    co->conf_is_stored = slots != NULL;
+    co->nslots = slots != NULL ? cairn_cluster__nslots_of(&slots->e) : UINT32_C(1) << co->conf->slot_bits;
+    co->lease_is_stored = lease != NULL;
+    co->lease_times = *co->times;
+    if (lease != NULL)
+        co->lease_times.length_ns = cairn_cluster__lease_of(&lease->e);
+    if (co->nslots == 0 || co->lease_times.length_ns == 0)
+        return cairn_err_set(&co->why, CAIRN_E_CORRUPT, "entries cluster/");
+    return 0;
 }
 
 static int read_member(struct cairn_coordinator *co, const struct cairn_map_entry *e)
@@ -150,7 +172,8 @@ static int read_all(struct cairn_coordinator *co)
     co->held = calloc(all_slots(co), sizeof(struct cairn_coordinator_ask *));
     co->candidates = calloc(CAIRN_MEMBERS_MAX, sizeof(*co->candidates));
     if (co->changed == NULL || co->held == NULL || co->candidates == NULL ||
-        cairn_coord_init(&co->coord, &cairn_coordinator__coord_ops, co->store->home.env, co->times, all_slots(co)) != 0)
+        cairn_coord_init(&co->coord, &cairn_coordinator__coord_ops, co->store->home.env, &co->lease_times,
+                         all_slots(co)) != 0)
         return cairn_err_set(&co->why, CAIRN_E_NOMEM, "%u slots", all_slots(co));
     co->has_coord = true;
     co->coord.lost_wait_ns = conf->lost_wait_ns;

@@ -1,6 +1,7 @@
 /* What a coordinator writes into the map store, and what follows when it is there: see coordinator.h. */
 #include "server/cluster/service/coordinator_internal.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -23,7 +24,7 @@ struct member_write {
 
 struct conf_write {
     struct cairn_write w;
-    char value[16];
+    char value[24];
 };
 
 static void write_init(struct cairn_coordinator *co, struct cairn_write *w, const void *value, size_t len,
@@ -203,17 +204,28 @@ static void conf_done(struct cairn_write *w, int rc)
     free(CONTAINER_OF(w, struct conf_write, w));
 }
 
-void cairn_coordinator__store_conf(struct cairn_coordinator *co)
+static void store_number(struct cairn_coordinator *co, const char *key, uint64_t number)
 {
     struct conf_write *x = calloc(1, sizeof(*x));
 
     if (x == NULL) {
-        cairn_coordinator__fail(co, CAIRN_E_NOMEM, CAIRN_CLUSTER_KEY_CONF);
+        cairn_coordinator__fail(co, CAIRN_E_NOMEM, key);
         return;
     }
-    write_init(co, &x->w, x->value, (size_t)snprintf(x->value, sizeof(x->value), "%u", co->nslots), conf_stored,
+    write_init(co, &x->w, x->value, (size_t)snprintf(x->value, sizeof(x->value), "%" PRIu64, number), conf_stored,
                conf_done);
-    snprintf(x->w.key, sizeof(x->w.key), "%s", CAIRN_CLUSTER_KEY_CONF);
-    co->conf_is_stored = true; /* before whatever is written from now on */
+    snprintf(x->w.key, sizeof(x->w.key), "%s", key);
     cairn_writes_add(&co->writes, &x->w);
+}
+
+void cairn_coordinator__store_lease(struct cairn_coordinator *co)
+{
+    co->lease_is_stored = true; /* before whatever is written from now on; likewise below */
+    store_number(co, CAIRN_CLUSTER_KEY_LEASE, co->lease_times.length_ns / CAIRN_NS_PER_MS);
+}
+
+void cairn_coordinator__store_nslots(struct cairn_coordinator *co)
+{
+    co->conf_is_stored = true;
+    store_number(co, CAIRN_CLUSTER_KEY_CONF, co->nslots);
 }

@@ -13,10 +13,12 @@
 #include "server/cluster/repl/replica.h"
 #include "server/cluster/service/cluster.h"
 
-#define CAIRN_CLUSTER_KEY_CONF        "cluster/conf" /* decimal: nslots. Written once, with the first class */
-#define CAIRN_CLUSTER_KEY_COORDINATOR "coordinator"  /* a MemberUpdate of whoever is elected */
-#define CAIRN_CLUSTER_KEY_MEMBERS     "member/"      /* and 16 hexadecimal digits */
-#define CAIRN_CLUSTER_KEY_SLOTS       "slot/"        /* and 8 */
+#define CAIRN_CLUSTER_KEY_CONF "cluster/conf" /* decimal: nslots. Written once, with the first class */
+#define CAIRN_CLUSTER_KEY_LEASE                                                                                        \
+    "cluster/lease" /* decimal: L in ms, for all. Written once, by the first that is elected */
+#define CAIRN_CLUSTER_KEY_COORDINATOR "coordinator" /* a MemberUpdate of whoever is elected */
+#define CAIRN_CLUSTER_KEY_MEMBERS     "member/"     /* and 16 hexadecimal digits */
+#define CAIRN_CLUSTER_KEY_SLOTS       "slot/"       /* and 8 */
 
 enum {
     CAIRN_CLUSTER_CLASSES = 4,                  /* of slots: class = replicas - 1; id = class * nslots + number */
@@ -32,7 +34,7 @@ struct cairn_coordinator;
 struct cairn_cluster {
     const struct cairn_provider_env *env;
     struct cairn_cluster_conf conf;
-    struct cairn_lease_times lease_times;
+    struct cairn_lease_times lease_times; /* home's; as the map has it, once cairn_cluster__coordinator() names one */
     struct cairn_replica_times replica_times;
     struct cairn_map_store *map; /* shared; its home is ours */
     struct cairn_loop *home;     /* worker 0's: election, coordinator, life, writing of records */
@@ -92,6 +94,8 @@ bool cairn_cluster__peer(struct cairn_cluster *c, uint32_t worker, uint64_t node
 /** What the entry CAIRN_CLUSTER_KEY_CONF says: slots of a class; 0: nothing that makes sense. */
 uint32_t cairn_cluster__nslots_of(const struct cairn_map_entry *e);
 
+/** L in ns that the entry CAIRN_CLUSTER_KEY_LEASE says; 0: nothing that makes sense. */
+uint64_t cairn_cluster__lease_of(const struct cairn_map_entry *e);
 /** At home: who coordinates, as the map store's view tells; 0: nobody, or not known. The strings of *@m lie in @a. Ask again at
  * each heartbeat: it may change at any time. */
 uint64_t cairn_cluster__coordinator(struct cairn_cluster *c, struct cairn_arena *a, struct cairn_wire_member *m);

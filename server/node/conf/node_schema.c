@@ -253,8 +253,9 @@ static const struct cairn_conf_key cluster_keys[] = {
       .fallback = "4s",
       .min = CAIRN_NS_PER_S,
       .max = 60 * CAIRN_NS_PER_S,
-      .help = "a node answers for so long without word from the coordinator, and is replaced after a little more; the "
-              "same on all nodes" },
+      .help =
+          "a node answers for so long without word from the coordinator, and is replaced after a little more; counts "
+          "once, at the cluster's first start" },
     { .name = "heartbeat",
       .type = CAIRN_CONF_DURATION,
       .fallback = "500ms",

@@ -2,6 +2,7 @@
  * script: what is stored is told and nothing else, and whoever is deposed changes nothing. */
 #include "server/cluster/service/coordinator.h"
 #include "tests/lib/drawing.h"
+#include "tests/lib/failing_malloc.h"
 #include "tests/lib/sim_map.h"
 
 #include <setjmp.h>
@@ -31,6 +32,7 @@ struct node {
     uint64_t logs_end; /* of every slot, as it tells when it registers */
     struct cairn_map_store *store;
     struct cairn_cluster_conf conf;
+    struct cairn_lease_times times;
     struct cairn_coordinator co;
     char name[8];
     bool beats, ended;
@@ -263,6 +265,7 @@ static int setup_seeded(void **state, uint64_t seed)
         n->logs_end = 10;
         n->beats = true;
         n->store = sim_map_open(w->map);
+        n->times = times;
         n->conf = (struct cairn_cluster_conf){ .slot_bits = 10,
                                                .election_ns = 2000 * CAIRN_NS_PER_MS,
                                                .lost_wait_ns = 5000 * CAIRN_NS_PER_MS,
@@ -271,7 +274,7 @@ static int setup_seeded(void **state, uint64_t seed)
         n->co = (struct cairn_coordinator){ .store = n->store,
                                             .ops = &ops,
                                             .conf = &n->conf,
-                                            .times = &times,
+                                            .times = &n->times,
                                             .value = (const uint8_t *)n->name,
                                             .value_len = (uint32_t)strlen(n->name),
                                             .arg = n };
@@ -581,6 +584,26 @@ static void a_successor_knows_all(void **state)
     assert_int_equal(w->last_inc, NODES);
 }
 
+/* Two ideas of how long a lease is would be two primaries: the first coordinator's is everybody's. */
+static void all_have_one_lease(void **state)
+{
+    struct world *w = *state;
+    struct node *co = await_coordinator(w), *next;
+    struct cairn_map_node *lease;
+
+    world_run_ms(w, 500);
+    lease = cairn_map_table_at(&w->watcher->view.table, CAIRN_CLUSTER_KEY_LEASE);
+    assert_non_null(lease);
+    assert_true(cairn_cluster__lease_of(&lease->e) == times.length_ns);
+    for (int i = 0; i < NODES; i++)
+        w->nodes[i].times.length_ns = 1000 * CAIRN_NS_PER_MS;
+    sim_map_cut(co->store, true);
+    world_run_ms(w, 5000);
+    next = await_coordinator(w);
+    assert_ptr_not_equal(next, co);
+    assert_true(next->co.coord.times.length_ns == times.length_ns);
+}
+
 static void a_deposed_one_changes_nothing(void **state)
 {
     struct world *w = *state;
@@ -613,6 +636,36 @@ static void a_deposed_one_changes_nothing(void **state)
     assert_int_equal(
         cairn_coordinator_heartbeat(&co->co, (struct cairn_who){ .node = 1, .inc = w->nodes[0].inc }, &g, &err),
         CAIRN_E_MOVED);
+}
+
+/* Its change is on the way for so long that another one has read everything before it arrives. */
+static void a_change_that_comes_late_is_none(void **state)
+{
+    struct world *w = *state;
+    struct node *co = begin(w);
+    struct cairn_slot_record rec;
+    struct wish x = { 0 };
+
+    world_run_ms(w, 5000);
+    rec = *record_of(w, 2 * NSLOTS);
+    wish_begin(&x);
+    x.ask.change = (struct cairn_change){
+        .kind = CAIRN_CHANGE_REMOVE, .slot = 2 * NSLOTS, .epoch = rec.epoch, .from = rec.primary, .who = rec.insync[1]
+    };
+    sim_map_delay(w->map, 6000, 0);
+    cairn_coordinator_propose(&co->co, &x.ask);
+    vtime_run_ms(&w->v, 1);
+    sim_map_delay(w->map, 1, 5);
+    sim_map_refuse(co->store, true);
+    world_run_ms(w, 5500);
+    assert_ptr_not_equal(await_coordinator(w), co);
+    assert_int_equal(w->epochs[2 * NSLOTS], rec.epoch);
+    assert_true(x.over && x.ask.rc == CAIRN_E_BUSY);
+    world_run_ms(w, 2000); /* now it arrives */
+    sim_map_refuse(co->store, false);
+    world_run_ms(w, 2000);
+    assert_int_equal(w->epochs[2 * NSLOTS], rec.epoch);
+    assert_int_equal(record_of(w, 2 * NSLOTS)->epoch, rec.epoch);
 }
 
 static void change_and_lose(struct world *w, uint32_t requests, uint32_t answers)
@@ -668,6 +721,86 @@ static void a_strange_entry_ends_the_term(void **state)
     assert_true(co->co.sm.state == CAIRN_COORDINATOR_STANDING || serving(w) == co);
     assert_int_equal(w->epochs[2 * NSLOTS], rec.epoch);
 }
+
+/* ---- memory ---- */
+
+#ifdef FAILING_MALLOC
+enum { MEMORY_REGISTER, MEMORY_PROPOSE, MEMORY_CLASS, MEMORY_DRAIN, MEMORY_NR };
+
+static void memory_ask(struct world *w, int what, struct cairn_coordinator *co, struct wish *x)
+{
+    const struct cairn_slot_record *rec = &co->coord.slots[2 * NSLOTS].rec;
+
+    wish_begin(x);
+    switch (what) {
+    case MEMORY_REGISTER:
+        x->ask.p = (struct cairn_coord_process){ .node = 100, .disk_id = 100, .process = 1 };
+        x->ask.self =
+            (struct cairn_wire_member){ .node = 100, .name = "n100", .zone = "", .state = CAIRN_WIRE_MEMBER_UP };
+        cairn_coordinator_register(co, &x->ask);
+        break;
+    case MEMORY_PROPOSE:
+        x->ask.change = (struct cairn_change){ .kind = CAIRN_CHANGE_REMOVE,
+                                               .slot = 2 * NSLOTS,
+                                               .epoch = rec->epoch,
+                                               .from = rec->primary,
+                                               .who = rec->insync[1] };
+        cairn_coordinator_propose(co, &x->ask);
+        break;
+    case MEMORY_CLASS:
+        x->ask.replicas = 2;
+        cairn_coordinator_create_class(co, &x->ask);
+        break;
+    default:
+        x->ask.p.node = w->nodes[0].id;
+        cairn_coordinator_drain(co, &x->ask);
+    }
+}
+
+/* Nothing is half done: the term ends, everybody is answered, and the next one can do it. */
+static bool memory_fails(int what, uint32_t nth)
+{
+    struct wish x = { 0 };
+    struct world *w;
+    struct node *co;
+    void *state;
+    bool failed;
+
+    setup_seeded(&state, 7);
+    w = state;
+    co = begin(w);
+    world_run_ms(w, 5000);
+    failing_malloc_begin(nth);
+    memory_ask(w, what, &co->co, &x);
+    failed = failing_malloc_end();
+    world_run_ms(w, 1000);
+    assert_true(!failed || x.over);
+    assert_true(!failed || x.ask.rc != 0);
+    assert_true(!failed || serving(w) != co);
+    co = await_coordinator(w);
+    world_run_ms(w, 8000);
+    if (failed && what != MEMORY_PROPOSE) { /* that one's epoch may be over by now */
+        memory_ask(w, what, &co->co, &x);
+        world_run_ms(w, 8000);
+        assert_true(x.over);
+        assert_int_equal(x.ask.rc, 0);
+    }
+    teardown(&state);
+    return failed;
+}
+
+static void memory_that_runs_out_ends_the_term(void **state)
+{
+    (void)state;
+    for (int what = 0; what < MEMORY_NR; what++) {
+        uint32_t nth = 1, failed = 0;
+
+        for (; memory_fails(what, nth); nth += nth < 4 ? 1 : nth)
+            failed++;
+        assert_in_range(failed, 1, 20);
+    }
+}
+#endif
 
 /* ---- walks ---- */
 
@@ -787,10 +920,15 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_restarted_node_is_replaced_at_once, setup, teardown),
         cmocka_unit_test_setup_teardown(a_drained_node_gives_all_away, setup, teardown),
         cmocka_unit_test_setup_teardown(a_successor_knows_all, setup, teardown),
+        cmocka_unit_test_setup_teardown(all_have_one_lease, setup, teardown),
         cmocka_unit_test_setup_teardown(a_deposed_one_changes_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_change_that_comes_late_is_none, setup, teardown),
         cmocka_unit_test_setup_teardown(a_lost_answer_is_read_back, setup, teardown),
         cmocka_unit_test_setup_teardown(a_lost_request_is_sent_again, setup, teardown),
         cmocka_unit_test_setup_teardown(a_strange_entry_ends_the_term, setup, teardown),
+#ifdef FAILING_MALLOC
+        cmocka_unit_test(memory_that_runs_out_ends_the_term),
+#endif
         cmocka_unit_test(walks),
         cmocka_unit_test(drawings_agree_with_tables),
     };

@@ -1,0 +1,210 @@
+/* What the router asks of the slots that this node leads: a write hops to the slot's worker and back, a read looks at a word of
+ * the slot and at the lease. */
+#include "server/cluster/service/side.h"
+
+#include <stdlib.h>
+
+struct write {
+    struct cairn_cluster_write *w;
+    struct side_worker *to;
+    struct cairn_repl_write repl;
+    struct cairn_task task;
+    struct cairn_timer timer;
+    struct cairn_link link; /* of the worker's, while the replica has it */
+    int rc;
+};
+
+/* ---- back ---- */
+
+static void answer(void *arg)
+{
+    struct write *x = arg;
+    struct cairn_cluster_write *w = x->w;
+    int rc = x->rc;
+
+    w->result = x->repl.result;
+    if (rc == 0 && w->op == CAIRN_CLUSTER_OPEN_SESSION) {
+        w->session_epoch = x->repl.at.epoch;
+        w->session_pos = x->repl.at.pos;
+    }
+    free(x);
+    w->done(w, rc);
+}
+
+static void go_back(struct write *x, int rc)
+{
+    x->rc = rc;
+    cairn_task_init(&x->task, answer, x);
+    cairn_loop_post(x->to->c->side->workers[x->w->worker].loop, &x->task);
+}
+
+static void on_written(struct cairn_repl_write *repl, int rc)
+{
+    struct write *x = repl->arg;
+
+    cairn_timer_stop(&x->to->loop->env, &x->timer);
+    cairn_list_del(&x->link);
+    go_back(x, rc);
+}
+
+static void on_timeout(void *arg)
+{
+    struct write *x = arg;
+
+    cairn_replica_write_forget(&x->repl);
+    cairn_list_del(&x->link);
+    go_back(x, CAIRN_E_TIMEOUT);
+}
+
+void side_writes_stop(struct side_worker *w)
+{
+    struct cairn_link *l;
+
+    while ((l = cairn_list_pop(&w->writes)) != NULL) {
+        struct write *x = CONTAINER_OF(l, struct write, link);
+
+        cairn_timer_stop(&w->loop->env, &x->timer);
+        cairn_replica_write_forget(&x->repl);
+        go_back(x, CAIRN_E_SHUTDOWN);
+    }
+}
+
+/* ---- there ---- */
+
+static int body_make(struct side_worker *to, const struct cairn_cluster_write *w, struct cairn_repl_write *repl)
+{
+    struct store_body b = { .op = w->op == CAIRN_CLUSTER_PUT ? STORE_PUT : STORE_ERASE,
+                            .flags = (uint8_t)((w->if_absent ? STORE_BODY_IF_ABSENT : 0) |
+                                               (w->write_once ? STORE_BODY_WRITE_ONCE : 0)),
+                            .ns = w->ns,
+                            .key = w->key,
+                            .key_len = w->key_len,
+                            .record = w->record,
+                            .record_len = w->record_len };
+    size_t len = store_body_bytes(&b);
+
+    if (w->key_len == 0 || w->ns == 0)
+        return CAIRN_E_INVAL;
+    if (w->key_len > STORE_KEY_BYTES_MAX || w->record_len > CAIRN_KV_VALUE_BYTES_MAX)
+        return CAIRN_E_TOOBIG;
+    if (len > to->body_room) {
+        uint8_t *more = realloc(to->body, len * 2);
+
+        if (more == NULL)
+            return CAIRN_E_NOMEM;
+        to->body = more;
+        to->body_room = len * 2;
+    }
+    store_body_put(&b, to->body);
+    repl->body = to->body;
+    repl->body_len = (uint32_t)len;
+    return 0;
+}
+
+static void begin(void *arg)
+{
+    struct write *x = arg;
+    struct side_worker *to = x->to;
+    const struct cairn_cluster_write *w = x->w;
+    struct cairn_env *env = &to->loop->env;
+    int rc = to->stopping || to->slots == NULL ? CAIRN_E_SHUTDOWN : 0;
+
+    x->repl =
+        (struct cairn_repl_write){ .kind = w->op == CAIRN_CLUSTER_OPEN_SESSION ? CAIRN_ENTRY_OPEN : CAIRN_ENTRY_WRITE,
+                                   .rid = { .session = { w->session_epoch, w->session_pos }, .seq = w->number },
+                                   .floor = w->floor,
+                                   .sync = w->sync,
+                                   .done = on_written,
+                                   .arg = x };
+    cairn_timer_init(&x->timer, on_timeout, x);
+    cairn_list_init(&x->link);
+    if (rc == 0 && w->op != CAIRN_CLUSTER_OPEN_SESSION)
+        rc = body_make(to, w, &x->repl);
+    if (rc == 0)
+        rc = cairn_timer_start(env, &x->timer, cairn_env_now_ns(env) + w->timeout_ns);
+    if (rc == 0) {
+        cairn_list_add_tail(&to->writes, &x->link);
+        rc = cluster_slots_write(to->slots, w->slot, &x->repl);
+    }
+    if (rc == 0)
+        return;
+    cairn_timer_stop(env, &x->timer);
+    cairn_list_del(&x->link);
+    go_back(x, rc);
+}
+
+static void refuse(void *arg)
+{
+    answer(arg);
+}
+
+void cairn_cluster_write(struct cairn_cluster_write *w)
+{
+    struct side_worker *to = side_worker_of(w->cluster, w->slot), *from = &w->cluster->side->workers[w->worker];
+    struct write *x = calloc(1, sizeof(*x));
+
+    CAIRN_ASSERT(w->timeout_ns > 0);
+    if (x == NULL) { /* without memory not even a task; the caller is on its own loop */
+        w->done(w, CAIRN_E_NOMEM);
+        return;
+    }
+    x->w = w;
+    x->to = to;
+    if (w->slot >= SIDE_SLOTS_MAX) {
+        x->rc = CAIRN_E_INVAL;
+        cairn_task_init(&x->task, refuse, x);
+        cairn_env_defer(&from->loop->env, &x->task);
+        return;
+    }
+    cairn_task_init(&x->task, begin, x);
+    if (to == from)
+        cairn_env_defer(&to->loop->env, &x->task);
+    else
+        cairn_loop_post(to->loop, &x->task);
+}
+
+/* ---- reads ---- */
+
+static int word_says(const struct cairn_cluster *c, uint64_t word)
+{
+    if (word == CLUSTER_WORD_MOVED)
+        return CAIRN_E_MOVED;
+    return word == CLUSTER_WORD_BUSY || !side_lease_is_valid(c) ? CAIRN_E_BUSY : 0;
+}
+
+int cairn_cluster_read_begin(const struct cairn_cluster *c, uint32_t slot, uint64_t *token)
+{
+    if (slot >= SIDE_SLOTS_MAX)
+        return CAIRN_E_INVAL;
+    *token = atomic_load(&c->side->words[slot]);
+    return word_says(c, *token);
+}
+
+/* The slot was led from here at both moments, and by nobody else between them. */
+int cairn_cluster_read_end(const struct cairn_cluster *c, uint32_t slot, uint64_t token)
+{
+    uint64_t word = atomic_load(&c->side->words[slot]);
+
+    if (word != token && word > CLUSTER_WORD_BUSY)
+        return CAIRN_E_BUSY;
+    return word_says(c, word);
+}
+
+/* ---- where ---- */
+
+bool cairn_cluster_slot(const struct cairn_cluster *c, uint32_t replicas, const void *key, size_t len, uint32_t *slot)
+{
+    uint32_t n = atomic_load(&c->nslots);
+
+    if (n == 0 || replicas == 0 || replicas > CAIRN_CLUSTER_CLASSES)
+        return false;
+    *slot = (replicas - 1) * n + cairn_placement_slot(key, len, (uint32_t)__builtin_ctz(n));
+    return true;
+}
+
+uint64_t cairn_cluster_leader(struct cairn_cluster *c, uint32_t slot)
+{
+    struct cairn_slot_record rec;
+
+    return cairn_cluster_records_slot(c->records, slot, &rec) ? rec.primary.node : 0;
+}

@@ -1,0 +1,532 @@
+/* This node and the coordinator: REGISTER, HEARTBEAT, what a grant brings, the lease. At home.
+ *
+ *  LOADING ---> SEEKING ---> REGISTERING ---> ENTERING ---> BEATING        REGISTERING may also go to SEEKING; all to ENDED.
+ *
+ *  LOADING      the workers look what is on disk.
+ *  SEEKING      nobody coordinates, as far as is known, or he did not answer.
+ *  REGISTERING  REGISTER is under way.
+ *  ENTERING     the workers' replicas come to life.
+ *  BEATING      registered: heartbeats.    ENDED  the node ends.
+ *
+ * What a grant brings is learned by all replicas that it concerns before the lease counts (M1). @learned is the revision that
+ * replicas know; the coordinator's own node has its records before. */
+#include "sdk/core/base/log.h"
+#include "server/cluster/service/side.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+enum { LIFE_LOADING, LIFE_SEEKING, LIFE_REGISTERING, LIFE_ENTERING, LIFE_BEATING, LIFE_ENDED, LIFE_NR };
+enum { BEATS = 4, LIFE_ARENA_BYTES = 16 << 20 };
+
+struct life_beat {
+    struct cairn_cluster *c;
+    bool busy;
+    uint64_t number, sent_ns;
+    struct cairn_rpc_call call;
+    struct cairn_arena arena;
+};
+
+struct side_life {
+    struct cairn_sm sm;
+    struct cairn_cluster *c;
+    struct cairn_timer tick;
+    uint64_t inc, learned, beats_sent;
+    struct cairn_lease lease;
+    struct life_beat beats[BEATS];
+    bool registering;         /* a REGISTER is under way, the first one or another */
+    bool again;               /* the coordinator wants to know of the logs */
+    struct cairn_arena arena; /* of REGISTER */
+    struct cairn_rpc_call call;
+    struct cairn_err err;
+    /* What is being learned, and what it is worth then. */
+    bool learning, relearn, granted, more;
+    atomic_bool missed; /* some replica could not learn */
+    uint64_t number, sent_ns, revision;
+    uint32_t *slots, nslots;
+    struct cairn_rpc_call fetch;
+    Cairn__Wire__ClusterFetch fetch_msg;
+    uint32_t pending; /* calls and rounds of the workers */
+};
+
+#define TO CAIRN_SM_TO
+static const struct cairn_sm_state life_states[LIFE_NR] = {
+    [LIFE_LOADING] = { "LOADING", CAIRN_SM_INITIAL, TO(LIFE_SEEKING) | TO(LIFE_ENDED) },
+    [LIFE_SEEKING] = { "SEEKING", 0, TO(LIFE_REGISTERING) | TO(LIFE_ENDED) },
+    [LIFE_REGISTERING] = { "REGISTERING", 0, TO(LIFE_SEEKING) | TO(LIFE_ENTERING) | TO(LIFE_ENDED) },
+    [LIFE_ENTERING] = { "ENTERING", 0, TO(LIFE_BEATING) | TO(LIFE_ENDED) },
+    [LIFE_BEATING] = { "BEATING", 0, TO(LIFE_ENDED) },
+    [LIFE_ENDED] = { "ENDED", CAIRN_SM_FINAL, 0 },
+};
+
+static bool life_invariant(const struct cairn_sm *sm)
+{
+    const struct side_life *l = CONTAINER_OF(sm, const struct side_life, sm);
+
+    return CAIRN_HOLDS((l->inc != 0) == (sm->state == LIFE_ENTERING || sm->state == LIFE_BEATING) ||
+                       sm->state == LIFE_ENDED) &&
+           CAIRN_HOLDS(sm->state == LIFE_BEATING || sm->state == LIFE_ENDED || l->lease.until_ns == 0) &&
+           CAIRN_HOLDS(sm->state != LIFE_REGISTERING || l->registering);
+}
+
+const struct cairn_sm_kind side_life_kind = { "cluster-life", life_states, LIFE_NR, life_invariant, 0 };
+
+static struct side_life *life_of(struct cairn_cluster *c)
+{
+    return c->side->life;
+}
+
+/* True: the node ends, and this was perhaps what it waited for. */
+static bool step_over(struct side_life *l)
+{
+    l->pending--;
+    if (l->sm.state != LIFE_ENDED)
+        return false;
+    if (l->pending == 0)
+        side_life_ended(l->c);
+    return true;
+}
+
+/* Where the coordinator is. False: nobody knows, or there is no session yet. */
+static bool find_coordinator(struct side_life *l, struct cairn_rpc_dest *dest)
+{
+    struct cairn_wire_member m;
+    struct cairn_arena a;
+    uint64_t node;
+
+    cairn_arena_init(&a, 1 << 16);
+    node = cairn_cluster__coordinator(l->c, &a, &m);
+    atomic_store(&l->c->side->coordinator, node);
+    *dest = (struct cairn_rpc_dest){ .rpc = l->c->rpcs[0] };
+    if (node != 0 && node != l->c->node)
+        dest->session = side_session(&l->c->side->workers[0], &m);
+    cairn_arena_reset(&a);
+    return node != 0 && (node == l->c->node || dest->session != NULL);
+}
+
+static void call_prepare(struct side_life *l, struct cairn_rpc_call *call, const struct cairn_rpc_dest *dest,
+                         uint16_t method, const ProtobufCMessage *msg, void (*done)(struct cairn_rpc_call *call),
+                         void *arg)
+{
+    memset(call, 0, offsetof(struct cairn_rpc_call, arena));
+    call->dest = *dest;
+    call->iface = &cairn_iface_cluster;
+    call->provider = CAIRN_PROVIDER_CLUSTER;
+    call->method = method;
+    call->msg = msg;
+    call->timeout_ns = MAX(l->c->lease_times.length_ns, l->c->lease_times.heartbeat_ns * 2);
+    call->done = done;
+    call->arg = arg;
+    l->pending++;
+}
+
+/* ---- what a grant brings ---- */
+
+static void learned_all(void *arg);
+
+static void learn_on(struct side_worker *w, void *arg)
+{
+    struct side_life *l = arg;
+
+    for (uint32_t i = 0; i < l->nslots; i++) {
+        if (l->slots[i] % w->c->side->nworkers == w->index && !side_learn(w, l->slots[i]))
+            atomic_store(&l->missed, true);
+    }
+}
+
+static void learn_over(struct side_life *l)
+{
+    free(l->slots);
+    l->slots = NULL;
+    l->nslots = 0;
+    l->learning = false;
+}
+
+/* Takes a page: into the copy, then to the workers. */
+static void learn(struct side_life *l, const struct cairn_wire_page *page)
+{
+    bool own = atomic_load(&l->c->side->coordinator) == l->c->node; /* then it came from this copy */
+    int rc = own ? 0 : cairn_cluster_records_take(l->c->records, page);
+
+    l->slots = malloc((page->nslots + 1) * sizeof(*l->slots));
+    if (rc != 0 || l->slots == NULL) {
+        learn_over(l);
+        return;
+    }
+    for (uint32_t i = 0; i < page->nslots; i++)
+        l->slots[l->nslots++] = page->slots[i].slot;
+    l->more = page->more;
+    l->revision = page->revision;
+    atomic_store(&l->missed, false);
+    l->pending++;
+    if (side_each(l->c, learn_on, learned_all, l) != 0) {
+        l->pending--;
+        learn_over(l);
+    }
+}
+
+static void on_fetched(struct cairn_rpc_call *call)
+{
+    struct side_life *l = call->arg;
+    struct cairn_wire_page page;
+    struct cairn_arena a;
+
+    if (step_over(l))
+        return;
+    cairn_arena_init(&a, LIFE_ARENA_BYTES);
+    if (call->rc == 0 && cairn_wire_page_get((const Cairn__Wire__ClusterRecords *)call->reply, &a, &page, NULL) == 0)
+        learn(l, &page);
+    else
+        learn_over(l);
+    cairn_arena_reset(&a);
+}
+
+static void fetch_more(struct side_life *l)
+{
+    struct cairn_rpc_dest dest;
+
+    free(l->slots);
+    l->slots = NULL;
+    l->nslots = 0;
+    if (!find_coordinator(l, &dest)) {
+        learn_over(l);
+        return;
+    }
+    cairn__wire__cluster_fetch__init(&l->fetch_msg);
+    l->fetch_msg.since = l->learned;
+    l->fetch_msg.members = true;
+    call_prepare(l, &l->fetch, &dest, CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_RECORDS, &l->fetch_msg.base, on_fetched, l);
+    cairn_rpc_call_start(&l->fetch);
+}
+
+static void lease_on(struct side_worker *w, void *arg)
+{
+    (void)arg;
+    if (!w->stopping)
+        cluster_slots_on_lease(w->slots);
+}
+
+static void leased_all(void *arg)
+{
+    struct side_life *l = arg;
+
+    learn_over(l);
+    (void)step_over(l);
+}
+
+static void learned_all(void *arg)
+{
+    struct side_life *l = arg;
+
+    if (step_over(l)) {
+        learn_over(l);
+        return;
+    }
+    if (atomic_load(&l->missed)) { /* all of it comes again */
+        l->learned = 0;
+        learn_over(l);
+        return;
+    }
+    l->learned = MAX(l->learned, l->revision);
+    if (l->more) {
+        fetch_more(l);
+        return;
+    }
+    if (!l->granted) {
+        learn_over(l);
+        return;
+    }
+    cairn_lease_granted(&l->lease, &l->c->lease_times, l->number, l->sent_ns);
+    atomic_store(&l->c->side->lease_until_ns, l->lease.until_ns);
+    l->pending++;
+    if (side_each(l->c, lease_on, leased_all, l) != 0) {
+        l->pending--;
+        learn_over(l);
+    }
+}
+
+static void granted(struct side_life *l, const struct life_beat *b, const struct cairn_wire_grant *g)
+{
+    if (g->number != b->number || g->who.node != l->c->node || g->who.inc != l->inc)
+        return;
+    l->again |= g->wants_register;
+    if (l->learning || l->sm.state != LIFE_BEATING)
+        return; /* the next one */
+    l->learning = true;
+    l->granted = g->granted;
+    l->number = b->number;
+    l->sent_ns = b->sent_ns;
+    learn(l, &g->page);
+}
+
+/* ---- heartbeats ---- */
+
+static void on_beat(struct cairn_rpc_call *call)
+{
+    struct life_beat *b = call->arg;
+    struct side_life *l = life_of(b->c);
+    struct cairn_wire_grant g;
+
+    b->busy = false;
+    cairn_arena_reset(&b->arena);
+    if (step_over(l) || call->rc != 0)
+        return;
+    cairn_arena_init(&b->arena, LIFE_ARENA_BYTES);
+    if (cairn_wire_grant_get((const Cairn__Wire__ClusterGrant *)call->reply, &b->arena, &g, NULL) == 0)
+        granted(l, b, &g);
+    cairn_arena_reset(&b->arena);
+}
+
+static void beat(struct side_life *l)
+{
+    struct cairn_wire_heartbeat h = { .who = { l->c->node, l->inc }, .revision = l->learned };
+    struct life_beat *b = NULL;
+    struct cairn_rpc_dest dest;
+    const Cairn__Wire__ClusterHeartbeat *msg;
+
+    for (uint32_t i = 0; i < BEATS && b == NULL; i++) {
+        if (!l->beats[i].busy)
+            b = &l->beats[i];
+    }
+    if (b == NULL || !find_coordinator(l, &dest))
+        return;
+    h.number = b->number = ++l->beats_sent;
+    cairn_arena_init(&b->arena, LIFE_ARENA_BYTES);
+    msg = cairn_wire_heartbeat_put(&h, &b->arena);
+    if (msg == NULL) {
+        cairn_arena_reset(&b->arena);
+        return;
+    }
+    b->busy = true;
+    b->sent_ns = cairn_env_now_ns(&l->c->home->env);
+    call_prepare(l, &b->call, &dest, CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_HEARTBEAT, &msg->base, on_beat, b);
+    cairn_rpc_call_start(&b->call);
+}
+
+/* ---- REGISTER ---- */
+
+static void enter_on(struct side_worker *w, void *arg)
+{
+    struct side_life *l = arg;
+    int rc = cluster_slots_register(w->slots, (struct cairn_who){ l->c->node, l->inc });
+
+    if (rc != 0)
+        side_fail(l->c, rc, "replicas cannot come to life");
+}
+
+static void entered_all(void *arg)
+{
+    struct side_life *l = arg;
+
+    if (step_over(l))
+        return;
+    cairn_sm_move(&l->sm, LIFE_BEATING);
+    beat(l);
+}
+
+static void registered(struct side_life *l, uint64_t inc)
+{
+    if (l->sm.state != LIFE_REGISTERING)
+        return;
+    l->inc = inc;
+    cairn_sm_move(&l->sm, LIFE_ENTERING);
+    cairn_log_info("this node is in the cluster, as incarnation %" PRIu64, inc);
+    l->pending++;
+    if (side_each(l->c, enter_on, entered_all, l) != 0) {
+        l->pending--;
+        side_fail(l->c, CAIRN_E_NOMEM, "replicas cannot come to life");
+    }
+}
+
+static void register_over(struct side_life *l)
+{
+    l->registering = false;
+    cairn_arena_reset(&l->arena);
+    if (l->sm.state == LIFE_REGISTERING)
+        cairn_sm_move(&l->sm, LIFE_SEEKING);
+}
+
+static void on_registered(struct cairn_rpc_call *call)
+{
+    struct side_life *l = call->arg;
+    struct cairn_coord_process p = { 0 };
+
+    if (step_over(l)) {
+        l->registering = false;
+        cairn_arena_reset(&l->arena);
+        return;
+    }
+    if (call->rc == 0 &&
+        cairn_wire_registered_get((const Cairn__Wire__ClusterRegistered *)call->reply, &p, NULL) == 0 &&
+        p.node == l->c->node && p.process == l->c->side->process) {
+        l->again = false;
+        registered(l, p.inc);
+    } else if (call->rc == CAIRN_E_STATE) {
+        side_fail(l->c, call->rc, l->err.text);
+    }
+    register_over(l);
+}
+
+static void logs_on(struct side_worker *w, void *arg)
+{
+    (void)arg;
+    free(w->logs);
+    w->logs = NULL;
+    w->nlogs = 0;
+    if (!w->stopping)
+        (void)cluster_slots_logs(w->slots, &w->logs, &w->nlogs); /* no memory: then nothing is told, and asked again */
+}
+
+static int compare_logs(const void *a, const void *b)
+{
+    const struct cairn_coord_log *x = a, *y = b;
+
+    return x->slot < y->slot ? -1 : x->slot > y->slot;
+}
+
+static const Cairn__Wire__ClusterRegister *register_message(struct side_life *l)
+{
+    struct cairn_cluster *c = l->c;
+    struct cairn_coord_process p = { .node = c->node, .disk_id = c->disk_id, .process = c->side->process };
+    struct cairn_coord_log *logs;
+    struct cairn_wire_member self;
+    Cairn__Wire__ClusterRegister *msg;
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < c->side->nworkers; i++)
+        n += c->side->workers[i].nlogs;
+    logs = cairn_arena_alloc(&l->arena, (n + 1) * sizeof(*logs));
+    if (logs == NULL)
+        return NULL;
+    n = 0;
+    for (uint32_t i = 0; i < c->side->nworkers; i++) {
+        const struct side_worker *w = &c->side->workers[i];
+
+        if (w->logs == NULL)
+            return NULL;
+        memcpy(logs + n, w->logs, w->nlogs * sizeof(*logs));
+        n += w->nlogs;
+    }
+    qsort(logs, n, sizeof(*logs), compare_logs);
+    msg = cairn_wire_register_put(&p, logs, n, &l->arena);
+    if (msg == NULL)
+        return NULL;
+    cairn_cluster__self(c, &l->arena, &self);
+    msg->self = cairn_wire_member_put(&self, &l->arena);
+    return msg->self != NULL ? msg : NULL;
+}
+
+static void logs_all(void *arg)
+{
+    struct side_life *l = arg;
+    const Cairn__Wire__ClusterRegister *msg;
+    struct cairn_rpc_dest dest;
+
+    if (step_over(l))
+        return;
+    cairn_arena_init(&l->arena, LIFE_ARENA_BYTES);
+    msg = register_message(l);
+    if (msg == NULL || !find_coordinator(l, &dest)) {
+        register_over(l);
+        return;
+    }
+    call_prepare(l, &l->call, &dest, CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_REGISTER, &msg->base, on_registered, l);
+    l->call.err = &l->err;
+    cairn_rpc_call_start(&l->call);
+}
+
+static void register_start(struct side_life *l)
+{
+    struct cairn_rpc_dest dest;
+
+    if (l->registering || !find_coordinator(l, &dest))
+        return;
+    l->registering = true;
+    if (l->sm.state == LIFE_SEEKING)
+        cairn_sm_move(&l->sm, LIFE_REGISTERING);
+    cairn_arena_init(&l->arena, LIFE_ARENA_BYTES);
+    l->pending++;
+    if (side_each(l->c, logs_on, logs_all, l) != 0) {
+        l->pending--;
+        register_over(l);
+    }
+}
+
+/* ---- time ---- */
+
+static void on_tick(void *arg)
+{
+    struct side_life *l = arg;
+    struct cairn_env *env = &l->c->home->env;
+
+    atomic_store(&l->c->side->hurry, false);
+    if (cairn_timer_start(env, &l->tick, cairn_env_now_ns(env) + l->c->lease_times.heartbeat_ns) != 0)
+        side_fail(l->c, CAIRN_E_NOMEM, "no timer for heartbeats");
+    if (atomic_load(&l->c->side->failed))
+        return;
+    if (l->sm.state == LIFE_SEEKING || l->again)
+        register_start(l);
+    if (l->sm.state == LIFE_BEATING)
+        beat(l);
+}
+
+int side_life_new(struct cairn_cluster *c)
+{
+    struct side_life *l = calloc(1, sizeof(*l));
+
+    if (l == NULL)
+        return CAIRN_E_NOMEM;
+    l->c = c;
+    for (uint32_t i = 0; i < BEATS; i++)
+        l->beats[i].c = c;
+    c->side->life = l;
+    cairn_timer_init(&l->tick, on_tick, l);
+    cairn_sm_init(&l->sm, &side_life_kind, &c->home->machines);
+    return 0;
+}
+
+void side_life_begin(struct cairn_cluster *c)
+{
+    struct side_life *l = life_of(c);
+
+    if (l->sm.state != LIFE_LOADING)
+        return;
+    cairn_sm_move(&l->sm, LIFE_SEEKING);
+    on_tick(l);
+}
+
+void side_life_end(struct cairn_cluster *c)
+{
+    struct side_life *l = life_of(c);
+
+    cairn_timer_stop(&c->home->env, &l->tick);
+    cairn_sm_move(&l->sm, LIFE_ENDED);
+    atomic_store(&c->side->lease_until_ns, 0);
+    if (l->registering && cairn_rpc_call_is_running(&l->call))
+        cairn_rpc_call_cancel(&l->call);
+    for (uint32_t i = 0; i < BEATS; i++) {
+        if (l->beats[i].busy)
+            cairn_rpc_call_cancel(&l->beats[i].call);
+    }
+    if (l->pending == 0)
+        side_life_ended(c);
+}
+
+void side_life_free(struct cairn_cluster *c)
+{
+    struct side_life *l = life_of(c);
+
+    if (l == NULL)
+        return;
+    if (l->sm.state != LIFE_ENDED) /* it never ran */
+        cairn_sm_move(&l->sm, LIFE_ENDED);
+    cairn_sm_fini(&l->sm);
+    free(l->slots);
+    free(l);
+    c->side->life = NULL;
+}
+
+const char *side_life_state(const struct cairn_cluster *c)
+{
+    return cairn_sm_state_name(&c->side->life->sm);
+}

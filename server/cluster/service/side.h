@@ -1,0 +1,105 @@
+/* The node's half of the service, for its files: side.c (life and death of it all), life.c (this node and the coordinator),
+ * peers.c (messages to other nodes), cluster_write.c (what the router asks). slots, store and records know none of them. */
+#ifndef CAIRN_SERVER_CLUSTER_SERVICE_SIDE_H
+#define CAIRN_SERVER_CLUSTER_SERVICE_SIDE_H
+
+#include "sdk/core/net/addr.h"
+#include "sdk/core/rpc/session.h"
+#include "server/cluster/service/records.h"
+#include "server/cluster/service/slots.h"
+
+enum {
+    SIDE_SLOTS_MAX = CAIRN_CLUSTER_CLASSES * CAIRN_CLUSTER_SLOTS_OF_CLASS_MAX,
+    SIDE_MESSAGES_MAX = 4096,          /* of a worker, on their way to others */
+    SIDE_MESSAGE_BYTES_MAX = 64 << 20, /* likewise */
+    SIDE_PEERS_MAX = 4096,             /* of a worker */
+    SIDE_CALL_MS = 2000,
+    SIDE_CHECKPOINT_MS = 30000,
+};
+
+struct side_peer;
+
+struct side_worker {
+    _Alignas(64) struct cairn_cluster *c;
+    uint32_t index;
+    struct cairn_loop *loop;
+    struct cairn_rpc *rpc;
+    struct cluster_slots *slots;
+    bool stopping;
+    struct side_peer **peers;                      /* by node */
+    uint32_t npeers, peers_room, ncalls, nclosing; /* closing: and names that are looked up */
+    size_t call_bytes;
+    uint8_t *body; /* of a write, while it is handed over */
+    size_t body_room;
+    struct cairn_link writes;     /* of clients, under way: cluster_write.c */
+    struct cairn_coord_log *logs; /* for REGISTER */
+    uint32_t nlogs;
+    struct cairn_task task;
+};
+
+struct side_life;
+
+struct cairn_cluster_side {
+    struct cairn_cluster *c;
+    struct cairn_slot_disk *disk;
+    atomic_uint_fast64_t *words; /* by slot */
+    struct side_worker *workers;
+    uint32_t nworkers;
+    atomic_uint_fast64_t lease_until_ns; /* 0: none */
+    atomic_uint_fast64_t coordinator;    /* its node, as life knows it; 0: none */
+    atomic_bool failed, hurry;           /* hurry: the map is wanted now */
+    atomic_uint left;                    /* workers that are stopping */
+    struct side_life *life;
+    uint64_t process;
+    struct cairn_task stopped_task;
+    void (*stopped)(void *arg);
+    void *stopped_arg;
+};
+
+static inline struct side_worker *side_worker_of(struct cairn_cluster *c, uint32_t slot)
+{
+    return &c->side->workers[slot % c->side->nworkers];
+}
+
+bool side_lease_is_valid(const struct cairn_cluster *c);
+/* This node must not go on: it gives no answers and no heartbeats until it is started again. Any thread. */
+void side_fail(struct cairn_cluster *c, int rc, const char *text);
+
+/* On each worker fn(), then done() at home. @arg of both; CAIRN_E_NOMEM: nothing was begun. */
+int side_each(struct cairn_cluster *c, void (*fn)(struct side_worker *w, void *arg), void (*done)(void *arg),
+              void *arg);
+/* A record that is in the node's copy, to the replica that may be here. Any thread. */
+void side_learn_later(struct cairn_cluster *c, uint32_t slot);
+/* A record of the copy, on the slot's worker; true: learned, or of no concern. */
+bool side_learn(struct side_worker *w, uint32_t slot);
+
+/* ---- peers.c ---- */
+
+/* The session with @m, which is made when it is first wanted, or made anew when its addresses have changed. NULL: not yet. */
+struct cairn_rpc_session *side_session(struct side_worker *w, const struct cairn_wire_member *m);
+void side_send(void *arg, const struct cairn_repl_msg *m);
+void side_propose(void *arg, const struct cairn_change *c);
+void side_peers_stop(struct side_worker *w);
+void side_peers_free(struct side_worker *w);
+/* All is over on this worker? Then it says so, once. */
+void side_worker_step(struct side_worker *w);
+
+/* ---- life.c ---- */
+
+extern const struct cairn_sm_kind side_life_kind;
+int side_life_new(struct cairn_cluster *c);
+void side_life_free(struct cairn_cluster *c);
+/* All workers know what is on disk. */
+void side_life_begin(struct cairn_cluster *c);
+/* Later, unless nothing is under way: side_life_ended(). */
+void side_life_end(struct cairn_cluster *c);
+/* side.c */
+void side_life_ended(struct cairn_cluster *c);
+/* What `cairn status` says. */
+const char *side_life_state(const struct cairn_cluster *c);
+
+/* ---- cluster_write.c ---- */
+
+void side_writes_stop(struct side_worker *w);
+
+#endif

@@ -1,0 +1,83 @@
+/** The replicas of one worker: each with its part of the node's log, of the store, and of what others see.
+ *
+ * A replica of slot s lives on worker s % nworkers, from a start that finds something of it, or from the record that places it
+ * here, on. The worker's upkeep syncs what is buffered, makes checkpoints (what is applied is flushed, then logs are trimmed)
+ * and cleans slots that are not here any more. */
+#ifndef CAIRN_SERVER_CLUSTER_SERVICE_SLOTS_H
+#define CAIRN_SERVER_CLUSTER_SERVICE_SLOTS_H
+
+#include "server/cluster/repl/coord.h"
+#include "server/cluster/repl/replica.h"
+#include "server/cluster/repl/slot_disk.h"
+#include "server/cluster/service/store.h"
+
+#include <stdatomic.h>
+
+enum { CLUSTER_QUEUE_BYTES = 64 << 20, CLUSTER_SEGMENT_BYTES = 64 << 20 };
+
+struct cluster_slots;
+
+/** What the worker asks of its node. */
+struct cluster_slots_ops {
+    void (*send)(void *arg, const struct cairn_repl_msg *m);
+    void (*propose)(void *arg, const struct cairn_change *c);
+    bool (*lease_is_valid)(void *arg);
+    void (*map_is_old)(void *arg);
+    /** All that is on disk is known; or not (CAIRN_E_*). */
+    void (*started)(void *arg, int rc, const struct cairn_err *err);
+    /** The disk or the provider has failed: this node must not go on. */
+    void (*failed)(void *arg, int rc, const char *text);
+};
+
+struct cluster_slots_conf {
+    struct cairn_rpc *rpc;
+    const struct cairn_rpc_target *kv;
+    struct cairn_slot_disk *disk; /* its synced() calls cluster_slots_on_synced() */
+    const struct cairn_replica_times *times;
+    uint32_t worker, nworkers, nslots; /* nslots: that there may be, of all workers */
+    uint64_t sync_interval_ns, checkpoint_ns;
+    atomic_uint_fast64_t *words; /* by slot, CLUSTER_WORD_*; written by the slot's worker alone */
+    const struct cluster_slots_ops *ops;
+    void *arg;
+};
+
+/** Whether a slot can be read here, as far as its replica knows; a lease is needed beside it. */
+enum { CLUSTER_WORD_MOVED = 0, CLUSTER_WORD_BUSY = 1 }; /* else: the epoch since which it leads, and 2 */
+
+struct cluster_slots *cluster_slots_new(const struct cluster_slots_conf *conf);
+/** Looks what is there; started(). All that follows on the worker's loop. */
+void cluster_slots_start(struct cluster_slots *w);
+/** Ends all replicas; done() when nothing is under way. */
+void cluster_slots_stop(struct cluster_slots *w, void (*done)(void *arg), void *arg);
+void cluster_slots_free(struct cluster_slots *w);
+
+/** Ends of the logs on this worker, by ascending slot, malloc'ed. CAIRN_E_NOMEM. After started(). */
+int cluster_slots_logs(struct cluster_slots *w, struct cairn_coord_log **logs, uint32_t *n);
+/** This process is registered: replicas come to life. CAIRN_E_NOMEM, CAIRN_E_CORRUPT. */
+int cluster_slots_register(struct cluster_slots *w, struct cairn_who self);
+
+/** A record is in force. CAIRN_E_NOMEM: it was not learned. */
+int cluster_slots_learn(struct cluster_slots *w, uint32_t slot, const struct cairn_slot_record *rec);
+void cluster_slots_on_lease(struct cluster_slots *w);
+void cluster_slots_receive(struct cluster_slots *w, const struct cairn_repl_msg *m);
+void cluster_slots_on_verdict(struct cluster_slots *w, const struct cairn_change *c, enum cairn_verdict verdict,
+                              const struct cairn_slot_record *rec);
+void cluster_slots_on_synced(struct cluster_slots *w, uint32_t slot, int rc);
+
+/** As cairn_replica_write(); CAIRN_E_MOVED: no replica of the slot is here. */
+int cluster_slots_write(struct cluster_slots *w, uint32_t slot, struct cairn_repl_write *rw);
+/** Gives up what this node leads, for an upgrade (§7). */
+void cluster_slots_release(struct cluster_slots *w);
+
+/** Replicas by state, and the oldest of what is to be known of them. */
+struct cluster_slots_counts {
+    uint32_t by_state[REPLICA_NR], partial;
+};
+void cluster_slots_count(struct cluster_slots *w, struct cluster_slots_counts *out);
+
+/** For tests: the replica, or NULL. */
+struct cairn_replica *cluster_slots_replica(struct cluster_slots *w, uint32_t slot);
+/** A checkpoint now, if none is under way. */
+void cluster_slots_checkpoint(struct cluster_slots *w);
+
+#endif

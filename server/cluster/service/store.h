@@ -1,0 +1,101 @@
+/** The application under a worker's replicas: records of namespaces, in the node's KV provider, by local calls.
+ *
+ * What a slot has applied is in four databases beside those of the namespaces, and all that an entry does is in one batch
+ * that the provider keeps or loses as one, in order:
+ *
+ *     ns/<id>         key                                        -> record                    what the router reads
+ *     slots/index     slot 4, namespace 4, key                   -> what was put              to find a slot's records
+ *     slots/session   slot 4, epoch 8, pos 8                     -> floor                     sessions that are open
+ *     slots/session   slot 4, epoch 8, pos 8, number mod 256 2   -> number, pos, result, floor
+ *     slots/at        slot 4                                     -> epoch, pos, whole or not
+ *
+ * (numbers in keys are big-endian, in values little-endian). So after a crash position, sessions and records are of one
+ * position, whichever that is (repl/README.md). Nothing of it is logged by the provider: the slot's log is the log.
+ *
+ * Entries of all slots of the worker that are to be applied go into one batch; while it is under way the next one gathers.
+ * A result is the same on every replica: it follows from the records alone. Of a PUT it is 0 or CAIRN_E_EXISTS (a write-once
+ * key keeps its value, but whoever repeats his own PUT is told 0: §8), of an ERASE 0; CAIRN_E_INVAL, CAIRN_E_TOOBIG: the
+ * body is not one. */
+#ifndef CAIRN_SERVER_CLUSTER_SERVICE_STORE_H
+#define CAIRN_SERVER_CLUSTER_SERVICE_STORE_H
+
+#include "sdk/core/rpc/rpc.h"
+#include "server/cluster/repl/sessions.h"
+#include "server/cluster/service/store_body.h"
+
+struct cluster_store;
+struct store_batch;
+struct store_job;
+struct store_view;
+
+/** A slot's part, in the slot. */
+struct store_slot {
+    struct cairn_link link; /* of those with entries to be applied */
+    uint32_t slot;
+    uint64_t next, to; /* entries that are to be applied: behind what is applied */
+    bool in_batch;
+    uint64_t hold_until_ns;  /* a copy is to begin: nothing more is applied until then */
+    struct store_job *job;   /* wipe, put or seal, or NULL */
+    struct store_view *view; /* of a copy that goes out, or NULL */
+};
+
+/** What was found of a slot at a start. */
+struct store_found {
+    uint32_t slot;
+    bool partial; /* part of a copy, and no use */
+    struct cairn_at at;
+    const struct cairn_sessions *sessions; /* as of @at */
+};
+
+struct cluster_store_ops {
+    /** An entry that is to be applied, where it stays until it is. */
+    const struct cairn_entry *(*entry)(struct store_slot *s, uint64_t pos);
+    /** The newest number of an open session's writes. */
+    uint64_t (*newest)(struct store_slot *s, struct cairn_at session);
+    void (*applied)(struct store_slot *s, const struct cairn_entry *e, int32_t result);
+    void (*wiped)(struct store_slot *s);
+    void (*put)(struct store_slot *s, int rc);
+    void (*sealed)(struct store_slot *s);
+    void (*page)(struct store_slot *s, int rc, const uint8_t *page, uint32_t len, bool last);
+    /** Of a start: each slot of this worker, then the end. */
+    void (*found)(void *arg, const struct store_found *f);
+    void (*started)(void *arg, int rc, const struct cairn_err *err);
+    /** The provider can store nothing any more. */
+    void (*failed)(void *arg, int rc, const char *text);
+};
+
+struct cluster_store_conf {
+    struct cairn_rpc *rpc;
+    const struct cairn_rpc_target *kv;
+    uint32_t worker, nworkers; /* slot s is of worker s % nworkers */
+    const struct cluster_store_ops *ops;
+    void *arg;
+};
+
+/** NULL: no memory. All that follows on the loop of conf->rpc. */
+struct cluster_store *cluster_store_new(const struct cluster_store_conf *conf);
+/** Nothing may be under way: cluster_store_stop(). */
+void cluster_store_free(struct cluster_store *st);
+/** Opens the databases and looks what is there: found(), started(). */
+void cluster_store_start(struct cluster_store *st);
+/** What is under way ends, and no callback runs any more; then @done(arg). */
+void cluster_store_stop(struct cluster_store *st, void (*done)(void *arg), void *arg);
+
+void store_slot_init(struct store_slot *s, uint32_t slot, uint64_t applied);
+/** Entries up to @pos are to be applied: applied(), in order, later. */
+void cluster_store_apply(struct cluster_store *st, struct store_slot *s, uint64_t pos);
+
+/* ---- what else struct cairn_replica_ops asks; of a slot one thing at a time ---- */
+
+void cluster_store_wipe(struct cluster_store *st, struct store_slot *s);
+void cluster_store_put(struct cluster_store *st, struct store_slot *s, const uint8_t *page, uint32_t len);
+void cluster_store_seal(struct cluster_store *st, struct store_slot *s, struct cairn_at at, const uint8_t *sessions,
+                        size_t len);
+bool cluster_store_copy_open(struct cluster_store *st, struct store_slot *s);
+void cluster_store_copy_read(struct cluster_store *st, struct store_slot *s);
+void cluster_store_copy_close(struct cluster_store *st, struct store_slot *s);
+
+/** All that is applied now survives a crash when @done runs with rc 0. Not while another is under way. */
+void cluster_store_flush(struct cluster_store *st, void (*done)(void *arg, int rc), void *arg);
+
+#endif

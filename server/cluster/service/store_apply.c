@@ -1,0 +1,474 @@
+/* Entries that are to be applied, of all slots of the worker: one batch at a time.
+ *
+ *  IDLE ---> WRITE ---> CHECK ---> IDLE        IDLE ---> OPEN ---> IDLE        IDLE ---> LOOK ---> IDLE
+ *
+ *  IDLE, OPEN, LOOK, WRITE and CHECK may also go to PAUSE; WRITE to IDLE; PAUSE to IDLE, WRITE and CHECK. all may also go to
+ *  ENDED.
+ *
+ *  IDLE   nothing is to be applied, or the next turn gathers it.
+ *  OPEN   the database of a namespace is being opened.
+ *  LOOK   whether a key is there is being asked: of a conditional PUT of a session, whose result goes into the batch. (Of
+ *         one without a session the batch itself has the condition.)
+ *  WRITE  the batch is under way.
+ *  CHECK  PUTs have met a record, and who put it is being asked: whoever repeats his own has done it.
+ *  PAUSE  what was asked for has failed, and is asked for again: the same batch, for it may have been carried out.
+ *  ENDED  the store ends. */
+#include "server/cluster/service/store_internal.h"
+
+enum { APPLY_IDLE, APPLY_OPEN, APPLY_LOOK, APPLY_WRITE, APPLY_CHECK, APPLY_PAUSE, APPLY_ENDED, APPLY_NR };
+
+#define TO CAIRN_SM_TO
+#define ON (TO(APPLY_IDLE) | TO(APPLY_PAUSE) | TO(APPLY_ENDED))
+static const struct cairn_sm_state apply_states[APPLY_NR] = {
+    [APPLY_IDLE] = { "IDLE", CAIRN_SM_INITIAL,
+                     TO(APPLY_OPEN) | TO(APPLY_LOOK) | TO(APPLY_WRITE) | TO(APPLY_PAUSE) | TO(APPLY_ENDED) },
+    [APPLY_OPEN] = { "OPEN", 0, ON },
+    [APPLY_LOOK] = { "LOOK", 0, ON },
+    [APPLY_WRITE] = { "WRITE", 0, ON | TO(APPLY_CHECK) },
+    [APPLY_CHECK] = { "CHECK", 0, ON },
+    [APPLY_PAUSE] = { "PAUSE", 0, TO(APPLY_IDLE) | TO(APPLY_WRITE) | TO(APPLY_CHECK) | TO(APPLY_ENDED) },
+    [APPLY_ENDED] = { "ENDED", CAIRN_SM_FINAL, 0 },
+};
+
+static bool apply_invariant(const struct cairn_sm *sm)
+{
+    const struct store_apply *a = CONTAINER_OF(sm, const struct store_apply, sm);
+
+    return CAIRN_HOLDS(sm->state != APPLY_WRITE || (a->built && a->batch.n > 0 && a->nresults > 0)) &&
+           CAIRN_HOLDS(sm->state != APPLY_CHECK || a->checked < a->nchecks) &&
+           CAIRN_HOLDS((sm->state != APPLY_IDLE && sm->state != APPLY_OPEN && sm->state != APPLY_LOOK) || !a->built);
+}
+
+const struct cairn_sm_kind store_apply_kind = { "store-apply", apply_states, APPLY_NR, apply_invariant, 0 };
+
+static struct cluster_store *store_of(struct store_apply *a)
+{
+    return CONTAINER_OF(a, struct cluster_store, apply);
+}
+
+static void gather(void *arg);
+static void write_start(struct store_apply *a);
+static void check_start(struct store_apply *a);
+
+static void gather_later(struct store_apply *a)
+{
+    if (a->sm.state == APPLY_IDLE && !cairn_list_is_empty(&a->slots) && !store_of(a)->stopping)
+        cairn_env_defer(&store_of(a)->loop->env, &a->task);
+}
+
+/* ---- after a failure ---- */
+
+static void on_pause_over(void *arg)
+{
+    struct store_apply *a = arg;
+
+    if (a->sm.state == APPLY_IDLE) {
+        gather_later(a);
+    } else if (a->built && a->checked < a->nchecks) {
+        cairn_sm_move(&a->sm, APPLY_CHECK);
+        check_start(a);
+    } else if (a->built) {
+        cairn_sm_move(&a->sm, APPLY_WRITE);
+        write_start(a);
+    } else {
+        cairn_sm_move(&a->sm, APPLY_IDLE);
+        gather_later(a);
+    }
+}
+
+static void pause(struct store_apply *a, int rc)
+{
+    struct cluster_store *st = store_of(a);
+    struct cairn_env *env = &st->loop->env;
+
+    cairn_sm_move(&a->sm, APPLY_PAUSE);
+    if (!store_may_retry(rc)) {
+        store_die(st, rc, a->err.text);
+        return;
+    }
+    if (cairn_timer_start(env, &a->timer, cairn_env_now_ns(env) + STORE_RETRY_MS * CAIRN_NS_PER_MS) != 0)
+        store_die(st, CAIRN_E_NOMEM, "no timer");
+}
+
+/* ---- namespaces that are met for the first time ---- */
+
+static void on_opened(struct store_open *o, int rc)
+{
+    struct store_apply *a = o->arg;
+
+    a->err = o->err;
+    if (rc != 0) {
+        pause(a, rc);
+        return;
+    }
+    cairn_sm_move(&a->sm, APPLY_IDLE);
+    gather_later(a);
+}
+
+static void open_start(struct store_apply *a, const struct store_body *b)
+{
+    cairn_sm_move(&a->sm, APPLY_OPEN);
+    store_open_start(&a->open, store_of(a), b->ns, true, (b->flags & STORE_BODY_WRITE_ONCE) != 0, on_opened, a);
+}
+
+/* ---- conditional PUTs of a session ---- */
+
+static void on_looked(struct cairn_rpc_call *call)
+{
+    struct store_apply *a = call->arg;
+
+    if (!store_call_over(store_of(a)))
+        return;
+    if (call->rc == CAIRN_E_NOTFOUND) /* of the database: it was removed, and is made again */
+        store_ns_forget(store_of(a));
+    if (call->rc != 0 && call->rc != CAIRN_E_NOTFOUND) {
+        pause(a, call->rc);
+        return;
+    }
+    a->looked.known = call->rc == 0;
+    a->looked.exists = call->rc == 0 && ((const Cairn__Wire__KvExists *)call->reply)->exists;
+    cairn_sm_move(&a->sm, APPLY_IDLE);
+    gather_later(a);
+}
+
+static void look_start(struct store_apply *a, struct store_slot *s, uint64_t pos, const struct store_body *b,
+                       uint32_t db)
+{
+    a->looked.s = s;
+    a->looked.pos = pos;
+    a->looked.known = false;
+    cairn__wire__kv_get__init(&a->msg.get);
+    a->msg.get.db = db;
+    a->msg.get.key = (ProtobufCBinaryData){ .len = b->key_len, .data = (uint8_t *)(uintptr_t)b->key };
+    cairn_sm_move(&a->sm, APPLY_LOOK);
+    store_call(store_of(a), &a->call, CAIRN__WIRE__KV_METHOD__KV_EXISTS, &a->msg.get.base, on_looked, a, &a->err);
+}
+
+/* ---- the batch ---- */
+
+enum added { ADDED, NO_ROOM, TO_OPEN, TO_LOOK };
+
+static int add_record(struct cluster_store *st, const struct store_slot *s, const struct cairn_entry *e,
+                      const struct store_body *b, uint32_t db, bool if_absent)
+{
+    uint8_t head[STORE_INDEX_HEAD_BYTES], value[STORE_INDEX_VALUE_BYTES];
+    struct store_batch *batch = &st->apply.batch;
+    bool erase = b->op == STORE_ERASE;
+    int rc = store_batch_add(batch, db, NULL, 0, b->key, b->key_len, b->record, erase ? -1 : (int64_t)b->record_len,
+                             if_absent);
+
+    if (rc != 0)
+        return rc;
+    store_be32(head, s->slot);
+    store_be32(head + 4, b->ns);
+    value[0] = b->flags & STORE_BODY_WRITE_ONCE;
+    store_le64(value + 1, e->rid.session.pos == 0 ? e->rid.seq : 0);
+    return store_batch_add(batch, st->index_db, head, sizeof(head), b->key, b->key_len, value,
+                           erase ? -1 : (int64_t)sizeof(value), if_absent);
+}
+
+/* What a WRITE does to the records; its result if that is known, or the operation that will tell. */
+static enum added add_write(struct cluster_store *st, struct store_slot *s, const struct cairn_entry *e,
+                            struct store_result *res, struct store_body *b, uint32_t *db, int *rc)
+{
+    struct store_apply *a = &st->apply;
+    const struct store_ns *ns;
+    bool conditional;
+
+    *rc = 0;
+    res->result = store_body_get(e->body, e->body_len, b);
+    if (res->result != 0)
+        return ADDED;
+    ns = store_ns_find(st, b->ns);
+    if (ns == NULL)
+        return TO_OPEN;
+    *db = ns->db;
+    if (ns->db == 0) {
+        res->result = CAIRN_E_STATE;
+        return ADDED;
+    }
+    conditional = b->op == STORE_PUT && b->flags != 0;
+    if (conditional && e->rid.session.pos != 0) {
+        if (a->looked.s != s || a->looked.pos != e->at.pos || !a->looked.known || a->batch.n > 0)
+            return TO_LOOK;
+        res->result = a->looked.exists ? CAIRN_E_EXISTS : 0;
+        if (a->looked.exists)
+            return ADDED;
+        conditional = false;
+    }
+    if (conditional)
+        res->op = (int32_t)a->batch.n;
+    *rc = add_record(st, s, e, b, *db, conditional);
+    return ADDED;
+}
+
+static enum added add_entry(struct cluster_store *st, struct store_slot *s, const struct cairn_entry *e,
+                            struct store_body *b, uint32_t *db)
+{
+    struct store_apply *a = &st->apply;
+    struct store_batch_mark mark = store_batch_mark(&a->batch);
+    struct store_result *res = &a->results[a->nresults];
+    enum added how = ADDED;
+    int rc = 0;
+
+    *res = (struct store_result){ .s = s, .pos = e->at.pos, .op = -1 };
+    if (e->kind == CAIRN_ENTRY_OPEN)
+        rc = store_batch_session(&a->batch, st->session_db, s->slot, e->at, 1);
+    else if (e->kind == CAIRN_ENTRY_EXPIRE)
+        rc = store_batch_expire(&a->batch, st->session_db, s->slot, e->rid.session,
+                                st->conf.ops->newest(s, e->rid.session));
+    else if (e->kind == CAIRN_ENTRY_WRITE)
+        how = add_write(st, s, e, res, b, db, &rc);
+    if (how == ADDED && rc == 0 && e->kind == CAIRN_ENTRY_WRITE && e->rid.session.pos != 0) {
+        struct cairn_session_write w = { .seq = e->rid.seq, .pos = e->at.pos, .result = res->result };
+
+        rc = store_batch_write(&a->batch, st->session_db, s->slot, e->rid.session, &w, e->floor);
+    }
+    if (how == ADDED && rc == 0) {
+        a->nresults++;
+        return ADDED;
+    }
+    store_batch_undo(&a->batch, mark);
+    return how == ADDED ? NO_ROOM : how;
+}
+
+static bool batch_is_full(const struct store_apply *a)
+{
+    return a->batch.n >= STORE_BATCH_OPS || a->batch.values_n >= STORE_BATCH_BYTES || a->nresults == STORE_BATCH_OPS ||
+           a->batch.key_bytes_n >= STORE_BATCH_BYTES;
+}
+
+/* Entries of one slot, and where it stands then. */
+static enum added add_slot(struct cluster_store *st, struct store_slot *s, struct store_body *b, uint32_t *db,
+                           uint64_t *pos)
+{
+    struct store_apply *a = &st->apply;
+    struct store_batch_mark mark = store_batch_mark(&a->batch);
+    uint32_t before = a->nresults;
+    enum added how = ADDED;
+    struct cairn_at at = { 0 };
+
+    for (*pos = s->next; *pos <= s->to && how == ADDED; ++*pos) {
+        const struct cairn_entry *e = st->conf.ops->entry(s, *pos);
+
+        how = batch_is_full(a) ? NO_ROOM : add_entry(st, s, e, b, db);
+        if (how == ADDED)
+            at = e->at;
+        else
+            break;
+    }
+    if (a->nresults == before)
+        return how;
+    if (store_batch_at(&a->batch, st->at_db, s->slot, at, false) != 0) {
+        store_batch_undo(&a->batch, mark);
+        a->nresults = before;
+        return NO_ROOM;
+    }
+    return how;
+}
+
+/* A copy is to begin: what is applied must not move on. */
+static bool is_held(const struct store_slot *s, uint64_t now)
+{
+    return s->hold_until_ns > now;
+}
+
+static enum added gather_slots(struct store_apply *a, struct store_slot **s, struct store_body *b, uint32_t *db,
+                               uint64_t *pos)
+{
+    struct cluster_store *st = store_of(a);
+    uint64_t now = cairn_env_now_ns(&st->loop->env);
+
+    CAIRN_LIST_FOREACH_SAFE (l, &a->slots) {
+        enum added how;
+
+        *s = CONTAINER_OF(l, struct store_slot, link);
+        if (is_held(*s, now))
+            continue;
+        how = add_slot(st, *s, b, db, pos);
+        if (how != ADDED)
+            return how;
+        cairn_list_del(&(*s)->link);
+    }
+    return ADDED;
+}
+
+static void gather(void *arg)
+{
+    struct store_apply *a = arg;
+    struct cluster_store *st = store_of(a);
+    struct store_slot *s = NULL;
+    struct store_body b = { 0 };
+    uint64_t pos = 0;
+    uint32_t db = 0;
+    enum added how;
+
+    if (a->sm.state != APPLY_IDLE || st->dead)
+        return;
+    store_batch_reset(&a->batch);
+    a->nresults = a->nchecks = a->checked = 0;
+    how = gather_slots(a, &s, &b, &db, &pos);
+    a->looked.known = false;
+    if (a->nresults > 0) {
+        store_batch_end(&a->batch, CAIRN__WIRE__DURABILITY__DURABILITY_MEMORY);
+        for (uint32_t i = 0; i < a->nresults; i++)
+            a->results[i].s->in_batch = true;
+        a->built = true;
+        cairn_sm_move(&a->sm, APPLY_WRITE);
+        write_start(a);
+    } else if (how == TO_OPEN) {
+        open_start(a, &b);
+    } else if (how == TO_LOOK) {
+        look_start(a, s, pos, &b, db);
+    } else if (how == NO_ROOM) {
+        pause(a, CAIRN_E_NOMEM);
+    } else if (!cairn_list_is_empty(&a->slots)) { /* all that are left are held */
+        cairn_timer_start(&st->loop->env, &a->timer,
+                          cairn_env_now_ns(&st->loop->env) + STORE_RETRY_MS * CAIRN_NS_PER_MS);
+    }
+}
+
+/* ---- its end ---- */
+
+static void deliver(struct store_apply *a)
+{
+    struct cluster_store *st = store_of(a);
+
+    a->built = false;
+    cairn_sm_move(&a->sm, APPLY_IDLE);
+    for (uint32_t i = 0; i < a->nresults; i++) {
+        a->results[i].s->in_batch = false;
+        a->results[i].s->next = a->results[i].pos + 1;
+    }
+    for (uint32_t i = 0; i < a->nresults; i++) {
+        struct store_result *r = &a->results[i];
+
+        st->conf.ops->applied(r->s, st->conf.ops->entry(r->s, r->pos), r->result);
+    }
+    gather_later(a);
+}
+
+/* The index has the number of who put what a PUT has met. */
+static void on_checked(struct cairn_rpc_call *call)
+{
+    struct store_apply *a = call->arg;
+    struct cluster_store *st = store_of(a);
+    const Cairn__Wire__KvMgetReply *m = (const Cairn__Wire__KvMgetReply *)call->reply;
+    uint32_t at = 0;
+
+    if (!store_call_over(st))
+        return;
+    if (call->rc != 0) {
+        pause(a, call->rc);
+        return;
+    }
+    for (size_t i = 0; i < m->n_lengths; i++) {
+        struct store_result *r = &a->results[a->checks[a->checked++]];
+        const struct cairn_entry *e = st->conf.ops->entry(r->s, r->pos);
+
+        if (m->lengths[i] == STORE_INDEX_VALUE_BYTES && at + STORE_INDEX_VALUE_BYTES <= call->reply_payload_len &&
+            e->rid.seq != 0 && store_get_le64(call->reply_payload + at + 1) == e->rid.seq)
+            r->result = 0;
+        at += m->lengths[i] > 0 ? (uint32_t)m->lengths[i] : 0;
+    }
+    if (a->checked < a->nchecks)
+        check_start(a);
+    else
+        deliver(a);
+}
+
+static void check_start(struct store_apply *a)
+{
+    struct cluster_store *st = store_of(a);
+
+    for (uint32_t i = a->checked; i < a->nchecks; i++)
+        a->check_keys[i] = a->batch.keys[a->results[a->checks[i]].op + 1]; /* the index follows the record */
+    cairn__wire__kv_mget__init(&a->msg.mget);
+    a->msg.mget.db = st->index_db;
+    a->msg.mget.keys = a->check_keys + a->checked;
+    a->msg.mget.n_keys = a->nchecks - a->checked;
+    store_call(st, &a->call, CAIRN__WIRE__KV_METHOD__KV_MGET, &a->msg.mget.base, on_checked, a, &a->err);
+}
+
+static void on_written(struct cairn_rpc_call *call)
+{
+    struct store_apply *a = call->arg;
+    struct cluster_store *st = store_of(a);
+    const Cairn__Wire__KvStatuses *m = (const Cairn__Wire__KvStatuses *)call->reply;
+
+    if (!store_call_over(st))
+        return;
+    if (call->rc == CAIRN_E_NOTFOUND) { /* a namespace was removed; nothing was done */
+        store_ns_forget(st);
+        a->built = false;
+        for (uint32_t i = 0; i < a->nresults; i++) {
+            struct store_slot *s = a->results[i].s;
+
+            s->in_batch = false;
+            if (cairn_list_is_empty(&s->link))
+                cairn_list_add_tail(&a->slots, &s->link);
+        }
+        pause(a, CAIRN_E_BUSY);
+        return;
+    }
+    if (call->rc != 0) {
+        pause(a, call->rc);
+        return;
+    }
+    for (uint32_t i = 0; i < a->nresults; i++) {
+        struct store_result *r = &a->results[i];
+
+        if (r->op >= 0 && (size_t)r->op < m->n_status && m->status[r->op] == CAIRN_E_EXISTS) {
+            r->result = CAIRN_E_EXISTS;
+            a->checks[a->nchecks++] = i;
+        }
+    }
+    if (a->nchecks > 0) {
+        cairn_sm_move(&a->sm, APPLY_CHECK);
+        check_start(a);
+    } else {
+        deliver(a);
+    }
+}
+
+static void write_start(struct store_apply *a)
+{
+    store_call_batch(store_of(a), &a->call, &a->batch, on_written, a, &a->err);
+}
+
+void store_apply_wake(struct cluster_store *st)
+{
+    gather_later(&st->apply);
+}
+
+void cluster_store_apply(struct cluster_store *st, struct store_slot *s, uint64_t pos)
+{
+    CAIRN_ASSERT(pos > s->to);
+    s->to = pos;
+    if (cairn_list_is_empty(&s->link))
+        cairn_list_add_tail(&st->apply.slots, &s->link);
+    gather_later(&st->apply);
+}
+
+/* ---- life ---- */
+
+void store_apply_init(struct cluster_store *st)
+{
+    struct store_apply *a = &st->apply;
+
+    cairn_list_init(&a->slots);
+    cairn_task_init(&a->task, gather, a);
+    cairn_timer_init(&a->timer, on_pause_over, a);
+    cairn_sm_init(&a->sm, &store_apply_kind, &st->loop->machines);
+}
+
+void store_apply_fini(struct cluster_store *st)
+{
+    struct store_apply *a = &st->apply;
+
+    cairn_task_cancel(&a->task);
+    cairn_timer_stop(&st->loop->env, &a->timer);
+    cairn_sm_move(&a->sm, APPLY_ENDED);
+    cairn_sm_fini(&a->sm);
+    store_batch_fini(&a->batch);
+}

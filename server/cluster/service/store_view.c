@@ -1,0 +1,396 @@
+/* A copy at its source: the records of a slot as they were applied at one moment, page by page, in the order of the index.
+ *
+ *  OPEN ---> IDLE ---> LIST ---> NAME ---> GET ---> IDLE
+ *
+ *  LIST may also go to GET; LIST, NAME and GET to IDLE; NAME and GET to LIST. all but CLOSED may also go to CLOSE, and OPEN,
+ *  IDLE, CLOSE to CLOSED.
+ *
+ *  OPEN    the provider's view is being opened; nothing of the slot is applied meanwhile.
+ *  IDLE    the next page is not wanted yet.
+ *  LIST    the next keys are being listed.
+ *  NAME    the database of their namespace is being opened.
+ *  GET     their records are being read: a page is of one namespace.
+ *  CLOSE   the provider's view is being closed.    CLOSED  it is.
+ *
+ * A provider in memory has no views: then nothing of the slot is applied until the copy is over. */
+#include "server/cluster/service/store_page.h"
+
+#include <stdlib.h>
+
+enum { VIEW_OPEN, VIEW_IDLE, VIEW_LIST, VIEW_NAME, VIEW_GET, VIEW_CLOSE, VIEW_CLOSED, VIEW_NR };
+enum { VIEW_KEYS = 512 };
+
+struct store_view {
+    struct cairn_sm sm;
+    struct cairn_link link;
+    struct cluster_store *st;
+    struct store_slot *s; /* NULL: nobody wants it any more */
+    uint64_t snapshot;    /* 0: there is none */
+    bool wanted;          /* a page is */
+    int rc;
+    uint8_t prefix[STORE_SLOT_BYTES], from[CAIRN_KEY_BYTES_MAX]; /* @from: the last key that was sent */
+    size_t from_len;
+    /* of one LIST: keys of the namespace */
+    uint32_t ns, n;
+    ProtobufCBinaryData keys[VIEW_KEYS]; /* of the index, in @bytes */
+    ProtobufCBinaryData user_keys[VIEW_KEYS];
+    uint8_t index[VIEW_KEYS][STORE_INDEX_VALUE_BYTES];
+    uint8_t *bytes, *page;
+    bool more;
+    struct store_open open;
+    union {
+        Cairn__Wire__KvSnapshot snapshot;
+        Cairn__Wire__KvList list;
+        Cairn__Wire__KvMget mget;
+    } msg;
+    struct cairn_rpc_call call;
+    struct cairn_err err;
+    struct cairn_task task;
+};
+
+#define TO CAIRN_SM_TO
+static const struct cairn_sm_state view_states[VIEW_NR] = {
+    [VIEW_OPEN] = { "OPEN", CAIRN_SM_INITIAL, TO(VIEW_IDLE) | TO(VIEW_CLOSE) | TO(VIEW_CLOSED) },
+    [VIEW_IDLE] = { "IDLE", 0, TO(VIEW_LIST) | TO(VIEW_CLOSE) | TO(VIEW_CLOSED) },
+    [VIEW_LIST] = { "LIST", 0, TO(VIEW_NAME) | TO(VIEW_GET) | TO(VIEW_IDLE) | TO(VIEW_CLOSE) },
+    [VIEW_NAME] = { "NAME", 0, TO(VIEW_GET) | TO(VIEW_IDLE) | TO(VIEW_LIST) | TO(VIEW_CLOSE) },
+    [VIEW_GET] = { "GET", 0, TO(VIEW_IDLE) | TO(VIEW_LIST) | TO(VIEW_CLOSE) },
+    [VIEW_CLOSE] = { "CLOSE", 0, TO(VIEW_CLOSED) },
+    [VIEW_CLOSED] = { "CLOSED", CAIRN_SM_FINAL, 0 },
+};
+
+static bool view_invariant(const struct cairn_sm *sm)
+{
+    const struct store_view *v = CONTAINER_OF(sm, const struct store_view, sm);
+
+    return CAIRN_HOLDS(sm->state != VIEW_LIST || v->wanted || v->s == NULL) &&
+           CAIRN_HOLDS((sm->state != VIEW_NAME && sm->state != VIEW_GET) || v->n > 0) &&
+           CAIRN_HOLDS(sm->state != VIEW_CLOSED || v->s == NULL);
+}
+
+const struct cairn_sm_kind store_view_kind = { "store-view", view_states, VIEW_NR, view_invariant, 0 };
+
+static void view_free(struct store_view *v)
+{
+    v->s = NULL;
+    cairn_sm_move(&v->sm, VIEW_CLOSED);
+    cairn_sm_fini(&v->sm);
+    cairn_list_del(&v->link);
+    cairn_task_cancel(&v->task);
+    v->st->nviews--;
+    free(v->bytes);
+    free(v->page);
+    free(v);
+}
+
+void store_views_free(struct cluster_store *st)
+{
+    CAIRN_LIST_FOREACH_SAFE (l, &st->views) {
+        struct store_view *v = CONTAINER_OF(l, struct store_view, link);
+
+        v->s = NULL;
+        if (v->sm.state != VIEW_CLOSE)
+            cairn_sm_move(&v->sm, VIEW_CLOSE);
+        view_free(v);
+    }
+}
+
+static void on_closed(struct cairn_rpc_call *call)
+{
+    struct store_view *v = call->arg;
+
+    if (store_call_over(v->st)) /* one that stays open is closed by the provider when it is idle for long */
+        view_free(v);
+}
+
+static void view_close(struct store_view *v)
+{
+    cairn_sm_move(&v->sm, VIEW_CLOSE);
+    if (v->snapshot == 0) {
+        view_free(v);
+        return;
+    }
+    cairn__wire__kv_snapshot__init(&v->msg.snapshot);
+    v->msg.snapshot.snapshot = v->snapshot;
+    store_call(v->st, &v->call, CAIRN__WIRE__KV_METHOD__KV_SNAPSHOT_CLOSE, &v->msg.snapshot.base, on_closed, v,
+               &v->err);
+}
+
+/* ---- pages ---- */
+
+static void list_start(struct store_view *v);
+
+static void page_done(struct store_view *v, int rc, uint32_t len, bool last)
+{
+    v->wanted = false;
+    v->rc = rc;
+    cairn_sm_move(&v->sm, VIEW_IDLE);
+    v->st->conf.ops->page(v->s, rc, v->page, len, last);
+}
+
+/* True: nobody wants what has come, and the view is on its way to its end. */
+static bool view_is_over(struct store_view *v)
+{
+    if (!store_call_over(v->st))
+        return true;
+    if (v->s != NULL)
+        return false;
+    view_close(v);
+    return true;
+}
+
+static void sent_up_to(struct store_view *v, uint32_t i)
+{
+    v->from_len = v->keys[i].len;
+    memcpy(v->from, v->keys[i].data, v->from_len);
+}
+
+/* What was found; a record that is not there is of a namespace that is being removed. */
+static int page_make(struct store_view *v, const Cairn__Wire__KvMgetReply *m, const uint8_t *record, uint32_t *len)
+{
+    size_t room = 0;
+
+    for (size_t i = 0; i < m->n_lengths; i++) {
+        if (m->lengths[i] < -1)
+            return CAIRN_E_IO;
+        room += STORE_PAGE_HEAD_BYTES + v->user_keys[i].len + (size_t)MAX(m->lengths[i], INT64_C(0));
+    }
+    free(v->page);
+    v->page = malloc(room + 1);
+    if (v->page == NULL)
+        return CAIRN_E_NOMEM;
+    *len = 0;
+    for (size_t i = 0; i < m->n_lengths; i++) {
+        struct store_page_record r = { .ns = v->ns,
+                                       .key = v->user_keys[i].data,
+                                       .key_len = (uint32_t)v->user_keys[i].len,
+                                       .index = v->index[i],
+                                       .record = record,
+                                       .record_len = (uint32_t)m->lengths[i] };
+
+        if (m->lengths[i] < 0)
+            continue;
+        store_page_put(&r, v->page + *len);
+        *len += (uint32_t)store_page_bytes(&r);
+        record += m->lengths[i];
+    }
+    return 0;
+}
+
+static void on_got(struct cairn_rpc_call *call)
+{
+    struct store_view *v = call->arg;
+    const Cairn__Wire__KvMgetReply *m = (const Cairn__Wire__KvMgetReply *)call->reply;
+    uint32_t len = 0;
+    int rc = call->rc;
+
+    if (view_is_over(v))
+        return;
+    if (rc == 0 && (m->n_lengths == 0 || m->n_lengths > v->n))
+        rc = CAIRN_E_STATE;
+    if (rc == 0)
+        rc = page_make(v, m, call->reply_payload, &len);
+    if (rc != 0) {
+        page_done(v, rc, 0, false);
+        return;
+    }
+    sent_up_to(v, (uint32_t)m->n_lengths - 1);
+    page_done(v, 0, len, !v->more && m->n_lengths == v->n);
+}
+
+static void get_start(struct store_view *v)
+{
+    cairn__wire__kv_mget__init(&v->msg.mget);
+    v->msg.mget.db = store_ns_find(v->st, v->ns)->db;
+    v->msg.mget.keys = v->user_keys;
+    v->msg.mget.n_keys = v->n;
+    v->msg.mget.snapshot = v->snapshot;
+    cairn_sm_move(&v->sm, VIEW_GET);
+    store_call(v->st, &v->call, CAIRN__WIRE__KV_METHOD__KV_MGET, &v->msg.mget.base, on_got, v, &v->err);
+}
+
+/* The namespace is gone, and its records with it. */
+static void skip(struct store_view *v)
+{
+    sent_up_to(v, v->n - 1);
+    if (v->more)
+        list_start(v);
+    else
+        page_done(v, 0, 0, true);
+}
+
+static void read_ns(struct store_view *v)
+{
+    if (store_ns_find(v->st, v->ns)->db != 0)
+        get_start(v);
+    else
+        skip(v);
+}
+
+static void on_named(struct store_open *o, int rc)
+{
+    struct store_view *v = o->arg;
+
+    if (rc == CAIRN_E_NOTFOUND)
+        rc = store_ns_add(v->st, o->id, 0);
+    if (v->s == NULL)
+        view_close(v);
+    else if (rc != 0)
+        page_done(v, rc, 0, false);
+    else
+        read_ns(v);
+}
+
+/* The keys of the first namespace on the list. */
+static int take_keys(struct store_view *v, const Cairn__Wire__KvListReply *m, const uint8_t *value)
+{
+    size_t len = 0;
+    uint8_t *at;
+
+    v->n = 0;
+    v->more = m->more;
+    for (size_t i = 0; i < m->n_keys; i++)
+        len += m->keys[i].len;
+    free(v->bytes);
+    v->bytes = at = malloc(len + 1);
+    if (at == NULL)
+        return CAIRN_E_NOMEM;
+    for (size_t i = 0; i < m->n_keys; i++) {
+        const ProtobufCBinaryData *k = &m->keys[i];
+        uint32_t ns = k->len > STORE_INDEX_HEAD_BYTES ? store_get_be32(k->data + STORE_SLOT_BYTES) : 0;
+
+        if (ns == 0 || m->lengths[i] != STORE_INDEX_VALUE_BYTES || i >= VIEW_KEYS)
+            return CAIRN_E_CORRUPT;
+        if (v->n > 0 && ns != v->ns) {
+            v->more = true;
+            break;
+        }
+        v->ns = ns;
+        memcpy(at, k->data, k->len);
+        v->keys[v->n] = (ProtobufCBinaryData){ .len = k->len, .data = at };
+        v->user_keys[v->n] =
+            (ProtobufCBinaryData){ .len = k->len - STORE_INDEX_HEAD_BYTES, .data = at + STORE_INDEX_HEAD_BYTES };
+        memcpy(v->index[v->n++], value, STORE_INDEX_VALUE_BYTES);
+        at += k->len;
+        value += m->lengths[i];
+    }
+    return 0;
+}
+
+static void on_listed(struct cairn_rpc_call *call)
+{
+    struct store_view *v = call->arg;
+    int rc = call->rc;
+
+    if (view_is_over(v))
+        return;
+    if (rc == 0)
+        rc = take_keys(v, (const Cairn__Wire__KvListReply *)call->reply, call->reply_payload);
+    if (rc != 0 || v->n == 0) {
+        page_done(v, rc, 0, true);
+    } else if (store_ns_find(v->st, v->ns) == NULL) {
+        cairn_sm_move(&v->sm, VIEW_NAME);
+        store_open_start(&v->open, v->st, v->ns, false, false, on_named, v);
+    } else {
+        read_ns(v);
+    }
+}
+
+static void list_start(struct store_view *v)
+{
+    if (v->snapshot == 0)
+        v->s->hold_until_ns = UINT64_MAX;
+    cairn__wire__kv_list__init(&v->msg.list);
+    v->msg.list.db = v->st->index_db;
+    v->msg.list.prefix = (ProtobufCBinaryData){ .len = sizeof(v->prefix), .data = v->prefix };
+    v->msg.list.from = (ProtobufCBinaryData){ .len = v->from_len, .data = v->from };
+    v->msg.list.after = v->from_len > 0;
+    v->msg.list.max = VIEW_KEYS;
+    v->msg.list.values = true;
+    v->msg.list.snapshot = v->snapshot;
+    cairn_sm_move(&v->sm, VIEW_LIST);
+    store_call(v->st, &v->call, CAIRN__WIRE__KV_METHOD__KV_LIST, &v->msg.list.base, on_listed, v, &v->err);
+}
+
+static void view_go_on(void *arg)
+{
+    struct store_view *v = arg;
+
+    if (!v->wanted || v->sm.state != VIEW_IDLE)
+        return;
+    if (v->rc == 0) {
+        list_start(v);
+    } else {
+        v->wanted = false;
+        v->st->conf.ops->page(v->s, v->rc, NULL, 0, false);
+    }
+}
+
+/* ---- its beginning and its end ---- */
+
+static void on_opened(struct cairn_rpc_call *call)
+{
+    struct store_view *v = call->arg;
+
+    if (call->rc == 0)
+        v->snapshot = ((const Cairn__Wire__KvSnapshotOpened *)call->reply)->snapshot;
+    if (view_is_over(v))
+        return;
+    cairn_sm_move(&v->sm, VIEW_IDLE);
+    if (call->rc != CAIRN_E_UNSUPPORTED) {
+        v->rc = call->rc;
+        v->s->hold_until_ns = 0;
+        store_apply_wake(v->st);
+    }
+    view_go_on(v);
+}
+
+bool cluster_store_copy_open(struct cluster_store *st, struct store_slot *s)
+{
+    static const Cairn__Wire__Empty empty = CAIRN__WIRE__EMPTY__INIT;
+    uint64_t now = cairn_env_now_ns(&st->loop->env);
+    struct store_view *v;
+
+    CAIRN_ASSERT(s->view == NULL);
+    if (st->nviews >= STORE_VIEWS_MAX || st->stopping)
+        return false;
+    if (s->in_batch) { /* what is applied is in the provider already, or not: the copy is asked for again soon */
+        s->hold_until_ns = now + STORE_HOLD_MS * CAIRN_NS_PER_MS;
+        return false;
+    }
+    v = calloc(1, sizeof(*v));
+    if (v == NULL)
+        return false;
+    v->st = st;
+    v->s = s;
+    store_be32(v->prefix, s->slot);
+    s->view = v;
+    s->hold_until_ns = UINT64_MAX;
+    st->nviews++;
+    cairn_list_add_tail(&st->views, &v->link);
+    cairn_task_init(&v->task, view_go_on, v);
+    cairn_sm_init(&v->sm, &store_view_kind, &st->loop->machines);
+    store_call(st, &v->call, CAIRN__WIRE__KV_METHOD__KV_SNAPSHOT_OPEN, &empty.base, on_opened, v, &v->err);
+    return true;
+}
+
+void cluster_store_copy_read(struct cluster_store *st, struct store_slot *s)
+{
+    s->view->wanted = true;
+    cairn_env_defer(&st->loop->env, &s->view->task);
+}
+
+void cluster_store_copy_close(struct cluster_store *st, struct store_slot *s)
+{
+    struct store_view *v = s->view;
+
+    if (v == NULL)
+        return;
+    s->view = NULL;
+    s->hold_until_ns = 0;
+    store_apply_wake(st);
+    v->s = NULL;
+    v->wanted = false;
+    if (v->sm.state == VIEW_IDLE && !st->stopping)
+        view_close(v);
+}
