@@ -2,9 +2,6 @@
  * are the same machines as on one node, between cairn_cluster_read_begin() and read_end(). */
 #include "server/router/router_internal.h"
 
-#include "sdk/core/placement/placement.h"
-#include "server/cluster/service/store_body.h"
-
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,89 +9,71 @@ uint32_t router_clustered_slots(const struct cairn_router *r, const struct route
 {
     uint32_t n = ns->clustered && r->conf.cluster != NULL ? cairn_cluster_slots(r->conf.cluster) : 0;
 
-    *first = n * (ns->replicas - 1); /* slots of a class follow those of the one before: cluster service */
+    *first = n * (ns->replicas - 1);
     return n;
 }
 
 int router_clustered_slot(struct router_op *op, const ProtobufCBinaryData *key)
 {
-    uint32_t first, n = router_clustered_slots(op->w->router, op->ns, &first);
-
-    if (n == 0)
+    if (!cairn_cluster_slot(op->w->router->conf.cluster, op->ns->replicas, key->data, key->len, &op->slot))
         return cairn_err_set(&op->err, CAIRN_E_BUSY, "this node does not know the cluster's slots yet");
-    op->slot = first + cairn_placement_slot(key->data, key->len, (uint32_t)__builtin_ctz(n));
     return 0;
 }
 
 /* ---- writes ---- */
 
-struct clustered_write {
-    struct cairn_cluster_write w;
-    uint8_t body[];
-};
-
-static void on_written(struct cairn_cluster_write *w)
+static void on_written(struct cairn_cluster_write *w, int rc)
 {
     struct router_op *op = w->arg;
 
-    op->rc = w->rc == CAIRN_E_NOTFOUND ? CAIRN_E_MOVED : w->rc != 0 ? w->rc : w->result;
+    op->rc = rc != 0 ? rc : w->result;
     op->next(op);
 }
 
-static struct clustered_write *write_new(struct router_op *op, uint32_t body_len, const Cairn__Wire__RouterRid *rid)
+static struct cairn_cluster_write *write_new(struct router_op *op, enum cairn_cluster_op what)
 {
-    struct clustered_write *c = malloc(sizeof(*c) + body_len);
+    struct cairn_cluster_write *w = op->writes = calloc(1, sizeof(*w));
 
-    if (c == NULL)
+    if (w == NULL)
         return NULL;
-    memset(c, 0, sizeof(*c));
-    if (rid != NULL) {
-        c->w.rid = (struct cairn_rid){ .session = { rid->session_epoch, rid->session_pos }, .seq = rid->seq };
-        c->w.floor = rid->floor;
-    }
-    c->w.slot = op->slot;
-    c->w.kind = CAIRN_ENTRY_WRITE;
-    c->w.sync = op->ns->durability == CAIRN__WIRE__DURABILITY__DURABILITY_SYNC;
-    c->w.body = c->body;
-    c->w.body_len = body_len;
-    c->w.loop = op->w->loop;
-    c->w.deadline_ns = op->rq->deadline_ns;
-    c->w.done = on_written;
-    c->w.arg = op;
-    op->writes = &c->w;
-    return c;
+    w->cluster = op->w->router->conf.cluster;
+    w->worker = cairn_rpc_index(op->w->rpc);
+    w->slot = op->slot;
+    w->op = what;
+    w->ns = op->ns->id;
+    w->write_once = op->ns->write_once;
+    w->sync = op->ns->durability == CAIRN__WIRE__DURABILITY__DURABILITY_SYNC;
+    w->timeout_ns = MAX(cairn_rpc_req_left_ns(op->rq, cairn_loop_now(op->w->loop)), UINT64_C(1));
+    w->done = on_written;
+    w->arg = op;
+    return w;
 }
 
 void router_clustered_write(struct router_op *op, const ProtobufCBinaryData *key, const uint8_t *record, size_t len,
                             const Cairn__Wire__RouterRid *rid, router_step *next)
 {
-    struct store_body body = { .op = record != NULL ? STORE_PUT : STORE_ERASE,
-                               .flags = (uint8_t)((op->ns->write_once ? STORE_BODY_WRITE_ONCE : 0) |
-                                                  (record != NULL && op->if_absent ? STORE_BODY_IF_ABSENT : 0)),
-                               .ns = op->ns->id,
-                               .key = key->data,
-                               .key_len = (uint32_t)key->len,
-                               .record = record,
-                               .record_len = (uint32_t)len };
-    struct clustered_write *c;
+    struct cairn_cluster_write *w;
 
     if (rid == NULL || rid->seq == 0) {
         router_op_fail_text(op, CAIRN_E_INVAL, "a write to a namespace of a cluster has a number");
         return;
     }
-    if (key->len > STORE_KEY_BYTES_MAX) {
-        router_op_fail_text(op, CAIRN_E_INVAL, "a key of %zu bytes; in a cluster 1 to %d are possible", key->len,
-                            STORE_KEY_BYTES_MAX);
-        return;
-    }
-    c = write_new(op, store_body_bytes(&body), rid);
-    if (c == NULL) {
+    w = write_new(op, record != NULL ? CAIRN_CLUSTER_PUT : CAIRN_CLUSTER_ERASE);
+    if (w == NULL) {
         router_op_fail(op, CAIRN_E_NOMEM);
         return;
     }
-    store_body_put(&body, c->body);
+    w->if_absent = record != NULL && op->if_absent;
+    w->session_epoch = rid->session_epoch;
+    w->session_pos = rid->session_pos;
+    w->number = rid->seq;
+    w->floor = rid->floor;
+    w->key = key->data;
+    w->key_len = (uint32_t)key->len;
+    w->record = record;
+    w->record_len = (uint32_t)len;
     op->next = next;
-    cairn_cluster_write(op->w->router->conf.cluster, &c->w);
+    cairn_cluster_write(w);
 }
 
 /* ---- sessions ---- */
@@ -119,7 +98,7 @@ static bool open_invariant(const struct cairn_sm *sm)
     const struct router_op *op = CONTAINER_OF(sm, const struct router_op, sm);
 
     return CAIRN_HOLDS((op->rq == NULL) == cairn_sm_is_final(sm)) &&
-           CAIRN_HOLDS(sm->state != OPEN_REPLIED || op->writes->at.epoch != 0); /* a session has a number */
+           CAIRN_HOLDS(sm->state != OPEN_REPLIED || op->writes->session_epoch != 0); /* a session has a number */
 }
 
 const struct cairn_sm_kind router_open_kind = { "router-open", open_states, OPEN_NR, open_invariant, 60000 };
@@ -133,8 +112,8 @@ static void open_done(struct router_op *op)
         router_op_fail(op, op->rc);
         return;
     }
-    reply.epoch = op->writes->at.epoch;
-    reply.pos = op->writes->at.pos;
+    reply.epoch = op->writes->session_epoch;
+    reply.pos = op->writes->session_pos;
     op->rq = NULL;
     cairn_sm_move(&op->sm, OPEN_REPLIED);
     cairn_rpc_reply(rq, 0, &reply.base, NULL, 0);
@@ -145,7 +124,7 @@ void router_handle_open(struct cairn_rpc_req *rq)
 {
     const Cairn__Wire__RouterOpen *m = (const Cairn__Wire__RouterOpen *)rq->msg;
     struct router_op *op = router_op_new(rq, m->ns, NULL, ROUTER_WRITE, &router_open_kind, OPEN_FAILED);
-    struct clustered_write *c;
+    struct cairn_cluster_write *w;
     uint32_t first, n;
 
     if (op == NULL)
@@ -156,12 +135,11 @@ void router_handle_open(struct cairn_rpc_req *rq)
         return;
     }
     op->slot = m->slot;
-    c = write_new(op, 0, NULL);
-    if (c == NULL) {
+    w = write_new(op, CAIRN_CLUSTER_OPEN_SESSION);
+    if (w == NULL) {
         router_op_fail(op, CAIRN_E_NOMEM);
         return;
     }
-    c->w.kind = CAIRN_ENTRY_OPEN;
     op->next = open_done;
-    cairn_cluster_write(op->w->router->conf.cluster, &c->w);
+    cairn_cluster_write(w);
 }

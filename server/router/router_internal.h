@@ -9,7 +9,7 @@
 #include "cairn/limits.h"
 #include "sdk/core/bulk/bulk.h"
 #include "server/cluster/map_log.h"
-#include "server/cluster/service/cluster_write.h"
+#include "server/cluster/service/cluster.h"
 #include "server/router/hashed_record.h"
 #include "server/router/router.h"
 

@@ -14,6 +14,7 @@ struct cairn_map_store;
 enum {
     CAIRN_CLUSTER_ZONE_BYTES_MAX = 63,
     CAIRN_CLUSTER_WEIGHT_MAX = 10000,
+    CAIRN_CLUSTER_CLASSES = 4, /* of slots: class = replicas - 1, at most; id = class * nslots + number */
     CAIRN_CLUSTER_MEMBERS_MAX = 10000,
     CAIRN_CLUSTER_ADDRESSES_MAX = 4,
     CAIRN_CLUSTER_LEASE_MS_MIN = 1000,
@@ -53,6 +54,8 @@ void cairn_cluster_attach(void *ctx, struct cairn_rpc *rpc);
 
 /* ---- for the router, on any worker ---- */
 
+/** Slots of each class; 0: no class was made yet. */
+uint32_t cairn_cluster_slots(const struct cairn_cluster *c);
 /** The slot of a routing key in the class of @replicas; false: no class was made yet. */
 bool cairn_cluster_slot(const struct cairn_cluster *c, uint32_t replicas, const void *key, size_t len, uint32_t *slot);
 /** Where a slot is led from, as this node knows it; 0: not known. */

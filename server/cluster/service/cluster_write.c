@@ -192,9 +192,14 @@ int cairn_cluster_read_end(const struct cairn_cluster *c, uint32_t slot, uint64_
 
 /* ---- where ---- */
 
+uint32_t cairn_cluster_slots(const struct cairn_cluster *c)
+{
+    return atomic_load(&c->nslots);
+}
+
 bool cairn_cluster_slot(const struct cairn_cluster *c, uint32_t replicas, const void *key, size_t len, uint32_t *slot)
 {
-    uint32_t n = atomic_load(&c->nslots);
+    uint32_t n = cairn_cluster_slots(c);
 
     if (n == 0 || replicas == 0 || replicas > CAIRN_CLUSTER_CLASSES)
         return false;

@@ -21,7 +21,6 @@
 #define CAIRN_CLUSTER_KEY_SLOTS       "slot/"       /* and 8 */
 
 enum {
-    CAIRN_CLUSTER_CLASSES = 4,                  /* of slots: class = replicas - 1; id = class * nslots + number */
     CAIRN_CLUSTER_SLOTS_OF_CLASS_MAX = 1 << 17, /* a map store holds a million entries, and others want some too */
 };
 
