@@ -186,7 +186,6 @@ static int spread_go(struct cairn_ns *ns, const struct spread *with, const struc
     x->o = (struct cairn_call_options)CAIRN_CALL_OPTIONS_INIT;
     x->o.flags = cairn__flags(o);
     call->inner_calls = &x->base;
-    call->has_steps = true;
     call->next = spread_next;
     return cairn__call_go(call);
 }
@@ -499,7 +498,6 @@ int cairn__spread_list(struct cairn_ns *ns, ProtobufCBinaryData prefix, Protobuf
     x->o = (struct cairn_call_options)CAIRN_CALL_OPTIONS_INIT;
     cairn_timer_init(&x->timer, on_list_again, x);
     call->inner_calls = &x->base;
-    call->has_steps = true;
     call->next = list_next;
     return cairn__call_go(call);
 }

@@ -21,7 +21,7 @@ enum cairn_durability cli_durability(const char *word)
 
 struct create_args {
     const char *durability, *mode, *kv, *extent;
-    uint64_t embed;
+    uint64_t embed, replicas;
     bool write_once, if_missing;
 };
 
@@ -32,6 +32,7 @@ static int create_run(struct cli *cli, void *args)
     o.durability = cli_durability(a->durability);
     o.write_once = a->write_once;
     o.embed_threshold = (uint32_t)MIN(a->embed, UINT32_MAX);
+    o.replicas = (uint32_t)MIN(a->replicas, UINT32_MAX);
     o.kv = a->kv;
     o.extent = a->extent;
     if (a->mode != NULL) {
@@ -58,6 +59,8 @@ static int create_run(struct cli *cli, void *args)
 static const struct cli_opt create_opts[] = {
     CLI_OPT(struct create_args, durability, "durability", 'd', CLI_CHOICE, "memory|buffered|sync", NULL,
             "what an acknowledged write survives: nothing, the end of the process (the default), the loss of power"),
+    CLI_OPT(struct create_args, replicas, "replicas", 'r', CLI_NUMBER, "N", NULL,
+            "in a cluster: on how many nodes each value is (default: 1)"),
     CLI_OPT(struct create_args, write_once, "write-once", 0, CLI_FLAG, NULL, NULL,
             "a value is never replaced; it can be removed"),
     CLI_OPT(struct create_args, mode, "mode", 'm', CLI_STRING, "BITS", NULL,
@@ -98,6 +101,7 @@ static const struct cli_col ns_cols[] = {
     { "NAME", "name", CLI_CELL_TEXT },
     { "TYPE", "frontend", CLI_CELL_TEXT },
     { "DURABILITY", "durability", CLI_CELL_TEXT },
+    { "REPLICAS", "replicas", CLI_CELL_NUMBER },
     { "WRITE-ONCE", "write_once", CLI_CELL_BOOL },
     { "EMBED", "embed_bytes", CLI_CELL_BYTES },
     { "KV", "kv", CLI_CELL_TEXT },
@@ -123,7 +127,7 @@ static void ns_cells(const struct cairn_ns_info *n, char mode[8], char created[3
         created[0] = '\0';
     const struct cli_cell row[] = {
         CLI_TEXT(n->name),      CLI_TEXT(n->frontend),       CLI_TEXT(durability_name(n->durability)),
-        CLI_NUM(n->write_once), CLI_NUM(n->embed_threshold), CLI_TEXT(n->kv),
+        CLI_NUM(n->replicas),   CLI_NUM(n->write_once),      CLI_NUM(n->embed_threshold), CLI_TEXT(n->kv),
         CLI_TEXT(n->extent),    CLI_NUM(n->owner),           CLI_NUM(n->group),
         CLI_TEXT(mode),         CLI_TEXT(created),
     };
