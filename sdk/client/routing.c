@@ -207,13 +207,21 @@ static bool route_has_news(struct cairn_routing *r, const struct cairn_route *ro
     return s != NULL && s->epoch > route->epoch;
 }
 
-static void route_go_on(struct cairn_call *call)
+/* Whatever it waited for: it may come to wait for something else. */
+static void route_wait_ends(struct cairn_call *call)
 {
     struct cairn_route *route = &call->route;
 
     cairn_timer_stop(&call->c->loop.env, &route->timer);
     cairn_list_del(&route->waiting);
+    if (route->rid.seq == 0) /* else it is among the session's numbered ones */
+        cairn_list_del(&route->link);
     route->waits = false;
+}
+
+static void route_go_on(struct cairn_call *call)
+{
+    route_wait_ends(call);
     cairn__call_later(call);
 }
 
@@ -272,8 +280,7 @@ static void on_route_timer(void *arg)
 {
     struct cairn_call *call = arg;
 
-    cairn_list_del(&call->route.waiting);
-    call->route.waits = false;
+    route_wait_ends(call);
     cairn__call_send(call);
 }
 
@@ -334,9 +341,7 @@ static void session_wake(struct routing_session *s)
     CAIRN_LIST_FOREACH_SAFE (l, &s->waiting) {
         struct cairn_call *call = CONTAINER_OF(l, struct cairn_call, route.link);
 
-        cairn_list_del(&call->route.link);
-        if (call->route.waits)
-            route_go_on(call);
+        route_go_on(call);
     }
 }
 
@@ -414,9 +419,7 @@ static bool number_take(struct cairn_routing *r, struct cairn_call *call)
     if (s->state == SESSION_NONE)
         session_open(s, CONTAINER_OF(call->handle, struct cairn_ns, h));
     if (s->state == SESSION_NONE) { /* it could not even begin */
-        cairn_list_del(&route->link);
-        cairn_list_del(&route->waiting);
-        route->waits = false;
+        route_wait_ends(call);
         route_wait(r, call, backoff_ns(r, route->tries++));
     }
     return false;

@@ -284,7 +284,7 @@ static void on_page(struct store_slot *ss, int rc, const uint8_t *page, uint32_t
     struct slot *s = slot_of_store(ss);
 
     if (!s->w->stopping)
-        cairn_replica_on_page(&s->replica, rc, page, len, last);
+        cairn_replica_on_page(&s->replica, rc, page != NULL ? page : (const uint8_t *)"", len, last); /* an empty slot has none */
 }
 
 static void on_failed(void *arg, int rc, const char *text)
