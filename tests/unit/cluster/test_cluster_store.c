@@ -160,7 +160,7 @@ static void begin(struct fixture *fx)
     struct cluster_store_conf conf = { .nworkers = 1, .ops = &ops, .arg = fx };
 
     memset(fx->found, 0, sizeof(fx->found));
-    kv_node_start(&fx->kv, fx->backend, fx->dir, NULL, 0);
+    kv_node_start(&fx->kv, fx->backend, fx->dir, NULL, NULL);
     conf.rpc = fx->kv.rpc;
     conf.kv = &fx->kv.targets[0];
     fx->store = cluster_store_new(&conf);
