@@ -359,6 +359,10 @@ static void replicas_go_to_distinct_zones(void **state)
         }
         assert_int_equal(zones, 7);
     }
+    for (uint32_t i = 0; i < 8; i++) /* twice in the largest zone, once in the others */
+        assert_int_equal(slots_held(p, m[i].id), 2 * SLOTS / 8);
+    for (uint32_t i = 8; i < 11; i++)
+        assert_in_range(slots_held(p, m[i].id), SLOTS / 3, SLOTS / 3 + 1);
     assert_int_equal(slots_held(p, m[11].id), SLOTS); /* the only one of its zone */
     cairn_placement_free(p);
 }
