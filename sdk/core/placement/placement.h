@@ -10,7 +10,8 @@
  * single slot): a member that has its share is passed over, and the next in order takes the slot. Made afresh for each
  * change that would cascade; so a table is made from the one before, and differs from it only where it has to:
  *
- *  - who leaves, or has no share any more: its places are taken over, nothing else moves;
+ *  - who leaves, or has no share any more: its places are taken over, and nothing else moves (where zones are hardly more
+ *    than replicas, a little: a place may then be for one zone alone, whose members would have too much);
  *  - who joins, or gets a larger share, takes its share, rounded down, from those that have more than theirs;
  *  - replicas are in distinct zones, or in all zones if there are fewer; zones come before shares.
  *
