@@ -128,7 +128,7 @@ static void say(struct fixture *fx, uint32_t i, uint8_t state, uint64_t incarnat
     struct cairn_swim_desc d = { .weight = i, .capacity = 1u << 30 };
     struct cairn_swim_update u = { .incarnation = incarnation };
     uint8_t body[CAIRN_SWIM_PACKET_BYTES_MAX], bytes[CAIRN_SWIM_PACKET_BYTES_MAX + GROUP_SEAL_BYTES];
-    struct cairn_swim_writer w;
+    struct cairn_le_writer w;
     size_t n;
 
     snprintf(d.name, sizeof(d.name), "m%03u", i);
