@@ -8,6 +8,7 @@
 #include "schema/kv.pb-c.h"
 #include "server/node/conf/conf_read.h"
 #include "server/port/provider.h"
+#include "tests/lib/scratch.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -31,7 +32,7 @@ struct fixture {
     struct cairn_provider_env env;
     struct cairn_rpc_target target;
     struct cairn_rpc *rpc, *other_rpc; /* of the other worker, whose loop this thread turns as well */
-    char dir[64];
+    char dir[SCRATCH_MAX];
     /* of the last call */
     bool done;
     int rc;
@@ -76,8 +77,7 @@ static inline int setup(void **state, const char *text)
     struct cairn_conf_input in = { .text = text, .text_len = strlen(text), .text_name = "test" };
 
     schema.keys = cairn_provider_kv.schema;
-    strcpy(fx->dir, "/tmp/cairn-kvrpc-XXXXXX");
-    assert_non_null(mkdtemp(fx->dir));
+    scratch_new(fx->dir);
     assert_int_equal(cairn_loop_init(&fx->loop, NULL, NULL), 0);
     assert_int_equal(cairn_loop_init(&fx->other, NULL, NULL), 0);
     fx->loops[0] = &fx->loop;
@@ -108,7 +108,6 @@ static inline int setup_rocksdb(void **state)
 static inline int teardown(void **state)
 {
     struct fixture *fx = *state;
-    char cmd[128];
 
     stop_provider(fx);
     cairn_pool_free(fx->pool);
@@ -117,8 +116,7 @@ static inline int teardown(void **state)
     cairn_conf_free(fx->conf);
     if (fx->reply != NULL)
         protobuf_c_message_free_unpacked(fx->reply, NULL);
-    snprintf(cmd, sizeof(cmd), "rm -rf %s", fx->dir);
-    assert_int_equal(system(cmd), 0);
+    scratch_remove(fx->dir);
     free(fx);
     return 0;
 }
@@ -229,6 +227,74 @@ static inline void assert_value(struct fixture *fx, const char *val)
 {
     assert_int_equal(fx->value_len, strlen(val));
     assert_memory_equal(fx->value, val, fx->value_len);
+}
+
+/* ---- batches over several databases ---- */
+
+enum { ENTRIES_MAX = CAIRN_BATCH_MAX + 1 };
+
+struct batch {
+    Cairn__Wire__KvApply m;
+    uint32_t dbs[ENTRIES_MAX];
+    ProtobufCBinaryData keys[ENTRIES_MAX];
+    char names[ENTRIES_MAX][8];
+    int64_t lengths[ENTRIES_MAX];
+    protobuf_c_boolean if_absent[ENTRIES_MAX];
+    uint8_t values[CAIRN_KV_APPLY_BYTES_MAX + 1];
+    size_t bytes;
+};
+
+static inline struct batch *batch_new(void)
+{
+    struct batch *b = calloc(1, sizeof(*b));
+
+    cairn__wire__kv_apply__init(&b->m);
+    b->m.dbs = b->dbs;
+    b->m.keys = b->keys;
+    b->m.lengths = b->lengths;
+    b->m.if_absent = b->if_absent;
+    b->m.durability = CAIRN__WIRE__DURABILITY__DURABILITY_MEMORY;
+    return b;
+}
+
+static inline void batch_reset(struct batch *b)
+{
+    b->m.n_dbs = b->m.n_keys = b->m.n_lengths = b->m.n_if_absent = 0;
+    b->bytes = 0;
+}
+
+/* @len -1: erase. */
+static inline size_t add(struct batch *b, uint32_t db, const char *key, int byte, int64_t len)
+{
+    size_t i = b->m.n_keys++;
+
+    b->m.n_dbs = b->m.n_lengths = b->m.n_if_absent = b->m.n_keys;
+    b->dbs[i] = db;
+    snprintf(b->names[i], sizeof(b->names[i]), "%s", key);
+    b->keys[i] = bin(b->names[i], strlen(b->names[i]));
+    b->lengths[i] = len;
+    b->if_absent[i] = false;
+    if (len > 0) {
+        memset(b->values + b->bytes, byte, (size_t)len);
+        b->bytes += (size_t)len;
+    }
+    return i;
+}
+
+static inline int apply(struct fixture *fx, struct batch *b)
+{
+    return call(fx, M(APPLY), &b->m, b->values, b->bytes);
+}
+
+static inline long long status_number(struct fixture *fx, const char *name)
+{
+    json_t *j = json_object();
+    long long n;
+
+    cairn_provider_kv.status(fx->target.ctx, j);
+    n = json_integer_value(json_object_get(j, name));
+    json_decref(j);
+    return n;
 }
 
 #endif
