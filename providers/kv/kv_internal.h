@@ -42,6 +42,8 @@ struct kv_op {
     uint8_t *old;    /* want_old: the value that was there */
     int64_t old_len; /* -1: none */
 
+    struct cairn_task answer; /* a flush by another worker's hand is over */
+
     /* Work for the pool. */
     void (*work)(struct kv_op *op);  /* on a pool thread; sets rc */
     void (*reply)(struct kv_op *op); /* on the loop, with rc == 0; answers op->rq */
@@ -81,17 +83,29 @@ struct kv_worker {
     int32_t *statuses;         /* CAIRN_BATCH_MAX, likewise; made when first needed */
 };
 
+/* Flushes of the store: one at a time, for all who ask. kv_flush.c */
+struct kv_flush {
+    pthread_mutex_t mutex;
+    struct cairn_link waiting, served; /* operations: for the next one, for the one under way */
+    bool busy;                         /* there is one under way; its job is its loop's */
+    uint64_t flushes, asked;           /* for the status */
+    struct cairn_loop *loop;           /* the job's, as the next two: no mutex */
+    struct cairn_job job;
+    int rc;
+};
+
 struct kv_provider {
     const char *name;
     const struct cairn_kv_store_ops *ops;
     struct cairn_kv_store *store;
     struct cairn_kv_dir dir;
     struct cairn_pool *pool;
+    struct kv_flush flush;
     uint32_t nworkers;
     struct kv_worker workers[];
 };
 
-extern const struct cairn_sm_kind kv_write_kind, kv_work_kind;
+extern const struct cairn_sm_kind kv_write_kind, kv_work_kind, kv_flush_kind;
 extern cairn_rpc_handler *const kv_handlers[];
 
 static inline struct kv_provider *kv_provider_of(const struct cairn_rpc_req *rq)
@@ -117,6 +131,18 @@ void kv_op_write(struct kv_op *op);
  * @op. */
 void kv_op_read(struct kv_op *op);
 void kv_op_call(struct kv_op *op);
+
+/* Ends an operation whose request was answered, its machine in a final state. */
+void kv_op_end(struct kv_op *op);
+/* Answers with op->err, or with @rc's own words, goes to @state and ends. */
+void kv_op_fail(struct kv_op *op, uint32_t state, int rc);
+
+/* ---- kv_flush.c ---- */
+
+void kv_flush_init(struct kv_flush *f);
+void kv_flush_fini(struct kv_flush *f);
+void kv_flush_status(struct kv_flush *f, json_t *to);
+void kv_handle_flush(struct cairn_rpc_req *rq);
 
 /* ---- kv_rpc.c, for the other handlers ---- */
 

@@ -152,8 +152,8 @@ struct kv_op *kv_op_new(struct cairn_rpc_req *rq, const struct cairn_sm_kind *ki
     return op;
 }
 
-/* The machine is in a final state: the structure goes back to its worker. */
-static void op_end(struct kv_op *op)
+/* The structure goes back to its worker. */
+void kv_op_end(struct kv_op *op)
 {
     struct kv_worker *w = op->worker;
 
@@ -168,8 +168,7 @@ static void op_end(struct kv_op *op)
     w->nspare++;
 }
 
-/* Answers with the operation's failure. */
-static void op_fail(struct kv_op *op, uint32_t state, int rc)
+void kv_op_fail(struct kv_op *op, uint32_t state, int rc)
 {
     struct cairn_rpc_req *rq = op->rq;
 
@@ -182,7 +181,7 @@ static void op_fail(struct kv_op *op, uint32_t state, int rc)
         cairn_rpc_reply_err(rq, rc, "%s", op->err.text);
     else
         kv_reply_failure(rq, rc);
-    op_end(op);
+    kv_op_end(op);
 }
 
 /* ---- writes ---- */
@@ -209,7 +208,7 @@ static void on_written(struct cairn_kv_write *write, int rc)
     if (rc == 0 && write->n == 1 && op->status != 0 && write->status == &op->status)
         rc = op->status;
     if (rc != 0) {
-        op_fail(op, WRITE_FAILED, rc);
+        kv_op_fail(op, WRITE_FAILED, rc);
         return;
     }
     op->rq = NULL;
@@ -224,7 +223,7 @@ static void on_written(struct cairn_kv_write *write, int rc)
     else
         kv_reply_statuses(rq, write->status, write->n);
     free(old);
-    op_end(op);
+    kv_op_end(op);
 }
 
 /* Puts the value where it stays: a small one into the kept buffer. */
@@ -255,7 +254,7 @@ void kv_op_write(struct kv_op *op)
     int rc = op_copy_value(op);
 
     if (rc != 0) {
-        op_fail(op, WRITE_FAILED, rc);
+        kv_op_fail(op, WRITE_FAILED, rc);
         return;
     }
     write->old = on_old;
@@ -268,7 +267,7 @@ void kv_op_write(struct kv_op *op)
     cairn_sm_move(&op->sm, WRITE_COMMITTING);
     rc = w->provider->ops->write(w->provider->store, write);
     if (rc != CAIRN_KV_LATER)
-        op_fail(op, WRITE_FAILED, rc);
+        kv_op_fail(op, WRITE_FAILED, rc);
 }
 
 /* ---- work for the pool ---- */
@@ -276,13 +275,13 @@ void kv_op_write(struct kv_op *op)
 static void work_finish(struct kv_op *op)
 {
     if (op->rc != 0) { /* a cancel that came after the work does not count: a database was made or dropped */
-        op_fail(op, WORK_FAILED, op->rc);
+        kv_op_fail(op, WORK_FAILED, op->rc);
         return;
     }
     op->reply(op);
     op->rq = NULL;
     cairn_sm_move(&op->sm, WORK_REPLIED);
-    op_end(op);
+    kv_op_end(op);
 }
 
 static void work_one(struct kv_op *op)
@@ -351,9 +350,9 @@ static void job_refused(struct kv_op *op)
 
     cairn_list_init(&batch);
     cairn_list_splice(&batch, &op->batch);
-    op_fail(op, WORK_FAILED, CAIRN_E_BUSY);
+    kv_op_fail(op, WORK_FAILED, CAIRN_E_BUSY);
     while ((l = cairn_list_pop(&batch)) != NULL)
-        op_fail(CONTAINER_OF(l, struct kv_op, link), WORK_FAILED, CAIRN_E_BUSY);
+        kv_op_fail(CONTAINER_OF(l, struct kv_op, link), WORK_FAILED, CAIRN_E_BUSY);
 }
 
 /* Spreads the reads that wait over the jobs that may still start: few reads go side by side, many go in larger jobs. */

@@ -122,6 +122,7 @@ static int kv_start(const struct cairn_provider_env *env, void **ctx, struct cai
         cairn_err_set(err, rc, "directory of databases");
         goto free_provider;
     }
+    kv_flush_init(&p->flush);
     store_conf(env, &conf);
     rc = p->ops->open(&conf, &p->dir, &p->store, err);
     if (rc != 0)
@@ -132,6 +133,7 @@ static int kv_start(const struct cairn_provider_env *env, void **ctx, struct cai
     *ctx = p;
     return 0;
 free_dir:
+    kv_flush_fini(&p->flush);
     cairn_kv_dir_fini(&p->dir);
 free_provider:
     free(p);
@@ -145,6 +147,7 @@ static void kv_stop(void *ctx)
     for (uint32_t i = 0; i < p->nworkers; i++)
         kv_worker_fini(&p->workers[i]);
     p->ops->close(p->store);
+    kv_flush_fini(&p->flush);
     cairn_kv_dir_fini(&p->dir);
     free(p);
 }
@@ -155,10 +158,11 @@ static void kv_status(void *ctx, json_t *to)
 
     json_object_set_new(to, "backend", json_string(p->ops->name));
     json_object_set_new(to, "databases", json_integer(atomic_load_explicit(&p->dir.n, memory_order_relaxed)));
+    kv_flush_status(&p->flush, to);
     p->ops->status(p->store, to);
 }
 
-static const struct cairn_sm_kind *const machines[] = { &kv_write_kind, &kv_work_kind, NULL };
+static const struct cairn_sm_kind *const machines[] = { &kv_write_kind, &kv_work_kind, &kv_flush_kind, NULL };
 
 const struct cairn_provider_desc cairn_provider_kv = {
     .type = "kv",

@@ -306,4 +306,5 @@ cairn_rpc_handler *const kv_handlers[] = {
     [CAIRN__WIRE__KV_METHOD__KV_LIST] = kv_handle_list,
     [CAIRN__WIRE__KV_METHOD__KV_STAT] = kv_handle_stat,
     [CAIRN__WIRE__KV_METHOD__KV_APPLY] = kv_handle_apply,
+    [CAIRN__WIRE__KV_METHOD__KV_FLUSH] = kv_handle_flush,
 };

@@ -469,6 +469,11 @@ static int rocksdb_usage(struct cairn_kv_store *st, const struct cairn_kv_db *db
     return 0;
 }
 
+static int rocksdb_flush_store(struct cairn_kv_store *st)
+{
+    return cairn_rocks_flush(st->rocks);
+}
+
 static void rocksdb_status(struct cairn_kv_store *st, json_t *to)
 {
     struct cairn_rocks_status rs;
@@ -509,6 +514,7 @@ const struct cairn_kv_store_ops cairn_kv_store_rocksdb = {
     .read = rocksdb_read,
     .scan = rocksdb_scan,
     .write = cairn_kv__rocksdb_write,
+    .flush = rocksdb_flush_store,
     .usage = rocksdb_usage,
     .status = rocksdb_status,
 };

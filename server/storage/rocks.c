@@ -264,6 +264,8 @@ int cairn_rocks_open(const struct cairn_rocks_conf *conf, struct cairn_rocks **o
 
 void cairn_rocks_close(struct cairn_rocks *r)
 {
+    if (cairn_rocks_flush(r) != 0)
+        cairn_log_error("rocksdb: closed without a flush: what skipped the log, if anything did, is lost");
     rocksdb_close(r->db);
     rocks_free(r);
 }
@@ -505,15 +507,30 @@ void cairn_rocks_drop_files(struct cairn_rocks *r, const void *lo, size_t lo_len
         rocksdb_free(text);
 }
 
-void cairn_rocks_reclaim(struct cairn_rocks *r)
+/* NULL, or what the engine says. */
+static char *rocks_flush(struct cairn_rocks *r)
 {
     rocksdb_flushoptions_t *o = rocksdb_flushoptions_create();
     char *text = NULL;
 
-    /* Erasures that lie in memory erase nothing on disk. No error ends here: what the engine minds refuses writes, and
-     * they tell. */
     rocksdb_flush(r->db, o, &text);
     rocksdb_flushoptions_destroy(o);
+    return text;
+}
+
+int cairn_rocks_flush(struct cairn_rocks *r)
+{
+    char *text = rocks_flush(r);
+
+    return text == NULL ? 0 : write_failed(r, "flush", text);
+}
+
+void cairn_rocks_reclaim(struct cairn_rocks *r)
+{
+    /* Erasures that lie in memory erase nothing on disk. No error ends here: what the engine minds refuses writes, and
+     * they tell. */
+    char *text = rocks_flush(r);
+
     if (text != NULL)
         rocksdb_free(text);
     else

@@ -81,6 +81,9 @@ int cairn_rocks_write(struct cairn_rocks *r, struct cairn_rocks_batch *b, enum c
  * CAIRN_E_UNKNOWN: all of it can be read, and nobody knows what a crash would leave. So does every later call, without
  * trying: until it is opened anew, or, where a full disk was the cause, until writes go on. May block. */
 int cairn_rocks_sync(struct cairn_rocks *r);
+/** All that was written before the call, logged or not, is in files and survives power loss when it returns 0. Otherwise
+ * nobody knows; it can be read as before, and may be asked for again. May block. */
+int cairn_rocks_flush(struct cairn_rocks *r);
 
 /** Deletes the files that hold nothing but lo <= key < hi, which needs no room; the rest of the range stays. Only for
  * what was erased before. May block. */

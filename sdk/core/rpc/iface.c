@@ -74,6 +74,7 @@ static const struct cairn_rpc_method kv_methods[] = {
     METHOD(CAIRN__WIRE__KV_METHOD__KV_LIST, "list", SAFE | ADMIN, kv_list, kv_list_reply),
     METHOD(CAIRN__WIRE__KV_METHOD__KV_STAT, "stat", SAFE | ADMIN, kv_stat, kv_stat_reply),
     METHOD(CAIRN__WIRE__KV_METHOD__KV_APPLY, "apply", ONCE | ADMIN | LARGE, kv_apply, kv_statuses),
+    METHOD(CAIRN__WIRE__KV_METHOD__KV_FLUSH, "flush", SAFE | ADMIN, empty, empty),
 };
 IFACE(kv, "kv");
 

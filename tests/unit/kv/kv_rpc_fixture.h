@@ -25,12 +25,12 @@ enum { TARGET = CAIRN_PROVIDER_FIRST, TURNS_MAX = 1000000, VALUES_MAX = 4 << 20 
 #define M(name) CAIRN__WIRE__KV_METHOD__KV_##name
 
 struct fixture {
-    struct cairn_loop loop, *loops[1];
+    struct cairn_loop loop, other, *loops[2];
     struct cairn_pool *pool;
     struct cairn_conf_doc *conf;
     struct cairn_provider_env env;
     struct cairn_rpc_target target;
-    struct cairn_rpc *rpc;
+    struct cairn_rpc *rpc, *other_rpc; /* of the other worker, whose loop this thread turns as well */
     char dir[64];
     /* of the last call */
     bool done;
@@ -57,11 +57,15 @@ static inline void start_provider(struct fixture *fx)
                                             .id = TARGET };
     fx->rpc = cairn_rpc_new(&fx->loop, &conf, NULL);
     assert_non_null(fx->rpc);
+    conf.index = 1;
+    fx->other_rpc = cairn_rpc_new(&fx->other, &conf, NULL);
+    assert_non_null(fx->other_rpc);
 }
 
 static inline void stop_provider(struct fixture *fx)
 {
     cairn_rpc_free(fx->rpc);
+    cairn_rpc_free(fx->other_rpc);
     cairn_provider_kv.stop(fx->target.ctx);
 }
 
@@ -75,7 +79,9 @@ static inline int setup(void **state, const char *text)
     strcpy(fx->dir, "/tmp/cairn-kvrpc-XXXXXX");
     assert_non_null(mkdtemp(fx->dir));
     assert_int_equal(cairn_loop_init(&fx->loop, NULL, NULL), 0);
+    assert_int_equal(cairn_loop_init(&fx->other, NULL, NULL), 0);
     fx->loops[0] = &fx->loop;
+    fx->loops[1] = &fx->other;
     fx->pool = cairn_pool_new(3, 64, NULL);
     assert_int_equal(cairn_conf_read(&schema, &in, &fx->conf, &fx->err), 0);
     fx->env = (struct cairn_provider_env){ .name = "kv0",
@@ -83,7 +89,7 @@ static inline int setup(void **state, const char *text)
                                            .conf = cairn_conf_root(fx->conf),
                                            .pool = fx->pool,
                                            .loops = fx->loops,
-                                           .nloops = 1 };
+                                           .nloops = 2 };
     start_provider(fx);
     *state = fx;
     return 0;
@@ -107,6 +113,7 @@ static inline int teardown(void **state)
     stop_provider(fx);
     cairn_pool_free(fx->pool);
     cairn_loop_fini(&fx->loop);
+    cairn_loop_fini(&fx->other);
     cairn_conf_free(fx->conf);
     if (fx->reply != NULL)
         protobuf_c_message_free_unpacked(fx->reply, NULL);

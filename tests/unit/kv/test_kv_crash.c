@@ -12,7 +12,8 @@ enum {
     VALUE = 1500, /* bytes: a write buffer is full after some batches, in the midst of one */
     ROUNDS = 4,
     POSITION = 12345, /* the key, in the first database, of the last batch's number */
-    COMPANY_EACH = 3, /* so many batches have a logged write beside them */
+    COMPANY_EACH = 3, /* of so many batches one has a logged write beside it */
+    FLUSH_EACH = 40,  /* and behind one of so many there is a flush */
 };
 
 static const char *const names[DBS] = { "a", "b", "c" };
@@ -97,6 +98,11 @@ static void child_main(const char *dir, uint32_t number)
         if (fx_write_wait(&fx, &b.fw) != 0 || (in_company && fx_write_wait(&fx, &company) != 0))
             _exit(1);
         told.number = number;
+        if (number % FLUSH_EACH == 0) {
+            if (fx.ops->flush(fx.store) != 0)
+                _exit(3);
+            told.flushed = number;
+        }
         if (write(STDOUT_FILENO, &told, sizeof(told)) != sizeof(told))
             _exit(2);
     }
@@ -180,6 +186,7 @@ static void what_survives_is_a_prefix(void **state)
         position = number_at(fx, find(fx, names[0]), POSITION);
         print_message("[   CRASH  ] told of %u, on disk are %u\n", told.number, position);
         assert_true(position > before && position <= told.number + 1);
+        assert_true(position >= told.flushed);
         lost += told.number - MIN(position, told.number);
         assert_is_position(fx, position);
         noise = find(fx, "noise"); /* what is logged is there, and has a prefix of its own */
@@ -190,11 +197,11 @@ static void what_survives_is_a_prefix(void **state)
     assert_true(lost > 0); /* or there was nothing to show */
 }
 
-/* A stop that is none of a crash loses nothing. */
+/* A stop that is no crash loses nothing. */
 static void close_flushes(void **state)
 {
     struct fx *fx = *state;
-    static struct fx_batch b;
+    struct fx_batch b = { .values = NULL };
     struct cairn_kv_db db[DBS];
 
     fx_open(fx);

@@ -1,4 +1,4 @@
-/* What replicas ask of the provider: batches over several databases. */
+/* What replicas ask of the provider: batches over several databases, flushes. */
 #include "tests/unit/kv/kv_rpc_fixture.h"
 
 /* ---- batches ---- */
@@ -163,6 +163,84 @@ static void bad_batches(void **state)
     free(b);
 }
 
+/* ---- flushes ---- */
+
+static long long status_number(struct fixture *fx, const char *name)
+{
+    json_t *j = json_object();
+    long long n;
+
+    cairn_provider_kv.status(fx->target.ctx, j);
+    n = json_integer_value(json_object_get(j, name));
+    json_decref(j);
+    return n;
+}
+
+enum { FLUSHES = 12 };
+
+static void on_flushed(struct cairn_rpc_call *c)
+{
+    (*(uint32_t *)c->arg)++;
+}
+
+/* The first has one of its own; all that come while it runs, on whatever worker, share the next. */
+static void flushes_are_shared(void **state)
+{
+    struct fixture *fx = *state;
+    struct cairn_rpc_call calls[FLUSHES];
+    Cairn__Wire__Empty m = CAIRN__WIRE__EMPTY__INIT;
+    uint32_t db = new_db(fx, "a"), done = 0;
+    struct batch *b = batch_new();
+
+    add(b, db, "k", 'x', 3);
+    assert_int_equal(apply(fx, b), 0);
+    memset(calls, 0, sizeof(calls));
+    for (int i = 0; i < FLUSHES; i++) {
+        calls[i].dest.rpc = i % 2 == 0 ? fx->rpc : fx->other_rpc;
+        calls[i].iface = &cairn_iface_kv;
+        calls[i].provider = TARGET;
+        calls[i].method = M(FLUSH);
+        calls[i].msg = &m.base;
+        calls[i].done = on_flushed;
+        calls[i].arg = &done;
+        cairn_rpc_call_start(&calls[i]);
+    }
+    for (int i = 0; i < TURNS_MAX && done < FLUSHES; i++) {
+        cairn_loop_turn(&fx->loop, CAIRN_NS_PER_MS);
+        cairn_loop_turn(&fx->other, CAIRN_NS_PER_MS);
+    }
+    assert_int_equal(done, FLUSHES);
+    for (int i = 0; i < FLUSHES; i++)
+        assert_int_equal(calls[i].rc, 0);
+    assert_int_equal(status_number(fx, "flushes_asked"), FLUSHES);
+    assert_in_range(status_number(fx, "flushes"), 1, 3); /* the workers' first turns may be a flush apart */
+    assert_int_equal(call(fx, M(FLUSH), &m, NULL, 0), 0);
+    free(b);
+}
+
+/* The pool has no place: whoever waits is told, and the next one is served. */
+static void flush_meets_a_full_pool(void **state)
+{
+    struct fixture *fx = *state;
+    struct cairn_pool *roomy = fx->pool, *full = cairn_pool_new(1, 0, NULL);
+    Cairn__Wire__Empty m = CAIRN__WIRE__EMPTY__INIT;
+
+    ((struct kv_provider *)fx->target.ctx)->pool = full;
+    assert_int_equal(call(fx, M(FLUSH), &m, NULL, 0), CAIRN_E_BUSY);
+    ((struct kv_provider *)fx->target.ctx)->pool = roomy;
+    assert_int_equal(call(fx, M(FLUSH), &m, NULL, 0), 0);
+    cairn_pool_free(full);
+}
+
+static void memory_has_no_disk(void **state)
+{
+    struct fixture *fx = *state;
+    Cairn__Wire__Empty m = CAIRN__WIRE__EMPTY__INIT;
+
+    assert_int_equal(call(fx, M(FLUSH), &m, NULL, 0), CAIRN_E_UNSUPPORTED);
+    assert_non_null(strstr(fx->err.text, "backend memory"));
+}
+
 #define BOTH(f)                                                                                                        \
     { #f " (memory)", f, setup_memory, teardown, NULL },                                                               \
     {                                                                                                                  \
@@ -175,6 +253,9 @@ int main(void)
         BOTH(batch_over_databases),
         BOTH(largest_batches),
         BOTH(bad_batches),
+        cmocka_unit_test_setup_teardown(flushes_are_shared, setup_rocksdb, teardown),
+        cmocka_unit_test_setup_teardown(flush_meets_a_full_pool, setup_rocksdb, teardown),
+        cmocka_unit_test_setup_teardown(memory_has_no_disk, setup_memory, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
