@@ -7,6 +7,7 @@
 #define CAIRN_PROVIDERS_KV_INTERNAL_H
 
 #include "providers/kv/kv_page.h"
+#include "providers/kv/kv_snapshot.h"
 #include "providers/kv/kv_store.h"
 #include "sdk/core/base/log.h"
 #include "server/port/provider.h"
@@ -51,6 +52,7 @@ struct kv_op {
     struct cairn_link batch;
     bool is_call; /* a job of its own, not one of the reads' */
     struct cairn_kv_db db;
+    struct kv_snapshot *snapshot; /* in use until the end; NULL: none */
     struct cairn_kv_page page;
     union {
         struct cairn_kv_read read;
@@ -60,6 +62,7 @@ struct kv_op {
             const char *name; /* in rq's arena */
         };
         struct {
+            uint64_t snapshot_id;
             Cairn__Wire__KvOpened opened;
             Cairn__Wire__KvDatabases databases;
         };
@@ -79,6 +82,7 @@ struct kv_worker {
     uint32_t miss_share;     /* of late, of reads that looked at the store's memory: of KV_MISS_SHARE_ALL */
     uint32_t joined;         /* reads since the last one that looked */
     struct cairn_task start_reads;
+    struct cairn_timer expire; /* of views */
     struct cairn_kv_page page; /* for answers that are given at once */
     int32_t *statuses;         /* CAIRN_BATCH_MAX, likewise; made when first needed */
 };
@@ -101,6 +105,7 @@ struct kv_provider {
     struct cairn_kv_dir dir;
     struct cairn_pool *pool;
     struct kv_flush flush;
+    struct kv_snapshots snapshots;
     uint32_t nworkers;
     struct kv_worker workers[];
 };
@@ -152,9 +157,9 @@ bool kv_find(struct cairn_rpc_req *rq, uint32_t handle, struct cairn_kv_db *db);
 void kv_reply_failure(struct cairn_rpc_req *rq, int rc);
 /* Likewise for a key that is no key. */
 void kv_reply_bad_key(struct cairn_rpc_req *rq, const struct cairn_kv_db *db, int rc, size_t index);
-/* The store would have to wait for the disk: the pool asks again, what it finds goes to op->page. */
-void kv_read_later(struct cairn_rpc_req *rq, const struct cairn_kv_read *rd, void (*work)(struct kv_op *op),
-                   void (*reply)(struct kv_op *op));
+/* The store would have to wait for the disk: the pool asks again, what it finds goes to op->page. Takes @snap. */
+void kv_read_later(struct cairn_rpc_req *rq, const struct cairn_kv_read *rd, struct kv_snapshot *snap,
+                   void (*work)(struct kv_op *op), void (*reply)(struct kv_op *op));
 /* Answers a write that the store carried out. */
 void kv_reply_statuses(struct cairn_rpc_req *rq, const int32_t *status, uint32_t n);
 void kv_reply_old(struct cairn_rpc_req *rq, const uint8_t *val, int64_t len);
@@ -176,5 +181,33 @@ void kv_handle_drop(struct cairn_rpc_req *rq);
 void kv_handle_databases(struct cairn_rpc_req *rq);
 void kv_handle_stat(struct cairn_rpc_req *rq);
 void kv_handle_apply(struct cairn_rpc_req *rq);
+
+/* ---- kv_rpc_admin.c ---- */
+
+/* An operation of its own, on the pool. */
+void kv_call(struct cairn_rpc_req *rq, void (*work)(struct kv_op *op), void (*reply)(struct kv_op *op));
+
+/* ---- kv_rpc_snapshot.c ---- */
+
+void kv_worker_snapshots_init(struct kv_worker *w);
+/* The view of that number, in use until left; false, with @rq answered, if there is none. */
+bool kv_snapshot_find(struct cairn_rpc_req *rq, uint64_t id, struct kv_snapshot **snap);
+void kv_snapshot_leave(struct kv_worker *w, struct kv_snapshot *snap);
+void kv_handle_snapshot_open(struct cairn_rpc_req *rq);
+void kv_handle_snapshot_close(struct cairn_rpc_req *rq);
+
+/* What a request names: *@snap is NULL if that is no view. */
+static inline bool kv_snapshot_use(struct cairn_rpc_req *rq, uint64_t id, struct kv_snapshot **snap)
+{
+    *snap = NULL;
+    return LIKELY(id == 0) || kv_snapshot_find(rq, id, snap);
+}
+
+/* @snap may be NULL. */
+static inline void kv_snapshot_done(struct kv_worker *w, struct kv_snapshot *snap)
+{
+    if (UNLIKELY(snap != NULL))
+        kv_snapshot_leave(w, snap);
+}
 
 #endif

@@ -81,6 +81,7 @@ void kv_worker_init(struct kv_worker *w, struct kv_provider *p, struct cairn_loo
     cairn_list_init(&w->spare);
     cairn_list_init(&w->reads);
     cairn_task_init(&w->start_reads, on_start_reads, w);
+    kv_worker_snapshots_init(w);
 }
 
 static void op_free(struct kv_op *op)
@@ -95,6 +96,7 @@ void kv_worker_fini(struct kv_worker *w)
     struct cairn_link *l;
 
     CAIRN_ASSERT(w->nops == 0 && w->njobs == 0 && w->ncalls == 0);
+    cairn_timer_stop(&w->loop->env, &w->expire);
     while ((l = cairn_list_pop(&w->spare)) != NULL)
         op_free(CONTAINER_OF(l, struct kv_op, link));
     cairn_kv_page_fini(&w->page);
@@ -143,6 +145,7 @@ struct kv_op *kv_op_new(struct cairn_rpc_req *rq, const struct cairn_sm_kind *ki
     op->err.code = 0;
     op->err.text[0] = '\0';
     op->old = NULL;
+    op->snapshot = NULL;
     op->work = NULL;
     op->reply = NULL;
     atomic_store_explicit(&op->canceled, rq->canceled, memory_order_relaxed);
@@ -158,6 +161,7 @@ void kv_op_end(struct kv_op *op)
     struct kv_worker *w = op->worker;
 
     cairn_sm_fini(&op->sm);
+    kv_snapshot_done(w, op->snapshot);
     w->nops--;
     if (w->nspare >= KV_OPS_SPARE_MAX) {
         op_free(op);

@@ -40,6 +40,7 @@ enum cairn_kv_want { CAIRN_KV_WANT_VALUE, CAIRN_KV_WANT_LENGTH };
 /** Reads of one or several keys. The keys are valid: cairn_kv_key_check(). */
 struct cairn_kv_read {
     struct cairn_kv_db db;
+    const void *at; /* a view, of snapshot_open(); NULL: as it is now */
     const ProtobufCBinaryData *keys;
     uint32_t n;
     enum cairn_kv_want want;
@@ -57,6 +58,7 @@ struct cairn_kv_read {
 /** One page of a listing. */
 struct cairn_kv_scan {
     struct cairn_kv_db db;
+    const void *at; /* as in cairn_kv_read */
     const struct cairn_kv_range *range;
     bool reverse, values, may_block;
     uint64_t deadline_ns; /* on the pool: when to stop */
@@ -152,6 +154,10 @@ struct cairn_kv_store_ops {
     /** All that was answered before, whatever its durability, survives power loss when it returns 0. NULL: there is no disk.
      * May block. */
     int (*flush)(struct cairn_kv_store *store);
+    /** A view of all databases as they are, for reads to look at; NULL without memory. Both are NULL in an engine that has
+     * none. May block. */
+    void *(*snapshot_open)(struct cairn_kv_store *store);
+    void (*snapshot_close)(struct cairn_kv_store *store, void *view);
     /** May block. */
     int (*usage)(struct cairn_kv_store *store, const struct cairn_kv_db *db, struct cairn_kv_usage *out);
     /** Does not block. */

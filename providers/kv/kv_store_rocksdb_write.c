@@ -107,7 +107,7 @@ static int decide(struct group *g, struct cairn_kv_write *w, const struct cairn_
     int rc = 0;
 
     if (!touched->used) {
-        rc = cairn_rocks_get(g->st->rocks, key->bytes, key->len, true, &view);
+        rc = cairn_rocks_get(g->st->rocks, NULL, key->bytes, key->len, true, &view);
         if (rc != 0 && rc != CAIRN_E_NOTFOUND)
             return rc == CAIRN_ROCKS_LATER ? CAIRN_E_IO : rc;
         there = rc == 0;

@@ -120,6 +120,25 @@ static inline ProtobufCBinaryData fx_str(const char *s)
     return fx_key(s, strlen(s));
 }
 
+/* For tests of the RocksDB store that open it themselves. */
+static inline int fx_setup_rocksdb(void **state)
+{
+    struct fx *fx = malloc(sizeof(*fx));
+
+    fx_prepare(fx, &cairn_kv_store_rocksdb);
+    *state = fx;
+    return 0;
+}
+
+static inline int fx_teardown(void **state)
+{
+    struct fx *fx = *state;
+
+    fx_remove(fx);
+    free(fx);
+    return 0;
+}
+
 /* ---- writes, each waited for ---- */
 
 struct fx_write {
@@ -312,12 +331,21 @@ static inline bool fx_on_found(void *arg, uint32_t i, const uint8_t *val, int64_
     return true;
 }
 
-static inline int fx_get(struct fx *fx, struct cairn_kv_db db, ProtobufCBinaryData key, struct fx_value *v)
+/* In a view, or @at NULL: now. */
+static inline int fx_get_at(struct fx *fx, const void *at, struct cairn_kv_db db, ProtobufCBinaryData key,
+                            struct fx_value *v)
 {
-    struct cairn_kv_read rd = { .db = db, .keys = &key, .n = 1, .may_block = true, .found = fx_on_found, .arg = v };
+    struct cairn_kv_read rd = {
+        .db = db, .at = at, .keys = &key, .n = 1, .may_block = true, .found = fx_on_found, .arg = v
+    };
 
     v->len = -2;
     return fx->ops->read(fx->store, &rd);
+}
+
+static inline int fx_get(struct fx *fx, struct cairn_kv_db db, ProtobufCBinaryData key, struct fx_value *v)
+{
+    return fx_get_at(fx, NULL, db, key, v);
 }
 
 /* The value as a string; "-" if there is none. */

@@ -231,4 +231,72 @@ static inline void assert_value(struct fixture *fx, const char *val)
     assert_memory_equal(fx->value, val, fx->value_len);
 }
 
+/* ---- batches over several databases ---- */
+
+enum { ENTRIES_MAX = CAIRN_BATCH_MAX + 1 };
+
+struct batch {
+    Cairn__Wire__KvApply m;
+    uint32_t dbs[ENTRIES_MAX];
+    ProtobufCBinaryData keys[ENTRIES_MAX];
+    char names[ENTRIES_MAX][8];
+    int64_t lengths[ENTRIES_MAX];
+    protobuf_c_boolean if_absent[ENTRIES_MAX];
+    uint8_t values[CAIRN_KV_APPLY_BYTES_MAX + 1];
+    size_t bytes;
+};
+
+static inline struct batch *batch_new(void)
+{
+    struct batch *b = calloc(1, sizeof(*b));
+
+    cairn__wire__kv_apply__init(&b->m);
+    b->m.dbs = b->dbs;
+    b->m.keys = b->keys;
+    b->m.lengths = b->lengths;
+    b->m.if_absent = b->if_absent;
+    b->m.durability = CAIRN__WIRE__DURABILITY__DURABILITY_MEMORY;
+    return b;
+}
+
+static inline void batch_reset(struct batch *b)
+{
+    b->m.n_dbs = b->m.n_keys = b->m.n_lengths = b->m.n_if_absent = 0;
+    b->bytes = 0;
+}
+
+/* @len -1: erase. */
+static inline size_t add(struct batch *b, uint32_t db, const char *key, int byte, int64_t len)
+{
+    size_t i = b->m.n_keys++;
+
+    b->m.n_dbs = b->m.n_lengths = b->m.n_if_absent = b->m.n_keys;
+    b->dbs[i] = db;
+    snprintf(b->names[i], sizeof(b->names[i]), "%s", key);
+    b->keys[i] = bin(b->names[i], strlen(b->names[i]));
+    b->lengths[i] = len;
+    b->if_absent[i] = false;
+    if (len > 0) {
+        memset(b->values + b->bytes, byte, (size_t)len);
+        b->bytes += (size_t)len;
+    }
+    return i;
+}
+
+static inline int apply(struct fixture *fx, struct batch *b)
+{
+    return call(fx, M(APPLY), &b->m, b->values, b->bytes);
+}
+
+static inline long long status_number(struct fixture *fx, const char *name)
+{
+    json_t *j = json_object();
+    long long n;
+
+    cairn_provider_kv.status(fx->target.ctx, j);
+    n = json_integer_value(json_object_get(j, name));
+    json_decref(j);
+    return n;
+}
+
 #endif

@@ -1,4 +1,5 @@
-/* What is left of batches that skip the log when the process is killed: the first ones, whole, up to some batch. */
+/* What is left of batches that skip the log when the process is killed: the first ones, whole, up to some batch. And
+ * what a view shows while they are applied. */
 #include "tests/unit/kv/kv_fixture.h"
 
 #include <signal.h>
@@ -140,12 +141,12 @@ static struct told run_and_kill(struct fx *fx, uint32_t first, uint32_t n)
     return last;
 }
 
-static uint32_t number_at(struct fx *fx, struct cairn_kv_db db, uint32_t key)
+static uint32_t number_at(struct fx *fx, const void *at, struct cairn_kv_db db, uint32_t key)
 {
     static struct fx_value v;
     uint32_t number;
 
-    assert_int_equal(fx_get(fx, db, fx_key(&key, sizeof(key)), &v), 0);
+    assert_int_equal(fx_get_at(fx, at, db, fx_key(&key, sizeof(key)), &v), 0);
     if (v.len < 0)
         return 0;
     assert_true(v.len >= (int64_t)sizeof(number));
@@ -154,7 +155,7 @@ static uint32_t number_at(struct fx *fx, struct cairn_kv_db db, uint32_t key)
 }
 
 /* Every key is as batches 1 to @position have left it, and nothing of a later one is there. */
-static void assert_is_position(struct fx *fx, uint32_t position)
+static void assert_is_position(struct fx *fx, const void *at, uint32_t position)
 {
     static uint32_t model[DBS][KEYS];
 
@@ -167,7 +168,7 @@ static void assert_is_position(struct fx *fx, uint32_t position)
         struct cairn_kv_db db = find(fx, names[d]);
 
         for (uint32_t k = 0; k < KEYS; k++)
-            assert_int_equal(number_at(fx, db, k), model[d][k]);
+            assert_int_equal(number_at(fx, at, db, k), model[d][k]);
     }
 }
 
@@ -183,15 +184,15 @@ static void what_survives_is_a_prefix(void **state)
         uint32_t before = position;
 
         fx_open(fx);
-        position = number_at(fx, find(fx, names[0]), POSITION);
+        position = number_at(fx, NULL, find(fx, names[0]), POSITION);
         print_message("[   CRASH  ] told of %u, on disk are %u\n", told.number, position);
         assert_true(position > before && position <= told.number + 1);
         assert_true(position >= told.flushed);
         lost += told.number - MIN(position, told.number);
-        assert_is_position(fx, position);
+        assert_is_position(fx, NULL, position);
         noise = find(fx, "noise"); /* what is logged is there, and has a prefix of its own */
-        for (uint32_t number = 1; number <= told.number; number++)
-            assert_int_equal(number_at(fx, noise, number), number % COMPANY_EACH == 0 ? number : 0);
+        for (uint32_t number = before + 1; number <= told.number; number++)
+            assert_int_equal(number_at(fx, NULL, noise, number), number % COMPANY_EACH == 0 ? number : 0);
         fx_close(fx);
     }
     assert_true(lost > 0); /* or there was nothing to show */
@@ -213,35 +214,75 @@ static void close_flushes(void **state)
     }
     fx_close(fx);
     fx_open(fx);
-    assert_int_equal(number_at(fx, find(fx, names[0]), POSITION), 20);
-    assert_is_position(fx, 20);
+    assert_int_equal(number_at(fx, NULL, find(fx, names[0]), POSITION), 20);
+    assert_is_position(fx, NULL, 20);
     fx_close(fx);
     free(b.values);
 }
 
-static int setup(void **state)
-{
-    struct fx *fx = malloc(sizeof(*fx));
+/* ---- views, which are of one position as well ---- */
 
-    fx_prepare(fx, &cairn_kv_store_rocksdb);
-    *state = fx;
-    return 0;
+enum { VIEWS = 40 };
+
+struct applier {
+    struct fx *fx;
+    struct cairn_kv_db db[DBS];
+    struct fx_batch b;
+    atomic_bool over;
+    atomic_uint number; /* the last one that was answered */
+};
+
+static void *applier_run(void *arg)
+{
+    struct applier *a = arg;
+
+    for (uint32_t number = 1; !atomic_load(&a->over); number++) {
+        batch_make(&a->b, a->db, number);
+        if (fx_batch_apply(a->fx, &a->b, DURABILITY_MEMORY) != 0)
+            break;
+        atomic_store(&a->number, number);
+    }
+    return NULL;
 }
 
-static int teardown(void **state)
+static void view_is_of_one_position(void **state)
 {
     struct fx *fx = *state;
+    struct applier a = { .fx = fx };
+    uint32_t first = 0, position = 0;
+    pthread_t thread;
 
-    fx_remove(fx);
-    free(fx);
-    return 0;
+    fx->conf.write_buffer_bytes = 256 << 10;
+    fx_open(fx);
+    for (int i = 0; i < DBS; i++)
+        a.db[i] = find(fx, names[i]);
+    assert_int_equal(pthread_create(&thread, NULL, applier_run, &a), 0);
+    while (atomic_load(&a.number) == 0)
+        usleep(100);
+    for (int i = 0; i < VIEWS; i++) {
+        uint32_t before = atomic_load(&a.number);
+        void *view = fx->ops->snapshot_open(fx->store);
+
+        assert_non_null(view);
+        position = number_at(fx, view, a.db[0], POSITION);
+        assert_true(position >= before); /* what was answered is in it */
+        assert_is_position(fx, view, position);
+        fx->ops->snapshot_close(fx->store, view);
+        first = i == 0 ? position : first;
+    }
+    atomic_store(&a.over, true);
+    pthread_join(thread, NULL);
+    assert_true(position > first); /* they went on meanwhile */
+    free(a.b.values);
+    fx_close(fx);
 }
 
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(what_survives_is_a_prefix, setup, teardown),
-        cmocka_unit_test_setup_teardown(close_flushes, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_survives_is_a_prefix, fx_setup_rocksdb, fx_teardown),
+        cmocka_unit_test_setup_teardown(close_flushes, fx_setup_rocksdb, fx_teardown),
+        cmocka_unit_test_setup_teardown(view_is_of_one_position, fx_setup_rocksdb, fx_teardown),
     };
 
     if (argc == 4 && strcmp(argv[1], "--child") == 0)
