@@ -190,12 +190,24 @@ void kv_call(struct cairn_rpc_req *rq, void (*work)(struct kv_op *op), void (*re
 /* ---- kv_rpc_snapshot.c ---- */
 
 void kv_worker_snapshots_init(struct kv_worker *w);
-/* The view that a request names, in use until kv_snapshot_done(), or NULL if it names none; false, with @rq answered, if
- * there is no such view. */
-bool kv_snapshot_use(struct cairn_rpc_req *rq, uint64_t id, struct kv_snapshot **snap);
-/* @snap may be NULL. */
-void kv_snapshot_done(struct kv_worker *w, struct kv_snapshot *snap);
+/* The view of that number, in use until left; false, with @rq answered, if there is none. */
+bool kv_snapshot_find(struct cairn_rpc_req *rq, uint64_t id, struct kv_snapshot **snap);
+void kv_snapshot_leave(struct kv_worker *w, struct kv_snapshot *snap);
 void kv_handle_snapshot_open(struct cairn_rpc_req *rq);
 void kv_handle_snapshot_close(struct cairn_rpc_req *rq);
+
+/* What a request names: *@snap is NULL if that is no view. */
+static inline bool kv_snapshot_use(struct cairn_rpc_req *rq, uint64_t id, struct kv_snapshot **snap)
+{
+    *snap = NULL;
+    return LIKELY(id == 0) || kv_snapshot_find(rq, id, snap);
+}
+
+/* @snap may be NULL. */
+static inline void kv_snapshot_done(struct kv_worker *w, struct kv_snapshot *snap)
+{
+    if (UNLIKELY(snap != NULL))
+        kv_snapshot_leave(w, snap);
+}
 
 #endif

@@ -71,19 +71,15 @@ void kv_handle_snapshot_close(struct cairn_rpc_req *rq)
         reply_gone(rq);
 }
 
-bool kv_snapshot_use(struct cairn_rpc_req *rq, uint64_t id, struct kv_snapshot **snap)
+bool kv_snapshot_find(struct cairn_rpc_req *rq, uint64_t id, struct kv_snapshot **snap)
 {
-    *snap = NULL;
-    if (LIKELY(id == 0))
-        return true;
     *snap = kv_snapshots_use(&kv_provider_of(rq)->snapshots, id);
     if (*snap == NULL)
         reply_gone(rq);
     return *snap != NULL;
 }
 
-void kv_snapshot_done(struct kv_worker *w, struct kv_snapshot *snap)
+void kv_snapshot_leave(struct kv_worker *w, struct kv_snapshot *snap)
 {
-    if (UNLIKELY(snap != NULL))
-        kv_snapshots_done(&w->provider->snapshots, snap, cairn_loop_now(w->loop));
+    kv_snapshots_done(&w->provider->snapshots, snap, cairn_loop_now(w->loop));
 }

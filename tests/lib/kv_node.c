@@ -13,8 +13,8 @@ static void must(int rc, const struct cairn_err *err, const char *what)
     exit(1);
 }
 
-void kv_node_start(struct kv_node *n, const char *backend, const char *dir, const struct cairn_rpc_target *more,
-                   uint32_t nmore)
+void kv_node_start(struct kv_node *n, const char *backend, const char *dir, void (*more)(struct kv_node *n, void *arg),
+                   void *arg)
 {
     struct cairn_rpc_conf conf = { .inflight_max = 64, .inflight_bytes_max = 16 << 20, .output_bytes_max = 16 << 20 };
     struct cairn_err err = { 0 };
@@ -37,16 +37,16 @@ void kv_node_start(struct kv_node *n, const char *backend, const char *dir, cons
                                           .loops = n->loops,
                                           .nloops = 1,
                                           .targets = n->targets,
-                                          .ntargets = 1 + nmore };
+                                          .ntargets = KV_NODE_TARGETS_MAX };
     must(n->desc->start(&n->env, &n->ctx, &err), &err, dir);
     n->targets[0] = (struct cairn_rpc_target){
         .iface = n->desc->iface, .handlers = n->desc->handlers, .ctx = n->ctx, .name = "kv", .id = CAIRN_PROVIDER_FIRST
     };
-    CAIRN_ASSERT(nmore < KV_NODE_TARGETS_MAX);
-    for (uint32_t i = 0; i < nmore; i++)
-        n->targets[1 + i] = more[i];
+    n->ntargets = 1;
+    if (more != NULL)
+        more(n, arg);
     conf.targets = n->targets;
-    conf.ntargets = 1 + nmore;
+    conf.ntargets = n->ntargets;
     n->rpc = cairn_rpc_new(&n->loop, &conf, &err);
     if (n->rpc == NULL)
         must(CAIRN_E_NOMEM, &err, "rpc");

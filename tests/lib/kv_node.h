@@ -16,13 +16,14 @@ struct kv_node {
     const struct cairn_provider_desc *desc;
     struct cairn_provider_env env;
     struct cairn_rpc_target targets[KV_NODE_TARGETS_MAX]; /* the provider's is the first */
+    uint32_t ntargets;
     void *ctx;
 };
 
-/** @backend: "memory" or "rocksdb". @more: other services that can be called there. Ends the program with a message when it
- * cannot be had. */
-void kv_node_start(struct kv_node *n, const char *backend, const char *dir, const struct cairn_rpc_target *more,
-                   uint32_t nmore);
+/** @backend: "memory" or "rocksdb". @more, if not NULL, adds services to n->targets before calls are possible. Ends the program
+ * with a message when it cannot be had. */
+void kv_node_start(struct kv_node *n, const char *backend, const char *dir, void (*more)(struct kv_node *n, void *arg),
+                   void *arg);
 /** No call may be under way. */
 void kv_node_stop(struct kv_node *n);
 

@@ -1,5 +1,6 @@
 /* The service's life, and what the node sees of it: see cluster.h. */
 #include "server/cluster/service/cluster_home.h"
+#include "server/cluster/service/side.h"
 
 #include "sdk/core/base/log.h"
 
@@ -377,7 +378,19 @@ static void cluster_status(void *ctx, json_t *to)
 }
 
 static const struct cairn_sm_kind *const cluster_machines[] = {
-    &cairn_coordinator_kind, &cairn_writes_kind, &cairn_election_kind, &cairn_map_lease_kind, NULL,
+    &cairn_coordinator_kind,
+    &cairn_writes_kind,
+    &cairn_election_kind,
+    &cairn_map_lease_kind,
+    &side_life_kind,
+    &cairn_replica_kind,
+    &cairn_replica_copy_kind,
+    &cairn_replica_load_kind,
+    &store_start_kind,
+    &store_apply_kind,
+    &store_job_kind,
+    &store_view_kind,
+    NULL,
 };
 
 static const struct cairn_conf_key cluster_schema[] = { { .name = NULL } };

@@ -31,6 +31,7 @@ struct side_life {
     struct cairn_sm sm;
     struct cairn_cluster *c;
     struct cairn_timer tick;
+    struct cairn_task hurry;
     uint64_t inc, learned, beats_sent;
     struct cairn_lease lease;
     struct life_beat beats[BEATS];
@@ -40,7 +41,7 @@ struct side_life {
     struct cairn_rpc_call call;
     struct cairn_err err;
     /* What is being learned, and what it is worth then. */
-    bool learning, relearn, granted, more;
+    bool learning, granted, more;
     atomic_bool missed; /* some replica could not learn */
     uint64_t number, sent_ns, revision;
     uint32_t *slots, nslots;
@@ -459,7 +460,6 @@ static void on_tick(void *arg)
     struct side_life *l = arg;
     struct cairn_env *env = &l->c->home->env;
 
-    atomic_store(&l->c->side->hurry, false);
     if (cairn_timer_start(env, &l->tick, cairn_env_now_ns(env) + l->c->lease_times.heartbeat_ns) != 0)
         side_fail(l->c, CAIRN_E_NOMEM, "no timer for heartbeats");
     if (atomic_load(&l->c->side->failed))
@@ -468,6 +468,22 @@ static void on_tick(void *arg)
         register_start(l);
     if (l->sm.state == LIFE_BEATING)
         beat(l);
+}
+
+static void on_hurry(void *arg)
+{
+    struct side_life *l = arg;
+
+    atomic_store(&l->c->side->hurry, false);
+    if (l->sm.state == LIFE_BEATING && !l->learning && !atomic_load(&l->c->side->failed))
+        beat(l);
+}
+
+/* Once for all replicas that want it at a time. */
+void side_life_hurry(struct cairn_cluster *c)
+{
+    if (!atomic_exchange(&c->side->hurry, true))
+        cairn_loop_post(c->home, &life_of(c)->hurry);
 }
 
 int side_life_new(struct cairn_cluster *c)
@@ -481,6 +497,7 @@ int side_life_new(struct cairn_cluster *c)
         l->beats[i].c = c;
     c->side->life = l;
     cairn_timer_init(&l->tick, on_tick, l);
+    cairn_task_init(&l->hurry, on_hurry, l);
     cairn_sm_init(&l->sm, &side_life_kind, &c->home->machines);
     return 0;
 }
@@ -500,6 +517,7 @@ void side_life_end(struct cairn_cluster *c)
     struct side_life *l = life_of(c);
 
     cairn_timer_stop(&c->home->env, &l->tick);
+    cairn_loop_unpost(c->home, &l->hurry);
     cairn_sm_move(&l->sm, LIFE_ENDED);
     atomic_store(&c->side->lease_until_ns, 0);
     if (l->registering && cairn_rpc_call_is_running(&l->call))

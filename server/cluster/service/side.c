@@ -156,10 +156,9 @@ static bool on_lease(void *arg)
     return side_lease_is_valid(((struct side_worker *)arg)->c);
 }
 
-/* The coordinator publishes what changes; who has missed it hears of it with the next heartbeat. */
 static void on_map_is_old(void *arg)
 {
-    atomic_store(&((struct side_worker *)arg)->c->side->hurry, true);
+    side_life_hurry(((struct side_worker *)arg)->c);
 }
 
 static void on_failed(void *arg, int rc, const char *text)

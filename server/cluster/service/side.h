@@ -47,7 +47,7 @@ struct cairn_cluster_side {
     uint32_t nworkers;
     atomic_uint_fast64_t lease_until_ns; /* 0: none */
     atomic_uint_fast64_t coordinator;    /* its node, as life knows it; 0: none */
-    atomic_bool failed, hurry;           /* hurry: the map is wanted now */
+    atomic_bool failed, hurry;           /* hurry: a heartbeat is asked for already */
     atomic_uint left;                    /* workers that are stopping */
     struct side_life *life;
     uint64_t process;
@@ -91,6 +91,8 @@ int side_life_new(struct cairn_cluster *c);
 void side_life_free(struct cairn_cluster *c);
 /* All workers know what is on disk. */
 void side_life_begin(struct cairn_cluster *c);
+/* The map is wanted now: a heartbeat. Any thread. */
+void side_life_hurry(struct cairn_cluster *c);
 /* Later, unless nothing is under way: side_life_ended(). */
 void side_life_end(struct cairn_cluster *c);
 /* side.c */

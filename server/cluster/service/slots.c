@@ -345,7 +345,7 @@ static void on_found(void *arg, const struct store_found *f)
     if (s->sessions == NULL)
         fail(w, CAIRN_E_NOMEM, "no memory for the sessions of a slot");
     else
-        cairn_sessions_image_put(f->sessions, f->at.pos, s->sessions);
+        cairn_sessions_image_put(f->sessions, f->at.pos, s->sessions, s->sessions_len);
 }
 
 /* What is applied has to lie within the log, or ahead of it (a flush came, and the log's end was lost). What is behind the log's
@@ -417,7 +417,7 @@ static int sessions_of_none(struct slot *s)
     s->sessions = malloc(s->sessions_len);
     if (s->sessions == NULL)
         return CAIRN_E_NOMEM;
-    cairn_sessions_image_put(&none, s->base.pos, s->sessions);
+    cairn_sessions_image_put(&none, s->base.pos, s->sessions, s->sessions_len);
     return 0;
 }
 

@@ -72,6 +72,8 @@ struct cluster_store_conf {
     void *arg;
 };
 
+extern const struct cairn_sm_kind store_start_kind, store_apply_kind, store_job_kind, store_view_kind;
+
 /** NULL: no memory. All that follows on the loop of conf->rpc. */
 struct cluster_store *cluster_store_new(const struct cluster_store_conf *conf);
 /** Nothing may be under way: cluster_store_stop(). */

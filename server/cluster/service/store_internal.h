@@ -221,20 +221,17 @@ void store_open_start(struct store_open *o, struct cluster_store *st, uint32_t i
 
 void store_apply_init(struct cluster_store *st);
 void store_apply_fini(struct cluster_store *st);
-extern const struct cairn_sm_kind store_apply_kind;
 
 /* Slots that were held are not any more. */
 void store_apply_wake(struct cluster_store *st);
 
 /* ---- store_job.c, store_view.c ---- */
 
-extern const struct cairn_sm_kind store_job_kind, store_view_kind;
 void store_jobs_free(struct cluster_store *st);
 void store_views_free(struct cluster_store *st);
 
 /* ---- store_start.c ---- */
 
-extern const struct cairn_sm_kind store_start_kind;
 void store_start_free(struct cluster_store *st);
 
 #endif

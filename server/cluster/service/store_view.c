@@ -2,8 +2,8 @@
  *
  *  OPEN ---> IDLE ---> LIST ---> NAME ---> GET ---> IDLE
  *
- *  LIST may also go to GET; LIST, NAME and GET to IDLE; NAME and GET to LIST. all but CLOSED may also go to CLOSE, and OPEN,
- *  IDLE, CLOSE to CLOSED.
+ *  LIST may also go to GET and IDLE; NAME to IDLE and LIST; GET to LIST. OPEN, IDLE, LIST, NAME and GET may also go to CLOSE;
+ *  OPEN, IDLE and CLOSE to CLOSED.
  *
  *  OPEN    the provider's view is being opened; nothing of the slot is applied meanwhile.
  *  IDLE    the next page is not wanted yet.

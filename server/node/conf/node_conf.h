@@ -99,7 +99,7 @@ int cairn_node_schema(const struct cairn_provider_desc *const *providers, struct
  * *@where says which it was. Returns 0, or CAIRN_E_INVAL if it does not fit. */
 int cairn_node_workspace(char *buf, size_t len, const char **where);
 
-/* node_schema.c */
+/* node_schema.c, node_schema_check.c */
 extern const struct cairn_conf_key cairn_node_keys[];
 extern cairn_conf_validator *const cairn_node_validators[];
 

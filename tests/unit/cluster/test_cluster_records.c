@@ -249,8 +249,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         CASE(a_copy_follows_in_pages),   CASE(only_changes_are_told),     CASE(a_hint_is_ahead_of_the_pages),
-        CASE(a_copy_becomes_the_source), CASE(hostile_slots_are_refused),
-        CASE(half_a_change_is_not_told),
+        CASE(a_copy_becomes_the_source), CASE(hostile_slots_are_refused), CASE(half_a_change_is_not_told),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

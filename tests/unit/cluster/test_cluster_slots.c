@@ -245,7 +245,7 @@ static void node_start(struct world *w, uint64_t id)
     mkdir(n->dir, 0700);
     mkdir(n->kv_dir, 0700);
     mkdir(n->log_dir, 0700);
-    kv_node_start(&n->kv, w->backend, n->kv_dir, NULL, 0);
+    kv_node_start(&n->kv, w->backend, n->kv_dir, NULL, NULL);
     dc.dir = n->log_dir;
     if (cairn_slot_disk_open(&dc, &n->disk, &err) != 0)
         fail_msg("%s", err.text);

@@ -160,7 +160,7 @@ static void begin(struct fixture *fx)
     struct cluster_store_conf conf = { .nworkers = 1, .ops = &ops, .arg = fx };
 
     memset(fx->found, 0, sizeof(fx->found));
-    kv_node_start(&fx->kv, fx->backend, fx->dir, NULL, 0);
+    kv_node_start(&fx->kv, fx->backend, fx->dir, NULL, NULL);
     conf.rpc = fx->kv.rpc;
     conf.kv = &fx->kv.targets[0];
     fx->store = cluster_store_new(&conf);
@@ -673,7 +673,7 @@ static void a_copy_is_of_one_moment(void **state)
     assert_true(pages >= 3);
     cairn_sessions_init(&none);
     assert_int_equal(cairn_sessions_image_bytes(&none, N), 20);
-    cairn_sessions_image_put(&none, N, image);
+    cairn_sessions_image_put(&none, N, image, 20);
     cluster_store_seal(to->store, &to_log->s, (struct cairn_at){ 1, N }, image, 20);
     turns(to, &to_log->sealed);
     expect_filled(to, N, "-");

@@ -8,6 +8,7 @@
 #include "schema/kv.pb-c.h"
 #include "server/node/conf/conf_read.h"
 #include "server/port/provider.h"
+#include "tests/lib/scratch.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -31,7 +32,7 @@ struct fixture {
     struct cairn_provider_env env;
     struct cairn_rpc_target target;
     struct cairn_rpc *rpc, *other_rpc; /* of the other worker, whose loop this thread turns as well */
-    char dir[64];
+    char dir[SCRATCH_MAX];
     /* of the last call */
     bool done;
     int rc;
@@ -76,8 +77,7 @@ static inline int setup(void **state, const char *text)
     struct cairn_conf_input in = { .text = text, .text_len = strlen(text), .text_name = "test" };
 
     schema.keys = cairn_provider_kv.schema;
-    strcpy(fx->dir, "/tmp/cairn-kvrpc-XXXXXX");
-    assert_non_null(mkdtemp(fx->dir));
+    scratch_new(fx->dir);
     assert_int_equal(cairn_loop_init(&fx->loop, NULL, NULL), 0);
     assert_int_equal(cairn_loop_init(&fx->other, NULL, NULL), 0);
     fx->loops[0] = &fx->loop;
@@ -108,7 +108,6 @@ static inline int setup_rocksdb(void **state)
 static inline int teardown(void **state)
 {
     struct fixture *fx = *state;
-    char cmd[128];
 
     stop_provider(fx);
     cairn_pool_free(fx->pool);
@@ -117,8 +116,7 @@ static inline int teardown(void **state)
     cairn_conf_free(fx->conf);
     if (fx->reply != NULL)
         protobuf_c_message_free_unpacked(fx->reply, NULL);
-    snprintf(cmd, sizeof(cmd), "rm -rf %s", fx->dir);
-    assert_int_equal(system(cmd), 0);
+    scratch_remove(fx->dir);
     free(fx);
     return 0;
 }

@@ -277,30 +277,12 @@ static void view_is_of_one_position(void **state)
     fx_close(fx);
 }
 
-static int setup(void **state)
-{
-    struct fx *fx = malloc(sizeof(*fx));
-
-    fx_prepare(fx, &cairn_kv_store_rocksdb);
-    *state = fx;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fx *fx = *state;
-
-    fx_remove(fx);
-    free(fx);
-    return 0;
-}
-
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(what_survives_is_a_prefix, setup, teardown),
-        cmocka_unit_test_setup_teardown(close_flushes, setup, teardown),
-        cmocka_unit_test_setup_teardown(view_is_of_one_position, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_survives_is_a_prefix, fx_setup_rocksdb, fx_teardown),
+        cmocka_unit_test_setup_teardown(close_flushes, fx_setup_rocksdb, fx_teardown),
+        cmocka_unit_test_setup_teardown(view_is_of_one_position, fx_setup_rocksdb, fx_teardown),
     };
 
     if (argc == 4 && strcmp(argv[1], "--child") == 0)

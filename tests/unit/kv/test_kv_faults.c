@@ -9,23 +9,10 @@
 
 enum { BUFFERED = 0, SYNC = 1, MEMORY = 2 };
 
-static int setup(void **state)
-{
-    struct fx *fx = malloc(sizeof(*fx));
-
-    fx_prepare(fx, &cairn_kv_store_rocksdb);
-    *state = fx;
-    return 0;
-}
-
 static int teardown(void **state)
 {
-    struct fx *fx = *state;
-
     disk_fail_syncs(0, 0);
-    fx_remove(fx);
-    free(fx);
-    return 0;
+    return fx_teardown(state);
 }
 
 static int put(struct fx *fx, struct cairn_kv_db db, const char *key, uint8_t durability)
@@ -271,7 +258,7 @@ static void second_read_touches_no_disk(void **state)
     fx_close(fx);
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, fx_setup_rocksdb, teardown)
 
 int main(void)
 {

@@ -8,24 +8,6 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 
-static int setup(void **state)
-{
-    struct fx *fx = malloc(sizeof(*fx));
-
-    fx_prepare(fx, &cairn_kv_store_rocksdb);
-    *state = fx;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fx *fx = *state;
-
-    fx_remove(fx);
-    free(fx);
-    return 0;
-}
-
 static struct cairn_kv_db find(struct fx *fx, const char *name)
 {
     const struct cairn_kv_db_desc *desc = cairn_kv_dir_by_name(&fx->dir, name);
@@ -531,7 +513,7 @@ static void writes_that_wait_are_bounded(void **state)
     fx_close(fx);
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, fx_setup_rocksdb, fx_teardown)
 
 static void child_main(char **argv)
 {

@@ -148,8 +148,8 @@ static void view_of_much(void **state)
     assert_int_equal(lengths->lengths[0], VALUE);
     assert_int_equal(lengths->lengths[299], -1); /* not yet */
     assert_int_equal(fx->value[0], 'o');
-    for (int i = 0; i < KEYS; i += 97) { /* blocks that the cache has lost */
-        snprintf(key, sizeof(key), "%05d", i);
+    for (uint32_t i = 0; i < KEYS; i += 97) { /* blocks that the cache has lost */
+        snprintf(key, sizeof(key), "%05u", i);
         assert_int_equal(get_at(fx, view, M(GET), db, key), 0);
         assert_int_equal(fx->value_len, VALUE);
         assert_int_equal(fx->value[0], 'o');

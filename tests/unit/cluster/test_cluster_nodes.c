@@ -1,0 +1,400 @@
+/* Three nodes on one thread, with real logs, KV providers and sockets, that share a map store: they register, slots are placed,
+ * what is written is read where it is led from, and another leads when a node is gone. */
+#include "sdk/core/rpc/accept.h"
+#include "server/cluster/map_store.h"
+#include "server/cluster/service/side.h"
+#include "tests/lib/kv_node.h"
+#include "tests/lib/scratch.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { NODES = 3, SLOT_BITS = 10, TURNS_MAX = 100000, MS = 1000000, PATH_ROOM = SCRATCH_MAX + 48 };
+
+struct node {
+    struct world *w;
+    uint32_t id;
+    bool up, over;
+    char dir[PATH_ROOM], kv_dir[PATH_ROOM], cluster_dir[PATH_ROOM], address[PATH_ROOM], name[16];
+    char *addresses[1];
+    uint32_t naddresses;
+    struct kv_node kv;
+    struct cairn_provider_node about;
+    struct cairn_provider_env env;
+    struct cairn_rpc_node rpc_node;
+    struct cairn_addr addr;
+    struct cairn_watch listener;
+    void *ctx;
+    struct cairn_cluster *c;
+};
+
+struct world {
+    char dir[SCRATCH_MAX];
+    struct cairn_loop loop; /* the map store's home */
+    struct cairn_pool *pool;
+    struct cairn_map_store *map;
+    struct node nodes[NODES];
+};
+
+static void turn(struct world *w)
+{
+    cairn_loop_turn(&w->loop, 0);
+    for (int i = 0; i < NODES; i++) {
+        if (w->nodes[i].up)
+            cairn_loop_turn(&w->nodes[i].kv.loop, MS / 5);
+    }
+}
+
+static void turns(struct world *w, const bool *until)
+{
+    for (int i = 0; !*until; i++) {
+        assert_true(i < TURNS_MAX);
+        turn(w);
+    }
+}
+
+/* ---- nodes ---- */
+
+static void on_connection(void *arg, uint32_t ready)
+{
+    struct node *n = arg;
+    int fd = accept4(n->listener.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+    (void)ready;
+    if (fd >= 0)
+        cairn_rpc_accept(n->kv.rpc, fd, true);
+}
+
+static void add_cluster(struct kv_node *kv, void *arg)
+{
+    struct node *n = arg;
+    struct cairn_err err = { 0 };
+    struct cairn_cluster_conf conf = { .map = n->w->map,
+                                       .node_id = n->id + 1,
+                                       .disk_id = 1000 + n->id,
+                                       .kv = "kv",
+                                       .slot_bits = SLOT_BITS,
+                                       .zone = n->name,
+                                       .weight = 100,
+                                       .lease_ns = UINT64_C(1000) * MS,
+                                       .heartbeat_ns = 100 * MS,
+                                       .election_ns = UINT64_C(1000) * MS,
+                                       .resend_ns = 50 * MS,
+                                       .ack_ns = 400 * MS,
+                                       .learner_ns = 200 * MS,
+                                       .session_ttl_ns = UINT64_C(600000) * MS,
+                                       .sync_interval_ns = 20 * MS,
+                                       .lost_wait_ns = UINT64_C(60000) * MS,
+                                       .moves_max = 64 };
+
+    n->env = kv->env;
+    n->env.name = "cluster";
+    n->env.dir = n->cluster_dir;
+    n->env.node = &n->about;
+    if (cairn_cluster_start(&n->env, &conf, &n->ctx, &err) != 0)
+        fail_msg("%s", err.text);
+    n->c = n->ctx;
+    kv->targets[kv->ntargets++] = (struct cairn_rpc_target){ .iface = cairn_cluster_desc.iface,
+                                                             .handlers = cairn_cluster_desc.handlers,
+                                                             .ctx = n->ctx,
+                                                             .name = "cluster",
+                                                             .id = CAIRN_PROVIDER_CLUSTER };
+}
+
+static void node_start(struct world *w, uint32_t i)
+{
+    struct node *n = &w->nodes[i];
+    struct cairn_err err = { 0 };
+    char root[SCRATCH_MAX];
+    int fd;
+
+    memcpy(root, w->dir, sizeof(root));
+    n->w = w;
+    n->id = i;
+    memcpy(n->name, (char[]){ 'n', (char)('1' + i), '\0' }, 3);
+    snprintf(n->dir, sizeof(n->dir), "%s/%u", root, i);
+    snprintf(n->kv_dir, sizeof(n->kv_dir), "%s/%u/kv", root, i);
+    snprintf(n->cluster_dir, sizeof(n->cluster_dir), "%s/%u/cluster", root, i);
+    snprintf(n->address, sizeof(n->address), "unix://%s/%u/sock", root, i);
+    mkdir(n->dir, 0700);
+    mkdir(n->kv_dir, 0700);
+    mkdir(n->cluster_dir, 0700);
+    n->addresses[0] = n->address;
+    n->naddresses = 1;
+    n->about = (struct cairn_provider_node){ .name = n->name,
+                                             .cluster_id = n->rpc_node.cluster_id,
+                                             .key = n->rpc_node.key,
+                                             .addresses = n->addresses,
+                                             .naddresses = &n->naddresses };
+    kv_node_start(&n->kv, "rocksdb", n->kv_dir, add_cluster, n);
+    n->rpc_node.incarnation++;
+    memcpy(n->rpc_node.name, n->name, sizeof(n->name));
+    n->rpc_node.connections_max = 64;
+    n->rpc_node.session_ttl_ns = CAIRN_NS_PER_S;
+    n->rpc_node.stalled_ns = 30 * CAIRN_NS_PER_S;
+    n->rpc_node.workers = &n->kv.rpc;
+    n->rpc_node.nworkers = 1;
+    assert_int_equal(cairn_rpc_serve(n->kv.rpc, &n->rpc_node), 0);
+    assert_int_equal(cairn_addr_parse(n->address, &n->addr, &err), 0);
+    assert_int_equal(cairn_addr_listen(&n->addr, 64, 0600, &fd, &err), 0);
+    assert_int_equal(cairn_watch_init(&n->listener, &n->kv.loop, fd, on_connection, n), 0);
+    cairn_watch_arm(&n->listener, CAIRN_WATCH_READ);
+    cairn_cluster_attach(n->ctx, n->kv.rpc);
+    n->up = true;
+    cairn_cluster_desc.run(n->ctx);
+}
+
+static void on_over(void *arg)
+{
+    *(bool *)arg = true;
+}
+
+static void node_stop(struct world *w, uint32_t i)
+{
+    struct node *n = &w->nodes[i];
+    int fd = n->listener.fd;
+
+    cairn_watch_fini(&n->listener);
+    close(fd);
+    n->over = false;
+    cairn_cluster_desc.drain(n->ctx);
+    cairn_cluster_desc.quiesce(n->ctx, on_over, &n->over);
+    turns(w, &n->over);
+    n->over = false;
+    cairn_rpc_drain(n->kv.rpc, cairn_loop_now(&n->kv.loop), on_over, &n->over);
+    turns(w, &n->over);
+    for (int k = 0; k < 50 || !cairn_rpc_is_idle(n->kv.rpc); k++)
+        turn(w);
+    n->up = false;
+    cairn_cluster_desc.stop(n->ctx);
+    kv_node_stop(&n->kv);
+}
+
+static int setup(void **state)
+{
+    struct world *w = calloc(1, sizeof(*w));
+    struct cairn_err err = { 0 };
+
+    scratch_new(w->dir);
+    assert_int_equal(cairn_loop_init(&w->loop, NULL, &err), 0);
+    w->pool = cairn_pool_new(1, 64, &err);
+    assert_int_equal(cairn_map_store_local_open("", w->pool, &w->loop, &w->map, &err), 0);
+    *state = w;
+    for (uint32_t i = 0; i < NODES; i++)
+        node_start(w, i);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct world *w = *state;
+
+    for (uint32_t i = 0; i < NODES; i++) {
+        if (w->nodes[i].up)
+            node_stop(w, i);
+    }
+    cairn_map_store_close(w->map);
+    cairn_pool_free(w->pool);
+    cairn_loop_fini(&w->loop);
+    scratch_remove(w->dir);
+    free(w);
+    return 0;
+}
+
+/* ---- what is asked ---- */
+
+struct asked {
+    bool done;
+    int rc;
+    char text[CAIRN_ERR_TEXT_MAX];
+};
+
+static void on_asked(struct cairn_rpc_call *call)
+{
+    struct asked *a = call->arg;
+
+    a->done = true;
+    a->rc = call->rc;
+    if (call->rc != 0)
+        snprintf(a->text, sizeof(a->text), "%s", call->err->text);
+}
+
+/* Of whoever coordinates. */
+static void create_class(struct world *w, uint32_t replicas)
+{
+    Cairn__Wire__ClusterClass msg = CAIRN__WIRE__CLUSTER_CLASS__INIT;
+    struct asked a = { .rc = CAIRN_E_MOVED };
+
+    msg.replicas = replicas;
+    msg.min_insync = 1;
+    for (uint32_t i = 0; a.rc == CAIRN_E_MOVED || a.rc == CAIRN_E_BUSY; i = (i + 1) % NODES) {
+        struct cairn_err err = { 0 };
+        struct cairn_rpc_call call = { .dest.rpc = w->nodes[i].kv.rpc,
+                                       .iface = &cairn_iface_cluster,
+                                       .provider = CAIRN_PROVIDER_CLUSTER,
+                                       .method = CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_CREATE_CLASS,
+                                       .msg = &msg.base,
+                                       .done = on_asked,
+                                       .err = &err,
+                                       .arg = &a };
+
+        a.done = false;
+        cairn_rpc_call_start(&call);
+        turns(w, &a.done);
+    }
+    if (a.rc != 0)
+        fail_msg("no class: %s", a.text);
+}
+
+static bool leads(struct world *w, uint32_t i, uint32_t slot)
+{
+    uint64_t token;
+
+    return w->nodes[i].up && cairn_cluster_read_begin(w->nodes[i].c, slot, &token) == 0;
+}
+
+static uint32_t leader_of(struct world *w, uint32_t slot)
+{
+    for (int k = 0; k < TURNS_MAX; k++) {
+        for (uint32_t i = 0; i < NODES; i++) {
+            if (leads(w, i, slot))
+                return i;
+        }
+        turn(w);
+    }
+    fail_msg("nobody leads slot %u", slot);
+    return 0;
+}
+
+static void expect_leases(struct world *w)
+{
+    for (uint32_t i = 0; i < NODES; i++) {
+        for (int k = 0; !side_lease_is_valid(w->nodes[i].c); k++) {
+            if (k == TURNS_MAX)
+                fail_msg("node %u is %s", i, side_life_state(w->nodes[i].c));
+            turn(w);
+        }
+    }
+}
+
+static void on_written(struct cairn_cluster_write *cw, int rc)
+{
+    struct asked *a = cw->arg;
+
+    a->done = true;
+    a->rc = rc;
+}
+
+static int put(struct world *w, uint32_t i, uint32_t slot, const char *key, const char *record, int32_t *result)
+{
+    struct asked a = { 0 };
+    struct cairn_cluster_write cw = { .cluster = w->nodes[i].c,
+                                      .slot = slot,
+                                      .op = CAIRN_CLUSTER_PUT,
+                                      .ns = 4,
+                                      .write_once = true,
+                                      .sync = true,
+                                      .number = 1 + (uint64_t)(uintptr_t)record % 97,
+                                      .key = (const uint8_t *)key,
+                                      .key_len = (uint32_t)strlen(key),
+                                      .record = (const uint8_t *)record,
+                                      .record_len = (uint32_t)strlen(record),
+                                      .timeout_ns = 10 * CAIRN_NS_PER_S,
+                                      .done = on_written,
+                                      .arg = &a };
+
+    cairn_cluster_write(&cw);
+    assert_false(a.done);
+    turns(w, &a.done);
+    *result = cw.result;
+    return a.rc;
+}
+
+/* To whoever leads, until it is done. */
+static int32_t put_somewhere(struct world *w, uint32_t slot, const char *key, const char *record)
+{
+    int32_t result;
+    int rc;
+
+    do {
+        rc = put(w, leader_of(w, slot), slot, key, record, &result);
+    } while (rc == CAIRN_E_MOVED || rc == CAIRN_E_BUSY || rc == CAIRN_E_TIMEOUT);
+    assert_int_equal(rc, 0);
+    return result;
+}
+
+static void expect_all_active(struct world *w, uint32_t replicas)
+{
+    for (uint32_t slot = (replicas - 1) << SLOT_BITS; slot < replicas << SLOT_BITS; slot++)
+        leader_of(w, slot);
+}
+
+/* ---- stories ---- */
+
+static void nodes_register_and_lead(void **state)
+{
+    struct world *w = *state;
+    uint32_t led[NODES] = { 0 }, slot;
+    char key[32];
+
+    expect_leases(w);
+    create_class(w, 3);
+    expect_all_active(w, 3);
+    for (uint32_t i = 0; i < 40; i++) {
+        snprintf(key, sizeof(key), "key %u", i);
+        assert_true(cairn_cluster_slot(w->nodes[i % NODES].c, 3, key, strlen(key), &slot));
+        assert_in_range(slot, 2 << SLOT_BITS, (3 << SLOT_BITS) - 1);
+        assert_int_equal(put_somewhere(w, slot, key, "record"), 0);
+        led[leader_of(w, slot)]++;
+        assert_int_equal(cairn_cluster_leader(w->nodes[i % NODES].c, slot), leader_of(w, slot) + 1);
+    }
+    for (uint32_t i = 0; i < NODES; i++)
+        assert_true(led[i] > 0);
+    assert_int_equal(put_somewhere(w, slot, key, "other"), CAIRN_E_EXISTS);
+}
+
+/* Who does not lead says so, and a token does not outlive the lead. */
+static void another_leads_when_a_node_is_gone(void **state)
+{
+    struct world *w = *state;
+    uint32_t slot, first;
+    uint64_t token;
+    int32_t result;
+
+    expect_leases(w);
+    create_class(w, 2);
+    assert_true(cairn_cluster_slot(w->nodes[0].c, 2, "k", 1, &slot));
+    assert_int_equal(put_somewhere(w, slot, "k", "one"), 0);
+    first = leader_of(w, slot);
+    for (uint32_t i = 0; i < NODES; i++) {
+        if (i != first)
+            assert_int_equal(put(w, i, slot, "k", "two", &result), CAIRN_E_MOVED);
+    }
+    assert_int_equal(cairn_cluster_read_begin(w->nodes[first].c, slot, &token), 0);
+    assert_int_equal(cairn_cluster_read_end(w->nodes[first].c, slot, token), 0);
+    assert_int_not_equal(cairn_cluster_read_end(w->nodes[(first + 1) % NODES].c, slot, token), 0);
+    node_stop(w, first);
+    assert_int_equal(put_somewhere(w, slot, "k", "two"), CAIRN_E_EXISTS);
+    assert_int_equal(put_somewhere(w, slot, "k2", "three"), 0);
+    assert_int_not_equal(leader_of(w, slot), first);
+    node_start(w, first); /* it comes back, with another incarnation and its records */
+    expect_leases(w);
+    expect_all_active(w, 2);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(nodes_register_and_lead, setup, teardown),
+        cmocka_unit_test_setup_teardown(another_leads_when_a_node_is_gone, setup, teardown),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
