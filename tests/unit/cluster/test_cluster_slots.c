@@ -439,7 +439,7 @@ static void on_answer(struct cairn_rpc_call *call)
     a->rc = call->rc;
     if (call->rc == 0 && call->method == CAIRN__WIRE__KV_METHOD__KV_OPEN)
         a->db = ((const Cairn__Wire__KvOpened *)call->reply)->db;
-    else if (call->rc == 0)
+    else if (call->rc == 0 && call->reply_payload_len > 0)
         memcpy(a->value, call->reply_payload, MIN(call->reply_payload_len, sizeof(a->value) - 1));
 }
 

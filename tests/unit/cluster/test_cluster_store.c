@@ -300,7 +300,7 @@ static void on_answer(struct cairn_rpc_call *call)
     a->rc = call->rc;
     if (call->rc == 0 && call->method == CAIRN__WIRE__KV_METHOD__KV_OPEN)
         a->db = ((const Cairn__Wire__KvOpened *)call->reply)->db;
-    else if (call->rc == 0)
+    else if (call->rc == 0 && call->reply_payload_len > 0)
         memcpy(a->value, call->reply_payload, MIN(call->reply_payload_len, sizeof(a->value) - 1));
 }
 
@@ -417,9 +417,9 @@ static void a_session_has_conditional_results(void **state)
 /* A body that is none says so on every replica, and the log goes on. */
 static void hostile_bodies_have_a_result(void **state)
 {
-    static uint8_t bytes[STORE_BODY_HEAD_BYTES + CAIRN_KEY_BYTES_MAX + 8];
+    static uint8_t bytes[STORE_BODY_HEAD_BYTES + CAIRN_KEY_BYTES_MAX + 8], key[CAIRN_KEY_BYTES_MAX];
     struct fixture *fx = *state;
-    struct store_body b = { .op = STORE_PUT, .ns = 1, .key = bytes, .key_len = 3 }, out;
+    struct store_body b = { .op = STORE_PUT, .ns = 1, .key = key, .key_len = 3 }, out;
     uint8_t good[STORE_BODY_HEAD_BYTES + 3];
 
     store_body_put(&b, good);
