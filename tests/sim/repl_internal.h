@@ -66,7 +66,7 @@ static inline int64_t true_us(const struct repl_world *rw)
 
 /* ---- repl_disk.c ---- */
 
-void rw_log_push(struct rw_log *l, const struct cairn_entry *e);
+void rw_log_push(struct rw_log *l, const struct cairn_log_entry *e);
 void rw_log_copy(struct rw_log *to, const struct rw_log *from);
 void rw_log_cut(struct rw_log *l, uint64_t pos);
 void rw_log_trim(struct rw_log *l, uint64_t pos);

@@ -30,7 +30,7 @@ static void disk_start(struct rw_slot *s, struct cairn_timer *t)
 
 /* ---- the log ---- */
 
-static void op_log_append(struct cairn_replica *r, const struct cairn_entry *entries, uint32_t n)
+static void op_log_append(struct cairn_replica *r, const struct cairn_log_entry *entries, uint32_t n)
 {
     for (uint32_t i = 0; i < n; i++)
         rw_log_push(&slot_of(r)->log, &entries[i]);
@@ -58,7 +58,7 @@ static void op_log_sync(struct cairn_replica *r)
     disk_start(s, &s->sync_done);
 }
 
-static bool op_log_get(struct cairn_replica *r, uint64_t pos, struct cairn_entry *e)
+static bool op_log_get(struct cairn_replica *r, uint64_t pos, struct cairn_log_entry *e)
 {
     const struct rw_entry *x = rw_log_at(&slot_of(r)->log, pos);
 
@@ -261,7 +261,7 @@ static void receive_repl(struct repl_node *n, const uint8_t *bytes, const struct
 {
     struct cairn_repl_msg m = p->repl;
     struct rw_entry *x = calloc(m.nentries + 1, sizeof(*x));
-    struct cairn_entry *e = calloc(m.nentries + 1, sizeof(*e));
+    struct cairn_log_entry *e = calloc(m.nentries + 1, sizeof(*e));
     struct cairn_run *runs = calloc(m.nruns + 1, sizeof(*runs));
     const uint8_t *after = bytes + sizeof(*p) + m.nentries * sizeof(*x);
 
@@ -319,7 +319,7 @@ static void run_apply(void *arg)
     }
 }
 
-static void op_apply(struct cairn_replica *r, const struct cairn_entry *e)
+static void op_apply(struct cairn_replica *r, const struct cairn_log_entry *e)
 {
     struct rw_slot *s = slot_of(r);
 

@@ -43,7 +43,7 @@ struct rw_record {
 
 /* Entries behind @base. */
 struct rw_entry {
-    struct cairn_entry e;
+    struct cairn_log_entry e;
     uint64_t body[2];
 };
 

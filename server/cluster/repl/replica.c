@@ -142,7 +142,7 @@ void cairn_replica__forget(struct cairn_replica *r)
     r->ack_owed = false;
 }
 
-int cairn_replica_restore_entry(struct cairn_replica *r, const struct cairn_entry *e)
+int cairn_replica_restore_entry(struct cairn_replica *r, const struct cairn_log_entry *e)
 {
     int rc = cairn_sessions_reserve(&r->sessions, e);
 
@@ -180,7 +180,7 @@ void cairn_replica__sync(struct cairn_replica *r)
         cairn_replica_flush(r);
 }
 
-int cairn_replica__append(struct cairn_replica *r, const struct cairn_entry *e)
+int cairn_replica__append(struct cairn_replica *r, const struct cairn_log_entry *e)
 {
     int rc = cairn_sessions_reserve(&r->sessions, e);
 
@@ -241,7 +241,7 @@ uint64_t cairn_replica_trim(struct cairn_replica *r, uint64_t pos)
 
 static void apply_more(struct cairn_replica *r)
 {
-    struct cairn_entry e;
+    struct cairn_log_entry e;
 
     while (r->applying < r->commit && r->applying - r->applied < APPLYING_MAX) {
         if (!r->ops->log_get(r, r->applying + 1, &e))
@@ -260,7 +260,7 @@ void cairn_replica__commit(struct cairn_replica *r, uint64_t pos)
     apply_more(r);
 }
 
-void cairn_replica_on_applied(struct cairn_replica *r, const struct cairn_entry *e, int32_t result)
+void cairn_replica_on_applied(struct cairn_replica *r, const struct cairn_log_entry *e, int32_t result)
 {
     CAIRN_ASSERT(e->at.pos == r->applied + 1 && r->applied < r->applying);
     r->applied++;

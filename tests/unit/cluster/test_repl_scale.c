@@ -137,7 +137,7 @@ static void no_sync(struct cairn_replica *r)
     (void)r;
 }
 
-static void no_append(struct cairn_replica *r, const struct cairn_entry *e, uint32_t n)
+static void no_append(struct cairn_replica *r, const struct cairn_log_entry *e, uint32_t n)
 {
     (void)r;
     (void)e;
@@ -156,14 +156,14 @@ static void no_propose(struct cairn_replica *r, const struct cairn_change *chang
     (void)change;
 }
 
-static bool got(struct cairn_replica *r, uint64_t pos, struct cairn_entry *e)
+static bool got(struct cairn_replica *r, uint64_t pos, struct cairn_log_entry *e)
 {
     (void)r;
-    *e = (struct cairn_entry){ .at = { 2, pos }, .kind = CAIRN_ENTRY_START };
+    *e = (struct cairn_log_entry){ .at = { 2, pos }, .kind = CAIRN_ENTRY_START };
     return true;
 }
 
-static void no_apply(struct cairn_replica *r, const struct cairn_entry *e)
+static void no_apply(struct cairn_replica *r, const struct cairn_log_entry *e)
 {
     (void)r;
     (void)e;

@@ -1,6 +1,8 @@
 /* The codec of replication: what is put is got, over the bytes between; and what is refused of bytes that nobody put. */
 #include "server/cluster/repl/repl_wire.h"
 
+#include "cairn/cairn.h" /* who writes a node's provider for clients has both */
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -68,7 +70,7 @@ static void *travel(struct ends *e, const void *w)
 /* ---- messages of replicas ---- */
 
 static const uint8_t payload_bytes[] = "put apple=1put pear=2";
-static const struct cairn_entry some_entries[] = {
+static const struct cairn_log_entry some_entries[] = {
     { .at = { 3, 8 }, .kind = CAIRN_ENTRY_START, .sync = true },
     { .at = { 3, 9 }, .kind = CAIRN_ENTRY_OPEN },
     { .at = { 5, 10 },
@@ -98,7 +100,7 @@ static const struct cairn_repl_msg messages[] = {
     { MESSAGE, .kind = CAIRN_REPL_COPIED, .job = 3, .number = 5 },
 };
 
-static void assert_entries_equal(const struct cairn_entry *a, const struct cairn_entry *b)
+static void assert_entries_equal(const struct cairn_log_entry *a, const struct cairn_log_entry *b)
 {
     assert_true(cairn_at_is(a->at, b->at));
     assert_int_equal(a->kind, b->kind);
