@@ -19,7 +19,7 @@ REPL = "server/cluster/repl/"
 PRIMARY, BACKUP, PEER = REPL + "replica_primary.c", REPL + "replica_backup.c", REPL + "replica_peer.c"
 REPLICA, COPY, LOAD = REPL + "replica.c", REPL + "replica_copy.c", REPL + "replica_load.c"
 COORD, TIME, MOVE, LEASE = REPL + "coord.c", REPL + "coord_time.c", REPL + "coord_move.c", REPL + "lease.h"
-NODE = "tests/sim/repl_node.c"
+LIFE = "tests/sim/repl_life.c"
 
 # name: [(file, text, what stands there instead), ...]
 MISTAKES = {
@@ -31,7 +31,7 @@ MISTAKES = {
     "M_W_TOO_SHORT": [(LEASE, "return t->length_ns + t->length_ns / 1000000", "return t->length_ns / 2; return t->length_ns / 1000000")],
     "M_NEWLEADER_NO_WAIT": [(TIME, "MAX(n->granted_ns, c->elected_ns)", "n->granted_ns"),
                             (COORD, ".granted_ns = c->elected_ns", ".granted_ns = 0")],
-    "M_FROM_RECEIPT": [(NODE, "n->beats[i].sent_ns);", "cairn_env_now_ns(env_of(n->rw, n->index)));")],
+    "M_FROM_RECEIPT": [(LIFE, "n->beats[i].sent_ns);", "cairn_env_now_ns(env_of(n->rw, n->index)));")],
     "M_GRANT_WHILE_EVICTING": [(COORD, "if (n->evicting > 0)", "if (false)")],
     "M_READ_NO_LEASE": [(PRIMARY, "if (r->ops->lease_is_valid(r))\n            return 0;\n        cairn_sm_move",
                          "if (true)\n            return 0;\n        cairn_sm_move")],
@@ -98,12 +98,12 @@ MISSED = {"M_CUT_NOT_SYNCED", "M_RECOVER_NEW_DISK", "M_REMOVE_BY_THE_DEAD",
 
 
 def flags(build):
-    out = subprocess.run(["pkg-config", "--cflags", "--libs", "cmocka", "libxxhash"], capture_output=True, text=True)
-    return out.stdout.split() + ["-I", str(build / "generated")]
+    out = subprocess.run(["pkg-config", "--cflags", "--libs", "cmocka", "libxxhash", "libprotobuf-c"], capture_output=True, text=True)
+    return out.stdout.split() + ["-I", str(build / "generated"), "-I", str(build / "proto")]
 
 
 def compile_walk(work, build, exe):
-    cores = ("coord*.c", "replica*.c", "sessions*.c", "slot_log.c")  # what else is there does I/O, and the walks do not use it
+    cores = ("coord*.c", "replica*.c", "sessions*.c", "slot_log.c", "repl_wire*.c")  # what else is there does I/O, and the walks do not use it
     sources = sorted(str(p) for pattern in cores for p in (work / REPL).glob(pattern))
     sources += sorted(str(p) for p in (work / "tests/sim").glob("repl_*.c"))
     sources += [str(work / "tests/sim" / n) for n in ("world.c", "linear.c", "test_sim_repl_walk.c")]

@@ -191,7 +191,7 @@ void rw_judge_record(struct repl_world *rw, uint32_t slot, const struct cairn_sl
 
 /* ---- write-once keys (I16) ---- */
 
-void rw_judge_once(struct rw_client *c, const struct packet *p)
+void rw_judge_once(struct rw_client *c, const struct rw_call *p)
 {
     struct repl_world *rw = c->rw;
     struct rw_once *o = &rw->once[c->slot][c->key - RW_KEYS];

@@ -26,12 +26,35 @@ static struct repl_world *world_of(struct cairn_coord *c)
     return CONTAINER_OF(c, struct repl_world, coord);
 }
 
-static void map_send_record(struct repl_world *rw, uint32_t to, uint32_t slot)
+/* Records that changed after @since, the oldest change first; only some of them, so that pages follow one another. */
+static void map_page(struct repl_world *rw, uint64_t since, struct cairn_wire_slot slots[RW_SLOTS_MAX],
+                     struct cairn_wire_page *page)
 {
-    struct packet p = { .kind = P_RECORD, .slot = slot, .rec = rw->stored[slot] };
+    uint32_t most = 1 + (uint32_t)dice(rw, RW_SLOTS_MAX);
 
-    if (p.rec.epoch != 0)
-        send_packet(rw, 0, to, &p);
+    *page = (struct cairn_wire_page){ .revision = since, .slots = slots };
+    for (;;) {
+        uint32_t next = RW_SLOTS_MAX;
+
+        for (uint32_t i = 0; i < rw->conf.slots; i++) {
+            if (rw->changed[i] > page->revision && (next == RW_SLOTS_MAX || rw->changed[i] < rw->changed[next]))
+                next = i;
+        }
+        page->more = next != RW_SLOTS_MAX;
+        if (!page->more || page->nslots == most)
+            break;
+        slots[page->nslots++] = (struct cairn_wire_slot){ next, rw->stored[next] };
+        page->revision = rw->changed[next];
+    }
+}
+
+static void map_publish(struct repl_world *rw, uint32_t to, uint32_t slot)
+{
+    const struct cairn_wire_slot update = { slot, rw->stored[slot] };
+    const struct cairn_wire_page page = { .slots = &update, .nslots = 1 };
+
+    if (update.rec.epoch != 0)
+        rw_post(rw, 0, to, RW_PUBLISH, 0, cairn_wire_page_put(&page, &rw->post), NULL, 0);
 }
 
 static void co_publish(struct cairn_coord *c, uint32_t slot, const struct cairn_slot_record *rec)
@@ -40,15 +63,16 @@ static void co_publish(struct cairn_coord *c, uint32_t slot, const struct cairn_
 
     (void)rec;
     for (uint32_t i = 1; i <= rw->conf.nodes; i++)
-        map_send_record(rw, i, slot);
+        map_publish(rw, i, slot);
 }
 
 static void co_verdict(struct cairn_coord *c, const struct cairn_change *change, enum cairn_verdict verdict,
                        const struct cairn_slot_record *rec)
 {
-    struct packet p = { .kind = P_VERDICT, .slot = change->slot, .change = *change, .verdict = verdict, .rec = *rec };
+    struct repl_world *rw = world_of(c);
 
-    send_packet(world_of(c), 0, (uint32_t)change->from.node, &p);
+    rw_post(rw, 0, (uint32_t)change->from.node, RW_VERDICT, 0, cairn_wire_verdict_put(change, verdict, rec, &rw->post),
+            NULL, 0);
 }
 
 static void store_over(struct rw_store *st)
@@ -58,6 +82,7 @@ static void store_over(struct rw_store *st)
 
     rw_judge_record(rw, slot, &rw->stored[slot], &st->rec);
     rw->stored[slot] = st->rec;
+    rw->changed[slot] = ++rw->revision;
 }
 
 static void on_store_over(void *arg)
@@ -114,49 +139,82 @@ static void on_coord_tick(void *arg)
         cairn_coord_tick(&rw->coord);
 }
 
-static void map_register(struct repl_world *rw, uint32_t from, const struct packet *p)
+/* A word of a former self of the node, late: it could leave the lost disk as the only member's, and that is a loss. */
+static bool is_of_a_lost_disk(struct repl_world *rw, uint32_t from, struct cairn_who who)
 {
-    struct packet answer = { .kind = P_REGISTERED, .number = p->number, .who = { .node = from } };
-    struct cairn_coord_log logs[RW_SLOTS_MAX];
-    struct cairn_coord_process process = { .node = from, .disk_id = p->disk_id, .process = p->number };
-
-    for (uint32_t i = 0; i < rw->conf.slots; i++)
-        logs[i] = (struct cairn_coord_log){ .slot = i, .end = p->ends[i] };
-    if (cairn_coord_register(&rw->coord, &process, logs, rw->conf.slots) != 0)
-        return;
-    rw->stored_nodes[from] = process;
-    answer.who.inc = process.inc;
-    send_packet(rw, 0, from, &answer);
-    for (uint32_t i = 0; i < rw->conf.slots; i++)
-        map_send_record(rw, from, i);
+    return who.inc < rw->nodes[from].wiped_before_inc;
 }
 
-static void map_receive(struct repl_world *rw, uint32_t from, const struct packet *p)
+static void on_register(struct repl_world *rw, struct rw_letter *l)
 {
-    struct packet answer = { .kind = P_GRANT, .who = p->who, .number = p->number };
+    const struct cairn_coord_log *logs;
+    struct cairn_coord_process p;
+    struct cairn_err err;
+    uint32_t nlogs;
 
+    rw_must(cairn_wire_register_get((const void *)l->message, &l->arena, &p, &logs, &nlogs, &err), &err);
+    if (cairn_coord_register(&rw->coord, &p, logs, nlogs) != 0)
+        return;
+    rw->stored_nodes[l->from] = p;
+    rw_post(rw, 0, l->from, RW_REGISTERED, 0, cairn_wire_registered_put(&p, &rw->post), NULL, 0);
+    for (uint32_t i = 0; i < rw->conf.slots; i++)
+        map_publish(rw, l->from, i);
+}
+
+static void on_beat(struct repl_world *rw, struct rw_letter *l)
+{
+    struct cairn_wire_slot slots[RW_SLOTS_MAX];
+    struct cairn_wire_heartbeat beat;
+    struct cairn_wire_grant g;
+    struct cairn_err err;
+
+    rw_must(cairn_wire_heartbeat_get((const void *)l->message, &beat, &err), &err);
+    if (is_of_a_lost_disk(rw, l->from, beat.who))
+        return;
+    g = (struct cairn_wire_grant){ .who = beat.who,
+                                   .number = beat.number,
+                                   .wants_register = cairn_coord_wants_register(&rw->coord, l->from),
+                                   .granted = cairn_coord_heartbeat(&rw->coord, beat.who) };
+    map_page(rw, beat.revision, slots, &g.page); /* M1: the grant brings the map up to date */
+    rw_post(rw, 0, l->from, RW_GRANT, 0, cairn_wire_grant_put(&g, &rw->post), NULL, 0);
+}
+
+static void on_propose(struct repl_world *rw, struct rw_letter *l)
+{
+    struct cairn_change c;
+    struct cairn_err err;
+
+    rw_must(cairn_wire_change_get((const void *)l->message, &c, &err), &err);
+    if (!is_of_a_lost_disk(rw, l->from, c.from))
+        cairn_coord_propose(&rw->coord, &c);
+}
+
+static void on_fetch(struct repl_world *rw, struct rw_letter *l)
+{
+    const Cairn__Wire__ClusterFetch *fetch = (const void *)l->message;
+    struct cairn_wire_slot slots[RW_SLOTS_MAX];
+    struct cairn_wire_page page;
+
+    map_page(rw, fetch->since, slots, &page);
+    rw_post(rw, 0, l->from, RW_RECORDS, l->id, cairn_wire_page_put(&page, &rw->post), NULL, 0);
+}
+
+void rw_map_receive(struct repl_world *rw, struct rw_letter *l)
+{
     if (!rw->coord_is_up)
         return;
-    /* A word of its former self, late: it could leave the lost disk as the only member's, and that is a loss. */
-    if (p->who.inc < rw->nodes[from].wiped_before_inc && p->kind != P_REGISTER && p->kind != P_ASK)
-        return;
-    switch (p->kind) {
-    case P_REGISTER:
-        map_register(rw, from, p);
+    switch (l->kind) {
+    case RW_REGISTER:
+        on_register(rw, l);
         break;
-    case P_BEAT:
-        if (cairn_coord_wants_register(&rw->coord, from))
-            send_packet(rw, 0, from, &(struct packet){ .kind = P_AGAIN });
-        if (!cairn_coord_heartbeat(&rw->coord, p->who))
-            break;
-        memcpy(answer.recs, rw->stored, sizeof(answer.recs)); /* M1: the grant brings the map up to date */
-        send_packet(rw, 0, from, &answer);
+    case RW_BEAT:
+        on_beat(rw, l);
         break;
-    case P_PROPOSE:
-        cairn_coord_propose(&rw->coord, &p->change);
+    case RW_PROPOSE:
+        on_propose(rw, l);
         break;
-    case P_ASK:
-        map_send_record(rw, from, p->slot);
+    case RW_FETCH:
+        on_fetch(rw, l);
         break;
     default:
         break;
@@ -164,21 +222,6 @@ static void map_receive(struct repl_world *rw, uint32_t from, const struct packe
 }
 
 /* ---- the world ---- */
-
-static void deliver(void *arg, uint32_t to, uint32_t from, const uint8_t *bytes, size_t len)
-{
-    struct repl_world *rw = arg;
-    struct packet p;
-
-    CAIRN_ASSERT(len >= sizeof(p));
-    memcpy(&p, bytes, sizeof(p));
-    if (to == 0)
-        map_receive(rw, from, &p);
-    else if (to <= rw->conf.nodes)
-        rw_node_receive(&rw->nodes[to], bytes, &p);
-    else if (p.kind == P_REPLY)
-        rw_client_receive(&rw->clients[to - rw->conf.nodes - 1], &p);
-}
 
 static int coord_begin(struct repl_world *rw)
 {
@@ -311,13 +354,14 @@ struct repl_world *repl_world_new(const struct repl_world_conf *conf)
                              .twice_ppm = conf->twice_ppm,
                              .straggler_ppm = conf->straggler_ppm,
                              .straggler_ns = conf->straggler_ns,
-                             .deliver = deliver,
+                             .deliver = rw_deliver,
                              .arg = rw };
     struct cairn_env *env;
 
     CAIRN_ASSERT(rw != NULL && conf->nodes <= RW_NODES_MAX && conf->clients <= RW_CLIENTS_MAX &&
                  conf->slots <= RW_SLOTS_MAX);
     rw->conf = *conf;
+    cairn_arena_init(&rw->post, 1 << 20);
     rw->world = world_new(&wc);
     CAIRN_ASSERT(rw->world != NULL);
     env = env_of(rw, 0);
