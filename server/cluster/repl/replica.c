@@ -297,10 +297,19 @@ static uint32_t state_by_map(const struct cairn_replica *r, const struct cairn_s
     return *goes_on ? r->sm.state : REPLICA_TAKEOVER;
 }
 
+/* The operator's order outlives a change of epoch by somebody else. If MAP has heard our RELEASE the slot is in take-over:
+ * then nobody was there who could lead, and to give it up once more would help nobody. */
+static bool is_still_to_release(const struct cairn_replica *r, const struct cairn_slot_record *rec, uint32_t state)
+{
+    bool leads = state >= REPLICA_TAKEOVER && state <= REPLICA_RELEASED;
+
+    return r->release_wanted && leads && (r->sm.state != REPLICA_RELEASED || rec->state == CAIRN_SLOT_ACTIVE);
+}
+
 int cairn_replica_learn(struct cairn_replica *r, const struct cairn_slot_record *rec)
 {
+    bool goes_on, release_wanted;
     uint32_t state;
-    bool goes_on;
 
     if (rec->epoch <= r->rec.epoch) /* I15 */
         return 0;
@@ -311,8 +320,10 @@ int cairn_replica_learn(struct cairn_replica *r, const struct cairn_slot_record 
         if (rc != 0)
             return rc;
     }
+    release_wanted = is_still_to_release(r, rec, state);
     if (!goes_on)
         cairn_replica__stop_leading(r, CAIRN_E_MOVED);
+    r->release_wanted = release_wanted;
     if (state != REPLICA_LEARNER || !cairn_who_is(rec->primary, r->rec.primary)) { /* §7: then it begins again */
         cairn_replica__load_end(r);
         r->loaded_job = 0;

@@ -139,7 +139,6 @@ static void try_release(struct cairn_replica *r)
         !cairn_who_is_nobody(r->joiner) || r->rec.state != CAIRN_SLOT_ACTIVE)
         return;
     cairn_sm_move(&r->sm, REPLICA_RELEASED); /* first the state, then the word */
-    r->release_wanted = false;
 }
 
 void cairn_replica__advance(struct cairn_replica *r)
