@@ -33,6 +33,7 @@ MISTAKES = {
                             (COORD, ".granted_ns = c->elected_ns", ".granted_ns = 0")],
     "M_FROM_RECEIPT": [(LIFE, "n->beats[i].sent_ns);", "cairn_env_now_ns(env_of(n->rw, n->index)));")],
     "M_GRANT_WHILE_EVICTING": [(COORD, "if (n->evicting > 0)", "if (false)")],
+    "M_UNKNOWN_IS_NO": [(COORD, "if (rc == 0 || !s->doubtful)", "if (true)")],
     "M_READ_NO_LEASE": [(PRIMARY, "if (r->ops->lease_is_valid(r))\n            return 0;\n        cairn_sm_move",
                          "if (true)\n            return 0;\n        cairn_sm_move")],
     "M_CHECK_FIRST": [(PRIMARY, "w->done(w, cairn_replica_may_read(r));", "w->done(w, 0);")],

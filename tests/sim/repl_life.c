@@ -56,20 +56,28 @@ static void node_register(struct repl_node *n)
             NULL, 0);
 }
 
+static void node_beat(struct repl_node *n)
+{
+    struct cairn_env *env = env_of(n->rw, n->index);
+    struct cairn_wire_heartbeat beat = {
+        .who = n->self, .number = ++n->nbeats, .revision = n->revision, .term = n->term
+    };
+
+    n->beats[n->nbeats % ARRAY_SIZE(n->beats)].number = n->nbeats;
+    n->beats[n->nbeats % ARRAY_SIZE(n->beats)].sent_ns = cairn_env_now_ns(env);
+    rw_post(n->rw, n->index, 0, RW_BEAT, 0, cairn_wire_heartbeat_put(&beat, &n->rw->post), NULL, 0);
+}
+
 static void on_beat(void *arg)
 {
     struct repl_node *n = arg;
     struct cairn_env *env = env_of(n->rw, n->index);
-    struct cairn_wire_heartbeat beat = { .who = n->self, .number = ++n->nbeats, .revision = n->revision };
 
     cairn_timer_start(env, &n->beat, cairn_env_now_ns(env) + rw_lease_times.heartbeat_ns);
-    if (!n->registered) {
+    if (n->registered)
+        node_beat(n);
+    else
         node_register(n);
-        return;
-    }
-    n->beats[n->nbeats % ARRAY_SIZE(n->beats)].number = n->nbeats;
-    n->beats[n->nbeats % ARRAY_SIZE(n->beats)].sent_ns = cairn_env_now_ns(env);
-    rw_post(n->rw, n->index, 0, RW_BEAT, 0, cairn_wire_heartbeat_put(&beat, &n->rw->post), NULL, 0);
 }
 
 static void on_registered(struct repl_node *n, struct rw_letter *l)
@@ -135,6 +143,10 @@ static void on_grant(struct repl_node *n, struct rw_letter *l)
     rw_must(cairn_wire_grant_get((const void *)l->message, &l->arena, &g, &err), &err);
     if (!cairn_who_is(g.who, n->self) || n->beats[g.number % ARRAY_SIZE(n->beats)].number != g.number)
         return;
+    if (g.term > n->term) { /* the heartbeat was another coordinator's: one that counts is sent at once */
+        n->term = g.term;
+        node_beat(n);
+    }
     if (g.wants_register)
         node_register(n);
     if (g.granted)
@@ -169,7 +181,7 @@ void rw_node_begin(struct repl_node *n)
 {
     n->up = true;
     n->registered = false;
-    n->revision = n->granted = 0;
+    n->revision = n->granted = n->term = 0;
     n->process++;
     n->machines = calloc(1, sizeof(*n->machines));
     CAIRN_ASSERT(n->machines != NULL);

@@ -75,14 +75,46 @@ static void co_verdict(struct cairn_coord *c, const struct cairn_change *change,
             NULL, 0);
 }
 
-static void store_over(struct rw_store *st)
+static void store_take(struct repl_world *rw, uint32_t slot, const struct cairn_slot_record *rec)
 {
+    rw_judge_record(rw, slot, &rw->stored[slot], rec);
+    rw->stored[slot] = *rec;
+    rw->changed[slot] = ++rw->revision;
+}
+
+static void on_late_store(void *arg)
+{
+    struct rw_store *st = arg;
     struct repl_world *rw = st->rw;
     uint32_t slot = (uint32_t)(st - rw->stores);
 
-    rw_judge_record(rw, slot, &rw->stored[slot], &st->rec);
-    rw->stored[slot] = st->rec;
-    rw->changed[slot] = ++rw->revision;
+    if (st->late_term != rw->term || st->late_rec.epoch != rw->stored[slot].epoch + 1) /* the fence; compare-and-set */
+        return;
+    store_take(rw, slot, &st->late_rec);
+}
+
+/* No answer comes: the change was made, or is lost, or will be made when it arrives at last. */
+static void store_in_doubt(struct rw_store *st)
+{
+    struct repl_world *rw = st->rw;
+    struct cairn_env *env = env_of(rw, 0);
+    uint32_t slot = (uint32_t)(st - rw->stores);
+
+    rw->doubts++;
+    switch (dice(rw, 3)) {
+    case 0:
+        store_take(rw, slot, &st->rec);
+        break;
+    case 1:
+        if (cairn_timer_is_running(&st->late))
+            break;
+        st->late_rec = st->rec;
+        st->late_term = rw->term;
+        cairn_timer_start(env, &st->late, cairn_env_now_ns(env) + dice(rw, 200 * MS));
+        break;
+    }
+    if (rw->coord_is_up)
+        cairn_coord_on_stored(&rw->coord, slot, CAIRN_E_UNKNOWN);
 }
 
 static void on_store_over(void *arg)
@@ -90,10 +122,39 @@ static void on_store_over(void *arg)
     struct rw_store *st = arg;
     struct repl_world *rw = st->rw;
     uint32_t slot = (uint32_t)(st - rw->stores);
+    int rc = st->rec.epoch == rw->stored[slot].epoch + 1 ? 0 : CAIRN_E_STATE;
 
-    store_over(st);
+    if (rc == 0 && dice(rw, 30) == 0) {
+        store_in_doubt(st);
+        return;
+    }
+    if (rc == 0)
+        store_take(rw, slot, &st->rec);
     if (rw->coord_is_up)
-        cairn_coord_on_stored(&rw->coord, slot, 0);
+        cairn_coord_on_stored(&rw->coord, slot, rc);
+}
+
+static void on_read(void *arg)
+{
+    struct rw_store *st = arg;
+    struct repl_world *rw = st->rw;
+    uint32_t slot = (uint32_t)(st - rw->stores);
+
+    if (rw->coord_is_up)
+        cairn_coord_on_read(&rw->coord, slot, dice(rw, 5) == 0 ? CAIRN_E_TIMEOUT : 0, &rw->stored[slot]);
+}
+
+static void co_read(struct cairn_coord *c, uint32_t slot)
+{
+    struct repl_world *rw = world_of(c);
+    struct cairn_env *env = env_of(rw, 0);
+
+    cairn_timer_start(env, &rw->stores[slot].read, cairn_env_now_ns(env) + MS / 2 + dice(rw, 10 * MS));
+}
+
+static bool co_may_act(struct cairn_coord *c)
+{
+    return world_of(c)->coord_is_up;
 }
 
 static void co_store(struct cairn_coord *c, uint32_t slot, const struct cairn_slot_record *rec)
@@ -126,7 +187,12 @@ static uint64_t co_place(struct cairn_coord *c, uint32_t slot, uint64_t from)
 }
 
 static const struct cairn_coord_ops coord_ops = {
-    .store = co_store, .publish = co_publish, .verdict = co_verdict, .place = co_place
+    .may_act = co_may_act,
+    .store = co_store,
+    .read = co_read,
+    .publish = co_publish,
+    .verdict = co_verdict,
+    .place = co_place,
 };
 
 static void on_coord_tick(void *arg)
@@ -173,8 +239,9 @@ static void on_beat(struct repl_world *rw, struct rw_letter *l)
         return;
     g = (struct cairn_wire_grant){ .who = beat.who,
                                    .number = beat.number,
+                                   .term = rw->coord.term,
                                    .wants_register = cairn_coord_wants_register(&rw->coord, l->from),
-                                   .granted = cairn_coord_heartbeat(&rw->coord, beat.who) };
+                                   .granted = cairn_coord_heartbeat(&rw->coord, beat.who, beat.term) };
     map_page(rw, beat.revision, slots, &g.page); /* M1: the grant brings the map up to date */
     rw_post(rw, 0, l->from, RW_GRANT, 0, cairn_wire_grant_put(&g, &rw->post), NULL, 0);
 }
@@ -225,7 +292,7 @@ void rw_map_receive(struct repl_world *rw, struct rw_letter *l)
 
 static int coord_begin(struct repl_world *rw)
 {
-    int rc = cairn_coord_init(&rw->coord, &coord_ops, env_of(rw, 0), &rw_lease_times, rw->conf.slots);
+    int rc = cairn_coord_init(&rw->coord, &coord_ops, env_of(rw, 0), &rw_lease_times, rw->conf.slots, ++rw->term);
 
     rw->coord.lost_wait_ns = 3000 * MS;
     rw->coord.move_wait_ns = 5000 * MS;
@@ -255,11 +322,13 @@ void repl_world_crash_coord(struct repl_world *rw)
         return;
     rw->coord_is_up = false;
     for (uint32_t i = 0; i < rw->conf.slots; i++) {
+        cairn_timer_stop(env_of(rw, 0), &rw->stores[i].read);
         if (!cairn_timer_is_running(&rw->stores[i].timer))
             continue;
         cairn_timer_stop(env_of(rw, 0), &rw->stores[i].timer);
-        if (dice(rw, 2) == 0) /* it was stored, and nobody heard */
-            store_over(&rw->stores[i]);
+        /* it was stored, and nobody heard */
+        if (dice(rw, 2) == 0 && rw->stores[i].rec.epoch == rw->stored[i].epoch + 1)
+            store_take(rw, i, &rw->stores[i].rec);
     }
     cairn_coord_fini(&rw->coord);
 }
@@ -368,6 +437,8 @@ struct repl_world *repl_world_new(const struct repl_world_conf *conf)
     for (uint32_t i = 0; i < RW_SLOTS_MAX; i++) {
         rw->stores[i].rw = rw;
         cairn_timer_init(&rw->stores[i].timer, on_store_over, &rw->stores[i]);
+        cairn_timer_init(&rw->stores[i].read, on_read, &rw->stores[i]);
+        cairn_timer_init(&rw->stores[i].late, on_late_store, &rw->stores[i]);
     }
     CAIRN_ASSERT(coord_begin(rw) == 0);
     cairn_timer_init(&rw->coord_tick, on_coord_tick, rw);

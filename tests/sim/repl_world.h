@@ -91,6 +91,7 @@ struct repl_node {
         uint64_t number, sent_ns;
     } beats[16];
     uint64_t nbeats;
+    uint64_t term;     /* of the coordinator, as far as is known */
     uint64_t revision; /* of the map: all up to here is known */
     uint64_t fetches;  /* the number of the newest FETCH */
     uint64_t granted;  /* the heartbeat whose grant counts when the rest of the map is here; 0: none */
@@ -144,9 +145,12 @@ struct repl_world {
     struct cairn_coord_process stored_nodes[RW_NODES_MAX + 1];
     struct rw_store {
         struct repl_world *rw;
-        struct cairn_timer timer;
-        struct cairn_slot_record rec;
+        struct cairn_timer timer, read, late; /* late: of a request that nobody has an answer to */
+        struct cairn_slot_record rec, late_rec;
+        uint64_t late_term;
     } stores[RW_SLOTS_MAX];                   /* changes on their way into it */
+    uint64_t term;                            /* of the newest coordinator */
+    uint64_t doubts;                          /* changes whose outcome was not known */
     struct repl_node nodes[RW_NODES_MAX + 1]; /* from 1 */
     struct rw_client clients[RW_CLIENTS_MAX];
     struct rw_truth truth[RW_SLOTS_MAX];

@@ -161,7 +161,7 @@ static int get_match(const Cairn__Wire__ReplMatch *w, struct cairn_arena *a, str
     m->partial = w->partial;
     m->nruns = (uint32_t)w->n_runs;
     if (!wire_is_at(m->end) || !wire_is_at(m->applied) || m->applied.pos > m->end.pos ||
-        m->applied.epoch > m->end.epoch || m->end.epoch > m->epoch)
+        m->applied.epoch > m->end.epoch) /* which may be above m->epoch, of who has restarted and heard an old record */
         return cairn_err_set(err, CAIRN_E_INVAL, "no log ends at epoch %" PRIu64 ", position %" PRIu64, m->end.epoch,
                              m->end.pos);
     if (w->n_runs > CAIRN_LOG_RUNS_MAX)

@@ -49,7 +49,13 @@ static void co_publish(struct cairn_coord *c, uint32_t slot, const struct cairn_
     (void)rec;
 }
 
-static const struct cairn_coord_ops coord_ops = { .store = co_store, .publish = co_publish };
+static bool co_may_act(struct cairn_coord *c)
+{
+    (void)c;
+    return true;
+}
+
+static const struct cairn_coord_ops coord_ops = { .may_act = co_may_act, .store = co_store, .publish = co_publish };
 
 static struct cairn_slot_record record_of(uint32_t slot)
 {
@@ -79,7 +85,7 @@ static void beat_all(struct cairn_coord *c, uint64_t but)
     now_ns += times.heartbeat_ns;
     for (uint64_t n = 1; n <= NODES; n++) {
         if (n != but)
-            assert_true(cairn_coord_heartbeat(c, (struct cairn_who){ .node = n, .inc = n }));
+            assert_true(cairn_coord_heartbeat(c, (struct cairn_who){ .node = n, .inc = n }, 1));
     }
 }
 
@@ -92,7 +98,7 @@ static void tick_costs_what_has_changed(void **state)
 
     (void)state;
     assert_int_equal(cairn_env_init(&env, &env_ops), 0);
-    assert_int_equal(cairn_coord_init(&c, &coord_ops, &env, &times, SLOTS), 0);
+    assert_int_equal(cairn_coord_init(&c, &coord_ops, &env, &times, SLOTS, 1), 0);
     for (uint64_t n = 1; n <= NODES; n++)
         assert_int_equal(
             cairn_coord_load_node(&c, &(struct cairn_coord_process){ .node = n, .inc = n, .process = 1, .disk_id = n }),
