@@ -62,7 +62,7 @@ Cairn__Wire__ClusterRegistered *cairn_wire_registered_put(const struct cairn_coo
 int cairn_wire_registered_get(const Cairn__Wire__ClusterRegistered *w, struct cairn_coord_process *p,
                               struct cairn_err *err);
 
-/* ---- HEARTBEAT, RECORDS, PUBLISH ---- */
+/* ---- HEARTBEAT, RECORDS, PUBLISH. ClusterFetch, which asks for RECORDS, needs no reading: all its values make sense ---- */
 
 struct cairn_wire_heartbeat {
     struct cairn_who who;
