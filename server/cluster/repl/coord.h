@@ -60,7 +60,8 @@ struct cairn_coord_ops {
     bool (*may_act)(struct cairn_coord *c);
     /** Writes @rec, made from epoch rec->epoch - 1, fenced by our election; later: cairn_coord_on_stored(). */
     void (*store)(struct cairn_coord *c, uint32_t slot, const struct cairn_slot_record *rec);
-    /** Reads the record as the store has it, nothing older; later: cairn_coord_on_read(). */
+    /** Reads the record as the store has it, nothing older; later: cairn_coord_on_read(). NULL: who calls ends our term
+     * instead of telling us of an outcome that is not known. */
     void (*read)(struct cairn_coord *c, uint32_t slot);
     /** A record is in force: whoever holds the slot is told. */
     void (*publish)(struct cairn_coord *c, uint32_t slot, const struct cairn_slot_record *rec);
