@@ -153,7 +153,7 @@ static void on_datagram(void *arg, const uint8_t *bytes, size_t len, const struc
     atomic_fetch_add_explicit(&p->refused[r], 1, memory_order_relaxed); /* [GOOD] are those that were taken */
     if (r != GROUP_SEAL_GOOD) {
         group_tell_refused(p, r, &in.addr);
-        if (r == GROUP_SEAL_FOREIGN)
+        if (r == GROUP_SEAL_FOREIGN || r == GROUP_SEAL_STRANGE)
             tell_stranger(p, &o, &in.addr);
         return;
     }
