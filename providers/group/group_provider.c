@@ -126,8 +126,8 @@ static int check_conf(const struct cairn_conf *c, struct cairn_err *err)
     uint32_t n = cairn_conf_list_len(c, "join"), own = 0;
     int rc = check_text("group", group, 1, GROUP_NAME_MAX, err);
 
-    if (rc == 0 && strchr(group, '/') != NULL)
-        rc = cairn_err_set(err, CAIRN_E_CONFIG, "'group' must not have a '/'");
+    if (rc == 0 && (strchr(group, '/') != NULL || group[0] == '.'))
+        rc = cairn_err_set(err, CAIRN_E_CONFIG, "'group' must not have a '/', nor begin with a '.'");
     if (rc == 0)
         rc = check_text("member", cairn_conf_str(c, "member"), 0, CAIRN_SWIM_NAME_MAX, err);
     if (rc == 0)

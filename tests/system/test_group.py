@@ -169,7 +169,7 @@ class Mistakes(GroupCase):
         checked = run(CAIRND, *any_address.argv("--check-config")[1:])
         self.assertIn("'advertise'", checked.err + checked.out)
         for mistake, said in (({"listen": "udp://192.0.2.1:7311"}, "no address of this machine"),
-                              ({"directory": "/no/such/place"}, "/no/such/place"), ({"group": "a/b"}, "'group'"),
+                              ({"directory": "/no/such/place"}, "/no/such/place"), ({"group": "a/b"}, "'group'"), ({"group": ".."}, "'group'"),
                               ({"join": ["tcp://127.0.0.1:1"]}, "'join[0]'"), ({"zone": "z" * 40}, "'zone'")):
             wrong = self.member("w", **mistake)
             checked = run(CAIRND, *wrong.argv("--check-config")[1:])
