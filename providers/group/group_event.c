@@ -116,8 +116,8 @@ void group_tell_refused(struct group_provider *p, enum group_seal_result why, co
     cairn_log_warn("group %s: %s sends %s; they are dropped and counted, and this is said once", p->group, addr,
                    what[why]);
     if (why == GROUP_SEAL_STRANGE && !p->core.join.synced && p->core.nseeds > 0)
-        group_problem(p, "%s speaks another version of the group's protocol: all members need the same release of Cairn",
-                      addr);
+        group_problem(
+            p, "%s speaks another version of the group's protocol: all members need the same release of Cairn", addr);
     else if (why == GROUP_SEAL_FOREIGN && !p->core.join.synced && p->core.nseeds > 0)
         group_problem(p, "%s belongs to another cluster or group (`group`, node.cluster)", addr);
     else if (why == GROUP_SEAL_FORGED && !p->core.join.synced && p->core.nseeds > 0)

@@ -1,5 +1,5 @@
-/* Finding others: the addresses of `join`, looked up anew as long as we are alone, and a directory on a shared file
- * system.
+/* Finding others: the addresses of `join`, looked up anew as long as we are alone, those that were said at run time, and
+ * a directory on a shared file system.
  *
  * There each member has an entry, DIRECTORY/GROUP/ID, written beside and renamed, so that nobody needs a lock. An entry
  * whose member died stays until someone of that name comes back: it is asked in vain now and then, no more. Both may
@@ -72,9 +72,18 @@ static void add_seed(struct group_join *j, const struct cairn_swim_addr *a, uint
     j->nseeds = MIN(*met, (uint32_t)CAIRN_SWIM_SEEDS_MAX);
 }
 
-static void add_address(struct group_join *j, const char *text, uint32_t *met)
+static void add_seed_or_self(struct group_join *j, const struct cairn_swim_addr *a, uint32_t *met)
 {
     struct group_provider *p = provider_of(j);
+
+    if (!p->observer && cairn_swim_addr_equal(a, &p->self.addr))
+        j->nself++;
+    else
+        add_seed(j, a, met);
+}
+
+static void add_address(struct group_join *j, const char *text, uint32_t *met)
+{
     struct cairn_err err = { 0 };
     struct cairn_swim_addr a;
     struct cairn_addr addr;
@@ -83,10 +92,7 @@ static void add_address(struct group_join *j, const char *text, uint32_t *met)
         snprintf(j->trouble, sizeof(j->trouble), "join: %.170s", err.text);
         return;
     }
-    if (!p->observer && cairn_swim_addr_equal(&a, &p->self.addr))
-        j->nself++;
-    else
-        add_seed(j, &a, met);
+    add_seed_or_self(j, &a, met);
 }
 
 /* Small, whole or not there: written beside and renamed. */
@@ -109,6 +115,7 @@ static void write_entry(struct group_join *j)
 static void read_entry(struct group_join *j, const char *name, uint32_t *met)
 {
     char path[sizeof(j->dir) + 256], text[ENTRY_BYTES_MAX];
+    struct cairn_swim_addr a;
     ssize_t n;
     int fd;
 
@@ -120,9 +127,8 @@ static void read_entry(struct group_join *j, const char *name, uint32_t *met)
     close(fd);
     text[MAX(n, 0)] = '\0';
     text[strcspn(text, " \n")] = '\0';
-    /* Addresses in entries are numbers: nothing is looked up for what a stray file says. */
-    if (text[0] != '\0' && text[strspn(text, "udp:/[]0123456789.abcdef")] == '\0')
-        add_address(j, text, met);
+    if (group_addr_parse(text, &a)) /* nothing is looked up for what a stray file says */
+        add_seed_or_self(j, &a, met);
 }
 
 static void read_directory(struct group_join *j, uint32_t *met)
@@ -151,7 +157,9 @@ static void on_work(struct cairn_job *job)
     j->trouble[0] = '\0';
     for (uint32_t i = 0; i < n; i++)
         add_address(j, cairn_conf_list_str(p->conf, "join", i), &met);
-    if (n > 0 && j->nself == n)
+    for (uint32_t i = 0; i < j->nalso; i++)
+        add_seed(j, &j->also[i], &met);
+    if (n > 0 && j->nself == n && j->nalso == 0)
         snprintf(j->trouble, sizeof(j->trouble), "join: every address is this member itself");
     if (j->dir[0] == '\0')
         return;
@@ -167,6 +175,8 @@ static bool is_alone(const struct group_provider *p)
     return p->observer ? !p->core.join.synced : cairn_swim_size(&p->core) <= 1;
 }
 
+static void on_timer(void *arg);
+
 static void on_done(struct cairn_job *job)
 {
     struct group_join *j = CONTAINER_OF(job, struct group_join, job);
@@ -175,6 +185,10 @@ static void on_done(struct cairn_job *job)
     j->running = false;
     if (j->stopped)
         return;
+    if (j->again) {
+        on_timer(p);
+        return;
+    }
     if (j->trouble[0] != '\0' && strcmp(j->trouble, j->told) != 0)
         cairn_log_warn("group %s: %s", p->group, j->trouble);
     if (strcmp(j->trouble, j->told) != 0 && is_alone(p))
@@ -182,8 +196,11 @@ static void on_done(struct cairn_job *job)
     else if (!is_alone(p) && p->problem[0] != '\0' && strcmp(p->problem, j->told) == 0)
         group_problem(p, "%s", ""); /* others found us, so it does not matter any more */
     memcpy(j->told, j->trouble, sizeof(j->told));
-    if (p->core.nseeds != j->nseeds || memcmp(p->core.seeds, j->seeds, j->nseeds * sizeof(j->seeds[0])) != 0)
-        group_input(p, &(struct cairn_swim_in){ .type = CAIRN_SWIM_SEEDS, .seeds = j->seeds, .nseeds = j->nseeds });
+    if (p->urgent || p->core.nseeds != j->nseeds ||
+        memcmp(p->core.seeds, j->seeds, j->nseeds * sizeof(j->seeds[0])) != 0)
+        group_input(p, &(struct cairn_swim_in){
+                           .type = CAIRN_SWIM_SEEDS, .seeds = j->seeds, .nseeds = j->nseeds, .urgent = p->urgent });
+    p->urgent = false;
     cairn_timer_start(&p->loop->env, &j->timer,
                       cairn_loop_now(p->loop) + (is_alone(p) ? (uint64_t)AGAIN_ALONE_NS : AGAIN_NS));
 }
@@ -193,6 +210,9 @@ static void on_timer(void *arg)
     struct group_provider *p = arg;
     struct group_join *j = &p->join;
 
+    j->again = false;
+    memcpy(j->also, p->also, sizeof(j->also));
+    j->nalso = p->nalso;
     j->job.work = on_work;
     j->job.done = on_done;
     j->running = cairn_pool_submit(p->pool, p->loop, &j->job) == 0;
@@ -204,6 +224,17 @@ void group_join_run(struct group_provider *p)
 {
     cairn_timer_init(&p->join.timer, on_timer, p);
     if (cairn_conf_list_len(p->conf, "join") > 0 || p->join.dir[0] != '\0')
+        on_timer(p);
+}
+
+void group_join_also(struct group_provider *p, const struct cairn_swim_addr *seeds, uint32_t n)
+{
+    memcpy(p->also, seeds, n * sizeof(*seeds));
+    p->nalso = n;
+    p->urgent = true;
+    if (p->join.running)
+        p->join.again = true; /* that job began with those before */
+    else if (!p->join.stopped)
         on_timer(p);
 }
 

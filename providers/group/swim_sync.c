@@ -99,6 +99,7 @@ static void sync_begin(struct swim_step *st)
     j->next_ms = s->now_ms + SYNC_HEAL_MS;
     if (!choose(s))
         return;
+    j->urgent -= j->urgent > 0;
     j->seq = ++s->seq;
     j->cursor = j->tries = 0;
     j->running = true;
@@ -129,7 +130,7 @@ static void sync_fail(struct cairn_swim *s)
         j->next_ms = s->now_ms;
         return;
     }
-    j->silent = 0;
+    j->silent = j->urgent = 0;
     j->backoff_ms = MIN(MAX(2 * j->backoff_ms, (uint32_t)SYNC_BACKOFF_MS), (uint32_t)SYNC_BACKOFF_MAX_MS);
     j->next_ms = s->now_ms + j->backoff_ms / 2 + cairn_swim__random(s) % j->backoff_ms;
 }
@@ -168,6 +169,8 @@ static void sync_finish(struct swim_step *st, const struct cairn_swim_msg *m)
     j->synced = true;
     j->refused = false;
     j->next_ms = s->now_ms + SYNC_HEAL_MS / 2 + cairn_swim__random(s) % SYNC_HEAL_MS;
+    if (j->urgent > 0)
+        j->next_ms = s->now_ms;
     if (!swim_is_member(s)) {
         if (j->since == 0)
             drop_unmentioned(st);

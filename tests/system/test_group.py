@@ -8,7 +8,7 @@ import subprocess
 import time
 import urllib.request
 
-from systest import CAIRN, CAIRND, DEGRADED, FAILED, OK, Case, clean_env, main, run, wait_for
+from systest import CAIRN, CAIRND, DEGRADED, FAILED, OK, USAGE, Case, clean_env, main, run, wait_for
 
 CLUSTER = "00112233445566778899aabbccddeeff"
 
@@ -129,6 +129,53 @@ class Ways(GroupCase):
         self.assertEqual((seen["zone"], seen["weight"], seen["capacity_bytes"]), ("rack7", 5, 1 << 40))
         b.kill()
         wait_for("the observer to see it", lambda: self.states(c, "--group", "group1") == {"a": "alive", "b": "dead"})
+
+    def test_attributes_change_while_a_node_runs(self):
+        a = self.started("a")
+        b = self.started("b", join=[self.address(a)], zone="rack1", weight=5)
+        self.all_see([a, b], {"a": "alive", "b": "alive"})
+
+        def seen():
+            m = next(m for m in a.cairn("members", "--json").json["members"] if m["name"] == "b")
+            return m["zone"], m["weight"], m["capacity_bytes"]
+        self.ok(b.cairn("group", "set", "--weight", "50", "--capacity", "2TiB"))
+        wait_for("a to hear of it", lambda: seen() == ("rack1", 50, 2 << 40))
+        self.ok(b.cairn("group", "set", "--zone", ""))
+        wait_for("a to hear of it", lambda: not seen()[0] and seen()[1:] == (50, 2 << 40))
+        self.fails(b.cairn("group", "set"), USAGE, "say what is to change")
+        self.fails(b.cairn("group", "set", "--weight", "2000000"), FAILED, "'weight' is at most 1000000")
+        self.fails(b.cairn("group", "set", "--weight", "-1"), USAGE, "--weight takes a number")
+        observer = self.started("o", join=[self.address(a)], observer=True)
+        self.fails(observer.cairn("group", "set", "--weight", "1"), FAILED, "an observer says nothing of itself")
+        self.assertEqual(b.stop(), 0)
+        b.start()  # with what its configuration says
+        wait_for("a to hear of it", lambda: self.states(a)["b"] == "alive" and seen() == ("rack1", 5, 0))
+
+    def test_groups_that_are_told_of_each_other_become_one(self):
+        a, b, c, d = [self.started(n) for n in "abcd"]
+        self.ok(b.cairn("group", "join", self.address(a)))
+        self.ok(d.cairn("group", "join", self.address(c), self.address(d)))
+        self.all_see([a, b], {"a": "alive", "b": "alive"})
+        self.all_see([c, d], {"c": "alive", "d": "alive"})
+        self.ok(a.cairn("group", "join", "udp://127.0.0.1:9", self.address(d)))
+        self.all_see([a, b, c, d], {n: "alive" for n in "abcd"})
+        self.fails(a.cairn("group", "join", "udp://localhost:9"), FAILED, "an address in numbers")
+        self.fails(a.cairn("group", "join", self.address(a)), FAILED, "every address is this member itself")
+        self.assertEqual(self.group_of(a)["health"], "ok")
+
+    def test_load_is_measured_and_spreads(self):
+        """A node that works says so by itself."""
+        a = self.started("a")
+        b = self.started("b", join=[self.address(a)])
+        self.all_see([a, b], {"a": "alive", "b": "alive"})
+
+        def load():
+            return next(m for m in a.cairn("members", "--json").json["members"] if m["name"] == "b")["load_permille"]
+        work = subprocess.Popen([CAIRN, "bench", "--seconds", "60"], env=clean_env(CAIRN_WORKSPACE=b.workspace),
+                                stdout=subprocess.DEVNULL)
+        self.addCleanup(work.wait)
+        self.addCleanup(work.kill)
+        wait_for("a to hear of it", lambda: load() > 50, 50)
 
     def test_metrics_and_machines_show_it(self):
         with socket.socket() as s:
