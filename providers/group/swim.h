@@ -164,6 +164,7 @@ struct cairn_swim_join {
     uint32_t epoch, since, first_version; /* observers: how far they have followed whom */
     uint32_t number;                      /* of full syncs that an observer began */
     bool running, synced;                 /* @synced: once at least */
+    bool unsettled, whole;                /* all is to be asked for once more, soon; the next time it is */
     bool refused;                         /* the last answer was no; the next yes is news */
 };
 

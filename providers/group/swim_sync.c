@@ -1,5 +1,7 @@
 /* Learning of all members, page by page: how one joins, how observers follow, and how groups that grew apart find each
- * other again (a seed is asked for one page now and then, and for all if that told something new).
+ * other again (a seed is asked for one page now and then, and for all if that told something new). Where many join at
+ * once, whoever is asked may not know all yet, and news about some may be over before others can hear them: so each asks
+ * for all once more a little later.
  *
  *  ASKED ---> DONE     ASKED may repeat. ASKED may also go to FAILED.
  *
@@ -14,6 +16,7 @@ enum {
     SYNC_TRIES_MAX = 4,
     SYNC_BACKOFF_MS = 250,
     SYNC_BACKOFF_MAX_MS = 5000,
+    SYNC_SETTLE_MS = 1500,
     SYNC_HEAL_MS = 60000,
 };
 #define TO CAIRN_SM_TO
@@ -159,6 +162,24 @@ static void drop_unmentioned(struct swim_step *st)
     }
 }
 
+/* When a member asks next. */
+static void sync_plan(struct cairn_swim *s, bool first)
+{
+    struct cairn_swim_join *j = &s->join;
+
+    j->unsettled |= first;
+    j->whole = false;
+    if (j->urgent > 0) {
+        j->next_ms = s->now_ms;
+    } else if (j->unsettled) {
+        j->unsettled = false;
+        j->whole = true;
+        j->next_ms = s->now_ms + SYNC_SETTLE_MS + cairn_swim__random(s) % SYNC_SETTLE_MS;
+    } else {
+        j->next_ms = s->now_ms + SYNC_HEAL_MS / 2 + cairn_swim__random(s) % SYNC_HEAL_MS;
+    }
+}
+
 static void sync_finish(struct swim_step *st, const struct cairn_swim_msg *m)
 {
     struct cairn_swim *s = st->s;
@@ -168,10 +189,9 @@ static void sync_finish(struct swim_step *st, const struct cairn_swim_msg *m)
     j->backoff_ms = j->silent = 0;
     j->synced = true;
     j->refused = false;
-    j->next_ms = s->now_ms + SYNC_HEAL_MS / 2 + cairn_swim__random(s) % SYNC_HEAL_MS;
-    if (j->urgent > 0)
-        j->next_ms = s->now_ms;
-    if (!swim_is_member(s)) {
+    if (swim_is_member(s)) {
+        sync_plan(s, first);
+    } else {
         if (j->since == 0)
             drop_unmentioned(st);
         cairn_swim__forget_old(s);
@@ -206,7 +226,7 @@ void cairn_swim__on_page(struct swim_step *st, const struct cairn_swim_msg *m, b
         j->first_version = m->version;
     j->seq = ++s->seq; /* the same page twice is no second page */
     if ((m->flags & CAIRN_SWIM_F_MORE) == 0 || m->next <= j->cursor ||
-        (swim_is_member(s) && j->synced && !learned && j->cursor == 0)) {
+        (swim_is_member(s) && j->synced && !j->whole && !learned && j->cursor == 0)) {
         sync_finish(st, m);
         return;
     }
