@@ -95,37 +95,49 @@ static void add_address(struct group_join *j, const char *text, uint32_t *met)
     add_seed_or_self(j, &a, met);
 }
 
+/* What our entry says; returns its length. */
+static int entry_text(const struct group_provider *p, char text[ENTRY_BYTES_MAX])
+{
+    char addr[GROUP_ADDR_TEXT_MAX];
+
+    group_addr_text(&p->self.addr, addr);
+    return snprintf(text, ENTRY_BYTES_MAX, "%s %s\n", addr, p->self.name);
+}
+
 /* Small, whole or not there: written beside and renamed. */
 static void write_entry(struct group_join *j)
 {
-    struct group_provider *p = provider_of(j);
-    char fresh[sizeof(j->entry) + 16], text[ENTRY_BYTES_MAX], addr[GROUP_ADDR_TEXT_MAX];
-    int n, fd;
+    char fresh[sizeof(j->entry) + 16], text[ENTRY_BYTES_MAX];
+    int n = entry_text(provider_of(j), text), fd;
 
-    group_addr_text(&p->self.addr, addr);
-    n = snprintf(text, sizeof(text), "%s %s\n", addr, p->self.name);
     snprintf(fresh, sizeof(fresh), "%s.%d", j->entry, (int)getpid());
     fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-    if (fd < 0 || write(fd, text, (size_t)n) != n || rename(fresh, j->entry) != 0)
+    if (fd < 0 || write(fd, text, (size_t)n) != n || rename(fresh, j->entry) != 0) {
         snprintf(j->trouble, sizeof(j->trouble), "%.120s: %s", j->entry, strerror(errno));
+        unlink(fresh); /* which may not have been made */
+    }
     if (fd >= 0)
         close(fd);
+}
+
+/* "" if it went, or is none of ours. */
+static void entry_at(const char *path, char text[ENTRY_BYTES_MAX])
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    ssize_t n = fd >= 0 ? read(fd, text, ENTRY_BYTES_MAX - 1) : 0;
+
+    if (fd >= 0)
+        close(fd);
+    text[MAX(n, 0)] = '\0';
 }
 
 static void read_entry(struct group_join *j, const char *name, uint32_t *met)
 {
     char path[sizeof(j->dir) + 256], text[ENTRY_BYTES_MAX];
     struct cairn_swim_addr a;
-    ssize_t n;
-    int fd;
 
     snprintf(path, sizeof(path), "%s/%s", j->dir, name);
-    fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-    if (fd < 0)
-        return; /* it went, or is none of ours */
-    n = read(fd, text, sizeof(text) - 1);
-    close(fd);
-    text[MAX(n, 0)] = '\0';
+    entry_at(path, text);
     text[strcspn(text, " \n")] = '\0';
     if (group_addr_parse(text, &a)) /* nothing is looked up for what a stray file says */
         add_seed_or_self(j, &a, met);
@@ -163,7 +175,7 @@ static void on_work(struct cairn_job *job)
         snprintf(j->trouble, sizeof(j->trouble), "join: every address is this member itself");
     if (j->dir[0] == '\0')
         return;
-    if (!p->observer)
+    if (!p->observer && !j->refused)
         write_entry(j);
     read_directory(j, &met);
 }
@@ -211,6 +223,7 @@ static void on_timer(void *arg)
     struct group_join *j = &p->join;
 
     j->again = false;
+    j->refused = p->core.join.refused || p->core.superseded;
     memcpy(j->also, p->also, sizeof(j->also));
     j->nalso = p->nalso;
     j->job.work = on_work;
@@ -247,6 +260,12 @@ bool group_join_stop(struct group_provider *p)
 
 void group_join_withdraw(struct group_provider *p)
 {
-    if (p->join.entry[0] != '\0' && !p->observer)
+    char text[ENTRY_BYTES_MAX], ours[ENTRY_BYTES_MAX];
+
+    if (p->join.entry[0] == '\0' || p->observer)
+        return;
+    entry_at(p->join.entry, text);
+    entry_text(p, ours);
+    if (strcmp(text, ours) == 0) /* not that of another member of our name */
         unlink(p->join.entry);
 }

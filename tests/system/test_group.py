@@ -207,6 +207,25 @@ class Mistakes(GroupCase):
         wait_for("its place to be given away", lambda: self.group_of(twin)["state"] == "member")
         self.all_see([a, twin], {"a": "alive", "b": "alive"})
 
+    def test_a_twin_leaves_the_entry_of_the_one_it_is_called_after(self):
+        """In a shared directory the entry of a name is that of its living holder."""
+        shared = self.path("shared")
+        os.makedirs(shared)
+        a, b = self.started("a", directory=shared), self.started("b", directory=shared)
+        self.all_see([a, b], {"a": "alive", "b": "alive"})
+        folder = os.path.join(shared, "main")
+
+        def of_b():
+            return subprocess.run(["grep", "-rlxF", self.address(b) + " b", folder], capture_output=True, text=True).stdout.count("\n")
+        self.assertEqual(of_b(), 1)
+        twin = self.started("twin", member="b", directory=shared)
+        wait_for("the twin to be refused", lambda: "is called b and is alive" in self.group_of(twin).get("problem", ""))
+        wait_for("b to write its entry anew", lambda: of_b() == 1)
+        time.sleep(5)  # the twin, which is alone, looks every two seconds
+        self.assertEqual(of_b(), 1)
+        self.assertEqual(twin.stop(), 0)
+        self.assertEqual(of_b(), 1)
+
     def test_addresses_that_are_oneself(self):
         node = self.member("a", listen="udp://127.0.0.1:7311", join=["udp://127.0.0.1:7311"])
         self.fails(node.cairn("config", "check", node.args[1]), FAILED)
