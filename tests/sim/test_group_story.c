@@ -240,12 +240,11 @@ static void partitions_heal(void **state)
 }
 
 /* Two pairs that never met; one of each is the other's way in, later. */
-static void groups_that_meet_become_one(void **state)
+static void two_pairs_meet(bool urgent, uint64_t within_ms)
 {
     struct group_world *gw = group(4, 0, false);
     struct cairn_swim_desc d;
 
-    (void)state;
     group_world_start(gw, 0, 0);
     group_world_start(gw, 1, 0);
     group_world_start(gw, 2, 2);
@@ -253,10 +252,18 @@ static void groups_that_meet_become_one(void **state)
     group_world_run_ms(gw, 10000);
     assert_int_equal(group_world_view(gw, 0, 2), NONE);
     group_world_desc(3, &d);
-    group_world_input(gw, 1, &(struct cairn_swim_in){ .type = CAIRN_SWIM_SEEDS, .seeds = &d.addr, .nseeds = 1 });
-    group_world_run_ms(gw, 100000);
+    group_world_input(
+        gw, 1, &(struct cairn_swim_in){ .type = CAIRN_SWIM_SEEDS, .seeds = &d.addr, .nseeds = 1, .urgent = urgent });
+    group_world_run_ms(gw, within_ms);
     assert_agrees(gw);
     group_world_free(gw);
+}
+
+static void groups_that_meet_become_one(void **state)
+{
+    (void)state;
+    two_pairs_meet(false, 100000);
+    two_pairs_meet(true, 1000); /* it was told so just now */
 }
 
 /* An observer is in nobody's view, sees all that happens, and goes on when the member it follows dies. */
@@ -319,26 +326,6 @@ static void ranks_of_a_job_become_one_group(void **state)
     (void)state;
     for (uint64_t seed = 1; seed <= 10; seed++)
         assert_in_range(ranks_meet(seed, 150), 0, 4000);
-}
-
-/* Who is told of members elsewhere asks them now, though it is in a group already. */
-static void who_is_told_to_join_asks_at_once(void **state)
-{
-    struct group_world *gw = group(4, 0, false);
-    struct cairn_swim_desc d;
-
-    (void)state;
-    group_world_start(gw, 0, 0);
-    group_world_start(gw, 1, 0);
-    group_world_start(gw, 2, 2);
-    group_world_start(gw, 3, 2);
-    group_world_run_ms(gw, 2000);
-    group_world_desc(3, &d);
-    group_world_input(
-        gw, 1, &(struct cairn_swim_in){ .type = CAIRN_SWIM_SEEDS, .seeds = &d.addr, .nseeds = 1, .urgent = true });
-    group_world_run_ms(gw, 1000);
-    assert_agrees(gw);
-    group_world_free(gw);
 }
 
 /* What nobody remembers is gone from an observer's view, too. */
@@ -472,7 +459,6 @@ int main(void)
         cmocka_unit_test(partitions_heal),
         cmocka_unit_test(groups_that_meet_become_one),
         cmocka_unit_test(ranks_of_a_job_become_one_group),
-        cmocka_unit_test(who_is_told_to_join_asks_at_once),
         cmocka_unit_test(observers_see_and_are_not_seen),
         cmocka_unit_test(observers_forget),
         cmocka_unit_test(load_and_attributes_spread),

@@ -267,25 +267,30 @@ class Mistakes(GroupCase):
         self.assertEqual(self.states(a), {"a": "alive"})
         self.assertIsNotNone(other)
 
-    def test_another_version_of_the_protocol_is_refused(self):
-        """A socket answers a joiner's packets, and sends them on, as if they were of a later version."""
+    def trapped(self):
+        """Two nodes, a socket that the second one takes for a member, and the first one's address."""
         trap = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.addCleanup(trap.close)
         trap.bind(("127.0.0.1", 0))
         trap.settimeout(60)
         a = self.started("a")
         b = self.started("b", join=["udp://127.0.0.1:%d" % trap.getsockname()[1]])
-        packet, joiner = trap.recvfrom(2048)
         host, port = self.address(a)[len("udp://"):].split(":")
+        return a, b, trap, (host, int(port))
+
+    def test_another_version_of_the_protocol_is_refused(self):
+        """A socket answers a joiner's packets, and sends them on, as if they were of a later version."""
+        a, b, trap, target = self.trapped()
+        packet, joiner = trap.recvfrom(2048)
         later = packet[:3] + b"2" + packet[4:]
         for _ in range(3):
-            trap.sendto(later, (host, int(port)))
+            trap.sendto(later, target)
         wait_for("them to be counted", lambda: self.group_of(a)["packets_of_other_versions"] == 3)
         self.assertEqual(a.log().count("another version of the group's protocol"), 1)
         self.assertEqual((self.states(a), self.group_of(a)["health"]), ({"a": "alive"}, "ok"))
         while True:  # a says of which version it is; b's own packets come meanwhile
             notice, sender = trap.recvfrom(2048)
-            if sender == (host, int(port)):
+            if sender == target:
                 break
         self.assertEqual((notice[:4], notice[4]), (b"CGP1", 1))
         trap.sendto(b"CGP2\1\0\0\0", joiner)
@@ -310,15 +315,8 @@ class Mistakes(GroupCase):
 
     def test_packets_that_are_torn_forged_or_repeated(self):
         """A socket that takes part as a seed gets genuine packets, which it cuts, changes and repeats."""
-        trap = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.addCleanup(trap.close)
-        trap.bind(("127.0.0.1", 0))
-        trap.settimeout(60)
-        a = self.started("a")
-        b = self.started("b", join=["udp://127.0.0.1:%d" % trap.getsockname()[1]])
+        a, b, trap, target = self.trapped()
         packet = trap.recv(2048)
-        host, port = self.address(a)[len("udp://"):].split(":")
-        target = (host, int(port))
 
         def counts():
             g = self.group_of(a)
