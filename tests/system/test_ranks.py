@@ -9,7 +9,7 @@ import subprocess
 import time
 import unittest
 
-from systest import BUILD, CAIRN, CAIRND, OK, SOURCE, USAGE, Case, clean_env, main, run
+from systest import BUILD, CAIRN, CAIRND, OK, SOURCE, USAGE, Case, clean_env, main, run, wait_for
 
 RANKS = 4
 LAUNCHER = "mpirun --oversubscribe --mca btl self,vader --mca plm isolated"
@@ -82,6 +82,20 @@ END
             done = self.job(*wrong)
             self.assertEqual(done.code, USAGE, done)
             self.assertIn(said, done.err)
+
+    def test_a_job_that_is_ended_leaves_nothing_behind(self):
+        script = os.path.join(SOURCE, "deploy", "jobs", "group-" + self.way)
+        started, ended = self.path("started"), self.path("ended")
+        command = "echo >>%s; trap 'echo >>%s; exit 0' TERM; while :; do sleep 0.1; done" % (started, ended)
+        job = subprocess.Popen([script, "-n", str(RANKS), "--dir", self.jobs, "--launcher", LAUNCHER, "sh", "-c", command],
+                               env=self.env, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.addCleanup(job.wait)
+        self.addCleanup(job.kill)
+        wait_for("the commands", lambda: os.path.exists(started) and os.path.getsize(started) == RANKS)
+        job.terminate()
+        self.assertNotEqual(job.wait(60), OK)
+        self.assertEqual(os.path.getsize(ended), RANKS)
+        self.assertEqual(os.listdir(self.jobs), [])
 
     def test_all_ranks_hear_that_one_has_no_node(self):
         done = self.direct(self.CONFIG + "[ $r != 2 ] || echo nonsense > $d/$r/c.yaml\n"

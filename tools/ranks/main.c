@@ -17,6 +17,7 @@
 extern char **environ;
 
 static volatile sig_atomic_t command; /* pid, while it runs */
+static volatile sig_atomic_t stopped; /* by which signal; 0: not */
 
 struct args {
     const char *group, *config;
@@ -27,6 +28,7 @@ struct args {
 /* Whoever ends the job ends the command, and then the node leaves in order. */
 static void on_signal(int sig)
 {
+    stopped = sig;
     if (command > 0)
         kill(command, sig);
 }
@@ -74,13 +76,18 @@ static int parse(int argc, char **argv, struct args *a)
 static int run(const struct args *a)
 {
     pid_t pid;
-    int rc = posix_spawnp(&pid, a->command[0], NULL, NULL, a->command, environ), status = 0;
+    int rc, status = 0;
 
+    if (stopped != 0)
+        return 128 + stopped;
+    rc = posix_spawnp(&pid, a->command[0], NULL, NULL, a->command, environ);
     if (rc != 0) {
         fprintf(stderr, "cairn-ranks-%s: %s: %s\n", launch_name, a->command[0], strerror(rc));
         return 127;
     }
     command = pid;
+    if (stopped != 0) /* meanwhile */
+        kill(pid, stopped);
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
         ;
     command = 0;
