@@ -58,7 +58,10 @@ static void on_worker_0(void *arg)
 {
     struct group_change *x = arg;
 
-    if (x->provider->dgram.watched) {
+    if (x->provider->core.superseded) {
+        x->rc = CAIRN_E_STATE;
+        x->why = "a younger member has its name: the node is silent in this group";
+    } else if (x->provider->dgram.watched) {
         x->rc = x->apply(x);
     } else {
         x->rc = CAIRN_E_STATE;

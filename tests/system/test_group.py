@@ -207,6 +207,23 @@ class Mistakes(GroupCase):
         wait_for("its place to be given away", lambda: self.group_of(twin)["state"] == "member")
         self.all_see([a, twin], {"a": "alive", "b": "alive"})
 
+    def test_the_older_of_two_that_both_got_in_falls_silent(self):
+        """Two groups each have a b, and meet."""
+        a, c = self.started("a"), self.started("c")
+        b = self.started("b", join=[self.address(a)])
+        self.all_see([a, b], {"a": "alive", "b": "alive"})
+        younger = self.started("twin", member="b", join=[self.address(c)])
+        self.all_see([c, younger], {"b": "alive", "c": "alive"})
+        self.ok(a.cairn("group", "join", self.address(c)))
+        wait_for("the older one to hear of it", lambda: self.group_of(b)["state"] == "silent")
+        self.fails(b.cairn("members"), DEGRADED, "is called b, too: this one is silent now")
+        self.all_see([a, c, younger], {"a": "alive", "b": "alive", "c": "alive"})
+        for node in (a, c):
+            m = next(m for m in node.cairn("members", "--json").json["members"] if m["name"] == "b")
+            self.assertEqual(m["address"], self.address(younger))
+        self.assertEqual(b.log().count("this one is silent now"), 1)
+        self.fails(b.cairn("group", "join", self.address(a)), FAILED, "a younger member has its name")
+
     def test_a_twin_leaves_the_entry_of_the_one_it_is_called_after(self):
         """In a shared directory the entry of a name is that of its living holder."""
         shared = self.path("shared")

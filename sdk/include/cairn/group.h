@@ -75,7 +75,7 @@ CAIRN_API int cairn_member_set_async(struct cairn *c, const char *provider, cons
  * commas; those that do not answer do not matter, its own neither. Two groups that meet so become one. Returns when the
  * node has begun to ask: cairn_members() says whether it found any. For administrators.
  *   CAIRN_E_INVAL  an address is none, or has a name instead of numbers; or all are the node's own
- *   CAIRN_E_STATE  the node could not open its socket */
+ *   CAIRN_E_STATE  the node could not open its socket, or fell silent since a younger member has its name */
 CAIRN_API int cairn_group_join(struct cairn *c, const char *provider, const char *addresses,
                                const struct cairn_call_options *o);
 CAIRN_API int cairn_group_join_async(struct cairn *c, const char *provider, const char *addresses,
