@@ -37,7 +37,6 @@ struct group_join {
     struct cairn_job job;
     struct cairn_timer timer;
     bool running, stopped, again;
-    bool refused;                                      /* the name is another member's, and so is the entry */
     char entry[4200], dir[4096];                       /* our own entry, and where it lies; "" if there is none */
     struct cairn_swim_addr also[CAIRN_SWIM_SEEDS_MAX]; /* said at run time */
     uint32_t nalso;

@@ -3,7 +3,7 @@
  *
  * There each member has an entry, DIRECTORY/GROUP/ID, written beside and renamed, so that nobody needs a lock. An entry
  * whose member died stays until someone of that name comes back: it is asked in vain now and then, no more. Both may
- * block, so a job on the pool does them; it touches struct group_join alone while it runs. */
+ * block, so a job on the pool does them; while it runs it touches struct group_join, and the core under the mutex. */
 #include "providers/group/group_internal.h"
 
 #include "sdk/core/base/log.h"
@@ -159,6 +159,17 @@ static void read_directory(struct group_join *j, uint32_t *met)
     closedir(dir);
 }
 
+/* Our name is another member's, and so is the entry. */
+static bool is_refused(struct group_provider *p)
+{
+    bool refused;
+
+    pthread_mutex_lock(&p->mutex);
+    refused = p->core.join.refused || p->core.superseded;
+    pthread_mutex_unlock(&p->mutex);
+    return refused;
+}
+
 static void on_work(struct cairn_job *job)
 {
     struct group_join *j = CONTAINER_OF(job, struct group_join, job);
@@ -175,7 +186,7 @@ static void on_work(struct cairn_job *job)
         snprintf(j->trouble, sizeof(j->trouble), "join: every address is this member itself");
     if (j->dir[0] == '\0')
         return;
-    if (!p->observer && !j->refused)
+    if (!p->observer && !is_refused(p))
         write_entry(j);
     read_directory(j, &met);
 }
@@ -223,7 +234,6 @@ static void on_timer(void *arg)
     struct group_join *j = &p->join;
 
     j->again = false;
-    j->refused = p->core.join.refused || p->core.superseded;
     memcpy(j->also, p->also, sizeof(j->also));
     j->nalso = p->nalso;
     j->job.work = on_work;

@@ -285,6 +285,8 @@ void cairn_swim__on_sync(struct swim_step *st, const struct cairn_swim_msg *m)
         cairn_swim__send_refusal(st, m, m->about == s->instance ? CAIRN_SWIM_F_YOURSELF : CAIRN_SWIM_F_TAKEN, s->self);
         return;
     }
+    if (s->join.refused && !s->join.synced)
+        return; /* whoever took us for a member would believe us, the younger one, the name that is another's */
     if ((m->flags & CAIRN_SWIM_F_JOIN) == 0) {
         cairn_swim__send_page(st, m, NO_SLOT);
         return;

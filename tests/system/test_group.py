@@ -240,6 +240,7 @@ class Mistakes(GroupCase):
         wait_for("b to write its entry anew", lambda: of_b() == 1)
         time.sleep(5)  # the twin, which is alone, looks every two seconds
         self.assertEqual(of_b(), 1)
+        self.assertEqual((self.group_of(b)["state"], self.group_of(twin)["state"]), ("member", "joining"))
         self.assertEqual(twin.stop(), 0)
         self.assertEqual(of_b(), 1)
 
