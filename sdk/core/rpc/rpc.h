@@ -238,8 +238,8 @@ struct cairn_bulk **cairn_rpc_bulk(struct cairn_rpc *rpc); /* the bulk module's 
 struct cairn_rpc_bulk_hooks {
     void (*peer_up)(struct cairn_rpc_peer *peer);   /* HELLO has succeeded */
     void (*peer_down)(struct cairn_rpc_peer *peer); /* the connection is lost: end all transfers with it */
-    const uint8_t *(*vm_cookie)(
-        struct cairn_rpc *rpc); /* 16 secret bytes in our memory that HELLO tells the peer about */
+    /* 16 secret bytes in our memory that HELLO tells the peer about; NULL: it is not to copy our memory */
+    const uint8_t *(*vm_cookie)(struct cairn_rpc *rpc);
 };
 void cairn_rpc_set_bulk_hooks(struct cairn_rpc *rpc, const struct cairn_rpc_bulk_hooks *hooks);
 /** NULL if there is none with that number; by name likewise. */

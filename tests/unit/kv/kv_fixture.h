@@ -5,6 +5,7 @@
 #include "cairn/error.h"
 #include "providers/kv/kv_page.h"
 #include "providers/kv/kv_store.h"
+#include "tests/lib/scratch.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -25,7 +26,7 @@ struct fx {
     struct cairn_kv_dir dir;
     struct cairn_kv_store *store;
     struct cairn_loop loop[FX_LOOPS_MAX], *loops[FX_LOOPS_MAX];
-    char path[64];
+    char path[SCRATCH_MAX];
     struct cairn_err err;
 };
 
@@ -33,8 +34,7 @@ static inline void fx_prepare(struct fx *fx, const struct cairn_kv_store_ops *op
 {
     memset(fx, 0, sizeof(*fx));
     fx->ops = ops;
-    strcpy(fx->path, "/tmp/cairn-kv-XXXXXX");
-    assert_non_null(mkdtemp(fx->path));
+    scratch_new(fx->path);
     for (int i = 0; i < FX_LOOPS_MAX; i++) {
         assert_int_equal(cairn_loop_init(&fx->loop[i], NULL, NULL), 0);
         fx->loops[i] = &fx->loop[i];
@@ -77,12 +77,9 @@ static inline void fx_close(struct fx *fx)
 
 static inline void fx_remove(struct fx *fx)
 {
-    char cmd[128];
-
     for (int i = 0; i < FX_LOOPS_MAX; i++)
         cairn_loop_fini(&fx->loop[i]);
-    snprintf(cmd, sizeof(cmd), "rm -rf %s", fx->path);
-    assert_int_equal(system(cmd), 0);
+    scratch_remove(fx->path);
 }
 
 static inline struct cairn_kv_db fx_create(struct fx *fx, const char *name, enum cairn_kv_order order, bool write_once)

@@ -5,6 +5,7 @@
 #include "schema/kv.pb-c.h"
 #include "server/node/conf/conf_read.h"
 #include "server/port/provider.h"
+#include "tests/lib/scratch.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -28,7 +29,7 @@ struct fixture {
     struct cairn_provider_env env;
     struct cairn_rpc_target target;
     struct cairn_rpc *rpc;
-    char dir[64];
+    char dir[SCRATCH_MAX];
     /* of the last call */
     bool done;
     int rc;
@@ -69,8 +70,7 @@ static int setup(void **state, const char *text)
     struct cairn_conf_input in = { .text = text, .text_len = strlen(text), .text_name = "test" };
 
     schema.keys = cairn_provider_kv.schema;
-    strcpy(fx->dir, "/tmp/cairn-kvrpc-XXXXXX");
-    assert_non_null(mkdtemp(fx->dir));
+    scratch_new(fx->dir);
     assert_int_equal(cairn_loop_init(&fx->loop, NULL, NULL), 0);
     fx->loops[0] = &fx->loop;
     fx->pool = cairn_pool_new(3, 64, NULL);
@@ -99,7 +99,6 @@ static int setup_rocksdb(void **state)
 static int teardown(void **state)
 {
     struct fixture *fx = *state;
-    char cmd[128];
 
     stop_provider(fx);
     cairn_pool_free(fx->pool);
@@ -107,8 +106,7 @@ static int teardown(void **state)
     cairn_conf_free(fx->conf);
     if (fx->reply != NULL)
         protobuf_c_message_free_unpacked(fx->reply, NULL);
-    snprintf(cmd, sizeof(cmd), "rm -rf %s", fx->dir);
-    assert_int_equal(system(cmd), 0);
+    scratch_remove(fx->dir);
     free(fx);
     return 0;
 }
