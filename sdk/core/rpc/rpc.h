@@ -35,7 +35,10 @@ enum cairn_rpc_method_flags {
     CAIRN_RPC_ONCE = 2,   /* changes something: numbered, and recognised when sent again; cairn_rpc_may_come_again() */
     CAIRN_RPC_ADMIN = 4,  /* for administrators and the node itself */
     CAIRN_RPC_INLINE = 8, /* never waits: the handler answers before it returns */
+    CAIRN_RPC_LARGE = 16, /* a local call may bring more than a frame holds: CAIRN_RPC_LARGE_BYTES_MAX */
 };
+
+enum { CAIRN_RPC_LARGE_BYTES_MAX = 8 << 20 };
 
 /** Whether an answer says that nothing was done, for a reason that may be over when the call comes again: it is then
  * carried out anew. A handler of a CAIRN_RPC_ONCE method that has done something gives none of these. */
