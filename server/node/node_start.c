@@ -209,6 +209,7 @@ static int start_instances(struct cairn_server *s, struct cairn_err *err)
         int rc;
 
         p->env.ntargets = s->ntargets;
+        cairn_notify_status(&s->notify, "starting: provider %s", p->env.name);
         rc = p->desc == &cairn_router_desc ? cairn_router_start(&p->env, &router, &p->ctx, err)
                                            : p->desc->start(&p->env, &p->ctx, err);
         if (rc != 0)
@@ -361,7 +362,8 @@ static int open_metrics(struct cairn_server *s, struct cairn_err *err)
     if (s->conf.metrics_listen[0] == '\0')
         return 0;
     rc = cairn_addr_parse(s->conf.metrics_listen, &addr, err);
-    if (rc == 0)
+    fd = rc == 0 ? cairn_activation_take(&s->handed, &addr) : -1;
+    if (rc == 0 && fd < 0)
         rc = cairn_addr_listen(&addr, 16, 0666, &fd, err);
     if (rc != 0)
         return cairn_err_wrap(err, rc, "metrics.listen");
@@ -378,11 +380,11 @@ static void first_in_use(void *arg, int rc, const struct cairn_err *err)
 }
 
 /* Before directories are made for a node that cannot be. To listen finds out again, for whoever comes between. */
-static int look_for_others(const struct cairn_node_conf *conf, struct cairn_err *err)
+static int look_for_others(const struct cairn_server *s, struct cairn_err *err)
 {
     struct cairn_err first = { 0 };
 
-    cairn_node__check_addresses(conf, first_in_use, &first);
+    cairn_node__check_addresses(&s->conf, &s->handed, first_in_use, &first);
     if (first.code != 0)
         *err = first;
     return first.code;
@@ -395,7 +397,7 @@ int cairn_node__open(struct cairn_server *s, const struct cairn_server_options *
     if (rc == 0)
         rc = open_log(s, options, err);
     if (rc == 0)
-        rc = look_for_others(&s->conf, err);
+        rc = look_for_others(s, err);
     if (rc == 0)
         rc = cairn_datadir_open(&s->data, s->conf.data, s->conf.cluster, err);
     if (rc == 0)
@@ -426,6 +428,8 @@ int cairn_node__open(struct cairn_server *s, const struct cairn_server_options *
         rc = open_metrics(s, err);
     if (rc == 0)
         rc = cairn_node__listen(s, err);
+    if (rc == 0)
+        rc = cairn_watchdog_new(&s->notify, s->loops, s->nworkers, &s->watchdog, err);
     return rc;
 }
 
@@ -453,6 +457,8 @@ void cairn_node__close(struct cairn_server *s)
         if (s->workers[i].has_loop)
             cairn_loop_fini(&s->workers[i].loop);
     }
+    cairn_watchdog_free(s->watchdog);
+    cairn_activation_close(&s->handed);
     for (uint32_t i = 0; s->stats != NULL && i < s->nworkers; i++)
         cairn_rpc_stats_set_free(s->stats[i]);
     free(s->stats);
@@ -465,6 +471,7 @@ void cairn_node__close(struct cairn_server *s)
         cairn_spare_keep(&s->spare); /* what engines gave back at their end is there for the next start */
     cairn_datadir_close(&s->data);
     cairn_auth_forget(s->rpc_node.key, sizeof(s->rpc_node.key));
+    cairn_notify_close(&s->notify);
     if (cairn_log_bound() == &s->log)
         cairn_log_bind(NULL);
     if (s->has_log)
@@ -490,6 +497,7 @@ static struct cairn_server *server_new(void)
     s->log_file_fd = -1;
     s->data.lock_fd = -1;
     cairn_spare_init(&s->spare, "");
+    cairn_notify_init(&s->notify);
     pthread_mutex_init(&s->mutex, NULL);
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -517,15 +525,20 @@ int cairn_server_start(const struct cairn_server_options *options, struct cairn_
         text[0] = '\0';
     if (s == NULL)
         return CAIRN_E_NOMEM;
-    rc = sodium_init() >= 0 ? 0 : cairn_err_set(&err, CAIRN_E_INTERNAL, "libsodium finds no randomness");
+    rc = options->service ? cairn_node__meet_service(s, &err) : 0;
+    if (rc == 0 && sodium_init() < 0)
+        rc = cairn_err_set(&err, CAIRN_E_INTERNAL, "libsodium finds no randomness");
     if (rc == 0)
         rc = cairn_node__read_conf(&s->conf, options, text, text_len, &err);
+    if (rc == 0)
+        rc = cairn_activation_check(&s->handed, &s->conf, &err);
     if (rc == 0)
         rc = cairn_node__open(s, options, &err);
     if (rc == 0)
         rc = cairn_node__run(s, &err);
     if (rc != 0) {
         put_text(text, text_len, &err);
+        cairn_notify_status(&s->notify, "not started: %s", err.text);
         cairn_node__close(s);
         cairn_log_bind(bound);
         return rc;
@@ -534,6 +547,7 @@ int cairn_server_start(const struct cairn_server_options *options, struct cairn_
                                  &err);
     if (rc != 0)
         cairn_log_warn("clients will not find this node by its workspace: %s", err.text);
+    cairn_node__tell_ready(s);
     cairn_log_bind(bound);
     *server = s;
     return 0;
