@@ -1,4 +1,5 @@
-/** The file store from inside: what extent_store_file.c, extent_file_space.c and extent_file_index.c share.
+/** The file store from inside: what extent_store_file.c, extent_file_space.c, extent_file_grow.c and extent_file_index.c
+ * share.
  *
  *      seg-00000 ...   segment files: the bytes of regions, in blocks of 4 KiB; a region lies in one piece in one of
  * them index           which region is where, with its checksums (server/storage/file_log.h)
@@ -86,11 +87,8 @@ void file_space_close(struct file_store *f);
 /** All recovered regions take their blocks, those that are sound first; one whose blocks are not there is quarantined.
  * CAIRN_E_NOMEM: some have not taken theirs. */
 int file_space_recover(struct file_store *f, struct cairn_err *err);
-/** Bytes by which segments may still grow on this disk. */
-uint64_t file_space_growth(const struct file_store *f);
-/** Whether a region of @n blocks would find a place, grown or emptied for it if need be. Under space_mutex. */
-bool file_space_has(const struct file_store *f, uint64_t n);
-int file_reserve(struct cairn_extent_step *step);
+/** Gives the file of segment @i, made if there is none, @n blocks from @from on, durably. Blocks; one caller at a time. */
+int file_segment_extend(struct file_store *f, uint32_t i, uint64_t from, uint64_t n);
 void file_release(struct cairn_extent_store *s, struct cairn_extent_region *r);
 /** The index is durable up to @upto: what waited in limbo for that is free. Any thread. */
 void file_limbo_free(struct file_store *f, uint64_t upto);
@@ -107,6 +105,17 @@ static inline struct file_segment *file_segment_of(const struct file_store *f, c
 }
 /** A write or a sync of the segment failed. */
 void file_segment_break(struct file_store *f, struct file_segment *g, const char *doing);
+
+/* extent_file_grow.c */
+
+/** Bytes by which segments may still grow on this disk. */
+uint64_t file_space_growth(const struct file_store *f);
+/** Whether a region of @n blocks would find a place, grown or emptied for it if need be. Under space_mutex. */
+bool file_space_has(const struct file_store *f, uint64_t n);
+int file_reserve(struct cairn_extent_step *step);
+/** Serves those who wait for space, in order, as far as there is some; the rest fails with @rc if it is an error, or goes on waiting.
+ * Under space_mutex. */
+void file_waiters_serve(struct file_store *f, int rc);
 
 /* extent_file_index.c */
 

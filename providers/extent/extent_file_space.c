@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 static void segment_name(char name[32], uint32_t i)
@@ -112,6 +111,47 @@ static int segment_open(struct file_store *f, uint32_t i, struct cairn_err *err)
     return 0;
 }
 
+/* By fallocate, so that a full disk is found now and not by a write. */
+int file_segment_extend(struct file_store *f, uint32_t i, uint64_t from, uint64_t n)
+{
+    struct file_segment *g = f->segments[i];
+    bool fresh = g == NULL;
+    char name[32];
+    int e;
+
+    segment_name(name, i);
+    if (fresh) {
+        int fd = segment_fd(f, name, O_CREAT);
+
+        if (fd < 0)
+            return cairn_file_code(errno);
+        g = segment_new(fd, 0);
+        if (g == NULL) {
+            close(fd);
+            return CAIRN_E_NOMEM;
+        }
+    }
+    do
+        e = fallocate(g->fd, 0, (off_t)(from * FILE_BLOCK), (off_t)(n * FILE_BLOCK)) == 0 ? 0 : errno;
+    while (e == EINTR);
+    if (e == EOPNOTSUPP)
+        e = ftruncate(g->fd, (off_t)((from + n) * FILE_BLOCK)) == 0 ? 0 : errno;
+    /* The new length must outlive a power loss before any record relies on it. */
+    if (e == 0 && (fsync(g->fd) != 0 || (fresh && fsync(f->base.dirfd) != 0)))
+        e = EIO;
+    if (e == 0) {
+        if (fresh) /* readers of an older segment look at this place meanwhile */
+            f->segments[i] = g;
+        return 0;
+    }
+    if (fresh) {
+        close(g->fd);
+        free(g);
+        unlinkat(f->base.dirfd, name, 0);
+    }
+    return cairn_file_code(e);
+}
+
 int file_space_open(struct file_store *f, struct cairn_err *err)
 {
     uint32_t n;
@@ -203,245 +243,6 @@ int file_space_recover(struct file_store *f, struct cairn_err *err)
     return 0;
 }
 
-/* ---- growing: one job at a time, for all who wait ---- */
-
-/* The next part of the address space, and its size in blocks; under the mutex. 0: the limits are reached. */
-static uint64_t grow_choose(const struct file_store *f, uint64_t need, uint64_t want, uint32_t *segment, uint64_t *from)
-{
-    uint64_t all = f->space.free + f->used_blocks + f->limbo_blocks;
-    uint64_t most = f->base.conf.capacity == 0 ? UINT64_MAX : f->base.conf.capacity / FILE_BLOCK;
-    uint64_t room;
-
-    if (f->nsegments > 0) {
-        const struct file_segment *g = f->segments[f->nsegments - 1];
-
-        *segment = f->nsegments - 1;
-        *from = g->blocks;
-        room = atomic_load(&g->broken) ? 0 : f->span - g->blocks;
-    } else {
-        room = 0;
-    }
-    if (room < need) {
-        *segment = f->nsegments;
-        *from = 0;
-        room = f->nsegments < FILE_SEGMENTS_MAX ? f->span : 0;
-    }
-    room = MIN(room, most - MIN(most, all));
-    return room < need ? 0 : MIN(MAX(want, need), room);
-}
-
-/* Makes the blocks of the file; fallocate, so that a full disk is found now and not by a write. */
-static int grow_file(struct file_store *f, uint32_t i, uint64_t from, uint64_t n)
-{
-    struct file_segment *g = f->segments[i];
-    bool fresh = g == NULL;
-    char name[32];
-    int e;
-
-    segment_name(name, i);
-    if (fresh) {
-        int fd = segment_fd(f, name, O_CREAT);
-
-        if (fd < 0)
-            return cairn_file_code(errno);
-        g = segment_new(fd, 0);
-        if (g == NULL) {
-            close(fd);
-            return CAIRN_E_NOMEM;
-        }
-    }
-    do
-        e = fallocate(g->fd, 0, (off_t)(from * FILE_BLOCK), (off_t)(n * FILE_BLOCK)) == 0 ? 0 : errno;
-    while (e == EINTR);
-    if (e == EOPNOTSUPP)
-        e = ftruncate(g->fd, (off_t)((from + n) * FILE_BLOCK)) == 0 ? 0 : errno;
-    /* The new length must outlive a power loss before any record relies on it. */
-    if (e == 0 && (fsync(g->fd) != 0 || (fresh && fsync(f->base.dirfd) != 0)))
-        e = EIO;
-    if (e == 0) {
-        if (fresh) /* readers of an older segment look at this place meanwhile */
-            f->segments[i] = g;
-        return 0;
-    }
-    if (fresh) {
-        close(g->fd);
-        free(g);
-        unlinkat(f->base.dirfd, name, 0);
-    }
-    return cairn_file_code(e);
-}
-
-/* Serves those who wait, in order, as far as there is space; the rest fails with @rc if it is an error, or goes on
- * waiting. Under the mutex. */
-static void waiters_serve(struct file_store *f, int rc)
-{
-    CAIRN_LIST_FOREACH_SAFE (l, &f->waiters) {
-        struct cairn_extent_step *step = CONTAINER_OF(l, struct cairn_extent_step, link);
-        struct cairn_extent_region *r = step->region;
-        int its = rc;
-
-        if (cairn_extent_space_take(&f->space, file_blocks_of(r), &r->at)) {
-            r->room = file_blocks_of(r);
-            f->used_blocks += r->room;
-            its = 0;
-        } else if (rc == 0) {
-            continue;
-        }
-        if (its == CAIRN_E_NOSPACE)
-            f->refused = file_blocks_of(r);
-        cairn_list_del(&step->link);
-        f->nwaiters--;
-        cairn_extent_step_post(step, its);
-    }
-}
-
-static uint64_t first_need(const struct file_store *f)
-{
-    const struct cairn_extent_step *step = CONTAINER_OF(f->waiters.next, struct cairn_extent_step, link);
-
-    return file_blocks_of(step->region);
-}
-
-static uint64_t grow_want(const struct file_store *f)
-{
-    struct statvfs vfs;
-    uint64_t bytes = FILE_GROW_BYTES_MAX;
-
-    if (fstatvfs(f->base.dirfd, &vfs) == 0)
-        bytes = MIN(bytes, (uint64_t)vfs.f_blocks * vfs.f_frsize / FILE_GROW_DISK_PART);
-    return bytes / FILE_BLOCK;
-}
-
-uint64_t file_space_growth(const struct file_store *f)
-{
-    uint64_t bytes = cairn_spare_growth(f->base.conf.spare);
-    struct statvfs vfs;
-
-    return fstatvfs(f->base.dirfd, &vfs) == 0 ? MIN(bytes, (uint64_t)vfs.f_bavail * vfs.f_frsize) : bytes;
-}
-
-bool file_space_has(const struct file_store *f, uint64_t n)
-{
-    uint64_t from;
-    uint32_t i;
-
-    return cairn_extent_space_longest(&f->space) >= n || f->limbo_blocks >= n ||
-           (grow_choose(f, n, n, &i, &from) > 0 && file_space_growth(f) / FILE_BLOCK >= n);
-}
-
-/* Grows once, for the first who waits. Under the mutex, which it leaves meanwhile. */
-static int grow_once(struct file_store *f, uint64_t need)
-{
-    uint64_t from, n, disk;
-    uint32_t i;
-    int rc;
-
-    n = grow_choose(f, need, grow_want(f), &i, &from);
-    if (n == 0)
-        return CAIRN_E_NOSPACE;
-    pthread_mutex_unlock(&f->space_mutex);
-    disk = file_space_growth(f) / FILE_BLOCK;
-    n = MIN(n, MAX(disk, need));
-    rc = disk < need ? CAIRN_E_NOSPACE : grow_file(f, i, from, n);
-    if (rc == CAIRN_E_NOSPACE && n > need && disk >= need) { /* others fill the disk */
-        n = need;
-        rc = grow_file(f, i, from, n);
-    }
-    pthread_mutex_lock(&f->space_mutex);
-    if (rc != 0)
-        return rc;
-    f->nsegments = MAX(f->nsegments, i + 1);
-    f->segments[i]->blocks = from + n;
-    return cairn_extent_space_give(&f->space, i * f->span + from, n);
-}
-
-static void grow_work(struct cairn_job *job)
-{
-    struct file_store *f = job->arg;
-
-    pthread_mutex_lock(&f->space_mutex);
-    while (!cairn_list_is_empty(&f->waiters) && f->starved == 0) {
-        uint64_t need = first_need(f);
-        int rc = grow_once(f, need);
-
-        if (rc == CAIRN_E_NOSPACE && f->limbo_blocks >= need) {
-            waiters_serve(f, 0);
-            f->starved = atomic_load(&f->log.flushed);
-        } else {
-            waiters_serve(f, rc);
-        }
-    }
-    pthread_mutex_unlock(&f->space_mutex);
-}
-
-static void grow_done(struct cairn_job *job)
-{
-    struct file_store *f = job->arg;
-    bool starved;
-
-    pthread_mutex_lock(&f->space_mutex);
-    starved = f->starved != 0;
-    f->growing = !cairn_list_is_empty(&f->waiters) && !starved; /* some came after the last look */
-    if (f->growing && cairn_pool_submit(f->base.pool, job->loop, job) != 0) {
-        waiters_serve(f, CAIRN_E_BUSY);
-        f->growing = false;
-    }
-    if (!f->growing)
-        free(job);
-    pthread_mutex_unlock(&f->space_mutex);
-    if (starved)
-        file_index_want_sync(f);
-}
-
-/* Under the mutex. */
-static int grow_start(struct file_store *f, struct cairn_loop *loop)
-{
-    struct cairn_job *job = calloc(1, sizeof(*job));
-    int rc;
-
-    if (job == NULL)
-        return CAIRN_E_NOMEM;
-    *job = (struct cairn_job){ .work = grow_work, .done = grow_done, .arg = f };
-    rc = cairn_pool_submit(f->base.pool, loop, job);
-    if (rc != 0)
-        free(job);
-    else
-        f->growing = true;
-    return rc;
-}
-
-int file_reserve(struct cairn_extent_step *step)
-{
-    struct cairn_extent_region *r = step->region;
-    struct file_store *f = file_of(r->store);
-    uint64_t n = file_blocks_of(r);
-    int rc = 0;
-
-    if (cairn_extent_store_is_readonly(&f->base))
-        return CAIRN_E_IO;
-    if (n == 0)
-        return 0;
-    if (n > f->span)
-        return CAIRN_E_TOOBIG;
-    pthread_mutex_lock(&f->space_mutex);
-    if (cairn_extent_space_take(&f->space, n, &r->at)) {
-        r->room = n;
-        f->used_blocks += n;
-    } else if (f->nwaiters >= f->base.conf.queue) {
-        rc = CAIRN_E_BUSY;
-    } else {
-        if (!f->growing && f->starved == 0)
-            rc = grow_start(f, step->worker->loop);
-        if (rc == 0) {
-            cairn_list_add_tail(&f->waiters, &step->link);
-            f->nwaiters++;
-            rc = CAIRN_EXTENT_LATER;
-        }
-    }
-    pthread_mutex_unlock(&f->space_mutex);
-    return rc;
-}
-
 /* ---- giving back ---- */
 
 /* Under the mutex. */
@@ -502,7 +303,7 @@ void file_limbo_free(struct file_store *f, uint64_t upto)
         blocks_give(f, r);
         cairn_extent_region_free(r);
     }
-    waiters_serve(f, f->starved != 0 && upto >= f->starved ? CAIRN_E_NOSPACE : 0);
+    file_waiters_serve(f, f->starved != 0 && upto >= f->starved ? CAIRN_E_NOSPACE : 0);
     if (upto >= f->starved)
         f->starved = 0;
     pthread_mutex_unlock(&f->space_mutex);
@@ -512,7 +313,7 @@ void file_limbo_fail(struct file_store *f, int rc)
 {
     pthread_mutex_lock(&f->space_mutex);
     if (f->starved != 0)
-        waiters_serve(f, rc);
+        file_waiters_serve(f, rc);
     f->starved = 0;
     pthread_mutex_unlock(&f->space_mutex);
 }

@@ -1,10 +1,10 @@
 /* Sealing packets: see group_seal.h. */
 #include "providers/group/group_seal.h"
 
+#include "sdk/core/base/le.h"
 #include "sdk/core/base/macros.h"
 #include "sdk/core/rpc/auth.h"
 
-#include <endian.h>
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
@@ -44,29 +44,15 @@ void group_seal_fini(struct group_seal *s)
     cairn_auth_forget(s->key, sizeof(s->key));
 }
 
-static void put64(uint8_t *to, uint64_t x)
-{
-    x = htole64(x);
-    memcpy(to, &x, sizeof(x));
-}
-
-static uint64_t get64(const uint8_t *from)
-{
-    uint64_t x;
-
-    memcpy(&x, from, sizeof(x));
-    return le64toh(x);
-}
-
 size_t group_seal_close(struct group_seal *s, uint8_t flags, const uint8_t *body, size_t len, uint8_t *to)
 {
     memcpy(to, magic, sizeof(magic));
     memset(to + 4, 0, 4);
     to[4] = flags;
-    put64(to + 8, s->realm);
-    put64(to + 16, s->sender);
-    put64(to + 24, s->life);
-    put64(to + 32, ++s->number);
+    cairn_le_store64(to + 8, s->realm);
+    cairn_le_store64(to + 16, s->sender);
+    cairn_le_store64(to + 24, s->life);
+    cairn_le_store64(to + 32, ++s->number);
     if (len > 0)
         memcpy(to + GROUP_SEAL_HEAD_BYTES, body, len);
     cairn_auth_mac(to + GROUP_SEAL_HEAD_BYTES + len, s->key, to, GROUP_SEAL_HEAD_BYTES + len);
@@ -117,14 +103,14 @@ enum group_seal_result group_seal_open(struct group_seal *s, const uint8_t *byte
     if (len < GROUP_SEAL_BYTES || memcmp(bytes, magic, sizeof(magic)) != 0)
         return GROUP_SEAL_TORN;
     o->flags = bytes[4];
-    o->sender = get64(bytes + 16);
-    o->life = get64(bytes + 24);
+    o->sender = cairn_le_load64(bytes + 16);
+    o->life = cairn_le_load64(bytes + 24);
     o->body = bytes + GROUP_SEAL_HEAD_BYTES;
     o->len = len - GROUP_SEAL_BYTES;
-    if (get64(bytes + 8) != s->realm)
+    if (cairn_le_load64(bytes + 8) != s->realm)
         return GROUP_SEAL_FOREIGN;
     cairn_auth_mac(mac, s->key, bytes, len - CAIRN_MAC_BYTES);
     if (!cairn_auth_equal(mac, bytes + len - CAIRN_MAC_BYTES, CAIRN_MAC_BYTES))
         return GROUP_SEAL_FORGED;
-    return is_first(s, o->sender, o->life, get64(bytes + 32)) ? GROUP_SEAL_GOOD : GROUP_SEAL_REPLAYED;
+    return is_first(s, o->sender, o->life, cairn_le_load64(bytes + 32)) ? GROUP_SEAL_GOOD : GROUP_SEAL_REPLAYED;
 }

@@ -38,7 +38,7 @@ void cairn_swim__news_del(struct cairn_swim *s, uint32_t slot);
 /* The record of @slot as we see it; false if there is none to give. */
 bool cairn_swim__record(const struct cairn_swim *s, uint32_t slot, struct cairn_swim_update *u);
 /* Appends news, those sent least often first, while they fit. */
-void cairn_swim__news_write(struct cairn_swim *s, struct cairn_swim_writer *w, const struct swim_first *except);
+void cairn_swim__news_write(struct cairn_swim *s, struct cairn_le_writer *w, const struct swim_first *except);
 /* How often news are sent in a group of the present size. */
 uint32_t cairn_swim__spread(const struct cairn_swim *s);
 

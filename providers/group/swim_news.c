@@ -80,7 +80,7 @@ bool cairn_swim__record(const struct cairn_swim *s, uint32_t slot, struct cairn_
     return true;
 }
 
-void cairn_swim__news_write(struct cairn_swim *s, struct cairn_swim_writer *w, const struct swim_first *except)
+void cairn_swim__news_write(struct cairn_swim *s, struct cairn_le_writer *w, const struct swim_first *except)
 {
     uint32_t picked[CAIRN_SWIM_UPDATES_MAX - 4], sent[CAIRN_SWIM_UPDATES_MAX - 4], n = 0, limit = cairn_swim__spread(s);
     struct cairn_swim_update u;

@@ -3,73 +3,17 @@
 
 #include "sdk/core/base/macros.h"
 
-#include <endian.h>
 #include <string.h>
 
-/* ---- reading: a reader that has failed gives zeros and stays failed ---- */
-
-struct reader {
-    const uint8_t *at, *end;
-    bool failed;
-};
-
-static const uint8_t *take(struct reader *r, size_t n)
-{
-    const uint8_t *p = r->at;
-
-    if ((size_t)(r->end - r->at) < n) {
-        r->failed = true;
-        r->at = r->end;
-        return NULL;
-    }
-    r->at += n;
-    return p;
-}
-
-static uint8_t get8(struct reader *r)
-{
-    const uint8_t *p = take(r, 1);
-
-    return p != NULL ? *p : 0;
-}
-
-static uint16_t get16(struct reader *r)
-{
-    const uint8_t *p = take(r, 2);
-    uint16_t x = 0;
-
-    if (p != NULL)
-        memcpy(&x, p, sizeof(x));
-    return le16toh(x);
-}
-
-static uint32_t get32(struct reader *r)
-{
-    const uint8_t *p = take(r, 4);
-    uint32_t x = 0;
-
-    if (p != NULL)
-        memcpy(&x, p, sizeof(x));
-    return le32toh(x);
-}
-
-static uint64_t get64(struct reader *r)
-{
-    const uint8_t *p = take(r, 8);
-    uint64_t x = 0;
-
-    if (p != NULL)
-        memcpy(&x, p, sizeof(x));
-    return le64toh(x);
-}
+/* ---- reading ---- */
 
 /* What people will read on a terminal: bytes, but no control characters. */
-static const char *get_text(struct reader *r, uint8_t min, uint8_t max, uint8_t *len)
+static const char *get_text(struct cairn_le_reader *r, uint8_t min, uint8_t max, uint8_t *len)
 {
     const uint8_t *p;
 
-    *len = get8(r);
-    p = take(r, *len);
+    *len = cairn_le_get8(r);
+    p = cairn_le_take(r, *len);
     if (p == NULL || *len < min || *len > max) {
         r->failed = true;
         return "";
@@ -79,14 +23,14 @@ static const char *get_text(struct reader *r, uint8_t min, uint8_t max, uint8_t 
     return (const char *)p;
 }
 
-static void get_addr(struct reader *r, struct cairn_swim_addr *a)
+static void get_addr(struct cairn_le_reader *r, struct cairn_swim_addr *a)
 {
     const uint8_t *p;
 
     memset(a, 0, sizeof(*a));
-    a->port = get16(r);
-    a->len = get8(r);
-    p = take(r, a->len);
+    a->port = cairn_le_get16(r);
+    a->len = cairn_le_get8(r);
+    p = cairn_le_take(r, a->len);
     if (p == NULL || (a->len != 4 && a->len != 16) || a->port == 0) {
         r->failed = true;
         a->len = 0;
@@ -95,12 +39,12 @@ static void get_addr(struct reader *r, struct cairn_swim_addr *a)
     memcpy(a->ip, p, a->len);
 }
 
-static void get_alive(struct reader *r, struct cairn_swim_update *u)
+static void get_alive(struct cairn_le_reader *r, struct cairn_swim_update *u)
 {
-    u->load_seq = get32(r);
-    u->load = get16(r);
-    u->weight = get32(r);
-    u->capacity = get64(r);
+    u->load_seq = cairn_le_get32(r);
+    u->load = cairn_le_get16(r);
+    u->weight = cairn_le_get32(r);
+    u->capacity = cairn_le_get64(r);
     get_addr(r, &u->addr);
     u->name = get_text(r, 1, CAIRN_SWIM_NAME_MAX, &u->name_len);
     u->zone = get_text(r, 0, CAIRN_SWIM_ZONE_MAX, &u->zone_len);
@@ -109,18 +53,18 @@ static void get_alive(struct reader *r, struct cairn_swim_update *u)
         u->id = cairn_swim_id(u->name, u->name_len);
 }
 
-static void get_update(struct reader *r, struct cairn_swim_update *u)
+static void get_update(struct cairn_le_reader *r, struct cairn_swim_update *u)
 {
-    u->state = get8(r);
+    u->state = cairn_le_get8(r);
     u->nby = 0;
-    u->id = u->state != CAIRN_SWIM_ALIVE ? get64(r) : 0;
-    u->incarnation = get64(r);
+    u->id = u->state != CAIRN_SWIM_ALIVE ? cairn_le_get64(r) : 0;
+    u->incarnation = cairn_le_get64(r);
     switch (u->state) {
     case CAIRN_SWIM_ALIVE:
         get_alive(r, u);
         return;
     case CAIRN_SWIM_SUSPECT:
-        u->nby = get8(r);
+        u->nby = cairn_le_get8(r);
         break;
     case CAIRN_SWIM_DEAD:
     case CAIRN_SWIM_LEFT:
@@ -135,7 +79,7 @@ static void get_update(struct reader *r, struct cairn_swim_update *u)
         return;
     }
     for (uint32_t i = 0; i < u->nby; i++)
-        u->by[i] = get64(r);
+        u->by[i] = cairn_le_get64(r);
 }
 
 static bool has_cursor(uint8_t kind)
@@ -145,24 +89,24 @@ static bool has_cursor(uint8_t kind)
 
 bool cairn_swim_decode(const uint8_t *bytes, size_t len, struct cairn_swim_msg *m)
 {
-    struct reader r = { .at = bytes, .end = bytes + len };
+    struct cairn_le_reader r = cairn_le_reader(bytes, len);
 
     if (len > CAIRN_SWIM_PACKET_BYTES_MAX)
         return false;
-    m->kind = get8(&r);
-    m->flags = get8(&r);
-    m->load = get16(&r);
-    m->seq = get32(&r);
-    m->load_seq = get32(&r);
-    m->about = get64(&r);
-    m->incarnation = get64(&r);
+    m->kind = cairn_le_get8(&r);
+    m->flags = cairn_le_get8(&r);
+    m->load = cairn_le_get16(&r);
+    m->seq = cairn_le_get32(&r);
+    m->load_seq = cairn_le_get32(&r);
+    m->about = cairn_le_get64(&r);
+    m->incarnation = cairn_le_get64(&r);
     m->epoch = m->version = m->next = m->nupdates = 0;
     if (r.failed || m->kind < CAIRN_SWIM_PING || m->kind >= CAIRN_SWIM_KINDS_NR)
         return false;
     if (has_cursor(m->kind)) {
-        m->epoch = get32(&r);
-        m->version = get32(&r);
-        m->next = get32(&r);
+        m->epoch = cairn_le_get32(&r);
+        m->version = cairn_le_get32(&r);
+        m->next = cairn_le_get32(&r);
     }
     while (!r.failed && r.at < r.end) {
         if (m->nupdates == CAIRN_SWIM_UPDATES_MAX)
@@ -174,97 +118,67 @@ bool cairn_swim_decode(const uint8_t *bytes, size_t len, struct cairn_swim_msg *
 
 /* ---- writing ---- */
 
-static void put(struct cairn_swim_writer *w, const void *p, size_t n)
+static void put_text(struct cairn_le_writer *w, const void *p, uint8_t len)
 {
-    memcpy(w->at, p, n);
-    w->at += n;
+    cairn_le_put8(w, len);
+    cairn_le_put(w, p, len);
 }
 
-static void put8(struct cairn_swim_writer *w, uint8_t x)
+void cairn_swim_write_head(struct cairn_le_writer *w, uint8_t *to, const struct cairn_swim_msg *m)
 {
-    *w->at++ = x;
-}
-
-static void put16(struct cairn_swim_writer *w, uint16_t x)
-{
-    x = htole16(x);
-    put(w, &x, sizeof(x));
-}
-
-static void put32(struct cairn_swim_writer *w, uint32_t x)
-{
-    x = htole32(x);
-    put(w, &x, sizeof(x));
-}
-
-static void put64(struct cairn_swim_writer *w, uint64_t x)
-{
-    x = htole64(x);
-    put(w, &x, sizeof(x));
-}
-
-static void put_text(struct cairn_swim_writer *w, const void *p, uint8_t len)
-{
-    put8(w, len);
-    put(w, p, len);
-}
-
-void cairn_swim_write_head(struct cairn_swim_writer *w, uint8_t *to, const struct cairn_swim_msg *m)
-{
-    w->at = to;
-    w->end = to + CAIRN_SWIM_PACKET_BYTES_MAX;
-    put8(w, m->kind);
-    put8(w, m->flags);
-    put16(w, m->load);
-    put32(w, m->seq);
-    put32(w, m->load_seq);
-    put64(w, m->about);
-    put64(w, m->incarnation);
+    *w = cairn_le_writer(to, CAIRN_SWIM_PACKET_BYTES_MAX);
+    cairn_le_put8(w, m->kind);
+    cairn_le_put8(w, m->flags);
+    cairn_le_put16(w, m->load);
+    cairn_le_put32(w, m->seq);
+    cairn_le_put32(w, m->load_seq);
+    cairn_le_put64(w, m->about);
+    cairn_le_put64(w, m->incarnation);
     CAIRN_ASSERT(w->at == to + CAIRN_SWIM_HEAD_BYTES);
     if (has_cursor(m->kind)) {
-        put32(w, m->epoch);
-        put32(w, m->version);
-        put32(w, m->next);
+        cairn_le_put32(w, m->epoch);
+        cairn_le_put32(w, m->version);
+        cairn_le_put32(w, m->next);
     }
 }
 
-static size_t update_bytes(const struct cairn_swim_update *u)
+static void put_alive(struct cairn_le_writer *w, const struct cairn_swim_update *u)
 {
-    switch (u->state) {
-    case CAIRN_SWIM_ALIVE:
-        return 1 + 8 + 4 + 2 + 4 + 8 + 2 + 4 + (size_t)u->addr.len + u->name_len + u->zone_len + u->service_len;
-    case CAIRN_SWIM_SUSPECT:
-        return 1 + 8 + 8 + 1 + 8 * (size_t)u->nby;
-    default:
-        return 1 + 8 + 8 + 8;
-    }
+    cairn_le_put32(w, u->load_seq);
+    cairn_le_put16(w, u->load);
+    cairn_le_put32(w, u->weight);
+    cairn_le_put64(w, u->capacity);
+    cairn_le_put16(w, u->addr.port);
+    put_text(w, u->addr.ip, u->addr.len);
+    put_text(w, u->name, u->name_len);
+    put_text(w, u->zone, u->zone_len);
+    put_text(w, u->service, u->service_len);
 }
 
-bool cairn_swim_write_update(struct cairn_swim_writer *w, const struct cairn_swim_update *u)
+static void put_doubt(struct cairn_le_writer *w, const struct cairn_swim_update *u)
 {
-    if ((size_t)(w->end - w->at) < update_bytes(u))
-        return false;
-    put8(w, u->state);
-    if (u->state != CAIRN_SWIM_ALIVE)
-        put64(w, u->id);
-    put64(w, u->incarnation);
-    if (u->state == CAIRN_SWIM_ALIVE) {
-        put32(w, u->load_seq);
-        put16(w, u->load);
-        put32(w, u->weight);
-        put64(w, u->capacity);
-        put16(w, u->addr.port);
-        put_text(w, u->addr.ip, u->addr.len);
-        put_text(w, u->name, u->name_len);
-        put_text(w, u->zone, u->zone_len);
-        put_text(w, u->service, u->service_len);
-        return true;
-    }
     if (u->state == CAIRN_SWIM_SUSPECT)
-        put8(w, u->nby);
+        cairn_le_put8(w, u->nby);
     for (uint32_t i = 0; i < u->nby; i++)
-        put64(w, u->by[i]);
-    return true;
+        cairn_le_put64(w, u->by[i]);
+}
+
+bool cairn_swim_write_update(struct cairn_le_writer *w, const struct cairn_swim_update *u)
+{
+    const struct cairn_le_writer before = *w;
+
+    cairn_le_put8(w, u->state);
+    if (u->state != CAIRN_SWIM_ALIVE)
+        cairn_le_put64(w, u->id);
+    cairn_le_put64(w, u->incarnation);
+    if (u->state == CAIRN_SWIM_ALIVE)
+        put_alive(w, u);
+    else
+        put_doubt(w, u);
+    if (!w->failed)
+        return true;
+    *w = before;
+    return false;
 }
 
 /* ---- descriptions ---- */

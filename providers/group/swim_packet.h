@@ -13,6 +13,7 @@
 #define CAIRN_GROUP_SWIM_PACKET_H
 
 #include "providers/group/swim_dir.h"
+#include "sdk/core/base/le.h"
 
 enum {
     CAIRN_SWIM_PACKET_BYTES_MAX = 1344, /* with the seal 1400: below every usual MTU */
@@ -77,14 +78,10 @@ struct cairn_swim_msg {
 /** All or nothing: false if a byte is out of place. Texts in @m point into @bytes. */
 bool cairn_swim_decode(const uint8_t *bytes, size_t len, struct cairn_swim_msg *m);
 
-/** A packet being written. */
-struct cairn_swim_writer {
-    uint8_t *at, *end;
-};
 /** The head of @m and, where the kind has it, the cursor; @to has CAIRN_SWIM_PACKET_BYTES_MAX bytes. */
-void cairn_swim_write_head(struct cairn_swim_writer *w, uint8_t *to, const struct cairn_swim_msg *m);
-/** One update; false, and nothing is written, if it does not fit. */
-bool cairn_swim_write_update(struct cairn_swim_writer *w, const struct cairn_swim_update *u);
+void cairn_swim_write_head(struct cairn_le_writer *w, uint8_t *to, const struct cairn_swim_msg *m);
+/** One update; false, and @w is as before, if it does not fit. */
+bool cairn_swim_write_update(struct cairn_le_writer *w, const struct cairn_swim_update *u);
 
 /** The description in an ALIVE update. */
 void cairn_swim_update_to_desc(const struct cairn_swim_update *u, struct cairn_swim_desc *d);

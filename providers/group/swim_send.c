@@ -13,7 +13,7 @@ static struct cairn_swim_send *send_new(struct swim_step *st, const struct cairn
     return x;
 }
 
-static void write_head(const struct cairn_swim *s, struct cairn_swim_writer *w, uint8_t *to, struct cairn_swim_msg *m)
+static void write_head(const struct cairn_swim *s, struct cairn_le_writer *w, uint8_t *to, struct cairn_swim_msg *m)
 {
     if (swim_is_member(s)) {
         m->load = s->views[s->self].load;
@@ -27,7 +27,7 @@ static void write_head(const struct cairn_swim *s, struct cairn_swim_writer *w, 
     cairn_swim_write_head(w, to, m);
 }
 
-static void write_first(const struct cairn_swim *s, struct cairn_swim_writer *w, uint32_t slot)
+static void write_first(const struct cairn_swim *s, struct cairn_le_writer *w, uint32_t slot)
 {
     struct cairn_swim_update u;
 
@@ -36,7 +36,7 @@ static void write_first(const struct cairn_swim *s, struct cairn_swim_writer *w,
 }
 
 /* The members in turn, a record a packet: what was lost on its way comes again. */
-static void write_fill(struct cairn_swim *s, struct cairn_swim_writer *w, const struct swim_first *except)
+static void write_fill(struct cairn_swim *s, struct cairn_le_writer *w, const struct swim_first *except)
 {
     enum { LOOK_MAX = 8 };
     struct cairn_swim_update u;
@@ -55,7 +55,7 @@ bool cairn_swim__send(struct swim_step *st, uint32_t slot, struct cairn_swim_msg
 {
     struct cairn_swim *s = st->s;
     struct cairn_swim_send *x = send_new(st, &s->dir->descs[slot].addr, slot);
-    struct cairn_swim_writer w;
+    struct cairn_le_writer w;
 
     if (x == NULL)
         return false;
@@ -96,7 +96,7 @@ bool cairn_swim__send_sync(struct swim_step *st, const struct cairn_swim_addr *t
                                    .epoch = j->epoch,
                                    .version = j->since,
                                    .next = j->cursor };
-    struct cairn_swim_writer w;
+    struct cairn_le_writer w;
 
     if (x == NULL)
         return false;
@@ -116,7 +116,7 @@ bool cairn_swim__send_page(struct swim_step *st, const struct cairn_swim_msg *sy
         .kind = CAIRN_SWIM_PAGE, .seq = sync->seq, .epoch = s->epoch, .version = s->version
     };
     struct cairn_swim_update u;
-    struct cairn_swim_writer w;
+    struct cairn_le_writer w;
 
     if (x == NULL)
         return false;
@@ -152,7 +152,7 @@ void cairn_swim__send_refusal(struct swim_step *st, const struct cairn_swim_msg 
     struct cairn_swim *s = st->s;
     struct cairn_swim_send *x = send_new(st, &st->in->addr, NO_SLOT);
     struct cairn_swim_msg head = { .kind = CAIRN_SWIM_REFUSE, .flags = why, .seq = sync->seq, .about = sync->about };
-    struct cairn_swim_writer w;
+    struct cairn_le_writer w;
     struct cairn_swim_update u;
 
     s->counts.refused++;

@@ -159,6 +159,27 @@ int cairn_kv_lengths_check(const Cairn__Wire__KvMput *m, uint32_t payload_len)
     return sum == payload_len ? 0 : CAIRN_E_INVAL;
 }
 
+int cairn_kv_apply_check(const Cairn__Wire__KvApply *m, uint32_t payload_len)
+{
+    uint64_t keys = 0, values = 0;
+
+    if (m->n_dbs != m->n_keys || m->n_lengths != m->n_keys || (m->n_if_absent != 0 && m->n_if_absent != m->n_keys))
+        return CAIRN_E_INVAL;
+    if (m->n_keys > CAIRN_BATCH_MAX)
+        return CAIRN_E_TOOBIG;
+    for (size_t i = 0; i < m->n_keys; i++) {
+        if (m->lengths[i] < -1)
+            return CAIRN_E_INVAL;
+        if (m->lengths[i] > CAIRN_KV_VALUE_BYTES_MAX)
+            return CAIRN_E_TOOBIG;
+        keys += m->keys[i].len;
+        values += m->lengths[i] > 0 ? (uint64_t)m->lengths[i] : 0;
+    }
+    if (values != payload_len)
+        return CAIRN_E_INVAL;
+    return keys + values <= CAIRN_KV_APPLY_BYTES_MAX ? 0 : CAIRN_E_TOOBIG;
+}
+
 int cairn_kv_name_check(const char *name)
 {
     size_t n = strnlen(name, CAIRN_NAME_BYTES_MAX + 1);

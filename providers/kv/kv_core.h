@@ -21,6 +21,7 @@ enum {
     CAIRN_KV_BOUND_BYTES = CAIRN_KEY_BYTES_MAX + 1, /* a key and its successor's extra byte */
     CAIRN_KV_PAGE_BYTES = 1 << 20,                  /* values of one reply of several; one value always fits */
     CAIRN_KV_PAGE_KEY_BYTES = 512 << 10,            /* keys of one listing: they are in the message's body */
+    CAIRN_KV_APPLY_BYTES_MAX = 8 << 20, /* keys and values of one APPLY; a frame holds less, a local call does not */
 };
 
 _Static_assert((int)CAIRN_KV_PAGE_BYTES >= (int)CAIRN_KV_VALUE_BYTES_MAX, "the largest value must fit a page");
@@ -59,6 +60,11 @@ bool cairn_kv_range_is_empty(const struct cairn_kv_range *r);
 /** Checks the lengths of a multi-put against its payload: as many as keys, none above the limit, together @payload_len.
  */
 int cairn_kv_lengths_check(const Cairn__Wire__KvMput *m, uint32_t payload_len);
+
+/** Checks the arrays of an APPLY against each other and its payload; databases and keys are for the caller to look at.
+ *   CAIRN_E_INVAL   they do not fit together
+ *   CAIRN_E_TOOBIG  more entries, a longer value or more bytes than may be */
+int cairn_kv_apply_check(const Cairn__Wire__KvApply *m, uint32_t payload_len);
 
 /** Checks the name of a database: 1 to CAIRN_NAME_BYTES_MAX bytes without control characters. */
 int cairn_kv_name_check(const char *name);

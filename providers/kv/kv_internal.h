@@ -7,6 +7,7 @@
 #define CAIRN_PROVIDERS_KV_INTERNAL_H
 
 #include "providers/kv/kv_page.h"
+#include "providers/kv/kv_snapshot.h"
 #include "providers/kv/kv_store.h"
 #include "sdk/core/base/log.h"
 #include "server/port/provider.h"
@@ -42,6 +43,8 @@ struct kv_op {
     uint8_t *old;    /* want_old: the value that was there */
     int64_t old_len; /* -1: none */
 
+    struct cairn_task answer; /* a flush by another worker's hand is over */
+
     /* Work for the pool. */
     void (*work)(struct kv_op *op);  /* on a pool thread; sets rc */
     void (*reply)(struct kv_op *op); /* on the loop, with rc == 0; answers op->rq */
@@ -49,6 +52,7 @@ struct kv_op {
     struct cairn_link batch;
     bool is_call; /* a job of its own, not one of the reads' */
     struct cairn_kv_db db;
+    struct kv_snapshot *snapshot; /* in use until the end; NULL: none */
     struct cairn_kv_page page;
     union {
         struct cairn_kv_read read;
@@ -58,6 +62,7 @@ struct kv_op {
             const char *name; /* in rq's arena */
         };
         struct {
+            uint64_t snapshot_id;
             Cairn__Wire__KvOpened opened;
             Cairn__Wire__KvDatabases databases;
         };
@@ -77,8 +82,20 @@ struct kv_worker {
     uint32_t miss_share;     /* of late, of reads that looked at the store's memory: of KV_MISS_SHARE_ALL */
     uint32_t joined;         /* reads since the last one that looked */
     struct cairn_task start_reads;
+    struct cairn_timer expire; /* of views */
     struct cairn_kv_page page; /* for answers that are given at once */
     int32_t *statuses;         /* CAIRN_BATCH_MAX, likewise; made when first needed */
+};
+
+/* Flushes of the store: one at a time, for all who ask. kv_flush.c */
+struct kv_flush {
+    pthread_mutex_t mutex;
+    struct cairn_link waiting, served; /* operations: for the next one, for the one under way */
+    bool busy;                         /* there is one under way; its job is its loop's */
+    uint64_t flushes, asked;           /* for the status */
+    struct cairn_loop *loop;           /* the job's, as the next two: no mutex */
+    struct cairn_job job;
+    int rc;
 };
 
 struct kv_provider {
@@ -87,11 +104,13 @@ struct kv_provider {
     struct cairn_kv_store *store;
     struct cairn_kv_dir dir;
     struct cairn_pool *pool;
+    struct kv_flush flush;
+    struct kv_snapshots snapshots;
     uint32_t nworkers;
     struct kv_worker workers[];
 };
 
-extern const struct cairn_sm_kind kv_write_kind, kv_work_kind;
+extern const struct cairn_sm_kind kv_write_kind, kv_work_kind, kv_flush_kind;
 extern cairn_rpc_handler *const kv_handlers[];
 
 static inline struct kv_provider *kv_provider_of(const struct cairn_rpc_req *rq)
@@ -118,6 +137,18 @@ void kv_op_write(struct kv_op *op);
 void kv_op_read(struct kv_op *op);
 void kv_op_call(struct kv_op *op);
 
+/* Ends an operation whose request was answered, its machine in a final state. */
+void kv_op_end(struct kv_op *op);
+/* Answers with op->err, or with @rc's own words, goes to @state and ends. */
+void kv_op_fail(struct kv_op *op, uint32_t state, int rc);
+
+/* ---- kv_flush.c ---- */
+
+void kv_flush_init(struct kv_flush *f);
+void kv_flush_fini(struct kv_flush *f);
+void kv_flush_status(struct kv_flush *f, json_t *to);
+void kv_handle_flush(struct cairn_rpc_req *rq);
+
 /* ---- kv_rpc.c, for the other handlers ---- */
 
 /* The database of a request; false, with @rq answered, if there is none. */
@@ -126,14 +157,19 @@ bool kv_find(struct cairn_rpc_req *rq, uint32_t handle, struct cairn_kv_db *db);
 void kv_reply_failure(struct cairn_rpc_req *rq, int rc);
 /* Likewise for a key that is no key. */
 void kv_reply_bad_key(struct cairn_rpc_req *rq, const struct cairn_kv_db *db, int rc, size_t index);
-/* The store would have to wait for the disk: the pool asks again, what it finds goes to op->page. */
-void kv_read_later(struct cairn_rpc_req *rq, const struct cairn_kv_read *rd, void (*work)(struct kv_op *op),
-                   void (*reply)(struct kv_op *op));
+/* The store would have to wait for the disk: the pool asks again, what it finds goes to op->page. Takes @snap. */
+void kv_read_later(struct cairn_rpc_req *rq, const struct cairn_kv_read *rd, struct kv_snapshot *snap,
+                   void (*work)(struct kv_op *op), void (*reply)(struct kv_op *op));
 /* Answers a write that the store carried out. */
 void kv_reply_statuses(struct cairn_rpc_req *rq, const int32_t *status, uint32_t n);
 void kv_reply_old(struct cairn_rpc_req *rq, const uint8_t *val, int64_t len);
 
-/* ---- kv_rpc_batch.c, kv_rpc_list.c, kv_rpc_admin.c ---- */
+/* ---- kv_rpc_batch.c ---- */
+
+/* Carries @w out, with one status per key, and answers. Its values are the payload. */
+void kv_write_many(struct cairn_rpc_req *rq, struct cairn_kv_write *w);
+
+/* ---- kv_rpc_batch.c, kv_rpc_list.c, kv_rpc_admin.c, kv_rpc_apply.c ---- */
 
 void kv_handle_mput(struct cairn_rpc_req *rq);
 void kv_handle_mget(struct cairn_rpc_req *rq);
@@ -144,5 +180,34 @@ void kv_handle_open(struct cairn_rpc_req *rq);
 void kv_handle_drop(struct cairn_rpc_req *rq);
 void kv_handle_databases(struct cairn_rpc_req *rq);
 void kv_handle_stat(struct cairn_rpc_req *rq);
+void kv_handle_apply(struct cairn_rpc_req *rq);
+
+/* ---- kv_rpc_admin.c ---- */
+
+/* An operation of its own, on the pool. */
+void kv_call(struct cairn_rpc_req *rq, void (*work)(struct kv_op *op), void (*reply)(struct kv_op *op));
+
+/* ---- kv_rpc_snapshot.c ---- */
+
+void kv_worker_snapshots_init(struct kv_worker *w);
+/* The view of that number, in use until left; false, with @rq answered, if there is none. */
+bool kv_snapshot_find(struct cairn_rpc_req *rq, uint64_t id, struct kv_snapshot **snap);
+void kv_snapshot_leave(struct kv_worker *w, struct kv_snapshot *snap);
+void kv_handle_snapshot_open(struct cairn_rpc_req *rq);
+void kv_handle_snapshot_close(struct cairn_rpc_req *rq);
+
+/* What a request names: *@snap is NULL if that is no view. */
+static inline bool kv_snapshot_use(struct cairn_rpc_req *rq, uint64_t id, struct kv_snapshot **snap)
+{
+    *snap = NULL;
+    return LIKELY(id == 0) || kv_snapshot_find(rq, id, snap);
+}
+
+/* @snap may be NULL. */
+static inline void kv_snapshot_done(struct kv_worker *w, struct kv_snapshot *snap)
+{
+    if (UNLIKELY(snap != NULL))
+        kv_snapshot_leave(w, snap);
+}
 
 #endif

@@ -81,6 +81,7 @@ void kv_worker_init(struct kv_worker *w, struct kv_provider *p, struct cairn_loo
     cairn_list_init(&w->spare);
     cairn_list_init(&w->reads);
     cairn_task_init(&w->start_reads, on_start_reads, w);
+    kv_worker_snapshots_init(w);
 }
 
 static void op_free(struct kv_op *op)
@@ -95,6 +96,7 @@ void kv_worker_fini(struct kv_worker *w)
     struct cairn_link *l;
 
     CAIRN_ASSERT(w->nops == 0 && w->njobs == 0 && w->ncalls == 0);
+    cairn_timer_stop(&w->loop->env, &w->expire);
     while ((l = cairn_list_pop(&w->spare)) != NULL)
         op_free(CONTAINER_OF(l, struct kv_op, link));
     cairn_kv_page_fini(&w->page);
@@ -143,6 +145,7 @@ struct kv_op *kv_op_new(struct cairn_rpc_req *rq, const struct cairn_sm_kind *ki
     op->err.code = 0;
     op->err.text[0] = '\0';
     op->old = NULL;
+    op->snapshot = NULL;
     op->work = NULL;
     op->reply = NULL;
     atomic_store_explicit(&op->canceled, rq->canceled, memory_order_relaxed);
@@ -152,12 +155,13 @@ struct kv_op *kv_op_new(struct cairn_rpc_req *rq, const struct cairn_sm_kind *ki
     return op;
 }
 
-/* The machine is in a final state: the structure goes back to its worker. */
-static void op_end(struct kv_op *op)
+/* The structure goes back to its worker. */
+void kv_op_end(struct kv_op *op)
 {
     struct kv_worker *w = op->worker;
 
     cairn_sm_fini(&op->sm);
+    kv_snapshot_done(w, op->snapshot);
     w->nops--;
     if (w->nspare >= KV_OPS_SPARE_MAX) {
         op_free(op);
@@ -168,8 +172,7 @@ static void op_end(struct kv_op *op)
     w->nspare++;
 }
 
-/* Answers with the operation's failure. */
-static void op_fail(struct kv_op *op, uint32_t state, int rc)
+void kv_op_fail(struct kv_op *op, uint32_t state, int rc)
 {
     struct cairn_rpc_req *rq = op->rq;
 
@@ -182,7 +185,7 @@ static void op_fail(struct kv_op *op, uint32_t state, int rc)
         cairn_rpc_reply_err(rq, rc, "%s", op->err.text);
     else
         kv_reply_failure(rq, rc);
-    op_end(op);
+    kv_op_end(op);
 }
 
 /* ---- writes ---- */
@@ -209,7 +212,7 @@ static void on_written(struct cairn_kv_write *write, int rc)
     if (rc == 0 && write->n == 1 && op->status != 0 && write->status == &op->status)
         rc = op->status;
     if (rc != 0) {
-        op_fail(op, WRITE_FAILED, rc);
+        kv_op_fail(op, WRITE_FAILED, rc);
         return;
     }
     op->rq = NULL;
@@ -224,7 +227,7 @@ static void on_written(struct cairn_kv_write *write, int rc)
     else
         kv_reply_statuses(rq, write->status, write->n);
     free(old);
-    op_end(op);
+    kv_op_end(op);
 }
 
 /* Puts the value where it stays: a small one into the kept buffer. */
@@ -255,7 +258,7 @@ void kv_op_write(struct kv_op *op)
     int rc = op_copy_value(op);
 
     if (rc != 0) {
-        op_fail(op, WRITE_FAILED, rc);
+        kv_op_fail(op, WRITE_FAILED, rc);
         return;
     }
     write->old = on_old;
@@ -268,7 +271,7 @@ void kv_op_write(struct kv_op *op)
     cairn_sm_move(&op->sm, WRITE_COMMITTING);
     rc = w->provider->ops->write(w->provider->store, write);
     if (rc != CAIRN_KV_LATER)
-        op_fail(op, WRITE_FAILED, rc);
+        kv_op_fail(op, WRITE_FAILED, rc);
 }
 
 /* ---- work for the pool ---- */
@@ -276,13 +279,13 @@ void kv_op_write(struct kv_op *op)
 static void work_finish(struct kv_op *op)
 {
     if (op->rc != 0) { /* a cancel that came after the work does not count: a database was made or dropped */
-        op_fail(op, WORK_FAILED, op->rc);
+        kv_op_fail(op, WORK_FAILED, op->rc);
         return;
     }
     op->reply(op);
     op->rq = NULL;
     cairn_sm_move(&op->sm, WORK_REPLIED);
-    op_end(op);
+    kv_op_end(op);
 }
 
 static void work_one(struct kv_op *op)
@@ -351,9 +354,9 @@ static void job_refused(struct kv_op *op)
 
     cairn_list_init(&batch);
     cairn_list_splice(&batch, &op->batch);
-    op_fail(op, WORK_FAILED, CAIRN_E_BUSY);
+    kv_op_fail(op, WORK_FAILED, CAIRN_E_BUSY);
     while ((l = cairn_list_pop(&batch)) != NULL)
-        op_fail(CONTAINER_OF(l, struct kv_op, link), WORK_FAILED, CAIRN_E_BUSY);
+        kv_op_fail(CONTAINER_OF(l, struct kv_op, link), WORK_FAILED, CAIRN_E_BUSY);
 }
 
 /* Spreads the reads that wait over the jobs that may still start: few reads go side by side, many go in larger jobs. */

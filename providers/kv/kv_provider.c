@@ -48,6 +48,17 @@ static const struct cairn_conf_key schema[] = {
       .min = 16,
       .max = 100000,
       .help = "backend rocksdb: sorted files kept open" },
+    { .name = "snapshots",
+      .type = CAIRN_CONF_UINT,
+      .fallback = "64",
+      .min = 1,
+      .max = KV_SNAPSHOTS_MAX,
+      .help = "backend rocksdb: views that may be open at a time, for copies of what is there" },
+    { .name = "snapshot_idle",
+      .type = CAIRN_CONF_DURATION,
+      .fallback = "60s",
+      .min = 100 * CAIRN_NS_PER_MS,
+      .help = "backend rocksdb: a view that nobody has used for so long ends" },
     { .name = "compression",
       .type = CAIRN_CONF_CHOICE,
       .fallback = "lz4",
@@ -122,16 +133,26 @@ static int kv_start(const struct cairn_provider_env *env, void **ctx, struct cai
         cairn_err_set(err, rc, "directory of databases");
         goto free_provider;
     }
+    kv_flush_init(&p->flush);
     store_conf(env, &conf);
     rc = p->ops->open(&conf, &p->dir, &p->store, err);
     if (rc != 0)
         goto free_dir;
+    rc = kv_snapshots_init(&p->snapshots, p->ops, p->store, (uint32_t)cairn_conf_u64(env->conf, "snapshots"),
+                           cairn_conf_u64(env->conf, "snapshot_idle"));
+    if (rc != 0) {
+        cairn_err_set(err, rc, "views");
+        goto close_store;
+    }
     p->nworkers = env->nloops;
     for (uint32_t i = 0; i < env->nloops; i++)
         kv_worker_init(&p->workers[i], p, env->loops[i], i);
     *ctx = p;
     return 0;
+close_store:
+    p->ops->close(p->store);
 free_dir:
+    kv_flush_fini(&p->flush);
     cairn_kv_dir_fini(&p->dir);
 free_provider:
     free(p);
@@ -144,7 +165,9 @@ static void kv_stop(void *ctx)
 
     for (uint32_t i = 0; i < p->nworkers; i++)
         kv_worker_fini(&p->workers[i]);
+    kv_snapshots_fini(&p->snapshots);
     p->ops->close(p->store);
+    kv_flush_fini(&p->flush);
     cairn_kv_dir_fini(&p->dir);
     free(p);
 }
@@ -155,10 +178,12 @@ static void kv_status(void *ctx, json_t *to)
 
     json_object_set_new(to, "backend", json_string(p->ops->name));
     json_object_set_new(to, "databases", json_integer(atomic_load_explicit(&p->dir.n, memory_order_relaxed)));
+    kv_flush_status(&p->flush, to);
+    json_object_set_new(to, "snapshots", json_integer(kv_snapshots_count(&p->snapshots)));
     p->ops->status(p->store, to);
 }
 
-static const struct cairn_sm_kind *const machines[] = { &kv_write_kind, &kv_work_kind, NULL };
+static const struct cairn_sm_kind *const machines[] = { &kv_write_kind, &kv_work_kind, &kv_flush_kind, NULL };
 
 const struct cairn_provider_desc cairn_provider_kv = {
     .type = "kv",

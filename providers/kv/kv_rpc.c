@@ -128,13 +128,17 @@ static bool read_looks(struct kv_worker *w)
     return w->nreads == 0 || w->miss_share < KV_MISS_SHARE_LOOK || ++w->joined > KV_JOINED_MAX;
 }
 
-void kv_read_later(struct cairn_rpc_req *rq, const struct cairn_kv_read *rd, void (*work)(struct kv_op *op),
-                   void (*reply)(struct kv_op *op))
+void kv_read_later(struct cairn_rpc_req *rq, const struct cairn_kv_read *rd, struct kv_snapshot *snap,
+                   void (*work)(struct kv_op *op), void (*reply)(struct kv_op *op))
 {
+    struct kv_worker *w = kv_worker_of(rq);
     struct kv_op *op = kv_op_new(rq, &kv_work_kind);
 
-    if (op == NULL)
+    if (op == NULL) {
+        kv_snapshot_done(w, snap);
         return;
+    }
+    op->snapshot = snap;
     op->db = rd->db;
     op->read = *rd;
     op->read.may_block = true;
@@ -171,21 +175,26 @@ static void handle_read(struct cairn_rpc_req *rq, enum cairn_kv_want want)
     struct kv_worker *w = kv_worker_of(rq);
     struct get get = { .rq = rq, .len = -1 };
     struct cairn_kv_read rd = { .keys = &m->key, .n = 1, .want = want, .found = on_get_found, .arg = &get };
+    struct kv_snapshot *snap;
     int rc = CAIRN_KV_LATER;
 
-    if (!find_key(rq, m->db, &m->key, &rd.db))
+    if (!find_key(rq, m->db, &m->key, &rd.db) || !kv_snapshot_use(rq, m->snapshot, &snap))
         return;
+    rd.at = snap != NULL ? snap->view : NULL;
     rd.end = want == CAIRN_KV_WANT_VALUE ? on_get_end : NULL;
     if (read_looks(w)) {
         rc = p->ops->read(p->store, &rd);
         read_looked(w, rc == CAIRN_KV_LATER);
     }
-    if (rc == CAIRN_KV_LATER)
-        kv_read_later(rq, &rd, get_work, get_reply);
-    else if (rc != 0)
+    if (rc == CAIRN_KV_LATER) {
+        kv_read_later(rq, &rd, snap, get_work, get_reply);
+        return;
+    }
+    if (rc != 0)
         kv_reply_failure(rq, rc);
     else if (want == CAIRN_KV_WANT_LENGTH)
         reply_length(rq, get.len);
+    kv_snapshot_done(w, snap);
 }
 
 static void handle_get(struct cairn_rpc_req *rq)
@@ -305,4 +314,8 @@ cairn_rpc_handler *const kv_handlers[] = {
     [CAIRN__WIRE__KV_METHOD__KV_MERASE] = kv_handle_merase,
     [CAIRN__WIRE__KV_METHOD__KV_LIST] = kv_handle_list,
     [CAIRN__WIRE__KV_METHOD__KV_STAT] = kv_handle_stat,
+    [CAIRN__WIRE__KV_METHOD__KV_APPLY] = kv_handle_apply,
+    [CAIRN__WIRE__KV_METHOD__KV_FLUSH] = kv_handle_flush,
+    [CAIRN__WIRE__KV_METHOD__KV_SNAPSHOT_OPEN] = kv_handle_snapshot_open,
+    [CAIRN__WIRE__KV_METHOD__KV_SNAPSHOT_CLOSE] = kv_handle_snapshot_close,
 };

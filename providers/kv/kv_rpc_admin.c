@@ -74,7 +74,7 @@ static void open_reply(struct kv_op *op)
     cairn_rpc_reply(op->rq, 0, &op->opened.base, NULL, 0);
 }
 
-static void call(struct cairn_rpc_req *rq, void (*work)(struct kv_op *op), void (*reply)(struct kv_op *op))
+void kv_call(struct cairn_rpc_req *rq, void (*work)(struct kv_op *op), void (*reply)(struct kv_op *op))
 {
     struct kv_op *op = kv_op_new(rq, &kv_work_kind);
 
@@ -95,7 +95,7 @@ void kv_handle_open(struct cairn_rpc_req *rq)
     else if (m->order != CAIRN__WIRE__KV_ORDER__KV_ORDER_BYTES && m->order != CAIRN__WIRE__KV_ORDER__KV_ORDER_UINT)
         cairn_rpc_reply_err(rq, CAIRN_E_INVAL, "database %s: unknown order %d", m->name, (int)m->order);
     else
-        call(rq, open_work, open_reply);
+        kv_call(rq, open_work, open_reply);
 }
 
 /* ---- drop ---- */
@@ -130,7 +130,7 @@ static void drop_work(struct kv_op *op)
 
 void kv_handle_drop(struct cairn_rpc_req *rq)
 {
-    call(rq, drop_work, reply_empty);
+    kv_call(rq, drop_work, reply_empty);
 }
 
 /* ---- databases ---- */
@@ -185,7 +185,7 @@ static void databases_reply(struct kv_op *op)
 
 void kv_handle_databases(struct cairn_rpc_req *rq)
 {
-    call(rq, databases_work, databases_reply);
+    kv_call(rq, databases_work, databases_reply);
 }
 
 /* ---- stat ---- */

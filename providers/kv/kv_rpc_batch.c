@@ -106,22 +106,29 @@ static void handle_mread(struct cairn_rpc_req *rq, enum cairn_kv_want want)
     struct cairn_kv_read rd = {
         .keys = m->keys, .n = (uint32_t)m->n_keys, .want = want, .found = on_mget_found, .end = on_mget_end, .arg = &mg
     };
+    struct kv_worker *w = kv_worker_of(rq);
+    struct kv_snapshot *snap;
     int rc;
 
-    if (!kv_find(rq, m->db, &rd.db) || !check_keys(rq, &rd.db, m->keys, m->n_keys))
+    if (!kv_find(rq, m->db, &rd.db) || !check_keys(rq, &rd.db, m->keys, m->n_keys) ||
+        !kv_snapshot_use(rq, m->snapshot, &snap))
         return;
+    rd.at = snap != NULL ? snap->view : NULL;
     mg.rq = rq;
-    mg.page = &kv_worker_of(rq)->page;
+    mg.page = &w->page;
     mg.views = rd.n <= CAIRN_KV_VIEWS_MAX;
     mg.nviews = mg.n = 0;
     mg.bytes = 0;
     if (!mg.views)
         cairn_kv_page_reset(mg.page, rd.db.order, CAIRN_BATCH_MAX);
     rc = p->ops->read(p->store, &rd);
-    if (rc == CAIRN_KV_LATER)
-        kv_read_later(rq, &rd, mget_work, mget_reply);
-    else if (rc != 0)
+    if (rc == CAIRN_KV_LATER) {
+        kv_read_later(rq, &rd, snap, mget_work, mget_reply);
+        return;
+    }
+    if (rc != 0)
         kv_reply_failure(rq, rc);
+    kv_snapshot_done(w, snap);
 }
 
 void kv_handle_mget(struct cairn_rpc_req *rq)
@@ -172,7 +179,7 @@ static void mwrite_now(struct cairn_rpc_req *rq, struct cairn_kv_write *w)
         kv_reply_statuses(rq, w->status, w->n);
 }
 
-static void handle_mwrite(struct cairn_rpc_req *rq, struct cairn_kv_write *w)
+void kv_write_many(struct cairn_rpc_req *rq, struct cairn_kv_write *w)
 {
     struct kv_op *op;
 
@@ -214,7 +221,7 @@ void kv_handle_mput(struct cairn_rpc_req *rq)
         cairn_rpc_reply_err(rq, rc, "%zu lengths for %zu keys and %u bytes of values, each at most %d", m->n_lengths,
                             m->n_keys, rq->payload_len, CAIRN_KV_VALUE_BYTES_MAX);
     else
-        handle_mwrite(rq, &w);
+        kv_write_many(rq, &w);
 }
 
 void kv_handle_merase(struct cairn_rpc_req *rq)
@@ -226,8 +233,8 @@ void kv_handle_merase(struct cairn_rpc_req *rq)
 
     if (!kv_find(rq, m->db, &w.db) || !check_keys(rq, &w.db, m->keys, m->n_keys))
         return;
-    if (rq->payload_len > 0)
-        cairn_rpc_reply_err(rq, CAIRN_E_INVAL, "an erase has no payload");
+    if (rq->payload_len > 0 || m->snapshot != 0)
+        cairn_rpc_reply_err(rq, CAIRN_E_INVAL, "an erase has no payload and no view");
     else
-        handle_mwrite(rq, &w);
+        kv_write_many(rq, &w);
 }

@@ -47,12 +47,18 @@ static void list_reply(struct kv_op *op)
     reply_list(op->rq, &op->page, op->scan.values, op->scan.more);
 }
 
-static void list_later(struct cairn_rpc_req *rq, const struct cairn_kv_scan *scan, uint32_t max)
+/* Takes @snap. */
+static void list_later(struct cairn_rpc_req *rq, const struct cairn_kv_scan *scan, struct kv_snapshot *snap,
+                       uint32_t max)
 {
+    struct kv_worker *w = kv_worker_of(rq);
     struct kv_op *op = kv_op_new(rq, &kv_work_kind);
 
-    if (op == NULL)
+    if (op == NULL) {
+        kv_snapshot_done(w, snap);
         return;
+    }
+    op->snapshot = snap;
     op->db = scan->db;
     op->scan = *scan;
     op->scan.may_block = true;
@@ -75,6 +81,7 @@ void kv_handle_list(struct cairn_rpc_req *rq)
         .range = range, .reverse = m->reverse, .values = m->values, .entry = on_entry, .arg = &w->page
     };
     uint32_t max = m->max == 0 || m->max > CAIRN_BATCH_MAX ? CAIRN_BATCH_MAX : m->max;
+    struct kv_snapshot *snap;
     int rc;
 
     if (!kv_find(rq, m->db, &scan.db))
@@ -85,12 +92,18 @@ void kv_handle_list(struct cairn_rpc_req *rq)
                             CAIRN_KEY_BYTES_MAX);
         return;
     }
+    if (!kv_snapshot_use(rq, m->snapshot, &snap))
+        return;
+    scan.at = snap != NULL ? snap->view : NULL;
     cairn_kv_page_reset(&w->page, scan.db.order, max);
     rc = !p->ops->writes_inline && max > LOOP_ENTRIES_MAX ? CAIRN_KV_LATER : p->ops->scan(p->store, &scan);
-    if (rc == CAIRN_KV_LATER)
-        list_later(rq, &scan, max);
-    else if (rc != 0)
+    if (rc == CAIRN_KV_LATER) {
+        list_later(rq, &scan, snap, max);
+        return;
+    }
+    if (rc != 0)
         kv_reply_failure(rq, rc);
     else
         reply_list(rq, &w->page, scan.values, scan.more);
+    kv_snapshot_done(w, snap);
 }

@@ -40,6 +40,7 @@ enum cairn_kv_want { CAIRN_KV_WANT_VALUE, CAIRN_KV_WANT_LENGTH };
 /** Reads of one or several keys. The keys are valid: cairn_kv_key_check(). */
 struct cairn_kv_read {
     struct cairn_kv_db db;
+    const void *at; /* a view, of snapshot_open(); NULL: as it is now */
     const ProtobufCBinaryData *keys;
     uint32_t n;
     enum cairn_kv_want want;
@@ -57,6 +58,7 @@ struct cairn_kv_read {
 /** One page of a listing. */
 struct cairn_kv_scan {
     struct cairn_kv_db db;
+    const void *at; /* as in cairn_kv_read */
     const struct cairn_kv_range *range;
     bool reverse, values, may_block;
     uint64_t deadline_ns; /* on the pool: when to stop */
@@ -65,6 +67,20 @@ struct cairn_kv_scan {
     void *arg;
     bool more; /* out: entries may follow */
 };
+
+/** What is done with one key. */
+struct cairn_kv_entry {
+    struct cairn_kv_db db;
+    uint32_t len; /* put: of the value */
+    bool erase;
+    bool if_absent; /* put: implied in a write-once database */
+};
+
+/** Whether what is there decides. */
+static inline bool cairn_kv_entry_is_conditional(const struct cairn_kv_entry *e)
+{
+    return !e->erase && (e->if_absent || e->db.write_once);
+}
 
 /** Puts or erases one or several keys. */
 struct cairn_kv_write {
@@ -76,6 +92,10 @@ struct cairn_kv_write {
     const ProtobufCBinaryData *keys; /* until the write is over, as all that follows */
     const uint8_t *values;           /* put: one behind the other */
     const uint32_t *lengths;
+    /** Not NULL: what is done with each key, instead of @db and @lengths; all of it is seen, kept and lost as one. Then @erase
+     * says that there is no put, @if_absent that there is one with a condition; @want_old is false. A status other than
+     * CAIRN_E_EXISTS is the whole's: nothing was done. */
+    const struct cairn_kv_entry *entries;
     uint32_t n;
     uint32_t value_bytes; /* all of @values */
     int32_t *status;      /* out, per key: 0, CAIRN_E_EXISTS, CAIRN_E_NOSPACE ... */
@@ -92,6 +112,16 @@ struct cairn_kv_write {
     /** The engine's own. */
     _Alignas(16) uint8_t private[256];
 };
+
+/** What is done with key @i of @w. */
+static inline struct cairn_kv_entry cairn_kv_write_entry(const struct cairn_kv_write *w, uint32_t i)
+{
+    if (w->entries != NULL)
+        return w->entries[i];
+    return (struct cairn_kv_entry){
+        .db = w->db, .len = w->erase ? 0 : w->lengths[i], .erase = w->erase, .if_absent = w->if_absent
+    };
+}
 
 struct cairn_kv_usage {
     uint64_t keys, bytes;
@@ -121,6 +151,13 @@ struct cairn_kv_store_ops {
     /** writes_inline: 0, CAIRN_KV_GONE or an error, at once. Otherwise CAIRN_KV_LATER, or an error and done() will not
      * run. */
     int (*write)(struct cairn_kv_store *store, struct cairn_kv_write *w);
+    /** All that was answered before, whatever its durability, survives power loss when it returns 0. NULL: there is no disk.
+     * May block. */
+    int (*flush)(struct cairn_kv_store *store);
+    /** A view of all databases as they are, for reads to look at; NULL without memory. Both are NULL in an engine that has
+     * none. May block. */
+    void *(*snapshot_open)(struct cairn_kv_store *store);
+    void (*snapshot_close)(struct cairn_kv_store *store, void *view);
     /** May block. */
     int (*usage)(struct cairn_kv_store *store, const struct cairn_kv_db *db, struct cairn_kv_usage *out);
     /** Does not block. */

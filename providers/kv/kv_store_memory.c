@@ -4,25 +4,12 @@
  * most. The structures of databases stay until the store is closed, so an operation that found a handle may look at its
  * slot whatever happens to the database meanwhile: under the lock, db->handle says whether it is still the one that was
  * meant. */
-#include "providers/kv/kv_store.h"
-#include "providers/kv/kv_tree.h"
+#include "providers/kv/kv_store_memory.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 enum { WRITES_PER_LOCK = 128, LOCK_TRIES = 64 };
-
-struct mem_db {
-    pthread_rwlock_t lock;
-    uint32_t handle; /* under lock; 0: none */
-    struct cairn_kv_tree tree;
-};
-
-struct cairn_kv_store {
-    struct cairn_kv_slabs slabs;
-    atomic_ullong refused; /* writes for want of space */
-    struct mem_db *_Atomic dbs[CAIRN_KV_DB_MAX];
-};
 
 static void cpu_relax(void)
 {
@@ -33,7 +20,7 @@ static void cpu_relax(void)
 
 /* The lock is held for a microsecond or less as a rule: asking a few times costs less than to sleep and be woken, and spares
  * the holder the wake-up. */
-static void db_lock(struct mem_db *db)
+void cairn_kv__mem_lock(struct mem_db *db)
 {
     for (int i = 0; i < LOCK_TRIES; i++) {
         if (pthread_rwlock_trywrlock(&db->lock) == 0)
@@ -107,7 +94,7 @@ static int mem_create(struct cairn_kv_store *st, const struct cairn_kv_db_desc *
         atomic_store_explicit(&st->dbs[desc->db.slot], db, memory_order_release);
         return 0;
     }
-    db_lock(db);
+    cairn_kv__mem_lock(db);
     db->handle = desc->db.handle;
     pthread_rwlock_unlock(&db->lock);
     return 0;
@@ -119,18 +106,13 @@ static int mem_drop(struct cairn_kv_store *st, const struct cairn_kv_db_desc *de
     struct cairn_kv_tree tree;
 
     (void)err;
-    db_lock(db);
+    cairn_kv__mem_lock(db);
     db->handle = 0;
     tree = db->tree;
     cairn_kv_tree_init(&db->tree, &st->slabs);
     pthread_rwlock_unlock(&db->lock);
     cairn_kv_tree_fini(&tree); /* long, if it was large: nobody waits for it */
     return 0;
-}
-
-static struct mem_db *mem_db_find(struct cairn_kv_store *st, const struct cairn_kv_db *db)
-{
-    return atomic_load_explicit(&st->dbs[db->slot], memory_order_acquire);
 }
 
 /* The keys from @from on, as many as are looked for together. */
@@ -171,7 +153,7 @@ static void mem_read_all(const struct cairn_kv_read *rd, const struct cairn_kv_t
 
 static int mem_read(struct cairn_kv_store *st, const struct cairn_kv_read *rd)
 {
-    struct mem_db *db = mem_db_find(st, &rd->db);
+    struct mem_db *db = cairn_kv__mem_db(st, &rd->db);
     int rc = CAIRN_KV_GONE;
 
     db_lock_shared(db);
@@ -216,7 +198,7 @@ static void mem_scan_tree(const struct cairn_kv_tree *tree, struct cairn_kv_scan
 
 static int mem_scan(struct cairn_kv_store *st, struct cairn_kv_scan *scan)
 {
-    struct mem_db *db = mem_db_find(st, &scan->db);
+    struct mem_db *db = cairn_kv__mem_db(st, &scan->db);
     int rc = CAIRN_KV_GONE;
 
     scan->more = false;
@@ -232,7 +214,7 @@ static int mem_scan(struct cairn_kv_store *st, struct cairn_kv_scan *scan)
 
 /* ---- writes ---- */
 
-static void rec_free(struct cairn_kv_store *st, struct cairn_kv_rec *rec)
+void cairn_kv__mem_rec_free(struct cairn_kv_store *st, struct cairn_kv_rec *rec)
 {
     cairn_kv_slab_free(&st->slabs, rec, cairn_kv_rec_bytes(rec->klen, rec->vlen));
 }
@@ -244,13 +226,26 @@ static void rec_set_value(struct cairn_kv_rec *rec, const uint8_t *value, uint32
         memcpy(rec->bytes + rec->klen, value, len);
 }
 
+struct cairn_kv_rec *cairn_kv__mem_rec_new(struct cairn_kv_store *st, const struct cairn_kv_key *key,
+                                           const uint8_t *value, uint32_t len)
+{
+    struct cairn_kv_rec *rec = cairn_kv_slab_alloc(&st->slabs, cairn_kv_rec_bytes(key->len, len));
+
+    if (rec == NULL)
+        return NULL;
+    rec->klen = (uint16_t)key->len;
+    memcpy(rec->bytes, key->ptr, key->len);
+    rec_set_value(rec, value, len);
+    return rec;
+}
+
 /* Tells the caller what was there, frees it. */
 static void mem_old(struct cairn_kv_store *st, struct cairn_kv_write *w, struct cairn_kv_rec *old)
 {
     if (w->want_old)
         w->old(w, old != NULL ? cairn_kv_rec_value(old) : NULL, old != NULL ? (int64_t)old->vlen : -1);
     if (old != NULL)
-        rec_free(st, old);
+        cairn_kv__mem_rec_free(st, old);
 }
 
 /* @rec is what the tree has under @key. *@moved becomes true when records come or go: what was found before may be gone then. */
@@ -258,25 +253,22 @@ static int mem_put(struct cairn_kv_store *st, struct cairn_kv_tree *tree, struct
                    const struct cairn_kv_key *key, struct cairn_kv_rec *rec, const uint8_t *value, uint32_t len,
                    bool *moved)
 {
-    size_t bytes = cairn_kv_rec_bytes(key->len, len);
     struct cairn_kv_rec *old;
 
     if (rec != NULL && (w->if_absent || w->db.write_once))
         return CAIRN_E_EXISTS;
     if (rec != NULL && !w->want_old &&
-        cairn_kv_slab_room(bytes) == cairn_kv_slab_room(cairn_kv_rec_bytes(rec->klen, rec->vlen))) {
+        cairn_kv_slab_room(cairn_kv_rec_bytes(key->len, len)) ==
+            cairn_kv_slab_room(cairn_kv_rec_bytes(rec->klen, rec->vlen))) {
         rec_set_value(rec, value, len);
         return 0;
     }
     *moved = true;
-    rec = cairn_kv_slab_alloc(&st->slabs, bytes);
+    rec = cairn_kv__mem_rec_new(st, key, value, len);
     if (rec == NULL)
         return CAIRN_E_NOSPACE;
-    rec->klen = (uint16_t)key->len;
-    memcpy(rec->bytes, key->ptr, key->len);
-    rec_set_value(rec, value, len);
     if (cairn_kv_tree_put(tree, rec, &old) != 0) {
-        rec_free(st, rec);
+        cairn_kv__mem_rec_free(st, rec);
         return CAIRN_E_NOSPACE;
     }
     mem_old(st, w, old);
@@ -317,12 +309,15 @@ static uint32_t mem_write_some(struct cairn_kv_store *st, struct cairn_kv_tree *
 
 static int mem_write(struct cairn_kv_store *st, struct cairn_kv_write *w)
 {
-    struct mem_db *db = mem_db_find(st, &w->db);
+    struct mem_db *db;
     const uint8_t *value = w->values;
     uint32_t n = w->n;
 
+    if (w->entries != NULL)
+        return cairn_kv__mem_apply(st, w);
+    db = cairn_kv__mem_db(st, &w->db);
     for (uint32_t i = 0; i < n;) {
-        db_lock(db);
+        cairn_kv__mem_lock(db);
         if (db->handle != w->db.handle) {
             pthread_rwlock_unlock(&db->lock);
             return CAIRN_KV_GONE;
@@ -336,7 +331,7 @@ static int mem_write(struct cairn_kv_store *st, struct cairn_kv_write *w)
 
 static int mem_usage(struct cairn_kv_store *st, const struct cairn_kv_db *which, struct cairn_kv_usage *out)
 {
-    struct mem_db *db = mem_db_find(st, which);
+    struct mem_db *db = cairn_kv__mem_db(st, which);
     int rc = CAIRN_KV_GONE;
 
     db_lock_shared(db);

@@ -350,7 +350,7 @@ static int rocksdb_read_one(struct cairn_kv_store *st, const struct cairn_kv_rea
     int rc;
 
     cairn_kv__full_key_make(&rd->db, &rd->keys[i], &full);
-    rc = cairn_rocks_get(st->rocks, full.bytes, full.len, rd->may_block, view);
+    rc = cairn_rocks_get(st->rocks, rd->at, full.bytes, full.len, rd->may_block, view);
     if (rc == CAIRN_E_NOTFOUND) {
         *more = rd->found(rd->arg, i, NULL, -1);
         return 0;
@@ -407,7 +407,8 @@ static int rocksdb_scan(struct cairn_kv_store *st, struct cairn_kv_scan *scan)
 {
     const struct cairn_kv_range *r = scan->range;
     struct cairn_kv__full_key lo, hi;
-    struct cairn_rocks_scan rs = { .lo = lo.bytes,
+    struct cairn_rocks_scan rs = { .at = scan->at,
+                                   .lo = lo.bytes,
                                    .hi = hi.bytes,
                                    .reverse = scan->reverse,
                                    .may_block = scan->may_block,
@@ -469,6 +470,21 @@ static int rocksdb_usage(struct cairn_kv_store *st, const struct cairn_kv_db *db
     return 0;
 }
 
+static int rocksdb_flush_store(struct cairn_kv_store *st)
+{
+    return cairn_rocks_flush(st->rocks);
+}
+
+static void *rocksdb_snapshot_open(struct cairn_kv_store *st)
+{
+    return cairn_rocks_snapshot_open(st->rocks);
+}
+
+static void rocksdb_snapshot_close(struct cairn_kv_store *st, void *view)
+{
+    cairn_rocks_snapshot_close(st->rocks, view);
+}
+
 static void rocksdb_status(struct cairn_kv_store *st, json_t *to)
 {
     struct cairn_rocks_status rs;
@@ -509,6 +525,9 @@ const struct cairn_kv_store_ops cairn_kv_store_rocksdb = {
     .read = rocksdb_read,
     .scan = rocksdb_scan,
     .write = cairn_kv__rocksdb_write,
+    .flush = rocksdb_flush_store,
+    .snapshot_open = rocksdb_snapshot_open,
+    .snapshot_close = rocksdb_snapshot_close,
     .usage = rocksdb_usage,
     .status = rocksdb_status,
 };

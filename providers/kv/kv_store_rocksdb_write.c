@@ -41,9 +41,12 @@ static struct cairn_kv_write *write_of(struct cairn_link *l)
     return CONTAINER_OF(CONTAINER_OF(l, struct cairn_commit_op, link), struct rocksdb_write, op)->w;
 }
 
+/* Whether it has to be looked up what is there. */
 static bool is_conditional(const struct cairn_kv_write *w)
 {
-    return w->want_old || (!w->erase && (w->if_absent || w->db.write_once));
+    struct cairn_kv_entry all = { .db = w->db, .erase = w->erase, .if_absent = w->if_absent };
+
+    return w->want_old || cairn_kv_entry_is_conditional(&all);
 }
 
 /* ---- what the group has touched ---- */
@@ -83,14 +86,19 @@ static struct touched *touched_find(struct cairn_kv_store *st, const struct cair
 
 struct group {
     struct cairn_kv_store *st;
-    bool conditional, logged;
+    bool conditional;
     bool freeing, refusing; /* there are removals in it; puts are refused, as the disk is full */
     uint64_t now_ns;
+    int rc; /* why the rest of it is not carried out; 0: it is */
+
+    /* The run: neighbours that all go through the log, or all past it. */
+    struct cairn_link *run; /* its first; NULL: none has begun */
+    bool logged, nothing;   /* nothing: all of it was refused */
 };
 
 /* The entry's status: 0, CAIRN_E_EXISTS, or why the key cannot be looked up. */
-static int decide(struct group *g, struct cairn_kv_write *w, const struct cairn_kv__full_key *key,
-                  const struct touched *touched)
+static int decide(struct group *g, struct cairn_kv_write *w, const struct cairn_kv_entry *e,
+                  const struct cairn_kv__full_key *key, const struct touched *touched)
 {
     struct cairn_rocks_view view = { 0 };
     const uint8_t *val = touched->val;
@@ -99,7 +107,7 @@ static int decide(struct group *g, struct cairn_kv_write *w, const struct cairn_
     int rc = 0;
 
     if (!touched->used) {
-        rc = cairn_rocks_get(g->st->rocks, key->bytes, key->len, true, &view);
+        rc = cairn_rocks_get(g->st->rocks, NULL, key->bytes, key->len, true, &view);
         if (rc != 0 && rc != CAIRN_E_NOTFOUND)
             return rc == CAIRN_ROCKS_LATER ? CAIRN_E_IO : rc;
         there = rc == 0;
@@ -107,7 +115,7 @@ static int decide(struct group *g, struct cairn_kv_write *w, const struct cairn_
         val = view.ptr;
         len = (uint32_t)view.len;
     }
-    if (there && !w->erase && (w->if_absent || w->db.write_once))
+    if (there && cairn_kv_entry_is_conditional(e))
         rc = CAIRN_E_EXISTS;
     else if (w->want_old)
         w->old(w, there ? val : NULL, there ? (int64_t)len : -1);
@@ -116,52 +124,78 @@ static int decide(struct group *g, struct cairn_kv_write *w, const struct cairn_
     return rc;
 }
 
-static void apply_entry(struct group *g, struct cairn_kv_write *w, uint32_t i, const uint8_t *value, uint32_t len)
+static void apply_entry(struct group *g, struct cairn_kv_write *w, uint32_t i, const struct cairn_kv_entry *e,
+                        const uint8_t *value)
 {
     struct touched *touched = NULL;
     struct cairn_kv__full_key key;
 
-    cairn_kv__full_key_make(&w->db, &w->keys[i], &key);
+    cairn_kv__full_key_make(&e->db, &w->keys[i], &key);
     if (g->conditional)
         touched = touched_find(g->st, &key);
-    w->status[i] = is_conditional(w) ? decide(g, w, &key, touched) : 0;
+    w->status[i] = w->want_old || cairn_kv_entry_is_conditional(e) ? decide(g, w, e, &key, touched) : 0;
     if (w->status[i] != 0)
         return;
-    if (w->erase)
+    if (e->erase)
         cairn_rocks_batch_erase(g->st->batch, key.bytes, key.len);
     else
-        cairn_rocks_batch_put(g->st->batch, key.bytes, key.len, value, len);
+        cairn_rocks_batch_put(g->st->batch, key.bytes, key.len, value, e->len);
     if (touched != NULL) {
         touched->used = true;
-        touched->val = w->erase ? NULL : len > 0 ? value : (const uint8_t *)"";
-        touched->len = len;
+        touched->val = e->erase ? NULL : e->len > 0 ? value : (const uint8_t *)"";
+        touched->len = e->len;
     }
 }
 
-static void apply_entries(struct group *g, struct cairn_kv_write *w)
+/* Of a batch of several databases all is written or nothing: whoever cannot tell whether a key is there undoes the rest. Then
+ * what the group has touched is not known any more, and those behind come again. */
+static int apply_entries(struct group *g, struct cairn_kv_write *w)
 {
     const uint8_t *value = w->values;
+    bool may_fail = w->entries != NULL && is_conditional(w);
 
+    if (may_fail)
+        cairn_rocks_batch_mark(g->st->batch);
     for (uint32_t i = 0; i < w->n; i++) {
-        uint32_t len = w->erase ? 0 : w->lengths[i];
+        struct cairn_kv_entry e = cairn_kv_write_entry(w, i);
 
-        apply_entry(g, w, i, value, len);
-        value += len;
+        apply_entry(g, w, i, &e, value);
+        if (may_fail && w->status[i] != 0 && w->status[i] != CAIRN_E_EXISTS) {
+            cairn_rocks_batch_undo(g->st->batch);
+            g->rc = CAIRN_E_BUSY;
+            return w->status[i];
+        }
+        if (e.len > 0)
+            value += e.len;
     }
+    return 0;
+}
+
+static bool databases_are_there(const struct cairn_kv_store *st, const struct cairn_kv_write *w)
+{
+    uint32_t seen = 0; /* no database's handle */
+    struct cairn_kv_db db;
+
+    if (w->entries == NULL)
+        return cairn_kv_dir_find(st->dir, w->db.handle, &db);
+    for (uint32_t i = 0; i < w->n; i++) {
+        if (w->entries[i].db.handle != seen && !cairn_kv_dir_find(st->dir, w->entries[i].db.handle, &db))
+            return false;
+        seen = w->entries[i].db.handle;
+    }
+    return true;
 }
 
 /* Whether the operation is still wanted: 0, or why not. */
 static int still_wanted(const struct group *g, const struct cairn_kv_write *w)
 {
-    struct cairn_kv_db db;
-
     if (w->canceled != NULL && atomic_load_explicit(w->canceled, memory_order_relaxed))
         return CAIRN_E_CANCELED;
     if (w->deadline_ns != 0 && w->deadline_ns <= g->now_ns)
         return CAIRN_E_TIMEOUT;
     if (g->refusing && !w->erase && w->n > 0) /* a barrier stores nothing, and removals of extents wait for it */
         return CAIRN_E_NOSPACE;
-    return cairn_kv_dir_find(g->st->dir, w->db.handle, &db) ? 0 : CAIRN_KV_GONE;
+    return databases_are_there(g->st, w) ? 0 : CAIRN_KV_GONE;
 }
 
 static void group_look(struct group *g, struct cairn_link *group)
@@ -175,7 +209,6 @@ static void group_look(struct group *g, struct cairn_link *group)
         const struct cairn_kv_write *w = write_of(l);
 
         g->conditional |= is_conditional(w);
-        g->logged |= w->durability != CAIRN__WIRE__DURABILITY__DURABILITY_MEMORY;
         g->freeing |= w->erase;
         keys += w->n;
     }
@@ -201,39 +234,63 @@ int cairn_kv__rocksdb_write_freeing(struct cairn_kv_store *st, struct cairn_rock
     return rc;
 }
 
+static struct cairn_commit_op *op_of(struct cairn_link *l)
+{
+    return CONTAINER_OF(l, struct cairn_commit_op, link);
+}
+
+/* Writes the run, which ends before @end. When it fails nothing of it was written, and what is decided later may rest on it. */
+static void run_write(struct group *g, const struct cairn_link *end)
+{
+    enum cairn_rocks_log log = g->logged ? CAIRN_ROCKS_LOGGED : CAIRN_ROCKS_UNLOGGED;
+    int rc = 0;
+
+    if (!g->nothing) /* an empty batch is a record, too */
+        rc = g->freeing ? cairn_kv__rocksdb_write_freeing(g->st, g->st->batch, log)
+                        : cairn_rocks_write(g->st->rocks, g->st->batch, log);
+    if (rc != 0) {
+        g->rc = rc;
+        for (struct cairn_link *l = g->run; l != end; l = l->next) {
+            if (op_of(l)->rc == 0)
+                op_of(l)->rc = rc;
+        }
+    }
+    cairn_rocks_batch_clear(g->st->batch);
+}
+
+/* What skips the log must not get into it in company of what does not: after a crash it would be there though earlier
+ * writes, which skipped the log alone, are not. */
 void cairn_kv__rocksdb_apply(void *store, struct cairn_link *group)
 {
     struct cairn_kv_store *st = store;
     struct group g = { .st = st };
-    enum cairn_rocks_log log;
-    bool nothing = true;
-    int rc;
 
     group_look(&g, group);
-    rc = g.conditional && st->touched_room == 0 ? CAIRN_E_NOMEM : 0;
+    if (g.conditional && st->touched_room == 0)
+        g.rc = CAIRN_E_NOMEM;
     pthread_mutex_lock(&st->applying);
     CAIRN_LIST_FOREACH (l, group) {
-        struct cairn_commit_op *op = CONTAINER_OF(l, struct cairn_commit_op, link);
+        struct cairn_commit_op *op = op_of(l);
+        struct cairn_kv_write *w = write_of(l);
+        bool logged = w->durability != CAIRN__WIRE__DURABILITY__DURABILITY_MEMORY;
 
-        op->rc = rc != 0 ? rc : still_wanted(&g, write_of(l));
-        if (op->rc == 0)
-            apply_entries(&g, write_of(l));
-        nothing &= op->rc != 0;
-    }
-    log = g.logged ? CAIRN_ROCKS_LOGGED : CAIRN_ROCKS_UNLOGGED;
-    if (rc == 0 && !nothing) /* an empty batch is a record, too */
-        rc = g.freeing ? cairn_kv__rocksdb_write_freeing(st, st->batch, log)
-                       : cairn_rocks_write(st->rocks, st->batch, log);
-    pthread_mutex_unlock(&st->applying);
-    if (rc != 0) { /* nothing was written: what was decided may have rested on it */
-        CAIRN_LIST_FOREACH (l, group) {
-            struct cairn_commit_op *op = CONTAINER_OF(l, struct cairn_commit_op, link);
-
-            if (op->rc == 0)
-                op->rc = rc;
+        if (g.run != NULL && logged != g.logged) {
+            run_write(&g, l);
+            g.run = NULL;
         }
+        if (g.run == NULL) {
+            g.run = l;
+            g.logged = logged;
+            g.nothing = true;
+        }
+        op->rc = g.rc != 0 ? g.rc : still_wanted(&g, w);
+        if (op->rc == 0)
+            op->rc = apply_entries(&g, w);
+        g.nothing &= op->rc != 0;
     }
-    cairn_rocks_batch_clear(st->batch);
+    if (g.run != NULL)
+        run_write(&g, group);
+    pthread_mutex_unlock(&st->applying);
 }
 
 int cairn_kv__rocksdb_sync(void *store)

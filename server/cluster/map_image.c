@@ -4,134 +4,111 @@
 #include "sdk/core/base/crc.h"
 #include "sdk/core/base/macros.h"
 
-#include <endian.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 static const char image_magic[8] = { 'C', 'A', 'I', 'R', 'N', 'M', 'A', 'P' };
 
-static uint8_t *put32(uint8_t *to, uint32_t v)
-{
-    v = htole32(v);
-    memcpy(to, &v, sizeof(v));
-    return to + sizeof(v);
-}
-
-static uint8_t *put64(uint8_t *to, uint64_t v)
-{
-    v = htole64(v);
-    memcpy(to, &v, sizeof(v));
-    return to + sizeof(v);
-}
-
-static uint32_t get32(const uint8_t *from)
-{
-    uint32_t v;
-
-    memcpy(&v, from, sizeof(v));
-    return le32toh(v);
-}
-
-static uint64_t get64(const uint8_t *from)
-{
-    uint64_t v;
-
-    memcpy(&v, from, sizeof(v));
-    return le64toh(v);
-}
-
-uint8_t *cairn_map_image_put_entry(uint8_t *to, const struct cairn_map_entry *e)
+void cairn_map_image_put_entry(struct cairn_le_writer *to, const struct cairn_map_entry *e)
 {
     size_t key_len = strlen(e->key);
 
-    to = put64(to, e->created);
-    to = put64(to, e->changed);
-    to = put32(to, (uint32_t)key_len);
-    to = put32(to, e->value_len);
-    memcpy(to, e->key, key_len);
-    to += key_len;
-    if (e->value_len > 0)
-        memcpy(to, e->value, e->value_len);
-    return to + e->value_len;
+    cairn_le_put64(to, e->created);
+    cairn_le_put64(to, e->changed);
+    cairn_le_put32(to, (uint32_t)key_len);
+    cairn_le_put32(to, e->value_len);
+    cairn_le_put(to, e->key, key_len);
+    cairn_le_put(to, e->value, e->value_len);
 }
 
 void cairn_map_image_put_header(uint8_t *image, const struct cairn_map_image_info *info, size_t body_len)
 {
-    memcpy(image, image_magic, sizeof(image_magic));
-    put32(image + 8, CAIRN_MAP_IMAGE_VERSION);
-    put32(image + 12, info->entries);
-    put64(image + 16, info->revision);
-    put64(image + 24, body_len);
-    put32(image + 32, cairn_crc32c(0, image + CAIRN_MAP_IMAGE_HEADER_BYTES, body_len));
-    put32(image + 36, cairn_crc32c(0, image, 36));
+    struct cairn_le_writer w = cairn_le_writer(image, CAIRN_MAP_IMAGE_HEADER_BYTES);
+
+    cairn_le_put(&w, image_magic, sizeof(image_magic));
+    cairn_le_put32(&w, CAIRN_MAP_IMAGE_VERSION);
+    cairn_le_put32(&w, info->entries);
+    cairn_le_put64(&w, info->revision);
+    cairn_le_put64(&w, body_len);
+    cairn_le_put32(&w, cairn_crc32c(0, image + CAIRN_MAP_IMAGE_HEADER_BYTES, body_len));
+    cairn_le_put32(&w, cairn_crc32c(0, image, (size_t)(w.at - image)));
+    CAIRN_ASSERT(!w.failed && w.at == w.end);
 }
 
-static int header_check(const uint8_t *image, size_t len, struct cairn_err *err)
+/* Fills @info, and leaves @r at the first entry. */
+static int header_get(struct cairn_le_reader *r, struct cairn_map_image_info *info, struct cairn_err *err)
 {
-    if (len < CAIRN_MAP_IMAGE_HEADER_BYTES)
-        return cairn_err_set(err, CAIRN_E_CORRUPT, "%zu bytes are too few", len);
-    if (memcmp(image, image_magic, sizeof(image_magic)) != 0)
+    const uint8_t *image = r->at, *magic = cairn_le_take(r, sizeof(image_magic));
+    uint32_t version = cairn_le_get32(r), body_crc, head_crc, head_crc_now;
+    uint64_t body_len;
+
+    info->entries = cairn_le_get32(r);
+    info->revision = cairn_le_get64(r);
+    body_len = cairn_le_get64(r);
+    body_crc = cairn_le_get32(r);
+    head_crc_now = cairn_crc32c(0, image, (size_t)(r->at - image));
+    head_crc = cairn_le_get32(r);
+    if (r->failed)
+        return cairn_err_set(err, CAIRN_E_CORRUPT, "%zu bytes are too few", (size_t)(r->end - image));
+    if (memcmp(magic, image_magic, sizeof(image_magic)) != 0)
         return cairn_err_set(err, CAIRN_E_CORRUPT, "this is no map file");
-    if (get32(image + 36) != cairn_crc32c(0, image, 36))
+    if (head_crc != head_crc_now)
         return cairn_err_set(err, CAIRN_E_CORRUPT, "checksum mismatch in the header");
-    if (get32(image + 8) != CAIRN_MAP_IMAGE_VERSION)
-        return cairn_err_set(err, CAIRN_E_FORMAT, "format version %" PRIu32 "; this program knows %d", get32(image + 8),
+    if (version != CAIRN_MAP_IMAGE_VERSION)
+        return cairn_err_set(err, CAIRN_E_FORMAT, "format version %" PRIu32 "; this program knows %d", version,
                              CAIRN_MAP_IMAGE_VERSION);
-    if (get64(image + 24) != len - CAIRN_MAP_IMAGE_HEADER_BYTES)
-        return cairn_err_set(err, CAIRN_E_CORRUPT, "%" PRIu64 " bytes of entries were written, %zu are there",
-                             get64(image + 24), len - CAIRN_MAP_IMAGE_HEADER_BYTES);
-    if (get32(image + 32) != cairn_crc32c(0, image + CAIRN_MAP_IMAGE_HEADER_BYTES, len - CAIRN_MAP_IMAGE_HEADER_BYTES))
+    if (body_len != cairn_le_left(r))
+        return cairn_err_set(err, CAIRN_E_CORRUPT, "%" PRIu64 " bytes of entries were written, %zu are there", body_len,
+                             cairn_le_left(r));
+    if (body_crc != cairn_crc32c(0, r->at, cairn_le_left(r)))
         return cairn_err_set(err, CAIRN_E_CORRUPT, "checksum mismatch in the entries");
     return 0;
 }
 
-/* Reads the entry at @at; returns where the next begins, or NULL when it is not well-formed. */
-static const uint8_t *entry_get(const uint8_t *at, const uint8_t *end, char *key, struct cairn_map_entry *e)
+/* The next entry; false when it is not well-formed. */
+static bool entry_get(struct cairn_le_reader *r, char *key, struct cairn_map_entry *e)
 {
+    const uint8_t *text;
     uint32_t key_len;
 
-    if (end - at < CAIRN_MAP_IMAGE_ENTRY_BYTES)
-        return NULL;
-    e->created = get64(at);
-    e->changed = get64(at + 8);
-    key_len = get32(at + 16);
-    e->value_len = get32(at + 20);
-    at += CAIRN_MAP_IMAGE_ENTRY_BYTES;
-    if (key_len == 0 || key_len > CAIRN_MAP_KEY_BYTES_MAX || e->value_len > CAIRN_MAP_VALUE_BYTES_MAX ||
-        (uint64_t)(end - at) < (uint64_t)key_len + e->value_len || memchr(at, '\0', key_len) != NULL)
-        return NULL;
-    memcpy(key, at, key_len);
+    e->created = cairn_le_get64(r);
+    e->changed = cairn_le_get64(r);
+    key_len = cairn_le_get32(r);
+    e->value_len = cairn_le_get32(r);
+    if (key_len == 0 || key_len > CAIRN_MAP_KEY_BYTES_MAX || e->value_len > CAIRN_MAP_VALUE_BYTES_MAX)
+        return false;
+    text = cairn_le_take(r, key_len);
+    e->value = cairn_le_take(r, e->value_len);
+    if (r->failed || memchr(text, '\0', key_len) != NULL)
+        return false;
+    memcpy(key, text, key_len);
     key[key_len] = '\0';
     e->key = key;
-    e->value = at + key_len;
     e->lease = 0;
-    return e->value + e->value_len;
+    return true;
 }
 
 int cairn_map_image_read(const uint8_t *image, size_t len, struct cairn_map_image_info *info,
                          int (*fn)(const struct cairn_map_entry *e, void *arg), void *arg, struct cairn_err *err)
 {
     char keys[2][CAIRN_MAP_KEY_BYTES_MAX + 1] = { "", "" };
-    const uint8_t *at = image + CAIRN_MAP_IMAGE_HEADER_BYTES, *end = image + len;
-    int rc = header_check(image, len, err);
+    struct cairn_le_reader r = cairn_le_reader(image, len);
+    int rc = header_get(&r, info, err);
 
     if (rc != 0)
         return rc;
-    info->entries = get32(image + 12);
-    info->revision = get64(image + 16);
     for (uint32_t i = 0; i < info->entries; i++) {
         struct cairn_map_entry e;
 
-        at = entry_get(at, end, keys[i % 2], &e);
-        if (at == NULL || strcmp(keys[(i + 1) % 2], keys[i % 2]) >= 0 || e.created == 0 || e.created > e.changed ||
-            e.changed > info->revision)
+        if (!entry_get(&r, keys[i % 2], &e) || strcmp(keys[(i + 1) % 2], keys[i % 2]) >= 0 || e.created == 0 ||
+            e.created > e.changed || e.changed > info->revision)
             return cairn_err_set(err, CAIRN_E_CORRUPT, "entry %" PRIu32 " is malformed", i);
         rc = fn(&e, arg);
         if (rc != 0)
             return rc;
     }
-    if (at != end)
+    if (cairn_le_left(&r) > 0)
         return cairn_err_set(err, CAIRN_E_CORRUPT, "bytes behind the last entry");
     return 0;
 }
@@ -140,19 +117,20 @@ static int image_make(const struct cairn_map_table *t, uint64_t revision, uint8_
                       struct cairn_err *err)
 {
     struct cairn_map_image_info info = { .revision = revision };
-    uint8_t *at;
+    struct cairn_le_writer body;
 
     *image = malloc(CAIRN_MAP_IMAGE_HEADER_BYTES + t->bytes);
     if (*image == NULL)
         return cairn_err_set(err, CAIRN_E_NOMEM, "%zu bytes of map", t->bytes);
-    at = *image + CAIRN_MAP_IMAGE_HEADER_BYTES;
+    body = cairn_le_writer(*image + CAIRN_MAP_IMAGE_HEADER_BYTES, t->bytes);
     for (uint32_t i = 0; i < t->n; i++) {
         if (t->nodes[i]->e.lease == 0) {
-            at = cairn_map_image_put_entry(at, &t->nodes[i]->e);
+            cairn_map_image_put_entry(&body, &t->nodes[i]->e);
             info.entries++;
         }
     }
-    *len = (size_t)(at - *image);
+    CAIRN_ASSERT(!body.failed);
+    *len = (size_t)(body.at - *image);
     cairn_map_image_put_header(*image, &info, *len - CAIRN_MAP_IMAGE_HEADER_BYTES);
     return 0;
 }

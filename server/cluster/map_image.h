@@ -2,6 +2,7 @@
 #ifndef CAIRN_SERVER_CLUSTER_MAP_IMAGE_H
 #define CAIRN_SERVER_CLUSTER_MAP_IMAGE_H
 
+#include "sdk/core/base/le.h"
 #include "server/cluster/map_file.h"
 #include "server/cluster/map_table.h"
 
@@ -15,19 +16,15 @@
  *      36     4  CRC32C of the 36 bytes before
  *      40        entries: created 8, changed 8, key length 4, value length 4, key, value
  * Numbers are little-endian. */
-enum {
-    CAIRN_MAP_IMAGE_VERSION = 1,
-    CAIRN_MAP_IMAGE_HEADER_BYTES = 40,
-    CAIRN_MAP_IMAGE_ENTRY_BYTES = CAIRN_MAP_ENTRY_BYTES
-};
+enum { CAIRN_MAP_IMAGE_VERSION = 1, CAIRN_MAP_IMAGE_HEADER_BYTES = 40 };
 
 struct cairn_map_image_info {
     uint64_t revision;
     uint32_t entries;
 };
 
-/** Writes one entry at @to (room: cairn_map_entry_bytes()); returns the end. */
-uint8_t *cairn_map_image_put_entry(uint8_t *to, const struct cairn_map_entry *e);
+/** Writes one entry, of cairn_map_entry_bytes(). */
+void cairn_map_image_put_entry(struct cairn_le_writer *to, const struct cairn_map_entry *e);
 /** Writes the header of an image whose @body_len bytes of entries follow it. */
 void cairn_map_image_put_header(uint8_t *image, const struct cairn_map_image_info *info, size_t body_len);
 

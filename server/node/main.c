@@ -33,6 +33,7 @@ static const char usage[] =
     "      --print-config     print the effective configuration and where each value came from\n"
     "      --map-export       write the map out, as JSON; a node may run meanwhile\n"
     "      --map-import FILE  store such a document where the configuration keeps the map (- reads standard input)\n"
+    "      --map-show         what the map holds, as JSON\n"
     "      --map-log          who changed the map, why and when, as JSON\n"
     "  -V, --version\n"
     "  -h, --help\n"
@@ -42,7 +43,7 @@ static const char usage[] =
     "  cairnd --config /etc/cairn/node.yaml --check-config\n"
     "  cairnd --data /tmp/d --workspace /tmp/w --listen tcp://127.0.0.1:7400 --set node.workers=2\n";
 
-enum action { RUN, CHECK, PRINT, MAP_EXPORT, MAP_IMPORT, MAP_LOG };
+enum action { RUN, CHECK, PRINT, MAP_EXPORT, MAP_IMPORT, MAP_SHOW, MAP_LOG };
 
 struct arguments {
     char workspace[PATH_MAX], key_file[PATH_MAX];
@@ -105,7 +106,7 @@ static bool add_listen(struct arguments *a, const char *address)
 /* Returns -1 to go on, or an exit code. */
 static int parse(struct arguments *a, int argc, char **argv)
 {
-    enum { CHECK_CONFIG = 256, PRINT_CONFIG, INSECURE, EXPORT, IMPORT, LOG };
+    enum { CHECK_CONFIG = 256, PRINT_CONFIG, INSECURE, EXPORT, IMPORT, SHOW, LOG };
     static const struct option longs[] = {
         { "config", required_argument, NULL, 'c' },
         { "data", required_argument, NULL, 'd' },
@@ -117,6 +118,7 @@ static int parse(struct arguments *a, int argc, char **argv)
         { "print-config", no_argument, NULL, PRINT_CONFIG },
         { "map-export", no_argument, NULL, EXPORT },
         { "map-import", required_argument, NULL, IMPORT },
+        { "map-show", no_argument, NULL, SHOW },
         { "map-log", no_argument, NULL, LOG },
         { "version", no_argument, NULL, 'V' },
         { "help", no_argument, NULL, 'h' },
@@ -157,6 +159,9 @@ static int parse(struct arguments *a, int argc, char **argv)
         case IMPORT:
             a->action = MAP_IMPORT;
             a->document = optarg;
+            break;
+        case SHOW:
+            a->action = MAP_SHOW;
             break;
         case LOG:
             a->action = MAP_LOG;
@@ -350,6 +355,9 @@ int main(int argc, char **argv)
     case MAP_IMPORT:
         signal(SIGPIPE, SIG_IGN);
         rc = import(&a.options, a.document, text);
+        break;
+    case MAP_SHOW:
+        rc = cairn_server_map_show(&a.options, stdout, text, sizeof(text));
         break;
     case MAP_LOG:
         rc = cairn_server_map_log(&a.options, stdout, text, sizeof(text));

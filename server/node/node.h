@@ -103,9 +103,11 @@ struct cairn_server {
     bool stopped; /* under mutex */
 };
 
-/* node_start.c */
+/* node_open.c */
 int cairn_node__open(struct cairn_server *s, const struct cairn_server_options *options, struct cairn_err *err);
 void cairn_node__close(struct cairn_server *s);
+
+/* node_start.c */
 int cairn_node__read_conf(struct cairn_node_conf *conf, const struct cairn_server_options *options, char *text,
                           size_t text_len, struct cairn_err *err);
 /* What a start and its check say alike. */

@@ -1,4 +1,4 @@
-/* What a start would say, without a start: cairn_server_check(). Each check stands for a step of node_start.c, in its
+/* What a start would say, without a start: cairn_server_check(). Each check stands for a step of node_open.c, in its
  * order; one that fails does not keep the others from being made, so all is said in one pass. */
 #include "server/node/node.h"
 #include "server/node/place.h"

@@ -1,5 +1,5 @@
-/* Where the node's map is kept, and what may be done with it while no node runs: written out, moved, and asked for its
- * log. */
+/* Where the node's map is kept, and what may be done with it while no node runs: written out, moved, and asked for what
+ * it holds and for its log. */
 #include "cairn/server.h"
 #include "server/cluster/map_dump.h"
 #include "server/cluster/map_image.h"
@@ -89,6 +89,7 @@ struct keeper {
     struct cairn_loop loop;
     bool has_loop;
     struct cairn_map_store *store;
+    struct cairn_map_file file; /* of a local store that is only read */
 };
 
 static void keeper_close(struct keeper *k)
@@ -133,7 +134,6 @@ static int keeper_read(struct keeper *k, struct cairn_map_table *t, uint64_t *re
 {
     bool done = false;
     struct cairn_map_read r = { .op = { .done = on_read, .arg = &done }, .prefix = "" };
-    struct cairn_map_file file;
     char dir[4096];
     int rc;
 
@@ -141,10 +141,10 @@ static int keeper_read(struct keeper *k, struct cairn_map_table *t, uint64_t *re
         if (k->conf.data[0] == '\0')
             return cairn_err_set(err, CAIRN_E_INVAL, "no data directory is named (node.data, --data)");
         snprintf(dir, sizeof(dir), "%s/router", k->conf.data);
-        rc = cairn_map_file_init(&file, dir, err);
-        if (rc == 0 && access(file.path, R_OK) != 0)
-            rc = cairn_err_errno(err, errno, "%s", file.path);
-        return rc == 0 ? cairn_map_image_load(&file, t, revision, err) : rc;
+        rc = cairn_map_file_init(&k->file, dir, err);
+        if (rc == 0 && access(k->file.path, R_OK) != 0)
+            rc = cairn_err_errno(err, errno, "%s", k->file.path);
+        return rc == 0 ? cairn_map_image_load(&k->file, t, revision, err) : rc;
     }
     rc = cairn_node__open_etcd(&k->conf, &k->loop, &k->store, err);
     if (rc != 0)
@@ -199,6 +199,69 @@ int cairn_server_map_export(const struct cairn_server_options *options, FILE *to
         rc = keeper_read(k, &t, &revision, &err);
     if (rc == 0)
         rc = cairn_map_dump_write(&t, revision, to, &err);
+    cairn_map_table_fini(&t);
+    return finish(k, rc, &err, text, text_len);
+}
+
+/* ---- what it holds ---- */
+
+/* What entries are of, by how their keys begin. */
+static const struct {
+    const char *name, *prefix;
+} kinds[] = {
+    { "namespaces", "ns/" }, { "members", "member/" }, { "slots", "slot/" }, { "log", CAIRN_MAP_LOG_PREFIX }
+};
+
+struct tally {
+    uint32_t of_kind[ARRAY_SIZE(kinds) + 1]; /* the last: of none of them */
+    uint64_t value_bytes;
+};
+
+static void on_tallied(const struct cairn_map_entry *e, void *arg)
+{
+    struct tally *t = arg;
+    uint32_t i = 0;
+
+    while (i < ARRAY_SIZE(kinds) && strncmp(e->key, kinds[i].prefix, strlen(kinds[i].prefix)) != 0)
+        i++;
+    t->of_kind[i]++;
+    t->value_bytes += e->value_len;
+}
+
+static json_t *where_of(const struct keeper *k)
+{
+    json_t *list = json_array();
+
+    if (!k->conf.map_etcd)
+        json_array_append_new(list, json_string(k->file.path));
+    for (uint32_t i = 0; k->conf.map_etcd && i < k->conf.map.nendpoints; i++)
+        json_array_append_new(list, json_string(k->conf.map.endpoints[i]));
+    return list;
+}
+
+int cairn_server_map_show(const struct cairn_server_options *options, FILE *to, char *text, size_t text_len)
+{
+    struct cairn_map_table t = { 0 };
+    struct cairn_err err = { 0 };
+    struct tally tally = { 0 };
+    uint64_t revision = 0;
+    struct keeper *k;
+    int rc = keeper_open(&k, options, text, text_len, &err);
+
+    if (rc == 0)
+        rc = keeper_read(k, &t, &revision, &err);
+    if (rc == 0) {
+        json_t *o = json_pack("{s:s, s:o, s:I}", "store", k->conf.map_etcd ? "etcd" : "local", "where", where_of(k),
+                              "revision", (json_int_t)revision);
+
+        cairn_map_table_each(&t, "", on_tallied, &tally);
+        for (uint32_t i = 0; i <= ARRAY_SIZE(kinds); i++)
+            json_object_set_new(o, i < ARRAY_SIZE(kinds) ? kinds[i].name : "others", json_integer(tally.of_kind[i]));
+        json_object_set_new(o, "value_bytes", json_integer((json_int_t)tally.value_bytes));
+        if (json_dumpf(o, to, JSON_INDENT(1)) != 0 || fputc('\n', to) == EOF || fflush(to) != 0)
+            rc = cairn_err_set(&err, CAIRN_E_IO, "what the map holds cannot be written out");
+        json_decref(o);
+    }
     cairn_map_table_fini(&t);
     return finish(k, rc, &err, text, text_len);
 }

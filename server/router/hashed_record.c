@@ -3,39 +3,11 @@
 
 #include "sdk/core/base/crc.h"
 #include "sdk/core/base/err.h"
+#include "sdk/core/base/le.h"
 #include "sdk/core/base/macros.h"
 #include "server/router/router.h"
 
-#include <endian.h>
 #include <string.h>
-
-static uint32_t get32(const uint8_t *from)
-{
-    uint32_t v;
-
-    memcpy(&v, from, sizeof(v));
-    return le32toh(v);
-}
-
-static uint64_t get64(const uint8_t *from)
-{
-    uint64_t v;
-
-    memcpy(&v, from, sizeof(v));
-    return le64toh(v);
-}
-
-static void put32(uint8_t *to, uint32_t v)
-{
-    v = htole32(v);
-    memcpy(to, &v, sizeof(v));
-}
-
-static void put64(uint8_t *to, uint64_t v)
-{
-    v = htole64(v);
-    memcpy(to, &v, sizeof(v));
-}
 
 static uint32_t extents_crc(const uint8_t *p, size_t len)
 {
@@ -46,17 +18,17 @@ struct cairn_record_region cairn_record_region(const struct cairn_record *r, uin
 {
     const uint8_t *p = r->regions + (size_t)i * CAIRN_RECORD_REGION_BYTES;
 
-    return (struct cairn_record_region){ .id = get64(p), .len = get32(p + 8) };
+    return (struct cairn_record_region){ .id = cairn_le_load64(p), .len = cairn_le_load32(p + 8) };
 }
 
 static int extents_parse(const uint8_t *p, size_t len, struct cairn_record *r)
 {
     uint64_t sum = 0;
 
-    if (len < CAIRN_RECORD_EXTENTS_HEAD_BYTES || get32(p + 4) != extents_crc(p, len))
+    if (len < CAIRN_RECORD_EXTENTS_HEAD_BYTES || cairn_le_load32(p + 4) != extents_crc(p, len))
         return CAIRN_E_CORRUPT;
-    r->length = get64(p + 8);
-    r->nregions = get32(p + 16);
+    r->length = cairn_le_load64(p + 8);
+    r->nregions = cairn_le_load32(p + 16);
     r->regions = p + CAIRN_RECORD_EXTENTS_HEAD_BYTES;
     if (r->nregions == 0 || r->nregions > CAIRN_ROUTER_REGIONS_MAX || len != cairn_record_extents_bytes(r->nregions) ||
         r->length > CAIRN_VALUE_BYTES_MAX)
@@ -86,7 +58,7 @@ int64_t cairn_record_embedded_length(uint64_t len)
 void cairn_record_crcs(const struct cairn_record *r, uint32_t *to)
 {
     for (uint32_t i = 0; i < r->ncrcs; i++)
-        to[i] = get32(r->value + r->length + 4 * (size_t)i);
+        to[i] = cairn_le_load32(r->value + r->length + 4 * (size_t)i);
 }
 
 /* Of chunk @i of a value. */
@@ -100,7 +72,7 @@ static uint32_t chunk_crc(const uint8_t *value, uint64_t length, uint64_t i)
 bool cairn_record_is_sound(const struct cairn_record *r, uint64_t off, uint64_t len)
 {
     for (uint64_t i = off / CAIRN_EXTENT_CHUNK_BYTES; i < r->ncrcs && i * CAIRN_EXTENT_CHUNK_BYTES < off + len; i++) {
-        if (chunk_crc(r->value, r->length, i) != get32(r->value + r->length + 4 * i))
+        if (chunk_crc(r->value, r->length, i) != cairn_le_load32(r->value + r->length + 4 * i))
             return false;
     }
     return true;
@@ -148,8 +120,8 @@ void cairn_record_put_embedded(uint8_t *to, uint32_t durability, uint64_t length
 
     put_head(to, CAIRN_RECORD_EMBEDDED, durability);
     for (uint32_t i = 0; i < cairn_record_ncrcs(length); i++)
-        put32(to + CAIRN_RECORD_HEAD_BYTES + length + 4 * (size_t)i,
-              crcs != NULL ? crcs[i] : chunk_crc(value, length, i));
+        cairn_le_store32(to + CAIRN_RECORD_HEAD_BYTES + length + 4 * (size_t)i,
+                         crcs != NULL ? crcs[i] : chunk_crc(value, length, i));
 }
 
 void cairn_record_put_extents(uint8_t *to, uint32_t durability, const struct cairn_record_region *regions, uint32_t n)
@@ -158,13 +130,13 @@ void cairn_record_put_extents(uint8_t *to, uint32_t durability, const struct cai
     uint64_t length = 0;
 
     for (uint32_t i = 0; i < n; i++) {
-        put64(at, regions[i].id);
-        put32(at + 8, regions[i].len);
+        cairn_le_store64(at, regions[i].id);
+        cairn_le_store32(at + 8, regions[i].len);
         at += CAIRN_RECORD_REGION_BYTES;
         length += regions[i].len;
     }
     put_head(to, CAIRN_RECORD_EXTENTS, durability);
-    put64(to + 8, length);
-    put32(to + 16, n);
-    put32(to + 4, extents_crc(to, cairn_record_extents_bytes(n)));
+    cairn_le_store64(to + 8, length);
+    cairn_le_store32(to + 16, n);
+    cairn_le_store32(to + 4, extents_crc(to, cairn_record_extents_bytes(n)));
 }

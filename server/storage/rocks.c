@@ -65,6 +65,11 @@ struct cairn_rocks {
     char last_error[256]; /* under mutex */
 };
 
+struct cairn_rocks_snapshot {
+    const rocksdb_snapshot_t *snapshot;
+    rocksdb_readoptions_t *read_memory, *read_disk;
+};
+
 struct cairn_rocks_batch {
     rocksdb_writebatch_t *wb;
 };
@@ -229,6 +234,14 @@ static void rocks_free(struct cairn_rocks *r)
     free(r);
 }
 
+static rocksdb_readoptions_t *read_memory_options(void)
+{
+    rocksdb_readoptions_t *o = rocksdb_readoptions_create();
+
+    rocksdb_readoptions_set_read_tier(o, 1); /* kBlockCacheTier */
+    return o;
+}
+
 int cairn_rocks_open(const struct cairn_rocks_conf *conf, struct cairn_rocks **out, struct cairn_err *err)
 {
     struct cairn_rocks *r;
@@ -244,8 +257,7 @@ int cairn_rocks_open(const struct cairn_rocks_conf *conf, struct cairn_rocks **o
     r->cache = cache_new(conf->cache_bytes);
     r->options = db_options(r, conf);
     r->read_disk = rocksdb_readoptions_create();
-    r->read_memory = rocksdb_readoptions_create();
-    rocksdb_readoptions_set_read_tier(r->read_memory, 1); /* kBlockCacheTier */
+    r->read_memory = read_memory_options();
     for (uint32_t i = 0; i < ARRAY_SIZE(r->write); i++)
         r->write[i] = rocksdb_writeoptions_create();
     rocksdb_writeoptions_disable_WAL(r->write[CAIRN_ROCKS_UNLOGGED], 1);
@@ -264,11 +276,35 @@ int cairn_rocks_open(const struct cairn_rocks_conf *conf, struct cairn_rocks **o
 
 void cairn_rocks_close(struct cairn_rocks *r)
 {
+    if (cairn_rocks_flush(r) != 0)
+        cairn_log_error("rocksdb: closed without a flush: what skipped the log, if anything did, is lost");
     rocksdb_close(r->db);
     rocks_free(r);
 }
 
 /* ---- reading ---- */
+
+struct cairn_rocks_snapshot *cairn_rocks_snapshot_open(struct cairn_rocks *r)
+{
+    struct cairn_rocks_snapshot *s = calloc(1, sizeof(*s));
+
+    if (s == NULL)
+        return NULL;
+    s->snapshot = rocksdb_create_snapshot(r->db);
+    s->read_memory = read_memory_options();
+    s->read_disk = rocksdb_readoptions_create();
+    rocksdb_readoptions_set_snapshot(s->read_memory, s->snapshot);
+    rocksdb_readoptions_set_snapshot(s->read_disk, s->snapshot);
+    return s;
+}
+
+void cairn_rocks_snapshot_close(struct cairn_rocks *r, struct cairn_rocks_snapshot *s)
+{
+    rocksdb_readoptions_destroy(s->read_memory);
+    rocksdb_readoptions_destroy(s->read_disk);
+    rocksdb_release_snapshot(r->db, s->snapshot);
+    free(s);
+}
 
 /* A read that looked only at memory: was it there? */
 static void count_memory_read(struct cairn_rocks *r, int rc)
@@ -276,11 +312,19 @@ static void count_memory_read(struct cairn_rocks *r, int rc)
     atomic_fetch_add_explicit(rc == CAIRN_ROCKS_LATER ? &r->memory_misses : &r->memory_hits, 1, memory_order_relaxed);
 }
 
-int cairn_rocks_get(struct cairn_rocks *r, const void *key, size_t klen, bool may_block, struct cairn_rocks_view *view)
+static const rocksdb_readoptions_t *read_options(const struct cairn_rocks *r, const struct cairn_rocks_snapshot *at,
+                                                 bool may_block)
+{
+    if (UNLIKELY(at != NULL))
+        return may_block ? at->read_disk : at->read_memory;
+    return may_block ? r->read_disk : r->read_memory;
+}
+
+int cairn_rocks_get(struct cairn_rocks *r, const struct cairn_rocks_snapshot *at, const void *key, size_t klen,
+                    bool may_block, struct cairn_rocks_view *view)
 {
     char *text = NULL;
-    rocksdb_pinnableslice_t *pin =
-        rocksdb_get_pinned(r->db, may_block ? r->read_disk : r->read_memory, key, klen, &text);
+    rocksdb_pinnableslice_t *pin = rocksdb_get_pinned(r->db, read_options(r, at, may_block), key, klen, &text);
     int rc = 0;
 
     if (text != NULL) {
@@ -309,6 +353,8 @@ static rocksdb_readoptions_t *scan_options(const struct cairn_rocks_scan *scan)
     rocksdb_readoptions_set_iterate_lower_bound(o, scan->lo, scan->lo_len);
     rocksdb_readoptions_set_iterate_upper_bound(o, scan->hi, scan->hi_len);
     rocksdb_readoptions_set_background_purge_on_iterator_cleanup(o, 1);
+    if (scan->at != NULL)
+        rocksdb_readoptions_set_snapshot(o, scan->at->snapshot);
     if (!scan->may_block) {
         rocksdb_readoptions_set_read_tier(o, 1);
         rocksdb_readoptions_set_max_skippable_internal_keys(o, SCAN_SKIP_MAX);
@@ -426,6 +472,19 @@ void cairn_rocks_batch_erase_range(struct cairn_rocks_batch *b, const void *lo, 
     rocksdb_writebatch_delete_range(b->wb, lo, lo_len, hi, hi_len);
 }
 
+void cairn_rocks_batch_mark(struct cairn_rocks_batch *b)
+{
+    rocksdb_writebatch_set_save_point(b->wb);
+}
+
+void cairn_rocks_batch_undo(struct cairn_rocks_batch *b)
+{
+    char *text = NULL;
+
+    rocksdb_writebatch_rollback_to_save_point(b->wb, &text);
+    CAIRN_ASSERT(text == NULL); /* there is a mark */
+}
+
 /* Takes @text. Never CAIRN_E_TIMEOUT, which would promise that nothing was done. */
 static int write_failed(struct cairn_rocks *r, const char *what, char *text)
 {
@@ -492,15 +551,30 @@ void cairn_rocks_drop_files(struct cairn_rocks *r, const void *lo, size_t lo_len
         rocksdb_free(text);
 }
 
-void cairn_rocks_reclaim(struct cairn_rocks *r)
+/* NULL, or what the engine says. */
+static char *rocks_flush(struct cairn_rocks *r)
 {
     rocksdb_flushoptions_t *o = rocksdb_flushoptions_create();
     char *text = NULL;
 
-    /* Erasures that lie in memory erase nothing on disk. No error ends here: what the engine minds refuses writes, and
-     * they tell. */
     rocksdb_flush(r->db, o, &text);
     rocksdb_flushoptions_destroy(o);
+    return text;
+}
+
+int cairn_rocks_flush(struct cairn_rocks *r)
+{
+    char *text = rocks_flush(r);
+
+    return text == NULL ? 0 : write_failed(r, "flush", text);
+}
+
+void cairn_rocks_reclaim(struct cairn_rocks *r)
+{
+    /* Erasures that lie in memory erase nothing on disk. No error ends here: what the engine minds refuses writes, and
+     * they tell. */
+    char *text = rocks_flush(r);
+
     if (text != NULL)
         rocksdb_free(text);
     else

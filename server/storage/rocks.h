@@ -29,6 +29,11 @@ int cairn_rocks_open(const struct cairn_rocks_conf *conf, struct cairn_rocks **o
 /** No call may be under way. Writes that skipped the log are flushed first. */
 void cairn_rocks_close(struct cairn_rocks *r);
 
+/** The keyspace as it is at this moment: files of what it shows stay until it is closed, before the keyspace. NULL: no memory. */
+struct cairn_rocks_snapshot;
+struct cairn_rocks_snapshot *cairn_rocks_snapshot_open(struct cairn_rocks *r);
+void cairn_rocks_snapshot_close(struct cairn_rocks *r, struct cairn_rocks_snapshot *s);
+
 /** A value, pinned where it is. */
 struct cairn_rocks_view {
     const uint8_t *ptr;
@@ -36,12 +41,15 @@ struct cairn_rocks_view {
     void *pin;
 };
 
-/** 0, CAIRN_E_NOTFOUND, CAIRN_ROCKS_LATER, CAIRN_E_CORRUPT, CAIRN_E_IO ...; on 0 the view is to be dropped. */
-int cairn_rocks_get(struct cairn_rocks *r, const void *key, size_t klen, bool may_block, struct cairn_rocks_view *view);
+/** As of @at, or now if that is NULL.
+ * 0, CAIRN_E_NOTFOUND, CAIRN_ROCKS_LATER, CAIRN_E_CORRUPT, CAIRN_E_IO ...; on 0 the view is to be dropped. */
+int cairn_rocks_get(struct cairn_rocks *r, const struct cairn_rocks_snapshot *at, const void *key, size_t klen,
+                    bool may_block, struct cairn_rocks_view *view);
 void cairn_rocks_view_drop(struct cairn_rocks_view *view);
 
 struct cairn_rocks_scan {
-    const void *lo, *hi; /* lo <= key < hi */
+    const struct cairn_rocks_snapshot *at; /* NULL: now */
+    const void *lo, *hi;                   /* lo <= key < hi */
     size_t lo_len, hi_len;
     bool reverse, may_block;
     uint64_t timeout_us; /* with may_block; 0: none */
@@ -63,6 +71,9 @@ void cairn_rocks_batch_erase(struct cairn_rocks_batch *b, const void *key, size_
 /** All lo <= key < hi. */
 void cairn_rocks_batch_erase_range(struct cairn_rocks_batch *b, const void *lo, size_t lo_len, const void *hi,
                                    size_t hi_len);
+/** undo() takes back what was added since the last mark(). */
+void cairn_rocks_batch_mark(struct cairn_rocks_batch *b);
+void cairn_rocks_batch_undo(struct cairn_rocks_batch *b);
 
 enum cairn_rocks_log {
     CAIRN_ROCKS_UNLOGGED, /* survives nothing before the next flush */
@@ -78,6 +89,9 @@ int cairn_rocks_write(struct cairn_rocks *r, struct cairn_rocks_batch *b, enum c
  * CAIRN_E_UNKNOWN: all of it can be read, and nobody knows what a crash would leave. So does every later call, without
  * trying: until it is opened anew, or, where a full disk was the cause, until writes go on. May block. */
 int cairn_rocks_sync(struct cairn_rocks *r);
+/** All that was written before the call, logged or not, is in files and survives power loss when it returns 0. Otherwise
+ * nobody knows; it can be read as before, and may be asked for again. May block. */
+int cairn_rocks_flush(struct cairn_rocks *r);
 
 /** Deletes the files that hold nothing but lo <= key < hi, which needs no room; the rest of the range stays. Only for
  * what was erased before. May block. */

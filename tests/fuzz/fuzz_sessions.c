@@ -35,7 +35,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         uint8_t *again = malloc(size);
 
         CAIRN_ASSERT(again != NULL && cairn_sessions_image_bytes(&t, pos) == size);
-        cairn_sessions_image_put(&t, pos, again);
+        cairn_sessions_image_put(&t, pos, again, size);
         CAIRN_ASSERT(memcmp(image, again, size) == 0);
         free(again);
     } else {

@@ -17,13 +17,24 @@ static const char yaml[] = "providers:\n"
                            "  - {type: kv, name: kv, backend: memory, memory: 16MiB}\n"
                            "  - {type: extent, name: extent, backend: memory, capacity: 16MiB}\n";
 
+/* Handles of databases are drawn when they are made: in requests they are 1 and 2. */
+enum { DBS = 2 };
+static uint32_t handles[DBS];
+
 static void on_done(struct cairn_rpc_call *call)
 {
     (void)call;
 }
 
+static void on_opened(struct cairn_rpc_call *call)
+{
+    const Cairn__Wire__KvOpened *opened = (const Cairn__Wire__KvOpened *)call->reply;
+
+    handles[opened->order == CAIRN__WIRE__KV_ORDER__KV_ORDER_UINT] = opened->db;
+}
+
 static void run(struct solo *s, const struct cairn_rpc_target *t, uint32_t method, ProtobufCMessage *msg,
-                const uint8_t *payload, size_t n)
+                const uint8_t *payload, size_t n, void (*done)(struct cairn_rpc_call *call))
 {
     static const struct cairn_identity admin = { .admin = true };
     static struct cairn_rpc_call call;
@@ -39,7 +50,7 @@ static void run(struct solo *s, const struct cairn_rpc_target *t, uint32_t metho
     call.payload_n = n > 0;
     call.timeout_ns = CAIRN_NS_PER_S;
     call.who = &admin;
-    call.done = on_done;
+    call.done = done;
     cairn_rpc_call_start(&call);
     solo_finish(s, &call);
 }
@@ -52,12 +63,36 @@ static void prepare(struct solo *s)
 
     open.name = (char *)(uintptr_t) "d";
     open.create = true;
-    run(s, solo_target(s, "kv"), CAIRN__WIRE__KV_METHOD__KV_OPEN, &open.base, NULL, 0);
+    run(s, solo_target(s, "kv"), CAIRN__WIRE__KV_METHOD__KV_OPEN, &open.base, NULL, 0, on_opened);
+    open.name = (char *)(uintptr_t) "numbers";
+    open.order = CAIRN__WIRE__KV_ORDER__KV_ORDER_UINT;
+    run(s, solo_target(s, "kv"), CAIRN__WIRE__KV_METHOD__KV_OPEN, &open.base, NULL, 0, on_opened);
     ns.name = (char *)(uintptr_t) "n";
     ns.kv = (char *)(uintptr_t) "kv";
     ns.extent = (char *)(uintptr_t) "extent";
     ns.durability = CAIRN__WIRE__DURABILITY__DURABILITY_MEMORY;
-    run(s, solo_target(s, "router"), CAIRN__WIRE__ROUTER_METHOD__ROUTER_NS_CREATE, &ns.base, NULL, 0);
+    run(s, solo_target(s, "router"), CAIRN__WIRE__ROUTER_METHOD__ROUTER_NS_CREATE, &ns.base, NULL, 0, on_done);
+}
+
+static void aim_at(uint32_t *db)
+{
+    if (*db >= 1 && *db <= DBS)
+        *db = handles[*db - 1];
+}
+
+/* Puts handles where a request names a database by its number. */
+static void aim(ProtobufCMessage *msg)
+{
+    const ProtobufCFieldDescriptor *f = protobuf_c_message_descriptor_get_field_by_name(msg->descriptor, "db");
+
+    if (f != NULL && f->type == PROTOBUF_C_TYPE_UINT32)
+        aim_at((uint32_t *)((uint8_t *)msg + f->offset));
+    if (msg->descriptor == &cairn__wire__kv_apply__descriptor) {
+        Cairn__Wire__KvApply *m = (Cairn__Wire__KvApply *)msg;
+
+        for (size_t i = 0; i < m->n_dbs; i++)
+            aim_at(&m->dbs[i]);
+    }
 }
 
 int fuzz_requests(const char *provider, const uint8_t *data, size_t size)
@@ -81,8 +116,10 @@ int fuzz_requests(const char *provider, const uint8_t *data, size_t size)
         cairn_arena_init(&arena, 8 << 20);
         alloc = cairn_rpc__arena_allocator(&arena);
         msg = protobuf_c_message_unpack(t->iface->methods[method].request, &alloc, body, data + 4);
-        if (msg != NULL && t->handlers[method] != NULL)
-            run(solo, t, method, msg, data + 4 + body, payload);
+        if (msg != NULL && t->handlers[method] != NULL) {
+            aim(msg);
+            run(solo, t, method, msg, data + 4 + body, payload, on_done);
+        }
         cairn_arena_reset(&arena);
         data += 4 + body + payload;
         size -= 4 + body + payload;

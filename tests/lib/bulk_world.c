@@ -108,7 +108,7 @@ void find_peer(struct fixture *fx)
     fx->peer = CONTAINER_OF(fx->server->peers.next, struct cairn_rpc_peer, link);
 }
 
-static void client_connect(struct fixture *fx)
+void client_connect(struct fixture *fx)
 {
     struct cairn_rpc_session_conf conf = { .naddrs = 1, .name = "test" };
 

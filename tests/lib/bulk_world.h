@@ -52,6 +52,8 @@ int setup_tcp(void **state);
 int setup_bare(void **state);
 int setup_tcp_bare(void **state);
 int teardown(void **state);
+/** What the bare ones leave to be done. */
+void client_connect(struct fixture *fx);
 /** Waits for the one who connects, and for what follows HELLO. */
 void find_peer(struct fixture *fx);
 void close_session(struct fixture *fx);

@@ -1,5 +1,6 @@
-/* One directory per process, and a child that waits for the end of that process to remove it: a failed assertion, an abort or a
- * kill runs no teardown. The child holds the reading end of a pipe whose writing end nobody else has, and reads until it is closed. */
+/* One directory per process and place, and a child that waits for the end of that process to remove it: a failed assertion, an
+ * abort or a kill runs no teardown. The child holds the reading end of a pipe whose writing end nobody else has, and reads until it
+ * is closed. */
 #include "tests/lib/scratch.h"
 
 #include <errno.h>
@@ -9,11 +10,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-static char base[32];
+enum { BASE_MAX = 40 };
+
+static char in_tmp[BASE_MAX], in_memory[BASE_MAX];
 static unsigned made;
 
 static void die(const char *what)
@@ -28,7 +32,8 @@ static int remove_one(const char *path, const struct stat *st, int flag, struct 
     (void)ftw;
     if (flag == FTW_DNR) /* a test took our right to read it */
         chmod(path, 0700);
-    remove(path);
+    if (remove(path) != 0 && errno == EBUSY && umount2(path, MNT_DETACH) == 0) /* a test mounted something there */
+        remove(path);
     return 0;
 }
 
@@ -38,7 +43,7 @@ static void remove_all(const char *path)
         nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
-static void guard(int fd)
+static void guard(const char *base, int fd)
 {
     char c;
 
@@ -52,12 +57,12 @@ static void guard(int fd)
     _exit(0);
 }
 
-static void begin(void)
+static void begin(char base[BASE_MAX], const char *parent)
 {
     int fds[2], status;
     pid_t pid;
 
-    strcpy(base, "/tmp/cairn-test-XXXXXX");
+    snprintf(base, BASE_MAX, "%s/cairn-test-XXXXXX", parent);
     if (mkdtemp(base) == NULL)
         die(base);
     if (pipe2(fds, O_CLOEXEC) != 0)
@@ -69,7 +74,7 @@ static void begin(void)
         close(fds[1]);
         pid = fork();
         if (pid == 0)
-            guard(fds[0]);
+            guard(base, fds[0]);
         _exit(pid < 0);
     }
     close(fds[0]);
@@ -77,13 +82,26 @@ static void begin(void)
         die("fork");
 }
 
-void scratch_new(char dir[SCRATCH_MAX])
+static void new_in(char base[BASE_MAX], const char *parent, char dir[SCRATCH_MAX])
 {
     if (base[0] == '\0')
-        begin();
+        begin(base, parent);
     snprintf(dir, SCRATCH_MAX, "%s/%u", base, made++);
     if (mkdir(dir, 0700) != 0)
         die(dir);
+}
+
+void scratch_new(char dir[SCRATCH_MAX])
+{
+    new_in(in_tmp, "/tmp", dir);
+}
+
+void scratch_new_in_memory(char dir[SCRATCH_MAX])
+{
+    if (access("/dev/shm", W_OK) != 0)
+        scratch_new(dir);
+    else
+        new_in(in_memory, "/dev/shm", dir);
 }
 
 void scratch_remove(const char *dir)

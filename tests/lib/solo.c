@@ -6,8 +6,8 @@
 #include "server/port/pool.h"
 #include "server/port/provider.h"
 #include "server/router/router.h"
+#include "tests/lib/scratch.h"
 
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,7 +35,7 @@ struct solo {
     struct cairn_rpc_stats_set *stats[1];
     struct solo_provider providers[SOLO_PROVIDERS_MAX]; /* the router is the last */
     uint32_t n, quiescing;
-    char dir[64];
+    char dir[SCRATCH_MAX];
 };
 
 static void must(int rc, const struct cairn_err *err, const char *what)
@@ -125,9 +125,7 @@ struct solo *solo_new(const char *yaml)
 
     if (s == NULL)
         abort();
-    snprintf(s->dir, sizeof(s->dir), "%s/cairn-solo-XXXXXX", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
-    if (mkdtemp(s->dir) == NULL)
-        abort();
+    scratch_new_in_memory(s->dir);
     must(cairn_node_conf_parse(&s->conf, "solo", yaml, strlen(yaml), NULL, 0, cairn_provider_list, &err), &err,
          "configuration");
     must(cairn_loop_init(&s->loop, NULL, &err), &err, "loop");
@@ -169,14 +167,6 @@ static void on_quiesced(void *arg)
     ((struct solo *)arg)->quiescing--;
 }
 
-static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
-{
-    (void)st;
-    (void)flag;
-    (void)ftw;
-    return remove(path);
-}
-
 void solo_free(struct solo *s)
 {
     for (uint32_t i = s->n; i-- > 0;) {
@@ -196,7 +186,7 @@ void solo_free(struct solo *s)
     cairn_rpc_stats_set_free(s->stats[0]);
     free(s->node.instances);
     cairn_node_conf_free(&s->conf);
-    nftw(s->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    scratch_remove(s->dir);
     free(s);
 }
 

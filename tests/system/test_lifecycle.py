@@ -89,9 +89,6 @@ class Lifecycle(Case):
         self.ok(n.cairn("verify", "ns1"))
 
     def test_running_requests_are_answered_while_draining(self):
-        with open(os.path.join(BUILD, "CMakeCache.txt")) as f:
-            if "CAIRN_SANITIZE:STRING=address" in f.read():
-                self.skipTest("under ASan the puts were not seen to run within two minutes, and it is not known why")
         count, size = 16, 3 << 20
         n = self.node().start()
         self.ok(n.cairn("ns", "create", "ns1"))
@@ -100,13 +97,9 @@ class Lifecycle(Case):
         self.addCleanup(lambda: client.poll() is None and client.kill())
 
         def running():
-            self.assertEqual(client.stdout.readline(), "sent\n")
+            self.assertIsNone(client.poll())
             kinds = self.ok(n.cairn("--json", "machines")).json["kinds"]
-            if sum(k["live"] for k in kinds if k["kind"] == "router-put") == count:
-                return True
-            client.stdin.write("on\n")  # not before the look: each turn hands out pieces too
-            client.stdin.flush()
-            return False
+            return sum(k["live"] for k in kinds if k["kind"] == "router-put") == count
 
         wait_for("the puts to run", running)
         n.process.send_signal(signal.SIGTERM)

@@ -9,7 +9,7 @@ import subprocess
 import time
 import unittest
 
-from systest import CAIRN, CAIRND, DEGRADED, FAILED, OK, Case, main, run, wait_for
+from systest import CAIRN, CAIRND, DEGRADED, FAILED, OK, USAGE, Case, main, run, wait_for
 
 
 def free_port():
@@ -58,6 +58,35 @@ class Map(Case):
         self.assertIn("namespace removed", newest.out)
         self.assertNotIn("namespace created", newest.out)
 
+    def test_the_map_and_its_log_as_options(self):
+        node = self.node().start()
+        self.ok(node.cairn("ns", "create", "first"))
+        before = self.ok(run(CAIRN, "map", "--json", "--data", node.data)).json
+        self.ok(node.cairn("ns", "create", "second"))
+        shown = self.ok(run(CAIRN, "map", "--json", "--data", node.data)).json
+        self.assertEqual({k: shown[k] for k in ("version", "store", "namespaces", "members", "slots", "log", "others")},
+                         {"version": 1, "store": "local", "namespaces": 2, "members": 0, "slots": 0, "log": 2, "others": 0})
+        self.assertEqual(shown["where"], [os.path.join(node.data, "router", "map")])
+        self.assertGreater(shown["revision"], before["revision"])
+        self.assertGreater(shown["value_bytes"], before["value_bytes"])
+        text = self.ok(run(CAIRN, "map", "--data", node.data)).out
+        self.assertRegex(text, r"(?m)^store +local$")
+        self.assertRegex(text, r"(?m)^namespaces +2$")
+
+        for more in ((), ("--last", "1")):
+            self.assertEqual(self.ok(run(CAIRN, "map", "--log", "--json", *more, "--data", node.data)).json,
+                             self.ok(run(CAIRN, "map", "log", "--json", *more, "--data", node.data)).json)
+        self.assertIn("namespace created", self.ok(run(CAIRN, "map", "--log", "--data", node.data)).out)
+
+        self.fails(run(CAIRN, "map", "--last", "1", "--data", node.data), USAGE, "--last goes with --log")
+        self.fails(run(CAIRN, "map", "exprot"), USAGE, "did you mean 'map export'?")
+        self.fails(run(CAIRN, "map", "--data", self.path("nowhere")), FAILED, "nowhere/router")
+        self.assertIn("map export", self.ok(run(CAIRN, "map", "--help")).out)
+        for damaged in (b"", b"no map at all"):
+            with open(os.path.join(node.data, "router", "map"), "wb") as f:
+                f.write(damaged)
+            self.fails(run(CAIRN, "map", "--data", node.data), FAILED, "reading the map")
+
     @unittest.skipUnless(shutil.which("etcd"), "etcd is not installed")
     def test_a_node_moves_to_etcd(self):
         url, etcd = self.start_etcd(os.path.join(self.base, "etcd"))
@@ -89,6 +118,8 @@ class Map(Case):
         self.ok(node.cairn("ns", "create", "new"))
         self.ok(node.cairn("put", "new", "key", stdin=b"other"))
         self.assertEqual(self.ok(node.cairn("get", "demo", "key")).out, "value")
+        shown = self.ok(run(CAIRN, "map", "--json", "--config", config)).json
+        self.assertEqual((shown["store"], shown["where"], shown["namespaces"]), ("etcd", [url], 2))
         reasons = [e["reason"] for e in run(CAIRN, "map", "log", "--json", "--config", config).json["log"]]
         self.assertEqual(reasons[0], "namespace created")
         self.assertTrue(any("imported" in r for r in reasons), reasons)

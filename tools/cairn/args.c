@@ -30,6 +30,16 @@ const struct cli_command *cli_find(const char *name)
     return NULL;
 }
 
+bool cli_is_family(const char *word)
+{
+    size_t len = strlen(word);
+    for (uint32_t i = 0; cli_commands[i] != NULL; i++) {
+        if (strncmp(cli_commands[i]->name, word, len) == 0 && cli_commands[i]->name[len] == ' ')
+            return true;
+    }
+    return false;
+}
+
 void cli_operand_range(const char *operands, uint32_t *min, uint32_t *max)
 {
     *min = *max = 0;
@@ -198,13 +208,14 @@ static int parse_command(struct parse *p)
     struct cli *cli = p->cli;
     const char *word = p->argv[p->at];
     char both[128];
+    bool second = p->at + 1 < p->argc && p->argv[p->at + 1][0] != '-', family = cli_is_family(word);
     if (p->at + 1 < p->argc) {
         snprintf(both, sizeof(both), "%s %s", word, p->argv[p->at + 1]);
         cli->cmd = cli_find(both);
         if (cli->cmd != NULL)
             p->at++;
     }
-    if (cli->cmd == NULL)
+    if (cli->cmd == NULL && !(family && second)) /* "map exprot" is no operand of "map" */
         cli->cmd = cli_find(word);
     if (cli->cmd != NULL) {
         if (cli->cmd->args_size > 0) {
@@ -218,16 +229,12 @@ static int parse_command(struct parse *p)
 
     /* Not a command: perhaps half of one ("ns", "ns creat"), perhaps misspelt. */
     const char *known[96];
-    uint32_t n = 0, family = 0;
-    size_t len = strlen(word);
-    for (uint32_t i = 0; cli_commands[i] != NULL && n < ARRAY_SIZE(known); i++) {
-        const char *name = cli_commands[i]->name;
-        if (strncmp(name, word, len) == 0 && name[len] == ' ')
-            family++;
-        known[n++] = name;
+    uint32_t n = 0;
+    while (cli_commands[n] != NULL && n < ARRAY_SIZE(known)) {
+        known[n] = cli_commands[n]->name;
+        n++;
     }
-    bool second = p->at + 1 < p->argc && p->argv[p->at + 1][0] != '-';
-    if (family > 0 && !second) {
+    if (family && !second) {
         for (int i = p->at + 1; i < p->argc; i++)
             cli->g.help |= strcmp(p->argv[i], "--help") == 0 || strcmp(p->argv[i], "-h") == 0;
         if (cli->g.help) {
@@ -246,11 +253,11 @@ static int parse_command(struct parse *p)
     else
         snprintf(both, sizeof(both), "%s", word);
     const char *near = cli_nearest(both, known, n);
-    if (near == NULL && family == 0)
+    if (near == NULL && !family)
         near = cli_nearest(word, known, n);
     if (near != NULL)
-        return cli_usage(cli, "unknown command '%s', did you mean '%s'?", family > 0 ? both : word, near);
-    return cli_usage(cli, "unknown command '%s'", family > 0 ? both : word);
+        return cli_usage(cli, "unknown command '%s', did you mean '%s'?", family ? both : word, near);
+    return cli_usage(cli, "unknown command '%s'", family ? both : word);
 }
 
 static int check_operands(struct cli *cli)

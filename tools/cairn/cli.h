@@ -81,6 +81,9 @@ struct cli_command {
 /** Every command, in order of the help; NULL ends it. */
 extern const struct cli_command *const cli_commands[];
 
+/** Whether there are commands whose names begin with @word and a blank; it may be a command itself. */
+bool cli_is_family(const char *word);
+
 /** The options of every command. */
 struct cli_globals {
     bool json, quiet, help;

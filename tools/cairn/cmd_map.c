@@ -1,4 +1,5 @@
-/** cairn map: the map, written out, moved, and asked for its log, where the configuration says that it is kept. */
+/** cairn map: the map, asked for what it holds and for its log, written out and moved, where the configuration says that it
+ * is kept. */
 #include "tools/cairn/commands.h"
 #include "tools/cairn/node_program.h"
 
@@ -11,6 +12,7 @@
 struct map_args {
     const char *config, *data;
     uint64_t last;
+    bool log;
 };
 
 #define MAP_OPTS                                                                                                       \
@@ -33,6 +35,18 @@ static int map_start(struct cli *cli, struct cli_node_program *p, const struct m
         argv[n++] = a->data;
     }
     return cli_node_program_start(cli, p, argv, false);
+}
+
+/* The document that cairnd prints; *@doc is the caller's, also if it is NULL. */
+static int map_ask(struct cli *cli, const struct map_args *a, const char *action, const char *what, json_t **doc)
+{
+    struct cli_node_program p;
+    int status = map_start(cli, &p, a, action, NULL);
+    *doc = NULL;
+    if (status != CLI_OK)
+        return status;
+    *doc = json_loadf(p.out, 0, NULL);
+    return cli_node_program_finish(cli, &p, what);
 }
 
 /* ---- export, import ---- */
@@ -128,12 +142,8 @@ static int map_log_run(struct cli *cli, void *args)
                                            { "REASON", "reason", CLI_CELL_TEXT },
                                            { "KEYS", "keys", CLI_CELL_TEXT } };
     const struct map_args *a = args;
-    struct cli_node_program p;
-    int status = map_start(cli, &p, args, "--map-log", NULL);
-    if (status != CLI_OK)
-        return status;
-    json_t *lines = json_loadf(p.out, 0, NULL);
-    status = cli_node_program_finish(cli, &p, "reading the map's log");
+    json_t *lines;
+    int status = map_ask(cli, args, "--map-log", "reading the map's log", &lines);
     if (status == CLI_OK && !json_is_array(lines))
         status = cli_fail(cli, CAIRN_E_PROTO, NULL, "reading the map's log");
     if (status == CLI_OK) {
@@ -163,5 +173,47 @@ const struct cli_command cli_map_log = {
     .examples = (const struct cli_example[]){ { "cairn map log --config cairn.yaml --last 20", "the newest changes" },
                                               { NULL, NULL } },
     .run = map_log_run,
+    .group = "The node",
+};
+
+/* ---- the map ---- */
+
+static int map_run(struct cli *cli, void *args)
+{
+    const struct map_args *a = args;
+    json_t *doc;
+    if (a->log)
+        return map_log_run(cli, args);
+    if (a->last > 0)
+        return cli_usage(cli, "--last goes with --log");
+    int status = map_ask(cli, a, "--map-show", "reading the map", &doc);
+    if (status == CLI_OK && !json_is_object(doc))
+        status = cli_fail(cli, CAIRN_E_PROTO, NULL, "reading the map");
+    if (status == CLI_OK)
+        status = cli->g.json ? cli_json(cli, json_incref(doc)) : cli_render(cli, doc);
+    json_decref(doc);
+    return status;
+}
+
+static const struct cli_opt show_opts[] = {
+    MAP_OPTS,
+    CLI_OPT(struct map_args, log, "log", 'l', CLI_FLAG, NULL, NULL, "who changed it, why and when, as `cairn map log`"),
+    CLI_OPT(struct map_args, last, "last", 'n', CLI_NUMBER, "N", NULL, "with --log, only the newest so many"),
+    CLI_OPT_END,
+};
+
+const struct cli_command cli_map = {
+    .name = "map",
+    .operands = "",
+    .summary = "show what the map holds, and where it is kept",
+    .text =
+        "The map is read from where the configuration says that it is kept; the node may run meanwhile. Its revision "
+        "is that of the newest change.",
+    .opts = show_opts,
+    .args_size = sizeof(struct map_args),
+    .examples = (const struct cli_example[]){ { "cairn map --config cairn.yaml", "how much there is" },
+                                              { "cairn map --log --last 20 --config cairn.yaml", "its newest changes" },
+                                              { NULL, NULL } },
+    .run = map_run,
     .group = "The node",
 };

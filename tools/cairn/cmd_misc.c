@@ -60,11 +60,7 @@ static int help_run(struct cli *cli, void *args)
     snprintf(name, sizeof(name), "%s%s%s", cli->operands[0], cli->noperands > 1 ? " " : "",
              cli->noperands > 1 ? cli->operands[1] : "");
     const struct cli_command *cmd = cli_find(name);
-    bool family = false;
-    size_t len = strlen(name);
-    for (uint32_t i = 0; cmd == NULL && cli_commands[i] != NULL; i++)
-        family |= strncmp(cli_commands[i]->name, name, len) == 0 && cli_commands[i]->name[len] == ' ';
-    if (cmd == NULL && !family)
+    if (cmd == NULL && !cli_is_family(name))
         return cli_usage(cli, "there is no command '%s'", name);
     if (cli->g.json)
         return cli_help_json(cli, name);

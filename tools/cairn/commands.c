@@ -3,7 +3,7 @@
 
 const struct cli_command *const cli_commands[] = {
     &cli_status,       &cli_wait_ready, &cli_machines,   &cli_metrics,     &cli_config_check,
-    &cli_members,      &cli_bench,      &cli_map_export, &cli_map_import,  &cli_map_log,
+    &cli_members,      &cli_bench,      &cli_map, &cli_map_export, &cli_map_import,  &cli_map_log,
     &cli_ns_create,    &cli_ns_list,    &cli_ns_show,    &cli_ns_remove,   &cli_put,
     &cli_get,          &cli_ls,         &cli_stat,       &cli_rm,          &cli_import,
     &cli_export,       &cli_verify,     &cli_kv_create,  &cli_kv_list,     &cli_kv_drop,

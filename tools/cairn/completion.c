@@ -10,6 +10,20 @@ static void option_words(FILE *to, const struct cli_opt *opts)
         fprintf(to, " --%s", o->name);
 }
 
+/* What may come after the first word of commands that have two. */
+static void second_words(FILE *to, const char *family, size_t len)
+{
+    bool any = false;
+    fputs("COMPREPLY=($(compgen -W '", to);
+    for (uint32_t i = 0; cli_commands[i] != NULL; i++) {
+        if (strncmp(cli_commands[i]->name, family, len) != 0 || cli_commands[i]->name[len] != ' ')
+            continue;
+        fprintf(to, "%s%s", any ? " " : "", cli_commands[i]->name + len + 1);
+        any = true;
+    }
+    fputs("' -- \"$cur\"))", to);
+}
+
 /* Cases of one table for `prev`: what the value of an option may be. */
 static void value_cases(FILE *to, const char *command, const struct cli_opt *opts)
 {
@@ -95,15 +109,21 @@ void cli_completion_bash(FILE *to)
         const struct cli_command *c = cli_commands[i];
         fprintf(to, "    '%s') operands='%s' opts='", c->name, c->operands);
         option_words(to, c->opts);
-        fputs("';;\n", to);
+        fputs("'", to);
+        if (cli_is_family(c->name)) { /* a command by itself: its options, or the word that makes another of it */
+            fprintf(to, "; case \"$prev $cur\" in '%s -'*) ;; '%s '*) ", c->name, c->name);
+            second_words(to, c->name, strlen(c->name));
+            fputs("; return;; esac", to);
+        }
+        fputs(";;\n", to);
         size_t len = strcspn(c->name, " ");
-        bool first = c->name[len] == ' ' && (i == 0 || strncmp(cli_commands[i - 1]->name, c->name, len + 1) != 0);
-        if (!first)
+        const char *last = i > 0 ? cli_commands[i - 1]->name : "";
+        bool goes_on = strncmp(last, c->name, len) == 0 && (last[len] == ' ' || last[len] == '\0');
+        if (c->name[len] != ' ' || goes_on)
             continue;
-        fprintf(to, "    '%.*s') COMPREPLY=($(compgen -W '", (int)len, c->name);
-        for (uint32_t k = i; cli_commands[k] != NULL && strncmp(cli_commands[k]->name, c->name, len + 1) == 0; k++)
-            fprintf(to, "%s%s", k > i ? " " : "", cli_commands[k]->name + len + 1);
-        fputs("' -- \"$cur\")); return;;\n", to);
+        fprintf(to, "    '%.*s') ", (int)len, c->name);
+        second_words(to, c->name, len);
+        fputs("; return;;\n", to);
     }
     fputs("    *) return;;\n    esac\n"
           "    opts=\"$opts",

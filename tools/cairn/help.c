@@ -57,27 +57,6 @@ static void usage_line(const struct cli_command *cmd, FILE *to)
     fprintf(to, "cairn %s [options]%s%s\n", cmd->name, cmd->operands[0] != '\0' ? " " : "", cmd->operands);
 }
 
-void cli_help_command(const struct cli *cli, const struct cli_command *cmd, FILE *to)
-{
-    fputs("usage: ", to);
-    usage_line(cmd, to);
-    fprintf(to, "\n  %c", cmd->summary[0] - ('a' <= cmd->summary[0] && cmd->summary[0] <= 'z' ? 'a' - 'A' : 0));
-    fprintf(to, "%s.\n", cmd->summary + 1);
-    if (cmd->text != NULL) {
-        fputs("\n  ", to);
-        wrap(cli, to, cmd->text, 2, 2);
-    }
-    fputs("\nExamples:\n", to);
-    for (const struct cli_example *e = cmd->examples; e->line != NULL; e++)
-        fprintf(to, "  $ %s\n      %s\n", e->line, e->what);
-    if (cmd->opts != NULL) {
-        fputs("\nOptions:\n", to);
-        show_opts(cli, cmd->opts, to);
-    }
-    fputs("\nOptions of every command:\n", to);
-    show_opts(cli, cli_global_opts, to);
-}
-
 static void list_commands(FILE *to, const char *prefix)
 {
     const char *group = NULL;
@@ -91,6 +70,31 @@ static void list_commands(FILE *to, const char *prefix)
         group = c->group;
         fprintf(to, "  %-18s %s\n", c->name, c->summary);
     }
+}
+
+void cli_help_command(const struct cli *cli, const struct cli_command *cmd, FILE *to)
+{
+    fputs("usage: ", to);
+    usage_line(cmd, to);
+    fprintf(to, "\n  %c", cmd->summary[0] - ('a' <= cmd->summary[0] && cmd->summary[0] <= 'z' ? 'a' - 'A' : 0));
+    fprintf(to, "%s.\n", cmd->summary + 1);
+    if (cmd->text != NULL) {
+        fputs("\n  ", to);
+        wrap(cli, to, cmd->text, 2, 2);
+    }
+    fputs("\nExamples:\n", to);
+    for (const struct cli_example *e = cmd->examples; e->line != NULL; e++)
+        fprintf(to, "  $ %s\n      %s\n", e->line, e->what);
+    if (cli_is_family(cmd->name)) {
+        fputs("\nIts commands:\n", to);
+        list_commands(to, cmd->name);
+    }
+    if (cmd->opts != NULL) {
+        fputs("\nOptions:\n", to);
+        show_opts(cli, cmd->opts, to);
+    }
+    fputs("\nOptions of every command:\n", to);
+    show_opts(cli, cli_global_opts, to);
 }
 
 void cli_help_overview(const struct cli *cli, FILE *to)

@@ -59,7 +59,9 @@ static void on_peer_down(struct cairn_rpc_peer *peer)
 
 static const uint8_t *vm_cookie(struct cairn_rpc *rpc)
 {
-    return bulk_of(rpc)->cookie;
+    const struct cairn_bulk *b = bulk_of(rpc);
+
+    return b->conf.vm ? b->cookie : NULL; /* whoever knows it may copy our memory: it alone is the leave */
 }
 
 static const struct cairn_rpc_bulk_hooks bulk_hooks = { on_peer_up, on_peer_down, vm_cookie };

@@ -17,6 +17,7 @@ enum {
     SAFE = CAIRN_RPC_SAFE,
     ONCE = CAIRN_RPC_ONCE,
     ADMIN = CAIRN_RPC_ADMIN,
+    LARGE = CAIRN_RPC_LARGE,
 };
 
 static const struct cairn_rpc_method node_methods[] = {
@@ -72,6 +73,10 @@ static const struct cairn_rpc_method kv_methods[] = {
     METHOD(CAIRN__WIRE__KV_METHOD__KV_MERASE, "merase", ONCE | ADMIN, kv_mget, kv_statuses),
     METHOD(CAIRN__WIRE__KV_METHOD__KV_LIST, "list", SAFE | ADMIN, kv_list, kv_list_reply),
     METHOD(CAIRN__WIRE__KV_METHOD__KV_STAT, "stat", SAFE | ADMIN, kv_stat, kv_stat_reply),
+    METHOD(CAIRN__WIRE__KV_METHOD__KV_APPLY, "apply", ONCE | ADMIN | LARGE, kv_apply, kv_statuses),
+    METHOD(CAIRN__WIRE__KV_METHOD__KV_FLUSH, "flush", SAFE | ADMIN, empty, empty),
+    METHOD(CAIRN__WIRE__KV_METHOD__KV_SNAPSHOT_OPEN, "snapshot_open", ONCE | ADMIN, empty, kv_snapshot_opened),
+    METHOD(CAIRN__WIRE__KV_METHOD__KV_SNAPSHOT_CLOSE, "snapshot_close", ONCE | ADMIN, kv_snapshot, empty),
 };
 IFACE(kv, "kv");
 

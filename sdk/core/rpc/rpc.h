@@ -35,7 +35,10 @@ enum cairn_rpc_method_flags {
     CAIRN_RPC_ONCE = 2,   /* changes something: numbered, and recognised when sent again; cairn_rpc_may_come_again() */
     CAIRN_RPC_ADMIN = 4,  /* for administrators and the node itself */
     CAIRN_RPC_INLINE = 8, /* never waits: the handler answers before it returns */
+    CAIRN_RPC_LARGE = 16, /* a local call may bring more than a frame holds: CAIRN_RPC_LARGE_BYTES_MAX */
 };
+
+enum { CAIRN_RPC_LARGE_BYTES_MAX = 8 << 20 };
 
 /** Whether an answer says that nothing was done, for a reason that may be over when the call comes again: it is then
  * carried out anew. A handler of a CAIRN_RPC_ONCE method that has done something gives none of these. */
@@ -238,8 +241,8 @@ struct cairn_bulk **cairn_rpc_bulk(struct cairn_rpc *rpc); /* the bulk module's 
 struct cairn_rpc_bulk_hooks {
     void (*peer_up)(struct cairn_rpc_peer *peer);   /* HELLO has succeeded */
     void (*peer_down)(struct cairn_rpc_peer *peer); /* the connection is lost: end all transfers with it */
-    const uint8_t *(*vm_cookie)(
-        struct cairn_rpc *rpc); /* 16 secret bytes in our memory that HELLO tells the peer about */
+    /* 16 secret bytes in our memory that HELLO tells the peer about; NULL: it is not to copy our memory */
+    const uint8_t *(*vm_cookie)(struct cairn_rpc *rpc);
 };
 void cairn_rpc_set_bulk_hooks(struct cairn_rpc *rpc, const struct cairn_rpc_bulk_hooks *hooks);
 /** NULL if there is none with that number; by name likewise. */

@@ -42,11 +42,12 @@ static const struct cairn_identity node_identity = { .uid = 0, .gid = 0, .admin 
 /* The payload of a local call, as one piece. */
 static int call_join_payload(struct cairn_rpc_call *call, struct cairn_rpc_req *rq)
 {
+    size_t max = rq->method->flags & CAIRN_RPC_LARGE ? CAIRN_RPC_LARGE_BYTES_MAX : CAIRN_FRAME_PAYLOAD_BYTES_MAX;
     size_t len = 0, at = 0;
 
     for (uint32_t i = 0; i < call->payload_n; i++)
         len += call->payload[i].iov_len;
-    if (len > CAIRN_FRAME_PAYLOAD_BYTES_MAX)
+    if (len > max)
         return CAIRN_E_TOOBIG;
     rq->payload_len = (uint32_t)len;
     if (call->payload_n <= 1) {

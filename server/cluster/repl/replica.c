@@ -217,7 +217,7 @@ int cairn_replica_checkpoint(struct cairn_replica *r, struct cairn_at *at, uint8
     *sessions = malloc(*len);
     if (*sessions == NULL)
         return CAIRN_E_NOMEM;
-    cairn_sessions_image_put(&r->sessions, r->applied, *sessions);
+    cairn_sessions_image_put(&r->sessions, r->applied, *sessions, *len);
     *at = (struct cairn_at){ .epoch = cairn_slot_log_epoch(&r->log, r->applied), .pos = r->applied };
     return 0;
 }

@@ -2,49 +2,9 @@
 #include "server/cluster/repl/sessions_image.h"
 
 #include "sdk/core/base/crc.h"
+#include "sdk/core/base/le.h"
 
-#include <endian.h>
 #include <stdlib.h>
-
-struct cursor {
-    const uint8_t *at;
-    size_t left;
-};
-
-static uint8_t *put32(uint8_t *to, uint32_t v)
-{
-    v = htole32(v);
-    memcpy(to, &v, sizeof(v));
-    return to + sizeof(v);
-}
-
-static uint8_t *put64(uint8_t *to, uint64_t v)
-{
-    v = htole64(v);
-    memcpy(to, &v, sizeof(v));
-    return to + sizeof(v);
-}
-
-/* The caller has looked at @left. */
-static uint32_t get32(struct cursor *c)
-{
-    uint32_t v;
-
-    memcpy(&v, c->at, sizeof(v));
-    c->at += sizeof(v);
-    c->left -= sizeof(v);
-    return le32toh(v);
-}
-
-static uint64_t get64(struct cursor *c)
-{
-    uint64_t v;
-
-    memcpy(&v, c->at, sizeof(v));
-    c->at += sizeof(v);
-    c->left -= sizeof(v);
-    return le64toh(v);
-}
 
 /* Sessions and writes are in the order of their ids and numbers, but not of positions: a repetition may be appended late. */
 static uint32_t writes_until(const struct cairn_session *s, uint64_t pos)
@@ -75,43 +35,45 @@ size_t cairn_sessions_image_bytes(const struct cairn_sessions *t, uint64_t pos)
     return len;
 }
 
-static uint8_t *put_session(const struct cairn_session *s, uint64_t pos, uint8_t *to)
+static void put_session(const struct cairn_session *s, uint64_t pos, struct cairn_le_writer *to)
 {
-    to = put64(to, s->id.epoch);
-    to = put64(to, s->id.pos);
-    to = put64(to,
-               s->floor); /* of an entry behind @pos perhaps: what a client has the answers to is so at any position */
-    to = put32(to, writes_until(s, pos));
+    cairn_le_put64(to, s->id.epoch);
+    cairn_le_put64(to, s->id.pos);
+    /* Of an entry behind @pos perhaps: what a client has the answers to is so at any position. */
+    cairn_le_put64(to, s->floor);
+    cairn_le_put32(to, writes_until(s, pos));
     for (uint32_t i = 0; i < s->nwrites; i++) {
         if (s->writes[i].pos > pos)
             continue;
         CAIRN_ASSERT(s->writes[i].applied);
-        to = put64(to, s->writes[i].seq);
-        to = put64(to, s->writes[i].pos);
-        to = put32(to, (uint32_t)s->writes[i].result);
+        cairn_le_put64(to, s->writes[i].seq);
+        cairn_le_put64(to, s->writes[i].pos);
+        cairn_le_put32(to, (uint32_t)s->writes[i].result);
     }
-    return to;
 }
 
-void cairn_sessions_image_put(const struct cairn_sessions *t, uint64_t pos, uint8_t *to)
+void cairn_sessions_image_put(const struct cairn_sessions *t, uint64_t pos, uint8_t *to, size_t len)
 {
-    uint8_t *end = put64(to + 8, pos);
+    struct cairn_le_writer w = cairn_le_writer(to, len);
     uint32_t n = sessions_until(t, pos);
 
-    put32(to, CAIRN_SESSIONS_IMAGE_VERSION);
-    end = put32(end, n);
+    cairn_le_put32(&w, CAIRN_SESSIONS_IMAGE_VERSION);
+    cairn_le_put32(&w, 0); /* the checksum: below */
+    cairn_le_put64(&w, pos);
+    cairn_le_put32(&w, n);
     for (uint32_t i = 0; i < n; i++)
-        end = put_session(&t->all[i], pos, end);
-    put32(to + 4, cairn_crc32c(0, to + 8, (size_t)(end - to) - 8));
+        put_session(&t->all[i], pos, &w);
+    CAIRN_ASSERT(!w.failed && w.at == w.end);
+    cairn_le_store32(to + 4, cairn_crc32c(0, to + 8, len - 8));
 }
 
-static bool get_write(struct cairn_session *s, uint64_t pos, struct cursor *c)
+static bool get_write(struct cairn_session *s, uint64_t pos, struct cairn_le_reader *r)
 {
     struct cairn_session_write w = { .applied = true };
 
-    w.seq = get64(c);
-    w.pos = get64(c);
-    w.result = (int32_t)get32(c);
+    w.seq = cairn_le_get64(r);
+    w.pos = cairn_le_get64(r);
+    w.result = (int32_t)cairn_le_get32(r);
     if (w.seq < s->floor || (s->nwrites > 0 && w.seq <= s->writes[s->nwrites - 1].seq) || w.pos <= s->id.pos ||
         w.pos > pos)
         return false;
@@ -119,20 +81,18 @@ static bool get_write(struct cairn_session *s, uint64_t pos, struct cursor *c)
     return true;
 }
 
-static int get_session(struct cairn_sessions *t, uint64_t pos, struct cursor *c)
+static int get_session(struct cairn_sessions *t, uint64_t pos, struct cairn_le_reader *r)
 {
     struct cairn_session *s = &t->all[t->n];
     uint32_t n;
 
-    if (c->left < CAIRN_SESSIONS_IMAGE_SESSION_BYTES)
-        return CAIRN_E_CORRUPT;
     *s = (struct cairn_session){ 0 };
-    s->id.epoch = get64(c);
-    s->id.pos = get64(c);
-    s->floor = get64(c);
-    n = get32(c);
-    if (s->id.epoch == 0 || s->id.pos == 0 || s->id.pos > pos || s->floor == 0 || n > CAIRN_SESSION_WRITES_MAX ||
-        c->left < (size_t)n * CAIRN_SESSIONS_IMAGE_WRITE_BYTES)
+    s->id.epoch = cairn_le_get64(r);
+    s->id.pos = cairn_le_get64(r);
+    s->floor = cairn_le_get64(r);
+    n = cairn_le_get32(r);
+    if (r->failed || s->id.epoch == 0 || s->id.pos == 0 || s->id.pos > pos || s->floor == 0 ||
+        n > CAIRN_SESSION_WRITES_MAX || cairn_le_left(r) < (size_t)n * CAIRN_SESSIONS_IMAGE_WRITE_BYTES)
         return CAIRN_E_CORRUPT;
     if (t->n > 0 && (!cairn_at_is_less(s[-1].id, s->id) || s->id.pos <= s[-1].id.pos))
         return CAIRN_E_CORRUPT;
@@ -144,19 +104,20 @@ static int get_session(struct cairn_sessions *t, uint64_t pos, struct cursor *c)
     s->room = n;
     t->n++;
     for (uint32_t i = 0; i < n; i++) {
-        if (!get_write(s, pos, c))
+        if (!get_write(s, pos, r))
             return CAIRN_E_CORRUPT;
     }
     return 0;
 }
 
-static int get_all(struct cairn_sessions *t, uint64_t pos, struct cursor *c)
+static int get_all(struct cairn_sessions *t, uint64_t pos, struct cairn_le_reader *r)
 {
-    uint64_t at = get64(c);
-    uint32_t n = get32(c);
+    uint64_t at = cairn_le_get64(r);
+    uint32_t n = cairn_le_get32(r);
     int rc = 0;
 
-    if (at != pos || n > CAIRN_SESSIONS_MAX || c->left < (size_t)n * CAIRN_SESSIONS_IMAGE_SESSION_BYTES)
+    if (at != pos || r->failed || n > CAIRN_SESSIONS_MAX ||
+        cairn_le_left(r) < (size_t)n * CAIRN_SESSIONS_IMAGE_SESSION_BYTES)
         return CAIRN_E_CORRUPT;
     if (n > 0) {
         t->all = calloc(n, sizeof(*t->all));
@@ -165,23 +126,23 @@ static int get_all(struct cairn_sessions *t, uint64_t pos, struct cursor *c)
         t->room = n;
     }
     for (uint32_t i = 0; rc == 0 && i < n; i++)
-        rc = get_session(t, pos, c);
-    return rc == 0 && c->left > 0 ? CAIRN_E_CORRUPT : rc;
+        rc = get_session(t, pos, r);
+    return rc == 0 && cairn_le_left(r) > 0 ? CAIRN_E_CORRUPT : rc;
 }
 
 int cairn_sessions_image_get(struct cairn_sessions *t, uint64_t pos, const uint8_t *image, size_t len)
 {
-    struct cursor c = { image, len };
+    struct cairn_le_reader r = cairn_le_reader(image, len);
     int rc;
 
     CAIRN_ASSERT(t->n == 0 && t->all == NULL);
     if (len < CAIRN_SESSIONS_IMAGE_HEADER_BYTES)
         return CAIRN_E_CORRUPT;
-    if (get32(&c) != CAIRN_SESSIONS_IMAGE_VERSION)
+    if (cairn_le_get32(&r) != CAIRN_SESSIONS_IMAGE_VERSION)
         return CAIRN_E_FORMAT;
-    if (get32(&c) != cairn_crc32c(0, image + 8, len - 8))
+    if (cairn_le_get32(&r) != cairn_crc32c(0, image + 8, len - 8))
         return CAIRN_E_CORRUPT;
-    rc = get_all(t, pos, &c);
+    rc = get_all(t, pos, &r);
     if (rc != 0)
         cairn_sessions_fini(t);
     return rc;

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -15,7 +16,7 @@
 #include <cmocka.h>
 
 /* A process that makes one with something in it, tells its path and ends by @signal, or well (0). */
-static void end_by(int signal, char dir[SCRATCH_MAX])
+static void end_by(int signal, void (*make)(char dir[SCRATCH_MAX]), char dir[SCRATCH_MAX])
 {
     int fds[2], status;
     pid_t pid;
@@ -26,7 +27,7 @@ static void end_by(int signal, char dir[SCRATCH_MAX])
     if (pid == 0) {
         char path[SCRATCH_MAX + 8];
 
-        scratch_new(dir);
+        make(dir);
         snprintf(path, sizeof(path), "%s/d", dir);
         mkdir(path, 0700);
         snprintf(path, sizeof(path), "%s/d/f", dir);
@@ -42,16 +43,26 @@ static void end_by(int signal, char dir[SCRATCH_MAX])
     assert_int_equal(WIFSIGNALED(status) ? WTERMSIG(status) : 0, signal);
 }
 
+/* Where the test may mount. */
+static void new_and_mount(char dir[SCRATCH_MAX])
+{
+    scratch_new(dir);
+    if (mount("tmpfs", dir, "tmpfs", 0, "size=1m") != 0)
+        print_message("no mount here\n");
+}
+
 static void nothing_stays(void **state)
 {
-    static const int ends[] = { 0, SIGABRT, SIGKILL };
+    static const int ends[] = { 0, SIGABRT, SIGKILL, SIGKILL, SIGKILL };
+    static void (*const makes[])(char dir[SCRATCH_MAX]) = { scratch_new, scratch_new, scratch_new,
+                                                            scratch_new_in_memory, new_and_mount };
 
     (void)state;
     for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
         char dir[SCRATCH_MAX];
         struct stat st;
 
-        end_by(ends[i], dir);
+        end_by(ends[i], makes[i], dir);
         *strrchr(dir, '/') = '\0'; /* the process's own, with all in it */
         for (int t = 0; t < 10000 && stat(dir, &st) == 0; t++)
             poll(NULL, 0, 1);

@@ -55,6 +55,23 @@ static void vm_moves_every_length(void **state)
     each_length(fx, CAIRN_BULK_VM);
 }
 
+/* A caller that forbids vm does not tell a callee that allows it where its memory is. */
+static void who_forbids_vm_is_not_copied(void **state)
+{
+    struct fixture *fx = *state;
+    struct cairn_bulk_stats stats;
+
+    fx->client->bulk->conf.vm = false;
+    client_connect(fx);
+    assert_int_equal(cairn_rpc_peer_info(fx->peer)->vm_cookie_addr, 0);
+    expose_rw(fx);
+    assert_int_equal(xfer(fx, CAIRN_BULK_AUTO, false, 0, 1 << 20), 0);
+    assert_int_equal(xfer(fx, CAIRN_BULK_AUTO, true, 0, 1 << 20), 0);
+    cairn_bulk_stats(fx->server, &stats);
+    assert_int_equal(stats.transfers[CAIRN_BULK_VM], 0);
+    assert_int_equal(xfer(fx, CAIRN_BULK_VM, false, 0, 1 << 20), CAIRN_E_UNSUPPORTED);
+}
+
 static void self_moves_every_length(void **state)
 {
     expose_rw(*state);
@@ -281,9 +298,11 @@ int main(void)
 {
 #define N(f) cmocka_unit_test_setup_teardown(f, setup_tcp, teardown)
 #define U(f) cmocka_unit_test_setup_teardown(f, setup_unix, teardown)
+#define B(f) cmocka_unit_test_setup_teardown(f, setup_bare, teardown)
     const struct CMUnitTest tests[] = {
         U(frames_move_every_length),
         U(vm_moves_every_length),
+        B(who_forbids_vm_is_not_copied),
         U(self_moves_every_length),
         N(fabric_moves_every_length),
         N(many_by_frames),

@@ -1,9 +1,9 @@
 /* Walking a tree in the order of keys, and writing below a directory without leaving it. */
+#include "tests/lib/scratch.h"
 #include "tools/cairn/tree.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,27 +15,20 @@
 
 #include <cmocka.h>
 
-static char root[64];
+static char root[SCRATCH_MAX];
 
 static int setup(void **state)
 {
     (void)state;
-    snprintf(root, sizeof(root), "/tmp/cairn-tree.XXXXXX");
-    return mkdtemp(root) != NULL ? 0 : -1;
-}
-
-static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
-{
-    (void)st;
-    (void)flag;
-    (void)ftw;
-    return remove(path);
+    scratch_new(root);
+    return 0;
 }
 
 static int teardown(void **state)
 {
     (void)state;
-    return nftw(root, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    scratch_remove(root);
+    return 0;
 }
 
 static void make_file(const char *path)

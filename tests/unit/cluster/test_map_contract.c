@@ -1,30 +1,14 @@
-/* What every map store promises, asked of each: compare-and-set over several entries, fences, reads, watches, leases, and
- * what happens when it cannot be reached or does not answer. */
-#include "tests/lib/etcd.h"
-#include "tests/lib/map_world.h"
+/* What every map store promises, asked of each: compare-and-set over several entries, fences, reads, watches and leases. What is
+ * promised only where others share it: test_map_shared.c. */
+#include "tests/unit/cluster/map_contract.h"
 
-#include <setjmp.h>
-#include <signal.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
+#include "sdk/core/base/macros.h"
 
 enum {
     CHANGES_MAX = 64,
     LEASE_MS = 3000, /* a busy machine must not let one run out that is kept */
     LONG_LEASE_MS = 60000
 };
-
-static struct cairn_map_write put_of(const char *key, const char *value, uint64_t from)
-{
-    return (struct cairn_map_write){ .key = key,
-                                     .value = (const uint8_t *)value,
-                                     .value_len = value != NULL ? (uint32_t)strlen(value) : 0,
-                                     .from = from };
-}
 
 /* ---- changes ---- */
 
@@ -213,59 +197,6 @@ static void bounds(void **state)
 
 /* ---- watches ---- */
 
-struct seen {
-    struct cairn_map_watch watch;
-    char text[2048];
-    uint64_t revision; /* of the last CURRENT */
-    uint32_t stop_after;
-    const char *wanted;
-};
-
-static void on_news(struct cairn_map_watch *watch, enum cairn_map_news news, const struct cairn_map_entry *e,
-                    uint64_t revision)
-{
-    struct seen *s = watch->arg;
-    size_t n = strlen(s->text);
-
-    assert_true((news == CAIRN_MAP_ENTRY) == (e != NULL));
-    if (news == CAIRN_MAP_RESET)
-        snprintf(s->text, sizeof(s->text), "reset ");
-    else if (news == CAIRN_MAP_SKIPPED)
-        snprintf(s->text + n, sizeof(s->text) - n, "skipped ");
-    else if (news == CAIRN_MAP_CURRENT)
-        s->revision = revision;
-    else if (e->value == NULL)
-        snprintf(s->text + n, sizeof(s->text) - n, "-%s ", e->key);
-    else
-        snprintf(s->text + n, sizeof(s->text) - n, "%s=%.*s ", e->key, (int)e->value_len, (const char *)e->value);
-    if (news == CAIRN_MAP_ENTRY && s->stop_after > 0 && --s->stop_after == 0)
-        cairn_map_watch_stop(watch);
-}
-
-static void seen_start(struct seen *s, struct cairn_map_store *store, const char *prefix, uint64_t from)
-{
-    *s = (struct seen){ .watch = { .prefix = prefix, .from = from, .fn = on_news, .arg = s } };
-    cairn_map_watch_start(&store->view, &s->watch);
-    assert_string_equal(s->text, ""); /* never inside the call */
-}
-
-static bool seen_is_wanted(void *arg)
-{
-    const struct seen *s = arg;
-
-    return s->revision > 0 && strcmp(s->text, s->wanted) == 0;
-}
-
-static void seen_expect(struct map_world *w, struct seen *s, const char *wanted)
-{
-    uint64_t end = map_world_now(w) + 30 * CAIRN_NS_PER_S;
-
-    s->wanted = wanted;
-    while (!seen_is_wanted(s) && map_world_now(w) < end)
-        w->kind->turn(w);
-    assert_string_equal(s->text, wanted);
-}
-
 static void watches_follow(void **state)
 {
     struct map_world *w = *state;
@@ -333,22 +264,6 @@ static void a_watch_behind_the_journal_begins_anew(void **state)
     assert_int_equal(map_world_put(w, "k0", "1", c.op.revision, &r), 0);
     seen_start(&s, w->store, "old", first);
     seen_expect(w, &s, "reset old=1 ");
-    cairn_map_watch_stop(&s.watch);
-}
-
-static void others_changes_are_seen(void **state)
-{
-    struct map_world *w = *state;
-    struct cairn_map_store *other = w->kind->other(w);
-    struct cairn_map_write write = put_of("a", "1", 0);
-    struct cairn_map_change c = { .writes = &write, .nwrites = 1 };
-    struct seen s;
-
-    seen_start(&s, w->store, "", 0);
-    seen_expect(w, &s, "reset ");
-    assert_int_equal(map_world_change(w, other, &c), 0);
-    assert_string_equal(map_world_listed_truly(w, w->store, ""), "a=1 "); /* a read does not lag */
-    seen_expect(w, &s, "reset a=1 ");
     cairn_map_watch_stop(&s.watch);
 }
 
@@ -429,143 +344,6 @@ static void a_lease_runs_out(void **state)
     assert_int_equal(map_world_lease(w, w->store, &l), CAIRN_E_CLOSED);
 }
 
-/* ---- a store that is away ---- */
-
-static bool is_reachable(void *arg)
-{
-    struct map_world *w = arg;
-    struct cairn_map_health h;
-
-    cairn_map_store_health(w->store, &h);
-    return h.reachable;
-}
-
-static bool is_unreachable(void *arg)
-{
-    return !is_reachable(arg);
-}
-
-static void a_store_that_is_away_refuses_at_once_and_says_so(void **state)
-{
-    struct map_world *w = *state;
-    struct cairn_map_health h;
-    struct seen s;
-    uint64_t before, r;
-
-    assert_int_equal(map_world_put(w, "a", "1", 0, &r), 0);
-    seen_start(&s, w->store, "", 0);
-    seen_expect(w, &s, "reset a=1 ");
-    w->kind->reach(w, false);
-    before = map_world_now(w);
-    if (map_world_put(w, "a", "2", r, NULL) == 0)
-        fail_msg("changed what cannot be reached");
-    map_world_until(w, is_unreachable, w);
-    cairn_map_store_health(w->store, &h);
-    assert_true(h.since_ns >= before);
-    assert_true(h.err.code < 0 && h.err.text[0] != '\0');
-    before = map_world_now(w);
-    assert_int_equal(map_world_put(w, "a", "2", r, NULL), CAIRN_E_UNREACHABLE);
-    assert_true(map_world_now(w) - before < 2 * CAIRN_NS_PER_S);    /* CAIRN_MAP_TIMEOUT_MS is 5 s */
-    assert_string_equal(map_world_listed(w, w->store, ""), "a=1 "); /* what was known still is */
-    w->kind->reach(w, true);
-    map_world_until(w, is_reachable, w);
-    assert_int_equal(map_world_put(w, "a", "3", r, NULL), 0);
-    seen_expect(w, &s, "reset a=1 a=3 ");
-    cairn_map_watch_stop(&s.watch);
-}
-
-/* What others did meanwhile, and what no history tells any more. */
-static void watches_survive_absence_and_compaction(void **state)
-{
-    struct map_world *w = *state;
-    struct cairn_map_store *other = w->kind->other(w);
-    struct cairn_map_write write = put_of("b", "1", 0);
-    struct cairn_map_change c = { .writes = &write, .nwrites = 1 };
-    struct seen s;
-    uint64_t ra, rb;
-
-    assert_int_equal(map_world_put(w, "a", "1", 0, &ra), 0);
-    seen_start(&s, w->store, "", 0);
-    seen_expect(w, &s, "reset a=1 ");
-    w->kind->reach(w, false);
-    map_world_until(w, is_unreachable, w);
-    assert_int_equal(map_world_change(w, other, &c), 0);
-    rb = c.op.revision;
-    w->kind->reach(w, true);
-    seen_expect(w, &s, "reset a=1 b=1 "); /* nothing was skipped */
-    w->kind->reach(w, false);
-    map_world_until(w, is_unreachable, w);
-    write = put_of("b", NULL, rb);
-    assert_int_equal(map_world_change(w, other, &c), 0);
-    write = put_of("a", "2", ra);
-    assert_int_equal(map_world_change(w, other, &c), 0);
-    write = put_of("c", "1", 0);
-    assert_int_equal(map_world_change(w, other, &c), 0);
-    w->kind->compact(w);
-    w->kind->reach(w, true);
-    seen_expect(w, &s, "reset a=1 b=1 skipped a=2 -b c=1 ");
-    assert_int_equal(s.revision, c.op.revision);
-    cairn_map_watch_stop(&s.watch);
-}
-
-/* The change may or may not have happened: the caller is told so, and a read tells which. */
-static void a_lost_answer_is_an_unknown_outcome(void **state)
-{
-    struct map_world *w = *state;
-    struct cairn_map_write write = put_of("a", "2", 0);
-    struct cairn_map_change c = { .op = { .timeout_ms = 1000 }, .writes = &write, .nwrites = 1 };
-    struct cairn_map_health h;
-    uint64_t r;
-
-    assert_int_equal(map_world_put(w, "a", "1", 0, &r), 0);
-    write.from = r;
-    w->kind->mute(w, true);
-    assert_int_equal(map_world_change(w, w->store, &c), CAIRN_E_UNKNOWN);
-    cairn_map_store_health(w->store, &h);
-    assert_false(h.reachable);
-    w->kind->mute(w, false);
-    map_world_until(w, is_reachable, w);
-    assert_string_equal(map_world_listed_truly(w, w->store, ""), "a=2 "); /* here it did happen */
-    assert_int_equal(map_world_put(w, "a", "3", r, NULL), CAIRN_E_STATE);
-}
-
-/* ---- each of them ---- */
-
-static int setup(void **state, const struct map_world_kind *kind)
-{
-    *state = kind->open();
-    return 0;
-}
-
-static int setup_local(void **state)
-{
-    return setup(state, &map_world_local);
-}
-
-static int setup_sim(void **state)
-{
-    return setup(state, &map_world_sim);
-}
-
-#if CAIRN_WITH_ETCD
-static int setup_etcd(void **state)
-{
-    return setup(state, &map_world_etcd);
-}
-#endif
-
-static int teardown(void **state)
-{
-    struct map_world *w = *state;
-
-    w->kind->close(w);
-    return 0;
-}
-
-#define CASE(name, kind)                                                                                               \
-    {                                                                                                                  \
-#kind ": " #name, name, setup_##kind, teardown, NULL                                                           \
-    }
 #define ALL(kind)                                                                                                      \
     CASE(changes_compare_and_set, kind), CASE(entries_are_listed_in_order, kind),                                      \
         CASE(several_writes_are_one_change, kind), CASE(entries_keep_bytes_and_revisions, kind),                       \
@@ -573,29 +351,20 @@ static int teardown(void **state)
         CASE(bounds, kind), CASE(watches_follow, kind), CASE(a_watch_may_stop_itself, kind),                           \
         CASE(a_watch_behind_the_journal_begins_anew, kind), CASE(entries_end_with_their_lease, kind),                  \
         CASE(a_lease_runs_out, kind)
-#define SHARED(kind)                                                                                                   \
-    CASE(others_changes_are_seen, kind), CASE(a_store_that_is_away_refuses_at_once_and_says_so, kind),                 \
-        CASE(watches_survive_absence_and_compaction, kind), CASE(a_lost_answer_is_an_unknown_outcome, kind)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         ALL(local),
         ALL(sim),
-        SHARED(sim),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
 #if CAIRN_WITH_ETCD
     const struct CMUnitTest etcd_tests[] = {
         ALL(etcd),
-        SHARED(etcd),
     };
 
-    signal(SIGPIPE, SIG_IGN);
-    if (etcd_is_installed())
+    if (etcd_is_there())
         failed += cmocka_run_group_tests(etcd_tests, NULL, NULL);
-    else
-        print_message("etcd is not installed: deploy/install-deps test\n");
 #endif
     return failed;
 }

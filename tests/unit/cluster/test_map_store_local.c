@@ -363,16 +363,18 @@ static void malformed_entries_are_refused(void **state)
 
     (void)state;
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
-        uint8_t image[256], *end = image + CAIRN_MAP_IMAGE_HEADER_BYTES;
+        uint8_t image[256], *body = image + CAIRN_MAP_IMAGE_HEADER_BYTES;
+        struct cairn_le_writer w = cairn_le_writer(body, sizeof(image) - CAIRN_MAP_IMAGE_HEADER_BYTES);
 
-        end = cairn_map_image_put_entry(end, &twice);
+        cairn_map_image_put_entry(&w, &twice);
         info = (struct cairn_map_image_info){ .revision = 5, .entries = 1 };
-        cairn_map_image_put_header(image, &info, (size_t)(end - image) - CAIRN_MAP_IMAGE_HEADER_BYTES);
-        assert_int_equal(cairn_map_image_read(image, (size_t)(end - image), &info, on_no_entry, NULL, NULL), 0);
-        end = cairn_map_image_put_entry(end, bad[i]);
+        cairn_map_image_put_header(image, &info, (size_t)(w.at - body));
+        assert_int_equal(cairn_map_image_read(image, (size_t)(w.at - image), &info, on_no_entry, NULL, NULL), 0);
+        cairn_map_image_put_entry(&w, bad[i]);
+        assert_false(w.failed);
         info = (struct cairn_map_image_info){ .revision = 5, .entries = 2 };
-        cairn_map_image_put_header(image, &info, (size_t)(end - image) - CAIRN_MAP_IMAGE_HEADER_BYTES);
-        assert_int_equal(cairn_map_image_read(image, (size_t)(end - image), &info, on_no_entry, NULL, NULL),
+        cairn_map_image_put_header(image, &info, (size_t)(w.at - body));
+        assert_int_equal(cairn_map_image_read(image, (size_t)(w.at - image), &info, on_no_entry, NULL, NULL),
                          CAIRN_E_CORRUPT);
     }
 }

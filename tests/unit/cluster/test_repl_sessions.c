@@ -139,7 +139,7 @@ static void image_is_of_its_position(void **state)
     len = cairn_sessions_image_bytes(&t, 2);
     image = malloc(len);
     assert_non_null(image);
-    cairn_sessions_image_put(&t, 2, image);
+    cairn_sessions_image_put(&t, 2, image, len);
     assert_int_equal(cairn_sessions_image_get(&back, 2, image, len), 0);
     assert_int_equal(back.n, 1);
     assert_non_null(find(&back, 1));

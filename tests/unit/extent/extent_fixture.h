@@ -6,11 +6,11 @@
 #include "providers/extent/extent_internal.h"
 #include "sdk/core/base/crc.h"
 #include "sdk/core/bulk/bulk.h"
+#include "tests/lib/scratch.h"
 
 #include "schema/kv.pb-c.h"
 
 #include <fcntl.h>
-#include <ftw.h>
 #include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -41,7 +41,7 @@ struct fixture {
     struct cairn_extent_provider provider;
     struct cairn_extent_conf conf;
     struct cairn_identity who;
-    char dir[64];
+    char dir[SCRATCH_MAX];
     struct cairn_err err; /* of the last call */
 };
 
@@ -124,22 +124,16 @@ static inline void fx_init_in(struct fixture *fx, const struct cairn_extent_conf
     fx_open(fx);
 }
 
-/* In a fresh directory inside @parent. */
-static inline void fx_init(struct fixture *fx, const struct cairn_extent_conf *conf, const char *parent)
+/* In a fresh directory, in memory where the backend wants that. */
+static inline void fx_init(struct fixture *fx, const struct cairn_extent_conf *conf)
 {
-    char dir[64];
+    char dir[SCRATCH_MAX];
 
-    snprintf(dir, sizeof(dir), "%s/cairn-extent-XXXXXX", parent);
-    assert_non_null(mkdtemp(dir));
+    if (conf->backend == CAIRN_EXTENT_PMEM)
+        scratch_new_in_memory(dir);
+    else
+        scratch_new(dir);
     fx_init_in(fx, conf, dir);
-}
-
-static inline int fx_unlink(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-    (void)st;
-    (void)type;
-    (void)ftw;
-    return remove(path);
 }
 
 static inline void fx_fini(struct fixture *fx)
@@ -150,7 +144,7 @@ static inline void fx_fini(struct fixture *fx)
     cairn_rpc_free(fx->rpc);
     cairn_pool_free(fx->pool);
     cairn_loop_fini(&fx->loop);
-    nftw(fx->dir, fx_unlink, 16, FTW_DEPTH | FTW_PHYS);
+    scratch_remove(fx->dir);
 }
 
 /* ---- calls ---- */
@@ -457,28 +451,28 @@ static inline int fx_scrub(struct fixture *fx, uint64_t id, struct fx_call *c)
 /* The test @f in a fixture of backend @s. */
 #define ON(f, s) cmocka_unit_test_setup_teardown(f, fx_setup_##s, fx_teardown)
 
-static inline int fx_setup_with(void **state, struct cairn_extent_conf conf, const char *parent)
+static inline int fx_setup_with(void **state, struct cairn_extent_conf conf)
 {
     struct fixture *fx = malloc(sizeof(*fx));
 
-    fx_init(fx, &conf, parent);
+    fx_init(fx, &conf);
     *state = fx;
     return 0;
 }
 
 static inline int fx_setup_file(void **state)
 {
-    return fx_setup_with(state, fx_conf(CAIRN_EXTENT_FILE), "/tmp");
+    return fx_setup_with(state, fx_conf(CAIRN_EXTENT_FILE));
 }
 
 static inline int fx_setup_pmem(void **state)
 {
-    return fx_setup_with(state, fx_conf(CAIRN_EXTENT_PMEM), "/dev/shm");
+    return fx_setup_with(state, fx_conf(CAIRN_EXTENT_PMEM));
 }
 
 static inline int fx_setup_memory(void **state)
 {
-    return fx_setup_with(state, fx_conf(CAIRN_EXTENT_MEMORY), "/tmp");
+    return fx_setup_with(state, fx_conf(CAIRN_EXTENT_MEMORY));
 }
 
 static inline int fx_teardown(void **state)

@@ -521,19 +521,20 @@ static void a_full_disk_refuses_writes_and_recovers(void **state)
     enum { LEN = 1 << 20, MOST = 64 };
     struct fixture fx;
     struct cairn_extent_conf conf = fx_conf(CAIRN_EXTENT_FILE);
-    char mnt[] = "/tmp/cairn-extent-full-XXXXXX", other[64];
+    char mnt[SCRATCH_MAX], dir[SCRATCH_MAX + 8];
     uint8_t *bytes = malloc(LEN), *got = malloc(LEN);
     uint64_t ids[MOST], n = 0, len;
     int rc = 0;
 
     (void)state;
-    assert_non_null(mkdtemp(mnt));
+    scratch_new(mnt);
     if (mount("tmpfs", mnt, "tmpfs", 0, "size=16m") != 0) {
         print_message("no mount here (%s): skipped\n", strerror(errno));
-        rmdir(mnt);
         skip();
     }
-    fx_init(&fx, &conf, mnt);
+    snprintf(dir, sizeof(dir), "%s/extent", mnt);
+    assert_int_equal(mkdir(dir, 0700), 0);
+    fx_init_in(&fx, &conf, dir);
     while (rc == 0 && n < MOST) {
         fx_fill(bytes, LEN, n);
         rc = fx_put(&fx, &(struct fx_write){ .len = LEN, .bytes = bytes, .bulk = true, .durability = SYNC }, &ids[n]);
@@ -564,10 +565,7 @@ static void a_full_disk_refuses_writes_and_recovers(void **state)
     assert_int_equal(fx_remove(&fx, ids[0]), 0);
     assert_int_equal(fx_put(&fx, &(struct fx_write){ .len = LEN, .bytes = bytes, .bulk = true }, &len), 0);
     fx_fini(&fx);
-    snprintf(other, sizeof(other), "%s/other", mnt);
-    unlink(other);
-    assert_int_equal(umount(mnt), 0);
-    rmdir(mnt);
+    scratch_remove(mnt);
     free(bytes);
     free(got);
 }

@@ -25,7 +25,7 @@ static void an_open_without_memory_loses_nothing(void **state)
     int rc;
 
     (void)state;
-    fx_init(&fx, &conf, "/tmp");
+    fx_init(&fx, &conf);
     fx_fill(bytes, LEN, 1);
     for (int i = 0; i < N; i++)
         assert_int_equal(fx_put(&fx, &(struct fx_write){ .len = LEN, .bytes = bytes }, &ids[i]), 0);

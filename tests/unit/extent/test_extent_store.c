@@ -8,7 +8,7 @@ static int fx_setup_uring(void **state)
 {
     struct cairn_extent_conf conf = fx_conf(CAIRN_EXTENT_FILE);
 
-    return fx_setup_with(state, conf, "/tmp"); /* AUTO: where io_uring is refused it is the pool */
+    return fx_setup_with(state, conf); /* AUTO: where io_uring is refused it is the pool */
 }
 
 static int fx_setup_pool(void **state)
@@ -17,7 +17,7 @@ static int fx_setup_pool(void **state)
 
     conf.io = CAIRN_FILE_IO_POOL;
     conf.direct = false;
-    return fx_setup_with(state, conf, "/tmp");
+    return fx_setup_with(state, conf);
 }
 
 /* What is put is what is read, whole and in parts, inline and by bulk, for lengths around every boundary. */

@@ -17,7 +17,7 @@ static int setup(void **state)
     struct cairn_rpc_conf rc = { .inflight_max = 16, .inflight_bytes_max = 1 << 20, .output_bytes_max = 1 << 20 };
     struct cairn_loop *loops[] = { &t->first.loop, &t->second.loop };
 
-    fx_init(&t->first, &conf, "/tmp");
+    fx_init(&t->first, &conf);
     fx_close(&t->first);
     assert_int_equal(cairn_loop_init(&t->second.loop, NULL, &t->second.err), 0);
     rc.targets = &t->first.target;

@@ -4,9 +4,9 @@
 #include "providers/group/group_seal.h"
 #include "providers/group/swim_packet.h"
 #include "sdk/core/rpc/auth.h"
+#include "tests/lib/scratch.h"
 
 #include <arpa/inet.h>
-#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -22,7 +22,7 @@ static const char cluster_text[] = "000102030405060708090a0b0c0d0e0f";
 static const char key_text[] = "abababababababababababababababababababababababababababababababab";
 
 struct fixture {
-    char dir[64];
+    char dir[SCRATCH_MAX];
     struct cairn_server *node;
     struct cairn *c;
     struct group_seal seal;
@@ -32,14 +32,6 @@ struct fixture {
     int over;
     char last[64];
 };
-
-static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
-{
-    (void)st;
-    (void)flag;
-    (void)ftw;
-    return remove(path);
-}
 
 static void write_file(const char *path, unsigned mode, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 static void write_file(const char *path, unsigned mode, const char *fmt, ...)
@@ -83,8 +75,7 @@ static int setup(void **state)
     uint8_t key[CAIRN_KEY_BYTES], cluster[CAIRN_CLUSTER_ID_BYTES];
     unsigned port;
 
-    strcpy(fx->dir, "/tmp/cairn-group-XXXXXX");
-    assert_non_null(mkdtemp(fx->dir));
+    scratch_new(fx->dir);
     *state = fx;
     start_node(fx);
     o.workspace = cairn_server_workspace(fx->node);
@@ -116,7 +107,7 @@ static int teardown(void **state)
     cairn_server_free(fx->node);
     group_seal_fini(&fx->seal);
     close(fx->fd);
-    assert_int_equal(nftw(fx->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
+    scratch_remove(fx->dir);
     free(fx);
     return 0;
 }
@@ -128,7 +119,7 @@ static void say(struct fixture *fx, uint32_t i, uint8_t state, uint64_t incarnat
     struct cairn_swim_desc d = { .weight = i, .capacity = 1u << 30 };
     struct cairn_swim_update u = { .incarnation = incarnation };
     uint8_t body[CAIRN_SWIM_PACKET_BYTES_MAX], bytes[CAIRN_SWIM_PACKET_BYTES_MAX + GROUP_SEAL_BYTES];
-    struct cairn_swim_writer w;
+    struct cairn_le_writer w;
     size_t n;
 
     snprintf(d.name, sizeof(d.name), "m%03u", i);

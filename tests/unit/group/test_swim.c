@@ -104,7 +104,7 @@ static void hear(struct fixture *f, uint8_t kind, uint8_t flags, const struct ca
 {
     struct cairn_swim_msg m = { .kind = kind, .flags = flags, .seq = 1, .about = about };
     uint8_t bytes[CAIRN_SWIM_PACKET_BYTES_MAX];
-    struct cairn_swim_writer w;
+    struct cairn_le_writer w;
 
     cairn_swim_write_head(&w, bytes, &m);
     if (u != NULL)
@@ -219,7 +219,7 @@ static void answer_sync(struct fixture *f, const struct cairn_swim_desc *from, u
 {
     struct cairn_swim_msg m = { .kind = kind, .flags = flags, .about = f->s.instance, .epoch = 1, .version = 1 };
     uint8_t bytes[CAIRN_SWIM_PACKET_BYTES_MAX];
-    struct cairn_swim_writer w;
+    struct cairn_le_writer w;
 
     m.seq = f->s.join.seq;
     cairn_swim_write_head(&w, bytes, &m);
@@ -370,7 +370,7 @@ static void a_round_visits_everyone(void **state)
     }
     for (uint32_t probes = 0; probes < 3 * n;) {
         struct cairn_swim_msg ack = { .kind = CAIRN_SWIM_ACK };
-        struct cairn_swim_writer w;
+        struct cairn_le_writer w;
         uint8_t bytes[CAIRN_SWIM_PACKET_BYTES_MAX];
 
         run(f, 1);

@@ -5,6 +5,7 @@
 #include "cairn/error.h"
 #include "providers/kv/kv_page.h"
 #include "providers/kv/kv_store.h"
+#include "tests/lib/scratch.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -25,7 +26,7 @@ struct fx {
     struct cairn_kv_dir dir;
     struct cairn_kv_store *store;
     struct cairn_loop loop[FX_LOOPS_MAX], *loops[FX_LOOPS_MAX];
-    char path[64];
+    char path[SCRATCH_MAX];
     struct cairn_err err;
 };
 
@@ -33,8 +34,7 @@ static inline void fx_prepare(struct fx *fx, const struct cairn_kv_store_ops *op
 {
     memset(fx, 0, sizeof(*fx));
     fx->ops = ops;
-    strcpy(fx->path, "/tmp/cairn-kv-XXXXXX");
-    assert_non_null(mkdtemp(fx->path));
+    scratch_new(fx->path);
     for (int i = 0; i < FX_LOOPS_MAX; i++) {
         assert_int_equal(cairn_loop_init(&fx->loop[i], NULL, NULL), 0);
         fx->loops[i] = &fx->loop[i];
@@ -77,12 +77,9 @@ static inline void fx_close(struct fx *fx)
 
 static inline void fx_remove(struct fx *fx)
 {
-    char cmd[128];
-
     for (int i = 0; i < FX_LOOPS_MAX; i++)
         cairn_loop_fini(&fx->loop[i]);
-    snprintf(cmd, sizeof(cmd), "rm -rf %s", fx->path);
-    assert_int_equal(system(cmd), 0);
+    scratch_remove(fx->path);
 }
 
 static inline struct cairn_kv_db fx_create(struct fx *fx, const char *name, enum cairn_kv_order order, bool write_once)
@@ -118,6 +115,25 @@ static inline ProtobufCBinaryData fx_key(const void *p, size_t n)
 static inline ProtobufCBinaryData fx_str(const char *s)
 {
     return fx_key(s, strlen(s));
+}
+
+/* For tests of the RocksDB store that open it themselves. */
+static inline int fx_setup_rocksdb(void **state)
+{
+    struct fx *fx = malloc(sizeof(*fx));
+
+    fx_prepare(fx, &cairn_kv_store_rocksdb);
+    *state = fx;
+    return 0;
+}
+
+static inline int fx_teardown(void **state)
+{
+    struct fx *fx = *state;
+
+    fx_remove(fx);
+    free(fx);
+    return 0;
 }
 
 /* ---- writes, each waited for ---- */
@@ -227,6 +243,73 @@ static inline int fx_erase(struct fx *fx, struct cairn_kv_db db, ProtobufCBinary
     return fw.rc != 0 ? fw.rc : fw.status;
 }
 
+/* ---- batches over several databases ---- */
+
+enum { FX_BATCH_MAX = 512 };
+
+struct fx_batch {
+    struct fx_write fw;
+    struct cairn_kv_entry entries[FX_BATCH_MAX];
+    ProtobufCBinaryData keys[FX_BATCH_MAX];
+    uint32_t key[FX_BATCH_MAX]; /* what the keys are made of */
+    int32_t status[FX_BATCH_MAX];
+    uint8_t *values;
+    uint32_t n, bytes, room;
+};
+
+static inline void fx_batch_reset(struct fx_batch *b)
+{
+    b->n = b->bytes = 0;
+}
+
+/* @val NULL: erase. Returns the entry, for its condition. */
+static inline struct cairn_kv_entry *fx_batch_add(struct fx_batch *b, struct cairn_kv_db db, uint32_t key,
+                                                  const void *val, uint32_t len)
+{
+    struct cairn_kv_entry *e = &b->entries[b->n];
+
+    assert_true(b->n < FX_BATCH_MAX);
+    *e = (struct cairn_kv_entry){ .db = db, .len = len, .erase = val == NULL };
+    b->key[b->n] = key;
+    b->keys[b->n] = fx_key(&b->key[b->n], sizeof(key));
+    b->n++;
+    if (b->bytes + len > b->room) {
+        b->room = (b->bytes + len) * 2;
+        b->values = realloc(b->values, b->room);
+        assert_non_null(b->values);
+    }
+    if (len > 0)
+        memcpy(b->values + b->bytes, val, len);
+    b->bytes += len;
+    return e;
+}
+
+static inline void fx_batch_start(struct fx *fx, struct fx_batch *b, uint8_t durability, uint32_t worker)
+{
+    struct cairn_kv_write *w = &b->fw.w;
+
+    memset(&b->fw, 0, sizeof(b->fw));
+    w->keys = b->keys;
+    w->entries = b->entries;
+    w->n = b->n;
+    w->values = b->values;
+    w->value_bytes = b->bytes;
+    w->status = b->status;
+    w->durability = durability;
+    w->erase = true;
+    for (uint32_t i = 0; i < b->n; i++) {
+        w->erase &= b->entries[i].erase;
+        w->if_absent |= cairn_kv_entry_is_conditional(&b->entries[i]);
+    }
+    fx_write_start(fx, &b->fw, worker);
+}
+
+static inline int fx_batch_apply(struct fx *fx, struct fx_batch *b, uint8_t durability)
+{
+    fx_batch_start(fx, b, durability, 0);
+    return fx_write_wait(fx, &b->fw);
+}
+
 /* ---- reads, as the pool would do them ---- */
 
 struct fx_value {
@@ -245,12 +328,21 @@ static inline bool fx_on_found(void *arg, uint32_t i, const uint8_t *val, int64_
     return true;
 }
 
-static inline int fx_get(struct fx *fx, struct cairn_kv_db db, ProtobufCBinaryData key, struct fx_value *v)
+/* In a view, or @at NULL: now. */
+static inline int fx_get_at(struct fx *fx, const void *at, struct cairn_kv_db db, ProtobufCBinaryData key,
+                            struct fx_value *v)
 {
-    struct cairn_kv_read rd = { .db = db, .keys = &key, .n = 1, .may_block = true, .found = fx_on_found, .arg = v };
+    struct cairn_kv_read rd = {
+        .db = db, .at = at, .keys = &key, .n = 1, .may_block = true, .found = fx_on_found, .arg = v
+    };
 
     v->len = -2;
     return fx->ops->read(fx->store, &rd);
+}
+
+static inline int fx_get(struct fx *fx, struct cairn_kv_db db, ProtobufCBinaryData key, struct fx_value *v)
+{
+    return fx_get_at(fx, NULL, db, key, v);
 }
 
 /* The value as a string; "-" if there is none. */

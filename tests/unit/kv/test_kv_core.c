@@ -127,6 +127,60 @@ static void lengths_match_the_payload(void **state)
 }
 
 /* A handle finds its database until it is dropped, and never another. */
+static void arrays_of_a_batch_fit(void **state)
+{
+    static uint8_t big[CAIRN_KEY_BYTES_MAX];
+    static ProtobufCBinaryData keys[CAIRN_BATCH_MAX + 1];
+    static uint32_t dbs[CAIRN_BATCH_MAX + 1];
+    static int64_t lengths[CAIRN_BATCH_MAX + 1];
+    protobuf_c_boolean if_absent[3] = { false };
+    Cairn__Wire__KvApply m = CAIRN__WIRE__KV_APPLY__INIT;
+
+    (void)state;
+    for (uint32_t i = 0; i <= CAIRN_BATCH_MAX; i++)
+        keys[i] = (ProtobufCBinaryData){ .data = big, .len = 1 };
+    m.keys = keys;
+    m.dbs = dbs;
+    m.lengths = lengths;
+    m.if_absent = if_absent;
+    assert_int_equal(cairn_kv_apply_check(&m, 0), 0); /* of nothing */
+    m.n_keys = m.n_dbs = m.n_lengths = 3;
+    lengths[0] = 3;
+    lengths[1] = -1;
+    lengths[2] = 4;
+    assert_int_equal(cairn_kv_apply_check(&m, 7), 0);
+    assert_int_equal(cairn_kv_apply_check(&m, 6), CAIRN_E_INVAL);
+    m.n_if_absent = 3;
+    assert_int_equal(cairn_kv_apply_check(&m, 7), 0);
+    m.n_if_absent = 2;
+    assert_int_equal(cairn_kv_apply_check(&m, 7), CAIRN_E_INVAL);
+    m.n_if_absent = 0;
+    m.n_dbs = 2;
+    assert_int_equal(cairn_kv_apply_check(&m, 7), CAIRN_E_INVAL);
+    m.n_dbs = 3;
+    m.n_lengths = 2;
+    assert_int_equal(cairn_kv_apply_check(&m, 3), CAIRN_E_INVAL);
+    m.n_lengths = 3;
+    lengths[1] = -2;
+    assert_int_equal(cairn_kv_apply_check(&m, 7), CAIRN_E_INVAL);
+    lengths[1] = INT64_MIN;
+    assert_int_equal(cairn_kv_apply_check(&m, 7), CAIRN_E_INVAL);
+    lengths[1] = INT64_MAX;
+    assert_int_equal(cairn_kv_apply_check(&m, 7), CAIRN_E_TOOBIG);
+    lengths[0] = lengths[1] = lengths[2] = 0;
+    m.n_keys = m.n_dbs = m.n_lengths = CAIRN_BATCH_MAX;
+    assert_int_equal(cairn_kv_apply_check(&m, 0), 0);
+    m.n_keys = m.n_dbs = m.n_lengths = CAIRN_BATCH_MAX + 1;
+    assert_int_equal(cairn_kv_apply_check(&m, 0), CAIRN_E_TOOBIG);
+    m.n_keys = m.n_dbs = m.n_lengths = 8; /* a byte of key each */
+    for (int i = 0; i < 8; i++)
+        lengths[i] = CAIRN_KV_VALUE_BYTES_MAX;
+    lengths[7] -= 8;
+    assert_int_equal(cairn_kv_apply_check(&m, CAIRN_KV_APPLY_BYTES_MAX - 8), 0);
+    lengths[7]++;
+    assert_int_equal(cairn_kv_apply_check(&m, CAIRN_KV_APPLY_BYTES_MAX - 7), CAIRN_E_TOOBIG);
+}
+
 static void handles_are_not_reused(void **state)
 {
     struct cairn_kv_db_desc desc = { .name = "d", .db = { .order = CAIRN_KV_UINT, .write_once = true } };
@@ -184,6 +238,7 @@ int main(void)
         cmocka_unit_test(keys_have_bounds),
         cmocka_unit_test(ranges),
         cmocka_unit_test(lengths_match_the_payload),
+        cmocka_unit_test(arrays_of_a_batch_fit),
         cmocka_unit_test(handles_are_not_reused),
         cmocka_unit_test(names_are_checked),
     };

@@ -7,25 +7,12 @@
 #include <errno.h>
 #include <glob.h>
 
-enum { BUFFERED = 0, SYNC = 1 };
-
-static int setup(void **state)
-{
-    struct fx *fx = malloc(sizeof(*fx));
-
-    fx_prepare(fx, &cairn_kv_store_rocksdb);
-    *state = fx;
-    return 0;
-}
+enum { BUFFERED = 0, SYNC = 1, MEMORY = 2 };
 
 static int teardown(void **state)
 {
-    struct fx *fx = *state;
-
     disk_fail_syncs(0, 0);
-    fx_remove(fx);
-    free(fx);
-    return 0;
+    return fx_teardown(state);
 }
 
 static int put(struct fx *fx, struct cairn_kv_db db, const char *key, uint8_t durability)
@@ -104,6 +91,34 @@ static void failed_sync_is_final(void **state)
     fx_open(fx); /* a start looks at what is really there */
     db = cairn_kv_dir_by_name(&fx->dir, "d")->db;
     assert_int_equal(put(fx, db, "after", SYNC), 0);
+    assert_health(fx, "ok");
+    fx_close(fx);
+}
+
+/* A flush that failed is told, and what it was to keep is read as before; the next is not believed either, until a
+ * start has looked at what is there. */
+static void failed_flush_is_told(void **state)
+{
+    struct fx *fx = *state;
+    struct cairn_kv_db db;
+
+    fx_open(fx);
+    db = fx_create(fx, "d", CAIRN_KV_BYTES, false);
+    assert_int_equal(put(fx, db, "first", MEMORY), 0);
+    assert_int_equal(fx->ops->flush(fx->store), 0);
+    assert_int_equal(put(fx, db, "second", MEMORY), 0);
+    disk_fail_syncs(1, EIO);
+    assert_int_equal(fx->ops->flush(fx->store), CAIRN_E_IO);
+    assert_string_equal(fx_get_str(fx, db, "second"), "v");
+    assert_health(fx, "readonly");
+    assert_int_equal(fx->ops->flush(fx->store), CAIRN_E_IO);
+    assert_int_equal(put(fx, db, "third", MEMORY), CAIRN_E_IO);
+    fx_close(fx);
+    fx_open(fx);
+    db = cairn_kv_dir_by_name(&fx->dir, "d")->db;
+    assert_string_equal(fx_get_str(fx, db, "first"), "v");
+    assert_string_equal(fx_get_str(fx, db, "second"), "-");
+    assert_int_equal(fx->ops->flush(fx->store), 0); /* a start looks at what is really there */
     assert_health(fx, "ok");
     fx_close(fx);
 }
@@ -243,13 +258,16 @@ static void second_read_touches_no_disk(void **state)
     fx_close(fx);
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, fx_setup_rocksdb, teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(failed_sync_is_final),         TEST(full_disk_at_a_sync_ends),
-        TEST(failed_sync_of_the_catalogue), TEST(no_sync_is_believed_after_one_that_failed),
+        TEST(failed_sync_is_final),
+        TEST(failed_flush_is_told),
+        TEST(full_disk_at_a_sync_ends),
+        TEST(failed_sync_of_the_catalogue),
+        TEST(no_sync_is_believed_after_one_that_failed),
         TEST(second_read_touches_no_disk),
     };
 

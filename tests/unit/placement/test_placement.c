@@ -14,14 +14,26 @@
 
 enum { SLOTS = 1 << CAIRN_SLOT_BITS_DEFAULT, MEMBERS = 64 };
 
-static struct cairn_placement *table(const struct cairn_placement_member *m, uint32_t n, uint32_t replicas)
+/* The table that follows @before (NULL: nothing is there yet). */
+static struct cairn_placement *table_after(const struct cairn_placement *before, const struct cairn_placement_member *m,
+                                           uint32_t n, uint32_t replicas)
 {
+    struct cairn_placement_conf conf = {
+        .members = m, .n = n, .slot_bits = CAIRN_SLOT_BITS_DEFAULT, .replicas = replicas
+    };
     struct cairn_placement *p = NULL;
     struct cairn_err err = { 0 };
 
-    if (cairn_placement_new(m, n, CAIRN_SLOT_BITS_DEFAULT, replicas, &p, &err) != 0)
+    if (before != NULL)
+        conf.before = cairn_placement_of_slot(before, 0, &conf.before_width);
+    if (cairn_placement_new(&conf, &p, &err) != 0)
         fail_msg("%s", err.text);
     return p;
+}
+
+static struct cairn_placement *table(const struct cairn_placement_member *m, uint32_t n, uint32_t replicas)
+{
+    return table_after(NULL, m, n, replicas);
 }
 
 /* @n members of equal share, one zone each. */
@@ -42,12 +54,6 @@ static uint32_t slots_held(const struct cairn_placement *p, uint64_t id)
             held += ids[i] == id;
     }
     return held;
-}
-
-/* A count of slots is binomial: its variance is below its mean. */
-static bool is_within_sigmas(double count, double mean, double sigmas)
-{
-    return (count - mean) * (count - mean) <= sigmas * sigmas * mean;
 }
 
 /* Replicas of @b that were not there in @a: what a change of members must copy. */
@@ -168,7 +174,7 @@ static void sixteen_equals_are_balanced(void **state)
         uint32_t mean = SLOTS * replicas / 16;
 
         for (uint32_t i = 0; i < 16; i++)
-            assert_in_range(slots_held(p, m[i].id), mean * 9 / 10, mean * 11 / 10);
+            assert_int_equal(slots_held(p, m[i].id), mean);
         cairn_placement_free(p);
     }
 }
@@ -193,52 +199,77 @@ static void keys_spread_over_slots(void **state)
     assert_int_equal(empty, 0);
 }
 
-/* A join moves to the newcomer what it now holds and, with a zone each, nothing else; a leave is the same backwards. */
-static void a_join_moves_the_least(void **state)
+static void assert_even(const struct cairn_placement *p, const struct cairn_placement_member *m, uint32_t n,
+                        uint32_t replicas)
+{
+    uint32_t least = SLOTS * replicas / n;
+
+    for (uint32_t i = 0; i < n; i++)
+        assert_in_range(slots_held(p, m[i].id), least, least + (SLOTS * replicas % n != 0));
+}
+
+/* With a zone each: a join moves to the newcomer its share, rounded down, and nothing else; a leave what it held. */
+static void joins_and_leaves_move_the_least(void **state)
 {
     (void)state;
-    for (uint32_t n = 1; n < 32; n += 3) {
+    for (uint32_t n = 1; n < 64; n += 7) {
         for (uint32_t replicas = 1; replicas <= MIN(n, 3U); replicas++) {
             struct cairn_placement_member m[MEMBERS];
-            struct cairn_placement *before, *after;
+            struct cairn_placement *before, *after, *back;
             uint32_t moved;
 
             equals(m, n + 1);
             before = table(m, n, replicas);
-            after = table(m, n + 1, replicas);
+            after = table_after(before, m, n + 1, replicas);
             moved = replicas_moved(before, after);
             assert_int_equal(moved, slots_held(after, m[n].id));
-            assert_true(is_within_sigmas(moved, (double)SLOTS * replicas / (n + 1), 3));
-            assert_int_equal(replicas_moved(after, before), moved);
+            assert_true(moved <= 1.05 * SLOTS * replicas / (n + 1));
+            assert_even(after, m, n + 1, replicas);
+            back = table_after(after, m, n, replicas);
+            assert_int_equal(replicas_moved(after, back), moved);
+            assert_even(back, m, n, replicas);
             cairn_placement_free(before);
             cairn_placement_free(after);
+            cairn_placement_free(back);
         }
     }
 }
 
-static void joins_move_their_share_on_average(void **state)
+/* One after the other, each table from the one before: nothing piles up. */
+static void many_changes_keep_the_balance(void **state)
 {
     struct cairn_placement_member m[MEMBERS];
-    double moved = 0, fair = 0;
+    struct cairn_placement *p, *next;
+    uint32_t n = 8;
 
     (void)state;
-    equals(m, 32);
-    for (uint32_t n = 8; n < 32; n++) {
-        struct cairn_placement *before = table(m, n, 1), *after = table(m, n + 1, 1);
+    equals(m, MEMBERS);
+    p = table(m, n, 3);
+    for (uint32_t i = 0; i < 30; i++) {
+        uint32_t leaves = i * 7 % n, held = slots_held(p, m[leaves].id);
 
-        moved += replicas_moved(before, after);
-        fair += (double)SLOTS / (n + 1);
-        cairn_placement_free(before);
-        cairn_placement_free(after);
+        if (i % 3 == 2) {
+            m[leaves] = m[--n];
+            m[n].id = 1000 + i;
+        } else {
+            held = SLOTS * 3 / ++n;
+        }
+        next = table_after(p, m, n, 3);
+        assert_true(replicas_moved(p, next) <= held);
+        assert_even(next, m, n, 3);
+        cairn_placement_free(p);
+        p = next;
     }
-    assert_true(moved <= fair * 1.05);
-    assert_true(moved >= fair * 0.95);
+    next = table_after(p, m, n, 3); /* nothing is to be done, so nothing is done */
+    assert_int_equal(replicas_moved(p, next), 0);
+    cairn_placement_free(next);
+    cairn_placement_free(p);
 }
 
 static void shares_are_honoured(void **state)
 {
     struct cairn_placement_member m[8];
-    struct cairn_placement *p;
+    struct cairn_placement *p, *next;
     double all = 0;
 
     (void)state;
@@ -249,12 +280,90 @@ static void shares_are_honoured(void **state)
         all += (double)m[i].weight * m[i].capacity;
     }
     p = table(m, 8, 1);
-    for (uint32_t i = 0; i < 8; i++) {
-        double fair = SLOTS * ((double)m[i].weight * m[i].capacity / all);
-
-        assert_true(is_within_sigmas(slots_held(p, m[i].id), fair, 4));
-    }
+    for (uint32_t i = 0; i < 8; i++)
+        assert_true(fabs(slots_held(p, m[i].id) - SLOTS * ((double)m[i].weight * m[i].capacity / all)) < 1);
+    m[0].weight = 0; /* what it held moves, the others' ratios are the same */
+    next = table_after(p, m, 8, 1);
+    assert_int_equal(replicas_moved(p, next), slots_held(p, m[0].id));
+    assert_int_equal(slots_held(next, m[0].id), 0);
     cairn_placement_free(p);
+    m[0].weight = 1;
+    p = table_after(next, m, 8, 1);
+    assert_int_equal(replicas_moved(next, p), slots_held(p, m[0].id));
+    cairn_placement_free(p);
+    cairn_placement_free(next);
+}
+
+/* One that has more weight than all the others has each slot once, and the others the rest. */
+static void a_share_is_at_most_every_slot(void **state)
+{
+    struct cairn_placement_member m[5];
+    struct cairn_placement *p;
+
+    (void)state;
+    equals(m, 5);
+    m[2].weight = 100;
+    p = table(m, 5, 2);
+    for (uint32_t i = 0; i < 5; i++)
+        assert_int_equal(slots_held(p, m[i].id), i == 2 ? SLOTS : SLOTS / 4);
+    cairn_placement_free(p);
+}
+
+/* Who lacks a slot cannot have it of anybody with too much: one that has just its share gives it, and is given another. */
+static void a_third_helps_out(void **state)
+{
+    struct cairn_placement_member m[5];
+    struct cairn_placement_conf conf = { .members = m, .n = 5, .slot_bits = 10, .replicas = 2, .before_width = 2 };
+    uint64_t *before = calloc((size_t)1024 * 2, sizeof(*before));
+    struct cairn_placement *p = NULL;
+    uint32_t n, moved = 0;
+
+    (void)state;
+    equals(m, 5);
+    m[4].weight = 100; /* all slots; the others a quarter each */
+    for (uint32_t s = 0; s < 1024; s++) {
+        before[s * 2] = 104;
+        before[s * 2 + 1] = 100 + s % 4;
+    }
+    before[0] = 101; /* with 100: but 101 has one slot less then, and 102 one more */
+    before[1 * 2 + 1] = 102;
+    conf.before = before;
+    assert_int_equal(cairn_placement_new(&conf, &p, NULL), 0);
+    for (uint32_t s = 0; s < 1024; s++) {
+        const uint64_t *ids = cairn_placement_of_slot(p, s, &n);
+
+        for (uint32_t i = 0; i < n; i++)
+            moved += ids[i] != before[s * 2] && ids[i] != before[s * 2 + 1];
+    }
+    for (uint32_t i = 0; i < 5; i++)
+        assert_int_equal(slots_held(p, m[i].id), i == 4 ? 1024 : 256);
+    assert_int_equal(moved, 2);
+    cairn_placement_free(p);
+    free(before);
+}
+
+/* Four zones, three replicas: who leaves can be replaced in two of them only. Out of zones of the same size that moves
+ * nothing else; out of others a little, for the places are not where the shares want them. */
+static void few_zones_cost_little(void **state)
+{
+    (void)state;
+    for (uint32_t n = 20; n <= 21; n++) {
+        struct cairn_placement_member m[21];
+        struct cairn_placement *before, *after;
+        uint32_t held;
+
+        equals(m, n);
+        for (uint32_t i = 0; i < n; i++)
+            m[i].zone = i % 4;
+        before = table(m, n, 3);
+        held = slots_held(before, m[10].id);
+        m[10] = m[n - 1];
+        after = table_after(before, m, n - 1, 3);
+        assert_in_range(replicas_moved(before, after), held, n == 20 ? held : held + held / 10);
+        assert_even(after, m, n - 1, 3);
+        cairn_placement_free(before);
+        cairn_placement_free(after);
+    }
 }
 
 /* Only the ratio of shares counts, whatever their size: nothing overflows. */
@@ -303,12 +412,103 @@ static void replicas_go_to_distinct_zones(void **state)
         for (uint32_t i = 0; i < n; i++) {
             for (uint32_t j = 0; j < i; j++)
                 assert_int_not_equal(ids[i], ids[j]);
-            if (i < 3)
-                zones |= 1U << zone_of(m, 12, ids[i]);
+            zones |= 1U << zone_of(m, 12, ids[i]);
         }
         assert_int_equal(zones, 7);
     }
+    for (uint32_t i = 0; i < 8; i++) /* twice in the largest zone, once in the others */
+        assert_int_equal(slots_held(p, m[i].id), 2 * SLOTS / 8);
+    for (uint32_t i = 8; i < 11; i++)
+        assert_in_range(slots_held(p, m[i].id), SLOTS / 3, SLOTS / 3 + 1);
+    assert_int_equal(slots_held(p, m[11].id), SLOTS); /* the only one of its zone */
     cairn_placement_free(p);
+}
+
+/* Two zones with four and eight members: the small zone's members hold more, and within a zone all hold the same. */
+static void zones_come_before_shares(void **state)
+{
+    struct cairn_placement_member m[12];
+    struct cairn_placement *p, *next;
+
+    (void)state;
+    equals(m, 12);
+    for (uint32_t i = 0; i < 12; i++)
+        m[i].zone = i < 4 ? 7 : 3;
+    p = table(m, 12, 2);
+    for (uint32_t i = 0; i < 12; i++)
+        assert_int_equal(slots_held(p, m[i].id), SLOTS / (i < 4 ? 4 : 8));
+    m[11].zone = 7; /* it was somewhere else all the time: who now shares a zone with another replica makes room */
+    next = table_after(p, m, 12, 2);
+    for (uint32_t s = 0; s < SLOTS; s++) {
+        uint32_t n;
+        const uint64_t *ids = cairn_placement_of_slot(next, s, &n);
+
+        assert_int_not_equal(zone_of(m, 12, ids[0]), zone_of(m, 12, ids[1]));
+    }
+    assert_in_range(slots_held(next, m[11].id), SLOTS / 5, SLOTS / 5 + 1);
+    cairn_placement_free(p);
+    cairn_placement_free(next);
+}
+
+/* What is not in the table before as it should be: strangers, the same twice, too many, too few. */
+static void an_odd_table_before_is_mended(void **state)
+{
+    struct cairn_placement_member m[6];
+    struct cairn_placement *p = NULL;
+    struct cairn_placement_conf conf = { .members = m, .n = 6, .slot_bits = 10, .replicas = 3, .before_width = 5 };
+    uint64_t *before = calloc((size_t)1024 * 5, sizeof(*before));
+
+    (void)state;
+    equals(m, 6);
+    for (uint32_t s = 0; s < 1024; s++) {
+        uint64_t odd[4][5] = { { 77, 100, 100, 0, 101 }, { 100, 101, 102, 103, 104 }, { 0 }, { 5, 6, 7, 8, 9 } };
+
+        memcpy(&before[s * 5], odd[s % 4], sizeof(odd[0]));
+    }
+    conf.before = before;
+    assert_int_equal(cairn_placement_new(&conf, &p, NULL), 0);
+    for (uint32_t s = 0; s < 1024; s++) {
+        uint32_t n;
+        const uint64_t *ids = cairn_placement_of_slot(p, s, &n);
+
+        assert_int_equal(n, 3);
+        assert_true(ids[0] != ids[1] && ids[1] != ids[2] && ids[0] != ids[2]);
+        for (uint32_t i = 0; i < 3; i++)
+            assert_in_range(ids[i], 100, 105);
+    }
+    for (uint32_t i = 0; i < 6; i++)
+        assert_int_equal(slots_held(p, m[i].id), 512);
+    cairn_placement_free(p);
+    free(before);
+}
+
+/* More than any cluster has: it is made, and the busiest has no more than a slot above its share. */
+static void ten_thousand_members(void **state)
+{
+    enum { N = 10000 };
+    struct cairn_placement_member *m = calloc(N + 1, sizeof(*m));
+    uint32_t *held = calloc(N + 1, sizeof(*held)), n;
+    struct cairn_placement *p, *next;
+
+    (void)state;
+    equals(m, N + 1);
+    for (uint32_t i = 0; i <= N; i++)
+        m[i].zone = i / 100;
+    p = table(m, N, 2);
+    next = table_after(p, m, N + 1, 2);
+    assert_true(replicas_moved(p, next) <= 1.05 * SLOTS * 2 / (N + 1));
+    for (uint32_t s = 0; s < SLOTS; s++) {
+        const uint64_t *ids = cairn_placement_of_slot(next, s, &n);
+
+        for (uint32_t i = 0; i < n; i++)
+            held[ids[i] - m[0].id]++;
+    }
+    for (uint32_t i = 0; i <= N; i++)
+        assert_in_range(held[i], SLOTS * 2 / (N + 1), SLOTS * 2 / (N + 1) + 1);
+    cairn_placement_free(p);
+    cairn_placement_free(next);
+    free(held);
+    free(m);
 }
 
 static void order_of_members_does_not_matter(void **state)
@@ -360,19 +560,30 @@ static void odd_members(void **state)
 static void bounds_are_checked(void **state)
 {
     struct cairn_placement_member m[2];
+    struct cairn_placement_conf conf = { .members = m, .n = 2, .replicas = 1 };
     struct cairn_placement *p = NULL;
     struct cairn_err err = { 0 };
 
     (void)state;
     equals(m, 2);
-    assert_int_equal(cairn_placement_new(m, 2, 9, 1, &p, &err), CAIRN_E_INVAL);
-    assert_int_equal(cairn_placement_new(m, 2, 21, 1, &p, &err), CAIRN_E_INVAL);
-    assert_int_equal(cairn_placement_new(m, 2, 14, 0, &p, &err), CAIRN_E_INVAL);
-    assert_int_equal(cairn_placement_new(m, 2, 14, CAIRN_REPLICAS_MAX + 1, &p, &err), CAIRN_E_INVAL);
-    assert_int_equal(cairn_placement_new(m, CAIRN_MEMBERS_MAX + 1, 14, 1, &p, &err), CAIRN_E_INVAL);
+    conf.slot_bits = 9;
+    assert_int_equal(cairn_placement_new(&conf, &p, &err), CAIRN_E_INVAL);
+    conf.slot_bits = 21;
+    assert_int_equal(cairn_placement_new(&conf, &p, &err), CAIRN_E_INVAL);
+    conf.slot_bits = 14;
+    conf.replicas = 0;
+    assert_int_equal(cairn_placement_new(&conf, &p, &err), CAIRN_E_INVAL);
+    conf.replicas = CAIRN_REPLICAS_MAX + 1;
+    assert_int_equal(cairn_placement_new(&conf, &p, &err), CAIRN_E_INVAL);
+    conf.replicas = 1;
+    conf.n = CAIRN_MEMBERS_MAX + 1;
+    assert_int_equal(cairn_placement_new(&conf, &p, &err), CAIRN_E_INVAL);
+    conf.n = 2;
     m[1].id = m[0].id;
-    assert_int_equal(cairn_placement_new(m, 2, 14, 1, &p, &err), CAIRN_E_INVAL);
+    assert_int_equal(cairn_placement_new(&conf, &p, &err), CAIRN_E_INVAL);
     assert_string_equal(err.text, "two members have the id 100");
+    m[1].id = 0;
+    assert_int_equal(cairn_placement_new(&conf, &p, &err), CAIRN_E_INVAL);
     assert_null(p);
 }
 
@@ -384,11 +595,17 @@ int main(void)
         cmocka_unit_test(more_slots_split_slots),
         cmocka_unit_test(sixteen_equals_are_balanced),
         cmocka_unit_test(keys_spread_over_slots),
-        cmocka_unit_test(a_join_moves_the_least),
-        cmocka_unit_test(joins_move_their_share_on_average),
+        cmocka_unit_test(joins_and_leaves_move_the_least),
+        cmocka_unit_test(many_changes_keep_the_balance),
         cmocka_unit_test(shares_are_honoured),
+        cmocka_unit_test(a_share_is_at_most_every_slot),
+        cmocka_unit_test(a_third_helps_out),
+        cmocka_unit_test(few_zones_cost_little),
         cmocka_unit_test(shares_may_be_huge),
         cmocka_unit_test(replicas_go_to_distinct_zones),
+        cmocka_unit_test(zones_come_before_shares),
+        cmocka_unit_test(an_odd_table_before_is_mended),
+        cmocka_unit_test(ten_thousand_members),
         cmocka_unit_test(order_of_members_does_not_matter),
         cmocka_unit_test(odd_members),
         cmocka_unit_test(bounds_are_checked),

@@ -274,9 +274,13 @@ static inline void listen_unix(struct fixture *fx)
     listen_on(fx, text);
 }
 
-static inline bool one_held(struct fixture *fx)
+/* Listens at a unix socket, where the client has a session that connects at its first call. */
+static inline int setup_connected(void **state)
 {
-    return fx->nheld == 1;
+    setup(state);
+    listen_unix(*state);
+    connect_session(*state, NULL);
+    return 0;
 }
 
 static inline bool one_cancel(struct fixture *fx)
@@ -284,6 +288,22 @@ static inline bool one_cancel(struct fixture *fx)
     return fx->cancels == 1;
 }
 
+static inline void turn_until_held(struct fixture *fx, uint32_t n)
+{
+    for (int i = 0; i < TURNS_MAX && fx->nheld < n; i++)
+        cairn_loop_turn(&fx->loop, 10 * CAIRN_NS_PER_MS);
+    assert_int_equal(fx->nheld, n);
+}
+
+/* A call that the target has, and does not answer. */
+static inline void probe_hold(struct fixture *fx, struct probe *p, bool put, const char *key)
+{
+    fx->hold = true;
+    probe_start(fx, p, put, key);
+    turn_until_held(fx, 1);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define C(name) cmocka_unit_test_setup_teardown(name, setup_connected, teardown)
 
 #endif

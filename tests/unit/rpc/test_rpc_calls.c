@@ -31,9 +31,7 @@ static void a_canceled_local_call_ends_later(void **state)
     struct fixture *fx = *state;
     struct probe p;
 
-    fx->hold = true;
-    probe_start(fx, &p, true, "k");
-    turn_until(fx, one_held);
+    probe_hold(fx, &p, true, "k");
     cairn_rpc_call_cancel(&p.call);
     cairn_rpc_call_cancel(&p.call);
     assert_false(p.done);
@@ -41,7 +39,7 @@ static void a_canceled_local_call_ends_later(void **state)
     assert_int_equal(p.call.rc, CAIRN_E_CANCELED);
     assert_int_equal(fx->cancels, 1);
     probe_start(fx, &p, true, "k");
-    turn_until(fx, one_held);
+    turn_until_held(fx, 1);
     cairn_rpc_call_cancel(&p.call);
     cairn_rpc_reply(fx->held[--fx->nheld], 0, NULL, NULL, 0); /* the answer was first */
     assert_true(p.done);
@@ -63,7 +61,7 @@ static void an_answer_without_memory_is_no_refusal(void **state)
     for (int put = 0; put <= 1; put++) {
         for (uint32_t fails = 0; fails <= 1; fails++) {
             probe_start(fx, &p, put, "k");
-            turn_until(fx, one_held);
+            turn_until_held(fx, 1);
             failing_malloc_begin(fails);
             cairn_rpc_reply(fx->held[--fx->nheld], 0, NULL, pieces, 2);
             failing_malloc_end();
@@ -89,8 +87,6 @@ static void unix_call_and_error(void **state)
     struct fixture *fx = *state;
     struct probe p;
 
-    listen_unix(fx);
-    connect_session(fx, NULL);
     probe_start(fx, &p, false, "abc");
     probe_wait(fx, &p);
     assert_int_equal(p.call.rc, 0);
@@ -108,8 +104,6 @@ static void many_calls_keep_to_their_credits(void **state)
     struct fixture *fx = *state;
     static struct probe p[200];
 
-    listen_unix(fx);
-    connect_session(fx, NULL);
     for (uint32_t i = 0; i < ARRAY_SIZE(p); i++)
         probe_start(fx, &p[i], i % 3 == 0, "k");
     for (uint32_t i = 0; i < ARRAY_SIZE(p); i++) {
@@ -125,8 +119,6 @@ static void unknown_provider_and_method(void **state)
     struct fixture *fx = *state;
     struct probe p;
 
-    listen_unix(fx);
-    connect_session(fx, NULL);
     probe_start(fx, &p, false, "k");
     p.call.provider = 99; /* not sent yet: there is no connection */
     probe_wait(fx, &p);
@@ -153,11 +145,7 @@ static void cancel_reaches_the_target(void **state)
     struct fixture *fx = *state;
     struct probe p;
 
-    listen_unix(fx);
-    connect_session(fx, NULL);
-    fx->hold = true;
-    probe_start(fx, &p, false, "k");
-    turn_until(fx, one_held);
+    probe_hold(fx, &p, false, "k");
     cairn_rpc_call_cancel(&p.call);
     assert_false(p.done);
     probe_wait(fx, &p);
@@ -179,13 +167,10 @@ static void a_full_window_stops_requests_only(void **state)
     static struct probe p[16];
     struct probe back;
 
-    listen_unix(fx);
-    connect_session(fx, NULL);
     fx->hold = true;
     for (uint32_t i = 0; i < ARRAY_SIZE(p); i++)
         probe_start(fx, &p[i], false, "k");
-    for (int i = 0; i < TURNS_MAX && fx->nheld < ARRAY_SIZE(p); i++)
-        cairn_loop_turn(&fx->loop, 10 * CAIRN_NS_PER_MS);
+    turn_until_held(fx, ARRAY_SIZE(p));
     probe_prepare(fx, &back, false, "b");
     back.call.dest = (struct cairn_rpc_dest){ .rpc = fx->server, .peer = fx->held[0]->peer };
     cairn_rpc_call_start(&back.call);
@@ -205,11 +190,11 @@ int main(void)
         T(a_canceled_local_call_ends_later),
         T(local_call_is_answered_later),
         T(local_error_brings_its_text),
-        T(unix_call_and_error),
-        T(many_calls_keep_to_their_credits),
-        T(unknown_provider_and_method),
-        T(cancel_reaches_the_target),
-        T(a_full_window_stops_requests_only),
+        C(unix_call_and_error),
+        C(many_calls_keep_to_their_credits),
+        C(unknown_provider_and_method),
+        C(cancel_reaches_the_target),
+        C(a_full_window_stops_requests_only),
         T(an_answer_without_memory_is_no_refusal),
     };
 

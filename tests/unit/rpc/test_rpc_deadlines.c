@@ -6,8 +6,6 @@ static void deadline_ends_a_call(void **state)
     struct fixture *fx = *state;
     struct probe p;
 
-    listen_unix(fx);
-    connect_session(fx, NULL);
     probe_start(fx, &p, false, "warm");
     probe_wait(fx, &p);
     fx->hold = true;
@@ -75,8 +73,6 @@ static void a_deaf_target_holds_up_nobody_outside(void **state)
     struct fixture *fx = *state;
     struct probe p, other;
 
-    listen_unix(fx);
-    connect_session(fx, NULL);
     fx->hold = fx->deaf = true;
     probe_prepare(fx, &p, true, "k");
     p.call.timeout_ns = 20 * CAIRN_NS_PER_MS;
@@ -128,8 +124,6 @@ static void a_full_node_keeps_deadlines(void **state)
     uint32_t taken;
 
     fx->budget.bytes_max = 2 * BIG;
-    listen_unix(fx);
-    connect_session(fx, NULL);
     fx->hold = true;
     for (uint32_t i = 0; i < 4; i++)
         start_big(fx, &p[i], 60000);
@@ -172,11 +166,11 @@ static void a_full_node_keeps_deadlines(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(deadline_ends_a_call),
+        C(deadline_ends_a_call),
         T(deadline_ends_a_local_call),
         T(overdue_local_calls_may_end_each_other),
-        T(a_deaf_target_holds_up_nobody_outside),
-        T(a_full_node_keeps_deadlines),
+        C(a_deaf_target_holds_up_nobody_outside),
+        C(a_full_node_keeps_deadlines),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

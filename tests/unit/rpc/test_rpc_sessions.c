@@ -7,11 +7,7 @@ static void retry_never_applies_twice(void **state)
     struct fixture *fx = *state;
     struct probe p;
 
-    listen_unix(fx);
-    connect_session(fx, NULL);
-    fx->hold = true;
-    probe_start(fx, &p, true, "k");
-    turn_until(fx, one_held);
+    probe_hold(fx, &p, true, "k");
     cairn_conn_fail(&cairn_rpc_session_peer(fx->session)->conn, CAIRN_E_CLOSED);
     for (int i = 0; i < TURNS_MAX && (fx->accepts < 2 || !cairn_rpc_session_is_up(fx->session)); i++)
         cairn_loop_turn(&fx->loop, 10 * CAIRN_NS_PER_MS);
@@ -35,11 +31,7 @@ static void lost_answer_is_told_again(void **state)
     struct fixture *fx = *state;
     struct probe p;
 
-    listen_unix(fx);
-    connect_session(fx, NULL);
-    fx->hold = true;
-    probe_start(fx, &p, true, "k");
-    turn_until(fx, one_held);
+    probe_hold(fx, &p, true, "k");
     cairn_rpc_reply(fx->held[0], 0, NULL, NULL, 0);
     fx->nheld = 0;
     cairn_conn_fail(&cairn_rpc_session_peer(fx->session)->conn, CAIRN_E_CLOSED); /* before the answer is read */
@@ -54,13 +46,10 @@ static void answers_are_remembered_before_they_leave(void **state)
     struct fixture *fx = *state;
     static struct probe p[16];
 
-    listen_unix(fx);
-    connect_session(fx, NULL);
     fx->hold = true;
     for (uint32_t i = 0; i < ARRAY_SIZE(p); i++)
         probe_start(fx, &p[i], true, "k");
-    for (int i = 0; i < TURNS_MAX && fx->nheld < ARRAY_SIZE(p); i++)
-        cairn_loop_turn(&fx->loop, 10 * CAIRN_NS_PER_MS);
+    turn_until_held(fx, ARRAY_SIZE(p));
     fx->server->net.nspare += 2 * CAIRN_NET_SPARE_CHUNKS_MAX; /* as if other connections had given theirs back */
     while (fx->nheld > 0)
         cairn_rpc_reply_err(fx->held[--fx->nheld], CAIRN_E_NOTFOUND, "no such key");
@@ -86,11 +75,7 @@ static void a_session_is_found_on_its_worker(void **state)
     fx->node.workers = workers;
     fx->node.nworkers = 2;
     cairn_rpc_serve(second, &fx->node);
-    listen_unix(fx);
-    connect_session(fx, NULL);
-    fx->hold = true;
-    probe_start(fx, &p, true, "k");
-    turn_until(fx, one_held);
+    probe_hold(fx, &p, true, "k");
     fx->server = second; /* who accepts from here on */
     cairn_conn_fail(&cairn_rpc_session_peer(fx->session)->conn, CAIRN_E_CLOSED);
     for (int i = 0; i < TURNS_MAX && atomic_load(&fx->node.counters.retries_recognised) == 0; i++)
@@ -117,13 +102,10 @@ static void restarted_node_makes_changes_unknown(void **state)
     struct fixture *fx = *state;
     struct probe put, get;
 
-    listen_unix(fx);
-    connect_session(fx, NULL);
     fx->hold = true;
     probe_start(fx, &put, true, "k");
     probe_start(fx, &get, false, "g");
-    for (int i = 0; i < TURNS_MAX && fx->nheld < 2; i++)
-        cairn_loop_turn(&fx->loop, CAIRN_NS_PER_MS);
+    turn_until_held(fx, 2);
     fx->node.incarnation = 78;
     fx->hold = false;
     cairn_conn_fail(&cairn_rpc_session_peer(fx->session)->conn, CAIRN_E_CLOSED);
@@ -142,18 +124,15 @@ static void closing_ends_calls_that_were_sent(void **state)
     struct fixture *fx = *state;
     struct probe p;
 
-    listen_unix(fx);
-    connect_session(fx, NULL);
-    fx->hold = true;
-    probe_start(fx, &p, false, "k");
-    turn_until(fx, one_held);
+    probe_hold(fx, &p, false, "k");
     cairn_rpc_session_close(fx->session, on_session_closed, fx);
     fx->session = NULL;
     turn_until(fx, is_closed);
     assert_true(p.done);
     assert_int_equal(p.call.rc, CAIRN_E_CLOSED);
     turn_until(fx, no_peers); /* the target was told; and no timer of the session is met on the way */
-    assert_int_equal(atomic_load(&fx->node.counters.requests_canceled), fx->cancels); /* one truth, whatever the cause */
+    assert_int_equal(atomic_load(&fx->node.counters.requests_canceled),
+                     fx->cancels); /* one truth, whatever the cause */
     assert_int_equal(fx->cancels, 1);
 }
 
@@ -171,8 +150,6 @@ static void a_session_may_be_closed_in_done(void **state)
     struct fixture *fx = *state;
     struct probe p, late;
 
-    listen_unix(fx);
-    connect_session(fx, NULL);
     probe_start(fx, &p, false, "k");
     p.call.done = close_when_done;
     probe_start(fx, &late, false, "l");
@@ -190,11 +167,7 @@ static void abandoned_changes_give_their_numbers_back(void **state)
     struct fixture *fx = *state;
     struct probe p;
 
-    listen_unix(fx);
-    connect_session(fx, NULL);
-    fx->hold = true;
-    probe_start(fx, &p, true, "k");
-    turn_until(fx, one_held);
+    probe_hold(fx, &p, true, "k");
     cairn_rpc_call_cancel(&p.call);
     cairn_conn_fail(&cairn_rpc_session_peer(fx->session)->conn, CAIRN_E_CLOSED);
     probe_wait(fx, &p);
@@ -225,8 +198,6 @@ static void a_poisonous_call_is_sent_with_pauses(void **state)
     struct fixture *fx = *state;
     struct probe p;
 
-    listen_unix(fx);
-    connect_session(fx, NULL);
     probe_start(fx, &p, false, "#");
     p.call.deadline_ns = cairn_loop_now(&fx->loop) + 300 * CAIRN_NS_PER_MS;
     probe_wait(fx, &p);
@@ -240,8 +211,6 @@ static void a_session_that_was_closed_is_forgotten(void **state)
     struct fixture *fx = *state;
     struct probe p;
 
-    listen_unix(fx);
-    connect_session(fx, NULL);
     probe_start(fx, &p, true, "k");
     probe_wait(fx, &p);
     cairn_rpc_session_close(fx->session, on_session_closed, fx);
@@ -276,11 +245,7 @@ static void what_crosses_a_goodbye_is_sent_again(void **state)
     struct fixture *fx = *state;
     struct probe held, p;
 
-    listen_unix(fx);
-    connect_session(fx, NULL);
-    fx->hold = true;
-    probe_start(fx, &held, true, "held"); /* keeps the connection open while the node leaves */
-    turn_until(fx, one_held);
+    probe_hold(fx, &held, true, "held"); /* keeps the connection open while the node leaves */
     cairn_rpc__peer_leave(CONTAINER_OF(fx->server->peers.next, struct cairn_rpc_peer, link));
     probe_start(fx, &p, true, "k"); /* our end has not heard of it */
     for (int i = 0; i < 5; i++)
@@ -315,18 +280,18 @@ static void nobody_listens(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(retry_never_applies_twice),
-        T(lost_answer_is_told_again),
-        T(answers_are_remembered_before_they_leave),
-        T(a_session_is_found_on_its_worker),
-        T(restarted_node_makes_changes_unknown),
-        T(closing_ends_calls_that_were_sent),
-        T(a_session_may_be_closed_in_done),
-        T(abandoned_changes_give_their_numbers_back),
-        T(a_poisonous_call_is_sent_with_pauses),
-        T(a_session_that_was_closed_is_forgotten),
+        C(retry_never_applies_twice),
+        C(lost_answer_is_told_again),
+        C(answers_are_remembered_before_they_leave),
+        C(a_session_is_found_on_its_worker),
+        C(restarted_node_makes_changes_unknown),
+        C(closing_ends_calls_that_were_sent),
+        C(a_session_may_be_closed_in_done),
+        C(abandoned_changes_give_their_numbers_back),
+        C(a_poisonous_call_is_sent_with_pauses),
+        C(a_session_that_was_closed_is_forgotten),
         T(lost_sessions_are_bounded),
-        T(what_crosses_a_goodbye_is_sent_again),
+        C(what_crosses_a_goodbye_is_sent_again),
         T(nobody_listens),
     };
 

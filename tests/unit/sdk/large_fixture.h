@@ -7,6 +7,7 @@
 #include "cairn/hashed.h"
 #include "cairn/server.h"
 #include "sdk/client/hashed_internal.h"
+#include "tests/lib/scratch.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -20,7 +21,7 @@ enum { KIB = 1 << 10, MIB = 1 << 20, PART = 256 * KIB };
 
 struct fixture {
     struct cairn_server *server;
-    char dir[64];
+    char dir[SCRATCH_MAX];
     struct cairn *c, *other; /* two clients */
     struct cairn_ns *ns, *other_ns;
     struct cairn_error_info error;
@@ -54,8 +55,7 @@ static int setup(void **state, const char *scheme)
     struct cairn_options o = CAIRN_OPTIONS_INIT;
     struct cairn *c;
 
-    strcpy(fx->dir, "/tmp/cairn-large-XXXXXX");
-    assert_non_null(mkdtemp(fx->dir));
+    scratch_new(fx->dir);
     snprintf(data, sizeof(data), "%s/data", fx->dir);
     snprintf(workspace, sizeof(workspace), "%s/ws", fx->dir);
     snprintf(listen, sizeof(listen), "[\"unix://%s/s\", \"tcp://127.0.0.1:0\"]", fx->dir);
@@ -94,16 +94,15 @@ static int setup_tcp(void **state)
 static int teardown(void **state)
 {
     struct fixture *fx = *state;
-    char cmd[96];
 
     cairn_ns_close(fx->ns);
     cairn_ns_close(fx->other_ns);
     cairn_close(fx->c);
     cairn_close(fx->other);
     cairn_server_free(fx->server);
-    snprintf(cmd, sizeof(cmd), "rm -rf %s", fx->dir);
+    scratch_remove(fx->dir);
     free(fx);
-    return system(cmd);
+    return 0;
 }
 
 static uint8_t *pattern(size_t n, unsigned seed)

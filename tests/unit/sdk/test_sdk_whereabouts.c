@@ -2,6 +2,7 @@
 #include "sdk/client/whereabouts.h"
 
 #include "sdk/core/base/macros.h"
+#include "tests/lib/scratch.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -18,7 +19,7 @@ static const char good_json[] = "{\"version\":1,\"addresses\":[\"tcp://127.0.0.1
                                 "\"cluster_id\":\"000102030405060708090a0b0c0d0e0f\",\"pid\":1}";
 
 struct place {
-    char dir[64], json[80], key[80];
+    char dir[SCRATCH_MAX], json[80], key[80];
     struct cairn_options o;
     struct cairn_rpc_session_conf conf;
     struct cairn_err err;
@@ -38,8 +39,7 @@ static int setup(void **state)
 {
     struct place *p = calloc(1, sizeof(*p));
 
-    strcpy(p->dir, "/tmp/cairn-where-XXXXXX");
-    assert_non_null(mkdtemp(p->dir));
+    scratch_new(p->dir);
     snprintf(p->json, sizeof(p->json), "%s/node.json", p->dir);
     snprintf(p->key, sizeof(p->key), "%s/cluster.key", p->dir);
     p->o = (struct cairn_options)CAIRN_OPTIONS_INIT;
@@ -56,9 +56,7 @@ static int teardown(void **state)
 {
     struct place *p = *state;
 
-    unlink(p->json);
-    unlink(p->key);
-    rmdir(p->dir);
+    scratch_remove(p->dir);
     free(p);
     return 0;
 }

@@ -1,6 +1,8 @@
 /* A backend's directory: its lock, its format, and what a crash or a full disk leave of it. */
 #include "server/storage/datadir.h"
 
+#include "tests/lib/scratch.h"
+
 #include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -15,7 +17,7 @@
 #include <cmocka.h>
 
 struct fixture {
-    char dir[64], format[80];
+    char dir[SCRATCH_MAX], format[80];
     struct cairn_err err;
 };
 
@@ -23,8 +25,7 @@ static int setup(void **state)
 {
     struct fixture *fx = calloc(1, sizeof(*fx));
 
-    strcpy(fx->dir, "/tmp/cairn-datadir-XXXXXX");
-    assert_non_null(mkdtemp(fx->dir));
+    scratch_new(fx->dir);
     snprintf(fx->format, sizeof(fx->format), "%s/FORMAT", fx->dir);
     *state = fx;
     return 0;
@@ -34,8 +35,7 @@ static int teardown(void **state)
 {
     struct fixture *fx = *state;
 
-    unlink(fx->format);
-    rmdir(fx->dir);
+    scratch_remove(fx->dir);
     free(fx);
     return 0;
 }

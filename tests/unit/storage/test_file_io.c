@@ -1,6 +1,7 @@
 /* File I/O by io_uring and by the pool, staging memory, and the small blocking helpers. */
 #include "server/storage/file_io.h"
 #include "server/storage/staging.h"
+#include "tests/lib/scratch.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -20,7 +21,7 @@ struct fixture {
     struct cairn_loop loop;
     struct cairn_pool *pool;
     struct cairn_file_io *io;
-    char dir[64];
+    char dir[SCRATCH_MAX];
     int dirfd, fd;
     uint32_t done, failed;
     int last;
@@ -49,8 +50,7 @@ static int setup_kind(void **state, enum cairn_file_io_kind kind)
 
     assert_int_equal(cairn_loop_init(&fx->loop, NULL, &err), 0);
     fx->pool = cairn_pool_new(2, 4, &err); /* a short queue: what does not fit waits */
-    strcpy(fx->dir, "/tmp/cairn-io-XXXXXX");
-    assert_non_null(mkdtemp(fx->dir));
+    scratch_new(fx->dir);
     fx->dirfd = open(fx->dir, O_RDONLY | O_DIRECTORY);
     fx->fd = openat(fx->dirfd, "f", O_RDWR | O_CREAT, 0600);
     assert_int_equal(cairn_file_io_new(&fx->loop, fx->pool, kind, 8, &fx->io, &err), 0);
@@ -76,11 +76,8 @@ static int teardown(void **state)
     cairn_pool_free(fx->pool);
     cairn_loop_fini(&fx->loop);
     close(fx->fd);
-    unlinkat(fx->dirfd, "f", 0);
-    unlinkat(fx->dirfd, "L", 0);
-    unlinkat(fx->dirfd, "r", 0);
     close(fx->dirfd);
-    assert_int_equal(rmdir(fx->dir), 0);
+    scratch_remove(fx->dir);
     free(fx);
     return 0;
 }

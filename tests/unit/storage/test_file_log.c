@@ -4,6 +4,7 @@
 #include "sdk/core/base/macros.h"
 #include "server/storage/file_io.h"
 #include "tests/lib/disk_faults.h"
+#include "tests/lib/scratch.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -20,7 +21,7 @@
 enum { SEEN_MAX = 64 };
 
 struct fixture {
-    char dir[64];
+    char dir[SCRATCH_MAX];
     int dirfd;
     struct cairn_file_log log;
     uint32_t n;
@@ -34,8 +35,7 @@ static int setup(void **state)
 {
     struct fixture *fx = calloc(1, sizeof(*fx));
 
-    strcpy(fx->dir, "/tmp/cairn-log-XXXXXX");
-    assert_non_null(mkdtemp(fx->dir));
+    scratch_new(fx->dir);
     fx->dirfd = open(fx->dir, O_RDONLY | O_DIRECTORY);
     *state = fx;
     return 0;
@@ -45,10 +45,8 @@ static int teardown(void **state)
 {
     struct fixture *fx = *state;
 
-    unlinkat(fx->dirfd, "log", 0);
-    unlinkat(fx->dirfd, "log.new", 0);
     close(fx->dirfd);
-    assert_int_equal(rmdir(fx->dir), 0);
+    scratch_remove(fx->dir);
     free(fx);
     return 0;
 }

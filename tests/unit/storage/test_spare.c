@@ -1,6 +1,8 @@
 /* Room on the disk that new data does not get, on a small file system. */
 #include "server/storage/spare.h"
 
+#include "tests/lib/scratch.h"
+
 #include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -19,7 +21,7 @@
 enum { DISK = 64 << 20, SPARE = DISK / CAIRN_SPARE_DISK_PART, HEADROOM = DISK / CAIRN_SPARE_HEADROOM_DISK_PART };
 
 struct fixture {
-    char dir[64], other[80], file[80];
+    char dir[SCRATCH_MAX], other[80], file[80];
     struct cairn_spare spare;
     struct cairn_err err;
 };
@@ -28,8 +30,7 @@ static int setup(void **state)
 {
     struct fixture *fx = calloc(1, sizeof(*fx));
 
-    strcpy(fx->dir, "/tmp/cairn-spare-XXXXXX");
-    assert_non_null(mkdtemp(fx->dir));
+    scratch_new(fx->dir);
     snprintf(fx->other, sizeof(fx->other), "%s/other", fx->dir);
     snprintf(fx->file, sizeof(fx->file), "%s/spare", fx->dir);
     cairn_spare_init(&fx->spare, fx->dir);
@@ -42,8 +43,7 @@ static int teardown(void **state)
     struct fixture *fx = *state;
 
     cairn_spare_fini(&fx->spare);
-    umount2(fx->dir, MNT_DETACH);
-    rmdir(fx->dir);
+    scratch_remove(fx->dir); /* and unmounts what fills it up */
     free(fx);
     return 0;
 }
