@@ -37,6 +37,10 @@ done
 for f in man/man1/cairn.1 man/man5/cairn.yaml.5 man/man8/cairnd.8 bash-completion/completions/cairn; do
     [ -s "$dir/usr/share/$f" ] || fail "share/$f was not installed"
 done
+for f in lib/systemd/system/cairnd@.service lib/systemd/system/cairnd@.socket lib/sysusers.d/cairn.conf libexec/cairn/cluster.sh; do
+    [ -s "$dir/usr/$f" ] || fail "$f was not installed"
+done
+"$dir/usr/libexec/cairn/cairn-local" --help >/dev/null || fail "the installed job scripts do not run"
 
 # No state of the whole process, but the functions of libfabric and libcurl (each loaded once) and an object of which only the address counts.
 # Sanitizers bring variables of their own.
