@@ -102,6 +102,7 @@ void group_tell_refused(struct group_provider *p, enum group_seal_result why, co
 {
     static const char *const what[GROUP_SEAL_RESULTS_NR] = {
         [GROUP_SEAL_TORN] = "packets that are none of ours or were cut short",
+        [GROUP_SEAL_STRANGE] = "packets of another version of the group's protocol",
         [GROUP_SEAL_FOREIGN] = "packets of another cluster or group",
         [GROUP_SEAL_FORGED] = "packets that were not made with our cluster key, or were changed on their way",
         [GROUP_SEAL_REPLAYED] = "packets that came before",
@@ -114,7 +115,10 @@ void group_tell_refused(struct group_provider *p, enum group_seal_result why, co
     group_addr_text(from, addr);
     cairn_log_warn("group %s: %s sends %s; they are dropped and counted, and this is said once", p->group, addr,
                    what[why]);
-    if (why == GROUP_SEAL_FOREIGN && !p->core.join.synced && p->core.nseeds > 0)
+    if (why == GROUP_SEAL_STRANGE && !p->core.join.synced && p->core.nseeds > 0)
+        group_problem(
+            p, "%s speaks another version of the group's protocol: all members need the same release of Cairn", addr);
+    else if (why == GROUP_SEAL_FOREIGN && !p->core.join.synced && p->core.nseeds > 0)
         group_problem(p, "%s belongs to another cluster or group (`group`, node.cluster)", addr);
     else if (why == GROUP_SEAL_FORGED && !p->core.join.synced && p->core.nseeds > 0)
         group_problem(p, "%s has another cluster key (auth.key_file)", addr);

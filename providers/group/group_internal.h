@@ -17,6 +17,7 @@ enum {
     GROUP_PAGE_MAX = 128,          /* members of one answer */
     GROUP_WAIT_MS_MAX = 60 * 1000, /* of one request */
     GROUP_ADDR_TEXT_MAX = 80,
+    GROUP_WEIGHT_MAX = 1000000,
 };
 
 struct group_provider;
@@ -35,8 +36,10 @@ struct group_worker {
 struct group_join {
     struct cairn_job job;
     struct cairn_timer timer;
-    bool running, stopped;
-    char entry[4200], dir[4096]; /* our own entry, and where it lies; "" if there is none */
+    bool running, stopped, again;
+    char entry[4200], dir[4096];                       /* our own entry, and where it lies; "" if there is none */
+    struct cairn_swim_addr also[CAIRN_SWIM_SEEDS_MAX]; /* said at run time */
+    uint32_t nalso;
     struct cairn_swim_addr seeds[CAIRN_SWIM_SEEDS_MAX];
     uint32_t nseeds, nself; /* nself: entries that are our own address */
     char trouble[GROUP_PROBLEM_MAX];
@@ -69,6 +72,9 @@ struct group_provider {
     uint64_t notice_ns;            /* when we last told a stranger who we are */
     uint64_t load_ns, load_cpu_ns; /* of the last measurement */
     struct group_join join;
+    struct cairn_swim_addr also[CAIRN_SWIM_SEEDS_MAX]; /* for the next job of @join; worker 0 */
+    uint32_t nalso;
+    bool urgent; /* they are to be asked as soon as that job is over, even if we are in a group */
 
     void (*quiesced)(void *arg);
     void *quiesced_arg;
@@ -84,6 +90,8 @@ int group_net_run(struct group_provider *p, struct cairn_err *err);
 void group_net_stop(struct group_provider *p);
 void group_input(struct group_provider *p, struct cairn_swim_in *in);
 bool group_addr_of(const struct cairn_addr *a, struct cairn_swim_addr *to);
+/* "udp://127.0.0.1:7311", "udp://[::1]:7311": numbers alone, so that nothing is looked up. False: it is something else. */
+bool group_addr_parse(const char *text, struct cairn_swim_addr *to);
 void group_addr_text(const struct cairn_swim_addr *a, char to[GROUP_ADDR_TEXT_MAX]);
 /* Notes why we are not in the group; "": we are. */
 void group_problem(struct group_provider *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -102,6 +110,8 @@ void group_tell_refused(struct group_provider *p, enum group_seal_result why, co
 int group_join_check(const struct cairn_conf *conf, struct cairn_err *err);
 int group_join_init(struct group_provider *p, struct cairn_err *err);
 void group_join_run(struct group_provider *p);
+/* Ask these, too, from now on, in place of those that were said so before. Worker 0. */
+void group_join_also(struct group_provider *p, const struct cairn_swim_addr *seeds, uint32_t n);
 /* No more; true once no job runs. */
 bool group_join_stop(struct group_provider *p);
 void group_join_withdraw(struct group_provider *p);
@@ -111,6 +121,14 @@ extern const struct cairn_sm_kind group_watch_kind;
 void group_worker_init(struct group_worker *w, struct group_provider *p, struct cairn_loop *loop);
 /* Something has changed, or nobody may wait any more: all who wait are answered. Worker 0, under the mutex or not. */
 void group_watch_tell(struct group_provider *p);
+
+/* group_change.c */
+extern const struct cairn_sm_kind group_change_kind;
+void group_handle_set(struct cairn_rpc_req *rq);
+void group_handle_join(struct cairn_rpc_req *rq);
+
+/* group_provider.c: no control characters, and @min to @max bytes. */
+int group_check_text(const char *key, const char *value, size_t min, size_t max, struct cairn_err *err);
 
 /* group_rpc.c */
 extern cairn_rpc_handler *const group_handlers[];

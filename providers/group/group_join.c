@@ -1,9 +1,9 @@
-/* Finding others: the addresses of `join`, looked up anew as long as we are alone, and a directory on a shared file
- * system.
+/* Finding others: the addresses of `join`, looked up anew as long as we are alone, those that were said at run time, and
+ * a directory on a shared file system.
  *
  * There each member has an entry, DIRECTORY/GROUP/ID, written beside and renamed, so that nobody needs a lock. An entry
  * whose member died stays until someone of that name comes back: it is asked in vain now and then, no more. Both may
- * block, so a job on the pool does them; it touches struct group_join alone while it runs. */
+ * block, so a job on the pool does them; while it runs it touches struct group_join, and the core under the mutex. */
 #include "providers/group/group_internal.h"
 
 #include "sdk/core/base/log.h"
@@ -72,9 +72,18 @@ static void add_seed(struct group_join *j, const struct cairn_swim_addr *a, uint
     j->nseeds = MIN(*met, (uint32_t)CAIRN_SWIM_SEEDS_MAX);
 }
 
-static void add_address(struct group_join *j, const char *text, uint32_t *met)
+static void add_seed_or_self(struct group_join *j, const struct cairn_swim_addr *a, uint32_t *met)
 {
     struct group_provider *p = provider_of(j);
+
+    if (!p->observer && cairn_swim_addr_equal(a, &p->self.addr))
+        j->nself++;
+    else
+        add_seed(j, a, met);
+}
+
+static void add_address(struct group_join *j, const char *text, uint32_t *met)
+{
     struct cairn_err err = { 0 };
     struct cairn_swim_addr a;
     struct cairn_addr addr;
@@ -83,46 +92,55 @@ static void add_address(struct group_join *j, const char *text, uint32_t *met)
         snprintf(j->trouble, sizeof(j->trouble), "join: %.170s", err.text);
         return;
     }
-    if (!p->observer && cairn_swim_addr_equal(&a, &p->self.addr))
-        j->nself++;
-    else
-        add_seed(j, &a, met);
+    add_seed_or_self(j, &a, met);
+}
+
+/* What our entry says; returns its length. */
+static int entry_text(const struct group_provider *p, char text[ENTRY_BYTES_MAX])
+{
+    char addr[GROUP_ADDR_TEXT_MAX];
+
+    group_addr_text(&p->self.addr, addr);
+    return snprintf(text, ENTRY_BYTES_MAX, "%s %s\n", addr, p->self.name);
 }
 
 /* Small, whole or not there: written beside and renamed. */
 static void write_entry(struct group_join *j)
 {
-    struct group_provider *p = provider_of(j);
-    char fresh[sizeof(j->entry) + 16], text[ENTRY_BYTES_MAX], addr[GROUP_ADDR_TEXT_MAX];
-    int n, fd;
+    char fresh[sizeof(j->entry) + 16], text[ENTRY_BYTES_MAX];
+    int n = entry_text(provider_of(j), text), fd;
 
-    group_addr_text(&p->self.addr, addr);
-    n = snprintf(text, sizeof(text), "%s %s\n", addr, p->self.name);
     snprintf(fresh, sizeof(fresh), "%s.%d", j->entry, (int)getpid());
     fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-    if (fd < 0 || write(fd, text, (size_t)n) != n || rename(fresh, j->entry) != 0)
+    if (fd < 0 || write(fd, text, (size_t)n) != n || rename(fresh, j->entry) != 0) {
         snprintf(j->trouble, sizeof(j->trouble), "%.120s: %s", j->entry, strerror(errno));
+        unlink(fresh); /* which may not have been made */
+    }
     if (fd >= 0)
         close(fd);
+}
+
+/* "" if it went, or is none of ours. */
+static void entry_at(const char *path, char text[ENTRY_BYTES_MAX])
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    ssize_t n = fd >= 0 ? read(fd, text, ENTRY_BYTES_MAX - 1) : 0;
+
+    if (fd >= 0)
+        close(fd);
+    text[MAX(n, 0)] = '\0';
 }
 
 static void read_entry(struct group_join *j, const char *name, uint32_t *met)
 {
     char path[sizeof(j->dir) + 256], text[ENTRY_BYTES_MAX];
-    ssize_t n;
-    int fd;
+    struct cairn_swim_addr a;
 
     snprintf(path, sizeof(path), "%s/%s", j->dir, name);
-    fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-    if (fd < 0)
-        return; /* it went, or is none of ours */
-    n = read(fd, text, sizeof(text) - 1);
-    close(fd);
-    text[MAX(n, 0)] = '\0';
+    entry_at(path, text);
     text[strcspn(text, " \n")] = '\0';
-    /* Addresses in entries are numbers: nothing is looked up for what a stray file says. */
-    if (text[0] != '\0' && text[strspn(text, "udp:/[]0123456789.abcdef")] == '\0')
-        add_address(j, text, met);
+    if (group_addr_parse(text, &a)) /* nothing is looked up for what a stray file says */
+        add_seed_or_self(j, &a, met);
 }
 
 static void read_directory(struct group_join *j, uint32_t *met)
@@ -141,6 +159,17 @@ static void read_directory(struct group_join *j, uint32_t *met)
     closedir(dir);
 }
 
+/* Our name is another member's, and so is the entry. */
+static bool is_refused(struct group_provider *p)
+{
+    bool refused;
+
+    pthread_mutex_lock(&p->mutex);
+    refused = p->core.join.refused || p->core.superseded;
+    pthread_mutex_unlock(&p->mutex);
+    return refused;
+}
+
 static void on_work(struct cairn_job *job)
 {
     struct group_join *j = CONTAINER_OF(job, struct group_join, job);
@@ -151,11 +180,13 @@ static void on_work(struct cairn_job *job)
     j->trouble[0] = '\0';
     for (uint32_t i = 0; i < n; i++)
         add_address(j, cairn_conf_list_str(p->conf, "join", i), &met);
-    if (n > 0 && j->nself == n)
+    for (uint32_t i = 0; i < j->nalso; i++)
+        add_seed(j, &j->also[i], &met);
+    if (n > 0 && j->nself == n && j->nalso == 0)
         snprintf(j->trouble, sizeof(j->trouble), "join: every address is this member itself");
     if (j->dir[0] == '\0')
         return;
-    if (!p->observer)
+    if (!p->observer && !is_refused(p))
         write_entry(j);
     read_directory(j, &met);
 }
@@ -167,6 +198,8 @@ static bool is_alone(const struct group_provider *p)
     return p->observer ? !p->core.join.synced : cairn_swim_size(&p->core) <= 1;
 }
 
+static void on_timer(void *arg);
+
 static void on_done(struct cairn_job *job)
 {
     struct group_join *j = CONTAINER_OF(job, struct group_join, job);
@@ -175,6 +208,10 @@ static void on_done(struct cairn_job *job)
     j->running = false;
     if (j->stopped)
         return;
+    if (j->again) {
+        on_timer(p);
+        return;
+    }
     if (j->trouble[0] != '\0' && strcmp(j->trouble, j->told) != 0)
         cairn_log_warn("group %s: %s", p->group, j->trouble);
     if (strcmp(j->trouble, j->told) != 0 && is_alone(p))
@@ -182,8 +219,11 @@ static void on_done(struct cairn_job *job)
     else if (!is_alone(p) && p->problem[0] != '\0' && strcmp(p->problem, j->told) == 0)
         group_problem(p, "%s", ""); /* others found us, so it does not matter any more */
     memcpy(j->told, j->trouble, sizeof(j->told));
-    if (p->core.nseeds != j->nseeds || memcmp(p->core.seeds, j->seeds, j->nseeds * sizeof(j->seeds[0])) != 0)
-        group_input(p, &(struct cairn_swim_in){ .type = CAIRN_SWIM_SEEDS, .seeds = j->seeds, .nseeds = j->nseeds });
+    if (p->urgent || p->core.nseeds != j->nseeds ||
+        memcmp(p->core.seeds, j->seeds, j->nseeds * sizeof(j->seeds[0])) != 0)
+        group_input(p, &(struct cairn_swim_in){
+                           .type = CAIRN_SWIM_SEEDS, .seeds = j->seeds, .nseeds = j->nseeds, .urgent = p->urgent });
+    p->urgent = false;
     cairn_timer_start(&p->loop->env, &j->timer,
                       cairn_loop_now(p->loop) + (is_alone(p) ? (uint64_t)AGAIN_ALONE_NS : AGAIN_NS));
 }
@@ -193,6 +233,9 @@ static void on_timer(void *arg)
     struct group_provider *p = arg;
     struct group_join *j = &p->join;
 
+    j->again = false;
+    memcpy(j->also, p->also, sizeof(j->also));
+    j->nalso = p->nalso;
     j->job.work = on_work;
     j->job.done = on_done;
     j->running = cairn_pool_submit(p->pool, p->loop, &j->job) == 0;
@@ -207,6 +250,17 @@ void group_join_run(struct group_provider *p)
         on_timer(p);
 }
 
+void group_join_also(struct group_provider *p, const struct cairn_swim_addr *seeds, uint32_t n)
+{
+    memcpy(p->also, seeds, n * sizeof(*seeds));
+    p->nalso = n;
+    p->urgent = true;
+    if (p->join.running)
+        p->join.again = true; /* that job began with those before */
+    else if (!p->join.stopped)
+        on_timer(p);
+}
+
 bool group_join_stop(struct group_provider *p)
 {
     p->join.stopped = true;
@@ -216,6 +270,12 @@ bool group_join_stop(struct group_provider *p)
 
 void group_join_withdraw(struct group_provider *p)
 {
-    if (p->join.entry[0] != '\0' && !p->observer)
+    char text[ENTRY_BYTES_MAX], ours[ENTRY_BYTES_MAX];
+
+    if (p->join.entry[0] == '\0' || p->observer)
+        return;
+    entry_at(p->join.entry, text);
+    entry_text(p, ours);
+    if (strcmp(text, ours) == 0) /* not that of another member of our name */
         unlink(p->join.entry);
 }

@@ -7,6 +7,7 @@
 #include <netinet/in.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 
@@ -51,6 +52,27 @@ static void socket_addr(const struct cairn_swim_addr *a, struct cairn_addr *to)
         memcpy(&in6->sin6_addr, a->ip, 16);
         to->len = sizeof(*in6);
     }
+}
+
+bool group_addr_parse(const char *text, struct cairn_swim_addr *to)
+{
+    char host[INET6_ADDRSTRLEN + 2], *end;
+    const char *colon = strrchr(text, ':');
+    size_t n = colon != NULL && strncmp(text, "udp://", 6) == 0 && colon > text + 6 ? (size_t)(colon - text) - 6 : 0;
+    bool v6 = n > 2 && text[6] == '[' && colon[-1] == ']';
+    unsigned long port;
+
+    memset(to, 0, sizeof(*to));
+    if (n == 0 || n >= sizeof(host) || colon[1] < '0' || colon[1] > '9')
+        return false;
+    memcpy(host, text + 6 + v6, n - 2 * v6);
+    host[n - 2 * v6] = '\0';
+    port = strtoul(colon + 1, &end, 10);
+    if (*end != '\0' || port == 0 || port > UINT16_MAX || inet_pton(v6 ? AF_INET6 : AF_INET, host, to->ip) != 1)
+        return false;
+    to->port = (uint16_t)port;
+    to->len = v6 ? 16 : 4;
+    return true;
 }
 
 void group_addr_text(const struct cairn_swim_addr *a, char to[GROUP_ADDR_TEXT_MAX])
@@ -153,7 +175,7 @@ static void on_datagram(void *arg, const uint8_t *bytes, size_t len, const struc
     atomic_fetch_add_explicit(&p->refused[r], 1, memory_order_relaxed); /* [GOOD] are those that were taken */
     if (r != GROUP_SEAL_GOOD) {
         group_tell_refused(p, r, &in.addr);
-        if (r == GROUP_SEAL_FOREIGN)
+        if (r == GROUP_SEAL_FOREIGN || r == GROUP_SEAL_STRANGE)
             tell_stranger(p, &o, &in.addr);
         return;
     }

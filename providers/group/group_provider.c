@@ -53,7 +53,7 @@ static const struct cairn_conf_key schema[] = {
     { .name = "weight",
       .type = CAIRN_CONF_UINT,
       .fallback = "100",
-      .max = 1000000,
+      .max = GROUP_WEIGHT_MAX,
       .help = "how much this node should get, in relation to others" },
     { .name = "capacity",
       .type = CAIRN_CONF_SIZE,
@@ -106,7 +106,7 @@ static int parse_address(const struct cairn_conf *c, const char *key, struct cai
     return 0;
 }
 
-static int check_text(const char *key, const char *value, size_t min, size_t max, struct cairn_err *err)
+int group_check_text(const char *key, const char *value, size_t min, size_t max, struct cairn_err *err)
 {
     size_t n = strlen(value);
 
@@ -124,14 +124,14 @@ static int check_conf(const struct cairn_conf *c, struct cairn_err *err)
 {
     const char *group = cairn_conf_str(c, "group"), *listen = cairn_conf_str(c, "listen");
     uint32_t n = cairn_conf_list_len(c, "join"), own = 0;
-    int rc = check_text("group", group, 1, GROUP_NAME_MAX, err);
+    int rc = group_check_text("group", group, 1, GROUP_NAME_MAX, err);
 
-    if (rc == 0 && strchr(group, '/') != NULL)
-        rc = cairn_err_set(err, CAIRN_E_CONFIG, "'group' must not have a '/'");
+    if (rc == 0 && (strchr(group, '/') != NULL || group[0] == '.'))
+        rc = cairn_err_set(err, CAIRN_E_CONFIG, "'group' must not have a '/', nor begin with a '.'");
     if (rc == 0)
-        rc = check_text("member", cairn_conf_str(c, "member"), 0, CAIRN_SWIM_NAME_MAX, err);
+        rc = group_check_text("member", cairn_conf_str(c, "member"), 0, CAIRN_SWIM_NAME_MAX, err);
     if (rc == 0)
-        rc = check_text("zone", cairn_conf_str(c, "zone"), 0, CAIRN_SWIM_ZONE_MAX, err);
+        rc = group_check_text("zone", cairn_conf_str(c, "zone"), 0, CAIRN_SWIM_ZONE_MAX, err);
     for (uint32_t i = 0; rc == 0 && i < n; i++) {
         const char *text = cairn_conf_list_str(c, "join", i);
 
@@ -275,7 +275,7 @@ static int describe(struct group_provider *p, const struct cairn_provider_env *e
     if (rc != 0)
         return rc;
     member = member[0] != '\0' ? member : p->node->name;
-    rc = check_text("member", member, 1, CAIRN_SWIM_NAME_MAX, err);
+    rc = group_check_text("member", member, 1, CAIRN_SWIM_NAME_MAX, err);
     if (rc != 0)
         return rc;
     snprintf(p->group, sizeof(p->group), "%s", cairn_conf_str(p->conf, "group"));
@@ -416,7 +416,7 @@ static void group_stop(void *ctx)
 }
 
 static const struct cairn_sm_kind *const machines[] = { &cairn_swim_probe_kind, &cairn_swim_sync_kind,
-                                                        &group_watch_kind, NULL };
+                                                        &group_watch_kind, &group_change_kind, NULL };
 
 const struct cairn_provider_desc cairn_provider_group = {
     .type = "group",

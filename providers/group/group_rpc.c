@@ -109,4 +109,6 @@ static void handle_members(struct cairn_rpc_req *rq)
 
 cairn_rpc_handler *const group_handlers[] = {
     [CAIRN__WIRE__GROUP_METHOD__GROUP_MEMBERS] = handle_members,
+    [CAIRN__WIRE__GROUP_METHOD__GROUP_SET] = group_handle_set,
+    [CAIRN__WIRE__GROUP_METHOD__GROUP_JOIN] = group_handle_join,
 };

@@ -12,8 +12,8 @@
 _Static_assert((int)GROUP_KEY_BYTES == (int)CAIRN_KEY_BYTES, "derived keys are as long as the cluster key");
 _Static_assert(GROUP_SEAL_BYTES == GROUP_SEAL_HEAD_BYTES + CAIRN_MAC_BYTES, "head and code");
 
-static const char magic[4] = { 'C', 'G', 'P', '1' };
-enum { WAYS = 8, WINDOW = 64 };
+static const char magic[4] = { 'C', 'G', 'P', GROUP_SEAL_VERSION };
+enum { WAYS = 8, WINDOW = 64, COMMON_BYTES = 8 };
 
 int group_seal_init(struct group_seal *s, const uint8_t *cluster_key, const uint8_t *cluster_id, const char *group,
                     uint64_t sender, uint64_t life, uint32_t senders)
@@ -100,9 +100,14 @@ enum group_seal_result group_seal_open(struct group_seal *s, const uint8_t *byte
 {
     uint8_t mac[CAIRN_MAC_BYTES];
 
-    if (len < GROUP_SEAL_BYTES || memcmp(bytes, magic, sizeof(magic)) != 0)
+    if (len < COMMON_BYTES || memcmp(bytes, magic, sizeof(magic) - 1) != 0)
         return GROUP_SEAL_TORN;
+    o->version = bytes[3];
     o->flags = bytes[4];
+    if (o->version != GROUP_SEAL_VERSION)
+        return GROUP_SEAL_STRANGE;
+    if (len < GROUP_SEAL_BYTES)
+        return GROUP_SEAL_TORN;
     o->sender = cairn_le_load64(bytes + 16);
     o->life = cairn_le_load64(bytes + 24);
     o->body = bytes + GROUP_SEAL_HEAD_BYTES;

@@ -70,6 +70,7 @@ void group_status(void *ctx, json_t *to)
     set_count(to, "stalled_ms", c.stalled_ms);
     set_count(to, "packets", refused(p, GROUP_SEAL_GOOD));
     set_count(to, "packets_malformed", c.malformed + refused(p, GROUP_SEAL_TORN));
+    set_count(to, "packets_of_other_versions", refused(p, GROUP_SEAL_STRANGE));
     set_count(to, "packets_foreign", refused(p, GROUP_SEAL_FOREIGN));
     set_count(to, "packets_forged", refused(p, GROUP_SEAL_FORGED));
     set_count(to, "packets_replayed", refused(p, GROUP_SEAL_REPLAYED));

@@ -163,7 +163,9 @@ static void set_seeds(struct cairn_swim *s, const struct cairn_swim_in *in)
     for (uint32_t i = 0; i < s->nseeds; i++)
         s->seeds[i] = in->seeds[i];
     s->join.seed = s->nseeds > 0 ? (uint32_t)(cairn_swim__random(s) % s->nseeds) : 0;
-    if (!s->join.running && !s->join.synced)
+    s->join.urgent = in->urgent && swim_is_member(s) ? s->nseeds : 0;
+    s->join.unsettled |= s->join.urgent > 0;
+    if (!s->join.running && (!s->join.synced || s->join.urgent > 0))
         s->join.next_ms = s->now_ms;
 }
 

@@ -102,7 +102,7 @@ struct cairn_swim_event {
 enum cairn_swim_input {
     CAIRN_SWIM_TICK,   /* the time has come that the last output named, or any other */
     CAIRN_SWIM_PACKET, /* @bytes of @from, which came from @addr */
-    CAIRN_SWIM_SEEDS,  /* @seeds: whom to ask; replaces what was there */
+    CAIRN_SWIM_SEEDS,  /* @seeds: whom to ask; replaces what was there. @urgent: each of them, now, even in a group */
     CAIRN_SWIM_SET,    /* @desc: the new description of ourselves; name and address stay */
     CAIRN_SWIM_LOAD,   /* @load of ourselves */
     CAIRN_SWIM_LEAVE,
@@ -116,6 +116,7 @@ struct cairn_swim_in {
     size_t len;
     const struct cairn_swim_addr *seeds;
     uint32_t nseeds;
+    bool urgent;
     const struct cairn_swim_desc *desc;
     uint16_t load;
 };
@@ -158,10 +159,12 @@ struct cairn_swim_join {
     struct cairn_swim_addr at;
     uint64_t next_ms, due_ms;
     uint32_t seq, cursor, tries, backoff_ms, seed;
+    uint32_t urgent;                      /* so many seeds more are to be asked without a pause */
     uint32_t silent;                      /* that did not answer, one after the other */
     uint32_t epoch, since, first_version; /* observers: how far they have followed whom */
     uint32_t number;                      /* of full syncs that an observer began */
     bool running, synced;                 /* @synced: once at least */
+    bool unsettled, whole;                /* all is to be asked for once more, soon; the next time it is */
     bool refused;                         /* the last answer was no; the next yes is news */
 };
 

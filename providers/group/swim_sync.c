@@ -1,5 +1,7 @@
 /* Learning of all members, page by page: how one joins, how observers follow, and how groups that grew apart find each
- * other again (a seed is asked for one page now and then, and for all if that told something new).
+ * other again (a seed is asked for one page now and then, and for all if that told something new). Where many join at
+ * once, whoever is asked may not know all yet, and news about some may be over before others can hear them: so each asks
+ * for all once more a little later.
  *
  *  ASKED ---> DONE     ASKED may repeat. ASKED may also go to FAILED.
  *
@@ -14,6 +16,7 @@ enum {
     SYNC_TRIES_MAX = 4,
     SYNC_BACKOFF_MS = 250,
     SYNC_BACKOFF_MAX_MS = 5000,
+    SYNC_SETTLE_MS = 1500,
     SYNC_HEAL_MS = 60000,
 };
 #define TO CAIRN_SM_TO
@@ -99,6 +102,7 @@ static void sync_begin(struct swim_step *st)
     j->next_ms = s->now_ms + SYNC_HEAL_MS;
     if (!choose(s))
         return;
+    j->urgent -= j->urgent > 0;
     j->seq = ++s->seq;
     j->cursor = j->tries = 0;
     j->running = true;
@@ -129,7 +133,7 @@ static void sync_fail(struct cairn_swim *s)
         j->next_ms = s->now_ms;
         return;
     }
-    j->silent = 0;
+    j->silent = j->urgent = 0;
     j->backoff_ms = MIN(MAX(2 * j->backoff_ms, (uint32_t)SYNC_BACKOFF_MS), (uint32_t)SYNC_BACKOFF_MAX_MS);
     j->next_ms = s->now_ms + j->backoff_ms / 2 + cairn_swim__random(s) % j->backoff_ms;
 }
@@ -158,6 +162,24 @@ static void drop_unmentioned(struct swim_step *st)
     }
 }
 
+/* When a member asks next. */
+static void sync_plan(struct cairn_swim *s, bool first)
+{
+    struct cairn_swim_join *j = &s->join;
+
+    j->unsettled |= first;
+    j->whole = false;
+    if (j->urgent > 0) {
+        j->next_ms = s->now_ms;
+    } else if (j->unsettled) {
+        j->unsettled = false;
+        j->whole = true;
+        j->next_ms = s->now_ms + SYNC_SETTLE_MS + cairn_swim__random(s) % SYNC_SETTLE_MS;
+    } else {
+        j->next_ms = s->now_ms + SYNC_HEAL_MS / 2 + cairn_swim__random(s) % SYNC_HEAL_MS;
+    }
+}
+
 static void sync_finish(struct swim_step *st, const struct cairn_swim_msg *m)
 {
     struct cairn_swim *s = st->s;
@@ -167,8 +189,9 @@ static void sync_finish(struct swim_step *st, const struct cairn_swim_msg *m)
     j->backoff_ms = j->silent = 0;
     j->synced = true;
     j->refused = false;
-    j->next_ms = s->now_ms + SYNC_HEAL_MS / 2 + cairn_swim__random(s) % SYNC_HEAL_MS;
-    if (!swim_is_member(s)) {
+    if (swim_is_member(s)) {
+        sync_plan(s, first);
+    } else {
         if (j->since == 0)
             drop_unmentioned(st);
         cairn_swim__forget_old(s);
@@ -203,7 +226,7 @@ void cairn_swim__on_page(struct swim_step *st, const struct cairn_swim_msg *m, b
         j->first_version = m->version;
     j->seq = ++s->seq; /* the same page twice is no second page */
     if ((m->flags & CAIRN_SWIM_F_MORE) == 0 || m->next <= j->cursor ||
-        (swim_is_member(s) && j->synced && !learned && j->cursor == 0)) {
+        (swim_is_member(s) && j->synced && !j->whole && !learned && j->cursor == 0)) {
         sync_finish(st, m);
         return;
     }
@@ -262,6 +285,8 @@ void cairn_swim__on_sync(struct swim_step *st, const struct cairn_swim_msg *m)
         cairn_swim__send_refusal(st, m, m->about == s->instance ? CAIRN_SWIM_F_YOURSELF : CAIRN_SWIM_F_TAKEN, s->self);
         return;
     }
+    if (s->join.refused && !s->join.synced)
+        return; /* whoever took us for a member would believe us, the younger one, the name that is another's */
     if ((m->flags & CAIRN_SWIM_F_JOIN) == 0) {
         cairn_swim__send_page(st, m, NO_SLOT);
         return;

@@ -179,6 +179,7 @@ struct cairn_call_find {
 struct cairn_call_group {
     cairn_member_fn *changed; /* NULL: a list */
     size_t n;                 /* rows gathered */
+    struct cairn_member_attributes set;
     uint32_t version;         /* of the first page */
 };
 
@@ -248,6 +249,8 @@ struct cairn_call {
         Cairn__Wire__RouterAbort abort;
         Cairn__Wire__RouterOpen open;
         Cairn__Wire__GroupMembers group_members;
+        Cairn__Wire__GroupSet group_set;
+        Cairn__Wire__GroupJoin group_join;
         Cairn__Wire__KvOpen kv_open;
         Cairn__Wire__KvDrop kv_drop;
         Cairn__Wire__KvPut kv_put;

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WATCH_WAIT_MS = 20000, MEMBERS_MAX = 1 << 20, TEXT_MAX = 255 };
+enum { WATCH_WAIT_MS = 20000, MEMBERS_MAX = 1 << 20, TEXT_MAX = 255, ADDRESSES_MAX = 4096 };
 
 /* A member with texts of its own, while pages come in. */
 struct row {
@@ -210,4 +210,90 @@ int cairn_members_watch(struct cairn *c, const char *provider, cairn_member_fn *
         return rc;
     call->group = (struct cairn_call_group){ .changed = changed };
     return cairn__call_go(call);
+}
+
+/* ---- changes ---- */
+
+static void set_found(struct cairn_call *call, uint16_t provider)
+{
+    const struct cairn_member_attributes *a = &call->group.set;
+    Cairn__Wire__GroupSet *q = &call->rq.group_set;
+
+    cairn__wire__group_set__init(q);
+    q->set_weight = (a->fields & CAIRN_MEMBER_WEIGHT) != 0;
+    q->weight = a->weight;
+    q->set_capacity = (a->fields & CAIRN_MEMBER_CAPACITY) != 0;
+    q->capacity = a->capacity;
+    q->set_zone = (a->fields & CAIRN_MEMBER_ZONE) != 0;
+    if (q->set_zone)
+        q->zone = (char *)(uintptr_t)call->find.second;
+    call->answered = cairn__answered_plainly;
+    cairn__call_to(call, &cairn_iface_group, provider, CAIRN__WIRE__GROUP_METHOD__GROUP_SET);
+    cairn__call_again(call);
+}
+
+static int member_set(struct cairn *c, const char *provider, const struct cairn_member_attributes *a,
+                      const struct cairn_call_options *o, cairn_done_fn *done, void *arg)
+{
+    const uint32_t all = CAIRN_MEMBER_ZONE | CAIRN_MEMBER_WEIGHT | CAIRN_MEMBER_CAPACITY;
+    struct cairn_call *call;
+    int rc;
+
+    if (a == NULL || a->size < sizeof(*a))
+        return cairn__refuse(o, CAIRN_E_INVAL, "attributes: start from CAIRN_MEMBER_ATTRIBUTES_INIT");
+    if (a->fields == 0 || (a->fields & ~all) != 0)
+        return cairn__refuse(o, CAIRN_E_INVAL, "attributes: no field is given, or an unknown one");
+    if ((a->fields & CAIRN_MEMBER_ZONE) != 0 && (a->zone == NULL || strlen(a->zone) > TEXT_MAX))
+        return cairn__refuse(o, CAIRN_E_INVAL, "attributes: the zone is missing or too long");
+    rc = cairn__find_new(c, provider != NULL ? provider : CAIRN_FIND_ANY, "group",
+                         (a->fields & CAIRN_MEMBER_ZONE) != 0 ? a->zone : NULL, set_found, o, done, arg, &call);
+    if (rc != 0)
+        return rc;
+    call->group = (struct cairn_call_group){ .set = *a };
+    return cairn__call_go(call);
+}
+
+int cairn_member_set(struct cairn *c, const char *provider, const struct cairn_member_attributes *a,
+                     const struct cairn_call_options *o)
+{
+    return member_set(c, provider, a, o, NULL, NULL);
+}
+
+int cairn_member_set_async(struct cairn *c, const char *provider, const struct cairn_member_attributes *a,
+                           const struct cairn_call_options *o, cairn_done_fn *done, void *arg)
+{
+    return done != NULL ? member_set(c, provider, a, o, done, arg) : CAIRN_E_INVAL;
+}
+
+static void join_found(struct cairn_call *call, uint16_t provider)
+{
+    cairn__wire__group_join__init(&call->rq.group_join);
+    call->rq.group_join.addresses = (char *)(uintptr_t)call->find.second;
+    call->answered = cairn__answered_plainly;
+    cairn__call_to(call, &cairn_iface_group, provider, CAIRN__WIRE__GROUP_METHOD__GROUP_JOIN);
+    cairn__call_again(call);
+}
+
+static int group_join(struct cairn *c, const char *provider, const char *addresses, const struct cairn_call_options *o,
+                      cairn_done_fn *done, void *arg)
+{
+    struct cairn_call *call;
+    int rc;
+
+    if (addresses == NULL || strlen(addresses) > ADDRESSES_MAX)
+        return cairn__refuse(o, CAIRN_E_INVAL, "the addresses are missing, or too many");
+    rc = cairn__find_new(c, provider != NULL ? provider : CAIRN_FIND_ANY, "group", addresses, join_found, o, done, arg,
+                         &call);
+    return rc != 0 ? rc : cairn__call_go(call);
+}
+
+int cairn_group_join(struct cairn *c, const char *provider, const char *addresses, const struct cairn_call_options *o)
+{
+    return group_join(c, provider, addresses, o, NULL, NULL);
+}
+
+int cairn_group_join_async(struct cairn *c, const char *provider, const char *addresses,
+                           const struct cairn_call_options *o, cairn_done_fn *done, void *arg)
+{
+    return done != NULL ? group_join(c, provider, addresses, o, done, arg) : CAIRN_E_INVAL;
 }

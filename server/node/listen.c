@@ -95,7 +95,11 @@ int cairn_node__listen(struct cairn_server *s, struct cairn_err *err)
         struct cairn_listener *l = &s->listeners[i];
         int rc = cairn_addr_parse(s->conf.listen[i], &l->addr, err);
 
-        if (rc == 0) /* who may come is HELLO's business: a unix socket tells the user of the other end */
+        if (rc == 0) {
+            l->fd = cairn_activation_take(&s->handed, &l->addr);
+            l->handed_over = l->fd >= 0;
+        }
+        if (rc == 0 && !l->handed_over) /* who may come is HELLO's business: a unix socket tells who the other end is */
             rc = cairn_addr_listen(&l->addr, LISTEN_BACKLOG, 0666, &l->fd, err);
         if (rc != 0)
             return rc;
@@ -124,7 +128,7 @@ void cairn_node__listen_stop(struct cairn_server *s)
 
         cairn_timer_stop(&s->workers[0].loop.env, &l->pause);
         cairn_watch_fini(&l->watch);
-        if (cairn_addr_is_unix(&l->addr))
+        if (cairn_addr_is_unix(&l->addr) && !l->handed_over)
             unlink(((struct sockaddr_un *)&l->addr.ss)->sun_path);
         close(l->fd);
     }

@@ -46,7 +46,7 @@ static const char usage[] =
 enum action { RUN, CHECK, PRINT, MAP_EXPORT, MAP_IMPORT, MAP_SHOW, MAP_LOG };
 
 struct arguments {
-    char workspace[PATH_MAX];
+    char workspace[PATH_MAX], key_file[PATH_MAX];
     struct cairn_server_options options;
     struct cairn_server_setting settings[SETTINGS_MAX];
     char listen[4096]; /* "[a, b]" */
@@ -200,6 +200,18 @@ static void set_fabric_defaults(void)
     setenv("FI_MR_CACHE_MAX_COUNT", "0", 0);
 }
 
+/* The service manager's copy of the cluster key (LoadCredential=cluster.key:...) stands before what the file names; the
+ * command line, which comes later, before both. */
+static void use_credential(struct arguments *a)
+{
+    const char *dir = getenv("CREDENTIALS_DIRECTORY");
+
+    if (dir != NULL && dir[0] == '/' &&
+        snprintf(a->key_file, sizeof(a->key_file), "%s/cluster.key", dir) < (int)sizeof(a->key_file) &&
+        access(a->key_file, F_OK) == 0)
+        add_setting(a, "auth.key_file", a->key_file, "$CREDENTIALS_DIRECTORY");
+}
+
 /* Thousands of connections need descriptors; the soft limit is a shell's habit. */
 static void raise_descriptor_limit(void)
 {
@@ -322,10 +334,12 @@ int main(int argc, char **argv)
     int rc;
 
     fill_standard_descriptors();
+    use_credential(&a);
     rc = parse(&a, argc, argv);
     if (rc >= 0)
         return rc;
     a.options.settings = a.settings;
+    a.options.service = true;
     set_fabric_defaults();
     raise_descriptor_limit();
     switch (a.action) {

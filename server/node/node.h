@@ -7,9 +7,12 @@
 #include "sdk/core/bulk/bulk.h"
 #include "sdk/core/net/addr.h"
 #include "sdk/core/rpc/accept.h"
+#include "server/node/activate.h"
 #include "server/node/conf/node_conf.h"
 #include "server/node/datadir.h"
 #include "server/node/metrics.h"
+#include "server/node/notify.h"
+#include "server/node/watchdog.h"
 #include "server/port/provider.h"
 #include "server/storage/spare.h"
 
@@ -35,6 +38,7 @@ struct cairn_listener {
     struct cairn_watch watch;
     struct cairn_addr addr;
     int fd;
+    bool handed_over; /* by the service manager, whose it stays */
     char text[CAIRN_ADDR_TEXT_MAX];
     struct cairn_timer pause;   /* after the descriptor limit was hit */
     uint64_t pauses, warned_ns; /* how often it was, and when that was last said */
@@ -83,6 +87,10 @@ struct cairn_server {
     struct cairn_metrics metrics;
     struct cairn_http *metrics_http;
 
+    struct cairn_notify notify; /* to the service manager, if there is one */
+    struct cairn_activation handed;
+    struct cairn_watchdog *watchdog; /* NULL: none is wanted */
+
     /* the end: on worker 0 */
     struct cairn_sm sm;
     struct cairn_task stop_task;
@@ -105,8 +113,9 @@ int cairn_node__read_conf(struct cairn_node_conf *conf, const struct cairn_serve
 /* What a start and its check say alike. */
 int cairn_node__needs_data(const struct cairn_node_conf *conf, struct cairn_err *err);
 bool cairn_node__has_munge(const struct cairn_node_conf *conf);
-/** Are the addresses free? What stands in the way is said to @tell, one call for each. */
-void cairn_node__check_addresses(const struct cairn_node_conf *conf,
+/** Are the addresses free, or there already (@handed, may be NULL)? What stands in the way is said to @tell, one call for
+ * each. */
+void cairn_node__check_addresses(const struct cairn_node_conf *conf, const struct cairn_activation *handed,
                                  void (*tell)(void *arg, int rc, const struct cairn_err *err), void *arg);
 int cairn_node__needs_munge(const struct cairn_node_conf *conf, bool has, struct cairn_err *err);
 
@@ -127,6 +136,11 @@ int cairn_node__check_etcd(const struct cairn_node_conf *conf, struct cairn_err 
 int cairn_node__listen(struct cairn_server *s, struct cairn_err *err);
 void cairn_node__listen_start(struct cairn_server *s);
 void cairn_node__listen_stop(struct cairn_server *s);
+
+/* service.c */
+/** What the service manager gives this process, and that it starts. */
+int cairn_node__meet_service(struct cairn_server *s, struct cairn_err *err);
+void cairn_node__tell_ready(struct cairn_server *s);
 
 /* node_rpc.c */
 extern cairn_rpc_handler *const cairn_node_handlers[];

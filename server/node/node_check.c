@@ -90,28 +90,31 @@ static int check_socket_place(const struct cairn_node_conf *conf, const char *pa
     return lstat(path, &st) == 0 ? 0 : cairn_place_check_file(path, "socket", err);
 }
 
-static int check_address(const struct cairn_node_conf *conf, const char *text, struct cairn_err *err)
+static int check_address(const struct cairn_node_conf *conf, const struct cairn_activation *handed, const char *text,
+                         struct cairn_err *err)
 {
     struct cairn_addr addr;
     int rc = cairn_addr_parse(text, &addr, err);
 
+    if (rc == 0 && cairn_activation_has(handed, &addr))
+        return 0;
     if (rc == 0 && cairn_addr_is_unix(&addr))
         rc = check_socket_place(conf, ((const struct sockaddr_un *)&addr.ss)->sun_path, err);
     return rc != 0 ? rc : cairn_addr_probe(&addr, err);
 }
 
-void cairn_node__check_addresses(const struct cairn_node_conf *conf,
+void cairn_node__check_addresses(const struct cairn_node_conf *conf, const struct cairn_activation *handed,
                                  void (*tell)(void *arg, int rc, const struct cairn_err *err), void *arg)
 {
     struct cairn_err err = { 0 };
     int rc;
 
     if (conf->metrics_listen[0] != '\0') {
-        rc = cairn_err_wrap(&err, check_address(conf, conf->metrics_listen, &err), "metrics.listen");
+        rc = cairn_err_wrap(&err, check_address(conf, handed, conf->metrics_listen, &err), "metrics.listen");
         tell(arg, rc, &err);
     }
     for (uint32_t i = 0; i < conf->nlisten; i++) {
-        rc = check_address(conf, conf->listen[i], &err);
+        rc = check_address(conf, handed, conf->listen[i], &err);
         tell(arg, rc, &err);
     }
 }
@@ -141,7 +144,7 @@ static void check_surroundings(const struct cairn_node_conf *conf, struct findin
     if (conf->map_etcd)
         find(f, cairn_node__check_etcd(conf, &err), &err);
     cairn_datadir_close(&data);
-    cairn_node__check_addresses(conf, find_address, f);
+    cairn_node__check_addresses(conf, NULL, find_address, f);
 }
 
 int cairn_server_check(const struct cairn_server_options *options, char *text, size_t text_len)

@@ -4,8 +4,9 @@
 
 #include "schema/node.pb-c.h"
 
-const struct cairn_sm_kind *const cairn_node_kinds[] = { &cairn_node_kind, &cairn_introspect_kind, &cairn_bulk_op_kind,
-                                                         &cairn_bulk_intro_kind, NULL };
+const struct cairn_sm_kind *const cairn_node_kinds[] = { &cairn_node_kind,     &cairn_introspect_kind,
+                                                         &cairn_bulk_op_kind,  &cairn_bulk_intro_kind,
+                                                         &cairn_watchdog_kind, NULL };
 
 void cairn_node__kinds(const struct cairn_server *s, struct cairn_kinds *to)
 {

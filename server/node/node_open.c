@@ -196,6 +196,7 @@ static int start_instances(struct cairn_server *s, struct cairn_err *err)
         int rc;
 
         p->env.ntargets = s->ntargets;
+        cairn_notify_status(&s->notify, "starting: provider %s", p->env.name);
         rc = start_instance(s, p, err);
         if (rc != 0)
             return cairn_err_wrap(err, rc, "provider %s", p->env.name);
@@ -354,7 +355,8 @@ static int open_metrics(struct cairn_server *s, struct cairn_err *err)
     if (s->conf.metrics_listen[0] == '\0')
         return 0;
     rc = cairn_addr_parse(s->conf.metrics_listen, &addr, err);
-    if (rc == 0)
+    fd = rc == 0 ? cairn_activation_take(&s->handed, &addr) : -1;
+    if (rc == 0 && fd < 0)
         rc = cairn_addr_listen(&addr, 16, 0666, &fd, err);
     if (rc != 0)
         return cairn_err_wrap(err, rc, "metrics.listen");
@@ -371,11 +373,11 @@ static void first_in_use(void *arg, int rc, const struct cairn_err *err)
 }
 
 /* Before directories are made for a node that cannot be. To listen finds out again, for whoever comes between. */
-static int look_for_others(const struct cairn_node_conf *conf, struct cairn_err *err)
+static int look_for_others(const struct cairn_server *s, struct cairn_err *err)
 {
     struct cairn_err first = { 0 };
 
-    cairn_node__check_addresses(conf, first_in_use, &first);
+    cairn_node__check_addresses(&s->conf, &s->handed, first_in_use, &first);
     if (first.code != 0)
         *err = first;
     return first.code;
@@ -388,7 +390,7 @@ int cairn_node__open(struct cairn_server *s, const struct cairn_server_options *
     if (rc == 0)
         rc = open_log(s, options, err);
     if (rc == 0)
-        rc = look_for_others(&s->conf, err);
+        rc = look_for_others(s, err);
     if (rc == 0)
         rc = cairn_datadir_open(&s->data, s->conf.data, s->conf.cluster, err);
     if (rc == 0)
@@ -419,6 +421,8 @@ int cairn_node__open(struct cairn_server *s, const struct cairn_server_options *
         rc = open_metrics(s, err);
     if (rc == 0)
         rc = cairn_node__listen(s, err);
+    if (rc == 0)
+        rc = cairn_watchdog_new(&s->notify, s->loops, s->nworkers, &s->watchdog, err);
     return rc;
 }
 
@@ -446,6 +450,8 @@ void cairn_node__close(struct cairn_server *s)
         if (s->workers[i].has_loop)
             cairn_loop_fini(&s->workers[i].loop);
     }
+    cairn_watchdog_free(s->watchdog);
+    cairn_activation_close(&s->handed);
     for (uint32_t i = 0; s->stats != NULL && i < s->nworkers; i++)
         cairn_rpc_stats_set_free(s->stats[i]);
     free(s->stats);
@@ -458,6 +464,7 @@ void cairn_node__close(struct cairn_server *s)
         cairn_spare_keep(&s->spare); /* what engines gave back at their end is there for the next start */
     cairn_datadir_close(&s->data);
     cairn_auth_forget(s->rpc_node.key, sizeof(s->rpc_node.key));
+    cairn_notify_close(&s->notify);
     if (cairn_log_bound() == &s->log)
         cairn_log_bind(NULL);
     if (s->has_log)

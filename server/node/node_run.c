@@ -166,6 +166,8 @@ static void on_stop(void *arg)
     atomic_store(&s->rpc_node.draining, true);
     cairn_workspace_withdraw(s->conf.workspace);
     cairn_node__listen_stop(s);
+    cairn_watchdog_stop(s->watchdog);
+    cairn_notify_stopping(&s->notify, s->conf.drain_ns);
     s->undrained = s->nworkers;
     cairn_sm_move(&s->sm, NODE_DRAINING);
     for (uint32_t i = 0; i < s->ninstances; i++) {
@@ -222,6 +224,7 @@ static void node_serve(struct cairn_server *s)
             s->instances[i].desc->run(s->instances[i].ctx);
     }
     cairn_node__listen_start(s);
+    cairn_watchdog_start(s->watchdog);
 }
 
 static void *worker_main(void *arg)

@@ -72,6 +72,7 @@ static struct cairn_server *server_new(void)
     s->log_file_fd = -1;
     s->data.lock_fd = -1;
     cairn_spare_init(&s->spare, "");
+    cairn_notify_init(&s->notify);
     pthread_mutex_init(&s->mutex, NULL);
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -99,15 +100,20 @@ int cairn_server_start(const struct cairn_server_options *options, struct cairn_
         text[0] = '\0';
     if (s == NULL)
         return CAIRN_E_NOMEM;
-    rc = sodium_init() >= 0 ? 0 : cairn_err_set(&err, CAIRN_E_INTERNAL, "libsodium finds no randomness");
+    rc = options->size == sizeof(*options) && options->service ? cairn_node__meet_service(s, &err) : 0;
+    if (rc == 0 && sodium_init() < 0)
+        rc = cairn_err_set(&err, CAIRN_E_INTERNAL, "libsodium finds no randomness");
     if (rc == 0)
         rc = cairn_node__read_conf(&s->conf, options, text, text_len, &err);
+    if (rc == 0)
+        rc = cairn_activation_check(&s->handed, &s->conf, &err);
     if (rc == 0)
         rc = cairn_node__open(s, options, &err);
     if (rc == 0)
         rc = cairn_node__run(s, &err);
     if (rc != 0) {
         put_text(text, text_len, &err);
+        cairn_notify_status(&s->notify, "not started: %s", err.text);
         cairn_node__close(s);
         cairn_log_bind(bound);
         return rc;
@@ -116,6 +122,7 @@ int cairn_server_start(const struct cairn_server_options *options, struct cairn_
                                  &err);
     if (rc != 0)
         cairn_log_warn("clients will not find this node by its workspace: %s", err.text);
+    cairn_node__tell_ready(s);
     cairn_log_bind(bound);
     *server = s;
     return 0;

@@ -6,25 +6,23 @@
 struct call {
     struct cairn_repl_write w;
     struct repl_node *node;
-    struct packet p;
+    struct rw_call p;
     uint64_t body[2];
 };
 
-static void call_reply(struct repl_node *n, const struct packet *asked, int rc, uint64_t value, int32_t result,
+static void call_reply(struct repl_node *n, const struct rw_call *asked, int rc, uint64_t value, int32_t result,
                        struct cairn_at at)
 {
-    struct packet p = { .kind = P_REPLY,
-                        .slot = asked->slot,
-                        .call = asked->call,
-                        .rc = rc,
-                        .value = value,
-                        .result = result,
-                        .at = at,
-                        .rec = n->slots[asked->slot].replica.rec };
+    const struct cairn_slot_record *rec = &n->slots[asked->slot].replica.rec;
+    struct rw_call p = {
+        .slot = asked->slot, .call = asked->call, .rc = rc, .value = value, .result = result, .at = at
+    };
 
     if (rc == 0 && asked->entry != 0)
         rw_judge_reply(&n->slots[asked->slot], at.pos, asked->sync);
-    send_packet(n->rw, n->index, asked->client, &p);
+    if (rec->epoch != 0)
+        p.record_len = cairn_wire_slot_pack(rec, p.record);
+    rw_post_call(n->rw, n->index, asked->client, &p);
 }
 
 static void on_written(struct cairn_repl_write *w, int rc)
@@ -36,7 +34,7 @@ static void on_written(struct cairn_repl_write *w, int rc)
     free(c);
 }
 
-static void call_read(struct repl_node *n, const struct packet *p)
+static void call_read(struct repl_node *n, const struct rw_call *p)
 {
     struct rw_slot *s = &n->slots[p->slot];
     uint64_t value = s->index[p->key].value;
@@ -51,7 +49,7 @@ static void call_read(struct repl_node *n, const struct packet *p)
     call_reply(n, p, rc, value, 0, (struct cairn_at){ 0 });
 }
 
-static void call_write(struct repl_node *n, const struct packet *p)
+static void call_write(struct repl_node *n, const struct rw_call *p)
 {
     struct call *c = calloc(1, sizeof(*c));
     int rc;
@@ -76,7 +74,7 @@ static void call_write(struct repl_node *n, const struct packet *p)
     }
 }
 
-void rw_node_call(struct repl_node *n, const struct packet *p)
+void rw_node_call(struct repl_node *n, const struct rw_call *p)
 {
     if (p->entry == 0)
         call_read(n, p);

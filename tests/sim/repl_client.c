@@ -17,7 +17,7 @@ static bool is_once(const struct rw_client *c)
 static void client_send(struct rw_client *c)
 {
     struct repl_world *rw = c->rw;
-    struct packet p = { .kind = P_CALL, .slot = c->slot, .client = c->index, .key = c->key, .call = c->call };
+    struct rw_call p = { .slot = c->slot, .client = c->index, .key = c->key, .call = c->call };
     uint32_t to = (uint32_t)c->map[c->slot].primary.node;
 
     if (to == 0 || c->tries % 4 == 3 || (is_once(c) && c->op.kind == LINEAR_GET && !c->ask_primary))
@@ -37,7 +37,7 @@ static void client_send(struct rw_client *c)
             p.seq = p.floor = c->session[c->slot].seq;
         }
     }
-    send_packet(rw, c->index, to, &p);
+    rw_post_call(rw, c->index, to, &p);
     client_next(c, 150 * MS + dice(rw, 100 * MS));
 }
 
@@ -91,12 +91,23 @@ static void remember(const struct rw_client *c)
     rw_history_add(c->rw, c->slot, c->key, &c->op);
 }
 
-void rw_client_receive(struct rw_client *c, const struct packet *p)
+static void client_learn(struct rw_client *c, const struct rw_call *p)
+{
+    struct cairn_slot_record rec;
+    struct cairn_err err;
+
+    if (p->record_len == 0)
+        return;
+    rw_must(cairn_wire_slot_unpack(p->record, p->record_len, &rec, &err), &err);
+    if (rec.epoch > c->map[c->slot].epoch)
+        c->map[c->slot] = rec;
+}
+
+void rw_client_receive(struct rw_client *c, const struct rw_call *p)
 {
     if (c->state == RW_IDLE || p->call != c->call)
         return;
-    if (p->rec.epoch > c->map[c->slot].epoch)
-        c->map[c->slot] = p->rec;
+    client_learn(c, p);
     if (p->rc == CAIRN_E_GONE) {
         /* Whether the write was done before is unknown: a new session must not repeat it. */
         c->session[c->slot].id = (struct cairn_at){ 0 };

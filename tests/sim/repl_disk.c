@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-void rw_log_push(struct rw_log *l, const struct cairn_entry *e)
+void rw_log_push(struct rw_log *l, const struct cairn_log_entry *e)
 {
     struct rw_entry *x;
 
@@ -24,7 +24,7 @@ void rw_log_copy(struct rw_log *to, const struct rw_log *from)
 {
     rw_log_begin(to, from->base);
     for (uint32_t i = 0; i < from->n; i++) {
-        struct cairn_entry e = from->all[i].e;
+        struct cairn_log_entry e = from->all[i].e;
 
         e.body = (const uint8_t *)from->all[i].body;
         rw_log_push(to, &e);

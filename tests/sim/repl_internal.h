@@ -1,5 +1,5 @@
-/* What the files of the replicated world share: repl_world.c (MAP, faults), repl_node.c (nodes), repl_disk.c (their disks), repl_call.c (what clients ask of them),
- * repl_client.c (clients), repl_judge.c (what holds). */
+/* What the files of the replicated world share: repl_world.c (MAP, faults), repl_node.c and repl_life.c (nodes), repl_disk.c (their disks), repl_post.c (how they write to each
+ * other), repl_call.c (what clients ask of them), repl_client.c (clients), repl_judge.c (what holds). */
 #ifndef CAIRN_TESTS_SIM_REPL_INTERNAL_H
 #define CAIRN_TESTS_SIM_REPL_INTERNAL_H
 
@@ -7,36 +7,42 @@
 
 #define MS CAIRN_NS_PER_MS
 
-enum packet_kind {
-    P_REPL,
-    P_REGISTER,
-    P_REGISTERED,
-    P_AGAIN,
-    P_BEAT,
-    P_GRANT,
-    P_PROPOSE,
-    P_VERDICT,
-    P_RECORD,
-    P_ASK,
-    P_CALL,
-    P_REPLY
+enum rw_kind {
+    RW_REPL,
+    RW_REGISTER,
+    RW_REGISTERED,
+    RW_BEAT,
+    RW_GRANT,
+    RW_PROPOSE,
+    RW_VERDICT,
+    RW_FETCH,
+    RW_RECORDS, /* the answer to a FETCH, with its id */
+    RW_PUBLISH,
+    RW_CALL /* of a client, or its answer: no message of the cluster's */
 };
 
-struct packet {
-    enum packet_kind kind;
+/* A message as it comes out of its bytes. */
+struct rw_letter {
+    enum rw_kind kind;
+    uint32_t from;
+    uint64_t id;
+    ProtobufCMessage *message;
+    const uint8_t *payload;
+    uint32_t payload_len;
+    struct cairn_arena arena; /* for what is read of it */
+};
+
+struct rw_call {
     uint32_t slot, client, key;
-    struct cairn_repl_msg repl;
-    struct cairn_change change;
-    enum cairn_verdict verdict;
-    struct cairn_slot_record rec, recs[RW_SLOTS_MAX];
-    struct cairn_who who;
-    uint64_t number, disk_id, value, call, seq, floor;
-    struct cairn_at at, ends[RW_SLOTS_MAX];
+    uint64_t value, call, seq, floor;
+    struct cairn_at at;
     enum linear_kind op;
     enum cairn_entry_kind entry;
     bool sync;
-    int rc;
+    int rc; /* of an answer, as what follows */
     int32_t result;
+    uint8_t record[CAIRN_WIRE_RECORD_BYTES_MAX]; /* the slot's, as the replica knows it */
+    size_t record_len;
 };
 
 enum { RW_NOT_HERE = -1000 };        /* a reply's rc: ask the primary */
@@ -54,11 +60,6 @@ static inline uint64_t dice(struct repl_world *rw, uint64_t n)
     return world_random(rw->world) % n;
 }
 
-static inline void send_packet(struct repl_world *rw, uint32_t from, uint32_t to, const struct packet *p)
-{
-    world_send(rw->world, from, to, p, sizeof(*p));
-}
-
 static inline int64_t true_us(const struct repl_world *rw)
 {
     return (int64_t)(world_now_ns(rw->world) / 1000);
@@ -66,7 +67,7 @@ static inline int64_t true_us(const struct repl_world *rw)
 
 /* ---- repl_disk.c ---- */
 
-void rw_log_push(struct rw_log *l, const struct cairn_entry *e);
+void rw_log_push(struct rw_log *l, const struct cairn_log_entry *e);
 void rw_log_copy(struct rw_log *to, const struct rw_log *from);
 void rw_log_cut(struct rw_log *l, uint64_t pos);
 void rw_log_trim(struct rw_log *l, uint64_t pos);
@@ -81,20 +82,44 @@ void rw_disk_free(struct rw_slot *s);
 /* An entry's effect; returns its result. */
 int32_t rw_index_apply(struct rw_record *index, const struct rw_entry *x);
 
+/* ---- repl_world.c ---- */
+
+void rw_map_receive(struct repl_world *rw, struct rw_letter *l);
+
+/* ---- repl_post.c ---- */
+
+/* @message was put into rw->post, which is empty afterwards. */
+void rw_post(struct repl_world *rw, uint32_t from, uint32_t to, enum rw_kind kind, uint64_t id, const void *message,
+             const struct iovec *payload, uint32_t n);
+void rw_post_call(struct repl_world *rw, uint32_t from, uint32_t to, const struct rw_call *call);
+void rw_deliver(void *arg, uint32_t to, uint32_t from, const uint8_t *bytes, size_t len);
+/* What was sent is taken. */
+void rw_must(int rc, const struct cairn_err *err);
+
 /* ---- repl_node.c ---- */
 
-void rw_node_receive(struct repl_node *n, const uint8_t *bytes, const struct packet *p);
+/* The replica comes to life with what the disk has. */
+void rw_slot_begin(struct rw_slot *s, uint32_t slot);
+void rw_checkpoint_begin(struct rw_slot *s);
+/* A message of another replica. */
+void rw_node_repl(struct repl_node *n, struct rw_letter *l);
+
+/* ---- repl_life.c ---- */
+
+/* Asks MAP for what has changed. */
+void rw_node_fetch(struct repl_node *n);
+void rw_node_receive(struct repl_node *n, struct rw_letter *l);
 void rw_node_begin(struct repl_node *n);
 void rw_node_end(struct repl_node *n);
 
 /* ---- repl_call.c ---- */
 
-void rw_node_call(struct repl_node *n, const struct packet *p);
+void rw_node_call(struct repl_node *n, const struct rw_call *p);
 
 /* ---- repl_client.c ---- */
 
 void rw_client_begin(struct rw_client *c);
-void rw_client_receive(struct rw_client *c, const struct packet *p);
+void rw_client_receive(struct rw_client *c, const struct rw_call *p);
 
 /* ---- repl_judge.c ---- */
 
@@ -106,7 +131,7 @@ void rw_judge_record(struct repl_world *rw, uint32_t slot, const struct cairn_sl
 void rw_judge_cut(struct rw_slot *s, uint64_t pos);
 /* The slot is about to be deleted there. */
 void rw_judge_clean(struct rw_slot *s);
-void rw_judge_once(struct rw_client *c, const struct packet *p);
+void rw_judge_once(struct rw_client *c, const struct rw_call *p);
 void rw_history_add(struct repl_world *rw, uint32_t slot, uint32_t key, const struct linear_op *op);
 
 #endif

@@ -20,7 +20,7 @@ static bool is_member(const struct rw_slot *s)
 
 /* ---- the truth: what was committed ---- */
 
-static void truth_push(struct rw_truth *t, const struct cairn_entry *e)
+static void truth_push(struct rw_truth *t, const struct cairn_log_entry *e)
 {
     if (t->n == t->room) {
         t->room = t->room == 0 ? 256 : t->room * 2;
@@ -42,7 +42,7 @@ static void check_commit(struct rw_slot *s)
     }
     s->checked = MAX(MIN(s->checked, s->replica.commit), s->log.base.pos);
     for (; s->checked < s->replica.commit; s->checked++) {
-        const struct cairn_entry *e = &rw_log_at(&s->log, s->checked + 1)->e;
+        const struct cairn_log_entry *e = &rw_log_at(&s->log, s->checked + 1)->e;
 
         if (s->checked == t->n)
             truth_push(t, e);
@@ -191,7 +191,7 @@ void rw_judge_record(struct repl_world *rw, uint32_t slot, const struct cairn_sl
 
 /* ---- write-once keys (I16) ---- */
 
-void rw_judge_once(struct rw_client *c, const struct packet *p)
+void rw_judge_once(struct rw_client *c, const struct rw_call *p)
 {
     struct repl_world *rw = c->rw;
     struct rw_once *o = &rw->once[c->slot][c->key - RW_KEYS];

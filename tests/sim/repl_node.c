@@ -1,4 +1,4 @@
-/* Nodes of the replicated world: what replicas ask of their node, its life with MAP, and what clients ask. */
+/* Nodes of the replicated world: what replicas ask of their node. */
 #include "tests/sim/repl_internal.h"
 
 #include <stdlib.h>
@@ -6,9 +6,6 @@
 
 enum { PAGE_RECORDS = 12 };
 
-const struct cairn_lease_times rw_lease_times = {
-    .length_ns = 2000 * MS, .heartbeat_ns = 500 * MS, .slack_ns = 50 * MS, .drift_ppm = 1000
-};
 static const struct cairn_replica_times replica_times = {
     .resend_ns = 100 * MS, .ack_ns = 500 * MS, .learner_ns = 300 * MS, .session_ttl_ns = 20000 * MS
 };
@@ -30,7 +27,7 @@ static void disk_start(struct rw_slot *s, struct cairn_timer *t)
 
 /* ---- the log ---- */
 
-static void op_log_append(struct cairn_replica *r, const struct cairn_entry *entries, uint32_t n)
+static void op_log_append(struct cairn_replica *r, const struct cairn_log_entry *entries, uint32_t n)
 {
     for (uint32_t i = 0; i < n; i++)
         rw_log_push(&slot_of(r)->log, &entries[i]);
@@ -58,7 +55,7 @@ static void op_log_sync(struct cairn_replica *r)
     disk_start(s, &s->sync_done);
 }
 
-static bool op_log_get(struct cairn_replica *r, uint64_t pos, struct cairn_entry *e)
+static bool op_log_get(struct cairn_replica *r, uint64_t pos, struct cairn_log_entry *e)
 {
     const struct rw_entry *x = rw_log_at(&slot_of(r)->log, pos);
 
@@ -69,7 +66,7 @@ static bool op_log_get(struct cairn_replica *r, uint64_t pos, struct cairn_entry
 
 /* ---- checkpoints ---- */
 
-static void checkpoint_begin(struct rw_slot *s)
+void rw_checkpoint_begin(struct rw_slot *s)
 {
     if (cairn_timer_is_running(&s->checkpoint_done) ||
         cairn_replica_checkpoint(&s->replica, &s->making.at, &s->making.sessions, &s->making.len) != 0)
@@ -98,31 +95,6 @@ static void on_checkpoint_done(void *arg)
         rw_log_trim(&s->durable, pos);
     }
     rw->trims += s->log.base.pos > base;
-}
-
-static void on_upkeep(void *arg)
-{
-    struct repl_node *n = arg;
-    struct repl_world *rw = n->rw;
-    struct cairn_env *env = env_of(rw, n->index);
-
-    cairn_timer_start(env, &n->upkeep,
-                      cairn_env_now_ns(env) + rw->conf.checkpoint_ns / 2 + dice(rw, rw->conf.checkpoint_ns));
-    checkpoint_begin(&n->slots[dice(rw, rw->conf.slots)]);
-    for (uint32_t i = 0; i < rw->conf.slots; i++) {
-        if (cairn_replica_clean(&n->slots[i].replica))
-            rw_judge_clean(&n->slots[i]);
-    }
-}
-
-static void on_flush(void *arg)
-{
-    struct repl_node *n = arg;
-    struct cairn_env *env = env_of(n->rw, n->index);
-
-    cairn_timer_start(env, &n->flush, cairn_env_now_ns(env) + n->rw->conf.flush_ns);
-    for (uint32_t i = 0; i < n->rw->conf.slots; i++)
-        cairn_replica_flush(&n->slots[i].replica);
 }
 
 /* ---- copies ---- */
@@ -232,70 +204,34 @@ static void on_disk_done(void *arg)
 
 static void op_send(struct cairn_replica *r, const struct cairn_repl_msg *m)
 {
-    struct rw_slot *s = slot_of(r);
-    size_t len =
-        sizeof(struct packet) + m->nentries * sizeof(struct rw_entry) + m->nruns * sizeof(struct cairn_run) + m->len;
-    uint8_t *bytes = calloc(1, len), *at = bytes + sizeof(struct packet);
-    struct packet *p = (struct packet *)bytes;
+    struct repl_node *n = slot_of(r)->node;
+    struct iovec payload[CAIRN_APPEND_ENTRIES_MAX];
+    uint32_t npayload;
+    const void *message = cairn_wire_repl_put(m, &n->rw->post, payload, &npayload);
 
-    CAIRN_ASSERT(bytes != NULL);
-    p->kind = P_REPL;
-    p->slot = r->slot;
-    p->repl = *m;
-    for (uint32_t i = 0; i < m->nentries; i++, at += sizeof(struct rw_entry)) {
-        struct rw_entry x = { .e = m->entries[i] };
-
-        if (x.e.body_len > 0)
-            memcpy(x.body, x.e.body, x.e.body_len);
-        memcpy(at, &x, sizeof(x));
-    }
-    if (m->nruns > 0)
-        memcpy(at, m->runs, m->nruns * sizeof(struct cairn_run));
-    if (m->len > 0)
-        memcpy(at + m->nruns * sizeof(struct cairn_run), m->bytes, m->len);
-    world_send(s->node->rw->world, s->node->index, (uint32_t)m->to.node, bytes, len);
-    free(bytes);
+    rw_post(n->rw, n->index, (uint32_t)m->to.node, RW_REPL, 0, message, payload, npayload);
 }
 
-static void receive_repl(struct repl_node *n, const uint8_t *bytes, const struct packet *p)
+void rw_node_repl(struct repl_node *n, struct rw_letter *l)
 {
-    struct cairn_repl_msg m = p->repl;
-    struct rw_entry *x = calloc(m.nentries + 1, sizeof(*x));
-    struct cairn_entry *e = calloc(m.nentries + 1, sizeof(*e));
-    struct cairn_run *runs = calloc(m.nruns + 1, sizeof(*runs));
-    const uint8_t *after = bytes + sizeof(*p) + m.nentries * sizeof(*x);
+    struct cairn_repl_msg m;
+    struct cairn_err err;
 
-    CAIRN_ASSERT(x != NULL && e != NULL && runs != NULL);
-    memcpy(x, bytes + sizeof(*p), m.nentries * sizeof(*x));
-    memcpy(runs, after, m.nruns * sizeof(*runs));
-    for (uint32_t i = 0; i < m.nentries; i++) {
-        e[i] = x[i].e;
-        e[i].body = (const uint8_t *)x[i].body;
-    }
-    m.entries = e;
-    m.runs = runs;
-    m.bytes = after + m.nruns * sizeof(*runs);
-    cairn_replica_receive(&n->slots[p->slot].replica, &m);
-    free(x);
-    free(e);
-    free(runs);
+    rw_must(cairn_wire_repl_get((const void *)l->message, l->payload, l->payload_len, &l->arena, &m, &err), &err);
+    cairn_replica_receive(&n->slots[m.slot].replica, &m);
 }
 
 static void op_propose(struct cairn_replica *r, const struct cairn_change *c)
 {
     struct repl_node *n = slot_of(r)->node;
-    struct packet p = { .kind = P_PROPOSE, .slot = r->slot, .change = *c, .who = n->self };
 
-    send_packet(n->rw, n->index, 0, &p);
+    rw_post(n->rw, n->index, 0, RW_PROPOSE, 0, cairn_wire_change_put(c, &n->rw->post), NULL, 0);
 }
 
 static void op_map_is_old(struct cairn_replica *r, uint64_t epoch)
 {
-    struct repl_node *n = slot_of(r)->node;
-    struct packet p = { .kind = P_ASK, .slot = r->slot };
-
     (void)epoch;
-    send_packet(n->rw, n->index, 0, &p);
+    rw_node_fetch(slot_of(r)->node);
 }
 
 static bool op_lease_is_valid(struct cairn_replica *r)
@@ -319,7 +255,7 @@ static void run_apply(void *arg)
     }
 }
 
-static void op_apply(struct cairn_replica *r, const struct cairn_entry *e)
+static void op_apply(struct cairn_replica *r, const struct cairn_log_entry *e)
 {
     struct rw_slot *s = slot_of(r);
 
@@ -347,33 +283,8 @@ static const struct cairn_replica_ops replica_ops = {
 
 /* ---- life ---- */
 
-static void node_register(struct repl_node *n)
-{
-    struct packet p = { .kind = P_REGISTER, .disk_id = n->disk_id, .number = n->process };
-
-    for (uint32_t i = 0; i < n->rw->conf.slots; i++)
-        p.ends[i] = rw_log_end(&n->slots[i].log); /* of a partial one: nothing */
-    send_packet(n->rw, n->index, 0, &p);
-}
-
-static void on_beat(void *arg)
-{
-    struct repl_node *n = arg;
-    struct cairn_env *env = env_of(n->rw, n->index);
-    struct packet p = { .kind = P_BEAT, .who = n->self, .number = ++n->nbeats };
-
-    cairn_timer_start(env, &n->beat, cairn_env_now_ns(env) + rw_lease_times.heartbeat_ns);
-    if (!n->registered) {
-        node_register(n);
-        return;
-    }
-    n->beats[n->nbeats % ARRAY_SIZE(n->beats)].number = n->nbeats;
-    n->beats[n->nbeats % ARRAY_SIZE(n->beats)].sent_ns = cairn_env_now_ns(env);
-    send_packet(n->rw, n->index, 0, &p);
-}
-
 /* The replica comes to life with what the disk has. */
-static void slot_begin(struct rw_slot *s, uint32_t slot)
+void rw_slot_begin(struct rw_slot *s, uint32_t slot)
 {
     struct repl_node *n = s->node;
     struct cairn_replica *r = &s->replica;
@@ -397,93 +308,5 @@ static void slot_begin(struct rw_slot *s, uint32_t slot)
 
         x->e.body = (const uint8_t *)x->body;
         CAIRN_ASSERT(cairn_replica_restore_entry(r, &x->e) == 0);
-    }
-}
-
-static void node_registered(struct repl_node *n, const struct packet *p)
-{
-    if (n->registered || p->number != n->process)
-        return;
-    n->registered = true;
-    n->self = p->who;
-    if (n->wiped_before_inc == UINT64_MAX)
-        n->wiped_before_inc = n->self.inc;
-    n->lease = (struct cairn_lease){ 0 };
-    for (uint32_t i = 0; i < n->rw->conf.slots; i++)
-        slot_begin(&n->slots[i], i);
-    on_beat(n);
-    if (n->rw->conf.checkpoint_ns > 0)
-        on_upkeep(n);
-    on_flush(n);
-}
-
-static void node_granted(struct repl_node *n, const struct packet *p)
-{
-    unsigned i = p->number % ARRAY_SIZE(n->beats);
-
-    if (!n->registered || !cairn_who_is(p->who, n->self) || n->beats[i].number != p->number)
-        return;
-    for (uint32_t k = 0; k < n->rw->conf.slots; k++) {
-        if (cairn_replica_learn(&n->slots[k].replica, &p->recs[k]) != 0)
-            return;
-    }
-    cairn_lease_granted(&n->lease, &rw_lease_times, p->number, n->beats[i].sent_ns);
-    for (uint32_t k = 0; k < n->rw->conf.slots; k++)
-        cairn_replica_on_lease(&n->slots[k].replica);
-}
-
-void rw_node_begin(struct repl_node *n)
-{
-    n->up = true;
-    n->registered = false;
-    n->process++;
-    n->machines = calloc(1, sizeof(*n->machines));
-    CAIRN_ASSERT(n->machines != NULL);
-    cairn_sm_set_init(n->machines, env_of(n->rw, n->index));
-    cairn_timer_init(&n->beat, on_beat, n);
-    cairn_timer_init(&n->upkeep, on_upkeep, n);
-    cairn_timer_init(&n->flush, on_flush, n);
-    on_beat(n);
-}
-
-void rw_node_end(struct repl_node *n)
-{
-    for (uint32_t i = 0; i < n->rw->conf.slots; i++) {
-        if (n->registered)
-            cairn_replica_fini(&n->slots[i].replica);
-        rw_disk_crash(n->rw, &n->slots[i]);
-    }
-    cairn_sm_set_fini(n->machines);
-    free(n->machines);
-    n->up = n->registered = false;
-}
-
-void rw_node_receive(struct repl_node *n, const uint8_t *bytes, const struct packet *p)
-{
-    if (p->kind == P_REGISTERED)
-        node_registered(n, p);
-    if (!n->registered)
-        return;
-    switch (p->kind) {
-    case P_REPL:
-        receive_repl(n, bytes, p);
-        break;
-    case P_GRANT:
-        node_granted(n, p);
-        break;
-    case P_AGAIN:
-        node_register(n);
-        break;
-    case P_VERDICT:
-        cairn_replica_on_verdict(&n->slots[p->slot].replica, &p->change, p->verdict, &p->rec);
-        break;
-    case P_RECORD:
-        cairn_replica_learn(&n->slots[p->slot].replica, &p->rec);
-        break;
-    case P_CALL:
-        rw_node_call(n, p);
-        break;
-    default:
-        break;
     }
 }

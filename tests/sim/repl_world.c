@@ -26,12 +26,35 @@ static struct repl_world *world_of(struct cairn_coord *c)
     return CONTAINER_OF(c, struct repl_world, coord);
 }
 
-static void map_send_record(struct repl_world *rw, uint32_t to, uint32_t slot)
+/* Records that changed after @since, the oldest change first; only some of them, so that pages follow one another. */
+static void map_page(struct repl_world *rw, uint64_t since, struct cairn_wire_slot slots[RW_SLOTS_MAX],
+                     struct cairn_wire_page *page)
 {
-    struct packet p = { .kind = P_RECORD, .slot = slot, .rec = rw->stored[slot] };
+    uint32_t most = 1 + (uint32_t)dice(rw, RW_SLOTS_MAX);
 
-    if (p.rec.epoch != 0)
-        send_packet(rw, 0, to, &p);
+    *page = (struct cairn_wire_page){ .revision = since, .slots = slots };
+    for (;;) {
+        uint32_t next = RW_SLOTS_MAX;
+
+        for (uint32_t i = 0; i < rw->conf.slots; i++) {
+            if (rw->changed[i] > page->revision && (next == RW_SLOTS_MAX || rw->changed[i] < rw->changed[next]))
+                next = i;
+        }
+        page->more = next != RW_SLOTS_MAX;
+        if (!page->more || page->nslots == most)
+            break;
+        slots[page->nslots++] = (struct cairn_wire_slot){ next, rw->stored[next] };
+        page->revision = rw->changed[next];
+    }
+}
+
+static void map_publish(struct repl_world *rw, uint32_t to, uint32_t slot)
+{
+    const struct cairn_wire_slot update = { slot, rw->stored[slot] };
+    const struct cairn_wire_page page = { .slots = &update, .nslots = 1 };
+
+    if (update.rec.epoch != 0)
+        rw_post(rw, 0, to, RW_PUBLISH, 0, cairn_wire_page_put(&page, &rw->post), NULL, 0);
 }
 
 static void co_publish(struct cairn_coord *c, uint32_t slot, const struct cairn_slot_record *rec)
@@ -40,24 +63,58 @@ static void co_publish(struct cairn_coord *c, uint32_t slot, const struct cairn_
 
     (void)rec;
     for (uint32_t i = 1; i <= rw->conf.nodes; i++)
-        map_send_record(rw, i, slot);
+        map_publish(rw, i, slot);
 }
 
 static void co_verdict(struct cairn_coord *c, const struct cairn_change *change, enum cairn_verdict verdict,
                        const struct cairn_slot_record *rec)
 {
-    struct packet p = { .kind = P_VERDICT, .slot = change->slot, .change = *change, .verdict = verdict, .rec = *rec };
+    struct repl_world *rw = world_of(c);
 
-    send_packet(world_of(c), 0, (uint32_t)change->from.node, &p);
+    rw_post(rw, 0, (uint32_t)change->from.node, RW_VERDICT, 0, cairn_wire_verdict_put(change, verdict, rec, &rw->post),
+            NULL, 0);
 }
 
-static void store_over(struct rw_store *st)
+static void store_take(struct repl_world *rw, uint32_t slot, const struct cairn_slot_record *rec)
 {
+    rw_judge_record(rw, slot, &rw->stored[slot], rec);
+    rw->stored[slot] = *rec;
+    rw->changed[slot] = ++rw->revision;
+}
+
+static void on_late_store(void *arg)
+{
+    struct rw_store *st = arg;
     struct repl_world *rw = st->rw;
     uint32_t slot = (uint32_t)(st - rw->stores);
 
-    rw_judge_record(rw, slot, &rw->stored[slot], &st->rec);
-    rw->stored[slot] = st->rec;
+    if (st->late_term != rw->term || st->late_rec.epoch != rw->stored[slot].epoch + 1) /* the fence; compare-and-set */
+        return;
+    store_take(rw, slot, &st->late_rec);
+}
+
+/* No answer comes: the change was made, or is lost, or will be made when it arrives at last. */
+static void store_in_doubt(struct rw_store *st)
+{
+    struct repl_world *rw = st->rw;
+    struct cairn_env *env = env_of(rw, 0);
+    uint32_t slot = (uint32_t)(st - rw->stores);
+
+    rw->doubts++;
+    switch (dice(rw, 3)) {
+    case 0:
+        store_take(rw, slot, &st->rec);
+        break;
+    case 1:
+        if (cairn_timer_is_running(&st->late))
+            break;
+        st->late_rec = st->rec;
+        st->late_term = rw->term;
+        cairn_timer_start(env, &st->late, cairn_env_now_ns(env) + dice(rw, 200 * MS));
+        break;
+    }
+    if (rw->coord_is_up)
+        cairn_coord_on_stored(&rw->coord, slot, CAIRN_E_UNKNOWN);
 }
 
 static void on_store_over(void *arg)
@@ -65,10 +122,39 @@ static void on_store_over(void *arg)
     struct rw_store *st = arg;
     struct repl_world *rw = st->rw;
     uint32_t slot = (uint32_t)(st - rw->stores);
+    int rc = st->rec.epoch == rw->stored[slot].epoch + 1 ? 0 : CAIRN_E_STATE;
 
-    store_over(st);
+    if (rc == 0 && dice(rw, 30) == 0) {
+        store_in_doubt(st);
+        return;
+    }
+    if (rc == 0)
+        store_take(rw, slot, &st->rec);
     if (rw->coord_is_up)
-        cairn_coord_on_stored(&rw->coord, slot, 0);
+        cairn_coord_on_stored(&rw->coord, slot, rc);
+}
+
+static void on_read(void *arg)
+{
+    struct rw_store *st = arg;
+    struct repl_world *rw = st->rw;
+    uint32_t slot = (uint32_t)(st - rw->stores);
+
+    if (rw->coord_is_up)
+        cairn_coord_on_read(&rw->coord, slot, dice(rw, 5) == 0 ? CAIRN_E_TIMEOUT : 0, &rw->stored[slot]);
+}
+
+static void co_read(struct cairn_coord *c, uint32_t slot)
+{
+    struct repl_world *rw = world_of(c);
+    struct cairn_env *env = env_of(rw, 0);
+
+    cairn_timer_start(env, &rw->stores[slot].read, cairn_env_now_ns(env) + MS / 2 + dice(rw, 10 * MS));
+}
+
+static bool co_may_act(struct cairn_coord *c)
+{
+    return world_of(c)->coord_is_up;
 }
 
 static void co_store(struct cairn_coord *c, uint32_t slot, const struct cairn_slot_record *rec)
@@ -77,7 +163,7 @@ static void co_store(struct cairn_coord *c, uint32_t slot, const struct cairn_sl
     struct cairn_env *env = env_of(rw, 0);
 
     CAIRN_ASSERT(rec->epoch == rw->stored[slot].epoch + 1); /* I9 */
-    for (uint32_t i = 0; i < rec->ninsync; i++)
+    for (uint32_t i = 0; i < rec->ninsync && !c->slots[slot].doubtful; i++) /* a repetition: it was so at first */
         CAIRN_ASSERT(cairn_slot_insync(&rw->stored[slot], rec->insync[i]) >= 0 ||
                      rec->insync[i].inc == rw->stored_nodes[rec->insync[i].node].inc);
     rw->stores[slot].rec = *rec;
@@ -101,7 +187,12 @@ static uint64_t co_place(struct cairn_coord *c, uint32_t slot, uint64_t from)
 }
 
 static const struct cairn_coord_ops coord_ops = {
-    .store = co_store, .publish = co_publish, .verdict = co_verdict, .place = co_place
+    .may_act = co_may_act,
+    .store = co_store,
+    .read = co_read,
+    .publish = co_publish,
+    .verdict = co_verdict,
+    .place = co_place,
 };
 
 static void on_coord_tick(void *arg)
@@ -114,49 +205,83 @@ static void on_coord_tick(void *arg)
         cairn_coord_tick(&rw->coord);
 }
 
-static void map_register(struct repl_world *rw, uint32_t from, const struct packet *p)
+/* A word of a former self of the node, late: it could leave the lost disk as the only member's, and that is a loss. */
+static bool is_of_a_lost_disk(struct repl_world *rw, uint32_t from, struct cairn_who who)
 {
-    struct packet answer = { .kind = P_REGISTERED, .number = p->number, .who = { .node = from } };
-    struct cairn_coord_log logs[RW_SLOTS_MAX];
-    struct cairn_coord_process process = { .node = from, .disk_id = p->disk_id, .process = p->number };
-
-    for (uint32_t i = 0; i < rw->conf.slots; i++)
-        logs[i] = (struct cairn_coord_log){ .slot = i, .end = p->ends[i] };
-    if (cairn_coord_register(&rw->coord, &process, logs, rw->conf.slots) != 0)
-        return;
-    rw->stored_nodes[from] = process;
-    answer.who.inc = process.inc;
-    send_packet(rw, 0, from, &answer);
-    for (uint32_t i = 0; i < rw->conf.slots; i++)
-        map_send_record(rw, from, i);
+    return who.inc < rw->nodes[from].wiped_before_inc;
 }
 
-static void map_receive(struct repl_world *rw, uint32_t from, const struct packet *p)
+static void on_register(struct repl_world *rw, struct rw_letter *l)
 {
-    struct packet answer = { .kind = P_GRANT, .who = p->who, .number = p->number };
+    const struct cairn_coord_log *logs;
+    struct cairn_coord_process p;
+    struct cairn_err err;
+    uint32_t nlogs;
 
+    rw_must(cairn_wire_register_get((const void *)l->message, &l->arena, &p, &logs, &nlogs, &err), &err);
+    if (cairn_coord_register(&rw->coord, &p, logs, nlogs) != 0)
+        return;
+    rw->stored_nodes[l->from] = p;
+    rw_post(rw, 0, l->from, RW_REGISTERED, 0, cairn_wire_registered_put(&p, &rw->post), NULL, 0);
+    for (uint32_t i = 0; i < rw->conf.slots; i++)
+        map_publish(rw, l->from, i);
+}
+
+static void on_beat(struct repl_world *rw, struct rw_letter *l)
+{
+    struct cairn_wire_slot slots[RW_SLOTS_MAX];
+    struct cairn_wire_heartbeat beat;
+    struct cairn_wire_grant g;
+    struct cairn_err err;
+
+    rw_must(cairn_wire_heartbeat_get((const void *)l->message, &beat, &err), &err);
+    if (is_of_a_lost_disk(rw, l->from, beat.who))
+        return;
+    g = (struct cairn_wire_grant){ .who = beat.who,
+                                   .number = beat.number,
+                                   .term = rw->coord.term,
+                                   .wants_register = cairn_coord_wants_register(&rw->coord, l->from),
+                                   .granted = cairn_coord_heartbeat(&rw->coord, beat.who, beat.term) };
+    map_page(rw, beat.revision, slots, &g.page); /* M1: the grant brings the map up to date */
+    rw_post(rw, 0, l->from, RW_GRANT, 0, cairn_wire_grant_put(&g, &rw->post), NULL, 0);
+}
+
+static void on_propose(struct repl_world *rw, struct rw_letter *l)
+{
+    struct cairn_change c;
+    struct cairn_err err;
+
+    rw_must(cairn_wire_change_get((const void *)l->message, &c, &err), &err);
+    if (!is_of_a_lost_disk(rw, l->from, c.from))
+        cairn_coord_propose(&rw->coord, &c);
+}
+
+static void on_fetch(struct repl_world *rw, struct rw_letter *l)
+{
+    const Cairn__Wire__ClusterFetch *fetch = (const void *)l->message;
+    struct cairn_wire_slot slots[RW_SLOTS_MAX];
+    struct cairn_wire_page page;
+
+    map_page(rw, fetch->since, slots, &page);
+    rw_post(rw, 0, l->from, RW_RECORDS, l->id, cairn_wire_page_put(&page, &rw->post), NULL, 0);
+}
+
+void rw_map_receive(struct repl_world *rw, struct rw_letter *l)
+{
     if (!rw->coord_is_up)
         return;
-    /* A word of its former self, late: it could leave the lost disk as the only member's, and that is a loss. */
-    if (p->who.inc < rw->nodes[from].wiped_before_inc && p->kind != P_REGISTER && p->kind != P_ASK)
-        return;
-    switch (p->kind) {
-    case P_REGISTER:
-        map_register(rw, from, p);
+    switch (l->kind) {
+    case RW_REGISTER:
+        on_register(rw, l);
         break;
-    case P_BEAT:
-        if (cairn_coord_wants_register(&rw->coord, from))
-            send_packet(rw, 0, from, &(struct packet){ .kind = P_AGAIN });
-        if (!cairn_coord_heartbeat(&rw->coord, p->who))
-            break;
-        memcpy(answer.recs, rw->stored, sizeof(answer.recs)); /* M1: the grant brings the map up to date */
-        send_packet(rw, 0, from, &answer);
+    case RW_BEAT:
+        on_beat(rw, l);
         break;
-    case P_PROPOSE:
-        cairn_coord_propose(&rw->coord, &p->change);
+    case RW_PROPOSE:
+        on_propose(rw, l);
         break;
-    case P_ASK:
-        map_send_record(rw, from, p->slot);
+    case RW_FETCH:
+        on_fetch(rw, l);
         break;
     default:
         break;
@@ -165,24 +290,9 @@ static void map_receive(struct repl_world *rw, uint32_t from, const struct packe
 
 /* ---- the world ---- */
 
-static void deliver(void *arg, uint32_t to, uint32_t from, const uint8_t *bytes, size_t len)
-{
-    struct repl_world *rw = arg;
-    struct packet p;
-
-    CAIRN_ASSERT(len >= sizeof(p));
-    memcpy(&p, bytes, sizeof(p));
-    if (to == 0)
-        map_receive(rw, from, &p);
-    else if (to <= rw->conf.nodes)
-        rw_node_receive(&rw->nodes[to], bytes, &p);
-    else if (p.kind == P_REPLY)
-        rw_client_receive(&rw->clients[to - rw->conf.nodes - 1], &p);
-}
-
 static int coord_begin(struct repl_world *rw)
 {
-    int rc = cairn_coord_init(&rw->coord, &coord_ops, env_of(rw, 0), &rw_lease_times, rw->conf.slots);
+    int rc = cairn_coord_init(&rw->coord, &coord_ops, env_of(rw, 0), &rw_lease_times, rw->conf.slots, ++rw->term);
 
     rw->coord.lost_wait_ns = 3000 * MS;
     rw->coord.move_wait_ns = 5000 * MS;
@@ -212,11 +322,13 @@ void repl_world_crash_coord(struct repl_world *rw)
         return;
     rw->coord_is_up = false;
     for (uint32_t i = 0; i < rw->conf.slots; i++) {
+        cairn_timer_stop(env_of(rw, 0), &rw->stores[i].read);
         if (!cairn_timer_is_running(&rw->stores[i].timer))
             continue;
         cairn_timer_stop(env_of(rw, 0), &rw->stores[i].timer);
-        if (dice(rw, 2) == 0) /* it was stored, and nobody heard */
-            store_over(&rw->stores[i]);
+        /* it was stored, and nobody heard */
+        if (dice(rw, 2) == 0 && rw->stores[i].rec.epoch == rw->stored[i].epoch + 1)
+            store_take(rw, i, &rw->stores[i].rec);
     }
     cairn_coord_fini(&rw->coord);
 }
@@ -311,19 +423,22 @@ struct repl_world *repl_world_new(const struct repl_world_conf *conf)
                              .twice_ppm = conf->twice_ppm,
                              .straggler_ppm = conf->straggler_ppm,
                              .straggler_ns = conf->straggler_ns,
-                             .deliver = deliver,
+                             .deliver = rw_deliver,
                              .arg = rw };
     struct cairn_env *env;
 
     CAIRN_ASSERT(rw != NULL && conf->nodes <= RW_NODES_MAX && conf->clients <= RW_CLIENTS_MAX &&
                  conf->slots <= RW_SLOTS_MAX);
     rw->conf = *conf;
+    cairn_arena_init(&rw->post, 1 << 20);
     rw->world = world_new(&wc);
     CAIRN_ASSERT(rw->world != NULL);
     env = env_of(rw, 0);
     for (uint32_t i = 0; i < RW_SLOTS_MAX; i++) {
         rw->stores[i].rw = rw;
         cairn_timer_init(&rw->stores[i].timer, on_store_over, &rw->stores[i]);
+        cairn_timer_init(&rw->stores[i].read, on_read, &rw->stores[i]);
+        cairn_timer_init(&rw->stores[i].late, on_late_store, &rw->stores[i]);
     }
     CAIRN_ASSERT(coord_begin(rw) == 0);
     cairn_timer_init(&rw->coord_tick, on_coord_tick, rw);

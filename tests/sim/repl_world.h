@@ -6,7 +6,7 @@
 #ifndef CAIRN_TESTS_SIM_REPL_WORLD_H
 #define CAIRN_TESTS_SIM_REPL_WORLD_H
 
-#include "server/cluster/repl/coord.h"
+#include "server/cluster/repl/repl_wire.h"
 #include "server/cluster/repl/replica.h"
 #include "tests/sim/linear.h"
 #include "tests/sim/world.h"
@@ -43,7 +43,7 @@ struct rw_record {
 
 /* Entries behind @base. */
 struct rw_entry {
-    struct cairn_entry e;
+    struct cairn_log_entry e;
     uint64_t body[2];
 };
 
@@ -91,6 +91,10 @@ struct repl_node {
         uint64_t number, sent_ns;
     } beats[16];
     uint64_t nbeats;
+    uint64_t term;     /* of the coordinator, as far as is known */
+    uint64_t revision; /* of the map: all up to here is known */
+    uint64_t fetches;  /* the number of the newest FETCH */
+    uint64_t granted;  /* the heartbeat whose grant counts when the rest of the map is here; 0: none */
     struct cairn_timer beat, upkeep, flush;
     struct cairn_sm_set *machines;
     struct rw_slot slots[RW_SLOTS_MAX];
@@ -137,12 +141,16 @@ struct repl_world {
     bool coord_is_up;
     struct cairn_timer coord_tick;
     struct cairn_slot_record stored[RW_SLOTS_MAX]; /* the map store */
+    uint64_t changed[RW_SLOTS_MAX], revision;      /* of a record's newest change, and of all */
     struct cairn_coord_process stored_nodes[RW_NODES_MAX + 1];
     struct rw_store {
         struct repl_world *rw;
-        struct cairn_timer timer;
-        struct cairn_slot_record rec;
+        struct cairn_timer timer, read, late; /* late: of a request that nobody has an answer to */
+        struct cairn_slot_record rec, late_rec;
+        uint64_t late_term;
     } stores[RW_SLOTS_MAX];                   /* changes on their way into it */
+    uint64_t term;                            /* of the newest coordinator */
+    uint64_t doubts;                          /* changes whose outcome was not known */
     struct repl_node nodes[RW_NODES_MAX + 1]; /* from 1 */
     struct rw_client clients[RW_CLIENTS_MAX];
     struct rw_truth truth[RW_SLOTS_MAX];
@@ -152,6 +160,7 @@ struct repl_world {
     uint64_t active_epoch[RW_SLOTS_MAX]; /* the newest in which a primary served */
     int64_t loss_us[RW_SLOTS_MAX];       /* when the newest such loss was, and what came after it */
     uint64_t loss_epoch[RW_SLOTS_MAX];
+    struct cairn_arena post; /* of the message that is being sent */
     uint64_t next_value, done_ops, unknown_ops, once_ops, backup_reads;
     uint64_t takeovers, recoveries, copies, checkpoints, trims, losses, lost_entries, joins, moves, cleans, wiped;
     bool clients_stop;

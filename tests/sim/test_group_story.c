@@ -1,4 +1,5 @@
 /* Stories of a group: what happens to it, and what its members then believe. */
+#include "sdk/join/ranks.h"
 #include "tests/sim/group_world.h"
 
 #include <setjmp.h>
@@ -239,12 +240,11 @@ static void partitions_heal(void **state)
 }
 
 /* Two pairs that never met; one of each is the other's way in, later. */
-static void groups_that_meet_become_one(void **state)
+static void two_pairs_meet(bool urgent, uint64_t within_ms)
 {
     struct group_world *gw = group(4, 0, false);
     struct cairn_swim_desc d;
 
-    (void)state;
     group_world_start(gw, 0, 0);
     group_world_start(gw, 1, 0);
     group_world_start(gw, 2, 2);
@@ -252,10 +252,18 @@ static void groups_that_meet_become_one(void **state)
     group_world_run_ms(gw, 10000);
     assert_int_equal(group_world_view(gw, 0, 2), NONE);
     group_world_desc(3, &d);
-    group_world_input(gw, 1, &(struct cairn_swim_in){ .type = CAIRN_SWIM_SEEDS, .seeds = &d.addr, .nseeds = 1 });
-    group_world_run_ms(gw, 100000);
+    group_world_input(
+        gw, 1, &(struct cairn_swim_in){ .type = CAIRN_SWIM_SEEDS, .seeds = &d.addr, .nseeds = 1, .urgent = urgent });
+    group_world_run_ms(gw, within_ms);
     assert_agrees(gw);
     group_world_free(gw);
+}
+
+static void groups_that_meet_become_one(void **state)
+{
+    (void)state;
+    two_pairs_meet(false, 100000);
+    two_pairs_meet(true, 1000); /* it was told so just now */
 }
 
 /* An observer is in nobody's view, sees all that happens, and goes on when the member it follows dies. */
@@ -279,6 +287,45 @@ static void observers_see_and_are_not_seen(void **state)
     group_world_run_ms(gw, 10000);
     assert_int_equal(group_world_view(gw, 4, (followed + 1) % 4), ALIVE);
     group_world_free(gw);
+}
+
+/* A job's ranks start at once and ask those 1, 2, 4, 8 ... ahead, who know no more than they do. Returns how long it took
+ * until all knew all. */
+static uint32_t ranks_meet(uint64_t seed, uint32_t ranks)
+{
+    struct group_world_conf conf = { .net = { .seed = seed, .nodes = ranks, .latency_ns = 100000, .jitter_ns = 400000 },
+                                     .swim = cairn_swim_conf_default };
+    struct group_world *gw = group_world_new(&conf);
+    char why[128];
+    uint32_t ms = 0;
+
+    for (uint32_t i = 0; i < ranks; i++)
+        group_world_start(gw, i, i);
+    for (uint32_t i = 0; i < ranks; i++) {
+        uint32_t ahead[CAIRN_RANKS_SEEDS_MAX], n = cairn_ranks_seeds(i, ranks, ahead);
+        struct cairn_swim_addr seeds[CAIRN_RANKS_SEEDS_MAX];
+        struct cairn_swim_desc d;
+
+        for (uint32_t k = 0; k < n; k++) {
+            group_world_desc(ahead[k], &d);
+            seeds[k] = d.addr;
+        }
+        group_world_input(
+            gw, i, &(struct cairn_swim_in){ .type = CAIRN_SWIM_SEEDS, .seeds = seeds, .nseeds = n, .urgent = true });
+    }
+    for (; ms < 100000 && !group_world_agrees(gw, why); ms += 100)
+        group_world_run_ms(gw, 100);
+    assert_agrees(gw);
+    assert_int_equal(gw->false_deaths, 0);
+    group_world_free(gw);
+    return ms;
+}
+
+static void ranks_of_a_job_become_one_group(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 10; seed++)
+        assert_in_range(ranks_meet(seed, 150), 0, 4000);
 }
 
 /* What nobody remembers is gone from an observer's view, too. */
@@ -411,6 +458,7 @@ int main(void)
         cmocka_unit_test(who_did_not_run_does_not_judge),
         cmocka_unit_test(partitions_heal),
         cmocka_unit_test(groups_that_meet_become_one),
+        cmocka_unit_test(ranks_of_a_job_become_one_group),
         cmocka_unit_test(observers_see_and_are_not_seen),
         cmocka_unit_test(observers_forget),
         cmocka_unit_test(load_and_attributes_spread),

@@ -316,6 +316,44 @@ static void quick_restart_takes_no_wait(void **state)
     repl_world_free(rw);
 }
 
+/* A node is told to give up the lead and does so; before MAP hears of it another member restarts, which moves the epoch. The
+ * order stands: the node begins anew in that epoch, and gives the lead up in it. */
+static void order_to_release_outlives_an_epoch(void **state)
+{
+    struct repl_world_conf conf = repl_world_conf_of(13);
+    struct repl_world *rw;
+    struct cairn_replica *r;
+    uint32_t primary, other;
+    uint64_t epoch;
+
+    (void)state;
+    conf.slots = 1;
+    rw = repl_world_new(&conf);
+    repl_world_run_ms(rw, 3000);
+    repl_world_stop_clients(rw); /* so that nothing is uncommitted */
+    repl_world_run_ms(rw, 500);
+    epoch = rw->stored[0].epoch;
+    primary = (uint32_t)rw->stored[0].primary.node;
+    other = 1 + primary % conf.nodes;
+    r = &rw->nodes[primary].slots[0].replica;
+    world_cut(rw->world, primary, 0);
+    cairn_replica_release(r);
+    assert_int_equal(r->sm.state, REPLICA_RELEASED);
+    repl_world_crash(rw, other);
+    repl_world_start(rw, other);
+    for (int i = 0; i < 100 && r->rec.epoch == epoch; i++)
+        repl_world_run_ms(rw, 10);
+    assert_int_equal(rw->stored[0].primary.node, primary);
+    assert_int_equal(r->sm.state, REPLICA_TAKEOVER);
+    world_heal(rw->world);
+    repl_world_run_ms(rw, 1000);
+    assert_int_not_equal(rw->stored[0].primary.node, primary);
+    assert_true(cairn_slot_names(&rw->stored[0], primary)); /* it has released: nobody waited for its lease to end */
+    repl_world_expect_whole(rw, 10000);
+    repl_world_judge(rw);
+    repl_world_free(rw);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -331,6 +369,7 @@ int main(void)
         cmocka_unit_test(drained_node_holds_nothing),
         cmocka_unit_test(move_to_a_dead_node_is_given_up),
         cmocka_unit_test(quick_restart_takes_no_wait),
+        cmocka_unit_test(order_to_release_outlives_an_epoch),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -12,6 +12,10 @@
 
 #define MS CAIRN_NS_PER_MS
 
+#ifndef CAIRN_SEEDS_DEFAULT /* tests/CMakeLists.txt */
+#define CAIRN_SEEDS_DEFAULT 100
+#endif
+
 static uint64_t draw(struct repl_world *rw, uint64_t n)
 {
     return world_random(rw->world) % n;
@@ -193,7 +197,7 @@ static void random_walks_are_linearizable(void **state)
 {
     const char *seed = getenv("CAIRN_SEED"), *seeds = getenv("CAIRN_SEEDS");
     struct totals t = { 0 };
-    uint64_t n = seeds != NULL ? strtoull(seeds, NULL, 10) : 100;
+    uint64_t n = seeds != NULL ? strtoull(seeds, NULL, 10) : CAIRN_SEEDS_DEFAULT;
 
     (void)state;
     if (seed != NULL) {

@@ -37,6 +37,10 @@ done
 for f in man/man1/cairn.1 man/man5/cairn.yaml.5 man/man8/cairnd.8 bash-completion/completions/cairn; do
     [ -s "$dir/usr/share/$f" ] || fail "share/$f was not installed"
 done
+for f in lib/systemd/system/cairnd@.service lib/systemd/system/cairnd@.socket lib/sysusers.d/cairn.conf libexec/cairn/cluster.sh; do
+    [ -s "$dir/usr/$f" ] || fail "$f was not installed"
+done
+"$dir/usr/libexec/cairn/cairn-local" --help >/dev/null || fail "the installed job scripts do not run"
 
 # No state of the whole process, but the functions of libfabric and libcurl (each loaded once) and an object of which only the address counts.
 # Sanitizers bring variables of their own.
@@ -66,6 +70,21 @@ for h in "$dir"/usr/include/cairn/*.h; do
     if command -v c++ >/dev/null; then
         c++ -std=c++11 -Wall -Wextra -Werror -x c++ -I"$dir/usr/include" -c "$dir/one.c" -o "$dir/one.o"
     fi
+done
+
+# What stands on MPI and PMIx, where it was built: a header, a library that shows one function.
+for way in mpi pmix; do
+    [ -e "$dir/usr/include/cairn/join/$way.h" ] || continue
+    if [ "$way" = mpi ]; then flags=$(pkg-config --cflags mpi-c 2>/dev/null || pkg-config --cflags ompi-c); else flags=$(pkg-config --cflags pmix); fi
+    printf '#include <cairn/join/%s.h>\nint main(void) { return cairn_group_join_%s == NULL; }\n' "$way" "$way" >"$dir/one.c"
+    # shellcheck disable=SC2046,SC2086
+    cc $CFLAGS -Wall -Wextra -Werror -Wno-address $flags "$dir/one.c" \
+        $(PKG_CONFIG_PATH=$pc pkg-config --cflags --libs cairn) "-lcairn-join-$way" -Wl,-rpath,"$lib" -o "$dir/one"
+    "$dir/one" || fail "a program with libcairn-join-$way does not start"
+    shown=$(nm -D --defined-only "$lib/libcairn-join-$way.so" | awk '{ sub(/@.*/, "", $3); print $3 }' | grep -v '^CAIRN_0$' | tr '\n' ' ')
+    [ "$shown" = "cairn_group_join_$way " ] || fail "libcairn-join-$way.so shows $shown"
+    [ -x "$dir/usr/bin/cairn-ranks-$way" ] || fail "bin/cairn-ranks-$way was not installed"
+    "$dir/usr/bin/cairn-ranks-$way" --help >/dev/null || fail "cairn-ranks-$way does not start where it is installed"
 done
 
 mkdir "$dir/program"

@@ -29,6 +29,8 @@ HOMES = {
     r"yaml\.h": ["server/node/conf"],
     r"curl/": ["server/cluster"],
     r"munge\.h": ["sdk/core/rpc"],
+    r"mpi\.h": ["sdk/include/cairn/join"],
+    r"pmix": ["sdk/include/cairn/join"],
 }
 
 

@@ -1,4 +1,4 @@
-/** cairn members: who is in a group. */
+/** cairn members, group set, group join: who is in a group, and what this node says there. */
 #include "tools/cairn/commands.h"
 
 #include <time.h>
@@ -139,5 +139,111 @@ const struct cli_command cli_members = {
                                               { "cairn members --json | jq -r '.members[].service'", "for programs" },
                                               { NULL, NULL } },
     .run = members_run,
+    .group = "The node",
+};
+
+/* ---- set ---- */
+
+struct set_args {
+    const char *group, *zone, *weight, *capacity;
+};
+
+static int set_run(struct cli *cli, void *args)
+{
+    const struct set_args *a = args;
+    struct cairn_member_attributes m = CAIRN_MEMBER_ATTRIBUTES_INIT;
+    if (a->zone != NULL)
+        m.fields |= CAIRN_MEMBER_ZONE;
+    m.zone = a->zone;
+    if (a->weight != NULL) {
+        uint64_t weight;
+        if (!cli_parse_number(a->weight, &weight) || weight > UINT32_MAX)
+            return cli_usage(cli, "--weight takes a number, not '%s'", a->weight);
+        m.fields |= CAIRN_MEMBER_WEIGHT;
+        m.weight = (uint32_t)weight;
+    }
+    if (a->capacity != NULL) {
+        if (!cli_parse_size(a->capacity, &m.capacity))
+            return cli_usage(cli, "--capacity takes a size such as 1TiB, not '%s'", a->capacity);
+        m.fields |= CAIRN_MEMBER_CAPACITY;
+    }
+    if (m.fields == 0)
+        return cli_usage(cli, "say what is to change: --zone, --weight, --capacity");
+    int status = cli_connect(cli);
+    if (status != CLI_OK)
+        return status;
+    struct cli_call call;
+    int rc = cairn_member_set(cli->session, a->group, &m, cli_call_init(cli, &call, 0));
+    return rc != 0 ? cli_call_failed(cli, rc, &call, "setting attributes") : CLI_OK;
+}
+
+#define GROUP_OPT(type)                                                                                                \
+    CLI_OPT(type, group, "group", 'g', CLI_STRING, "PROVIDER", NULL,                                                   \
+            "which group, by the name of its provider; the first one if not said")
+
+static const struct cli_opt set_opts[] = {
+    GROUP_OPT(struct set_args),
+    CLI_OPT(struct set_args, zone, "zone", 'z', CLI_STRING, "NAME", NULL,
+            "what the node fails together with; '' for nothing"),
+    CLI_OPT(struct set_args, weight, "weight", 0, CLI_STRING, "NUMBER", NULL,
+            "how much the node should get, in relation to others; 0 for nothing"),
+    CLI_OPT(struct set_args, capacity, "capacity", 0, CLI_STRING, "SIZE", NULL, "what it can hold; 0 if unsaid"),
+    CLI_OPT_END,
+};
+
+const struct cli_command cli_group_set = {
+    .name = "group set",
+    .operands = "",
+    .summary = "change what the node says of itself in its group",
+    .text = "All members know within seconds. It lasts until the node ends, which begins anew with its configuration. "
+            "For administrators.",
+    .opts = set_opts,
+    .args_size = sizeof(struct set_args),
+    .examples = (const struct cli_example[]){ { "cairn group set --weight 50", "half of what others have" },
+                                              { "cairn group set --zone rack7", "it was moved" },
+                                              { NULL, NULL } },
+    .run = set_run,
+    .group = "The node",
+};
+
+/* ---- join ---- */
+
+struct join_args {
+    const char *group;
+};
+
+static int join_run(struct cli *cli, void *args)
+{
+    const struct join_args *a = args;
+    char addresses[4096] = "";
+    size_t n = 0;
+    for (uint32_t i = 0; i < cli->noperands; i++) {
+        n += (size_t)snprintf(addresses + n, sizeof(addresses) - n, "%s%s", i > 0 ? "," : "", cli->operands[i]);
+        if (n >= sizeof(addresses))
+            return cli_usage(cli, "too many addresses");
+    }
+    int status = cli_connect(cli);
+    if (status != CLI_OK)
+        return status;
+    struct cli_call call;
+    int rc = cairn_group_join(cli->session, a->group, addresses, cli_call_init(cli, &call, 0));
+    return rc != 0 ? cli_call_failed(cli, rc, &call, "joining") : CLI_OK;
+}
+
+static const struct cli_opt join_opts[] = { GROUP_OPT(struct join_args), CLI_OPT_END };
+
+const struct cli_command cli_group_join = {
+    .name = "group join",
+    .operands = "ADDRESS...",
+    .summary = "let the node join others",
+    .text = "An ADDRESS is what `cairn members` says of any member, udp://10.0.0.1:7311; one that answers is enough. "
+            "Groups that meet so become one. It lasts until the node ends: for good, name them in `join` of its "
+            "configuration. For administrators.",
+    .opts = join_opts,
+    .args_size = sizeof(struct join_args),
+    .examples =
+        (const struct cli_example[]){ { "cairn group join udp://10.0.0.1:7311", "and `cairn members` shows both" },
+                                      { NULL, NULL } },
+    .run = join_run,
     .group = "The node",
 };

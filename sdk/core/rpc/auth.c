@@ -79,6 +79,13 @@ void cairn_auth_forget(void *secret, size_t n)
     sodium_memzero(secret, n);
 }
 
+/* Root's own with mode 0440 is what systemd's copy of a credential looks like where an access list, whose mask stands in the
+ * group's bits, lets the service's user read it. */
+static bool others_may_read(const struct stat *st)
+{
+    return (st->st_mode & 077) != 0 && !((st->st_mode & 07777) == 0440 && st->st_uid == 0 && st->st_gid == 0);
+}
+
 static int key_read(const char *path, bool own, uint8_t key[CAIRN_KEY_BYTES], struct cairn_err *err)
 {
     char hex[CAIRN_KEY_BYTES * 2 + 8] = { 0 };
@@ -93,7 +100,7 @@ static int key_read(const char *path, bool own, uint8_t key[CAIRN_KEY_BYTES], st
         rc = cairn_err_errno(err, errno, "cluster key %s", path);
         goto out;
     }
-    if (!S_ISREG(st.st_mode) || (st.st_mode & 077) != 0) {
+    if (!S_ISREG(st.st_mode) || others_may_read(&st)) {
         rc = cairn_err_set(err, CAIRN_E_DENIED, "cluster key %s: mode %04o lets others read it; `chmod 600 %s`", path,
                            st.st_mode & 07777, path);
         goto out;

@@ -97,6 +97,8 @@ IFACE(extent, "extent");
 
 static const struct cairn_rpc_method group_methods[] = {
     METHOD(CAIRN__WIRE__GROUP_METHOD__GROUP_MEMBERS, "members", SAFE, group_members, group_page),
+    METHOD(CAIRN__WIRE__GROUP_METHOD__GROUP_SET, "set", ONCE | ADMIN, group_set, empty),
+    METHOD(CAIRN__WIRE__GROUP_METHOD__GROUP_JOIN, "join", ONCE | ADMIN, group_join, empty),
 };
 IFACE(group, "group");
 

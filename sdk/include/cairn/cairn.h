@@ -14,7 +14,8 @@
  *
  * Every call has two forms. The plain one waits for its result; the one whose name ends in _async starts the call and
  * has two more arguments: a function that runs when the call is over, and what to pass to it. Both give 0 or a negative
- * CAIRN_E_*. What asks nothing of the node (opening and closing readers, writers and iterators) has the plain form alone.
+ * CAIRN_E_*. What asks nothing of the node (opening and closing readers, writers and iterators) has the plain form
+ * alone; what goes on until it is canceled (cairn_members_watch()) has the second form alone.
  *
  * Threads. Every function may be called from any thread, several at a time, unless it says otherwise; nothing is shared
  * between clients. Calls make progress while some thread is inside a waiting call of this client, cairn_poll(),

@@ -48,6 +48,39 @@ CAIRN_API int cairn_members(struct cairn *c, const char *provider, struct cairn_
 CAIRN_API int cairn_members_async(struct cairn *c, const char *provider, struct cairn_members **out,
                                   const struct cairn_call_options *o, cairn_done_fn *done, void *arg);
 
+enum cairn_member_fields { CAIRN_MEMBER_ZONE = 1, CAIRN_MEMBER_WEIGHT = 2, CAIRN_MEMBER_CAPACITY = 4 };
+
+/** What a member says of itself; start from CAIRN_MEMBER_ATTRIBUTES_INIT. */
+struct cairn_member_attributes {
+    size_t size;
+    uint32_t fields; /* CAIRN_MEMBER_*: which of these are given; the others stay as they are */
+    uint32_t weight; /* at most 1 000 000 */
+    uint64_t capacity;
+    const char *zone; /* at most 31 bytes */
+};
+#define CAIRN_MEMBER_ATTRIBUTES_INIT CAIRN_STRUCT_INIT(struct cairn_member_attributes)
+
+/** Changes what the node says of itself in the group of @provider (NULL: its first group); all members know within
+ * seconds. Until the node ends: its next life begins with its configuration. For administrators. What it says of its
+ * load it measures itself.
+ *   CAIRN_E_INVAL  an attribute is out of range
+ *   CAIRN_E_STATE  the node is an observer, or not in the group */
+CAIRN_API int cairn_member_set(struct cairn *c, const char *provider, const struct cairn_member_attributes *a,
+                               const struct cairn_call_options *o);
+CAIRN_API int cairn_member_set_async(struct cairn *c, const char *provider, const struct cairn_member_attributes *a,
+                                     const struct cairn_call_options *o, cairn_done_fn *done, void *arg);
+
+/** Lets the node ask these for the group, too: at once, in place of those of the last such call, beside those of its
+ * configuration, until it ends. @addresses: up to 16 of any members, as cairn_member.address says them, separated by
+ * commas; those that do not answer do not matter, its own neither. Two groups that meet so become one. Returns when the
+ * node has begun to ask: cairn_members() says whether it found any. For administrators.
+ *   CAIRN_E_INVAL  an address is none, or has a name instead of numbers; or all are the node's own
+ *   CAIRN_E_STATE  the node could not open its socket, or fell silent since a younger member has its name */
+CAIRN_API int cairn_group_join(struct cairn *c, const char *provider, const char *addresses,
+                               const struct cairn_call_options *o);
+CAIRN_API int cairn_group_join_async(struct cairn *c, const char *provider, const char *addresses,
+                                     const struct cairn_call_options *o, cairn_done_fn *done, void *arg);
+
 /** @m and its texts are valid until it returns. As any callback, it must not wait for a call. */
 typedef void cairn_member_fn(void *arg, const struct cairn_member *m);
 

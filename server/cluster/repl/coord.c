@@ -1,10 +1,12 @@
 /* The coordinator: see coord.h. */
 #include "server/cluster/repl/coord_internal.h"
+#include "server/cluster/repl/repl_wire.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 
 int cairn_coord_init(struct cairn_coord *c, const struct cairn_coord_ops *ops, struct cairn_env *env,
-                     const struct cairn_lease_times *times, uint32_t nslots)
+                     const struct cairn_lease_times *times, uint32_t nslots, uint64_t term)
 {
     memset(c, 0, sizeof(*c));
     c->slots = calloc(nslots, sizeof(*c->slots));
@@ -17,6 +19,7 @@ int cairn_coord_init(struct cairn_coord *c, const struct cairn_coord_ops *ops, s
     c->ops = ops;
     c->env = env;
     c->times = *times;
+    c->term = term;
     c->moving_max = 8;
     c->move_wait_ns = 60 * CAIRN_NS_PER_S;
     c->alive_ns = 3 * times->heartbeat_ns;
@@ -134,16 +137,17 @@ void cairn_coord__store(struct cairn_coord *c, struct cairn_coord_slot *s)
     }
     c->moving += is_moving(&s->next) && !is_moving(&s->rec); /* from now on, so that no more are begun than may be */
     s->storing = true;
+    s->doubtful = s->unread = false;
     c->ops->store(c, (uint32_t)(s - c->slots), &s->next);
 }
 
-void cairn_coord_on_stored(struct cairn_coord *c, uint32_t slot, int rc)
+/* The change under way is over: made (rc 0) or not, for sure. */
+static void store_end(struct cairn_coord *c, uint32_t slot, int rc)
 {
     struct cairn_coord_slot *s = &c->slots[slot];
     struct cairn_coord_node *n = cairn_who_is_nobody(s->evicted) ? NULL : cairn_coord_node(c, s->evicted.node);
     struct cairn_change change = s->change;
 
-    CAIRN_ASSERT(s->storing);
     s->storing = false;
     if (n != NULL)
         n->evicting--;
@@ -156,6 +160,44 @@ void cairn_coord_on_stored(struct cairn_coord *c, uint32_t slot, int rc)
     }
     if (change.kind != 0)
         c->ops->verdict(c, &change, rc == 0 ? CAIRN_VERDICT_COMMITTED : CAIRN_VERDICT_REFUSED, &s->rec);
+}
+
+void cairn_coord_on_stored(struct cairn_coord *c, uint32_t slot, int rc)
+{
+    struct cairn_coord_slot *s = &c->slots[slot];
+
+    CAIRN_ASSERT(s->storing);
+    if (rc == CAIRN_E_UNKNOWN || rc == CAIRN_E_STATE)
+        s->doubtful = true;
+    if (rc == 0 || !s->doubtful) /* once in doubt, no refusal says that an earlier request is not on its way */
+        store_end(c, slot, rc);
+    else
+        c->ops->read(c, slot);
+}
+
+static bool is_same_record(const struct cairn_slot_record *a, const struct cairn_slot_record *b)
+{
+    uint8_t a_bytes[CAIRN_WIRE_RECORD_BYTES_MAX], b_bytes[CAIRN_WIRE_RECORD_BYTES_MAX];
+    size_t n = cairn_wire_slot_pack(a, a_bytes);
+
+    return cairn_wire_slot_pack(b, b_bytes) == n && memcmp(a_bytes, b_bytes, n) == 0;
+}
+
+void cairn_coord_on_read(struct cairn_coord *c, uint32_t slot, int rc, const struct cairn_slot_record *rec)
+{
+    struct cairn_coord_slot *s = &c->slots[slot];
+
+    CAIRN_ASSERT(s->storing && s->doubtful);
+    if (rc != 0) { /* at the next tick, again */
+        s->unread = true;
+        cairn_coord__watch(c, s);
+    } else if (is_same_record(rec, &s->next)) {
+        store_end(c, slot, 0);
+    } else if (rec->epoch == s->rec.epoch) {
+        c->ops->store(c, slot, &s->next);
+    } else { /* no grant to whoever it was about, and no change, until our term is over */
+        cairn_log_error("slot %u: epoch %" PRIu64 " is another's than ours: we are deposed", slot, rec->epoch);
+    }
 }
 
 void cairn_coord__insync_del(struct cairn_slot_record *rec, uint64_t node)
@@ -180,14 +222,14 @@ void cairn_coord__replica_del(struct cairn_slot_record *rec, uint64_t node)
     rec->nreplicas = kept;
 }
 
-/* A member that may lead: alive under its recorded incarnation; in the order of placement. Or nobody. */
 struct cairn_who cairn_coord__successor(struct cairn_coord *c, const struct cairn_slot_record *rec,
-                                        struct cairn_who except)
+                                        struct cairn_who except, uint64_t since_ns)
 {
     for (uint32_t i = 0; i < rec->nreplicas; i++) {
         for (uint32_t k = 0; k < rec->ninsync; k++) {
             if (rec->insync[k].node == rec->replicas[i] && !cairn_who_is(rec->insync[k], except) &&
-                cairn_coord_is_alive(c, rec->insync[k]))
+                cairn_coord_is_alive(c, rec->insync[k]) &&
+                cairn_coord_node(c, rec->insync[k].node)->heard_ns > since_ns)
                 return rec->insync[k];
         }
     }
@@ -240,7 +282,7 @@ void cairn_coord_propose(struct cairn_coord *c, const struct cairn_change *chang
     if (change->slot >= c->nslots)
         return;
     s = &c->slots[change->slot];
-    if (s->storing) /* it will ask again */
+    if (s->storing || !c->ops->may_act(c)) /* it will ask again */
         return;
     n = cairn_coord_node(c, change->from.node);
     if (change->epoch != s->rec.epoch || !cairn_who_is(change->from, s->rec.primary) || n == NULL ||
@@ -315,11 +357,11 @@ int cairn_coord_register(struct cairn_coord *c, struct cairn_coord_process *p, c
     return 0;
 }
 
-bool cairn_coord_heartbeat(struct cairn_coord *c, struct cairn_who who)
+bool cairn_coord_heartbeat(struct cairn_coord *c, struct cairn_who who, uint64_t term)
 {
     struct cairn_coord_node *n = cairn_coord_node(c, who.node);
 
-    if (n == NULL || n->p.inc != who.inc)
+    if (n == NULL || n->p.inc != who.inc || term != c->term || !c->ops->may_act(c))
         return false;
     n->heard_ns = cairn_env_now_ns(c->env);
     if (n->evicting > 0)

@@ -43,9 +43,10 @@ struct cairn_coord_node {
 struct cairn_coord_slot {
     struct cairn_slot_record rec, next; /* @next: being stored */
     bool storing, watched;              /* watched: something about it is to be decided as time passes */
-    struct cairn_who evicted;           /* by @next */
-    struct cairn_change change;         /* that asked for @next; kind 0: our own */
-    uint64_t lost_ns;                   /* since when it is LOST */
+    bool doubtful, unread;      /* whether @next was stored was not known once: it may still be; and is to be read */
+    struct cairn_who evicted;   /* by @next */
+    struct cairn_change change; /* that asked for @next; kind 0: our own */
+    uint64_t lost_ns;           /* since when it is LOST */
     struct {
         uint64_t node;
         struct cairn_at end;
@@ -55,8 +56,13 @@ struct cairn_coord_slot {
 };
 
 struct cairn_coord_ops {
+    /** Our term is valid now, on our clock: asked after whatever is acted upon has come. */
+    bool (*may_act)(struct cairn_coord *c);
     /** Writes @rec, made from epoch rec->epoch - 1, fenced by our election; later: cairn_coord_on_stored(). */
     void (*store)(struct cairn_coord *c, uint32_t slot, const struct cairn_slot_record *rec);
+    /** Reads the record as the store has it, nothing older; later: cairn_coord_on_read(). NULL: who calls ends our term
+     * instead of telling us of an outcome that is not known. */
+    void (*read)(struct cairn_coord *c, uint32_t slot);
     /** A record is in force: whoever holds the slot is told. */
     void (*publish)(struct cairn_coord *c, uint32_t slot, const struct cairn_slot_record *rec);
     /** The answer to a proposal. May be lost. */
@@ -74,6 +80,7 @@ struct cairn_coord {
     uint64_t move_wait_ns; /* a move to a node that is silent for so long is given up */
     uint64_t lost_wait_ns; /* then a LOST slot goes on with who is there */
     bool lost_may_shrink;  /* policy: without all members of a LOST slot */
+    uint64_t term;         /* ours: the revision of our election */
     uint64_t elected_ns;
     struct cairn_coord_node *nodes; /* by id */
     uint32_t nnodes, nodes_room;
@@ -87,9 +94,10 @@ struct cairn_coord {
     void *arg;
 };
 
-/** @nslots records without epochs; cairn_coord_load() fills them. Elected now: every node counts as granted now. */
+/** @nslots records without epochs; cairn_coord_load() fills them. Elected now, for @term: every node counts as granted
+ * now. The node that we are on gives up its own lease before (cairn_lease_give_up()). */
 int cairn_coord_init(struct cairn_coord *c, const struct cairn_coord_ops *ops, struct cairn_env *env,
-                     const struct cairn_lease_times *times, uint32_t nslots);
+                     const struct cairn_lease_times *times, uint32_t nslots, uint64_t term);
 void cairn_coord_fini(struct cairn_coord *c);
 /** From the map store, before anything else. */
 void cairn_coord_load(struct cairn_coord *c, uint32_t slot, const struct cairn_slot_record *rec);
@@ -100,13 +108,19 @@ int cairn_coord_load_node(struct cairn_coord *c, const struct cairn_coord_proces
  * CAIRN_E_NOMEM. */
 int cairn_coord_register(struct cairn_coord *c, struct cairn_coord_process *p, const struct cairn_coord_log *logs,
                          uint32_t nlogs);
-/** M1. True: the caller sends the GRANT now, with every record that the node does not have yet. */
-bool cairn_coord_heartbeat(struct cairn_coord *c, struct cairn_who who);
+/** M1. True: the caller sends the GRANT now, with every record that the node does not have yet. @term: of the coordinator
+ * that it was sent to; one that was sent before our term counts for nothing, also if it was to us in another. */
+bool cairn_coord_heartbeat(struct cairn_coord *c, struct cairn_who who, uint64_t term);
 /** True: @node should send its REGISTER again, for what it told a predecessor of ours of its logs is lost. */
 bool cairn_coord_wants_register(struct cairn_coord *c, uint64_t node);
 void cairn_coord_propose(struct cairn_coord *c, const struct cairn_change *change);
-/** @rc 0: in force. Otherwise the record is as before (a deposed coordinator has to stop). */
+/** @rc 0: in force. CAIRN_E_UNKNOWN: it may be, or become so; CAIRN_E_STATE: the record is not the one that it was made
+ * from. Then the record is read, and until that has decided no other change of it is made, and whoever it ends the
+ * authority of gets no grant. Otherwise the record is as before (a deposed coordinator has to stop). */
 void cairn_coord_on_stored(struct cairn_coord *c, uint32_t slot, int rc);
+/** @rc 0: *@rec is the record. If it is not the one that was to be stored, that is stored again: of several such requests
+ * the store takes one. */
+void cairn_coord_on_read(struct cairn_coord *c, uint32_t slot, int rc, const struct cairn_slot_record *rec);
 /** What time brings: take-over, recovery. To be called every heartbeat interval or so. */
 void cairn_coord_tick(struct cairn_coord *c);
 
@@ -122,7 +136,8 @@ int cairn_coord_move(struct cairn_coord *c, uint32_t slot, uint64_t from, uint64
 int cairn_coord_lead(struct cairn_coord *c, uint32_t slot, uint64_t node);
 /** Whoever is to hold the slot does not; what is done already stays done. CAIRN_E_BUSY; CAIRN_E_STATE: no move. */
 int cairn_coord_move_cancel(struct cairn_coord *c, uint32_t slot);
-/** @node leaves without a successor. CAIRN_E_BUSY; CAIRN_E_STATE: it leads, is the last in sync, or there is a move. */
+/** @node leaves without a successor. CAIRN_E_BUSY: a change is under way, or (M3) the primary is not heard of;
+ * CAIRN_E_STATE: it leads, too few would be in sync without it, or there is a move. */
 int cairn_coord_drop(struct cairn_coord *c, uint32_t slot, uint64_t node);
 /** From now on (or, if not @on, no longer) all slots of @node are moved away, moving_max at a time; the caller stores its
  * process record. CAIRN_E_NOTFOUND. */

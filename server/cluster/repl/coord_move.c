@@ -46,24 +46,25 @@ void cairn_coord__move_joined(struct cairn_slot_record *next)
         move_end(next);
 }
 
-/* Without who leaves at least two are in sync, if two are to hold the slot: the one disk that it is on may be lost. */
-static bool may_leave(const struct cairn_slot_record *rec)
+/* Without @node at least two are in sync, if two are to hold the slot: the one disk that it is on may be lost. */
+static bool may_leave(const struct cairn_slot_record *rec, uint64_t node)
 {
-    return rec->ninsync - cairn_slot_names(rec, rec->move.from) >= MIN(2U, rec->nreplicas - 1);
+    return rec->ninsync - cairn_slot_names(rec, node) >= MIN(2U, rec->nreplicas - 1);
 }
 
 bool cairn_coord__move_released(struct cairn_coord *c, const struct cairn_slot_record *old,
                                 struct cairn_slot_record *next)
 {
     bool joined = old->move.phase == CAIRN_MOVE_JOINED;
-    struct cairn_who to = cairn_coord__successor(c, old, old->primary);
+    struct cairn_who to = cairn_coord__successor(c, old, old->primary, 0);
 
     if (joined && cairn_coord_is_alive(c, old->move.target) && !cairn_who_is(old->move.target, old->primary))
         to = old->move.target;
     if (cairn_who_is_nobody(to))
         return false;
     next->primary = to;
-    if (joined && cairn_who_is(to, old->move.target) && old->move.from == old->primary.node && may_leave(old)) {
+    if (joined && cairn_who_is(to, old->move.target) && old->move.from == old->primary.node &&
+        may_leave(old, old->move.from)) {
         cairn_coord__insync_del(next, old->move.from);
         cairn_coord__replica_del(next, old->move.from);
         move_end(next);
@@ -180,7 +181,7 @@ static void joined_tick(struct cairn_coord *c, struct cairn_coord_slot *s)
     struct cairn_slot_record *next;
 
     if (rec->move.from == 0 || rec->move.from == rec->primary.node || !cairn_coord_is_alive(c, rec->move.target) ||
-        !may_leave(rec) || (rec->move.lead && !cairn_who_is(rec->primary, rec->move.target)))
+        !may_leave(rec, rec->move.from) || (rec->move.lead && !cairn_who_is(rec->primary, rec->move.target)))
         return;
     next = cairn_coord__begin(s);
     cairn_coord__insync_del(next, rec->move.from);
@@ -258,10 +259,9 @@ int cairn_coord_drop(struct cairn_coord *c, uint32_t slot, uint64_t node)
     struct cairn_coord_slot *s = &c->slots[slot];
     struct cairn_slot_record *next;
 
-    if (s->storing)
+    if (s->storing || !cairn_coord_is_alive(c, s->rec.primary)) /* M3: no set is shrunk onto those that may be gone */
         return CAIRN_E_BUSY;
-    if (s->rec.move.phase != CAIRN_MOVE_NONE || s->rec.primary.node == node ||
-        (s->rec.ninsync == 1 && cairn_slot_names(&s->rec, node)))
+    if (s->rec.move.phase != CAIRN_MOVE_NONE || s->rec.primary.node == node || !may_leave(&s->rec, node))
         return CAIRN_E_STATE;
     next = cairn_coord__begin(s);
     cairn_coord__insync_del(next, node);

@@ -27,12 +27,13 @@ static bool drop_restarted(struct cairn_coord *c, struct cairn_coord_slot *s)
     for (uint32_t i = 0; i < s->rec.ninsync; i++) {
         struct cairn_who old = s->rec.insync[i];
         struct cairn_coord_node *n = cairn_coord_node(c, old.node);
-        struct cairn_who other = cairn_coord__successor(c, &s->rec, old);
+        struct cairn_who other;
 
-        if (n == NULL || n->p.inc == old.inc || cairn_who_is_nobody(other))
+        if (n == NULL || n->p.inc == old.inc)
             continue;
-        if (cairn_coord_node(c, other.node)->heard_ns <= n->registered_ns)
-            continue; /* not later than the REGISTER: it may have been gone before */
+        other = cairn_coord__successor(c, &s->rec, old, n->registered_ns); /* before, it may have been gone already */
+        if (cairn_who_is_nobody(other))
+            continue;
         if (cairn_who_is(old, s->rec.primary)) {
             promote(c, s, other);
         } else {
@@ -52,13 +53,19 @@ static bool is_replaced(struct cairn_coord *c, struct cairn_who who)
     return n == NULL || n->p.inc != who.inc;
 }
 
-static bool is_lost(struct cairn_coord *c, const struct cairn_slot_record *rec)
+static bool has_restarted(struct cairn_coord *c, const struct cairn_slot_record *rec)
 {
     for (uint32_t i = 0; i < rec->ninsync; i++) {
-        if (!is_replaced(c, rec->insync[i]))
-            return false;
+        if (is_replaced(c, rec->insync[i]))
+            return true;
     }
-    return true;
+    return false;
+}
+
+/* M2: some restarted, and nobody is there who did not. Who is silent may come back, and then it is not lost. */
+static bool is_lost(struct cairn_coord *c, const struct cairn_slot_record *rec)
+{
+    return has_restarted(c, rec) && cairn_who_is_nobody(cairn_coord__successor(c, rec, (struct cairn_who){ 0 }, 0));
 }
 
 /* Whether the member that was @node still has the disk that it was one with. */
@@ -73,7 +80,8 @@ static bool has_its_disk(struct cairn_coord *c, const struct cairn_slot_record *
     return false;
 }
 
-/* M6: of the members of the current set, all registered again, the one with the greatest (epoch, end). */
+/* M6: of the members of the current set, all registered again, the one with the greatest (epoch, end). Who leads by the
+ * record and is only silent has to be without a lease. */
 static void recover(struct cairn_coord *c, struct cairn_coord_slot *s)
 {
     struct cairn_slot_record *next;
@@ -93,7 +101,8 @@ static void recover(struct cairn_coord *c, struct cairn_coord_slot *s)
         if (best < 0 || cairn_at_is_less(s->ends[best].end, s->ends[i].end))
             best = (int)i;
     }
-    if (best < 0 || (here < s->rec.ninsync && !waited))
+    if (best < 0 || (here < s->rec.ninsync && !waited) ||
+        (!is_replaced(c, s->rec.primary) && !authority_is_over(c, s->rec.primary)))
         return;
     if (here < s->rec.ninsync) {
         c->losses++;
@@ -109,20 +118,14 @@ static void recover(struct cairn_coord *c, struct cairn_coord_slot *s)
     cairn_coord__store(c, s);
 }
 
-static bool has_restarted(struct cairn_coord *c, const struct cairn_slot_record *rec)
-{
-    for (uint32_t i = 0; i < rec->ninsync; i++) {
-        if (is_replaced(c, rec->insync[i]))
-            return true;
-    }
-    return false;
-}
-
 /* True: to be looked at again at the next tick. */
 static bool slot_tick(struct cairn_coord *c, struct cairn_coord_slot *s)
 {
     struct cairn_who to;
 
+    if (s->unread)
+        c->ops->read(c, (uint32_t)(s - c->slots));
+    s->unread = false;
     if (s->storing || s->rec.epoch == 0)
         return false;
     if (is_lost(c, &s->rec)) {
@@ -136,7 +139,7 @@ static bool slot_tick(struct cairn_coord *c, struct cairn_coord_slot *s)
         return cairn_coord__move_tick(c, s) || has_restarted(c, &s->rec);
     if (is_replaced(c, s->rec.primary) || !authority_is_over(c, s->rec.primary))
         return true; /* replaced: M2 has to wait for the word of another member, later than the REGISTER */
-    to = cairn_coord__successor(c, &s->rec, s->rec.primary);
+    to = cairn_coord__successor(c, &s->rec, s->rec.primary, 0);
     if (!cairn_who_is_nobody(to))
         promote(c, s, to);
     return true;
@@ -161,6 +164,8 @@ void cairn_coord_tick(struct cairn_coord *c)
 {
     uint32_t n, kept = 0;
 
+    if (!c->ops->may_act(c))
+        return;
     nodes_tick(c);
     n = c->nwatched;
     for (uint32_t i = 0; i < n; i++) {

@@ -34,6 +34,14 @@ static inline void cairn_lease_granted(struct cairn_lease *l, const struct cairn
     l->until_ns = MAX(l->until_ns, sent_ns + t->length_ns);
 }
 
+/** The holder is elected coordinator: what others granted it may outlast its term, so it gives that up, and so does it
+ * the answers that may still come to heartbeats up to @number, the newest that it has sent. */
+static inline void cairn_lease_give_up(struct cairn_lease *l, uint64_t number)
+{
+    l->until_ns = 0;
+    l->newest = MAX(l->newest, number);
+}
+
 static inline bool cairn_lease_is_valid(const struct cairn_lease *l, uint64_t now_ns)
 {
     return now_ns < l->until_ns;

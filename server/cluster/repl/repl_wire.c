@@ -33,7 +33,7 @@ static struct cairn_at get_at(const Cairn__Wire__ReplAt *w)
 
 /* ---- APPEND ---- */
 
-static void put_entry(const struct cairn_entry *e, Cairn__Wire__EntryHead *w)
+static void put_entry(const struct cairn_log_entry *e, Cairn__Wire__EntryHead *w)
 {
     w->epoch = e->at.epoch;
     w->kind = (Cairn__Wire__EntryKind)e->kind;
@@ -56,7 +56,7 @@ static bool put_append(const struct cairn_repl_msg *m, Cairn__Wire__ReplMessage 
         return false;
     x->commit = m->commit;
     for (; x->n_entries < m->nentries; x->n_entries++) {
-        const struct cairn_entry *e = &m->entries[x->n_entries];
+        const struct cairn_log_entry *e = &m->entries[x->n_entries];
         Cairn__Wire__EntryHead *head = WIRE_NEW(a, EntryHead, entry_head);
 
         if (head == NULL)
@@ -70,15 +70,15 @@ static bool put_append(const struct cairn_repl_msg *m, Cairn__Wire__ReplMessage 
 }
 
 static int get_entry(const Cairn__Wire__EntryHead *w, const struct cairn_repl_msg *m, struct cairn_at before,
-                     struct cairn_entry *e, struct cairn_err *err)
+                     struct cairn_log_entry *e, struct cairn_err *err)
 {
-    *e =
-        (struct cairn_entry){ .at = { .epoch = w->epoch, .pos = before.pos + 1 },
-                              .kind = (enum cairn_entry_kind)w->kind,
-                              .sync = w->sync,
-                              .rid = { .session = { .epoch = w->session_epoch, .pos = w->session_pos }, .seq = w->seq },
-                              .floor = w->floor,
-                              .body_len = w->length };
+    *e = (struct cairn_log_entry){ .at = { .epoch = w->epoch, .pos = before.pos + 1 },
+                                   .kind = (enum cairn_entry_kind)w->kind,
+                                   .sync = w->sync,
+                                   .rid = { .session = { .epoch = w->session_epoch, .pos = w->session_pos },
+                                            .seq = w->seq },
+                                   .floor = w->floor,
+                                   .body_len = w->length };
     if (w->kind < CAIRN__WIRE__ENTRY_KIND__ENTRY_START || w->kind > CAIRN__WIRE__ENTRY_KIND__ENTRY_WRITE)
         return cairn_err_set(err, CAIRN_E_INVAL, "entry %" PRIu64 " is of an unknown kind, %d", e->at.pos,
                              (int)w->kind);
@@ -96,7 +96,7 @@ static int get_entry(const Cairn__Wire__EntryHead *w, const struct cairn_repl_ms
 static int get_append(const Cairn__Wire__ReplAppend *w, const uint8_t *payload, size_t len, struct cairn_arena *a,
                       struct cairn_repl_msg *m, struct cairn_err *err)
 {
-    struct cairn_entry *entries;
+    struct cairn_log_entry *entries;
     struct cairn_at before;
     size_t used = 0;
 
@@ -161,7 +161,7 @@ static int get_match(const Cairn__Wire__ReplMatch *w, struct cairn_arena *a, str
     m->partial = w->partial;
     m->nruns = (uint32_t)w->n_runs;
     if (!wire_is_at(m->end) || !wire_is_at(m->applied) || m->applied.pos > m->end.pos ||
-        m->applied.epoch > m->end.epoch || m->end.epoch > m->epoch)
+        m->applied.epoch > m->end.epoch) /* which may be above m->epoch, of who has restarted and heard an old record */
         return cairn_err_set(err, CAIRN_E_INVAL, "no log ends at epoch %" PRIu64 ", position %" PRIu64, m->end.epoch,
                              m->end.pos);
     if (w->n_runs > CAIRN_LOG_RUNS_MAX)

@@ -62,11 +62,12 @@ Cairn__Wire__ClusterRegistered *cairn_wire_registered_put(const struct cairn_coo
 int cairn_wire_registered_get(const Cairn__Wire__ClusterRegistered *w, struct cairn_coord_process *p,
                               struct cairn_err *err);
 
-/* ---- HEARTBEAT, RECORDS, PUBLISH ---- */
+/* ---- HEARTBEAT, RECORDS, PUBLISH. ClusterFetch, which asks for RECORDS, needs no reading: all its values make sense ---- */
 
 struct cairn_wire_heartbeat {
     struct cairn_who who;
     uint64_t number, revision; /* of the map: what its sender knows all of */
+    uint64_t term;             /* of the coordinator that it is sent to; 0: not known */
 };
 
 struct cairn_wire_slot {
@@ -100,7 +101,7 @@ struct cairn_wire_page {
 
 struct cairn_wire_grant {
     struct cairn_who who;
-    uint64_t number; /* of the heartbeat */
+    uint64_t number, term; /* of the heartbeat; of the coordinator that answers */
     bool granted, wants_register;
     struct cairn_wire_page page; /* with `more`, the grant counts only when the rest is learned (M1) */
 };

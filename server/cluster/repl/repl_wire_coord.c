@@ -213,6 +213,7 @@ Cairn__Wire__ClusterHeartbeat *cairn_wire_heartbeat_put(const struct cairn_wire_
         return NULL;
     w->number = h->number;
     w->revision = h->revision;
+    w->term = h->term;
     return w;
 }
 
@@ -228,7 +229,9 @@ static int check_beat(struct cairn_who who, uint64_t number, struct cairn_err *e
 int cairn_wire_heartbeat_get(const Cairn__Wire__ClusterHeartbeat *w, struct cairn_wire_heartbeat *h,
                              struct cairn_err *err)
 {
-    *h = (struct cairn_wire_heartbeat){ .who = wire_who(w->who), .number = w->number, .revision = w->revision };
+    *h = (struct cairn_wire_heartbeat){
+        .who = wire_who(w->who), .number = w->number, .revision = w->revision, .term = w->term
+    };
     return check_beat(h->who, h->number, err);
 }
 
@@ -240,6 +243,7 @@ Cairn__Wire__ClusterGrant *cairn_wire_grant_put(const struct cairn_wire_grant *g
         (w->records = cairn_wire_page_put(&g->page, a)) == NULL)
         return NULL;
     w->number = g->number;
+    w->term = g->term;
     w->granted = g->granted;
     w->wants_register = g->wants_register;
     return w;
@@ -250,9 +254,11 @@ int cairn_wire_grant_get(const Cairn__Wire__ClusterGrant *w, struct cairn_arena 
 {
     int rc;
 
-    *g = (struct cairn_wire_grant){
-        .who = wire_who(w->who), .number = w->number, .granted = w->granted, .wants_register = w->wants_register
-    };
+    *g = (struct cairn_wire_grant){ .who = wire_who(w->who),
+                                    .number = w->number,
+                                    .term = w->term,
+                                    .granted = w->granted,
+                                    .wants_register = w->wants_register };
     rc = check_beat(g->who, g->number, err);
     if (rc == 0)
         rc = w->records == NULL ? cairn_err_set(err, CAIRN_E_INVAL, "it says nothing of the map")

@@ -142,7 +142,7 @@ void cairn_replica__forget(struct cairn_replica *r)
     r->ack_owed = false;
 }
 
-int cairn_replica_restore_entry(struct cairn_replica *r, const struct cairn_entry *e)
+int cairn_replica_restore_entry(struct cairn_replica *r, const struct cairn_log_entry *e)
 {
     int rc = cairn_sessions_reserve(&r->sessions, e);
 
@@ -180,7 +180,7 @@ void cairn_replica__sync(struct cairn_replica *r)
         cairn_replica_flush(r);
 }
 
-int cairn_replica__append(struct cairn_replica *r, const struct cairn_entry *e)
+int cairn_replica__append(struct cairn_replica *r, const struct cairn_log_entry *e)
 {
     int rc = cairn_sessions_reserve(&r->sessions, e);
 
@@ -241,7 +241,7 @@ uint64_t cairn_replica_trim(struct cairn_replica *r, uint64_t pos)
 
 static void apply_more(struct cairn_replica *r)
 {
-    struct cairn_entry e;
+    struct cairn_log_entry e;
 
     while (r->applying < r->commit && r->applying - r->applied < APPLYING_MAX) {
         if (!r->ops->log_get(r, r->applying + 1, &e))
@@ -260,7 +260,7 @@ void cairn_replica__commit(struct cairn_replica *r, uint64_t pos)
     apply_more(r);
 }
 
-void cairn_replica_on_applied(struct cairn_replica *r, const struct cairn_entry *e, int32_t result)
+void cairn_replica_on_applied(struct cairn_replica *r, const struct cairn_log_entry *e, int32_t result)
 {
     CAIRN_ASSERT(e->at.pos == r->applied + 1 && r->applied < r->applying);
     r->applied++;
@@ -297,10 +297,19 @@ static uint32_t state_by_map(const struct cairn_replica *r, const struct cairn_s
     return *goes_on ? r->sm.state : REPLICA_TAKEOVER;
 }
 
+/* The operator's order outlives a change of epoch by somebody else. If MAP has heard our RELEASE the slot is in take-over:
+ * then nobody was there who could lead, and to give it up once more would help nobody. */
+static bool is_still_to_release(const struct cairn_replica *r, const struct cairn_slot_record *rec, uint32_t state)
+{
+    bool leads = state >= REPLICA_TAKEOVER && state <= REPLICA_RELEASED;
+
+    return r->release_wanted && leads && (r->sm.state != REPLICA_RELEASED || rec->state == CAIRN_SLOT_ACTIVE);
+}
+
 int cairn_replica_learn(struct cairn_replica *r, const struct cairn_slot_record *rec)
 {
+    bool goes_on, release_wanted;
     uint32_t state;
-    bool goes_on;
 
     if (rec->epoch <= r->rec.epoch) /* I15 */
         return 0;
@@ -311,8 +320,10 @@ int cairn_replica_learn(struct cairn_replica *r, const struct cairn_slot_record 
         if (rc != 0)
             return rc;
     }
+    release_wanted = is_still_to_release(r, rec, state);
     if (!goes_on)
         cairn_replica__stop_leading(r, CAIRN_E_MOVED);
+    r->release_wanted = release_wanted;
     if (state != REPLICA_LEARNER || !cairn_who_is(rec->primary, r->rec.primary)) { /* §7: then it begins again */
         cairn_replica__load_end(r);
         r->loaded_job = 0;

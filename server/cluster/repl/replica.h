@@ -51,18 +51,18 @@ struct cairn_replica;
 /** What a replica asks of its node. */
 struct cairn_replica_ops {
     /** The entries follow the log's end. They can be read back at once; they are on disk after log_sync(). */
-    void (*log_append)(struct cairn_replica *r, const struct cairn_entry *entries, uint32_t n);
+    void (*log_append)(struct cairn_replica *r, const struct cairn_log_entry *entries, uint32_t n);
     void (*log_cut)(struct cairn_replica *r, uint64_t pos);
     /** Later: cairn_replica_on_synced(). One at a time. */
     void (*log_sync)(struct cairn_replica *r);
     /** Borrowed until the log is cut or trimmed. False: not in memory; cairn_replica_on_loaded() comes when it is. */
-    bool (*log_get)(struct cairn_replica *r, uint64_t pos, struct cairn_entry *e);
+    bool (*log_get)(struct cairn_replica *r, uint64_t pos, struct cairn_log_entry *e);
     /** May be lost, late, repeated, out of order. Borrowed. */
     void (*send)(struct cairn_replica *r, const struct cairn_repl_msg *m);
     /** Likewise; an answer comes by cairn_replica_on_verdict(). */
     void (*propose)(struct cairn_replica *r, const struct cairn_change *c);
     /** The next committed entry, in order; later: cairn_replica_on_applied(). */
-    void (*apply)(struct cairn_replica *r, const struct cairn_entry *e);
+    void (*apply)(struct cairn_replica *r, const struct cairn_log_entry *e);
     bool (*lease_is_valid)(struct cairn_replica *r);
     /** Somebody speaks of a newer epoch: the map is wanted. */
     void (*map_is_old)(struct cairn_replica *r, uint64_t epoch);
@@ -191,7 +191,7 @@ int cairn_replica_restore(struct cairn_replica *r, struct cairn_at base, const u
 /** Instead: the mark of wipe() was found. */
 void cairn_replica_restore_partial(struct cairn_replica *r);
 /** The log's entries behind the checkpoint, in order. CAIRN_E_NOMEM, CAIRN_E_LIMIT. */
-int cairn_replica_restore_entry(struct cairn_replica *r, const struct cairn_entry *e);
+int cairn_replica_restore_entry(struct cairn_replica *r, const struct cairn_log_entry *e);
 
 /* ---- what happens ---- */
 
@@ -203,7 +203,7 @@ void cairn_replica_receive(struct cairn_replica *r, const struct cairn_repl_msg 
 void cairn_replica_flush(struct cairn_replica *r);
 void cairn_replica_on_synced(struct cairn_replica *r);
 void cairn_replica_on_loaded(struct cairn_replica *r);
-void cairn_replica_on_applied(struct cairn_replica *r, const struct cairn_entry *e, int32_t result);
+void cairn_replica_on_applied(struct cairn_replica *r, const struct cairn_log_entry *e, int32_t result);
 /** The next page of the view; @rc < 0: it cannot be read. Borrowed until the next copy_read() or copy_close(); @last: it
  * was the last. */
 void cairn_replica_on_page(struct cairn_replica *r, int rc, const uint8_t *page, uint32_t len, bool last);

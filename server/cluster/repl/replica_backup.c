@@ -50,7 +50,7 @@ void cairn_replica__backup_tick(struct cairn_replica *r)
 }
 
 /* Cuts at the first difference and appends. False: the log cannot take the entry, or must not be cut there. */
-static bool take_entry(struct cairn_replica *r, const struct cairn_entry *e)
+static bool take_entry(struct cairn_replica *r, const struct cairn_log_entry *e)
 {
     int rc;
 

@@ -14,7 +14,7 @@ static inline uint64_t replica_now(const struct cairn_replica *r)
 /* ---- replica.c ---- */
 
 /* The entry behind the end; asks for the disk if it has to be there. 0, or why there is no room for it. */
-int cairn_replica__append(struct cairn_replica *r, const struct cairn_entry *e);
+int cairn_replica__append(struct cairn_replica *r, const struct cairn_log_entry *e);
 /* Raises the commit mark and applies. */
 void cairn_replica__commit(struct cairn_replica *r, uint64_t pos);
 void cairn_replica__sync(struct cairn_replica *r);
@@ -41,7 +41,7 @@ void cairn_replica__on_ack(struct cairn_replica *r, const struct cairn_repl_msg 
 void cairn_replica__on_match(struct cairn_replica *r, const struct cairn_repl_msg *m);
 void cairn_replica__advance(struct cairn_replica *r);
 void cairn_replica__primary_tick(struct cairn_replica *r);
-void cairn_replica__answer(struct cairn_replica *r, const struct cairn_entry *e, int32_t result);
+void cairn_replica__answer(struct cairn_replica *r, const struct cairn_log_entry *e, int32_t result);
 void cairn_replica__run_answers(void *arg);
 
 /* ---- replica_peer.c ---- */

@@ -95,7 +95,7 @@ struct replica_peer *cairn_replica__speaker(struct cairn_replica *r, const struc
 }
 
 /* The entries from p->next on that one APPEND may carry. */
-static uint32_t entries_for(struct cairn_replica *r, const struct replica_peer *p, struct cairn_entry *e)
+static uint32_t entries_for(struct cairn_replica *r, const struct replica_peer *p, struct cairn_log_entry *e)
 {
     uint64_t bytes = 0;
     uint32_t n = 0;
@@ -114,7 +114,7 @@ static uint32_t entries_for(struct cairn_replica *r, const struct replica_peer *
 
 static uint32_t send_append(struct cairn_replica *r, struct replica_peer *p)
 {
-    struct cairn_entry entries[CAIRN_APPEND_ENTRIES_MAX];
+    struct cairn_log_entry entries[CAIRN_APPEND_ENTRIES_MAX];
     struct cairn_repl_msg m = { .kind = CAIRN_REPL_APPEND, .entries = entries, .commit = r->commit };
 
     m.nentries = entries_for(r, p, entries);

@@ -28,7 +28,7 @@ static void answer_later(struct cairn_replica *r, struct cairn_repl_write *w, in
 }
 
 /* The entry is applied: whoever waits for it, first or as a repetition, is answered. */
-void cairn_replica__answer(struct cairn_replica *r, const struct cairn_entry *e, int32_t result)
+void cairn_replica__answer(struct cairn_replica *r, const struct cairn_log_entry *e, int32_t result)
 {
     CAIRN_LIST_FOREACH_SAFE (l, &r->waiting) {
         struct cairn_repl_write *w = CONTAINER_OF(l, struct cairn_repl_write, link);
@@ -139,7 +139,6 @@ static void try_release(struct cairn_replica *r)
         !cairn_who_is_nobody(r->joiner) || r->rec.state != CAIRN_SLOT_ACTIVE)
         return;
     cairn_sm_move(&r->sm, REPLICA_RELEASED); /* first the state, then the word */
-    r->release_wanted = false;
 }
 
 void cairn_replica__advance(struct cairn_replica *r)
@@ -165,9 +164,9 @@ void cairn_replica__advance(struct cairn_replica *r)
 /* The START entry: with it at every member, the log before it is the same everywhere and final. */
 static void start_epoch(struct cairn_replica *r)
 {
-    struct cairn_entry e = { .at = { .epoch = r->rec.epoch, .pos = r->log.end.pos + 1 },
-                             .kind = CAIRN_ENTRY_START,
-                             .sync = true };
+    struct cairn_log_entry e = { .at = { .epoch = r->rec.epoch, .pos = r->log.end.pos + 1 },
+                                 .kind = CAIRN_ENTRY_START,
+                                 .sync = true };
     int rc = cairn_replica__append(r, &e);
 
     if (rc != 0) {
@@ -342,13 +341,13 @@ static int find_repetition(struct cairn_replica *r, struct cairn_repl_write *w)
 
 int cairn_replica_write(struct cairn_replica *r, struct cairn_repl_write *w)
 {
-    struct cairn_entry e = { .at = { .epoch = r->rec.epoch, .pos = r->log.end.pos + 1 },
-                             .kind = w->kind,
-                             .sync = w->sync,
-                             .rid = w->rid,
-                             .floor = w->floor,
-                             .body = w->body,
-                             .body_len = w->body_len };
+    struct cairn_log_entry e = { .at = { .epoch = r->rec.epoch, .pos = r->log.end.pos + 1 },
+                                 .kind = w->kind,
+                                 .sync = w->sync,
+                                 .rid = w->rid,
+                                 .floor = w->floor,
+                                 .body = w->body,
+                                 .body_len = w->body_len };
     int rc = cairn_replica_may_read(r);
 
     if (rc == 0)
@@ -390,9 +389,9 @@ static bool expire_sessions(struct cairn_replica *r)
 
     for (uint32_t i = 0; i < r->sessions.n && r->sm.state == REPLICA_ACTIVE; i++) {
         struct cairn_session *s = &r->sessions.all[i];
-        struct cairn_entry e = { .at = { .epoch = r->rec.epoch, .pos = r->log.end.pos + 1 },
-                                 .kind = CAIRN_ENTRY_EXPIRE,
-                                 .rid = { .session = s->id } };
+        struct cairn_log_entry e = { .at = { .epoch = r->rec.epoch, .pos = r->log.end.pos + 1 },
+                                     .kind = CAIRN_ENTRY_EXPIRE,
+                                     .rid = { .session = s->id } };
 
         if (s->used_ns == 0) /* opened since the last tick */
             s->used_ns = now;

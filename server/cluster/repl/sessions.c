@@ -84,7 +84,7 @@ static void *grown(void *array, uint32_t *room, uint32_t n, uint32_t max, size_t
     return p;
 }
 
-int cairn_sessions_reserve(struct cairn_sessions *t, const struct cairn_entry *e)
+int cairn_sessions_reserve(struct cairn_sessions *t, const struct cairn_log_entry *e)
 {
     struct cairn_session *s;
     int rc = 0;
@@ -113,7 +113,7 @@ static void session_forget(struct cairn_session *s, uint64_t floor)
     memmove(s->writes, s->writes + gone, s->nwrites * sizeof(*s->writes));
 }
 
-void cairn_sessions_append(struct cairn_sessions *t, const struct cairn_entry *e)
+void cairn_sessions_append(struct cairn_sessions *t, const struct cairn_log_entry *e)
 {
     struct cairn_session *s;
     uint32_t i;
@@ -163,7 +163,7 @@ void cairn_sessions_cut(struct cairn_sessions *t, uint64_t pos)
         session_cut(&t->all[i], pos);
 }
 
-void cairn_sessions_apply(struct cairn_sessions *t, const struct cairn_entry *e, int32_t result)
+void cairn_sessions_apply(struct cairn_sessions *t, const struct cairn_log_entry *e, int32_t result)
 {
     struct cairn_session *s;
     uint32_t i;

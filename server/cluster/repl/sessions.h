@@ -38,10 +38,10 @@ struct cairn_session *cairn_sessions_find(struct cairn_sessions *t, struct cairn
 const struct cairn_session_write *cairn_session_find(const struct cairn_session *s, uint64_t seq);
 
 /** Makes room for what @e will bring, so that cairn_sessions_append() cannot fail. CAIRN_E_NOMEM, CAIRN_E_LIMIT. */
-int cairn_sessions_reserve(struct cairn_sessions *t, const struct cairn_entry *e);
-void cairn_sessions_append(struct cairn_sessions *t, const struct cairn_entry *e);
+int cairn_sessions_reserve(struct cairn_sessions *t, const struct cairn_log_entry *e);
+void cairn_sessions_append(struct cairn_sessions *t, const struct cairn_log_entry *e);
 /** Entries above @pos are cut. */
 void cairn_sessions_cut(struct cairn_sessions *t, uint64_t pos);
-void cairn_sessions_apply(struct cairn_sessions *t, const struct cairn_entry *e, int32_t result);
+void cairn_sessions_apply(struct cairn_sessions *t, const struct cairn_log_entry *e, int32_t result);
 
 #endif

@@ -119,7 +119,7 @@ struct cairn_rid {
     uint64_t seq;
 };
 
-struct cairn_entry {
+struct cairn_log_entry {
     struct cairn_at at;
     enum cairn_entry_kind kind;
     bool sync; /* on disk before it is acknowledged */
@@ -162,7 +162,7 @@ struct cairn_repl_msg {
 
     /* APPEND */
     struct cairn_at prev;
-    const struct cairn_entry *entries;
+    const struct cairn_log_entry *entries;
     uint32_t nentries;
     uint64_t commit;
 

@@ -209,7 +209,7 @@ static void entry_drop(struct cairn_slot_disk *d, struct slot_entry *x)
     free((void *)(uintptr_t)x->e.body);
 }
 
-int slot_disk_push(struct cairn_slot_disk *d, uint32_t slot, const struct cairn_entry *e, uint64_t batch)
+int slot_disk_push(struct cairn_slot_disk *d, uint32_t slot, const struct cairn_log_entry *e, uint64_t batch)
 {
     struct slot_log_store *l = &d->logs[slot];
     uint8_t *body = NULL;
@@ -270,7 +270,7 @@ uint64_t cairn_slot_disk_end(const struct cairn_slot_disk *d, uint32_t slot)
     return d->logs[slot].base.pos + d->logs[slot].n;
 }
 
-const struct cairn_entry *cairn_slot_disk_get(const struct cairn_slot_disk *d, uint32_t slot, uint64_t pos)
+const struct cairn_log_entry *cairn_slot_disk_get(const struct cairn_slot_disk *d, uint32_t slot, uint64_t pos)
 {
     const struct slot_log_store *l = &d->logs[slot];
 
@@ -278,7 +278,7 @@ const struct cairn_entry *cairn_slot_disk_get(const struct cairn_slot_disk *d, u
     return &l->all[l->first + (pos - l->base.pos) - 1].e;
 }
 
-int cairn_slot_disk_append(struct cairn_slot_disk *d, uint32_t slot, const struct cairn_entry *e)
+int cairn_slot_disk_append(struct cairn_slot_disk *d, uint32_t slot, const struct cairn_log_entry *e)
 {
     struct disk_worker *w = worker_of(d, slot);
     struct slot_entry_head h;

@@ -34,11 +34,11 @@ void cairn_slot_disk_close(struct cairn_slot_disk *d);
 struct cairn_at cairn_slot_disk_base(const struct cairn_slot_disk *d, uint32_t slot);
 uint64_t cairn_slot_disk_end(const struct cairn_slot_disk *d, uint32_t slot);
 /** The entry at base < @pos <= end; it and its body are the log's until it is cut or trimmed. */
-const struct cairn_entry *cairn_slot_disk_get(const struct cairn_slot_disk *d, uint32_t slot, uint64_t pos);
+const struct cairn_log_entry *cairn_slot_disk_get(const struct cairn_slot_disk *d, uint32_t slot, uint64_t pos);
 
 /** The entry follows the end; its body is copied. It is written (survives the process) soon after the present turn of the
  * loop. CAIRN_E_NOMEM; CAIRN_E_BUSY: too much waits for the disk; CAIRN_E_IO: it has failed. */
-int cairn_slot_disk_append(struct cairn_slot_disk *d, uint32_t slot, const struct cairn_entry *e);
+int cairn_slot_disk_append(struct cairn_slot_disk *d, uint32_t slot, const struct cairn_log_entry *e);
 /** Whether @bytes more of entries may wait for the disk, on that worker's thread: append() will not say CAIRN_E_BUSY. */
 bool cairn_slot_disk_has_room(const struct cairn_slot_disk *d, uint32_t worker, uint64_t bytes);
 /** Shortens the log to @pos. The same errors. */

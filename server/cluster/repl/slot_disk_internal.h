@@ -38,7 +38,7 @@ struct slot_frame { /* one record among those that were gathered */
 };
 
 struct slot_entry {
-    struct cairn_entry e; /* with a body of its own */
+    struct cairn_log_entry e; /* with a body of its own */
     uint64_t batch;
 };
 
@@ -98,7 +98,7 @@ struct cairn_slot_disk {
 
 /* ---- slot_disk.c ---- */
 
-int slot_disk_push(struct cairn_slot_disk *d, uint32_t slot, const struct cairn_entry *e, uint64_t batch);
+int slot_disk_push(struct cairn_slot_disk *d, uint32_t slot, const struct cairn_log_entry *e, uint64_t batch);
 void slot_disk_cut(struct cairn_slot_disk *d, uint32_t slot, uint64_t pos);
 /* Drops what is at or below @base, which is in the log, or its end or beginning. */
 void slot_disk_rebase(struct cairn_slot_disk *d, uint32_t slot, struct cairn_at base, uint64_t batch);
@@ -107,7 +107,7 @@ int slot_disk_trim(struct cairn_slot_disk *d, uint32_t slot, struct cairn_at bas
 
 /* ---- slot_disk_read.c ---- */
 
-void slot_disk_encode(uint32_t slot, const struct cairn_entry *e, struct slot_entry_head *h);
+void slot_disk_encode(uint32_t slot, const struct cairn_log_entry *e, struct slot_entry_head *h);
 void slot_disk_encode_mark(uint32_t slot, struct cairn_at at, struct slot_mark *m);
 /* A record of the log at a start: cairn_segments_fn. */
 int slot_disk_read(void *arg, uint64_t lsn, uint32_t type, const void *body, uint32_t len);

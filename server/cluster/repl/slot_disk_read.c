@@ -8,7 +8,7 @@
 
 enum { STRETCH_BYTES = 1 << 20 }; /* how exactly the log is forgotten */
 
-void slot_disk_encode(uint32_t slot, const struct cairn_entry *e, struct slot_entry_head *h)
+void slot_disk_encode(uint32_t slot, const struct cairn_log_entry *e, struct slot_entry_head *h)
 {
     *h = (struct slot_entry_head){ .slot = htole32(slot),
                                    .kind = (uint8_t)e->kind,
@@ -29,14 +29,14 @@ void slot_disk_encode_mark(uint32_t slot, struct cairn_at at, struct slot_mark *
 static int read_entry(struct cairn_slot_disk *d, const void *body, uint32_t len)
 {
     struct slot_entry_head h;
-    struct cairn_entry e;
+    struct cairn_log_entry e;
     uint32_t slot;
 
     if (len < sizeof(h) || len - sizeof(h) > CAIRN_ENTRY_BODY_BYTES_MAX)
         return CAIRN_E_CORRUPT;
     memcpy(&h, body, sizeof(h));
     slot = le32toh(h.slot);
-    e = (struct cairn_entry){
+    e = (struct cairn_log_entry){
         .at = { .epoch = le64toh(h.epoch), .pos = le64toh(h.pos) },
         .kind = h.kind,
         .sync = h.sync != 0,

@@ -148,7 +148,13 @@ static void co_ended(struct cairn_coordinator *co)
     cluster_quiesce_step(h);
 }
 
+static void co_elected(struct cairn_coordinator *co)
+{
+    cairn_cluster__side_elected(co->arg);
+}
+
 static const struct cairn_coordinator_ops coordinator_ops = {
+    .elected = co_elected,
     .put_slot = co_put_slot,
     .put_member = co_put_member,
     .upto = co_upto,

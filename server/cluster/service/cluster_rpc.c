@@ -211,8 +211,7 @@ static void handle_register(struct cairn_rpc_req *rq)
 /* M1: the grant is noted first, then the answer made, of all that this node's records have by now. */
 static void serve_heartbeat(struct hop *h)
 {
-    h->grant = (struct cairn_wire_grant){ .who = h->beat.who, .number = h->beat.number };
-    h->ask.rc = cairn_coordinator_heartbeat(&h->home->coordinator, h->beat.who, &h->grant, &h->ask.err);
+    h->ask.rc = cairn_coordinator_heartbeat(&h->home->coordinator, &h->beat, &h->grant, &h->ask.err);
     if (h->ask.rc == 0) {
         h->ask.rc = cairn_cluster_records_page(h->home->c.records, h->beat.revision, true, &h->arena, &h->grant.page);
         if (h->ask.rc != 0)

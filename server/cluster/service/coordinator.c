@@ -184,6 +184,8 @@ static void on_election(struct cairn_election *e)
         co->election_is_over = true;
         cairn_coordinator__settle(co);
     } else if (co->sm.state == CAIRN_COORDINATOR_STANDING && e->fence != 0) {
+        if (co->ops->elected != NULL)
+            co->ops->elected(co);
         cairn_coordinator__read(co);
     } else if ((co->sm.state == CAIRN_COORDINATOR_READING || co->sm.state == CAIRN_COORDINATOR_SERVING) &&
                e->fence == 0) {
@@ -364,14 +366,15 @@ void cairn_coordinator_register(struct cairn_coordinator *co, struct cairn_coord
     cairn_coordinator__store_member(co, m);
 }
 
-int cairn_coordinator_heartbeat(struct cairn_coordinator *co, struct cairn_who who, struct cairn_wire_grant *g,
-                                struct cairn_err *err)
+int cairn_coordinator_heartbeat(struct cairn_coordinator *co, const struct cairn_wire_heartbeat *beat,
+                                struct cairn_wire_grant *g, struct cairn_err *err)
 {
     if (!cairn_coordinator_is_serving(co))
         return refusal(co, err);
-    g->granted = cairn_coord_heartbeat(&co->coord, who);
+    *g = (struct cairn_wire_grant){ .who = beat->who, .number = beat->number, .term = co->coord.term };
+    g->granted = cairn_coord_heartbeat(&co->coord, beat->who, beat->term);
     g->wants_register =
-        cairn_coord_node(&co->coord, who.node) == NULL || cairn_coord_wants_register(&co->coord, who.node);
+        cairn_coord_node(&co->coord, beat->who.node) == NULL || cairn_coord_wants_register(&co->coord, beat->who.node);
     return 0;
 }
 

@@ -43,6 +43,8 @@ struct cairn_coordinator_ops {
                     uint64_t revision);
     int (*put_member)(struct cairn_coordinator *co, const struct cairn_wire_member *m, uint64_t revision);
     void (*upto)(struct cairn_coordinator *co, uint64_t revision);
+    /** This node is elected, and has not acted yet: it gives up what others have granted it (PROTOCOL §6). NULL: nothing. */
+    void (*elected)(struct cairn_coordinator *co);
     /** Tell @nodes, which hold or held @slot, soon; they may also hear of it later. */
     void (*publish)(struct cairn_coordinator *co, uint32_t slot, const struct cairn_slot_record *rec,
                     const uint64_t *nodes, uint32_t n);
@@ -140,7 +142,7 @@ void cairn_coordinator_propose(struct cairn_coordinator *co, struct cairn_coordi
 void cairn_coordinator_create_class(struct cairn_coordinator *co, struct cairn_coordinator_ask *ask);
 void cairn_coordinator_drain(struct cairn_coordinator *co, struct cairn_coordinator_ask *ask);
 /** Fills in g->granted and g->wants_register; the page is the caller's, before anything else happens. 0, MOVED, BUSY. */
-int cairn_coordinator_heartbeat(struct cairn_coordinator *co, struct cairn_who who, struct cairn_wire_grant *g,
+int cairn_coordinator_heartbeat(struct cairn_coordinator *co, const struct cairn_wire_heartbeat *beat, struct cairn_wire_grant *g,
                                 struct cairn_err *err);
 /** Everything, for people. NULL: no memory. */
 json_t *cairn_coordinator_status(const struct cairn_coordinator *co);

@@ -173,7 +173,7 @@ static int read_all(struct cairn_coordinator *co)
     co->candidates = calloc(CAIRN_MEMBERS_MAX, sizeof(*co->candidates));
     if (co->changed == NULL || co->held == NULL || co->candidates == NULL ||
         cairn_coord_init(&co->coord, &cairn_coordinator__coord_ops, co->store->home.env, &co->lease_times,
-                         all_slots(co)) != 0)
+                         all_slots(co), co->election.fence) != 0)
         return cairn_err_set(&co->why, CAIRN_E_NOMEM, "%u slots", all_slots(co));
     co->has_coord = true;
     co->coord.lost_wait_ns = conf->lost_wait_ns;

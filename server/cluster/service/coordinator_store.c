@@ -125,8 +125,14 @@ static void co_verdict(struct cairn_coord *c, const struct cairn_change *change,
     cairn_coordinator__answer(ask, 0, "");
 }
 
+/* An outcome that is not known is read back by writes.c, or ends the term: the core is told of neither. */
+static bool co_may_act(struct cairn_coord *c)
+{
+    return cairn_coordinator_is_serving(c->arg);
+}
+
 const struct cairn_coord_ops cairn_coordinator__coord_ops = {
-    .store = co_store, .publish = co_publish, .verdict = co_verdict, .place = cairn_coordinator__place
+    .may_act = co_may_act, .store = co_store, .publish = co_publish, .verdict = co_verdict, .place = cairn_coordinator__place
 };
 
 /* ---- members ---- */

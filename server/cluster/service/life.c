@@ -32,7 +32,7 @@ struct side_life {
     struct cairn_cluster *c;
     struct cairn_timer tick;
     struct cairn_task hurry;
-    uint64_t inc, learned, beats_sent;
+    uint64_t inc, learned, beats_sent, term; /* term: of the coordinator that the newest grant named */
     struct cairn_lease lease;
     struct life_beat beats[BEATS];
     bool registering;         /* a REGISTER is under way, the first one or another */
@@ -119,6 +119,18 @@ static void call_prepare(struct side_life *l, struct cairn_rpc_call *call, const
     call->done = done;
     call->arg = arg;
     l->pending++;
+}
+
+static void beat(struct side_life *l);
+
+void cairn_cluster__side_elected(struct cairn_cluster *c)
+{
+    struct side_life *l = life_of(c);
+
+    if (l == NULL)
+        return;
+    cairn_lease_give_up(&l->lease, l->beats_sent);
+    atomic_store(&c->side->lease_until_ns, 0);
 }
 
 /* ---- what a grant brings ---- */
@@ -251,6 +263,7 @@ static void granted(struct side_life *l, const struct life_beat *b, const struct
     if (g->number != b->number || g->who.node != l->c->node || g->who.inc != l->inc)
         return;
     l->again |= g->wants_register;
+    l->term = MAX(l->term, g->term);
     if (l->learning || l->sm.state != LIFE_BEATING)
         return; /* the next one */
     l->learning = true;
@@ -266,6 +279,7 @@ static void on_beat(struct cairn_rpc_call *call)
 {
     struct life_beat *b = call->arg;
     struct side_life *l = life_of(b->c);
+    uint64_t term = l->term;
     struct cairn_wire_grant g;
 
     b->busy = false;
@@ -276,11 +290,13 @@ static void on_beat(struct cairn_rpc_call *call)
     if (cairn_wire_grant_get((const Cairn__Wire__ClusterGrant *)call->reply, &b->arena, &g, NULL) == 0)
         granted(l, b, &g);
     cairn_arena_reset(&b->arena);
+    if (l->term > term && l->sm.state == LIFE_BEATING) /* it was for another coordinator: one that counts */
+        beat(l);
 }
 
 static void beat(struct side_life *l)
 {
-    struct cairn_wire_heartbeat h = { .who = { l->c->node, l->inc }, .revision = l->learned };
+    struct cairn_wire_heartbeat h = { .who = { l->c->node, l->inc }, .revision = l->learned, .term = l->term };
     struct life_beat *b = NULL;
     struct cairn_rpc_dest dest;
     const Cairn__Wire__ClusterHeartbeat *msg;

@@ -84,6 +84,9 @@ void cairn_cluster__side_status(struct cairn_cluster *c, json_t *to);
 void cairn_cluster__side_on_repl(struct cairn_rpc_req *rq);
 void cairn_cluster__side_on_publish(struct cairn_rpc_req *rq);
 
+/** At home: this node coordinates the cluster from now on, and gives up the lease that another granted it. */
+void cairn_cluster__side_elected(struct cairn_cluster *c);
+
 /** peers.c, on worker @worker's thread: where a call to @node goes (neither session nor peer: ourselves). False: it is not
  * known, or has no address. The session lives until side_quiesce(). */
 bool cairn_cluster__peer(struct cairn_cluster *c, uint32_t worker, uint64_t node, struct cairn_rpc_dest *dest);

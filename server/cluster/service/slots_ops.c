@@ -3,7 +3,7 @@
 
 /* ---- the log ---- */
 
-static void op_log_append(struct cairn_replica *r, const struct cairn_entry *entries, uint32_t n)
+static void op_log_append(struct cairn_replica *r, const struct cairn_log_entry *entries, uint32_t n)
 {
     struct slot *s = slots_of(r);
 
@@ -47,7 +47,7 @@ void cluster_slots_on_synced(struct cluster_slots *w, uint32_t slot, int rc)
     slots_tell_state(s);
 }
 
-static bool op_log_get(struct cairn_replica *r, uint64_t pos, struct cairn_entry *e)
+static bool op_log_get(struct cairn_replica *r, uint64_t pos, struct cairn_log_entry *e)
 {
     *e = *cairn_slot_disk_get(slots_of(r)->w->conf.disk, r->slot, pos);
     return true;
@@ -87,7 +87,7 @@ static void op_map_is_old(struct cairn_replica *r, uint64_t epoch)
 
 /* ---- the store ---- */
 
-static void op_apply(struct cairn_replica *r, const struct cairn_entry *e)
+static void op_apply(struct cairn_replica *r, const struct cairn_log_entry *e)
 {
     struct slot *s = slots_of(r);
 
@@ -143,7 +143,7 @@ const struct cairn_replica_ops slots_replica_ops = {
     .copy_seal = op_copy_seal,
 };
 
-static const struct cairn_entry *on_entry(struct store_slot *s, uint64_t pos)
+static const struct cairn_log_entry *on_entry(struct store_slot *s, uint64_t pos)
 {
     return cairn_slot_disk_get(slots_of_store(s)->w->conf.disk, s->slot, pos);
 }
@@ -159,10 +159,10 @@ static uint64_t on_newest(struct store_slot *s, struct cairn_at session)
     return CAIRN_SESSION_WRITES_MAX;
 }
 
-static void on_applied(struct store_slot *ss, const struct cairn_entry *e, int32_t result)
+static void on_applied(struct store_slot *ss, const struct cairn_log_entry *e, int32_t result)
 {
     struct slot *s = slots_of_store(ss);
-    struct cairn_entry copy = *e; /* the log may move while the replica goes on */
+    struct cairn_log_entry copy = *e; /* the log may move while the replica goes on */
 
     if (s->w->stopping)
         return;
@@ -207,7 +207,7 @@ static void on_page(struct store_slot *ss, int rc, const uint8_t *page, uint32_t
     struct slot *s = slots_of_store(ss);
 
     if (!s->w->stopping)
-        cairn_replica_on_page(&s->replica, rc, page, len, last);
+        cairn_replica_on_page(&s->replica, rc, page != NULL ? page : (const uint8_t *)"", len, last); /* an empty slot has none */
 }
 
 static void on_failed(void *arg, int rc, const char *text)

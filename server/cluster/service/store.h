@@ -49,10 +49,10 @@ struct store_found {
 
 struct cluster_store_ops {
     /** An entry that is to be applied, where it stays until it is. */
-    const struct cairn_entry *(*entry)(struct store_slot *s, uint64_t pos);
+    const struct cairn_log_entry *(*entry)(struct store_slot *s, uint64_t pos);
     /** The newest number of an open session's writes. */
     uint64_t (*newest)(struct store_slot *s, struct cairn_at session);
-    void (*applied)(struct store_slot *s, const struct cairn_entry *e, int32_t result);
+    void (*applied)(struct store_slot *s, const struct cairn_log_entry *e, int32_t result);
     void (*wiped)(struct store_slot *s);
     void (*put)(struct store_slot *s, int rc);
     void (*sealed)(struct store_slot *s);

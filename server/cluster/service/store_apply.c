@@ -148,7 +148,7 @@ static void look_start(struct store_apply *a, struct store_slot *s, uint64_t pos
 
 enum added { ADDED, NO_ROOM, TO_OPEN, TO_LOOK };
 
-static int add_record(struct cluster_store *st, const struct store_slot *s, const struct cairn_entry *e,
+static int add_record(struct cluster_store *st, const struct store_slot *s, const struct cairn_log_entry *e,
                       const struct store_body *b, uint32_t db, bool if_absent)
 {
     uint8_t head[STORE_INDEX_HEAD_BYTES], value[STORE_INDEX_VALUE_BYTES];
@@ -168,7 +168,7 @@ static int add_record(struct cluster_store *st, const struct store_slot *s, cons
 }
 
 /* What a WRITE does to the records; its result if that is known, or the operation that will tell. */
-static enum added add_write(struct cluster_store *st, struct store_slot *s, const struct cairn_entry *e,
+static enum added add_write(struct cluster_store *st, struct store_slot *s, const struct cairn_log_entry *e,
                             struct store_result *res, struct store_body *b, uint32_t *db, int *rc)
 {
     struct store_apply *a = &st->apply;
@@ -202,7 +202,7 @@ static enum added add_write(struct cluster_store *st, struct store_slot *s, cons
     return ADDED;
 }
 
-static enum added add_entry(struct cluster_store *st, struct store_slot *s, const struct cairn_entry *e,
+static enum added add_entry(struct cluster_store *st, struct store_slot *s, const struct cairn_log_entry *e,
                             struct store_body *b, uint32_t *db)
 {
     struct store_apply *a = &st->apply;
@@ -249,7 +249,7 @@ static enum added add_slot(struct cluster_store *st, struct store_slot *s, struc
     struct cairn_at at = { 0 };
 
     for (*pos = s->next; *pos <= s->to && how == ADDED; ++*pos) {
-        const struct cairn_entry *e = st->conf.ops->entry(s, *pos);
+        const struct cairn_log_entry *e = st->conf.ops->entry(s, *pos);
 
         how = batch_is_full(a) ? NO_ROOM : add_entry(st, s, e, b, db);
         if (how == ADDED)
@@ -364,7 +364,7 @@ static void on_checked(struct cairn_rpc_call *call)
     }
     for (size_t i = 0; i < m->n_lengths; i++) {
         struct store_result *r = &a->results[a->checks[a->checked++]];
-        const struct cairn_entry *e = st->conf.ops->entry(r->s, r->pos);
+        const struct cairn_log_entry *e = st->conf.ops->entry(r->s, r->pos);
 
         if (m->lengths[i] == STORE_INDEX_VALUE_BYTES && at + STORE_INDEX_VALUE_BYTES <= call->reply_payload_len &&
             e->rid.seq != 0 && store_get_le64(call->reply_payload + at + 1) == e->rid.seq)

@@ -99,7 +99,7 @@ static void on_sessions(struct cairn_rpc_call *call);
 
 static int take_open(struct store_start *x, const uint8_t *key, const uint8_t *value, uint32_t len)
 {
-    struct cairn_entry e = { .kind = CAIRN_ENTRY_OPEN,
+    struct cairn_log_entry e = { .kind = CAIRN_ENTRY_OPEN,
                              .at = { .epoch = store_get_be64(key + 4), .pos = store_get_be64(key + 12) } };
     struct cairn_sessions *t = &x->sessions;
     int rc = cairn_sessions_reserve(t, &e);
@@ -117,7 +117,7 @@ static int take_open(struct store_start *x, const uint8_t *key, const uint8_t *v
 static int take_write(struct store_start *x, const uint8_t *key, const uint8_t *value, uint32_t len)
 {
     struct cairn_at id = { .epoch = store_get_be64(key + 4), .pos = store_get_be64(key + 12) };
-    struct cairn_entry e = { .kind = CAIRN_ENTRY_WRITE, .rid.session = id };
+    struct cairn_log_entry e = { .kind = CAIRN_ENTRY_WRITE, .rid.session = id };
     int rc;
 
     if (len != STORE_WRITE_VALUE_BYTES || cairn_sessions_find(&x->sessions, id) == NULL)

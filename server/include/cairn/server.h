@@ -30,6 +30,10 @@ struct cairn_server_options {
     const struct cairn_server_setting *settings;
     uint32_t nsettings;
     int log_fd; /* where the log goes if the configuration names no file; -1: stderr */
+    /** The process is the node's own, as cairnd's is: it tells the service manager how the node is ($NOTIFY_SOCKET,
+     * $WATCHDOG_USEC) and takes the sockets that it hands over ($LISTEN_FDS). These variables leave the environment, so no
+     * other thread may run while the node starts. */
+    bool service;
 };
 #define CAIRN_SERVER_OPTIONS_INIT                                                                                      \
     {                                                                                                                  \

@@ -28,7 +28,7 @@ struct wish {
 
 struct node {
     struct world *w;
-    uint64_t id, process, inc;
+    uint64_t id, process, inc, term; /* term: of the coordinator, as its grants say */
     uint64_t logs_end; /* of every slot, as it tells when it registers */
     struct cairn_map_store *store;
     struct cairn_cluster_conf conf;
@@ -166,12 +166,14 @@ static inline void node_register(struct node *n, struct node *to)
 
 static inline void node_beat(struct node *n, struct node *to)
 {
+    struct cairn_wire_heartbeat beat = { .who = { .node = n->id, .inc = n->inc }, .number = 1, .term = n->term };
     struct cairn_wire_grant g = { 0 };
     struct cairn_err err;
 
     if (n->inc == 0 ||
-        cairn_coordinator_heartbeat(&to->co, (struct cairn_who){ .node = n->id, .inc = n->inc }, &g, &err) != 0)
+        cairn_coordinator_heartbeat(&to->co, &beat, &g, &err) != 0)
         return;
+    n->term = MAX(n->term, g.term);
     n->grants += g.granted;
     if (g.wants_register)
         n->inc = 0; /* the same process: it gets the same again */

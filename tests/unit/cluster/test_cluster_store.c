@@ -18,7 +18,7 @@ enum { SLOTS = 3, ENTRIES = 3000, TURNS_MAX = 200000 };
 
 struct log {
     struct store_slot s;
-    struct cairn_entry entries[ENTRIES + 1]; /* from 1 */
+    struct cairn_log_entry entries[ENTRIES + 1]; /* from 1 */
     int32_t results[ENTRIES + 1];
     uint64_t n, applied, newest;
     bool wiped, put, sealed, paged, page_last;
@@ -50,7 +50,7 @@ static struct log *log_of(struct store_slot *s)
     return CONTAINER_OF(s, struct log, s);
 }
 
-static const struct cairn_entry *op_entry(struct store_slot *s, uint64_t pos)
+static const struct cairn_log_entry *op_entry(struct store_slot *s, uint64_t pos)
 {
     return &log_of(s)->entries[pos];
 }
@@ -61,7 +61,7 @@ static uint64_t op_newest(struct store_slot *s, struct cairn_at session)
     return log_of(s)->newest;
 }
 
-static void op_applied(struct store_slot *s, const struct cairn_entry *e, int32_t result)
+static void op_applied(struct store_slot *s, const struct cairn_log_entry *e, int32_t result)
 {
     struct log *l = log_of(s);
 
@@ -223,20 +223,20 @@ static int teardown(void **state)
 
 /* ---- entries ---- */
 
-static struct cairn_entry *push(struct fixture *fx, uint32_t slot, enum cairn_entry_kind kind)
+static struct cairn_log_entry *push(struct fixture *fx, uint32_t slot, enum cairn_entry_kind kind)
 {
     struct log *l = &fx->logs[slot];
-    struct cairn_entry *e = &l->entries[++l->n];
+    struct cairn_log_entry *e = &l->entries[++l->n];
 
     assert_true(l->n <= ENTRIES);
-    *e = (struct cairn_entry){ .at = { .epoch = 1, .pos = l->n }, .kind = kind };
+    *e = (struct cairn_log_entry){ .at = { .epoch = 1, .pos = l->n }, .kind = kind };
     return e;
 }
 
-static struct cairn_entry *push_op(struct fixture *fx, uint32_t slot, enum store_op_kind op, uint8_t flags, uint32_t ns,
+static struct cairn_log_entry *push_op(struct fixture *fx, uint32_t slot, enum store_op_kind op, uint8_t flags, uint32_t ns,
                                    const char *key, const char *record)
 {
-    struct cairn_entry *e = push(fx, slot, CAIRN_ENTRY_WRITE);
+    struct cairn_log_entry *e = push(fx, slot, CAIRN_ENTRY_WRITE);
     struct store_body b = { .op = op,
                             .flags = flags,
                             .ns = ns,
@@ -252,7 +252,7 @@ static struct cairn_entry *push_op(struct fixture *fx, uint32_t slot, enum store
     return e;
 }
 
-static void in_session(struct fixture *fx, uint32_t slot, struct cairn_entry *e, uint64_t seq, uint64_t floor)
+static void in_session(struct fixture *fx, uint32_t slot, struct cairn_log_entry *e, uint64_t seq, uint64_t floor)
 {
     e->rid = (struct cairn_rid){ .session = { 1, 1 }, .seq = seq };
     e->floor = floor;
@@ -481,7 +481,7 @@ enum { CRASH_ENTRIES = 1500, CRASH_SLOT = 1 };
 static void push_counting(struct fixture *fx, int i)
 {
     char record[32];
-    struct cairn_entry *e;
+    struct cairn_log_entry *e;
 
     snprintf(record, sizeof(record), "%d", i);
     e = push_op(fx, CRASH_SLOT, STORE_PUT, 0, 3, "counter", record);
@@ -571,7 +571,7 @@ static void a_crash_leaves_one_position(void **state)
 static void a_start_finds_sessions(void **state)
 {
     struct fixture *fx = *state;
-    struct cairn_entry *e;
+    struct cairn_log_entry *e;
 
     begin(fx);
     push(fx, 0, CAIRN_ENTRY_OPEN);

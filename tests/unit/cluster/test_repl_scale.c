@@ -49,7 +49,13 @@ static void co_publish(struct cairn_coord *c, uint32_t slot, const struct cairn_
     (void)rec;
 }
 
-static const struct cairn_coord_ops coord_ops = { .store = co_store, .publish = co_publish };
+static bool co_may_act(struct cairn_coord *c)
+{
+    (void)c;
+    return true;
+}
+
+static const struct cairn_coord_ops coord_ops = { .may_act = co_may_act, .store = co_store, .publish = co_publish };
 
 static struct cairn_slot_record record_of(uint32_t slot)
 {
@@ -79,7 +85,7 @@ static void beat_all(struct cairn_coord *c, uint64_t but)
     now_ns += times.heartbeat_ns;
     for (uint64_t n = 1; n <= NODES; n++) {
         if (n != but)
-            assert_true(cairn_coord_heartbeat(c, (struct cairn_who){ .node = n, .inc = n }));
+            assert_true(cairn_coord_heartbeat(c, (struct cairn_who){ .node = n, .inc = n }, 1));
     }
 }
 
@@ -92,7 +98,7 @@ static void tick_costs_what_has_changed(void **state)
 
     (void)state;
     assert_int_equal(cairn_env_init(&env, &env_ops), 0);
-    assert_int_equal(cairn_coord_init(&c, &coord_ops, &env, &times, SLOTS), 0);
+    assert_int_equal(cairn_coord_init(&c, &coord_ops, &env, &times, SLOTS, 1), 0);
     for (uint64_t n = 1; n <= NODES; n++)
         assert_int_equal(
             cairn_coord_load_node(&c, &(struct cairn_coord_process){ .node = n, .inc = n, .process = 1, .disk_id = n }),
@@ -137,7 +143,7 @@ static void no_sync(struct cairn_replica *r)
     (void)r;
 }
 
-static void no_append(struct cairn_replica *r, const struct cairn_entry *e, uint32_t n)
+static void no_append(struct cairn_replica *r, const struct cairn_log_entry *e, uint32_t n)
 {
     (void)r;
     (void)e;
@@ -156,14 +162,14 @@ static void no_propose(struct cairn_replica *r, const struct cairn_change *chang
     (void)change;
 }
 
-static bool got(struct cairn_replica *r, uint64_t pos, struct cairn_entry *e)
+static bool got(struct cairn_replica *r, uint64_t pos, struct cairn_log_entry *e)
 {
     (void)r;
-    *e = (struct cairn_entry){ .at = { 2, pos }, .kind = CAIRN_ENTRY_START };
+    *e = (struct cairn_log_entry){ .at = { 2, pos }, .kind = CAIRN_ENTRY_START };
     return true;
 }
 
-static void no_apply(struct cairn_replica *r, const struct cairn_entry *e)
+static void no_apply(struct cairn_replica *r, const struct cairn_log_entry *e)
 {
     (void)r;
     (void)e;

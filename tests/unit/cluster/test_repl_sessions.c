@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-static void add(struct cairn_sessions *t, struct cairn_entry e)
+static void add(struct cairn_sessions *t, struct cairn_log_entry e)
 {
     assert_int_equal(cairn_sessions_reserve(t, &e), 0);
     cairn_sessions_append(t, &e);
@@ -15,12 +15,12 @@ static void add(struct cairn_sessions *t, struct cairn_entry e)
 
 static void add_open(struct cairn_sessions *t, uint64_t epoch, uint64_t pos)
 {
-    add(t, (struct cairn_entry){ .at = { epoch, pos }, .kind = CAIRN_ENTRY_OPEN });
+    add(t, (struct cairn_log_entry){ .at = { epoch, pos }, .kind = CAIRN_ENTRY_OPEN });
 }
 
-static struct cairn_entry write_of(uint64_t session, uint64_t seq, uint64_t floor, uint64_t pos)
+static struct cairn_log_entry write_of(uint64_t session, uint64_t seq, uint64_t floor, uint64_t pos)
 {
-    return (struct cairn_entry){
+    return (struct cairn_log_entry){
         .at = { 1, pos }, .kind = CAIRN_ENTRY_WRITE, .rid = { { 1, session }, seq }, .floor = floor
     };
 }
@@ -34,7 +34,7 @@ static struct cairn_session *find(struct cairn_sessions *t, uint64_t pos)
 static void writes_are_remembered_until_their_floor(void **state)
 {
     struct cairn_sessions t;
-    struct cairn_entry w = write_of(1, 1, 1, 2);
+    struct cairn_log_entry w = write_of(1, 1, 1, 2);
 
     (void)state;
     cairn_sessions_init(&t);
@@ -60,7 +60,7 @@ static void cut_takes_back_what_was_appended(void **state)
     cairn_sessions_init(&t);
     add_open(&t, 1, 1);
     add(&t, write_of(1, 1, 1, 2));
-    add(&t, (struct cairn_entry){ .at = { 1, 3 }, .kind = CAIRN_ENTRY_EXPIRE, .rid = { { 1, 1 }, 0 } });
+    add(&t, (struct cairn_log_entry){ .at = { 1, 3 }, .kind = CAIRN_ENTRY_EXPIRE, .rid = { { 1, 1 }, 0 } });
     add_open(&t, 1, 4);
     assert_null(find(&t, 1)); /* about to expire: takes no writes */
     cairn_sessions_cut(&t, 2);
@@ -90,7 +90,7 @@ static void floor_outlives_a_cut(void **state)
 
 static void expiry_ends_a_session_when_applied(void **state)
 {
-    struct cairn_entry e = { .at = { 1, 2 }, .kind = CAIRN_ENTRY_EXPIRE, .rid = { { 1, 1 }, 0 } };
+    struct cairn_log_entry e = { .at = { 1, 2 }, .kind = CAIRN_ENTRY_EXPIRE, .rid = { { 1, 1 }, 0 } };
     struct cairn_sessions t;
 
     (void)state;
@@ -104,7 +104,7 @@ static void expiry_ends_a_session_when_applied(void **state)
 
 static void bounds_are_kept(void **state)
 {
-    struct cairn_entry open = { .at = { 1, CAIRN_SESSIONS_MAX + 1 }, .kind = CAIRN_ENTRY_OPEN }, w;
+    struct cairn_log_entry open = { .at = { 1, CAIRN_SESSIONS_MAX + 1 }, .kind = CAIRN_ENTRY_OPEN }, w;
     struct cairn_sessions t;
 
     (void)state;
@@ -123,7 +123,7 @@ static void bounds_are_kept(void **state)
 static void image_is_of_its_position(void **state)
 {
     struct cairn_sessions t, back;
-    struct cairn_entry first = write_of(1, 1, 1, 2);
+    struct cairn_log_entry first = write_of(1, 1, 1, 2);
     uint8_t *image;
     size_t len;
 
@@ -135,7 +135,7 @@ static void image_is_of_its_position(void **state)
     cairn_sessions_apply(&t, &first, -5);
     add(&t, write_of(1, 2, 1, 3));
     add_open(&t, 1, 4);
-    add(&t, (struct cairn_entry){ .at = { 1, 5 }, .kind = CAIRN_ENTRY_EXPIRE, .rid = { { 1, 1 }, 0 } });
+    add(&t, (struct cairn_log_entry){ .at = { 1, 5 }, .kind = CAIRN_ENTRY_EXPIRE, .rid = { { 1, 1 }, 0 } });
     len = cairn_sessions_image_bytes(&t, 2);
     image = malloc(len);
     assert_non_null(image);

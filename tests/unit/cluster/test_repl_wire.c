@@ -1,6 +1,8 @@
 /* The codec of replication: what is put is got, over the bytes between; and what is refused of bytes that nobody put. */
 #include "server/cluster/repl/repl_wire.h"
 
+#include "cairn/cairn.h" /* who writes a node's provider for clients has both */
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -68,7 +70,7 @@ static void *travel(struct ends *e, const void *w)
 /* ---- messages of replicas ---- */
 
 static const uint8_t payload_bytes[] = "put apple=1put pear=2";
-static const struct cairn_entry some_entries[] = {
+static const struct cairn_log_entry some_entries[] = {
     { .at = { 3, 8 }, .kind = CAIRN_ENTRY_START, .sync = true },
     { .at = { 3, 9 }, .kind = CAIRN_ENTRY_OPEN },
     { .at = { 5, 10 },
@@ -92,13 +94,19 @@ static const struct cairn_repl_msg messages[] = {
     { MESSAGE, .kind = CAIRN_REPL_NACK },
     { MESSAGE, .kind = CAIRN_REPL_MATCH, .end = { 6, 12 }, .applied = { 3, 9 }, .runs = some_runs, .nruns = 4,
       .partial = true },
+    { .slot = 1,
+      .from = { 7, 41 },
+      .to = { 9, 0 },
+      .epoch = 4,
+      .kind = CAIRN_REPL_MATCH,
+      .end = { 6, 12 } }, /* an old map */
     { MESSAGE, .kind = CAIRN_REPL_COPY, .prev = { 5, 11 }, .job = 3, .number = 0, .part = CAIRN_COPY_BEGIN },
     { MESSAGE, .kind = CAIRN_REPL_COPY, .prev = { 5, 11 }, .job = 3, .number = 4, .part = CAIRN_COPY_RECORDS,
       .bytes = payload_bytes, .len = 21 },
     { MESSAGE, .kind = CAIRN_REPL_COPIED, .job = 3, .number = 5 },
 };
 
-static void assert_entries_equal(const struct cairn_entry *a, const struct cairn_entry *b)
+static void assert_entries_equal(const struct cairn_log_entry *a, const struct cairn_log_entry *b)
 {
     assert_true(cairn_at_is(a->at, b->at));
     assert_int_equal(a->kind, b->kind);
@@ -252,7 +260,7 @@ static void other_messages_that_do_not_add_up_are_refused(void **state)
     REFUSED(e, CAIRN_E_INVAL, "nothing that has one", GET(1));
     assert_int_equal(GET(0), 0);
 
-    w = send_message(e, &messages[6], payload, &len);
+    w = send_message(e, &messages[7], payload, &len);
     w->copy->part = (Cairn__Wire__CopyPart)5;
     REFUSED(e, CAIRN_E_INVAL, "unknown part", GET(len));
     w->copy->part = CAIRN__WIRE__COPY_PART__COPY_END;
@@ -451,17 +459,19 @@ static void a_heartbeat_is_granted(void **state)
     };
     const struct cairn_wire_grant g = { .who = { 7, 30 },
                                         .number = 55,
+                                        .term = 89,
                                         .granted = true,
                                         .wants_register = true,
                                         .page = { 901, true, slots, members, 2, 2 } };
-    struct cairn_wire_heartbeat beat = { .who = { 7, 30 }, .number = 55, .revision = 900 }, got_beat;
+    struct cairn_wire_heartbeat beat = { .who = { 7, 30 }, .number = 55, .revision = 900, .term = 88 }, got_beat;
     struct cairn_wire_grant got;
     struct ends *e = *state;
     Cairn__Wire__ClusterGrant *w;
 
     assert_int_equal(cairn_wire_heartbeat_get(travel(e, cairn_wire_heartbeat_put(&beat, &e->put)), &got_beat, &e->err),
                      0);
-    assert_true(cairn_who_is(got_beat.who, beat.who) && got_beat.number == 55 && got_beat.revision == 900);
+    assert_true(cairn_who_is(got_beat.who, beat.who) && got_beat.number == 55 && got_beat.revision == 900 &&
+                got_beat.term == 88);
     beat.number = 0;
     REFUSED(e, CAIRN_E_INVAL, "heartbeat 0 of node 7",
             cairn_wire_heartbeat_get(travel(e, cairn_wire_heartbeat_put(&beat, &e->put)), &got_beat, &e->err));
@@ -469,7 +479,8 @@ static void a_heartbeat_is_granted(void **state)
     w = travel(e, cairn_wire_grant_put(&g, &e->put));
 #define GET() cairn_wire_grant_get(w, &e->got, &got, &e->err)
     assert_int_equal(GET(), 0);
-    assert_true(cairn_who_is(got.who, g.who) && got.number == 55 && got.granted && got.wants_register);
+    assert_true(cairn_who_is(got.who, g.who) && got.number == 55 && got.term == 89 && got.granted &&
+                got.wants_register);
     assert_true(got.page.revision == 901 && got.page.more && got.page.nslots == 2 && got.page.nmembers == 2);
     assert_true(got.page.slots[1].slot == 9 && got.page.slots[1].rec.epoch == 12);
     assert_string_equal(got.page.members[1].zone, "rack 2");

@@ -111,7 +111,7 @@ static int teardown(void **state)
 static void append(struct fixture *fx, uint32_t slot, uint32_t len)
 {
     struct model *m = &fx->model[slot];
-    struct cairn_entry e = { .kind = CAIRN_ENTRY_WRITE, .sync = true, .body = fx->body, .body_len = len };
+    struct cairn_log_entry e = { .kind = CAIRN_ENTRY_WRITE, .sync = true, .body = fx->body, .body_len = len };
 
     m->newest_epoch += m->end == 0 || dice(fx, 20) == 0;
     e.at = (struct cairn_at){ .epoch = m->newest_epoch, .pos = m->end + 1 };
@@ -133,7 +133,7 @@ static void check(struct fixture *fx)
         assert_true(cairn_at_is(base, m->base));
         assert_int_equal(cairn_slot_disk_end(fx->disk, slot), m->end);
         for (uint64_t pos = base.pos + 1; pos <= m->end; pos++) {
-            const struct cairn_entry *e = cairn_slot_disk_get(fx->disk, slot, pos);
+            const struct cairn_log_entry *e = cairn_slot_disk_get(fx->disk, slot, pos);
 
             assert_int_equal(e->at.pos, pos);
             assert_int_equal(e->at.epoch, m->epoch[pos]);
@@ -260,7 +260,7 @@ static void what_is_trimmed_is_given_back(void **state)
 static void a_full_queue_refuses(void **state)
 {
     struct fixture *fx = *state;
-    struct cairn_entry e = { .at = { 1, 1 }, .kind = CAIRN_ENTRY_WRITE, .body = fx->body, .body_len = 1 << 20 };
+    struct cairn_log_entry e = { .at = { 1, 1 }, .kind = CAIRN_ENTRY_WRITE, .body = fx->body, .body_len = 1 << 20 };
     int rc = 0;
 
     while (rc == 0 && e.at.pos < 100) {

@@ -314,19 +314,25 @@ static void example_is_valid(void **state)
 }
 
 /* With the providers that this build has. */
-static void example_of_a_member_is_valid(void **state)
+static void examples_of_members_are_valid(void **state)
 {
-    struct cairn_node_conf conf;
-    struct cairn_err err = { 0 };
-
     (void)state;
-    if (cairn_node_conf_read(&conf, CAIRN_SOURCE_DIR "/deploy/examples/member.yaml", NULL, 0, cairn_provider_list,
-                             &err) != 0)
-        fail_msg("%s", err.text);
-    assert_int_equal(strlen(conf.cluster), 32);
-    assert_int_equal(conf.nproviders, 3);
-    assert_string_equal(conf.provider_descs[2]->type, "group");
-    cairn_node_conf_free(&conf);
+    for (int i = 1; i <= 3; i++) {
+        struct cairn_node_conf conf;
+        struct cairn_err err = { 0 };
+        char path[256], name[16];
+
+        snprintf(path, sizeof(path), "%s/deploy/examples/three-nodes/node%d.yaml", CAIRN_SOURCE_DIR, i);
+        snprintf(name, sizeof(name), "node%d", i);
+        if (cairn_node_conf_read(&conf, path, NULL, 0, cairn_provider_list, &err) != 0)
+            fail_msg("%s", err.text);
+        assert_string_equal(conf.name, name);
+        assert_int_equal(strlen(conf.cluster), 32);
+        assert_int_equal(conf.nproviders, 3);
+        assert_string_equal(conf.provider_descs[2]->type, "group");
+        assert_int_equal(conf.map.nendpoints, 3);
+        cairn_node_conf_free(&conf);
+    }
 }
 
 /* The example shows every key there is. */
@@ -389,7 +395,7 @@ int main(void)
         cmocka_unit_test(the_rest_fits_together),
         cmocka_unit_test(the_map_is_somewhere),
         cmocka_unit_test(example_is_valid),
-        cmocka_unit_test(example_of_a_member_is_valid),
+        cmocka_unit_test(examples_of_members_are_valid),
         cmocka_unit_test(example_is_complete),
         cmocka_unit_test(reference_holds_the_defaults),
     };

@@ -230,6 +230,124 @@ static void what_is_not_there_is_said(void **state)
     assert_int_equal(cairn_members_async(fx->c, "g", &m, &o, NULL, fx), CAIRN_E_INVAL);
 }
 
+static const struct cairn_member_attributes attributes = { .size = sizeof(attributes),
+                                                           .fields = CAIRN_MEMBER_WEIGHT,
+                                                           .weight = 7 };
+
+/* What is not given stays; what is out of range changes nothing. */
+static void a_member_says_something_else_of_itself(void **state)
+{
+    struct fixture *fx = *state;
+    struct cairn_member_attributes a = attributes;
+    struct cairn_call_options o = CAIRN_CALL_OPTIONS_INIT;
+    struct cairn_error_info e;
+    struct cairn_members *m;
+    uint64_t incarnation;
+
+    o.error = &e;
+    assert_int_equal(cairn_member_set(fx->c, NULL, &a, &o), 0);
+    assert_int_equal(cairn_members(fx->c, NULL, &m, NULL), 0);
+    assert_int_equal(m->members[0].weight, 7);
+    assert_string_equal(m->members[0].zone, "");
+    incarnation = m->members[0].incarnation;
+    cairn_free(m);
+    a.fields = CAIRN_MEMBER_ZONE | CAIRN_MEMBER_CAPACITY;
+    a.zone = "rack7";
+    a.capacity = UINT64_C(1) << 40;
+    fx->over = 1;
+    assert_int_equal(cairn_member_set_async(fx->c, "g", &a, &o, on_over, fx), 0);
+    assert_int_equal(cairn_drain(fx->c, 10000), 0);
+    assert_int_equal(fx->over, 0);
+    a.fields = CAIRN_MEMBER_WEIGHT;
+    a.weight = 1000001;
+    assert_int_equal(cairn_member_set(fx->c, NULL, &a, &o), CAIRN_E_INVAL);
+    assert_non_null(strstr(e.text, "weight"));
+    a.fields = CAIRN_MEMBER_ZONE;
+    a.zone = "a zone of more than thirty-one bytes";
+    assert_int_equal(cairn_member_set(fx->c, NULL, &a, &o), CAIRN_E_INVAL);
+    a.zone = "\n";
+    assert_int_equal(cairn_member_set(fx->c, NULL, &a, &o), CAIRN_E_INVAL);
+    assert_int_equal(cairn_members(fx->c, NULL, &m, NULL), 0);
+    assert_int_equal(m->members[0].weight, 7);
+    assert_string_equal(m->members[0].zone, "rack7");
+    assert_int_equal(m->members[0].capacity, UINT64_C(1) << 40);
+    assert_int_equal(m->members[0].incarnation, incarnation + 1); /* two changes, the second in one */
+    cairn_free(m);
+}
+
+/* The address that a member was given is asked: a packet comes. */
+static void a_node_asks_whom_it_is_told_to(void **state)
+{
+    struct fixture *fx = *state;
+    struct sockaddr_in me = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    struct timeval patience = { .tv_sec = 20 };
+    socklen_t len = sizeof(me);
+    uint8_t bytes[2048];
+    struct group_opened opened;
+    struct cairn_members *m;
+    char text[64];
+    ssize_t n;
+
+    assert_int_equal(bind(fx->fd, (struct sockaddr *)&me, sizeof(me)), 0);
+    assert_int_equal(getsockname(fx->fd, (struct sockaddr *)&me, &len), 0);
+    assert_int_equal(setsockopt(fx->fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)), 0);
+    assert_int_equal(cairn_members(fx->c, NULL, &m, NULL), 0);
+    snprintf(text, sizeof(text), "%s,udp://127.0.0.1:%u", m->members[0].address, ntohs(me.sin_port));
+    assert_int_equal(cairn_group_join(fx->c, NULL, text, NULL), 0); /* itself, too: that does not matter */
+    n = recv(fx->fd, bytes, sizeof(bytes), 0);
+    assert_true(n > 0);
+    assert_int_equal(group_seal_open(&fx->seal, bytes, (size_t)n, &opened), GROUP_SEAL_GOOD);
+    assert_int_equal(opened.body[0], CAIRN_SWIM_SYNC);
+    cairn_free(m);
+}
+
+static void wrong_changes_are_refused(void **state)
+{
+    static const char *const addresses[] = { "",
+                                             "udp://127.0.0.1",
+                                             "udp://127.0.0.1:0",
+                                             "udp://127.0.0.1:1x",
+                                             "udp://127.0.0.1:65536",
+                                             "udp://cafe:7311",
+                                             "udp://1.2.3.4.5:7311",
+                                             "udp://[::1:7311",
+                                             "udp://[]:7311",
+                                             "tcp://127.0.0.1:7311",
+                                             "udp://127.0.0.1:1,,udp://127.0.0.1:2",
+                                             "udp://127.0.0.1:1;udp://127.0.0.1:2" };
+    struct fixture *fx = *state;
+    struct cairn_member_attributes a = attributes;
+    char many[1024] = "";
+    struct cairn_members *m;
+
+    for (uint32_t i = 0; i < sizeof(addresses) / sizeof(addresses[0]); i++) {
+        if (cairn_group_join(fx->c, NULL, addresses[i], NULL) != CAIRN_E_INVAL)
+            fail_msg("'%s' was taken", addresses[i]);
+    }
+    for (uint32_t i = 0; i < 17; i++)
+        snprintf(many + strlen(many), sizeof(many) - strlen(many), "%sudp://[::1]:%u", i > 0 ? "," : "", 100 + i);
+    assert_int_equal(cairn_group_join(fx->c, NULL, many, NULL), CAIRN_E_INVAL);
+    *strrchr(many, ',') = '\0';
+    assert_int_equal(cairn_group_join(fx->c, NULL, many, NULL), 0);
+    assert_int_equal(cairn_members(fx->c, NULL, &m, NULL), 0);
+    assert_int_equal(cairn_group_join(fx->c, NULL, m->members[0].address, NULL), CAIRN_E_INVAL);
+    cairn_free(m);
+    assert_int_equal(cairn_group_join(fx->c, NULL, NULL, NULL), CAIRN_E_INVAL);
+    assert_int_equal(cairn_group_join_async(fx->c, NULL, many, NULL, NULL, NULL), CAIRN_E_INVAL);
+    assert_int_equal(cairn_group_join(fx->c, "kv", many, NULL), CAIRN_E_NOPROVIDER);
+    assert_int_equal(cairn_member_set(fx->c, NULL, NULL, NULL), CAIRN_E_INVAL);
+    assert_int_equal(cairn_member_set_async(fx->c, NULL, &a, NULL, NULL, NULL), CAIRN_E_INVAL);
+    a.size = 0;
+    assert_int_equal(cairn_member_set(fx->c, NULL, &a, NULL), CAIRN_E_INVAL);
+    a = attributes;
+    a.fields = 0;
+    assert_int_equal(cairn_member_set(fx->c, NULL, &a, NULL), CAIRN_E_INVAL);
+    a.fields = 8;
+    assert_int_equal(cairn_member_set(fx->c, NULL, &a, NULL), CAIRN_E_INVAL);
+    a.fields = CAIRN_MEMBER_ZONE; /* and no zone */
+    assert_int_equal(cairn_member_set(fx->c, NULL, &a, NULL), CAIRN_E_INVAL);
+}
+
 /* The node ends while a watch waits at it: neither waits for the other. */
 static void a_node_ends_under_a_watch(void **state)
 {
@@ -257,6 +375,9 @@ int main(void)
         test(a_list_takes_as_many_pages_as_it_needs),
         test(a_watch_tells_what_changes_until_it_is_canceled),
         test(what_is_not_there_is_said),
+        test(a_member_says_something_else_of_itself),
+        test(a_node_asks_whom_it_is_told_to),
+        test(wrong_changes_are_refused),
         test(a_node_ends_under_a_watch),
     };
 

@@ -83,7 +83,8 @@ static void every_bit_counts(void **state)
 
         bytes[bit / 8] ^= (uint8_t)(1 << bit % 8);
         r = group_seal_open(&us, bytes, LEN, &o);
-        assert_int_equal(r, bit < 32                 ? GROUP_SEAL_TORN
+        assert_int_equal(r, bit < 24                 ? GROUP_SEAL_TORN
+                            : bit < 32               ? GROUP_SEAL_STRANGE
                             : bit >= 64 && bit < 128 ? GROUP_SEAL_FOREIGN
                                                      : GROUP_SEAL_FORGED);
         bytes[bit / 8] ^= (uint8_t)(1 << bit % 8);
@@ -116,6 +117,24 @@ static void other_keys_clusters_and_groups_are_told_apart(void **state)
         assert_int_equal(group_seal_open(&us, bytes, LEN, &o), cases[i].expect);
         group_seal_fini(&s);
     }
+}
+
+/* A later version may have changed everything behind the first eight bytes; these say which one it is. */
+static void another_version_is_told_by_its_first_bytes(void **state)
+{
+    uint8_t bytes[LEN];
+    struct group_opened o;
+
+    (void)state;
+    make(&them, bytes);
+    bytes[3] = GROUP_SEAL_VERSION + 1;
+    bytes[4] = GROUP_SEAL_NOTICE;
+    for (size_t len = 8; len <= LEN; len++) {
+        assert_int_equal(group_seal_open(&us, bytes, len, &o), GROUP_SEAL_STRANGE);
+        assert_int_equal(o.version, GROUP_SEAL_VERSION + 1);
+        assert_int_equal(o.flags, GROUP_SEAL_NOTICE);
+    }
+    assert_int_equal(group_seal_open(&us, bytes, 7, &o), GROUP_SEAL_TORN);
 }
 
 /* Two with one name, by mistake: the younger one's packets do not make the older one's look repeated. */
@@ -165,6 +184,7 @@ int main(void)
         test(packets_may_overtake_each_other),
         test(every_bit_counts),
         test(other_keys_clusters_and_groups_are_told_apart),
+        test(another_version_is_told_by_its_first_bytes),
         test(a_twin_does_not_silence_its_twin),
         test(strangers_do_not_fill_the_memory),
     };

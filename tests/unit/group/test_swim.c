@@ -258,6 +258,31 @@ static void a_refusal_that_is_over_is_news(void **state)
     assert_true(has_event(f, CAIRN_SWIM_EV_SYNCED));
 }
 
+/* A member that was refused for its name, and is asked by one whose directory leads there, says nothing: its word would
+ * be the younger one's, and take the name from the other. Once it is let in it answers. */
+static void who_was_refused_lets_nobody_in(void **state)
+{
+    struct fixture *f = *state;
+    struct cairn_swim_desc seed, other;
+    struct cairn_swim_update u;
+    uint8_t flags;
+
+    describe(&seed, "a", 2);
+    describe(&other, "b", 3);
+    alive(&other, 50, &u);
+    step(f, &(struct cairn_swim_in){ .type = CAIRN_SWIM_SEEDS, .seeds = &seed.addr, .nseeds = 1 });
+    answer_sync(f, &seed, CAIRN_SWIM_REFUSE, CAIRN_SWIM_F_TAKEN);
+    hear(f, CAIRN_SWIM_SYNC, CAIRN_SWIM_F_JOIN, &other, &u, 1);
+    assert_int_equal(said_to(f, &other, &flags), 0);
+    assert_int_equal(cairn_swim_size(&f->s), 1);
+    hear(f, CAIRN_SWIM_SYNC, 0, &other, NULL, 1);
+    assert_int_equal(said_to(f, &other, &flags), 0);
+    wait_for_sync(f);
+    answer_sync(f, &seed, CAIRN_SWIM_PAGE, 0);
+    hear(f, CAIRN_SWIM_SYNC, CAIRN_SWIM_F_JOIN, &other, &u, 1);
+    assert_int_equal(said_to(f, &other, &flags), CAIRN_SWIM_PAGE);
+}
+
 static void rumours_of_our_death_are_contradicted(void **state)
 {
     struct fixture *f = *state;
@@ -474,11 +499,17 @@ static void a_full_group_has_room_where_the_dead_were(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        test(a_name_belongs_to_its_living_holder),       test(a_twin_is_refused_and_oneself_is_recognised),
-        test(seeds_that_are_oneself_are_asked_once),     test(a_refusal_that_is_over_is_news),
-        test(rumours_of_our_death_are_contradicted),     test(a_younger_namesake_silences_us),
-        test(the_order_of_messages_does_not_matter),     test(a_round_visits_everyone),
-        test(news_are_told_so_often_and_no_more),        test(the_dead_are_forgotten),
+        test(a_name_belongs_to_its_living_holder),
+        test(a_twin_is_refused_and_oneself_is_recognised),
+        test(seeds_that_are_oneself_are_asked_once),
+        test(a_refusal_that_is_over_is_news),
+        test(who_was_refused_lets_nobody_in),
+        test(rumours_of_our_death_are_contradicted),
+        test(a_younger_namesake_silences_us),
+        test(the_order_of_messages_does_not_matter),
+        test(a_round_visits_everyone),
+        test(news_are_told_so_often_and_no_more),
+        test(the_dead_are_forgotten),
         test(a_full_group_has_room_where_the_dead_were),
     };
 

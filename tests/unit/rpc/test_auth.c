@@ -60,6 +60,12 @@ static void key_files_are_checked(void **state)
     assert_true(cairn_auth_key_read(link_path, b, &err) < 0);
     assert_int_equal(chmod(path, 0640), 0);
     assert_int_equal(cairn_auth_key_read(path, b, &err), CAIRN_E_DENIED);
+    assert_int_equal(chmod(path, 0440), 0); /* a credential of systemd's, if it is root's */
+    assert_int_equal(cairn_auth_key_read(path, b, &err), geteuid() == 0 && getegid() == 0 ? 0 : CAIRN_E_DENIED);
+    if (geteuid() == 0 && chown(path, 0, 1) == 0) {
+        assert_int_equal(cairn_auth_key_read(path, b, &err), CAIRN_E_DENIED);
+        assert_int_equal(chown(path, 0, 0), 0);
+    }
     assert_non_null(strstr(err.text, "chmod 600"));
     assert_int_equal(chmod(path, 0600), 0);
     fd = open(path, O_WRONLY | O_TRUNC);

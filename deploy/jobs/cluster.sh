@@ -1,0 +1,286 @@
+# shellcheck shell=bash disable=SC2154,SC2034 # the scripts that source this set `self`; `member` reads what is declared
+# What the job scripts (cairn-local, cairn-mpirun, cairn-slurm) share: options, the directory that a job's hosts meet in, waiting, the
+# application, and the end. A script sets `self`, `usage` (a function) and `launch` (a function that starts `member` once for
+# each node, in the background, and appends the pids of what it started to `runners`), sources this, and calls
+# cluster_parse "$@" and cluster_main.
+#
+# The hosts need no way to one another but a shared directory, the control directory. Each member publishes there where it
+# is, by a rename, and reads where the others are; the file `stop` ends all. It is the user's alone (0700): the cluster key and
+# the keys of etcd's certificates are in it. `member` says which files there are.
+
+nodes='' etcds='' control='' scratch='' keep='' interface='' bin='' config='' timeout=120 exports=() settings=()
+application=() runners=() child='' id='' single='' ours='' begun='' ready='' pending='' kept_lock='' base=''
+
+fail() { echo "$self: $*" >&2; exit 1; }
+misuse() { echo "$self: $*" >&2; echo "Try '$self --help'." >&2; exit 2; }
+say() { echo "$self: $*" >&2; }
+
+# cluster_options NODES-DEFAULT CONTROL-DEFAULT [LINES of options of the script's own]
+cluster_options() {
+    local own=${3:+$3$'\n'}
+    cat <<END
+  -n, --nodes N            nodes${1:+ ($1)}
+      --etcd N             members of etcd, on the first hosts: 1 or 3 (3 from three nodes on)
+      --scratch DIR        where each host keeps data, and sockets: short, and the host's own (\$TMPDIR, /tmp)
+      --control DIR        made, and removed at the end; all hosts see it (default: ${2:-in --scratch})
+      --keep DIR           keep keys, map and data there; a later job with as many nodes goes on with them
+      --export NS=DIR      at the end, when the application has ended, write this namespace out; may be repeated
+      --config FILE        configuration of all nodes (default: kv, extent and group, with their defaults); names, places,
+                           addresses, the key and the map are the job's, whatever it says; it has a group called "group"
+      --set PATH=VALUE     a setting of each node, as of cairnd; may be repeated
+      --interface NAME     the network to use (default: that of the host's name)
+      --timeout SECONDS    for all nodes to be ready (default: 120)
+      --bin DIR            where cairn and cairnd are (default: \$PATH)
+${own}  -h, --help
+
+The application sees CAIRN_WORKSPACE (the node of its host), CAIRN_KEY, CAIRN_JOB_ADDRESSES (all nodes, for cairn --address)
+and CAIRN_JOB_NODES. Its exit code is the script's. SIGTERM, SIGINT and SIGHUP end the application, then the nodes.
+END
+}
+
+is_number() { [[ $1 =~ ^[1-9][0-9]{0,5}$ ]]; }
+absolute() { case $1 in /*) printf %s "$1" ;; *) printf %s "$PWD/$1" ;; esac; }
+
+# own_option NAME VALUE, if a script defines it, takes an option of its own: 0 with `used` (words), 1 if it is none.
+cluster_parse() {
+    local option used
+    while [ $# -gt 0 ]; do
+        option=$1 used=2
+        case $option in
+        -h | --help) usage; exit 0 ;;
+        --) shift; application=("$@"); return ;;
+        -*) ;;
+        *) application=("$@"); return ;;
+        esac
+        if declare -F own_option >/dev/null && own_option "$option" "${2-}"; then shift "$used"; continue; fi
+        case $option in
+        -n | --nodes | --etcd | --scratch | --control | --keep | --export | --config | --set | --interface | --timeout | --bin) ;;
+        *) misuse "unknown option '$option'" ;;
+        esac
+        [ -n "${2-}" ] || misuse "$option needs a value"
+        case $option in
+        -n | --nodes) nodes=$2 ;;
+        --etcd) etcds=$2 ;;
+        --scratch) scratch=$(absolute "$2") ;;
+        --control) control=$(absolute "$2") ;;
+        --keep) keep=$(absolute "$2") ;;
+        --export) [[ $2 == ?*=?* ]] || misuse "--export $2: expected NAMESPACE=DIRECTORY"; exports+=("${2%%=*}=$(absolute "${2#*=}")") ;;
+        --config) config=$(absolute "$2") ;;
+        --set) [[ $2 == ?*=* ]] || misuse "--set $2: expected PATH=VALUE"; settings+=(--set "$2") ;;
+        --interface) interface=$2 ;;
+        --timeout) is_number "$2" || misuse "--timeout $2: expected seconds"; timeout=$2 ;;
+        --bin) bin=$(absolute "$2") ;;
+        esac
+        shift "$used"
+    done
+}
+
+cluster_check() {
+    [ ${#application[@]} -gt 0 ] || misuse "name the application to run"
+    [ -n "$nodes" ] || misuse "say how many --nodes"
+    is_number "$nodes" || misuse "--nodes $nodes: expected a number"
+    [ -n "$etcds" ] || etcds=$((nodes >= 3 ? 3 : 1))
+    [ "$etcds" = 1 ] || [ "$etcds" = 3 ] || misuse "--etcd $etcds: expected 1 or 3"
+    [ "$etcds" -le "$nodes" ] || misuse "--etcd $etcds: there are $nodes nodes"
+    [[ $scratch$control$keep != *[\"\\$'\n']* ]] || misuse "a directory's name has a quote, a backslash or a line end"
+    [ -z "$config" ] || [ -r "$config" ] || fail "--config $config: cannot be read"
+    [ -z "$bin" ] || PATH=$bin:$PATH
+    local program
+    for program in cairn cairnd etcd openssl; do
+        command -v "$program" >/dev/null || fail "$program is not found: see --bin, and deploy/install-deps job"
+    done
+    cairn=$(command -v cairn)
+}
+
+# ---- the control directory ----
+
+# A certificate authority that lives as long as the job: whoever has none of its certificates cannot touch the map.
+make_authority() {
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 400 -subj "/CN=cairn job $id" \
+        -keyout "$control/ca.key" -out "$control/ca.crt" 2>"$control/logs/openssl" || fail "openssl: $(cat "$control/logs/openssl")"
+}
+
+take_kept() {
+    mkdir -p "$keep"
+    exec {kept_lock}>"$keep/lock"
+    flock -n "$kept_lock" || fail "--keep $keep: another job uses it"
+    if [ -e "$keep/nodes" ]; then
+        [ "$(cat "$keep/nodes")" = "$nodes" ] || fail "--keep $keep: its data are of $(cat "$keep/nodes") nodes, not $nodes"
+    else
+        openssl rand -hex 32 >"$keep/cluster.key"
+        openssl rand -hex 16 >"$keep/id"
+        echo "$nodes" >"$keep/nodes"
+    fi
+    cp "$keep/cluster.key" "$keep/id" "$control/"
+}
+
+cluster_prepare() {
+    local mask
+    mask=$(umask)
+    umask 077
+    scratch=${scratch:-${TMPDIR:-/tmp}}
+    if [ -z "$control" ]; then
+        control=$(trap '' INT TERM HUP && mktemp -d "${base:-$scratch}/cairn-job.XXXXXX") # made, it must also be told
+    else
+        mkdir -p "$(dirname "$control")"
+        mkdir -m 0700 "$control" || fail "--control $control must be new"
+    fi
+    ours=1
+    mkdir "$control/logs" "$control/group"
+    if [ -n "$keep" ]; then
+        take_kept
+    else
+        openssl rand -hex 32 >"$control/cluster.key"
+        openssl rand -hex 16 >"$control/id"
+    fi
+    id=$(openssl rand -hex 4) # of the job: a host's directory in --scratch has it
+    make_authority
+    if [ -n "$config" ]; then
+        cp "$config" "$control/node.yaml"
+    else
+        cat >"$control/node.yaml" <<END
+metrics: { listen: "" } # a host may have several nodes
+providers:
+  - { type: kv, name: kv }
+  - { type: extent, name: extent }
+  - { type: group, name: group, listen: "udp://127.0.0.1:0" }
+END
+    fi
+    # Read by `member`.
+    declare -p id nodes etcds scratch keep interface single timeout settings PATH >"$control/settings"
+    umask "$mask" # the application's files are its own business
+}
+
+# ---- the beginning and the end ----
+
+published() { local f=("$control"/"$1".[0-9]*); [ -e "${f[0]}" ] && echo ${#f[@]} || echo 0; }
+
+look_for_failures() {
+    local f
+    for f in "$control"/failed.*; do
+        [ ! -e "$f" ] || fail "node ${f##*.}: $(cat "$f")"
+    done
+    for f in "${runners[@]}"; do
+        kill -0 "$f" 2>/dev/null || fail "the nodes' processes ended before all were ready"
+    done
+}
+
+cluster_begin() {
+    local until=$((SECONDS + timeout)) alive=0
+    begun=1
+    hold_signals
+    launch
+    take_signals
+    until [ "$(published node)" = "$nodes" ]; do
+        look_for_failures
+        [ $SECONDS -lt $until ] || fail "$(published node) of $nodes nodes are ready after $timeout s"
+        sleep 0.2
+    done
+    CAIRN_JOB_ADDRESSES=$(sort -u "$control"/node.[0-9]* | paste -sd,)
+    export CAIRN_JOB_ADDRESSES CAIRN_JOB_NODES=$nodes CAIRN_KEY=$control/cluster.key
+    export CAIRN_WORKSPACE=$scratch/cairn-$id/ws
+    run "$cairn" --address "$CAIRN_JOB_ADDRESSES" wait-ready --timeout "${timeout}s" || fail "no node answers at $CAIRN_JOB_ADDRESSES"
+    until [ "$alive" = "$nodes" ]; do
+        look_for_failures
+        [ $SECONDS -lt $until ] || fail "$alive of $nodes nodes are in the group after $timeout s"
+        alive=$({ "$cairn" --address "$CAIRN_JOB_ADDRESSES" members --json --timeout 5s 2>/dev/null || true; } |
+            grep -Eo '"state": *"alive"' | wc -l)
+        [ "$alive" = "$nodes" ] || sleep 0.2
+    done
+    ready=1
+    say "ready: nodes $nodes, members of etcd $etcds"
+}
+
+# While something is made that the end must know of, a signal is only noted; it is acted upon afterwards.
+hold_signals() {
+    trap 'pending=130' INT
+    trap 'pending=143' TERM HUP
+}
+
+take_signals() {
+    trap 'exit 130' INT
+    trap 'exit 143' TERM HUP
+    [ -z "$pending" ] || exit "$pending"
+}
+
+# In the background, and waited for: so a signal is acted upon at once.
+run() {
+    local rc=0
+    hold_signals
+    if [ -n "$kept_lock" ]; then "$@" <&0 {kept_lock}>&- & else "$@" <&0 & fi # what it leaves behind locks nothing
+    child=$!
+    take_signals
+    wait "$child" || rc=$?
+    child=''
+    return "$rc"
+}
+
+ended() {
+    local pid
+    for pid in "$@"; do ! kill -0 "$pid" 2>/dev/null || return 1; done
+}
+
+# end_of SECONDS PID...: whether they end in time.
+end_of() {
+    local until=$((SECONDS + $1))
+    shift
+    until ended "$@"; do
+        [ $SECONDS -lt $until ] || return 1
+        sleep 0.1
+    done
+}
+
+cluster_end() {
+    local rc=$?
+    rc=${pending:-$rc}
+    trap '' INT TERM HUP
+    set +e
+    if [ -n "$child" ]; then
+        kill -TERM "$child" 2>/dev/null
+        end_of 20 "$child" || kill -KILL "$child" 2>/dev/null
+    fi
+    if [ -n "$begun" ]; then
+        touch "$control/stop"
+        if [ ${#runners[@]} -gt 0 ] && ! end_of 45 "${runners[@]}"; then
+            kill -TERM "${runners[@]}" 2>/dev/null
+            end_of 60 "${runners[@]}" || kill -KILL "${runners[@]}" 2>/dev/null
+        fi
+    fi
+    if [ -n "$ours" ]; then
+        if compgen -G "$control/failed.*" >/dev/null || { [ -n "$ready" ] && [ "$(published "done")" != "$nodes" ]; }; then
+            rm -rf "$control"/{cluster.key,ca.*,etcd*,group,settings}
+            say "not all nodes came to a good end: see $control/logs"
+        else
+            rm -rf "$control"
+        fi
+    fi
+    exit "$rc"
+}
+
+# A node knows the namespaces that were there when it started and those made through it, and has their values: each is asked.
+export_all() {
+    local name=$1 to=$2 address found='' rc=0
+    say "writing $name to $to"
+    for address in ${CAIRN_JOB_ADDRESSES//,/ }; do
+        "$cairn" --address "$address" ns show "$name" >/dev/null 2>&1 || continue
+        found=1
+        run "$cairn" --address "$address" export "$name" "$to" </dev/null || rc=1
+    done
+    [ -n "$found" ] || { say "no node has a namespace $name"; rc=1; }
+    return $rc
+}
+
+cluster_main() {
+    local rc=0 pair
+    cluster_check
+    trap cluster_end EXIT
+    hold_signals
+    cluster_prepare
+    take_signals
+    cluster_begin
+    run "${application[@]}" || rc=$?
+    for pair in "${exports[@]}"; do
+        export_all "${pair%%=*}" "${pair#*=}" || { [ $rc != 0 ] || rc=1; }
+    done
+    exit "$rc"
+}

@@ -1,0 +1,387 @@
+"""The job scripts: on this machine alone, under mpirun, and as jobs of a Slurm that the test starts, with its MUNGE. Each brings up
+an etcd and three nodes of one group, and leaves neither processes nor files behind."""
+
+import glob
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import unittest
+
+from systest import BUILD, DEADLINE_S, SOURCE, USAGE, Case, clean_env, main, run, wait_for
+
+JOBS = os.path.join(SOURCE, "deploy", "jobs")
+BIN = os.path.join(BUILD, "bin")
+SEES = r'test $(cairn members --json | grep -Ec "\"state\": *\"alive\"") = %d'
+
+
+def has(*programs):
+    return all(shutil.which(p, path=os.environ["PATH"] + ":/usr/sbin") for p in programs)
+
+
+def read(path):
+    with open(path, errors="replace") as f:
+        return f.read()
+
+
+def processes_below(directory):
+    """Processes whose command lines name a path below the directory: line by number."""
+    found = {}
+    for path in glob.glob("/proc/[0-9]*/cmdline"):
+        try:
+            with open(path, "rb") as f:
+                line = f.read()
+        except OSError:
+            continue
+        if os.fsencode(directory) in line:
+            found[int(path.split("/")[2])] = line.replace(b"\0", b" ").decode(errors="replace")
+    return found
+
+
+@unittest.skipUnless(has("etcd", "openssl"), "etcd or openssl is not installed")
+class JobCase(Case):
+    def setUp(self):
+        super().setUp()
+        self.scratch = self.path("scratch")
+        os.mkdir(self.scratch)
+        self.env = clean_env(TMPDIR=self.scratch, LC_ALL="C")
+
+    def argv(self, script, *args):
+        return [os.path.join(JOBS, script), "--bin", BIN, *args]
+
+    def job(self, script, *args, **kw):
+        return run(*self.argv(script, *args), env=kw.pop("env", self.env), timeout=300, **kw)
+
+    def nothing_stays(self):
+        wait_for("its processes to end", lambda: not processes_below(self.scratch), 30)
+        self.assertEqual(os.listdir(self.scratch), [])
+
+
+class Scripts(JobCase):
+    def test_help_and_mistakes(self):
+        for script in ("cairn-local", "cairn-mpirun", "cairn-slurm"):
+            self.assertIn("--keep DIR", self.ok(self.job(script, "--help")).out)
+            self.fails(self.job(script, "--no-such", "x", "--", "true"), USAGE, "unknown option '--no-such'")
+            self.fails(self.job(script, "--set", "x", "--", "true"), USAGE, "expected PATH=VALUE")
+        self.assertIn("CONTROL-DIRECTORY", self.ok(run(os.path.join(JOBS, "member"), "--help")).out)
+        for args, said in (((), "name the application"), (("--nodes", "0", "--", "true"), "expected a number"),
+                           (("--etcd", "2", "--", "true"), "expected 1 or 3"), (("--export", "x", "--", "true"), "NAMESPACE="),
+                           (("-n", "2", "--etcd", "3", "--", "true"), "there are 2 nodes"), (("--nodes",), "needs a value")):
+            self.fails(self.job("cairn-local", *args), USAGE, said)
+        self.fails(self.job("cairn-mpirun", "--", "true"), USAGE, "say how many --nodes")
+        self.fails(self.job("cairn-slurm", "--", "true"), USAGE, "no job of Slurm")
+        self.nothing_stays()
+
+    @unittest.skipUnless(has("shellcheck"), "shellcheck is not installed")
+    def test_shellcheck(self):
+        scripts = glob.glob(os.path.join(JOBS, "*")) + [os.path.join(SOURCE, "deploy", s) for s in ("quickstart", "install-deps")]
+        self.assertGreater(len(scripts), 6)
+        checked = subprocess.run(["shellcheck", "-x", *scripts], cwd=SOURCE, capture_output=True, text=True)
+        self.assertEqual(checked.stdout, "")
+
+
+class Local(JobCase):
+    def test_three_nodes_an_application_and_the_end(self):
+        r = self.job("cairn-local", "--", "bash", "-ec", SEES % 3 + """
+            echo $CAIRN_JOB_NODES
+            cairn --address $CAIRN_JOB_ADDRESSES wait-ready
+            cairn ns create demo; echo hi | cairn put demo k; cairn get demo k; umask; exit 7""")
+        self.assertEqual(r.code, 7, r)
+        self.assertEqual(r.out.split()[0], "3")
+        mask = os.umask(0)
+        os.umask(mask)
+        self.assertIn("hi\n%04o" % mask, r.out)
+        self.assertIn("ready: nodes 3, members of etcd 3", r.err)
+        self.nothing_stays()
+
+    def test_nobody_else_gets_at_the_map(self):
+        ask = self.write("ask.py", b"""
+import http.client, os, ssl, sys
+control, host = os.path.dirname(os.environ["CAIRN_KEY"]), os.path.dirname(os.environ["CAIRN_WORKSPACE"])
+assert os.stat(control).st_mode & 0o777 == 0o700
+address = open(control + "/etcd.0").read().split()[2][len("https://"):]
+
+def version(own):
+    context = ssl.create_default_context(cafile=control + "/ca.crt")
+    if own:
+        context.load_cert_chain(host + "/0/own.crt", host + "/0/own.key")
+    connection = http.client.HTTPSConnection(address, context=context, timeout=30)
+    connection.request("GET", "/version")
+    return connection.getresponse().read()
+
+assert b"etcdserver" in version(True)
+try:
+    sys.exit("let in without a certificate: %s" % version(False))
+except (ssl.SSLError, ConnectionError):
+    print("refused")
+""")
+        self.assertEqual(self.ok(self.job("cairn-local", "-n", "1", "--", sys.executable, ask)).out, "refused\n")
+        self.nothing_stays()
+
+    def test_what_is_kept_is_there_again_and_what_is_exported_is_out(self):
+        kept, out = self.path("kept"), self.path("out")
+        self.ok(self.job("cairn-local", "--keep", kept, "--", "bash", "-ec",
+                         "cairn ns create demo; echo first | cairn put demo k; head -c 3000000 /dev/zero | cairn put demo large"))
+        self.nothing_stays()
+        self.assertEqual(os.stat(kept).st_mode & 0o777, 0o700)
+        self.fails(self.job("cairn-local", "--keep", kept, "-n", "1", "--", "true"), 1, "its data are of 3 nodes, not 1")
+        r = self.job("cairn-local", "--keep", kept, "--export", "demo=" + out, "--export", "none=" + out, "--", "bash", "-ec", """
+            for a in ${CAIRN_JOB_ADDRESSES//,/ }; do cairn --address $a get demo k 2>/dev/null || true; done
+            "$0" --keep %s -n 3 -- true 2>&1 | grep -o 'another job uses it'""" % kept, self.argv("cairn-local")[0])
+        self.assertEqual(r.out.split("\n")[:2], ["first", "another job uses it"], r)
+        self.assertEqual(r.code, 1, r)
+        self.assertIn("no node has a namespace none", r.err)
+        self.assertEqual(read(os.path.join(out, "k")), "first\n")
+        self.assertEqual(os.path.getsize(os.path.join(out, "large")), 3000000)
+        self.nothing_stays()
+
+    def test_the_map_is_kept_before_the_end_too(self):
+        kept = self.path("kept")
+        self.ok(self.job("cairn-local", "-n", "1", "--keep", kept, "--", "bash", "-ec",
+                         "cairn ns create demo; until grep -qs ns/demo %s/map.json; do sleep 0.1; done" % kept))
+        self.nothing_stays()
+
+    def test_a_configuration_of_the_sites_own(self):
+        r = self.ok(self.job("cairn-local", "--config", os.path.join(SOURCE, "deploy", "examples", "burst-buffer.yaml"),
+                             "--set", "node.workers=1", "--", "bash", "-ec", SEES % 3 + "; cairn status --json"))
+        self.assertIn('"memory"', r.out)
+        self.nothing_stays()
+
+    def test_a_node_that_does_not_start(self):
+        r = self.fails(self.job("cairn-local", "--set", "nonsense=1", "--", "true"), 1, "unknown key 'nonsense'", "see ")
+        logs = r.err.rsplit("see ", 1)[1].strip()
+        self.assertIn("unknown key", read(os.path.join(logs, "node.0")))
+        self.assertFalse(glob.glob(os.path.dirname(logs) + "/*.key"))  # logs stay, secrets do not
+        shutil.rmtree(os.path.dirname(logs))
+        self.nothing_stays()
+
+    def test_a_node_that_dies_does_not_end_the_others(self):
+        r = self.job("cairn-local", "--", "bash", "-ec", """
+            pid=$(sed -n 's/.*"pid": *\\([0-9]*\\).*/\\1/p' ${CAIRN_WORKSPACE%/ws}/1/ws/node.json)
+            kill -KILL $pid
+            until [ -e ${CAIRN_KEY%/*}/failed.1 ]; do sleep 0.1; done
+            cairn --address $CAIRN_JOB_ADDRESSES status >/dev/null; echo goes on""")
+        self.assertIn("goes on", r.out)
+        self.assertIn("node 1: the node ended with 137", r.err)
+        self.assertIn("not all nodes came to a good end", r.err)
+        shutil.rmtree(os.path.dirname(r.err.rsplit("see ", 1)[1].strip()))
+        self.nothing_stays()
+
+    def test_signals_end_all(self):
+        for sig, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 143)):
+            for early in (True, False):
+                p = subprocess.Popen(self.argv("cairn-local", "--", "sleep", "300"), env=self.env, start_new_session=True,
+                                     stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+                if early:
+                    wait_for("a node", lambda: processes_below(self.scratch))
+                else:
+                    self.assertIn(b"ready", p.stdout.readline())
+                os.killpg(p.pid, sig)  # as a terminal does: to all of the foreground
+                p.communicate(timeout=DEADLINE_S)
+                self.assertEqual(p.returncode, code)
+                self.nothing_stays()
+
+
+@unittest.skipUnless(has("mpirun"), "mpirun is not installed")
+class Mpi(JobCase):
+    STARTER = "mpirun --oversubscribe --map-by node --bind-to none"
+
+    def setUp(self):
+        super().setUp()
+        os.mkdir(self.path("w"))
+        self.env.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", OMPI_MCA_btl="self,vader")
+
+    def argv(self, *args):
+        return ["bash", "-c", 'cd "$0" && exec "$@"', self.path("w"), *super().argv("cairn-mpirun", "--mpirun", self.STARTER, *args)]
+
+    def test_nodes_and_ranks(self):
+        r = run(*self.argv("-n", "3", "--", "bash", "-ec", SEES % 3 + "; cairn ns create demo; " + self.STARTER +
+                           " -n 4 bash -c 'echo $OMPI_COMM_WORLD_RANK | cairn put demo rank$OMPI_COMM_WORLD_RANK'; cairn ls demo"),
+                env=self.env, timeout=300)
+        self.ok(r)
+        self.assertEqual(r.out.split(), ["rank0", "rank1", "rank2", "rank3"])
+        self.nothing_stays()
+        self.assertEqual(os.listdir(self.path("w")), [])
+
+    def test_a_signal_ends_all(self):
+        p = subprocess.Popen(self.argv("-n", "2", "--", "sleep", "300"), env=self.env, start_new_session=True,
+                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        while b"ready" not in p.stdout.readline():
+            pass
+        p.send_signal(signal.SIGTERM)
+        p.communicate(timeout=DEADLINE_S)
+        self.assertEqual(p.returncode, 143)
+        self.nothing_stays()
+        self.assertEqual(os.listdir(self.path("w")), [])
+
+
+@unittest.skipUnless(has("slurmctld", "slurmd", "srun", "munged"), "Slurm or MUNGE is not installed")
+@unittest.skipUnless(os.getuid() == 0, "a Slurm of the test's own needs root")
+class Slurm(JobCase):
+    """One controller and three slurmd on this machine, with configuration, state and key in the test's directory."""
+
+    HOSTS = 3
+
+    def setUp(self):
+        super().setUp()
+        # munged looks at each directory above its socket: not writable by others, and open to its clients.
+        self.site = self.path("slurm")
+        os.chmod(self.base, 0o755)
+        for d in ("munge", "state", "spool", "log", "work"):
+            os.makedirs(os.path.join(self.site, d), 0o755)
+        for i in range(1, self.HOSTS + 1):
+            os.mkdir(os.path.join(self.site, "spool", "n%d" % i))
+        self.env["PATH"] = os.environ["PATH"] + ":/usr/sbin"
+        self.env["SLURM_CONF"] = os.path.join(self.site, "slurm.conf")
+        self.start_munge()
+        self.start_slurm()
+
+    def daemon(self, name, *argv):
+        with open(os.path.join(self.site, "log", name + ".out"), "wb") as log:
+            p = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.env)
+
+        def end():
+            p.terminate()
+            try:
+                p.wait(15)
+            except subprocess.TimeoutExpired:
+                p.kill()
+                p.wait()
+
+        self.addCleanup(end)
+        return p
+
+    def log(self):
+        return "".join("--- %s\n%s\n" % (p, read(p)[-1500:])
+                       for p in sorted(glob.glob(os.path.join(self.site, "log", "*"))))
+
+    def start_munge(self):
+        at = lambda f: os.path.join(self.site, "munge", f)
+        with open(at("key"), "wb") as f:
+            f.write(os.urandom(1024))
+        os.chmod(at("key"), 0o400)
+        self.munged = self.daemon("munged", "munged", "--foreground", "--key-file=" + at("key"), "--socket=" + at("sock"),
+                                  "--pid-file=" + at("pid"), "--log-file=" + at("log"), "--seed-file=" + at("seed"))
+        wait_for("munged", lambda: os.path.exists(at("sock")) or self.munged.poll() is not None, 30)
+        if self.munged.poll() is not None:
+            self.skipTest("munged does not start here: " + self.log())
+
+    def ports(self, n):
+        sockets = [socket.socket() for _ in range(n)]
+        for s in sockets:
+            s.bind(("0.0.0.0", 0))
+        ports = [s.getsockname()[1] for s in sockets]
+        for s in sockets:
+            s.close()
+        return ports
+
+    def start_slurm(self):
+        host, s = socket.gethostname().split(".")[0], self.site
+        ports = self.ports(1 + self.HOSTS)
+        nodes = "".join("NodeName=n%d NodeHostname=%s NodeAddr=127.0.0.1 Port=%d CPUs=%d State=UNKNOWN\n" %
+                        (i, host, ports[i], os.cpu_count()) for i in range(1, self.HOSTS + 1))
+        with open(self.env["SLURM_CONF"], "w") as f:
+            f.write("""ClusterName=cairntest
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={port}
+AuthType=auth/munge
+CredType=cred/munge
+AuthInfo=socket={s}/munge/sock
+SlurmUser=root
+StateSaveLocation={s}/state
+SlurmdSpoolDir={s}/spool/%n
+SlurmctldPidFile={s}/slurmctld.pid
+SlurmdPidFile={s}/slurmd.%n.pid
+SlurmctldLogFile={s}/log/slurmctld
+SlurmdLogFile={s}/log/slurmd.%n
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/none
+MpiDefault=none
+SwitchType=switch/none
+SelectType=select/cons_tres
+ReturnToService=2
+KillWait=30
+MinJobAge=300
+{nodes}PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP OverSubscribe=YES
+""".format(host=host, port=ports[0], s=s, nodes=nodes))
+        daemons = [self.daemon("slurmctld", "slurmctld", "-D")]
+        daemons += [self.daemon("slurmd%d" % i, "slurmd", "-D", "-N", "n%d" % i) for i in range(1, self.HOSTS + 1)]
+
+        def idle():
+            if any(d.poll() is not None for d in daemons):
+                self.skipTest("Slurm does not start here: " + self.log())
+            return run("sinfo", "-h", "-t", "idle", "-o", "%D", env=self.env).out.strip() == str(self.HOSTS)
+
+        self.addCleanup(self.cancel_all)
+        wait_for("Slurm's hosts", idle, 60)
+
+    def cancel_all(self):
+        """Before the daemons end, whose steps would stay: of a test that failed in the middle of a job."""
+        run("scancel", "--user", "root", env=self.env)
+        until = time.monotonic() + 40
+        while processes_below(self.scratch) and time.monotonic() < until:
+            time.sleep(0.1)
+        for pid in processes_below(self.scratch):
+            os.kill(pid, signal.SIGKILL)
+
+    def submit(self, *args, options=()):
+        """A job, by sbatch; its number."""
+        r = run("sbatch", "--parsable", "--nodes", str(self.HOSTS), "--time", "5", "--output", "%j.out",
+                "--chdir", os.path.join(self.site, "work"), *options, *self.argv("cairn-slurm", "--interface", "lo", *args),
+                env=self.env)
+        return self.ok(r).out.strip()
+
+    def output(self, job):
+        path = os.path.join(self.site, "work", job + ".out")
+        return read(path) if os.path.exists(path) else ""
+
+    def state(self, job):
+        shown = run("scontrol", "show", "job", job, env=self.env).out
+        return dict(w.split("=", 1) for w in shown.split() if "=" in w)
+
+    def await_end(self, job, seconds=DEADLINE_S):
+        wait_for("the job's end; its output: " + self.output(job) + self.log(),
+                 lambda: self.state(job).get("JobState") in ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL"), seconds)
+        return self.state(job)
+
+    def test_a_job_runs_and_others_are_cancelled(self):
+        # To its end, with an application that is a step on all hosts, and an export.
+        out = self.path("out")
+        job = self.submit("--export", "demo=" + out, "--", "bash", "-ec", SEES % self.HOSTS + """
+            cairn ns create demo
+            srun --overlap -N %d -n %d bash -c 'echo $SLURMD_NODENAME | cairn put demo rank$SLURM_PROCID'
+            cairn ls demo""" % (self.HOSTS, self.HOSTS))
+        state = self.await_end(job)
+        self.assertEqual((state["JobState"], state["ExitCode"]), ("COMPLETED", "0:0"), self.output(job) + self.log())
+        self.assertEqual({read(os.path.join(out, "rank%d" % i)).strip() for i in range(self.HOSTS)},
+                         {"n%d" % i for i in range(1, self.HOSTS + 1)})
+        self.nothing_stays()
+        self.assertEqual(os.listdir(os.path.join(self.site, "work")), [job + ".out"])
+
+        # Cancelled, when all processes get SIGTERM at once; and asked to end, as the time limit does, when only the script is.
+        for cancel in (["scancel"], ["scancel", "--batch", "--signal=TERM"]):
+            job = self.submit("--", "sleep", "300")
+            wait_for("the job to be ready", lambda: "ready: nodes" in self.output(job))
+            began = time.monotonic()
+            self.ok(run(*cancel, job, env=self.env))
+            state = self.await_end(job, 60)
+            self.assertLess(time.monotonic() - began, 25, self.output(job))
+            self.assertEqual(state["ExitCode"], "143:0", self.output(job))
+            self.assertNotIn("good end", self.output(job))
+            self.nothing_stays()
+
+        # Several nodes on each host; what is kept is there for the next job.
+        kept = self.path("kept")
+        for command in ("cairn ns create demo; cairn put demo k </etc/hostname",
+                        "for a in ${CAIRN_JOB_ADDRESSES//,/ }; do cairn --address $a get demo k 2>/dev/null && exit; done; exit 1"):
+            job = self.submit("--keep", kept, "--per-host", "2", "--", "bash", "-ec", SEES % (2 * self.HOSTS) + "\n" + command)
+            self.assertEqual(self.await_end(job)["ExitCode"], "0:0", self.output(job))
+            self.nothing_stays()
+
+
+if __name__ == "__main__":
+    main()
