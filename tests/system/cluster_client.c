@@ -25,7 +25,7 @@ struct client {
     void (*show)(struct client *c, const ProtobufCMessage *reply);
     bool done;
     int rc;
-    uint64_t revision, slots, members;
+    uint64_t revision, term, slots, members;
     bool more;
 };
 
@@ -81,6 +81,11 @@ static void show_registered(struct client *c, const ProtobufCMessage *reply)
 {
     (void)c;
     printf("%" PRIu64 "\n", ((const Cairn__Wire__ClusterRegistered *)reply)->inc);
+}
+
+static void note_term(struct client *c, const ProtobufCMessage *reply)
+{
+    c->term = ((const Cairn__Wire__ClusterGrant *)reply)->term;
 }
 
 static void show_grant(struct client *c, const ProtobufCMessage *reply)
@@ -156,7 +161,12 @@ static int do_beat(struct client *c, char **argv)
                                          .number = number(argv[2]),
                                          .revision = number(argv[3]) };
     Cairn__Wire__ClusterHeartbeat *w = cairn_wire_heartbeat_put(&beat, &c->arena);
+    int rc = w != NULL ? ask(c, CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_HEARTBEAT, &w->base, note_term) : CAIRN_E_NOMEM;
 
+    if (rc != 0)
+        return rc;
+    beat.term = c->term; /* only one that names the coordinator's term is granted */
+    w = cairn_wire_heartbeat_put(&beat, &c->arena);
     return w != NULL ? ask(c, CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_HEARTBEAT, &w->base, show_grant) : CAIRN_E_NOMEM;
 }
 

@@ -4,10 +4,11 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import time
 import unittest
 
-from systest import BUILD, DEGRADED, FAILED, Case, Etcd, main, run, wait_for
+from systest import BUILD, DEGRADED, FAILED, OK, Case, Etcd, main, run, wait_for
 
 CLIENT = os.path.join(BUILD, "bin", "cluster_client")
 CLUSTER = "0123456789abcdef0123456789abcdef"
@@ -106,6 +107,61 @@ class Cluster(Etcd, Case):
         self.assertEqual(second.stop(), 0)
         third = self.coordinator()
         self.assertEqual(self.numbers(third, "records", 0)[1], slots)
+        for n in self.up():
+            self.assertEqual(n.stop(), 0)
+
+    def kill_and_follow(self, source, victim, reader):
+        """Imports @source while @victim is killed; all of it is there, and whole again when @victim is back."""
+        key = ("--key", self.path("key"))
+
+        def cairn(node, *argv, **kw):
+            return node.cairn(*key, *argv, **kw)
+
+        def is_whole():
+            seen = self.seen(self.coordinator())
+            return seen["slots"]["all"] > 0 and seen["slots"]["degraded"] == 0 and seen["members"]["silent"] == 0
+
+        victim.kill()
+        self.ok(cairn(reader, "import", "--prefix", "while/", "data", source))
+        out = self.path("out")
+        self.ok(cairn(reader, "export", "data", out))
+        for prefix in ("before", "while"):
+            subprocess.run(["diff", "-r", source, os.path.join(out, prefix)], check=True)
+        self.ok(cairn(reader, "put", "-v", "1", "data", "while/replaced"))
+        victim.start()
+        wait_for("all replicas", is_whole)
+        shutil.rmtree(out)
+        self.ok(cairn(victim, "export", "data", out))
+        with open(os.path.join(out, "while", "replaced")) as f:
+            self.assertEqual(f.read(), "1")
+        os.unlink(os.path.join(out, "while", "replaced"))
+        for prefix in ("before", "while"):
+            subprocess.run(["diff", "-r", source, os.path.join(out, prefix)], check=True)
+        self.ok(cairn(reader, "rm", "--prefix", "data", "while/"))
+
+    def test_data_outlive_a_node(self):
+        self.begin()
+        self.coordinator()
+        first, second, third = self.all
+        key = ("--key", self.path("key"))
+        self.fails(first.cairn(*key, "ns", "create", "--replicas", "9", "data"), FAILED, "replicas")
+        self.ok(first.cairn(*key, "ns", "create", "--replicas", "2", "data"))
+        source = self.path("source")
+        os.mkdir(source)
+        for i in range(300):
+            with open(os.path.join(source, "f%d" % i), "wb") as f:
+                f.write(os.urandom(i * 97 % 9000))
+        with open(os.path.join(source, "larger"), "wb") as f:
+            f.write(os.urandom(700000))
+        wait_for("the namespace at another node", lambda: second.cairn(*key, "ns", "show", "data").code == OK)
+        self.ok(first.cairn(*key, "import", "--prefix", "before/", "data", source))
+        names = [len(n.cairn(*key, "ls", "data").out.splitlines()) for n in self.all]
+        self.assertEqual(names, [301] * 3)
+        for victim in (second, self.coordinator()):
+            reader = next(n for n in self.all if n is not victim)
+            self.kill_and_follow(source, victim, reader)
+        self.ok(first.cairn(*key, "ns", "remove", "-f", "data"))
+        wait_for("the end of the namespace", lambda: third.cairn(*key, "ns", "show", "data").code == FAILED)
         for n in self.up():
             self.assertEqual(n.stop(), 0)
 

@@ -173,7 +173,11 @@ static inline void node_beat(struct node *n, struct node *to)
     if (n->inc == 0 ||
         cairn_coordinator_heartbeat(&to->co, &beat, &g, &err) != 0)
         return;
-    n->term = MAX(n->term, g.term);
+    if (g.term > n->term) { /* it was for another coordinator: one that counts */
+        n->term = g.term;
+        node_beat(n, to);
+        return;
+    }
     n->grants += g.granted;
     if (g.wants_register)
         n->inc = 0; /* the same process: it gets the same again */
