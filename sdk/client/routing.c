@@ -542,6 +542,7 @@ bool cairn__route_again(struct cairn_call *call)
         break;
     case CAIRN_E_BUSY:
     case CAIRN_E_CLOSED:
+    case CAIRN_E_SHUTDOWN:
     case CAIRN_E_TIMEOUT:
     case CAIRN_E_UNKNOWN:
     case CAIRN_E_UNREACHABLE:

@@ -27,6 +27,8 @@
 #include <string.h>
 #include <time.h>
 
+enum { CLASS_AGAIN_MS = 200, CLASS_WAIT_MS = 10000 };
+
 enum {
     CREATE_CHECK,
     CREATE_CLASS,
@@ -313,24 +315,51 @@ static void create_try(struct router_order *o)
     cairn_rpc_call_start(&o->call);
 }
 
+static void create_ask_class(struct router_order *o);
+
+static void create_on_again(void *arg)
+{
+    create_ask_class(arg);
+}
+
+/* A cluster that has just been started has no coordinator for a moment, or not all of its nodes. */
+static bool create_may_ask_again(struct router_order *o, int rc)
+{
+    struct cairn_env *env = &router_home(o->router)->loop->env;
+    uint64_t at = cairn_env_now_ns(env) + CLASS_AGAIN_MS * CAIRN_NS_PER_MS;
+
+    if (rc != CAIRN_E_BUSY && rc != CAIRN_E_MOVED && rc != CAIRN_E_STATE && rc != CAIRN_E_UNREACHABLE)
+        return false;
+    return at < o->again_until_ns && cairn_timer_start(env, &o->again, at) == 0;
+}
+
 static void create_on_class(struct cairn_rpc_call *call)
 {
     struct router_order *o = call->arg;
 
-    if (call->rc != 0)
-        create_fail(o, call->rc);
-    else
+    if (call->rc == 0)
         create_try(o);
+    else if (!create_may_ask_again(o, call->rc))
+        create_fail(o, call->rc);
+}
+
+static void create_ask_class(struct router_order *o)
+{
+    cairn__wire__cluster_class__init(&o->msg.cluster_class);
+    o->msg.cluster_class.replicas = o->ns.replicas;
+    router_order_call(o, cairn_rpc_target_by_id(router_home(o->router)->rpc, CAIRN_PROVIDER_CLUSTER),
+                      CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_CREATE_CLASS, create_on_class);
 }
 
 /* The slots that its keys are spread over: those of all namespaces with so many replicas. */
 static void create_class(struct router_order *o)
 {
+    uint64_t now = cairn_env_now_ns(&router_home(o->router)->loop->env);
+
     cairn_sm_move(&o->sm, CREATE_CLASS);
-    cairn__wire__cluster_class__init(&o->msg.cluster_class);
-    o->msg.cluster_class.replicas = o->ns.replicas;
-    router_order_call(o, cairn_rpc_target_by_id(router_home(o->router)->rpc, CAIRN_PROVIDER_CLUSTER),
-                      CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_CREATE_CLASS, create_on_class);
+    cairn_timer_init(&o->again, create_on_again, o);
+    o->again_until_ns = MIN(now + CLASS_WAIT_MS * CAIRN_NS_PER_MS, o->rq->deadline_ns);
+    create_ask_class(o);
 }
 
 static void create_begin(struct router_order *o)

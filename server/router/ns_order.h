@@ -40,6 +40,8 @@ struct router_order {
     struct cairn_rpc_call call;
     uint64_t id; /* create: the region that tries the provider */
     uint32_t try_crc;
+    struct cairn_timer again; /* create, in a cluster: when to ask for its slots again, */
+    uint64_t again_until_ns;  /* and how long */
     uint64_t *regions; /* remove: those of one page */
     uint32_t nregions, regions_at;
     uint8_t *from; /* remove: the last key of the page before */

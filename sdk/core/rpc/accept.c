@@ -412,6 +412,7 @@ static void on_accepted_down(struct cairn_rpc_peer *peer, int rc)
 }
 
 static const struct peer_role accepted_role = {
+    .accepted = true,
     .hello = on_accepted_hello,
     .goodbye = on_accepted_goodbye,
     .credit = cairn_rpc__peer_credit_plain,

@@ -1,11 +1,28 @@
-/* The end of a target: its peers are told, and leave when their requests are answered. See accept.h. */
+/* The end of a target: those who connected to it are told, and leave when their requests are answered. Our own sessions with
+ * others are their users' to close, who may need them until then. See accept.h. */
 #include "sdk/core/rpc/accept.h"
 
 #include "sdk/core/rpc/rpc_internal.h"
 
+static struct cairn_rpc_peer *accepted_peer(struct cairn_link *l)
+{
+    struct cairn_rpc_peer *peer = CONTAINER_OF(l, struct cairn_rpc_peer, link);
+
+    return peer->role->accepted ? peer : NULL;
+}
+
+static bool has_accepted(struct cairn_rpc *rpc)
+{
+    CAIRN_LIST_FOREACH (l, &rpc->peers) {
+        if (accepted_peer(l) != NULL)
+            return true;
+    }
+    return false;
+}
+
 void cairn_rpc__drain_check(struct cairn_rpc *rpc)
 {
-    if (rpc->drain.on && cairn_list_is_empty(&rpc->peers))
+    if (rpc->drain.on && !has_accepted(rpc))
         cairn_env_defer(&rpc->loop->env, &rpc->drain.task);
 }
 
@@ -25,8 +42,10 @@ static void on_drain_deadline(void *arg)
 {
     struct cairn_rpc *rpc = arg;
 
-    CAIRN_LIST_FOREACH_SAFE (l, &rpc->peers)
-        cairn_rpc__peer_down(CONTAINER_OF(l, struct cairn_rpc_peer, link), CAIRN_E_SHUTDOWN);
+    CAIRN_LIST_FOREACH_SAFE (l, &rpc->peers) {
+        if (accepted_peer(l) != NULL)
+            cairn_rpc__peer_down(accepted_peer(l), CAIRN_E_SHUTDOWN);
+    }
     cairn_rpc__drain_check(rpc);
 }
 
@@ -39,8 +58,10 @@ void cairn_rpc_drain(struct cairn_rpc *rpc, uint64_t deadline_ns, void (*done)(v
     cairn_timer_init(&rpc->drain.timer, on_drain_deadline, rpc);
     cairn_timer_start(&rpc->loop->env, &rpc->drain.timer, deadline_ns);
     CAIRN_LIST_FOREACH_SAFE (l, &rpc->peers) {
-        struct cairn_rpc_peer *peer = CONTAINER_OF(l, struct cairn_rpc_peer, link);
+        struct cairn_rpc_peer *peer = accepted_peer(l);
 
+        if (peer == NULL)
+            continue;
         if (peer->sm.state == PEER_UP)
             cairn_rpc__peer_leave(peer);
         else if (peer->sm.state == PEER_GREETING)

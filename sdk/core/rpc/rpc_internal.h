@@ -98,6 +98,7 @@ enum {
 
 /* What differs between the end that connected (session.c) and the end that was connected to (accept.c). */
 struct peer_role {
+    bool accepted; /* the end that was connected to */
     void (*hello)(struct cairn_rpc_peer *peer, const struct cairn_frame *f);
     void (*goodbye)(struct cairn_rpc_peer *peer);             /* the other end will close */
     void (*credit)(struct cairn_rpc_peer *peer, uint32_t id); /* call @id is answered: there is room for another */
