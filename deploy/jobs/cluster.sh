@@ -166,7 +166,7 @@ look_for_failures() {
 }
 
 cluster_begin() {
-    local until=$((SECONDS + timeout)) alive=0
+    local until=$((SECONDS + timeout)) alive address
     begun=1
     hold_signals
     launch
@@ -180,12 +180,15 @@ cluster_begin() {
     export CAIRN_JOB_ADDRESSES CAIRN_JOB_NODES=$nodes CAIRN_KEY=$control/cluster.key
     export CAIRN_WORKSPACE=$scratch/cairn-$id/ws
     run "$cairn" --address "$CAIRN_JOB_ADDRESSES" wait-ready --timeout "${timeout}s" || fail "no node answers at $CAIRN_JOB_ADDRESSES"
-    until [ "$alive" = "$nodes" ]; do
-        look_for_failures
-        [ $SECONDS -lt $until ] || fail "$alive of $nodes nodes are in the group after $timeout s"
-        alive=$({ "$cairn" --address "$CAIRN_JOB_ADDRESSES" members --json --timeout 5s 2>/dev/null || true; } |
-            grep -Eo '"state": *"alive"' | wc -l)
-        [ "$alive" = "$nodes" ] || sleep 0.2
+    for address in ${CAIRN_JOB_ADDRESSES//,/ }; do # each of them: the application may ask any
+        alive=0
+        until [ "$alive" = "$nodes" ]; do
+            look_for_failures
+            [ $SECONDS -lt $until ] || fail "$alive of $nodes nodes are in the group after $timeout s, as $address sees it"
+            alive=$({ "$cairn" --address "$address" members --json --timeout 5s 2>/dev/null || true; } |
+                grep -Eo '"state": *"alive"' | wc -l)
+            [ "$alive" = "$nodes" ] || sleep 0.2
+        done
     done
     ready=1
     say "ready: nodes $nodes, members of etcd $etcds"

@@ -494,7 +494,7 @@ void router_handle_ns_create(struct cairn_rpc_req *rq)
     ns.durability = m->durability;
     ns.write_once = m->write_once;
     ns.replicas = MAX(m->replicas, 1U);
-    ns.clustered = r->conf.cluster != NULL;
+    ns.clustered = r->conf.cluster != NULL && m->replicas > 0; /* else this node's alone */
     ns.embed_threshold = m->embed_threshold != 0 ? m->embed_threshold : r->conf.embed_threshold;
     ns.mode = m->mode != 0 ? m->mode : CAIRN_ROUTER_MODE_DEFAULT;
     ns.owner = rq->who->admin && m->owner != 0 ? m->owner : rq->who->uid; /* only an administrator makes it another's */

@@ -60,7 +60,7 @@ static const struct cli_opt create_opts[] = {
     CLI_OPT(struct create_args, durability, "durability", 'd', CLI_CHOICE, "memory|buffered|sync", NULL,
             "what an acknowledged write survives: nothing, the end of the process (the default), the loss of power"),
     CLI_OPT(struct create_args, replicas, "replicas", 'r', CLI_NUMBER, "N", NULL,
-            "in a cluster: on how many nodes each value is (default: 1)"),
+            "in a cluster: spread over its nodes, each value on so many of them (default: all on this node alone)"),
     CLI_OPT(struct create_args, write_once, "write-once", 0, CLI_FLAG, NULL, NULL,
             "a value is never replaced; it can be removed"),
     CLI_OPT(struct create_args, mode, "mode", 'm', CLI_STRING, "BITS", NULL,

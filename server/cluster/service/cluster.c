@@ -221,6 +221,8 @@ static void on_look(void *arg)
     h->seen.coordinator[0] = '\0';
     if (cairn_cluster__coordinator(&h->c, &arena, &m) != 0)
         snprintf(h->seen.coordinator, sizeof(h->seen.coordinator), "%s", m.name);
+    if (h->seen.coordinator[0] != '\0' || h->seen.known_ns == 0)
+        h->seen.known_ns = cairn_loop_now(h->c.home);
     h->seen.coordinates = h->coordinator_runs && cairn_coordinator_is_serving(&h->coordinator);
     h->seen.counts = h->coordinator.counts;
     pthread_mutex_unlock(&h->mutex);
@@ -362,11 +364,14 @@ static void cluster_status(void *ctx, json_t *to)
     struct cluster_home *h = home_of(ctx);
     const struct cairn_coordinator_counts *n = &h->seen.counts;
     struct cairn_map_health health;
-    bool known;
+    bool known, missed;
 
     cairn_map_store_health(h->c.map, &health);
     pthread_mutex_lock(&h->mutex);
     known = h->seen.coordinator[0] != '\0';
+    /* After a start, and when one coordinator follows another, there is none for a moment. */
+    missed = !known && h->seen.known_ns != 0 &&
+             cairn_env_now_ns(&h->c.home->env) - h->seen.known_ns > 2 * h->c.conf.election_ns;
     json_object_set_new(to, "coordinator", json_string(known ? h->seen.coordinator : "none"));
     json_object_set_new(to, "coordinates", json_boolean(h->seen.coordinates));
     if (h->seen.coordinates) {
@@ -378,7 +383,8 @@ static void cluster_status(void *ctx, json_t *to)
                                       "takeover", (int)n->takeover, "lost", (int)n->lost, "moving", (int)n->moving));
     }
     json_object_set_new(to, "health",
-                        json_string(!known || !health.reachable || n->lost > 0 || n->silent > 0 ? "degraded" : "ok"));
+                        json_string(missed || !health.reachable || n->lost > 0 || n->silent > 0 || n->degraded > 0 ? "degraded"
+                                                                                                        : "ok"));
     pthread_mutex_unlock(&h->mutex);
     cairn_cluster__side_status(&h->c, to);
 }

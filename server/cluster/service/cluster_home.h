@@ -19,6 +19,7 @@ struct cluster_news {
 struct cluster_seen {
     char coordinator[CAIRN_NAME_BYTES_MAX + 1];
     bool coordinates;
+    uint64_t known_ns; /* when somebody was last known to coordinate; or when we began */
     struct cairn_coordinator_counts counts;
 };
 
