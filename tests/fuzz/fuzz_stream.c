@@ -26,7 +26,9 @@ static void handle(struct cairn_rpc_req *rq)
     cairn_rpc_reply(rq, 0, NULL, NULL, 0);
 }
 
-static cairn_rpc_handler *const handlers[15] = { handle, handle, NULL, handle, handle };
+enum { METHODS_MAX = 32 }; /* at least as many as the interface has: input names any of them */
+
+static cairn_rpc_handler *const handlers[METHODS_MAX] = { handle, handle, NULL, handle, handle };
 
 static struct world *world_new(void)
 {
@@ -35,6 +37,8 @@ static struct world *world_new(void)
         .ntargets = 1, .inflight_max = 16, .inflight_bytes_max = 1 << 20, .output_bytes_max = 1 << 20
     };
 
+    if (cairn_iface_kv.nmethods > METHODS_MAX)
+        abort();
     w->target = (struct cairn_rpc_target){ .iface = &cairn_iface_kv, .handlers = handlers, .ctx = w, .name = "kv" };
     conf.targets = &w->target;
     if (cairn_loop_init(&w->loop, NULL, NULL) != 0)

@@ -456,7 +456,7 @@ static void router_list(struct cairn_rpc_req *rq)
     free(lengths);
 }
 
-static cairn_rpc_handler *const router_handlers[12] = {
+static cairn_rpc_handler *const router_handlers[32] = {
     [CAIRN__WIRE__ROUTER_METHOD__ROUTER_NS_SHOW] = ns_show,
     [CAIRN__WIRE__ROUTER_METHOD__ROUTER_PUT] = router_put,
     [CAIRN__WIRE__ROUTER_METHOD__ROUTER_GET] = router_get,

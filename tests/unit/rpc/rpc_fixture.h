@@ -94,7 +94,7 @@ static inline void handle_get(struct cairn_rpc_req *rq)
         cairn_rpc_reply(rq, 0, NULL, &v, 1);
 }
 
-static cairn_rpc_handler *const handlers[15] = {
+static cairn_rpc_handler *const handlers[32] = {
     [CAIRN__WIRE__KV_METHOD__KV_PUT] = handle_put,
     [CAIRN__WIRE__KV_METHOD__KV_GET] = handle_get,
 };
