@@ -162,7 +162,7 @@ static int add_record(struct cluster_store *st, const struct store_slot *s, cons
     store_be32(head, s->slot);
     store_be32(head + 4, b->ns);
     value[0] = b->flags & STORE_BODY_WRITE_ONCE;
-    store_le64(value + 1, e->rid.session.pos == 0 ? e->rid.seq : 0);
+    cairn_le_store64(value + 1, e->rid.session.pos == 0 ? e->rid.seq : 0);
     return store_batch_add(batch, st->index_db, head, sizeof(head), b->key, b->key_len, value,
                            erase ? -1 : (int64_t)sizeof(value), if_absent);
 }
@@ -367,7 +367,7 @@ static void on_checked(struct cairn_rpc_call *call)
         const struct cairn_log_entry *e = st->conf.ops->entry(r->s, r->pos);
 
         if (m->lengths[i] == STORE_INDEX_VALUE_BYTES && at + STORE_INDEX_VALUE_BYTES <= call->reply_payload_len &&
-            e->rid.seq != 0 && store_get_le64(call->reply_payload + at + 1) == e->rid.seq)
+            e->rid.seq != 0 && cairn_le_load64(call->reply_payload + at + 1) == e->rid.seq)
             r->result = 0;
         at += m->lengths[i] > 0 ? (uint32_t)m->lengths[i] : 0;
     }

@@ -117,8 +117,8 @@ int store_batch_at(struct store_batch *b, uint32_t db, uint32_t slot, struct cai
     uint8_t key[STORE_SLOT_BYTES], value[STORE_AT_VALUE_BYTES];
 
     store_be32(key, slot);
-    store_le64(value, at.epoch);
-    store_le64(value + 8, at.pos);
+    cairn_le_store64(value, at.epoch);
+    cairn_le_store64(value + 8, at.pos);
     value[16] = partial;
     return store_batch_add(b, db, key, sizeof(key), NULL, 0, value, sizeof(value), false);
 }
@@ -136,7 +136,7 @@ int store_batch_session(struct store_batch *b, uint32_t db, uint32_t slot, struc
     uint8_t key[STORE_OPEN_KEY_BYTES], value[STORE_OPEN_VALUE_BYTES];
 
     session_key(key, slot, id);
-    store_le64(value, floor);
+    cairn_le_store64(value, floor);
     return store_batch_add(b, db, key, sizeof(key), NULL, 0, value, sizeof(value), false);
 }
 
@@ -155,10 +155,10 @@ int store_batch_write(struct store_batch *b, uint32_t db, uint32_t slot, struct 
     uint8_t key[STORE_WRITE_KEY_BYTES], value[STORE_WRITE_VALUE_BYTES];
 
     write_key(key, slot, session, w->seq);
-    store_le64(value, w->seq);
-    store_le64(value + 8, w->pos);
-    store_le32(value + 16, (uint32_t)w->result);
-    store_le64(value + 20, floor);
+    cairn_le_store64(value, w->seq);
+    cairn_le_store64(value + 8, w->pos);
+    cairn_le_store32(value + 16, (uint32_t)w->result);
+    cairn_le_store64(value + 20, floor);
     return store_batch_add(b, db, key, sizeof(key), NULL, 0, value, sizeof(value), false);
 }
 

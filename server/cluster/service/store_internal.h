@@ -3,6 +3,7 @@
 #ifndef CAIRN_SERVER_CLUSTER_SERVICE_STORE_INTERNAL_H
 #define CAIRN_SERVER_CLUSTER_SERVICE_STORE_INTERNAL_H
 
+#include "sdk/core/base/le.h"
 #include "schema/common.pb-c.h"
 #include "schema/kv.pb-c.h"
 #include "server/cluster/service/store.h"
@@ -55,34 +56,6 @@ static inline uint64_t store_get_be64(const uint8_t *from)
 
     memcpy(&v, from, sizeof(v));
     return be64toh(v);
-}
-
-static inline void store_le32(uint8_t *to, uint32_t v)
-{
-    v = htole32(v);
-    memcpy(to, &v, sizeof(v));
-}
-
-static inline void store_le64(uint8_t *to, uint64_t v)
-{
-    v = htole64(v);
-    memcpy(to, &v, sizeof(v));
-}
-
-static inline uint32_t store_get_le32(const uint8_t *from)
-{
-    uint32_t v;
-
-    memcpy(&v, from, sizeof(v));
-    return le32toh(v);
-}
-
-static inline uint64_t store_get_le64(const uint8_t *from)
-{
-    uint64_t v;
-
-    memcpy(&v, from, sizeof(v));
-    return le64toh(v);
 }
 
 /* ---- store_batch.c ---- */

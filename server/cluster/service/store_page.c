@@ -8,9 +8,9 @@ int store_page_next(const uint8_t *page, uint32_t len, uint32_t *at, struct stor
 
     if (left < STORE_PAGE_HEAD_BYTES)
         return CAIRN_E_INVAL;
-    r->ns = store_get_le32(p);
-    r->key_len = store_get_le32(p + 4);
-    r->record_len = store_get_le32(p + 8);
+    r->ns = cairn_le_load32(p);
+    r->key_len = cairn_le_load32(p + 4);
+    r->record_len = cairn_le_load32(p + 8);
     r->index = p + 12;
     if (r->key_len > STORE_KEY_BYTES_MAX || r->record_len > CAIRN_KV_VALUE_BYTES_MAX)
         return CAIRN_E_TOOBIG;
@@ -24,9 +24,9 @@ int store_page_next(const uint8_t *page, uint32_t len, uint32_t *at, struct stor
 
 void store_page_put(const struct store_page_record *r, uint8_t *to)
 {
-    store_le32(to, r->ns);
-    store_le32(to + 4, r->key_len);
-    store_le32(to + 8, r->record_len);
+    cairn_le_store32(to, r->ns);
+    cairn_le_store32(to + 4, r->key_len);
+    cairn_le_store32(to + 8, r->record_len);
     memcpy(to + 12, r->index, STORE_INDEX_VALUE_BYTES);
     memcpy(to + STORE_PAGE_HEAD_BYTES, r->key, r->key_len);
     if (r->record_len > 0)

@@ -109,7 +109,7 @@ static int take_open(struct store_start *x, const uint8_t *key, const uint8_t *v
     if (len != STORE_OPEN_VALUE_BYTES || e.at.pos == 0 || (t->n > 0 && !cairn_at_is_less(t->all[t->n - 1].id, e.at)))
         return CAIRN_E_CORRUPT;
     cairn_sessions_append(t, &e);
-    t->all[t->n - 1].floor = MAX(store_get_le64(value), UINT64_C(1));
+    t->all[t->n - 1].floor = MAX(cairn_le_load64(value), UINT64_C(1));
     return 0;
 }
 
@@ -122,14 +122,14 @@ static int take_write(struct store_start *x, const uint8_t *key, const uint8_t *
 
     if (len != STORE_WRITE_VALUE_BYTES || cairn_sessions_find(&x->sessions, id) == NULL)
         return CAIRN_E_CORRUPT;
-    e.rid.seq = store_get_le64(value);
-    e.at.pos = store_get_le64(value + 8);
-    e.floor = store_get_le64(value + 20);
+    e.rid.seq = cairn_le_load64(value);
+    e.at.pos = cairn_le_load64(value + 8);
+    e.floor = cairn_le_load64(value + 20);
     rc = cairn_sessions_reserve(&x->sessions, &e);
     if (rc != 0)
         return rc;
     cairn_sessions_append(&x->sessions, &e);
-    cairn_sessions_apply(&x->sessions, &e, (int32_t)store_get_le32(value + 16));
+    cairn_sessions_apply(&x->sessions, &e, (int32_t)cairn_le_load32(value + 16));
     return 0;
 }
 
@@ -202,7 +202,7 @@ static int take_slot(struct store_start *x, const ProtobufCBinaryData *key, cons
     if (f.slot % x->st->conf.nworkers != x->st->conf.worker)
         return 0;
     f.partial = value[16] != 0;
-    f.at = (struct cairn_at){ .epoch = store_get_le64(value), .pos = store_get_le64(value + 8) };
+    f.at = (struct cairn_at){ .epoch = cairn_le_load64(value), .pos = cairn_le_load64(value + 8) };
     if (f.partial) {
         x->st->conf.ops->found(x->st->conf.arg, &f);
         return 0;
