@@ -2,8 +2,10 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
+import unittest
 
 from systest import *
 
@@ -69,8 +71,41 @@ class Quickstart(Case):
             self.assertEqual(processes_below(self.path("tmp")), [])
             self.assertEqual(os.listdir(self.path("tmp")), [])
 
+    @unittest.skipUnless(shutil.which("etcd") and shutil.which("openssl"), "etcd or openssl is not installed")
+    def test_a_cluster_outlives_a_node(self):
+        tree = self.make_tree(1500)
+        self.write("tree/large", os.urandom((1 << 20) + 1))
+        os.mkdir(self.path("tmp"))
+        r = self.ok(run(*self.argv("--nodes", "3", tree), env=clean_env(TMPDIR=self.path("tmp")), timeout=3 * DEADLINE_S))
+        self.assertIn("Everything came back", r.out)
+        self.assertRegex(r.out, r"objects +1500\b")
+        self.assertRegex(r.out, r"left out +1 files above 1 MiB")
+        for figure in ("detection", "take-over", "repair"):
+            seconds = float(re.search(r"^  %s +([\d.]+) s from" % figure, r.out, re.M).group(1))
+            self.assertTrue(0 < seconds < 60, r.out)
+        self.assertEqual(os.listdir(self.path("tmp")), [])
+        self.assertEqual(processes_below(self.base), [])
+
+    @unittest.skipUnless(shutil.which("etcd") and shutil.which("openssl"), "etcd or openssl is not installed")
+    def test_an_interrupt_leaves_no_cluster_behind(self):
+        tree = self.make_tree(1500)
+        os.mkdir(self.path("tmp"))
+        for word in (b"an etcd of three", b"import", b"verify every byte while"):
+            p = subprocess.Popen(self.argv("--nodes", "3", tree), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                 start_new_session=True, env=clean_env(TMPDIR=self.path("tmp")))
+            for line in p.stdout:
+                if line.startswith(b"==>") and word in line:
+                    break
+            os.killpg(p.pid, signal.SIGINT)
+            out, _ = p.communicate(timeout=DEADLINE_S)
+            self.assertEqual(p.returncode, 130, out)
+            self.assertEqual(processes_below(self.path("tmp")), [])
+            self.assertEqual(os.listdir(self.path("tmp")), [])
+
     def test_usage(self):
         self.assertEqual(run(QUICKSTART, "--no-such").code, USAGE)
+        for n in ("2", "x", "10"):
+            self.fails(run(*self.argv("--nodes", n)), USAGE, "from 3 to 9")
         self.assertEqual(run(QUICKSTART, self.path("nowhere")).code, USAGE)
         self.assertIn("--clean", self.ok(run(QUICKSTART, "--help")).out)
 

@@ -1,0 +1,217 @@
+# shellcheck shell=bash disable=SC2154,SC2034 # `quickstart` sources this and has what is not defined here
+# The way of `deploy/quickstart --nodes N`: a cluster of N nodes and an etcd of three members on this machine, whose data outlive the
+# loss of a node. quickstart gives members, build, cairn, base, trees, dir and its
+# functions; it calls nodes_run, nodes_stop and nodes_summary.
+
+pids=() etcds=() groups=() endpoints='' cluster_id='' sparse='' left_out=0 killed='' role='' detected_s='' taken_over_s='' repaired_s=''
+
+# ---- etcd ----
+
+# Below the range that the kernel gives to clients, and nobody there now.
+free_port() {
+    local port
+    for _ in {1..100}; do
+        port=$((20000 + RANDOM % 10000))
+        (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || { echo "$port"; return; }
+    done
+    fail "no free port was found"
+}
+
+# Whoever reaches etcd could change the map: one certificate, which dies with this run, lets its members and our nodes in.
+start_etcd() {
+    local i client=() peer=() cluster='' tls
+    (umask 077 && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=quickstart \
+        -addext subjectAltName=IP:127.0.0.1 -keyout "$base/etcd.key" -out "$base/etcd.crt" 2>"$base/openssl.log") ||
+        fail "openssl: $(cat "$base/openssl.log")"
+    tls=(--client-cert-auth --trusted-ca-file "$base/etcd.crt" --cert-file "$base/etcd.crt" --key-file "$base/etcd.key"
+        --peer-client-cert-auth --peer-trusted-ca-file "$base/etcd.crt" --peer-cert-file "$base/etcd.crt" --peer-key-file "$base/etcd.key")
+    for i in 1 2 3; do
+        client[i]=https://127.0.0.1:$(free_port) peer[i]=https://127.0.0.1:$(free_port)
+        cluster+=,m$i=${peer[i]} endpoints+=,${client[i]}
+    done
+    endpoints=[${endpoints#,}]
+    for i in 1 2 3; do
+        setsid etcd --name "m$i" --data-dir "$base/etcd$i" --initial-cluster "${cluster#,}" --listen-peer-urls "${peer[i]}" \
+            --initial-advertise-peer-urls "${peer[i]}" --listen-client-urls "${client[i]}" --advertise-client-urls "${client[i]}" \
+            "${tls[@]}" --logger zap --log-level error </dev/null >"$base/etcd$i.log" 2>&1 &
+        etcds+=($!)
+    done
+}
+
+# ---- nodes ----
+
+# at N COMMAND...: as a client of node N.
+at() { local n=$1; shift; CAIRN_WORKSPACE=$base/ws$n "$cairn" --key "$base/cluster.key" "$@"; }
+
+start_member() {
+    setsid "$build/bin/cairnd" --data "$base/data$1" --workspace "$base/ws$1" --set "node.name=node$1" --set "node.cluster=$cluster_id" \
+        --set "cluster.zone=host$1" --set "auth.key_file=$base/cluster.key" --set metrics.listen= --set map.store=etcd \
+        --set "map.endpoints=$endpoints" --set map.timeout=60s --set "map.tls.ca=$base/etcd.crt" --set "map.tls.cert=$base/etcd.crt" \
+        --set "map.tls.key=$base/etcd.key" </dev/null 2>>"$base/node$1.log" &
+    pids[$1]=$!
+}
+
+# Clients first; the nodes at once, and those that hang do not outlive us; etcd last, for the nodes need it to leave in order.
+nodes_stop() {
+    local pid
+    for pid in "${groups[@]}"; do
+        kill -TERM -- "-$pid" 2>/dev/null || true
+        kill -CONT -- "-$pid" 2>/dev/null || true
+        wait "$pid" 2>/dev/null || true
+    done
+    for pid in "${pids[@]}"; do kill -TERM "$pid" 2>/dev/null || true; done
+    for pid in "${pids[@]}"; do node=$pid; stop_node || true; done
+    for pid in "${etcds[@]}"; do kill -KILL "$pid" 2>/dev/null || true; wait "$pid" 2>/dev/null || true; done
+    groups=() pids=() etcds=()
+}
+
+# In the background, in a process group of its own, so that it can be ended with all that it started; its number is in $!.
+apart() {
+    set -m
+    "$@" <&0 &
+    set +m
+    groups+=($!)
+}
+
+# The first number behind a name in the status of whichever node coordinates now; nothing if none does.
+count() {
+    local n doc
+    for n in "${!pids[@]}"; do
+        doc=$(at "$n" --timeout 2s --json status 2>/dev/null) || true
+        case $doc in *'"coordinates": true'*) sed -n "s/.*\"$1\": \([0-9]*\).*/\1/p" <<<"$doc" | head -n 1; return ;; esac
+    done
+}
+
+# until_count SECONDS NAME eq|gt NUMBER, asked again and again.
+until_count() {
+    local until=$((SECONDS + $1)) n
+    while [ $SECONDS -lt $until ]; do
+        n=$(count "$2")
+        case ${n:+$3} in
+        eq) [ "$n" -ne "$4" ] || return 0 ;;
+        gt) [ "$n" -le "$4" ] || return 0 ;;
+        esac
+        sleep 0.02
+    done
+    return 1
+}
+
+# ---- the tree ----
+
+# Replicated namespaces take values up to 1 MiB so far: a tree with larger files is copied without them, and the summary says so.
+leave_out_large() {
+    local i tree
+    left_out=$(find "${trees[@]}" -type f -size +1048576c -printf . | wc -c)
+    [ "$left_out" -gt 0 ] || return 0
+    sparse=$base/tree
+    for i in "${!trees[@]}"; do
+        tree=${trees[i]}
+        mkdir -p "$sparse$tree"
+        (cd "$tree" && find . -type f -size -1048577c -print0 | tar --null -T - -cf - 2>/dev/null) | tar -C "$sparse$tree" -xf -
+        trees[i]=$sparse$tree
+    done
+}
+
+# ---- the story ----
+
+shown() { echo "${trees[*]#"$sparse"}"; }
+
+import_trees() {
+    local tree prefix
+    for tree in "${trees[@]}"; do
+        prefix=${tree#"$sparse/"}/
+        [ -z "$dir" ] || prefix=
+        at 1 import --prefix "${prefix#/}" quickstart "$tree" || return
+    done
+}
+
+# A few keys of many slots, some of which the dead node led: all are stored when all slots have somebody again.
+probe() {
+    at 1 --quiet import --all --jobs 32 --prefix probe/ quickstart "$base/probe" && since "$killed" >"$base/taken_over"
+}
+
+kill_in_the_middle() {
+    local half=$((files / 2)) seen=0 pause=0.05 import
+    t=$(now)
+    apart import_trees
+    import=$!
+    # It stands still while we look, so that a small tree has a middle, too.
+    while [ "$seen" -lt "$half" ] && kill -0 "$import" 2>/dev/null; do
+        sleep "$pause"
+        kill -STOP -- "-$import" 2>/dev/null || break
+        seen=$(at 1 ls quickstart | wc -l)
+        [ "$seen" -lt $((half / 4)) ] || pause=0.02
+        [ "$seen" -ge "$half" ] || kill -CONT -- "-$import"
+    done
+    if [ "$seen" -lt "$half" ] || [ "$seen" -ge "$files" ]; then fail "the import has no middle to be seen: give a larger tree"; fi
+    case $(at "$victim" --json status) in *'"coordinates": true'*) role=' (it coordinated the cluster)' ;; esac
+    killed=$(now)
+    { kill -KILL "${pids[victim]}" && wait "${pids[victim]}"; } 2>/dev/null || true
+    unset "pids[victim]"
+    kill -CONT -- "-$import"
+    apart probe
+    until_count 30 silent gt 0 || fail "the loss of node $victim was not noticed"
+    detected_s=$(since "$killed")
+    wait "$import" || fail "the import failed"
+    in_s=$(since "$t")
+    wait "$!" || fail "writes did not come through without node $victim"
+    taken_over_s=$(cat "$base/taken_over")
+    at 1 rm --prefix quickstart probe/ >/dev/null
+}
+
+nodes_run() {
+    local i victim=$members
+    openssl rand -hex 32 >"$base/cluster.key"
+    chmod 600 "$base/cluster.key"
+    cluster_id=$(openssl rand -hex 16)
+    leave_out_large
+    read -r files bytes < <(find "${trees[@]}" -type f -printf '%s\n' | awk '{ n++; s += $1 } END { printf "%d %d\n", n, s }')
+    mkdir "$base/probe"
+    for ((i = 0; i < 64; i++)); do echo "$i" >"$base/probe/$i"; done
+
+    step "start an etcd of three members and $members nodes"
+    start_etcd
+    for ((i = 1; i <= members; i++)); do start_member "$i"; done
+    for ((i = 1; i <= members; i++)); do run at "$i" wait-ready --timeout 60s || fail "node $i did not start; its log follows"; done
+    run at 1 --timeout 60s ns create --replicas 2 quickstart
+
+    step "import $(shown) with two replicas, and kill node $victim with SIGKILL in the middle"
+    kill_in_the_middle
+
+    step "verify every byte while node $victim is down"
+    t=$(now)
+    run at 1 export quickstart "$base/out1" || fail "the export failed"
+    out_s=$(since "$t")
+    run same "$base/out1"
+
+    step "start node $victim again, and wait until every slot has all its replicas"
+    t=$(now)
+    start_member "$victim"
+    run at "$victim" wait-ready --timeout 60s || fail "node $victim did not come back; its log follows"
+    until_count 300 silent eq 0 || fail "node $victim is not back in the cluster"
+    until_count 300 degraded eq 0 || fail "not all slots have all their replicas: $(at 1 status)"
+    repaired_s=$(since "$t")
+
+    step "verify every byte once more, from node $victim"
+    run at "$victim" export quickstart "$base/out2" || fail "the export after the repair failed"
+    run same "$base/out2"
+    total_s=$(since "$began")
+}
+
+nodes_summary() {
+    cat <<END
+
+Everything came back, byte by byte, while a node was down and after it was repaired; no import and no write failed.
+  objects    $files
+  bytes      $bytes ($((bytes / 1048576)) MiB), twice
+END
+    [ "$left_out" = 0 ] || echo "  left out   $left_out files above 1 MiB: replicated namespaces do not take them yet"
+    cat <<END
+  in         $(rate "$bytes" "$in_s") MiB/s ($in_s s, the loss of the node included)
+  out        $(rate "$bytes" "$out_s") MiB/s ($out_s s, while the node was down)
+  detection  $detected_s s from SIGKILL until the cluster's status says that the node is silent$role
+  take-over  $taken_over_s s from SIGKILL until keys that it led are written again
+  repair     $repaired_s s from the start of the node until every slot has all its replicas
+  time       $total_s s
+END
+}
