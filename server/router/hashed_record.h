@@ -1,8 +1,15 @@
 /** What stands in the KV provider under a key of a hashed namespace. Pure; input is hostile (it comes from storage).
  *
- *  embedded    0 version 2   1 type 1   2 durability   3 zero   4 the value   behind it: CRC32C of each chunk of it (4 each)
- *  extents     0 version 2   1 type 2   2 durability   3 zero   4 CRC32C of all other bytes (4)   8 length of the value
- * (8) 16 number of regions (4)   20 regions in order: id (8), length (4)
+ *  offset  embedded                                    extents
+ *  0       version 2                                   version 2
+ *  1       type 1                                      type 2
+ *  2       durability                                  durability
+ *  3       zero                                        zero
+ *  4       the value, behind it the CRC32C of each     CRC32C of all other bytes (4)
+ *          chunk of it (4 each)
+ *  8                                                   length of the value (8)
+ *  16                                                  number of regions (4)
+ *  20                                                  regions in order: id (8), length (4)
  *
  * Numbers are little-endian. 4096 regions make 48 KiB. The checksums of an embedded value are the writer's, and for the
  * reader to compare; whoever takes a part of it compares here. Chunks are those of extents. */
