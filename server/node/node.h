@@ -95,7 +95,7 @@ struct cairn_server {
     struct cairn_sm sm;
     struct cairn_task stop_task;
     struct cairn_timer stop_timer;
-    uint32_t undrained, quiescing, unidle, idle_rounds;
+    uint32_t leaving, undrained, quiescing, unidle, idle_rounds;
     _Atomic bool stop_asked;
 
     pthread_mutex_t mutex;

@@ -1,9 +1,10 @@
 /* The life of a node that has been opened: its threads, and its end.
  *
- *   OPEN ---> SERVING ---> DRAINING ---> QUIESCING ---> ENDING ---> STOPPED
+ *   OPEN ---> SERVING ---> LEAVING ---> DRAINING ---> QUIESCING ---> ENDING ---> STOPPED
  *
  * OPEN       everything is open; no worker runs.
  * SERVING    the workers run and connections are accepted.
+ * LEAVING    as ever; meanwhile others take over what this node does for them.
  * DRAINING   no new connections; the requests that run are answered, or cut off when the drain time is over.
  * QUIESCING  no connection is left; providers end what they do in the background.
  * ENDING     requests that nobody waits for any more come to their end, on whichever workers they need.
@@ -17,12 +18,13 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { NODE_OPEN, NODE_SERVING, NODE_DRAINING, NODE_QUIESCING, NODE_ENDING, NODE_STOPPED, NODE_NR };
+enum { NODE_OPEN, NODE_SERVING, NODE_LEAVING, NODE_DRAINING, NODE_QUIESCING, NODE_ENDING, NODE_STOPPED, NODE_NR };
 enum { IDLE_RETRY_MS = 10, IDLE_ROUNDS = 2 };
 
 static const struct cairn_sm_state node_states[NODE_NR] = {
     [NODE_OPEN] = { "OPEN", CAIRN_SM_INITIAL, CAIRN_SM_TO(NODE_SERVING) },
-    [NODE_SERVING] = { "SERVING", 0, CAIRN_SM_TO(NODE_DRAINING) },
+    [NODE_SERVING] = { "SERVING", 0, CAIRN_SM_TO(NODE_LEAVING) },
+    [NODE_LEAVING] = { "LEAVING", 0, CAIRN_SM_TO(NODE_DRAINING) },
     [NODE_DRAINING] = { "DRAINING", 0, CAIRN_SM_TO(NODE_QUIESCING) },
     [NODE_QUIESCING] = { "QUIESCING", 0, CAIRN_SM_TO(NODE_ENDING) },
     [NODE_ENDING] = { "ENDING", 0, CAIRN_SM_TO(NODE_STOPPED) },
@@ -34,6 +36,7 @@ static bool node_invariant(const struct cairn_sm *sm)
     const struct cairn_server *s = CONTAINER_OF(sm, const struct cairn_server, sm);
 
     return CAIRN_HOLDS(sm->state < NODE_DRAINING || s->nlisteners == 0) && /* whoever drains accepts nobody */
+           CAIRN_HOLDS(sm->state < NODE_DRAINING || s->leaving == 0) &&
            CAIRN_HOLDS(sm->state < NODE_QUIESCING || s->undrained == 0) &&
            CAIRN_HOLDS(sm->state < NODE_ENDING || s->quiescing == 0) &&
            CAIRN_HOLDS(sm->state != NODE_STOPPED || (s->unidle == 0 && s->idle_rounds == IDLE_ROUNDS));
@@ -156,18 +159,13 @@ static void worker_drain(struct cairn_worker *w)
     cairn_rpc_drain(w->rpc, cairn_loop_now(&w->loop) + w->node->conf.drain_ns, on_worker_drained, w);
 }
 
-static void on_stop(void *arg)
+static void node_drain(struct cairn_server *s)
 {
-    struct cairn_server *s = arg;
-
-    if (s->sm.state != NODE_SERVING)
-        return;
     cairn_log_info("draining: no new connections, running requests are answered");
     atomic_store(&s->rpc_node.draining, true);
     cairn_workspace_withdraw(s->conf.workspace);
     cairn_node__listen_stop(s);
     cairn_watchdog_stop(s->watchdog);
-    cairn_notify_stopping(&s->notify, s->conf.drain_ns);
     s->undrained = s->nworkers;
     cairn_sm_move(&s->sm, NODE_DRAINING);
     for (uint32_t i = 0; i < s->ninstances; i++) {
@@ -176,6 +174,35 @@ static void on_stop(void *arg)
     }
     for (uint32_t i = 0; i < s->nworkers; i++)
         worker_do(&s->workers[i], worker_drain);
+}
+
+static void on_left(void *arg)
+{
+    struct cairn_server *s = arg;
+
+    CAIRN_ASSERT(s->leaving > 0);
+    if (--s->leaving == 0)
+        node_drain(s);
+}
+
+static void on_stop(void *arg)
+{
+    struct cairn_server *s = arg;
+
+    if (s->sm.state != NODE_SERVING)
+        return;
+    cairn_notify_stopping(&s->notify, 2 * s->conf.drain_ns);
+    cairn_sm_move(&s->sm, NODE_LEAVING);
+    s->leaving = 1; /* ours, as with quiescing */
+    for (uint32_t i = 0; i < s->ninstances; i++) {
+        struct cairn_instance *p = &s->instances[i];
+
+        if (p->desc->leave != NULL) {
+            s->leaving++;
+            p->desc->leave(p->ctx, s->conf.drain_ns, on_left, s);
+        }
+    }
+    on_left(s);
 }
 
 /* Set by a signal handler, perhaps: looked at whenever worker 0 is woken. */

@@ -51,6 +51,9 @@ struct cairn_provider_desc {
     int (*start)(const struct cairn_provider_env *env, void **ctx, struct cairn_err *err);
     /** The workers run now: background work (scrub) may begin, on env->loops[0]. On that loop's thread. May be NULL. */
     void (*run)(void *ctx);
+    /** The node is to stop, and still serves everybody: what it does for others is handed over, as far as that takes no longer
+     * than @within_ns. On env->loops[0]'s thread; @done(arg) runs there when it is over, perhaps within the call. May be NULL. */
+    void (*leave)(void *ctx, uint64_t within_ns, void (*done)(void *arg), void *arg);
     /** The node lets no more clients in: requests that only wait for something to happen are to be answered now. On
      * env->loops[0]'s thread. May be NULL. */
     void (*drain)(void *ctx);

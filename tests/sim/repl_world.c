@@ -354,19 +354,23 @@ void repl_world_crash(struct repl_world *rw, uint32_t node)
     world_crash(rw->world, node);
 }
 
-void repl_world_quick_restart(struct repl_world *rw, uint32_t node)
+bool repl_world_leave(struct repl_world *rw, uint32_t node)
 {
     struct repl_node *n = &rw->nodes[node];
-    bool leads = n->registered;
+    bool left = !n->registered;
 
-    for (int tries = 0; leads && tries < 20; tries++) { /* then without */
-        leads = false;
-        for (uint32_t i = 0; n->registered && i < rw->conf.slots; i++) {
-            cairn_replica_release(&n->slots[i].replica);
-            leads |= cairn_replica_is_primary(&n->slots[i].replica);
-        }
+    for (int tries = 0; !left && tries < 50; tries++) {
+        left = true;
+        for (uint32_t i = 0; n->registered && i < rw->conf.slots; i++)
+            left &= cairn_replica_leave(&n->slots[i].replica, true) == REPLICA_LEFT;
         repl_world_run_ms(rw, 20);
     }
+    return left;
+}
+
+void repl_world_quick_restart(struct repl_world *rw, uint32_t node)
+{
+    repl_world_leave(rw, node); /* or not: then without */
     repl_world_crash(rw, node);
     repl_world_start(rw, node);
 }

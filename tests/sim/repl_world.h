@@ -179,8 +179,10 @@ void repl_world_crash(struct repl_world *rw, uint32_t node);
 void repl_world_start(struct repl_world *rw, uint32_t node);
 /** A crash, and a new disk; unless that would lose the last copy of something. True: done. */
 bool repl_world_wipe(struct repl_world *rw, uint32_t node);
-/** As for an upgrade: gives up what it leads, keeps its place in the sets, and restarts. */
+/** As for an upgrade: leaves, and restarts. */
 void repl_world_quick_restart(struct repl_world *rw, uint32_t node);
+/** It gives up what it leads and is let out of all sets, as far as others can go on; false: not in a second. */
+bool repl_world_leave(struct repl_world *rw, uint32_t node);
 /** The coordinator ends; a successor starts after the predecessor's election lease is over. */
 void repl_world_crash_coord(struct repl_world *rw);
 void repl_world_start_coord(struct repl_world *rw);

@@ -316,6 +316,36 @@ static void quick_restart_takes_no_wait(void **state)
     repl_world_free(rw);
 }
 
+/* Who leaves leads nothing any more and is in no set, so nobody waits for its silence; and the last one who has a slot keeps it,
+ * however many leave. */
+static void who_leaves_is_not_waited_for(void **state)
+{
+    struct repl_world_conf conf = repl_world_conf_of(14);
+    struct repl_world *rw;
+
+    (void)state;
+    rw = repl_world_new(&conf);
+    repl_world_run_ms(rw, 3000);
+    for (uint32_t node = 1; node < conf.nodes; node++) {
+        assert_true(repl_world_leave(rw, node));
+        for (uint32_t i = 0; i < conf.slots; i++) {
+            assert_int_equal(rw->stored[i].state, CAIRN_SLOT_ACTIVE);
+            assert_true(!cairn_slot_names(&rw->stored[i], node) || rw->stored[i].ninsync == 1);
+        }
+        repl_world_run_ms(rw, 500); /* it learns what comes, and joins nothing */
+        for (uint32_t i = 0; i < conf.slots; i++)
+            assert_true(!cairn_slot_names(&rw->stored[i], node) || rw->stored[i].ninsync == 1);
+    }
+    for (uint32_t node = 1; node < conf.nodes; node++) {
+        repl_world_crash(rw, node);
+        repl_world_start(rw, node);
+    }
+    repl_world_expect_whole(rw, 10000);
+    repl_world_stop_clients(rw);
+    repl_world_judge(rw);
+    repl_world_free(rw);
+}
+
 /* A node is told to give up the lead and does so; before MAP hears of it another member restarts, which moves the epoch. The
  * order stands: the node begins anew in that epoch, and gives the lead up in it. */
 static void order_to_release_outlives_an_epoch(void **state)
@@ -369,6 +399,7 @@ int main(void)
         cmocka_unit_test(drained_node_holds_nothing),
         cmocka_unit_test(move_to_a_dead_node_is_given_up),
         cmocka_unit_test(quick_restart_takes_no_wait),
+        cmocka_unit_test(who_leaves_is_not_waited_for),
         cmocka_unit_test(order_to_release_outlives_an_epoch),
     };
 

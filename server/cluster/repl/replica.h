@@ -130,6 +130,7 @@ struct replica_peer {
     uint64_t commit_sent; /* the newest commit mark that it was sent */
     uint64_t sent_ns;     /* of the last message; 0: it owes us nothing */
     uint64_t owes_ns;     /* since when it has owed us an answer; 0: it does not */
+    bool leaves;          /* it said so: its process ends soon */
 };
 
 struct cairn_replica {
@@ -157,6 +158,8 @@ struct cairn_replica {
     bool cleaning;             /* a wipe() is under way that no copy has asked for */
     struct replica_load *load; /* the copy that comes in, or NULL */
     uint64_t loaded_job;       /* the newest of this primary's; a late word of an older one says nothing */
+    bool leaves;               /* our process ends soon, which every ACK says */
+    uint64_t leave_said_ns;    /* when one said it for no other reason */
 
     /* primary */
     struct replica_peer *peers; /* while it leads: most replicas of a node do not, and there are thousands */
@@ -232,6 +235,15 @@ bool cairn_replica_may_read_found(const struct cairn_replica *r);
 
 /** Stops writing, waits until nothing is uncommitted and gives the slot up (RELEASED). */
 void cairn_replica_release(struct cairn_replica *r);
+/** What a process that is to end can do for the slot before, so that nobody has to wait for its silence. To be called again
+ * and again, until it says REPLICA_LEFT; nothing is undone if it never does. @may_release: a slot that is led is given up now. */
+enum cairn_replica_leaving {
+    REPLICA_LEFT,     /* others have the slot, or nobody else can */
+    REPLICA_PARTS,    /* it follows: the primary was asked to go on without it */
+    REPLICA_RELEASES, /* it leads, and gives the slot up */
+    REPLICA_LEADS,    /* it leads, and another could */
+};
+enum cairn_replica_leaving cairn_replica_leave(struct cairn_replica *r, bool may_release);
 /** CLEAN: the slot is not this node's any more, and its new primary is known to be ACTIVE (I14): all of it is deleted, by
  * wipe(). True: that has begun. To be called now and then for whoever is OUT. */
 bool cairn_replica_clean(struct cairn_replica *r);

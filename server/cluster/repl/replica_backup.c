@@ -23,7 +23,9 @@ static void send_match(struct cairn_replica *r)
 
 static void send_ack(struct cairn_replica *r)
 {
-    struct cairn_repl_msg m = { .kind = CAIRN_REPL_ACK, .matched = r->matched, .synced = r->log.synced };
+    struct cairn_repl_msg m = {
+        .kind = CAIRN_REPL_ACK, .matched = r->matched, .synced = r->log.synced, .leaves = r->leaves
+    };
 
     r->ack_owed = false;
     cairn_replica__send(r, r->rec.primary, &m);
@@ -47,6 +49,18 @@ void cairn_replica__backup_tick(struct cairn_replica *r)
     if (r->heard_ns == 0 || replica_now(r) - r->heard_ns >= r->times->learner_ns)
         send_match(r);
     cairn_replica__timer(r, r->times->learner_ns);
+}
+
+/* By an ACK, which as ever waits for the disk. */
+void cairn_replica__part(struct cairn_replica *r)
+{
+    uint64_t now = replica_now(r);
+
+    if (r->leave_said_ns != 0 && now - r->leave_said_ns < r->times->resend_ns)
+        return;
+    r->leave_said_ns = now;
+    r->ack_owed = true;
+    cairn_replica__backup_synced(r);
 }
 
 /* Cuts at the first difference and appends. False: the log cannot take the entry, or must not be cut there. */

@@ -31,6 +31,8 @@ void cairn_replica__timer(struct cairn_replica *r, uint64_t in_ns);
 void cairn_replica__follow(struct cairn_replica *r); /* a new epoch, as backup or learner */
 void cairn_replica__on_append(struct cairn_replica *r, const struct cairn_repl_msg *m);
 void cairn_replica__backup_synced(struct cairn_replica *r);
+/* Tells the primary that this process ends soon. */
+void cairn_replica__part(struct cairn_replica *r);
 void cairn_replica__backup_tick(struct cairn_replica *r);
 
 /* ---- replica_primary.c ---- */

@@ -91,11 +91,17 @@ static bool is_silent(const struct cairn_replica *r, const struct replica_peer *
     return p->member && p->owes_ns != 0 && now - p->owes_ns >= r->times->ack_ns;
 }
 
+/* In a take-over its word is still of use, and quicker than another epoch. */
+static bool is_to_go(const struct cairn_replica *r, const struct replica_peer *p)
+{
+    return p->member && p->leaves && r->sm.state == REPLICA_ACTIVE;
+}
+
 static bool may_join(const struct cairn_replica *r, const struct replica_peer *p)
 {
     bool target = r->rec.move.phase != CAIRN_MOVE_NONE && r->rec.move.target.node == p->who.node;
 
-    return !p->member && p->phase == PEER_STREAM && p->matched >= r->commit && p->matched > 0 &&
+    return !p->member && !p->leaves && p->phase == PEER_STREAM && p->matched >= r->commit && p->matched > 0 &&
            cairn_slot_places(&r->rec, p->who.node) && (!target || cairn_who_is(p->who, r->rec.move.target)) &&
            r->rec.ninsync < CAIRN_REPLICAS_MAX;
 }
@@ -119,7 +125,7 @@ static bool change_next(struct cairn_replica *r)
     if (!r->ops->lease_is_valid(r))
         return false;
     for (uint32_t i = 0; i < r->npeers; i++) {
-        if (is_silent(r, &r->peers[i], now))
+        if (is_silent(r, &r->peers[i], now) || is_to_go(r, &r->peers[i]))
             return change_begin(r, CAIRN_CHANGE_REMOVE, r->peers[i].who);
     }
     if (r->sm.state != REPLICA_ACTIVE)
@@ -240,7 +246,10 @@ void cairn_replica__on_ack(struct cairn_replica *r, const struct cairn_repl_msg 
 {
     struct replica_peer *p = cairn_replica_is_primary(r) ? cairn_replica__speaker(r, m) : NULL;
 
-    if (p == NULL || p->phase == PEER_COPY || p->phase == PEER_SILENT || m->matched > r->log.end.pos)
+    if (p == NULL)
+        return;
+    p->leaves = m->leaves;
+    if (p->phase == PEER_COPY || p->phase == PEER_SILENT || m->matched > r->log.end.pos)
         return;
     p->matched = MAX(p->matched, m->matched);
     p->next = MAX(p->next, p->matched + 1);
@@ -379,6 +388,32 @@ void cairn_replica_release(struct cairn_replica *r)
         return;
     r->release_wanted = true;
     cairn_replica__advance(r);
+}
+
+/* Whether the slot could be led by another, who stays. */
+static bool has_heir(const struct cairn_replica *r)
+{
+    for (uint32_t i = 0; i < r->npeers; i++) {
+        if (r->peers[i].member && !r->peers[i].leaves)
+            return true;
+    }
+    return false;
+}
+
+enum cairn_replica_leaving cairn_replica_leave(struct cairn_replica *r, bool may_release)
+{
+    r->leaves = true;
+    if (r->sm.state == REPLICA_BACKUP) {
+        cairn_replica__part(r);
+        return REPLICA_PARTS;
+    }
+    if (r->sm.state == REPLICA_RELEASED)
+        return REPLICA_RELEASES;
+    if (!cairn_replica_is_primary(r) || !has_heir(r))
+        return REPLICA_LEFT;
+    if (!r->release_wanted && may_release)
+        cairn_replica_release(r);
+    return r->release_wanted ? REPLICA_RELEASES : REPLICA_LEADS;
 }
 
 /* ---- time ---- */

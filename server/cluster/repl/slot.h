@@ -168,6 +168,7 @@ struct cairn_repl_msg {
 
     /* ACK: cumulative */
     uint64_t matched, synced;
+    bool leaves; /* its process ends soon: not to be waited for */
 
     /* MATCH: the sender's log; what it has applied cannot be cut */
     struct cairn_at end, applied;

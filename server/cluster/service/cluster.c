@@ -307,6 +307,11 @@ static void cluster_run(void *ctx)
     on_look(h);
 }
 
+static void cluster_leave(void *ctx, uint64_t within_ns, void (*done)(void *arg), void *arg)
+{
+    cairn_cluster__side_leave(ctx, within_ns, done, arg);
+}
+
 /* Another one is to coordinate while our clients are still being answered; of that one we hear as ever. */
 static void cluster_drain(void *ctx)
 {
@@ -395,6 +400,7 @@ static const struct cairn_sm_kind *const cluster_machines[] = {
     &cairn_election_kind,
     &cairn_map_lease_kind,
     &side_life_kind,
+    &side_leave_kind,
     &cairn_replica_kind,
     &cairn_replica_copy_kind,
     &cairn_replica_load_kind,
@@ -415,6 +421,7 @@ const struct cairn_provider_desc cairn_cluster_desc = {
     .machines = cluster_machines,
     .start = cluster_start,
     .run = cluster_run,
+    .leave = cluster_leave,
     .drain = cluster_drain,
     .quiesce = cluster_quiesce,
     .stop = cluster_stop,

@@ -73,6 +73,8 @@ int cairn_cluster__side_start(struct cairn_cluster *c, struct cairn_err *err);
 void cairn_cluster__side_attach(struct cairn_cluster *c, struct cairn_rpc *rpc);
 /** At home, the workers run: life begins. */
 void cairn_cluster__side_run(struct cairn_cluster *c);
+/** At home: others get what this node has, as far as they can take it and within @within_ns; then @done(arg), here. */
+void cairn_cluster__side_leave(struct cairn_cluster *c, uint64_t within_ns, void (*done)(void *arg), void *arg);
 /** At home: every replica, session and timer ends; then @done(arg), here. */
 void cairn_cluster__side_quiesce(struct cairn_cluster *c, void (*done)(void *arg), void *arg);
 /** The workers have ended. */

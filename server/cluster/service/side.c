@@ -287,7 +287,7 @@ int cairn_cluster__side_start(struct cairn_cluster *c, struct cairn_err *err)
     s->nworkers = n;
     s->words = calloc(SIDE_SLOTS_MAX, sizeof(*s->words));
     s->workers = aligned_alloc(_Alignof(struct side_worker), n * sizeof(*s->workers));
-    if (s->words == NULL || s->workers == NULL || side_life_new(c) != 0)
+    if (s->words == NULL || s->workers == NULL || side_life_new(c) != 0 || side_leave_new(c) != 0)
         return cairn_err_set(err, CAIRN_E_NOMEM, "cluster");
     memset(s->workers, 0, n * sizeof(*s->workers));
     for (uint32_t i = 0; i < n; i++) {
@@ -418,6 +418,7 @@ void cairn_cluster__side_stop(struct cairn_cluster *c)
 
     if (s != NULL) {
         side_life_free(c);
+        side_leave_free(c);
         for (uint32_t i = 0; s->workers != NULL && i < s->nworkers; i++) {
             if (s->workers[i].slots != NULL)
                 cluster_slots_free(s->workers[i].slots);

@@ -38,6 +38,7 @@ struct side_worker {
 };
 
 struct side_life;
+struct side_leave;
 
 struct cairn_cluster_side {
     struct cairn_cluster *c;
@@ -50,6 +51,7 @@ struct cairn_cluster_side {
     atomic_bool failed, hurry;           /* hurry: a heartbeat is asked for already */
     atomic_uint left;                    /* workers that are stopping */
     struct side_life *life;
+    struct side_leave *leave;
     uint64_t process;
     struct cairn_task stopped_task;
     void (*stopped)(void *arg);
@@ -97,6 +99,13 @@ void side_life_hurry(struct cairn_cluster *c);
 void side_life_end(struct cairn_cluster *c);
 /* side.c */
 void side_life_ended(struct cairn_cluster *c);
+
+/* ---- leave.c ---- */
+
+extern const struct cairn_sm_kind side_leave_kind;
+int side_leave_new(struct cairn_cluster *c);
+void side_leave_free(struct cairn_cluster *c);
+
 /* What `cairn status` says. */
 const char *side_life_state(const struct cairn_cluster *c);
 

@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-enum { CLEAN_MS = 1000, ROOM_SPARE_BYTES = 4 << 20 };
+enum { CLEAN_MS = 1000, ROOM_SPARE_BYTES = 4 << 20, RELEASES_MAX = 32 };
 
 /* ---- upkeep ---- */
 
@@ -253,12 +253,30 @@ int cluster_slots_write(struct cluster_slots *w, uint32_t slot, struct cairn_rep
     return rc;
 }
 
-void cluster_slots_release(struct cluster_slots *w)
+uint32_t cluster_slots_leave(struct cluster_slots *w)
 {
+    uint32_t left = 0, releasing = 0;
+
     for (uint32_t i = 0; i < w->room && !w->stopping; i++) {
-        if (w->all[i] != NULL && w->all[i]->begun)
-            cairn_replica_release(&w->all[i]->replica);
+        enum cairn_replica_leaving is;
+
+        if (w->all[i] == NULL || !w->all[i]->begun)
+            continue;
+        is = cairn_replica_leave(&w->all[i]->replica, releasing < RELEASES_MAX);
+        left += is != REPLICA_LEFT;
+        releasing += is == REPLICA_RELEASES;
+        slots_tell_state(w->all[i]);
     }
+    return left;
+}
+
+uint32_t cluster_slots_led(const struct cluster_slots *w)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < w->room; i++)
+        n += w->all[i] != NULL && w->all[i]->begun && cairn_replica_is_primary(&w->all[i]->replica);
+    return n;
 }
 
 void cluster_slots_count(struct cluster_slots *w, struct cluster_slots_counts *out)

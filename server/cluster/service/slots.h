@@ -66,8 +66,11 @@ void cluster_slots_on_synced(struct cluster_slots *w, uint32_t slot, int rc);
 
 /** As cairn_replica_write(); CAIRN_E_MOVED: no replica of the slot is here. */
 int cluster_slots_write(struct cluster_slots *w, uint32_t slot, struct cairn_repl_write *rw);
-/** Gives up what this node leads, for an upgrade (§7). */
-void cluster_slots_release(struct cluster_slots *w);
+/** One step of the node's leaving: gives up some of what it leads (a slot is not written meanwhile, so not all at a time), and
+ * asks the primaries of the rest to go on without it. To be called again and again; 0: others have all that they can have. */
+uint32_t cluster_slots_leave(struct cluster_slots *w);
+/** Slots that are led from here. */
+uint32_t cluster_slots_led(const struct cluster_slots *w);
 
 /** Replicas by state, and the oldest of what is to be known of them. */
 struct cluster_slots_counts {
