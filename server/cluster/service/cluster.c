@@ -307,6 +307,14 @@ static void cluster_run(void *ctx)
     on_look(h);
 }
 
+bool cairn_cluster__is_telling(struct cairn_cluster *c)
+{
+    struct cluster_home *h = home_of(c);
+
+    return h->coordinator_runs && cairn_coordinator_is_serving(&h->coordinator) &&
+           (h->nnews > 0 || h->ntells > 0);
+}
+
 static void cluster_leave(void *ctx, uint64_t within_ns, void (*done)(void *arg), void *arg)
 {
     cairn_cluster__side_leave(ctx, within_ns, done, arg);

@@ -6,14 +6,14 @@
  * STAYING  nobody has asked.
  * ASKING   each worker looks at its slots, and says what is to be done for them.
  * PAUSING  a moment for the others, and for the map, until the next look.
- * GONE     others have all that they can have; or the time is over. */
+ * GONE     others have all that they can have, and know it; or the time is over. */
 #include "sdk/core/base/log.h"
 #include "server/cluster/service/side.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 
-enum { LOOK_MS = 10, LEAVE_MS_MAX = 10000 };
+enum { LOOK_MS = 10, LEAVE_MS_MAX = 10000, TELL_MS_MAX = 1000 };
 enum { LEAVE_STAYING, LEAVE_ASKING, LEAVE_PAUSING, LEAVE_GONE, LEAVE_NR };
 
 struct side_leave {
@@ -21,6 +21,7 @@ struct side_leave {
     struct cairn_cluster *c;
     struct cairn_timer look;
     uint64_t began_ns, until_ns;
+    uint64_t free_ns; /* since when nothing is left; 0: something is */
     atomic_uint left, led; /* slots, as the workers counted them */
     void (*done)(void *arg);
     void *arg;
@@ -39,7 +40,7 @@ static bool leave_invariant(const struct cairn_sm *sm)
     const struct side_leave *l = CONTAINER_OF(sm, const struct side_leave, sm);
 
     return CAIRN_HOLDS((l->done != NULL) == (sm->state == LEAVE_ASKING || sm->state == LEAVE_PAUSING)) &&
-           CAIRN_HOLDS(sm->state != LEAVE_PAUSING || atomic_load(&l->left) > 0); /* only who has something left waits */
+           CAIRN_HOLDS(sm->state != LEAVE_PAUSING || (l->free_ns == 0) == (atomic_load(&l->left) > 0));
 }
 
 const struct cairn_sm_kind side_leave_kind = { "cluster-leave", leave_states, LEAVE_NR, leave_invariant, 60000 };
@@ -69,10 +70,16 @@ static void leave_on(struct side_worker *w, void *arg)
     atomic_fetch_add(&l->led, cluster_slots_led(w->slots));
 }
 
+/* Whoever leads now would otherwise hear of it from our successor as coordinator, with a heartbeat. */
+static bool all_know(const struct side_leave *l, uint64_t now)
+{
+    return !cairn_cluster__is_telling(l->c) || now - l->free_ns >= TELL_MS_MAX * CAIRN_NS_PER_MS;
+}
+
 /* Without a lease nobody asks us, and nothing of ours is waited for any more. */
 static bool is_over(const struct side_leave *l, uint64_t now)
 {
-    return atomic_load(&l->left) == 0 || now >= l->until_ns || !side_lease_is_valid(l->c) ||
+    return (l->free_ns != 0 && all_know(l, now)) || now >= l->until_ns || !side_lease_is_valid(l->c) ||
            atomic_load(&l->c->side->failed);
 }
 
@@ -82,6 +89,10 @@ static void asked_all(void *arg)
     struct cairn_env *env = &l->c->home->env;
     uint64_t now = cairn_env_now_ns(env);
 
+    if (atomic_load(&l->left) > 0)
+        l->free_ns = 0;
+    else if (l->free_ns == 0)
+        l->free_ns = now;
     if (!is_over(l, now) && cairn_timer_start(env, &l->look, now + LOOK_MS * CAIRN_NS_PER_MS) == 0)
         cairn_sm_move(&l->sm, LEAVE_PAUSING);
     else

@@ -17,7 +17,7 @@
 #include <stdlib.h>
 
 enum { LIFE_LOADING, LIFE_SEEKING, LIFE_REGISTERING, LIFE_ENTERING, LIFE_BEATING, LIFE_ENDED, LIFE_NR };
-enum { BEATS = 4, LIFE_ARENA_BYTES = 16 << 20 };
+enum { BEATS = 4, LIFE_ARENA_BYTES = 16 << 20, EAGER_MS = 10, EAGER_MS_MAX = 2000 };
 
 struct life_beat {
     struct cairn_cluster *c;
@@ -34,6 +34,7 @@ struct side_life {
     struct cairn_task hurry;
     uint64_t inc, learned, beats_sent, term; /* term: of the coordinator that the newest grant named */
     struct cairn_lease lease;
+    uint64_t eager_until_ns; /* elected, and without a lease until we have granted ourselves one: not a heartbeat too late */
     struct life_beat beats[BEATS];
     bool registering;         /* a REGISTER is under way, the first one or another */
     bool again;               /* the coordinator wants to know of the logs */
@@ -123,6 +124,14 @@ static void call_prepare(struct side_life *l, struct cairn_rpc_call *call, const
 
 static void beat(struct side_life *l);
 
+static void tick_in(struct side_life *l, uint64_t ns)
+{
+    struct cairn_env *env = &l->c->home->env;
+
+    if (cairn_timer_start(env, &l->tick, cairn_env_now_ns(env) + ns) != 0)
+        side_fail(l->c, CAIRN_E_NOMEM, "no timer for heartbeats");
+}
+
 void cairn_cluster__side_elected(struct cairn_cluster *c)
 {
     struct side_life *l = life_of(c);
@@ -131,6 +140,9 @@ void cairn_cluster__side_elected(struct cairn_cluster *c)
         return;
     cairn_lease_give_up(&l->lease, l->beats_sent);
     atomic_store(&c->side->lease_until_ns, 0);
+    l->eager_until_ns = cairn_env_now_ns(&c->home->env) + EAGER_MS_MAX * CAIRN_NS_PER_MS;
+    if (l->sm.state == LIFE_BEATING)
+        tick_in(l, EAGER_MS * CAIRN_NS_PER_MS);
 }
 
 /* ---- what a grant brings ---- */
@@ -474,10 +486,10 @@ static void register_start(struct side_life *l)
 static void on_tick(void *arg)
 {
     struct side_life *l = arg;
-    struct cairn_env *env = &l->c->home->env;
+    bool eager = atomic_load(&l->c->side->lease_until_ns) == 0 && l->sm.state == LIFE_BEATING &&
+                 cairn_env_now_ns(&l->c->home->env) < l->eager_until_ns;
 
-    if (cairn_timer_start(env, &l->tick, cairn_env_now_ns(env) + l->c->lease_times.heartbeat_ns) != 0)
-        side_fail(l->c, CAIRN_E_NOMEM, "no timer for heartbeats");
+    tick_in(l, eager ? EAGER_MS * CAIRN_NS_PER_MS : l->c->lease_times.heartbeat_ns);
     if (atomic_load(&l->c->side->failed))
         return;
     if (l->sm.state == LIFE_SEEKING || l->again)

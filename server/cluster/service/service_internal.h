@@ -103,6 +103,8 @@ uint64_t cairn_cluster__lease_of(const struct cairn_map_entry *e);
 /** At home: who coordinates, as the map store's view tells; 0: nobody, or not known. The strings of *@m lie in @a. Ask again at
  * each heartbeat: it may change at any time. */
 uint64_t cairn_cluster__coordinator(struct cairn_cluster *c, struct cairn_arena *a, struct cairn_wire_member *m);
+/** At home: we coordinate, and not everybody has been told yet of what is decided. */
+bool cairn_cluster__is_telling(struct cairn_cluster *c);
 /** Any thread: this node as others are to know it, for REGISTER; strings lie in @a or live as long as @c. */
 void cairn_cluster__self(struct cairn_cluster *c, struct cairn_arena *a, struct cairn_wire_member *m);
 

@@ -1,0 +1,136 @@
+"""A rolling restart: every node is stopped by SIGTERM and started again, one after the other, while clients write and read. No
+client is told of an error, none waits for a lease to end, and their histories are those of a single store."""
+
+import os
+import shutil
+import subprocess
+import time
+import unittest
+
+from systest import BUILD, DEADLINE_S, Case, Etcd, free_port, main, run, wait_for
+
+CLIENT = os.path.join(BUILD, "bin", "history_client")
+CHECK = os.path.join(BUILD, "bin", "history_check")
+CLUSTER = "0123456789abcdef0123456789abcdef"
+# A lease is 4 s, and a silent replica is waited for 0.5 s: who waits less than the half of a lease has waited for neither, even
+# where two cores are shared with everything else.
+LONGEST_S = 2.0
+OUTCOMES = ("ok", "none", "exists")
+
+
+class History:
+    """What one client process did: operations as (worker, kind, begin, end, outcome), times in s."""
+
+    def __init__(self, process, path):
+        self.process, self.path = process, path
+
+    def operations(self):
+        begun, over = {}, []
+        with open(self.path) as f:
+            for line in f:
+                word = line.split()
+                if word[0] == "i":
+                    begun[word[1]] = (word[3], int(word[5]) / 1e6)
+                else:
+                    kind, since = begun.pop(word[1])
+                    over.append((int(word[1]), kind, since, int(word[4]) / 1e6, " ".join(word[2:3] + word[5:])))
+        return over
+
+
+@unittest.skipUnless(shutil.which("etcd"), "etcd is not installed")
+class Rolling(Etcd, Case):
+    def begin(self):
+        url, self.etcd = self.start_etcd(self.path("etcd"))
+        self.ports = {"n%d" % i: free_port() for i in (1, 2, 3)}
+        self.all = []
+        for name, port in self.ports.items():
+            settings = {"map.store": "etcd", "map.endpoints": url, "node.cluster": CLUSTER, "node.name": name,
+                        "auth.key_file": self.path("key"), "cluster.zone": name,
+                        "listen": "[unix://node.sock, 'tcp://127.0.0.1:%d']" % port}
+            node = self.node(name, args=[x for k, v in settings.items() for x in ("--set", "%s=%s" % (k, v))])
+            node.name = name
+            self.all.append(node.start())
+
+    def seen(self, node):
+        return next(p for p in node.cairn("status", "--json").json["providers"] if p["type"] == "cluster")
+
+    def is_whole(self):
+        seen = [s for s in map(self.seen, self.all) if s["coordinates"]]
+        return (len(seen) == 1 and seen[0]["slots"]["all"] > 0 and seen[0]["slots"]["degraded"] == 0 and
+                seen[0]["slots"]["takeover"] == 0 and seen[0]["members"]["silent"] == 0)
+
+    def wait_whole(self):
+        """What a status says is up to a second old: for longer than that it has to say the same."""
+        since = [None]
+
+        def stays():
+            now = time.monotonic()
+            since[0] = (since[0] or now) if self.is_whole() else None
+            return since[0] is not None and now - since[0] > 1.5
+
+        wait_for("all replicas", stays)
+
+    def client(self, what, number, namespace, *keys):
+        path = self.path("history-%d" % number)
+        addresses = ",".join("tcp://127.0.0.1:%d" % p for p in self.ports.values())
+        with open(path, "wb") as out:
+            process = subprocess.Popen([CLIENT, what, addresses, self.path("key"), namespace, str(number), *keys],
+                                       stdin=subprocess.PIPE, stdout=out)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        self.addCleanup(process.stdin.close)
+        return History(process, path)
+
+    def judge(self, histories, number, namespace):
+        keys = set()
+        for history in histories:
+            with open(history.path) as f:
+                keys.update(line.split()[2] for line in f if line.startswith("i "))
+        last = self.client("read", number, namespace, *sorted(keys))
+        last.process.stdin.close()
+        self.assertEqual(last.process.wait(DEADLINE_S), 0)
+        verdict = self.ok(run(CHECK, *[h.path for h in [*histories, last]], timeout=300)).json
+        self.assertGreater(verdict["acknowledged"], 0)
+        return verdict
+
+    def test_nobody_notices(self):
+        self.begin()
+        key = ("--key", self.path("key"))
+        self.ok(self.all[0].cairn(*key, "ns", "create", "--replicas", "2", "many"))
+        self.ok(self.all[0].cairn(*key, "ns", "create", "--replicas", "2", "--write-once", "once"))
+        for node in self.all:
+            for name in ("many", "once"):
+                wait_for("the namespace", lambda n=node, x=name: n.cairn(*key, "ns", "show", x).code == 0)
+        self.wait_whole()
+        many = [self.client("many", i, "many") for i in (1, 2, 3)]
+        once = [self.client("once", 4, "once")]
+        time.sleep(1)
+        restarts = []
+        for node in self.all:
+            began = time.clock_gettime(time.CLOCK_MONOTONIC)
+            self.assertEqual(node.stop(), 0)
+            stopped = time.clock_gettime(time.CLOCK_MONOTONIC)
+            self.assertIn("slots were handed over", node.log())
+            time.sleep(0.5)
+            node.start()
+            self.wait_whole()
+            restarts.append((node.name, began, stopped, time.clock_gettime(time.CLOCK_MONOTONIC)))
+        for history in many + once:
+            history.process.stdin.close()
+            self.assertEqual(history.process.wait(DEADLINE_S), 0, [o for o in history.operations() if o[4] not in OUTCOMES])
+        over = [o for h in many + once for o in h.operations()]
+        for name, began, stopped, whole in restarts:
+            ends = sorted(o[3] for o in over if o[1] != "get" and o[4] in ("ok", "exists") and began <= o[3] <= whole)
+            pause = max(b - a for a, b in zip([began, *ends], [*ends, whole]))
+            waited = max([o[3] - o[2] for o in over if o[1] != "get" and o[2] <= whole and o[3] >= began] or [0])
+            print("%s: stopped in %.2f s, whole after %.2f s; %d writes, %.3f s without one, the longest took %.3f s" %
+                  (name, stopped - began, whole - began, len(ends), pause, waited), flush=True)
+            self.assertLess(pause, LONGEST_S)
+            self.assertLess(waited, LONGEST_S)
+        # Every fourth worker gives up after 0.4 s; the others are told of no error at all.
+        self.assertEqual([o for o in over if o[4] not in OUTCOMES and o[0] % 4 != 0], [])
+        print(self.judge(many, 8, "many"), self.judge(once, 9, "once"), flush=True)
+
+
+if __name__ == "__main__":
+    main()
