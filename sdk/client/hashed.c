@@ -409,3 +409,46 @@ int cairn_delete_async(struct cairn_ns *ns, const void *key, size_t key_len, con
     return ask_key(ns, key, key_len, CAIRN__WIRE__ROUTER_METHOD__ROUTER_DELETE, NULL, cairn__answered_plainly, o, done,
                    arg);
 }
+
+/* ---- where ---- */
+
+static void where_answered(struct cairn_call *call)
+{
+    char *text = strdup(((const Cairn__Wire__RouterText *)call->rpc.reply)->json);
+
+    if (text != NULL)
+        *(char **)call->out = text;
+    cairn__call_finish(call, text != NULL ? 0 : CAIRN_E_NOMEM);
+}
+
+/* Of the node that is there, and not of the key's, which may be gone. */
+static int where(struct cairn_ns *ns, const void *key, size_t key_len, char **json, const struct cairn_call_options *o,
+                 cairn_done_fn *done, void *arg)
+{
+    struct cairn_call *call;
+    int rc;
+
+    if (key_len == 0 || key_len > CAIRN_KEY_BYTES_MAX)
+        return cairn__refuse_key(o, key_len);
+    rc = cairn__call_new(ns->h.c, &ns->h, o, done, arg, &call);
+    if (rc != 0)
+        return rc;
+    cairn__wire__router_key__init(&call->rq.key);
+    call->rq.key.ns = ns->name;
+    call->rq.key.key = cairn__bytes(key, key_len);
+    call->out = json;
+    call->answered = where_answered;
+    cairn__call_to(call, ROUTER(WHERE));
+    return cairn__call_go(call);
+}
+
+int cairn_where(struct cairn_ns *ns, const void *key, size_t key_len, char **json, const struct cairn_call_options *o)
+{
+    return where(ns, key, key_len, json, o, NULL, NULL);
+}
+
+int cairn_where_async(struct cairn_ns *ns, const void *key, size_t key_len, char **json,
+                      const struct cairn_call_options *o, cairn_done_fn *done, void *arg)
+{
+    return done != NULL ? where(ns, key, key_len, json, o, done, arg) : CAIRN_E_INVAL;
+}

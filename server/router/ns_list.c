@@ -1,9 +1,13 @@
-/* What there is: NS_LIST and NS_SHOW. Answered from the worker's own copy, at once.
+/* What there is, and where: NS_LIST, NS_SHOW and WHERE. Answered from the worker's own copy, at once.
  *
  * A namespace is shown to its owner, to whoever may read or write it, and to administrators. Its name is no secret beyond that:
  * one that exists refuses others with CAIRN_E_DENIED, and nobody else can make one of that name. */
 #include "server/router/router_internal.h"
 
+#include "sdk/core/placement/placement.h"
+
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -65,20 +69,56 @@ void router_handle_ns_list(struct cairn_rpc_req *rq)
     free(page.namespaces);
 }
 
-void router_handle_ns_show(struct cairn_rpc_req *rq)
+/* NULL: answered, with the reason. */
+static const struct router_ns *ns_to_show(struct cairn_rpc_req *rq, const char *name)
 {
-    const Cairn__Wire__NsName *m = (const Cairn__Wire__NsName *)rq->msg;
-    const struct router_worker *w = router_worker_of(rq);
-    const struct router_ns *ns = router_ns_find(router_worker_of(rq), m->name);
-    Cairn__Wire__Namespace reply;
+    const struct router_ns *ns = router_ns_find(router_worker_of(rq), name);
 
-    if (ns == NULL) {
-        cairn_rpc_reply_err(rq, CAIRN_E_NOTFOUND, "there is no namespace '%.255s'", m->name);
-    } else if (!ns_is_visible(ns, rq->who)) {
+    if (ns != NULL && ns_is_visible(ns, rq->who))
+        return ns;
+    if (ns == NULL)
+        cairn_rpc_reply_err(rq, CAIRN_E_NOTFOUND, "there is no namespace '%.255s'", name);
+    else
         cairn_rpc_reply_err(rq, CAIRN_E_DENIED, "user %u may neither read nor write namespace '%s'",
                             (unsigned)rq->who->uid, ns->name);
-    } else {
-        ns_to_row(w, ns, &reply);
+    return NULL;
+}
+
+void router_handle_ns_show(struct cairn_rpc_req *rq)
+{
+    const struct router_ns *ns = ns_to_show(rq, ((const Cairn__Wire__NsName *)rq->msg)->name);
+    Cairn__Wire__Namespace reply;
+
+    if (ns == NULL)
+        return;
+    ns_to_row(router_worker_of(rq), ns, &reply);
+    cairn_rpc_reply(rq, 0, &reply.base, NULL, 0);
+}
+
+/* Nobody is asked and no key looked up: so it is answered also where the key's nodes are gone. */
+void router_handle_where(struct cairn_rpc_req *rq)
+{
+    const Cairn__Wire__RouterKey *m = (const Cairn__Wire__RouterKey *)rq->msg;
+    const struct router_ns *ns = ns_to_show(rq, m->ns);
+    struct cairn_cluster *cluster = router_worker_of(rq)->router->conf.cluster;
+    Cairn__Wire__RouterText reply = CAIRN__WIRE__ROUTER_TEXT__INIT;
+    char hash[17];
+    uint32_t slot;
+    json_t *o;
+
+    if (ns == NULL)
+        return;
+    snprintf(hash, sizeof(hash), "%016" PRIx64, cairn_placement_hash(m->key.data, m->key.len));
+    o = json_pack("{s:i, s:s, s:s, s:b}", "version", 1, "namespace", ns->name, "hash", hash, "clustered",
+                  (int)router_is_clustered(ns));
+    if (o != NULL && router_is_clustered(ns) && cluster != NULL &&
+        cairn_cluster_slot(cluster, ns->replicas, m->key.data, m->key.len, &slot))
+        cairn_cluster_explain(cluster, slot, o);
+    reply.json = json_dumps(o, JSON_INDENT(1));
+    json_decref(o);
+    if (reply.json != NULL)
         cairn_rpc_reply(rq, 0, &reply.base, NULL, 0);
-    }
+    else
+        cairn_rpc_reply_err(rq, CAIRN_E_NOMEM, "namespace '%s'", ns->name);
+    free(reply.json);
 }

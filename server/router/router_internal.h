@@ -371,6 +371,7 @@ extern const struct cairn_sm_kind router_put_kind, router_get_kind, router_delet
 /* handlers */
 void router_handle_ns_create(struct cairn_rpc_req *rq);
 void router_handle_ns_list(struct cairn_rpc_req *rq);
+void router_handle_where(struct cairn_rpc_req *rq);
 void router_handle_ns_show(struct cairn_rpc_req *rq);
 void router_handle_ns_remove(struct cairn_rpc_req *rq);
 void router_handle_put(struct cairn_rpc_req *rq);

@@ -24,6 +24,7 @@ const struct cli_command *const cli_commands[] = {
     &cli_ls,
     &cli_stat,
     &cli_rm,
+    &cli_where,
     &cli_import,
     &cli_export,
     &cli_verify,

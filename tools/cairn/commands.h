@@ -9,7 +9,7 @@ extern const struct cli_command cli_status, cli_wait_ready, cli_machines, cli_me
 extern const struct cli_command cli_map, cli_map_export, cli_map_import, cli_map_log;
 extern const struct cli_command cli_members, cli_group_set, cli_group_join;
 extern const struct cli_command cli_ns_create, cli_ns_list, cli_ns_show, cli_ns_remove;
-extern const struct cli_command cli_put, cli_get, cli_ls, cli_rm, cli_stat;
+extern const struct cli_command cli_put, cli_get, cli_ls, cli_rm, cli_stat, cli_where;
 extern const struct cli_command cli_import, cli_export, cli_verify;
 extern const struct cli_command cli_kv_create, cli_kv_list, cli_kv_drop, cli_kv_put, cli_kv_get, cli_kv_rm, cli_kv_ls,
     cli_kv_stat;

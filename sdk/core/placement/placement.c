@@ -4,9 +4,14 @@
 #include <stdlib.h>
 #include <xxhash.h>
 
+uint64_t cairn_placement_hash(const void *key, size_t len)
+{
+    return XXH3_64bits(key, len);
+}
+
 uint32_t cairn_placement_slot(const void *key, size_t len, uint32_t slot_bits)
 {
-    return (uint32_t)(XXH3_64bits(key, len) >> (64 - slot_bits));
+    return (uint32_t)(cairn_placement_hash(key, len) >> (64 - slot_bits));
 }
 
 /* Whether @m, or a member of its zone, has been chosen. */

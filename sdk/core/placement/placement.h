@@ -46,6 +46,7 @@ struct cairn_placement_member {
 
 /** The slot of a routing key: the upper bits of its hash, so that a cluster with twice the slots splits each in two. */
 uint32_t cairn_placement_slot(const void *key, size_t len, uint32_t slot_bits);
+uint64_t cairn_placement_hash(const void *key, size_t len);
 
 /** The ids of the members that @slot prefers, best first, whatever else they hold, into @ids (room for @replicas, at most
  * CAIRN_REPLICAS_MAX). Pure; O(n * replicas). Returns how many: fewer than @replicas when fewer members have a share.

@@ -106,6 +106,13 @@ CAIRN_API int cairn_reader_read_async(struct cairn_reader *r, void *buf, size_t 
 /** No step may be in flight; @done of the last one may call it. NULL does nothing. */
 CAIRN_API void cairn_reader_close(struct cairn_reader *r);
 
+/** Where a key is or would be, and why there, as the node that this client entered by knows it: versioned JSON, cairn_free().
+ * Whether the key exists is not looked at, so it is told whatever has become of its nodes. */
+CAIRN_API int cairn_where(struct cairn_ns *ns, const void *key, size_t key_len, char **json,
+                          const struct cairn_call_options *o);
+CAIRN_API int cairn_where_async(struct cairn_ns *ns, const void *key, size_t key_len, char **json,
+                                const struct cairn_call_options *o, cairn_done_fn *done, void *arg);
+
 CAIRN_API int cairn_exists(struct cairn_ns *ns, const void *key, size_t key_len, bool *exists,
                            const struct cairn_call_options *o);
 CAIRN_API int cairn_exists_async(struct cairn_ns *ns, const void *key, size_t key_len, bool *exists,

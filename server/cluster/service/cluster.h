@@ -58,6 +58,8 @@ void cairn_cluster_attach(void *ctx, struct cairn_rpc *rpc);
 uint32_t cairn_cluster_slots(const struct cairn_cluster *c);
 /** The slot of a routing key in the class of @replicas; false: no class was made yet. */
 bool cairn_cluster_slot(const struct cairn_cluster *c, uint32_t replicas, const void *key, size_t len, uint32_t *slot);
+/** Adds to @to who holds a slot and why, as this node knows it; any thread. */
+void cairn_cluster_explain(struct cairn_cluster *c, uint32_t slot, json_t *to);
 /** Where a slot is led from, as this node knows it; 0: not known. */
 uint64_t cairn_cluster_leader(struct cairn_cluster *c, uint32_t slot);
 

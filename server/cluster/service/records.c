@@ -234,6 +234,15 @@ static int take_member(struct cairn_cluster_records *r, const struct cairn_wire_
     return 0;
 }
 
+void cairn_cluster_records_members(struct cairn_cluster_records *r, void (*fn)(const struct cairn_wire_member *m, void *arg),
+                                   void *arg)
+{
+    pthread_rwlock_rdlock(&r->lock);
+    for (uint32_t i = 0; i < r->nmembers; i++)
+        fn(&r->members[i]->m, arg);
+    pthread_rwlock_unlock(&r->lock);
+}
+
 bool cairn_cluster_records_member(struct cairn_cluster_records *r, uint64_t node, struct cairn_wire_member *m,
                                   struct cairn_arena *a)
 {

@@ -40,6 +40,9 @@ bool cairn_cluster_records_hint(struct cairn_cluster_records *r, uint32_t slot, 
 
 uint64_t cairn_cluster_records_revision(struct cairn_cluster_records *r);
 bool cairn_cluster_records_slot(struct cairn_cluster_records *r, uint32_t slot, struct cairn_slot_record *rec);
+/** All members by id, while nothing can change: quickly, and without asking for more of the records. */
+void cairn_cluster_records_members(struct cairn_cluster_records *r, void (*fn)(const struct cairn_wire_member *m, void *arg),
+                                   void *arg);
 /** Strings are copied into @a. False: there is none, or no memory. */
 bool cairn_cluster_records_member(struct cairn_cluster_records *r, uint64_t node, struct cairn_wire_member *m,
                                   struct cairn_arena *a);
