@@ -67,13 +67,13 @@ enum cairn_coordinator_member_state {
 
 /** Slots of one number of replicas. */
 struct cairn_coordinator_class_counts {
-    uint32_t slots, degraded, fewest; /* degraded: with fewer in sync than are wanted; the worst has @fewest */
+    uint32_t slots, degraded, fewest; /* degraded: with fewer in sync, and there, than are wanted; the worst has @fewest */
 };
 
 /** Of all slots, by state; of all members; what is still to be moved. Counted every second. */
 struct cairn_coordinator_counts {
     uint32_t members, silent, draining, drained, members_lost, left_cluster;
-    uint32_t slots, degraded, takeover, lost, moving; /* degraded: active, with fewer in sync than are wanted */
+    uint32_t slots, degraded, takeover, lost, moving; /* degraded: active, otherwise likewise */
     struct cairn_coordinator_class_counts classes[CAIRN_CLUSTER_CLASSES];
     uint32_t left; /* moves to be begun */
     uint64_t done, done_per_1000s, left_ms; /* since there was something to move; 0: not known yet */

@@ -12,10 +12,25 @@ static bool is_gone(struct cairn_coordinator *co, const struct cairn_slot_record
     return true;
 }
 
+/* Members in sync that are there: a primary without writes does not notice that a backup is gone. */
+static uint32_t present(struct cairn_coordinator *co, const struct cairn_slot_record *rec)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < rec->ninsync; i++) {
+        const struct cairn_member *m = cairn_members_find(&co->members, rec->insync[i].node);
+
+        n += m != NULL && m->p.inc == rec->insync[i].inc && m->state != CAIRN_WIRE_MEMBER_SILENT &&
+             m->state != CAIRN_WIRE_MEMBER_LOST;
+    }
+    return n;
+}
+
 static void count_slot(struct cairn_coordinator *co, struct cairn_coordinator_class_counts *class,
                        const struct cairn_slot_record *rec, uint32_t wanted)
 {
     struct cairn_coordinator_counts *n = &co->counts;
+    uint32_t there = present(co, rec);
 
     for (uint32_t i = 0; i < rec->nreplicas; i++) {
         struct cairn_member *m = cairn_members_find(&co->members, rec->replicas[i]);
@@ -28,14 +43,14 @@ static void count_slot(struct cairn_coordinator *co, struct cairn_coordinator_cl
     n->slots++;
     n->moving += rec->move.phase != CAIRN_MOVE_NONE;
     class->slots++;
-    class->fewest = MIN(class->fewest, rec->ninsync);
-    class->degraded += rec->ninsync < wanted;
+    class->fewest = MIN(class->fewest, there);
+    class->degraded += there < wanted;
     if (is_gone(co, rec))
         n->lost++;
     else if (rec->state != CAIRN_SLOT_ACTIVE)
         n->takeover++;
     else
-        n->degraded += rec->ninsync < wanted;
+        n->degraded += there < wanted;
 }
 
 static void count_members(struct cairn_coordinator *co)
