@@ -301,6 +301,18 @@ static const struct cairn_conf_key cluster_keys[] = {
       .min = 1,
       .max = 1024,
       .help = "slots that are moved at a time, in the whole cluster" },
+    { .name = "moves_per_node",
+      .type = CAIRN_CONF_UINT,
+      .fallback = "4",
+      .min = 1,
+      .max = 1024,
+      .help = "likewise, that a node takes part in: as their new place, or as the one that they are copied from" },
+    { .name = "lost_after",
+      .type = CAIRN_CONF_DURATION,
+      .fallback = "10m",
+      .min = 0,
+      .max = 30 * 86400 * CAIRN_NS_PER_S,
+      .help = "a node that is silent for so long is lost: what it held is made anew elsewhere; 0: it is waited for" },
     KEY_END,
 };
 
