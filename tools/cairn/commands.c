@@ -6,6 +6,7 @@ const struct cli_command *const cli_commands[] = {
     &cli_wait_ready,
     &cli_machines,
     &cli_metrics,
+    &cli_top,
     &cli_config_check,
     &cli_members,
     &cli_group_set,

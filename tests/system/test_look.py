@@ -1,0 +1,161 @@
+"""What people look at: cairn top, where and map, of a node alone and of a cluster."""
+
+import fcntl
+import json
+import os
+import pty
+import re
+import select
+import shutil
+import signal
+import struct
+import termios
+import time
+import unittest
+
+from systest import CAIRN, DEADLINE_S, FAILED, OK, Case, Etcd, clean_env, main, wait_for
+
+CLUSTER = "0123456789abcdef0123456789abcdef"
+
+
+class Terminal:
+    """cairn top as a person has it: on a terminal of so many lines and columns."""
+
+    def __init__(self, node, rows, columns, key=None):
+        env = clean_env(CAIRN_WORKSPACE=node.workspace, TERM="xterm", **({"CAIRN_KEY": key} if key else {}))
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+            os.execve(CAIRN, [CAIRN, "top"], env)
+        self.bytes, self.code = b"", None
+
+    def read(self, until, seconds=DEADLINE_S):
+        """Reads until a condition holds of what was shown; also at the end."""
+        end = time.monotonic() + seconds
+        while not until(self) and time.monotonic() < end:
+            if select.select([self.fd], [], [], 0.1)[0]:
+                try:
+                    self.bytes += os.read(self.fd, 65536)
+                except OSError:
+                    break
+        return until(self)
+
+    def frames(self):
+        """Screens that were shown whole, as lines."""
+        plain = [re.sub(rb"\x1b\[[0-9?;]*[a-zA-Z]", b"", f) for f in self.bytes.split(b"\x1b[H")[1:] if b"\x1b[J" in f]
+        return [f.decode().replace("\r", "").rstrip("\n").split("\n") for f in plain]
+
+    def end(self):
+        """Its exit code, when it has ended of itself."""
+        self.read(lambda t: False, 5)
+        self.code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        os.close(self.fd)
+        return self.code
+
+
+class Alone(Case):
+    def test_top_of_one_node(self):
+        node = self.node().start()
+        self.ok(node.cairn("ns", "create", "data"))
+        for i in range(3):
+            self.ok(node.cairn("put", "-v", "x", "data", "k%d" % i))
+        doc = self.ok(node.cairn("top", "--json")).json
+        self.assertEqual([n["answers"] for n in doc["nodes"]], [True])
+        self.assertNotIn("cluster", doc)
+        self.assertIn(("router", "put"), {(m["provider"], m["method"]) for m in doc["methods"]})
+        out = self.ok(node.cairn("top", "--once")).out
+        self.assertRegex(out, r"(?m)^nodes  1, all answer; ")
+        self.assertRegex(out, r"(?m)^NODE +STATE +REQ/S")
+
+    def test_top_on_a_terminal(self):
+        node = self.node().start()
+        for rows, columns in ((24, 80), (50, 200), (5, 40)):
+            t = Terminal(node, rows, columns)
+            self.assertTrue(t.read(lambda t: len(t.frames()) >= 3))
+            self.assertEqual(t.bytes.count(b"\x1b[2J"), 0)  # nothing is wiped to be drawn anew
+            for frame in t.frames():
+                self.assertLess(len(frame), rows)
+                self.assertTrue(all(len(line) <= columns for line in frame), frame)
+            os.write(t.fd, b"q")
+            self.assertEqual(t.end(), OK)
+            self.assertTrue(t.bytes.rstrip().endswith(b"\x1b[?25h\x1b[?1049l"), t.bytes[-60:])  # as it was before
+        t = Terminal(node, 24, 80)
+        self.assertTrue(t.read(lambda t: t.frames()))
+        os.kill(t.pid, signal.SIGTERM)
+        self.assertEqual(t.end(), OK)
+        self.assertIn(b"\x1b[?1049l", t.bytes)
+
+    def test_where_on_one_node(self):
+        node = self.node().start()
+        self.ok(node.cairn("ns", "create", "data"))
+        doc = self.ok(node.cairn("where", "--json", "data", "any/key")).json
+        self.assertEqual((doc["namespace"], doc["key"], doc["clustered"]), ("data", "any/key", False))
+        self.assertIn("on this node", self.ok(node.cairn("where", "data", "any/key")).out)
+        self.fails(node.cairn("where", "none", "k"), FAILED, "no namespace")
+
+
+@unittest.skipUnless(shutil.which("etcd"), "etcd is not installed")
+class InACluster(Etcd, Case):
+    def begin(self):
+        self.url, self.etcd = self.start_etcd(self.path("etcd"))
+        self.all = []
+        for i in range(1, 4):
+            settings = {"map.store": "etcd", "map.endpoints": self.url, "node.cluster": CLUSTER, "node.name": "n%d" % i,
+                        "auth.key_file": self.path("key"), "cluster.zone": "z%d" % i, "cluster.weight": 100 * i}
+            node = self.node("n%d" % i, args=[x for k, v in settings.items() for x in ("--set", "%s=%s" % (k, v))])
+            node.name = "n%d" % i
+            self.all.append(node.start())
+        self.ok(self.cairn(0, "ns", "create", "--replicas", "2", "data"))
+        wait_for("the namespace", lambda: all(self.cairn(i, "ns", "show", "data").code == OK for i in range(3)))
+
+    def cairn(self, node, *args):
+        return self.all[node].cairn("--key", self.path("key"), *args)
+
+    def test_where_and_top(self):
+        self.begin()
+        docs = [self.ok(self.cairn(i, "where", "--json", "data", "some/key")).json for i in range(3)]
+        for doc in docs:
+            self.assertTrue(doc["clustered"])
+            self.assertEqual({(d["hash"], d["slot"], d["class"], d["slots"]) for d in docs},
+                             {(doc["hash"], doc["slot"], 2, 1024)})
+            names = [r["name"] for r in doc["replicas"]]
+            self.assertGreaterEqual(len(set(names)), 2)
+            self.assertEqual(doc["slot"] - 1024, int(doc["hash"], 16) >> 54)
+            leaders = [r["name"] for r in doc["replicas"] if r["role"].startswith("primary")]
+            self.assertEqual(leaders, [doc["primary"]])
+            self.assertIn(doc["primary"], doc["in_sync"])
+            for r in doc["replicas"]:
+                self.assertEqual((r["zone"], r["weight"]), ("z" + r["name"][1], 100 * int(r["name"][1])))
+                self.assertRegex(r["why"], "choice")
+        told = [d for i, d in enumerate(docs) if "lease_left_ms" in d]
+        self.assertTrue(all(0 <= d["lease_left_ms"] <= 4000 for d in told))
+        text = self.ok(self.cairn(0, "where", "data", "some/key")).out
+        self.assertRegex(text, r"(?m)^NAME +ROLE +STATE +ADDRESS +ZONE +WEIGHT")
+
+        doc = self.ok(self.cairn(0, "top", "--json")).json
+        self.assertEqual({n["name"]: n["answers"] for n in doc["nodes"]}, {"n1": True, "n2": True, "n3": True})
+        wait_for("all slots", lambda: sum(
+            n["leads"] for n in self.ok(self.cairn(0, "top", "--json")).json["nodes"]) == 1024)  # counted each second
+        # One that stands still is shown as such, and nobody waits for it. Who is asked keeps the others' addresses.
+        victim = next(i for i in (1, 2) if not self.coordinates(i))
+        self.all[victim].process.send_signal(signal.SIGSTOP)
+        try:
+            began = time.monotonic()
+            doc = self.ok(self.cairn(0, "top", "--json")).json
+            self.assertLess(time.monotonic() - began, 20)
+            answers = {n["name"]: n["answers"] for n in doc["nodes"]}
+            self.assertEqual([k for k, v in answers.items() if not v], [self.all[victim].name])
+            t = Terminal(self.all[0], 24, 80, self.path("key"))
+            self.assertTrue(t.read(lambda t: any("no answer" in line for f in t.frames() for line in f)))
+            os.write(t.fd, b"q")
+            self.assertEqual(t.end(), OK)
+        finally:
+            self.all[victim].process.send_signal(signal.SIGCONT)
+
+    def coordinates(self, i):
+        status = json.loads(self.cairn(i, "status", "--json").out)
+        return next(p for p in status["providers"] if p["type"] == "cluster")["coordinates"]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+/** cairn top: samples of nodes, what they come to, and how that looks. */
+#ifndef CAIRN_TOOLS_TOP_H
+#define CAIRN_TOOLS_TOP_H
+
+#include "tools/cairn/client.h"
+
+enum {
+    TOP_NODES_MAX = 64,    /* that are asked, a thread each */
+    TOP_INTERVAL_MS = 1000,
+    TOP_ANSWER_MS = 1000,  /* a node that takes longer has not answered */
+};
+
+/* ---- top_sample.c: a thread for each node asks it again and again ---- */
+
+struct top;
+
+/** Begins with the node or the cluster that cli->session has entered. NULL: no memory. */
+struct top *top_new(struct cli *cli);
+/** Asks who is in the cluster and how that is; at most TOP_ANSWER_MS. */
+void top_look(struct top *t);
+/** Ends the threads, which takes as long as a node may take to answer. */
+void top_free(struct top *t);
+
+/** What the last two samples of each node come to, a new document:
+ *   {"nodes": [{"name","state","answers","problem","uptime_ms","connections","resident_bytes","requests_per_s",
+ *               "failed_per_s","in_bytes_per_s","out_bytes_per_s","slots","leads","lease_ms","address"}],
+ *    "methods": [{"provider","method","per_s","failed_per_s","in_bytes_per_s","out_bytes_per_s","mean_ns","p99_ns"}],
+ *    "cluster": ..., as `cairn status --json` has it; absent: the node is in none
+ *    "not_asked": 0}
+ * Methods of all nodes together, the busiest first; mean_ns of what was answered between the samples, p99_ns of the slowest
+ * node since it started. */
+json_t *top_report(struct top *t);
+/** All that will answer have done so twice. */
+bool top_is_complete(struct top *t);
+
+/* ---- top_view.c ---- */
+
+/** A screen of @width columns and @height lines at most (0: as many as there are). */
+void top_draw(struct cli *cli, const json_t *report, uint32_t width, uint32_t height, FILE *to);
+
+#endif

@@ -1,0 +1,422 @@
+/** A thread for each node: it connects, asks, and connects anew when that failed. None waits for another, so one node that does
+ * not answer is shown as such, and holds up nothing. */
+#include "tools/cairn/top.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct node {
+    struct top *t;
+    char *name, *addresses; /* addresses NULL: the way that `cairn` itself came in */
+    pthread_t thread;
+    bool has_thread;
+    /* Under the lock: */
+    json_t *metrics[2], *status; /* the newest last */
+    uint64_t at_ns[2];
+    uint32_t answers; /* so many in a row, 2 at most */
+    bool failed;
+    char problem[128];
+};
+
+struct top {
+    struct cli *cli;
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    bool stop;
+    struct node *nodes[TOP_NODES_MAX];
+    uint32_t nnodes;
+    json_t *cluster; /* NULL: none */
+    char problem[128];
+};
+
+static json_int_t number_of(const json_t *o, const char *key)
+{
+    return json_integer_value(json_object_get(o, key));
+}
+
+static const char *text_of(const json_t *o, const char *key)
+{
+    const char *text = json_string_value(json_object_get(o, key));
+    return text != NULL ? text : "";
+}
+
+/* ---- one node ---- */
+
+static int ask(struct cairn *session, int (*fn)(struct cairn *, char **, const struct cairn_call_options *), json_t **doc)
+{
+    struct cairn_call_options o = CAIRN_CALL_OPTIONS_INIT;
+    char *text = NULL;
+    o.timeout_ms = TOP_ANSWER_MS;
+    int rc = fn(session, &text, &o);
+    if (rc != 0)
+        return rc;
+    *doc = json_loads(text, 0, NULL);
+    cairn_free(text);
+    return *doc != NULL ? 0 : CAIRN_E_FORMAT;
+}
+
+static int node_connect(struct node *n, struct cairn **session)
+{
+    const struct cli_globals *g = &n->t->cli->g;
+    struct cairn_options o = CAIRN_OPTIONS_INIT;
+    struct cairn_error_info error;
+    pthread_mutex_lock(&n->t->lock);
+    char *addresses = n->addresses != NULL ? strdup(n->addresses) : NULL;
+    pthread_mutex_unlock(&n->t->lock);
+    o.workspace = g->workspace;
+    o.addresses = addresses != NULL ? addresses : g->address;
+    o.key_file = g->key;
+    o.connect_timeout_ms = o.timeout_ms = TOP_ANSWER_MS;
+    int rc = cairn_connect(&o, session, &error);
+    free(addresses);
+    return rc;
+}
+
+static void sample(struct node *n, struct cairn **session)
+{
+    json_t *metrics = NULL, *status = NULL;
+    int rc = *session != NULL ? 0 : node_connect(n, session);
+    if (rc == 0)
+        rc = ask(*session, cairn_metrics, &metrics);
+    uint64_t now = cli_now_ns();
+    if (rc == 0)
+        rc = ask(*session, cairn_status, &status);
+    pthread_mutex_lock(&n->t->lock);
+    n->failed = rc != 0;
+    if (rc == 0) {
+        json_decref(n->metrics[0]);
+        json_decref(n->status);
+        n->metrics[0] = n->metrics[1];
+        n->at_ns[0] = n->at_ns[1];
+        n->metrics[1] = metrics;
+        n->at_ns[1] = now;
+        n->status = status;
+        n->answers = MIN(n->answers + 1, 2U);
+        metrics = status = NULL;
+    } else {
+        n->answers = 0;
+        snprintf(n->problem, sizeof(n->problem), "%s", cairn_error_text(rc));
+    }
+    pthread_mutex_unlock(&n->t->lock);
+    json_decref(metrics);
+    json_decref(status);
+    if (rc != 0 && *session != NULL) {
+        cairn_close(*session);
+        *session = NULL;
+    }
+}
+
+static void *node_main(void *arg)
+{
+    struct node *n = arg;
+    struct top *t = n->t;
+    struct cairn *session = NULL;
+    struct timespec next;
+    clock_gettime(CLOCK_MONOTONIC, &next);
+    pthread_mutex_lock(&t->lock);
+    while (!t->stop) {
+        pthread_mutex_unlock(&t->lock);
+        sample(n, &session);
+        next.tv_sec += TOP_INTERVAL_MS / 1000;
+        struct timespec now;
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        if (now.tv_sec > next.tv_sec) /* it took longer than a turn */
+            next = now;
+        pthread_mutex_lock(&t->lock);
+        while (!t->stop && pthread_cond_timedwait(&t->wake, &t->lock, &next) != ETIMEDOUT)
+            ;
+    }
+    pthread_mutex_unlock(&t->lock);
+    cairn_close(session);
+    return NULL;
+}
+
+/* ---- all of them ---- */
+
+static char *joined(const json_t *addresses)
+{
+    char *text = NULL;
+    size_t len;
+    FILE *f = open_memstream(&text, &len);
+    for (size_t i = 0; f != NULL && i < json_array_size(addresses); i++)
+        fprintf(f, "%s%s", i > 0 ? "," : "", json_string_value(json_array_get(addresses, i)));
+    if (f != NULL)
+        fclose(f);
+    return text;
+}
+
+static struct node *node_find(struct top *t, const char *name)
+{
+    for (uint32_t i = 0; i < t->nnodes; i++) {
+        if (strcmp(t->nodes[i]->name, name) == 0)
+            return t->nodes[i];
+    }
+    return NULL;
+}
+
+static void node_add(struct top *t, const char *name, char *addresses)
+{
+    struct node *n = t->nnodes < TOP_NODES_MAX ? calloc(1, sizeof(*n)) : NULL;
+    if (n == NULL) {
+        free(addresses);
+        return;
+    }
+    n->t = t;
+    n->name = strdup(name);
+    n->addresses = addresses;
+    n->has_thread = n->name != NULL && pthread_create(&n->thread, NULL, node_main, n) == 0;
+    if (!n->has_thread) {
+        free(n->name);
+        free(n->addresses);
+        free(n);
+        return;
+    }
+    pthread_mutex_lock(&t->lock);
+    t->nodes[t->nnodes++] = n;
+    pthread_mutex_unlock(&t->lock);
+}
+
+/* A node that has started anew may be elsewhere. */
+static void node_known(struct top *t, const char *name, char *addresses)
+{
+    struct node *n = node_find(t, name);
+    if (n == NULL) {
+        node_add(t, name, addresses);
+        return;
+    }
+    pthread_mutex_lock(&t->lock);
+    free(n->addresses);
+    n->addresses = addresses;
+    pthread_mutex_unlock(&t->lock);
+}
+
+void top_look(struct top *t)
+{
+    json_t *cluster = NULL;
+    int rc = ask(t->cli->session, cairn_cluster_status, &cluster);
+    if (rc == CAIRN_E_NOPROVIDER) {
+        if (t->nnodes == 0)
+            node_add(t, "", NULL);
+        return;
+    }
+    t->problem[0] = '\0';
+    if (rc != 0) { /* what was known stays, and is said to be old */
+        snprintf(t->problem, sizeof(t->problem), "%s", cairn_error_text(rc));
+        if (t->nnodes == 0)
+            node_add(t, "", NULL);
+        return;
+    }
+    const json_t *members = json_object_get(cluster, "members");
+    for (size_t i = 0; i < json_array_size(members); i++) {
+        const json_t *m = json_array_get(members, i);
+        if (strcmp(text_of(m, "state"), "left") != 0)
+            node_known(t, text_of(m, "name"), joined(json_object_get(m, "addresses")));
+    }
+    json_decref(t->cluster);
+    t->cluster = cluster;
+}
+
+struct top *top_new(struct cli *cli)
+{
+    struct top *t = calloc(1, sizeof(*t));
+    pthread_condattr_t attr;
+    if (t == NULL)
+        return NULL;
+    t->cli = cli;
+    pthread_mutex_init(&t->lock, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&t->wake, &attr);
+    pthread_condattr_destroy(&attr);
+    top_look(t);
+    return t;
+}
+
+void top_free(struct top *t)
+{
+    pthread_mutex_lock(&t->lock);
+    t->stop = true;
+    pthread_cond_broadcast(&t->wake);
+    pthread_mutex_unlock(&t->lock);
+    for (uint32_t i = 0; i < t->nnodes; i++) {
+        struct node *n = t->nodes[i];
+        pthread_join(n->thread, NULL);
+        json_decref(n->metrics[0]);
+        json_decref(n->metrics[1]);
+        json_decref(n->status);
+        free(n->name);
+        free(n->addresses);
+        free(n);
+    }
+    json_decref(t->cluster);
+    pthread_cond_destroy(&t->wake);
+    pthread_mutex_destroy(&t->lock);
+    free(t);
+}
+
+bool top_is_complete(struct top *t)
+{
+    bool all = true;
+    pthread_mutex_lock(&t->lock);
+    for (uint32_t i = 0; i < t->nnodes; i++)
+        all &= t->nodes[i]->answers == 2 || t->nodes[i]->failed;
+    pthread_mutex_unlock(&t->lock);
+    return all;
+}
+
+/* ---- what they come to ---- */
+
+static const json_t *method_find(const json_t *methods, const json_t *like)
+{
+    for (size_t i = 0; i < json_array_size(methods); i++) {
+        const json_t *m = json_array_get(methods, i);
+        if (strcmp(text_of(m, "method"), text_of(like, "method")) == 0 &&
+            strcmp(text_of(m, "provider"), text_of(like, "provider")) == 0)
+            return m;
+    }
+    return NULL;
+}
+
+static void real_add(json_t *o, const char *key, double x)
+{
+    json_object_set_new(o, key, json_real(json_real_value(json_object_get(o, key)) + x));
+}
+
+/* A node that has started anew counts from 0. */
+static double grown(const json_t *now, const json_t *before, const char *key)
+{
+    json_int_t a = number_of(before, key), b = number_of(now, key);
+    return (double)(b >= a ? b - a : b);
+}
+
+/* What we ask ourselves is not what people want to see. */
+static bool is_ours(const json_t *m)
+{
+    const char *provider = text_of(m, "provider"), *method = text_of(m, "method");
+    return (strcmp(provider, "node") == 0 && strcmp(method, "metrics") == 0) ||
+           ((strcmp(provider, "node") == 0 || strcmp(provider, "cluster") == 0) && strcmp(method, "status") == 0);
+}
+
+/* Adds what @m has come to to the row of all nodes; "weight_ns" is mean times answers, until all are added. */
+static void method_add(json_t *rows, json_t *node, const json_t *m, const json_t *before, double s)
+{
+    json_t *row = (json_t *)method_find(rows, m);
+    double requests = grown(m, before, "requests") / s, failed = grown(m, before, "failed") / s;
+    double in = grown(m, before, "in_bytes") / s, out = grown(m, before, "out_bytes") / s;
+    double spent = (double)number_of(m, "mean_ns") * (double)number_of(m, "requests") -
+                   (double)number_of(before, "mean_ns") * (double)number_of(before, "requests");
+    if (row == NULL) {
+        row = json_pack("{s:s, s:s, s:f, s:f, s:f, s:f, s:f, s:i}", "provider", text_of(m, "provider"), "method",
+                        text_of(m, "method"), "per_s", 0.0, "failed_per_s", 0.0, "in_bytes_per_s", 0.0, "out_bytes_per_s",
+                        0.0, "mean_ns", 0.0, "p99_ns", 0);
+        json_array_append_new(rows, row);
+    }
+    real_add(row, "per_s", requests);
+    real_add(row, "failed_per_s", failed);
+    real_add(row, "in_bytes_per_s", in);
+    real_add(row, "out_bytes_per_s", out);
+    real_add(row, "mean_ns", MAX(spent, 0.0) / s);
+    json_object_set_new(row, "p99_ns", json_integer(MAX(number_of(row, "p99_ns"), number_of(m, "p99_ns"))));
+    real_add(node, "requests_per_s", requests);
+    real_add(node, "failed_per_s", failed);
+    real_add(node, "in_bytes_per_s", in);
+    real_add(node, "out_bytes_per_s", out);
+}
+
+static void node_rates(const struct node *n, json_t *rows, json_t *node)
+{
+    const json_t *methods = json_object_get(n->metrics[1], "methods"), *before = json_object_get(n->metrics[0], "methods");
+    double s = (double)(n->at_ns[1] - n->at_ns[0]) / CAIRN_NS_PER_S;
+    for (size_t i = 0; n->answers == 2 && s > 0 && i < json_array_size(methods); i++) {
+        const json_t *m = json_array_get(methods, i);
+        if (!is_ours(m))
+            method_add(rows, node, m, method_find(before, m), s);
+    }
+}
+
+static const json_t *of_name(const json_t *array, const char *key, const char *value)
+{
+    for (size_t i = 0; i < json_array_size(array); i++) {
+        if (strcmp(text_of(json_array_get(array, i), key), value) == 0)
+            return json_array_get(array, i);
+    }
+    return NULL;
+}
+
+static json_t *node_row(const struct top *t, const struct node *n, json_t *rows)
+{
+    const json_t *member = of_name(json_object_get(t->cluster, "members"), "name", n->name);
+    const json_t *part = of_name(json_object_get(n->status, "providers"), "type", "cluster");
+    const json_t *counters = json_object_get(n->metrics[1], "counters");
+    json_t *o = json_pack("{s:s, s:s, s:b, s:f, s:f, s:f, s:f}", "name",
+                          n->name[0] != '\0' ? n->name : text_of(n->metrics[1], "node"), "state",
+                          member != NULL ? text_of(member, "state") : n->answers > 0 ? "up" : "unknown", "answers",
+                          (int)(n->answers > 0), "requests_per_s", 0.0, "failed_per_s", 0.0, "in_bytes_per_s", 0.0,
+                          "out_bytes_per_s", 0.0);
+    if (member != NULL) {
+        json_object_set(o, "slots", json_object_get(member, "slots"));
+        json_object_set(o, "leads", json_object_get(member, "leads"));
+    }
+    json_object_set_new(o, "address", json_string(n->addresses != NULL ? n->addresses : ""));
+    if (n->answers == 0) {
+        json_object_set_new(o, "problem", json_string(n->failed ? n->problem : "not asked yet"));
+        return o;
+    }
+    json_object_set(o, "uptime_ms", json_object_get(n->metrics[1], "uptime_ms"));
+    json_object_set(o, "resident_bytes", json_object_get(n->metrics[1], "resident_bytes"));
+    json_object_set(o, "connections", json_object_get(counters, "connections"));
+    if (part != NULL)
+        json_object_set(o, "lease_ms", json_object_get(part, "lease_ms"));
+    node_rates(n, rows, o);
+    return o;
+}
+
+static int compare_rows(const void *a, const void *b)
+{
+    const json_t *x = *(json_t *const *)a, *y = *(json_t *const *)b;
+    double d = json_real_value(json_object_get(y, "per_s")) - json_real_value(json_object_get(x, "per_s"));
+    if (d != 0)
+        return d > 0 ? 1 : -1;
+    int provider = strcmp(text_of(x, "provider"), text_of(y, "provider"));
+    return provider != 0 ? provider : strcmp(text_of(x, "method"), text_of(y, "method"));
+}
+
+/* The busiest first; a mean is of what was answered. */
+static json_t *rows_finish(json_t *rows)
+{
+    size_t n = json_array_size(rows);
+    json_t **all = calloc(n + 1, sizeof(json_t *)), *sorted = json_array();
+    for (size_t i = 0; all != NULL && i < n; i++) {
+        double per_s = json_real_value(json_object_get(json_array_get(rows, i), "per_s"));
+        all[i] = json_array_get(rows, i);
+        double mean = per_s > 0 ? json_real_value(json_object_get(all[i], "mean_ns")) / per_s : 0;
+        json_object_set_new(all[i], "mean_ns", json_integer((json_int_t)mean));
+    }
+    if (all != NULL)
+        qsort(all, n, sizeof(json_t *), compare_rows);
+    for (size_t i = 0; all != NULL && i < n; i++)
+        json_array_append(sorted, all[i]);
+    free(all);
+    json_decref(rows);
+    return sorted;
+}
+
+json_t *top_report(struct top *t)
+{
+    json_t *o = json_object(), *nodes = json_array(), *rows = json_array();
+    size_t members = json_array_size(json_object_get(t->cluster, "members"));
+    pthread_mutex_lock(&t->lock);
+    for (uint32_t i = 0; i < t->nnodes; i++)
+        json_array_append_new(nodes, node_row(t, t->nodes[i], rows));
+    pthread_mutex_unlock(&t->lock);
+    json_object_set_new(o, "nodes", nodes);
+    json_object_set_new(o, "methods", rows_finish(rows));
+    if (t->cluster != NULL)
+        json_object_set(o, "cluster", t->cluster);
+    if (t->problem[0] != '\0')
+        json_object_set_new(o, "problem", json_string(t->problem));
+    json_object_set_new(o, "not_asked", json_integer(members > TOP_NODES_MAX ? (json_int_t)members - TOP_NODES_MAX : 0));
+    return o;
+}
