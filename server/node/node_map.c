@@ -4,6 +4,7 @@
 #include "server/cluster/map_dump.h"
 #include "server/cluster/map_image.h"
 #include "server/cluster/map_log.h"
+#include "server/cluster/service/census.h"
 #include "server/node/node.h"
 #include "server/router/router.h"
 
@@ -258,7 +259,10 @@ int cairn_server_map_show(const struct cairn_server_options *options, FILE *to, 
         for (uint32_t i = 0; i <= ARRAY_SIZE(kinds); i++)
             json_object_set_new(o, i < ARRAY_SIZE(kinds) ? kinds[i].name : "others", json_integer(tally.of_kind[i]));
         json_object_set_new(o, "value_bytes", json_integer((json_int_t)tally.value_bytes));
-        if (json_dumpf(o, to, JSON_INDENT(1)) != 0 || fputc('\n', to) == EOF || fflush(to) != 0)
+        rc = cairn_cluster_census(&t, o);
+        if (rc != 0)
+            cairn_err_set(&err, rc, "what the map says of its slots");
+        if (rc == 0 && (json_dumpf(o, to, JSON_INDENT(1)) != 0 || fputc('\n', to) == EOF || fflush(to) != 0))
             rc = cairn_err_set(&err, CAIRN_E_IO, "what the map holds cannot be written out");
         json_decref(o);
     }

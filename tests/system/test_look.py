@@ -9,11 +9,12 @@ import select
 import shutil
 import signal
 import struct
+import subprocess
 import termios
 import time
 import unittest
 
-from systest import CAIRN, DEADLINE_S, FAILED, OK, Case, Etcd, clean_env, main, wait_for
+from systest import CAIRN, DEADLINE_S, FAILED, OK, Case, Etcd, clean_env, main, run, wait_for
 
 CLUSTER = "0123456789abcdef0123456789abcdef"
 
@@ -96,12 +97,12 @@ class Alone(Case):
 
 @unittest.skipUnless(shutil.which("etcd"), "etcd is not installed")
 class InACluster(Etcd, Case):
-    def begin(self):
+    def begin(self, step=0):
         self.url, self.etcd = self.start_etcd(self.path("etcd"))
         self.all = []
         for i in range(1, 4):
             settings = {"map.store": "etcd", "map.endpoints": self.url, "node.cluster": CLUSTER, "node.name": "n%d" % i,
-                        "auth.key_file": self.path("key"), "cluster.zone": "z%d" % i, "cluster.weight": 100 * i}
+                        "auth.key_file": self.path("key"), "cluster.zone": "z%d" % i, "cluster.weight": 100 + step * i}
             node = self.node("n%d" % i, args=[x for k, v in settings.items() for x in ("--set", "%s=%s" % (k, v))])
             node.name = "n%d" % i
             self.all.append(node.start())
@@ -112,7 +113,9 @@ class InACluster(Etcd, Case):
         return self.all[node].cairn("--key", self.path("key"), *args)
 
     def test_where_and_top(self):
-        self.begin()
+        self.begin(10)
+        wait_for("the map at all nodes", lambda: all(
+            "replicas" in self.ok(self.cairn(i, "where", "--json", "data", "some/key")).json for i in range(3)))
         docs = [self.ok(self.cairn(i, "where", "--json", "data", "some/key")).json for i in range(3)]
         for doc in docs:
             self.assertTrue(doc["clustered"])
@@ -125,7 +128,7 @@ class InACluster(Etcd, Case):
             self.assertEqual(leaders, [doc["primary"]])
             self.assertIn(doc["primary"], doc["in_sync"])
             for r in doc["replicas"]:
-                self.assertEqual((r["zone"], r["weight"]), ("z" + r["name"][1], 100 * int(r["name"][1])))
+                self.assertEqual((r["zone"], r["weight"]), ("z" + r["name"][1], 100 + 10 * int(r["name"][1])))
                 self.assertRegex(r["why"], "choice")
         told = [d for i, d in enumerate(docs) if "lease_left_ms" in d]
         self.assertTrue(all(0 <= d["lease_left_ms"] <= 4000 for d in told))
@@ -151,6 +154,34 @@ class InACluster(Etcd, Case):
             self.assertEqual(t.end(), OK)
         finally:
             self.all[victim].process.send_signal(signal.SIGCONT)
+
+    def test_map_counts_slots(self):
+        self.begin()
+        config = self.path("etcd.yaml")
+        with open(config, "w", encoding="utf-8") as f:
+            f.write("map: {store: etcd, endpoints: ['%s']}\n" % self.url)
+
+        def shown():
+            return self.ok(run(CAIRN, "map", "--json", "--config", config)).json
+
+        wait_for("all replicas", lambda: shown()["classes"] == [
+            {"replicas": 2, "slots": 1024, "active": 1024, "take_over": 0, "lost": 0, "degraded": 0, "moving": 0}])
+        nodes = shown()["nodes"]
+        self.assertEqual([(n["name"], n["zone"], n["weight"]) for n in nodes],
+                         [("n%d" % i, "z%d" % i, 100) for i in (1, 2, 3)])
+        self.assertEqual([sum(n[k] for n in nodes) for k in ("leads", "in_sync", "holds", "arriving")], [1024, 2048, 2048, 0])
+        text = self.ok(run(CAIRN, "map", "--config", config)).out
+        self.assertRegex(text, r"(?m)^REPLICAS +SLOTS +ACTIVE")
+        self.assertRegex(text, r"(?m)^n3 +z3 +100 ")
+        # Entries that make no sense are counted, and hide nothing else.
+        env = dict(os.environ, ETCDCTL_API="3")
+        if shutil.which("etcdctl"):
+            keys = subprocess.run(["etcdctl", "--endpoints", self.url, "get", "--prefix", "", "--keys-only"], env=env,
+                                  capture_output=True, check=True, text=True).stdout.split()
+            slot = next(k for k in keys if "/slot/" in k or k.startswith("slot/"))
+            subprocess.run(["etcdctl", "--endpoints", self.url, "put", slot, "nonsense"], env=env, check=True,
+                           capture_output=True)
+            self.assertEqual((shown()["unreadable"], shown()["classes"][0]["slots"]), (1, 1023))
 
     def coordinates(self, i):
         status = json.loads(self.cairn(i, "status", "--json").out)
