@@ -173,7 +173,9 @@ static void *cluster_ctx(const struct cairn_server *s)
 
 static int start_instance(struct cairn_server *s, struct cairn_instance *p, struct cairn_err *err)
 {
-    struct cairn_router_conf router = { .embed_threshold = (uint32_t)s->conf.embed_threshold,
+    struct cairn_router_conf router = { .kv = s->conf.router_kv,
+                                        .extent = s->conf.router_extent,
+                                        .embed_threshold = (uint32_t)s->conf.embed_threshold,
                                         .user_namespaces_max = s->conf.user_namespaces_max,
                                         .map = s->map,
                                         .cluster = cluster_ctx(s) };

@@ -143,6 +143,50 @@ static void a_node_can_be_started_again(void **state)
     cairn_close(c);
 }
 
+/* Where values of namespaces go that name no provider: where the configuration says. */
+static void the_router_takes_the_providers_it_was_told(void **state)
+{
+    struct fixture *fx = *state;
+    struct cairn_server_options o = CAIRN_SERVER_OPTIONS_INIT;
+    struct cairn_ns_options named = CAIRN_NS_OPTIONS_INIT;
+    struct cairn_ns_list *ns;
+    char file[128], text[512];
+    struct cairn *c;
+    FILE *f;
+
+    snprintf(file, sizeof(file), "%s/cairn.yaml", fx->dir);
+    f = fopen(file, "w");
+    assert_non_null(f);
+    fprintf(f,
+            "node: {data: %s/d, workers: 1}\n"
+            "workspace: %s/w\n"
+            "router: {kv: second, extent: other}\n"
+            "providers:\n"
+            "  - {type: kv, name: first, backend: memory}\n"
+            "  - {type: kv, name: second, backend: memory}\n"
+            "  - {type: extent, name: one, backend: memory}\n"
+            "  - {type: extent, name: other, backend: memory}\n",
+            fx->dir, fx->dir);
+    fclose(f);
+    o.file = file;
+    if (cairn_server_start(&o, &fx->nodes[0], text, sizeof(text)) != 0)
+        fail_msg("%s", text);
+    c = enter(fx->nodes[0]);
+    named.durability = CAIRN_DURABILITY_MEMORY;
+    assert_int_equal(cairn_ns_create(c, "usual", &named, NULL), 0);
+    assert_int_equal(cairn_ns_show(c, "usual", &ns, NULL), 0);
+    assert_string_equal(ns->namespaces[0].kv, "second");
+    assert_string_equal(ns->namespaces[0].extent, "other");
+    cairn_free(ns);
+    named.kv = "first";
+    assert_int_equal(cairn_ns_create(c, "named", &named, NULL), 0);
+    assert_int_equal(cairn_ns_show(c, "named", &ns, NULL), 0);
+    assert_string_equal(ns->namespaces[0].kv, "first");
+    assert_string_equal(ns->namespaces[0].extent, "other");
+    cairn_free(ns);
+    cairn_close(c);
+}
+
 static void mistakes_are_told_and_leave_nothing(void **state)
 {
     struct fixture *fx = *state;
@@ -169,6 +213,7 @@ int main(void)
         T(several_nodes_share_nothing),
         T(one_data_directory_has_one_node),
         T(a_node_can_be_started_again),
+        T(the_router_takes_the_providers_it_was_told),
         T(mistakes_are_told_and_leave_nothing),
     };
 
