@@ -60,7 +60,7 @@ nodes_stop() {
         wait "$pid" 2>/dev/null || true
     done
     for pid in "${pids[@]}"; do kill -TERM "$pid" 2>/dev/null || true; done
-    for pid in "${pids[@]}"; do node=$pid; stop_node || true; done
+    for pid in "${pids[@]}"; do node=$pid; await_node; done
     for pid in "${etcds[@]}"; do kill -KILL "$pid" 2>/dev/null || true; wait "$pid" 2>/dev/null || true; done
     groups=() pids=() etcds=()
 }
@@ -73,12 +73,12 @@ apart() {
     groups+=($!)
 }
 
-# The first number behind a name in the status of whichever node coordinates now; nothing if none does.
+# The first number behind a name in what a node that runs says of itself and of the cluster; nothing if none knows now.
 count() {
-    local n doc
+    local n found
     for n in "${!pids[@]}"; do
-        doc=$(at "$n" --timeout 2s --json status 2>/dev/null) || true
-        case $doc in *'"coordinates": true'*) sed -n "s/.*\"$1\": \([0-9]*\).*/\1/p" <<<"$doc" | head -n 1; return ;; esac
+        found=$(at "$n" --timeout 2s --json status 2>/dev/null | sed -n "s/.*\"$1\": \([0-9]*\).*/\1/p" | head -n 1) || true
+        if [ -n "$found" ]; then echo "$found"; return; fi
     done
 }
 

@@ -166,10 +166,11 @@ class InACluster(Etcd, Case):
 
         wait_for("all replicas", lambda: shown()["classes"] == [
             {"replicas": 2, "slots": 1024, "active": 1024, "take_over": 0, "lost": 0, "degraded": 0, "moving": 0}])
+        wait_for("no moves", lambda: [sum(n[k] for n in shown()["nodes"]) for k in ("leads", "in_sync", "holds", "arriving")] ==
+                 [1024, 2048, 2048, 0])
         nodes = shown()["nodes"]
         self.assertEqual([(n["name"], n["zone"], n["weight"]) for n in nodes],
                          [("n%d" % i, "z%d" % i, 100) for i in (1, 2, 3)])
-        self.assertEqual([sum(n[k] for n in nodes) for k in ("leads", "in_sync", "holds", "arriving")], [1024, 2048, 2048, 0])
         text = self.ok(run(CAIRN, "map", "--config", config)).out
         self.assertRegex(text, r"(?m)^REPLICAS +SLOTS +ACTIVE")
         self.assertRegex(text, r"(?m)^n3 +z3 +100 ")
