@@ -159,6 +159,8 @@ int file_space_open(struct file_store *f, struct cairn_err *err)
 
     f->span = f->base.conf.segment / FILE_BLOCK;
     cairn_extent_space_init(&f->space, f->span);
+    if (rc == 0 && n > 0 && f->base.fresh) /* which says how long a segment is */
+        rc = cairn_err_set(err, CAIRN_E_CORRUPT, "%s/FORMAT is missing, and there are segments", f->base.conf.dir);
     for (uint32_t i = 0; i < n && rc == 0; i++)
         rc = segment_open(f, i, err);
     return rc;

@@ -317,6 +317,60 @@ static void a_damaged_index_makes_the_store_read_only(void **state)
     assert_int_equal(fx_read(fx, ids[9], 0, 100, got, false, true, &n), 0);
 }
 
+/* Names, in fx->dir, a file that a start needs, or gives it its name back. */
+static void hide(struct fixture *fx, const char *name, bool back)
+{
+    char path[128], aside[128];
+
+    snprintf(path, sizeof(path), "%s/%s", fx->dir, name);
+    snprintf(aside, sizeof(aside), "%s/%s.aside", fx->dir, name);
+    assert_int_equal(back ? rename(aside, path) : rename(path, aside), 0);
+}
+
+/* Without the file that says which regions there are, all space would be free, and be given back: no start does that. */
+static void lost_records_stop_the_start(void **state)
+{
+    enum { LEN = 100000 };
+    struct fixture *fx = *state;
+    const char *records = fx->conf.backend == CAIRN_EXTENT_PMEM ? "pool" : "index";
+    uint8_t *bytes = malloc(LEN), *got = malloc(LEN);
+    uint64_t id, n;
+
+    fx_fill(bytes, LEN, 3);
+    assert_int_equal(
+        fx_put(fx, &(struct fx_write){ .len = LEN, .bytes = bytes, .bulk = true, .durability = SYNC }, &id), 0);
+    fx_close(fx);
+    hide(fx, records, false);
+    assert_int_equal(fx_try_open(fx), CAIRN_E_CORRUPT);
+    assert_non_null(strstr(fx->err.text, records));
+    assert_int_equal(cairn_extent_store_check(&fx->conf, &fx->err), CAIRN_E_CORRUPT);
+    hide(fx, records, true);
+    fx_open(fx);
+    assert_int_equal(fx_read(fx, id, 0, LEN, got, true, true, &n), 0);
+    assert_memory_equal(got, bytes, LEN);
+    free(bytes);
+    free(got);
+}
+
+/* A first start that a crash ended before it wrote FORMAT is made again; data without FORMAT are not taken for that. */
+static void a_first_start_that_did_not_end_is_made_again(void **state)
+{
+    struct fixture *fx = *state;
+    uint8_t bytes[100] = "x";
+    uint64_t id;
+
+    fx_close(fx);
+    hide(fx, "FORMAT", false);
+    fx_open(fx);
+    assert_int_equal(fx_put(fx, &(struct fx_write){ .len = 100, .bytes = bytes, .durability = SYNC }, &id), 0);
+    fx_close(fx);
+    hide(fx, "FORMAT", false);
+    assert_int_equal(fx_try_open(fx), CAIRN_E_CORRUPT);
+    hide(fx, "FORMAT", true);
+    fx_open(fx);
+    assert_int_equal(atomic_load(&fx_store(fx)->table.regions), 1);
+}
+
 /* Two records that claim the same blocks: the second is quarantined, and the first keeps them. */
 static void a_region_without_its_place_is_quarantined(void **state)
 {
@@ -631,6 +685,9 @@ int main(int argc, char **argv)
         ON(a_bad_chunk_is_not_written_around, file),
         ON(a_grown_index_is_written_anew, file),
         ON(a_damaged_index_makes_the_store_read_only, file),
+        ON(lost_records_stop_the_start, file),
+        ON(lost_records_stop_the_start, pmem),
+        ON(a_first_start_that_did_not_end_is_made_again, file),
         ON(a_region_without_its_place_is_quarantined, file),
         ON(a_failing_segment_is_left_alone, file),
         ON(a_failed_sync_is_not_tried_again, file),
