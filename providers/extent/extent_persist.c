@@ -2,9 +2,11 @@
  *
  *   FILL ---> SEAL ---> DONE        FILL and SEAL may also go to FAILED.
  *
- * FILL    nobody writes any more; chunks that nobody wrote get zeros, piece by piece (what lay there before is not ours
- * to show). SEAL    every chunk has its bytes and its checksum; bytes and record become as durable as was asked. DONE
- * the region is visible.    FAILED  it is a draft again.
+ * FILL    nobody writes any more; chunks that nobody wrote get zeros, piece by piece (what lay there before is not
+ *         ours to show).
+ * SEAL    every chunk has its bytes and its checksum; bytes and record become as durable as was asked.
+ * DONE    the region is visible.
+ * FAILED  it is a draft again.
  */
 #include "providers/extent/extent_draft.h"
 #include "providers/extent/extent_internal.h"

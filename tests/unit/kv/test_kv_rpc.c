@@ -173,8 +173,16 @@ static void listing_by_pages(void **state)
     r = (Cairn__Wire__KvListReply *)fx->reply;
     assert_int_equal(r->n_keys, 7);
     assert_true(r->more);
+    assert_int_equal(r->n_lengths, 0); /* keys were asked for, and nothing else travels */
+    assert_int_equal(fx->value_len, 0);
+    m.values = true;
+    m.head = 3;
+    assert_int_equal(call(fx, M(LIST), &m, NULL, 0), 0);
+    r = (Cairn__Wire__KvListReply *)fx->reply;
+    assert_int_equal(r->n_lengths, 7);
+    assert_int_equal(r->lengths[6], 300);
+    assert_int_equal(fx->value_len, 7 * 3);
     assert_memory_equal(r->keys[0].data, "000199", 6);
-    assert_int_equal(r->n_lengths, 0);
     free(many);
 }
 

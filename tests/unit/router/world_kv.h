@@ -276,8 +276,10 @@ static void kv_list(struct world *w, struct cairn_rpc_req *rq)
             break;
         }
         if (m->values) {
-            memcpy(values + at, e->value, e->value_len);
-            at += e->value_len;
+            size_t n = m->head != 0 && m->head < e->value_len ? m->head : e->value_len;
+
+            memcpy(values + at, e->value, n);
+            at += n;
             reply.lengths = lengths;
             lengths[reply.n_lengths++] = (uint32_t)e->value_len;
         }
