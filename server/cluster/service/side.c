@@ -372,12 +372,22 @@ void side_worker_step(struct side_worker *w)
     }
 }
 
-static void on_slots_stopped(void *arg)
+static void on_disk_stopped(void *arg)
 {
     struct side_worker *w = arg;
 
     w->nclosing--;
     side_worker_step(w);
+}
+
+static void on_slots_stopped(void *arg)
+{
+    struct side_worker *w = arg;
+
+    if (w->c->side->disk != NULL)
+        cairn_slot_disk_stop(w->c->side->disk, w->index, on_disk_stopped, w);
+    else
+        on_disk_stopped(w);
 }
 
 static void stop_on(struct side_worker *w, void *arg)
