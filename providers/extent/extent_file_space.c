@@ -263,14 +263,8 @@ void file_release(struct cairn_extent_store *s, struct cairn_extent_region *r)
     struct file_store *f = file_of(s);
     bool kick = false;
 
-    if (atomic_load(
-            &r->recorded)) { /* its record stands: the store closes, or a sync failed; the blocks stay its own */
-        pthread_mutex_lock(&f->index_mutex);
-        cairn_list_del(&r->logged);
-        pthread_mutex_unlock(&f->index_mutex);
-        cairn_extent_region_free(r);
-        return;
-    }
+    if (atomic_load(&r->recorded)) /* its record stands: the store closes, or a sync failed; the blocks stay its own */
+        return;                    /* the index has it, until the end */
     if (r->room == 0) {
         cairn_extent_region_free(r);
         return;

@@ -24,6 +24,7 @@ struct cairn_extent_region {
     uint64_t owner;   /* as its maker named it; 0: nobody */
     atomic_uint refs; /* one is the table's (or of the operation that makes it); readers have one each */
     atomic_bool sealed, quarantined;
+    atomic_bool striking;             /* a REMOVE has it in hand */
     bool listed;                      /* in the table; under the shard's mutex */
     struct cairn_extent_draft *draft; /* NULL once sealed */
 
