@@ -291,6 +291,9 @@ static void bad_requests(void **state)
     Cairn__Wire__KvPut p = CAIRN__WIRE__KV_PUT__INIT;
     Cairn__Wire__KvList l = CAIRN__WIRE__KV_LIST__INIT;
     Cairn__Wire__KvMput barrier = CAIRN__WIRE__KV_MPUT__INIT;
+    Cairn__Wire__KvErase e = CAIRN__WIRE__KV_ERASE__INIT;
+    Cairn__Wire__KvApply a = CAIRN__WIRE__KV_APPLY__INIT;
+    const Cairn__Wire__Durability unknown = 256 + CAIRN__WIRE__DURABILITY__DURABILITY_MEMORY;
 
     assert_int_equal(open_db(fx, "n", CAIRN_KV_UINT, false, &numbers), 0);
     assert_int_equal(put(fx, db, "", "v"), CAIRN_E_INVAL);
@@ -310,6 +313,13 @@ static void bad_requests(void **state)
     barrier.db = db;
     barrier.durability = CAIRN__WIRE__DURABILITY__DURABILITY_SYNC;
     assert_int_equal(call(fx, M(MPUT), &barrier, NULL, 0), 0); /* of nothing: waits for a sync */
+    p.durability = e.durability = a.durability = barrier.durability = unknown; /* and no weaker one instead */
+    e.db = db;
+    e.key = p.key;
+    assert_int_equal(call(fx, M(PUT), &p, "v", 1), CAIRN_E_INVAL);
+    assert_int_equal(call(fx, M(ERASE), &e, NULL, 0), CAIRN_E_INVAL);
+    assert_int_equal(call(fx, M(APPLY), &a, NULL, 0), CAIRN_E_INVAL);
+    assert_int_equal(call(fx, M(MPUT), &barrier, NULL, 0), CAIRN_E_INVAL);
     many->keys[5].len = 0;
     assert_int_equal(mput(fx, db, many, 10, false, 10), CAIRN_E_INVAL);
     assert_non_null(strstr(fx->err.text, "key 5"));
