@@ -483,7 +483,10 @@ static void on_fail_later(void *arg)
 {
     struct cairn_call *call = arg;
 
-    cairn__call_finish(call, call->rpc.rc);
+    if (call->rpc.rc != 0 && call->sees_errors)
+        call->answered(call);
+    else
+        cairn__call_finish(call, call->rpc.rc);
 }
 
 void cairn__call_fail_later(struct cairn_call *call, int rc)

@@ -313,7 +313,8 @@ void cairn__call_finish(struct cairn_call *call, int rc);
 void cairn__call_fail(struct cairn_call *call, int rc, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void cairn__call_cancel(struct cairn_call *call);
 void cairn__cancel_all(struct cairn *c);
-/** Ends it from a later task: for those who may run inside the call that started it. */
+/** Ends it from a later task: for those who may run inside the call that started it. A call that sees errors has its
+ * @answered called with rc in call->rpc.rc, as if an answer had brought it. */
 void cairn__call_fail_later(struct cairn_call *call, int rc);
 
 /** What was wrong before a call began, into options->error. Returns @rc. */
@@ -390,7 +391,7 @@ int cairn__batch_statuses(struct cairn_call *call, const int32_t *status, size_t
 int cairn__batch_lengths(struct cairn_call *call, const int64_t *lengths, size_t n, const uint32_t *crcs, size_t ncrcs);
 /** Gives @rc to all entries that have no result yet. */
 void cairn__batch_give_up(struct cairn_call *call, int rc);
-/** Starts a batch whose requests @next makes; an empty one is over at once. */
+/** Starts a batch whose requests @next makes; an empty one is over at once. With @sees_errors, call->answered is set. */
 int cairn__batch_go(struct cairn_call *call, void (*next)(struct cairn_call *call), bool sees_errors);
 /** Refuses bad keys, and values above @value_max, before the start, with the number of the entry. */
 int cairn__batch_check_puts(const struct cairn_call_options *o, const struct cairn_put_item *items, size_t n,
