@@ -128,9 +128,9 @@ void cairn_close(struct cairn *c)
         cairn_log_error("cairn_close() inside a callback of the same client: ignored");
         return;
     }
-    cairn_stop_thread(c);
     atomic_store(&c->closing, true);
-    cairn_loop_post(&c->loop, &c->close_task); /* a thread that waits for a call of its own runs it */
+    cairn_loop_post(&c->loop, &c->close_task); /* a thread that waits for calls runs it, or our own one */
+    cairn_stop_thread(c);
     cairn__own(c, -1);
     cairn_loop_turn(&c->loop, 0); /* begins what was posted, and runs the task if nobody has */
     on_close_all(c);

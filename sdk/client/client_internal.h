@@ -79,7 +79,8 @@ struct cairn {
     uint32_t ncalls;
 
     pthread_t thread;
-    bool has_thread; /* under the mutex */
+    bool has_thread;                   /* under the mutex */
+    struct cairn_waiter thread_waiter; /* of the thread, while another one drives */
     atomic_bool thread_stop;
     struct cairn_task close_task; /* cancels all on the owner's thread */
     bool has_bulk;
