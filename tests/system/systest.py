@@ -24,6 +24,7 @@ CAIRND = os.path.join(BUILD, "bin", "cairnd")
 DEADLINE_S = 120
 
 OK, FAILED, USAGE, UNREACHABLE, DENIED, DEGRADED, TIMEOUT = range(7)
+SANITIZER = 99  # tests/run sees to that
 
 
 class Result:
@@ -47,6 +48,8 @@ def clean_env(**more):
 def run(*argv, stdin=b"", env=None, text=True, timeout=DEADLINE_S):
     """Runs a program to its end; its output as text, or as bytes."""
     process = subprocess.run(argv, input=stdin, capture_output=True, env=env or clean_env(), timeout=timeout)
+    if process.returncode == SANITIZER:
+        raise AssertionError("%s: a sanitizer's report\n%s" % (" ".join(map(str, argv)), process.stderr.decode(errors="replace")))
     if text:
         process.stdout = process.stdout.decode(errors="replace")
         process.stderr = process.stderr.decode(errors="replace")
