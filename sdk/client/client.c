@@ -232,14 +232,15 @@ static int client_session(struct cairn *c, const struct cairn_options *o, struct
 int cairn_connect(const struct cairn_options *options, struct cairn **out, struct cairn_error_info *error)
 {
     static const struct cairn_options defaults = CAIRN_OPTIONS_INIT;
-    const struct cairn_options *o = options != NULL ? options : &defaults;
+    struct cairn_options own, *o = &own;
     struct cairn_rpc_session_conf conf = { 0 };
     struct cairn_err err = { 0 };
     struct cairn *c = NULL;
     int rc = 0;
 
     *out = NULL;
-    if (o->size < sizeof(*o))
+    CAIRN_TAKE(&own, options != NULL ? options : &defaults);
+    if (!CAIRN_REACHES(o, flags))
         rc = cairn_err_set(&err, CAIRN_E_INVAL, "options: start from CAIRN_OPTIONS_INIT");
     else if (o->inflight_max > CLIENT_INFLIGHT_LIMIT)
         rc = cairn_err_set(&err, CAIRN_E_INVAL, "options: inflight_max is at most %d", CLIENT_INFLIGHT_LIMIT);

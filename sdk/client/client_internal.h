@@ -7,6 +7,7 @@
 #include "cairn/kv.h"
 #include "sdk/client/check.h"
 #include "sdk/client/routing.h"
+#include "sdk/core/base/grown.h"
 #include "sdk/core/bulk/bulk.h"
 #include "sdk/core/rpc/rpc.h"
 #include "sdk/core/rpc/session.h"
@@ -330,6 +331,22 @@ static inline uint32_t cairn__flags(const struct cairn_call_options *o)
 }
 Cairn__Wire__Durability cairn__durability_to_wire(enum cairn_durability d);
 enum cairn_durability cairn__durability_of_wire(Cairn__Wire__Durability d);
+
+/** True if @o is none, or was initialised. */
+static inline bool cairn__are_options(const struct cairn_call_options *o)
+{
+    return o == NULL || CAIRN_REACHES(o, call);
+}
+/** A copy of @o, which may be NULL, for what outlives the call. */
+static inline struct cairn_call_options cairn__options_of(const struct cairn_call_options *o)
+{
+    struct cairn_call_options own = CAIRN_CALL_OPTIONS_INIT;
+
+    if (o != NULL)
+        CAIRN_TAKE(&own, o);
+    own.size = sizeof(own);
+    return own;
+}
 
 static inline ProtobufCBinaryData cairn__bytes(const void *p, size_t n)
 {

@@ -140,7 +140,8 @@ CAIRN_API int cairn_connect(const struct cairn_options *options, struct cairn **
 CAIRN_API void cairn_close(struct cairn *c);
 
 /** Of this header. The library that a program runs with may be another: cairn_version(). Within one major version (0 is
- * one) the names and what they do stay, and structs with a size member may grow at their end. */
+ * one) the names and what they do stay, and structs with a size member may grow at their end: the library takes those of
+ * programs that were built before, as if the new members were zero. */
 #define CAIRN_VERSION_MAJOR 0
 #define CAIRN_VERSION_MINOR 1
 #define CAIRN_VERSION_PATCH 0
