@@ -39,7 +39,7 @@ static bool is_same(struct transfer_worker *w, const char *key, size_t key_len, 
 static void import_large(struct transfer_worker *w, struct transfer_batch *b, struct transfer_item *i)
 {
     struct transfer *t = w->t;
-    struct transfer_map map;
+    struct guarded_map map;
     const char *key = transfer_key(b, i);
     int rc = transfer_map(t, transfer_path(t, b, i), i->size, &map);
     if (rc != 0) {
@@ -51,7 +51,7 @@ static void import_large(struct transfer_worker *w, struct transfer_batch *b, st
     bool same = i->compare && is_same(w, key, i->key_len, map.data, i->size);
     if (!same)
         rc = cairn_put(w->ns, key, i->key_len, map.data, i->size, &call.o);
-    int unmapped = transfer_unmap(&map);
+    int unmapped = guarded_unmap(&map);
     if (rc == 0 && unmapped != 0) { /* what was stored is neither the old file nor the new one */
         struct cli_call undo;
         w->undoing = true;
