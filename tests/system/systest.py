@@ -167,6 +167,28 @@ class Case(unittest.TestCase):
             f.write(data)
         return full
 
+    def change_while_read(self, path, change, *argv):
+        """Runs the CLI, and changes a large file as soon as it has opened that. Its result, if it noticed."""
+        for _ in range(20):
+            with open(path, "wb") as f:
+                f.truncate(512 << 20)
+            p = subprocess.Popen([CAIRN, *argv], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                 env=clean_env(CAIRN_WORKSPACE=self.n.workspace))
+            fds = "/proc/%d/fd" % p.pid
+
+            def is_open():
+                try:
+                    return p.poll() is not None or any(os.readlink(os.path.join(fds, fd)) == path for fd in os.listdir(fds))
+                except FileNotFoundError:
+                    return False
+
+            wait_for("the file to be opened", is_open)
+            change(path)
+            out, err = p.communicate(timeout=DEADLINE_S)
+            if p.returncode != OK:
+                return Result(subprocess.CompletedProcess(argv, p.returncode, out, err))
+        self.fail("every file was read before it was changed")
+
     def ok(self, result):
         self.assertEqual(result.code, OK, str(result))
         return result
