@@ -137,7 +137,9 @@ class Case(unittest.TestCase):
 
     def _end(self):
         outcome = getattr(self, "_outcome", None)
-        failed = outcome is not None and not getattr(outcome, "success", True)
+        result = getattr(outcome, "result", None)  # since Python 3.11 a cleanup is not told by outcome.success
+        told = getattr(result, "failures", []) + getattr(result, "errors", [])
+        failed = not getattr(outcome, "success", True) or any(test is self for test, _ in told)
         sanitizer = []
         for node in self.nodes:
             node.cleanup()
