@@ -206,10 +206,10 @@ class Moves(Etcd, Case):
         self.create(first, 3)
         source = self.fill(first, 50)
         wait_for("the count", lambda: self.cluster(first).get("classes") == [
-            {"replicas": 3, "slots": SLOTS, "degraded": SLOTS, "fewest": 1}])
+            {"replicas": 3, "slots": SLOTS, "degraded": SLOTS, "fewest": 1, "namespaces": ["data"]}])
         status = self.cairn(first, "status")
         self.assertEqual(status.code, DEGRADED)
-        self.assertIn("missing replicas", status.out)
+        self.assertRegex(status.out, r"missing replicas\nREPLICAS-WANTED +SLOTS .*\n +3 +1,024 +1,024 +1 +data\n")
         for n in (2, 3):
             self.add()
             wait_for("%d replicas" % n, lambda: self.cluster(first)["classes"][0]["fewest"] == n)
