@@ -56,7 +56,7 @@ class History:
     def __init__(self, process, path):
         self.process, self.path = process, path
 
-    def served(self, since_us):
+    def served(self, since_us, kinds):
         """The keys of which something was answered that was asked after that moment."""
         asked, keys = {}, set()
         with open(self.path) as f:
@@ -68,7 +68,7 @@ class History:
                     asked[words[1]] = (words[2], words[3], int(words[5]))
                 elif words[2] != "unknown":
                     key, kind, at = asked[words[1]]
-                    if at >= since_us and (kind == "put" or kind == "new"):
+                    if at >= since_us and kind in kinds:
                         keys.add(key)
         return keys
 
@@ -158,11 +158,11 @@ class Faults(Case):
         self.once = [self.client("once", self.all[2], "once")]
         self.served()
 
-    def served(self):
+    def served(self, kinds=("put", "new")):
         """Every key is served, for what is asked from now on."""
         since = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
-        wait_for("every key", lambda: set().union(*(h.served(since) for h in self.many)) == set(KEYS))
-        wait_for("new keys", lambda: self.once[0].served(since))
+        wait_for("every key", lambda: set().union(*(h.served(since, kinds) for h in self.many)) == set(KEYS))
+        wait_for("new keys", lambda: self.once[0].served(since, kinds))
 
     def judge(self):
         """Ends the clients, reads all keys, and has the histories judged."""

@@ -9,7 +9,7 @@ import subprocess
 import threading
 import unittest
 
-from systest import CAIRN, DEGRADED, FAILED, OK, Case, Etcd, clean_env, main, wait_for
+from systest import CAIRN, DEGRADED, FAILED, OK, Case, Etcd, clean_env, main, on_terminal, wait_for
 
 CLUSTER = "0123456789abcdef0123456789abcdef"
 SLOTS = 1024
@@ -160,9 +160,18 @@ class Moves(Etcd, Case):
         self.assert_even(second, ("n1", "n2", "n3", "n4"), 2)
         self.assert_whole(second, source)
 
+        # On a terminal it says how far it is.
+        code, shown = on_terminal([CAIRN, "--key", self.path("key"), "drain", "--wait", "n4"],
+                                  clean_env(CAIRN_WORKSPACE=first.workspace))
+        self.assertEqual(code, OK, shown)
+        self.assertRegex(shown, rb"drain  [0-9]+ slots left  [0-9.]+/s  [0-9.]+ m?s left")
+        self.assertIn(b"node n4 holds nothing any more", shown)
+
         # A drain that is called off.
         self.assertIn("slots move away", self.ok(self.cairn(first, "drain", "n3")).out)
         self.assertIn("drained no longer", self.ok(self.cairn(first, "drain", "--cancel", "n3")).out)
+        self.ok(self.cairn(first, "drain", "--cancel", "n4"))
+        wait_for("its share", lambda: self.members(first)["n4"]["slots"] > 400)
         wait_for("all that moves", lambda: self.is_settled(first))
         self.assert_even(first, ("n1", "n2", "n3", "n4"), 2)
 
@@ -206,10 +215,10 @@ class Moves(Etcd, Case):
         self.create(first, 3)
         source = self.fill(first, 50)
         wait_for("the count", lambda: self.cluster(first).get("classes") == [
-            {"replicas": 3, "slots": SLOTS, "degraded": SLOTS, "fewest": 1}])
+            {"replicas": 3, "slots": SLOTS, "degraded": SLOTS, "fewest": 1, "namespaces": ["data"]}])
         status = self.cairn(first, "status")
         self.assertEqual(status.code, DEGRADED)
-        self.assertIn("missing replicas", status.out)
+        self.assertRegex(status.out, r"missing replicas\nREPLICAS-WANTED +SLOTS .*\n +3 +1,024 +1,024 +1 +data\n")
         for n in (2, 3):
             self.add()
             wait_for("%d replicas" % n, lambda: self.cluster(first)["classes"][0]["fewest"] == n)

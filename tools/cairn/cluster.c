@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { NAMES_MAX = 8 }; /* of namespaces: enough to know where to look */
+
 int cli_cluster_ask(struct cli *cli, struct cli_call *call, json_t **doc)
 {
     char *text = NULL;
@@ -47,6 +49,27 @@ bool cli_cluster_is_degraded(const json_t *doc)
     return number_of(slots, "degraded") > 0 || number_of(slots, "lost") > 0;
 }
 
+void cli_cluster_name_classes(struct cli *cli, json_t *doc)
+{
+    json_t *classes = json_object_get(doc, "classes");
+    struct cairn_ns_list *list = NULL;
+    struct cli_call call;
+    for (size_t i = 0; i < json_array_size(classes); i++) {
+        json_t *class = json_array_get(classes, i), *names;
+        if (number_of(class, "degraded") == 0)
+            continue;
+        if (list == NULL && cairn_ns_list(cli->session, &list, cli_call_init(cli, &call, 0)) != 0)
+            return;
+        names = json_array();
+        for (size_t k = 0; k < list->n && json_array_size(names) < NAMES_MAX; k++) {
+            if (list->namespaces[k].replicas == number_of(class, "replicas"))
+                json_array_append_new(names, json_string(list->namespaces[k].name));
+        }
+        json_object_set_new(class, "namespaces", names);
+    }
+    cairn_free(list);
+}
+
 /* Those that somebody may want to do something about. */
 static json_t *members_brief(const json_t *members, json_t *into)
 {
@@ -72,10 +95,11 @@ static json_t *missing_brief(const json_t *classes)
     for (size_t i = 0; i < json_array_size(classes); i++) {
         const json_t *c = json_array_get(classes, i);
         if (number_of(c, "degraded") > 0)
-            json_array_append_new(rows, json_pack("{s:O, s:O, s:O, s:O}", "replicas_wanted",
+            json_array_append_new(rows, json_pack("{s:O, s:O, s:O, s:O, s:O*}", "replicas_wanted",
                                                   json_object_get(c, "replicas"), "slots", json_object_get(c, "slots"),
                                                   "with_fewer", json_object_get(c, "degraded"), "the_fewest",
-                                                  json_object_get(c, "fewest")));
+                                                  json_object_get(c, "fewest"), "namespaces",
+                                                  json_object_get(c, "namespaces")));
     }
     return rows;
 }

@@ -114,6 +114,7 @@ static bool add_cluster(struct cli *cli, json_t *doc)
         return false;
     }
     bool degraded = cli_cluster_is_degraded(cluster);
+    cli_cluster_name_classes(cli, cluster);
     json_object_set_new(cluster, "health", json_string(degraded ? "degraded" : "ok"));
     json_object_set_new(doc, "cluster", cli->g.json ? cluster : cli_cluster_brief(cluster));
     if (!cli->g.json)

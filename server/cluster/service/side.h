@@ -53,6 +53,7 @@ struct cairn_cluster_side {
     struct side_life *life;
     struct side_leave *leave;
     uint64_t process;
+    struct cluster_pace pace; /* of copies that go out */
     struct cairn_task stopped_task;
     void (*stopped)(void *arg);
     void *stopped_arg;

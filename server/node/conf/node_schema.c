@@ -307,6 +307,12 @@ static const struct cairn_conf_key cluster_keys[] = {
       .min = 1,
       .max = 1024,
       .help = "likewise, that a node takes part in: as their new place, or as the one that they are copied from" },
+    { .name = "copy_rate",
+      .type = CAIRN_CONF_SIZE,
+      .fallback = "200MiB",
+      .max = UINT64_C(1) << 40,
+      .help = "bytes a second, at most, that leave a node while slots are moved or replicas made anew; 0: as fast as it "
+              "goes" },
     { .name = "lost_after",
       .type = CAIRN_CONF_DURATION,
       .fallback = "10m",
