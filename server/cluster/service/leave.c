@@ -13,7 +13,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-enum { LOOK_MS = 10, LEAVE_MS_MAX = 10000, TELL_MS_MAX = 1000 };
+enum { LOOK_MS = 10, STUCK_MS = 3000, TELL_MS_MAX = 1000 };
 enum { LEAVE_STAYING, LEAVE_ASKING, LEAVE_PAUSING, LEAVE_GONE, LEAVE_NR };
 
 struct side_leave {
@@ -22,6 +22,8 @@ struct side_leave {
     struct cairn_timer look;
     uint64_t began_ns, until_ns;
     uint64_t free_ns; /* since when nothing is left; 0: something is */
+    uint32_t fewest;  /* slots that were left, since: */
+    uint64_t fewest_ns;
     atomic_uint left, led; /* slots, as the workers counted them */
     void (*done)(void *arg);
     void *arg;
@@ -76,11 +78,11 @@ static bool all_know(const struct side_leave *l, uint64_t now)
     return !cairn_cluster__is_telling(l->c) || now - l->free_ns >= TELL_MS_MAX * CAIRN_NS_PER_MS;
 }
 
-/* Without a lease nobody asks us, and nothing of ours is waited for any more. */
+/* A lease says nothing here: while the coordinator ends what we lead, it gives us none. That nobody takes anything any more does. */
 static bool is_over(const struct side_leave *l, uint64_t now)
 {
-    return (l->free_ns != 0 && all_know(l, now)) || now >= l->until_ns || !side_lease_is_valid(l->c) ||
-           atomic_load(&l->c->side->failed);
+    return (l->free_ns != 0 && all_know(l, now)) || now >= l->until_ns || atomic_load(&l->c->side->failed) ||
+           (l->free_ns == 0 && now - l->fewest_ns >= STUCK_MS * CAIRN_NS_PER_MS);
 }
 
 static void asked_all(void *arg)
@@ -89,6 +91,10 @@ static void asked_all(void *arg)
     struct cairn_env *env = &l->c->home->env;
     uint64_t now = cairn_env_now_ns(env);
 
+    if (atomic_load(&l->left) < l->fewest) {
+        l->fewest = atomic_load(&l->left);
+        l->fewest_ns = now;
+    }
     if (atomic_load(&l->left) > 0)
         l->free_ns = 0;
     else if (l->free_ns == 0)
@@ -119,7 +125,8 @@ void cairn_cluster__side_leave(struct cairn_cluster *c, uint64_t within_ns, void
 
     CAIRN_ASSERT(l->sm.state == LEAVE_STAYING);
     l->began_ns = cairn_env_now_ns(&c->home->env);
-    l->until_ns = l->began_ns + MIN(within_ns, LEAVE_MS_MAX * CAIRN_NS_PER_MS);
+    l->until_ns = l->began_ns + within_ns;
+    l->fewest = UINT32_MAX;
     l->done = done;
     l->arg = arg;
     ask(l);
