@@ -284,6 +284,7 @@ int cairn_cluster__side_start(struct cairn_cluster *c, struct cairn_err *err)
         return cairn_err_set(err, CAIRN_E_NOMEM, "cluster");
     }
     s->c = c;
+    s->pace.bytes_per_s = c->conf.copy_bytes_per_s;
     s->nworkers = n;
     s->words = calloc(SIDE_SLOTS_MAX, sizeof(*s->words));
     s->workers = aligned_alloc(_Alignof(struct side_worker), n * sizeof(*s->workers));
@@ -310,6 +311,7 @@ void cairn_cluster__side_attach(struct cairn_cluster *c, struct cairn_rpc *rpc)
     struct cluster_slots_conf conf = { .rpc = rpc,
                                        .disk = s->disk,
                                        .times = &c->replica_times,
+                                       .pace = &s->pace,
                                        .worker = w->index,
                                        .nworkers = s->nworkers,
                                        .nslots = SIDE_SLOTS_MAX,
@@ -454,5 +456,6 @@ void cairn_cluster__side_status(struct cairn_cluster *c, json_t *to)
 
     json_object_set_new(to, "lease_ms", json_integer(until > now ? (json_int_t)((until - now) / CAIRN_NS_PER_MS) : 0));
     json_object_set_new(to, "failed", json_boolean(atomic_load(&c->side->failed)));
+    json_object_set_new(to, "copied_bytes", json_integer((json_int_t)atomic_load(&c->side->pace.bytes_sent)));
     json_object_set_new(to, "map_revision", json_integer((json_int_t)cairn_cluster_records_revision(c->records)));
 }

@@ -122,7 +122,12 @@ struct cluster_slots *cluster_slots_new(const struct cluster_slots_conf *conf)
 {
     struct cluster_slots *w = calloc(1, sizeof(*w));
     struct cluster_store_conf sc = {
-        .rpc = conf->rpc, .kv = conf->kv, .worker = conf->worker, .nworkers = conf->nworkers, .ops = &slots_store_ops
+        .rpc = conf->rpc,
+        .kv = conf->kv,
+        .worker = conf->worker,
+        .nworkers = conf->nworkers,
+        .pace = conf->pace,
+        .ops = &slots_store_ops,
     };
 
     if (w == NULL)
