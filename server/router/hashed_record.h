@@ -29,6 +29,7 @@ enum {
     CAIRN_RECORD_HEAD_BYTES = 4,
     CAIRN_RECORD_EXTENTS_HEAD_BYTES = 20,
     CAIRN_RECORD_REGION_BYTES = 12,
+    CAIRN_RECORD_PEEK_BYTES = 64, /* a value of three regions is seen whole */
     CAIRN_RECORD_CRCS_MAX = CAIRN_KV_VALUE_BYTES_MAX / CAIRN_EXTENT_CHUNK_BYTES,
     /* a value that is embedded */
     CAIRN_RECORD_EMBEDDED_BYTES_MAX = CAIRN_KV_VALUE_BYTES_MAX - CAIRN_RECORD_HEAD_BYTES - 4 * CAIRN_RECORD_CRCS_MAX,
@@ -61,6 +62,9 @@ static inline size_t cairn_record_embedded_bytes(uint64_t length)
 {
     return CAIRN_RECORD_HEAD_BYTES + (size_t)length + 4 * (size_t)cairn_record_ncrcs(length);
 }
+/** Length of the value whose record has @len bytes, from the first @n of them (CAIRN_RECORD_PEEK_BYTES, or all). Only what is
+ * there is proved by its checksum: an answer for listings. Errors as cairn_record_parse(). */
+int64_t cairn_record_peek(const uint8_t *p, size_t n, uint64_t len);
 /** Length of the value in an embedded record of @len bytes; CAIRN_E_CORRUPT if none has so many. */
 int64_t cairn_record_embedded_length(uint64_t len);
 /** Writes what stands around an embedded value, which is at @to + CAIRN_RECORD_HEAD_BYTES already. @crcs: its checksums,
