@@ -15,6 +15,7 @@
 #include "schema/extent.pb-c.h"
 #include "schema/group.pb-c.h"
 #include "schema/kv.pb-c.h"
+#include "schema/repl.pb-c.h"
 #include "schema/node.pb-c.h"
 #include "schema/router.pb-c.h"
 
@@ -253,6 +254,8 @@ struct cairn_call {
         Cairn__Wire__GroupMembers group_members;
         Cairn__Wire__GroupSet group_set;
         Cairn__Wire__GroupJoin group_join;
+        Cairn__Wire__ClusterAsk cluster_ask;
+        Cairn__Wire__ClusterDrain cluster_drain;
         Cairn__Wire__KvOpen kv_open;
         Cairn__Wire__KvDrop kv_drop;
         Cairn__Wire__KvPut kv_put;

@@ -5,14 +5,19 @@ on a port that the kernel chooses, so tests run beside each other. Nothing sleep
 and has a deadline.
 """
 
+import fcntl
 import json
 import os
+import pty
+import select
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 import unittest
 
@@ -54,6 +59,29 @@ def run(*argv, stdin=b"", env=None, text=True, timeout=DEADLINE_S):
         process.stdout = process.stdout.decode(errors="replace")
         process.stderr = process.stderr.decode(errors="replace")
     return Result(process)
+
+
+def on_terminal(argv, env, columns=0):
+    """Runs a program whose standard output and error are a terminal; gives what it wrote there."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    process = subprocess.Popen(argv, stdin=slave, stdout=slave, stderr=slave, env=env)
+    os.close(slave)
+    out = b""
+    while True:
+        ready, _, _ = select.select([master], [], [], DEADLINE_S)
+        if not ready:
+            process.kill()
+            raise AssertionError("nothing came from the terminal")
+        try:
+            piece = os.read(master, 65536)
+        except OSError:  # the other side is closed
+            break
+        if not piece:
+            break
+        out += piece
+    os.close(master)
+    return process.wait(DEADLINE_S), out
 
 
 def wait_for(what, condition, seconds=DEADLINE_S):
@@ -137,7 +165,9 @@ class Case(unittest.TestCase):
 
     def _end(self):
         outcome = getattr(self, "_outcome", None)
-        failed = outcome is not None and not getattr(outcome, "success", True)
+        result = getattr(outcome, "result", None)  # since Python 3.11 a cleanup is not told by outcome.success
+        told = getattr(result, "failures", []) + getattr(result, "errors", [])
+        failed = not getattr(outcome, "success", True) or any(test is self for test, _ in told)
         sanitizer = []
         for node in self.nodes:
             node.cleanup()

@@ -1,15 +1,10 @@
 """The program `cairn` as people and scripts meet it: help, exit codes, JSON, colours, completion, man page."""
 
-import fcntl
 import json
 import os
-import pty
 import re
-import select
 import signal
-import struct
 import subprocess
-import termios
 import unittest
 
 from systest import *
@@ -19,29 +14,6 @@ def commands():
     """All commands, from the help itself."""
     text = run(CAIRN, "help").out
     return re.findall(r"^  ((?:[a-z-]+ )?[a-z-]+) {2,}\S", text, re.M)
-
-
-def on_terminal(argv, env, columns=0):
-    """Runs a program whose standard output and error are a terminal; gives what it wrote there."""
-    master, slave = pty.openpty()
-    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    process = subprocess.Popen(argv, stdin=slave, stdout=slave, stderr=slave, env=env)
-    os.close(slave)
-    out = b""
-    while True:
-        ready, _, _ = select.select([master], [], [], DEADLINE_S)
-        if not ready:
-            process.kill()
-            raise AssertionError("nothing came from the terminal")
-        try:
-            piece = os.read(master, 65536)
-        except OSError:  # the other side is closed
-            break
-        if not piece:
-            break
-        out += piece
-    os.close(master)
-    return process.wait(DEADLINE_S), out
 
 
 class WithoutNode(Case):
