@@ -313,6 +313,36 @@ static void a_drain_goes_on(void **state)
     assert_even(w, 2, all, 4);
 }
 
+/* What would go to a node that is away waits for it, and takes no place of what can go on. */
+static void who_is_away_holds_up_nothing(void **state)
+{
+    struct world *w = *state;
+    struct wish x = { 0 };
+    struct node *co = some(w, 4);
+    uint64_t away = co->id == 3 ? 4 : 3, drained = co->id == 2 ? 1 : 2;
+    uint32_t held;
+
+    for (int i = 0; i < NODES; i++)
+        w->nodes[i].conf.moves_max = w->nodes[i].conf.moves_per_node_max = 2;
+    assert_int_equal(create_class(w, 2, &x), 0);
+    settle(w);
+    w->nodes[away - 1].beats = false;
+    world_run_ms(w, 4000);
+    assert_string_equal(state_of(w, away), "away");
+    held = holds(w, drained, 2);
+    drain(w, drained, false);
+    for (int i = 0; i < 100; i++) {
+        world_run_ms(w, 100);
+        for (uint32_t slot = NSLOTS; slot < 2 * NSLOTS; slot++)
+            assert_int_not_equal(record_of(w, slot)->move.target.node, away);
+    }
+    assert_in_range(holds(w, drained, 2), 1, held - 20);
+    w->nodes[away - 1].beats = true;
+    world_run_ms(w, 2000);
+    settle(w);
+    assert_int_equal(holds(w, drained, 2), 0);
+}
+
 static void who_is_lost_is_replaced(void **state)
 {
     struct world *w = *state;
@@ -441,6 +471,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(who_joins_gets_its_share, plan_setup, teardown),
         cmocka_unit_test_setup_teardown(who_is_drained_ends_with_nothing, plan_setup, teardown),
         cmocka_unit_test_setup_teardown(a_drain_goes_on, plan_setup, teardown),
+        cmocka_unit_test_setup_teardown(who_is_away_holds_up_nothing, plan_setup, teardown),
         cmocka_unit_test_setup_teardown(who_is_lost_is_replaced, plan_setup, teardown),
         cmocka_unit_test_setup_teardown(too_few_nodes_are_degraded, plan_setup, teardown),
         cmocka_unit_test_setup_teardown(weights_are_honoured, plan_setup, teardown),
