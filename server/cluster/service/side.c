@@ -2,6 +2,7 @@
 #include "server/cluster/service/side.h"
 
 #include "sdk/core/base/log.h"
+#include "server/storage/file_io.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -9,7 +10,6 @@
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -257,12 +257,12 @@ static int disk_open(struct cairn_cluster *c, struct cairn_err *err)
                                          .queue_bytes = CLUSTER_QUEUE_BYTES,
                                          .synced = on_synced,
                                          .arg = c };
+    int rc;
 
     if ((size_t)snprintf(dir, sizeof(dir), "%s/log", c->env->dir) >= sizeof(dir))
         return cairn_err_set(err, CAIRN_E_INVAL, "%s: the path is too long", c->env->dir);
-    if (mkdir(dir, 0700) != 0 && errno != EEXIST)
-        return cairn_err_errno(err, errno, "make %s", dir);
-    return cairn_slot_disk_open(&conf, &side_of(c)->disk, err);
+    rc = cairn_file_mkdir(dir, err);
+    return rc != 0 ? rc : cairn_slot_disk_open(&conf, &side_of(c)->disk, err);
 }
 
 static bool has_store(const struct cairn_cluster *c)
@@ -374,12 +374,22 @@ void side_worker_step(struct side_worker *w)
     }
 }
 
-static void on_slots_stopped(void *arg)
+static void on_disk_stopped(void *arg)
 {
     struct side_worker *w = arg;
 
     w->nclosing--;
     side_worker_step(w);
+}
+
+static void on_slots_stopped(void *arg)
+{
+    struct side_worker *w = arg;
+
+    if (w->c->side->disk != NULL)
+        cairn_slot_disk_stop(w->c->side->disk, w->index, on_disk_stopped, w);
+    else
+        on_disk_stopped(w);
 }
 
 static void stop_on(struct side_worker *w, void *arg)
