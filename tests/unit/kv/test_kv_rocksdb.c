@@ -82,6 +82,32 @@ static void foreign_directories_are_refused(void **state)
     assert_int_equal(fx->ops->check(&fx->conf, &fx->err), 0); /* a start would make it */
 }
 
+/* A database that is gone is not made anew, empty: the engine would also remove what is left of the old one. */
+static void a_lost_database_stops_the_start(void **state)
+{
+    static const char *const lost[] = { "db", "db/CURRENT" };
+    struct fx *fx = *state;
+    char path[128], aside[128];
+    struct cairn_kv_db db;
+
+    fx_open(fx);
+    db = fx_create(fx, "d", CAIRN_KV_BYTES, false);
+    assert_int_equal(fx_put_str(fx, db, "k", "v"), 0);
+    fx_close(fx);
+    for (size_t i = 0; i < ARRAY_SIZE(lost); i++) {
+        snprintf(path, sizeof(path), "%s/%s", fx->path, lost[i]);
+        snprintf(aside, sizeof(aside), "%s/aside", fx->path);
+        assert_int_equal(rename(path, aside), 0);
+        assert_int_equal(fx->ops->check(&fx->conf, &fx->err), CAIRN_E_CORRUPT);
+        assert_int_equal(fx_try_open(fx), CAIRN_E_CORRUPT);
+        assert_non_null(strstr(fx->err.text, "db/CURRENT"));
+        assert_int_equal(rename(aside, path), 0);
+    }
+    fx_open(fx);
+    assert_string_equal(fx_get_str(fx, find(fx, "d"), "k"), "v");
+    fx_close(fx);
+}
+
 /* ---- SIGKILL ---- */
 
 enum { KILL_OUTSTANDING = 8, KILL_ROUNDS = 6 };
@@ -568,6 +594,7 @@ int main(int argc, char **argv)
         TEST(acknowledged_survives_sigkill),
         TEST(reopened_is_as_it_was),
         TEST(foreign_directories_are_refused),
+        TEST(a_lost_database_stops_the_start),
         TEST(full_disk),
         TEST(flush_of_a_full_disk),
         TEST(corrupt_block_is_reported),
