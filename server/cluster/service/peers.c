@@ -151,6 +151,7 @@ static void peer_make(struct side_worker *w, const struct cairn_wire_member *m)
     for (uint32_t k = 0; k < m->naddresses; k++)
         snprintf(p->addresses[p->naddresses++], PEER_ADDRESS_BYTES, "%s", m->addresses[k]);
     conf_fill(p);
+    snprintf(p->conf.node, sizeof(p->conf.node), "%s", m->name); /* files of the same name are on every machine */
     p->looked_ns = cairn_loop_now(w->loop);
     p->job = (struct cairn_job){ .work = resolve, .done = on_resolved, .arg = p };
     if (cairn_pool_submit(w->c->env->pool, w->loop, &p->job) != 0) {

@@ -514,7 +514,7 @@ static void what_is_put_is_everywhere(void **state)
     place(w, NODES);
     expect_active(w, 1, 3);
     assert_int_equal(put(w, 2, "k", "x", false), CAIRN_E_MOVED);
-    assert_int_equal(atomic_load(&w->nodes[2].words[SLOT]), CLUSTER_WORD_MOVED);
+    assert_int_equal(atomic_load(&w->nodes[2].words[SLOT]), CLUSTER_WORD_BACKUP);
     fill(w, 1, 0, 300);
     for (uint64_t i = 1; i <= NODES; i++)
         expect_records(w, 1, i, 300);
