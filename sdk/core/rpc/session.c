@@ -332,6 +332,9 @@ static int session_welcome(struct cairn_rpc_session *s, struct cairn_rpc_peer *p
         return CAIRN_E_PROTO;
     if (s->conf.has_cluster_id && memcmp(m->cluster_id.data, s->conf.cluster_id, CAIRN_CLUSTER_ID_BYTES) != 0)
         return CAIRN_E_AUTH;
+    if (s->conf.node[0] != '\0' && strncmp(m->node, s->conf.node, sizeof(s->conf.node) - 1) != 0)
+        return cairn_err_set(&s->last_error, CAIRN_E_UNREACHABLE, "%s is node %.60s, not %s", peer->info.addr, m->node,
+                             s->conf.node);
     if (s->conf.has_key && s->auth == CAIRN_HELLO_NONE) /* it has skipped the challenge */
         return cairn_err_set(&s->last_error, CAIRN_E_AUTH, "%s did not prove that it holds the cluster's key",
                              peer->info.addr);
@@ -575,7 +578,7 @@ struct cairn_rpc_session *cairn_rpc_session_new(struct cairn_rpc *rpc, const str
 }
 
 struct cairn_rpc_session *cairn_rpc_session_sibling(const struct cairn_rpc_session *s, const struct cairn_addr *addrs,
-                                                    uint32_t naddrs, struct cairn_err *err)
+                                                    uint32_t naddrs, const char *node, struct cairn_err *err)
 {
     struct cairn_rpc_session_conf conf = s->conf;
     struct cairn_rpc_session *sibling;
@@ -583,6 +586,7 @@ struct cairn_rpc_session *cairn_rpc_session_sibling(const struct cairn_rpc_sessi
     conf.naddrs = MIN(naddrs, (uint32_t)CAIRN_SESSION_ADDRS_MAX);
     memcpy(conf.addrs, addrs, conf.naddrs * sizeof(*addrs));
     conf.changed = NULL;
+    snprintf(conf.node, sizeof(conf.node), "%s", node);
     if (s->has_id) {
         conf.has_cluster_id = true;
         memcpy(conf.cluster_id, s->facts.cluster_id, CAIRN_CLUSTER_ID_BYTES);

@@ -136,6 +136,7 @@ static void node_start(struct world *w, uint32_t i)
     kv_node_start(&n->kv, "rocksdb", n->kv_dir, add_cluster, n);
     n->rpc_node.incarnation++;
     memcpy(n->rpc_node.name, n->name, sizeof(n->name));
+    snprintf(n->rpc_node.name, sizeof(n->rpc_node.name), "%s", n->name);
     n->rpc_node.connections_max = 64;
     n->rpc_node.session_ttl_ns = CAIRN_NS_PER_S;
     n->rpc_node.stalled_ns = 30 * CAIRN_NS_PER_S;
