@@ -345,7 +345,7 @@ static void expect_active(struct world *w, uint64_t leader, uint32_t ninsync)
             fail_msg("node %u is %s, %u are in sync", (unsigned)leader, cairn_sm_state_name(&r->sm), w->rec.ninsync);
         turn(w);
     }
-    assert_true(atomic_load(&w->nodes[leader].words[SLOT]) == w->rec.since + 2);
+    assert_true(atomic_load(&w->nodes[leader].words[SLOT]) == CLUSTER_WORD_LEADS + w->rec.since);
 }
 
 /* The node is as it was before it stopped but for its incarnation: MAP says what that means. */

@@ -71,11 +71,71 @@ static void one_node_knows_nothing_of_routes(void **state)
     scripted_node_free(node);
 }
 
+#ifdef FAILING_MALLOC
+/* Everything that a client does there, once; each call does what it should, or says that there is no memory. */
+static int story(struct routed *x)
+{
+    struct cairn_put_item puts[20];
+    struct cairn_get_item gets[20];
+    struct cairn_page *page = NULL;
+    char names[20][16], bufs[20][16];
+    int rc[5];
+    size_t len;
+
+    for (int i = 0; i < 20; i++) {
+        snprintf(names[i], sizeof(names[i]), "k%d", i);
+        puts[i] = (struct cairn_put_item){ .key = names[i], .key_len = strlen(names[i]), .value = "v", .value_len = 1 };
+        gets[i] = (struct cairn_get_item){
+            .key = names[i], .key_len = strlen(names[i]), .value = bufs[i], .room = sizeof(bufs[i])
+        };
+    }
+    rc[0] = cairn_put(x->ns, "k0", 2, "v", 1, &x->o);
+    rc[1] = cairn_mput(x->ns, puts, 20, &x->o);
+    rc[2] = cairn_get(x->ns, "k0", 2, bufs[0], sizeof(bufs[0]), &len, &x->o);
+    rc[3] = cairn_mget(x->ns, gets, 20, &x->o);
+    rc[4] = cairn_list(x->ns, "k", 1, "", 0, 0, &page, &x->o);
+    cairn_free(page);
+    for (int i = 0; i < 5; i++) {
+        if (rc[i] != 0 && rc[i] != CAIRN_E_NOMEM && !(i == 2 && rc[0] != 0 && rc[1] != 0 && rc[2] == CAIRN_E_NOTFOUND))
+            return rc[i];
+    }
+    return 0;
+}
+#endif
+
+static void each_allocation_fails(void **state)
+{
+#ifdef FAILING_MALLOC
+    bool came = true;
+
+    (void)state;
+    for (uint32_t n = 1; came; n++) {
+        struct routed *x = routed_new(3, false);
+        double began = seconds();
+        int rc;
+
+        failing_malloc_begin(n);
+        rc = story(x);
+        came = failing_malloc_end();
+        if (rc != 0)
+            fail_msg("allocation %u: %s, %s", n, cairn_error_name(rc), x->error.text);
+        if (seconds() - began > 3)
+            fail_msg("allocation %u: it took %.1f s", n, seconds() - began);
+        assert_int_equal(story(x), 0); /* and nothing is broken */
+        routed_free(x);
+        assert_true(came || n > 30);
+    }
+#else
+    (void)state;
+#endif
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_routed_call_allocates_nothing),
         cmocka_unit_test(one_node_knows_nothing_of_routes),
+        cmocka_unit_test(each_allocation_fails),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
