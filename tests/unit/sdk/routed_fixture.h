@@ -62,6 +62,24 @@ static inline const char *key_of(struct routed *x, uint32_t node, uint32_t nth)
     }
 }
 
+static inline struct scripted_member *node_of(struct routed *x, uint32_t node)
+{
+    return scripted_cluster_node(x->cluster, node);
+}
+
+/* What an asynchronous call came to. */
+struct outcome {
+    int runs, rc;
+};
+
+static inline void on_done(void *arg, int rc)
+{
+    struct outcome *out = arg;
+
+    out->runs++;
+    out->rc = rc;
+}
+
 static inline double seconds(void)
 {
     struct timespec t;

@@ -2,11 +2,6 @@
  * nothing goes round for ever. */
 #include "tests/unit/sdk/routed_fixture.h"
 
-static struct scripted_member *node_of(struct routed *x, uint32_t node)
-{
-    return scripted_cluster_node(x->cluster, node);
-}
-
 static int put(struct routed *x, const char *key, const char *value)
 {
     return cairn_put(x->ns, key, strlen(key), value, strlen(value), &x->o);
@@ -203,18 +198,6 @@ static void an_answer_that_is_final_ends_it(void **state)
     assert_int_equal(put(x, key, "1"), CAIRN_E_DENIED);
     assert_true(seconds() - began < 2);
     routed_free(x);
-}
-
-struct outcome {
-    int runs, rc;
-};
-
-static void on_done(void *arg, int rc)
-{
-    struct outcome *out = arg;
-
-    out->runs++;
-    out->rc = rc;
 }
 
 /* Waiting for the map, for a number, for an answer, in a pause: a call ends at once when it is canceled, and in time when not. */

@@ -3,11 +3,6 @@
 
 enum { MANY = 600 };
 
-static struct scripted_member *node_of(struct routed *x, uint32_t node)
-{
-    return scripted_cluster_node(x->cluster, node);
-}
-
 static char names[MANY][16];
 
 static void items_fill(struct cairn_put_item *puts, size_t n, const char *value)
@@ -154,18 +149,6 @@ static void only_what_is_missing_is_asked_again(void **state)
             assert_true(gets[i].status == 0 && gets[i].value_len == 1);
         routed_free(x);
     }
-}
-
-struct outcome {
-    int runs, rc;
-};
-
-static void on_done(void *arg, int rc)
-{
-    struct outcome *out = arg;
-
-    out->runs++;
-    out->rc = rc;
 }
 
 static void a_batch_ends_in_time_or_when_canceled(void **state)
