@@ -47,8 +47,11 @@ uint32_t scripted_cluster_slot(const void *key, size_t len);
 uint32_t scripted_cluster_leader(struct scripted_cluster *c, uint32_t slot);
 /** It is led from @node from now on. */
 void scripted_cluster_move(struct scripted_cluster *c, uint32_t slot, uint32_t node);
-/** The node's name and machine, as others are told. "": not known. */
+/** The node's machine, as others are told; "": not known. To be said before anybody asks. */
 void scripted_cluster_host(struct scripted_cluster *c, uint32_t node, const char *host);
+
+/** Others are told that @node is reached where @other is. */
+void scripted_cluster_address(struct scripted_cluster *c, uint32_t node, uint32_t other);
 
 /** How often something was stored under the key; a write that came twice counts twice. */
 uint32_t scripted_cluster_stores(struct scripted_cluster *c, const void *key, size_t len);

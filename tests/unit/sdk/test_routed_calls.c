@@ -323,6 +323,25 @@ static void sessions_are_bounded_and_end(void **state)
     routed_free(x);
 }
 
+/* Who answers at a node's address is asked nothing unless it is that node; and the connection follows when the map says where it is. */
+static void a_node_is_looked_for_by_its_name(void **state)
+{
+    struct routed *x = routed_new(3, false);
+    char key[32];
+
+    (void)state;
+    strcpy(key, key_of(x, 1, 0));
+    scripted_cluster_address(x->cluster, 1, 2);
+    x->o.timeout_ms = 1200;
+    assert_int_equal(put(x, key, "1"), CAIRN_E_TIMEOUT);
+    assert_true(node_of(x, 2)->hellos > 0 && node_of(x, 2)->opens == 0 && node_of(x, 2)->puts == 0);
+    scripted_cluster_address(x->cluster, 1, 1);
+    x->o.timeout_ms = 0;
+    assert_int_equal(put(x, key, "1"), 0);
+    assert_int_equal(stores(x, key), 1);
+    routed_free(x);
+}
+
 /* Write-once: who is near answers with what it has; what it does not have, and whatever else it says, is the primary's to say. */
 static void replicas_answer_for_what_they_have(void **state)
 {
@@ -378,6 +397,7 @@ int main(void)
         cmocka_unit_test(a_call_can_be_canceled_wherever_it_is),
         cmocka_unit_test(numbers_do_not_run_ahead),
         cmocka_unit_test(sessions_are_bounded_and_end),
+        cmocka_unit_test(a_node_is_looked_for_by_its_name),
         cmocka_unit_test(replicas_answer_for_what_they_have),
     };
 
