@@ -167,8 +167,12 @@ struct cairn_rpc_session *route_member_get(struct cairn_routing *r, uint16_t pla
         m = member_make(r, place);
     if (m == NULL)
         return NULL;
-    if (m->sm.state == MEMBER_OPEN && m->users == 0 && m->edition != r->map.nodes[place]->edition)
-        member_close(m);
+    if (m->sm.state == MEMBER_OPEN && m->edition != r->map.nodes[place]->edition) {
+        if (m->users == 0)
+            member_close(m);
+        else if (!cairn_rpc_session_is_up(m->session))
+            return NULL; /* it leads where the node is no more: its users end, and no others come */
+    }
     if (m->sm.state != MEMBER_OPEN && (m->sm.state != MEMBER_ABSENT || !member_open(r, m)))
         return NULL;
     if (m->users++ == 0)

@@ -342,6 +342,39 @@ static void a_node_is_looked_for_by_its_name(void **state)
     routed_free(x);
 }
 
+/* However many calls want the node at its old address, one after the other: they do not keep the connection that leads nowhere. */
+static void a_node_that_moved_is_found_by_many(void **state)
+{
+    enum { N = 200, WITHIN_S = 4 };
+    struct routed *x = routed_new(3, false);
+    struct outcome out[N] = { 0 };
+    bool exists, told = false;
+    uint32_t over = 0;
+    double began;
+    char key[32];
+
+    (void)state;
+    strcpy(key, key_of(x, 1, 0));
+    scripted_cluster_address(x->cluster, 1, 2);
+    x->o.timeout_ms = 20000;
+    began = seconds();
+    for (uint32_t n = 0; over < N && seconds() - began < WITHIN_S;) {
+        if (n < N && seconds() - began > 0.01 * n) {
+            out[n].rc = 1;
+            assert_int_equal(cairn_exists_async(x->ns, key, strlen(key), &exists, &x->o, on_done, &out[n++]), 0);
+        }
+        if (!told && seconds() - began > 0.6) {
+            told = true;
+            scripted_cluster_address(x->cluster, 1, 1);
+        }
+        cairn_poll(x->c, 1);
+        for (over = 0; over < N && out[over].runs > 0; over++)
+            assert_int_equal(out[over].rc, 0);
+    }
+    assert_int_equal(over, N);
+    routed_free(x);
+}
+
 /* Write-once: who is near answers with what it has; what it does not have, and whatever else it says, is the primary's to say. */
 static void replicas_answer_for_what_they_have(void **state)
 {
@@ -398,6 +431,7 @@ int main(void)
         cmocka_unit_test(numbers_do_not_run_ahead),
         cmocka_unit_test(sessions_are_bounded_and_end),
         cmocka_unit_test(a_node_is_looked_for_by_its_name),
+        cmocka_unit_test(a_node_that_moved_is_found_by_many),
         cmocka_unit_test(replicas_answer_for_what_they_have),
     };
 
