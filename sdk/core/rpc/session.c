@@ -332,15 +332,15 @@ static int session_welcome(struct cairn_rpc_session *s, struct cairn_rpc_peer *p
         return CAIRN_E_PROTO;
     if (s->conf.has_cluster_id && memcmp(m->cluster_id.data, s->conf.cluster_id, CAIRN_CLUSTER_ID_BYTES) != 0)
         return CAIRN_E_AUTH;
-    if (s->conf.node[0] != '\0' && strncmp(m->node, s->conf.node, sizeof(s->conf.node) - 1) != 0)
-        return cairn_err_set(&s->last_error, CAIRN_E_UNREACHABLE, "%s is node %.60s, not %s", peer->info.addr, m->node,
-                             s->conf.node);
     if (s->conf.has_key && s->auth == CAIRN_HELLO_NONE) /* it has skipped the challenge */
         return cairn_err_set(&s->last_error, CAIRN_E_AUTH, "%s did not prove that it holds the cluster's key",
                              peer->info.addr);
     if (s->auth == CAIRN_HELLO_KEY &&
         !cairn_auth_check(m->proof.data, m->proof.len, s->conf.key, &peer->transcript, true))
         return cairn_err_set(&s->last_error, CAIRN_E_AUTH, "%s does not hold this cluster's key", peer->info.addr);
+    if (s->conf.node[0] != '\0' && strcmp(m->node, s->conf.node) != 0) /* perhaps at the next address */
+        return cairn_err_set(&s->last_error, CAIRN_E_UNREACHABLE, "at %s is node %.63s, not %s", peer->info.addr,
+                             m->node, s->conf.node);
     rc = session_take_credits(s, m->inflight_max);
     if (rc != 0)
         return rc;
