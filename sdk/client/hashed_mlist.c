@@ -24,11 +24,11 @@ struct list {
     struct cairn_page **out;
     struct cairn_page *page; /* the lowest keys so far, at most max; NULL: none */
     uint32_t max, nnodes, active;
-    bool cut, bounded;       /* keys were left out behind @page; somebody has told only up to @bound */
+    bool cut, bounded; /* keys were left out behind @page; somebody has told only up to @bound */
     ProtobufCBinaryData prefix, after, bound;
-    struct list_node *nodes; /* by place */
+    struct list_node *nodes;              /* by place */
     uint8_t keys[2][CAIRN_KEY_BYTES_MAX]; /* of @bound, and of @after when that is ours */
-    ProtobufCBinaryData *merged_keys; /* room for a page, while one is made; behind the list */
+    ProtobufCBinaryData *merged_keys;     /* room for a page, while one is made; behind the list */
     uint64_t *merged_lengths;
 };
 
@@ -54,10 +54,9 @@ static int list_merge(struct list *l, const Cairn__Wire__RouterListReply *r)
     struct cairn_page *page;
 
     while (n < l->max && (i < nhave || k < r->n_keys)) {
-        int d = i == nhave ? 1
-                : k == r->n_keys
-                    ? -1
-                    : bytes_cmp(have[i].key, have[i].key_len, r->keys[k].data, r->keys[k].len);
+        int d = i == nhave       ? 1
+                : k == r->n_keys ? -1
+                                 : bytes_cmp(have[i].key, have[i].key_len, r->keys[k].data, r->keys[k].len);
 
         l->merged_keys[n] = d <= 0 ? cairn__bytes(have[i].key, have[i].key_len) : r->keys[k];
         l->merged_lengths[n++] = d < 0 ? have[i].value_len : r->lengths[k];

@@ -32,7 +32,7 @@ struct batch {
     size_t n, base, width; /* [base, base + width) is the window */
     uint32_t value_max;
     bool if_absent, numbered;
-    int rc; /* the first error of an entry */
+    int rc;                 /* the first error of an entry */
     struct entry entries[]; /* of the window */
 };
 
@@ -448,8 +448,8 @@ static const struct spread_ops batch_ops = {
     .plan = batch_plan, .start = batch_start, .took = batch_took, .forget = batch_forget, .end = batch_end
 };
 
-static int batch_go(struct cairn_ns *ns, const struct batch *with, const struct cairn_call_options *o, cairn_done_fn *done,
-                    void *arg)
+static int batch_go(struct cairn_ns *ns, const struct batch *with, const struct cairn_call_options *o,
+                    cairn_done_fn *done, void *arg)
 {
     struct batch *b = calloc(1, sizeof(*b) + MIN(with->n, (size_t)CAIRN_BATCH_MAX) * sizeof(b->entries[0]));
 

@@ -51,7 +51,8 @@ static void spread_plan_later(struct spread *x)
 
 void cairn__spread_options(struct spread *x, struct spread_child *child)
 {
-    uint64_t now = cairn_loop_now(&x->parent->c->loop), left = x->parent->deadline_ns - MIN(now, x->parent->deadline_ns);
+    uint64_t now = cairn_loop_now(&x->parent->c->loop),
+             left = x->parent->deadline_ns - MIN(now, x->parent->deadline_ns);
 
     x->o.timeout_ms = (uint32_t)MIN(left / CAIRN_NS_PER_MS + 1, (uint64_t)UINT32_MAX);
     x->o.error = &child->error;
@@ -217,8 +218,8 @@ static void spread_begin(struct cairn_call *call)
     spread_plan_later(x);
 }
 
-int cairn__spread_go(struct cairn_ns *ns, struct spread *x, const struct spread_ops *ops, const struct cairn_call_options *o,
-                     cairn_done_fn *done, void *arg)
+int cairn__spread_go(struct cairn_ns *ns, struct spread *x, const struct spread_ops *ops,
+                     const struct cairn_call_options *o, cairn_done_fn *done, void *arg)
 {
     struct cairn_call *call;
     int rc = cairn__call_new(ns->h.c, &ns->h, o, done, arg, &call);

@@ -56,8 +56,8 @@ struct spread {
 extern const struct cairn_sm_kind cairn_spread_kind;
 
 /** Starts the user's call that @x, which it takes over, answers. Returns as cairn__call_go(), or a refusal. */
-int cairn__spread_go(struct cairn_ns *ns, struct spread *x, const struct spread_ops *ops, const struct cairn_call_options *o,
-                     cairn_done_fn *done, void *arg);
+int cairn__spread_go(struct cairn_ns *ns, struct spread *x, const struct spread_ops *ops,
+                     const struct cairn_call_options *o, cairn_done_fn *done, void *arg);
 /** A request of @child to the node at child->place, to be filled and started by cairn__call_go(). */
 int cairn__spread_call(struct spread *x, struct spread_child *child, struct cairn_call **out);
 /** As the `done` of a request that is made otherwise, whose call is child->call; its options are x->o. */

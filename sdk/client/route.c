@@ -44,7 +44,7 @@ static bool route_invariant(const struct cairn_sm *sm)
     return CAIRN_HOLDS(cairn_timer_is_running(&x->timer) == waits) && /* every wait has an end */
            CAIRN_HOLDS(cairn_list_is_empty(&x->waiting) == !waits) &&
            CAIRN_HOLDS(!asked || !x->writes || x->number.rid.seq != 0) && /* nothing is written without a number */
-           CAIRN_HOLDS(!asked || x->epoch != 0 || x->direct) && /* and nothing asked but by a record */
+           CAIRN_HOLDS(!asked || x->epoch != 0 || x->direct) &&           /* and nothing asked but by a record */
            CAIRN_HOLDS(sm->state != ROUTE_NUMBER || (x->writes && x->number.rid.seq == 0)) &&
            CAIRN_HOLDS(!x->asks_replica || (!x->writes && x->replica_field != NULL)) &&
            CAIRN_HOLDS(sm->state != ROUTE_OVER || x->number.session == NULL);
@@ -94,7 +94,8 @@ void route_on_news(struct cairn_routing *r, struct cairn_route *route)
 {
     const struct cairn_route_slot *s = cairn_route_map_slot(&r->map, route->slot);
 
-    if ((s == NULL && !route->direct) || route->sm.state == ROUTE_NUMBER || (route->sm.state == ROUTE_PAUSED && s->epoch <= route->epoch))
+    if ((s == NULL && !route->direct) || route->sm.state == ROUTE_NUMBER ||
+        (route->sm.state == ROUTE_PAUSED && s->epoch <= route->epoch))
         return;
     route_wait_ends(route);
     cairn__call_send_later(call_of(route));
@@ -202,7 +203,8 @@ bool cairn__route_find(struct cairn_call *call, uint64_t *timeout_ns)
     }
     s = cairn_route_map_slot(&r->map, route->slot);
     if (s != NULL && route->writes &&
-        !cairn__number_take(call->c, &route->number, CONTAINER_OF(call->handle, struct cairn_ns, h), route->slot, &rc)) {
+        !cairn__number_take(call->c, &route->number, CONTAINER_OF(call->handle, struct cairn_ns, h), route->slot,
+                            &rc)) {
         if (rc == 0)
             route_wait(call, ROUTE_NUMBER, UINT64_MAX);
         else if (cairn__route_is_passing(rc))

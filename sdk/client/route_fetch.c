@@ -148,7 +148,8 @@ void route_fetch_want(struct cairn_routing *r, int place)
         f->next = place;
     if (f->sm.state == FETCH_IDLE)
         fetch_ask(f);
-    else if (f->sm.state == FETCH_RESTING || place >= 0) /* an answer that is on its way will do for those who know of none */
+    else if (f->sm.state == FETCH_RESTING ||
+             place >= 0) /* an answer that is on its way will do for those who know of none */
         f->wanted = true;
 }
 

@@ -263,7 +263,8 @@ uint16_t cairn_route_map_nearest(const struct cairn_route_map *m, const struct c
     for (uint32_t i = 1; i < s->nholders; i++) {
         const struct cairn_route_node *x = m->nodes[s->holders[i]];
 
-        if (x->distance < m->nodes[best]->distance && x->naddresses > 0 && (usable == NULL || usable(arg, s->holders[i])))
+        if (x->distance < m->nodes[best]->distance && x->naddresses > 0 &&
+            (usable == NULL || usable(arg, s->holders[i])))
             best = s->holders[i];
     }
     return best;

@@ -14,7 +14,7 @@
 
 enum {
     ROUTE_ADDRS_MAX = 4,
-    ROUTE_HOLDERS_MAX = 4, /* of a slot, that are in sync; more are not remembered */
+    ROUTE_HOLDERS_MAX = 4,                      /* of a slot, that are in sync; more are not remembered */
     ROUTE_SLOTS_MAX = 4 << CAIRN_SLOT_BITS_MAX, /* four classes */
     ROUTE_HOST_MAX = 64,
 };
@@ -25,7 +25,7 @@ struct cairn_route_node {
     uint64_t revision; /* of the page that told of it; 0: only slots have named it */
     uint32_t edition;  /* ascends when where it is reached changes */
     uint32_t naddresses;
-    uint8_t distance;             /* enum cairn_route_distance */
+    uint8_t distance;               /* enum cairn_route_distance */
     const char *name, *zone, *host; /* in @text, as are the addresses; "" while nothing is known */
     const char *addresses[ROUTE_ADDRS_MAX];
     char *text;
@@ -34,7 +34,7 @@ struct cairn_route_node {
 enum cairn_route_distance { ROUTE_SAME_HOST, ROUTE_SAME_ZONE, ROUTE_ELSEWHERE };
 
 struct cairn_route_slot {
-    uint64_t epoch;                     /* 0: nothing is known */
+    uint64_t epoch;                      /* 0: nothing is known */
     uint16_t holders[ROUTE_HOLDERS_MAX]; /* places of nodes in sync; the first one leads */
     uint8_t nholders;
 };
@@ -45,9 +45,9 @@ struct cairn_route_map {
     uint32_t nnodes, room;
     struct cairn_route_slot *slots;
     uint32_t nslots;
-    uint64_t revision;   /* all changes up to here are in it */
+    uint64_t revision;         /* all changes up to here are in it */
     char host[ROUTE_HOST_MAX]; /* where we are; "": not known */
-    const char *zone;    /* likewise, of a node on our host; NULL: of none is it known */
+    const char *zone;          /* likewise, of a node on our host; NULL: of none is it known */
 };
 
 /** @host: as nodes say theirs. */

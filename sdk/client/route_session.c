@@ -48,7 +48,8 @@ static bool session_invariant(const struct cairn_sm *sm)
            CAIRN_HOLDS(sm->state != SESSION_ENDED || cairn_list_is_empty(&s->waiting));
 }
 
-const struct cairn_sm_kind cairn_route_session_kind = { "route-session", session_states, SESSION_NR, session_invariant, 0 };
+const struct cairn_sm_kind cairn_route_session_kind = { "route-session", session_states, SESSION_NR, session_invariant,
+                                                        0 };
 
 static struct route_session *session_of(struct cairn_routing *r, uint32_t slot)
 {

@@ -29,7 +29,7 @@ extern const struct cairn_sm_kind cairn_route_kind, cairn_route_fetch_kind, cair
 
 /** One write's number, held by who writes; zeroed but for @ready and @once. */
 struct cairn_number {
-    Cairn__Wire__RouterRid rid; /* seq 0: it has none */
+    Cairn__Wire__RouterRid rid;    /* seq 0: it has none */
     struct route_session *session; /* that gave it, or for which it waits */
     struct cairn_link link;        /* of the session's numbered or waiting ones, by @rid.seq */
     bool once;                     /* it is of its own: the namespace is write-once */
@@ -54,12 +54,12 @@ void cairn__number_gone(struct cairn_number *n);
 
 /** What a routed call knows of its way; set by cairn__route_to(). */
 struct cairn_route {
-    bool on;      /* the call goes to a holder of @slot */
-    bool begun;   /* its machine runs */
-    bool direct;  /* no: to the node at @place, once */
-    bool writes;  /* it bears a number */
-    bool unsure;  /* a try has ended without an answer: it may have been done */
-    bool asks_replica; /* this try is with one that does not lead */
+    bool on;                           /* the call goes to a holder of @slot */
+    bool begun;                        /* its machine runs */
+    bool direct;                       /* no: to the node at @place, once */
+    bool writes;                       /* it bears a number */
+    bool unsure;                       /* a try has ended without an answer: it may have been done */
+    bool asks_replica;                 /* this try is with one that does not lead */
     protobuf_c_boolean *replica_field; /* of the request, where one may answer; NULL: only the primary */
     uint32_t slot, tries;
     uint16_t place; /* of the node that the last try went to */

@@ -19,14 +19,14 @@ struct route_member {
     struct cairn_routing *routing;
     struct cairn_rpc_session *session; /* OPEN */
     uint16_t place;
-    uint32_t users, edition;  /* edition: of the addresses that it was made of */
-    uint64_t idle_since_ns;   /* without users */
-    uint64_t avoid_until_ns;  /* it did not answer: what others may answer does not go there */
-    struct cairn_link idle;   /* without users, the longest first */
+    uint32_t users, edition; /* edition: of the addresses that it was made of */
+    uint64_t idle_since_ns;  /* without users */
+    uint64_t avoid_until_ns; /* it did not answer: what others may answer does not go there */
+    struct cairn_link idle;  /* without users, the longest first */
 };
 
 struct route_members {
-    struct route_member **all; /* by place; NULL: never wanted */
+    struct route_member **all;      /* by place; NULL: never wanted */
     uint32_t room, nopen, nclosing; /* nopen: OPEN and CLOSING */
     uint32_t open_max;
     uint64_t idle_ns;

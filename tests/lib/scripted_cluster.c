@@ -25,7 +25,8 @@ static void cluster_records(struct cairn_rpc_req *rq)
     Cairn__Wire__ClusterRecords r = CAIRN__WIRE__CLUSTER_RECORDS__INIT;
     struct scripted_peer *n = of(rq);
     struct scripted_cluster *c = n->c;
-    Cairn__Wire__SlotUpdate *slots = calloc(SCRIPTED_SLOTS, sizeof(*slots)), **pslots = calloc(SCRIPTED_SLOTS, sizeof(*pslots));
+    Cairn__Wire__SlotUpdate *slots = calloc(SCRIPTED_SLOTS, sizeof(*slots)),
+                            **pslots = calloc(SCRIPTED_SLOTS, sizeof(*pslots));
     Cairn__Wire__SlotRecord *recs = calloc(SCRIPTED_SLOTS, sizeof(*recs));
     Cairn__Wire__MemberUpdate *members = calloc(c->n, sizeof(*members)), **pmembers = calloc(c->n, sizeof(*pmembers));
     Cairn__Wire__ReplWho *who = calloc(c->n, sizeof(*who)), **pwho = calloc(c->n, sizeof(*pwho));
@@ -148,7 +149,8 @@ static bool node_start(struct scripted_cluster *c, uint32_t i)
     snprintf(n->address, sizeof(n->address), "unix://%s/n%u.sock", c->dir, i);
     n->told = n->address;
     n->targets[0] = (struct cairn_rpc_target){ &cairn_iface_node, node_handlers, n, "node", CAIRN_PROVIDER_NODE };
-    n->targets[1] = (struct cairn_rpc_target){ &cairn_iface_router, scripted_router_handlers, n, "router", CAIRN_PROVIDER_ROUTER };
+    n->targets[1] =
+        (struct cairn_rpc_target){ &cairn_iface_router, scripted_router_handlers, n, "router", CAIRN_PROVIDER_ROUTER };
     n->targets[2] =
         (struct cairn_rpc_target){ &cairn_iface_cluster, cluster_handlers, n, "cluster", CAIRN_PROVIDER_CLUSTER };
     n->rpc = cairn_rpc_new(&c->loop, &conf, NULL);
@@ -293,7 +295,8 @@ uint32_t scripted_cluster_connections(struct scripted_cluster *c, uint32_t node)
     return c->nodes[node].rpc->npeers;
 }
 
-void scripted_cluster_store(struct scripted_cluster *c, const void *key, size_t len, const void *value, size_t value_len)
+void scripted_cluster_store(struct scripted_cluster *c, const void *key, size_t len, const void *value,
+                            size_t value_len)
 {
     pthread_mutex_lock(&c->mutex);
     scripted_put(c, key, len, value, value_len);

@@ -25,9 +25,9 @@ enum scripted_fault {
 
 struct scripted_member {
     _Atomic enum scripted_fault fault;
-    atomic_int times;     /* so many requests; then none */
-    atomic_bool frozen;   /* its copy of the map stays as it is */
-    atomic_bool lost;     /* and it knows of no map at all */
+    atomic_int times;   /* so many requests; then none */
+    atomic_bool frozen; /* its copy of the map stays as it is */
+    atomic_bool lost;   /* and it knows of no map at all */
     /* what it was asked */
     atomic_uint puts, gets, replica_gets, mputs, mgets, lists, opens, maps, hellos;
 };
@@ -58,6 +58,7 @@ uint32_t scripted_cluster_stores(struct scripted_cluster *c, const void *key, si
 /** Connections that are open. */
 uint32_t scripted_cluster_connections(struct scripted_cluster *c, uint32_t node);
 /** Puts a key there, past all nodes. */
-void scripted_cluster_store(struct scripted_cluster *c, const void *key, size_t len, const void *value, size_t value_len);
+void scripted_cluster_store(struct scripted_cluster *c, const void *key, size_t len, const void *value,
+                            size_t value_len);
 
 #endif

@@ -36,7 +36,7 @@ struct scripted_peer {
     struct scripted_cluster *c;
     uint32_t index;
     char address[SCRATCH_MAX + 32], name[16], host[64];
-    const char *told; /* as others are told it is reached */
+    const char *told;        /* as others are told it is reached */
     struct scripted_map map; /* as it knows it */
     struct cairn_rpc *rpc, *workers[1];
     struct cairn_rpc_target targets[3];

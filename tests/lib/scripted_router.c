@@ -70,7 +70,8 @@ static void hang_up(struct cairn_rpc_req *rq)
 {
     if (rq->conn != NULL)
         cairn_conn_fail(&rq->conn->conn, CAIRN_E_CLOSED);
-    cairn_rpc_reply(rq, CAIRN_E_SHUTDOWN, NULL, NULL, 0); /* which nobody hears, and a session that comes again is told */
+    cairn_rpc_reply(rq, CAIRN_E_SHUTDOWN, NULL, NULL,
+                    0); /* which nobody hears, and a session that comes again is told */
 }
 
 static void on_held_cancel(struct cairn_rpc_req *rq, void *arg)
@@ -175,8 +176,8 @@ static void router_open(struct cairn_rpc_req *rq)
 }
 
 /* A write as a slot's log would do it. @p NULL: what is there goes. */
-static int write_one(struct scripted_peer *n, ProtobufCBinaryData key, const Cairn__Wire__RouterRid *rid, bool if_absent,
-                     const uint8_t *p, size_t len, enum scripted_fault fault)
+static int write_one(struct scripted_peer *n, ProtobufCBinaryData key, const Cairn__Wire__RouterRid *rid,
+                     bool if_absent, const uint8_t *p, size_t len, enum scripted_fault fault)
 {
     struct scripted_cluster *c = n->c;
     uint32_t slot = slot_of(key);
@@ -336,7 +337,10 @@ static void router_mget(struct cairn_rpc_req *rq)
         for (size_t i = 0; i < m->n_keys; i++) {
             struct scripted_value *v = lookup(n->c, m->keys[i]);
 
-            lengths[i] = leads(n, slot_of(m->keys[i])) != 0 ? -3 : v == NULL ? -1 : v->len > THRESHOLD ? -2 : (int64_t)v->len;
+            lengths[i] = leads(n, slot_of(m->keys[i])) != 0 ? -3
+                         : v == NULL                        ? -1
+                         : v->len > THRESHOLD               ? -2
+                                                            : (int64_t)v->len;
             if (lengths[i] <= 0)
                 continue;
             memcpy(page + payload.iov_len, v->bytes, v->len);
@@ -370,7 +374,8 @@ static void router_list(struct cairn_rpc_req *rq)
             struct scripted_value *v = &c->values[i];
             ProtobufCBinaryData key = { v->key_len, v->key };
 
-            if (v->bytes == NULL || key.len < m->prefix.len || (m->prefix.len > 0 && memcmp(key.data, m->prefix.data, m->prefix.len) != 0) ||
+            if (v->bytes == NULL || key.len < m->prefix.len ||
+                (m->prefix.len > 0 && memcmp(key.data, m->prefix.data, m->prefix.len) != 0) ||
                 (m->after.len > 0 && compare(key.data, key.len, m->after.data, m->after.len) <= 0))
                 continue;
             if (looked++ == m->max) {

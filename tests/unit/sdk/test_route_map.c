@@ -23,8 +23,8 @@ struct page {
     char *addresses[8];
 };
 
-static const Cairn__Wire__ClusterRecords *member_page(struct page *p, uint64_t revision, uint64_t node, const char *name,
-                                                      const char *host, const char *zone)
+static const Cairn__Wire__ClusterRecords *member_page(struct page *p, uint64_t revision, uint64_t node,
+                                                      const char *name, const char *host, const char *zone)
 {
     cairn__wire__cluster_records__init(&p->r);
     cairn__wire__member_update__init(&p->member);

@@ -74,7 +74,8 @@ static void an_old_map_does_not_lead_back(void **state)
     atomic_store(&node_of(x, 0)->frozen, true); /* where the client comes in */
     scripted_cluster_move(x->cluster, slot, 2);
     assert_int_equal(put(x, key, "2"), 0);
-    scripted_cluster_move(x->cluster, slot, 0); /* which does not know it: silence from there, as far as that slot goes */
+    scripted_cluster_move(x->cluster, slot,
+                          0); /* which does not know it: silence from there, as far as that slot goes */
     scripted_cluster_fault(x->cluster, 2, SCRIPTED_MOVED, 3);
     x->o.timeout_ms = 700;
     assert_int_equal(put(x, key, "3"), CAIRN_E_TIMEOUT);
@@ -91,8 +92,8 @@ static void an_old_map_does_not_lead_back(void **state)
 /* Applied or not before the connection broke: the number decides, and the value is stored once. */
 static void a_primary_that_dies_has_done_it_once(void **state)
 {
-    static const enum scripted_fault faults[] = { SCRIPTED_DIE_BEFORE, SCRIPTED_DIE_AFTER, SCRIPTED_SILENT, SCRIPTED_BUSY,
-                                                  SCRIPTED_MOVED };
+    static const enum scripted_fault faults[] = { SCRIPTED_DIE_BEFORE, SCRIPTED_DIE_AFTER, SCRIPTED_SILENT,
+                                                  SCRIPTED_BUSY, SCRIPTED_MOVED };
 
     (void)state;
     for (int once = 0; once < 2; once++) {
@@ -209,7 +210,7 @@ static void a_call_can_be_canceled_wherever_it_is(void **state)
     } places[] = { { SCRIPTED_NONE, true, false },    /* no map */
                    { SCRIPTED_SILENT, false, true },  /* no number */
                    { SCRIPTED_SILENT, false, false }, /* no answer */
-                   { SCRIPTED_BUSY, false, false } };  /* not now */
+                   { SCRIPTED_BUSY, false, false } }; /* not now */
 
     (void)state;
     for (uint32_t i = 0; i < ARRAY_SIZE(places); i++) {

@@ -1,7 +1,7 @@
 /* What a routed call costs beside one to a single node: no allocation, and no question for the map. */
 #include "tests/lib/failing_malloc.h"
-#include "tests/unit/sdk/routed_fixture.h"
 #include "tests/lib/scripted_node.h"
+#include "tests/unit/sdk/routed_fixture.h"
 
 enum { CALLS = 200 };
 

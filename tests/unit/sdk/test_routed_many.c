@@ -9,7 +9,9 @@ static void items_fill(struct cairn_put_item *puts, size_t n, const char *value)
 {
     for (size_t i = 0; i < n; i++) {
         snprintf(names[i], sizeof(names[i]), "key%04u", (unsigned)i % 10000);
-        puts[i] = (struct cairn_put_item){ .key = names[i], .key_len = strlen(names[i]), .value = value, .value_len = strlen(value), .status = 77 };
+        puts[i] = (struct cairn_put_item){
+            .key = names[i], .key_len = strlen(names[i]), .value = value, .value_len = strlen(value), .status = 77
+        };
     }
 }
 
@@ -120,7 +122,8 @@ static void what_fails_is_of_its_key_alone(void **state)
 /* Slots that move, nodes that die: only what has no result is asked again, and nothing is stored twice. */
 static void only_what_is_missing_is_asked_again(void **state)
 {
-    static const enum scripted_fault faults[] = { SCRIPTED_MOVED, SCRIPTED_BUSY, SCRIPTED_DIE_BEFORE, SCRIPTED_DIE_AFTER };
+    static const enum scripted_fault faults[] = { SCRIPTED_MOVED, SCRIPTED_BUSY, SCRIPTED_DIE_BEFORE,
+                                                  SCRIPTED_DIE_AFTER };
     static struct cairn_put_item puts[MANY];
     static struct cairn_get_item gets[MANY];
     static char bufs[MANY][16];
