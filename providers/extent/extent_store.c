@@ -149,6 +149,9 @@ int cairn_extent_store_check(const struct cairn_extent_conf *conf, struct cairn_
 
     if (conf->backend == CAIRN_EXTENT_MEMORY)
         return 0;
+    rc = conf->backend == CAIRN_EXTENT_FILE ? cairn_file_io_check(conf->io, err) : 0;
+    if (rc != 0)
+        return rc;
     dirfd = open(conf->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (dirfd < 0 && errno != ENOENT)
         return cairn_err_errno(err, errno, "open %s", conf->dir);

@@ -32,6 +32,8 @@ struct cairn_file_op {
     int rc;
 };
 
+/** What new() would say of @kind, leaving nothing behind. */
+int cairn_file_io_check(enum cairn_file_io_kind kind, struct cairn_err *err);
 /** AUTO tries io_uring and falls back; URING fails with CAIRN_E_UNSUPPORTED where it is refused. */
 int cairn_file_io_new(struct cairn_loop *loop, struct cairn_pool *pool, enum cairn_file_io_kind kind, uint32_t depth,
                       struct cairn_file_io **io, struct cairn_err *err);

@@ -331,9 +331,26 @@ static void staging_is_bounded_and_fair(void **state)
 #define BOTH(f)                                                                                                        \
     cmocka_unit_test_setup_teardown(f, setup_auto, teardown), cmocka_unit_test_setup_teardown(f, setup_pool, teardown)
 
+/* Who insists on io_uring learns before a start that it is refused: here, for want of descriptors. */
+static void a_check_says_what_a_start_would(void **state)
+{
+    struct cairn_err err = { 0 };
+    struct rlimit limit, none;
+
+    (void)state;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    none = (struct rlimit){ .rlim_cur = 0, .rlim_max = limit.rlim_max };
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    assert_int_equal(cairn_file_io_check(CAIRN_FILE_IO_URING, &err), CAIRN_E_UNSUPPORTED);
+    assert_int_equal(cairn_file_io_check(CAIRN_FILE_IO_AUTO, NULL), 0);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    assert_non_null(strstr(err.text, "io_uring is refused here"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_check_says_what_a_start_would),
         BOTH(many_writes_then_reads),
         BOTH(errors_arrive_as_codes),
         cmocka_unit_test_setup_teardown(a_ring_that_refuses_is_left_for_the_pool, setup_auto, teardown),
