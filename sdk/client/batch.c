@@ -216,6 +216,8 @@ int cairn__batch_lengths(struct cairn_call *call, const int64_t *lengths, size_t
         } else if (lengths[i] == -2 && b->kind == CAIRN_BATCH_GET && call->rpc.iface == &cairn_iface_router) {
             g->status = CAIRN_STATUS_LARGE;
             b->nlarge++;
+        } else if (lengths[i] == -3 && b->kind == CAIRN_BATCH_GET && call->rpc.iface == &cairn_iface_router) {
+            g->status = CAIRN_E_MOVED;
         } else if (lengths[i] == -2) {
             g->value_len = 0;
             g->status = CAIRN_E_CORRUPT;

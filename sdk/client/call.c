@@ -417,6 +417,18 @@ void cairn__call_again(struct cairn_call *call)
     cairn__call_later(call); /* the reply that the caller is looking at lives in the call that is to be started anew */
 }
 
+static void on_send(void *arg)
+{
+    cairn__call_send(arg);
+}
+
+void cairn__call_send_later(struct cairn_call *call)
+{
+    cairn_task_init(&call->task, on_send, call);
+    cairn_list_init(&call->task.link);
+    cairn_env_defer(&call->c->loop.env, &call->task);
+}
+
 void cairn__call_later(struct cairn_call *call)
 {
     cairn_task_init(&call->task, on_next, call);

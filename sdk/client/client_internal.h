@@ -308,6 +308,8 @@ int cairn__call_drop(struct cairn_call *call, const struct cairn_call_options *o
 void cairn__call_to(struct cairn_call *call, const struct cairn_rpc_iface *iface, uint16_t provider, uint16_t method);
 /** Sends the request that is there. Only the owner. */
 void cairn__call_send(struct cairn_call *call);
+/** Likewise, from a later task. */
+void cairn__call_send_later(struct cairn_call *call);
 /** After an answer: call->next() runs from a later task, or now. */
 void cairn__call_again(struct cairn_call *call);
 /** call->next() runs from a later task, whether anything was asked or not. */

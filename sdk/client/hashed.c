@@ -1,6 +1,5 @@
 /* Hashed namespaces, one key at a time: see cairn/hashed.h. Batches: hashed_batch.c. */
 #include "sdk/client/hashed_internal.h"
-#include "sdk/core/placement/placement.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -80,11 +79,11 @@ void cairn_ns_close(struct cairn_ns *ns)
 }
 
 void cairn__hashed_route(struct cairn_call *call, const struct cairn_ns *ns, const void *key, size_t key_len,
-                         Cairn__Wire__RouterRid **rid_field)
+                         Cairn__Wire__RouterRid **rid_field, protobuf_c_boolean *replica_field)
 {
     if (ns->slots > 0)
-        cairn__route_to(call, ns->first_slot + cairn_placement_slot(key, key_len, ns->slot_bits), rid_field,
-                        ns->write_once);
+        cairn__route_to(call, cairn__hashed_slot(ns, key, key_len), rid_field, ns->write_once,
+                        ns->write_once ? replica_field : NULL);
 }
 
 /* ---- put ---- */
@@ -169,7 +168,7 @@ static int put(struct cairn_ns *ns, const void *key, size_t key_len, const void 
         call->has_steps = true;
         call->next = put_large_next;
     } else {
-        cairn__hashed_route(call, ns, key, key_len, &call->rq.put.rid);
+        cairn__hashed_route(call, ns, key, key_len, &call->rq.put.rid, NULL);
     }
     call->inner = inner != NULL;
     if (inner != NULL)
@@ -260,7 +259,7 @@ int cairn__hashed_get(struct cairn_ns *ns, const void *key, size_t key_len, cons
     call->has_steps =
         sink->alloc != NULL || sink->room > ns->embed_threshold || sink->room > CAIRN_BULK_THRESHOLD_BYTES;
     cairn__hashed_get_go(call, ns, key, key_len);
-    cairn__hashed_route(call, ns, key, key_len, NULL);
+    cairn__hashed_route(call, ns, key, key_len, NULL, &call->rq.get.replica);
     return cairn__call_go(call);
 }
 
@@ -326,7 +325,7 @@ int cairn__hashed_get_inner(struct cairn_ns *ns, struct cairn_get_item *item, co
     call->uses_sink = call->has_steps = call->inner = true;
     call->verify = (cairn__flags(o) & CAIRN_VERIFY) != 0;
     cairn__hashed_get_go(call, ns, item->key, item->key_len);
-    cairn__hashed_route(call, ns, item->key, item->key_len, NULL);
+    cairn__hashed_route(call, ns, item->key, item->key_len, NULL, &call->rq.get.replica);
     *inner = call;
     return cairn__call_go(call);
 }
@@ -351,8 +350,10 @@ static int ask_key(struct cairn_ns *ns, const void *key, size_t key_len, uint16_
     call->out = out;
     call->answered = answered;
     cairn__call_to(call, &cairn_iface_router, CAIRN_PROVIDER_ROUTER, method);
-    cairn__hashed_route(call, ns, key, key_len,
-                        method == CAIRN__WIRE__ROUTER_METHOD__ROUTER_DELETE ? &call->rq.key.rid : NULL);
+    if (method == CAIRN__WIRE__ROUTER_METHOD__ROUTER_DELETE)
+        cairn__hashed_route(call, ns, key, key_len, &call->rq.key.rid, NULL);
+    else
+        cairn__hashed_route(call, ns, key, key_len, NULL, &call->rq.key.replica);
     return cairn__call_go(call);
 }
 

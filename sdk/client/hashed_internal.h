@@ -4,6 +4,7 @@
 
 #include "cairn/hashed.h"
 #include "sdk/client/client_internal.h"
+#include "sdk/core/placement/placement.h"
 
 struct cairn_ns {
     struct cairn_handle h;
@@ -14,10 +15,19 @@ struct cairn_ns {
     char name[];
 };
 
-/** The call is about @key: in a clustered namespace it goes to whoever leads the key's slot. @rid_field: of the request in
- * call->rq, for writes. Last before the start. */
+static inline struct cairn_ns *cairn__hashed_ns(const struct cairn_call *call)
+{
+    return CONTAINER_OF(call->handle, struct cairn_ns, h);
+}
+static inline uint32_t cairn__hashed_slot(const struct cairn_ns *ns, const void *key, size_t key_len)
+{
+    return ns->first_slot + cairn_placement_slot(key, key_len, ns->slot_bits);
+}
+/** The call is about @key: in a clustered namespace it goes to whoever leads the key's slot. Of the request in call->rq:
+ * @rid_field for writes, @replica_field for reads that any replica may answer if the namespace is write-once. Last before the
+ * start. */
 void cairn__hashed_route(struct cairn_call *call, const struct cairn_ns *ns, const void *key, size_t key_len,
-                         Cairn__Wire__RouterRid **rid_field);
+                         Cairn__Wire__RouterRid **rid_field, protobuf_c_boolean *replica_field);
 /** Makes call->rq a PUT of @value, as payload or exposed; checksums are the caller's business. */
 void cairn__hashed_put_request(struct cairn_call *call, const struct cairn_ns *ns, const void *key, size_t key_len,
                                const void *value, size_t len, bool if_absent);

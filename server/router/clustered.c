@@ -30,12 +30,8 @@ static void on_written(struct cairn_cluster_write *w, int rc)
     op->next(op);
 }
 
-static struct cairn_cluster_write *write_new(struct router_op *op, enum cairn_cluster_op what)
+static void write_fill(struct cairn_cluster_write *w, struct router_op *op, enum cairn_cluster_op what)
 {
-    struct cairn_cluster_write *w = op->writes = calloc(1, sizeof(*w));
-
-    if (w == NULL)
-        return NULL;
     w->cluster = op->w->router->conf.cluster;
     w->worker = cairn_rpc_index(op->w->rpc);
     w->slot = op->slot;
@@ -46,7 +42,27 @@ static struct cairn_cluster_write *write_new(struct router_op *op, enum cairn_cl
     w->timeout_ns = MAX(cairn_rpc_req_left_ns(op->rq, cairn_loop_now(op->w->loop)), UINT64_C(1));
     w->done = on_written;
     w->arg = op;
-    return w;
+}
+
+static void write_key(struct cairn_cluster_write *w, const ProtobufCBinaryData *key, const uint8_t *record, size_t len,
+                      const Cairn__Wire__RouterRid *rid)
+{
+    w->session_epoch = rid->session_epoch;
+    w->session_pos = rid->session_pos;
+    w->number = rid->seq;
+    w->floor = rid->floor;
+    w->key = key->data;
+    w->key_len = (uint32_t)key->len;
+    w->record = record;
+    w->record_len = (uint32_t)len;
+}
+
+static struct cairn_cluster_write *write_new(struct router_op *op, enum cairn_cluster_op what)
+{
+    op->writes = calloc(1, sizeof(*op->writes));
+    if (op->writes != NULL)
+        write_fill(op->writes, op, what);
+    return op->writes;
 }
 
 void router_clustered_write(struct router_op *op, const ProtobufCBinaryData *key, const uint8_t *record, size_t len,
@@ -64,16 +80,113 @@ void router_clustered_write(struct router_op *op, const ProtobufCBinaryData *key
         return;
     }
     w->if_absent = record != NULL && op->if_absent;
-    w->session_epoch = rid->session_epoch;
-    w->session_pos = rid->session_pos;
-    w->number = rid->seq;
-    w->floor = rid->floor;
-    w->key = key->data;
-    w->key_len = (uint32_t)key->len;
-    w->record = record;
-    w->record_len = (uint32_t)len;
+    write_key(w, key, record, len, rid);
     op->next = next;
     cairn_cluster_write(w);
+}
+
+/* ---- many writes ---- */
+
+static void one_of_many_is_over(struct router_op *op)
+{
+    if (--op->at == 0)
+        op->next(op);
+}
+
+static void on_one_of_many(struct cairn_cluster_write *w, int rc)
+{
+    struct router_op *op = w->arg;
+
+    op->statuses[w - op->writes] = rc != 0 ? rc : w->result;
+    one_of_many_is_over(op);
+}
+
+void router_clustered_mput(struct router_op *op, const Cairn__Wire__RouterMput *m, const uint32_t *lengths,
+                           router_step *next)
+{
+    const uint8_t *record = op->buf;
+
+    op->next = next;
+    op->at = (uint32_t)m->n_keys + 1; /* those that are not over yet, and this loop */
+    for (size_t i = 0; i < m->n_keys; record += lengths[i++]) {
+        struct cairn_cluster_write *w = &op->writes[i];
+
+        op->statuses[i] = router_clustered_slot(op, &m->keys[i]);
+        if (op->statuses[i] != 0) {
+            one_of_many_is_over(op);
+            continue;
+        }
+        write_fill(w, op, CAIRN_CLUSTER_PUT);
+        w->if_absent = m->if_absent;
+        w->done = on_one_of_many;
+        write_key(w, &m->keys[i], record, lengths[i], m->rids[i]);
+        cairn_cluster_write(w);
+    }
+    one_of_many_is_over(op);
+}
+
+/* ---- reads of many ---- */
+
+int router_clustered_mget_begin(struct router_op *op, const ProtobufCBinaryData *keys, size_t n)
+{
+    op->leaves = calloc(n + 1, sizeof(op->leaves[0]));
+    if (op->leaves == NULL)
+        return CAIRN_E_NOMEM;
+    for (size_t i = 0; i < n; i++) {
+        uint64_t *leave = &op->leaves[i];
+
+        if (router_clustered_slot(op, &keys[i]) != 0 ||
+            cairn_cluster_read_begin(op->w->router->conf.cluster, op->slot, leave) != 0)
+            *leave = 0;
+    }
+    op->err.text[0] = '\0';
+    return 0;
+}
+
+void router_clustered_mget_end(struct router_op *op, const ProtobufCBinaryData *keys, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        uint64_t *leave = &op->leaves[i];
+
+        if (*leave != 0 && (router_clustered_slot(op, &keys[i]) != 0 ||
+                            cairn_cluster_read_end(op->w->router->conf.cluster, op->slot, *leave) != 0))
+            *leave = 0;
+    }
+}
+
+int router_clustered_list_begin(struct router_op *op)
+{
+    uint32_t first, n = router_clustered_slots(op->w->router, op->ns, &first);
+
+    return cairn_cluster_led(op->w->router->conf.cluster, first, n, &op->led);
+}
+
+/* Each key is listed by one node. A slot that came while they were looked up may have had more of them by then. */
+int router_clustered_list_end(struct router_op *op, Cairn__Wire__RouterListReply *reply)
+{
+    struct cairn_cluster *c = op->w->router->conf.cluster;
+    uint32_t first, slots = router_clustered_slots(op->w->router, op->ns, &first);
+    struct cairn_cluster_led led;
+    size_t n = 0;
+    uint64_t leave;
+    int rc;
+
+    for (size_t i = 0; i < reply->n_keys; i++) {
+        if (router_clustered_slot(op, &reply->keys[i]) != 0 || cairn_cluster_read_begin(c, op->slot, &leave) != 0)
+            continue;
+        reply->keys[n] = reply->keys[i];
+        if (reply->n_lengths > 0)
+            reply->lengths[n] = reply->lengths[i];
+        n++;
+    }
+    reply->n_keys = n;
+    reply->n_lengths = MIN(reply->n_lengths, n);
+    rc = cairn_cluster_led(c, first, slots, &led);
+    if (rc == 0 && led.since != op->led.since)
+        rc = cairn_err_set(&op->err, CAIRN_E_BUSY, "slots came or went while keys were looked up");
+    reply->led = led.n;
+    reply->led_sum = led.sum;
+    return rc;
 }
 
 /* ---- sessions ---- */

@@ -74,6 +74,10 @@ static void exists_on_told(struct cairn_rpc_call *call)
         return;
     }
     reply.exists = ((const Cairn__Wire__KvExists *)call->reply)->exists;
+    if (!reply.exists && op->by_replica) {
+        router_op_fail(op, CAIRN_E_NOTFOUND);
+        return;
+    }
     ask_reply(op, &reply.base, NULL, 0);
 }
 
@@ -88,7 +92,8 @@ static void exists_ask(struct router_op *op)
 void router_handle_exists(struct cairn_rpc_req *rq)
 {
     const Cairn__Wire__RouterKey *m = (const Cairn__Wire__RouterKey *)rq->msg;
-    struct router_op *op = router_op_new(rq, m->ns, &m->key, ROUTER_READ, &router_ask_kind, ASK_FAILED);
+    struct router_op *op = router_op_new(rq, m->ns, &m->key, router_read_access(m->replica), &router_ask_kind,
+                                         ASK_FAILED);
 
     if (LIKELY(op != NULL))
         router_op_open(op, exists_ask);
@@ -142,7 +147,8 @@ static void length_ask(struct router_op *op)
 void router_handle_length(struct cairn_rpc_req *rq)
 {
     const Cairn__Wire__RouterKey *m = (const Cairn__Wire__RouterKey *)rq->msg;
-    struct router_op *op = router_op_new(rq, m->ns, &m->key, ROUTER_READ, &router_ask_kind, ASK_FAILED);
+    struct router_op *op = router_op_new(rq, m->ns, &m->key, router_read_access(m->replica), &router_ask_kind,
+                                         ASK_FAILED);
 
     if (LIKELY(op != NULL))
         router_op_open(op, length_ask);
@@ -198,21 +204,25 @@ static void mget_entry(struct mget_answer *a, size_t i, const uint8_t *p, size_t
     }
 }
 
+/* @leaves: NULL, or 0 for those that another node may have by now. */
 static int mget_translate(struct mget_answer *a, const Cairn__Wire__KvMgetReply *from, const uint8_t *values,
-                          size_t values_len)
+                          size_t values_len, const uint64_t *leaves)
 {
     size_t at = 0;
 
     for (size_t i = 0; i < from->n_lengths; i++) {
+        bool ours = leaves == NULL || leaves[i] != 0;
+
         a->reply.large[i] = 0;
-        a->reply.lengths[i] = from->lengths[i];
-        if (from->lengths[i] == -2)
+        a->reply.lengths[i] = ours ? from->lengths[i] : -3;
+        if (from->lengths[i] == -2 && ours)
             a->reply.n_large = from->n_lengths;
         if (from->lengths[i] < 0)
             continue;
         if ((uint64_t)from->lengths[i] > values_len - at)
             return CAIRN_E_INTERNAL;
-        mget_entry(a, i, values + at, (size_t)from->lengths[i]);
+        if (ours)
+            mget_entry(a, i, values + at, (size_t)from->lengths[i]);
         at += (size_t)from->lengths[i];
     }
     return 0;
@@ -254,7 +264,9 @@ static void mget_on_told(struct cairn_rpc_call *call)
         router_op_fail_text(op, CAIRN_E_NOMEM, "out of memory");
         return;
     }
-    rc = mget_translate(a, from, call->reply_payload, call->reply_payload_len);
+    if (op->leaves != NULL)
+        router_clustered_mget_end(op, op->msg.mget.keys, from->n_lengths);
+    rc = mget_translate(a, from, call->reply_payload, call->reply_payload_len, op->leaves);
     if (rc != 0) {
         router_op_fail_text(op, rc, "the KV provider's answer is malformed");
         return;
@@ -272,6 +284,10 @@ static void mget_ask(struct router_op *op)
     op->msg.mget.db = op->ns->db;
     op->msg.mget.keys = m->keys;
     op->msg.mget.n_keys = m->n_keys;
+    if (router_is_clustered(op->ns) && router_clustered_mget_begin(op, m->keys, m->n_keys) != 0) {
+        router_op_fail(op, CAIRN_E_NOMEM);
+        return;
+    }
     ask_call(op, CAIRN__WIRE__KV_METHOD__KV_MGET, mget_on_told);
 }
 
@@ -283,10 +299,6 @@ void router_handle_mget(struct cairn_rpc_req *rq)
 
     if (UNLIKELY(op == NULL))
         return;
-    if (router_is_clustered(op->ns)) {
-        router_op_fail_text(op, CAIRN_E_UNSUPPORTED, "keys of several nodes are asked for one by one");
-        return;
-    }
     rc = keys_check(m->keys, m->n_keys, &op->err);
     if (rc != 0)
         router_op_fail(op, rc);
@@ -313,29 +325,6 @@ static int list_lengths(const Cairn__Wire__KvListReply *from, const uint8_t *val
         at += n;
     }
     return 0;
-}
-
-/* Of the keys that this node has those whose slots it leads: each key is listed by one node. */
-static void list_keep_ours(struct router_op *op, Cairn__Wire__RouterListReply *reply)
-{
-    struct cairn_cluster *c = op->w->router->conf.cluster;
-    uint32_t first, slots;
-    size_t n = 0;
-    uint64_t leave;
-
-    for (size_t i = 0; i < reply->n_keys; i++) {
-        if (router_clustered_slot(op, &reply->keys[i]) != 0 || cairn_cluster_read_begin(c, op->slot, &leave) != 0)
-            continue;
-        reply->keys[n] = reply->keys[i];
-        if (reply->n_lengths > 0)
-            reply->lengths[n] = reply->lengths[i];
-        n++;
-    }
-    reply->n_keys = n;
-    reply->n_lengths = MIN(reply->n_lengths, n);
-    slots = router_clustered_slots(op->w->router, op->ns, &first);
-    for (uint32_t i = 0; i < slots; i++)
-        reply->led += cairn_cluster_read_begin(c, first + i, &leave) == 0;
 }
 
 static void list_on_told(struct cairn_rpc_call *call)
@@ -367,8 +356,11 @@ static void list_on_told(struct cairn_rpc_call *call)
         reply.lengths = (uint64_t *)(void *)op->buf;
         reply.n_lengths = from->n_keys;
     }
-    if (router_is_clustered(op->ns))
-        list_keep_ours(op, &reply);
+    rc = router_is_clustered(op->ns) ? router_clustered_list_end(op, &reply) : 0;
+    if (rc != 0) {
+        router_op_fail(op, rc);
+        return;
+    }
     ask_reply(op, &reply.base, NULL, 0);
 }
 
@@ -384,6 +376,14 @@ static void list_ask(struct router_op *op)
     op->msg.list.max = m->max;
     op->msg.list.values = m->lengths;
     op->msg.list.head = CAIRN_RECORD_PEEK_BYTES;
+    if (router_is_clustered(op->ns)) {
+        int rc = router_clustered_list_begin(op);
+
+        if (rc != 0) {
+            router_op_fail(op, rc);
+            return;
+        }
+    }
     ask_call(op, CAIRN__WIRE__KV_METHOD__KV_LIST, list_on_told);
 }
 

@@ -372,7 +372,8 @@ static void get_lookup(struct router_op *op)
 void router_handle_get(struct cairn_rpc_req *rq)
 {
     const Cairn__Wire__RouterGet *m = (const Cairn__Wire__RouterGet *)rq->msg;
-    struct router_op *op = router_op_new(rq, m->ns, &m->key, ROUTER_READ, &router_get_kind, GET_FAILED);
+    struct router_op *op = router_op_new(rq, m->ns, &m->key, router_read_access(m->replica), &router_get_kind,
+                                         GET_FAILED);
 
     if (UNLIKELY(op == NULL))
         return;

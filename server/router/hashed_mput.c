@@ -2,7 +2,7 @@
  *
  *   OPEN ---> BATCH ---> REPLIED
  *   BATCH ---> SINGLE ---> RECLAIM ---> SINGLE ---> BARRIER ---> REPLIED        SINGLE may repeat.
- *   RECLAIM ---> BARRIER
+ *   RECLAIM ---> BARRIER        OPEN ---> SLOTS ---> REPLIED
  *   OPEN, SINGLE and RECLAIM may also go to REPLIED; OPEN, BATCH and BARRIER to FAILED.
  *
  * OPEN     the namespace's database is being opened.
@@ -12,6 +12,7 @@
  * RECLAIM  the regions of that old record are being removed.
  * BARRIER  with `sync`: those were put as buffered, one sync makes them durable. A sync for each would take its time
  *          as often as there are entries.
+ * SLOTS    of a clustered namespace: each record is with its slot's log, and has a result of its own.
  * REPLIED  every entry has its status.      FAILED  nothing was put, or (after a failure of the provider) nobody knows. */
 #include "server/router/router_internal.h"
 
@@ -19,15 +20,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MPUT_OPEN, MPUT_BATCH, MPUT_SINGLE, MPUT_RECLAIM, MPUT_BARRIER, MPUT_REPLIED, MPUT_FAILED, MPUT_NR };
+enum { MPUT_OPEN, MPUT_BATCH, MPUT_SINGLE, MPUT_RECLAIM, MPUT_BARRIER, MPUT_SLOTS, MPUT_REPLIED, MPUT_FAILED, MPUT_NR };
 
 #define TO(state) CAIRN_SM_TO(MPUT_##state)
 static const struct cairn_sm_state mput_states[MPUT_NR] = {
-    [MPUT_OPEN] = { "OPEN", CAIRN_SM_INITIAL, TO(BATCH) | TO(REPLIED) | TO(FAILED) },
+    [MPUT_OPEN] = { "OPEN", CAIRN_SM_INITIAL, TO(BATCH) | TO(SLOTS) | TO(REPLIED) | TO(FAILED) },
     [MPUT_BATCH] = { "BATCH", 0, TO(SINGLE) | TO(REPLIED) | TO(FAILED) },
     [MPUT_SINGLE] = { "SINGLE", 0, TO(SINGLE) | TO(RECLAIM) | TO(BARRIER) | TO(REPLIED) },
     [MPUT_RECLAIM] = { "RECLAIM", 0, TO(SINGLE) | TO(BARRIER) | TO(REPLIED) },
     [MPUT_BARRIER] = { "BARRIER", 0, TO(REPLIED) | TO(FAILED) },
+    [MPUT_SLOTS] = { "SLOTS", 0, TO(REPLIED) },
     [MPUT_REPLIED] = { "REPLIED", CAIRN_SM_FINAL, 0 },
     [MPUT_FAILED] = { "FAILED", CAIRN_SM_FINAL | CAIRN_SM_FAILURE, 0 },
 };
@@ -44,6 +46,7 @@ static bool mput_invariant(const struct cairn_sm *sm)
 
     return CAIRN_HOLDS(!one_by_one || (!op->plain && op->statuses != NULL)) &&
            CAIRN_HOLDS(!one_by_one || op->at < mput_msg(op)->n_keys) && CAIRN_HOLDS(op->nold == 0 || one_by_one) &&
+           CAIRN_HOLDS(sm->state == MPUT_SLOTS || cairn_sm_is_final(sm) || op->writes == NULL) &&
            CAIRN_HOLDS(sm->state != MPUT_REPLIED || !op->buffered);
 }
 
@@ -182,6 +185,27 @@ static void mput_on_batch(struct cairn_rpc_call *call)
         mput_next_single(op);
 }
 
+static uint32_t *mput_lengths(const struct router_op *op)
+{
+    return (uint32_t *)(void *)(op->buf + cairn_round_up(op->buf_len, sizeof(uint32_t)));
+}
+
+static void mput_slots(struct router_op *op)
+{
+    const Cairn__Wire__RouterMput *m = mput_msg(op);
+
+    op->statuses = calloc(m->n_keys, sizeof(op->statuses[0]));
+    op->writes = calloc(m->n_keys, sizeof(op->writes[0]));
+    if (op->statuses == NULL || op->writes == NULL) {
+        free(op->writes);
+        op->writes = NULL;
+        router_op_fail(op, CAIRN_E_NOMEM);
+        return;
+    }
+    cairn_sm_move(&op->sm, MPUT_SLOTS);
+    router_clustered_mput(op, m, mput_lengths(op), mput_reply);
+}
+
 static void mput_batch(struct router_op *op)
 {
     const Cairn__Wire__RouterMput *m = mput_msg(op);
@@ -196,7 +220,7 @@ static void mput_batch(struct router_op *op)
     msg->db = op->ns->db;
     msg->keys = m->keys;
     msg->n_keys = m->n_keys;
-    msg->lengths = (uint32_t *)(void *)(op->buf + cairn_round_up(op->buf_len, sizeof(uint32_t)));
+    msg->lengths = mput_lengths(op);
     msg->n_lengths = m->n_keys;
     msg->durability = op->ns->durability;
     msg->if_absent = !op->plain || mput_only_absent(op);
@@ -228,6 +252,10 @@ static int mput_check(const struct router_op *op, struct cairn_err *err)
         sum += m->lengths[i];
         bytes += cairn_record_embedded_bytes(m->lengths[i]);
         crcs += cairn_record_ncrcs(m->lengths[i]);
+    }
+    for (size_t i = 0; router_is_clustered(op->ns) && i < m->n_keys; i++) {
+        if (m->n_rids != m->n_keys || m->rids[i]->seq == 0)
+            return cairn_err_set(err, CAIRN_E_INVAL, "each write to a namespace of a cluster has a number");
     }
     if (sum != op->rq->payload_len)
         return cairn_err_set(err, CAIRN_E_INVAL, "values of %" PRIu64 " bytes, but %" PRIu32 " came", sum,
@@ -287,6 +315,8 @@ void router_handle_mput(struct cairn_rpc_req *rq)
         rc = mput_keep(op);
     if (rc != 0)
         router_op_fail(op, rc);
+    else if (router_is_clustered(op->ns) && m->n_keys > 0)
+        mput_slots(op);
     else
         router_op_open(op, mput_batch);
 }

@@ -173,7 +173,15 @@ static inline uint64_t router_ns_region_owner(const struct router_ns *ns)
 {
     return ROUTER_OWNER_TAG | ns->id;
 }
-enum router_access { ROUTER_READ = 4, ROUTER_WRITE = 2 };
+enum router_access {
+    ROUTER_READ = 4,
+    ROUTER_WRITE = 2,
+    ROUTER_READ_REPLICA = 12, /* READ; of a write-once namespace, here also where the key's slot is not led from */
+};
+static inline enum router_access router_read_access(bool replica)
+{
+    return replica ? ROUTER_READ_REPLICA : ROUTER_READ;
+}
 bool router_ns_allows(const struct router_ns *ns, const struct cairn_identity *who, enum router_access access);
 void router_ns_to_wire(const struct router_ns *ns, Cairn__Wire__Namespace *to);
 /* The record as the map store keeps it; malloc'ed. NULL for memory. */
@@ -268,7 +276,10 @@ struct router_op {
     bool buffered;                        /* what it puts is no more than buffered yet, whatever the namespace says */
     bool reads;                           /* of a clustered namespace, under leave to read @slot */
     uint32_t slot;                        /* clustered, of a key: where it belongs */
+    bool by_replica;                      /* or of a write-once one that is not led from here: only what is found counts */
     uint64_t leave;                       /* reads: cairn_cluster_read_begin()'s token */
+    uint64_t *leaves;                     /* mget, clustered: likewise of each key, malloc'ed */
+    struct cairn_cluster_led led;         /* list, clustered */
     struct cairn_cluster_write *writes;   /* clustered: malloc'ed while it runs */
     int rc;
     uint32_t tries, at;
@@ -338,6 +349,15 @@ int router_clustered_slot(struct router_op *op, const ProtobufCBinaryData *key);
 void router_clustered_write(struct router_op *op, const ProtobufCBinaryData *key, const uint8_t *record, size_t len,
                             const Cairn__Wire__RouterRid *rid, router_step *next);
 void router_handle_open(struct cairn_rpc_req *rq);
+/* Likewise each of MPUT's records, @lengths behind one another in op->buf; then @next with op->statuses. */
+void router_clustered_mput(struct router_op *op, const Cairn__Wire__RouterMput *m, const uint32_t *lengths,
+                           router_step *next);
+/* Before and after an MGET's keys are looked up: op->leaves, then (not 0) which of them can be answered for. CAIRN_E_NOMEM. */
+int router_clustered_mget_begin(struct router_op *op, const ProtobufCBinaryData *keys, size_t n);
+void router_clustered_mget_end(struct router_op *op, const ProtobufCBinaryData *keys, size_t n);
+/* Before and after a LIST's keys are looked up; of these the answer keeps those of slots that are led from here. CAIRN_E_BUSY. */
+int router_clustered_list_begin(struct router_op *op);
+int router_clustered_list_end(struct router_op *op, Cairn__Wire__RouterListReply *reply);
 
 /* ns_follow.c: namespaces that other nodes make and remove */
 

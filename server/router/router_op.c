@@ -102,6 +102,10 @@ static bool op_takes_slot(struct router_op *op, const ProtobufCBinaryData *key, 
     if (rc == 0 && access == ROUTER_READ) {
         rc = cairn_cluster_read_begin(op->w->router->conf.cluster, op->slot, &op->leave);
         op->reads = rc == 0;
+        op->by_replica &= !op->reads && op->ns->write_once &&
+                          cairn_cluster_is_in_sync(op->w->router->conf.cluster, op->slot);
+        if (op->by_replica)
+            rc = 0;
     }
     if (rc != 0)
         router_op_fail(op, rc);
@@ -117,9 +121,12 @@ struct router_op *router_op_new(struct cairn_rpc_req *rq, const char *name, cons
                                 enum router_access access, const struct cairn_sm_kind *kind, uint32_t on_failed)
 {
     struct router_worker *w = router_worker_of(rq);
-    struct router_ns *ns = request_ns(rq, w, name, key, access);
+    bool by_replica = access == ROUTER_READ_REPLICA;
+    struct router_ns *ns;
     struct router_op *op;
 
+    access = by_replica ? ROUTER_READ : access;
+    ns = request_ns(rq, w, name, key, access);
     if (UNLIKELY(ns == NULL))
         return NULL;
     op = op_alloc(w);
@@ -142,7 +149,9 @@ struct router_op *router_op_new(struct cairn_rpc_req *rq, const char *name, cons
     op->on_failed = on_failed;
     op->plain = access == ROUTER_WRITE && !ns->has_large;
     op->reads = op->buffered = false;
+    op->by_replica = by_replica && ns->clustered;
     op->writes = NULL;
+    op->leaves = NULL;
     op->rc = 0;
     op->tries = op->at = 0;
     op->old = NULL;
@@ -216,6 +225,7 @@ void router_op_end(struct router_op *op)
     free(op->buf);
     free(op->statuses);
     free(op->writes);
+    free(op->leaves);
     if (op->plain)
         router_ns_put_plain(ns);
     op_release(w, op);
@@ -235,7 +245,7 @@ static const char *plain_text(const struct router_op *op, int rc)
 void router_op_fail(struct router_op *op, int rc)
 {
     struct cairn_rpc_req *rq = op->rq;
-    int moved = rc == CAIRN_E_NOTFOUND ? router_op_read_end(op) : 0;
+    int moved = rc == CAIRN_E_NOTFOUND ? op->by_replica ? CAIRN_E_MOVED : router_op_read_end(op) : 0;
 
     if (moved != 0) { /* it may be elsewhere */
         rc = moved;

@@ -6,14 +6,18 @@
  *   records SINCE                          prints "revision slots members", of all pages
  *   active SLOT EPOCH NODE INCARNATION     a slot's primary says that it has taken over; prints the verdict
  *   drain NAME                             prints how many slots it holds
+ *   read NAMESPACE KEY                     of this node as one of the replicas; prints the value's length
  * Fails with the error's name and text. */
-#include "schema/common.pb-c.h"
 #include "sdk/core/rpc/session.h"
 #include "server/cluster/repl/repl_wire.h"
+
+#include "schema/common.pb-c.h"
+#include "schema/router.pb-c.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { TIMEOUT_S = 10, ARENA_BYTES_MAX = 16 << 20 };
 
@@ -41,13 +45,13 @@ static void on_done(struct cairn_rpc_call *call)
     c->done = true;
 }
 
-static int ask(struct client *c, uint16_t method, const ProtobufCMessage *msg,
-               void (*show)(struct client *c, const ProtobufCMessage *reply))
+static int ask_provider(struct client *c, const struct cairn_rpc_iface *iface, uint16_t provider, uint16_t method,
+                        const ProtobufCMessage *msg, void (*show)(struct client *c, const ProtobufCMessage *reply))
 {
     struct cairn_err err = { 0 };
     struct cairn_rpc_call call = { .dest = { .rpc = c->rpc, .session = c->session },
-                                   .iface = &cairn_iface_cluster,
-                                   .provider = CAIRN_PROVIDER_CLUSTER,
+                                   .iface = iface,
+                                   .provider = provider,
                                    .method = method,
                                    .msg = msg,
                                    .timeout_ns = TIMEOUT_S * CAIRN_NS_PER_S,
@@ -62,6 +66,12 @@ static int ask(struct client *c, uint16_t method, const ProtobufCMessage *msg,
     while (!c->done)
         cairn_loop_turn(&c->loop, CAIRN_NS_PER_S);
     return c->rc;
+}
+
+static int ask(struct client *c, uint16_t method, const ProtobufCMessage *msg,
+               void (*show)(struct client *c, const ProtobufCMessage *reply))
+{
+    return ask_provider(c, &cairn_iface_cluster, CAIRN_PROVIDER_CLUSTER, method, msg, show);
 }
 
 static uint64_t number(const char *text)
@@ -136,6 +146,12 @@ static void add_records(struct client *c, const ProtobufCMessage *reply)
     c->more = page.more;
 }
 
+static void show_read(struct client *c, const ProtobufCMessage *reply)
+{
+    (void)c;
+    printf("%" PRIu64 "\n", ((const Cairn__Wire__RouterGetReply *)reply)->total);
+}
+
 /* ---- requests ---- */
 
 static int do_register(struct client *c, char **argv)
@@ -202,6 +218,7 @@ static int command(struct client *c, const char *name, int argc, char **argv)
     Cairn__Wire__ClusterClass class = CAIRN__WIRE__CLUSTER_CLASS__INIT;
     Cairn__Wire__ClusterDrain drain = CAIRN__WIRE__CLUSTER_DRAIN__INIT;
     Cairn__Wire__ClusterAsk status = CAIRN__WIRE__CLUSTER_ASK__INIT;
+    Cairn__Wire__RouterGet read = CAIRN__WIRE__ROUTER_GET__INIT;
 
     if (strcmp(name, "status") == 0 && argc == 0)
         return ask(c, CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_STATUS, &status.base, show_status);
@@ -216,6 +233,13 @@ static int command(struct client *c, const char *name, int argc, char **argv)
     if (strcmp(name, "class") == 0 && argc == 1) {
         class.replicas = (uint32_t)number(argv[0]);
         return ask(c, CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_CREATE_CLASS, &class.base, show_class);
+    }
+    if (strcmp(name, "read") == 0 && argc == 2) {
+        read.ns = argv[0];
+        read.key = (ProtobufCBinaryData){ .data = (uint8_t *)argv[1], .len = strlen(argv[1]) };
+        read.replica = true;
+        return ask_provider(c, &cairn_iface_router, CAIRN_PROVIDER_ROUTER, CAIRN__WIRE__ROUTER_METHOD__ROUTER_GET,
+                            &read.base, show_read);
     }
     if (strcmp(name, "drain") == 0 && argc == 1) {
         drain.name = argv[0];

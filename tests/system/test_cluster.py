@@ -8,7 +8,7 @@ import subprocess
 import time
 import unittest
 
-from systest import BUILD, DEGRADED, FAILED, OK, Case, Etcd, main, run, wait_for
+from systest import BUILD, DEGRADED, FAILED, OK, Case, Etcd, clean_env, main, run, wait_for
 
 CLIENT = os.path.join(BUILD, "bin", "cluster_client")
 CLUSTER = "0123456789abcdef0123456789abcdef"
@@ -162,6 +162,43 @@ class Cluster(Etcd, Case):
             self.kill_and_follow(source, victim, reader)
         self.ok(first.cairn(*key, "ns", "remove", "-f", "data"))
         wait_for("the end of the namespace", lambda: third.cairn(*key, "ns", "show", "data").code == FAILED)
+        for n in self.up():
+            self.assertEqual(n.stop(), 0)
+
+    def test_clients_without_a_key_use_all_nodes_of_their_machine(self):
+        """Over unix sockets the kernel says who somebody is: no key, and no MUNGE, are needed on a node's own machine."""
+        self.begin()
+        self.coordinator()
+        first = self.all[0]
+        self.assertFalse(os.path.exists(os.path.join(first.workspace, "cluster.key")))
+        quiet = clean_env(CAIRN_WORKSPACE=first.workspace, CAIRN_MUNGE_SOCKET="/nowhere")
+        self.ok(first.cairn("ns", "create", "--replicas", "2", "data", env=quiet))
+        self.ok(first.cairn("ns", "create", "--replicas", "3", "--write-once", "once", env=quiet))
+        source = self.path("source")
+        os.mkdir(source)
+        for i in range(100):
+            with open(os.path.join(source, "f%03d" % i), "wb") as f:
+                f.write(os.urandom(i * 31 % 3000))
+        with open(os.path.join(source, "larger"), "wb") as f:
+            f.write(os.urandom(300000))
+        for name in ("data", "once"):
+            self.ok(first.cairn("import", name, source, env=quiet))
+            self.assertEqual(len(self.ok(first.cairn("ls", name, env=quiet)).out.splitlines()), 101)
+            out = self.path("out-" + name)
+            self.ok(first.cairn("export", name, out, env=quiet))
+            subprocess.run(["diff", "-r", source, out], check=True)
+            self.fails(first.cairn("get", name, "absent", env=quiet), FAILED, "no such key")
+            self.ok(first.cairn("put", "-v", "1", name, "one", env=quiet))
+            self.assertEqual(self.ok(first.cairn("get", name, "one", env=quiet)).out.strip(), "1")
+        self.fails(first.cairn("put", "-v", "2", "once", "one", env=quiet), FAILED, "the key exists already")
+
+        # What a replica has of a write-once key is true, what it does not have proves nothing; of others it says nothing.
+        for n in self.all:
+            wait_for("the value at %s" % n.name, lambda n=n: self.client(n, "read", "once", "one").out == "1\n")
+        absent = sorted(self.client(n, "read", "once", "absent").err.split(":")[0] for n in self.all)
+        self.assertEqual(absent, ["CAIRN_E_MOVED", "CAIRN_E_MOVED", "CAIRN_E_NOTFOUND"])
+        told = sorted(self.client(n, "read", "data", "one").err.split(":")[0] for n in self.all)
+        self.assertEqual(told, ["", "CAIRN_E_MOVED", "CAIRN_E_MOVED"])
         for n in self.up():
             self.assertEqual(n.stop(), 0)
 

@@ -48,6 +48,16 @@ struct cairn_placement_member {
 uint32_t cairn_placement_slot(const void *key, size_t len, uint32_t slot_bits);
 uint64_t cairn_placement_hash(const void *key, size_t len);
 
+/** A slot's mark: by sums of marks (modulo 2^64) sets of slots are told apart. After Steele, Lea & Flood's SplitMix. */
+static inline uint64_t cairn_placement_slot_mark(uint32_t slot)
+{
+    uint64_t x = ((uint64_t)slot + 1) * UINT64_C(0x9e3779b97f4a7c15);
+
+    x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
+    return x ^ x >> 31;
+}
+
 /** The ids of the members that @slot prefers, best first, whatever else they hold, into @ids (room for @replicas, at most
  * CAIRN_REPLICAS_MAX). Pure; O(n * replicas). Returns how many: fewer than @replicas when fewer members have a share.
  */

@@ -25,6 +25,7 @@ struct cairn_rpc_session_conf {
     bool has_cluster_id; /* refuse any other cluster */
     uint8_t cluster_id[CAIRN_CLUSTER_ID_BYTES];
     char name[64];               /* who we say we are, for people */
+    char node[64];               /* "": whoever is there; else another than the node of this name is not the one */
     uint64_t connect_timeout_ns; /* for one attempt; 0: 5 s */
     /** May be NULL: tells of every change. @err has the reason when it went down. */
     void (*changed)(struct cairn_rpc_session *s, bool up, const struct cairn_err *err, void *arg);
@@ -35,9 +36,10 @@ extern const struct cairn_sm_kind cairn_rpc_session_kind;
 
 struct cairn_rpc_session *cairn_rpc_session_new(struct cairn_rpc *rpc, const struct cairn_rpc_session_conf *conf,
                                                 struct cairn_err *err);
-/** A session with another node of the same cluster, as whoever @s is: its proofs, and its cluster once that is known. */
+/** A session with another node of the same cluster, as whoever @s is: its proofs, and its cluster once that is known. @node: its
+ * name; another one that answers at its address is passed over. "": any. */
 struct cairn_rpc_session *cairn_rpc_session_sibling(const struct cairn_rpc_session *s, const struct cairn_addr *addrs,
-                                                    uint32_t naddrs, struct cairn_err *err);
+                                                    uint32_t naddrs, const char *node, struct cairn_err *err);
 /** Connects now rather than at the first call. */
 void cairn_rpc_session_connect(struct cairn_rpc_session *s);
 /** Ends the connection; all calls end with CAIRN_E_CLOSED from later tasks; then @done(arg) runs, and @s is gone. */

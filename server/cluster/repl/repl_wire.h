@@ -85,7 +85,7 @@ enum cairn_wire_member_state {
 
 struct cairn_wire_member {
     uint64_t node, inc; /* inc 0: it has never registered */
-    const char *name, *zone;
+    const char *name, *zone, *host; /* host: the machine that it runs on, as cairn_host_id() says; "": not known */
     const char *addresses[CAIRN_WIRE_ADDRESSES_MAX];
     uint32_t naddresses, weight;
     enum cairn_wire_member_state state;

@@ -103,6 +103,7 @@ Cairn__Wire__MemberUpdate *cairn_wire_member_put(const struct cairn_wire_member 
     w->inc = m->inc;
     w->name = (char *)(uintptr_t)m->name;
     w->zone = (char *)(uintptr_t)m->zone;
+    w->host = (char *)(uintptr_t)m->host;
     w->weight = m->weight;
     w->state = (Cairn__Wire__MemberState)m->state;
     for (; w->n_addresses < m->naddresses; w->n_addresses++)
@@ -154,10 +155,11 @@ int cairn_wire_member_get(const Cairn__Wire__MemberUpdate *w, struct cairn_wire_
                                      .inc = w->inc,
                                      .name = w->name,
                                      .zone = w->zone,
+                                     .host = w->host,
                                      .weight = w->weight,
                                      .state = (enum cairn_wire_member_state)w->state };
-    if (w->node == 0 || !is_text(w->name, 1) || !is_text(w->zone, 0))
-        return cairn_err_set(err, CAIRN_E_INVAL, "member %" PRIu64 " has no name, or its name or zone is too long",
+    if (w->node == 0 || !is_text(w->name, 1) || !is_text(w->zone, 0) || !is_text(w->host, 0))
+        return cairn_err_set(err, CAIRN_E_INVAL, "member %" PRIu64 " has no name, or its name, zone or host is too long",
                              w->node);
     if (w->state < CAIRN__WIRE__MEMBER_STATE__MEMBER_UP || w->state > CAIRN__WIRE__MEMBER_STATE__MEMBER_LOST)
         return cairn_err_set(err, CAIRN_E_INVAL, "member %s is in an unknown state, %d", w->name, (int)w->state);

@@ -34,7 +34,7 @@ static const char *reachable(const char *address, struct cairn_arena *a)
     return strlen(address) < CAIRN_MEMBER_ADDRESS_BYTES_MAX ? address : NULL;
 }
 
-/* Those over TCP first; a unix socket is of use where all nodes are on one machine. */
+/* Those over TCP first; unix sockets are of use to those who are on the same machine, which @host tells them. */
 static void add_addresses(struct cairn_cluster *c, bool tcp, struct cairn_arena *a, struct cairn_wire_member *m)
 {
     const struct cairn_provider_node *n = c->env->node;
@@ -55,13 +55,13 @@ void cairn_cluster__self(struct cairn_cluster *c, struct cairn_arena *a, struct 
     *m = (struct cairn_wire_member){ .node = c->node,
                                      .name = c->env->node->name,
                                      .zone = c->conf.zone,
+                                     .host = home_of(c)->host,
                                      .weight = c->conf.weight,
                                      .state = CAIRN_WIRE_MEMBER_UP };
     for (uint32_t i = 0; i < c->conf.naddresses; i++)
         m->addresses[m->naddresses++] = c->conf.addresses[i];
-    if (m->naddresses > 0)
-        return;
-    add_addresses(c, true, a, m);
+    if (m->naddresses == 0)
+        add_addresses(c, true, a, m);
     add_addresses(c, false, a, m);
 }
 
@@ -78,12 +78,13 @@ static bool keep_texts(struct cairn_wire_member *m, struct cairn_arena *a)
 {
     m->name = copy_text(a, m->name);
     m->zone = copy_text(a, m->zone);
+    m->host = copy_text(a, m->host);
     for (uint32_t i = 0; i < m->naddresses; i++) {
         m->addresses[i] = copy_text(a, m->addresses[i]);
         if (m->addresses[i] == NULL)
             return false;
     }
-    return m->name != NULL && m->zone != NULL;
+    return m->name != NULL && m->zone != NULL && m->host != NULL;
 }
 
 static void on_holder(const struct cairn_map_entry *e, void *arg)
@@ -252,6 +253,7 @@ int cairn_cluster_start(const struct cairn_provider_env *env, const struct cairn
     c = &h->c;
     c->env = env;
     c->conf = *conf;
+    cairn_host_id(h->host);
     c->lease_times = (struct cairn_lease_times){ .length_ns = conf->lease_ns,
                                                  .heartbeat_ns = conf->heartbeat_ns,
                                                  .slack_ns = CAIRN_CLUSTER_SLACK_NS,

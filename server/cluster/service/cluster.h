@@ -97,4 +97,17 @@ void cairn_cluster_write(struct cairn_cluster_write *w);
 int cairn_cluster_read_begin(const struct cairn_cluster *c, uint32_t slot, uint64_t *token);
 int cairn_cluster_read_end(const struct cairn_cluster *c, uint32_t slot, uint64_t token);
 
+/** This node leads the slot or is in sync, by the newest record that it knows: what it *has* of a write-once key is true, whoever
+ * leads; what it does not have proves nothing (§8). No lease is needed. */
+bool cairn_cluster_is_in_sync(const struct cairn_cluster *c, uint32_t slot);
+
+/** What this node leads of the slots [@first, @first + @n). Two that are equal: no slot came or went between them. */
+struct cairn_cluster_led {
+    uint32_t n;
+    uint64_t sum;   /* of cairn_placement_slot_mark() of each */
+    uint64_t since; /* likewise, with the epochs since which it does */
+};
+/** 0, or CAIRN_E_BUSY: there is no lease. */
+int cairn_cluster_led(const struct cairn_cluster *c, uint32_t first, uint32_t n, struct cairn_cluster_led *led);
+
 #endif

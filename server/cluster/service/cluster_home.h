@@ -2,6 +2,7 @@
 #ifndef CAIRN_SERVER_CLUSTER_SERVICE_CLUSTER_HOME_H
 #define CAIRN_SERVER_CLUSTER_SERVICE_CLUSTER_HOME_H
 
+#include "sdk/core/net/host.h"
 #include "server/cluster/service/coordinator.h"
 
 #include <pthread.h>
@@ -28,6 +29,7 @@ struct cluster_home {
     struct cairn_coordinator coordinator;
     struct cairn_lease_times times; /* as configured, for a map that has none */
     bool coordinator_runs, lease_is_known;
+    char host[CAIRN_HOST_ID_MAX]; /* the machine that we run on */
     uint8_t value[CAIRN_MEMBER_BYTES_MAX]; /* of the election's key */
     struct cairn_map_watch conf_watch;
     struct cairn_timer look;

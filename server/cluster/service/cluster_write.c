@@ -167,7 +167,7 @@ void cairn_cluster_write(struct cairn_cluster_write *w)
 
 static int word_says(const struct cairn_cluster *c, uint64_t word)
 {
-    if (word == CLUSTER_WORD_MOVED)
+    if (word == CLUSTER_WORD_MOVED || word == CLUSTER_WORD_BACKUP)
         return CAIRN_E_MOVED;
     return word == CLUSTER_WORD_BUSY || !side_lease_is_valid(c) ? CAIRN_E_BUSY : 0;
 }
@@ -185,9 +185,31 @@ int cairn_cluster_read_end(const struct cairn_cluster *c, uint32_t slot, uint64_
 {
     uint64_t word = atomic_load(&c->side->words[slot]);
 
-    if (word != token && word > CLUSTER_WORD_BUSY)
+    if (word != token && word >= CLUSTER_WORD_LEADS)
         return CAIRN_E_BUSY;
     return word_says(c, word);
+}
+
+bool cairn_cluster_is_in_sync(const struct cairn_cluster *c, uint32_t slot)
+{
+    return slot < SIDE_SLOTS_MAX && atomic_load(&c->side->words[slot]) >= CLUSTER_WORD_BACKUP;
+}
+
+int cairn_cluster_led(const struct cairn_cluster *c, uint32_t first, uint32_t n, struct cairn_cluster_led *led)
+{
+    *led = (struct cairn_cluster_led){ 0 };
+    if (first >= SIDE_SLOTS_MAX || n > SIDE_SLOTS_MAX - first)
+        return CAIRN_E_INVAL;
+    for (uint32_t i = first; i < first + n; i++) {
+        uint64_t word = atomic_load_explicit(&c->side->words[i], memory_order_acquire);
+
+        if (word < CLUSTER_WORD_LEADS)
+            continue;
+        led->n++;
+        led->sum += cairn_placement_slot_mark(i);
+        led->since += cairn_placement_slot_mark(i) * (2 * word + 1);
+    }
+    return side_lease_is_valid(c) ? 0 : CAIRN_E_BUSY;
 }
 
 /* ---- where ---- */

@@ -99,7 +99,7 @@ int cairn_members_add(struct cairn_members *t, uint64_t node, struct cairn_membe
 void cairn_member_tell(const struct cairn_member *m, struct cairn_wire_member *to)
 {
     *to = (struct cairn_wire_member){
-        .node = m->p.node, .inc = m->p.inc, .name = m->name, .zone = m->zone, .weight = m->weight, .state = m->state
+        .node = m->p.node, .inc = m->p.inc, .name = m->name, .zone = m->zone, .host = m->host, .weight = m->weight, .state = m->state
     };
     for (; to->naddresses < m->naddresses; to->naddresses++)
         to->addresses[to->naddresses] = m->addresses[to->naddresses];
@@ -121,9 +121,12 @@ int cairn_member_hear(struct cairn_member *m, const struct cairn_wire_member *fr
             return cairn_err_set(err, CAIRN_E_LIMIT, "node %s: an address of %zu bytes", from->name,
                                  strlen(from->addresses[i]));
     }
+    if (strlen(from->host) >= sizeof(m->host))
+        return cairn_err_set(err, CAIRN_E_LIMIT, "node %s: a host of %zu bytes", from->name, strlen(from->host));
     *changed = m->weight != from->weight || m->naddresses != from->naddresses;
     *changed |= text_set(m->name, sizeof(m->name), from->name);
     *changed |= text_set(m->zone, sizeof(m->zone), from->zone);
+    *changed |= text_set(m->host, sizeof(m->host), from->host);
     m->weight = from->weight;
     m->naddresses = from->naddresses;
     for (uint32_t i = 0; i < from->naddresses; i++)
@@ -155,6 +158,7 @@ size_t cairn_member_pack(const struct cairn_member *m, uint8_t to[CAIRN_MEMBER_B
     u.inc = m->p.inc;
     u.name = (char *)(uintptr_t)m->name;
     u.zone = (char *)(uintptr_t)m->zone;
+    u.host = (char *)(uintptr_t)m->host;
     u.weight = m->weight;
     u.state = (Cairn__Wire__MemberState)m->state;
     u.addresses = addresses;

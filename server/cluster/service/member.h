@@ -4,6 +4,7 @@
 
 #include "cairn/limits.h"
 #include "sdk/core/base/list.h"
+#include "sdk/core/net/host.h"
 #include "server/cluster/repl/repl_wire.h"
 
 enum {
@@ -14,7 +15,7 @@ enum {
 
 struct cairn_member {
     struct cairn_coord_process p;
-    char name[CAIRN_NAME_BYTES_MAX + 1], zone[CAIRN_NAME_BYTES_MAX + 1];
+    char name[CAIRN_NAME_BYTES_MAX + 1], zone[CAIRN_NAME_BYTES_MAX + 1], host[CAIRN_HOST_ID_MAX];
     char addresses[CAIRN_WIRE_ADDRESSES_MAX][CAIRN_MEMBER_ADDRESS_BYTES_MAX];
     uint32_t naddresses, weight;
     enum cairn_wire_member_state state;

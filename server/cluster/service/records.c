@@ -156,7 +156,7 @@ static char *text_copy(char **to, const char *text)
 
 static size_t member_bytes(const struct cairn_wire_member *m)
 {
-    size_t n = strlen(m->name) + 1 + strlen(m->zone) + 1;
+    size_t n = strlen(m->name) + 1 + strlen(m->zone) + 1 + strlen(m->host) + 1;
 
     for (uint32_t i = 0; i < m->naddresses; i++)
         n += strlen(m->addresses[i]) + 1;
@@ -169,6 +169,7 @@ static void member_copy(struct cairn_wire_member *to, const struct cairn_wire_me
     *to = *m;
     to->name = text_copy(&text, m->name);
     to->zone = text_copy(&text, m->zone);
+    to->host = text_copy(&text, m->host);
     for (uint32_t i = 0; i < m->naddresses; i++)
         to->addresses[i] = text_copy(&text, m->addresses[i]);
 }

@@ -42,8 +42,13 @@ struct cluster_slots_conf {
     void *arg;
 };
 
-/** Whether a slot can be read here, as far as its replica knows; a lease is needed beside it. */
-enum { CLUSTER_WORD_MOVED = 0, CLUSTER_WORD_BUSY = 1 }; /* else: the epoch since which it leads, and 2 */
+/** Whether a slot can be read here, as far as its replica knows; for all but BACKUP a lease is needed beside it. */
+enum {
+    CLUSTER_WORD_MOVED = 0,
+    CLUSTER_WORD_BUSY = 1,
+    CLUSTER_WORD_BACKUP = 2, /* it does not lead, and is in sync */
+    CLUSTER_WORD_LEADS = 3   /* from here on: and the epoch since which it does */
+};
 
 struct cluster_slots *cluster_slots_new(const struct cluster_slots_conf *conf);
 /** Looks what is there; started(). All that follows on the worker's loop. */

@@ -64,9 +64,11 @@ static inline void slots_tell_state(struct slot *s)
     uint64_t word = CLUSTER_WORD_MOVED;
 
     if (r->sm.state == REPLICA_ACTIVE || r->sm.state == REPLICA_PAUSED)
-        word = r->rec.since + 2;
+        word = CLUSTER_WORD_LEADS + r->rec.since;
     else if (r->sm.state == REPLICA_TAKEOVER)
         word = CLUSTER_WORD_BUSY;
+    else if (r->sm.state == REPLICA_BACKUP)
+        word = CLUSTER_WORD_BACKUP;
     atomic_store(&s->w->conf.words[s->store.slot], word);
 }
 

@@ -178,6 +178,7 @@ static inline void node_register(struct node *n, struct node *to)
     x->ask.self = (struct cairn_wire_member){ .node = n->id,
                                               .name = n->name,
                                               .zone = n->name,
+                                              .host = "",
                                               .addresses = { "tcp://10.0.0.1:7000" },
                                               .naddresses = 1,
                                               .weight = n->weight,

@@ -137,6 +137,7 @@ static void node_start(struct world *w, uint32_t i)
     kv_node_start(&n->kv, "rocksdb", n->kv_dir, add_cluster, n);
     n->rpc_node.incarnation++;
     memcpy(n->rpc_node.name, n->name, sizeof(n->name));
+    memcpy(n->rpc_node.name, n->name, sizeof(n->name));
     n->rpc_node.connections_max = 64;
     n->rpc_node.session_ttl_ns = CAIRN_NS_PER_S;
     n->rpc_node.stalled_ns = 30 * CAIRN_NS_PER_S;
@@ -362,6 +363,41 @@ static void nodes_register_and_lead(void **state)
 }
 
 /* Who does not lead says so, and a token does not outlive the lead. */
+/* Of each slot one node tells; what they tell of adds up to all, by number and by marks. */
+static void expect_told_once(struct world *w, uint32_t replicas)
+{
+    uint32_t first = (replicas - 1) << SLOT_BITS, n = 0;
+    uint64_t sum = 0, all = 0;
+
+    for (uint32_t i = 0; i < NODES; i++) {
+        struct cairn_cluster_led led, again;
+
+        assert_int_equal(cairn_cluster_led(w->nodes[i].c, first, 1 << SLOT_BITS, &led), 0);
+        assert_int_equal(cairn_cluster_led(w->nodes[i].c, first, 1 << SLOT_BITS, &again), 0);
+        assert_true(led.n == again.n && led.sum == again.sum && led.since == again.since);
+        n += led.n;
+        sum += led.sum;
+    }
+    for (uint32_t slot = first; slot < first + (1 << SLOT_BITS); slot++)
+        all += cairn_placement_slot_mark(slot);
+    assert_int_equal(n, 1 << SLOT_BITS);
+    assert_true(sum == all);
+    assert_int_equal(cairn_cluster_led(w->nodes[0].c, UINT32_MAX, 2, &(struct cairn_cluster_led){ 0 }), CAIRN_E_INVAL);
+}
+
+/* As many nodes may tell what they have of it. */
+static void expect_in_sync(struct world *w, uint32_t slot, uint32_t n)
+{
+    uint32_t in_sync = 0;
+
+    for (uint32_t i = 0; i < NODES; i++) {
+        in_sync += cairn_cluster_is_in_sync(w->nodes[i].c, slot);
+        assert_true(!leads(w, i, slot) || cairn_cluster_is_in_sync(w->nodes[i].c, slot));
+        assert_false(cairn_cluster_is_in_sync(w->nodes[i].c, UINT32_MAX));
+    }
+    assert_int_equal(in_sync, n);
+}
+
 static void another_leads_when_a_node_is_gone(void **state)
 {
     struct world *w = *state;
@@ -381,6 +417,9 @@ static void another_leads_when_a_node_is_gone(void **state)
     assert_int_equal(cairn_cluster_read_begin(w->nodes[first].c, slot, &token), 0);
     assert_int_equal(cairn_cluster_read_end(w->nodes[first].c, slot, token), 0);
     assert_int_not_equal(cairn_cluster_read_end(w->nodes[(first + 1) % NODES].c, slot, token), 0);
+    expect_all_active(w, 2);
+    expect_told_once(w, 2);
+    expect_in_sync(w, slot, 2);
     node_stop(w, first);
     assert_int_equal(put_somewhere(w, slot, "k", "two"), CAIRN_E_EXISTS);
     assert_int_equal(put_somewhere(w, slot, "k2", "three"), 0);

@@ -57,6 +57,7 @@ static void put_member(uint64_t node, uint64_t inc, uint64_t revision)
                                    .inc = inc,
                                    .name = name,
                                    .zone = "rack1",
+                                   .host = "h",
                                    .addresses = { "tcp://10.0.0.1:7000", "unix:///run/x" },
                                    .naddresses = 2,
                                    .weight = 100,

@@ -347,7 +347,7 @@ static void expect_active(struct world *w, uint64_t leader, uint32_t ninsync)
             fail_msg("node %u is %s, %u are in sync", (unsigned)leader, cairn_sm_state_name(&r->sm), w->rec.ninsync);
         turn(w);
     }
-    assert_true(atomic_load(&w->nodes[leader].words[SLOT]) == w->rec.since + 2);
+    assert_true(atomic_load(&w->nodes[leader].words[SLOT]) == CLUSTER_WORD_LEADS + w->rec.since);
 }
 
 /* The node is as it was before it stopped but for its incarnation: MAP says what that means. */
@@ -516,7 +516,7 @@ static void what_is_put_is_everywhere(void **state)
     place(w, NODES);
     expect_active(w, 1, 3);
     assert_int_equal(put(w, 2, "k", "x", false), CAIRN_E_MOVED);
-    assert_int_equal(atomic_load(&w->nodes[2].words[SLOT]), CLUSTER_WORD_MOVED);
+    assert_int_equal(atomic_load(&w->nodes[2].words[SLOT]), CLUSTER_WORD_BACKUP);
     fill(w, 1, 0, 300);
     for (uint64_t i = 1; i <= NODES; i++)
         expect_records(w, 1, i, 300);

@@ -159,7 +159,7 @@ static void memory_ask(struct world *w, int what, struct cairn_coordinator *co, 
     case MEMORY_REGISTER:
         x->ask.p = (struct cairn_coord_process){ .node = 100, .disk_id = 100, .process = 1 };
         x->ask.self =
-            (struct cairn_wire_member){ .node = 100, .name = "n100", .zone = "", .state = CAIRN_WIRE_MEMBER_UP };
+            (struct cairn_wire_member){ .node = 100, .name = "n100", .zone = "", .host = "", .state = CAIRN_WIRE_MEMBER_UP };
         cairn_coordinator_register(co, &x->ask);
         break;
     case MEMORY_PROPOSE:

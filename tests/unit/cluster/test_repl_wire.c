@@ -449,7 +449,7 @@ static void a_heartbeat_is_granted(void **state)
 {
     const struct cairn_wire_slot slots[] = { { 0, some_record }, { 9, some_record } };
     const struct cairn_wire_member members[] = {
-        { .node = 7, .inc = 30, .name = "n7", .zone = "", .weight = 100, .state = CAIRN_WIRE_MEMBER_UP },
+        { .node = 7, .inc = 30, .name = "n7", .zone = "", .host = "h1", .weight = 100, .state = CAIRN_WIRE_MEMBER_UP },
         { .node = 8,
           .name = "n8",
           .zone = "rack 2",
@@ -484,6 +484,8 @@ static void a_heartbeat_is_granted(void **state)
     assert_true(got.page.revision == 901 && got.page.more && got.page.nslots == 2 && got.page.nmembers == 2);
     assert_true(got.page.slots[1].slot == 9 && got.page.slots[1].rec.epoch == 12);
     assert_string_equal(got.page.members[1].zone, "rack 2");
+    assert_string_equal(got.page.members[0].host, "h1");
+    assert_string_equal(got.page.members[1].host, "");
     assert_int_equal(got.page.members[1].naddresses, 2);
     assert_string_equal(got.page.members[1].addresses[1], "ofi://x");
     assert_true(got.page.members[0].inc == 30 && got.page.members[0].weight == 100);
@@ -531,6 +533,7 @@ static void the_largest_fit_into_a_frame(void **state)
                                                  .inc = UINT64_MAX,
                                                  .name = text,
                                                  .zone = text,
+                                                 .host = text,
                                                  .addresses = { text, text, text, text },
                                                  .naddresses = CAIRN_WIRE_ADDRESSES_MAX,
                                                  .weight = UINT32_MAX,

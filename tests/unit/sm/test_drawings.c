@@ -1,5 +1,6 @@
 /* Every kind of state machine of this build: its table is sound, and its drawing says what its table says. */
 #include "sdk/client/client_internal.h"
+#include "sdk/client/hashed_spread.h"
 #include "sdk/core/bulk/bulk.h"
 #include "server/cluster/election.h"
 #include "server/cluster/map_store_etcd.h"
@@ -16,7 +17,10 @@
 
 static void add_all(struct cairn_kinds *kinds)
 {
-    static const struct cairn_sm_kind *const client[] = { &cairn_client_call_kind, &cairn_writer_step_kind, NULL };
+    static const struct cairn_sm_kind *const client[] = {
+        &cairn_client_call_kind,  &cairn_writer_step_kind,   &cairn_route_kind,  &cairn_route_fetch_kind,
+        &cairn_route_member_kind, &cairn_route_session_kind, &cairn_spread_kind, NULL,
+    };
 
     cairn_kinds_add(kinds, cairn_node_kinds);
     cairn_kinds_add(kinds, cairn_rpc_kinds);

@@ -1,0 +1,247 @@
+/* Sessions for writes, one for each slot: they give the numbers by which a write that is sent twice is done once (PROTOCOL §8).
+ *
+ *   NONE ---> OPENING ---> OPEN ---> NONE        OPENING may also go to NONE. NONE and OPEN may also go to ENDED.
+ *
+ * NONE     the slot's primary knows of none, or of none any more; the next write that comes opens one.
+ * OPENING  an OPEN is under way, like any routed call; writes wait.
+ * OPEN     numbers are given, by ascending order, so far ahead of the lowest that is still waited for as nodes remember.
+ * ENDED    the client ends. */
+#include "sdk/client/routing_internal.h"
+
+#include <stdlib.h>
+
+enum { SESSION_NONE, SESSION_OPENING, SESSION_OPEN, SESSION_ENDED, SESSION_NR };
+
+#define TO(state) CAIRN_SM_TO(SESSION_##state)
+static const struct cairn_sm_state session_states[SESSION_NR] = {
+    [SESSION_NONE] = { "NONE", CAIRN_SM_INITIAL, TO(OPENING) | TO(ENDED) },
+    [SESSION_OPENING] = { "OPENING", 0, TO(OPEN) | TO(NONE) },
+    [SESSION_OPEN] = { "OPEN", 0, TO(NONE) | TO(ENDED) },
+    [SESSION_ENDED] = { "ENDED", CAIRN_SM_FINAL, 0 },
+};
+#undef TO
+
+struct route_session {
+    struct cairn_sm sm;
+    struct cairn *c;
+    uint32_t slot;
+    uint64_t epoch, pos, last_seq;
+    struct cairn_link numbered; /* by ascending number; the first is the floor */
+    struct cairn_link waiting;  /* those that have none yet */
+    struct cairn_error_info error;
+};
+
+static const struct cairn_number *number_of(const struct cairn_link *l)
+{
+    return CONTAINER_OF(l, const struct cairn_number, link);
+}
+
+static bool session_invariant(const struct cairn_sm *sm)
+{
+    const struct route_session *s = CONTAINER_OF(sm, const struct route_session, sm);
+    bool any = !cairn_list_is_empty(&s->numbered);
+
+    return CAIRN_HOLDS(!any || s->last_seq >= number_of(s->numbered.prev)->rid.seq) &&
+           CAIRN_HOLDS(!any || s->last_seq - number_of(s->numbered.next)->rid.seq < ROUTE_WRITES_MAX) &&
+           CAIRN_HOLDS(sm->state == SESSION_OPEN || !any) && /* numbers of a session that is over are nobody's */
+           CAIRN_HOLDS(sm->state != SESSION_OPEN || s->epoch != 0) &&
+           CAIRN_HOLDS(sm->state != SESSION_ENDED || cairn_list_is_empty(&s->waiting));
+}
+
+const struct cairn_sm_kind cairn_route_session_kind = { "route-session", session_states, SESSION_NR, session_invariant,
+                                                        0 };
+
+static struct route_session *session_of(struct cairn_routing *r, uint32_t slot)
+{
+    struct route_session *s;
+
+    if (slot >= r->sessions_room) {
+        uint32_t room = MIN(MAX(slot + 1, 2 * r->sessions_room), (uint32_t)ROUTE_SLOTS_MAX);
+        struct route_session **more = slot < room ? realloc(r->sessions, room * sizeof(struct route_session *)) : NULL;
+
+        if (more == NULL)
+            return NULL;
+        for (uint32_t i = r->sessions_room; i < room; i++)
+            more[i] = NULL;
+        r->sessions = more;
+        r->sessions_room = room;
+    }
+    s = r->sessions[slot];
+    if (s != NULL)
+        return s;
+    s = r->sessions[slot] = calloc(1, sizeof(*s));
+    if (s == NULL)
+        return NULL;
+    s->c = r->c;
+    s->slot = slot;
+    cairn_list_init(&s->numbered);
+    cairn_list_init(&s->waiting);
+    cairn_sm_init(&s->sm, &cairn_route_session_kind, &r->c->loop.machines);
+    return s;
+}
+
+/* How many more numbers may be given now. */
+static uint64_t session_room(const struct route_session *s)
+{
+    if (s->sm.state != SESSION_OPEN)
+        return 0;
+    return cairn_list_is_empty(&s->numbered)
+               ? ROUTE_WRITES_MAX
+               : ROUTE_WRITES_MAX - 1 - (s->last_seq - number_of(s->numbered.next)->rid.seq);
+}
+
+/* The first @n that wait do so no more. They stay the session's: one that ends without having taken a number leaves its turn to
+ * the next. */
+static void session_wake(struct route_session *s, uint64_t n, int rc)
+{
+    struct cairn_link *l;
+
+    for (; n > 0 && (l = cairn_list_pop(&s->waiting)) != NULL; n--) {
+        struct cairn_number *x = CONTAINER_OF(l, struct cairn_number, link);
+
+        x->ready(x, rc);
+    }
+}
+
+/* ---- opening ---- */
+
+static void on_opened(void *arg, int rc)
+{
+    struct route_session *s = arg;
+
+    s->last_seq = 0;
+    cairn_sm_move(&s->sm, rc == 0 ? SESSION_OPEN : SESSION_NONE);
+    if (rc == 0)
+        session_wake(s, session_room(s), 0);
+    else /* who has time left opens it again, unless that is of no use */
+        session_wake(s, UINT64_MAX, cairn__route_is_passing(rc) || rc == CAIRN_E_CANCELED ? 0 : rc);
+}
+
+static void open_answered(struct cairn_call *call)
+{
+    const Cairn__Wire__RouterOpened *r = (const Cairn__Wire__RouterOpened *)call->rpc.reply;
+    struct route_session *s = call->out;
+
+    s->epoch = r->epoch;
+    s->pos = r->pos;
+    cairn__call_finish(call, r->epoch != 0 ? 0 : CAIRN_E_PROTO);
+}
+
+static int session_open(struct route_session *s, struct cairn_ns *ns)
+{
+    struct cairn_call_options o = CAIRN_CALL_OPTIONS_INIT;
+    struct cairn_call *call;
+    int rc;
+
+    o.error = &s->error;
+    rc = cairn__call_new(s->c, &ns->h, &o, on_opened, s, &call);
+    if (rc != 0)
+        return rc;
+    cairn_sm_move(&s->sm, SESSION_OPENING);
+    cairn__wire__router_open__init(&call->rq.open);
+    call->rq.open.ns = ns->name;
+    call->rq.open.slot = s->slot;
+    call->out = s;
+    call->inner = true;
+    call->answered = open_answered;
+    cairn__call_to(call, &cairn_iface_router, CAIRN_PROVIDER_ROUTER, CAIRN__WIRE__ROUTER_METHOD__ROUTER_OPEN);
+    cairn__route_to(call, s->slot, NULL, false, NULL);
+    return cairn__call_go(call);
+}
+
+/* ---- numbers ---- */
+
+void cairn__number_init(struct cairn_number *n, bool once, void (*ready)(struct cairn_number *n, int rc))
+{
+    cairn__wire__router_rid__init(&n->rid);
+    n->session = NULL;
+    cairn_list_init(&n->link);
+    n->once = once;
+    n->ready = ready;
+}
+
+bool cairn__number_take(struct cairn *c, struct cairn_number *n, struct cairn_ns *ns, uint32_t slot, int *rc)
+{
+    struct route_session *s;
+
+    *rc = 0;
+    if (n->rid.seq != 0)
+        return true;
+    if (n->once) {
+        n->rid.seq = cairn_env_random(&c->loop.env) | 1;
+        return true;
+    }
+    s = routing_of(c) != NULL ? session_of(c->routing, slot) : NULL;
+    if (s == NULL) {
+        *rc = CAIRN_E_NOMEM;
+        return false;
+    }
+    cairn_list_del(&n->link);
+    if (session_room(s) > 0) {
+        n->session = s;
+        n->rid.session_epoch = s->epoch;
+        n->rid.session_pos = s->pos;
+        n->rid.seq = ++s->last_seq;
+        cairn_list_add_tail(&s->numbered, &n->link);
+        return true;
+    }
+    if (s->sm.state == SESSION_NONE)
+        *rc = session_open(s, ns);
+    if (*rc != 0)
+        return false;
+    n->session = s;
+    cairn_list_add_tail(&s->waiting, &n->link);
+    return false;
+}
+
+const char *cairn__number_error(const struct cairn_number *n)
+{
+    return n->session->error.text;
+}
+
+void cairn__number_floor(struct cairn_number *n)
+{
+    if (n->session != NULL)
+        n->rid.floor = number_of(n->session->numbered.next)->rid.seq;
+}
+
+void cairn__number_give(struct cairn_number *n)
+{
+    struct route_session *s = n->session;
+
+    cairn_list_del(&n->link);
+    n->session = NULL;
+    n->rid.seq = 0;
+    if (s != NULL && !cairn_list_is_empty(&s->waiting))
+        session_wake(s, session_room(s), 0);
+}
+
+void cairn__number_gone(struct cairn_number *n)
+{
+    struct route_session *s = n->session;
+    struct cairn_link *l;
+
+    n->session = NULL;
+    if (s != NULL) {
+        while ((l = cairn_list_pop(&s->numbered)) != NULL)
+            CONTAINER_OF(l, struct cairn_number, link)->session = NULL;
+        cairn_sm_move(&s->sm, SESSION_NONE);
+        session_wake(s, UINT64_MAX, 0); /* the first one opens the next, the others wait for it */
+    }
+    cairn_list_del(&n->link);
+    n->rid.seq = 0;
+}
+
+void route_sessions_fini(struct cairn_routing *r)
+{
+    for (uint32_t i = 0; i < r->sessions_room; i++) {
+        struct route_session *s = r->sessions[i];
+
+        if (s == NULL)
+            continue;
+        cairn_sm_move(&s->sm, SESSION_ENDED);
+        cairn_sm_fini(&s->sm);
+        free(s);
+    }
+    free(r->sessions);
+}

@@ -1,0 +1,64 @@
+/** Nodes of a cluster for tests of clients: real transport and HELLO in front of one store in memory, which stands for the replicas
+ * of all slots, and a map that the test writes. Each node serves namespaces, writes with numbers, lists and the map as a real one
+ * does, from its own copy of the map, and misbehaves when told to. They listen on unix sockets, in a thread of their own. */
+#ifndef CAIRN_TESTS_SCRIPTED_CLUSTER_H
+#define CAIRN_TESTS_SCRIPTED_CLUSTER_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { SCRIPTED_SLOT_BITS = 10, SCRIPTED_SLOTS = 1 << SCRIPTED_SLOT_BITS, SCRIPTED_NODES_MAX = 80 };
+
+/** What becomes of a request to the router. */
+enum scripted_fault {
+    SCRIPTED_NONE,
+    SCRIPTED_MOVED,      /* the answer is MOVED */
+    SCRIPTED_BUSY,       /* likewise */
+    SCRIPTED_DENIED,     /* likewise: no answer that time would change */
+    SCRIPTED_SILENT,     /* nothing is done and nothing answered */
+    SCRIPTED_DIE_BEFORE, /* the connection breaks, nothing was done */
+    SCRIPTED_DIE_AFTER,  /* it was done, and the connection breaks */
+    SCRIPTED_GONE,       /* writes: the session is forgotten first */
+};
+
+struct scripted_member {
+    _Atomic enum scripted_fault fault;
+    atomic_int times;   /* so many requests; then none */
+    atomic_bool frozen; /* its copy of the map stays as it is */
+    atomic_bool lost;   /* and it knows of no map at all */
+    /* what it was asked */
+    atomic_uint puts, gets, replica_gets, mputs, mgets, lists, opens, maps, hellos;
+};
+
+struct scripted_cluster;
+
+/** @n nodes that lead slots in turn, all in sync with each slot. */
+struct scripted_cluster *scripted_cluster_start(uint32_t n, bool write_once);
+void scripted_cluster_free(struct scripted_cluster *c);
+/** A workspace that names the first node. */
+const char *scripted_cluster_workspace(const struct scripted_cluster *c);
+struct scripted_member *scripted_cluster_node(struct scripted_cluster *c, uint32_t node);
+/** The next @times requests to @node come to @fault. */
+void scripted_cluster_fault(struct scripted_cluster *c, uint32_t node, enum scripted_fault fault, int times);
+
+uint32_t scripted_cluster_slot(const void *key, size_t len);
+uint32_t scripted_cluster_leader(struct scripted_cluster *c, uint32_t slot);
+/** It is led from @node from now on. */
+void scripted_cluster_move(struct scripted_cluster *c, uint32_t slot, uint32_t node);
+/** The node's machine, as others are told; "": not known. To be said before anybody asks. */
+void scripted_cluster_host(struct scripted_cluster *c, uint32_t node, const char *host);
+
+/** Others are told that @node is reached where @other is. */
+void scripted_cluster_address(struct scripted_cluster *c, uint32_t node, uint32_t other);
+
+/** How often something was stored under the key; a write that came twice counts twice. */
+uint32_t scripted_cluster_stores(struct scripted_cluster *c, const void *key, size_t len);
+/** Connections that are open. */
+uint32_t scripted_cluster_connections(struct scripted_cluster *c, uint32_t node);
+/** Puts a key there, past all nodes. */
+void scripted_cluster_store(struct scripted_cluster *c, const void *key, size_t len, const void *value,
+                            size_t value_len);
+
+#endif

@@ -1,0 +1,72 @@
+/* What the files of the scripted cluster share: scripted_cluster.c has its life and its map, scripted_router.c what it answers. */
+#ifndef CAIRN_TESTS_SCRIPTED_CLUSTER_INTERNAL_H
+#define CAIRN_TESTS_SCRIPTED_CLUSTER_INTERNAL_H
+
+#include "cairn/limits.h"
+#include "sdk/core/placement/placement.h"
+#include "sdk/core/rpc/accept.h"
+#include "sdk/core/rpc/rpc_internal.h"
+#include "tests/lib/scratch.h"
+#include "tests/lib/scripted_cluster.h"
+
+#include <pthread.h>
+
+enum { VALUES_MAX = 8192, HELD_MAX = 4096, WRITES_MAX = 65536, FIRST_SLOT = SCRIPTED_SLOTS, THRESHOLD = 4096 };
+
+struct scripted_map {
+    uint64_t revision, epochs[SCRIPTED_SLOTS];
+    uint32_t leaders[SCRIPTED_SLOTS];
+};
+
+struct scripted_value {
+    uint8_t *key, *bytes;
+    size_t key_len, len;
+    uint32_t stores;
+};
+
+/* A write that was done, and what it came to. */
+struct scripted_done {
+    uint32_t slot;
+    uint64_t pos, seq;
+    int rc;
+};
+
+struct scripted_peer {
+    struct scripted_member m;
+    struct scripted_cluster *c;
+    uint32_t index;
+    char address[SCRATCH_MAX + 32], name[16], host[64];
+    const char *told;        /* as others are told it is reached */
+    struct scripted_map map; /* as it knows it */
+    struct cairn_rpc *rpc, *workers[1];
+    struct cairn_rpc_target targets[3];
+    struct cairn_rpc_node rpc_node;
+    struct cairn_watch listener;
+};
+
+struct scripted_cluster {
+    pthread_mutex_t mutex;
+    pthread_t thread;
+    struct cairn_loop loop;
+    char dir[SCRATCH_MAX];
+    bool write_once;
+    uint32_t n, drained;
+    struct scripted_map map;
+    struct scripted_peer nodes[SCRIPTED_NODES_MAX];
+    struct scripted_value values[VALUES_MAX]; /* in order of keys */
+    size_t nvalues;
+    uint64_t sessions[SCRIPTED_SLOTS]; /* the number of the newest; 0: none is known */
+    uint64_t last_session;
+    struct scripted_done done[WRITES_MAX];
+    size_t ndone;
+    struct cairn_rpc_req *held[HELD_MAX];
+    size_t nheld;
+};
+
+/* scripted_router.c */
+extern cairn_rpc_handler *const scripted_router_handlers[32];
+/* Where @key is or would be. */
+struct scripted_value *scripted_find(struct scripted_cluster *c, const uint8_t *key, size_t len, bool *there);
+void scripted_put(struct scripted_cluster *c, const uint8_t *key, size_t key_len, const uint8_t *p, size_t len);
+
+#endif

@@ -1,0 +1,417 @@
+/* What the nodes of a scripted cluster answer: namespaces, writes with numbers, reads, batches, lists; and faults. */
+#include "tests/lib/scripted_cluster_internal.h"
+
+#include "schema/router.pb-c.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static struct scripted_peer *of(struct cairn_rpc_req *rq)
+{
+    return rq->target->ctx;
+}
+
+/* ---- values ---- */
+
+static int compare(const uint8_t *a, size_t an, const uint8_t *b, size_t bn)
+{
+    int d = memcmp(a, b, MIN(an, bn));
+
+    return d != 0 ? d : (an > bn) - (an < bn);
+}
+
+struct scripted_value *scripted_find(struct scripted_cluster *c, const uint8_t *key, size_t len, bool *there)
+{
+    size_t i = 0;
+
+    while (i < c->nvalues && compare(c->values[i].key, c->values[i].key_len, key, len) < 0)
+        i++;
+    *there = i < c->nvalues && compare(c->values[i].key, c->values[i].key_len, key, len) == 0;
+    return &c->values[i];
+}
+
+static struct scripted_value *lookup(struct scripted_cluster *c, ProtobufCBinaryData key)
+{
+    bool there;
+    struct scripted_value *v = scripted_find(c, key.data, key.len, &there);
+
+    return there && v->bytes != NULL ? v : NULL;
+}
+
+void scripted_put(struct scripted_cluster *c, const uint8_t *key, size_t key_len, const uint8_t *p, size_t len)
+{
+    bool there;
+    struct scripted_value *v = scripted_find(c, key, key_len, &there);
+
+    if (!there) {
+        CAIRN_ASSERT(c->nvalues < VALUES_MAX);
+        memmove(v + 1, v, (size_t)(c->values + c->nvalues++ - v) * sizeof(*v));
+        *v = (struct scripted_value){ .key = malloc(key_len), .key_len = key_len };
+        memcpy(v->key, key, key_len);
+    }
+    free(v->bytes);
+    v->bytes = malloc(len + 1);
+    if (len > 0)
+        memcpy(v->bytes, p, len);
+    v->len = len;
+    v->stores++;
+}
+
+/* ---- faults ---- */
+
+static enum scripted_fault fault_of(struct scripted_peer *n)
+{
+    if (atomic_load(&n->m.times) <= 0 || atomic_fetch_sub(&n->m.times, 1) <= 0)
+        return SCRIPTED_NONE;
+    return atomic_load(&n->m.fault);
+}
+
+static void hang_up(struct cairn_rpc_req *rq)
+{
+    if (rq->conn != NULL)
+        cairn_conn_fail(&rq->conn->conn, CAIRN_E_CLOSED);
+    cairn_rpc_reply(rq, CAIRN_E_SHUTDOWN, NULL, NULL,
+                    0); /* which nobody hears, and a session that comes again is told */
+}
+
+static void on_held_cancel(struct cairn_rpc_req *rq, void *arg)
+{
+    struct scripted_cluster *c = arg;
+
+    for (size_t i = 0; i < c->nheld; i++) {
+        if (c->held[i] == rq)
+            c->held[i] = c->held[--c->nheld];
+    }
+    cairn_rpc_reply(rq, CAIRN_E_CANCELED, NULL, NULL, 0);
+}
+
+/* True: that is all that becomes of @rq. */
+static bool misbehaves(struct cairn_rpc_req *rq, enum scripted_fault fault)
+{
+    struct scripted_cluster *c = of(rq)->c;
+
+    switch (fault) {
+    case SCRIPTED_MOVED:
+        cairn_rpc_reply_err(rq, CAIRN_E_MOVED, "as told");
+        return true;
+    case SCRIPTED_BUSY:
+        cairn_rpc_reply_err(rq, CAIRN_E_BUSY, "as told");
+        return true;
+    case SCRIPTED_DENIED:
+        cairn_rpc_reply_err(rq, CAIRN_E_DENIED, "as told");
+        return true;
+    case SCRIPTED_SILENT:
+        CAIRN_ASSERT(c->nheld < HELD_MAX);
+        rq->on_cancel = on_held_cancel;
+        rq->on_cancel_arg = c;
+        c->held[c->nheld++] = rq;
+        return true;
+    case SCRIPTED_DIE_BEFORE:
+        hang_up(rq);
+        return true;
+    default:
+        return false;
+    }
+}
+
+static void reply(struct cairn_rpc_req *rq, enum scripted_fault fault, int rc, const ProtobufCMessage *m,
+                  const struct iovec *p)
+{
+    if (fault == SCRIPTED_DIE_AFTER)
+        hang_up(rq);
+    else
+        cairn_rpc_reply(rq, rc, m, p, p != NULL ? 1 : 0);
+}
+
+static uint32_t slot_of(ProtobufCBinaryData key)
+{
+    return cairn_placement_slot(key.data, key.len, SCRIPTED_SLOT_BITS);
+}
+
+/* As @n sees it: it leads; MOVED; or it thinks that it does, and has no lease. */
+static int leads(const struct scripted_peer *n, uint32_t slot)
+{
+    if (n->map.leaders[slot] != n->index)
+        return CAIRN_E_MOVED;
+    return n->c->map.leaders[slot] == n->index ? 0 : CAIRN_E_BUSY;
+}
+
+/* ---- router ---- */
+
+static void ns_show(struct cairn_rpc_req *rq)
+{
+    const Cairn__Wire__NsName *m = (const Cairn__Wire__NsName *)rq->msg;
+    Cairn__Wire__Namespace r = CAIRN__WIRE__NAMESPACE__INIT;
+
+    r.name = m->name;
+    r.embed_threshold = THRESHOLD;
+    r.clustered = true;
+    r.slots = SCRIPTED_SLOTS;
+    r.first_slot = FIRST_SLOT;
+    r.write_once = of(rq)->c->write_once;
+    cairn_rpc_reply(rq, 0, &r.base, NULL, 0);
+}
+
+static void router_open(struct cairn_rpc_req *rq)
+{
+    const Cairn__Wire__RouterOpen *m = (const Cairn__Wire__RouterOpen *)rq->msg;
+    Cairn__Wire__RouterOpened r = CAIRN__WIRE__ROUTER_OPENED__INIT;
+    struct scripted_peer *n = of(rq);
+    struct scripted_cluster *c = n->c;
+    enum scripted_fault fault = fault_of(n);
+    uint32_t slot = m->slot - FIRST_SLOT;
+    int rc;
+
+    atomic_fetch_add(&n->m.opens, 1);
+    if (misbehaves(rq, fault))
+        return;
+    pthread_mutex_lock(&c->mutex);
+    rc = slot < SCRIPTED_SLOTS ? leads(n, slot) : CAIRN_E_INVAL;
+    if (rc == 0) {
+        r.epoch = 1;
+        r.pos = c->sessions[slot] = ++c->last_session;
+    }
+    pthread_mutex_unlock(&c->mutex);
+    reply(rq, fault, rc, rc == 0 ? &r.base : NULL, NULL);
+}
+
+/* A write as a slot's log would do it. @p NULL: what is there goes. */
+static int write_one(struct scripted_peer *n, ProtobufCBinaryData key, const Cairn__Wire__RouterRid *rid,
+                     bool if_absent, const uint8_t *p, size_t len, enum scripted_fault fault)
+{
+    struct scripted_cluster *c = n->c;
+    uint32_t slot = slot_of(key);
+    struct scripted_value *v = lookup(c, key);
+    int rc = leads(n, slot);
+
+    if (rc != 0)
+        return rc;
+    if (rid == NULL || rid->seq == 0)
+        return CAIRN_E_INVAL;
+    if (fault == SCRIPTED_GONE)
+        c->sessions[slot] = 0;
+    if (!c->write_once && rid->session_pos != c->sessions[slot])
+        return CAIRN_E_GONE;
+    for (size_t i = 0; i < c->ndone; i++) {
+        if (c->done[i].slot == slot && c->done[i].pos == rid->session_pos && c->done[i].seq == rid->seq)
+            return c->done[i].rc;
+    }
+    rc = v != NULL && (if_absent || c->write_once) && p != NULL ? CAIRN_E_EXISTS : 0;
+    if (rc == 0 && p != NULL) {
+        scripted_put(c, key.data, key.len, p, len);
+    } else if (rc == 0 && v != NULL) {
+        free(v->bytes);
+        v->bytes = NULL;
+        v->stores++;
+    }
+    CAIRN_ASSERT(c->ndone < WRITES_MAX);
+    c->done[c->ndone++] = (struct scripted_done){ slot, rid->session_pos, rid->seq, rc };
+    return rc;
+}
+
+static void router_put(struct cairn_rpc_req *rq)
+{
+    const Cairn__Wire__RouterPut *m = (const Cairn__Wire__RouterPut *)rq->msg;
+    struct scripted_peer *n = of(rq);
+    enum scripted_fault fault = fault_of(n);
+    int rc;
+
+    atomic_fetch_add(&n->m.puts, 1);
+    if (misbehaves(rq, fault))
+        return;
+    pthread_mutex_lock(&n->c->mutex);
+    rc = write_one(n, m->key, m->rid, m->if_absent, rq->payload != NULL ? rq->payload : (const uint8_t *)"",
+                   rq->payload_len, fault);
+    pthread_mutex_unlock(&n->c->mutex);
+    reply(rq, fault, rc, NULL, NULL);
+}
+
+static void router_delete(struct cairn_rpc_req *rq)
+{
+    const Cairn__Wire__RouterKey *m = (const Cairn__Wire__RouterKey *)rq->msg;
+    struct scripted_peer *n = of(rq);
+    enum scripted_fault fault = fault_of(n);
+    int rc;
+
+    if (misbehaves(rq, fault))
+        return;
+    pthread_mutex_lock(&n->c->mutex);
+    rc = write_one(n, m->key, m->rid, false, NULL, 0, fault);
+    pthread_mutex_unlock(&n->c->mutex);
+    reply(rq, fault, rc, NULL, NULL);
+}
+
+/* Whether @n may tell of @key, and what there is. */
+static int read_one(struct scripted_peer *n, ProtobufCBinaryData key, bool replica, struct scripted_value **v)
+{
+    int rc = leads(n, slot_of(key));
+    bool by_replica = rc != 0 && replica && n->c->write_once;
+
+    *v = lookup(n->c, key);
+    atomic_fetch_add(&n->m.replica_gets, by_replica);
+    if (by_replica)
+        return *v != NULL ? 0 : CAIRN_E_MOVED;
+    return rc != 0 ? rc : *v != NULL ? 0 : CAIRN_E_NOTFOUND;
+}
+
+static void router_get(struct cairn_rpc_req *rq)
+{
+    const Cairn__Wire__RouterGet *m = (const Cairn__Wire__RouterGet *)rq->msg;
+    Cairn__Wire__RouterGetReply r = CAIRN__WIRE__ROUTER_GET_REPLY__INIT;
+    struct scripted_peer *n = of(rq);
+    enum scripted_fault fault = fault_of(n);
+    struct iovec p = { 0 };
+    struct scripted_value *v;
+    int rc;
+
+    atomic_fetch_add(&n->m.gets, 1);
+    if (misbehaves(rq, fault))
+        return;
+    pthread_mutex_lock(&n->c->mutex);
+    rc = read_one(n, m->key, m->replica, &v);
+    if (rc == 0) {
+        r.total = r.length = v->len;
+        p = (struct iovec){ v->bytes, v->len };
+    }
+    reply(rq, fault, rc, rc == 0 ? &r.base : NULL, rc == 0 ? &p : NULL);
+    pthread_mutex_unlock(&n->c->mutex);
+}
+
+static void router_exists(struct cairn_rpc_req *rq)
+{
+    const Cairn__Wire__RouterKey *m = (const Cairn__Wire__RouterKey *)rq->msg;
+    Cairn__Wire__RouterExists r = CAIRN__WIRE__ROUTER_EXISTS__INIT;
+    struct scripted_peer *n = of(rq);
+    enum scripted_fault fault = fault_of(n);
+    struct scripted_value *v;
+    int rc;
+
+    if (misbehaves(rq, fault))
+        return;
+    pthread_mutex_lock(&n->c->mutex);
+    rc = read_one(n, m->key, m->replica, &v);
+    pthread_mutex_unlock(&n->c->mutex);
+    r.exists = rc == 0;
+    rc = rc == CAIRN_E_NOTFOUND ? 0 : rc;
+    reply(rq, fault, rc, rc == 0 ? &r.base : NULL, NULL);
+}
+
+static void router_mput(struct cairn_rpc_req *rq)
+{
+    const Cairn__Wire__RouterMput *m = (const Cairn__Wire__RouterMput *)rq->msg;
+    Cairn__Wire__KvStatuses r = CAIRN__WIRE__KV_STATUSES__INIT;
+    struct scripted_peer *n = of(rq);
+    enum scripted_fault fault = fault_of(n);
+    int32_t *status = calloc(m->n_keys, sizeof(*status));
+    const uint8_t *at = rq->payload != NULL ? rq->payload : (const uint8_t *)"";
+
+    atomic_fetch_add(&n->m.mputs, 1);
+    if (misbehaves(rq, fault)) {
+        free(status);
+        return;
+    }
+    CAIRN_ASSERT(m->n_rids == m->n_keys);
+    pthread_mutex_lock(&n->c->mutex);
+    for (size_t i = 0; i < m->n_keys; at += m->lengths[i++])
+        status[i] = write_one(n, m->keys[i], m->rids[i], m->if_absent, at, m->lengths[i], fault);
+    pthread_mutex_unlock(&n->c->mutex);
+    r.n_status = m->n_keys;
+    r.status = status;
+    reply(rq, fault, 0, &r.base, NULL);
+    free(status);
+}
+
+static void router_mget(struct cairn_rpc_req *rq)
+{
+    const Cairn__Wire__RouterMget *m = (const Cairn__Wire__RouterMget *)rq->msg;
+    Cairn__Wire__RouterMgetReply r = CAIRN__WIRE__ROUTER_MGET_REPLY__INIT;
+    struct scripted_peer *n = of(rq);
+    enum scripted_fault fault = fault_of(n);
+    int64_t *lengths = calloc(m->n_keys, sizeof(*lengths));
+    uint8_t *page = malloc(4 << 20);
+    struct iovec payload = { page, 0 };
+
+    atomic_fetch_add(&n->m.mgets, 1);
+    if (!misbehaves(rq, fault)) {
+        pthread_mutex_lock(&n->c->mutex);
+        for (size_t i = 0; i < m->n_keys; i++) {
+            struct scripted_value *v = lookup(n->c, m->keys[i]);
+
+            lengths[i] = leads(n, slot_of(m->keys[i])) != 0 ? -3
+                         : v == NULL                        ? -1
+                         : v->len > THRESHOLD               ? -2
+                                                            : (int64_t)v->len;
+            if (lengths[i] <= 0)
+                continue;
+            memcpy(page + payload.iov_len, v->bytes, v->len);
+            payload.iov_len += v->len;
+        }
+        pthread_mutex_unlock(&n->c->mutex);
+        r.n_lengths = m->n_keys;
+        r.lengths = lengths;
+        reply(rq, fault, 0, &r.base, &payload);
+    }
+    free(lengths);
+    free(page);
+}
+
+static void router_list(struct cairn_rpc_req *rq)
+{
+    const Cairn__Wire__RouterList *m = (const Cairn__Wire__RouterList *)rq->msg;
+    Cairn__Wire__RouterListReply r = CAIRN__WIRE__ROUTER_LIST_REPLY__INIT;
+    struct scripted_peer *n = of(rq);
+    struct scripted_cluster *c = n->c;
+    enum scripted_fault fault = fault_of(n);
+    ProtobufCBinaryData *keys = calloc(m->max, sizeof(*keys));
+    uint64_t *lengths = calloc(m->max, sizeof(*lengths));
+    uint32_t looked = 0;
+
+    atomic_fetch_add(&n->m.lists, 1);
+    CAIRN_ASSERT(m->max > 0);
+    if (!misbehaves(rq, fault)) {
+        pthread_mutex_lock(&c->mutex);
+        for (size_t i = 0; i < c->nvalues; i++) {
+            struct scripted_value *v = &c->values[i];
+            ProtobufCBinaryData key = { v->key_len, v->key };
+
+            if (v->bytes == NULL || key.len < m->prefix.len ||
+                (m->prefix.len > 0 && memcmp(key.data, m->prefix.data, m->prefix.len) != 0) ||
+                (m->after.len > 0 && compare(key.data, key.len, m->after.data, m->after.len) <= 0))
+                continue;
+            if (looked++ == m->max) {
+                r.more = true;
+                break;
+            }
+            r.upto = key;
+            if (leads(n, slot_of(key)) != 0)
+                continue;
+            keys[r.n_keys] = key;
+            lengths[r.n_keys++] = v->len;
+        }
+        for (uint32_t i = 0; i < SCRIPTED_SLOTS; i++) {
+            if (leads(n, i) != 0)
+                continue;
+            r.led++;
+            r.led_sum += cairn_placement_slot_mark(FIRST_SLOT + i);
+        }
+        r.n_lengths = r.n_keys;
+        r.keys = keys;
+        r.lengths = lengths;
+        reply(rq, fault, 0, &r.base, NULL);
+        pthread_mutex_unlock(&c->mutex);
+    }
+    free(keys);
+    free(lengths);
+}
+
+cairn_rpc_handler *const scripted_router_handlers[32] = {
+    [CAIRN__WIRE__ROUTER_METHOD__ROUTER_NS_SHOW] = ns_show,
+    [CAIRN__WIRE__ROUTER_METHOD__ROUTER_OPEN] = router_open,
+    [CAIRN__WIRE__ROUTER_METHOD__ROUTER_PUT] = router_put,
+    [CAIRN__WIRE__ROUTER_METHOD__ROUTER_GET] = router_get,
+    [CAIRN__WIRE__ROUTER_METHOD__ROUTER_EXISTS] = router_exists,
+    [CAIRN__WIRE__ROUTER_METHOD__ROUTER_DELETE] = router_delete,
+    [CAIRN__WIRE__ROUTER_METHOD__ROUTER_MPUT] = router_mput,
+    [CAIRN__WIRE__ROUTER_METHOD__ROUTER_MGET] = router_mget,
+    [CAIRN__WIRE__ROUTER_METHOD__ROUTER_LIST] = router_list,
+};
