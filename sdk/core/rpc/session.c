@@ -338,6 +338,9 @@ static int session_welcome(struct cairn_rpc_session *s, struct cairn_rpc_peer *p
     if (s->auth == CAIRN_HELLO_KEY &&
         !cairn_auth_check(m->proof.data, m->proof.len, s->conf.key, &peer->transcript, true))
         return cairn_err_set(&s->last_error, CAIRN_E_AUTH, "%s does not hold this cluster's key", peer->info.addr);
+    if (s->conf.node[0] != '\0' && strcmp(m->node, s->conf.node) != 0) /* perhaps at the next address */
+        return cairn_err_set(&s->last_error, CAIRN_E_UNREACHABLE, "at %s is node %.63s, not %s", peer->info.addr,
+                             m->node, s->conf.node);
     rc = session_take_credits(s, m->inflight_max);
     if (rc != 0)
         return rc;
@@ -583,6 +586,7 @@ struct cairn_rpc_session *cairn_rpc_session_sibling(const struct cairn_rpc_sessi
     conf.naddrs = MIN(naddrs, (uint32_t)CAIRN_SESSION_ADDRS_MAX);
     memcpy(conf.addrs, addrs, conf.naddrs * sizeof(*addrs));
     conf.changed = NULL;
+    conf.node[0] = '\0';
     if (s->has_id) {
         conf.has_cluster_id = true;
         memcpy(conf.cluster_id, s->facts.cluster_id, CAIRN_CLUSTER_ID_BYTES);

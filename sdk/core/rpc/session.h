@@ -25,6 +25,7 @@ struct cairn_rpc_session_conf {
     bool has_cluster_id; /* refuse any other cluster */
     uint8_t cluster_id[CAIRN_CLUSTER_ID_BYTES];
     char name[64];               /* who we say we are, for people */
+    char node[64];               /* "": whoever is there; else another than the node of this name is not the one */
     uint64_t connect_timeout_ns; /* for one attempt; 0: 5 s */
     /** May be NULL: tells of every change. @err has the reason when it went down. */
     void (*changed)(struct cairn_rpc_session *s, bool up, const struct cairn_err *err, void *arg);

@@ -225,6 +225,7 @@ static void on_look(void *arg)
         h->seen.known_ns = cairn_loop_now(h->c.home);
     h->seen.coordinates = h->coordinator_runs && cairn_coordinator_is_serving(&h->coordinator);
     h->seen.counts = h->coordinator.counts;
+    snprintf(h->seen.problem, sizeof(h->seen.problem), "%s", side_life_problem(&h->c));
     pthread_mutex_unlock(&h->mutex);
     cairn_arena_reset(&arena);
     cairn_timer_start(&h->c.home->env, &h->look, cairn_loop_now(h->c.home) + LOOK_MS * CAIRN_NS_PER_MS);
@@ -382,8 +383,10 @@ static void cluster_status(void *ctx, json_t *to)
                             json_pack("{s:i, s:i, s:i, s:i, s:i}", "all", (int)n->slots, "degraded", (int)n->degraded,
                                       "takeover", (int)n->takeover, "lost", (int)n->lost, "moving", (int)n->moving));
     }
+    if (h->seen.problem[0] != '\0')
+        json_object_set_new(to, "problem", json_string(h->seen.problem));
     json_object_set_new(to, "health",
-                        json_string(missed || !health.reachable || n->lost > 0 || n->silent > 0 || n->degraded > 0 ? "degraded"
+                        json_string(missed || h->seen.problem[0] != '\0' || !health.reachable || n->lost > 0 || n->silent > 0 || n->degraded > 0 ? "degraded"
                                                                                                         : "ok"));
     pthread_mutex_unlock(&h->mutex);
     cairn_cluster__side_status(&h->c, to);

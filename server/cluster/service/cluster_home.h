@@ -18,6 +18,7 @@ struct cluster_news {
 /* What `cairn status` says; written at home, read by any thread. */
 struct cluster_seen {
     char coordinator[CAIRN_NAME_BYTES_MAX + 1];
+    char problem[CAIRN_ERR_TEXT_MAX]; /* "": none */
     bool coordinates;
     uint64_t known_ns; /* when somebody was last known to coordinate; or when we began */
     struct cairn_coordinator_counts counts;

@@ -14,6 +14,7 @@
 #include "server/cluster/service/side.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 enum { LIFE_LOADING, LIFE_SEEKING, LIFE_REGISTERING, LIFE_ENTERING, LIFE_BEATING, LIFE_ENDED, LIFE_NR };
@@ -40,6 +41,7 @@ struct side_life {
     struct cairn_arena arena; /* of REGISTER */
     struct cairn_rpc_call call;
     struct cairn_err err;
+    char problem[CAIRN_ERR_TEXT_MAX]; /* why the last REGISTER was refused; "": it was not */
     /* What is being learned, and what it is worth then. */
     bool learning, granted, more;
     atomic_bool missed; /* some replica could not learn */
@@ -363,6 +365,16 @@ static void register_over(struct side_life *l)
         cairn_sm_move(&l->sm, LIFE_SEEKING);
 }
 
+/* Said once, and in the status for as long as it is so. That nobody coordinates just now is no refusal. */
+static void note_problem(struct side_life *l, int rc)
+{
+    if (rc == CAIRN_E_BUSY || rc == CAIRN_E_MOVED || rc == CAIRN_E_SHUTDOWN)
+        return;
+    if (rc != 0 && strcmp(l->problem, l->err.text) != 0)
+        cairn_log_warn("this node is not in the cluster: %s", l->err.text);
+    snprintf(l->problem, sizeof(l->problem), "%s", rc != 0 ? l->err.text : "");
+}
+
 static void on_registered(struct cairn_rpc_call *call)
 {
     struct side_life *l = call->arg;
@@ -373,6 +385,7 @@ static void on_registered(struct cairn_rpc_call *call)
         cairn_arena_reset(&l->arena);
         return;
     }
+    note_problem(l, call->rc);
     if (call->rc == 0 &&
         cairn_wire_registered_get((const Cairn__Wire__ClusterRegistered *)call->reply, &p, NULL) == 0 &&
         p.node == l->c->node && p.process == l->c->side->process) {
@@ -448,6 +461,7 @@ static void logs_all(void *arg)
         return;
     }
     call_prepare(l, &l->call, &dest, CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_REGISTER, &msg->base, on_registered, l);
+    l->err = (struct cairn_err){ 0 };
     l->call.err = &l->err;
     cairn_rpc_call_start(&l->call);
 }
@@ -558,6 +572,11 @@ void side_life_free(struct cairn_cluster *c)
     free(l->slots);
     free(l);
     c->side->life = NULL;
+}
+
+const char *side_life_problem(const struct cairn_cluster *c)
+{
+    return c->side->life->problem;
 }
 
 const char *side_life_state(const struct cairn_cluster *c)

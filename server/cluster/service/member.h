@@ -34,6 +34,7 @@ struct cairn_members {
 
 void cairn_members_fini(struct cairn_members *t);
 struct cairn_member *cairn_members_find(const struct cairn_members *t, uint64_t node);
+/** Of those that had the name, the one that lives; or one of them. NULL: none had it. */
 struct cairn_member *cairn_members_named(const struct cairn_members *t, const char *name);
 /** The member @node, made if there is none. CAIRN_E_NOMEM, CAIRN_E_LIMIT. */
 int cairn_members_add(struct cairn_members *t, uint64_t node, struct cairn_member **out);

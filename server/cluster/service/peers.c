@@ -48,7 +48,7 @@ static struct side_peer *peer_find(const struct side_worker *w, uint64_t node)
 
 static bool peer_is_at(const struct side_peer *p, const struct cairn_wire_member *m)
 {
-    if (p->naddresses != m->naddresses)
+    if (p->naddresses != m->naddresses || strcmp(p->conf.node, m->name) != 0)
         return false;
     for (uint32_t i = 0; i < m->naddresses; i++) {
         if (strcmp(p->addresses[i], m->addresses[i]) != 0)
@@ -114,7 +114,9 @@ static void on_resolved(struct cairn_job *job)
         peer_drop(p); /* it is looked for again with the next message */
 }
 
-static void conf_fill(struct side_peer *p)
+/* An address may be another's, or our own (that of a loopback interface is, on every machine): whoever is there has to be
+ * the one we look for. Names are unique among those that live. */
+static void conf_fill(struct side_peer *p, const char *name)
 {
     const struct cairn_provider_node *node = p->w->c->env->node;
 
@@ -125,6 +127,7 @@ static void conf_fill(struct side_peer *p)
     if (node->cluster_id != NULL)
         memcpy(p->conf.cluster_id, node->cluster_id, CAIRN_CLUSTER_ID_BYTES);
     snprintf(p->conf.name, sizeof(p->conf.name), "%s", node->name);
+    snprintf(p->conf.node, sizeof(p->conf.node), "%s", name);
 }
 
 static void peer_make(struct side_worker *w, const struct cairn_wire_member *m)
@@ -150,7 +153,7 @@ static void peer_make(struct side_worker *w, const struct cairn_wire_member *m)
     p->node = m->node;
     for (uint32_t k = 0; k < m->naddresses; k++)
         snprintf(p->addresses[p->naddresses++], PEER_ADDRESS_BYTES, "%s", m->addresses[k]);
-    conf_fill(p);
+    conf_fill(p, m->name);
     p->looked_ns = cairn_loop_now(w->loop);
     p->job = (struct cairn_job){ .work = resolve, .done = on_resolved, .arg = p };
     if (cairn_pool_submit(w->c->env->pool, w->loop, &p->job) != 0) {

@@ -145,6 +145,34 @@ static void a_silent_node_is_replaced(void **state)
     assert_true(cairn_slot_insync(record_of(w, slot), old) < 0);
 }
 
+static struct wish *register_twin(struct world *w, struct node *co, const struct node *of, struct wish *x)
+{
+    wish_begin(x);
+    x->ask.p = (struct cairn_coord_process){ .node = 77, .disk_id = 77, .process = 1 };
+    x->ask.self = (struct cairn_wire_member){ .node = 77, .name = of->name, .zone = "", .weight = 100 };
+    cairn_coordinator_register(&co->co, &x->ask);
+    for (int i = 0; i < 20 && !x->over; i++)
+        world_run_ms(w, 100);
+    assert_true(x->over);
+    return x;
+}
+
+/* As long as its holder lives; a node that comes back with an empty disk has to wait until it is known to be gone. */
+static void a_name_is_given_to_one(void **state)
+{
+    struct world *w = *state;
+    struct node *co = begin(w), *n = other_than(w, co);
+    struct wish x;
+
+    assert_int_equal(register_twin(w, co, n, &x)->ask.rc, CAIRN_E_EXISTS);
+    assert_non_null(strstr(x.ask.err.text, "is alive"));
+    assert_null(cairn_members_find(&co->co.members, 77));
+    n->beats = false;
+    world_run_ms(w, 3000);
+    assert_int_equal(register_twin(w, co, n, &x)->ask.rc, 0);
+    assert_ptr_equal(cairn_members_named(&co->co.members, n->name), cairn_members_find(&co->co.members, 77));
+}
+
 static void a_restarted_node_is_replaced_at_once(void **state)
 {
     struct world *w = *state;
@@ -234,6 +262,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_class_is_made_once, setup, teardown),
         cmocka_unit_test_setup_teardown(proposals_get_their_verdict, setup, teardown),
         cmocka_unit_test_setup_teardown(a_silent_node_is_replaced, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_name_is_given_to_one, setup, teardown),
         cmocka_unit_test_setup_teardown(a_restarted_node_is_replaced_at_once, setup, teardown),
         cmocka_unit_test_setup_teardown(a_drained_node_gives_all_away, setup, teardown),
         cmocka_unit_test_setup_teardown(a_successor_knows_all, setup, teardown),
