@@ -315,6 +315,7 @@ void cairn_cluster__side_attach(struct cairn_cluster *c, struct cairn_rpc *rpc)
                                        .nslots = SIDE_SLOTS_MAX,
                                        .sync_interval_ns = c->conf.sync_interval_ns,
                                        .checkpoint_ns = SIDE_CHECKPOINT_MS * CAIRN_NS_PER_MS,
+                                       .checkpoint_bytes = MAX(c->conf.checkpoint_bytes / s->nworkers, UINT64_C(1) << 20),
                                        .words = s->words,
                                        .ops = &slots_ops,
                                        .arg = w };

@@ -14,6 +14,7 @@ static void op_log_append(struct cairn_replica *r, const struct cairn_log_entry 
             slots_fail(s->w, rc, "an entry cannot be appended to the log");
             return;
         }
+        slots_on_logged(s->w, sizeof(entries[i]) + entries[i].body_len);
     }
     if (cairn_list_is_empty(&s->unsynced))
         cairn_list_add_tail(&s->w->unsynced, &s->unsynced);

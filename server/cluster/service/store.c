@@ -220,7 +220,7 @@ static void on_flushed(struct cairn_rpc_call *call)
 
     st->flush.done = NULL;
     if (store_call_over(st))
-        done(st->flush.arg, call->rc == CAIRN_E_UNSUPPORTED ? 0 : call->rc); /* there is no disk to be flushed to */
+        done(st->flush.arg, call->rc);
 }
 
 void cluster_store_flush(struct cluster_store *st, void (*done)(void *arg, int rc), void *arg)

@@ -97,7 +97,8 @@ bool cluster_store_copy_open(struct cluster_store *st, struct store_slot *s);
 void cluster_store_copy_read(struct cluster_store *st, struct store_slot *s);
 void cluster_store_copy_close(struct cluster_store *st, struct store_slot *s);
 
-/** All that is applied now survives a crash when @done runs with rc 0. Not while another is under way. */
+/** All that is applied now survives a crash when @done runs with rc 0. CAIRN_E_UNSUPPORTED: nothing survives the process
+ * there. Not while another is under way. */
 void cluster_store_flush(struct cluster_store *st, void (*done)(void *arg, int rc), void *arg);
 
 #endif

@@ -91,6 +91,7 @@ static void add_cluster(struct kv_node *kv, void *arg)
                                        .learner_ns = 200 * MS,
                                        .session_ttl_ns = UINT64_C(600000) * MS,
                                        .sync_interval_ns = 20 * MS,
+                                       .checkpoint_bytes = UINT64_C(256) << 20,
                                        .lost_wait_ns = UINT64_C(60000) * MS,
                                        .moves_max = 64 };
 

@@ -42,6 +42,7 @@ struct packet {
 struct world {
     char dir[SCRATCH_MAX];
     const char *backend;
+    uint64_t checkpoint_bytes;
     struct node nodes[NODES + 1]; /* from 1 */
     struct cairn_slot_record rec;
     struct cairn_link packets;
@@ -229,6 +230,7 @@ static void node_start(struct world *w, uint64_t id)
                                      .nslots = SLOTS,
                                      .sync_interval_ns = 20 * MS,
                                      .checkpoint_ns = UINT64_C(3600000) * MS,
+                                     .checkpoint_bytes = w->checkpoint_bytes,
                                      .words = n->words,
                                      .ops = &ops,
                                      .arg = n };
@@ -287,6 +289,7 @@ static int make(void **state, const char *backend)
 
     scratch_new(w->dir);
     w->backend = backend;
+    w->checkpoint_bytes = UINT64_C(1) << 40;
     cairn_list_init(&w->packets);
     *state = w;
     return 0;
@@ -585,6 +588,57 @@ static void all_restart(void **state)
     assert_int_equal(c.w.at.pos, first.pos);
 }
 
+/* However long a checkpoint by time is away, a log does not grow beyond what was set, and a little. */
+static void a_log_is_bounded_in_bytes(void **state)
+{
+    struct world *w = *state;
+    struct cairn_slot_disk_stats stats;
+    uint64_t most = 0;
+
+    w->checkpoint_bytes = 64 << 10;
+    node_start(w, 1);
+    place(w, 1);
+    expect_active(w, 1, 1);
+    for (int i = 0; i < 40; i++) {
+        fill(w, 1, i * 100, 100);
+        cairn_slot_disk_stats(w->nodes[1].disk, &stats);
+        most = MAX(most, stats.bytes);
+    }
+    assert_true(most < 4 * w->checkpoint_bytes);
+    expect_records(w, 1, 1, 4000);
+}
+
+/* After a clean stop the log is empty, and nothing is read or applied again; what was answered is there. */
+static void a_clean_stop_leaves_nothing_to_be_read(void **state)
+{
+    struct world *w = *state;
+
+    for (uint64_t i = 1; i <= 2; i++)
+        node_start(w, i);
+    place(w, 2);
+    expect_active(w, 1, 2);
+    fill(w, 1, 0, 200);
+    expect_records(w, 1, 2, 200);
+    for (uint64_t i = 1; i <= 2; i++)
+        node_stop(w, i);
+    for (uint64_t i = 1; i <= 2; i++) {
+        node_start(w, i);
+        assert_true(cairn_slot_disk_end(w->nodes[i].disk, SLOT) >= 200);
+        assert_true(cairn_slot_disk_end(w->nodes[i].disk, SLOT) - cairn_slot_disk_base(w->nodes[i].disk, SLOT).pos <= 2);
+    }
+    w->rec.epoch++;
+    w->rec.since = w->rec.epoch;
+    w->rec.state = CAIRN_SLOT_TAKEOVER;
+    w->rec.primary.inc = w->nodes[1].inc;
+    for (uint32_t i = 0; i < 2; i++)
+        w->rec.insync[i] = (struct cairn_who){ i + 1, w->nodes[i + 1].inc };
+    publish(w);
+    expect_active(w, 1, 2);
+    fill(w, 1, 200, 10);
+    for (uint64_t i = 1; i <= 2; i++)
+        expect_records(w, 1, i, 210);
+}
+
 /* A node that has nothing, and a leader whose log does not begin at the beginning: records and sessions come by a copy. */
 static void a_new_node_gets_a_copy(void **state)
 {
@@ -645,6 +699,8 @@ int main(void)
         BOTH(what_is_put_is_everywhere),
         BOTH(a_member_restarts),
         cmocka_unit_test_setup_teardown(all_restart, setup_rocksdb, teardown),
+        BOTH(a_log_is_bounded_in_bytes),
+        cmocka_unit_test_setup_teardown(a_clean_stop_leaves_nothing_to_be_read, setup_rocksdb, teardown),
         BOTH(a_new_node_gets_a_copy),
         BOTH(a_slot_that_left_is_cleaned),
     };
