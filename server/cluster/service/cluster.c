@@ -148,13 +148,13 @@ static void co_ended(struct cairn_coordinator *co)
     cluster_quiesce_step(h);
 }
 
-static void co_elected(struct cairn_coordinator *co)
+static void co_give_up(struct cairn_coordinator *co)
 {
-    cairn_cluster__side_elected(co->arg);
+    cairn_cluster__side_give_up(co->arg);
 }
 
 static const struct cairn_coordinator_ops coordinator_ops = {
-    .elected = co_elected,
+    .give_up = co_give_up,
     .put_slot = co_put_slot,
     .put_member = co_put_member,
     .upto = co_upto,

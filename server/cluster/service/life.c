@@ -11,6 +11,7 @@
  * What a grant brings is learned by all replicas that it concerns before the lease counts (M1). @learned is the revision that
  * replicas know; the coordinator's own node has its records before. */
 #include "sdk/core/base/log.h"
+#include "server/cluster/service/coordinator.h"
 #include "server/cluster/service/side.h"
 
 #include <inttypes.h>
@@ -22,7 +23,7 @@ enum { BEATS = 4, LIFE_ARENA_BYTES = 16 << 20 };
 
 struct life_beat {
     struct cairn_cluster *c;
-    bool busy;
+    bool busy, own; /* own: to ourselves */
     uint64_t number, sent_ns;
     struct cairn_rpc_call call;
     struct cairn_arena arena;
@@ -33,6 +34,7 @@ struct side_life {
     struct cairn_cluster *c;
     struct cairn_timer tick;
     struct cairn_task hurry;
+    uint64_t tick_due_ns;
     uint64_t inc, learned, beats_sent, term; /* term: of the coordinator that the newest grant named */
     struct cairn_lease lease;
     struct life_beat beats[BEATS];
@@ -43,7 +45,7 @@ struct side_life {
     struct cairn_err err;
     char problem[CAIRN_ERR_TEXT_MAX]; /* why the last REGISTER was refused; "": it was not */
     /* What is being learned, and what it is worth then. */
-    bool learning, granted, more;
+    bool learning, granted, more, own;
     atomic_bool missed; /* some replica could not learn */
     uint64_t number, sent_ns, revision;
     uint32_t *slots, nslots;
@@ -125,7 +127,7 @@ static void call_prepare(struct side_life *l, struct cairn_rpc_call *call, const
 
 static void beat(struct side_life *l);
 
-void cairn_cluster__side_elected(struct cairn_cluster *c)
+void cairn_cluster__side_give_up(struct cairn_cluster *c)
 {
     struct side_life *l = life_of(c);
 
@@ -252,6 +254,8 @@ static void learned_all(void *arg)
         return;
     }
     cairn_lease_granted(&l->lease, &l->c->lease_times, l->number, l->sent_ns);
+    if (l->own) /* nothing beyond our term: whoever is elected next counts on that */
+        l->lease.until_ns = MIN(l->lease.until_ns, cairn_coordinator_term_until(l->c->coordinator));
     atomic_store(&l->c->side->lease_until_ns, l->lease.until_ns);
     l->pending++;
     if (side_each(l->c, lease_on, leased_all, l) != 0) {
@@ -270,6 +274,7 @@ static void granted(struct side_life *l, const struct life_beat *b, const struct
         return; /* the next one */
     l->learning = true;
     l->granted = g->granted;
+    l->own = b->own;
     l->number = b->number;
     l->sent_ns = b->sent_ns;
     learn(l, &g->page);
@@ -317,6 +322,7 @@ static void beat(struct side_life *l)
         return;
     }
     b->busy = true;
+    b->own = dest.session == NULL;
     b->sent_ns = cairn_env_now_ns(&l->c->home->env);
     call_prepare(l, &b->call, &dest, CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_HEARTBEAT, &msg->base, on_beat, b);
     cairn_rpc_call_start(&b->call);
@@ -485,12 +491,26 @@ static void register_start(struct side_life *l)
 
 /* ---- time ---- */
 
+/* A loop that stood still, or a process that was stopped, cannot tell what else stood still: a clock, for one (PROTOCOL §6). */
+static void look_for_stall(struct side_life *l, uint64_t now)
+{
+    uint64_t late = l->tick_due_ns != 0 && now > l->tick_due_ns ? now - l->tick_due_ns : 0;
+
+    if (late <= l->c->lease_times.length_ns / 4 || l->lease.until_ns == 0)
+        return;
+    cairn_log_warn("this node stood still for %" PRIu64 " ms, and gives up its lease", late / CAIRN_NS_PER_MS);
+    cairn_cluster__side_give_up(l->c);
+}
+
 static void on_tick(void *arg)
 {
     struct side_life *l = arg;
     struct cairn_env *env = &l->c->home->env;
+    uint64_t now = cairn_env_now_ns(env);
 
-    if (cairn_timer_start(env, &l->tick, cairn_env_now_ns(env) + l->c->lease_times.heartbeat_ns) != 0)
+    look_for_stall(l, now);
+    l->tick_due_ns = now + l->c->lease_times.heartbeat_ns;
+    if (cairn_timer_start(env, &l->tick, l->tick_due_ns) != 0)
         side_fail(l->c, CAIRN_E_NOMEM, "no timer for heartbeats");
     if (atomic_load(&l->c->side->failed))
         return;
