@@ -164,6 +164,14 @@ void cluster_slots_start(struct cluster_slots *w)
     cluster_store_start(w->store);
 }
 
+/* What was appended, that too, is written before the log may be closed. */
+static void stop_log(struct cluster_slots *w)
+{
+    w->ending = true;
+    cairn_slot_disk_tidy(w->conf.disk, w->conf.worker);
+    slots_sync(w, w->conf.worker); /* any slot: one log is all of theirs */
+}
+
 /* A last checkpoint, for which the replicas have left what their logs may be trimmed to: the next start reads no entries.
  * Unless they are all that is left of a provider in memory. */
 static void on_last_checkpoint(void *arg, int rc)
@@ -176,8 +184,7 @@ static void on_last_checkpoint(void *arg, int rc)
     }
     if (rc != 0 && rc != CAIRN_E_UNSUPPORTED) /* the next start has more to read */
         cairn_log_warn("the last checkpoint of the slots has failed: %s", cairn_error_text(rc));
-    cairn_slot_disk_tidy(w->conf.disk, w->conf.worker);
-    cluster_store_stop(w->store, w->stopped, w->stopped_arg);
+    stop_log(w);
 }
 
 static void stop_last(struct cluster_slots *w)
@@ -189,7 +196,7 @@ static void stop_last(struct cluster_slots *w)
     if (wanted)
         cluster_store_flush(w->store, on_last_checkpoint, w);
     else
-        cluster_store_stop(w->store, w->stopped, w->stopped_arg);
+        stop_log(w);
 }
 
 static void slot_end(struct slot *s)

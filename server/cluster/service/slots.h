@@ -23,6 +23,8 @@ struct cluster_slots_ops {
     void (*propose)(void *arg, const struct cairn_change *c);
     bool (*lease_is_valid)(void *arg);
     void (*map_is_old)(void *arg);
+    /** The namespace was removed. May be NULL. */
+    bool (*ns_is_gone)(void *arg, uint32_t ns);
     /** All that is on disk is known; or not (CAIRN_E_*). */
     void (*started)(void *arg, int rc, const struct cairn_err *err);
     /** The disk or the provider has failed: this node must not go on. */

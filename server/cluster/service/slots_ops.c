@@ -29,19 +29,28 @@ static void op_log_cut(struct cairn_replica *r, uint64_t pos)
         slots_fail(s->w, rc, "the log cannot be cut");
 }
 
+void slots_sync(struct cluster_slots *w, uint32_t slot)
+{
+    w->syncs++;
+    cairn_slot_disk_sync(w->conf.disk, slot);
+}
+
 static void op_log_sync(struct cairn_replica *r)
 {
-    cairn_slot_disk_sync(slots_of(r)->w->conf.disk, r->slot);
+    slots_sync(slots_of(r)->w, r->slot);
 }
 
 void cluster_slots_on_synced(struct cluster_slots *w, uint32_t slot, int rc)
 {
     struct slot *s = slots_find_live(w, slot);
 
-    if (rc != 0) {
+    w->syncs--;
+    if (rc != 0)
         slots_fail(w, rc, "the log cannot be written");
+    if (w->ending && w->syncs == 0) /* the last, so nothing is on its way there any more */
+        cluster_store_stop(w->store, w->stopped, w->stopped_arg);
+    if (rc != 0)
         return;
-    }
     if (s == NULL || !s->replica.syncing)
         return;
     cairn_replica_on_synced(&s->replica);
@@ -211,6 +220,13 @@ static void on_page(struct store_slot *ss, int rc, const uint8_t *page, uint32_t
         cairn_replica_on_page(&s->replica, rc, page != NULL ? page : (const uint8_t *)"", len, last); /* an empty slot has none */
 }
 
+static bool on_is_gone(void *arg, uint32_t ns)
+{
+    struct cluster_slots *w = arg;
+
+    return w->conf.ops->ns_is_gone != NULL && w->conf.ops->ns_is_gone(w->conf.arg, ns);
+}
+
 static void on_failed(void *arg, int rc, const char *text)
 {
     slots_fail(arg, rc, text);
@@ -226,5 +242,6 @@ const struct cluster_store_ops slots_store_ops = {
     .page = on_page,
     .found = slots_on_found,
     .started = slots_on_started,
+    .ns_is_gone = on_is_gone,
     .failed = on_failed,
 };

@@ -358,6 +358,8 @@ static void plan_put(struct store_job *j)
             open_start(j, r.ns, true, (r.index[0] & STORE_BODY_WRITE_ONCE) != 0);
             return;
         }
+        if (ns->gone)
+            continue;
         rc = ns->db == 0 || j->batch.n >= CAIRN_BATCH_MAX - 1 ? CAIRN_E_INVAL : put_record(j, &r, ns->db);
         if (rc == CAIRN_E_INVAL)
             j->rc = rc;

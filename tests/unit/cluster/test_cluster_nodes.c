@@ -18,6 +18,7 @@
 
 #include <cmocka.h>
 
+enum { NS = 1 << 30 }; /* one that the map may yet have */
 enum { NODES = 3, SLOT_BITS = 10, TURNS_MAX = 100000, MS = 1000000, PATH_ROOM = SCRATCH_MAX + 48 };
 
 struct node {
@@ -313,7 +314,7 @@ static int put(struct world *w, uint32_t i, uint32_t slot, const char *key, cons
     struct cairn_cluster_write cw = { .cluster = w->nodes[i].c,
                                       .slot = slot,
                                       .op = CAIRN_CLUSTER_PUT,
-                                      .ns = 4,
+                                      .ns = NS,
                                       .write_once = true,
                                       .sync = true,
                                       .number = 1 + (uint64_t)(uintptr_t)record % 97,

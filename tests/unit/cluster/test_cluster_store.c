@@ -34,6 +34,7 @@ struct fixture {
     struct cluster_store *store;
     struct log logs[SLOTS];
     bool started, stopped, flushed;
+    uint32_t gone; /* this namespace was removed */
     int rc;
     uint64_t random;
     struct {
@@ -107,6 +108,11 @@ static void op_failed(void *arg, int rc, const char *text)
     fail_msg("the store failed: %d %s", rc, text);
 }
 
+static bool op_is_gone(void *arg, uint32_t ns)
+{
+    return ((struct fixture *)arg)->gone == ns;
+}
+
 static void op_wiped(struct store_slot *s)
 {
     log_of(s)->wiped = true;
@@ -136,7 +142,8 @@ static void op_page(struct store_slot *s, int rc, const uint8_t *page, uint32_t 
     l->paged = true;
 }
 
-static const struct cluster_store_ops ops = { .wiped = op_wiped,
+static const struct cluster_store_ops ops = { .ns_is_gone = op_is_gone,
+                                              .wiped = op_wiped,
                                               .put = op_put,
                                               .sealed = op_sealed,
                                               .page = op_page,
@@ -708,6 +715,63 @@ static void a_copy_is_of_one_moment(void **state)
     free(to);
 }
 
+static bool has_database(struct fixture *fx, const char *name)
+{
+    Cairn__Wire__KvOpen open = CAIRN__WIRE__KV_OPEN__INIT;
+    struct answer a;
+
+    open.name = (char *)(uintptr_t)name;
+    ask(fx, CAIRN__WIRE__KV_METHOD__KV_OPEN, &open.base, &a);
+    assert_true(a.rc == 0 || a.rc == CAIRN_E_NOTFOUND);
+    return a.rc == 0;
+}
+
+/* Entries of a log may be met again when their namespace is gone: while others of them are under way, after a start, as records of
+ * a copy. Its database is not made for them. */
+static void a_removed_namespace_does_not_come_back(void **state)
+{
+    struct fixture *fx = *state;
+    struct log *l = &fx->logs[0];
+    Cairn__Wire__KvDrop drop = CAIRN__WIRE__KV_DROP__INIT;
+    struct answer a;
+
+    begin(fx);
+    push_op(fx, 0, STORE_PUT, 0, 7, "a", "x");
+    push_op(fx, 0, STORE_PUT, 0, 8, "a", "x");
+    settle(fx);
+    assert_true(has_database(fx, "ns/7"));
+    assert_true(cluster_store_copy_open(fx->store, &l->s));
+    l->paged = false;
+    cluster_store_copy_read(fx->store, &l->s);
+    turns(fx, &l->paged);
+    assert_int_equal(l->page_rc, 0);
+    cluster_store_copy_close(fx->store, &l->s);
+    drop.name = (char *)(uintptr_t) "ns/7";
+    ask(fx, CAIRN__WIRE__KV_METHOD__KV_DROP, &drop.base, &a);
+    assert_int_equal(a.rc, 0);
+    fx->gone = 7;
+    push_op(fx, 0, STORE_PUT, 0, 7, "b", "y"); /* the store has it open, as it thinks */
+    push_op(fx, 0, STORE_PUT, 0, 8, "b", "y");
+    settle(fx);
+    assert_int_equal(l->results[3], CAIRN_E_STATE);
+    assert_int_equal(l->results[4], 0);
+    assert_string_equal(record_of(fx, 8, "b"), "y");
+    assert_false(has_database(fx, "ns/7"));
+    end(fx);
+    begin(fx);
+    push_op(fx, 0, STORE_ERASE, 0, 7, "a", "");
+    push_op(fx, 0, STORE_PUT, STORE_BODY_IF_ABSENT, 7, "c", "z");
+    settle(fx);
+    assert_int_equal(l->results[6], CAIRN_E_STATE);
+    wipe(fx, 0);
+    l->put = false;
+    cluster_store_put(fx->store, &l->s, l->page, l->page_len);
+    turns(fx, &l->put);
+    assert_int_equal(l->put_rc, 0);
+    assert_false(has_database(fx, "ns/7"));
+    end(fx);
+}
+
 static void hostile_pages_are_refused(void **state)
 {
     struct fixture *fx = *state;
@@ -735,7 +799,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         BOTH(writes_have_their_results),         BOTH(a_write_once_key_keeps_its_value),
         BOTH(a_session_has_conditional_results), BOTH(hostile_bodies_have_a_result),
-        BOTH(batches_hold_entries_of_all_slots), BOTH(a_copy_is_of_one_moment),
+        BOTH(a_removed_namespace_does_not_come_back), BOTH(batches_hold_entries_of_all_slots), BOTH(a_copy_is_of_one_moment),
         BOTH(hostile_pages_are_refused),         ON_DISK(a_start_finds_sessions),
         ON_DISK(a_crash_leaves_one_position),
     };
