@@ -90,6 +90,22 @@ class Mistakes(Etcd, Case):
             return ""
         return next(p for p in status.json["providers"] if p["type"] == "cluster").get("problem", "")
 
+    def test_a_namespace_that_holds_something_is_not_removed(self):
+        """Also by a node that leads no slot that holds it; one that is empty needs no force."""
+        self.begin()
+        nodes = [self.member(name).start() for name in ("a", "b", "c")]
+        self.is_in(*nodes)
+        key = ("--key", self.path("key"))
+        self.ok(nodes[0].cairn(*key, "ns", "create", "--replicas", "2", "data"))
+        for node in nodes:
+            wait_for("the namespace", lambda n=node: n.cairn(*key, "ns", "show", "data").code == OK)
+        self.ok(nodes[0].cairn(*key, "put", "-v", "value", "data", "key"))
+        for node in nodes:
+            self.fails(node.cairn(*key, "ns", "remove", "data"), FAILED, "may hold something")
+        self.ok(nodes[1].cairn(*key, "rm", "data", "key"))
+        self.ok(nodes[1].cairn(*key, "ns", "remove", "data"))
+        wait_for("its end", lambda: nodes[2].cairn(*key, "ns", "show", "data").code == FAILED)
+
     def test_addresses_that_are_somebody_elses(self):
         """The first of each node's addresses leads to a, whoever asks: a itself, too."""
         self.begin()
