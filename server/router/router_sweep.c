@@ -3,18 +3,20 @@
  *
  *   DATABASES ---> DROP ---> DATABASES        for each KV provider: databases of namespaces that are no more
  *   DATABASES ---> LIST ---> BARRIER ---> OPEN ---> SCAN ---> REMOVE ---> DONE
- *   SCAN ---> OPEN        BARRIER ---> REMOVE        REMOVE ---> REMOVE        REMOVE ---> LIST        DATABASES --->
- * DONE All may also go to STOPPED.
+ *   SCAN ---> OPEN        BARRIER ---> REMOVE        REMOVE ---> REMOVE        REMOVE ---> LIST
+ *   DATABASES ---> DONE        All may also go to STOPPED.
  *
  * DATABASES  a KV provider is being asked which databases it has.
  * DROP       one of a namespace that is gone is being dropped.
  * LIST       an extent provider is being asked for its regions; those that are ours (by their owner) are candidates.
  * BARRIER    candidates may belong to values that are being put right now. The workers answer when the puts that ran
- * have ended: then each candidate is a part of an upload (and stays), is named by a record, or never will be. (Regions never change records.) OPEN the next
- * namespace that may name candidates is being looked for, its database opened. SCAN       a page of its records is
- * being read; candidates that it names are none any more. REMOVE     all records have been seen; the candidates that
- * are left are being removed. DONE       nothing is left.       STOPPED  something could not be learned, or the node
- * ends: nothing was removed on a guess.
+ *            have ended: then each candidate is a part of an upload (and stays), is named by a record, or never will
+ *            be. (Regions never change records.)
+ * OPEN       the next namespace that may name candidates is being looked for, its database opened.
+ * SCAN       a page of its records is being read; candidates that it names are none any more.
+ * REMOVE     all records have been seen; the candidates that are left are being removed.
+ * DONE       nothing is left.
+ * STOPPED    something could not be learned, or the node ends: nothing was removed on a guess.
  *
  * Memory is bounded by candidates: at most ROUTER_SWEEP_SET_MAX at a time, and the records are read once for each such
  * part. Load is bounded by one call at a time, each followed by a rest as long as the call took. */
