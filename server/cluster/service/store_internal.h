@@ -1,5 +1,5 @@
 /* What the files of the store share: store.c (life, calls, namespaces), store_start.c (what is there), store_apply.c (entries),
- * store_batch.c (one batch), store_job.c (a copy at its target), store_view.c (a copy at its source). */
+ * store_batch.c (one batch), store_job.c, store_wipe.c, store_seal.c (a copy at its target), store_view.c (a copy at its source). */
 #ifndef CAIRN_SERVER_CLUSTER_SERVICE_STORE_INTERNAL_H
 #define CAIRN_SERVER_CLUSTER_SERVICE_STORE_INTERNAL_H
 

@@ -5,8 +5,6 @@
 #include "tests/lib/kv_node.h"
 #include "tests/lib/scratch.h"
 
-#include "schema/kv.pb-c.h"
-
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -427,54 +425,9 @@ static void fill(struct world *w, uint64_t leader, int from, int n)
     }
 }
 
-struct answer {
-    bool done;
-    int rc;
-    uint32_t db;
-    char value[64];
-};
-
-static void on_answer(struct cairn_rpc_call *call)
-{
-    struct answer *a = call->arg;
-
-    a->done = true;
-    a->rc = call->rc;
-    if (call->rc == 0 && call->method == CAIRN__WIRE__KV_METHOD__KV_OPEN)
-        a->db = ((const Cairn__Wire__KvOpened *)call->reply)->db;
-    else if (call->rc == 0 && call->reply_payload_len > 0)
-        memcpy(a->value, call->reply_payload, MIN(call->reply_payload_len, sizeof(a->value) - 1));
-}
-
-static void ask(struct world *w, uint64_t id, uint32_t method, const ProtobufCMessage *msg, struct answer *a)
-{
-    struct cairn_rpc_call call = { .dest.rpc = w->nodes[id].kv.rpc,
-                                   .iface = &cairn_iface_kv,
-                                   .provider = CAIRN_PROVIDER_FIRST,
-                                   .method = (uint16_t)method,
-                                   .msg = msg,
-                                   .done = on_answer,
-                                   .arg = a };
-
-    *a = (struct answer){ 0 };
-    cairn_rpc_call_start(&call);
-    turns(w, &a->done);
-}
-
 static const char *record_at(struct world *w, uint64_t id, const char *key)
 {
-    static struct answer a;
-    Cairn__Wire__KvOpen open = CAIRN__WIRE__KV_OPEN__INIT;
-    Cairn__Wire__KvGet get = CAIRN__WIRE__KV_GET__INIT;
-
-    open.name = (char *)(uintptr_t) "ns/5";
-    ask(w, id, CAIRN__WIRE__KV_METHOD__KV_OPEN, &open.base, &a);
-    if (a.rc != 0)
-        return "-";
-    get.db = a.db;
-    get.key = (ProtobufCBinaryData){ .len = strlen(key), .data = (uint8_t *)(uintptr_t)key };
-    ask(w, id, CAIRN__WIRE__KV_METHOD__KV_GET, &get.base, &a);
-    return a.rc == 0 ? a.value : "-";
+    return kv_node_record(&w->nodes[id].kv, 5, key);
 }
 
 /* All that is committed is applied at @id soon. */
@@ -684,8 +637,10 @@ static void a_slot_that_left_is_cleaned(void **state)
     w->rec.nreplicas = 2;
     insync_remove(&w->rec, 3);
     publish(w);
-    for (int i = 0; strcmp(record_at(w, 3, "key 0"), "-") != 0; i++)
+    for (int i = 0; strcmp(record_at(w, 3, "key 0"), "-") != 0; i++) {
         assert_true(i < TURNS_MAX);
+        turn(w);
+    }
     expect_records(w, 1, 2, 60);
 }
 
