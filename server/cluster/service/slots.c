@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 enum { CLEAN_MS = 1000, ROOM_SPARE_BYTES = 4 << 20 };
+enum { LOGGED_CHECKPOINTS_MAX = 4 }; /* as much as so many of them: then a checkpoint has to end before clients go on */
 
 /* ---- upkeep ---- */
 
@@ -307,7 +308,8 @@ int cluster_slots_write(struct cluster_slots *w, uint32_t slot, struct cairn_rep
     if (rw->rid.session.pos != 0 &&
         rw->rid.seq >= rw->floor + CAIRN_SESSION_WRITES_MAX) /* its row is that of another */
         return CAIRN_E_LIMIT;
-    if (!cairn_slot_disk_has_room(w->conf.disk, w->conf.worker, ROOM_SPARE_BYTES + rw->body_len))
+    if (!cairn_slot_disk_has_room(w->conf.disk, w->conf.worker, ROOM_SPARE_BYTES + rw->body_len) ||
+        w->logged / LOGGED_CHECKPOINTS_MAX >= w->conf.checkpoint_bytes)
         return CAIRN_E_BUSY;
     rc = cairn_replica_write(&s->replica, rw);
     slots_tell_state(s);
