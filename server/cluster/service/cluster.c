@@ -322,7 +322,7 @@ void cluster_quiesce_step(struct cluster_home *h)
 {
     void (*quiesced)(void *arg) = h->quiesced;
 
-    if (!h->quiescing || h->coordinator_runs || h->ntells > 0 || quiesced == NULL)
+    if (!h->quiescing || !h->side_is_over || h->coordinator_runs || h->ntells > 0 || quiesced == NULL)
         return;
     h->quiesced = NULL;
     quiesced(h->quiesced_arg);
@@ -336,6 +336,7 @@ static void on_side_quiesced(void *arg)
     cairn_timer_stop(&h->c.home->env, &h->look);
     cairn_map_watch_stop(&h->conf_watch);
     cluster_tell_stop(h);
+    h->side_is_over = true;
     cluster_quiesce_step(h);
 }
 

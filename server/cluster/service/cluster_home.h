@@ -40,7 +40,7 @@ struct cluster_home {
 
     void (*quiesced)(void *arg);
     void *quiesced_arg;
-    bool quiescing;
+    bool quiescing, side_is_over; /* the node's half may end before the coordinator does, and after */
 
     pthread_mutex_t mutex;
     struct cluster_seen seen; /* under mutex */
