@@ -249,7 +249,7 @@ int cairn_file_io_new(struct cairn_loop *loop, struct cairn_pool *pool, enum cai
     cairn_list_init(&io->prepared);
     cairn_timer_init(&io->again, on_again, io);
     if (kind != CAIRN_FILE_IO_POOL) {
-        rc = uring_open(io, err);
+        rc = uring_open(io, kind == CAIRN_FILE_IO_AUTO ? NULL : err);
         io->has_ring = rc == 0;
         if (rc == 0)
             io->kind = CAIRN_FILE_IO_URING;

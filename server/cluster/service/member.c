@@ -59,7 +59,7 @@ struct cairn_member *cairn_members_named(const struct cairn_members *t, const ch
     struct cairn_member *found = NULL;
 
     for (uint32_t i = 0; i < t->n; i++) {
-        if (strcmp(t->all[i]->name, name) == 0 && (found == NULL || found->state == CAIRN_WIRE_MEMBER_SILENT))
+        if (strcmp(t->all[i]->name, name) == 0 && (found == NULL || !cairn_member_is_heard(found)))
             found = t->all[i];
     }
     return found;

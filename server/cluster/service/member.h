@@ -21,7 +21,7 @@ struct cairn_member {
 
     uint64_t changed;           /* revision of its entry; 0: not stored yet */
     bool writing, dirty;        /* its entry is being written; it has changed since that began */
-    uint32_t holds;             /* slots that name it, as last counted */
+    uint32_t holds, leads;      /* slots, as last counted */
     struct cairn_link waiting;  /* for what it is now to be stored */
     struct cairn_link awaiting; /* for the write under way */
 };
@@ -44,6 +44,11 @@ void cairn_member_tell(const struct cairn_member *m, struct cairn_wire_member *t
 /** Takes over name, zone, weight and addresses. CAIRN_E_LIMIT: of an address's length. */
 int cairn_member_hear(struct cairn_member *m, const struct cairn_wire_member *from, bool *changed,
                       struct cairn_err *err);
+/** It is neither silent nor lost, as far as is known. */
+static inline bool cairn_member_is_heard(const struct cairn_member *m)
+{
+    return m->state != CAIRN_WIRE_MEMBER_SILENT && m->state != CAIRN_WIRE_MEMBER_LOST;
+}
 /** Drains while it is up; silence is known to whoever coordinates. */
 void cairn_member_set_alive(struct cairn_member *m, bool alive);
 

@@ -140,7 +140,12 @@ struct cluster_slots *cluster_slots_new(const struct cluster_slots_conf *conf)
 {
     struct cluster_slots *w = calloc(1, sizeof(*w));
     struct cluster_store_conf sc = {
-        .rpc = conf->rpc, .kv = conf->kv, .worker = conf->worker, .nworkers = conf->nworkers, .ops = &slots_store_ops
+        .rpc = conf->rpc,
+        .kv = conf->kv,
+        .worker = conf->worker,
+        .nworkers = conf->nworkers,
+        .pace = conf->pace,
+        .ops = &slots_store_ops,
     };
 
     if (w == NULL)
@@ -165,14 +170,6 @@ void cluster_slots_start(struct cluster_slots *w)
     cluster_store_start(w->store);
 }
 
-/* What was appended, that too, is written before the log may be closed. */
-static void stop_log(struct cluster_slots *w)
-{
-    w->ending = true;
-    cairn_slot_disk_tidy(w->conf.disk, w->conf.worker);
-    slots_sync(w, w->conf.worker); /* any slot: one log is all of theirs */
-}
-
 /* A last checkpoint, for which the replicas have left what their logs may be trimmed to: the next start reads no entries.
  * Unless they are all that is left of a provider in memory. */
 static void on_last_checkpoint(void *arg, int rc)
@@ -185,7 +182,8 @@ static void on_last_checkpoint(void *arg, int rc)
     }
     if (rc != 0 && rc != CAIRN_E_UNSUPPORTED) /* the next start has more to read */
         cairn_log_warn("the last checkpoint of the slots has failed: %s", cairn_error_text(rc));
-    stop_log(w);
+    cairn_slot_disk_tidy(w->conf.disk, w->conf.worker);
+    cluster_store_stop(w->store, w->stopped, w->stopped_arg);
 }
 
 static void stop_last(struct cluster_slots *w)
@@ -197,7 +195,7 @@ static void stop_last(struct cluster_slots *w)
     if (wanted)
         cluster_store_flush(w->store, on_last_checkpoint, w);
     else
-        stop_log(w);
+        cluster_store_stop(w->store, w->stopped, w->stopped_arg);
 }
 
 static void slot_end(struct slot *s)
@@ -308,8 +306,9 @@ int cluster_slots_write(struct cluster_slots *w, uint32_t slot, struct cairn_rep
     if (rw->rid.session.pos != 0 &&
         rw->rid.seq >= rw->floor + CAIRN_SESSION_WRITES_MAX) /* its row is that of another */
         return CAIRN_E_LIMIT;
-    if (!cairn_slot_disk_has_room(w->conf.disk, w->conf.worker, ROOM_SPARE_BYTES + rw->body_len) ||
-        w->logged / LOGGED_CHECKPOINTS_MAX >= w->conf.checkpoint_bytes)
+    if (!cairn_slot_disk_has_room(w->conf.disk, w->conf.worker, ROOM_SPARE_BYTES + rw->body_len))
+        return cairn_slot_disk_is_full(w->conf.disk) ? CAIRN_E_NOSPACE : CAIRN_E_BUSY;
+    if (w->logged / LOGGED_CHECKPOINTS_MAX >= w->conf.checkpoint_bytes)
         return CAIRN_E_BUSY;
     rc = cairn_replica_write(&s->replica, rw);
     slots_tell_state(s);

@@ -28,8 +28,6 @@ struct cluster_slots {
     uint32_t room;
     struct cairn_who self;
     bool registered, stopping, checkpointing;
-    bool ending;     /* only the log is waited for */
-    uint32_t syncs;  /* asked for */
     uint64_t logged; /* bytes since the last checkpoint began */
     void (*stopped)(void *arg);
     void *stopped_arg;
@@ -85,8 +83,6 @@ static inline void slots_fail(struct cluster_slots *w, int rc, const char *text)
 void slots_on_logged(struct cluster_slots *w, uint64_t bytes);
 
 /* ---- slots_ops.c ---- */
-
-void slots_sync(struct cluster_slots *w, uint32_t slot);
 
 extern const struct cairn_replica_ops slots_replica_ops;
 extern const struct cluster_store_ops slots_store_ops;

@@ -29,28 +29,19 @@ static void op_log_cut(struct cairn_replica *r, uint64_t pos)
         slots_fail(s->w, rc, "the log cannot be cut");
 }
 
-void slots_sync(struct cluster_slots *w, uint32_t slot)
-{
-    w->syncs++;
-    cairn_slot_disk_sync(w->conf.disk, slot);
-}
-
 static void op_log_sync(struct cairn_replica *r)
 {
-    slots_sync(slots_of(r)->w, r->slot);
+    cairn_slot_disk_sync(slots_of(r)->w->conf.disk, r->slot);
 }
 
 void cluster_slots_on_synced(struct cluster_slots *w, uint32_t slot, int rc)
 {
     struct slot *s = slots_find_live(w, slot);
 
-    w->syncs--;
-    if (rc != 0)
+    if (rc != 0) {
         slots_fail(w, rc, "the log cannot be written");
-    if (w->ending && w->syncs == 0) /* the last, so nothing is on its way there any more */
-        cluster_store_stop(w->store, w->stopped, w->stopped_arg);
-    if (rc != 0)
         return;
+    }
     if (s == NULL || !s->replica.syncing)
         return;
     cairn_replica_on_synced(&s->replica);

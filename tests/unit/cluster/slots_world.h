@@ -29,6 +29,7 @@ struct node {
     char dir[SCRATCH_MAX + 16], kv_dir[SCRATCH_MAX + 32], log_dir[SCRATCH_MAX + 32];
     struct kv_node kv;
     struct cairn_slot_disk *disk;
+    struct cluster_pace pace;
     struct cluster_slots *slots;
     atomic_uint_fast64_t words[SLOTS];
 };
@@ -227,6 +228,7 @@ static inline void node_start(struct world *w, uint64_t id)
                                        .synced = on_synced,
                                        .arg = n };
     struct cluster_slots_conf sc = { .times = &times,
+                                     .pace = &n->pace,
                                      .nworkers = 1,
                                      .nslots = SLOTS,
                                      .sync_interval_ns = 20 * MS,
@@ -276,8 +278,9 @@ static inline void node_stop(struct world *w, uint64_t id)
     n->up = n->stopped = false;
     cluster_slots_stop(n->slots, on_stopped, n);
     turns(w, &n->stopped);
-    for (int i = 0; i < 50; i++) /* the log's batches come back */
-        turn(w);
+    n->stopped = false;
+    cairn_slot_disk_stop(n->disk, 0, on_stopped, n);
+    turns(w, &n->stopped);
     cluster_slots_free(n->slots);
     n->slots = NULL;
     cairn_slot_disk_close(n->disk);

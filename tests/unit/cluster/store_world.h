@@ -35,6 +35,7 @@ struct fixture {
     const char *backend;
     struct kv_node kv;
     struct cluster_store *store;
+    struct cluster_pace pace;
     struct log logs[SLOTS];
     bool started, stopped, flushed;
     uint32_t gone; /* this namespace was removed */
@@ -167,7 +168,7 @@ static inline void turns(struct fixture *fx, const bool *until)
 
 static inline void begin(struct fixture *fx)
 {
-    struct cluster_store_conf conf = { .nworkers = 1, .ops = &ops, .arg = fx };
+    struct cluster_store_conf conf = { .nworkers = 1, .pace = &fx->pace, .ops = &ops, .arg = fx };
 
     memset(fx->found, 0, sizeof(fx->found));
     kv_node_start(&fx->kv, fx->backend, fx->dir, NULL, NULL);
