@@ -164,7 +164,7 @@ static int check_cluster(const struct cairn_datadir *d, const char *wanted, stru
     sodium_bin2hex(own, sizeof(own), d->cluster_id, sizeof(d->cluster_id));
     if (wanted[0] == '\0' || strcmp(own, wanted) == 0)
         return 0;
-    return cairn_err_set(err, CAIRN_E_CONFIG, "data directory %s belongs to cluster %s, and node.cluster says %s",
+    return cairn_err_set(err, CAIRN_E_CONFIG, "data directory %s belongs to cluster %s, and this node is to be of cluster %s (as node.cluster or the map says)",
                          d->path, own, wanted);
 }
 

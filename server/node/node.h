@@ -7,6 +7,7 @@
 #include "sdk/core/bulk/bulk.h"
 #include "sdk/core/net/addr.h"
 #include "sdk/core/rpc/accept.h"
+#include "server/cluster/map_identity.h"
 #include "server/node/activate.h"
 #include "server/node/conf/node_conf.h"
 #include "server/node/datadir.h"
@@ -141,8 +142,15 @@ void cairn_node__join(struct cairn_server *s);
 int cairn_node__open_etcd(const struct cairn_node_conf *conf, struct cairn_loop *home, struct cairn_map_store **out,
                           struct cairn_err *err);
 
-/** What that would say. */
-int cairn_node__check_etcd(const struct cairn_node_conf *conf, struct cairn_err *err);
+/** The cluster that a new data directory is to be of: as configured, or else as the map says, if it is one's already ("": then
+ * a new one). @map may be NULL. */
+int cairn_node__adopt_cluster(struct cairn_map_store *map, const char *configured, struct cairn_map_identity *id,
+                              struct cairn_err *err);
+/** The map is that of the data directory's cluster, or nobody's so far and now is. CAIRN_E_CONFIG: it is another's. */
+int cairn_node__claim_map(struct cairn_map_store *map, const struct cairn_datadir *data, struct cairn_err *err);
+
+/** What all that would say, with @data as it was found (its cluster is 0 if there is none yet). */
+int cairn_node__check_etcd(const struct cairn_node_conf *conf, const struct cairn_datadir *data, struct cairn_err *err);
 
 /* listen.c */
 int cairn_node__listen(struct cairn_server *s, struct cairn_err *err);

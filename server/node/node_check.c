@@ -145,7 +145,7 @@ static void check_surroundings(const struct cairn_node_conf *conf, struct findin
     if (rc == 0)
         check_providers(conf, f);
     if (conf->map_etcd)
-        find(f, cairn_node__check_etcd(conf, &err), &err);
+        find(f, cairn_node__check_etcd(conf, &data, &err), &err);
     cairn_datadir_close(&data);
     cairn_node__check_addresses(conf, NULL, find_address, f);
 }

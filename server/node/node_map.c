@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,17 +66,44 @@ int cairn_node__open_etcd(const struct cairn_node_conf *conf, struct cairn_loop 
     return cairn_err_wrap(err, rc, "map");
 }
 
-int cairn_node__check_etcd(const struct cairn_node_conf *conf, struct cairn_err *err)
+int cairn_node__adopt_cluster(struct cairn_map_store *map, const char *configured, struct cairn_map_identity *id,
+                              struct cairn_err *err)
 {
+    int rc;
+
+    snprintf(id->cluster, sizeof(id->cluster), "%s", configured);
+    if (map == NULL || configured[0] != '\0')
+        return 0;
+    rc = cairn_map_identity_get(map, id, err);
+    return rc == CAIRN_E_NOTFOUND ? 0 : cairn_err_wrap(err, rc, "map");
+}
+
+int cairn_node__claim_map(struct cairn_map_store *map, const struct cairn_datadir *data, struct cairn_err *err)
+{
+    char own[CAIRN_CLUSTER_ID_BYTES * 2 + 1];
+
+    sodium_bin2hex(own, sizeof(own), data->cluster_id, sizeof(data->cluster_id));
+    return cairn_err_wrap(err, cairn_map_identity_claim(map, own, err), "map");
+}
+
+int cairn_node__check_etcd(const struct cairn_node_conf *conf, const struct cairn_datadir *data, struct cairn_err *err)
+{
+    char own[CAIRN_CLUSTER_ID_BYTES * 2 + 1];
     struct cairn_map_store *store;
     struct cairn_loop loop;
     int rc = cairn_loop_init(&loop, NULL, err);
 
     if (rc != 0)
         return rc;
+    snprintf(own, sizeof(own), "%s", conf->cluster);
+    if (!sodium_is_zero(data->cluster_id, sizeof(data->cluster_id)))
+        sodium_bin2hex(own, sizeof(own), data->cluster_id, sizeof(data->cluster_id));
     rc = cairn_node__open_etcd(conf, &loop, &store, err);
-    if (rc == 0)
+    if (rc == 0) {
+        if (own[0] != '\0') /* else a start will take the map's */
+            rc = cairn_err_wrap(err, cairn_map_identity_check(store, own, err), "map");
         cairn_map_store_close(store);
+    }
     cairn_loop_fini(&loop);
     return rc;
 }

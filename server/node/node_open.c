@@ -385,6 +385,23 @@ static int look_for_others(const struct cairn_server *s, struct cairn_err *err)
     return first.code;
 }
 
+/* The map before the data directory: a new one is of the cluster whose map it is. */
+static int open_data(struct cairn_server *s, struct cairn_err *err)
+{
+    struct cairn_map_identity id;
+    int rc = 0;
+
+    if (s->conf.map_etcd)
+        rc = cairn_node__open_etcd(&s->conf, &s->workers[0].loop, &s->map, err);
+    if (rc == 0)
+        rc = cairn_node__adopt_cluster(s->map, s->conf.cluster, &id, err);
+    if (rc == 0)
+        rc = cairn_datadir_open(&s->data, s->conf.data, id.cluster, err);
+    if (rc == 0 && s->map != NULL)
+        rc = cairn_node__claim_map(s->map, &s->data, err);
+    return rc;
+}
+
 int cairn_node__open(struct cairn_server *s, const struct cairn_server_options *options, struct cairn_err *err)
 {
     int rc = cairn_node__needs_data(&s->conf, err);
@@ -394,13 +411,13 @@ int cairn_node__open(struct cairn_server *s, const struct cairn_server_options *
     if (rc == 0)
         rc = look_for_others(s, err);
     if (rc == 0)
-        rc = cairn_datadir_open(&s->data, s->conf.data, s->conf.cluster, err);
+        rc = open_loops(s, err);
+    if (rc == 0)
+        rc = open_data(s, err);
     if (rc == 0)
         s->spare.dir = s->data.path;
     if (rc == 0)
         rc = open_identity(s, err);
-    if (rc == 0)
-        rc = open_loops(s, err);
     if (rc == 0) {
         s->pool = cairn_pool_new(s->conf.pool_threads, POOL_QUEUE_MAX, err);
         rc = s->pool != NULL ? 0 : err->code;
@@ -409,8 +426,6 @@ int cairn_node__open(struct cairn_server *s, const struct cairn_server_options *
         rc = plan_instances(s, err);
     if (rc == 0)
         rc = check_machines(s, err);
-    if (rc == 0 && s->conf.map_etcd)
-        rc = cairn_node__open_etcd(&s->conf, &s->workers[0].loop, &s->map, err);
     if (rc == 0)
         rc = cairn_node__spares_make_way(s, err);
     if (rc == 0)

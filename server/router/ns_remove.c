@@ -339,7 +339,7 @@ static void remove_on_closed(struct router_spread *s)
     if (o->ns.clustered) {
         cairn_sm_move(&o->sm, REMOVE_LOOK);
         remove_reopen(o, cairn_err_set(&o->err, CAIRN_E_NOTEMPTY,
-                                       "a namespace of a cluster is removed with force, whatever it contains"));
+                                       "it is spread over a cluster, and may hold something"));
         return;
     }
     if (o->ns.kv == NULL) {

@@ -60,3 +60,62 @@ void kv_node_stop(struct kv_node *n)
     cairn_loop_fini(&n->loop);
     cairn_node_conf_free(&n->conf);
 }
+
+/* ---- what is there ---- */
+
+static void on_answer(struct cairn_rpc_call *call)
+{
+    struct kv_answer *a = call->arg;
+
+    a->done = true;
+    a->rc = call->rc;
+    if (call->rc == 0 && call->method == CAIRN__WIRE__KV_METHOD__KV_OPEN)
+        a->db = ((const Cairn__Wire__KvOpened *)call->reply)->db;
+    else if (call->rc == 0 && call->reply_payload_len > 0)
+        memcpy(a->value, call->reply_payload, MIN(call->reply_payload_len, sizeof(a->value) - 1));
+}
+
+void kv_node_ask(struct kv_node *n, uint32_t method, const ProtobufCMessage *msg, struct kv_answer *a)
+{
+    struct cairn_rpc_call call = { .dest.rpc = n->rpc,
+                                   .iface = n->targets[0].iface,
+                                   .provider = CAIRN_PROVIDER_FIRST,
+                                   .method = (uint16_t)method,
+                                   .msg = msg,
+                                   .done = on_answer,
+                                   .arg = a };
+
+    *a = (struct kv_answer){ 0 };
+    cairn_rpc_call_start(&call);
+    while (!a->done) /* it has a deadline */
+        cairn_loop_turn(&n->loop, CAIRN_NS_PER_MS);
+}
+
+bool kv_node_has(struct kv_node *n, const char *name, uint32_t *db)
+{
+    Cairn__Wire__KvOpen open = CAIRN__WIRE__KV_OPEN__INIT;
+    struct kv_answer a;
+
+    open.name = (char *)(uintptr_t)name;
+    kv_node_ask(n, CAIRN__WIRE__KV_METHOD__KV_OPEN, &open.base, &a);
+    if (a.rc != 0 && a.rc != CAIRN_E_NOTFOUND) {
+        fprintf(stderr, "kv_node: %s: %s\n", name, cairn_error_text(a.rc));
+        exit(1);
+    }
+    *db = a.db;
+    return a.rc == 0;
+}
+
+const char *kv_node_record(struct kv_node *n, uint32_t ns, const char *key)
+{
+    static struct kv_answer a;
+    Cairn__Wire__KvGet get = CAIRN__WIRE__KV_GET__INIT;
+    char name[32];
+
+    snprintf(name, sizeof(name), "ns/%u", ns);
+    if (!kv_node_has(n, name, &get.db))
+        return "-";
+    get.key = (ProtobufCBinaryData){ .len = strlen(key), .data = (uint8_t *)(uintptr_t)key };
+    kv_node_ask(n, CAIRN__WIRE__KV_METHOD__KV_GET, &get.base, &a);
+    return a.rc == 0 ? a.value : "-";
+}

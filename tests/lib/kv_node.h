@@ -6,6 +6,8 @@
 #include "server/node/conf/node_conf.h"
 #include "server/port/provider.h"
 
+#include "schema/kv.pb-c.h"
+
 enum { KV_NODE_TARGETS_MAX = 4 };
 
 struct kv_node {
@@ -26,5 +28,23 @@ void kv_node_start(struct kv_node *n, const char *backend, const char *dir, void
                    void *arg);
 /** No call may be under way. */
 void kv_node_stop(struct kv_node *n);
+
+/* ---- what is there ---- */
+
+enum { KV_ANSWER_BYTES = 64 };
+
+struct kv_answer {
+    bool done;
+    int rc;
+    uint32_t db;                 /* of OPEN */
+    char value[KV_ANSWER_BYTES]; /* what came as payload, as text, or as much as there is room for */
+};
+
+/** Asks the provider, and turns @n's loop until it has answered. */
+void kv_node_ask(struct kv_node *n, uint32_t method, const ProtobufCMessage *msg, struct kv_answer *a);
+/** Whether there is a database of that name. */
+bool kv_node_has(struct kv_node *n, const char *name, uint32_t *db);
+/** What @key has in the database "ns/<ns>", until the next call; "-": there is none. */
+const char *kv_node_record(struct kv_node *n, uint32_t ns, const char *key);
 
 #endif

@@ -19,7 +19,8 @@
  * -DSELF  A's node is candidate X.  As coordinator it grants itself no lease
  *         beyond its term's validity, gives up what others granted it or may
  *         still answer, and then says so in the store (mark); the successor
- *         of a marked X need not wait for X's leases.
+ *         of a marked X need not wait for X's leases.  Y takes the mark away
+ *         before it grants anything, so it stands while nobody served.
  * mistakes: M_*; README.md says what they break
  */
 #ifndef L
@@ -52,7 +53,8 @@
 /* the store */
 byte owner = NONE; byte rev; byte sage;   /* of the key: who, create revision, its lease's age */
 #ifdef SELF
-bool xterm; bool mark; bool capped;       /* the newest term is X's; X has confirmed in it; both held of the term before */
+bool xterm; bool mark; bool capped;       /* the newest term is X's; X has confirmed, and Y not since; as it was at an election */
+bool noted;                               /* Y knows that its term is in the store in place of the mark */
 #endif
 byte prim;                                /* of the slot: 0 = A, 1 = B */
 /* coordinators */
@@ -93,13 +95,21 @@ byte loaded;
 #endif
 #ifdef SELF
 #ifdef M_NO_MARK
-#define CAPPED true
+#define CAPPED xterm
 #else
 #define CAPPED mark
 #endif
-#define NEWTERM(c) capped = (xterm && CAPPED); mark = 0; xterm = (c==0);
+#define NEWTERM(c) capped = CAPPED; xterm = (c==0);
+#define FORGETNOTE(c) if :: c==1 -> noted = 0 :: else fi;
+#ifdef M_GRANT_UNNOTED
+#define NOTED true
+#else
+#define NOTED noted
+#endif
 #else
 #define NEWTERM(c)
+#define FORGETNOTE(c)
+#define NOTED true
 #endif
 /* how far W has gone when the election is known */
 #ifdef M_PROMOTE_AT_ONCE
@@ -116,9 +126,10 @@ byte loaded;
 #endif
 #endif
 
-inline stepdown(c) { term[c]=0; vage[c]=0; wcl[c]=0; view[c]=0; storing[c]=0; ka[c]=0; kage[c]=0; kt[c]=0 }
+inline stepdown(c) { FORGETNOTE(c) term[c]=0; vage[c]=0; wcl[c]=0; view[c]=0; storing[c]=0; ka[c]=0; kage[c]=0; kt[c]=0 }
 inline elected(c) {
   printf("T c%d knows that it has term %d, its validity is %d old\n",c,kt[c],kage[c]);
+  FORGETNOTE(c)
   term[c] = kt[c]; vage[c] = kage[c]; view[c] = prim; storing[c] = 0; wcl[c] = (prim -> 0 : WAITED(c));
   if :: kt[c] > loaded -> loaded = kt[c] :: else fi
 #ifdef SELF
@@ -185,6 +196,7 @@ end: do
   ELECTION(0) ELECTION(1)
 #ifdef SELF
   :: d_step { term[0]!=0 && OWNS(0,term[0]) && !mark -> mark = 1; printf("T X confirms in term %d\n",rev) }
+  :: d_step { term[1]!=0 && OWNS(1,term[1]) && !noted -> mark = 0; noted = 1; printf("T Y is noted in term %d\n",rev) }
 #ifdef M_SELF_GRANT_LONG
   :: d_step { VALID(0) && !view[0] -> agranted = 1; ca = 0 }
 #endif
@@ -194,7 +206,7 @@ end: do
   :: d_step { m==0 && HBGUARD -> m = 1; mage = 0 }
   :: d_step { m>0 -> m = 0; mage = 0 }                                                /* lost */
 #define GRANTS(c) \
-  :: d_step { m==1 && MAYGRANT(c) && !view[c] && !storing[c] -> m = 2; wcl[c] = 0; printf("T c%d grants\n",c) }
+  :: d_step { m==1 && MAYGRANT(c) && NOTED && !view[c] && !storing[c] -> m = 2; wcl[c] = 0; printf("T c%d grants\n",c) }
 #ifndef SELF
   GRANTS(0)
 #endif

@@ -221,14 +221,42 @@ struct remove_args {
     bool force;
 };
 
+/* Of one that many nodes hold none of them knows whether it is empty, and each removes it with force only: so all are asked for a
+ * key, wherever their slots are just then. 1: there is none. */
+static int spread_is_empty(struct cli *cli, struct cli_call *call)
+{
+    const char *name = cli->operands[0];
+    struct cairn_ns_list *list = NULL;
+    struct cairn_iter *it = NULL;
+    struct cairn_ns *ns = NULL;
+    struct cairn_entry e;
+    int rc = cairn_ns_show(cli->session, name, &list, cli_call_init(cli, call, 0));
+    bool spread = rc == 0 && list->namespaces[0].replicas > 0;
+    cairn_free(list);
+    if (!spread)
+        return rc;
+    rc = cairn_ns_open(cli->session, name, &ns, cli_call_init(cli, call, 0));
+    if (rc == 0)
+        rc = cairn_iter_open(ns, "", 0, cli_call_init(cli, call, 0), &it);
+    if (rc == 0)
+        rc = cairn_iter_next(it, &e);
+    if (rc >= 0)
+        rc = rc == 0;
+    cairn_iter_close(it);
+    cairn_ns_close(ns);
+    return rc;
+}
+
 static int remove_run(struct cli *cli, void *args)
 {
     const struct remove_args *a = args;
     int status = cli_connect(cli);
     if (status != CLI_OK)
         return status;
-    struct cli_call call;
+    struct cli_call call, look;
     int rc = cairn_ns_remove(cli->session, cli->operands[0], a->force, cli_call_init(cli, &call, 0));
+    if (rc == CAIRN_E_NOTEMPTY && spread_is_empty(cli, &look) == 1)
+        rc = cairn_ns_remove(cli->session, cli->operands[0], true, cli_call_init(cli, &call, 0));
     if (rc != 0)
         return cli_call_failed(cli, rc, &call, "namespace %s", cli->operands[0]);
     return cli->g.json ? cli_json(cli, json_pack("{s:s}", "removed", cli->operands[0])) : CLI_OK;
@@ -243,7 +271,8 @@ const struct cli_command cli_ns_remove = {
     .name = "ns remove",
     .operands = "NAMESPACE",
     .summary = "remove a namespace",
-    .text = "One that holds values is removed only with --force.",
+    .text = "One that holds values is removed only with --force. Of one that is spread over a cluster all nodes are asked; a "
+            "value that comes after that goes with it.",
     .opts = remove_opts,
     .args_size = sizeof(struct remove_args),
     .examples = (const struct cli_example[]){ { "cairn ns remove results", "remove it if it is empty" },

@@ -366,6 +366,7 @@ bool cairn_coord_heartbeat(struct cairn_coord *c, struct cairn_who who, uint64_t
     if (n->evicting > 0)
         return false;
     n->granted_ns = n->heard_ns;
+    n->granted = true;
     return true;
 }
 

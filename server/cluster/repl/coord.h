@@ -37,6 +37,7 @@ struct cairn_coord_node {
     uint64_t registered_ns; /* when p.inc was registered, if with us */
     bool has_told;          /* what its logs hold: with us, not with a predecessor */
     bool was_alive;         /* at the last tick */
+    bool granted;           /* we have granted it something in this term */
     uint32_t evicting;      /* changes under way that end an authority of this node: no grant until they are stored */
 };
 
@@ -80,6 +81,7 @@ struct cairn_coord {
     bool lost_may_shrink;  /* policy: without all members of a LOST slot */
     uint64_t term;         /* ours: the revision of our election */
     uint64_t elected_ns;
+    uint64_t forerunner; /* who coordinated last, and granted itself nothing beyond its term (§6); 0: not known */
     struct cairn_coord_node *nodes; /* by id */
     uint32_t nnodes, nodes_room;
     struct cairn_coord_slot *slots;

@@ -149,9 +149,9 @@ static void co_ended(struct cairn_coordinator *co)
     cluster_quiesce_step(h);
 }
 
-static void co_elected(struct cairn_coordinator *co)
+static void co_give_up(struct cairn_coordinator *co)
 {
-    cairn_cluster__side_elected(co->arg);
+    cairn_cluster__side_give_up(co->arg);
 }
 
 static int co_work(struct cairn_coordinator *co, struct cairn_job *job)
@@ -162,7 +162,7 @@ static int co_work(struct cairn_coordinator *co, struct cairn_job *job)
 }
 
 static const struct cairn_coordinator_ops coordinator_ops = {
-    .elected = co_elected,
+    .give_up = co_give_up,
     .put_slot = co_put_slot,
     .put_member = co_put_member,
     .upto = co_upto,
@@ -234,6 +234,7 @@ static void on_look(void *arg)
         h->seen.known_ns = cairn_loop_now(h->c.home);
     h->seen.coordinates = h->coordinator_runs && cairn_coordinator_is_serving(&h->coordinator);
     h->seen.counts = h->coordinator.counts;
+    snprintf(h->seen.problem, sizeof(h->seen.problem), "%s", side_life_problem(&h->c));
     pthread_mutex_unlock(&h->mutex);
     cairn_arena_reset(&arena);
     cairn_timer_start(&h->c.home->env, &h->look, cairn_loop_now(h->c.home) + LOOK_MS * CAIRN_NS_PER_MS);
@@ -344,7 +345,7 @@ void cluster_quiesce_step(struct cluster_home *h)
 {
     void (*quiesced)(void *arg) = h->quiesced;
 
-    if (!h->quiescing || h->coordinator_runs || h->ntells > 0 || quiesced == NULL)
+    if (!h->quiescing || !h->side_is_over || h->coordinator_runs || h->ntells > 0 || quiesced == NULL)
         return;
     h->quiesced = NULL;
     quiesced(h->quiesced_arg);
@@ -358,6 +359,7 @@ static void on_side_quiesced(void *arg)
     cairn_timer_stop(&h->c.home->env, &h->look);
     cairn_map_watch_stop(&h->conf_watch);
     cluster_tell_stop(h);
+    h->side_is_over = true;
     cluster_quiesce_step(h);
 }
 
@@ -403,8 +405,10 @@ static void cluster_status(void *ctx, json_t *to)
         json_object_update(to, counts);
         json_decref(counts);
     }
+    if (h->seen.problem[0] != '\0')
+        json_object_set_new(to, "problem", json_string(h->seen.problem));
     json_object_set_new(to, "health",
-                        json_string(missed || !health.reachable || n->lost > 0 || n->silent > 0 || n->degraded > 0 ? "degraded"
+                        json_string(missed || h->seen.problem[0] != '\0' || !health.reachable || n->lost > 0 || n->silent > 0 || n->degraded > 0 ? "degraded"
                                                                                                         : "ok"));
     pthread_mutex_unlock(&h->mutex);
     cairn_cluster__side_status(&h->c, to);

@@ -19,6 +19,7 @@ struct cluster_news {
 /* What `cairn status` says; written at home, read by any thread. */
 struct cluster_seen {
     char coordinator[CAIRN_NAME_BYTES_MAX + 1];
+    char problem[CAIRN_ERR_TEXT_MAX]; /* "": none */
     bool coordinates;
     uint64_t known_ns; /* when somebody was last known to coordinate; or when we began */
     struct cairn_coordinator_counts counts;
@@ -41,7 +42,7 @@ struct cluster_home {
 
     void (*quiesced)(void *arg);
     void *quiesced_arg;
-    bool quiescing;
+    bool quiescing, side_is_over; /* the node's half may end before the coordinator does, and after */
 
     pthread_mutex_t mutex;
     struct cluster_seen seen; /* under mutex */

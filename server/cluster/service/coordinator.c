@@ -49,6 +49,11 @@ bool cairn_coordinator_is_serving(const struct cairn_coordinator *co)
     return co->sm.state == CAIRN_COORDINATOR_SERVING && cairn_election_is_valid(&co->election);
 }
 
+uint64_t cairn_coordinator_term_until(const struct cairn_coordinator *co)
+{
+    return cairn_election_is_valid(&co->election) ? co->election.lease.valid_until_ns : 0;
+}
+
 /* ---- requests that cannot be served ---- */
 
 void cairn_coordinator__answer(struct cairn_coordinator_ask *ask, int rc, const char *text)
@@ -110,9 +115,16 @@ void cairn_coordinator__settle(struct cairn_coordinator *co)
     }
 }
 
+static void give_up(struct cairn_coordinator *co)
+{
+    if (co->ops->give_up != NULL)
+        co->ops->give_up(co);
+}
+
 /* No longer, at once: whoever waits is told nothing but that. */
 static void term_end(struct cairn_coordinator *co)
 {
+    give_up(co);
     cairn_timer_stop(env_of(co), &co->timer);
     cairn_task_cancel(&co->failing);
     cairn_writes_close(&co->writes);
@@ -132,6 +144,8 @@ static void term_end(struct cairn_coordinator *co)
 
 static void resign(struct cairn_coordinator *co)
 {
+    if (co->sm.state != CAIRN_COORDINATOR_STANDING)
+        give_up(co);
     co->resigned = true;
     co->election_is_over = false;
     cairn_election_stop(&co->election);
@@ -181,8 +195,7 @@ static void on_election(struct cairn_election *e)
         co->election_is_over = true;
         cairn_coordinator__settle(co);
     } else if (co->sm.state == CAIRN_COORDINATOR_STANDING && e->fence != 0) {
-        if (co->ops->elected != NULL)
-            co->ops->elected(co);
+        give_up(co);
         cairn_coordinator__read(co);
     } else if ((co->sm.state == CAIRN_COORDINATOR_READING || co->sm.state == CAIRN_COORDINATOR_SERVING) &&
                e->fence == 0) {

@@ -6,12 +6,16 @@
  *
  *  STANDING  for election; another may be elected.
  *  READING   elected: members and slots are read from the store, not from the view, which may lag. Nobody else changes
- *            them any more.
+ *            them any more. Last, it is noted there that this node serves (below).
  *  SERVING   it decides. Every change is stored, fenced by the election, then given to this node's own records, and only
  *            then told to anybody.
  *  CLOSING   no longer, at once: it answers nothing more, and waits for what is under way at the store and beside the loop.
  *  RESTING   it resigned, because something went wrong that a fresh start may mend; it stands again soon.
  *  ENDED     stopped.
+ *
+ * Who serves has noted that it does before it grants anything (`cluster/led`), under its term's fence, and grants its own node
+ * nothing beyond that term. So whoever is elected next knows of the one that is noted that it holds no lease: all others
+ * granted nothing since, what it had of others it gave up before, and its term is over.
  *
  * A core on the store's home; requests come by struct cairn_coordinator_ask (cluster_rpc.c makes them of RPCs). */
 #ifndef CAIRN_SERVER_CLUSTER_SERVICE_COORDINATOR_H
@@ -45,8 +49,9 @@ struct cairn_coordinator_ops {
                     uint64_t revision);
     int (*put_member)(struct cairn_coordinator *co, const struct cairn_wire_member *m, uint64_t revision);
     void (*upto)(struct cairn_coordinator *co, uint64_t revision);
-    /** This node is elected, and has not acted yet: it gives up what others have granted it (PROTOCOL §6). NULL: nothing. */
-    void (*elected)(struct cairn_coordinator *co);
+    /** This node is elected, and has not acted yet; or its term ends, and the store was not told: its own lease ends with this
+     * call (PROTOCOL §6). NULL: nothing. */
+    void (*give_up)(struct cairn_coordinator *co);
     /** Tell @nodes, which hold or held @slot, soon; they may also hear of it later. */
     void (*publish)(struct cairn_coordinator *co, uint32_t slot, const struct cairn_slot_record *rec,
                     const uint64_t *nodes, uint32_t n);
@@ -124,6 +129,7 @@ struct cairn_coordinator {
     uint64_t progress_ns, progress_done;     /* since when moves are made, and how many were done before; 0: none are */
     uint32_t reads_done, ticks;
     uint64_t read_revision;
+    uint64_t forerunner, led_changed; /* as CAIRN_CLUSTER_KEY_LED was read: who, and the entry's revision; 0: there is none */
     struct cairn_lease_times lease_times;
     bool lease_is_stored;
     bool reading, resigned, election_is_over, ending, has_coord, conf_is_stored;
@@ -136,6 +142,9 @@ void cairn_coordinator_start(struct cairn_coordinator *co);
 void cairn_coordinator_stop(struct cairn_coordinator *co);
 /** Elected, valid now, and everything is read. */
 bool cairn_coordinator_is_serving(const struct cairn_coordinator *co);
+
+/** Until when our term is valid, on our clock; 0: we are not elected. */
+uint64_t cairn_coordinator_term_until(const struct cairn_coordinator *co);
 
 /** A request, held by its user until done(), which may run at once. @rc 0, or
  *   CAIRN_E_MOVED   another coordinates

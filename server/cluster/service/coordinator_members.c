@@ -61,6 +61,19 @@ static int check_addresses(const struct cairn_wire_member *m, struct cairn_err *
     return 0;
 }
 
+/* A name is its holder's while he lives; then whoever comes, perhaps the same node with a new disk, may have it. */
+static int check_name(const struct cairn_members *t, const struct cairn_wire_member *self, struct cairn_err *err)
+{
+    const struct cairn_member *m = cairn_members_named(t, self->name);
+
+    if (m == NULL || m->p.node == self->node || !cairn_member_is_heard(m))
+        return 0;
+    return cairn_err_set(err, CAIRN_E_EXISTS,
+                         "another node is called %s and is alive (%016" PRIx64 "; this one is %016" PRIx64
+                         "): nodes need names of their own",
+                         self->name, m->p.node, self->node);
+}
+
 /* True: all of it is in the map already. */
 static bool is_stored(const struct cairn_member *m)
 {
@@ -87,6 +100,8 @@ void cairn_coordinator_register(struct cairn_coordinator *co, struct cairn_coord
     if (!cairn_coordinator__may_serve(co, ask))
         return;
     rc = check_addresses(&ask->self, &ask->err);
+    if (rc == 0)
+        rc = check_name(&co->members, &ask->self, &ask->err);
     if (rc == 0 && m == NULL && co->members.n == CAIRN_CLUSTER_MEMBERS_MAX)
         rc = cairn_err_set(&ask->err, CAIRN_E_LIMIT, "the cluster has %u members", co->members.n);
     if (rc == 0 && (rc = cairn_coord_register(&co->coord, &ask->p, ask->logs, ask->nlogs)) != 0)

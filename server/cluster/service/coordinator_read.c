@@ -63,6 +63,20 @@ uint64_t cairn_cluster__lease_of(const struct cairn_map_entry *e)
     return ms >= CAIRN_CLUSTER_LEASE_MS_MIN && ms <= CAIRN_CLUSTER_LEASE_MS_MAX ? ms * CAIRN_NS_PER_MS : 0;
 }
 
+/* Who served last. What makes no sense is overwritten, and nobody then. */
+static void read_led(struct cairn_coordinator *co)
+{
+    const struct cairn_map_node *led = cairn_map_table_at(&co->tables[0], CAIRN_CLUSTER_KEY_LED);
+    char digits[17] = "", *end;
+
+    co->led_changed = led != NULL ? led->e.changed : 0;
+    if (led != NULL && led->e.value_len == sizeof(digits) - 1)
+        memcpy(digits, led->e.value, sizeof(digits) - 1);
+    co->forerunner = strtoull(digits, &end, 16);
+    if (end != digits + sizeof(digits) - 1)
+        co->forerunner = 0;
+}
+
 static int read_conf(struct cairn_coordinator *co)
 {
     const struct cairn_map_node *slots = cairn_map_table_at(&co->tables[0], CAIRN_CLUSTER_KEY_CONF);
@@ -168,6 +182,7 @@ static int read_all(struct cairn_coordinator *co)
 
     if (rc != 0)
         return rc;
+    read_led(co);
     co->changed = calloc(all_slots(co), sizeof(*co->changed));
     co->held = calloc(all_slots(co), sizeof(struct cairn_coordinator_ask *));
     if (co->changed == NULL || co->held == NULL ||
@@ -175,6 +190,7 @@ static int read_all(struct cairn_coordinator *co)
                          all_slots(co), co->election.fence) != 0)
         return cairn_err_set(&co->why, CAIRN_E_NOMEM, "%u slots", all_slots(co));
     co->has_coord = true;
+    co->coord.forerunner = co->forerunner;
     co->coord.lost_wait_ns = conf->lost_wait_ns;
     co->coord.lost_may_shrink = conf->lost_may_shrink;
     co->coord.arg = co;
@@ -214,7 +230,10 @@ static void on_read(struct cairn_map_op *op)
             cairn_map_table_fini(&co->tables[i]);
         memset(co->tables, 0, sizeof(co->tables));
         co->ops->upto(co, co->read_revision);
-        cairn_coordinator__serve(co);
+        if (co->forerunner == co->conf->node_id)
+            cairn_coordinator__serve(co);
+        else
+            cairn_coordinator__store_led(co);
     }
 }
 

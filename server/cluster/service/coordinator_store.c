@@ -224,6 +224,35 @@ static void store_number(struct cairn_coordinator *co, const char *key, uint64_t
     cairn_writes_add(&co->writes, &x->w);
 }
 
+static void led_stored(struct cairn_write *w, uint64_t revision)
+{
+    ((struct cairn_coordinator *)w->arg)->led_changed = revision;
+}
+
+static void led_done(struct cairn_write *w, int rc)
+{
+    struct cairn_coordinator *co = w->arg;
+
+    free(CONTAINER_OF(w, struct conf_write, w));
+    if (rc == 0)
+        cairn_coordinator__serve(co);
+}
+
+void cairn_coordinator__store_led(struct cairn_coordinator *co)
+{
+    struct conf_write *x = calloc(1, sizeof(*x));
+
+    if (x == NULL) {
+        cairn_coordinator__fail(co, CAIRN_E_NOMEM, CAIRN_CLUSTER_KEY_LED);
+        return;
+    }
+    write_init(co, &x->w, x->value, (size_t)snprintf(x->value, sizeof(x->value), "%016" PRIx64, co->conf->node_id),
+               led_stored, led_done);
+    snprintf(x->w.key, sizeof(x->w.key), "%s", CAIRN_CLUSTER_KEY_LED);
+    x->w.from = co->led_changed;
+    cairn_writes_add(&co->writes, &x->w);
+}
+
 void cairn_coordinator__store_lease(struct cairn_coordinator *co)
 {
     co->lease_is_stored = true; /* before whatever is written from now on; likewise below */

@@ -11,9 +11,11 @@
  * What a grant brings is learned by all replicas that it concerns before the lease counts (M1). @learned is the revision that
  * replicas know; the coordinator's own node has its records before. */
 #include "sdk/core/base/log.h"
+#include "server/cluster/service/coordinator.h"
 #include "server/cluster/service/side.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 enum { LIFE_LOADING, LIFE_SEEKING, LIFE_REGISTERING, LIFE_ENTERING, LIFE_BEATING, LIFE_ENDED, LIFE_NR };
@@ -21,7 +23,7 @@ enum { BEATS = 4, LIFE_ARENA_BYTES = 16 << 20, EAGER_MS = 10, EAGER_MS_MAX = 200
 
 struct life_beat {
     struct cairn_cluster *c;
-    bool busy;
+    bool busy, own; /* own: to ourselves */
     uint64_t number, sent_ns;
     struct cairn_rpc_call call;
     struct cairn_arena arena;
@@ -32,6 +34,7 @@ struct side_life {
     struct cairn_cluster *c;
     struct cairn_timer tick;
     struct cairn_task hurry;
+    uint64_t tick_due_ns;
     uint64_t inc, learned, beats_sent, term; /* term: of the coordinator that the newest grant named */
     struct cairn_lease lease;
     uint64_t eager_until_ns; /* elected, and without a lease until we have granted ourselves one: not a heartbeat too late */
@@ -41,8 +44,9 @@ struct side_life {
     struct cairn_arena arena; /* of REGISTER */
     struct cairn_rpc_call call;
     struct cairn_err err;
+    char problem[CAIRN_ERR_TEXT_MAX]; /* why the last REGISTER was refused; "": it was not */
     /* What is being learned, and what it is worth then. */
-    bool learning, granted, more;
+    bool learning, granted, more, own;
     atomic_bool missed; /* some replica could not learn */
     uint64_t number, sent_ns, revision;
     uint32_t *slots, nslots;
@@ -128,11 +132,12 @@ static void tick_in(struct side_life *l, uint64_t ns)
 {
     struct cairn_env *env = &l->c->home->env;
 
-    if (cairn_timer_start(env, &l->tick, cairn_env_now_ns(env) + ns) != 0)
+    l->tick_due_ns = cairn_env_now_ns(env) + ns;
+    if (cairn_timer_start(env, &l->tick, l->tick_due_ns) != 0)
         side_fail(l->c, CAIRN_E_NOMEM, "no timer for heartbeats");
 }
 
-void cairn_cluster__side_elected(struct cairn_cluster *c)
+void cairn_cluster__side_give_up(struct cairn_cluster *c)
 {
     struct side_life *l = life_of(c);
 
@@ -262,6 +267,8 @@ static void learned_all(void *arg)
         return;
     }
     cairn_lease_granted(&l->lease, &l->c->lease_times, l->number, l->sent_ns);
+    if (l->own) /* nothing beyond our term: whoever is elected next counts on that */
+        l->lease.until_ns = MIN(l->lease.until_ns, cairn_coordinator_term_until(l->c->coordinator));
     atomic_store(&l->c->side->lease_until_ns, l->lease.until_ns);
     l->pending++;
     if (side_each(l->c, lease_on, leased_all, l) != 0) {
@@ -280,6 +287,7 @@ static void granted(struct side_life *l, const struct life_beat *b, const struct
         return; /* the next one */
     l->learning = true;
     l->granted = g->granted;
+    l->own = b->own;
     l->number = b->number;
     l->sent_ns = b->sent_ns;
     learn(l, &g->page);
@@ -327,6 +335,7 @@ static void beat(struct side_life *l)
         return;
     }
     b->busy = true;
+    b->own = dest.session == NULL;
     b->sent_ns = cairn_env_now_ns(&l->c->home->env);
     call_prepare(l, &b->call, &dest, CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_HEARTBEAT, &msg->base, on_beat, b);
     cairn_rpc_call_start(&b->call);
@@ -375,6 +384,16 @@ static void register_over(struct side_life *l)
         cairn_sm_move(&l->sm, LIFE_SEEKING);
 }
 
+/* Said once, and in the status for as long as it is so. That nobody coordinates just now is no refusal. */
+static void note_problem(struct side_life *l, int rc)
+{
+    if (rc == CAIRN_E_BUSY || rc == CAIRN_E_MOVED || rc == CAIRN_E_SHUTDOWN)
+        return;
+    if (rc != 0 && strcmp(l->problem, l->err.text) != 0)
+        cairn_log_warn("this node is not in the cluster: %s", l->err.text);
+    snprintf(l->problem, sizeof(l->problem), "%s", rc != 0 ? l->err.text : "");
+}
+
 static void on_registered(struct cairn_rpc_call *call)
 {
     struct side_life *l = call->arg;
@@ -385,6 +404,7 @@ static void on_registered(struct cairn_rpc_call *call)
         cairn_arena_reset(&l->arena);
         return;
     }
+    note_problem(l, call->rc);
     if (call->rc == 0 &&
         cairn_wire_registered_get((const Cairn__Wire__ClusterRegistered *)call->reply, &p, NULL) == 0 &&
         p.node == l->c->node && p.process == l->c->side->process) {
@@ -460,6 +480,7 @@ static void logs_all(void *arg)
         return;
     }
     call_prepare(l, &l->call, &dest, CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_REGISTER, &msg->base, on_registered, l);
+    l->err = (struct cairn_err){ 0 };
     l->call.err = &l->err;
     cairn_rpc_call_start(&l->call);
 }
@@ -483,12 +504,25 @@ static void register_start(struct side_life *l)
 
 /* ---- time ---- */
 
+/* A loop that stood still, or a process that was stopped, cannot tell what else stood still: a clock, for one (PROTOCOL §6). */
+static void look_for_stall(struct side_life *l, uint64_t now)
+{
+    uint64_t late = l->tick_due_ns != 0 && now > l->tick_due_ns ? now - l->tick_due_ns : 0;
+
+    if (late <= l->c->lease_times.length_ns / 4 || l->lease.until_ns == 0)
+        return;
+    cairn_log_warn("this node stood still for %" PRIu64 " ms, and gives up its lease", late / CAIRN_NS_PER_MS);
+    cairn_cluster__side_give_up(l->c);
+}
+
 static void on_tick(void *arg)
 {
     struct side_life *l = arg;
-    bool eager = atomic_load(&l->c->side->lease_until_ns) == 0 && l->sm.state == LIFE_BEATING &&
-                 cairn_env_now_ns(&l->c->home->env) < l->eager_until_ns;
+    uint64_t now = cairn_env_now_ns(&l->c->home->env);
+    bool eager;
 
+    look_for_stall(l, now);
+    eager = atomic_load(&l->c->side->lease_until_ns) == 0 && l->sm.state == LIFE_BEATING && now < l->eager_until_ns;
     tick_in(l, eager ? EAGER_MS * CAIRN_NS_PER_MS : l->c->lease_times.heartbeat_ns);
     if (atomic_load(&l->c->side->failed))
         return;
@@ -570,6 +604,11 @@ void side_life_free(struct cairn_cluster *c)
     free(l->slots);
     free(l);
     c->side->life = NULL;
+}
+
+const char *side_life_problem(const struct cairn_cluster *c)
+{
+    return c->side->life->problem;
 }
 
 const char *side_life_state(const struct cairn_cluster *c)

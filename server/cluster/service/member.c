@@ -56,11 +56,13 @@ struct cairn_member *cairn_members_find(const struct cairn_members *t, uint64_t 
 
 struct cairn_member *cairn_members_named(const struct cairn_members *t, const char *name)
 {
+    struct cairn_member *found = NULL;
+
     for (uint32_t i = 0; i < t->n; i++) {
-        if (strcmp(t->all[i]->name, name) == 0)
-            return t->all[i];
+        if (strcmp(t->all[i]->name, name) == 0 && (found == NULL || !cairn_member_is_heard(found)))
+            found = t->all[i];
     }
-    return NULL;
+    return found;
 }
 
 int cairn_members_add(struct cairn_members *t, uint64_t node, struct cairn_member **out)

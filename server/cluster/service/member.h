@@ -35,6 +35,7 @@ struct cairn_members {
 
 void cairn_members_fini(struct cairn_members *t);
 struct cairn_member *cairn_members_find(const struct cairn_members *t, uint64_t node);
+/** Of those that had the name, the one that lives; or one of them. NULL: none had it. */
 struct cairn_member *cairn_members_named(const struct cairn_members *t, const char *name);
 /** The member @node, made if there is none. CAIRN_E_NOMEM, CAIRN_E_LIMIT. */
 int cairn_members_add(struct cairn_members *t, uint64_t node, struct cairn_member **out);
@@ -44,6 +45,11 @@ void cairn_member_tell(const struct cairn_member *m, struct cairn_wire_member *t
 /** Takes over name, zone, weight and addresses. CAIRN_E_LIMIT: of an address's length. */
 int cairn_member_hear(struct cairn_member *m, const struct cairn_wire_member *from, bool *changed,
                       struct cairn_err *err);
+/** It is neither silent nor lost, as far as is known. */
+static inline bool cairn_member_is_heard(const struct cairn_member *m)
+{
+    return m->state != CAIRN_WIRE_MEMBER_SILENT && m->state != CAIRN_WIRE_MEMBER_LOST;
+}
 /** Drains while it is up; silence is known to whoever coordinates. */
 void cairn_member_set_alive(struct cairn_member *m, bool alive);
 

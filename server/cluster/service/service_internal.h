@@ -16,6 +16,7 @@
 #define CAIRN_CLUSTER_KEY_CONF "cluster/conf" /* decimal: nslots. Written once, with the first class */
 #define CAIRN_CLUSTER_KEY_LEASE                                                                                        \
     "cluster/lease" /* decimal: L in ms, for all. Written once, by the first that is elected */
+#define CAIRN_CLUSTER_KEY_LED "cluster/led" /* 16 hexadecimal digits: the node that served last as coordinator */
 #define CAIRN_CLUSTER_KEY_COORDINATOR "coordinator" /* a MemberUpdate of whoever is elected */
 #define CAIRN_CLUSTER_KEY_MEMBERS     "member/"     /* and 16 hexadecimal digits */
 #define CAIRN_CLUSTER_KEY_SLOTS       "slot/"       /* and 8 */
@@ -86,8 +87,9 @@ void cairn_cluster__side_status(struct cairn_cluster *c, json_t *to);
 void cairn_cluster__side_on_repl(struct cairn_rpc_req *rq);
 void cairn_cluster__side_on_publish(struct cairn_rpc_req *rq);
 
-/** At home: this node coordinates the cluster from now on, and gives up the lease that another granted it. */
-void cairn_cluster__side_elected(struct cairn_cluster *c);
+/** At home: this node gives up its lease, and what may still be granted to heartbeats that it has sent. When it is elected: what
+ * another granted may outlast its term. And before its term is given up: what it granted itself must not. */
+void cairn_cluster__side_give_up(struct cairn_cluster *c);
 
 /** peers.c, on worker @worker's thread: where a call to @node goes (neither session nor peer: ourselves). False: it is not
  * known, or has no address. The session lives until side_quiesce(). */

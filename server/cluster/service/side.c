@@ -1,7 +1,9 @@
 /* The node's half of the service: how its parts begin and end. See side.h. */
 #include "server/cluster/service/side.h"
 
+#include "schema/router.pb-c.h"
 #include "sdk/core/base/log.h"
+#include "server/cluster/map_store.h"
 #include "server/storage/file_io.h"
 
 #include <errno.h>
@@ -161,6 +163,37 @@ static void on_map_is_old(void *arg)
     side_life_hurry(((struct side_worker *)arg)->c);
 }
 
+struct ns_look {
+    uint32_t id;
+    bool found;
+};
+
+static void look_at_ns(const struct cairn_map_entry *e, void *arg)
+{
+    struct ns_look *look = arg;
+    Cairn__Wire__NamespaceRecord *r;
+
+    if (look->found)
+        return;
+    r = cairn__wire__namespace_record__unpack(NULL, e->value_len, e->value);
+    look->found = r == NULL || r->ns == NULL || (r->ns->id != 0 ? r->ns->id : (uint32_t)e->created) == look->id;
+    if (r != NULL)
+        cairn__wire__namespace_record__free_unpacked(r, NULL);
+}
+
+/* A namespace's id is the revision of the change that made it, and never given twice: what a later map does not have is gone. One
+ * record that cannot be read may be any. Asked once for each namespace whose database is not open. */
+static bool on_ns_is_gone(void *arg, uint32_t ns)
+{
+    struct cairn_map_store *map = ((struct side_worker *)arg)->c->map;
+    struct ns_look look = { .id = ns };
+
+    if (cairn_map_store_revision(map) < ns)
+        return false;
+    cairn_map_store_each(map, "ns/", look_at_ns, &look);
+    return !look.found;
+}
+
 static void on_failed(void *arg, int rc, const char *text)
 {
     side_fail(((struct side_worker *)arg)->c, rc, text);
@@ -198,6 +231,7 @@ static const struct cluster_slots_ops slots_ops = { .send = side_send,
                                                     .propose = side_propose,
                                                     .lease_is_valid = on_lease,
                                                     .map_is_old = on_map_is_old,
+                                                    .ns_is_gone = on_ns_is_gone,
                                                     .started = on_started,
                                                     .failed = on_failed };
 
@@ -317,6 +351,7 @@ void cairn_cluster__side_attach(struct cairn_cluster *c, struct cairn_rpc *rpc)
                                        .nslots = SIDE_SLOTS_MAX,
                                        .sync_interval_ns = c->conf.sync_interval_ns,
                                        .checkpoint_ns = SIDE_CHECKPOINT_MS * CAIRN_NS_PER_MS,
+                                       .checkpoint_bytes = MAX(c->conf.checkpoint_bytes / s->nworkers, UINT64_C(1) << 20),
                                        .words = s->words,
                                        .ops = &slots_ops,
                                        .arg = w };

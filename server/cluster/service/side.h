@@ -100,6 +100,8 @@ void side_life_hurry(struct cairn_cluster *c);
 void side_life_end(struct cairn_cluster *c);
 /* side.c */
 void side_life_ended(struct cairn_cluster *c);
+/* At home: why this node is not in the cluster; "": nothing is known against it. */
+const char *side_life_problem(const struct cairn_cluster *c);
 
 /* ---- leave.c ---- */
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 enum { CLEAN_MS = 1000, ROOM_SPARE_BYTES = 4 << 20, RELEASES_MAX = 32 };
+enum { LOGGED_CHECKPOINTS_MAX = 4 }; /* as much as so many of them: then a checkpoint has to end before clients go on */
 
 /* ---- upkeep ---- */
 
@@ -42,20 +43,26 @@ static void trim(struct slot *s)
         slots_fail(w, rc, "a log cannot be trimmed");
 }
 
+static void stop_last(struct cluster_slots *w);
+
 static void on_checkpoint(void *arg, int rc)
 {
     struct cluster_slots *w = arg;
 
     w->checkpointing = false;
-    if (rc != 0) {
+    if (rc != 0 && rc != CAIRN_E_UNSUPPORTED) { /* logs of what is in memory have to end somewhere, too */
         cairn_log_warn("a checkpoint of the slots has failed: %s", cairn_error_text(rc));
-        return;
+    } else {
+        for (uint32_t i = 0; i < w->room && !w->stopping; i++) {
+            if (w->all[i] != NULL)
+                trim(w->all[i]);
+        }
+        cairn_slot_disk_tidy(w->conf.disk, w->conf.worker);
     }
-    for (uint32_t i = 0; i < w->room && !w->stopping; i++) {
-        if (w->all[i] != NULL)
-            trim(w->all[i]);
-    }
-    cairn_slot_disk_tidy(w->conf.disk, w->conf.worker);
+    if (w->stopping)
+        stop_last(w);
+    else if (w->logged >= w->conf.checkpoint_bytes) /* meanwhile */
+        timer_again(w, &w->checkpoint_timer, 0);
 }
 
 void cluster_slots_checkpoint(struct cluster_slots *w)
@@ -64,6 +71,7 @@ void cluster_slots_checkpoint(struct cluster_slots *w)
 
     if (w->checkpointing)
         return;
+    w->logged = 0;
     for (uint32_t i = 0; i < w->room; i++) {
         struct slot *s = w->all[i];
 
@@ -76,6 +84,16 @@ void cluster_slots_checkpoint(struct cluster_slots *w)
         return;
     w->checkpointing = true;
     cluster_store_flush(w->store, on_checkpoint, w);
+}
+
+/* What was logged since the last one has to be read, and held in memory, after a crash: it has a bound. */
+void slots_on_logged(struct cluster_slots *w, uint64_t bytes)
+{
+    bool was_enough = w->logged >= w->conf.checkpoint_bytes;
+
+    w->logged += bytes;
+    if (!was_enough && w->logged >= w->conf.checkpoint_bytes && !w->checkpointing)
+        timer_again(w, &w->checkpoint_timer, 0);
 }
 
 static void on_checkpoint_timer(void *arg)
@@ -152,23 +170,60 @@ void cluster_slots_start(struct cluster_slots *w)
     cluster_store_start(w->store);
 }
 
+/* A last checkpoint, for which the replicas have left what their logs may be trimmed to: the next start reads no entries.
+ * Unless they are all that is left of a provider in memory. */
+static void on_last_checkpoint(void *arg, int rc)
+{
+    struct cluster_slots *w = arg;
+
+    for (uint32_t i = 0; i < w->room && rc == 0; i++) {
+        if (w->all[i] != NULL && w->all[i]->applied > 0)
+            rc = cairn_slot_disk_trim(w->conf.disk, w->all[i]->store.slot, w->all[i]->applied);
+    }
+    if (rc != 0 && rc != CAIRN_E_UNSUPPORTED) /* the next start has more to read */
+        cairn_log_warn("the last checkpoint of the slots has failed: %s", cairn_error_text(rc));
+    cairn_slot_disk_tidy(w->conf.disk, w->conf.worker);
+    cluster_store_stop(w->store, w->stopped, w->stopped_arg);
+}
+
+static void stop_last(struct cluster_slots *w)
+{
+    bool wanted = false;
+
+    for (uint32_t i = 0; i < w->room; i++)
+        wanted |= w->all[i] != NULL && w->all[i]->applied > 0;
+    if (wanted)
+        cluster_store_flush(w->store, on_last_checkpoint, w);
+    else
+        cluster_store_stop(w->store, w->stopped, w->stopped_arg);
+}
+
+static void slot_end(struct slot *s)
+{
+    struct cluster_slots *w = s->w;
+    uint64_t pos = cairn_replica_trim(&s->replica, s->replica.applied);
+
+    s->applied = pos > cairn_slot_disk_base(w->conf.disk, s->store.slot).pos ? pos : 0;
+    atomic_store(&w->conf.words[s->store.slot], CLUSTER_WORD_MOVED);
+    cairn_list_del(&s->unsynced);
+    cairn_replica_fini(&s->replica);
+    s->begun = false;
+}
+
 void cluster_slots_stop(struct cluster_slots *w, void (*done)(void *arg), void *arg)
 {
+    w->stopped = done;
+    w->stopped_arg = arg;
     for (uint32_t i = 0; i < w->room; i++) {
-        struct slot *s = w->all[i];
-
-        if (s == NULL || !s->begun)
-            continue;
-        atomic_store(&w->conf.words[s->store.slot], CLUSTER_WORD_MOVED);
-        cairn_list_del(&s->unsynced);
-        cairn_replica_fini(&s->replica);
-        s->begun = false;
+        if (w->all[i] != NULL && w->all[i]->begun)
+            slot_end(w->all[i]);
     }
     w->stopping = true;
     cairn_timer_stop(&w->loop->env, &w->sync_timer);
     cairn_timer_stop(&w->loop->env, &w->checkpoint_timer);
     cairn_timer_stop(&w->loop->env, &w->clean_timer);
-    cluster_store_stop(w->store, done, arg);
+    if (!w->checkpointing)
+        stop_last(w);
 }
 
 void cluster_slots_free(struct cluster_slots *w)
@@ -253,6 +308,8 @@ int cluster_slots_write(struct cluster_slots *w, uint32_t slot, struct cairn_rep
         return CAIRN_E_LIMIT;
     if (!cairn_slot_disk_has_room(w->conf.disk, w->conf.worker, ROOM_SPARE_BYTES + rw->body_len))
         return cairn_slot_disk_is_full(w->conf.disk) ? CAIRN_E_NOSPACE : CAIRN_E_BUSY;
+    if (w->logged / LOGGED_CHECKPOINTS_MAX >= w->conf.checkpoint_bytes)
+        return CAIRN_E_BUSY;
     rc = cairn_replica_write(&s->replica, rw);
     slots_tell_state(s);
     return rc;

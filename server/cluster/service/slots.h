@@ -1,8 +1,8 @@
 /** The replicas of one worker: each with its part of the node's log, of the store, and of what others see.
  *
  * A replica of slot s lives on worker s % nworkers, from a start that finds something of it, or from the record that places it
- * here, on. The worker's upkeep syncs what is buffered, makes checkpoints (what is applied is flushed, then logs are trimmed)
- * and cleans slots that are not here any more. */
+ * here, on. The worker's upkeep syncs what is buffered, makes checkpoints (what is applied is flushed, then logs are trimmed:
+ * after a time, after so many bytes, and at the end) and cleans slots that are not here any more. */
 #ifndef CAIRN_SERVER_CLUSTER_SERVICE_SLOTS_H
 #define CAIRN_SERVER_CLUSTER_SERVICE_SLOTS_H
 
@@ -23,6 +23,8 @@ struct cluster_slots_ops {
     void (*propose)(void *arg, const struct cairn_change *c);
     bool (*lease_is_valid)(void *arg);
     void (*map_is_old)(void *arg);
+    /** The namespace was removed. May be NULL. */
+    bool (*ns_is_gone)(void *arg, uint32_t ns);
     /** All that is on disk is known; or not (CAIRN_E_*). */
     void (*started)(void *arg, int rc, const struct cairn_err *err);
     /** The disk or the provider has failed: this node must not go on. */
@@ -36,7 +38,8 @@ struct cluster_slots_conf {
     const struct cairn_replica_times *times;
     struct cluster_pace *pace; /* the node's */
     uint32_t worker, nworkers, nslots; /* nslots: that there may be, of all workers */
-    uint64_t sync_interval_ns, checkpoint_ns;
+    uint64_t sync_interval_ns;
+    uint64_t checkpoint_ns, checkpoint_bytes; /* the latest after that time, and after so much was logged */
     atomic_uint_fast64_t *words; /* by slot, CLUSTER_WORD_*; written by the slot's worker alone */
     const struct cluster_slots_ops *ops;
     void *arg;
@@ -53,7 +56,7 @@ enum {
 struct cluster_slots *cluster_slots_new(const struct cluster_slots_conf *conf);
 /** Looks what is there; started(). All that follows on the worker's loop. */
 void cluster_slots_start(struct cluster_slots *w);
-/** Ends all replicas; done() when nothing is under way. */
+/** Ends all replicas, with a last checkpoint; done() when nothing is under way. */
 void cluster_slots_stop(struct cluster_slots *w, void (*done)(void *arg), void *arg);
 void cluster_slots_free(struct cluster_slots *w);
 

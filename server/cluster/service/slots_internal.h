@@ -17,7 +17,7 @@ struct slot {
     uint8_t *sessions;          /* their image */
     size_t sessions_len;
     struct cairn_at seal_at;
-    uint64_t applied; /* when the checkpoint under way began */
+    uint64_t applied; /* when the checkpoint under way began; of an end: to which the log may be trimmed; 0: nothing new */
 };
 
 struct cluster_slots {
@@ -28,6 +28,9 @@ struct cluster_slots {
     uint32_t room;
     struct cairn_who self;
     bool registered, stopping, checkpointing;
+    uint64_t logged; /* bytes since the last checkpoint began */
+    void (*stopped)(void *arg);
+    void *stopped_arg;
     struct cairn_link unsynced;
     struct cairn_timer sync_timer, checkpoint_timer, clean_timer;
 };
@@ -76,6 +79,10 @@ static inline void slots_fail(struct cluster_slots *w, int rc, const char *text)
 {
     w->conf.ops->failed(w->conf.arg, rc, text);
 }
+
+/* ---- slots.c ---- */
+
+void slots_on_logged(struct cluster_slots *w, uint64_t bytes);
 
 /* ---- slots_ops.c ---- */
 

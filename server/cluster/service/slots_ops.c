@@ -14,6 +14,7 @@ static void op_log_append(struct cairn_replica *r, const struct cairn_log_entry 
             slots_fail(s->w, rc, "an entry cannot be appended to the log");
             return;
         }
+        slots_on_logged(s->w, sizeof(entries[i]) + entries[i].body_len);
     }
     if (cairn_list_is_empty(&s->unsynced))
         cairn_list_add_tail(&s->w->unsynced, &s->unsynced);
@@ -210,6 +211,13 @@ static void on_page(struct store_slot *ss, int rc, const uint8_t *page, uint32_t
         cairn_replica_on_page(&s->replica, rc, page != NULL ? page : (const uint8_t *)"", len, last); /* an empty slot has none */
 }
 
+static bool on_is_gone(void *arg, uint32_t ns)
+{
+    struct cluster_slots *w = arg;
+
+    return w->conf.ops->ns_is_gone != NULL && w->conf.ops->ns_is_gone(w->conf.arg, ns);
+}
+
 static void on_failed(void *arg, int rc, const char *text)
 {
     slots_fail(arg, rc, text);
@@ -225,5 +233,6 @@ const struct cluster_store_ops slots_store_ops = {
     .page = on_page,
     .found = slots_on_found,
     .started = slots_on_started,
+    .ns_is_gone = on_is_gone,
     .failed = on_failed,
 };

@@ -180,6 +180,10 @@ static void on_opened(struct cairn_rpc_call *call)
         return;
     if (rc == 0) {
         rc = store_ns_add(o->st, o->id, ((const Cairn__Wire__KvOpened *)call->reply)->db);
+    } else if (rc == CAIRN_E_NOTFOUND && o->gone) {
+        rc = store_ns_add(o->st, o->id, 0);
+        if (rc == 0)
+            o->st->ns[ns_place(o->st, o->id)].gone = true;
     } else if (rc == CAIRN_E_EXISTS) {
         cairn_log_error("%s is not what replicas say of it: %s", o->name, o->err.text);
         rc = store_ns_add(o->st, o->id, 0);
@@ -192,13 +196,14 @@ void store_open_start(struct store_open *o, struct cluster_store *st, uint32_t i
 {
     o->st = st;
     o->id = id;
+    o->gone = create && st->conf.ops->ns_is_gone != NULL && st->conf.ops->ns_is_gone(st->conf.arg, id);
     o->done = done;
     o->arg = arg;
     snprintf(o->name, sizeof(o->name), "ns/%u", id);
     cairn__wire__kv_open__init(&o->msg);
     o->msg.name = o->name;
-    o->msg.create = create;
-    o->msg.write_once = create && write_once;
+    o->msg.create = create && !o->gone;
+    o->msg.write_once = o->msg.create && write_once;
     store_call(st, &o->call, CAIRN__WIRE__KV_METHOD__KV_OPEN, &o->msg.base, on_opened, o, &o->err);
 }
 
@@ -220,7 +225,7 @@ static void on_flushed(struct cairn_rpc_call *call)
 
     st->flush.done = NULL;
     if (store_call_over(st))
-        done(st->flush.arg, call->rc == CAIRN_E_UNSUPPORTED ? 0 : call->rc); /* there is no disk to be flushed to */
+        done(st->flush.arg, call->rc);
 }
 
 void cluster_store_flush(struct cluster_store *st, void (*done)(void *arg, int rc), void *arg)

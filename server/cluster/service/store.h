@@ -15,7 +15,8 @@
  * Entries of all slots of the worker that are to be applied go into one batch; while it is under way the next one gathers.
  * A result is the same on every replica: it follows from the records alone. Of a PUT it is 0 or CAIRN_E_EXISTS (a write-once
  * key keeps its value, but whoever repeats his own PUT is told 0: §8), of an ERASE 0; CAIRN_E_INVAL, CAIRN_E_TOOBIG: the
- * body is not one. */
+ * body is not one. A namespace's database is made by the first entry that names it; unless it was removed, when the entry, which a
+ * start or a copy may bring again, does nothing, with CAIRN_E_STATE. */
 #ifndef CAIRN_SERVER_CLUSTER_SERVICE_STORE_H
 #define CAIRN_SERVER_CLUSTER_SERVICE_STORE_H
 
@@ -61,6 +62,8 @@ struct cluster_store_ops {
     /** Of a start: each slot of this worker, then the end. */
     void (*found)(void *arg, const struct store_found *f);
     void (*started)(void *arg, int rc, const struct cairn_err *err);
+    /** The namespace was removed, and will never be again; any thread's. NULL: none ever is. */
+    bool (*ns_is_gone)(void *arg, uint32_t ns);
     /** The provider can store nothing any more. */
     void (*failed)(void *arg, int rc, const char *text);
 };
@@ -99,7 +102,8 @@ bool cluster_store_copy_open(struct cluster_store *st, struct store_slot *s);
 void cluster_store_copy_read(struct cluster_store *st, struct store_slot *s);
 void cluster_store_copy_close(struct cluster_store *st, struct store_slot *s);
 
-/** All that is applied now survives a crash when @done runs with rc 0. Not while another is under way. */
+/** All that is applied now survives a crash when @done runs with rc 0. CAIRN_E_UNSUPPORTED: nothing survives the process
+ * there. Not while another is under way. */
 void cluster_store_flush(struct cluster_store *st, void (*done)(void *arg, int rc), void *arg);
 
 #endif

@@ -279,6 +279,13 @@ static const struct cairn_conf_key cluster_keys[] = {
       .min = CAIRN_NS_PER_S / 100,
       .max = 60 * CAIRN_NS_PER_S,
       .help = "what namespaces of durability 'buffered' keep is on disk after so long" },
+    { .name = "checkpoint_bytes",
+      .type = CAIRN_CONF_SIZE,
+      .fallback = "256MiB",
+      .min = 1 << 20,
+      .max = UINT64_C(64) << 30,
+      .help = "logged since the last checkpoint: then there is another; a start after a crash reads so much, and it is in "
+              "memory until then" },
     { .name = "session_ttl",
       .type = CAIRN_CONF_DURATION,
       .fallback = "120s",

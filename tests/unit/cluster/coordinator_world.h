@@ -304,7 +304,8 @@ static inline int setup_seeded(void **state, uint64_t seed)
         n->weight = 100;
         n->store = sim_map_open(w->map);
         n->times = times;
-        n->conf = (struct cairn_cluster_conf){ .slot_bits = 10,
+        n->conf = (struct cairn_cluster_conf){ .node_id = n->id,
+                                               .slot_bits = 10,
                                                .election_ns = 2000 * CAIRN_NS_PER_MS,
                                                .lost_wait_ns = 5000 * CAIRN_NS_PER_MS,
                                                .lost_may_shrink = true,

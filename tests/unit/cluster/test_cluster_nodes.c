@@ -2,6 +2,7 @@
  * what is written is read where it is led from, and another leads when a node is gone. */
 #include "sdk/core/rpc/accept.h"
 #include "server/cluster/map_store.h"
+#include "server/cluster/service/coordinator.h"
 #include "server/cluster/service/side.h"
 #include "tests/lib/kv_node.h"
 #include "tests/lib/scratch.h"
@@ -12,10 +13,12 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
+enum { NS = 1 << 30 }; /* one that the map may yet have */
 enum { NODES = 3, SLOT_BITS = 10, TURNS_MAX = 100000, MS = 1000000, PATH_ROOM = SCRATCH_MAX + 48 };
 
 struct node {
@@ -40,6 +43,7 @@ struct world {
     struct cairn_loop loop; /* the map store's home */
     struct cairn_pool *pool;
     struct cairn_map_store *map;
+    uint64_t lease_ns;
     struct node nodes[NODES];
 };
 
@@ -83,14 +87,15 @@ static void add_cluster(struct kv_node *kv, void *arg)
                                        .slot_bits = SLOT_BITS,
                                        .zone = n->name,
                                        .weight = 100,
-                                       .lease_ns = UINT64_C(1000) * MS,
+                                       .lease_ns = n->w->lease_ns,
                                        .heartbeat_ns = 100 * MS,
-                                       .election_ns = UINT64_C(1000) * MS,
+                                       .election_ns = UINT64_C(2000) * MS,
                                        .resend_ns = 50 * MS,
                                        .ack_ns = 400 * MS,
                                        .learner_ns = 200 * MS,
                                        .session_ttl_ns = UINT64_C(600000) * MS,
                                        .sync_interval_ns = 20 * MS,
+                                       .checkpoint_bytes = UINT64_C(256) << 20,
                                        .lost_wait_ns = UINT64_C(60000) * MS,
                                        .moves_max = 64,
                                        .moves_per_node_max = 64 };
@@ -179,11 +184,12 @@ static void node_stop(struct world *w, uint32_t i)
     kv_node_stop(&n->kv);
 }
 
-static int setup(void **state)
+static int setup_with(void **state, uint64_t lease_ns)
 {
     struct world *w = calloc(1, sizeof(*w));
     struct cairn_err err = { 0 };
 
+    w->lease_ns = lease_ns;
     scratch_new(w->dir);
     assert_int_equal(cairn_loop_init(&w->loop, NULL, &err), 0);
     w->pool = cairn_pool_new(1, 64, &err);
@@ -192,6 +198,16 @@ static int setup(void **state)
     for (uint32_t i = 0; i < NODES; i++)
         node_start(w, i);
     return 0;
+}
+
+static int setup(void **state)
+{
+    return setup_with(state, UINT64_C(2000) * MS);
+}
+
+static int setup_long_leases(void **state)
+{
+    return setup_with(state, UINT64_C(10000) * MS);
 }
 
 static int teardown(void **state)
@@ -300,7 +316,7 @@ static int put(struct world *w, uint32_t i, uint32_t slot, const char *key, cons
     struct cairn_cluster_write cw = { .cluster = w->nodes[i].c,
                                       .slot = slot,
                                       .op = CAIRN_CLUSTER_PUT,
-                                      .ns = 4,
+                                      .ns = NS,
                                       .write_once = true,
                                       .sync = true,
                                       .number = 1 + (uint64_t)(uintptr_t)record % 97,
@@ -429,11 +445,97 @@ static void another_leads_when_a_node_is_gone(void **state)
     expect_all_active(w, 2);
 }
 
+static uint32_t coordinator_of(struct world *w)
+{
+    uint32_t found = NODES;
+
+    for (uint32_t i = 0; i < NODES; i++) {
+        if (w->nodes[i].up && cairn_coordinator_is_serving(w->nodes[i].c->coordinator))
+            found = i;
+    }
+    assert_true(found < NODES);
+    return found;
+}
+
+static void stand_still(uint64_t ms)
+{
+    struct timespec t = { .tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000 * MS) };
+
+    nanosleep(&t, NULL);
+}
+
+/* A lease is judged by the clock, when the answer is given: a node whose loops stand still for longer than it lasts gives no
+ * more answers, before any timer of its own has run. */
+static void a_stalled_node_gives_no_answer(void **state)
+{
+    struct world *w = *state;
+    uint32_t slot, first;
+    uint64_t token;
+
+    expect_leases(w);
+    create_class(w, 2);
+    assert_true(cairn_cluster_slot(w->nodes[0].c, 2, "k", 1, &slot));
+    assert_int_equal(put_somewhere(w, slot, "k", "one"), 0);
+    first = leader_of(w, slot);
+    assert_int_equal(cairn_cluster_read_begin(w->nodes[first].c, slot, &token), 0);
+    stand_still(2001);
+    assert_int_not_equal(cairn_cluster_read_end(w->nodes[first].c, slot, token), 0);
+    assert_int_not_equal(cairn_cluster_read_begin(w->nodes[first].c, slot, &token), 0);
+    expect_leases(w);
+}
+
+/* One that stood still for a quarter of it gives it up, though it is not over, and asks anew. */
+static void a_node_that_stood_still_gives_its_lease_up(void **state)
+{
+    struct world *w = *state;
+    uint32_t first;
+
+    expect_leases(w);
+    first = (coordinator_of(w) + 1) % NODES; /* whose heartbeats nobody answers meanwhile */
+    stand_still(2700);
+    assert_true(side_lease_is_valid(w->nodes[first].c));
+    for (int i = 0; i < 3; i++)
+        cairn_loop_turn(&w->nodes[first].kv.loop, 0);
+    assert_false(side_lease_is_valid(w->nodes[first].c));
+    expect_leases(w);
+}
+
+/* Whoever coordinates grants itself nothing beyond its term, so its successor waits for nobody: what the old one led has another
+ * leader long before a lease that anybody else held would be over. */
+static void slots_of_a_coordinator_that_left_wait_for_no_lease(void **state)
+{
+    struct world *w = *state;
+    uint32_t first = NODES, slot = 0;
+    uint64_t killed, led;
+    char key[32];
+
+    expect_leases(w);
+    create_class(w, 2);
+    expect_all_active(w, 2);
+    for (int i = 0; first == NODES; i++) {
+        snprintf(key, sizeof(key), "key %d", i);
+        assert_true(cairn_cluster_slot(w->nodes[0].c, 2, key, strlen(key), &slot));
+        if (leader_of(w, slot) == coordinator_of(w))
+            first = coordinator_of(w);
+    }
+    assert_int_equal(put_somewhere(w, slot, key, "one"), 0);
+    assert_true(atomic_load(&w->nodes[first].c->side->lease_until_ns) <=
+                cairn_coordinator_term_until(w->nodes[first].c->coordinator));
+    killed = cairn_env_now_ns(&w->loop.env);
+    node_stop(w, first);
+    assert_int_equal(put_somewhere(w, slot, key, "two"), CAIRN_E_EXISTS);
+    led = cairn_env_now_ns(&w->loop.env);
+    assert_true(led - killed < w->lease_ns / 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(nodes_register_and_lead, setup, teardown),
         cmocka_unit_test_setup_teardown(another_leads_when_a_node_is_gone, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_stalled_node_gives_no_answer, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_node_that_stood_still_gives_its_lease_up, setup_long_leases, teardown),
+        cmocka_unit_test_setup_teardown(slots_of_a_coordinator_that_left_wait_for_no_lease, setup_long_leases, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

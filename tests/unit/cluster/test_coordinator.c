@@ -148,6 +148,94 @@ static void a_silent_node_is_replaced(void **state)
     assert_true(cairn_slot_insync(record_of(w, slot), old) < 0);
 }
 
+static uint64_t moved_ms(struct world *w, uint32_t slot, uint64_t from)
+{
+    uint64_t ms = 0;
+
+    while (serving(w) == NULL || record_of(w, slot)->primary.node == from) {
+        world_run_ms(w, 100);
+        ms += 100;
+        assert_true(ms < 20000);
+    }
+    return ms;
+}
+
+/* A coordinator dies, and another node with it, or not. The successor knows that the coordinator held no lease beyond its term;
+ * of the other one it knows nothing, and waits as long as a lease may last. */
+static void what_a_dead_coordinator_led_waits_for_no_lease(void **state)
+{
+    struct world *w = *state;
+    struct node *co = begin(w);
+    uint32_t slot = slot_led_by(w, co);
+    uint64_t took;
+
+    world_run_ms(w, 2000);
+    sim_map_cut(co->store, true);
+    co->beats = false;
+    took = moved_ms(w, slot, co->id);
+    assert_true(took <= 2000 + 100 + 700); /* the term, an election, a heartbeat of the successor */
+    for (uint32_t i = 0; i < NSLOTS; i++)
+        assert_int_not_equal(record_of(w, 2 * NSLOTS + i)->primary.node, co->id);
+}
+
+/* It is there, and only not elected any more: nothing is taken from it. */
+static void a_coordinator_that_resigned_keeps_what_it_leads(void **state)
+{
+    struct world *w = *state;
+    struct node *co = begin(w);
+    uint32_t slot = slot_led_by(w, co);
+
+    world_run_ms(w, 2000);
+    sim_map_cut(co->store, true);
+    world_run_ms(w, 2500);
+    assert_non_null(serving(w));
+    assert_ptr_not_equal(serving(w), co);
+    sim_map_cut(co->store, false);
+    world_run_ms(w, 5000);
+    assert_int_equal(record_of(w, slot)->primary.node, co->id);
+}
+
+static void another_dead_node_waits_for_its_lease(void **state)
+{
+    struct world *w = *state;
+    struct node *co = begin(w), *n = other_than(w, co);
+    uint32_t slot = slot_led_by(w, n);
+
+    world_run_ms(w, 2000);
+    sim_map_cut(co->store, true);
+    sim_map_cut(n->store, true); /* so that it is not elected */
+    co->beats = n->beats = false;
+    assert_true(moved_ms(w, slot, n->id) >= 2000 + 1900);
+}
+
+static struct wish *register_twin(struct world *w, struct node *co, const struct node *of, struct wish *x)
+{
+    wish_begin(x);
+    x->ask.p = (struct cairn_coord_process){ .node = 77, .disk_id = 77, .process = 1 };
+    x->ask.self = (struct cairn_wire_member){ .node = 77, .name = of->name, .zone = "", .weight = 100 };
+    cairn_coordinator_register(&co->co, &x->ask);
+    for (int i = 0; i < 20 && !x->over; i++)
+        world_run_ms(w, 100);
+    assert_true(x->over);
+    return x;
+}
+
+/* As long as its holder lives; a node that comes back with an empty disk has to wait until it is known to be gone. */
+static void a_name_is_given_to_one(void **state)
+{
+    struct world *w = *state;
+    struct node *co = begin(w), *n = other_than(w, co);
+    struct wish x;
+
+    assert_int_equal(register_twin(w, co, n, &x)->ask.rc, CAIRN_E_EXISTS);
+    assert_non_null(strstr(x.ask.err.text, "is alive"));
+    assert_null(cairn_members_find(&co->co.members, 77));
+    n->beats = false;
+    world_run_ms(w, 3000);
+    assert_int_equal(register_twin(w, co, n, &x)->ask.rc, 0);
+    assert_ptr_equal(cairn_members_named(&co->co.members, n->name), cairn_members_find(&co->co.members, 77));
+}
+
 static void a_restarted_node_is_replaced_at_once(void **state)
 {
     struct world *w = *state;
@@ -238,6 +326,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_class_is_made_once, setup, teardown),
         cmocka_unit_test_setup_teardown(proposals_get_their_verdict, setup, teardown),
         cmocka_unit_test_setup_teardown(a_silent_node_is_replaced, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_name_is_given_to_one, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_a_dead_coordinator_led_waits_for_no_lease, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_coordinator_that_resigned_keeps_what_it_leads, setup, teardown),
+        cmocka_unit_test_setup_teardown(another_dead_node_waits_for_its_lease, setup, teardown),
         cmocka_unit_test_setup_teardown(a_restarted_node_is_replaced_at_once, setup, teardown),
         cmocka_unit_test_setup_teardown(a_drained_node_gives_all_away, setup, teardown),
         cmocka_unit_test_setup_teardown(a_successor_knows_all, setup, teardown),

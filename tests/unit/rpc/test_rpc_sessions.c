@@ -261,6 +261,23 @@ static void what_crosses_a_goodbye_is_sent_again(void **state)
     assert_int_equal(fx->accepts, 2);
 }
 
+/* Whoever answers at an address has to be the one that was looked for. */
+static void another_node_is_not_the_one(void **state)
+{
+    struct fixture *fx = *state;
+    struct cairn_rpc_session_conf conf = { .node = "n2" };
+    struct probe p;
+
+    listen_unix(fx);
+    connect_session(fx, &conf);
+    probe_start(fx, &p, true, "abc");
+    p.call.deadline_ns = cairn_loop_now(&fx->loop) + 100 * CAIRN_NS_PER_MS;
+    probe_wait(fx, &p);
+    assert_int_equal(p.call.rc, CAIRN_E_UNREACHABLE);
+    assert_non_null(strstr(p.err.text, "is node n1, not n2"));
+    assert_int_equal(fx->puts, 0);
+}
+
 static void nobody_listens(void **state)
 {
     struct fixture *fx = *state;
@@ -293,6 +310,7 @@ int main(void)
         T(lost_sessions_are_bounded),
         C(what_crosses_a_goodbye_is_sent_again),
         T(nobody_listens),
+        T(another_node_is_not_the_one),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

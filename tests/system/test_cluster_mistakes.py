@@ -1,0 +1,135 @@
+"""What a cluster does with nodes that are not its own: another cluster's, a name twice, addresses that are somebody else's."""
+
+import os
+import shutil
+import unittest
+
+from systest import DEGRADED, FAILED, OK, Case, Etcd, free_port, main, run, wait_for
+
+CLUSTER, OTHER = "0123456789abcdef" * 2, "f" * 32
+
+
+@unittest.skipUnless(shutil.which("etcd"), "etcd is not installed")
+class Mistakes(Etcd, Case):
+    def begin(self):
+        self.url, _ = self.start_etcd(os.path.join(self.base, "etcd"))
+
+    def member(self, name, called=None, cluster=CLUSTER, prefix="/cairn/", more=(), **kw):
+        settings = ["map.store=etcd", "map.endpoints=" + self.url, "map.prefix=" + prefix, "node.cluster=" + cluster,
+                    "node.name=" + (called or name), "auth.key_file=" + self.path("key"), *more]
+        node = self.node(name, args=[a for s in settings for a in ("--set", s)], **kw)
+        node.name = called or name
+        return node
+
+    def seen(self, node):
+        return next(p for p in node.cairn("status", "--json").json["providers"] if p["type"] == "cluster")
+
+    def is_in(self, *nodes):
+        for node in nodes:
+            wait_for("%s to be in the cluster" % node.name, lambda n=node: self.seen(n)["lease_ms"] > 0)
+
+    def ends(self, node, *said):
+        """It does not start, and says why; nor would it, says a check of its configuration."""
+        checked = run(*node.argv("--check-config"))
+        self.assertEqual(checked.code, FAILED, checked)
+        self.assertNotEqual(node.spawn().process.wait(60), 0)
+        for text in said:
+            self.assertIn(text, checked.err + checked.out)
+            self.assertIn(text, node.log())
+
+    def test_two_clusters_at_one_prefix(self):
+        self.begin()
+        a = self.member("a").start()
+        self.is_in(a)
+        b = self.member("b", cluster=OTHER)
+        self.ends(b, "belongs to cluster " + CLUSTER, "this node to cluster " + OTHER, "two clusters need two prefixes")
+        b = self.member("b2", cluster=OTHER, prefix="/other/").start()  # where it is alone nobody minds
+        self.is_in(a, b)
+        for node in (a, b):
+            wait_for("the count", lambda n=node: self.seen(n)["members"]["all"] == 1)
+
+    def test_a_data_directory_of_another_cluster(self):
+        self.begin()
+        a = self.member("a").start()
+        self.is_in(a)
+        b = self.member("b", cluster=OTHER, prefix="/other/").start()
+        self.assertEqual(b.stop(), 0)
+        self.ends(self.member("c", data=b.data), "belongs to cluster " + OTHER)
+        self.ends(self.member("d", data=b.data, cluster=""), "cluster " + OTHER)
+        # A new directory of a node that is told of no cluster is of the one whose map it is.
+        e = self.member("e", cluster="").start()
+        self.is_in(e)
+        wait_for("two members", lambda: self.seen(a)["members"]["all"] == 2)
+
+    def test_a_map_from_the_future(self):
+        self.begin()
+        document = self.write("map.json", (
+            '{"cairn_map": 1, "revision": 3, "entries": [{"key": "cluster/identity", "value": "%s", "created": 3, '
+            '"changed": 3}]}' % "MiBhbmQgbW9yZQ==").encode())  # "2 and more"
+        config = self.write("etcd.yaml", ("map: {store: etcd, endpoints: ['%s']}\n" % self.url).encode())
+        self.ok(run(os.path.join(os.environ["CAIRN_BUILD"], "bin", "cairn"), "map", "import", document, "--config", config))
+        self.ends(self.member("a"), "format 2, this version knows 1")
+
+    def test_a_name_that_is_taken(self):
+        self.begin()
+        a = self.member("a").start()
+        self.is_in(a)
+        twin = self.member("twin", called="a").spawn()
+        wait_for("the count", lambda: self.seen(a)["members"]["all"] == 1)
+        wait_for("the twin to be refused", lambda: "is called a and is alive" in self.problem(twin))
+        self.assertEqual(twin.cairn("status").code, DEGRADED)
+        self.assertEqual(self.seen(a)["members"]["all"], 1)
+        self.assertEqual(twin.log().count("nodes need names of their own"), 1)
+        a.kill()
+        self.is_in(twin)
+        self.assertEqual(self.problem(twin), "")
+
+    def problem(self, node):
+        status = node.cairn("status", "--json")
+        if status.code not in (OK, DEGRADED):
+            return ""
+        return next(p for p in status.json["providers"] if p["type"] == "cluster").get("problem", "")
+
+    def test_a_namespace_that_holds_something_is_not_removed(self):
+        """Also by a node that leads no slot that holds it; one that is empty needs no force."""
+        self.begin()
+        nodes = [self.member(name).start() for name in ("a", "b", "c")]
+        self.is_in(*nodes)
+        key = ("--key", self.path("key"))
+        self.ok(nodes[0].cairn(*key, "ns", "create", "--replicas", "2", "data"))
+        for node in nodes:
+            wait_for("the namespace", lambda n=node: n.cairn(*key, "ns", "show", "data").code == OK)
+        self.ok(nodes[0].cairn(*key, "put", "-v", "value", "data", "key"))
+        for node in nodes:
+            self.fails(node.cairn(*key, "ns", "remove", "data"), FAILED, "may hold something")
+        self.ok(nodes[1].cairn(*key, "rm", "data", "key"))
+        self.ok(nodes[1].cairn(*key, "ns", "remove", "data"))
+        wait_for("its end", lambda: nodes[2].cairn(*key, "ns", "show", "data").code == FAILED)
+
+    def test_addresses_that_are_somebody_elses(self):
+        """The first of each node's addresses leads to a, whoever asks: a itself, too."""
+        self.begin()
+        own = {name: "tcp://127.0.0.1:%d" % free_port() for name in "abc"}
+
+        def start(name):
+            node = self.member(name, more=["cluster.zone=" + name])
+            config = self.write(name + ".yaml", ("listen: ['unix://%s', '%s']\ncluster: {addresses: ['%s', '%s']}\n" % (
+                os.path.join(node.workspace, "node.sock"), own[name], own["a"], own[name])).encode())
+            node.args += ["--config", config]
+            return node.start()
+
+        nodes = [start(name) for name in "abc"]
+        self.is_in(*nodes)
+        key = ("--key", self.path("key"))
+        self.ok(nodes[0].cairn(*key, "ns", "create", "--replicas", "3", "data"))
+        coordinator = next(n for n in nodes if self.seen(n)["coordinates"])
+
+        def is_whole():
+            slots = self.seen(coordinator)["slots"]
+            return slots["all"] > 0 and slots["degraded"] == 0 and slots["takeover"] == 0
+
+        wait_for("all replicas", is_whole)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,223 @@
+/* The application under replicas: copies of a slot, at both ends, and what comes back of a namespace that is gone. */
+#include "tests/unit/cluster/store_world.h"
+
+static void wipe(struct fixture *fx, uint32_t slot)
+{
+    fx->logs[slot].wiped = false;
+    cluster_store_wipe(fx->store, &fx->logs[slot].s);
+    turns(fx, &fx->logs[slot].wiped);
+}
+
+static void fill(struct fixture *fx, int from, int n)
+{
+    char key[32], record[300];
+
+    for (int i = from; i < from + n; i++) {
+        snprintf(key, sizeof(key), "key %04d", i);
+        memset(record, 'a' + i % 26, sizeof(record) - 1);
+        record[sizeof(record) - 1] = '\0';
+        record[i % 200] = '\0';
+        push_op(fx, 0, STORE_PUT, i % 2 == 0 ? STORE_BODY_WRITE_ONCE : 0, 7 + (uint32_t)i % 2, key, record)->rid.seq =
+            (uint64_t)i + 1;
+    }
+}
+
+static void expect_filled(struct fixture *fx, int n, const char *more)
+{
+    char key[32];
+
+    for (int i = 0; i < n; i += 7) {
+        snprintf(key, sizeof(key), "key %04d", i);
+        assert_int_equal(strlen(record_of(fx, 7 + (uint32_t)i % 2, key)), MIN(i % 200, 63));
+    }
+    assert_string_equal(record_of(fx, 9, "later"), more);
+}
+
+/* All of a slot goes to another node as it was when the copy began, and only that slot; what was there is gone. */
+static void a_copy_is_of_one_moment(void **state)
+{
+    enum { N = 1400 };
+    struct fixture *fx = *state, *to = calloc(1, sizeof(*to));
+    struct log *from_log = &fx->logs[0], *to_log = &to->logs[0];
+    uint8_t image[32];
+    struct cairn_sessions none;
+    uint32_t pages = 0;
+
+    scratch_new(to->dir);
+    to->backend = fx->backend;
+    for (uint32_t i = 0; i < SLOTS; i++)
+        store_slot_init(&to->logs[i].s, i, 0);
+    begin(fx);
+    begin(to);
+    fill(fx, 0, N);
+    push_op(fx, 1, STORE_PUT, 0, 8, "of another slot", "x");
+    settle(fx);
+    push_op(to, 0, STORE_PUT, 0, 8, "garbage", "x");
+    settle(to);
+    wipe(to, 0);
+    assert_string_equal(record_of(to, 8, "garbage"), "-");
+    assert_true(cluster_store_copy_open(fx->store, &from_log->s));
+    push_op(fx, 0, STORE_PUT, 0, 9, "later", "y");
+    apply(fx, 0);
+    do {
+        from_log->paged = to_log->put = false;
+        cluster_store_copy_read(fx->store, &from_log->s);
+        assert_false(from_log->paged); /* never within the call */
+        turns(fx, &from_log->paged);
+        assert_int_equal(from_log->page_rc, 0);
+        cluster_store_put(to->store, &to_log->s, from_log->page, from_log->page_len);
+        turns(to, &to_log->put);
+        assert_int_equal(to_log->put_rc, 0);
+        pages++;
+    } while (!from_log->page_last);
+    cluster_store_copy_close(fx->store, &from_log->s);
+    assert_true(pages >= 3);
+    cairn_sessions_init(&none);
+    assert_int_equal(cairn_sessions_image_bytes(&none, N), 20);
+    cairn_sessions_image_put(&none, N, image, 20);
+    cluster_store_seal(to->store, &to_log->s, (struct cairn_at){ 1, N }, image, 20);
+    turns(to, &to_log->sealed);
+    expect_filled(to, N, "-");
+    assert_string_equal(record_of(to, 8, "of another slot"), "-");
+    settle(fx);
+    expect_filled(fx, N, "y");
+    assert_int_equal(from_log->results[N + 1], 0);
+    /* The key's rid came with it. */
+    to_log->n = to_log->applied = N;
+    push_op(to, 0, STORE_PUT, STORE_BODY_WRITE_ONCE, 7, "key 0010", "again")->rid.seq = 11;
+    push_op(to, 0, STORE_PUT, STORE_BODY_WRITE_ONCE, 7, "key 0010", "other")->rid.seq = 12;
+    settle(to);
+    assert_int_equal(to_log->results[N + 1], 0);
+    assert_int_equal(to_log->results[N + 2], CAIRN_E_EXISTS);
+    end(to);
+    if (strcmp(fx->backend, "rocksdb") == 0) { /* what was sealed is on disk */
+        begin(to);
+        assert_true(to->found[0].found && !to->found[0].partial);
+        assert_int_equal(to->found[0].at.pos >= N, 1);
+        wipe(to, 0);
+        assert_string_equal(record_of(to, 7, "key 0010"), "-");
+        end(to);
+        begin(to);
+        assert_true(to->found[0].found && to->found[0].partial);
+        end(to);
+    }
+    end(fx);
+    for (uint64_t pos = N + 1; pos <= to_log->n; pos++)
+        free((void *)(uintptr_t)to_log->entries[pos].body);
+    free((void *)(uintptr_t)to_log->entries[1].body);
+    scratch_remove(to->dir);
+    free(to);
+}
+
+/* Entries of a log may be met again when their namespace is gone: while others of them are under way, after a start, as records of
+ * a copy. Its database is not made for them. */
+static void a_removed_namespace_does_not_come_back(void **state)
+{
+    struct fixture *fx = *state;
+    struct log *l = &fx->logs[0];
+    Cairn__Wire__KvDrop drop = CAIRN__WIRE__KV_DROP__INIT;
+    struct kv_answer a;
+    uint32_t db;
+
+    begin(fx);
+    push_op(fx, 0, STORE_PUT, 0, 7, "a", "x");
+    push_op(fx, 0, STORE_PUT, 0, 8, "a", "x");
+    settle(fx);
+    assert_true(kv_node_has(&fx->kv, "ns/7", &db));
+    assert_true(cluster_store_copy_open(fx->store, &l->s));
+    l->paged = false;
+    cluster_store_copy_read(fx->store, &l->s);
+    turns(fx, &l->paged);
+    assert_int_equal(l->page_rc, 0);
+    cluster_store_copy_close(fx->store, &l->s);
+    drop.name = (char *)(uintptr_t) "ns/7";
+    kv_node_ask(&fx->kv, CAIRN__WIRE__KV_METHOD__KV_DROP, &drop.base, &a);
+    assert_int_equal(a.rc, 0);
+    fx->gone = 7;
+    push_op(fx, 0, STORE_PUT, 0, 7, "b", "y"); /* the store has it open, as it thinks */
+    push_op(fx, 0, STORE_PUT, 0, 8, "b", "y");
+    settle(fx);
+    assert_int_equal(l->results[3], CAIRN_E_STATE);
+    assert_int_equal(l->results[4], 0);
+    assert_string_equal(record_of(fx, 8, "b"), "y");
+    assert_false(kv_node_has(&fx->kv, "ns/7", &db));
+    end(fx);
+    begin(fx);
+    push_op(fx, 0, STORE_ERASE, 0, 7, "a", "");
+    push_op(fx, 0, STORE_PUT, STORE_BODY_IF_ABSENT, 7, "c", "z");
+    settle(fx);
+    assert_int_equal(l->results[6], CAIRN_E_STATE);
+    wipe(fx, 0);
+    l->put = false;
+    cluster_store_put(fx->store, &l->s, l->page, l->page_len);
+    turns(fx, &l->put);
+    assert_int_equal(l->put_rc, 0);
+    assert_false(kv_node_has(&fx->kv, "ns/7", &db));
+    end(fx);
+}
+
+static void hostile_pages_are_refused(void **state)
+{
+    struct fixture *fx = *state;
+    struct log *l = &fx->logs[0];
+    uint8_t page[64] = { 7, 0, 0, 0, 200, 0, 0, 0, 1, 0, 0, 0 };
+
+    begin(fx);
+    wipe(fx, 0);
+    for (uint32_t len = 1; len < sizeof(page); len++) {
+        l->put = false;
+        cluster_store_put(fx->store, &l->s, page, len);
+        turns(fx, &l->put);
+        assert_int_equal(l->put_rc, CAIRN_E_INVAL);
+    }
+    end(fx);
+}
+
+/* So many bytes a second, with a page at the beginning: later ones wait until the earlier ones are paid for, and so does the
+ * next copy. Without a snapshot the slot is held up by a copy, so that does not pause; the next one does. */
+static void copies_keep_their_rate(void **state)
+{
+    enum { N = 1400, RATE = 400000 };
+    struct fixture *fx = *state;
+    struct store_slot *s = &fx->logs[0].s;
+    uint64_t began, took, bytes = 0, first = 0;
+
+    begin(fx);
+    fill(fx, 0, N);
+    settle(fx);
+    fx->pace.bytes_per_s = RATE;
+    assert_true(cluster_store_copy_open(fx->store, s));
+    began = cairn_loop_now(&fx->kv.loop);
+    do {
+        fx->logs[0].paged = false;
+        cluster_store_copy_read(fx->store, s);
+        turns(fx, &fx->logs[0].paged);
+        assert_int_equal(fx->logs[0].page_rc, 0);
+        bytes += fx->logs[0].page_len;
+        first = first == 0 ? bytes : first;
+    } while (!fx->logs[0].page_last);
+    took = cairn_loop_now(&fx->kv.loop) - began;
+    assert_true(bytes > 2 * first && atomic_load(&fx->pace.bytes_sent) == bytes);
+    assert_true(cluster_pace_free_ns(&fx->pace) >= began + bytes * CAIRN_NS_PER_S / RATE);
+    if (strcmp(fx->backend, "memory") != 0) /* the last page was not waited for */
+        assert_true(took >= (bytes - fx->logs[0].page_len) * CAIRN_NS_PER_S / RATE);
+    cluster_store_copy_close(fx->store, s);
+    assert_false(cluster_store_copy_open(fx->store, &fx->logs[1].s));
+    while (cairn_loop_now(&fx->kv.loop) < cluster_pace_free_ns(&fx->pace))
+        cairn_loop_turn(&fx->kv.loop, CAIRN_NS_PER_MS);
+    assert_true(cluster_store_copy_open(fx->store, &fx->logs[1].s));
+    cluster_store_copy_close(fx->store, &fx->logs[1].s);
+    end(fx);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        BOTH(a_copy_is_of_one_moment),
+        BOTH(copies_keep_their_rate),
+        BOTH(hostile_pages_are_refused),
+        BOTH(a_removed_namespace_does_not_come_back),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,130 @@
+/* Replicas of a slot on three nodes: checkpoints, and nodes that stop and start again. */
+#include "tests/unit/cluster/slots_world.h"
+
+/* A member that restarts has its records and its log, and takes what it missed from the leader. */
+static void a_member_restarts(void **state)
+{
+    struct world *w = *state;
+
+    for (uint64_t i = 1; i <= NODES; i++)
+        node_start(w, i);
+    place(w, NODES);
+    expect_active(w, 1, 3);
+    fill(w, 1, 0, 100);
+    checkpoint(w, 3);
+    fill(w, 1, 100, 50);
+    node_stop(w, 3);
+    fill(w, 1, 150, 50); /* without it, once it is removed */
+    assert_int_equal(w->rec.ninsync, 2);
+    node_start(w, 3);
+    publish(w);
+    expect_active(w, 1, 3);
+    fill(w, 1, 200, 20);
+    expect_records(w, 1, 3, 220);
+}
+
+/* All nodes restart, and everything that was answered is there. */
+static void all_restart(void **state)
+{
+    struct world *w = *state;
+    struct client open = { .w = { .kind = CAIRN_ENTRY_OPEN, .sync = true } };
+    struct client c = { .w = { .kind = CAIRN_ENTRY_WRITE, .sync = true, .floor = 1 } };
+    struct store_body b = { .op = STORE_PUT, .ns = 5, .key = (const uint8_t *)"in a session", .key_len = 12 };
+    uint8_t body[64];
+    struct cairn_at first;
+
+    for (uint64_t i = 1; i <= NODES; i++)
+        node_start(w, i);
+    place(w, NODES);
+    expect_active(w, 1, 3);
+    assert_int_equal(write_entry(w, 1, &open, NULL, 0), 0);
+    store_body_put(&b, body);
+    c.w.rid = (struct cairn_rid){ .session = open.w.at, .seq = 1 };
+    assert_int_equal(write_entry(w, 1, &c, body, store_body_bytes(&b)), 0);
+    first = c.w.at;
+    fill(w, 1, 0, 120);
+    checkpoint(w, 1);
+    fill(w, 1, 120, 30);
+    for (uint64_t i = 1; i <= NODES; i++)
+        node_stop(w, i);
+    for (uint64_t i = 1; i <= NODES; i++)
+        node_start(w, i);
+    w->rec.epoch++;
+    w->rec.since = w->rec.epoch;
+    w->rec.state = CAIRN_SLOT_TAKEOVER;
+    w->rec.primary.inc = w->nodes[1].inc;
+    w->rec.ninsync = 3;
+    for (uint32_t i = 0; i < 3; i++)
+        w->rec.insync[i] = (struct cairn_who){ i + 1, w->nodes[i + 1].inc };
+    publish(w);
+    expect_active(w, 1, 3);
+    fill(w, 1, 150, 10);
+    for (uint64_t i = 1; i <= NODES; i++)
+        expect_records(w, 1, i, 160);
+    /* A retry of what was answered is answered, and done once. */
+    assert_int_equal(write_entry(w, 1, &c, body, store_body_bytes(&b)), 0);
+    assert_int_equal(c.w.at.pos, first.pos);
+}
+
+/* However long a checkpoint by time is away, and however slow one is: what is logged has a bound. */
+static void a_log_is_bounded_in_bytes(void **state)
+{
+    struct world *w = *state;
+    struct cairn_slot_disk_stats stats;
+    uint64_t most = 0;
+
+    w->checkpoint_bytes = 64 << 10;
+    node_start(w, 1);
+    place(w, 1);
+    expect_active(w, 1, 1);
+    for (int i = 0; i < 60; i++) {
+        fill(w, 1, i * 100, 100);
+        cairn_slot_disk_stats(w->nodes[1].disk, &stats);
+        most = MAX(most, stats.bytes);
+    }
+    assert_true(most < 6 * w->checkpoint_bytes); /* what was there when a checkpoint began, 4 times as much meanwhile */
+    expect_records(w, 1, 1, 6000);
+}
+
+/* After a clean stop the log is empty, and nothing is read or applied again; what was answered is there. */
+static void a_clean_stop_leaves_nothing_to_be_read(void **state)
+{
+    struct world *w = *state;
+
+    for (uint64_t i = 1; i <= 2; i++)
+        node_start(w, i);
+    place(w, 2);
+    expect_active(w, 1, 2);
+    fill(w, 1, 0, 200);
+    expect_records(w, 1, 2, 200);
+    for (uint64_t i = 1; i <= 2; i++)
+        node_stop(w, i);
+    for (uint64_t i = 1; i <= 2; i++) {
+        node_start(w, i);
+        assert_true(cairn_slot_disk_end(w->nodes[i].disk, SLOT) >= 200);
+        assert_true(cairn_slot_disk_end(w->nodes[i].disk, SLOT) - cairn_slot_disk_base(w->nodes[i].disk, SLOT).pos <= 2);
+    }
+    w->rec.epoch++;
+    w->rec.since = w->rec.epoch;
+    w->rec.state = CAIRN_SLOT_TAKEOVER;
+    w->rec.primary.inc = w->nodes[1].inc;
+    for (uint32_t i = 0; i < 2; i++)
+        w->rec.insync[i] = (struct cairn_who){ i + 1, w->nodes[i + 1].inc };
+    publish(w);
+    expect_active(w, 1, 2);
+    fill(w, 1, 200, 10);
+    for (uint64_t i = 1; i <= 2; i++)
+        expect_records(w, 1, i, 210);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        BOTH(a_member_restarts),
+        cmocka_unit_test_setup_teardown(all_restart, setup_rocksdb, teardown),
+        BOTH(a_log_is_bounded_in_bytes),
+        cmocka_unit_test_setup_teardown(a_clean_stop_leaves_nothing_to_be_read, setup_rocksdb, teardown),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
