@@ -494,6 +494,24 @@ void cairn__call_fail_later(struct cairn_call *call, int rc)
     cairn_env_defer(&call->c->loop.env, &call->task);
 }
 
+static void on_answered_later(void *arg)
+{
+    struct cairn_call *call = arg;
+
+    if (call->sees_errors)
+        call->answered(call);
+    else
+        cairn__call_finish(call, call->rpc.rc);
+}
+
+void cairn__call_fail_answered(struct cairn_call *call, int rc, const char *text)
+{
+    call->rpc.rc = cairn_err_set(&call->err, rc, "%s", text);
+    cairn_task_init(&call->task, on_answered_later, call);
+    cairn_list_init(&call->task.link);
+    cairn_env_defer(&call->c->loop.env, &call->task);
+}
+
 static void nothing_next(struct cairn_call *call)
 {
     cairn__call_fail_later(call, call->canceled ? CAIRN_E_CANCELED : 0);

@@ -508,13 +508,19 @@ bool cairn__route_find(struct cairn_call *call, uint64_t *timeout_ns)
         route_wait(r, call, backoff_ns(r, route->tries++));
         return false;
     }
+    if (route->home != NULL && *route->home != 0 && *route->home != at->primary) {
+        cairn__call_fail_answered(call, CAIRN_E_MOVED, "the node that had the first parts of it leads its slot no more");
+        return false;
+    }
     if (route->writes && !number_take(r, call))
         return false;
+    if (route->home != NULL)
+        *route->home = at->primary;
     number_floor(route);
     route->epoch = at->epoch;
     route->node = at->primary;
     call->rpc.dest.session = s;
-    *timeout_ns = (cairn_rpc_session_is_up(s) ? TRY_MS : UNREACHED_MS) * CAIRN_NS_PER_MS +
+    *timeout_ns = (cairn_rpc_session_is_up(s) ? MAX(route->try_ms, (uint32_t)TRY_MS) : (uint32_t)UNREACHED_MS) * CAIRN_NS_PER_MS +
                   call->expose_len * CAIRN_NS_PER_S / TRY_BYTES_PER_S;
     return true;
 }

@@ -29,6 +29,8 @@ struct cairn_route {
     bool waits;  /* for a timer, the map or a session: nothing is with the RPC layer */
     bool unsure; /* a try has ended without an answer: it may have been done */
     uint32_t slot, tries;
+    uint32_t try_ms; /* for an answer, beside what its bytes may take; 0: as usual */
+    uint64_t *home;  /* it goes to this node and no other; 0: to the next one, and so do the rest. NULL: wherever */
     uint64_t node;  /* that the last try went to */
     uint64_t epoch; /* of the record by which the last try went */
     Cairn__Wire__RouterRid rid;

@@ -27,7 +27,7 @@ struct cluster_slots {
     struct slot **all; /* by slot / nworkers */
     uint32_t room;
     struct cairn_who self;
-    bool registered, stopping, checkpointing;
+    bool started, registered, stopping, checkpointing;
     struct cairn_link unsynced;
     struct cairn_timer sync_timer, checkpoint_timer, clean_timer;
 };
