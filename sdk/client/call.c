@@ -401,11 +401,18 @@ static void on_next(void *arg)
         cairn__call_send(call);
 }
 
+void cairn__call_takes_steps(struct cairn_call *call)
+{
+    if (call->has_steps)
+        return;
+    call->has_steps = true;
+    cairn_sm_init(&call->sm, &cairn_client_call_kind, &call->c->loop.machines);
+}
+
 /* One request seemed enough; its answer says that it is not. */
 static void call_takes_steps(struct cairn_call *call)
 {
-    call->has_steps = true;
-    cairn_sm_init(&call->sm, &cairn_client_call_kind, &call->c->loop.machines);
+    cairn__call_takes_steps(call);
     cairn_sm_move(&call->sm, CALL_ASKING);
     cairn_sm_move(&call->sm, CALL_CHECKING);
 }

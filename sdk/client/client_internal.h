@@ -315,7 +315,9 @@ void cairn__call_cancel(struct cairn_call *call);
 void cairn__cancel_all(struct cairn *c);
 /** Ends it from a later task: for those who may run inside the call that started it. */
 void cairn__call_fail_later(struct cairn_call *call, int rc);
-/** Likewise, as if the node had said so: who sees errors sees this one. */
+/** Of a call that is begun: one request may not be enough. */
+void cairn__call_takes_steps(struct cairn_call *call);
+/** As cairn__call_fail_later(), as if the node had said so: who sees errors sees this one. */
 void cairn__call_fail_answered(struct cairn_call *call, int rc, const char *text);
 
 /** What was wrong before a call began, into options->error. Returns @rc. */

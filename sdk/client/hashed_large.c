@@ -225,6 +225,7 @@ void cairn__commit_request(struct cairn_call *call, struct cairn_ns *ns, const v
     cairn__call_to(call, &cairn_iface_router, CAIRN_PROVIDER_ROUTER, CAIRN__WIRE__ROUTER_METHOD__ROUTER_COMMIT);
     if (ns->slots == 0)
         return;
+    cairn__call_takes_steps(call);
     if (call->route.on)
         m->rid = &call->route.rid;
     else

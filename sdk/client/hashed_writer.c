@@ -143,11 +143,22 @@ static void half_on_sent(void *arg, int rc)
         step_next(parked);
 }
 
+/* The parts were lost with the node that led. What was written is not here any more either: all that can be done is to write it
+ * once more. */
+static int writer_lost(const struct cairn_writer *w, int rc)
+{
+    if (rc != CAIRN_E_MOVED)
+        return rc;
+    if (w->s.o.error != NULL)
+        w->s.o.error->code = CAIRN_E_BUSY;
+    return CAIRN_E_BUSY;
+}
+
 static void half_take_back(struct half *h, int rc)
 {
     h->running = false;
     if (h->w->rc == 0)
-        h->w->rc = rc;
+        h->w->rc = writer_lost(h->w, rc);
 }
 
 /* Until the half is ours again. */
@@ -297,7 +308,10 @@ static void step_committed(struct cairn_call *call)
     w->rc = call->rpc.rc;
     /* The parts went with the node that led; whether a COMMIT came before that, it alone could tell. */
     if (call->route.on && call->route.unsure && (w->rc == CAIRN_E_MOVED || w->rc == CAIRN_E_NOTFOUND))
-        w->rc = cairn_err_set(&call->err, CAIRN_E_UNKNOWN, "it may have been done: the node that had its parts is not there to say so");
+        w->rc = cairn_err_set(&call->err, CAIRN_E_UNKNOWN,
+                              "it may have been done: the node that had its parts is not there to say so");
+    else if (w->rc == CAIRN_E_MOVED)
+        w->rc = call->err.code = CAIRN_E_BUSY;
     if (w->rc == 0)
         step_over(call, 0);
     else

@@ -224,6 +224,8 @@ static bool may_commit_again(int rc)
 
 static void put_on_replicated(struct router_op *op)
 {
+    for (uint32_t i = 0; op->rc == 0 && i < op->nregions; i++)
+        cairn_cluster_region_named(op->w->router->conf.cluster, op->regions[i].id);
     if (op->rc == 0) {
         router_put_reclaim(op);
         return;

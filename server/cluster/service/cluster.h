@@ -98,6 +98,8 @@ struct cairn_record_region;
 /** A region that this node has just stored, durably, stays until a log or a record names it, or 10 minutes after the last time.
  * CAIRN_E_BUSY: too many. */
 int cairn_cluster_region_note(struct cairn_cluster *c, uint64_t id);
+/** The write that names it has been done. */
+void cairn_cluster_region_named(struct cairn_cluster *c, uint64_t id);
 
 /** The other members of the slot's in-sync set are to have regions of this node; held by the caller until done(). */
 struct cairn_cluster_spread {
@@ -117,7 +119,7 @@ void cairn_cluster_spread(struct cairn_cluster_spread *s);
 /** For the sweeper, at home. A sweep begins: pins that are old are let go. */
 void cairn_cluster_sweep_begin(struct cairn_cluster *c);
 /** Calls fn(arg, id) for every region that a log here names, from one thread at a time; then done(arg) at home
- * with rc 0, or CAIRN_E_BUSY: not all logs are known yet; CAIRN_E_NOMEM; CAIRN_E_STATE: this node's part has failed. */
+ * with rc 0, or CAIRN_E_BUSY: not all is known at this moment; CAIRN_E_NOMEM; CAIRN_E_STATE: this node's part has failed. */
 struct cairn_cluster_named {
     struct cairn_cluster *cluster;
     void (*fn)(void *arg, uint64_t id);

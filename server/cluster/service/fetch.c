@@ -412,6 +412,32 @@ bool side_fetch_admit(struct side_worker *w, struct cairn_repl_msg *m)
     return true;
 }
 
+static void record_is_taken(struct side_worker *w, const uint8_t *record, uint32_t len)
+{
+    struct cairn_record r;
+
+    if (cairn_record_parse(record, len, &r) != 0)
+        return;
+    for (uint32_t i = 0; i < r.nregions; i++)
+        cluster_regions_named(table_of(w), cairn_record_region(&r, i).id);
+}
+
+void side_fetch_taken(struct side_worker *w, const struct cairn_repl_msg *m)
+{
+    struct store_page_record r;
+    struct store_body b;
+
+    if (m->kind == CAIRN_REPL_COPY && m->part == CAIRN_COPY_RECORDS && m->number > 0) {
+        for (uint32_t at = 0; at < m->len && store_page_next(m->bytes, m->len, &at, &r) == 0;)
+            record_is_taken(w, r.record, r.record_len);
+    }
+    for (uint32_t i = 0; m->kind == CAIRN_REPL_APPEND && i < m->nentries; i++) {
+        if (m->entries[i].kind == CAIRN_ENTRY_WRITE &&
+            store_body_get(m->entries[i].body, m->entries[i].body_len, &b) == 0 && b.op == STORE_PUT)
+            record_is_taken(w, b.record, b.record_len);
+    }
+}
+
 /* ---- requests ---- */
 
 static void hold_begin(void *arg)

@@ -11,6 +11,9 @@ extern const struct cairn_sm_kind side_fetch_kind;
  * and comes again. */
 bool side_fetch_admit(struct side_worker *w, struct cairn_repl_msg *m);
 
+/* @m was admitted, and has been taken: what it names is named here now. */
+void side_fetch_taken(struct side_worker *w, const struct cairn_repl_msg *m);
+
 /* Handlers, on any worker. */
 void cairn_cluster__side_on_regions(struct cairn_rpc_req *rq);
 void cairn_cluster__side_on_region_read(struct cairn_rpc_req *rq);

@@ -126,6 +126,17 @@ int cluster_regions_note(struct cluster_regions *t, uint64_t id, uint64_t now_ns
     return r != NULL ? 0 : CAIRN_E_BUSY;
 }
 
+void cluster_regions_named(struct cluster_regions *t, uint64_t id)
+{
+    struct cluster_region *r;
+
+    pthread_mutex_lock(&t->mutex);
+    r = *place_of(t, id);
+    if (r != NULL)
+        r->until_ns = 0;
+    pthread_mutex_unlock(&t->mutex);
+}
+
 /* ---- for the sweeper ---- */
 
 void cluster_regions_sweep_begin(struct cluster_regions *t, uint64_t now_ns)

@@ -54,6 +54,9 @@ enum region_state cluster_regions_state(struct cluster_regions *t, uint64_t id);
 /** A region that was just stored here, by whoever leads. CAIRN_E_BUSY: it cannot be pinned. */
 int cluster_regions_note(struct cluster_regions *t, uint64_t id, uint64_t now_ns);
 
+/** A log names it, or a page of records that is being put: the next sweep may let the pin go. */
+void cluster_regions_named(struct cluster_regions *t, uint64_t id);
+
 /** Old pins are let go. */
 void cluster_regions_sweep_begin(struct cluster_regions *t, uint64_t now_ns);
 /** Takes those that are pinned out of @ids (ascending; @n of them), returns how many are left: nobody can pin these before

@@ -248,6 +248,10 @@ int cluster_slots_each_entry(struct cluster_slots *w, void (*fn)(void *arg, cons
     if (!w->started)
         return CAIRN_E_BUSY;
     for (uint32_t i = 0; i < w->room; i++) {
+        if (w->all[i] != NULL && w->all[i]->store.job != NULL)
+            return CAIRN_E_BUSY;
+    }
+    for (uint32_t i = 0; i < w->room; i++) {
         uint32_t slot = i * w->conf.nworkers + w->conf.worker;
         uint64_t end = w->all[i] != NULL ? cairn_slot_disk_end(w->conf.disk, slot) : 0;
 

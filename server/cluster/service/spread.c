@@ -107,6 +107,11 @@ int cairn_cluster_region_note(struct cairn_cluster *c, uint64_t id)
     return cluster_regions_note(&c->side->regions, id, cairn_env_now_ns(&c->home->env));
 }
 
+void cairn_cluster_region_named(struct cairn_cluster *c, uint64_t id)
+{
+    cluster_regions_named(&c->side->regions, id);
+}
+
 /* ---- for the sweeper ---- */
 
 void cairn_cluster_sweep_begin(struct cairn_cluster *c)
