@@ -5,8 +5,9 @@
  * OPEN    the store is asked for a window; it may have to wait for staging memory, or for the disk.
  * MOVE    the window is ours; bytes are copied, or a transfer with the caller is under way, and checksums are made.
  * SETTLE  the transfer is over, and what it brought is right; the store takes the window back and its bytes to the
- * medium. DONE    the piece is where it belongs.    FAILED  the window is given back and its bytes with it; sm.rc says
- * why.
+ *         medium.
+ * DONE    the piece is where it belongs.
+ * FAILED  the window is given back and its bytes with it; sm.rc says why.
  */
 #include "providers/extent/extent_move.h"
 

@@ -2,9 +2,11 @@
  *
  *   FILL ---> SEAL ---> DONE        FILL and SEAL may also go to FAILED.
  *
- * FILL    nobody writes any more; chunks that nobody wrote get zeros, piece by piece (what lay there before is not ours
- * to show). SEAL    every chunk has its bytes and its checksum; bytes and record become as durable as was asked. DONE
- * the region is visible.    FAILED  it is a draft again.
+ * FILL    nobody writes any more; chunks that nobody wrote get zeros, piece by piece (what lay there before is not
+ *         ours to show).
+ * SEAL    every chunk has its bytes and its checksum; bytes and record become as durable as was asked.
+ * DONE    the region is visible.
+ * FAILED  it is a draft again.
  */
 #include "providers/extent/extent_draft.h"
 #include "providers/extent/extent_internal.h"
@@ -148,11 +150,14 @@ void cairn_extent__persist(struct cairn_rpc_req *rq)
 {
     const Cairn__Wire__ExtentPersist *msg = (const Cairn__Wire__ExtentPersist *)rq->msg;
     struct cairn_extent_worker *w = cairn_extent__worker(rq);
-    struct cairn_extent_region *r = cairn_extent_table_find(&w->store->table, msg->id);
+    struct cairn_extent_region *r;
     struct cairn_err err = { 0 };
     struct persist *p;
     int rc;
 
+    if (!cairn_rpc_req_check_durability(rq, (uint32_t)msg->durability))
+        return;
+    r = cairn_extent_table_find(&w->store->table, msg->id);
     if (r == NULL) {
         cairn_extent__fail(rq, CAIRN_E_NOTFOUND, msg->id);
         return;

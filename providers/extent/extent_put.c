@@ -206,7 +206,8 @@ void cairn_extent__put(struct cairn_rpc_req *rq)
     struct put *p;
     int rc;
 
-    if (!cairn_extent__check_length(rq, msg->length) ||
+    if (!cairn_rpc_req_check_durability(rq, (uint32_t)msg->durability) ||
+        !cairn_extent__check_length(rq, msg->length) ||
         !cairn_extent__check_write(rq, msg->length, msg->bulk, msg->n_crcs))
         return;
     id = msg->id != 0 ? msg->id : cairn_extent_store_new_name(s);

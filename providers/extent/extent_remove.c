@@ -142,6 +142,8 @@ void cairn_extent__remove(struct cairn_rpc_req *rq)
     uint32_t n = (uint32_t)MIN(msg->n_ids, (size_t)REMOVE_STEPS);
     struct remove_op *op;
 
+    if (!cairn_rpc_req_check_durability(rq, (uint32_t)msg->durability))
+        return;
     if (msg->n_ids > CAIRN_BATCH_MAX) {
         cairn_rpc_reply_err(rq, CAIRN_E_TOOBIG, "%zu regions in one call, at most %d", msg->n_ids, CAIRN_BATCH_MAX);
         return;

@@ -107,8 +107,10 @@ static int apply_set(struct group_change *x)
         x->why = "an observer says nothing of itself";
         return CAIRN_E_STATE;
     }
-    if (q->set_zone)
-        strncpy(p->self.zone, q->zone, sizeof(p->self.zone)); /* the rest are zeros, as equal descriptions need */
+    if (q->set_zone) {
+        memset(p->self.zone, 0, sizeof(p->self.zone)); /* equal descriptions are equal to their last byte */
+        memcpy(p->self.zone, q->zone, strnlen(q->zone, CAIRN_SWIM_ZONE_MAX));
+    }
     if (q->set_weight)
         p->self.weight = q->weight;
     if (q->set_capacity)

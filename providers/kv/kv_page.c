@@ -15,6 +15,7 @@ void cairn_kv_page_reset(struct cairn_kv_page *p, enum cairn_kv_order order, uin
     p->order = order;
     p->n = 0;
     p->max = max;
+    p->head = UINT32_MAX;
     p->rc = 0;
 }
 
@@ -92,14 +93,17 @@ static bool page_reserve_entry(struct cairn_kv_page *p)
 
 static bool page_reserve_value(struct cairn_kv_page *p, const uint8_t *val, int64_t len)
 {
-    return val == NULL || len <= 0 || buf_reserve(&p->values, (size_t)len, CAIRN_KV_PAGE_BYTES, &p->rc);
+    return val == NULL || len <= 0 ||
+           buf_reserve(&p->values, (size_t)MIN(len, (int64_t)p->head), CAIRN_KV_PAGE_BYTES, &p->rc);
 }
 
 static void page_put_value(struct cairn_kv_page *p, const uint8_t *val, int64_t len)
 {
     if (val != NULL && len > 0) {
-        memcpy(p->values.ptr + p->values.len, val, (size_t)len);
-        p->values.len += (size_t)len;
+        size_t n = (size_t)MIN(len, (int64_t)p->head);
+
+        memcpy(p->values.ptr + p->values.len, val, n);
+        p->values.len += n;
     }
     p->lengths[p->n++] = len;
 }

@@ -19,6 +19,7 @@ struct cairn_kv_page {
     struct cairn_kv_buf keys;   /* at most CAIRN_KV_PAGE_KEY_BYTES */
     enum cairn_kv_order order;  /* how keys are shown */
     uint32_t n, max;            /* entries, and how many there may be */
+    uint32_t head;              /* bytes that are kept of a value; reset: UINT32_MAX, all of them */
     uint32_t room;              /* of the arrays below */
     int64_t *lengths;           /* of values; -1: not there */
     uint32_t *key_lengths;

@@ -250,6 +250,8 @@ static void handle_write(struct cairn_rpc_req *rq, struct cairn_kv_write *w)
 {
     struct kv_op *op;
 
+    if (UNLIKELY(!cairn_rpc_req_check_durability(rq, w->durability)))
+        return;
     if (kv_provider_of(rq)->ops->writes_inline) {
         write_now(rq, w);
         return;
@@ -272,7 +274,7 @@ static void handle_put(struct cairn_rpc_req *rq)
                                 .n = 1,
                                 .if_absent = m->if_absent,
                                 .want_old = m->want_old,
-                                .durability = (uint8_t)m->durability };
+                                .durability = (uint32_t)m->durability };
 
     if (!find_key(rq, m->db, &m->key, &w.db))
         return;
@@ -287,7 +289,7 @@ static void handle_erase(struct cairn_rpc_req *rq)
 {
     const Cairn__Wire__KvErase *m = (const Cairn__Wire__KvErase *)rq->msg;
     struct cairn_kv_write w = {
-        .keys = &m->key, .n = 1, .erase = true, .want_old = m->want_old, .durability = (uint8_t)m->durability
+        .keys = &m->key, .n = 1, .erase = true, .want_old = m->want_old, .durability = (uint32_t)m->durability
     };
 
     if (!find_key(rq, m->db, &m->key, &w.db))

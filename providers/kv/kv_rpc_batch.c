@@ -183,6 +183,8 @@ void kv_write_many(struct cairn_rpc_req *rq, struct cairn_kv_write *w)
 {
     struct kv_op *op;
 
+    if (UNLIKELY(!cairn_rpc_req_check_durability(rq, w->durability)))
+        return;
     if (w->n == 0 &&
         (w->durability != CAIRN__WIRE__DURABILITY__DURABILITY_SYNC || kv_provider_of(rq)->ops->writes_inline)) {
         cairn_rpc_reply(rq, 0, NULL, NULL, 0);
@@ -211,7 +213,7 @@ void kv_handle_mput(struct cairn_rpc_req *rq)
                                 .n = (uint32_t)m->n_keys,
                                 .lengths = m->lengths,
                                 .if_absent = m->if_absent,
-                                .durability = (uint8_t)m->durability };
+                                .durability = (uint32_t)m->durability };
     int rc;
 
     if (!kv_find(rq, m->db, &w.db) || !check_keys(rq, &w.db, m->keys, m->n_keys))
@@ -228,7 +230,7 @@ void kv_handle_merase(struct cairn_rpc_req *rq)
 {
     const Cairn__Wire__KvMget *m = (const Cairn__Wire__KvMget *)rq->msg;
     struct cairn_kv_write w = {
-        .keys = m->keys, .n = (uint32_t)m->n_keys, .erase = true, .durability = (uint8_t)m->durability
+        .keys = m->keys, .n = (uint32_t)m->n_keys, .erase = true, .durability = (uint32_t)m->durability
     };
 
     if (!kv_find(rq, m->db, &w.db) || !check_keys(rq, &w.db, m->keys, m->n_keys))

@@ -49,7 +49,7 @@ static void list_reply(struct kv_op *op)
 
 /* Takes @snap. */
 static void list_later(struct cairn_rpc_req *rq, const struct cairn_kv_scan *scan, struct kv_snapshot *snap,
-                       uint32_t max)
+                       uint32_t max, uint32_t head)
 {
     struct kv_worker *w = kv_worker_of(rq);
     struct kv_op *op = kv_op_new(rq, &kv_work_kind);
@@ -66,6 +66,7 @@ static void list_later(struct cairn_rpc_req *rq, const struct cairn_kv_scan *sca
     /* Half of the time is left for the way back: a page that is short beats none. */
     op->scan.deadline_ns = rq->deadline_ns - cairn_rpc_req_left_ns(rq, cairn_loop_now(op->worker->loop)) / 2;
     cairn_kv_page_reset(&op->page, scan->db.order, max);
+    op->page.head = head;
     op->work = list_work;
     op->reply = list_reply;
     kv_op_read(op);
@@ -81,6 +82,7 @@ void kv_handle_list(struct cairn_rpc_req *rq)
         .range = range, .reverse = m->reverse, .values = m->values, .entry = on_entry, .arg = &w->page
     };
     uint32_t max = m->max == 0 || m->max > CAIRN_BATCH_MAX ? CAIRN_BATCH_MAX : m->max;
+    uint32_t head = m->head == 0 ? UINT32_MAX : m->head;
     struct kv_snapshot *snap;
     int rc;
 
@@ -96,9 +98,10 @@ void kv_handle_list(struct cairn_rpc_req *rq)
         return;
     scan.at = snap != NULL ? snap->view : NULL;
     cairn_kv_page_reset(&w->page, scan.db.order, max);
+    w->page.head = head;
     rc = !p->ops->writes_inline && max > LOOP_ENTRIES_MAX ? CAIRN_KV_LATER : p->ops->scan(p->store, &scan);
     if (rc == CAIRN_KV_LATER) {
-        list_later(rq, &scan, snap, max);
+        list_later(rq, &scan, snap, max, head);
         return;
     }
     if (rc != 0)

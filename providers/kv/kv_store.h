@@ -88,7 +88,7 @@ struct cairn_kv_write {
     bool erase;
     bool if_absent;                  /* put: implied in a write-once database */
     bool want_old;                   /* only with n == 1 */
-    uint8_t durability;              /* Durability of the schema */
+    uint32_t durability;             /* Durability of the schema, or what is none yet */
     const ProtobufCBinaryData *keys; /* until the write is over, as all that follows */
     const uint8_t *values;           /* put: one behind the other */
     const uint32_t *lengths;

@@ -389,7 +389,8 @@ static bool on_scan_entry(void *arg, const uint8_t *key, size_t klen, const uint
 {
     struct cairn_kv_scan *scan = arg;
 
-    return scan->entry(scan->arg, key + KV_DB_PREFIX_BYTES, (uint32_t)klen - KV_DB_PREFIX_BYTES, val, (uint32_t)vlen);
+    return scan->entry(scan->arg, key + KV_DB_PREFIX_BYTES, (uint32_t)klen - KV_DB_PREFIX_BYTES,
+                       scan->values ? val : NULL, (uint32_t)vlen);
 }
 
 /* Microseconds until the deadline, at least one. */

@@ -221,11 +221,11 @@ void cairn__commit_request(struct cairn_call *call, struct cairn_ns *ns, const v
     m->if_absent = commit->if_absent;
     call->rpc.payload_n = 0;
     call->expose_len = 0;
-    call->next = NULL; /* it may be sent more than once */
     cairn__call_to(call, &cairn_iface_router, CAIRN_PROVIDER_ROUTER, CAIRN__WIRE__ROUTER_METHOD__ROUTER_COMMIT);
     if (ns->slots == 0)
         return;
     cairn__call_takes_steps(call);
+    call->next = NULL; /* it may be sent more than once */
     if (call->route.on)
         m->rid = &call->route.rid;
     else

@@ -22,7 +22,7 @@
 
 enum { IDENTITY_BYTES_MAX = 4096 };
 
-static int make_dir(const char *path, struct cairn_err *err)
+int cairn_datadir_make(const char *path, struct cairn_err *err)
 {
     char part[PATH_MAX];
     size_t n = strlen(path);
@@ -169,7 +169,7 @@ int cairn_datadir_open(struct cairn_datadir *d, const char *path, const char *cl
     int rc;
 
     *d = (struct cairn_datadir){ .path = path, .lock_fd = -1 };
-    rc = make_dir(path, err);
+    rc = cairn_datadir_make(path, err);
     if (rc == 0)
         rc = lock_dir(path, true, &d->lock_fd, err);
     if (rc != 0)

@@ -27,7 +27,9 @@ int cairn_datadir_open(struct cairn_datadir *d, const char *path, const char *cl
  * could be made. Holds the lock, where there is one, until close(), which is to be called in any case. */
 int cairn_datadir_check(struct cairn_datadir *d, const char *path, const char *cluster, struct cairn_err *err);
 void cairn_datadir_close(struct cairn_datadir *d);
-/** The directory of one provider, made if missing; @to of @len bytes. */
+/** Makes @path, and whatever is missing above it. */
+int cairn_datadir_make(const char *path, struct cairn_err *err);
+/** The directory of a part of the node, made if missing; @to of @len bytes. */
 int cairn_datadir_sub(const struct cairn_datadir *d, const char *name, char *to, size_t len, struct cairn_err *err);
 
 #endif

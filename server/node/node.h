@@ -49,8 +49,9 @@ struct cairn_instance {
     const struct cairn_provider_desc *desc;
     struct cairn_provider_env env;
     char dir[4096];
+    struct cairn_spare spare; /* of @dir, where has_spare */
     void *ctx;
-    bool started;
+    bool started, has_spare;
 };
 
 struct cairn_server {
@@ -104,6 +105,17 @@ struct cairn_server {
 };
 
 /* node_open.c */
+/* instance_dir.c */
+/* The directory of a configured provider (@section NULL: one that every node has). CAIRN_E_INVAL: too long. */
+int cairn_node__instance_path(const struct cairn_node_conf *conf, const struct cairn_conf *section, const char *name,
+                              char *to, size_t len, struct cairn_err *err);
+/* Makes it; env.name and env.conf are set, env.spare may become its own. */
+int cairn_node__instance_open_dir(struct cairn_server *s, struct cairn_instance *p, struct cairn_err *err);
+/* The spare room of the data directory and of all such directories: cairn_spare_*(). */
+int cairn_node__spares_make_way(struct cairn_server *s, struct cairn_err *err);
+void cairn_node__spares_keep(struct cairn_server *s);
+void cairn_node__spares_fini(struct cairn_server *s);
+
 int cairn_node__open(struct cairn_server *s, const struct cairn_server_options *options, struct cairn_err *err);
 void cairn_node__close(struct cairn_server *s);
 

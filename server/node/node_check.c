@@ -54,11 +54,14 @@ static int check_provider(const struct cairn_node_conf *conf, const char *name, 
     char dir[4096];
     struct cairn_provider_env env = { .name = name, .dir = dir, .conf = section };
     struct stat st;
-    int rc = 0;
+    int rc;
 
-    if (snprintf(dir, sizeof(dir), "%s/%s", conf->data, name) >= (int)sizeof(dir))
-        return cairn_err_set(err, CAIRN_E_INVAL, "%s/%s: the path is too long", conf->data, name);
-    if (stat(dir, &st) == 0)
+    rc = cairn_node__instance_path(conf, section, name, dir, sizeof(dir), err);
+    if (rc != 0)
+        return rc;
+    if (dir[0] == '/' && strncmp(dir, conf->data, strlen(conf->data)) != 0)
+        rc = cairn_place_check_dir(dir, true, "directory", err);
+    else if (stat(dir, &st) == 0) /* the data directory itself was looked at */
         rc = cairn_place_check_dir(dir, false, "directory", err);
     if (rc == CAIRN_E_NOSPACE)
         rc = 0; /* whether a start has room is the data directory's to say */

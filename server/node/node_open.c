@@ -143,7 +143,7 @@ static int plan_instances(struct cairn_server *s, struct cairn_err *err)
             .nloops = s->nworkers,
             .targets = s->targets,
         };
-        rc = cairn_datadir_sub(&s->data, p->env.name, p->dir, sizeof(p->dir), err);
+        rc = cairn_node__instance_open_dir(s, p, err);
         if (rc != 0)
             return rc;
         add_target(s, instance_id(p, i), p->env.name, p->desc->iface, p->desc->handlers, NULL);
@@ -173,7 +173,9 @@ static void *cluster_ctx(const struct cairn_server *s)
 
 static int start_instance(struct cairn_server *s, struct cairn_instance *p, struct cairn_err *err)
 {
-    struct cairn_router_conf router = { .embed_threshold = (uint32_t)s->conf.embed_threshold,
+    struct cairn_router_conf router = { .kv = s->conf.router_kv,
+                                        .extent = s->conf.router_extent,
+                                        .embed_threshold = (uint32_t)s->conf.embed_threshold,
                                         .user_namespaces_max = s->conf.user_namespaces_max,
                                         .sweep_interval_ms = s->conf.sweep_interval_ms,
                                         .map = s->map,
@@ -198,7 +200,7 @@ static int start_instances(struct cairn_server *s, struct cairn_err *err)
 
         p->env.ntargets = s->ntargets;
         cairn_notify_status(&s->notify, "starting: provider %s", p->env.name);
-        rc = start_instance(s, p, err);
+        rc = cairn_spare_explain(p->has_spare ? &p->spare : &s->spare, start_instance(s, p, err), err);
         if (rc != 0)
             return cairn_err_wrap(err, rc, "provider %s", p->env.name);
         p->started = true;
@@ -411,11 +413,11 @@ int cairn_node__open(struct cairn_server *s, const struct cairn_server_options *
     if (rc == 0 && s->conf.map_etcd)
         rc = cairn_node__open_etcd(&s->conf, &s->workers[0].loop, &s->map, err);
     if (rc == 0)
-        rc = cairn_spare_make_way(&s->spare, err);
+        rc = cairn_node__spares_make_way(s, err);
     if (rc == 0)
-        rc = cairn_spare_explain(&s->spare, start_instances(s, err), err);
+        rc = start_instances(s, err);
     if (rc == 0)
-        cairn_spare_keep(&s->spare);
+        cairn_node__spares_keep(s);
     if (rc == 0)
         rc = open_rpc(s, err);
     if (rc == 0)
@@ -457,12 +459,11 @@ void cairn_node__close(struct cairn_server *s)
         cairn_rpc_stats_set_free(s->stats[i]);
     free(s->stats);
     free(s->bulks);
-    free(s->instances);
     free(s->workers);
     free(s->rpcs);
     free(s->loops);
     if (s->data.lock_fd >= 0)
-        cairn_spare_keep(&s->spare); /* what engines gave back at their end is there for the next start */
+        cairn_node__spares_keep(s); /* what engines gave back at their end is there for the next start */
     cairn_datadir_close(&s->data);
     cairn_auth_forget(s->rpc_node.key, sizeof(s->rpc_node.key));
     cairn_notify_close(&s->notify);
@@ -473,7 +474,8 @@ void cairn_node__close(struct cairn_server *s)
     if (s->log_file_fd >= 0)
         close(s->log_file_fd);
     cairn_node_conf_free(&s->conf);
-    cairn_spare_fini(&s->spare);
+    cairn_node__spares_fini(s);
+    free(s->instances);
     pthread_cond_destroy(&s->stopped_cond);
     pthread_mutex_destroy(&s->mutex);
     free(s);

@@ -298,18 +298,19 @@ void router_handle_mget(struct cairn_rpc_req *rq)
 
 static int list_lengths(const Cairn__Wire__KvListReply *from, const uint8_t *values, size_t values_len, uint64_t *to)
 {
-    size_t at = 0;
+    size_t at = 0, n;
 
     if (from->n_lengths != from->n_keys)
         return CAIRN_E_INTERNAL;
     for (size_t i = 0; i < from->n_lengths; i++) {
         int64_t length;
 
-        if (from->lengths[i] > values_len - at)
+        n = MIN(from->lengths[i], (uint32_t)CAIRN_RECORD_PEEK_BYTES);
+        if (n > values_len - at)
             return CAIRN_E_INTERNAL;
-        length = record_length(values + at, from->lengths[i]);
+        length = cairn_record_peek(values + at, n, from->lengths[i]);
         to[i] = length >= 0 ? (uint64_t)length : CAIRN_LENGTH_UNKNOWN; /* the others are listed all the same */
-        at += from->lengths[i];
+        at += n;
     }
     return 0;
 }
@@ -382,6 +383,7 @@ static void list_ask(struct router_op *op)
     op->msg.list.after = m->after.len > 0;
     op->msg.list.max = m->max;
     op->msg.list.values = m->lengths;
+    op->msg.list.head = CAIRN_RECORD_PEEK_BYTES;
     ask_call(op, CAIRN__WIRE__KV_METHOD__KV_LIST, list_on_told);
 }
 

@@ -1,14 +1,17 @@
 /* MPUT: many small values in one call.
  *
  *   OPEN ---> BATCH ---> REPLIED
- *   BATCH ---> SINGLE ---> RECLAIM ---> SINGLE ---> REPLIED        SINGLE may repeat.
- *   OPEN and RECLAIM may also go to REPLIED, OPEN and BATCH to FAILED.
+ *   BATCH ---> SINGLE ---> RECLAIM ---> SINGLE ---> BARRIER ---> REPLIED        SINGLE may repeat.
+ *   RECLAIM ---> BARRIER
+ *   OPEN, SINGLE and RECLAIM may also go to REPLIED; OPEN, BATCH and BARRIER to FAILED.
  *
  * OPEN     the namespace's database is being opened.
  * BATCH    all records are with the KV provider in one call. Where an old value may be large, only those whose keys are
  *          new are taken by it, since a batch cannot give old records back.
  * SINGLE   one of the others is being put by itself, and its old record comes back.
  * RECLAIM  the regions of that old record are being removed.
+ * BARRIER  with `sync`: those were put as buffered, one sync makes them durable. A sync for each would take its time
+ *          as often as there are entries.
  * REPLIED  every entry has its status.      FAILED  nothing was put, or (after a failure of the provider) nobody knows. */
 #include "server/router/router_internal.h"
 
@@ -16,14 +19,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MPUT_OPEN, MPUT_BATCH, MPUT_SINGLE, MPUT_RECLAIM, MPUT_REPLIED, MPUT_FAILED, MPUT_NR };
+enum { MPUT_OPEN, MPUT_BATCH, MPUT_SINGLE, MPUT_RECLAIM, MPUT_BARRIER, MPUT_REPLIED, MPUT_FAILED, MPUT_NR };
 
 #define TO(state) CAIRN_SM_TO(MPUT_##state)
 static const struct cairn_sm_state mput_states[MPUT_NR] = {
     [MPUT_OPEN] = { "OPEN", CAIRN_SM_INITIAL, TO(BATCH) | TO(REPLIED) | TO(FAILED) },
     [MPUT_BATCH] = { "BATCH", 0, TO(SINGLE) | TO(REPLIED) | TO(FAILED) },
-    [MPUT_SINGLE] = { "SINGLE", 0, TO(SINGLE) | TO(RECLAIM) | TO(REPLIED) },
-    [MPUT_RECLAIM] = { "RECLAIM", 0, TO(SINGLE) | TO(REPLIED) },
+    [MPUT_SINGLE] = { "SINGLE", 0, TO(SINGLE) | TO(RECLAIM) | TO(BARRIER) | TO(REPLIED) },
+    [MPUT_RECLAIM] = { "RECLAIM", 0, TO(SINGLE) | TO(BARRIER) | TO(REPLIED) },
+    [MPUT_BARRIER] = { "BARRIER", 0, TO(REPLIED) | TO(FAILED) },
     [MPUT_REPLIED] = { "REPLIED", CAIRN_SM_FINAL, 0 },
     [MPUT_FAILED] = { "FAILED", CAIRN_SM_FINAL | CAIRN_SM_FAILURE, 0 },
 };
@@ -39,7 +43,8 @@ static bool mput_invariant(const struct cairn_sm *sm)
     bool one_by_one = sm->state == MPUT_SINGLE || sm->state == MPUT_RECLAIM;
 
     return CAIRN_HOLDS(!one_by_one || (!op->plain && op->statuses != NULL)) &&
-           CAIRN_HOLDS(!one_by_one || op->at < mput_msg(op)->n_keys) && CAIRN_HOLDS(op->nold == 0 || one_by_one);
+           CAIRN_HOLDS(!one_by_one || op->at < mput_msg(op)->n_keys) && CAIRN_HOLDS(op->nold == 0 || one_by_one) &&
+           CAIRN_HOLDS(sm->state != MPUT_REPLIED || !op->buffered);
 }
 
 const struct cairn_sm_kind router_mput_kind = { "router-mput", mput_states, MPUT_NR, mput_invariant, 60000 };
@@ -89,6 +94,32 @@ static void mput_on_single(struct cairn_rpc_call *call)
     router_op_reclaim(op, true, mput_single_done);
 }
 
+static void mput_on_barrier(struct cairn_rpc_call *call)
+{
+    struct router_op *op = call->arg;
+
+    if (call->rc != 0) {
+        router_op_fail(op, call->rc);
+        return;
+    }
+    op->buffered = false;
+    mput_reply(op);
+}
+
+static void mput_end_singles(struct router_op *op)
+{
+    if (!op->buffered) {
+        mput_reply(op);
+        return;
+    }
+    cairn_sm_move(&op->sm, MPUT_BARRIER);
+    cairn__wire__kv_mput__init(&op->msg.mput);
+    op->msg.mput.db = op->ns->db;
+    op->msg.mput.durability = CAIRN__WIRE__DURABILITY__DURABILITY_SYNC;
+    router_op_call(op, op->ns->kv, CAIRN__WIRE__KV_METHOD__KV_MPUT, mput_on_barrier);
+    cairn_rpc_call_start(&op->call);
+}
+
 /* Puts the next entry that the batch left out. */
 static void mput_next_single(struct router_op *op)
 {
@@ -97,14 +128,15 @@ static void mput_next_single(struct router_op *op)
     while (op->at < m->n_keys && op->statuses[op->at] != CAIRN_E_EXISTS)
         op->buf_at += (uint32_t)cairn_record_embedded_bytes(m->lengths[op->at++]);
     if (op->at == m->n_keys) {
-        mput_reply(op);
+        mput_end_singles(op);
         return;
     }
     cairn_sm_move(&op->sm, MPUT_SINGLE);
+    op->buffered = op->ns->durability == CAIRN__WIRE__DURABILITY__DURABILITY_SYNC;
     cairn__wire__kv_put__init(&op->msg.put);
     op->msg.put.db = op->ns->db;
     op->msg.put.key = m->keys[op->at];
-    op->msg.put.durability = op->ns->durability;
+    op->msg.put.durability = op->buffered ? CAIRN__WIRE__DURABILITY__DURABILITY_BUFFERED : op->ns->durability;
     op->msg.put.want_old = true;
     router_op_call(op, op->ns->kv, CAIRN__WIRE__KV_METHOD__KV_PUT, mput_on_single);
     op->call.payload[0] =

@@ -400,10 +400,12 @@ static void create_done(struct router_order *o)
     router_order_free(o);
 }
 
-/* The provider that is meant: the one named, or the first of its kind. */
-static int choose_provider(const struct cairn_router *r, const char *named, const struct cairn_rpc_iface *iface,
-                           const char *what, char *to, struct cairn_err *err)
+/* The provider that is meant: the one named, that of the configuration, or the first of its kind. */
+static int choose_provider(const struct cairn_router *r, const char *named, const char *usual,
+                           const struct cairn_rpc_iface *iface, const char *what, char *to, struct cairn_err *err)
 {
+    if (named[0] == '\0' && usual != NULL)
+        named = usual;
     for (uint32_t i = 0; i < r->env.ntargets; i++) {
         const struct cairn_rpc_target *t = &r->env.targets[i];
 
@@ -437,11 +439,11 @@ static int create_check(const struct cairn_router *r, const Cairn__Wire__Namespa
     if (m->embed_threshold > embed_max)
         return cairn_err_set(err, CAIRN_E_INVAL, "an embed threshold of %" PRIu32 "; at most %" PRIu32 " bytes fit",
                              m->embed_threshold, embed_max);
-    rc = choose_provider(r, m->kv, &cairn_iface_kv, "KV", ns->kv_name, err);
+    rc = choose_provider(r, m->kv, r->conf.kv, &cairn_iface_kv, "KV", ns->kv_name, err);
     if (rc != 0)
         return rc == CAIRN_E_NOPROVIDER && m->kv[0] == '\0' ? cairn_err_set(err, rc, "this node has no KV provider")
                                                             : rc;
-    rc = choose_provider(r, m->extent, &cairn_iface_extent, "extent", ns->extent_name, err);
+    rc = choose_provider(r, m->extent, r->conf.extent, &cairn_iface_extent, "extent", ns->extent_name, err);
     if (rc != 0 && m->extent[0] != '\0') /* without one, values up to the threshold are possible */
         return rc;
     return 0;
@@ -504,6 +506,5 @@ void router_handle_ns_create(struct cairn_rpc_req *rq)
     o->ns = ns;
     o->who = *rq->who;
     o->rq = rq;
-    o->who = *rq->who;
     router_order_submit(o);
 }

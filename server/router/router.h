@@ -33,6 +33,7 @@ enum {
 
 struct cairn_router_conf {
     uint64_t region_bytes;        /* a multiple of CAIRN_EXTENT_CHUNK_BYTES; 0: CAIRN_ROUTER_REGION_BYTES */
+    const char *kv, *extent;      /* providers of namespaces that name none; NULL or "": the first of its kind */
     uint32_t embed_threshold;     /* of namespaces that name none; 0: CAIRN_BULK_THRESHOLD_BYTES */
     uint32_t user_namespaces_max; /* of one user, unless an administrator makes more; 0: CAIRN_ROUTER_USER_NAMESPACES */
     uint32_t upload_ttl_ms, upload_grace_ms; /* 0: CAIRN_ROUTER_UPLOAD_*_MS */

@@ -266,6 +266,7 @@ struct router_op {
     bool upload_spent;            /* commit: a record that names its regions may be there */
     uint32_t on_failed;           /* the machine's failure state */
     bool plain;
+    bool buffered;                        /* what it puts is no more than buffered yet, whatever the namespace says */
     bool reads;                           /* of a clustered namespace, under leave to read @slot */
     uint32_t slot;                        /* clustered, of a key: where it belongs */
     uint64_t leave;                       /* reads: cairn_cluster_read_begin()'s token */

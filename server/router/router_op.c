@@ -75,9 +75,9 @@ static struct router_ns *request_ns(struct cairn_rpc_req *rq, struct router_work
         return NULL;
     }
     if (UNLIKELY(ns->clustered && w->router->conf.cluster == NULL)) {
-        cairn_rpc_reply_err(rq, CAIRN_E_UNSUPPORTED,
-                            "namespace '%s' is spread over the nodes of a cluster, and this node is in none (map.store)",
-                            ns->name);
+        cairn_rpc_reply_err(
+            rq, CAIRN_E_UNSUPPORTED,
+            "namespace '%s' is spread over the nodes of a cluster, and this node is in none (map.store)", ns->name);
         return NULL;
     }
     if (UNLIKELY(ns->kv == NULL)) {
@@ -141,7 +141,7 @@ struct router_op *router_op_new(struct cairn_rpc_req *rq, const char *name, cons
     op->upload_spent = false;
     op->on_failed = on_failed;
     op->plain = access == ROUTER_WRITE && !ns->has_large;
-    op->reads = false;
+    op->reads = op->buffered = false;
     op->writes = NULL;
     op->rid = NULL;
     op->rc = 0;
@@ -467,7 +467,7 @@ void router_op_reclaim(struct router_op *op, bool named, router_step *next)
         next(op);
     } else if (op->ns->extent == NULL) {
         reclaim_give_up(op, "this node does not have their provider");
-    } else if (!named || op->ns->durability != CAIRN__WIRE__DURABILITY__DURABILITY_BUFFERED) {
+    } else if (!named || (op->ns->durability != CAIRN__WIRE__DURABILITY__DURABILITY_BUFFERED && !op->buffered)) {
         reclaim_remove(op); /* with `sync` the record is durable by now, with `memory` nothing has to be */
     } else {
         cairn__wire__kv_mput__init(&op->msg.mput);

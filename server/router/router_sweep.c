@@ -3,24 +3,26 @@
  *
  *   DATABASES ---> DROP ---> DATABASES        for each KV provider: databases of namespaces that are no more
  *   DATABASES ---> LIST ---> BARRIER ---> OPEN ---> SCAN ---> REMOVE ---> DONE
- *   BARRIER ---> LOGS ---> OPEN        SCAN ---> FLUSH ---> REMOVE        LOGS ---> REMOVE        in a cluster
- *   SCAN ---> OPEN        BARRIER ---> REMOVE        REMOVE ---> REMOVE        REMOVE ---> LIST        DATABASES --->
- * DONE All may also go to STOPPED.
+ *   SCAN ---> OPEN        BARRIER ---> REMOVE        REMOVE ---> REMOVE        REMOVE ---> LIST
+ *   BARRIER ---> LOGS ---> OPEN        LOGS ---> REMOVE        SCAN ---> FLUSH ---> REMOVE
+ *   DATABASES ---> DONE        All may also go to STOPPED.
  *
  * DATABASES  a KV provider is being asked which databases it has.
  * DROP       one of a namespace that is gone is being dropped.
  * LIST       an extent provider is being asked for its regions; those that are ours (by their owner) are candidates.
  * BARRIER    candidates may belong to values that are being put right now. The workers answer when the puts that ran
- * have ended: then each candidate is a part of an upload (and stays), is named by a record, or never will be. (Regions never
- * change records.)
- * LOGS       candidates that entries of slots' logs name are being found; they are none any more. What is fetched or committed
- * from the begin of the sweep on is pinned at the cluster's service until its end. An entry is here before its record is: whatever
- * is in no log now is under its key by now, or replaced.
+ *            have ended: then each candidate is a part of an upload (and stays), is named by a record, or never will
+ *            be. (Regions never change records.)
+ * LOGS       in a cluster: candidates that entries of slots' logs name are being found; they are none any more. What is
+ *            fetched or stored from the begin of the sweep on is pinned at the cluster's service to its end. A region is
+ *            in a log before it is in a record: what no log names now, a record does by now, or nothing will.
  * OPEN       the next namespace that may name candidates is being looked for, its database opened.
  * SCAN       a page of its records is being read; candidates that it names are none any more.
- * FLUSH      all records have been seen, and are being made durable: a region is freed when what replaced it is (PROTOCOL §5).
+ * FLUSH      in a cluster: all records have been seen, and are being made durable: a region is freed when what has
+ *            replaced it is (PROTOCOL §5).
  * REMOVE     the candidates that are left, and are not pinned, are being removed; nobody can pin these meanwhile.
- * DONE       nothing is left.       STOPPED  something could not be learned, or the node ends: nothing was removed on a guess.
+ * DONE       nothing is left.
+ * STOPPED    something could not be learned, or the node ends: nothing was removed on a guess.
  *
  * Memory is bounded by candidates: at most ROUTER_SWEEP_SET_MAX at a time, and the records are read once for each such
  * part. Load is bounded by one call at a time, each followed by a rest as long as the call took. */

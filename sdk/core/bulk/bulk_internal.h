@@ -19,7 +19,7 @@
 enum {
     BULK_BUCKETS = 256, /* of regions by key: 16 a bucket at the most that is allowed */
     BULK_COOKIE_BYTES = 16,
-    BULK_TIMEOUT_DEFAULT_S = 30,
+    BULK_TIMEOUT_S = 30,
     BULK_VM_PIECE_BYTES =
         256 << 10, /* stays in the second-level cache until it is checksummed; pieces of 64 KiB halve the rate */
     BULK_DRAIN_MS =
@@ -33,6 +33,15 @@ enum {
 };
 
 #define BULK_FABRIC_AFTER_BYTES (UINT64_C(32) << 20)
+
+/* When a transfer ends at the latest. A request may wait for days; memory that is lent for a transfer may not: a peer that
+ * reads its socket and moves nothing would hold it. */
+static inline uint64_t bulk_deadline(uint64_t now_ns, uint64_t asked_ns, uint64_t len)
+{
+    uint64_t latest = now_ns + (BULK_TIMEOUT_S + (len >> 20)) * CAIRN_NS_PER_S;
+
+    return asked_ns != 0 && asked_ns < latest ? asked_ns : latest;
+}
 
 struct cairn_bulk_area {
     struct cairn_link link;

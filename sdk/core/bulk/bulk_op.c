@@ -469,11 +469,10 @@ static void on_task(void *arg)
 void cairn_bulk_start(struct cairn_rpc *rpc, struct cairn_bulk_op *op)
 {
     struct cairn_bulk *b = bulk_of(rpc);
-    uint64_t deadline = op->deadline_ns;
+    uint64_t deadline;
 
     CAIRN_ASSERT(b != NULL && op->done != NULL);
-    if (deadline == 0)
-        deadline = cairn_loop_now(b->loop) + BULK_TIMEOUT_DEFAULT_S * CAIRN_NS_PER_S;
+    deadline = bulk_deadline(cairn_loop_now(b->loop), op->deadline_ns, op->len);
     op->rpc = rpc;
     op->next = op->arrived_to = 0;
     op->flying = op->head = op->npieces = 0;

@@ -274,6 +274,11 @@ static void loop_flush(struct cairn_loop *loop)
     }
 }
 
+bool cairn_loop_has_ready(const struct cairn_loop *loop)
+{
+    return event_base_get_num_events(loop->base, EVENT_BASE_COUNT_ACTIVE) > 0;
+}
+
 void cairn_loop_enter(struct cairn_loop *loop)
 {
     loop_update_now(loop);

@@ -70,6 +70,8 @@ void cairn_loop_turn(struct cairn_loop *loop, uint64_t max_ns);
 /** For whoever starts something between two turns, having just become the loop's thread or after a pause: reads the
  * clock, and the next turn runs the flush hooks before it sleeps. */
 void cairn_loop_enter(struct cairn_loop *loop);
+/** The loop's own thread: whether more descriptors wait for their part of this turn. */
+bool cairn_loop_has_ready(const struct cairn_loop *loop);
 /** Turns until cairn_loop_stop(). */
 void cairn_loop_run(struct cairn_loop *loop);
 /** Any thread, and signal handlers: cairn_loop_run() returns after the present turn. */

@@ -106,6 +106,15 @@ uint8_t *cairn_conn_reserve(struct cairn_conn *c, size_t n)
     return last->bytes + last->end;
 }
 
+/* Looked at only when there is enough for a connection alone. */
+static bool conn_is_full(const struct cairn_conn *c)
+{
+    if (c->out_frames >= CAIRN_NET_FLUSH_FRAMES)
+        return true;
+    return c->out_bytes >= CAIRN_NET_FLUSH_BYTES &&
+           (c->out_bytes >= CAIRN_NET_FLUSH_BUSY_BYTES || !cairn_loop_has_ready(c->net->loop));
+}
+
 void cairn_conn_commit(struct cairn_conn *c, size_t n)
 {
     c->out_last->end += n;
@@ -113,7 +122,7 @@ void cairn_conn_commit(struct cairn_conn *c, size_t n)
     c->out_frames++;
     if (c->blocked || c->broken)
         return;
-    if (c->out_bytes >= CAIRN_NET_FLUSH_BYTES || c->out_frames >= CAIRN_NET_FLUSH_FRAMES)
+    if (conn_is_full(c))
         cairn_conn_flush(c);
     else if (cairn_list_is_empty(&c->dirty))
         cairn_list_add_tail(&c->net->dirty, &c->dirty);

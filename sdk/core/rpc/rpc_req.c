@@ -10,6 +10,7 @@
 #include "sdk/core/rpc/rpc_internal.h"
 
 #include "schema/common.pb-c.h"
+#include "schema/kv.pb-c.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -176,6 +177,15 @@ void cairn_rpc_reply(struct cairn_rpc_req *rq, int status, const ProtobufCMessag
     }
     CAIRN_ASSERT(msg == NULL || msg->descriptor == rq->method->reply);
     req_reply(rq, 0, msg, NULL, payload, n);
+}
+
+bool cairn_rpc_req_check_durability(struct cairn_rpc_req *rq, uint32_t durability)
+{
+    if (LIKELY(durability <= CAIRN__WIRE__DURABILITY__DURABILITY_MEMORY))
+        return true;
+    cairn_rpc_reply_err(rq, CAIRN_E_INVAL, "durability %u is not known here: is this node older than its client?",
+                        durability);
+    return false;
 }
 
 void cairn_rpc_reply_err(struct cairn_rpc_req *rq, int status, const char *fmt, ...)

@@ -89,6 +89,26 @@ static int embedded_parse(const uint8_t *p, size_t len, struct cairn_record *r)
     return 0;
 }
 
+int64_t cairn_record_peek(const uint8_t *p, size_t n, uint64_t len)
+{
+    struct cairn_record r;
+    uint64_t length;
+    int rc;
+
+    if (n >= CAIRN_RECORD_HEAD_BYTES && p[0] == CAIRN_RECORD_VERSION && p[3] == 0) {
+        if (p[1] == CAIRN_RECORD_EMBEDDED)
+            return cairn_record_embedded_length(len);
+        if (p[1] == CAIRN_RECORD_EXTENTS && n < len && n >= CAIRN_RECORD_EXTENTS_HEAD_BYTES) {
+            length = cairn_le_load64(p + 8);
+            return length <= CAIRN_VALUE_BYTES_MAX && len == cairn_record_extents_bytes(cairn_le_load32(p + 16))
+                       ? (int64_t)length
+                       : CAIRN_E_CORRUPT;
+        }
+    }
+    rc = cairn_record_parse(p, n, &r);
+    return rc != 0 ? rc : (int64_t)r.length;
+}
+
 int cairn_record_parse(const uint8_t *p, size_t len, struct cairn_record *r)
 {
     *r = (struct cairn_record){ 0 };

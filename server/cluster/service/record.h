@@ -1,8 +1,15 @@
 /** What stands in the KV provider under a key of a hashed namespace. Pure; input is hostile (it comes from storage).
  *
- *  embedded    0 version 2   1 type 1   2 durability   3 zero   4 the value   behind it: CRC32C of each chunk of it (4 each)
- *  extents     0 version 2   1 type 2   2 durability   3 zero   4 CRC32C of all other bytes (4)   8 length of the value
- * (8) 16 number of regions (4)   20 regions in order: id (8), length (4)
+ *  offset  embedded                                    extents
+ *  0       version 2                                   version 2
+ *  1       type 1                                      type 2
+ *  2       durability                                  durability
+ *  3       zero                                        zero
+ *  4       the value, behind it the CRC32C of each     CRC32C of all other bytes (4)
+ *          chunk of it (4 each)
+ *  8                                                   length of the value (8)
+ *  16                                                  number of regions (4)
+ *  20                                                  regions in order: id (8), length (4)
  *
  * Numbers are little-endian. 4096 regions make 48 KiB. The checksums of an embedded value are the writer's, and for the
  * reader to compare; whoever takes a part of it compares here. Chunks are those of extents. */
@@ -22,6 +29,7 @@ enum {
     CAIRN_RECORD_HEAD_BYTES = 4,
     CAIRN_RECORD_EXTENTS_HEAD_BYTES = 20,
     CAIRN_RECORD_REGION_BYTES = 12,
+    CAIRN_RECORD_PEEK_BYTES = 64, /* a value of three regions is seen whole */
     CAIRN_RECORD_CRCS_MAX = CAIRN_KV_VALUE_BYTES_MAX / CAIRN_EXTENT_CHUNK_BYTES,
     /* a value that is embedded */
     CAIRN_RECORD_EMBEDDED_BYTES_MAX = CAIRN_KV_VALUE_BYTES_MAX - CAIRN_RECORD_HEAD_BYTES - 4 * CAIRN_RECORD_CRCS_MAX,
@@ -57,6 +65,9 @@ static inline size_t cairn_record_embedded_bytes(uint64_t length)
 {
     return CAIRN_RECORD_HEAD_BYTES + (size_t)length + 4 * (size_t)cairn_record_ncrcs(length);
 }
+/** Length of the value whose record has @len bytes, from the first @n of them (CAIRN_RECORD_PEEK_BYTES, or all). Only what is
+ * there is proved by its checksum: an answer for listings. Errors as cairn_record_parse(). */
+int64_t cairn_record_peek(const uint8_t *p, size_t n, uint64_t len);
 /** Length of the value in an embedded record of @len bytes; CAIRN_E_CORRUPT if none has so many. */
 int64_t cairn_record_embedded_length(uint64_t len);
 /** Writes what stands around an embedded value, which is at @to + CAIRN_RECORD_HEAD_BYTES already. @crcs: its checksums,

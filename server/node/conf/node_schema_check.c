@@ -123,9 +123,11 @@ static bool is_provider_name(const char *s)
     return s[0] != '\0' && strlen(s) <= 64 && s[strspn(s, "abcdefghijklmnopqrstuvwxyz0123456789_-")] == '\0';
 }
 
-static const char *path_of(const struct cairn_conf *p)
+/* As written: two ways to say one directory are told apart only when the second provider finds it locked. */
+static const char *directory_of(const struct cairn_conf *p)
 {
-    return cairn_conf_has_key(p, "path") ? cairn_conf_str(p, "path") : "";
+    return cairn_conf_has_key(p, "path") && cairn_conf_str(p, "path")[0] != '\0' ? cairn_conf_str(p, "path")
+                                                                                 : cairn_conf_str(p, "name");
 }
 
 static void check_providers(struct cairn_conf_doc *doc, const struct cairn_conf *root)
@@ -157,12 +159,12 @@ static void check_providers(struct cairn_conf_doc *doc, const struct cairn_conf 
                 break;
             }
         }
-        for (uint32_t j = 0; j < i && path_of(p)[0] != '\0'; j++) {
+        for (uint32_t j = 0; j < i && cairn_conf_has_key(p, "path"); j++) {
             const struct cairn_conf *o = cairn_conf_list_section(root, "providers", j);
 
-            if (strcmp(path_of(p), path_of(o)) == 0) {
-                cairn_conf_complain(doc, p, "path", -1, "provider '%.80s' has this path already (%s)",
-                                    cairn_conf_str(o, "name"), cairn_conf_where(o, "path"));
+            if (strcmp(name, cairn_conf_str(o, "name")) != 0 && strcmp(directory_of(p), directory_of(o)) == 0) {
+                cairn_conf_complain(doc, p, "path", -1, "the directory of provider '%.80s' (%s); choose another",
+                                    cairn_conf_str(o, "name"), cairn_conf_where(o, "name"));
                 break;
             }
         }

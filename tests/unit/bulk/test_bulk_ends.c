@@ -1,5 +1,6 @@
 /* How transfers end before their time, what a hostile peer can ask, and what holds between two processes of one node.
  */
+#include "sdk/core/bulk/bulk_internal.h"
 #include "tests/lib/bulk_world.h"
 #include "tests/lib/drawing.h"
 
@@ -325,6 +326,18 @@ static void tables_are_sound_and_as_drawn(void **state)
         fail_msg("%s", why);
 }
 
+/* However long a request may wait, its transfer holds memory for a bounded time. */
+static void no_transfer_outlasts_its_bound(void **state)
+{
+    const uint64_t now = 7 * CAIRN_NS_PER_S, days = UINT64_C(2000000) * CAIRN_NS_PER_S;
+
+    (void)state;
+    assert_int_equal(bulk_deadline(now, now + 1, 1 << 20), now + 1);
+    assert_int_equal(bulk_deadline(now, 0, 0), now + BULK_TIMEOUT_S * CAIRN_NS_PER_S);
+    assert_int_equal(bulk_deadline(now, now + days, 1 << 20), now + (BULK_TIMEOUT_S + 1) * CAIRN_NS_PER_S);
+    assert_int_equal(bulk_deadline(now, now + days, UINT64_C(1) << 30), now + (BULK_TIMEOUT_S + 1024) * CAIRN_NS_PER_S);
+}
+
 int main(void)
 {
 #define N(f) cmocka_unit_test_setup_teardown(f, setup_tcp, teardown)
@@ -345,6 +358,7 @@ int main(void)
         U(concealing_waits_for_a_mover_that_was_lost),
         U(hostile_pieces),
         N(hostile_introductions),
+        cmocka_unit_test(no_transfer_outlasts_its_bound),
         cmocka_unit_test(tables_are_sound_and_as_drawn),
     };
 

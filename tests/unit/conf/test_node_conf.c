@@ -229,9 +229,13 @@ static void providers_fit_together(void **state)
     expect("providers:\n- {type: kv, name: a}\n- {type: extent, name: a}\n",
            "cairn.yaml:3:24: another provider is called 'a' already (cairn.yaml:2:20)\n");
     expect("providers:\n- {type: kv, name: a, path: /d}\n- {type: extent, name: b, path: /d}\n",
-           "cairn.yaml:3:33: provider 'a' has this path already (cairn.yaml:2:29)\n");
+           "cairn.yaml:3:33: the directory of provider 'a' (cairn.yaml:2:20); choose another\n");
     expect("providers: [{type: kv, name: A/../b}]\n",
            "cairn.yaml:1:30: a provider's name is made of up to 64 letters a-z, digits, '_' and '-'; found 'A/../b'\n");
+    expect("providers: [{type: kv, name: a, path: /x}, {type: extent, name: b, path: /x}]\n",
+           "cairn.yaml:1:74: the directory of provider 'a' (cairn.yaml:1:30); choose another\n");
+    expect("providers: [{type: kv, name: a}, {type: extent, name: b, path: a}]\n",
+           "cairn.yaml:1:64: the directory of provider 'a' (cairn.yaml:1:30); choose another\n");
     expect("providers: [{type: kv, name: router}]\n",
            "cairn.yaml:1:30: 'router' is the name of a part that every node has; choose another\n");
     expect("router: {kv: fsat}\nproviders: [{type: kv, name: other}, {type: kv, name: fast}]\n",

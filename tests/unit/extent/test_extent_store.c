@@ -176,6 +176,7 @@ static void nonsense_is_refused(void **state)
     struct fixture *fx = *state;
     Cairn__Wire__ExtentPut put = CAIRN__WIRE__EXTENT_PUT__INIT;
     Cairn__Wire__ExtentWrite write = CAIRN__WIRE__EXTENT_WRITE__INIT;
+    Cairn__Wire__ExtentRemove removal = CAIRN__WIRE__EXTENT_REMOVE__INIT;
     Cairn__Wire__BulkDesc desc = CAIRN__WIRE__BULK_DESC__INIT;
     uint32_t crcs[2] = { 0, 0 };
     uint8_t byte = 0;
@@ -213,6 +214,17 @@ static void nonsense_is_refused(void **state)
     write.off = UINT64_MAX;
     assert_int_equal(fx_call(fx, &c, CAIRN__WIRE__EXTENT_METHOD__EXTENT_WRITE, &write.base, &byte, 1), CAIRN_E_INVAL);
     assert_int_equal(fx_persist(fx, id + 1, 0), CAIRN_E_NOTFOUND);
+    assert_int_equal(fx_persist(fx, id, 99), CAIRN_E_INVAL); /* no durability, and none that is weaker instead */
+    removal.n_ids = 1;
+    removal.ids = &id;
+    removal.durability = 99;
+    assert_int_equal(fx_call(fx, &c, CAIRN__WIRE__EXTENT_METHOD__EXTENT_REMOVE, &removal.base, NULL, 0), CAIRN_E_INVAL);
+    put = (Cairn__Wire__ExtentPut)CAIRN__WIRE__EXTENT_PUT__INIT;
+    put.length = put.n_crcs = 1;
+    put.crcs = crcs;
+    put.durability = 99;
+    assert_int_equal(fx_call(fx, &c, CAIRN__WIRE__EXTENT_METHOD__EXTENT_PUT, &put.base, &byte, 1), CAIRN_E_INVAL);
+    assert_non_null(strstr(fx->err.text, "durability 99"));
     assert_int_equal(fx_create(fx, 0, &id), CAIRN_E_INVAL);
     assert_int_equal(fx_create(fx, CAIRN_EXTENT_BYTES_MAX + 1, &id), CAIRN_E_TOOBIG);
 }

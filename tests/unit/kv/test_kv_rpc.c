@@ -173,8 +173,16 @@ static void listing_by_pages(void **state)
     r = (Cairn__Wire__KvListReply *)fx->reply;
     assert_int_equal(r->n_keys, 7);
     assert_true(r->more);
+    assert_int_equal(r->n_lengths, 0); /* keys were asked for, and nothing else travels */
+    assert_int_equal(fx->value_len, 0);
+    m.values = true;
+    m.head = 3;
+    assert_int_equal(call(fx, M(LIST), &m, NULL, 0), 0);
+    r = (Cairn__Wire__KvListReply *)fx->reply;
+    assert_int_equal(r->n_lengths, 7);
+    assert_int_equal(r->lengths[6], 300);
+    assert_int_equal(fx->value_len, 7 * 3);
     assert_memory_equal(r->keys[0].data, "000199", 6);
-    assert_int_equal(r->n_lengths, 0);
     free(many);
 }
 
@@ -283,6 +291,9 @@ static void bad_requests(void **state)
     Cairn__Wire__KvPut p = CAIRN__WIRE__KV_PUT__INIT;
     Cairn__Wire__KvList l = CAIRN__WIRE__KV_LIST__INIT;
     Cairn__Wire__KvMput barrier = CAIRN__WIRE__KV_MPUT__INIT;
+    Cairn__Wire__KvErase e = CAIRN__WIRE__KV_ERASE__INIT;
+    Cairn__Wire__KvApply a = CAIRN__WIRE__KV_APPLY__INIT;
+    const Cairn__Wire__Durability unknown = 256 + CAIRN__WIRE__DURABILITY__DURABILITY_MEMORY;
 
     assert_int_equal(open_db(fx, "n", CAIRN_KV_UINT, false, &numbers), 0);
     assert_int_equal(put(fx, db, "", "v"), CAIRN_E_INVAL);
@@ -302,6 +313,13 @@ static void bad_requests(void **state)
     barrier.db = db;
     barrier.durability = CAIRN__WIRE__DURABILITY__DURABILITY_SYNC;
     assert_int_equal(call(fx, M(MPUT), &barrier, NULL, 0), 0); /* of nothing: waits for a sync */
+    p.durability = e.durability = a.durability = barrier.durability = unknown; /* and no weaker one instead */
+    e.db = db;
+    e.key = p.key;
+    assert_int_equal(call(fx, M(PUT), &p, "v", 1), CAIRN_E_INVAL);
+    assert_int_equal(call(fx, M(ERASE), &e, NULL, 0), CAIRN_E_INVAL);
+    assert_int_equal(call(fx, M(APPLY), &a, NULL, 0), CAIRN_E_INVAL);
+    assert_int_equal(call(fx, M(MPUT), &barrier, NULL, 0), CAIRN_E_INVAL);
     many->keys[5].len = 0;
     assert_int_equal(mput(fx, db, many, 10, false, 10), CAIRN_E_INVAL);
     assert_non_null(strstr(fx->err.text, "key 5"));

@@ -143,6 +143,113 @@ static void a_node_can_be_started_again(void **state)
     cairn_close(c);
 }
 
+/* Where values of namespaces go that name no provider: where the configuration says. */
+static void the_router_takes_the_providers_it_was_told(void **state)
+{
+    struct fixture *fx = *state;
+    struct cairn_server_options o = CAIRN_SERVER_OPTIONS_INIT;
+    struct cairn_ns_options named = CAIRN_NS_OPTIONS_INIT;
+    struct cairn_ns_list *ns;
+    char file[128], text[512];
+    struct cairn *c;
+    FILE *f;
+
+    snprintf(file, sizeof(file), "%s/cairn.yaml", fx->dir);
+    f = fopen(file, "w");
+    assert_non_null(f);
+    fprintf(f,
+            "node: {data: %s/d, workers: 1}\n"
+            "workspace: %s/w\n"
+            "router: {kv: second, extent: other}\n"
+            "providers:\n"
+            "  - {type: kv, name: first, backend: memory}\n"
+            "  - {type: kv, name: second, backend: memory}\n"
+            "  - {type: extent, name: one, backend: memory}\n"
+            "  - {type: extent, name: other, backend: memory}\n",
+            fx->dir, fx->dir);
+    fclose(f);
+    o.file = file;
+    if (cairn_server_start(&o, &fx->nodes[0], text, sizeof(text)) != 0)
+        fail_msg("%s", text);
+    c = enter(fx->nodes[0]);
+    named.durability = CAIRN_DURABILITY_MEMORY;
+    assert_int_equal(cairn_ns_create(c, "usual", &named, NULL), 0);
+    assert_int_equal(cairn_ns_show(c, "usual", &ns, NULL), 0);
+    assert_string_equal(ns->namespaces[0].kv, "second");
+    assert_string_equal(ns->namespaces[0].extent, "other");
+    cairn_free(ns);
+    named.kv = "first";
+    assert_int_equal(cairn_ns_create(c, "named", &named, NULL), 0);
+    assert_int_equal(cairn_ns_show(c, "named", &ns, NULL), 0);
+    assert_string_equal(ns->namespaces[0].kv, "first");
+    assert_string_equal(ns->namespaces[0].extent, "other");
+    cairn_free(ns);
+    cairn_close(c);
+}
+
+static void write_paths(struct fixture *fx, const char *node, char *file, size_t len)
+{
+    FILE *f;
+
+    snprintf(file, len, "%s/%s.yaml", fx->dir, node);
+    f = fopen(file, "w");
+    assert_non_null(f);
+    fprintf(f,
+            "node: {data: %s/%s, workers: 1}\n"
+            "workspace: %s/w%s\n"
+            "providers:\n"
+            "  - {type: kv, name: kv, path: %s/fast/disk}\n"
+            "  - {type: extent, name: extent, path: big}\n",
+            fx->dir, node, fx->dir, node, fx->dir);
+    fclose(f);
+}
+
+/* A provider's directory may be anywhere; it belongs to one node at a time. */
+static void providers_have_paths_of_their_own(void **state)
+{
+    struct fixture *fx = *state;
+    struct cairn_server_options o = CAIRN_SERVER_OPTIONS_INIT;
+    char file[128], path[256], text[512], value[8];
+    struct cairn_ns *ns;
+    struct cairn *c;
+    size_t len = 0;
+
+    write_paths(fx, "d", file, sizeof(file));
+    o.file = file;
+    assert_int_equal(cairn_server_check(&o, text, sizeof(text)), 0);
+    snprintf(path, sizeof(path), "%s/fast", fx->dir);
+    assert_int_equal(access(path, F_OK), -1); /* a check leaves nothing behind */
+    for (int round = 0; round < 2; round++) {
+        if (cairn_server_start(&o, &fx->nodes[0], text, sizeof(text)) != 0)
+            fail_msg("%s", text);
+        c = enter(fx->nodes[0]);
+        if (round == 0)
+            assert_int_equal(cairn_ns_create(c, "n", NULL, NULL), 0);
+        assert_int_equal(cairn_ns_open(c, "n", &ns, NULL), 0);
+        if (round == 0)
+            assert_int_equal(cairn_put(ns, "k", 1, "value", 5, NULL), 0);
+        assert_int_equal(cairn_get(ns, "k", 1, value, sizeof(value), &len, NULL), 0);
+        assert_int_equal(len, 5);
+        cairn_ns_close(ns);
+        cairn_close(c);
+        snprintf(path, sizeof(path), "%s/fast/disk/FORMAT", fx->dir);
+        assert_int_equal(access(path, F_OK), 0);
+        snprintf(path, sizeof(path), "%s/fast/disk/spare", fx->dir); /* room for removals is on that disk as well */
+        assert_int_equal(access(path, F_OK), 0);
+        snprintf(path, sizeof(path), "%s/d/big/FORMAT", fx->dir);
+        assert_int_equal(access(path, F_OK), 0);
+        snprintf(path, sizeof(path), "%s/d/kv", fx->dir);
+        assert_int_equal(access(path, F_OK), -1);
+        if (round == 0) {
+            cairn_server_free(fx->nodes[0]);
+            fx->nodes[0] = NULL;
+        }
+    }
+    write_paths(fx, "e", file, sizeof(file));
+    assert_int_equal(cairn_server_start(&o, &fx->nodes[1], text, sizeof(text)), CAIRN_E_LOCKED);
+    assert_non_null(strstr(text, "fast/disk"));
+}
+
 static void mistakes_are_told_and_leave_nothing(void **state)
 {
     struct fixture *fx = *state;
@@ -169,6 +276,8 @@ int main(void)
         T(several_nodes_share_nothing),
         T(one_data_directory_has_one_node),
         T(a_node_can_be_started_again),
+        T(the_router_takes_the_providers_it_was_told),
+        T(providers_have_paths_of_their_own),
         T(mistakes_are_told_and_leave_nothing),
     };
 

@@ -90,6 +90,32 @@ static void embedded_chunks_are_checked(void **state)
     free(p);
 }
 
+/* What a listing sees: the beginning of a record, and how long it is. */
+static void lengths_from_the_beginning(void **state)
+{
+    struct cairn_record_region regions[4] = { { 1, 100 }, { 2, 100 }, { 3, 100 }, { 4, 50 } };
+    uint8_t p[256];
+    const size_t peek = CAIRN_RECORD_PEEK_BYTES, four = cairn_record_extents_bytes(4);
+
+    (void)state;
+    cairn_record_put_embedded(p, 0, 200, NULL);
+    assert_int_equal(cairn_record_peek(p, peek, cairn_record_embedded_bytes(200)), 200);
+    assert_int_equal(cairn_record_peek(p, peek, cairn_record_embedded_bytes(200) + CAIRN_KV_VALUE_BYTES_MAX),
+                     CAIRN_E_CORRUPT);
+    cairn_record_put_extents(p, 0, regions, 4);
+    assert_true(four > peek);
+    assert_int_equal(cairn_record_peek(p, peek, four), 350);
+    assert_int_equal(cairn_record_peek(p, peek, four - 1), CAIRN_E_CORRUPT);
+    assert_int_equal(cairn_record_peek(p, CAIRN_RECORD_EXTENTS_HEAD_BYTES - 1, four), CAIRN_E_CORRUPT);
+    p[8] ^= 1;
+    assert_int_equal(cairn_record_peek(p, four, four), CAIRN_E_CORRUPT); /* all of it is there: its checksum counts */
+    cairn_record_put_extents(p, 0, regions, 3);
+    assert_int_equal(cairn_record_peek(p, cairn_record_extents_bytes(3), cairn_record_extents_bytes(3)), 300);
+    p[0]++;
+    assert_int_equal(cairn_record_peek(p, peek, four), CAIRN_E_FORMAT);
+    assert_int_equal(cairn_record_peek(p, 0, 0), CAIRN_E_CORRUPT);
+}
+
 static void extents_round_trip(void **state)
 {
     static struct cairn_record_region regions[CAIRN_ROUTER_REGIONS_MAX];
@@ -215,10 +241,15 @@ static void newer_versions_and_types_are_told_apart(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(embedded_round_trip), cmocka_unit_test(extents_round_trip),
-        cmocka_unit_test(embedded_lengths),    cmocka_unit_test(embedded_chunks_are_checked),
-        cmocka_unit_test(bytes_are_fixed),     cmocka_unit_test(damage_is_found),
-        cmocka_unit_test(nonsense_is_refused), cmocka_unit_test(newer_versions_and_types_are_told_apart),
+        cmocka_unit_test(embedded_round_trip),
+        cmocka_unit_test(extents_round_trip),
+        cmocka_unit_test(lengths_from_the_beginning),
+        cmocka_unit_test(embedded_lengths),
+        cmocka_unit_test(embedded_chunks_are_checked),
+        cmocka_unit_test(bytes_are_fixed),
+        cmocka_unit_test(damage_is_found),
+        cmocka_unit_test(nonsense_is_refused),
+        cmocka_unit_test(newer_versions_and_types_are_told_apart),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

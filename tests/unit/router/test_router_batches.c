@@ -100,6 +100,49 @@ static void a_batch_over_large_values_leaves_no_orphans(void **state)
     assert_int_equal(w->nregions, 0);
 }
 
+/* What is put one by one does not wait for the disk each time: one barrier makes all of it durable. */
+static void a_batch_over_others_waits_for_one_sync(void **state)
+{
+    static struct batch b;
+    struct world *w = *state;
+    Cairn__Wire__Namespace m = CAIRN__WIRE__NAMESPACE__INIT;
+    struct answer a;
+
+    m.name = (char *)"n";
+    m.embed_threshold = 1000;
+    m.durability = CAIRN__WIRE__DURABILITY__DURABILITY_SYNC;
+    assert_int_equal(ns_create_as(w, &root, &m, NULL), 0);
+    assert_int_equal(put(w, "n", "large", value, 2000), 0); /* now old values may be large */
+    batch_fill(&b, 12, 1);
+    assert_int_equal(mput(w, &b, 12, false, &a), 0);
+    answer_free(&a);
+    memset(w->served, 0, sizeof(w->served));
+    batch_fill(&b, 12, 2);
+    assert_int_equal(mput(w, &b, 12, false, &a), 0);
+    assert_int_equal(((Cairn__Wire__KvStatuses *)a.reply)->n_status, 0);
+    answer_free(&a);
+    assert_int_equal(w->served[CAIRN__WIRE__KV_METHOD__KV_PUT], 12);
+    assert_int_equal(w->put_durability, CAIRN__WIRE__DURABILITY__DURABILITY_BUFFERED);
+    assert_int_equal(w->served[CAIRN__WIRE__KV_METHOD__KV_MPUT], 1 + 1); /* the batch, and the barrier */
+    assert_int_equal(w->mput_durability, CAIRN__WIRE__DURABILITY__DURABILITY_SYNC);
+    expect_batch(w, &b, 12);
+    /* A large value among them: its record's end is durable before its regions go, as ever. */
+    assert_int_equal(put(w, "n", "key0003", value, 2000), 0);
+    memset(w->served, 0, sizeof(w->served));
+    assert_int_equal(mput(w, &b, 12, false, &a), 0);
+    answer_free(&a);
+    assert_int_equal(w->served[CAIRN__WIRE__KV_METHOD__KV_MPUT], 1 + 1 + 1);
+    expect_batch(w, &b, 12);
+    expect_no_orphans(w);
+    /* Nobody is told that it is durable when it may not be. */
+    w->calls = 0;
+    w->fail_at = 1 + 12 + 1;
+    w->fail_rc = CAIRN_E_IO;
+    assert_int_equal(mput(w, &b, 12, false, &a), CAIRN_E_IO);
+    answer_free(&a);
+    w->fail_at = 0;
+}
+
 static void a_batch_that_must_not_replace(void **state)
 {
     static struct batch b;
@@ -237,6 +280,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(batches),
         CASE(a_batch_over_large_values_leaves_no_orphans),
+        CASE(a_batch_over_others_waits_for_one_sync),
         CASE(a_batch_that_must_not_replace),
         CASE(mget_tells_of_large_values),
         CASE(list_by_prefix_and_page),

@@ -148,6 +148,7 @@ static void kv_put(struct world *w, struct cairn_rpc_req *rq)
     struct iovec iov;
     int rc = kv_put_one(w, m->db, m->key, rq->payload, rq->payload_len, m->if_absent, m->want_old ? &old : NULL);
 
+    w->put_durability = m->durability;
     if (rc != 0) {
         cairn_rpc_reply(rq, rc, NULL, NULL, 0);
         return;
@@ -208,6 +209,7 @@ static void kv_mput(struct world *w, struct cairn_rpc_req *rq)
     int32_t statuses[CAIRN_BATCH_MAX];
     size_t at = 0;
 
+    w->mput_durability = m->durability;
     assert_int_equal(m->n_keys, m->n_lengths);
     for (size_t i = 0; i < m->n_keys; at += m->lengths[i++]) {
         assert_true(at + m->lengths[i] <= rq->payload_len);
@@ -276,8 +278,10 @@ static void kv_list(struct world *w, struct cairn_rpc_req *rq)
             break;
         }
         if (m->values) {
-            memcpy(values + at, e->value, e->value_len);
-            at += e->value_len;
+            size_t n = m->head != 0 && m->head < e->value_len ? m->head : e->value_len;
+
+            memcpy(values + at, e->value, n);
+            at += n;
             reply.lengths = lengths;
             lengths[reply.n_lengths++] = (uint32_t)e->value_len;
         }

@@ -63,6 +63,7 @@ struct world {
     int fail_rc;
     bool fail_after;     /* it is carried out all the same: the caller cannot know */
     uint32_t served[32]; /* KV calls by method */
+    Cairn__Wire__Durability put_durability, mput_durability; /* of the last one */
     bool hollow;         /* regions have a length, and no bytes */
     bool no_owners;      /* an extent provider that knows none */
     int remove_rc;       /* not 0: what it says of each region that it is to remove */
