@@ -90,5 +90,9 @@ function(cairn_add_test name source)
     target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR})
     target_compile_definitions(${name} PRIVATE CAIRN_SOURCE_DIR="${CMAKE_SOURCE_DIR}") # tests read drawings and examples
     add_test(NAME ${name} COMMAND ${name})
-    set_tests_properties(${name} PROPERTIES TIMEOUT 120)
+    if(CAIRN_SANITIZE) # ten times as long under ThreadSanitizer, on a busy machine
+        set_tests_properties(${name} PROPERTIES TIMEOUT 900)
+    else()
+        set_tests_properties(${name} PROPERTIES TIMEOUT 120)
+    endif()
 endfunction()

@@ -25,8 +25,9 @@ enum {
     FORMAT_VERSION = 1,
     CATALOGUE_VERSION = 1,
     COMMIT_OPS_MAX = 16384,
-    LOOP_KEYS_MAX = 256,    /* of one call that a loop looks up itself */
-    COUNT_KEYS_MAX = 20000, /* that usage() counts before it estimates */
+    LOOP_KEYS_MAX = 256, /* of one call that a loop looks up itself */
+    COUNT_KEYS_MAX = 20000,
+    COUNT_MS = 1000, /* that usage() counts before it estimates */
     CATALOGUE_KEY_BYTES = KV_DB_PREFIX_BYTES + 1,
 };
 
@@ -393,14 +394,20 @@ static bool on_scan_entry(void *arg, const uint8_t *key, size_t klen, const uint
                        scan->values ? val : NULL, (uint32_t)vlen);
 }
 
+/* As deadlines are, on a thread that has no loop. */
+static uint64_t now_ns(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_BOOTTIME, &ts);
+    return (uint64_t)ts.tv_sec * CAIRN_NS_PER_S + (uint64_t)ts.tv_nsec;
+}
+
 /* Microseconds until the deadline, at least one. */
 static uint64_t timeout_us(uint64_t deadline_ns)
 {
-    struct timespec ts;
-    uint64_t now;
+    uint64_t now = now_ns();
 
-    clock_gettime(CLOCK_BOOTTIME, &ts);
-    now = (uint64_t)ts.tv_sec * CAIRN_NS_PER_S + (uint64_t)ts.tv_nsec;
     return deadline_ns > now ? (deadline_ns - now) / 1000 + 1 : 1;
 }
 
@@ -456,8 +463,9 @@ static int rocksdb_usage(struct cairn_kv_store *st, const struct cairn_kv_db *db
     int rc;
 
     *out = (struct cairn_kv_usage){ .keys_exact = true };
+    scan.deadline_ns = now_ns() + COUNT_MS * CAIRN_NS_PER_MS; /* few keys may lie behind many that were removed */
     rc = rocksdb_scan(st, &scan);
-    if (rc != 0 || !scan.more)
+    if (rc != CAIRN_E_TIMEOUT && (rc != 0 || !scan.more))
         return rc;
     out->keys_exact = false;
     cairn_kv__full_key_bound(db, NULL, 0, &lo);

@@ -521,8 +521,7 @@ static void run_kv(void)
 
 static void make_regions(struct load *load)
 {
-    uint8_t *data = alloc(1, job.size);
-    memset(data, 0xa5, job.size);
+    uint8_t *data = bench_buffer(job.size, 1);
     job.regions = alloc(job.nregions, sizeof(*job.regions));
     for (uint64_t i = 0; i < job.nregions; i++)
         must(cairn_extent_put(load->extents, data, job.size, &job.regions[i], &job.call), &job.error,

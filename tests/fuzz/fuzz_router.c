@@ -5,5 +5,5 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    return fuzz_requests("router", data, size);
+    return fuzz_requests(FUZZ_MEMORY, "router", data, size);
 }

@@ -3,6 +3,7 @@
 
 #include "tests/lib/solo.h"
 
+#include "sdk/core/bulk/bulk.h"
 #include "sdk/core/rpc/rpc_internal.h"
 
 #include "schema/kv.pb-c.h"
@@ -12,10 +13,6 @@
 #include <string.h>
 
 enum { CALLS_MAX = 16 };
-
-static const char yaml[] = "providers:\n"
-                           "  - {type: kv, name: kv, backend: memory, memory: 16MiB}\n"
-                           "  - {type: extent, name: extent, backend: memory, capacity: 16MiB}\n";
 
 /* Handles of databases are drawn when they are made: in requests they are 1 and 2. */
 enum { DBS = 2 };
@@ -33,10 +30,14 @@ static void on_opened(struct cairn_rpc_call *call)
     handles[opened->order == CAIRN__WIRE__KV_ORDER__KV_ORDER_UINT] = opened->db;
 }
 
+static const struct cairn_identity admin = { .admin = true }, user = { .uid = 1000, .gid = 1000 };
+static uint8_t memory[64 << 10];
+static struct cairn_bulk_region exposed; /* @memory */
+
 static void run(struct solo *s, const struct cairn_rpc_target *t, uint32_t method, ProtobufCMessage *msg,
-                const uint8_t *payload, size_t n, void (*done)(struct cairn_rpc_call *call))
+                const uint8_t *payload, size_t n, const struct cairn_identity *who,
+                void (*done)(struct cairn_rpc_call *call))
 {
-    static const struct cairn_identity admin = { .admin = true };
     static struct cairn_rpc_call call;
 
     memset(&call, 0, sizeof(call));
@@ -49,7 +50,7 @@ static void run(struct solo *s, const struct cairn_rpc_target *t, uint32_t metho
     call.payload[0].iov_len = n;
     call.payload_n = n > 0;
     call.timeout_ns = CAIRN_NS_PER_S;
-    call.who = &admin;
+    call.who = who;
     call.done = done;
     cairn_rpc_call_start(&call);
     solo_finish(s, &call);
@@ -61,17 +62,23 @@ static void prepare(struct solo *s)
     Cairn__Wire__KvOpen open = CAIRN__WIRE__KV_OPEN__INIT;
     Cairn__Wire__Namespace ns = CAIRN__WIRE__NAMESPACE__INIT;
 
+    if (cairn_bulk_expose(solo_rpc(s), memory, sizeof(memory), CAIRN_BULK_CAN_READ | CAIRN_BULK_CAN_WRITE, &exposed) !=
+        0)
+        abort();
+    if (solo_target(s, "kv") == NULL)
+        return;
     open.name = (char *)(uintptr_t) "d";
     open.create = true;
-    run(s, solo_target(s, "kv"), CAIRN__WIRE__KV_METHOD__KV_OPEN, &open.base, NULL, 0, on_opened);
+    run(s, solo_target(s, "kv"), CAIRN__WIRE__KV_METHOD__KV_OPEN, &open.base, NULL, 0, &admin, on_opened);
     open.name = (char *)(uintptr_t) "numbers";
     open.order = CAIRN__WIRE__KV_ORDER__KV_ORDER_UINT;
-    run(s, solo_target(s, "kv"), CAIRN__WIRE__KV_METHOD__KV_OPEN, &open.base, NULL, 0, on_opened);
+    run(s, solo_target(s, "kv"), CAIRN__WIRE__KV_METHOD__KV_OPEN, &open.base, NULL, 0, &admin, on_opened);
     ns.name = (char *)(uintptr_t) "n";
     ns.kv = (char *)(uintptr_t) "kv";
     ns.extent = (char *)(uintptr_t) "extent";
+    ns.mode = 0666;
     ns.durability = CAIRN__WIRE__DURABILITY__DURABILITY_MEMORY;
-    run(s, solo_target(s, "router"), CAIRN__WIRE__ROUTER_METHOD__ROUTER_NS_CREATE, &ns.base, NULL, 0, on_done);
+    run(s, solo_target(s, "router"), CAIRN__WIRE__ROUTER_METHOD__ROUTER_NS_CREATE, &ns.base, NULL, 0, &admin, on_done);
 }
 
 static void aim_at(uint32_t *db)
@@ -80,13 +87,20 @@ static void aim_at(uint32_t *db)
         *db = handles[*db - 1];
 }
 
-/* Puts handles where a request names a database by its number. */
+/* Puts handles where a request names a database by its number, and memory where it names that. */
 static void aim(ProtobufCMessage *msg)
 {
     const ProtobufCFieldDescriptor *f = protobuf_c_message_descriptor_get_field_by_name(msg->descriptor, "db");
 
     if (f != NULL && f->type == PROTOBUF_C_TYPE_UINT32)
         aim_at((uint32_t *)((uint8_t *)msg + f->offset));
+    f = protobuf_c_message_descriptor_get_field_by_name(msg->descriptor, "bulk");
+    if (f != NULL && f->descriptor == &cairn__wire__bulk_desc__descriptor) {
+        Cairn__Wire__BulkDesc *d = *(Cairn__Wire__BulkDesc **)((uint8_t *)msg + f->offset);
+
+        if (d != NULL && d->key == 1)
+            d->key = exposed.desc.key;
+    }
     if (msg->descriptor == &cairn__wire__kv_apply__descriptor) {
         Cairn__Wire__KvApply *m = (Cairn__Wire__KvApply *)msg;
 
@@ -95,7 +109,7 @@ static void aim(ProtobufCMessage *msg)
     }
 }
 
-int fuzz_requests(const char *provider, const uint8_t *data, size_t size)
+int fuzz_requests(const char *yaml, const char *provider, const uint8_t *data, size_t size)
 {
     static struct solo *solo;
     const struct cairn_rpc_target *t;
@@ -107,6 +121,7 @@ int fuzz_requests(const char *provider, const uint8_t *data, size_t size)
     t = solo_target(solo, provider);
     for (int i = 0; size >= 4 && i < CALLS_MAX; i++) {
         uint32_t method = data[0] % t->iface->nmethods;
+        const struct cairn_identity *who = data[0] / t->iface->nmethods % 2 == 0 ? &admin : &user;
         size_t body = MIN((size_t)(data[1] | data[2] << 8), size - 4);
         size_t payload = MIN((size_t)data[3] * 16, size - 4 - body);
         struct cairn_arena arena;
@@ -118,7 +133,7 @@ int fuzz_requests(const char *provider, const uint8_t *data, size_t size)
         msg = protobuf_c_message_unpack(t->iface->methods[method].request, &alloc, body, data + 4);
         if (msg != NULL && t->handlers[method] != NULL) {
             aim(msg);
-            run(solo, t, method, msg, data + 4 + body, payload, on_done);
+            run(solo, t, method, msg, data + 4 + body, payload, who, on_done);
         }
         cairn_arena_reset(&arena);
         data += 4 + body + payload;

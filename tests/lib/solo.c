@@ -38,6 +38,12 @@ struct solo {
     char dir[SCRATCH_MAX];
 };
 
+static const uint8_t solo_cluster[CAIRN_CLUSTER_ID_BYTES], solo_key[CAIRN_KEY_BYTES];
+static const uint32_t solo_naddresses = 0;
+static const struct cairn_provider_node solo_node = {
+    .name = "solo", .cluster_id = solo_cluster, .key = solo_key, .naddresses = &solo_naddresses
+};
+
 static void must(int rc, const struct cairn_err *err, const char *what)
 {
     if (rc == 0)
@@ -56,6 +62,7 @@ static void solo_start_provider(struct solo *s, const struct cairn_provider_desc
     snprintf(p->dir, sizeof(p->dir), "%s/%s", s->dir, name);
     mkdir(p->dir, 0700);
     p->env = (struct cairn_provider_env){ .name = name,
+                                          .node = &solo_node,
                                           .dir = p->dir,
                                           .conf = conf,
                                           .pool = s->pool,

@@ -5,20 +5,11 @@ Each function or method takes one measurement and returns one number in the unit
 import glob
 import os
 import re
-import shutil
 import socket
 
 from .procs import Failed, wait_until
 
 # command -> Debian package
-PACKAGES = {"redis-server": "redis-server", "redis-benchmark": "redis-tools", "db_bench": "rocksdb-tools", "fio": "fio",
-            "rsync": "rsync"}
-
-
-def missing_packages(commands):
-    return sorted({PACKAGES[c] for c in commands if shutil.which(c) is None})
-
-
 def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))

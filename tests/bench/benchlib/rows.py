@@ -17,7 +17,6 @@ class Row:
     against: str         # the yardstick in a few words
     cairn: Callable      # one measurement, of a Bench
     yardstick: Callable
-    needs: tuple = ()    # commands from PACKAGES
 
     @property
     def better(self):
@@ -30,7 +29,7 @@ class Row:
 
 def _kv_memory(test, connections):
     return dict(cairn=lambda b: b.kv({"set": "put"}.get(test, test), "kv-memory", outstanding=16, connections=connections),
-                yardstick=lambda b: b.redis.rate(test, connections, 16, tcp=True), needs=("redis-server", "redis-benchmark"))
+                yardstick=lambda b: b.redis.rate(test, connections, 16, tcp=True))
 
 
 def _kv_batch(op):
@@ -40,7 +39,7 @@ def _kv_batch(op):
 
 def _rocksdb(op, benchmark):
     return dict(cairn=lambda b: b.kv(op, "kv-rocksdb", outstanding=ROCKSDB_OUTSTANDING, durability="buffered"),
-                yardstick=lambda b: b.db_bench.rate(benchmark), needs=("db_bench",))
+                yardstick=lambda b: b.db_bench.rate(benchmark))
 
 
 def _extent_memory(op, size, depth):
@@ -55,13 +54,11 @@ def _extent_local(op):
 
 
 def _extent_file(op, rw):
-    return dict(cairn=lambda b: b.extent(op, "extent-file", "tcp", MIB, FILE_DEPTH, durability="sync"),
-                yardstick=lambda b: b.fio.bytes_per_s(rw), needs=("fio",))
+    return dict(cairn=lambda b: b.extent_file(op, MIB, FILE_DEPTH), yardstick=lambda b: b.fio.bytes_per_s(rw))
 
 
 def _import(tree):
-    return dict(cairn=lambda b: b.import_rate(getattr(b, tree)), yardstick=lambda b: b.rsync_rate(getattr(b, tree)),
-                needs=("rsync",))
+    return dict(cairn=lambda b: b.import_rate(getattr(b, tree)), yardstick=lambda b: b.rsync_rate(getattr(b, tree)))
 
 
 ROWS = [
@@ -70,8 +67,7 @@ ROWS = [
     Row("rpc.null.tcp.p50", "us", 0.67, "blocking ping-pong of 64 B",
         lambda b: b.ping_p50("tcp"), lambda b: b.yard.pingpong_p50_us("tcp")),
     Row("rpc.null.unix.rate64", "ops/s", 1.5, "Redis PING, 64 outstanding",
-        lambda b: b.ping_rate("unix", 64), lambda b: b.redis.rate("ping_mbulk", 1, 64, tcp=False),
-        needs=("redis-server", "redis-benchmark")),
+        lambda b: b.ping_rate("unix", 64), lambda b: b.redis.rate("ping_mbulk", 1, 64, tcp=False)),
     Row("kv.memory.put1k.p16", "ops/s", 1.3, "Redis SET, 1 connection", **_kv_memory("set", 1)),
     Row("kv.memory.put1k.p16.c16", "ops/s", 1.3, "Redis SET, 16 connections", **_kv_memory("set", 16)),
     Row("kv.memory.get1k.p16", "ops/s", 1.3, "Redis GET, 1 connection", **_kv_memory("get", 1)),

@@ -124,8 +124,12 @@ class Bench:
         return self.load.run("kv", "tcp", op=op, provider=provider, keys=KEYS, value=VALUE_BYTES, **options)[figure]
 
     def extent(self, op, provider, where, size, depth, **options):
-        return self.load.run("extent", where, op=op, provider=provider, size=size, outstanding=depth, regions=depth,
-                             **options)["bytes_per_s"]
+        options.setdefault("regions", depth)
+        return self.load.run("extent", where, op=op, provider=provider, size=size, outstanding=depth, **options)["bytes_per_s"]
+
+    def extent_file(self, op, size, depth):
+        """Reads go over as many bytes as fio's: a few regions would come from a cache of the device, or of its host."""
+        return self.extent(op, "extent-file", "tcp", size, depth, durability="sync", regions=self.size.fio_bytes // size)
 
     def import_rate(self, tree):
         """Bytes of files per second into a new namespace, from the start of the program to its end."""

@@ -1,0 +1,9 @@
+/* Request bodies for the kv provider's handlers over a backend that blocks: requests.h. */
+#include "tests/fuzz/requests.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    return fuzz_requests(FUZZ_DISK, "kv", data, size);
+}
