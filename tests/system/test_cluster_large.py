@@ -3,6 +3,7 @@
 import os
 import random
 import shutil
+import signal
 import subprocess
 import threading
 import time
@@ -132,6 +133,21 @@ class ClusterLarge(ClusterCase):
             got = self.cairn(self.all[1], "get", "data", "s%d" % number, text=False)
             self.assertTrue(got.code == OK and got.out == data or code != OK and got.code != OK, (number, code, err))
             self.assertIn(code, (OK, FAILED), err)
+
+    def test_one_that_hangs_holds_nobody_for_long(self):
+        self.begin_large()
+        source = self.tree("source", [20 * MIB + i for i in range(6)], 7)
+        leads = self.coordinator()
+        victim, other = [n for n in self.all if n is not leads]
+        victim.process.send_signal(signal.SIGSTOP)
+        began = time.monotonic()
+        self.ok(self.cairn(other, "import", "--prefix", "a/", "data", source))
+        self.assertLess(time.monotonic() - began, 60)
+        victim.process.send_signal(signal.SIGCONT)
+        wait_for("all replicas", self.is_whole, 120)
+        self.same(victim, "a/", source)
+        leads.kill() # of each of its slots another has all
+        self.same(victim, "a/", source)
 
 
 if __name__ == "__main__":
