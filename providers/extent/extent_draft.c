@@ -230,7 +230,7 @@ void cairn_extent_draft_expire(struct cairn_extent_store *s, uint64_t now_ns)
         if (d->born_ns + s->conf.draft_ttl_ns > now_ns)
             break;
         if (drop(s, r) == 0) {
-            r->next = gone;
+            r->next[CAIRN_EXTENT_ALL] = gone;
             gone = r;
             n++;
         }
@@ -243,7 +243,7 @@ void cairn_extent_draft_expire(struct cairn_extent_store *s, uint64_t now_ns)
     while (gone != NULL) {
         struct cairn_extent_region *r = gone;
 
-        gone = r->next;
+        gone = r->next[CAIRN_EXTENT_ALL];
         cairn_extent_region_put(r);
     }
 }

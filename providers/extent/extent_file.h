@@ -34,7 +34,7 @@ struct file_segment {
 /* Steps that become durable together. One job at a time, on the pool; those who come meanwhile are the next group. */
 struct file_lane {
     struct file_store *store;
-    struct cairn_link steps; /* under the index mutex, as all here */
+    struct cairn_link steps; /* under the lanes' mutex, as all here */
     uint32_t n;
     bool running, sync;
     bool wanted; /* limbo is full or space is wanted: sync the index even without steps */
@@ -59,12 +59,16 @@ struct file_store {
     struct cairn_link limbo; /* regions by their logged link, oldest first */
     uint64_t limbo_blocks, used_blocks;
 
-    pthread_mutex_t index_mutex; /* may be held while the space mutex is taken, never the other way round */
+    /* For all down to the gap. Held while the disk works, so a loop does not take it. May be held while another mutex is taken, and
+     * not the other way round. */
+    pthread_mutex_t index_mutex;
     struct cairn_file_log log;
-    struct cairn_link logged;  /* regions whose record is in the log */
-    uint64_t live_bytes;       /* what their records come to */
+    struct cairn_link logged; /* regions whose record is in the log */
+    uint64_t live_bytes;      /* what their records come to */
+    uint64_t rewrites, rewrite_from; /* from: a failure is tried again when the log has grown to it */
+
+    pthread_mutex_t lanes_mutex;
     struct file_lane lanes[2]; /* buffered, sync */
-    uint64_t rewrites;
     char damage[160]; /* what a start found wrong, for `status` */
 };
 
@@ -121,6 +125,8 @@ void file_waiters_serve(struct file_store *f, int rc);
 
 int file_index_open(struct file_store *f, struct cairn_err *err);
 void file_index_close(struct file_store *f);
+/** At the end, when nobody has a reference any more: frees the regions that are in the index. */
+void file_index_forget(struct file_store *f);
 /** At the start, alone: notes for good that @r is quarantined. */
 int file_index_note_bad(struct file_store *f, const struct cairn_extent_region *r);
 /** Takes a step of verb @verb into the lane for its durability. */

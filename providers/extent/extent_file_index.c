@@ -150,6 +150,12 @@ void file_index_close(struct file_store *f)
     cairn_file_log_close(&f->log);
 }
 
+void file_index_forget(struct file_store *f)
+{
+    while (!cairn_list_is_empty(&f->logged))
+        cairn_extent_region_free(CONTAINER_OF(cairn_list_pop(&f->logged), struct cairn_extent_region, logged));
+}
+
 /* ---- groups ---- */
 
 /* One fdatasync for each segment that a step of the group wrote to. */
@@ -231,7 +237,7 @@ static void write_records(struct file_store *f, struct cairn_link *steps)
     rc = cairn_file_log_write(&f->log);
     if (rc != 0)
         cairn_log_error("extent store %s: writing the index: %s", f->base.conf.dir, cairn_error_text(rc));
-    if (rc == CAIRN_E_IO) /* what of it is on the disk nobody knows */
+    if (rc == CAIRN_E_IO || atomic_load(&f->log.broken)) /* what of it is on the disk nobody knows */
         cairn_extent_store_worsen(&f->base, CAIRN_EXTENT_READONLY);
     CAIRN_LIST_FOREACH (l, steps) {
         struct cairn_extent_step *step = CONTAINER_OF(l, struct cairn_extent_step, link);
@@ -260,18 +266,28 @@ static void index_lost(struct file_store *f)
     file_limbo_fail(f, CAIRN_E_IO);
 }
 
-/* The log with nothing but what lives. Under the index mutex, and only by the sync lane, whose file descriptor it
- * replaces. A failure changes nothing: the old log goes on. */
-static void rewrite_if_worth_it(struct file_store *f)
+/* Under the index mutex, as the next two. */
+static bool rewrite_is_worth_it(const struct file_store *f)
+{
+    return f->log.end >= MAX(2 * f->live_bytes + REWRITE_BYTES_MIN, f->rewrite_from) &&
+           !cairn_extent_store_is_readonly(&f->base);
+}
+
+/* A failure changes nothing: the old log goes on. Mostly the disk is full, and each attempt fills it to the last byte. */
+static void rewrite_failed(struct file_store *f, int rc)
+{
+    f->rewrite_from = f->log.end + REWRITE_BYTES_MIN;
+    cairn_log_warn("extent store %s: the index cannot be written anew: %s", f->base.conf.dir, cairn_error_text(rc));
+}
+
+/* The log with nothing but what lives. Only by the sync lane, whose file descriptor it replaces. */
+static void rewrite(struct file_store *f)
 {
     struct cairn_file_log fresh;
-    int rc;
+    int rc = cairn_file_log_rewrite_begin(&f->log, &fresh);
 
-    if (f->log.end < 2 * f->live_bytes + REWRITE_BYTES_MIN || cairn_extent_store_is_readonly(&f->base))
-        return;
-    rc = cairn_file_log_rewrite_begin(&f->log, &fresh);
     if (rc != 0) {
-        cairn_log_warn("extent store %s: the index cannot be written anew: %s", f->base.conf.dir, cairn_error_text(rc));
+        rewrite_failed(f, rc);
         return;
     }
     for (struct cairn_link *l = f->logged.next; l != &f->logged && rc == 0; l = l->next)
@@ -283,11 +299,12 @@ static void rewrite_if_worth_it(struct file_store *f)
         return;
     }
     if (rc != 0) {
-        cairn_log_warn("extent store %s: the index cannot be written anew: %s", f->base.conf.dir, cairn_error_text(rc));
+        rewrite_failed(f, rc);
         cairn_file_log_rewrite_abort(&fresh);
         return;
     }
     f->rewrites++;
+    f->rewrite_from = 0;
     file_limbo_free(f, UINT64_MAX); /* the new log is durable and names none of them */
 }
 
@@ -313,25 +330,30 @@ static void lane_work(struct cairn_job *job)
     struct file_lane *lane = job->arg;
     struct file_store *f = lane->store;
     struct cairn_link steps;
+    bool worth_it;
 
     cairn_list_init(&steps);
-    pthread_mutex_lock(&f->index_mutex);
+    pthread_mutex_lock(&f->lanes_mutex);
     cairn_list_splice(&steps, &lane->steps);
     lane->groups++;
     lane->grouped += lane->n;
     lane->n = 0;
     lane->wanted = false;
-    pthread_mutex_unlock(&f->index_mutex);
+    pthread_mutex_unlock(&f->lanes_mutex);
     if (lane->sync)
         sync_segments(f, &steps);
     pthread_mutex_lock(&f->index_mutex);
     write_records(f, &steps);
+    worth_it = rewrite_is_worth_it(f);
     pthread_mutex_unlock(&f->index_mutex);
     if (lane->sync) {
         sync_index(f, &steps);
         pthread_mutex_lock(&f->index_mutex);
-        rewrite_if_worth_it(f);
+        if (rewrite_is_worth_it(f))
+            rewrite(f);
         pthread_mutex_unlock(&f->index_mutex);
+    } else if (worth_it) {
+        file_index_want_sync(f);
     }
     while (!cairn_list_is_empty(&steps)) {
         struct cairn_extent_step *step = CONTAINER_OF(cairn_list_pop(&steps), struct cairn_extent_step, link);
@@ -340,7 +362,7 @@ static void lane_work(struct cairn_job *job)
     }
 }
 
-/* The pool is full: those who wait are told so. Under the index mutex. */
+/* The pool is full: those who wait are told so. Under the mutex. */
 static void lane_refuse(struct file_lane *lane)
 {
     lane->running = lane->wanted = false;
@@ -356,18 +378,18 @@ static void lane_done(struct cairn_job *job)
     struct file_store *f = lane->store;
     bool refused = false;
 
-    pthread_mutex_lock(&f->index_mutex);
+    pthread_mutex_lock(&f->lanes_mutex);
     lane->running = lane->n > 0 || lane->wanted;
     if (lane->running && cairn_pool_submit(f->base.pool, job->loop, job) != 0) {
         lane_refuse(lane);
         refused = true;
     }
-    pthread_mutex_unlock(&f->index_mutex);
+    pthread_mutex_unlock(&f->lanes_mutex);
     if (refused)
         file_limbo_fail(f, CAIRN_E_BUSY);
 }
 
-/* Under the index mutex. */
+/* Under the mutex. */
 static int lane_start(struct file_lane *lane, struct cairn_loop *loop)
 {
     int rc = 0;
@@ -390,7 +412,7 @@ int file_commit(struct cairn_extent_step *step, enum file_verb verb)
         return CAIRN_E_IO;
     step->verb = verb;
     step->rc = 0;
-    pthread_mutex_lock(&f->index_mutex);
+    pthread_mutex_lock(&f->lanes_mutex);
     if (lane->n >= FILE_LANE_STEPS_MAX) {
         rc = CAIRN_E_BUSY;
     } else {
@@ -402,7 +424,7 @@ int file_commit(struct cairn_extent_step *step, enum file_verb verb)
             lane->n--;
         }
     }
-    pthread_mutex_unlock(&f->index_mutex);
+    pthread_mutex_unlock(&f->lanes_mutex);
     return rc == 0 ? CAIRN_EXTENT_LATER : rc;
 }
 
@@ -413,12 +435,12 @@ void file_index_want_sync(struct file_store *f)
 
     if (f->base.nworkers == 0) /* closing */
         return;
-    pthread_mutex_lock(&f->index_mutex);
+    pthread_mutex_lock(&f->lanes_mutex);
     lane->wanted = true;
     rc = lane_start(lane, f->base.workers[0].loop);
     if (rc != 0)
         lane->wanted = false;
-    pthread_mutex_unlock(&f->index_mutex);
+    pthread_mutex_unlock(&f->lanes_mutex);
     if (rc != 0)
         file_limbo_fail(f, rc);
 }
@@ -427,8 +449,8 @@ bool file_index_is_busy(struct file_store *f)
 {
     bool busy;
 
-    pthread_mutex_lock(&f->index_mutex);
+    pthread_mutex_lock(&f->lanes_mutex);
     busy = f->lanes[0].running || f->lanes[1].running;
-    pthread_mutex_unlock(&f->index_mutex);
+    pthread_mutex_unlock(&f->lanes_mutex);
     return busy;
 }

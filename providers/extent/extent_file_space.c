@@ -159,6 +159,8 @@ int file_space_open(struct file_store *f, struct cairn_err *err)
 
     f->span = f->base.conf.segment / FILE_BLOCK;
     cairn_extent_space_init(&f->space, f->span);
+    if (rc == 0 && n > 0 && f->base.fresh) /* which says how long a segment is */
+        rc = cairn_err_set(err, CAIRN_E_CORRUPT, "%s/FORMAT is missing, and there are segments", f->base.conf.dir);
     for (uint32_t i = 0; i < n && rc == 0; i++)
         rc = segment_open(f, i, err);
     return rc;
@@ -261,14 +263,8 @@ void file_release(struct cairn_extent_store *s, struct cairn_extent_region *r)
     struct file_store *f = file_of(s);
     bool kick = false;
 
-    if (atomic_load(
-            &r->recorded)) { /* its record stands: the store closes, or a sync failed; the blocks stay its own */
-        pthread_mutex_lock(&f->index_mutex);
-        cairn_list_del(&r->logged);
-        pthread_mutex_unlock(&f->index_mutex);
-        cairn_extent_region_free(r);
-        return;
-    }
+    if (atomic_load(&r->recorded)) /* its record stands: the store closes, or a sync failed; the blocks stay its own */
+        return;                    /* the index has it, until the end */
     if (r->room == 0) {
         cairn_extent_region_free(r);
         return;

@@ -225,7 +225,7 @@ static void extent_status(void *ctx, json_t *to)
     int health = atomic_load(&s->health);
     json_t *list = json_array();
     bool more;
-    uint32_t n = cairn_extent_table_list(&s->table, &filter, bad, NULL, NULL, STATUS_QUARANTINED_MAX, &more);
+    uint32_t n = cairn_extent_table_list(&s->table, &filter, bad, NULL, NULL, STATUS_QUARANTINED_MAX, &more, NULL);
 
     for (uint32_t i = 0; i < n; i++) {
         char name[20];
@@ -244,6 +244,7 @@ static void extent_status(void *ctx, json_t *to)
     json_object_set_new(to, "free_bytes", json_integer((json_int_t)avail));
     json_object_set_new(to, "quarantined", json_integer((json_int_t)nbad));
     json_object_set_new(to, "quarantined_ids", list);
+    json_object_set_new(to, "corrupt_found", json_integer((json_int_t)atomic_load(&s->corrupt_found)));
     json_object_set_new(to, "arrived_bad", json_integer((json_int_t)atomic_load(&s->arrived_bad)));
     json_object_set_new(to, "unsealed_expired", json_integer((json_int_t)atomic_load(&s->drafts_expired)));
     json_object_set_new(to, "scrub_rounds", json_integer((json_int_t)atomic_load(&s->scrub_rounds)));

@@ -2,8 +2,8 @@
  *
  *   STRIKE ---> DONE
  *
- * STRIKE  regions are taken out of the table, so nobody finds them any more; the store strikes them out, many in one
- *         group, as durably as was asked.
+ * STRIKE  the store strikes regions out, many in one group, as durably as was asked; those that it has taken are not in the
+ *         table any more, so nobody finds them.
  * DONE    each is gone, or there again with the reason why; space comes back when the last reader leaves.
  */
 #include "providers/extent/extent_draft.h"
@@ -54,9 +54,12 @@ static void remove_run(struct remove_op *op);
 static void struck(struct strike *st, int rc)
 {
     struct cairn_extent_region *r = st->step.region;
-    bool back =
-        rc != 0 && cairn_extent_table_add(&r->store->table, r); /* as before, and the reference is the table's again */
+    bool back = false;
 
+    if (rc != 0) { /* as before, and the reference is the table's again */
+        atomic_store(&r->striking, false);
+        back = cairn_extent_table_add(&r->store->table, r);
+    }
     st->op->statuses[st->i] = rc;
     st->op->inflight--;
     st->op = NULL;
@@ -102,8 +105,8 @@ static void strike_start(struct remove_op *op, struct strike *st, uint32_t i)
             cairn_extent_region_put(r);
         return;
     }
-    if (!cairn_extent_table_del(&s->table, r)) { /* another REMOVE was quicker */
-        op->statuses[i] = CAIRN_E_NOTFOUND;
+    if (atomic_exchange(&r->striking, true)) { /* another REMOVE is quicker, or is being refused */
+        op->statuses[i] = CAIRN_E_BUSY;
         cairn_extent_region_put(r);
         return;
     }
@@ -112,10 +115,18 @@ static void strike_start(struct remove_op *op, struct strike *st, uint32_t i)
     st->step = (struct cairn_extent_step){
         .worker = w, .region = r, .durability = op->msg->durability, .done = on_struck, .arg = st
     };
-    op->inflight++;
     rc = s->ops->remove(&st->step);
-    if (rc != CAIRN_EXTENT_LATER)
-        struck(st, rc);
+    if (rc < 0) { /* not taken: it was there all the time */
+        st->op = NULL;
+        op->statuses[i] = rc;
+        atomic_store(&r->striking, false);
+        cairn_extent_region_put(r);
+        return;
+    }
+    CAIRN_ASSERT(cairn_extent_table_del(&s->table, r));
+    op->inflight++;
+    if (rc == 0)
+        struck(st, 0);
 }
 
 static void remove_run(struct remove_op *op)

@@ -85,7 +85,8 @@ static void handle_list(struct cairn_rpc_req *rq)
     reply.lengths = all + max;
     reply.owners = all + 2 * (size_t)max;
     reply.n_ids = reply.n_lengths = reply.n_owners = cairn_extent_table_list(
-        &cairn_extent__provider(rq)->store->table, &filter, reply.ids, reply.lengths, reply.owners, max, &more);
+        &cairn_extent__provider(rq)->store->table, &filter, reply.ids, reply.lengths, reply.owners, max, &more,
+        &reply.after);
     reply.more = more;
     cairn_rpc_reply(rq, 0, &reply.base, NULL, 0);
 }
@@ -103,7 +104,7 @@ void cairn_extent__scrub_report(struct cairn_rpc_req *rq)
         return;
     }
     reply.n_quarantined =
-        cairn_extent_table_list(&s->table, &filter, reply.quarantined, NULL, NULL, CAIRN_BATCH_MAX, &more);
+        cairn_extent_table_list(&s->table, &filter, reply.quarantined, NULL, NULL, CAIRN_BATCH_MAX, &more, NULL);
     reply.regions_checked = atomic_load(&s->scrub_regions);
     reply.bytes_checked = atomic_load(&s->scrub_bytes);
     reply.rounds = atomic_load(&s->scrub_rounds);

@@ -1,8 +1,8 @@
 /* What all stores share: the directory, its lock and its format file, names, health: see extent_store.h.
  *
  *      LOCK      held while the store is open
- *      FORMAT    text: version, backend, salt and epoch of the names, with a checksum; written anew at every open, on a
- *                full disk in its place; zeros may follow
+ *      FORMAT    text: version, backend, salt and epoch of the names, with a checksum; written anew at every open, when
+ *                all the rest is there; on a full disk in its place; zeros may follow
  */
 #include "providers/extent/extent_store.h"
 #include "providers/extent/extent_draft.h"
@@ -22,12 +22,25 @@
 enum { FORMAT_VERSION = 1, FORMAT_BYTES_MAX = 512 };
 
 static const char *const backend_names[] = { "file", "memory", "pmem" };
+static const char *const records[] = { [CAIRN_EXTENT_FILE] = "index", [CAIRN_EXTENT_PMEM] = "pool" };
 
 struct format {
     unsigned version;
     char backend[16];
     uint64_t salt, epoch, segment;
 };
+
+/* FORMAT is there, so the file that says which regions there are was, too. One made anew would call all space free. */
+static int records_find(int dirfd, const struct cairn_extent_conf *conf, struct cairn_err *err)
+{
+    const char *name = records[conf->backend];
+
+    if (faccessat(dirfd, name, F_OK, 0) == 0)
+        return 0;
+    if (errno != ENOENT)
+        return cairn_err_errno(err, errno, "%s/%s", conf->dir, name);
+    return cairn_err_set(err, CAIRN_E_CORRUPT, "%s/%s is missing: without it no region can be found", conf->dir, name);
+}
 
 /* 0: read; CAIRN_E_NOTFOUND: a fresh directory. */
 static int format_read(int dirfd, const struct cairn_extent_conf *conf, struct format *f, struct cairn_err *err)
@@ -62,7 +75,7 @@ static int format_read(int dirfd, const struct cairn_extent_conf *conf, struct f
     if (strcmp(f->backend, backend_names[conf->backend]) != 0)
         return cairn_err_set(err, CAIRN_E_CONFIG, "%s holds a store of backend `%s`, not `%s`", conf->dir, f->backend,
                              backend_names[conf->backend]);
-    return 0;
+    return records_find(dirfd, conf, err);
 }
 
 /* Over the one that is there: its block is ours on a disk that has no other. It lies within one sector, which a disk
@@ -80,7 +93,7 @@ static int format_overwrite(const struct cairn_extent_store *s, const char text[
     return rc;
 }
 
-static int format_write(const struct cairn_extent_store *s, bool fresh, struct cairn_err *err)
+static int format_write(const struct cairn_extent_store *s, struct cairn_err *err)
 {
     char text[FORMAT_BYTES_MAX] = "";
     struct cairn_err full = { 0 };
@@ -91,19 +104,18 @@ static int format_write(const struct cairn_extent_store *s, bool fresh, struct c
     uint32_t crc = cairn_crc32c(0, text, (size_t)n);
 
     n += snprintf(text + n, sizeof(text) - (size_t)n, "crc: %08x\n", crc);
-    rc = cairn_file_replace(s->dirfd, "FORMAT", text, (uint64_t)n, fresh ? err : &full);
-    if (fresh || rc == 0)
+    rc = cairn_file_replace(s->dirfd, "FORMAT", text, (uint64_t)n, s->fresh ? err : &full);
+    if (s->fresh || rc == 0)
         return rc;
     if (rc == CAIRN_E_NOSPACE && format_overwrite(s, text) == 0)
         return 0;
     return cairn_err_set(err, rc, "%s%s", full.text, rc == CAIRN_E_NOSPACE ? ": make room on its file system" : "");
 }
 
-/* Takes the lock, and an epoch of names that nobody used before. */
+/* Takes the lock, and an epoch of names that nobody used before; format_write() makes it ours. */
 static int dir_open(struct cairn_extent_store *s, uint64_t random_salt, struct cairn_err *err)
 {
     struct format f = { 0 };
-    bool fresh;
     int rc;
 
     s->dirfd = open(s->conf.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -113,8 +125,8 @@ static int dir_open(struct cairn_extent_store *s, uint64_t random_salt, struct c
     if (rc != 0)
         return rc;
     rc = format_read(s->dirfd, &s->conf, &f, err);
-    fresh = rc == CAIRN_E_NOTFOUND;
-    if (fresh)
+    s->fresh = rc == CAIRN_E_NOTFOUND;
+    if (s->fresh)
         f = (struct format){ .salt = random_salt, .segment = s->conf.segment };
     else if (rc != 0)
         return rc;
@@ -126,7 +138,7 @@ static int dir_open(struct cairn_extent_store *s, uint64_t random_salt, struct c
     if (s->epoch >= UINT64_C(1) << (64 - CAIRN_EXTENT_NAME_BITS))
         return cairn_err_set(err, CAIRN_E_LIMIT, "%s: opened %" PRIu64 " times, names are used up", s->conf.dir,
                              s->epoch);
-    return format_write(s, fresh, err);
+    return 0;
 }
 
 int cairn_extent_store_check(const struct cairn_extent_conf *conf, struct cairn_err *err)
@@ -137,6 +149,9 @@ int cairn_extent_store_check(const struct cairn_extent_conf *conf, struct cairn_
 
     if (conf->backend == CAIRN_EXTENT_MEMORY)
         return 0;
+    rc = conf->backend == CAIRN_EXTENT_FILE ? cairn_file_io_check(conf->io, err) : 0;
+    if (rc != 0)
+        return rc;
     dirfd = open(conf->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (dirfd < 0 && errno != ENOENT)
         return cairn_err_errno(err, errno, "open %s", conf->dir);
@@ -226,6 +241,10 @@ int cairn_extent_store_open(const struct cairn_extent_conf *conf, struct cairn_p
     rc = s->ops->open(s, err);
     if (rc != 0)
         goto close_dir;
+    if (s->dirfd >= 0)
+        rc = format_write(s, err);
+    if (rc != 0)
+        goto close_store;
     rc = workers_open(s, loops, nloops, err);
     if (rc != 0)
         goto close_workers;
@@ -233,6 +252,7 @@ int cairn_extent_store_open(const struct cairn_extent_conf *conf, struct cairn_p
     return 0;
 close_workers:
     workers_close(s);
+close_store:
     cairn_extent_table_fini(&s->table);
     s->ops->close(s);
     goto close_dir_only;

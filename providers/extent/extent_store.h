@@ -124,6 +124,7 @@ struct cairn_extent_store {
     struct cairn_extent_worker *workers;
     uint32_t nworkers;
     int dirfd, lock_fd; /* -1 without a directory */
+    bool fresh;         /* the directory has no FORMAT: nothing was ever stored in it */
     uint64_t salt, epoch, epoch_segment;
     atomic_uint_fast64_t next_name;
     atomic_int health; /* enum cairn_extent_health; only grows */

@@ -18,6 +18,15 @@ struct cairn_extent_store *cairn_extent__file_new(void)
     return &f->base;
 }
 
+static void file_fini(struct file_store *f)
+{
+    file_index_forget(f);
+    file_space_close(f);
+    pthread_mutex_destroy(&f->lanes_mutex);
+    pthread_mutex_destroy(&f->index_mutex);
+    pthread_mutex_destroy(&f->space_mutex);
+}
+
 static int file_open(struct cairn_extent_store *s, struct cairn_err *err)
 {
     struct file_store *f = file_of(s);
@@ -25,6 +34,7 @@ static int file_open(struct cairn_extent_store *s, struct cairn_err *err)
 
     pthread_mutex_init(&f->space_mutex, NULL);
     pthread_mutex_init(&f->index_mutex, NULL);
+    pthread_mutex_init(&f->lanes_mutex, NULL);
     cairn_list_init(&f->waiters);
     cairn_list_init(&f->limbo);
     cairn_list_init(&f->logged);
@@ -43,13 +53,10 @@ static int file_open(struct cairn_extent_store *s, struct cairn_err *err)
         goto close_index;
     return 0;
 close_index:
-    cairn_extent_table_clear(&s->table);
     file_index_close(f);
 close_space:
     cairn_extent_table_clear(&s->table); /* what was read back before it failed */
-    file_space_close(f);
-    pthread_mutex_destroy(&f->index_mutex);
-    pthread_mutex_destroy(&f->space_mutex);
+    file_fini(f);
     return rc;
 }
 
@@ -58,9 +65,7 @@ static void file_close(struct cairn_extent_store *s)
     struct file_store *f = file_of(s);
 
     file_index_close(f);
-    file_space_close(f);
-    pthread_mutex_destroy(&f->index_mutex);
-    pthread_mutex_destroy(&f->space_mutex);
+    file_fini(f);
 }
 
 static int file_worker_open(struct cairn_extent_worker *w, struct cairn_err *err)
@@ -269,11 +274,11 @@ static void file_status(struct cairn_extent_store *s, json_t *to)
     json_object_set_new(to, "segments", json_integer(f->nsegments));
     json_object_set_new(to, "segment_bytes", json_integer((json_int_t)(file_blocks * FILE_BLOCK)));
     pthread_mutex_unlock(&f->space_mutex);
-    pthread_mutex_lock(&f->index_mutex);
-    json_object_set_new(to, "index_bytes", json_integer((json_int_t)f->log.end));
+    json_object_set_new(to, "index_bytes", json_integer((json_int_t)atomic_load(&f->log.flushed)));
+    pthread_mutex_lock(&f->lanes_mutex);
     json_object_set_new(to, "sync_groups", json_integer((json_int_t)f->lanes[1].groups));
     json_object_set_new(to, "synced_regions", json_integer((json_int_t)f->lanes[1].grouped));
-    pthread_mutex_unlock(&f->index_mutex);
+    pthread_mutex_unlock(&f->lanes_mutex);
     json_object_set_new(to, "full", json_boolean(full));
     if (full && atomic_load(&s->health) == CAIRN_EXTENT_OK) /* what fits into free space of segments is still taken */
         json_object_set_new(to, "health", json_string("degraded"));

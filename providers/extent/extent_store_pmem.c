@@ -30,7 +30,8 @@ struct region_record {
 struct pmem_store {
     struct cairn_extent_store base;
     struct cairn_pmem *pm;
-    pthread_mutex_t mutex; /* for space and used */
+    pthread_mutex_t records_mutex; /* for r->own of sealed regions, while a record goes or is changed; not on loops */
+    pthread_mutex_t mutex;         /* for space and used */
     struct cairn_extent_space space;
     uint64_t span; /* blocks of an area */
     uint64_t used; /* bytes */
@@ -98,6 +99,7 @@ static int on_record(void *arg, void *record, uint64_t room)
     struct pmem_store *p = arg;
     const struct region_record *rec = record;
     struct cairn_extent_region *r;
+    int rc;
 
     if (!record_is_sound(rec, room)) {
         /* Its region's space looks free now: write nothing, so that the bytes may still be rescued. */
@@ -114,12 +116,17 @@ static int on_record(void *arg, void *record, uint64_t room)
     atomic_store(&r->quarantined, rec->quarantined != 0);
     atomic_store(&r->sealed, true);
     atomic_store(&r->recorded, true);
-    if (rec->room > 0 && cairn_extent_space_take_at(&p->space, rec->at, rec->room) == 0) {
+    rc = rec->room > 0 ? cairn_extent_space_take_at(&p->space, rec->at, rec->room) : 0;
+    if (rc == CAIRN_E_NOMEM) { /* nothing is known of its place */
+        cairn_extent_region_put(r);
+        return rc;
+    }
+    if (rc == 0 && rec->room > 0) {
         r->at = rec->at;
         r->room = rec->room;
         r->mem = memory_of(p, rec->at);
         p->used += r->room * BLOCK;
-    } else if (rec->room > 0) {
+    } else if (rc != 0) {
         cairn_log_error("extent region %016" PRIx64 ": its place is not its own, quarantined", r->id);
         cairn_extent_store_worsen(&p->base, CAIRN_EXTENT_DEGRADED);
         atomic_store(&r->quarantined, true);
@@ -160,6 +167,7 @@ static int pmem_open(struct cairn_extent_store *s, struct cairn_err *err)
     rc = cairn_pmem_open(s->dirfd, s->conf.dir, "pool", s->conf.capacity, &p->pm, err);
     if (rc != 0)
         return rc;
+    pthread_mutex_init(&p->records_mutex, NULL);
     pthread_mutex_init(&p->mutex, NULL);
     rc = space_open(p);
     if (rc == 0)
@@ -169,6 +177,7 @@ static int pmem_open(struct cairn_extent_store *s, struct cairn_err *err)
     cairn_extent_table_clear(&s->table);
     cairn_extent_space_fini(&p->space);
     pthread_mutex_destroy(&p->mutex);
+    pthread_mutex_destroy(&p->records_mutex);
     cairn_pmem_close(p->pm);
     return cairn_err_set(err, rc, "%s: reading regions back: %s", s->conf.dir, cairn_error_text(rc));
 }
@@ -179,6 +188,7 @@ static void pmem_close(struct cairn_extent_store *s)
 
     cairn_extent_space_fini(&p->space);
     pthread_mutex_destroy(&p->mutex);
+    pthread_mutex_destroy(&p->records_mutex);
     cairn_pmem_close(p->pm);
 }
 
@@ -266,12 +276,36 @@ static int do_seal(struct pmem_store *p, struct cairn_extent_region *r)
     return rc;
 }
 
+static void do_remove(struct pmem_store *p, struct cairn_extent_region *r)
+{
+    pthread_mutex_lock(&p->records_mutex);
+    cairn_pmem_record_del(p->pm, r->own);
+    r->own = NULL;
+    pthread_mutex_unlock(&p->records_mutex);
+    atomic_store(&r->recorded, false);
+}
+
+/* A reader may find damage in a region that is removed meanwhile: where its record was may be another's by now. */
+static int do_quarantine(struct pmem_store *p, const struct cairn_extent_region *r)
+{
+    struct region_record *rec;
+    int rc = 0;
+
+    pthread_mutex_lock(&p->records_mutex);
+    rec = r->own;
+    if (rec != NULL) {
+        rec->quarantined = 1;
+        rc = cairn_pmem_persist(p->pm, &rec->quarantined, sizeof(rec->quarantined));
+    }
+    pthread_mutex_unlock(&p->records_mutex);
+    return rc;
+}
+
 static void step_work(struct cairn_job *job)
 {
     struct cairn_extent_step *step = job->arg;
     struct cairn_extent_region *r = step->region;
     struct pmem_store *p = of(r->store);
-    struct region_record *rec = r->own;
 
     step->rc = 0;
     switch ((enum pmem_verb)step->verb) {
@@ -279,12 +313,10 @@ static void step_work(struct cairn_job *job)
         step->rc = do_seal(p, r);
         break;
     case PMEM_REMOVE:
-        cairn_pmem_record_del(p->pm, rec);
-        atomic_store(&r->recorded, false);
+        do_remove(p, r);
         break;
     case PMEM_QUARANTINE:
-        rec->quarantined = 1;
-        step->rc = cairn_pmem_persist(p->pm, &rec->quarantined, sizeof(rec->quarantined));
+        step->rc = do_quarantine(p, r);
         break;
     }
     if (step->rc == CAIRN_E_IO) {

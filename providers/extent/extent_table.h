@@ -2,7 +2,8 @@
  *
  * Names are spread evenly (extent_core.h), so their leading bits serve as the hash, and walking the buckets in order is
  * walking the names in order: one structure for look-up and for listing. 64 shards, each with its own mutex, held for
- * nanoseconds; a shard doubles by itself, so that no growth stops everybody. */
+ * nanoseconds; a shard doubles by itself, so that no growth stops everybody. Those in quarantine are in a second set of the
+ * same kind, so that they are listed without a look at all the others. */
 #ifndef CAIRN_PROVIDERS_EXTENT_TABLE_H
 #define CAIRN_PROVIDERS_EXTENT_TABLE_H
 
@@ -17,13 +18,16 @@ struct cairn_extent_region;
 
 struct cairn_extent_draft; /* extent_draft.h */
 
+enum { CAIRN_EXTENT_ALL, CAIRN_EXTENT_BAD, CAIRN_EXTENT_SETS };
+
 struct cairn_extent_region {
-    struct cairn_extent_region *next; /* in its bucket */
+    struct cairn_extent_region *next[CAIRN_EXTENT_SETS]; /* in its bucket */
     struct cairn_extent_store *store;
     uint64_t id, length;
     uint64_t owner;   /* as its maker named it; 0: nobody */
     atomic_uint refs; /* one is the table's (or of the operation that makes it); readers have one each */
     atomic_bool sealed, quarantined;
+    atomic_bool striking;             /* a REMOVE has it in hand */
     bool listed;                      /* in the table; under the shard's mutex */
     struct cairn_extent_draft *draft; /* NULL once sealed */
 
@@ -46,8 +50,10 @@ enum { CAIRN_EXTENT_SHARDS = 64 };
 struct cairn_extent_table {
     struct cairn_extent_shard {
         pthread_mutex_t mutex;
-        struct cairn_extent_region **buckets; /* 1 << bits of them */
-        uint32_t bits, n;
+        struct cairn_extent_set {
+            struct cairn_extent_region **buckets; /* 1 << bits of them */
+            uint32_t bits, n, which;
+        } sets[CAIRN_EXTENT_SETS];
     } shards[CAIRN_EXTENT_SHARDS];
     atomic_uint_fast64_t regions, bytes, quarantined; /* sealed ones only */
 };
@@ -84,10 +90,11 @@ struct cairn_extent_filter {
     bool quarantined; /* only those */
 };
 
-/** Up to @max regions in order of name; returns how many, and in *@more whether others follow. @lengths and @owners may
+/** Up to @max regions in order of name; returns how many, and in *@more whether others may follow: above *@after, which may
+ * be beyond the last of them, as it looks at a bounded number of regions with other owners. @lengths, @owners and @after may
  * be NULL. */
 uint32_t cairn_extent_table_list(struct cairn_extent_table *t, const struct cairn_extent_filter *filter, uint64_t *ids,
-                                 uint64_t *lengths, uint64_t *owners, uint32_t max, bool *more);
+                                 uint64_t *lengths, uint64_t *owners, uint32_t max, bool *more, uint64_t *after);
 /** The first region above *@after that can be checked (sealed, with bytes, not in quarantine), with a reference. It looks
  * at *@places places at most, and counts them down; NULL: it came to *@after, from where to go on, without finding one.
  * UINT64_MAX there is the end. */

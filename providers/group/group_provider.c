@@ -3,6 +3,7 @@
 
 #include "sdk/core/base/log.h"
 #include "sdk/core/rpc/auth.h"
+#include "server/storage/file_io.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -182,32 +183,27 @@ static int group_check(const struct cairn_provider_env *env, struct cairn_err *e
  * more than the last time. Without a data directory there is only the clock. */
 static int next_life(const char *dir, uint64_t *life, struct cairn_err *err)
 {
-    char path[4200], fresh[4200], text[32] = "";
+    char text[32] = "";
     struct timespec now;
-    int fd, n;
+    int dirfd, fd, n, rc;
 
     clock_gettime(CLOCK_REALTIME, &now);
     *life = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
     if (dir[0] == '\0')
         return 0;
-    snprintf(path, sizeof(path), "%s/life", dir);
-    snprintf(fresh, sizeof(fresh), "%s/life.new", dir);
-    fd = open(path, O_RDONLY | O_CLOEXEC);
+    dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (dirfd < 0)
+        return cairn_err_errno(err, errno, "%s", dir);
+    fd = openat(dirfd, "life", O_RDONLY | O_CLOEXEC);
     if (fd >= 0) {
         if (read(fd, text, sizeof(text) - 1) > 0)
             *life = MAX(*life, strtoull(text, NULL, 10) + LIFE_GAP);
         close(fd);
     }
     n = snprintf(text, sizeof(text), "%" PRIu64 "\n", *life);
-    fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (fd < 0 || write(fd, text, (size_t)n) != n || fdatasync(fd) != 0 || rename(fresh, path) != 0) {
-        n = errno;
-        if (fd >= 0)
-            close(fd);
-        return cairn_err_errno(err, n, "%s", path);
-    }
-    close(fd);
-    return 0;
+    rc = cairn_file_replace(dirfd, "life", text, (uint64_t)n, err);
+    close(dirfd);
+    return cairn_err_wrap(err, rc, "%s", dir);
 }
 
 static int open_socket(struct group_provider *p, struct cairn_err *err)

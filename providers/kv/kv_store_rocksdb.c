@@ -201,14 +201,16 @@ static int rocksdb_drop(struct cairn_kv_store *st, const struct cairn_kv_db_desc
 
 /* ---- life ---- */
 
-static int rocksdb_open_engine(struct cairn_kv_store *st, const struct cairn_kv_store_conf *conf, struct cairn_err *err)
+static int rocksdb_open_engine(struct cairn_kv_store *st, const struct cairn_kv_store_conf *conf, bool fresh,
+                               struct cairn_err *err)
 {
     char path[PATH_MAX];
     struct cairn_rocks_conf rc = { .dir = path,
                                    .cache_bytes = conf->cache_bytes,
                                    .write_buffer_bytes = conf->write_buffer_bytes,
                                    .open_files = conf->open_files,
-                                   .compression = conf->compression };
+                                   .compression = conf->compression,
+                                   .fresh = fresh };
 
     if ((size_t)snprintf(path, sizeof(path), "%s/db", conf->dir) >= sizeof(path))
         return cairn_err_set(err, CAIRN_E_INVAL, "%s: path too long", conf->dir);
@@ -247,18 +249,19 @@ static int rocksdb_start(struct cairn_kv_store *st, const struct cairn_kv_store_
     if (st->batch == NULL)
         return cairn_err_set(err, CAIRN_E_NOMEM, "rocksdb store");
     rc = remember_something(st);
+    if (rc == 0 && getrandom(&st->hash_seed, sizeof(st->hash_seed), 0) != sizeof(st->hash_seed))
+        rc = CAIRN_E_IO;
     if (rc != 0) {
-        cairn_rocks_batch_free(st->batch);
-        return cairn_err_set(err, rc, "rocksdb store");
+        cairn_err_set(err, rc, "rocksdb store: %s", cairn_error_text(rc));
+        goto free_batch;
     }
-    if (getrandom(&st->hash_seed, sizeof(st->hash_seed), 0) != sizeof(st->hash_seed))
-        return cairn_err_set(err, CAIRN_E_IO, "no random bytes");
     st->commit = cairn_commit_new(&cc, err);
-    if (st->commit == NULL) {
-        cairn_rocks_batch_free(st->batch);
-        return CAIRN_E_LIMIT;
-    }
-    return 0;
+    if (st->commit != NULL)
+        return 0;
+    rc = CAIRN_E_LIMIT;
+free_batch:
+    cairn_rocks_batch_free(st->batch);
+    return rc;
 }
 
 static void reclaim_work(void *arg)
@@ -272,6 +275,7 @@ static int rocksdb_open_store(const struct cairn_kv_store_conf *conf, struct cai
                               struct cairn_kv_store **store, struct cairn_err *err)
 {
     struct cairn_kv_store *st = calloc(1, sizeof(*st));
+    bool fresh;
     int rc;
 
     if (st == NULL)
@@ -280,11 +284,16 @@ static int rocksdb_open_store(const struct cairn_kv_store_conf *conf, struct cai
     st->spare = conf->spare;
     pthread_mutex_init(&st->applying, NULL);
     rc = cairn_storedir_open(conf->dir, kind, FORMAT_VERSION, true, &st->lock_fd, err);
-    if (rc != 0)
+    if (rc < 0)
         goto free_store;
-    rc = rocksdb_open_engine(st, conf, err);
+    fresh = rc == CAIRN_STOREDIR_FRESH;
+    rc = rocksdb_open_engine(st, conf, fresh, err);
     if (rc != 0)
         goto unlock;
+    if (fresh)
+        rc = cairn_storedir_finish(st->lock_fd, conf->dir, kind, FORMAT_VERSION, err);
+    if (rc != 0)
+        goto close_engine;
     rc = rocksdb_start(st, conf, err);
     if (rc != 0)
         goto close_engine;
@@ -316,6 +325,7 @@ static void rocksdb_close_store(struct cairn_kv_store *st)
 
 static int rocksdb_check(const struct cairn_kv_store_conf *conf, struct cairn_err *err)
 {
+    char db[PATH_MAX];
     int fd, rc = cairn_storedir_open(conf->dir, kind, FORMAT_VERSION, false, &fd, err);
 
     if (rc == CAIRN_E_NOTFOUND) {
@@ -323,9 +333,12 @@ static int rocksdb_check(const struct cairn_kv_store_conf *conf, struct cairn_er
             *err = (struct cairn_err){ 0 };
         return 0;
     }
-    if (rc == 0)
-        close(fd);
-    return rc;
+    if (rc != 0)
+        return rc;
+    close(fd);
+    if ((size_t)snprintf(db, sizeof(db), "%s/db", conf->dir) >= sizeof(db))
+        return cairn_err_set(err, CAIRN_E_INVAL, "%s: path too long", conf->dir);
+    return cairn_rocks_check(db, err);
 }
 
 /* ---- reading ---- */

@@ -24,7 +24,7 @@ static int ns_create(struct cairn *c, const char *name, const struct cairn_ns_op
     char *at;
     int rc = cairn__refuse_name(o, "namespace", name);
 
-    if (rc == 0 && n->size < sizeof(*n))
+    if (rc == 0 && !CAIRN_REACHES(n, extent))
         rc = cairn__refuse(o, CAIRN_E_INVAL, "ns_options: start from CAIRN_NS_OPTIONS_INIT");
     if (rc == 0 && (strlen(kv) > CAIRN_NAME_BYTES_MAX || strlen(extent) > CAIRN_NAME_BYTES_MAX))
         rc = cairn__refuse(o, CAIRN_E_INVAL, "the name of a provider is longer than %d bytes", CAIRN_NAME_BYTES_MAX);

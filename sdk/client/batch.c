@@ -250,10 +250,14 @@ void cairn__batch_give_up(struct cairn_call *call, int rc)
 {
     struct cairn_call_batch *b = &call->batch;
 
-    for (size_t i = b->from; i < b->n; i++) {
+    for (size_t i = b->fetching_large ? b->n : b->from; i < b->n; i++) {
         if (b->puts != NULL)
             b->puts[i].status = rc;
-        else if (!b->fetching_large || b->gets[i].status == CAIRN_STATUS_LARGE)
+        else
+            b->gets[i].status = rc;
+    }
+    for (size_t i = 0; i < b->n && b->nlarge > 0; i++) { /* they wait for the end, wherever they are */
+        if (b->gets[i].status == CAIRN_STATUS_LARGE)
             b->gets[i].status = rc;
     }
     b->from = b->n;

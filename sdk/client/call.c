@@ -54,7 +54,7 @@ int cairn__refuse(const struct cairn_call_options *o, int rc, const char *fmt, .
     char text[sizeof(o->error->text)];
     va_list ap;
 
-    if (o == NULL || o->size < sizeof(*o) || o->error == NULL)
+    if (o == NULL || !cairn__are_options(o) || o->error == NULL)
         return rc;
     va_start(ap, fmt);
     vsnprintf(text, sizeof(text), fmt, ap);
@@ -181,7 +181,7 @@ int cairn__call_new(struct cairn *c, struct cairn_handle *h, const struct cairn_
     bool inside = cairn__is_inside(c), owned;
 
     *out = NULL;
-    if (o != NULL && o->size < sizeof(*o))
+    if (!cairn__are_options(o))
         return CAIRN_E_INVAL;
     if (inside && done == NULL)
         return cairn__refuse(o, CAIRN_E_STATE, "a callback cannot wait for a call: use the asynchronous form");
@@ -490,7 +490,10 @@ static void on_fail_later(void *arg)
 {
     struct cairn_call *call = arg;
 
-    cairn__call_finish(call, call->rpc.rc);
+    if (call->rpc.rc != 0 && call->sees_errors)
+        call->answered(call);
+    else
+        cairn__call_finish(call, call->rpc.rc);
 }
 
 void cairn__call_fail_later(struct cairn_call *call, int rc)

@@ -128,9 +128,9 @@ void cairn_close(struct cairn *c)
         cairn_log_error("cairn_close() inside a callback of the same client: ignored");
         return;
     }
-    cairn_stop_thread(c);
     atomic_store(&c->closing, true);
-    cairn_loop_post(&c->loop, &c->close_task); /* a thread that waits for a call of its own runs it */
+    cairn_loop_post(&c->loop, &c->close_task); /* a thread that waits for calls runs it, or our own one */
+    cairn_stop_thread(c);
     cairn__own(c, -1);
     cairn_loop_turn(&c->loop, 0); /* begins what was posted, and runs the task if nobody has */
     on_close_all(c);
@@ -232,14 +232,15 @@ static int client_session(struct cairn *c, const struct cairn_options *o, struct
 int cairn_connect(const struct cairn_options *options, struct cairn **out, struct cairn_error_info *error)
 {
     static const struct cairn_options defaults = CAIRN_OPTIONS_INIT;
-    const struct cairn_options *o = options != NULL ? options : &defaults;
+    struct cairn_options own, *o = &own;
     struct cairn_rpc_session_conf conf = { 0 };
     struct cairn_err err = { 0 };
     struct cairn *c = NULL;
     int rc = 0;
 
     *out = NULL;
-    if (o->size < sizeof(*o))
+    CAIRN_TAKE(&own, options != NULL ? options : &defaults);
+    if (!CAIRN_REACHES(o, flags))
         rc = cairn_err_set(&err, CAIRN_E_INVAL, "options: start from CAIRN_OPTIONS_INIT");
     else if (o->inflight_max > CLIENT_INFLIGHT_LIMIT)
         rc = cairn_err_set(&err, CAIRN_E_INVAL, "options: inflight_max is at most %d", CLIENT_INFLIGHT_LIMIT);

@@ -7,6 +7,7 @@
 #include "cairn/kv.h"
 #include "sdk/client/check.h"
 #include "sdk/client/routing.h"
+#include "sdk/core/base/grown.h"
 #include "sdk/core/bulk/bulk.h"
 #include "sdk/core/rpc/rpc.h"
 #include "sdk/core/rpc/session.h"
@@ -14,6 +15,7 @@
 #include "schema/extent.pb-c.h"
 #include "schema/group.pb-c.h"
 #include "schema/kv.pb-c.h"
+#include "schema/repl.pb-c.h"
 #include "schema/node.pb-c.h"
 #include "schema/router.pb-c.h"
 
@@ -79,7 +81,8 @@ struct cairn {
     uint32_t ncalls;
 
     pthread_t thread;
-    bool has_thread; /* under the mutex */
+    bool has_thread;                   /* under the mutex */
+    struct cairn_waiter thread_waiter; /* of the thread, while another one drives */
     atomic_bool thread_stop;
     struct cairn_task close_task; /* cancels all on the owner's thread */
     bool has_bulk;
@@ -251,6 +254,8 @@ struct cairn_call {
         Cairn__Wire__GroupMembers group_members;
         Cairn__Wire__GroupSet group_set;
         Cairn__Wire__GroupJoin group_join;
+        Cairn__Wire__ClusterAsk cluster_ask;
+        Cairn__Wire__ClusterDrain cluster_drain;
         Cairn__Wire__KvOpen kv_open;
         Cairn__Wire__KvDrop kv_drop;
         Cairn__Wire__KvPut kv_put;
@@ -313,7 +318,8 @@ void cairn__call_finish(struct cairn_call *call, int rc);
 void cairn__call_fail(struct cairn_call *call, int rc, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void cairn__call_cancel(struct cairn_call *call);
 void cairn__cancel_all(struct cairn *c);
-/** Ends it from a later task: for those who may run inside the call that started it. */
+/** Ends it from a later task: for those who may run inside the call that started it. A call that sees errors has its
+ * @answered called with rc in call->rpc.rc, as if an answer had brought it. */
 void cairn__call_fail_later(struct cairn_call *call, int rc);
 /** Of a call that is begun: one request may not be enough. */
 void cairn__call_takes_steps(struct cairn_call *call);
@@ -332,6 +338,22 @@ static inline uint32_t cairn__flags(const struct cairn_call_options *o)
 }
 Cairn__Wire__Durability cairn__durability_to_wire(enum cairn_durability d);
 enum cairn_durability cairn__durability_of_wire(Cairn__Wire__Durability d);
+
+/** True if @o is none, or was initialised. */
+static inline bool cairn__are_options(const struct cairn_call_options *o)
+{
+    return o == NULL || CAIRN_REACHES(o, call);
+}
+/** A copy of @o, which may be NULL, for what outlives the call. */
+static inline struct cairn_call_options cairn__options_of(const struct cairn_call_options *o)
+{
+    struct cairn_call_options own = CAIRN_CALL_OPTIONS_INIT;
+
+    if (o != NULL)
+        CAIRN_TAKE(&own, o);
+    own.size = sizeof(own);
+    return own;
+}
 
 static inline ProtobufCBinaryData cairn__bytes(const void *p, size_t n)
 {
@@ -394,7 +416,7 @@ int cairn__batch_statuses(struct cairn_call *call, const int32_t *status, size_t
 int cairn__batch_lengths(struct cairn_call *call, const int64_t *lengths, size_t n, const uint32_t *crcs, size_t ncrcs);
 /** Gives @rc to all entries that have no result yet. */
 void cairn__batch_give_up(struct cairn_call *call, int rc);
-/** Starts a batch whose requests @next makes; an empty one is over at once. */
+/** Starts a batch whose requests @next makes; an empty one is over at once. With @sees_errors, call->answered is set. */
 int cairn__batch_go(struct cairn_call *call, void (*next)(struct cairn_call *call), bool sees_errors);
 /** Refuses bad keys, and values above @value_max, before the start, with the number of the entry. */
 int cairn__batch_check_puts(const struct cairn_call_options *o, const struct cairn_put_item *items, size_t n,

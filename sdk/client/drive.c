@@ -282,7 +282,8 @@ static void *drive_thread(void *arg)
 {
     struct cairn *c = arg;
 
-    cairn__own(c, -1);
+    if (!own_or(c, &c->thread_waiter, -1))
+        return NULL; /* stopped before it was its turn */
     while (!atomic_load(&c->thread_stop))
         cairn_loop_turn(&c->loop, UINT64_MAX);
     cairn__disown(c);
@@ -300,6 +301,7 @@ int cairn_start_thread(struct cairn *c)
         return CAIRN_E_STATE;
     }
     atomic_store(&c->thread_stop, false);
+    c->thread_waiter = (struct cairn_waiter){ .kind = CAIRN_WAITS_TO_DRIVE };
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     if (pthread_create(&c->thread, NULL, drive_thread, c) == 0) {
@@ -322,6 +324,9 @@ void cairn_stop_thread(struct cairn *c)
     had = c->has_thread;
     thread = c->thread;
     c->has_thread = false;
+    c->thread_waiter.over = true; /* another one may drive for long: it does not wait for its turn */
+    if (c->thread_waiter.link.next != NULL && !cairn_list_is_empty(&c->thread_waiter.link))
+        pthread_cond_signal(&c->thread_waiter.cond);
     pthread_mutex_unlock(&c->mutex);
     if (!had)
         return;

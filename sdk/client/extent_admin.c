@@ -122,7 +122,7 @@ static int extent_stat(struct cairn_extents *x, uint64_t id, struct cairn_extent
     struct cairn_call *call;
     int rc;
 
-    if (stat->size < sizeof(*stat))
+    if (!CAIRN_REACHES(stat, quarantined))
         return cairn__refuse(o, CAIRN_E_INVAL, "stat: start from CAIRN_EXTENT_STAT_INIT");
     rc = cairn__call_new(x->h.c, &x->h, o, done, arg, &call);
     if (rc != 0)

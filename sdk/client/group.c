@@ -239,7 +239,7 @@ static int member_set(struct cairn *c, const char *provider, const struct cairn_
     struct cairn_call *call;
     int rc;
 
-    if (a == NULL || a->size < sizeof(*a))
+    if (a == NULL || !CAIRN_REACHES(a, zone))
         return cairn__refuse(o, CAIRN_E_INVAL, "attributes: start from CAIRN_MEMBER_ATTRIBUTES_INIT");
     if (a->fields == 0 || (a->fields & ~all) != 0)
         return cairn__refuse(o, CAIRN_E_INVAL, "attributes: no field is given, or an unknown one");
@@ -249,7 +249,8 @@ static int member_set(struct cairn *c, const char *provider, const struct cairn_
                          (a->fields & CAIRN_MEMBER_ZONE) != 0 ? a->zone : NULL, set_found, o, done, arg, &call);
     if (rc != 0)
         return rc;
-    call->group = (struct cairn_call_group){ .set = *a };
+    call->group = (struct cairn_call_group){ .changed = NULL };
+    CAIRN_TAKE(&call->group.set, a);
     return cairn__call_go(call);
 }
 

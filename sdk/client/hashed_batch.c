@@ -107,7 +107,6 @@ static void mput_next(struct cairn_call *call)
     else
         rc = p->value_len > b->value_max ? mput_large(call) : mput_page(call);
     if (rc != 0) {
-        cairn__batch_give_up(call, rc);
         cairn__call_fail_later(call, rc);
         return;
     }
@@ -130,6 +129,7 @@ static int mput(struct cairn_ns *ns, struct cairn_put_item *items, size_t n, con
     call->batch = (struct cairn_call_batch){ .kind = CAIRN_BATCH_PUT, .puts = items, .n = n, .sums = true };
     call->batch.value_max = MIN(ns->embed_threshold, (uint32_t)CAIRN_KV_VALUE_BYTES_MAX);
     call->out_arg = (cairn__flags(o) & CAIRN_IF_ABSENT) != 0;
+    call->answered = mput_answered;
     return cairn__batch_go(call, mput_next, true);
 }
 
@@ -146,6 +146,13 @@ int cairn_mput_async(struct cairn_ns *ns, struct cairn_put_item *items, size_t n
 
 /* ---- mget ---- */
 
+/* What is wrong with one entry alone is no error of the call. */
+static bool is_of_entry(int rc)
+{
+    return rc == CAIRN_E_NOTFOUND || rc == CAIRN_E_TOOBIG || rc == CAIRN_E_CORRUPT || rc == CAIRN_E_FORMAT ||
+           rc == CAIRN_E_IO;
+}
+
 static void mget_large_over(struct cairn_call *call, int rc)
 {
     struct cairn_call_batch *b = &call->batch;
@@ -153,24 +160,26 @@ static void mget_large_over(struct cairn_call *call, int rc)
 
     g->status = rc;
     g->value_len = rc == 0 ? call->sink.got : rc == CAIRN_E_TOOBIG ? call->sink.total : 0;
+    call->sink.restarted = false;
+    if (rc == CAIRN_E_BUSY) { /* replaced again and again: the others may be well */
+        b->rc = rc;
+    } else if (rc != 0 && !is_of_entry(rc)) {
+        cairn__batch_give_up(call, rc);
+        cairn__call_finish(call, rc);
+        return;
+    }
     if (b->from < b->n)
         cairn__call_again(call);
     else
-        cairn__call_finish(call, 0);
+        cairn__call_finish(call, b->rc);
 }
 
 static void mget_large_answered(struct cairn_call *call)
 {
-    int rc = call->rpc.rc;
-
-    if (rc == CAIRN_E_NOTFOUND || rc == CAIRN_E_CORRUPT || rc == CAIRN_E_FORMAT || rc == CAIRN_E_IO) {
-        mget_large_over(call, rc); /* of this entry alone */
-    } else if (rc != 0) {
-        cairn__batch_give_up(call, rc);
-        cairn__call_finish(call, rc);
-    } else {
+    if (call->rpc.rc != 0)
+        mget_large_over(call, call->rpc.rc);
+    else
         cairn__hashed_get_answered(call);
-    }
 }
 
 /* The next large entry; the others have their results. */
@@ -182,12 +191,17 @@ static void mget_large_next(struct cairn_call *call)
     while (b->from < b->n && b->gets[b->from].status != CAIRN_STATUS_LARGE)
         b->from++;
     if (b->from == b->n) {
-        cairn__call_finish(call, 0);
+        cairn__call_finish(call, b->rc);
         return;
     }
     g = &b->gets[b->from];
     call->sink = (struct cairn_call_sink){
-        .buf = g->value, .room = g->room, .whole = true, .over = mget_large_over, .range = batch_ns(call)->part_bytes
+        .buf = g->value,
+        .room = g->room,
+        .whole = true,
+        .over = mget_large_over,
+        .range = batch_ns(call)->part_bytes,
+        .restarted = call->sink.restarted /* this one, when it was replaced meanwhile */
     };
     call->uses_sink = true;
     cairn__hashed_get_request(call, batch_ns(call), g->key, g->key_len);
@@ -214,6 +228,7 @@ static void mget_answered(struct cairn_call *call)
     if (b->from == b->n) {
         b->from = 0;
         b->fetching_large = true;
+        call->sink.restarted = false;
         call->next = mget_large_next;
         call->answered = mget_large_answered;
     }
@@ -227,7 +242,6 @@ static void mget_next(struct cairn_call *call)
     int rc = cairn__batch_page(call, &page);
 
     if (rc != 0) {
-        cairn__batch_give_up(call, rc);
         cairn__call_fail_later(call, rc);
         return;
     }
@@ -235,7 +249,6 @@ static void mget_next(struct cairn_call *call)
     m->ns = batch_ns(call)->name;
     m->n_keys = page.n;
     m->keys = page.keys;
-    call->answered = mget_answered;
     cairn__call_to(call, &cairn_iface_router, CAIRN_PROVIDER_ROUTER, CAIRN__WIRE__ROUTER_METHOD__ROUTER_MGET);
     cairn__call_send(call);
 }
@@ -254,6 +267,7 @@ static int mget(struct cairn_ns *ns, struct cairn_get_item *items, size_t n, con
         return rc;
     call->batch = (struct cairn_call_batch){ .kind = CAIRN_BATCH_GET, .gets = items, .n = n };
     call->verify = (cairn__flags(o) & CAIRN_VERIFY) != 0;
+    call->answered = mget_answered;
     return cairn__batch_go(call, mget_next, true);
 }
 

@@ -24,7 +24,7 @@ int cairn_iter_open(struct cairn_ns *ns, const void *prefix, size_t prefix_len, 
     struct cairn_iter *it;
 
     *out = NULL;
-    if (o != NULL && o->size < sizeof(*o))
+    if (!cairn__are_options(o))
         return CAIRN_E_INVAL;
     if (prefix_len > CAIRN_KEY_BYTES_MAX)
         return cairn__refuse_key(o, prefix_len);
@@ -33,7 +33,7 @@ int cairn_iter_open(struct cairn_ns *ns, const void *prefix, size_t prefix_len, 
         return cairn__refuse(o, CAIRN_E_NOMEM, "no memory for an iterator");
     it->ns = ns;
     atomic_fetch_add(&ns->h.refs, 1);
-    it->o = o != NULL ? *o : (struct cairn_call_options)CAIRN_CALL_OPTIONS_INIT;
+    it->o = cairn__options_of(o);
     it->prefix_len = prefix_len;
     if (prefix_len > 0)
         memcpy(it->prefix, prefix, prefix_len);

@@ -9,14 +9,14 @@
 int cairn__stream_init(struct cairn__stream *s, struct cairn_ns *ns, const void *key, size_t key_len,
                        const struct cairn_call_options *o)
 {
-    if (o != NULL && o->size < sizeof(*o))
+    if (!cairn__are_options(o))
         return CAIRN_E_INVAL;
     if (key_len == 0 || key_len > CAIRN_KEY_BYTES_MAX)
         return cairn__refuse_key(o, key_len);
     s->ns = ns;
     atomic_fetch_add(&ns->h.refs, 1);
     atomic_init(&s->stepping, false);
-    s->o = o != NULL ? *o : (struct cairn_call_options)CAIRN_CALL_OPTIONS_INIT;
+    s->o = cairn__options_of(o);
     s->o.call = NULL;
     s->key_len = key_len;
     memcpy(s->key, key, key_len);

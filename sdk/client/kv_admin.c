@@ -45,13 +45,15 @@ static int kv_open(struct cairn *c, const char *provider, const char *name, cons
     struct cairn_call *call;
     int rc = cairn__refuse_name(o, "database", name);
 
-    if (rc == 0 && ko != NULL && ko->size < sizeof(*ko))
+    if (rc == 0 && ko != NULL && !CAIRN_REACHES(ko, order))
         rc = cairn__refuse(o, CAIRN_E_INVAL, "kv_options: start from CAIRN_KV_OPTIONS_INIT");
     if (rc == 0)
         rc = cairn__find_new(c, provider, "kv", name, open_found, o, done, arg, &call);
     if (rc != 0)
         return rc;
-    call->kv_options = ko != NULL ? *ko : (struct cairn_kv_options){ 0 };
+    call->kv_options = (struct cairn_kv_options){ 0 };
+    if (ko != NULL)
+        CAIRN_TAKE(&call->kv_options, ko);
     call->out = out;
     return cairn__call_go(call);
 }
@@ -201,7 +203,7 @@ static int kv_list(struct cairn_kv *kv, const struct cairn_kv_range *range, stru
     struct cairn_call *call;
     int rc;
 
-    if (r->size < sizeof(*r))
+    if (!CAIRN_REACHES(r, reverse))
         return cairn__refuse(o, CAIRN_E_INVAL, "range: start from CAIRN_KV_RANGE_INIT");
     if (r->prefix_len > CAIRN_KEY_BYTES_MAX || r->from_len > CAIRN_KEY_BYTES_MAX || r->to_len > CAIRN_KEY_BYTES_MAX)
         return cairn__refuse(o, CAIRN_E_INVAL, "a bound of the range is longer than any key");
@@ -258,7 +260,7 @@ static int kv_stat(struct cairn_kv *kv, struct cairn_kv_stat *stat, const struct
     struct cairn_call *call;
     int rc;
 
-    if (stat->size < sizeof(*stat))
+    if (!CAIRN_REACHES(stat, keys_exact))
         return cairn__refuse(o, CAIRN_E_INVAL, "stat: start from CAIRN_KV_STAT_INIT");
     rc = cairn__call_new(kv->h.c, &kv->h, o, done, arg, &call);
     if (rc != 0)

@@ -33,12 +33,6 @@ static void lengths_answered(struct cairn_call *call)
     batch_go_on(call, call->rpc.rc != 0 ? call->rpc.rc : cairn__batch_lengths(call, r->lengths, r->n_lengths, NULL, 0));
 }
 
-static void batch_page_failed(struct cairn_call *call, int rc)
-{
-    cairn__batch_give_up(call, rc);
-    cairn__call_fail_later(call, rc);
-}
-
 static void mput_next(struct cairn_call *call)
 {
     Cairn__Wire__KvMput *m = &call->rq.kv_mput;
@@ -46,7 +40,7 @@ static void mput_next(struct cairn_call *call)
     int rc = cairn__batch_page(call, &page);
 
     if (rc != 0) {
-        batch_page_failed(call, rc);
+        cairn__call_fail_later(call, rc);
         return;
     }
     cairn__wire__kv_mput__init(m);
@@ -84,7 +78,7 @@ static void keys_next(struct cairn_call *call)
     int rc = cairn__batch_page(call, &page);
 
     if (rc != 0) {
-        batch_page_failed(call, rc);
+        cairn__call_fail_later(call, rc);
         return;
     }
     cairn__wire__kv_mget__init(m);

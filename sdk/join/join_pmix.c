@@ -73,84 +73,121 @@ static uint64_t id_of(const pmix_proc_t *ranks, size_t n)
     return h;
 }
 
-/* ---- the fence ---- */
+/* ---- waiting ---- */
 
-/* Belongs to the one who waits and to PMIx, which may answer after the time is over. */
-struct fence {
+/* What was asked of PMIx, which counts no time itself (libpmix 4.2.2 ignores PMIX_TIMEOUT in clients). Belongs to the one
+ * who waits and to PMIx, which may answer after the time is over. */
+struct asked {
     pthread_mutex_t mutex;
     pthread_cond_t cond;
     uint32_t refs;
     bool over;
     pmix_status_t rc;
+    /* a value, if it is of the wanted type and size */
+    pmix_data_type_t type;
+    union {
+        struct cairn_card card;
+        uint32_t number;
+    } value;
+    bool fits;
 };
 
-static void fence_put(struct fence *f) /* with the mutex, which it gives back */
+static void asked_put(struct asked *a) /* with the mutex, which it gives back */
 {
-    bool last = --f->refs == 0;
+    bool last = --a->refs == 0;
 
-    pthread_mutex_unlock(&f->mutex);
+    pthread_mutex_unlock(&a->mutex);
     if (!last)
         return;
-    pthread_cond_destroy(&f->cond);
-    pthread_mutex_destroy(&f->mutex);
-    free(f);
+    pthread_cond_destroy(&a->cond);
+    pthread_mutex_destroy(&a->mutex);
+    free(a);
+}
+
+static void take_value(struct asked *a, const pmix_value_t *v)
+{
+    if (v == NULL || v->type != a->type)
+        return;
+    if (v->type == PMIX_UINT32) {
+        a->value.number = v->data.uint32;
+        a->fits = true;
+    } else if (v->data.bo.bytes != NULL && v->data.bo.size == sizeof(a->value.card)) {
+        memcpy(&a->value.card, v->data.bo.bytes, sizeof(a->value.card));
+        a->fits = true;
+    }
+}
+
+static void on_value(pmix_status_t rc, pmix_value_t *v, void *arg)
+{
+    struct asked *a = arg;
+
+    pthread_mutex_lock(&a->mutex);
+    a->over = true;
+    a->rc = rc;
+    if (rc == PMIX_SUCCESS)
+        take_value(a, v); /* which stays PMIx's */
+    pthread_cond_signal(&a->cond);
+    asked_put(a);
 }
 
 static void on_fence(pmix_status_t rc, void *arg)
 {
-    struct fence *f = arg;
-
-    pthread_mutex_lock(&f->mutex);
-    f->over = true;
-    f->rc = rc;
-    pthread_cond_signal(&f->cond);
-    fence_put(f);
+    on_value(rc, NULL, arg);
 }
 
-static struct fence *fence_new(void)
+static struct asked *asked_new(pmix_data_type_t type)
 {
-    struct fence *f = calloc(1, sizeof(*f));
+    struct asked *a = calloc(1, sizeof(*a));
     pthread_condattr_t attr;
 
-    if (f == NULL)
+    if (a == NULL)
         return NULL;
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&f->cond, &attr);
+    pthread_cond_init(&a->cond, &attr);
     pthread_condattr_destroy(&attr);
-    pthread_mutex_init(&f->mutex, NULL);
-    f->refs = 2;
-    return f;
+    pthread_mutex_init(&a->mutex, NULL);
+    a->refs = 2;
+    a->type = type;
+    return a;
+}
+
+/* PMIx has said @rc to what was asked of it, and calls back if that was PMIX_SUCCESS. Waits for that; the caller still has
+ * to put @a, whose mutex is held. */
+static int asked_wait(struct asked *a, const char *what, pmix_status_t rc, uint64_t deadline_ns,
+                      struct cairn_error_info *error)
+{
+    struct timespec until = { .tv_sec = (time_t)(deadline_ns / NS_PER_S), .tv_nsec = (long)(deadline_ns % NS_PER_S) };
+
+    pthread_mutex_lock(&a->mutex);
+    if (rc != PMIX_SUCCESS) { /* PMIX_OPERATION_SUCCEEDED among them: over, and nobody calls back */
+        a->refs--;
+        a->over = true;
+        a->rc = rc == PMIX_OPERATION_SUCCEEDED ? PMIX_SUCCESS : rc;
+    }
+    while (!a->over && pthread_cond_timedwait(&a->cond, &a->mutex, &until) != ETIMEDOUT)
+        ;
+    if (!a->over)
+        return CAIRN_E_TIMEOUT;
+    return a->rc == PMIX_SUCCESS ? 0 : fail(error, what, a->rc);
 }
 
 static int meet(const struct job *job, uint64_t deadline_ns, struct cairn_error_info *error)
 {
-    struct timespec until = { .tv_sec = (time_t)(deadline_ns / NS_PER_S), .tv_nsec = (long)(deadline_ns % NS_PER_S) };
-    struct fence *f = fence_new();
+    struct asked *a = asked_new(PMIX_UNDEF);
     pmix_info_t collect;
-    pmix_status_t rc;
-    bool over;
+    pmix_status_t said;
+    int rc;
 
-    if (f == NULL)
+    if (a == NULL)
         return cairn_ranks_fail(error, CAIRN_E_NOMEM, "no memory");
     PMIX_INFO_CONSTRUCT(&collect);
     PMIX_INFO_LOAD(&collect, PMIX_COLLECT_DATA, NULL, PMIX_BOOL);
-    rc = PMIx_Fence_nb(job->ranks, job->n, &collect, 1, on_fence, f);
+    said = PMIx_Fence_nb(job->ranks, job->n, &collect, 1, on_fence, a);
     PMIX_INFO_DESTRUCT(&collect);
-    pthread_mutex_lock(&f->mutex);
-    if (rc != PMIX_SUCCESS) { /* PMIX_OPERATION_SUCCEEDED among them: over, and nobody calls back */
-        f->refs--;
-        f->over = true;
-        f->rc = rc == PMIX_OPERATION_SUCCEEDED ? PMIX_SUCCESS : rc;
-    }
-    while (!f->over && pthread_cond_timedwait(&f->cond, &f->mutex, &until) != ETIMEDOUT)
-        ;
-    over = f->over;
-    rc = f->rc;
-    fence_put(f);
-    if (!over)
-        return CAIRN_E_TIMEOUT;
-    return rc == PMIX_SUCCESS ? 0 : fail(error, "PMIx_Fence", rc);
+    rc = asked_wait(a, "PMIx_Fence", said, deadline_ns, error);
+    asked_put(a);
+    return rc;
 }
 
 /* ---- an exchange ---- */
@@ -169,24 +206,18 @@ static int put(const pmix_key_t key, const struct cairn_card *mine, struct cairn
 static int get(const pmix_key_t key, const pmix_proc_t *from, struct cairn_card *card, uint64_t deadline_ns,
                struct cairn_error_info *error)
 {
-    uint64_t now = cairn_ranks_now_ns();
-    int seconds = (int)(now < deadline_ns ? (deadline_ns - now) / NS_PER_S + 1 : 1), rc = 0;
-    pmix_value_t *value = NULL;
-    pmix_info_t timeout;
-    pmix_status_t got;
+    struct asked *a = asked_new(PMIX_BYTE_OBJECT);
+    int rc;
 
-    PMIX_INFO_CONSTRUCT(&timeout);
-    PMIX_INFO_LOAD(&timeout, PMIX_TIMEOUT, &seconds, PMIX_INT);
-    got = PMIx_Get(from, key, &timeout, 1, &value);
-    PMIX_INFO_DESTRUCT(&timeout);
-    if (got != PMIX_SUCCESS)
-        return fail(error, "PMIx_Get", got);
-    if (value->type == PMIX_BYTE_OBJECT && value->data.bo.size == sizeof(*card))
-        memcpy(card, value->data.bo.bytes, sizeof(*card));
-    else
+    if (a == NULL)
+        return cairn_ranks_fail(error, CAIRN_E_NOMEM, "no memory");
+    rc = asked_wait(a, "PMIx_Get", PMIx_Get_nb(from, key, NULL, 0, on_value, a), deadline_ns, error);
+    if (rc == 0 && a->fits)
+        *card = a->value.card;
+    else if (rc == 0)
         rc = cairn_ranks_fail(error, CAIRN_E_PROTO, "process %u put something else: are all ranks of one release?",
                               from->rank);
-    PMIX_VALUE_RELEASE(value);
+    asked_put(a);
     return rc;
 }
 
@@ -209,21 +240,33 @@ static int exchange(void *arg, const struct cairn_card *mine, struct cairn_card 
 
 /* ---- who ---- */
 
-/* All of @me's job. NULL: @error says why. */
-static pmix_proc_t *whole_job(const pmix_proc_t *me, size_t *n, struct cairn_error_info *error)
+static int size_of_job(const pmix_proc_t *me, size_t *n, uint64_t deadline_ns, struct cairn_error_info *error)
 {
-    pmix_proc_t wildcard, *ranks;
-    pmix_value_t *size = NULL;
-    pmix_status_t rc;
+    struct asked *a = asked_new(PMIX_UINT32);
+    pmix_proc_t all;
+    int rc;
 
-    PMIX_PROC_LOAD(&wildcard, me->nspace, PMIX_RANK_WILDCARD);
-    rc = PMIx_Get(&wildcard, PMIX_JOB_SIZE, NULL, 0, &size);
-    if (rc != PMIX_SUCCESS) {
-        fail(error, "PMIx_Get of the job's size", rc);
+    if (a == NULL)
+        return cairn_ranks_fail(error, CAIRN_E_NOMEM, "no memory");
+    PMIX_PROC_LOAD(&all, me->nspace, PMIX_RANK_WILDCARD);
+    rc = asked_wait(a, "PMIx_Get of the job's size", PMIx_Get_nb(&all, PMIX_JOB_SIZE, NULL, 0, on_value, a),
+                    deadline_ns, error);
+    if (rc == CAIRN_E_TIMEOUT)
+        cairn_ranks_fail(error, rc, "PMIx does not tell the job's size");
+    else if (rc == 0 && !a->fits)
+        rc = cairn_ranks_fail(error, CAIRN_E_PROTO, "the job's size is no number");
+    *n = a->value.number;
+    asked_put(a);
+    return rc;
+}
+
+/* All of @me's job. NULL: @error says why. */
+static pmix_proc_t *whole_job(const pmix_proc_t *me, size_t *n, uint64_t deadline_ns, struct cairn_error_info *error)
+{
+    pmix_proc_t *ranks;
+
+    if (size_of_job(me, n, deadline_ns, error) != 0)
         return NULL;
-    }
-    *n = size->data.uint32;
-    PMIX_VALUE_RELEASE(size);
     ranks = calloc(*n, sizeof(*ranks));
     if (ranks == NULL)
         cairn_ranks_fail(error, CAIRN_E_NOMEM, "no memory for %zu ranks", *n);
@@ -256,7 +299,7 @@ int cairn_group_join_pmix(struct cairn *c, const char *provider, const pmix_proc
         return cairn_ranks_fail(error, CAIRN_E_STATE, "PMIx_Init() comes first");
     PMIx_Init(&me, NULL, 0); /* counted: says who we are */
     if (ranks == NULL) {
-        own = whole_job(&me, &n, error);
+        own = whole_job(&me, &n, cairn_ranks_deadline_ns(o), error);
         ranks = own;
     }
     rc = ranks != NULL ? join(c, provider, &me, ranks, n, o, error) : error->code;

@@ -19,6 +19,16 @@ uint64_t cairn_ranks_now_ns(void)
     return (uint64_t)t.tv_sec * 1000 * NS_PER_MS + (uint64_t)t.tv_nsec;
 }
 
+static uint32_t timeout_of(const struct cairn_call_options *o)
+{
+    return o != NULL && o->timeout_ms != 0 ? o->timeout_ms : CAIRN_RANKS_TIMEOUT_MS;
+}
+
+uint64_t cairn_ranks_deadline_ns(const struct cairn_call_options *o)
+{
+    return cairn_ranks_now_ns() + timeout_of(o) * NS_PER_MS;
+}
+
 int cairn_ranks_fail(struct cairn_error_info *error, int rc, const char *fmt, ...)
 {
     va_list ap;
@@ -269,8 +279,7 @@ static int join(struct cairn *c, const char *provider, const struct cairn_ranks 
 int cairn_ranks_join(struct cairn *c, const char *provider, const struct cairn_ranks *r,
                      const struct cairn_call_options *o)
 {
-    uint32_t timeout_ms = o != NULL && o->timeout_ms != 0 ? o->timeout_ms : CAIRN_RANKS_TIMEOUT_MS;
-    struct patience p = { .deadline_ns = cairn_ranks_now_ns() + timeout_ms * NS_PER_MS };
+    struct patience p = { .deadline_ns = cairn_ranks_deadline_ns(o) };
     struct cairn_card *all = calloc(r->size, sizeof(*all));
     struct expected x = { .cards = calloc(r->size, sizeof(*x.cards)) };
     struct cairn_error_info error = { 0 };
@@ -279,7 +288,7 @@ int cairn_ranks_join(struct cairn *c, const char *provider, const struct cairn_r
                  : cairn_ranks_fail(&error, CAIRN_E_NOMEM, "no memory for %u ranks", r->size);
 
     if (rc == CAIRN_E_TIMEOUT && error.text[0] == '\0')
-        cairn_ranks_fail(&error, rc, "not all ranks came to the join within %u ms", timeout_ms);
+        cairn_ranks_fail(&error, rc, "not all ranks came to the join within %u ms", timeout_of(o));
     if (rc != 0 && o != NULL && o->error != NULL)
         *o->error = error;
     free(all);

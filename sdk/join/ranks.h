@@ -32,6 +32,8 @@ int cairn_ranks_join(struct cairn *c, const char *provider, const struct cairn_r
 uint32_t cairn_ranks_seeds(uint32_t rank, uint32_t size, uint32_t seeds[CAIRN_RANKS_SEEDS_MAX]);
 
 uint64_t cairn_ranks_now_ns(void);
+/** When a join that begins now with these options is to be over. */
+uint64_t cairn_ranks_deadline_ns(const struct cairn_call_options *o);
 /** Writes the text; returns @rc. */
 int cairn_ranks_fail(struct cairn_error_info *error, int rc, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));

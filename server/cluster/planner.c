@@ -6,13 +6,6 @@
 
 #include <stdlib.h>
 
-/* A move that may be begun, and what decides how soon. */
-struct candidate {
-    struct cairn_planner_move move;
-    uint32_t there; /* replicas that are not lost */
-    struct cairn_planner__node *a, *b;
-};
-
 static int by_id(const void *a, const void *b)
 {
     uint64_t x = ((const struct cairn_planner__node *)a)->is.member.id,
@@ -192,38 +185,51 @@ static void node_is_busy(struct cairn_planner__node *n)
         n->busy++;
 }
 
-/* Counts what the slot wants; true: @c may be begun. */
-static bool look_at(struct cairn_planner *p, uint32_t slot, struct candidate *c)
+/* What the core would refuse, or what would wait for something that is not there. */
+static bool may_begin(const struct cairn_slot_record *rec, const struct cairn_planner_move *m)
+{
+    if (rec->move.phase != CAIRN_MOVE_NONE || rec->state != CAIRN_SLOT_ACTIVE)
+        return false;
+    return m->why == CAIRN_PLANNER_LEAD   ? cairn_slot_names(rec, m->to)
+           : m->why == CAIRN_PLANNER_DROP ? cairn_slot_may_leave(rec, m->from)
+                                          : true;
+}
+
+/* Counts what the slot wants; false: nothing. */
+static bool look_at(struct cairn_planner *p, uint32_t slot, struct cairn_planner__want *w)
 {
     const struct cairn_slot_record *rec = p->conf.record(p->conf.arg, slot);
     struct cairn_planner__future f = cairn_planner__future(rec);
     struct cairn_planner__difference d = cairn_planner__compare(p, slot, &f);
+    bool moves = rec->move.phase != CAIRN_MOVE_NONE;
 
-    *c = (struct candidate){ .there = replicas_there(p, &f) };
+    *w = (struct cairn_planner__want){ .move.slot = slot, .there = replicas_there(p, &f) };
     if (rec->epoch == 0)
         return false;
-    if (rec->move.phase != CAIRN_MOVE_NONE) {
+    if (moves) {
         p->counts.under_way++;
         node_is_busy(cairn_planner__node(p, rec->primary.node));
         node_is_busy(cairn_planner__node(p, rec->move.target.node));
     }
-    if (c->there == 0) {
+    if (w->there == 0) {
         p->counts.gone++;
-        return false;
+        return true;
     }
-    if (!next_move(p, slot, &f, &d, &c->move))
-        return false;
+    if (!next_move(p, slot, &f, &d, &w->move))
+        return moves;
     p->counts.left += MAX(MAX(d.nleaves, d.ncomes), 1U);
-    c->a = cairn_planner__node(p, rec->primary.node);
-    c->b = cairn_planner__node(p, c->move.to != 0 ? c->move.to : c->move.from);
-    return rec->move.phase == CAIRN_MOVE_NONE && rec->state == CAIRN_SLOT_ACTIVE &&
-           (c->move.why != CAIRN_PLANNER_LEAD || cairn_slot_names(rec, c->move.to));
+    w->a = cairn_planner__node(p, rec->primary.node);
+    w->b = cairn_planner__node(p, w->move.to);
+    w->may_begin = may_begin(rec, &w->move);
+    return true;
 }
 
 static int by_urgency(const void *a, const void *b)
 {
-    const struct candidate *x = a, *y = b;
+    const struct cairn_planner__want *x = a, *y = b;
 
+    if (x->may_begin != y->may_begin)
+        return x->may_begin ? -1 : 1;
     if (x->move.why != y->move.why)
         return x->move.why < y->move.why ? -1 : 1;
     if (x->there != y->there)
@@ -233,30 +239,66 @@ static int by_urgency(const void *a, const void *b)
 
 static bool has_room(const struct cairn_planner *p, const struct cairn_planner__node *n)
 {
-    return n == NULL || n->busy < p->conf.moves_per_node_max;
+    return n->elsewhere != CAIRN_PLANNER_AWAY && n->is.state != CAIRN_PLANNER_LOST &&
+           n->busy + n->elsewhere < p->conf.moves_per_node_max;
+}
+
+/* Who leads is needed by all that is done for a slot: without him it waits for the take-over. */
+static bool can_begin(const struct cairn_planner *p, const struct cairn_planner__want *w)
+{
+    return w->a != NULL && has_room(p, w->a) && (w->b == NULL || has_room(p, w->b));
+}
+
+/* Of all that is wanted: what may begin now. */
+static void choose_moves(struct cairn_planner *p, uint32_t elsewhere)
+{
+    uint32_t busy = p->counts.under_way + elsewhere;
+    uint32_t room = p->conf.moves_max > busy ? p->conf.moves_max - busy : 0;
+
+    if (p->nwants > 1)
+        qsort(p->wants, p->nwants, sizeof(*p->wants), by_urgency);
+    p->nmoves = 0;
+    for (uint32_t i = 0; i < p->nwants && p->wants[i].may_begin && p->nmoves < room; i++) {
+        if (!can_begin(p, &p->wants[i]))
+            continue;
+        node_is_busy(p->wants[i].a);
+        node_is_busy(p->wants[i].b);
+        p->moves[p->nmoves++] = p->wants[i].move;
+    }
 }
 
 static int make_moves(struct cairn_planner *p, struct cairn_err *err)
 {
-    struct candidate *all = calloc(p->slots, sizeof(*all));
-    uint32_t n = 0, room;
+    struct cairn_planner__want *fewer;
 
-    if (all == NULL)
+    p->wants = calloc(p->slots, sizeof(*p->wants));
+    p->moves = calloc(MAX(MIN(p->slots, p->conf.moves_max), 1U), sizeof(*p->moves));
+    if (p->wants == NULL || p->moves == NULL)
         return cairn_err_set(err, CAIRN_E_NOMEM, "plan");
     for (uint32_t slot = 0; slot < p->slots; slot++)
-        n += look_at(p, slot, &all[n]);
-    qsort(all, n, sizeof(*all), by_urgency);
-    room = p->conf.moves_max > p->counts.under_way ? p->conf.moves_max - p->counts.under_way : 0;
-    p->moves = calloc(MAX(MIN(n, room), 1U), sizeof(*p->moves));
-    for (uint32_t i = 0; p->moves != NULL && i < n && p->nmoves < room; i++) {
-        if (!has_room(p, all[i].a) || !has_room(p, all[i].b))
-            continue;
-        node_is_busy(all[i].a);
-        node_is_busy(all[i].b);
-        p->moves[p->nmoves++] = all[i].move;
+        p->nwants += look_at(p, slot, &p->wants[p->nwants]);
+    fewer = realloc(p->wants, MAX(p->nwants, 1U) * sizeof(*p->wants));
+    if (fewer != NULL)
+        p->wants = fewer;
+    choose_moves(p, 0);
+    return 0;
+}
+
+void cairn_planner_look(struct cairn_planner *p, uint32_t elsewhere)
+{
+    uint32_t kept = 0;
+
+    p->counts = (struct cairn_planner_counts){ 0 };
+    for (uint32_t i = 0; i < p->conf.n; i++) {
+        struct cairn_planner__node *n = &p->nodes[i];
+
+        n->busy = 0;
+        n->elsewhere = p->conf.busy != NULL ? p->conf.busy(p->conf.arg, n->is.member.id) : 0;
     }
-    free(all);
-    return p->moves != NULL ? 0 : cairn_err_set(err, CAIRN_E_NOMEM, "plan");
+    for (uint32_t i = 0; i < p->nwants; i++)
+        kept += look_at(p, p->wants[i].move.slot, &p->wants[kept]);
+    p->nwants = kept;
+    choose_moves(p, elsewhere);
 }
 
 /* ---- all of it ---- */
@@ -306,6 +348,7 @@ void cairn_planner_free(struct cairn_planner *p)
     cairn_placement_free(p->wanted);
     free(p->nodes);
     free(p->lead);
+    free(p->wants);
     free(p->moves);
     free(p);
 }
@@ -321,6 +364,13 @@ struct cairn_planner_counts cairn_planner_counts(const struct cairn_planner *p)
     return p->counts;
 }
 
+uint32_t cairn_planner_busy(const struct cairn_planner *p, uint64_t node)
+{
+    const struct cairn_planner__node *n = cairn_planner__node(p, node);
+
+    return n != NULL ? n->busy : 0;
+}
+
 uint32_t cairn_planner_wanted(const struct cairn_planner *p, uint32_t slot, uint64_t *ids)
 {
     uint32_t n, at = 0;
@@ -333,12 +383,4 @@ uint32_t cairn_planner_wanted(const struct cairn_planner *p, uint32_t slot, uint
             ids[++at] = wanted[i];
     }
     return n;
-}
-
-uint64_t cairn_planner_place(const struct cairn_planner *p, uint32_t slot, uint64_t from)
-{
-    struct cairn_planner__future f = cairn_planner__future(p->conf.record(p->conf.arg, slot));
-    struct cairn_planner__difference d = cairn_planner__compare(p, slot, &f);
-
-    return cairn_planner__is_in(d.leaves, d.nleaves, from) && d.ncomes > 0 ? who_comes(p, slot, &f, &d, from) : 0;
 }

@@ -1,9 +1,9 @@
 /** What is to be moved where: the coordinator's view of placement (sdk/core/placement), from who is there and what they hold.
  *
- * A plan is made from scratch whenever something has changed, or a move is done; it begins with what the slots' records
- * say, so nothing has to be remembered between plans, and another coordinator comes to the same one. Whoever carries all
- * moves out, plan after plan, ends with one that has none: each move brings the records nearer to a table that, once
- * reached, is its own successor.
+ * A plan is made from scratch whenever the nodes have changed; it begins with what the slots' records say, so nothing has to
+ * be remembered between plans, and another coordinator comes to the same one. Its table stays; what is still to be done for
+ * it is looked at again as moves end (cairn_planner_look()). Whoever carries all moves out, plan after plan, ends with one
+ * that has none: each move brings the records nearer to a table that, once reached, is its own successor.
  *
  * A core: no I/O, no clock. */
 #ifndef CAIRN_SERVER_CLUSTER_PLANNER_H
@@ -17,6 +17,8 @@ enum cairn_planner_state {
     CAIRN_PLANNER_LOST,     /* for good; a node that no plan is told of is lost as well */
 };
 
+enum { CAIRN_PLANNER_AWAY = INT32_MAX };
+
 struct cairn_planner_node {
     struct cairn_placement_member member;
     enum cairn_planner_state state;
@@ -28,6 +30,9 @@ struct cairn_planner_conf {
     uint32_t slot_bits, replicas;
     /** A slot's record; of one that was not created yet the epoch is 0. Asked for as long as the plan lives. */
     const struct cairn_slot_record *(*record)(void *arg, uint32_t slot);
+    /** Moves for other tables that a node takes part in; CAIRN_PLANNER_AWAY: none can begin now that needs it. Asked by
+     * cairn_planner_look() alone. NULL: 0. */
+    uint32_t (*busy)(void *arg, uint64_t node);
     void *arg;
     uint32_t moves_max; /* at a time, in all: those under way included */
     uint32_t
@@ -59,7 +64,12 @@ struct cairn_planner;
 int cairn_planner_new(const struct cairn_planner_conf *conf, struct cairn_planner **out, struct cairn_err *err);
 void cairn_planner_free(struct cairn_planner *p);
 
-/** Moves to begin now, most urgent first; no slot twice, none that is busy. Lives as long as @p. */
+/** Looks again at the records of slots for which something was to be done, and at who is busy: begins what there is room
+ * for, with @elsewhere moves under way for other tables. In time that grows with what is left to be done, not with the
+ * slots. Slots for which nothing was to be done when the plan was made are not looked at: they wait for the next plan. */
+void cairn_planner_look(struct cairn_planner *p, uint32_t elsewhere);
+
+/** Moves to begin now, most urgent first; no slot twice, none that is busy. Lives until the next look. */
 const struct cairn_planner_move *cairn_planner_moves(const struct cairn_planner *p, uint32_t *n);
 
 struct cairn_planner_counts {
@@ -69,12 +79,11 @@ struct cairn_planner_counts {
 };
 struct cairn_planner_counts cairn_planner_counts(const struct cairn_planner *p);
 
+/** Moves that @node takes part in: those under way, and those to begin now. */
+uint32_t cairn_planner_busy(const struct cairn_planner *p, uint64_t node);
+
 /** Who is to hold the slot in the end, who is to lead it first: as cairn_coord_create() takes it. Room for
  * CAIRN_REPLICAS_MAX; returns how many. */
 uint32_t cairn_planner_wanted(const struct cairn_planner *p, uint32_t slot, uint64_t *ids);
-
-/** Who is to take the place of @from, by the plan and by the record as it is now; 0: nobody, for @from stays or there is
- * no other. As cairn_coord_ops.place wants it: a drain that begins needs a new plan. */
-uint64_t cairn_planner_place(const struct cairn_planner *p, uint32_t slot, uint64_t from);
 
 #endif

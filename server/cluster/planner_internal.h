@@ -7,7 +7,16 @@
 struct cairn_planner__node {
     struct cairn_planner_node is;
     uint32_t holds, leads; /* slots, in the end */
-    uint32_t busy;         /* moves that it takes part in */
+    uint32_t busy;         /* moves that it takes part in, for this table */
+    uint32_t elsewhere;    /* and for others */
+};
+
+/* A slot for which something is to be done, or being done. */
+struct cairn_planner__want {
+    struct cairn_planner_move move;
+    bool may_begin;
+    uint32_t there; /* replicas that are not lost */
+    struct cairn_planner__node *a, *b; /* whom the move keeps busy */
 };
 
 struct cairn_planner {
@@ -16,7 +25,9 @@ struct cairn_planner {
     struct cairn_placement *wanted;
     uint8_t *lead; /* of each slot: index in what is wanted */
     uint32_t slots;
-    struct cairn_planner_move *moves;
+    struct cairn_planner__want *wants;
+    uint32_t nwants;
+    struct cairn_planner_move *moves; /* room for as many as there can be */
     uint32_t nmoves;
     struct cairn_planner_counts counts;
 };

@@ -4,6 +4,7 @@
 #include "sdk/core/base/log.h"
 #include "sdk/core/base/macros.h"
 #include "server/node/place.h"
+#include "server/storage/file_io.h"
 #include "server/storage/spare.h"
 
 #include <dirent.h>
@@ -30,12 +31,15 @@ int cairn_datadir_make(const char *path, struct cairn_err *err)
     if (n == 0 || n >= sizeof(part))
         return cairn_err_set(err, CAIRN_E_INVAL, "data directory: the path is empty or too long");
     for (size_t i = 1; i <= n; i++) { /* as mkdir -p */
+        int rc;
+
         if (path[i] != '/' && path[i] != '\0')
             continue;
         memcpy(part, path, i);
         part[i] = '\0';
-        if (mkdir(part, 0700) != 0 && errno != EEXIST)
-            return cairn_err_errno(err, errno, "data directory %s", part);
+        rc = cairn_file_mkdir(part, err);
+        if (rc != 0)
+            return cairn_err_wrap(err, rc, "data directory %s", path);
     }
     return 0;
 }
@@ -235,7 +239,5 @@ int cairn_datadir_sub(const struct cairn_datadir *d, const char *name, char *to,
 {
     if (snprintf(to, len, "%s/%s", d->path, name) >= (int)len)
         return cairn_err_set(err, CAIRN_E_INVAL, "%s/%s: the path is too long", d->path, name);
-    if (mkdir(to, 0700) != 0 && errno != EEXIST)
-        return cairn_err_errno(err, errno, "%s", to);
-    return 0;
+    return cairn_file_mkdir(to, err);
 }

@@ -3,6 +3,8 @@
 
 #include "server/node/workspace.h"
 
+#include "sdk/core/base/grown.h"
+
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +20,7 @@ int cairn_node__read_conf(struct cairn_node_conf *conf, const struct cairn_serve
     struct cairn_conf_override overrides[SETTINGS_MAX];
     int rc;
 
-    if (options->size != sizeof(*options) || options->nsettings > SETTINGS_MAX) {
+    if (!CAIRN_REACHES(options, service) || options->nsettings > SETTINGS_MAX) {
         memset(conf, 0, sizeof(*conf));
         return cairn_err_set(err, CAIRN_E_INVAL, "cairn_server_options: wrong size, or more than %d settings",
                              SETTINGS_MAX);
@@ -100,7 +102,7 @@ int cairn_server_start(const struct cairn_server_options *options, struct cairn_
         text[0] = '\0';
     if (s == NULL)
         return CAIRN_E_NOMEM;
-    rc = options->size == sizeof(*options) && options->service ? cairn_node__meet_service(s, &err) : 0;
+    rc = CAIRN_REACHES(options, service) && options->service ? cairn_node__meet_service(s, &err) : 0;
     if (rc == 0 && sodium_init() < 0)
         rc = cairn_err_set(&err, CAIRN_E_INTERNAL, "libsodium finds no randomness");
     if (rc == 0)

@@ -310,6 +310,16 @@ static void lane_init(struct lane *lane, struct cairn_commit *c, struct cairn_lo
     cairn_task_init(&lane->deliver, on_deliver, lane);
 }
 
+static void commit_fini(struct cairn_commit *c)
+{
+    for (uint32_t i = 0; i < c->conf.nloops; i++)
+        pthread_mutex_destroy(&c->lanes[i].mutex);
+    pthread_cond_destroy(&c->work);
+    pthread_cond_destroy(&c->sync_work);
+    pthread_mutex_destroy(&c->mutex);
+    free(c);
+}
+
 struct cairn_commit *cairn_commit_new(const struct cairn_commit_conf *conf, struct cairn_err *err)
 {
     struct cairn_commit *c = calloc(1, sizeof(*c) + conf->nloops * sizeof(c->lanes[0]));
@@ -347,7 +357,7 @@ end_committer:
     pthread_join(c->committer, NULL);
 failed:
     cairn_err_errno(err, e, "group commit: thread");
-    free(c);
+    commit_fini(c);
     return NULL;
 }
 
@@ -361,12 +371,7 @@ void cairn_commit_free(struct cairn_commit *c)
     pthread_mutex_unlock(&c->mutex);
     pthread_join(c->committer, NULL);
     pthread_join(c->syncer, NULL);
-    for (uint32_t i = 0; i < c->conf.nloops; i++) {
+    for (uint32_t i = 0; i < c->conf.nloops; i++)
         CAIRN_ASSERT(cairn_list_is_empty(&c->lanes[i].gathered) && !c->lanes[i].posted);
-        pthread_mutex_destroy(&c->lanes[i].mutex);
-    }
-    pthread_cond_destroy(&c->work);
-    pthread_cond_destroy(&c->sync_work);
-    pthread_mutex_destroy(&c->mutex);
-    free(c);
+    commit_fini(c);
 }

@@ -20,7 +20,7 @@ static int format_line(char line[FORMAT_BYTES_MAX], const char *kind, uint32_t v
 }
 
 /* In its place: the file is the lock, too, so that another cannot be put there. All of it, or nothing. */
-static int format_write(int fd, const char *dir, const char *kind, uint32_t version, struct cairn_err *err)
+int cairn_storedir_finish(int fd, const char *dir, const char *kind, uint32_t version, struct cairn_err *err)
 {
     char line[FORMAT_BYTES_MAX];
     int len = format_line(line, kind, version), dirfd, rc = 0;
@@ -43,7 +43,7 @@ static int format_write(int fd, const char *dir, const char *kind, uint32_t vers
     return rc;
 }
 
-/* A crash came before or within its first write, which is over before there are any data. */
+/* A crash came before or within its first write, which is over before anything is stored. */
 static bool format_is_unfinished(const char *line, ssize_t n, const char *kind, uint32_t version)
 {
     char whole[FORMAT_BYTES_MAX];
@@ -62,8 +62,7 @@ static int format_read(int fd, const char *dir, const char *kind, uint32_t versi
         return cairn_err_errno(err, errno, "%s/FORMAT", dir);
     line[n] = '\0';
     if (format_is_unfinished(line, n, kind, version))
-        return create ? format_write(fd, dir, kind, version, err)
-                      : cairn_err_set(err, CAIRN_E_NOTFOUND, "%s: no data yet", dir);
+        return create ? CAIRN_STOREDIR_FRESH : cairn_err_set(err, CAIRN_E_NOTFOUND, "%s: no data yet", dir);
     if (sscanf(line, "%120s %u", found, &number) != 2)
         return cairn_err_set(err, CAIRN_E_CORRUPT, "%s/FORMAT says neither kind nor version of the data", dir);
     if (strcmp(found, kind) != 0)
@@ -91,7 +90,7 @@ int cairn_storedir_open(const char *dir, const char *kind, uint32_t version, boo
         rc = cairn_err_set(err, CAIRN_E_LOCKED, "%s is in use: another process holds its lock", dir);
     else
         rc = cairn_err_errno(err, errno, "%s", path);
-    if (rc != 0) {
+    if (rc < 0) {
         close(*fd);
         *fd = -1;
     }

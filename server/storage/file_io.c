@@ -149,15 +149,36 @@ static bool uring_before_sleep(void *arg)
     return false;
 }
 
-static int uring_open(struct cairn_file_io *io, struct cairn_err *err)
+/* @depth becomes what there is. */
+static int ring_open(struct io_uring *ring, uint32_t *depth, struct cairn_err *err)
 {
     struct io_uring_params params = { .flags = IORING_SETUP_CLAMP };
-    int e = -io_uring_queue_init_params(io->depth, &io->ring, &params), rc;
+    int e = -io_uring_queue_init_params(*depth, ring, &params);
 
     if (e != 0)
         return cairn_err_set(err, CAIRN_E_UNSUPPORTED, "io_uring is refused here: %s",
                              cairn_error_text(cairn_err_of_errno(e)));
-    io->depth = MIN(io->depth, params.sq_entries);
+    *depth = MIN(*depth, params.sq_entries);
+    return 0;
+}
+
+int cairn_file_io_check(enum cairn_file_io_kind kind, struct cairn_err *err)
+{
+    struct io_uring ring;
+    uint32_t depth = 1;
+    int rc = kind == CAIRN_FILE_IO_URING ? ring_open(&ring, &depth, err) : 0;
+
+    if (kind == CAIRN_FILE_IO_URING && rc == 0)
+        io_uring_queue_exit(&ring);
+    return rc;
+}
+
+static int uring_open(struct cairn_file_io *io, struct cairn_err *err)
+{
+    int rc = ring_open(&io->ring, &io->depth, err), e;
+
+    if (rc != 0)
+        return rc;
     io->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (io->event_fd < 0) {
         rc = cairn_err_errno(err, errno, "io_uring: eventfd");
@@ -249,7 +270,7 @@ int cairn_file_io_new(struct cairn_loop *loop, struct cairn_pool *pool, enum cai
     cairn_list_init(&io->prepared);
     cairn_timer_init(&io->again, on_again, io);
     if (kind != CAIRN_FILE_IO_POOL) {
-        rc = uring_open(io, err);
+        rc = uring_open(io, kind == CAIRN_FILE_IO_AUTO ? NULL : err);
         io->has_ring = rc == 0;
         if (rc == 0)
             io->kind = CAIRN_FILE_IO_URING;

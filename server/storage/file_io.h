@@ -32,6 +32,8 @@ struct cairn_file_op {
     int rc;
 };
 
+/** What new() would say of @kind, leaving nothing behind. */
+int cairn_file_io_check(enum cairn_file_io_kind kind, struct cairn_err *err);
 /** AUTO tries io_uring and falls back; URING fails with CAIRN_E_UNSUPPORTED where it is refused. */
 int cairn_file_io_new(struct cairn_loop *loop, struct cairn_pool *pool, enum cairn_file_io_kind kind, uint32_t depth,
                       struct cairn_file_io **io, struct cairn_err *err);
@@ -54,6 +56,8 @@ int cairn_file_pread(int fd, void *buf, uint64_t len, uint64_t off);
 /** Writes @name in @dirfd anew: whole and durable, or as it was (temporary file, fsync, rename, fsync of the
  * directory). */
 int cairn_file_replace(int dirfd, const char *name, const void *buf, uint64_t len, struct cairn_err *err);
+/** Makes the directory @path, for this user alone, if it is not there; its name is durable then. */
+int cairn_file_mkdir(const char *path, struct cairn_err *err);
 /** Makes *@fd hold an exclusive lock on the file @name in @dirfd; CAIRN_E_LOCKED if another process holds it. */
 int cairn_file_lock(int dirfd, const char *name, int *fd, struct cairn_err *err);
 /** Whether lock() would succeed now, without making the file. */

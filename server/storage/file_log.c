@@ -274,9 +274,7 @@ static int log_recover(struct cairn_file_log *log, cairn_file_log_fn *fn, void *
     if (rc == 0 && fdatasync(log->fd) != 0)
         rc = cairn_file_code(errno);
     atomic_store(&log->durable, log->end);
-    if (rc != 0 && (err == NULL || err->code == 0))
-        return cairn_err_set(err, rc, "%s: %s", log->name, cairn_error_text(rc));
-    return rc;
+    return rc != 0 ? cairn_err_set(err, rc, "%s: %s", log->name, cairn_error_text(rc)) : 0;
 }
 
 int cairn_file_log_open(struct cairn_file_log *log, int dirfd, const char *name, cairn_file_log_fn *fn, void *arg,

@@ -1,8 +1,11 @@
 /* Blocking file work for pool threads and start-up: see file_io.h. */
 #include "server/storage/file_io.h"
 
+#include "sdk/core/base/macros.h"
+
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -77,6 +80,43 @@ int cairn_file_replace(int dirfd, const char *name, const void *buf, uint64_t le
         return 0;
     unlinkat(dirfd, temp, 0);
     return cairn_err_set(err, rc, "write %s: %s", name, cairn_error_text(rc));
+}
+
+/* Makes the name of the new directory @path durable. */
+static int parent_sync(const char *path)
+{
+    char parent[PATH_MAX + 1];
+    size_t n = strlen(path);
+    int fd, rc;
+
+    while (n > 1 && path[n - 1] == '/')
+        n--;
+    while (n > 0 && path[n - 1] != '/')
+        n--;
+    if (n >= sizeof(parent))
+        return ENAMETOOLONG;
+    memcpy(parent, n > 0 ? path : ".", MAX(n, 1));
+    parent[MAX(n, 1)] = '\0';
+    fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0) {
+        rc = fsync(fd);
+    } else if (errno == EACCES) { /* names may be made there, and not listed: then all of the file system */
+        fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        rc = fd >= 0 ? syncfs(fd) : -1;
+    } else {
+        return errno;
+    }
+    rc = rc == 0 ? 0 : errno;
+    if (fd >= 0)
+        close(fd);
+    return rc;
+}
+
+int cairn_file_mkdir(const char *path, struct cairn_err *err)
+{
+    int e = mkdir(path, 0700) == 0 ? parent_sync(path) : errno == EEXIST ? 0 : errno;
+
+    return e == 0 ? 0 : cairn_err_errno(err, e, "make the directory %s", path);
 }
 
 static int lock_file(int dirfd, const char *name, int flags, int *out, struct cairn_err *err)

@@ -10,6 +10,7 @@
 
 #include "sdk/core/base/log.h"
 #include "sdk/core/base/macros.h"
+#include "server/storage/file_io.h"
 #include "server/storage/spare.h"
 
 #include <errno.h>
@@ -20,8 +21,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 enum {
     WRITE_BUFFERS = 3,
@@ -191,7 +192,7 @@ static rocksdb_options_t *db_options(struct cairn_rocks *r, const struct cairn_r
     rocksdb_block_based_table_options_t *t = table_options(r);
     uint64_t buffer = write_buffer_for(conf), table = MIN(buffer, (uint64_t)TABLE_BYTES_MAX);
 
-    rocksdb_options_set_create_if_missing(o, 1);
+    rocksdb_options_set_create_if_missing(o, conf->fresh);
     rocksdb_options_set_block_based_table_factory(o, t);
     rocksdb_block_based_options_destroy(t);
     rocksdb_options_set_write_buffer_size(o, buffer);
@@ -214,7 +215,7 @@ static rocksdb_options_t *db_options(struct cairn_rocks *r, const struct cairn_r
     rocksdb_options_set_table_cache_numshardbits(o, 2);
     rocksdb_options_set_avoid_unnecessary_blocking_io(o, 1); /* a loop that drops an iterator must not unlink files */
     rocksdb_options_set_skip_stats_update_on_db_open(o, 1);
-    rocksdb_options_set_info_log_level(o, 2); /* warnings */
+    rocksdb_options_set_info_log_level(o, 4); /* fatal ones: on a full disk the second line that finds no room aborts the process */
     rocksdb_options_set_max_log_file_size(o, 1 << 20);
     rocksdb_options_set_keep_log_file_num(o, 2);
     rocksdb_options_set_stats_dump_period_sec(o, 0); /* an idle node sleeps */
@@ -242,14 +243,29 @@ static rocksdb_readoptions_t *read_memory_options(void)
     return o;
 }
 
+int cairn_rocks_check(const char *dir, struct cairn_err *err)
+{
+    char current[PATH_MAX];
+
+    if ((size_t)snprintf(current, sizeof(current), "%s/CURRENT", dir) >= sizeof(current))
+        return cairn_err_set(err, CAIRN_E_INVAL, "%s: path too long", dir);
+    if (access(current, F_OK) == 0)
+        return 0;
+    if (errno != ENOENT)
+        return cairn_err_errno(err, errno, "%s", current);
+    return cairn_err_set(err, CAIRN_E_CORRUPT, "%s is missing: what was stored here cannot be found without it",
+                         current);
+}
+
 int cairn_rocks_open(const struct cairn_rocks_conf *conf, struct cairn_rocks **out, struct cairn_err *err)
 {
     struct cairn_rocks *r;
     char *text = NULL;
     int rc;
 
-    if (mkdir(conf->dir, 0700) != 0 && errno != EEXIST)
-        return cairn_err_errno(err, errno, "%s", conf->dir);
+    rc = conf->fresh ? cairn_file_mkdir(conf->dir, err) : cairn_rocks_check(conf->dir, err);
+    if (rc != 0)
+        return rc;
     r = calloc(1, sizeof(*r));
     if (r == NULL)
         return cairn_err_set(err, CAIRN_E_NOMEM, "rocksdb");

@@ -67,12 +67,14 @@ static int list_room(struct cairn_segments *s)
         return 0;
     if (s->n >= CAIRN_SEGMENTS_MAX)
         return CAIRN_E_NOSPACE;
+    pthread_mutex_lock(&s->mutex); /* sync() looks into the list */
     all = realloc(s->all, room * sizeof(*all));
-    if (all == NULL)
-        return CAIRN_E_NOMEM;
-    s->all = all;
-    s->room = room;
-    return 0;
+    if (all != NULL) {
+        s->all = all;
+        s->room = room;
+    }
+    pthread_mutex_unlock(&s->mutex);
+    return all != NULL ? 0 : CAIRN_E_NOMEM;
 }
 
 static int header_write(int fd, uint64_t first, uint32_t *nonce)
@@ -105,32 +107,51 @@ static int spare_open(struct cairn_segments *s, int *fd)
     if (e == 0)
         return 0;
     close(*fd);
+    unlinkat(s->dirfd, spare, 0); /* what it got of a full disk is for others */
     return cairn_file_code(e);
 }
 
-/* Begins the segment whose first record is s->end. */
-static int segment_begin(struct cairn_segments *s)
+/* All of a segment that begins with record @first but its name: until it has that, nothing has happened to the log. */
+static int segment_make(struct cairn_segments *s, uint64_t first, struct cairn_segment *made)
 {
-    uint32_t nonce = 0;
-    char name[32];
-    int fd, rc = list_room(s);
+    int rc = list_room(s);
 
+    *made = (struct cairn_segment){ .first = first };
     if (rc == 0)
-        rc = spare_open(s, &fd);
+        rc = spare_open(s, &made->fd);
     if (rc != 0)
         return rc;
-    segment_name(s->end, name);
-    rc = header_write(fd, s->end, &nonce); /* before it has the name */
-    if (rc == 0 && (renameat(s->dirfd, spare, s->dirfd, name) != 0 || fsync(s->dirfd) != 0))
+    rc = header_write(made->fd, first, &made->nonce);
+    if (rc != 0)
+        close(made->fd);
+    return rc;
+}
+
+/* It is the newest from now on; on failure it is closed. */
+static int segment_begin(struct cairn_segments *s, const struct cairn_segment *made)
+{
+    char name[32];
+    int rc;
+
+    segment_name(made->first, name);
+    if (renameat(s->dirfd, spare, s->dirfd, name) != 0 || fsync(s->dirfd) != 0) {
         rc = cairn_file_code(errno);
-    if (rc != 0) {
-        close(fd);
+        close(made->fd);
         return rc;
     }
     pthread_mutex_lock(&s->mutex);
-    s->all[s->n++] = (struct cairn_segment){ .fd = fd, .nonce = nonce, .first = s->end };
+    s->all[s->n++] = *made;
     pthread_mutex_unlock(&s->mutex);
     return 0;
+}
+
+/* Behind all that was read back. */
+static int segment_first(struct cairn_segments *s)
+{
+    struct cairn_segment made;
+    int rc = segment_make(s, s->end, &made);
+
+    return rc != 0 ? rc : segment_begin(s, &made);
 }
 
 /* ---- reading back ---- */
@@ -292,8 +313,9 @@ int cairn_segments_open(struct cairn_segments *s, int dirfd, uint64_t segment_by
     if (rc == 0) {
         /* One without a whole record is named as the next would be: it is the next, and what is torn in it is void. */
         rc = s->n > 0 && newest(s)->first == s->end ? header_write(newest(s)->fd, s->end, &newest(s)->nonce)
-                                                    : segment_begin(s);
-        cairn_err_set(err, rc, "begin a segment of the log: %s", cairn_error_text(rc));
+                                                    : segment_first(s);
+        if (rc != 0)
+            cairn_err_set(err, rc, "begin a segment of the log: %s", cairn_error_text(rc));
     }
     if (rc != 0)
         cairn_segments_close(s);
@@ -352,22 +374,28 @@ static void record_put(struct cairn_segments *s, uint32_t type, const struct iov
     s->end += bytes;
 }
 
-/* Closes the newest segment, all of it durable, and begins the next. */
+/* Closes the newest segment, all of it durable, and begins the next, which is made before: on a full disk the newest one
+ * stays open. */
 static int roll(struct cairn_segments *s)
 {
+    struct cairn_segment next;
     int rc = buf_reserve(s, sizeof(struct record));
 
+    if (rc == 0)
+        rc = segment_make(s, s->end + sizeof(struct record), &next);
     if (rc != 0)
         return rc;
     record_put(s, TYPE_END, NULL, 0, sizeof(struct record), 0);
     rc = cairn_segments_write(s);
     if (rc == 0)
         rc = cairn_segments_sync(s);
-    if (rc == 0)
-        rc = segment_begin(s);
     if (rc != 0)
-        s->broken = true; /* it is closed, and there is no other */
-    return rc;
+        close(next.fd);
+    else
+        rc = segment_begin(s, &next);
+    if (rc != 0)
+        atomic_store(&s->broken, true); /* it is closed, and there is no other */
+    return rc == 0 ? 0 : CAIRN_E_IO;
 }
 
 int cairn_segments_add(struct cairn_segments *s, uint32_t type, const struct iovec *body, uint32_t n, uint64_t *lsn)
@@ -375,7 +403,7 @@ int cairn_segments_add(struct cairn_segments *s, uint32_t type, const struct iov
     uint64_t bytes = sizeof(struct record), body_bytes = 0, used = HEADER_BYTES + s->end - newest(s)->first;
     int rc;
 
-    if (s->broken)
+    if (atomic_load(&s->broken))
         return CAIRN_E_IO;
     for (uint32_t i = 0; i < n; i++)
         body_bytes += body[i].iov_len;
@@ -399,7 +427,7 @@ int cairn_segments_write(struct cairn_segments *s)
     struct cairn_segment *seg = newest(s);
     int rc = 0;
 
-    if (s->broken)
+    if (atomic_load(&s->broken))
         return CAIRN_E_IO;
     if (s->buf_n > 0)
         rc = cairn_file_pwrite(seg->fd, s->buf, s->buf_n, HEADER_BYTES + (s->written - seg->first));
@@ -408,7 +436,7 @@ int cairn_segments_write(struct cairn_segments *s)
     if (rc == 0)
         s->written = s->end;
     else
-        s->broken = true;
+        atomic_store(&s->broken, true);
     pthread_mutex_unlock(&s->mutex);
     return rc;
 }
@@ -423,7 +451,7 @@ int cairn_segments_sync(struct cairn_segments *s)
     first = newest(s)->first; /* older ones are durable: roll() */
     fd = newest(s)->fd;
     newest(s)->users++;
-    if (s->broken)
+    if (atomic_load(&s->broken))
         rc = CAIRN_E_IO;
     pthread_mutex_unlock(&s->mutex);
     if (rc == 0 && fdatasync(fd) != 0)
@@ -432,7 +460,7 @@ int cairn_segments_sync(struct cairn_segments *s)
     for (uint32_t i = 0; i < s->n; i++)
         s->all[i].users -= s->all[i].first == first;
     if (rc != 0)
-        s->broken = true; /* no retry can tell what the disk holds */
+        atomic_store(&s->broken, true); /* no retry can tell what the disk holds */
     else
         s->durable = MAX(s->durable, written);
     pthread_mutex_unlock(&s->mutex);

@@ -19,6 +19,7 @@
 #include "sdk/core/base/err.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -44,7 +45,7 @@ struct cairn_segments {
     struct cairn_segment *all; /* ascending; the last one is written to */
     uint32_t n, room;
     uint64_t end, written, durable; /* LSNs; durable <= written <= end */
-    bool broken;                    /* a sync failed: nothing more is promised */
+    atomic_bool broken;             /* a write or a sync failed: nothing more is promised */
     uint8_t *buf;                   /* [written, end) */
     size_t buf_n, buf_room;
 };
@@ -63,8 +64,8 @@ int cairn_segments_open(struct cairn_segments *s, int dirfd, uint64_t segment_by
                         struct cairn_segments_found *found, struct cairn_err *err);
 void cairn_segments_close(struct cairn_segments *s);
 
-/** Puts a record behind the others, in memory; @type is below 2^16. @lsn: its number. CAIRN_E_NOSPACE, CAIRN_E_NOMEM,
- * CAIRN_E_IO: the log is as it was. */
+/** Puts a record behind the others, in memory; @type is below 2^16. @lsn: its number. CAIRN_E_NOSPACE (there is no room for
+ * another segment: it may be tried again) or CAIRN_E_NOMEM: the log is as it was. CAIRN_E_IO: it is broken. */
 int cairn_segments_add(struct cairn_segments *s, uint32_t type, const struct iovec *body, uint32_t n, uint64_t *lsn);
 /** Writes what was added: it survives the process. A failure breaks the log: what the disk holds is unknown. */
 int cairn_segments_write(struct cairn_segments *s);

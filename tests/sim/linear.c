@@ -67,6 +67,12 @@ static bool applies(const struct linear_op *op, uint64_t value, uint64_t *after)
     case LINEAR_DELETE:
         *after = 0;
         return op->end == LINEAR_UNKNOWN || op->existed == (value != 0);
+    case LINEAR_ERASE:
+        *after = 0;
+        return true;
+    case LINEAR_PUT_NEW:
+        *after = value != 0 ? value : op->value;
+        return op->end == LINEAR_UNKNOWN || op->existed == (value != 0);
     }
     return false;
 }
@@ -150,9 +156,9 @@ static int check(const struct linear_op **ops, uint32_t n, uint64_t steps_max)
 /* An unknown outcome that nobody saw: nearly always as good as none, and each one doubles what is to be searched. */
 static bool is_unseen(const struct linear_op *op, const struct linear_op *ops, uint32_t n)
 {
-    if (op->end != LINEAR_UNKNOWN || op->kind == LINEAR_DELETE)
+    if (op->end != LINEAR_UNKNOWN || op->kind == LINEAR_DELETE || op->kind == LINEAR_ERASE)
         return false;
-    for (uint32_t i = 0; op->kind == LINEAR_PUT && i < n; i++) {
+    for (uint32_t i = 0; op->kind != LINEAR_GET && i < n; i++) {
         if (ops[i].kind == LINEAR_GET && ops[i].end != LINEAR_UNKNOWN && ops[i].value == op->value)
             return false;
     }
@@ -179,7 +185,11 @@ int linear_check(const struct linear_op *ops, uint32_t n, uint64_t steps_max)
 
 void linear_print(const struct linear_op *ops, uint32_t n, FILE *to)
 {
-    static const char *const names[] = { [LINEAR_PUT] = "put", [LINEAR_GET] = "get", [LINEAR_DELETE] = "delete" };
+    static const char *const names[] = { [LINEAR_PUT] = "put",
+                                         [LINEAR_GET] = "get",
+                                         [LINEAR_DELETE] = "delete",
+                                         [LINEAR_ERASE] = "erase",
+                                         [LINEAR_PUT_NEW] = "put new" };
     const struct linear_op **p = sorted(ops, n);
 
     for (uint32_t i = 0; i < n; i++) {
@@ -189,7 +199,7 @@ void linear_print(const struct linear_op *ops, uint32_t n, FILE *to)
         else
             fprintf(to, "%8" PRId64 "]", p[i]->end);
         fprintf(to, " client %u %s %" PRIu64 "%s\n", p[i]->client, names[p[i]->kind], p[i]->value,
-                p[i]->kind == LINEAR_DELETE && p[i]->existed ? " existed" : "");
+                p[i]->existed ? " existed" : "");
     }
     free(p);
 }

@@ -9,14 +9,20 @@
 #include <stdint.h>
 #include <stdio.h>
 
-enum linear_kind { LINEAR_PUT, LINEAR_GET, LINEAR_DELETE };
+enum linear_kind {
+    LINEAR_PUT,
+    LINEAR_GET,
+    LINEAR_DELETE,
+    LINEAR_ERASE,  /* a delete that does not say whether there was anything */
+    LINEAR_PUT_NEW /* a put that does nothing if there is something */
+};
 enum { LINEAR_UNKNOWN = -1 }; /* an end that never came */
 
 struct linear_op {
     enum linear_kind kind;
     uint32_t client;
-    uint64_t value;      /* put: what; get: what was seen, 0: nothing */
-    bool existed;        /* of a DELETE: what it said */
+    uint64_t value;      /* puts: what; get: what was seen, 0: nothing */
+    bool existed;        /* of a DELETE and a PUT_NEW: what it said of what was there */
     int64_t begin, end;  /* any clock that all clients share; LINEAR_UNKNOWN */
 };
 

@@ -111,7 +111,13 @@ static bool op_copy_open(struct cairn_replica *r)
 
 static void op_copy_read(struct cairn_replica *r)
 {
-    disk_start(slot_of(r), &slot_of(r)->page_done);
+    struct rw_slot *s = slot_of(r);
+    uint64_t page_ns = s->node->rw->conf.page_ns;
+
+    if (page_ns > 0)
+        cairn_timer_start(r->env, &s->page_done, cairn_env_now_ns(r->env) + page_ns);
+    else
+        disk_start(s, &s->page_done);
 }
 
 struct page {

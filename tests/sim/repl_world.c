@@ -170,14 +170,20 @@ static void co_store(struct cairn_coord *c, uint32_t slot, const struct cairn_sl
     cairn_timer_start(env, &rw->stores[slot].timer, cairn_env_now_ns(env) + MS / 2 + dice(rw, 10 * MS));
 }
 
-/* Any node that does not hold it and stays. */
-static uint64_t co_place(struct cairn_coord *c, uint32_t slot, uint64_t from)
-{
-    struct repl_world *rw = world_of(c);
+static const struct cairn_coord_ops coord_ops = {
+    .may_act = co_may_act,
+    .store = co_store,
+    .read = co_read,
+    .publish = co_publish,
+    .verdict = co_verdict,
+};
 
+/* Any node that does not hold it and stays; 0: none. */
+static uint64_t place(struct repl_world *rw, uint32_t slot, uint64_t from)
+{
     for (uint32_t i = 0; i < rw->conf.nodes; i++) {
         uint64_t node = 1 + (from + i) % rw->conf.nodes;
-        const struct cairn_coord_node *n = cairn_coord_node(c, node);
+        const struct cairn_coord_node *n = cairn_coord_node(&rw->coord, node);
 
         if (n != NULL && !n->p.draining && !cairn_slot_places(&rw->stored[slot], node) &&
             !cairn_slot_names(&rw->stored[slot], node))
@@ -186,14 +192,22 @@ static uint64_t co_place(struct cairn_coord *c, uint32_t slot, uint64_t from)
     return 0;
 }
 
-static const struct cairn_coord_ops coord_ops = {
-    .may_act = co_may_act,
-    .store = co_store,
-    .read = co_read,
-    .publish = co_publish,
-    .verdict = co_verdict,
-    .place = co_place,
-};
+/* The planner's part, for a handful of slots: what drained nodes hold moves away, two slots at a time. */
+static void drain_some(struct repl_world *rw)
+{
+    for (uint32_t slot = 0; slot < rw->conf.slots; slot++) {
+        const struct cairn_slot_record *rec = &rw->coord.slots[slot].rec;
+
+        for (uint32_t i = 0; i < rec->nreplicas && rec->state == CAIRN_SLOT_ACTIVE && rw->coord.moving < 2; i++) {
+            const struct cairn_coord_node *n = cairn_coord_node(&rw->coord, rec->replicas[i]);
+            uint64_t to = n != NULL && n->p.draining ? place(rw, slot, rec->replicas[i]) : 0;
+
+            if (to != 0 && cairn_coord_is_alive(&rw->coord, rec->primary) &&
+                cairn_coord_move(&rw->coord, slot, rec->replicas[i], to, false) == 0)
+                break;
+        }
+    }
+}
 
 static void on_coord_tick(void *arg)
 {
@@ -203,6 +217,8 @@ static void on_coord_tick(void *arg)
     cairn_timer_start(env, &rw->coord_tick, cairn_env_now_ns(env) + 100 * MS);
     if (rw->coord_is_up)
         cairn_coord_tick(&rw->coord);
+    if (rw->coord_is_up && co_may_act(&rw->coord))
+        drain_some(rw);
 }
 
 /* A word of a former self of the node, late: it could leave the lost disk as the only member's, and that is a loss. */
@@ -296,7 +312,6 @@ static int coord_begin(struct repl_world *rw)
 
     rw->coord.lost_wait_ns = 3000 * MS;
     rw->coord.move_wait_ns = 5000 * MS;
-    rw->coord.moving_max = 2;
     rw->coord.lost_may_shrink = true;
     for (uint32_t i = 1; rc == 0 && i <= rw->conf.nodes; i++) {
         if (rw->stored_nodes[i].inc != 0)

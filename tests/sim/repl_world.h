@@ -35,6 +35,7 @@ struct repl_world_conf {
     uint64_t disk_ns;       /* a sync takes up to this */
     uint64_t checkpoint_ns; /* how often a node makes one, of one slot; 0: never, and no log is trimmed */
     bool keeps_little;      /* of a log, behind its checkpoint */
+    uint64_t page_ns;       /* a copy's source takes so long for a page; 0: as the disk does */
 };
 
 struct rw_record {

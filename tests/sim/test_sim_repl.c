@@ -244,6 +244,31 @@ static void replica_and_lead_move(void **state)
     repl_world_free(rw);
 }
 
+/* Copies are bounded in rate, so a page may take longer than anybody is waited for: it is the source that waits. */
+static void slow_copy_is_not_given_up(void **state)
+{
+    struct repl_world_conf conf = repl_world_conf_of(12);
+    struct repl_world *rw;
+    uint64_t copies;
+
+    (void)state;
+    conf.nodes = 4;
+    conf.replicas = 2;
+    conf.keeps_little = true;
+    conf.page_ns = 5000 * MS;
+    rw = repl_world_new(&conf);
+    repl_world_run_ms(rw, 4000);
+    copies = rw->copies;
+    assert_int_equal(cairn_coord_move(&rw->coord, 0, rw->stored[0].replicas[1], 4, false), 0);
+    repl_world_run_ms(rw, 30000);
+    assert_true(cairn_slot_names(&rw->stored[0], 4));
+    assert_int_equal(rw->copies, copies + 1);
+    repl_world_expect_whole(rw, 5000);
+    repl_world_stop_clients(rw);
+    repl_world_judge(rw);
+    repl_world_free(rw);
+}
+
 /* A drained node ends without slots, and gets none; the drain goes on under a new coordinator. */
 static void drained_node_holds_nothing(void **state)
 {
@@ -366,6 +391,7 @@ int main(void)
         cmocka_unit_test(buffered_tail_survives_one_by_one),
         cmocka_unit_test(write_once_keys_are_read_anywhere),
         cmocka_unit_test(replica_and_lead_move),
+        cmocka_unit_test(slow_copy_is_not_given_up),
         cmocka_unit_test(drained_node_holds_nothing),
         cmocka_unit_test(move_to_a_dead_node_is_given_up),
         cmocka_unit_test(quick_restart_takes_no_wait),

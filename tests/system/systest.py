@@ -5,14 +5,19 @@ on a port that the kernel chooses, so tests run beside each other. Nothing sleep
 and has a deadline.
 """
 
+import fcntl
 import json
 import os
+import pty
+import select
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 import unittest
 
@@ -24,6 +29,7 @@ CAIRND = os.path.join(BUILD, "bin", "cairnd")
 DEADLINE_S = 120
 
 OK, FAILED, USAGE, UNREACHABLE, DENIED, DEGRADED, TIMEOUT = range(7)
+SANITIZER = 99  # tests/run sees to that
 
 
 class Result:
@@ -47,10 +53,35 @@ def clean_env(**more):
 def run(*argv, stdin=b"", env=None, text=True, timeout=DEADLINE_S):
     """Runs a program to its end; its output as text, or as bytes."""
     process = subprocess.run(argv, input=stdin, capture_output=True, env=env or clean_env(), timeout=timeout)
+    if process.returncode == SANITIZER:
+        raise AssertionError("%s: a sanitizer's report\n%s" % (" ".join(map(str, argv)), process.stderr.decode(errors="replace")))
     if text:
         process.stdout = process.stdout.decode(errors="replace")
         process.stderr = process.stderr.decode(errors="replace")
     return Result(process)
+
+
+def on_terminal(argv, env, columns=0):
+    """Runs a program whose standard output and error are a terminal; gives what it wrote there."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    process = subprocess.Popen(argv, stdin=slave, stdout=slave, stderr=slave, env=env)
+    os.close(slave)
+    out = b""
+    while True:
+        ready, _, _ = select.select([master], [], [], DEADLINE_S)
+        if not ready:
+            process.kill()
+            raise AssertionError("nothing came from the terminal")
+        try:
+            piece = os.read(master, 65536)
+        except OSError:  # the other side is closed
+            break
+        if not piece:
+            break
+        out += piece
+    os.close(master)
+    return process.wait(DEADLINE_S), out
 
 
 def wait_for(what, condition, seconds=DEADLINE_S):
@@ -134,7 +165,9 @@ class Case(unittest.TestCase):
 
     def _end(self):
         outcome = getattr(self, "_outcome", None)
-        failed = outcome is not None and not getattr(outcome, "success", True)
+        result = getattr(outcome, "result", None)  # since Python 3.11 a cleanup is not told by outcome.success
+        told = getattr(result, "failures", []) + getattr(result, "errors", [])
+        failed = not getattr(outcome, "success", True) or any(test is self for test, _ in told)
         sanitizer = []
         for node in self.nodes:
             node.cleanup()
@@ -163,6 +196,28 @@ class Case(unittest.TestCase):
         with open(full, "wb") as f:
             f.write(data)
         return full
+
+    def change_while_read(self, path, change, *argv):
+        """Runs the CLI, and changes a large file as soon as it has opened that. Its result, if it noticed."""
+        for _ in range(20):
+            with open(path, "wb") as f:
+                f.truncate(512 << 20)
+            p = subprocess.Popen([CAIRN, *argv], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                 env=clean_env(CAIRN_WORKSPACE=self.n.workspace))
+            fds = "/proc/%d/fd" % p.pid
+
+            def is_open():
+                try:
+                    return p.poll() is not None or any(os.readlink(os.path.join(fds, fd)) == path for fd in os.listdir(fds))
+                except FileNotFoundError:
+                    return False
+
+            wait_for("the file to be opened", is_open)
+            change(path)
+            out, err = p.communicate(timeout=DEADLINE_S)
+            if p.returncode != OK:
+                return Result(subprocess.CompletedProcess(argv, p.returncode, out, err))
+        self.fail("every file was read before it was changed")
 
     def ok(self, result):
         self.assertEqual(result.code, OK, str(result))

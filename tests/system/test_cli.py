@@ -1,15 +1,10 @@
 """The program `cairn` as people and scripts meet it: help, exit codes, JSON, colours, completion, man page."""
 
-import fcntl
 import json
 import os
-import pty
 import re
-import select
 import signal
-import struct
 import subprocess
-import termios
 import unittest
 
 from systest import *
@@ -19,29 +14,6 @@ def commands():
     """All commands, from the help itself."""
     text = run(CAIRN, "help").out
     return re.findall(r"^  ((?:[a-z-]+ )?[a-z-]+) {2,}\S", text, re.M)
-
-
-def on_terminal(argv, env, columns=0):
-    """Runs a program whose standard output and error are a terminal; gives what it wrote there."""
-    master, slave = pty.openpty()
-    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    process = subprocess.Popen(argv, stdin=slave, stdout=slave, stderr=slave, env=env)
-    os.close(slave)
-    out = b""
-    while True:
-        ready, _, _ = select.select([master], [], [], DEADLINE_S)
-        if not ready:
-            process.kill()
-            raise AssertionError("nothing came from the terminal")
-        try:
-            piece = os.read(master, 65536)
-        except OSError:  # the other side is closed
-            break
-        if not piece:
-            break
-        out += piece
-    os.close(master)
-    return process.wait(DEADLINE_S), out
 
 
 class WithoutNode(Case):
@@ -316,6 +288,14 @@ class WithNode(Case):
         self.assertEqual(r.out, data[1 << 20:(1 << 20) + 10])
         self.ok(self.n.cairn("put", "ns1", "piped", stdin=b"from a pipe"))
         self.assertEqual(self.n.cairn("get", "ns1", "piped").out, "from a pipe")
+
+    def test_a_file_that_shrinks_is_no_value(self):
+        self.ok(self.n.cairn("ns", "create", "ns1"))
+        self.ok(self.n.cairn("put", "-v", "old", "ns1", "k"))
+        f, cut = self.path("f"), lambda path: os.truncate(path, 100 << 20)
+        self.fails(self.change_while_read(f, cut, "put", "ns1", "k", f), FAILED, "the file changed while it was read")
+        self.assertEqual(self.n.cairn("get", "ns1", "k").out, "old")
+        self.fails(self.change_while_read(f, cut, "extent", "put", "extent", f), FAILED, "the file changed while it was read")
 
     def test_an_empty_prefix_needs_force(self):
         self.ok(self.n.cairn("ns", "create", "ns1"))

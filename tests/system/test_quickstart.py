@@ -23,6 +23,19 @@ def processes_below(directory):
     return found
 
 
+def processes_of(session):
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open("/proc/%s/stat" % pid) as f:
+                state, _, _, sid = f.read().rsplit(")", 1)[1].split()[:4]
+            if int(sid) == session and state != "Z":
+                found.append(open("/proc/%s/cmdline" % pid).read())
+        except OSError:
+            pass
+    return found
+
+
 class Quickstart(Case):
     def make_tree(self, files):
         for i in range(files):
@@ -55,16 +68,20 @@ class Quickstart(Case):
 
     def test_an_interrupt_leaves_no_process_behind(self):
         tree = self.make_tree(3000)
+        with open(self.path("tree", "large"), "wb") as f:
+            f.truncate(300 << 20)  # that a comparison goes on for a while
         os.mkdir(self.path("tmp"))
-        for sig in (signal.SIGINT, signal.SIGTERM):
+        for sig, step in ((signal.SIGINT, b"import"), (signal.SIGTERM, b"import"), (signal.SIGINT, b"compare")):
             p = subprocess.Popen(self.argv(tree), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
                                  env=clean_env(TMPDIR=self.path("tmp")))
             for line in p.stdout:
-                if b"import" in line:
+                if step in line:
                     break
             # As a terminal does: to all of the foreground.
             os.killpg(p.pid, sig)
-            p.communicate(timeout=DEADLINE_S)
+            p.wait(timeout=DEADLINE_S)
+            self.assertEqual(processes_of(p.pid), [])
+            p.communicate()
             self.assertIn(p.returncode, (130, 143))
             self.assertEqual(processes_below(self.path("tmp")), [])
             self.assertEqual(os.listdir(self.path("tmp")), [])

@@ -159,6 +159,25 @@ class Transfer(Case):
         self.ok(self.n.cairn("export", "ns1", self.path("out")))
         self.same_trees(self.path("tree"), self.path("out"))
 
+    def test_a_file_that_changes_leaves_the_older_value(self):
+        def cut(path):
+            os.truncate(path, 100 << 20)
+
+        def touch(path):
+            with open(path, "r+b") as f:
+                f.write(b"x")
+
+        os.mkdir(self.path("tree"))
+        path, old = self.path("tree", "f"), random.Random(5).randbytes(3 << 20)
+        for change in (cut, touch):
+            self.fails(self.change_while_read(path, change, "import", "ns1", self.path("tree")), FAILED, "changed while it was read")
+            self.fails(self.n.cairn("get", "ns1", "f"), FAILED)
+        for change in (cut, touch):
+            self.ok(self.n.cairn("put", "ns1", "f", self.write("old", old)))
+            self.fails(self.change_while_read(path, change, "import", "ns1", self.path("tree")), FAILED, "changed while it was read")
+            back = self.n.cairn("get", "ns1", "f", text=False)
+            self.assertEqual((back.code, back.out == old), (OK, True))
+
     def test_interrupted_and_gone_on_with(self):
         expected = self.make_tree(files=3000)
         p = subprocess.Popen([CAIRN, "import", "--jobs", "1", "ns1", self.path("tree")], stdout=subprocess.PIPE,

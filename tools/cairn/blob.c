@@ -42,13 +42,17 @@ static int read_file(struct cli *cli, const char *path, uint64_t max, struct cli
     }
     if (S_ISREG(st.st_mode) && (uint64_t)st.st_size > max) {
         status = cli_fail(cli, CAIRN_E_TOOBIG, NULL, "%s", path);
-    } else if (S_ISREG(st.st_mode) && st.st_size > 0) {
-        void *data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (data == MAP_FAILED)
-            status = cli_fail_file(cli, path);
-        else
-            *blob = (struct cli_blob){ .data = data, .len = (size_t)st.st_size, .mapped = true };
-    } else { /* a pipe, a device, a file of /proc whose size says nothing */
+    } else if (S_ISREG(st.st_mode) && st.st_size > CLI_BLOB_COPIED_BYTES) {
+        int rc = guarded_map(fd, (uint64_t)st.st_size, &blob->map);
+        fd = -1;
+        if (rc != 0) {
+            errno = rc;
+            return rc == CAIRN_E_STATE ? cli_file_changed(cli, path) : cli_fail_file(cli, path);
+        }
+        blob->data = blob->map.data;
+        blob->len = (size_t)st.st_size;
+        blob->mapped = true;
+    } else { /* small; or a pipe, a device, a file of /proc whose size says nothing */
         FILE *from = fdopen(fd, "r");
         if (from == NULL) {
             status = cli_fail_file(cli, path);
@@ -74,13 +78,20 @@ int cli_blob_read(struct cli *cli, const char *path, uint64_t max, struct cli_bl
     return status;
 }
 
-void cli_blob_free(struct cli_blob *blob)
+bool cli_blob_free(struct cli_blob *blob)
 {
+    bool same = true;
     if (blob->mapped)
-        munmap(blob->data, blob->len);
+        same = guarded_unmap(&blob->map) == 0;
     else
         free(blob->data);
     *blob = (struct cli_blob){ 0 };
+    return same;
+}
+
+int cli_file_changed(struct cli *cli, const char *path)
+{
+    return cli_fail(cli, CAIRN_E_STATE, "the file changed while it was read", "%s", path);
 }
 
 /* ---- a file that gets its name when all of it is there ---- */

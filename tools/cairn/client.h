@@ -9,6 +9,7 @@
 #include "cairn/hashed.h"
 #include "cairn/kv.h"
 #include "tools/cairn/cli.h"
+#include "tools/cairn/guarded.h"
 
 #include <jansson.h>
 
@@ -37,10 +38,16 @@ struct cli_blob {
     void *data; /* may be NULL when @len is 0 */
     size_t len;
     bool mapped;
+    struct guarded_map map;
 };
-/** Reads all of @path; NULL or "-": of cli->in, at most @max bytes (CAIRN_E_TOOBIG). Returns CLI_OK or an exit code. */
+/** Reads all of @path; NULL or "-": of cli->in, at most @max bytes (CAIRN_E_TOOBIG). Files above CLI_BLOB_COPIED_BYTES are
+ * mapped. Returns CLI_OK or an exit code. */
+enum { CLI_BLOB_COPIED_BYTES = 16 << 20 };
 int cli_blob_read(struct cli *cli, const char *path, uint64_t max, struct cli_blob *blob);
-void cli_blob_free(struct cli_blob *blob);
+/** False: the file was changed while its bytes were used, so they may be of no value that it ever had. */
+bool cli_blob_free(struct cli_blob *blob);
+/** What is to be said then. Returns CLI_FAILED. */
+int cli_file_changed(struct cli *cli, const char *path);
 /** Writes to @path (which changes only if all could be written); NULL or "-": to cli->out. */
 int cli_write_out(struct cli *cli, const char *path, const void *data, size_t len);
 

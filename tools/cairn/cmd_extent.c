@@ -74,13 +74,18 @@ static int put(struct cli *cli, struct cairn_extents *x, uint64_t id, void *args
         cli_call_init(cli, &call, blob.len);
         call.o.durability = cli_durability(a->durability);
         int rc = cairn_extent_put(x, blob.data, blob.len, &id, &call.o);
-        if (rc != 0)
+        size_t len = blob.len;
+        if (!cli_blob_free(&blob)) {
+            if (rc == 0)
+                cairn_extent_remove(x, &id, 1, NULL, NULL);
+            status = cli_file_changed(cli, cli->operands[1]);
+        } else if (rc != 0) {
             status = cli_call_failed(cli, rc, &call, "storing an extent");
-        else if (cli->g.json)
-            status = cli_json(cli, json_pack("{s:s, s:I}", "id", id_text(text, id), "bytes", (json_int_t)blob.len));
-        else
+        } else if (cli->g.json) {
+            status = cli_json(cli, json_pack("{s:s, s:I}", "id", id_text(text, id), "bytes", (json_int_t)len));
+        } else {
             fprintf(cli->out, "%s\n", id_text(text, id));
-        cli_blob_free(&blob);
+        }
     }
     return status;
 }

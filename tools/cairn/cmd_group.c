@@ -1,11 +1,11 @@
 /** cairn members, group set, group join: who is in a group, and what this node says there. */
-#include "tools/cairn/commands.h"
+#include "tools/cairn/cluster.h"
 
 #include <time.h>
 
 struct members_args {
     const char *group;
-    bool watch;
+    bool watch, cluster, names;
 };
 
 static const struct cli_col columns[] = {
@@ -114,6 +114,8 @@ static int members_run(struct cli *cli, void *args)
     int status = cli_connect(cli);
     if (status != CLI_OK)
         return status;
+    if (a->cluster || a->names)
+        return a->watch ? cli_usage(cli, "--watch is for the group") : cli_cluster_members(cli, a->names);
     return a->watch ? watch(cli, a) : list(cli, a);
 }
 
@@ -122,6 +124,9 @@ static const struct cli_opt members_opts[] = {
             "which group, by the name of its provider; the first one if not said"),
     CLI_OPT(struct members_args, watch, "watch", 'w', CLI_FLAG, NULL, NULL,
             "stay, and print a line for each change; with --json a document a line"),
+    CLI_OPT(struct members_args, cluster, "cluster", 'c', CLI_FLAG, NULL, NULL,
+            "the cluster's instead: those that hold replicas, as their coordinator sees them"),
+    CLI_OPT(struct members_args, names, "names", 0, CLI_FLAG, NULL, NULL, "the cluster's names alone, a line each"),
     CLI_OPT_END,
 };
 
@@ -131,11 +136,15 @@ const struct cli_command cli_members = {
     .summary = "show who is in the node's group, and how they are",
     .text =
         "A group provider finds out which nodes are there and spreads what they say of themselves. The dead are listed "
-        "until they are forgotten. Exits with 5 if a member is dead or suspected, or the node is not in the group.",
+        "until they are forgotten. Exits with 5 if a member is dead or suspected, or the node is not in the group. The "
+        "members of a cluster are up; away, and expected back; draining, drained (up, and hold nothing); lost, away for so "
+        "long (cluster.lost_after) that what they held is made anew elsewhere; or left: drained, then stopped. Then it "
+        "exits with 5 if one is away.",
     .opts = members_opts,
     .args_size = sizeof(struct members_args),
     .examples = (const struct cli_example[]){ { "cairn members", "who is there?" },
                                               { "cairn members --watch", "and who comes and goes?" },
+                                              { "cairn members --cluster", "who holds how many slots?" },
                                               { "cairn members --json | jq -r '.members[].service'", "for programs" },
                                               { NULL, NULL } },
     .run = members_run,

@@ -36,10 +36,47 @@ static bool is_same(struct transfer_worker *w, const char *key, size_t key_len, 
     return true;
 }
 
+/* A value in the place of an older one, which stays if the file turns out to have changed: what comes of the map is
+ * committed only after that was looked at. Unmaps it. */
+static int import_over(struct transfer_worker *w, const char *key, size_t key_len, struct guarded_map *map,
+                       const struct cairn_call_options *o)
+{
+    struct cairn_writer *writer = NULL;
+    int rc = cairn_writer_open(w->ns, key, key_len, map->size, o, &writer);
+    if (rc == 0)
+        rc = cairn_writer_write(writer, map->data, map->size);
+    int unmapped = guarded_unmap(map);
+    if (rc == 0)
+        rc = unmapped;
+    if (rc == 0)
+        return cairn_writer_commit(writer);
+    w->undoing = true;
+    cairn_writer_abort(writer);
+    w->undoing = false;
+    return rc;
+}
+
+/* A value where there is none, which is quicker. Likewise. */
+static int import_new(struct transfer_worker *w, const char *key, size_t key_len, struct guarded_map *map,
+                      const struct cairn_call_options *o)
+{
+    int rc = cairn_put(w->ns, key, key_len, map->data, map->size, o), unmapped = guarded_unmap(map);
+    if (rc == 0 && unmapped != 0) { /* what was stored is neither the old file nor the new one */
+        struct cli_call undo;
+        w->undoing = true;
+        cairn_delete(w->ns, key, key_len, cli_call_init(w->t->cli, &undo, 0));
+        w->undoing = false;
+        rc = unmapped;
+    }
+    if (rc == CAIRN_E_FAULT || rc == CAIRN_E_CORRUPT) /* the node found something else, or nothing, in the map */
+        rc = unmapped != 0 ? unmapped : rc;
+    return rc;
+}
+
 static void import_large(struct transfer_worker *w, struct transfer_batch *b, struct transfer_item *i)
 {
     struct transfer *t = w->t;
-    struct transfer_map map;
+    struct guarded_map map;
     const char *key = transfer_key(b, i);
     int rc = transfer_map(t, transfer_path(t, b, i), i->size, &map);
     if (rc != 0) {
@@ -48,17 +85,13 @@ static void import_large(struct transfer_worker *w, struct transfer_batch *b, st
     }
     struct cli_call call;
     cli_call_init(t->cli, &call, i->size);
-    bool same = i->compare && is_same(w, key, i->key_len, map.data, i->size);
-    if (!same)
-        rc = cairn_put(w->ns, key, i->key_len, map.data, i->size, &call.o);
-    int unmapped = transfer_unmap(&map);
-    if (rc == 0 && unmapped != 0) { /* what was stored is neither the old file nor the new one */
-        struct cli_call undo;
-        w->undoing = true;
-        cairn_delete(w->ns, key, i->key_len, cli_call_init(t->cli, &undo, 0));
-        w->undoing = false;
-        rc = unmapped;
-    }
+    bool same = i->compare && is_same(w, key, i->key_len, map.data, i->size), exists = false;
+    if (same)
+        rc = guarded_unmap(&map);
+    else if (cairn_exists(w->ns, key, i->key_len, &exists, &call.o) != 0 || exists)
+        rc = import_over(w, key, i->key_len, &map, &call.o);
+    else
+        rc = import_new(w, key, i->key_len, &map, &call.o);
     if (rc == 0 && same)
         transfer_skipped(t, i->size);
     else

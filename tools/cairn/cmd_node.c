@@ -1,5 +1,5 @@
 /** cairn status, wait-ready, machines, metrics, config check: the node itself. */
-#include "tools/cairn/commands.h"
+#include "tools/cairn/cluster.h"
 #include "tools/cairn/node_program.h"
 
 #include <errno.h>
@@ -89,6 +89,39 @@ static int ask(struct cli *cli, int (*fn)(struct cairn *, char **, const struct 
     return status;
 }
 
+/* A node of a cluster can say how that is, too: whichever node coordinates. */
+static bool is_in_cluster(const json_t *doc)
+{
+    const json_t *providers = json_object_get(doc, "providers");
+    for (size_t i = 0; i < json_array_size(providers); i++) {
+        const char *type = json_string_value(json_object_get(json_array_get(providers, i), "type"));
+        if (type != NULL && strcmp(type, "cluster") == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Adds it to @doc. While nobody coordinates that is all there is to say; the node itself knows whether it has been so for
+ * too long. Returns whether it is degraded. */
+static bool add_cluster(struct cli *cli, json_t *doc)
+{
+    struct cli_call call;
+    json_t *cluster = NULL;
+    if (!is_in_cluster(doc))
+        return false;
+    if (cli_cluster_ask(cli, &call, &cluster) != 0) {
+        json_object_set_new(doc, "cluster", json_pack("{s:s}", "problem", "no node coordinates it now"));
+        return false;
+    }
+    bool degraded = cli_cluster_is_degraded(cluster);
+    cli_cluster_name_classes(cli, cluster);
+    json_object_set_new(cluster, "health", json_string(degraded ? "degraded" : "ok"));
+    json_object_set_new(doc, "cluster", cli->g.json ? cluster : cli_cluster_brief(cluster));
+    if (!cli->g.json)
+        json_decref(cluster);
+    return degraded;
+}
+
 struct status_args {
     bool verbose;
 };
@@ -101,6 +134,7 @@ static int status_run(struct cli *cli, void *args)
     if (status != CLI_OK)
         return status;
     bool degraded = is_degraded(doc);
+    degraded |= add_cluster(cli, doc);
     if (cli->g.json) {
         status = cli_json(cli, json_incref(doc));
     } else {
@@ -121,7 +155,9 @@ const struct cli_command cli_status = {
     .name = "status",
     .operands = "",
     .summary = "show the node, its providers and what is wrong with them",
-    .text = "Exits with 5 if something in the node is degraded: a full disk, data in quarantine.",
+    .text = "Exits with 5 if something in the node is degraded: a full disk, data in quarantine; or in its cluster: replicas "
+            "that are missing (of how many slots, how many are wanted and how many there are at least), a node that is away. "
+            "While slots are moved or replicas made anew, it says how many, how fast, and how long it will take.",
     .opts = status_opts,
     .args_size = sizeof(struct status_args),
     .examples = (const struct cli_example[]){ { "cairn status", "how is it?" },

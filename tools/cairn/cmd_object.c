@@ -6,8 +6,9 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
-/* Above this, streams are fed piece by piece and files are mapped, and memory stays bounded. */
+/* Above this, values are fed piece by piece, those that are fetched into a file are mapped, and memory stays bounded. */
 enum { PIECE_BYTES = 16 << 20, READ_BYTES = 1 << 20 };
 
 /* ---- put ---- */
@@ -27,8 +28,18 @@ static int put_bytes(struct cli *cli, struct cairn_ns *ns, const char *key, cons
     return rc == 0 ? CLI_OK : cli_call_failed(cli, rc, &call, "%s", key);
 }
 
-/* However long it is: the writer holds a part of it at a time. What ends within the first piece is no matter of parts, and
- * of the time that they may take. */
+/* Whether the file is no longer the one that was opened, or has not given all its bytes: whoever changed it meanwhile may
+ * have made a mixture of what was read. */
+static bool is_changed(FILE *from, const struct stat *was, uint64_t total)
+{
+    struct stat st;
+    return S_ISREG(was->st_mode) && was->st_size > 0 && /* a file of /proc has a size of 0 */
+           (fstat(fileno(from), &st) != 0 || st.st_size != was->st_size || (uint64_t)st.st_size != total ||
+            st.st_mtim.tv_sec != was->st_mtim.tv_sec || st.st_mtim.tv_nsec != was->st_mtim.tv_nsec);
+}
+
+/* However long it is: the writer holds a part of it at a time, and what is read wrong is never committed. What ends within
+ * the first piece is no matter of parts, and of the time that they may take. */
 static int put_stream(struct cli *cli, struct cairn_ns *ns, const char *key, const char *path, uint32_t flags,
                       uint64_t *total)
 {
@@ -36,20 +47,21 @@ static int put_stream(struct cli *cli, struct cairn_ns *ns, const char *key, con
     char *buf = malloc(PIECE_BYTES);
     struct cairn_writer *w = NULL;
     struct cli_call call;
+    struct stat st = { 0 };
     int status = CLI_OK, rc = 0;
     cli_call_init(cli, &call, CAIRN_PART_BYTES);
     call.o.flags = flags;
-    if (from == NULL || buf == NULL) {
-        status = from == NULL ? cli_fail_file(cli, path) : cli_fail(cli, CAIRN_E_NOMEM, NULL, "%s", key);
+    if (from == NULL || buf == NULL || (from != cli->in && fstat(fileno(from), &st) != 0)) {
+        status = buf != NULL ? cli_fail_file(cli, path) : cli_fail(cli, CAIRN_E_NOMEM, NULL, "%s", key);
         goto out;
     }
     size_t n = fread(buf, 1, PIECE_BYTES, from);
     *total = n;
     if (n < PIECE_BYTES && !ferror(from)) {
-        status = put_bytes(cli, ns, key, buf, n, flags);
+        status = is_changed(from, &st, n) ? cli_file_changed(cli, path) : put_bytes(cli, ns, key, buf, n, flags);
         goto out;
     }
-    rc = cairn_writer_open(ns, key, strlen(key), 0, &call.o, &w);
+    rc = cairn_writer_open(ns, key, strlen(key), S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0, &call.o, &w);
     while (rc == 0 && n > 0) {
         rc = cairn_writer_write(w, buf, n);
         if (rc == 0) {
@@ -59,6 +71,10 @@ static int put_stream(struct cli *cli, struct cairn_ns *ns, const char *key, con
     }
     if (rc == 0 && ferror(from)) {
         status = cli_fail_file(cli, from == cli->in ? "standard input" : path);
+        goto out;
+    }
+    if (rc == 0 && is_changed(from, &st, *total)) {
+        status = cli_file_changed(cli, path);
         goto out;
     }
     if (rc == 0) {
@@ -90,15 +106,8 @@ static int put_run(struct cli *cli, void *args)
     if (a->value != NULL) {
         len = strlen(a->value);
         status = put_bytes(cli, ns, key, a->value, len, flags);
-    } else if (cli_is_stream(path)) {
-        status = put_stream(cli, ns, key, path, flags, &len);
     } else {
-        struct cli_blob blob = { 0 };
-        status = cli_blob_read(cli, path, CAIRN_VALUE_BYTES_MAX, &blob);
-        len = blob.len;
-        if (status == CLI_OK)
-            status = put_bytes(cli, ns, key, blob.data, blob.len, flags);
-        cli_blob_free(&blob);
+        status = put_stream(cli, ns, key, path, flags, &len);
     }
     if (status == CLI_OK && cli->g.json)
         status = cli_json(cli, json_pack("{s:o, s:I}", "key", cli_json_text(key), "bytes", (json_int_t)len));

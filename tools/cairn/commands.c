@@ -10,6 +10,7 @@ const struct cli_command *const cli_commands[] = {
     &cli_members,
     &cli_group_set,
     &cli_group_join,
+    &cli_drain,
     &cli_bench,
     &cli_map,
     &cli_map_export,

@@ -57,6 +57,8 @@ void cli_completion_bash(FILE *to)
           "    case $1 in\n"
           "    NAMESPACE) COMPREPLY=($(compgen -W \"$(cairn ns list --names --quiet --timeout 1s 2>/dev/null)\" -- "
           "\"$cur\"));;\n"
+          "    NODE) COMPREPLY=($(compgen -W \"$(cairn members --cluster --names --quiet --timeout 1s 2>/dev/null)\" -- "
+          "\"$cur\"));;\n"
           "    DIR) COMPREPLY=($(compgen -d -- \"$cur\"));;\n"
           "    FILE|FILE...) COMPREPLY=($(compgen -f -- \"$cur\"));;\n"
           "    COMMAND) COMPREPLY=($(compgen -W \"$_cairn_words\" -- \"$cur\"));;\n"

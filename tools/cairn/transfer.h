@@ -173,15 +173,7 @@ int transfer_errno(int errnum);
  * changed, or what belongs to errno. */
 int transfer_read_file(const struct transfer *t, const char *path, void *buf, uint64_t size);
 
-/** A large file, mapped; its shrinking meanwhile is noticed instead of ending the process. */
-struct transfer_map {
-    void *data;
-    uint64_t size;
-    int fd;
-    struct timespec mtime;
-};
-int transfer_map(const struct transfer *t, const char *path, uint64_t size, struct transfer_map *map);
-/** Returns 0, or CAIRN_E_STATE if the file was changed since. */
-int transfer_unmap(struct transfer_map *map);
+/** A large file, mapped: guarded_unmap() afterwards. */
+int transfer_map(const struct transfer *t, const char *path, uint64_t size, struct guarded_map *map);
 
 #endif

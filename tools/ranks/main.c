@@ -5,9 +5,12 @@
 #include "tools/ranks/launch.h"
 
 #include <errno.h>
+#include <execinfo.h>
 #include <getopt.h>
+#include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +27,35 @@ struct args {
     uint32_t timeout_ms;
     char **command;
 };
+
+/* Which thread, of ours or of what the launcher brings, and where in it: a core file is rarely at hand after a job. */
+static void on_crash(int sig)
+{
+    void *frames[64];
+    char text[64], thread[16] = "";
+    int n;
+
+    pthread_getname_np(pthread_self(), thread, sizeof(thread));
+    n = snprintf(text, sizeof(text), "cairn-ranks-%s: signal %d in thread %s\n", launch_name, sig, thread);
+    if (write(STDERR_FILENO, text, (size_t)n) == n)
+        backtrace_symbols_fd(frames, backtrace(frames, sizeof(frames) / sizeof(frames[0])), STDERR_FILENO);
+    raise(sig); /* its action is the default again */
+}
+
+static void tell_of_crashes(void)
+{
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) /* which tell more, and want the signals */
+    static const int signals[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL };
+    struct sigaction action = { .sa_handler = on_crash, .sa_flags = (int)SA_RESETHAND };
+    void *frame;
+
+    backtrace(&frame, 1); /* loads what it needs, which is not for a handler */
+    for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
+        sigaction(signals[i], &action, NULL);
+#else
+    (void)on_crash;
+#endif
+}
 
 /* Whoever ends the job ends the command, and then the node leaves in order. */
 static void on_signal(int sig)
@@ -52,6 +84,7 @@ static int parse(int argc, char **argv, struct args *a)
                                              { "timeout", required_argument, NULL, 't' },
                                              { "help", no_argument, NULL, 'h' },
                                              { NULL, 0, NULL, 0 } };
+    unsigned long seconds = 1;
     char *end = NULL;
     int o;
 
@@ -60,11 +93,13 @@ static int parse(int argc, char **argv, struct args *a)
         if (o == 'g')
             a->group = optarg;
         else if (o == 't')
-            a->timeout_ms = (uint32_t)strtoul(optarg, &end, 10) * 1000;
+            seconds = strtoul(optarg, &end, 10);
         else
             return o == 'h' ? (usage(0), -1) : usage(2);
-        if (end != NULL && (*end != '\0' || a->timeout_ms == 0))
+        if (end != NULL && (*end != '\0' || seconds == 0 || seconds > UINT32_MAX / 1000))
             return usage(2);
+        if (end != NULL)
+            a->timeout_ms = (uint32_t)seconds * 1000;
     }
     if (argc - optind < 2)
         return usage(2);
@@ -73,14 +108,38 @@ static int parse(int argc, char **argv, struct args *a)
     return 0;
 }
 
-static int run(const struct args *a)
+/* Our environment, with the way to the node. Ours stays as it is: threads of the launcher's library read it. malloc'ed;
+ * @workspace holds one of its texts. NULL: no memory. */
+static char **environment(char *workspace)
 {
+    size_t n = 0, at = 0;
+    char **all;
+
+    while (environ[n] != NULL)
+        n++;
+    all = calloc(n + 2, sizeof(*all));
+    if (all == NULL)
+        return NULL;
+    for (size_t i = 0; i < n; i++) {
+        if (strncmp(environ[i], "CAIRN_WORKSPACE=", 16) != 0 && strncmp(environ[i], "CAIRN_ADDRESSES=", 16) != 0)
+            all[at++] = environ[i];
+    }
+    all[at] = workspace;
+    return all;
+}
+
+static int run(const struct args *a, struct cairn_server *node)
+{
+    char workspace[4096], **env;
     pid_t pid;
     int rc, status = 0;
 
     if (stopped != 0)
         return 128 + stopped;
-    rc = posix_spawnp(&pid, a->command[0], NULL, NULL, a->command, environ);
+    snprintf(workspace, sizeof(workspace), "CAIRN_WORKSPACE=%s", cairn_server_workspace(node));
+    env = environment(workspace);
+    rc = env != NULL ? posix_spawnp(&pid, a->command[0], NULL, NULL, a->command, env) : ENOMEM;
+    free(env);
     if (rc != 0) {
         fprintf(stderr, "cairn-ranks-%s: %s: %s\n", launch_name, a->command[0], strerror(rc));
         return 127;
@@ -109,8 +168,6 @@ static struct cairn_server *start(const struct args *a, int rank, struct cairn *
         return NULL;
     }
     co.workspace = cairn_server_workspace(node);
-    setenv("CAIRN_WORKSPACE", co.workspace, 1);
-    unsetenv("CAIRN_ADDRESSES");
     if (cairn_connect(&co, c, &error) != 0)
         fprintf(stderr, "cairn-ranks-%s: rank %d: %s\n", launch_name, rank, error.text);
     return node;
@@ -127,6 +184,7 @@ int main(int argc, char **argv)
 
     if (status != 0)
         return status < 0 ? 0 : status;
+    tell_of_crashes();
     signal(SIGTERM, on_signal);
     signal(SIGINT, on_signal);
     rank = launch_begin(&argc, &argv);
@@ -135,7 +193,7 @@ int main(int argc, char **argv)
     o.error = &error;
     rc = launch_join(c, a.group, &o);
     if (rc == 0) {
-        status = run(&a);
+        status = run(&a, node);
         launch_meet();
     } else {
         fprintf(stderr, "cairn-ranks-%s: rank %d: the group did not come together: %s\n", launch_name, rank,

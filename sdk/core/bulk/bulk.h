@@ -10,7 +10,8 @@
  *   self    memcpy, when caller and callee are on the same loop
  *
  * Memory that was concealed is not touched any more, by any way: frames look up the key, the fabric's registration is
- * gone, and a same-node copy looks whether the key still stands (bulk_vm.c).
+ * gone, and a same-node copy looks whether the key still stands. The one exception: a process of this node that was
+ * stopped amid such a copy, and stays so for more than a second, may finish that piece when it goes on (bulk_vm.c).
  *
  * Loop's own thread only. Source of the facts behind it: FACTS "libfabric in an event loop". */
 #ifndef CAIRN_CORE_BULK_H
@@ -58,7 +59,7 @@ struct cairn_bulk_region {
 
 /** Opens @len bytes at @ptr to the callee under a fresh random key. Returns 0, CAIRN_E_LIMIT or CAIRN_E_NOMEM.
  * cairn_bulk_conceal() closes them: call it before the memory is freed, whatever became of the call; harmless twice.
- * When it returns, nobody reads or writes the memory any more. */
+ * When it returns, nobody reads or writes the memory any more, with the exception above. */
 int cairn_bulk_expose(struct cairn_rpc *rpc, void *ptr, uint64_t len, uint32_t rights, struct cairn_bulk_region *r);
 void cairn_bulk_conceal(struct cairn_bulk_region *r);
 /** The callee has answered the call, whatever it said, so it is done with the memory and concealing costs nothing.

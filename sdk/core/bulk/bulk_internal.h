@@ -155,7 +155,7 @@ void cairn_bulk__op_switch(struct cairn_bulk_op *op);
 int cairn_bulk__vm_copy(struct cairn_bulk_op *op, uint64_t from, uint64_t len);
 void cairn_bulk__vm_peer_up(struct cairn_bulk_peer *bp);
 void cairn_bulk__vm_peer_down(struct cairn_bulk *b, const struct cairn_rpc_peer *peer);
-/** Returns when no other process is writing under @key any more. */
+/** Returns when no other process is writing under @key any more, or after BULK_VM_WAIT_MS, with a warning. */
 void cairn_bulk__vm_wait(struct cairn_bulk *b, uint64_t key);
 void cairn_bulk__vm_forget(struct cairn_bulk *b);
 void cairn_bulk__on_vm(struct cairn_rpc_req *rq);

@@ -18,16 +18,20 @@
  *      busy = 0
  *
  * For that the owner must know the mover's process, which BULK_VM tells it; until it has agreed, pushes go by frames.
- * An owner waits only where its call had no answer (cairn_bulk_settle), for one piece at the most. */
+ * An owner waits only where its call had no answer (cairn_bulk_settle), for one piece at the most.
+ *
+ * One hole is left: a mover that is stopped (SIGSTOP, freezer, debugger) right between its look and its write. Nobody
+ * can tell that from a long write, and to wait until it goes on might be for ever; so the owner gives up after
+ * BULK_VM_WAIT_MS, and says so. */
 #include "sdk/core/bulk/bulk_internal.h"
 
 #include "sdk/core/base/log.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 static struct iovec at(uint64_t addr, uint64_t len)
@@ -238,6 +242,7 @@ void cairn_bulk__vm_peer_down(struct cairn_bulk *b, const struct cairn_rpc_peer 
 
 void cairn_bulk__vm_wait(struct cairn_bulk *b, uint64_t key)
 {
+    const struct timespec moment = { .tv_nsec = 20000 };
     uint64_t until = cairn_env_now_ns(&b->loop->env) + BULK_VM_WAIT_MS * CAIRN_NS_PER_MS;
 
     atomic_thread_fence(memory_order_seq_cst);
@@ -248,10 +253,12 @@ void cairn_bulk__vm_wait(struct cairn_bulk *b, uint64_t key)
         /* A process that is gone, or has become another program, writes nothing more. */
         while (vm_look(m->pid, m->cookie_addr, m->cookie, m->busy_addr, &busy) == 0 && busy == key) {
             if (cairn_env_now_ns(&b->loop->env) >= until) {
-                cairn_log_warn("bulk: process %d was stopped amid a copy into our memory", (int)m->pid);
-                return; /* it cannot be inside the copy itself that long, and it looks before the next */
+                cairn_log_warn("bulk: process %d was stopped amid a copy into our memory: it may still write there "
+                               "once it goes on",
+                               (int)m->pid);
+                break;
             }
-            sched_yield();
+            nanosleep(&moment, NULL);
         }
     }
 }

@@ -100,6 +100,23 @@ CAIRN_API int cairn_config(struct cairn *c, char **json, const struct cairn_call
 CAIRN_API int cairn_config_async(struct cairn *c, char **json, const struct cairn_call_options *o, cairn_done_fn *done,
                                  void *arg);
 
+/* ---- its cluster: any node takes these, and sends them to the one that coordinates ---- */
+
+/** Members and their states, slots and their replicas, what is being moved; JSON.
+ *   CAIRN_E_NOPROVIDER  the node is in no cluster
+ *   CAIRN_E_MOVED       no node coordinates it now */
+CAIRN_API int cairn_cluster_status(struct cairn *c, char **json, const struct cairn_call_options *o);
+CAIRN_API int cairn_cluster_status_async(struct cairn *c, char **json, const struct cairn_call_options *o,
+                                         cairn_done_fn *done, void *arg);
+/** The node of that name is to hold nothing any more, or, with @cancel, as much as others; *@slots (may be NULL): how many it
+ * holds now. Returns when that is decided, long before it is done.
+ *   CAIRN_E_NOTFOUND    no member is called so
+ *   CAIRN_E_DENIED      for administrators only */
+CAIRN_API int cairn_cluster_drain(struct cairn *c, const char *node, bool cancel, uint32_t *slots,
+                                  const struct cairn_call_options *o);
+CAIRN_API int cairn_cluster_drain_async(struct cairn *c, const char *node, bool cancel, uint32_t *slots,
+                                        const struct cairn_call_options *o, cairn_done_fn *done, void *arg);
+
 /** The recent moves of this client's own state machines into @fd, a line each: for debugging. Returns 0. */
 CAIRN_API int cairn_dump(struct cairn *c, int fd);
 

@@ -27,7 +27,9 @@
  * Memory. What is passed in (keys, values, result pointers, options->error) stays the caller's and must stay valid and
  * unchanged until the call is over; names and the options themselves are copied before the function returns. What a
  * call allocates is one block each, to be given back by cairn_free(). Results are written before the callback runs, and
- * only if the call succeeded, unless a function says otherwise.
+ * only if the call succeeded, unless a function says otherwise. A node on the same machine that was stopped amid a copy
+ * (SIGSTOP, a debugger) may finish that copy, of 1 MiB at most, into the buffer of a get that has timed out meanwhile:
+ * the call ends a second later then, with a warning on stderr; without CAIRN_CONNECT_NO_VM that cannot be ruled out.
  *
  * Errors that any call may give:
  *   CAIRN_E_INVAL        an argument that the function forbids, or a struct whose size member was not set
@@ -138,7 +140,8 @@ CAIRN_API int cairn_connect(const struct cairn_options *options, struct cairn **
 CAIRN_API void cairn_close(struct cairn *c);
 
 /** Of this header. The library that a program runs with may be another: cairn_version(). Within one major version (0 is
- * one) the names and what they do stay, and structs with a size member may grow at their end. */
+ * one) the names and what they do stay, and structs with a size member may grow at their end: the library takes those of
+ * programs that were built before, as if the new members were zero. */
 #define CAIRN_VERSION_MAJOR 0
 #define CAIRN_VERSION_MINOR 1
 #define CAIRN_VERSION_PATCH 0

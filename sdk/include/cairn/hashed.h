@@ -132,7 +132,8 @@ CAIRN_API int cairn_mput_async(struct cairn_ns *ns, struct cairn_put_item *items
                                const struct cairn_call_options *o, cairn_done_fn *done, void *arg);
 
 /** Many values; each entry's room, length and status are in items[i]. An entry that is absent, does not fit or is
- * damaged is no error of the call. Large ones among them are fetched one by one. */
+ * damaged is no error of the call. After an error items[i].status says of each; those that were never asked for have
+ * the returned error. Large ones among them are fetched one by one. */
 CAIRN_API int cairn_mget(struct cairn_ns *ns, struct cairn_get_item *items, size_t n,
                          const struct cairn_call_options *o);
 CAIRN_API int cairn_mget_async(struct cairn_ns *ns, struct cairn_get_item *items, size_t n,

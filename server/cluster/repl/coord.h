@@ -68,8 +68,6 @@ struct cairn_coord_ops {
     /** The answer to a proposal. May be lost. */
     void (*verdict)(struct cairn_coord *c, const struct cairn_change *change, enum cairn_verdict verdict,
                     const struct cairn_slot_record *rec);
-    /** A node that may take the place of @from in the slot: by placement, not draining. 0: there is none. */
-    uint64_t (*place)(struct cairn_coord *c, uint32_t slot, uint64_t from);
 };
 
 struct cairn_coord {
@@ -87,7 +85,7 @@ struct cairn_coord {
     struct cairn_coord_slot *slots;
     uint32_t nslots;
     uint32_t *watched, nwatched; /* slots: most need nothing most of the time */
-    uint32_t moving, moving_max; /* slots with a move; more are not begun for a drain */
+    uint32_t moving; /* slots with a move */
     uint64_t last_inc;
     uint64_t takeovers, recoveries, losses; /* losses: LOST slots that went on without all their members */
     uint64_t moves_done, moves_given_up;
@@ -124,7 +122,7 @@ void cairn_coord_on_read(struct cairn_coord *c, uint32_t slot, int rc, const str
 /** What time brings: take-over, recovery. To be called every heartbeat interval or so. */
 void cairn_coord_tick(struct cairn_coord *c);
 
-/* ---- placement changes: operators and the balancer ---- */
+/* ---- placement changes: whoever plans them (server/cluster/planner.h) decides what moves where, and how much at a time ---- */
 
 /** A slot's first record: @replicas by placement, the first leads. */
 int cairn_coord_create(struct cairn_coord *c, uint32_t slot, const uint64_t *replicas, uint32_t n, uint32_t min_insync);
@@ -139,7 +137,7 @@ int cairn_coord_move_cancel(struct cairn_coord *c, uint32_t slot);
 /** @node leaves without a successor. CAIRN_E_BUSY: a change is under way, or (M3) the primary is not heard of;
  * CAIRN_E_STATE: it leads, too few would be in sync without it, or there is a move. */
 int cairn_coord_drop(struct cairn_coord *c, uint32_t slot, uint64_t node);
-/** From now on (or, if not @on, no longer) all slots of @node are moved away, moving_max at a time; the caller stores its
+/** From now on (or, if not @on, no longer) @node is to hold nothing: who plans moves its slots away; the caller stores its
  * process record. CAIRN_E_NOTFOUND. */
 int cairn_coord_drain(struct cairn_coord *c, uint64_t node, bool on);
 /** How many slots name @node: 0 when its drain is done. */

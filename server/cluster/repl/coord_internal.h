@@ -30,7 +30,7 @@ void cairn_coord__move_joined(struct cairn_slot_record *next);
 /* The primary has released: who leads now, and who leaves. Nobody can: false. */
 bool cairn_coord__move_released(struct cairn_coord *c, const struct cairn_slot_record *old,
                                 struct cairn_slot_record *next);
-/* The next step of a move, or the first of one for a drain. True: the slot is to be looked at again. */
+/* The next step of a move. True: the slot is to be looked at again. */
 bool cairn_coord__move_tick(struct cairn_coord *c, struct cairn_coord_slot *s);
 
 #endif

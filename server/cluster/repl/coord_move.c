@@ -46,12 +46,6 @@ void cairn_coord__move_joined(struct cairn_slot_record *next)
         move_end(next);
 }
 
-/* Without @node at least two are in sync, if two are to hold the slot: the one disk that it is on may be lost. */
-static bool may_leave(const struct cairn_slot_record *rec, uint64_t node)
-{
-    return rec->ninsync - cairn_slot_names(rec, node) >= MIN(2U, rec->nreplicas - 1);
-}
-
 bool cairn_coord__move_released(struct cairn_coord *c, const struct cairn_slot_record *old,
                                 struct cairn_slot_record *next)
 {
@@ -64,7 +58,7 @@ bool cairn_coord__move_released(struct cairn_coord *c, const struct cairn_slot_r
         return false;
     next->primary = to;
     if (joined && cairn_who_is(to, old->move.target) && old->move.from == old->primary.node &&
-        may_leave(old, old->move.from)) {
+        cairn_slot_may_leave(old, old->move.from)) {
         cairn_coord__insync_del(next, old->move.from);
         cairn_coord__replica_del(next, old->move.from);
         move_end(next);
@@ -142,8 +136,6 @@ int cairn_coord_drain(struct cairn_coord *c, uint64_t node, bool on)
     if (n == NULL)
         return CAIRN_E_NOTFOUND;
     n->p.draining = on;
-    for (uint32_t i = 0; on && i < c->nslots; i++)
-        cairn_coord__watch(c, &c->slots[i]);
     return 0;
 }
 
@@ -181,7 +173,7 @@ static void joined_tick(struct cairn_coord *c, struct cairn_coord_slot *s)
     struct cairn_slot_record *next;
 
     if (rec->move.from == 0 || rec->move.from == rec->primary.node || !cairn_coord_is_alive(c, rec->move.target) ||
-        !may_leave(rec, rec->move.from) || (rec->move.lead && !cairn_who_is(rec->primary, rec->move.target)))
+        !cairn_slot_may_leave(rec, rec->move.from) || (rec->move.lead && !cairn_who_is(rec->primary, rec->move.target)))
         return;
     next = cairn_coord__begin(s);
     cairn_coord__insync_del(next, rec->move.from);
@@ -190,23 +182,8 @@ static void joined_tick(struct cairn_coord *c, struct cairn_coord_slot *s)
     cairn_coord__store(c, s);
 }
 
-/* The replica of a node that is being drained; 0: none. */
-static uint64_t drained(struct cairn_coord *c, const struct cairn_slot_record *rec)
-{
-    for (uint32_t i = 0; i < rec->nreplicas; i++) {
-        struct cairn_coord_node *n = cairn_coord_node(c, rec->replicas[i]);
-
-        if (n != NULL && n->p.draining)
-            return rec->replicas[i];
-    }
-    return 0;
-}
-
 bool cairn_coord__move_tick(struct cairn_coord *c, struct cairn_coord_slot *s)
 {
-    uint32_t slot = (uint32_t)(s - c->slots);
-    uint64_t from, to;
-
     switch (s->rec.move.phase) {
     case CAIRN_MOVE_COPY:
         copy_tick(c, s);
@@ -217,15 +194,7 @@ bool cairn_coord__move_tick(struct cairn_coord *c, struct cairn_coord_slot *s)
     case CAIRN_MOVE_NONE:
         break;
     }
-    from = drained(c, &s->rec);
-    if (from == 0)
-        return false;
-    if (c->moving < c->moving_max && s->rec.state == CAIRN_SLOT_ACTIVE) {
-        to = c->ops->place(c, slot, from);
-        if (to != 0)
-            cairn_coord_move(c, slot, from, to, false);
-    }
-    return true;
+    return false;
 }
 
 /* ---- placement changes ---- */
@@ -261,7 +230,7 @@ int cairn_coord_drop(struct cairn_coord *c, uint32_t slot, uint64_t node)
 
     if (s->storing || !cairn_coord_is_alive(c, s->rec.primary)) /* M3: no set is shrunk onto those that may be gone */
         return CAIRN_E_BUSY;
-    if (s->rec.move.phase != CAIRN_MOVE_NONE || s->rec.primary.node == node || !may_leave(&s->rec, node))
+    if (s->rec.move.phase != CAIRN_MOVE_NONE || s->rec.primary.node == node || !cairn_slot_may_leave(&s->rec, node))
         return CAIRN_E_STATE;
     next = cairn_coord__begin(s);
     cairn_coord__insync_del(next, node);

@@ -79,7 +79,8 @@ enum cairn_wire_member_state {
     CAIRN_WIRE_MEMBER_UP = 1,
     CAIRN_WIRE_MEMBER_SILENT,
     CAIRN_WIRE_MEMBER_DRAINING,
-    CAIRN_WIRE_MEMBER_LEFT
+    CAIRN_WIRE_MEMBER_LEFT,
+    CAIRN_WIRE_MEMBER_LOST
 };
 
 struct cairn_wire_member {

@@ -141,6 +141,7 @@ void cairn_replica_on_page(struct cairn_replica *r, int rc, const uint8_t *page,
     struct replica_copy *c = r->copy;
 
     CAIRN_ASSERT(c != NULL && c->sm.state == COPY_READ);
+    c->heard_ns = replica_now(r); /* nothing was to be heard while our own view took its time */
     if (rc != 0) {
         cairn_log_warn("slot %u: copy to node %" PRIu64 " given up: %s", r->slot, c->to.node, cairn_error_text(rc));
         copy_finish(c, COPY_ENDED);
@@ -206,6 +207,8 @@ static void copy_resend(struct replica_copy *c, uint64_t now)
 {
     struct replica_peer *p = copy_peer(c);
 
+    if (c->sm.state == COPY_READ)
+        return;
     if (now - c->heard_ns >= SILENCES_MAX * c->r->times->ack_ns) {
         p->phase = PEER_SILENT; /* it will say so when it is back */
         copy_finish(c, COPY_ENDED);

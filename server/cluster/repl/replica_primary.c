@@ -354,7 +354,7 @@ int cairn_replica_write(struct cairn_replica *r, struct cairn_repl_write *w)
         rc = find_repetition(r, w);
     if (rc != 0)
         return MIN(rc, 0);
-    if (r->rec.ninsync < r->rec.min_insync || is_to_release(r) || /* M7 */
+    if (r->rec.ninsync < MIN(r->rec.min_insync, r->rec.nreplicas) || is_to_release(r) || /* M7, of what there can be */
         r->log.end.pos - r->commit >= CAIRN_UNCOMMITTED_MAX)
         return CAIRN_E_BUSY;
     rc = cairn_replica__append(r, &e);

@@ -61,7 +61,7 @@ struct cairn_slot_record {
     uint64_t epoch;
     uint64_t since; /* the epoch in which @primary became that: from then on no other was */
     enum cairn_slot_state state;
-    uint32_t min_insync;
+    uint32_t min_insync; /* to take writes (M7); with fewer replicas than that: all of them */
     struct cairn_who primary;
     uint32_t nreplicas, ninsync;
     uint64_t replicas[CAIRN_REPLICAS_MAX]; /* nodes */
@@ -102,6 +102,12 @@ static inline bool cairn_slot_places(const struct cairn_slot_record *rec, uint64
             return true;
     }
     return rec->move.phase != CAIRN_MOVE_NONE && rec->move.target.node == node;
+}
+
+/** Without @node at least two are in sync, if two are to hold the slot: the one disk that it is on may be lost. */
+static inline bool cairn_slot_may_leave(const struct cairn_slot_record *rec, uint64_t node)
+{
+    return rec->ninsync - cairn_slot_names(rec, node) >= MIN(2U, rec->nreplicas - 1);
 }
 
 /* ---- entries ---- */

@@ -31,7 +31,12 @@ bool cairn_slot_disk_has_room(const struct cairn_slot_disk *d, uint32_t worker, 
 {
     const struct disk_worker *w = &d->workers[worker];
 
-    return w->gathered_n + w->inflight_bytes + bytes <= d->conf.queue_bytes;
+    return !cairn_slot_disk_is_full(d) && w->gathered_n + w->inflight_bytes + bytes <= d->conf.queue_bytes;
+}
+
+bool cairn_slot_disk_is_full(const struct cairn_slot_disk *d)
+{
+    return atomic_load(&d->full);
 }
 
 static int gather(struct disk_worker *w, enum slot_record_type type, const void *head, uint32_t head_len,
@@ -62,46 +67,6 @@ static int gather(struct disk_worker *w, enum slot_record_type type, const void 
     return 0;
 }
 
-/* On the committer's thread: the records of all workers' batches, one write. */
-static void on_apply(void *ctx, struct cairn_link *group)
-{
-    struct cairn_slot_disk *d = ctx;
-    int rc = 0;
-
-    CAIRN_LIST_FOREACH (l, group) {
-        struct disk_batch *b = CONTAINER_OF(l, struct disk_batch, op.link);
-
-        b->lsn = d->segments.end;
-        for (size_t at = 0; at < b->n && rc == 0;) {
-            struct slot_frame f;
-            struct iovec iov;
-            uint64_t lsn;
-
-            memcpy(&f, b->bytes + at, sizeof(f));
-            iov = (struct iovec){ b->bytes + at + sizeof(f), f.len };
-            rc = cairn_segments_add(&d->segments, f.type, &iov, 1, &lsn);
-            if (at == 0)
-                b->lsn = lsn;
-            at += sizeof(f) + f.len;
-        }
-    }
-    if (rc == 0)
-        rc = cairn_segments_write(&d->segments);
-    atomic_store(&d->end, d->segments.end);
-    CAIRN_LIST_FOREACH (l, group) {
-        CONTAINER_OF(l, struct cairn_commit_op, link)->rc = rc;
-    }
-    if (rc == 0)
-        slot_disk_release(d);
-}
-
-static int on_sync(void *ctx)
-{
-    struct cairn_slot_disk *d = ctx;
-
-    return cairn_segments_sync(&d->segments);
-}
-
 static void on_batch_done(struct cairn_commit_op *op)
 {
     struct disk_batch *b = CONTAINER_OF(op, struct disk_batch, op);
@@ -126,7 +91,7 @@ static void on_batch_done(struct cairn_commit_op *op)
     for (uint32_t i = 0; i < nsynced; i++)
         d->conf.synced(d->conf.arg, synced[i], rc);
     free(synced);
-    if (!worker_is_idle(w))
+    if (!worker_is_idle(w) || w->stopped != NULL)
         cairn_env_defer(&w->loop->env, &w->submit);
 }
 
@@ -147,6 +112,13 @@ static void on_gathered(void *arg)
     uint8_t *bytes;
     size_t room;
 
+    if (w->inflight == 0 && worker_is_idle(w) && w->stopped != NULL) {
+        void (*stopped)(void *arg) = w->stopped;
+
+        w->stopped = NULL;
+        stopped(w->stopped_arg);
+        return;
+    }
     if (b == NULL || worker_is_idle(w))
         return;
     bytes = b->bytes; /* buffers change places */
@@ -397,8 +369,8 @@ int cairn_slot_disk_open(const struct cairn_slot_disk_conf *conf, struct cairn_s
                                     .nloops = conf->nloops,
                                     .ops_max = conf->nloops * DISK_BATCHES_MAX,
                                     .bytes_max = (conf->queue_bytes + 1) * conf->nloops,
-                                    .apply = on_apply,
-                                    .sync = on_sync,
+                                    .apply = slot_disk_apply,
+                                    .sync = slot_disk_flush,
                                     .ctx = d };
     int rc;
 
@@ -436,6 +408,16 @@ close_dir:
 free_disk:
     disk_free(d);
     return rc;
+}
+
+void cairn_slot_disk_stop(struct cairn_slot_disk *d, uint32_t worker, void (*done)(void *arg), void *arg)
+{
+    struct disk_worker *w = &d->workers[worker];
+
+    atomic_store(&d->stopping, true);
+    w->stopped = done;
+    w->stopped_arg = arg;
+    cairn_env_defer(&w->loop->env, &w->submit);
 }
 
 void cairn_slot_disk_close(struct cairn_slot_disk *d)

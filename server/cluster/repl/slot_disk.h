@@ -27,7 +27,10 @@ struct cairn_slot_disk_conf {
 
 /** Blocks; reads all logs. CAIRN_E_CORRUPT: what was durable cannot be read; CAIRN_E_FORMAT; CAIRN_E_NOMEM ... */
 int cairn_slot_disk_open(const struct cairn_slot_disk_conf *conf, struct cairn_slot_disk **out, struct cairn_err *err);
-/** After the loops have ended. What was appended and not asked to be synced may not be written. */
+/** The node ends: @done on the worker's loop, later, when nothing of it is under way. A disk that is full is not waited for
+ * any more. To be called once for each worker, after which nothing is appended. */
+void cairn_slot_disk_stop(struct cairn_slot_disk *d, uint32_t worker, void (*done)(void *arg), void *arg);
+/** After all workers have stopped, or nothing is under way. */
 void cairn_slot_disk_close(struct cairn_slot_disk *d);
 
 /** Where the log of @slot begins (all before is in a checkpoint) and ends. */
@@ -41,6 +44,8 @@ const struct cairn_log_entry *cairn_slot_disk_get(const struct cairn_slot_disk *
 int cairn_slot_disk_append(struct cairn_slot_disk *d, uint32_t slot, const struct cairn_log_entry *e);
 /** Whether @bytes more of entries may wait for the disk, on that worker's thread: append() will not say CAIRN_E_BUSY. */
 bool cairn_slot_disk_has_room(const struct cairn_slot_disk *d, uint32_t worker, uint64_t bytes);
+/** Whether the disk has no room for the log. What was appended waits until it has some, and has_room() says no. Any thread. */
+bool cairn_slot_disk_is_full(const struct cairn_slot_disk *d);
 /** Shortens the log to @pos. The same errors. */
 int cairn_slot_disk_cut(struct cairn_slot_disk *d, uint32_t slot, uint64_t pos);
 /** Entries up to @pos are in a checkpoint that is durable. The same errors, and nothing is forgotten then. */

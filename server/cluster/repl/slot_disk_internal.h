@@ -1,4 +1,4 @@
-/* What slot_disk.c (appending, life) and slot_disk_read.c (the records' form, the start, forgetting) share. */
+/* What slot_disk.c (appending, life), slot_disk_write.c (the committer) and slot_disk_read.c (the records' form, the start, forgetting) share. */
 #ifndef CAIRN_SERVER_CLUSTER_REPL_SLOT_DISK_INTERNAL_H
 #define CAIRN_SERVER_CLUSTER_REPL_SLOT_DISK_INTERNAL_H
 
@@ -80,6 +80,8 @@ struct disk_worker {
         uint64_t batch, lsn;
     } * marks; /* where batches begin: the first of each stretch of the log, ascending */
     uint32_t nmarks, marks_room;
+    void (*stopped)(void *arg); /* to be called when nothing is under way */
+    void *stopped_arg;
     atomic_uint_fast64_t needs; /* LSN: older records are of no use to this worker; UINT64_MAX: none is of use */
 };
 
@@ -87,10 +89,13 @@ struct cairn_slot_disk {
     struct cairn_slot_disk_conf conf;
     int dirfd;
     struct cairn_segments segments; /* the committer's, and the syncer's */
+    int write_rc;                   /* the committer's: the failure that no write follows */
     struct cairn_segments_found found;
     struct cairn_commit *commit;
     struct slot_log_store *logs;
     atomic_bool failed;
+    atomic_bool full;     /* the committer waits for room */
+    atomic_bool stopping; /* then it does not */
     atomic_uint_fast64_t end; /* LSN behind the newest write */
     atomic_uint_fast64_t entries, bytes, writes, written_bytes, disk_bytes;
     struct disk_worker workers[];
@@ -104,6 +109,11 @@ void slot_disk_cut(struct cairn_slot_disk *d, uint32_t slot, uint64_t pos);
 void slot_disk_rebase(struct cairn_slot_disk *d, uint32_t slot, struct cairn_at base, uint64_t batch);
 /* Says, again or further on, where the log begins. */
 int slot_disk_trim(struct cairn_slot_disk *d, uint32_t slot, struct cairn_at base);
+
+/* ---- slot_disk_write.c: the two functions of the group commit ---- */
+
+void slot_disk_apply(void *ctx, struct cairn_link *group);
+int slot_disk_flush(void *ctx);
 
 /* ---- slot_disk_read.c ---- */
 

@@ -153,12 +153,20 @@ static void co_elected(struct cairn_coordinator *co)
     cairn_cluster__side_elected(co->arg);
 }
 
+static int co_work(struct cairn_coordinator *co, struct cairn_job *job)
+{
+    struct cairn_cluster *c = co->arg;
+
+    return cairn_pool_submit(c->env->pool, c->home, job);
+}
+
 static const struct cairn_coordinator_ops coordinator_ops = {
     .elected = co_elected,
     .put_slot = co_put_slot,
     .put_member = co_put_member,
     .upto = co_upto,
     .publish = co_publish,
+    .work = co_work,
     .ended = co_ended,
 };
 
@@ -375,12 +383,10 @@ static void cluster_status(void *ctx, json_t *to)
     json_object_set_new(to, "coordinator", json_string(known ? h->seen.coordinator : "none"));
     json_object_set_new(to, "coordinates", json_boolean(h->seen.coordinates));
     if (h->seen.coordinates) {
-        json_object_set_new(to, "members",
-                            json_pack("{s:i, s:i, s:i}", "all", (int)n->members, "silent", (int)n->silent, "draining",
-                                      (int)n->draining));
-        json_object_set_new(to, "slots",
-                            json_pack("{s:i, s:i, s:i, s:i, s:i}", "all", (int)n->slots, "degraded", (int)n->degraded,
-                                      "takeover", (int)n->takeover, "lost", (int)n->lost, "moving", (int)n->moving));
+        json_t *counts = cairn_coordinator_counts_json(n);
+
+        json_object_update(to, counts);
+        json_decref(counts);
     }
     json_object_set_new(to, "health",
                         json_string(missed || !health.reachable || n->lost > 0 || n->silent > 0 || n->degraded > 0 ? "degraded"

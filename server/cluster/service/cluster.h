@@ -44,7 +44,10 @@ struct cairn_cluster_conf {
     uint64_t sync_interval_ns; /* what is `buffered` is on disk after so long */
     uint64_t lost_wait_ns;     /* a slot that lost all members waits so long for all of them, then */
     bool lost_may_shrink;      /* goes on without those that are missing */
+    uint64_t lost_after_ns;    /* a node that is silent for so long is lost for good; 0: none is */
     uint32_t moves_max;        /* of slots, at a time */
+    uint32_t moves_per_node_max;
+    uint64_t copy_bytes_per_s; /* of slots that are copied from this node; 0: as fast as it goes */
 };
 
 /** For the node: type, interface, handlers, kinds, run, drain, quiesce, stop, status. No schema: the node's section

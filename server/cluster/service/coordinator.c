@@ -1,9 +1,7 @@
-/* The coordinator's life, and what is asked of it: see coordinator.h. */
+/* The coordinator's life, and what is asked of it of slots: see coordinator.h. */
 #include "server/cluster/service/coordinator_internal.h"
 
 #include "sdk/core/base/log.h"
-
-#include <inttypes.h>
 
 static const struct cairn_sm_state coordinator_states[CAIRN_COORDINATOR_NR] = {
     [CAIRN_COORDINATOR_STANDING] = { "STANDING", CAIRN_SM_INITIAL,
@@ -23,7 +21,7 @@ static bool coordinator_invariant(const struct cairn_sm *sm)
 {
     const struct cairn_coordinator *co = CONTAINER_OF(sm, const struct cairn_coordinator, sm);
     bool elected = sm->state == CAIRN_COORDINATOR_READING || sm->state == CAIRN_COORDINATOR_SERVING;
-    bool quiet = !co->reading && co->writes.sm.state == CAIRN_WRITES_IDLE && co->writes.nqueued == 0;
+    bool quiet = !co->reading && co->planning == NULL && co->writes.sm.state == CAIRN_WRITES_IDLE && co->writes.nqueued == 0;
 
     return CAIRN_HOLDS(!elected || (co->election.fence != 0 && !co->resigned)) &&
            CAIRN_HOLDS(co->has_coord ==
@@ -78,8 +76,7 @@ static int refusal(const struct cairn_coordinator *co, struct cairn_err *err)
     return cairn_err_set(err, CAIRN_E_BUSY, "no node coordinates yet");
 }
 
-/* Answered: false. */
-static bool may_serve(struct cairn_coordinator *co, struct cairn_coordinator_ask *ask)
+bool cairn_coordinator__may_serve(struct cairn_coordinator *co, struct cairn_coordinator_ask *ask)
 {
     cairn_list_init(&ask->link);
     if (cairn_coordinator_is_serving(co))
@@ -95,8 +92,8 @@ static void stand(struct cairn_coordinator *co);
 
 void cairn_coordinator__settle(struct cairn_coordinator *co)
 {
-    if (co->sm.state != CAIRN_COORDINATOR_CLOSING || co->reading || co->writes.sm.state != CAIRN_WRITES_IDLE ||
-        (co->resigned && !co->election_is_over))
+    if (co->sm.state != CAIRN_COORDINATOR_CLOSING || co->reading || co->planning != NULL ||
+        co->writes.sm.state != CAIRN_WRITES_IDLE || (co->resigned && !co->election_is_over))
         return;
     if (co->ending) {
         cairn_sm_move(&co->sm, CAIRN_COORDINATOR_ENDED);
@@ -208,25 +205,6 @@ static void stand(struct cairn_coordinator *co)
     cairn_election_start(&co->election);
 }
 
-/* Members are silent when nothing was heard of them for so long that they hold no lease. */
-static void members_tick(struct cairn_coordinator *co)
-{
-    uint64_t now = cairn_env_now_ns(env_of(co));
-
-    for (uint32_t i = 0; i < co->members.n; i++) {
-        struct cairn_member *m = co->members.all[i];
-        const struct cairn_coord_node *n = cairn_coord_node(&co->coord, m->p.node);
-        uint64_t last = MAX(MAX(n->heard_ns, n->registered_ns), co->coord.elected_ns);
-        bool alive = now - last <= cairn_lease_wait_ns(&co->lease_times);
-
-        if (alive == (m->state != CAIRN_WIRE_MEMBER_SILENT) || (alive && n->heard_ns == 0))
-            continue;
-        cairn_log_info("node %s %s", m->name, alive ? "is there again" : "is silent");
-        cairn_member_set_alive(m, alive);
-        cairn_coordinator__store_member(co, m);
-    }
-}
-
 static void on_timer(void *arg)
 {
     struct cairn_coordinator *co = arg;
@@ -244,8 +222,9 @@ static void on_timer(void *arg)
         if (!cairn_coordinator_is_serving(co)) /* about to be told */
             break;
         cairn_coord_tick(&co->coord);
-        members_tick(co);
+        cairn_coordinator__members_tick(co);
         cairn_coordinator__classes_go_on(co);
+        cairn_coordinator__plans_go_on(co);
         if (co->ticks++ % (10 + all_slots(co) / 8192) == 0) /* a second; longer where counting is work */
             cairn_coordinator__count(co);
         break;
@@ -261,6 +240,7 @@ void cairn_coordinator__serve(struct cairn_coordinator *co)
     cairn_log_info("this node coordinates the cluster: %u members, %u slots", co->members.n, co->counts.slots);
     if (!co->lease_is_stored) /* before any member's record, so before anybody is granted one */
         cairn_coordinator__store_lease(co);
+    cairn_coordinator__members_changed(co); /* what a predecessor had in mind is not known */
     on_timer(co);
 }
 
@@ -311,61 +291,6 @@ void cairn_coordinator_stop(struct cairn_coordinator *co)
 
 /* ---- requests ---- */
 
-static int check_addresses(const struct cairn_wire_member *m, struct cairn_err *err)
-{
-    for (uint32_t i = 0; i < m->naddresses; i++) {
-        if (strlen(m->addresses[i]) >= CAIRN_MEMBER_ADDRESS_BYTES_MAX)
-            return cairn_err_set(err, CAIRN_E_LIMIT, "node %s: an address of %zu bytes", m->name,
-                                 strlen(m->addresses[i]));
-    }
-    return 0;
-}
-
-/* True: all of it is in the map already. */
-static bool is_stored(const struct cairn_member *m)
-{
-    return m->changed != 0 && !m->writing && !m->dirty;
-}
-
-void cairn_coordinator_register(struct cairn_coordinator *co, struct cairn_coordinator_ask *ask)
-{
-    struct cairn_member *m = cairn_members_find(&co->members, ask->p.node);
-    bool news = true;
-    uint64_t inc;
-    int rc;
-
-    if (!may_serve(co, ask))
-        return;
-    rc = check_addresses(&ask->self, &ask->err);
-    if (rc == 0 && m == NULL && co->members.n == CAIRN_CLUSTER_MEMBERS_MAX)
-        rc = cairn_err_set(&ask->err, CAIRN_E_LIMIT, "the cluster has %u members", co->members.n);
-    if (rc == 0 && (rc = cairn_coord_register(&co->coord, &ask->p, ask->logs, ask->nlogs)) != 0)
-        cairn_err_set(&ask->err, rc, "a later process of node %s is registered", ask->self.name);
-    if (rc != 0) {
-        ask->rc = rc;
-        ask->done(ask);
-        return;
-    }
-    inc = m != NULL ? m->p.inc : 0;
-    rc = cairn_members_add(&co->members, ask->p.node, &m);
-    if (rc != 0) { /* the core knows it already: so nothing more may come of this term */
-        cairn_coordinator__fail(co, rc, "a member");
-        cairn_coordinator__answer(ask, rc, "a member");
-        return;
-    }
-    cairn_member_hear(m, &ask->self, &news, &ask->err); /* what it could refuse was looked at above */
-    news |= inc != ask->p.inc || m->state == CAIRN_WIRE_MEMBER_SILENT;
-    m->p = ask->p;
-    cairn_member_set_alive(m, true);
-    if (!news && is_stored(m)) {
-        cairn_coordinator__answer(ask, 0, "");
-        return;
-    }
-    cairn_log_info("node %s is process %" PRIu64 ", incarnation %" PRIu64, m->name, m->p.process, m->p.inc);
-    cairn_list_add_tail(&m->waiting, &ask->link);
-    cairn_coordinator__store_member(co, m);
-}
-
 int cairn_coordinator_heartbeat(struct cairn_coordinator *co, const struct cairn_wire_heartbeat *beat,
                                 struct cairn_wire_grant *g, struct cairn_err *err)
 {
@@ -382,7 +307,7 @@ void cairn_coordinator_propose(struct cairn_coordinator *co, struct cairn_coordi
 {
     uint32_t slot = ask->change.slot;
 
-    if (!may_serve(co, ask))
+    if (!cairn_coordinator__may_serve(co, ask))
         return;
     if (slot >= all_slots(co)) {
         cairn_coordinator__answer(ask, CAIRN_E_INVAL, "there is no such slot");
@@ -399,7 +324,7 @@ void cairn_coordinator_create_class(struct cairn_coordinator *co, struct cairn_c
 {
     struct cairn_coordinator_class *class;
 
-    if (!may_serve(co, ask))
+    if (!cairn_coordinator__may_serve(co, ask))
         return;
     if (ask->replicas == 0 || ask->replicas > CAIRN_CLUSTER_CLASSES || ask->min_insync > ask->replicas) {
         cairn_coordinator__answer(ask, CAIRN_E_INVAL, "from 1 to 4 replicas, and no more in sync than there are");
@@ -415,27 +340,10 @@ void cairn_coordinator_create_class(struct cairn_coordinator *co, struct cairn_c
     if (cairn_list_is_empty(&class->asks)) {
         class->min_insync = ask->min_insync != 0 ? ask->min_insync : ask->replicas >= 3 ? 2 : 1;
         class->next = 0;
+        class->asked_ns = cairn_env_now_ns(env_of(co));
     }
     cairn_list_add_tail(&class->asks, &ask->link);
     if (!co->conf_is_stored)
         cairn_coordinator__store_nslots(co);
-    cairn_coordinator__classes_go_on(co);
-}
-
-void cairn_coordinator_drain(struct cairn_coordinator *co, struct cairn_coordinator_ask *ask)
-{
-    struct cairn_member *m;
-
-    if (!may_serve(co, ask))
-        return;
-    m = ask->p.node != 0 ? cairn_members_find(&co->members, ask->p.node) : cairn_members_named(&co->members, ask->name);
-    if (m == NULL || cairn_coord_drain(&co->coord, m->p.node, !ask->off) != 0) {
-        cairn_coordinator__answer(ask, CAIRN_E_NOTFOUND, "no member of the cluster is called so");
-        return;
-    }
-    ask->nslots = cairn_coord_holds(&co->coord, m->p.node);
-    m->p.draining = !ask->off;
-    cairn_member_set_alive(m, m->state != CAIRN_WIRE_MEMBER_SILENT);
-    cairn_list_add_tail(&m->waiting, &ask->link);
-    cairn_coordinator__store_member(co, m);
+    cairn_coordinator__plans_go_on(co);
 }

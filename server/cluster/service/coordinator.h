@@ -9,7 +9,7 @@
  *            them any more.
  *  SERVING   it decides. Every change is stored, fenced by the election, then given to this node's own records, and only
  *            then told to anybody.
- *  CLOSING   no longer, at once: it answers nothing more, and waits for what is under way at the store.
+ *  CLOSING   no longer, at once: it answers nothing more, and waits for what is under way at the store and beside the loop.
  *  RESTING   it resigned, because something went wrong that a fresh start may mend; it stands again soon.
  *  ENDED     stopped.
  *
@@ -17,9 +17,11 @@
 #ifndef CAIRN_SERVER_CLUSTER_SERVICE_COORDINATOR_H
 #define CAIRN_SERVER_CLUSTER_SERVICE_COORDINATOR_H
 
+#include "server/cluster/planner.h"
 #include "server/cluster/service/member.h"
 #include "server/cluster/service/service_internal.h"
 #include "server/cluster/service/writes.h"
+#include "server/port/pool.h"
 
 #include <jansson.h>
 
@@ -48,20 +50,46 @@ struct cairn_coordinator_ops {
     /** Tell @nodes, which hold or held @slot, soon; they may also hear of it later. */
     void (*publish)(struct cairn_coordinator *co, uint32_t slot, const struct cairn_slot_record *rec,
                     const uint64_t *nodes, uint32_t n);
+    /** Runs @job beside the loop: its work() anywhere, its done() here, later. CAIRN_E_BUSY: not now, done() will not run. */
+    int (*work)(struct cairn_coordinator *co, struct cairn_job *job);
     void (*ended)(struct cairn_coordinator *co); /* its memory may go, from within too */
 };
 
-/** Of all slots, by state; of all members. Counted every second. */
-struct cairn_coordinator_counts {
-    uint32_t members, silent, draining;
-    uint32_t slots, degraded, takeover, lost, moving; /* degraded: active, with fewer in sync than are wanted */
+/** How a member is, for people. */
+enum cairn_coordinator_member_state {
+    CAIRN_COORDINATOR_MEMBER_UP,
+    CAIRN_COORDINATOR_MEMBER_AWAY,     /* silent, and expected back */
+    CAIRN_COORDINATOR_MEMBER_DRAINING, /* up, and what it holds moves away */
+    CAIRN_COORDINATOR_MEMBER_DRAINED,  /* up, and holds nothing */
+    CAIRN_COORDINATOR_MEMBER_LOST,     /* away for so long that what it held is made anew elsewhere */
+    CAIRN_COORDINATOR_MEMBER_LEFT,     /* was drained, and is gone: nobody misses it */
 };
 
-/** Slots of so many replicas, being made. */
+/** Slots of one number of replicas. */
+struct cairn_coordinator_class_counts {
+    uint32_t slots, degraded, fewest; /* degraded: with fewer in sync, and there, than are wanted; the worst has @fewest */
+};
+
+/** Of all slots, by state; of all members; what is still to be moved. Counted every second. */
+struct cairn_coordinator_counts {
+    uint32_t members, silent, draining, drained, members_lost, left_cluster;
+    uint32_t slots, degraded, takeover, lost, moving; /* degraded: active, otherwise likewise */
+    struct cairn_coordinator_class_counts classes[CAIRN_CLUSTER_CLASSES];
+    uint32_t left; /* moves to be begun */
+    uint64_t done, done_per_1000s, left_ms; /* since there was something to move; 0: not known yet */
+    bool planning;                          /* members have changed: what is to be moved is about to be known */
+};
+
+struct cairn_coordinator_plan;
+
+/** Slots of so many replicas. */
 struct cairn_coordinator_class {
     uint32_t made, next, min_insync;
     uint64_t revision; /* of the last that was made */
+    uint64_t asked_ns; /* since when somebody asks for it */
     struct cairn_link asks;
+    struct cairn_coordinator_plan *plan; /* NULL: nothing is to be made or moved */
+    uint64_t due_ns;                     /* when another plan is to be made; 0: not */
 };
 
 /** Held by its user, who fills the first part. */
@@ -92,8 +120,9 @@ struct cairn_coordinator {
     uint64_t *changed;                   /* of each slot's entry */
     struct cairn_coordinator_ask **held; /* proposals, by slot */
     struct cairn_coordinator_class classes[CAIRN_CLUSTER_CLASSES];
-    struct cairn_placement_member *candidates; /* for classes: those that are there */
-    uint32_t ncandidates, reads_done, ticks;
+    struct cairn_coordinator_plan *planning; /* being made: of a class, one at a time */
+    uint64_t progress_ns, progress_done;     /* since when moves are made, and how many were done before; 0: none are */
+    uint32_t reads_done, ticks;
     uint64_t read_revision;
     struct cairn_lease_times lease_times;
     bool lease_is_stored;
@@ -127,7 +156,8 @@ struct cairn_coordinator_ask {
     struct cairn_change change;
     enum cairn_verdict verdict;
     struct cairn_slot_record rec;
-    /* CREATE_CLASS: nslots is set. CAIRN_E_INVAL; CAIRN_E_STATE: fewer members are up */
+    /* CREATE_CLASS: nslots is set. CAIRN_E_INVAL; CAIRN_E_STATE: no member is up. With fewer than replicas it is made over
+     * those that are, after a moment, and filled up when others come */
     uint32_t replicas, min_insync, nslots;
     uint64_t revision;
     /* DRAIN: of p.node, or the one of that name; nslots: that it holds. CAIRN_E_NOTFOUND */
@@ -144,6 +174,7 @@ void cairn_coordinator_drain(struct cairn_coordinator *co, struct cairn_coordina
 /** Fills in g->granted and g->wants_register; the page is the caller's, before anything else happens. 0, MOVED, BUSY. */
 int cairn_coordinator_heartbeat(struct cairn_coordinator *co, const struct cairn_wire_heartbeat *beat, struct cairn_wire_grant *g,
                                 struct cairn_err *err);
+json_t *cairn_coordinator_counts_json(const struct cairn_coordinator_counts *n);
 /** Everything, for people. NULL: no memory. */
 json_t *cairn_coordinator_status(const struct cairn_coordinator *co);
 

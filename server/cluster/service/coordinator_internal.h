@@ -1,5 +1,6 @@
 /* What the files of the coordinator share: coordinator.c (its life, requests), coordinator_read.c (what the store has),
- * coordinator_store.c (what goes there), coordinator_place.c (where slots go), coordinator_status.c. */
+ * coordinator_store.c (what goes there), coordinator_members.c (who is there), coordinator_class.c (slots are made),
+ * coordinator_plan.c (and moved), coordinator_count.c, coordinator_status.c. */
 #ifndef CAIRN_SERVER_CLUSTER_SERVICE_COORDINATOR_INTERNAL_H
 #define CAIRN_SERVER_CLUSTER_SERVICE_COORDINATOR_INTERNAL_H
 
@@ -10,6 +11,8 @@
 /* Resigns, later in this turn: nothing more is to be done in this term. */
 void cairn_coordinator__fail(struct cairn_coordinator *co, int rc, const char *what);
 void cairn_coordinator__answer(struct cairn_coordinator_ask *ask, int rc, const char *text);
+/* False: it is not for us to answer, and @ask is answered. */
+bool cairn_coordinator__may_serve(struct cairn_coordinator *co, struct cairn_coordinator_ask *ask);
 void cairn_coordinator__serve(struct cairn_coordinator *co);
 /* A read is over that began in a term that is over. */
 void cairn_coordinator__settle(struct cairn_coordinator *co);
@@ -33,13 +36,36 @@ void cairn_coordinator__store_member(struct cairn_coordinator *co, struct cairn_
 void cairn_coordinator__store_lease(struct cairn_coordinator *co);
 void cairn_coordinator__store_nslots(struct cairn_coordinator *co);
 
-/* ---- coordinator_place.c ---- */
+/* ---- coordinator_members.c ---- */
 
-uint64_t cairn_coordinator__place(struct cairn_coord *c, uint32_t slot, uint64_t from);
+void cairn_coordinator__members_tick(struct cairn_coordinator *co);
+
+/* ---- coordinator_class.c ---- */
+
 /* The next few slots of classes that are being made. */
 void cairn_coordinator__classes_go_on(struct cairn_coordinator *co);
 /* A record of epoch 1 is in force. */
 void cairn_coordinator__class_grew(struct cairn_coordinator *co, uint32_t slot, uint64_t revision);
+/* Whether there are enough nodes for it, or there has been time for them to come. */
+bool cairn_coordinator__class_may_begin(struct cairn_coordinator *co, uint32_t number);
+
+/* ---- coordinator_plan.c ---- */
+
+/* Members that may get new slots now. */
+uint32_t cairn_coordinator__hosts(struct cairn_coordinator *co);
+/* Who came, went or changed: new plans, soon. */
+void cairn_coordinator__members_changed(struct cairn_coordinator *co);
+void cairn_coordinator__plan_soon(struct cairn_coordinator *co, struct cairn_coordinator_class *class);
+/* Makes plans that are due, begins moves of those that are there. */
+void cairn_coordinator__plans_go_on(struct cairn_coordinator *co);
+void cairn_coordinator__plans_forget(struct cairn_coordinator *co);
+/* Who is to hold slot @slot of a class that is being made; 0: there is no plan for it yet. */
+uint32_t cairn_coordinator__wanted(const struct cairn_coordinator_class *class, uint32_t slot, uint64_t *ids);
+struct cairn_planner_counts cairn_coordinator__plan_counts(const struct cairn_coordinator_class *class);
+
+/* ---- coordinator_count.c, coordinator_status.c ---- */
+
 void cairn_coordinator__count(struct cairn_coordinator *co);
+enum cairn_coordinator_member_state cairn_coordinator__state(const struct cairn_member *m);
 
 #endif

@@ -13,6 +13,7 @@ static const char *const prefixes[] = { "cluster/", CAIRN_CLUSTER_KEY_MEMBERS, C
 
 void cairn_coordinator__forget(struct cairn_coordinator *co)
 {
+    cairn_coordinator__plans_forget(co);
     if (co->has_coord)
         cairn_coord_fini(&co->coord);
     co->has_coord = false;
@@ -22,11 +23,10 @@ void cairn_coordinator__forget(struct cairn_coordinator *co)
     memset(co->tables, 0, sizeof(co->tables));
     free(co->changed);
     free(co->held);
-    free(co->candidates);
     co->changed = NULL;
     co->held = NULL;
-    co->candidates = NULL;
     co->reads_done = 0;
+    co->progress_ns = 0;
     co->counts = (struct cairn_coordinator_counts){ 0 };
 }
 
@@ -170,15 +170,13 @@ static int read_all(struct cairn_coordinator *co)
         return rc;
     co->changed = calloc(all_slots(co), sizeof(*co->changed));
     co->held = calloc(all_slots(co), sizeof(struct cairn_coordinator_ask *));
-    co->candidates = calloc(CAIRN_MEMBERS_MAX, sizeof(*co->candidates));
-    if (co->changed == NULL || co->held == NULL || co->candidates == NULL ||
+    if (co->changed == NULL || co->held == NULL ||
         cairn_coord_init(&co->coord, &cairn_coordinator__coord_ops, co->store->home.env, &co->lease_times,
                          all_slots(co), co->election.fence) != 0)
         return cairn_err_set(&co->why, CAIRN_E_NOMEM, "%u slots", all_slots(co));
     co->has_coord = true;
     co->coord.lost_wait_ns = conf->lost_wait_ns;
     co->coord.lost_may_shrink = conf->lost_may_shrink;
-    co->coord.moving_max = conf->moves_max;
     co->coord.arg = co;
     for (uint32_t i = 0; i < CAIRN_CLUSTER_CLASSES; i++)
         co->classes[i].made = co->classes[i].next = 0;

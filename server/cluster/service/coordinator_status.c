@@ -4,19 +4,29 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-static const char *state_name(enum cairn_wire_member_state state)
+enum cairn_coordinator_member_state cairn_coordinator__state(const struct cairn_member *m)
 {
-    switch (state) {
-    case CAIRN_WIRE_MEMBER_UP:
-        return "up";
-    case CAIRN_WIRE_MEMBER_SILENT:
-        return "silent";
-    case CAIRN_WIRE_MEMBER_DRAINING:
-        return "draining";
-    case CAIRN_WIRE_MEMBER_LEFT:
-        break;
-    }
-    return "left";
+    bool away = m->state == CAIRN_WIRE_MEMBER_SILENT || m->state == CAIRN_WIRE_MEMBER_LOST;
+
+    if (m->p.draining && m->holds == 0)
+        return away ? CAIRN_COORDINATOR_MEMBER_LEFT : CAIRN_COORDINATOR_MEMBER_DRAINED;
+    if (m->state == CAIRN_WIRE_MEMBER_LOST)
+        return CAIRN_COORDINATOR_MEMBER_LOST;
+    if (away)
+        return CAIRN_COORDINATOR_MEMBER_AWAY;
+    return m->p.draining ? CAIRN_COORDINATOR_MEMBER_DRAINING : CAIRN_COORDINATOR_MEMBER_UP;
+}
+
+static const char *state_name(const struct cairn_member *m)
+{
+    static const char *const names[] = { [CAIRN_COORDINATOR_MEMBER_UP] = "up",
+                                         [CAIRN_COORDINATOR_MEMBER_AWAY] = "away",
+                                         [CAIRN_COORDINATOR_MEMBER_DRAINING] = "draining",
+                                         [CAIRN_COORDINATOR_MEMBER_DRAINED] = "drained",
+                                         [CAIRN_COORDINATOR_MEMBER_LOST] = "lost",
+                                         [CAIRN_COORDINATOR_MEMBER_LEFT] = "left" };
+
+    return names[cairn_coordinator__state(m)];
 }
 
 static json_t *member_json(const struct cairn_member *m)
@@ -27,9 +37,9 @@ static json_t *member_json(const struct cairn_member *m)
     snprintf(id, sizeof(id), "%016" PRIx64, m->p.node);
     for (uint32_t i = 0; i < m->naddresses; i++)
         json_array_append_new(addresses, json_string(m->addresses[i]));
-    o = json_pack("{s:s, s:s, s:s, s:s, s:i, s:I, s:i}", "name", m->name, "node", id, "state",
-                  m->p.draining && m->state != CAIRN_WIRE_MEMBER_SILENT ? "draining" : state_name(m->state), "zone",
-                  m->zone, "weight", (int)m->weight, "incarnation", (json_int_t)m->p.inc, "slots", (int)m->holds);
+    o = json_pack("{s:s, s:s, s:s, s:s, s:i, s:I, s:i, s:i}", "name", m->name, "node", id, "state", state_name(m),
+                  "zone", m->zone, "weight", (int)m->weight, "incarnation", (json_int_t)m->p.inc, "slots",
+                  (int)m->holds, "leads", (int)m->leads);
     if (o == NULL || json_object_set_new(o, "addresses", addresses) != 0) {
         json_decref(o);
         return NULL;
@@ -37,19 +47,44 @@ static json_t *member_json(const struct cairn_member *m)
     return o;
 }
 
+json_t *cairn_coordinator_counts_json(const struct cairn_coordinator_counts *n)
+{
+    json_t *classes = json_array(), *o;
+
+    for (uint32_t i = 0; i < CAIRN_CLUSTER_CLASSES; i++) {
+        const struct cairn_coordinator_class_counts *c = &n->classes[i];
+
+        if (c->slots > 0)
+            json_array_append_new(classes, json_pack("{s:i, s:i, s:i, s:i}", "replicas", (int)i + 1, "slots",
+                                                     (int)c->slots, "degraded", (int)c->degraded, "fewest",
+                                                     (int)c->fewest));
+    }
+    o = json_pack("{s:{s:i, s:i, s:i, s:i, s:i, s:i}, s:{s:i, s:i, s:i, s:i, s:i}}", "members", "all", (int)n->members,
+                  "silent", (int)n->silent, "draining", (int)n->draining, "drained", (int)n->drained, "lost",
+                  (int)n->members_lost, "left", (int)n->left_cluster, "slots", "all", (int)n->slots, "degraded",
+                  (int)n->degraded, "takeover", (int)n->takeover, "lost", (int)n->lost, "moving", (int)n->moving);
+    json_object_set_new(o, "classes", classes);
+    if (n->left + n->moving > 0 || n->planning)
+        json_object_set_new(o, "moves",
+                            json_pack("{s:i, s:i, s:I, s:f, s:I, s:b}", "left", (int)n->left, "under_way",
+                                      (int)n->moving, "done", (json_int_t)n->done, "per_s",
+                                      (double)n->done_per_1000s / 1000, "left_ms", (json_int_t)n->left_ms, "planning",
+                                      n->planning));
+    return o;
+}
+
 json_t *cairn_coordinator_status(const struct cairn_coordinator *co)
 {
-    const struct cairn_coordinator_counts *n = &co->counts;
-    json_t *members = json_array(), *o;
+    json_t *members = json_array(), *o = cairn_coordinator_counts_json(&co->counts);
 
     for (uint32_t i = 0; i < co->members.n; i++)
         json_array_append_new(members, member_json(co->members.all[i]));
-    o = json_pack("{s:b, s:{s:i, s:i, s:i, s:i, s:i}, s:{s:I, s:I, s:I, s:I, s:I}}", "coordinates",
-                  cairn_coordinator_is_serving(co), "slots", "all", (int)n->slots, "degraded", (int)n->degraded,
-                  "takeover", (int)n->takeover, "lost", (int)n->lost, "moving", (int)n->moving, "events", "takeovers",
-                  (json_int_t)co->coord.takeovers, "recoveries", (json_int_t)co->coord.recoveries, "losses",
-                  (json_int_t)co->coord.losses, "moves_done", (json_int_t)co->coord.moves_done, "moves_given_up",
-                  (json_int_t)co->coord.moves_given_up);
+    json_object_set_new(o, "coordinates", json_boolean(cairn_coordinator_is_serving(co)));
+    json_object_set_new(o, "events",
+                        json_pack("{s:I, s:I, s:I, s:I, s:I}", "takeovers", (json_int_t)co->coord.takeovers,
+                                  "recoveries", (json_int_t)co->coord.recoveries, "losses",
+                                  (json_int_t)co->coord.losses, "moves_done", (json_int_t)co->coord.moves_done,
+                                  "moves_given_up", (json_int_t)co->coord.moves_given_up));
     if (o == NULL || json_object_set_new(o, "members", members) != 0) {
         json_decref(o);
         return NULL;

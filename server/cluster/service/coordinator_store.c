@@ -132,7 +132,7 @@ static bool co_may_act(struct cairn_coord *c)
 }
 
 const struct cairn_coord_ops cairn_coordinator__coord_ops = {
-    .may_act = co_may_act, .store = co_store, .publish = co_publish, .verdict = co_verdict, .place = cairn_coordinator__place
+    .may_act = co_may_act, .store = co_store, .publish = co_publish, .verdict = co_verdict
 };
 
 /* ---- members ---- */

@@ -21,7 +21,7 @@ struct cairn_member {
 
     uint64_t changed;           /* revision of its entry; 0: not stored yet */
     bool writing, dirty;        /* its entry is being written; it has changed since that began */
-    uint32_t holds;             /* slots that name it, as last counted */
+    uint32_t holds, leads;      /* slots, as last counted */
     struct cairn_link waiting;  /* for what it is now to be stored */
     struct cairn_link awaiting; /* for the write under way */
 };

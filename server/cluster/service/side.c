@@ -3,6 +3,7 @@
 
 #include "sdk/core/base/log.h"
 #include "server/cluster/service/fetch.h"
+#include "server/storage/file_io.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -10,7 +11,6 @@
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -258,12 +258,12 @@ static int disk_open(struct cairn_cluster *c, struct cairn_err *err)
                                          .queue_bytes = CLUSTER_QUEUE_BYTES,
                                          .synced = on_synced,
                                          .arg = c };
+    int rc;
 
     if ((size_t)snprintf(dir, sizeof(dir), "%s/log", c->env->dir) >= sizeof(dir))
         return cairn_err_set(err, CAIRN_E_INVAL, "%s: the path is too long", c->env->dir);
-    if (mkdir(dir, 0700) != 0 && errno != EEXIST)
-        return cairn_err_errno(err, errno, "make %s", dir);
-    return cairn_slot_disk_open(&conf, &side_of(c)->disk, err);
+    rc = cairn_file_mkdir(dir, err);
+    return rc != 0 ? rc : cairn_slot_disk_open(&conf, &side_of(c)->disk, err);
 }
 
 static bool has_store(const struct cairn_cluster *c)
@@ -285,6 +285,7 @@ int cairn_cluster__side_start(struct cairn_cluster *c, struct cairn_err *err)
         return cairn_err_set(err, CAIRN_E_NOMEM, "cluster");
     }
     s->c = c;
+    s->pace.bytes_per_s = c->conf.copy_bytes_per_s;
     s->nworkers = n;
     cluster_regions_init(&s->regions);
     s->words = calloc(SIDE_SLOTS_MAX, sizeof(*s->words));
@@ -313,6 +314,7 @@ void cairn_cluster__side_attach(struct cairn_cluster *c, struct cairn_rpc *rpc)
     struct cluster_slots_conf conf = { .rpc = rpc,
                                        .disk = s->disk,
                                        .times = &c->replica_times,
+                                       .pace = &s->pace,
                                        .worker = w->index,
                                        .nworkers = s->nworkers,
                                        .nslots = SIDE_SLOTS_MAX,
@@ -377,12 +379,22 @@ void side_worker_step(struct side_worker *w)
     }
 }
 
-static void on_slots_stopped(void *arg)
+static void on_disk_stopped(void *arg)
 {
     struct side_worker *w = arg;
 
     w->nclosing--;
     side_worker_step(w);
+}
+
+static void on_slots_stopped(void *arg)
+{
+    struct side_worker *w = arg;
+
+    if (w->c->side->disk != NULL)
+        cairn_slot_disk_stop(w->c->side->disk, w->index, on_disk_stopped, w);
+    else
+        on_disk_stopped(w);
 }
 
 static void stop_on(struct side_worker *w, void *arg)
@@ -451,5 +463,6 @@ void cairn_cluster__side_status(struct cairn_cluster *c, json_t *to)
 
     json_object_set_new(to, "lease_ms", json_integer(until > now ? (json_int_t)((until - now) / CAIRN_NS_PER_MS) : 0));
     json_object_set_new(to, "failed", json_boolean(atomic_load(&c->side->failed)));
+    json_object_set_new(to, "copied_bytes", json_integer((json_int_t)atomic_load(&c->side->pace.bytes_sent)));
     json_object_set_new(to, "map_revision", json_integer((json_int_t)cairn_cluster_records_revision(c->records)));
 }

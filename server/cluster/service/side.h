@@ -57,6 +57,7 @@ struct cairn_cluster_side {
     atomic_uint left;                    /* workers that are stopping */
     struct side_life *life;
     uint64_t process;
+    struct cluster_pace pace; /* of copies that go out */
     struct cairn_task stopped_task;
     void (*stopped)(void *arg);
     void *stopped_arg;

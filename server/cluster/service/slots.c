@@ -122,7 +122,12 @@ struct cluster_slots *cluster_slots_new(const struct cluster_slots_conf *conf)
 {
     struct cluster_slots *w = calloc(1, sizeof(*w));
     struct cluster_store_conf sc = {
-        .rpc = conf->rpc, .kv = conf->kv, .worker = conf->worker, .nworkers = conf->nworkers, .ops = &slots_store_ops
+        .rpc = conf->rpc,
+        .kv = conf->kv,
+        .worker = conf->worker,
+        .nworkers = conf->nworkers,
+        .pace = conf->pace,
+        .ops = &slots_store_ops,
     };
 
     if (w == NULL)
@@ -272,7 +277,7 @@ int cluster_slots_write(struct cluster_slots *w, uint32_t slot, struct cairn_rep
         rw->rid.seq >= rw->floor + CAIRN_SESSION_WRITES_MAX) /* its row is that of another */
         return CAIRN_E_LIMIT;
     if (!cairn_slot_disk_has_room(w->conf.disk, w->conf.worker, ROOM_SPARE_BYTES + rw->body_len))
-        return CAIRN_E_BUSY;
+        return cairn_slot_disk_is_full(w->conf.disk) ? CAIRN_E_NOSPACE : CAIRN_E_BUSY;
     rc = cairn_replica_write(&s->replica, rw);
     slots_tell_state(s);
     return rc;

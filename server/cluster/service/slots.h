@@ -34,6 +34,7 @@ struct cluster_slots_conf {
     const struct cairn_rpc_target *kv;
     struct cairn_slot_disk *disk; /* its synced() calls cluster_slots_on_synced() */
     const struct cairn_replica_times *times;
+    struct cluster_pace *pace; /* the node's */
     uint32_t worker, nworkers, nslots; /* nslots: that there may be, of all workers */
     uint64_t sync_interval_ns, checkpoint_ns;
     atomic_uint_fast64_t *words; /* by slot, CLUSTER_WORD_*; written by the slot's worker alone */

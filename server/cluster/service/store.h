@@ -21,6 +21,7 @@
 
 #include "sdk/core/rpc/rpc.h"
 #include "server/cluster/repl/sessions.h"
+#include "server/cluster/service/pace.h"
 #include "server/cluster/service/store_body.h"
 
 struct cluster_store;
@@ -68,6 +69,7 @@ struct cluster_store_conf {
     struct cairn_rpc *rpc;
     const struct cairn_rpc_target *kv;
     uint32_t worker, nworkers; /* slot s is of worker s % nworkers */
+    struct cluster_pace *pace; /* of copies that go out */
     const struct cluster_store_ops *ops;
     void *arg;
 };

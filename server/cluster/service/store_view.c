@@ -46,6 +46,7 @@ struct store_view {
     struct cairn_rpc_call call;
     struct cairn_err err;
     struct cairn_task task;
+    struct cairn_timer pause; /* until the next page may go */
 };
 
 #define TO CAIRN_SM_TO
@@ -77,6 +78,7 @@ static void view_free(struct store_view *v)
     cairn_sm_fini(&v->sm);
     cairn_list_del(&v->link);
     cairn_task_cancel(&v->task);
+    cairn_timer_stop(&v->st->loop->env, &v->pause);
     v->st->nviews--;
     free(v->bytes);
     free(v->page);
@@ -124,6 +126,7 @@ static void page_done(struct store_view *v, int rc, uint32_t len, bool last)
 {
     v->wanted = false;
     v->rc = rc;
+    cluster_pace_take(v->st->conf.pace, len, cairn_env_now_ns(&v->st->loop->env));
     cairn_sm_move(&v->sm, VIEW_IDLE);
     v->st->conf.ops->page(v->s, rc, v->page, len, last);
 }
@@ -312,11 +315,20 @@ static void list_start(struct store_view *v)
     store_call(v->st, &v->call, CAIRN__WIRE__KV_METHOD__KV_LIST, &v->msg.list.base, on_listed, v, &v->err);
 }
 
+/* A copy without a snapshot holds the slot up, so it does not pause once it has begun: cluster_store_copy_open(). */
+static bool view_pauses(struct store_view *v)
+{
+    uint64_t at = cluster_pace_free_ns(v->st->conf.pace);
+
+    return v->rc == 0 && v->snapshot != 0 && at > cairn_env_now_ns(&v->st->loop->env) &&
+           cairn_timer_start(&v->st->loop->env, &v->pause, at) == 0;
+}
+
 static void view_go_on(void *arg)
 {
     struct store_view *v = arg;
 
-    if (!v->wanted || v->sm.state != VIEW_IDLE)
+    if (!v->wanted || v->sm.state != VIEW_IDLE || view_pauses(v))
         return;
     if (v->rc == 0) {
         list_start(v);
@@ -352,7 +364,7 @@ bool cluster_store_copy_open(struct cluster_store *st, struct store_slot *s)
     struct store_view *v;
 
     CAIRN_ASSERT(s->view == NULL);
-    if (st->nviews >= STORE_VIEWS_MAX || st->stopping)
+    if (st->nviews >= STORE_VIEWS_MAX || st->stopping || cluster_pace_free_ns(st->conf.pace) > now)
         return false;
     if (s->in_batch) { /* what is applied is in the provider already, or not: the copy is asked for again soon */
         s->hold_until_ns = now + STORE_HOLD_MS * CAIRN_NS_PER_MS;
@@ -369,6 +381,7 @@ bool cluster_store_copy_open(struct cluster_store *st, struct store_slot *s)
     st->nviews++;
     cairn_list_add_tail(&st->views, &v->link);
     cairn_task_init(&v->task, view_go_on, v);
+    cairn_timer_init(&v->pause, view_go_on, v);
     cairn_sm_init(&v->sm, &store_view_kind, &st->loop->machines);
     store_call(st, &v->call, CAIRN__WIRE__KV_METHOD__KV_SNAPSHOT_OPEN, &empty.base, on_opened, v, &v->err);
     return true;

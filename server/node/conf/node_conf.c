@@ -185,7 +185,10 @@ static void fill_cluster(struct cairn_node_conf *conf, const struct cairn_conf *
     c->session_ttl_ns = cairn_conf_u64(cluster, "session_ttl");
     c->lost_wait_ns = cairn_conf_u64(cluster, "lost_wait");
     c->lost_may_shrink = cairn_conf_bool(cluster, "lost_goes_on");
+    c->lost_after_ns = cairn_conf_u64(cluster, "lost_after");
     c->moves_max = (uint32_t)cairn_conf_u64(cluster, "moves");
+    c->copy_bytes_per_s = cairn_conf_u64(cluster, "copy_rate");
+    c->moves_per_node_max = (uint32_t)cairn_conf_u64(cluster, "moves_per_node");
 }
 
 static int fill(struct cairn_node_conf *conf, const struct cairn_provider_desc *const *providers)

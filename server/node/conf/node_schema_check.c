@@ -262,6 +262,8 @@ static void check_map(struct cairn_conf_doc *doc, const struct cairn_conf *root)
                             cairn_conf_where(map, "store"));
 }
 
+enum { COPY_RATE_MIN = 1 << 20 };
+
 static void check_cluster(struct cairn_conf_doc *doc, const struct cairn_conf *root)
 {
     const struct cairn_conf *cluster = cairn_conf_section(root, "cluster");
@@ -269,6 +271,9 @@ static void check_cluster(struct cairn_conf_doc *doc, const struct cairn_conf *r
 
     if ((slots & (slots - 1)) != 0)
         cairn_conf_complain(doc, cluster, "slots", -1, "'cluster.slots' must be a power of two; found %" PRIu64, slots);
+    if (cairn_conf_u64(cluster, "copy_rate") > 0 && cairn_conf_u64(cluster, "copy_rate") < COPY_RATE_MIN)
+        cairn_conf_complain(doc, cluster, "copy_rate", -1,
+                            "'cluster.copy_rate' is 0, or at least 1MiB: copies that take too long are given up");
     if (cairn_conf_u64(cluster, "heartbeat") > cairn_conf_u64(cluster, "lease") / 4)
         cairn_conf_complain(doc, cluster, cairn_conf_is_set(cluster, "heartbeat") ? "heartbeat" : "lease", -1,
                             "'cluster.heartbeat' (%s) is more than a quarter of 'cluster.lease' (%s)",

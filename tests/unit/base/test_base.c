@@ -1,6 +1,7 @@
 /* Errors, arenas and log lines. */
 #include "sdk/core/base/arena.h"
 #include "sdk/core/base/err.h"
+#include "sdk/core/base/grown.h"
 #include "sdk/core/base/log.h"
 #include "sdk/core/base/macros.h"
 
@@ -161,6 +162,40 @@ static void a_crash_is_told_once(void **state)
     cairn_crash_hook(NULL, NULL);
 }
 
+/* A program that knows fewer members than we, the same, or more. */
+static void a_struct_that_grew_is_taken_from_older_programs(void **state)
+{
+    struct old {
+        size_t size;
+        uint32_t a, b;
+    } old = { .size = sizeof(old), .a = 1, .b = 2 };
+    struct now {
+        size_t size;
+        uint32_t a, b;
+        const char *added;
+    } now = { .size = sizeof(now), .a = 1, .b = 2, .added = "x" }, own;
+    struct later {
+        struct now now;
+        uint32_t more;
+    } later = { .now = { .size = sizeof(later), .a = 1, .b = 2, .added = "x" } };
+
+    (void)state;
+    assert_true(CAIRN_REACHES(&now, b));
+    assert_true(CAIRN_REACHES(&old, b));
+    old.size--;
+    assert_false(CAIRN_REACHES(&old, b));
+    old.size++;
+    memset(&own, 0xff, sizeof(own));
+    cairn_take_grown(&own, sizeof(own), &old, old.size);
+    assert_int_equal(own.b, 2);
+    assert_null(own.added);
+    CAIRN_TAKE(&own, &now);
+    assert_string_equal(own.added, "x");
+    CAIRN_TAKE(&own, &later.now);
+    assert_string_equal(own.added, "x");
+    assert_int_equal(own.size, sizeof(later));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -172,6 +207,7 @@ int main(void)
         cmocka_unit_test(a_line_stays_a_line),
         cmocka_unit_test(a_flood_is_held_back),
         cmocka_unit_test(a_crash_is_told_once),
+        cmocka_unit_test(a_struct_that_grew_is_taken_from_older_programs),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,5 @@
-/* A coordinator on each of three nodes, over a simulated map store; the nodes register, beat and propose by a script. */
+/* A coordinator on each of three nodes (or WORLD_NODES), over a simulated map store; the nodes register, beat and propose by
+ * a script. */
 #ifndef CAIRN_TESTS_COORDINATOR_WORLD_H
 #define CAIRN_TESTS_COORDINATOR_WORLD_H
 
@@ -13,7 +14,11 @@
 
 #include <cmocka.h>
 
-enum { NODES = 3, NSLOTS = 1024, ALL = NSLOTS * CAIRN_CLUSTER_CLASSES, SCRIPTED = 8 };
+#ifndef WORLD_NODES
+#define WORLD_NODES 3
+#endif
+
+enum { NODES = WORLD_NODES, NSLOTS = 1024, ALL = NSLOTS * CAIRN_CLUSTER_CLASSES, SCRIPTED = 8 };
 
 static const struct cairn_lease_times times = { .length_ns = 2000 * CAIRN_NS_PER_MS,
                                                 .heartbeat_ns = 500 * CAIRN_NS_PER_MS,
@@ -39,6 +44,7 @@ struct node {
     struct wish registers, proposes;
     uint32_t grants, published;
     uint64_t upto; /* what its own records have */
+    uint32_t weight;
 };
 
 struct world {
@@ -49,6 +55,7 @@ struct world {
     struct node nodes[NODES];
     uint64_t epochs[ALL]; /* as the store has had them: they ascend by one */
     uint64_t last_inc, takeovers;
+    void (*turn)(struct world *w, struct node *to); /* after the nodes' scripts; NULL: nothing */
 };
 
 static inline struct node *serving(struct world *w)
@@ -110,13 +117,31 @@ static inline void publish(struct cairn_coordinator *co, uint32_t slot, const st
     }
 }
 
+static inline void run_done(void *arg)
+{
+    struct cairn_job *job = arg;
+
+    job->done(job);
+}
+
+/* At once; its end comes later, as from a pool. */
+static inline int work(struct cairn_coordinator *co, struct cairn_job *job)
+{
+    struct node *n = co->arg;
+
+    job->work(job);
+    cairn_task_init(&job->task, run_done, job);
+    cairn_env_defer(&n->w->v.env, &job->task);
+    return 0;
+}
+
 static inline void ended(struct cairn_coordinator *co)
 {
     ((struct node *)co->arg)->ended = true;
 }
 
 static const struct cairn_coordinator_ops ops = {
-    .put_slot = put_slot, .put_member = put_member, .upto = upto, .publish = publish, .ended = ended
+    .put_slot = put_slot, .put_member = put_member, .upto = upto, .publish = publish, .work = work, .ended = ended
 };
 
 /* ---- scripted nodes ---- */
@@ -155,7 +180,7 @@ static inline void node_register(struct node *n, struct node *to)
                                               .zone = n->name,
                                               .addresses = { "tcp://10.0.0.1:7000" },
                                               .naddresses = 1,
-                                              .weight = 100,
+                                              .weight = n->weight,
                                               .state = CAIRN_WIRE_MEMBER_UP };
     for (uint32_t i = 0; i < ALL; i++)
         logs[i] = (struct cairn_coord_log){ .slot = i, .end = { .epoch = 1, .pos = n->logs_end } };
@@ -179,8 +204,10 @@ static inline void node_beat(struct node *n, struct node *to)
         return;
     }
     n->grants += g.granted;
-    if (g.wants_register)
+    if (g.wants_register && !n->registers.under_way) {
         n->inc = 0; /* the same process: it gets the same again */
+        n->registers.over = false;
+    }
 }
 
 /* Of one of its few slots that it is to lead: it does. */
@@ -221,6 +248,8 @@ static inline void world_run_ms(struct world *w, uint64_t ms)
             if (!cairn_coordinator_is_serving(&to->co))
                 break;
         }
+        if (w->turn != NULL && to != NULL && cairn_coordinator_is_serving(&to->co))
+            w->turn(w, to);
         vtime_run_ms(&w->v, 100);
     }
 }
@@ -271,13 +300,16 @@ static inline int setup_seeded(void **state, uint64_t seed)
         n->process = 1;
         n->logs_end = 10;
         n->beats = true;
+        n->weight = 100;
         n->store = sim_map_open(w->map);
         n->times = times;
         n->conf = (struct cairn_cluster_conf){ .slot_bits = 10,
                                                .election_ns = 2000 * CAIRN_NS_PER_MS,
                                                .lost_wait_ns = 5000 * CAIRN_NS_PER_MS,
                                                .lost_may_shrink = true,
-                                               .moves_max = 8 };
+                                               .lost_after_ns = 20000 * CAIRN_NS_PER_MS,
+                                               .moves_max = 8,
+                                               .moves_per_node_max = 4 };
         n->co = (struct cairn_coordinator){ .store = n->store,
                                             .ops = &ops,
                                             .conf = &n->conf,

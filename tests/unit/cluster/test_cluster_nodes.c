@@ -168,7 +168,8 @@ static void add_cluster(struct kv_node *kv, void *arg)
                                        .session_ttl_ns = UINT64_C(600000) * MS,
                                        .sync_interval_ns = 20 * MS,
                                        .lost_wait_ns = UINT64_C(60000) * MS,
-                                       .moves_max = 64 };
+                                       .moves_max = 64,
+                                       .moves_per_node_max = 64 };
 
     n->env = kv->env;
     n->env.name = "cluster";

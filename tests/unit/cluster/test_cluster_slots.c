@@ -28,6 +28,7 @@ struct node {
     char dir[SCRATCH_MAX + 16], kv_dir[SCRATCH_MAX + 32], log_dir[SCRATCH_MAX + 32];
     struct kv_node kv;
     struct cairn_slot_disk *disk;
+    struct cluster_pace pace;
     struct cluster_slots *slots;
     atomic_uint_fast64_t words[SLOTS];
 };
@@ -225,6 +226,7 @@ static void node_start(struct world *w, uint64_t id)
                                        .synced = on_synced,
                                        .arg = n };
     struct cluster_slots_conf sc = { .times = &times,
+                                     .pace = &n->pace,
                                      .nworkers = 1,
                                      .nslots = SLOTS,
                                      .sync_interval_ns = 20 * MS,

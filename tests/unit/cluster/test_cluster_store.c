@@ -32,6 +32,7 @@ struct fixture {
     const char *backend;
     struct kv_node kv;
     struct cluster_store *store;
+    struct cluster_pace pace;
     struct log logs[SLOTS];
     bool started, stopped, flushed;
     int rc;
@@ -157,7 +158,7 @@ static void turns(struct fixture *fx, const bool *until)
 
 static void begin(struct fixture *fx)
 {
-    struct cluster_store_conf conf = { .nworkers = 1, .ops = &ops, .arg = fx };
+    struct cluster_store_conf conf = { .nworkers = 1, .pace = &fx->pace, .ops = &ops, .arg = fx };
 
     memset(fx->found, 0, sizeof(fx->found));
     kv_node_start(&fx->kv, fx->backend, fx->dir, NULL, NULL);
@@ -725,6 +726,43 @@ static void hostile_pages_are_refused(void **state)
     end(fx);
 }
 
+/* So many bytes a second, with a page at the beginning: later ones wait until the earlier ones are paid for, and so does the
+ * next copy. Without a snapshot the slot is held up by a copy, so that does not pause; the next one does. */
+static void copies_keep_their_rate(void **state)
+{
+    enum { N = 1400, RATE = 400000 };
+    struct fixture *fx = *state;
+    struct store_slot *s = &fx->logs[0].s;
+    uint64_t began, took, bytes = 0, first = 0;
+
+    begin(fx);
+    fill(fx, 0, N);
+    settle(fx);
+    fx->pace.bytes_per_s = RATE;
+    assert_true(cluster_store_copy_open(fx->store, s));
+    began = cairn_loop_now(&fx->kv.loop);
+    do {
+        fx->logs[0].paged = false;
+        cluster_store_copy_read(fx->store, s);
+        turns(fx, &fx->logs[0].paged);
+        assert_int_equal(fx->logs[0].page_rc, 0);
+        bytes += fx->logs[0].page_len;
+        first = first == 0 ? bytes : first;
+    } while (!fx->logs[0].page_last);
+    took = cairn_loop_now(&fx->kv.loop) - began;
+    assert_true(bytes > 2 * first && atomic_load(&fx->pace.bytes_sent) == bytes);
+    assert_true(cluster_pace_free_ns(&fx->pace) >= began + bytes * CAIRN_NS_PER_S / RATE);
+    if (strcmp(fx->backend, "memory") != 0) /* the last page was not waited for */
+        assert_true(took >= (bytes - fx->logs[0].page_len) * CAIRN_NS_PER_S / RATE);
+    cluster_store_copy_close(fx->store, s);
+    assert_false(cluster_store_copy_open(fx->store, &fx->logs[1].s));
+    while (cairn_loop_now(&fx->kv.loop) < cluster_pace_free_ns(&fx->pace))
+        cairn_loop_turn(&fx->kv.loop, CAIRN_NS_PER_MS);
+    assert_true(cluster_store_copy_open(fx->store, &fx->logs[1].s));
+    cluster_store_copy_close(fx->store, &fx->logs[1].s);
+    end(fx);
+}
+
 #define BOTH(f)                                                                                                        \
     cmocka_unit_test_setup_teardown(f, setup_memory, teardown),                                                        \
         cmocka_unit_test_setup_teardown(f, setup_rocksdb, teardown)
@@ -736,6 +774,7 @@ int main(int argc, char **argv)
         BOTH(writes_have_their_results),         BOTH(a_write_once_key_keeps_its_value),
         BOTH(a_session_has_conditional_results), BOTH(hostile_bodies_have_a_result),
         BOTH(batches_hold_entries_of_all_slots), BOTH(a_copy_is_of_one_moment),
+        BOTH(copies_keep_their_rate),
         BOTH(hostile_pages_are_refused),         ON_DISK(a_start_finds_sessions),
         ON_DISK(a_crash_leaves_one_position),
     };

@@ -488,7 +488,7 @@ static void a_heartbeat_is_granted(void **state)
     assert_string_equal(got.page.members[1].addresses[1], "ofi://x");
     assert_true(got.page.members[0].inc == 30 && got.page.members[0].weight == 100);
     assert_int_equal(got.page.members[1].state, CAIRN_WIRE_MEMBER_DRAINING);
-    w->records->members[0]->state = (Cairn__Wire__MemberState)5;
+    w->records->members[0]->state = (Cairn__Wire__MemberState)6;
     REFUSED(e, CAIRN_E_INVAL, "n7 is in an unknown state", GET());
     w->records->members[0]->state = CAIRN__WIRE__MEMBER_STATE__MEMBER_UP;
     w->records->members[1]->n_addresses = 5;
@@ -534,7 +534,7 @@ static void the_largest_fit_into_a_frame(void **state)
                                                  .addresses = { text, text, text, text },
                                                  .naddresses = CAIRN_WIRE_ADDRESSES_MAX,
                                                  .weight = UINT32_MAX,
-                                                 .state = CAIRN_WIRE_MEMBER_LEFT };
+                                                 .state = CAIRN_WIRE_MEMBER_LOST };
     }
     assert_int_equal(cairn_wire_grant_get(travel(e, cairn_wire_grant_put(&g, &e->put)), &e->got, &g, &e->err), 0);
     drop(e);

@@ -2,11 +2,15 @@
 #include "server/cluster/repl/slot_disk.h"
 #include "tests/lib/scratch.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -278,6 +282,97 @@ static void a_full_queue_refuses(void **state)
     assert_int_equal(cairn_slot_disk_end(fx->disk, 0), e.at.pos);
 }
 
+/* ---- a full disk ---- */
+
+enum { FULL_LEN = 100000, SMALL_BYTES = 23 << 20 };
+
+/* A file of somebody else's takes @bytes of the disk, or is removed. */
+static void other_file(const struct fixture *fx, uint64_t bytes)
+{
+    char path[SCRATCH_MAX + 8];
+    int fd;
+
+    snprintf(path, sizeof(path), "%s/other", fx->dir);
+    if (bytes == 0) {
+        assert_int_equal(unlink(path), 0);
+        return;
+    }
+    fd = open(path, O_WRONLY | O_CREAT, 0600);
+    assert_int_equal(posix_fallocate(fd, 0, (off_t)bytes), 0);
+    close(fd);
+}
+
+/* Begins anew on a small disk, most of which is somebody else's, and appends until the log has no room. */
+static void fill(struct fixture *fx)
+{
+    char size[32];
+
+    settle(fx);
+    cairn_slot_disk_close(fx->disk);
+    snprintf(size, sizeof(size), "size=%d", SMALL_BYTES);
+    if (mount("tmpfs", fx->dir, "tmpfs", 0, size) != 0) {
+        print_message("no mount here (%s): skipped\n", strerror(errno));
+        disk_open(fx);
+        skip();
+    }
+    other_file(fx, SMALL_BYTES - 2 * SEGMENT);
+    disk_open(fx);
+    for (int i = 0; !cairn_slot_disk_is_full(fx->disk); i++) {
+        uint32_t slot = (uint32_t)dice(fx, SLOTS);
+
+        assert_true(i < 100000);
+        if (cairn_slot_disk_has_room(fx->disk, slot % LOOPS, FULL_LEN))
+            append(fx, slot, FULL_LEN);
+        turn(fx);
+    }
+    assert_false(cairn_slot_disk_has_room(fx->disk, 0, 1));
+    assert_false(cairn_slot_disk_has_room(fx->disk, 1, 1));
+}
+
+/* What was appended waits for room, in its order, and nobody is told of a failure. */
+static void a_full_disk_is_waited_for(void **state)
+{
+    struct fixture *fx = *state;
+
+    fill(fx);
+    cairn_slot_disk_sync(fx->disk, 0);
+    fx->asked[0]++;
+    for (int i = 0; i < 500; i++)
+        turn(fx);
+    assert_int_equal(fx->synced[0], fx->asked[0] - 1);
+    other_file(fx, 0);
+    settle(fx);
+    assert_int_equal(fx->rc, 0);
+    assert_false(cairn_slot_disk_is_full(fx->disk));
+    append(fx, 3, 10);
+    again(fx);
+}
+
+static void on_stopped(void *arg)
+{
+    ++*(uint32_t *)arg;
+}
+
+/* A node on a full disk can be stopped. */
+static void a_stop_does_not_wait_for_room(void **state)
+{
+    struct fixture *fx = *state;
+    uint32_t stopped = 0;
+
+    fill(fx);
+    cairn_slot_disk_sync(fx->disk, 0);
+    fx->asked[0]++;
+    for (uint32_t w = 0; w < LOOPS; w++)
+        cairn_slot_disk_stop(fx->disk, w, on_stopped, &stopped);
+    while (stopped < LOOPS)
+        turn(fx);
+    assert_int_equal(fx->synced[0], fx->asked[0]);
+    assert_int_equal(fx->rc, CAIRN_E_NOSPACE);
+    cairn_slot_disk_close(fx->disk);
+    other_file(fx, 0);
+    disk_open(fx); /* what was written has no holes */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -285,6 +380,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(random_changes_survive_starts, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_trimmed_is_given_back, setup, teardown),
         cmocka_unit_test_setup_teardown(a_full_queue_refuses, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_full_disk_is_waited_for, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_stop_does_not_wait_for_room, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

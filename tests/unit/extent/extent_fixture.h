@@ -87,13 +87,19 @@ static inline void fx_open(struct fixture *fx)
         fail_msg("open: %s", fx->err.text);
 }
 
-static inline void fx_close(struct fixture *fx)
+/* Until nothing goes on that no step waits for. */
+static inline void fx_rest(struct fixture *fx)
 {
     struct cairn_extent_store *s = fx_store(fx);
 
     while (s->ops->is_busy != NULL && s->ops->is_busy(s))
         cairn_loop_turn(&fx->loop, CAIRN_NS_PER_MS);
-    cairn_extent_store_close(s);
+}
+
+static inline void fx_close(struct fixture *fx)
+{
+    fx_rest(fx);
+    cairn_extent_store_close(fx_store(fx));
     fx->provider.store = NULL;
 }
 

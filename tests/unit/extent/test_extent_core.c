@@ -241,7 +241,7 @@ static void table_lists_in_order_and_by_pages(void **state)
     }
     assert_int_equal(atomic_load(&t->regions), N - N / 10);
     while (more) {
-        uint32_t n = cairn_extent_table_list(t, &f, ids, lengths, owners, PAGE, &more);
+        uint32_t n = cairn_extent_table_list(t, &f, ids, lengths, owners, PAGE, &more, NULL);
 
         for (uint32_t i = 0; i < n; i++) {
             assert_true(ids[i] > last);
@@ -255,14 +255,67 @@ static void table_lists_in_order_and_by_pages(void **state)
     assert_int_equal(seen, N - N / 10);
     f = (struct cairn_extent_filter){ .owner = 2 };
     for (more = true; more;) {
-        uint32_t n = cairn_extent_table_list(t, &f, ids, NULL, owners, PAGE, &more);
+        uint32_t n = cairn_extent_table_list(t, &f, ids, NULL, owners, PAGE, &more, &f.after);
 
         for (uint32_t i = 0; i < n; i++)
             assert_int_equal(owners[i], 2);
         of_two += n;
-        f.after = n > 0 ? ids[n - 1] : f.after;
     }
     assert_int_equal(of_two, N / 5);
+    cairn_extent_table_fini(t);
+}
+
+/* A few among very many: who looks for those in quarantine meets no others, and who looks for those of one owner stops on the
+ * way to let others have their turn. */
+static void table_finds_the_few_among_many(void **state)
+{
+    enum { N = 400000, EVERY = 100003 };
+    struct cairn_extent_store store = { .ops = &plain_ops };
+    struct cairn_extent_table *t = &store.table;
+    struct cairn_extent_region *bad[N / EVERY + 1], *r;
+    uint64_t ids[10], last = 0, after = 0;
+    uint32_t n, nbad = 0, pages = 0, found = 0;
+    bool more;
+
+    (void)state;
+    assert_int_equal(cairn_extent_table_init(t), 0);
+    for (uint64_t i = 0; i < N; i++) {
+        r = cairn_extent_region_new(&store, cairn_extent_name(99, i), 1, i == N / 2 ? 3 : 0);
+        atomic_store(&r->sealed, true);
+        assert_true(cairn_extent_table_add(t, r));
+        if (i % EVERY == 1)
+            bad[nbad++] = r;
+    }
+    for (uint32_t i = 0; i < nbad; i++) {
+        assert_true(cairn_extent_table_quarantine(t, bad[i]));
+        assert_false(cairn_extent_table_quarantine(t, bad[i]));
+    }
+    for (uint32_t i = 0; i < CAIRN_EXTENT_SHARDS; i++) /* as many steps as there are buckets and regions in it */
+        assert_true(t->shards[i].sets[CAIRN_EXTENT_BAD].bits <= 2);
+    n = cairn_extent_table_list(t, &(struct cairn_extent_filter){ .quarantined = true }, ids, NULL, NULL, 10, &more, NULL);
+    assert_int_equal(n, nbad);
+    assert_false(more);
+    for (uint32_t i = 0; i < n; i++) {
+        assert_true(ids[i] > last);
+        last = ids[i];
+    }
+    assert_true(cairn_extent_table_del(t, bad[0])); /* a removal that is refused puts it back */
+    n = cairn_extent_table_list(t, &(struct cairn_extent_filter){ .quarantined = true }, ids, NULL, NULL, 10, &more, NULL);
+    assert_int_equal(n, nbad - 1);
+    assert_true(cairn_extent_table_add(t, bad[0]));
+    n = cairn_extent_table_list(t, &(struct cairn_extent_filter){ .quarantined = true, .after = last - 1 }, ids, NULL,
+                                NULL, 10, &more, NULL);
+    assert_int_equal(n, 1);
+    do {
+        struct cairn_extent_filter f = { .owner = 3, .after = after };
+
+        n = cairn_extent_table_list(t, &f, ids, NULL, NULL, 10, &more, &after);
+        assert_true(!more || after > f.after);
+        found += n;
+        pages++;
+    } while (more);
+    assert_int_equal(found, 1);
+    assert_in_range(pages, 5, 20);
     cairn_extent_table_fini(t);
 }
 
@@ -339,6 +392,7 @@ int main(void)
         cmocka_unit_test(ranges_are_clipped_and_widened), cmocka_unit_test(checks_find_the_first_bad_chunk),
         cmocka_unit_test(names_are_unique_and_spread),    cmocka_unit_test(space_walks_like_its_model),
         cmocka_unit_test(space_gives_out_exact_places),   cmocka_unit_test(table_lists_in_order_and_by_pages),
+        cmocka_unit_test(table_finds_the_few_among_many),          cmocka_unit_test(table_keeps_regions_while_they_are_held),
         cmocka_unit_test(table_walk_is_bounded),          cmocka_unit_test(table_keeps_regions_while_they_are_held),
     };
 

@@ -193,7 +193,7 @@ static void no_sync_is_believed_after_one_that_failed(void **state)
 
     for (size_t i = 0; i < ARRAY_SIZE(errors); i++) {
         struct cairn_rocks_conf conf = {
-            .dir = dir, .cache_bytes = 8 << 20, .write_buffer_bytes = 4 << 20, .open_files = 16
+            .dir = dir, .cache_bytes = 8 << 20, .write_buffer_bytes = 4 << 20, .open_files = 16, .fresh = true
         };
         struct cairn_rocks_batch *b = cairn_rocks_batch_new();
         struct cairn_rocks *r;

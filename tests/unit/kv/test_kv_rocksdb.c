@@ -82,6 +82,32 @@ static void foreign_directories_are_refused(void **state)
     assert_int_equal(fx->ops->check(&fx->conf, &fx->err), 0); /* a start would make it */
 }
 
+/* A database that is gone is not made anew, empty: the engine would also remove what is left of the old one. */
+static void a_lost_database_stops_the_start(void **state)
+{
+    static const char *const lost[] = { "db", "db/CURRENT" };
+    struct fx *fx = *state;
+    char path[128], aside[128];
+    struct cairn_kv_db db;
+
+    fx_open(fx);
+    db = fx_create(fx, "d", CAIRN_KV_BYTES, false);
+    assert_int_equal(fx_put_str(fx, db, "k", "v"), 0);
+    fx_close(fx);
+    for (size_t i = 0; i < ARRAY_SIZE(lost); i++) {
+        snprintf(path, sizeof(path), "%s/%s", fx->path, lost[i]);
+        snprintf(aside, sizeof(aside), "%s/aside", fx->path);
+        assert_int_equal(rename(path, aside), 0);
+        assert_int_equal(fx->ops->check(&fx->conf, &fx->err), CAIRN_E_CORRUPT);
+        assert_int_equal(fx_try_open(fx), CAIRN_E_CORRUPT);
+        assert_non_null(strstr(fx->err.text, "db/CURRENT"));
+        assert_int_equal(rename(aside, path), 0);
+    }
+    fx_open(fx);
+    assert_string_equal(fx_get_str(fx, find(fx, "d"), "k"), "v");
+    fx_close(fx);
+}
+
 /* ---- SIGKILL ---- */
 
 enum { KILL_OUTSTANDING = 8, KILL_ROUNDS = 6 };
@@ -219,6 +245,41 @@ static bool health_is(struct fx *fx, const char *health)
 }
 
 /* Writes are refused with NOSPACE, reads go on, and writes go on by themselves once there is room. */
+/* What cannot be flushed is asked for again until it can be, as a node of a cluster does. The engine's own log has no room
+ * either: it keeps what it has to say for 5 s, and may not mind. */
+static void flush_of_a_full_disk(void **state)
+{
+    enum { KEYS = 50, TRIES = 8 };
+    static const struct timespec pause = { .tv_sec = 1 };
+    static uint8_t value[8000], block[4096];
+    struct fx *fx = *state;
+    struct cairn_kv_db db;
+    char path[128];
+    int fd, rc;
+
+    if (!mount_small(fx->path))
+        skip();
+    fx_open(fx);
+    db = fx_create(fx, "d", CAIRN_KV_UINT, false);
+    for (uint32_t n = 0; n < KEYS; n++)
+        assert_int_equal(fx_put(fx, db, fx_key(&n, 4), value, sizeof(value)), 0);
+    snprintf(path, sizeof(path), "%s/ballast", fx->path);
+    fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    while (write(fd, block, sizeof(block)) > 0)
+        continue;
+    for (int i = 0; i < TRIES; i++) {
+        assert_int_equal(fx->ops->flush(fx->store), CAIRN_E_NOSPACE);
+        nanosleep(&pause, NULL);
+    }
+    assert_int_equal(unlink(path), 0);
+    close(fd);
+    for (int i = 0; (rc = fx->ops->flush(fx->store)) != 0 && i < 60; i++)
+        nanosleep(&pause, NULL);
+    assert_int_equal(rc, 0);
+    fx_close(fx);
+    assert_int_equal(umount(fx->path), 0);
+}
+
 static void full_disk(void **state)
 {
     struct fx *fx = *state;
@@ -533,7 +594,9 @@ int main(int argc, char **argv)
         TEST(acknowledged_survives_sigkill),
         TEST(reopened_is_as_it_was),
         TEST(foreign_directories_are_refused),
+        TEST(a_lost_database_stops_the_start),
         TEST(full_disk),
+        TEST(flush_of_a_full_disk),
         TEST(corrupt_block_is_reported),
         TEST(reads_that_need_the_disk_say_so),
         TEST(syncs_are_shared),

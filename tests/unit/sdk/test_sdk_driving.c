@@ -430,6 +430,42 @@ static void closing_with_the_own_thread(void **state)
     assert_int_equal(out.rc, CAIRN_E_CANCELED);
 }
 
+static void *drain_it(void *arg)
+{
+    struct fixture *fx = arg;
+
+    return (void *)(intptr_t)cairn_drain(fx->c, -1);
+}
+
+/* Another thread drives, and does not leave off by itself: the SDK's own thread never had its turn. */
+static void stopping_the_own_thread_that_waits_in_line(void **state)
+{
+    struct fixture *fx = *state;
+    struct outcome out = { 0 };
+    pthread_t t;
+    void *rc;
+
+    atomic_store(&fx->knobs->hold, true);
+    assert_int_equal(cairn_ping_async(fx->c, NULL, on_done, &out), 0);
+    assert_int_equal(pthread_create(&t, NULL, drain_it, fx), 0);
+    while (atomic_load(&fx->c->owner) == 0)
+        sched_yield();
+    for (int i = 0; i < 20; i++) { /* in line already, or on its way there */
+        assert_int_equal(cairn_start_thread(fx->c), 0);
+        while (i % 2 != 0 && atomic_load(&fx->c->nwaiters) == 0)
+            sched_yield();
+        cairn_stop_thread(fx->c);
+        assert_int_equal(out.runs, 0);
+    }
+    assert_int_equal(cairn_start_thread(fx->c), 0);
+    cairn_close(fx->c);
+    fx->c = NULL;
+    pthread_join(t, &rc);
+    assert_int_equal((intptr_t)rc, 0);
+    assert_int_equal(out.runs, 1);
+    assert_int_equal(out.rc, CAIRN_E_CANCELED);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -452,6 +488,7 @@ int main(void)
         T(closing_ends_what_is_in_flight),
         T(closing_ends_waiting_threads),
         T(closing_with_the_own_thread),
+        T(stopping_the_own_thread_that_waits_in_line),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

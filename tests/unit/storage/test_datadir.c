@@ -1,8 +1,12 @@
-/* A backend's directory: its lock, its format, and what a crash or a full disk leave of it. */
+/* Directories of data: their lock, their format, and what a crash or a full disk leave of them. */
 #include "server/storage/datadir.h"
 
+#include "server/node/datadir.h"
+#include "server/storage/file_io.h"
+#include "tests/lib/disk_faults.h"
 #include "tests/lib/scratch.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -40,13 +44,16 @@ static int teardown(void **state)
     return 0;
 }
 
+/* As a store does: what is fresh is finished. */
 static int try_open(struct fixture *fx, bool create)
 {
     int fd = -1, rc;
 
     memset(&fx->err, 0, sizeof(fx->err));
     rc = cairn_storedir_open(fx->dir, "kind", 3, create, &fd, &fx->err);
-    assert_int_equal(rc == 0, fd >= 0);
+    assert_int_equal(rc >= 0, fd >= 0);
+    if (rc == CAIRN_STOREDIR_FRESH)
+        rc = cairn_storedir_finish(fd, fx->dir, "kind", 3, &fx->err);
     if (fd >= 0)
         close(fd);
     return rc;
@@ -83,10 +90,15 @@ static void one_holds_it_at_a_time(void **state)
     struct fixture *fx = *state;
     int fd;
 
-    assert_int_equal(cairn_storedir_open(fx->dir, "kind", 3, true, &fd, &fx->err), 0);
+    assert_int_equal(cairn_storedir_open(fx->dir, "kind", 3, true, &fd, &fx->err), CAIRN_STOREDIR_FRESH);
     assert_int_equal(try_open(fx, true), CAIRN_E_LOCKED);
     close(fd);
+    /* It was never finished, so it is still fresh. */
+    assert_int_equal(cairn_storedir_open(fx->dir, "kind", 3, true, &fd, &fx->err), CAIRN_STOREDIR_FRESH);
+    close(fd);
     assert_int_equal(try_open(fx, true), 0);
+    assert_int_equal(cairn_storedir_open(fx->dir, "kind", 3, true, &fd, &fx->err), 0);
+    close(fd);
 }
 
 /* Every part of the line that a crash may have left. */
@@ -125,6 +137,32 @@ static void a_write_cut_short_leaves_nothing(void **state)
     assert_int_equal(try_open(fx, true), 0);
 }
 
+/* Each directory on the way is there after a loss of power: its name is flushed with the directory that it is in. */
+static void names_of_new_directories_are_durable(void **state)
+{
+    struct fixture *fx = *state;
+    struct cairn_datadir d;
+    char path[SCRATCH_MAX + 16], sub[SCRATCH_MAX + 32];
+    uint64_t before = disk_syncs();
+
+    snprintf(path, sizeof(path), "%s/one/two", fx->dir);
+    assert_int_equal(cairn_file_mkdir(fx->dir, &fx->err), 0); /* is there */
+    assert_int_equal(disk_syncs(), before);
+    disk_fail_syncs(1, EIO);
+    assert_int_equal(cairn_datadir_open(&d, path, "", &fx->err), CAIRN_E_IO); /* `one`, in ours */
+    disk_skip_syncs(1);
+    disk_fail_syncs(1, EIO);
+    snprintf(path, sizeof(path), "%s/three/four/", fx->dir);
+    assert_int_equal(cairn_datadir_open(&d, path, "", &fx->err), CAIRN_E_IO); /* `four`, in `three` */
+    assert_int_equal(cairn_datadir_open(&d, path, "", &fx->err), 0);
+    disk_fail_syncs(1, EIO);
+    assert_int_equal(cairn_datadir_sub(&d, "kv", sub, sizeof(sub), &fx->err), CAIRN_E_IO);
+    before = disk_syncs();
+    assert_int_equal(cairn_datadir_sub(&d, "extent", sub, sizeof(sub), &fx->err), 0);
+    assert_int_equal(disk_syncs(), before + 1);
+    cairn_datadir_close(&d);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -132,6 +170,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(one_holds_it_at_a_time, setup, teardown),
         cmocka_unit_test_setup_teardown(an_unfinished_format_is_written_anew, setup, teardown),
         cmocka_unit_test_setup_teardown(a_write_cut_short_leaves_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(names_of_new_directories_are_durable, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

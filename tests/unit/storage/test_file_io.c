@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -226,6 +227,26 @@ static void a_busy_ring_is_tried_again(void **state)
     check_some(fx, bytes);
 }
 
+/* Falling back is no error, and leaves no text of one. */
+static void a_fall_back_leaves_no_error(void **state)
+{
+    struct fixture *fx = *state;
+    struct cairn_err err = { 0 };
+    struct cairn_file_io *io;
+    struct rlimit was, none;
+
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &was), 0);
+    none = was;
+    none.rlim_cur = 3; /* all numbers below are in use: no ring, no eventfd */
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    assert_int_equal(cairn_file_io_new(&fx->loop, fx->pool, CAIRN_FILE_IO_AUTO, 8, &io, &err), 0);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &was), 0);
+    assert_int_equal(cairn_file_io_kind(io), CAIRN_FILE_IO_POOL);
+    assert_int_equal(err.code, 0);
+    assert_string_equal(err.text, "");
+    cairn_file_io_free(io);
+}
+
 static void a_lock_has_one_holder(void **state)
 {
     struct fixture *fx = *state;
@@ -310,13 +331,31 @@ static void staging_is_bounded_and_fair(void **state)
 #define BOTH(f)                                                                                                        \
     cmocka_unit_test_setup_teardown(f, setup_auto, teardown), cmocka_unit_test_setup_teardown(f, setup_pool, teardown)
 
+/* Who insists on io_uring learns before a start that it is refused: here, for want of descriptors. */
+static void a_check_says_what_a_start_would(void **state)
+{
+    struct cairn_err err = { 0 };
+    struct rlimit limit, none;
+
+    (void)state;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    none = (struct rlimit){ .rlim_cur = 0, .rlim_max = limit.rlim_max };
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    assert_int_equal(cairn_file_io_check(CAIRN_FILE_IO_URING, &err), CAIRN_E_UNSUPPORTED);
+    assert_int_equal(cairn_file_io_check(CAIRN_FILE_IO_AUTO, NULL), 0);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    assert_non_null(strstr(err.text, "io_uring is refused here"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_check_says_what_a_start_would),
         BOTH(many_writes_then_reads),
         BOTH(errors_arrive_as_codes),
         cmocka_unit_test_setup_teardown(a_ring_that_refuses_is_left_for_the_pool, setup_auto, teardown),
         cmocka_unit_test_setup_teardown(a_busy_ring_is_tried_again, setup_auto, teardown),
+        cmocka_unit_test_setup_teardown(a_fall_back_leaves_no_error, setup_pool, teardown),
         cmocka_unit_test_setup_teardown(a_lock_has_one_holder, setup_pool, teardown),
         cmocka_unit_test_setup_teardown(a_file_is_replaced_whole, setup_pool, teardown),
         cmocka_unit_test_setup_teardown(staging_is_bounded_and_fair, setup_pool, teardown),

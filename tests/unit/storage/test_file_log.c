@@ -268,6 +268,28 @@ static void strange_files_are_refused(void **state)
     free(p);
 }
 
+static int refuse_record(void *arg, uint32_t type, const void *body, uint32_t len)
+{
+    (void)arg, (void)type, (void)body, (void)len;
+    return CAIRN_E_CORRUPT;
+}
+
+/* The text is that of this error, whatever was there before. */
+static void a_refused_record_is_named(void **state)
+{
+    struct fixture *fx = *state;
+    struct cairn_file_log_found found;
+    struct cairn_err err = { .code = CAIRN_E_BUSY, .text = "of something else" };
+
+    open_log(fx);
+    add(fx, 1, 8, 1);
+    assert_int_equal(cairn_file_log_write(&fx->log), 0);
+    cairn_file_log_close(&fx->log);
+    assert_int_equal(cairn_file_log_open(&fx->log, fx->dirfd, "log", refuse_record, NULL, &found, &err), CAIRN_E_CORRUPT);
+    assert_int_equal(err.code, CAIRN_E_CORRUPT);
+    assert_non_null(strstr(err.text, "log: "));
+}
+
 static void a_rewrite_replaces_it_whole(void **state)
 {
     struct fixture *fx = *state;
@@ -387,6 +409,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_tail_with_a_hole_does_not_come_to_life, setup, teardown),
         cmocka_unit_test_setup_teardown(damage_is_reported, setup, teardown),
         cmocka_unit_test_setup_teardown(strange_files_are_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_refused_record_is_named, setup, teardown),
         cmocka_unit_test_setup_teardown(a_rewrite_replaces_it_whole, setup, teardown),
         cmocka_unit_test_setup_teardown(a_rewrite_that_may_be_lost, setup, teardown),
         cmocka_unit_test_setup_teardown(it_grows, setup, teardown),

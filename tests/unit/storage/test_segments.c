@@ -3,12 +3,15 @@
 #include "server/storage/segments.h"
 #include "tests/lib/scratch.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -57,16 +60,22 @@ static int open_log(struct fixture *fx)
     return cairn_segments_open(&fx->s, fx->dirfd, SEGMENT, on_record, fx, &fx->found, &err);
 }
 
-static uint64_t add(struct fixture *fx, uint64_t number)
+static int try_add(struct fixture *fx, uint64_t number, uint64_t *lsn)
 {
     static uint8_t body[40000];
     struct iovec iov[2] = { { body, 8 }, { body + 8, body_len(number) - 8 } };
-    uint64_t lsn;
 
     memcpy(body, &number, 8);
     for (uint32_t i = 8; i < body_len(number); i++)
         body[i] = (uint8_t)(number + i);
-    assert_int_equal(cairn_segments_add(&fx->s, (uint32_t)(number % 5), iov, 2, &lsn), 0);
+    return cairn_segments_add(&fx->s, (uint32_t)(number % 5), iov, 2, lsn);
+}
+
+static uint64_t add(struct fixture *fx, uint64_t number)
+{
+    uint64_t lsn;
+
+    assert_int_equal(try_add(fx, number, &lsn), 0);
     return lsn;
 }
 
@@ -238,29 +247,128 @@ static void released_segments_are_used_again(void **state)
     }
 }
 
-/* Bounds of a start: any byte of the newest segment may be anything. */
+/* ---- a full disk ---- */
+
+enum { DISK_MIB = 11 }; /* two segments, and not three */
+
+/* Continues on a small disk of its own, with a file of somebody else's that takes a segment's room. */
+static bool small_disk(struct fixture *fx)
+{
+    char size[32];
+    int fd;
+
+    cairn_segments_close(&fx->s);
+    close(fx->dirfd);
+    snprintf(size, sizeof(size), "size=%dm", DISK_MIB);
+    if (mount("tmpfs", fx->dir, "tmpfs", 0, size) != 0) {
+        print_message("no mount here (%s): skipped\n", strerror(errno));
+        fx->dirfd = open(fx->dir, O_RDONLY | O_DIRECTORY);
+        assert_int_equal(open_log(fx), 0);
+        return false;
+    }
+    fx->dirfd = open(fx->dir, O_RDONLY | O_DIRECTORY);
+    fd = openat(fx->dirfd, "other", O_WRONLY | O_CREAT, 0600);
+    assert_int_equal(posix_fallocate(fd, 0, SEGMENT), 0);
+    close(fd);
+    assert_int_equal(open_log(fx), 0);
+    return true;
+}
+
+static uint64_t add_until_full(struct fixture *fx, uint64_t number)
+{
+    while (try_add(fx, number, &(uint64_t){ 0 }) == 0)
+        number++;
+    return number;
+}
+
+static uint64_t disk_free(struct fixture *fx)
+{
+    struct statvfs vfs;
+
+    assert_int_equal(fstatvfs(fx->dirfd, &vfs), 0);
+    return vfs.f_bfree * vfs.f_frsize;
+}
+
+/* No room for another segment: the log stays as it was, keeps its promises, and goes on when there is. */
+static void a_full_disk_leaves_the_log_as_it_was(void **state)
+{
+    struct fixture *fx = *state;
+    uint64_t number, before, lsn;
+
+    if (!small_disk(fx))
+        skip();
+    before = disk_free(fx);
+    number = add_until_full(fx, 0);
+    assert_true(number > 100);
+    assert_int_equal(try_add(fx, number, &lsn), CAIRN_E_NOSPACE);
+    assert_int_equal(disk_free(fx), before); /* what there is of it is for others */
+    assert_int_equal(cairn_segments_write(&fx->s), 0);
+    assert_int_equal(cairn_segments_sync(&fx->s), 0);
+    assert_int_equal(try_add(fx, number, &lsn), CAIRN_E_NOSPACE);
+    assert_int_equal(unlinkat(fx->dirfd, "other", 0), 0);
+    add(fx, number++);
+    number = add_until_full(fx, number);
+    assert_int_equal(fx->s.n, 2);
+    assert_int_equal(cairn_segments_write(&fx->s), 0);
+    cairn_segments_release(&fx->s, fx->s.all[1].first); /* and what is given up is room, too */
+    before = number;
+    add(fx, number++);
+    number = add_until_full(fx, number);
+    assert_true(number > before + 100);
+    assert_int_equal(cairn_segments_write(&fx->s), 0);
+    cairn_segments_release(&fx->s, fx->s.all[1].first);
+    again(fx);
+    assert_int_equal(fx->next, number);
+}
+
+/* Bounds of a start: any byte of the newest segment may be anything. Records in front of the first that is not what it was
+ * are kept, whole (on_record() looks); without a later one that vouches for it, it is a torn tail. */
 static void hostile_bytes_are_refused_or_cut(void **state)
 {
     struct fixture *fx = *state;
     uint64_t seed = 42;
+    int kept = 0, refused = 0;
 
     for (int round = 0; round < 60; round++) {
         const struct cairn_segment *seg = &fx->s.all[fx->s.n - 1];
-        int fd;
+        uint64_t before = fx->seen, ends[12], first_bad = UINT64_MAX, whole = 0;
+        bool vouched = round % 3 == 0; /* the last record, and only that, is after a sync of the others */
+        int fd, rc;
 
-        add(fx, fx->next);
+        for (uint64_t i = 0; i < ARRAY_SIZE(ends); i++) {
+            if (vouched && i + 1 == ARRAY_SIZE(ends)) {
+                assert_int_equal(cairn_segments_write(&fx->s), 0);
+                assert_int_equal(cairn_segments_sync(&fx->s), 0);
+            }
+            add(fx, fx->next++);
+            ends[i] = fx->s.end - seg->first;
+        }
         assert_int_equal(cairn_segments_write(&fx->s), 0);
         fd = dup(seg->fd);
         cairn_segments_close(&fx->s);
-        for (int i = 0; i < 20; i++) {
+        for (int i = 0; i < 3; i++) {
+            uint64_t at;
+
             seed = seed * UINT64_C(6364136223846793005) + 1442695040888963407;
-            assert_int_equal(pwrite(fd, &seed, 1 + seed % 8, PAGE + (off_t)(seed >> 33) % 200000), 1 + seed % 8);
+            at = (seed >> 33) % 400000;
+            assert_int_equal(pwrite(fd, &seed, 8, PAGE + (off_t)at), 8);
+            first_bad = MIN(first_bad, at);
         }
         close(fd);
-        if (open_log(fx) == 0)
+        while (whole < ARRAY_SIZE(ends) && ends[whole] <= first_bad)
+            whole++;
+        rc = open_log(fx);
+        if (vouched && whole + 1 < ARRAY_SIZE(ends) && rc != 0) {
+            assert_int_equal(rc, CAIRN_E_CORRUPT);
+            refused++;
+            begin_anew(fx);
             continue;
-        begin_anew(fx);
+        }
+        assert_int_equal(rc, 0);
+        assert_int_equal(fx->seen, before + whole);
+        kept += whole < ARRAY_SIZE(ends);
     }
+    assert_true(kept > 10 && refused > 5);
 }
 
 int main(void)
@@ -273,6 +381,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(damage_is_told_from_a_torn_tail, setup, teardown),
         cmocka_unit_test_setup_teardown(a_missing_segment_is_damage, setup, teardown),
         cmocka_unit_test_setup_teardown(released_segments_are_used_again, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_full_disk_leaves_the_log_as_it_was, setup, teardown),
         cmocka_unit_test_setup_teardown(hostile_bytes_are_refused_or_cut, setup, teardown),
     };
 

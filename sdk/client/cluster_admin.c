@@ -1,0 +1,82 @@
+/* A cluster, for those who run it: see cairn/admin.h. Any node takes these, and sends them on to the one that coordinates. */
+#include "cairn/admin.h"
+
+#include "sdk/client/client_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static void status_answered(struct cairn_call *call)
+{
+    char *text = strdup(((const Cairn__Wire__ClusterText *)call->rpc.reply)->json);
+
+    if (text != NULL)
+        *(char **)call->out = text;
+    cairn__call_finish(call, text != NULL ? 0 : CAIRN_E_NOMEM);
+}
+
+static int status(struct cairn *c, char **json, const struct cairn_call_options *o, cairn_done_fn *done, void *arg)
+{
+    struct cairn_call *call;
+    int rc = cairn__call_new(c, NULL, o, done, arg, &call);
+
+    if (rc != 0)
+        return rc;
+    cairn__wire__cluster_ask__init(&call->rq.cluster_ask);
+    call->out = json;
+    call->answered = status_answered;
+    cairn__call_to(call, &cairn_iface_cluster, CAIRN_PROVIDER_CLUSTER, CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_STATUS);
+    return cairn__call_go(call);
+}
+
+int cairn_cluster_status(struct cairn *c, char **json, const struct cairn_call_options *o)
+{
+    return status(c, json, o, NULL, NULL);
+}
+
+int cairn_cluster_status_async(struct cairn *c, char **json, const struct cairn_call_options *o, cairn_done_fn *done,
+                               void *arg)
+{
+    return done != NULL ? status(c, json, o, done, arg) : CAIRN_E_INVAL;
+}
+
+static void drain_answered(struct cairn_call *call)
+{
+    if (call->out != NULL)
+        *(uint32_t *)call->out = ((const Cairn__Wire__ClusterDrained *)call->rpc.reply)->slots;
+    cairn__call_finish(call, 0);
+}
+
+static int drain(struct cairn *c, const char *node, bool cancel, uint32_t *slots, const struct cairn_call_options *o,
+                 cairn_done_fn *done, void *arg)
+{
+    struct cairn_call *call;
+    int rc = cairn__refuse_name(o, "node", node);
+
+    if (rc == 0)
+        rc = cairn__call_new(c, NULL, o, done, arg, &call);
+    if (rc != 0)
+        return rc;
+    call->text = strdup(node);
+    if (call->text == NULL)
+        return cairn__call_drop(call, o, CAIRN_E_NOMEM);
+    cairn__wire__cluster_drain__init(&call->rq.cluster_drain);
+    call->rq.cluster_drain.name = call->text;
+    call->rq.cluster_drain.off = cancel;
+    call->out = slots;
+    call->answered = drain_answered;
+    cairn__call_to(call, &cairn_iface_cluster, CAIRN_PROVIDER_CLUSTER, CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_DRAIN);
+    return cairn__call_go(call);
+}
+
+int cairn_cluster_drain(struct cairn *c, const char *node, bool cancel, uint32_t *slots,
+                        const struct cairn_call_options *o)
+{
+    return drain(c, node, cancel, slots, o, NULL, NULL);
+}
+
+int cairn_cluster_drain_async(struct cairn *c, const char *node, bool cancel, uint32_t *slots,
+                              const struct cairn_call_options *o, cairn_done_fn *done, void *arg)
+{
+    return done != NULL ? drain(c, node, cancel, slots, o, done, arg) : CAIRN_E_INVAL;
+}

@@ -1,0 +1,77 @@
+/* Classes of slots are made: see coordinator.h. Over the nodes that are there, by a plan of their own; where these are fewer
+ * than replicas are wanted, after a moment in which others may come, with as many as there are: the next plans fill up. */
+#include "server/cluster/service/coordinator_internal.h"
+
+enum {
+    QUEUED_MAX = 2 * CAIRN_MAP_WRITES_MAX, /* records of new slots that wait for the store */
+    CLASS_WAIT_MS = 3000,                  /* for as many nodes as replicas */
+};
+
+static void class_answer(struct cairn_coordinator *co, struct cairn_coordinator_class *class, int rc, const char *text)
+{
+    struct cairn_link *l;
+
+    while ((l = cairn_list_pop(&class->asks)) != NULL) {
+        struct cairn_coordinator_ask *ask = CONTAINER_OF(l, struct cairn_coordinator_ask, link);
+
+        ask->nslots = co->nslots;
+        ask->revision = class->revision;
+        cairn_coordinator__answer(ask, rc, text);
+    }
+}
+
+bool cairn_coordinator__class_may_begin(struct cairn_coordinator *co, uint32_t number)
+{
+    struct cairn_coordinator_class *class = &co->classes[number];
+    uint32_t hosts = cairn_coordinator__hosts(co);
+    bool waited = cairn_env_now_ns(co->store->home.env) - class->asked_ns >= CLASS_WAIT_MS * CAIRN_NS_PER_MS;
+
+    if (hosts == 0 && waited)
+        class_answer(co, class, CAIRN_E_STATE, "no node of the cluster is up and may hold anything");
+    return hosts > number || (hosts > 0 && waited);
+}
+
+/* The next few slots. */
+static void class_go_on(struct cairn_coordinator *co, uint32_t number)
+{
+    struct cairn_coordinator_class *class = &co->classes[number];
+    uint64_t nodes[CAIRN_REPLICAS_MAX];
+
+    for (; class->next < co->nslots && co->writes.nqueued < QUEUED_MAX; class->next++) {
+        uint32_t slot = number * co->nslots + class->next, n;
+
+        if (co->coord.slots[slot].rec.epoch != 0 || co->coord.slots[slot].storing)
+            continue;
+        n = cairn_coordinator__wanted(class, class->next, nodes);
+        if (n == 0)
+            return; /* its plan comes */
+        if (cairn_coord_create(&co->coord, slot, nodes, n, class->min_insync) != 0) {
+            cairn_coordinator__fail(co, CAIRN_E_INTERNAL, "a slot cannot be made");
+            return;
+        }
+    }
+}
+
+void cairn_coordinator__classes_go_on(struct cairn_coordinator *co)
+{
+    for (uint32_t i = 0; i < CAIRN_CLUSTER_CLASSES; i++) {
+        struct cairn_coordinator_class *class = &co->classes[i];
+
+        if (cairn_list_is_empty(&class->asks))
+            continue;
+        if (class->made < co->nslots) {
+            class_go_on(co, i);
+            continue;
+        }
+        cairn_coordinator__plan_soon(co, class); /* nodes may have come while it was made */
+        class_answer(co, class, 0, "");
+    }
+}
+
+void cairn_coordinator__class_grew(struct cairn_coordinator *co, uint32_t slot, uint64_t revision)
+{
+    struct cairn_coordinator_class *class = &co->classes[slot / co->nslots];
+
+    class->made++;
+    class->revision = revision;
+}

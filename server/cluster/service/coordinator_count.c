@@ -1,0 +1,128 @@
+/* How many slots are where, what is still to be moved, and how long that takes: see coordinator.h. */
+#include "server/cluster/service/coordinator_internal.h"
+
+static bool is_gone(struct cairn_coordinator *co, const struct cairn_slot_record *rec)
+{
+    for (uint32_t i = 0; i < rec->ninsync; i++) {
+        const struct cairn_coord_node *node = cairn_coord_node(&co->coord, rec->insync[i].node);
+
+        if (node != NULL && node->p.inc == rec->insync[i].inc)
+            return false;
+    }
+    return true;
+}
+
+/* Members in sync that are there: a primary without writes does not notice that a backup is gone. */
+static uint32_t present(struct cairn_coordinator *co, const struct cairn_slot_record *rec)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < rec->ninsync; i++) {
+        const struct cairn_member *m = cairn_members_find(&co->members, rec->insync[i].node);
+
+        n += m != NULL && m->p.inc == rec->insync[i].inc && m->state != CAIRN_WIRE_MEMBER_SILENT &&
+             m->state != CAIRN_WIRE_MEMBER_LOST;
+    }
+    return n;
+}
+
+static void count_slot(struct cairn_coordinator *co, struct cairn_coordinator_class_counts *class,
+                       const struct cairn_slot_record *rec, uint32_t wanted)
+{
+    struct cairn_coordinator_counts *n = &co->counts;
+    uint32_t there = present(co, rec);
+
+    for (uint32_t i = 0; i < rec->nreplicas; i++) {
+        struct cairn_member *m = cairn_members_find(&co->members, rec->replicas[i]);
+
+        if (m == NULL)
+            continue;
+        m->holds++;
+        m->leads += m->p.node == rec->primary.node;
+    }
+    n->slots++;
+    n->moving += rec->move.phase != CAIRN_MOVE_NONE;
+    class->slots++;
+    class->fewest = MIN(class->fewest, there);
+    class->degraded += there < wanted;
+    if (is_gone(co, rec))
+        n->lost++;
+    else if (rec->state != CAIRN_SLOT_ACTIVE)
+        n->takeover++;
+    else
+        n->degraded += there < wanted;
+}
+
+static void count_members(struct cairn_coordinator *co)
+{
+    struct cairn_coordinator_counts *n = &co->counts;
+
+    for (uint32_t i = 0; i < co->members.n; i++) {
+        switch (cairn_coordinator__state(co->members.all[i])) {
+        case CAIRN_COORDINATOR_MEMBER_UP:
+            break;
+        case CAIRN_COORDINATOR_MEMBER_AWAY:
+            n->silent++;
+            break;
+        case CAIRN_COORDINATOR_MEMBER_DRAINING:
+            n->draining++;
+            break;
+        case CAIRN_COORDINATOR_MEMBER_DRAINED:
+            n->drained++;
+            break;
+        case CAIRN_COORDINATOR_MEMBER_LOST:
+            n->members_lost++;
+            break;
+        case CAIRN_COORDINATOR_MEMBER_LEFT:
+            n->left_cluster++;
+            break;
+        }
+    }
+}
+
+/* The rate is that since something was to be moved: moves are of different sizes, so anything shorter jumps. */
+static void count_progress(struct cairn_coordinator *co)
+{
+    struct cairn_coordinator_counts *n = &co->counts;
+    uint64_t now = cairn_env_now_ns(co->store->home.env), ms;
+
+    for (uint32_t i = 0; i < CAIRN_CLUSTER_CLASSES; i++) {
+        n->left += cairn_coordinator__plan_counts(&co->classes[i]).left;
+        n->planning |= co->classes[i].due_ns != 0;
+    }
+    if (n->left + n->moving == 0) {
+        if (!n->planning)
+            co->progress_ns = 0;
+        return;
+    }
+    if (co->progress_ns == 0) {
+        co->progress_ns = now;
+        co->progress_done = co->coord.moves_done;
+    }
+    ms = (now - co->progress_ns) / CAIRN_NS_PER_MS;
+    n->done = co->coord.moves_done - co->progress_done;
+    if (ms == 0 || n->done == 0)
+        return;
+    n->done_per_1000s = n->done * 1000000 / ms;
+    n->left_ms = (n->left + n->moving) * ms / n->done;
+}
+
+void cairn_coordinator__count(struct cairn_coordinator *co)
+{
+    co->counts = (struct cairn_coordinator_counts){ .members = co->members.n };
+    for (uint32_t i = 0; i < co->members.n; i++)
+        co->members.all[i]->holds = co->members.all[i]->leads = 0;
+    for (uint32_t i = 0; i < CAIRN_CLUSTER_CLASSES; i++) {
+        struct cairn_coordinator_class_counts *class = &co->counts.classes[i];
+
+        class->fewest = i + 1;
+        for (uint32_t k = 0; k < co->nslots; k++) {
+            const struct cairn_slot_record *rec = &co->coord.slots[i * co->nslots + k].rec;
+
+            if (rec->epoch != 0)
+                count_slot(co, class, rec, i + 1);
+        }
+    }
+    count_members(co);
+    count_progress(co);
+}

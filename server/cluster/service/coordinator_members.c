@@ -1,0 +1,143 @@
+/* Members: who registers, falls silent, is lost, is drained: see coordinator.h. */
+#include "server/cluster/service/coordinator_internal.h"
+
+#include "sdk/core/base/log.h"
+
+#include <inttypes.h>
+
+/* ---- silence ---- */
+
+/* What silence makes of a member: it is silent when it can hold no lease any more, and lost after lost_after. Nobody knows how
+ * long it was silent before this term. */
+static enum cairn_wire_member_state heard_state(struct cairn_coordinator *co, const struct cairn_member *m)
+{
+    const struct cairn_coord_node *n = cairn_coord_node(&co->coord, m->p.node);
+    uint64_t silent =
+        cairn_env_now_ns(co->store->home.env) - MAX(MAX(n->heard_ns, n->registered_ns), co->coord.elected_ns);
+    bool was_away = m->state == CAIRN_WIRE_MEMBER_SILENT || m->state == CAIRN_WIRE_MEMBER_LOST;
+
+    if (silent <= cairn_lease_wait_ns(&co->lease_times))
+        return was_away && n->heard_ns != 0 ? CAIRN_WIRE_MEMBER_UP : m->state;
+    if (m->state == CAIRN_WIRE_MEMBER_LOST ||
+        (co->conf->lost_after_ns != 0 && silent >= co->conf->lost_after_ns && m->state == CAIRN_WIRE_MEMBER_SILENT))
+        return CAIRN_WIRE_MEMBER_LOST;
+    return CAIRN_WIRE_MEMBER_SILENT;
+}
+
+void cairn_coordinator__members_tick(struct cairn_coordinator *co)
+{
+    for (uint32_t i = 0; i < co->members.n; i++) {
+        struct cairn_member *m = co->members.all[i];
+        enum cairn_wire_member_state state = heard_state(co, m);
+
+        if (state == m->state)
+            continue;
+        if (state == CAIRN_WIRE_MEMBER_UP)
+            cairn_log_info("node %s is there again", m->name);
+        else if (state == CAIRN_WIRE_MEMBER_SILENT)
+            cairn_log_info("node %s is silent", m->name);
+        else
+            cairn_log_warn("node %s is lost: it was silent for %" PRIu64 " s; what it held is made anew elsewhere",
+                           m->name, co->conf->lost_after_ns / CAIRN_NS_PER_S);
+        if (state == CAIRN_WIRE_MEMBER_UP)
+            cairn_member_set_alive(m, true);
+        else
+            m->state = state;
+        cairn_coordinator__store_member(co, m);
+        if (state != CAIRN_WIRE_MEMBER_SILENT) /* who falls silent is expected back */
+            cairn_coordinator__members_changed(co);
+    }
+}
+
+/* ---- REGISTER ---- */
+
+static int check_addresses(const struct cairn_wire_member *m, struct cairn_err *err)
+{
+    for (uint32_t i = 0; i < m->naddresses; i++) {
+        if (strlen(m->addresses[i]) >= CAIRN_MEMBER_ADDRESS_BYTES_MAX)
+            return cairn_err_set(err, CAIRN_E_LIMIT, "node %s: an address of %zu bytes", m->name,
+                                 strlen(m->addresses[i]));
+    }
+    return 0;
+}
+
+/* True: all of it is in the map already. */
+static bool is_stored(const struct cairn_member *m)
+{
+    return m->changed != 0 && !m->writing && !m->dirty;
+}
+
+/* A drain that is done lasts as long as the process: who starts the node again wants it back. One that is not done goes on. */
+static void drain_may_end(struct cairn_coordinator *co, struct cairn_coordinator_ask *ask, uint64_t inc)
+{
+    if (!ask->p.draining || inc == ask->p.inc || cairn_coord_holds(&co->coord, ask->p.node) > 0)
+        return;
+    cairn_log_info("node %s was drained, and is back: it gets slots again", ask->self.name);
+    (void)cairn_coord_drain(&co->coord, ask->p.node, false); /* it is known: it has just registered */
+    ask->p.draining = false;
+}
+
+void cairn_coordinator_register(struct cairn_coordinator *co, struct cairn_coordinator_ask *ask)
+{
+    struct cairn_member *m = cairn_members_find(&co->members, ask->p.node);
+    bool news = true;
+    uint64_t inc;
+    int rc;
+
+    if (!cairn_coordinator__may_serve(co, ask))
+        return;
+    rc = check_addresses(&ask->self, &ask->err);
+    if (rc == 0 && m == NULL && co->members.n == CAIRN_CLUSTER_MEMBERS_MAX)
+        rc = cairn_err_set(&ask->err, CAIRN_E_LIMIT, "the cluster has %u members", co->members.n);
+    if (rc == 0 && (rc = cairn_coord_register(&co->coord, &ask->p, ask->logs, ask->nlogs)) != 0)
+        cairn_err_set(&ask->err, rc, "a later process of node %s is registered", ask->self.name);
+    if (rc != 0) {
+        ask->rc = rc;
+        ask->done(ask);
+        return;
+    }
+    inc = m != NULL ? m->p.inc : 0;
+    drain_may_end(co, ask, inc);
+    rc = cairn_members_add(&co->members, ask->p.node, &m);
+    if (rc != 0) { /* the core knows it already: so nothing more may come of this term */
+        cairn_coordinator__fail(co, rc, "a member");
+        cairn_coordinator__answer(ask, rc, "a member");
+        return;
+    }
+    cairn_member_hear(m, &ask->self, &news, &ask->err); /* what it could refuse was looked at above */
+    news |= inc != ask->p.inc || m->state == CAIRN_WIRE_MEMBER_SILENT || m->state == CAIRN_WIRE_MEMBER_LOST;
+    m->p = ask->p;
+    cairn_member_set_alive(m, true);
+    if (news)
+        cairn_coordinator__members_changed(co);
+    if (!news && is_stored(m)) {
+        cairn_coordinator__answer(ask, 0, "");
+        return;
+    }
+    cairn_log_info("node %s is process %" PRIu64 ", incarnation %" PRIu64, m->name, m->p.process, m->p.inc);
+    cairn_list_add_tail(&m->waiting, &ask->link);
+    cairn_coordinator__store_member(co, m);
+}
+
+/* ---- DRAIN ---- */
+
+void cairn_coordinator_drain(struct cairn_coordinator *co, struct cairn_coordinator_ask *ask)
+{
+    struct cairn_member *m;
+
+    if (!cairn_coordinator__may_serve(co, ask))
+        return;
+    m = ask->p.node != 0 ? cairn_members_find(&co->members, ask->p.node) : cairn_members_named(&co->members, ask->name);
+    if (m == NULL || cairn_coord_drain(&co->coord, m->p.node, !ask->off) != 0) {
+        cairn_coordinator__answer(ask, CAIRN_E_NOTFOUND, "no member of the cluster is called so");
+        return;
+    }
+    ask->nslots = cairn_coord_holds(&co->coord, m->p.node);
+    m->p.draining = !ask->off;
+    if (m->state != CAIRN_WIRE_MEMBER_SILENT && m->state != CAIRN_WIRE_MEMBER_LOST)
+        cairn_member_set_alive(m, true);
+    cairn_log_info("node %s %s", m->name, ask->off ? "is drained no longer" : "is to be drained");
+    cairn_coordinator__members_changed(co);
+    cairn_list_add_tail(&m->waiting, &ask->link);
+    cairn_coordinator__store_member(co, m);
+}

@@ -1,0 +1,229 @@
+"""Nodes that are a cluster, on this machine: an etcd of one or three members, cairnd processes that share a map in it, and loads on
+namespaces that are spread over them."""
+
+import json
+import os
+import select
+import statistics
+import subprocess
+import tempfile
+import time
+
+from .node import program
+from .peers import free_port
+from .procs import Failed, wait_until
+
+KEYS, VALUE_BYTES, OUTSTANDING = 10000, 1024, 16
+CLUSTER_ID = "c" * 32
+
+
+def cpu_s(pid):
+    """Processor time of a process, all its threads."""
+    total = 0
+    for task in os.listdir("/proc/%d/task" % pid):
+        with open("/proc/%d/task/%s/schedstat" % (pid, task)) as f:
+            total += int(f.read().split()[0])
+    return total / 1e9
+
+
+class Store:
+    """An etcd of @members, with its own defaults: every put is synced by a majority of them."""
+
+    def __init__(self, procs, directory, members):
+        ports = [(free_port(), free_port()) for _ in range(members)]
+        self.urls = ["http://127.0.0.1:%d" % client for client, _ in ports]
+        peers = ["http://127.0.0.1:%d" % peer for _, peer in ports]
+        initial = ",".join("e%d=%s" % (i, peer) for i, peer in enumerate(peers))
+        self.processes = [procs.start(
+            ["etcd", "--name=e%d" % i, "--data-dir=%s/etcd%d" % (directory, i), "--listen-client-urls=" + self.urls[i],
+             "--advertise-client-urls=" + self.urls[i], "--listen-peer-urls=" + peers[i],
+             "--initial-advertise-peer-urls=" + peers[i], "--initial-cluster=" + initial, "--logger=zap", "--log-level=error"],
+            log="%s/etcd%d.log" % (directory, i)) for i in range(members)]
+        wait_until(lambda: self._serves(procs), 60, "etcd", self.processes[0], directory + "/etcd0.log")
+
+    def _serves(self, procs):
+        try:
+            procs.run(["etcdctl", "--endpoints=" + ",".join(self.urls), "endpoint", "health"], env={"ETCDCTL_API": "3"})
+        except Failed:
+            return False
+        return True
+
+
+class Node:
+    def __init__(self, cluster, number):
+        self.cluster, self.name, self.port = cluster, "n%d" % number, free_port()
+        self.dir = os.path.join(cluster.dir, self.name)
+        os.makedirs(self.dir + "/ws", mode=0o700)
+        self.address = "tcp://127.0.0.1:%d" % self.port
+        conf = {"node": {"name": self.name, "data": self.dir + "/data", "cluster": CLUSTER_ID},
+                "workspace": self.dir + "/ws", "listen": ["unix://node.sock", self.address],
+                "auth": {"key_file": cluster.key}, "map": {"store": "etcd", "endpoints": cluster.store.urls},
+                "cluster": {"zone": self.name}}
+        with open(self.dir + "/cairn.yaml", "w") as f:
+            json.dump(conf, f)
+        self.start()
+
+    def start(self):
+        log = self.dir + "/log"
+        self.process = self.cluster.procs.start([program(self.cluster.build, "cairnd"), "--config", self.dir + "/cairn.yaml"], log=log)
+        wait_until(lambda: os.path.exists(self.dir + "/ws/node.json"), 60, "cairnd " + self.name, self.process, log)
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+        self.cluster.procs.running.remove(self.process)
+        os.unlink(self.dir + "/ws/node.json")
+
+    def cairn(self, *words):
+        return self.cluster.procs.run([program(self.cluster.build, "cairn"), *words], env={"CAIRN_WORKSPACE": self.dir + "/ws"})
+
+    def status(self):
+        """What it says of the cluster, also where that is degraded."""
+        p = subprocess.run([program(self.cluster.build, "cairn"), "--workspace", self.dir + "/ws", "status", "--json"],
+                           stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+        return next(p for p in json.loads(p.stdout)["providers"] if p["type"] == "cluster")
+
+
+class Cluster:
+    def __init__(self, bench, members, stores=1):
+        self.procs, self.build, self.dir = bench.procs, bench.build, tempfile.mkdtemp(dir=bench.work)
+        self.key = os.path.join(self.dir, "key")
+        with open(os.open(self.key, os.O_WRONLY | os.O_CREAT, 0o600), "w") as f:
+            f.write("5" * 64 + "\n")
+        self.store = Store(self.procs, self.dir, stores)
+        self.nodes = [Node(self, i) for i in range(members)]
+        wait_until(lambda: self._coordinated(), 60, "a coordinator")
+
+    def _coordinated(self):
+        seen = [n.status() for n in self.nodes]
+        return seen[0]["coordinator"] != "none" and len({s["coordinator"] for s in seen}) == 1
+
+    def coordinator(self):
+        name = self.nodes[0].status()["coordinator"]
+        return next((n for n in self.nodes if n.name == name), self.nodes[0])
+
+    def create(self, name, *words):
+        self.nodes[0].cairn("ns", "create", *words, name)
+        for n in self.nodes:
+            wait_until(lambda n=n: name in n.cairn("ns", "list", "--json"), 60, "namespace %s at %s" % (name, n.name))
+
+    def wait_whole(self, seconds=120):
+        def whole():
+            s = self.coordinator().status()
+            return s["coordinates"] and s["slots"]["degraded"] + s["slots"]["lost"] == 0 and s["members"]["silent"] == 0
+
+        wait_until(whole, seconds, "all replicas")
+
+    def argv(self, command, namespace, **options):
+        words = [os.path.join(self.build, "tests", "bench", "cluster_bench"), command, "--addresses", self.nodes[0].address,
+                 "--key", self.key, "--namespace", namespace, "--value", str(VALUE_BYTES)]
+        for k, v in options.items():
+            words += ["--" + k, str(v)]
+        return words
+
+    def put(self, namespace, seconds):
+        """Puts in a second, and for each second of processor time that the nodes take."""
+        before = sum(cpu_s(n.process.pid) for n in self.nodes)
+        r = self.procs.run_json(self.argv("put", namespace, keys=KEYS, outstanding=OUTSTANDING, seconds=seconds))
+        return r["ops_per_s"], r["ops"] / (sum(cpu_s(n.process.pid) for n in self.nodes) - before)
+
+    def stop(self):
+        for n in self.nodes:
+            self.procs.stop(n.process, grace=15.0)
+        for p in self.store.processes:
+            self.procs.stop(p)
+
+
+def etcd_put(bench, store, seconds):
+    """To each member in turn, one of which leads; the best of all."""
+    yard = os.path.join(bench.build, "tests", "bench", "yard_etcd")
+    if not os.path.exists(yard):
+        raise Failed("no yard_etcd: deploy/install-deps bench, and cmake once more")
+    return max(bench.procs.run_json([yard, "--port", url.rsplit(":", 1)[1], "--outstanding", str(OUTSTANDING), "--keys",
+                                     str(KEYS), "--value", str(VALUE_BYTES), "--seconds", str(seconds)])["ops_per_s"]
+               for url in store.urls)
+
+
+def replicated_put(bench):
+    """Two replicas on three nodes beside one node and beside etcd, in turn."""
+    cluster = Cluster(bench, 3, stores=3)
+    cluster.create("one")
+    cluster.create("two", "--replicas", "2")
+    cluster.create("synced", "--replicas", "2", "--durability", "sync")
+    for namespace in "one", "two", "synced":
+        cluster.put(namespace, 1)
+    one, two, synced, etcd = [], [], [], []
+    for _ in range(bench.repetitions):
+        one.append(cluster.put("one", bench.put_s))
+        two.append(cluster.put("two", bench.put_s))
+        synced.append(cluster.put("synced", bench.put_s)[0])
+        etcd.append(etcd_put(bench, cluster.store, bench.put_s))
+    cluster.stop()
+    rates = {"cluster.put1k.one": statistics.median(r for r, _ in one), "cluster.put1k.r2": statistics.median(r for r, _ in two),
+             "cluster.put1k.r2.sync": statistics.median(synced), "cluster.put1k.etcd": statistics.median(etcd)}
+    rates["cluster.put1k.r2.per_core"] = statistics.median(c for _, c in two) / statistics.median(c for _, c in one)
+    rates["cluster.put1k.r2.sync.etcd"] = rates["cluster.put1k.r2.sync"] / rates["cluster.put1k.etcd"]
+    return rates
+
+
+class Pauses:
+    """cluster_bench pauses, once every key was put."""
+
+    def __init__(self, cluster, namespace, keys, seconds):
+        self.process = cluster.procs.start(cluster.argv("pauses", namespace, keys=keys, seconds=seconds),
+                                           stdout=subprocess.PIPE, log=cluster.dir + "/pauses.log")
+        self.procs, self.seconds = cluster.procs, seconds
+        if self._line() != b"ready\n":
+            raise Failed("cluster_bench pauses did not begin")
+
+    def _line(self):
+        ready, _, _ = select.select([self.process.stdout], [], [], self.seconds + 60)
+        return self.process.stdout.readline() if ready else b""
+
+    def result(self):
+        text = self._line()
+        self.procs.stop(self.process)
+        self.process.stdout.close()
+        if not text:
+            raise Failed("cluster_bench pauses did not end well")
+        return json.loads(text)["pauses_ms"]
+
+
+def unserved(bench):
+    """One node after the other is killed, the coordinator, too; how long each key of its slots had no put that succeeded. A
+    key whose slot it only kept a second replica of waits for the primary to do without, which is half a second: whatever
+    paused for a second or more counts as the dead node's."""
+    cluster, pauses = Cluster(bench, 3), []
+    cluster.create("data", "--replicas", "2")
+    for i in range(bench.node_kills):
+        victim = cluster.nodes[(i + 1) % 3] if i % 3 < 2 else cluster.coordinator()
+        cluster.wait_whole()
+        load = Pauses(cluster, "data", 128, 14)
+        time.sleep(2 + 0.13 * i)
+        victim.kill()
+        pauses += [p / 1000 for p in load.result() if p >= 1000]
+        victim.start()
+    cluster.wait_whole()
+    cluster.stop()
+    if not pauses:
+        raise Failed("no key noticed that a node had died")
+    pauses.sort()
+    return {"cluster.dead.unserved.p50": statistics.median(pauses),
+            "cluster.dead.unserved.p99": pauses[min(int(len(pauses) * 0.99), len(pauses) - 1)]}
+
+
+def saturated_nodes(bench):
+    """All cores have two programs that want them; nodes that a coordinator found silent, or slots that were lost meanwhile, though
+    every process lives."""
+    cluster = Cluster(bench, 5)
+    cluster.create("data", "--replicas", "2")
+    burners = [bench.procs.start(["sh", "-c", "while :; do :; done"]) for _ in range(2 * os.cpu_count())]
+    time.sleep(bench.saturated_s)
+    for b in burners:
+        bench.procs.stop(b)
+    silent = 0
+    for n in cluster.nodes:
+        with open(n.dir + "/log", errors="replace") as f:
+            silent += sum(line.rstrip().endswith("is silent") for line in f)
+    cluster.stop()
+    return {"cluster.saturated.silent": silent}

@@ -1,0 +1,185 @@
+"""What the tests of real faults share: nodes and an etcd on hosts of their own network, clients there that write down their
+histories, and the judge of these. A test brings a fault about, waits until every key is served in spite of it, ends it, and waits until
+every slot has all its replicas; at the end each key is read once more, and the histories must be linearizable.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+import unittest
+
+from netns import Network, refusal
+from systest import BUILD, DEADLINE_S, Case, Node, main, run, wait_for  # noqa: F401
+
+CLIENT, CHECK = (os.path.join(BUILD, "bin", name) for name in ("history_client", "history_check"))
+CLUSTER = "0123456789abcdef0123456789abcdef"
+KEYS = ["k%d" % i for i in range(12)]  # of history_client
+LEASE_S = 4  # cluster.lease, unless configured
+LONG = bool(os.environ.get("CAIRN_FAULTS_LONG"))
+
+
+def child_of(pid):
+    with open("/proc/%d/task/%d/children" % (pid, pid)) as f:
+        return int(f.read().split()[0])
+
+
+class FaultNode(Node):
+    """A node on a host of the network, which may be stopped and continued; @around: programs that start it."""
+
+    def __init__(self, base, name, network, settings, around=(), data=None, forks=False):
+        super().__init__(base, name, data=data, args=settings)
+        self.name, self.network, self.around, self.forks = name, network, list(around), forks
+
+    def argv(self, *more):
+        return [*self.network.inside(self.name), *self.around, *super().argv(*more)]
+
+    def send(self, sig):
+        os.kill(child_of(self.process.pid) if self.forks else self.process.pid, sig)
+
+    def stop(self, sig=signal.SIGTERM):
+        self.send(sig)
+        code = self.process.wait(DEADLINE_S)
+        self.process = None
+        return code
+
+    def cleanup(self):
+        if self.process is not None and self.process.poll() is None:
+            self.send(signal.SIGKILL)
+            self.process.wait()
+
+
+class History:
+    """A process of history_client; what it wrote down."""
+
+    def __init__(self, process, path):
+        self.process, self.path = process, path
+
+    def served(self, since_us, kinds):
+        """The keys of which something was answered that was asked after that moment."""
+        asked, keys = {}, set()
+        with open(self.path) as f:
+            for line in f:
+                words = line.split()
+                if not line.endswith("\n"):
+                    break
+                if words[0] == "i":
+                    asked[words[1]] = (words[2], words[3], int(words[5]))
+                elif words[2] != "unknown":
+                    key, kind, at = asked[words[1]]
+                    if at >= since_us and kind in kinds:
+                        keys.add(key)
+        return keys
+
+
+@unittest.skipIf(refusal(), refusal())
+@unittest.skipUnless(shutil.which("etcd"), "etcd is not installed")
+class Faults(Case):
+    def begin(self, n=3, replicas=2, node_args=None):
+        """@node_args: what else FaultNode() is told, by the node's name."""
+        names = ["n%d" % i for i in range(1, n + 1)]
+        self.network = Network([*names, "store", "client"])
+        self.addCleanup(self.network.stop)
+        self.histories, self.processes = [], 0
+        self._start_store()
+        self.all = []
+        for name in names:
+            settings = []
+            for setting in ("map.store=etcd", "map.endpoints=http://%s:2379" % self.network.address["store"],
+                            "node.cluster=" + CLUSTER, "node.name=" + name, "auth.key_file=" + self.path("key"),
+                            "cluster.zone=" + name, "node.workers=1",
+                            'listen=[unix://node.sock, "tcp://%s:4710"]' % self.network.address[name]):
+                settings += ["--set", setting]
+            node = FaultNode(self.base, name, self.network, settings, **(node_args or {}).get(name, {}))
+            self.nodes.append(node)
+            self.all.append(node.start())
+        self.coordinator()
+        for name, more in ("many", ["--durability", "sync"]), ("once", ["--write-once"]):
+            self.ok(self.all[0].cairn("ns", "create", "--replicas", str(replicas), *more, name))
+            for node in self.all:
+                wait_for("namespace " + name, lambda n=node: n.cairn("ns", "show", name).code == 0)
+
+    def _start_store(self):
+        at = "http://%s:" % self.network.address["store"]
+        argv = ["etcd", "--name=m", "--data-dir", self.path("etcd"), "--logger=zap", "--log-level=error"]
+        for option, port in (("listen-client-urls", "2379"), ("advertise-client-urls", "2379"), ("listen-peer-urls", "2380"),
+                             ("initial-advertise-peer-urls", "2380")):
+            argv += ["--" + option, at + port]
+        with open(self.path("etcd.log"), "ab") as log:
+            store = subprocess.Popen([*self.network.inside("store"), *argv, "--initial-cluster", "m=" + at + "2380"],
+                                     stdout=log, stderr=log)
+        self.addCleanup(store.wait)
+        self.addCleanup(store.kill)
+
+    # ---- what nodes say ----
+
+    def status(self, node):
+        return next(p for p in node.cairn("status", "--json").json["providers"] if p["type"] == "cluster")
+
+    def coordinator(self):
+        """The one node of which all that run say that it coordinates."""
+        found = []
+
+        def agreed():
+            seen = {n.name: self.status(n) for n in self.all if n.process is not None}
+            found[:] = [n for n in self.all if n.name in seen and seen[n.name]["coordinates"]]
+            return len(found) == 1 and all(s["coordinator"] == found[0].name for s in seen.values())
+
+        wait_for("a coordinator", agreed)
+        return found[0]
+
+    def others(self, node):
+        return [n for n in self.all if n is not node]
+
+    def whole(self, members=None):
+        """Every slot has all its replicas."""
+
+        def is_whole():
+            s = self.status(self.coordinator())
+            return (s["slots"]["all"] > 0 and s["slots"]["degraded"] + s["slots"]["lost"] + s["slots"]["takeover"] == 0 and
+                    s["members"]["silent"] == 0 and s["members"]["all"] == (members or len(self.all)))
+
+        wait_for("all replicas", is_whole)
+
+    # ---- clients ----
+
+    def client(self, what, node, namespace, *keys):
+        self.processes += 1
+        path = self.path("history-%d" % self.processes)
+        with open(path, "wb") as out:
+            return History(subprocess.Popen(
+                [*self.network.inside("client"), CLIENT, what, "tcp://%s:4710" % self.network.address[node.name],
+                 self.path("key"), namespace, str(self.processes), *keys], stdin=subprocess.PIPE, stdout=out), path)
+
+    def load(self):
+        """Two processes that rewrite a few keys, and one that writes ever new ones once; each entered by another node."""
+        self.many = [self.client("many", self.all[0], "many"), self.client("many", self.all[1], "many")]
+        self.once = [self.client("once", self.all[2], "once")]
+        self.served()
+
+    def served(self, kinds=("put", "new")):
+        """Every key is served, for what is asked from now on."""
+        since = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+        wait_for("every key", lambda: set().union(*(h.served(since, kinds) for h in self.many)) == set(KEYS))
+        wait_for("new keys", lambda: self.once[0].served(since, kinds))
+
+    def judge(self):
+        """Ends the clients, reads all keys, and has the histories judged."""
+        for history in self.many + self.once:
+            history.process.stdin.close()
+            self.assertEqual(history.process.wait(DEADLINE_S), 0, history.path)
+        for histories, namespace in (self.many, "many"), (self.once, "once"):
+            keys = set()
+            for history in histories:
+                with open(history.path) as f:
+                    keys.update(line.split()[2] for line in f if line.startswith("i "))
+            last = self.client("read", self.all[-1], namespace, *sorted(keys))
+            last.process.stdin.close()
+            self.assertEqual(last.process.wait(DEADLINE_S), 0)
+            with open(last.path) as f:
+                self.assertNotIn("unknown", f.read())
+            verdict = run(CHECK, *[h.path for h in [*histories, last]], timeout=300)
+            self.ok(verdict)
+            self.assertGreater(verdict.json["acknowledged"], 0)
+            print("%s: %s" % (namespace, verdict.out.strip()), flush=True)

@@ -1,0 +1,130 @@
+/* A bad link, for kernels without `tc netem`: what comes in at one interface leaves by the other, both ways, each frame by
+ * itself late by DELAY and up to JITTER milliseconds, so that some overtake others, and TWICE of a thousand two times.
+ *
+ *      packet_proxy INTERFACE INTERFACE DELAY JITTER TWICE
+ *
+ * Both are ends of veth pairs without another listener. Frames keep the kernel's notes (PACKET_VNET_HDR): what has no checksum
+ * yet, or is larger than a frame because the other end of the wire is a memory copy away, stays so. More than QUEUE frames are not
+ * kept: the next ones are lost, as in any queue. */
+#include <err.h>
+#include <errno.h>
+#include <linux/if_packet.h>
+#include <net/ethernet.h>
+#include <net/if.h>
+#include <arpa/inet.h>
+#include <poll.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { QUEUE = 8192, FRAME_MAX = 70000 };
+
+struct frame {
+    uint64_t due_us;
+    int to;
+    size_t len;
+    unsigned char *bytes;
+};
+
+static struct frame queue[QUEUE]; /* a heap: the first is due first */
+static unsigned nqueue;
+
+static uint64_t now_us(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
+static void swap(unsigned a, unsigned b)
+{
+    struct frame f = queue[a];
+
+    queue[a] = queue[b];
+    queue[b] = f;
+}
+
+static void push(int to, const unsigned char *bytes, size_t len, uint64_t due_us)
+{
+    unsigned at = nqueue;
+    struct frame f = { .due_us = due_us, .to = to, .len = len, .bytes = nqueue < QUEUE ? malloc(len) : NULL };
+
+    if (f.bytes == NULL)
+        return;
+    memcpy(f.bytes, bytes, len);
+    queue[nqueue++] = f;
+    for (; at > 0 && queue[at].due_us < queue[(at - 1) / 2].due_us; at = (at - 1) / 2)
+        swap(at, (at - 1) / 2);
+}
+
+static void pop(void)
+{
+    unsigned at = 0, least = 0;
+
+    free(queue[0].bytes);
+    queue[0] = queue[--nqueue];
+    for (;; at = least) {
+        for (unsigned child = 2 * at + 1; child <= 2 * at + 2; child++) {
+            if (child < nqueue && queue[child].due_us < queue[least].due_us)
+                least = child;
+        }
+        if (least == at)
+            return;
+        swap(at, least);
+    }
+}
+
+static int listen_at(const char *name)
+{
+    struct sockaddr_ll at = { .sll_family = AF_PACKET,
+                              .sll_protocol = htons(ETH_P_ALL),
+                              .sll_ifindex = (int)if_nametoindex(name) };
+    int fd = socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK, 0), one = 1, room = 8 << 20;
+
+    if (at.sll_ifindex == 0)
+        err(1, "%s", name);
+    if (fd < 0 || setsockopt(fd, SOL_PACKET, PACKET_VNET_HDR, &one, sizeof(one)) != 0 ||
+        setsockopt(fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, &one, sizeof(one)) != 0 ||
+        setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof(room)) != 0 ||
+        bind(fd, (struct sockaddr *)&at, sizeof(at)) != 0)
+        err(1, "a packet socket at %s", name);
+    return fd;
+}
+
+int main(int argc, char **argv)
+{
+    static unsigned char bytes[FRAME_MAX];
+    struct pollfd p[2];
+    uint64_t delay_us, jitter_us, twice;
+
+    if (argc != 6)
+        errx(2, "usage: packet_proxy INTERFACE INTERFACE DELAY JITTER TWICE");
+    delay_us = strtoull(argv[3], NULL, 10) * 1000;
+    jitter_us = strtoull(argv[4], NULL, 10) * 1000;
+    twice = strtoull(argv[5], NULL, 10);
+    for (int i = 0; i < 2; i++)
+        p[i] = (struct pollfd){ .fd = listen_at(argv[1 + i]), .events = POLLIN };
+    srand48((long)now_us());
+    for (;;) {
+        uint64_t now = now_us();
+
+        for (; nqueue > 0 && queue[0].due_us <= now; pop()) {
+            if (send(queue[0].to, queue[0].bytes, queue[0].len, 0) < 0 && errno == ENETDOWN)
+                return 0; /* the network is being taken down */
+        }
+        if (poll(p, 2, nqueue > 0 ? (int)((queue[0].due_us - now) / 1000 + 1) : -1) < 0)
+            err(1, "poll");
+        for (int i = 0; i < 2; i++) {
+            ssize_t n;
+
+            while ((p[i].revents & POLLIN) && (n = recv(p[i].fd, bytes, sizeof(bytes), 0)) > 0) {
+                for (int copies = (uint64_t)lrand48() % 1000 < twice ? 2 : 1; copies > 0; copies--)
+                    push(p[!i].fd, bytes, (size_t)n, now_us() + delay_us + (uint64_t)(drand48() * (double)jitter_us));
+            }
+        }
+    }
+}

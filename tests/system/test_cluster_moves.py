@@ -1,0 +1,233 @@
+"""A cluster whose slots move: nodes join, are drained under load, are lost for good, are too few. Nothing is lost, and in the
+end each node has its share."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import threading
+import unittest
+
+from systest import CAIRN, DEGRADED, FAILED, OK, Case, Etcd, clean_env, main, on_terminal, wait_for
+
+CLUSTER = "0123456789abcdef0123456789abcdef"
+SLOTS = 1024
+
+
+class Load:
+    """Puts that go on until they are told to stop; every one that was acknowledged has to be there afterwards."""
+
+    def __init__(self, node, key, namespace):
+        self.node, self.argv, self.namespace = node, [CAIRN, "--quiet", "--key", key], namespace
+        self.done, self.failed, self.over = {}, [], threading.Event()
+        self.thread = threading.Thread(target=self.run)
+        self.thread.start()
+
+    def run(self):
+        n = 0
+        while not self.over.is_set():
+            key, value = "load/%d" % (n % 40), "%d " % n * 50
+            put = subprocess.run([*self.argv, "put", "-v", value, self.namespace, key], capture_output=True, text=True,
+                                 env=clean_env(CAIRN_WORKSPACE=self.node.workspace))
+            if put.returncode == OK:
+                self.done[key] = value
+            else:
+                self.failed.append(put.stderr)
+            n += 1
+
+    def end(self):
+        self.over.set()
+        self.thread.join()
+
+
+@unittest.skipUnless(shutil.which("etcd"), "etcd is not installed")
+class Moves(Etcd, Case):
+    def begin(self, n, *settings):
+        self.url, self.etcd = self.start_etcd(os.path.join(self.base, "etcd"))
+        self.all, self.settings = [], settings
+        for i in range(n):
+            self.add()
+
+    def add(self):
+        name = "n%d" % (len(self.all) + 1)
+        args = ["--set", "map.store=etcd", "--set", "map.endpoints=" + self.url, "--set", "node.cluster=" + CLUSTER, "--set",
+                "node.name=" + name, "--set", "auth.key_file=" + self.path("key"), "--set", "cluster.zone=" + name,
+                "--set", "cluster.moves=32", "--set", "cluster.moves_per_node=16"]
+        for s in self.settings:
+            args += ["--set", s]
+        node = self.node(name, args=args)
+        node.name = name
+        node.start()
+        self.all.append(node)
+        return node
+
+    def cairn(self, node, *argv, **kw):
+        return node.cairn("--key", self.path("key"), *argv, **kw)
+
+    def cluster(self, node):
+        """What the coordinator says, whoever it is; {} while there is none."""
+        status = self.cairn(node, "status", "--json")
+        return status.json.get("cluster", {}) if status.code in (OK, DEGRADED) else {}
+
+    def members(self, node):
+        return {m["name"]: m for m in self.cluster(node).get("members", [])}
+
+    def await_members(self, node, n):
+        wait_for("all members", lambda: [m["state"] for m in self.members(node).values()] == ["up"] * n)
+
+    def create(self, node, replicas, name="data"):
+        self.ok(self.cairn(node, "ns", "create", "--replicas", str(replicas), name))
+
+    def is_settled(self, node):
+        seen = self.cluster(node)
+        return bool(seen.get("members")) and "moves" not in seen and seen["slots"]["degraded"] == 0 and \
+            seen["slots"]["takeover"] == 0 and seen["slots"]["lost"] == 0
+
+    def await_ok(self, node):
+        """What a node says of itself may be some moments old."""
+        wait_for("an end of what is degraded", lambda: self.cairn(node, "status").code == OK, 10)
+
+    def assert_even(self, node, names, replicas):
+        """The busiest within a tenth of the mean, in what it holds and in what it leads; nobody else has anything."""
+        members = self.members(node)
+        for m in members.values():
+            if m["name"] not in names:
+                self.assertEqual((m["slots"], m["leads"]), (0, 0), members)
+        for count, total in (("slots", SLOTS * replicas), ("leads", SLOTS)):
+            self.assertEqual(sum(m[count] for m in members.values()), total, members)
+            self.assertLessEqual(max(m[count] for m in members.values()), 1.1 * total / len(names), members)
+
+    def fill(self, node, n=200):
+        source = self.path("source")
+        os.mkdir(source)
+        for i in range(n):
+            with open(os.path.join(source, "f%d" % i), "wb") as f:
+                f.write(os.urandom(i * 131 % 20000))
+        self.ok(self.cairn(node, "import", "--prefix", "tree/", "data", source))
+        return source
+
+    def assert_whole(self, node, source):
+        out = self.path("out-" + hashlib.sha1(os.urandom(8)).hexdigest()[:8])
+        self.ok(self.cairn(node, "export", "--prefix", "tree/", "data", out))
+        subprocess.run(["diff", "-r", source, out], check=True)
+        shutil.rmtree(out)
+
+    def test_who_joins_gets_its_share_and_who_is_drained_gives_all(self):
+        self.begin(3)
+        first, second, _ = self.all
+        self.await_members(first, 3)
+        self.create(first, 2)
+        source = self.fill(first)
+        wait_for("a whole class", lambda: self.is_settled(first))
+        self.assert_even(first, ("n1", "n2", "n3"), 2)
+
+        fourth = self.add()
+        wait_for("its share", lambda: self.members(first).get("n4", {}).get("slots", 0) > 0)
+        wait_for("all that moves", lambda: self.is_settled(first))
+        self.assert_even(first, ("n1", "n2", "n3", "n4"), 2)
+        self.assertEqual(self.ok(self.cairn(second, "members", "--names")).out.split(), sorted(
+            ("n1", "n2", "n3", "n4"), key=lambda n: self.members(first)[n]["node"]))
+
+        # Drained under load, by a node that does not know whether it coordinates.
+        self.fails(self.cairn(first, "drain", "nobody"), FAILED, "no member of the cluster is called so")
+        load = Load(first, self.path("key"), "data")
+        try:
+            said = self.ok(self.cairn(fourth, "drain", "--wait", "--json", "n2")).json
+        finally:
+            load.end()
+        self.assertEqual((said["state"], said["slots_left"]), ("drained", 0))
+        self.assertGreater(said["slots"], 400)
+        self.assertEqual(load.failed, [])
+        self.assertGreater(len(load.done), 5)
+        wait_for("all that moves", lambda: self.is_settled(first))
+        self.assert_even(first, ("n1", "n3", "n4"), 2)
+        self.assertEqual(self.members(first)["n2"]["state"], "drained")
+        self.await_ok(first)
+
+        # It is stopped, and nobody misses it; what was written is there.
+        self.assertEqual(second.stop(), 0)
+        wait_for("that it has left", lambda: self.members(first)["n2"]["state"] == "left")
+        self.await_ok(first)
+        self.assert_whole(fourth, source)
+        for key, value in load.done.items():
+            self.assertEqual(self.ok(self.cairn(fourth, "get", "data", key)).out, value)
+
+        # It is started again: it is wanted again.
+        second.start()
+        wait_for("its share", lambda: self.members(first)["n2"]["slots"] > 400)
+        wait_for("all that moves", lambda: self.is_settled(first))
+        self.assert_even(second, ("n1", "n2", "n3", "n4"), 2)
+        self.assert_whole(second, source)
+
+        # On a terminal it says how far it is.
+        code, shown = on_terminal([CAIRN, "--key", self.path("key"), "drain", "--wait", "n4"],
+                                  clean_env(CAIRN_WORKSPACE=first.workspace))
+        self.assertEqual(code, OK, shown)
+        self.assertRegex(shown, rb"drain  [0-9]+ slots left  [0-9.]+/s  [0-9.]+ m?s left")
+        self.assertIn(b"node n4 holds nothing any more", shown)
+
+        # A drain that is called off.
+        self.assertIn("slots move away", self.ok(self.cairn(first, "drain", "n3")).out)
+        self.assertIn("drained no longer", self.ok(self.cairn(first, "drain", "--cancel", "n3")).out)
+        self.ok(self.cairn(first, "drain", "--cancel", "n4"))
+        wait_for("its share", lambda: self.members(first)["n4"]["slots"] > 400)
+        wait_for("all that moves", lambda: self.is_settled(first))
+        self.assert_even(first, ("n1", "n2", "n3", "n4"), 2)
+
+    def test_who_is_lost_for_good_is_replaced(self):
+        self.begin(4, "cluster.lost_after=12s")
+        self.await_members(self.all[0], 4)
+        self.create(self.all[0], 2)
+        source = self.fill(self.all[0])
+        victim = next(n for n in self.all if not self.coordinates(n))
+        other = next(n for n in self.all if n is not victim)
+        wait_for("a whole class", lambda: self.is_settled(other))
+        victim.kill()
+        wait_for("that it is away", lambda: self.members(other)[victim.name]["state"] == "away")
+        wait_for("the count", lambda: self.cluster(other)["slots"]["degraded"] > 0)
+        away = self.cairn(other, "status")
+        self.assertEqual(away.code, DEGRADED)
+        self.assertIn("missing replicas", away.out)
+        self.assertEqual(self.cluster(other)["classes"][0]["fewest"], 1)
+        self.assertEqual(self.cairn(other, "members", "--cluster").code, DEGRADED)
+        wait_for("that it is lost", lambda: self.members(other)[victim.name]["state"] == "lost")
+        wait_for("new replicas", lambda: self.is_settled(other))
+        self.assert_even(other, [n.name for n in self.all if n is not victim], 2)
+        self.await_ok(other)
+        self.assert_whole(other, source)
+
+        # Another one dies: what the lost one held had been copied.
+        second = next(n for n in self.all if n is not victim and n is not other and not self.coordinates(n))
+        second.kill()
+        wait_for("the take-over", lambda: self.cluster(other).get("slots", {}).get("takeover", 1) == 0 and
+                 self.members(other)[second.name]["leads"] == 0)
+        self.assert_whole(other, source)
+
+    def coordinates(self, node):
+        providers = node.cairn("status", "--json").json["providers"]
+        return next(p for p in providers if p["type"] == "cluster")["coordinates"]
+
+    def test_too_few_nodes_are_degraded(self):
+        self.begin(1)
+        first = self.all[0]
+        self.await_members(first, 1)
+        self.create(first, 3)
+        source = self.fill(first, 50)
+        wait_for("the count", lambda: self.cluster(first).get("classes") == [
+            {"replicas": 3, "slots": SLOTS, "degraded": SLOTS, "fewest": 1, "namespaces": ["data"]}])
+        status = self.cairn(first, "status")
+        self.assertEqual(status.code, DEGRADED)
+        self.assertRegex(status.out, r"missing replicas\nREPLICAS-WANTED +SLOTS .*\n +3 +1,024 +1,024 +1 +data\n")
+        for n in (2, 3):
+            self.add()
+            wait_for("%d replicas" % n, lambda: self.cluster(first)["classes"][0]["fewest"] == n)
+        wait_for("all replicas", lambda: self.is_settled(first))
+        self.await_ok(first)
+        self.assert_even(first, ("n1", "n2", "n3"), 3)
+        first.kill()
+        self.assert_whole(self.all[1], source)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""Faults of real nodes: stopped and continued, killed again and again, out of disk, without their data, with a clock that is stepped.
+
+CAIRN_FAULTS_LONG=1: stops of 30 s and CAIRN_KILLS (by default 50) kills, as nobody waits for in CI.
+"""
+
+import datetime
+import errno
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+
+from faults import LEASE_S, LONG, Faults, main
+from systest import wait_for
+
+STOP_S = 30 if LONG else LEASE_S + 2
+KILLS = int(os.environ.get("CAIRN_KILLS", "50" if LONG else "5"))
+FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
+
+
+class Nodes(Faults):
+    def test_stopped_and_continued(self):
+        """A node that stands still longer than its lease: the coordinator, then another. It comes back to find itself
+        replaced, and what it answers then must be right."""
+        self.begin()
+        self.load()
+        for of in range(2):
+            first = self.coordinator()
+            victim = first if of == 0 else self.others(first)[0]
+            victim.send(signal.SIGSTOP)
+            until = time.monotonic() + STOP_S
+            others = [n for n in self.all if n is not victim]
+            wait_for("another coordinator", lambda: any(self.status(n)["coordinates"] for n in others))
+            self.served()
+            time.sleep(max(0, until - time.monotonic()))
+            victim.send(signal.SIGCONT)
+            self.whole()
+        self.judge()
+
+    def test_killed_again_and_again(self):
+        self.begin()
+        self.load()
+        dice = random.Random(7)
+        for _ in range(KILLS):
+            victim = dice.choice(self.all)
+            victim.kill()
+            if dice.random() < 0.5:  # else it is back before anybody misses it
+                self.served()
+            victim.start()
+            self.whole()
+        self.judge()
+
+    def test_wiped(self):
+        """A node that comes back with nothing is a new one, and nothing is taken from it that it no longer has."""
+        self.begin()
+        self.load()
+        victim = self.all[1]
+        victim.kill()
+        shutil.rmtree(victim.data)
+        victim.start()
+        self.served()
+        wait_for("the new member", lambda: self.status(self.coordinator())["members"]["all"] == 4)
+        self.judge()
+
+    def test_full_disk(self):
+        """What its node is to apply waits, and all goes on when there is room again."""
+        small = self.path("small")
+        os.mkdir(small)
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512m", "cairn-test", small], capture_output=True, text=True)
+        if mounted.returncode != 0:
+            self.skipTest("no small disk: " + mounted.stderr.strip())
+        self.addCleanup(subprocess.run, ["umount", "-l", small], check=True)
+        self.begin(node_args={"n2": {"data": os.path.join(small, "data")}})
+        self.load()
+        self.fill(small)
+        time.sleep(2 * LEASE_S)  # a node that had ended would be missed by then
+        self.assertEqual([self.status(n)["failed"] for n in self.all], [False] * 3)
+        os.unlink(os.path.join(small, "full"))
+        self.served()
+        self.whole()
+        self.judge()
+
+    def fill(self, directory):
+        with open(os.path.join(directory, "full"), "wb", buffering=0) as f:
+            try:
+                while f.write(b"x" * (1 << 20)) > 0:
+                    pass
+            except OSError as e:
+                self.assertEqual(e.errno, errno.ENOSPC)
+
+    def test_clocks(self):
+        """The wall clock of one node is stepped by an hour, forth and back, and another's clocks count from elsewhere: what
+        a node decides, it decides by time that has passed."""
+        step = self.write("step", b"+0")
+        if not os.path.exists(FAKETIME):
+            self.skipTest("no libfaketime: deploy/install-deps test")
+        if subprocess.run(["unshare", "--time", "--boottime", "3600", "true"], capture_output=True).returncode != 0:
+            self.skipTest("the kernel, or who we are, allows no time namespaces")
+        fake = ["env", "LD_PRELOAD=" + FAKETIME, "FAKETIME_TIMESTAMP_FILE=" + step, "FAKETIME_NO_CACHE=1",
+                "FAKETIME_DONT_FAKE_MONOTONIC=1"]
+        ahead = ["unshare", "--time", "--fork", "--kill-child", "--boottime", "3600", "--monotonic", "3600"]
+        self.begin(node_args={"n1": {"around": fake}, "n2": {"around": ahead, "forks": True}})
+        self.load()
+        for seconds in b"+3600", b"+0", b"-3600":
+            self.write("step", seconds)
+            self.served()
+            self.whole()
+        for node in self.all[:2]:
+            node.kill()
+            self.served()
+            node.start()
+            self.whole()
+        told = datetime.datetime.fromisoformat(self.all[0].log().splitlines()[-1][:19]).replace(tzinfo=datetime.timezone.utc)
+        self.assertLess(told.timestamp(), time.time() - 3000)  # it did see its clock stepped
+        self.judge()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,451 @@
+/* Slots go where the planner wants them, whatever comes and goes; nodes that do what replicas do, at once. */
+#define WORLD_NODES 6
+#include "tests/unit/cluster/coordinator_world.h"
+
+enum { PROPOSALS_MAX = 256 };
+
+/* ---- replicas ---- */
+
+static struct wish proposals[PROPOSALS_MAX];
+
+static struct cairn_who process_of(struct world *w, uint64_t node)
+{
+    const struct cairn_member *m = cairn_members_find(&serving(w)->co.members, node);
+
+    return (struct cairn_who){ .node = node, .inc = m != NULL ? m->p.inc : 0 };
+}
+
+static bool is_there(struct world *w, struct cairn_who who)
+{
+    return who.node != 0 && w->nodes[who.node - 1].beats && process_of(w, who.node).inc == who.inc;
+}
+
+/* What the slot's primary would propose now; false: nothing. */
+static bool wanted_change(struct world *w, const struct cairn_slot_record *rec, struct cairn_change *c)
+{
+    bool has_target = rec->move.phase != CAIRN_MOVE_NONE;
+
+    *c = (struct cairn_change){ .epoch = rec->epoch, .from = rec->primary };
+    if (rec->epoch == 0 || !is_there(w, rec->primary))
+        return false;
+    c->kind = CAIRN_CHANGE_ACTIVE;
+    if (rec->state == CAIRN_SLOT_TAKEOVER)
+        return true;
+    c->kind = CAIRN_CHANGE_REMOVE;
+    for (uint32_t i = 0; i < rec->ninsync; i++) {
+        c->who = rec->insync[i];
+        if (!is_there(w, c->who))
+            return true;
+    }
+    c->kind = CAIRN_CHANGE_JOIN;
+    for (uint32_t i = 0; i < rec->nreplicas + has_target; i++) {
+        c->who = process_of(w, i < rec->nreplicas ? rec->replicas[i] : rec->move.target.node);
+        if (is_there(w, c->who) && cairn_slot_insync(rec, c->who) < 0)
+            return true;
+    }
+    c->kind = CAIRN_CHANGE_RELEASE;
+    return rec->move.phase == CAIRN_MOVE_JOINED && !cairn_who_is(rec->primary, rec->move.target) &&
+           (rec->move.lead || rec->move.from == rec->primary.node);
+}
+
+/* The bounds hold at any time, of all classes together. */
+static void check_bounds(struct node *to)
+{
+    uint32_t busy[NODES + 1] = { 0 }, all = 0;
+
+    for (uint32_t slot = 0; slot < ALL; slot++) {
+        const struct cairn_coord_slot *s = &to->co.coord.slots[slot];
+        const struct cairn_slot_record *rec = s->storing ? &s->next : &s->rec;
+
+        if (rec->move.phase == CAIRN_MOVE_NONE)
+            continue;
+        all++;
+        busy[rec->move.target.node]++;
+        busy[rec->primary.node] += rec->primary.node != rec->move.target.node;
+    }
+    assert_true(all <= to->conf.moves_max);
+    for (uint32_t i = 1; i <= NODES; i++) /* a take-over may give a slot that moves to one that is busy */
+        assert_true(busy[i] <= to->conf.moves_per_node_max + (to->co.coord.takeovers > 0));
+}
+
+static void replicas_turn(struct world *w, struct node *to)
+{
+    uint32_t k = 0;
+
+    check_bounds(to);
+    for (uint32_t slot = 0; slot < ALL; slot++) {
+        struct cairn_change change;
+
+        if (to->co.coord.slots[slot].storing || !wanted_change(w, &to->co.coord.slots[slot].rec, &change))
+            continue;
+        while (k < PROPOSALS_MAX && proposals[k].under_way)
+            k++;
+        if (k == PROPOSALS_MAX)
+            return;
+        wish_begin(&proposals[k]);
+        proposals[k].ask.change = change;
+        proposals[k].ask.change.slot = slot;
+        cairn_coordinator_propose(&to->co, &proposals[k].ask);
+    }
+}
+
+static int plan_setup(void **state)
+{
+    struct world *w;
+
+    setup(state);
+    w = *state;
+    memset(proposals, 0, sizeof(proposals));
+    for (int i = 0; i < NODES; i++) {
+        w->nodes[i].conf.moves_max = 96;
+        w->nodes[i].conf.moves_per_node_max = 48;
+    }
+    w->turn = replicas_turn;
+    return 0;
+}
+
+/* ---- what is looked at ---- */
+
+/* Only so many of the nodes are there. */
+static struct node *some(struct world *w, int n)
+{
+    struct node *co;
+
+    for (int i = 0; i < NODES; i++)
+        w->nodes[i].beats = i < n;
+    co = await_coordinator(w);
+    world_run_ms(w, 2000);
+    return co;
+}
+
+static bool is_settled(struct world *w)
+{
+    struct node *co = serving(w);
+
+    if (co == NULL || co->co.coord.moving > 0 || co->co.planning != NULL)
+        return false;
+    for (uint32_t i = 0; i < CAIRN_CLUSTER_CLASSES; i++) {
+        if (co->co.classes[i].plan != NULL || co->co.classes[i].due_ns != 0)
+            return false;
+    }
+    for (uint32_t slot = 0; slot < ALL; slot++) {
+        struct cairn_change change;
+
+        if (co->co.coord.slots[slot].storing || wanted_change(w, &co->co.coord.slots[slot].rec, &change))
+            return false;
+    }
+    return true;
+}
+
+static uint64_t settle(struct world *w)
+{
+    uint64_t began = w->v.now_ns;
+
+    for (int i = 0; i < 3000 && !is_settled(w); i++)
+        world_run_ms(w, 100);
+    assert_true(is_settled(w));
+    world_run_ms(w, 1000); /* it is counted */
+    return (w->v.now_ns - began) / CAIRN_NS_PER_MS;
+}
+
+static uint32_t holds(struct world *w, uint64_t node, uint32_t replicas)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < NSLOTS; i++)
+        n += cairn_slot_names(record_of(w, (replicas - 1) * NSLOTS + i), node);
+    return n;
+}
+
+static uint32_t leads(struct world *w, uint64_t node, uint32_t replicas)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < NSLOTS; i++)
+        n += record_of(w, (replicas - 1) * NSLOTS + i)->primary.node == node;
+    return n;
+}
+
+/* The busiest within a tenth of the mean, in what is held and in what is led; each slot on as many nodes as there can be. */
+static void assert_even(struct world *w, uint32_t replicas, const uint64_t *nodes, uint32_t n)
+{
+    uint32_t wide = MIN(replicas, n);
+
+    for (uint32_t i = 0; i < n; i++) {
+        assert_true(holds(w, nodes[i], replicas) * n * 10 <= NSLOTS * wide * 11);
+        assert_true(leads(w, nodes[i], replicas) * n * 10 <= NSLOTS * 11);
+    }
+    for (uint32_t i = 0; i < NSLOTS; i++) {
+        const struct cairn_slot_record *rec = record_of(w, (replicas - 1) * NSLOTS + i);
+
+        assert_int_equal(rec->state, CAIRN_SLOT_ACTIVE);
+        assert_int_equal(rec->ninsync, wide);
+        assert_int_equal(rec->nreplicas, wide);
+    }
+}
+
+static const char *state_of(struct world *w, uint64_t node)
+{
+    static char text[16];
+    json_t *status = cairn_coordinator_status(&serving(w)->co), *m = NULL;
+
+    for (size_t i = 0; i < json_array_size(json_object_get(status, "members")); i++) {
+        m = json_array_get(json_object_get(status, "members"), i);
+        if (strcmp(json_string_value(json_object_get(m, "name")), w->nodes[node - 1].name) == 0)
+            break;
+    }
+    snprintf(text, sizeof(text), "%s", json_string_value(json_object_get(m, "state")));
+    json_decref(status);
+    return text;
+}
+
+static void drain(struct world *w, uint64_t node, bool off)
+{
+    struct wish x = { 0 };
+
+    wish_begin(&x);
+    x.ask.p.node = node;
+    x.ask.off = off;
+    cairn_coordinator_drain(&serving(w)->co, &x.ask);
+    world_run_ms(w, 200);
+    assert_true(x.over && x.ask.rc == 0);
+}
+
+static const uint64_t all[] = { 1, 2, 3, 4, 5, 6 };
+
+/* ---- cases ---- */
+
+static void a_new_class_is_even(void **state)
+{
+    struct world *w = *state;
+    struct wish x = { 0 };
+    struct node *co = some(w, NODES);
+
+    for (uint32_t replicas = 1; replicas <= CAIRN_CLUSTER_CLASSES; replicas++)
+        assert_int_equal(create_class(w, replicas, &x), 0);
+    settle(w);
+    for (uint32_t replicas = 1; replicas <= CAIRN_CLUSTER_CLASSES; replicas++)
+        assert_even(w, replicas, all, NODES);
+    assert_int_equal(co->co.coord.moves_done, 0); /* nothing was to be moved afterwards */
+}
+
+static void who_joins_gets_its_share(void **state)
+{
+    struct world *w = *state;
+    struct wish x = { 0 };
+    struct node *co = some(w, 3);
+
+    assert_int_equal(create_class(w, 2, &x), 0);
+    assert_int_equal(create_class(w, 3, &x), 0);
+    settle(w);
+    w->nodes[3].beats = true;
+    world_run_ms(w, 3000);
+    assert_true(co->co.coord.moving > 0);
+    settle(w);
+    assert_even(w, 2, all, 4);
+    assert_even(w, 3, all, 4);
+    assert_in_range(holds(w, 4, 2), NSLOTS * 2 / 4 - 1, NSLOTS * 2 / 4 + 1);
+    /* What was copied is the newcomer's share; the rest were hand-overs, and no more than it leads. */
+    assert_true(co->co.coord.moves_done <= holds(w, 4, 2) + holds(w, 4, 3) + leads(w, 4, 2) + leads(w, 4, 3));
+    assert_int_equal(co->co.coord.moves_given_up, 0);
+}
+
+static void who_is_drained_ends_with_nothing(void **state)
+{
+    struct world *w = *state;
+    struct wish x = { 0 };
+    const uint64_t others[] = { 1, 3, 4 };
+
+    some(w, 4);
+    for (int i = 0; i < NODES; i++)
+        w->nodes[i].conf.moves_max = 8;
+    assert_int_equal(create_class(w, 2, &x), 0);
+    settle(w);
+    drain(w, 2, false);
+    assert_string_equal(state_of(w, 2), "draining");
+    world_run_ms(w, 2500);
+    assert_true(serving(w)->co.counts.left > 0 && serving(w)->co.counts.moving > 0);
+    settle(w);
+    assert_int_equal(holds(w, 2, 2), 0);
+    assert_even(w, 2, others, 3);
+    assert_string_equal(state_of(w, 2), "drained");
+    assert_int_equal(serving(w)->co.counts.degraded, 0);
+
+    /* It is stopped: nobody misses it. It is started again: it is wanted again, and gets its share. */
+    w->nodes[1].beats = false;
+    world_run_ms(w, 30000);
+    assert_string_equal(state_of(w, 2), "left");
+    assert_int_equal(serving(w)->co.counts.silent, 0);
+    w->nodes[1].beats = true;
+    node_restart(&w->nodes[1]);
+    world_run_ms(w, 2000);
+    settle(w);
+    assert_string_equal(state_of(w, 2), "up");
+    assert_even(w, 2, all, 4);
+}
+
+/* A drain that is not done outlives the process, and the coordinator; it ends when it is called off. */
+static void a_drain_goes_on(void **state)
+{
+    struct world *w = *state;
+    struct wish x = { 0 };
+    struct node *co = some(w, 4);
+    uint64_t drained = co->id == 2 ? 3 : 2;
+
+    for (int i = 0; i < NODES; i++)
+        w->nodes[i].conf.moves_max = 2;
+    assert_int_equal(create_class(w, 2, &x), 0);
+    settle(w);
+    drain(w, drained, false);
+    world_run_ms(w, 3000);
+    assert_true(holds(w, drained, 2) > 0);
+    node_restart(&w->nodes[drained - 1]);
+    sim_map_cut(co->store, true);
+    world_run_ms(w, 8000);
+    assert_ptr_not_equal(await_coordinator(w), co);
+    sim_map_cut(co->store, false);
+    world_run_ms(w, 1000);
+    assert_string_equal(state_of(w, drained), "draining");
+    assert_true(holds(w, drained, 2) > 0);
+    drain(w, drained, true);
+    settle(w);
+    assert_string_equal(state_of(w, drained), "up");
+    assert_even(w, 2, all, 4);
+}
+
+static void who_is_lost_is_replaced(void **state)
+{
+    struct world *w = *state;
+    struct wish x = { 0 };
+    struct node *co = some(w, 4), *lost = co->id == 3 ? &w->nodes[3] : &w->nodes[2];
+    uint64_t others[3];
+
+    for (uint32_t i = 0, k = 0; i < 4; i++) {
+        if (all[i] != lost->id)
+            others[k++] = all[i];
+    }
+    assert_int_equal(create_class(w, 2, &x), 0);
+    settle(w);
+    lost->beats = false;
+    world_run_ms(w, 15000);
+    assert_string_equal(state_of(w, lost->id), "away"); /* it may be back soon: nothing is copied for it */
+    assert_int_equal(co->co.coord.moves_done, 0);
+    assert_true(co->co.counts.degraded > 0 && co->co.counts.classes[1].fewest == 1);
+    world_run_ms(w, 10000);
+    assert_string_equal(state_of(w, lost->id), "lost");
+    settle(w);
+    assert_even(w, 2, others, 3);
+    assert_int_equal(co->co.counts.degraded, 0);
+    assert_int_equal(co->co.counts.silent, 0);
+
+    /* Another coordinates: it knows that the node is lost. And the node comes back after all. */
+    sim_map_cut(co->store, true);
+    world_run_ms(w, 8000);
+    assert_ptr_not_equal(await_coordinator(w), co);
+    assert_string_equal(state_of(w, lost->id), "lost");
+    sim_map_cut(co->store, false);
+    node_restart(lost);
+    lost->beats = true;
+    world_run_ms(w, 2000);
+    settle(w);
+    assert_string_equal(state_of(w, lost->id), "up");
+    assert_even(w, 2, all, 4);
+}
+
+/* Fewer nodes than replicas: as many as there can be, and the rest when nodes come. */
+static void too_few_nodes_are_degraded(void **state)
+{
+    struct world *w = *state;
+    struct wish x = { 0 };
+    struct node *co = some(w, 1);
+
+    assert_int_equal(create_class(w, 3, &x), 0);
+    settle(w);
+    assert_even(w, 3, all, 1);
+    assert_int_equal(co->co.counts.degraded, NSLOTS);
+    assert_int_equal(co->co.counts.classes[2].degraded, NSLOTS);
+    assert_int_equal(co->co.counts.classes[2].fewest, 1);
+    for (uint32_t n = 2; n <= 4; n++) {
+        w->nodes[n - 1].beats = true;
+        world_run_ms(w, 2000);
+        settle(w);
+        assert_even(w, 3, all, n);
+        assert_int_equal(co->co.counts.degraded, n < 3 ? NSLOTS : 0);
+    }
+}
+
+static void weights_are_honoured(void **state)
+{
+    struct world *w = *state;
+    struct wish x = { 0 };
+
+    some(w, 4);
+    assert_int_equal(create_class(w, 1, &x), 0);
+    settle(w);
+    w->nodes[1].weight = 200; /* it says so when it starts anew: two fifths instead of a quarter */
+    node_restart(&w->nodes[1]);
+    world_run_ms(w, 15000);
+    settle(w);
+    assert_in_range(holds(w, 2, 1), NSLOTS * 2 / 5, NSLOTS * 2 / 5 + 1);
+    w->nodes[1].weight = 0;
+    node_restart(&w->nodes[1]);
+    world_run_ms(w, 15000);
+    settle(w);
+    assert_int_equal(holds(w, 2, 1), 0);
+}
+
+/* Nodes come and go, one at a time; after each everything is whole and even again. Never more than may be are under way
+ * (check_bounds), though three classes are moved. */
+static void whatever_comes_and_goes(void **state)
+{
+    struct world *w = *state;
+    struct wish x = { 0 };
+
+    some(w, 5);
+    for (uint32_t replicas = 2; replicas <= 4; replicas++)
+        assert_int_equal(create_class(w, replicas, &x), 0);
+    settle(w);
+    for (uint32_t round = 0; round < 12; round++) {
+        struct node *n = &w->nodes[cairn_env_random(&w->v.env) % NODES];
+
+        switch (round % 4) {
+        case 0:
+            w->nodes[5].beats = true;
+            break;
+        case 1:
+            drain(w, n->id, false);
+            break;
+        case 2:
+            node_restart(n);
+            break;
+        case 3:
+            for (uint32_t i = 1; i <= NODES; i++) {
+                if (serving(w) != NULL && cairn_members_find(&serving(w)->co.members, i) != NULL)
+                    drain(w, i, true);
+            }
+            break;
+        }
+        world_run_ms(w, cairn_env_random(&w->v.env) % 8000);
+    }
+    for (uint32_t i = 1; i <= NODES; i++)
+        drain(w, i, true);
+    settle(w);
+    for (uint32_t replicas = 2; replicas <= 4; replicas++)
+        assert_even(w, replicas, all, NODES);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_new_class_is_even, plan_setup, teardown),
+        cmocka_unit_test_setup_teardown(who_joins_gets_its_share, plan_setup, teardown),
+        cmocka_unit_test_setup_teardown(who_is_drained_ends_with_nothing, plan_setup, teardown),
+        cmocka_unit_test_setup_teardown(a_drain_goes_on, plan_setup, teardown),
+        cmocka_unit_test_setup_teardown(who_is_lost_is_replaced, plan_setup, teardown),
+        cmocka_unit_test_setup_teardown(too_few_nodes_are_degraded, plan_setup, teardown),
+        cmocka_unit_test_setup_teardown(weights_are_honoured, plan_setup, teardown),
+        cmocka_unit_test_setup_teardown(whatever_comes_and_goes, plan_setup, teardown),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

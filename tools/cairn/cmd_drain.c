@@ -1,0 +1,154 @@
+/** cairn drain: a node of a cluster is to hold nothing any more. */
+#include "tools/cairn/cluster.h"
+
+#include <string.h>
+#include <time.h>
+
+enum { LOOK_MS = 500 };
+
+struct drain_args {
+    bool cancel, wait;
+    uint64_t stall_ms;
+};
+
+/* A wait, as it is watched. */
+struct drain {
+    struct cli *cli;
+    const char *node;
+    uint32_t first, left;          /* slots that it held at first, and holds now */
+    uint64_t began_ns, changed_ns; /* changed: when a slot was last seen to leave */
+    bool is_drained, is_up;        /* is_up: the drain was called off */
+};
+
+static int result(struct drain *d, const char *state)
+{
+    char took[CLI_UNIT_BYTES];
+    uint64_t ns = cli_now_ns() - d->began_ns;
+    if (d->cli->g.json)
+        return cli_json(d->cli, json_pack("{s:s, s:s, s:i, s:i, s:I}", "node", d->node, "state", state, "slots",
+                                          (int)d->first, "slots_left", (int)d->left, "elapsed_ms",
+                                          (json_int_t)(ns / CAIRN_NS_PER_MS)));
+    if (d->is_drained && !d->cli->g.quiet)
+        fprintf(d->cli->out, "node %s holds nothing any more, after %s\n", d->node, cli_duration(took, ns));
+    return CLI_OK;
+}
+
+static void draw(const struct drain *d)
+{
+    char left[CLI_UNIT_BYTES + 8], time_left[CLI_UNIT_BYTES] = "";
+    uint64_t ns = cli_now_ns() - d->began_ns, done = d->first - MIN(d->first, d->left);
+    FILE *to = d->cli->err;
+    if (!d->cli->err_tty || d->cli->g.quiet || d->cli->g.json)
+        return;
+    fprintf(to, "\rdrain  %s slots left  %.1f/s", cli_count(left, d->left),
+            (double)done * CAIRN_NS_PER_S / (double)MAX(ns, 1U));
+    if (done > 0)
+        fprintf(to, "  %s left", cli_duration(time_left, (uint64_t)((double)ns / (double)done * d->left)));
+    fputs("\033[K", to);
+    fflush(to);
+}
+
+static void draw_end(const struct drain *d)
+{
+    if (d->cli->err_tty && !d->cli->g.quiet && !d->cli->g.json)
+        fputs("\r\033[K", d->cli->err);
+}
+
+/* What the coordinator says now; nothing, while one follows another. */
+static void look(struct drain *d)
+{
+    struct cli_call call;
+    json_t *doc = NULL;
+    if (cli_cluster_ask(d->cli, &call, &doc) != 0)
+        return;
+    const json_t *m = cli_cluster_member(doc, d->node);
+    const char *state = json_string_value(json_object_get(m, "state"));
+    uint32_t left = (uint32_t)json_integer_value(json_object_get(m, "slots"));
+    if (state != NULL) {
+        if (left < d->left)
+            d->changed_ns = cli_now_ns();
+        d->left = left;
+        d->is_drained = strcmp(state, "drained") == 0 || strcmp(state, "left") == 0;
+        d->is_up = strcmp(state, "up") == 0;
+    }
+    json_decref(doc);
+}
+
+static int wait_for_it(struct drain *d, uint64_t stall_ms)
+{
+    const struct timespec pause = { .tv_nsec = LOOK_MS * (long)CAIRN_NS_PER_MS };
+    for (;;) {
+        look(d);
+        if (d->is_drained || d->is_up || cli_now_ns() - d->changed_ns >= stall_ms * CAIRN_NS_PER_MS)
+            break;
+        draw(d);
+        nanosleep(&pause, NULL);
+    }
+    draw_end(d);
+    if (d->is_drained)
+        return result(d, "drained");
+    if (d->is_up)
+        return cli_fail(d->cli, CAIRN_E_STATE, "it was called off", "draining node %s", d->node);
+    d->cli->hint = "the drain goes on; `cairn status` says what moves. Are there other nodes that may hold the slots?";
+    return cli_fail(d->cli, CAIRN_E_TIMEOUT, "no slot has moved away for --stall", "node %s holds %u slots", d->node,
+                    d->left);
+}
+
+static int drain_run(struct cli *cli, void *args)
+{
+    const struct drain_args *a = args;
+    struct drain d = { .cli = cli, .node = cli->operands[0], .began_ns = cli_now_ns() };
+    if (a->cancel && a->wait)
+        return cli_usage(cli, "there is nothing to wait for after --cancel");
+    int status = cli_connect(cli);
+    if (status != CLI_OK)
+        return status;
+    struct cli_call call;
+    int rc = cairn_cluster_drain(cli->session, d.node, a->cancel, &d.first, cli_call_init(cli, &call, 0));
+    if (rc == CAIRN_E_NOTFOUND)
+        cli->hint = "`cairn members --cluster` lists the nodes";
+    if (rc == CAIRN_E_NOPROVIDER)
+        cli->hint = "the node is in no cluster: it has no `map: store: etcd`";
+    if (rc != 0)
+        return cli_call_failed(cli, rc, &call, "draining node %s", d.node);
+    d.left = d.first;
+    d.changed_ns = cli_now_ns();
+    if (a->wait)
+        return wait_for_it(&d, a->stall_ms);
+    if (!cli->g.json && !cli->g.quiet)
+        fprintf(cli->out,
+                a->cancel ? "node %s is drained no longer; it holds %u slots\n"
+                          : "node %s is being drained: %u slots move away\n",
+                d.node, d.first);
+    return result(&d, a->cancel ? "up" : "draining");
+}
+
+static const struct cli_opt drain_opts[] = {
+    CLI_OPT(struct drain_args, cancel, "cancel", 'c', CLI_FLAG, NULL, NULL, "no longer: it gets its share again"),
+    CLI_OPT(struct drain_args, wait, "wait", 'w', CLI_FLAG, NULL, NULL,
+            "until it holds nothing; on a terminal with a line that says how far it is"),
+    CLI_OPT(struct drain_args, stall_ms, "stall", 0, CLI_TIME, "TIME", "5m",
+            "with --wait: give up (exit 6) when no slot has moved away for so long; the drain goes on"),
+    CLI_OPT_END,
+};
+
+const struct cli_command cli_drain = {
+    .name = "drain",
+    .operands = "NODE",
+    .summary = "let a node of the cluster hold nothing any more, so that it can be stopped",
+    .text =
+        "All its slots move to other nodes, in the bounds that the configuration sets (cluster.moves, moves_per_node, "
+        "copy_rate), while everything is served as ever; it gets no new ones. Any node takes the command. Where too few "
+        "nodes are left for the replicas that a namespace wants, as many are kept as can be, and `cairn status` says so. "
+        "A node that was drained and is started again gets its share again, so a rolling restart is: drain --wait, "
+        "restart, next. A drain that was not done by then goes on. To keep a node without slots while it runs, set "
+        "cluster.weight to 0. For administrators.",
+    .opts = drain_opts,
+    .args_size = sizeof(struct drain_args),
+    .examples = (const struct cli_example[]){ { "cairn drain --wait n2", "then stop n2, and nobody misses it" },
+                                              { "cairn drain n2", "begin; `cairn status` says how far it is" },
+                                              { "cairn drain --cancel n2", "keep it after all" },
+                                              { NULL, NULL } },
+    .run = drain_run,
+    .group = "The node",
+};
