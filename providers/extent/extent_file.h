@@ -112,10 +112,11 @@ void file_segment_break(struct file_store *f, struct file_segment *g, const char
 
 /* extent_file_grow.c */
 
-/** Bytes by which segments may still grow on this disk. */
+/** Bytes by which segments may still grow on this disk, for status. */
 uint64_t file_space_growth(const struct file_store *f);
-/** Whether a region of @n blocks would find a place, grown or emptied for it if need be. Under space_mutex. */
-bool file_space_has(const struct file_store *f, uint64_t n);
+/** Whether a region of @n blocks would find a place, emptied for it if need be, or grown by up to @growth bytes. Under
+ * space_mutex. */
+bool file_space_has(const struct file_store *f, uint64_t n, uint64_t growth);
 int file_reserve(struct cairn_extent_step *step);
 /** Serves those who wait for space, in order, as far as there is some; the rest fails with @rc if it is an error, or goes on waiting.
  * Under space_mutex. */

@@ -69,21 +69,29 @@ static uint64_t grow_want(const struct file_store *f)
     return bytes / FILE_BLOCK;
 }
 
-uint64_t file_space_growth(const struct file_store *f)
+/* Of @bytes, what the disk has. */
+static uint64_t growth_on_disk(const struct file_store *f, uint64_t bytes)
 {
-    uint64_t bytes = cairn_spare_growth(f->base.conf.spare);
     struct statvfs vfs;
 
     return fstatvfs(f->base.dirfd, &vfs) == 0 ? MIN(bytes, (uint64_t)vfs.f_bavail * vfs.f_frsize) : bytes;
 }
 
-bool file_space_has(const struct file_store *f, uint64_t n)
+uint64_t file_space_growth(const struct file_store *f)
+{
+    uint64_t bytes;
+
+    cairn_spare_show(f->base.conf.spare, &bytes);
+    return growth_on_disk(f, bytes);
+}
+
+bool file_space_has(const struct file_store *f, uint64_t n, uint64_t growth)
 {
     uint64_t from;
     uint32_t i;
 
     return cairn_extent_space_longest(&f->space) >= n || f->limbo_blocks >= n ||
-           (grow_choose(f, n, n, &i, &from) > 0 && file_space_growth(f) / FILE_BLOCK >= n);
+           (grow_choose(f, n, n, &i, &from) > 0 && growth / FILE_BLOCK >= n);
 }
 
 /* Grows once, for the first who waits. Under the mutex, which it leaves meanwhile. */
@@ -97,7 +105,7 @@ static int grow_once(struct file_store *f, uint64_t need)
     if (n == 0)
         return CAIRN_E_NOSPACE;
     pthread_mutex_unlock(&f->space_mutex);
-    disk = file_space_growth(f) / FILE_BLOCK;
+    disk = growth_on_disk(f, cairn_spare_growth(f->base.conf.spare)) / FILE_BLOCK;
     n = MIN(n, MAX(disk, need));
     rc = disk < need ? CAIRN_E_NOSPACE : file_segment_extend(f, i, from, n);
     if (rc == CAIRN_E_NOSPACE && n > need && disk >= need) { /* others fill the disk */

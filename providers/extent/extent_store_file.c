@@ -261,14 +261,14 @@ static void file_status(struct cairn_extent_store *s, json_t *to)
 {
     struct file_store *f = file_of(s);
     const struct file_worker *fw = s->workers[0].own;
-    uint64_t file_blocks = 0;
+    uint64_t file_blocks = 0, growth = file_space_growth(f);
     bool full;
 
     json_object_set_new(to, "io", json_string(cairn_file_io_kind(fw->io) == CAIRN_FILE_IO_URING ? "uring" : "pool"));
     pthread_mutex_lock(&f->space_mutex);
     for (uint32_t i = 0; i < f->nsegments; i++)
         file_blocks += f->segments[i]->blocks;
-    if (f->refused > 0 && file_space_has(f, f->refused))
+    if (f->refused > 0 && file_space_has(f, f->refused, growth))
         f->refused = 0;
     full = f->refused > 0;
     json_object_set_new(to, "segments", json_integer(f->nsegments));

@@ -512,12 +512,13 @@ static void rocksdb_status(struct cairn_kv_store *st, json_t *to)
     struct cairn_rocks_status rs;
     struct cairn_commit_stats cs;
     const char *health = "ok";
+    uint64_t growth;
 
     cairn_rocks_status(st->rocks, &rs);
     cairn_commit_stats(st->commit, &cs);
     if (rs.corrupt_reads > 0)
         health = "degraded";
-    if (rs.read_only || cairn_spare_refuses(st->spare))
+    if (cairn_spare_show(st->spare, &growth) || rs.read_only)
         health = "readonly";
     json_object_set_new(to, "health", json_string(health));
     json_object_set_new(to, "corrupt_reads", json_integer((json_int_t)rs.corrupt_reads));

@@ -185,6 +185,13 @@ static void node_is_busy(struct cairn_planner__node *n)
         n->busy++;
 }
 
+/* When the move's target has joined; otherwise the move would wait, for another to be in sync, in the place of those that can
+ * go on. */
+static bool could_leave(const struct cairn_slot_record *rec, uint64_t from)
+{
+    return from == 0 || rec->ninsync + 1 - cairn_slot_names(rec, from) >= MIN(2U, rec->nreplicas);
+}
+
 /* What the core would refuse, or what would wait for something that is not there. */
 static bool may_begin(const struct cairn_slot_record *rec, const struct cairn_planner_move *m)
 {
@@ -192,7 +199,7 @@ static bool may_begin(const struct cairn_slot_record *rec, const struct cairn_pl
         return false;
     return m->why == CAIRN_PLANNER_LEAD   ? cairn_slot_names(rec, m->to)
            : m->why == CAIRN_PLANNER_DROP ? cairn_slot_may_leave(rec, m->from)
-                                          : true;
+                                          : could_leave(rec, m->from);
 }
 
 /* Counts what the slot wants; false: nothing. */

@@ -204,20 +204,22 @@ void cairn_spare_before_removal(struct cairn_spare *s)
     pthread_mutex_unlock(&s->mutex);
 }
 
-/* Returns what cairn_spare_growth() does. Under the mutex. */
-static uint64_t look(struct cairn_spare *s)
+/* Returns what cairn_spare_growth() does. With @keep, what was lent is taken back as soon as it is there. Under the mutex. */
+static uint64_t look(struct cairn_spare *s, bool keep)
 {
     uint64_t avail, want, headroom;
     bool was = atomic_load(&s->refusing), refusing;
 
     if (disk_room(s, &avail, &want, &headroom, NULL) != 0)
         return UINT64_MAX; /* the engine will find out */
-    if (atomic_load(&s->lent) && avail >= want + headroom) {
+    if (atomic_load(&s->lent) && keep && avail >= want + headroom) {
         cairn_spare_keep(s);
         atomic_store(&s->lent, false);
         avail -= want;
     }
-    refusing = atomic_load(&s->lent) || avail < headroom;
+    if (atomic_load(&s->lent)) /* is not for others */
+        avail -= MIN(avail, want);
+    refusing = avail < headroom;
     atomic_store(&s->refusing, refusing);
     if (refusing && !was)
         cairn_log_warn("data directory %s: %" PRIu64 " KiB of disk are free, and removals may need %" PRIu64
@@ -225,7 +227,8 @@ static uint64_t look(struct cairn_spare *s)
                        s->dir, avail >> 10, headroom >> 10);
     else if (was && !refusing)
         cairn_log_warn("data directory %s: there is room on the disk again", s->dir);
-    return refusing ? 0 : avail - MIN(avail, 2 * headroom);
+    atomic_store(&s->growth, refusing ? 0 : avail - MIN(avail, 2 * headroom));
+    return atomic_load(&s->growth);
 }
 
 static void look_now_and_then(struct cairn_spare *s)
@@ -236,7 +239,7 @@ static void look_now_and_then(struct cairn_spare *s)
         pthread_mutex_trylock(&s->mutex) != 0) /* whoever has it looks */
         return;
     atomic_store_explicit(&s->looked_ns, now, memory_order_relaxed);
-    look(s);
+    look(s, true);
     pthread_mutex_unlock(&s->mutex);
 }
 
@@ -255,7 +258,21 @@ uint64_t cairn_spare_growth(struct cairn_spare *s)
     if (s == NULL || s->dir[0] == '\0')
         return UINT64_MAX;
     pthread_mutex_lock(&s->mutex);
-    bytes = look(s);
+    bytes = look(s, true);
     pthread_mutex_unlock(&s->mutex);
     return bytes;
+}
+
+bool cairn_spare_show(struct cairn_spare *s, uint64_t *growth)
+{
+    *growth = UINT64_MAX;
+    if (s == NULL || s->dir[0] == '\0')
+        return false;
+    if (pthread_mutex_trylock(&s->mutex) == 0) {
+        *growth = look(s, false);
+        pthread_mutex_unlock(&s->mutex);
+    } else {
+        *growth = atomic_load(&s->growth);
+    }
+    return atomic_load(&s->refusing);
 }

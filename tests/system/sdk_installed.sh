@@ -42,15 +42,17 @@ for f in lib/systemd/system/cairnd@.service lib/systemd/system/cairnd@.socket li
 done
 "$dir/usr/libexec/cairn/cairn-local" --help >/dev/null || fail "the installed job scripts do not run"
 
-# No state of the whole process, but the functions of libfabric and libcurl (each loaded once) and an object of which only the address counts.
+# No state of the whole process, but the functions of libfabric and libcurl (each loaded once), an object of which only the address counts,
+# and the number of exchanges that each set of a job's ranks has had: a job is a process's.
 # Sanitizers bring variables of their own.
 if [ -z "${3:-}" ]; then
-    for l in libcairn.so libcairn-server.so; do
+    for l in libcairn.so libcairn-server.so libcairn-join-mpi.so libcairn-join-pmix.so; do
+        [ -e "$lib/$l" ] || continue # of the last two
         objdump -t "$lib/$l" >"$dir/symbols"
         awk 'NF > 4 && $(NF - 2) ~ /^\.(data|bss)$/ && $2 != "d" && $3 != "d" { print $NF }' "$dir/symbols" |
-            grep -vxE 'once(\.[0-9]+)?|lib|curl|failure|call_abandoned|completed\.[0-9]+|__.*|\.(data|bss)' >"$dir/state" &&
+            grep -vxE 'once(\.[0-9]+)?|lib|curl|tallies(_mutex)?|failure|call_abandoned|completed\.[0-9]+|__.*|\.(data|bss)' >"$dir/state" &&
             fail "$l keeps state of the process: $(tr '\n' ' ' <"$dir/state")"
-        grep -q ' call_abandoned$' "$dir/symbols" || fail "$l has no symbols to look at"
+        grep -qE ' (call_abandoned|given_up|tallies)$' "$dir/symbols" || fail "$l has no symbols to look at"
     done
 fi
 

@@ -6,10 +6,13 @@
 
 enum { NAMES_MAX = 8 }; /* of namespaces: enough to know where to look */
 
-int cli_cluster_ask(struct cli *cli, struct cli_call *call, json_t **doc)
+int cli_cluster_ask(struct cli *cli, struct cli_call *call, uint32_t ms_max, json_t **doc)
 {
+    struct cairn_call_options *o = cli_call_init(cli, call, 0);
     char *text = NULL;
-    int rc = cairn_cluster_status(cli->session, &text, cli_call_init(cli, call, 0));
+    if (ms_max > 0)
+        o->timeout_ms = MIN(o->timeout_ms, ms_max);
+    int rc = cairn_cluster_status(cli->session, &text, o);
     if (rc != 0)
         return rc;
     *doc = json_loads(text, 0, NULL);
@@ -160,7 +163,7 @@ int cli_cluster_members(struct cli *cli, bool names)
 {
     struct cli_call call;
     json_t *doc = NULL;
-    int rc = cli_cluster_ask(cli, &call, &doc);
+    int rc = cli_cluster_ask(cli, &call, 0, &doc);
     if (rc != 0)
         return cli_call_failed(cli, rc, &call, "asking for the cluster's members");
     const json_t *members = json_object_get(doc, "members");

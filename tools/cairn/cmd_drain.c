@@ -59,7 +59,7 @@ static void look(struct drain *d)
 {
     struct cli_call call;
     json_t *doc = NULL;
-    if (cli_cluster_ask(d->cli, &call, &doc) != 0)
+    if (cli_cluster_ask(d->cli, &call, CLI_CLUSTER_SOON_MS, &doc) != 0)
         return;
     const json_t *m = cli_cluster_member(doc, d->node);
     const char *state = json_string_value(json_object_get(m, "state"));

@@ -86,12 +86,14 @@ static void import_large(struct transfer_worker *w, struct transfer_batch *b, st
     struct cli_call call;
     cli_call_init(t->cli, &call, i->size);
     bool same = i->compare && is_same(w, key, i->key_len, map.data, i->size), exists = false;
-    if (same)
-        rc = guarded_unmap(&map);
-    else if (cairn_exists(w->ns, key, i->key_len, &exists, &call.o) != 0 || exists)
-        rc = import_over(w, key, i->key_len, &map, &call.o);
-    else
-        rc = import_new(w, key, i->key_len, &map, &call.o);
+    if (!same)
+        rc = cairn_exists(w->ns, key, i->key_len, &exists, &call.o);
+    if (same || rc != 0) {
+        int unmapped = guarded_unmap(&map);
+        rc = rc == 0 ? unmapped : rc;
+    } else {
+        rc = (exists ? import_over : import_new)(w, key, i->key_len, &map, &call.o);
+    }
     if (rc == 0 && same)
         transfer_skipped(t, i->size);
     else

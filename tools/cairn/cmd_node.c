@@ -109,7 +109,7 @@ static bool add_cluster(struct cli *cli, json_t *doc)
     json_t *cluster = NULL;
     if (!is_in_cluster(doc))
         return false;
-    if (cli_cluster_ask(cli, &call, &cluster) != 0) {
+    if (cli_cluster_ask(cli, &call, CLI_CLUSTER_SOON_MS, &cluster) != 0) {
         json_object_set_new(doc, "cluster", json_pack("{s:s}", "problem", "no node coordinates it now"));
         return false;
     }

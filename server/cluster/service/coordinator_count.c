@@ -26,20 +26,26 @@ static uint32_t present(struct cairn_coordinator *co, const struct cairn_slot_re
     return n;
 }
 
+static void count_holder(struct cairn_coordinator *co, const struct cairn_slot_record *rec, uint64_t node)
+{
+    struct cairn_member *m = cairn_members_find(&co->members, node);
+
+    if (m == NULL)
+        return;
+    m->holds++;
+    m->leads += node == rec->primary.node;
+}
+
 static void count_slot(struct cairn_coordinator *co, struct cairn_coordinator_class_counts *class,
                        const struct cairn_slot_record *rec, uint32_t wanted)
 {
     struct cairn_coordinator_counts *n = &co->counts;
     uint32_t there = present(co, rec);
 
-    for (uint32_t i = 0; i < rec->nreplicas; i++) {
-        struct cairn_member *m = cairn_members_find(&co->members, rec->replicas[i]);
-
-        if (m == NULL)
-            continue;
-        m->holds++;
-        m->leads += m->p.node == rec->primary.node;
-    }
+    for (uint32_t i = 0; i < rec->nreplicas; i++)
+        count_holder(co, rec, rec->replicas[i]);
+    if (rec->move.phase == CAIRN_MOVE_COPY) /* it will: who is drained is not done before that has come and gone */
+        count_holder(co, rec, rec->move.target.node);
     n->slots++;
     n->moving += rec->move.phase != CAIRN_MOVE_NONE;
     class->slots++;

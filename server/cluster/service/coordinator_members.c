@@ -133,6 +133,7 @@ void cairn_coordinator_drain(struct cairn_coordinator *co, struct cairn_coordina
         return;
     }
     ask->nslots = cairn_coord_holds(&co->coord, m->p.node);
+    m->holds = ask->nslots; /* it may not have been counted since it got them */
     m->p.draining = !ask->off;
     if (m->state != CAIRN_WIRE_MEMBER_SILENT && m->state != CAIRN_WIRE_MEMBER_LOST)
         cairn_member_set_alive(m, true);

@@ -17,7 +17,7 @@ enum {
     PLAN_DELAY_MS = 1000, /* after a change of the members */
     PLAN_AGAIN_MS = 5000, /* one could not be made */
     PLAN_OLD_MS = 60000,  /* what is left by then, with nothing under way, may have to be thought of anew */
-    NODES_OF_LOOK = 2048, /* as many members more, as many times less often: a look asks for each */
+    LOOK_PART = 10,       /* of the loop's time, at most, goes into looking what may begin */
 };
 
 /* A plan of one class, and what it was made from. */
@@ -30,7 +30,7 @@ struct cairn_coordinator_plan {
     uint32_t nnodes;
     struct cairn_slot_record *records; /* as they were; NULL: as they are */
     struct cairn_planner *planner;
-    uint64_t made_ns;
+    uint64_t made_ns, look_ns; /* look_ns: when to look again */
     uint32_t begun; /* moves */
     bool making;    /* for slots that are not there yet: over nodes that are there now */
     bool stale;     /* members have changed since */
@@ -268,8 +268,11 @@ static void plan_carry_out(struct cairn_coordinator *co, struct cairn_coordinato
 {
     struct cairn_planner_counts counts;
     const struct cairn_planner_move *moves;
+    uint64_t began = now_of(co);
     uint32_t elsewhere = 0, n;
 
+    if (began < p->look_ns)
+        return;
     for (uint32_t i = 0; i < CAIRN_CLUSTER_CLASSES; i++) {
         const struct cairn_coordinator_plan *other = co->classes[i].plan;
 
@@ -279,6 +282,7 @@ static void plan_carry_out(struct cairn_coordinator *co, struct cairn_coordinato
         elsewhere += cairn_planner_counts(other->planner).under_way + n;
     }
     cairn_planner_look(p->planner, elsewhere);
+    p->look_ns = began + LOOK_PART * (now_of(co) - began);
     counts = cairn_planner_counts(p->planner);
     moves = cairn_planner_moves(p->planner, &n);
     for (uint32_t i = 0; i < n; i++)
@@ -315,7 +319,7 @@ static bool plans_make(struct cairn_coordinator *co)
 
 void cairn_coordinator__plans_go_on(struct cairn_coordinator *co)
 {
-    if (plans_make(co) || co->ticks % (1 + co->members.n / NODES_OF_LOOK) != 0)
+    if (plans_make(co))
         return;
     for (uint32_t i = 0; i < CAIRN_CLUSTER_CLASSES; i++) {
         struct cairn_coordinator_plan *p = co->classes[(co->ticks + i) % CAIRN_CLUSTER_CLASSES].plan;

@@ -284,6 +284,28 @@ static void who_is_drained_ends_with_nothing(void **state)
     assert_even(w, 2, all, 4);
 }
 
+/* What it holds was not counted yet when the drain began: it is not taken for nothing. */
+static void who_has_just_got_slots_is_not_drained(void **state)
+{
+    struct world *w = *state;
+    struct wish x = { 0 };
+
+    some(w, 4);
+    for (uint32_t ms = 0; ms < 1000; ms += 100) { /* at any time between two counts */
+        uint64_t node = 1 + ms / 100 % 4;
+
+        assert_int_equal(create_class(w, 1 + ms / 100 % 3, &x), 0);
+        world_run_ms(w, ms);
+        wish_begin(&x);
+        x.ask.p.node = node;
+        cairn_coordinator_drain(&serving(w)->co, &x.ask);
+        assert_string_equal(state_of(w, node), "draining");
+        world_run_ms(w, 100);
+        assert_true(x.over && x.ask.rc == 0 && x.ask.nslots > 0);
+        drain(w, node, true);
+    }
+}
+
 /* A drain that is not done outlives the process, and the coordinator; it ends when it is called off. */
 static void a_drain_goes_on(void **state)
 {
@@ -311,6 +333,36 @@ static void a_drain_goes_on(void **state)
     settle(w);
     assert_string_equal(state_of(w, drained), "up");
     assert_even(w, 2, all, 4);
+}
+
+/* What would go to a node that is away waits for it, and takes no place of what can go on. */
+static void who_is_away_holds_up_nothing(void **state)
+{
+    struct world *w = *state;
+    struct wish x = { 0 };
+    struct node *co = some(w, 4);
+    uint64_t away = co->id == 3 ? 4 : 3, drained = co->id == 2 ? 1 : 2;
+    uint32_t held;
+
+    for (int i = 0; i < NODES; i++)
+        w->nodes[i].conf.moves_max = w->nodes[i].conf.moves_per_node_max = 2;
+    assert_int_equal(create_class(w, 2, &x), 0);
+    settle(w);
+    w->nodes[away - 1].beats = false;
+    world_run_ms(w, 4000);
+    assert_string_equal(state_of(w, away), "away");
+    held = holds(w, drained, 2);
+    drain(w, drained, false);
+    for (int i = 0; i < 100; i++) {
+        world_run_ms(w, 100);
+        for (uint32_t slot = NSLOTS; slot < 2 * NSLOTS; slot++)
+            assert_int_not_equal(record_of(w, slot)->move.target.node, away);
+    }
+    assert_in_range(holds(w, drained, 2), 1, held - 20);
+    w->nodes[away - 1].beats = true;
+    world_run_ms(w, 2000);
+    settle(w);
+    assert_int_equal(holds(w, drained, 2), 0);
 }
 
 static void who_is_lost_is_replaced(void **state)
@@ -440,7 +492,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_new_class_is_even, plan_setup, teardown),
         cmocka_unit_test_setup_teardown(who_joins_gets_its_share, plan_setup, teardown),
         cmocka_unit_test_setup_teardown(who_is_drained_ends_with_nothing, plan_setup, teardown),
+        cmocka_unit_test_setup_teardown(who_has_just_got_slots_is_not_drained, plan_setup, teardown),
         cmocka_unit_test_setup_teardown(a_drain_goes_on, plan_setup, teardown),
+        cmocka_unit_test_setup_teardown(who_is_away_holds_up_nothing, plan_setup, teardown),
         cmocka_unit_test_setup_teardown(who_is_lost_is_replaced, plan_setup, teardown),
         cmocka_unit_test_setup_teardown(too_few_nodes_are_degraded, plan_setup, teardown),
         cmocka_unit_test_setup_teardown(weights_are_honoured, plan_setup, teardown),

@@ -127,6 +127,35 @@ static void a_removal_is_lent_the_room_until_it_is_there_again(void **state)
     assert_int_equal(spare_bytes(fx), SPARE);
 }
 
+/* Status says the same, and sets nothing aside; while others do, it says what they last found. */
+static void status_only_looks(void **state)
+{
+    struct fixture *fx = *state;
+    uint64_t growth;
+
+    mount_or_skip(fx);
+    cairn_spare_keep(&fx->spare);
+    fill_but(fx, 0);
+    assert_true(cairn_spare_show(&fx->spare, &growth));
+    assert_int_equal(growth, 0);
+    assert_true(cairn_spare_lend(&fx->spare));
+    fill_but(fx, HEADROOM + SPARE / 2);
+    assert_true(cairn_spare_show(&fx->spare, &growth));
+    fill_but(fx, 2 * HEADROOM + SPARE + 65536);
+    assert_false(cairn_spare_show(&fx->spare, &growth));
+    assert_int_equal(growth, 65536);
+    assert_int_equal(spare_bytes(fx), 0);
+    fill_but(fx, 0);
+    pthread_mutex_lock(&fx->spare.mutex);
+    assert_false(cairn_spare_show(&fx->spare, &growth));
+    assert_int_equal(growth, 65536);
+    pthread_mutex_unlock(&fx->spare.mutex);
+    assert_true(cairn_spare_show(&fx->spare, &growth));
+    fill_but(fx, 2 * HEADROOM + SPARE);
+    assert_false(refuses(fx));
+    assert_int_equal(spare_bytes(fx), SPARE);
+}
+
 static void a_start_takes_the_room_or_says_what_to_do(void **state)
 {
     struct fixture *fx = *state;
@@ -166,6 +195,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(new_data_leaves_the_headroom, setup, teardown),
         cmocka_unit_test_setup_teardown(a_removal_is_lent_the_room_until_it_is_there_again, setup, teardown),
+        cmocka_unit_test_setup_teardown(status_only_looks, setup, teardown),
         cmocka_unit_test_setup_teardown(a_start_takes_the_room_or_says_what_to_do, setup, teardown),
         cmocka_unit_test(without_a_directory_nothing_is_refused),
     };
