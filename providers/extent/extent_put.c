@@ -9,6 +9,7 @@
  */
 #include "providers/extent/extent_internal.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 
 enum { PUT_RESERVE, PUT_MOVE, PUT_SEAL, PUT_DONE, PUT_FAILED, PUT_NR };
@@ -20,6 +21,7 @@ struct put {
     struct cairn_rpc_req *rq;
     struct cairn_extent_region *region; /* ours alone until it is in the table */
     const Cairn__Wire__ExtentPut *msg;
+    struct cairn_link named; /* of the store's, if the caller gave the name */
     bool moved;
     struct cairn_extent_step step;
     struct cairn_extent_move move;
@@ -44,12 +46,44 @@ static bool put_invariant(const struct cairn_sm *sm)
 
 const struct cairn_sm_kind cairn_extent_put_kind = { "extent-put", put_states, PUT_NR, put_invariant, 60000 };
 
+/* ---- names that the caller gives: nobody else may be storing the same one ---- */
+
+static bool name_take(struct put *p)
+{
+    struct cairn_extent_store *s = p->region->store;
+    struct cairn_extent_region *there;
+    bool taken = false;
+
+    pthread_mutex_lock(&s->drafts_mutex);
+    there = cairn_extent_table_find(&s->table, p->region->id);
+    CAIRN_LIST_FOREACH (l, &s->named)
+        taken |= CONTAINER_OF(l, const struct put, named)->region->id == p->region->id;
+    if (there == NULL && !taken)
+        cairn_list_add_tail(&s->named, &p->named);
+    pthread_mutex_unlock(&s->drafts_mutex);
+    if (there != NULL)
+        cairn_extent_region_put(there);
+    return there == NULL && !taken;
+}
+
+static void name_give(struct put *p)
+{
+    struct cairn_extent_store *s = p->step.worker->store; /* the region may be gone by now */
+
+    if (cairn_list_is_empty(&p->named))
+        return;
+    pthread_mutex_lock(&s->drafts_mutex);
+    cairn_list_del(&p->named);
+    pthread_mutex_unlock(&s->drafts_mutex);
+}
+
 static void put_fail(struct put *p, int rc)
 {
     struct cairn_rpc_req *rq = p->rq;
 
     cairn_sm_fail(&p->sm, PUT_FAILED, rc);
     cairn_sm_fini(&p->sm);
+    name_give(p);
     cairn_extent_region_put(p->region);
     free(p);
     if (rc == CAIRN_E_CORRUPT)
@@ -75,6 +109,7 @@ static void put_sealed(struct put *p, int rc)
     cairn_sm_move(&p->sm, PUT_DONE);
     cairn_sm_fini(&p->sm);
     CAIRN_ASSERT(cairn_extent_table_add(&s->table, p->region)); /* names are unique; takes our reference */
+    name_give(p);
     free(p);
     cairn_rpc_reply(rq, 0, &reply.base, NULL, 0);
 }
@@ -175,7 +210,7 @@ void cairn_extent__put(struct cairn_rpc_req *rq)
         !cairn_extent__check_length(rq, msg->length) ||
         !cairn_extent__check_write(rq, msg->length, msg->bulk, msg->n_crcs))
         return;
-    id = cairn_extent_store_new_name(s);
+    id = msg->id != 0 ? msg->id : cairn_extent_store_new_name(s);
     p = id != 0 ? malloc(sizeof(*p)) : NULL;
     if (p != NULL)
         p->region = cairn_extent_region_new(s, id, msg->length, msg->owner);
@@ -189,6 +224,13 @@ void cairn_extent__put(struct cairn_rpc_req *rq)
     p->rq = rq;
     p->msg = msg;
     p->moved = false;
+    cairn_list_init(&p->named);
+    if (msg->id != 0 && !name_take(p)) {
+        cairn_extent_region_put(p->region);
+        free(p);
+        cairn_rpc_reply_err(rq, CAIRN_E_EXISTS, "region %016" PRIx64 " is there already", msg->id);
+        return;
+    }
     p->step.worker = w;
     p->step.region = p->region;
     p->step.done = put_on_reserved;

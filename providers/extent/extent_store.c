@@ -225,6 +225,7 @@ int cairn_extent_store_open(const struct cairn_extent_conf *conf, struct cairn_p
     s->dirfd = s->lock_fd = -1;
     pthread_mutex_init(&s->drafts_mutex, NULL);
     cairn_list_init(&s->drafts);
+    cairn_list_init(&s->named);
     rc = cairn_extent_table_init(&s->table);
     if (rc != 0) {
         cairn_err_set(err, rc, "extent store");
@@ -287,6 +288,16 @@ struct cairn_extent_worker *cairn_extent_store_worker(struct cairn_extent_store 
     return NULL;
 }
 
+/* By a region that another store has named: once in 2^64 names. */
+static bool is_taken(struct cairn_extent_store *s, uint64_t id)
+{
+    struct cairn_extent_region *r = cairn_extent_table_find(&s->table, id);
+
+    if (r != NULL)
+        cairn_extent_region_put(r);
+    return r != NULL;
+}
+
 uint64_t cairn_extent_store_new_name(struct cairn_extent_store *s)
 {
     for (;;) {
@@ -296,7 +307,7 @@ uint64_t cairn_extent_store_new_name(struct cairn_extent_store *s)
         if (n >> CAIRN_EXTENT_NAME_BITS != s->epoch)
             return 0;
         id = cairn_extent_name(s->salt, n);
-        if (id != 0) /* "no region" */
+        if (id != 0 && !is_taken(s, id)) /* 0: "no region" */
             return id;
     }
 }

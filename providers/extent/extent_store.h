@@ -132,6 +132,7 @@ struct cairn_extent_store {
     pthread_mutex_t drafts_mutex;
     struct cairn_link drafts; /* oldest first */
     uint32_t ndrafts;
+    struct cairn_link named; /* PUTs under way of regions that another store has named; the same mutex */
 
     /* What operators see. */
     atomic_uint_fast64_t corrupt_found, arrived_bad, drafts_expired, scrub_regions, scrub_bytes, scrub_rounds;

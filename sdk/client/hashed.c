@@ -169,6 +169,8 @@ static int put(struct cairn_ns *ns, const void *key, size_t key_len, const void 
         call->next = put_large_next;
     } else {
         cairn__hashed_route(call, ns, key, key_len, &call->rq.put.rid, NULL);
+        if (len > CAIRN_KV_VALUE_BYTES_MAX / 2)
+            call->route.try_ms = CAIRN__LARGE_TRY_MS;
     }
     call->inner = inner != NULL;
     if (inner != NULL)

@@ -92,9 +92,15 @@ bool cairn__hashed_is_large(const struct cairn_ns *ns, uint64_t len);
 int cairn__large_put(struct cairn_call *call, const void *key, size_t key_len, const void *value, uint64_t len,
                      bool if_absent, void (*over)(struct cairn_call *call, int rc));
 
-/** Starts the transfer of one part. @timeout_ns 0: what @o says. *@out is set before it begins. */
+enum { CAIRN__LARGE_TRY_MS = 8000 }; /* in a clustered namespace: until other nodes have the bytes, too */
+
+/** Starts the transfer of one part. @timeout_ns 0: what @o says. *@out is set before it begins. In a clustered namespace all parts go to
+ * one node, *@home, which the first one chooses; CAIRN_E_MOVED: it does not lead the key's slot any more. */
 struct cairn__part {
     uint64_t upload;
+    uint64_t *home;
+    const void *key;
+    size_t key_len;
     uint32_t number;
     const void *p;
     uint64_t len;
@@ -102,15 +108,17 @@ struct cairn__part {
 };
 int cairn__part_start(struct cairn_ns *ns, const struct cairn__part *part, const struct cairn_call_options *o,
                       cairn_done_fn *done, void *arg, uint64_t timeout_ns, struct cairn_call **out);
-/** Makes call->rq a COMMIT. */
+/** Makes call->rq a COMMIT. One that comes again for the same call bears the same number. */
 struct cairn__commit {
     uint64_t upload, length;
+    uint64_t *home; /* as above */
     uint32_t parts;
     bool if_absent;
 };
 void cairn__commit_request(struct cairn_call *call, struct cairn_ns *ns, const void *key, size_t key_len,
                            const struct cairn__commit *commit);
 /** Starts an ABORT; @done NULL waits for it. */
-int cairn__abort_start(struct cairn_ns *ns, uint64_t upload, cairn_done_fn *done, void *arg);
+int cairn__abort_start(struct cairn_ns *ns, const void *key, size_t key_len, uint64_t upload, cairn_done_fn *done,
+                       void *arg);
 
 #endif

@@ -12,6 +12,7 @@
 enum {
     LARGE_INFLIGHT = 4,
     LARGE_SUM_BYTES = 4 << 20, /* checksums are computed so much at a time: below 1 ms */
+    LARGE_RESTARTS_MAX = 4,    /* of a put, whose node was lost with the parts it had */
     LARGE_ABORT_MS = 2000,     /* what is not aborted by then, the node removes by itself */
 };
 
@@ -36,8 +37,8 @@ struct cairn_large {
     const void *key;
     size_t key_len;
     bool if_absent, saw_errors;
-    uint64_t upload;
-    uint32_t parts;
+    uint64_t upload, home;
+    uint32_t parts, restarts;
     struct large_piece piece[LARGE_INFLIGHT];
 };
 
@@ -152,6 +153,12 @@ static void part_next(struct cairn_call *call)
     cairn__call_send(call);
 }
 
+/* A part that was sent twice is there once. */
+static void part_answered(struct cairn_call *call)
+{
+    cairn__call_finish(call, call->rpc.rc == CAIRN_E_EXISTS && call->route.on ? 0 : call->rpc.rc);
+}
+
 int cairn__part_start(struct cairn_ns *ns, const struct cairn__part *part, const struct cairn_call_options *o,
                       cairn_done_fn *done, void *arg, uint64_t timeout_ns, struct cairn_call **out)
 {
@@ -185,8 +192,15 @@ int cairn__part_start(struct cairn_ns *ns, const struct cairn__part *part, const
     call->out_arg = part->crcs != NULL ? part->len : 0;
     call->has_steps = call->inner = true;
     call->next = part_next;
-    call->answered = cairn__answered_plainly;
+    call->sees_errors = true;
+    call->answered = part_answered;
     cairn__call_to(call, &cairn_iface_router, CAIRN_PROVIDER_ROUTER, CAIRN__WIRE__ROUTER_METHOD__ROUTER_PART);
+    if (ns->slots > 0) {
+        m->key = cairn__bytes(part->key, part->key_len);
+        cairn__hashed_route(call, ns, part->key, part->key_len, NULL, NULL);
+        call->route.home = part->home;
+        call->route.try_ms = CAIRN__LARGE_TRY_MS;
+    }
     *out = call; /* before it begins: it never ends inside */
     return cairn__call_go(call);
 }
@@ -208,9 +222,18 @@ void cairn__commit_request(struct cairn_call *call, struct cairn_ns *ns, const v
     call->rpc.payload_n = 0;
     call->expose_len = 0;
     cairn__call_to(call, &cairn_iface_router, CAIRN_PROVIDER_ROUTER, CAIRN__WIRE__ROUTER_METHOD__ROUTER_COMMIT);
+    if (ns->slots == 0)
+        return;
+    if (call->route.on)
+        m->rid = &call->route.number.rid;
+    else
+        cairn__hashed_route(call, ns, key, key_len, &m->rid, NULL);
+    call->route.home = commit->home;
+    call->route.try_ms = CAIRN__LARGE_TRY_MS;
 }
 
-int cairn__abort_start(struct cairn_ns *ns, uint64_t upload, cairn_done_fn *done, void *arg)
+int cairn__abort_start(struct cairn_ns *ns, const void *key, size_t key_len, uint64_t upload, cairn_done_fn *done,
+                       void *arg)
 {
     struct cairn_call_options o = CAIRN_CALL_OPTIONS_INIT;
     struct cairn_call *call;
@@ -226,6 +249,7 @@ int cairn__abort_start(struct cairn_ns *ns, uint64_t upload, cairn_done_fn *done
     call->inner = true;
     call->answered = cairn__answered_plainly;
     cairn__call_to(call, &cairn_iface_router, CAIRN_PROVIDER_ROUTER, CAIRN__WIRE__ROUTER_METHOD__ROUTER_ABORT);
+    cairn__hashed_route(call, ns, key, key_len, NULL, NULL);
     return cairn__call_go(call);
 }
 
@@ -234,7 +258,13 @@ int cairn__abort_start(struct cairn_ns *ns, uint64_t upload, cairn_done_fn *done
 static int put_start_part(struct cairn_large *x, struct large_piece *p, uint64_t off)
 {
     struct cairn_call_options o = CAIRN_CALL_OPTIONS_INIT;
-    struct cairn__part part = { .upload = x->upload, .number = x->parts, .p = x->value + off, .len = p->len };
+    struct cairn__part part = { .upload = x->upload,
+                                .home = &x->home,
+                                .key = x->key,
+                                .key_len = x->key_len,
+                                .number = x->parts,
+                                .p = x->value + off,
+                                .len = p->len };
     int rc;
 
     o.error = &p->error;
@@ -254,8 +284,29 @@ static void put_on_aborted(void *arg, int rc)
 
 static void put_abort(struct cairn_large *x)
 {
-    if (cairn__abort_start(large_ns(x->parent), x->upload, put_on_aborted, x) != 0)
+    if (cairn__abort_start(large_ns(x->parent), x->key, x->key_len, x->upload, put_on_aborted, x) != 0)
         large_over(x, x->rc);
+}
+
+/* The node that had the parts has lost them, or the slot, in part or as a whole: the value is still here. If a COMMIT was tried
+ * that succeeded after all, the next one bears its number and changes nothing. */
+static bool put_begins_again(struct cairn_large *x, bool committed)
+{
+    struct cairn_call *call = x->parent;
+    bool lost = x->rc == CAIRN_E_MOVED || (committed && (x->rc == CAIRN_E_NOTFOUND || x->rc == CAIRN_E_INVAL));
+
+    if (large_ns(call)->slots == 0 || !lost || call->canceled || x->restarts == LARGE_RESTARTS_MAX)
+        return false;
+    x->restarts++;
+    x->rc = 0;
+    x->next = x->home = x->parts = 0;
+    x->upload = cairn_env_random(&call->c->loop.env);
+    call->err.code = 0;
+    call->err.text[0] = '\0';
+    large_pump(x);
+    if (x->running == 0)
+        x->done(x);
+    return true;
 }
 
 static void put_committed(struct cairn_call *call)
@@ -266,7 +317,7 @@ static void put_committed(struct cairn_call *call)
     x->rc = call->rpc.rc;
     if (x->rc == 0)
         large_over(x, 0);
-    else
+    else if (!put_begins_again(x, true))
         put_abort(x); /* finds nothing if the commit was tried at all */
 }
 
@@ -274,11 +325,13 @@ static void put_parts_done(struct cairn_large *x)
 {
     struct cairn_call *call = x->parent;
     struct cairn__commit commit = {
-        .upload = x->upload, .parts = x->parts, .length = x->len, .if_absent = x->if_absent
+        .upload = x->upload, .home = &x->home, .parts = x->parts, .length = x->len, .if_absent = x->if_absent
     };
 
     if (x->rc == 0 && call->canceled)
         x->rc = CAIRN_E_CANCELED;
+    if (put_begins_again(x, false))
+        return;
     if (x->rc != 0) {
         put_abort(x);
         return;
@@ -338,6 +391,7 @@ static int get_start_range(struct cairn_large *x, struct large_piece *p, uint64_
     call->uses_sink = call->has_steps = call->inner = true;
     call->verify = parent->verify;
     cairn__hashed_get_go(call, large_ns(parent), m->key.data, m->key.len);
+    cairn__hashed_route(call, large_ns(parent), m->key.data, m->key.len, NULL, NULL);
     p->call = call;
     return cairn__call_go(call);
 }

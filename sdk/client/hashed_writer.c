@@ -51,7 +51,7 @@ struct half {
 
 struct cairn_writer {
     struct cairn__stream s;
-    uint64_t upload, length, total; /* @length: as hinted; @total: of what was sent or is in a buffer */
+    uint64_t upload, home, length, total; /* @length: as hinted; @total: of what was sent or is in a buffer */
     uint32_t parts;                 /* begun */
     uint32_t filling;
     int rc; /* first failure */
@@ -143,11 +143,22 @@ static void half_on_sent(void *arg, int rc)
         step_next(parked);
 }
 
+/* The parts were lost with the node that led. What was written is not here any more either: all that can be done is to write it
+ * once more. */
+static int writer_lost(const struct cairn_writer *w, int rc)
+{
+    if (rc != CAIRN_E_MOVED)
+        return rc;
+    if (w->s.o.error != NULL)
+        w->s.o.error->code = CAIRN_E_BUSY;
+    return CAIRN_E_BUSY;
+}
+
 static void half_take_back(struct half *h, int rc)
 {
     h->running = false;
     if (h->w->rc == 0)
-        h->w->rc = rc;
+        h->w->rc = writer_lost(h->w, rc);
 }
 
 /* Until the half is ours again. */
@@ -181,7 +192,14 @@ static bool half_is_back(struct half *h, struct cairn_call *call)
 static void half_send(struct half *h, uint32_t *crcs)
 {
     struct cairn_writer *w = h->w;
-    struct cairn__part part = { w->upload, w->parts, h->buf, h->len, crcs };
+    struct cairn__part part = { .upload = w->upload,
+                                .home = &w->home,
+                                .key = w->s.key,
+                                .key_len = w->s.key_len,
+                                .number = w->parts,
+                                .p = h->buf,
+                                .len = h->len,
+                                .crcs = crcs };
 
     h->waiter = (struct cairn_waiter){ .kind = CAIRN_WAITS_FOR_CALL };
     w->rc = cairn__part_start(w->s.ns, &part, &w->s.o, half_on_sent, h, 0, &h->call);
@@ -279,7 +297,7 @@ static void step_abort(struct cairn_call *call)
     struct cairn_writer *w = call->out;
 
     cairn_sm_move(&w->sm, STEP_ABORTING);
-    if (w->parts == 0 || cairn__abort_start(w->s.ns, w->upload, step_on_aborted, call) != 0)
+    if (w->parts == 0 || cairn__abort_start(w->s.ns, w->s.key, w->s.key_len, w->upload, step_on_aborted, call) != 0)
         step_on_aborted(call, 0);
 }
 
@@ -288,6 +306,12 @@ static void step_committed(struct cairn_call *call)
     struct cairn_writer *w = call->out;
 
     w->rc = call->rpc.rc;
+    /* The parts went with the node that led; whether a COMMIT came before that, it alone could tell. */
+    if (call->route.on && call->route.unsure && (w->rc == CAIRN_E_MOVED || w->rc == CAIRN_E_NOTFOUND))
+        w->rc = cairn_err_set(&call->err, CAIRN_E_UNKNOWN,
+                              "it may have been done: the node that had its parts is not there to say so");
+    else if (w->rc == CAIRN_E_MOVED)
+        w->rc = call->err.code = CAIRN_E_BUSY;
     if (w->rc == 0)
         step_over(call, 0);
     else
@@ -298,6 +322,7 @@ static void step_commit(struct cairn_call *call)
 {
     struct cairn_writer *w = call->out;
     struct cairn__commit commit = { .upload = w->upload,
+                                    .home = &w->home,
                                     .parts = w->parts,
                                     .length = w->total,
                                     .if_absent = (cairn__flags(&w->s.o) & CAIRN_IF_ABSENT) != 0 };
@@ -488,7 +513,7 @@ void cairn_writer_abort(struct cairn_writer *w)
     for (uint32_t i = 0; i < WRITER_HALVES; i++)
         half_wait(&w->half[i]);
     if (w->parts > 0)
-        (void)cairn__abort_start(w->s.ns, w->upload, NULL, NULL); /* else the node removes them later */
+        (void)cairn__abort_start(w->s.ns, w->s.key, w->s.key_len, w->upload, NULL, NULL); /* else the node removes them later */
     cairn__stream_over(&w->s, 0);
     writer_free(w);
 }

@@ -202,6 +202,11 @@ bool cairn__route_find(struct cairn_call *call, uint64_t *timeout_ns)
         cairn_sm_move(&route->sm, ROUTE_FIND);
     }
     s = cairn_route_map_slot(&r->map, route->slot);
+    if (s != NULL && route->home != NULL && *route->home != 0 && *route->home != r->map.nodes[s->holders[0]]->node) {
+        cairn_err_set(&call->err, CAIRN_E_MOVED, "the node that had the first parts of it leads its slot no more");
+        cairn__call_fail_later(call, CAIRN_E_MOVED);
+        return false;
+    }
     if (s != NULL && route->writes &&
         !cairn__number_take(call->c, &route->number, CONTAINER_OF(call->handle, struct cairn_ns, h), route->slot,
                             &rc)) {
@@ -219,10 +224,14 @@ bool cairn__route_find(struct cairn_call *call, uint64_t *timeout_ns)
         route_wait(call, ROUTE_MAP, cairn__route_pause_ns(call->c, route->tries++));
         return false;
     }
+    if (route->home != NULL)
+        *route->home = r->map.nodes[s->holders[0]]->node;
     cairn__number_floor(&route->number);
     cairn_sm_move(&route->sm, ROUTE_ASKED);
     *timeout_ns =
-        (cairn_rpc_session_is_up(call->rpc.dest.session) ? ROUTE_TRY_MS : ROUTE_UNREACHED_MS) * CAIRN_NS_PER_MS +
+        (cairn_rpc_session_is_up(call->rpc.dest.session) ? MAX(route->try_ms, (uint32_t)ROUTE_TRY_MS)
+                                                         : (uint32_t)ROUTE_UNREACHED_MS) *
+            CAIRN_NS_PER_MS +
         call->expose_len * CAIRN_NS_PER_S / TRY_BYTES_PER_S;
     return true;
 }

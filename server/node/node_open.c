@@ -177,6 +177,7 @@ static int start_instance(struct cairn_server *s, struct cairn_instance *p, stru
                                         .extent = s->conf.router_extent,
                                         .embed_threshold = (uint32_t)s->conf.embed_threshold,
                                         .user_namespaces_max = s->conf.user_namespaces_max,
+                                        .sweep_interval_ms = s->conf.sweep_interval_ms,
                                         .map = s->map,
                                         .cluster = cluster_ctx(s) };
     struct cairn_cluster_conf cluster = s->conf.service;

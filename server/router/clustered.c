@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { SPREAD_MS = 3000 }; /* who has a region by then has it; the others are waited for by the log, or removed */
+
 uint32_t router_clustered_slots(const struct cairn_router *r, const struct router_ns *ns, uint32_t *first)
 {
     uint32_t n = ns->clustered && r->conf.cluster != NULL ? cairn_cluster_slots(r->conf.cluster) : 0;
@@ -187,6 +189,43 @@ int router_clustered_list_end(struct router_op *op, Cairn__Wire__RouterListReply
     reply->led = led.n;
     reply->led_sum = led.sum;
     return rc;
+}
+
+/* ---- regions of large values ---- */
+
+static void on_spread(struct cairn_cluster_spread *s, int rc)
+{
+    struct router_op *op = s->arg;
+
+    op->rc = rc;
+    op->next(op);
+}
+
+void router_clustered_spread(struct router_op *op, router_step *next)
+{
+    struct cairn_cluster *c = op->w->router->conf.cluster;
+    uint64_t left = cairn_rpc_req_left_ns(op->rq, cairn_loop_now(op->w->loop));
+
+    op->rc = 0;
+    for (uint32_t i = 0; i < op->nregions && op->rc == 0; i++)
+        op->rc = cairn_cluster_region_note(c, op->regions[i].id);
+    if (op->rc != 0) {
+        next(op);
+        return;
+    }
+    op->next = next;
+    op->spread = (struct cairn_cluster_spread){
+        .cluster = c,
+        .worker = cairn_rpc_index(op->w->rpc),
+        .slot = op->slot,
+        .owner = router_ns_region_owner(op->ns),
+        .regions = op->regions,
+        .nregions = op->nregions,
+        .timeout_ns = MAX(MIN(left, SPREAD_MS * CAIRN_NS_PER_MS), UINT64_C(1)),
+        .done = on_spread,
+        .arg = op,
+    };
+    cairn_cluster_spread(&op->spread);
 }
 
 /* ---- sessions ---- */

@@ -138,7 +138,7 @@ static void length_ask(struct router_op *op)
     cairn__wire__kv_get__init(&op->msg.get);
     op->msg.get.db = op->ns->db;
     op->msg.get.key = ((const Cairn__Wire__RouterKey *)op->rq->msg)->key;
-    if (op->ns->has_large)
+    if (op->ns->has_large || router_is_clustered(op->ns))
         ask_call(op, CAIRN__WIRE__KV_METHOD__KV_GET, length_on_record);
     else /* every record is a value, with its head and checksums */
         ask_call(op, CAIRN__WIRE__KV_METHOD__KV_LENGTH, length_on_told);

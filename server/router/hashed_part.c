@@ -15,6 +15,15 @@ static bool has_extents(struct router_op *op)
 
 /* ---- PART ---- */
 
+/* Whoever has not fetched it by now is told once more with COMMIT. */
+static void part_spread(struct router_op *op)
+{
+    if (op->rc != 0)
+        router_op_fail(op, op->rc);
+    else
+        router_put_finish(op);
+}
+
 static void part_stored(struct router_op *op)
 {
     if (op->rc == 0 && !router_upload_keep(op, op->one.id)) {
@@ -24,19 +33,33 @@ static void part_stored(struct router_op *op)
     if (op->rc != 0)
         router_put_undo(op);
     else
-        router_put_finish(op);
+        router_put_spread(op, part_spread);
+}
+
+/* Parts come to whoever leads the value's slot, which is who can make them a value. */
+static int part_slot_check(struct router_op *op, const Cairn__Wire__RouterPart *m)
+{
+    uint64_t token;
+
+    if (!router_is_clustered(op->ns))
+        return 0;
+    if (m->key.len == 0)
+        return cairn_err_set(&op->err, CAIRN_E_INVAL, "a part of a value that is spread over nodes names its key");
+    return cairn_cluster_read_begin(op->w->router->conf.cluster, op->slot, &token);
 }
 
 void router_handle_part(struct cairn_rpc_req *rq)
 {
     const Cairn__Wire__RouterPart *m = (const Cairn__Wire__RouterPart *)rq->msg;
-    struct router_op *op = router_put_new(rq, m->ns, NULL);
+    struct router_op *op = router_put_new(rq, m->ns, m->key.len > 0 ? &m->key : NULL);
     int rc;
 
     if (op == NULL || !has_extents(op))
         return;
     router_op_look(op);
-    rc = router_bytes_check(rq, m->length, m->bulk, m->n_crcs, &op->err);
+    rc = part_slot_check(op, m);
+    if (rc == 0)
+        rc = router_bytes_check(rq, m->length, m->bulk, m->n_crcs, &op->err);
     if (rc == 0)
         rc = cairn_rpc_req_hold_payload(rq);
     if (rc == 0)
@@ -49,12 +72,19 @@ void router_handle_part(struct cairn_rpc_req *rq)
 
 /* ---- COMMIT ---- */
 
-static void commit_flagged(struct router_op *op)
+static void commit_spread(struct router_op *op)
 {
-    if (op->rq->canceled) /* the parts stay */
-        router_op_fail(op, CAIRN_E_CANCELED);
+    if (op->rc == 0 && op->rq->canceled)
+        op->rc = CAIRN_E_CANCELED;
+    if (op->rc != 0) /* the parts stay */
+        router_op_fail(op, op->rc);
     else
         router_put_regions(op);
+}
+
+static void commit_flagged(struct router_op *op)
+{
+    router_put_spread(op, commit_spread);
 }
 
 static void commit_opened(struct router_op *op)
@@ -72,6 +102,7 @@ void router_handle_commit(struct cairn_rpc_req *rq)
         return;
     router_op_look(op);
     op->key = m->key;
+    op->rid = m->rid;
     op->if_absent = m->if_absent;
     rc = router_upload_commit(op, m->upload, m->parts, m->length);
     if (rc != 0)

@@ -8,13 +8,17 @@
  *   FLAG ---> RECORD                       COMMIT
  *   OPEN ---> RECLAIM                      ABORT
  *   STORE ---> REPLIED                     PART
+ *   STORE ---> SPREAD ---> RECORD          in a namespace that is spread over nodes; PART: SPREAD ---> REPLIED
+ *   OPEN ---> SPREAD                       COMMIT
  *   STORE ---> UNDO ---> FAILED
- *   RECORD ---> VERIFY ---> UNDO           OPEN, PULL, FLAG, RECORD and VERIFY may also go to FAILED, RECORD to UNDO.
+ *   RECORD ---> VERIFY ---> UNDO           OPEN, PULL, FLAG, SPREAD, RECORD and VERIFY may also go to FAILED, RECORD and
+ *                                          SPREAD to UNDO.
  *
  * OPEN     nothing is stored; the namespace's database is being opened.
  * PULL     a value that will stand in its record is being brought from the caller's memory.
  * FLAG     all workers are being told that the namespace holds large values, so that nobody replaces one unseen.
  * STORE    a region is being written. Once complete it is durable, and named by nothing yet.
+ * SPREAD   every region is complete here; the other nodes that hold the value are fetching them.
  * RECORD   every region is complete; the record that names them (or holds the value) is being put.
  * RECLAIM  the value is stored; the regions of the one that it replaced are being removed.
  * REPLIED  the caller knows.
@@ -22,7 +26,8 @@
  * UNDO     the record was not put; our regions are being removed.
  * FAILED   the value that was there before is there still; or, with CAIRN_E_UNKNOWN, one of the two.
  *
- * A crash in STORE or before the end of RECLAIM leaves regions that nothing names: the sweeper's work. */
+ * A crash in STORE or before the end of RECLAIM leaves regions that nothing names: the sweeper's work. Of a namespace that is spread
+ * over nodes all removing is, since logs name regions, too: UNDO and RECLAIM have nothing to do. */
 #include "sdk/core/base/crc.h"
 #include "server/router/ns_order.h"
 
@@ -35,6 +40,7 @@ enum {
     PUT_PULL,
     PUT_FLAG,
     PUT_STORE,
+    PUT_SPREAD,
     PUT_RECORD,
     PUT_RECLAIM,
     PUT_REPLIED,
@@ -46,10 +52,11 @@ enum {
 
 #define TO(state) CAIRN_SM_TO(PUT_##state)
 static const struct cairn_sm_state put_states[PUT_NR] = {
-    [PUT_OPEN] = { "OPEN", CAIRN_SM_INITIAL, TO(PULL) | TO(FLAG) | TO(STORE) | TO(RECORD) | TO(RECLAIM) | TO(FAILED) },
+    [PUT_OPEN] = { "OPEN", CAIRN_SM_INITIAL, TO(PULL) | TO(FLAG) | TO(STORE) | TO(SPREAD) | TO(RECORD) | TO(RECLAIM) | TO(FAILED) },
     [PUT_PULL] = { "PULL", 0, TO(RECORD) | TO(FAILED) },
     [PUT_FLAG] = { "FLAG", 0, TO(STORE) | TO(RECORD) | TO(FAILED) },
-    [PUT_STORE] = { "STORE", 0, TO(RECORD) | TO(UNDO) | TO(REPLIED) },
+    [PUT_STORE] = { "STORE", 0, TO(SPREAD) | TO(RECORD) | TO(UNDO) | TO(REPLIED) },
+    [PUT_SPREAD] = { "SPREAD", 0, TO(RECORD) | TO(REPLIED) | TO(UNDO) | TO(FAILED) },
     [PUT_RECORD] = { "RECORD", 0, TO(RECLAIM) | TO(VERIFY) | TO(UNDO) | TO(FAILED) },
     [PUT_RECLAIM] = { "RECLAIM", 0, TO(REPLIED) },
     [PUT_REPLIED] = { "REPLIED", CAIRN_SM_FINAL, 0 },
@@ -70,12 +77,13 @@ static bool regions_are_complete(const struct router_op *op)
 static bool put_invariant(const struct cairn_sm *sm)
 {
     const struct router_op *op = CONTAINER_OF(sm, const struct router_op, sm);
-    bool large = op->regions != NULL;
+    bool large = op->regions != NULL, clustered = router_is_clustered(op->ns);
 
     return CAIRN_HOLDS(!large || !op->plain) && /* who stores large values looks at old ones */
            CAIRN_HOLDS((sm->state == PUT_PULL) == (op->pull != NULL) || cairn_sm_is_final(sm)) &&
            CAIRN_HOLDS(sm->state != PUT_STORE || (large && op->storing)) && /* the sweeper waits for us */
-           CAIRN_HOLDS(sm->state != PUT_RECORD || !large || (op->ns->large_ready && regions_are_complete(op))) &&
+           CAIRN_HOLDS(sm->state != PUT_RECORD || !large || ((op->ns->large_ready || clustered) && regions_are_complete(op))) &&
+           CAIRN_HOLDS(sm->state != PUT_SPREAD || (clustered && large && regions_are_complete(op))) &&
            CAIRN_HOLDS(sm->state != PUT_RECORD || op->upload == NULL || op->upload_spent) && /* nobody tries again */
            CAIRN_HOLDS((sm->state != PUT_UNDO && sm->state != PUT_VERIFY) || op->rc != 0);
 }
@@ -208,12 +216,23 @@ static void put_on_recorded(struct cairn_rpc_call *call)
     router_put_reclaim(op);
 }
 
+/* Whether an entry names the regions is not known, and need not be: the same COMMIT may come again, and bears the same number. */
+static bool may_commit_again(int rc)
+{
+    return cairn_rpc_may_come_again(rc) || rc == CAIRN_E_MOVED || rc == CAIRN_E_GONE || rc == CAIRN_E_SHUTDOWN;
+}
+
 static void put_on_replicated(struct router_op *op)
 {
-    if (op->rc != 0)
-        router_op_fail(op, op->rc);
-    else
+    for (uint32_t i = 0; op->rc == 0 && i < op->nregions; i++)
+        cairn_cluster_region_named(op->w->router->conf.cluster, op->regions[i].id);
+    if (op->rc == 0) {
         router_put_reclaim(op);
+        return;
+    }
+    if (may_commit_again(op->rc))
+        op->upload_spent = false;
+    router_op_fail(op, op->rc);
 }
 
 static void put_record(struct router_op *op, const uint8_t *record, size_t len)
@@ -221,7 +240,7 @@ static void put_record(struct router_op *op, const uint8_t *record, size_t len)
     op->upload_spent = true;
     cairn_sm_move(&op->sm, PUT_RECORD);
     if (router_is_clustered(op->ns)) {
-        router_clustered_write(op, &op->key, record, len, put_msg(op)->rid, put_on_replicated);
+        router_clustered_write(op, &op->key, record, len, op->rid, put_on_replicated);
         return;
     }
     cairn__wire__kv_put__init(&op->msg.put);
@@ -415,7 +434,7 @@ void router_put_store(struct router_op *op, uint64_t length, Cairn__Wire__BulkDe
     cairn_sm_move(&op->sm, PUT_STORE);
     cairn__wire__extent_put__init(msg);
     msg->length = length;
-    msg->durability = op->ns->durability;
+    msg->durability = router_is_clustered(op->ns) ? CAIRN__WIRE__DURABILITY__DURABILITY_SYNC : op->ns->durability;
     msg->owner = router_ns_region_owner(op->ns);
     msg->bulk = bulk;
     msg->crcs = ncrcs > 0 ? crcs : op->crcs;
@@ -432,12 +451,30 @@ void router_put_store(struct router_op *op, uint64_t length, Cairn__Wire__BulkDe
     cairn_rpc_call_start(&op->call);
 }
 
-static void put_stored(struct router_op *op)
+void router_put_spread(struct router_op *op, router_step *next)
+{
+    if (!router_is_clustered(op->ns)) {
+        next(op);
+        return;
+    }
+    cairn_sm_move(&op->sm, PUT_SPREAD);
+    router_clustered_spread(op, next);
+}
+
+static void put_spread(struct router_op *op)
 {
     if (op->rc != 0)
         router_put_undo(op);
     else
         router_put_regions(op);
+}
+
+static void put_stored(struct router_op *op)
+{
+    if (op->rc != 0)
+        router_put_undo(op);
+    else
+        router_put_spread(op, put_spread);
 }
 
 static void put_flagged(struct router_op *op)
@@ -455,7 +492,7 @@ static void put_large(struct router_op *op)
 
 void router_put_flag(struct router_op *op, router_step *next)
 {
-    if (op->ns->large_ready) {
+    if (op->ns->large_ready || router_is_clustered(op->ns)) { /* there nobody looks at what he replaces */
         next(op);
         return;
     }
@@ -486,14 +523,23 @@ int router_bytes_check(const struct cairn_rpc_req *rq, uint64_t length, const Ca
     return 0;
 }
 
+uint64_t router_region_bytes(const struct cairn_router *r, const struct router_ns *ns)
+{
+    return ns->clustered ? MIN(r->conf.region_bytes, (uint64_t)CAIRN_CLUSTER_REGION_BYTES) : r->conf.region_bytes;
+}
+
+/* In a namespace that is spread over nodes, what an entry of the log can hold is in the log, and reaches the disk twice; the rest
+ * goes to regions, once. */
+static uint64_t embedded_bytes_max(const struct router_ns *ns)
+{
+    return router_is_clustered(ns) ? CAIRN_RECORD_EMBEDDED_BYTES_MAX : ns->embed_threshold;
+}
+
 static int put_check(const struct router_op *op, struct cairn_err *err)
 {
     const Cairn__Wire__RouterPut *m = put_msg(op);
-    uint64_t max = MAX(op->w->router->conf.region_bytes, (uint64_t)op->ns->embed_threshold);
+    uint64_t max = MAX(router_region_bytes(op->w->router, op->ns), embedded_bytes_max(op->ns));
 
-    if (router_is_clustered(op->ns) && m->length > CAIRN_RECORD_EMBEDDED_BYTES_MAX)
-        return cairn_err_set(err, CAIRN_E_TOOBIG, "namespaces of a cluster take values up to %d bytes",
-                             CAIRN_RECORD_EMBEDDED_BYTES_MAX);
     if (m->length > max)
         return cairn_err_set(err, CAIRN_E_TOOBIG,
                              "a value of %" PRIu64 " bytes in one request; above %" PRIu64 " it comes in parts",
@@ -511,17 +557,18 @@ void router_handle_put(struct cairn_rpc_req *rq)
     if (UNLIKELY(op == NULL))
         return;
     op->key = m->key;
+    op->rid = m->rid;
     op->if_absent = m->if_absent;
     rc = put_check(op, &op->err);
     if (UNLIKELY(rc != 0)) {
         router_op_fail(op, rc);
         return;
     }
-    large = m->length > op->ns->embed_threshold && !router_is_clustered(op->ns);
+    large = m->length > embedded_bytes_max(op->ns);
     if (large && op->ns->extent == NULL) {
         router_op_fail_text(op, CAIRN_E_TOOBIG,
-                            "values above %" PRIu32 " bytes need an extent provider, and it has none here",
-                            op->ns->embed_threshold);
+                            "values above %" PRIu64 " bytes need an extent provider, and it has none here",
+                            embedded_bytes_max(op->ns));
         return;
     }
     if (!large && m->bulk != NULL) {

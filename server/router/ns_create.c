@@ -304,7 +304,7 @@ static void create_try(struct router_order *o)
     cairn__wire__extent_put__init(&o->msg.extent_put);
     o->msg.extent_put.length = 1;
     o->msg.extent_put.durability = o->ns.durability;
-    o->msg.extent_put.owner = ROUTER_OWNER_TAG;
+    o->msg.extent_put.owner = CAIRN_REGION_OWNER_TAG;
     o->try_crc = cairn_crc32c(0, o->ns.name, 1);
     o->msg.extent_put.crcs = &o->try_crc;
     o->msg.extent_put.n_crcs = 1;

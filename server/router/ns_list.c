@@ -23,7 +23,7 @@ static bool ns_is_visible(const struct router_ns *ns, const struct cairn_identit
 static void ns_to_row(const struct router_worker *w, const struct router_ns *ns, Cairn__Wire__Namespace *row)
 {
     router_ns_to_wire(ns, row);
-    row->part_bytes = w->router->conf.region_bytes;
+    row->part_bytes = router_region_bytes(w->router, ns);
     row->slots = router_clustered_slots(w->router, ns, &row->first_slot);
 }
 

@@ -46,9 +46,24 @@ void router_ns_add(struct router_worker *w, struct router_ns *ns)
     w->nns++;
 }
 
+/* For the sweeper, whose work its regions are. Ids are never given twice. */
+static void note_removed(struct cairn_router *r, uint32_t id)
+{
+    uint32_t *more = realloc(r->removed, (r->nremoved + 1) * sizeof(*more));
+
+    if (more == NULL) {
+        atomic_store(&r->left_garbage, true);
+        return;
+    }
+    r->removed = more;
+    r->removed[r->nremoved++] = id;
+}
+
 void router_ns_del(struct router_worker *w, struct router_ns *ns)
 {
     CAIRN_ASSERT(w->nns > 0 && ns->ops == 0);
+    if (ns->clustered && w == router_home(w->router))
+        note_removed(w->router, ns->id);
     w->nns--;
     cairn_list_del(&ns->link);
     free(ns);

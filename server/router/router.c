@@ -74,6 +74,8 @@ static int conf_check(struct cairn_router_conf *conf, struct cairn_err *err)
         conf->upload_ttl_ms = CAIRN_ROUTER_UPLOAD_TTL_MS;
     if (conf->upload_grace_ms == 0)
         conf->upload_grace_ms = CAIRN_ROUTER_UPLOAD_GRACE_MS;
+    if (conf->sweep_interval_ms == 0)
+        conf->sweep_interval_ms = CAIRN_ROUTER_SWEEP_MS;
     if (conf->upload_bytes_max == 0)
         conf->upload_bytes_max = CAIRN_ROUTER_UPLOAD_BYTES_MAX;
     if (conf->user_namespaces_max == 0)
@@ -123,6 +125,7 @@ static void router_free(struct cairn_router *r)
         worker_fini(&r->workers[i]);
     if (r->owns_store)
         cairn_map_store_close(r->store);
+    free(r->removed);
     free(r->workers);
     free(r);
 }
@@ -161,6 +164,8 @@ int cairn_router_start(const struct cairn_provider_env *env, const struct cairn_
         r->owns_store = rc == 0;
     }
     if (rc == 0)
+        r->loaded = cairn_map_store_revision(r->store);
+    if (rc == 0)
         rc = router_ns_load(r, err);
     if (rc == 0)
         rc = mark_set(r, err);
@@ -196,8 +201,7 @@ static void router_run(void *ctx)
 {
     struct cairn_router *r = ctx;
 
-    if (r->was_unclean || r->conf.sweep_always)
-        router_sweep_run(r);
+    router_sweep_start(r);
     if (r->conf.cluster != NULL)
         router_follow_start(r);
 }

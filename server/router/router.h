@@ -25,6 +25,7 @@ enum {
     CAIRN_ROUTER_UPLOADS_OF_NS_MAX = 256, /* and of one namespace */
     CAIRN_ROUTER_UPLOAD_TTL_MS = 600000,  /* without a new part, after which the parts are removed */
     CAIRN_ROUTER_UPLOAD_GRACE_MS = 60000, /* likewise after a failure: its client may be gone */
+    CAIRN_ROUTER_SWEEP_MS = 60000,        /* in a cluster, from one look for regions that nothing names to the next */
 };
 #define CAIRN_ROUTER_GET_BYTES_MAX (UINT64_C(1) << 30) /* one GET: its checksums must fit into one frame */
 #define CAIRN_ROUTER_UPLOAD_BYTES_MAX                                                                                  \
@@ -36,6 +37,7 @@ struct cairn_router_conf {
     uint32_t embed_threshold;     /* of namespaces that name none; 0: CAIRN_BULK_THRESHOLD_BYTES */
     uint32_t user_namespaces_max; /* of one user, unless an administrator makes more; 0: CAIRN_ROUTER_USER_NAMESPACES */
     uint32_t upload_ttl_ms, upload_grace_ms; /* 0: CAIRN_ROUTER_UPLOAD_*_MS */
+    uint32_t sweep_interval_ms;              /* 0: CAIRN_ROUTER_SWEEP_MS */
     uint64_t upload_bytes_max;               /* 0: CAIRN_ROUTER_UPLOAD_BYTES_MAX */
     struct cairn_map_store
         *map;          /* the caller's, with worker 0's loop as its home, read; NULL: one of our own in env->dir */

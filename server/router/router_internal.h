@@ -10,7 +10,7 @@
 #include "sdk/core/bulk/bulk.h"
 #include "server/cluster/map_log.h"
 #include "server/cluster/service/cluster.h"
-#include "server/router/hashed_record.h"
+#include "server/cluster/service/record.h"
 #include "server/router/router.h"
 
 #include "schema/common.pb-c.h"
@@ -29,9 +29,6 @@ enum {
     ROUTER_SMALL_BYTES = 1024 + CAIRN_RECORD_HEAD_BYTES + 28, /* values up to here are kept in the operation itself */
     ROUTER_RELOOKUPS_MAX = 8,                                 /* a value that is replaced faster than it can be read */
 };
-
-/* Regions of ours carry this in the upper half of their owner, the namespace in the lower. */
-#define ROUTER_OWNER_TAG (UINT64_C(0x63726f75) << 32)
 
 struct router_worker;
 struct router_news;
@@ -134,6 +131,10 @@ struct cairn_router {
     struct cairn_link orders;   /* home: those that wait because their namespace is busy */
     struct cairn_link creating; /* home: orders whose namespace is being made */
     struct router_sweep *sweep;
+    struct cairn_timer sweep_timer; /* home's, in a cluster: until the next */
+    bool quiescing;
+    uint64_t loaded;                /* all namespaces up to this revision of the map were known at the start */
+    uint32_t *removed, nremoved;    /* home: clustered namespaces that were removed since */
     struct router_uploads uploads; /* of all workers */
     struct router_reaper *reaper;
     struct cairn_task quiesced_task;
@@ -171,7 +172,7 @@ int router_ns_name_check(const char *name, struct cairn_err *err);
 void router_ns_complete(const struct cairn_router *r, struct router_ns *ns);
 static inline uint64_t router_ns_region_owner(const struct router_ns *ns)
 {
-    return ROUTER_OWNER_TAG | ns->id;
+    return CAIRN_REGION_OWNER_TAG | ns->id;
 }
 enum router_access {
     ROUTER_READ = 4,
@@ -281,6 +282,8 @@ struct router_op {
     uint64_t *leaves;                     /* mget, clustered: likewise of each key, malloc'ed */
     struct cairn_cluster_led led;         /* list, clustered */
     struct cairn_cluster_write *writes;   /* clustered: malloc'ed while it runs */
+    struct cairn_cluster_spread spread;   /* likewise, of a large value's regions */
+    const Cairn__Wire__RouterRid *rid;    /* put, commit: the request's */
     int rc;
     uint32_t tries, at;
     uint64_t stamp; /* get: of the record that was found before */
@@ -348,6 +351,8 @@ int router_clustered_slot(struct router_op *op, const ProtobufCBinaryData *key);
 /* The record goes under the key, or (NULL) what is there goes, on every replica; then @next with op->rc. @rid: the client's. */
 void router_clustered_write(struct router_op *op, const ProtobufCBinaryData *key, const uint8_t *record, size_t len,
                             const Cairn__Wire__RouterRid *rid, router_step *next);
+/* The other nodes that hold the slot fetch op->regions; then @next with op->rc. */
+void router_clustered_spread(struct router_op *op, router_step *next);
 void router_handle_open(struct cairn_rpc_req *rq);
 /* Likewise each of MPUT's records, @lengths behind one another in op->buf; then @next with op->statuses. */
 void router_clustered_mput(struct router_op *op, const Cairn__Wire__RouterMput *m, const uint32_t *lengths,
@@ -368,6 +373,10 @@ void router_follow_stop(struct cairn_router *r);
 
 /* As router_op_new(), for what writes by this machine. */
 struct router_op *router_put_new(struct cairn_rpc_req *rq, const char *ns, const ProtobufCBinaryData *key);
+/* Of a region of a value in @ns, at most: what one PUT or PART brings. */
+uint64_t router_region_bytes(const struct cairn_router *r, const struct router_ns *ns);
+/* The other nodes that hold the value fetch op->regions, if there are any; then @next with op->rc. */
+void router_put_spread(struct router_op *op, router_step *next);
 /* Whether the bytes that @rq announces can be there. */
 int router_bytes_check(const struct cairn_rpc_req *rq, uint64_t length, const Cairn__Wire__BulkDesc *bulk, size_t ncrcs,
                        struct cairn_err *err);
@@ -408,7 +417,8 @@ void router_handle_commit(struct cairn_rpc_req *rq);
 void router_handle_abort(struct cairn_rpc_req *rq);
 
 /* router_sweep.c */
-void router_sweep_run(struct cairn_router *r);
+/* Looks for what a crash left, if there was one; in a cluster again and again. At home. */
+void router_sweep_start(struct cairn_router *r);
 void router_sweep_quiesce(struct cairn_router *r, void (*done)(void *arg), void *arg);
 void router_sweep_free(struct cairn_router *r);
 void router_sweep_status(const struct cairn_router *r, json_t *to);

@@ -152,6 +152,7 @@ struct router_op *router_op_new(struct cairn_rpc_req *rq, const char *name, cons
     op->by_replica = by_replica && ns->clustered;
     op->writes = NULL;
     op->leaves = NULL;
+    op->rid = NULL;
     op->rc = 0;
     op->tries = op->at = 0;
     op->old = NULL;
@@ -467,6 +468,11 @@ static void on_record_durable(struct cairn_rpc_call *call)
 void router_op_reclaim(struct router_op *op, bool named, router_step *next)
 {
     op->next = next;
+    if (router_is_clustered(op->ns)) { /* a log may name them, here or elsewhere: the sweeper's alone */
+        free(op->old);
+        op->old = NULL;
+        op->nold = 0;
+    }
     if (op->nold == 0) {
         next(op);
     } else if (op->ns->extent == NULL) {

@@ -1,9 +1,10 @@
-/* The sweeper: removes what a crash left that nothing names. Runs at home, once, after a start that follows an unclean
- * end.
+/* The sweeper: removes what nothing names. Runs at home: once after a start that follows an unclean end, for what a crash left; and
+ * again and again in a cluster, where it alone removes regions of namespaces that are spread over nodes.
  *
  *   DATABASES ---> DROP ---> DATABASES        for each KV provider: databases of namespaces that are no more
  *   DATABASES ---> LIST ---> BARRIER ---> OPEN ---> SCAN ---> REMOVE ---> DONE
  *   SCAN ---> OPEN        BARRIER ---> REMOVE        REMOVE ---> REMOVE        REMOVE ---> LIST
+ *   BARRIER ---> LOGS ---> OPEN        LOGS ---> REMOVE        SCAN ---> FLUSH ---> REMOVE
  *   DATABASES ---> DONE        All may also go to STOPPED.
  *
  * DATABASES  a KV provider is being asked which databases it has.
@@ -12,9 +13,14 @@
  * BARRIER    candidates may belong to values that are being put right now. The workers answer when the puts that ran
  *            have ended: then each candidate is a part of an upload (and stays), is named by a record, or never will
  *            be. (Regions never change records.)
+ * LOGS       in a cluster: candidates that entries of slots' logs name are being found; they are none any more. What is
+ *            fetched or stored from the begin of the sweep on is pinned at the cluster's service to its end. A region is
+ *            in a log before it is in a record: what no log names now, a record does by now, or nothing will.
  * OPEN       the next namespace that may name candidates is being looked for, its database opened.
  * SCAN       a page of its records is being read; candidates that it names are none any more.
- * REMOVE     all records have been seen; the candidates that are left are being removed.
+ * FLUSH      in a cluster: all records have been seen, and are being made durable: a region is freed when what has
+ *            replaced it is (PROTOCOL §5).
+ * REMOVE     the candidates that are left, and are not pinned, are being removed; nobody can pin these meanwhile.
  * DONE       nothing is left.
  * STOPPED    something could not be learned, or the node ends: nothing was removed on a guess.
  *
@@ -36,8 +42,10 @@ enum {
     SWEEP_DROP,
     SWEEP_LIST,
     SWEEP_BARRIER,
+    SWEEP_LOGS,
     SWEEP_OPEN,
     SWEEP_SCAN,
+    SWEEP_FLUSH,
     SWEEP_REMOVE,
     SWEEP_DONE,
     SWEEP_STOPPED,
@@ -49,6 +57,7 @@ enum {
     SWEEP_SCAN_PAGE = 256,
     SWEEP_REMOVE_PAGE = 1024,
     SWEEP_REST_MS_MAX = 100,
+    SWEEP_SHARE = 20, /* the next one begins after so many times as long as this one took */
 };
 
 #define TO(state) CAIRN_SM_TO(SWEEP_##state)
@@ -56,9 +65,11 @@ static const struct cairn_sm_state sweep_states[SWEEP_NR] = {
     [SWEEP_DATABASES] = { "DATABASES", CAIRN_SM_INITIAL, TO(DROP) | TO(LIST) | TO(DONE) | TO(STOPPED) },
     [SWEEP_DROP] = { "DROP", 0, TO(DATABASES) | TO(STOPPED) },
     [SWEEP_LIST] = { "LIST", 0, TO(BARRIER) | TO(STOPPED) },
-    [SWEEP_BARRIER] = { "BARRIER", 0, TO(OPEN) | TO(REMOVE) | TO(STOPPED) },
+    [SWEEP_BARRIER] = { "BARRIER", 0, TO(LOGS) | TO(OPEN) | TO(REMOVE) | TO(STOPPED) },
+    [SWEEP_LOGS] = { "LOGS", 0, TO(OPEN) | TO(REMOVE) | TO(STOPPED) },
     [SWEEP_OPEN] = { "OPEN", 0, TO(SCAN) | TO(STOPPED) },
-    [SWEEP_SCAN] = { "SCAN", 0, TO(OPEN) | TO(REMOVE) | TO(STOPPED) },
+    [SWEEP_SCAN] = { "SCAN", 0, TO(OPEN) | TO(FLUSH) | TO(REMOVE) | TO(STOPPED) },
+    [SWEEP_FLUSH] = { "FLUSH", 0, TO(REMOVE) | TO(STOPPED) },
     [SWEEP_REMOVE] = { "REMOVE", 0, TO(REMOVE) | TO(LIST) | TO(DONE) | TO(STOPPED) },
     [SWEEP_DONE] = { "DONE", CAIRN_SM_FINAL, 0 },
     [SWEEP_STOPPED] = { "STOPPED", CAIRN_SM_FINAL | CAIRN_SM_FAILURE, 0 },
@@ -68,6 +79,10 @@ struct router_sweep {
     struct cairn_sm sm;
     struct cairn_router *router;
     uint64_t until;  /* revision of the store at the start: later namespaces owe nothing to a crash */
+    bool again;      /* not the one after a start: regions of clustered namespaces only */
+    struct cairn_cluster_named named;
+    const struct cairn_rpc_target *scanned; /* the KV provider of the records that were seen; NULL: none was */
+    uint64_t started_ns;
     uint32_t target; /* of env.targets: the provider that is being looked at */
     struct router_sweep_set candidates;
     uint64_t after; /* the last region listed */
@@ -95,7 +110,8 @@ static bool sweep_invariant(const struct cairn_sm *sm)
 {
     const struct router_sweep *s = CONTAINER_OF(sm, const struct router_sweep, sm);
 
-    return CAIRN_HOLDS(s->candidates.at == 0 ||
+    return CAIRN_HOLDS(sm->state != SWEEP_LOGS || s->router->conf.cluster != NULL) &&
+           CAIRN_HOLDS(s->candidates.at == 0 ||
                        sm->state >= SWEEP_REMOVE) && /* none is taken while others are looked for */
            CAIRN_HOLDS(sm->state != SWEEP_REMOVE || s->space == s->nspaces) && /* every record was seen */
            CAIRN_HOLDS(sm->state == SWEEP_SCAN || s->pinned == NULL || cairn_sm_is_final(sm)) &&
@@ -107,7 +123,9 @@ const struct cairn_sm_kind router_sweep_kind = { "router-sweep", sweep_states, S
 static void sweep_databases(struct router_sweep *s);
 static void sweep_list(struct router_sweep *s);
 static void sweep_open(struct router_sweep *s);
+static void sweep_flush(struct router_sweep *s);
 static void sweep_remove(struct router_sweep *s);
+static void sweep_plan(struct cairn_router *r);
 
 /* ---- ends ---- */
 
@@ -118,6 +136,8 @@ static void sweep_ended(struct router_sweep *s)
     s->running = false;
     if (s->done != NULL)
         cairn_env_defer(&router_home(s->router)->loop->env, &s->done_task);
+    else
+        sweep_plan(s->router);
 }
 
 static void sweep_stop(struct router_sweep *s, int rc, const char *why)
@@ -276,6 +296,32 @@ static void sweep_keep_part(void *arg, uint64_t id)
     router_sweep_set_name(&s->candidates, id);
 }
 
+static void sweep_logs(struct router_sweep *s);
+
+static void sweep_on_named(void *arg, int rc)
+{
+    struct router_sweep *s = arg;
+
+    s->calling = false;
+    if (s->stopping)
+        sweep_stop(s, CAIRN_E_SHUTDOWN, "the node ends");
+    else if (rc == CAIRN_E_BUSY)
+        sweep_wait(s, sweep_logs);
+    else if (rc != 0)
+        sweep_stop(s, rc, "the logs of slots are not known");
+    else
+        sweep_open(s);
+}
+
+static void sweep_logs(struct router_sweep *s)
+{
+    s->calling = true;
+    s->named = (struct cairn_cluster_named){
+        .cluster = s->router->conf.cluster, .fn = sweep_keep_part, .done = sweep_on_named, .arg = s
+    };
+    cairn_cluster_named(&s->named);
+}
+
 static void sweep_on_barrier(struct router_spread *spread)
 {
     struct router_sweep *s = CONTAINER_OF(spread, struct router_sweep, spread);
@@ -288,7 +334,12 @@ static void sweep_on_barrier(struct router_spread *spread)
     /* Parts of values that are still coming in have no record yet. Whoever's upload ends from here on either has its
      * record seen by the scan, or removes its regions itself. */
     router_uploads_each(s->router, sweep_target(s), sweep_keep_part, s);
-    sweep_open(s);
+    if (s->router->conf.cluster == NULL) {
+        sweep_open(s);
+        return;
+    }
+    cairn_sm_move(&s->sm, SWEEP_LOGS);
+    sweep_logs(s);
 }
 
 static void sweep_apply_barrier(struct router_news *n)
@@ -318,17 +369,35 @@ static bool sweep_take_spaces(struct router_sweep *s)
         CAIRN_LIST_FOREACH (l, &home->buckets[i]) {
             const struct router_ns *ns = CONTAINER_OF(l, const struct router_ns, link);
 
-            if (ns->has_large && ns->extent == sweep_target(s))
+            if ((ns->clustered || (ns->has_large && !s->again)) && ns->extent == sweep_target(s))
                 s->spaces[s->nspaces++] = ns->id;
         }
     }
     return true;
 }
 
-/* A region of ours, of a namespace that existed when this run began; those of later ones are no work of a crash. */
+static bool was_removed(const struct cairn_router *r, uint32_t id)
+{
+    for (uint32_t i = 0; i < r->nremoved; i++) {
+        if (r->removed[i] == id)
+            return true;
+    }
+    return false;
+}
+
+/* A region of ours, of a namespace that existed when this run began; those of later ones are no work of a crash. One that is not
+ * known here may be one that is not known here yet. */
 static bool sweep_is_candidate(const struct router_sweep *s, uint64_t owner)
 {
-    return (owner >> 32) == (ROUTER_OWNER_TAG >> 32) && (owner & UINT32_MAX) <= s->until;
+    uint32_t id = (uint32_t)owner;
+    const struct router_ns *ns;
+
+    if ((owner >> 32) != (CAIRN_REGION_OWNER_TAG >> 32))
+        return false;
+    if (!s->again)
+        return id <= s->until;
+    ns = router_ns_find_id(router_home(s->router), id);
+    return ns != NULL ? ns->clustered : was_removed(s->router, id);
 }
 
 static void sweep_on_listed(struct cairn_rpc_call *call)
@@ -368,6 +437,9 @@ static void sweep_list(struct router_sweep *s)
     if (s->sm.state != SWEEP_LIST) {
         cairn_sm_move(&s->sm, SWEEP_LIST);
         router_sweep_set_clear(&s->candidates);
+        s->scanned = NULL;
+        if (s->router->conf.cluster != NULL)
+            cairn_cluster_sweep_begin(s->router->conf.cluster);
     }
     cairn__wire__extent_list__init(&s->msg.extent_list);
     s->msg.extent_list.after = s->after;
@@ -433,6 +505,7 @@ static void sweep_on_scanned(struct cairn_rpc_call *call)
 static void sweep_scan(struct router_sweep *s)
 {
     cairn_sm_move(&s->sm, SWEEP_SCAN);
+    s->scanned = s->pinned->kv;
     cairn__wire__kv_list__init(&s->msg.list);
     s->msg.list.db = s->pinned->db;
     s->msg.list.from = (ProtobufCBinaryData){ .data = s->from, .len = s->from_len };
@@ -458,13 +531,34 @@ static void sweep_on_opened(struct cairn_rpc_call *call)
     sweep_scan(s);
 }
 
+static void sweep_on_flushed(struct cairn_rpc_call *call)
+{
+    struct router_sweep *s = call->arg;
+
+    if (call->rc == CAIRN_E_UNSUPPORTED) /* there is no disk to be flushed to */
+        call->rc = 0;
+    if (sweep_called(s))
+        sweep_rest(s, sweep_remove);
+}
+
+static void sweep_flush(struct router_sweep *s)
+{
+    if (s->router->conf.cluster == NULL || s->scanned == NULL) {
+        sweep_remove(s);
+        return;
+    }
+    cairn_sm_move(&s->sm, SWEEP_FLUSH);
+    cairn__wire__empty__init(&s->msg.empty);
+    sweep_call(s, s->scanned, CAIRN__WIRE__KV_METHOD__KV_FLUSH, sweep_on_flushed);
+}
+
 /* Pins the next namespace for one page. Between two pages it may be removed: then its regions go with it, or are
  * garbage. While it is being removed nobody knows yet. */
 static void sweep_open(struct router_sweep *s)
 {
     struct router_ns *ns = NULL;
 
-    if (s->sm.state == SWEEP_BARRIER && !sweep_take_spaces(s)) {
+    if ((s->sm.state == SWEEP_BARRIER || s->sm.state == SWEEP_LOGS) && !sweep_take_spaces(s)) {
         sweep_stop(s, CAIRN_E_NOMEM, "out of memory");
         return;
     }
@@ -481,7 +575,7 @@ static void sweep_open(struct router_sweep *s)
     }
     if (s->space == s->nspaces || s->candidates.n == 0) {
         s->space = s->nspaces;
-        sweep_remove(s);
+        sweep_flush(s);
         return;
     }
     if (ns->kv == NULL) {
@@ -509,6 +603,8 @@ static void sweep_on_removed(struct cairn_rpc_call *call)
     struct router_sweep *s = call->arg;
     uint64_t removed;
 
+    if (s->router->conf.cluster != NULL)
+        cairn_cluster_spare(s->router->conf.cluster);
     if (!sweep_called(s))
         return;
     removed = s->msg.extent_remove.n_ids - router_count_left(call);
@@ -519,13 +615,28 @@ static void sweep_on_removed(struct cairn_rpc_call *call)
     sweep_rest(s, sweep_remove);
 }
 
+/* The next that are to go; none: there are none left. */
+static uint32_t sweep_take(struct router_sweep *s, uint64_t **ids)
+{
+    struct cairn_cluster *c = s->router->conf.cluster;
+    uint32_t n, left;
+
+    while ((n = router_sweep_set_take(&s->candidates, SWEEP_REMOVE_PAGE, ids)) > 0) {
+        left = c != NULL ? cairn_cluster_doom(c, *ids, n) : n;
+        if (left > 0)
+            return left;
+        cairn_cluster_spare(c);
+    }
+    return 0;
+}
+
 static void sweep_remove(struct router_sweep *s)
 {
     uint64_t *ids;
     uint32_t n;
 
     cairn_sm_move(&s->sm, SWEEP_REMOVE);
-    n = router_sweep_set_take(&s->candidates, SWEEP_REMOVE_PAGE, &ids);
+    n = sweep_take(s, &ids);
     if (n > 0) {
         cairn__wire__extent_remove__init(&s->msg.extent_remove);
         s->msg.extent_remove.ids = ids;
@@ -543,23 +654,57 @@ static void sweep_remove(struct router_sweep *s)
 
 /* ---- to the router ---- */
 
-void router_sweep_run(struct cairn_router *r)
+static void sweep_run(struct cairn_router *r, bool again)
 {
     struct router_sweep *s = calloc(1, sizeof(*s));
 
     if (s == NULL || router_spread_init(&s->spread, r) != 0) {
         free(s);
         atomic_store(&r->left_garbage, true);
+        if (again)
+            sweep_plan(r);
         return;
     }
     s->router = r;
-    s->until = cairn_map_store_revision(r->store);
+    s->again = again;
+    s->until = r->loaded;
     s->running = true;
+    s->started_ns = cairn_env_now_ns(&router_home(r)->loop->env);
     cairn_timer_init(&s->rest, sweep_on_rested, s);
     cairn_sm_init(&s->sm, &router_sweep_kind, &router_home(r)->loop->machines);
     r->sweep = s;
     s->began_ns = cairn_env_now_ns(&router_home(r)->loop->env);
-    sweep_rest(s, sweep_databases);
+    sweep_rest(s, again ? sweep_list : sweep_databases);
+}
+
+static void sweep_on_time(void *arg)
+{
+    struct cairn_router *r = arg;
+
+    router_sweep_free(r);
+    sweep_run(r, true);
+}
+
+/* The next one. */
+static void sweep_plan(struct cairn_router *r)
+{
+    struct cairn_env *env = &router_home(r)->loop->env;
+    uint64_t now = cairn_env_now_ns(env), took = r->sweep != NULL ? now - r->sweep->started_ns : 0;
+
+    if (r->conf.cluster == NULL || r->quiescing)
+        return;
+    cairn_timer_init(&r->sweep_timer, sweep_on_time, r);
+    if (cairn_timer_start(env, &r->sweep_timer,
+                          now + MAX(r->conf.sweep_interval_ms * CAIRN_NS_PER_MS, SWEEP_SHARE * took)) != 0)
+        atomic_store(&r->left_garbage, true); /* then it is the next start's */
+}
+
+void router_sweep_start(struct cairn_router *r)
+{
+    if (r->was_unclean || r->conf.sweep_always)
+        sweep_run(r, false);
+    else
+        sweep_plan(r);
 }
 
 static void sweep_on_done(void *arg)
@@ -580,6 +725,9 @@ void router_sweep_quiesce(struct cairn_router *r, void (*done)(void *arg), void 
 {
     struct router_sweep *s = r->sweep;
 
+    if (r->conf.cluster != NULL && !r->quiescing)
+        cairn_timer_stop(&router_home(r)->loop->env, &r->sweep_timer);
+    r->quiescing = true;
     if (s == NULL) {
         r->quiesced = done;
         r->quiesced_arg = arg;
@@ -607,6 +755,7 @@ void router_sweep_free(struct cairn_router *r)
     router_sweep_set_fini(&r->sweep->candidates);
     free(r->sweep->spaces);
     free(r->sweep);
+    r->sweep = NULL;
 }
 
 void router_sweep_status(const struct cairn_router *r, json_t *to)

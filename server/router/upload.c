@@ -15,7 +15,7 @@ struct router_upload {
     char ns_name[CAIRN_NAME_BYTES_MAX + 1];
     uint64_t expires_ns, bytes;
     uint32_t users; /* operations that hold it: it does not expire meanwhile */
-    bool committing, gone;
+    bool committing, gone, clustered;
     struct cairn_record_region *regions; /* by number of the part; len 0: not announced, id 0: on its way */
     uint32_t nregions, room;
 };
@@ -138,6 +138,7 @@ static struct router_upload *upload_new(struct router_op *op, uint64_t id)
     u->ns = op->ns->id;
     u->uid = op->rq->who->uid;
     u->extent = op->ns->extent;
+    u->clustered = op->ns->clustered;
     snprintf(u->ns_name, sizeof(u->ns_name), "%s", op->ns->name);
     cairn_list_add_tail(&op->w->router->uploads.all, &u->link);
     op->w->router->uploads.n++;
@@ -169,6 +170,8 @@ static int part_begin(struct router_op *op, uint64_t id, uint32_t number, uint64
 
     if (!fresh && u->committing)
         return cairn_err_set(&op->err, CAIRN_E_STATE, "the value is being committed: it takes no more parts");
+    if (!fresh && number < u->nregions && u->regions[number].len != 0 && u->regions[number].id == 0 && u->clustered)
+        return cairn_err_set(&op->err, CAIRN_E_BUSY, "part %" PRIu32 " is on its way", number);
     if (!fresh && number < u->nregions && u->regions[number].len != 0)
         return cairn_err_set(&op->err, CAIRN_E_EXISTS, "part %" PRIu32 " is there already", number);
     rc = upload_fits(op, len, fresh);
@@ -272,12 +275,13 @@ static int abort_begin(struct router_op *op, uint64_t id)
 int router_upload_part(struct router_op *op, uint64_t id, uint32_t number, uint64_t len)
 {
     struct cairn_router *r = op->w->router;
+    uint64_t max = router_region_bytes(r, op->ns);
     int rc;
 
-    if (number >= CAIRN_ROUTER_REGIONS_MAX || len == 0 || len > r->conf.region_bytes)
+    if (number >= CAIRN_ROUTER_REGIONS_MAX || len == 0 || len > max)
         return cairn_err_set(&op->err, CAIRN_E_INVAL,
                              "part %" PRIu32 " of %" PRIu64 " bytes: at most %d parts of 1 to %" PRIu64 " are possible",
-                             number, len, CAIRN_ROUTER_REGIONS_MAX, r->conf.region_bytes);
+                             number, len, CAIRN_ROUTER_REGIONS_MAX, max);
     pthread_mutex_lock(&r->uploads.mutex);
     rc = part_begin(op, id, number, len);
     pthread_mutex_unlock(&r->uploads.mutex);
@@ -393,6 +397,10 @@ bool router_uploads_take_expired(struct cairn_router *r, uint64_t now_ns, struct
          * router_upload_leave() wakes the reaper. */
         if (u->expires_ns > now_ns || u->users > 0) {
             *next_ns = MIN(*next_ns, MAX(u->expires_ns, now_ns + CAIRN_NS_PER_MS * r->conf.upload_grace_ms));
+            continue;
+        }
+        if (u->clustered) { /* what it has is named by nothing now, or by a log: the sweeper sees which */
+            upload_remove(r, u);
             continue;
         }
         if (!upload_ids(u, &x->ids, &x->nids))

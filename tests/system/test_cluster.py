@@ -15,7 +15,9 @@ CLUSTER = "0123456789abcdef0123456789abcdef"
 
 
 @unittest.skipUnless(shutil.which("etcd"), "etcd is not installed")
-class Cluster(Etcd, Case):
+class ClusterCase(Etcd, Case):
+    """Nodes that share a map."""
+
     def begin(self, n=3):
         url, self.etcd = self.start_etcd(os.path.join(self.base, "etcd"))
         self.all = []
@@ -49,6 +51,13 @@ class Cluster(Etcd, Case):
         wait_for("a coordinator", agreed, seconds)
         return found[0]
 
+    def is_whole(self):
+        """Every slot has all its replicas."""
+        seen = self.seen(self.coordinator())
+        return seen["slots"]["all"] > 0 and seen["slots"]["degraded"] == 0 and seen["members"]["silent"] == 0
+
+
+class Cluster(ClusterCase):
     def client(self, node, *args):
         return run(CLIENT, node.address, *[str(a) for a in args])
 
@@ -117,10 +126,6 @@ class Cluster(Etcd, Case):
         def cairn(node, *argv, **kw):
             return node.cairn(*key, *argv, **kw)
 
-        def is_whole():
-            seen = self.seen(self.coordinator())
-            return seen["slots"]["all"] > 0 and seen["slots"]["degraded"] == 0 and seen["members"]["silent"] == 0
-
         victim.kill()
         self.ok(cairn(reader, "import", "--prefix", "while/", "data", source))
         out = self.path("out")
@@ -129,7 +134,7 @@ class Cluster(Etcd, Case):
             subprocess.run(["diff", "-r", source, os.path.join(out, prefix)], check=True)
         self.ok(cairn(reader, "put", "-v", "1", "data", "while/replaced"))
         victim.start()
-        wait_for("all replicas", is_whole)
+        wait_for("all replicas", self.is_whole)
         shutil.rmtree(out)
         self.ok(cairn(victim, "export", "data", out))
         with open(os.path.join(out, "while", "replaced")) as f:

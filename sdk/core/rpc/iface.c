@@ -115,5 +115,7 @@ static const struct cairn_rpc_method cluster_methods[] = {
            cluster_class_made),
     METHOD(CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_DRAIN, "drain", SAFE | ADMIN, cluster_drain, cluster_drained),
     METHOD(CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_STATUS, "status", SAFE, cluster_ask, cluster_text),
+    METHOD(CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_REGIONS, "regions", SAFE | ADMIN, cluster_regions, empty),
+    METHOD(CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_REGION_READ, "region_read", SAFE | ADMIN, cluster_region, extent_read_reply),
 };
 IFACE(cluster, "cluster");

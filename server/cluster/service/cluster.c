@@ -1,6 +1,6 @@
 /* The service's life, and what the node sees of it: see cluster.h. */
 #include "server/cluster/service/cluster_home.h"
-#include "server/cluster/service/side.h"
+#include "server/cluster/service/fetch.h"
 
 #include "sdk/core/base/log.h"
 
@@ -428,6 +428,7 @@ static const struct cairn_sm_kind *const cluster_machines[] = {
     &store_apply_kind,
     &store_job_kind,
     &store_view_kind,
+    &side_fetch_kind,
     NULL,
 };
 

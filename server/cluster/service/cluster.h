@@ -8,6 +8,8 @@
 
 #include "server/port/provider.h"
 
+#include <pthread.h>
+
 struct cairn_cluster;
 struct cairn_map_store;
 
@@ -21,12 +23,14 @@ enum {
     CAIRN_CLUSTER_LEASE_MS_MAX = 60000,
     CAIRN_CLUSTER_SLACK_NS = 50000000, /* g of PROTOCOL §6: how late a timer may be */
     CAIRN_CLUSTER_DRIFT_PPM = 1000,    /* rho */
+    CAIRN_CLUSTER_REGION_BYTES = 8 << 20, /* at most, of a large value: what goes from node to node in one piece */
 };
 
 struct cairn_cluster_conf {
     struct cairn_map_store *map; /* the caller's, shared, with worker 0's loop as its home, read */
     uint64_t node_id, disk_id;   /* of the data directory */
     const char *kv;              /* the provider that holds what is applied; "": none */
+    const char *extent;          /* likewise, the regions of large values */
     uint32_t slot_bits;          /* of one class, when the first is made; then the map has the last word */
     const char *zone;            /* what fails together; "": each node for itself */
     const char *addresses[CAIRN_CLUSTER_ADDRESSES_MAX]; /* where others reach this node; none: where it listens */
@@ -92,6 +96,49 @@ struct cairn_cluster_write {
 };
 
 void cairn_cluster_write(struct cairn_cluster_write *w);
+
+/* ---- regions of large values (PROTOCOL §5) ---- */
+
+struct cairn_record_region;
+
+/** A region that this node has just stored, durably, stays until a log or a record names it, or 10 minutes after the last time.
+ * CAIRN_E_BUSY: too many. */
+int cairn_cluster_region_note(struct cairn_cluster *c, uint64_t id);
+/** The write that names it has been done. */
+void cairn_cluster_region_named(struct cairn_cluster *c, uint64_t id);
+
+/** The other members of the slot's in-sync set are to have regions of this node; held by the caller until done(). */
+struct cairn_cluster_spread {
+    struct cairn_cluster *cluster;
+    uint32_t worker, slot; /* worker: the caller's */
+    uint64_t owner;
+    const struct cairn_record_region *regions; /* noted */
+    uint32_t nregions;
+    uint64_t timeout_ns; /* not 0 */
+    /** On the caller's loop, later. @rc CAIRN_E_MOVED: another leads, as far as is known here. Otherwise each member has
+     * them, or has not said so in time: then it does not acknowledge the entry that names them before it has. */
+    void (*done)(struct cairn_cluster_spread *s, int rc);
+    void *arg;
+};
+void cairn_cluster_spread(struct cairn_cluster_spread *s);
+
+/** For the sweeper, at home. A sweep begins: pins that are old are let go. */
+void cairn_cluster_sweep_begin(struct cairn_cluster *c);
+/** Calls fn(arg, id) for every region that a log here names, from one thread at a time; then done(arg) at home
+ * with rc 0, or CAIRN_E_BUSY: not all is known at this moment; CAIRN_E_NOMEM; CAIRN_E_STATE: this node's part has failed. */
+struct cairn_cluster_named {
+    struct cairn_cluster *cluster;
+    void (*fn)(void *arg, uint64_t id);
+    void (*done)(void *arg, int rc);
+    void *arg;
+
+    pthread_mutex_t mutex; /* private */
+    int rc;
+};
+void cairn_cluster_named(struct cairn_cluster_named *x);
+/** Of @ids (ascending) those that are pinned are taken out; how many are left. Nobody pins these before cairn_cluster_spare(). */
+uint32_t cairn_cluster_doom(struct cairn_cluster *c, uint64_t *ids, uint32_t n);
+void cairn_cluster_spare(struct cairn_cluster *c);
 
 /** A read of what is applied at this node: 0, or CAIRN_E_MOVED, CAIRN_E_BUSY. After the value was fetched read_end() has the
  * last word (§6): unless it says 0 the value must not be given out. */

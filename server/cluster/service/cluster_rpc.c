@@ -1,5 +1,6 @@
 /* Requests to the cluster's service: those for the coordinator go home, wherever they came in, and their answers back. */
 #include "server/cluster/service/cluster_home.h"
+#include "server/cluster/service/fetch.h"
 
 #include "schema/common.pb-c.h"
 
@@ -393,4 +394,6 @@ cairn_rpc_handler *const cluster_handlers[] = {
     [CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_CREATE_CLASS] = handle_create_class,
     [CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_DRAIN] = handle_drain,
     [CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_STATUS] = handle_status,
+    [CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_REGIONS] = cairn_cluster__side_on_regions,
+    [CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_REGION_READ] = cairn_cluster__side_on_region_read,
 };

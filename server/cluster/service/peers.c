@@ -3,7 +3,7 @@
  * A session per node and worker, made when it is first wanted; its addresses are names perhaps, so the pool looks them up. What
  * cannot be sent now is dropped: the protocol says everything again. */
 #include "sdk/core/base/log.h"
-#include "server/cluster/service/side.h"
+#include "server/cluster/service/fetch.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -349,8 +349,10 @@ static void take(struct arrival *x)
     cairn_arena_init(&a, 1 << 20);
     x->rc = cairn_wire_repl_get((const Cairn__Wire__ReplMessage *)x->rq->msg, x->rq->payload, x->rq->payload_len, &a,
                                 &m, &x->err);
-    if (x->rc == 0 && !x->to->stopping && x->to->slots != NULL)
+    if (x->rc == 0 && !x->to->stopping && x->to->slots != NULL && side_fetch_admit(x->to, &m)) {
         cluster_slots_receive(x->to->slots, &m);
+        side_fetch_taken(x->to, &m);
+    }
     cairn_arena_reset(&a);
 }
 

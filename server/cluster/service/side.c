@@ -4,6 +4,7 @@
 #include "schema/router.pb-c.h"
 #include "sdk/core/base/log.h"
 #include "server/cluster/map_store.h"
+#include "server/cluster/service/fetch.h"
 #include "server/storage/file_io.h"
 
 #include <errno.h>
@@ -320,6 +321,7 @@ int cairn_cluster__side_start(struct cairn_cluster *c, struct cairn_err *err)
     s->c = c;
     s->pace.bytes_per_s = c->conf.copy_bytes_per_s;
     s->nworkers = n;
+    cluster_regions_init(&s->regions);
     s->words = calloc(SIDE_SLOTS_MAX, sizeof(*s->words));
     s->workers = aligned_alloc(_Alignof(struct side_worker), n * sizeof(*s->workers));
     if (s->words == NULL || s->workers == NULL || side_life_new(c) != 0 || side_leave_new(c) != 0)
@@ -330,6 +332,7 @@ int cairn_cluster__side_start(struct cairn_cluster *c, struct cairn_err *err)
         s->workers[i].index = i;
         s->workers[i].loop = c->env->loops[i];
         cairn_list_init(&s->workers[i].writes);
+        side_fetches_init(&s->workers[i]);
     }
     if (has_store(c))
         rc = process_raise(c, c->env->dir, err);
@@ -360,6 +363,8 @@ void cairn_cluster__side_attach(struct cairn_cluster *c, struct cairn_rpc *rpc)
     if (!has_store(c))
         return;
     conf.kv = cairn_rpc_target_by_name(rpc, c->conf.kv);
+    if (c->conf.extent != NULL && c->conf.extent[0] != '\0')
+        w->extent = cairn_rpc_target_by_name(rpc, c->conf.extent);
     if (conf.kv != NULL)
         w->slots = cluster_slots_new(&conf);
     if (w->slots == NULL)
@@ -400,7 +405,7 @@ void side_worker_step(struct side_worker *w)
 {
     struct cairn_cluster_side *s = w->c->side;
 
-    if (!w->stopping || w->ncalls > 0 || w->nclosing > 0)
+    if (!w->stopping || w->ncalls > 0 || w->nclosing > 0 || w->nfetches > 0)
         return;
     w->nclosing = UINT32_MAX; /* once */
     if (atomic_fetch_sub(&s->left, 1) == 1) {
@@ -433,6 +438,7 @@ static void stop_on(struct side_worker *w, void *arg)
     w->nclosing++;
     side_writes_stop(w);
     w->stopping = true;
+    side_fetches_stop(w);
     side_peers_stop(w);
     if (w->slots != NULL)
         cluster_slots_stop(w->slots, on_slots_stopped, w);
@@ -475,6 +481,7 @@ void cairn_cluster__side_stop(struct cairn_cluster *c)
         }
         if (s->disk != NULL)
             cairn_slot_disk_close(s->disk);
+        cluster_regions_fini(&s->regions);
         free(s->words);
         free(s->workers);
         free(s);

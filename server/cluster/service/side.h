@@ -6,6 +6,7 @@
 #include "sdk/core/net/addr.h"
 #include "sdk/core/rpc/session.h"
 #include "server/cluster/service/records.h"
+#include "server/cluster/service/regions.h"
 #include "server/cluster/service/slots.h"
 
 enum {
@@ -32,6 +33,10 @@ struct side_worker {
     uint8_t *body; /* of a write, while it is handed over */
     size_t body_room;
     struct cairn_link writes;     /* of clients, under way: cluster_write.c */
+    const struct cairn_rpc_target *extent; /* where regions of large values are; NULL: there is none */
+    struct cairn_link fetches, holds;      /* regions on their way here, and who waits for them: fetch.c */
+    struct cairn_timer fetch_timer;
+    uint32_t nfetches, fetch_buffers;
     struct cairn_coord_log *logs; /* for REGISTER */
     uint32_t nlogs;
     struct cairn_task task;
@@ -44,6 +49,7 @@ struct cairn_cluster_side {
     struct cairn_cluster *c;
     struct cairn_slot_disk *disk;
     atomic_uint_fast64_t *words; /* by slot */
+    struct cluster_regions regions;
     struct side_worker *workers;
     uint32_t nworkers;
     atomic_uint_fast64_t lease_until_ns; /* 0: none */

@@ -296,6 +296,31 @@ void cluster_slots_on_verdict(struct cluster_slots *w, const struct cairn_change
     slots_tell_state(s);
 }
 
+bool cluster_slots_has(struct cluster_slots *w, uint32_t slot, struct cairn_at at)
+{
+    struct slot *s = slots_find_live(w, slot);
+
+    return s != NULL && cairn_slot_log_has(&s->replica.log, at);
+}
+
+int cluster_slots_each_entry(struct cluster_slots *w, void (*fn)(void *arg, const struct cairn_log_entry *e), void *arg)
+{
+    if (!w->started)
+        return CAIRN_E_BUSY;
+    for (uint32_t i = 0; i < w->room; i++) {
+        if (w->all[i] != NULL && w->all[i]->store.job != NULL)
+            return CAIRN_E_BUSY;
+    }
+    for (uint32_t i = 0; i < w->room; i++) {
+        uint32_t slot = i * w->conf.nworkers + w->conf.worker;
+        uint64_t end = w->all[i] != NULL ? cairn_slot_disk_end(w->conf.disk, slot) : 0;
+
+        for (uint64_t pos = w->all[i] != NULL ? cairn_slot_disk_base(w->conf.disk, slot).pos + 1 : 1; pos <= end; pos++)
+            fn(arg, cairn_slot_disk_get(w->conf.disk, slot, pos));
+    }
+    return 0;
+}
+
 int cluster_slots_write(struct cluster_slots *w, uint32_t slot, struct cairn_repl_write *rw)
 {
     struct slot *s = slots_find_live(w, slot);

@@ -73,6 +73,12 @@ void cluster_slots_on_verdict(struct cluster_slots *w, const struct cairn_change
                               const struct cairn_slot_record *rec);
 void cluster_slots_on_synced(struct cluster_slots *w, uint32_t slot, int rc);
 
+/** Whether the log of @slot has the entry @at. */
+bool cluster_slots_has(struct cluster_slots *w, uint32_t slot, struct cairn_at at);
+/** Each entry of the logs here, behind their beginnings. CAIRN_E_BUSY: what is on disk is not known yet, or
+ * records of a copy are being put, which no log names. */
+int cluster_slots_each_entry(struct cluster_slots *w, void (*fn)(void *arg, const struct cairn_log_entry *e), void *arg);
+
 /** As cairn_replica_write(); CAIRN_E_MOVED: no replica of the slot is here. */
 int cluster_slots_write(struct cluster_slots *w, uint32_t slot, struct cairn_repl_write *rw);
 /** One step of the node's leaving: gives up some of what it leads (a slot is not written meanwhile, so not all at a time), and

@@ -27,7 +27,7 @@ struct cluster_slots {
     struct slot **all; /* by slot / nworkers */
     uint32_t room;
     struct cairn_who self;
-    bool registered, stopping, checkpointing;
+    bool started, registered, stopping, checkpointing;
     uint64_t logged; /* bytes since the last checkpoint began */
     void (*stopped)(void *arg);
     void *stopped_arg;

@@ -103,6 +103,7 @@ void slots_on_started(void *arg, int rc, const struct cairn_err *err)
 
     if (rc == 0)
         rc = match_logs(w);
+    w->started = rc == 0;
     w->conf.ops->started(w->conf.arg, rc, err);
 }
 

@@ -168,6 +168,7 @@ static void fill_cluster(struct cairn_node_conf *conf, const struct cairn_conf *
     struct cairn_cluster_conf *c = &conf->service;
 
     c->kv = conf->router_kv;
+    c->extent = conf->router_extent;
     c->zone = cairn_conf_str(cluster, "zone");
     c->weight = (uint32_t)cairn_conf_u64(cluster, "weight");
     for (uint32_t i = 0; i < cairn_conf_list_len(cluster, "addresses"); i++)
@@ -210,6 +211,7 @@ static int fill(struct cairn_node_conf *conf, const struct cairn_provider_desc *
     conf->router_extent = provider_for(conf, router, "extent");
     conf->embed_threshold = cairn_conf_u64(router, "embed_threshold");
     conf->user_namespaces_max = (uint32_t)cairn_conf_u64(router, "namespaces_per_user");
+    conf->sweep_interval_ms = (uint32_t)(cairn_conf_u64(router, "sweep_interval") / CAIRN_NS_PER_MS);
     fill_map(conf, cairn_conf_section(root, "map"));
     fill_cluster(conf, cairn_conf_section(root, "cluster"));
     rc = fill_auth(conf, cairn_conf_section(root, "auth"));

@@ -57,7 +57,7 @@ struct cairn_node_conf {
 
     const char *router_kv, *router_extent; /* names of providers; never "" unless there is none of the type */
     uint64_t embed_threshold;
-    uint32_t user_namespaces_max;
+    uint32_t user_namespaces_max, sweep_interval_ms;
 
     bool map_etcd;                  /* else local */
     struct cairn_map_etcd_conf map; /* without the password */

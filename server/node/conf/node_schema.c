@@ -1,6 +1,6 @@
 /* What a node's file may say: one table; node_schema_check.c has what must fit together. deploy/examples/one-node.yaml shows it in use. */
 #include "server/node/conf/node_conf.h"
-#include "server/router/hashed_record.h"
+#include "server/cluster/service/record.h"
 
 #define KEY_END                                                                                                        \
     {                                                                                                                  \
@@ -174,6 +174,12 @@ static const struct cairn_conf_key router_keys[] = {
       .min = 1,
       .max = 4096,
       .help = "how many one user may make; administrators are not bound by it" },
+    { .name = "sweep_interval",
+      .type = CAIRN_CONF_DURATION,
+      .fallback = "60s",
+      .min = 100 * CAIRN_NS_PER_MS,
+      .max = 3600 * CAIRN_NS_PER_S,
+      .help = "in a cluster, from one look for regions that nothing names any more to the next" },
     KEY_END,
 };
 

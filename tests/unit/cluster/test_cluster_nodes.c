@@ -1,11 +1,15 @@
 /* Three nodes on one thread, with real logs, KV providers and sockets, that share a map store: they register, slots are placed,
- * what is written is read where it is led from, and another leads when a node is gone. */
+ * what is written is read where it is led from, and another leads when a node is gone. Regions of large values are names only. */
+#include "sdk/core/bulk/bulk.h"
 #include "sdk/core/rpc/accept.h"
 #include "server/cluster/map_store.h"
 #include "server/cluster/service/coordinator.h"
+#include "server/cluster/service/record.h"
 #include "server/cluster/service/side.h"
 #include "tests/lib/kv_node.h"
 #include "tests/lib/scratch.h"
+
+#include "schema/extent.pb-c.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -19,10 +23,19 @@
 #include <cmocka.h>
 
 enum { NS = 1 << 30 }; /* one that the map may yet have */
-enum { NODES = 3, SLOT_BITS = 10, TURNS_MAX = 100000, MS = 1000000, PATH_ROOM = SCRATCH_MAX + 48 };
+enum { LEN = 1000, NODES = 3, SLOT_BITS = 10, TURNS_MAX = 100000, MS = 1000000, PATH_ROOM = SCRATCH_MAX + 48 };
+
+/* The regions that a node has. */
+struct extents {
+    uint64_t ids[64];
+    uint32_t n, reads;
+    bool holds; /* what is to be stored stays under way */
+    struct cairn_rpc_req *held;
+};
 
 struct node {
     struct world *w;
+    struct extents extents;
     uint32_t id;
     bool up, over;
     char dir[PATH_ROOM], kv_dir[PATH_ROOM], cluster_dir[PATH_ROOM], address[PATH_ROOM], name[16];
@@ -76,6 +89,68 @@ static void on_connection(void *arg, uint32_t ready)
         cairn_rpc_accept(n->kv.rpc, fd, true);
 }
 
+static bool extents_has(const struct extents *x, uint64_t id)
+{
+    for (uint32_t i = 0; i < x->n; i++) {
+        if (x->ids[i] == id)
+            return true;
+    }
+    return false;
+}
+
+static void on_region_stat(struct cairn_rpc_req *rq)
+{
+    const Cairn__Wire__ExtentId *m = (const Cairn__Wire__ExtentId *)rq->msg;
+    Cairn__Wire__ExtentStatReply reply = CAIRN__WIRE__EXTENT_STAT_REPLY__INIT;
+
+    reply.length = LEN;
+    reply.sealed = true;
+    cairn_rpc_reply(rq, extents_has(rq->target->ctx, m->id) ? 0 : CAIRN_E_NOTFOUND, &reply.base, NULL, 0);
+}
+
+static void on_region_read(struct cairn_rpc_req *rq)
+{
+    const Cairn__Wire__ExtentRead *m = (const Cairn__Wire__ExtentRead *)rq->msg;
+    Cairn__Wire__ExtentReadReply reply = CAIRN__WIRE__EXTENT_READ_REPLY__INIT;
+    struct extents *x = rq->target->ctx;
+    uint32_t crc = 0;
+
+    assert_non_null(rq->peer); /* another node's memory */
+    x->reads++;
+    reply.length = m->length;
+    reply.crcs = &crc;
+    reply.n_crcs = 1;
+    cairn_rpc_reply(rq, extents_has(x, m->id) ? 0 : CAIRN_E_NOTFOUND, &reply.base, NULL, 0);
+}
+
+static void region_stored(struct extents *x, struct cairn_rpc_req *rq)
+{
+    const Cairn__Wire__ExtentPut *m = (const Cairn__Wire__ExtentPut *)rq->msg;
+    Cairn__Wire__ExtentId reply = CAIRN__WIRE__EXTENT_ID__INIT;
+
+    assert_int_equal(m->durability, CAIRN__WIRE__DURABILITY__DURABILITY_SYNC);
+    assert_true(m->owner == (CAIRN_REGION_OWNER_TAG | NS));
+    x->ids[x->n++] = reply.id = m->id;
+    cairn_rpc_reply(rq, 0, &reply.base, NULL, 0);
+}
+
+static void on_region_put(struct cairn_rpc_req *rq)
+{
+    struct extents *x = rq->target->ctx;
+
+    if (x->holds)
+        x->held = rq;
+    else
+        region_stored(x, rq);
+}
+
+static cairn_rpc_handler *const extent_handlers[] = {
+    [CAIRN__WIRE__EXTENT_METHOD__EXTENT_PUT] = on_region_put,
+    [CAIRN__WIRE__EXTENT_METHOD__EXTENT_READ] = on_region_read,
+    [CAIRN__WIRE__EXTENT_METHOD__EXTENT_STAT] = on_region_stat,
+    [CAIRN__WIRE__EXTENT_METHOD__EXTENT_SCRUB] = NULL,
+};
+
 static void add_cluster(struct kv_node *kv, void *arg)
 {
     struct node *n = arg;
@@ -84,6 +159,7 @@ static void add_cluster(struct kv_node *kv, void *arg)
                                        .node_id = n->id + 1,
                                        .disk_id = 1000 + n->id,
                                        .kv = "kv",
+                                       .extent = "extents",
                                        .slot_bits = SLOT_BITS,
                                        .zone = n->name,
                                        .weight = 100,
@@ -112,10 +188,16 @@ static void add_cluster(struct kv_node *kv, void *arg)
                                                              .ctx = n->ctx,
                                                              .name = "cluster",
                                                              .id = CAIRN_PROVIDER_CLUSTER };
+    kv->targets[kv->ntargets++] = (struct cairn_rpc_target){ .iface = &cairn_iface_extent,
+                                                             .handlers = extent_handlers,
+                                                             .ctx = &n->extents,
+                                                             .name = "extents",
+                                                             .id = CAIRN_PROVIDER_FIRST + 9 };
 }
 
 static void node_start(struct world *w, uint32_t i)
 {
+    const struct cairn_bulk_conf bulk = { .vm = false };
     struct node *n = &w->nodes[i];
     struct cairn_err err = { 0 };
     char root[SCRATCH_MAX];
@@ -140,8 +222,8 @@ static void node_start(struct world *w, uint32_t i)
                                              .addresses = n->addresses,
                                              .naddresses = &n->naddresses };
     kv_node_start(&n->kv, "rocksdb", n->kv_dir, add_cluster, n);
+    assert_int_equal(cairn_bulk_attach(n->kv.rpc, &bulk, &err), 0);
     n->rpc_node.incarnation++;
-    memcpy(n->rpc_node.name, n->name, sizeof(n->name));
     memcpy(n->rpc_node.name, n->name, sizeof(n->name));
     n->rpc_node.connections_max = 64;
     n->rpc_node.session_ttl_ns = CAIRN_NS_PER_S;
@@ -181,6 +263,7 @@ static void node_stop(struct world *w, uint32_t i)
         turn(w);
     n->up = false;
     cairn_cluster_desc.stop(n->ctx);
+    cairn_bulk_detach(n->kv.rpc);
     kv_node_stop(&n->kv);
 }
 
@@ -528,6 +611,195 @@ static void slots_of_a_coordinator_that_left_wait_for_no_lease(void **state)
     assert_true(led - killed < w->lease_ns / 2);
 }
 
+/* ---- regions ---- */
+
+struct large {
+    struct asked a;
+    struct cairn_cluster_write cw;
+    uint8_t record[CAIRN_RECORD_EXTENTS_HEAD_BYTES + CAIRN_RECORD_REGION_BYTES];
+};
+
+/* A write of @key by node @i, whose record names region @id. */
+static void large_put(struct world *w, struct large *x, uint32_t i, uint32_t slot, const char *key, uint64_t id)
+{
+    struct cairn_record_region region = { .id = id, .len = LEN };
+
+    cairn_record_put_extents(x->record, 0, &region, 1);
+    x->a = (struct asked){ 0 };
+    x->cw = (struct cairn_cluster_write){ .cluster = w->nodes[i].c,
+                                          .slot = slot,
+                                          .op = CAIRN_CLUSTER_PUT,
+                                          .ns = NS,
+                                          .write_once = true,
+                                          .sync = true,
+                                          .number = id,
+                                          .key = (const uint8_t *)key,
+                                          .key_len = (uint32_t)strlen(key),
+                                          .record = x->record,
+                                          .record_len = sizeof(x->record),
+                                          .timeout_ns = 10 * CAIRN_NS_PER_S,
+                                          .done = on_written,
+                                          .arg = &x->a };
+    cairn_cluster_write(&x->cw);
+}
+
+static void on_spread(struct cairn_cluster_spread *s, int rc)
+{
+    struct asked *a = s->arg;
+
+    a->done = true;
+    a->rc = rc;
+}
+
+struct names {
+    bool done;
+    int rc;
+    uint32_t n;
+    uint64_t ids[16];
+};
+
+static void on_name(void *arg, uint64_t id)
+{
+    struct names *x = arg;
+
+    x->ids[x->n++] = id;
+}
+
+static void on_named(void *arg, int rc)
+{
+    struct names *x = arg;
+
+    x->done = true;
+    x->rc = rc;
+}
+
+static bool is_member(struct world *w, uint32_t slot, uint32_t i)
+{
+    struct cairn_slot_record rec;
+
+    for (uint32_t k = 0; k < NODES; k++) {
+        if (!cairn_cluster_records_slot(w->nodes[k].c->records, slot, &rec))
+            continue;
+        for (uint32_t n = 0; n < rec.ninsync; n++) {
+            if (rec.insync[n].node == i + 1)
+                return true;
+        }
+    }
+    return false;
+}
+
+static uint32_t member_other_than(struct world *w, uint32_t slot, uint32_t i)
+{
+    struct cairn_slot_record rec;
+
+    assert_true(cairn_cluster_records_slot(w->nodes[i].c->records, slot, &rec));
+    assert_int_equal(rec.ninsync, 2);
+    return (uint32_t)rec.insync[rec.insync[0].node == i + 1 ? 1 : 0].node - 1;
+}
+
+/* I11: nobody has an entry, so nobody acknowledges it, before he has what it names. */
+static void an_entry_waits_for_its_region(void **state)
+{
+    struct world *w = *state;
+    struct names names = { 0 };
+    struct cairn_cluster_named named = { .fn = on_name, .done = on_named, .arg = &names };
+    struct large x;
+    struct extents *leads, *other;
+    uint32_t slot, i, k;
+
+    expect_leases(w);
+    create_class(w, 2);
+    assert_true(cairn_cluster_slot(w->nodes[0].c, 2, "k", 1, &slot));
+    assert_int_equal(put_somewhere(w, slot, "first", "one"), 0);
+    i = leader_of(w, slot);
+    k = member_other_than(w, slot, i);
+    leads = &w->nodes[i].extents;
+    other = &w->nodes[k].extents;
+
+    leads->ids[leads->n++] = 77;
+    other->holds = true;
+    large_put(w, &x, i, slot, "k", 77);
+    for (int n = 0; n < TURNS_MAX && other->held == NULL; n++)
+        turn(w);
+    for (int n = 0; n < 100; n++) {
+        turn(w);
+        assert_true(!x.a.done || !is_member(w, slot, k)); /* it is given up if this takes too long */
+    }
+    assert_int_equal(leads->reads, 1); /* however often the entry came */
+    other->holds = false;
+    region_stored(other, other->held);
+    turns(w, &x.a.done);
+    assert_int_equal(x.a.rc, 0);
+
+    /* What the one that leads has no more, though its log names it, nobody waits for. */
+    do {
+        large_put(w, &x, i, slot, "k2", 78);
+        turns(w, &x.a.done);
+    } while (x.a.rc == CAIRN_E_BUSY);
+    assert_int_equal(x.a.rc, 0);
+    for (int n = 0; n < TURNS_MAX && leads->reads == 1; n++)
+        turn(w);
+
+    /* The sweeper hears of both, at either. */
+    for (int n = 0; names.n < 2; n++) {
+        assert_true(n < 1000);
+        names = (struct names){ 0 };
+        named.cluster = w->nodes[k].c;
+        cairn_cluster_named(&named);
+        turns(w, &names.done);
+        assert_int_equal(names.rc, 0);
+    }
+    assert_true(names.ids[0] == 77 && names.ids[1] == 78);
+}
+
+static void members_fetch_what_they_are_told_of(void **state)
+{
+    struct world *w = *state;
+    struct cairn_record_region regions[] = { { 11, LEN }, { 12, LEN }, { 13, LEN } };
+    struct asked a = { 0 };
+    struct cairn_cluster_spread s = { .owner = CAIRN_REGION_OWNER_TAG | NS,
+                                      .regions = regions,
+                                      .nregions = 3,
+                                      .timeout_ns = 10 * CAIRN_NS_PER_S,
+                                      .done = on_spread,
+                                      .arg = &a };
+    uint64_t ids[] = { 10, 11, 12, 13, 14 };
+    uint32_t i, k;
+
+    expect_leases(w);
+    create_class(w, 2);
+    assert_true(cairn_cluster_slot(w->nodes[0].c, 2, "k", 1, &s.slot));
+    assert_int_equal(put_somewhere(w, s.slot, "first", "one"), 0);
+    i = leader_of(w, s.slot);
+    k = member_other_than(w, s.slot, i);
+    for (uint32_t n = 0; n < 3; n++)
+        w->nodes[i].extents.ids[w->nodes[i].extents.n++] = regions[n].id;
+    w->nodes[k].extents.ids[w->nodes[k].extents.n++] = 12; /* it is there from another time */
+
+    s.cluster = w->nodes[k].c;
+    cairn_cluster_spread(&s);
+    turns(w, &a.done);
+    assert_int_equal(a.rc, CAIRN_E_MOVED);
+    for (int n = 0; n < 2; n++) { /* the second time there is nothing to be done */
+        a.done = false;
+        s.cluster = w->nodes[i].c;
+        cairn_cluster_spread(&s);
+        assert_false(a.done);
+        turns(w, &a.done);
+        assert_int_equal(a.rc, 0);
+        assert_int_equal(w->nodes[k].extents.n, 3);
+        assert_int_equal(w->nodes[i].extents.reads, 2);
+    }
+
+    /* Pinned, they are not the sweeper's; and what is the sweeper's cannot be pinned. */
+    cairn_cluster_sweep_begin(w->nodes[k].c);
+    assert_int_equal(cairn_cluster_doom(w->nodes[k].c, ids, 5), 2);
+    assert_true(ids[0] == 10 && ids[1] == 14);
+    assert_int_equal(cairn_cluster_region_note(w->nodes[k].c, 14), CAIRN_E_BUSY);
+    cairn_cluster_spare(w->nodes[k].c);
+    assert_int_equal(cairn_cluster_region_note(w->nodes[k].c, 14), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -536,6 +808,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_stalled_node_gives_no_answer, setup, teardown),
         cmocka_unit_test_setup_teardown(a_node_that_stood_still_gives_its_lease_up, setup_long_leases, teardown),
         cmocka_unit_test_setup_teardown(slots_of_a_coordinator_that_left_wait_for_no_lease, setup_long_leases, teardown),
+        cmocka_unit_test_setup_teardown(an_entry_waits_for_its_region, setup, teardown),
+        cmocka_unit_test_setup_teardown(members_fetch_what_they_are_told_of, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -281,7 +281,7 @@ struct fx_write {
     const uint8_t *bytes;
     bool bulk, bad_crc;
     Cairn__Wire__Durability durability;
-    uint64_t owner;
+    uint64_t owner, name; /* name: where it has one already */
 };
 
 static inline uint32_t fx_crcs(const struct fx_write *w, uint32_t *crcs)
@@ -303,6 +303,7 @@ static inline int fx_put(struct fixture *fx, const struct fx_write *w, uint64_t 
     msg.length = w->len;
     msg.durability = w->durability;
     msg.owner = w->owner;
+    msg.id = w->name;
     msg.crcs = crcs;
     msg.n_crcs = fx_crcs(w, crcs);
     if (w->bulk) {

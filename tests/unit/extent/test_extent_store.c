@@ -499,6 +499,54 @@ static void regions_outlive_a_restart(void **state)
     free(got);
 }
 
+/* A replica of a region has the name that its first store gave it. */
+static void named_regions_are_there_once(void **state)
+{
+    enum { LEN = 100000, ID = 4711 };
+    struct fixture *fx = *state;
+    uint8_t *bytes = malloc(LEN), *got = malloc(LEN);
+    struct fx_write w = { .len = LEN, .bytes = bytes, .bulk = true, .durability = CAIRN__WIRE__DURABILITY__DURABILITY_SYNC };
+    uint32_t crcs[2];
+    struct fx_call *calls = calloc(2, sizeof(*calls));
+    Cairn__Wire__ExtentPut msg = CAIRN__WIRE__EXTENT_PUT__INIT;
+    uint64_t id, n;
+    int rc[2];
+
+    fx_fill(bytes, LEN, 5);
+    w.name = ID;
+    w.bad_crc = true; /* what fails leaves the name free */
+    assert_int_equal(fx_put(fx, &w, &id), CAIRN_E_CORRUPT);
+    w.bad_crc = false;
+    assert_int_equal(fx_put(fx, &w, &id), 0);
+    assert_true(id == ID);
+    assert_int_equal(fx_put(fx, &w, &id), CAIRN_E_EXISTS);
+    fx_close(fx);
+    fx_open(fx);
+    assert_int_equal(fx_read(fx, ID, 0, LEN, got, true, true, &n), 0);
+    assert_memory_equal(got, bytes, LEN);
+    assert_int_equal(fx_put(fx, &w, &id), CAIRN_E_EXISTS);
+    assert_int_equal(fx_remove(fx, ID), 0);
+
+    /* Two at a time: one of them. */
+    msg.length = 1000;
+    msg.id = ID;
+    msg.durability = w.durability;
+    msg.crcs = crcs;
+    msg.n_crcs = 1;
+    cairn_extent_crcs(bytes, 1000, crcs);
+    for (int i = 0; i < 2; i++)
+        fx_start(fx, &calls[i], CAIRN__WIRE__EXTENT_METHOD__EXTENT_PUT, &msg.base, bytes, 1000);
+    for (int i = 0; i < 2; i++)
+        rc[i] = fx_wait(fx, &calls[i]);
+    assert_true((rc[0] == 0 && rc[1] == CAIRN_E_EXISTS) || (rc[1] == 0 && rc[0] == CAIRN_E_EXISTS));
+    fx_close(fx);
+    fx_open(fx); /* no store is opened that has two of one name */
+    assert_int_equal(fx_read(fx, ID, 0, 1000, got, false, true, &n), 0);
+    free(calls);
+    free(bytes);
+    free(got);
+}
+
 static void a_directory_has_one_user(void **state)
 {
     struct fixture *fx = *state;
@@ -556,6 +604,7 @@ int main(void)
         ALL(many_at_a_time),
         ALL(canceled_puts_leave_nothing),
         LASTING(regions_outlive_a_restart),
+        LASTING(named_regions_are_there_once),
         LASTING(a_directory_has_one_user),
         LASTING(newer_formats_are_refused),
     };

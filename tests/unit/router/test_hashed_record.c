@@ -1,5 +1,5 @@
 /* Records of a hashed namespace: round trips, and every kind of damage. */
-#include "server/router/hashed_record.h"
+#include "server/cluster/service/record.h"
 
 #include "cairn/error.h"
 #include "cairn/limits.h"

@@ -424,7 +424,7 @@ static void the_sweeper_leaves_them(void **state)
 
         world_crash(w);
         for (int i = 0; i < 20; i++)
-            region_add(w, value, 10, ROUTER_OWNER_TAG | id);
+            region_add(w, value, 10, CAIRN_REGION_OWNER_TAG | id);
         w->seed = when;
         world_start(w);
         for (uint32_t turns = 0; turns < when; turns++)
@@ -512,7 +512,7 @@ static void one_tebibyte(void **state)
         static uint8_t record[64 * KIB];
 
         for (uint32_t i = 0; i < CAIRN_PARTS_MAX; i++)
-            regions[i] = (struct cairn_record_region){ .id = region_add(w, NULL, CAIRN_PART_BYTES, ROUTER_OWNER_TAG),
+            regions[i] = (struct cairn_record_region){ .id = region_add(w, NULL, CAIRN_PART_BYTES, CAIRN_REGION_OWNER_TAG),
                                                        .len = CAIRN_PART_BYTES };
         cairn_record_put_extents(record, 0, regions, CAIRN_PARTS_MAX);
         entry_set(w, w->dbs[0].id, key_of(k == 0 ? "a" : "b"), record, cairn_record_extents_bytes(CAIRN_PARTS_MAX));

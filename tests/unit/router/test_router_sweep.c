@@ -29,7 +29,7 @@ static void a_clean_end_needs_no_sweep(void **state)
 
     fill_namespaces(w);
     world_stop(w);
-    region_add(w, value, 10, ROUTER_OWNER_TAG | 1); /* what nobody will look for */
+    region_add(w, value, 10, CAIRN_REGION_OWNER_TAG | 1); /* what nobody will look for */
     w->calls = 0;
     world_start(w);
     assert_true(sweep_is_over(w));
@@ -48,9 +48,9 @@ static void orphans_go_and_nothing_else(void **state)
     b = ns_id(w, "b");
     world_crash(w);
     for (int i = 0; i < 30; i++)
-        region_add(w, value, 10, ROUTER_OWNER_TAG | (i % 2 == 0 ? a : b));
-    region_add(w, value, 10, ROUTER_OWNER_TAG);     /* of trying a provider */
-    region_add(w, value, 10, ROUTER_OWNER_TAG | 1); /* of a namespace that is no more (1 was its revision at most) */
+        region_add(w, value, 10, CAIRN_REGION_OWNER_TAG | (i % 2 == 0 ? a : b));
+    region_add(w, value, 10, CAIRN_REGION_OWNER_TAG);     /* of trying a provider */
+    region_add(w, value, 10, CAIRN_REGION_OWNER_TAG | 1); /* of a namespace that is no more (1 was its revision at most) */
     direct = region_add(w, value, 10, 0);           /* a user's own */
     region_add(w, value, 10, UINT64_C(0x1234500000001)); /* another composer's */
     world_start(w);
@@ -70,7 +70,7 @@ static void without_owners_everything_stays(void **state)
 
     fill_namespaces(w);
     world_crash(w);
-    region_add(w, value, 10, ROUTER_OWNER_TAG | 1);
+    region_add(w, value, 10, CAIRN_REGION_OWNER_TAG | 1);
     before = w->nregions;
     w->no_owners = true;
     world_start(w);
@@ -93,7 +93,7 @@ static void databases_of_removed_namespaces_go(void **state)
     w->dbs[w->ndbs++] = (struct db){ .name = "ns/2x", .id = ++w->next_db };         /* a user's */
     w->dbs[w->ndbs++] = (struct db){ .name = "ns/4000000000", .id = ++w->next_db }; /* later than all: not by a crash */
     w->dbs[w->ndbs++] = (struct db){ .name = "mine", .id = ++w->next_db };
-    region_add(w, value, 10, ROUTER_OWNER_TAG | 2);
+    region_add(w, value, 10, CAIRN_REGION_OWNER_TAG | 2);
     world_start(w);
     wait_sweep(w);
     assert_int_equal(w->ndbs, 4);
@@ -110,7 +110,7 @@ static void a_record_that_cannot_be_read(void **state)
     fill_namespaces(w);
     world_crash(w);
     entry_set(w, w->dbs[0].id, key_of("torn"), (const uint8_t *)"\1\2", 2);
-    region_add(w, value, 10, ROUTER_OWNER_TAG | 1);
+    region_add(w, value, 10, CAIRN_REGION_OWNER_TAG | 1);
     before = w->nregions;
     world_start(w);
     wait_sweep(w);
@@ -136,7 +136,7 @@ static void every_call_of_a_sweep_fails(void **state)
     world_crash(w);
     before = w->nregions;
     for (nth = 1;; nth++) {
-        region_add(w, value, 10, ROUTER_OWNER_TAG | 1);
+        region_add(w, value, 10, CAIRN_REGION_OWNER_TAG | 1);
         w->calls = 0;
         w->fail_at = nth;
         w->fail_rc = CAIRN_E_IO;
@@ -171,7 +171,7 @@ static void sweep_while_values_change(void **state)
 
         world_crash(w);
         for (int i = 0; i < 10; i++)
-            region_add(w, value, 10, ROUTER_OWNER_TAG | 1);
+            region_add(w, value, 10, CAIRN_REGION_OWNER_TAG | 1);
         w->seed = seed;
         world_start(w);
         do {
@@ -197,7 +197,7 @@ static void the_node_ends_during_a_sweep(void **state)
     fill_namespaces(w);
     for (uint64_t when = 0; when < 20; when++) {
         world_crash(w);
-        region_add(w, value, 10, ROUTER_OWNER_TAG | 1);
+        region_add(w, value, 10, CAIRN_REGION_OWNER_TAG | 1);
         w->calls = 0;
         world_start(w);
         while (!sweep_is_over(w) && w->calls < when)
@@ -261,7 +261,7 @@ static void refused_removal_during_a_sweep(void **state)
         uint64_t until;
 
         world_crash(w);
-        region_add(w, value, 10, ROUTER_OWNER_TAG | 1);
+        region_add(w, value, 10, CAIRN_REGION_OWNER_TAG | 1);
         w->seed = when;
         world_start(w);
         w->calls = 0;

@@ -374,7 +374,7 @@ static inline void expect_no_orphans(struct world *w)
 
             assert_non_null(region);
             assert_int_equal(region->len, cairn_record_region(&r, j).len);
-            assert_int_equal(region->owner >> 32, ROUTER_OWNER_TAG >> 32);
+            assert_int_equal(region->owner >> 32, CAIRN_REGION_OWNER_TAG >> 32);
         }
         named += r.nregions;
     }

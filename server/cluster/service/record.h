@@ -13,8 +13,8 @@
  *
  * Numbers are little-endian. 4096 regions make 48 KiB. The checksums of an embedded value are the writer's, and for the
  * reader to compare; whoever takes a part of it compares here. Chunks are those of extents. */
-#ifndef CAIRN_SERVER_ROUTER_HASHED_RECORD_H
-#define CAIRN_SERVER_ROUTER_HASHED_RECORD_H
+#ifndef CAIRN_SERVER_CLUSTER_SERVICE_RECORD_H
+#define CAIRN_SERVER_CLUSTER_SERVICE_RECORD_H
 
 #include "cairn/limits.h"
 
@@ -39,6 +39,9 @@ struct cairn_record_region {
     uint64_t id;
     uint32_t len;
 };
+
+/* Regions of values carry this in the upper half of their owner, the namespace in the lower. */
+#define CAIRN_REGION_OWNER_TAG (UINT64_C(0x63726f75) << 32)
 
 /** A record that was looked at; points into its bytes. */
 struct cairn_record {

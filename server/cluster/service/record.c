@@ -1,11 +1,10 @@
-/* Records of a hashed namespace: see hashed_record.h. */
-#include "server/router/hashed_record.h"
+/* Records of a hashed namespace: see record.h. */
+#include "server/cluster/service/record.h"
 
 #include "sdk/core/base/crc.h"
 #include "sdk/core/base/err.h"
 #include "sdk/core/base/le.h"
 #include "sdk/core/base/macros.h"
-#include "server/router/router.h"
 
 #include <string.h>
 
@@ -30,7 +29,7 @@ static int extents_parse(const uint8_t *p, size_t len, struct cairn_record *r)
     r->length = cairn_le_load64(p + 8);
     r->nregions = cairn_le_load32(p + 16);
     r->regions = p + CAIRN_RECORD_EXTENTS_HEAD_BYTES;
-    if (r->nregions == 0 || r->nregions > CAIRN_ROUTER_REGIONS_MAX || len != cairn_record_extents_bytes(r->nregions) ||
+    if (r->nregions == 0 || r->nregions > CAIRN_PARTS_MAX || len != cairn_record_extents_bytes(r->nregions) ||
         r->length > CAIRN_VALUE_BYTES_MAX)
         return CAIRN_E_CORRUPT;
     for (uint32_t i = 0; i < r->nregions; i++) {

@@ -1,0 +1,154 @@
+"""Values of many MiB in a namespace that is spread over nodes: each replica has them, whoever dies."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import threading
+import time
+
+from systest import CAIRN, FAILED, OK, clean_env, main, wait_for
+from test_cluster import ClusterCase
+
+MIB = 1 << 20
+FILES = [0, 1, 4000, 70000, 700000, MIB - 68, MIB - 67, MIB, 3 * MIB + 17, 8 * MIB, 8 * MIB + 1, 23 * MIB + 5, 64 * MIB]
+
+
+class ClusterLarge(ClusterCase):
+    def begin_large(self):
+        self.extra = ("--set", "router.sweep_interval=500ms")
+        self.begin()
+        self.coordinator()
+        self.key = ("--key", self.path("key"))
+        self.ok(self.cairn(self.all[0], "ns", "create", "--replicas", "2", "data"))
+        for n in self.all[1:]:
+            wait_for("the namespace at every node", lambda: self.cairn(n, "ns", "show", "data").code == OK)
+
+    def node(self, name, args=()):
+        return super().node(name, args=(*args, *self.extra))
+
+    def cairn(self, node, *argv, **kw):
+        return node.cairn(*self.key, *argv, **kw)
+
+    def tree(self, name, sizes, seed):
+        made = random.Random(seed)
+        for i, size in enumerate(sizes):
+            self.write(os.path.join(name, "d%d" % (i % 3), "f%d" % i), made.randbytes(size))
+        return self.path(name)
+
+    def same(self, node, prefix, source):
+        """What @node gives of the namespace is what @source has, byte for byte."""
+        out = self.path("out")
+        self.ok(self.cairn(node, "export", "--prefix", prefix, "data", out))
+        subprocess.run(["diff", "-r", source, out], check=True)
+        shutil.rmtree(out)
+        self.ok(self.cairn(node, "verify", "--prefix", prefix, "data", source))
+
+    def regions(self):
+        """How many regions each node that is up has."""
+        found = {}
+        for n in self.up():
+            providers = n.cairn("status", "--json").json["providers"]
+            found[n.name] = next(p for p in providers if p["type"] == "extent")["regions"]
+        return found
+
+    def test_a_tree_outlives_each_node(self):
+        self.begin_large()
+        first, second, third = self.all
+        source = self.tree("source", FILES, 3)
+        self.ok(self.cairn(first, "import", "--prefix", "a/", "data", source))
+        self.same(second, "a/", source)
+        wait_for("all replicas", self.is_whole)
+        parts = sum((size + 8 * MIB - 1) // (8 * MIB) for size in FILES if size > MIB - 68)
+        wait_for("two of each region", lambda: sum(self.regions().values()) == 2 * parts)
+
+        # Some of a value.
+        got = self.ok(self.cairn(third, "get", "--offset", str(20 * MIB), "--length", "1000", "data", "a/d2/f11",
+                                 self.path("some")))
+        with open(self.path("some"), "rb") as f, open(os.path.join(source, "d2", "f11"), "rb") as whole:
+            whole.seek(20 * MIB)
+            self.assertEqual(f.read(), whole.read(1000), got)
+
+        # One dies: the others have all of it, take more, and give it to whoever holds a slot then.
+        later = self.tree("later", [2 * MIB, 9 * MIB, 17 * MIB, 5], 4)
+        for victim, left in ((second, third), (third, first), (first, second)):
+            victim.kill()
+            self.same(left, "a/", source)
+            self.ok(self.cairn(left, "import", "--prefix", victim.name + "/", "data", later))
+            self.same(left, victim.name + "/", later)
+            victim.start()
+            wait_for("all replicas", self.is_whole, 120)
+        for n in self.all:
+            self.same(third, n.name + "/", later)
+        self.same(first, "a/", source)
+
+        # What is replaced or deleted is given back everywhere.
+        for n in self.all:
+            self.ok(self.cairn(first, "rm", "--prefix", "data", n.name + "/"))
+        self.ok(self.cairn(first, "put", "-v", "small", "data", "a/d0/f12"))
+        parts -= 8
+        wait_for("the end of what nothing names", lambda: sum(self.regions().values()) == 2 * parts, 180)
+        self.ok(self.cairn(first, "ns", "remove", "-f", "data"))
+        wait_for("the end of all of it", lambda: sum(self.regions().values()) == 0, 120)
+        for n in self.all:
+            self.assertEqual(n.stop(), 0)
+
+    def test_the_one_that_leads_dies_in_the_middle(self):
+        self.begin_large()
+        source = self.tree("source", [40 * MIB] * 6, 5)
+        for i in range(3):
+            prefix = "r%d/" % i
+            victim = self.all[i]
+            other = self.all[(i + 1) % 3]
+            p = subprocess.Popen([CAIRN, *self.key, "import", "--prefix", prefix, "data", source], stdout=subprocess.PIPE,
+                                 stderr=subprocess.PIPE, env=clean_env(CAIRN_WORKSPACE=other.workspace))
+            time.sleep(0.3)
+            victim.kill()
+            out, err = p.communicate()
+            self.assertEqual(p.returncode, OK, err)
+            self.same(other, prefix, source)
+            victim.start()
+            wait_for("all replicas", self.is_whole, 120)
+            self.same(victim, prefix, source)
+
+        # A stream from a pipe cannot begin again: it is there as a whole, or it is said that it is not.
+        data = random.Random(6).randbytes(60 * MIB)
+        ended = {}
+
+        def stream(number):
+            p = subprocess.Popen([CAIRN, *self.key, "put", "data", "s%d" % number], stdin=subprocess.PIPE,
+                                 stderr=subprocess.PIPE, env=clean_env(CAIRN_WORKSPACE=self.all[1].workspace))
+            err = p.communicate(data)[1]
+            ended[number] = (p.returncode, err)
+
+        threads = [threading.Thread(target=stream, args=(i,)) for i in range(6)]
+        for t in threads:
+            t.start()
+        time.sleep(0.5)
+        self.all[0].kill()
+        for t in threads:
+            t.join()
+        for number, (code, err) in ended.items():
+            got = self.cairn(self.all[1], "get", "data", "s%d" % number, text=False)
+            self.assertTrue(got.code == OK and got.out == data or code != OK and got.code != OK, (number, code, err))
+            self.assertIn(code, (OK, FAILED), err)
+
+    def test_one_that_hangs_holds_nobody_for_long(self):
+        self.begin_large()
+        source = self.tree("source", [20 * MIB + i for i in range(6)], 7)
+        leads = self.coordinator()
+        victim, other = [n for n in self.all if n is not leads]
+        victim.process.send_signal(signal.SIGSTOP)
+        began = time.monotonic()
+        self.ok(self.cairn(other, "import", "--prefix", "a/", "data", source))
+        self.assertLess(time.monotonic() - began, 60)
+        victim.process.send_signal(signal.SIGCONT)
+        wait_for("all replicas", self.is_whole, 120)
+        self.same(victim, "a/", source)
+        leads.kill() # of each of its slots another has all
+        self.same(victim, "a/", source)
+
+
+if __name__ == "__main__":
+    main()
