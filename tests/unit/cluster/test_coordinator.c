@@ -212,7 +212,7 @@ static struct wish *register_twin(struct world *w, struct node *co, const struct
 {
     wish_begin(x);
     x->ask.p = (struct cairn_coord_process){ .node = 77, .disk_id = 77, .process = 1 };
-    x->ask.self = (struct cairn_wire_member){ .node = 77, .name = of->name, .zone = "", .weight = 100 };
+    x->ask.self = (struct cairn_wire_member){ .node = 77, .name = of->name, .host = "", .zone = "", .weight = 100 };
     cairn_coordinator_register(&co->co, &x->ask);
     for (int i = 0; i < 20 && !x->over; i++)
         world_run_ms(w, 100);
