@@ -317,7 +317,20 @@ static void on_number(struct cairn_number *n, int rc)
     b->numbered = false;
     if (rc != 0)
         entry_done(e, rc, cairn__number_error(n));
-    cairn__spread_pump_soon(&b->x); /* those that come together go together, a request for each node */
+    cairn__spread_pump_soon(&b->x);
+}
+
+/* All whose sessions are being opened go together, a request for each node; those that wait for others' answers do not hold
+ * them up: the answers may be theirs. */
+static bool batch_is_ready(struct spread *x)
+{
+    struct batch *b = batch_of(x);
+
+    for (size_t i = 0; x->awaited > 0 && i < b->width; i++) {
+        if (b->entries[i].state == ENTRY_NUMBER && cairn__number_is_coming(&b->entries[i].number))
+            return false;
+    }
+    return true;
 }
 
 static void batch_number(struct batch *b)
@@ -443,9 +456,12 @@ static int batch_end(struct spread *x, int rc)
     return rc != 0 ? rc : b->rc;
 }
 
-static const struct spread_ops batch_ops = {
-    .plan = batch_plan, .start = batch_start, .took = batch_took, .forget = batch_forget, .end = batch_end
-};
+static const struct spread_ops batch_ops = { .plan = batch_plan,
+                                             .start = batch_start,
+                                             .took = batch_took,
+                                             .is_ready = batch_is_ready,
+                                             .forget = batch_forget,
+                                             .end = batch_end };
 
 static int batch_go(struct cairn_ns *ns, const struct batch *with, const struct cairn_call_options *o,
                     cairn_done_fn *done, void *arg)

@@ -113,7 +113,10 @@ void cairn__spread_pump(struct spread *x)
 
 static void on_pump(void *arg)
 {
-    cairn__spread_pump(arg);
+    struct spread *x = arg;
+
+    if (x->sm.state == STATE_ASKING && x->ops->is_ready(x))
+        cairn__spread_pump(x);
 }
 
 void cairn__spread_pump_soon(struct spread *x)

@@ -31,6 +31,8 @@ struct spread_ops {
     int (*start)(struct spread *x, struct spread_child *child);
     /** What a request came to; @rc of the request as a whole. */
     void (*took)(struct spread *x, struct spread_child *child, int rc);
+    /** Some of the awaited is there: false: the rest is on its way, and is waited for. NULL: it awaits nothing. */
+    bool (*is_ready)(struct spread *x);
     /** Its time is over: what is awaited is not any more. NULL: it awaits nothing. */
     void (*forget)(struct spread *x);
     /** It ends with @rc: writes the results, and frees what is its own. Returns the call's code. */
@@ -65,7 +67,7 @@ void cairn__spread_on_child(void *arg, int rc);
 void cairn__spread_options(struct spread *x, struct spread_child *child);
 /** More can be asked. */
 void cairn__spread_pump(struct spread *x);
-/** One of the awaited is there: likewise, in a moment, when others have come, too. */
+/** One of the awaited is there: likewise, in a moment, if what has come by then is_ready(). */
 void cairn__spread_pump_soon(struct spread *x);
 
 #endif

@@ -198,6 +198,11 @@ bool cairn__number_take(struct cairn *c, struct cairn_number *n, struct cairn_ns
     return false;
 }
 
+bool cairn__number_is_coming(const struct cairn_number *n)
+{
+    return n->session != NULL && n->session->sm.state == SESSION_OPENING;
+}
+
 const char *cairn__number_error(const struct cairn_number *n)
 {
     return n->session->error.text;

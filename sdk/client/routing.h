@@ -42,6 +42,8 @@ void cairn__number_init(struct cairn_number *n, bool once, void (*ready)(struct 
 bool cairn__number_take(struct cairn *c, struct cairn_number *n, struct cairn_ns *ns, uint32_t slot, int *rc);
 /** Before each sending: which numbers of its session are not waited for any more. */
 void cairn__number_floor(struct cairn_number *n);
+/** It waits for a session that is being opened, and not for others' answers. */
+bool cairn__number_is_coming(const struct cairn_number *n);
 /** After ready() with an error: what was said of it. */
 const char *cairn__number_error(const struct cairn_number *n);
 /** It is answered, or nobody waits for it any more. Harmless without one. */
