@@ -67,6 +67,17 @@ static int gather(struct disk_worker *w, enum slot_record_type type, const void 
     return 0;
 }
 
+/* The records that say so are on disk: older ones may go. When none was of use, those that came since are. */
+static void batch_forgets(struct disk_worker *w, const struct disk_batch *b)
+{
+    bool none = b->needs == UINT64_MAX;
+
+    if (none && (b->n > 0 || b->number + 1 != w->batch_number))
+        atomic_store(&w->needs, b->lsn);
+    else if (b->needs > 0)
+        atomic_store(&w->needs, b->needs);
+}
+
 static void on_batch_done(struct cairn_commit_op *op)
 {
     struct disk_batch *b = CONTAINER_OF(op, struct disk_batch, op);
@@ -82,6 +93,8 @@ static void on_batch_done(struct cairn_commit_op *op)
             "the log of the slots cannot be written: %s; this node takes no more writes until it is started again",
             cairn_error_text(rc));
     }
+    if (rc == 0)
+        batch_forgets(w, b);
     slot_disk_mark(w, b->number, b->lsn);
     w->inflight_bytes -= b->n;
     w->inflight--;
@@ -133,6 +146,8 @@ static void on_gathered(void *arg)
     b->number = w->batch_number++;
     b->synced = w->synced;
     b->nsynced = w->nsynced;
+    b->needs = w->needs_next;
+    w->needs_next = 0;
     w->synced = NULL;
     w->nsynced = w->synced_room = 0;
     b->op.worker = w->index;
@@ -321,6 +336,13 @@ void cairn_slot_disk_sync(struct cairn_slot_disk *d, uint32_t slot)
         CAIRN_ASSERT(w->synced != NULL); /* a few bytes a slot; without them no write could ever be answered */
     }
     w->synced[w->nsynced++] = slot;
+    w->sync_wanted = true;
+    cairn_env_defer(&w->loop->env, &w->submit);
+}
+
+void slot_disk_forget(struct disk_worker *w, uint64_t needs)
+{
+    w->needs_next = needs;
     w->sync_wanted = true;
     cairn_env_defer(&w->loop->env, &w->submit);
 }

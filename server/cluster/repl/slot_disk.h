@@ -55,8 +55,8 @@ int cairn_slot_disk_restart(struct cairn_slot_disk *d, uint32_t slot, struct cai
 /** synced() comes later, once. */
 void cairn_slot_disk_sync(struct cairn_slot_disk *d, uint32_t slot);
 
-/** Gives back segments that no log of the worker needs; says anew where idle logs begin, so that they hold none. To be
- * called now and then on each loop. */
+/** Gives back segments that no log of the worker needs, when what says so is durable; says anew where idle logs begin, so that
+ * they hold none. To be called now and then on each loop. */
 void cairn_slot_disk_tidy(struct cairn_slot_disk *d, uint32_t worker);
 
 struct cairn_slot_disk_stats {
