@@ -384,6 +384,19 @@ static void disk_free(struct cairn_slot_disk *d)
     free(d);
 }
 
+/* An empty log would be taken for one that was never written to, with all that the store has for committed and nothing behind it. */
+static int log_look(const struct cairn_slot_disk *d, struct cairn_err *err)
+{
+    bool exists = true;
+    int rc = d->conf.used ? cairn_segments_exist(d->dirfd, &exists, err) : 0;
+
+    if (rc != 0 || exists)
+        return rc;
+    return cairn_err_set(err, CAIRN_E_CORRUPT,
+                         "%s: the log of the slots is gone; put it back, or let the node begin anew with an empty data directory",
+                         d->conf.dir);
+}
+
 int cairn_slot_disk_open(const struct cairn_slot_disk_conf *conf, struct cairn_slot_disk **out, struct cairn_err *err)
 {
     struct cairn_slot_disk *d = calloc(1, sizeof(*d) + conf->nloops * sizeof(d->workers[0]));
@@ -407,6 +420,9 @@ int cairn_slot_disk_open(const struct cairn_slot_disk_conf *conf, struct cairn_s
         rc = cairn_err_set(err, d->logs == NULL ? CAIRN_E_NOMEM : CAIRN_E_IO, "slot logs in %s", conf->dir);
         goto free_disk;
     }
+    rc = log_look(d, err);
+    if (rc != 0)
+        goto close_dir;
     rc = cairn_segments_open(&d->segments, d->dirfd, conf->segment_bytes, slot_disk_read, d, &d->found, err);
     if (rc != 0)
         goto close_dir;

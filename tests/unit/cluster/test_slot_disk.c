@@ -334,6 +334,47 @@ static void a_trim_that_is_not_durable_frees_nothing(void **state)
     assert_int_equal(segments_count(fx), n);
 }
 
+/* A log that was begun and is not there any more is not begun again: nothing is made in its place, at no start. */
+static void a_log_that_is_gone_is_missed(void **state)
+{
+    struct fixture *fx = *state;
+    struct cairn_slot_disk_conf conf = { .dir = fx->dir,
+                                         .used = true,
+                                         .loops = fx->loops,
+                                         .nloops = LOOPS,
+                                         .nslots = SLOTS,
+                                         .segment_bytes = SEGMENT,
+                                         .queue_bytes = 8 << 20,
+                                         .synced = on_synced,
+                                         .arg = fx };
+    char path[SCRATCH_MAX + 32];
+    struct cairn_slot_disk *d;
+    struct cairn_err err = { 0 };
+
+    append(fx, 0, 100);
+    settle(fx);
+    cairn_slot_disk_close(fx->disk);
+    assert_int_equal(cairn_slot_disk_open(&conf, &fx->disk, &err), 0);
+    check(fx);
+    cairn_slot_disk_close(fx->disk);
+    while (segments_count(fx) > 0) {
+        struct dirent *e;
+        DIR *dir = opendir(fx->dir);
+
+        while ((e = readdir(dir)) != NULL) {
+            snprintf(path, sizeof(path), "%.60s/%.25s", fx->dir, e->d_name);
+            if (strncmp(e->d_name, "seg-", 4) == 0)
+                assert_int_equal(unlink(path), 0);
+        }
+        closedir(dir);
+    }
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(cairn_slot_disk_open(&conf, &d, &err), CAIRN_E_CORRUPT);
+        assert_int_equal(segments_count(fx), 0);
+    }
+    assert_int_equal(disk_open(fx), 0);
+}
+
 /* Too much for the disk to take at once is refused, and what was taken before is whole. */
 static void a_full_queue_refuses(void **state)
 {
@@ -455,6 +496,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_is_trimmed_is_given_back, setup, teardown),
         cmocka_unit_test_setup_teardown(a_trim_that_is_not_written_frees_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(a_trim_that_is_not_durable_frees_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_log_that_is_gone_is_missed, setup, teardown),
         cmocka_unit_test_setup_teardown(a_full_queue_refuses, setup, teardown),
         cmocka_unit_test_setup_teardown(a_full_disk_is_waited_for, setup, teardown),
         cmocka_unit_test_setup_teardown(a_stop_does_not_wait_for_room, setup, teardown),
