@@ -271,6 +271,25 @@ static int is_segment(const struct dirent *d)
     return strlen(d->d_name) == 20 && sscanf(d->d_name, "seg-%16" SCNx64 "%c", &first, &end) == 1;
 }
 
+static void names_free(struct dirent **names, int n)
+{
+    for (int i = 0; i < n; i++)
+        free(names[i]);
+    free(names);
+}
+
+int cairn_segments_exist(int dirfd, bool *exist, struct cairn_err *err)
+{
+    struct dirent **names = NULL;
+    int n = scandirat(dirfd, ".", &names, is_segment, NULL);
+
+    if (n < 0)
+        return cairn_err_errno(err, errno, "list the log's segments");
+    *exist = n > 0;
+    names_free(names, n);
+    return 0;
+}
+
 static int read_all(struct reading *r)
 {
     struct cairn_segments *s = r->s;
@@ -290,9 +309,7 @@ static int read_all(struct reading *r)
         if (rc == 0)
             rc = read_segment(r, names[i]->d_name, first);
     }
-    for (int i = 0; i < n; i++)
-        free(names[i]);
-    free(names);
+    names_free(names, n);
     r->found->torn = n > 0 && !r->ended;
     r->found->bytes = s->n > 0 ? s->end - s->all[0].first : 0;
     return rc;

@@ -58,6 +58,8 @@ struct cairn_segments_found {
 /** @body is valid during the call; a result other than 0 ends the reading and the open fails with it. */
 typedef int cairn_segments_fn(void *arg, uint64_t lsn, uint32_t type, const void *body, uint32_t len);
 
+/** Whether @dirfd has segments: false of one that never was a log's, and of one whose log is gone. CAIRN_E_*. */
+int cairn_segments_exist(int dirfd, bool *exist, struct cairn_err *err);
 /** Reads all segments in @dirfd (borrowed) in order, each record by @fn, and begins a new one behind them.
  * CAIRN_E_FORMAT: written by a newer version. CAIRN_E_CORRUPT: records that were durable cannot be read. */
 int cairn_segments_open(struct cairn_segments *s, int dirfd, uint64_t segment_bytes, cairn_segments_fn *fn, void *arg,

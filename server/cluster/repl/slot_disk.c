@@ -67,6 +67,17 @@ static int gather(struct disk_worker *w, enum slot_record_type type, const void 
     return 0;
 }
 
+/* The records that say so are on disk: older ones may go. When none was of use, those that came since are. */
+static void batch_forgets(struct disk_worker *w, const struct disk_batch *b)
+{
+    bool none = b->needs == UINT64_MAX;
+
+    if (none && (b->n > 0 || b->number + 1 != w->batch_number))
+        atomic_store(&w->needs, b->lsn);
+    else if (b->needs > 0)
+        atomic_store(&w->needs, b->needs);
+}
+
 static void on_batch_done(struct cairn_commit_op *op)
 {
     struct disk_batch *b = CONTAINER_OF(op, struct disk_batch, op);
@@ -82,6 +93,8 @@ static void on_batch_done(struct cairn_commit_op *op)
             "the log of the slots cannot be written: %s; this node takes no more writes until it is started again",
             cairn_error_text(rc));
     }
+    if (rc == 0)
+        batch_forgets(w, b);
     slot_disk_mark(w, b->number, b->lsn);
     w->inflight_bytes -= b->n;
     w->inflight--;
@@ -133,6 +146,8 @@ static void on_gathered(void *arg)
     b->number = w->batch_number++;
     b->synced = w->synced;
     b->nsynced = w->nsynced;
+    b->needs = w->needs_next;
+    w->needs_next = 0;
     w->synced = NULL;
     w->nsynced = w->synced_room = 0;
     b->op.worker = w->index;
@@ -325,6 +340,13 @@ void cairn_slot_disk_sync(struct cairn_slot_disk *d, uint32_t slot)
     cairn_env_defer(&w->loop->env, &w->submit);
 }
 
+void slot_disk_forget(struct disk_worker *w, uint64_t needs)
+{
+    w->needs_next = needs;
+    w->sync_wanted = true;
+    cairn_env_defer(&w->loop->env, &w->submit);
+}
+
 /* ---- life ---- */
 
 static void worker_init(struct cairn_slot_disk *d, uint32_t i)
@@ -362,6 +384,19 @@ static void disk_free(struct cairn_slot_disk *d)
     free(d);
 }
 
+/* An empty log would be taken for one that was never written to, with all that the store has for committed and nothing behind it. */
+static int log_look(const struct cairn_slot_disk *d, struct cairn_err *err)
+{
+    bool exists = true;
+    int rc = d->conf.used ? cairn_segments_exist(d->dirfd, &exists, err) : 0;
+
+    if (rc != 0 || exists)
+        return rc;
+    return cairn_err_set(err, CAIRN_E_CORRUPT,
+                         "%s: the log of the slots is gone; put it back, or let the node begin anew with an empty data directory",
+                         d->conf.dir);
+}
+
 int cairn_slot_disk_open(const struct cairn_slot_disk_conf *conf, struct cairn_slot_disk **out, struct cairn_err *err)
 {
     struct cairn_slot_disk *d = calloc(1, sizeof(*d) + conf->nloops * sizeof(d->workers[0]));
@@ -385,6 +420,9 @@ int cairn_slot_disk_open(const struct cairn_slot_disk_conf *conf, struct cairn_s
         rc = cairn_err_set(err, d->logs == NULL ? CAIRN_E_NOMEM : CAIRN_E_IO, "slot logs in %s", conf->dir);
         goto free_disk;
     }
+    rc = log_look(d, err);
+    if (rc != 0)
+        goto close_dir;
     rc = cairn_segments_open(&d->segments, d->dirfd, conf->segment_bytes, slot_disk_read, d, &d->found, err);
     if (rc != 0)
         goto close_dir;

@@ -15,6 +15,7 @@ struct cairn_slot_disk;
 
 struct cairn_slot_disk_conf {
     const char *dir; /* exists; its own */
+    bool used;       /* a log was begun here at an earlier start: it has to be there */
     struct cairn_loop *const *loops;
     uint32_t nloops, nslots;
     uint64_t segment_bytes; /* 64 MiB is usual */
@@ -25,7 +26,7 @@ struct cairn_slot_disk_conf {
     void *arg;
 };
 
-/** Blocks; reads all logs. CAIRN_E_CORRUPT: what was durable cannot be read; CAIRN_E_FORMAT; CAIRN_E_NOMEM ... */
+/** Blocks; reads all logs. CAIRN_E_CORRUPT: what was durable cannot be read, or is gone (nothing is touched then); CAIRN_E_FORMAT; CAIRN_E_NOMEM ... */
 int cairn_slot_disk_open(const struct cairn_slot_disk_conf *conf, struct cairn_slot_disk **out, struct cairn_err *err);
 /** The node ends: @done on the worker's loop, later, when nothing of it is under way. A disk that is full is not waited for
  * any more. To be called once for each worker, after which nothing is appended. */
@@ -55,8 +56,8 @@ int cairn_slot_disk_restart(struct cairn_slot_disk *d, uint32_t slot, struct cai
 /** synced() comes later, once. */
 void cairn_slot_disk_sync(struct cairn_slot_disk *d, uint32_t slot);
 
-/** Gives back segments that no log of the worker needs; says anew where idle logs begin, so that they hold none. To be
- * called now and then on each loop. */
+/** Gives back segments that no log of the worker needs, when what says so is durable; says anew where idle logs begin, so that
+ * they hold none. To be called now and then on each loop. */
 void cairn_slot_disk_tidy(struct cairn_slot_disk *d, uint32_t worker);
 
 struct cairn_slot_disk_stats {

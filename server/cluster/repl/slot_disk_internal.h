@@ -60,6 +60,7 @@ struct disk_batch {
     size_t n, room;
     uint32_t *synced; /* slots that asked */
     uint32_t nsynced;
+    uint64_t needs; /* what the worker needs when this is durable; 0: as before */
 };
 
 struct disk_worker {
@@ -82,6 +83,7 @@ struct disk_worker {
     uint32_t nmarks, marks_room;
     void (*stopped)(void *arg); /* to be called when nothing is under way */
     void *stopped_arg;
+    uint64_t needs_next;        /* goes with the batch that is gathered: it says, or follows, what makes it true */
     atomic_uint_fast64_t needs; /* LSN: older records are of no use to this worker; UINT64_MAX: none is of use */
 };
 
@@ -109,6 +111,8 @@ void slot_disk_cut(struct cairn_slot_disk *d, uint32_t slot, uint64_t pos);
 void slot_disk_rebase(struct cairn_slot_disk *d, uint32_t slot, struct cairn_at base, uint64_t batch);
 /* Says, again or further on, where the log begins. */
 int slot_disk_trim(struct cairn_slot_disk *d, uint32_t slot, struct cairn_at base);
+/* Records below @needs are given back as soon as all that was said till now is durable. */
+void slot_disk_forget(struct disk_worker *w, uint64_t needs);
 
 /* ---- slot_disk_write.c: the two functions of the group commit ---- */
 

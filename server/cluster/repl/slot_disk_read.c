@@ -167,7 +167,7 @@ static void restate_bases(struct cairn_slot_disk *d, struct disk_worker *w)
 void cairn_slot_disk_tidy(struct cairn_slot_disk *d, uint32_t worker)
 {
     struct disk_worker *w = &d->workers[worker];
-    uint64_t oldest = oldest_batch(d, w);
+    uint64_t oldest = oldest_batch(d, w), needs = 0;
     uint32_t gone = 0;
 
     while (gone + 1 < w->nmarks && w->marks[gone + 1].batch <= oldest)
@@ -175,10 +175,12 @@ void cairn_slot_disk_tidy(struct cairn_slot_disk *d, uint32_t worker)
     memmove(w->marks, w->marks + gone, (w->nmarks - gone) * sizeof(*w->marks));
     w->nmarks -= gone;
     if (oldest == w->batch_number && w->inflight == 0 && w->gathered_n == 0)
-        atomic_store(&w->needs, UINT64_MAX);
+        needs = UINT64_MAX;
     else if (w->nmarks > 0 && oldest >= w->marks[0].batch)
-        atomic_store(&w->needs, w->marks[0].lsn);
+        needs = w->marks[0].lsn;
     restate_bases(d, w);
+    if (needs > atomic_load(&w->needs))
+        slot_disk_forget(w, needs);
 }
 
 void slot_disk_release(struct cairn_slot_disk *d)

@@ -281,9 +281,10 @@ static int process_raise(struct cairn_cluster *c, const char *dir, struct cairn_
 
 /* ---- life ---- */
 
+/* Before process_raise(): who has a number has begun a log. */
 static int disk_open(struct cairn_cluster *c, struct cairn_err *err)
 {
-    char dir[PATH_MAX];
+    char dir[PATH_MAX], number[PATH_MAX];
     struct cairn_slot_disk_conf conf = { .dir = dir,
                                          .loops = c->env->loops,
                                          .nloops = c->env->nloops,
@@ -294,8 +295,10 @@ static int disk_open(struct cairn_cluster *c, struct cairn_err *err)
                                          .arg = c };
     int rc;
 
-    if ((size_t)snprintf(dir, sizeof(dir), "%s/log", c->env->dir) >= sizeof(dir))
+    if ((size_t)snprintf(dir, sizeof(dir), "%s/log", c->env->dir) >= sizeof(dir) ||
+        (size_t)snprintf(number, sizeof(number), "%s/process", c->env->dir) >= sizeof(number))
         return cairn_err_set(err, CAIRN_E_INVAL, "%s: the path is too long", c->env->dir);
+    conf.used = access(number, F_OK) == 0;
     rc = cairn_file_mkdir(dir, err);
     return rc != 0 ? rc : cairn_slot_disk_open(&conf, &side_of(c)->disk, err);
 }
@@ -335,9 +338,9 @@ int cairn_cluster__side_start(struct cairn_cluster *c, struct cairn_err *err)
         side_fetches_init(&s->workers[i]);
     }
     if (has_store(c))
-        rc = process_raise(c, c->env->dir, err);
-    if (rc == 0 && has_store(c))
         rc = disk_open(c, err);
+    if (rc == 0 && has_store(c))
+        rc = process_raise(c, c->env->dir, err);
     return rc;
 }
 

@@ -58,11 +58,12 @@ static void gather_later(struct store_apply *a)
 
 /* ---- after a failure ---- */
 
+/* A pause is over, or slots that were held are looked at again: while others' entries are under way that has time until then. */
 static void on_pause_over(void *arg)
 {
     struct store_apply *a = arg;
 
-    if (a->sm.state == APPLY_IDLE) {
+    if (a->sm.state != APPLY_PAUSE) {
         gather_later(a);
     } else if (a->built && a->checked < a->nchecks) {
         cairn_sm_move(&a->sm, APPLY_CHECK);

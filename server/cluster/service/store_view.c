@@ -2,8 +2,8 @@
  *
  *  OPEN ---> IDLE ---> LIST ---> NAME ---> GET ---> IDLE
  *
- *  LIST may also go to GET and IDLE; NAME to IDLE and LIST; GET to LIST. OPEN, IDLE, LIST, NAME and GET may also go to CLOSE;
- *  OPEN, IDLE and CLOSE to CLOSED.
+ *  LIST may also go to GET and IDLE, LIST to itself; NAME to IDLE and LIST; GET to LIST. OPEN, IDLE, LIST, NAME and GET may
+ *  also go to CLOSE; OPEN, IDLE and CLOSE to CLOSED.
  *
  *  OPEN    the provider's view is being opened; nothing of the slot is applied meanwhile.
  *  IDLE    the next page is not wanted yet.
@@ -53,7 +53,7 @@ struct store_view {
 static const struct cairn_sm_state view_states[VIEW_NR] = {
     [VIEW_OPEN] = { "OPEN", CAIRN_SM_INITIAL, TO(VIEW_IDLE) | TO(VIEW_CLOSE) | TO(VIEW_CLOSED) },
     [VIEW_IDLE] = { "IDLE", 0, TO(VIEW_LIST) | TO(VIEW_CLOSE) | TO(VIEW_CLOSED) },
-    [VIEW_LIST] = { "LIST", 0, TO(VIEW_NAME) | TO(VIEW_GET) | TO(VIEW_IDLE) | TO(VIEW_CLOSE) },
+    [VIEW_LIST] = { "LIST", 0, TO(VIEW_NAME) | TO(VIEW_GET) | TO(VIEW_IDLE) | TO(VIEW_LIST) | TO(VIEW_CLOSE) },
     [VIEW_NAME] = { "NAME", 0, TO(VIEW_GET) | TO(VIEW_IDLE) | TO(VIEW_LIST) | TO(VIEW_CLOSE) },
     [VIEW_GET] = { "GET", 0, TO(VIEW_IDLE) | TO(VIEW_LIST) | TO(VIEW_CLOSE) },
     [VIEW_CLOSE] = { "CLOSE", 0, TO(VIEW_CLOSED) },
@@ -189,6 +189,11 @@ static void on_got(struct cairn_rpc_call *call)
 
     if (view_is_over(v))
         return;
+    if (rc == CAIRN_E_NOTFOUND) { /* the database was removed after it was opened: now it cannot be, and its keys are skipped */
+        store_ns_forget(v->st);
+        list_start(v);
+        return;
+    }
     if (rc == 0 && (m->n_lengths == 0 || m->n_lengths > v->n))
         rc = CAIRN_E_STATE;
     if (rc == 0)

@@ -109,14 +109,22 @@ static void a_copy_is_of_one_moment(void **state)
     free(to);
 }
 
+static void drop(struct fixture *fx, char *name)
+{
+    Cairn__Wire__KvDrop drop = CAIRN__WIRE__KV_DROP__INIT;
+    struct kv_answer a;
+
+    drop.name = name;
+    kv_node_ask(&fx->kv, CAIRN__WIRE__KV_METHOD__KV_DROP, &drop.base, &a);
+    assert_int_equal(a.rc, 0);
+}
+
 /* Entries of a log may be met again when their namespace is gone: while others of them are under way, after a start, as records of
  * a copy. Its database is not made for them. */
 static void a_removed_namespace_does_not_come_back(void **state)
 {
     struct fixture *fx = *state;
     struct log *l = &fx->logs[0];
-    Cairn__Wire__KvDrop drop = CAIRN__WIRE__KV_DROP__INIT;
-    struct kv_answer a;
     uint32_t db;
 
     begin(fx);
@@ -130,9 +138,7 @@ static void a_removed_namespace_does_not_come_back(void **state)
     turns(fx, &l->paged);
     assert_int_equal(l->page_rc, 0);
     cluster_store_copy_close(fx->store, &l->s);
-    drop.name = (char *)(uintptr_t) "ns/7";
-    kv_node_ask(&fx->kv, CAIRN__WIRE__KV_METHOD__KV_DROP, &drop.base, &a);
-    assert_int_equal(a.rc, 0);
+    drop(fx, (char[]){ "ns/7" });
     fx->gone = 7;
     push_op(fx, 0, STORE_PUT, 0, 7, "b", "y"); /* the store has it open, as it thinks */
     push_op(fx, 0, STORE_PUT, 0, 8, "b", "y");
@@ -154,6 +160,89 @@ static void a_removed_namespace_does_not_come_back(void **state)
     assert_int_equal(l->put_rc, 0);
     assert_false(kv_node_has(&fx->kv, "ns/7", &db));
     end(fx);
+}
+
+/* A copy of all of slot 0; how many bytes are sent. */
+static uint32_t copy_all(struct fixture *fx)
+{
+    struct log *l = &fx->logs[0];
+    uint32_t bytes = 0;
+
+    assert_true(cluster_store_copy_open(fx->store, &l->s));
+    do {
+        l->paged = false;
+        cluster_store_copy_read(fx->store, &l->s);
+        turns(fx, &l->paged);
+        assert_int_equal(l->page_rc, 0);
+        bytes += l->page_len;
+    } while (!l->page_last);
+    cluster_store_copy_close(fx->store, &l->s);
+    return bytes;
+}
+
+/* What is left of removed namespaces in the index is many pages long, and nothing of it is sent: whether the store had them open
+ * when they were removed, or looks for them when it lists their keys. */
+static void a_copy_skips_removed_namespaces(void **state)
+{
+    enum { N = 2800 };
+    struct fixture *fx = *state;
+    uint32_t all, left;
+
+    begin(fx);
+    fill(fx, 0, N);
+    push_op(fx, 0, STORE_PUT, 0, 9, "of another namespace", "x");
+    settle(fx);
+    all = copy_all(fx);
+    drop(fx, (char[]){ "ns/7" });
+    left = copy_all(fx);
+    assert_true(left > all / 3 && left < all);
+    drop(fx, (char[]){ "ns/8" });
+    if (strcmp(fx->backend, "rocksdb") == 0) {
+        end(fx);
+        begin(fx);
+    }
+    left = copy_all(fx);
+    assert_true(left > 0 && left < 100);
+    end(fx);
+}
+
+/* The time to look at a held slot again comes while another slot's batch is under way: as after a node stood still. */
+static void a_held_slot_waits_for_the_batch_under_way(void **state)
+{
+    enum { RECORD = 20000, RECORDS = 25 }; /* such a batch takes longer than a turn */
+    struct fixture *fx = *state;
+    struct log *held = &fx->logs[0], *other = &fx->logs[1];
+    char *record = malloc(RECORD + 1);
+    uint32_t met = 0;
+
+    memset(record, 'r', RECORD);
+    record[RECORD] = '\0';
+    begin(fx);
+    push_op(fx, 0, STORE_PUT, 0, 7, "a", "x");
+    push_op(fx, 1, STORE_PUT, 0, 7, "b", "x");
+    settle(fx);
+    for (int i = 0; met < 3; i++) {
+        assert_true(i < 100);
+        held->s.hold_until_ns = UINT64_MAX; /* cluster_store_copy_open() */
+        push_op(fx, 0, STORE_PUT, 0, 7, "a", "z");
+        apply(fx, 0);
+        for (int k = 0; k < 3; k++)
+            cairn_loop_turn(&fx->kv.loop, CAIRN_NS_PER_MS);
+        assert_int_equal(held->applied, held->n - 1);
+        for (int k = 0; k < RECORDS; k++)
+            push_op(fx, 1, STORE_PUT, 0, 7, "b", record);
+        apply(fx, 1);
+        cairn_loop_turn(&fx->kv.loop, CAIRN_NS_PER_MS);
+        if (other->s.in_batch) {
+            usleep(120000); /* longer than it is held between two looks */
+            met++;
+        }
+        held->s.hold_until_ns = 0;
+        settle(fx);
+    }
+    assert_string_equal(record_of(fx, 7, "a"), "z");
+    end(fx);
+    free(record);
 }
 
 static void hostile_pages_are_refused(void **state)
@@ -217,6 +306,8 @@ int main(void)
         BOTH(copies_keep_their_rate),
         BOTH(hostile_pages_are_refused),
         BOTH(a_removed_namespace_does_not_come_back),
+        BOTH(a_copy_skips_removed_namespaces),
+        ON_DISK(a_held_slot_waits_for_the_batch_under_way),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

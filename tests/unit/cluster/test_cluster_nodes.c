@@ -37,7 +37,7 @@ struct node {
     struct world *w;
     struct extents extents;
     uint32_t id;
-    bool up, over;
+    bool up, over, misses_log; /* it does not start */
     char dir[PATH_ROOM], kv_dir[PATH_ROOM], cluster_dir[PATH_ROOM], address[PATH_ROOM], name[16];
     char *addresses[1];
     uint32_t naddresses;
@@ -180,6 +180,10 @@ static void add_cluster(struct kv_node *kv, void *arg)
     n->env.name = "cluster";
     n->env.dir = n->cluster_dir;
     n->env.node = &n->about;
+    if (n->misses_log) {
+        assert_int_equal(cairn_cluster_start(&n->env, &conf, &n->ctx, &err), CAIRN_E_CORRUPT);
+        return;
+    }
     if (cairn_cluster_start(&n->env, &conf, &n->ctx, &err) != 0)
         fail_msg("%s", err.text);
     n->c = n->ctx;
@@ -800,6 +804,29 @@ static void members_fetch_what_they_are_told_of(void **state)
     assert_int_equal(cairn_cluster_region_note(w->nodes[k].c, 14), 0);
 }
 
+/* A node that has lost its slot log, with its number and its records still there, does not begin another: it would claim what it
+ * has applied and forget what it has acknowledged. With the log put back it goes on. */
+static void a_node_misses_its_log(void **state)
+{
+    struct world *w = *state;
+    struct node *n = &w->nodes[2];
+    char log[PATH_ROOM + 8], away[PATH_ROOM + 8];
+
+    snprintf(log, sizeof(log), "%s/log", n->cluster_dir);
+    snprintf(away, sizeof(away), "%s/away", n->cluster_dir);
+    node_stop(w, 2);
+    assert_int_equal(rename(log, away), 0);
+    n->misses_log = true;
+    for (int i = 0; i < 2; i++) {
+        kv_node_start(&n->kv, "rocksdb", n->kv_dir, add_cluster, n);
+        kv_node_stop(&n->kv);
+    }
+    n->misses_log = false;
+    assert_int_equal(rmdir(log), 0); /* nothing was made in it */
+    assert_int_equal(rename(away, log), 0);
+    node_start(w, 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -810,6 +837,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(slots_of_a_coordinator_that_left_wait_for_no_lease, setup_long_leases, teardown),
         cmocka_unit_test_setup_teardown(an_entry_waits_for_its_region, setup, teardown),
         cmocka_unit_test_setup_teardown(members_fetch_what_they_are_told_of, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_node_misses_its_log, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,7 +1,9 @@
 /* The slot logs of a node on one device, against a model of them: many logs, starts, forgetting, failures. */
 #include "server/cluster/repl/slot_disk.h"
+#include "tests/lib/disk_faults.h"
 #include "tests/lib/scratch.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -260,6 +262,119 @@ static void what_is_trimmed_is_given_back(void **state)
     again(fx);
 }
 
+/* ---- what says where a log begins ---- */
+
+static uint32_t segments_count(const struct fixture *fx)
+{
+    struct dirent *e;
+    uint32_t n = 0;
+    DIR *d = opendir(fx->dir);
+
+    assert_non_null(d);
+    while ((e = readdir(d)) != NULL)
+        n += strncmp(e->d_name, "seg-", 4) == 0;
+    closedir(d);
+    return n;
+}
+
+/* Slot 0's log in several segments, all but its last entries not needed any more; the others' logs are empty. */
+static void trim_most(struct fixture *fx)
+{
+    struct model *m = &fx->model[0];
+
+    for (int i = 0; i < 60; i++) {
+        append(fx, 0, 250000);
+        if (i % 10 == 9)
+            settle(fx);
+    }
+    for (uint32_t w = 0; w < LOOPS; w++)
+        cairn_slot_disk_tidy(fx->disk, w);
+    settle(fx);
+    assert_true(segments_count(fx) >= 4);
+    assert_int_equal(cairn_slot_disk_trim(fx->disk, 0, m->end - 2), 0);
+    m->base = (struct cairn_at){ .epoch = m->epoch[m->end - 2], .pos = m->end - 2 };
+    cairn_slot_disk_tidy(fx->disk, 0);
+}
+
+/* A worker has trimmed a log and not written that yet: what another one writes gives nothing back. When it is durable, much is. */
+static void a_trim_that_is_not_written_frees_nothing(void **state)
+{
+    struct fixture *fx = *state;
+    uint32_t n;
+
+    trim_most(fx);
+    n = segments_count(fx);
+    for (int i = 0; i < 2; i++) {
+        append(fx, 1, 100);
+        cairn_slot_disk_sync(fx->disk, 1);
+        fx->asked[1]++;
+        while (fx->synced[1] < fx->asked[1])
+            cairn_loop_turn(&fx->loop[1], CAIRN_NS_PER_MS / 5);
+        assert_int_equal(segments_count(fx), n);
+    }
+    settle(fx);
+    settle(fx);
+    assert_true(segments_count(fx) < n);
+    again(fx);
+}
+
+/* It is written, and never reaches the disk: a start after a loss of power finds what it says nothing of. */
+static void a_trim_that_is_not_durable_frees_nothing(void **state)
+{
+    struct fixture *fx = *state;
+    uint32_t n;
+
+    trim_most(fx);
+    n = segments_count(fx);
+    disk_fail_syncs(UINT32_MAX, EIO);
+    settle(fx);
+    settle(fx);
+    disk_fail_syncs(0, 0);
+    assert_int_equal(fx->rc, CAIRN_E_IO);
+    assert_int_equal(segments_count(fx), n);
+}
+
+/* A log that was begun and is not there any more is not begun again: nothing is made in its place, at no start. */
+static void a_log_that_is_gone_is_missed(void **state)
+{
+    struct fixture *fx = *state;
+    struct cairn_slot_disk_conf conf = { .dir = fx->dir,
+                                         .used = true,
+                                         .loops = fx->loops,
+                                         .nloops = LOOPS,
+                                         .nslots = SLOTS,
+                                         .segment_bytes = SEGMENT,
+                                         .queue_bytes = 8 << 20,
+                                         .synced = on_synced,
+                                         .arg = fx };
+    char path[SCRATCH_MAX + 32];
+    struct cairn_slot_disk *d;
+    struct cairn_err err = { 0 };
+
+    append(fx, 0, 100);
+    settle(fx);
+    cairn_slot_disk_close(fx->disk);
+    assert_int_equal(cairn_slot_disk_open(&conf, &fx->disk, &err), 0);
+    check(fx);
+    cairn_slot_disk_close(fx->disk);
+    while (segments_count(fx) > 0) {
+        struct dirent *e;
+        DIR *dir = opendir(fx->dir);
+
+        while ((e = readdir(dir)) != NULL) {
+            snprintf(path, sizeof(path), "%.60s/%.25s", fx->dir, e->d_name);
+            if (strncmp(e->d_name, "seg-", 4) == 0)
+                assert_int_equal(unlink(path), 0);
+        }
+        closedir(dir);
+    }
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(cairn_slot_disk_open(&conf, &d, &err), CAIRN_E_CORRUPT);
+        assert_int_equal(segments_count(fx), 0);
+    }
+    assert_int_equal(disk_open(fx), 0);
+}
+
 /* Too much for the disk to take at once is refused, and what was taken before is whole. */
 static void a_full_queue_refuses(void **state)
 {
@@ -379,6 +494,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_start_finds_every_log_as_it_was, setup, teardown),
         cmocka_unit_test_setup_teardown(random_changes_survive_starts, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_trimmed_is_given_back, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_trim_that_is_not_written_frees_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_trim_that_is_not_durable_frees_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_log_that_is_gone_is_missed, setup, teardown),
         cmocka_unit_test_setup_teardown(a_full_queue_refuses, setup, teardown),
         cmocka_unit_test_setup_teardown(a_full_disk_is_waited_for, setup, teardown),
         cmocka_unit_test_setup_teardown(a_stop_does_not_wait_for_room, setup, teardown),
