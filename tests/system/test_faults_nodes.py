@@ -53,15 +53,17 @@ class Nodes(Faults):
         self.judge()
 
     def test_wiped(self):
-        """A node that comes back with nothing is a new one, and nothing is taken from it that it no longer has."""
-        self.begin()
+        """A node that comes back with nothing is a new one, and nothing is taken from it that it no longer has. What it was
+        is lost for good, and in the end every slot has its replicas elsewhere."""
+        self.begin(settings=["cluster.lost_after=8s"])
         self.load()
+        self.whole()
         victim = self.all[1]
         victim.kill()
         shutil.rmtree(victim.data)
         victim.start()
         self.served()
-        wait_for("the new member", lambda: self.status(self.coordinator())["members"]["all"] == 4)
+        self.whole(members=4)
         self.judge()
 
     def test_full_disk(self):
