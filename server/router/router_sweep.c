@@ -57,7 +57,7 @@ enum {
     SWEEP_SCAN_PAGE = 256,
     SWEEP_REMOVE_PAGE = 1024,
     SWEEP_REST_MS_MAX = 100,
-    SWEEP_SHARE = 20, /* the next one begins after so many times as long as this one took */
+    SWEEP_SHARE = 20, /* the next one begins after so many times as long as this one took, or so many intervals */
 };
 
 #define TO(state) CAIRN_SM_TO(SWEEP_##state)
@@ -78,8 +78,8 @@ static const struct cairn_sm_state sweep_states[SWEEP_NR] = {
 struct router_sweep {
     struct cairn_sm sm;
     struct cairn_router *router;
-    uint64_t until;  /* revision of the store at the start: later namespaces owe nothing to a crash */
-    bool again;      /* not the one after a start: regions of clustered namespaces only */
+    uint64_t until; /* revision of the store at the start: later namespaces owe nothing to a crash */
+    bool again;     /* not the one after a start: regions of clustered namespaces only */
     struct cairn_cluster_named named;
     const struct cairn_rpc_target *scanned; /* the KV provider of the records that were seen; NULL: none was */
     uint64_t started_ns;
@@ -690,12 +690,12 @@ static void sweep_plan(struct cairn_router *r)
 {
     struct cairn_env *env = &router_home(r)->loop->env;
     uint64_t now = cairn_env_now_ns(env), took = r->sweep != NULL ? now - r->sweep->started_ns : 0;
+    uint64_t interval = r->conf.sweep_interval_ms * CAIRN_NS_PER_MS;
 
     if (r->conf.cluster == NULL || r->quiescing)
         return;
     cairn_timer_init(&r->sweep_timer, sweep_on_time, r);
-    if (cairn_timer_start(env, &r->sweep_timer,
-                          now + MAX(r->conf.sweep_interval_ms * CAIRN_NS_PER_MS, SWEEP_SHARE * took)) != 0)
+    if (cairn_timer_start(env, &r->sweep_timer, now + MAX(interval, SWEEP_SHARE * MIN(took, interval))) != 0)
         atomic_store(&r->left_garbage, true); /* then it is the next start's */
 }
 

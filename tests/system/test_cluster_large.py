@@ -17,7 +17,7 @@ FILES = [0, 1, 4000, 70000, 700000, MIB - 68, MIB - 67, MIB, 3 * MIB + 17, 8 * M
 
 class ClusterLarge(ClusterCase):
     def begin_large(self):
-        self.extra = ("--set", "router.sweep_interval=500ms")
+        self.extra = ("--set", "router.sweep_interval=200ms", "--set", "cluster.checkpoint_interval=1s")
         self.begin()
         self.coordinator()
         self.key = ("--key", self.path("key"))

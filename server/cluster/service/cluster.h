@@ -42,7 +42,8 @@ struct cairn_cluster_conf {
     uint64_t resend_ns, ack_ns, learner_ns; /* struct cairn_replica_times */
     uint64_t session_ttl_ns;
     uint64_t sync_interval_ns; /* what is `buffered` is on disk after so long */
-    uint64_t checkpoint_bytes; /* logged by this node since the last checkpoint: then there is another */
+    uint64_t checkpoint_ns;    /* since the last checkpoint: then there is another; 0: 30 s */
+    uint64_t checkpoint_bytes; /* logged by this node since the last checkpoint: likewise */
     uint64_t lost_wait_ns;     /* a slot that lost all members waits so long for all of them, then */
     bool lost_may_shrink;      /* goes on without those that are missing */
     uint64_t lost_after_ns;    /* a node that is silent for so long is lost for good; 0: none is */

@@ -346,19 +346,21 @@ void cairn_cluster__side_attach(struct cairn_cluster *c, struct cairn_rpc *rpc)
 {
     struct cairn_cluster_side *s = side_of(c);
     struct side_worker *w = &s->workers[cairn_rpc_index(rpc)];
-    struct cluster_slots_conf conf = { .rpc = rpc,
-                                       .disk = s->disk,
-                                       .times = &c->replica_times,
-                                       .pace = &s->pace,
-                                       .worker = w->index,
-                                       .nworkers = s->nworkers,
-                                       .nslots = SIDE_SLOTS_MAX,
-                                       .sync_interval_ns = c->conf.sync_interval_ns,
-                                       .checkpoint_ns = SIDE_CHECKPOINT_MS * CAIRN_NS_PER_MS,
-                                       .checkpoint_bytes = MAX(c->conf.checkpoint_bytes / s->nworkers, UINT64_C(1) << 20),
-                                       .words = s->words,
-                                       .ops = &slots_ops,
-                                       .arg = w };
+    struct cluster_slots_conf conf = {
+        .rpc = rpc,
+        .disk = s->disk,
+        .times = &c->replica_times,
+        .pace = &s->pace,
+        .worker = w->index,
+        .nworkers = s->nworkers,
+        .nslots = SIDE_SLOTS_MAX,
+        .sync_interval_ns = c->conf.sync_interval_ns,
+        .checkpoint_ns = c->conf.checkpoint_ns != 0 ? c->conf.checkpoint_ns : SIDE_CHECKPOINT_MS * CAIRN_NS_PER_MS,
+        .checkpoint_bytes = MAX(c->conf.checkpoint_bytes / s->nworkers, UINT64_C(1) << 20),
+        .words = s->words,
+        .ops = &slots_ops,
+        .arg = w
+    };
 
     w->rpc = rpc;
     if (!has_store(c))

@@ -182,6 +182,7 @@ static void fill_cluster(struct cairn_node_conf *conf, const struct cairn_conf *
     c->resend_ns = cairn_conf_u64(cluster, "resend");
     c->learner_ns = c->ack_ns;
     c->sync_interval_ns = cairn_conf_u64(cluster, "sync_interval");
+    c->checkpoint_ns = cairn_conf_u64(cluster, "checkpoint_interval");
     c->checkpoint_bytes = cairn_conf_u64(cluster, "checkpoint_bytes");
     c->session_ttl_ns = cairn_conf_u64(cluster, "session_ttl");
     c->lost_wait_ns = cairn_conf_u64(cluster, "lost_wait");
