@@ -511,7 +511,7 @@ void cairn_cluster__side_status(struct cairn_cluster *c, json_t *to)
         if (strcmp(json_string_value(json_object_get(to, "health")), "ok") == 0)
             json_object_set_new(to, "health", json_string("readonly"));
         if (json_object_get(to, "problem") == NULL)
-            json_object_set_new(to, "problem", json_string("the disk is full: nothing is put into slots that this node leads"));
+            json_object_set_new(to, "problem", json_string("the disk is full: slots led from here take no new data"));
     }
     json_object_set_new(to, "lease_ms", json_integer(until > now ? (json_int_t)((until - now) / CAIRN_NS_PER_MS) : 0));
     json_object_set_new(to, "failed", json_boolean(atomic_load(&c->side->failed)));
