@@ -131,7 +131,7 @@ static void list_took(struct spread *x, struct spread_child *child, int rc)
 
 /* ---- rounds ---- */
 
-/* Who leads how much, by the map as it is. False: of some slot it is not known. */
+/* Who leads how much, by the map as it is. SPREAD_ASK; SPREAD_WAIT: of some slot it is not known; CAIRN_E_NOMEM. */
 static int list_look(struct list *l)
 {
     const struct cairn_ns *ns = cairn__hashed_ns(l->x.parent);

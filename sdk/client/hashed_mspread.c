@@ -317,8 +317,7 @@ static void on_number(struct cairn_number *n, int rc)
     b->numbered = false;
     if (rc != 0)
         entry_done(e, rc, cairn__number_error(n));
-    if (b->x.awaited == 0) /* all that wait for theirs go together, a request for each node */
-        cairn__spread_pump(&b->x);
+    cairn__spread_pump_soon(&b->x); /* those that come together go together, a request for each node */
 }
 
 static void batch_number(struct batch *b)

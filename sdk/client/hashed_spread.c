@@ -111,6 +111,16 @@ void cairn__spread_pump(struct spread *x)
     spread_rest(x);
 }
 
+static void on_pump(void *arg)
+{
+    cairn__spread_pump(arg);
+}
+
+void cairn__spread_pump_soon(struct spread *x)
+{
+    cairn_env_defer(&x->parent->c->loop.env, &x->pump);
+}
+
 void cairn__spread_on_child(void *arg, int rc)
 {
     struct spread_child *child = arg;
@@ -131,6 +141,7 @@ static void spread_end(struct spread *x, int rc)
     rc = x->ops->end(x, rc);
     cairn_sm_move_or_fail(&x->sm, STATE_DONE, STATE_FAILED, rc);
     cairn_sm_fini(&x->sm);
+    cairn_task_cancel(&x->pump);
     call->inner_calls = NULL;
     free(x);
     cairn__call_finish(call, rc);
@@ -237,6 +248,8 @@ int cairn__spread_go(struct cairn_ns *ns, struct spread *x, const struct spread_
     cairn_timer_init(&x->timer, on_timer, x);
     cairn_task_init(&x->task, spread_plan, x);
     cairn_list_init(&x->task.link);
+    cairn_task_init(&x->pump, on_pump, x);
+    cairn_list_init(&x->pump.link);
     cairn_list_init(&x->watch.link);
     x->watch.news = on_news;
     call->inner_calls = &x->base;

@@ -44,11 +44,11 @@ struct spread {
     struct cairn_call *parent;
     struct cairn_sm sm;
     uint32_t running, tries; /* tries: pauses since something was learned */
-    uint32_t awaited;        /* beside requests; whose coming it tells by cairn__spread_pump() */
+    uint32_t awaited;        /* beside requests; whose coming it tells by cairn__spread_pump_soon() */
     bool news;               /* something was learned since the plan */
     struct cairn_call_options o;
     struct cairn_timer timer;
-    struct cairn_task task;
+    struct cairn_task task, pump;
     struct cairn_route_watch watch;
     struct spread_child child[SPREAD_CHILDREN];
 };
@@ -63,7 +63,9 @@ int cairn__spread_call(struct spread *x, struct spread_child *child, struct cair
 /** As the `done` of a request that is made otherwise, whose call is child->call; its options are x->o. */
 void cairn__spread_on_child(void *arg, int rc);
 void cairn__spread_options(struct spread *x, struct spread_child *child);
-/** More can be asked, or one of the awaited is there. */
+/** More can be asked. */
 void cairn__spread_pump(struct spread *x);
+/** One of the awaited is there: likewise, in a moment, when others have come, too. */
+void cairn__spread_pump_soon(struct spread *x);
 
 #endif

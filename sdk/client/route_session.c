@@ -91,16 +91,20 @@ static uint64_t session_room(const struct route_session *s)
 }
 
 /* The first @n that wait do so no more. They stay the session's: one that ends without having taken a number leaves its turn to
- * the next. */
+ * the next. Whoever waits again meanwhile is not among them. */
 static void session_wake(struct route_session *s, uint64_t n, int rc)
 {
-    struct cairn_link *l;
+    struct cairn_link now, *l;
 
-    for (; n > 0 && (l = cairn_list_pop(&s->waiting)) != NULL; n--) {
+    cairn_list_init(&now);
+    cairn_list_splice(&now, &s->waiting);
+    for (; n > 0 && (l = cairn_list_pop(&now)) != NULL; n--) {
         struct cairn_number *x = CONTAINER_OF(l, struct cairn_number, link);
 
         x->ready(x, rc);
     }
+    cairn_list_splice(&now, &s->waiting);
+    cairn_list_splice(&s->waiting, &now);
 }
 
 /* ---- opening ---- */

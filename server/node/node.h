@@ -105,7 +105,6 @@ struct cairn_server {
     bool stopped; /* under mutex */
 };
 
-/* node_open.c */
 /* instance_dir.c */
 /* The directory of a configured provider (@section NULL: one that every node has). CAIRN_E_INVAL: too long. */
 int cairn_node__instance_path(const struct cairn_node_conf *conf, const struct cairn_conf *section, const char *name,
@@ -117,6 +116,7 @@ int cairn_node__spares_make_way(struct cairn_server *s, struct cairn_err *err);
 void cairn_node__spares_keep(struct cairn_server *s);
 void cairn_node__spares_fini(struct cairn_server *s);
 
+/* node_open.c */
 int cairn_node__open(struct cairn_server *s, const struct cairn_server_options *options, struct cairn_err *err);
 void cairn_node__close(struct cairn_server *s);
 

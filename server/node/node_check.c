@@ -48,6 +48,13 @@ static int check_log(const struct cairn_node_conf *conf, struct cairn_err *err)
     return 0;
 }
 
+static bool is_below(const char *path, const char *dir)
+{
+    size_t n = strlen(dir);
+
+    return strncmp(path, dir, n) == 0 && (path[n] == '/' || path[n] == '\0');
+}
+
 static int check_provider(const struct cairn_node_conf *conf, const char *name, const struct cairn_provider_desc *desc,
                           const struct cairn_conf *section, struct cairn_err *err)
 {
@@ -59,7 +66,7 @@ static int check_provider(const struct cairn_node_conf *conf, const char *name, 
     rc = cairn_node__instance_path(conf, section, name, dir, sizeof(dir), err);
     if (rc != 0)
         return rc;
-    if (dir[0] == '/' && strncmp(dir, conf->data, strlen(conf->data)) != 0)
+    if (dir[0] == '/' && !is_below(dir, conf->data))
         rc = cairn_place_check_dir(dir, true, "directory", err);
     else if (stat(dir, &st) == 0) /* the data directory itself was looked at */
         rc = cairn_place_check_dir(dir, false, "directory", err);

@@ -191,7 +191,7 @@ static void on_stop(void *arg)
 
     if (s->sm.state != NODE_SERVING)
         return;
-    cairn_notify_stopping(&s->notify, s->conf.drain_ns);
+    cairn_notify_stopping(&s->notify, 2 * s->conf.drain_ns); /* LEAVING, then DRAINING */
     cairn_sm_move(&s->sm, NODE_LEAVING);
     s->leaving = 1; /* ours, as with quiescing */
     for (uint32_t i = 0; i < s->ninstances; i++) {

@@ -201,8 +201,8 @@ static int commit_check(struct router_op *op, const struct router_upload *u, uin
 {
     uint64_t sum = 0;
 
-    if (u->users > 0)
-        return cairn_err_set(&op->err, CAIRN_E_STATE,
+    if (u->users > 0) /* a repetition may come before the first try has ended */
+        return cairn_err_set(&op->err, u->clustered ? CAIRN_E_BUSY : CAIRN_E_STATE,
                              u->committing ? "it is being committed already" : "parts of it are still on their way");
     for (uint32_t i = 0; i < u->nregions; i++) {
         if (u->regions[i].id == 0)

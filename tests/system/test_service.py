@@ -100,7 +100,7 @@ class Tells(ServiceCase):
         began = time.monotonic()
         node.process.send_signal(signal.SIGTERM)
         stopping = self.manager.until("STOPPING=1")
-        self.assertIn("EXTEND_TIMEOUT_USEC=90000000", stopping)  # 30 s for the drain, and a minute
+        self.assertIn("EXTEND_TIMEOUT_USEC=120000000", stopping)  # 30 s to leave, 30 s for the drain, and a minute
         self.assertEqual(node.process.wait(DEADLINE_S), 0)
         self.assertLess(time.monotonic() - began, 60)
         while self.manager.read(0.1):

@@ -200,10 +200,10 @@ int cairn_rpc_req_hold_payload(struct cairn_rpc_req *rq);
  * payload and message are copied before it returns. */
 void cairn_rpc_reply(struct cairn_rpc_req *rq, int status, const ProtobufCMessage *msg, const struct iovec *payload,
                      uint32_t n);
-/** An error with its text. */
 /** True if this node knows the durability that is asked for; otherwise @rq is answered with CAIRN_E_INVAL. What a newer
  * client asks for may be stronger than all that we have. */
 bool cairn_rpc_req_check_durability(struct cairn_rpc_req *rq, uint32_t durability);
+/** An error with its text. */
 void cairn_rpc_reply_err(struct cairn_rpc_req *rq, int status, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 

@@ -37,7 +37,7 @@ struct side_life {
     uint64_t tick_due_ns;
     uint64_t inc, learned, beats_sent, term; /* term: of the coordinator that the newest grant named */
     struct cairn_lease lease;
-    uint64_t eager_until_ns; /* elected, and without a lease until we have granted ourselves one: not a heartbeat too late */
+    uint64_t eager_until_ns; /* the lease was given up, and the next is wanted at once, not a heartbeat later */
     struct life_beat beats[BEATS];
     bool registering;         /* a REGISTER is under way, the first one or another */
     bool again;               /* the coordinator wants to know of the logs */

@@ -112,15 +112,14 @@ void side_life_end(struct cairn_cluster *c);
 void side_life_ended(struct cairn_cluster *c);
 /* At home: why this node is not in the cluster; "": nothing is known against it. */
 const char *side_life_problem(const struct cairn_cluster *c);
+/* What `cairn status` says. */
+const char *side_life_state(const struct cairn_cluster *c);
 
 /* ---- leave.c ---- */
 
 extern const struct cairn_sm_kind side_leave_kind;
 int side_leave_new(struct cairn_cluster *c);
 void side_leave_free(struct cairn_cluster *c);
-
-/* What `cairn status` says. */
-const char *side_life_state(const struct cairn_cluster *c);
 
 /* ---- cluster_write.c ---- */
 

@@ -82,6 +82,37 @@ static void a_batch_is_a_request_for_each_node(void **state)
     }
 }
 
+/* More of one slot than its session has numbers for: those without one wait for the others' answers, and when the node forgets
+ * the session in the middle, for the next one. */
+static void more_than_a_session_has_numbers_for(void **state)
+{
+    static struct cairn_put_item puts[MANY];
+    struct routed *x = routed_new(3, false);
+    uint32_t slot = 0;
+
+    (void)state;
+    items_fill(puts, MANY, "v");
+    for (uint32_t i = 0, n = 0; n < MANY; i++) {
+        snprintf(names[n], sizeof(names[n]), "k%u", i);
+        if (n == 0)
+            slot = scripted_cluster_slot(names[0], strlen(names[0]));
+        if (scripted_cluster_slot(names[n], strlen(names[n])) == slot) {
+            puts[n].key_len = strlen(names[n]);
+            n++;
+        }
+    }
+    for (int gone = 0; gone < 2; gone++) {
+        scripted_cluster_fault(x->cluster, scripted_cluster_leader(x->cluster, slot),
+                               gone ? SCRIPTED_GONE : SCRIPTED_NONE, 1);
+        assert_int_equal(cairn_mput(x->ns, puts, MANY, &x->o), 0);
+        for (size_t i = 0; i < MANY; i++) {
+            assert_int_equal(puts[i].status, 0);
+            assert_int_equal(scripted_cluster_stores(x->cluster, names[i], strlen(names[i])), 1 + (uint32_t)gone);
+        }
+    }
+    routed_free(x);
+}
+
 static void what_fails_is_of_its_key_alone(void **state)
 {
     static struct cairn_put_item puts[MANY];
@@ -350,6 +381,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_batch_is_a_request_for_each_node),
+        cmocka_unit_test(more_than_a_session_has_numbers_for),
         cmocka_unit_test(what_fails_is_of_its_key_alone),
         cmocka_unit_test(only_what_is_missing_is_asked_again),
         cmocka_unit_test(a_batch_ends_in_time_or_when_canceled),
