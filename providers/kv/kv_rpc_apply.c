@@ -25,7 +25,11 @@ void kv_handle_apply(struct cairn_rpc_req *rq)
     const Cairn__Wire__KvApply *m = (const Cairn__Wire__KvApply *)rq->msg;
     struct cairn_kv_entry *entries;
     struct cairn_kv_write w = {
-        .keys = m->keys, .n = (uint32_t)m->n_keys, .erase = m->n_keys > 0, .durability = (uint32_t)m->durability
+        .keys = m->keys,
+        .n = (uint32_t)m->n_keys,
+        .erase = m->n_keys > 0,
+        .decided = m->decided,
+        .durability = (uint32_t)m->durability,
     };
     int rc = cairn_kv_apply_check(m, rq->payload_len);
 

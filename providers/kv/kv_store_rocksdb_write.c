@@ -193,7 +193,8 @@ static int still_wanted(const struct group *g, const struct cairn_kv_write *w)
         return CAIRN_E_CANCELED;
     if (w->deadline_ns != 0 && w->deadline_ns <= g->now_ns)
         return CAIRN_E_TIMEOUT;
-    if (g->refusing && !w->erase && w->n > 0) /* a barrier stores nothing, and removals of extents wait for it */
+    /* A barrier stores nothing, and removals of extents wait for it. */
+    if (g->refusing && !w->erase && !w->decided && w->n > 0)
         return CAIRN_E_NOSPACE;
     return databases_are_there(g->st, w) ? 0 : CAIRN_KV_GONE;
 }

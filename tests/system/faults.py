@@ -76,8 +76,8 @@ class History:
 @unittest.skipIf(refusal(), refusal())
 @unittest.skipUnless(shutil.which("etcd"), "etcd is not installed")
 class Faults(Case):
-    def begin(self, n=3, replicas=2, node_args=None):
-        """@node_args: what else FaultNode() is told, by the node's name."""
+    def begin(self, n=3, replicas=2, node_args=None, settings=()):
+        """@node_args: what else FaultNode() is told, by the node's name; @settings: of all nodes, beside those below."""
         names = ["n%d" % i for i in range(1, n + 1)]
         self.network = Network([*names, "store", "client"])
         self.addCleanup(self.network.stop)
@@ -85,13 +85,13 @@ class Faults(Case):
         self._start_store()
         self.all = []
         for name in names:
-            settings = []
-            for setting in ("map.store=etcd", "map.endpoints=http://%s:2379" % self.network.address["store"],
+            args = []
+            for setting in (*settings, "map.store=etcd", "map.endpoints=http://%s:2379" % self.network.address["store"],
                             "node.cluster=" + CLUSTER, "node.name=" + name, "auth.key_file=" + self.path("key"),
                             "cluster.zone=" + name, "node.workers=1",
                             'listen=[unix://node.sock, "tcp://%s:4710"]' % self.network.address[name]):
-                settings += ["--set", setting]
-            node = FaultNode(self.base, name, self.network, settings, **(node_args or {}).get(name, {}))
+                args += ["--set", setting]
+            node = FaultNode(self.base, name, self.network, args, **(node_args or {}).get(name, {}))
             self.nodes.append(node)
             self.all.append(node.start())
         self.coordinator()

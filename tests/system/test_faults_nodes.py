@@ -17,6 +17,7 @@ from systest import wait_for
 
 STOP_S = 30 if LONG else LEASE_S + 2
 KILLS = int(os.environ.get("CAIRN_KILLS", "50" if LONG else "5"))
+ROOM_FOR_REMOVALS = 30 << 20  # half of what new data leaves of the small disk: server/storage/spare.h
 FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
 
 
@@ -53,19 +54,21 @@ class Nodes(Faults):
         self.judge()
 
     def test_wiped(self):
-        """A node that comes back with nothing is a new one, and nothing is taken from it that it no longer has."""
-        self.begin()
+        """A node that comes back with nothing is a new one, and nothing is taken from it that it no longer has. What it was
+        is lost for good, and in the end every slot has its replicas elsewhere."""
+        self.begin(settings=["cluster.lost_after=8s"])
         self.load()
+        self.whole()
         victim = self.all[1]
         victim.kill()
         shutil.rmtree(victim.data)
         victim.start()
         self.served()
-        wait_for("the new member", lambda: self.status(self.coordinator())["members"]["all"] == 4)
+        self.whole(members=4)
         self.judge()
 
     def test_full_disk(self):
-        """What its node is to apply waits, and all goes on when there is room again."""
+        """New data is refused by who leads its slot, at once, and all goes on when there is room again."""
         small = self.path("small")
         os.mkdir(small)
         mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512m", "cairn-test", small], capture_output=True, text=True)
@@ -74,18 +77,30 @@ class Nodes(Faults):
         self.addCleanup(subprocess.run, ["umount", "-l", small], check=True)
         self.begin(node_args={"n2": {"data": os.path.join(small, "data")}})
         self.load()
+        there = ["there-%d" % i for i in range(20)]
+        for key in there:
+            self.ok(self.all[0].cairn("put", "-v", "1", "many", key))
+        self.fill(small, leave=ROOM_FOR_REMOVALS)
+        wait_for("a full disk", lambda: self.status(self.all[1])["health"] == "readonly")
+        for key in there:  # what is removed is an entry of a log, too
+            self.ok(self.all[0].cairn("rm", "many", key))
         self.fill(small)
         time.sleep(2 * LEASE_S)  # a node that had ended would be missed by then
         self.assertEqual([self.status(n)["failed"] for n in self.all], [False] * 3)
+        self.assertEqual([self.status(n)["health"] for n in self.all], ["ok", "readonly", "ok"])
+        self.assertIn("disk is full", self.status(self.all[1])["problem"])
+        puts = [self.all[0].cairn("put", "-v", "1", "many", "full-%d" % i) for i in range(20)]
+        self.assertEqual({p.code for p in puts}, {0, 1}, [p.err for p in puts])
+        self.assertEqual({"no space" in p.err for p in puts if p.code != 0}, {True}, [p.err for p in puts])
         os.unlink(os.path.join(small, "full"))
         self.served()
         self.whole()
         self.judge()
 
-    def fill(self, directory):
-        with open(os.path.join(directory, "full"), "wb", buffering=0) as f:
+    def fill(self, directory, leave=0):
+        with open(os.path.join(directory, "full"), "ab", buffering=0) as f:
             try:
-                while f.write(b"x" * (1 << 20)) > 0:
+                while os.statvfs(directory).f_bavail * 4096 >= leave and f.write(b"x" * (1 << 20)) > 0:
                     pass
             except OSError as e:
                 self.assertEqual(e.errno, errno.ENOSPC)

@@ -4,7 +4,7 @@
  *
  *  COPY    the target is a learner of the slot: the primary copies to it, streams to it, and proposes its JOIN.
  *  JOINED  it is in sync. If it is to lead, or if who leaves leads, the primary releases first (SWITCH, in one change);
- *          otherwise the one that leaves is dropped.
+ *          otherwise the one that leaves is dropped, unless too few would be in sync: it stays then.
  *
  * A target that is removed again is a learner again: back to COPY. */
 #include "server/cluster/repl/coord_internal.h"
@@ -166,18 +166,22 @@ static void copy_tick(struct cairn_coord *c, struct cairn_coord_slot *s)
     }
 }
 
-/* Who leaves does not lead, and who comes is there (M3: no set is shrunk onto those that may be gone). */
+/* Who leaves does not lead, and who comes is there (M3: no set is shrunk onto those that may be gone). If too few are in sync
+ * without who leaves, it stays: those who are missing may be so for good, and a move that waits for them keeps out those that
+ * would replace them. Then there is a replica more, until a plan drops one. */
 static void joined_tick(struct cairn_coord *c, struct cairn_coord_slot *s)
 {
     const struct cairn_slot_record *rec = &s->rec;
     struct cairn_slot_record *next;
 
     if (rec->move.from == 0 || rec->move.from == rec->primary.node || !cairn_coord_is_alive(c, rec->move.target) ||
-        !cairn_slot_may_leave(rec, rec->move.from) || (rec->move.lead && !cairn_who_is(rec->primary, rec->move.target)))
+        (rec->move.lead && !cairn_who_is(rec->primary, rec->move.target)))
         return;
     next = cairn_coord__begin(s);
-    cairn_coord__insync_del(next, rec->move.from);
-    cairn_coord__replica_del(next, rec->move.from);
+    if (cairn_slot_may_leave(rec, rec->move.from)) {
+        cairn_coord__insync_del(next, rec->move.from);
+        cairn_coord__replica_del(next, rec->move.from);
+    }
     move_end(next);
     cairn_coord__store(c, s);
 }

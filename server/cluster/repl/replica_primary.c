@@ -268,7 +268,7 @@ void cairn_replica__on_match(struct cairn_replica *r, const struct cairn_repl_ms
         return;
     mine = cairn_replica__view(r, r->log.base.pos);
     if (m->partial || !cairn_slot_log_common(&mine, &theirs, &common)) {
-        if (p->member) /* has what is committed: a late word, of a shorter log */
+        if (p->member || cairn_who_is(p->who, r->joiner)) /* has what is committed: a late word, of a shorter log */
             return;
         p->phase = PEER_COPY;
         p->owes_ns = 0;

@@ -4,6 +4,8 @@
 
 #include <stdlib.h>
 
+enum { ROOM_LOOK_MS = 20 };
+
 struct write {
     struct cairn_cluster_write *w;
     struct side_worker *to;
@@ -101,6 +103,20 @@ static int body_make(struct side_worker *to, const struct cairn_cluster_write *w
     return 0;
 }
 
+/* New data is refused before it is in a log: what is there has to be applied. */
+static bool has_no_room(struct side_worker *to, const struct cairn_cluster_write *w)
+{
+    uint64_t now = cairn_env_now_ns(&to->loop->env);
+
+    if (w->op != CAIRN_CLUSTER_PUT)
+        return false;
+    if (now >= to->room_look_ns) {
+        to->has_no_room = side_disk_is_full(to->c);
+        to->room_look_ns = now + ROOM_LOOK_MS * CAIRN_NS_PER_MS;
+    }
+    return to->has_no_room;
+}
+
 static void begin(void *arg)
 {
     struct write *x = arg;
@@ -118,6 +134,8 @@ static void begin(void *arg)
                                    .arg = x };
     cairn_timer_init(&x->timer, on_timeout, x);
     cairn_list_init(&x->link);
+    if (rc == 0 && has_no_room(to, w))
+        rc = CAIRN_E_NOSPACE;
     if (rc == 0 && w->op != CAIRN_CLUSTER_OPEN_SESSION)
         rc = body_make(to, w, &x->repl);
     if (rc == 0)

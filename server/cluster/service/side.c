@@ -6,6 +6,7 @@
 #include "server/cluster/map_store.h"
 #include "server/cluster/service/fetch.h"
 #include "server/storage/file_io.h"
+#include "server/storage/spare.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -498,10 +499,23 @@ void cairn_cluster__side_stop(struct cairn_cluster *c)
     c->records = NULL;
 }
 
+bool side_disk_is_full(const struct cairn_cluster *c)
+{
+    uint64_t growth;
+
+    return cairn_slot_disk_is_full(c->side->disk) || cairn_spare_show(c->env->spare, &growth);
+}
+
 void cairn_cluster__side_status(struct cairn_cluster *c, json_t *to)
 {
     uint64_t until = atomic_load(&c->side->lease_until_ns), now = cairn_env_now_ns(&c->home->env);
 
+    if (side_disk_is_full(c)) {
+        if (strcmp(json_string_value(json_object_get(to, "health")), "ok") == 0)
+            json_object_set_new(to, "health", json_string("readonly"));
+        if (json_object_get(to, "problem") == NULL)
+            json_object_set_new(to, "problem", json_string("the disk is full: slots led from here take no new data"));
+    }
     json_object_set_new(to, "lease_ms", json_integer(until > now ? (json_int_t)((until - now) / CAIRN_NS_PER_MS) : 0));
     json_object_set_new(to, "failed", json_boolean(atomic_load(&c->side->failed)));
     json_object_set_new(to, "copied_bytes", json_integer((json_int_t)atomic_load(&c->side->pace.bytes_sent)));

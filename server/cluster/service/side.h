@@ -33,6 +33,8 @@ struct side_worker {
     uint8_t *body; /* of a write, while it is handed over */
     size_t body_room;
     struct cairn_link writes;     /* of clients, under way: cluster_write.c */
+    uint64_t room_look_ns;        /* when to look again whether there is room for new data */
+    bool has_no_room;
     const struct cairn_rpc_target *extent; /* where regions of large values are; NULL: there is none */
     struct cairn_link fetches, holds;      /* regions on their way here, and who waits for them: fetch.c */
     struct cairn_timer fetch_timer;
@@ -71,6 +73,8 @@ static inline struct side_worker *side_worker_of(struct cairn_cluster *c, uint32
 }
 
 bool side_lease_is_valid(const struct cairn_cluster *c);
+/* New data is refused: the disk has no room for it, or none for the logs. Any thread. */
+bool side_disk_is_full(const struct cairn_cluster *c);
 /* This node must not go on: it gives no answers and no heartbeats until it is started again. Any thread. */
 void side_fail(struct cairn_cluster *c, int rc, const char *text);
 

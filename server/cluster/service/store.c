@@ -89,9 +89,10 @@ void store_call(struct cluster_store *st, struct cairn_rpc_call *call, uint32_t 
     cairn_rpc_call_start(call);
 }
 
-void store_call_batch(struct cluster_store *st, struct cairn_rpc_call *call, struct store_batch *b,
+void store_call_batch(struct cluster_store *st, struct cairn_rpc_call *call, struct store_batch *b, bool decided,
                       void (*done)(struct cairn_rpc_call *call), void *arg, struct cairn_err *err)
 {
+    b->msg.decided = decided;
     call_prepare(st, call, CAIRN__WIRE__KV_METHOD__KV_APPLY, &b->msg.base, done, arg, err);
     call->payload[0] = (struct iovec){ b->values, b->values_n };
     call->payload_n = 1;

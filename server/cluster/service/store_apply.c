@@ -434,7 +434,7 @@ static void on_written(struct cairn_rpc_call *call)
 
 static void write_start(struct store_apply *a)
 {
-    store_call_batch(store_of(a), &a->call, &a->batch, on_written, a, &a->err);
+    store_call_batch(store_of(a), &a->call, &a->batch, true, on_written, a, &a->err);
 }
 
 void store_apply_wake(struct cluster_store *st)

@@ -174,7 +174,8 @@ struct cluster_store {
 /* Starts @call to the provider; every done() begins with store_call_over(). */
 void store_call(struct cluster_store *st, struct cairn_rpc_call *call, uint32_t method, const ProtobufCMessage *msg,
                 void (*done)(struct cairn_rpc_call *call), void *arg, struct cairn_err *err);
-void store_call_batch(struct cluster_store *st, struct cairn_rpc_call *call, struct store_batch *b,
+/* @decided: also into the room that the provider keeps free of new data. */
+void store_call_batch(struct cluster_store *st, struct cairn_rpc_call *call, struct store_batch *b, bool decided,
                       void (*done)(struct cairn_rpc_call *call), void *arg, struct cairn_err *err);
 /* False: the store is being stopped, and nothing more is to be done. */
 bool store_call_over(struct cluster_store *st);

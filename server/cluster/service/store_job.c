@@ -142,13 +142,13 @@ void store_job_write(struct store_job *j, uint32_t step, Cairn__Wire__Durability
     j->built = true;
     j->built_step = step;
     cairn_sm_move(&j->sm, JOB_WRITE);
-    store_call_batch(j->st, &j->call, &j->batch, on_written, j, &j->err);
+    store_call_batch(j->st, &j->call, &j->batch, j->kind != JOB_PUT, on_written, j, &j->err);
 }
 
 static void write_again(struct store_job *j)
 {
     cairn_sm_move(&j->sm, JOB_WRITE);
-    store_call_batch(j->st, &j->call, &j->batch, on_written, j, &j->err);
+    store_call_batch(j->st, &j->call, &j->batch, j->kind != JOB_PUT, on_written, j, &j->err);
 }
 
 static void on_opened(struct store_open *o, int rc)
