@@ -1,5 +1,5 @@
-/** The file store from inside: what extent_store_file.c, extent_file_space.c, extent_file_grow.c and extent_file_index.c
- * share.
+/** The file store from inside: what extent_store_file.c, extent_file_space.c, extent_file_grow.c and
+ * extent_file_index.c share.
  *
  *      seg-00000 ...   segment files: the bytes of regions, in blocks of 4 KiB; a region lies in one piece in one of
  * them index           which region is where, with its checksums (server/storage/file_log.h)
@@ -59,17 +59,17 @@ struct file_store {
     struct cairn_link limbo; /* regions by their logged link, oldest first */
     uint64_t limbo_blocks, used_blocks;
 
-    /* For all down to the gap. Held while the disk works, so a loop does not take it. May be held while another mutex is taken, and
-     * not the other way round. */
+    /* For all down to the gap. Held while the disk works, so a loop does not take it. May be held while another mutex
+     * is taken, and not the other way round. */
     pthread_mutex_t index_mutex;
     struct cairn_file_log log;
-    struct cairn_link logged; /* regions whose record is in the log */
-    uint64_t live_bytes;      /* what their records come to */
+    struct cairn_link logged;        /* regions whose record is in the log */
+    uint64_t live_bytes;             /* what their records come to */
     uint64_t rewrites, rewrite_from; /* from: a failure is tried again when the log has grown to it */
 
     pthread_mutex_t lanes_mutex;
     struct file_lane lanes[2]; /* buffered, sync */
-    char damage[160]; /* what a start found wrong, for `status` */
+    char damage[160];          /* what a start found wrong, for `status` */
 };
 
 struct file_worker {
@@ -91,7 +91,8 @@ void file_space_close(struct file_store *f);
 /** All recovered regions take their blocks, those that are sound first; one whose blocks are not there is quarantined.
  * CAIRN_E_NOMEM: some have not taken theirs. */
 int file_space_recover(struct file_store *f, struct cairn_err *err);
-/** Gives the file of segment @i, made if there is none, @n blocks from @from on, durably. Blocks; one caller at a time. */
+/** Gives the file of segment @i, made if there is none, @n blocks from @from on, durably. Blocks; one caller at a
+ * time. */
 int file_segment_extend(struct file_store *f, uint32_t i, uint64_t from, uint64_t n);
 void file_release(struct cairn_extent_store *s, struct cairn_extent_region *r);
 /** The index is durable up to @upto: what waited in limbo for that is free. Any thread. */
@@ -118,8 +119,8 @@ uint64_t file_space_growth(const struct file_store *f);
  * space_mutex. */
 bool file_space_has(const struct file_store *f, uint64_t n, uint64_t growth);
 int file_reserve(struct cairn_extent_step *step);
-/** Serves those who wait for space, in order, as far as there is some; the rest fails with @rc if it is an error, or goes on waiting.
- * Under space_mutex. */
+/** Serves those who wait for space, in order, as far as there is some; the rest fails with @rc if it is an error, or
+ * goes on waiting. Under space_mutex. */
 void file_waiters_serve(struct file_store *f, int rc);
 
 /* extent_file_index.c */

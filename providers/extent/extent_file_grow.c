@@ -1,5 +1,6 @@
-/* Growing: whoever finds no space waits in line, and one job at a time makes segments longer for all who do. Where the disk or the
- * capacity has no more, those whose space is in limbo wait for the index to be durable; others are refused. */
+/* Growing: whoever finds no space waits in line, and one job at a time makes segments longer for all who do. Where
+ * the disk or the capacity has no more, those whose space is in limbo wait for the index to be durable; others are
+ * refused. */
 #include "providers/extent/extent_file.h"
 
 #include <stdlib.h>

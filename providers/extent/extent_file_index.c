@@ -273,7 +273,8 @@ static bool rewrite_is_worth_it(const struct file_store *f)
            !cairn_extent_store_is_readonly(&f->base);
 }
 
-/* A failure changes nothing: the old log goes on. Mostly the disk is full, and each attempt fills it to the last byte. */
+/* A failure changes nothing: the old log goes on. Mostly the disk is full, and each attempt fills it to the last
+ * byte. */
 static void rewrite_failed(struct file_store *f, int rc)
 {
     f->rewrite_from = f->log.end + REWRITE_BYTES_MIN;

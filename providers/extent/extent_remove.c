@@ -2,7 +2,8 @@
  *
  *   STRIKE ---> DONE
  *
- * STRIKE  the store strikes regions out, many in one group, as durably as was asked; those that it has taken are not in the
+ * STRIKE  the store strikes regions out, many in one group, as durably as was asked; those that it has taken are not
+ * in the
  *         table any more, so nobody finds them.
  * DONE    each is gone, or there again with the reason why; space comes back when the last reader leaves.
  */

@@ -271,7 +271,8 @@ static uint64_t last_name(uint64_t i, uint64_t b, uint32_t bits)
     return (i << (64 - SHARD_BITS)) + ((b + 1) << (64 - SHARD_BITS - bits)) - 1;
 }
 
-/* Calls @fn for each sealed region of set @which above @after, in order, under the lock of its shard, until it says stop or
+/* Calls @fn for each sealed region of set @which above @after, in order, under the lock of its shard, until it says
+ * stop or
  * @places buckets and regions were looked at. Returns the name up to which all were seen. */
 static uint64_t walk(struct cairn_extent_table *t, uint32_t which, uint64_t after, uint32_t *places,
                      bool (*fn)(void *arg, struct cairn_extent_region *r), void *arg)

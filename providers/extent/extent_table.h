@@ -2,8 +2,8 @@
  *
  * Names are spread evenly (extent_core.h), so their leading bits serve as the hash, and walking the buckets in order is
  * walking the names in order: one structure for look-up and for listing. 64 shards, each with its own mutex, held for
- * nanoseconds; a shard doubles by itself, so that no growth stops everybody. Those in quarantine are in a second set of the
- * same kind, so that they are listed without a look at all the others. */
+ * nanoseconds; a shard doubles by itself, so that no growth stops everybody. Those in quarantine are in a second set
+ * of the same kind, so that they are listed without a look at all the others. */
 #ifndef CAIRN_PROVIDERS_EXTENT_TABLE_H
 #define CAIRN_PROVIDERS_EXTENT_TABLE_H
 
@@ -90,14 +90,14 @@ struct cairn_extent_filter {
     bool quarantined; /* only those */
 };
 
-/** Up to @max regions in order of name; returns how many, and in *@more whether others may follow: above *@after, which may
- * be beyond the last of them, as it looks at a bounded number of regions with other owners. @lengths, @owners and @after may
- * be NULL. */
+/** Up to @max regions in order of name; returns how many, and in *@more whether others may follow: above *@after,
+ * which may be beyond the last of them, as it looks at a bounded number of regions with other owners. @lengths,
+ * @owners and @after may be NULL. */
 uint32_t cairn_extent_table_list(struct cairn_extent_table *t, const struct cairn_extent_filter *filter, uint64_t *ids,
                                  uint64_t *lengths, uint64_t *owners, uint32_t max, bool *more, uint64_t *after);
-/** The first region above *@after that can be checked (sealed, with bytes, not in quarantine), with a reference. It looks
- * at *@places places at most, and counts them down; NULL: it came to *@after, from where to go on, without finding one.
- * UINT64_MAX there is the end. */
+/** The first region above *@after that can be checked (sealed, with bytes, not in quarantine), with a reference. It
+ * looks at *@places places at most, and counts them down; NULL: it came to *@after, from where to go on, without
+ * finding one. UINT64_MAX there is the end. */
 struct cairn_extent_region *cairn_extent_table_next(struct cairn_extent_table *t, uint64_t *after, uint32_t *places);
 
 #endif

@@ -90,7 +90,8 @@ int group_net_run(struct group_provider *p, struct cairn_err *err);
 void group_net_stop(struct group_provider *p);
 void group_input(struct group_provider *p, struct cairn_swim_in *in);
 bool group_addr_of(const struct cairn_addr *a, struct cairn_swim_addr *to);
-/* "udp://127.0.0.1:7311", "udp://[::1]:7311": numbers alone, so that nothing is looked up. False: it is something else. */
+/* "udp://127.0.0.1:7311", "udp://[::1]:7311": numbers alone, so that nothing is looked up. False: it is something
+ * else. */
 bool group_addr_parse(const char *text, struct cairn_swim_addr *to);
 void group_addr_text(const struct cairn_swim_addr *a, char to[GROUP_ADDR_TEXT_MAX]);
 /* Notes why we are not in the group; "": we are. */

@@ -1,5 +1,5 @@
-/* Finding others: the addresses of `join`, looked up anew as long as we are alone, those that were said at run time, and
- * a directory on a shared file system.
+/* Finding others: the addresses of `join`, looked up anew as long as we are alone, those that were said at run time,
+ * and a directory on a shared file system.
  *
  * There each member has an entry, DIRECTORY/GROUP/ID, written beside and renamed, so that nobody needs a lock. An entry
  * whose member died stays until someone of that name comes back: it is asked in vain now and then, no more. Both may

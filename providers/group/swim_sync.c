@@ -1,7 +1,7 @@
 /* Learning of all members, page by page: how one joins, how observers follow, and how groups that grew apart find each
  * other again (a seed is asked for one page now and then, and for all if that told something new). Where many join at
- * once, whoever is asked may not know all yet, and news about some may be over before others can hear them: so each asks
- * for all once more a little later.
+ * once, whoever is asked may not know all yet, and news about some may be over before others can hear them: so each
+ * asks for all once more a little later.
  *
  *  ASKED ---> DONE     ASKED may repeat. ASKED may also go to FAILED.
  *

@@ -1,5 +1,6 @@
-/* FLUSH: what skipped the log gets to the disk. One flush at a time serves all who asked before it began, on whatever worker;
- * who asks while one is under way waits for the next, since it may have written before that and after this one began.
+/* FLUSH: what skipped the log gets to the disk. One flush at a time serves all who asked before it began, on whatever
+ * worker; who asks while one is under way waits for the next, since it may have written before that and after this
+ * one began.
  *
  *   kv-flush    WAITING ---> REPLIED        WAITING may also go to FAILED.
  *

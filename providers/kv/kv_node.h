@@ -1,9 +1,10 @@
 /* The nodes of the memory store's tree: what kv_node.c, kv_tree.c and kv_tree_list.c share.
  *
- * Both kinds of node begin with a struct head: how many keys, the bytes all of them begin with (at most HEAD_PREFIX_MAX of
- * them), and per key the next eight bytes as a big-endian number, short keys padded with zeros. Numbers that differ order
- * their keys; equal ones say nothing, and the keys themselves are compared. A leaf's keys are its records; an inner node's
- * are separators, small records of their own: child[i] holds what is below key i, child[n] the rest. */
+ * Both kinds of node begin with a struct head: how many keys, the bytes all of them begin with (at most
+ * HEAD_PREFIX_MAX of them), and per key the next eight bytes as a big-endian number, short keys padded with zeros.
+ * Numbers that differ order their keys; equal ones say nothing, and the keys themselves are compared. A leaf's keys
+ * are its records; an inner node's are separators, small records of their own: child[i] holds what is below key i,
+ * child[n] the rest. */
 #ifndef CAIRN_PROVIDERS_KV_NODE_H
 #define CAIRN_PROVIDERS_KV_NODE_H
 
@@ -87,9 +88,9 @@ static inline void cairn_kv__head_fetch(const struct head *h)
 
 /* Finds the prefix and the numbers anew, after keys came from another node. */
 void cairn_kv__head_refit(struct head *h);
-/* The number of keys below @key; @equal tells whether the next one is it. It is two steps, for those who look for several
- * keys at a time: place() finds where the key's number *@w stands among the node's, or says false if what all keys begin
- * with has decided, and *@at is the place; settle() goes from there to the place of the key itself. */
+/* The number of keys below @key; @equal tells whether the next one is it. It is two steps, for those who look for
+ * several keys at a time: place() finds where the key's number *@w stands among the node's, or says false if what all
+ * keys begin with has decided, and *@at is the place; settle() goes from there to the place of the key itself. */
 uint32_t cairn_kv__head_search(const struct head *h, const uint8_t *key, uint32_t klen, bool *equal);
 bool cairn_kv__head_place(const struct head *h, const uint8_t *key, uint32_t klen, uint64_t *w, uint32_t *at);
 uint32_t cairn_kv__head_settle(const struct head *h, const uint8_t *key, uint32_t klen, uint64_t w, uint32_t lo,

@@ -1,5 +1,5 @@
-/* APPLY: puts and erases in several databases, as one. Keys and values stay where the request has them; what is made here
- * says what is to be done with each. */
+/* APPLY: puts and erases in several databases, as one. Keys and values stay where the request has them; what is made
+ * here says what is to be done with each. */
 #include "providers/kv/kv_internal.h"
 
 /* Fills entries[i]; false if @rq was answered. */

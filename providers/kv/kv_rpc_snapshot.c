@@ -1,5 +1,5 @@
-/* Views: opened on the pool, ended by their owner or by time. Each worker that has opened one looks after all of them, as
- * long as there are any. */
+/* Views: opened on the pool, ended by their owner or by time. Each worker that has opened one looks after all of
+ * them, as long as there are any. */
 #include "providers/kv/kv_internal.h"
 
 static void on_expire(void *arg)

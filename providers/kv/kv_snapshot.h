@@ -1,5 +1,6 @@
-/* Views of the store that callers have opened: bounded in number, and ended when nobody has used one for a while, so that a
- * caller that is gone keeps nothing. Of any thread; the store's own part runs on the pool or an errand's thread. */
+/* Views of the store that callers have opened: bounded in number, and ended when nobody has used one for a while, so
+ * that a caller that is gone keeps nothing. Of any thread; the store's own part runs on the pool or an errand's
+ * thread. */
 #ifndef CAIRN_PROVIDERS_KV_SNAPSHOT_H
 #define CAIRN_PROVIDERS_KV_SNAPSHOT_H
 

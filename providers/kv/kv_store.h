@@ -93,9 +93,9 @@ struct cairn_kv_write {
     const ProtobufCBinaryData *keys; /* until the write is over, as all that follows */
     const uint8_t *values;           /* put: one behind the other */
     const uint32_t *lengths;
-    /** Not NULL: what is done with each key, instead of @db and @lengths; all of it is seen, kept and lost as one. Then @erase
-     * says that there is no put, @if_absent that there is one with a condition; @want_old is false. A status other than
-     * CAIRN_E_EXISTS is the whole's: nothing was done. */
+    /** Not NULL: what is done with each key, instead of @db and @lengths; all of it is seen, kept and lost as one.
+     * Then @erase says that there is no put, @if_absent that there is one with a condition; @want_old is false. A
+     * status other than CAIRN_E_EXISTS is the whole's: nothing was done. */
     const struct cairn_kv_entry *entries;
     uint32_t n;
     uint32_t value_bytes; /* all of @values */
@@ -152,11 +152,11 @@ struct cairn_kv_store_ops {
     /** writes_inline: 0, CAIRN_KV_GONE or an error, at once. Otherwise CAIRN_KV_LATER, or an error and done() will not
      * run. */
     int (*write)(struct cairn_kv_store *store, struct cairn_kv_write *w);
-    /** All that was answered before, whatever its durability, survives power loss when it returns 0. NULL: there is no disk.
-     * May block. */
+    /** All that was answered before, whatever its durability, survives power loss when it returns 0. NULL: there is
+     * no disk. May block. */
     int (*flush)(struct cairn_kv_store *store);
-    /** A view of all databases as they are, for reads to look at; NULL without memory. Both are NULL in an engine that has
-     * none. May block. */
+    /** A view of all databases as they are, for reads to look at; NULL without memory. Both are NULL in an engine
+     * that has none. May block. */
     void *(*snapshot_open)(struct cairn_kv_store *store);
     void (*snapshot_close)(struct cairn_kv_store *store, void *view);
     /** May block. */

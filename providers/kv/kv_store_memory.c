@@ -18,8 +18,8 @@ static void cpu_relax(void)
 #endif
 }
 
-/* The lock is held for a microsecond or less as a rule: asking a few times costs less than to sleep and be woken, and spares
- * the holder the wake-up. */
+/* The lock is held for a microsecond or less as a rule: asking a few times costs less than to sleep and be woken, and
+ * spares the holder the wake-up. */
 void cairn_kv__mem_lock(struct mem_db *db)
 {
     for (int i = 0; i < LOCK_TRIES; i++) {
@@ -248,7 +248,8 @@ static void mem_old(struct cairn_kv_store *st, struct cairn_kv_write *w, struct 
         cairn_kv__mem_rec_free(st, old);
 }
 
-/* @rec is what the tree has under @key. *@moved becomes true when records come or go: what was found before may be gone then. */
+/* @rec is what the tree has under @key. *@moved becomes true when records come or go: what was found before may be
+ * gone then. */
 static int mem_put(struct cairn_kv_store *st, struct cairn_kv_tree *tree, struct cairn_kv_write *w,
                    const struct cairn_kv_key *key, struct cairn_kv_rec *rec, const uint8_t *value, uint32_t len,
                    bool *moved)
@@ -275,8 +276,8 @@ static int mem_put(struct cairn_kv_store *st, struct cairn_kv_tree *tree, struct
     return 0;
 }
 
-/* Writes from @from on, whose records are looked for together; *@value moves on. With want_old there is but one, and old() may
- * have ended @w. Returns how many. */
+/* Writes from @from on, whose records are looked for together; *@value moves on. With want_old there is but one, and
+ * old() may have ended @w. Returns how many. */
 static uint32_t mem_write_some(struct cairn_kv_store *st, struct cairn_kv_tree *tree, struct cairn_kv_write *w,
                                uint32_t from, const uint8_t **value)
 {

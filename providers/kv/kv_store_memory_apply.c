@@ -1,9 +1,10 @@
-/* Batches over several databases, in memory: every record is made before the locks are taken, all databases are locked, and
- * what has begun is undone if the trees lack memory.
+/* Batches over several databases, in memory: every record is made before the locks are taken, all databases are
+ * locked, and what has begun is undone if the trees lack memory.
  *
- * Undoing must need none itself. To put a record back where another has its key needs none, nor does taking one out; but to
- * put back what was taken out may. So nothing is taken out before the whole has succeeded: what is erased stays in its
- * tree meanwhile, marked in its length. Nobody else sees that, and the tree sees no marked record's length. */
+ * Undoing must need none itself. To put a record back where another has its key needs none, nor does taking one out;
+ * but to put back what was taken out may. So nothing is taken out before the whole has succeeded: what is erased
+ * stays in its tree meanwhile, marked in its length. Nobody else sees that, and the tree sees no marked record's
+ * length. */
 #include "providers/kv/kv_store_memory.h"
 
 #include <stdlib.h>

@@ -217,9 +217,9 @@ static int rocksdb_open_engine(struct cairn_kv_store *st, const struct cairn_kv_
     return cairn_rocks_open(&rc, &st->rocks, err);
 }
 
-/* What is there already, once more, in memory alone. When the disk was full and is not any more, the engine writes what it
- * has in memory to a file and begins a new log. If it has nothing it goes on with the old log, whose first append has
- * failed, and aborts: file/writable_file_writer.h of 7.8, in packages that are built with assertions. */
+/* What is there already, once more, in memory alone. When the disk was full and is not any more, the engine writes
+ * what it has in memory to a file and begins a new log. If it has nothing it goes on with the old log, whose first
+ * append has failed, and aborts: file/writable_file_writer.h of 7.8, in packages that are built with assertions. */
 static int remember_something(struct cairn_kv_store *st)
 {
     uint8_t key[CATALOGUE_KEY_BYTES + CAIRN_NAME_BYTES_MAX];

@@ -147,8 +147,8 @@ static void apply_entry(struct group *g, struct cairn_kv_write *w, uint32_t i, c
     }
 }
 
-/* Of a batch of several databases all is written or nothing: whoever cannot tell whether a key is there undoes the rest. Then
- * what the group has touched is not known any more, and those behind come again. */
+/* Of a batch of several databases all is written or nothing: whoever cannot tell whether a key is there undoes the
+ * rest. Then what the group has touched is not known any more, and those behind come again. */
 static int apply_entries(struct group *g, struct cairn_kv_write *w)
 {
     const uint8_t *value = w->values;
@@ -240,7 +240,8 @@ static struct cairn_commit_op *op_of(struct cairn_link *l)
     return CONTAINER_OF(l, struct cairn_commit_op, link);
 }
 
-/* Writes the run, which ends before @end. When it fails nothing of it was written, and what is decided later may rest on it. */
+/* Writes the run, which ends before @end. When it fails nothing of it was written, and what is decided later may rest
+ * on it. */
 static void run_write(struct group *g, const struct cairn_link *end)
 {
     enum cairn_rocks_log log = g->logged ? CAIRN_ROCKS_LOGGED : CAIRN_ROCKS_UNLOGGED;

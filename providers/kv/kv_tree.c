@@ -1,8 +1,8 @@
 /* The B+tree of the memory store: see kv_tree.h, and kv_node.h for its nodes.
  *
- * A full node is split in two where a key is inserted; a node that falls below a quarter joins a neighbour of the same parent
- * if both fit three quarters of one, so a tree that shrinks gives its memory back. No leaf is empty, and no inner node but,
- * for a moment, the root has less than two children. */
+ * A full node is split in two where a key is inserted; a node that falls below a quarter joins a neighbour of the
+ * same parent if both fit three quarters of one, so a tree that shrinks gives its memory back. No leaf is empty, and
+ * no inner node but, for a moment, the root has less than two children. */
 #include "providers/kv/kv_tree.h"
 
 #include "cairn/error.h"

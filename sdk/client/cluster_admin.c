@@ -1,4 +1,5 @@
-/* A cluster, for those who run it: see cairn/admin.h. Any node takes these, and sends them on to the one that coordinates. */
+/* A cluster, for those who run it: see cairn/admin.h. Any node takes these, and sends them on to the one that
+ * coordinates. */
 #include "cairn/admin.h"
 
 #include "sdk/client/client_internal.h"

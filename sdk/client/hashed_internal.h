@@ -9,7 +9,7 @@
 struct cairn_ns {
     struct cairn_handle h;
     uint32_t embed_threshold;
-    uint64_t part_bytes; /* larger values go by parts, and come by ranges, of this size */
+    uint64_t part_bytes;                   /* larger values go by parts, and come by ranges, of this size */
     uint32_t slots, first_slot, slot_bits; /* clustered: its keys are spread over these slots; 0: it is one node's */
     bool write_once;
     char name[];
@@ -23,9 +23,10 @@ static inline uint32_t cairn__hashed_slot(const struct cairn_ns *ns, const void 
 {
     return ns->first_slot + cairn_placement_slot(key, key_len, ns->slot_bits);
 }
-/** The call is about @key: in a clustered namespace it goes to whoever leads the key's slot. Of the request in call->rq:
- * @rid_field for writes, @replica_field for reads that any replica may answer if the namespace is write-once. Last before the
- * start. */
+/** The call is about @key: in a clustered namespace it goes to whoever leads the key's slot. Of the request in
+ * call->rq:
+ * @rid_field for writes, @replica_field for reads that any replica may answer if the namespace is write-once. Last
+ * before the start. */
 void cairn__hashed_route(struct cairn_call *call, const struct cairn_ns *ns, const void *key, size_t key_len,
                          Cairn__Wire__RouterRid **rid_field, protobuf_c_boolean *replica_field);
 /** Makes call->rq a PUT of @value, as payload or exposed; checksums are the caller's business. */
@@ -87,15 +88,17 @@ int cairn__stream_over(struct cairn__stream *s, int rc);
 /** Too large for one request. */
 bool cairn__hashed_is_large(const struct cairn_ns *ns, uint64_t len);
 
-/** Puts a value by parts. Returns 0: @over runs later, once no part is under way, call->err has the text; or an error, and
+/** Puts a value by parts. Returns 0: @over runs later, once no part is under way, call->err has the text; or an
+ * error, and
  * @over will not run. @call is begun and carries nothing else; its handle is the namespace. */
 int cairn__large_put(struct cairn_call *call, const void *key, size_t key_len, const void *value, uint64_t len,
                      bool if_absent, void (*over)(struct cairn_call *call, int rc));
 
 enum { CAIRN__LARGE_TRY_MS = 8000 }; /* in a clustered namespace: until other nodes have the bytes, too */
 
-/** Starts the transfer of one part. @timeout_ns 0: what @o says. *@out is set before it begins. In a clustered namespace all parts go to
- * one node, *@home, which the first one chooses; CAIRN_E_MOVED: it does not lead the key's slot any more. */
+/** Starts the transfer of one part. @timeout_ns 0: what @o says. *@out is set before it begins. In a clustered
+ * namespace all parts go to one node, *@home, which the first one chooses; CAIRN_E_MOVED: it does not lead the key's
+ * slot any more. */
 struct cairn__part {
     uint64_t upload;
     uint64_t *home;

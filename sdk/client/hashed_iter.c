@@ -1,5 +1,5 @@
-/* The walk over all keys of a namespace: see cairn/hashed.h. A step is an entry of the page that is here, or a request for
- * the next page. */
+/* The walk over all keys of a namespace: see cairn/hashed.h. A step is an entry of the page that is here, or a
+ * request for the next page. */
 #include "sdk/client/hashed_internal.h"
 
 #include <stdlib.h>

@@ -1,7 +1,7 @@
-/* Values of hashed namespaces that are too large for one request. A put sends parts, several at a time, and then commits
- * them; a get fetches its first range, and then the others, several at a time, each of which must bear the same stamp.
- * Parts and ranges are calls of their own, which the user's call (the parent) starts and waits for; COMMIT is the
- * parent's own request. */
+/* Values of hashed namespaces that are too large for one request. A put sends parts, several at a time, and then
+ * commits them; a get fetches its first range, and then the others, several at a time, each of which must bear the
+ * same stamp. Parts and ranges are calls of their own, which the user's call (the parent) starts and waits for;
+ * COMMIT is the parent's own request. */
 #include "sdk/client/hashed_internal.h"
 
 #include <inttypes.h>
@@ -288,8 +288,8 @@ static void put_abort(struct cairn_large *x)
         large_over(x, x->rc);
 }
 
-/* The node that had the parts has lost them, or the slot, in part or as a whole: the value is still here. If a COMMIT was tried
- * that succeeded after all, the next one bears its number and changes nothing. */
+/* The node that had the parts has lost them, or the slot, in part or as a whole: the value is still here. If a COMMIT
+ * was tried that succeeded after all, the next one bears its number and changes nothing. */
 static bool put_begins_again(struct cairn_large *x, bool committed)
 {
     struct cairn_call *call = x->parent;

@@ -1,10 +1,12 @@
-/* A page of keys of a clustered namespace: each node tells of the keys in slots that it leads, and what they say is merged.
+/* A page of keys of a clustered namespace: each node tells of the keys in slots that it leads, and what they say is
+ * merged.
  *
- * The page is whole when each slot was told of by its leader: for every node that leads some by our map, the number of slots that it
- * told of and the sum of their marks are those of the map. What moved between the answers makes a difference; then those whose
- * answers do not fit are asked again. A key that two of them name comes once.
+ * The page is whole when each slot was told of by its leader: for every node that leads some by our map, the number
+ * of slots that it told of and the sum of their marks are those of the map. What moved between the answers makes a
+ * difference; then those whose answers do not fit are asked again. A key that two of them name comes once.
  *
- * Kept are the lowest keys that the page has room for, and how far all have told: the number of nodes does not matter. */
+ * Kept are the lowest keys that the page has room for, and how far all have told: the number of nodes does not
+ * matter. */
 #include "sdk/client/hashed_spread.h"
 
 #include <stdio.h>

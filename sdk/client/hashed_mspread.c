@@ -1,6 +1,6 @@
-/* Batches of a clustered namespace: the entries that one node leads share its requests, as on one node; what is too large for that
- * goes one by one. Each entry has its own result: those that another node has by now, or nobody at the moment, are asked again, puts
- * with the numbers that they have.
+/* Batches of a clustered namespace: the entries that one node leads share its requests, as on one node; what is too
+ * large for that goes one by one. Each entry has its own result: those that another node has by now, or nobody at the
+ * moment, are asked again, puts with the numbers that they have.
  *
  * A batch is worked on window by window, so that what is kept beside it is bounded. */
 #include "sdk/client/hashed_spread.h"
@@ -320,8 +320,8 @@ static void on_number(struct cairn_number *n, int rc)
     cairn__spread_pump_soon(&b->x);
 }
 
-/* All whose sessions are being opened go together, a request for each node; those that wait for others' answers do not hold
- * them up: the answers may be theirs. */
+/* All whose sessions are being opened go together, a request for each node; those that wait for others' answers do
+ * not hold them up: the answers may be theirs. */
 static bool batch_is_ready(struct spread *x)
 {
     struct batch *b = batch_of(x);

@@ -1,4 +1,5 @@
-/* Values that are read piece by piece, and what reader and writer share: see cairn/hashed.h. The writer: hashed_writer.c. */
+/* Values that are read piece by piece, and what reader and writer share: see cairn/hashed.h. The writer:
+ * hashed_writer.c. */
 #include "sdk/client/hashed_internal.h"
 
 #include <stdlib.h>

@@ -1,8 +1,8 @@
-/* A value that is written piece by piece: see cairn/hashed.h. Two halves of memory: one is being filled while the other is
- * sent as a part.
+/* A value that is written piece by piece: see cairn/hashed.h. Two halves of memory: one is being filled while the
+ * other is sent as a part.
  *
- * A write that waits fills and sums up on its caller's thread, so that the loop is kept from nothing. What does not wait,
- * and every commit, is a step on the loop, in slices:
+ * A write that waits fills and sums up on its caller's thread, so that the loop is kept from nothing. What does not
+ * wait, and every commit, is a step on the loop, in slices:
  *
  *   FILLING ---> SETTLING ---> COMMITTING ---> DONE
  *   FILLING ---> DONE       COMMITTING ---> ABORTING ---> DONE
@@ -52,7 +52,7 @@ struct half {
 struct cairn_writer {
     struct cairn__stream s;
     uint64_t upload, home, length, total; /* @length: as hinted; @total: of what was sent or is in a buffer */
-    uint32_t parts;                 /* begun */
+    uint32_t parts;                       /* begun */
     uint32_t filling;
     int rc; /* first failure */
     struct half half[WRITER_HALVES];
@@ -143,8 +143,8 @@ static void half_on_sent(void *arg, int rc)
         step_next(parked);
 }
 
-/* The parts were lost with the node that led. What was written is not here any more either: all that can be done is to write it
- * once more. */
+/* The parts were lost with the node that led. What was written is not here any more either: all that can be done is
+ * to write it once more. */
 static int writer_lost(const struct cairn_writer *w, int rc)
 {
     if (rc != CAIRN_E_MOVED)
@@ -513,7 +513,8 @@ void cairn_writer_abort(struct cairn_writer *w)
     for (uint32_t i = 0; i < WRITER_HALVES; i++)
         half_wait(&w->half[i]);
     if (w->parts > 0)
-        (void)cairn__abort_start(w->s.ns, w->s.key, w->s.key_len, w->upload, NULL, NULL); /* else the node removes them later */
+        /* else the node removes them later */
+        (void)cairn__abort_start(w->s.ns, w->s.key, w->s.key_len, w->upload, NULL, NULL);
     cairn__stream_over(&w->s, 0);
     writer_free(w);
 }

@@ -1,5 +1,5 @@
-/* The map, fetched: from whoever said that ours is old, else from each node in turn; by one request at a time, however many calls
- * want it.
+/* The map, fetched: from whoever said that ours is old, else from each node in turn; by one request at a time,
+ * however many calls want it.
  *
  *   IDLE ---> ASKING ---> RESTING ---> IDLE
  *   RESTING ---> ASKING        ASKING may repeat. ASKING may also go to IDLE, IDLE to ENDED.

@@ -1,8 +1,8 @@
 /* The map as a client knows it: who leads each slot and who else has all of it, and where nodes are.
  *
- * Pure: no I/O, no clock. Pages of the map come in, from whichever node was asked; what is newer wins, and nothing goes back: a
- * slot's record by its epoch, a node's entry by the revision of the page that brought it. Whatever a page holds comes from the
- * network: it is bounded here. */
+ * Pure: no I/O, no clock. Pages of the map come in, from whichever node was asked; what is newer wins, and nothing
+ * goes back: a slot's record by its epoch, a node's entry by the revision of the page that brought it. Whatever a
+ * page holds comes from the network: it is bounded here. */
 #ifndef CAIRN_CLIENT_ROUTE_MAP_H
 #define CAIRN_CLIENT_ROUTE_MAP_H
 
@@ -54,18 +54,19 @@ struct cairn_route_map {
 void cairn_route_map_init(struct cairn_route_map *m, const char *host);
 void cairn_route_map_fini(struct cairn_route_map *m);
 
-/** All of @page. CAIRN_E_NOMEM, CAIRN_E_LIMIT: part of it may have been taken; m->revision is as before, so that it is asked for
- * again. */
+/** All of @page. CAIRN_E_NOMEM, CAIRN_E_LIMIT: part of it may have been taken; m->revision is as before, so that it
+ * is asked for again. */
 int cairn_route_map_take(struct cairn_route_map *m, const Cairn__Wire__ClusterRecords *page);
 /** NULL: nothing is known of it. */
 const struct cairn_route_slot *cairn_route_map_slot(const struct cairn_route_map *m, uint32_t slot);
 /** The place of @node, or -1. */
 int cairn_route_map_place(const struct cairn_route_map *m, uint64_t node);
-/** Of the slot's holders the nearest one for which @usable says so, the leader if none is nearer. @usable may be NULL. */
+/** Of the slot's holders the nearest one for which @usable says so, the leader if none is nearer. @usable may be
+ * NULL. */
 uint16_t cairn_route_map_nearest(const struct cairn_route_map *m, const struct cairn_route_slot *s,
                                  bool (*usable)(void *arg, uint16_t place), void *arg);
-/** The addresses of a node by which it may be reached from here, the best first: on our host by unix sockets, elsewhere not by
- * them. Returns how many. */
+/** The addresses of a node by which it may be reached from here, the best first: on our host by unix sockets,
+ * elsewhere not by them. Returns how many. */
 uint32_t cairn_route_map_addresses(const struct cairn_route_map *m, uint16_t place, const char *out[ROUTE_ADDRS_MAX]);
 
 #endif

@@ -1,4 +1,5 @@
-/* Sessions with nodes: made when a call goes there, closed when none has gone there for a minute, and never more than so many.
+/* Sessions with nodes: made when a call goes there, closed when none has gone there for a minute, and never more than
+ * so many.
  *
  *   ABSENT ---> OPEN ---> CLOSING ---> ABSENT        ABSENT may also go to ENDED.
  *

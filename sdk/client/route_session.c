@@ -1,4 +1,5 @@
-/* Sessions for writes, one for each slot: they give the numbers by which a write that is sent twice is done once (PROTOCOL §8).
+/* Sessions for writes, one for each slot: they give the numbers by which a write that is sent twice is done once
+ * (PROTOCOL §8).
  *
  *   NONE ---> OPENING ---> OPEN ---> NONE        OPENING may also go to NONE. NONE and OPEN may also go to ENDED.
  *
@@ -90,8 +91,8 @@ static uint64_t session_room(const struct route_session *s)
                : ROUTE_WRITES_MAX - 1 - (s->last_seq - number_of(s->numbered.next)->rid.seq);
 }
 
-/* The first @n that wait do so no more. They stay the session's: one that ends without having taken a number leaves its turn to
- * the next. Whoever waits again meanwhile is not among them. */
+/* The first @n that wait do so no more. They stay the session's: one that ends without having taken a number leaves
+ * its turn to the next. Whoever waits again meanwhile is not among them. */
 static void session_wake(struct route_session *s, uint64_t n, int rc)
 {
     struct cairn_link now, *l;

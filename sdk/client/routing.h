@@ -1,10 +1,11 @@
 /* Which node a call to a clustered namespace goes to, and how often.
  *
- * A client keeps the map as far as it needs it (route_map.h), fetched from any node and brought up to date when an answer says
- * that it is old; no call asks for it on its way. A routed call goes to its slot's primary; what that node cannot answer now
- * (CAIRN_E_MOVED, BUSY, a lost connection, silence) is asked again, of whoever the newest map names, until the call's time is
- * over. A write bears a number that makes it happen once however often it is sent (PROTOCOL §8): of a session for each slot,
- * opened by the first write there, or, in a write-once namespace, of its own.
+ * A client keeps the map as far as it needs it (route_map.h), fetched from any node and brought up to date when an
+ * answer says that it is old; no call asks for it on its way. A routed call goes to its slot's primary; what that
+ * node cannot answer now (CAIRN_E_MOVED, BUSY, a lost connection, silence) is asked again, of whoever the newest map
+ * names, until the call's time is over. A write bears a number that makes it happen once however often it is sent
+ * (PROTOCOL §8): of a session for each slot, opened by the first write there, or, in a write-once namespace, of its
+ * own.
  *
  * All for the loop's owner. */
 #ifndef CAIRN_CLIENT_ROUTING_H
@@ -48,8 +49,8 @@ bool cairn__number_is_coming(const struct cairn_number *n);
 const char *cairn__number_error(const struct cairn_number *n);
 /** It is answered, or nobody waits for it any more. Harmless without one. */
 void cairn__number_give(struct cairn_number *n);
-/** The node does not know the session: @n has no number then. Others that bear one of it keep theirs: they will be told so,
- * too, and each knows whether it may have been done. */
+/** The node does not know the session: @n has no number then. Others that bear one of it keep theirs: they will be
+ * told so, too, and each knows whether it may have been done. */
 void cairn__number_gone(struct cairn_number *n);
 
 /* ---- routes: route.c ---- */
@@ -66,16 +67,16 @@ struct cairn_route {
     uint32_t slot, tries;
     uint32_t try_ms; /* for an answer, beside what its bytes may take; 0: as usual */
     uint64_t *home;  /* it goes to this node and no other; 0: to the next one, and so do the rest. NULL: wherever */
-    uint16_t place; /* of the node that the last try went to */
-    uint64_t epoch; /* of the record by which it went */
+    uint16_t place;  /* of the node that the last try went to */
+    uint64_t epoch;  /* of the record by which it went */
     struct cairn_sm sm;
     struct cairn_number number;
     struct cairn_link waiting; /* of all that wait for news of the map */
     struct cairn_timer timer;
 };
 
-/** Before the call starts: it goes to @slot. @rid_field: of the request, for a write; @replica_field: of the request, for a read
- * that any replica may answer. Either may be NULL. The namespace is the call's handle. */
+/** Before the call starts: it goes to @slot. @rid_field: of the request, for a write; @replica_field: of the request,
+ * for a read that any replica may answer. Either may be NULL. The namespace is the call's handle. */
 void cairn__route_to(struct cairn_call *call, uint32_t slot, Cairn__Wire__RouterRid **rid_field, bool once,
                      protobuf_c_boolean *replica_field);
 

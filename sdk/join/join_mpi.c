@@ -1,5 +1,5 @@
-/* Cards by MPI: an allgather that is waited for by looking now and then, since its own waiting would neither end nor leave
- * the core to the node. */
+/* Cards by MPI: an allgather that is waited for by looking now and then, since its own waiting would neither end nor
+ * leave the core to the node. */
 #include "cairn/join/mpi.h"
 #include "sdk/join/ranks.h"
 

@@ -75,8 +75,8 @@ static uint64_t id_of(const pmix_proc_t *ranks, size_t n)
 
 /* ---- waiting ---- */
 
-/* What was asked of PMIx, which counts no time itself (libpmix 4.2.2 ignores PMIX_TIMEOUT in clients). Belongs to the one
- * who waits and to PMIx, which may answer after the time is over. */
+/* What was asked of PMIx, which counts no time itself (libpmix 4.2.2 ignores PMIX_TIMEOUT in clients). Belongs to the
+ * one who waits and to PMIx, which may answer after the time is over. */
 struct asked {
     pthread_mutex_t mutex;
     pthread_cond_t cond;
@@ -152,8 +152,8 @@ static struct asked *asked_new(pmix_data_type_t type)
     return a;
 }
 
-/* PMIx has said @rc to what was asked of it, and calls back if that was PMIX_SUCCESS. Waits for that; the caller still has
- * to put @a, whose mutex is held. */
+/* PMIx has said @rc to what was asked of it, and calls back if that was PMIX_SUCCESS. Waits for that; the caller
+ * still has to put @a, whose mutex is held. */
 static int asked_wait(struct asked *a, const char *what, pmix_status_t rc, uint64_t deadline_ns,
                       struct cairn_error_info *error)
 {

@@ -1,5 +1,5 @@
-/* Joining by ranks: see ranks.h. Two exchanges of cards: the first says where each rank's node is, the second whether it
- * has found the others, so that all ranks come out with one result. Nothing but the public SDK is used. */
+/* Joining by ranks: see ranks.h. Two exchanges of cards: the first says where each rank's node is, the second whether
+ * it has found the others, so that all ranks come out with one result. Nothing but the public SDK is used. */
 #include "sdk/join/ranks.h"
 
 #include <stdarg.h>

@@ -27,8 +27,8 @@ struct cairn_ranks {
 int cairn_ranks_join(struct cairn *c, const char *provider, const struct cairn_ranks *r,
                      const struct cairn_call_options *o);
 
-/** Whom @rank of @size ranks asks: those 1, 2, 4, 8 ... ranks ahead, so that no rank is asked by all, and the group is one
- * even if most of them do not answer. Returns how many. */
+/** Whom @rank of @size ranks asks: those 1, 2, 4, 8 ... ranks ahead, so that no rank is asked by all, and the group
+ * is one even if most of them do not answer. Returns how many. */
 uint32_t cairn_ranks_seeds(uint32_t rank, uint32_t size, uint32_t seeds[CAIRN_RANKS_SEEDS_MAX]);
 
 uint64_t cairn_ranks_now_ns(void);

@@ -20,10 +20,10 @@ int cairn_map_dump_write(const struct cairn_map_table *t, uint64_t revision, FIL
 int cairn_map_dump_read(const char *text, size_t len, struct cairn_map_table *t, uint64_t *revision,
                         struct cairn_err *err);
 
-/** Stores all of @t into @s, which nobody else changes and whose home loop nobody runs: turns it until all is stored, at
- * most @timeout_ms. What is there already with the same value is left alone, so it may be repeated; CAIRN_E_EXISTS,
- * before anything is stored: a key is there with another value. At the end the store's revision is beyond @revision, so
- * that revisions which serve as identities do not come again. */
+/** Stores all of @t into @s, which nobody else changes and whose home loop nobody runs: turns it until all is stored,
+ * at most @timeout_ms. What is there already with the same value is left alone, so it may be repeated;
+ * CAIRN_E_EXISTS, before anything is stored: a key is there with another value. At the end the store's revision is
+ * beyond @revision, so that revisions which serve as identities do not come again. */
 int cairn_map_dump_store(struct cairn_map_store *s, const struct cairn_map_table *t, uint64_t revision,
                          const char *author, uint32_t timeout_ms, struct cairn_err *err);
 

@@ -25,8 +25,8 @@ char *cairn_etcd_write_login(const char *user, const char *password);
 
 /** Sets c->op.rc, revision, refused from an answer with status 200. */
 int cairn_etcd_read_txn(const char *text, size_t len, struct cairn_map_change *c, struct cairn_err *err);
-/** Adds a page to @t, whose keys it continues; entries that cannot be ours are left out. *@more: there are further ones,
- * behind *@last (from malloc; also when the last one is not ours). */
+/** Adds a page to @t, whose keys it continues; entries that cannot be ours are left out. *@more: there are further
+ * ones, behind *@last (from malloc; also when the last one is not ours). */
 int cairn_etcd_read_range(const char *text, size_t len, const char *prefix, struct cairn_map_table *t,
                           uint64_t *revision, bool *more, char **last, struct cairn_err *err);
 /** Sets l->id and l->ttl_ms. CAIRN_E_CLOSED: the lease is over. */

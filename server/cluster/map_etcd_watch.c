@@ -1,7 +1,8 @@
 /* The view of an etcd store: read once, then told every change.
  *
  *  WAIT ---> LOAD ---> OPEN ---> FOLLOW
- *  WAIT may also go to OPEN; OPEN and FOLLOW may also go to LOAD; LOAD, OPEN and FOLLOW to WAIT; WAIT, LOAD, OPEN and FOLLOW to ENDED.
+ *  WAIT may also go to OPEN; OPEN and FOLLOW may also go to LOAD; LOAD, OPEN and FOLLOW to WAIT; WAIT, LOAD, OPEN and
+ *  FOLLOW to ENDED.
  *
  *  WAIT    for a moment: the last attempt failed.
  *  LOAD    everything is read: at the start, and when the history that is needed is gone (compaction, another store).

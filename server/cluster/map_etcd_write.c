@@ -55,7 +55,8 @@ static void put_key(FILE *f, const char *name, const char *prefix, const char *k
     fputc('"', f);
 }
 
-/* The first key behind all that begin with @prefix and @begin. Neither is empty of bytes below 0xff: a prefix is text. */
+/* The first key behind all that begin with @prefix and @begin. Neither is empty of bytes below 0xff: a prefix is
+ * text. */
 static void put_range_end(FILE *f, const char *prefix, const char *begin)
 {
     char end[CAIRN_MAP_ETCD_PREFIX_BYTES_MAX + CAIRN_MAP_KEY_BYTES_MAX + 1];

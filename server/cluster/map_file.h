@@ -1,5 +1,5 @@
-/** The local map store's file, which is replaced as a whole: written beside, flushed, renamed, and the directory flushed.
- * A crash finds the old bytes or the new ones. All calls block. */
+/** The local map store's file, which is replaced as a whole: written beside, flushed, renamed, and the directory
+ * flushed. A crash finds the old bytes or the new ones. All calls block. */
 #ifndef CAIRN_SERVER_CLUSTER_MAP_FILE_H
 #define CAIRN_SERVER_CLUSTER_MAP_FILE_H
 

@@ -34,8 +34,8 @@ void cairn_map_image_put_header(uint8_t *image, const struct cairn_map_image_inf
 int cairn_map_image_read(const uint8_t *image, size_t len, struct cairn_map_image_info *info,
                          int (*fn)(const struct cairn_map_entry *e, void *arg), void *arg, struct cairn_err *err);
 
-/** The table of the image in @f, empty and of revision 0 if there is no file; @t, zeroed, is the caller's to end in every
- * case. Changes nothing, so it may be called while a node runs. Blocks. */
+/** The table of the image in @f, empty and of revision 0 if there is no file; @t, zeroed, is the caller's to end in
+ * every case. Changes nothing, so it may be called while a node runs. Blocks. */
 int cairn_map_image_load(const struct cairn_map_file *f, struct cairn_map_table *t, uint64_t *revision,
                          struct cairn_err *err);
 /** Replaces the image in @f by that of @t, durably. Entries with a lease are left out: theirs end with the process.

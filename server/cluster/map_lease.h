@@ -1,8 +1,8 @@
 /** A lease that is kept: granted, renewed in time, and over when its holder's own clock says so.
  *
- * Validity is counted from the sending of the request that was answered (PROTOCOL §6), so it ends here before it ends in
- * the store, whatever became of messages: with L the time that was given, rho = 0.001 how far clocks may run apart from
- * true time, and g = 50 ms for timers that are late, it lasts L (1 - 2 rho) - g from the sending.
+ * Validity is counted from the sending of the request that was answered (PROTOCOL §6), so it ends here before it ends
+ * in the store, whatever became of messages: with L the time that was given, rho = 0.001 how far clocks may run apart
+ * from true time, and g = 50 ms for timers that are late, it lasts L (1 - 2 rho) - g from the sending.
  *
  *  GRANTING ---> HELD ---> LAPSED ---> LOST
  *  HELD ---> RELEASING ---> RELEASED
@@ -55,7 +55,8 @@ struct cairn_map_lease {
 extern const struct cairn_sm_kind cairn_map_lease_kind;
 
 void cairn_map_lease_start(struct cairn_map_lease *l);
-/** Ends it, also in the store; changed() tells when. From now on it is not valid. Fine in every state that is not final. */
+/** Ends it, also in the store; changed() tells when. From now on it is not valid. Fine in every state that is not
+ * final. */
 void cairn_map_lease_release(struct cairn_map_lease *l);
 /** Looks at the clock. */
 bool cairn_map_lease_is_valid(const struct cairn_map_lease *l);

@@ -40,8 +40,8 @@ struct cairn_map_op {
     uint32_t timeout_ms; /* 0: CAIRN_MAP_TIMEOUT_MS */
 
     /** 0, or why not. Of any request: CAIRN_E_INVAL, CAIRN_E_LIMIT (bounds); CAIRN_E_UNREACHABLE (the store cannot be
-     * asked; nothing was done); CAIRN_E_TIMEOUT (of those that change nothing); CAIRN_E_BUSY, CAIRN_E_NOMEM (nothing was
-     * done); CAIRN_E_UNKNOWN (it was asked, and did not answer: read before you go on). */
+     * asked; nothing was done); CAIRN_E_TIMEOUT (of those that change nothing); CAIRN_E_BUSY, CAIRN_E_NOMEM (nothing
+     * was done); CAIRN_E_UNKNOWN (it was asked, and did not answer: read before you go on). */
     int rc;
     struct cairn_err err;
     uint64_t revision; /* of a change: its own; of a read: what it is true of. 0 when rc != 0 */

@@ -26,7 +26,8 @@ static inline struct cairn_map_home cairn_map_home_of(struct cairn_loop *loop)
 enum cairn_map_news {
     CAIRN_MAP_RESET, /* forget what you were told; all entries follow */
     CAIRN_MAP_ENTRY, /* stored, or (value NULL) erased. The same one may be told twice in a row */
-    CAIRN_MAP_SKIPPED, /* the store was read again after a gap: differences follow, what came and went between is unseen */
+    /* the store was read again after a gap: differences follow, what came and went between is unseen */
+    CAIRN_MAP_SKIPPED,
     CAIRN_MAP_CURRENT, /* that was all up to @revision */
 };
 

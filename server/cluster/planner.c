@@ -1,7 +1,8 @@
 /* The planner: see planner.h.
  *
- * A slot's *future* holders are those of its record, with the end of a move that is under way. From the futures placement
- * makes the table that is wanted; who leads is spread over that (planner_lead.c); what differs from the future is a move. */
+ * A slot's *future* holders are those of its record, with the end of a move that is under way. From the futures
+ * placement makes the table that is wanted; who leads is spread over that (planner_lead.c); what differs from the
+ * future is a move. */
 #include "server/cluster/planner_internal.h"
 
 #include <stdlib.h>
@@ -185,8 +186,8 @@ static void node_is_busy(struct cairn_planner__node *n)
         n->busy++;
 }
 
-/* When the move's target has joined; otherwise the move would wait, for another to be in sync, in the place of those that can
- * go on. */
+/* When the move's target has joined; otherwise the move would wait, for another to be in sync, in the place of those
+ * that can go on. */
 static bool could_leave(const struct cairn_slot_record *rec, uint64_t from)
 {
     return from == 0 || rec->ninsync + 1 - cairn_slot_names(rec, from) >= MIN(2U, rec->nreplicas);

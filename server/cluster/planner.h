@@ -1,9 +1,11 @@
-/** What is to be moved where: the coordinator's view of placement (sdk/core/placement), from who is there and what they hold.
+/** What is to be moved where: the coordinator's view of placement (sdk/core/placement), from who is there and what
+ * they hold.
  *
- * A plan is made from scratch whenever the nodes have changed; it begins with what the slots' records say, so nothing has to
- * be remembered between plans, and another coordinator comes to the same one. Its table stays; what is still to be done for
- * it is looked at again as moves end (cairn_planner_look()). Whoever carries all moves out, plan after plan, ends with one
- * that has none: each move brings the records nearer to a table that, once reached, is its own successor.
+ * A plan is made from scratch whenever the nodes have changed; it begins with what the slots' records say, so nothing
+ * has to be remembered between plans, and another coordinator comes to the same one. Its table stays; what is still
+ * to be done for it is looked at again as moves end (cairn_planner_look()). Whoever carries all moves out, plan after
+ * plan, ends with one that has none: each move brings the records nearer to a table that, once reached, is its own
+ * successor.
  *
  * A core: no I/O, no clock. */
 #ifndef CAIRN_SERVER_CLUSTER_PLANNER_H
@@ -36,7 +38,8 @@ struct cairn_planner_conf {
     void *arg;
     uint32_t moves_max; /* at a time, in all: those under way included */
     uint32_t
-        moves_per_node_max; /* likewise, that a node takes part in: as what is moved to, or as the primary that copies */
+        /* likewise, that a node takes part in: as what is moved to, or as the primary that copies */
+        moves_per_node_max;
 };
 
 /** Most urgent first. */
@@ -64,9 +67,10 @@ struct cairn_planner;
 int cairn_planner_new(const struct cairn_planner_conf *conf, struct cairn_planner **out, struct cairn_err *err);
 void cairn_planner_free(struct cairn_planner *p);
 
-/** Looks again at the records of slots for which something was to be done, and at who is busy: begins what there is room
- * for, with @elsewhere moves under way for other tables. In time that grows with what is left to be done, not with the
- * slots. Slots for which nothing was to be done when the plan was made are not looked at: they wait for the next plan. */
+/** Looks again at the records of slots for which something was to be done, and at who is busy: begins what there is
+ * room for, with @elsewhere moves under way for other tables. In time that grows with what is left to be done, not
+ * with the slots. Slots for which nothing was to be done when the plan was made are not looked at: they wait for the
+ * next plan. */
 void cairn_planner_look(struct cairn_planner *p, uint32_t elsewhere);
 
 /** Moves to begin now, most urgent first; no slot twice, none that is busy. Lives until the next look. */

@@ -43,8 +43,9 @@ static void lead_first(struct cairn_planner *p, uint32_t slot)
     cairn_planner__node(p, wanted[lead])->leads++;
 }
 
-/* Hands a slot over to who leads the least of its holders, if that leads less than its part while who gives it leads more
- * than its own; or, @any, if that is still no more than the other afterwards: then the sum of squares falls, so it ends. */
+/* Hands a slot over to who leads the least of its holders, if that leads less than its part while who gives it leads
+ * more than its own; or, @any, if that is still no more than the other afterwards: then the sum of squares falls, so
+ * it ends. */
 static bool lead_better(struct cairn_planner *p, uint32_t slot, bool any)
 {
     uint32_t n;

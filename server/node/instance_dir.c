@@ -1,5 +1,5 @@
-/* Where a provider keeps its data: a directory below the node's, or, with `path`, one of its own, perhaps on another file
- * system. That one has spare room of its own, too: a disk that is full is full for what lies on it. */
+/* Where a provider keeps its data: a directory below the node's, or, with `path`, one of its own, perhaps on another
+ * file system. That one has spare room of its own, too: a disk that is full is full for what lies on it. */
 #include "server/node/node.h"
 
 #include "sdk/core/base/macros.h"

@@ -8,8 +8,8 @@
  *           stuck in a callback may still come to them.
  * COMPLETE  every part is back and the answer is given.
  *
- * A node that stops has all parts back before its loops end, although an overdue look keeps no request alive: a worker drains
- * after it has come to its part, and no loop is told to end before all have drained. */
+ * A node that stops has all parts back before its loops end, although an overdue look keeps no request alive: a
+ * worker drains after it has come to its part, and no loop is told to end before all have drained. */
 #include "server/node/introspect.h"
 
 #include <inttypes.h>

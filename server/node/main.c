@@ -223,8 +223,8 @@ static void raise_descriptor_limit(void)
     }
 }
 
-/* The recent moves of the worker's state machines tell more than a core file alone. Formatting them is more than a signal
- * handler may do, but the process is lost already; then the signal takes its course. */
+/* The recent moves of the worker's state machines tell more than a core file alone. Formatting them is more than a
+ * signal handler may do, but the process is lost already; then the signal takes its course. */
 static void on_crash(int sig)
 {
     cairn_crash_tell();

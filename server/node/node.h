@@ -126,8 +126,8 @@ int cairn_node__read_conf(struct cairn_node_conf *conf, const struct cairn_serve
 /* What a start and its check say alike. */
 int cairn_node__needs_data(const struct cairn_node_conf *conf, struct cairn_err *err);
 bool cairn_node__has_munge(const struct cairn_node_conf *conf);
-/** Are the addresses free, or there already (@handed, may be NULL)? What stands in the way is said to @tell, one call for
- * each. */
+/** Are the addresses free, or there already (@handed, may be NULL)? What stands in the way is said to @tell, one call
+ * for each. */
 void cairn_node__check_addresses(const struct cairn_node_conf *conf, const struct cairn_activation *handed,
                                  void (*tell)(void *arg, int rc, const struct cairn_err *err), void *arg);
 int cairn_node__needs_munge(const struct cairn_node_conf *conf, bool has, struct cairn_err *err);
@@ -142,8 +142,8 @@ void cairn_node__join(struct cairn_server *s);
 int cairn_node__open_etcd(const struct cairn_node_conf *conf, struct cairn_loop *home, struct cairn_map_store **out,
                           struct cairn_err *err);
 
-/** The cluster that a new data directory is to be of: as configured, or else as the map says, if it is one's already ("": then
- * a new one). @map may be NULL. */
+/** The cluster that a new data directory is to be of: as configured, or else as the map says, if it is one's already
+ * ("": then a new one). @map may be NULL. */
 int cairn_node__adopt_cluster(struct cairn_map_store *map, const char *configured, struct cairn_map_identity *id,
                               struct cairn_err *err);
 /** The map is that of the data directory's cluster, or nobody's so far and now is. CAIRN_E_CONFIG: it is another's. */

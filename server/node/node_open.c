@@ -151,8 +151,8 @@ static int plan_instances(struct cairn_server *s, struct cairn_err *err)
     return 0;
 }
 
-/* States without a name or a way in, final ones with a way out, two kinds of one name: `cairn machines` could not be believed,
- * and an operation might never end. Before providers are touched. */
+/* States without a name or a way in, final ones with a way out, two kinds of one name: `cairn machines` could not be
+ * believed, and an operation might never end. Before providers are touched. */
 static int check_machines(const struct cairn_server *s, struct cairn_err *err)
 {
     struct cairn_kinds kinds = { 0 };

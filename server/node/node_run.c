@@ -102,8 +102,9 @@ static void worker_await_idle(struct cairn_worker *w)
     on_idle_timer(w);
 }
 
-/* No loop ends before all workers have been idle: the request of one may need another, which has none of its own. When all
- * have been, all requests are answered; the second time, what they had left to do after that is done as well. */
+/* No loop ends before all workers have been idle: the request of one may need another, which has none of its own.
+ * When all have been, all requests are answered; the second time, what they had left to do after that is done as
+ * well. */
 static void node_await_idle(struct cairn_server *s)
 {
     s->unidle = s->nworkers;

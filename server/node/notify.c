@@ -1,9 +1,10 @@
 /* Telling the service manager: see notify.h.
  *
- * A message is one datagram. Most never wait for room in the manager's queue, since some are sent by a loop; that the node is
- * ready does, without which the start would have been for nothing. What was not sent is said in the log. While a node starts (a log is replayed) or stops (requests are answered, memory is written out), a thread
- * looks every few seconds whether the process gets on, by what it computed and by the blocks it moved, and asks for more time
- * only if so: a start that hangs is ended by the manager's own time-out. */
+ * A message is one datagram. Most never wait for room in the manager's queue, since some are sent by a loop; that the
+ * node is ready does, without which the start would have been for nothing. What was not sent is said in the log.
+ * While a node starts (a log is replayed) or stops (requests are answered, memory is written out), a thread looks
+ * every few seconds whether the process gets on, by what it computed and by the blocks it moved, and asks for more
+ * time only if so: a start that hangs is ended by the manager's own time-out. */
 #include "server/node/notify.h"
 
 #include "sdk/core/base/log.h"

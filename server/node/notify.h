@@ -1,5 +1,5 @@
-/** What a service manager is told of this process (sd_notify(3)): that it is ready, stops, is alive, and that a start or a
- * stop takes its time for a reason. Without a manager every call does nothing. */
+/** What a service manager is told of this process (sd_notify(3)): that it is ready, stops, is alive, and that a start
+ * or a stop takes its time for a reason. Without a manager every call does nothing. */
 #ifndef CAIRN_NODE_NOTIFY_H
 #define CAIRN_NODE_NOTIFY_H
 
@@ -29,8 +29,8 @@ struct cairn_notify {
 
 /** Says nothing to anybody, and may be closed. */
 void cairn_notify_init(struct cairn_notify *n);
-/** Takes $NOTIFY_SOCKET, $WATCHDOG_USEC and $WATCHDOG_PID out of the environment, so that no child speaks for us. No other
- * thread may run. A socket that cannot be used is CAIRN_E_INVAL: the manager would wait in vain. */
+/** Takes $NOTIFY_SOCKET, $WATCHDOG_USEC and $WATCHDOG_PID out of the environment, so that no child speaks for us. No
+ * other thread may run. A socket that cannot be used is CAIRN_E_INVAL: the manager would wait in vain. */
 int cairn_notify_open(struct cairn_notify *n, struct cairn_err *err);
 /** Begins to ask for more time, until cairn_notify_ready(). */
 int cairn_notify_starting(struct cairn_notify *n, struct cairn_err *err);

@@ -7,9 +7,9 @@
 
 #include <stdbool.h>
 
-/** Whether @path is a directory that takes new entries, or would become one: if it is missing, the directory it would be
- * made in must take it; with @parents, that one may be missing too. Texts begin with @what and @path. CAIRN_E_INVAL: it,
- * or what is above it, is no directory; else what belongs to errno. */
+/** Whether @path is a directory that takes new entries, or would become one: if it is missing, the directory it would
+ * be made in must take it; with @parents, that one may be missing too. Texts begin with @what and @path.
+ * CAIRN_E_INVAL: it, or what is above it, is no directory; else what belongs to errno. */
 int cairn_place_check_dir(const char *path, bool parents, const char *what, struct cairn_err *err);
 /** The same for the directory of a file at @path that is missing. */
 int cairn_place_check_file(const char *path, const char *what, struct cairn_err *err);

@@ -1,5 +1,5 @@
-/* The node and the service manager that started it: what it gives, and that the node is ready. Whether a node may speak for
- * its process is cairn_server_options.service; notify.h, activate.h and watchdog.h are the means. */
+/* The node and the service manager that started it: what it gives, and that the node is ready. Whether a node may
+ * speak for its process is cairn_server_options.service; notify.h, activate.h and watchdog.h are the means. */
 #include "server/node/node.h"
 
 #include <stdio.h>

@@ -1,5 +1,5 @@
-/** The service manager is told that the node is alive for as long as every worker comes back to its loop; a node with a worker
- * that hangs is ended by the manager and started again, whatever the others still answer. */
+/** The service manager is told that the node is alive for as long as every worker comes back to its loop; a node with
+ * a worker that hangs is ended by the manager and started again, whatever the others still answer. */
 #ifndef CAIRN_NODE_WATCHDOG_H
 #define CAIRN_NODE_WATCHDOG_H
 

@@ -30,7 +30,7 @@ struct cairn_provider_env {
         *dir; /* its own directory inside the node's data directory; exists, mode 0700. "" if the node has none */
     const struct cairn_conf *conf; /* its section */
     struct cairn_pool *pool;
-    struct cairn_spare *spare; /* of the node's data directory (server/storage/spare.h); NULL: none */
+    struct cairn_spare *spare;       /* of the node's data directory (server/storage/spare.h); NULL: none */
     struct cairn_loop *const *loops; /* the workers' */
     uint32_t nloops;
     const struct cairn_rpc_target *targets; /* all providers of the node, for local calls: cairn_rpc_target_by_name() */
@@ -51,8 +51,9 @@ struct cairn_provider_desc {
     int (*start)(const struct cairn_provider_env *env, void **ctx, struct cairn_err *err);
     /** The workers run now: background work (scrub) may begin, on env->loops[0]. On that loop's thread. May be NULL. */
     void (*run)(void *ctx);
-    /** The node is to stop, and still serves everybody: what it does for others is handed over, as far as that takes no longer
-     * than @within_ns. On env->loops[0]'s thread; @done(arg) runs there when it is over, perhaps within the call. May be NULL. */
+    /** The node is to stop, and still serves everybody: what it does for others is handed over, as far as that takes
+     * no longer than @within_ns. On env->loops[0]'s thread; @done(arg) runs there when it is over, perhaps within the
+     * call. May be NULL. */
     void (*leave)(void *ctx, uint64_t within_ns, void (*done)(void *arg), void *arg);
     /** The node lets no more clients in: requests that only wait for something to happen are to be answered now. On
      * env->loops[0]'s thread. May be NULL. */

@@ -1,5 +1,5 @@
-/* Namespaces whose keys are spread over the nodes of a cluster: which slot, and writes that every replica carries out. Reads
- * are the same machines as on one node, between cairn_cluster_read_begin() and read_end(). */
+/* Namespaces whose keys are spread over the nodes of a cluster: which slot, and writes that every replica carries
+ * out. Reads are the same machines as on one node, between cairn_cluster_read_begin() and read_end(). */
 #include "server/router/router_internal.h"
 
 #include <stdlib.h>

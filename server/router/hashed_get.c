@@ -31,8 +31,8 @@ static const Cairn__Wire__RouterGet *get_msg(const struct router_op *op)
     return (const Cairn__Wire__RouterGet *)op->rq->msg;
 }
 
-/* Of READ and of what it leaves: the range lies inside the value and inside the caller's room, each region is asked for once, in
- * order, and checksums are kept for all of it or, where it goes as a payload, for none. */
+/* Of READ and of what it leaves: the range lies inside the value and inside the caller's room, each region is asked
+ * for once, in order, and checksums are kept for all of it or, where it goes as a payload, for none. */
 static bool get_parts_fit(const struct router_op *op, const struct router_parts *p)
 {
     const Cairn__Wire__RouterGet *m = op->rq != NULL ? get_msg(op) : NULL;
@@ -372,8 +372,8 @@ static void get_lookup(struct router_op *op)
 void router_handle_get(struct cairn_rpc_req *rq)
 {
     const Cairn__Wire__RouterGet *m = (const Cairn__Wire__RouterGet *)rq->msg;
-    struct router_op *op = router_op_new(rq, m->ns, &m->key, router_read_access(m->replica), &router_get_kind,
-                                         GET_FAILED);
+    struct router_op *op =
+        router_op_new(rq, m->ns, &m->key, router_read_access(m->replica), &router_get_kind, GET_FAILED);
 
     if (UNLIKELY(op == NULL))
         return;

@@ -26,8 +26,8 @@
  * UNDO     the record was not put; our regions are being removed.
  * FAILED   the value that was there before is there still; or, with CAIRN_E_UNKNOWN, one of the two.
  *
- * A crash in STORE or before the end of RECLAIM leaves regions that nothing names: the sweeper's work. Of a namespace that is spread
- * over nodes all removing is, since logs name regions, too: UNDO and RECLAIM have nothing to do. */
+ * A crash in STORE or before the end of RECLAIM leaves regions that nothing names: the sweeper's work. Of a namespace
+ * that is spread over nodes all removing is, since logs name regions, too: UNDO and RECLAIM have nothing to do. */
 #include "sdk/core/base/crc.h"
 #include "server/router/ns_order.h"
 
@@ -52,7 +52,8 @@ enum {
 
 #define TO(state) CAIRN_SM_TO(PUT_##state)
 static const struct cairn_sm_state put_states[PUT_NR] = {
-    [PUT_OPEN] = { "OPEN", CAIRN_SM_INITIAL, TO(PULL) | TO(FLAG) | TO(STORE) | TO(SPREAD) | TO(RECORD) | TO(RECLAIM) | TO(FAILED) },
+    [PUT_OPEN] = { "OPEN", CAIRN_SM_INITIAL,
+                   TO(PULL) | TO(FLAG) | TO(STORE) | TO(SPREAD) | TO(RECORD) | TO(RECLAIM) | TO(FAILED) },
     [PUT_PULL] = { "PULL", 0, TO(RECORD) | TO(FAILED) },
     [PUT_FLAG] = { "FLAG", 0, TO(STORE) | TO(RECORD) | TO(FAILED) },
     [PUT_STORE] = { "STORE", 0, TO(SPREAD) | TO(RECORD) | TO(UNDO) | TO(REPLIED) },
@@ -82,7 +83,8 @@ static bool put_invariant(const struct cairn_sm *sm)
     return CAIRN_HOLDS(!large || !op->plain) && /* who stores large values looks at old ones */
            CAIRN_HOLDS((sm->state == PUT_PULL) == (op->pull != NULL) || cairn_sm_is_final(sm)) &&
            CAIRN_HOLDS(sm->state != PUT_STORE || (large && op->storing)) && /* the sweeper waits for us */
-           CAIRN_HOLDS(sm->state != PUT_RECORD || !large || ((op->ns->large_ready || clustered) && regions_are_complete(op))) &&
+           CAIRN_HOLDS(sm->state != PUT_RECORD || !large ||
+                       ((op->ns->large_ready || clustered) && regions_are_complete(op))) &&
            CAIRN_HOLDS(sm->state != PUT_SPREAD || (clustered && large && regions_are_complete(op))) &&
            CAIRN_HOLDS(sm->state != PUT_RECORD || op->upload == NULL || op->upload_spent) && /* nobody tries again */
            CAIRN_HOLDS((sm->state != PUT_UNDO && sm->state != PUT_VERIFY) || op->rc != 0);
@@ -138,8 +140,8 @@ void router_put_reclaim(struct router_op *op)
     router_op_reclaim(op, true, router_put_finish);
 }
 
-/* The record was not put. An upload stays as it is if only the moment was wrong: the same COMMIT may come again, and its
- * parts may have taken hours. */
+/* The record was not put. An upload stays as it is if only the moment was wrong: the same COMMIT may come again, and
+ * its parts may have taken hours. */
 static void put_not_recorded(struct router_op *op)
 {
     if (op->upload == NULL || !cairn_rpc_may_come_again(op->rc)) {
@@ -216,7 +218,8 @@ static void put_on_recorded(struct cairn_rpc_call *call)
     router_put_reclaim(op);
 }
 
-/* Whether an entry names the regions is not known, and need not be: the same COMMIT may come again, and bears the same number. */
+/* Whether an entry names the regions is not known, and need not be: the same COMMIT may come again, and bears the
+ * same number. */
 static bool may_commit_again(int rc)
 {
     return cairn_rpc_may_come_again(rc) || rc == CAIRN_E_MOVED || rc == CAIRN_E_GONE || rc == CAIRN_E_SHUTDOWN;
@@ -528,8 +531,8 @@ uint64_t router_region_bytes(const struct cairn_router *r, const struct router_n
     return ns->clustered ? MIN(r->conf.region_bytes, (uint64_t)CAIRN_CLUSTER_REGION_BYTES) : r->conf.region_bytes;
 }
 
-/* In a namespace that is spread over nodes, what an entry of the log can hold is in the log, and reaches the disk twice; the rest
- * goes to regions, once. */
+/* In a namespace that is spread over nodes, what an entry of the log can hold is in the log, and reaches the disk
+ * twice; the rest goes to regions, once. */
 static uint64_t embedded_bytes_max(const struct router_ns *ns)
 {
     return router_is_clustered(ns) ? CAIRN_RECORD_EMBEDDED_BYTES_MAX : ns->embed_threshold;

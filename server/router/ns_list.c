@@ -1,7 +1,7 @@
 /* What there is, and where: NS_LIST, NS_SHOW and WHERE. Answered from the worker's own copy, at once.
  *
- * A namespace is shown to its owner, to whoever may read or write it, and to administrators. Its name is no secret beyond that:
- * one that exists refuses others with CAIRN_E_DENIED, and nobody else can make one of that name. */
+ * A namespace is shown to its owner, to whoever may read or write it, and to administrators. Its name is no secret
+ * beyond that: one that exists refuses others with CAIRN_E_DENIED, and nobody else can make one of that name. */
 #include "server/router/router_internal.h"
 
 #include "sdk/core/placement/placement.h"

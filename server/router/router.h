@@ -40,13 +40,13 @@ struct cairn_router_conf {
     uint32_t sweep_interval_ms;              /* 0: CAIRN_ROUTER_SWEEP_MS */
     uint64_t upload_bytes_max;               /* 0: CAIRN_ROUTER_UPLOAD_BYTES_MAX */
     struct cairn_map_store
-        *map;          /* the caller's, with worker 0's loop as its home, read; NULL: one of our own in env->dir */
+        *map; /* the caller's, with worker 0's loop as its home, read; NULL: one of our own in env->dir */
     struct cairn_cluster *cluster; /* the node's service; namespaces are spread over the nodes. NULL: this node alone */
-    bool sweep_always; /* look for regions that nothing names at every start, not only after a crash */
+    bool sweep_always;             /* look for regions that nothing names at every start, not only after a crash */
 };
 
-/** For the node: type, interface, handlers, kinds, check, start, run, quiesce, stop, status. No schema: start() takes the
- * defaults. */
+/** For the node: type, interface, handlers, kinds, check, start, run, quiesce, stop, status. No schema: start() takes
+ * the defaults. */
 extern const struct cairn_provider_desc cairn_router_desc;
 
 /** As cairn_router_desc.start(), with a configuration (NULL: the defaults). CAIRN_E_FORMAT and CAIRN_E_CORRUPT: the

@@ -133,16 +133,16 @@ struct cairn_router {
     struct router_sweep *sweep;
     struct cairn_timer sweep_timer; /* home's, in a cluster: until the next */
     bool quiescing;
-    uint64_t loaded;                /* all namespaces up to this revision of the map were known at the start */
-    uint32_t *removed, nremoved;    /* home: clustered namespaces that were removed since */
+    uint64_t loaded;               /* all namespaces up to this revision of the map were known at the start */
+    uint32_t *removed, nremoved;   /* home: clustered namespaces that were removed since */
     struct router_uploads uploads; /* of all workers */
     struct router_reaper *reaper;
     struct cairn_task quiesced_task;
     void (*quiesced)(void *arg);
     void *quiesced_arg;
-    bool was_unclean;         /* the last run did not end by stop() */
+    bool was_unclean;            /* the last run did not end by stop() */
     struct router_follow follow; /* clustered: of namespaces that others make */
-    atomic_bool left_garbage; /* something could not be removed: the next start is to look for it */
+    atomic_bool left_garbage;    /* something could not be removed: the next start is to look for it */
     _Atomic uint32_t nnamespaces;
     _Atomic uint64_t swept; /* regions removed by the sweeper */
 };
@@ -274,16 +274,17 @@ struct router_op {
     bool upload_spent;            /* commit: a record that names its regions may be there */
     uint32_t on_failed;           /* the machine's failure state */
     bool plain;
-    bool buffered;                        /* what it puts is no more than buffered yet, whatever the namespace says */
-    bool reads;                           /* of a clustered namespace, under leave to read @slot */
-    uint32_t slot;                        /* clustered, of a key: where it belongs */
-    bool by_replica;                      /* or of a write-once one that is not led from here: only what is found counts */
-    uint64_t leave;                       /* reads: cairn_cluster_read_begin()'s token */
-    uint64_t *leaves;                     /* mget, clustered: likewise of each key, malloc'ed */
-    struct cairn_cluster_led led;         /* list, clustered */
-    struct cairn_cluster_write *writes;   /* clustered: malloc'ed while it runs */
-    struct cairn_cluster_spread spread;   /* likewise, of a large value's regions */
-    const Cairn__Wire__RouterRid *rid;    /* put, commit: the request's */
+    bool buffered; /* what it puts is no more than buffered yet, whatever the namespace says */
+    bool reads;    /* of a clustered namespace, under leave to read @slot */
+    uint32_t slot; /* clustered, of a key: where it belongs */
+    /* or of a write-once one that is not led from here: only what is found counts */
+    bool by_replica;
+    uint64_t leave;                     /* reads: cairn_cluster_read_begin()'s token */
+    uint64_t *leaves;                   /* mget, clustered: likewise of each key, malloc'ed */
+    struct cairn_cluster_led led;       /* list, clustered */
+    struct cairn_cluster_write *writes; /* clustered: malloc'ed while it runs */
+    struct cairn_cluster_spread spread; /* likewise, of a large value's regions */
+    const Cairn__Wire__RouterRid *rid;  /* put, commit: the request's */
     int rc;
     uint32_t tries, at;
     uint64_t stamp; /* get: of the record that was found before */
@@ -329,9 +330,10 @@ bool router_op_note_old(struct router_op *op, const uint8_t *record, size_t len)
 void router_op_storing(struct router_op *op);
 /* Of a REMOVE of regions that did not fail as a whole: how many are there still. */
 uint32_t router_count_left(const struct cairn_rpc_call *call);
-/* Removes op->old; @next runs when that is done, or has failed and was noted for the sweeper. @named: a record named them
- * until now, so that its successor, or its absence, must survive power loss before they are removed (PROTOCOL §5: a
- * replaced region is freed after the replacing entry is durable); or the old record would come back and name nothing. */
+/* Removes op->old; @next runs when that is done, or has failed and was noted for the sweeper. @named: a record named
+ * them until now, so that its successor, or its absence, must survive power loss before they are removed (PROTOCOL
+ * §5: a replaced region is freed after the replacing entry is durable); or the old record would come back and name
+ * nothing. */
 void router_op_reclaim(struct router_op *op, bool named, router_step *next);
 void router_garbage_note(struct cairn_router *r, const struct router_ns *ns, uint32_t regions, const char *why);
 void router_garbage_note_name(struct cairn_router *r, const char *ns, uint32_t regions, const char *why);
@@ -348,7 +350,8 @@ static inline bool router_is_clustered(const struct router_ns *ns)
 uint32_t router_clustered_slots(const struct cairn_router *r, const struct router_ns *ns, uint32_t *first);
 /* 0 and op->slot, or CAIRN_E_BUSY. */
 int router_clustered_slot(struct router_op *op, const ProtobufCBinaryData *key);
-/* The record goes under the key, or (NULL) what is there goes, on every replica; then @next with op->rc. @rid: the client's. */
+/* The record goes under the key, or (NULL) what is there goes, on every replica; then @next with op->rc. @rid: the
+ * client's. */
 void router_clustered_write(struct router_op *op, const ProtobufCBinaryData *key, const uint8_t *record, size_t len,
                             const Cairn__Wire__RouterRid *rid, router_step *next);
 /* The other nodes that hold the slot fetch op->regions; then @next with op->rc. */
@@ -357,10 +360,12 @@ void router_handle_open(struct cairn_rpc_req *rq);
 /* Likewise each of MPUT's records, @lengths behind one another in op->buf; then @next with op->statuses. */
 void router_clustered_mput(struct router_op *op, const Cairn__Wire__RouterMput *m, const uint32_t *lengths,
                            router_step *next);
-/* Before and after an MGET's keys are looked up: op->leaves, then (not 0) which of them can be answered for. CAIRN_E_NOMEM. */
+/* Before and after an MGET's keys are looked up: op->leaves, then (not 0) which of them can be answered for.
+ * CAIRN_E_NOMEM. */
 int router_clustered_mget_begin(struct router_op *op, const ProtobufCBinaryData *keys, size_t n);
 void router_clustered_mget_end(struct router_op *op, const ProtobufCBinaryData *keys, size_t n);
-/* Before and after a LIST's keys are looked up; of these the answer keeps those of slots that are led from here. CAIRN_E_BUSY. */
+/* Before and after a LIST's keys are looked up; of these the answer keeps those of slots that are led from here.
+ * CAIRN_E_BUSY. */
 int router_clustered_list_begin(struct router_op *op);
 int router_clustered_list_end(struct router_op *op, Cairn__Wire__RouterListReply *reply);
 
@@ -382,8 +387,8 @@ int router_bytes_check(const struct cairn_rpc_req *rq, uint64_t length, const Ca
                        struct cairn_err *err);
 /* Makes sure that all workers look at what they replace in this namespace; then @next. */
 void router_put_flag(struct router_op *op, router_step *next);
-/* Stores one region from the request's payload (held) or @bulk; then @next, with op->rc and, if that is 0, the region in
- * op->one. */
+/* Stores one region from the request's payload (held) or @bulk; then @next, with op->rc and, if that is 0, the region
+ * in op->one. */
 void router_put_store(struct router_op *op, uint64_t length, Cairn__Wire__BulkDesc *bulk, uint32_t *crcs, size_t ncrcs,
                       router_step *next);
 /* Puts the record that names op->regions, and ends @op; if it could not be put the regions are removed. */
@@ -396,7 +401,8 @@ void router_put_reclaim(struct router_op *op);
 void router_put_finish(struct router_op *op);
 
 extern const struct cairn_sm_kind router_put_kind, router_get_kind, router_delete_kind, router_ask_kind,
-    router_mput_kind, router_open_kind, router_adopt_kind, router_create_kind, router_remove_kind, router_flag_kind, router_sweep_kind, router_reap_kind;
+    router_mput_kind, router_open_kind, router_adopt_kind, router_create_kind, router_remove_kind, router_flag_kind,
+    router_sweep_kind, router_reap_kind;
 
 /* handlers */
 void router_handle_ns_create(struct cairn_rpc_req *rq);

@@ -1,5 +1,6 @@
-/* The sweeper: removes what nothing names. Runs at home: once after a start that follows an unclean end, for what a crash left; and
- * again and again in a cluster, where it alone removes regions of namespaces that are spread over nodes.
+/* The sweeper: removes what nothing names. Runs at home: once after a start that follows an unclean end, for what a
+ * crash left; and again and again in a cluster, where it alone removes regions of namespaces that are spread over
+ * nodes.
  *
  *   DATABASES ---> DROP ---> DATABASES        for each KV provider: databases of namespaces that are no more
  *   DATABASES ---> LIST ---> BARRIER ---> OPEN ---> SCAN ---> REMOVE ---> DONE
@@ -14,8 +15,8 @@
  *            have ended: then each candidate is a part of an upload (and stays), is named by a record, or never will
  *            be. (Regions never change records.)
  * LOGS       in a cluster: candidates that entries of slots' logs name are being found; they are none any more. What is
- *            fetched or stored from the begin of the sweep on is pinned at the cluster's service to its end. A region is
- *            in a log before it is in a record: what no log names now, a record does by now, or nothing will.
+ *            fetched or stored from the begin of the sweep on is pinned at the cluster's service to its end. A region
+ *            is in a log before it is in a record: what no log names now, a record does by now, or nothing will.
  * OPEN       the next namespace that may name candidates is being looked for, its database opened.
  * SCAN       a page of its records is being read; candidates that it names are none any more.
  * FLUSH      in a cluster: all records have been seen, and are being made durable: a region is freed when what has
@@ -385,8 +386,8 @@ static bool was_removed(const struct cairn_router *r, uint32_t id)
     return false;
 }
 
-/* A region of ours, of a namespace that existed when this run began; those of later ones are no work of a crash. One that is not
- * known here may be one that is not known here yet. */
+/* A region of ours, of a namespace that existed when this run began; those of later ones are no work of a crash. One
+ * that is not known here may be one that is not known here yet. */
 static bool sweep_is_candidate(const struct router_sweep *s, uint64_t owner)
 {
     uint32_t id = (uint32_t)owner;

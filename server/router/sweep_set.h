@@ -22,8 +22,8 @@ void router_sweep_set_clear(struct router_sweep_set *set);
 int router_sweep_set_add(struct router_sweep_set *set, uint64_t id);
 /** @id is no candidate any more. */
 void router_sweep_set_name(struct router_sweep_set *set, uint64_t id);
-/** The next candidates that are left, at most @max; *@ids is valid until the next call. 0 behind the last. Nothing may be added or
- * named any more until the set is cleared. */
+/** The next candidates that are left, at most @max; *@ids is valid until the next call. 0 behind the last. Nothing
+ * may be added or named any more until the set is cleared. */
 uint32_t router_sweep_set_take(struct router_sweep_set *set, uint32_t max, uint64_t **ids);
 
 #endif

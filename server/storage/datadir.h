@@ -9,10 +9,10 @@
 
 enum { CAIRN_STOREDIR_FRESH = 1 };
 
-/** Locks @dir, which exists, and reads its file FORMAT: "<kind> <version>". The lock lasts until the descriptor in *@fd is
- * closed, whatever becomes of the process. Returns 0; with @create, where there is no FORMAT or one that was never
- * finished, CAIRN_STOREDIR_FRESH: the caller makes what a start looks for, and calls cairn_storedir_finish(). So data that
- * are gone are told from data that were never there. Errors, each with its text:
+/** Locks @dir, which exists, and reads its file FORMAT: "<kind> <version>". The lock lasts until the descriptor in
+ * *@fd is closed, whatever becomes of the process. Returns 0; with @create, where there is no FORMAT or one that was
+ * never finished, CAIRN_STOREDIR_FRESH: the caller makes what a start looks for, and calls cairn_storedir_finish().
+ * So data that are gone are told from data that were never there. Errors, each with its text:
  *
  *   CAIRN_E_LOCKED    another process, or another user in this one, has it
  *   CAIRN_E_FORMAT    data of another kind, or of a version above @version

@@ -16,8 +16,8 @@ struct cairn_errand {
 
 /** Memory and no thread: it is made when the work is first wanted. */
 void cairn_errand_init(struct cairn_errand *e, void (*work)(void *arg), void *arg);
-/** The work will be done once more from its beginning, about a second from now, however often it is asked for meanwhile.
- * Any thread. */
+/** The work will be done once more from its beginning, about a second from now, however often it is asked for
+ * meanwhile. Any thread. */
 void cairn_errand_ask(struct cairn_errand *e);
 /** Waits for work that runs; what is only wanted is not done any more. */
 void cairn_errand_fini(struct cairn_errand *e);

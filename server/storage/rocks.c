@@ -215,7 +215,8 @@ static rocksdb_options_t *db_options(struct cairn_rocks *r, const struct cairn_r
     rocksdb_options_set_table_cache_numshardbits(o, 2);
     rocksdb_options_set_avoid_unnecessary_blocking_io(o, 1); /* a loop that drops an iterator must not unlink files */
     rocksdb_options_set_skip_stats_update_on_db_open(o, 1);
-    rocksdb_options_set_info_log_level(o, 4); /* fatal ones: on a full disk the second line that finds no room aborts the process */
+    /* fatal ones: on a full disk the second line that finds no room aborts the process */
+    rocksdb_options_set_info_log_level(o, 4);
     rocksdb_options_set_max_log_file_size(o, 1 << 20);
     rocksdb_options_set_keep_log_file_num(o, 2);
     rocksdb_options_set_stats_dump_period_sec(o, 0); /* an idle node sleeps */

@@ -32,7 +32,8 @@ int cairn_rocks_open(const struct cairn_rocks_conf *conf, struct cairn_rocks **o
 /** No call may be under way. Writes that skipped the log are flushed first. */
 void cairn_rocks_close(struct cairn_rocks *r);
 
-/** The keyspace as it is at this moment: files of what it shows stay until it is closed, before the keyspace. NULL: no memory. */
+/** The keyspace as it is at this moment: files of what it shows stay until it is closed, before the keyspace. NULL:
+ * no memory. */
 struct cairn_rocks_snapshot;
 struct cairn_rocks_snapshot *cairn_rocks_snapshot_open(struct cairn_rocks *r);
 void cairn_rocks_snapshot_close(struct cairn_rocks *r, struct cairn_rocks_snapshot *s);
@@ -92,16 +93,16 @@ int cairn_rocks_write(struct cairn_rocks *r, struct cairn_rocks_batch *b, enum c
  * CAIRN_E_UNKNOWN: all of it can be read, and nobody knows what a crash would leave. So does every later call, without
  * trying: until it is opened anew, or, where a full disk was the cause, until writes go on. May block. */
 int cairn_rocks_sync(struct cairn_rocks *r);
-/** All that was written before the call, logged or not, is in files and survives power loss when it returns 0. Otherwise
- * nobody knows; it can be read as before, and may be asked for again. May block. */
+/** All that was written before the call, logged or not, is in files and survives power loss when it returns 0.
+ * Otherwise nobody knows; it can be read as before, and may be asked for again. May block. */
 int cairn_rocks_flush(struct cairn_rocks *r);
 
 /** Deletes the files that hold nothing but lo <= key < hi, which needs no room; the rest of the range stays. Only for
  * what was erased before. May block. */
 void cairn_rocks_drop_files(struct cairn_rocks *r, const void *lo, size_t lo_len, const void *hi, size_t hi_len);
-/** Rewrites the files so that what was erased gives back its room, which the engine would do at leisure. May block for as
- * long as all of the keyspace takes to read and write; close() after reclaim_stop(), which ends it early. Not by two
- * threads at a time. */
+/** Rewrites the files so that what was erased gives back its room, which the engine would do at leisure. May block
+ * for as long as all of the keyspace takes to read and write; close() after reclaim_stop(), which ends it early. Not
+ * by two threads at a time. */
 void cairn_rocks_reclaim(struct cairn_rocks *r);
 void cairn_rocks_reclaim_stop(struct cairn_rocks *r);
 

@@ -391,8 +391,8 @@ static void record_put(struct cairn_segments *s, uint32_t type, const struct iov
     s->end += bytes;
 }
 
-/* Closes the newest segment, all of it durable, and begins the next, which is made before: on a full disk the newest one
- * stays open. */
+/* Closes the newest segment, all of it durable, and begins the next, which is made before: on a full disk the newest
+ * one stays open. */
 static int roll(struct cairn_segments *s)
 {
     struct cairn_segment next;

@@ -1,18 +1,20 @@
-/** A log without end in files of one size: appended, made durable, read back at the next start, forgotten from the front.
+/** A log without end in files of one size: appended, made durable, read back at the next start, forgotten from the
+ * front.
  *
- * Each record has a log sequence number (LSN): how many bytes of the log are before it. A segment that nobody needs any more
- * becomes a later one, under a new name. So an append overwrites, fdatasync has no length to journal, and a record reaches
- * the disk once. What a file held before is never taken for anything: checksums begin with a number that is drawn anew
- * each time a segment begins.
+ * Each record has a log sequence number (LSN): how many bytes of the log are before it. A segment that nobody needs
+ * any more becomes a later one, under a new name. So an append overwrites, fdatasync has no length to journal, and a
+ * record reaches the disk once. What a file held before is never taken for anything: checksums begin with a number
+ * that is drawn anew each time a segment begins.
  *
  *      seg-LSN   "CAIRNSEG" version nonce first-LSN crc, padded to a page; then records, 8-byte aligned
  *      record    crc, bytes (whole record), lsn, durable, type, body bytes | body | padding
  *
- * `durable` is how far the log was on disk when the record was written: so a start can tell a torn tail (a crash: what was
- * never acknowledged) from damage (what a later record vouches for). A start appends to no segment that holds records.
+ * `durable` is how far the log was on disk when the record was written: so a start can tell a torn tail (a crash:
+ * what was never acknowledged) from damage (what a later record vouches for). A start appends to no segment that
+ * holds records.
  *
- * Everything blocks: for pool threads and start-up. add, write, release and close exclude one another by the caller; sync
- * may run beside them. */
+ * Everything blocks: for pool threads and start-up. add, write, release and close exclude one another by the caller;
+ * sync may run beside them. */
 #ifndef CAIRN_SERVER_STORAGE_SEGMENTS_H
 #define CAIRN_SERVER_STORAGE_SEGMENTS_H
 
@@ -66,15 +68,16 @@ int cairn_segments_open(struct cairn_segments *s, int dirfd, uint64_t segment_by
                         struct cairn_segments_found *found, struct cairn_err *err);
 void cairn_segments_close(struct cairn_segments *s);
 
-/** Puts a record behind the others, in memory; @type is below 2^16. @lsn: its number. CAIRN_E_NOSPACE (there is no room for
- * another segment: it may be tried again) or CAIRN_E_NOMEM: the log is as it was. CAIRN_E_IO: it is broken. */
+/** Puts a record behind the others, in memory; @type is below 2^16. @lsn: its number. CAIRN_E_NOSPACE (there is no
+ * room for another segment: it may be tried again) or CAIRN_E_NOMEM: the log is as it was. CAIRN_E_IO: it is broken. */
 int cairn_segments_add(struct cairn_segments *s, uint32_t type, const struct iovec *body, uint32_t n, uint64_t *lsn);
 /** Writes what was added: it survives the process. A failure breaks the log: what the disk holds is unknown. */
 int cairn_segments_write(struct cairn_segments *s);
 /** Makes what was written before the call durable. Likewise. */
 int cairn_segments_sync(struct cairn_segments *s);
 
-/** Records below @lsn are not needed any more. Segments wholly below it are kept for later use, at most one, or removed. */
+/** Records below @lsn are not needed any more. Segments wholly below it are kept for later use, at most one, or
+ * removed. */
 void cairn_segments_release(struct cairn_segments *s, uint64_t lsn);
 /** LSN of the oldest record that is still there; bytes of the log up to the end. */
 uint64_t cairn_segments_begin(const struct cairn_segments *s);

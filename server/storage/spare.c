@@ -204,7 +204,8 @@ void cairn_spare_before_removal(struct cairn_spare *s)
     pthread_mutex_unlock(&s->mutex);
 }
 
-/* Returns what cairn_spare_growth() does. With @keep, what was lent is taken back as soon as it is there. Under the mutex. */
+/* Returns what cairn_spare_growth() does. With @keep, what was lent is taken back as soon as it is there. Under the
+ * mutex. */
 static uint64_t look(struct cairn_spare *s, bool keep)
 {
     uint64_t avail, want, headroom;

@@ -24,7 +24,7 @@ enum {
 struct cairn_spare {
     const char *dir; /* borrowed; "": there is none, and calls do nothing */
     pthread_mutex_t mutex;
-    uint64_t lent_ns; /* when, by CLOCK_MONOTONIC; under mutex */
+    uint64_t lent_ns;                       /* when, by CLOCK_MONOTONIC; under mutex */
     atomic_uint_fast64_t looked_ns, growth; /* growth: what the last look found */
     atomic_bool lent, refusing;
 };
@@ -38,8 +38,8 @@ int cairn_spare_make_way(struct cairn_spare *s, struct cairn_err *err);
 int cairn_spare_check_way(const struct cairn_spare *s, struct cairn_err *err);
 /** After engines have opened, and after they have closed: takes as much room as there is and is to be. */
 void cairn_spare_keep(struct cairn_spare *s);
-/** A removal met a full disk: lends the room. True if it was lent now or some seconds ago, so that to try again may help
- * soon. NULL: false. */
+/** A removal met a full disk: lends the room. True if it was lent now or some seconds ago, so that to try again may
+ * help soon. NULL: false. */
 bool cairn_spare_lend(struct cairn_spare *s);
 /** Before a removal writes: lends the room if hardly any is free, as an engine that has met a full disk is slow to
  * recover. NULL: nothing. */
@@ -47,12 +47,12 @@ void cairn_spare_before_removal(struct cairn_spare *s);
 /** Whether new data is to be refused. Looks at the disk now and then, so that some of it may pass meanwhile: less than
  * the headroom; takes back what was lent, which may block. NULL: false. */
 bool cairn_spare_refuses(struct cairn_spare *s);
-/** By how many bytes files may grow that do not shrink again while the node runs: they leave twice the headroom, so that
- * small data goes on when they are full, and when they have been emptied. Looks at the disk each time, as a step of
- * theirs may be larger than the headroom. NULL: UINT64_MAX. */
+/** By how many bytes files may grow that do not shrink again while the node runs: they leave twice the headroom, so
+ * that small data goes on when they are full, and when they have been emptied. Looks at the disk each time, as a step
+ * of theirs may be larger than the headroom. NULL: UINT64_MAX. */
 uint64_t cairn_spare_growth(struct cairn_spare *s);
-/** For status, on a loop: what refuses() and growth() have to say, without what they may have to do. While others do it, it
- * says what they found before. NULL: false, UINT64_MAX. */
+/** For status, on a loop: what refuses() and growth() have to say, without what they may have to do. While others do
+ * it, it says what they found before. NULL: false, UINT64_MAX. */
 bool cairn_spare_show(struct cairn_spare *s, uint64_t *growth);
 /** To the text of an engine that could not open for want of room: what to do. Returns @rc. */
 int cairn_spare_explain(struct cairn_spare *s, int rc, struct cairn_err *err);

@@ -11,8 +11,8 @@
  * to read from its input when to measure and how many seconds.
  *
  * A load is one client (one connection) with a fixed number of operations in flight; one thread drives all of them. A
- * slot is one operation, started again by its own completion. The first fifth of the time warms up and is not counted; the clock
- * runs from the first completion after it to the last one of the span. */
+ * slot is one operation, started again by its own completion. The first fifth of the time warms up and is not
+ * counted; the clock runs from the first completion after it to the last one of the span. */
 #include "bench.h"
 
 #include "cairn/cairn.h"
@@ -294,8 +294,8 @@ static bool is_over(const struct load *load)
     return load->running == 0 && load->nremoving == 0;
 }
 
-/* One thread drives all clients in turn, waiting for each in its turn: what the others got meanwhile is there when it comes to
- * them, and nobody spins. */
+/* One thread drives all clients in turn, waiting for each in its turn: what the others got meanwhile is there when it
+ * comes to them, and nobody spins. */
 static void drive_loads(struct load *loads)
 {
     uint64_t deadline = bench_now_ns() + job.span_ns * 2 + WAIT_MS * UINT64_C(1000000);

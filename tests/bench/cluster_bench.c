@@ -4,8 +4,9 @@
  *   cluster_bench pauses  puts to every key, one at a time and 50 ms after the last; for each key the longest time, in
  *                         milliseconds, between two puts that succeeded
  *
- * all with --addresses A --key FILE --namespace NS --keys N --value BYTES --seconds S. The first fifth of `put`'s time warms up and
- * is not counted in its rate, but is in its number of operations; `pauses` says "ready" when every key was put once. */
+ * all with --addresses A --key FILE --namespace NS --keys N --value BYTES --seconds S. The first fifth of `put`'s
+ * time warms up and is not counted in its rate, but is in its number of operations; `pauses` says "ready" when every
+ * key was put once. */
 #include "bench.h"
 
 #include "cairn/hashed.h"

@@ -2,9 +2,9 @@
  *
  *   yard_etcd --port 2379 --outstanding 16 --keys N --value BYTES --seconds S
  *
- * Debian has no `benchmark` of etcd's, and `etcdctl check perf` has fixed loads; etcd's JSON gateway would cost it more than
- * what is measured. gRPC is little enough to be spoken by libnghttp2 alone: a POST of one message, which is a byte 0, a length and
- * protobuf, and `grpc-status: 0` at the end of the answer. */
+ * Debian has no `benchmark` of etcd's, and `etcdctl check perf` has fixed loads; etcd's JSON gateway would cost it
+ * more than what is measured. gRPC is little enough to be spoken by libnghttp2 alone: a POST of one message, which is
+ * a byte 0, a length and protobuf, and `grpc-status: 0` at the end of the answer. */
 #include "bench.h"
 
 #include <arpa/inet.h>
@@ -95,14 +95,20 @@ static ssize_t on_body_wanted(nghttp2_session *session, int32_t stream, uint8_t 
     return (ssize_t)n;
 }
 
-#define HEADER(n, v) { (uint8_t *)(n), (uint8_t *)(v), sizeof(n) - 1, sizeof(v) - 1, NGHTTP2_NV_FLAG_NONE }
+#define HEADER(n, v)                                                                                                   \
+    {                                                                                                                  \
+        (uint8_t *)(n), (uint8_t *)(v), sizeof(n) - 1, sizeof(v) - 1, NGHTTP2_NV_FLAG_NONE                             \
+    }
 
 static void start(struct request *r)
 {
     static const nghttp2_nv headers[] = {
-        HEADER(":method", "POST"),           HEADER(":scheme", "http"),
-        HEADER(":path", "/etcdserverpb.KV/Put"), HEADER(":authority", "127.0.0.1"),
-        HEADER("content-type", "application/grpc"), HEADER("te", "trailers"),
+        HEADER(":method", "POST"),
+        HEADER(":scheme", "http"),
+        HEADER(":path", "/etcdserverpb.KV/Put"),
+        HEADER(":authority", "127.0.0.1"),
+        HEADER("content-type", "application/grpc"),
+        HEADER("te", "trailers"),
     };
     nghttp2_data_provider body = { .source.ptr = r, .read_callback = on_body_wanted };
 
@@ -183,7 +189,9 @@ static void take_some(void)
 
 static void connect_to(uint64_t port)
 {
-    struct sockaddr_in at = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    struct sockaddr_in at = { .sin_family = AF_INET,
+                              .sin_port = htons((uint16_t)port),
+                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
     nghttp2_session_callbacks *callbacks;
     int one = 1;
 

@@ -1,5 +1,5 @@
-/* Documents of a map: any bytes give entries within their bounds, or an error; what was accepted is written out and read
- * as the same. The values are taken for log entries as well. */
+/* Documents of a map: any bytes give entries within their bounds, or an error; what was accepted is written out and
+ * read as the same. The values are taken for log entries as well. */
 #include "server/cluster/map_dump.h"
 #include "server/cluster/map_log.h"
 

@@ -1,5 +1,6 @@
-/* Messages of replication, and records as a map store keeps them, from anybody: the first byte says which, two more how long
- * the message is; the payload is the rest. What is taken can be put again, and is then the same bytes each time. */
+/* Messages of replication, and records as a map store keeps them, from anybody: the first byte says which, two more
+ * how long the message is; the payload is the rest. What is taken can be put again, and is then the same bytes each
+ * time. */
 #include "server/cluster/repl/repl_wire.h"
 
 #include <stdlib.h>

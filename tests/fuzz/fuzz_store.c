@@ -1,4 +1,5 @@
-/* What replicas keep and copy: the body of an entry, and a page of records. What is understood is written the same again. */
+/* What replicas keep and copy: the body of an entry, and a page of records. What is understood is written the same
+ * again. */
 #include "server/cluster/service/store_page.h"
 
 #include <stdlib.h>

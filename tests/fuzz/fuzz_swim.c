@@ -1,5 +1,6 @@
-/* Packets for a member of a group that stands: whoever holds the key may still be wrong. The first byte says who sends (of four,
- * one of them unknown), the next two how much time passes; then a packet's length, the packet, and so on. */
+/* Packets for a member of a group that stands: whoever holds the key may still be wrong. The first byte says who
+ * sends (of four, one of them unknown), the next two how much time passes; then a packet's length, the packet, and so
+ * on. */
 #include "providers/group/swim.h"
 
 #include "sdk/core/base/macros.h"

@@ -1,14 +1,15 @@
-/* Arbitrary request bodies for the real handlers of one provider, several in a row: the first byte is the method and who
- * asks (an administrator, or a user), two more the length of the body, one the length of the payload in units of 16, then
- * body and payload. A descriptor of memory with key 1 becomes one of memory that is there. One thread, nothing of the
- * machine but /dev/shm. */
+/* Arbitrary request bodies for the real handlers of one provider, several in a row: the first byte is the method and
+ * who asks (an administrator, or a user), two more the length of the body, one the length of the payload in units of
+ * 16, then body and payload. A descriptor of memory with key 1 becomes one of memory that is there. One thread,
+ * nothing of the machine but /dev/shm. */
 #ifndef CAIRN_FUZZ_REQUESTS_H
 #define CAIRN_FUZZ_REQUESTS_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-/** @yaml: the providers, of which @provider is one, or a part that every node has. The same for all inputs of a program. */
+/** @yaml: the providers, of which @provider is one, or a part that every node has. The same for all inputs of a
+ * program. */
 int fuzz_requests(const char *yaml, const char *provider, const uint8_t *data, size_t size);
 
 #define FUZZ_MEMORY                                                                                                    \

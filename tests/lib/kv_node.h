@@ -1,5 +1,5 @@
-/** A KV provider with a loop and local calls of its own, on a directory that outlives it: for tests of what stands on it. One
- * thread. */
+/** A KV provider with a loop and local calls of its own, on a directory that outlives it: for tests of what stands on
+ * it. One thread. */
 #ifndef CAIRN_TESTS_KV_NODE_H
 #define CAIRN_TESTS_KV_NODE_H
 
@@ -22,8 +22,8 @@ struct kv_node {
     void *ctx;
 };
 
-/** @backend: "memory" or "rocksdb". @more, if not NULL, adds services to n->targets before calls are possible. Ends the program
- * with a message when it cannot be had. */
+/** @backend: "memory" or "rocksdb". @more, if not NULL, adds services to n->targets before calls are possible. Ends
+ * the program with a message when it cannot be had. */
 void kv_node_start(struct kv_node *n, const char *backend, const char *dir, void (*more)(struct kv_node *n, void *arg),
                    void *arg);
 /** No call may be under way. */

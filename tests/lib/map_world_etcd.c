@@ -1,4 +1,5 @@
-/* A store in a real etcd, for tests: see map_world.h. One etcd serves all worlds of a program; each has keys of its own. */
+/* A store in a real etcd, for tests: see map_world.h. One etcd serves all worlds of a program; each has keys of its
+ * own. */
 #include "server/cluster/map_store_etcd.h"
 #include "tests/lib/etcd.h"
 #include "tests/lib/forward.h"

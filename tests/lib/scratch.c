@@ -1,6 +1,6 @@
-/* One directory per process and place, and a child that waits for the end of that process to remove it: a failed assertion, an
- * abort or a kill runs no teardown. The child holds the reading end of a pipe whose writing end nobody else has, and reads until it
- * is closed. */
+/* One directory per process and place, and a child that waits for the end of that process to remove it: a failed
+ * assertion, an abort or a kill runs no teardown. The child holds the reading end of a pipe whose writing end nobody
+ * else has, and reads until it is closed. */
 #include "tests/lib/scratch.h"
 
 #include <errno.h>

@@ -4,8 +4,8 @@
 
 enum { SCRATCH_MAX = 64 };
 
-/** Makes an empty one below /tmp, mode 0700; its path, which is short enough for a socket in it, goes into @dir. Ends the program
- * with a message when it cannot be had. */
+/** Makes an empty one below /tmp, mode 0700; its path, which is short enough for a socket in it, goes into @dir. Ends
+ * the program with a message when it cannot be had. */
 void scratch_new(char dir[SCRATCH_MAX]);
 /** Likewise, in memory: below /dev/shm, or where that is not to be had below /tmp. */
 void scratch_new_in_memory(char dir[SCRATCH_MAX]);

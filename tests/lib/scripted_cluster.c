@@ -1,5 +1,5 @@
-/* Nodes that do what a test says: see scripted_cluster.h. All run on one thread; the test's own thread changes what they share under
- * a mutex. */
+/* Nodes that do what a test says: see scripted_cluster.h. All run on one thread; the test's own thread changes what
+ * they share under a mutex. */
 #include "tests/lib/scripted_cluster_internal.h"
 
 #include "sdk/core/net/addr.h"

@@ -1,6 +1,7 @@
-/** Nodes of a cluster for tests of clients: real transport and HELLO in front of one store in memory, which stands for the replicas
- * of all slots, and a map that the test writes. Each node serves namespaces, writes with numbers, lists and the map as a real one
- * does, from its own copy of the map, and misbehaves when told to. They listen on unix sockets, in a thread of their own. */
+/** Nodes of a cluster for tests of clients: real transport and HELLO in front of one store in memory, which stands
+ * for the replicas of all slots, and a map that the test writes. Each node serves namespaces, writes with numbers,
+ * lists and the map as a real one does, from its own copy of the map, and misbehaves when told to. They listen on
+ * unix sockets, in a thread of their own. */
 #ifndef CAIRN_TESTS_SCRIPTED_CLUSTER_H
 #define CAIRN_TESTS_SCRIPTED_CLUSTER_H
 

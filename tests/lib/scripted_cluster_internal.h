@@ -1,4 +1,5 @@
-/* What the files of the scripted cluster share: scripted_cluster.c has its life and its map, scripted_router.c what it answers. */
+/* What the files of the scripted cluster share: scripted_cluster.c has its life and its map, scripted_router.c what
+ * it answers. */
 #ifndef CAIRN_TESTS_SCRIPTED_CLUSTER_INTERNAL_H
 #define CAIRN_TESTS_SCRIPTED_CLUSTER_INTERNAL_H
 

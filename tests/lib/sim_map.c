@@ -1,7 +1,7 @@
 /* The simulated map store: see sim_map.h.
  *
- * A request is a message that arrives at the server, is carried out there, and goes back; a lost one ends at its deadline.
- * The server keeps a history of changes, which every store follows in order. */
+ * A request is a message that arrives at the server, is carried out there, and goes back; a lost one ends at its
+ * deadline. The server keeps a history of changes, which every store follows in order. */
 #include "tests/lib/sim_map.h"
 
 #include "server/cluster/map_leases.h"

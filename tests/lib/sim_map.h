@@ -1,5 +1,5 @@
-/** A map store in virtual time: one server, and for each node a store (server/cluster/map_store.h) that talks to it over
- * a link which the test delays, cuts, and makes lose requests or answers. */
+/** A map store in virtual time: one server, and for each node a store (server/cluster/map_store.h) that talks to it
+ * over a link which the test delays, cuts, and makes lose requests or answers. */
 #ifndef CAIRN_TESTS_SIM_MAP_H
 #define CAIRN_TESTS_SIM_MAP_H
 

@@ -1,5 +1,5 @@
-/** A whole node on the calling thread: its providers, router and own service on one loop, reached by local calls. For fuzz targets
- * and tests that want real providers and no threads, sockets or waiting. */
+/** A whole node on the calling thread: its providers, router and own service on one loop, reached by local calls. For
+ * fuzz targets and tests that want real providers and no threads, sockets or waiting. */
 #ifndef CAIRN_TESTS_SOLO_H
 #define CAIRN_TESTS_SOLO_H
 

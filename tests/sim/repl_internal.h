@@ -1,5 +1,6 @@
-/* What the files of the replicated world share: repl_world.c (MAP, faults), repl_node.c and repl_life.c (nodes), repl_disk.c (their disks), repl_post.c (how they write to each
- * other), repl_call.c (what clients ask of them), repl_client.c (clients), repl_judge.c (what holds). */
+/* What the files of the replicated world share: repl_world.c (MAP, faults), repl_node.c and repl_life.c (nodes),
+ * repl_disk.c (their disks), repl_post.c (how they write to each other), repl_call.c (what clients ask of them),
+ * repl_client.c (clients), repl_judge.c (what holds). */
 #ifndef CAIRN_TESTS_SIM_REPL_INTERNAL_H
 #define CAIRN_TESTS_SIM_REPL_INTERNAL_H
 

@@ -1,4 +1,5 @@
-/* The life of a node of the replicated world: with MAP (who it is, what it knows, how long it may lead), and with its disk. */
+/* The life of a node of the replicated world: with MAP (who it is, what it knows, how long it may lead), and with its
+ * disk. */
 #include "tests/sim/repl_internal.h"
 
 #include <stdlib.h>

@@ -1,5 +1,5 @@
-/* How the replicated world's messages travel: as the bytes that repl_wire makes of them, read again at the other end. What is
- * sent here has to be taken there: a refusal is a defect of the codec. */
+/* How the replicated world's messages travel: as the bytes that repl_wire makes of them, read again at the other end.
+ * What is sent here has to be taken there: a refusal is a defect of the codec. */
 #include "tests/sim/repl_internal.h"
 
 #include <stdlib.h>

@@ -1,5 +1,5 @@
-/** A cluster of replicas on the simulated world: nodes with disks, MAP (the coordinator over a store that loses nothing), and
- * clients that write and read and remember what they saw.
+/** A cluster of replicas on the simulated world: nodes with disks, MAP (the coordinator over a store that loses
+ * nothing), and clients that write and read and remember what they saw.
  *
  * World node 0 is MAP, 1 to nodes are the cluster's, the clients follow. Disks lose what was not synced; MAP can be
  * replaced by a successor that knows only what was stored. */

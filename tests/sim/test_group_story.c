@@ -289,8 +289,8 @@ static void observers_see_and_are_not_seen(void **state)
     group_world_free(gw);
 }
 
-/* A job's ranks start at once and ask those 1, 2, 4, 8 ... ahead, who know no more than they do. Returns how long it took
- * until all knew all. */
+/* A job's ranks start at once and ask those 1, 2, 4, 8 ... ahead, who know no more than they do. Returns how long it
+ * took until all knew all. */
 static uint32_t ranks_meet(uint64_t seed, uint32_t ranks)
 {
     struct group_world_conf conf = { .net = { .seed = seed, .nodes = ranks, .latency_ns = 100000, .jitter_ns = 400000 },

@@ -72,7 +72,8 @@ static void checkpoints_carry_over_a_restart(void **state)
     repl_world_free(rw);
 }
 
-/* A backup comes back with a new disk; the others' logs do not reach back to the first entry: it gets a copy, then joins. */
+/* A backup comes back with a new disk; the others' logs do not reach back to the first entry: it gets a copy, then
+ * joins. */
 static void new_disk_gets_a_copy(void **state)
 {
     struct repl_world_conf conf = repl_world_conf_of(4);
@@ -135,8 +136,8 @@ static void copy_begins_again(void **state)
     repl_world_free(rw);
 }
 
-/* Power fails everywhere under `buffered` writes: at most a tail is lost, the coordinator says so, and what is left is a
- * prefix; a member that kept its tail would have saved it. */
+/* Power fails everywhere under `buffered` writes: at most a tail is lost, the coordinator says so, and what is left
+ * is a prefix; a member that kept its tail would have saved it. */
 static void buffered_tail_is_lost_with_all(void **state)
 {
     struct repl_world_conf conf = repl_world_conf_of(6);
@@ -203,8 +204,8 @@ static void write_once_keys_are_read_anywhere(void **state)
     repl_world_free(rw);
 }
 
-/* A replica, then the lead, moves to a node that has none, under load; who leaves deletes the slot, and only when the new
- * set serves. */
+/* A replica, then the lead, moves to a node that has none, under load; who leaves deletes the slot, and only when the
+ * new set serves. */
 static void replica_and_lead_move(void **state)
 {
     struct repl_world_conf conf = repl_world_conf_of(9);
@@ -341,8 +342,8 @@ static void quick_restart_takes_no_wait(void **state)
     repl_world_free(rw);
 }
 
-/* Who leaves leads nothing any more and is in no set, so nobody waits for its silence; and the last one who has a slot keeps it,
- * however many leave. */
+/* Who leaves leads nothing any more and is in no set, so nobody waits for its silence; and the last one who has a
+ * slot keeps it, however many leave. */
 static void who_leaves_is_not_waited_for(void **state)
 {
     struct repl_world_conf conf = repl_world_conf_of(14);
@@ -371,8 +372,8 @@ static void who_leaves_is_not_waited_for(void **state)
     repl_world_free(rw);
 }
 
-/* A node is told to give up the lead and does so; before MAP hears of it another member restarts, which moves the epoch. The
- * order stands: the node begins anew in that epoch, and gives the lead up in it. */
+/* A node is told to give up the lead and does so; before MAP hears of it another member restarts, which moves the
+ * epoch. The order stands: the node begins anew in that epoch, and gives the lead up in it. */
 static void order_to_release_outlives_an_epoch(void **state)
 {
     struct repl_world_conf conf = repl_world_conf_of(13);

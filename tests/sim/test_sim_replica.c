@@ -1,5 +1,5 @@
-/* One replica, told word by word what it must not believe, or not yet: what random walks meet too seldom. Its node is a bench:
- * a log in memory, a disk that is as slow as the story wants, and a note of what the replica said last. */
+/* One replica, told word by word what it must not believe, or not yet: what random walks meet too seldom. Its node is
+ * a bench: a log in memory, a disk that is as slow as the story wants, and a note of what the replica said last. */
 #include "server/cluster/repl/replica.h"
 #include "tests/sim/world.h"
 
@@ -195,8 +195,8 @@ static void apply_all(struct bench *b)
         cairn_replica_on_applied(&b->r, &b->log[b->r.applied], 0);
 }
 
-/* M_NO_FENCE. The old primary's word comes late, when the new one's START stands where it wants its entry: nothing is cut,
- * nothing acknowledged, and it hears of the epoch. */
+/* M_NO_FENCE. The old primary's word comes late, when the new one's START stands where it wants its entry: nothing is
+ * cut, nothing acknowledged, and it hears of the epoch. */
 static void old_primary_is_refused(void **state)
 {
     struct bench *b = *state;
@@ -243,9 +243,9 @@ static void reads_wait_until_the_log_is_applied(void **state)
     assert_int_equal(cairn_replica_may_read(&b->r), 0);
 }
 
-/* M_CUT_NOT_SYNCED. A cut is on disk before what took its place is acknowledged. As logs are made today one of the two is a
- * START, which is `sync` (of two epochs that part behind one entry, at least one begins there); the rule does not lean on that,
- * so neither of these is. */
+/* M_CUT_NOT_SYNCED. A cut is on disk before what took its place is acknowledged. As logs are made today one of the
+ * two is a START, which is `sync` (of two epochs that part behind one entry, at least one begins there); the rule
+ * does not lean on that, so neither of these is. */
 static void cut_is_on_disk_before_the_ack(void **state)
 {
     struct bench *b = *state;
@@ -273,8 +273,8 @@ static void on_write(struct cairn_repl_write *w, int rc)
     *(int *)w->arg = rc;
 }
 
-/* M_JOIN_DROP. MAP refuses a JOIN because the epoch has moved, and its record is lost on the way: the JOIN may be what moved
- * it, so whoever joins is waited for until the record is here. */
+/* M_JOIN_DROP. MAP refuses a JOIN because the epoch has moved, and its record is lost on the way: the JOIN may be
+ * what moved it, so whoever joins is waited for until the record is here. */
 static void refused_joiner_is_waited_for(void **state)
 {
     int rc = 1;

@@ -1,6 +1,6 @@
-/* Puts that are running when their node is told to stop: the witness of test_lifecycle.py. The values go by pieces in frames, and
- * this client holds back whatever the node asks of them until it is told to go on: so no put can be over before, however fast
- * either side is.
+/* Puts that are running when their node is told to stop: the witness of test_lifecycle.py. The values go by pieces in
+ * frames, and this client holds back whatever the node asks of them until it is told to go on: so no put can be over
+ * before, however fast either side is.
  *
  *      drain_client ADDRESS NAMESPACE COUNT BYTES
  *

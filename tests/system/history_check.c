@@ -1,11 +1,12 @@
 /* Judges what history_client told: history_check FILE...
  *
  * Each key is a register of its own, and its history over all files must be one that could have happened one operation
- * after the other (tests/sim/linear.h). That is all at once: no acknowledged write is lost, for somebody reads each key at the
- * end; no write-once value changes, for all its puts are of the kind that does nothing where something is.
+ * after the other (tests/sim/linear.h). That is all at once: no acknowledged write is lost, for somebody reads each
+ * key at the end; no write-once value changes, for all its puts are of the kind that does nothing where something is.
  *
- * Prints {"operations", "acknowledged", "unknown", "keys", "wrong", "undecided"}: operations that were answered, writes among them,
- * and keys. Fails if something is wrong (and shows the first such history, as one reads it) or could not be decided. */
+ * Prints {"operations", "acknowledged", "unknown", "keys", "wrong", "undecided"}: operations that were answered,
+ * writes among them, and keys. Fails if something is wrong (and shows the first such history, as one reads it) or
+ * could not be decided. */
 #include "tests/sim/linear.h"
 
 #include "sdk/core/base/macros.h"
@@ -67,7 +68,8 @@ static bool begin(struct histories *h, const char *line)
     struct key *key;
     uint32_t i = 0;
 
-    if (sscanf(line, "i %" SCNu32 " %31s %7s %" SCNu64 " %" SCNd64, &op.client, name, kind, &op.value, &op.begin) != 5 ||
+    if (sscanf(line, "i %" SCNu32 " %31s %7s %" SCNu64 " %" SCNd64, &op.client, name, kind, &op.value, &op.begin) !=
+            5 ||
         op.client >= WORKERS_MAX)
         return false;
     while (i < 4 && strcmp(kind, names[i]) != 0)
@@ -144,7 +146,8 @@ int main(int argc, char **argv)
         undecided += rc < 0;
         wrong += rc == 0;
         if (rc == 0 && wrong == 1) {
-            fprintf(stderr, "%s: %s\n", key->name, key->damaged ? "a value that nobody wrote" : "this cannot have happened");
+            fprintf(stderr, "%s: %s\n", key->name,
+                    key->damaged ? "a value that nobody wrote" : "this cannot have happened");
             linear_print(key->ops, key->n, stderr);
         } else if (rc < 0) {
             fprintf(stderr, "%s: not decided\n", key->name);

@@ -1,5 +1,5 @@
-/* Clients whose histories are judged: each worker does one operation after the other on a few keys, and what it asked and
- * was told goes to stdout, when it happened, by CLOCK_MONOTONIC, which all processes of a machine share.
+/* Clients whose histories are judged: each worker does one operation after the other on a few keys, and what it asked
+ * and was told goes to stdout, when it happened, by CLOCK_MONOTONIC, which all processes of a machine share.
  *
  *      history_client many|once ADDRESSES KEYFILE NAMESPACE CLIENT    until stdin ends
  *      history_client read ADDRESSES KEYFILE NAMESPACE CLIENT KEY...  each key once
@@ -7,10 +7,10 @@
  *      i WORKER KEY put|get|erase|new VALUE MICROSECONDS     begun
  *      o WORKER ok|exists|none|damaged|unknown VALUE MICROSECONDS [ERROR]    over; none: there was nothing
  *
- * `many` does everything to the same few keys; `once` puts each key of a write-once namespace several times, with another
- * value each, and reads it. CLIENT (1 to 999) tells processes apart: no two puts have one value. An operation that failed, or that
- * has no second line, may have happened, then, later or never: its worker goes on as another client would. Every fourth
- * worker has little patience, for histories without unknown outcomes prove less. */
+ * `many` does everything to the same few keys; `once` puts each key of a write-once namespace several times, with
+ * another value each, and reads it. CLIENT (1 to 999) tells processes apart: no two puts have one value. An operation
+ * that failed, or that has no second line, may have happened, then, later or never: its worker goes on as another
+ * client would. Every fourth worker has little patience, for histories without unknown outcomes prove less. */
 #include "cairn/hashed.h"
 
 #include "sdk/core/base/macros.h"
@@ -31,7 +31,7 @@ enum {
     PAUSE_FAILED_MS = 300, /* after a failure: unknown outcomes make a history hard to judge */
     PATIENCE_MS = 30000,
     IMPATIENCE_MS = 400,
-    ONCE_MS = 80, /* a new write-once key each */
+    ONCE_MS = 80,  /* a new write-once key each */
     ONCE_BACK = 25 /* keys that are still written and read */
 };
 

@@ -1,5 +1,6 @@
-/* Writes to a namespace until it is killed, and checks afterwards what is there: the witness of test_kill.py. Or writes one
- * extent after the other, each created and written whole and never persisted: the victim of test_dying_writer.py.
+/* Writes to a namespace until it is killed, and checks afterwards what is there: the witness of test_kill.py. Or
+ * writes one extent after the other, each created and written whole and never persisted: the victim of
+ * test_dying_writer.py.
  *
  *      kill_client write ADDRESS NAMESPACE LOG
  *      kill_client check ADDRESS NAMESPACE LOG

@@ -1,17 +1,18 @@
-/* A bad link, for kernels without `tc netem`: what comes in at one interface leaves by the other, both ways, each frame by
- * itself late by DELAY and up to JITTER milliseconds, so that some overtake others, and TWICE of a thousand two times.
+/* A bad link, for kernels without `tc netem`: what comes in at one interface leaves by the other, both ways, each
+ * frame by itself late by DELAY and up to JITTER milliseconds, so that some overtake others, and TWICE of a thousand
+ * two times.
  *
  *      packet_proxy INTERFACE INTERFACE DELAY JITTER TWICE
  *
- * Both are ends of veth pairs without another listener. Frames keep the kernel's notes (PACKET_VNET_HDR): what has no checksum
- * yet, or is larger than a frame because the other end of the wire is a memory copy away, stays so. More than QUEUE frames are not
- * kept: the next ones are lost, as in any queue. */
+ * Both are ends of veth pairs without another listener. Frames keep the kernel's notes (PACKET_VNET_HDR): what has no
+ * checksum yet, or is larger than a frame because the other end of the wire is a memory copy away, stays so. More
+ * than QUEUE frames are not kept: the next ones are lost, as in any queue. */
+#include <arpa/inet.h>
 #include <err.h>
 #include <errno.h>
 #include <linux/if_packet.h>
 #include <net/ethernet.h>
 #include <net/if.h>
-#include <arpa/inet.h>
 #include <poll.h>
 #include <stdint.h>
 #include <stdlib.h>

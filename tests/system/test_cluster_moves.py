@@ -81,8 +81,9 @@ class Moves(Etcd, Case):
 
     def is_settled(self, node):
         seen = self.cluster(node)
-        return bool(seen.get("members")) and "moves" not in seen and seen["slots"]["degraded"] == 0 and \
-            seen["slots"]["takeover"] == 0 and seen["slots"]["lost"] == 0
+        slots = seen["slots"]
+        return bool(seen.get("members")) and "moves" not in seen and slots["all"] > 0 and \
+            slots["degraded"] + slots["takeover"] + slots["lost"] == 0
 
     def await_ok(self, node):
         """What a node says of itself may be some moments old."""

@@ -40,8 +40,8 @@ struct cli_blob {
     bool mapped;
     struct guarded_map map;
 };
-/** Reads all of @path; NULL or "-": of cli->in, at most @max bytes (CAIRN_E_TOOBIG). Files above CLI_BLOB_COPIED_BYTES are
- * mapped. Returns CLI_OK or an exit code. */
+/** Reads all of @path; NULL or "-": of cli->in, at most @max bytes (CAIRN_E_TOOBIG). Files above
+ * CLI_BLOB_COPIED_BYTES are mapped. Returns CLI_OK or an exit code. */
 enum { CLI_BLOB_COPIED_BYTES = 16 << 20 };
 int cli_blob_read(struct cli *cli, const char *path, uint64_t max, struct cli_blob *blob);
 /** False: the file was changed while its bytes were used, so they may be of no value that it ever had. */

@@ -278,8 +278,8 @@ static uint64_t memory_available(void)
     return bytes;
 }
 
-/* Every operation in flight has a buffer; CLI_OK, or what is wrong. A kernel that promises more than it has ends whoever
- * asks for it. */
+/* Every operation in flight has a buffer; CLI_OK, or what is wrong. A kernel that promises more than it has ends
+ * whoever asks for it. */
 static int check_memory(struct cli *cli, const struct bench_args *a)
 {
     uint64_t most = memory_available() / 4 * 3, slots = a->depth * a->connections;

@@ -191,8 +191,8 @@ static void add_file(struct transfer *t, const struct import_args *a, struct pre
         transfer_add(t, key, len, e->size, found && size == e->size);
 }
 
-/* How many regions of the node are in quarantine: the value of one is listed with its size like any other. 0 if the node
- * does not say. */
+/* How many regions of the node are in quarantine: the value of one is listed with its size like any other. 0 if the
+ * node does not say. */
 static uint64_t count_quarantined(struct cli *cli)
 {
     struct cli_call call;

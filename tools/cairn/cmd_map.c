@@ -1,5 +1,5 @@
-/** cairn map: the map, asked for what it holds and for its log, written out and moved, where the configuration says that it
- * is kept. */
+/** cairn map: the map, asked for what it holds and for its log, written out and moved, where the configuration says
+ * that it is kept. */
 #include "tools/cairn/commands.h"
 #include "tools/cairn/node_program.h"
 
@@ -208,7 +208,8 @@ const struct cli_command cli_map = {
     .summary = "show what the map holds, and where it is kept",
     .text =
         "The map is read from where the configuration says that it is kept; the node may run meanwhile. Its revision "
-        "is that of the newest change. Of a cluster it is said how the slots of each class are (a class: all slots with so "
+        "is that of the newest change. Of a cluster it is said how the slots of each class are (a class: all slots "
+        "with so "
         "many replicas), and how many each node leads, has in sync and is to hold.",
     .opts = show_opts,
     .args_size = sizeof(struct map_args),

@@ -101,8 +101,8 @@ static bool is_in_cluster(const json_t *doc)
     return false;
 }
 
-/* Adds it to @doc. While nobody coordinates that is all there is to say; the node itself knows whether it has been so for
- * too long. Returns whether it is degraded. */
+/* Adds it to @doc. While nobody coordinates that is all there is to say; the node itself knows whether it has been so
+ * for too long. Returns whether it is degraded. */
 static bool add_cluster(struct cli *cli, json_t *doc)
 {
     struct cli_call call;
@@ -155,8 +155,10 @@ const struct cli_command cli_status = {
     .name = "status",
     .operands = "",
     .summary = "show the node, its providers and what is wrong with them",
-    .text = "Exits with 5 if something in the node is degraded: a full disk, data in quarantine; or in its cluster: replicas "
-            "that are missing (of how many slots, how many are wanted and how many there are at least), a node that is away. "
+    .text = "Exits with 5 if something in the node is degraded: a full disk, data in quarantine; or in its cluster: "
+            "replicas "
+            "that are missing (of how many slots, how many are wanted and how many there are at least), a node that is "
+            "away. "
             "While slots are moved or replicas made anew, it says how many, how fast, and how long it will take.",
     .opts = status_opts,
     .args_size = sizeof(struct status_args),

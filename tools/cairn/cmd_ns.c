@@ -126,10 +126,10 @@ static void ns_cells(const struct cairn_ns_info *n, char mode[8], char created[3
     if (gmtime_r(&s, &tm) == NULL || strftime(created, 32, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
         created[0] = '\0';
     const struct cli_cell row[] = {
-        CLI_TEXT(n->name),      CLI_TEXT(n->frontend),       CLI_TEXT(durability_name(n->durability)),
-        CLI_NUM(n->replicas),   CLI_NUM(n->write_once),      CLI_NUM(n->embed_threshold), CLI_TEXT(n->kv),
-        CLI_TEXT(n->extent),    CLI_NUM(n->owner),           CLI_NUM(n->group),
-        CLI_TEXT(mode),         CLI_TEXT(created),
+        CLI_TEXT(n->name),    CLI_TEXT(n->frontend),  CLI_TEXT(durability_name(n->durability)),
+        CLI_NUM(n->replicas), CLI_NUM(n->write_once), CLI_NUM(n->embed_threshold),
+        CLI_TEXT(n->kv),      CLI_TEXT(n->extent),    CLI_NUM(n->owner),
+        CLI_NUM(n->group),    CLI_TEXT(mode),         CLI_TEXT(created),
     };
     memcpy(cells, row, sizeof(row));
 }
@@ -221,8 +221,8 @@ struct remove_args {
     bool force;
 };
 
-/* Of one that many nodes hold none of them knows whether it is empty, and each removes it with force only: so all are asked for a
- * key, wherever their slots are just then. 1: there is none. */
+/* Of one that many nodes hold none of them knows whether it is empty, and each removes it with force only: so all are
+ * asked for a key, wherever their slots are just then. 1: there is none. */
 static int spread_is_empty(struct cli *cli, struct cli_call *call)
 {
     const char *name = cli->operands[0];
@@ -271,7 +271,8 @@ const struct cli_command cli_ns_remove = {
     .name = "ns remove",
     .operands = "NAMESPACE",
     .summary = "remove a namespace",
-    .text = "One that holds values is removed only with --force. Of one that is spread over a cluster all nodes are asked; a "
+    .text = "One that holds values is removed only with --force. Of one that is spread over a cluster all nodes are "
+            "asked; a "
             "value that comes after that goes with it.",
     .opts = remove_opts,
     .args_size = sizeof(struct remove_args),

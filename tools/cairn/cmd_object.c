@@ -28,8 +28,8 @@ static int put_bytes(struct cli *cli, struct cairn_ns *ns, const char *key, cons
     return rc == 0 ? CLI_OK : cli_call_failed(cli, rc, &call, "%s", key);
 }
 
-/* Whether the file is no longer the one that was opened, or has not given all its bytes: whoever changed it meanwhile may
- * have made a mixture of what was read. */
+/* Whether the file is no longer the one that was opened, or has not given all its bytes: whoever changed it meanwhile
+ * may have made a mixture of what was read. */
 static bool is_changed(FILE *from, const struct stat *was, uint64_t total)
 {
     struct stat st;
@@ -38,8 +38,8 @@ static bool is_changed(FILE *from, const struct stat *was, uint64_t total)
             st.st_mtim.tv_sec != was->st_mtim.tv_sec || st.st_mtim.tv_nsec != was->st_mtim.tv_nsec);
 }
 
-/* However long it is: the writer holds a part of it at a time, and what is read wrong is never committed. What ends within
- * the first piece is no matter of parts, and of the time that they may take. */
+/* However long it is: the writer holds a part of it at a time, and what is read wrong is never committed. What ends
+ * within the first piece is no matter of parts, and of the time that they may take. */
 static int put_stream(struct cli *cli, struct cairn_ns *ns, const char *key, const char *path, uint32_t flags,
                       uint64_t *total)
 {

@@ -1,6 +1,7 @@
-/** Ctrl-C and SIGTERM during a transfer. A thread waits for them, so that everything may be done about them: nothing more
- * is begun, calls under way are canceled (a node that is gone would keep each until its time-out), and workers put away
- * what is half done. Asked a second time, or when that takes too long, the process ends by the signal at once. */
+/** Ctrl-C and SIGTERM during a transfer. A thread waits for them, so that everything may be done about them: nothing
+ * more is begun, calls under way are canceled (a node that is gone would keep each until its time-out), and workers
+ * put away what is half done. Asked a second time, or when that takes too long, the process ends by the signal at
+ * once. */
 #include "tools/cairn/transfer.h"
 
 #include <errno.h>

@@ -1,4 +1,5 @@
-/** The node's own program, `cairnd`, for what needs no node that runs: the one beside this program, else that of $PATH. */
+/** The node's own program, `cairnd`, for what needs no node that runs: the one beside this program, else that of
+ * $PATH. */
 #ifndef CAIRN_TOOLS_NODE_PROGRAM_H
 #define CAIRN_TOOLS_NODE_PROGRAM_H
 

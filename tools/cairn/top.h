@@ -5,9 +5,9 @@
 #include "tools/cairn/client.h"
 
 enum {
-    TOP_NODES_MAX = 64,    /* that are asked, a thread each */
+    TOP_NODES_MAX = 64, /* that are asked, a thread each */
     TOP_INTERVAL_MS = 1000,
-    TOP_ANSWER_MS = 1000,  /* a node that takes longer has not answered */
+    TOP_ANSWER_MS = 1000, /* a node that takes longer has not answered */
 };
 
 /* ---- top_sample.c: a thread for each node asks it again and again ---- */
@@ -27,8 +27,8 @@ void top_free(struct top *t);
  *    "methods": [{"provider","method","per_s","failed_per_s","in_bytes_per_s","out_bytes_per_s","mean_ns","p99_ns"}],
  *    "cluster": ..., as `cairn status --json` has it; absent: the node is in none
  *    "not_asked": 0}
- * Methods of all nodes together, the busiest first; mean_ns of what was answered between the samples, p99_ns of the slowest
- * node since it started. */
+ * Methods of all nodes together, the busiest first; mean_ns of what was answered between the samples, p99_ns of the
+ * slowest node since it started. */
 json_t *top_report(struct top *t);
 /** All that will answer have done so twice. */
 bool top_is_complete(struct top *t);

@@ -1,5 +1,5 @@
-/** A thread for each node: it connects, asks, and connects anew when that failed. None waits for another, so one node that does
- * not answer is shown as such, and holds up nothing. */
+/** A thread for each node: it connects, asks, and connects anew when that failed. None waits for another, so one node
+ * that does not answer is shown as such, and holds up nothing. */
 #include "tools/cairn/top.h"
 
 #include <errno.h>
@@ -44,7 +44,8 @@ static const char *text_of(const json_t *o, const char *key)
 
 /* ---- one node ---- */
 
-static int ask(struct cairn *session, int (*fn)(struct cairn *, char **, const struct cairn_call_options *), json_t **doc)
+static int ask(struct cairn *session, int (*fn)(struct cairn *, char **, const struct cairn_call_options *),
+               json_t **doc)
 {
     struct cairn_call_options o = CAIRN_CALL_OPTIONS_INIT;
     char *text = NULL;
@@ -309,8 +310,8 @@ static void method_add(json_t *rows, json_t *node, const json_t *m, const json_t
                    (double)number_of(before, "mean_ns") * (double)number_of(before, "requests");
     if (row == NULL) {
         row = json_pack("{s:s, s:s, s:f, s:f, s:f, s:f, s:f, s:i}", "provider", text_of(m, "provider"), "method",
-                        text_of(m, "method"), "per_s", 0.0, "failed_per_s", 0.0, "in_bytes_per_s", 0.0, "out_bytes_per_s",
-                        0.0, "mean_ns", 0.0, "p99_ns", 0);
+                        text_of(m, "method"), "per_s", 0.0, "failed_per_s", 0.0, "in_bytes_per_s", 0.0,
+                        "out_bytes_per_s", 0.0, "mean_ns", 0.0, "p99_ns", 0);
         json_array_append_new(rows, row);
     }
     real_add(row, "per_s", requests);
@@ -327,7 +328,8 @@ static void method_add(json_t *rows, json_t *node, const json_t *m, const json_t
 
 static void node_rates(const struct node *n, json_t *rows, json_t *node)
 {
-    const json_t *methods = json_object_get(n->metrics[1], "methods"), *before = json_object_get(n->metrics[0], "methods");
+    const json_t *methods = json_object_get(n->metrics[1], "methods"),
+                 *before = json_object_get(n->metrics[0], "methods");
     double s = (double)(n->at_ns[1] - n->at_ns[0]) / CAIRN_NS_PER_S;
     for (size_t i = 0; n->answers == 2 && s > 0 && i < json_array_size(methods); i++) {
         const json_t *m = json_array_get(methods, i);
@@ -352,9 +354,11 @@ static json_t *node_row(const struct top *t, const struct node *n, json_t *rows)
     const json_t *counters = json_object_get(n->metrics[1], "counters");
     json_t *o = json_pack("{s:s, s:s, s:b, s:f, s:f, s:f, s:f}", "name",
                           n->name[0] != '\0' ? n->name : text_of(n->metrics[1], "node"), "state",
-                          member != NULL ? text_of(member, "state") : n->answers > 0 ? "up" : "unknown", "answers",
-                          (int)(n->answers > 0), "requests_per_s", 0.0, "failed_per_s", 0.0, "in_bytes_per_s", 0.0,
-                          "out_bytes_per_s", 0.0);
+                          member != NULL   ? text_of(member, "state")
+                          : n->answers > 0 ? "up"
+                                           : "unknown",
+                          "answers", (int)(n->answers > 0), "requests_per_s", 0.0, "failed_per_s", 0.0,
+                          "in_bytes_per_s", 0.0, "out_bytes_per_s", 0.0);
     if (member != NULL) {
         json_object_set(o, "slots", json_object_get(member, "slots"));
         json_object_set(o, "leads", json_object_get(member, "leads"));
@@ -417,6 +421,7 @@ json_t *top_report(struct top *t)
         json_object_set(o, "cluster", t->cluster);
     if (t->problem[0] != '\0')
         json_object_set_new(o, "problem", json_string(t->problem));
-    json_object_set_new(o, "not_asked", json_integer(members > TOP_NODES_MAX ? (json_int_t)members - TOP_NODES_MAX : 0));
+    json_object_set_new(o, "not_asked",
+                        json_integer(members > TOP_NODES_MAX ? (json_int_t)members - TOP_NODES_MAX : 0));
     return o;
 }

@@ -143,8 +143,8 @@ void transfer_item_over(struct transfer *t, struct transfer_batch *b, const stru
                         const char *text);
 /** One that failed. A code that would hit every other value too ends the transfer. */
 void transfer_failed(struct transfer *t, const char *key, size_t key_len, int rc, const char *text);
-/** A call has timed out that says nothing about any item. Too many in a row end the transfer: each of those that would follow
- * would be waited for as long. */
+/** A call has timed out that says nothing about any item. Too many in a row end the transfer: each of those that
+ * would follow would be waited for as long. */
 void transfer_timed_out(struct transfer *t);
 /** True once nothing more is to be begun: a fatal failure, or an interrupt. */
 bool transfer_is_stopped(const struct transfer *t);

@@ -1,5 +1,5 @@
-/* Manual pages whose one source is the program itself: cairn.yaml(5) from the configuration's schema, cairnd(8) from what
- * `cairnd --help` says (on standard input). Runs in the build only.
+/* Manual pages whose one source is the program itself: cairn.yaml(5) from the configuration's schema, cairnd(8) from
+ * what `cairnd --help` says (on standard input). Runs in the build only.
  *
  *      cairn-docs conf > cairn.yaml.5
  *      cairnd --help | cairn-docs daemon > cairnd.8 */
@@ -194,22 +194,24 @@ static void daemon_page(void)
     }
     if (verbatim)
         puts(".RE\n.fi");
-    puts(".SH SIGNALS\nSIGTERM and SIGINT drain: no new requests, those that run may end (limits.drain), then the "
-         "process "
-         "exits with 0.\n"
-         ".SH \"EXIT STATUS\"\n.TP\n0\nstopped as asked\n.TP\n1\ncould not start, or failed\n.TP\n2\nwrong "
-         "usage\n.TP\n3\n"
-         "\\-\\-check\\-config: nothing is wrong but that something is in use, by a node that runs\n"
-         ".SH ENVIRONMENT\n.TP\n\\fBNOTIFY_SOCKET\\fR, \\fBWATCHDOG_USEC\\fR\nwhere the service manager is told that the "
-         "node is ready or stops, needs more time, and that all its workers are alive\n.TP\n\\fBLISTEN_FDS\\fR\n"
-         "listening sockets from it, instead of binding the addresses of \\fBlisten\\fR and \\fBmetrics.listen\\fR that "
-         "they are at\n.TP\n\\fBCREDENTIALS_DIRECTORY\\fR\nits file \\fBcluster.key\\fR stands before "
-         "\\fBauth.key_file\\fR of the configuration\n"
-         ".SH FILES\nIn the workspace: \\fBnode.json\\fR (where the node is, while it serves), \\fBnode.sock\\fR, "
-         "\\fBcluster.key\\fR (mode 0600: whoever holds it, or a copy, enters over TCP as the user that runs the node, "
-         "an "
-         "administrator; users come by MUNGE).\n"
-         ".SH \"SEE ALSO\"\n\\fBcairn\\fR(1), \\fBcairn.yaml\\fR(5)");
+    puts(
+        ".SH SIGNALS\nSIGTERM and SIGINT drain: no new requests, those that run may end (limits.drain), then the "
+        "process "
+        "exits with 0.\n"
+        ".SH \"EXIT STATUS\"\n.TP\n0\nstopped as asked\n.TP\n1\ncould not start, or failed\n.TP\n2\nwrong "
+        "usage\n.TP\n3\n"
+        "\\-\\-check\\-config: nothing is wrong but that something is in use, by a node that runs\n"
+        ".SH ENVIRONMENT\n.TP\n\\fBNOTIFY_SOCKET\\fR, \\fBWATCHDOG_USEC\\fR\nwhere the service manager is told that "
+        "the "
+        "node is ready or stops, needs more time, and that all its workers are alive\n.TP\n\\fBLISTEN_FDS\\fR\n"
+        "listening sockets from it, instead of binding the addresses of \\fBlisten\\fR and \\fBmetrics.listen\\fR that "
+        "they are at\n.TP\n\\fBCREDENTIALS_DIRECTORY\\fR\nits file \\fBcluster.key\\fR stands before "
+        "\\fBauth.key_file\\fR of the configuration\n"
+        ".SH FILES\nIn the workspace: \\fBnode.json\\fR (where the node is, while it serves), \\fBnode.sock\\fR, "
+        "\\fBcluster.key\\fR (mode 0600: whoever holds it, or a copy, enters over TCP as the user that runs the node, "
+        "an "
+        "administrator; users come by MUNGE).\n"
+        ".SH \"SEE ALSO\"\n\\fBcairn\\fR(1), \\fBcairn.yaml\\fR(5)");
 }
 
 int main(int argc, char **argv)

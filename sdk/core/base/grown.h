@@ -1,6 +1,7 @@
-/** Public structs that grow. Within a major version a struct with a size member may get more members at its end (cairn.h),
- * never in the padding behind the last one; programs that were built before pass the shorter one. So the library asks for
- * what the struct had in 0.1, and reads what came later from a copy, in which it is zero if the program did not know it. */
+/** Public structs that grow. Within a major version a struct with a size member may get more members at its end
+ * (cairn.h), never in the padding behind the last one; programs that were built before pass the shorter one. So the
+ * library asks for what the struct had in 0.1, and reads what came later from a copy, in which it is zero if the
+ * program did not know it. */
 #ifndef CAIRN_CORE_BASE_GROWN_H
 #define CAIRN_CORE_BASE_GROWN_H
 

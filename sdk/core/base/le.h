@@ -1,7 +1,8 @@
 /** Little-endian numbers in bytes, as files and packets have them.
  *
- * Reader and writer know where their bytes end and fail for good at the first step beyond: a reader then gives zeros, a writer
- * writes nothing. So whoever decodes something hostile reads all of it and looks at `failed` once, before it believes any of it. */
+ * Reader and writer know where their bytes end and fail for good at the first step beyond: a reader then gives zeros,
+ * a writer writes nothing. So whoever decodes something hostile reads all of it and looks at `failed` once, before it
+ * believes any of it. */
 #ifndef CAIRN_CORE_BASE_LE_H
 #define CAIRN_CORE_BASE_LE_H
 

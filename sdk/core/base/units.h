@@ -26,7 +26,8 @@ enum cairn_units_result {
     CAIRN_UNITS_NOT_WHOLE, /* "1.5B" */
 };
 
-/** "64KiB", "1.5 GiB": a decimal number, spaces, a unit of @units exactly as it is written there. No signs, no exponents. */
+/** "64KiB", "1.5 GiB": a decimal number, spaces, a unit of @units exactly as it is written there. No signs, no
+ * exponents. */
 enum cairn_units_result cairn_units_parse(const char *text, const struct cairn_unit *units, uint64_t *value);
 /** Digits alone. False: there is something else, or it does not fit. */
 bool cairn_units_parse_whole(const char *text, uint64_t *value);

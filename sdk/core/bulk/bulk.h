@@ -85,7 +85,8 @@ struct cairn_bulk_op {
     uint64_t off; /* in the remote memory; desc.off, where the caller's part begins, is the callee's to add */
     uint8_t *local;
     uint64_t len;
-    uint64_t deadline_ns;    /* 0: the latest there is, 30 s and one more for each MiB: peers cannot hold memory for longer */
+    /* 0: the latest there is, 30 s and one more for each MiB: peers cannot hold memory for longer */
+    uint64_t deadline_ns;
     enum cairn_bulk_way way; /* CAIRN_BULK_AUTO to choose; afterwards what moved the last byte */
     /** Called after each piece has arrived, in order and without gaps, before done(): [from, to) of @local are there,
      * still warm in the cache, the moment to checksum them. May cancel the transfer. May be NULL. Pull only. */

@@ -34,8 +34,8 @@ enum {
 
 #define BULK_FABRIC_AFTER_BYTES (UINT64_C(32) << 20)
 
-/* When a transfer ends at the latest. A request may wait for days; memory that is lent for a transfer may not: a peer that
- * reads its socket and moves nothing would hold it. */
+/* When a transfer ends at the latest. A request may wait for days; memory that is lent for a transfer may not: a peer
+ * that reads its socket and moves nothing would hold it. */
 static inline uint64_t bulk_deadline(uint64_t now_ns, uint64_t asked_ns, uint64_t len)
 {
     uint64_t latest = now_ns + (BULK_TIMEOUT_S + (len >> 20)) * CAIRN_NS_PER_S;

@@ -14,12 +14,12 @@
 enum { LOOP_TIMERS_PER_TURN = 256, LOOP_TASK_ROUNDS_PER_TURN = 8 };
 enum { LOOP_SPIN_LUCK_MAX = 8, LOOP_SPIN_AGAIN = 16 };
 
-/* Of now_ns and of the timer that ends a sleep: they must be the same. It counts while the machine is suspended, because others
- * do not wait for us: a lease is not held any more, a node has forgotten our session, a call took too long for its caller. When
- * the machine wakes up, what became due meanwhile is due at once, in order of time, 256 timers a turn, in each turn after the
- * descriptors that were found ready. Nothing is due early, since no timer is relative. By CLOCK_MONOTONIC all would be late by
- * the suspend, the leases too. Where threads wait for one another (commit.c, drive.c) it is right and used: both sides stood
- * still. */
+/* Of now_ns and of the timer that ends a sleep: they must be the same. It counts while the machine is suspended,
+ * because others do not wait for us: a lease is not held any more, a node has forgotten our session, a call took too
+ * long for its caller. When the machine wakes up, what became due meanwhile is due at once, in order of time, 256
+ * timers a turn, in each turn after the descriptors that were found ready. Nothing is due early, since no timer is
+ * relative. By CLOCK_MONOTONIC all would be late by the suspend, the leases too. Where threads wait for one another
+ * (commit.c, drive.c) it is right and used: both sides stood still. */
 #define LOOP_CLOCK CLOCK_BOOTTIME
 
 static uint64_t loop_now(struct cairn_env *env)
@@ -209,8 +209,8 @@ static uint64_t loop_sleep_ns(struct cairn_loop *loop, uint64_t max_ns)
     return MIN(max_ns, next > loop->now_ns ? next - loop->now_ns : 0);
 }
 
-/* Polls for a while instead of sleeping. True: something came. It is given up for the most part where it was in vain lately: then
- * what is waited for takes longer, or cannot come because we hold the core. */
+/* Polls for a while instead of sleeping. True: something came. It is given up for the most part where it was in vain
+ * lately: then what is waited for takes longer, or cannot come because we hold the core. */
 static bool loop_spin(struct cairn_loop *loop, uint64_t ns)
 {
     uint64_t end;
@@ -229,9 +229,10 @@ static bool loop_spin(struct cairn_loop *loop, uint64_t ns)
     return false;
 }
 
-/* A sleep of @ns from now_ns on must end. A tick that is armed for less is left alone: it ends this sleep early, once, where
- * arming it for each would cost every turn of a busy loop whose deadlines are far away. For the same reason it is a timer of
- * the kernel's and not libevent's, which reads the clock twice a turn and has epoll_wait() arm and disarm a timer each time. */
+/* A sleep of @ns from now_ns on must end. A tick that is armed for less is left alone: it ends this sleep early,
+ * once, where arming it for each would cost every turn of a busy loop whose deadlines are far away. For the same
+ * reason it is a timer of the kernel's and not libevent's, which reads the clock twice a turn and has epoll_wait()
+ * arm and disarm a timer each time. */
 static void loop_arm_tick(struct cairn_loop *loop, uint64_t ns)
 {
     uint64_t at = loop->now_ns + MIN(ns, UINT64_C(3600) * CAIRN_NS_PER_S);

@@ -80,7 +80,8 @@ void cairn_loop_stop(struct cairn_loop *loop);
 void cairn_loop_wake(struct cairn_loop *loop);
 /** Any thread: @t runs on the loop's thread. @t must be on no queue; it belongs to the loop until it runs. */
 void cairn_loop_post(struct cairn_loop *loop, struct cairn_task *t);
-/** The loop's own thread: takes back a task that was posted and may not have run yet. Who posted it is through with it. */
+/** The loop's own thread: takes back a task that was posted and may not have run yet. Who posted it is through with
+ * it. */
 void cairn_loop_unpost(struct cairn_loop *loop, struct cairn_task *t);
 
 /** The clock as of the present turn; costs nothing. cairn_env_now_ns(&loop->env) reads the real one. */

@@ -18,8 +18,8 @@ enum {
     /* A connection with this much output is written to before the turn ends, so that its peer works on the first of
      * many frames while we make the last. Waiting for the end, two ends take turns: 64 calls in flight made 2.1 M/s
      * instead of 3.9 (16 frames; 32: 3.1, 8: 2.7), 16 puts of 1 KiB 0.6 M/s instead of 0.75 (8 KiB; 16 KiB: 0.5, 4 KiB:
-     * 0.7). While other connections wait for their turn, peers have work and calls of the system count: 16 times 16 gets
-     * of 1 KiB made 0.9 M/s instead of 1.03 with the bytes of a single one. */
+     * 0.7). While other connections wait for their turn, peers have work and calls of the system count: 16 times 16
+     * gets of 1 KiB made 0.9 M/s instead of 1.03 with the bytes of a single one. */
     CAIRN_NET_FLUSH_FRAMES = 16,
     CAIRN_NET_FLUSH_BYTES = 8 << 10,
     CAIRN_NET_FLUSH_BUSY_BYTES = 24 << 10,

@@ -3,15 +3,16 @@
  * *Looking up* is a hash and an index into a table, for clients and servers alike. *Making* the table is the
  * coordinator's, which keeps it in the map: nobody else has to come to the same one.
  *
- * A member draws a number for each slot from Exp(share); the smallest wins (Thaler & Ravishankar's highest random weight,
- * weighted by Schindelhauer & Schomaker's logarithmic method): each wins a part of the slots equal to its share. On
- * average: with 16 slots to a member, as a thousand members have, the busiest of them wins twice its share. So a table is
- * made with *bounded loads* (Mirrokni, Thorup & Zadimoghaddam, "Consistent Hashing with Bounded Loads", with a bound of a
- * single slot): a member that has its share is passed over, and the next in order takes the slot. Made afresh for each
- * change that would cascade; so a table is made from the one before, and differs from it only where it has to:
+ * A member draws a number for each slot from Exp(share); the smallest wins (Thaler & Ravishankar's highest random
+ * weight, weighted by Schindelhauer & Schomaker's logarithmic method): each wins a part of the slots equal to its
+ * share. On average: with 16 slots to a member, as a thousand members have, the busiest of them wins twice its share.
+ * So a table is made with *bounded loads* (Mirrokni, Thorup & Zadimoghaddam, "Consistent Hashing with Bounded Loads",
+ * with a bound of a single slot): a member that has its share is passed over, and the next in order takes the slot.
+ * Made afresh for each change that would cascade; so a table is made from the one before, and differs from it only
+ * where it has to:
  *
- *  - who leaves, or has no share any more: its places are taken over, and nothing else moves (where zones are hardly more
- *    than replicas, a little: a place may then be for one zone alone, whose members would have too much);
+ *  - who leaves, or has no share any more: its places are taken over, and nothing else moves (where zones are hardly
+ *    more than replicas, a little: a place may then be for one zone alone, whose members would have too much);
  *  - who joins, or gets a larger share, takes its share, rounded down, from those that have more than theirs;
  *  - replicas are in distinct zones, or in all zones if there are fewer; zones come before shares.
  *
@@ -58,8 +59,9 @@ static inline uint64_t cairn_placement_slot_mark(uint32_t slot)
     return x ^ x >> 31;
 }
 
-/** The ids of the members that @slot prefers, best first, whatever else they hold, into @ids (room for @replicas, at most
- * CAIRN_REPLICAS_MAX). Pure; O(n * replicas). Returns how many: fewer than @replicas when fewer members have a share.
+/** The ids of the members that @slot prefers, best first, whatever else they hold, into @ids (room for @replicas, at
+ * most CAIRN_REPLICAS_MAX). Pure; O(n * replicas). Returns how many: fewer than @replicas when fewer members have a
+ * share.
  */
 uint32_t cairn_placement_rank(uint32_t slot, const struct cairn_placement_member *members, uint32_t n,
                               uint32_t replicas, uint64_t *ids);
@@ -71,20 +73,21 @@ struct cairn_placement_conf {
     uint32_t n;
     uint32_t slot_bits;
     uint32_t replicas; /* as many as there are, if there are fewer members with a share */
-    /* What the slots have now: @before_width ids for each; 0, and whoever is no member, is nobody. Those that come first
-     * are the last to go. NULL: nothing yet. */
+    /* What the slots have now: @before_width ids for each; 0, and whoever is no member, is nobody. Those that come
+     * first are the last to go. NULL: nothing yet. */
     const uint64_t *before;
     uint32_t before_width;
 };
 
-/** A table made afresh takes slots * members * replicas draws: 16384 * 1,000 * 2 are a fifth of a second; one from a table
- * before it takes a few milliseconds. Returns 0, CAIRN_E_INVAL (bounds; two members with one id, or one with 0) or
- * CAIRN_E_NOMEM. */
+/** A table made afresh takes slots * members * replicas draws: 16384 * 1,000 * 2 are a fifth of a second; one from a
+ * table before it takes a few milliseconds. Returns 0, CAIRN_E_INVAL (bounds; two members with one id, or one with 0)
+ * or CAIRN_E_NOMEM. */
 int cairn_placement_new(const struct cairn_placement_conf *conf, struct cairn_placement **out, struct cairn_err *err);
 void cairn_placement_free(struct cairn_placement *p);
 
 uint32_t cairn_placement_slots(const struct cairn_placement *p);
-/** Ids of the slot's members, @n of them, those that were there before first; 0 if no member has a share. Lives as long as
+/** Ids of the slot's members, @n of them, those that were there before first; 0 if no member has a share. Lives as
+ * long as
  * @p. */
 const uint64_t *cairn_placement_of_slot(const struct cairn_placement *p, uint32_t slot, uint32_t *n);
 const uint64_t *cairn_placement_of_key(const struct cairn_placement *p, const void *key, size_t len, uint32_t *n);

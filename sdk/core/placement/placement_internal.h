@@ -55,8 +55,8 @@ struct cairn_placement__seat {
     uint32_t search;    /* the last one that came by here (placement_table.c) */
 };
 
-/** Sets low and high of @n seats, in @zones zones, for @slots slots with @replicas members each (at most @n). Returns 0 or
- * CAIRN_E_NOMEM. */
+/** Sets low and high of @n seats, in @zones zones, for @slots slots with @replicas members each (at most @n). Returns
+ * 0 or CAIRN_E_NOMEM. */
 int cairn_placement__divide(struct cairn_placement__seat *seats, uint32_t n, uint32_t zones, uint32_t slots,
                             uint32_t replicas);
 

@@ -1,8 +1,8 @@
 /* How many slots each member is to hold: what is to be held in all, by share, within what zones allow.
  *
- * A slot's replicas are in as many zones as it can have. With no more replicas than zones no zone holds a slot twice: it
- * has at most all slots. With fewer zones each has all of them at least, and some of them more than once. So zones divide
- * the whole among them between such bounds, and the members of each zone what it got, each at most all slots. */
+ * A slot's replicas are in as many zones as it can have. With no more replicas than zones no zone holds a slot twice:
+ * it has at most all slots. With fewer zones each has all of them at least, and some of them more than once. So zones
+ * divide the whole among them between such bounds, and the members of each zone what it got, each at most all slots. */
 #include "sdk/core/placement/placement_internal.h"
 
 #include <stdlib.h>
@@ -15,8 +15,9 @@ struct part {
     bool fixed;         /* at one of its bounds */
 };
 
-/* Every part in proportion to its share, but for those that would get too much or too little: these get their bound. Each
- * round fixes at least one, those on the side where more is amiss: that keeps the others from being fixed wrongly. */
+/* Every part in proportion to its share, but for those that would get too much or too little: these get their bound.
+ * Each round fixes at least one, those on the side where more is amiss: that keeps the others from being fixed
+ * wrongly. */
 static void divide(uint32_t total, struct part *parts, uint32_t n)
 {
     for (;;) {

@@ -1,10 +1,11 @@
 /* The table: kept from the one before, filled where something is missing, then balanced.
  *
- * Filling prefers members that have not even their share rounded down: that leaves little to balance (without it, a table
- * takes two to three times as long). Balancing takes from those that have too much for those that have too little; what was
- * only just filled in goes first, since nothing of it has been copied yet. Each taking brings two members nearer to their
- * shares and none farther away, so it ends; a table that was balanced stays as it is. Where nobody may take what is too
- * much (the zones forbid it, or it holds the slots already), a third takes it and gives something else (chains). */
+ * Filling prefers members that have not even their share rounded down: that leaves little to balance (without it, a
+ * table takes two to three times as long). Balancing takes from those that have too much for those that have too
+ * little; what was only just filled in goes first, since nothing of it has been copied yet. Each taking brings two
+ * members nearer to their shares and none farther away, so it ends; a table that was balanced stays as it is. Where
+ * nobody may take what is too much (the zones forbid it, or it holds the slots already), a third takes it and gives
+ * something else (chains). */
 #include "sdk/core/placement/placement_internal.h"
 
 #include <inttypes.h>

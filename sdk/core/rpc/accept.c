@@ -52,9 +52,9 @@ struct handover {
 
 /* ---- those who have not proved yet who they are ---- */
 
-/* They have a bound of their own, beside that of connections, which they would otherwise fill for as long as HELLO may take: then
- * whoever can reach the node could lock its users out. At the bound the oldest goes, so that everybody gets in who says HELLO
- * before that many others have come. */
+/* They have a bound of their own, beside that of connections, which they would otherwise fill for as long as HELLO
+ * may take: then whoever can reach the node could lock its users out. At the bound the oldest goes, so that everybody
+ * gets in who says HELLO before that many others have come. */
 static uint32_t greeters_max(const struct cairn_rpc_node *node)
 {
     return MAX((uint32_t)GREETERS_WORKER_MIN, node->connections_max / GREETERS_SHARE / node->nworkers);
@@ -94,7 +94,8 @@ static bool node_has_room(struct cairn_rpc_node *node)
 
 /* ---- HELLO ---- */
 
-/* Anybody can be refused as often as they like, so what they can put into the log has a bound; counters have them all. */
+/* Anybody can be refused as often as they like, so what they can put into the log has a bound; counters have them
+ * all. */
 static void refusal_log(struct cairn_rpc_peer *peer, const char *text)
 {
     struct cairn_rpc *rpc = peer->rpc;

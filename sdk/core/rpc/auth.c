@@ -79,8 +79,8 @@ void cairn_auth_forget(void *secret, size_t n)
     sodium_memzero(secret, n);
 }
 
-/* Root's own with mode 0440 is what systemd's copy of a credential looks like where an access list, whose mask stands in the
- * group's bits, lets the service's user read it. */
+/* Root's own with mode 0440 is what systemd's copy of a credential looks like where an access list, whose mask stands
+ * in the group's bits, lets the service's user read it. */
 static bool others_may_read(const struct stat *st)
 {
     return (st->st_mode & 077) != 0 && !((st->st_mode & 07777) == 0440 && st->st_uid == 0 && st->st_gid == 0);

@@ -25,8 +25,8 @@ void cairn_auth_prove(uint8_t proof[CAIRN_PROOF_BYTES], const uint8_t key[CAIRN_
 bool cairn_auth_check(const uint8_t *proof, size_t n, const uint8_t key[CAIRN_KEY_BYTES],
                       const struct cairn_auth_transcript *t, bool from_server);
 
-/** A key for one purpose alone, so that what is proved with it proves nothing elsewhere. @purpose is a fixed text, @context
- * tells its users apart. */
+/** A key for one purpose alone, so that what is proved with it proves nothing elsewhere. @purpose is a fixed text,
+ * @context tells its users apart. */
 void cairn_auth_derive(uint8_t to[CAIRN_KEY_BYTES], const uint8_t key[CAIRN_KEY_BYTES], const char *purpose,
                        const void *context, size_t n);
 /** A short code over @n bytes, for packets (libsodium crypto_generichash: BLAKE2b with a key). */

@@ -1,5 +1,5 @@
-/* The end of a target: those who connected to it are told, and leave when their requests are answered. Our own sessions with
- * others are their users' to close, who may need them until then. See accept.h. */
+/* The end of a target: those who connected to it are told, and leave when their requests are answered. Our own
+ * sessions with others are their users' to close, who may need them until then. See accept.h. */
 #include "sdk/core/rpc/accept.h"
 
 #include "sdk/core/rpc/rpc_internal.h"

@@ -155,8 +155,8 @@ struct cairn_rpc_call {
 
 /** Starts @call; done() runs later. Never fails by itself: what is wrong arrives as call->rc. */
 void cairn_rpc_call_start(struct cairn_rpc_call *call);
-/** done() runs soon, never inside this call, with CAIRN_E_CANCELED unless the answer was there first. The target is told; a
- * local target is waited for, since it may be reading call->msg. Harmless when over. */
+/** done() runs soon, never inside this call, with CAIRN_E_CANCELED unless the answer was there first. The target is
+ * told; a local target is waited for, since it may be reading call->msg. Harmless when over. */
 void cairn_rpc_call_cancel(struct cairn_rpc_call *call);
 bool cairn_rpc_call_is_running(const struct cairn_rpc_call *call);
 

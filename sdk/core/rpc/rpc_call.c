@@ -67,9 +67,9 @@ static int call_join_payload(struct cairn_rpc_call *call, struct cairn_rpc_req *
 
 /* ---- deadlines of local calls ---- */
 
-/* A local target that is overdue is told so, as it would be of a remote call. It is waited for all the same, since it may be
- * reading the caller's message and writing to its memory: what listens to its on_cancel ends in time, and what waits for a disk
- * ends with the disk. Whoever is outside has a deadline of its own and is not held up by that. */
+/* A local target that is overdue is told so, as it would be of a remote call. It is waited for all the same, since it
+ * may be reading the caller's message and writing to its memory: what listens to its on_cancel ends in time, and what
+ * waits for a disk ends with the disk. Whoever is outside has a deadline of its own and is not held up by that. */
 void cairn_rpc__locals_sweep(void *arg)
 {
     struct cairn_rpc *rpc = arg;

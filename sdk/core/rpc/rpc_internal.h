@@ -74,8 +74,8 @@ void cairn_rpc__call_finish(struct cairn_rpc_call *call, int status, const uint8
 void cairn_rpc__call_finish_msg(struct cairn_rpc_call *call, int status, const ProtobufCMessage *msg, const char *text,
                                 const uint8_t *payload, uint32_t payload_len);
 void cairn_rpc__call_fail(struct cairn_rpc_call *call, int rc, const char *text);
-/** The code for a call that the target has carried out, and whose answer is lost for the reason @rc. Of a change it says
- * CAIRN_E_UNKNOWN: who called would take @rc for "nothing was done". */
+/** The code for a call that the target has carried out, and whose answer is lost for the reason @rc. Of a change it
+ * says CAIRN_E_UNKNOWN: who called would take @rc for "nothing was done". */
 int cairn_rpc__call_untold(const struct cairn_rpc_call *call, int rc);
 #define RPC_UNTOLD_TEXT "there was no memory for the answer"
 /** Tells the targets of local calls that are overdue. */
@@ -169,8 +169,8 @@ void cairn_rpc__peer_reply(struct cairn_rpc_req *rq, int status, const ProtobufC
 
 void cairn_rpc__peer_credit_plain(struct cairn_rpc_peer *peer, uint32_t id);
 
-/** Writes one frame to the output, where it does not count before cairn_conn_commit(). Returns its length; 0 when memory is
- * short, and then the connection is lost. */
+/** Writes one frame to the output, where it does not count before cairn_conn_commit(). Returns its length; 0 when
+ * memory is short, and then the connection is lost. */
 size_t cairn_rpc__peer_encode(struct cairn_rpc_peer *peer, struct cairn_frame *f, const ProtobufCMessage *msg,
                               const struct iovec *payload, uint32_t n);
 
@@ -239,8 +239,8 @@ static inline void cairn_rpc__stats_start(struct cairn_rpc_req *rq)
     cairn_rpc_stats_start(rq->stats, rq->bytes);
 }
 
-/* The clock as answers see it: read by the first of a turn and by each eighth after that, since reading it is a twelfth of what
- * a null call costs. */
+/* The clock as answers see it: read by the first of a turn and by each eighth after that, since reading it is a
+ * twelfth of what a null call costs. */
 static inline uint64_t cairn_rpc__answer_ns(struct cairn_rpc *rpc)
 {
     if (rpc->answer_ns < cairn_loop_now(rpc->loop) || ++rpc->answers % RPC_ANSWERS_PER_CLOCK == 0)

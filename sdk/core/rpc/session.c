@@ -291,8 +291,8 @@ static void session_forget_numbers(struct cairn_rpc_session *s)
     }
 }
 
-/* The node knows us: the calls that will be sent again keep their numbers. Those of calls that nobody waits for are free
- * again, since no answer to them will come; the node refuses a number whose predecessor still runs. */
+/* The node knows us: the calls that will be sent again keep their numbers. Those of calls that nobody waits for are
+ * free again, since no answer to them will come; the node refuses a number whose predecessor still runs. */
 static void session_recount_numbers(struct cairn_rpc_session *s)
 {
     memset(s->seq_busy, 0, s->window);

@@ -1,5 +1,5 @@
-/* What the target remembers of those who connected: their sessions, found by number, and those without a connection for a while.
- * What a session holds is dedup.h's. */
+/* What the target remembers of those who connected: their sessions, found by number, and those without a connection
+ * for a while. What a session holds is dedup.h's. */
 #include "sdk/core/rpc/accept.h"
 #include "sdk/core/rpc/hello.h"
 #include "sdk/core/rpc/rpc_internal.h"

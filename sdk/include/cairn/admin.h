@@ -47,13 +47,14 @@ CAIRN_API int cairn_ns_create(struct cairn *c, const char *name, const struct ca
 CAIRN_API int cairn_ns_create_async(struct cairn *c, const char *name, const struct cairn_ns_options *ns_options,
                                     const struct cairn_call_options *o, cairn_done_fn *done, void *arg);
 
-/** Those that the caller owns, may read or may write, by name; an administrator sees all. However many there are: they are
- * asked for page by page, so one that is made or removed meanwhile may or may not be among them. */
+/** Those that the caller owns, may read or may write, by name; an administrator sees all. However many there are:
+ * they are asked for page by page, so one that is made or removed meanwhile may or may not be among them. */
 CAIRN_API int cairn_ns_list(struct cairn *c, struct cairn_ns_list **out, const struct cairn_call_options *o);
 CAIRN_API int cairn_ns_list_async(struct cairn *c, struct cairn_ns_list **out, const struct cairn_call_options *o,
                                   cairn_done_fn *done, void *arg);
 
-/** *@out is a list of one. CAIRN_E_NOTFOUND; CAIRN_E_DENIED: it is there, and the caller may neither read nor write it. */
+/** *@out is a list of one. CAIRN_E_NOTFOUND; CAIRN_E_DENIED: it is there, and the caller may neither read nor write
+ * it. */
 CAIRN_API int cairn_ns_show(struct cairn *c, const char *name, struct cairn_ns_list **out,
                             const struct cairn_call_options *o);
 CAIRN_API int cairn_ns_show_async(struct cairn *c, const char *name, struct cairn_ns_list **out,
@@ -108,8 +109,8 @@ CAIRN_API int cairn_config_async(struct cairn *c, char **json, const struct cair
 CAIRN_API int cairn_cluster_status(struct cairn *c, char **json, const struct cairn_call_options *o);
 CAIRN_API int cairn_cluster_status_async(struct cairn *c, char **json, const struct cairn_call_options *o,
                                          cairn_done_fn *done, void *arg);
-/** The node of that name is to hold nothing any more, or, with @cancel, as much as others; *@slots (may be NULL): how many it
- * holds now. Returns when that is decided, long before it is done.
+/** The node of that name is to hold nothing any more, or, with @cancel, as much as others; *@slots (may be NULL): how
+ * many it holds now. Returns when that is decided, long before it is done.
  *   CAIRN_E_NOTFOUND    no member is called so
  *   CAIRN_E_DENIED      for administrators only */
 CAIRN_API int cairn_cluster_drain(struct cairn *c, const char *node, bool cancel, uint32_t *slots,

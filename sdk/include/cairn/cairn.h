@@ -104,9 +104,9 @@ struct cairn_options {
     /* Over TCP a client also offers MUNGE where its daemon runs: at $CAIRN_MUNGE_SOCKET, else where MUNGE expects it. */
     /** How the node's lists call this client; NULL: the program's name. */
     const char *name;
-    /** The libfabric provider for large values, the same as the node's (bulk.provider in its configuration), for instance
-     * "verbs;ofi_rxm", and the domain to use. NULL: $CAIRN_FABRIC_PROVIDER, else "tcp;ofi_rxm"; $CAIRN_FABRIC_DOMAIN,
-     * else any. */
+    /** The libfabric provider for large values, the same as the node's (bulk.provider in its configuration), for
+     * instance "verbs;ofi_rxm", and the domain to use. NULL: $CAIRN_FABRIC_PROVIDER, else "tcp;ofi_rxm";
+     * $CAIRN_FABRIC_DOMAIN, else any. */
     const char *fabric_provider, *fabric_domain;
     uint32_t timeout_ms;         /* of each call that names none; 0: 30 000 */
     uint32_t connect_timeout_ms; /* of cairn_connect() in all; 0: 10 000 */
@@ -140,8 +140,8 @@ CAIRN_API int cairn_connect(const struct cairn_options *options, struct cairn **
 CAIRN_API void cairn_close(struct cairn *c);
 
 /** Of this header. The library that a program runs with may be another: cairn_version(). Within one major version (0 is
- * one) the names and what they do stay, and structs with a size member may grow at their end: the library takes those of
- * programs that were built before, as if the new members were zero. */
+ * one) the names and what they do stay, and structs with a size member may grow at their end: the library takes those
+ * of programs that were built before, as if the new members were zero. */
 #define CAIRN_VERSION_MAJOR 0
 #define CAIRN_VERSION_MINOR 1
 #define CAIRN_VERSION_PATCH 0

@@ -63,9 +63,9 @@ CAIRN_API int cairn_read_async(struct cairn_ns *ns, const void *key, size_t key_
                                size_t room, size_t *len, uint64_t *total, const struct cairn_call_options *o,
                                cairn_done_fn *done, void *arg);
 
-/** A value that is written piece by piece, so that it needs not be in memory: of up to CAIRN_VALUE_BYTES_MAX bytes. It is
- * not there before the commit. One step at a time: CAIRN_E_STATE while one is in flight. In callbacks only asynchronous
- * steps. To be ended before cairn_close().
+/** A value that is written piece by piece, so that it needs not be in memory: of up to CAIRN_VALUE_BYTES_MAX bytes.
+ * It is not there before the commit. One step at a time: CAIRN_E_STATE while one is in flight. In callbacks only
+ * asynchronous steps. To be ended before cairn_close().
  *
  * The writer keeps up to twice 256 MiB, less for values below some GiB, and sends the one half while the other is being
  * filled. What it had sent is removed when it is aborted, or when the node sees nothing of it for ten minutes. */
@@ -78,12 +78,13 @@ CAIRN_API int cairn_writer_open(struct cairn_ns *ns, const void *key, size_t key
 /** Appends @len bytes, which were copied when it returns; it waits while both halves are full. After an error the
  * writer can only be aborted. CAIRN_E_TOOBIG: the value becomes too long. */
 CAIRN_API int cairn_writer_write(struct cairn_writer *w, const void *buf, size_t len);
-/** Likewise: @buf stays the caller's, unchanged, until @done. Has up to three calls in flight (options->inflight_max). */
+/** Likewise: @buf stays the caller's, unchanged, until @done. Has up to three calls in flight
+ * (options->inflight_max). */
 CAIRN_API int cairn_writer_write_async(struct cairn_writer *w, const void *buf, size_t len, cairn_done_fn *done,
                                        void *arg);
-/** Makes the value visible. The writer is gone, whatever this returns (but CAIRN_E_STATE); on failure all was aborted. In a
- * namespace that is spread over nodes, also of a write: CAIRN_E_BUSY, the node that had the first parts is gone, and the value is to be
- * written once more; CAIRN_E_UNKNOWN: likewise, unless it is there. */
+/** Makes the value visible. The writer is gone, whatever this returns (but CAIRN_E_STATE); on failure all was
+ * aborted. In a namespace that is spread over nodes, also of a write: CAIRN_E_BUSY, the node that had the first parts
+ * is gone, and the value is to be written once more; CAIRN_E_UNKNOWN: likewise, unless it is there. */
 CAIRN_API int cairn_writer_commit(struct cairn_writer *w);
 /** Likewise: the writer is gone when @done runs. If this returns an error nothing was started, and the writer is as
  * before. */
@@ -94,8 +95,8 @@ CAIRN_API void cairn_writer_abort(struct cairn_writer *w);
 /** Likewise: the writer is gone when @done runs, with 0 always. If this returns an error the writer is as before. */
 CAIRN_API int cairn_writer_abort_async(struct cairn_writer *w, cairn_done_fn *done, void *arg);
 
-/** Reads a value piece by piece, and all pieces are of one value: CAIRN_E_BUSY if it was replaced meanwhile, and then for
- * good. One step at a time: CAIRN_E_STATE while one is in flight. */
+/** Reads a value piece by piece, and all pieces are of one value: CAIRN_E_BUSY if it was replaced meanwhile, and then
+ * for good. One step at a time: CAIRN_E_STATE while one is in flight. */
 struct cairn_reader;
 
 /** Starts @off bytes into the value. Nothing is asked yet. @o as for a writer. */
@@ -108,8 +109,8 @@ CAIRN_API int cairn_reader_read_async(struct cairn_reader *r, void *buf, size_t 
 /** No step may be in flight; @done of the last one may call it. NULL does nothing. */
 CAIRN_API void cairn_reader_close(struct cairn_reader *r);
 
-/** Where a key is or would be, and why there, as the node that this client entered by knows it: versioned JSON, cairn_free().
- * Whether the key exists is not looked at, so it is told whatever has become of its nodes. */
+/** Where a key is or would be, and why there, as the node that this client entered by knows it: versioned JSON,
+ * cairn_free(). Whether the key exists is not looked at, so it is told whatever has become of its nodes. */
 CAIRN_API int cairn_where(struct cairn_ns *ns, const void *key, size_t key_len, char **json,
                           const struct cairn_call_options *o);
 CAIRN_API int cairn_where_async(struct cairn_ns *ns, const void *key, size_t key_len, char **json,

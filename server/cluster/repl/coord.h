@@ -1,7 +1,8 @@
-/** The coordinator: MAP's rules M1 to M7, the lease arithmetic and the moves of PROTOCOL §3, §6 and §7, for one cluster.
+/** The coordinator: MAP's rules M1 to M7, the lease arithmetic and the moves of PROTOCOL §3, §6 and §7, for one
+ * cluster.
  *
- * It holds what the map store holds (records, registered incarnations) and, in memory alone, when it granted what to whom.
- * Each change of a record is stored before anybody is told; while one is under way the slot takes no other.
+ * It holds what the map store holds (records, registered incarnations) and, in memory alone, when it granted what to
+ * whom. Each change of a record is stored before anybody is told; while one is under way the slot takes no other.
  *
  * A core: no I/O, no clock of its own. All on one thread. */
 #ifndef CAIRN_SERVER_CLUSTER_REPL_COORD_H
@@ -87,7 +88,7 @@ struct cairn_coord {
     struct cairn_coord_slot *slots;
     uint32_t nslots;
     uint32_t *watched, nwatched; /* slots: most need nothing most of the time */
-    uint32_t moving; /* slots with a move */
+    uint32_t moving;             /* slots with a move */
     uint64_t last_inc;
     uint64_t takeovers, recoveries, losses; /* losses: LOST slots that went on without all their members */
     uint64_t moves_done, moves_given_up;
@@ -104,12 +105,13 @@ void cairn_coord_load(struct cairn_coord *c, uint32_t slot, const struct cairn_s
 int cairn_coord_load_node(struct cairn_coord *c, const struct cairn_coord_process *p);
 
 /** A process has started: p->inc is set, to be stored by the caller with the rest of @p before the node is told. @logs:
- * what it has on disk, by ascending slot. The same process again gets the same answer. CAIRN_E_STATE: a later one is registered;
- * CAIRN_E_NOMEM. */
+ * what it has on disk, by ascending slot. The same process again gets the same answer. CAIRN_E_STATE: a later one is
+ * registered; CAIRN_E_NOMEM. */
 int cairn_coord_register(struct cairn_coord *c, struct cairn_coord_process *p, const struct cairn_coord_log *logs,
                          uint32_t nlogs);
-/** M1. True: the caller sends the GRANT now, with every record that the node does not have yet. @term: of the coordinator
- * that it was sent to; one that was sent before our term counts for nothing, also if it was to us in another. */
+/** M1. True: the caller sends the GRANT now, with every record that the node does not have yet. @term: of the
+ * coordinator that it was sent to; one that was sent before our term counts for nothing, also if it was to us in
+ * another. */
 bool cairn_coord_heartbeat(struct cairn_coord *c, struct cairn_who who, uint64_t term);
 /** True: @node should send its REGISTER again, for what it told a predecessor of ours of its logs is lost. */
 bool cairn_coord_wants_register(struct cairn_coord *c, uint64_t node);
@@ -118,19 +120,20 @@ void cairn_coord_propose(struct cairn_coord *c, const struct cairn_change *chang
  * from. Then the record is read, and until that has decided no other change of it is made, and whoever it ends the
  * authority of gets no grant. Otherwise the record is as before (a deposed coordinator has to stop). */
 void cairn_coord_on_stored(struct cairn_coord *c, uint32_t slot, int rc);
-/** @rc 0: *@rec is the record. If it is not the one that was to be stored, that is stored again: of several such requests
- * the store takes one. */
+/** @rc 0: *@rec is the record. If it is not the one that was to be stored, that is stored again: of several such
+ * requests the store takes one. */
 void cairn_coord_on_read(struct cairn_coord *c, uint32_t slot, int rc, const struct cairn_slot_record *rec);
 /** What time brings: take-over, recovery. To be called every heartbeat interval or so. */
 void cairn_coord_tick(struct cairn_coord *c);
 
-/* ---- placement changes: whoever plans them (server/cluster/planner.h) decides what moves where, and how much at a time ---- */
+/* ---- placement changes: whoever plans them (server/cluster/planner.h) decides what moves where, and how much at a
+ * time ---- */
 
 /** A slot's first record: @replicas by placement, the first leads. */
 int cairn_coord_create(struct cairn_coord *c, uint32_t slot, const uint64_t *replicas, uint32_t n, uint32_t min_insync);
-/** @to is to hold the slot (it copies, catches up and joins) and then @from not any more; 0: nobody leaves. It leads in the
- * end if @lead, or if @from leads now. CAIRN_E_BUSY: a change or a move is under way; CAIRN_E_STATE: @to holds it, @from
- * does not, or there is no room; CAIRN_E_NOTFOUND: no such node. */
+/** @to is to hold the slot (it copies, catches up and joins) and then @from not any more; 0: nobody leaves. It leads
+ * in the end if @lead, or if @from leads now. CAIRN_E_BUSY: a change or a move is under way; CAIRN_E_STATE: @to holds
+ * it, @from does not, or there is no room; CAIRN_E_NOTFOUND: no such node. */
 int cairn_coord_move(struct cairn_coord *c, uint32_t slot, uint64_t from, uint64_t to, bool lead);
 /** @node, which is in sync, is to lead. CAIRN_E_BUSY, CAIRN_E_STATE. */
 int cairn_coord_lead(struct cairn_coord *c, uint32_t slot, uint64_t node);
@@ -139,8 +142,8 @@ int cairn_coord_move_cancel(struct cairn_coord *c, uint32_t slot);
 /** @node leaves without a successor. CAIRN_E_BUSY: a change is under way, or (M3) the primary is not heard of;
  * CAIRN_E_STATE: it leads, too few would be in sync without it, or there is a move. */
 int cairn_coord_drop(struct cairn_coord *c, uint32_t slot, uint64_t node);
-/** From now on (or, if not @on, no longer) @node is to hold nothing: who plans moves its slots away; the caller stores its
- * process record. CAIRN_E_NOTFOUND. */
+/** From now on (or, if not @on, no longer) @node is to hold nothing: who plans moves its slots away; the caller
+ * stores its process record. CAIRN_E_NOTFOUND. */
 int cairn_coord_drain(struct cairn_coord *c, uint64_t node, bool on);
 /** How many slots name @node: 0 when its drain is done. */
 uint32_t cairn_coord_holds(const struct cairn_coord *c, uint64_t node);

@@ -15,8 +15,8 @@ struct cairn_slot_record *cairn_coord__begin(struct cairn_coord_slot *s);
 void cairn_coord__store(struct cairn_coord *c, struct cairn_coord_slot *s);
 void cairn_coord__insync_del(struct cairn_slot_record *rec, uint64_t node);
 void cairn_coord__replica_del(struct cairn_slot_record *rec, uint64_t node);
-/* A member that may lead: alive under its recorded incarnation, and heard of after @since_ns; in the order of placement. Or
- * nobody. */
+/* A member that may lead: alive under its recorded incarnation, and heard of after @since_ns; in the order of
+ * placement. Or nobody. */
 struct cairn_who cairn_coord__successor(struct cairn_coord *c, const struct cairn_slot_record *rec,
                                         struct cairn_who except, uint64_t since_ns);
 

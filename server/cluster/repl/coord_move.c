@@ -166,9 +166,9 @@ static void copy_tick(struct cairn_coord *c, struct cairn_coord_slot *s)
     }
 }
 
-/* Who leaves does not lead, and who comes is there (M3: no set is shrunk onto those that may be gone). If too few are in sync
- * without who leaves, it stays: those who are missing may be so for good, and a move that waits for them keeps out those that
- * would replace them. Then there is a replica more, until a plan drops one. */
+/* Who leaves does not lead, and who comes is there (M3: no set is shrunk onto those that may be gone). If too few are
+ * in sync without who leaves, it stays: those who are missing may be so for good, and a move that waits for them
+ * keeps out those that would replace them. Then there is a replica more, until a plan drops one. */
 static void joined_tick(struct cairn_coord *c, struct cairn_coord_slot *s)
 {
     const struct cairn_slot_record *rec = &s->rec;

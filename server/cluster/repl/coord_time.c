@@ -1,8 +1,8 @@
 /* The coordinator, as time passes: who is dead, who leads then (M2, M4, M6): see coord.h. */
 #include "server/cluster/repl/coord_internal.h"
 
-/* Nobody can hold a lease of @who any more. Our forerunner held none when we were elected; it is given the time to say that it
- * is there, since a slot that changes hands has one replica less for a while. */
+/* Nobody can hold a lease of @who any more. Our forerunner held none when we were elected; it is given the time to
+ * say that it is there, since a slot that changes hands has one replica less for a while. */
 static bool authority_is_over(struct cairn_coord *c, struct cairn_who who)
 {
     struct cairn_coord_node *n = cairn_coord_node(c, who.node);

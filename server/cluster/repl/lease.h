@@ -1,15 +1,16 @@
-/** Lease arithmetic (PROTOCOL §6; Gray & Cheriton, SOSP 1989): the holder counts from the *sending* of the heartbeat that
- * the grant answers, the granter from the sending of the grant, each on its own clock; so the holder stops first. */
+/** Lease arithmetic (PROTOCOL §6; Gray & Cheriton, SOSP 1989): the holder counts from the *sending* of the heartbeat
+ * that the grant answers, the granter from the sending of the grant, each on its own clock; so the holder stops
+ * first. */
 #ifndef CAIRN_SERVER_CLUSTER_REPL_LEASE_H
 #define CAIRN_SERVER_CLUSTER_REPL_LEASE_H
 
 #include "sdk/core/base/macros.h"
 
 struct cairn_lease_times {
-    uint64_t length_ns;    /* L */
+    uint64_t length_ns; /* L */
     uint64_t heartbeat_ns;
-    uint64_t slack_ns;     /* g: how late a timer may be */
-    uint32_t drift_ppm;    /* rho: each clock's rate is within 1 +- this of real time */
+    uint64_t slack_ns;  /* g: how late a timer may be */
+    uint32_t drift_ppm; /* rho: each clock's rate is within 1 +- this of real time */
 };
 
 /** W >= L(1+rho)/(1-rho) + g: after so long without a grant, the granter's clock, nobody holds the lease. */

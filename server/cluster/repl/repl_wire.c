@@ -1,5 +1,5 @@
-/* The messages of replicas: see repl_wire.h. What is checked here is what a message says by itself; whether it is true, and
- * fits the log of who gets it, is the replica's to judge. */
+/* The messages of replicas: see repl_wire.h. What is checked here is what a message says by itself; whether it is
+ * true, and fits the log of who gets it, is the replica's to judge. */
 #include "server/cluster/repl/repl_wire_internal.h"
 
 #include <inttypes.h>

@@ -1,13 +1,14 @@
 /** What replication says, as messages of proto/schema/repl.proto, and what the map store keeps of it.
  *
  * cairn_wire_*_put() makes a message of a value; all that the message needs lies in the arena, except what it borrows:
- * bytes and strings, which stay where they are. NULL: no memory. cairn_wire_*_get() reads a message of another process or of
- * a store, which may be anything: 0, or a code and a text
+ * bytes and strings, which stay where they are. NULL: no memory. cairn_wire_*_get() reads a message of another
+ * process or of a store, which may be anything: 0, or a code and a text
  *   CAIRN_E_INVAL   something is missing, unknown, contradicts the rest, or does not fit the payload
  *   CAIRN_E_LIMIT   more of something than may be
  *   CAIRN_E_FORMAT  a record of a version that is not known
  *   CAIRN_E_NOMEM
- * and then nothing of the value is to be used. What was put is got: a get() that refuses what a put() made is a defect. */
+ * and then nothing of the value is to be used. What was put is got: a get() that refuses what a put() made is a
+ * defect. */
 #ifndef CAIRN_SERVER_CLUSTER_REPL_WIRE_H
 #define CAIRN_SERVER_CLUSTER_REPL_WIRE_H
 
@@ -62,7 +63,8 @@ Cairn__Wire__ClusterRegistered *cairn_wire_registered_put(const struct cairn_coo
 int cairn_wire_registered_get(const Cairn__Wire__ClusterRegistered *w, struct cairn_coord_process *p,
                               struct cairn_err *err);
 
-/* ---- HEARTBEAT, RECORDS, PUBLISH. ClusterFetch, which asks for RECORDS, needs no reading: all its values make sense ---- */
+/* ---- HEARTBEAT, RECORDS, PUBLISH. ClusterFetch, which asks for RECORDS, needs no reading: all its values make sense
+ * ---- */
 
 struct cairn_wire_heartbeat {
     struct cairn_who who;
@@ -84,7 +86,7 @@ enum cairn_wire_member_state {
 };
 
 struct cairn_wire_member {
-    uint64_t node, inc; /* inc 0: it has never registered */
+    uint64_t node, inc;             /* inc 0: it has never registered */
     const char *name, *zone, *host; /* host: the machine that it runs on, as cairn_host_id() says; "": not known */
     const char *addresses[CAIRN_WIRE_ADDRESSES_MAX];
     uint32_t naddresses, weight;

@@ -1,5 +1,5 @@
-/* What the files of the codec share: repl_wire.c (replicas), repl_wire_record.c (records), repl_wire_coord.c (what nodes and
- * the coordinator say). */
+/* What the files of the codec share: repl_wire.c (replicas), repl_wire_record.c (records), repl_wire_coord.c (what
+ * nodes and the coordinator say). */
 #ifndef CAIRN_SERVER_CLUSTER_REPL_WIRE_INTERNAL_H
 #define CAIRN_SERVER_CLUSTER_REPL_WIRE_INTERNAL_H
 

@@ -297,8 +297,8 @@ static uint32_t state_by_map(const struct cairn_replica *r, const struct cairn_s
     return *goes_on ? r->sm.state : REPLICA_TAKEOVER;
 }
 
-/* The operator's order outlives a change of epoch by somebody else. If MAP has heard our RELEASE the slot is in take-over:
- * then nobody was there who could lead, and to give it up once more would help nobody. */
+/* The operator's order outlives a change of epoch by somebody else. If MAP has heard our RELEASE the slot is in
+ * take-over: then nobody was there who could lead, and to give it up once more would help nobody. */
 static bool is_still_to_release(const struct cairn_replica *r, const struct cairn_slot_record *rec, uint32_t state)
 {
     bool leads = state >= REPLICA_TAKEOVER && state <= REPLICA_RELEASED;

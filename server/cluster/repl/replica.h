@@ -3,7 +3,8 @@
  *  OUT --> LEARNER --> BACKUP --> TAKEOVER --> ACTIVE --> PAUSED --> ACTIVE
  *                                                |
  *                                                +----> RELEASED
- *  ACTIVE may also go to RELEASED. As the newest map says, all but GONE may also go to OUT, LEARNER, BACKUP, TAKEOVER and
+ *  ACTIVE may also go to RELEASED. As the newest map says, all but GONE may also go to OUT, LEARNER, BACKUP, TAKEOVER
+ *  and
  *  RESTARTED; OUT to GONE.
  *
  *  OUT        the map does not place the slot here.
@@ -83,8 +84,8 @@ struct cairn_replica_ops {
     void (*wipe)(struct cairn_replica *r);
     /** Later: cairn_replica_on_put(). */
     void (*copy_put)(struct cairn_replica *r, const uint8_t *page, uint32_t len);
-    /** A checkpoint of the records that were put and of @sessions (an image; borrowed until then), at @at; when it is on
-     * disk the mark is taken away and an empty log begins behind @at. Later: cairn_replica_on_sealed(). */
+    /** A checkpoint of the records that were put and of @sessions (an image; borrowed until then), at @at; when it is
+     * on disk the mark is taken away and an empty log begins behind @at. Later: cairn_replica_on_sealed(). */
     void (*copy_seal)(struct cairn_replica *r, struct cairn_at at, const uint8_t *sessions, size_t len);
 };
 
@@ -198,8 +199,8 @@ int cairn_replica_restore_entry(struct cairn_replica *r, const struct cairn_log_
 
 /* ---- what happens ---- */
 
-/** A record of the map; older ones than the one held are ignored. CAIRN_E_NOMEM: not learned; then the grant that it came
- * with must not be taken (M1), it will come again. */
+/** A record of the map; older ones than the one held are ignored. CAIRN_E_NOMEM: not learned; then the grant that it
+ * came with must not be taken (M1), it will come again. */
 int cairn_replica_learn(struct cairn_replica *r, const struct cairn_slot_record *rec);
 void cairn_replica_receive(struct cairn_replica *r, const struct cairn_repl_msg *m);
 /** What is `buffered` goes to the disk now; to be called every sync_interval or sync_bytes (§5). */
@@ -207,8 +208,8 @@ void cairn_replica_flush(struct cairn_replica *r);
 void cairn_replica_on_synced(struct cairn_replica *r);
 void cairn_replica_on_loaded(struct cairn_replica *r);
 void cairn_replica_on_applied(struct cairn_replica *r, const struct cairn_log_entry *e, int32_t result);
-/** The next page of the view; @rc < 0: it cannot be read. Borrowed until the next copy_read() or copy_close(); @last: it
- * was the last. */
+/** The next page of the view; @rc < 0: it cannot be read. Borrowed until the next copy_read() or copy_close(); @last:
+ * it was the last. */
 void cairn_replica_on_page(struct cairn_replica *r, int rc, const uint8_t *page, uint32_t len, bool last);
 void cairn_replica_on_wiped(struct cairn_replica *r);
 /** @rc < 0: the page was not taken (no space, or it makes no sense): the copy is given up. */
@@ -235,8 +236,9 @@ bool cairn_replica_may_read_found(const struct cairn_replica *r);
 
 /** Stops writing, waits until nothing is uncommitted and gives the slot up (RELEASED). */
 void cairn_replica_release(struct cairn_replica *r);
-/** What a process that is to end can do for the slot before, so that nobody has to wait for its silence. To be called again
- * and again, until it says REPLICA_LEFT; nothing is undone if it never does. @may_release: a slot that is led is given up now. */
+/** What a process that is to end can do for the slot before, so that nobody has to wait for its silence. To be called
+ * again and again, until it says REPLICA_LEFT; nothing is undone if it never does. @may_release: a slot that is led
+ * is given up now. */
 enum cairn_replica_leaving {
     REPLICA_LEFT,     /* others have the slot, or nobody else can */
     REPLICA_PARTS,    /* it follows: the primary was asked to go on without it */
@@ -244,14 +246,15 @@ enum cairn_replica_leaving {
     REPLICA_LEADS,    /* it leads, and another could */
 };
 enum cairn_replica_leaving cairn_replica_leave(struct cairn_replica *r, bool may_release);
-/** CLEAN: the slot is not this node's any more, and its new primary is known to be ACTIVE (I14): all of it is deleted, by
- * wipe(). True: that has begun. To be called now and then for whoever is OUT. */
+/** CLEAN: the slot is not this node's any more, and its new primary is known to be ACTIVE (I14): all of it is
+ * deleted, by wipe(). True: that has begun. To be called now and then for whoever is OUT. */
 bool cairn_replica_clean(struct cairn_replica *r);
 
 /* ---- checkpoints ---- */
 
-/** Where a checkpoint would stand now, and the image of the sessions for it (malloc'ed, the caller's); the caller adds the
- * records as they are applied in this moment. CAIRN_E_NOMEM; CAIRN_E_STATE: there is nothing whole to be kept. */
+/** Where a checkpoint would stand now, and the image of the sessions for it (malloc'ed, the caller's); the caller
+ * adds the records as they are applied in this moment. CAIRN_E_NOMEM; CAIRN_E_STATE: there is nothing whole to be
+ * kept. */
 int cairn_replica_checkpoint(struct cairn_replica *r, struct cairn_at *at, uint8_t **sessions, size_t *len);
 /** Entries up to @pos are in a checkpoint, on disk: the log forgets what no peer needs. Returns its new base. */
 uint64_t cairn_replica_trim(struct cairn_replica *r, uint64_t pos);

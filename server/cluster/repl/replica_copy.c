@@ -1,4 +1,5 @@
-/* A copy of the slot, at its source: the primary gives a learner whose log is of no use all that is applied (PROTOCOL §7).
+/* A copy of the slot, at its source: the primary gives a learner whose log is of no use all that is applied (PROTOCOL
+ * §7).
  *
  *  BEGIN ---> READ ---> SEND ---> SESSIONS ---> END ---> DONE        SEND may also go to READ; all to ENDED.
  *
@@ -9,10 +10,11 @@
  *  DONE      it has; the log behind the base streams to it.
  *  ENDED     without that: the target or this primary is not what it was.
  *
- * One part at a time, sent again until COPIED names the next number. Records are read from a view of the moment in which
- * the copy began, and the sessions are of that moment too: results of entries depend on what is there, so the target has
- * to begin in a state that was once (a mixture, with the newer of each record kept, is right for writes that look at
- * nothing only). Only applied, so only committed state is in it. The log above the base is kept until the target streams. */
+ * One part at a time, sent again until COPIED names the next number. Records are read from a view of the moment in
+ * which the copy began, and the sessions are of that moment too: results of entries depend on what is there, so the
+ * target has to begin in a state that was once (a mixture, with the newer of each record kept, is right for writes
+ * that look at nothing only). Only applied, so only committed state is in it. The log above the base is kept until
+ * the target streams. */
 #include "server/cluster/repl/replica_internal.h"
 #include "server/cluster/repl/sessions_image.h"
 

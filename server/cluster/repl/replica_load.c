@@ -1,4 +1,5 @@
-/* A copy of the slot, at its target: a learner whose log is of no use is emptied and filled by its primary (PROTOCOL §7).
+/* A copy of the slot, at its target: a learner whose log is of no use is emptied and filled by its primary (PROTOCOL
+ * §7).
  *
  *  WIPE ---> LOAD ---> STORE ---> LOAD ---> SEAL ---> DONE        all may also go to ENDED.
  *

@@ -1,7 +1,7 @@
 /* What a primary knows of the others that hold its slot, and how entries get to them.
  *
- * A peer is probed, one APPEND at a time, until its word of this epoch is here; then entries stream to it within a window.
- * Silence makes a stream a probe again. */
+ * A peer is probed, one APPEND at a time, until its word of this epoch is here; then entries stream to it within a
+ * window. Silence makes a stream a probe again. */
 #include "server/cluster/repl/replica_internal.h"
 
 #include <stdlib.h>

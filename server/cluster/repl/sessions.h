@@ -1,5 +1,5 @@
-/** The sessions of one slot: which numbered writes of which client were done, and with what result (PROTOCOL §8; RIFL, Lee
- * et al., SOSP 2015).
+/** The sessions of one slot: which numbered writes of which client were done, and with what result (PROTOCOL §8;
+ * RIFL, Lee et al., SOSP 2015).
  *
  * The table is a function of the slot's log: every replica changes it when an entry is appended, cut or applied, and in
  * no other way; so a retry finds its answer at whoever is primary. An entry counts from its appending on, with its

@@ -6,7 +6,8 @@
 
 #include <stdlib.h>
 
-/* Sessions and writes are in the order of their ids and numbers, but not of positions: a repetition may be appended late. */
+/* Sessions and writes are in the order of their ids and numbers, but not of positions: a repetition may be appended
+ * late. */
 static uint32_t writes_until(const struct cairn_session *s, uint64_t pos)
 {
     uint32_t n = 0;

@@ -27,7 +27,8 @@ enum {
 size_t cairn_sessions_image_bytes(const struct cairn_sessions *t, uint64_t pos);
 /** The table as entries up to @pos made it; all of them are applied. @len: cairn_sessions_image_bytes(). */
 void cairn_sessions_image_put(const struct cairn_sessions *t, uint64_t pos, uint8_t *to, size_t len);
-/** Fills an empty table from an image of position @pos. CAIRN_E_CORRUPT, CAIRN_E_FORMAT, CAIRN_E_NOMEM: it stays empty. */
+/** Fills an empty table from an image of position @pos. CAIRN_E_CORRUPT, CAIRN_E_FORMAT, CAIRN_E_NOMEM: it stays
+ * empty. */
 int cairn_sessions_image_get(struct cairn_sessions *t, uint64_t pos, const uint8_t *image, size_t len);
 
 #endif

@@ -384,7 +384,8 @@ static void disk_free(struct cairn_slot_disk *d)
     free(d);
 }
 
-/* An empty log would be taken for one that was never written to, with all that the store has for committed and nothing behind it. */
+/* An empty log would be taken for one that was never written to, with all that the store has for committed and
+ * nothing behind it. */
 static int log_look(const struct cairn_slot_disk *d, struct cairn_err *err)
 {
     bool exists = true;
@@ -392,9 +393,10 @@ static int log_look(const struct cairn_slot_disk *d, struct cairn_err *err)
 
     if (rc != 0 || exists)
         return rc;
-    return cairn_err_set(err, CAIRN_E_CORRUPT,
-                         "%s: the log of the slots is gone; put it back, or let the node begin anew with an empty data directory",
-                         d->conf.dir);
+    return cairn_err_set(
+        err, CAIRN_E_CORRUPT,
+        "%s: the log of the slots is gone; put it back, or let the node begin anew with an empty data directory",
+        d->conf.dir);
 }
 
 int cairn_slot_disk_open(const struct cairn_slot_disk_conf *conf, struct cairn_slot_disk **out, struct cairn_err *err)

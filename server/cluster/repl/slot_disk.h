@@ -1,8 +1,9 @@
 /** The slot logs of a node on one device: one log of segments, one commit for all of a worker's slots.
  *
- * A worker's slots append to one buffer; while a write is under way the next one gathers. A write is one operation of the
- * group commit (server/storage/commit.h) with those of the other workers, so one sync serves all slots of the node. Entries
- * stay in memory, with their bodies, until their log is trimmed; what the disk holds is read at the start only.
+ * A worker's slots append to one buffer; while a write is under way the next one gathers. A write is one operation of
+ * the group commit (server/storage/commit.h) with those of the other workers, so one sync serves all slots of the
+ * node. Entries stay in memory, with their bodies, until their log is trimmed; what the disk holds is read at the
+ * start only.
  *
  * A slot belongs to the worker slot % nloops: every call for it is made on that loop's thread. */
 #ifndef CAIRN_SERVER_CLUSTER_REPL_SLOT_DISK_H
@@ -26,10 +27,11 @@ struct cairn_slot_disk_conf {
     void *arg;
 };
 
-/** Blocks; reads all logs. CAIRN_E_CORRUPT: what was durable cannot be read, or is gone (nothing is touched then); CAIRN_E_FORMAT; CAIRN_E_NOMEM ... */
+/** Blocks; reads all logs. CAIRN_E_CORRUPT: what was durable cannot be read, or is gone (nothing is touched then);
+ * CAIRN_E_FORMAT; CAIRN_E_NOMEM ... */
 int cairn_slot_disk_open(const struct cairn_slot_disk_conf *conf, struct cairn_slot_disk **out, struct cairn_err *err);
-/** The node ends: @done on the worker's loop, later, when nothing of it is under way. A disk that is full is not waited for
- * any more. To be called once for each worker, after which nothing is appended. */
+/** The node ends: @done on the worker's loop, later, when nothing of it is under way. A disk that is full is not
+ * waited for any more. To be called once for each worker, after which nothing is appended. */
 void cairn_slot_disk_stop(struct cairn_slot_disk *d, uint32_t worker, void (*done)(void *arg), void *arg);
 /** After all workers have stopped, or nothing is under way. */
 void cairn_slot_disk_close(struct cairn_slot_disk *d);
@@ -40,12 +42,13 @@ uint64_t cairn_slot_disk_end(const struct cairn_slot_disk *d, uint32_t slot);
 /** The entry at base < @pos <= end; it and its body are the log's until it is cut or trimmed. */
 const struct cairn_log_entry *cairn_slot_disk_get(const struct cairn_slot_disk *d, uint32_t slot, uint64_t pos);
 
-/** The entry follows the end; its body is copied. It is written (survives the process) soon after the present turn of the
- * loop. CAIRN_E_NOMEM; CAIRN_E_BUSY: too much waits for the disk; CAIRN_E_IO: it has failed. */
+/** The entry follows the end; its body is copied. It is written (survives the process) soon after the present turn of
+ * the loop. CAIRN_E_NOMEM; CAIRN_E_BUSY: too much waits for the disk; CAIRN_E_IO: it has failed. */
 int cairn_slot_disk_append(struct cairn_slot_disk *d, uint32_t slot, const struct cairn_log_entry *e);
 /** Whether @bytes more of entries may wait for the disk, on that worker's thread: append() will not say CAIRN_E_BUSY. */
 bool cairn_slot_disk_has_room(const struct cairn_slot_disk *d, uint32_t worker, uint64_t bytes);
-/** Whether the disk has no room for the log. What was appended waits until it has some, and has_room() says no. Any thread. */
+/** Whether the disk has no room for the log. What was appended waits until it has some, and has_room() says no. Any
+ * thread. */
 bool cairn_slot_disk_is_full(const struct cairn_slot_disk *d);
 /** Shortens the log to @pos. The same errors. */
 int cairn_slot_disk_cut(struct cairn_slot_disk *d, uint32_t slot, uint64_t pos);
@@ -56,8 +59,8 @@ int cairn_slot_disk_restart(struct cairn_slot_disk *d, uint32_t slot, struct cai
 /** synced() comes later, once. */
 void cairn_slot_disk_sync(struct cairn_slot_disk *d, uint32_t slot);
 
-/** Gives back segments that no log of the worker needs, when what says so is durable; says anew where idle logs begin, so that
- * they hold none. To be called now and then on each loop. */
+/** Gives back segments that no log of the worker needs, when what says so is durable; says anew where idle logs
+ * begin, so that they hold none. To be called now and then on each loop. */
 void cairn_slot_disk_tidy(struct cairn_slot_disk *d, uint32_t worker);
 
 struct cairn_slot_disk_stats {

@@ -1,4 +1,5 @@
-/* What slot_disk.c (appending, life), slot_disk_write.c (the committer) and slot_disk_read.c (the records' form, the start, forgetting) share. */
+/* What slot_disk.c (appending, life), slot_disk_write.c (the committer) and slot_disk_read.c (the records' form, the
+ * start, forgetting) share. */
 #ifndef CAIRN_SERVER_CLUSTER_REPL_SLOT_DISK_INTERNAL_H
 #define CAIRN_SERVER_CLUSTER_REPL_SLOT_DISK_INTERNAL_H
 
@@ -96,8 +97,8 @@ struct cairn_slot_disk {
     struct cairn_commit *commit;
     struct slot_log_store *logs;
     atomic_bool failed;
-    atomic_bool full;     /* the committer waits for room */
-    atomic_bool stopping; /* then it does not */
+    atomic_bool full;         /* the committer waits for room */
+    atomic_bool stopping;     /* then it does not */
     atomic_uint_fast64_t end; /* LSN behind the newest write */
     atomic_uint_fast64_t entries, bytes, writes, written_bytes, disk_bytes;
     struct disk_worker workers[];

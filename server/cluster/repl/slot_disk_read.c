@@ -59,9 +59,9 @@ static int read_entry(struct cairn_slot_disk *d, const void *body, uint32_t len)
     return slot_disk_push(d, slot, &e, 0);
 }
 
-/* A log whose first records are forgotten is read before it is known where it begins (base.epoch 0). A TRIM further on says
- * it; one that says less speaks of entries that are forgotten: overtaken by another TRIM, or cut. slot_disk_read_end()
- * makes sure that all became known. */
+/* A log whose first records are forgotten is read before it is known where it begins (base.epoch 0). A TRIM further
+ * on says it; one that says less speaks of entries that are forgotten: overtaken by another TRIM, or cut.
+ * slot_disk_read_end() makes sure that all became known. */
 static int read_mark(struct cairn_slot_disk *d, uint32_t slot, uint32_t type, struct cairn_at at)
 {
     struct slot_log_store *l = &d->logs[slot];

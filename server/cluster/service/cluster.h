@@ -1,8 +1,9 @@
 /** A node's part in a cluster: nodes that share a map store (`map: store: etcd`).
  *
- * To the node it is one more provider (number CAIRN_PROVIDER_CLUSTER), there exactly once when the map is shared and not at
- * all otherwise; like the router it is told each worker's RPC end before the workers run. One node of all is elected
- * coordinator and changes the records of slots and members; every node holds replicas of slots (server/cluster/repl). */
+ * To the node it is one more provider (number CAIRN_PROVIDER_CLUSTER), there exactly once when the map is shared and
+ * not at all otherwise; like the router it is told each worker's RPC end before the workers run. One node of all is
+ * elected coordinator and changes the records of slots and members; every node holds replicas of slots
+ * (server/cluster/repl). */
 #ifndef CAIRN_SERVER_CLUSTER_SERVICE_CLUSTER_H
 #define CAIRN_SERVER_CLUSTER_SERVICE_CLUSTER_H
 
@@ -21,8 +22,8 @@ enum {
     CAIRN_CLUSTER_ADDRESSES_MAX = 4,
     CAIRN_CLUSTER_LEASE_MS_MIN = 1000,
     CAIRN_CLUSTER_LEASE_MS_MAX = 60000,
-    CAIRN_CLUSTER_SLACK_NS = 50000000, /* g of PROTOCOL §6: how late a timer may be */
-    CAIRN_CLUSTER_DRIFT_PPM = 1000,    /* rho */
+    CAIRN_CLUSTER_SLACK_NS = 50000000,    /* g of PROTOCOL §6: how late a timer may be */
+    CAIRN_CLUSTER_DRIFT_PPM = 1000,       /* rho */
     CAIRN_CLUSTER_REGION_BYTES = 8 << 20, /* at most, of a large value: what goes from node to node in one piece */
 };
 
@@ -74,7 +75,8 @@ uint64_t cairn_cluster_leader(struct cairn_cluster *c, uint32_t slot);
 
 enum cairn_cluster_op { CAIRN_CLUSTER_OPEN_SESSION, CAIRN_CLUSTER_PUT, CAIRN_CLUSTER_ERASE };
 
-/** A change of one key by this node, which leads the slot; held by the caller, with all that it points at, until done(). */
+/** A change of one key by this node, which leads the slot; held by the caller, with all that it points at, until
+ * done(). */
 struct cairn_cluster_write {
     struct cairn_cluster *cluster;
     uint32_t worker, slot; /* worker: the caller's */
@@ -87,10 +89,10 @@ struct cairn_cluster_write {
     const uint8_t *key, *record;
     uint32_t key_len, record_len;
     uint64_t timeout_ns; /* not 0 */
-    /** On the caller's loop, later. @rc 0: it is done, with @result (0 or CAIRN_E_EXISTS); of OPEN_SESSION the session is in
-     * session_epoch, session_pos. CAIRN_E_MOVED: another leads. CAIRN_E_BUSY: not now. CAIRN_E_GONE: no such session, nothing
-     * was done. CAIRN_E_STATE: a number that its client has answered for. CAIRN_E_TIMEOUT: it may be done, and may not. After
-     * MOVED, BUSY and TIMEOUT the same number may be repeated. */
+    /** On the caller's loop, later. @rc 0: it is done, with @result (0 or CAIRN_E_EXISTS); of OPEN_SESSION the
+     * session is in session_epoch, session_pos. CAIRN_E_MOVED: another leads. CAIRN_E_BUSY: not now. CAIRN_E_GONE: no
+     * such session, nothing was done. CAIRN_E_STATE: a number that its client has answered for. CAIRN_E_TIMEOUT: it
+     * may be done, and may not. After MOVED, BUSY and TIMEOUT the same number may be repeated. */
     void (*done)(struct cairn_cluster_write *w, int rc);
     void *arg;
     int32_t result;
@@ -102,8 +104,8 @@ void cairn_cluster_write(struct cairn_cluster_write *w);
 
 struct cairn_record_region;
 
-/** A region that this node has just stored, durably, stays until a log or a record names it, or 10 minutes after the last time.
- * CAIRN_E_BUSY: too many. */
+/** A region that this node has just stored, durably, stays until a log or a record names it, or 10 minutes after the
+ * last time. CAIRN_E_BUSY: too many. */
 int cairn_cluster_region_note(struct cairn_cluster *c, uint64_t id);
 /** The write that names it has been done. */
 void cairn_cluster_region_named(struct cairn_cluster *c, uint64_t id);
@@ -116,8 +118,8 @@ struct cairn_cluster_spread {
     const struct cairn_record_region *regions; /* noted */
     uint32_t nregions;
     uint64_t timeout_ns; /* not 0 */
-    /** On the caller's loop, later. @rc CAIRN_E_MOVED: another leads, as far as is known here. Otherwise each member has
-     * them, or has not said so in time: then it does not acknowledge the entry that names them before it has. */
+    /** On the caller's loop, later. @rc CAIRN_E_MOVED: another leads, as far as is known here. Otherwise each member
+     * has them, or has not said so in time: then it does not acknowledge the entry that names them before it has. */
     void (*done)(struct cairn_cluster_spread *s, int rc);
     void *arg;
 };
@@ -126,7 +128,8 @@ void cairn_cluster_spread(struct cairn_cluster_spread *s);
 /** For the sweeper, at home. A sweep begins: pins that are old are let go. */
 void cairn_cluster_sweep_begin(struct cairn_cluster *c);
 /** Calls fn(arg, id) for every region that a log here names, from one thread at a time; then done(arg) at home
- * with rc 0, or CAIRN_E_BUSY: not all is known at this moment; CAIRN_E_NOMEM; CAIRN_E_STATE: this node's part has failed. */
+ * with rc 0, or CAIRN_E_BUSY: not all is known at this moment; CAIRN_E_NOMEM; CAIRN_E_STATE: this node's part has
+ * failed. */
 struct cairn_cluster_named {
     struct cairn_cluster *cluster;
     void (*fn)(void *arg, uint64_t id);
@@ -137,17 +140,18 @@ struct cairn_cluster_named {
     int rc;
 };
 void cairn_cluster_named(struct cairn_cluster_named *x);
-/** Of @ids (ascending) those that are pinned are taken out; how many are left. Nobody pins these before cairn_cluster_spare(). */
+/** Of @ids (ascending) those that are pinned are taken out; how many are left. Nobody pins these before
+ * cairn_cluster_spare(). */
 uint32_t cairn_cluster_doom(struct cairn_cluster *c, uint64_t *ids, uint32_t n);
 void cairn_cluster_spare(struct cairn_cluster *c);
 
-/** A read of what is applied at this node: 0, or CAIRN_E_MOVED, CAIRN_E_BUSY. After the value was fetched read_end() has the
- * last word (§6): unless it says 0 the value must not be given out. */
+/** A read of what is applied at this node: 0, or CAIRN_E_MOVED, CAIRN_E_BUSY. After the value was fetched read_end()
+ * has the last word (§6): unless it says 0 the value must not be given out. */
 int cairn_cluster_read_begin(const struct cairn_cluster *c, uint32_t slot, uint64_t *token);
 int cairn_cluster_read_end(const struct cairn_cluster *c, uint32_t slot, uint64_t token);
 
-/** This node leads the slot or is in sync, by the newest record that it knows: what it *has* of a write-once key is true, whoever
- * leads; what it does not have proves nothing (§8). No lease is needed. */
+/** This node leads the slot or is in sync, by the newest record that it knows: what it *has* of a write-once key is
+ * true, whoever leads; what it does not have proves nothing (§8). No lease is needed. */
 bool cairn_cluster_is_in_sync(const struct cairn_cluster *c, uint32_t slot);
 
 /** What this node leads of the slots [@first, @first + @n). Two that are equal: no slot came or went between them. */

@@ -1,4 +1,5 @@
-/* Requests to the cluster's service: those for the coordinator go home, wherever they came in, and their answers back. */
+/* Requests to the cluster's service: those for the coordinator go home, wherever they came in, and their answers
+ * back. */
 #include "server/cluster/service/cluster_home.h"
 #include "server/cluster/service/fetch.h"
 
@@ -11,8 +12,8 @@
 /* A page of records, and what it is made of. */
 enum { HOP_ARENA_BYTES_MAX = 8 << 20 };
 
-/* A request on its way home and back. Its message stays the request's; what the answer is made of lies here. Of those that any
- * node takes, one that does not coordinate sends a copy (@forward, marked as one) to the one that does. */
+/* A request on its way home and back. Its message stays the request's; what the answer is made of lies here. Of those
+ * that any node takes, one that does not coordinate sends a copy (@forward, marked as one) to the one that does. */
 struct hop {
     struct cairn_task task;
     struct cluster_home *home;
@@ -24,7 +25,7 @@ struct hop {
     void (*serve)(struct hop *h);
     const ProtobufCMessage *(*answer)(struct hop *h); /* NULL: no memory */
     const ProtobufCMessage *reply;
-    char *text; /* of STATUS: from malloc */
+    char *text;      /* of STATUS: from malloc */
     uint64_t holder; /* who coordinates, if it is not us */
     union {
         ProtobufCMessage base;

@@ -1,5 +1,5 @@
-/* News for other nodes: records that are in force, told to those that hold the slots, many in one message. Who misses one
- * hears of it with his next heartbeat. */
+/* News for other nodes: records that are in force, told to those that hold the slots, many in one message. Who misses
+ * one hears of it with his next heartbeat. */
 #include "server/cluster/service/cluster_home.h"
 
 #include <stdlib.h>

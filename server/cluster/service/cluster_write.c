@@ -1,5 +1,5 @@
-/* What the router asks of the slots that this node leads: a write hops to the slot's worker and back, a read looks at a word of
- * the slot and at the lease. */
+/* What the router asks of the slots that this node leads: a write hops to the slot's worker and back, a read looks at
+ * a word of the slot and at the lease. */
 #include "server/cluster/service/side.h"
 
 #include <stdlib.h>

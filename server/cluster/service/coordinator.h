@@ -13,9 +13,9 @@
  *  RESTING   it resigned, because something went wrong that a fresh start may mend; it stands again soon.
  *  ENDED     stopped.
  *
- * Who serves has noted that it does before it grants anything (`cluster/led`), under its term's fence, and grants its own node
- * nothing beyond that term. So whoever is elected next knows of the one that is noted that it holds no lease: all others
- * granted nothing since, what it had of others it gave up before, and its term is over.
+ * Who serves has noted that it does before it grants anything (`cluster/led`), under its term's fence, and grants its
+ * own node nothing beyond that term. So whoever is elected next knows of the one that is noted that it holds no
+ * lease: all others granted nothing since, what it had of others it gave up before, and its term is over.
  *
  * A core on the store's home; requests come by struct cairn_coordinator_ask (cluster_rpc.c makes them of RPCs). */
 #ifndef CAIRN_SERVER_CLUSTER_SERVICE_COORDINATOR_H
@@ -49,13 +49,14 @@ struct cairn_coordinator_ops {
                     uint64_t revision);
     int (*put_member)(struct cairn_coordinator *co, const struct cairn_wire_member *m, uint64_t revision);
     void (*upto)(struct cairn_coordinator *co, uint64_t revision);
-    /** This node is elected, and has not acted yet; or its term ends, and the store was not told: its own lease ends with this
-     * call (PROTOCOL §6). NULL: nothing. */
+    /** This node is elected, and has not acted yet; or its term ends, and the store was not told: its own lease ends
+     * with this call (PROTOCOL §6). NULL: nothing. */
     void (*give_up)(struct cairn_coordinator *co);
     /** Tell @nodes, which hold or held @slot, soon; they may also hear of it later. */
     void (*publish)(struct cairn_coordinator *co, uint32_t slot, const struct cairn_slot_record *rec,
                     const uint64_t *nodes, uint32_t n);
-    /** Runs @job beside the loop: its work() anywhere, its done() here, later. CAIRN_E_BUSY: not now, done() will not run. */
+    /** Runs @job beside the loop: its work() anywhere, its done() here, later. CAIRN_E_BUSY: not now, done() will not
+     * run. */
     int (*work)(struct cairn_coordinator *co, struct cairn_job *job);
     void (*ended)(struct cairn_coordinator *co); /* its memory may go, from within too */
 };
@@ -72,7 +73,8 @@ enum cairn_coordinator_member_state {
 
 /** Slots of one number of replicas. */
 struct cairn_coordinator_class_counts {
-    uint32_t slots, degraded, fewest; /* degraded: with fewer in sync, and there, than are wanted; the worst has @fewest */
+    /* degraded: with fewer in sync, and there, than are wanted; the worst has @fewest */
+    uint32_t slots, degraded, fewest;
 };
 
 /** Of all slots, by state; of all members; what is still to be moved. Counted every second. */
@@ -80,7 +82,7 @@ struct cairn_coordinator_counts {
     uint32_t members, silent, draining, drained, members_lost, left_cluster;
     uint32_t slots, degraded, takeover, lost, moving; /* degraded: active, otherwise likewise */
     struct cairn_coordinator_class_counts classes[CAIRN_CLUSTER_CLASSES];
-    uint32_t left; /* moves to be begun */
+    uint32_t left;                          /* moves to be begun */
     uint64_t done, done_per_1000s, left_ms; /* since there was something to move; 0: not known yet */
     bool planning;                          /* members have changed: what is to be moved is about to be known */
 };
@@ -129,7 +131,8 @@ struct cairn_coordinator {
     uint64_t progress_ns, progress_done;     /* since when moves are made, and how many were done before; 0: none are */
     uint32_t reads_done, ticks;
     uint64_t read_revision;
-    uint64_t forerunner, led_changed; /* as CAIRN_CLUSTER_KEY_LED was read: who, and the entry's revision; 0: there is none */
+    /* as CAIRN_CLUSTER_KEY_LED was read: who, and the entry's revision; 0: there is none */
+    uint64_t forerunner, led_changed;
     struct cairn_lease_times lease_times;
     bool lease_is_stored;
     bool reading, resigned, election_is_over, ending, has_coord, conf_is_stored;
@@ -165,8 +168,8 @@ struct cairn_coordinator_ask {
     struct cairn_change change;
     enum cairn_verdict verdict;
     struct cairn_slot_record rec;
-    /* CREATE_CLASS: nslots is set. CAIRN_E_INVAL; CAIRN_E_STATE: no member is up. With fewer than replicas it is made over
-     * those that are, after a moment, and filled up when others come */
+    /* CREATE_CLASS: nslots is set. CAIRN_E_INVAL; CAIRN_E_STATE: no member is up. With fewer than replicas it is made
+     * over those that are, after a moment, and filled up when others come */
     uint32_t replicas, min_insync, nslots;
     uint64_t revision;
     /* DRAIN: of p.node, or the one of that name; nslots: that it holds. CAIRN_E_NOTFOUND */
@@ -181,8 +184,8 @@ void cairn_coordinator_propose(struct cairn_coordinator *co, struct cairn_coordi
 void cairn_coordinator_create_class(struct cairn_coordinator *co, struct cairn_coordinator_ask *ask);
 void cairn_coordinator_drain(struct cairn_coordinator *co, struct cairn_coordinator_ask *ask);
 /** Fills in g->granted and g->wants_register; the page is the caller's, before anything else happens. 0, MOVED, BUSY. */
-int cairn_coordinator_heartbeat(struct cairn_coordinator *co, const struct cairn_wire_heartbeat *beat, struct cairn_wire_grant *g,
-                                struct cairn_err *err);
+int cairn_coordinator_heartbeat(struct cairn_coordinator *co, const struct cairn_wire_heartbeat *beat,
+                                struct cairn_wire_grant *g, struct cairn_err *err);
 json_t *cairn_coordinator_counts_json(const struct cairn_coordinator_counts *n);
 /** Everything, for people. NULL: no memory. */
 json_t *cairn_coordinator_status(const struct cairn_coordinator *co);

@@ -1,5 +1,6 @@
-/* Classes of slots are made: see coordinator.h. Over the nodes that are there, by a plan of their own; where these are fewer
- * than replicas are wanted, after a moment in which others may come, with as many as there are: the next plans fill up. */
+/* Classes of slots are made: see coordinator.h. Over the nodes that are there, by a plan of their own; where these
+ * are fewer than replicas are wanted, after a moment in which others may come, with as many as there are: the next
+ * plans fill up. */
 #include "server/cluster/service/coordinator_internal.h"
 
 enum {

@@ -7,8 +7,8 @@
 
 /* ---- silence ---- */
 
-/* What silence makes of a member: it is silent when it can hold no lease any more, and lost after lost_after. Nobody knows how
- * long it was silent before this term. */
+/* What silence makes of a member: it is silent when it can hold no lease any more, and lost after lost_after. Nobody
+ * knows how long it was silent before this term. */
 static enum cairn_wire_member_state heard_state(struct cairn_coordinator *co, const struct cairn_member *m)
 {
     const struct cairn_coord_node *n = cairn_coord_node(&co->coord, m->p.node);
@@ -80,7 +80,8 @@ static bool is_stored(const struct cairn_member *m)
     return m->changed != 0 && !m->writing && !m->dirty;
 }
 
-/* A drain that is done lasts as long as the process: who starts the node again wants it back. One that is not done goes on. */
+/* A drain that is done lasts as long as the process: who starts the node again wants it back. One that is not done
+ * goes on. */
 static void drain_may_end(struct cairn_coordinator *co, struct cairn_coordinator_ask *ask, uint64_t inc)
 {
     if (!ask->p.draining || inc == ask->p.inc || cairn_coord_holds(&co->coord, ask->p.node) > 0)

@@ -1,11 +1,11 @@
-/* Who is to hold and lead which slot: plans (server/cluster/planner.h), when one is made, and its moves, begun as there is
- * room. See coordinator.h.
+/* Who is to hold and lead which slot: plans (server/cluster/planner.h), when one is made, and its moves, begun as
+ * there is room. See coordinator.h.
  *
- * Each class of slots has a plan while something is to be made or moved. When members come, go or change, every class is
- * *due*, a moment later, since what happens to one often happens to a rack; and until all that are due have their plans no
- * move is begun. So all moves under way belong to a plan that counts them, and the bounds are those of all classes
- * together. A plan is made on the pool, one at a time, from a copy of the records; then it looks at the records
- * themselves. When it has nothing left another one follows, until one finds nothing to do. */
+ * Each class of slots has a plan while something is to be made or moved. When members come, go or change, every class
+ * is *due*, a moment later, since what happens to one often happens to a rack; and until all that are due have their
+ * plans no move is begun. So all moves under way belong to a plan that counts them, and the bounds are those of all
+ * classes together. A plan is made on the pool, one at a time, from a copy of the records; then it looks at the
+ * records themselves. When it has nothing left another one follows, until one finds nothing to do. */
 #include "server/cluster/service/coordinator_internal.h"
 
 #include "sdk/core/base/crc.h"
@@ -31,9 +31,9 @@ struct cairn_coordinator_plan {
     struct cairn_slot_record *records; /* as they were; NULL: as they are */
     struct cairn_planner *planner;
     uint64_t made_ns, look_ns; /* look_ns: when to look again */
-    uint32_t begun; /* moves */
-    bool making;    /* for slots that are not there yet: over nodes that are there now */
-    bool stale;     /* members have changed since */
+    uint32_t begun;            /* moves */
+    bool making;               /* for slots that are not there yet: over nodes that are there now */
+    bool stale;                /* members have changed since */
     int rc;
     struct cairn_err err;
 };
@@ -99,12 +99,11 @@ static struct cairn_placement_member placed(const struct cairn_member *m)
 {
     bool named = m->zone[0] != '\0';
 
-    return (struct cairn_placement_member){
-        .id = m->p.node,
-        .weight = m->weight,
-        .capacity = 1,
-        .zone = cairn_crc32c(0, named ? m->zone : (const char *)&m->p.node, named ? strlen(m->zone) : sizeof(m->p.node))
-    };
+    return (struct cairn_placement_member){ .id = m->p.node,
+                                            .weight = m->weight,
+                                            .capacity = 1,
+                                            .zone = cairn_crc32c(0, named ? m->zone : (const char *)&m->p.node,
+                                                                 named ? strlen(m->zone) : sizeof(m->p.node)) };
 }
 
 static enum cairn_planner_state state_of(const struct cairn_member *m)

@@ -1,5 +1,5 @@
-/* Where a slot is, and why there: for `cairn where`. All of it is this node's copy of the map, so it is also told when nobody
- * coordinates and the slot's nodes are gone. */
+/* Where a slot is, and why there: for `cairn where`. All of it is this node's copy of the map, so it is also told
+ * when nobody coordinates and the slot's nodes are gone. */
 #include "sdk/core/base/crc.h"
 #include "sdk/core/placement/placement.h"
 #include "server/cluster/service/side.h"
@@ -34,12 +34,12 @@ static void add_candidate(const struct cairn_wire_member *m, void *arg)
         x->members = more;
         x->room = x->room * 2 + 16;
     }
-    x->members[x->n++] = (struct cairn_placement_member){
-        .id = m->node,
-        .weight = m->weight,
-        .capacity = 1,
-        .zone = m->zone[0] != '\0' ? cairn_crc32c(0, m->zone, strlen(m->zone)) : cairn_crc32c(0, &m->node, sizeof(m->node))
-    };
+    x->members[x->n++] =
+        (struct cairn_placement_member){ .id = m->node,
+                                         .weight = m->weight,
+                                         .capacity = 1,
+                                         .zone = m->zone[0] != '\0' ? cairn_crc32c(0, m->zone, strlen(m->zone))
+                                                                    : cairn_crc32c(0, &m->node, sizeof(m->node)) };
 }
 
 static uint32_t choice_of(const struct explain *x, uint64_t node)
@@ -87,7 +87,8 @@ static void why_text(const struct explain *x, uint64_t node, char *to, size_t le
     else if (choice <= x->rec.nreplicas)
         snprintf(to, len, "choice %u of %u members by hash, weight and zone", choice, x->n);
     else
-        snprintf(to, len, "choice %u of %u members: one before it had its share, was away or was not there", choice, x->n);
+        snprintf(to, len, "choice %u of %u members: one before it had its share, was away or was not there", choice,
+                 x->n);
 }
 
 static void add_replica(struct explain *x, uint64_t node, json_t *to)
@@ -100,8 +101,8 @@ static void add_replica(struct explain *x, uint64_t node, json_t *to)
     snprintf(id, sizeof(id), "%016" PRIx64, node);
     why_text(x, node, why, sizeof(why));
     o = json_pack("{s:s, s:s, s:s, s:s, s:s, s:i, s:s, s:s}", "name", m.name, "role", role_of(x, node), "state",
-                  known ? state_name(m.state) : "unknown", "address", m.naddresses > 0 ? m.addresses[0] : "", "zone", m.zone,
-                  "weight", (int)m.weight, "node", id, "why", why);
+                  known ? state_name(m.state) : "unknown", "address", m.naddresses > 0 ? m.addresses[0] : "", "zone",
+                  m.zone, "weight", (int)m.weight, "node", id, "why", why);
     json_array_append_new(to, o);
 }
 

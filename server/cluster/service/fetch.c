@@ -1,6 +1,6 @@
-/* Regions that come from another node: one that leads a slot has stored a large value's region and tells the others to fetch it
- * (spread.c), long before an entry names it. Whatever names one that is not here, an entry or a record of a copy, is not taken before
- * it is (I11): that is the rule, and the telling only makes it quick.
+/* Regions that come from another node: one that leads a slot has stored a large value's region and tells the others
+ * to fetch it (spread.c), long before an entry names it. Whatever names one that is not here, an entry or a record of
+ * a copy, is not taken before it is (I11): that is the rule, and the telling only makes it quick.
  *
  *  LOOK ---> WAIT ---> READ ---> PUT ---> DONE        LOOK and READ may also go to DONE; all but DONE to FAILED.
  *
@@ -65,7 +65,8 @@ static bool fetch_invariant(const struct cairn_sm *sm)
 {
     const struct side_fetch *f = CONTAINER_OF(sm, const struct side_fetch, sm);
 
-    return CAIRN_HOLDS((f->buf != NULL) == (sm->state == FETCH_READ || sm->state == FETCH_PUT) || cairn_sm_is_final(sm)) &&
+    return CAIRN_HOLDS((f->buf != NULL) == (sm->state == FETCH_READ || sm->state == FETCH_PUT) ||
+                       cairn_sm_is_final(sm)) &&
            CAIRN_HOLDS(f->w->fetch_buffers <= FETCHES_BUFFERS) &&
            CAIRN_HOLDS(sm->state != FETCH_PUT || f->crcs != NULL);
 }
@@ -296,7 +297,8 @@ static void fetch_next(struct side_worker *w)
             continue;
         if (!read_start(f)) {
             if (++f->tries <= FETCH_SESSION_TRIES &&
-                cairn_timer_start(env, &w->fetch_timer, cairn_env_now_ns(env) + FETCH_SESSION_MS * CAIRN_NS_PER_MS) == 0)
+                cairn_timer_start(env, &w->fetch_timer, cairn_env_now_ns(env) + FETCH_SESSION_MS * CAIRN_NS_PER_MS) ==
+                    0)
                 return;
             fetch_end(f, REGION_UNKNOWN, CAIRN_E_UNREACHABLE);
         }
@@ -377,8 +379,7 @@ static bool entry_is_here(struct side_worker *w, const struct cairn_repl_msg *m,
 
     if (e->kind != CAIRN_ENTRY_WRITE || store_body_get(e->body, e->body_len, &b) != 0 || b.op != STORE_PUT)
         return true;
-    return cluster_slots_has(w->slots, m->slot, e->at) ||
-           record_is_here(w, m->from.node, b.ns, b.record, b.record_len);
+    return cluster_slots_has(w->slots, m->slot, e->at) || record_is_here(w, m->from.node, b.ns, b.record, b.record_len);
 }
 
 static bool page_is_here(struct side_worker *w, const struct cairn_repl_msg *m)
@@ -509,7 +510,10 @@ void cairn_cluster__side_on_region_read(struct cairn_rpc_req *rq)
     struct reading *x = extent != NULL && m->bulk != NULL ? calloc(1, sizeof(*x)) : NULL;
 
     if (x == NULL) {
-        cairn_rpc_reply_err(rq, extent == NULL ? CAIRN_E_NOPROVIDER : m->bulk == NULL ? CAIRN_E_INVAL : CAIRN_E_NOMEM,
+        cairn_rpc_reply_err(rq,
+                            extent == NULL    ? CAIRN_E_NOPROVIDER
+                            : m->bulk == NULL ? CAIRN_E_INVAL
+                                              : CAIRN_E_NOMEM,
                             "region %016" PRIx64, m->id);
         return;
     }

@@ -6,9 +6,10 @@
 
 extern const struct cairn_sm_kind side_fetch_kind;
 
-/* Whether every region that @m names is here, so that it may be taken. Those that are missing are being fetched from its sender, and
- * @m is cut to what may be taken now, or made a question that the sender hears as a sign of life; false: it is to be dropped,
- * and comes again. */
+/* Whether every region that @m names is here, so that it may be taken. Those that are missing are being fetched from
+ * its sender, and
+ * @m is cut to what may be taken now, or made a question that the sender hears as a sign of life; false: it is to be
+ * dropped, and comes again. */
 bool side_fetch_admit(struct side_worker *w, struct cairn_repl_msg *m);
 
 /* @m was admitted, and has been taken: what it names is named here now. */

@@ -1,5 +1,5 @@
-/* How this node leaves before it stops: others take over what it leads, and go on without it, while it still answers. So nobody
- * has to wait for the end of a lease, or for a replica that is silent (PROTOCOL §7, quick drain).
+/* How this node leaves before it stops: others take over what it leads, and go on without it, while it still answers.
+ * So nobody has to wait for the end of a lease, or for a replica that is silent (PROTOCOL §7, quick drain).
  *
  *   STAYING ---> ASKING ---> PAUSING ---> ASKING           STAYING, ASKING and PAUSING may also go to GONE.
  *
@@ -56,7 +56,8 @@ static void gone(struct side_leave *l)
     if (left > 0)
         cairn_log_warn("%u slots were not handed over in %" PRIu64 " ms", left, ms);
     else
-        cairn_log_info("slots were handed over in %" PRIu64 " ms; %u have nobody else, and wait for this node", ms, led);
+        cairn_log_info("slots were handed over in %" PRIu64 " ms; %u have nobody else, and wait for this node", ms,
+                       led);
     l->done = NULL;
     cairn_sm_move(&l->sm, LEAVE_GONE);
     done(l->arg);
@@ -78,7 +79,8 @@ static bool all_know(const struct side_leave *l, uint64_t now)
     return !cairn_cluster__is_telling(l->c) || now - l->free_ns >= TELL_MS_MAX * CAIRN_NS_PER_MS;
 }
 
-/* A lease says nothing here: while the coordinator ends what we lead, it gives us none. That nobody takes anything any more does. */
+/* A lease says nothing here: while the coordinator ends what we lead, it gives us none. That nobody takes anything
+ * any more does. */
 static bool is_over(const struct side_leave *l, uint64_t now)
 {
     return (l->free_ns != 0 && all_know(l, now)) || now >= l->until_ns || atomic_load(&l->c->side->failed) ||

@@ -8,8 +8,8 @@
  *  ENTERING     the workers' replicas come to life.
  *  BEATING      registered: heartbeats.    ENDED  the node ends.
  *
- * What a grant brings is learned by all replicas that it concerns before the lease counts (M1). @learned is the revision that
- * replicas know; the coordinator's own node has its records before. */
+ * What a grant brings is learned by all replicas that it concerns before the lease counts (M1). @learned is the
+ * revision that replicas know; the coordinator's own node has its records before. */
 #include "sdk/core/base/log.h"
 #include "server/cluster/service/coordinator.h"
 #include "server/cluster/service/side.h"
@@ -504,7 +504,8 @@ static void register_start(struct side_life *l)
 
 /* ---- time ---- */
 
-/* A loop that stood still, or a process that was stopped, cannot tell what else stood still: a clock, for one (PROTOCOL §6). */
+/* A loop that stood still, or a process that was stopped, cannot tell what else stood still: a clock, for one
+ * (PROTOCOL §6). */
 static void look_for_stall(struct side_life *l, uint64_t now)
 {
     uint64_t late = l->tick_due_ns != 0 && now > l->tick_due_ns ? now - l->tick_due_ns : 0;

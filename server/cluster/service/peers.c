@@ -1,7 +1,7 @@
 /* Messages of a worker's replicas to other nodes, and proposals to the coordinator.
  *
- * A session per node and worker, made when it is first wanted; its addresses are names perhaps, so the pool looks them up. What
- * cannot be sent now is dropped: the protocol says everything again. */
+ * A session per node and worker, made when it is first wanted; its addresses are names perhaps, so the pool looks
+ * them up. What cannot be sent now is dropped: the protocol says everything again. */
 #include "sdk/core/base/log.h"
 #include "server/cluster/service/fetch.h"
 
@@ -114,8 +114,8 @@ static void on_resolved(struct cairn_job *job)
         peer_drop(p); /* it is looked for again with the next message */
 }
 
-/* An address may be another's, or our own (that of a loopback interface is, on every machine): whoever is there has to be
- * the one we look for. Names are unique among those that live. */
+/* An address may be another's, or our own (that of a loopback interface is, on every machine): whoever is there has
+ * to be the one we look for. Names are unique among those that live. */
 static void conf_fill(struct side_peer *p, const char *name)
 {
     const struct cairn_provider_node *node = p->w->c->env->node;

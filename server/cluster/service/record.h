@@ -65,13 +65,13 @@ static inline size_t cairn_record_embedded_bytes(uint64_t length)
 {
     return CAIRN_RECORD_HEAD_BYTES + (size_t)length + 4 * (size_t)cairn_record_ncrcs(length);
 }
-/** Length of the value whose record has @len bytes, from the first @n of them (CAIRN_RECORD_PEEK_BYTES, or all). Only what is
- * there is proved by its checksum: an answer for listings. Errors as cairn_record_parse(). */
+/** Length of the value whose record has @len bytes, from the first @n of them (CAIRN_RECORD_PEEK_BYTES, or all). Only
+ * what is there is proved by its checksum: an answer for listings. Errors as cairn_record_parse(). */
 int64_t cairn_record_peek(const uint8_t *p, size_t n, uint64_t len);
 /** Length of the value in an embedded record of @len bytes; CAIRN_E_CORRUPT if none has so many. */
 int64_t cairn_record_embedded_length(uint64_t len);
-/** Writes what stands around an embedded value, which is at @to + CAIRN_RECORD_HEAD_BYTES already. @crcs: its checksums,
- * or NULL to compute them. */
+/** Writes what stands around an embedded value, which is at @to + CAIRN_RECORD_HEAD_BYTES already. @crcs: its
+ * checksums, or NULL to compute them. */
 void cairn_record_put_embedded(uint8_t *to, uint32_t durability, uint64_t length, const uint32_t *crcs);
 /** The checksums of an embedded value, @r->ncrcs of them. */
 void cairn_record_crcs(const struct cairn_record *r, uint32_t *to);

@@ -52,8 +52,8 @@ void cairn_cluster_records_fini(struct cairn_cluster_records *r)
     pthread_rwlock_destroy(&r->lock);
 }
 
-/* The newest change is the last of the list. Who knows of a newer version than that in which it changed is told once more
- * than he need be. */
+/* The newest change is the last of the list. Who knows of a newer version than that in which it changed is told once
+ * more than he need be. */
 static void item_changed(struct cairn_cluster_records *r, struct records_item *x, uint64_t version)
 {
     struct cairn_link *before;
@@ -235,8 +235,8 @@ static int take_member(struct cairn_cluster_records *r, const struct cairn_wire_
     return 0;
 }
 
-void cairn_cluster_records_members(struct cairn_cluster_records *r, void (*fn)(const struct cairn_wire_member *m, void *arg),
-                                   void *arg)
+void cairn_cluster_records_members(struct cairn_cluster_records *r,
+                                   void (*fn)(const struct cairn_wire_member *m, void *arg), void *arg)
 {
     pthread_rwlock_rdlock(&r->lock);
     for (uint32_t i = 0; i < r->nmembers; i++)

@@ -1,8 +1,8 @@
 /** A node's copy of the map: members and slot records, each with the version in which it changed.
  *
- * Home writes it, from the pages that the coordinator's grants bring; any thread reads it. Items are kept in the order of
- * their changes, so whoever knows all up to a version is told what came behind it, in pages. A page that was taken as one is
- * given out as one: its items carry the page's revision. */
+ * Home writes it, from the pages that the coordinator's grants bring; any thread reads it. Items are kept in the
+ * order of their changes, so whoever knows all up to a version is told what came behind it, in pages. A page that was
+ * taken as one is given out as one: its items carry the page's revision. */
 #ifndef CAIRN_SERVER_CLUSTER_SERVICE_RECORDS_H
 #define CAIRN_SERVER_CLUSTER_SERVICE_RECORDS_H
 
@@ -31,18 +31,19 @@ struct cairn_cluster_records {
 int cairn_cluster_records_init(struct cairn_cluster_records *r);
 void cairn_cluster_records_fini(struct cairn_cluster_records *r);
 
-/** Home: all of @page, which tells of everything between the revision that is here and its own. An older record than the one
- * that is here (it came by a shorter way) changes nothing. CAIRN_E_NOMEM, CAIRN_E_LIMIT: part of it may have been taken, and
- * it is to be asked for again. */
+/** Home: all of @page, which tells of everything between the revision that is here and its own. An older record than
+ * the one that is here (it came by a shorter way) changes nothing. CAIRN_E_NOMEM, CAIRN_E_LIMIT: part of it may have
+ * been taken, and it is to be asked for again. */
 int cairn_cluster_records_take(struct cairn_cluster_records *r, const struct cairn_wire_page *page);
-/** Home: one record that is in force, before the page that will tell of it. True: it is newer than the one that was here. */
+/** Home: one record that is in force, before the page that will tell of it. True: it is newer than the one that was
+ * here. */
 bool cairn_cluster_records_hint(struct cairn_cluster_records *r, uint32_t slot, const struct cairn_slot_record *rec);
 
 uint64_t cairn_cluster_records_revision(struct cairn_cluster_records *r);
 bool cairn_cluster_records_slot(struct cairn_cluster_records *r, uint32_t slot, struct cairn_slot_record *rec);
 /** All members by id, while nothing can change: quickly, and without asking for more of the records. */
-void cairn_cluster_records_members(struct cairn_cluster_records *r, void (*fn)(const struct cairn_wire_member *m, void *arg),
-                                   void *arg);
+void cairn_cluster_records_members(struct cairn_cluster_records *r,
+                                   void (*fn)(const struct cairn_wire_member *m, void *arg), void *arg);
 /** Strings are copied into @a. False: there is none, or no memory. */
 bool cairn_cluster_records_member(struct cairn_cluster_records *r, uint64_t node, struct cairn_wire_member *m,
                                   struct cairn_arena *a);

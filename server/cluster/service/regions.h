@@ -1,11 +1,11 @@
-/** Regions of large values that this node's replicas are about to name: which of them are here, which are on their way, and
- * which nobody may count on any more, since the sweeper is removing them.
+/** Regions of large values that this node's replicas are about to name: which of them are here, which are on their
+ * way, and which nobody may count on any more, since the sweeper is removing them.
  *
- * A region has the same name on every replica (its first store made it, and no store makes it twice), so an entry of a log or a
- * record of a copy says the same everywhere. It must be here, durable, before such an entry is appended or such a record put
- * (PROTOCOL §5): until log or record names it, the table does, which is the protocol's pin. Pins are of this process; they
- * are let go when they are old and a sweep begins, and not in the middle of one, so a sweep sees each region in the table, in a log
- * or under a key. Any thread. */
+ * A region has the same name on every replica (its first store made it, and no store makes it twice), so an entry of
+ * a log or a record of a copy says the same everywhere. It must be here, durable, before such an entry is appended or
+ * such a record put (PROTOCOL §5): until log or record names it, the table does, which is the protocol's pin. Pins
+ * are of this process; they are let go when they are old and a sweep begins, and not in the middle of one, so a sweep
+ * sees each region in the table, in a log or under a key. Any thread. */
 #ifndef CAIRN_SERVER_CLUSTER_SERVICE_REGIONS_H
 #define CAIRN_SERVER_CLUSTER_SERVICE_REGIONS_H
 
@@ -44,8 +44,8 @@ struct cluster_regions {
 void cluster_regions_init(struct cluster_regions *t);
 void cluster_regions_fini(struct cluster_regions *t);
 
-/** Pins @id from now on, and says how it is with it. UNKNOWN: it is the caller's to look for it, and FETCHING for all others until
- * cluster_regions_set(). */
+/** Pins @id from now on, and says how it is with it. UNKNOWN: it is the caller's to look for it, and FETCHING for all
+ * others until cluster_regions_set(). */
 enum region_state cluster_regions_pin(struct cluster_regions *t, uint64_t id, uint64_t now_ns);
 /** What came of it: HERE, GONE, or UNKNOWN, to be looked for once more. */
 void cluster_regions_set(struct cluster_regions *t, uint64_t id, enum region_state state);
@@ -59,8 +59,8 @@ void cluster_regions_named(struct cluster_regions *t, uint64_t id);
 
 /** Old pins are let go. */
 void cluster_regions_sweep_begin(struct cluster_regions *t, uint64_t now_ns);
-/** Takes those that are pinned out of @ids (ascending; @n of them), returns how many are left: nobody can pin these before
- * cluster_regions_spare(), and until then @ids is the table's. */
+/** Takes those that are pinned out of @ids (ascending; @n of them), returns how many are left: nobody can pin these
+ * before cluster_regions_spare(), and until then @ids is the table's. */
 uint32_t cluster_regions_doom(struct cluster_regions *t, uint64_t *ids, uint32_t n);
 void cluster_regions_spare(struct cluster_regions *t);
 

@@ -1,9 +1,9 @@
 /* What the two halves of the service share.
  *
- * Home's half is the cluster's: coordinator.c (elected: decides), cluster_rpc.c (handlers), cluster.c (the descriptor). The
- * node's half is this node's part in it: records (its copy of the map), life (REGISTER, HEARTBEAT, the lease), slots, peers
- * and store. They meet here and nowhere else. The coordinator's own node is registered and granted like any other: by a
- * call, which happens to be local. */
+ * Home's half is the cluster's: coordinator.c (elected: decides), cluster_rpc.c (handlers), cluster.c (the
+ * descriptor). The node's half is this node's part in it: records (its copy of the map), life (REGISTER, HEARTBEAT,
+ * the lease), slots, peers and store. They meet here and nowhere else. The coordinator's own node is registered and
+ * granted like any other: by a call, which happens to be local. */
 #ifndef CAIRN_SERVER_CLUSTER_SERVICE_INTERNAL_H
 #define CAIRN_SERVER_CLUSTER_SERVICE_INTERNAL_H
 
@@ -16,7 +16,7 @@
 #define CAIRN_CLUSTER_KEY_CONF "cluster/conf" /* decimal: nslots. Written once, with the first class */
 #define CAIRN_CLUSTER_KEY_LEASE                                                                                        \
     "cluster/lease" /* decimal: L in ms, for all. Written once, by the first that is elected */
-#define CAIRN_CLUSTER_KEY_LED "cluster/led" /* 16 hexadecimal digits: the node that served last as coordinator */
+#define CAIRN_CLUSTER_KEY_LED         "cluster/led" /* 16 hexadecimal digits: the node that served last as coordinator */
 #define CAIRN_CLUSTER_KEY_COORDINATOR "coordinator" /* a MemberUpdate of whoever is elected */
 #define CAIRN_CLUSTER_KEY_MEMBERS     "member/"     /* and 16 hexadecimal digits */
 #define CAIRN_CLUSTER_KEY_SLOTS       "slot/"       /* and 8 */
@@ -49,11 +49,11 @@ struct cairn_cluster {
 
 /* ---- records.c: this node's copy of members and slots ----
  *
- * The coordinator's node is given each change as soon as it is stored and before anybody is granted or told, so a grant is a
- * page of this copy. */
+ * The coordinator's node is given each change as soon as it is stored and before anybody is granted or told, so a
+ * grant is a page of this copy. */
 
-/** At home: what the map store has, @revision of the change. Changes come in the order of their revisions. CAIRN_E_NOMEM:
- * then nothing newer may be told to anybody (the coordinator resigns). */
+/** At home: what the map store has, @revision of the change. Changes come in the order of their revisions.
+ * CAIRN_E_NOMEM: then nothing newer may be told to anybody (the coordinator resigns). */
 int cairn_cluster_records_put_slot(struct cairn_cluster_records *r, uint32_t slot, const struct cairn_slot_record *rec,
                                    uint64_t revision);
 int cairn_cluster_records_put_member(struct cairn_cluster_records *r, const struct cairn_wire_member *m,
@@ -61,8 +61,8 @@ int cairn_cluster_records_put_member(struct cairn_cluster_records *r, const stru
 /** At home: all up to @revision is here now. Never goes back. */
 void cairn_cluster_records_upto(struct cairn_cluster_records *r, uint64_t revision);
 
-/** Any thread: the next page of what has changed after @since, members only if asked for; lies in @a. It holds all up to
- * page->revision. CAIRN_E_NOMEM. */
+/** Any thread: the next page of what has changed after @since, members only if asked for; lies in @a. It holds all up
+ * to page->revision. CAIRN_E_NOMEM. */
 int cairn_cluster_records_page(struct cairn_cluster_records *r, uint64_t since, bool members, struct cairn_arena *a,
                                struct cairn_wire_page *page);
 
@@ -87,12 +87,13 @@ void cairn_cluster__side_status(struct cairn_cluster *c, json_t *to);
 void cairn_cluster__side_on_repl(struct cairn_rpc_req *rq);
 void cairn_cluster__side_on_publish(struct cairn_rpc_req *rq);
 
-/** At home: this node gives up its lease, and what may still be granted to heartbeats that it has sent. When it is elected: what
- * another granted may outlast its term. And before its term is given up: what it granted itself must not. */
+/** At home: this node gives up its lease, and what may still be granted to heartbeats that it has sent. When it is
+ * elected: what another granted may outlast its term. And before its term is given up: what it granted itself must
+ * not. */
 void cairn_cluster__side_give_up(struct cairn_cluster *c);
 
-/** peers.c, on worker @worker's thread: where a call to @node goes (neither session nor peer: ourselves). False: it is not
- * known, or has no address. The session lives until side_quiesce(). */
+/** peers.c, on worker @worker's thread: where a call to @node goes (neither session nor peer: ourselves). False: it
+ * is not known, or has no address. The session lives until side_quiesce(). */
 bool cairn_cluster__peer(struct cairn_cluster *c, uint32_t worker, uint64_t node, struct cairn_rpc_dest *dest);
 
 /* ---- home's half, called by the node's ---- */
@@ -102,8 +103,8 @@ uint32_t cairn_cluster__nslots_of(const struct cairn_map_entry *e);
 
 /** L in ns that the entry CAIRN_CLUSTER_KEY_LEASE says; 0: nothing that makes sense. */
 uint64_t cairn_cluster__lease_of(const struct cairn_map_entry *e);
-/** At home: who coordinates, as the map store's view tells; 0: nobody, or not known. The strings of *@m lie in @a. Ask again at
- * each heartbeat: it may change at any time. */
+/** At home: who coordinates, as the map store's view tells; 0: nobody, or not known. The strings of *@m lie in @a.
+ * Ask again at each heartbeat: it may change at any time. */
 uint64_t cairn_cluster__coordinator(struct cairn_cluster *c, struct cairn_arena *a, struct cairn_wire_member *m);
 /** At home: we coordinate, and not everybody has been told yet of what is decided. */
 bool cairn_cluster__is_telling(struct cairn_cluster *c);

@@ -183,8 +183,8 @@ static void look_at_ns(const struct cairn_map_entry *e, void *arg)
         cairn__wire__namespace_record__free_unpacked(r, NULL);
 }
 
-/* A namespace's id is the revision of the change that made it, and never given twice: what a later map does not have is gone. One
- * record that cannot be read may be any. Asked once for each namespace whose database is not open. */
+/* A namespace's id is the revision of the change that made it, and never given twice: what a later map does not have
+ * is gone. One record that cannot be read may be any. Asked once for each namespace whose database is not open. */
 static bool on_ns_is_gone(void *arg, uint32_t ns)
 {
     struct cairn_map_store *map = ((struct side_worker *)arg)->c->map;

@@ -1,5 +1,6 @@
-/* The node's half of the service, for its files: side.c (life and death of it all), life.c (this node and the coordinator),
- * peers.c (messages to other nodes), cluster_write.c (what the router asks). slots, store and records know none of them. */
+/* The node's half of the service, for its files: side.c (life and death of it all), life.c (this node and the
+ * coordinator), peers.c (messages to other nodes), cluster_write.c (what the router asks). slots, store and records
+ * know none of them. */
 #ifndef CAIRN_SERVER_CLUSTER_SERVICE_SIDE_H
 #define CAIRN_SERVER_CLUSTER_SERVICE_SIDE_H
 
@@ -32,8 +33,8 @@ struct side_worker {
     size_t call_bytes;
     uint8_t *body; /* of a write, while it is handed over */
     size_t body_room;
-    struct cairn_link writes;     /* of clients, under way: cluster_write.c */
-    uint64_t room_look_ns;        /* when to look again whether there is room for new data */
+    struct cairn_link writes; /* of clients, under way: cluster_write.c */
+    uint64_t room_look_ns;    /* when to look again whether there is room for new data */
     bool has_no_room;
     const struct cairn_rpc_target *extent; /* where regions of large values are; NULL: there is none */
     struct cairn_link fetches, holds;      /* regions on their way here, and who waits for them: fetch.c */
@@ -88,7 +89,8 @@ bool side_learn(struct side_worker *w, uint32_t slot);
 
 /* ---- peers.c ---- */
 
-/* The session with @m, which is made when it is first wanted, or made anew when its addresses have changed. NULL: not yet. */
+/* The session with @m, which is made when it is first wanted, or made anew when its addresses have changed. NULL: not
+ * yet. */
 struct cairn_rpc_session *side_session(struct side_worker *w, const struct cairn_wire_member *m);
 void side_send(void *arg, const struct cairn_repl_msg *m);
 void side_propose(void *arg, const struct cairn_change *c);

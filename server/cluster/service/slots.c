@@ -170,8 +170,8 @@ void cluster_slots_start(struct cluster_slots *w)
     cluster_store_start(w->store);
 }
 
-/* A last checkpoint, for which the replicas have left what their logs may be trimmed to: the next start reads no entries.
- * Unless they are all that is left of a provider in memory. */
+/* A last checkpoint, for which the replicas have left what their logs may be trimmed to: the next start reads no
+ * entries. Unless they are all that is left of a provider in memory. */
 static void on_last_checkpoint(void *arg, int rc)
 {
     struct cluster_slots *w = arg;

@@ -1,8 +1,8 @@
 /** The replicas of one worker: each with its part of the node's log, of the store, and of what others see.
  *
- * A replica of slot s lives on worker s % nworkers, from a start that finds something of it, or from the record that places it
- * here, on. The worker's upkeep syncs what is buffered, makes checkpoints (what is applied is flushed, then logs are trimmed:
- * after a time, after so many bytes, and at the end) and cleans slots that are not here any more. */
+ * A replica of slot s lives on worker s % nworkers, from a start that finds something of it, or from the record that
+ * places it here, on. The worker's upkeep syncs what is buffered, makes checkpoints (what is applied is flushed, then
+ * logs are trimmed: after a time, after so many bytes, and at the end) and cleans slots that are not here any more. */
 #ifndef CAIRN_SERVER_CLUSTER_SERVICE_SLOTS_H
 #define CAIRN_SERVER_CLUSTER_SERVICE_SLOTS_H
 
@@ -36,11 +36,11 @@ struct cluster_slots_conf {
     const struct cairn_rpc_target *kv;
     struct cairn_slot_disk *disk; /* its synced() calls cluster_slots_on_synced() */
     const struct cairn_replica_times *times;
-    struct cluster_pace *pace; /* the node's */
+    struct cluster_pace *pace;         /* the node's */
     uint32_t worker, nworkers, nslots; /* nslots: that there may be, of all workers */
     uint64_t sync_interval_ns;
     uint64_t checkpoint_ns, checkpoint_bytes; /* the latest after that time, and after so much was logged */
-    atomic_uint_fast64_t *words; /* by slot, CLUSTER_WORD_*; written by the slot's worker alone */
+    atomic_uint_fast64_t *words;              /* by slot, CLUSTER_WORD_*; written by the slot's worker alone */
     const struct cluster_slots_ops *ops;
     void *arg;
 };
@@ -77,12 +77,14 @@ void cluster_slots_on_synced(struct cluster_slots *w, uint32_t slot, int rc);
 bool cluster_slots_has(struct cluster_slots *w, uint32_t slot, struct cairn_at at);
 /** Each entry of the logs here, behind their beginnings. CAIRN_E_BUSY: what is on disk is not known yet, or
  * records of a copy are being put, which no log names. */
-int cluster_slots_each_entry(struct cluster_slots *w, void (*fn)(void *arg, const struct cairn_log_entry *e), void *arg);
+int cluster_slots_each_entry(struct cluster_slots *w, void (*fn)(void *arg, const struct cairn_log_entry *e),
+                             void *arg);
 
 /** As cairn_replica_write(); CAIRN_E_MOVED: no replica of the slot is here. */
 int cluster_slots_write(struct cluster_slots *w, uint32_t slot, struct cairn_repl_write *rw);
-/** One step of the node's leaving: gives up some of what it leads (a slot is not written meanwhile, so not all at a time), and
- * asks the primaries of the rest to go on without it. To be called again and again; 0: others have all that they can have. */
+/** One step of the node's leaving: gives up some of what it leads (a slot is not written meanwhile, so not all at a
+ * time), and asks the primaries of the rest to go on without it. To be called again and again; 0: others have all
+ * that they can have. */
 uint32_t cluster_slots_leave(struct cluster_slots *w);
 /** Slots that are led from here. */
 uint32_t cluster_slots_led(const struct cluster_slots *w);

@@ -17,7 +17,8 @@ struct slot {
     uint8_t *sessions;          /* their image */
     size_t sessions_len;
     struct cairn_at seal_at;
-    uint64_t applied; /* when the checkpoint under way began; of an end: to which the log may be trimmed; 0: nothing new */
+    /* when the checkpoint under way began; of an end: to which the log may be trimmed; 0: nothing new */
+    uint64_t applied;
 };
 
 struct cluster_slots {

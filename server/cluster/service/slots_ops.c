@@ -208,7 +208,8 @@ static void on_page(struct store_slot *ss, int rc, const uint8_t *page, uint32_t
     struct slot *s = slots_of_store(ss);
 
     if (!s->w->stopping)
-        cairn_replica_on_page(&s->replica, rc, page != NULL ? page : (const uint8_t *)"", len, last); /* an empty slot has none */
+        /* an empty slot has none */
+        cairn_replica_on_page(&s->replica, rc, page != NULL ? page : (const uint8_t *)"", len, last);
 }
 
 static bool on_is_gone(void *arg, uint32_t ns)

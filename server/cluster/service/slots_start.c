@@ -59,8 +59,8 @@ void slots_on_found(void *arg, const struct store_found *f)
         cairn_sessions_image_put(f->sessions, f->at.pos, s->sessions, s->sessions_len);
 }
 
-/* What is applied has to lie within the log, or ahead of it (a flush came, and the log's end was lost). What is behind the log's
- * beginning was in memory only. */
+/* What is applied has to lie within the log, or ahead of it (a flush came, and the log's end was lost). What is
+ * behind the log's beginning was in memory only. */
 static int match_log(struct cluster_slots *w, struct slot *s)
 {
     uint32_t slot = s->store.slot;

@@ -1,5 +1,5 @@
-/* Regions of large values at the node that leads: they are given to the others before an entry names them (fetch.c takes them), and
- * the sweeper is told which ones logs and pins name. */
+/* Regions of large values at the node that leads: they are given to the others before an entry names them (fetch.c
+ * takes them), and the sweeper is told which ones logs and pins name. */
 #include "server/cluster/service/record.h"
 #include "server/cluster/service/side.h"
 #include "server/cluster/service/store_body.h"

@@ -1,7 +1,7 @@
 /** The application under a worker's replicas: records of namespaces, in the node's KV provider, by local calls.
  *
- * What a slot has applied is in four databases beside those of the namespaces, and all that an entry does is in one batch
- * that the provider keeps or loses as one, in order:
+ * What a slot has applied is in four databases beside those of the namespaces, and all that an entry does is in one
+ * batch that the provider keeps or loses as one, in order:
  *
  *     ns/<id>         key                                        -> record                    what the router reads
  *     slots/index     slot 4, namespace 4, key                   -> what was put              to find a slot's records
@@ -12,11 +12,12 @@
  * (numbers in keys are big-endian, in values little-endian). So after a crash position, sessions and records are of one
  * position, whichever that is (repl/README.md). Nothing of it is logged by the provider: the slot's log is the log.
  *
- * Entries of all slots of the worker that are to be applied go into one batch; while it is under way the next one gathers.
- * A result is the same on every replica: it follows from the records alone. Of a PUT it is 0 or CAIRN_E_EXISTS (a write-once
- * key keeps its value, but whoever repeats his own PUT is told 0: §8), of an ERASE 0; CAIRN_E_INVAL, CAIRN_E_TOOBIG: the
- * body is not one. A namespace's database is made by the first entry that names it; unless it was removed, when the entry, which a
- * start or a copy may bring again, does nothing, with CAIRN_E_STATE. */
+ * Entries of all slots of the worker that are to be applied go into one batch; while it is under way the next one
+ * gathers. A result is the same on every replica: it follows from the records alone. Of a PUT it is 0 or
+ * CAIRN_E_EXISTS (a write-once key keeps its value, but whoever repeats his own PUT is told 0: §8), of an ERASE 0;
+ * CAIRN_E_INVAL, CAIRN_E_TOOBIG: the body is not one. A namespace's database is made by the first entry that names
+ * it; unless it was removed, when the entry, which a start or a copy may bring again, does nothing, with
+ * CAIRN_E_STATE. */
 #ifndef CAIRN_SERVER_CLUSTER_SERVICE_STORE_H
 #define CAIRN_SERVER_CLUSTER_SERVICE_STORE_H
 
@@ -102,8 +103,8 @@ bool cluster_store_copy_open(struct cluster_store *st, struct store_slot *s);
 void cluster_store_copy_read(struct cluster_store *st, struct store_slot *s);
 void cluster_store_copy_close(struct cluster_store *st, struct store_slot *s);
 
-/** All that is applied now survives a crash when @done runs with rc 0. CAIRN_E_UNSUPPORTED: nothing survives the process
- * there. Not while another is under way. */
+/** All that is applied now survives a crash when @done runs with rc 0. CAIRN_E_UNSUPPORTED: nothing survives the
+ * process there. Not while another is under way. */
 void cluster_store_flush(struct cluster_store *st, void (*done)(void *arg, int rc), void *arg);
 
 #endif

@@ -2,7 +2,8 @@
  *
  *  IDLE ---> WRITE ---> CHECK ---> IDLE        IDLE ---> OPEN ---> IDLE        IDLE ---> LOOK ---> IDLE
  *
- *  IDLE, OPEN, LOOK, WRITE and CHECK may also go to PAUSE; WRITE to IDLE; PAUSE to IDLE, WRITE and CHECK. all may also go to
+ *  IDLE, OPEN, LOOK, WRITE and CHECK may also go to PAUSE; WRITE to IDLE; PAUSE to IDLE, WRITE and CHECK. all may
+ *  also go to
  *  ENDED.
  *
  *  IDLE   nothing is to be applied, or the next turn gathers it.
@@ -58,7 +59,8 @@ static void gather_later(struct store_apply *a)
 
 /* ---- after a failure ---- */
 
-/* A pause is over, or slots that were held are looked at again: while others' entries are under way that has time until then. */
+/* A pause is over, or slots that were held are looked at again: while others' entries are under way that has time
+ * until then. */
 static void on_pause_over(void *arg)
 {
     struct store_apply *a = arg;

@@ -1,5 +1,5 @@
-/** What the body of an entry says to the application: one operation on one key of one namespace. Pure; input is hostile (it
- * comes from a disk or from another node).
+/** What the body of an entry says to the application: one operation on one key of one namespace. Pure; input is
+ * hostile (it comes from a disk or from another node).
  *
  *  offset  size
  *       0     1  version, 1

@@ -1,11 +1,12 @@
-/* What the files of the store share: store.c (life, calls, namespaces), store_start.c (what is there), store_apply.c (entries),
- * store_batch.c (one batch), store_job.c, store_wipe.c, store_seal.c (a copy at its target), store_view.c (a copy at its source). */
+/* What the files of the store share: store.c (life, calls, namespaces), store_start.c (what is there), store_apply.c
+ * (entries), store_batch.c (one batch), store_job.c, store_wipe.c, store_seal.c (a copy at its target), store_view.c
+ * (a copy at its source). */
 #ifndef CAIRN_SERVER_CLUSTER_SERVICE_STORE_INTERNAL_H
 #define CAIRN_SERVER_CLUSTER_SERVICE_STORE_INTERNAL_H
 
-#include "sdk/core/base/le.h"
 #include "schema/common.pb-c.h"
 #include "schema/kv.pb-c.h"
+#include "sdk/core/base/le.h"
 #include "server/cluster/service/store.h"
 
 #include <endian.h>
@@ -188,8 +189,8 @@ void store_die(struct cluster_store *st, int rc, const char *text);
 const struct store_ns *store_ns_find(const struct cluster_store *st, uint32_t id);
 int store_ns_add(struct cluster_store *st, uint32_t id, uint32_t db);
 void store_ns_forget(struct cluster_store *st);
-/* Opens the database of namespace @id, which store_ns_find() knows then. @create: as @write_once says, if there is none and it was
- * not removed; else CAIRN_E_NOTFOUND. done() comes later, unless the store ends. */
+/* Opens the database of namespace @id, which store_ns_find() knows then. @create: as @write_once says, if there is
+ * none and it was not removed; else CAIRN_E_NOTFOUND. done() comes later, unless the store ends. */
 void store_open_start(struct store_open *o, struct cluster_store *st, uint32_t id, bool create, bool write_once,
                       void (*done)(struct store_open *o, int rc), void *arg);
 

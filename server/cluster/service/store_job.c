@@ -2,8 +2,8 @@
  *
  *  PLAN ---> WRITE ---> PLAN        PLAN ---> LIST ---> PLAN        PLAN ---> OPEN ---> PLAN        PLAN ---> FLUSH ---> PLAN
  *
- *  WRITE, LIST, OPEN and FLUSH may also go to PAUSE; PAUSE to PLAN. PLAN may also go to PAUSE and DONE; all but DONE may also
- *  go to ENDED.
+ *  WRITE, LIST, OPEN and FLUSH may also go to PAUSE; PAUSE to PLAN. PLAN may also go to PAUSE and DONE; all but DONE
+ *  may also go to ENDED.
  *
  *  PLAN   what is to be done next is decided.
  *  WRITE  a batch is under way.
@@ -13,7 +13,8 @@
  *  PAUSE  something has failed and is tried again: each step may be done twice.
  *  DONE   the replica is told.      ENDED  the store ends before.
  *
- * A wipe marks the slot first, durably; whatever comes after a crash is no use then, until a seal takes the mark away. */
+ * A wipe marks the slot first, durably; whatever comes after a crash is no use then, until a seal takes the mark
+ * away. */
 #include "server/cluster/service/store_job.h"
 #include "server/cluster/service/store_page.h"
 

@@ -1,9 +1,10 @@
-/* A copy at its source: the records of a slot as they were applied at one moment, page by page, in the order of the index.
+/* A copy at its source: the records of a slot as they were applied at one moment, page by page, in the order of the
+ * index.
  *
  *  OPEN ---> IDLE ---> LIST ---> NAME ---> GET ---> IDLE
  *
- *  LIST may also go to GET and IDLE, LIST to itself; NAME to IDLE and LIST; GET to LIST. OPEN, IDLE, LIST, NAME and GET may
- *  also go to CLOSE; OPEN, IDLE and CLOSE to CLOSED.
+ *  LIST may also go to GET and IDLE, LIST to itself; NAME to IDLE and LIST; GET to LIST. OPEN, IDLE, LIST, NAME and
+ *  GET may also go to CLOSE; OPEN, IDLE and CLOSE to CLOSED.
  *
  *  OPEN    the provider's view is being opened; nothing of the slot is applied meanwhile.
  *  IDLE    the next page is not wanted yet.
@@ -189,7 +190,8 @@ static void on_got(struct cairn_rpc_call *call)
 
     if (view_is_over(v))
         return;
-    if (rc == CAIRN_E_NOTFOUND) { /* the database was removed after it was opened: now it cannot be, and its keys are skipped */
+    /* the database was removed after it was opened: now it cannot be, and its keys are skipped */
+    if (rc == CAIRN_E_NOTFOUND) {
         store_ns_forget(v->st);
         list_start(v);
         return;

@@ -1,7 +1,7 @@
 /** What an elected one writes into the map store: in order, many entries in one change, one change at a time, fenced.
  *
- * One at a time, because whoever hears that the map is here up to a revision must have all that came before it, and changes
- * that are sent together may be done in any order.
+ * One at a time, because whoever hears that the map is here up to a revision must have all that came before it, and
+ * changes that are sent together may be done in any order.
  *
  *  IDLE ---> WRITING ---> IDLE
  *  WRITING ---> CHECKING ---> WRITING      CHECKING may also go to IDLE.
@@ -50,8 +50,8 @@ struct cairn_writes {
     const struct cairn_election *election;
     /** All up to @revision was stored(). */
     void (*upto)(struct cairn_writes *ws, uint64_t revision);
-    /** Nothing can be written any more: the fence refused, an entry is not what it was made from. Stop. Not from within a
-     * call. */
+    /** Nothing can be written any more: the fence refused, an entry is not what it was made from. Stop. Not from
+     * within a call. */
     void (*failed)(struct cairn_writes *ws, int rc, const struct cairn_err *err);
     /** What was under way when it was closed is over. */
     void (*closed)(struct cairn_writes *ws);
@@ -79,8 +79,8 @@ void cairn_writes_init(struct cairn_writes *ws);
 void cairn_writes_fini(struct cairn_writes *ws);
 /** Later; whoever adds more before then has them in one change. */
 void cairn_writes_add(struct cairn_writes *ws, struct cairn_write *w);
-/** Nothing is written any more: done() of what is not under way runs here, the rest later, then closed(). True: nothing is
- * under way, and closed() does not come. Then it may be used anew. */
+/** Nothing is written any more: done() of what is not under way runs here, the rest later, then closed(). True:
+ * nothing is under way, and closed() does not come. Then it may be used anew. */
 bool cairn_writes_close(struct cairn_writes *ws);
 
 #endif

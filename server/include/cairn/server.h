@@ -31,8 +31,8 @@ struct cairn_server_options {
     uint32_t nsettings;
     int log_fd; /* where the log goes if the configuration names no file; -1: stderr */
     /** The process is the node's own, as cairnd's is: it tells the service manager how the node is ($NOTIFY_SOCKET,
-     * $WATCHDOG_USEC) and takes the sockets that it hands over ($LISTEN_FDS). These variables leave the environment, so no
-     * other thread may run while the node starts. */
+     * $WATCHDOG_USEC) and takes the sockets that it hands over ($LISTEN_FDS). These variables leave the environment,
+     * so no other thread may run while the node starts. */
     bool service;
 };
 #define CAIRN_SERVER_OPTIONS_INIT                                                                                      \
@@ -47,8 +47,8 @@ struct cairn_server_options {
 CAIRN_API int cairn_server_start(const struct cairn_server_options *options, struct cairn_server **server, char *text,
                                  size_t text_len);
 /** What a start would say: configuration, directories, locks, formats, keys, addresses. Leaves nothing behind (that a
- * directory can be made is found out by making one and removing it). @text has one line per problem; the code is that of
- * the first. */
+ * directory can be made is found out by making one and removing it). @text has one line per problem; the code is that
+ * of the first. */
 CAIRN_API int cairn_server_check(const struct cairn_server_options *options, char *text, size_t text_len);
 /** The effective configuration and where each value came from, as YAML. */
 CAIRN_API int cairn_server_print_config(const struct cairn_server_options *options, FILE *to, char *text,

@@ -83,8 +83,9 @@ static int fill_auth(struct cairn_node_conf *conf, const struct cairn_conf *auth
     return 0;
 }
 
-/* One for two of the cores that the process may use: the others are for engines' threads, progress of the fabric, and clients
- * on the same host. On two cores, 16 clients' puts of 1 KiB made 0.66 M/s with two workers and 0.9 M/s with one. */
+/* One for two of the cores that the process may use: the others are for engines' threads, progress of the fabric, and
+ * clients on the same host. On two cores, 16 clients' puts of 1 KiB made 0.66 M/s with two workers and 0.9 M/s with
+ * one. */
 static uint32_t default_workers(void)
 {
     cpu_set_t set;

@@ -1,6 +1,7 @@
-/* What a node's file may say: one table; node_schema_check.c has what must fit together. deploy/examples/one-node.yaml shows it in use. */
-#include "server/node/conf/node_conf.h"
+/* What a node's file may say: one table; node_schema_check.c has what must fit together.
+ * deploy/examples/one-node.yaml shows it in use. */
 #include "server/cluster/service/record.h"
+#include "server/node/conf/node_conf.h"
 
 #define KEY_END                                                                                                        \
     {                                                                                                                  \
@@ -290,14 +291,16 @@ static const struct cairn_conf_key cluster_keys[] = {
       .fallback = "30s",
       .min = CAIRN_NS_PER_S,
       .max = 3600 * CAIRN_NS_PER_S,
-      .help = "between checkpoints at the latest: what was replaced or removed before is given back behind the next one" },
+      .help =
+          "between checkpoints at the latest: what was replaced or removed before is given back behind the next one" },
     { .name = "checkpoint_bytes",
       .type = CAIRN_CONF_SIZE,
       .fallback = "256MiB",
       .min = 1 << 20,
       .max = UINT64_C(64) << 30,
-      .help = "logged since the last checkpoint: then there is another; a start after a crash reads so much, and it is in "
-              "memory until then" },
+      .help =
+          "logged since the last checkpoint: then there is another; a start after a crash reads so much, and it is in "
+          "memory until then" },
     { .name = "session_ttl",
       .type = CAIRN_CONF_DURATION,
       .fallback = "120s",
@@ -330,8 +333,9 @@ static const struct cairn_conf_key cluster_keys[] = {
       .type = CAIRN_CONF_SIZE,
       .fallback = "200MiB",
       .max = UINT64_C(1) << 40,
-      .help = "bytes a second, at most, that leave a node while slots are moved or replicas made anew; 0: as fast as it "
-              "goes" },
+      .help =
+          "bytes a second, at most, that leave a node while slots are moved or replicas made anew; 0: as fast as it "
+          "goes" },
     { .name = "lost_after",
       .type = CAIRN_CONF_DURATION,
       .fallback = "10m",

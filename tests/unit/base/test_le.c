@@ -61,7 +61,8 @@ static void numbers_lie_at_any_address(void **state)
     }
 }
 
-/* In every room that is too small: not a byte behind it is written, and nothing more after the first that did not fit. */
+/* In every room that is too small: not a byte behind it is written, and nothing more after the first that did not
+ * fit. */
 static void a_writer_stops_at_the_end(void **state)
 {
     (void)state;

@@ -1,5 +1,5 @@
-/* The 1st, 2nd, ... nth allocation of a transfer fails, at either end: it moves every byte, or ends with an error, soon,
- * and nothing is left behind. */
+/* The 1st, 2nd, ... nth allocation of a transfer fails, at either end: it moves every byte, or ends with an error,
+ * soon, and nothing is left behind. */
 #include "tests/lib/bulk_world.h"
 #include "tests/lib/failing_malloc.h"
 

@@ -138,8 +138,8 @@ static void refuses_what_is_not_open(struct fixture *fx)
     assert_true(is_zero(fx->local, MEM));
 }
 
-/* All in one world, since to bring two endpoints up takes longer than the rest. The refusals are the last: they make the mover
- * give the fabric up. */
+/* All in one world, since to bring two endpoints up takes longer than the rest. The refusals are the last: they make
+ * the mover give the fabric up. */
 static void a_profile_is_honoured(void **state)
 {
     const struct profile *p = *state;

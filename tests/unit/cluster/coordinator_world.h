@@ -1,5 +1,5 @@
-/* A coordinator on each of three nodes (or WORLD_NODES), over a simulated map store; the nodes register, beat and propose by
- * a script. */
+/* A coordinator on each of three nodes (or WORLD_NODES), over a simulated map store; the nodes register, beat and
+ * propose by a script. */
 #ifndef CAIRN_TESTS_COORDINATOR_WORLD_H
 #define CAIRN_TESTS_COORDINATOR_WORLD_H
 
@@ -34,7 +34,7 @@ struct wish {
 struct node {
     struct world *w;
     uint64_t id, process, inc, term; /* term: of the coordinator, as its grants say */
-    uint64_t logs_end; /* of every slot, as it tells when it registers */
+    uint64_t logs_end;               /* of every slot, as it tells when it registers */
     struct cairn_map_store *store;
     struct cairn_cluster_conf conf;
     struct cairn_lease_times times;
@@ -196,8 +196,7 @@ static inline void node_beat(struct node *n, struct node *to)
     struct cairn_wire_grant g = { 0 };
     struct cairn_err err;
 
-    if (n->inc == 0 ||
-        cairn_coordinator_heartbeat(&to->co, &beat, &g, &err) != 0)
+    if (n->inc == 0 || cairn_coordinator_heartbeat(&to->co, &beat, &g, &err) != 0)
         return;
     if (g.term > n->term) { /* it was for another coordinator: one that counts */
         n->term = g.term;

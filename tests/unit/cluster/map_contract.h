@@ -1,4 +1,5 @@
-/** What the programs share that ask every kind of map store for what it promises: a world for each test, and what a watch saw. */
+/** What the programs share that ask every kind of map store for what it promises: a world for each test, and what a
+ * watch saw. */
 #ifndef CAIRN_TEST_MAP_CONTRACT_H
 #define CAIRN_TEST_MAP_CONTRACT_H
 

@@ -1,5 +1,5 @@
-/* Replicas of a slot on three nodes with real logs and real KV providers, over a network of messages in the real form, and a map
- * that decides at once. */
+/* Replicas of a slot on three nodes with real logs and real KV providers, over a network of messages in the real
+ * form, and a map that decides at once. */
 #ifndef CAIRN_TESTS_SLOTS_WORLD_H
 #define CAIRN_TESTS_SLOTS_WORLD_H
 

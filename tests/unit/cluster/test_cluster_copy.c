@@ -119,8 +119,8 @@ static void drop(struct fixture *fx, char *name)
     assert_int_equal(a.rc, 0);
 }
 
-/* Entries of a log may be met again when their namespace is gone: while others of them are under way, after a start, as records of
- * a copy. Its database is not made for them. */
+/* Entries of a log may be met again when their namespace is gone: while others of them are under way, after a start,
+ * as records of a copy. Its database is not made for them. */
 static void a_removed_namespace_does_not_come_back(void **state)
 {
     struct fixture *fx = *state;
@@ -180,8 +180,8 @@ static uint32_t copy_all(struct fixture *fx)
     return bytes;
 }
 
-/* What is left of removed namespaces in the index is many pages long, and nothing of it is sent: whether the store had them open
- * when they were removed, or looks for them when it lists their keys. */
+/* What is left of removed namespaces in the index is many pages long, and nothing of it is sent: whether the store
+ * had them open when they were removed, or looks for them when it lists their keys. */
 static void a_copy_skips_removed_namespaces(void **state)
 {
     enum { N = 2800 };
@@ -262,8 +262,8 @@ static void hostile_pages_are_refused(void **state)
     end(fx);
 }
 
-/* So many bytes a second, with a page at the beginning: later ones wait until the earlier ones are paid for, and so does the
- * next copy. Without a snapshot the slot is held up by a copy, so that does not pause; the next one does. */
+/* So many bytes a second, with a page at the beginning: later ones wait until the earlier ones are paid for, and so
+ * does the next copy. Without a snapshot the slot is held up by a copy, so that does not pause; the next one does. */
 static void copies_keep_their_rate(void **state)
 {
     enum { N = 1400, RATE = 400000 };
@@ -302,12 +302,9 @@ static void copies_keep_their_rate(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        BOTH(a_copy_is_of_one_moment),
-        BOTH(copies_keep_their_rate),
-        BOTH(hostile_pages_are_refused),
-        BOTH(a_removed_namespace_does_not_come_back),
-        BOTH(a_copy_skips_removed_namespaces),
-        ON_DISK(a_held_slot_waits_for_the_batch_under_way),
+        BOTH(a_copy_is_of_one_moment),         BOTH(copies_keep_their_rate),
+        BOTH(hostile_pages_are_refused),       BOTH(a_removed_namespace_does_not_come_back),
+        BOTH(a_copy_skips_removed_namespaces), ON_DISK(a_held_slot_waits_for_the_batch_under_way),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

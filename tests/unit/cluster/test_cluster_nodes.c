@@ -1,5 +1,6 @@
-/* Three nodes on one thread, with real logs, KV providers and sockets, that share a map store: they register, slots are placed,
- * what is written is read where it is led from, and another leads when a node is gone. Regions of large values are names only. */
+/* Three nodes on one thread, with real logs, KV providers and sockets, that share a map store: they register, slots
+ * are placed, what is written is read where it is led from, and another leads when a node is gone. Regions of large
+ * values are names only. */
 #include "sdk/core/bulk/bulk.h"
 #include "sdk/core/rpc/accept.h"
 #include "server/cluster/map_store.h"
@@ -551,8 +552,8 @@ static void stand_still(uint64_t ms)
     nanosleep(&t, NULL);
 }
 
-/* A lease is judged by the clock, when the answer is given: a node whose loops stand still for longer than it lasts gives no
- * more answers, before any timer of its own has run. */
+/* A lease is judged by the clock, when the answer is given: a node whose loops stand still for longer than it lasts
+ * gives no more answers, before any timer of its own has run. */
 static void a_stalled_node_gives_no_answer(void **state)
 {
     struct world *w = *state;
@@ -587,8 +588,8 @@ static void a_node_that_stood_still_gives_its_lease_up(void **state)
     expect_leases(w);
 }
 
-/* Whoever coordinates grants itself nothing beyond its term, so its successor waits for nobody: what the old one led has another
- * leader long before a lease that anybody else held would be over. */
+/* Whoever coordinates grants itself nothing beyond its term, so its successor waits for nobody: what the old one led
+ * has another leader long before a lease that anybody else held would be over. */
 static void slots_of_a_coordinator_that_left_wait_for_no_lease(void **state)
 {
     struct world *w = *state;
@@ -804,8 +805,8 @@ static void members_fetch_what_they_are_told_of(void **state)
     assert_int_equal(cairn_cluster_region_note(w->nodes[k].c, 14), 0);
 }
 
-/* A node that has lost its slot log, with its number and its records still there, does not begin another: it would claim what it
- * has applied and forget what it has acknowledged. With the log put back it goes on. */
+/* A node that has lost its slot log, with its number and its records still there, does not begin another: it would
+ * claim what it has applied and forget what it has acknowledged. With the log put back it goes on. */
 static void a_node_misses_its_log(void **state)
 {
     struct world *w = *state;
@@ -834,7 +835,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(another_leads_when_a_node_is_gone, setup, teardown),
         cmocka_unit_test_setup_teardown(a_stalled_node_gives_no_answer, setup, teardown),
         cmocka_unit_test_setup_teardown(a_node_that_stood_still_gives_its_lease_up, setup_long_leases, teardown),
-        cmocka_unit_test_setup_teardown(slots_of_a_coordinator_that_left_wait_for_no_lease, setup_long_leases, teardown),
+        cmocka_unit_test_setup_teardown(slots_of_a_coordinator_that_left_wait_for_no_lease, setup_long_leases,
+                                        teardown),
         cmocka_unit_test_setup_teardown(an_entry_waits_for_its_region, setup, teardown),
         cmocka_unit_test_setup_teardown(members_fetch_what_they_are_told_of, setup, teardown),
         cmocka_unit_test_setup_teardown(a_node_misses_its_log, setup, teardown),

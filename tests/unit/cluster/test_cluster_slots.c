@@ -16,7 +16,8 @@ static void what_is_put_is_everywhere(void **state)
         expect_records(w, 1, i, 300);
 }
 
-/* A node that has nothing, and a leader whose log does not begin at the beginning: records and sessions come by a copy. */
+/* A node that has nothing, and a leader whose log does not begin at the beginning: records and sessions come by a
+ * copy. */
 static void a_new_node_gets_a_copy(void **state)
 {
     struct world *w = *state;

@@ -159,8 +159,8 @@ static void on_flushed(void *arg, int rc)
     fx->flushed = true;
 }
 
-/* A process of its own (this program, for an engine's threads do not survive a fork), which ends in the middle. Tells what it had
- * applied before its last flush. */
+/* A process of its own (this program, for an engine's threads do not survive a fork), which ends in the middle. Tells
+ * what it had applied before its last flush. */
 static int count_and_crash(char **argv)
 {
     struct fixture *fx = calloc(1, sizeof(*fx));

@@ -160,8 +160,8 @@ static uint64_t moved_ms(struct world *w, uint32_t slot, uint64_t from)
     return ms;
 }
 
-/* A coordinator dies, and another node with it, or not. The successor knows that the coordinator held no lease beyond its term;
- * of the other one it knows nothing, and waits as long as a lease may last. */
+/* A coordinator dies, and another node with it, or not. The successor knows that the coordinator held no lease beyond
+ * its term; of the other one it knows nothing, and waits as long as a lease may last. */
 static void what_a_dead_coordinator_led_waits_for_no_lease(void **state)
 {
     struct world *w = *state;

@@ -1,5 +1,5 @@
-/* A coordinator that is deposed, answers that are lost, changes that come late, memory that runs out: whoever is not elected
- * any more changes nothing. */
+/* A coordinator that is deposed, answers that are lost, changes that come late, memory that runs out: whoever is not
+ * elected any more changes nothing. */
 #include "tests/lib/failing_malloc.h"
 #include "tests/unit/cluster/coordinator_world.h"
 
@@ -47,8 +47,7 @@ static void a_deposed_one_changes_nothing(void **state)
     beat.who = (struct cairn_who){ .node = 1, .inc = w->nodes[0].inc };
     assert_false(cairn_coordinator_is_serving(&co->co));
     assert_true(x.over && x.ask.rc == CAIRN_E_BUSY); /* nobody knows, and it does not say that it does */
-    assert_int_not_equal(
-        cairn_coordinator_heartbeat(&co->co, &beat, &g, &err), 0);
+    assert_int_not_equal(cairn_coordinator_heartbeat(&co->co, &beat, &g, &err), 0);
     next = await_coordinator(w);
     sim_map_cut(co->store, false);
     world_run_ms(w, 10000);
@@ -56,9 +55,7 @@ static void a_deposed_one_changes_nothing(void **state)
     assert_int_equal(co->co.sm.state, CAIRN_COORDINATOR_STANDING);
     assert_int_equal(record_of(w, 2 * NSLOTS)->epoch, w->epochs[2 * NSLOTS]);
     assert_int_equal(w->epochs[2 * NSLOTS], rec.epoch);
-    assert_int_equal(
-        cairn_coordinator_heartbeat(&co->co, &beat, &g, &err),
-        CAIRN_E_MOVED);
+    assert_int_equal(cairn_coordinator_heartbeat(&co->co, &beat, &g, &err), CAIRN_E_MOVED);
 }
 
 /* Its change is on the way for so long that another one has read everything before it arrives. */
@@ -158,8 +155,9 @@ static void memory_ask(struct world *w, int what, struct cairn_coordinator *co, 
     switch (what) {
     case MEMORY_REGISTER:
         x->ask.p = (struct cairn_coord_process){ .node = 100, .disk_id = 100, .process = 1 };
-        x->ask.self =
-            (struct cairn_wire_member){ .node = 100, .name = "n100", .zone = "", .host = "", .state = CAIRN_WIRE_MEMBER_UP };
+        x->ask.self = (struct cairn_wire_member){
+            .node = 100, .name = "n100", .zone = "", .host = "", .state = CAIRN_WIRE_MEMBER_UP
+        };
         cairn_coordinator_register(co, &x->ask);
         break;
     case MEMORY_PROPOSE:

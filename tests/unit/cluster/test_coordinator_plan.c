@@ -168,7 +168,8 @@ static uint32_t leads(struct world *w, uint64_t node, uint32_t replicas)
     return n;
 }
 
-/* The busiest within a tenth of the mean, in what is held and in what is led; each slot on as many nodes as there can be. */
+/* The busiest within a tenth of the mean, in what is held and in what is led; each slot on as many nodes as there can
+ * be. */
 static void assert_even(struct world *w, uint32_t replicas, const uint64_t *nodes, uint32_t n)
 {
     uint32_t wide = MIN(replicas, n);
@@ -406,8 +407,9 @@ static void who_is_lost_is_replaced(void **state)
     assert_even(w, 2, all, 4);
 }
 
-/* A node's data are wiped: it comes back as another node, while the old one is only away. Who was to give slots to it is then
- * the one that has a replica beside it, and the old one will never be in sync again: those moves end nevertheless. */
+/* A node's data are wiped: it comes back as another node, while the old one is only away. Who was to give slots to it
+ * is then the one that has a replica beside it, and the old one will never be in sync again: those moves end
+ * nevertheless. */
 static void who_comes_back_with_nothing_is_another(void **state)
 {
     struct world *w = *state;

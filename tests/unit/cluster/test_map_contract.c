@@ -1,5 +1,5 @@
-/* What every map store promises, asked of each: compare-and-set over several entries, fences, reads, watches and leases. What is
- * promised only where others share it: test_map_shared.c. */
+/* What every map store promises, asked of each: compare-and-set over several entries, fences, reads, watches and
+ * leases. What is promised only where others share it: test_map_shared.c. */
 #include "tests/unit/cluster/map_contract.h"
 
 #include "sdk/core/base/macros.h"

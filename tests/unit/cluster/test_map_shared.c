@@ -1,5 +1,5 @@
-/* What a map store promises that others share: their changes are seen, and what happens when it cannot be reached or does not
- * answer. What each store promises: test_map_contract.c. */
+/* What a map store promises that others share: their changes are seen, and what happens when it cannot be reached or
+ * does not answer. What each store promises: test_map_contract.c. */
 #include "tests/unit/cluster/map_contract.h"
 
 static void others_changes_are_seen(void **state)

@@ -1,4 +1,5 @@
-/* MAP's rules M1 to M7, each a story (PROTOCOL §3). Times in milliseconds; records are stored at once unless a story says so. */
+/* MAP's rules M1 to M7, each a story (PROTOCOL §3). Times in milliseconds; records are stored at once unless a story
+ * says so. */
 #include "server/cluster/repl/coord.h"
 
 #include <setjmp.h>
@@ -165,8 +166,8 @@ static void grants_go_to_the_registered(void **state)
     map_free(m);
 }
 
-/* M1: a heartbeat that was sent before our term counts for nothing, and nothing does when our term is over: its own end is
- * looked at after the heartbeat came. */
+/* M1: a heartbeat that was sent before our term counts for nothing, and nothing does when our term is over: its own
+ * end is looked at after the heartbeat came. */
 static void only_our_term_grants(void **state)
 {
     struct map *m = map_new();
@@ -347,8 +348,8 @@ static void released_primary_stays_a_member(void **state)
     map_free(m);
 }
 
-/* A change whose outcome is not known is not taken for not made: whoever it displaces gets no grant, until the record was
- * read, and as long as it may still arrive. */
+/* A change whose outcome is not known is not taken for not made: whoever it displaces gets no grant, until the record
+ * was read, and as long as it may still arrive. */
 static void unknown_outcome_is_found_out(void **state)
 {
     struct map *m = map_new();

@@ -30,7 +30,8 @@ static struct cairn_session *find(struct cairn_sessions *t, uint64_t pos)
     return cairn_sessions_find(t, (struct cairn_at){ 1, pos });
 }
 
-/* An entry counts from its appending on; its result comes when it is applied; what the client has answers to is forgotten. */
+/* An entry counts from its appending on; its result comes when it is applied; what the client has answers to is
+ * forgotten. */
 static void writes_are_remembered_until_their_floor(void **state)
 {
     struct cairn_sessions t;

@@ -69,8 +69,8 @@ static uint64_t dice(uint64_t n)
     return (dice_state >> 33) % n;
 }
 
-/* An entry is named by its epoch and position, and two logs with the same entry are equal before it: so a log is a path from
- * the root of a tree in which each epoch's entries are one chain, of one primary. */
+/* An entry is named by its epoch and position, and two logs with the same entry are equal before it: so a log is a
+ * path from the root of a tree in which each epoch's entries are one chain, of one primary. */
 struct path {
     uint64_t epoch[LONGEST + 1]; /* by pos */
     uint64_t end;
@@ -114,8 +114,8 @@ static uint64_t naive(const struct path *a, const struct path *b)
     return pos;
 }
 
-/* Logs as a history of primaries leaves them, trimmed and with floors: the answer is the naive search's, or that there is none
- * at or above both floors. */
+/* Logs as a history of primaries leaves them, trimmed and with floors: the answer is the naive search's, or that
+ * there is none at or above both floors. */
 static void common_entry_is_the_naive_one(void **state)
 {
     uint64_t found = 0, none = 0;

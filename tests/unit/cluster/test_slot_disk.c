@@ -296,7 +296,8 @@ static void trim_most(struct fixture *fx)
     cairn_slot_disk_tidy(fx->disk, 0);
 }
 
-/* A worker has trimmed a log and not written that yet: what another one writes gives nothing back. When it is durable, much is. */
+/* A worker has trimmed a log and not written that yet: what another one writes gives nothing back. When it is
+ * durable, much is. */
 static void a_trim_that_is_not_written_frees_nothing(void **state)
 {
     struct fixture *fx = *state;

@@ -265,8 +265,8 @@ static void table_lists_in_order_and_by_pages(void **state)
     cairn_extent_table_fini(t);
 }
 
-/* A few among very many: who looks for those in quarantine meets no others, and who looks for those of one owner stops on the
- * way to let others have their turn. */
+/* A few among very many: who looks for those in quarantine meets no others, and who looks for those of one owner
+ * stops on the way to let others have their turn. */
 static void table_finds_the_few_among_many(void **state)
 {
     enum { N = 400000, EVERY = 100003 };
@@ -292,7 +292,8 @@ static void table_finds_the_few_among_many(void **state)
     }
     for (uint32_t i = 0; i < CAIRN_EXTENT_SHARDS; i++) /* as many steps as there are buckets and regions in it */
         assert_true(t->shards[i].sets[CAIRN_EXTENT_BAD].bits <= 2);
-    n = cairn_extent_table_list(t, &(struct cairn_extent_filter){ .quarantined = true }, ids, NULL, NULL, 10, &more, NULL);
+    n = cairn_extent_table_list(t, &(struct cairn_extent_filter){ .quarantined = true }, ids, NULL, NULL, 10, &more,
+                                NULL);
     assert_int_equal(n, nbad);
     assert_false(more);
     for (uint32_t i = 0; i < n; i++) {
@@ -300,7 +301,8 @@ static void table_finds_the_few_among_many(void **state)
         last = ids[i];
     }
     assert_true(cairn_extent_table_del(t, bad[0])); /* a removal that is refused puts it back */
-    n = cairn_extent_table_list(t, &(struct cairn_extent_filter){ .quarantined = true }, ids, NULL, NULL, 10, &more, NULL);
+    n = cairn_extent_table_list(t, &(struct cairn_extent_filter){ .quarantined = true }, ids, NULL, NULL, 10, &more,
+                                NULL);
     assert_int_equal(n, nbad - 1);
     assert_true(cairn_extent_table_add(t, bad[0]));
     n = cairn_extent_table_list(t, &(struct cairn_extent_filter){ .quarantined = true, .after = last - 1 }, ids, NULL,
@@ -392,7 +394,7 @@ int main(void)
         cmocka_unit_test(ranges_are_clipped_and_widened), cmocka_unit_test(checks_find_the_first_bad_chunk),
         cmocka_unit_test(names_are_unique_and_spread),    cmocka_unit_test(space_walks_like_its_model),
         cmocka_unit_test(space_gives_out_exact_places),   cmocka_unit_test(table_lists_in_order_and_by_pages),
-        cmocka_unit_test(table_finds_the_few_among_many),          cmocka_unit_test(table_keeps_regions_while_they_are_held),
+        cmocka_unit_test(table_finds_the_few_among_many), cmocka_unit_test(table_keeps_regions_while_they_are_held),
         cmocka_unit_test(table_walk_is_bounded),          cmocka_unit_test(table_keeps_regions_while_they_are_held),
     };
 

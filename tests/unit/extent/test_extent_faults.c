@@ -343,8 +343,8 @@ static void grow_buffered(struct fixture *fx, uint64_t end)
     }
 }
 
-/* Who asks for nothing durable makes the index no longer than others do. An attempt that fails is not made at once again:
- * on a full disk each would take the last byte of it. */
+/* Who asks for nothing durable makes the index no longer than others do. An attempt that fails is not made at once
+ * again: on a full disk each would take the last byte of it. */
 static void a_buffered_index_is_written_anew_too(void **state)
 {
     struct fixture *fx = *state;

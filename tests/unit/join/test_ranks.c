@@ -162,7 +162,8 @@ static void *run_rank(void *arg)
     return NULL;
 }
 
-/* All ranks at once; they agree on @rc, and on @text, which is a part of what is said. Returns how long it took, in ms. */
+/* All ranks at once; they agree on @rc, and on @text, which is a part of what is said. Returns how long it took, in
+ * ms. */
 static uint64_t join(struct fixture *fx, int rc, const char *text)
 {
     uint64_t began;

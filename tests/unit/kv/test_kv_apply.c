@@ -253,8 +253,8 @@ static uint32_t number_of(struct world *w, int db, uint32_t key)
     return number;
 }
 
-/* Every batch puts its number last into one database, first into the other: who finds it in one, and then looks into the
- * other, finds no older one. */
+/* Every batch puts its number last into one database, first into the other: who finds it in one, and then looks into
+ * the other, finds no older one. */
 static void *race_read(void *arg)
 {
     struct race *r = arg;

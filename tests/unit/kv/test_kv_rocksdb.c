@@ -245,8 +245,8 @@ static bool health_is(struct fx *fx, const char *health)
 }
 
 /* Writes are refused with NOSPACE, reads go on, and writes go on by themselves once there is room. */
-/* What cannot be flushed is asked for again until it can be, as a node of a cluster does. The engine's own log has no room
- * either: it keeps what it has to say for 5 s, and may not mind. */
+/* What cannot be flushed is asked for again until it can be, as a node of a cluster does. The engine's own log has no
+ * room either: it keeps what it has to say for 5 s, and may not mind. */
 static void flush_of_a_full_disk(void **state)
 {
     enum { KEYS = 50, TRIES = 8 };
@@ -398,7 +398,8 @@ static void read_in_batches(struct fx *fx, struct cairn_kv_db db, const bool *is
     }
 }
 
-/* A condition on a key that cannot be read: nothing of the batch is done, and whoever was decided behind it comes again. */
+/* A condition on a key that cannot be read: nothing of the batch is done, and whoever was decided behind it comes
+ * again. */
 static void batch_with_a_corrupt_key(struct fx *fx, struct cairn_kv_db db, uint32_t corrupt)
 {
     static struct fx_batch first, second;

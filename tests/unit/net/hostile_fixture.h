@@ -1,4 +1,5 @@
-/* A real target on one loop, and raw sockets against it: what the tests of those who do not keep to the protocol share. */
+/* A real target on one loop, and raw sockets against it: what the tests of those who do not keep to the protocol
+ * share. */
 #ifndef CAIRN_TESTS_HOSTILE_FIXTURE_H
 #define CAIRN_TESTS_HOSTILE_FIXTURE_H
 

@@ -101,8 +101,8 @@ static void too_many_connections_are_refused(void **state)
     assert_still_serves(fx);
 }
 
-/* Whoever can reach the node may open connections without end and prove nothing: users get in all the same, all that the limit
- * allows, and the strangers' own are closed, oldest first. */
+/* Whoever can reach the node may open connections without end and prove nothing: users get in all the same, all that
+ * the limit allows, and the strangers' own are closed, oldest first. */
 static void strangers_do_not_lock_users_out(void **state)
 {
     enum { STRANGERS = 40, MAY_WAIT = 8 };

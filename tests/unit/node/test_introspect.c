@@ -108,7 +108,8 @@ static void counts_over_all_workers(void **state)
     sm[2].since_ns -= MIN(sm[2].since_ns, 5 * CAIRN_NS_PER_S); /* there for five seconds: stuck */
     for (int i = 1; i < 3; i++)
         assert_int_equal(pthread_create(&threads[i], NULL, run_loop, loops[i]), 0);
-    /* However slow this machine is, nothing becomes overdue: what is not back when the threads are stopped never would be. */
+    /* However slow this machine is, nothing becomes overdue: what is not back when the threads are stopped never
+     * would be. */
     ops.now_ns = later;
     loops[0]->env.ops = &ops;
     assert_int_equal(cairn_introspect(loops, 3, loops[0], true, on_answer, &a), 0);

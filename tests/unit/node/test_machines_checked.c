@@ -1,4 +1,5 @@
-/* A node whose tables of state machines are broken says so and does not start. This program has a list of providers of its own. */
+/* A node whose tables of state machines are broken says so and does not start. This program has a list of providers
+ * of its own. */
 #include "cairn/server.h"
 #include "server/port/provider.h"
 #include "tests/lib/scratch.h"

@@ -72,8 +72,8 @@ static uint64_t creates_running(struct cairn_server *s)
     return 0;
 }
 
-/* A namespace is being made by a client of worker 1, on worker 0, whose part waits for the disk: worker 0 has no request of its
- * own, and must not end before that one has. */
+/* A namespace is being made by a client of worker 1, on worker 0, whose part waits for the disk: worker 0 has no
+ * request of its own, and must not end before that one has. */
 static void no_worker_ends_before_all_are_idle(void **state)
 {
     struct cairn_options o = CAIRN_OPTIONS_INIT;

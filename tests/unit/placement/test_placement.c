@@ -309,7 +309,8 @@ static void a_share_is_at_most_every_slot(void **state)
     cairn_placement_free(p);
 }
 
-/* Who lacks a slot cannot have it of anybody with too much: one that has just its share gives it, and is given another. */
+/* Who lacks a slot cannot have it of anybody with too much: one that has just its share gives it, and is given
+ * another. */
 static void a_third_helps_out(void **state)
 {
     struct cairn_placement_member m[5];

@@ -1,4 +1,5 @@
-/* The hashed frontend when something fails, is canceled or is replaced meanwhile: failures at every call, and random walks. */
+/* The hashed frontend when something fails, is canceled or is replaced meanwhile: failures at every call, and random
+ * walks. */
 #include "world.h"
 
 static uint8_t value[1024 * KIB], got[1024 * KIB];

@@ -1,4 +1,5 @@
-/* The hashed frontend, one value at a time: sizes around every boundary, ranges, and requests and records that nobody should send. */
+/* The hashed frontend, one value at a time: sizes around every boundary, ranges, and requests and records that nobody
+ * should send. */
 #include "world.h"
 
 static uint8_t value[1024 * KIB], got[1024 * KIB];

@@ -49,9 +49,10 @@ static void orphans_go_and_nothing_else(void **state)
     world_crash(w);
     for (int i = 0; i < 30; i++)
         region_add(w, value, 10, CAIRN_REGION_OWNER_TAG | (i % 2 == 0 ? a : b));
-    region_add(w, value, 10, CAIRN_REGION_OWNER_TAG);     /* of trying a provider */
-    region_add(w, value, 10, CAIRN_REGION_OWNER_TAG | 1); /* of a namespace that is no more (1 was its revision at most) */
-    direct = region_add(w, value, 10, 0);           /* a user's own */
+    region_add(w, value, 10, CAIRN_REGION_OWNER_TAG); /* of trying a provider */
+    /* of a namespace that is no more (1 was its revision at most) */
+    region_add(w, value, 10, CAIRN_REGION_OWNER_TAG | 1);
+    direct = region_add(w, value, 10, 0);                /* a user's own */
     region_add(w, value, 10, UINT64_C(0x1234500000001)); /* another composer's */
     world_start(w);
     wait_sweep(w);

@@ -1,4 +1,5 @@
-/** Who asks the router of a world: values of any size, in parts where they are large, and what must hold of what is stored. */
+/** Who asks the router of a world: values of any size, in parts where they are large, and what must hold of what is
+ * stored. */
 #ifndef CAIRN_TEST_ROUTER_WORLD_CLIENT_H
 #define CAIRN_TEST_ROUTER_WORLD_CLIENT_H
 

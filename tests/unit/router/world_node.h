@@ -1,4 +1,5 @@
-/** A world's life: requests to its services wait in one queue, whose order a seed decides; start, stop, crash and the end. */
+/** A world's life: requests to its services wait in one queue, whose order a seed decides; start, stop, crash and the
+ * end. */
 #ifndef CAIRN_TEST_ROUTER_WORLD_NODE_H
 #define CAIRN_TEST_ROUTER_WORLD_NODE_H
 

@@ -1,5 +1,5 @@
-/** Both ends of the RPC layer on one loop, so that each story is one thread: a target that remembers what it was asked and answers
- * when told to, and calls to it, local or over a socket. */
+/** Both ends of the RPC layer on one loop, so that each story is one thread: a target that remembers what it was
+ * asked and answers when told to, and calls to it, local or over a socket. */
 #ifndef CAIRN_TEST_RPC_FIXTURE_H
 #define CAIRN_TEST_RPC_FIXTURE_H
 

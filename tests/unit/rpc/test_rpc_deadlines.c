@@ -113,8 +113,8 @@ static bool no_second(struct fixture *fx)
     return fx->server->npeers == 1;
 }
 
-/* The node holds as many bytes as it may, all of one client's: what that one sends more is not taken, and ends by its own
- * deadline; another client's calls are carried out; and when there is room again, everything goes on. */
+/* The node holds as many bytes as it may, all of one client's: what that one sends more is not taken, and ends by its
+ * own deadline; another client's calls are carried out; and when there is room again, everything goes on. */
 static void a_full_node_keeps_deadlines(void **state)
 {
     struct fixture *fx = *state;

@@ -239,7 +239,8 @@ static void lost_sessions_are_bounded(void **state)
     assert_int_equal(fx->server->nidle, 8); /* as many as may be connected */
 }
 
-/* A request that crosses the node's goodbye was not carried out: it waits for the node to come back, and is sent again. */
+/* A request that crosses the node's goodbye was not carried out: it waits for the node to come back, and is sent
+ * again. */
 static void what_crosses_a_goodbye_is_sent_again(void **state)
 {
     struct fixture *fx = *state;

@@ -1,5 +1,5 @@
-/* What the tests of large values share: a node in this process, two clients, and parts that are made small, so that values of
- * some MiB have many: what the SDK does with them does not depend on their size. */
+/* What the tests of large values share: a node in this process, two clients, and parts that are made small, so that
+ * values of some MiB have many: what the SDK does with them does not depend on their size. */
 #ifndef CAIRN_TESTS_LARGE_FIXTURE_H
 #define CAIRN_TESTS_LARGE_FIXTURE_H
 

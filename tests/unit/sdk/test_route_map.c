@@ -1,4 +1,5 @@
-/* The map as a client knows it: what is newer wins, whoever brings it; what is nearer is asked first; what is hostile is bounded. */
+/* The map as a client knows it: what is newer wins, whoever brings it; what is nearer is asked first; what is hostile
+ * is bounded. */
 #include "sdk/client/route_map.h"
 
 #include "sdk/core/base/macros.h"

@@ -1,5 +1,5 @@
-/* Calls to clustered namespaces: they find whoever leads the key's slot, a write is done once whatever happens on the way, and
- * nothing goes round for ever. */
+/* Calls to clustered namespaces: they find whoever leads the key's slot, a write is done once whatever happens on the
+ * way, and nothing goes round for ever. */
 #include "tests/unit/sdk/routed_fixture.h"
 
 static int put(struct routed *x, const char *key, const char *value)
@@ -145,7 +145,8 @@ static void a_write_is_repeated_at_the_successor(void **state)
     }
 }
 
-/* A session that a node has forgotten: what was certainly not done is done in a new one, what may have been is not done again. */
+/* A session that a node has forgotten: what was certainly not done is done in a new one, what may have been is not
+ * done again. */
 static void a_forgotten_session_is_not_guessed_about(void **state)
 {
     struct routed *x = routed_new(2, false);
@@ -201,7 +202,8 @@ static void an_answer_that_is_final_ends_it(void **state)
     routed_free(x);
 }
 
-/* Waiting for the map, for a number, for an answer, in a pause: a call ends at once when it is canceled, and in time when not. */
+/* Waiting for the map, for a number, for an answer, in a pause: a call ends at once when it is canceled, and in time
+ * when not. */
 static void a_call_can_be_canceled_wherever_it_is(void **state)
 {
     static const struct {
@@ -324,7 +326,8 @@ static void sessions_are_bounded_and_end(void **state)
     routed_free(x);
 }
 
-/* Who answers at a node's address is asked nothing unless it is that node; and the connection follows when the map says where it is. */
+/* Who answers at a node's address is asked nothing unless it is that node; and the connection follows when the map
+ * says where it is. */
 static void a_node_is_looked_for_by_its_name(void **state)
 {
     struct routed *x = routed_new(3, false);
@@ -343,7 +346,8 @@ static void a_node_is_looked_for_by_its_name(void **state)
     routed_free(x);
 }
 
-/* However many calls want the node at its old address, one after the other: they do not keep the connection that leads nowhere. */
+/* However many calls want the node at its old address, one after the other: they do not keep the connection that
+ * leads nowhere. */
 static void a_node_that_moved_is_found_by_many(void **state)
 {
     enum { N = 200, WITHIN_S = 4 };
@@ -376,7 +380,8 @@ static void a_node_that_moved_is_found_by_many(void **state)
     routed_free(x);
 }
 
-/* Write-once: who is near answers with what it has; what it does not have, and whatever else it says, is the primary's to say. */
+/* Write-once: who is near answers with what it has; what it does not have, and whatever else it says, is the
+ * primary's to say. */
 static void replicas_answer_for_what_they_have(void **state)
 {
     struct routed *x = routed_new(3, true);

@@ -1,4 +1,5 @@
-/* Batches and lists of clustered namespaces: a request for each node, results for each key, pages in order, nothing twice. */
+/* Batches and lists of clustered namespaces: a request for each node, results for each key, pages in order, nothing
+ * twice. */
 #include "tests/unit/sdk/routed_fixture.h"
 
 enum { MANY = 600 };
@@ -82,8 +83,8 @@ static void a_batch_is_a_request_for_each_node(void **state)
     }
 }
 
-/* More of one slot than its session has numbers for: those without one wait for the others' answers, and when the node forgets
- * the session in the middle, for the next one. */
+/* More of one slot than its session has numbers for: those without one wait for the others' answers, and when the
+ * node forgets the session in the middle, for the next one. */
 static void more_than_a_session_has_numbers_for(void **state)
 {
     static struct cairn_put_item puts[MANY];
@@ -323,8 +324,8 @@ static void no_key_is_missed_or_twice_when_slots_move(void **state)
     routed_free(x);
 }
 
-/* Two slots change places when one node has answered and the other has not: each tells of as many as it leads, of one slot nobody
- * has told. The sums of marks say so. */
+/* Two slots change places when one node has answered and the other has not: each tells of as many as it leads, of one
+ * slot nobody has told. The sums of marks say so. */
 static void slots_that_change_places_are_noticed(void **state)
 {
     static char got[MANY + 1][16];

@@ -1,4 +1,5 @@
-/* Who drives a client, and what ends its calls: threads, time, cancel, a node that dies, closing with calls in flight. */
+/* Who drives a client, and what ends its calls: threads, time, cancel, a node that dies, closing with calls in
+ * flight. */
 #include "tests/unit/sdk/sdk_fixture.h"
 
 /* ---- who drives ---- */

@@ -1,5 +1,5 @@
-/* The 1st, 2nd, ... nth allocation of the client fails, from connecting to closing: each call either does what it should
- * or says that memory was short, soon, nothing is left behind, and what was acknowledged is there. */
+/* The 1st, 2nd, ... nth allocation of the client fails, from connecting to closing: each call either does what it
+ * should or says that memory was short, soon, nothing is left behind, and what was acknowledged is there. */
 #include "cairn/hashed.h"
 #include "tests/lib/failing_malloc.h"
 #include "tests/lib/scripted_node.h"

@@ -321,8 +321,8 @@ static void a_full_disk_leaves_the_log_as_it_was(void **state)
     assert_int_equal(fx->next, number);
 }
 
-/* Bounds of a start: any byte of the newest segment may be anything. Records in front of the first that is not what it was
- * are kept, whole (on_record() looks); without a later one that vouches for it, it is a torn tail. */
+/* Bounds of a start: any byte of the newest segment may be anything. Records in front of the first that is not what
+ * it was are kept, whole (on_record() looks); without a later one that vouches for it, it is a torn tail. */
 static void hostile_bytes_are_refused_or_cut(void **state)
 {
     struct fixture *fx = *state;

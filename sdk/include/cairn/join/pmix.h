@@ -12,8 +12,8 @@
 extern "C" {
 #endif
 
-/** As cairn_group_join_mpi(). Every one of the @n processes @ranks calls it, with the same list in the same order, after
- * its PMIx_Init(); NULL and 0: all of the job. Not from a callback of PMIx. A process calls it once at a time.
+/** As cairn_group_join_mpi(). Every one of the @n processes @ranks calls it, with the same list in the same order,
+ * after its PMIx_Init(); NULL and 0: all of the job. Not from a callback of PMIx. A process calls it once at a time.
  *   CAIRN_E_STATE    PMIx_Init() was not called
  *   CAIRN_E_INVAL    the caller is not one of @ranks; or as there
  *   CAIRN_E_TIMEOUT  as there; if not all called, the same @ranks cannot try again
