@@ -1,10 +1,20 @@
 /* Where a provider keeps its data: a directory below the node's, or, with `path`, one of its own, perhaps on another
- * file system. That one has spare room of its own, too: a disk that is full is full for what lies on it. */
+ * file system. That one has spare room of its own, too: a disk that is full is full for what lies on it. And its file
+ * OWNER says to which data directory it belongs: what a node logs, maps and stores belongs together. */
 #include "server/node/node.h"
 
 #include "sdk/core/base/macros.h"
+#include "server/storage/file_io.h"
 
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { OWNER_BYTES = 17 }; /* the data directory's disk_id in hexadecimal digits, and a line's end */
 
 int cairn_node__instance_path(const struct cairn_node_conf *conf, const struct cairn_conf *section, const char *name,
                               char *to, size_t len, struct cairn_err *err)
@@ -21,6 +31,74 @@ int cairn_node__instance_path(const struct cairn_node_conf *conf, const struct c
     return 0;
 }
 
+static bool is_empty(int dirfd)
+{
+    int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+    struct dirent *e;
+    bool empty = dir != NULL;
+
+    while (empty && (e = readdir(dir)) != NULL)
+        empty = strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 || strcmp(e->d_name, "lost+found") == 0;
+    if (dir != NULL)
+        closedir(dir);
+    else if (fd >= 0)
+        close(fd);
+    return empty;
+}
+
+/* 0: it is ours; 1: nobody's, and empty. */
+static int owner_look(int dirfd, const char *path, uint64_t disk_id, struct cairn_err *err)
+{
+    char text[OWNER_BYTES + 1], own[OWNER_BYTES + 1];
+    int fd = openat(dirfd, "OWNER", O_RDONLY | O_CLOEXEC), e = errno;
+    ssize_t n;
+
+    if (fd < 0 && e != ENOENT)
+        return cairn_err_errno(err, e, "%s/OWNER", path);
+    if (fd < 0)
+        return is_empty(dirfd)
+                   ? 1
+                   : cairn_err_set(err, CAIRN_E_CONFIG,
+                                   "%s is not empty, and no node has made it: choose an empty directory", path);
+    n = read(fd, text, sizeof(text));
+    close(fd);
+    snprintf(own, sizeof(own), "%016" PRIx64 "\n", disk_id);
+    if (n == OWNER_BYTES && memcmp(text, own, OWNER_BYTES) == 0)
+        return 0;
+    return cairn_err_set(
+        err, CAIRN_E_CONFIG,
+        "%s belongs to another data directory (%.16s, this one is %.16s): choose another directory, or "
+        "empty it if its data are not wanted any more",
+        path, n == OWNER_BYTES ? text : "unreadable", own);
+}
+
+int cairn_node__instance_check_owner(const char *path, uint64_t disk_id, struct cairn_err *err)
+{
+    int dirfd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc;
+
+    if (dirfd < 0)
+        return 0; /* made by a start, or told of by other checks */
+    rc = owner_look(dirfd, path, disk_id, err);
+    close(dirfd);
+    return rc < 0 ? rc : 0;
+}
+
+static int owner_take(const char *path, uint64_t disk_id, struct cairn_err *err)
+{
+    int dirfd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc;
+    char own[OWNER_BYTES + 1];
+
+    if (dirfd < 0)
+        return cairn_err_errno(err, errno, "%s", path);
+    rc = owner_look(dirfd, path, disk_id, err);
+    snprintf(own, sizeof(own), "%016" PRIx64 "\n", disk_id);
+    if (rc == 1)
+        rc = cairn_file_replace(dirfd, "OWNER", own, OWNER_BYTES, err);
+    close(dirfd);
+    return rc;
+}
+
 /* A relative path stays on the node's own side of the matter: its spare room is the data directory's. */
 static bool is_elsewhere(const struct cairn_instance *p)
 {
@@ -34,6 +112,8 @@ int cairn_node__instance_open_dir(struct cairn_server *s, struct cairn_instance 
 
     if (rc == 0)
         rc = cairn_err_wrap(err, cairn_datadir_make(p->dir, err), "provider %s", p->env.name);
+    if (rc == 0 && is_elsewhere(p))
+        rc = cairn_err_wrap(err, owner_take(p->dir, s->data.disk_id, err), "provider %s", p->env.name);
     if (rc == 0 && is_elsewhere(p)) {
         cairn_spare_init(&p->spare, p->dir);
         p->has_spare = true;

@@ -109,6 +109,8 @@ struct cairn_server {
 /* The directory of a configured provider (@section NULL: one that every node has). CAIRN_E_INVAL: too long. */
 int cairn_node__instance_path(const struct cairn_node_conf *conf, const struct cairn_conf *section, const char *name,
                               char *to, size_t len, struct cairn_err *err);
+/* Whether a start would take the directory at @path, outside of the data directory whose disk_id this is. */
+int cairn_node__instance_check_owner(const char *path, uint64_t disk_id, struct cairn_err *err);
 /* Makes it; env.name and env.conf are set, env.spare may become its own. */
 int cairn_node__instance_open_dir(struct cairn_server *s, struct cairn_instance *p, struct cairn_err *err);
 /* The spare room of the data directory and of all such directories: cairn_spare_*(). */

@@ -56,7 +56,7 @@ static bool is_below(const char *path, const char *dir)
 }
 
 static int check_provider(const struct cairn_node_conf *conf, const char *name, const struct cairn_provider_desc *desc,
-                          const struct cairn_conf *section, struct cairn_err *err)
+                          const struct cairn_conf *section, uint64_t disk_id, struct cairn_err *err)
 {
     char dir[4096];
     struct cairn_provider_env env = { .name = name, .dir = dir, .conf = section };
@@ -66,6 +66,10 @@ static int check_provider(const struct cairn_node_conf *conf, const char *name, 
     rc = cairn_node__instance_path(conf, section, name, dir, sizeof(dir), err);
     if (rc != 0)
         return rc;
+    if (section != NULL && cairn_conf_has_key(section, "path") && cairn_conf_str(section, "path")[0] == '/')
+        rc = cairn_node__instance_check_owner(dir, disk_id, err);
+    if (rc != 0)
+        return cairn_err_wrap(err, rc, "provider %s", name);
     if (dir[0] == '/' && !is_below(dir, conf->data))
         rc = cairn_place_check_dir(dir, true, "directory", err);
     else if (stat(dir, &st) == 0) /* the data directory itself was looked at */
@@ -77,16 +81,16 @@ static int check_provider(const struct cairn_node_conf *conf, const char *name, 
     return cairn_err_wrap(err, rc, "provider %s", name);
 }
 
-static void check_providers(const struct cairn_node_conf *conf, struct findings *f)
+static void check_providers(const struct cairn_node_conf *conf, uint64_t disk_id, struct findings *f)
 {
     struct cairn_err err = { 0 };
 
     for (uint32_t i = 0; i < conf->nproviders; i++)
         find(f,
              check_provider(conf, cairn_conf_str(conf->providers[i], "name"), conf->provider_descs[i],
-                            conf->providers[i], &err),
+                            conf->providers[i], disk_id, &err),
              &err);
-    find(f, check_provider(conf, "router", &cairn_router_desc, NULL, &err), &err);
+    find(f, check_provider(conf, "router", &cairn_router_desc, NULL, disk_id, &err), &err);
 }
 
 /* The socket's directory: one that is there, or the workspace, which a start makes. */
@@ -150,7 +154,7 @@ static void check_surroundings(const struct cairn_node_conf *conf, struct findin
     find(f, cairn_workspace_key_check(conf->key_file, conf->workspace, &err), &err);
     find(f, cairn_node__needs_munge(conf, cairn_node__has_munge(conf), &err), &err);
     if (rc == 0)
-        check_providers(conf, f);
+        check_providers(conf, data.disk_id, f);
     if (conf->map_etcd)
         find(f, cairn_node__check_etcd(conf, &data, &err), &err);
     cairn_datadir_close(&data);

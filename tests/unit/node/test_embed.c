@@ -246,8 +246,17 @@ static void providers_have_paths_of_their_own(void **state)
         }
     }
     write_paths(fx, "e", file, sizeof(file));
-    assert_int_equal(cairn_server_start(&o, &fx->nodes[1], text, sizeof(text)), CAIRN_E_LOCKED);
-    assert_non_null(strstr(text, "fast/disk"));
+    assert_int_equal(cairn_server_start(&o, &fx->nodes[1], text, sizeof(text)), CAIRN_E_CONFIG);
+    assert_non_null(strstr(text, "fast/disk belongs to another data directory"));
+    cairn_server_free(fx->nodes[0]); /* not for as long as the other runs: for good */
+    fx->nodes[0] = NULL;
+    assert_int_equal(cairn_server_start(&o, &fx->nodes[1], text, sizeof(text)), CAIRN_E_CONFIG);
+    assert_int_equal(cairn_server_check(&o, text, sizeof(text)), CAIRN_E_CONFIG);
+    assert_non_null(strstr(text, "fast/disk belongs to another data directory"));
+    snprintf(path, sizeof(path), "%s/fast/disk/OWNER", fx->dir);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(cairn_server_start(&o, &fx->nodes[1], text, sizeof(text)), CAIRN_E_CONFIG);
+    assert_non_null(strstr(text, "fast/disk is not empty"));
 }
 
 static void mistakes_are_told_and_leave_nothing(void **state)
