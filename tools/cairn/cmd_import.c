@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { IMPORT_TRIES_MAX = 4 };
+
 static const char changed[] = "the file changed while it was read";
 
 /* ---- one batch ---- */
@@ -60,7 +62,12 @@ static int import_over(struct transfer_worker *w, const char *key, size_t key_le
 static int import_new(struct transfer_worker *w, const char *key, size_t key_len, struct guarded_map *map,
                       const struct cairn_call_options *o)
 {
-    int rc = cairn_put(w->ns, key, key_len, map->data, map->size, o), unmapped = guarded_unmap(map);
+    struct cairn_call_options absent = *o;
+    absent.flags |= CAIRN_IF_ABSENT; /* what is undone below is our own */
+    int rc = cairn_put(w->ns, key, key_len, map->data, map->size, &absent);
+    if (rc == CAIRN_E_EXISTS)
+        return import_over(w, key, key_len, map, o);
+    int unmapped = guarded_unmap(map);
     if (rc == 0 && unmapped != 0) { /* what was stored is neither the old file nor the new one */
         struct cli_call undo;
         w->undoing = true;
@@ -73,7 +80,8 @@ static int import_new(struct transfer_worker *w, const char *key, size_t key_len
     return rc;
 }
 
-static void import_large(struct transfer_worker *w, struct transfer_batch *b, struct transfer_item *i)
+/* False: nothing came of it, but it may be tried again. */
+static bool import_once(struct transfer_worker *w, struct transfer_batch *b, struct transfer_item *i, bool last)
 {
     struct transfer *t = w->t;
     struct guarded_map map;
@@ -81,7 +89,7 @@ static void import_large(struct transfer_worker *w, struct transfer_batch *b, st
     int rc = transfer_map(t, transfer_path(t, b, i), i->size, &map);
     if (rc != 0) {
         finish_item(t, b, i, rc, rc == CAIRN_E_STATE ? changed : strerror(errno));
-        return;
+        return true;
     }
     struct cli_call call;
     cli_call_init(t->cli, &call, i->size);
@@ -94,10 +102,20 @@ static void import_large(struct transfer_worker *w, struct transfer_batch *b, st
     } else {
         rc = (exists ? import_over : import_new)(w, key, i->key_len, &map, &call.o);
     }
+    if (rc == CAIRN_E_BUSY && !last)
+        return false;
     if (rc == 0 && same)
         transfer_skipped(t, i->size);
     else
         finish_item(t, b, i, rc, call.error.text);
+    return true;
+}
+
+/* A node that leads no more loses the parts it had of a value that is written over an older one: then it is written again. */
+static void import_large(struct transfer_worker *w, struct transfer_batch *b, struct transfer_item *i)
+{
+    for (int tries = 1; !import_once(w, b, i, tries == IMPORT_TRIES_MAX); tries++)
+        ;
 }
 
 static void on_put(void *arg, int rc)
