@@ -59,7 +59,7 @@ static void between_the_pages_of_a_put(void **state)
     struct fixture *fx = *state;
     struct cairn_put_item *puts = calloc(N, sizeof(*puts));
     uint8_t *value = pattern(2 * PART, 3);
-    char(*keys)[8] = calloc(N, sizeof(*keys));
+    char(*keys)[12] = calloc(N, sizeof(*keys));
     int late = 0;
 
     fx->o.timeout_ms = TIME_MS;
@@ -95,7 +95,7 @@ static void between_the_pages_of_a_get(void **state)
     struct fixture *fx = *state;
     struct cairn_get_item *gets = calloc(N, sizeof(*gets));
     uint8_t *value = pattern(9 * PART, 3), *room = malloc(9 * PART);
-    char(*keys)[8] = calloc(N, sizeof(*keys));
+    char(*keys)[12] = calloc(N, sizeof(*keys));
     int late = 0;
 
     for (int i = 0; i < 3; i++) {
