@@ -454,6 +454,8 @@ static void hold_begin(void *arg)
         hold_over(h, w->stopping ? CAIRN_E_SHUTDOWN : CAIRN_E_NOPROVIDER);
         return;
     }
+    for (size_t i = 0; i < m->n_ids && m->look; i++)
+        cluster_regions_doubt(table_of(w), m->ids[i]);
     for (size_t i = 0; i < m->n_ids; i++)
         (void)region_is_here(w, m->node, m->owner,
                              (struct cairn_record_region){ .id = m->ids[i], .len = m->lengths[i] });

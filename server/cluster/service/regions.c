@@ -102,6 +102,17 @@ void cluster_regions_set(struct cluster_regions *t, uint64_t id, enum region_sta
     pthread_mutex_unlock(&t->mutex);
 }
 
+void cluster_regions_doubt(struct cluster_regions *t, uint64_t id)
+{
+    struct cluster_region *r;
+
+    pthread_mutex_lock(&t->mutex);
+    r = *place_of(t, id);
+    if (r != NULL && r->state != REGION_FETCHING)
+        r->state = REGION_UNKNOWN;
+    pthread_mutex_unlock(&t->mutex);
+}
+
 enum region_state cluster_regions_state(struct cluster_regions *t, uint64_t id)
 {
     const struct cluster_region *r;

@@ -49,6 +49,8 @@ void cluster_regions_fini(struct cluster_regions *t);
 enum region_state cluster_regions_pin(struct cluster_regions *t, uint64_t id, uint64_t now_ns);
 /** What came of it: HERE, GONE, or UNKNOWN, to be looked for once more. */
 void cluster_regions_set(struct cluster_regions *t, uint64_t id, enum region_state state);
+/** Whoever asks next looks for it, also if it was here. */
+void cluster_regions_doubt(struct cluster_regions *t, uint64_t id);
 /** As it is now; not pinned. */
 enum region_state cluster_regions_state(struct cluster_regions *t, uint64_t id);
 /** A region that was just stored here, by whoever leads. CAIRN_E_BUSY: it cannot be pinned. */
