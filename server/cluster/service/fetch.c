@@ -11,12 +11,10 @@
  *  DONE    it is here; or the other node has it no more, though it names it: then the name was replaced or the namespace removed
  *          since, and what says so follows.
  *  FAILED  it is asked for again by whatever comes again. */
-#include "server/cluster/service/fetch.h"
+#include "server/cluster/service/fetch_internal.h"
 
 #include "sdk/core/base/log.h"
 #include "sdk/core/bulk/bulk.h"
-#include "server/cluster/service/record.h"
-#include "server/cluster/service/store_page.h"
 
 #include "schema/extent.pb-c.h"
 
@@ -78,59 +76,6 @@ static struct cluster_regions *table_of(struct side_worker *w)
     return &w->c->side->regions;
 }
 
-/* ---- those that wait for several ---- */
-
-struct hold {
-    struct cairn_link link; /* of the worker's */
-    struct cairn_rpc_req *rq;
-    struct side_worker *w;
-    struct cairn_loop *origin;
-    struct cairn_task task;
-    int rc;
-};
-
-static void hold_reply(void *arg)
-{
-    struct hold *h = arg;
-
-    if (h->rc == 0)
-        cairn_rpc_reply(h->rq, 0, NULL, NULL, 0);
-    else
-        cairn_rpc_reply_err(h->rq, h->rc, "regions could not be fetched");
-    free(h);
-}
-
-static void hold_over(struct hold *h, int rc)
-{
-    cairn_list_del(&h->link);
-    h->rc = rc;
-    cairn_task_init(&h->task, hold_reply, h);
-    cairn_loop_post(h->origin, &h->task);
-}
-
-/* None of its regions is on the way any more? */
-static void hold_check(struct hold *h)
-{
-    const Cairn__Wire__ClusterRegions *m = (const Cairn__Wire__ClusterRegions *)h->rq->msg;
-    int rc = 0;
-
-    for (size_t i = 0; i < m->n_ids; i++) {
-        enum region_state state = cluster_regions_state(table_of(h->w), m->ids[i]);
-
-        if (state == REGION_FETCHING)
-            return;
-        if (state != REGION_HERE)
-            rc = CAIRN_E_BUSY;
-    }
-    hold_over(h, rc);
-}
-
-static void holds_check(struct side_worker *w)
-{
-    CAIRN_LIST_FOREACH_SAFE (l, &w->holds)
-        hold_check(CONTAINER_OF(l, struct hold, link));
-}
-
 /* ---- one region ---- */
 
 static void fetch_next(struct side_worker *w);
@@ -153,7 +98,7 @@ static void fetch_end(struct side_fetch *f, enum region_state state, int rc)
     cairn_sm_move_or_fail(&f->sm, FETCH_DONE, FETCH_FAILED, rc);
     cairn_sm_fini(&f->sm);
     free(f);
-    holds_check(w);
+    side_holds_check(w);
     fetch_next(w);
     side_worker_step(w);
 }
@@ -348,8 +293,7 @@ static int fetch_start(struct side_worker *w, uint64_t node, uint64_t owner, str
     return 0;
 }
 
-/* Whether it is here. If not, and nobody is at it, it is fetched from @node. */
-static bool region_is_here(struct side_worker *w, uint64_t node, uint64_t owner, struct cairn_record_region region)
+bool side_region_is_here(struct side_worker *w, uint64_t node, uint64_t owner, struct cairn_record_region region)
 {
     struct cluster_regions *t = table_of(w);
     enum region_state state = cluster_regions_pin(t, region.id, cairn_env_now_ns(&w->loop->env));
@@ -357,182 +301,6 @@ static bool region_is_here(struct side_worker *w, uint64_t node, uint64_t owner,
     if (state == REGION_UNKNOWN && fetch_start(w, node, owner, region) != 0)
         cluster_regions_set(t, region.id, REGION_UNKNOWN);
     return state == REGION_HERE || state == REGION_GONE;
-}
-
-/* ---- what names them ---- */
-
-static bool record_is_here(struct side_worker *w, uint64_t node, uint32_t ns, const uint8_t *record, uint32_t len)
-{
-    struct cairn_record r;
-    bool here = true;
-
-    if (cairn_record_parse(record, len, &r) != 0) /* what the router makes of it is its business */
-        return true;
-    for (uint32_t i = 0; i < r.nregions; i++)
-        here &= region_is_here(w, node, CAIRN_REGION_OWNER_TAG | ns, cairn_record_region(&r, i));
-    return here;
-}
-
-static bool entry_is_here(struct side_worker *w, const struct cairn_repl_msg *m, const struct cairn_log_entry *e)
-{
-    struct store_body b;
-
-    if (e->kind != CAIRN_ENTRY_WRITE || store_body_get(e->body, e->body_len, &b) != 0 || b.op != STORE_PUT)
-        return true;
-    return cluster_slots_has(w->slots, m->slot, e->at) || record_is_here(w, m->from.node, b.ns, b.record, b.record_len);
-}
-
-static bool page_is_here(struct side_worker *w, const struct cairn_repl_msg *m)
-{
-    struct store_page_record r;
-    bool here = true;
-
-    for (uint32_t at = 0; at < m->len && store_page_next(m->bytes, m->len, &at, &r) == 0;)
-        here &= record_is_here(w, m->from.node, r.ns, r.record, r.record_len);
-    return here;
-}
-
-bool side_fetch_admit(struct side_worker *w, struct cairn_repl_msg *m)
-{
-    uint32_t first = m->nentries;
-
-    if (m->kind == CAIRN_REPL_COPY && m->part == CAIRN_COPY_RECORDS) {
-        if (!page_is_here(w, m))
-            m->number = 0; /* of no part of records: the source hears which one is wanted, and that we live */
-        return true;
-    }
-    if (m->kind != CAIRN_REPL_APPEND)
-        return true;
-    for (uint32_t i = 0; i < m->nentries; i++) { /* all of them: what is missing is fetched side by side */
-        if (!entry_is_here(w, m, &m->entries[i]))
-            first = MIN(first, i);
-    }
-    if (first == 0 && m->nentries > 0)
-        return false;
-    m->nentries = first;
-    return true;
-}
-
-static void record_is_taken(struct side_worker *w, const uint8_t *record, uint32_t len)
-{
-    struct cairn_record r;
-
-    if (cairn_record_parse(record, len, &r) != 0)
-        return;
-    for (uint32_t i = 0; i < r.nregions; i++)
-        cluster_regions_named(table_of(w), cairn_record_region(&r, i).id);
-}
-
-void side_fetch_taken(struct side_worker *w, const struct cairn_repl_msg *m)
-{
-    struct store_page_record r;
-    struct store_body b;
-
-    if (m->kind == CAIRN_REPL_COPY && m->part == CAIRN_COPY_RECORDS && m->number > 0) {
-        for (uint32_t at = 0; at < m->len && store_page_next(m->bytes, m->len, &at, &r) == 0;)
-            record_is_taken(w, r.record, r.record_len);
-    }
-    for (uint32_t i = 0; m->kind == CAIRN_REPL_APPEND && i < m->nentries; i++) {
-        if (m->entries[i].kind == CAIRN_ENTRY_WRITE &&
-            store_body_get(m->entries[i].body, m->entries[i].body_len, &b) == 0 && b.op == STORE_PUT)
-            record_is_taken(w, b.record, b.record_len);
-    }
-}
-
-/* ---- requests ---- */
-
-static void hold_begin(void *arg)
-{
-    struct hold *h = arg;
-    struct side_worker *w = h->w;
-    const Cairn__Wire__ClusterRegions *m = (const Cairn__Wire__ClusterRegions *)h->rq->msg;
-
-    cairn_list_add_tail(&w->holds, &h->link);
-    if (w->stopping || w->extent == NULL) {
-        hold_over(h, w->stopping ? CAIRN_E_SHUTDOWN : CAIRN_E_NOPROVIDER);
-        return;
-    }
-    for (size_t i = 0; i < m->n_ids; i++)
-        (void)region_is_here(w, m->node, m->owner,
-                             (struct cairn_record_region){ .id = m->ids[i], .len = m->lengths[i] });
-    hold_check(h);
-}
-
-void cairn_cluster__side_on_regions(struct cairn_rpc_req *rq)
-{
-    const Cairn__Wire__ClusterRegions *m = (const Cairn__Wire__ClusterRegions *)rq->msg;
-    struct cairn_cluster *c = rq->target->ctx;
-    struct hold *h;
-    bool good = m->n_ids == m->n_lengths && m->n_ids <= CAIRN_PARTS_MAX && m->slot < SIDE_SLOTS_MAX;
-
-    for (size_t i = 0; good && i < m->n_ids; i++)
-        good = m->ids[i] != 0 && m->lengths[i] > 0 && m->lengths[i] <= CAIRN_CLUSTER_REGION_BYTES;
-    if (!good) {
-        cairn_rpc_reply_err(rq, CAIRN_E_INVAL, "regions of slot %u: malformed", m->slot);
-        return;
-    }
-    h = calloc(1, sizeof(*h));
-    if (h == NULL) {
-        cairn_rpc_reply_err(rq, CAIRN_E_NOMEM, "regions");
-        return;
-    }
-    h->rq = rq;
-    h->w = side_worker_of(c, m->slot);
-    h->origin = cairn_rpc_loop(rq->rpc);
-    cairn_task_init(&h->task, hold_begin, h);
-    cairn_loop_post(h->w->loop, &h->task);
-}
-
-/* A region for another node: the extent provider writes it straight into that node's memory. */
-struct reading {
-    struct cairn_rpc_req *rq;
-    Cairn__Wire__ExtentRead msg;
-    struct cairn_rpc_call call;
-    struct cairn_err err;
-};
-
-static void on_given(struct cairn_rpc_call *call)
-{
-    struct reading *x = call->arg;
-
-    if (call->rc == 0)
-        cairn_rpc_reply(x->rq, 0, call->reply, NULL, 0);
-    else
-        cairn_rpc_reply_err(x->rq, call->rc, "%s", x->err.text);
-    free(x);
-}
-
-void cairn_cluster__side_on_region_read(struct cairn_rpc_req *rq)
-{
-    const Cairn__Wire__ClusterRegion *m = (const Cairn__Wire__ClusterRegion *)rq->msg;
-    struct cairn_cluster *c = rq->target->ctx;
-    const struct cairn_rpc_target *extent = c->side->workers[cairn_rpc_index(rq->rpc)].extent;
-    struct reading *x = extent != NULL && m->bulk != NULL ? calloc(1, sizeof(*x)) : NULL;
-
-    if (x == NULL) {
-        cairn_rpc_reply_err(rq,
-                            extent == NULL    ? CAIRN_E_NOPROVIDER
-                            : m->bulk == NULL ? CAIRN_E_INVAL
-                                              : CAIRN_E_NOMEM,
-                            "region %016" PRIx64, m->id);
-        return;
-    }
-    x->rq = rq;
-    cairn__wire__extent_read__init(&x->msg);
-    x->msg.id = m->id;
-    x->msg.length = m->length;
-    x->msg.bulk = m->bulk;
-    x->call.dest.rpc = rq->rpc;
-    x->call.iface = extent->iface;
-    x->call.provider = extent->id;
-    x->call.method = CAIRN__WIRE__EXTENT_METHOD__EXTENT_READ;
-    x->call.msg = &x->msg.base;
-    x->call.bulk_peer = rq->peer;
-    x->call.timeout_ns = MAX(cairn_rpc_req_left_ns(rq, cairn_loop_now(cairn_rpc_loop(rq->rpc))), UINT64_C(1));
-    x->call.done = on_given;
-    x->call.arg = x;
-    x->call.err = &x->err;
-    cairn_rpc_call_start(&x->call);
 }
 
 /* ---- life ---- */
@@ -546,8 +314,7 @@ void side_fetches_init(struct side_worker *w)
 
 void side_fetches_stop(struct side_worker *w)
 {
-    while (!cairn_list_is_empty(&w->holds))
-        hold_over(CONTAINER_OF(w->holds.next, struct hold, link), CAIRN_E_SHUTDOWN);
+    side_holds_stop(w);
     cairn_timer_stop(&w->loop->env, &w->fetch_timer);
     CAIRN_LIST_FOREACH_SAFE (l, &w->fetches) {
         struct side_fetch *f = CONTAINER_OF(l, struct side_fetch, link);
