@@ -14,6 +14,7 @@ struct hold {
     struct side_worker *w;
     struct cairn_loop *origin;
     struct cairn_task task;
+    size_t at; /* what became of those before it is known */
     int rc;
 };
 
@@ -36,19 +37,23 @@ static void hold_over(struct hold *h, int rc)
     cairn_loop_post(h->origin, &h->task);
 }
 
-/* None of its regions is on the way any more? */
+/* None of its regions is on the way any more, or nobody waits for them? */
 static void hold_check(struct hold *h)
 {
     const Cairn__Wire__ClusterRegions *m = (const Cairn__Wire__ClusterRegions *)h->rq->msg;
-    int rc = 0;
+    bool late = cairn_env_now_ns(&h->w->loop->env) >= h->rq->deadline_ns;
+    int rc = h->rc;
 
-    for (size_t i = 0; i < m->n_ids; i++) {
-        enum region_state state = cluster_regions_state(&h->w->c->side->regions, m->ids[i]);
+    while (h->at < m->n_ids) {
+        enum region_state state = cluster_regions_state(&h->w->c->side->regions, m->ids[h->at]);
 
-        if (state == REGION_FETCHING)
+        if (state == REGION_FETCHING && !late) {
+            h->rc = rc;
             return;
+        }
         if (state != REGION_HERE)
             rc = CAIRN_E_BUSY;
+        h->at++;
     }
     hold_over(h, rc);
 }
@@ -70,15 +75,18 @@ static void hold_begin(void *arg)
     struct hold *h = arg;
     struct side_worker *w = h->w;
     const Cairn__Wire__ClusterRegions *m = (const Cairn__Wire__ClusterRegions *)h->rq->msg;
+    struct fetch_want want = { .slot = m->slot, .node = m->node, .owner = m->owner };
+    int rc = w->stopping ? CAIRN_E_SHUTDOWN : w->extent == NULL ? CAIRN_E_NOPROVIDER : side_fetches_watch(w);
 
     cairn_list_add_tail(&w->holds, &h->link);
-    if (w->stopping || w->extent == NULL) {
-        hold_over(h, w->stopping ? CAIRN_E_SHUTDOWN : CAIRN_E_NOPROVIDER);
+    if (rc != 0) {
+        hold_over(h, rc);
         return;
     }
-    for (size_t i = 0; i < m->n_ids; i++)
-        (void)side_region_is_here(w, m->node, m->owner,
-                             (struct cairn_record_region){ .id = m->ids[i], .len = m->lengths[i] });
+    for (size_t i = 0; i < m->n_ids; i++) {
+        want.region = (struct cairn_record_region){ .id = m->ids[i], .len = m->lengths[i] };
+        (void)side_region_is_here(w, &want);
+    }
     hold_check(h);
 }
 
@@ -121,11 +129,21 @@ static void on_given(struct cairn_rpc_call *call)
 {
     struct reading *x = call->arg;
 
+    x->rq->on_cancel = NULL;
     if (call->rc == 0)
         cairn_rpc_reply(x->rq, 0, call->reply, NULL, 0);
     else
         cairn_rpc_reply_err(x->rq, call->rc, "%s", x->err.text);
     free(x);
+}
+
+/* Whoever asked asks another by now. */
+static void on_reading_canceled(struct cairn_rpc_req *rq, void *arg)
+{
+    struct reading *x = arg;
+
+    (void)rq;
+    cairn_rpc_call_cancel(&x->call);
 }
 
 void cairn_cluster__side_on_region_read(struct cairn_rpc_req *rq)
@@ -158,5 +176,7 @@ void cairn_cluster__side_on_region_read(struct cairn_rpc_req *rq)
     x->call.done = on_given;
     x->call.arg = x;
     x->call.err = &x->err;
+    rq->on_cancel = on_reading_canceled;
+    rq->on_cancel_arg = x;
     cairn_rpc_call_start(&x->call);
 }

@@ -2,15 +2,22 @@
 #include "server/cluster/service/fetch_internal.h"
 #include "server/cluster/service/store_page.h"
 
-static bool record_is_here(struct side_worker *w, uint64_t node, uint32_t ns, const uint8_t *record, uint32_t len)
+static bool record_is_here(struct side_worker *w, const struct cairn_repl_msg *m, uint32_t ns, const uint8_t *record,
+                           uint32_t len)
 {
+    struct fetch_want want = {
+        .slot = m->slot, .node = m->from.node, .named = true, .owner = CAIRN_REGION_OWNER_TAG | ns
+    };
     struct cairn_record r;
     bool here = true;
 
     if (cairn_record_parse(record, len, &r) != 0) /* what the router makes of it is its business */
         return true;
-    for (uint32_t i = 0; i < r.nregions; i++)
-        here &= side_region_is_here(w, node, CAIRN_REGION_OWNER_TAG | ns, cairn_record_region(&r, i));
+    for (uint32_t i = 0; i < r.nregions; i++) {
+        want.region = cairn_record_region(&r, i);
+        if (want.region.id != 0 && want.region.len > 0 && want.region.len <= CAIRN_CLUSTER_REGION_BYTES)
+            here &= side_region_is_here(w, &want);
+    }
     return here;
 }
 
@@ -20,7 +27,7 @@ static bool entry_is_here(struct side_worker *w, const struct cairn_repl_msg *m,
 
     if (e->kind != CAIRN_ENTRY_WRITE || store_body_get(e->body, e->body_len, &b) != 0 || b.op != STORE_PUT)
         return true;
-    return cluster_slots_has(w->slots, m->slot, e->at) || record_is_here(w, m->from.node, b.ns, b.record, b.record_len);
+    return cluster_slots_has(w->slots, m->slot, e->at) || record_is_here(w, m, b.ns, b.record, b.record_len);
 }
 
 static bool page_is_here(struct side_worker *w, const struct cairn_repl_msg *m)
@@ -29,7 +36,7 @@ static bool page_is_here(struct side_worker *w, const struct cairn_repl_msg *m)
     bool here = true;
 
     for (uint32_t at = 0; at < m->len && store_page_next(m->bytes, m->len, &at, &r) == 0;)
-        here &= record_is_here(w, m->from.node, r.ns, r.record, r.record_len);
+        here &= record_is_here(w, m, r.ns, r.record, r.record_len);
     return here;
 }
 
