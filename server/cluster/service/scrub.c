@@ -468,6 +468,8 @@ static void on_page(struct store_scan *x, int rc)
 {
     struct side_scrub *s = x->arg;
 
+    if (s->w->stopping) /* the store ends a little later */
+        return;
     if (rc != 0) {
         page_failed(s, rc);
         return;

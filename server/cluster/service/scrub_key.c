@@ -345,8 +345,11 @@ static void on_read(struct store_scan *x, int rc)
 {
     struct scrub_key *k = x->arg;
     const struct store_scan_key *here = &x->keys[0];
-    const struct cairn_replica *r = key_replica(k);
+    const struct cairn_replica *r;
 
+    if (k->w->stopping) /* the store ends a little later */
+        return;
+    r = key_replica(k);
     if (r == NULL) {
         key_end(k, SCRUB_CANNOT);
     } else if (rc != 0) {

@@ -1,23 +1,30 @@
 /* What others are told of what is here of a slot, and what people ask of the scrub. See scrub.h.
  *
- * A request hops to the slot's worker, is read there by a scan, and its answer hops back. */
+ * A request hops to the slot's worker, waits there until as much is applied as the asker wants, is read by a scan, and
+ * its answer hops back. */
 #include "server/cluster/service/scrub.h"
 
 #include "schema/common.pb-c.h"
 
 #include <stdlib.h>
 
-enum { SERVED_MAX = 4 }; /* of a worker, at a time */
+enum {
+    SERVED_MAX = 8, /* of a worker, at a time */
+    SERVED_WAIT_MS = 2000,
+    SERVED_LOOK_MS = 5,
+};
 
 struct served {
-    struct cairn_link link; /* of the worker's, until its scan is over */
+    struct cairn_link link; /* of the worker's, until it is answered */
     struct side_worker *w;
-    struct cairn_rpc_req *rq; /* NULL: answered, as the worker is being stopped */
+    struct cairn_rpc_req *rq;
     struct cairn_loop *origin;
     struct cairn_task task;
+    struct cairn_timer timer;
+    uint64_t until_ns; /* it waits no longer */
     uint64_t applied, commit;
     int rc;
-    bool stays; /* the scan may still be under way when the answer is on its way */
+    bool stays; /* answered, as the worker is being stopped, while its scan may still be under way */
     struct store_scan scan;
 };
 
@@ -84,6 +91,10 @@ static void served_reply(void *arg)
 
 static void served_over(struct served *x, int rc)
 {
+    if (!x->stays) {
+        cairn_list_del(&x->link);
+        x->w->nscrub_served--;
+    }
     x->rc = rc;
     cairn_task_init(&x->task, served_reply, x);
     cairn_loop_post(x->origin, &x->task);
@@ -94,10 +105,11 @@ static void served_over(struct served *x, int rc)
 static void on_scanned(struct store_scan *scan, int rc)
 {
     struct served *x = scan->arg;
-    const struct cairn_replica *r = cluster_slots_replica(x->w->slots, scan->slot);
+    const struct cairn_replica *r;
 
-    cairn_list_del(&x->link);
-    x->w->nscrub_served--;
+    if (x->stays)
+        return;
+    r = cluster_slots_replica(x->w->slots, scan->slot);
     if (rc == 0 && (r == NULL || r->rec.epoch != ask_of(x)->epoch))
         rc = CAIRN_E_BUSY;
     if (rc == 0)
@@ -105,32 +117,30 @@ static void on_scanned(struct store_scan *scan, int rc)
     served_over(x, rc);
 }
 
-/* Whether what is here is what @ask speaks of. */
+enum { NOT_YET = 1 };
+
+/* Whether what is here is what @ask speaks of; NOT_YET: it will be soon. */
 static int may_compare(struct served *x, const Cairn__Wire__ClusterCompare *ask)
 {
-    const struct cairn_replica *r = x->w->slots != NULL ? cluster_slots_replica(x->w->slots, ask->slot) : NULL;
+    const struct cairn_replica *r;
 
     if (x->w->stopping || x->w->slots == NULL)
         return CAIRN_E_SHUTDOWN;
+    r = cluster_slots_replica(x->w->slots, ask->slot);
     if (r == NULL || r->rec.epoch > ask->epoch)
         return CAIRN_E_MOVED;
-    if (x->w->nscrub_served >= SERVED_MAX || r->rec.epoch < ask->epoch || r->partial || r->applied < ask->applied ||
-        (r->sm.state != REPLICA_BACKUP && r->sm.state != REPLICA_ACTIVE))
+    if (x->w->nscrub_served > SERVED_MAX || r->partial)
+        return CAIRN_E_BUSY;
+    if (r->rec.epoch < ask->epoch || r->applied < ask->applied)
+        return NOT_YET;
+    if (r->sm.state != REPLICA_BACKUP && r->sm.state != REPLICA_ACTIVE)
         return CAIRN_E_BUSY;
     x->applied = r->applied;
     return 0;
 }
 
-static void served_begin(void *arg)
+static void scan_start(struct served *x, const Cairn__Wire__ClusterCompare *ask)
 {
-    struct served *x = arg;
-    const Cairn__Wire__ClusterCompare *ask = ask_of(x);
-    int rc = may_compare(x, ask);
-
-    if (rc != 0) {
-        served_over(x, rc);
-        return;
-    }
     store_scan_init(&x->scan, cluster_slots_store(x->w->slots));
     x->scan.extent = x->w->extent;
     x->scan.slot = ask->slot;
@@ -143,9 +153,35 @@ static void served_begin(void *arg)
         memcpy(x->scan.upto, ask->upto.data, ask->upto.len);
     x->scan.done = on_scanned;
     x->scan.arg = x;
+    store_scan_start(&x->scan);
+}
+
+static void served_look(void *arg)
+{
+    struct served *x = arg;
+    const Cairn__Wire__ClusterCompare *ask = ask_of(x);
+    struct cairn_env *env = &x->w->loop->env;
+    uint64_t now = cairn_env_now_ns(env);
+    int rc = may_compare(x, ask);
+
+    if (rc == NOT_YET && now < x->until_ns &&
+        cairn_timer_start(env, &x->timer, now + SERVED_LOOK_MS * CAIRN_NS_PER_MS) == 0)
+        return;
+    if (rc == 0)
+        scan_start(x, ask);
+    else
+        served_over(x, rc == NOT_YET ? CAIRN_E_BUSY : rc);
+}
+
+static void served_begin(void *arg)
+{
+    struct served *x = arg;
+
     cairn_list_add_tail(&x->w->scrub_served, &x->link);
     x->w->nscrub_served++;
-    store_scan_start(&x->scan);
+    x->until_ns = cairn_env_now_ns(&x->w->loop->env) + SERVED_WAIT_MS * CAIRN_NS_PER_MS;
+    cairn_timer_init(&x->timer, served_look, x);
+    served_look(x);
 }
 
 void cairn_cluster__side_on_compare(struct cairn_rpc_req *rq)
@@ -237,6 +273,7 @@ void side_scrub_serve_stop(struct side_worker *w)
         struct served *x = CONTAINER_OF(l, struct served, link);
 
         x->stays = true;
+        cairn_timer_stop(&w->loop->env, &x->timer);
         served_over(x, CAIRN_E_SHUTDOWN);
     }
 }
