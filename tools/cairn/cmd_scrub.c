@@ -65,8 +65,8 @@ static json_t *node_ask(const struct cli *cli, const json_t *member, bool start)
 /* ---- all of them ---- */
 
 struct look {
-    json_t *nodes;           /* a document each */
-    json_int_t done;         /* slots and keys, of all */
+    json_t *nodes;   /* a document each */
+    json_int_t done; /* slots and keys, of all */
     uint32_t running, silent;
     json_int_t open;
 };
@@ -135,9 +135,9 @@ static json_t *findings(struct cli *cli, const struct look *l)
 /* ---- what is shown ---- */
 
 static const struct cli_col node_cols[] = {
-    { "NODE", "node", CLI_CELL_TEXT },       { "STATE", "state", CLI_CELL_TEXT },
-    { "ROUNDS", "rounds", CLI_CELL_NUMBER }, { "SLOTS", "slots", CLI_CELL_NUMBER },
-    { "KEYS", "keys", CLI_CELL_NUMBER },     { "BYTES", "bytes", CLI_CELL_BYTES },
+    { "NODE", "node", CLI_CELL_TEXT },           { "STATE", "state", CLI_CELL_TEXT },
+    { "ROUNDS", "rounds", CLI_CELL_NUMBER },     { "SLOTS", "slots", CLI_CELL_NUMBER },
+    { "KEYS", "keys", CLI_CELL_NUMBER },         { "BYTES", "bytes", CLI_CELL_BYTES },
     { "REPAIRED", "repaired", CLI_CELL_NUMBER }, { "OPEN", "open", CLI_CELL_NUMBER },
 };
 
@@ -166,13 +166,11 @@ static int show(struct cli *cli, const struct look *l)
     struct cli_table *t = cli_table_new(cli, "nodes", node_cols, ARRAY_SIZE(node_cols));
     for (size_t i = 0; i < json_array_size(l->nodes); i++) {
         const json_t *n = json_array_get(l->nodes, i);
-        cli_table_row(t, (struct cli_cell[]){ CLI_TEXT(text_of(n, "node")), CLI_TEXT(text_of(n, "state")),
-                                              CLI_NUM((uint64_t)number_of(n, "rounds")),
-                                              CLI_NUM((uint64_t)number_of(n, "slots")),
-                                              CLI_NUM((uint64_t)number_of(n, "keys")),
-                                              CLI_NUM((uint64_t)number_of(n, "bytes")),
-                                              CLI_NUM((uint64_t)number_of(n, "repaired")),
-                                              CLI_NUM((uint64_t)number_of(n, "open")) });
+        cli_table_row(t, (struct cli_cell[]){
+                             CLI_TEXT(text_of(n, "node")), CLI_TEXT(text_of(n, "state")),
+                             CLI_NUM((uint64_t)number_of(n, "rounds")), CLI_NUM((uint64_t)number_of(n, "slots")),
+                             CLI_NUM((uint64_t)number_of(n, "keys")), CLI_NUM((uint64_t)number_of(n, "bytes")),
+                             CLI_NUM((uint64_t)number_of(n, "repaired")), CLI_NUM((uint64_t)number_of(n, "open")) });
     }
     cli_table_extra(t, "findings", json_incref(all));
     int status = cli_table_end(t);
@@ -218,7 +216,8 @@ static int scrub_run(struct cli *cli, void *args)
 }
 
 static const struct cli_opt scrub_opts[] = {
-    CLI_OPT(struct scrub_args, start, "start", 's', CLI_FLAG, NULL, NULL, "begin a round now, at every node that rests"),
+    CLI_OPT(struct scrub_args, start, "start", 's', CLI_FLAG, NULL, NULL,
+            "begin a round now, at every node that rests"),
     CLI_OPT(struct scrub_args, wait, "wait", 'w', CLI_FLAG, NULL, NULL, "until no node is in the middle of a round"),
     CLI_OPT(struct scrub_args, stall_ms, "stall", 0, CLI_TIME, "TIME", "5m",
             "with --wait: give up (exit 6) when no node has got on for so long; the rounds go on"),
@@ -229,14 +228,19 @@ const struct cli_command cli_scrub = {
     .name = "scrub",
     .operands = "",
     .summary = "show how far the comparing of replicas is, and what it has found; or begin it",
-    .text =
-        "Each node compares the slots that it leads with what the other nodes in sync have, key by key, in the background "
-        "(cluster.scrub_rate, cluster.scrub_interval), while everything is served as ever. A copy that is missing, does not "
-        "match its checksums, or whose extents are in quarantine is repaired from a good one. Two copies that both look good "
-        "and differ are only told, as different: which of them is right somebody else has to say, by writing the key anew. "
-        "Findings are listed until a later round finds the key well again; those that were repaired, until there are too many, "
-        "or the node is started again. Numbers are since a node's start. Exits with 5 while there are findings that are not "
-        "repaired, or a node does not answer. For administrators.",
+    .text = "Each node compares the slots that it leads with what the other nodes in sync have, key by key, in the "
+            "background "
+            "(cluster.scrub_rate, cluster.scrub_interval), while everything is served as ever. A copy that is missing, "
+            "does not "
+            "match its checksums, or whose extents are in quarantine is repaired from a good one. Two copies that both "
+            "look good "
+            "and differ are only told, as different: which of them is right somebody else has to say, by writing the "
+            "key anew. "
+            "Findings are listed until a later round finds the key well again; those that were repaired, until there "
+            "are too many, "
+            "or the node is started again. Numbers are since a node's start. Exits with 5 while there are findings "
+            "that are not "
+            "repaired, or a node does not answer. For administrators.",
     .opts = scrub_opts,
     .args_size = sizeof(struct scrub_args),
     .examples = (const struct cli_example[]){ { "cairn scrub", "what has been compared, and found?" },

@@ -1,8 +1,8 @@
 /* The scrub of replicas: whoever leads a slot compares what it has with what every other member of the in-sync set has,
  * key by key, and repairs a copy that is bad by its own checksums from one that is good.
  *
- * scrub.c goes through the slots of a worker, page by page, at a bounded rate; scrub_key.c looks at one key where two
- * pages differ; scrub_serve.c is what the others answer; scrub_report.c is what people see.
+ * scrub.c goes through the slots of a worker, page by page (scrub_page.c), at a bounded rate; scrub_key.c looks at one
+ * key where two pages differ; scrub_serve.c is what the others answer; scrub_report.c is what people see.
  *
  * Nothing is stopped meanwhile. Pages are digested while writes go on, so a page may differ for no other reason. Of a
  * single key a difference is proved: it is read here, then there when all that is committed here by then is applied
@@ -11,8 +11,8 @@
  * next round.
  *
  * A repair is an entry of the slot's log (STORE_REPAIR): every replica puts the good record at the same position. It is
- * appended only if no entry behind the position at which the record was read names the key. A region of a large value is
- * fetched anew from the good node; it is the same bytes whenever that happens.
+ * appended only if no entry behind the position at which the record was read names the key. A region of a large value
+ * is fetched anew from the good node; it is the same bytes whenever that happens.
  *
  * Two copies that both look good and differ are told, and nothing else: nobody can say which one is right. */
 #ifndef CAIRN_SERVER_CLUSTER_SERVICE_SCRUB_H
@@ -90,8 +90,8 @@ struct scrub_key {
     /* Private. */
     struct cairn_sm sm;
     struct store_scan scan;
-    uint64_t before, digest;       /* before: what was applied before it was read here */
-    enum scan_state first;         /* how it was the first time */
+    uint64_t before, digest; /* before: what was applied before it was read here */
+    enum scan_state first;   /* how it was the first time */
     bool repaired;
     uint32_t tries;
     struct {

@@ -2,7 +2,7 @@
  *
  *  OWN ---> PEER ---> AGAIN ---> REPAIR ---> OWN
  *
- *  OWN, PEER and AGAIN may also go to DONE; OWN, PEER, AGAIN and REPAIR to PAUSE; PAUSE to OWN and DONE; REPAIR to DONE.
+ *  OWN, PEER, AGAIN and REPAIR may also go to PAUSE and DONE; PAUSE to OWN and DONE.
  *
  *  OWN     it is being read here.
  *  PEER    it is being read there, where all that was committed here before is applied.

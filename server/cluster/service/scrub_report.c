@@ -93,12 +93,12 @@ uint32_t scrub_report_open(struct scrub_report *r)
 
 json_t *scrub_report_brief(struct scrub_report *r)
 {
-    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:i}", "state", atomic_load(&r->running) > 0 ? "running" : "resting",
-                     "rounds", (json_int_t)atomic_load(&r->rounds), "slots", (json_int_t)atomic_load(&r->slots),
-                     "slots_skipped", (json_int_t)atomic_load(&r->slots_skipped), "keys",
-                     (json_int_t)atomic_load(&r->keys), "bytes", (json_int_t)atomic_load(&r->bytes), "repaired",
-                     (json_int_t)atomic_load(&r->repaired), "in_use", (json_int_t)atomic_load(&r->in_use), "open",
-                     (int)scrub_report_open(r));
+    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:i}", "state",
+                     atomic_load(&r->running) > 0 ? "running" : "resting", "rounds",
+                     (json_int_t)atomic_load(&r->rounds), "slots", (json_int_t)atomic_load(&r->slots), "slots_skipped",
+                     (json_int_t)atomic_load(&r->slots_skipped), "keys", (json_int_t)atomic_load(&r->keys), "bytes",
+                     (json_int_t)atomic_load(&r->bytes), "repaired", (json_int_t)atomic_load(&r->repaired), "in_use",
+                     (json_int_t)atomic_load(&r->in_use), "open", (int)scrub_report_open(r));
 }
 
 /* ---- findings ---- */
@@ -106,9 +106,15 @@ json_t *scrub_report_brief(struct scrub_report *r)
 static const char *state_name(enum scan_state state)
 {
     static const char *const names[SCAN_STATES] = {
-        [SCAN_SOUND] = "good",          [SCAN_ABSENT] = "absent",         [SCAN_GONE] = "gone",
-        [SCAN_NO_RECORD] = "missing",   [SCAN_NO_INDEX] = "not in index", [SCAN_DAMAGED] = "damaged",
-        [SCAN_UNREADABLE] = "unreadable", [SCAN_NO_REGION] = "region missing", [SCAN_BAD_REGION] = "region damaged",
+        [SCAN_SOUND] = "good",
+        [SCAN_ABSENT] = "absent",
+        [SCAN_GONE] = "gone",
+        [SCAN_NO_RECORD] = "missing",
+        [SCAN_NO_INDEX] = "not in index",
+        [SCAN_DAMAGED] = "damaged",
+        [SCAN_UNREADABLE] = "unreadable",
+        [SCAN_NO_REGION] = "region missing",
+        [SCAN_BAD_REGION] = "region damaged",
     };
 
     return state < SCAN_STATES && names[state] != NULL ? names[state] : "unknown";

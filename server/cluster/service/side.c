@@ -330,7 +330,8 @@ int cairn_cluster__side_start(struct cairn_cluster *c, struct cairn_err *err)
     s->scrub_report = scrub_report_new();
     s->words = calloc(SIDE_SLOTS_MAX, sizeof(*s->words));
     s->workers = aligned_alloc(_Alignof(struct side_worker), n * sizeof(*s->workers));
-    if (s->words == NULL || s->workers == NULL || s->scrub_report == NULL || side_life_new(c) != 0 || side_leave_new(c) != 0)
+    if (s->words == NULL || s->workers == NULL || s->scrub_report == NULL || side_life_new(c) != 0 ||
+        side_leave_new(c) != 0)
         return cairn_err_set(err, CAIRN_E_NOMEM, "cluster");
     memset(s->workers, 0, n * sizeof(*s->workers));
     for (uint32_t i = 0; i < n; i++) {
@@ -530,9 +531,10 @@ void cairn_cluster__side_status(struct cairn_cluster *c, json_t *to)
     json_object_set_new(to, "copied_bytes", json_integer((json_int_t)atomic_load(&c->side->pace.bytes_sent)));
     if (has_store(c))
         json_object_set_new(to, "scrub", scrub_report_brief(c->side->scrub_report));
-    if (scrub_report_open(c->side->scrub_report) > 0) {
+    if (scrub_report_open(c->side->scrub_report) > 0 && json_object_get(to, "problem") == NULL) {
         json_object_set_new(to, "health", json_string("degraded"));
-        json_object_set_new(to, "problem", json_string("replicas differ, or have no good copy: `cairn scrub` names them"));
+        json_object_set_new(to, "problem",
+                            json_string("replicas differ, or have no good copy: `cairn scrub` names them"));
     }
     json_object_set_new(to, "map_revision", json_integer((json_int_t)cairn_cluster_records_revision(c->records)));
 }

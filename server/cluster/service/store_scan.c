@@ -120,7 +120,8 @@ static bool record_look(struct store_scan *x, const uint8_t *record, uint32_t le
     int rc = cairn_record_parse(record, len, &r);
     enum scan_state state = x->one && !x->has_index ? SCAN_NO_INDEX : SCAN_SOUND;
 
-    if (rc == CAIRN_E_CORRUPT || (rc == 0 && r.type == CAIRN_RECORD_EMBEDDED && !cairn_record_is_sound(&r, 0, r.length)))
+    if (rc == CAIRN_E_CORRUPT ||
+        (rc == 0 && r.type == CAIRN_RECORD_EMBEDDED && !cairn_record_is_sound(&r, 0, r.length)))
         state = SCAN_DAMAGED; /* of one in a format that is not known only its bytes can be compared */
     if (rc == 0 && state == SCAN_SOUND && region_start(x, &r))
         return true;
@@ -279,8 +280,8 @@ static void key_add(struct store_scan *x, const uint8_t *key, uint32_t len, cons
     *k = (struct store_scan_key){ .key = key, .len = len };
     if (index != NULL)
         memcpy(k->index, index, sizeof(k->index));
-    x->user_keys[x->n++] = (ProtobufCBinaryData){ .len = len - SCAN_NS_BYTES,
-                                                  .data = (uint8_t *)(uintptr_t)key + SCAN_NS_BYTES };
+    x->user_keys[x->n++] =
+        (ProtobufCBinaryData){ .len = len - SCAN_NS_BYTES, .data = (uint8_t *)(uintptr_t)key + SCAN_NS_BYTES };
 }
 
 static bool is_behind(const struct store_scan *x, const uint8_t *key, uint32_t len)
@@ -324,8 +325,7 @@ static int take_keys(struct store_scan *x, const Cairn__Wire__KvListReply *m, co
         key_add(x, at, len, values + i * STORE_INDEX_VALUE_BYTES);
         at += len;
     }
-    if (x->n > 0 && x->keys[x->n - 1].len == x->upto_len &&
-        memcmp(x->keys[x->n - 1].key, x->upto, x->upto_len) == 0)
+    if (x->n > 0 && x->keys[x->n - 1].len == x->upto_len && memcmp(x->keys[x->n - 1].key, x->upto, x->upto_len) == 0)
         x->more = false; /* there may be more, but not of what was asked for */
     return 0;
 }

@@ -1,7 +1,7 @@
 /** What this node has of some of a slot's keys, as digests, and whether each copy is sound by its own checksums.
  *
- * A scan reads what is applied while it reads: not one moment. Whoever compares two scans has to know that nothing of the
- * key was applied between them (scrub_key.c). */
+ * A scan reads what is applied while it reads: not one moment. Whoever compares two scans has to know that nothing of
+ * the key was applied between them (scrub_key.c). */
 #ifndef CAIRN_SERVER_CLUSTER_SERVICE_STORE_SCAN_H
 #define CAIRN_SERVER_CLUSTER_SERVICE_STORE_SCAN_H
 
@@ -18,14 +18,14 @@ enum {
 /* How a copy of a key is. Also on the wire. */
 enum scan_state {
     SCAN_SOUND = 1,
-    SCAN_ABSENT,      /* there is none, and nothing says that there should be */
-    SCAN_GONE,        /* its namespace was removed: it is no matter any more */
-    SCAN_NO_RECORD,   /* the index names it, and it is not there */
-    SCAN_NO_INDEX,    /* it is there, and the index does not name it */
-    SCAN_DAMAGED,     /* it does not match its checksums */
-    SCAN_UNREADABLE,  /* the engine cannot read it */
-    SCAN_NO_REGION,   /* a region that it names is not there */
-    SCAN_BAD_REGION,  /* or is in quarantine */
+    SCAN_ABSENT,     /* there is none, and nothing says that there should be */
+    SCAN_GONE,       /* its namespace was removed: it is no matter any more */
+    SCAN_NO_RECORD,  /* the index names it, and it is not there */
+    SCAN_NO_INDEX,   /* it is there, and the index does not name it */
+    SCAN_DAMAGED,    /* it does not match its checksums */
+    SCAN_UNREADABLE, /* the engine cannot read it */
+    SCAN_NO_REGION,  /* a region that it names is not there */
+    SCAN_BAD_REGION, /* or is in quarantine */
     SCAN_STATES
 };
 

@@ -104,8 +104,8 @@ static const struct cairn_replica *replica(struct world *w, uint32_t i)
 /* What was answered may not be applied yet by whoever follows. */
 static void settle(struct world *w)
 {
-    for (int n = 0; replica(w, 0)->applied < replica(w, 0)->log.end.pos ||
-                    replica(w, 1)->applied < replica(w, 0)->log.end.pos;
+    for (int n = 0;
+         replica(w, 0)->applied < replica(w, 0)->log.end.pos || replica(w, 1)->applied < replica(w, 0)->log.end.pos;
          n++) {
         assert_true(n < TURNS_MAX);
         turn(w);
