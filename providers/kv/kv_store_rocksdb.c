@@ -540,6 +540,7 @@ static void rocksdb_status(struct cairn_kv_store *st, json_t *to)
 const struct cairn_kv_store_ops cairn_kv_store_rocksdb = {
     .name = "rocksdb",
     .needs_dir = true,
+    .holds_views = true,
     .open = rocksdb_open_store,
     .close = rocksdb_close_store,
     .check = rocksdb_check,
