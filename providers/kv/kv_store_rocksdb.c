@@ -27,7 +27,8 @@ enum {
     COMMIT_OPS_MAX = 16384,
     LOOP_KEYS_MAX = 256, /* of one call that a loop looks up itself */
     COUNT_KEYS_MAX = 20000,
-    COUNT_MS = 1000, /* that usage() counts before it estimates */
+    COUNT_MS = 1000,          /* that usage() counts before it estimates */
+    RECLAIM_GATHER_MS = 1000, /* who asks once asks again soon: a removal of many keys is many batches */
     CATALOGUE_KEY_BYTES = KV_DB_PREFIX_BYTES + 1,
 };
 
@@ -297,7 +298,7 @@ static int rocksdb_open_store(const struct cairn_kv_store_conf *conf, struct cai
     rc = rocksdb_start(st, conf, err);
     if (rc != 0)
         goto close_engine;
-    cairn_errand_init(&st->reclaim, reclaim_work, st);
+    cairn_errand_init(&st->reclaim, RECLAIM_GATHER_MS, reclaim_work, st);
     *store = st;
     return 0;
 close_engine:
@@ -515,6 +516,7 @@ static void rocksdb_status(struct cairn_kv_store *st, json_t *to)
     uint64_t growth;
 
     cairn_rocks_status(st->rocks, &rs);
+    cairn_spare_ask(st->spare);
     cairn_commit_stats(st->commit, &cs);
     if (rs.corrupt_reads > 0)
         health = "degraded";
