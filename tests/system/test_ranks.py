@@ -94,7 +94,7 @@ END
         wait_for("the commands", lambda: os.path.exists(started) and os.path.getsize(started) == RANKS)
         job.terminate()
         self.assertNotEqual(job.wait(60), OK)
-        with open(ended) as f: # a launcher may say it twice, while the command is at its end
+        with open(ended) as f:  # a launcher may say it twice, while the command is at its end
             self.assertEqual(len(set(f)), RANKS)
         self.assertEqual(os.listdir(self.jobs), [])
 
