@@ -171,8 +171,13 @@ void side_scrub_begin(struct side_worker *w, void *arg)
 /* The page could not be read or compared: once more, later, or the slot is left to the next round. */
 void scrub_page_failed(struct side_scrub *s, int rc)
 {
-    if (++s->tries > SCRUB_TRIES || rc == CAIRN_E_MOVED) {
-        cairn_log_info("slot %u: its replicas are not compared in this round: %s", s->slot, cairn_error_text(rc));
+    bool gives_up = ++s->tries > SCRUB_TRIES;
+
+    if (gives_up) {
+        cairn_log_warn("slot %u: its replicas are not compared in this round: %s", s->slot, cairn_error_text(rc));
+        scrub_report_keep(scrub_report_of(s), s->slot, s->round);
+    }
+    if (gives_up || rc == CAIRN_E_MOVED) { /* who leads it now compares it */
         atomic_fetch_add(&scrub_report_of(s)->slots_skipped, 1);
         s->slot_done = true;
     }

@@ -55,6 +55,8 @@ struct scrub_report {
 struct scrub_report *scrub_report_new(void);
 void scrub_report_free(struct scrub_report *r);
 void scrub_report_add(struct scrub_report *r, const struct scrub_finding *f);
+/* The slot could not be compared in this round: what was found of it before stays. */
+void scrub_report_keep(struct scrub_report *r, uint32_t slot, uint64_t round);
 /* The worker's slots were gone through once more: what was not seen again, and was not repaired, is over. */
 void scrub_report_round(struct scrub_report *r, uint32_t worker, uint32_t nworkers, uint64_t round);
 /* Copies that differ or are bad, as of the last round. */

@@ -168,7 +168,7 @@ static void on_written(struct cairn_repl_write *write, int rc)
 
     write_over(k);
     if (rc != 0) {
-        key_pause(k, SCRUB_CANNOT);
+        key_pause(k, rc == CAIRN_E_MOVED ? SCRUB_CANNOT : SCRUB_NOT_REPAIRED);
         return;
     }
     k->repaired = true;
@@ -227,7 +227,7 @@ static void repair(struct scrub_key *k)
         rc = write_start(k, from_here ? here->index : k->there.index, record, len,
                          from_here ? k->before : k->there.applied);
     if (rc != 0)
-        key_pause(k, rc == CAIRN_E_BUSY ? SCRUB_IN_USE : SCRUB_CANNOT);
+        key_pause(k, rc == CAIRN_E_BUSY ? SCRUB_IN_USE : rc == CAIRN_E_MOVED ? SCRUB_CANNOT : SCRUB_NOT_REPAIRED);
 }
 
 /* ---- what is to be made of it ---- */
@@ -383,7 +383,7 @@ static void on_timer(void *arg)
     if (k->sm.state == KEY_REPAIR) { /* it may still be done, and does no harm then */
         cairn_replica_write_forget(&k->write);
         write_over(k);
-        key_pause(k, SCRUB_CANNOT);
+        key_pause(k, SCRUB_NOT_REPAIRED);
         return;
     }
     cairn_sm_move(&k->sm, KEY_OWN);

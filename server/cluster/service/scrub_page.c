@@ -120,10 +120,12 @@ void scrub_on_key(struct scrub_key *k, enum scrub_outcome outcome)
         scrub_page_failed(s, CAIRN_E_BUSY);
         return;
     }
-    if (outcome == SCRUB_IN_USE)
+    if (outcome == SCRUB_IN_USE) {
         atomic_fetch_add(&scrub_report_of(s)->in_use, 1);
-    else if (outcome != SCRUB_SAME)
+        scrub_report_keep(scrub_report_of(s), s->slot, s->round);
+    } else if (outcome != SCRUB_SAME) {
         key_found(s, k, outcome);
+    }
     s->candidate++;
     keys_next(s);
 }

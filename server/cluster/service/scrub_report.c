@@ -64,6 +64,16 @@ void scrub_report_add(struct scrub_report *r, const struct scrub_finding *f)
     pthread_mutex_unlock(&r->mutex);
 }
 
+void scrub_report_keep(struct scrub_report *r, uint32_t slot, uint64_t round)
+{
+    pthread_mutex_lock(&r->mutex);
+    for (uint32_t i = 0; i < r->n; i++) {
+        if (r->findings[i].slot == slot)
+            r->findings[i].round = round;
+    }
+    pthread_mutex_unlock(&r->mutex);
+}
+
 void scrub_report_round(struct scrub_report *r, uint32_t worker, uint32_t nworkers, uint64_t round)
 {
     pthread_mutex_lock(&r->mutex);

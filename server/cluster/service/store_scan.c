@@ -229,7 +229,8 @@ static void on_got(struct cairn_rpc_call *call)
         scan_end(x, CAIRN_E_NOMEM);
         return;
     }
-    memcpy(x->payload, call->reply_payload, len);
+    if (len > 0)
+        memcpy(x->payload, call->reply_payload, len);
     x->got += (uint32_t)m->n_lengths;
     records_look(x);
 }
