@@ -1,5 +1,6 @@
 /** A thread for each node: it connects, asks, and connects anew when that failed. None waits for another, so one node
  * that does not answer is shown as such, and holds up nothing. */
+#include "tools/cairn/cluster.h"
 #include "tools/cairn/top.h"
 
 #include <errno.h>
