@@ -59,6 +59,7 @@ struct cairn_rocks {
     rocksdb_cache_t *cache;
     rocksdb_readoptions_t *read_memory, *read_disk;
     rocksdb_writeoptions_t *write[3]; /* by enum cairn_rocks_log */
+    bool only_look;
     atomic_ullong corrupt_reads, failed_writes, memory_hits, memory_misses;
     atomic_bool read_only;
     atomic_int sync_failed; /* why: no other is believed; 0: none has */
@@ -244,7 +245,8 @@ static rocksdb_readoptions_t *read_memory_options(void)
     return o;
 }
 
-int cairn_rocks_check(const char *dir, struct cairn_err *err)
+/* Whether a database is there, as far as can be seen from outside. */
+static int rocks_is_there(const char *dir, struct cairn_err *err)
 {
     char current[PATH_MAX];
 
@@ -264,7 +266,7 @@ int cairn_rocks_open(const struct cairn_rocks_conf *conf, struct cairn_rocks **o
     char *text = NULL;
     int rc;
 
-    rc = conf->fresh ? cairn_file_mkdir(conf->dir, err) : cairn_rocks_check(conf->dir, err);
+    rc = conf->fresh ? cairn_file_mkdir(conf->dir, err) : rocks_is_there(conf->dir, err);
     if (rc != 0)
         return rc;
     r = calloc(1, sizeof(*r));
@@ -279,7 +281,9 @@ int cairn_rocks_open(const struct cairn_rocks_conf *conf, struct cairn_rocks **o
         r->write[i] = rocksdb_writeoptions_create();
     rocksdb_writeoptions_disable_WAL(r->write[CAIRN_ROCKS_UNLOGGED], 1);
     rocksdb_writeoptions_set_sync(r->write[CAIRN_ROCKS_SYNCED], 1);
-    r->db = rocksdb_open(r->options, conf->dir, &text);
+    r->only_look = conf->only_look;
+    r->db = conf->only_look ? rocksdb_open_for_read_only(r->options, conf->dir, 0, &text)
+                            : rocksdb_open(r->options, conf->dir, &text);
     if (text == NULL) {
         *out = r;
         return 0;
@@ -293,7 +297,7 @@ int cairn_rocks_open(const struct cairn_rocks_conf *conf, struct cairn_rocks **o
 
 void cairn_rocks_close(struct cairn_rocks *r)
 {
-    if (cairn_rocks_flush(r) != 0)
+    if (!r->only_look && cairn_rocks_flush(r) != 0)
         cairn_log_error("rocksdb: closed without a flush: what skipped the log, if anything did, is lost");
     rocksdb_close(r->db);
     rocks_free(r);
