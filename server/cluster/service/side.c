@@ -14,6 +14,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -282,6 +283,17 @@ static int process_raise(struct cairn_cluster *c, const char *dir, struct cairn_
 
 /* ---- life ---- */
 
+static uint64_t segment_bytes(const char *dir)
+{
+    struct statvfs vfs;
+    uint64_t part = UINT64_MAX;
+
+    if (statvfs(dir, &vfs) == 0)
+        part = (uint64_t)vfs.f_blocks * vfs.f_frsize / CLUSTER_SEGMENT_DISK_PART;
+    part = MAX(part, (uint64_t)CLUSTER_SEGMENT_BYTES_MIN) & ~((UINT64_C(1) << 20) - 1);
+    return MIN(part, (uint64_t)CLUSTER_SEGMENT_BYTES);
+}
+
 /* Before process_raise(): who has a number has begun a log. */
 static int disk_open(struct cairn_cluster *c, struct cairn_err *err)
 {
@@ -290,7 +302,7 @@ static int disk_open(struct cairn_cluster *c, struct cairn_err *err)
                                          .loops = c->env->loops,
                                          .nloops = c->env->nloops,
                                          .nslots = SIDE_SLOTS_MAX,
-                                         .segment_bytes = CLUSTER_SEGMENT_BYTES,
+                                         .segment_bytes = segment_bytes(c->env->dir),
                                          .queue_bytes = CLUSTER_QUEUE_BYTES,
                                          .synced = on_synced,
                                          .arg = c };
