@@ -35,6 +35,7 @@ struct side_worker {
     size_t body_room;
     struct cairn_link writes; /* of clients, under way: cluster_write.c */
     uint64_t room_look_ns;    /* when to look again whether there is room for new data */
+    uint64_t room_bytes;      /* that came since the last look */
     bool has_no_room;
     const struct cairn_rpc_target *extent; /* where regions of large values are; NULL: there is none */
     struct cairn_link fetches, holds;      /* regions on their way here, and who waits for them: fetch.c */

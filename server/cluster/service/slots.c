@@ -30,6 +30,8 @@ static void on_sync_timer(void *arg)
     timer_again(w, &w->sync_timer, w->conf.sync_interval_ns);
     if (cairn_slot_disk_is_full(w->conf.disk))
         make_room(w);
+    if (w->refuses) /* until it does not any more, though nobody may ask again */
+        cluster_slots_refuses(w);
     CAIRN_LIST_FOREACH_SAFE (l, &w->unsynced) {
         struct slot *s = CONTAINER_OF(l, struct slot, unsynced);
 
@@ -76,18 +78,28 @@ static void on_checkpoint(void *arg, int rc)
         timer_again(w, &w->checkpoint_timer, 0);
 }
 
+static uint64_t unapplied_of(const struct slot *s)
+{
+    uint64_t bytes = 0, end = cairn_slot_disk_end(s->w->conf.disk, s->store.slot);
+
+    for (uint64_t pos = s->replica.applied + 1; pos <= end; pos++)
+        bytes += cairn_slot_disk_get(s->w->conf.disk, s->store.slot, pos)->body_len;
+    return bytes;
+}
+
 void cluster_slots_checkpoint(struct cluster_slots *w)
 {
     bool wanted = false;
 
     if (w->checkpointing)
         return;
-    w->logged = 0;
+    w->logged = w->unapplied = 0;
     for (uint32_t i = 0; i < w->room; i++) {
         struct slot *s = w->all[i];
 
         if (s == NULL || !s->begun || s->replica.partial)
             continue;
+        w->unapplied += unapplied_of(s);
         s->applied = s->replica.applied;
         wanted |= s->applied > cairn_slot_disk_base(w->conf.disk, s->store.slot).pos;
     }
@@ -351,6 +363,12 @@ int cluster_slots_write(struct cluster_slots *w, uint32_t slot, struct cairn_rep
     rc = cairn_replica_write(&s->replica, rw);
     slots_tell_state(s);
     return rc;
+}
+
+bool cluster_slots_refuses(struct cluster_slots *w)
+{
+    w->refuses = cluster_store_refuses(w->store, w->unapplied * w->conf.nworkers); /* the others' are not known here */
+    return w->refuses;
 }
 
 uint32_t cluster_slots_leave(struct cluster_slots *w)
