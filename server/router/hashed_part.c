@@ -1,5 +1,6 @@
 /* PART, COMMIT and ABORT: a value that is too large for one PUT. Their machine is PUT's (hashed_put.c), from which they
  * take a part each; what is kept between them is in upload.h. */
+#include "server/router/hashed_put.h"
 #include "server/router/upload.h"
 
 #include <inttypes.h>

@@ -376,31 +376,10 @@ int router_clustered_list_end(struct router_op *op, Cairn__Wire__RouterListReply
 void router_follow_start(struct cairn_router *r);
 void router_follow_stop(struct cairn_router *r);
 
-/* hashed_put.c: what PUT, PART, COMMIT and ABORT share */
+/* hashed_put.c */
 
-/* As router_op_new(), for what writes by this machine. */
-struct router_op *router_put_new(struct cairn_rpc_req *rq, const char *ns, const ProtobufCBinaryData *key);
 /* Of a region of a value in @ns, at most: what one PUT or PART brings. */
 uint64_t router_region_bytes(const struct cairn_router *r, const struct router_ns *ns);
-/* The other nodes that hold the value fetch op->regions, if there are any; then @next with op->rc. */
-void router_put_spread(struct router_op *op, router_step *next);
-/* Whether the bytes that @rq announces can be there. */
-int router_bytes_check(const struct cairn_rpc_req *rq, uint64_t length, const Cairn__Wire__BulkDesc *bulk, size_t ncrcs,
-                       struct cairn_err *err);
-/* Makes sure that all workers look at what they replace in this namespace; then @next. */
-void router_put_flag(struct router_op *op, router_step *next);
-/* Stores one region from the request's payload (held) or @bulk; then @next, with op->rc and, if that is 0, the region
- * in op->one. */
-void router_put_store(struct router_op *op, uint64_t length, Cairn__Wire__BulkDesc *bulk, uint32_t *crcs, size_t ncrcs,
-                      router_step *next);
-/* Puts the record that names op->regions, and ends @op; if it could not be put the regions are removed. */
-void router_put_regions(struct router_op *op);
-/* Removes op->regions and fails with op->rc. */
-void router_put_undo(struct router_op *op);
-/* Removes op->old and answers. */
-void router_put_reclaim(struct router_op *op);
-/* Answers. */
-void router_put_finish(struct router_op *op);
 
 extern const struct cairn_sm_kind router_put_kind, router_get_kind, router_delete_kind, router_ask_kind,
     router_mput_kind, router_open_kind, router_adopt_kind, router_create_kind, router_remove_kind, router_flag_kind,

@@ -87,7 +87,7 @@ class Moves(Etcd, Case):
 
     def await_ok(self, node):
         """What a node says of itself may be some moments old."""
-        wait_for("an end of what is degraded", lambda: self.cairn(node, "status").code == OK, 10)
+        wait_for("an end of what is degraded", lambda: self.cairn(node, "status").code == OK)
 
     def assert_even(self, node, names, replicas):
         """The busiest within a tenth of the mean, in what it holds and in what it leads; nobody else has anything."""

@@ -38,8 +38,9 @@ struct side_worker {
     uint64_t room_bytes;      /* that came since the last look */
     bool has_no_room;
     const struct cairn_rpc_target *extent; /* where regions of large values are; NULL: there is none */
-    struct cairn_link fetches, holds;      /* regions on their way here, and who waits for them: fetch.c */
+    struct cairn_link fetches, reads, holds; /* regions on their way here, and who waits for them: fetch.c */
     struct cairn_timer fetch_timer;
+    struct cairn_task fetch_task;
     uint32_t nfetches, fetch_buffers;
     struct cairn_coord_log *logs; /* for REGISTER */
     uint32_t nlogs;
