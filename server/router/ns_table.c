@@ -46,7 +46,8 @@ void router_ns_add(struct router_worker *w, struct router_ns *ns)
     w->nns++;
 }
 
-/* For the sweeper, whose work its regions are. Ids are never given twice. Whether the oldest was swept is not known here. */
+/* For the sweeper, whose work its regions are. Ids are never given twice. Whether the oldest was swept is not known
+ * here. */
 static void note_removed(struct cairn_router *r, uint32_t id)
 {
     if (r->nremoved == ROUTER_REMOVED_MAX)

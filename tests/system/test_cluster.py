@@ -222,8 +222,8 @@ class Cluster(ClusterCase):
         self.coordinator()
 
     def test_full_memory_refuses_new_data_and_comes_free(self):
-        """Nodes that keep keys in little memory refuse what they could not apply, before it is in a log; so nothing is stuck
-        behind it, and what is removed makes room."""
+        """Nodes that keep keys in little memory refuse what they could not apply, before it is in a log; so nothing is
+        stuck behind it, and what is removed makes room."""
         self.begin(conf={"providers": [{"type": "kv", "name": "kv", "backend": "memory", "memory": "48MiB"},
                                        {"type": "extent", "name": "extent", "backend": "memory"}]})
         self.coordinator()

@@ -1,5 +1,5 @@
-/* What slot_disk.c (logs, life), slot_disk_batch.c (what they append, to the committer and back), slot_disk_write.c (the
- * committer) and slot_disk_read.c (the records' form, the start, forgetting) share. */
+/* What slot_disk.c (logs, life), slot_disk_batch.c (what they append, to the committer and back), slot_disk_write.c
+ * (the committer) and slot_disk_read.c (the records' form, the start, forgetting) share. */
 #ifndef CAIRN_SERVER_CLUSTER_REPL_SLOT_DISK_INTERNAL_H
 #define CAIRN_SERVER_CLUSTER_REPL_SLOT_DISK_INTERNAL_H
 

@@ -16,8 +16,8 @@ static uint64_t now_ns(void)
     return (uint64_t)ts.tv_sec * CAIRN_NS_PER_S + (uint64_t)ts.tv_nsec;
 }
 
-/* The disk is asked for the next segment while the newest has room: so there is time to refuse what is new, and room for
- * the records that give back older segments. */
+/* The disk is asked for the next segment while the newest has room: so there is time to refuse what is new, and room
+ * for the records that give back older segments. */
 void slot_disk_look(struct cairn_slot_disk *d)
 {
     uint64_t now = now_ns(), room;

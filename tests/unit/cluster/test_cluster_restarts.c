@@ -107,8 +107,8 @@ static int put_much(struct world *w, uint32_t number)
     return write_entry(w, 1, &c, body, store_body_bytes(&b));
 }
 
-/* The disk has room for two segments and no more. What is written is refused when they are full, and taken again after a
- * checkpoint, which nobody has to ask for. */
+/* The disk has room for two segments and no more. What is written is refused when they are full, and taken again after
+ * a checkpoint, which nobody has to ask for. */
 static void a_full_log_takes_writes_again(void **state)
 {
     struct world *w = *state;

@@ -57,8 +57,8 @@ static int list_once(struct routed *x)
     return rc;
 }
 
-/* A node that says no address is reached where cairn_connect() has found it; of another one those who need it are told at
- * once. */
+/* A node that says no address is reached where cairn_connect() has found it; of another one those who need it are told
+ * at once. */
 static void a_node_without_an_address_is_not_waited_for(void **state)
 {
     static struct cairn_put_item puts[MANY];
