@@ -112,6 +112,8 @@ void rw_node_fetch(struct repl_node *n);
 void rw_node_receive(struct repl_node *n, struct rw_letter *l);
 void rw_node_begin(struct repl_node *n);
 void rw_node_end(struct repl_node *n);
+/* One look at what it still leads or is waited for; true: others can do without it. */
+bool rw_node_leave(struct repl_node *n);
 
 /* ---- repl_call.c ---- */
 

@@ -164,6 +164,43 @@ static void excuse(struct repl_world *rw, uint32_t slot, const struct rw_slot *c
     }
 }
 
+static bool is_replica(const struct cairn_slot_record *rec, uint64_t node)
+{
+    for (uint32_t i = 0; i < rec->nreplicas; i++) {
+        if (rec->replicas[i] == node)
+            return true;
+    }
+    return false;
+}
+
+/* What a record says of places. Whoever is in sync is a replica, and who leads is in sync; a target is a replica from its
+ * JOIN on and not before; who is no replica any more was one too many, or enough are in sync without it. */
+static void check_placement(const struct repl_world *rw, const struct cairn_slot_record *old,
+                            const struct cairn_slot_record *rec)
+{
+    bool joined = rec->move.phase == CAIRN_MOVE_JOINED;
+
+    CAIRN_ASSERT(cairn_slot_insync(rec, rec->primary) >= 0);
+    for (uint32_t i = 0; i < rec->ninsync; i++)
+        CAIRN_ASSERT(is_replica(rec, rec->insync[i].node));
+    for (uint32_t i = 0; i < rec->nreplicas; i++) {
+        for (uint32_t k = 0; k < i; k++)
+            CAIRN_ASSERT(rec->replicas[i] != rec->replicas[k]);
+        if (old->epoch != 0 && !is_replica(old, rec->replicas[i]))
+            CAIRN_ASSERT(rec->replicas[i] == old->move.target.node && cairn_slot_names(rec, rec->replicas[i]));
+    }
+    if (rec->move.phase != CAIRN_MOVE_NONE)
+        CAIRN_ASSERT(joined == is_replica(rec, rec->move.target.node) &&
+                     (!joined || cairn_slot_insync(rec, rec->move.target) >= 0));
+    if (old->epoch == 0)
+        return;
+    for (uint32_t i = 0; i < old->nreplicas; i++) {
+        if (!is_replica(rec, old->replicas[i]) && old->replicas[i] != old->move.target.node)
+            CAIRN_ASSERT(rec->ninsync >= MIN(2U, rec->nreplicas));
+    }
+    CAIRN_ASSERT(rec->nreplicas >= rw->conf.replicas);
+}
+
 void rw_judge_record(struct repl_world *rw, uint32_t slot, const struct cairn_slot_record *old,
                      const struct cairn_slot_record *rec)
 {
@@ -174,6 +211,9 @@ void rw_judge_record(struct repl_world *rw, uint32_t slot, const struct cairn_sl
     rw->takeovers += !cairn_who_is(old->primary, rec->primary);
     rw->joins += rec->ninsync > old->ninsync;
     rw->moves += old->move.phase == CAIRN_MOVE_JOINED && rec->move.phase == CAIRN_MOVE_NONE;
+    rw->fills += rec->nreplicas > old->nreplicas && old->epoch != 0 && old->move.from == 0;
+    rw->drops += rec->nreplicas < old->nreplicas && old->move.phase == CAIRN_MOVE_NONE;
+    check_placement(rw, old, rec);
     if (old->epoch == 0 || cairn_slot_insync(old, rec->primary) >= 0)
         return;
     rw->recoveries++; /* M6 */

@@ -46,7 +46,7 @@ static void walk_wish(struct repl_world *rw, uint32_t node)
 
     if (!rw->coord_is_up)
         return;
-    switch (draw(rw, 6)) {
+    switch (draw(rw, 9)) {
     case 0:
     case 1:
         cairn_coord_move(&rw->coord, slot, rec->replicas[draw(rw, rec->nreplicas)], to, draw(rw, 2) == 0);
@@ -63,6 +63,16 @@ static void walk_wish(struct repl_world *rw, uint32_t node)
         break;
     case 5:
         cairn_coord_move_cancel(&rw->coord, slot);
+        break;
+    case 6: /* one replica more */
+        cairn_coord_move(&rw->coord, slot, 0, to, draw(rw, 3) == 0);
+        break;
+    case 7: /* and one less again */
+        if (rec->nreplicas > rw->conf.replicas)
+            cairn_coord_drop(&rw->coord, slot, rec->replicas[draw(rw, rec->nreplicas)]);
+        break;
+    case 8: /* a stop that somebody asked for; perhaps of several */
+        repl_world_begin_to_leave(rw, node);
         break;
     }
 }
@@ -136,6 +146,8 @@ static void heal(struct repl_world *rw)
     for (uint32_t i = 0; i <= rw->conf.nodes; i++)
         world_slow(rw->world, i, 0);
     for (uint32_t i = 1; i <= rw->conf.nodes; i++) {
+        if (rw->nodes[i].leaves_until_ns != 0) /* nobody would start it when it is gone */
+            repl_world_crash(rw, i);
         repl_world_start(rw, i);
         rw->stored_nodes[i].draining = false;
         cairn_coord_drain(&rw->coord, i, false);
@@ -143,7 +155,7 @@ static void heal(struct repl_world *rw)
 }
 
 struct totals {
-    uint64_t moves, cleans, ops, once, unknown, takeovers, recoveries, joins, copies, trims, wiped, losses, lost,
+    uint64_t moves, fills, drops, left, stopped, cleans, ops, once, unknown, takeovers, recoveries, joins, copies, trims, wiped, losses, lost,
         backup_reads;
 };
 
@@ -183,6 +195,10 @@ static void walk(uint64_t seed, struct totals *t)
     t->recoveries += rw->recoveries;
     t->joins += rw->joins;
     t->moves += rw->moves;
+    t->fills += rw->fills;
+    t->drops += rw->drops;
+    t->left += rw->left;
+    t->stopped += rw->stopped;
     t->cleans += rw->cleans;
     t->copies += rw->copies;
     t->trims += rw->trims;
@@ -211,11 +227,13 @@ static void random_walks_are_linearizable(void **state)
     fprintf(stderr,
             ": %" PRIu64 " operations and %" PRIu64 " of write-once keys (%" PRIu64 " reads at backups), %" PRIu64
             " of unknown outcome; %" PRIu64 " changes of primary, %" PRIu64 " recoveries of all members, %" PRIu64
-            " joins, %" PRIu64 " moves, %" PRIu64 " slots cleaned, %" PRIu64 " copies, %" PRIu64
+            " joins, %" PRIu64 " moves and %" PRIu64 " to one replica more, %" PRIu64 " replicas dropped, %" PRIu64
+            " processes that left and %" PRIu64 " that could not wait for it, %" PRIu64 " slots cleaned, %" PRIu64 " copies, %" PRIu64
             " logs trimmed, %" PRIu64 " disks wiped, %" PRIu64 " losses of %" PRIu64 " buffered entries\n",
-            t.ops, t.once, t.backup_reads, t.unknown, t.takeovers, t.recoveries, t.joins, t.moves, t.cleans, t.copies,
+            t.ops, t.once, t.backup_reads, t.unknown, t.takeovers, t.recoveries, t.joins, t.moves, t.fills, t.drops, t.left, t.stopped, t.cleans, t.copies,
             t.trims, t.wiped, t.losses, t.lost);
-    assert_true(t.ops > n * 300 && t.takeovers > n / 4); /* the walks went somewhere */
+    /* the walks went somewhere */
+    assert_true(t.ops > n * 300 && t.takeovers > n / 4 && t.fills > n / 10 && t.left > n / 10);
 }
 
 int main(void)
