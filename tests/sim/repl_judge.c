@@ -20,15 +20,19 @@ static bool is_member(const struct rw_slot *s)
 
 /* ---- the truth: what was committed ---- */
 
-static void truth_push(struct rw_truth *t, const struct cairn_log_entry *e)
+static void truth_push(struct rw_truth *t, const struct rw_entry *x)
 {
+    const struct cairn_log_entry *e = &x->e;
+
     if (t->n == t->room) {
         t->room = t->room == 0 ? 256 : t->room * 2;
         t->all = realloc(t->all, t->room * sizeof(*t->all));
         CAIRN_ASSERT(t->all != NULL);
     }
     CAIRN_ASSERT(e->at.pos == t->n + 1);
-    t->all[t->n++] = (struct rw_truth_entry){ .at = e->at, .kind = e->kind, .rid = e->rid };
+    t->all[t->n++] = (struct rw_truth_entry){
+        .at = e->at, .kind = e->kind, .rid = e->rid, .body = { x->body[0], x->body[1] }
+    };
 }
 
 /* I3: whatever anybody holds for committed is what was committed first. */
@@ -42,12 +46,12 @@ static void check_commit(struct rw_slot *s)
     }
     s->checked = MAX(MIN(s->checked, s->replica.commit), s->log.base.pos);
     for (; s->checked < s->replica.commit; s->checked++) {
-        const struct cairn_log_entry *e = &rw_log_at(&s->log, s->checked + 1)->e;
+        const struct rw_entry *x = rw_log_at(&s->log, s->checked + 1);
 
         if (s->checked == t->n)
-            truth_push(t, e);
+            truth_push(t, x);
         else
-            CAIRN_ASSERT(s->checked < t->n && cairn_at_is(t->all[s->checked].at, e->at));
+            CAIRN_ASSERT(s->checked < t->n && cairn_at_is(t->all[s->checked].at, x->e.at));
     }
     if (is_member(s) && s->replica.commit > 0 && s->replica.commit <= t->n)
         CAIRN_ASSERT(t->all[s->replica.commit - 1].at.epoch ==
@@ -137,6 +141,31 @@ static void check_chosen(struct repl_world *rw, uint32_t slot, const struct cair
     }
 }
 
+/* A write that is under way may have been done, be lost now, and be done again: what others saw of it before stands. And
+ * one that is lost may still be done once more, by a copy of its request that comes late. */
+static void excuse_repeated(struct repl_world *rw, uint32_t slot, uint64_t end)
+{
+    const struct rw_truth *t = &rw->truth[slot];
+
+    for (uint32_t i = 0; i < rw->conf.clients; i++) {
+        const struct rw_client *c = &rw->clients[i];
+
+        if (c->state == RW_CALLING && c->slot == slot && c->key < RW_KEYS && c->op.kind != LINEAR_GET)
+            rw_history_add(rw, slot, c->key, &c->op); /* its end is unknown */
+    }
+    for (uint64_t i = end; i < t->n; i++) {
+        const struct rw_truth_entry *x = &t->all[i];
+        struct linear_op op = { .kind = x->body[0] >> 8 == LINEAR_DELETE ? LINEAR_ERASE : LINEAR_PUT,
+                                .client = UINT32_MAX,
+                                .value = x->body[1],
+                                .begin = true_us(rw),
+                                .end = LINEAR_UNKNOWN };
+
+        if (x->kind == CAIRN_ENTRY_WRITE && (x->body[0] & 0xff) < RW_KEYS)
+            rw_history_add(rw, slot, (uint32_t)(x->body[0] & 0xff), &op);
+    }
+}
+
 /* The tail that no member had on disk is gone: every register is back at what it was before, once, now. */
 static void excuse(struct repl_world *rw, uint32_t slot, const struct rw_slot *chosen, uint64_t end)
 {
@@ -147,6 +176,7 @@ static void excuse(struct repl_world *rw, uint32_t slot, const struct rw_slot *c
     rw->losses += t->replied > end;
     rw->lost_entries += t->n - end;
     value_at_end(chosen, index);
+    excuse_repeated(rw, slot, end);
     t->n = (uint32_t)end;
     t->replied = MIN(t->replied, end);
     rw->loss_us[slot] = now;

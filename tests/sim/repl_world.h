@@ -124,6 +124,7 @@ struct rw_truth {
         struct cairn_at at;
         enum cairn_entry_kind kind;
         struct cairn_rid rid;
+        uint64_t body[2];
     } * all;
     uint32_t n, room;
     uint64_t replied, replied_sync; /* the newest entry of which a client was told, and the newest such `sync` one */

@@ -1,5 +1,5 @@
-/* Replication on the simulated world: random walks whose every history is judged. CAIRN_SEEDS says how many, CAIRN_SEED
- * replays one. */
+/* Replication on the simulated world: random walks whose every history is judged. CAIRN_SEEDS says how many, or which
+ * ("2001-5000"), CAIRN_SEED replays one. */
 #include "tests/sim/repl_world.h"
 
 #include <inttypes.h>
@@ -213,14 +213,23 @@ static void random_walks_are_linearizable(void **state)
 {
     const char *seed = getenv("CAIRN_SEED"), *seeds = getenv("CAIRN_SEEDS");
     struct totals t = { 0 };
-    uint64_t n = seeds != NULL ? strtoull(seeds, NULL, 10) : CAIRN_SEEDS_DEFAULT;
+    uint64_t first = 1, last = CAIRN_SEEDS_DEFAULT, n;
+    char *end;
 
     (void)state;
     if (seed != NULL) {
         walk(strtoull(seed, NULL, 10), &t);
         return;
     }
-    for (uint64_t i = 1; i <= n; i++) {
+    if (seeds != NULL) {
+        last = strtoull(seeds, &end, 10);
+        if (*end == '-') {
+            first = last;
+            last = strtoull(end + 1, NULL, 10);
+        }
+    }
+    n = last - first + 1;
+    for (uint64_t i = first; i <= last; i++) {
         fprintf(stderr, "\rseed %" PRIu64 " ", i);
         walk(i, &t);
     }
