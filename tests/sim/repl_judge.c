@@ -30,9 +30,8 @@ static void truth_push(struct rw_truth *t, const struct rw_entry *x)
         CAIRN_ASSERT(t->all != NULL);
     }
     CAIRN_ASSERT(e->at.pos == t->n + 1);
-    t->all[t->n++] = (struct rw_truth_entry){
-        .at = e->at, .kind = e->kind, .rid = e->rid, .body = { x->body[0], x->body[1] }
-    };
+    t->all[t->n++] =
+        (struct rw_truth_entry){ .at = e->at, .kind = e->kind, .rid = e->rid, .body = { x->body[0], x->body[1] } };
 }
 
 /* I3: whatever anybody holds for committed is what was committed first. */

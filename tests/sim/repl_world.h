@@ -166,7 +166,8 @@ struct repl_world {
     struct cairn_arena post; /* of the message that is being sent */
     uint64_t next_value, done_ops, unknown_ops, once_ops, backup_reads;
     uint64_t takeovers, recoveries, copies, checkpoints, trims, losses, lost_entries, joins, moves, cleans, wiped;
-    uint64_t fills, drops, left, stopped; /* left: processes that others could do without; stopped: that could not wait */
+    uint64_t fills, drops, left,
+        stopped; /* left: processes that others could do without; stopped: that could not wait */
     bool clients_stop;
 };
 

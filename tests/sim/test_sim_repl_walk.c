@@ -155,8 +155,8 @@ static void heal(struct repl_world *rw)
 }
 
 struct totals {
-    uint64_t moves, fills, drops, left, stopped, cleans, ops, once, unknown, takeovers, recoveries, joins, copies, trims, wiped, losses, lost,
-        backup_reads;
+    uint64_t moves, fills, drops, left, stopped, cleans, ops, once, unknown, takeovers, recoveries, joins, copies,
+        trims, wiped, losses, lost, backup_reads;
 };
 
 static void walk(uint64_t seed, struct totals *t)
@@ -237,10 +237,11 @@ static void random_walks_are_linearizable(void **state)
             ": %" PRIu64 " operations and %" PRIu64 " of write-once keys (%" PRIu64 " reads at backups), %" PRIu64
             " of unknown outcome; %" PRIu64 " changes of primary, %" PRIu64 " recoveries of all members, %" PRIu64
             " joins, %" PRIu64 " moves and %" PRIu64 " to one replica more, %" PRIu64 " replicas dropped, %" PRIu64
-            " processes that left and %" PRIu64 " that could not wait for it, %" PRIu64 " slots cleaned, %" PRIu64 " copies, %" PRIu64
-            " logs trimmed, %" PRIu64 " disks wiped, %" PRIu64 " losses of %" PRIu64 " buffered entries\n",
-            t.ops, t.once, t.backup_reads, t.unknown, t.takeovers, t.recoveries, t.joins, t.moves, t.fills, t.drops, t.left, t.stopped, t.cleans, t.copies,
-            t.trims, t.wiped, t.losses, t.lost);
+            " processes that left and %" PRIu64 " that could not wait for it, %" PRIu64 " slots cleaned, %" PRIu64
+            " copies, %" PRIu64 " logs trimmed, %" PRIu64 " disks wiped, %" PRIu64 " losses of %" PRIu64
+            " buffered entries\n",
+            t.ops, t.once, t.backup_reads, t.unknown, t.takeovers, t.recoveries, t.joins, t.moves, t.fills, t.drops,
+            t.left, t.stopped, t.cleans, t.copies, t.trims, t.wiped, t.losses, t.lost);
     /* the walks went somewhere */
     assert_true(t.ops > n * 300 && t.takeovers > n / 4 && t.fills > n / 10 && t.left > n / 10);
 }

@@ -8,8 +8,9 @@
  *  WAIT    for memory, or for a session with the other node.
  *  READ    the other node is writing its bytes into our memory.
  *  PUT     they are being stored, under the same name, with the writer's checksums, until they are on disk.
- *  DONE    it is here; or the other node has it no more, though it names it: then the name was replaced or the namespace removed
- *          since, and what says so follows.
+ *  DONE    it is here; or the other node has it no more, though it names it and leads: then the name was replaced or the
+ *          namespace removed since, and what says so follows. (Whoever does not lead any more, in the epoch of the message
+ *          and as the process that sent it, has perhaps cut the entry from its log, or lost it, and another has not.)
  *  FAILED  it is asked for again by whatever comes again. */
 #include "server/cluster/service/fetch.h"
 
@@ -32,12 +33,20 @@ enum {
     FETCH_SESSION_TRIES = 20,
 };
 
+/* Who names a region: a replica that leads @slot in @epoch; or nobody does yet, and the epoch is 0. */
+struct fetch_source {
+    struct cairn_who who;
+    uint32_t slot;
+    uint64_t epoch;
+};
+
 struct side_fetch {
     struct cairn_sm sm;
     struct cairn_link link; /* of the worker's */
     struct side_worker *w;
     struct cairn_record_region region;
-    uint64_t owner, node; /* node: that has it */
+    uint64_t owner;
+    struct fetch_source from; /* that has it */
     uint32_t tries;
     uint8_t *buf;
     uint32_t *crcs;
@@ -141,8 +150,8 @@ static void fetch_end(struct side_fetch *f, enum region_state state, int rc)
     bool had = f->buf != NULL;
 
     if (rc != 0 && !w->stopping)
-        cairn_log_warn("region %016" PRIx64 " of node %" PRIx64 " is not to be had now: %s", f->region.id, f->node,
-                       f->err.text[0] != '\0' ? f->err.text : cairn_error_text(rc));
+        cairn_log_warn("region %016" PRIx64 " of node %" PRIx64 " is not to be had now: %s", f->region.id,
+                       f->from.who.node, f->err.text[0] != '\0' ? f->err.text : cairn_error_text(rc));
     cairn_bulk_conceal(&f->exposed);
     free(f->buf);
     free(f->crcs);
@@ -227,7 +236,7 @@ static void on_read(struct cairn_rpc_call *call)
     if (is_answer(rc))
         cairn_bulk_settle(&f->exposed);
     if (rc == CAIRN_E_NOTFOUND && !f->w->stopping) {
-        cairn_log_info("region %016" PRIx64 " is not at node %" PRIx64 " any more", f->region.id, f->node);
+        cairn_log_info("region %016" PRIx64 " is not at node %" PRIx64 " any more", f->region.id, f->from.who.node);
         fetch_end(f, REGION_GONE, 0);
         return;
     }
@@ -258,7 +267,7 @@ static bool read_start(struct side_fetch *f)
     struct cairn_rpc_dest dest;
     int rc;
 
-    if (!cairn_cluster__peer(w->c, w->index, f->node, &dest))
+    if (!cairn_cluster__peer(w->c, w->index, f->from.who.node, &dest))
         return false;
     f->buf = malloc(f->region.len);
     if (f->buf == NULL) {
@@ -276,6 +285,9 @@ static bool read_start(struct side_fetch *f)
     f->msg.read.id = f->region.id;
     f->msg.read.length = f->region.len;
     f->msg.read.bulk = &f->exposed.desc;
+    f->msg.read.slot = f->from.slot;
+    f->msg.read.epoch = f->from.epoch;
+    f->msg.read.inc = f->from.who.inc;
     fetch_call(f, NULL, CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_REGION_READ, &f->msg.read.base, on_read);
     f->call.dest = dest;
     f->call.timeout_ns = FETCH_READ_MS * CAIRN_NS_PER_MS;
@@ -325,7 +337,8 @@ static void on_looked(struct cairn_rpc_call *call)
     }
 }
 
-static int fetch_start(struct side_worker *w, uint64_t node, uint64_t owner, struct cairn_record_region region)
+static int fetch_start(struct side_worker *w, const struct fetch_source *from, uint64_t owner,
+                       struct cairn_record_region region)
 {
     struct side_fetch *f;
 
@@ -335,7 +348,7 @@ static int fetch_start(struct side_worker *w, uint64_t node, uint64_t owner, str
     if (f == NULL)
         return CAIRN_E_NOMEM;
     f->w = w;
-    f->node = node;
+    f->from = *from;
     f->owner = owner;
     f->region = region;
     cairn_sm_init(&f->sm, &side_fetch_kind, &w->loop->machines);
@@ -348,28 +361,31 @@ static int fetch_start(struct side_worker *w, uint64_t node, uint64_t owner, str
     return 0;
 }
 
-/* Whether it is here. If not, and nobody is at it, it is fetched from @node. */
-static bool region_is_here(struct side_worker *w, uint64_t node, uint64_t owner, struct cairn_record_region region)
+/* Whether it is here. If not, and nobody is at it, it is fetched from @from. */
+static bool region_is_here(struct side_worker *w, const struct fetch_source *from, uint64_t owner,
+                           struct cairn_record_region region)
 {
     struct cluster_regions *t = table_of(w);
     enum region_state state = cluster_regions_pin(t, region.id, cairn_env_now_ns(&w->loop->env));
 
-    if (state == REGION_UNKNOWN && fetch_start(w, node, owner, region) != 0)
+    if (state == REGION_UNKNOWN && fetch_start(w, from, owner, region) != 0)
         cluster_regions_set(t, region.id, REGION_UNKNOWN);
     return state == REGION_HERE || state == REGION_GONE;
 }
 
 /* ---- what names them ---- */
 
-static bool record_is_here(struct side_worker *w, uint64_t node, uint32_t ns, const uint8_t *record, uint32_t len)
+static bool record_is_here(struct side_worker *w, const struct cairn_repl_msg *m, uint32_t ns, const uint8_t *record,
+                           uint32_t len)
 {
+    const struct fetch_source from = { .who = m->from, .slot = m->slot, .epoch = m->epoch };
     struct cairn_record r;
     bool here = true;
 
     if (cairn_record_parse(record, len, &r) != 0) /* what the router makes of it is its business */
         return true;
     for (uint32_t i = 0; i < r.nregions; i++)
-        here &= region_is_here(w, node, CAIRN_REGION_OWNER_TAG | ns, cairn_record_region(&r, i));
+        here &= region_is_here(w, &from, CAIRN_REGION_OWNER_TAG | ns, cairn_record_region(&r, i));
     return here;
 }
 
@@ -379,7 +395,7 @@ static bool entry_is_here(struct side_worker *w, const struct cairn_repl_msg *m,
 
     if (e->kind != CAIRN_ENTRY_WRITE || store_body_get(e->body, e->body_len, &b) != 0 || b.op != STORE_PUT)
         return true;
-    return cluster_slots_has(w->slots, m->slot, e->at) || record_is_here(w, m->from.node, b.ns, b.record, b.record_len);
+    return cluster_slots_has(w->slots, m->slot, e->at) || record_is_here(w, m, b.ns, b.record, b.record_len);
 }
 
 static bool page_is_here(struct side_worker *w, const struct cairn_repl_msg *m)
@@ -388,7 +404,7 @@ static bool page_is_here(struct side_worker *w, const struct cairn_repl_msg *m)
     bool here = true;
 
     for (uint32_t at = 0; at < m->len && store_page_next(m->bytes, m->len, &at, &r) == 0;)
-        here &= record_is_here(w, m->from.node, r.ns, r.record, r.record_len);
+        here &= record_is_here(w, m, r.ns, r.record, r.record_len);
     return here;
 }
 
@@ -446,6 +462,7 @@ static void hold_begin(void *arg)
     struct hold *h = arg;
     struct side_worker *w = h->w;
     const Cairn__Wire__ClusterRegions *m = (const Cairn__Wire__ClusterRegions *)h->rq->msg;
+    const struct fetch_source from = { .who.node = m->node, .slot = m->slot };
 
     cairn_list_add_tail(&w->holds, &h->link);
     if (w->stopping || w->extent == NULL) {
@@ -453,8 +470,7 @@ static void hold_begin(void *arg)
         return;
     }
     for (size_t i = 0; i < m->n_ids; i++)
-        (void)region_is_here(w, m->node, m->owner,
-                             (struct cairn_record_region){ .id = m->ids[i], .len = m->lengths[i] });
+        (void)region_is_here(w, &from, m->owner, (struct cairn_record_region){ .id = m->ids[i], .len = m->lengths[i] });
     hold_check(h);
 }
 
@@ -483,22 +499,52 @@ void cairn_cluster__side_on_regions(struct cairn_rpc_req *rq)
     cairn_loop_post(h->w->loop, &h->task);
 }
 
-/* A region for another node: the extent provider writes it straight into that node's memory. */
+/* A region for another node: the extent provider writes it straight into that node's memory. That there is none is to be
+ * said by who leads the slot that names it, so the slot's worker is asked. */
 struct reading {
     struct cairn_rpc_req *rq;
+    struct side_worker *w; /* the slot's */
+    struct cairn_loop *origin;
+    struct cairn_task task;
     Cairn__Wire__ExtentRead msg;
     struct cairn_rpc_call call;
     struct cairn_err err;
 };
 
+static void reading_refuse(void *arg)
+{
+    struct reading *x = arg;
+
+    cairn_rpc_reply_err(x->rq, x->call.rc, "%s", x->err.text);
+    free(x);
+}
+
+static void reading_check(void *arg)
+{
+    struct reading *x = arg;
+    const Cairn__Wire__ClusterRegion *m = (const Cairn__Wire__ClusterRegion *)x->rq->msg;
+
+    if (x->w->stopping || x->w->slots == NULL || !cluster_slots_leads(x->w->slots, m->slot, m->epoch, m->inc))
+        x->call.rc =
+            cairn_err_set(&x->err, CAIRN_E_STATE, "region %016" PRIx64 " is not here, but it may be elsewhere", m->id);
+    cairn_task_init(&x->task, reading_refuse, x);
+    cairn_loop_post(x->origin, &x->task);
+}
+
 static void on_given(struct cairn_rpc_call *call)
 {
     struct reading *x = call->arg;
 
-    if (call->rc == 0)
-        cairn_rpc_reply(x->rq, 0, call->reply, NULL, 0);
-    else
-        cairn_rpc_reply_err(x->rq, call->rc, "%s", x->err.text);
+    if (call->rc == CAIRN_E_NOTFOUND) {
+        cairn_task_init(&x->task, reading_check, x);
+        cairn_loop_post(x->w->loop, &x->task);
+        return;
+    }
+    if (call->rc != 0) {
+        reading_refuse(x);
+        return;
+    }
+    cairn_rpc_reply(x->rq, 0, call->reply, NULL, 0);
     free(x);
 }
 
@@ -507,17 +553,20 @@ void cairn_cluster__side_on_region_read(struct cairn_rpc_req *rq)
     const Cairn__Wire__ClusterRegion *m = (const Cairn__Wire__ClusterRegion *)rq->msg;
     struct cairn_cluster *c = rq->target->ctx;
     const struct cairn_rpc_target *extent = c->side->workers[cairn_rpc_index(rq->rpc)].extent;
-    struct reading *x = extent != NULL && m->bulk != NULL ? calloc(1, sizeof(*x)) : NULL;
+    bool good = m->bulk != NULL && m->slot < SIDE_SLOTS_MAX;
+    struct reading *x = extent != NULL && good ? calloc(1, sizeof(*x)) : NULL;
 
     if (x == NULL) {
         cairn_rpc_reply_err(rq,
-                            extent == NULL    ? CAIRN_E_NOPROVIDER
-                            : m->bulk == NULL ? CAIRN_E_INVAL
-                                              : CAIRN_E_NOMEM,
+                            extent == NULL ? CAIRN_E_NOPROVIDER
+                            : !good        ? CAIRN_E_INVAL
+                                           : CAIRN_E_NOMEM,
                             "region %016" PRIx64, m->id);
         return;
     }
     x->rq = rq;
+    x->w = side_worker_of(c, m->slot);
+    x->origin = cairn_rpc_loop(rq->rpc);
     cairn__wire__extent_read__init(&x->msg);
     x->msg.id = m->id;
     x->msg.length = m->length;
