@@ -132,6 +132,8 @@ void rw_judge_reply(struct rw_slot *s, uint64_t pos, bool sync);
 void rw_judge_record(struct repl_world *rw, uint32_t slot, const struct cairn_slot_record *old,
                      const struct cairn_slot_record *rec);
 void rw_judge_cut(struct rw_slot *s, uint64_t pos);
+/* A replica wants something of MAP. That it serves now, if it does, is not to be missed: it may end before the next look. */
+void rw_judge_propose(struct rw_slot *s);
 /* The slot is about to be deleted there. */
 void rw_judge_clean(struct rw_slot *s);
 void rw_judge_once(struct rw_client *c, const struct rw_call *p);

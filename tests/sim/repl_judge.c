@@ -57,6 +57,13 @@ static void check_commit(struct rw_slot *s)
                      cairn_slot_log_epoch(&s->replica.log, s->replica.commit));
 }
 
+static void note_service(struct rw_slot *s)
+{
+    uint64_t *newest = &s->node->rw->active_epoch[s->replica.slot];
+
+    *newest = MAX(*newest, s->replica.rec.epoch);
+}
+
 static void check_slot(struct repl_world *rw, uint32_t slot)
 {
     uint32_t serving = 0;
@@ -71,7 +78,7 @@ static void check_slot(struct repl_world *rw, uint32_t slot)
         CAIRN_ASSERT(!is_member(s) || !s->partial);                               /* I13 */
         serving += serves(s);
         if (serves(s))
-            rw->active_epoch[slot] = MAX(rw->active_epoch[slot], s->replica.rec.epoch);
+            note_service(s);
     }
     CAIRN_ASSERT(serving <= 1); /* I1 */
 }
@@ -80,6 +87,12 @@ void repl_world_check(struct repl_world *rw)
 {
     for (uint32_t i = 0; i < rw->conf.slots; i++)
         check_slot(rw, i);
+}
+
+void rw_judge_propose(struct rw_slot *s)
+{
+    if (serves(s))
+        note_service(s);
 }
 
 void rw_judge_cut(struct rw_slot *s, uint64_t pos)
