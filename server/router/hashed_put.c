@@ -12,12 +12,12 @@
  *   OPEN ---> SPREAD                       COMMIT
  *   OPEN ---> ASK ---> REPLIED             COMMIT
  *   STORE ---> UNDO ---> FAILED
- *   RECORD ---> VERIFY ---> UNDO           OPEN, ASK, PULL, FLAG, SPREAD, RECORD and VERIFY may also go to FAILED, RECORD and
- *                                          SPREAD to UNDO.
+ *   RECORD ---> VERIFY ---> UNDO           OPEN, ASK, PULL, FLAG, SPREAD, RECORD and VERIFY may also go to FAILED,
+ *                                          RECORD and SPREAD to UNDO.
  *
  * OPEN     nothing is stored; the namespace's database is being opened.
- * ASK      the parts are not here, of a value that is spread over nodes: whoever asks may have been here before, or with another
- *          who led then, and have missed the answer. The slot's sessions are being asked.
+ * ASK      the parts are not here, of a value that is spread over nodes: whoever asks may have been here before, or with
+ *          another who led then, and have missed the answer. The slot's sessions are being asked.
  * PULL     a value that will stand in its record is being brought from the caller's memory.
  * FLAG     all workers are being told that the namespace holds large values, so that nobody replaces one unseen.
  * STORE    a region is being written. Once complete it is durable, and named by nothing yet.
@@ -31,8 +31,8 @@
  *
  * A crash in STORE or before the end of RECLAIM leaves regions that nothing names: the sweeper's work. Of a namespace
  * that is spread over nodes all removing is, since logs name regions, too: UNDO and RECLAIM have nothing to do. */
-#include "sdk/core/base/crc.h"
 #include "server/router/hashed_put.h"
+#include "sdk/core/base/crc.h"
 
 #include <inttypes.h>
 #include <stdlib.h>

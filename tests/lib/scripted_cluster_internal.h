@@ -12,7 +12,15 @@
 
 #include <pthread.h>
 
-enum { VALUES_MAX = 8192, HELD_MAX = 4096, WRITES_MAX = 65536, FIRST_SLOT = SCRIPTED_SLOTS, THRESHOLD = 4096, UPLOADS_MAX = 8, PART_BYTES = 1 << 20 };
+enum {
+    VALUES_MAX = 8192,
+    HELD_MAX = 4096,
+    WRITES_MAX = 65536,
+    FIRST_SLOT = SCRIPTED_SLOTS,
+    THRESHOLD = 4096,
+    UPLOADS_MAX = 8,
+    PART_BYTES = 1 << 20
+};
 
 struct scripted_map {
     uint64_t revision, epochs[SCRIPTED_SLOTS];

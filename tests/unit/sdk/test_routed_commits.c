@@ -1,5 +1,5 @@
-/* A writer's COMMIT whose answer is lost, at a node that leads on or has a successor: the application hears what came of
- * it, or that it is to write once more. */
+/* A writer's COMMIT whose answer is lost, at a node that leads on or has a successor: the application hears what came
+ * of it, or that it is to write once more. */
 #include "tests/unit/sdk/routed_fixture.h"
 
 enum { BYTES = 100 << 10 /* two parts: the first of 64 KiB */, ALWAYS = 1 << 30 };
@@ -17,8 +17,7 @@ struct commit {
 
 /* All of a value is written but the COMMIT, which node 1 is asked for and answers as @fault says,
  * so many times. */
-static void commit_asked(struct routed *x, struct commit *c, const char *key, enum scripted_fault fault,
-                         int times)
+static void commit_asked(struct routed *x, struct commit *c, const char *key, enum scripted_fault fault, int times)
 {
     static uint8_t value[BYTES];
 
