@@ -25,8 +25,8 @@ static bool check_keys(struct cairn_rpc_req *rq, const struct cairn_kv_db *db, c
 
 /* ---- mget, mlength, mexists ---- */
 
-/* A multi-get that is answered while the store holds the values in place, or from the worker's page if they are many.
- */
+/* A multi-get that is answered while the store holds the values in place, or from the worker's page: if they are many,
+ * or the store holds none. */
 struct mget {
     struct cairn_rpc_req *rq; /* NULL once answered */
     struct cairn_kv_page *page;
@@ -116,7 +116,7 @@ static void handle_mread(struct cairn_rpc_req *rq, enum cairn_kv_want want)
     rd.at = snap != NULL ? snap->view : NULL;
     mg.rq = rq;
     mg.page = &w->page;
-    mg.views = rd.n <= CAIRN_KV_VIEWS_MAX;
+    mg.views = p->ops->holds_views && rd.n <= CAIRN_KV_VIEWS_MAX;
     mg.nviews = mg.n = 0;
     mg.bytes = 0;
     if (!mg.views)

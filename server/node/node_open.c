@@ -479,6 +479,7 @@ void cairn_node__close(struct cairn_server *s)
     free(s->loops);
     if (s->data.lock_fd >= 0)
         cairn_node__spares_keep(s); /* what engines gave back at their end is there for the next start */
+    cairn_node__spares_fini(s);
     cairn_datadir_close(&s->data);
     cairn_auth_forget(s->rpc_node.key, sizeof(s->rpc_node.key));
     cairn_notify_close(&s->notify);
@@ -489,7 +490,6 @@ void cairn_node__close(struct cairn_server *s)
     if (s->log_file_fd >= 0)
         close(s->log_file_fd);
     cairn_node_conf_free(&s->conf);
-    cairn_node__spares_fini(s);
     free(s->instances);
     pthread_cond_destroy(&s->stopped_cond);
     pthread_mutex_destroy(&s->mutex);

@@ -292,7 +292,7 @@ uint32_t scripted_cluster_stores(struct scripted_cluster *c, const void *key, si
 
 uint32_t scripted_cluster_connections(struct scripted_cluster *c, uint32_t node)
 {
-    return c->nodes[node].rpc->npeers;
+    return (uint32_t)atomic_load(&c->nodes[node].rpc_node.counters.connections); /* its thread's the rest */
 }
 
 void scripted_cluster_store(struct scripted_cluster *c, const void *key, size_t len, const void *value,

@@ -4,6 +4,7 @@
 
 #include "cairn/error.h"
 #include "providers/kv/kv_internal.h"
+#include "providers/kv/kv_store_memory.h"
 #include "schema/common.pb-c.h"
 #include "schema/kv.pb-c.h"
 #include "server/node/conf/conf_read.h"
@@ -135,10 +136,26 @@ static inline ProtobufCMessage *message_copy(const ProtobufCMessage *m)
     return copy;
 }
 
+/* An answer is never given under a lock of the memory store: who gets it may do anything. */
+static inline void assert_unlocked(struct fixture *fx)
+{
+    struct kv_provider *p = fx->target.ctx;
+
+    for (uint32_t i = 0; i < CAIRN_KV_DB_MAX && p->ops == &cairn_kv_store_memory; i++) {
+        struct mem_db *db = p->store->dbs[i];
+
+        if (db == NULL)
+            continue;
+        assert_int_equal(pthread_rwlock_trywrlock(&db->lock), 0);
+        pthread_rwlock_unlock(&db->lock);
+    }
+}
+
 static inline void on_done(struct cairn_rpc_call *call)
 {
     struct fixture *fx = call->arg;
 
+    assert_unlocked(fx);
     fx->done = true;
     fx->rc = call->rc;
     if (call->rc != 0)
