@@ -278,6 +278,7 @@ struct router_op {
     struct router_upload *upload; /* part, commit: holds it */
     uint32_t upload_part;         /* commit: UPLOAD_COMMIT */
     bool upload_spent;            /* commit: a record that names its regions may be there */
+    int refused;                  /* commit: why its parts cannot be taken; the text is in @err */
     uint32_t on_failed;           /* the machine's failure state */
     bool plain;
     bool buffered; /* what it puts is no more than buffered yet, whatever the namespace says */
@@ -360,6 +361,9 @@ int router_clustered_slot(struct router_op *op, const ProtobufCBinaryData *key);
  * client's. */
 void router_clustered_write(struct router_op *op, const ProtobufCBinaryData *key, const uint8_t *record, size_t len,
                             const Cairn__Wire__RouterRid *rid, router_step *next);
+/* What became of the write of op->key that bore @rid, if there was one: @next with op->rc as there, or CAIRN_E_NOTFOUND,
+ * CAIRN_E_UNSUPPORTED (cairn_cluster_write()). */
+void router_clustered_ask(struct router_op *op, const Cairn__Wire__RouterRid *rid, router_step *next);
 /* The other nodes that hold the slot fetch op->regions; then @next with op->rc. */
 void router_clustered_spread(struct router_op *op, router_step *next);
 void router_handle_open(struct cairn_rpc_req *rq);

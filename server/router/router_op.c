@@ -146,6 +146,7 @@ struct router_op *router_op_new(struct cairn_rpc_req *rq, const char *name, cons
     op->storing = false;
     op->upload = NULL;
     op->upload_spent = false;
+    op->refused = 0;
     op->on_failed = on_failed;
     op->plain = access == ROUTER_WRITE && !ns->has_large;
     op->reads = op->buffered = false;

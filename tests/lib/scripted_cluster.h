@@ -12,7 +12,7 @@
 
 enum { SCRIPTED_SLOT_BITS = 10, SCRIPTED_SLOTS = 1 << SCRIPTED_SLOT_BITS, SCRIPTED_NODES_MAX = 80 };
 
-/** What becomes of a request to the router. */
+/** What becomes of a request to the router, but a PART. */
 enum scripted_fault {
     SCRIPTED_NONE,
     SCRIPTED_MOVED,      /* the answer is MOVED */
@@ -30,7 +30,7 @@ struct scripted_member {
     atomic_bool frozen; /* its copy of the map stays as it is */
     atomic_bool lost;   /* and it knows of no map at all */
     /* what it was asked */
-    atomic_uint puts, gets, replica_gets, mputs, mgets, lists, opens, maps, hellos;
+    atomic_uint commits, puts, gets, replica_gets, mputs, mgets, lists, opens, maps, hellos;
 };
 
 struct scripted_cluster;

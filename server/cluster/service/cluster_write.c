@@ -132,13 +132,14 @@ static void begin(void *arg)
                                    .rid = { .session = { w->session_epoch, w->session_pos }, .seq = w->number },
                                    .floor = w->floor,
                                    .sync = w->sync,
+                                   .asks = w->op == CAIRN_CLUSTER_ASK,
                                    .done = on_written,
                                    .arg = x };
     cairn_timer_init(&x->timer, on_timeout, x);
     cairn_list_init(&x->link);
     if (rc == 0 && has_no_room(to, w))
         rc = CAIRN_E_NOSPACE;
-    if (rc == 0 && w->op != CAIRN_CLUSTER_OPEN_SESSION)
+    if (rc == 0 && (w->op == CAIRN_CLUSTER_PUT || w->op == CAIRN_CLUSTER_ERASE))
         rc = body_make(to, w, &x->repl);
     if (rc == 0)
         rc = cairn_timer_start(env, &x->timer, cairn_env_now_ns(env) + w->timeout_ns);

@@ -124,6 +124,7 @@ struct reading {
     struct side_worker *w; /* the slot's */
     struct cairn_loop *origin;
     struct cairn_task task;
+    struct cairn_timer turn; /* of a copy */
     Cairn__Wire__ExtentRead msg;
     struct cairn_rpc_call call;
     struct cairn_err err;
@@ -172,8 +173,41 @@ static void on_reading_canceled(struct cairn_rpc_req *rq, void *arg)
 {
     struct reading *x = arg;
 
-    (void)rq;
-    cairn_rpc_call_cancel(&x->call);
+    if (cairn_rpc_call_is_running(&x->call)) {
+        cairn_rpc_call_cancel(&x->call);
+        return;
+    }
+    cairn_timer_stop(&cairn_rpc_loop(rq->rpc)->env, &x->turn);
+    free(x);
+    cairn_rpc_reply_err(rq, CAIRN_E_CANCELED, "a region");
+}
+
+static void reading_start(void *arg)
+{
+    struct reading *x = arg;
+    struct cairn_rpc_req *rq = x->rq;
+
+    x->call.timeout_ns = MAX(cairn_rpc_req_left_ns(rq, cairn_loop_now(cairn_rpc_loop(rq->rpc))), UINT64_C(1));
+    cairn_rpc_call_start(&x->call);
+}
+
+/* When it is its turn. */
+static void reading_wait(struct reading *x, struct cluster_pace *pace)
+{
+    struct cairn_env *env = &cairn_rpc_loop(x->rq->rpc)->env;
+    const Cairn__Wire__ClusterRegion *m = (const Cairn__Wire__ClusterRegion *)x->rq->msg;
+    uint64_t now = cairn_env_now_ns(env), at = now;
+
+    if (m->copy && !cluster_pace_book(pace, (uint32_t)MIN(m->length, (uint64_t)CAIRN_CLUSTER_REGION_BYTES), now, &at)) {
+        cairn_rpc_reply_err(x->rq, CAIRN_E_BUSY, "copies leave this node as fast as they may");
+        free(x);
+        return;
+    }
+    x->rq->on_cancel = on_reading_canceled;
+    x->rq->on_cancel_arg = x;
+    cairn_timer_init(&x->turn, reading_start, x);
+    if (at <= now || cairn_timer_start(env, &x->turn, at) != 0)
+        reading_start(x);
 }
 
 void cairn_cluster__side_on_region_read(struct cairn_rpc_req *rq)
@@ -205,11 +239,8 @@ void cairn_cluster__side_on_region_read(struct cairn_rpc_req *rq)
     x->call.method = CAIRN__WIRE__EXTENT_METHOD__EXTENT_READ;
     x->call.msg = &x->msg.base;
     x->call.bulk_peer = rq->peer;
-    x->call.timeout_ns = MAX(cairn_rpc_req_left_ns(rq, cairn_loop_now(cairn_rpc_loop(rq->rpc))), UINT64_C(1));
     x->call.done = on_given;
     x->call.arg = x;
     x->call.err = &x->err;
-    rq->on_cancel = on_reading_canceled;
-    rq->on_cancel_arg = x;
-    cairn_rpc_call_start(&x->call);
+    reading_wait(x, &c->side->pace);
 }

@@ -10,6 +10,7 @@ static bool record_is_here(struct side_worker *w, const struct cairn_repl_msg *m
                                .named = true,
                                .epoch = m->epoch,
                                .inc = m->from.inc,
+                               .copy = m->kind == CAIRN_REPL_COPY,
                                .owner = CAIRN_REGION_OWNER_TAG | ns };
     struct cairn_record r;
     bool here = true;

@@ -364,9 +364,9 @@ int cluster_slots_write(struct cluster_slots *w, uint32_t slot, struct cairn_rep
     if (rw->rid.session.pos != 0 &&
         rw->rid.seq >= rw->floor + CAIRN_SESSION_WRITES_MAX) /* its row is that of another */
         return CAIRN_E_LIMIT;
-    if (!cairn_slot_disk_has_room(w->conf.disk, w->conf.worker, ROOM_SPARE_BYTES + rw->body_len))
+    if (!rw->asks && !cairn_slot_disk_has_room(w->conf.disk, w->conf.worker, ROOM_SPARE_BYTES + rw->body_len))
         return cairn_slot_disk_is_full(w->conf.disk) ? CAIRN_E_NOSPACE : CAIRN_E_BUSY;
-    if (w->logged / LOGGED_CHECKPOINTS_MAX >= w->conf.checkpoint_bytes)
+    if (!rw->asks && w->logged / LOGGED_CHECKPOINTS_MAX >= w->conf.checkpoint_bytes)
         return CAIRN_E_BUSY;
     rc = cairn_replica_write(&s->replica, rw);
     slots_tell_state(s);

@@ -1,4 +1,6 @@
 /* Regions of large values: a node has them before it has what names them, whoever it gets them from. */
+#include "server/cluster/service/fetch.h"
+#include "server/cluster/service/store_page.h"
 #include "tests/unit/cluster/nodes_world.h"
 
 #include <sys/un.h>
@@ -291,7 +293,8 @@ struct telling {
     uint32_t lengths[8];
 };
 
-static void tell(struct world *w, struct telling *x, uint32_t slot, uint32_t to, uint32_t has, uint64_t first, uint32_t n)
+static void tell(struct world *w, struct telling *x, uint32_t slot, uint32_t to, uint32_t has, uint64_t first,
+                 uint32_t n)
 {
     memset(x, 0, sizeof(*x));
     cairn__wire__cluster_regions__init(&x->msg);
@@ -477,6 +480,69 @@ static void a_damaged_region_is_replaced(void **state)
     assert_int_equal(member->removes, 2);
 }
 
+/* A page of a copy that @t's leader sends to its member, with a record that names region @id: whether it is taken. */
+static bool page_is_taken(struct world *w, const struct trio *t, uint64_t id)
+{
+    struct cairn_record_region region = { .id = id, .len = LEN };
+    uint8_t record[CAIRN_RECORD_EXTENTS_HEAD_BYTES + CAIRN_RECORD_REGION_BYTES], index[STORE_INDEX_VALUE_BYTES] = { 0 };
+    uint8_t page[256];
+    struct store_page_record r = { .ns = NS,
+                                   .key = (const uint8_t *)"k",
+                                   .key_len = 1,
+                                   .index = index,
+                                   .record = record,
+                                   .record_len = sizeof(record) };
+    struct cairn_repl_msg m = { .kind = CAIRN_REPL_COPY,
+                                .slot = t->slot,
+                                .from.node = t->lead + 1,
+                                .number = 1,
+                                .part = CAIRN_COPY_RECORDS,
+                                .bytes = page,
+                                .len = (uint32_t)store_page_bytes(&r) };
+
+    assert_true(m.len <= sizeof(page));
+    cairn_record_put_extents(record, 0, &region, 1);
+    store_page_put(&r, page);
+    assert_true(side_fetch_admit(&w->nodes[t->member].c->side->workers[0], &m));
+    return m.number != 0;
+}
+
+/* Regions of a copy leave a node no faster than copies may, and wait without holding up what is in a hurry. */
+static void regions_of_copies_keep_their_rate(void **state)
+{
+    enum { N = 4, RATE = LEN * 20 };
+    struct world *w = *state;
+    struct trio t = trio_of(w);
+    struct extents *lead = &w->nodes[t.lead].extents;
+    struct cluster_pace *pace = &w->nodes[t.lead].c->side->pace;
+    uint64_t began = cairn_env_now_ns(&w->loop.env), before = atomic_load(&pace->bytes_sent);
+    struct telling told;
+
+    for (uint64_t id = 71; id < 71 + N + 2; id++)
+        extents_add(lead, id);
+    pace->bytes_per_s = RATE;
+    for (uint64_t id = 71; id < 71 + N; id++)
+        assert_false(page_is_taken(w, &t, id));
+    for (uint64_t id = 71; id < 71 + N; id++) {
+        turns_until_it_has(w, t.member, id);
+        assert_true(page_is_taken(w, &t, id));
+    }
+    assert_int_equal(atomic_load(&pace->bytes_sent) - before, N * LEN);
+    assert_true(cluster_pace_free_ns(pace) >= began + N * (LEN * CAIRN_NS_PER_S / RATE));
+    assert_true(cairn_env_now_ns(&w->loop.env) >= began + (N - 1) * (LEN * CAIRN_NS_PER_S / RATE));
+
+    /* Much is to be paid for: a copy's waits, and comes when it is; another's does not. */
+    atomic_store(&pace->free_ns, UINT64_MAX / 2);
+    assert_false(page_is_taken(w, &t, 71 + N));
+    tell(w, &told, t.slot, t.member, t.lead, 71 + N + 1, 1);
+    turns(w, &told.a.done);
+    assert_int_equal(told.a.rc, 0);
+    assert_false(extents_has(&w->nodes[t.member].extents, 71 + N));
+    assert_int_equal(atomic_load(&pace->bytes_sent) - before, N * LEN);
+    atomic_store(&pace->free_ns, began);
+    turns_until_it_has(w, t.member, 71 + N);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -488,6 +554,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_node_that_hangs_does_not_hold_others_up, setup, teardown),
         cmocka_unit_test_setup_teardown(a_stranger_is_not_believed_that_a_region_is_gone, setup, teardown),
         cmocka_unit_test_setup_teardown(a_damaged_region_is_replaced, setup, teardown),
+        cmocka_unit_test_setup_teardown(regions_of_copies_keep_their_rate, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
