@@ -68,9 +68,10 @@ static void mem_close(struct cairn_kv_store *st)
     free(st);
 }
 
-static int mem_check(const struct cairn_kv_store_conf *conf, struct cairn_err *err)
+static int mem_check(const struct cairn_kv_store_conf *conf, struct cairn_kv_dir *dir, struct cairn_err *err)
 {
     (void)conf;
+    (void)dir;
     (void)err;
     return 0;
 }

@@ -172,6 +172,10 @@ struct router_ns **router_ns_sorted(struct router_worker *w);
 int router_ns_name_check(const char *name, struct cairn_err *err);
 /* Providers are looked up, names are completed: for a namespace that was made up or read. */
 void router_ns_complete(const struct cairn_router *r, struct router_ns *ns);
+/** The namespace that @m of @who asks for, with what is usual where nothing was said, and without an id; zeroed before.
+ * CAIRN_E_INVAL, CAIRN_E_UNSUPPORTED, CAIRN_E_NOPROVIDER: it is not possible here. ns_wanted.c */
+int router_ns_wanted(const struct cairn_router *r, const Cairn__Wire__Namespace *m, const struct cairn_identity *who,
+                     struct router_ns *ns, struct cairn_err *err);
 static inline uint64_t router_ns_region_owner(const struct router_ns *ns)
 {
     return CAIRN_REGION_OWNER_TAG | ns->id;
