@@ -282,6 +282,7 @@ void cairn_cluster__side_attach(struct cairn_cluster *c, struct cairn_rpc *rpc)
         .sync_interval_ns = c->conf.sync_interval_ns,
         .checkpoint_ns = c->conf.checkpoint_ns != 0 ? c->conf.checkpoint_ns : SIDE_CHECKPOINT_MS * CAIRN_NS_PER_MS,
         .checkpoint_bytes = MAX(c->conf.checkpoint_bytes / s->nworkers, UINT64_C(1) << 20),
+        .unapplied_bytes = SIDE_UNAPPLIED_BYTES_MAX,
         .words = s->words,
         .ops = &slots_ops,
         .arg = w

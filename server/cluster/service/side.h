@@ -12,9 +12,10 @@
 
 enum {
     SIDE_SLOTS_MAX = CAIRN_CLUSTER_CLASSES * CAIRN_CLUSTER_SLOTS_OF_CLASS_MAX,
-    SIDE_MESSAGES_MAX = 4096,          /* of a worker, on their way to others */
-    SIDE_MESSAGE_BYTES_MAX = 64 << 20, /* likewise */
-    SIDE_PEERS_MAX = 4096,             /* of a worker */
+    SIDE_MESSAGES_MAX = 4096,             /* of a worker, on their way to others */
+    SIDE_MESSAGE_BYTES_MAX = 64 << 20,    /* likewise */
+    SIDE_PEERS_MAX = 4096,                /* of a worker */
+    SIDE_UNAPPLIED_BYTES_MAX = 256 << 20, /* likewise, of entries in memory that the provider does not take */
     SIDE_CALL_MS = 2000,
     SIDE_CHECKPOINT_MS = 30000,
 };

@@ -45,7 +45,8 @@ struct cluster_slots_conf {
     uint32_t worker, nworkers, nslots; /* nslots: that there may be, of all workers */
     uint64_t sync_interval_ns;
     uint64_t checkpoint_ns, checkpoint_bytes; /* the latest after that time, and after so much was logged */
-    atomic_uint_fast64_t *words;              /* by slot, CLUSTER_WORD_*; written by the slot's worker alone */
+    uint64_t unapplied_bytes;    /* of entries: with more, a member is silent until it has applied some of them */
+    atomic_uint_fast64_t *words; /* by slot, CLUSTER_WORD_*; written by the slot's worker alone */
     const struct cluster_slots_ops *ops;
     void *arg;
 };

@@ -143,6 +143,30 @@ static void a_full_log_takes_writes_again(void **state)
     assert_int_equal(cairn_slot_disk_end(n->disk, SLOT), number + 1); /* and the START */
 }
 
+/* A member whose provider is full keeps so much that it cannot apply, and no more: the others go on without it. */
+static void who_cannot_apply_is_left_behind(void **state)
+{
+    struct world *w = *state;
+    struct cairn_slot_disk_stats stats;
+    uint32_t number = 0;
+
+    w->unapplied_bytes = 4 << 20;
+    w->nodes[2].backend = "memory, memory: 16MiB";
+    for (uint64_t i = 1; i <= 2; i++)
+        node_start(w, i);
+    place(w, 2);
+    expect_active(w, 1, 2);
+    for (; w->rec.ninsync == 2; number++) {
+        assert_true(number < 400);
+        assert_int_equal(put_much(w, number), 0);
+    }
+    assert_true(number > 160); /* 16 MB are there, and some are in its log */
+    for (int i = 0; i < 100; i++)
+        assert_int_equal(put_much(w, number++), 0);
+    cairn_slot_disk_stats(w->nodes[2].disk, &stats);
+    assert_in_range(stats.bytes, 4 << 20, (16 + 4 + 4) << 20); /* nothing was trimmed */
+}
+
 /* After a clean stop the log is empty, and nothing is read or applied again; what was answered is there. */
 static void a_clean_stop_leaves_nothing_to_be_read(void **state)
 {
@@ -182,6 +206,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(all_restart, setup_rocksdb, teardown),
         BOTH(a_log_is_bounded_in_bytes),
         cmocka_unit_test_setup_teardown(a_full_log_takes_writes_again, setup_rocksdb, teardown),
+        cmocka_unit_test_setup_teardown(who_cannot_apply_is_left_behind, setup_memory, teardown),
         cmocka_unit_test_setup_teardown(a_clean_stop_leaves_nothing_to_be_read, setup_rocksdb, teardown),
     };
 
