@@ -46,7 +46,7 @@ static void cluster_records(struct cairn_rpc_req *rq)
         members[i].host = c->nodes[i].host;
         addresses[i] = (char *)(uintptr_t)c->nodes[i].told;
         members[i].addresses = &addresses[i];
-        members[i].n_addresses = 1;
+        members[i].n_addresses = addresses[i] != NULL;
     }
     for (uint32_t i = 0; i < SCRIPTED_SLOTS; i++) {
         cairn__wire__slot_update__init(&slots[i]);
@@ -266,6 +266,14 @@ void scripted_cluster_address(struct scripted_cluster *c, uint32_t node, uint32_
 {
     pthread_mutex_lock(&c->mutex);
     c->nodes[node].told = c->nodes[other].address;
+    map_changed(c);
+    pthread_mutex_unlock(&c->mutex);
+}
+
+void scripted_cluster_hide(struct scripted_cluster *c, uint32_t node)
+{
+    pthread_mutex_lock(&c->mutex);
+    c->nodes[node].told = NULL;
     map_changed(c);
     pthread_mutex_unlock(&c->mutex);
 }
