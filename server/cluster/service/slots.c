@@ -328,6 +328,14 @@ bool cluster_slots_has(struct cluster_slots *w, uint32_t slot, struct cairn_at a
     return s != NULL && cairn_slot_log_has(&s->replica.log, at);
 }
 
+bool cluster_slots_leads(struct cluster_slots *w, uint32_t slot, uint64_t epoch, uint64_t inc)
+{
+    struct slot *s = slots_find_live(w, slot);
+
+    return s != NULL && s->replica.rec.epoch == epoch && s->replica.self.inc == inc &&
+           cairn_replica_is_primary(&s->replica);
+}
+
 int cluster_slots_each_entry(struct cluster_slots *w, void (*fn)(void *arg, const struct cairn_log_entry *e), void *arg)
 {
     if (!w->started)
