@@ -293,19 +293,12 @@ void cairn_kv_slab_free(struct cairn_kv_slabs *s, void *p, size_t n)
     pthread_mutex_unlock(&s->mutex);
 }
 
-static bool slabs_leave(const struct cairn_kv_slabs *s, uint64_t bytes)
-{
-    return s->used + bytes <= s->limit && s->resident + bytes / 4 <= s->limit;
-}
-
 bool cairn_kv_slabs_are_low(struct cairn_kv_slabs *s, uint64_t bytes)
 {
     bool low;
 
     pthread_mutex_lock(&s->mutex);
-    if (!slabs_leave(s, bytes))
-        slabs_trim(s);
-    low = !slabs_leave(s, bytes);
+    low = s->used + bytes > s->limit || s->resident - s->idle + bytes / 4 > s->limit;
     pthread_mutex_unlock(&s->mutex);
     return low;
 }
