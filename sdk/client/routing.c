@@ -7,8 +7,8 @@
 
 _Static_assert((int)CAIRN_HOST_ID_MAX <= (int)ROUTE_HOST_MAX, "the id of our host fits into the map");
 
-/* Who has waited for LOOK_MS for news, or for ASKED_MS for an answer, makes the client ask for the map, so often as that:
- * when a node dies nobody else tells of its successor. */
+/* Who waits for news, or has waited for ASKED_MS for an answer, makes the client ask for the map every LOOK_MS: when a
+ * node dies nobody else tells of its successor. */
 enum { LOOK_MS = 100, ASKED_MS = 250, OLD_MS = 20 };
 
 /* Calls that are with a node which leads their slots no more go on to the one that does. What has just been sent is
@@ -143,7 +143,8 @@ void cairn__routing_free(struct cairn *c)
 
     if (r == NULL)
         return;
-    CAIRN_ASSERT(cairn_list_is_empty(&r->waiting) && cairn_list_is_empty(&r->asked) && cairn_list_is_empty(&r->watches));
+    CAIRN_ASSERT(cairn_list_is_empty(&r->waiting) && cairn_list_is_empty(&r->asked));
+    CAIRN_ASSERT(cairn_list_is_empty(&r->watches));
     cairn_timer_stop(&c->loop.env, &r->look);
     route_fetch_fini(r);
     route_members_fini(r);

@@ -634,7 +634,7 @@ static void another_coordinator_hears_all_at_once(void **state)
     w->nodes[silent].up = false;
     for (int k = 0; k < 2500; k++) /* heartbeats go out */
         turn(w);
-    cairn_coordinator_stop(w->nodes[silent].c->coordinator); /* the store's loop is not its own, so its election goes on */
+    cairn_coordinator_stop(w->nodes[silent].c->coordinator); /* its election is on the store's loop, and would go on */
     for (int k = 0; !heard && k < TURNS_MAX / 4; k++) {
         turn(w);
         for (uint32_t i = 0; i < NODES; i++) {
