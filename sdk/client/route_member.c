@@ -229,6 +229,20 @@ bool route_member_is_usable(void *routing, uint16_t place)
     return m == NULL || m->avoid_until_ns <= routing_now(r);
 }
 
+int route_member_up(const struct cairn_routing *r, uint32_t from)
+{
+    const struct route_members *all = &r->members;
+
+    for (uint32_t i = 0; i < all->room; i++) {
+        const struct route_member *m = all->all[(from + i) % all->room];
+
+        if (m != NULL && m->session != NULL && cairn_rpc_session_is_up(m->session) &&
+            m->avoid_until_ns <= routing_now(r))
+            return m->place;
+    }
+    return -1;
+}
+
 void route_members_fini(struct cairn_routing *r)
 {
     struct route_members *all = &r->members;

@@ -29,6 +29,7 @@ struct scripted_member {
     atomic_int times;   /* so many requests; then none */
     atomic_bool frozen; /* its copy of the map stays as it is */
     atomic_bool lost;   /* and it knows of no map at all */
+    atomic_bool mute;   /* who asks for the map gets no answer */
     /* what it was asked */
     atomic_uint commits, puts, gets, replica_gets, mputs, mgets, lists, opens, maps, hellos;
 };
