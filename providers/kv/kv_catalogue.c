@@ -29,6 +29,8 @@ struct catalogue_load {
     struct cairn_kv_dir *dir;
     struct cairn_err *err;
     int rc;
+    uint32_t nlost, needed;              /* databases that have no place in @dir, and how many places would do */
+    char lost[CAIRN_NAME_BYTES_MAX + 1]; /* one of them */
 };
 
 static int catalogue_entry_load(struct catalogue_load *load, const uint8_t *key, size_t klen, const uint8_t *val,
@@ -51,8 +53,13 @@ static int catalogue_entry_load(struct catalogue_load *load, const uint8_t *key,
     desc.db.order = entry.order;
     desc.db.write_once = entry.write_once != 0;
     rc = cairn_kv_dir_restore(load->dir, &desc);
-    return cairn_err_set(load->err, rc, "database %s, handle %u%s", desc.name, desc.db.handle,
-                         rc == CAIRN_E_LIMIT ? ": more databases than `databases` allows" : "");
+    if (rc == CAIRN_E_LIMIT) { /* all of them count, for the cure */
+        load->nlost++;
+        load->needed = MAX(load->needed, desc.db.slot + 1U);
+        strcpy(load->lost, desc.name);
+        return 0;
+    }
+    return cairn_err_set(load->err, rc, "database %s, handle %u", desc.name, desc.db.handle);
 }
 
 static bool on_catalogue_entry(void *arg, const uint8_t *key, size_t klen, const uint8_t *val, size_t vlen)
@@ -87,6 +94,11 @@ int cairn_kv__catalogue_load(struct cairn_rocks *rocks, struct cairn_kv_dir *dir
 
     if (rc != 0)
         return cairn_err_set(err, rc, "the catalogue of databases cannot be read");
+    if (load.rc == 0 && load.nlost > 0)
+        return cairn_err_set(err, CAIRN_E_CONFIG,
+                             "`databases` is %u, which is less than it was: %u of the databases that are stored here, "
+                             "%s among them, would be lost sight of; set it to %u or more",
+                             dir->max, load.nlost, load.lost, load.needed);
     return load.rc;
 }
 

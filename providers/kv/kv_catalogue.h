@@ -10,7 +10,8 @@
 #include "providers/kv/kv_dir.h"
 #include "server/storage/rocks.h"
 
-/* Fills @dir, which is empty, with what is stored. May block. */
+/* Fills @dir, which is empty, with what is stored. May block. CAIRN_E_CONFIG: @dir has too little room for all that is
+ * stored; the text says how much is needed. */
 int cairn_kv__catalogue_load(struct cairn_rocks *rocks, struct cairn_kv_dir *dir, struct cairn_err *err);
 
 void cairn_kv__catalogue_put(struct cairn_rocks_batch *b, const struct cairn_kv_db_desc *desc);

@@ -89,6 +89,7 @@ struct cairn_kv_write {
     bool erase;
     bool if_absent;                  /* put: implied in a write-once database */
     bool want_old;                   /* only with n == 1 */
+    uint64_t coming;                 /* without entries: bytes that will be decided */
     bool decided;                    /* also into the room that new data does not get */
     uint32_t durability;             /* Durability of the schema, or what is none yet */
     const ProtobufCBinaryData *keys; /* until the write is over, as all that follows */
@@ -140,8 +141,8 @@ struct cairn_kv_store_ops {
     int (*open)(const struct cairn_kv_store_conf *conf, struct cairn_kv_dir *dir, struct cairn_kv_store **store,
                 struct cairn_err *err);
     void (*close)(struct cairn_kv_store *store);
-    /** Looks whether open() would succeed, changing nothing. */
-    int (*check)(const struct cairn_kv_store_conf *conf, struct cairn_err *err);
+    /** Looks whether open() would succeed, changing nothing but @dir. */
+    int (*check)(const struct cairn_kv_store_conf *conf, struct cairn_kv_dir *dir, struct cairn_err *err);
 
     /** Makes a database known for good, before it is in the directory; drop() after it has left. Both may block. */
     int (*create)(struct cairn_kv_store *store, const struct cairn_kv_db_desc *desc, struct cairn_err *err);

@@ -99,8 +99,8 @@ static int rocksdb_drop(struct cairn_kv_store *st, const struct cairn_kv_db_desc
 
 /* ---- life ---- */
 
-static int rocksdb_open_engine(struct cairn_kv_store *st, const struct cairn_kv_store_conf *conf, bool fresh,
-                               struct cairn_err *err)
+static int engine_open(const struct cairn_kv_store_conf *conf, bool fresh, bool only_look, struct cairn_rocks **rocks,
+                       struct cairn_err *err)
 {
     char path[PATH_MAX];
     struct cairn_rocks_conf rc = { .dir = path,
@@ -108,11 +108,12 @@ static int rocksdb_open_engine(struct cairn_kv_store *st, const struct cairn_kv_
                                    .write_buffer_bytes = conf->write_buffer_bytes,
                                    .open_files = conf->open_files,
                                    .compression = conf->compression,
-                                   .fresh = fresh };
+                                   .fresh = fresh,
+                                   .only_look = only_look };
 
     if ((size_t)snprintf(path, sizeof(path), "%s/db", conf->dir) >= sizeof(path))
         return cairn_err_set(err, CAIRN_E_INVAL, "%s: path too long", conf->dir);
-    return cairn_rocks_open(&rc, &st->rocks, err);
+    return cairn_rocks_open(&rc, rocks, err);
 }
 
 /* What is there already, once more, in memory alone. When the disk was full and is not any more, the engine writes
@@ -183,7 +184,7 @@ static int rocksdb_open_store(const struct cairn_kv_store_conf *conf, struct cai
     if (rc < 0)
         goto free_store;
     fresh = rc == CAIRN_STOREDIR_FRESH;
-    rc = rocksdb_open_engine(st, conf, fresh, err);
+    rc = engine_open(conf, fresh, false, &st->rocks, err);
     if (rc != 0)
         goto unlock;
     if (fresh)
@@ -219,9 +220,9 @@ static void rocksdb_close_store(struct cairn_kv_store *st)
     free(st);
 }
 
-static int rocksdb_check(const struct cairn_kv_store_conf *conf, struct cairn_err *err)
+static int rocksdb_check(const struct cairn_kv_store_conf *conf, struct cairn_kv_dir *dir, struct cairn_err *err)
 {
-    char db[PATH_MAX];
+    struct cairn_rocks *rocks;
     int fd, rc = cairn_storedir_open(conf->dir, kind, FORMAT_VERSION, false, &fd, err);
 
     if (rc == CAIRN_E_NOTFOUND) {
@@ -231,10 +232,13 @@ static int rocksdb_check(const struct cairn_kv_store_conf *conf, struct cairn_er
     }
     if (rc != 0)
         return rc;
+    rc = engine_open(conf, false, true, &rocks, err);
+    if (rc == 0) {
+        rc = cairn_kv__catalogue_load(rocks, dir, err);
+        cairn_rocks_close(rocks);
+    }
     close(fd);
-    if ((size_t)snprintf(db, sizeof(db), "%s/db", conf->dir) >= sizeof(db))
-        return cairn_err_set(err, CAIRN_E_INVAL, "%s: path too long", conf->dir);
-    return cairn_rocks_check(db, err);
+    return rc;
 }
 
 /* ---- the whole ---- */

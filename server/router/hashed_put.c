@@ -10,11 +10,14 @@
  *   STORE ---> REPLIED                     PART
  *   STORE ---> SPREAD ---> RECORD          in a namespace that is spread over nodes; PART: SPREAD ---> REPLIED
  *   OPEN ---> SPREAD                       COMMIT
+ *   OPEN ---> ASK ---> REPLIED             COMMIT
  *   STORE ---> UNDO ---> FAILED
- *   RECORD ---> VERIFY ---> UNDO           OPEN, PULL, FLAG, SPREAD, RECORD and VERIFY may also go to FAILED, RECORD and
- *                                          SPREAD to UNDO.
+ *   RECORD ---> VERIFY ---> UNDO           OPEN, ASK, PULL, FLAG, SPREAD, RECORD and VERIFY may also go to FAILED,
+ *                                          RECORD and SPREAD to UNDO.
  *
  * OPEN     nothing is stored; the namespace's database is being opened.
+ * ASK      the parts are not here, of a value that is spread over nodes: whoever asks may have been here before, or with
+ *          another who led then, and have missed the answer. The slot's sessions are being asked.
  * PULL     a value that will stand in its record is being brought from the caller's memory.
  * FLAG     all workers are being told that the namespace holds large values, so that nobody replaces one unseen.
  * STORE    a region is being written. Once complete it is durable, and named by nothing yet.
@@ -28,8 +31,8 @@
  *
  * A crash in STORE or before the end of RECLAIM leaves regions that nothing names: the sweeper's work. Of a namespace
  * that is spread over nodes all removing is, since logs name regions, too: UNDO and RECLAIM have nothing to do. */
-#include "sdk/core/base/crc.h"
 #include "server/router/hashed_put.h"
+#include "sdk/core/base/crc.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -38,7 +41,8 @@
 #define TO(state) CAIRN_SM_TO(PUT_##state)
 static const struct cairn_sm_state put_states[PUT_NR] = {
     [PUT_OPEN] = { "OPEN", CAIRN_SM_INITIAL,
-                   TO(PULL) | TO(FLAG) | TO(STORE) | TO(SPREAD) | TO(RECORD) | TO(RECLAIM) | TO(FAILED) },
+                   TO(ASK) | TO(PULL) | TO(FLAG) | TO(STORE) | TO(SPREAD) | TO(RECORD) | TO(RECLAIM) | TO(FAILED) },
+    [PUT_ASK] = { "ASK", 0, TO(REPLIED) | TO(FAILED) },
     [PUT_PULL] = { "PULL", 0, TO(RECORD) | TO(FAILED) },
     [PUT_FLAG] = { "FLAG", 0, TO(STORE) | TO(RECORD) | TO(FAILED) },
     [PUT_STORE] = { "STORE", 0, TO(SPREAD) | TO(RECORD) | TO(UNDO) | TO(REPLIED) },
@@ -67,6 +71,7 @@ static bool put_invariant(const struct cairn_sm *sm)
 
     return CAIRN_HOLDS(!large || !op->plain) && /* who stores large values looks at old ones */
            CAIRN_HOLDS((sm->state == PUT_PULL) == (op->pull != NULL) || cairn_sm_is_final(sm)) &&
+           CAIRN_HOLDS(sm->state != PUT_ASK || (clustered && op->refused != 0 && op->upload == NULL)) &&
            CAIRN_HOLDS(sm->state != PUT_STORE || (large && op->storing)) && /* the sweeper waits for us */
            CAIRN_HOLDS(sm->state != PUT_RECORD || !large ||
                        ((op->ns->large_ready || clustered) && regions_are_complete(op))) &&

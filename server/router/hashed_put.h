@@ -7,6 +7,7 @@
 
 enum {
     PUT_OPEN,
+    PUT_ASK,
     PUT_PULL,
     PUT_FLAG,
     PUT_STORE,

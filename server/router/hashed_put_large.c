@@ -1,5 +1,5 @@
-/* PUT's machine (hashed_put.c) where a value is too large for its record: its regions are stored, given to the other nodes
- * that hold it, and named. */
+/* PUT's machine (hashed_put.c) where a value is too large for its record: its regions are stored, given to the other
+ * nodes that hold it, and named. */
 #include "sdk/core/base/crc.h"
 #include "server/router/hashed_put.h"
 #include "server/router/ns_order.h"

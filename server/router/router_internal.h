@@ -24,6 +24,7 @@
 
 enum {
     ROUTER_BUCKETS = 256,
+    ROUTER_REMOVED_MAX = 4096, /* namespaces: of more of them the next start sweeps the regions */
     ROUTER_SPARE_OPS_MAX = 1024,
     ROUTER_SPARE_PARTS_MAX = 64,
     ROUTER_SMALL_BYTES = 1024 + CAIRN_RECORD_HEAD_BYTES + 28, /* values up to here are kept in the operation itself */
@@ -133,8 +134,9 @@ struct cairn_router {
     struct router_sweep *sweep;
     struct cairn_timer sweep_timer; /* home's, in a cluster: until the next */
     bool quiescing;
-    uint64_t loaded;               /* all namespaces up to this revision of the map were known at the start */
-    uint32_t *removed, nremoved;   /* home: clustered namespaces that were removed since */
+    uint64_t loaded; /* all namespaces up to this revision of the map were known at the start */
+    /* home: clustered namespaces that were removed since, the newest of them */
+    uint32_t removed[ROUTER_REMOVED_MAX], nremoved, next_removed;
     struct router_uploads uploads; /* of all workers */
     struct router_reaper *reaper;
     struct cairn_task quiesced_task;
@@ -170,6 +172,10 @@ struct router_ns **router_ns_sorted(struct router_worker *w);
 int router_ns_name_check(const char *name, struct cairn_err *err);
 /* Providers are looked up, names are completed: for a namespace that was made up or read. */
 void router_ns_complete(const struct cairn_router *r, struct router_ns *ns);
+/** The namespace that @m of @who asks for, with what is usual where nothing was said, and without an id; zeroed before.
+ * CAIRN_E_INVAL, CAIRN_E_UNSUPPORTED, CAIRN_E_NOPROVIDER: it is not possible here. ns_wanted.c */
+int router_ns_wanted(const struct cairn_router *r, const Cairn__Wire__Namespace *m, const struct cairn_identity *who,
+                     struct router_ns *ns, struct cairn_err *err);
 static inline uint64_t router_ns_region_owner(const struct router_ns *ns)
 {
     return CAIRN_REGION_OWNER_TAG | ns->id;
@@ -272,6 +278,7 @@ struct router_op {
     struct router_upload *upload; /* part, commit: holds it */
     uint32_t upload_part;         /* commit: UPLOAD_COMMIT */
     bool upload_spent;            /* commit: a record that names its regions may be there */
+    int refused;                  /* commit: why its parts cannot be taken; the text is in @err */
     uint32_t on_failed;           /* the machine's failure state */
     bool plain;
     bool buffered; /* what it puts is no more than buffered yet, whatever the namespace says */
@@ -354,6 +361,9 @@ int router_clustered_slot(struct router_op *op, const ProtobufCBinaryData *key);
  * client's. */
 void router_clustered_write(struct router_op *op, const ProtobufCBinaryData *key, const uint8_t *record, size_t len,
                             const Cairn__Wire__RouterRid *rid, router_step *next);
+/* What became of the write of op->key that bore @rid, if there was one: @next with op->rc as there, or CAIRN_E_NOTFOUND,
+ * CAIRN_E_UNSUPPORTED (cairn_cluster_write()). */
+void router_clustered_ask(struct router_op *op, const Cairn__Wire__RouterRid *rid, router_step *next);
 /* The other nodes that hold the slot fetch op->regions; then @next with op->rc. */
 void router_clustered_spread(struct router_op *op, router_step *next);
 void router_handle_open(struct cairn_rpc_req *rq);

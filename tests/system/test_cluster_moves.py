@@ -53,7 +53,7 @@ class Moves(Etcd, Case):
         name = "n%d" % (len(self.all) + 1)
         args = ["--set", "map.store=etcd", "--set", "map.endpoints=" + self.url, "--set", "node.cluster=" + CLUSTER, "--set",
                 "node.name=" + name, "--set", "auth.key_file=" + self.path("key"), "--set", "cluster.zone=" + name,
-                "--set", "cluster.moves=32", "--set", "cluster.moves_per_node=16"]
+                "--set", "cluster.moves=256", "--set", "cluster.moves_per_node=64"]
         for s in self.settings:
             args += ["--set", s]
         node = self.node(name, args=args)

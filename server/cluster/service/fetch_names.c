@@ -5,9 +5,13 @@
 static bool record_is_here(struct side_worker *w, const struct cairn_repl_msg *m, uint32_t ns, const uint8_t *record,
                            uint32_t len)
 {
-    struct fetch_want want = {
-        .slot = m->slot, .node = m->from.node, .named = true, .owner = CAIRN_REGION_OWNER_TAG | ns
-    };
+    struct fetch_want want = { .slot = m->slot,
+                               .node = m->from.node,
+                               .named = true,
+                               .epoch = m->epoch,
+                               .inc = m->from.inc,
+                               .copy = m->kind == CAIRN_REPL_COPY,
+                               .owner = CAIRN_REGION_OWNER_TAG | ns };
     struct cairn_record r;
     bool here = true;
 

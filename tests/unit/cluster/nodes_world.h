@@ -33,7 +33,7 @@ struct extents {
     uint64_t ids[64];
     uint32_t n, reads, removes;
     uint64_t damaged, longer, foreign; /* one of them that is quarantined, or of another length, or owner */
-    bool holds; /* what is to be stored stays under way */
+    bool holds;                        /* what is to be stored stays under way */
     struct cairn_rpc_req *held;
     bool holds_reads; /* likewise what is to be read, so many */
     struct cairn_rpc_req *held_reads[16];

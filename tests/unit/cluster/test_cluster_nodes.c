@@ -93,6 +93,70 @@ static void another_leads_when_a_node_is_gone(void **state)
     expect_all_active(w, 2);
 }
 
+/* What whoever leads the slot says of a session's write, or of its opening. */
+static struct cairn_cluster_write session_op(struct world *w, uint32_t slot, enum cairn_cluster_op what,
+                                             const struct cairn_cluster_write *session, uint64_t number, int *rc)
+{
+    struct cairn_cluster_write cw = { 0 };
+    struct asked a;
+
+    do {
+        a = (struct asked){ 0 };
+        cw = (struct cairn_cluster_write){ .cluster = w->nodes[leader_of(w, slot)].c,
+                                           .slot = slot,
+                                           .op = what,
+                                           .ns = NS,
+                                           .if_absent = true,
+                                           .session_epoch = session != NULL ? session->session_epoch : 0,
+                                           .session_pos = session != NULL ? session->session_pos : 0,
+                                           .number = number,
+                                           .key = (const uint8_t *)"k",
+                                           .key_len = 1,
+                                           .record = (const uint8_t *)"record",
+                                           .record_len = 6,
+                                           .timeout_ns = 10 * CAIRN_NS_PER_S,
+                                           .done = on_written,
+                                           .arg = &a };
+        cairn_cluster_write(&cw);
+        turns(w, &a.done);
+    } while (a.rc == CAIRN_E_MOVED || a.rc == CAIRN_E_BUSY || a.rc == CAIRN_E_TIMEOUT);
+    *rc = a.rc;
+    return cw;
+}
+
+/* A number's write is answered once more to whoever asks, by the one who leads then, and nothing is done for it. */
+static void a_successor_is_asked_what_came_of_a_write(void **state)
+{
+    struct world *w = *state;
+    struct cairn_cluster_write session, cw;
+    uint32_t slot;
+    int rc;
+
+    expect_leases(w);
+    create_class(w, 2);
+    assert_true(cairn_cluster_slot(w->nodes[0].c, 2, "k", 1, &slot));
+    session = session_op(w, slot, CAIRN_CLUSTER_OPEN_SESSION, NULL, 0, &rc);
+    assert_int_equal(rc, 0);
+    session_op(w, slot, CAIRN_CLUSTER_ASK, &session, 1, &rc);
+    assert_int_equal(rc, CAIRN_E_NOTFOUND);
+    for (uint64_t n = 1; n <= 2; n++) { /* the second meets the first */
+        cw = session_op(w, slot, CAIRN_CLUSTER_PUT, &session, n, &rc);
+        assert_int_equal(rc, 0);
+        assert_int_equal(cw.result, n == 1 ? 0 : CAIRN_E_EXISTS);
+    }
+    expect_all_active(w, 2);
+    node_stop(w, leader_of(w, slot));
+    for (uint64_t n = 1; n <= 2; n++) {
+        cw = session_op(w, slot, CAIRN_CLUSTER_ASK, &session, n, &rc);
+        assert_int_equal(rc, 0);
+        assert_int_equal(cw.result, n == 1 ? 0 : CAIRN_E_EXISTS);
+    }
+    session_op(w, slot, CAIRN_CLUSTER_ASK, &session, 3, &rc);
+    assert_int_equal(rc, CAIRN_E_NOTFOUND);
+    session_op(w, slot, CAIRN_CLUSTER_ASK, NULL, 7, &rc);
+    assert_int_equal(rc, CAIRN_E_UNSUPPORTED);
+}
+
 static uint32_t coordinator_of(struct world *w)
 {
     uint32_t found = NODES;
@@ -199,15 +263,54 @@ static void a_node_misses_its_log(void **state)
     node_start(w, 2);
 }
 
+static int setup_endless_leases(void **state)
+{
+    return setup_with(state, UINT64_C(60000) * MS);
+}
+
+/* A coordinator that is silent answers no heartbeat, nor is there anybody to say so. Another one hears from all who are
+ * left as soon as it is elected, not when those heartbeats have had their time, which is that of a lease. */
+static void another_coordinator_hears_all_at_once(void **state)
+{
+    struct world *w = *state;
+    uint32_t silent, next = NODES;
+    bool heard = false;
+
+    expect_leases(w);
+    silent = coordinator_of(w);
+    w->nodes[silent].up = false;
+    for (int k = 0; k < 2500; k++) /* heartbeats go out */
+        turn(w);
+    cairn_coordinator_stop(w->nodes[silent].c->coordinator); /* its election is on the store's loop, and would go on */
+    for (int k = 0; !heard && k < TURNS_MAX / 4; k++) {
+        turn(w);
+        for (uint32_t i = 0; i < NODES; i++) {
+            if (i != silent && cairn_coordinator_is_serving(w->nodes[i].c->coordinator))
+                next = i;
+        }
+        heard = next < NODES;
+        for (uint32_t i = 0; i < NODES && heard; i++) {
+            const struct cairn_coord_node *n = cairn_coord_node(&w->nodes[next].c->coordinator->coord, i + 1);
+
+            heard = i == silent || (n != NULL && n->granted);
+        }
+    }
+    w->nodes[silent].up = true;
+    if (!heard)
+        fail_msg("node %u coordinates, and has not heard all", next);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(nodes_register_and_lead, setup, teardown),
         cmocka_unit_test_setup_teardown(another_leads_when_a_node_is_gone, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_successor_is_asked_what_came_of_a_write, setup, teardown),
         cmocka_unit_test_setup_teardown(a_stalled_node_gives_no_answer, setup, teardown),
         cmocka_unit_test_setup_teardown(a_node_that_stood_still_gives_its_lease_up, setup_long_leases, teardown),
         cmocka_unit_test_setup_teardown(slots_of_a_coordinator_that_left_wait_for_no_lease, setup_long_leases,
                                         teardown),
+        cmocka_unit_test_setup_teardown(another_coordinator_hears_all_at_once, setup_endless_leases, teardown),
         cmocka_unit_test_setup_teardown(a_node_misses_its_log, setup, teardown),
     };
 
