@@ -262,10 +262,10 @@ static void expect_finding(struct world *w, uint32_t i, const char *key, enum sc
     assert_int_not_equal(f->there, i + 1);
 }
 
-static void expect_record(struct world *w, const char *key, const uint32_t *nodes, uint32_t n, struct record record)
+static void expect_record(struct world *w, const char *key, const uint32_t *of, uint32_t n, struct record record)
 {
     for (uint32_t k = 0; k < n; k++) {
-        struct record r = at(w, nodes[k], key);
+        struct record r = at(w, of[k], key);
 
         assert_int_equal(r.len, record.len);
         assert_memory_equal(r.bytes, record.bytes, r.len);
