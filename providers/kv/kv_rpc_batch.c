@@ -181,16 +181,17 @@ static void mwrite_now(struct cairn_rpc_req *rq, struct cairn_kv_write *w)
 
 void kv_write_many(struct cairn_rpc_req *rq, struct cairn_kv_write *w)
 {
+    bool writes_inline = kv_provider_of(rq)->ops->writes_inline;
     struct kv_op *op;
 
     if (UNLIKELY(!cairn_rpc_req_check_durability(rq, w->durability)))
         return;
-    if (w->n == 0 &&
-        (w->durability != CAIRN__WIRE__DURABILITY__DURABILITY_SYNC || kv_provider_of(rq)->ops->writes_inline)) {
+    /* An APPLY of nothing asks whether there is room, any other write of nothing for what was written before. */
+    if (w->n == 0 && (writes_inline ? w->entries == NULL : w->durability != CAIRN__WIRE__DURABILITY__DURABILITY_SYNC)) {
         cairn_rpc_reply(rq, 0, NULL, NULL, 0);
         return;
     }
-    if (kv_provider_of(rq)->ops->writes_inline) {
+    if (writes_inline) {
         mwrite_now(rq, w);
         return;
     }

@@ -293,6 +293,16 @@ void cairn_kv_slab_free(struct cairn_kv_slabs *s, void *p, size_t n)
     pthread_mutex_unlock(&s->mutex);
 }
 
+bool cairn_kv_slabs_are_low(struct cairn_kv_slabs *s, uint64_t bytes)
+{
+    bool low;
+
+    pthread_mutex_lock(&s->mutex);
+    low = s->used + bytes > s->limit || s->resident - s->idle + bytes / 4 > s->limit;
+    pthread_mutex_unlock(&s->mutex);
+    return low;
+}
+
 uint64_t cairn_kv_slabs_resident(struct cairn_kv_slabs *s)
 {
     uint64_t n;

@@ -50,6 +50,9 @@ void *cairn_kv_slab_alloc(struct cairn_kv_slabs *s, size_t n);
 void cairn_kv_slab_free(struct cairn_kv_slabs *s, void *p, size_t n);
 /** How many bytes an object of @n really has: equal for all numbers of one class. */
 size_t cairn_kv_slab_room(size_t n);
+/** Less than @bytes are left for objects of any size: live ones alone leave so little, or, with what is free in slabs
+ * of some size only, less than a quarter of it is. */
+bool cairn_kv_slabs_are_low(struct cairn_kv_slabs *s, uint64_t bytes);
 /** Bytes counted against the limit now. */
 uint64_t cairn_kv_slabs_resident(struct cairn_kv_slabs *s);
 

@@ -89,6 +89,7 @@ struct cairn_kv_write {
     bool erase;
     bool if_absent;                  /* put: implied in a write-once database */
     bool want_old;                   /* only with n == 1 */
+    uint64_t coming;                 /* without entries: bytes that will be decided */
     bool decided;                    /* also into the room that new data does not get */
     uint32_t durability;             /* Durability of the schema, or what is none yet */
     const ProtobufCBinaryData *keys; /* until the write is over, as all that follows */

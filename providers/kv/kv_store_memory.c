@@ -303,6 +303,18 @@ static uint32_t mem_write_some(struct cairn_kv_store *st, struct cairn_kv_tree *
     return n;
 }
 
+/* What entries of a log have to themselves: an eighth, and what several batches of them take. */
+static uint64_t mem_headroom(const struct cairn_kv_store *st)
+{
+    return MIN(MAX(st->slabs.limit / 8, (uint64_t)CAIRN_KV_APPLY_BYTES_MAX), st->slabs.limit / 2);
+}
+
+bool cairn_kv__mem_refuses(struct cairn_kv_store *st, uint64_t coming)
+{
+    return atomic_load_explicit(&st->has_log, memory_order_relaxed) &&
+           cairn_kv_slabs_are_low(&st->slabs, mem_headroom(st) + MIN(coming, st->slabs.limit));
+}
+
 /* Tells the caller what was there, which may end @w, and frees it. */
 static void mem_tell_old(struct cairn_kv_store *st, struct cairn_kv_write *w, struct cairn_kv_rec *old)
 {
@@ -323,6 +335,12 @@ static int mem_write(struct cairn_kv_store *st, struct cairn_kv_write *w)
 
     if (w->entries != NULL)
         return cairn_kv__mem_apply(st, w);
+    if (!w->erase && cairn_kv__mem_refuses(st, 0)) {
+        for (uint32_t i = 0; i < n; i++)
+            w->status[i] = CAIRN_E_NOSPACE;
+        atomic_fetch_add_explicit(&st->refused, n, memory_order_relaxed);
+        return 0;
+    }
     db = cairn_kv__mem_db(st, &w->db);
     for (uint32_t i = 0; i < n;) {
         cairn_kv__mem_lock(db);
@@ -357,7 +375,7 @@ static void mem_status(struct cairn_kv_store *st, json_t *to)
 {
     uint64_t resident = cairn_kv_slabs_resident(&st->slabs);
 
-    json_object_set_new(to, "health", json_string("ok"));
+    json_object_set_new(to, "health", json_string(cairn_kv__mem_refuses(st, 0) ? "readonly" : "ok"));
     json_object_set_new(to, "memory_bytes", json_integer((json_int_t)resident));
     json_object_set_new(to, "memory_limit_bytes", json_integer((json_int_t)st->slabs.limit));
     json_object_set_new(to, "writes_refused", json_integer((json_int_t)atomic_load(&st->refused)));

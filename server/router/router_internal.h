@@ -24,6 +24,7 @@
 
 enum {
     ROUTER_BUCKETS = 256,
+    ROUTER_REMOVED_MAX = 4096, /* namespaces: of more of them the next start sweeps the regions */
     ROUTER_SPARE_OPS_MAX = 1024,
     ROUTER_SPARE_PARTS_MAX = 64,
     ROUTER_SMALL_BYTES = 1024 + CAIRN_RECORD_HEAD_BYTES + 28, /* values up to here are kept in the operation itself */
@@ -133,8 +134,9 @@ struct cairn_router {
     struct router_sweep *sweep;
     struct cairn_timer sweep_timer; /* home's, in a cluster: until the next */
     bool quiescing;
-    uint64_t loaded;               /* all namespaces up to this revision of the map were known at the start */
-    uint32_t *removed, nremoved;   /* home: clustered namespaces that were removed since */
+    uint64_t loaded; /* all namespaces up to this revision of the map were known at the start */
+    /* home: clustered namespaces that were removed since, the newest of them */
+    uint32_t removed[ROUTER_REMOVED_MAX], nremoved, next_removed;
     struct router_uploads uploads; /* of all workers */
     struct router_reaper *reaper;
     struct cairn_task quiesced_task;

@@ -69,6 +69,7 @@ static int spare_open(struct cairn_segments *s, int *fd)
     if (*fd < 0)
         return cairn_file_code(errno);
     e = posix_fallocate(*fd, 0, (off_t)s->segment_bytes);
+    s->spare = e == 0;
     if (e == 0)
         return 0;
     close(*fd);
@@ -104,6 +105,7 @@ static int segment_begin(struct cairn_segments *s, const struct cairn_segment *m
         close(made->fd);
         return rc;
     }
+    s->spare = false;
     pthread_mutex_lock(&s->mutex);
     s->all[s->n++] = *made;
     pthread_mutex_unlock(&s->mutex);
@@ -222,15 +224,14 @@ static int roll(struct cairn_segments *s)
 
 int cairn_segments_add(struct cairn_segments *s, uint32_t type, const struct iovec *body, uint32_t n, uint64_t *lsn)
 {
-    uint64_t bytes = sizeof(struct record), body_bytes = 0,
-             used = HEADER_BYTES + s->end - cairn_segments__newest(s)->first;
+    uint64_t bytes, body_bytes = 0, used = HEADER_BYTES + s->end - cairn_segments__newest(s)->first;
     int rc;
 
     if (atomic_load(&s->broken))
         return CAIRN_E_IO;
     for (uint32_t i = 0; i < n; i++)
         body_bytes += body[i].iov_len;
-    bytes = cairn_round_up(bytes + body_bytes, 8);
+    bytes = cairn_segment_record_bytes(body_bytes);
     CAIRN_ASSERT(type < TYPE_END && bytes <= CAIRN_SEGMENT_RECORD_BYTES_MAX);
     if (used + bytes + sizeof(struct record) > s->segment_bytes) {
         rc = roll(s);
@@ -243,6 +244,25 @@ int cairn_segments_add(struct cairn_segments *s, uint32_t type, const struct iov
     *lsn = s->end;
     record_put(s, type, body, n, (uint32_t)bytes, (uint32_t)body_bytes);
     return 0;
+}
+
+int cairn_segments_reserve(struct cairn_segments *s)
+{
+    int fd, rc = 0;
+
+    if (!s->spare) {
+        rc = spare_open(s, &fd);
+        if (rc == 0)
+            close(fd);
+    }
+    return rc;
+}
+
+uint64_t cairn_segments_room(const struct cairn_segments *s)
+{
+    uint64_t room = s->segment_bytes - MIN(s->segment_bytes, HEADER_BYTES + s->end - s->all[s->n - 1].first);
+
+    return room + (s->spare && s->n < CAIRN_SEGMENTS_MAX ? s->segment_bytes - HEADER_BYTES : 0);
 }
 
 int cairn_segments_write(struct cairn_segments *s)
@@ -320,4 +340,9 @@ void cairn_segments_release(struct cairn_segments *s, uint64_t lsn)
 uint64_t cairn_segments_begin(const struct cairn_segments *s)
 {
     return s->all[0].first;
+}
+
+uint64_t cairn_segments_newest(const struct cairn_segments *s)
+{
+    return s->all[s->n - 1].first;
 }

@@ -22,7 +22,7 @@ struct record {
     uint64_t lsn, durable;
     uint32_t type, body;
 };
-_Static_assert(sizeof(struct record) == 32, "the record header is a disk format");
+_Static_assert(sizeof(struct record) == CAIRN_SEGMENT_RECORD_HEAD_BYTES, "the record header is a disk format");
 
 static inline uint32_t cairn_segment__header_crc(const struct segment_header *h)
 {

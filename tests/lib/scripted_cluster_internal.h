@@ -81,6 +81,8 @@ struct scripted_cluster {
 
 /* scripted_router.c */
 extern cairn_rpc_handler *const scripted_router_handlers[32];
+/* It gets no answer, unless it is canceled. */
+void scripted_hold(struct cairn_rpc_req *rq);
 /* Where @key is or would be. */
 struct scripted_value *scripted_find(struct scripted_cluster *c, const uint8_t *key, size_t len, bool *there);
 void scripted_put(struct scripted_cluster *c, const uint8_t *key, size_t key_len, const uint8_t *p, size_t len);

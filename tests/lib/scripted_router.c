@@ -85,11 +85,19 @@ static void on_held_cancel(struct cairn_rpc_req *rq, void *arg)
     cairn_rpc_reply(rq, CAIRN_E_CANCELED, NULL, NULL, 0);
 }
 
-/* True: that is all that becomes of @rq. */
-static bool misbehaves(struct cairn_rpc_req *rq, enum scripted_fault fault)
+void scripted_hold(struct cairn_rpc_req *rq)
 {
     struct scripted_cluster *c = of(rq)->c;
 
+    CAIRN_ASSERT(c->nheld < HELD_MAX);
+    rq->on_cancel = on_held_cancel;
+    rq->on_cancel_arg = c;
+    c->held[c->nheld++] = rq;
+}
+
+/* True: that is all that becomes of @rq. */
+static bool misbehaves(struct cairn_rpc_req *rq, enum scripted_fault fault)
+{
     switch (fault) {
     case SCRIPTED_MOVED:
         cairn_rpc_reply_err(rq, CAIRN_E_MOVED, "as told");
@@ -101,10 +109,7 @@ static bool misbehaves(struct cairn_rpc_req *rq, enum scripted_fault fault)
         cairn_rpc_reply_err(rq, CAIRN_E_DENIED, "as told");
         return true;
     case SCRIPTED_SILENT:
-        CAIRN_ASSERT(c->nheld < HELD_MAX);
-        rq->on_cancel = on_held_cancel;
-        rq->on_cancel_arg = c;
-        c->held[c->nheld++] = rq;
+        scripted_hold(rq);
         return true;
     case SCRIPTED_DIE_BEFORE:
         hang_up(rq);

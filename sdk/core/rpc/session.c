@@ -424,8 +424,10 @@ struct cairn_rpc_session *cairn_rpc_session_sibling(const struct cairn_rpc_sessi
     struct cairn_rpc_session_conf conf = s->conf;
     struct cairn_rpc_session *sibling;
 
-    conf.naddrs = MIN(naddrs, (uint32_t)CAIRN_SESSION_ADDRS_MAX);
-    memcpy(conf.addrs, addrs, conf.naddrs * sizeof(*addrs));
+    if (naddrs > 0) {
+        conf.naddrs = MIN(naddrs, (uint32_t)CAIRN_SESSION_ADDRS_MAX);
+        memcpy(conf.addrs, addrs, conf.naddrs * sizeof(*addrs));
+    }
     conf.changed = NULL;
     snprintf(conf.node, sizeof(conf.node), "%s", node);
     if (s->has_id) {

@@ -52,6 +52,8 @@ struct cairn_coordinator_ops {
     /** This node is elected, and has not acted yet; or its term ends, and the store was not told: its own lease ends
      * with this call (PROTOCOL §6). NULL: nothing. */
     void (*give_up)(struct cairn_coordinator *co);
+    /** Another node is elected. NULL: nothing. */
+    void (*other)(struct cairn_coordinator *co);
     /** Tell @nodes, which hold or held @slot, soon; they may also hear of it later. */
     void (*publish)(struct cairn_coordinator *co, uint32_t slot, const struct cairn_slot_record *rec,
                     const uint64_t *nodes, uint32_t n);

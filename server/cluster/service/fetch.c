@@ -12,8 +12,9 @@
  *          from there was no use, another that is in sync with the slot is asked. For a copy: or for its turn there.
  *  READ    the other node is writing its bytes into our memory.
  *  PUT     they are being stored, under the same name, with the writer's checksums, until they are on disk.
- *  DONE    it is here; or the other node has it no more, though it names it, and is in sync: then the name was
- *          replaced or the namespace removed since, and what says so follows.
+ *  DONE    it is here; or the other node has it no more, though it names it and leads: then the name was replaced or the
+ *          namespace removed since, and what says so follows. (Whoever does not lead any more, in the epoch of the message
+ *          and as the process that sent it, has perhaps cut the entry from its log, or lost it, and another has not.)
  *  FAILED  it is asked for again by whatever comes again.
  *
  * A node that does not answer holds none of the memory for longer than READ_MS, and never all of it. */

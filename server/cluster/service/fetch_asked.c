@@ -117,24 +117,54 @@ void cairn_cluster__side_on_regions(struct cairn_rpc_req *rq)
 
 /* ---- a region for another node ---- */
 
-/* The extent provider writes it straight into that node's memory. */
+/* The extent provider writes it straight into that node's memory. That there is none is to be said by who leads the slot
+ * that names it, so the slot's worker is asked. */
 struct reading {
     struct cairn_rpc_req *rq;
+    struct side_worker *w; /* the slot's */
+    struct cairn_loop *origin;
+    struct cairn_task task;
     struct cairn_timer turn; /* of a copy */
     Cairn__Wire__ExtentRead msg;
     struct cairn_rpc_call call;
     struct cairn_err err;
 };
 
+static void reading_refuse(void *arg)
+{
+    struct reading *x = arg;
+
+    cairn_rpc_reply_err(x->rq, x->call.rc, "%s", x->err.text);
+    free(x);
+}
+
+static void reading_check(void *arg)
+{
+    struct reading *x = arg;
+    const Cairn__Wire__ClusterRegion *m = (const Cairn__Wire__ClusterRegion *)x->rq->msg;
+
+    if (x->w->stopping || x->w->slots == NULL || !cluster_slots_leads(x->w->slots, m->slot, m->epoch, m->inc))
+        x->call.rc =
+            cairn_err_set(&x->err, CAIRN_E_STATE, "region %016" PRIx64 " is not here, but it may be elsewhere", m->id);
+    cairn_task_init(&x->task, reading_refuse, x);
+    cairn_loop_post(x->origin, &x->task);
+}
+
 static void on_given(struct cairn_rpc_call *call)
 {
     struct reading *x = call->arg;
 
     x->rq->on_cancel = NULL;
-    if (call->rc == 0)
-        cairn_rpc_reply(x->rq, 0, call->reply, NULL, 0);
-    else
-        cairn_rpc_reply_err(x->rq, call->rc, "%s", x->err.text);
+    if (call->rc == CAIRN_E_NOTFOUND) {
+        cairn_task_init(&x->task, reading_check, x);
+        cairn_loop_post(x->w->loop, &x->task);
+        return;
+    }
+    if (call->rc != 0) {
+        reading_refuse(x);
+        return;
+    }
+    cairn_rpc_reply(x->rq, 0, call->reply, NULL, 0);
     free(x);
 }
 
@@ -185,17 +215,20 @@ void cairn_cluster__side_on_region_read(struct cairn_rpc_req *rq)
     const Cairn__Wire__ClusterRegion *m = (const Cairn__Wire__ClusterRegion *)rq->msg;
     struct cairn_cluster *c = rq->target->ctx;
     const struct cairn_rpc_target *extent = c->side->workers[cairn_rpc_index(rq->rpc)].extent;
-    struct reading *x = extent != NULL && m->bulk != NULL ? calloc(1, sizeof(*x)) : NULL;
+    bool good = m->bulk != NULL && m->slot < SIDE_SLOTS_MAX;
+    struct reading *x = extent != NULL && good ? calloc(1, sizeof(*x)) : NULL;
 
     if (x == NULL) {
         cairn_rpc_reply_err(rq,
-                            extent == NULL    ? CAIRN_E_NOPROVIDER
-                            : m->bulk == NULL ? CAIRN_E_INVAL
-                                              : CAIRN_E_NOMEM,
+                            extent == NULL ? CAIRN_E_NOPROVIDER
+                            : !good        ? CAIRN_E_INVAL
+                                           : CAIRN_E_NOMEM,
                             "region %016" PRIx64, m->id);
         return;
     }
     x->rq = rq;
+    x->w = side_worker_of(c, m->slot);
+    x->origin = cairn_rpc_loop(rq->rpc);
     cairn__wire__extent_read__init(&x->msg);
     x->msg.id = m->id;
     x->msg.length = m->length;

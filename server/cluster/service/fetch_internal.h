@@ -21,6 +21,8 @@ struct fetch_want {
     uint32_t slot;  /* of the value that it is of */
     uint64_t node;  /* that has it, as it says */
     bool named;     /* an entry or a record of @node names it; if not, it is spoken of beforehand */
+    uint64_t epoch; /* in which process @inc of @node leads the slot, if it is named */
+    uint64_t inc;
     bool copy;      /* a record of a copy: it comes as fast as copies may */
     uint64_t owner; /* as its store has it */
     struct cairn_record_region region;

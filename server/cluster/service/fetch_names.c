@@ -8,6 +8,8 @@ static bool record_is_here(struct side_worker *w, const struct cairn_repl_msg *m
     struct fetch_want want = { .slot = m->slot,
                                .node = m->from.node,
                                .named = true,
+                               .epoch = m->epoch,
+                               .inc = m->from.inc,
                                .copy = m->kind == CAIRN_REPL_COPY,
                                .owner = CAIRN_REGION_OWNER_TAG | ns };
     struct cairn_record r;

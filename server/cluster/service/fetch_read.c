@@ -215,6 +215,11 @@ static void read_start(struct side_fetch *f, const struct cairn_rpc_dest *dest)
     f->msg.read.id = f->want.region.id;
     f->msg.read.length = f->want.region.len;
     f->msg.read.bulk = &f->exposed.desc;
+    f->msg.read.slot = f->want.slot;
+    if (f->want.named && f->source == f->want.node) {
+        f->msg.read.epoch = f->want.epoch;
+        f->msg.read.inc = f->want.inc;
+    }
     f->msg.read.copy = f->want.copy;
     side_fetch_call(f, NULL, CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_REGION_READ, &f->msg.read.base, on_read);
     f->call.dest = *dest;

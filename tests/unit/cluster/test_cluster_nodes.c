@@ -263,6 +263,43 @@ static void a_node_misses_its_log(void **state)
     node_start(w, 2);
 }
 
+static int setup_endless_leases(void **state)
+{
+    return setup_with(state, UINT64_C(60000) * MS);
+}
+
+/* A coordinator that is silent answers no heartbeat, nor is there anybody to say so. Another one hears from all who are
+ * left as soon as it is elected, not when those heartbeats have had their time, which is that of a lease. */
+static void another_coordinator_hears_all_at_once(void **state)
+{
+    struct world *w = *state;
+    uint32_t silent, next = NODES;
+    bool heard = false;
+
+    expect_leases(w);
+    silent = coordinator_of(w);
+    w->nodes[silent].up = false;
+    for (int k = 0; k < 2500; k++) /* heartbeats go out */
+        turn(w);
+    cairn_coordinator_stop(w->nodes[silent].c->coordinator); /* its election is on the store's loop, and would go on */
+    for (int k = 0; !heard && k < TURNS_MAX / 4; k++) {
+        turn(w);
+        for (uint32_t i = 0; i < NODES; i++) {
+            if (i != silent && cairn_coordinator_is_serving(w->nodes[i].c->coordinator))
+                next = i;
+        }
+        heard = next < NODES;
+        for (uint32_t i = 0; i < NODES && heard; i++) {
+            const struct cairn_coord_node *n = cairn_coord_node(&w->nodes[next].c->coordinator->coord, i + 1);
+
+            heard = i == silent || (n != NULL && n->granted);
+        }
+    }
+    w->nodes[silent].up = true;
+    if (!heard)
+        fail_msg("node %u coordinates, and has not heard all", next);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -273,6 +310,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_node_that_stood_still_gives_its_lease_up, setup_long_leases, teardown),
         cmocka_unit_test_setup_teardown(slots_of_a_coordinator_that_left_wait_for_no_lease, setup_long_leases,
                                         teardown),
+        cmocka_unit_test_setup_teardown(another_coordinator_hears_all_at_once, setup_endless_leases, teardown),
         cmocka_unit_test_setup_teardown(a_node_misses_its_log, setup, teardown),
     };
 

@@ -34,6 +34,7 @@ struct fixture {
     struct cairn_rpc_target target;
     struct cairn_rpc *rpc, *other_rpc; /* of the other worker, whose loop this thread turns as well */
     char dir[SCRATCH_MAX];
+    const struct cairn_identity *who; /* who calls; NULL: the node itself */
     /* of the last call */
     bool done;
     int rc;
@@ -176,6 +177,7 @@ static inline int call(struct fixture *fx, uint16_t method, const void *msg, con
                                 .msg = msg,
                                 .payload[0] = { .iov_base = (void *)(uintptr_t)payload, .iov_len = len },
                                 .payload_n = len > 0,
+                                .who = fx->who,
                                 .done = on_done,
                                 .arg = fx,
                                 .err = &fx->err };

@@ -118,6 +118,8 @@ static void slab_refusal_takes_nothing(void **state)
     cairn_kv_slab_free(&s, small, SMALL);
     assert_int_equal(cairn_kv_slabs_resident(&s), before); /* both are kept */
     assert_null(cairn_kv_slab_alloc(&s, LIMIT));
+    assert_true(cairn_kv_slabs_are_low(&s, LIMIT));
+    assert_false(cairn_kv_slabs_are_low(&s, 3 * MIB)); /* of which one is only kept */
     assert_int_equal(cairn_kv_slabs_resident(&s), before);
     large = cairn_kv_slab_alloc(&s, 3 * MIB);
     assert_non_null(large);
