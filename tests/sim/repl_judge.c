@@ -137,6 +137,35 @@ static void check_chosen(struct repl_world *rw, uint32_t slot, const struct cair
     }
 }
 
+static bool is_in_tail(const struct rw_truth *t, uint64_t end, struct cairn_rid rid)
+{
+    for (uint64_t i = end; i < t->n; i++) {
+        if (cairn_at_is(t->all[i].rid.session, rid.session) && t->all[i].rid.seq == rid.seq)
+            return true;
+    }
+    return false;
+}
+
+/* A write whose client has not heard of it may have been seen, is lost, and is repeated: then it is done once more. */
+static void excuse_repetitions(struct repl_world *rw, uint32_t slot, uint64_t end)
+{
+    for (uint32_t i = 0; i < rw->conf.clients; i++) {
+        const struct rw_client *c = &rw->clients[i];
+        struct linear_op op = c->op;
+
+        if (c->state != RW_CALLING || c->slot != slot || c->key >= RW_KEYS ||
+            !is_in_tail(&rw->truth[slot], end,
+                        (struct cairn_rid){ .session = c->session[slot].id, .seq = c->session[slot].seq }))
+            continue;
+        op.client = UINT32_MAX;
+        op.end = true_us(rw);
+        if (op.kind == LINEAR_DELETE)
+            op = (struct linear_op){ .kind = LINEAR_PUT, .client = UINT32_MAX, .begin = op.begin, .end = op.end };
+        if (op.kind == LINEAR_PUT)
+            rw_history_add(rw, slot, c->key, &op);
+    }
+}
+
 /* The tail that no member had on disk is gone: every register is back at what it was before, once, now. */
 static void excuse(struct repl_world *rw, uint32_t slot, const struct rw_slot *chosen, uint64_t end)
 {
@@ -147,6 +176,7 @@ static void excuse(struct repl_world *rw, uint32_t slot, const struct rw_slot *c
     rw->losses += t->replied > end;
     rw->lost_entries += t->n - end;
     value_at_end(chosen, index);
+    excuse_repetitions(rw, slot, end);
     t->n = (uint32_t)end;
     t->replied = MIN(t->replied, end);
     rw->loss_us[slot] = now;
