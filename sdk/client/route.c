@@ -193,6 +193,24 @@ static bool route_choose(struct cairn_call *call, const struct cairn_route_slot 
     return true;
 }
 
+/* No way leads to the node, and to wait would be of no use: then the call ends. */
+static bool route_is_closed(struct cairn_call *call, const struct cairn_route_slot *s)
+{
+    const struct cairn_routing *r = call->c->routing;
+    uint16_t place;
+
+    if (s == NULL && !call->route.direct)
+        return false;
+    place = call->route.direct ? call->route.place : s->holders[0];
+    if (!route_member_is_nowhere(r, place))
+        return false;
+    cairn_err_set(&call->err, CAIRN_E_UNSUPPORTED,
+                  "node %s, which has to be asked, has no address that leads there from here",
+                  r->map.nodes[place]->name);
+    cairn__call_fail_later(call, CAIRN_E_UNSUPPORTED);
+    return true;
+}
+
 /* The session with the node is given back. */
 static void route_leave(struct cairn_call *call)
 {
@@ -222,7 +240,8 @@ bool cairn__route_find(struct cairn_call *call, uint64_t *timeout_ns)
         cairn_sm_move(&route->sm, ROUTE_FIND);
     }
     s = cairn_route_map_slot(&r->map, route->slot);
-    if (s != NULL && route->home != NULL && *route->home != 0 && *route->home != r->map.nodes[s->holders[0]]->node) {
+    if (s != NULL && route->home != NULL && *route->home != 0 && *route->home != r->map.nodes[s->holders[0]]->node &&
+        !(route->writes && route->unsure)) { /* that one: whoever leads knows whether it was done */
         cairn_err_set(&call->err, CAIRN_E_MOVED, "the node that had the first parts of it leads its slot no more");
         cairn__call_fail_later(call, CAIRN_E_MOVED);
         return false;
@@ -240,6 +259,8 @@ bool cairn__route_find(struct cairn_call *call, uint64_t *timeout_ns)
     }
     if ((s == NULL && !route->direct) || !route_choose(call, s)) {
         call->rpc.dest.session = call->c->session;
+        if (route_is_closed(call, s))
+            return false;
         route_fetch_want(r, -1);
         route_wait(call, ROUTE_MAP, cairn__route_pause_ns(call->c, route->tries++));
         return false;

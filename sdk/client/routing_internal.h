@@ -37,6 +37,8 @@ struct route_members {
 void route_members_init(struct cairn_routing *r);
 /* The session with it, for one more user, or NULL: not now. Not up, perhaps: then it connects. */
 struct cairn_rpc_session *route_member_get(struct cairn_routing *r, uint16_t place);
+/* No address of it that the map knows can be reached from here. */
+bool route_member_is_nowhere(const struct cairn_routing *r, uint16_t place);
 void route_member_put(struct cairn_routing *r, uint16_t place);
 /* A node from @from on that there is a connection with, which has not been silent lately; -1: none. */
 int route_member_up(const struct cairn_routing *r, uint32_t from);

@@ -51,7 +51,7 @@ static void cluster_records(struct cairn_rpc_req *rq)
         members[i].host = c->nodes[i].host;
         addresses[i] = (char *)(uintptr_t)c->nodes[i].told;
         members[i].addresses = &addresses[i];
-        members[i].n_addresses = 1;
+        members[i].n_addresses = addresses[i] != NULL;
     }
     for (uint32_t i = 0; i < SCRIPTED_SLOTS; i++) {
         cairn__wire__slot_update__init(&slots[i]);
@@ -275,6 +275,14 @@ void scripted_cluster_address(struct scripted_cluster *c, uint32_t node, uint32_
     pthread_mutex_unlock(&c->mutex);
 }
 
+void scripted_cluster_hide(struct scripted_cluster *c, uint32_t node)
+{
+    pthread_mutex_lock(&c->mutex);
+    c->nodes[node].told = NULL;
+    map_changed(c);
+    pthread_mutex_unlock(&c->mutex);
+}
+
 void scripted_cluster_host(struct scripted_cluster *c, uint32_t node, const char *host)
 {
     pthread_mutex_lock(&c->mutex);
@@ -297,7 +305,7 @@ uint32_t scripted_cluster_stores(struct scripted_cluster *c, const void *key, si
 
 uint32_t scripted_cluster_connections(struct scripted_cluster *c, uint32_t node)
 {
-    return c->nodes[node].rpc->npeers;
+    return (uint32_t)atomic_load(&c->nodes[node].rpc_node.counters.connections); /* its thread's the rest */
 }
 
 void scripted_cluster_store(struct scripted_cluster *c, const void *key, size_t len, const void *value,

@@ -17,6 +17,10 @@
  * -DSTATES  the record says TAKEOVER or ACTIVE; PROPOSE ACTIVE makes an epoch
  * -DSKIP  a node may learn a map without those between; `since` tells it
  *         whether another was primary meanwhile
+ * -DLEAVE  processes leave before they stop: they give up what they lead, and every ACK of theirs says that they are to
+ *          be let out of the set.  A stop in order keeps the whole log, and nothing that was acknowledged may be lost by it
+ * -DREGIONS  each entry names a region, whose bytes have to be here before it is taken: who has them not asks the process
+ *          that sent the entry.  One that has it no more, though it leads in that epoch, says so (GONE), and nobody waits for it
  * -DLIVE  bounded faults; final states must be repaired
  * mistakes: M_*, each left out of a rule; README.md says what they break
  */
@@ -63,6 +67,47 @@ bool prel;              /* a RELEASE of epoch E is on its way to MAP; one of an 
 #define UNRELEASE(r)
 #define RELVOID
 #endif
+#ifdef LEAVE
+#ifndef LEAVES
+#define LEAVES 2
+#endif
+bool lv[3];             /* this process leaves, which its every ACK says; how much a primary has heard of it is open */
+byte leaves = LEAVES;
+byte stopped;           /* processes that left: bits */
+#ifdef M_LEAVES_STICK   /* of the process before, and the primary knows no better */
+#define STAYAGAIN(r)
+#else
+#define STAYAGAIN(r) lv[r] = 0;
+#endif
+#ifdef M_LEAVE_NO_WORD
+#define SAYS(r) false
+#else
+#define SAYS(r) lv[r]
+#endif
+#define HEIR1(r,h) (MEMBER(me[r],h) && !lv[h])
+#define HEIR(r) (HEIR1(r,(r+1)%3) || HEIR1(r,(r+2)%3))
+#else
+#define SAYS(r) false
+#define STAYAGAIN(r)
+#endif
+#ifdef REGIONS
+int here[3];            /* regions on disk, named by their entries: bit (epoch, request) */
+int gone[3];            /* of which this process was told that they are no more */
+#define RBIT(x) (1<<((x)-4))
+#define HASREGION(r,x) (here[r] & RBIT(x))
+#ifdef M_NO_ADMIT
+#define ADMITTED(r,x) true
+#else
+#define ADMITTED(r,x) ((here[r]|gone[r]) & RBIT(x))
+#endif
+#define STORED(r,x) here[r] = here[r] | RBIT(x);
+#define UNTOLD(r) gone[r] = 0;
+#else
+#define HASREGION(r,x) true
+#define ADMITTED(r,x) true
+#define STORED(r,x)
+#define UNTOLD(r)
+#endif
 #ifdef STATES
 bool tko;               /* the record of epoch E says TAKEOVER */
 bool pact;              /* an ACTIVE of epoch E is on its way to MAP */
@@ -75,11 +120,15 @@ bool pact;              /* an ACTIVE of epoch E is on its way to MAP */
 /* budgets, ghosts */
 byte crashes = CRASHES;
 #ifdef LIVE
+#ifdef LEAVE            /* no lease runs out and nobody is silent: leaving is to need neither */
+byte bexp; byte brem; byte bpro;
+#else
 byte bexp = 1; byte brem = 1; byte bpro = 1; byte brel = 1;
+#endif
 #endif
 byte glog[NN]; byte gfloor; byte acked;
 /* scratch (hidden: not part of the state) */
-hidden byte h_i; hidden byte h_j; hidden byte h_e; hidden byte h_b; hidden byte h_x; hidden byte h_c; hidden byte h_d; hidden byte h_ok;
+hidden byte h_i; hidden byte h_j; hidden byte h_e; hidden byte h_b; hidden byte h_x; hidden byte h_c; hidden byte h_d; hidden byte h_ok; hidden int h_n;
 
 #define ISPRIM(r)  (hprim[me[r]]==r && (hinc[IX(me[r],r)]==inc[r]))
 #define MEMBER(e,r) ((hisr[e]>>(r))&1)
@@ -106,6 +155,7 @@ inline visible(r,n) {
   :: h_i < n ->
      h_x = log[LX(r,h_i)];
      assert(glog[h_i]==0 || glog[h_i]==h_x);      /* visible prefix is final */
+     assert(HASREGION(r,h_x));                    /* and has its bytes */
      glog[h_i] = h_x;
      h_j = 0;
      do :: h_j < h_i -> assert((glog[h_j]&3) != (h_x&3)); h_j++   /* applied once */
@@ -129,10 +179,14 @@ inline allacked(p,n) {
      h_i++
   :: else -> break
   od;
+#ifdef M_LEAVER_NOT_WAITED_FOR
+  h_ok = (h_j==0 || (h_j==1 && ((SAYS((p+1)%3) && ack[IX(me[p],(p+1)%3)]<n) || (SAYS((p+2)%3) && ack[IX(me[p],(p+2)%3)]<n))));
+#else
 #ifdef M_ACK_BEFORE_REMOVE
   h_ok = (h_j<=1);
 #else
   h_ok = (h_j==0);
+#endif
 #endif
   h_i = 0; h_j = 0; h_b = 0
 }
@@ -231,6 +285,9 @@ inline recover(r) {
           do :: h_i<3 -> if :: ((h_d>>h_i)&1) && ln[h_i]>=h_e && log[LX(h_i,h_e-1)]==glog[h_e-1] -> h_j = 1 :: else fi; h_i++
              :: else -> break od;
           if :: h_j==0 ->
+#ifdef LEAVE
+               assert(crashes<CRASHES);      /* whoever stops in order loses nothing, `buffered` or not */
+#endif
 #ifdef SYNC
 #ifndef WIPE
                assert(false);
@@ -292,7 +349,7 @@ end:  do
   LEARN(2) LEARN(3)
 #endif
   /* ---- backup / learner ---- */
-  :: d_step { !ISPRIM(r) && ack[IX(me[r],r)] < plen[me[r]] && (!MEMBER(me[r],r) || INCOK(me[r],r)) ->
+  :: d_step { !ISPRIM(r) && ack[IX(me[r],r)] < plen[me[r]] && (!MEMBER(me[r],r) || INCOK(me[r],r)) && ADMITTED(r,plog[PX(me[r],ack[IX(me[r],r)])]) ->
        h_e = ack[IX(me[r],r)];
        if
 #ifdef M_MATCH_BY_N
@@ -317,6 +374,42 @@ end:  do
 #ifdef BREAD
   :: d_step { !ISPRIM(r) && cm[r] < ack[IX(me[r],r)] && cm[r] < pcm[me[r]] && cm[r] < ln[r] -> cm[r]++ }
 #endif
+#ifdef REGIONS
+#ifdef M_GONE_ANY       /* whatever process answers at that node */
+#define MAYTELL(e,n) true
+#else
+#ifdef M_GONE_DEPOSED   /* the same process, wherever it stands now */
+#define MAYTELL(e,n) (hinc[IX(e,n)]==inc[n])
+#else
+#define MAYTELL(e,n) (hinc[IX(e,n)]==inc[n] && me[n]==e)
+#endif
+#endif
+  /* an entry that the primary of epoch @e sent, however late, which is not looked at before its region is here */
+#define FETCH(e,i) \
+  :: d_step { e<=E && hprim[e]<3 && hprim[e]!=r && plen[e]>i && !((here[r]|gone[r]) & RBIT(plog[PX(e,i)])) && (HASREGION(hprim[e],plog[PX(e,i)]) || MAYTELL(e,hprim[e])) -> \
+       h_x = hprim[e]; h_c = plog[PX(e,i)]; \
+       if :: HASREGION(h_x,h_c) -> STORED(r,h_c) printf("T n%d has region %d from n%d\n",r,h_c,h_x) \
+          :: else -> gone[r] = gone[r] | RBIT(h_c); printf("T n%d is told that region %d is gone at n%d\n",r,h_c,h_x) \
+       fi; h_x = 0; h_c = 0 }
+  FETCH(1,0) FETCH(2,0)
+#if NE>=3
+  FETCH(3,0)
+#endif
+#if NN>=2
+  FETCH(1,1) FETCH(2,1)
+#if NE>=3
+  FETCH(3,1)
+#endif
+#endif
+  /* the sweeper: what no entry of the log names */
+  :: d_step { here[r]!=0 ->
+       h_i = 0; h_n = here[r];
+       do :: h_i < ln[r] -> h_n = h_n & ~RBIT(log[LX(r,h_i)]); h_i++ :: else -> break od;
+#ifdef M_SWEEP_LOG
+       h_n = here[r];
+#endif
+       here[r] = here[r] & ~h_n; h_n = 0; h_i = 0 }
+#endif
   /* ---- primary ---- */
   :: d_step { ISPRIM(r) && cm[r] < ln[r] -> 
        allacked(r, cm[r]+1);
@@ -339,7 +432,7 @@ end:  do
 #define WRITE(q,pre) \
   :: d_step { act[r] && ISPRIM(r) && ln[r] < NN && (pre) -> \
        findreq(r,q,DEDUPTO); \
-       if :: h_x==0 -> log[LX(r,ln[r])] = me[r]*4+q; ln[r]++; pubpl(r); printf("T n%d e%d appends req %d at pos %d\n",r,me[r],q,ln[r]) :: else fi; h_x = 0 }
+       if :: h_x==0 -> log[LX(r,ln[r])] = me[r]*4+q; STORED(r,me[r]*4+q) ln[r]++; pubpl(r); printf("T n%d e%d appends req %d at pos %d\n",r,me[r],q,ln[r]) :: else fi; h_x = 0 }
 #define ACK(q) \
   :: d_step { act[r] && lease[r] && ISPRIM(r) && !((acked>>q)&1) -> \
        findreq(r,q,cm[r]); \
@@ -385,13 +478,18 @@ end:  do
 #endif
 #endif
 #endif
+#ifdef LIVE     /* the primary has heard of it: with the ACK that matched */
+#define STAYS(q) (!SAYS(q))
+#else
+#define STAYS(q) true
+#endif
 #define JOIN(q) \
   :: d_step { act[r] && ISPRIM(r) && r!=q && !MEMBER(me[r],q) && pjr[me[r]]==0 && JOINCOND(q) -> \
        printf("T n%d e%d proposes join n%d inc %d\n",r,me[r],q,linc[q]); pjr[me[r]] = q+1; pjinc[me[r]] = linc[q] }
 #ifdef M_JOIN_EARLY
-#define JOINCOND(q) true
+#define JOINCOND(q) STAYS(q)
 #else
-#define JOINCOND(q) (ack[IX(me[r],q)] >= cm[r])
+#define JOINCOND(q) (ack[IX(me[r],q)] >= cm[r] && STAYS(q))
 #endif
   JOIN(0) JOIN(1) JOIN(2)
 #ifdef HANDOVER
@@ -405,10 +503,14 @@ end:  do
 #else
 #define STOPPED(r) rel[r] = 1; act[r] = 0;      /* the state first, */
 #endif
+#ifdef LEAVE
+#define BREL && lv[r] && HEIR(r) ->
+#else
 #ifdef LIVE
 #define BREL && brel>0 -> brel--;
 #else
 #define BREL ->
+#endif
 #endif
   /* then the word, which MAP may hear at any later time */
   :: d_step { act[r] && ISPRIM(r) && !RELEASED(r) && pjr[me[r]]==0 && DRAINED(r) BREL \
@@ -423,7 +525,7 @@ end:  do
   :: d_step { lease[r] -> lease[r] = 0 }
 #endif
 #define CRASHBODY(n) \
-       crashes--; printf("T n%d crashes, keeps %d of %d\n",r,n,ln[r]); inc[r]++; linc[r] = 0; lease[r] = 0; act[r] = 0; cm[r] = 0; UNRELEASE(r) cut(r,n); \
+       crashes--; printf("T n%d crashes, keeps %d of %d\n",r,n,ln[r]); inc[r]++; linc[r] = 0; lease[r] = 0; act[r] = 0; cm[r] = 0; UNRELEASE(r) UNTOLD(r) cut(r,n); \
        h_e = 0; do :: h_e<=E -> if :: !MEMBER(h_e,r) -> ack[IX(h_e,r)] = 0 :: else fi; h_e++ :: else -> break od; h_e = 0; gc()
 #ifdef VOLFENCE
 #define CF ; me[r] = 0
@@ -442,6 +544,23 @@ end:  do
   :: d_step { crashes>0 && SURVIVES+1<ln[r] -> CRASHBODY(ln[r]-2) SYNCALL CF }
 #ifdef WIPE
   :: d_step { crashes>0 && ln[r]>0 -> CRASHBODY(0) CF }
+#endif
+#ifdef LEAVE
+  :: d_step { leaves>0 && !lv[r] && !((stopped>>r)&1) -> leaves--; lv[r] = 1; printf("T n%d begins to leave\n",r) }
+#define STOP(n) \
+       crashes++; CRASHBODY(n) SYNCALL; STAYAGAIN(r) stopped = stopped | BIT(r)
+  /* others have it all: what is not on disk is of no use */
+  :: d_step { lv[r] && !((stopped>>r)&1) && !ISPRIM(r) && !MEMBER(me[r],r) -> STOP(SURVIVES) }
+  /* it leads and nobody who stays could; or its time is over */
+#ifdef LIVE
+#define STUCK(r) (ISPRIM(r) && me[r]==E && !RELEASED(r) && act[r] && !HEIR(r))
+#else
+#define STUCK(r) MEMBER(me[r],r)
+#endif
+  :: d_step { lv[r] && !((stopped>>r)&1) && STUCK(r) -> STOP(ln[r]) }
+#ifdef M_STOP_NO_FLUSH
+  :: d_step { lv[r] && !((stopped>>r)&1) && STUCK(r) && ln[r]>0 -> STOP(ln[r]-1) }
+#endif
 #endif
   od
 }
@@ -472,6 +591,12 @@ end:  do
 #define REMOVE(r) \
   :: d_step { E<NE && MEMBER(E,r) && hprim[E]!=r && BYLIVE(hprim[E]) BREM h_b = hisr[E] & ~BIT(r); newepoch(hprim[E],h_b); h_b = 0 }
   REMOVE(0) REMOVE(1) REMOVE(2)
+#ifdef LEAVE
+#define LETGO(r) \
+  :: d_step { E<NE && SAYS(r) && MEMBER(E,r) && INCOK(E,r) && hprim[E]!=r && act[hprim[E]] && me[hprim[E]]==E && lease[hprim[E]] -> \
+       h_b = hisr[E] & ~BIT(r); newepoch(hprim[E],h_b); h_b = 0 }
+  LETGO(0) LETGO(1) LETGO(2)
+#endif
 #ifdef M_NO_LEASE_WAIT
 #define WAITED true
 #else
@@ -530,10 +655,17 @@ end:  timeout ->
      :: else -> d_step {
 #ifdef PROBE           /* not a mistake: the end is reached, with a hand-over where there may be one */
 #ifdef HANDOVER
+#ifdef LEAVE
+        assert(leaves>0);
+#else
         assert(brel>0);
+#endif
 #else
         assert(false);
 #endif
+#endif
+#ifdef LEAVE
+        assert(!lv[0] && !lv[1] && !lv[2]);   /* whoever wanted to leave has left, and is back */
 #endif
         assert(hprim[E]<3 && act[hprim[E]] && lease[hprim[E]]);
         assert(hisr[E]==7);

@@ -90,6 +90,10 @@ MISTAKES = {
                       "        cairn_coord__replica_del(next, rec->move.from);\n        move_end(next);\n"
                       "        cairn_coord__store(c, s);\n        return;\n    }\n"
                       "    if (rec->move.from == 0 || rec->move.from == rec->primary.node ||")],
+    "M_LEAVER_NOT_WAITED_FOR": [(PRIMARY, "if (p->member || joins)", "if ((p->member && !p->leaves) || joins)")],
+    "M_FILL_NO_REPLICA": [(MOVE, "    next->replicas[next->nreplicas++] = next->move.target.node;\n", "")],
+    "M_LEAVES_TOO_FEW": [(MOVE, "if (cairn_slot_may_leave(rec, rec->move.from)) {", "if (true) {")],
+    "M_TARGET_STAYS_JOINED": [(MOVE, "            next->move.phase = CAIRN_MOVE_COPY;\n", "")],
     "M_CLEAN_EARLY": [(LOAD, "r->rec.state != CAIRN_SLOT_ACTIVE ||", "")],
 }
 

@@ -112,6 +112,8 @@ void rw_node_fetch(struct repl_node *n);
 void rw_node_receive(struct repl_node *n, struct rw_letter *l);
 void rw_node_begin(struct repl_node *n);
 void rw_node_end(struct repl_node *n);
+/* One look at what it still leads or is waited for; true: others can do without it. */
+bool rw_node_leave(struct repl_node *n);
 
 /* ---- repl_call.c ---- */
 
@@ -130,6 +132,8 @@ void rw_judge_reply(struct rw_slot *s, uint64_t pos, bool sync);
 void rw_judge_record(struct repl_world *rw, uint32_t slot, const struct cairn_slot_record *old,
                      const struct cairn_slot_record *rec);
 void rw_judge_cut(struct rw_slot *s, uint64_t pos);
+/* A replica wants something of MAP. That it serves now, if it does, is not to be missed: it may end before the next look. */
+void rw_judge_propose(struct rw_slot *s);
 /* The slot is about to be deleted there. */
 void rw_judge_clean(struct rw_slot *s);
 void rw_judge_once(struct rw_client *c, const struct rw_call *p);

@@ -20,15 +20,18 @@ static bool is_member(const struct rw_slot *s)
 
 /* ---- the truth: what was committed ---- */
 
-static void truth_push(struct rw_truth *t, const struct cairn_log_entry *e)
+static void truth_push(struct rw_truth *t, const struct rw_entry *x)
 {
+    const struct cairn_log_entry *e = &x->e;
+
     if (t->n == t->room) {
         t->room = t->room == 0 ? 256 : t->room * 2;
         t->all = realloc(t->all, t->room * sizeof(*t->all));
         CAIRN_ASSERT(t->all != NULL);
     }
     CAIRN_ASSERT(e->at.pos == t->n + 1);
-    t->all[t->n++] = (struct rw_truth_entry){ .at = e->at, .kind = e->kind, .rid = e->rid };
+    t->all[t->n++] =
+        (struct rw_truth_entry){ .at = e->at, .kind = e->kind, .rid = e->rid, .body = { x->body[0], x->body[1] } };
 }
 
 /* I3: whatever anybody holds for committed is what was committed first. */
@@ -42,16 +45,23 @@ static void check_commit(struct rw_slot *s)
     }
     s->checked = MAX(MIN(s->checked, s->replica.commit), s->log.base.pos);
     for (; s->checked < s->replica.commit; s->checked++) {
-        const struct cairn_log_entry *e = &rw_log_at(&s->log, s->checked + 1)->e;
+        const struct rw_entry *x = rw_log_at(&s->log, s->checked + 1);
 
         if (s->checked == t->n)
-            truth_push(t, e);
+            truth_push(t, x);
         else
-            CAIRN_ASSERT(s->checked < t->n && cairn_at_is(t->all[s->checked].at, e->at));
+            CAIRN_ASSERT(s->checked < t->n && cairn_at_is(t->all[s->checked].at, x->e.at));
     }
     if (is_member(s) && s->replica.commit > 0 && s->replica.commit <= t->n)
         CAIRN_ASSERT(t->all[s->replica.commit - 1].at.epoch ==
                      cairn_slot_log_epoch(&s->replica.log, s->replica.commit));
+}
+
+static void note_service(struct rw_slot *s)
+{
+    uint64_t *newest = &s->node->rw->active_epoch[s->replica.slot];
+
+    *newest = MAX(*newest, s->replica.rec.epoch);
 }
 
 static void check_slot(struct repl_world *rw, uint32_t slot)
@@ -68,7 +78,7 @@ static void check_slot(struct repl_world *rw, uint32_t slot)
         CAIRN_ASSERT(!is_member(s) || !s->partial);                               /* I13 */
         serving += serves(s);
         if (serves(s))
-            rw->active_epoch[slot] = MAX(rw->active_epoch[slot], s->replica.rec.epoch);
+            note_service(s);
     }
     CAIRN_ASSERT(serving <= 1); /* I1 */
 }
@@ -77,6 +87,12 @@ void repl_world_check(struct repl_world *rw)
 {
     for (uint32_t i = 0; i < rw->conf.slots; i++)
         check_slot(rw, i);
+}
+
+void rw_judge_propose(struct rw_slot *s)
+{
+    if (serves(s))
+        note_service(s);
 }
 
 void rw_judge_cut(struct rw_slot *s, uint64_t pos)
@@ -137,32 +153,28 @@ static void check_chosen(struct repl_world *rw, uint32_t slot, const struct cair
     }
 }
 
-static bool is_in_tail(const struct rw_truth *t, uint64_t end, struct cairn_rid rid)
+/* A write that is under way may have been done, be lost now, and be done again: what others saw of it before stands. And
+ * one that is lost may still be done once more, by a copy of its request that comes late. */
+static void excuse_repeated(struct repl_world *rw, uint32_t slot, uint64_t end)
 {
-    for (uint64_t i = end; i < t->n; i++) {
-        if (cairn_at_is(t->all[i].rid.session, rid.session) && t->all[i].rid.seq == rid.seq)
-            return true;
-    }
-    return false;
-}
+    const struct rw_truth *t = &rw->truth[slot];
 
-/* A write whose client has not heard of it may have been seen, is lost, and is repeated: then it is done once more. */
-static void excuse_repetitions(struct repl_world *rw, uint32_t slot, uint64_t end)
-{
     for (uint32_t i = 0; i < rw->conf.clients; i++) {
         const struct rw_client *c = &rw->clients[i];
-        struct linear_op op = c->op;
 
-        if (c->state != RW_CALLING || c->slot != slot || c->key >= RW_KEYS ||
-            !is_in_tail(&rw->truth[slot], end,
-                        (struct cairn_rid){ .session = c->session[slot].id, .seq = c->session[slot].seq }))
-            continue;
-        op.client = UINT32_MAX;
-        op.end = true_us(rw);
-        if (op.kind == LINEAR_DELETE)
-            op = (struct linear_op){ .kind = LINEAR_PUT, .client = UINT32_MAX, .begin = op.begin, .end = op.end };
-        if (op.kind == LINEAR_PUT)
-            rw_history_add(rw, slot, c->key, &op);
+        if (c->state == RW_CALLING && c->slot == slot && c->key < RW_KEYS && c->op.kind != LINEAR_GET)
+            rw_history_add(rw, slot, c->key, &c->op); /* its end is unknown */
+    }
+    for (uint64_t i = end; i < t->n; i++) {
+        const struct rw_truth_entry *x = &t->all[i];
+        struct linear_op op = { .kind = x->body[0] >> 8 == LINEAR_DELETE ? LINEAR_ERASE : LINEAR_PUT,
+                                .client = UINT32_MAX,
+                                .value = x->body[1],
+                                .begin = true_us(rw),
+                                .end = LINEAR_UNKNOWN };
+
+        if (x->kind == CAIRN_ENTRY_WRITE && (x->body[0] & 0xff) < RW_KEYS)
+            rw_history_add(rw, slot, (uint32_t)(x->body[0] & 0xff), &op);
     }
 }
 
@@ -176,7 +188,7 @@ static void excuse(struct repl_world *rw, uint32_t slot, const struct rw_slot *c
     rw->losses += t->replied > end;
     rw->lost_entries += t->n - end;
     value_at_end(chosen, index);
-    excuse_repetitions(rw, slot, end);
+    excuse_repeated(rw, slot, end);
     t->n = (uint32_t)end;
     t->replied = MIN(t->replied, end);
     rw->loss_us[slot] = now;
@@ -194,6 +206,43 @@ static void excuse(struct repl_world *rw, uint32_t slot, const struct rw_slot *c
     }
 }
 
+static bool is_replica(const struct cairn_slot_record *rec, uint64_t node)
+{
+    for (uint32_t i = 0; i < rec->nreplicas; i++) {
+        if (rec->replicas[i] == node)
+            return true;
+    }
+    return false;
+}
+
+/* What a record says of places. Whoever is in sync is a replica, and who leads is in sync; a target is a replica from its
+ * JOIN on and not before; who is no replica any more was one too many, or enough are in sync without it. */
+static void check_placement(const struct repl_world *rw, const struct cairn_slot_record *old,
+                            const struct cairn_slot_record *rec)
+{
+    bool joined = rec->move.phase == CAIRN_MOVE_JOINED;
+
+    CAIRN_ASSERT(cairn_slot_insync(rec, rec->primary) >= 0);
+    for (uint32_t i = 0; i < rec->ninsync; i++)
+        CAIRN_ASSERT(is_replica(rec, rec->insync[i].node));
+    for (uint32_t i = 0; i < rec->nreplicas; i++) {
+        for (uint32_t k = 0; k < i; k++)
+            CAIRN_ASSERT(rec->replicas[i] != rec->replicas[k]);
+        if (old->epoch != 0 && !is_replica(old, rec->replicas[i]))
+            CAIRN_ASSERT(rec->replicas[i] == old->move.target.node && cairn_slot_names(rec, rec->replicas[i]));
+    }
+    if (rec->move.phase != CAIRN_MOVE_NONE)
+        CAIRN_ASSERT(joined == is_replica(rec, rec->move.target.node) &&
+                     (!joined || cairn_slot_insync(rec, rec->move.target) >= 0));
+    if (old->epoch == 0)
+        return;
+    for (uint32_t i = 0; i < old->nreplicas; i++) {
+        if (!is_replica(rec, old->replicas[i]) && old->replicas[i] != old->move.target.node)
+            CAIRN_ASSERT(rec->ninsync >= MIN(2U, rec->nreplicas));
+    }
+    CAIRN_ASSERT(rec->nreplicas >= rw->conf.replicas);
+}
+
 void rw_judge_record(struct repl_world *rw, uint32_t slot, const struct cairn_slot_record *old,
                      const struct cairn_slot_record *rec)
 {
@@ -204,6 +253,9 @@ void rw_judge_record(struct repl_world *rw, uint32_t slot, const struct cairn_sl
     rw->takeovers += !cairn_who_is(old->primary, rec->primary);
     rw->joins += rec->ninsync > old->ninsync;
     rw->moves += old->move.phase == CAIRN_MOVE_JOINED && rec->move.phase == CAIRN_MOVE_NONE;
+    rw->fills += rec->nreplicas > old->nreplicas && old->epoch != 0 && old->move.from == 0;
+    rw->drops += rec->nreplicas < old->nreplicas && old->move.phase == CAIRN_MOVE_NONE;
+    check_placement(rw, old, rec);
     if (old->epoch == 0 || cairn_slot_insync(old, rec->primary) >= 0)
         return;
     rw->recoveries++; /* M6 */

@@ -35,6 +35,43 @@ static void on_flush(void *arg)
         cairn_replica_flush(&n->slots[i].replica);
 }
 
+/* ---- leaving ---- */
+
+bool rw_node_leave(struct repl_node *n)
+{
+    bool left = true;
+
+    for (uint32_t i = 0; n->registered && i < n->rw->conf.slots; i++)
+        left &= cairn_replica_leave(&n->slots[i].replica, true) == REPLICA_LEFT;
+    return left;
+}
+
+static void on_leave(void *arg)
+{
+    struct repl_node *n = arg;
+    struct cairn_env *env = env_of(n->rw, n->index);
+    bool left = rw_node_leave(n);
+
+    if (!left && cairn_env_now_ns(env) < n->leaves_until_ns) {
+        cairn_timer_start(env, &n->leave, cairn_env_now_ns(env) + 20 * MS);
+        return;
+    }
+    n->rw->left += left;
+    n->rw->stopped += !left;
+    repl_world_crash(n->rw, n->index); /* what is not synced is lost: a clean stop does no more harm than that */
+}
+
+void repl_world_begin_to_leave(struct repl_world *rw, uint32_t node)
+{
+    struct repl_node *n = &rw->nodes[node];
+    struct cairn_env *env = env_of(rw, node);
+
+    if (!n->up || n->leaves_until_ns != 0)
+        return;
+    n->leaves_until_ns = cairn_env_now_ns(env) + 3000 * MS;
+    cairn_timer_start(env, &n->leave, cairn_env_now_ns(env) + 20 * MS);
+}
+
 /* ---- MAP ---- */
 
 /* Only the answer to the newest one counts: it goes on from what is known now. */
@@ -182,7 +219,7 @@ void rw_node_begin(struct repl_node *n)
 {
     n->up = true;
     n->registered = false;
-    n->revision = n->granted = n->term = 0;
+    n->revision = n->granted = n->term = n->leaves_until_ns = 0;
     n->process++;
     n->machines = calloc(1, sizeof(*n->machines));
     CAIRN_ASSERT(n->machines != NULL);
@@ -190,6 +227,7 @@ void rw_node_begin(struct repl_node *n)
     cairn_timer_init(&n->beat, on_beat, n);
     cairn_timer_init(&n->upkeep, on_upkeep, n);
     cairn_timer_init(&n->flush, on_flush, n);
+    cairn_timer_init(&n->leave, on_leave, n);
     on_beat(n);
 }
 

@@ -231,6 +231,7 @@ static void op_propose(struct cairn_replica *r, const struct cairn_change *c)
 {
     struct repl_node *n = slot_of(r)->node;
 
+    rw_judge_propose(slot_of(r));
     rw_post(n->rw, n->index, 0, RW_PROPOSE, 0, cairn_wire_change_put(c, &n->rw->post), NULL, 0);
 }
 

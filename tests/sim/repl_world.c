@@ -375,9 +375,7 @@ bool repl_world_leave(struct repl_world *rw, uint32_t node)
     bool left = !n->registered;
 
     for (int tries = 0; !left && tries < 50; tries++) {
-        left = true;
-        for (uint32_t i = 0; n->registered && i < rw->conf.slots; i++)
-            left &= cairn_replica_leave(&n->slots[i].replica, true) == REPLICA_LEFT;
+        left = rw_node_leave(n);
         repl_world_run_ms(rw, 20);
     }
     return left;

@@ -96,7 +96,8 @@ struct repl_node {
     uint64_t revision; /* of the map: all up to here is known */
     uint64_t fetches;  /* the number of the newest FETCH */
     uint64_t granted;  /* the heartbeat whose grant counts when the rest of the map is here; 0: none */
-    struct cairn_timer beat, upkeep, flush;
+    struct cairn_timer beat, upkeep, flush, leave;
+    uint64_t leaves_until_ns; /* its process ends by then, or as soon as others have all that it has; 0: it stays */
     struct cairn_sm_set *machines;
     struct rw_slot slots[RW_SLOTS_MAX];
 };
@@ -123,6 +124,7 @@ struct rw_truth {
         struct cairn_at at;
         enum cairn_entry_kind kind;
         struct cairn_rid rid;
+        uint64_t body[2];
     } * all;
     uint32_t n, room;
     uint64_t replied, replied_sync; /* the newest entry of which a client was told, and the newest such `sync` one */
@@ -164,6 +166,8 @@ struct repl_world {
     struct cairn_arena post; /* of the message that is being sent */
     uint64_t next_value, done_ops, unknown_ops, once_ops, backup_reads;
     uint64_t takeovers, recoveries, copies, checkpoints, trims, losses, lost_entries, joins, moves, cleans, wiped;
+    uint64_t fills, drops, left,
+        stopped; /* left: processes that others could do without; stopped: that could not wait */
     bool clients_stop;
 };
 
@@ -184,6 +188,8 @@ bool repl_world_wipe(struct repl_world *rw, uint32_t node);
 void repl_world_quick_restart(struct repl_world *rw, uint32_t node);
 /** It gives up what it leads and is let out of all sets, as far as others can go on; false: not in a second. */
 bool repl_world_leave(struct repl_world *rw, uint32_t node);
+/** Likewise, while everything else goes on; when it is done, or after three seconds, its process ends. */
+void repl_world_begin_to_leave(struct repl_world *rw, uint32_t node);
 /** The coordinator ends; a successor starts after the predecessor's election lease is over. */
 void repl_world_crash_coord(struct repl_world *rw);
 void repl_world_start_coord(struct repl_world *rw);

@@ -1,5 +1,5 @@
-/* Replication on the simulated world: random walks whose every history is judged. CAIRN_SEEDS says how many, CAIRN_SEED
- * replays one. */
+/* Replication on the simulated world: random walks whose every history is judged. CAIRN_SEEDS says how many, or which
+ * ("2001-5000"), CAIRN_SEED replays one. */
 #include "tests/sim/repl_world.h"
 
 #include <inttypes.h>
@@ -46,7 +46,7 @@ static void walk_wish(struct repl_world *rw, uint32_t node)
 
     if (!rw->coord_is_up)
         return;
-    switch (draw(rw, 6)) {
+    switch (draw(rw, 9)) {
     case 0:
     case 1:
         cairn_coord_move(&rw->coord, slot, rec->replicas[draw(rw, rec->nreplicas)], to, draw(rw, 2) == 0);
@@ -63,6 +63,16 @@ static void walk_wish(struct repl_world *rw, uint32_t node)
         break;
     case 5:
         cairn_coord_move_cancel(&rw->coord, slot);
+        break;
+    case 6: /* one replica more */
+        cairn_coord_move(&rw->coord, slot, 0, to, draw(rw, 3) == 0);
+        break;
+    case 7: /* and one less again */
+        if (rec->nreplicas > rw->conf.replicas)
+            cairn_coord_drop(&rw->coord, slot, rec->replicas[draw(rw, rec->nreplicas)]);
+        break;
+    case 8: /* a stop that somebody asked for; perhaps of several */
+        repl_world_begin_to_leave(rw, node);
         break;
     }
 }
@@ -136,6 +146,8 @@ static void heal(struct repl_world *rw)
     for (uint32_t i = 0; i <= rw->conf.nodes; i++)
         world_slow(rw->world, i, 0);
     for (uint32_t i = 1; i <= rw->conf.nodes; i++) {
+        if (rw->nodes[i].leaves_until_ns != 0) /* nobody would start it when it is gone */
+            repl_world_crash(rw, i);
         repl_world_start(rw, i);
         rw->stored_nodes[i].draining = false;
         cairn_coord_drain(&rw->coord, i, false);
@@ -143,8 +155,8 @@ static void heal(struct repl_world *rw)
 }
 
 struct totals {
-    uint64_t moves, cleans, ops, once, unknown, takeovers, recoveries, joins, copies, trims, wiped, losses, lost,
-        backup_reads;
+    uint64_t moves, fills, drops, left, stopped, cleans, ops, once, unknown, takeovers, recoveries, joins, copies,
+        trims, wiped, losses, lost, backup_reads;
 };
 
 static void walk(uint64_t seed, struct totals *t)
@@ -183,6 +195,10 @@ static void walk(uint64_t seed, struct totals *t)
     t->recoveries += rw->recoveries;
     t->joins += rw->joins;
     t->moves += rw->moves;
+    t->fills += rw->fills;
+    t->drops += rw->drops;
+    t->left += rw->left;
+    t->stopped += rw->stopped;
     t->cleans += rw->cleans;
     t->copies += rw->copies;
     t->trims += rw->trims;
@@ -197,25 +213,37 @@ static void random_walks_are_linearizable(void **state)
 {
     const char *seed = getenv("CAIRN_SEED"), *seeds = getenv("CAIRN_SEEDS");
     struct totals t = { 0 };
-    uint64_t n = seeds != NULL ? strtoull(seeds, NULL, 10) : CAIRN_SEEDS_DEFAULT;
+    uint64_t first = 1, last = CAIRN_SEEDS_DEFAULT, n;
+    char *end;
 
     (void)state;
     if (seed != NULL) {
         walk(strtoull(seed, NULL, 10), &t);
         return;
     }
-    for (uint64_t i = 1; i <= n; i++) {
+    if (seeds != NULL) {
+        last = strtoull(seeds, &end, 10);
+        if (*end == '-') {
+            first = last;
+            last = strtoull(end + 1, NULL, 10);
+        }
+    }
+    n = last - first + 1;
+    for (uint64_t i = first; i <= last; i++) {
         fprintf(stderr, "\rseed %" PRIu64 " ", i);
         walk(i, &t);
     }
     fprintf(stderr,
             ": %" PRIu64 " operations and %" PRIu64 " of write-once keys (%" PRIu64 " reads at backups), %" PRIu64
             " of unknown outcome; %" PRIu64 " changes of primary, %" PRIu64 " recoveries of all members, %" PRIu64
-            " joins, %" PRIu64 " moves, %" PRIu64 " slots cleaned, %" PRIu64 " copies, %" PRIu64
-            " logs trimmed, %" PRIu64 " disks wiped, %" PRIu64 " losses of %" PRIu64 " buffered entries\n",
-            t.ops, t.once, t.backup_reads, t.unknown, t.takeovers, t.recoveries, t.joins, t.moves, t.cleans, t.copies,
-            t.trims, t.wiped, t.losses, t.lost);
-    assert_true(t.ops > n * 300 && t.takeovers > n / 4); /* the walks went somewhere */
+            " joins, %" PRIu64 " moves and %" PRIu64 " to one replica more, %" PRIu64 " replicas dropped, %" PRIu64
+            " processes that left and %" PRIu64 " that could not wait for it, %" PRIu64 " slots cleaned, %" PRIu64
+            " copies, %" PRIu64 " logs trimmed, %" PRIu64 " disks wiped, %" PRIu64 " losses of %" PRIu64
+            " buffered entries\n",
+            t.ops, t.once, t.backup_reads, t.unknown, t.takeovers, t.recoveries, t.joins, t.moves, t.fills, t.drops,
+            t.left, t.stopped, t.cleans, t.copies, t.trims, t.wiped, t.losses, t.lost);
+    /* the walks went somewhere */
+    assert_true(t.ops > n * 300 && t.takeovers > n / 4 && t.fills > n / 10 && t.left > n / 10);
 }
 
 int main(void)

@@ -283,10 +283,11 @@ static void wake(struct node *x)
     for (uint32_t i = 0; i < TIMERS_PER_WAKE; i++) {
         bool ran = cairn_env_run_timers(&x->env, local_ns(x), 1);
 
-        if (!cairn_env_run_tasks(&x->env) && !ran)
-            break;
-        if (!x->up)
+        ran |= x->up && cairn_env_run_tasks(&x->env);
+        if (!x->up) /* it ended itself */
             return;
+        if (!ran)
+            break;
     }
     plan_wake(x);
 }

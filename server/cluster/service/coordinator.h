@@ -190,7 +190,7 @@ void cairn_coordinator_drain(struct cairn_coordinator *co, struct cairn_coordina
 int cairn_coordinator_heartbeat(struct cairn_coordinator *co, const struct cairn_wire_heartbeat *beat,
                                 struct cairn_wire_grant *g, struct cairn_err *err);
 json_t *cairn_coordinator_counts_json(const struct cairn_coordinator_counts *n);
-/** Everything, for people. NULL: no memory. */
-json_t *cairn_coordinator_status(const struct cairn_coordinator *co);
+/** Everything, for people, as of now. While it serves. NULL: no memory. */
+json_t *cairn_coordinator_status(struct cairn_coordinator *co);
 
 #endif

@@ -13,7 +13,12 @@
 
 #include <stdatomic.h>
 
-enum { CLUSTER_QUEUE_BYTES = 64 << 20, CLUSTER_SEGMENT_BYTES = 64 << 20 };
+enum {
+    CLUSTER_QUEUE_BYTES = 64 << 20,
+    CLUSTER_SEGMENT_BYTES = 64 << 20,
+    CLUSTER_SEGMENT_BYTES_MIN = 16 << 20, /* on a small disk */
+    CLUSTER_SEGMENT_DISK_PART = 16,       /* a log has two of them set aside */
+};
 
 struct cluster_slots;
 
@@ -40,7 +45,8 @@ struct cluster_slots_conf {
     uint32_t worker, nworkers, nslots; /* nslots: that there may be, of all workers */
     uint64_t sync_interval_ns;
     uint64_t checkpoint_ns, checkpoint_bytes; /* the latest after that time, and after so much was logged */
-    atomic_uint_fast64_t *words;              /* by slot, CLUSTER_WORD_*; written by the slot's worker alone */
+    uint64_t unapplied_bytes;    /* of entries: with more, a member is silent until it has applied some of them */
+    atomic_uint_fast64_t *words; /* by slot, CLUSTER_WORD_*; written by the slot's worker alone */
     const struct cluster_slots_ops *ops;
     void *arg;
 };
@@ -75,6 +81,8 @@ void cluster_slots_on_synced(struct cluster_slots *w, uint32_t slot, int rc);
 
 /** Whether the log of @slot has the entry @at. */
 bool cluster_slots_has(struct cluster_slots *w, uint32_t slot, struct cairn_at at);
+/** Whether this process is @inc and leads @slot in @epoch, as far as the replica knows. */
+bool cluster_slots_leads(struct cluster_slots *w, uint32_t slot, uint64_t epoch, uint64_t inc);
 /** Each entry of the logs here, behind their beginnings. CAIRN_E_BUSY: what is on disk is not known yet, or
  * records of a copy are being put, which no log names. */
 int cluster_slots_each_entry(struct cluster_slots *w, void (*fn)(void *arg, const struct cairn_log_entry *e),
@@ -82,6 +90,8 @@ int cluster_slots_each_entry(struct cluster_slots *w, void (*fn)(void *arg, cons
 
 /** As cairn_replica_write(); CAIRN_E_MOVED: no replica of the slot is here. */
 int cluster_slots_write(struct cluster_slots *w, uint32_t slot, struct cairn_repl_write *rw);
+/** Whether new data is refused, as cluster_store_refuses() has it. */
+bool cluster_slots_refuses(struct cluster_slots *w);
 /** One step of the node's leaving: gives up some of what it leads (a slot is not written meanwhile, so not all at a
  * time), and asks the primaries of the rest to go on without it. To be called again and again; 0: others have all
  * that they can have. */
