@@ -113,7 +113,7 @@ mistakes("election", "\n".join("-D" + m for m in """PROBE WAIT=4 M_NO_FENCE_REV 
 M_GRANT_INVALID M_GRANT_WHILE_STORING M_UNKNOWN_IS_NO M_RESUME_TERM""".split()), "-DNR=2")
 mistakes("election", "-DM_NO_FENCE_REV -DHARM\n-DTV=4 -DM_ELECTED_FROM_SENT", "-DNR=2")
 mistakes("election", "\n".join("-D" + m for m in """PROBE T=2 M_VALID_FROM_RECEIPT M_PROMOTE_AT_ONCE M_SELF_GRANT_LONG
-M_KEEP_OLD_GRANT M_LATE_GRANT M_NO_MARK M_GRANT_UNNOTED""".split()), "-DSELF")
+M_KEEP_OLD_GRANT M_LATE_GRANT M_NO_MARK M_GRANT_UNNOTED M_RESIGN_FIRST""".split()), "-DSELF")
 
 # ---- succession.pml ----
 passes("succession", "-DB=4\n-DEAGER -DB=11", "bfs", quick=True)
