@@ -13,6 +13,7 @@
 
 #include "providers/extent/extent_space.h"
 #include "providers/extent/extent_store.h"
+#include "server/storage/errand.h"
 #include "server/storage/file_log.h"
 
 enum {
@@ -70,6 +71,9 @@ struct file_store {
     pthread_mutex_t lanes_mutex;
     struct file_lane lanes[2]; /* buffered, sync */
     char damage[160];          /* what a start found wrong, for `status` */
+
+    struct cairn_errand looking;
+    atomic_uint_fast64_t growth; /* what it found */
 };
 
 struct file_worker {
@@ -113,8 +117,11 @@ void file_segment_break(struct file_store *f, struct file_segment *g, const char
 
 /* extent_file_grow.c */
 
-/** Bytes by which segments may still grow on this disk, for status. */
-uint64_t file_space_growth(const struct file_store *f);
+/** Ends with cairn_errand_fini(&f->looking). */
+void file_look_init(struct file_store *f);
+/** Bytes by which segments may still grow on this disk, for status: what a look on a thread of its own finds, or found
+ * last if the disk does not answer soon. */
+uint64_t file_space_growth(struct file_store *f);
 /** Whether a region of @n blocks would find a place, emptied for it if need be, or grown by up to @growth bytes. Under
  * space_mutex. */
 bool file_space_has(const struct file_store *f, uint64_t n, uint64_t growth);

@@ -78,12 +78,23 @@ static uint64_t growth_on_disk(const struct file_store *f, uint64_t bytes)
     return fstatvfs(f->base.dirfd, &vfs) == 0 ? MIN(bytes, (uint64_t)vfs.f_bavail * vfs.f_frsize) : bytes;
 }
 
-uint64_t file_space_growth(const struct file_store *f)
+/* On the errand's thread. */
+static void on_look(void *arg)
 {
-    uint64_t bytes;
+    struct file_store *f = arg;
 
-    cairn_spare_show(f->base.conf.spare, &bytes);
-    return growth_on_disk(f, bytes);
+    atomic_store(&f->growth, growth_on_disk(f, cairn_spare_look(f->base.conf.spare)));
+}
+
+void file_look_init(struct file_store *f)
+{
+    cairn_errand_init(&f->looking, 0, on_look, f);
+}
+
+uint64_t file_space_growth(struct file_store *f)
+{
+    cairn_errand_await(&f->looking, CAIRN_SPARE_LOOK_MS);
+    return atomic_load(&f->growth);
 }
 
 bool file_space_has(const struct file_store *f, uint64_t n, uint64_t growth)

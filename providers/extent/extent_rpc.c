@@ -62,6 +62,7 @@ static void handle_stat(struct cairn_rpc_req *rq)
         return;
     }
     reply.length = r->length;
+    reply.owner = r->owner;
     reply.sealed = atomic_load(&r->sealed);
     reply.quarantined = atomic_load(&r->quarantined);
     cairn_extent_region_put(r);

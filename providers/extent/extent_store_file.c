@@ -6,7 +6,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/statvfs.h>
 
 struct cairn_extent_store *cairn_extent__file_new(void)
 {
@@ -20,6 +19,7 @@ struct cairn_extent_store *cairn_extent__file_new(void)
 
 static void file_fini(struct file_store *f)
 {
+    cairn_errand_fini(&f->looking);
     file_index_forget(f);
     file_space_close(f);
     pthread_mutex_destroy(&f->lanes_mutex);
@@ -35,6 +35,7 @@ static int file_open(struct cairn_extent_store *s, struct cairn_err *err)
     pthread_mutex_init(&f->space_mutex, NULL);
     pthread_mutex_init(&f->index_mutex, NULL);
     pthread_mutex_init(&f->lanes_mutex, NULL);
+    file_look_init(f);
     cairn_list_init(&f->waiters);
     cairn_list_init(&f->limbo);
     cairn_list_init(&f->logged);

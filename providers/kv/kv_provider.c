@@ -18,7 +18,8 @@ static const struct cairn_conf_key schema[] = {
     { .name = "path",
       .type = CAIRN_CONF_STRING,
       .fallback = "",
-      .help = "its directory, for one on another disk; a relative path starts in node.data; empty: the provider's name" },
+      .help =
+          "its directory, for one on another disk; a relative path starts in node.data; empty: the provider's name" },
     { .name = "databases",
       .type = CAIRN_CONF_UINT,
       .fallback = "1024",
@@ -102,16 +103,28 @@ static int check_dir(const struct cairn_provider_env *env, const struct cairn_kv
                          env->name, ops->name);
 }
 
+static int dir_init(const struct cairn_provider_env *env, struct cairn_kv_dir *dir, uint32_t generation,
+                    struct cairn_err *err)
+{
+    return cairn_err_set(err, cairn_kv_dir_init(dir, (uint32_t)cairn_conf_u64(env->conf, "databases"), generation),
+                         "directory of databases");
+}
+
 static int kv_check(const struct cairn_provider_env *env, struct cairn_err *err)
 {
     const struct cairn_kv_store_ops *ops = store_ops(env);
     struct cairn_kv_store_conf conf;
+    struct cairn_kv_dir dir;
     int rc = check_dir(env, ops, err);
 
+    if (rc == 0)
+        rc = dir_init(env, &dir, 0, err);
     if (rc != 0)
         return rc;
     store_conf(env, &conf);
-    return ops->check(&conf, err);
+    rc = ops->check(&conf, &dir, err);
+    cairn_kv_dir_fini(&dir);
+    return rc;
 }
 
 static int kv_start(const struct cairn_provider_env *env, void **ctx, struct cairn_err *err)
@@ -132,11 +145,9 @@ static int kv_start(const struct cairn_provider_env *env, void **ctx, struct cai
     /* A store that remembers nothing begins somewhere, so that handles of an earlier life find nothing. */
     if (getrandom(&generation, sizeof(generation), 0) != sizeof(generation))
         generation = 0;
-    rc = cairn_kv_dir_init(&p->dir, (uint32_t)cairn_conf_u64(env->conf, "databases"), generation);
-    if (rc != 0) {
-        cairn_err_set(err, rc, "directory of databases");
+    rc = dir_init(env, &p->dir, generation, err);
+    if (rc != 0)
         goto free_provider;
-    }
     kv_flush_init(&p->flush);
     store_conf(env, &conf);
     rc = p->ops->open(&conf, &p->dir, &p->store, err);

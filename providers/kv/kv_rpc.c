@@ -57,9 +57,10 @@ void kv_reply_old(struct cairn_rpc_req *rq, const uint8_t *val, int64_t len)
 
 /* ---- get, length, exists ---- */
 
-/* An answer that is given while the store still holds the value in place. */
+/* An answer that is given while the store still holds the value in place, or from a copy. */
 struct get {
-    struct cairn_rpc_req *rq; /* NULL once answered */
+    struct cairn_rpc_req *rq;   /* NULL once answered */
+    struct cairn_kv_page *page; /* for the copy; NULL: the store holds the value */
     const uint8_t *val;
     int64_t len;
 };
@@ -71,6 +72,10 @@ static bool on_get_found(void *arg, uint32_t i, const uint8_t *val, int64_t len)
     (void)i;
     get->val = val;
     get->len = len;
+    if (get->page != NULL && val != NULL) {
+        cairn_kv_page_add(get->page, val, len);
+        get->val = get->page->values.ptr;
+    }
     return true;
 }
 
@@ -81,7 +86,9 @@ static void on_get_end(void *arg)
     struct iovec v = { .iov_base = (void *)(uintptr_t)get->val, .iov_len = (size_t)get->len };
 
     get->rq = NULL;
-    if (get->len < 0)
+    if (get->page != NULL && get->page->rc != 0)
+        cairn_rpc_reply(rq, get->page->rc, NULL, NULL, 0);
+    else if (get->len < 0)
         cairn_rpc_reply(rq, CAIRN_E_NOTFOUND, NULL, NULL, 0);
     else
         cairn_rpc_reply(rq, 0, NULL, &v, v.iov_len > 0);
@@ -173,7 +180,7 @@ static void handle_read(struct cairn_rpc_req *rq, enum cairn_kv_want want)
     const Cairn__Wire__KvGet *m = (const Cairn__Wire__KvGet *)rq->msg;
     struct kv_provider *p = kv_provider_of(rq);
     struct kv_worker *w = kv_worker_of(rq);
-    struct get get = { .rq = rq, .len = -1 };
+    struct get get = { .rq = rq, .page = p->ops->holds_views ? NULL : &w->page, .len = -1 };
     struct cairn_kv_read rd = { .keys = &m->key, .n = 1, .want = want, .found = on_get_found, .arg = &get };
     struct kv_snapshot *snap;
     int rc = CAIRN_KV_LATER;
@@ -182,6 +189,8 @@ static void handle_read(struct cairn_rpc_req *rq, enum cairn_kv_want want)
         return;
     rd.at = snap != NULL ? snap->view : NULL;
     rd.end = want == CAIRN_KV_WANT_VALUE ? on_get_end : NULL;
+    if (get.page != NULL)
+        cairn_kv_page_reset(get.page, rd.db.order, 1);
     if (read_looks(w)) {
         rc = p->ops->read(p->store, &rd);
         read_looked(w, rc == CAIRN_KV_LATER);

@@ -29,6 +29,7 @@ void kv_handle_apply(struct cairn_rpc_req *rq)
         .n = (uint32_t)m->n_keys,
         .erase = m->n_keys > 0,
         .decided = m->decided,
+        .coming = m->coming,
         .durability = (uint32_t)m->durability,
     };
     int rc = cairn_kv_apply_check(m, rq->payload_len);
@@ -37,6 +38,10 @@ void kv_handle_apply(struct cairn_rpc_req *rq)
         cairn_rpc_reply_err(rq, rc,
                             "%zu databases, keys and %zu lengths for %u bytes of values; at most %d entries, %d bytes",
                             m->n_dbs, m->n_lengths, rq->payload_len, CAIRN_BATCH_MAX, CAIRN_KV_APPLY_BYTES_MAX);
+        return;
+    }
+    if (m->decided && !cairn_rpc_req_is_own(rq)) {
+        cairn_rpc_reply_err(rq, CAIRN_E_DENIED, "what a log has decided, the node that has the log applies itself");
         return;
     }
     entries = cairn_arena_alloc(&rq->arena, MAX(w.n, 1U) * sizeof(entries[0]));

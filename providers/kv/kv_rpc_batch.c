@@ -25,8 +25,8 @@ static bool check_keys(struct cairn_rpc_req *rq, const struct cairn_kv_db *db, c
 
 /* ---- mget, mlength, mexists ---- */
 
-/* A multi-get that is answered while the store holds the values in place, or from the worker's page if they are many.
- */
+/* A multi-get that is answered while the store holds the values in place, or from the worker's page: if they are many,
+ * or the store holds none. */
 struct mget {
     struct cairn_rpc_req *rq; /* NULL once answered */
     struct cairn_kv_page *page;
@@ -116,7 +116,7 @@ static void handle_mread(struct cairn_rpc_req *rq, enum cairn_kv_want want)
     rd.at = snap != NULL ? snap->view : NULL;
     mg.rq = rq;
     mg.page = &w->page;
-    mg.views = rd.n <= CAIRN_KV_VIEWS_MAX;
+    mg.views = p->ops->holds_views && rd.n <= CAIRN_KV_VIEWS_MAX;
     mg.nviews = mg.n = 0;
     mg.bytes = 0;
     if (!mg.views)
@@ -181,16 +181,17 @@ static void mwrite_now(struct cairn_rpc_req *rq, struct cairn_kv_write *w)
 
 void kv_write_many(struct cairn_rpc_req *rq, struct cairn_kv_write *w)
 {
+    bool writes_inline = kv_provider_of(rq)->ops->writes_inline;
     struct kv_op *op;
 
     if (UNLIKELY(!cairn_rpc_req_check_durability(rq, w->durability)))
         return;
-    if (w->n == 0 &&
-        (w->durability != CAIRN__WIRE__DURABILITY__DURABILITY_SYNC || kv_provider_of(rq)->ops->writes_inline)) {
+    /* An APPLY of nothing asks whether there is room, any other write of nothing for what was written before. */
+    if (w->n == 0 && (writes_inline ? w->entries == NULL : w->durability != CAIRN__WIRE__DURABILITY__DURABILITY_SYNC)) {
         cairn_rpc_reply(rq, 0, NULL, NULL, 0);
         return;
     }
-    if (kv_provider_of(rq)->ops->writes_inline) {
+    if (writes_inline) {
         mwrite_now(rq, w);
         return;
     }

@@ -1,4 +1,4 @@
-/* Size classes in slabs: see kv_slab.h. A slab is 1 MiB, aligned to its size, so an object finds it by its own address.
+/* Size classes in slabs: see kv_slab.h. A slab is 2 MiB, aligned to its size, so an object finds it by its own address.
  */
 #include "providers/kv/kv_slab.h"
 
@@ -14,7 +14,7 @@
 
 enum { SLAB_HEADER_BYTES = 64, SLAB_LARGE_STEP = 64 << 10 };
 
-struct slab {
+struct cairn_kv_slab {
     struct cairn_link link; /* on usable[class], or on nothing when full */
     void *free;             /* a list through the objects */
     uint32_t class, used;
@@ -22,7 +22,7 @@ struct slab {
     bool huge;      /* resident as a whole */
 };
 
-_Static_assert(sizeof(struct slab) <= SLAB_HEADER_BYTES, "the header has its place");
+_Static_assert(sizeof(struct cairn_kv_slab) <= SLAB_HEADER_BYTES, "the header has its place");
 
 static uint32_t class_of(size_t n)
 {
@@ -63,33 +63,64 @@ void cairn_kv_slabs_init(struct cairn_kv_slabs *s, uint64_t limit)
         cairn_list_init(&s->usable[i]);
 }
 
-static void slab_unmap(struct cairn_kv_slabs *s, struct slab *slab)
+static uint64_t slab_resident(const struct cairn_kv_slab *slab)
+{
+    return slab->huge ? CAIRN_KV_SLAB_BYTES : slab->fresh;
+}
+
+static void slab_unmap(struct cairn_kv_slabs *s, struct cairn_kv_slab *slab)
 {
     cairn_list_del(&slab->link);
-    s->resident -= slab->huge ? CAIRN_KV_SLAB_BYTES : slab->fresh;
+    s->resident -= slab_resident(slab);
     s->nslabs[slab->class]--;
     ASAN_UNPOISON_MEMORY_REGION(slab, CAIRN_KV_SLAB_BYTES);
     munmap(slab, CAIRN_KV_SLAB_BYTES);
+}
+
+/* @slab, which has no objects, is the one of its class that stays. */
+static void empty_keep(struct cairn_kv_slabs *s, struct cairn_kv_slab *slab)
+{
+    CAIRN_ASSERT(s->empty[slab->class] == NULL);
+    s->empty[slab->class] = slab;
+    s->idle += slab_resident(slab);
+}
+
+/* It goes, or gets an object. */
+static void empty_take(struct cairn_kv_slabs *s, struct cairn_kv_slab *slab)
+{
+    CAIRN_ASSERT(s->empty[slab->class] == slab);
+    s->empty[slab->class] = NULL;
+    s->idle -= slab_resident(slab);
+}
+
+/* The caller has the mapping then. */
+static void *kept_take(struct cairn_kv_slabs *s, uint32_t i)
+{
+    void *p = s->kept[i].ptr;
+
+    s->kept[i].ptr = NULL;
+    s->idle -= s->kept[i].bytes;
+    return p;
 }
 
 /* Gives back what is kept for reuse only. */
 static void slabs_trim(struct cairn_kv_slabs *s)
 {
     for (uint32_t i = 0; i < CAIRN_KV_SLAB_CLASSES; i++) {
-        CAIRN_LIST_FOREACH_SAFE (l, &s->usable[i]) {
-            struct slab *slab = CONTAINER_OF(l, struct slab, link);
+        struct cairn_kv_slab *slab = s->empty[i];
 
-            if (slab->used == 0)
-                slab_unmap(s, slab);
-        }
+        if (slab == NULL)
+            continue;
+        empty_take(s, slab);
+        slab_unmap(s, slab);
     }
     for (uint32_t i = 0; i < CAIRN_KV_SLAB_KEPT; i++) {
         if (s->kept[i].ptr != NULL) {
-            munmap(s->kept[i].ptr, s->kept[i].bytes);
+            munmap(kept_take(s, i), s->kept[i].bytes);
             s->resident -= s->kept[i].bytes;
-            s->kept[i].ptr = NULL;
         }
     }
+    CAIRN_ASSERT(s->idle == 0);
 }
 
 void cairn_kv_slabs_fini(struct cairn_kv_slabs *s)
@@ -99,11 +130,11 @@ void cairn_kv_slabs_fini(struct cairn_kv_slabs *s)
     pthread_mutex_destroy(&s->mutex);
 }
 
-static struct slab *slab_map(struct cairn_kv_slabs *s, uint32_t class, bool huge)
+static struct cairn_kv_slab *slab_map(struct cairn_kv_slabs *s, uint32_t class, bool huge)
 {
     uint8_t *p = mmap(NULL, 2 * CAIRN_KV_SLAB_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     uint8_t *at;
-    struct slab *slab;
+    struct cairn_kv_slab *slab;
 
     if (p == MAP_FAILED)
         return NULL;
@@ -113,7 +144,7 @@ static struct slab *slab_map(struct cairn_kv_slabs *s, uint32_t class, bool huge
     munmap(at + CAIRN_KV_SLAB_BYTES, (size_t)(p + CAIRN_KV_SLAB_BYTES - at));
     if (huge)
         huge = madvise(at, CAIRN_KV_SLAB_BYTES, MADV_HUGEPAGE) == 0;
-    slab = (struct slab *)at;
+    slab = (struct cairn_kv_slab *)at;
     cairn_list_init(&slab->link);
     slab->free = NULL;
     slab->class = class;
@@ -126,26 +157,31 @@ static struct slab *slab_map(struct cairn_kv_slabs *s, uint32_t class, bool huge
     return slab;
 }
 
-/* True if @bytes more may become resident, if need be after giving back what is only kept. */
+/* True if @bytes more may become resident, if need be after giving back what is only kept: all of it, so that the next
+ * need does not come at once, but only if that is enough. */
 static bool slabs_allow(struct cairn_kv_slabs *s, size_t bytes)
 {
     if (s->resident + bytes <= s->limit)
         return true;
+    if (s->resident - s->idle + bytes > s->limit)
+        return false;
     slabs_trim(s);
-    return s->resident + bytes <= s->limit;
+    return true;
 }
 
 static void *small_alloc(struct cairn_kv_slabs *s, uint32_t class)
 {
     size_t bytes = class_bytes(class);
     struct cairn_link *head = &s->usable[class];
-    struct slab *slab;
+    struct cairn_kv_slab *slab;
     void *p;
 
     if (!cairn_list_is_empty(head)) {
-        slab = CONTAINER_OF(head->next, struct slab, link);
+        slab = CONTAINER_OF(head->next, struct cairn_kv_slab, link);
         p = slab->free;
         if (p != NULL) {
+            if (slab->used == 0)
+                empty_take(s, slab);
             ASAN_UNPOISON_MEMORY_REGION(p, bytes);
             memcpy(&slab->free, p, sizeof(void *));
             goto out;
@@ -153,7 +189,7 @@ static void *small_alloc(struct cairn_kv_slabs *s, uint32_t class)
         if (!slab->huge && !slabs_allow(s, bytes))
             return NULL;
     }
-    if (cairn_list_is_empty(head)) { /* also when slabs_allow() gave the only one back */
+    if (cairn_list_is_empty(head)) {
         bool huge = s->nslabs[class] >= CAIRN_KV_SLAB_HUGE_FROM && s->resident + CAIRN_KV_SLAB_BYTES <= s->limit;
 
         if (!slabs_allow(s, bytes + SLAB_HEADER_BYTES))
@@ -163,7 +199,7 @@ static void *small_alloc(struct cairn_kv_slabs *s, uint32_t class)
             return NULL;
         cairn_list_add_head(head, &slab->link);
     }
-    slab = CONTAINER_OF(head->next, struct slab, link);
+    slab = CONTAINER_OF(head->next, struct cairn_kv_slab, link);
     p = (uint8_t *)slab + slab->fresh;
     slab->fresh += (uint32_t)bytes;
     if (!slab->huge)
@@ -180,7 +216,7 @@ out:
 static void small_free(struct cairn_kv_slabs *s, void *p, uint32_t class)
 {
     size_t bytes = class_bytes(class);
-    struct slab *slab = (struct slab *)((uintptr_t)p & ~(uintptr_t)(CAIRN_KV_SLAB_BYTES - 1));
+    struct cairn_kv_slab *slab = (struct cairn_kv_slab *)((uintptr_t)p & ~(uintptr_t)(CAIRN_KV_SLAB_BYTES - 1));
     struct cairn_link *head = &s->usable[class];
 
     CAIRN_ASSERT(slab->class == class && slab->used > 0);
@@ -191,8 +227,12 @@ static void small_free(struct cairn_kv_slabs *s, void *p, uint32_t class)
     s->used -= bytes;
     if (slab->link.next == &slab->link)
         cairn_list_add_head(head, &slab->link);
+    if (slab->used > 0)
+        return;
     /* One empty slab of a class stays, or a value that comes and goes would map and unmap each time. */
-    if (slab->used == 0 && !(head->next == &slab->link && head->prev == &slab->link))
+    if (head->next == &slab->link && head->prev == &slab->link)
+        empty_keep(s, slab);
+    else
         slab_unmap(s, slab);
 }
 
@@ -202,10 +242,8 @@ static void *large_alloc(struct cairn_kv_slabs *s, size_t bytes)
 
     for (uint32_t i = 0; i < CAIRN_KV_SLAB_KEPT; i++) {
         if (s->kept[i].ptr != NULL && s->kept[i].bytes == bytes) {
-            p = s->kept[i].ptr;
-            s->kept[i].ptr = NULL;
             s->used += bytes;
-            return p;
+            return kept_take(s, i);
         }
     }
     if (!slabs_allow(s, bytes))
@@ -225,6 +263,7 @@ static void large_free(struct cairn_kv_slabs *s, void *p, size_t bytes)
         if (s->kept[i].ptr == NULL) {
             s->kept[i].ptr = p;
             s->kept[i].bytes = bytes;
+            s->idle += bytes;
             return;
         }
     }
@@ -252,6 +291,16 @@ void cairn_kv_slab_free(struct cairn_kv_slabs *s, void *p, size_t n)
     else
         small_free(s, p, class_of(n));
     pthread_mutex_unlock(&s->mutex);
+}
+
+bool cairn_kv_slabs_are_low(struct cairn_kv_slabs *s, uint64_t bytes)
+{
+    bool low;
+
+    pthread_mutex_lock(&s->mutex);
+    low = s->used + bytes > s->limit || s->resident - s->idle + bytes / 4 > s->limit;
+    pthread_mutex_unlock(&s->mutex);
+    return low;
 }
 
 uint64_t cairn_kv_slabs_resident(struct cairn_kv_slabs *s)

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
+enum { RELEASE_GATHER_MS = 1000 }; /* views that end are often several */
+
 /* Takes a view out that is over, or with @all any; NULL: none is left. */
 static void *take_over(struct kv_snapshots *s, bool all)
 {
@@ -48,7 +50,7 @@ int kv_snapshots_init(struct kv_snapshots *s, const struct cairn_kv_store_ops *o
         s->next = 0;
     s->next %= UINT64_MAX / KV_SNAPSHOTS_MAX / 2;
     pthread_mutex_init(&s->mutex, NULL);
-    cairn_errand_init(&s->release, on_release, s);
+    cairn_errand_init(&s->release, RELEASE_GATHER_MS, on_release, s);
     return 0;
 }
 

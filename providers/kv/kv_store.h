@@ -46,11 +46,12 @@ struct cairn_kv_read {
     enum cairn_kv_want want;
     bool may_block; /* on the pool */
     /** Called per key in order, under locks: @len is -1 if it is not there, -2 if it is one of several and cannot be
-     * read (of a single one read() tells why); @val NULL if lengths are wanted. The view
-     * lives until end() has returned if @n <= CAIRN_KV_VIEWS_MAX, otherwise for this call. False: no more room, this
-     * key was not taken and the rest need not be read. */
+     * read (of a single one read() tells why); @val NULL if lengths are wanted. The view lives for this call; that of
+     * an engine which holds_views until end() has returned, if @n <= CAIRN_KV_VIEWS_MAX. False: no more room, this key
+     * was not taken and the rest need not be read. */
     bool (*found)(void *arg, uint32_t i, const uint8_t *val, int64_t len);
-    /** May be NULL. Called once after the last found() unless read() fails or returns CAIRN_KV_LATER. */
+    /** May be NULL. Called once after the last found(), under no lock, so it may answer and go where that leads. Not
+     * called if read() fails or returns CAIRN_KV_LATER. */
     void (*end)(void *arg);
     void *arg;
 };
@@ -88,6 +89,7 @@ struct cairn_kv_write {
     bool erase;
     bool if_absent;                  /* put: implied in a write-once database */
     bool want_old;                   /* only with n == 1 */
+    uint64_t coming;                 /* without entries: bytes that will be decided */
     bool decided;                    /* also into the room that new data does not get */
     uint32_t durability;             /* Durability of the schema, or what is none yet */
     const ProtobufCBinaryData *keys; /* until the write is over, as all that follows */
@@ -101,7 +103,7 @@ struct cairn_kv_write {
     uint32_t value_bytes; /* all of @values */
     int32_t *status;      /* out, per key: 0, CAIRN_E_EXISTS, CAIRN_E_NOSPACE ... */
     /** With want_old: called once when the write is certain to succeed; @len is -1 if nothing was there. The view lives
-     * for this call. On the thread that writes. */
+     * for this call. On the thread that writes, under no lock. */
     void (*old)(struct cairn_kv_write *w, const uint8_t *val, int64_t len);
     /* For engines without writes_inline: */
     struct cairn_loop *loop;
@@ -134,12 +136,13 @@ struct cairn_kv_store;
 struct cairn_kv_store_ops {
     const char *name; /* "memory" */
     bool needs_dir, writes_inline;
+    bool holds_views; /* what a read finds stays where it is, without a lock: see cairn_kv_read */
 
     int (*open)(const struct cairn_kv_store_conf *conf, struct cairn_kv_dir *dir, struct cairn_kv_store **store,
                 struct cairn_err *err);
     void (*close)(struct cairn_kv_store *store);
-    /** Looks whether open() would succeed, changing nothing. */
-    int (*check)(const struct cairn_kv_store_conf *conf, struct cairn_err *err);
+    /** Looks whether open() would succeed, changing nothing but @dir. */
+    int (*check)(const struct cairn_kv_store_conf *conf, struct cairn_kv_dir *dir, struct cairn_err *err);
 
     /** Makes a database known for good, before it is in the directory; drop() after it has left. Both may block. */
     int (*create)(struct cairn_kv_store *store, const struct cairn_kv_db_desc *desc, struct cairn_err *err);

@@ -1,7 +1,7 @@
 /* The memory store: a tree per database under a reader-writer lock, all of one provider within one limit of bytes.
  *
  * Everything is answered at once, on the caller's thread. A lock is held for one page or WRITES_PER_LOCK writes at
- * most. The structures of databases stay until the store is closed, so an operation that found a handle may look at its
+ * most, and never while anybody is answered: an answer may go out by a system call, or call back. The structures of databases stay until the store is closed, so an operation that found a handle may look at its
  * slot whatever happens to the database meanwhile: under the lock, db->handle says whether it is still the one that was
  * meant. */
 #include "providers/kv/kv_store_memory.h"
@@ -68,9 +68,10 @@ static void mem_close(struct cairn_kv_store *st)
     free(st);
 }
 
-static int mem_check(const struct cairn_kv_store_conf *conf, struct cairn_err *err)
+static int mem_check(const struct cairn_kv_store_conf *conf, struct cairn_kv_dir *dir, struct cairn_err *err)
 {
     (void)conf;
+    (void)dir;
     (void)err;
     return 0;
 }
@@ -160,10 +161,10 @@ static int mem_read(struct cairn_kv_store *st, const struct cairn_kv_read *rd)
     if (db->handle == rd->db.handle) {
         rc = 0;
         mem_read_all(rd, &db->tree);
-        if (rd->end != NULL)
-            rd->end(rd->arg);
     }
     pthread_rwlock_unlock(&db->lock);
+    if (rc == 0 && rd->end != NULL)
+        rd->end(rd->arg);
     return rc;
 }
 
@@ -239,23 +240,13 @@ struct cairn_kv_rec *cairn_kv__mem_rec_new(struct cairn_kv_store *st, const stru
     return rec;
 }
 
-/* Tells the caller what was there, frees it. */
-static void mem_old(struct cairn_kv_store *st, struct cairn_kv_write *w, struct cairn_kv_rec *old)
-{
-    if (w->want_old)
-        w->old(w, old != NULL ? cairn_kv_rec_value(old) : NULL, old != NULL ? (int64_t)old->vlen : -1);
-    if (old != NULL)
-        cairn_kv__mem_rec_free(st, old);
-}
-
-/* @rec is what the tree has under @key. *@moved becomes true when records come or go: what was found before may be
- * gone then. */
-static int mem_put(struct cairn_kv_store *st, struct cairn_kv_tree *tree, struct cairn_kv_write *w,
+/* @rec is what the tree has under @key; *@old becomes what left the tree, or NULL. *@moved becomes true when records
+ * come or go: what was found before may be gone then. */
+static int mem_put(struct cairn_kv_store *st, struct cairn_kv_tree *tree, const struct cairn_kv_write *w,
                    const struct cairn_kv_key *key, struct cairn_kv_rec *rec, const uint8_t *value, uint32_t len,
-                   bool *moved)
+                   struct cairn_kv_rec **old, bool *moved)
 {
-    struct cairn_kv_rec *old;
-
+    *old = NULL;
     if (rec != NULL && (w->if_absent || w->db.write_once))
         return CAIRN_E_EXISTS;
     if (rec != NULL && !w->want_old &&
@@ -268,18 +259,17 @@ static int mem_put(struct cairn_kv_store *st, struct cairn_kv_tree *tree, struct
     rec = cairn_kv__mem_rec_new(st, key, value, len);
     if (rec == NULL)
         return CAIRN_E_NOSPACE;
-    if (cairn_kv_tree_put(tree, rec, &old) != 0) {
+    if (cairn_kv_tree_put(tree, rec, old) != 0) {
         cairn_kv__mem_rec_free(st, rec);
         return CAIRN_E_NOSPACE;
     }
-    mem_old(st, w, old);
     return 0;
 }
 
 /* Writes from @from on, whose records are looked for together; *@value moves on. With want_old there is but one, and
- * old() may have ended @w. Returns how many. */
+ * *@kept is what was there. Returns how many. */
 static uint32_t mem_write_some(struct cairn_kv_store *st, struct cairn_kv_tree *tree, struct cairn_kv_write *w,
-                               uint32_t from, const uint8_t **value)
+                               uint32_t from, const uint8_t **value, struct cairn_kv_rec **kept)
 {
     struct cairn_kv_key keys[CAIRN_KV_TREE_MANY];
     struct cairn_kv_rec *recs[CAIRN_KV_TREE_MANY];
@@ -291,14 +281,19 @@ static uint32_t mem_write_some(struct cairn_kv_store *st, struct cairn_kv_tree *
     for (uint32_t i = 0; i < n; i++) {
         struct cairn_kv_rec *rec = moved ? cairn_kv_tree_find(tree, keys[i].ptr, keys[i].len) : recs[i];
         uint32_t len = w->erase ? 0 : w->lengths[from + i];
+        struct cairn_kv_rec *old;
         int rc = 0;
 
         if (!w->erase) {
-            rc = mem_put(st, tree, w, &keys[i], rec, *value, len, &moved);
+            rc = mem_put(st, tree, w, &keys[i], rec, *value, len, &old, &moved);
         } else {
-            mem_old(st, w, rec != NULL ? cairn_kv_tree_take(tree, keys[i].ptr, keys[i].len) : NULL);
+            old = rec != NULL ? cairn_kv_tree_take(tree, keys[i].ptr, keys[i].len) : NULL;
             moved = true;
         }
+        if (w->want_old)
+            *kept = old;
+        else if (old != NULL)
+            cairn_kv__mem_rec_free(st, old);
         status[i] = rc;
         if (len > 0) /* no values, no pointer to move */
             *value += len;
@@ -308,14 +303,44 @@ static uint32_t mem_write_some(struct cairn_kv_store *st, struct cairn_kv_tree *
     return n;
 }
 
+/* What entries of a log have to themselves: an eighth, and what several batches of them take. */
+static uint64_t mem_headroom(const struct cairn_kv_store *st)
+{
+    return MIN(MAX(st->slabs.limit / 8, (uint64_t)CAIRN_KV_APPLY_BYTES_MAX), st->slabs.limit / 2);
+}
+
+bool cairn_kv__mem_refuses(struct cairn_kv_store *st, uint64_t coming)
+{
+    return atomic_load_explicit(&st->has_log, memory_order_relaxed) &&
+           cairn_kv_slabs_are_low(&st->slabs, mem_headroom(st) + MIN(coming, st->slabs.limit));
+}
+
+/* Tells the caller what was there, which may end @w, and frees it. */
+static void mem_tell_old(struct cairn_kv_store *st, struct cairn_kv_write *w, struct cairn_kv_rec *old)
+{
+    if (old == NULL) {
+        w->old(w, NULL, -1);
+        return;
+    }
+    w->old(w, cairn_kv_rec_value(old), old->vlen);
+    cairn_kv__mem_rec_free(st, old);
+}
+
 static int mem_write(struct cairn_kv_store *st, struct cairn_kv_write *w)
 {
     struct mem_db *db;
+    struct cairn_kv_rec *old = NULL;
     const uint8_t *value = w->values;
     uint32_t n = w->n;
 
     if (w->entries != NULL)
         return cairn_kv__mem_apply(st, w);
+    if (!w->erase && cairn_kv__mem_refuses(st, 0)) {
+        for (uint32_t i = 0; i < n; i++)
+            w->status[i] = CAIRN_E_NOSPACE;
+        atomic_fetch_add_explicit(&st->refused, n, memory_order_relaxed);
+        return 0;
+    }
     db = cairn_kv__mem_db(st, &w->db);
     for (uint32_t i = 0; i < n;) {
         cairn_kv__mem_lock(db);
@@ -324,9 +349,11 @@ static int mem_write(struct cairn_kv_store *st, struct cairn_kv_write *w)
             return CAIRN_KV_GONE;
         }
         for (uint32_t until = MIN(n, i + WRITES_PER_LOCK); i < until;)
-            i += mem_write_some(st, &db->tree, w, i, &value);
+            i += mem_write_some(st, &db->tree, w, i, &value, &old);
         pthread_rwlock_unlock(&db->lock);
     }
+    if (w->want_old && w->status[0] == 0)
+        mem_tell_old(st, w, old);
     return 0;
 }
 
@@ -348,7 +375,7 @@ static void mem_status(struct cairn_kv_store *st, json_t *to)
 {
     uint64_t resident = cairn_kv_slabs_resident(&st->slabs);
 
-    json_object_set_new(to, "health", json_string("ok"));
+    json_object_set_new(to, "health", json_string(cairn_kv__mem_refuses(st, 0) ? "readonly" : "ok"));
     json_object_set_new(to, "memory_bytes", json_integer((json_int_t)resident));
     json_object_set_new(to, "memory_limit_bytes", json_integer((json_int_t)st->slabs.limit));
     json_object_set_new(to, "writes_refused", json_integer((json_int_t)atomic_load(&st->refused)));

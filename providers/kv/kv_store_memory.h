@@ -14,6 +14,7 @@ struct mem_db {
 struct cairn_kv_store {
     struct cairn_kv_slabs slabs;
     atomic_ullong refused; /* writes for want of space */
+    atomic_bool has_log;   /* some were entries of a log, which have room that new data does not get */
     struct mem_db *_Atomic dbs[CAIRN_KV_DB_MAX];
 };
 
@@ -22,6 +23,8 @@ static inline struct mem_db *cairn_kv__mem_db(struct cairn_kv_store *st, const s
     return atomic_load_explicit(&st->dbs[db->slot], memory_order_acquire);
 }
 
+/* New data is refused, with @coming bytes of a log to be stored before. */
+bool cairn_kv__mem_refuses(struct cairn_kv_store *st, uint64_t coming);
 /* For writing. Who locks several does it in the order of their slots. */
 void cairn_kv__mem_lock(struct mem_db *db);
 

@@ -173,11 +173,16 @@ static int steps_run(struct apply *a)
 int cairn_kv__mem_apply(struct cairn_kv_store *st, struct cairn_kv_write *w)
 {
     struct apply a = { .st = st, .w = w, .steps = calloc(MAX(w->n, 1U), sizeof(a.steps[0])) };
-    int rc;
+    int rc = 0;
 
     if (a.steps == NULL)
         return CAIRN_E_NOMEM;
-    rc = steps_make(&a);
+    if (w->decided)
+        atomic_store_explicit(&st->has_log, true, memory_order_relaxed);
+    else if (!w->erase && cairn_kv__mem_refuses(st, w->coming))
+        rc = CAIRN_E_NOSPACE;
+    if (rc == 0)
+        rc = steps_make(&a);
     if (rc == 0)
         rc = steps_run(&a);
     for (uint32_t i = 0; i < w->n; i++) {

@@ -1,5 +1,5 @@
-/* The RocksDB store's inside: kv_store_rocksdb.c (life, catalogue, reads) and kv_store_rocksdb_write.c (group commit).
- */
+/* The RocksDB store's inside: kv_store_rocksdb.c (its life, its databases), kv_store_rocksdb_read.c and
+ * kv_store_rocksdb_write.c (group commit). */
 #ifndef CAIRN_PROVIDERS_KV_STORE_ROCKSDB_H
 #define CAIRN_PROVIDERS_KV_STORE_ROCKSDB_H
 
@@ -40,6 +40,10 @@ void cairn_kv__full_key_bound(const struct cairn_kv_db *db, const uint8_t *store
 /* The first key behind all of the database. */
 void cairn_kv__full_key_end(const struct cairn_kv_db *db, struct cairn_kv__full_key *full);
 
+/* For struct cairn_kv_store_ops. */
+int cairn_kv__rocksdb_read(struct cairn_kv_store *st, const struct cairn_kv_read *rd);
+int cairn_kv__rocksdb_scan(struct cairn_kv_store *st, struct cairn_kv_scan *scan);
+int cairn_kv__rocksdb_usage(struct cairn_kv_store *st, const struct cairn_kv_db *db, struct cairn_kv_usage *out);
 int cairn_kv__rocksdb_write(struct cairn_kv_store *st, struct cairn_kv_write *w);
 /* Writes a batch that frees room: on a full disk with the spare room, once the engine has seen it. */
 int cairn_kv__rocksdb_write_freeing(struct cairn_kv_store *st, struct cairn_rocks_batch *b, enum cairn_rocks_log log);

@@ -15,8 +15,8 @@
 #include "schema/extent.pb-c.h"
 #include "schema/group.pb-c.h"
 #include "schema/kv.pb-c.h"
-#include "schema/repl.pb-c.h"
 #include "schema/node.pb-c.h"
+#include "schema/repl.pb-c.h"
 #include "schema/router.pb-c.h"
 
 #include <pthread.h>
@@ -183,7 +183,7 @@ struct cairn_call_group {
     cairn_member_fn *changed; /* NULL: a list */
     size_t n;                 /* rows gathered */
     struct cairn_member_attributes set;
-    uint32_t version;         /* of the first page */
+    uint32_t version; /* of the first page */
 };
 
 /** Calls that a call has started and waits for: first member of what keeps them. */
@@ -303,6 +303,13 @@ int cairn__call_nothing(struct cairn *c, const struct cairn_call_options *o, cai
 void cairn__answered_plainly(struct cairn_call *call);
 /** Gives up a call that was not started. Returns @rc. */
 int cairn__call_drop(struct cairn_call *call, const struct cairn_call_options *o, int rc);
+/** Puts a call that is over back into the state in which cairn__call_new() finds it. The owner, or who has just made
+ * it. */
+void cairn__call_recycle(struct cairn_call *call);
+/** What cairn_cancel() takes. */
+uint64_t cairn__call_number(const struct cairn_call *call);
+/** The RPC layer's done(). */
+void cairn__call_answered(struct cairn_rpc_call *rpc);
 
 /** Names the request: call->rq must hold a message of the method. */
 void cairn__call_to(struct cairn_call *call, const struct cairn_rpc_iface *iface, uint16_t provider, uint16_t method);
@@ -324,6 +331,8 @@ void cairn__cancel_all(struct cairn *c);
  * @answered called with rc in call->rpc.rc, as if an answer had brought it. */
 void cairn__call_fail_later(struct cairn_call *call, int rc);
 
+/** @text NULL or "": what @rc means. */
+void cairn__info_set(struct cairn_error_info *info, int rc, const char *text);
 /** What was wrong before a call began, into options->error. Returns @rc. */
 int cairn__refuse(const struct cairn_call_options *o, int rc, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));

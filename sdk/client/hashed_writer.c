@@ -301,17 +301,32 @@ static void step_abort(struct cairn_call *call)
         step_on_aborted(call, 0);
 }
 
+/* The parts went with the node that led. Whoever leads now and says INVAL has looked for the COMMIT's number before: it
+ * was not done, and can be tried as a whole. In a write-once namespace it has a number without a session, which nobody
+ * can look for. */
+static int commit_outcome(struct cairn_call *call)
+{
+    const struct cairn_route *route = &call->route;
+    int rc = call->rpc.rc;
+
+    if (route->unsure && (rc == CAIRN_E_MOVED || rc == CAIRN_E_NOTFOUND || (rc == CAIRN_E_INVAL && route->number.once)))
+        return cairn_err_set(&call->err, CAIRN_E_UNKNOWN,
+                             "it may have been done: the node that had its parts is not there to say so");
+    if (rc == CAIRN_E_INVAL)
+        return cairn_err_set(&call->err, CAIRN_E_BUSY,
+                             "it was not done, and the node that leads does not have its parts: write it once more");
+    if (rc == CAIRN_E_MOVED)
+        call->err.code = rc = CAIRN_E_BUSY;
+    return rc;
+}
+
 static void step_committed(struct cairn_call *call)
 {
     struct cairn_writer *w = call->out;
 
     w->rc = call->rpc.rc;
-    /* The parts went with the node that led; whether a COMMIT came before that, it alone could tell. */
-    if (call->route.on && call->route.unsure && (w->rc == CAIRN_E_MOVED || w->rc == CAIRN_E_NOTFOUND))
-        w->rc = cairn_err_set(&call->err, CAIRN_E_UNKNOWN,
-                              "it may have been done: the node that had its parts is not there to say so");
-    else if (w->rc == CAIRN_E_MOVED)
-        w->rc = call->err.code = CAIRN_E_BUSY;
+    if (call->route.on)
+        w->rc = commit_outcome(call);
     if (w->rc == 0)
         step_over(call, 0);
     else

@@ -8,7 +8,8 @@
  * MAP     the map does not name a node for it, or none that can be reached now: it waits for news, or for a moment.
  * NUMBER  a write that waits for a number of its slot's session.
  * ASKED   a request is with the RPC layer, and a session with a node is held for it. Back to FIND at once when the call has another
- *         request, the map a newer record, or a replica no answer that counts.
+ *         request, the map a newer record, or a replica no answer that counts. When the map names another node, and this one has not
+ *         answered yet, its time is over.
  * PAUSED  a try has ended without an answer: it waits for a newer record, or until its pause is over. Pauses grow.
  * OVER    the call has its answer, or its time is over, or nobody wants it any more. */
 #include "sdk/client/routing_internal.h"
@@ -42,7 +43,7 @@ static bool route_invariant(const struct cairn_sm *sm)
     bool asked = sm->state == ROUTE_ASKED, waits = route_waits(x);
 
     return CAIRN_HOLDS(cairn_timer_is_running(&x->timer) == waits) && /* every wait has an end */
-           CAIRN_HOLDS(cairn_list_is_empty(&x->waiting) == !waits) &&
+           CAIRN_HOLDS(cairn_list_is_empty(&x->link) == !(waits || asked)) &&
            CAIRN_HOLDS(!asked || !x->writes || x->number.rid.seq != 0) && /* nothing is written without a number */
            CAIRN_HOLDS(!asked || x->epoch != 0 || x->direct) &&           /* and nothing asked but by a record */
            CAIRN_HOLDS(sm->state != ROUTE_NUMBER || (x->writes && x->number.rid.seq == 0)) &&
@@ -70,7 +71,8 @@ static bool route_wait(struct cairn_call *call, uint32_t state, uint64_t ns)
         cairn__call_fail_later(call, CAIRN_E_NOMEM);
         return false;
     }
-    cairn_list_add_tail(&r->waiting, &route->waiting);
+    cairn_list_add_tail(&r->waiting, &route->link);
+    routing_look(r);
     cairn_sm_move(&route->sm, state);
     return true;
 }
@@ -78,7 +80,7 @@ static bool route_wait(struct cairn_call *call, uint32_t state, uint64_t ns)
 static void route_wait_ends(struct cairn_route *route)
 {
     cairn_timer_stop(&call_of(route)->c->loop.env, &route->timer);
-    cairn_list_del(&route->waiting);
+    cairn_list_del(&route->link);
     cairn_sm_move(&route->sm, ROUTE_FIND);
 }
 
@@ -99,6 +101,20 @@ void route_on_news(struct cairn_routing *r, struct cairn_route *route)
         return;
     route_wait_ends(route);
     cairn__call_send_later(call_of(route));
+}
+
+bool route_waits_for_map(const struct cairn_route *route)
+{
+    return route->sm.state == ROUTE_MAP || route->sm.state == ROUTE_PAUSED;
+}
+
+/* A replica is asked again, or its primary, when it has had its time: it may answer as well as before. */
+void route_on_old(struct cairn_routing *r, struct cairn_route *route)
+{
+    const struct cairn_route_slot *s = cairn_route_map_slot(&r->map, route->slot);
+
+    if (!route->direct && !route->asks_replica && s->epoch > route->epoch && s->holders[0] != route->place)
+        cairn_rpc_call_cancel(&call_of(route)->rpc);
 }
 
 static void on_number(struct cairn_number *n, int rc)
@@ -128,7 +144,7 @@ void cairn__route_to(struct cairn_call *call, uint32_t slot, Cairn__Wire__Router
     route->on = true;
     route->slot = slot;
     route->replica_field = replica_field;
-    cairn_list_init(&route->waiting);
+    cairn_list_init(&route->link);
     cairn_timer_init(&route->timer, on_timer, call);
     cairn__number_init(&route->number, once, on_number);
     if (rid_field != NULL) {
@@ -166,6 +182,8 @@ static bool route_choose(struct cairn_call *call, const struct cairn_route_slot 
     }
     if (session == NULL)
         return false;
+    if (s->epoch != route->epoch)
+        route->tries = 0; /* how often another did not answer says nothing of this one */
     route->place = place;
     route->epoch = s->epoch;
     route->asks_replica = place != s->holders[0];
@@ -175,11 +193,31 @@ static bool route_choose(struct cairn_call *call, const struct cairn_route_slot 
     return true;
 }
 
+/* No way leads to the node, and to wait would be of no use: then the call ends. */
+static bool route_is_closed(struct cairn_call *call, const struct cairn_route_slot *s)
+{
+    const struct cairn_routing *r = call->c->routing;
+    uint16_t place;
+
+    if (s == NULL && !call->route.direct)
+        return false;
+    place = call->route.direct ? call->route.place : s->holders[0];
+    if (!route_member_is_nowhere(r, place))
+        return false;
+    cairn_err_set(&call->err, CAIRN_E_UNSUPPORTED,
+                  "node %s, which has to be asked, has no address that leads there from here",
+                  r->map.nodes[place]->name);
+    cairn__call_fail_later(call, CAIRN_E_UNSUPPORTED);
+    return true;
+}
+
 /* The session with the node is given back. */
 static void route_leave(struct cairn_call *call)
 {
-    if (call->route.sm.state == ROUTE_ASKED)
+    if (call->route.sm.state == ROUTE_ASKED) {
+        cairn_list_del(&call->route.link);
         route_member_put(call->c->routing, call->route.place);
+    }
     call->rpc.dest.session = call->c->session;
 }
 
@@ -202,7 +240,8 @@ bool cairn__route_find(struct cairn_call *call, uint64_t *timeout_ns)
         cairn_sm_move(&route->sm, ROUTE_FIND);
     }
     s = cairn_route_map_slot(&r->map, route->slot);
-    if (s != NULL && route->home != NULL && *route->home != 0 && *route->home != r->map.nodes[s->holders[0]]->node) {
+    if (s != NULL && route->home != NULL && *route->home != 0 && *route->home != r->map.nodes[s->holders[0]]->node &&
+        !(route->writes && route->unsure)) { /* that one: whoever leads knows whether it was done */
         cairn_err_set(&call->err, CAIRN_E_MOVED, "the node that had the first parts of it leads its slot no more");
         cairn__call_fail_later(call, CAIRN_E_MOVED);
         return false;
@@ -220,6 +259,8 @@ bool cairn__route_find(struct cairn_call *call, uint64_t *timeout_ns)
     }
     if ((s == NULL && !route->direct) || !route_choose(call, s)) {
         call->rpc.dest.session = call->c->session;
+        if (route_is_closed(call, s))
+            return false;
         route_fetch_want(r, -1);
         route_wait(call, ROUTE_MAP, cairn__route_pause_ns(call->c, route->tries++));
         return false;
@@ -227,9 +268,12 @@ bool cairn__route_find(struct cairn_call *call, uint64_t *timeout_ns)
     if (route->home != NULL)
         *route->home = r->map.nodes[s->holders[0]]->node;
     cairn__number_floor(&route->number);
+    route->asked_ns = routing_now(r);
+    cairn_list_add_tail(&r->asked, &route->link);
+    routing_look(r);
     cairn_sm_move(&route->sm, ROUTE_ASKED);
     *timeout_ns =
-        (cairn_rpc_session_is_up(call->rpc.dest.session) ? MAX(route->try_ms, (uint32_t)ROUTE_TRY_MS)
+        (cairn_rpc_session_is_up(call->rpc.dest.session) ? MAX(route->try_ms, r->try_ms)
                                                          : (uint32_t)ROUTE_UNREACHED_MS) *
             CAIRN_NS_PER_MS +
         call->expose_len * CAIRN_NS_PER_S / TRY_BYTES_PER_S;
@@ -310,7 +354,7 @@ void cairn__route_over(struct cairn_call *call)
         return;
     route_leave(call);
     cairn_timer_stop(&call->c->loop.env, &route->timer);
-    cairn_list_del(&route->waiting);
+    cairn_list_del(&route->link);
     cairn__number_give(&route->number);
     cairn_sm_move(&route->sm, ROUTE_OVER);
     cairn_sm_fini(&route->sm);

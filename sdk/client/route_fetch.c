@@ -11,7 +11,7 @@
 #include "sdk/client/routing_internal.h"
 
 enum { FETCH_IDLE, FETCH_ASKING, FETCH_RESTING, FETCH_ENDED, FETCH_NR };
-enum { REST_MS = 5 };
+enum { REST_MS = 5, AVOID_MS = 1000 };
 
 #define TO(state) CAIRN_SM_TO(FETCH_##state)
 static const struct cairn_sm_state fetch_states[FETCH_NR] = {
@@ -46,14 +46,41 @@ static void fetch_let_go(struct route_fetch *f)
     f->asked = -1;
 }
 
+/* Who is asked when nobody is known to have a newer map: those that can be expected to answer, in turn, whoever
+ * cairn_connect() found (-1) among them; when there are none, anybody. */
+static int fetch_choose(struct cairn_routing *r)
+{
+    struct route_fetch *f = &r->fetch;
+    bool first = cairn_rpc_session_is_up(r->c->session) && f->avoid_until_ns <= routing_now(r);
+    uint32_t turn = f->turn++;
+    int up;
+
+    if (first && turn % 2 == 0)
+        return -1;
+    up = route_member_up(r, turn / 2);
+    if (up >= 0 || first)
+        return up;
+    return turn % 2 > 0 && r->map.nnodes > 0 ? (int)(turn / 2 % r->map.nnodes) : -1;
+}
+
+static void fetch_failed(struct cairn_routing *r)
+{
+    struct route_fetch *f = &r->fetch;
+
+    if (f->asked >= 0)
+        route_member_avoid(r, (uint16_t)f->asked);
+    else
+        f->avoid_until_ns = routing_now(r) + AVOID_MS * CAIRN_NS_PER_MS;
+}
+
 static void fetch_ask(struct route_fetch *f)
 {
     struct cairn_routing *r = routing_of_fetch(f);
     struct cairn_rpc_session *s = NULL;
     int place = f->next;
 
-    if (place < 0 && r->map.nnodes > 0 && f->turn++ % 2 > 0) /* every other time whoever cairn_connect() found */
-        place = (int)(f->turn / 2 % r->map.nnodes);
+    if (place < 0)
+        place = fetch_choose(r);
     if (place >= 0)
         s = route_member_get(r, (uint16_t)place);
     f->asked = s != NULL ? place : -1;
@@ -110,6 +137,8 @@ static void on_fetched(struct cairn_rpc_call *call)
     uint64_t before = r->map.revision;
     bool told, taken = false, more = false;
 
+    if (call->rc != 0 && call->rc != CAIRN_E_CANCELED)
+        fetch_failed(r);
     if (call->rc == 0) {
         taken = cairn_route_map_take(&r->map, m) == 0;
         more = taken && m->more && r->map.revision > before; /* else it would go round in circles */

@@ -11,6 +11,7 @@
 #include "sdk/client/routing_internal.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 enum { MEMBER_ABSENT, MEMBER_OPEN, MEMBER_CLOSING, MEMBER_ENDED, MEMBER_NR };
 enum { IDLE_S = 60, AVOID_MS = 1000 };
@@ -129,15 +130,37 @@ static void on_idle_timer(void *arg)
 /* ---- opening ---- */
 
 /* Host names are looked up by whoever drives the loop. Names that are not known here are left out. */
-static struct cairn_rpc_session *session_make(struct cairn_routing *r, uint16_t place)
+static uint32_t addresses_of(const struct cairn_routing *r, uint16_t place, struct cairn_addr addrs[ROUTE_ADDRS_MAX])
 {
     const char *texts[ROUTE_ADDRS_MAX];
-    struct cairn_addr addrs[ROUTE_ADDRS_MAX];
     uint32_t n = cairn_route_map_addresses(&r->map, place, texts), naddrs = 0;
 
     for (uint32_t i = 0; i < n; i++)
         naddrs += cairn_addr_parse(texts[i], &addrs[naddrs], NULL) == 0;
-    if (naddrs == 0)
+    return naddrs;
+}
+
+static bool is_home(const struct cairn_routing *r, uint16_t place)
+{
+    const char *name = r->map.nodes[place]->name;
+
+    return name[0] != '\0' && strcmp(cairn_rpc_session_facts(r->c->session)->node, name) == 0;
+}
+
+bool route_member_is_nowhere(const struct cairn_routing *r, uint16_t place)
+{
+    struct cairn_addr addrs[ROUTE_ADDRS_MAX];
+
+    return r->map.nodes[place]->revision != 0 && addresses_of(r, place, addrs) == 0 && !is_home(r, place);
+}
+
+/* Whoever cairn_connect() found is where it was found, if it says nothing better. */
+static struct cairn_rpc_session *session_make(struct cairn_routing *r, uint16_t place)
+{
+    struct cairn_addr addrs[ROUTE_ADDRS_MAX];
+    uint32_t naddrs = addresses_of(r, place, addrs);
+
+    if (naddrs == 0 && !is_home(r, place))
         return NULL;
     return cairn_rpc_session_sibling(r->c->session, addrs, naddrs, r->map.nodes[place]->name, NULL);
 }
@@ -204,6 +227,20 @@ bool route_member_is_usable(void *routing, uint16_t place)
     const struct route_member *m = place < r->members.room ? r->members.all[place] : NULL;
 
     return m == NULL || m->avoid_until_ns <= routing_now(r);
+}
+
+int route_member_up(const struct cairn_routing *r, uint32_t from)
+{
+    const struct route_members *all = &r->members;
+
+    for (uint32_t i = 0; i < all->room; i++) {
+        const struct route_member *m = all->all[(from + i) % all->room];
+
+        if (m != NULL && m->session != NULL && cairn_rpc_session_is_up(m->session) &&
+            m->avoid_until_ns <= routing_now(r))
+            return m->place;
+    }
+    return -1;
 }
 
 void route_members_fini(struct cairn_routing *r)

@@ -7,6 +7,55 @@
 
 _Static_assert((int)CAIRN_HOST_ID_MAX <= (int)ROUTE_HOST_MAX, "the id of our host fits into the map");
 
+/* Who waits for news, or has waited for ASKED_MS for an answer, makes the client ask for the map every LOOK_MS: when a
+ * node dies nobody else tells of its successor. */
+enum { LOOK_MS = 100, ASKED_MS = 250, OLD_MS = 20 };
+
+/* Calls that are with a node which leads their slots no more go on to the one that does. What has just been sent is
+ * about to be answered. */
+static void leave_old(struct cairn_routing *r)
+{
+    CAIRN_LIST_FOREACH_SAFE (l, &r->asked) {
+        struct cairn_route *route = CONTAINER_OF(l, struct cairn_route, link);
+
+        if (routing_now(r) - route->asked_ns < OLD_MS * CAIRN_NS_PER_MS)
+            break;
+        route_on_old(r, route);
+    }
+}
+
+void routing_look(struct cairn_routing *r)
+{
+    uint64_t ns = LOOK_MS * CAIRN_NS_PER_MS;
+
+    if (cairn_timer_is_running(&r->look))
+        return;
+    ns += cairn_env_random(&r->c->loop.env) % (ns / 2);
+    (void)cairn_timer_start(&r->c->loop.env, &r->look, routing_now(r) + ns); /* no memory: calls have their own timers */
+}
+
+static bool anybody_wants_the_map(struct cairn_routing *r)
+{
+    const struct cairn_route *asked = CONTAINER_OF(r->asked.next, const struct cairn_route, link);
+
+    CAIRN_LIST_FOREACH_SAFE (l, &r->waiting) {
+        if (route_waits_for_map(CONTAINER_OF(l, struct cairn_route, link)))
+            return true;
+    }
+    return !cairn_list_is_empty(&r->asked) && routing_now(r) - asked->asked_ns >= ASKED_MS * CAIRN_NS_PER_MS;
+}
+
+static void on_look(void *arg)
+{
+    struct cairn_routing *r = arg;
+
+    leave_old(r);
+    if (anybody_wants_the_map(r))
+        route_fetch_want(r, -1);
+    if (!cairn_list_is_empty(&r->waiting) || !cairn_list_is_empty(&r->asked))
+        routing_look(r);
+}
+
 struct cairn_routing *routing_of(struct cairn *c)
 {
     struct cairn_routing *r = c->routing;
@@ -18,8 +67,11 @@ struct cairn_routing *routing_of(struct cairn *c)
     if (r == NULL)
         return NULL;
     r->c = c;
+    r->try_ms = ROUTE_TRY_MS;
     cairn_list_init(&r->waiting);
+    cairn_list_init(&r->asked);
     cairn_list_init(&r->watches);
+    cairn_timer_init(&r->look, on_look, r);
     cairn_host_id(host);
     cairn_route_map_init(&r->map, host);
     route_members_init(r);
@@ -32,7 +84,8 @@ void routing_tell(struct cairn_routing *r)
     struct cairn_link watches;
 
     CAIRN_LIST_FOREACH_SAFE (l, &r->waiting)
-        route_on_news(r, CONTAINER_OF(l, struct cairn_route, waiting));
+        route_on_news(r, CONTAINER_OF(l, struct cairn_route, link));
+    leave_old(r);
     /* Whoever is told may watch on, or end others that watch: each leaves the list before. */
     cairn_list_init(&watches);
     cairn_list_splice(&watches, &r->watches);
@@ -90,7 +143,9 @@ void cairn__routing_free(struct cairn *c)
 
     if (r == NULL)
         return;
-    CAIRN_ASSERT(cairn_list_is_empty(&r->waiting) && cairn_list_is_empty(&r->watches));
+    CAIRN_ASSERT(cairn_list_is_empty(&r->waiting) && cairn_list_is_empty(&r->asked));
+    CAIRN_ASSERT(cairn_list_is_empty(&r->watches));
+    cairn_timer_stop(&c->loop.env, &r->look);
     route_fetch_fini(r);
     route_members_fini(r);
     route_sessions_fini(r);

@@ -71,7 +71,8 @@ struct cairn_route {
     uint64_t epoch;  /* of the record by which it went */
     struct cairn_sm sm;
     struct cairn_number number;
-    struct cairn_link waiting; /* of all that wait for news of the map */
+    struct cairn_link link; /* of all that wait for news of the map, or that are with a node, the longest first */
+    uint64_t asked_ns;      /* since when it is with that node */
     struct cairn_timer timer;
 };
 

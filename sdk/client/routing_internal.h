@@ -37,7 +37,11 @@ struct route_members {
 void route_members_init(struct cairn_routing *r);
 /* The session with it, for one more user, or NULL: not now. Not up, perhaps: then it connects. */
 struct cairn_rpc_session *route_member_get(struct cairn_routing *r, uint16_t place);
+/* No address of it that the map knows can be reached from here. */
+bool route_member_is_nowhere(const struct cairn_routing *r, uint16_t place);
 void route_member_put(struct cairn_routing *r, uint16_t place);
+/* A node from @from on that there is a connection with, which has not been silent lately; -1: none. */
+int route_member_up(const struct cairn_routing *r, uint32_t from);
 /* It is silent, or unreachable; others are asked for a while where they can answer as well. */
 void route_member_avoid(struct cairn_routing *r, uint16_t place);
 bool route_member_is_usable(void *routing, uint16_t place);
@@ -54,6 +58,7 @@ struct route_fetch {
     int next;    /* the place of the node to be asked: it has told us that our map is old; -1: none in particular */
     int asked;   /* and that is being asked; -1: whoever cairn_connect() found */
     uint32_t turn;
+    uint64_t avoid_until_ns; /* whoever cairn_connect() found did not answer: others are asked */
     uint64_t news; /* how often the map has changed */
     struct cairn_err err;
     struct cairn_task task;
@@ -78,8 +83,10 @@ struct cairn_routing {
     struct route_fetch fetch;
     struct route_session **sessions; /* by slot; NULL: nothing was written there */
     uint32_t sessions_room;
-    struct cairn_link waiting; /* struct cairn_route.waiting */
+    struct cairn_link waiting, asked; /* struct cairn_route.link */
     struct cairn_link watches;
+    struct cairn_timer look; /* runs while there are any of these */
+    uint32_t try_ms;         /* ROUTE_TRY_MS */
 };
 
 static inline uint64_t routing_now(const struct cairn_routing *r)
@@ -91,7 +98,13 @@ static inline uint64_t routing_now(const struct cairn_routing *r)
 struct cairn_routing *routing_of(struct cairn *c);
 /* The map has changed: calls that wait go on if it says something new for them. */
 void routing_tell(struct cairn_routing *r);
+/* A call waits from now on, for news or for an answer: if it lasts, the map is asked for. */
+void routing_look(struct cairn_routing *r);
 /* route.c: of one that waits */
 void route_on_news(struct cairn_routing *r, struct cairn_route *route);
+/* of one that waits: for news, or for the next try; not for a number */
+bool route_waits_for_map(const struct cairn_route *route);
+/* of one that is with a node, which does not answer: if it leads no more, it is not waited for */
+void route_on_old(struct cairn_routing *r, struct cairn_route *route);
 
 #endif

@@ -83,6 +83,7 @@ struct asked {
     uint32_t refs;
     bool over;
     pmix_status_t rc;
+    pmix_key_t key; /* PMIx reads it where it is for as long as it has not answered */
     /* a value, if it is of the wanted type and size */
     pmix_data_type_t type;
     union {
@@ -135,7 +136,7 @@ static void on_fence(pmix_status_t rc, void *arg)
     on_value(rc, NULL, arg);
 }
 
-static struct asked *asked_new(pmix_data_type_t type)
+static struct asked *asked_new(const char *key, pmix_data_type_t type)
 {
     struct asked *a = calloc(1, sizeof(*a));
     pthread_condattr_t attr;
@@ -148,6 +149,7 @@ static struct asked *asked_new(pmix_data_type_t type)
     pthread_condattr_destroy(&attr);
     pthread_mutex_init(&a->mutex, NULL);
     a->refs = 2;
+    snprintf(a->key, sizeof(a->key), "%s", key);
     a->type = type;
     return a;
 }
@@ -174,7 +176,7 @@ static int asked_wait(struct asked *a, const char *what, pmix_status_t rc, uint6
 
 static int meet(const struct job *job, uint64_t deadline_ns, struct cairn_error_info *error)
 {
-    struct asked *a = asked_new(PMIX_UNDEF);
+    struct asked *a = asked_new("", PMIX_UNDEF);
     pmix_info_t collect;
     pmix_status_t said;
     int rc;
@@ -206,12 +208,12 @@ static int put(const pmix_key_t key, const struct cairn_card *mine, struct cairn
 static int get(const pmix_key_t key, const pmix_proc_t *from, struct cairn_card *card, uint64_t deadline_ns,
                struct cairn_error_info *error)
 {
-    struct asked *a = asked_new(PMIX_BYTE_OBJECT);
+    struct asked *a = asked_new(key, PMIX_BYTE_OBJECT);
     int rc;
 
     if (a == NULL)
         return cairn_ranks_fail(error, CAIRN_E_NOMEM, "no memory");
-    rc = asked_wait(a, "PMIx_Get", PMIx_Get_nb(from, key, NULL, 0, on_value, a), deadline_ns, error);
+    rc = asked_wait(a, "PMIx_Get", PMIx_Get_nb(from, a->key, NULL, 0, on_value, a), deadline_ns, error);
     if (rc == 0 && a->fits)
         *card = a->value.card;
     else if (rc == 0)
@@ -242,14 +244,14 @@ static int exchange(void *arg, const struct cairn_card *mine, struct cairn_card 
 
 static int size_of_job(const pmix_proc_t *me, size_t *n, uint64_t deadline_ns, struct cairn_error_info *error)
 {
-    struct asked *a = asked_new(PMIX_UINT32);
+    struct asked *a = asked_new(PMIX_JOB_SIZE, PMIX_UINT32);
     pmix_proc_t all;
     int rc;
 
     if (a == NULL)
         return cairn_ranks_fail(error, CAIRN_E_NOMEM, "no memory");
     PMIX_PROC_LOAD(&all, me->nspace, PMIX_RANK_WILDCARD);
-    rc = asked_wait(a, "PMIx_Get of the job's size", PMIx_Get_nb(&all, PMIX_JOB_SIZE, NULL, 0, on_value, a),
+    rc = asked_wait(a, "PMIx_Get of the job's size", PMIx_Get_nb(&all, a->key, NULL, 0, on_value, a),
                     deadline_ns, error);
     if (rc == CAIRN_E_TIMEOUT)
         cairn_ranks_fail(error, rc, "PMIx does not tell the job's size");

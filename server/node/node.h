@@ -118,6 +118,11 @@ int cairn_node__spares_make_way(struct cairn_server *s, struct cairn_err *err);
 void cairn_node__spares_keep(struct cairn_server *s);
 void cairn_node__spares_fini(struct cairn_server *s);
 
+/* instances.c */
+/* The environments of all, with their directories and places among the targets, before any is started. */
+int cairn_node__plan_instances(struct cairn_server *s, struct cairn_err *err);
+int cairn_node__start_instances(struct cairn_server *s, struct cairn_err *err);
+
 /* node_open.c */
 int cairn_node__open(struct cairn_server *s, const struct cairn_server_options *options, struct cairn_err *err);
 void cairn_node__close(struct cairn_server *s);

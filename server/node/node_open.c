@@ -88,69 +88,6 @@ static int open_loops(struct cairn_server *s, struct cairn_err *err)
     return 0;
 }
 
-static void add_target(struct cairn_server *s, uint16_t id, const char *name, const struct cairn_rpc_iface *iface,
-                       cairn_rpc_handler *const *handlers, void *ctx)
-{
-    s->targets[s->ntargets++] =
-        (struct cairn_rpc_target){ .iface = iface, .handlers = handlers, .ctx = ctx, .name = name, .id = id };
-}
-
-/* What instance @i is. The router is the last, the service of a cluster, where there is one, before it. */
-static const struct cairn_provider_desc *instance_desc(const struct cairn_server *s, uint32_t i)
-{
-    if (i + 1 == s->ninstances)
-        return &cairn_router_desc;
-    return i == s->conf.nproviders ? &cairn_cluster_desc : s->conf.provider_descs[i];
-}
-
-static uint16_t instance_id(const struct cairn_instance *p, uint32_t i)
-{
-    if (p->desc == &cairn_router_desc)
-        return CAIRN_PROVIDER_ROUTER;
-    return p->desc == &cairn_cluster_desc ? CAIRN_PROVIDER_CLUSTER : (uint16_t)(CAIRN_PROVIDER_FIRST + i);
-}
-
-/* The instances' environments, before any is started: each may look the others up. */
-static int plan_instances(struct cairn_server *s, struct cairn_err *err)
-{
-    const struct cairn_node_conf *conf = &s->conf;
-
-    s->ninstances = conf->nproviders + (conf->map_etcd ? 1 : 0) + 1;
-    s->instances = calloc(s->ninstances, sizeof(*s->instances));
-    if (s->instances == NULL)
-        return cairn_err_set(err, CAIRN_E_NOMEM, "providers");
-    s->provider_node = (struct cairn_provider_node){ .name = s->rpc_node.name,
-                                                     .cluster_id = s->rpc_node.cluster_id,
-                                                     .key = s->rpc_node.key,
-                                                     .addresses = s->addresses,
-                                                     .naddresses = &s->nlisteners };
-    add_target(s, CAIRN_PROVIDER_NODE, "node", &cairn_iface_node, cairn_node_handlers, s);
-    add_target(s, CAIRN_PROVIDER_BULK, "bulk", &cairn_iface_bulk, cairn_bulk_handlers, NULL);
-    for (uint32_t i = 0; i < s->ninstances; i++) {
-        struct cairn_instance *p = &s->instances[i];
-        bool is_configured = i < conf->nproviders;
-        int rc;
-
-        p->desc = instance_desc(s, i);
-        p->env = (struct cairn_provider_env){
-            .name = is_configured ? cairn_conf_str(conf->providers[i], "name") : p->desc->type,
-            .node = &s->provider_node,
-            .dir = p->dir,
-            .conf = is_configured ? conf->providers[i] : NULL,
-            .pool = s->pool,
-            .spare = &s->spare,
-            .loops = s->loops,
-            .nloops = s->nworkers,
-            .targets = s->targets,
-        };
-        rc = cairn_node__instance_open_dir(s, p, err);
-        if (rc != 0)
-            return rc;
-        add_target(s, instance_id(p, i), p->env.name, p->desc->iface, p->desc->handlers, NULL);
-    }
-    return 0;
-}
-
 /* States without a name or a way in, final ones with a way out, two kinds of one name: `cairn machines` could not be
  * believed, and an operation might never end. Before providers are touched. */
 static int check_machines(const struct cairn_server *s, struct cairn_err *err)
@@ -159,54 +96,6 @@ static int check_machines(const struct cairn_server *s, struct cairn_err *err)
 
     cairn_node__kinds(s, &kinds);
     return cairn_err_wrap(err, cairn_kinds_check(&kinds, err), "state machines");
-}
-
-/* The cluster's service, which is started before the router; NULL: there is none. */
-static void *cluster_ctx(const struct cairn_server *s)
-{
-    for (uint32_t i = 0; i < s->ninstances; i++) {
-        if (s->instances[i].desc == &cairn_cluster_desc && s->instances[i].started)
-            return s->instances[i].ctx;
-    }
-    return NULL;
-}
-
-static int start_instance(struct cairn_server *s, struct cairn_instance *p, struct cairn_err *err)
-{
-    struct cairn_router_conf router = { .kv = s->conf.router_kv,
-                                        .extent = s->conf.router_extent,
-                                        .embed_threshold = (uint32_t)s->conf.embed_threshold,
-                                        .user_namespaces_max = s->conf.user_namespaces_max,
-                                        .sweep_interval_ms = s->conf.sweep_interval_ms,
-                                        .map = s->map,
-                                        .cluster = cluster_ctx(s) };
-    struct cairn_cluster_conf cluster = s->conf.service;
-
-    if (p->desc == &cairn_router_desc)
-        return cairn_router_start(&p->env, &router, &p->ctx, err);
-    if (p->desc != &cairn_cluster_desc)
-        return p->desc->start(&p->env, &p->ctx, err);
-    cluster.map = s->map;
-    cluster.node_id = s->data.node_id;
-    cluster.disk_id = s->data.disk_id;
-    return cairn_cluster_start(&p->env, &cluster, &p->ctx, err);
-}
-
-static int start_instances(struct cairn_server *s, struct cairn_err *err)
-{
-    for (uint32_t i = 0; i < s->ninstances; i++) {
-        struct cairn_instance *p = &s->instances[i];
-        int rc;
-
-        p->env.ntargets = s->ntargets;
-        cairn_notify_status(&s->notify, "starting: provider %s", p->env.name);
-        rc = cairn_spare_explain(p->has_spare ? &p->spare : &s->spare, start_instance(s, p, err), err);
-        if (rc != 0)
-            return cairn_err_wrap(err, rc, "provider %s", p->env.name);
-        p->started = true;
-        s->targets[NODE_FIXED_TARGETS - 1 + i].ctx = p->ctx; /* node and bulk stand before them */
-    }
-    return 0;
 }
 
 /* A MUNGE daemon is asked on the pool. */
@@ -424,13 +313,13 @@ int cairn_node__open(struct cairn_server *s, const struct cairn_server_options *
         rc = s->pool != NULL ? 0 : err->code;
     }
     if (rc == 0)
-        rc = plan_instances(s, err);
+        rc = cairn_node__plan_instances(s, err);
     if (rc == 0)
         rc = check_machines(s, err);
     if (rc == 0)
         rc = cairn_node__spares_make_way(s, err);
     if (rc == 0)
-        rc = start_instances(s, err);
+        rc = cairn_node__start_instances(s, err);
     if (rc == 0)
         cairn_node__spares_keep(s);
     if (rc == 0)
@@ -479,6 +368,7 @@ void cairn_node__close(struct cairn_server *s)
     free(s->loops);
     if (s->data.lock_fd >= 0)
         cairn_node__spares_keep(s); /* what engines gave back at their end is there for the next start */
+    cairn_node__spares_fini(s);
     cairn_datadir_close(&s->data);
     cairn_auth_forget(s->rpc_node.key, sizeof(s->rpc_node.key));
     cairn_notify_close(&s->notify);
@@ -489,7 +379,6 @@ void cairn_node__close(struct cairn_server *s)
     if (s->log_file_fd >= 0)
         close(s->log_file_fd);
     cairn_node_conf_free(&s->conf);
-    cairn_node__spares_fini(s);
     free(s->instances);
     pthread_cond_destroy(&s->stopped_cond);
     pthread_mutex_destroy(&s->mutex);

@@ -87,6 +87,19 @@ void router_clustered_write(struct router_op *op, const ProtobufCBinaryData *key
     cairn_cluster_write(w);
 }
 
+void router_clustered_ask(struct router_op *op, const Cairn__Wire__RouterRid *rid, router_step *next)
+{
+    struct cairn_cluster_write *w = write_new(op, CAIRN_CLUSTER_ASK);
+
+    if (w == NULL) {
+        router_op_fail(op, CAIRN_E_NOMEM);
+        return;
+    }
+    write_key(w, &op->key, NULL, 0, rid);
+    op->next = next;
+    cairn_cluster_write(w);
+}
+
 /* ---- many writes ---- */
 
 static void one_of_many_is_over(struct router_op *op)

@@ -1,5 +1,6 @@
 /* PART, COMMIT and ABORT: a value that is too large for one PUT. Their machine is PUT's (hashed_put.c), from which they
  * take a part each; what is kept between them is in upload.h. */
+#include "server/router/hashed_put.h"
 #include "server/router/upload.h"
 
 #include <inttypes.h>
@@ -92,6 +93,35 @@ static void commit_opened(struct router_op *op)
     router_put_flag(op, commit_flagged);
 }
 
+/* The parts cannot be taken, unless they were before: then it is told once more what came of it. */
+static void commit_asked(struct router_op *op)
+{
+    if (op->rc == 0) {
+        router_put_finish(op);
+        return;
+    }
+    if (op->rc == CAIRN_E_NOTFOUND)
+        op->rc = CAIRN_E_INVAL; /* for certain: NOTFOUND is also said where a namespace is not known yet */
+    else if (op->rc == CAIRN_E_UNSUPPORTED)
+        op->rc = op->refused;
+    else
+        op->err.text[0] = '\0';
+    router_op_fail(op, op->rc);
+}
+
+static void commit_refused(struct router_op *op, int rc)
+{
+    bool may_be_done = rc == CAIRN_E_NOTFOUND || rc == CAIRN_E_INVAL;
+
+    if (!may_be_done || !router_is_clustered(op->ns) || op->rid == NULL || op->rid->seq == 0) {
+        router_op_fail(op, rc);
+        return;
+    }
+    op->refused = rc;
+    cairn_sm_move(&op->sm, PUT_ASK);
+    router_clustered_ask(op, op->rid, commit_asked);
+}
+
 void router_handle_commit(struct cairn_rpc_req *rq)
 {
     const Cairn__Wire__RouterCommit *m = (const Cairn__Wire__RouterCommit *)rq->msg;
@@ -106,7 +136,7 @@ void router_handle_commit(struct cairn_rpc_req *rq)
     op->if_absent = m->if_absent;
     rc = router_upload_commit(op, m->upload, m->parts, m->length);
     if (rc != 0)
-        router_op_fail(op, rc);
+        commit_refused(op, rc);
     else
         router_op_open(op, commit_opened);
 }

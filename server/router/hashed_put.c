@@ -10,11 +10,14 @@
  *   STORE ---> REPLIED                     PART
  *   STORE ---> SPREAD ---> RECORD          in a namespace that is spread over nodes; PART: SPREAD ---> REPLIED
  *   OPEN ---> SPREAD                       COMMIT
+ *   OPEN ---> ASK ---> REPLIED             COMMIT
  *   STORE ---> UNDO ---> FAILED
- *   RECORD ---> VERIFY ---> UNDO           OPEN, PULL, FLAG, SPREAD, RECORD and VERIFY may also go to FAILED, RECORD and
- *                                          SPREAD to UNDO.
+ *   RECORD ---> VERIFY ---> UNDO           OPEN, ASK, PULL, FLAG, SPREAD, RECORD and VERIFY may also go to FAILED,
+ *                                          RECORD and SPREAD to UNDO.
  *
  * OPEN     nothing is stored; the namespace's database is being opened.
+ * ASK      the parts are not here, of a value that is spread over nodes: whoever asks may have been here before, or with
+ *          another who led then, and have missed the answer. The slot's sessions are being asked.
  * PULL     a value that will stand in its record is being brought from the caller's memory.
  * FLAG     all workers are being told that the namespace holds large values, so that nobody replaces one unseen.
  * STORE    a region is being written. Once complete it is durable, and named by nothing yet.
@@ -28,32 +31,18 @@
  *
  * A crash in STORE or before the end of RECLAIM leaves regions that nothing names: the sweeper's work. Of a namespace
  * that is spread over nodes all removing is, since logs name regions, too: UNDO and RECLAIM have nothing to do. */
+#include "server/router/hashed_put.h"
 #include "sdk/core/base/crc.h"
-#include "server/router/ns_order.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    PUT_OPEN,
-    PUT_PULL,
-    PUT_FLAG,
-    PUT_STORE,
-    PUT_SPREAD,
-    PUT_RECORD,
-    PUT_RECLAIM,
-    PUT_REPLIED,
-    PUT_VERIFY,
-    PUT_UNDO,
-    PUT_FAILED,
-    PUT_NR
-};
-
 #define TO(state) CAIRN_SM_TO(PUT_##state)
 static const struct cairn_sm_state put_states[PUT_NR] = {
     [PUT_OPEN] = { "OPEN", CAIRN_SM_INITIAL,
-                   TO(PULL) | TO(FLAG) | TO(STORE) | TO(SPREAD) | TO(RECORD) | TO(RECLAIM) | TO(FAILED) },
+                   TO(ASK) | TO(PULL) | TO(FLAG) | TO(STORE) | TO(SPREAD) | TO(RECORD) | TO(RECLAIM) | TO(FAILED) },
+    [PUT_ASK] = { "ASK", 0, TO(REPLIED) | TO(FAILED) },
     [PUT_PULL] = { "PULL", 0, TO(RECORD) | TO(FAILED) },
     [PUT_FLAG] = { "FLAG", 0, TO(STORE) | TO(RECORD) | TO(FAILED) },
     [PUT_STORE] = { "STORE", 0, TO(SPREAD) | TO(RECORD) | TO(UNDO) | TO(REPLIED) },
@@ -82,6 +71,7 @@ static bool put_invariant(const struct cairn_sm *sm)
 
     return CAIRN_HOLDS(!large || !op->plain) && /* who stores large values looks at old ones */
            CAIRN_HOLDS((sm->state == PUT_PULL) == (op->pull != NULL) || cairn_sm_is_final(sm)) &&
+           CAIRN_HOLDS(sm->state != PUT_ASK || (clustered && op->refused != 0 && op->upload == NULL)) &&
            CAIRN_HOLDS(sm->state != PUT_STORE || (large && op->storing)) && /* the sweeper waits for us */
            CAIRN_HOLDS(sm->state != PUT_RECORD || !large ||
                        ((op->ns->large_ready || clustered) && regions_are_complete(op))) &&
@@ -91,11 +81,6 @@ static bool put_invariant(const struct cairn_sm *sm)
 }
 
 const struct cairn_sm_kind router_put_kind = { "router-put", put_states, PUT_NR, put_invariant, 60000 };
-
-static const Cairn__Wire__RouterPut *put_msg(const struct router_op *op)
-{
-    return (const Cairn__Wire__RouterPut *)op->rq->msg;
-}
 
 /* ---- failure ---- */
 
@@ -238,7 +223,7 @@ static void put_on_replicated(struct router_op *op)
     router_op_fail(op, op->rc);
 }
 
-static void put_record(struct router_op *op, const uint8_t *record, size_t len)
+void router_put_record(struct router_op *op, const uint8_t *record, size_t len)
 {
     op->upload_spent = true;
     cairn_sm_move(&op->sm, PUT_RECORD);
@@ -267,7 +252,7 @@ static const uint8_t *put_small_bytes(const struct router_op *op)
 
 static void put_small(struct router_op *op)
 {
-    put_record(op, put_small_bytes(op), cairn_record_embedded_bytes(put_msg(op)->length));
+    router_put_record(op, put_small_bytes(op), cairn_record_embedded_bytes(put_msg(op)->length));
 }
 
 /* Chunk by chunk, whether these are the bytes that the caller meant. */
@@ -360,149 +345,6 @@ static void put_pull(struct router_op *op)
     cairn_bulk_start(op->w->rpc, op->pull);
 }
 
-/* ---- large values ---- */
-
-void router_put_regions(struct router_op *op)
-{
-    size_t len = cairn_record_extents_bytes(op->nregions);
-
-    op->buf = malloc(len);
-    if (op->buf == NULL) {
-        op->rc = CAIRN_E_NOMEM;
-        if (op->upload != NULL) /* the parts stay: it may be tried again */
-            router_op_fail(op, op->rc);
-        else
-            router_put_undo(op);
-        return;
-    }
-    cairn_record_put_extents(op->buf, op->ns->durability, op->regions, op->nregions);
-    put_record(op, op->buf, len);
-}
-
-static void put_on_stored(struct cairn_rpc_call *call)
-{
-    struct router_op *op = call->arg;
-
-    op->rq->on_cancel = NULL; /* from here it must come to an end by itself */
-    op->rc = call->rc;
-    if (op->rc == 0) {
-        op->one.id = ((const Cairn__Wire__ExtentId *)call->reply)->id;
-        if (op->one.id == 0)
-            op->rc = cairn_err_set(&op->err, CAIRN_E_INTERNAL, "the extent provider gave no id");
-    }
-    if (op->rc == 0 && op->rq->canceled)
-        op->rc = CAIRN_E_CANCELED;
-    op->next(op);
-}
-
-static void put_on_cancel(struct cairn_rpc_req *rq, void *arg)
-{
-    struct router_op *op = arg;
-
-    (void)rq;
-    cairn_rpc_call_cancel(&op->call);
-}
-
-/* A payload came without checksums, since its frame has one. */
-static bool put_sum_payload(struct router_op *op)
-{
-    const struct cairn_rpc_req *rq = op->rq;
-    size_t n = (rq->payload_len + CAIRN_EXTENT_CHUNK_BYTES - 1) / CAIRN_EXTENT_CHUNK_BYTES;
-
-    op->crcs = malloc(n * sizeof(op->crcs[0]));
-    if (op->crcs == NULL)
-        return false;
-    for (size_t i = 0; i < n; i++) {
-        size_t at = i * CAIRN_EXTENT_CHUNK_BYTES;
-
-        op->crcs[i] = cairn_crc32c(0, rq->payload + at, MIN(rq->payload_len - at, (size_t)CAIRN_EXTENT_CHUNK_BYTES));
-    }
-    return true;
-}
-
-void router_put_store(struct router_op *op, uint64_t length, Cairn__Wire__BulkDesc *bulk, uint32_t *crcs, size_t ncrcs,
-                      router_step *next)
-{
-    Cairn__Wire__ExtentPut *msg = &op->msg.extent_put;
-
-    if (op->rq->canceled || (ncrcs == 0 && !put_sum_payload(op))) {
-        router_op_fail(op, op->rq->canceled ? CAIRN_E_CANCELED : CAIRN_E_NOMEM);
-        return;
-    }
-    op->one = (struct cairn_record_region){ .len = (uint32_t)length };
-    op->regions = &op->one;
-    op->nregions = 1;
-    op->next = next;
-    router_op_storing(op);
-    cairn_sm_move(&op->sm, PUT_STORE);
-    cairn__wire__extent_put__init(msg);
-    msg->length = length;
-    msg->durability = router_is_clustered(op->ns) ? CAIRN__WIRE__DURABILITY__DURABILITY_SYNC : op->ns->durability;
-    msg->owner = router_ns_region_owner(op->ns);
-    msg->bulk = bulk;
-    msg->crcs = ncrcs > 0 ? crcs : op->crcs;
-    msg->n_crcs = (size_t)((length + CAIRN_EXTENT_CHUNK_BYTES - 1) / CAIRN_EXTENT_CHUNK_BYTES);
-    router_op_call(op, op->ns->extent, CAIRN__WIRE__EXTENT_METHOD__EXTENT_PUT, put_on_stored);
-    op->call.bulk_peer = op->rq->peer;
-    if (bulk == NULL) {
-        op->call.payload[0] =
-            (struct iovec){ .iov_base = (void *)(uintptr_t)op->rq->payload, .iov_len = (size_t)length };
-        op->call.payload_n = 1;
-    }
-    op->rq->on_cancel = put_on_cancel;
-    op->rq->on_cancel_arg = op;
-    cairn_rpc_call_start(&op->call);
-}
-
-void router_put_spread(struct router_op *op, router_step *next)
-{
-    if (!router_is_clustered(op->ns)) {
-        next(op);
-        return;
-    }
-    cairn_sm_move(&op->sm, PUT_SPREAD);
-    router_clustered_spread(op, next);
-}
-
-static void put_spread(struct router_op *op)
-{
-    if (op->rc != 0)
-        router_put_undo(op);
-    else
-        router_put_regions(op);
-}
-
-static void put_stored(struct router_op *op)
-{
-    if (op->rc != 0)
-        router_put_undo(op);
-    else
-        router_put_spread(op, put_spread);
-}
-
-static void put_flagged(struct router_op *op)
-{
-    const Cairn__Wire__RouterPut *m = put_msg(op);
-
-    router_put_store(op, m->length, m->bulk, m->crcs, m->n_crcs, put_stored);
-}
-
-static void put_large(struct router_op *op)
-{
-    router_op_look(op);
-    router_put_flag(op, put_flagged);
-}
-
-void router_put_flag(struct router_op *op, router_step *next)
-{
-    if (op->ns->large_ready || router_is_clustered(op->ns)) { /* there nobody looks at what he replaces */
-        next(op);
-        return;
-    }
-    cairn_sm_move(&op->sm, PUT_FLAG);
-    router_flag_large(op, next);
-}
-
 /* ---- the request ---- */
 
 struct router_op *router_put_new(struct cairn_rpc_req *rq, const char *ns, const ProtobufCBinaryData *key)
@@ -583,5 +425,5 @@ void router_handle_put(struct cairn_rpc_req *rq)
         router_op_fail(op, rc);
         return;
     }
-    router_op_open(op, large ? put_large : put_small);
+    router_op_open(op, large ? router_put_large : put_small);
 }

@@ -22,10 +22,8 @@
 #include "sdk/core/base/log.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { CLASS_AGAIN_MS = 200, CLASS_WAIT_MS = 10000 };
 
@@ -400,63 +398,6 @@ static void create_done(struct router_order *o)
     router_order_free(o);
 }
 
-/* The provider that is meant: the one named, that of the configuration, or the first of its kind. */
-static int choose_provider(const struct cairn_router *r, const char *named, const char *usual,
-                           const struct cairn_rpc_iface *iface, const char *what, char *to, struct cairn_err *err)
-{
-    if (named[0] == '\0' && usual != NULL)
-        named = usual;
-    for (uint32_t i = 0; i < r->env.ntargets; i++) {
-        const struct cairn_rpc_target *t = &r->env.targets[i];
-
-        if (t->iface == iface && (named[0] == '\0' || strcmp(t->name, named) == 0)) {
-            snprintf(to, CAIRN_NAME_BYTES_MAX + 1, "%s", t->name);
-            return 0;
-        }
-    }
-    if (named[0] == '\0')
-        return CAIRN_E_NOPROVIDER;
-    return cairn_err_set(err, CAIRN_E_NOPROVIDER, "this node has no %s provider '%.255s'", what, named);
-}
-
-static int create_check(const struct cairn_router *r, const Cairn__Wire__Namespace *m, struct router_ns *ns,
-                        struct cairn_err *err)
-{
-    uint32_t embed_max = CAIRN_RECORD_EMBEDDED_BYTES_MAX;
-    int rc;
-
-    if (m->frontend != CAIRN__WIRE__FRONTEND__FRONTEND_HASHED)
-        return cairn_err_set(err, CAIRN_E_UNSUPPORTED, "frontend %d is not known here", (int)m->frontend);
-    if (m->durability > CAIRN__WIRE__DURABILITY__DURABILITY_MEMORY)
-        return cairn_err_set(err, CAIRN_E_INVAL, "durability %d is not known here", (int)m->durability);
-    if (m->replicas > 1 && r->conf.cluster == NULL)
-        return cairn_err_set(err, CAIRN_E_UNSUPPORTED, "%" PRIu32 " replicas on one node", m->replicas);
-    if (m->replicas > CAIRN_CLUSTER_CLASSES)
-        return cairn_err_set(err, CAIRN_E_UNSUPPORTED, "%" PRIu32 " replicas; at most %d are possible", m->replicas,
-                             CAIRN_CLUSTER_CLASSES);
-    if ((m->mode & ~0666U) != 0)
-        return cairn_err_set(err, CAIRN_E_INVAL, "mode %" PRIo32 "; only r and w are possible", m->mode);
-    if (m->embed_threshold > embed_max)
-        return cairn_err_set(err, CAIRN_E_INVAL, "an embed threshold of %" PRIu32 "; at most %" PRIu32 " bytes fit",
-                             m->embed_threshold, embed_max);
-    rc = choose_provider(r, m->kv, r->conf.kv, &cairn_iface_kv, "KV", ns->kv_name, err);
-    if (rc != 0)
-        return rc == CAIRN_E_NOPROVIDER && m->kv[0] == '\0' ? cairn_err_set(err, rc, "this node has no KV provider")
-                                                            : rc;
-    rc = choose_provider(r, m->extent, r->conf.extent, &cairn_iface_extent, "extent", ns->extent_name, err);
-    if (rc != 0 && m->extent[0] != '\0') /* without one, values up to the threshold are possible */
-        return rc;
-    return 0;
-}
-
-static uint64_t wall_ms(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_REALTIME, &ts); /* for people: nothing is decided by it */
-    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / CAIRN_NS_PER_MS;
-}
-
 static bool create_take_copies(struct router_order *o)
 {
     for (uint32_t i = 0; i < o->router->nworkers; i++) {
@@ -475,10 +416,8 @@ void router_handle_ns_create(struct cairn_rpc_req *rq)
     struct cairn_err err = { 0 };
     struct router_ns ns = { 0 };
     struct router_order *o;
-    int rc = router_ns_name_check(m->name, &err);
+    int rc = router_ns_wanted(r, m, rq->who, &ns, &err);
 
-    if (rc == 0)
-        rc = create_check(r, m, &ns, &err);
     if (rc != 0) {
         cairn_rpc_reply_err(rq, rc, "%s", err.text);
         return;
@@ -492,17 +431,6 @@ void router_handle_ns_create(struct cairn_rpc_req *rq)
             router_order_free(o);
         return;
     }
-    memcpy(ns.name, o->ns.name, sizeof(ns.name));
-    ns.durability = m->durability;
-    ns.write_once = m->write_once;
-    ns.replicas = MAX(m->replicas, 1U);
-    ns.clustered = r->conf.cluster != NULL && m->replicas > 0; /* else this node's alone */
-    ns.embed_threshold = m->embed_threshold != 0 ? m->embed_threshold : r->conf.embed_threshold;
-    ns.mode = m->mode != 0 ? m->mode : CAIRN_ROUTER_MODE_DEFAULT;
-    ns.owner = rq->who->admin && m->owner != 0 ? m->owner : rq->who->uid; /* only an administrator makes it another's */
-    ns.group = rq->who->admin && m->group != 0 ? m->group : rq->who->gid;
-    ns.created_ms = wall_ms();
-    router_ns_complete(r, &ns);
     o->ns = ns;
     o->who = *rq->who;
     o->rq = rq;

@@ -46,17 +46,16 @@ void router_ns_add(struct router_worker *w, struct router_ns *ns)
     w->nns++;
 }
 
-/* For the sweeper, whose work its regions are. Ids are never given twice. */
+/* For the sweeper, whose work its regions are. Ids are never given twice. Whether the oldest was swept is not known
+ * here. */
 static void note_removed(struct cairn_router *r, uint32_t id)
 {
-    uint32_t *more = realloc(r->removed, (r->nremoved + 1) * sizeof(*more));
-
-    if (more == NULL) {
+    if (r->nremoved == ROUTER_REMOVED_MAX)
         atomic_store(&r->left_garbage, true);
-        return;
-    }
-    r->removed = more;
-    r->removed[r->nremoved++] = id;
+    else
+        r->nremoved++;
+    r->removed[r->next_removed] = id;
+    r->next_removed = (r->next_removed + 1) % ROUTER_REMOVED_MAX;
 }
 
 void router_ns_del(struct router_worker *w, struct router_ns *ns)

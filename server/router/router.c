@@ -125,7 +125,6 @@ static void router_free(struct cairn_router *r)
         worker_fini(&r->workers[i]);
     if (r->owns_store)
         cairn_map_store_close(r->store);
-    free(r->removed);
     free(r->workers);
     free(r);
 }

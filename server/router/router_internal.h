@@ -24,6 +24,7 @@
 
 enum {
     ROUTER_BUCKETS = 256,
+    ROUTER_REMOVED_MAX = 4096, /* namespaces: of more of them the next start sweeps the regions */
     ROUTER_SPARE_OPS_MAX = 1024,
     ROUTER_SPARE_PARTS_MAX = 64,
     ROUTER_SMALL_BYTES = 1024 + CAIRN_RECORD_HEAD_BYTES + 28, /* values up to here are kept in the operation itself */
@@ -133,8 +134,9 @@ struct cairn_router {
     struct router_sweep *sweep;
     struct cairn_timer sweep_timer; /* home's, in a cluster: until the next */
     bool quiescing;
-    uint64_t loaded;               /* all namespaces up to this revision of the map were known at the start */
-    uint32_t *removed, nremoved;   /* home: clustered namespaces that were removed since */
+    uint64_t loaded; /* all namespaces up to this revision of the map were known at the start */
+    /* home: clustered namespaces that were removed since, the newest of them */
+    uint32_t removed[ROUTER_REMOVED_MAX], nremoved, next_removed;
     struct router_uploads uploads; /* of all workers */
     struct router_reaper *reaper;
     struct cairn_task quiesced_task;
@@ -170,6 +172,10 @@ struct router_ns **router_ns_sorted(struct router_worker *w);
 int router_ns_name_check(const char *name, struct cairn_err *err);
 /* Providers are looked up, names are completed: for a namespace that was made up or read. */
 void router_ns_complete(const struct cairn_router *r, struct router_ns *ns);
+/** The namespace that @m of @who asks for, with what is usual where nothing was said, and without an id; zeroed before.
+ * CAIRN_E_INVAL, CAIRN_E_UNSUPPORTED, CAIRN_E_NOPROVIDER: it is not possible here. ns_wanted.c */
+int router_ns_wanted(const struct cairn_router *r, const Cairn__Wire__Namespace *m, const struct cairn_identity *who,
+                     struct router_ns *ns, struct cairn_err *err);
 static inline uint64_t router_ns_region_owner(const struct router_ns *ns)
 {
     return CAIRN_REGION_OWNER_TAG | ns->id;
@@ -272,6 +278,7 @@ struct router_op {
     struct router_upload *upload; /* part, commit: holds it */
     uint32_t upload_part;         /* commit: UPLOAD_COMMIT */
     bool upload_spent;            /* commit: a record that names its regions may be there */
+    int refused;                  /* commit: why its parts cannot be taken; the text is in @err */
     uint32_t on_failed;           /* the machine's failure state */
     bool plain;
     bool buffered; /* what it puts is no more than buffered yet, whatever the namespace says */
@@ -354,6 +361,9 @@ int router_clustered_slot(struct router_op *op, const ProtobufCBinaryData *key);
  * client's. */
 void router_clustered_write(struct router_op *op, const ProtobufCBinaryData *key, const uint8_t *record, size_t len,
                             const Cairn__Wire__RouterRid *rid, router_step *next);
+/* What became of the write of op->key that bore @rid, if there was one: @next with op->rc as there, or CAIRN_E_NOTFOUND,
+ * CAIRN_E_UNSUPPORTED (cairn_cluster_write()). */
+void router_clustered_ask(struct router_op *op, const Cairn__Wire__RouterRid *rid, router_step *next);
 /* The other nodes that hold the slot fetch op->regions; then @next with op->rc. */
 void router_clustered_spread(struct router_op *op, router_step *next);
 void router_handle_open(struct cairn_rpc_req *rq);
@@ -374,31 +384,10 @@ int router_clustered_list_end(struct router_op *op, Cairn__Wire__RouterListReply
 void router_follow_start(struct cairn_router *r);
 void router_follow_stop(struct cairn_router *r);
 
-/* hashed_put.c: what PUT, PART, COMMIT and ABORT share */
+/* hashed_put.c */
 
-/* As router_op_new(), for what writes by this machine. */
-struct router_op *router_put_new(struct cairn_rpc_req *rq, const char *ns, const ProtobufCBinaryData *key);
 /* Of a region of a value in @ns, at most: what one PUT or PART brings. */
 uint64_t router_region_bytes(const struct cairn_router *r, const struct router_ns *ns);
-/* The other nodes that hold the value fetch op->regions, if there are any; then @next with op->rc. */
-void router_put_spread(struct router_op *op, router_step *next);
-/* Whether the bytes that @rq announces can be there. */
-int router_bytes_check(const struct cairn_rpc_req *rq, uint64_t length, const Cairn__Wire__BulkDesc *bulk, size_t ncrcs,
-                       struct cairn_err *err);
-/* Makes sure that all workers look at what they replace in this namespace; then @next. */
-void router_put_flag(struct router_op *op, router_step *next);
-/* Stores one region from the request's payload (held) or @bulk; then @next, with op->rc and, if that is 0, the region
- * in op->one. */
-void router_put_store(struct router_op *op, uint64_t length, Cairn__Wire__BulkDesc *bulk, uint32_t *crcs, size_t ncrcs,
-                      router_step *next);
-/* Puts the record that names op->regions, and ends @op; if it could not be put the regions are removed. */
-void router_put_regions(struct router_op *op);
-/* Removes op->regions and fails with op->rc. */
-void router_put_undo(struct router_op *op);
-/* Removes op->old and answers. */
-void router_put_reclaim(struct router_op *op);
-/* Answers. */
-void router_put_finish(struct router_op *op);
 
 extern const struct cairn_sm_kind router_put_kind, router_get_kind, router_delete_kind, router_ask_kind,
     router_mput_kind, router_open_kind, router_adopt_kind, router_create_kind, router_remove_kind, router_flag_kind,

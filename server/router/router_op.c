@@ -1,7 +1,5 @@
-/* What all operations have in common: beginning, ending, calling the providers below, removing regions. */
+/* What all operations have in common: beginning, ending, calling the providers below. */
 #include "server/router/upload.h"
-
-#include "sdk/core/base/log.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -102,8 +100,8 @@ static bool op_takes_slot(struct router_op *op, const ProtobufCBinaryData *key, 
     if (rc == 0 && access == ROUTER_READ) {
         rc = cairn_cluster_read_begin(op->w->router->conf.cluster, op->slot, &op->leave);
         op->reads = rc == 0;
-        op->by_replica &= !op->reads && op->ns->write_once &&
-                          cairn_cluster_is_in_sync(op->w->router->conf.cluster, op->slot);
+        op->by_replica &=
+            !op->reads && op->ns->write_once && cairn_cluster_is_in_sync(op->w->router->conf.cluster, op->slot);
         if (op->by_replica)
             rc = 0;
     }
@@ -146,6 +144,7 @@ struct router_op *router_op_new(struct cairn_rpc_req *rq, const char *name, cons
     op->storing = false;
     op->upload = NULL;
     op->upload_spent = false;
+    op->refused = 0;
     op->on_failed = on_failed;
     op->plain = access == ROUTER_WRITE && !ns->has_large;
     op->reads = op->buffered = false;
@@ -368,124 +367,4 @@ void router_part_call(struct router_part *part, uint32_t method, void (*done)(st
     part->call.bulk_peer = op->rq->peer;
     part->call.timeout_ns = MAX(cairn_rpc_req_left_ns(op->rq, cairn_loop_now(op->w->loop)), UINT64_C(1));
     op->parts->running++;
-}
-
-/* ---- what nothing names any more ---- */
-
-void router_garbage_note_name(struct cairn_router *r, const char *ns, uint32_t regions, const char *why)
-{
-    atomic_store_explicit(&r->left_garbage, true, memory_order_relaxed);
-    cairn_log_warn("namespace '%s': %" PRIu32 " regions could not be removed, the next start will do so: %s", ns,
-                   regions, why);
-}
-
-void router_garbage_note(struct cairn_router *r, const struct router_ns *ns, uint32_t regions, const char *why)
-{
-    router_garbage_note_name(r, ns->name, regions, why);
-}
-
-bool router_op_note_old(struct router_op *op, const uint8_t *record, size_t len)
-{
-    struct cairn_record r;
-    int rc = cairn_record_parse(record, len, &r);
-
-    CAIRN_ASSERT(op->old == NULL);
-    if (rc != 0) {
-        router_garbage_note(op->w->router, op->ns, 0, "the record that named them cannot be read");
-        return false;
-    }
-    if (r.type != CAIRN_RECORD_EXTENTS)
-        return true;
-    op->old = malloc(r.nregions * sizeof(op->old[0]));
-    if (op->old == NULL) {
-        router_garbage_note(op->w->router, op->ns, r.nregions, "out of memory");
-        return false;
-    }
-    for (uint32_t i = 0; i < r.nregions; i++)
-        op->old[i] = cairn_record_region(&r, i).id;
-    op->nold = r.nregions;
-    return true;
-}
-
-uint32_t router_count_left(const struct cairn_rpc_call *call)
-{
-    const Cairn__Wire__KvStatuses *reply = (const Cairn__Wire__KvStatuses *)call->reply;
-    uint32_t n = 0;
-
-    for (size_t i = 0; i < reply->n_status; i++)
-        n += reply->status[i] != 0 && reply->status[i] != CAIRN_E_NOTFOUND;
-    return n;
-}
-
-static void on_reclaimed(struct cairn_rpc_call *call)
-{
-    struct router_op *op = call->arg;
-    uint32_t failed = 0;
-
-    if (call->rc != 0) {
-        router_garbage_note(op->w->router, op->ns, op->nold, cairn_error_text(call->rc));
-    } else {
-        failed = router_count_left(call);
-        if (failed > 0)
-            router_garbage_note(op->w->router, op->ns, failed, "the extent provider could not");
-    }
-    free(op->old);
-    op->old = NULL;
-    op->nold = 0;
-    op->next(op);
-}
-
-static void reclaim_remove(struct router_op *op)
-{
-    cairn__wire__extent_remove__init(&op->msg.extent_remove);
-    op->msg.extent_remove.ids = op->old;
-    op->msg.extent_remove.n_ids = op->nold;
-    router_op_call(op, op->ns->extent, CAIRN__WIRE__EXTENT_METHOD__EXTENT_REMOVE, on_reclaimed);
-    op->call.timeout_ns = 0; /* not the caller's time: it must be tried properly */
-    op->call.err = NULL;     /* of no concern to the caller: whatever is to be told is in op->err already */
-    cairn_rpc_call_start(&op->call);
-}
-
-static void reclaim_give_up(struct router_op *op, const char *why)
-{
-    router_garbage_note(op->w->router, op->ns, op->nold, why);
-    free(op->old);
-    op->old = NULL;
-    op->nold = 0;
-    op->next(op);
-}
-
-static void on_record_durable(struct cairn_rpc_call *call)
-{
-    struct router_op *op = call->arg;
-
-    if (call->rc == 0)
-        reclaim_remove(op);
-    else
-        reclaim_give_up(op, "it is not known whether what replaced them is durable");
-}
-
-void router_op_reclaim(struct router_op *op, bool named, router_step *next)
-{
-    op->next = next;
-    if (router_is_clustered(op->ns)) { /* a log may name them, here or elsewhere: the sweeper's alone */
-        free(op->old);
-        op->old = NULL;
-        op->nold = 0;
-    }
-    if (op->nold == 0) {
-        next(op);
-    } else if (op->ns->extent == NULL) {
-        reclaim_give_up(op, "this node does not have their provider");
-    } else if (!named || (op->ns->durability != CAIRN__WIRE__DURABILITY__DURABILITY_BUFFERED && !op->buffered)) {
-        reclaim_remove(op); /* with `sync` the record is durable by now, with `memory` nothing has to be */
-    } else {
-        cairn__wire__kv_mput__init(&op->msg.mput);
-        op->msg.mput.db = op->ns->db;
-        op->msg.mput.durability = CAIRN__WIRE__DURABILITY__DURABILITY_SYNC;
-        router_op_call(op, op->ns->kv, CAIRN__WIRE__KV_METHOD__KV_MPUT, on_record_durable);
-        op->call.timeout_ns = 0;
-        op->call.err = NULL;
-        cairn_rpc_call_start(&op->call);
-    }
 }

@@ -1,17 +1,34 @@
 /* Work on a thread of its own: see errand.h. */
 #include "server/storage/errand.h"
 
+#include "sdk/core/base/log.h"
+
 #include <time.h>
 
-enum { GATHER_S = 1 }; /* who asks once asks again soon: a removal of many keys is many batches */
+#define NS_PER_MS UINT64_C(1000000)
+#define NS_PER_S  UINT64_C(1000000000)
+
+static uint64_t now_ns(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
+}
+
+/* False: it is @until_ns. */
+static bool wait_until(struct cairn_errand *e, uint64_t until_ns)
+{
+    struct timespec until = { .tv_sec = (time_t)(until_ns / NS_PER_S), .tv_nsec = (long)(until_ns % NS_PER_S) };
+
+    return pthread_cond_timedwait(&e->cond, &e->mutex, &until) == 0;
+}
 
 static void await_askers(struct cairn_errand *e)
 {
-    struct timespec until;
+    uint64_t until_ns = now_ns() + e->gather_ms * NS_PER_MS;
 
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += GATHER_S;
-    while (!e->ending && pthread_cond_timedwait(&e->cond, &e->mutex, &until) == 0) {
+    while (e->gather_ms > 0 && !e->ending && wait_until(e, until_ns)) {
     }
 }
 
@@ -20,6 +37,7 @@ static void *errand_main(void *arg)
     struct cairn_errand *e = arg;
 
     pthread_setname_np(pthread_self(), "cairn-errand");
+    cairn_log_bind(e->log);
     pthread_mutex_lock(&e->mutex);
     while (!e->ending) {
         if (!e->wanted) {
@@ -30,19 +48,23 @@ static void *errand_main(void *arg)
         if (e->ending)
             break;
         e->wanted = false;
+        e->begun++;
+        e->begun_ns = now_ns();
         pthread_mutex_unlock(&e->mutex);
         e->work(e->arg);
         pthread_mutex_lock(&e->mutex);
+        e->ended = e->begun;
+        pthread_cond_broadcast(&e->cond);
     }
     pthread_mutex_unlock(&e->mutex);
     return NULL;
 }
 
-void cairn_errand_init(struct cairn_errand *e, void (*work)(void *arg), void *arg)
+void cairn_errand_init(struct cairn_errand *e, uint32_t gather_ms, void (*work)(void *arg), void *arg)
 {
     pthread_condattr_t attr;
 
-    *e = (struct cairn_errand){ .work = work, .arg = arg };
+    *e = (struct cairn_errand){ .work = work, .arg = arg, .gather_ms = gather_ms };
     pthread_mutex_init(&e->mutex, NULL);
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -50,22 +72,47 @@ void cairn_errand_init(struct cairn_errand *e, void (*work)(void *arg), void *ar
     pthread_condattr_destroy(&attr);
 }
 
+/* Under the mutex. */
+static void ask(struct cairn_errand *e)
+{
+    e->wanted = true;
+    if (!e->has_thread && !e->ending) {
+        e->log = cairn_log_bound();
+        e->has_thread =
+            pthread_create(&e->thread, NULL, errand_main, e) == 0; /* if not: whoever asks next tries again */
+    }
+    pthread_cond_broadcast(&e->cond);
+}
+
 void cairn_errand_ask(struct cairn_errand *e)
 {
     pthread_mutex_lock(&e->mutex);
-    e->wanted = true;
-    if (!e->has_thread && !e->ending)
-        e->has_thread =
-            pthread_create(&e->thread, NULL, errand_main, e) == 0; /* if not: whoever asks next tries again */
-    pthread_cond_signal(&e->cond);
+    ask(e);
     pthread_mutex_unlock(&e->mutex);
+}
+
+bool cairn_errand_await(struct cairn_errand *e, uint32_t wait_ms)
+{
+    uint64_t now = now_ns(), until_ns = now + wait_ms * NS_PER_MS, mine;
+    bool done;
+
+    pthread_mutex_lock(&e->mutex);
+    mine = e->begun + 1;
+    ask(e);
+    if (e->begun > e->ended)
+        until_ns = e->begun_ns + wait_ms * NS_PER_MS;
+    while (e->has_thread && e->ended < mine && now < until_ns && wait_until(e, until_ns)) {
+    }
+    done = e->ended >= mine;
+    pthread_mutex_unlock(&e->mutex);
+    return done;
 }
 
 void cairn_errand_fini(struct cairn_errand *e)
 {
     pthread_mutex_lock(&e->mutex);
     e->ending = true;
-    pthread_cond_signal(&e->cond);
+    pthread_cond_broadcast(&e->cond);
     pthread_mutex_unlock(&e->mutex);
     if (e->has_thread)
         pthread_join(e->thread, NULL);

@@ -23,11 +23,11 @@ struct cairn_rocks_conf {
     uint64_t cache_bytes, write_buffer_bytes;
     uint32_t open_files;
     enum cairn_rocks_compression compression;
-    bool fresh; /* nothing was ever stored there: only then a database is made where there is none */
+    bool fresh;     /* nothing was ever stored there: only then a database is made where there is none */
+    bool only_look; /* nothing on the disk changes; only reads may follow */
 };
 
-/** Whether a database is there, as far as can be seen from outside: CAIRN_E_CORRUPT if not. */
-int cairn_rocks_check(const char *dir, struct cairn_err *err);
+/** CAIRN_E_CORRUPT: there is none, or it cannot be read. */
 int cairn_rocks_open(const struct cairn_rocks_conf *conf, struct cairn_rocks **out, struct cairn_err *err);
 /** No call may be under way. Writes that skipped the log are flushed first. */
 void cairn_rocks_close(struct cairn_rocks *r);

@@ -29,6 +29,7 @@
 
 enum {
     CAIRN_SEGMENT_RECORD_BYTES_MAX = 3 << 20,
+    CAIRN_SEGMENT_RECORD_HEAD_BYTES = 32,
     CAIRN_SEGMENT_BYTES_MIN = 4 << 20, /* a record always fits */
     CAIRN_SEGMENTS_MAX = 4096,         /* of one log */
 };
@@ -50,6 +51,7 @@ struct cairn_segments {
     atomic_bool broken;             /* a write or a sync failed: nothing more is promised */
     uint8_t *buf;                   /* [written, end) */
     size_t buf_n, buf_room;
+    bool spare; /* a file is there for the next segment, with all of its room */
 };
 
 struct cairn_segments_found {
@@ -71,6 +73,16 @@ void cairn_segments_close(struct cairn_segments *s);
 /** Puts a record behind the others, in memory; @type is below 2^16. @lsn: its number. CAIRN_E_NOSPACE (there is no
  * room for another segment: it may be tried again) or CAIRN_E_NOMEM: the log is as it was. CAIRN_E_IO: it is broken. */
 int cairn_segments_add(struct cairn_segments *s, uint32_t type, const struct iovec *body, uint32_t n, uint64_t *lsn);
+/** Sees to it that the disk has set aside the next segment, too: one that it took from the log's beginning, or a new
+ * one. CAIRN_E_NOSPACE and others: it has not. */
+int cairn_segments_reserve(struct cairn_segments *s);
+/** Bytes of records that can be added without asking the disk for room. */
+uint64_t cairn_segments_room(const struct cairn_segments *s);
+/** What a record counts in it. */
+static inline uint64_t cairn_segment_record_bytes(uint64_t body)
+{
+    return (CAIRN_SEGMENT_RECORD_HEAD_BYTES + body + 7) & ~UINT64_C(7);
+}
 /** Writes what was added: it survives the process. A failure breaks the log: what the disk holds is unknown. */
 int cairn_segments_write(struct cairn_segments *s);
 /** Makes what was written before the call durable. Likewise. */
@@ -79,7 +91,9 @@ int cairn_segments_sync(struct cairn_segments *s);
 /** Records below @lsn are not needed any more. Segments wholly below it are kept for later use, at most one, or
  * removed. */
 void cairn_segments_release(struct cairn_segments *s, uint64_t lsn);
-/** LSN of the oldest record that is still there; bytes of the log up to the end. */
+/** LSN of the oldest record that is still there. */
 uint64_t cairn_segments_begin(const struct cairn_segments *s);
+/** LSN of the first record of the segment that is written to. */
+uint64_t cairn_segments_newest(const struct cairn_segments *s);
 
 #endif

@@ -32,14 +32,21 @@ static uint64_t now_ns(void)
     return (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
 }
 
+static void on_look(void *arg)
+{
+    cairn_spare_look(arg);
+}
+
 void cairn_spare_init(struct cairn_spare *s, const char *dir)
 {
     *s = (struct cairn_spare){ .dir = dir };
     pthread_mutex_init(&s->mutex, NULL);
+    cairn_errand_init(&s->looking, 0, on_look, s);
 }
 
 void cairn_spare_fini(struct cairn_spare *s)
 {
+    cairn_errand_fini(&s->looking);
     pthread_mutex_destroy(&s->mutex);
 }
 
@@ -264,16 +271,37 @@ uint64_t cairn_spare_growth(struct cairn_spare *s)
     return bytes;
 }
 
+uint64_t cairn_spare_look(struct cairn_spare *s)
+{
+    if (s == NULL || s->dir[0] == '\0')
+        return UINT64_MAX;
+    if (pthread_mutex_trylock(&s->mutex) == 0) { /* else whoever has it looks */
+        look(s, false);
+        pthread_mutex_unlock(&s->mutex);
+    }
+    return atomic_load(&s->growth);
+}
+
+void cairn_spare_ask(struct cairn_spare *s)
+{
+    if (s == NULL || s->dir[0] == '\0')
+        return;
+    atomic_store_explicit(&s->shown_ns, now_ns(), memory_order_relaxed);
+    cairn_errand_await(&s->looking, CAIRN_SPARE_LOOK_MS);
+}
+
 bool cairn_spare_show(struct cairn_spare *s, uint64_t *growth)
 {
+    uint64_t now;
+
     *growth = UINT64_MAX;
     if (s == NULL || s->dir[0] == '\0')
         return false;
-    if (pthread_mutex_trylock(&s->mutex) == 0) {
-        *growth = look(s, false);
-        pthread_mutex_unlock(&s->mutex);
-    } else {
-        *growth = atomic_load(&s->growth);
+    now = now_ns();
+    if (now - atomic_load_explicit(&s->shown_ns, memory_order_relaxed) >= LOOK_MS * NS_PER_MS) {
+        atomic_store_explicit(&s->shown_ns, now, memory_order_relaxed);
+        cairn_errand_ask(&s->looking);
     }
+    *growth = atomic_load(&s->growth);
     return atomic_load(&s->refusing);
 }

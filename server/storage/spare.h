@@ -8,6 +8,7 @@
 #define CAIRN_SERVER_STORAGE_SPARE_H
 
 #include "sdk/core/base/err.h"
+#include "server/storage/errand.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -19,6 +20,7 @@ enum {
     CAIRN_SPARE_BYTES_MAX = 256 << 20, /* likewise, of the largest write buffers that are usual */
     CAIRN_SPARE_HEADROOM_DISK_PART = 8,
     CAIRN_SPARE_HEADROOM_BYTES_MAX = 1 << 30,
+    CAIRN_SPARE_LOOK_MS = 20,
 };
 
 struct cairn_spare {
@@ -26,7 +28,9 @@ struct cairn_spare {
     pthread_mutex_t mutex;
     uint64_t lent_ns;                       /* when, by CLOCK_MONOTONIC; under mutex */
     atomic_uint_fast64_t looked_ns, growth; /* growth: what the last look found */
+    atomic_uint_fast64_t shown_ns;
     atomic_bool lent, refusing;
+    struct cairn_errand looking; /* a look for those who must not wait for the disk */
 };
 
 /** @dir exists once the other calls are made. */
@@ -51,9 +55,15 @@ bool cairn_spare_refuses(struct cairn_spare *s);
  * that small data goes on when they are full, and when they have been emptied. Looks at the disk each time, as a step
  * of theirs may be larger than the headroom. NULL: UINT64_MAX. */
 uint64_t cairn_spare_growth(struct cairn_spare *s);
-/** For status, on a loop: what refuses() and growth() have to say, without what they may have to do. While others do
- * it, it says what they found before. NULL: false, UINT64_MAX. */
+/** On a loop: what refuses() and growth() had to say when somebody last looked, without what they may have to do. Has
+ * the disk looked at if that was a while ago, on a thread of its own: a file system that is gone may not answer for
+ * good. NULL: false, UINT64_MAX. */
 bool cairn_spare_show(struct cairn_spare *s, uint64_t *growth);
+/** For status, on a loop: show() tells what is now, unless the disk does not answer within CAIRN_SPARE_LOOK_MS. While
+ * it does not, nobody waits for it. */
+void cairn_spare_ask(struct cairn_spare *s);
+/** What show() would tell after ask(). May block. */
+uint64_t cairn_spare_look(struct cairn_spare *s);
 /** To the text of an engine that could not open for want of room: what to do. Returns @rc. */
 int cairn_spare_explain(struct cairn_spare *s, int rc, struct cairn_err *err);
 

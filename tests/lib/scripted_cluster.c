@@ -25,6 +25,12 @@ static void cluster_records(struct cairn_rpc_req *rq)
     Cairn__Wire__ClusterRecords r = CAIRN__WIRE__CLUSTER_RECORDS__INIT;
     struct scripted_peer *n = of(rq);
     struct scripted_cluster *c = n->c;
+
+    atomic_fetch_add(&n->m.maps, 1);
+    if (atomic_load(&n->m.mute)) {
+        scripted_hold(rq);
+        return;
+    }
     Cairn__Wire__SlotUpdate *slots = calloc(SCRIPTED_SLOTS, sizeof(*slots)),
                             **pslots = calloc(SCRIPTED_SLOTS, sizeof(*pslots));
     Cairn__Wire__SlotRecord *recs = calloc(SCRIPTED_SLOTS, sizeof(*recs));
@@ -32,7 +38,6 @@ static void cluster_records(struct cairn_rpc_req *rq)
     Cairn__Wire__ReplWho *who = calloc(c->n, sizeof(*who)), **pwho = calloc(c->n, sizeof(*pwho));
     char **addresses = calloc(c->n, sizeof(*addresses));
 
-    atomic_fetch_add(&n->m.maps, 1);
     pthread_mutex_lock(&c->mutex);
     r.revision = atomic_load(&n->m.lost) ? m->since : MAX(n->map.revision, m->since);
     for (uint32_t i = 0; i < c->n; i++) {
@@ -46,7 +51,7 @@ static void cluster_records(struct cairn_rpc_req *rq)
         members[i].host = c->nodes[i].host;
         addresses[i] = (char *)(uintptr_t)c->nodes[i].told;
         members[i].addresses = &addresses[i];
-        members[i].n_addresses = 1;
+        members[i].n_addresses = addresses[i] != NULL;
     }
     for (uint32_t i = 0; i < SCRIPTED_SLOTS; i++) {
         cairn__wire__slot_update__init(&slots[i]);
@@ -270,6 +275,14 @@ void scripted_cluster_address(struct scripted_cluster *c, uint32_t node, uint32_
     pthread_mutex_unlock(&c->mutex);
 }
 
+void scripted_cluster_hide(struct scripted_cluster *c, uint32_t node)
+{
+    pthread_mutex_lock(&c->mutex);
+    c->nodes[node].told = NULL;
+    map_changed(c);
+    pthread_mutex_unlock(&c->mutex);
+}
+
 void scripted_cluster_host(struct scripted_cluster *c, uint32_t node, const char *host)
 {
     pthread_mutex_lock(&c->mutex);
@@ -292,7 +305,7 @@ uint32_t scripted_cluster_stores(struct scripted_cluster *c, const void *key, si
 
 uint32_t scripted_cluster_connections(struct scripted_cluster *c, uint32_t node)
 {
-    return c->nodes[node].rpc->npeers;
+    return (uint32_t)atomic_load(&c->nodes[node].rpc_node.counters.connections); /* its thread's the rest */
 }
 
 void scripted_cluster_store(struct scripted_cluster *c, const void *key, size_t len, const void *value,

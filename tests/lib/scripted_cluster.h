@@ -12,7 +12,7 @@
 
 enum { SCRIPTED_SLOT_BITS = 10, SCRIPTED_SLOTS = 1 << SCRIPTED_SLOT_BITS, SCRIPTED_NODES_MAX = 80 };
 
-/** What becomes of a request to the router. */
+/** What becomes of a request to the router, but a PART. */
 enum scripted_fault {
     SCRIPTED_NONE,
     SCRIPTED_MOVED,      /* the answer is MOVED */
@@ -29,8 +29,9 @@ struct scripted_member {
     atomic_int times;   /* so many requests; then none */
     atomic_bool frozen; /* its copy of the map stays as it is */
     atomic_bool lost;   /* and it knows of no map at all */
+    atomic_bool mute;   /* who asks for the map gets no answer */
     /* what it was asked */
-    atomic_uint puts, gets, replica_gets, mputs, mgets, lists, opens, maps, hellos;
+    atomic_uint commits, puts, gets, replica_gets, mputs, mgets, lists, opens, maps, hellos;
 };
 
 struct scripted_cluster;
@@ -53,6 +54,9 @@ void scripted_cluster_host(struct scripted_cluster *c, uint32_t node, const char
 
 /** Others are told that @node is reached where @other is. */
 void scripted_cluster_address(struct scripted_cluster *c, uint32_t node, uint32_t other);
+
+/** Or not told at all. */
+void scripted_cluster_hide(struct scripted_cluster *c, uint32_t node);
 
 /** How often something was stored under the key; a write that came twice counts twice. */
 uint32_t scripted_cluster_stores(struct scripted_cluster *c, const void *key, size_t len);

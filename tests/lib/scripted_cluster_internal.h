@@ -12,7 +12,15 @@
 
 #include <pthread.h>
 
-enum { VALUES_MAX = 8192, HELD_MAX = 4096, WRITES_MAX = 65536, FIRST_SLOT = SCRIPTED_SLOTS, THRESHOLD = 4096 };
+enum {
+    VALUES_MAX = 8192,
+    HELD_MAX = 4096,
+    WRITES_MAX = 65536,
+    FIRST_SLOT = SCRIPTED_SLOTS,
+    THRESHOLD = 4096,
+    UPLOADS_MAX = 8,
+    PART_BYTES = 1 << 20
+};
 
 struct scripted_map {
     uint64_t revision, epochs[SCRIPTED_SLOTS];
@@ -32,6 +40,12 @@ struct scripted_done {
     int rc;
 };
 
+/* A value that comes in parts, which are counted and not kept. */
+struct scripted_upload {
+    uint64_t id;
+    uint32_t parts;
+};
+
 struct scripted_peer {
     struct scripted_member m;
     struct scripted_cluster *c;
@@ -39,6 +53,7 @@ struct scripted_peer {
     char address[SCRATCH_MAX + 32], name[16], host[64];
     const char *told;        /* as others are told it is reached */
     struct scripted_map map; /* as it knows it */
+    struct scripted_upload uploads[UPLOADS_MAX];
     struct cairn_rpc *rpc, *workers[1];
     struct cairn_rpc_target targets[3];
     struct cairn_rpc_node rpc_node;
@@ -66,6 +81,8 @@ struct scripted_cluster {
 
 /* scripted_router.c */
 extern cairn_rpc_handler *const scripted_router_handlers[32];
+/* It gets no answer, unless it is canceled. */
+void scripted_hold(struct cairn_rpc_req *rq);
 /* Where @key is or would be. */
 struct scripted_value *scripted_find(struct scripted_cluster *c, const uint8_t *key, size_t len, bool *there);
 void scripted_put(struct scripted_cluster *c, const uint8_t *key, size_t key_len, const uint8_t *p, size_t len);

@@ -85,11 +85,19 @@ static void on_held_cancel(struct cairn_rpc_req *rq, void *arg)
     cairn_rpc_reply(rq, CAIRN_E_CANCELED, NULL, NULL, 0);
 }
 
-/* True: that is all that becomes of @rq. */
-static bool misbehaves(struct cairn_rpc_req *rq, enum scripted_fault fault)
+void scripted_hold(struct cairn_rpc_req *rq)
 {
     struct scripted_cluster *c = of(rq)->c;
 
+    CAIRN_ASSERT(c->nheld < HELD_MAX);
+    rq->on_cancel = on_held_cancel;
+    rq->on_cancel_arg = c;
+    c->held[c->nheld++] = rq;
+}
+
+/* True: that is all that becomes of @rq. */
+static bool misbehaves(struct cairn_rpc_req *rq, enum scripted_fault fault)
+{
     switch (fault) {
     case SCRIPTED_MOVED:
         cairn_rpc_reply_err(rq, CAIRN_E_MOVED, "as told");
@@ -101,10 +109,7 @@ static bool misbehaves(struct cairn_rpc_req *rq, enum scripted_fault fault)
         cairn_rpc_reply_err(rq, CAIRN_E_DENIED, "as told");
         return true;
     case SCRIPTED_SILENT:
-        CAIRN_ASSERT(c->nheld < HELD_MAX);
-        rq->on_cancel = on_held_cancel;
-        rq->on_cancel_arg = c;
-        c->held[c->nheld++] = rq;
+        scripted_hold(rq);
         return true;
     case SCRIPTED_DIE_BEFORE:
         hang_up(rq);
@@ -145,6 +150,7 @@ static void ns_show(struct cairn_rpc_req *rq)
 
     r.name = m->name;
     r.embed_threshold = THRESHOLD;
+    r.part_bytes = PART_BYTES;
     r.clustered = true;
     r.slots = SCRIPTED_SLOTS;
     r.first_slot = FIRST_SLOT;
@@ -224,6 +230,88 @@ static void router_put(struct cairn_rpc_req *rq)
                    rq->payload_len, fault);
     pthread_mutex_unlock(&n->c->mutex);
     reply(rq, fault, rc, NULL, NULL);
+}
+
+/* @id 0: a free place. */
+static struct scripted_upload *upload_of(struct scripted_peer *n, uint64_t id)
+{
+    for (uint32_t i = 0; i < UPLOADS_MAX; i++) {
+        if (n->uploads[i].id == id)
+            return &n->uploads[i];
+    }
+    return NULL;
+}
+
+static void router_part(struct cairn_rpc_req *rq)
+{
+    const Cairn__Wire__RouterPart *m = (const Cairn__Wire__RouterPart *)rq->msg;
+    struct scripted_peer *n = of(rq);
+    struct scripted_upload *u;
+    int rc;
+
+    pthread_mutex_lock(&n->c->mutex);
+    rc = leads(n, slot_of(m->key));
+    u = rc == 0 ? upload_of(n, m->upload) : NULL;
+    if (rc == 0 && u == NULL) {
+        u = upload_of(n, 0);
+        CAIRN_ASSERT(u != NULL);
+        *u = (struct scripted_upload){ .id = m->upload };
+    }
+    if (u != NULL)
+        u->parts++;
+    pthread_mutex_unlock(&n->c->mutex);
+    cairn_rpc_reply(rq, rc, NULL, NULL, 0);
+}
+
+/* The answer of the COMMIT that bore this number; INVAL: there was none. */
+static int commit_known(struct scripted_peer *n, const Cairn__Wire__RouterCommit *m)
+{
+    const struct scripted_cluster *c = n->c;
+    int rc = leads(n, slot_of(m->key));
+
+    for (size_t i = 0; i < c->ndone && rc == 0; i++) {
+        if (c->done[i].slot == slot_of(m->key) && c->done[i].pos == m->rid->session_pos &&
+            c->done[i].seq == m->rid->seq && m->rid->session_pos != 0)
+            return c->done[i].rc;
+    }
+    return rc != 0 ? rc : m->rid->session_pos == 0 ? CAIRN_E_NOTFOUND : CAIRN_E_INVAL;
+}
+
+static void router_commit(struct cairn_rpc_req *rq)
+{
+    const Cairn__Wire__RouterCommit *m = (const Cairn__Wire__RouterCommit *)rq->msg;
+    struct scripted_peer *n = of(rq);
+    enum scripted_fault fault = fault_of(n);
+    struct scripted_upload *u;
+    int rc;
+
+    atomic_fetch_add(&n->m.commits, 1);
+    if (misbehaves(rq, fault))
+        return;
+    pthread_mutex_lock(&n->c->mutex);
+    u = upload_of(n, m->upload);
+    if (u == NULL || u->parts != m->parts) {
+        rc = commit_known(n, m);
+    } else {
+        rc = write_one(n, m->key, m->rid, m->if_absent, (const uint8_t *)"large", 5, fault);
+        *u = (struct scripted_upload){ 0 };
+    }
+    pthread_mutex_unlock(&n->c->mutex);
+    reply(rq, fault, rc, NULL, NULL);
+}
+
+static void router_abort(struct cairn_rpc_req *rq)
+{
+    const Cairn__Wire__RouterAbort *m = (const Cairn__Wire__RouterAbort *)rq->msg;
+    struct scripted_peer *n = of(rq);
+    struct scripted_upload *u;
+
+    pthread_mutex_lock(&n->c->mutex);
+    u = upload_of(n, m->upload);
+    if (u != NULL)
+        *u = (struct scripted_upload){ 0 };
+    pthread_mutex_unlock(&n->c->mutex);
+    cairn_rpc_reply(rq, u != NULL ? 0 : CAIRN_E_NOTFOUND, NULL, NULL, 0);
 }
 
 static void router_delete(struct cairn_rpc_req *rq)
@@ -410,6 +498,9 @@ cairn_rpc_handler *const scripted_router_handlers[32] = {
     [CAIRN__WIRE__ROUTER_METHOD__ROUTER_PUT] = router_put,
     [CAIRN__WIRE__ROUTER_METHOD__ROUTER_GET] = router_get,
     [CAIRN__WIRE__ROUTER_METHOD__ROUTER_EXISTS] = router_exists,
+    [CAIRN__WIRE__ROUTER_METHOD__ROUTER_PART] = router_part,
+    [CAIRN__WIRE__ROUTER_METHOD__ROUTER_COMMIT] = router_commit,
+    [CAIRN__WIRE__ROUTER_METHOD__ROUTER_ABORT] = router_abort,
     [CAIRN__WIRE__ROUTER_METHOD__ROUTER_DELETE] = router_delete,
     [CAIRN__WIRE__ROUTER_METHOD__ROUTER_MPUT] = router_mput,
     [CAIRN__WIRE__ROUTER_METHOD__ROUTER_MGET] = router_mget,

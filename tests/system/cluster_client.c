@@ -6,6 +6,8 @@
  *   records SINCE                          prints "revision slots members", of all pages
  *   active SLOT EPOCH NODE INCARNATION     a slot's primary says that it has taken over; prints the verdict
  *   drain NAME                             prints how many slots it holds
+ *   upload NAMESPACE KEY SLOT UPLOAD       a value's only part, and a session; prints "epoch position" of that
+ *   commit NAMESPACE KEY UPLOAD EPOCH POSITION NUMBER    makes it the value, as the session's write of that number
  *   read NAMESPACE KEY                     of this node as one of the replicas; prints the value's length
  * Fails with the error's name and text. */
 #include "sdk/core/rpc/session.h"
@@ -31,6 +33,7 @@ struct client {
     int rc;
     uint64_t revision, term, slots, members;
     bool more;
+    struct iovec payload; /* of the next request */
 };
 
 static void on_done(struct cairn_rpc_call *call)
@@ -59,6 +62,8 @@ static int ask_provider(struct client *c, const struct cairn_rpc_iface *iface, u
                                    .arg = c,
                                    .err = &err };
 
+    call.payload[0] = c->payload;
+    call.payload_n = c->payload.iov_len > 0;
     c->show = show;
     c->done = false;
     cairn_loop_enter(&c->loop);
@@ -213,6 +218,64 @@ static int do_active(struct client *c, char **argv)
     return w != NULL ? ask(c, CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_PROPOSE, &w->base, show_verdict) : CAIRN_E_NOMEM;
 }
 
+static void show_opened(struct client *c, const ProtobufCMessage *reply)
+{
+    const Cairn__Wire__RouterOpened *m = (const Cairn__Wire__RouterOpened *)reply;
+
+    (void)c;
+    printf("%" PRIu64 " %" PRIu64 "\n", m->epoch, m->pos);
+}
+
+static void show_nothing(struct client *c, const ProtobufCMessage *reply)
+{
+    (void)c;
+    (void)reply;
+}
+
+static ProtobufCBinaryData bytes_of(char *text)
+{
+    return (ProtobufCBinaryData){ .data = (uint8_t *)text, .len = strlen(text) };
+}
+
+static int do_upload(struct client *c, char **argv)
+{
+    static uint8_t part[1 << 16];
+    Cairn__Wire__RouterPart w = CAIRN__WIRE__ROUTER_PART__INIT;
+    Cairn__Wire__RouterOpen open = CAIRN__WIRE__ROUTER_OPEN__INIT;
+    int rc;
+
+    w.ns = open.ns = argv[0];
+    w.key = bytes_of(argv[1]);
+    open.slot = (uint32_t)number(argv[2]);
+    w.upload = number(argv[3]);
+    w.length = sizeof(part);
+    c->payload = (struct iovec){ part, sizeof(part) };
+    rc = ask_provider(c, &cairn_iface_router, CAIRN_PROVIDER_ROUTER, CAIRN__WIRE__ROUTER_METHOD__ROUTER_PART, &w.base,
+                      show_nothing);
+    c->payload.iov_len = 0;
+    return rc != 0 ? rc
+                   : ask_provider(c, &cairn_iface_router, CAIRN_PROVIDER_ROUTER,
+                                  CAIRN__WIRE__ROUTER_METHOD__ROUTER_OPEN, &open.base, show_opened);
+}
+
+static int do_commit(struct client *c, char **argv)
+{
+    Cairn__Wire__RouterCommit w = CAIRN__WIRE__ROUTER_COMMIT__INIT;
+    Cairn__Wire__RouterRid rid = CAIRN__WIRE__ROUTER_RID__INIT;
+
+    w.ns = argv[0];
+    w.key = bytes_of(argv[1]);
+    w.upload = number(argv[2]);
+    w.parts = 1;
+    w.length = 1 << 16;
+    w.rid = &rid;
+    rid.session_epoch = number(argv[3]);
+    rid.session_pos = number(argv[4]);
+    rid.seq = number(argv[5]);
+    return ask_provider(c, &cairn_iface_router, CAIRN_PROVIDER_ROUTER, CAIRN__WIRE__ROUTER_METHOD__ROUTER_COMMIT,
+                        &w.base, show_nothing);
+}
+
 static int command(struct client *c, const char *name, int argc, char **argv)
 {
     Cairn__Wire__ClusterClass class = CAIRN__WIRE__CLUSTER_CLASS__INIT;
@@ -236,11 +299,15 @@ static int command(struct client *c, const char *name, int argc, char **argv)
     }
     if (strcmp(name, "read") == 0 && argc == 2) {
         read.ns = argv[0];
-        read.key = (ProtobufCBinaryData){ .data = (uint8_t *)argv[1], .len = strlen(argv[1]) };
+        read.key = bytes_of(argv[1]);
         read.replica = true;
         return ask_provider(c, &cairn_iface_router, CAIRN_PROVIDER_ROUTER, CAIRN__WIRE__ROUTER_METHOD__ROUTER_GET,
                             &read.base, show_read);
     }
+    if (strcmp(name, "upload") == 0 && argc == 4)
+        return do_upload(c, argv);
+    if (strcmp(name, "commit") == 0 && argc == 6)
+        return do_commit(c, argv);
     if (strcmp(name, "drain") == 0 && argc == 1) {
         drain.name = argv[0];
         return ask(c, CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_DRAIN, &drain.base, show_drained);

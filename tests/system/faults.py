@@ -133,12 +133,15 @@ class Faults(Case):
         return [n for n in self.all if n is not node]
 
     def whole(self, members=None):
-        """Every slot has all its replicas."""
+        """Every slot has all its replicas, at processes that run: one that was started just now is in the cluster again."""
 
         def is_whole():
-            s = self.status(self.coordinator())
-            return (s["slots"]["all"] > 0 and s["slots"]["degraded"] + s["slots"]["lost"] + s["slots"]["takeover"] == 0 and
-                    s["members"]["silent"] == 0 and s["members"]["all"] == (members or len(self.all)))
+            said = [n.cairn("status", "--json").json for n in self.all]
+            here = [next(p for p in s["providers"] if p["type"] == "cluster")["lease_ms"] > 0 for s in said]
+            c = said[0].get("cluster", {})
+            states, slots = [m["state"] for m in c.get("members", [])], c.get("slots", {})
+            return (all(here) and len(states) == (members or len(self.all)) and "away" not in states and slots["all"] > 0 and
+                    slots["degraded"] + slots["lost"] + slots["takeover"] == 0)
 
         wait_for("all replicas", is_whole)
 

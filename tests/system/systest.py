@@ -85,11 +85,12 @@ def on_terminal(argv, env, columns=0):
 
 
 def wait_for(what, condition, seconds=DEADLINE_S):
-    until = time.monotonic() + seconds
+    until, pause = time.monotonic() + seconds, 0.01
     while not condition():
         if time.monotonic() > until:
             raise AssertionError("waited %d s for %s" % (seconds, what))
-        time.sleep(0.01)
+        time.sleep(pause)
+        pause = min(0.1, 1.2 * pause)  # most conditions start a program, and what is waited for needs the processor
 
 
 class Node:

@@ -140,7 +140,7 @@ class WithNode(Case):
             ["kv", "ls", "-l", "kv/db"], ["kv", "stat", "kv/db"], ["kv", "get", "kv/db", "a"], ["kv", "rm", "kv/db", "a"],
             ["kv", "drop", "kv/db"],
             ["extent", "put", "extent", big], ["extent", "ls", "extent"], ["extent", "scrub", "extent"],
-            ["status"], ["machines"], ["machines", "--trace"], ["metrics"], ["wait-ready"], ["version"],
+            ["status"], ["machines"], ["machines", "--trace"], ["metrics"], ["wait-ready"], ["wait-ready", "--whole"], ["version"],
             ["bench", "--op", "rpc", "--seconds", "100ms"],
         ]
         for argv in steps:

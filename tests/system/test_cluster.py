@@ -18,7 +18,7 @@ CLUSTER = "0123456789abcdef0123456789abcdef"
 class ClusterCase(Etcd, Case):
     """Nodes that share a map."""
 
-    def begin(self, n=3):
+    def begin(self, n=3, conf=None):
         url, self.etcd = self.start_etcd(os.path.join(self.base, "etcd"))
         self.all = []
         for i in range(1, n + 1):
@@ -26,6 +26,8 @@ class ClusterCase(Etcd, Case):
             settings = ("--set", "map.store=etcd", "--set", "map.endpoints=" + url, "--set", "node.cluster=" + CLUSTER,
                         "--set", "node.name=" + name, "--set", "auth.key_file=" + self.path("key"),
                         "--set", "cluster.zone=" + name)
+            if conf is not None:
+                settings = ("--config", self.write("node.yaml", json.dumps(conf).encode())) + settings
             node = self.node(name, args=settings)
             node.name = name
             node.start()
@@ -218,6 +220,39 @@ class Cluster(ClusterCase):
         self.assertEqual(refused.code, FAILED)
         self.start_etcd(os.path.join(self.base, "etcd"))
         self.coordinator()
+
+    def test_full_memory_refuses_new_data_and_comes_free(self):
+        """Nodes that keep keys in little memory refuse what they could not apply, before it is in a log; so nothing is
+        stuck behind it, and what is removed makes room."""
+        self.begin(conf={"providers": [{"type": "kv", "name": "kv", "backend": "memory", "memory": "48MiB"},
+                                       {"type": "extent", "name": "extent", "backend": "memory"}]})
+        self.coordinator()
+        self.ok(self.all[0].cairn("ns", "create", "--replicas", "3", "--durability", "memory", "many"))
+        wait_for("whole slots", self.is_whole)
+        source = self.path("files")
+        os.mkdir(source)
+        for i in range(2000):
+            with open(os.path.join(source, "f%04d" % i), "wb") as f:
+                f.write(os.urandom(30000))
+        kept = []
+
+        def is_full():
+            # What there was no room for a moment ago is still refused.
+            refused = "no space" in self.all[0].cairn("import", "many", source).err
+            kept[:] = self.all[0].cairn("ls", "many").out.split()
+            return refused and len(kept) > 800
+
+        for _ in range(2):
+            wait_for("memory that is full", is_full)
+            self.assertLess(len(kept), 1600)  # 48 MiB, without those that entries of logs have to themselves
+            for key in kept[:5]:
+                self.ok(self.all[1].cairn("get", "many", key, "/dev/null"))
+            self.ok(self.all[0].cairn("rm", "--prefix", "many", "f"))
+        wait_for("room again", lambda: self.all[0].cairn("put", "-v", "1", "many", "after").code == OK)
+        self.assertTrue(self.is_whole())
+        for node in self.all:
+            log = node.log()
+            self.assertNotIn("takes no more part", log)
 
     def test_times_that_contradict_each_other_are_refused(self):
         node = self.node()

@@ -8,8 +8,8 @@ import subprocess
 import threading
 import time
 
-from systest import CAIRN, FAILED, OK, clean_env, main, wait_for
-from test_cluster import ClusterCase
+from systest import CAIRN, FAILED, OK, clean_env, main, run, wait_for
+from test_cluster import CLIENT, ClusterCase
 
 MIB = 1 << 20
 FILES = [0, 1, 4000, 70000, 700000, MIB - 68, MIB - 67, MIB, 3 * MIB + 17, 8 * MIB, 8 * MIB + 1, 23 * MIB + 5, 64 * MIB]
@@ -53,6 +53,22 @@ class ClusterLarge(ClusterCase):
             found[n.name] = next(p for p in providers if p["type"] == "extent")["regions"]
         return found
 
+    def raw(self, node, *args):
+        return run(CLIENT, node.address, *[str(a) for a in args])
+
+    def leader(self, key):
+        """The slot of a key and the node that leads it."""
+        found = []
+
+        def led():
+            doc = self.ok(self.cairn(self.up()[0], "where", "--json", "data", key)).json
+            names = [r["name"] for r in doc.get("replicas", []) if r["role"] == "primary"]
+            found[:] = [(doc["slot"], n) for n in self.up() if n.name in names]
+            return found
+
+        wait_for("a leader", led)
+        return found[0]
+
     def test_a_tree_outlives_each_node(self):
         self.begin_large()
         first, second, third = self.all
@@ -70,6 +86,14 @@ class ClusterLarge(ClusterCase):
             whole.seek(20 * MIB)
             self.assertEqual(f.read(), whole.read(1000), got)
 
+        # A COMMIT that comes again, as after an answer that was lost, is answered as it was, by whoever leads then.
+        slot, leads = self.leader("once")
+        session = self.ok(self.raw(leads, "upload", "data", "once", slot, 77)).out.split()
+        commit = ("commit", "data", "once", 77, *session, 1)
+        for i in range(2):
+            self.ok(self.raw(leads, *commit))
+        parts += 1
+
         # One dies: the others have all of it, take more, and give it to whoever holds a slot then.
         later = self.tree("later", [2 * MIB, 9 * MIB, 17 * MIB, 5], 4)
         for victim, left in ((second, third), (third, first), (first, second)):
@@ -79,6 +103,10 @@ class ClusterLarge(ClusterCase):
             self.same(left, victim.name + "/", later)
             victim.start()
             wait_for("all replicas", self.is_whole, 120)
+            wait_for("its answer", lambda: self.raw(self.leader("once")[1], *commit).code == OK)
+        refused = self.raw(self.leader("once")[1], "commit", "data", "once", 78, *session, 2)
+        self.assertEqual(refused.code, FAILED)
+        self.assertIn("CAIRN_E_INVAL", refused.err)
         for n in self.all:
             self.same(third, n.name + "/", later)
         self.same(first, "a/", source)

@@ -9,7 +9,7 @@ import subprocess
 import threading
 import unittest
 
-from systest import CAIRN, DEGRADED, FAILED, OK, Case, Etcd, clean_env, main, on_terminal, wait_for
+from systest import CAIRN, DEGRADED, FAILED, OK, TIMEOUT, Case, Etcd, clean_env, main, on_terminal, wait_for
 
 CLUSTER = "0123456789abcdef0123456789abcdef"
 SLOTS = 1024
@@ -53,7 +53,7 @@ class Moves(Etcd, Case):
         name = "n%d" % (len(self.all) + 1)
         args = ["--set", "map.store=etcd", "--set", "map.endpoints=" + self.url, "--set", "node.cluster=" + CLUSTER, "--set",
                 "node.name=" + name, "--set", "auth.key_file=" + self.path("key"), "--set", "cluster.zone=" + name,
-                "--set", "cluster.moves=32", "--set", "cluster.moves_per_node=16"]
+                "--set", "cluster.moves=256", "--set", "cluster.moves_per_node=64"]
         for s in self.settings:
             args += ["--set", s]
         node = self.node(name, args=args)
@@ -87,7 +87,7 @@ class Moves(Etcd, Case):
 
     def await_ok(self, node):
         """What a node says of itself may be some moments old."""
-        wait_for("an end of what is degraded", lambda: self.cairn(node, "status").code == OK, 10)
+        wait_for("an end of what is degraded", lambda: self.cairn(node, "status").code == OK)
 
     def assert_even(self, node, names, replicas):
         """The busiest within a tenth of the mean, in what it holds and in what it leads; nobody else has anything."""
@@ -220,10 +220,12 @@ class Moves(Etcd, Case):
         status = self.cairn(first, "status")
         self.assertEqual(status.code, DEGRADED)
         self.assertRegex(status.out, r"missing replicas\nREPLICAS-WANTED +SLOTS .*\n +3 +1,024 +1,024 +1 +data\n")
+        self.fails(self.cairn(first, "wait-ready", "--whole", "--timeout", "1s"), TIMEOUT, "of 1024 slots 1024 miss replicas")
         for n in (2, 3):
             self.add()
             wait_for("%d replicas" % n, lambda: self.cluster(first)["classes"][0]["fewest"] == n)
         wait_for("all replicas", lambda: self.is_settled(first))
+        self.ok(self.cairn(first, "wait-ready", "--whole"))
         self.await_ok(first)
         self.assert_even(first, ("n1", "n2", "n3"), 3)
         first.kill()

@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import pathlib
+import re
 import resource
 import signal
 import socket
@@ -321,6 +322,21 @@ class Lifecycle(Case):
             f.write(bytes([last[0] ^ 1]))
         self.assertIn("provider router: %s/router/map" % n.data, self.checked(data=n.data))
         self.refuses(n, "%s/router/map" % n.data)
+
+    def test_fewer_databases_than_there_are(self):
+        n = self.node().start()
+        for i in range(6):
+            self.ok(n.cairn("kv", "create", "kv/d%d" % i))
+        self.assertEqual(n.stop(), 0)
+        conf = self.write("fewer.yaml", b"providers:\n  - {type: kv, name: kv, databases: 3}\n  - {type: extent, name: extent}\n")
+        fewer = self.node(data=n.data, args=("--config", conf))
+        said = self.checked("--config", conf, data=n.data)
+        self.assertRegex(said, r"provider kv: `databases` is 3, .* d5 among them, .* set it to \d+ or more")
+        self.refuses(fewer, "provider kv: `databases` is 3", "or more")
+        needed = re.search(r"set it to (\d+)", said)[1].encode()
+        self.write("fewer.yaml", b"providers:\n  - {type: kv, name: kv, databases: %s}\n  - {type: extent, name: extent}\n" % needed)
+        self.checked("--config", conf, data=n.data, code=OK)
+        self.assertEqual(len(fewer.start().cairn("kv", "list", "kv", "--json").json["databases"]), int(needed))
 
     def test_a_bad_address_on_the_command_line(self):
         self.assertEqual(self.checked("--listen", "foo", "--listen", "tcp://x"),

@@ -51,24 +51,11 @@ class Rolling(Etcd, Case):
             node.name = name
             self.all.append(node.start())
 
-    def seen(self, node):
-        return next(p for p in node.cairn("status", "--json").json["providers"] if p["type"] == "cluster")
-
-    def is_whole(self):
-        seen = [s for s in map(self.seen, self.all) if s["coordinates"]]
-        return (len(seen) == 1 and seen[0]["slots"]["all"] > 0 and seen[0]["slots"]["degraded"] == 0 and
-                seen[0]["slots"]["takeover"] == 0 and seen[0]["members"]["silent"] == 0)
-
-    def wait_whole(self):
-        """What a status says is up to a second old: for longer than that it has to say the same."""
-        since = [None]
-
-        def stays():
-            now = time.monotonic()
-            since[0] = (since[0] or now) if self.is_whole() else None
-            return since[0] is not None and now - since[0] > 1.5
-
-        wait_for("all replicas", stays)
+    def wait_whole(self, node):
+        key = ("--key", self.path("key"))
+        self.ok(node.cairn(*key, "wait-ready", "--whole", "--timeout", "%ds" % DEADLINE_S))
+        slots = self.ok(node.cairn(*key, "status", "--json")).json["cluster"]["slots"]
+        self.assertEqual((slots["all"], slots["degraded"], slots["lost"], slots["takeover"]), (1024, 0, 0, 0))
 
     def client(self, what, number, namespace, *keys):
         path = self.path("history-%d" % number)
@@ -101,7 +88,7 @@ class Rolling(Etcd, Case):
         for node in self.all:
             for name in ("many", "once"):
                 wait_for("the namespace", lambda n=node, x=name: n.cairn(*key, "ns", "show", x).code == 0)
-        self.wait_whole()
+        self.wait_whole(self.all[0])
         many = [self.client("many", i, "many") for i in (1, 2, 3)]
         once = [self.client("once", 4, "once")]
         time.sleep(1)
@@ -113,7 +100,7 @@ class Rolling(Etcd, Case):
             self.assertIn("slots were handed over", node.log())
             time.sleep(0.5)
             node.start()
-            self.wait_whole()
+            self.wait_whole(node)
             restarts.append((node.name, began, stopped, time.clock_gettime(time.CLOCK_MONOTONIC)))
         for history in many + once:
             history.process.stdin.close()

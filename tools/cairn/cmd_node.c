@@ -1,4 +1,4 @@
-/** cairn status, wait-ready, machines, metrics, config check: the node itself. */
+/** cairn status, machines, metrics, config check: the node itself. */
 #include "tools/cairn/cluster.h"
 #include "tools/cairn/node_program.h"
 
@@ -166,56 +166,6 @@ const struct cli_command cli_status = {
                                               { "cairn status --json | jq .providers", "for programs" },
                                               { NULL, NULL } },
     .run = status_run,
-    .group = "The node",
-};
-
-/* ---- wait-ready ---- */
-
-static int wait_ready_run(struct cli *cli, void *args)
-{
-    (void)args;
-    const uint64_t began = cli_now_ns(), until = began + cli->g.timeout_ms * CAIRN_NS_PER_MS;
-    struct cairn_error_info error = { .text = "" };
-    int rc = CAIRN_E_TIMEOUT;
-    struct timespec pause = { .tv_nsec = 10 * (long)CAIRN_NS_PER_MS };
-    for (;;) {
-        uint64_t now = cli_now_ns();
-        if (now >= until)
-            break;
-        struct cairn_options o = CAIRN_OPTIONS_INIT;
-        o.workspace = cli->g.workspace;
-        o.addresses = cli->g.address;
-        o.key_file = cli->g.key;
-        /* Short tries: a node that starts anew may be found at another address than the last one left behind. */
-        o.connect_timeout_ms = (uint32_t)MIN((until - now) / CAIRN_NS_PER_MS + 1, 1000);
-        rc = cairn_connect(&o, &cli->session, &error);
-        if (rc == 0)
-            rc = cairn_ping(cli->session, NULL);
-        if (rc == 0)
-            break;
-        cli_disconnect(cli);
-        /* What waiting does not mend. */
-        if (rc == CAIRN_E_AUTH || rc == CAIRN_E_DENIED || rc == CAIRN_E_INVAL || rc == CAIRN_E_VERSION)
-            return cli_fail(cli, rc, error.text, "waiting for the node");
-        nanosleep(&pause, NULL);
-        pause.tv_nsec = MIN(2 * pause.tv_nsec, 200 * (long)CAIRN_NS_PER_MS);
-    }
-    if (rc != 0)
-        return cli_fail(cli, CAIRN_E_TIMEOUT, error.text, "the node is not ready");
-    if (cli->g.json)
-        return cli_json(cli, json_pack("{s:b, s:I}", "ready", 1, "waited_ms",
-                                       (json_int_t)((cli_now_ns() - began) / CAIRN_NS_PER_MS)));
-    return CLI_OK;
-}
-
-const struct cli_command cli_wait_ready = {
-    .name = "wait-ready",
-    .operands = "",
-    .summary = "wait until the node answers, at most --timeout",
-    .text = "Exits with 0 as soon as it does, with 6 if the time is over.",
-    .examples = (const struct cli_example[]){ { "cairn wait-ready --timeout 10s && start-the-job", "start in order" },
-                                              { NULL, NULL } },
-    .run = wait_ready_run,
     .group = "The node",
 };
 

@@ -196,6 +196,9 @@ struct cairn_rpc_req {
 /** Keeps rq->payload beyond the handler, by a copy if need be. Returns 0 or CAIRN_E_NOMEM. */
 int cairn_rpc_req_hold_payload(struct cairn_rpc_req *rq);
 
+/** The node itself asks, by a local call on nobody's behalf. */
+bool cairn_rpc_req_is_own(const struct cairn_rpc_req *rq);
+
 /** Answers @rq, which is gone then. @status 0 or CAIRN_E_*; @msg of the method's reply type or NULL for an empty one;
  * payload and message are copied before it returns. */
 void cairn_rpc_reply(struct cairn_rpc_req *rq, int status, const ProtobufCMessage *msg, const struct iovec *payload,

@@ -39,6 +39,11 @@ const struct cairn_sm_kind cairn_rpc_call_kind = { "rpc-call", call_states, CALL
 
 static const struct cairn_identity node_identity = { .uid = 0, .gid = 0, .admin = true, .auth = "local" };
 
+bool cairn_rpc_req_is_own(const struct cairn_rpc_req *rq)
+{
+    return rq->who == &node_identity;
+}
+
 /* The payload of a local call, as one piece. */
 static int call_join_payload(struct cairn_rpc_call *call, struct cairn_rpc_req *rq)
 {

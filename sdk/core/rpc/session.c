@@ -5,55 +5,14 @@
  * UP          calls go out as credits allow.
  * BACKOFF     the last attempt failed and calls wait: another follows when the timer says so.
  * CLOSED      given up by its user; every call has been told. */
-#include "sdk/core/rpc/session.h"
+#include "sdk/core/rpc/session_internal.h"
 
-#include "sdk/core/base/log.h"
-#include "sdk/core/rpc/hello.h"
-#include "sdk/core/rpc/rpc_internal.h"
-
-#include "schema/common.pb-c.h"
-
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { SESSION_IDLE, SESSION_CONNECTING, SESSION_UP, SESSION_BACKOFF, SESSION_CLOSED, SESSION_NR };
 enum { BACKOFF_FIRST_MS = 20, BACKOFF_MAX_MS = 2000, CONNECT_TIMEOUT_S = 5, INFLIGHT_MAX = 4096 };
-
-struct cairn_rpc_session {
-    struct cairn_rpc *rpc;
-    struct cairn_rpc_session_conf conf;
-    struct cairn_sm sm;
-    struct cairn_rpc_peer *peer; /* CONNECTING, UP */
-    bool leaving;                /* the node said goodbye: nothing more is sent to it */
-    bool answered;               /* the present connection has brought an answer */
-    struct cairn_link waiting;   /* calls, in order */
-    uint32_t nwaiting;
-    struct cairn_timer timer; /* backoff, deadlines of waiting calls */
-    uint64_t retry_at_ns;
-    uint32_t next_addr, failures; /* attempts since a call was last answered */
-    struct cairn_err last_error;
-    struct cairn_rpc_session_facts facts;
-
-    /* what the node gave us, to go on after a lost connection */
-    uint64_t id, incarnation;
-    uint8_t secret[CAIRN_SESSION_SECRET_BYTES];
-    bool has_id;
-
-    /* numbers of calls that change something: see dedup.h */
-    uint32_t window;
-    uint16_t next_seq;
-    uint8_t *seq_busy;      /* by seq: unanswered */
-    uint32_t *seq_of_place; /* by place of a call in its connection's table: seq + 1, 0 for none */
-
-    enum cairn_hello_auth auth;
-    bool challenged;
-    void (*closed)(void *arg);
-    void *closed_arg;
-    struct cairn_task close_task;
-};
 
 static const struct cairn_sm_state session_states[SESSION_NR] = {
     [SESSION_IDLE] = { "IDLE", CAIRN_SM_INITIAL,
@@ -321,27 +280,13 @@ static int session_take_credits(struct cairn_rpc_session *s, uint32_t inflight_m
     return s->window != 0 ? 0 : CAIRN_E_NOMEM;
 }
 
-static int session_welcome(struct cairn_rpc_session *s, struct cairn_rpc_peer *peer, const Cairn__Wire__HelloWelcome *m)
+int cairn_rpc__session_welcomed(struct cairn_rpc_session *s, struct cairn_rpc_peer *peer,
+                                const Cairn__Wire__HelloWelcome *m)
 {
     bool resumed = m->resumed && s->has_id && m->incarnation == s->incarnation && m->session == s->id &&
                    m->inflight_max == s->window;
-    int rc;
+    int rc = session_take_credits(s, m->inflight_max);
 
-    if (m->cluster_id.len != CAIRN_CLUSTER_ID_BYTES || m->session_secret.len != sizeof(s->secret) ||
-        m->version < CAIRN_PROTOCOL_MIN || m->version > CAIRN_PROTOCOL_MAX)
-        return CAIRN_E_PROTO;
-    if (s->conf.has_cluster_id && memcmp(m->cluster_id.data, s->conf.cluster_id, CAIRN_CLUSTER_ID_BYTES) != 0)
-        return CAIRN_E_AUTH;
-    if (s->conf.has_key && s->auth == CAIRN_HELLO_NONE) /* it has skipped the challenge */
-        return cairn_err_set(&s->last_error, CAIRN_E_AUTH, "%s did not prove that it holds the cluster's key",
-                             peer->info.addr);
-    if (s->auth == CAIRN_HELLO_KEY &&
-        !cairn_auth_check(m->proof.data, m->proof.len, s->conf.key, &peer->transcript, true))
-        return cairn_err_set(&s->last_error, CAIRN_E_AUTH, "%s does not hold this cluster's key", peer->info.addr);
-    if (s->conf.node[0] != '\0' && strcmp(m->node, s->conf.node) != 0) /* perhaps at the next address */
-        return cairn_err_set(&s->last_error, CAIRN_E_UNREACHABLE, "at %s is node %.63s, not %s", peer->info.addr,
-                             m->node, s->conf.node);
-    rc = session_take_credits(s, m->inflight_max);
     if (rc != 0)
         return rc;
     s->id = m->session;
@@ -372,76 +317,8 @@ static int session_welcome(struct cairn_rpc_session *s, struct cairn_rpc_peer *p
     return 0;
 }
 
-static int session_prove(struct cairn_rpc_session *s, struct cairn_rpc_peer *peer, const Cairn__Wire__HelloChallenge *c)
-{
-    Cairn__Wire__HelloProof m = CAIRN__WIRE__HELLO_PROOF__INIT;
-    struct cairn_auth_transcript *t = &peer->transcript;
-    uint8_t proof[CAIRN_PROOF_BYTES];
-    char *credential = NULL;
-    int rc = 0;
-
-    /* Over a unix socket the kernel tells who we are: whoever wants a proof there would only carry it elsewhere. */
-    if (s->auth == CAIRN_HELLO_PEER)
-        return CAIRN_E_PROTO;
-    if (s->challenged || c->nonce.len != CAIRN_NONCE_BYTES || c->cluster_id.len != CAIRN_CLUSTER_ID_BYTES)
-        return CAIRN_E_PROTO;
-    s->challenged = true;
-    memcpy(t->server_nonce, c->nonce.data, CAIRN_NONCE_BYTES);
-    memcpy(t->cluster_id, c->cluster_id.data, CAIRN_CLUSTER_ID_BYTES);
-    s->auth = cairn_hello_auth_of(c->auth);
-    if (s->auth == CAIRN_HELLO_KEY && s->conf.has_key) {
-        cairn_auth_prove(proof, s->conf.key, t, false);
-        m.proof.data = proof;
-        m.proof.len = sizeof(proof);
-    } else if (s->auth == CAIRN_HELLO_MUNGE && s->conf.munge && !s->conf.has_key) {
-        rc = cairn_auth_munge_encode(s->conf.munge_socket, t, &credential, &s->last_error);
-        m.credential = credential != NULL ? credential : m.credential;
-    } else {
-        rc = cairn_err_set(&s->last_error, CAIRN_E_AUTH, "the node asks for '%.20s', which we did not offer", c->auth);
-    }
-    if (rc == 0)
-        cairn_hello_send(peer, CAIRN_HELLO_PROOF, 0, &m.base);
-    free(credential);
-    return rc;
-}
-
-static void session_refused(struct cairn_rpc_session *s, const struct cairn_frame *f, ProtobufCAllocator *alloc)
-{
-    Cairn__Wire__ErrorDetail *d = cairn__wire__error_detail__unpack(alloc, f->body_len, f->body);
-    int code = f->value < 0 && f->value > CAIRN_E_LAST - 1 ? f->value : CAIRN_E_AUTH;
-    char addr[CAIRN_ADDR_TEXT_MAX];
-
-    cairn_addr_format(&s->conf.addrs[s->next_addr], addr);
-    cairn_err_set(&s->last_error, code, "%s refused us: %s", addr, d != NULL ? d->text : cairn_error_text(code));
-}
-
-static void on_hello(struct cairn_rpc_peer *peer, const struct cairn_frame *f)
-{
-    struct cairn_rpc_session *s = peer->role_data;
-    struct cairn_arena arena;
-    ProtobufCAllocator alloc = cairn_rpc__arena_allocator(&arena);
-    Cairn__Wire__HelloChallenge *challenge = NULL;
-    Cairn__Wire__HelloWelcome *welcome = NULL;
-    int rc = CAIRN_E_PROTO;
-
-    cairn_arena_init(&arena, CAIRN_HELLO_BYTES_MAX * 8);
-    if (f->kind == CAIRN_FRAME_HELLO && f->method == CAIRN_HELLO_CHALLENGE)
-        challenge = cairn__wire__hello_challenge__unpack(&alloc, f->body_len, f->body);
-    else if (f->kind == CAIRN_FRAME_HELLO && f->method == CAIRN_HELLO_WELCOME)
-        welcome = cairn__wire__hello_welcome__unpack(&alloc, f->body_len, f->body);
-    else if (f->kind == CAIRN_FRAME_HELLO && f->method == CAIRN_HELLO_REFUSED_STEP)
-        session_refused(s, f, &alloc);
-    if (challenge != NULL)
-        rc = session_prove(s, peer, challenge);
-    else if (welcome != NULL)
-        rc = session_welcome(s, peer, welcome);
-    cairn_arena_reset(&arena);
-    if (rc != 0)
-        cairn_conn_fail(&peer->conn, rc);
-}
-
 static const struct peer_role session_role = {
-    .hello = on_hello,
+    .hello = cairn_rpc__session_on_hello,
     .goodbye = on_goodbye,
     .credit = on_credit,
     .lost_call = on_lost_call,
@@ -449,42 +326,6 @@ static const struct peer_role session_role = {
 };
 
 /* ---- connecting ---- */
-
-static void session_say_hello(struct cairn_rpc_session *s, struct cairn_rpc_peer *peer)
-{
-    Cairn__Wire__HelloOpen m = CAIRN__WIRE__HELLO_OPEN__INIT;
-    char *auth[1];
-    const uint8_t *cookie = s->rpc->bulk_hooks != NULL ? s->rpc->bulk_hooks->vm_cookie(s->rpc) : NULL;
-
-    cairn_auth_random(peer->transcript.client_nonce, CAIRN_NONCE_BYTES);
-    m.version_min = CAIRN_PROTOCOL_MIN;
-    m.version_max = CAIRN_PROTOCOL_MAX;
-    if (s->conf.has_cluster_id) {
-        m.cluster_id.data = s->conf.cluster_id;
-        m.cluster_id.len = CAIRN_CLUSTER_ID_BYTES;
-    }
-    if (s->has_id) {
-        m.session = s->id;
-        m.incarnation = s->incarnation;
-        m.session_secret.data = s->secret;
-        m.session_secret.len = sizeof(s->secret);
-    }
-    m.nonce.data = peer->transcript.client_nonce;
-    m.nonce.len = CAIRN_NONCE_BYTES;
-    m.auth = auth;
-    /* Who holds the key offers nothing weaker: MUNGE would not make the node prove itself. */
-    if (s->conf.has_key)
-        auth[m.n_auth++] = (char *)(uintptr_t)cairn_hello_auth_name(CAIRN_HELLO_KEY);
-    else if (s->conf.munge)
-        auth[m.n_auth++] = (char *)(uintptr_t)cairn_hello_auth_name(CAIRN_HELLO_MUNGE);
-    m.name = s->conf.name;
-    if (cookie != NULL && cairn_addr_is_unix(&s->conf.addrs[s->next_addr])) {
-        m.vm_cookie_addr = (uint64_t)(uintptr_t)cookie;
-        m.vm_cookie.data = (uint8_t *)(uintptr_t)cookie;
-        m.vm_cookie.len = sizeof(peer->info.vm_cookie);
-    }
-    cairn_hello_send(peer, CAIRN_HELLO_OPEN, 0, &m.base);
-}
 
 static void session_connect(struct cairn_rpc_session *s)
 {
@@ -515,7 +356,7 @@ static void session_connect(struct cairn_rpc_session *s)
     cairn_addr_format(addr, peer->info.addr);
     peer->hello_deadline_ns = cairn_loop_now(s->rpc->loop) + timeout;
     cairn_rpc__peer_want(peer, peer->hello_deadline_ns);
-    session_say_hello(s, peer);
+    cairn_rpc__session_say_hello(s, peer);
 }
 
 void cairn_rpc_session_connect(struct cairn_rpc_session *s)
@@ -583,8 +424,10 @@ struct cairn_rpc_session *cairn_rpc_session_sibling(const struct cairn_rpc_sessi
     struct cairn_rpc_session_conf conf = s->conf;
     struct cairn_rpc_session *sibling;
 
-    conf.naddrs = MIN(naddrs, (uint32_t)CAIRN_SESSION_ADDRS_MAX);
-    memcpy(conf.addrs, addrs, conf.naddrs * sizeof(*addrs));
+    if (naddrs > 0) {
+        conf.naddrs = MIN(naddrs, (uint32_t)CAIRN_SESSION_ADDRS_MAX);
+        memcpy(conf.addrs, addrs, conf.naddrs * sizeof(*addrs));
+    }
     conf.changed = NULL;
     snprintf(conf.node, sizeof(conf.node), "%s", node);
     if (s->has_id) {

@@ -37,7 +37,8 @@ extern const struct cairn_sm_kind cairn_rpc_session_kind;
 struct cairn_rpc_session *cairn_rpc_session_new(struct cairn_rpc *rpc, const struct cairn_rpc_session_conf *conf,
                                                 struct cairn_err *err);
 /** A session with another node of the same cluster, as whoever @s is: its proofs, and its cluster once that is known.
- * @node: its name; another one that answers at its address is passed over. "": any. */
+ * @node: its name; another one that answers at its address is passed over. "": any.
+ * @naddrs 0: by the addresses of @s. */
 struct cairn_rpc_session *cairn_rpc_session_sibling(const struct cairn_rpc_session *s, const struct cairn_addr *addrs,
                                                     uint32_t naddrs, const char *node, struct cairn_err *err);
 /** Connects now rather than at the first call. */

@@ -361,6 +361,8 @@ int cairn_replica_write(struct cairn_replica *r, struct cairn_repl_write *w)
 
     if (rc == 0)
         rc = find_repetition(r, w);
+    if (rc == 0 && w->asks) /* without a session it is the key's record that would know */
+        rc = w->rid.session.pos != 0 ? CAIRN_E_NOTFOUND : CAIRN_E_UNSUPPORTED;
     if (rc != 0)
         return MIN(rc, 0);
     if (r->rec.ninsync < MIN(r->rec.min_insync, r->rec.nreplicas) || is_to_release(r) || /* M7, of what there can be */

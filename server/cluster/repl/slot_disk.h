@@ -47,8 +47,8 @@ const struct cairn_log_entry *cairn_slot_disk_get(const struct cairn_slot_disk *
 int cairn_slot_disk_append(struct cairn_slot_disk *d, uint32_t slot, const struct cairn_log_entry *e);
 /** Whether @bytes more of entries may wait for the disk, on that worker's thread: append() will not say CAIRN_E_BUSY. */
 bool cairn_slot_disk_has_room(const struct cairn_slot_disk *d, uint32_t worker, uint64_t bytes);
-/** Whether the disk has no room for the log. What was appended waits until it has some, and has_room() says no. Any
- * thread. */
+/** Whether the disk has no room for more of the log: has_room() says no, and what is left is for records of those calls
+ * that forget others, cut(), trim(), restart() and tidy(). Any thread. */
 bool cairn_slot_disk_is_full(const struct cairn_slot_disk *d);
 /** Shortens the log to @pos. The same errors. */
 int cairn_slot_disk_cut(struct cairn_slot_disk *d, uint32_t slot, uint64_t pos);
@@ -60,7 +60,8 @@ int cairn_slot_disk_restart(struct cairn_slot_disk *d, uint32_t slot, struct cai
 void cairn_slot_disk_sync(struct cairn_slot_disk *d, uint32_t slot);
 
 /** Gives back segments that no log of the worker needs, when what says so is durable; says anew where idle logs
- * begin, so that they hold none. To be called now and then on each loop. */
+ * begin, so that they hold none; of a full disk, looks whether it has room again. To be called now and then on each
+ * loop, whether something was appended there or not, and oftener on a full disk. */
 void cairn_slot_disk_tidy(struct cairn_slot_disk *d, uint32_t worker);
 
 struct cairn_slot_disk_stats {

@@ -1,5 +1,5 @@
-/* What slot_disk.c (appending, life), slot_disk_write.c (the committer) and slot_disk_read.c (the records' form, the
- * start, forgetting) share. */
+/* What slot_disk.c (logs, life), slot_disk_batch.c (what they append, to the committer and back), slot_disk_write.c
+ * (the committer) and slot_disk_read.c (the records' form, the start, forgetting) share. */
 #ifndef CAIRN_SERVER_CLUSTER_REPL_SLOT_DISK_INTERNAL_H
 #define CAIRN_SERVER_CLUSTER_REPL_SLOT_DISK_INTERNAL_H
 
@@ -59,6 +59,7 @@ struct disk_batch {
     uint64_t lsn; /* of its first record; the committer's until it is done */
     uint8_t *bytes;
     size_t n, room;
+    uint64_t records; /* what they take of the disk */
     uint32_t *synced; /* slots that asked */
     uint32_t nsynced;
     uint64_t needs; /* what the worker needs when this is durable; 0: as before */
@@ -71,9 +72,11 @@ struct disk_worker {
     struct cairn_task submit;
     uint8_t *gathered; /* frames of this turn */
     size_t gathered_n, gathered_room;
+    uint64_t gathered_records;
     uint32_t *synced;
     uint32_t nsynced, synced_room;
     bool sync_wanted;
+    bool look_wanted;      /* at the disk, whether it has room again */
     uint64_t batch_number; /* of the batch that is gathered */
     struct disk_batch batches[DISK_BATCHES_MAX];
     uint32_t inflight;
@@ -97,12 +100,22 @@ struct cairn_slot_disk {
     struct cairn_commit *commit;
     struct slot_log_store *logs;
     atomic_bool failed;
-    atomic_bool full;         /* the committer waits for room */
-    atomic_bool stopping;     /* then it does not */
-    atomic_uint_fast64_t end; /* LSN behind the newest write */
+    atomic_bool full;            /* what is left is for what makes room: see slot_disk_look() */
+    uint64_t looked_ns;          /* the committer's: when the disk was asked for room, and had none */
+    atomic_bool stopping;        /* then nothing waits for room */
+    atomic_uint_fast64_t end;    /* LSN behind the newest write */
+    atomic_uint_fast64_t newest; /* LSN of the first record of the segment that is written to */
+    atomic_uint_fast64_t room;   /* bytes that the segments can take as they are */
+    atomic_uint_fast64_t queued; /* that are on their way there, of all workers */
     atomic_uint_fast64_t entries, bytes, writes, written_bytes, disk_bytes;
     struct disk_worker workers[];
 };
+
+/* Of the segments' room, what entries do not get: marks that forget others do, so that a full log comes free again. */
+static inline uint64_t slot_disk_reserve_bytes(const struct cairn_slot_disk *d)
+{
+    return d->conf.segment_bytes / 2;
+}
 
 /* ---- slot_disk.c ---- */
 
@@ -115,10 +128,19 @@ int slot_disk_trim(struct cairn_slot_disk *d, uint32_t slot, struct cairn_at bas
 /* Records below @needs are given back as soon as all that was said till now is durable. */
 void slot_disk_forget(struct disk_worker *w, uint64_t needs);
 
+/* ---- slot_disk_batch.c ---- */
+
+void slot_disk_worker_init(struct cairn_slot_disk *d, uint32_t i);
+/* A record of this turn. CAIRN_E_NOMEM, CAIRN_E_BUSY, CAIRN_E_IO: as cairn_slot_disk_append(). */
+int slot_disk_gather(struct disk_worker *w, enum slot_record_type type, const void *head, uint32_t head_len,
+                     const void *body, uint32_t body_len);
+
 /* ---- slot_disk_write.c: the two functions of the group commit ---- */
 
 void slot_disk_apply(void *ctx, struct cairn_link *group);
 int slot_disk_flush(void *ctx);
+/* On the committer's thread, or before it has anything to do: how much room there is. */
+void slot_disk_look(struct cairn_slot_disk *d);
 
 /* ---- slot_disk_read.c ---- */
 

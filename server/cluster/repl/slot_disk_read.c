@@ -151,11 +151,13 @@ static uint64_t oldest_batch(struct cairn_slot_disk *d, const struct disk_worker
     return oldest;
 }
 
-/* Logs that say nothing new say where they begin, when that stands in the older half of what the log keeps. */
+/* Logs that say nothing new say where they begin, when that stands in another segment than the newest: once in each. */
 static void restate_bases(struct cairn_slot_disk *d, struct disk_worker *w)
 {
-    uint64_t old = w->nmarks > 0 ? w->marks[w->nmarks / 2].batch : 0;
+    uint64_t old = 0, newest = atomic_load(&d->newest);
 
+    for (uint32_t i = w->nmarks; i > 0 && w->marks[i - 1].lsn >= newest; i--)
+        old = w->marks[i - 1].batch;
     for (uint32_t slot = w->index; slot < d->conf.nslots; slot += d->conf.nloops) {
         struct slot_log_store *l = &d->logs[slot];
 
@@ -170,6 +172,8 @@ void cairn_slot_disk_tidy(struct cairn_slot_disk *d, uint32_t worker)
     uint64_t oldest = oldest_batch(d, w), needs = 0;
     uint32_t gone = 0;
 
+    if (w->inflight == 0) /* what others have written stands before the next batch, however long nothing comes here */
+        slot_disk_mark(w, w->batch_number, atomic_load(&d->end));
     while (gone + 1 < w->nmarks && w->marks[gone + 1].batch <= oldest)
         gone++;
     memmove(w->marks, w->marks + gone, (w->nmarks - gone) * sizeof(*w->marks));
@@ -181,15 +185,21 @@ void cairn_slot_disk_tidy(struct cairn_slot_disk *d, uint32_t worker)
     restate_bases(d, w);
     if (needs > atomic_load(&w->needs))
         slot_disk_forget(w, needs);
+    if (cairn_slot_disk_is_full(d)) {
+        w->look_wanted = true;
+        cairn_env_defer(&w->loop->env, &w->submit);
+    }
 }
 
 void slot_disk_release(struct cairn_slot_disk *d)
 {
-    uint64_t needs = UINT64_MAX;
+    uint64_t needs = UINT64_MAX, begin = cairn_segments_begin(&d->segments);
 
     for (uint32_t i = 0; i < d->conf.nloops; i++)
         needs = MIN(needs, (uint64_t)atomic_load(&d->workers[i].needs));
     cairn_segments_release(&d->segments, needs);
+    if (cairn_segments_begin(&d->segments) != begin)
+        d->looked_ns = 0; /* there is room */
     atomic_store(&d->disk_bytes, d->segments.end - cairn_segments_begin(&d->segments));
 }
 

@@ -8,24 +8,47 @@
 
 enum { FULL_LOOK_MS = 50 };
 
-/* A full disk is waited for: replicas have what was gathered in their logs, and those have no holes. Meanwhile no more
- * is taken (has_room), and the stop of the node ends it. */
+static uint64_t now_ns(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * CAIRN_NS_PER_S + (uint64_t)ts.tv_nsec;
+}
+
+/* The disk is asked for the next segment while the newest has room: so there is time to refuse what is new, and room
+ * for the records that give back older segments. */
+void slot_disk_look(struct cairn_slot_disk *d)
+{
+    uint64_t now = now_ns(), room;
+    bool was = atomic_load(&d->full), full;
+
+    if (now - d->looked_ns >= FULL_LOOK_MS * CAIRN_NS_PER_MS && cairn_segments_reserve(&d->segments) != 0)
+        d->looked_ns = now;
+    room = cairn_segments_room(&d->segments);
+    full = room < slot_disk_reserve_bytes(d);
+    atomic_store(&d->end, d->segments.end);
+    atomic_store(&d->newest, cairn_segments_newest(&d->segments));
+    atomic_store(&d->room, room);
+    atomic_store(&d->full, full);
+    if (full && !was)
+        cairn_log_error("the disk has no room for the log of the slots: this node takes no more writes until there is");
+    else if (was && !full)
+        cairn_log_info("there is room for the log of the slots again");
+}
+
+/* More was on its way than was kept free for it. It is waited for: replicas have it in their logs, and those have no
+ * holes. The stop of the node ends it. */
 static int add_on_full_disk(struct cairn_slot_disk *d, uint32_t type, const struct iovec *body, uint64_t *lsn)
 {
     const struct timespec look = { .tv_nsec = FULL_LOOK_MS * (long)CAIRN_NS_PER_MS };
     int rc = CAIRN_E_NOSPACE;
 
-    if (atomic_load(&d->stopping))
-        return rc;
-    atomic_store(&d->full, true);
-    cairn_log_error("the disk has no room for the log of the slots: this node takes no more writes until there is");
+    slot_disk_look(d);
     while (rc == CAIRN_E_NOSPACE && !atomic_load(&d->stopping)) {
         nanosleep(&look, NULL);
         rc = cairn_segments_add(&d->segments, type, body, 1, lsn);
     }
-    if (rc == 0)
-        cairn_log_info("there is room for the log of the slots again");
-    atomic_store(&d->full, false);
     return rc;
 }
 
@@ -67,12 +90,13 @@ void slot_disk_apply(void *ctx, struct cairn_link *group)
     if (rc == 0)
         rc = cairn_segments_write(&d->segments);
     d->write_rc = rc;
-    atomic_store(&d->end, d->segments.end);
     CAIRN_LIST_FOREACH (l, group) {
         CONTAINER_OF(l, struct cairn_commit_op, link)->rc = rc;
     }
-    if (rc == 0)
-        slot_disk_release(d);
+    if (rc != 0)
+        return;
+    slot_disk_release(d);
+    slot_disk_look(d);
 }
 
 int slot_disk_flush(void *ctx)

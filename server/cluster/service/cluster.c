@@ -154,6 +154,11 @@ static void co_give_up(struct cairn_coordinator *co)
     cairn_cluster__side_give_up(co->arg);
 }
 
+static void co_other(struct cairn_coordinator *co)
+{
+    cairn_cluster__side_follow(co->arg);
+}
+
 static int co_work(struct cairn_coordinator *co, struct cairn_job *job)
 {
     struct cairn_cluster *c = co->arg;
@@ -163,6 +168,7 @@ static int co_work(struct cairn_coordinator *co, struct cairn_job *job)
 
 static const struct cairn_coordinator_ops coordinator_ops = {
     .give_up = co_give_up,
+    .other = co_other,
     .put_slot = co_put_slot,
     .put_member = co_put_member,
     .upto = co_upto,

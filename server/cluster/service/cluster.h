@@ -73,7 +73,12 @@ void cairn_cluster_explain(struct cairn_cluster *c, uint32_t slot, json_t *to);
 /** Where a slot is led from, as this node knows it; 0: not known. */
 uint64_t cairn_cluster_leader(struct cairn_cluster *c, uint32_t slot);
 
-enum cairn_cluster_op { CAIRN_CLUSTER_OPEN_SESSION, CAIRN_CLUSTER_PUT, CAIRN_CLUSTER_ERASE };
+enum cairn_cluster_op {
+    CAIRN_CLUSTER_OPEN_SESSION,
+    CAIRN_CLUSTER_PUT,
+    CAIRN_CLUSTER_ERASE,
+    CAIRN_CLUSTER_ASK, /* what the write of that number came to, if it came here: nothing is changed */
+};
 
 /** A change of one key by this node, which leads the slot; held by the caller, with all that it points at, until
  * done(). */
@@ -92,7 +97,8 @@ struct cairn_cluster_write {
     /** On the caller's loop, later. @rc 0: it is done, with @result (0 or CAIRN_E_EXISTS); of OPEN_SESSION the
      * session is in session_epoch, session_pos. CAIRN_E_MOVED: another leads. CAIRN_E_BUSY: not now. CAIRN_E_GONE: no
      * such session, nothing was done. CAIRN_E_STATE: a number that its client has answered for. CAIRN_E_TIMEOUT: it
-     * may be done, and may not. After MOVED, BUSY and TIMEOUT the same number may be repeated. */
+     * may be done, and may not. After MOVED, BUSY and TIMEOUT the same number may be repeated. Of ASK: CAIRN_E_NOTFOUND:
+     * it was not done; CAIRN_E_UNSUPPORTED: a number without a session, of which only the key's record knows. */
     void (*done)(struct cairn_cluster_write *w, int rc);
     void *arg;
     int32_t result;

@@ -4,7 +4,7 @@
 
 #include <stdlib.h>
 
-enum { ROOM_LOOK_MS = 20 };
+enum { ROOM_LOOK_MS = 20, ROOM_LOOK_BYTES = 256 << 10 }; /* the first of them */
 
 struct write {
     struct cairn_cluster_write *w;
@@ -108,10 +108,12 @@ static bool has_no_room(struct side_worker *to, const struct cairn_cluster_write
 {
     uint64_t now = cairn_env_now_ns(&to->loop->env);
 
-    if (w->op != CAIRN_CLUSTER_PUT)
+    if (w->op != CAIRN_CLUSTER_PUT || to->slots == NULL)
         return false;
-    if (now >= to->room_look_ns) {
-        to->has_no_room = side_disk_is_full(to->c);
+    to->room_bytes += w->record_len;
+    if (now >= to->room_look_ns || to->room_bytes >= ROOM_LOOK_BYTES) {
+        to->has_no_room = side_disk_is_full(to->c) | cluster_slots_refuses(to->slots);
+        to->room_bytes = 0;
         to->room_look_ns = now + ROOM_LOOK_MS * CAIRN_NS_PER_MS;
     }
     return to->has_no_room;
@@ -130,13 +132,14 @@ static void begin(void *arg)
                                    .rid = { .session = { w->session_epoch, w->session_pos }, .seq = w->number },
                                    .floor = w->floor,
                                    .sync = w->sync,
+                                   .asks = w->op == CAIRN_CLUSTER_ASK,
                                    .done = on_written,
                                    .arg = x };
     cairn_timer_init(&x->timer, on_timeout, x);
     cairn_list_init(&x->link);
     if (rc == 0 && has_no_room(to, w))
         rc = CAIRN_E_NOSPACE;
-    if (rc == 0 && w->op != CAIRN_CLUSTER_OPEN_SESSION)
+    if (rc == 0 && (w->op == CAIRN_CLUSTER_PUT || w->op == CAIRN_CLUSTER_ERASE))
         rc = body_make(to, w, &x->repl);
     if (rc == 0)
         rc = cairn_timer_start(env, &x->timer, cairn_env_now_ns(env) + w->timeout_ns);

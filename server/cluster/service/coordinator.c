@@ -202,6 +202,8 @@ static void on_election(struct cairn_election *e)
         cairn_log_warn("this node coordinates the cluster no longer: its election is over");
         term_end(co);
         cairn_coordinator__settle(co);
+    } else if (e->sm.state == CAIRN_ELECTION_FOLLOWING && co->ops->other != NULL) {
+        co->ops->other(co);
     }
 }
 

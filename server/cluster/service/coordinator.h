@@ -52,6 +52,8 @@ struct cairn_coordinator_ops {
     /** This node is elected, and has not acted yet; or its term ends, and the store was not told: its own lease ends
      * with this call (PROTOCOL §6). NULL: nothing. */
     void (*give_up)(struct cairn_coordinator *co);
+    /** Another node is elected. NULL: nothing. */
+    void (*other)(struct cairn_coordinator *co);
     /** Tell @nodes, which hold or held @slot, soon; they may also hear of it later. */
     void (*publish)(struct cairn_coordinator *co, uint32_t slot, const struct cairn_slot_record *rec,
                     const uint64_t *nodes, uint32_t n);
@@ -187,7 +189,7 @@ void cairn_coordinator_drain(struct cairn_coordinator *co, struct cairn_coordina
 int cairn_coordinator_heartbeat(struct cairn_coordinator *co, const struct cairn_wire_heartbeat *beat,
                                 struct cairn_wire_grant *g, struct cairn_err *err);
 json_t *cairn_coordinator_counts_json(const struct cairn_coordinator_counts *n);
-/** Everything, for people. NULL: no memory. */
-json_t *cairn_coordinator_status(const struct cairn_coordinator *co);
+/** Everything, for people, as of now. While it serves. NULL: no memory. */
+json_t *cairn_coordinator_status(struct cairn_coordinator *co);
 
 #endif

@@ -73,10 +73,12 @@ json_t *cairn_coordinator_counts_json(const struct cairn_coordinator_counts *n)
     return o;
 }
 
-json_t *cairn_coordinator_status(const struct cairn_coordinator *co)
+json_t *cairn_coordinator_status(struct cairn_coordinator *co)
 {
-    json_t *members = json_array(), *o = cairn_coordinator_counts_json(&co->counts);
+    json_t *members = json_array(), *o;
 
+    cairn_coordinator__count(co); /* who goes on by what he is told, to the next node for example, is told what is */
+    o = cairn_coordinator_counts_json(&co->counts);
     for (uint32_t i = 0; i < co->members.n; i++)
         json_array_append_new(members, member_json(co->members.all[i]));
     json_object_set_new(o, "coordinates", json_boolean(cairn_coordinator_is_serving(co)));

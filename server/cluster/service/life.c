@@ -19,12 +19,13 @@
 #include <stdlib.h>
 
 enum { LIFE_LOADING, LIFE_SEEKING, LIFE_REGISTERING, LIFE_ENTERING, LIFE_BEATING, LIFE_ENDED, LIFE_NR };
-enum { BEATS = 4, LIFE_ARENA_BYTES = 16 << 20, EAGER_MS = 10, EAGER_MS_MAX = 2000 };
+enum { BEATS = 4, LIFE_ARENA_BYTES = 16 << 20 };
+enum { EAGER_MS = 10, EAGER_OTHER_MS = 50, EAGER_MS_MAX = 2000 }; /* OTHER: all nodes want another's grant at a time */
 
 struct life_beat {
     struct cairn_cluster *c;
     bool busy, own; /* own: to ourselves */
-    uint64_t number, sent_ns;
+    uint64_t number, sent_ns, to; /* to: the node */
     struct cairn_rpc_call call;
     struct cairn_arena arena;
 };
@@ -37,7 +38,8 @@ struct side_life {
     uint64_t tick_due_ns;
     uint64_t inc, learned, beats_sent, term; /* term: of the coordinator that the newest grant named */
     struct cairn_lease lease;
-    uint64_t eager_until_ns; /* the lease was given up, and the next is wanted at once, not a heartbeat later */
+    uint64_t eager_until_ns; /* a grant is wanted at once, not a heartbeat later: the lease was given up, or another */
+    uint64_t eager_ns;       /* coordinates; so often it is asked for until it is here */
     struct life_beat beats[BEATS];
     bool registering;         /* a REGISTER is under way, the first one or another */
     bool again;               /* the coordinator wants to know of the logs */
@@ -128,6 +130,15 @@ static void call_prepare(struct side_life *l, struct cairn_rpc_call *call, const
 
 static void beat(struct side_life *l);
 
+/* Heartbeats to whoever coordinates no more are answered by nobody, and would keep the new one's from being sent. */
+static void beats_forget(struct side_life *l, uint64_t node)
+{
+    for (uint32_t i = 0; i < BEATS; i++) {
+        if (l->beats[i].busy && l->beats[i].to != node)
+            cairn_rpc_call_cancel(&l->beats[i].call);
+    }
+}
+
 static void tick_in(struct side_life *l, uint64_t ns)
 {
     struct cairn_env *env = &l->c->home->env;
@@ -135,6 +146,14 @@ static void tick_in(struct side_life *l, uint64_t ns)
     l->tick_due_ns = cairn_env_now_ns(env) + ns;
     if (cairn_timer_start(env, &l->tick, l->tick_due_ns) != 0)
         side_fail(l->c, CAIRN_E_NOMEM, "no timer for heartbeats");
+}
+
+static void be_eager(struct side_life *l, uint64_t ms)
+{
+    l->eager_ns = ms * CAIRN_NS_PER_MS;
+    l->eager_until_ns = cairn_env_now_ns(&l->c->home->env) + EAGER_MS_MAX * CAIRN_NS_PER_MS;
+    if (l->sm.state == LIFE_BEATING)
+        tick_in(l, l->eager_ns);
 }
 
 void cairn_cluster__side_give_up(struct cairn_cluster *c)
@@ -145,9 +164,15 @@ void cairn_cluster__side_give_up(struct cairn_cluster *c)
         return;
     cairn_lease_give_up(&l->lease, l->beats_sent);
     atomic_store(&c->side->lease_until_ns, 0);
-    l->eager_until_ns = cairn_env_now_ns(&c->home->env) + EAGER_MS_MAX * CAIRN_NS_PER_MS;
-    if (l->sm.state == LIFE_BEATING)
-        tick_in(l, EAGER_MS * CAIRN_NS_PER_MS);
+    be_eager(l, EAGER_MS);
+}
+
+void cairn_cluster__side_follow(struct cairn_cluster *c)
+{
+    struct side_life *l = life_of(c);
+
+    if (l != NULL)
+        be_eager(l, EAGER_OTHER_MS);
 }
 
 /* ---- what a grant brings ---- */
@@ -270,6 +295,7 @@ static void learned_all(void *arg)
     if (l->own) /* nothing beyond our term: whoever is elected next counts on that */
         l->lease.until_ns = MIN(l->lease.until_ns, cairn_coordinator_term_until(l->c->coordinator));
     atomic_store(&l->c->side->lease_until_ns, l->lease.until_ns);
+    l->eager_until_ns = 0;
     l->pending++;
     if (side_each(l->c, lease_on, leased_all, l) != 0) {
         l->pending--;
@@ -321,11 +347,14 @@ static void beat(struct side_life *l)
     struct cairn_rpc_dest dest;
     const Cairn__Wire__ClusterHeartbeat *msg;
 
+    if (!find_coordinator(l, &dest))
+        return;
+    beats_forget(l, atomic_load(&l->c->side->coordinator));
     for (uint32_t i = 0; i < BEATS && b == NULL; i++) {
         if (!l->beats[i].busy)
             b = &l->beats[i];
     }
-    if (b == NULL || !find_coordinator(l, &dest))
+    if (b == NULL)
         return;
     h.number = b->number = ++l->beats_sent;
     cairn_arena_init(&b->arena, LIFE_ARENA_BYTES);
@@ -336,6 +365,7 @@ static void beat(struct side_life *l)
     }
     b->busy = true;
     b->own = dest.session == NULL;
+    b->to = atomic_load(&l->c->side->coordinator);
     b->sent_ns = cairn_env_now_ns(&l->c->home->env);
     call_prepare(l, &b->call, &dest, CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_HEARTBEAT, &msg->base, on_beat, b);
     cairn_rpc_call_start(&b->call);
@@ -523,8 +553,8 @@ static void on_tick(void *arg)
     bool eager;
 
     look_for_stall(l, now);
-    eager = atomic_load(&l->c->side->lease_until_ns) == 0 && l->sm.state == LIFE_BEATING && now < l->eager_until_ns;
-    tick_in(l, eager ? EAGER_MS * CAIRN_NS_PER_MS : l->c->lease_times.heartbeat_ns);
+    eager = l->sm.state == LIFE_BEATING && now < l->eager_until_ns;
+    tick_in(l, eager ? MIN(l->eager_ns, l->c->lease_times.heartbeat_ns) : l->c->lease_times.heartbeat_ns);
     if (atomic_load(&l->c->side->failed))
         return;
     if (l->sm.state == LIFE_SEEKING || l->again)

@@ -195,10 +195,10 @@ static int members_make_room(struct cairn_cluster_records *r)
     uint32_t room = MAX(r->members_room * 2, 16);
     struct records_member **more;
 
-    if (r->nmembers < r->members_room)
-        return 0;
     if (r->nmembers >= CAIRN_CLUSTER_MEMBERS_MAX)
         return CAIRN_E_LIMIT;
+    if (r->nmembers < r->members_room)
+        return 0;
     more = realloc(r->members, room * sizeof(struct records_member *));
     if (more == NULL)
         return CAIRN_E_NOMEM;

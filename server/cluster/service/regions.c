@@ -75,7 +75,7 @@ static struct cluster_region *pin(struct cluster_regions *t, uint64_t id, uint64
 
 /* ---- for all ---- */
 
-enum region_state cluster_regions_pin(struct cluster_regions *t, uint64_t id, uint64_t now_ns)
+enum region_state cluster_regions_pin(struct cluster_regions *t, uint64_t id, uint64_t named_by, uint64_t now_ns)
 {
     enum region_state state = REGION_BUSY;
     struct cluster_region *r;
@@ -83,6 +83,8 @@ enum region_state cluster_regions_pin(struct cluster_regions *t, uint64_t id, ui
     pthread_mutex_lock(&t->mutex);
     r = pin(t, id, now_ns);
     if (r != NULL) {
+        if (r->state == REGION_GONE && r->said_by != named_by)
+            r->state = REGION_UNKNOWN;
         state = r->state;
         if (state == REGION_UNKNOWN)
             r->state = REGION_FETCHING;
@@ -91,7 +93,7 @@ enum region_state cluster_regions_pin(struct cluster_regions *t, uint64_t id, ui
     return state;
 }
 
-void cluster_regions_set(struct cluster_regions *t, uint64_t id, enum region_state state)
+static void set(struct cluster_regions *t, uint64_t id, enum region_state state, uint64_t said_by)
 {
     struct cluster_region *r;
 
@@ -99,7 +101,19 @@ void cluster_regions_set(struct cluster_regions *t, uint64_t id, enum region_sta
     r = *place_of(t, id);
     CAIRN_ASSERT(r != NULL && r->state == REGION_FETCHING);
     r->state = state;
+    r->said_by = said_by;
     pthread_mutex_unlock(&t->mutex);
+}
+
+void cluster_regions_set(struct cluster_regions *t, uint64_t id, enum region_state state)
+{
+    CAIRN_ASSERT(state == REGION_HERE || state == REGION_UNKNOWN);
+    set(t, id, state, 0);
+}
+
+void cluster_regions_set_gone(struct cluster_regions *t, uint64_t id, uint64_t said_by)
+{
+    set(t, id, REGION_GONE, said_by);
 }
 
 enum region_state cluster_regions_state(struct cluster_regions *t, uint64_t id)

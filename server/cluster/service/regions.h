@@ -23,13 +23,14 @@ enum region_state {
     REGION_UNKNOWN,  /* pinned, and it has to be looked for */
     REGION_FETCHING, /* somebody is at it */
     REGION_HERE,
-    REGION_GONE, /* whoever named it has it no more: the name has been replaced since, or its namespace was removed */
+    REGION_GONE, /* whoever names it has it no more: the name has been replaced since, or its namespace was removed */
     REGION_BUSY, /* not pinned: it is being removed, or there is no room */
 };
 
 struct cluster_region {
     struct cluster_region *next;
     uint64_t id, until_ns;
+    uint64_t said_by; /* GONE: the node that says so; of what others name it says nothing */
     enum region_state state;
 };
 
@@ -45,10 +46,13 @@ void cluster_regions_init(struct cluster_regions *t);
 void cluster_regions_fini(struct cluster_regions *t);
 
 /** Pins @id from now on, and says how it is with it. UNKNOWN: it is the caller's to look for it, and FETCHING for all
- * others until cluster_regions_set(). */
-enum region_state cluster_regions_pin(struct cluster_regions *t, uint64_t id, uint64_t now_ns);
-/** What came of it: HERE, GONE, or UNKNOWN, to be looked for once more. */
+ * others until cluster_regions_set(). @named_by: the node whose entry or record names it, which alone is believed that
+ * it is gone; 0: it is named by nothing yet, and nobody is. */
+enum region_state cluster_regions_pin(struct cluster_regions *t, uint64_t id, uint64_t named_by, uint64_t now_ns);
+/** What came of it: HERE, or UNKNOWN, to be looked for once more. */
 void cluster_regions_set(struct cluster_regions *t, uint64_t id, enum region_state state);
+/** Likewise: GONE, as @said_by, who names it, says. */
+void cluster_regions_set_gone(struct cluster_regions *t, uint64_t id, uint64_t said_by);
 /** As it is now; not pinned. */
 enum region_state cluster_regions_state(struct cluster_regions *t, uint64_t id);
 /** A region that was just stored here, by whoever leads. CAIRN_E_BUSY: it cannot be pinned. */

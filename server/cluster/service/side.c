@@ -5,17 +5,9 @@
 #include "sdk/core/base/log.h"
 #include "server/cluster/map_store.h"
 #include "server/cluster/service/fetch.h"
-#include "server/storage/file_io.h"
 #include "server/storage/spare.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <inttypes.h>
-#include <limits.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
-#include <unistd.h>
 
 static struct cairn_cluster_side *side_of(struct cairn_cluster *c)
 {
@@ -237,72 +229,7 @@ static const struct cluster_slots_ops slots_ops = { .send = side_send,
                                                     .started = on_started,
                                                     .failed = on_failed };
 
-/* ---- this process ---- */
-
-/* Ascends with each start; on a new disk it begins with the time of day. Durable before it is told to anybody. */
-static int process_raise(struct cairn_cluster *c, const char *dir, struct cairn_err *err)
-{
-    char path[PATH_MAX], fresh[PATH_MAX], text[32] = "";
-    uint64_t number = (uint64_t)time(NULL);
-    ssize_t n;
-    int fd, dirfd;
-
-    if ((size_t)snprintf(path, sizeof(path), "%s/process", dir) >= sizeof(path) ||
-        (size_t)snprintf(fresh, sizeof(fresh), "%s/process.new", dir) >= sizeof(fresh))
-        return cairn_err_set(err, CAIRN_E_INVAL, "%s: the path is too long", dir);
-    fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd >= 0) {
-        n = read(fd, text, sizeof(text) - 1);
-        close(fd);
-        if (n <= 0)
-            return cairn_err_set(err, CAIRN_E_CORRUPT, "%s: no number", path);
-        number = strtoull(text, NULL, 10) + 1;
-    } else if (errno != ENOENT) {
-        return cairn_err_errno(err, errno, "%s", path);
-    }
-    n = snprintf(text, sizeof(text), "%" PRIu64 "\n", number);
-    fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return cairn_err_errno(err, errno, "%s", fresh);
-    if (write(fd, text, (size_t)n) != n || fsync(fd) != 0) {
-        close(fd);
-        return cairn_err_errno(err, errno, "%s", fresh);
-    }
-    close(fd);
-    dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (dirfd < 0 || rename(fresh, path) != 0 || fsync(dirfd) != 0) {
-        if (dirfd >= 0)
-            close(dirfd);
-        return cairn_err_errno(err, errno, "%s", path);
-    }
-    close(dirfd);
-    c->side->process = number;
-    return 0;
-}
-
 /* ---- life ---- */
-
-/* Before process_raise(): who has a number has begun a log. */
-static int disk_open(struct cairn_cluster *c, struct cairn_err *err)
-{
-    char dir[PATH_MAX], number[PATH_MAX];
-    struct cairn_slot_disk_conf conf = { .dir = dir,
-                                         .loops = c->env->loops,
-                                         .nloops = c->env->nloops,
-                                         .nslots = SIDE_SLOTS_MAX,
-                                         .segment_bytes = CLUSTER_SEGMENT_BYTES,
-                                         .queue_bytes = CLUSTER_QUEUE_BYTES,
-                                         .synced = on_synced,
-                                         .arg = c };
-    int rc;
-
-    if ((size_t)snprintf(dir, sizeof(dir), "%s/log", c->env->dir) >= sizeof(dir) ||
-        (size_t)snprintf(number, sizeof(number), "%s/process", c->env->dir) >= sizeof(number))
-        return cairn_err_set(err, CAIRN_E_INVAL, "%s: the path is too long", c->env->dir);
-    conf.used = access(number, F_OK) == 0;
-    rc = cairn_file_mkdir(dir, err);
-    return rc != 0 ? rc : cairn_slot_disk_open(&conf, &side_of(c)->disk, err);
-}
 
 static bool has_store(const struct cairn_cluster *c)
 {
@@ -313,7 +240,6 @@ int cairn_cluster__side_start(struct cairn_cluster *c, struct cairn_err *err)
 {
     uint32_t n = c->env->nloops;
     struct cairn_cluster_side *s;
-    int rc = 0;
 
     c->records = calloc(1, sizeof(*c->records));
     c->side = s = calloc(1, sizeof(*s));
@@ -338,11 +264,7 @@ int cairn_cluster__side_start(struct cairn_cluster *c, struct cairn_err *err)
         cairn_list_init(&s->workers[i].writes);
         side_fetches_init(&s->workers[i]);
     }
-    if (has_store(c))
-        rc = disk_open(c, err);
-    if (rc == 0 && has_store(c))
-        rc = process_raise(c, c->env->dir, err);
-    return rc;
+    return has_store(c) ? side_disk_open(c, on_synced, err) : 0;
 }
 
 void cairn_cluster__side_attach(struct cairn_cluster *c, struct cairn_rpc *rpc)
@@ -360,6 +282,7 @@ void cairn_cluster__side_attach(struct cairn_cluster *c, struct cairn_rpc *rpc)
         .sync_interval_ns = c->conf.sync_interval_ns,
         .checkpoint_ns = c->conf.checkpoint_ns != 0 ? c->conf.checkpoint_ns : SIDE_CHECKPOINT_MS * CAIRN_NS_PER_MS,
         .checkpoint_bytes = MAX(c->conf.checkpoint_bytes / s->nworkers, UINT64_C(1) << 20),
+        .unapplied_bytes = SIDE_UNAPPLIED_BYTES_MAX,
         .words = s->words,
         .ops = &slots_ops,
         .arg = w

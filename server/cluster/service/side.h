@@ -1,6 +1,6 @@
-/* The node's half of the service, for its files: side.c (life and death of it all), life.c (this node and the
- * coordinator), peers.c (messages to other nodes), cluster_write.c (what the router asks). slots, store and records
- * know none of them. */
+/* The node's half of the service, for its files: side.c (life and death of it all), side_disk.c (what it has on disk),
+ * life.c (this node and the coordinator), peers.c (messages to other nodes), cluster_write.c (what the router asks).
+ * slots, store and records know none of them. */
 #ifndef CAIRN_SERVER_CLUSTER_SERVICE_SIDE_H
 #define CAIRN_SERVER_CLUSTER_SERVICE_SIDE_H
 
@@ -12,9 +12,10 @@
 
 enum {
     SIDE_SLOTS_MAX = CAIRN_CLUSTER_CLASSES * CAIRN_CLUSTER_SLOTS_OF_CLASS_MAX,
-    SIDE_MESSAGES_MAX = 4096,          /* of a worker, on their way to others */
-    SIDE_MESSAGE_BYTES_MAX = 64 << 20, /* likewise */
-    SIDE_PEERS_MAX = 4096,             /* of a worker */
+    SIDE_MESSAGES_MAX = 4096,             /* of a worker, on their way to others */
+    SIDE_MESSAGE_BYTES_MAX = 64 << 20,    /* likewise */
+    SIDE_PEERS_MAX = 4096,                /* of a worker */
+    SIDE_UNAPPLIED_BYTES_MAX = 256 << 20, /* likewise, of entries in memory that the provider does not take */
     SIDE_CALL_MS = 2000,
     SIDE_CHECKPOINT_MS = 30000,
 };
@@ -35,10 +36,12 @@ struct side_worker {
     size_t body_room;
     struct cairn_link writes; /* of clients, under way: cluster_write.c */
     uint64_t room_look_ns;    /* when to look again whether there is room for new data */
+    uint64_t room_bytes;      /* that came since the last look */
     bool has_no_room;
-    const struct cairn_rpc_target *extent; /* where regions of large values are; NULL: there is none */
-    struct cairn_link fetches, holds;      /* regions on their way here, and who waits for them: fetch.c */
+    const struct cairn_rpc_target *extent;   /* where regions of large values are; NULL: there is none */
+    struct cairn_link fetches, reads, holds; /* regions on their way here, and who waits for them: fetch.c */
     struct cairn_timer fetch_timer;
+    struct cairn_task fetch_task;
     uint32_t nfetches, fetch_buffers;
     struct cairn_coord_log *logs; /* for REGISTER */
     uint32_t nlogs;
@@ -86,6 +89,11 @@ int side_each(struct cairn_cluster *c, void (*fn)(struct side_worker *w, void *a
 void side_learn_later(struct cairn_cluster *c, uint32_t slot);
 /* A record of the copy, on the slot's worker; true: learned, or of no concern. */
 bool side_learn(struct side_worker *w, uint32_t slot);
+
+/* ---- side_disk.c ---- */
+
+/* At the start: opens the log, and gives this process its number. @synced as of struct cairn_slot_disk_conf. */
+int side_disk_open(struct cairn_cluster *c, void (*synced)(void *arg, uint32_t slot, int rc), struct cairn_err *err);
 
 /* ---- peers.c ---- */
 

@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-enum { CLEAN_MS = 1000, ROOM_SPARE_BYTES = 4 << 20, RELEASES_MAX = 32 };
+enum { CLEAN_MS = 1000, FULL_CHECKPOINT_MS = 1000, ROOM_SPARE_BYTES = 4 << 20, RELEASES_MAX = 32 };
 enum { LOGGED_CHECKPOINTS_MAX = 4 }; /* as much as so many of them: then a checkpoint has to end before clients go on */
 
 /* ---- upkeep ---- */
@@ -14,11 +14,24 @@ static void timer_again(struct cluster_slots *w, struct cairn_timer *t, uint64_t
         slots_fail(w, CAIRN_E_NOMEM, "no timer for the upkeep of slots");
 }
 
+/* A full log comes free again by checkpoints alone. */
+static void make_room(struct cluster_slots *w)
+{
+    uint64_t soon = cairn_env_now_ns(&w->loop->env) + FULL_CHECKPOINT_MS * CAIRN_NS_PER_MS;
+
+    if (w->checkpoint_timer.at_ns > soon)
+        timer_again(w, &w->checkpoint_timer, FULL_CHECKPOINT_MS * CAIRN_NS_PER_MS);
+}
+
 static void on_sync_timer(void *arg)
 {
     struct cluster_slots *w = arg;
 
     timer_again(w, &w->sync_timer, w->conf.sync_interval_ns);
+    if (cairn_slot_disk_is_full(w->conf.disk))
+        make_room(w);
+    if (w->refuses) /* until it does not any more, though nobody may ask again */
+        cluster_slots_refuses(w);
     CAIRN_LIST_FOREACH_SAFE (l, &w->unsynced) {
         struct slot *s = CONTAINER_OF(l, struct slot, unsynced);
 
@@ -65,23 +78,35 @@ static void on_checkpoint(void *arg, int rc)
         timer_again(w, &w->checkpoint_timer, 0);
 }
 
+static uint64_t unapplied_of(const struct slot *s)
+{
+    uint64_t bytes = 0, end = cairn_slot_disk_end(s->w->conf.disk, s->store.slot);
+
+    for (uint64_t pos = s->replica.applied + 1; pos <= end; pos++)
+        bytes += cairn_slot_disk_get(s->w->conf.disk, s->store.slot, pos)->body_len;
+    return bytes;
+}
+
 void cluster_slots_checkpoint(struct cluster_slots *w)
 {
     bool wanted = false;
 
     if (w->checkpointing)
         return;
-    w->logged = 0;
+    w->logged = w->unapplied = 0;
     for (uint32_t i = 0; i < w->room; i++) {
         struct slot *s = w->all[i];
 
         if (s == NULL || !s->begun || s->replica.partial)
             continue;
+        w->unapplied += unapplied_of(s);
         s->applied = s->replica.applied;
         wanted |= s->applied > cairn_slot_disk_base(w->conf.disk, s->store.slot).pos;
     }
-    if (!wanted)
+    if (!wanted) { /* and others write on */
+        cairn_slot_disk_tidy(w->conf.disk, w->conf.worker);
         return;
+    }
     w->checkpointing = true;
     cluster_store_flush(w->store, on_checkpoint, w);
 }
@@ -279,8 +304,9 @@ void cluster_slots_receive(struct cluster_slots *w, const struct cairn_repl_msg 
         return;
     for (uint32_t i = 0; i < m->nentries; i++)
         bytes += m->entries[i].body_len;
-    if (m->nentries > 0 && !cairn_slot_disk_has_room(w->conf.disk, w->conf.worker, bytes))
-        return; /* it comes again */
+    if (m->nentries > 0 &&
+        (w->unapplied > w->conf.unapplied_bytes || !cairn_slot_disk_has_room(w->conf.disk, w->conf.worker, bytes)))
+        return; /* it comes again, or others go on without us */
     cairn_replica_receive(&s->replica, m);
     slots_tell_state(s);
 }
@@ -339,13 +365,19 @@ int cluster_slots_write(struct cluster_slots *w, uint32_t slot, struct cairn_rep
     if (rw->rid.session.pos != 0 &&
         rw->rid.seq >= rw->floor + CAIRN_SESSION_WRITES_MAX) /* its row is that of another */
         return CAIRN_E_LIMIT;
-    if (!cairn_slot_disk_has_room(w->conf.disk, w->conf.worker, ROOM_SPARE_BYTES + rw->body_len))
+    if (!rw->asks && !cairn_slot_disk_has_room(w->conf.disk, w->conf.worker, ROOM_SPARE_BYTES + rw->body_len))
         return cairn_slot_disk_is_full(w->conf.disk) ? CAIRN_E_NOSPACE : CAIRN_E_BUSY;
-    if (w->logged / LOGGED_CHECKPOINTS_MAX >= w->conf.checkpoint_bytes)
+    if (!rw->asks && w->logged / LOGGED_CHECKPOINTS_MAX >= w->conf.checkpoint_bytes)
         return CAIRN_E_BUSY;
     rc = cairn_replica_write(&s->replica, rw);
     slots_tell_state(s);
     return rc;
+}
+
+bool cluster_slots_refuses(struct cluster_slots *w)
+{
+    w->refuses = cluster_store_refuses(w->store, w->unapplied * w->conf.nworkers); /* the others' are not known here */
+    return w->refuses;
 }
 
 uint32_t cluster_slots_leave(struct cluster_slots *w)

@@ -13,7 +13,12 @@
 
 #include <stdatomic.h>
 
-enum { CLUSTER_QUEUE_BYTES = 64 << 20, CLUSTER_SEGMENT_BYTES = 64 << 20 };
+enum {
+    CLUSTER_QUEUE_BYTES = 64 << 20,
+    CLUSTER_SEGMENT_BYTES = 64 << 20,
+    CLUSTER_SEGMENT_BYTES_MIN = 16 << 20, /* on a small disk */
+    CLUSTER_SEGMENT_DISK_PART = 16,       /* a log has two of them set aside */
+};
 
 struct cluster_slots;
 
@@ -40,7 +45,8 @@ struct cluster_slots_conf {
     uint32_t worker, nworkers, nslots; /* nslots: that there may be, of all workers */
     uint64_t sync_interval_ns;
     uint64_t checkpoint_ns, checkpoint_bytes; /* the latest after that time, and after so much was logged */
-    atomic_uint_fast64_t *words;              /* by slot, CLUSTER_WORD_*; written by the slot's worker alone */
+    uint64_t unapplied_bytes;    /* of entries: with more, a member is silent until it has applied some of them */
+    atomic_uint_fast64_t *words; /* by slot, CLUSTER_WORD_*; written by the slot's worker alone */
     const struct cluster_slots_ops *ops;
     void *arg;
 };
@@ -84,6 +90,8 @@ int cluster_slots_each_entry(struct cluster_slots *w, void (*fn)(void *arg, cons
 
 /** As cairn_replica_write(); CAIRN_E_MOVED: no replica of the slot is here. */
 int cluster_slots_write(struct cluster_slots *w, uint32_t slot, struct cairn_repl_write *rw);
+/** Whether new data is refused, as cluster_store_refuses() has it. */
+bool cluster_slots_refuses(struct cluster_slots *w);
 /** One step of the node's leaving: gives up some of what it leads (a slot is not written meanwhile, so not all at a
  * time), and asks the primaries of the rest to go on without it. To be called again and again; 0: others have all
  * that they can have. */

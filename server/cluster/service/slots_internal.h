@@ -29,7 +29,10 @@ struct cluster_slots {
     uint32_t room;
     struct cairn_who self;
     bool started, registered, stopping, checkpointing;
+    bool refuses;    /* new data: as of the last look */
     uint64_t logged; /* bytes since the last checkpoint began */
+    uint64_t
+        unapplied; /* bytes that are to be applied; counted anew at checkpoints, for logs that were cut or begun anew */
     void (*stopped)(void *arg);
     void *stopped_arg;
     struct cairn_link unsynced;

@@ -14,6 +14,7 @@ static void op_log_append(struct cairn_replica *r, const struct cairn_log_entry 
             slots_fail(s->w, rc, "an entry cannot be appended to the log");
             return;
         }
+        s->w->unapplied += entries[i].body_len;
         slots_on_logged(s->w, sizeof(entries[i]) + entries[i].body_len);
     }
     if (cairn_list_is_empty(&s->unsynced))
@@ -167,6 +168,7 @@ static void on_applied(struct store_slot *ss, const struct cairn_log_entry *e, i
 
     if (s->w->stopping)
         return;
+    s->w->unapplied -= MIN(s->w->unapplied, copy.body_len);
     cairn_replica_on_applied(&s->replica, &copy, result);
     slots_tell_state(s);
 }

@@ -238,3 +238,27 @@ void cluster_store_flush(struct cluster_store *st, void (*done)(void *arg, int r
     st->flush.arg = arg;
     store_call(st, &st->flush.call, CAIRN__WIRE__KV_METHOD__KV_FLUSH, &empty.base, on_flushed, st, &st->flush.err);
 }
+
+/* ---- room ---- */
+
+static void on_room(struct cairn_rpc_call *call)
+{
+    struct cluster_store *st = call->arg;
+
+    st->room.asking = false;
+    if (store_call_over(st))
+        st->room.refused = call->rc == CAIRN_E_NOSPACE;
+}
+
+bool cluster_store_refuses(struct cluster_store *st, uint64_t coming)
+{
+    if (!st->room.asking && !st->stopping) {
+        cairn__wire__kv_apply__init(&st->room.msg); /* of nothing, which is not decided */
+        st->room.msg.durability = CAIRN__WIRE__DURABILITY__DURABILITY_MEMORY;
+        st->room.msg.coming = coming;
+        st->room.asking = true;
+        store_call(st, &st->room.call, CAIRN__WIRE__KV_METHOD__KV_APPLY, &st->room.msg.base, on_room, st,
+                   &st->room.err);
+    }
+    return st->room.refused;
+}

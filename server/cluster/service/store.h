@@ -103,6 +103,10 @@ bool cluster_store_copy_open(struct cluster_store *st, struct store_slot *s);
 void cluster_store_copy_read(struct cluster_store *st, struct store_slot *s);
 void cluster_store_copy_close(struct cluster_store *st, struct store_slot *s);
 
+/** Whether new data is refused, as the provider has little room left and keeps that for what is in logs, of which
+ * @coming bytes are to be applied yet. It is asked by each call; the answer is that of the last time. */
+bool cluster_store_refuses(struct cluster_store *st, uint64_t coming);
+
 /** All that is applied now survives a crash when @done runs with rc 0. CAIRN_E_UNSUPPORTED: nothing survives the
  * process there. Not while another is under way. */
 void cluster_store_flush(struct cluster_store *st, void (*done)(void *arg, int rc), void *arg);

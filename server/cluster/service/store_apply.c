@@ -85,6 +85,7 @@ static void pause(struct store_apply *a, int rc)
     struct cairn_env *env = &st->loop->env;
 
     cairn_sm_move(&a->sm, APPLY_PAUSE);
+    st->room.refused |= rc == CAIRN_E_NOSPACE;
     if (!store_may_retry(rc)) {
         store_die(st, rc, a->err.text);
         return;

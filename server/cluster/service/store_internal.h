@@ -170,6 +170,12 @@ struct cluster_store {
         void (*done)(void *arg, int rc);
         void *arg;
     } flush;
+    struct { /* whether the provider takes new data */
+        struct cairn_rpc_call call;
+        Cairn__Wire__KvApply msg;
+        struct cairn_err err;
+        bool asking, refused;
+    } room;
 };
 
 /* Starts @call to the provider; every done() begins with store_call_over(). */

@@ -48,6 +48,7 @@ struct store_view {
     struct cairn_err err;
     struct cairn_task task;
     struct cairn_timer pause; /* until the next page may go */
+    bool paused;              /* it has waited for that, and others that came later wait for it */
 };
 
 #define TO CAIRN_SM_TO
@@ -327,8 +328,9 @@ static bool view_pauses(struct store_view *v)
 {
     uint64_t at = cluster_pace_free_ns(v->st->conf.pace);
 
-    return v->rc == 0 && v->snapshot != 0 && at > cairn_env_now_ns(&v->st->loop->env) &&
-           cairn_timer_start(&v->st->loop->env, &v->pause, at) == 0;
+    v->paused = !v->paused && v->rc == 0 && v->snapshot != 0 && at > cairn_env_now_ns(&v->st->loop->env) &&
+                cairn_timer_start(&v->st->loop->env, &v->pause, at) == 0;
+    return v->paused;
 }
 
 static void view_go_on(void *arg)

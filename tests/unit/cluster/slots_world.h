@@ -26,6 +26,7 @@ struct node {
     struct world *world;
     uint64_t id, inc;
     bool up, started, stopped;
+    const char *backend; /* NULL: the world's */
     char dir[SCRATCH_MAX + 16], kv_dir[SCRATCH_MAX + 32], log_dir[SCRATCH_MAX + 32];
     struct kv_node kv;
     struct cairn_slot_disk *disk;
@@ -44,7 +45,7 @@ struct packet {
 struct world {
     char dir[SCRATCH_MAX];
     const char *backend;
-    uint64_t checkpoint_bytes;
+    uint64_t checkpoint_bytes, unapplied_bytes;
     struct node nodes[NODES + 1]; /* from 1 */
     struct cairn_slot_record rec;
     struct cairn_link packets;
@@ -234,6 +235,7 @@ static inline void node_start(struct world *w, uint64_t id)
                                      .sync_interval_ns = 20 * MS,
                                      .checkpoint_ns = UINT64_C(3600000) * MS,
                                      .checkpoint_bytes = w->checkpoint_bytes,
+                                     .unapplied_bytes = w->unapplied_bytes,
                                      .words = n->words,
                                      .ops = &ops,
                                      .arg = n };
@@ -250,7 +252,7 @@ static inline void node_start(struct world *w, uint64_t id)
     mkdir(n->dir, 0700);
     mkdir(n->kv_dir, 0700);
     mkdir(n->log_dir, 0700);
-    kv_node_start(&n->kv, w->backend, n->kv_dir, NULL, NULL);
+    kv_node_start(&n->kv, n->backend != NULL ? n->backend : w->backend, n->kv_dir, NULL, NULL);
     dc.dir = n->log_dir;
     if (cairn_slot_disk_open(&dc, &n->disk, &err) != 0)
         fail_msg("%s", err.text);
@@ -293,7 +295,7 @@ static inline int make(void **state, const char *backend)
 
     scratch_new(w->dir);
     w->backend = backend;
-    w->checkpoint_bytes = UINT64_C(1) << 40;
+    w->checkpoint_bytes = w->unapplied_bytes = UINT64_C(1) << 40;
     cairn_list_init(&w->packets);
     *state = w;
     return 0;

@@ -244,6 +244,19 @@ static void half_a_change_is_not_told(void **state)
     cairn_arena_reset(&a);
 }
 
+/* Nor of more members than a map has. */
+static void members_are_bounded(void **state)
+{
+    struct cairn_wire_member m = { .name = "one more", .zone = "", .host = "" };
+
+    (void)state;
+    for (uint64_t node = 1; node <= CAIRN_CLUSTER_MEMBERS_MAX; node++)
+        put_member(node, 1, node);
+    m.node = CAIRN_CLUSTER_MEMBERS_MAX + 1;
+    assert_int_equal(cairn_cluster_records_put_member(&source, &m, m.node), CAIRN_E_LIMIT);
+    put_member(CAIRN_CLUSTER_MEMBERS_MAX, 2, m.node); /* who is known goes on */
+}
+
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -251,6 +264,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(a_copy_follows_in_pages),   CASE(only_changes_are_told),     CASE(a_hint_is_ahead_of_the_pages),
         CASE(a_copy_becomes_the_source), CASE(hostile_slots_are_refused), CASE(half_a_change_is_not_told),
+        CASE(members_are_bounded),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,9 @@
 /* Replicas of a slot on three nodes: checkpoints, and nodes that stop and start again. */
 #include "tests/unit/cluster/slots_world.h"
 
+#include <errno.h>
+#include <sys/mount.h>
+
 /* A member that restarts has its records and its log, and takes what it missed from the leader. */
 static void a_member_restarts(void **state)
 {
@@ -86,6 +89,84 @@ static void a_log_is_bounded_in_bytes(void **state)
     expect_records(w, 1, 1, 6000);
 }
 
+/* 100 KB under a key of its own. */
+static int put_much(struct world *w, uint32_t number)
+{
+    enum { RECORD_BYTES = 100000 };
+    static const uint8_t record[RECORD_BYTES];
+    static uint8_t body[RECORD_BYTES + 100];
+    struct store_body b = { .op = STORE_PUT,
+                            .ns = 5,
+                            .key = (const uint8_t *)&number,
+                            .key_len = sizeof(number),
+                            .record = record,
+                            .record_len = sizeof(record) };
+    struct client c = { .w = { .kind = CAIRN_ENTRY_WRITE, .sync = true, .rid.seq = 1 } };
+
+    store_body_put(&b, body);
+    return write_entry(w, 1, &c, body, store_body_bytes(&b));
+}
+
+/* The disk has room for two segments and no more. What is written is refused when they are full, and taken again after
+ * a checkpoint, which nobody has to ask for. */
+static void a_full_log_takes_writes_again(void **state)
+{
+    struct world *w = *state;
+    struct node *n = &w->nodes[1];
+    uint32_t number = 0;
+
+    snprintf(n->dir, sizeof(n->dir), "%s/1", w->dir);
+    snprintf(n->log_dir, sizeof(n->log_dir), "%s/1/log", w->dir);
+    mkdir(n->dir, 0700);
+    mkdir(n->log_dir, 0700);
+    if (mount("tmpfs", n->log_dir, "tmpfs", 0, "size=9m") != 0) {
+        print_message("no mount here (%s): skipped\n", strerror(errno));
+        skip();
+    }
+    node_start(w, 1);
+    place(w, 1);
+    expect_active(w, 1, 1);
+    for (int i = 0; i < 3; i++) {
+        int rc;
+
+        while ((rc = put_much(w, number)) == 0)
+            number++;
+        assert_int_equal(rc, CAIRN_E_NOSPACE);
+        assert_in_range(number, 1, 100 * (i + 1));
+        while ((rc = put_much(w, number)) == CAIRN_E_NOSPACE)
+            turn(w);
+        assert_int_equal(rc, 0);
+        number++;
+    }
+    node_stop(w, 1);
+    node_start(w, 1);
+    assert_int_equal(cairn_slot_disk_end(n->disk, SLOT), number + 1); /* and the START */
+}
+
+/* A member whose provider is full keeps so much that it cannot apply, and no more: the others go on without it. */
+static void who_cannot_apply_is_left_behind(void **state)
+{
+    struct world *w = *state;
+    struct cairn_slot_disk_stats stats;
+    uint32_t number = 0;
+
+    w->unapplied_bytes = 4 << 20;
+    w->nodes[2].backend = "memory, memory: 16MiB";
+    for (uint64_t i = 1; i <= 2; i++)
+        node_start(w, i);
+    place(w, 2);
+    expect_active(w, 1, 2);
+    for (; w->rec.ninsync == 2; number++) {
+        assert_true(number < 400);
+        assert_int_equal(put_much(w, number), 0);
+    }
+    assert_true(number > 160); /* 16 MB are there, and some are in its log */
+    for (int i = 0; i < 100; i++)
+        assert_int_equal(put_much(w, number++), 0);
+    cairn_slot_disk_stats(w->nodes[2].disk, &stats);
+    assert_in_range(stats.bytes, 4 << 20, (16 + 4 + 4) << 20); /* nothing was trimmed */
+}
+
 /* After a clean stop the log is empty, and nothing is read or applied again; what was answered is there. */
 static void a_clean_stop_leaves_nothing_to_be_read(void **state)
 {
@@ -102,7 +183,8 @@ static void a_clean_stop_leaves_nothing_to_be_read(void **state)
     for (uint64_t i = 1; i <= 2; i++) {
         node_start(w, i);
         assert_true(cairn_slot_disk_end(w->nodes[i].disk, SLOT) >= 200);
-        assert_true(cairn_slot_disk_end(w->nodes[i].disk, SLOT) - cairn_slot_disk_base(w->nodes[i].disk, SLOT).pos <= 2);
+        assert_true(cairn_slot_disk_end(w->nodes[i].disk, SLOT) - cairn_slot_disk_base(w->nodes[i].disk, SLOT).pos <=
+                    2);
     }
     w->rec.epoch++;
     w->rec.since = w->rec.epoch;
@@ -123,6 +205,8 @@ int main(void)
         BOTH(a_member_restarts),
         cmocka_unit_test_setup_teardown(all_restart, setup_rocksdb, teardown),
         BOTH(a_log_is_bounded_in_bytes),
+        cmocka_unit_test_setup_teardown(a_full_log_takes_writes_again, setup_rocksdb, teardown),
+        cmocka_unit_test_setup_teardown(who_cannot_apply_is_left_behind, setup_memory, teardown),
         cmocka_unit_test_setup_teardown(a_clean_stop_leaves_nothing_to_be_read, setup_rocksdb, teardown),
     };
 

@@ -100,6 +100,15 @@ static void settle(struct fixture *fx)
     }
 }
 
+/* What one slot has appended, and nothing else, is on disk. */
+static void settle_one(struct fixture *fx, uint32_t slot)
+{
+    cairn_slot_disk_sync(fx->disk, slot);
+    fx->asked[slot]++;
+    while (fx->synced[slot] < fx->asked[slot])
+        turn(fx);
+}
+
 static int teardown(void **state)
 {
     struct fixture *fx = *state;
@@ -262,6 +271,41 @@ static void what_is_trimmed_is_given_back(void **state)
     again(fx);
 }
 
+/* All that is in the log of @slot is in a checkpoint. */
+static void trim_all(struct fixture *fx, uint32_t slot)
+{
+    struct model *m = &fx->model[slot];
+
+    assert_int_equal(cairn_slot_disk_trim(fx->disk, slot, m->end), 0);
+    m->base = (struct cairn_at){ .epoch = m->epoch[m->end], .pos = m->end };
+}
+
+/* A worker to whose slots nothing comes any more, after a start or a few writes, keeps nothing of what others write. */
+static void an_idle_worker_keeps_nothing(void **state)
+{
+    struct fixture *fx = *state;
+    struct cairn_slot_disk_stats stats;
+
+    for (int start = 0; start < 2; start++) {
+        for (uint32_t slot = 0; slot < SLOTS && start == 0; slot++) {
+            append(fx, slot, 100);
+            trim_all(fx, slot);
+        }
+        again(fx);
+        for (int i = 0; i < 100; i++) {
+            append(fx, 0, 250000);
+            trim_all(fx, 0);
+            settle_one(fx, 0);
+            for (uint32_t w = 0; w < LOOPS; w++)
+                cairn_slot_disk_tidy(fx->disk, w);
+        }
+        cairn_slot_disk_stats(fx->disk, &stats);
+        assert_true(stats.written_bytes > 25000000);
+        assert_in_range(stats.disk_bytes, 1, 3 * SEGMENT);
+    }
+    again(fx);
+}
+
 /* ---- what says where a log begins ---- */
 
 static uint32_t segments_count(const struct fixture *fx)
@@ -418,6 +462,18 @@ static void other_file(const struct fixture *fx, uint64_t bytes)
     close(fd);
 }
 
+static void append_until_full(struct fixture *fx)
+{
+    for (int i = 0; !cairn_slot_disk_is_full(fx->disk); i++) {
+        uint32_t slot = (uint32_t)dice(fx, SLOTS);
+
+        assert_true(i < 100000);
+        if (cairn_slot_disk_has_room(fx->disk, slot % LOOPS, FULL_LEN))
+            append(fx, slot, FULL_LEN);
+        turn(fx);
+    }
+}
+
 /* Begins anew on a small disk, most of which is somebody else's, and appends until the log has no room. */
 static void fill(struct fixture *fx)
 {
@@ -433,16 +489,39 @@ static void fill(struct fixture *fx)
     }
     other_file(fx, SMALL_BYTES - 2 * SEGMENT);
     disk_open(fx);
-    for (int i = 0; !cairn_slot_disk_is_full(fx->disk); i++) {
-        uint32_t slot = (uint32_t)dice(fx, SLOTS);
-
-        assert_true(i < 100000);
-        if (cairn_slot_disk_has_room(fx->disk, slot % LOOPS, FULL_LEN))
-            append(fx, slot, FULL_LEN);
-        turn(fx);
-    }
+    append_until_full(fx);
     assert_false(cairn_slot_disk_has_room(fx->disk, 0, 1));
     assert_false(cairn_slot_disk_has_room(fx->disk, 1, 1));
+}
+
+/* Nobody makes room on the disk: what is trimmed does. What was taken before is on disk meanwhile, and answered. */
+static void a_full_log_comes_free_again(void **state)
+{
+    struct fixture *fx = *state;
+
+    fill(fx);
+    for (int round = 0; round < 4; round++) {
+        settle(fx);
+        assert_int_equal(fx->rc, 0);
+        assert_true(cairn_slot_disk_is_full(fx->disk));
+        for (uint32_t slot = 0; slot < SLOTS; slot++)
+            trim_all(fx, slot);
+        while (cairn_slot_disk_is_full(fx->disk)) {
+            for (uint32_t w = 0; w < LOOPS; w++)
+                cairn_slot_disk_tidy(fx->disk, w);
+            turn(fx);
+        }
+        append_until_full(fx);
+    }
+    other_file(fx, 0);
+    again(fx);
+}
+
+/* More than what is kept free for what was taken already, by callers that do not ask whether there is room. */
+static void overfill(struct fixture *fx)
+{
+    for (int i = 0; i < SEGMENT / FULL_LEN; i++)
+        append(fx, (uint32_t)i % SLOTS, FULL_LEN);
 }
 
 /* What was appended waits for room, in its order, and nobody is told of a failure. */
@@ -451,6 +530,7 @@ static void a_full_disk_is_waited_for(void **state)
     struct fixture *fx = *state;
 
     fill(fx);
+    overfill(fx);
     cairn_slot_disk_sync(fx->disk, 0);
     fx->asked[0]++;
     for (int i = 0; i < 500; i++)
@@ -459,7 +539,10 @@ static void a_full_disk_is_waited_for(void **state)
     other_file(fx, 0);
     settle(fx);
     assert_int_equal(fx->rc, 0);
-    assert_false(cairn_slot_disk_is_full(fx->disk));
+    while (cairn_slot_disk_is_full(fx->disk)) {
+        cairn_slot_disk_tidy(fx->disk, 0);
+        turn(fx);
+    }
     append(fx, 3, 10);
     again(fx);
 }
@@ -476,6 +559,7 @@ static void a_stop_does_not_wait_for_room(void **state)
     uint32_t stopped = 0;
 
     fill(fx);
+    overfill(fx);
     cairn_slot_disk_sync(fx->disk, 0);
     fx->asked[0]++;
     for (uint32_t w = 0; w < LOOPS; w++)
@@ -495,10 +579,12 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_start_finds_every_log_as_it_was, setup, teardown),
         cmocka_unit_test_setup_teardown(random_changes_survive_starts, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_trimmed_is_given_back, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_idle_worker_keeps_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(a_trim_that_is_not_written_frees_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(a_trim_that_is_not_durable_frees_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(a_log_that_is_gone_is_missed, setup, teardown),
         cmocka_unit_test_setup_teardown(a_full_queue_refuses, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_full_log_comes_free_again, setup, teardown),
         cmocka_unit_test_setup_teardown(a_full_disk_is_waited_for, setup, teardown),
         cmocka_unit_test_setup_teardown(a_stop_does_not_wait_for_room, setup, teardown),
     };

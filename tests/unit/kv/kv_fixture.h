@@ -60,6 +60,18 @@ static inline int fx_try_open(struct fx *fx)
     return rc;
 }
 
+/* What a check says, with room for as many databases as there can be. */
+static inline int fx_check(struct fx *fx)
+{
+    struct cairn_kv_dir dir;
+    int rc;
+
+    assert_int_equal(cairn_kv_dir_init(&dir, CAIRN_KV_DB_MAX, 5), 0);
+    rc = fx->ops->check(&fx->conf, &dir, &fx->err);
+    cairn_kv_dir_fini(&dir);
+    return rc;
+}
+
 static inline void fx_open(struct fx *fx)
 {
     int rc = fx_try_open(fx);

@@ -4,6 +4,7 @@
 
 #include "cairn/error.h"
 #include "providers/kv/kv_internal.h"
+#include "providers/kv/kv_store_memory.h"
 #include "schema/common.pb-c.h"
 #include "schema/kv.pb-c.h"
 #include "server/node/conf/conf_read.h"
@@ -33,6 +34,7 @@ struct fixture {
     struct cairn_rpc_target target;
     struct cairn_rpc *rpc, *other_rpc; /* of the other worker, whose loop this thread turns as well */
     char dir[SCRATCH_MAX];
+    const struct cairn_identity *who; /* who calls; NULL: the node itself */
     /* of the last call */
     bool done;
     int rc;
@@ -135,10 +137,26 @@ static inline ProtobufCMessage *message_copy(const ProtobufCMessage *m)
     return copy;
 }
 
+/* An answer is never given under a lock of the memory store: who gets it may do anything. */
+static inline void assert_unlocked(struct fixture *fx)
+{
+    struct kv_provider *p = fx->target.ctx;
+
+    for (uint32_t i = 0; i < CAIRN_KV_DB_MAX && p->ops == &cairn_kv_store_memory; i++) {
+        struct mem_db *db = p->store->dbs[i];
+
+        if (db == NULL)
+            continue;
+        assert_int_equal(pthread_rwlock_trywrlock(&db->lock), 0);
+        pthread_rwlock_unlock(&db->lock);
+    }
+}
+
 static inline void on_done(struct cairn_rpc_call *call)
 {
     struct fixture *fx = call->arg;
 
+    assert_unlocked(fx);
     fx->done = true;
     fx->rc = call->rc;
     if (call->rc != 0)
@@ -159,6 +177,7 @@ static inline int call(struct fixture *fx, uint16_t method, const void *msg, con
                                 .msg = msg,
                                 .payload[0] = { .iov_base = (void *)(uintptr_t)payload, .iov_len = len },
                                 .payload_n = len > 0,
+                                .who = fx->who,
                                 .done = on_done,
                                 .arg = fx,
                                 .err = &fx->err };

@@ -55,9 +55,9 @@ static void foreign_directories_are_refused(void **state)
     second.err = (struct cairn_err){ 0 };
     assert_int_equal(fx_try_open(&second), CAIRN_E_LOCKED);
     assert_non_null(strstr(second.err.text, fx->path));
-    assert_int_equal(fx->ops->check(&second.conf, &second.err), CAIRN_E_LOCKED);
+    assert_int_equal(fx_check(&second), CAIRN_E_LOCKED);
     fx_close(fx);
-    assert_int_equal(fx->ops->check(&second.conf, &second.err), 0);
+    assert_int_equal(fx_check(&second), 0);
 
     snprintf(path, sizeof(path), "%s/FORMAT", fx->path);
     f = fopen(path, "w");
@@ -79,7 +79,7 @@ static void foreign_directories_are_refused(void **state)
     assert_non_null(strstr(fx->err.text, "FORMAT"));
     fx->conf.dir = "/nonexistent/dir";
     assert_int_equal(fx_try_open(fx), CAIRN_E_NOTFOUND);
-    assert_int_equal(fx->ops->check(&fx->conf, &fx->err), 0); /* a start would make it */
+    assert_int_equal(fx_check(fx), 0); /* a start would make it */
 }
 
 /* A database that is gone is not made anew, empty: the engine would also remove what is left of the old one. */
@@ -98,7 +98,7 @@ static void a_lost_database_stops_the_start(void **state)
         snprintf(path, sizeof(path), "%s/%s", fx->path, lost[i]);
         snprintf(aside, sizeof(aside), "%s/aside", fx->path);
         assert_int_equal(rename(path, aside), 0);
-        assert_int_equal(fx->ops->check(&fx->conf, &fx->err), CAIRN_E_CORRUPT);
+        assert_int_equal(fx_check(fx), CAIRN_E_CORRUPT);
         assert_int_equal(fx_try_open(fx), CAIRN_E_CORRUPT);
         assert_non_null(strstr(fx->err.text, "db/CURRENT"));
         assert_int_equal(rename(aside, path), 0);

@@ -312,7 +312,7 @@ static void bad_requests(void **state)
     assert_int_equal(mput(fx, db, many, 0, false, 0), 0);
     barrier.db = db;
     barrier.durability = CAIRN__WIRE__DURABILITY__DURABILITY_SYNC;
-    assert_int_equal(call(fx, M(MPUT), &barrier, NULL, 0), 0); /* of nothing: waits for a sync */
+    assert_int_equal(call(fx, M(MPUT), &barrier, NULL, 0), 0);                 /* of nothing: waits for a sync */
     p.durability = e.durability = a.durability = barrier.durability = unknown; /* and no weaker one instead */
     e.db = db;
     e.key = p.key;
@@ -472,7 +472,7 @@ static void put_and_get_do_not_allocate(void **state)
             before = allocations; /* every key is there, every list of spare parts is filled */
         rng = rng * 6364136223846793005u + 1442695040888963407u;
         memcpy(key, &(uint32_t){ i < 2000 ? i : (uint32_t)(rng >> 40) % 2000 }, 4);
-        if (i < 4000 || i % 2 == 0)
+        if (i < 2000 || i % 2 == 0)
             bare_call(fx, &c, M(PUT), &p, value, 500 + (rng >> 33) % 500);
         else
             bare_call(fx, &c, M(GET), &g, NULL, 0);

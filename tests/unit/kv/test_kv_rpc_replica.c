@@ -181,6 +181,71 @@ static void memory_has_no_disk(void **state)
     assert_int_equal(call(fx, M(GET), &g, NULL, 0), CAIRN_E_GONE); /* not what is there now */
 }
 
+/* Entries of a log have room of their own in memory; a batch of nothing asks whether others have. */
+static void new_data_leaves_room_for_a_log(void **state)
+{
+    struct fixture *fx = *state;
+    uint32_t db = new_db(fx, "a"), n = 0;
+    struct batch *b = batch_new();
+    char key[16];
+    int rc = 0;
+
+    b->m.decided = true;
+    add(b, db, "log", 'x', 1000);
+    assert_int_equal(apply(fx, b), 0);
+    b->m.decided = false;
+    for (; rc == 0 && n < 2000; n++) {
+        batch_reset(b);
+        snprintf(key, sizeof(key), "%05u", n);
+        add(b, db, key, 'n', 50000);
+        rc = apply(fx, b);
+    }
+    assert_int_equal(rc, CAIRN_E_NOSPACE);
+    assert_in_range(n, 800, 1250);
+    assert_int_equal(put(fx, db, "new", "v"), CAIRN_E_NOSPACE);
+    batch_reset(b);
+    assert_int_equal(apply(fx, b), CAIRN_E_NOSPACE);
+    b->m.decided = true;
+    for (uint32_t i = 0; i < 100; i++) {
+        batch_reset(b);
+        snprintf(key, sizeof(key), "d%04u", i);
+        add(b, db, key, 'd', 50000);
+        assert_int_equal(apply(fx, b), 0);
+    }
+    for (uint32_t i = 0; i < n; i += 2) { /* what is free lies about, and counts */
+        batch_reset(b);
+        snprintf(key, sizeof(key), "%05u", i);
+        add(b, db, key, 0, -1);
+        assert_int_equal(apply(fx, b), 0);
+    }
+    b->m.decided = false;
+    batch_reset(b);
+    assert_int_equal(apply(fx, b), 0);
+    assert_int_equal(put(fx, db, "new", "v"), 0);
+    free(b);
+}
+
+/* Who is not the node itself decides nothing, whoever it is. */
+static void others_decide_nothing(void **state)
+{
+    static const struct cairn_identity admin = { .admin = true, .auth = "key" };
+    struct fixture *fx = *state;
+    uint32_t db = new_db(fx, "a");
+    struct batch *b = batch_new();
+
+    b->m.decided = true;
+    add(b, db, "k", 'x', 3);
+    fx->who = &admin;
+    assert_int_equal(apply(fx, b), CAIRN_E_DENIED);
+    assert_int_equal(get(fx, M(GET), db, "k"), CAIRN_E_NOTFOUND);
+    b->m.decided = false;
+    assert_int_equal(apply(fx, b), 0);
+    fx->who = NULL;
+    b->m.decided = true;
+    assert_int_equal(apply(fx, b), 0);
+    free(b);
+}
+
 #define BOTH(f)                                                                                                        \
     { #f " (memory)", f, setup_memory, teardown, NULL },                                                               \
     {                                                                                                                  \
@@ -193,6 +258,8 @@ int main(void)
         BOTH(batch_over_databases),
         BOTH(largest_batches),
         BOTH(bad_batches),
+        BOTH(others_decide_nothing),
+        cmocka_unit_test_setup_teardown(new_data_leaves_room_for_a_log, setup_memory, teardown),
         cmocka_unit_test_setup_teardown(flushes_are_shared, setup_rocksdb, teardown),
         cmocka_unit_test_setup_teardown(flush_meets_a_full_pool, setup_rocksdb, teardown),
         cmocka_unit_test_setup_teardown(memory_has_no_disk, setup_memory, teardown),

@@ -100,6 +100,39 @@ static void slab_limit_holds_and_recovers(void **state)
     cairn_kv_slabs_fini(&s);
 }
 
+/* What is kept for reuse goes when that makes room, and stays when it would not. */
+static void slab_refusal_takes_nothing(void **state)
+{
+    enum { MIB = 1 << 20, LIMIT = 4 * MIB, SMALL = 1000 };
+    struct cairn_kv_slabs s;
+    void *live, *small, *large;
+    uint64_t before;
+
+    (void)state;
+    cairn_kv_slabs_init(&s, LIMIT);
+    live = cairn_kv_slab_alloc(&s, MIB);
+    large = cairn_kv_slab_alloc(&s, MIB);
+    small = cairn_kv_slab_alloc(&s, SMALL);
+    before = cairn_kv_slabs_resident(&s);
+    cairn_kv_slab_free(&s, large, MIB);
+    cairn_kv_slab_free(&s, small, SMALL);
+    assert_int_equal(cairn_kv_slabs_resident(&s), before); /* both are kept */
+    assert_null(cairn_kv_slab_alloc(&s, LIMIT));
+    assert_true(cairn_kv_slabs_are_low(&s, LIMIT));
+    assert_false(cairn_kv_slabs_are_low(&s, 3 * MIB)); /* of which one is only kept */
+    assert_int_equal(cairn_kv_slabs_resident(&s), before);
+    large = cairn_kv_slab_alloc(&s, 3 * MIB);
+    assert_non_null(large);
+    assert_int_equal(cairn_kv_slabs_resident(&s), LIMIT);
+    assert_null(cairn_kv_slab_alloc(&s, SMALL));
+    cairn_kv_slab_free(&s, large, 3 * MIB);
+    small = cairn_kv_slab_alloc(&s, SMALL);
+    assert_non_null(small);
+    cairn_kv_slab_free(&s, small, SMALL);
+    cairn_kv_slab_free(&s, live, MIB);
+    cairn_kv_slabs_fini(&s);
+}
+
 /* ---- the tree against a sorted array ---- */
 
 enum { MODEL_MAX = 6000, MODEL_KEY_MAX = 80 };
@@ -370,6 +403,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(slab_classes_fit),
         cmocka_unit_test(slab_limit_holds_and_recovers),
+        cmocka_unit_test(slab_refusal_takes_nothing),
         cmocka_unit_test(tree_agrees_with_sorted_array),
         cmocka_unit_test(tree_in_order),
         cmocka_unit_test(tree_survives_lack_of_memory),

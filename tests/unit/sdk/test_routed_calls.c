@@ -145,6 +145,60 @@ static void a_write_is_repeated_at_the_successor(void **state)
     }
 }
 
+/* A node that takes requests and answers none, as one does that has stopped: the client asks others for the map while
+ * it waits, and goes on as soon as another leads, not when the time of its try is over. */
+static void a_node_that_is_silent_is_left_when_another_leads(void **state)
+{
+    struct routed *x = routed_new(3, false);
+    struct outcome out = { 0 };
+    char key[32];
+    double began;
+
+    (void)state;
+    strcpy(key, key_of(x, 1, 0));
+    assert_int_equal(put(x, key, "1"), 0);
+    x->c->routing->try_ms = 600000;
+    scripted_cluster_fault(x->cluster, 1, SCRIPTED_SILENT, INT32_MAX);
+    assert_int_equal(cairn_put_async(x->ns, key, strlen(key), "2", 1, &x->o, on_done, &out), 0);
+    for (began = seconds(); seconds() - began < 0.1;)
+        cairn_poll(x->c, 10);
+    assert_int_equal(out.runs, 0);
+    scripted_cluster_move(x->cluster, scripted_cluster_slot(key, strlen(key)), 2);
+    assert_int_equal(cairn_drain(x->c, -1), 0);
+    assert_int_equal(out.rc, 0);
+    assert_int_equal(stores(x, key), 2);
+    routed_free(x);
+}
+
+/* Nor is the map asked for where it was not answered lately, while others can be asked. */
+static void who_is_silent_is_not_asked_for_the_map(void **state)
+{
+    struct routed *x = routed_new(3, false);
+    struct outcome out = { 0 };
+    uint32_t maps, others;
+    char key[32];
+
+    (void)state;
+    strcpy(key, key_of(x, 1, 0));
+    assert_int_equal(put(x, key, "1"), 0);
+    atomic_store(&node_of(x, 0)->mute, true); /* where the client comes in */
+    scripted_cluster_fault(x->cluster, 1, SCRIPTED_SILENT, INT32_MAX);
+    assert_int_equal(cairn_put_async(x->ns, key, strlen(key), "2", 1, &x->o, on_done, &out), 0);
+    while (out.runs == 0 && x->c->routing->fetch.avoid_until_ns == 0)
+        cairn_poll(x->c, 10);
+    x->c->routing->fetch.avoid_until_ns = UINT64_MAX;
+    maps = node_of(x, 0)->maps;
+    others = node_of(x, 1)->maps;
+    while (out.runs == 0 && node_of(x, 1)->maps < others + 4)
+        cairn_poll(x->c, 10);
+    assert_int_equal(out.runs, 0);
+    assert_int_equal(node_of(x, 0)->maps, maps);
+    scripted_cluster_move(x->cluster, scripted_cluster_slot(key, strlen(key)), 2);
+    assert_int_equal(cairn_drain(x->c, -1), 0);
+    assert_int_equal(out.rc, 0);
+    routed_free(x);
+}
+
 /* A session that a node has forgotten: what was certainly not done is done in a new one, what may have been is not
  * done again. */
 static void a_forgotten_session_is_not_guessed_about(void **state)
@@ -430,6 +484,8 @@ int main(void)
         cmocka_unit_test(an_old_map_does_not_lead_back),
         cmocka_unit_test(a_primary_that_dies_has_done_it_once),
         cmocka_unit_test(a_write_is_repeated_at_the_successor),
+        cmocka_unit_test(a_node_that_is_silent_is_left_when_another_leads),
+        cmocka_unit_test(who_is_silent_is_not_asked_for_the_map),
         cmocka_unit_test(a_forgotten_session_is_not_guessed_about),
         cmocka_unit_test(loops_of_moved_are_bounded),
         cmocka_unit_test(an_answer_that_is_final_ends_it),

@@ -48,6 +48,42 @@ static const atomic_uint *opens_of(struct scripted_member *m)
     return &m->opens;
 }
 
+static int list_once(struct routed *x)
+{
+    struct cairn_page *page = NULL;
+    int rc = cairn_list(x->ns, "", 0, "", 0, 0, &page, &x->o);
+
+    cairn_free(page);
+    return rc;
+}
+
+/* A node that says no address is reached where cairn_connect() has found it; of another one those who need it are told
+ * at once. */
+static void a_node_without_an_address_is_not_waited_for(void **state)
+{
+    static struct cairn_put_item puts[MANY];
+    struct routed *x = routed_new(3, false);
+    char key[32];
+
+    (void)state;
+    scripted_cluster_hide(x->cluster, 0);
+    items_fill(puts, MANY, "v");
+    assert_int_equal(cairn_mput(x->ns, puts, MANY, &x->o), 0);
+    assert_int_equal(list_once(x), 0);
+    routed_free(x);
+
+    x = routed_new(3, false);
+    scripted_cluster_hide(x->cluster, 1);
+    strcpy(key, key_of(x, 1, 0));
+    x->o.timeout_ms = 3600000;
+    assert_int_equal(cairn_put(x->ns, key, strlen(key), "v", 1, &x->o), CAIRN_E_UNSUPPORTED);
+    assert_non_null(strstr(x->error.text, "no address that leads there"));
+    assert_int_equal(list_once(x), CAIRN_E_UNSUPPORTED);
+    assert_non_null(strstr(x->error.text, "no address that leads there"));
+    assert_int_equal(cairn_mput(x->ns, puts, MANY, &x->o), CAIRN_E_UNSUPPORTED);
+    routed_free(x);
+}
+
 static void a_batch_is_a_request_for_each_node(void **state)
 {
     static struct cairn_put_item puts[MANY];
@@ -382,6 +418,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_batch_is_a_request_for_each_node),
+        cmocka_unit_test(a_node_without_an_address_is_not_waited_for),
         cmocka_unit_test(more_than_a_session_has_numbers_for),
         cmocka_unit_test(what_fails_is_of_its_key_alone),
         cmocka_unit_test(only_what_is_missing_is_asked_again),

@@ -321,6 +321,39 @@ static void a_full_disk_leaves_the_log_as_it_was(void **state)
     assert_int_equal(fx->next, number);
 }
 
+/* What is said to have room has it, whatever becomes of the disk meanwhile; and what is given up is set aside anew. */
+static void a_segment_is_set_aside(void **state)
+{
+    struct fixture *fx = *state;
+    uint64_t number = 0, room, lsn;
+
+    if (!small_disk(fx))
+        skip();
+    assert_int_equal(unlinkat(fx->dirfd, "other", 0), 0);
+    assert_in_range(cairn_segments_room(&fx->s), SEGMENT / 2, SEGMENT);
+    assert_int_equal(cairn_segments_reserve(&fx->s), 0);
+    room = cairn_segments_room(&fx->s);
+    assert_in_range(room, SEGMENT * 3 / 2, 2 * SEGMENT);
+    assert_true(disk_free(fx) < SEGMENT);
+    for (int round = 0; round < 3; round++) {
+        for (uint64_t used = 0; used + 2 * 40000 < room; number++) { /* a record may not fit into what is left of one */
+            used += cairn_segment_record_bytes(body_len(number));
+            add(fx, number);
+        }
+        assert_true(cairn_segments_room(&fx->s) <= 3 * 40000);
+        assert_int_equal(cairn_segments_reserve(&fx->s), CAIRN_E_NOSPACE);
+        number = add_until_full(fx, number);
+        assert_int_equal(try_add(fx, number, &lsn), CAIRN_E_NOSPACE);
+        assert_int_equal(cairn_segments_write(&fx->s), 0);
+        cairn_segments_release(&fx->s, cairn_segments_newest(&fx->s));
+        assert_int_equal(cairn_segments_reserve(&fx->s), 0);
+        room = cairn_segments_room(&fx->s);
+        assert_in_range(room, SEGMENT / 2, 2 * SEGMENT);
+    }
+    again(fx);
+    assert_int_equal(fx->next, number);
+}
+
 /* Bounds of a start: any byte of the newest segment may be anything. Records in front of the first that is not what
  * it was are kept, whole (on_record() looks); without a later one that vouches for it, it is a torn tail. */
 static void hostile_bytes_are_refused_or_cut(void **state)
@@ -382,6 +415,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_missing_segment_is_damage, setup, teardown),
         cmocka_unit_test_setup_teardown(released_segments_are_used_again, setup, teardown),
         cmocka_unit_test_setup_teardown(a_full_disk_leaves_the_log_as_it_was, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_segment_is_set_aside, setup, teardown),
         cmocka_unit_test_setup_teardown(hostile_bytes_are_refused_or_cut, setup, teardown),
     };
 

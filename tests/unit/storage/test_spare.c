@@ -4,6 +4,8 @@
 #include "tests/lib/scratch.h"
 
 #include <fcntl.h>
+#include <pthread.h>
+#include <semaphore.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -25,6 +27,25 @@ struct fixture {
     struct cairn_spare spare;
     struct cairn_err err;
 };
+
+/* A file system that is gone: whoever asks it waits until it is back. */
+static atomic_bool gone;
+static atomic_int asked;
+static sem_t back;
+static pthread_t loop;
+
+int __real_statvfs(const char *path, struct statvfs *buf);
+int __wrap_statvfs(const char *path, struct statvfs *buf);
+int __wrap_statvfs(const char *path, struct statvfs *buf)
+{
+    if (atomic_load(&gone)) {
+        assert_false(pthread_equal(pthread_self(), loop));
+        atomic_fetch_add(&asked, 1);
+        while (sem_wait(&back) != 0) {
+        }
+    }
+    return __real_statvfs(path, buf);
+}
 
 static int setup(void **state)
 {
@@ -127,6 +148,14 @@ static void a_removal_is_lent_the_room_until_it_is_there_again(void **state)
     assert_int_equal(spare_bytes(fx), SPARE);
 }
 
+/* What status tells of the disk as it is, however slow the machine is. */
+static bool shown(struct fixture *fx, uint64_t *growth)
+{
+    while (!cairn_errand_await(&fx->spare.looking, 1000)) {
+    }
+    return cairn_spare_show(&fx->spare, growth);
+}
+
 /* Status says the same, and sets nothing aside; while others do, it says what they last found. */
 static void status_only_looks(void **state)
 {
@@ -136,24 +165,47 @@ static void status_only_looks(void **state)
     mount_or_skip(fx);
     cairn_spare_keep(&fx->spare);
     fill_but(fx, 0);
-    assert_true(cairn_spare_show(&fx->spare, &growth));
+    assert_true(shown(fx, &growth));
     assert_int_equal(growth, 0);
     assert_true(cairn_spare_lend(&fx->spare));
     fill_but(fx, HEADROOM + SPARE / 2);
-    assert_true(cairn_spare_show(&fx->spare, &growth));
+    assert_true(shown(fx, &growth));
     fill_but(fx, 2 * HEADROOM + SPARE + 65536);
-    assert_false(cairn_spare_show(&fx->spare, &growth));
+    assert_false(shown(fx, &growth));
     assert_int_equal(growth, 65536);
     assert_int_equal(spare_bytes(fx), 0);
     fill_but(fx, 0);
     pthread_mutex_lock(&fx->spare.mutex);
-    assert_false(cairn_spare_show(&fx->spare, &growth));
+    assert_false(shown(fx, &growth));
     assert_int_equal(growth, 65536);
     pthread_mutex_unlock(&fx->spare.mutex);
-    assert_true(cairn_spare_show(&fx->spare, &growth));
+    assert_true(shown(fx, &growth));
     fill_but(fx, 2 * HEADROOM + SPARE);
     assert_false(refuses(fx));
     assert_int_equal(spare_bytes(fx), SPARE);
+}
+
+/* Who only wants to know does without a disk that does not answer, and hears of it again once it does. */
+static void a_disk_that_is_gone_holds_up_no_loop(void **state)
+{
+    struct fixture *fx = *state;
+    uint64_t growth;
+
+    mount_or_skip(fx);
+    loop = pthread_self();
+    assert_false(shown(fx, &growth));
+    fill_but(fx, 0);
+    atomic_store(&gone, true);
+    while (atomic_load(&asked) == 0)
+        cairn_spare_ask(&fx->spare);
+    for (int i = 0; i < 100; i++) {
+        cairn_spare_ask(&fx->spare);
+        assert_false(cairn_spare_show(&fx->spare, &growth));
+    }
+    assert_int_equal(atomic_load(&asked), 1); /* one waits, for all */
+    atomic_store(&gone, false);
+    sem_post(&back);
+    assert_true(shown(fx, &growth));
 }
 
 static void a_start_takes_the_room_or_says_what_to_do(void **state)
@@ -196,6 +248,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(new_data_leaves_the_headroom, setup, teardown),
         cmocka_unit_test_setup_teardown(a_removal_is_lent_the_room_until_it_is_there_again, setup, teardown),
         cmocka_unit_test_setup_teardown(status_only_looks, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_disk_that_is_gone_holds_up_no_loop, setup, teardown),
         cmocka_unit_test_setup_teardown(a_start_takes_the_room_or_says_what_to_do, setup, teardown),
         cmocka_unit_test(without_a_directory_nothing_is_refused),
     };
