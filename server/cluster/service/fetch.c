@@ -28,7 +28,7 @@ enum {
     FETCHES_MAX = 1024,         /* of a worker */
     FETCH_WAIT_MS = 30000,      /* until the last READ begins */
     FETCH_COPY_WAIT_MS = 60000, /* likewise, in its turn */
-    FETCH_LOCAL_MS = 10000,     /* for our own extent provider: then it is told that nobody waits */
+    FETCH_LOCAL_MS = 30000,     /* for our own extent provider: then it is told that nobody waits */
     FETCH_READ_MS = 10000,
 };
 

@@ -160,6 +160,7 @@ struct cluster_store {
     struct store_start *start;
     struct cairn_link jobs, views;
     uint32_t running, nviews; /* calls; copies that go out */
+    bool has_no_views; /* the provider: a copy holds its slot up */
     bool stopping, dead;
     void (*stopped)(void *arg);
     void *stopped_arg;

@@ -323,7 +323,7 @@ static void list_start(struct store_view *v)
     store_call(v->st, &v->call, CAIRN__WIRE__KV_METHOD__KV_LIST, &v->msg.list.base, on_listed, v, &v->err);
 }
 
-/* A copy without a snapshot holds the slot up, so it does not pause once it has begun: cluster_store_copy_open(). */
+/* A copy without a snapshot holds the slot up, so it does not pause once it has begun: it does not begin, then. */
 static bool view_pauses(struct store_view *v)
 {
     uint64_t at = cluster_pace_free_ns(v->st->conf.pace);
@@ -355,6 +355,7 @@ static void on_opened(struct cairn_rpc_call *call)
 
     if (call->rc == 0)
         v->snapshot = ((const Cairn__Wire__KvSnapshotOpened *)call->reply)->snapshot;
+    v->st->has_no_views = call->rc == CAIRN_E_UNSUPPORTED;
     if (view_is_over(v))
         return;
     cairn_sm_move(&v->sm, VIEW_IDLE);
@@ -373,7 +374,8 @@ bool cluster_store_copy_open(struct cluster_store *st, struct store_slot *s)
     struct store_view *v;
 
     CAIRN_ASSERT(s->view == NULL);
-    if (st->nviews >= STORE_VIEWS_MAX || st->stopping || cluster_pace_free_ns(st->conf.pace) > now)
+    if (st->nviews >= STORE_VIEWS_MAX || st->stopping ||
+        (st->has_no_views && cluster_pace_free_ns(st->conf.pace) > now))
         return false;
     if (s->in_batch) { /* what is applied is in the provider already, or not: the copy is asked for again soon */
         s->hold_until_ns = now + STORE_HOLD_MS * CAIRN_NS_PER_MS;

@@ -263,13 +263,14 @@ static void hostile_pages_are_refused(void **state)
 }
 
 /* So many bytes a second, with a page at the beginning: later ones wait until the earlier ones are paid for, and so
- * does the next copy. Without a snapshot the slot is held up by a copy, so that does not pause; the next one does. */
+ * does the next copy's first. Without a snapshot the slot is held up by a copy, so that does not pause; the next one
+ * begins when it may. */
 static void copies_keep_their_rate(void **state)
 {
     enum { N = 1400, RATE = 400000 };
     struct fixture *fx = *state;
     struct store_slot *s = &fx->logs[0].s;
-    uint64_t began, took, bytes = 0, first = 0;
+    uint64_t began, took, free_ns, bytes = 0, first = 0;
 
     begin(fx);
     fill(fx, 0, N);
@@ -291,10 +292,16 @@ static void copies_keep_their_rate(void **state)
     if (strcmp(fx->backend, "memory") != 0) /* the last page was not waited for */
         assert_true(took >= (bytes - fx->logs[0].page_len) * CAIRN_NS_PER_S / RATE);
     cluster_store_copy_close(fx->store, s);
-    assert_false(cluster_store_copy_open(fx->store, &fx->logs[1].s));
-    while (cairn_loop_now(&fx->kv.loop) < cluster_pace_free_ns(&fx->pace))
-        cairn_loop_turn(&fx->kv.loop, CAIRN_NS_PER_MS);
+    free_ns = cluster_pace_free_ns(&fx->pace);
+    if (strcmp(fx->backend, "memory") == 0) {
+        assert_false(cluster_store_copy_open(fx->store, &fx->logs[1].s));
+        while (cairn_loop_now(&fx->kv.loop) < free_ns)
+            cairn_loop_turn(&fx->kv.loop, CAIRN_NS_PER_MS);
+    }
     assert_true(cluster_store_copy_open(fx->store, &fx->logs[1].s));
+    cluster_store_copy_read(fx->store, &fx->logs[1].s);
+    turns(fx, &fx->logs[1].paged);
+    assert_true(cairn_loop_now(&fx->kv.loop) >= free_ns);
     cluster_store_copy_close(fx->store, &fx->logs[1].s);
     end(fx);
 }
