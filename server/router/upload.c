@@ -16,6 +16,7 @@ struct router_upload {
     uint64_t expires_ns, bytes;
     uint32_t users; /* operations that hold it: it does not expire meanwhile */
     bool committing, gone, clustered;
+    bool unwanted; /* it was to be aborted amid its COMMIT: nobody waits for that, nor comes again if it fails */
     struct cairn_record_region *regions; /* by number of the part; len 0: not announced, id 0: on its way */
     uint32_t nregions, room;
 };
@@ -262,8 +263,10 @@ static int abort_begin(struct router_op *op, uint64_t id)
 
     if (u == NULL)
         return upload_not_found(op);
-    if (u->committing)
+    if (u->committing) {
+        u->unwanted = true;
         return cairn_err_set(&op->err, CAIRN_E_STATE, "it is being committed");
+    }
     if (!upload_ids(u, &op->old, &op->nold))
         return CAIRN_E_NOMEM;
     upload_remove(op->w->router, u);
@@ -342,7 +345,7 @@ void router_upload_leave(struct router_op *op)
         if (op->upload_spent)
             upload_remove(r, u);
     }
-    u->expires_ns = upload_time(op, r->conf.upload_grace_ms);
+    u->expires_ns = u->unwanted ? 0 : upload_time(op, r->conf.upload_grace_ms);
     upload_put(u);
     pthread_mutex_unlock(&r->uploads.mutex);
     op->upload = NULL;

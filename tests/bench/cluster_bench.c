@@ -1,6 +1,7 @@
 /* Loads on a namespace of a cluster, for tests/bench/cluster: one measurement a run, printed as one JSON object.
  *
  *   cluster_bench put     --outstanding N                a client with so many puts in flight, keys drawn at random
+ *   cluster_bench fill    --outstanding N                likewise, each key once, and as long as that takes
  *   cluster_bench pauses  puts to every key, one at a time and 50 ms after the last; for each key the longest time, in
  *                         milliseconds, between two puts that succeeded
  *
@@ -71,13 +72,20 @@ static void on_put(void *arg, int rc)
     put(s, on_put);
 }
 
-static void run_put(struct slot *slots)
+static uint64_t outstanding_opt(void)
 {
     uint64_t outstanding = bench_opt_u64("outstanding", 16);
 
     bench_opt_done();
     if (outstanding == 0 || outstanding > SLOTS_MAX)
         bench_die("outstanding is out of range");
+    return outstanding;
+}
+
+static void run_put(struct slot *slots)
+{
+    uint64_t outstanding = outstanding_opt();
+
     job.start_ns = bench_now_ns();
     for (uint64_t i = 0; i < outstanding; i++) {
         snprintf(slots[i].key, sizeof(slots[i].key), "key:%012" PRIu64, i);
@@ -87,6 +95,35 @@ static void run_put(struct slot *slots)
         cairn_poll(job.client, POLL_MS);
     printf("{\"ops_per_s\": %.1f, \"ops\": %" PRIu64 "}\n",
            (double)(job.done - job.from_done) * 1e9 / (double)(bench_now_ns() - job.from_ns), job.done);
+}
+
+static void fill_next(struct slot *s);
+
+static void on_filled(void *arg, int rc)
+{
+    if (rc != 0)
+        bench_die("put: %s: %s", cairn_error_text(rc), job.error.text);
+    fill_next(arg);
+}
+
+static void fill_next(struct slot *s)
+{
+    if (job.done == job.keys)
+        return;
+    snprintf(s->key, sizeof(s->key), "key:%012" PRIu64, job.done++);
+    put(s, on_filled);
+}
+
+static void run_fill(struct slot *slots)
+{
+    uint64_t outstanding = outstanding_opt();
+
+    job.start_ns = bench_now_ns();
+    for (uint64_t i = 0; i < outstanding; i++)
+        fill_next(&slots[i]);
+    while (cairn_inflight(job.client) > 0)
+        cairn_poll(job.client, POLL_MS);
+    printf("{\"seconds\": %.3f}\n", (double)(bench_now_ns() - job.start_ns) / 1e9);
 }
 
 static void on_paced_put(void *arg, int rc)
@@ -149,7 +186,7 @@ int main(int argc, char **argv)
     int rc;
 
     if (argc < 2)
-        bench_die("usage: cluster_bench put|pauses [--name value]...");
+        bench_die("usage: cluster_bench put|fill|pauses [--name value]...");
     bench_opt_init(argc - 2, argv + 2);
     o.addresses = bench_opt_str("addresses", NULL);
     o.key_file = bench_opt_str("key", NULL);
@@ -172,6 +209,8 @@ int main(int argc, char **argv)
         bench_die("%s: %s", ns, cairn_error_text(rc));
     if (strcmp(argv[1], "put") == 0)
         run_put(slots);
+    else if (strcmp(argv[1], "fill") == 0)
+        run_fill(slots);
     else if (strcmp(argv[1], "pauses") == 0 && job.keys <= SLOTS_MAX)
         run_pauses(slots);
     else

@@ -113,7 +113,7 @@ mistakes("election", "\n".join("-D" + m for m in """PROBE WAIT=4 M_NO_FENCE_REV 
 M_GRANT_INVALID M_GRANT_WHILE_STORING M_UNKNOWN_IS_NO M_RESUME_TERM""".split()), "-DNR=2")
 mistakes("election", "-DM_NO_FENCE_REV -DHARM\n-DTV=4 -DM_ELECTED_FROM_SENT", "-DNR=2")
 mistakes("election", "\n".join("-D" + m for m in """PROBE T=2 M_VALID_FROM_RECEIPT M_PROMOTE_AT_ONCE M_SELF_GRANT_LONG
-M_KEEP_OLD_GRANT M_LATE_GRANT M_NO_MARK M_GRANT_UNNOTED""".split()), "-DSELF")
+M_KEEP_OLD_GRANT M_LATE_GRANT M_NO_MARK M_GRANT_UNNOTED M_RESIGN_FIRST""".split()), "-DSELF")
 
 # ---- succession.pml ----
 passes("succession", "-DB=4\n-DEAGER -DB=11", "bfs", quick=True)
@@ -143,3 +143,10 @@ passes("sweep", "-DNW=3", "bfs")
 mistakes("sweep", "\n".join("-D" + m for m in """M_NO_ADMIT M_PAGE_NO_ADMIT M_SWEEP_NO_LOG M_SWEEP_NO_FLUSH M_PAGE_UNSEEN
 M_NO_CATCHUP M_PINS_FIRST M_RECORDS_FIRST M_NO_DOOM""".split()), "-DNW=2")
 mistakes("sweep", "-DNW=3 -DPROBE")
+
+# ---- fill.pml ----
+passes("fill", "-DFROM=NONE\n-DLEAD\n-DFROM=0\n-DFROM=1\n-DLIVE -DNE=14", quick=True)
+passes("fill", "-DLIVE -DNE=14 -DLEAD\n-DLIVE -DNE=14 -DFROM=0\n-DLIVE -DNE=14 -DFROM=1\n-DNE=7 -DCRASHES=2")
+mistakes("fill", "\n".join("-D" + m for m in "M_NO_REPLICA M_STALE_TARGET M_NO_CATCHUP M_JOIN_EARLY".split()))
+mistakes("fill", "-DM_LEAVES_TOO_FEW\n-DM_STAYS_JOINED", "-DFROM=1")
+mistakes("fill", "-DPROBE\n-DM_LEFT_OPEN\n-DLEAD -DM_LED_LEFT_OPEN\n-DM_TARGET_INC", "-DLIVE -DNE=14", search="dfs")

@@ -192,7 +192,13 @@ end: do
        if :: RECEIVED(c) < vage[c] -> vage[c] = RECEIVED(c) :: else fi; ka[c] = 0; kage[c] = 0; kt[c] = 0 } \
   :: d_step { ka[c]==2 && term[c]==0 && kage[c]<TV -> elected(c); ka[c] = 0; kage[c] = 0; kt[c] = 0 } \
   :: d_step { ka[c]!=0 -> ka[c] = 0; kage[c] = 0; kt[c] = 0 }                        /* lost, or refused */ \
-  :: d_step { term[c]!=0 -> printf("T c%d stops, or starts anew\n",c); stepdown(c) }
+  :: d_step { term[c]!=0 -> printf("T c%d stops, or starts anew\n",c); stepdown(c) } \
+  :: d_step { term[c]!=0 && OWNS(c,term[c]) -> printf("T c%d resigns\n",c); RESIGNED(c) owner = NONE; sage = 0 }
+#ifdef M_RESIGN_FIRST                  /* the store is told before its own term is over */
+#define RESIGNED(c)
+#else
+#define RESIGNED(c) stepdown(c);
+#endif
   ELECTION(0) ELECTION(1)
 #ifdef SELF
   :: d_step { term[0]!=0 && OWNS(0,term[0]) && !mark -> mark = 1; printf("T X confirms in term %d\n",rev) }

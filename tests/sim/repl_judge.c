@@ -192,7 +192,6 @@ static void excuse(struct repl_world *rw, uint32_t slot, const struct rw_slot *c
     t->n = (uint32_t)end;
     t->replied = MIN(t->replied, end);
     rw->loss_us[slot] = now;
-    rw->loss_epoch[slot] = rw->stored[slot].epoch + 1;
     for (uint32_t key = 0; key < RW_KEYS; key++)
         rw_history_add(
             rw, slot, key,
@@ -267,6 +266,8 @@ void rw_judge_record(struct repl_world *rw, uint32_t slot, const struct cairn_sl
     /* A prefix: what is left is what was committed. */
     CAIRN_ASSERT(t->n == 0 || end == 0 || chosen->log.n == 0 || MIN(end, t->n) <= chosen->log.base.pos ||
                  cairn_at_is(rw_log_at(&chosen->log, MIN(end, t->n))->e.at, t->all[MIN(end, t->n) - 1].at));
+    /* One that is only silent may hold more, and hear from who is dead by now that all had it: it needs a copy. */
+    rw->loss_epoch[slot] = rec->epoch;
     if (end < t->n)
         excuse(rw, slot, chosen, end);
 }

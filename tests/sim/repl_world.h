@@ -161,8 +161,8 @@ struct repl_world {
     uint32_t nhistory[RW_SLOTS_MAX][RW_KEYS];
     struct rw_once once[RW_SLOTS_MAX][RW_ONCE_KEYS];
     uint64_t active_epoch[RW_SLOTS_MAX]; /* the newest in which a primary served */
-    int64_t loss_us[RW_SLOTS_MAX];       /* when the newest such loss was, and what came after it */
-    uint64_t loss_epoch[RW_SLOTS_MAX];
+    int64_t loss_us[RW_SLOTS_MAX];       /* when the newest such loss was */
+    uint64_t loss_epoch[RW_SLOTS_MAX];   /* of the newest recovery: what older epochs commit after it is void */
     struct cairn_arena post; /* of the message that is being sent */
     uint64_t next_value, done_ops, unknown_ops, once_ops, backup_reads;
     uint64_t takeovers, recoveries, copies, checkpoints, trims, losses, lost_entries, joins, moves, cleans, wiped;

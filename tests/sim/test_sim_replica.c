@@ -220,6 +220,20 @@ static void old_primary_is_refused(void **state)
     assert_int_equal(b->last[CAIRN_REPL_NACK].epoch, 2);
 }
 
+/* A learner that nobody has answered soon says again that it is there: its first word came before its primary had
+ * learned the record, perhaps. Then it has patience. */
+static void a_learner_speaks_again_soon(void **state)
+{
+    struct bench *b = *state;
+
+    learn(b, 1, CAIRN_SLOT_ACTIVE, n1, WITH(n2));
+    assert_int_equal(b->said[CAIRN_REPL_MATCH], 1);
+    world_run_until(b->world, cairn_env_now_ns(b->r.env) + times.resend_ns);
+    assert_in_range(b->said[CAIRN_REPL_MATCH], 3, 5);
+    world_run_until(b->world, cairn_env_now_ns(b->r.env) + 10 * times.learner_ns);
+    assert_in_range(b->said[CAIRN_REPL_MATCH], 10, 17);
+}
+
 /* M_READ_BEFORE_APPLIED. With START everywhere the log before it is final, but not yet what a read looks at. */
 static void reads_wait_until_the_log_is_applied(void **state)
 {
@@ -311,6 +325,7 @@ static void refused_joiner_is_waited_for(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_learner_speaks_again_soon, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(old_primary_is_refused, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(reads_wait_until_the_log_is_applied, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(cut_is_on_disk_before_the_ack, bench_begin, bench_end),

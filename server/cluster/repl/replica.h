@@ -156,6 +156,7 @@ struct cairn_replica {
     uint64_t matched;          /* our log is the primary's up to here, in this epoch */
     bool ack_owed;             /* an ACK waits for the disk */
     uint64_t heard_ns;         /* when the primary of this epoch spoke to us; 0: not yet */
+    uint64_t learner_wait_ns;  /* until a learner says again that it is there */
     bool partial;              /* what is here is part of a copy, and no use */
     bool cleaning;             /* a wipe() is under way that no copy has asked for */
     struct replica_load *load; /* the copy that comes in, or NULL */

@@ -36,19 +36,22 @@ void cairn_replica__follow(struct cairn_replica *r)
     r->matched = 0;
     r->ack_owed = false;
     r->heard_ns = 0;
+    r->learner_wait_ns = MIN(r->times->resend_ns / 8, r->times->learner_ns);
     cairn_timer_stop(r->env, &r->timer);
     if (r->sm.state == REPLICA_LEARNER)
         cairn_replica__backup_tick(r);
 }
 
-/* A learner that hears nothing says that it is there; a member is asked by the primary. */
+/* A learner that hears nothing says that it is there; a member is asked by the primary. Its first word may come before
+ * the primary knows of it, so it speaks again soon, and then less and less often. */
 void cairn_replica__backup_tick(struct cairn_replica *r)
 {
     if (r->sm.state != REPLICA_LEARNER)
         return;
     if (r->heard_ns == 0 || replica_now(r) - r->heard_ns >= r->times->learner_ns)
         send_match(r);
-    cairn_replica__timer(r, r->times->learner_ns);
+    cairn_replica__timer(r, r->learner_wait_ns);
+    r->learner_wait_ns = MIN(2 * r->learner_wait_ns, r->times->learner_ns);
 }
 
 /* By an ACK, which as ever waits for the disk. */

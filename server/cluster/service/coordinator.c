@@ -3,6 +3,8 @@
 
 #include "sdk/core/base/log.h"
 
+enum { LOOK_PART = 10 };
+
 static const struct cairn_sm_state coordinator_states[CAIRN_COORDINATOR_NR] = {
     [CAIRN_COORDINATOR_STANDING] = { "STANDING", CAIRN_SM_INITIAL,
                                      CAIRN_SM_TO(CAIRN_COORDINATOR_READING) | CAIRN_SM_TO(CAIRN_COORDINATOR_CLOSING) },
@@ -179,12 +181,24 @@ static void on_writes_closed(struct cairn_writes *ws)
     cairn_coordinator__settle(CONTAINER_OF(ws, struct cairn_coordinator, writes));
 }
 
+/* What was stored may be what a move waits for, and the next move for its end: they need not wait for a tick each. But
+ * looking takes no more than a part of the time. */
+static void look_soon(struct cairn_coordinator *co)
+{
+    uint64_t at = MAX(cairn_env_now_ns(env_of(co)) + CAIRN_COORDINATOR_SOON_MS * CAIRN_NS_PER_MS, co->look_ns);
+
+    if (co->sm.state == CAIRN_COORDINATOR_SERVING && co->coord.moving > 0 && cairn_timer_is_running(&co->timer) &&
+        at < co->timer.at_ns)
+        (void)cairn_timer_start(env_of(co), &co->timer, at); /* without memory: at the tick */
+}
+
 static void on_upto(struct cairn_writes *ws, uint64_t revision)
 {
     struct cairn_coordinator *co = CONTAINER_OF(ws, struct cairn_coordinator, writes);
 
     co->ops->upto(co, revision);
     cairn_coordinator__classes_go_on(co);
+    look_soon(co);
 }
 
 static void on_election(struct cairn_election *e)
@@ -220,6 +234,22 @@ static void stand(struct cairn_coordinator *co)
     cairn_election_start(&co->election);
 }
 
+static void look(struct cairn_coordinator *co)
+{
+    uint64_t began = cairn_env_now_ns(env_of(co));
+
+    cairn_coord_tick(&co->coord);
+    cairn_coordinator__members_tick(co);
+    cairn_coordinator__classes_go_on(co);
+    cairn_coordinator__plans_go_on(co);
+    if (began >= co->count_ns) { /* each second; less often where counting is work */
+        co->count_ns = began + (10 + all_slots(co) / 8192) * CAIRN_COORDINATOR_TICK_MS * CAIRN_NS_PER_MS;
+        cairn_coordinator__count(co);
+    }
+    co->ticks++;
+    co->look_ns = began + LOOK_PART * (cairn_env_now_ns(env_of(co)) - began);
+}
+
 static void on_timer(void *arg)
 {
     struct cairn_coordinator *co = arg;
@@ -234,14 +264,8 @@ static void on_timer(void *arg)
         break;
     case CAIRN_COORDINATOR_SERVING:
         timer_in(co, CAIRN_COORDINATOR_TICK_MS);
-        if (!cairn_coordinator_is_serving(co)) /* about to be told */
-            break;
-        cairn_coord_tick(&co->coord);
-        cairn_coordinator__members_tick(co);
-        cairn_coordinator__classes_go_on(co);
-        cairn_coordinator__plans_go_on(co);
-        if (co->ticks++ % (10 + all_slots(co) / 8192) == 0) /* a second; longer where counting is work */
-            cairn_coordinator__count(co);
+        if (cairn_coordinator_is_serving(co)) /* otherwise about to be told */
+            look(co);
         break;
     default:
         break;
@@ -251,6 +275,7 @@ static void on_timer(void *arg)
 void cairn_coordinator__serve(struct cairn_coordinator *co)
 {
     co->ticks = 0;
+    co->count_ns = co->look_ns = 0;
     cairn_sm_move(&co->sm, CAIRN_COORDINATOR_SERVING);
     cairn_log_info("this node coordinates the cluster: %u members, %u slots", co->members.n, co->counts.slots);
     if (!co->lease_is_stored) /* before any member's record, so before anybody is granted one */

@@ -1,4 +1,4 @@
-/* This node and the coordinator: REGISTER, HEARTBEAT, what a grant brings, the lease. At home.
+/* This node and the coordinator: HEARTBEAT, what a grant brings, the lease; REGISTER is in life_register.c. At home.
  *
  *  LOADING ---> SEEKING ---> REGISTERING ---> ENTERING ---> BEATING        REGISTERING may also go to SEEKING; all to ENDED.
  *
@@ -10,52 +10,15 @@
  *
  * What a grant brings is learned by all replicas that it concerns before the lease counts (M1). @learned is the
  * revision that replicas know; the coordinator's own node has its records before. */
+#include "server/cluster/service/life_internal.h"
+
 #include "sdk/core/base/log.h"
 #include "server/cluster/service/coordinator.h"
-#include "server/cluster/service/side.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 
-enum { LIFE_LOADING, LIFE_SEEKING, LIFE_REGISTERING, LIFE_ENTERING, LIFE_BEATING, LIFE_ENDED, LIFE_NR };
-enum { BEATS = 4, LIFE_ARENA_BYTES = 16 << 20 };
 enum { EAGER_MS = 10, EAGER_OTHER_MS = 50, EAGER_MS_MAX = 2000 }; /* OTHER: all nodes want another's grant at a time */
-
-struct life_beat {
-    struct cairn_cluster *c;
-    bool busy, own; /* own: to ourselves */
-    uint64_t number, sent_ns, to; /* to: the node */
-    struct cairn_rpc_call call;
-    struct cairn_arena arena;
-};
-
-struct side_life {
-    struct cairn_sm sm;
-    struct cairn_cluster *c;
-    struct cairn_timer tick;
-    struct cairn_task hurry;
-    uint64_t tick_due_ns;
-    uint64_t inc, learned, beats_sent, term; /* term: of the coordinator that the newest grant named */
-    struct cairn_lease lease;
-    uint64_t eager_until_ns; /* a grant is wanted at once, not a heartbeat later: the lease was given up, or another */
-    uint64_t eager_ns;       /* coordinates; so often it is asked for until it is here */
-    struct life_beat beats[BEATS];
-    bool registering;         /* a REGISTER is under way, the first one or another */
-    bool again;               /* the coordinator wants to know of the logs */
-    struct cairn_arena arena; /* of REGISTER */
-    struct cairn_rpc_call call;
-    struct cairn_err err;
-    char problem[CAIRN_ERR_TEXT_MAX]; /* why the last REGISTER was refused; "": it was not */
-    /* What is being learned, and what it is worth then. */
-    bool learning, granted, more, own;
-    atomic_bool missed; /* some replica could not learn */
-    uint64_t number, sent_ns, revision;
-    uint32_t *slots, nslots;
-    struct cairn_rpc_call fetch;
-    Cairn__Wire__ClusterFetch fetch_msg;
-    uint32_t pending; /* calls and rounds of the workers */
-};
 
 #define TO CAIRN_SM_TO
 static const struct cairn_sm_state life_states[LIFE_NR] = {
@@ -84,8 +47,7 @@ static struct side_life *life_of(struct cairn_cluster *c)
     return c->side->life;
 }
 
-/* True: the node ends, and this was perhaps what it waited for. */
-static bool step_over(struct side_life *l)
+bool life_step_over(struct side_life *l)
 {
     l->pending--;
     if (l->sm.state != LIFE_ENDED)
@@ -95,8 +57,7 @@ static bool step_over(struct side_life *l)
     return true;
 }
 
-/* Where the coordinator is. False: nobody knows, or there is no session yet. */
-static bool find_coordinator(struct side_life *l, struct cairn_rpc_dest *dest)
+bool life_find_coordinator(struct side_life *l, struct cairn_rpc_dest *dest)
 {
     struct cairn_wire_member m;
     struct cairn_arena a;
@@ -112,9 +73,9 @@ static bool find_coordinator(struct side_life *l, struct cairn_rpc_dest *dest)
     return node != 0 && (node == l->c->node || dest->session != NULL);
 }
 
-static void call_prepare(struct side_life *l, struct cairn_rpc_call *call, const struct cairn_rpc_dest *dest,
-                         uint16_t method, const ProtobufCMessage *msg, void (*done)(struct cairn_rpc_call *call),
-                         void *arg)
+void life_call_prepare(struct side_life *l, struct cairn_rpc_call *call, const struct cairn_rpc_dest *dest,
+                       uint16_t method, const ProtobufCMessage *msg, void (*done)(struct cairn_rpc_call *call),
+                       void *arg)
 {
     memset(call, 0, offsetof(struct cairn_rpc_call, arena));
     call->dest = *dest;
@@ -127,8 +88,6 @@ static void call_prepare(struct side_life *l, struct cairn_rpc_call *call, const
     call->arg = arg;
     l->pending++;
 }
-
-static void beat(struct side_life *l);
 
 /* Heartbeats to whoever coordinates no more are answered by nobody, and would keep the new one's from being sent. */
 static void beats_forget(struct side_life *l, uint64_t node)
@@ -226,7 +185,7 @@ static void on_fetched(struct cairn_rpc_call *call)
     struct cairn_wire_page page;
     struct cairn_arena a;
 
-    if (step_over(l))
+    if (life_step_over(l))
         return;
     cairn_arena_init(&a, LIFE_ARENA_BYTES);
     if (call->rc == 0 && cairn_wire_page_get((const Cairn__Wire__ClusterRecords *)call->reply, &a, &page, NULL) == 0)
@@ -243,14 +202,15 @@ static void fetch_more(struct side_life *l)
     free(l->slots);
     l->slots = NULL;
     l->nslots = 0;
-    if (!find_coordinator(l, &dest)) {
+    if (!life_find_coordinator(l, &dest)) {
         learn_over(l);
         return;
     }
     cairn__wire__cluster_fetch__init(&l->fetch_msg);
     l->fetch_msg.since = l->learned;
     l->fetch_msg.members = true;
-    call_prepare(l, &l->fetch, &dest, CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_RECORDS, &l->fetch_msg.base, on_fetched, l);
+    life_call_prepare(l, &l->fetch, &dest, CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_RECORDS, &l->fetch_msg.base, on_fetched,
+                      l);
     cairn_rpc_call_start(&l->fetch);
 }
 
@@ -266,14 +226,14 @@ static void leased_all(void *arg)
     struct side_life *l = arg;
 
     learn_over(l);
-    (void)step_over(l);
+    (void)life_step_over(l);
 }
 
 static void learned_all(void *arg)
 {
     struct side_life *l = arg;
 
-    if (step_over(l)) {
+    if (life_step_over(l)) {
         learn_over(l);
         return;
     }
@@ -330,24 +290,24 @@ static void on_beat(struct cairn_rpc_call *call)
 
     b->busy = false;
     cairn_arena_reset(&b->arena);
-    if (step_over(l) || call->rc != 0)
+    if (life_step_over(l) || call->rc != 0)
         return;
     cairn_arena_init(&b->arena, LIFE_ARENA_BYTES);
     if (cairn_wire_grant_get((const Cairn__Wire__ClusterGrant *)call->reply, &b->arena, &g, NULL) == 0)
         granted(l, b, &g);
     cairn_arena_reset(&b->arena);
     if (l->term > term && l->sm.state == LIFE_BEATING) /* it was for another coordinator: one that counts */
-        beat(l);
+        life_beat(l);
 }
 
-static void beat(struct side_life *l)
+void life_beat(struct side_life *l)
 {
     struct cairn_wire_heartbeat h = { .who = { l->c->node, l->inc }, .revision = l->learned, .term = l->term };
     struct life_beat *b = NULL;
     struct cairn_rpc_dest dest;
     const Cairn__Wire__ClusterHeartbeat *msg;
 
-    if (!find_coordinator(l, &dest))
+    if (!life_find_coordinator(l, &dest))
         return;
     beats_forget(l, atomic_load(&l->c->side->coordinator));
     for (uint32_t i = 0; i < BEATS && b == NULL; i++) {
@@ -367,169 +327,8 @@ static void beat(struct side_life *l)
     b->own = dest.session == NULL;
     b->to = atomic_load(&l->c->side->coordinator);
     b->sent_ns = cairn_env_now_ns(&l->c->home->env);
-    call_prepare(l, &b->call, &dest, CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_HEARTBEAT, &msg->base, on_beat, b);
+    life_call_prepare(l, &b->call, &dest, CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_HEARTBEAT, &msg->base, on_beat, b);
     cairn_rpc_call_start(&b->call);
-}
-
-/* ---- REGISTER ---- */
-
-static void enter_on(struct side_worker *w, void *arg)
-{
-    struct side_life *l = arg;
-    int rc = cluster_slots_register(w->slots, (struct cairn_who){ l->c->node, l->inc });
-
-    if (rc != 0)
-        side_fail(l->c, rc, "replicas cannot come to life");
-}
-
-static void entered_all(void *arg)
-{
-    struct side_life *l = arg;
-
-    if (step_over(l))
-        return;
-    cairn_sm_move(&l->sm, LIFE_BEATING);
-    beat(l);
-}
-
-static void registered(struct side_life *l, uint64_t inc)
-{
-    if (l->sm.state != LIFE_REGISTERING)
-        return;
-    l->inc = inc;
-    cairn_sm_move(&l->sm, LIFE_ENTERING);
-    cairn_log_info("this node is in the cluster, as incarnation %" PRIu64, inc);
-    l->pending++;
-    if (side_each(l->c, enter_on, entered_all, l) != 0) {
-        l->pending--;
-        side_fail(l->c, CAIRN_E_NOMEM, "replicas cannot come to life");
-    }
-}
-
-static void register_over(struct side_life *l)
-{
-    l->registering = false;
-    cairn_arena_reset(&l->arena);
-    if (l->sm.state == LIFE_REGISTERING)
-        cairn_sm_move(&l->sm, LIFE_SEEKING);
-}
-
-/* Said once, and in the status for as long as it is so. That nobody coordinates just now is no refusal. */
-static void note_problem(struct side_life *l, int rc)
-{
-    if (rc == CAIRN_E_BUSY || rc == CAIRN_E_MOVED || rc == CAIRN_E_SHUTDOWN)
-        return;
-    if (rc != 0 && strcmp(l->problem, l->err.text) != 0)
-        cairn_log_warn("this node is not in the cluster: %s", l->err.text);
-    snprintf(l->problem, sizeof(l->problem), "%s", rc != 0 ? l->err.text : "");
-}
-
-static void on_registered(struct cairn_rpc_call *call)
-{
-    struct side_life *l = call->arg;
-    struct cairn_coord_process p = { 0 };
-
-    if (step_over(l)) {
-        l->registering = false;
-        cairn_arena_reset(&l->arena);
-        return;
-    }
-    note_problem(l, call->rc);
-    if (call->rc == 0 &&
-        cairn_wire_registered_get((const Cairn__Wire__ClusterRegistered *)call->reply, &p, NULL) == 0 &&
-        p.node == l->c->node && p.process == l->c->side->process) {
-        l->again = false;
-        registered(l, p.inc);
-    } else if (call->rc == CAIRN_E_STATE) {
-        side_fail(l->c, call->rc, l->err.text);
-    }
-    register_over(l);
-}
-
-static void logs_on(struct side_worker *w, void *arg)
-{
-    (void)arg;
-    free(w->logs);
-    w->logs = NULL;
-    w->nlogs = 0;
-    if (!w->stopping)
-        (void)cluster_slots_logs(w->slots, &w->logs, &w->nlogs); /* no memory: then nothing is told, and asked again */
-}
-
-static int compare_logs(const void *a, const void *b)
-{
-    const struct cairn_coord_log *x = a, *y = b;
-
-    return x->slot < y->slot ? -1 : x->slot > y->slot;
-}
-
-static const Cairn__Wire__ClusterRegister *register_message(struct side_life *l)
-{
-    struct cairn_cluster *c = l->c;
-    struct cairn_coord_process p = { .node = c->node, .disk_id = c->disk_id, .process = c->side->process };
-    struct cairn_coord_log *logs;
-    struct cairn_wire_member self;
-    Cairn__Wire__ClusterRegister *msg;
-    uint32_t n = 0;
-
-    for (uint32_t i = 0; i < c->side->nworkers; i++)
-        n += c->side->workers[i].nlogs;
-    logs = cairn_arena_alloc(&l->arena, (n + 1) * sizeof(*logs));
-    if (logs == NULL)
-        return NULL;
-    n = 0;
-    for (uint32_t i = 0; i < c->side->nworkers; i++) {
-        const struct side_worker *w = &c->side->workers[i];
-
-        if (w->logs == NULL)
-            return NULL;
-        memcpy(logs + n, w->logs, w->nlogs * sizeof(*logs));
-        n += w->nlogs;
-    }
-    qsort(logs, n, sizeof(*logs), compare_logs);
-    msg = cairn_wire_register_put(&p, logs, n, &l->arena);
-    if (msg == NULL)
-        return NULL;
-    cairn_cluster__self(c, &l->arena, &self);
-    msg->self = cairn_wire_member_put(&self, &l->arena);
-    return msg->self != NULL ? msg : NULL;
-}
-
-static void logs_all(void *arg)
-{
-    struct side_life *l = arg;
-    const Cairn__Wire__ClusterRegister *msg;
-    struct cairn_rpc_dest dest;
-
-    if (step_over(l))
-        return;
-    cairn_arena_init(&l->arena, LIFE_ARENA_BYTES);
-    msg = register_message(l);
-    if (msg == NULL || !find_coordinator(l, &dest)) {
-        register_over(l);
-        return;
-    }
-    call_prepare(l, &l->call, &dest, CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_REGISTER, &msg->base, on_registered, l);
-    l->err = (struct cairn_err){ 0 };
-    l->call.err = &l->err;
-    cairn_rpc_call_start(&l->call);
-}
-
-static void register_start(struct side_life *l)
-{
-    struct cairn_rpc_dest dest;
-
-    if (l->registering || !find_coordinator(l, &dest))
-        return;
-    l->registering = true;
-    if (l->sm.state == LIFE_SEEKING)
-        cairn_sm_move(&l->sm, LIFE_REGISTERING);
-    cairn_arena_init(&l->arena, LIFE_ARENA_BYTES);
-    l->pending++;
-    if (side_each(l->c, logs_on, logs_all, l) != 0) {
-        l->pending--;
-        register_over(l);
-    }
 }
 
 /* ---- time ---- */
@@ -558,9 +357,9 @@ static void on_tick(void *arg)
     if (atomic_load(&l->c->side->failed))
         return;
     if (l->sm.state == LIFE_SEEKING || l->again)
-        register_start(l);
+        life_register(l);
     if (l->sm.state == LIFE_BEATING)
-        beat(l);
+        life_beat(l);
 }
 
 static void on_hurry(void *arg)
@@ -569,7 +368,7 @@ static void on_hurry(void *arg)
 
     atomic_store(&l->c->side->hurry, false);
     if (l->sm.state == LIFE_BEATING && !l->learning && !atomic_load(&l->c->side->failed))
-        beat(l);
+        life_beat(l);
 }
 
 /* Once for all replicas that want it at a time. */

@@ -14,6 +14,7 @@ from .peers import free_port
 from .procs import Failed, wait_until
 
 KEYS, VALUE_BYTES, OUTSTANDING = 10000, 1024, 16
+REPAIR_VALUE_BYTES, REPAIR_RATE, CHECKPOINT_S = 32 << 10, 32 << 20, 1
 CLUSTER_ID = "c" * 32
 
 
@@ -58,7 +59,7 @@ class Node:
         conf = {"node": {"name": self.name, "data": self.dir + "/data", "cluster": CLUSTER_ID},
                 "workspace": self.dir + "/ws", "listen": ["unix://node.sock", self.address],
                 "auth": {"key_file": cluster.key}, "map": {"store": "etcd", "endpoints": cluster.store.urls},
-                "cluster": {"zone": self.name}}
+                "cluster": {"zone": self.name, **cluster.settings}}
         with open(self.dir + "/cairn.yaml", "w") as f:
             json.dump(conf, f)
         self.start()
@@ -85,18 +86,21 @@ class Node:
 
 
 class Cluster:
-    def __init__(self, bench, members, stores=1):
+    def __init__(self, bench, members, stores=1, settings=None):
+        self.settings = settings or {}
         self.procs, self.build, self.dir = bench.procs, bench.build, tempfile.mkdtemp(dir=bench.work)
         self.key = os.path.join(self.dir, "key")
         with open(os.open(self.key, os.O_WRONLY | os.O_CREAT, 0o600), "w") as f:
             f.write("5" * 64 + "\n")
         self.store = Store(self.procs, self.dir, stores)
         self.nodes = [Node(self, i) for i in range(members)]
-        wait_until(lambda: self._coordinated(), 60, "a coordinator")
+        wait_until(lambda: self._is_complete(), 60, "all nodes, and a coordinator")
 
-    def _coordinated(self):
+    def _is_complete(self):
+        """All are in the cluster: slots that are made now are where they are to stay."""
         seen = [n.status() for n in self.nodes]
-        return seen[0]["coordinator"] != "none" and len({s["coordinator"] for s in seen}) == 1
+        members = next((s["members"]["all"] for s in seen if s["coordinates"]), 0)
+        return len({s["coordinator"] for s in seen}) == 1 and members == len(self.nodes)
 
     def coordinator(self):
         name = self.nodes[0].status()["coordinator"]
@@ -116,8 +120,8 @@ class Cluster:
 
     def argv(self, command, namespace, **options):
         words = [os.path.join(self.build, "tests", "bench", "cluster_bench"), command, "--addresses", self.nodes[0].address,
-                 "--key", self.key, "--namespace", namespace, "--value", str(VALUE_BYTES)]
-        for k, v in options.items():
+                 "--key", self.key, "--namespace", namespace]
+        for k, v in {"value": VALUE_BYTES, **options}.items():
             words += ["--" + k, str(v)]
         return words
 
@@ -212,8 +216,53 @@ def unserved(bench):
             "cluster.dead.unserved.p99": pauses[min(int(len(pauses) * 0.99), len(pauses) - 1)]}
 
 
+def log_says(node, text):
+    with open(node.dir + "/log", errors="replace") as f:
+        return text in f.read()
+
+
+def repair(bench, copy_rate):
+    """Bytes a second that the two nodes which are left copy to one another, from the moment that the third is given up until
+    every slot has two replicas again. What each node sends is counted by the node. Only copies are: what a log still has is
+    sent from there, hence the checkpoints."""
+    cluster = Cluster(bench, 3, settings={"lost_after": "6s", "copy_rate": copy_rate,
+                                          "checkpoint_interval": "%ds" % CHECKPOINT_S})
+    cluster.create("data", "--replicas", "2")
+    cluster.wait_whole()
+    bench.procs.run_json(cluster.argv("fill", "data", value=REPAIR_VALUE_BYTES, outstanding=OUTSTANDING,
+                                      keys=bench.repair_bytes * 3 // 2 // REPAIR_VALUE_BYTES), timeout=1200)
+    cluster.wait_whole()
+    time.sleep(3 * CHECKPOINT_S)
+    victim = next(n for n in cluster.nodes[1:] if n is not cluster.coordinator())
+    left = [n for n in cluster.nodes if n is not victim]
+
+    def copied():
+        return sum(n.status()["copied_bytes"] for n in left)
+
+    before = copied()
+    victim.kill()
+    wait_until(lambda: cluster.coordinator().status().get("slots", {}).get("degraded", 0) > 0, 60, "that slots miss a replica")
+    wait_until(lambda: any(log_says(n, "node %s is lost" % victim.name) for n in left), 60, "that %s is given up" % victim.name)
+    began = time.monotonic()
+    cluster.wait_whole(1200)
+    took = time.monotonic() - began
+    done = copied() - before
+    cluster.stop()
+    if done < bench.repair_bytes * 0.9:
+        raise Failed("%d bytes were copied, of %d that the lost node had" % (done, bench.repair_bytes))
+    return done / took
+
+
+def repaired(bench):
+    """With a bound that the machine can reach, and without one. The bound is each node's, and two nodes send."""
+    amount = bench.repair_name
+    bounded = repair(bench, REPAIR_RATE)
+    return {"cluster.repair." + amount: bounded / (2 * REPAIR_RATE), "cluster.repair.%s.rate" % amount: bounded,
+            "cluster.repair.%s.unbounded" % amount: repair(bench, 0)}
+
+
 def saturated_nodes(bench):
-    """All cores have two programs that want them; nodes that a coordinator found silent, or slots that were lost meanwhile, though
+    """All cores have two programs that want them; nodes that a coordinator found silent, and coordinators that were replaced, though
     every process lives."""
     cluster = Cluster(bench, 5)
     cluster.create("data", "--replicas", "2")
@@ -224,6 +273,6 @@ def saturated_nodes(bench):
     silent = 0
     for n in cluster.nodes:
         with open(n.dir + "/log", errors="replace") as f:
-            silent += sum(line.rstrip().endswith("is silent") for line in f)
+            silent += sum(line.rstrip().endswith("is silent") or "coordinates the cluster no longer" in line for line in f)
     cluster.stop()
     return {"cluster.saturated.silent": silent}

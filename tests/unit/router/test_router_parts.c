@@ -391,6 +391,44 @@ static void a_commit_at_the_wrong_moment_may_come_again(void **state)
     expect_no_orphans(w);
 }
 
+/* An ABORT that finds a COMMIT under way, whose client has given up: if that fails nobody comes again, and the parts go. */
+static void aborted_amid_a_commit_that_fails(void **state)
+{
+    struct world *w = *state;
+    bool met = false;
+
+    ns_create(w, "n");
+    for (uint64_t seed = 1; seed <= 20 || !met; seed++) {
+        Cairn__Wire__RouterCommit m = CAIRN__WIRE__ROUTER_COMMIT__INIT;
+        struct answer a;
+        int rc;
+
+        assert_true(seed < 1000);
+        assert_int_equal(part(w, 0, REGION), 0);
+        w->seed = seed;
+        w->calls = 0;
+        w->fail_at = 1;
+        w->fail_rc = CAIRN_E_CANCELED;
+        m.ns = (char *)(uintptr_t)"n";
+        m.key = key_of("k");
+        m.upload = UPLOAD;
+        m.parts = 1;
+        m.length = REGION;
+        ask_start(w, 0, &a, &root, CAIRN__WIRE__ROUTER_METHOD__ROUTER_COMMIT, &m.base, NULL, 0);
+        rc = abort_as(w, &root, "n");
+        assert_true(rc == 0 || rc == CAIRN_E_STATE);
+        met |= rc == CAIRN_E_STATE;
+        assert_int_equal(ask_wait(w, &a), rc == 0 ? CAIRN_E_NOTFOUND : CAIRN_E_CANCELED);
+        answer_free(&a);
+        w->fail_at = 0;
+        for (int turns = 0; w->nregions > 0 || router_of(w)->uploads.n > 0; turns++) {
+            assert_true(turns < 10000);
+            world_turn(w);
+        }
+    }
+    expect_no_orphans(w);
+}
+
 static void after_a_crash_they_are_gone(void **state)
 {
     struct world *w = *state;
@@ -536,6 +574,7 @@ int main(void)
         CASE(every_call_fails),
         CASE(a_failed_part_may_come_again),
         CASE(a_commit_at_the_wrong_moment_may_come_again),
+        CASE(aborted_amid_a_commit_that_fails),
         CASE(after_a_crash_they_are_gone),
         CASE(the_sweeper_leaves_them),
         CASE(stamps),

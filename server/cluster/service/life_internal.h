@@ -1,0 +1,64 @@
+/* What the files of this node's life in its cluster share: life.c (heartbeats, what a grant brings, the lease) and
+ * life_register.c. */
+#ifndef CAIRN_SERVER_CLUSTER_SERVICE_LIFE_INTERNAL_H
+#define CAIRN_SERVER_CLUSTER_SERVICE_LIFE_INTERNAL_H
+
+#include "server/cluster/service/side.h"
+
+enum { LIFE_LOADING, LIFE_SEEKING, LIFE_REGISTERING, LIFE_ENTERING, LIFE_BEATING, LIFE_ENDED, LIFE_NR };
+enum { BEATS = 4, LIFE_ARENA_BYTES = 16 << 20 };
+
+struct life_beat {
+    struct cairn_cluster *c;
+    bool busy, own;               /* own: to ourselves */
+    uint64_t number, sent_ns, to; /* to: the node */
+    struct cairn_rpc_call call;
+    struct cairn_arena arena;
+};
+
+struct side_life {
+    struct cairn_sm sm;
+    struct cairn_cluster *c;
+    struct cairn_timer tick;
+    struct cairn_task hurry;
+    uint64_t tick_due_ns;
+    uint64_t inc, learned, beats_sent, term; /* term: of the coordinator that the newest grant named */
+    struct cairn_lease lease;
+    uint64_t eager_until_ns; /* a grant is wanted at once, not a heartbeat later: the lease was given up, or another */
+    uint64_t eager_ns;       /* coordinates; so often it is asked for until it is here */
+    struct life_beat beats[BEATS];
+    bool registering;         /* a REGISTER is under way, the first one or another */
+    bool again;               /* the coordinator wants to know of the logs */
+    struct cairn_arena arena; /* of REGISTER */
+    struct cairn_rpc_call call;
+    struct cairn_err err;
+    char problem[CAIRN_ERR_TEXT_MAX]; /* why the last REGISTER was refused; "": it was not */
+    /* What is being learned, and what it is worth then. */
+    bool learning, granted, more, own;
+    atomic_bool missed; /* some replica could not learn */
+    uint64_t number, sent_ns, revision;
+    uint32_t *slots, nslots;
+    struct cairn_rpc_call fetch;
+    Cairn__Wire__ClusterFetch fetch_msg;
+    uint32_t pending; /* calls and rounds of the workers */
+};
+
+/* ---- life.c ---- */
+
+/* A call or a round is over. True: the node ends, and this was perhaps what it waited for. */
+bool life_step_over(struct side_life *l);
+/* Where the coordinator is. False: nobody knows, or there is no session yet. */
+bool life_find_coordinator(struct side_life *l, struct cairn_rpc_dest *dest);
+/* @call is to be started; life_step_over() when it is over. */
+void life_call_prepare(struct side_life *l, struct cairn_rpc_call *call, const struct cairn_rpc_dest *dest,
+                       uint16_t method, const ProtobufCMessage *msg, void (*done)(struct cairn_rpc_call *call),
+                       void *arg);
+/* Sends a heartbeat, unless too many are under way. */
+void life_beat(struct side_life *l);
+
+/* ---- life_register.c ---- */
+
+/* Sends a REGISTER, unless one is under way or nobody coordinates. */
+void life_register(struct side_life *l);
+
+#endif

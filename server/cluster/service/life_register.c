@@ -1,0 +1,168 @@
+/* REGISTER: what this node has of each slot is told to the coordinator, which lets it in; then its replicas come to
+ * life. See life.c. */
+#include "server/cluster/service/life_internal.h"
+
+#include "sdk/core/base/log.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static void enter_on(struct side_worker *w, void *arg)
+{
+    struct side_life *l = arg;
+    int rc = cluster_slots_register(w->slots, (struct cairn_who){ l->c->node, l->inc });
+
+    if (rc != 0)
+        side_fail(l->c, rc, "replicas cannot come to life");
+}
+
+static void entered_all(void *arg)
+{
+    struct side_life *l = arg;
+
+    if (life_step_over(l))
+        return;
+    cairn_sm_move(&l->sm, LIFE_BEATING);
+    life_beat(l);
+}
+
+static void registered(struct side_life *l, uint64_t inc)
+{
+    if (l->sm.state != LIFE_REGISTERING)
+        return;
+    l->inc = inc;
+    cairn_sm_move(&l->sm, LIFE_ENTERING);
+    cairn_log_info("this node is in the cluster, as incarnation %" PRIu64, inc);
+    l->pending++;
+    if (side_each(l->c, enter_on, entered_all, l) != 0) {
+        l->pending--;
+        side_fail(l->c, CAIRN_E_NOMEM, "replicas cannot come to life");
+    }
+}
+
+static void register_over(struct side_life *l)
+{
+    l->registering = false;
+    cairn_arena_reset(&l->arena);
+    if (l->sm.state == LIFE_REGISTERING)
+        cairn_sm_move(&l->sm, LIFE_SEEKING);
+}
+
+/* Said once, and in the status for as long as it is so. That nobody coordinates just now is no refusal. */
+static void note_problem(struct side_life *l, int rc)
+{
+    if (rc == CAIRN_E_BUSY || rc == CAIRN_E_MOVED || rc == CAIRN_E_SHUTDOWN)
+        return;
+    if (rc != 0 && strcmp(l->problem, l->err.text) != 0)
+        cairn_log_warn("this node is not in the cluster: %s", l->err.text);
+    snprintf(l->problem, sizeof(l->problem), "%s", rc != 0 ? l->err.text : "");
+}
+
+static void on_registered(struct cairn_rpc_call *call)
+{
+    struct side_life *l = call->arg;
+    struct cairn_coord_process p = { 0 };
+
+    if (life_step_over(l)) {
+        l->registering = false;
+        cairn_arena_reset(&l->arena);
+        return;
+    }
+    note_problem(l, call->rc);
+    if (call->rc == 0 &&
+        cairn_wire_registered_get((const Cairn__Wire__ClusterRegistered *)call->reply, &p, NULL) == 0 &&
+        p.node == l->c->node && p.process == l->c->side->process) {
+        l->again = false;
+        registered(l, p.inc);
+    } else if (call->rc == CAIRN_E_STATE) {
+        side_fail(l->c, call->rc, l->err.text);
+    }
+    register_over(l);
+}
+
+static void logs_on(struct side_worker *w, void *arg)
+{
+    (void)arg;
+    free(w->logs);
+    w->logs = NULL;
+    w->nlogs = 0;
+    if (!w->stopping)
+        (void)cluster_slots_logs(w->slots, &w->logs, &w->nlogs); /* no memory: then nothing is told, and asked again */
+}
+
+static int compare_logs(const void *a, const void *b)
+{
+    const struct cairn_coord_log *x = a, *y = b;
+
+    return x->slot < y->slot ? -1 : x->slot > y->slot;
+}
+
+static const Cairn__Wire__ClusterRegister *register_message(struct side_life *l)
+{
+    struct cairn_cluster *c = l->c;
+    struct cairn_coord_process p = { .node = c->node, .disk_id = c->disk_id, .process = c->side->process };
+    struct cairn_coord_log *logs;
+    struct cairn_wire_member self;
+    Cairn__Wire__ClusterRegister *msg;
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < c->side->nworkers; i++)
+        n += c->side->workers[i].nlogs;
+    logs = cairn_arena_alloc(&l->arena, (n + 1) * sizeof(*logs));
+    if (logs == NULL)
+        return NULL;
+    n = 0;
+    for (uint32_t i = 0; i < c->side->nworkers; i++) {
+        const struct side_worker *w = &c->side->workers[i];
+
+        if (w->logs == NULL)
+            return NULL;
+        memcpy(logs + n, w->logs, w->nlogs * sizeof(*logs));
+        n += w->nlogs;
+    }
+    qsort(logs, n, sizeof(*logs), compare_logs);
+    msg = cairn_wire_register_put(&p, logs, n, &l->arena);
+    if (msg == NULL)
+        return NULL;
+    cairn_cluster__self(c, &l->arena, &self);
+    msg->self = cairn_wire_member_put(&self, &l->arena);
+    return msg->self != NULL ? msg : NULL;
+}
+
+static void logs_all(void *arg)
+{
+    struct side_life *l = arg;
+    const Cairn__Wire__ClusterRegister *msg;
+    struct cairn_rpc_dest dest;
+
+    if (life_step_over(l))
+        return;
+    cairn_arena_init(&l->arena, LIFE_ARENA_BYTES);
+    msg = register_message(l);
+    if (msg == NULL || !life_find_coordinator(l, &dest)) {
+        register_over(l);
+        return;
+    }
+    life_call_prepare(l, &l->call, &dest, CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_REGISTER, &msg->base, on_registered, l);
+    l->err = (struct cairn_err){ 0 };
+    l->call.err = &l->err;
+    cairn_rpc_call_start(&l->call);
+}
+
+void life_register(struct side_life *l)
+{
+    struct cairn_rpc_dest dest;
+
+    if (l->registering || !life_find_coordinator(l, &dest))
+        return;
+    l->registering = true;
+    if (l->sm.state == LIFE_SEEKING)
+        cairn_sm_move(&l->sm, LIFE_REGISTERING);
+    cairn_arena_init(&l->arena, LIFE_ARENA_BYTES);
+    l->pending++;
+    if (side_each(l->c, logs_on, logs_all, l) != 0) {
+        l->pending--;
+        register_over(l);
+    }
+}
