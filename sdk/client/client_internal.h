@@ -256,6 +256,7 @@ struct cairn_call {
         Cairn__Wire__GroupJoin group_join;
         Cairn__Wire__ClusterAsk cluster_ask;
         Cairn__Wire__ClusterDrain cluster_drain;
+        Cairn__Wire__ClusterScrub cluster_scrub;
         Cairn__Wire__KvOpen kv_open;
         Cairn__Wire__KvDrop kv_drop;
         Cairn__Wire__KvPut kv_put;

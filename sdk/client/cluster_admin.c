@@ -81,3 +81,30 @@ int cairn_cluster_drain_async(struct cairn *c, const char *node, bool cancel, ui
 {
     return done != NULL ? drain(c, node, cancel, slots, o, done, arg) : CAIRN_E_INVAL;
 }
+
+static int scrub(struct cairn *c, bool start, char **json, const struct cairn_call_options *o, cairn_done_fn *done,
+                 void *arg)
+{
+    struct cairn_call *call;
+    int rc = cairn__call_new(c, NULL, o, done, arg, &call);
+
+    if (rc != 0)
+        return rc;
+    cairn__wire__cluster_scrub__init(&call->rq.cluster_scrub);
+    call->rq.cluster_scrub.start = start;
+    call->out = json;
+    call->answered = status_answered;
+    cairn__call_to(call, &cairn_iface_cluster, CAIRN_PROVIDER_CLUSTER, CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_SCRUB);
+    return cairn__call_go(call);
+}
+
+int cairn_cluster_scrub(struct cairn *c, bool start, char **json, const struct cairn_call_options *o)
+{
+    return scrub(c, start, json, o, NULL, NULL);
+}
+
+int cairn_cluster_scrub_async(struct cairn *c, bool start, char **json, const struct cairn_call_options *o,
+                              cairn_done_fn *done, void *arg)
+{
+    return done != NULL ? scrub(c, start, json, o, done, arg) : CAIRN_E_INVAL;
+}

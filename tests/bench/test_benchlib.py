@@ -182,9 +182,11 @@ class Cluster(unittest.TestCase):
     def test_names_are_chosen_whole_or_at_a_dot(self):
         names = [r[0] for r in self.cluster.ROWS]
         self.assertEqual(len(set(names)), len(names))
-        self.assertEqual([r[0] for r in self.cluster.chosen(["cluster.sim.10000"])],
+        self.assertEqual([r[0] for r in self.cluster.chosen(["cluster.sim.10000"], quick=False)],
                          ["cluster.sim.10000.learned", "cluster.sim.10000.real"])
-        self.assertEqual(self.cluster.chosen(["cluster.sim.1"]), [])
+        self.assertEqual(self.cluster.chosen(["cluster.sim.1"], quick=False), [])
+        for quick, size in (False, "1g"), (True, "128m"):
+            self.assertIn("cluster.repair." + size, [r[0] for r in self.cluster.chosen([], quick)])
 
 
 if __name__ == "__main__":

@@ -2,12 +2,13 @@
  * how long the message is; the payload is the rest. What is taken can be put again, and is then the same bytes each
  * time. */
 #include "server/cluster/repl/repl_wire.h"
+#include "server/cluster/service/scrub.h"
 
 #include <stdlib.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { REPL, REGISTER, REGISTERED, HEARTBEAT, GRANT, RECORDS, CHANGE, VERDICT, SLOT, PROCESS, KINDS };
+enum { REPL, REGISTER, REGISTERED, HEARTBEAT, GRANT, RECORDS, CHANGE, VERDICT, SLOT, PROCESS, COMPARE, COMPARED, KINDS };
 
 static const ProtobufCMessageDescriptor *const types[KINDS] = {
     [REPL] = &cairn__wire__repl_message__descriptor,
@@ -18,6 +19,8 @@ static const ProtobufCMessageDescriptor *const types[KINDS] = {
     [RECORDS] = &cairn__wire__cluster_records__descriptor,
     [CHANGE] = &cairn__wire__cluster_change__descriptor,
     [VERDICT] = &cairn__wire__cluster_verdict__descriptor,
+    [COMPARE] = &cairn__wire__cluster_compare__descriptor,
+    [COMPARED] = &cairn__wire__cluster_compared__descriptor,
 };
 
 /* What holds of an APPEND that is taken, whoever sent it: a log can be told of it. */
@@ -32,6 +35,23 @@ static void check_append(const struct cairn_repl_msg *m, size_t len)
         used += m->entries[i].body_len;
     }
     CAIRN_ASSERT(m->kind != CAIRN_REPL_APPEND || used == len);
+}
+
+/* What is told of a slot's keys is of the range that was asked for, or of the one key. */
+static bool compared_is_good(const Cairn__Wire__ClusterCompared *m, size_t len)
+{
+    Cairn__Wire__ClusterCompare ask = CAIRN__WIRE__CLUSTER_COMPARE__INIT;
+
+    ask.epoch = 1;
+    ask.one = m->n_keys == 1 && (len > 0 || m->index.len > 0);
+    if (ask.one)
+        ask.upto = m->keys[0];
+    if (!scrub_answer_is_good(&ask, m, (uint32_t)len))
+        return false;
+    CAIRN_ASSERT(m->n_keys <= SCAN_KEYS_MAX && m->n_keys == m->n_states && m->n_keys == m->n_digests);
+    for (size_t i = 0; i < m->n_keys; i++)
+        CAIRN_ASSERT(m->keys[i].len > SCAN_NS_BYTES && m->keys[i].len <= SCAN_KEY_BYTES_MAX);
+    return true;
 }
 
 /* The message that says what @w says, or NULL if @w is refused. */
@@ -70,6 +90,10 @@ static const void *read_and_put(int kind, const void *w, const uint8_t *payload,
         return cairn_wire_page_get(w, a, &page, &err) != 0 ? NULL : cairn_wire_page_put(&page, a);
     case CHANGE:
         return cairn_wire_change_get(w, &change, &err) != 0 ? NULL : cairn_wire_change_put(&change, a);
+    case COMPARE:
+        return scrub_ask_is_good(w) ? w : NULL;
+    case COMPARED:
+        return compared_is_good(w, len) ? w : NULL;
     default:
         return cairn_wire_verdict_get(w, &change, &verdict, &rec, &err) != 0
                    ? NULL

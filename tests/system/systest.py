@@ -6,6 +6,7 @@ and has a deadline.
 """
 
 import fcntl
+import glob
 import json
 import os
 import pty
@@ -219,6 +220,21 @@ class Case(unittest.TestCase):
             if p.returncode != OK:
                 return Result(subprocess.CompletedProcess(argv, p.returncode, out, err))
         self.fail("every file was read before it was changed")
+
+    def flip(self, data, marker):
+        """A byte of @marker changes on the disk below @data, where it is once."""
+        flipped = 0
+        for path in glob.glob(os.path.join(data, "**"), recursive=True):
+            if not os.path.isfile(path):
+                continue
+            with open(path, "r+b") as f:
+                content = f.read()
+                at = content.find(marker)
+                if at >= 0:
+                    f.seek(at)
+                    f.write(bytes([content[at] ^ 0x10]))
+                    flipped += 1
+        self.assertEqual(flipped, 1, "the value's bytes were not found on disk")
 
     def ok(self, result):
         self.assertEqual(result.code, OK, str(result))

@@ -1,6 +1,5 @@
 """Disks that are full, and bytes that have changed behind the node's back."""
 
-import glob
 import os
 import subprocess
 import unittest
@@ -242,20 +241,6 @@ class FlippedByte(Case):
         with open(value, "rb") as f:
             self.assertEqual(n.cairn("get", "ns1", "bad", text=False).out, f.read())
         self.assertEqual(n.stop(), 0)
-
-    def flip(self, data, marker):
-        flipped = 0
-        for path in glob.glob(os.path.join(data, "**"), recursive=True):
-            if not os.path.isfile(path):
-                continue
-            with open(path, "r+b") as f:
-                content = f.read()
-                at = content.find(marker)
-                if at >= 0:
-                    f.seek(at)
-                    f.write(bytes([content[at] ^ 0x10]))
-                    flipped += 1
-        self.assertEqual(flipped, 1, "the value's bytes were not found on disk")
 
 
 if __name__ == "__main__":

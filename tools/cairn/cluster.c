@@ -42,6 +42,19 @@ const json_t *cli_cluster_member(const json_t *doc, const char *name)
     return NULL;
 }
 
+char *cli_cluster_addresses(const json_t *member)
+{
+    const json_t *addresses = json_object_get(member, "addresses");
+    char *text = NULL;
+    size_t len;
+    FILE *f = open_memstream(&text, &len);
+    for (size_t i = 0; f != NULL && i < json_array_size(addresses); i++)
+        fprintf(f, "%s%s", i > 0 ? "," : "", json_string_value(json_array_get(addresses, i)));
+    if (f != NULL)
+        fclose(f);
+    return text;
+}
+
 bool cli_cluster_is_degraded(const json_t *doc)
 {
     const json_t *slots = json_object_get(doc, "slots"), *members = json_object_get(doc, "members");

@@ -12,6 +12,7 @@ const struct cli_command *const cli_commands[] = {
     &cli_group_set,
     &cli_group_join,
     &cli_drain,
+    &cli_scrub,
     &cli_bench,
     &cli_map,
     &cli_map_export,

@@ -1,5 +1,6 @@
 /** A thread for each node: it connects, asks, and connects anew when that failed. None waits for another, so one node
  * that does not answer is shown as such, and holds up nothing. */
+#include "tools/cairn/cluster.h"
 #include "tools/cairn/top.h"
 
 #include <errno.h>
@@ -136,18 +137,6 @@ static void *node_main(void *arg)
 
 /* ---- all of them ---- */
 
-static char *joined(const json_t *addresses)
-{
-    char *text = NULL;
-    size_t len;
-    FILE *f = open_memstream(&text, &len);
-    for (size_t i = 0; f != NULL && i < json_array_size(addresses); i++)
-        fprintf(f, "%s%s", i > 0 ? "," : "", json_string_value(json_array_get(addresses, i)));
-    if (f != NULL)
-        fclose(f);
-    return text;
-}
-
 static struct node *node_find(struct top *t, const char *name)
 {
     for (uint32_t i = 0; i < t->nnodes; i++) {
@@ -213,7 +202,7 @@ void top_look(struct top *t)
     for (size_t i = 0; i < json_array_size(members); i++) {
         const json_t *m = json_array_get(members, i);
         if (strcmp(text_of(m, "state"), "left") != 0)
-            node_known(t, text_of(m, "name"), joined(json_object_get(m, "addresses")));
+            node_known(t, text_of(m, "name"), cli_cluster_addresses(m));
     }
     json_decref(t->cluster);
     t->cluster = cluster;

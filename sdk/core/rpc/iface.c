@@ -117,5 +117,7 @@ static const struct cairn_rpc_method cluster_methods[] = {
     METHOD(CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_STATUS, "status", SAFE, cluster_ask, cluster_text),
     METHOD(CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_REGIONS, "regions", SAFE | ADMIN, cluster_regions, empty),
     METHOD(CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_REGION_READ, "region_read", SAFE | ADMIN, cluster_region, extent_read_reply),
+    METHOD(CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_COMPARE, "compare", SAFE | ADMIN, cluster_compare, cluster_compared),
+    METHOD(CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_SCRUB, "scrub", SAFE | ADMIN, cluster_scrub, cluster_text),
 };
 IFACE(cluster, "cluster");

@@ -1,6 +1,7 @@
 /* The service's life, and what the node sees of it: see cluster.h. */
 #include "server/cluster/service/cluster_home.h"
 #include "server/cluster/service/fetch.h"
+#include "server/cluster/service/scrub.h"
 
 #include "sdk/core/base/log.h"
 
@@ -435,6 +436,9 @@ static const struct cairn_sm_kind *const cluster_machines[] = {
     &store_job_kind,
     &store_view_kind,
     &side_fetch_kind,
+    &store_scan_kind,
+    &scrub_key_kind,
+    &side_scrub_kind,
     NULL,
 };
 

@@ -2,6 +2,7 @@
  * back. */
 #include "server/cluster/service/cluster_home.h"
 #include "server/cluster/service/fetch.h"
+#include "server/cluster/service/scrub.h"
 
 #include "schema/common.pb-c.h"
 
@@ -397,4 +398,6 @@ cairn_rpc_handler *const cluster_handlers[] = {
     [CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_STATUS] = handle_status,
     [CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_REGIONS] = cairn_cluster__side_on_regions,
     [CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_REGION_READ] = cairn_cluster__side_on_region_read,
+    [CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_COMPARE] = cairn_cluster__side_on_compare,
+    [CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_SCRUB] = cairn_cluster__side_on_scrub,
 };

@@ -75,7 +75,7 @@ static void hold_begin(void *arg)
     struct hold *h = arg;
     struct side_worker *w = h->w;
     const Cairn__Wire__ClusterRegions *m = (const Cairn__Wire__ClusterRegions *)h->rq->msg;
-    struct fetch_want want = { .slot = m->slot, .node = m->node, .owner = m->owner };
+    struct fetch_want want = { .slot = m->slot, .node = m->node, .named = m->look, .owner = m->owner };
     int rc = w->stopping ? CAIRN_E_SHUTDOWN : w->extent == NULL ? CAIRN_E_NOPROVIDER : side_fetches_watch(w);
 
     cairn_list_add_tail(&w->holds, &h->link);
@@ -85,6 +85,8 @@ static void hold_begin(void *arg)
     }
     for (size_t i = 0; i < m->n_ids; i++) {
         want.region = (struct cairn_record_region){ .id = m->ids[i], .len = m->lengths[i] };
+        if (m->look)
+            cluster_regions_doubt(&w->c->side->regions, m->ids[i]);
         (void)side_region_is_here(w, &want);
     }
     hold_check(h);

@@ -29,7 +29,8 @@ static bool entry_is_here(struct side_worker *w, const struct cairn_repl_msg *m,
 {
     struct store_body b;
 
-    if (e->kind != CAIRN_ENTRY_WRITE || store_body_get(e->body, e->body_len, &b) != 0 || b.op != STORE_PUT)
+    if (e->kind != CAIRN_ENTRY_WRITE || store_body_get(e->body, e->body_len, &b) != 0 ||
+        !store_body_has_record(&b))
         return true;
     return cluster_slots_has(w->slots, m->slot, e->at) || record_is_here(w, m, b.ns, b.record, b.record_len);
 }
@@ -86,7 +87,8 @@ void side_fetch_taken(struct side_worker *w, const struct cairn_repl_msg *m)
     }
     for (uint32_t i = 0; m->kind == CAIRN_REPL_APPEND && i < m->nentries; i++) {
         if (m->entries[i].kind == CAIRN_ENTRY_WRITE &&
-            store_body_get(m->entries[i].body, m->entries[i].body_len, &b) == 0 && b.op == STORE_PUT)
+            store_body_get(m->entries[i].body, m->entries[i].body_len, &b) == 0 &&
+            store_body_has_record(&b))
             record_is_taken(w, b.record, b.record_len);
     }
 }

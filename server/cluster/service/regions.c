@@ -116,6 +116,17 @@ void cluster_regions_set_gone(struct cluster_regions *t, uint64_t id, uint64_t s
     set(t, id, REGION_GONE, said_by);
 }
 
+void cluster_regions_doubt(struct cluster_regions *t, uint64_t id)
+{
+    struct cluster_region *r;
+
+    pthread_mutex_lock(&t->mutex);
+    r = *place_of(t, id);
+    if (r != NULL && r->state != REGION_FETCHING)
+        r->state = REGION_UNKNOWN;
+    pthread_mutex_unlock(&t->mutex);
+}
+
 enum region_state cluster_regions_state(struct cluster_regions *t, uint64_t id)
 {
     const struct cluster_region *r;

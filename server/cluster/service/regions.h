@@ -53,6 +53,8 @@ enum region_state cluster_regions_pin(struct cluster_regions *t, uint64_t id, ui
 void cluster_regions_set(struct cluster_regions *t, uint64_t id, enum region_state state);
 /** Likewise: GONE, as @said_by, who names it, says. */
 void cluster_regions_set_gone(struct cluster_regions *t, uint64_t id, uint64_t said_by);
+/** Whoever asks next looks for it, also if it was here. */
+void cluster_regions_doubt(struct cluster_regions *t, uint64_t id);
 /** As it is now; not pinned. */
 enum region_state cluster_regions_state(struct cluster_regions *t, uint64_t id);
 /** A region that was just stored here, by whoever leads. CAIRN_E_BUSY: it cannot be pinned. */

@@ -5,6 +5,7 @@
 #include "sdk/core/base/log.h"
 #include "server/cluster/map_store.h"
 #include "server/cluster/service/fetch.h"
+#include "server/cluster/service/scrub.h"
 #include "server/storage/spare.h"
 
 #include <stdlib.h>
@@ -252,9 +253,11 @@ int cairn_cluster__side_start(struct cairn_cluster *c, struct cairn_err *err)
     s->pace.bytes_per_s = c->conf.copy_bytes_per_s;
     s->nworkers = n;
     cluster_regions_init(&s->regions);
+    s->scrub_report = scrub_report_new();
     s->words = calloc(SIDE_SLOTS_MAX, sizeof(*s->words));
     s->workers = aligned_alloc(_Alignof(struct side_worker), n * sizeof(*s->workers));
-    if (s->words == NULL || s->workers == NULL || side_life_new(c) != 0 || side_leave_new(c) != 0)
+    if (s->words == NULL || s->workers == NULL || s->scrub_report == NULL || side_life_new(c) != 0 ||
+        side_leave_new(c) != 0)
         return cairn_err_set(err, CAIRN_E_NOMEM, "cluster");
     memset(s->workers, 0, n * sizeof(*s->workers));
     for (uint32_t i = 0; i < n; i++) {
@@ -263,6 +266,7 @@ int cairn_cluster__side_start(struct cairn_cluster *c, struct cairn_err *err)
         s->workers[i].loop = c->env->loops[i];
         cairn_list_init(&s->workers[i].writes);
         side_fetches_init(&s->workers[i]);
+        side_scrub_serve_init(&s->workers[i]);
     }
     return has_store(c) ? side_disk_open(c, on_synced, err) : 0;
 }
@@ -296,7 +300,7 @@ void cairn_cluster__side_attach(struct cairn_cluster *c, struct cairn_rpc *rpc)
         w->extent = cairn_rpc_target_by_name(rpc, c->conf.extent);
     if (conf.kv != NULL)
         w->slots = cluster_slots_new(&conf);
-    if (w->slots == NULL)
+    if (w->slots == NULL || side_scrub_new(w) != 0)
         side_fail(c, conf.kv == NULL ? CAIRN_E_NOTFOUND : CAIRN_E_NOMEM, c->conf.kv);
 }
 
@@ -304,6 +308,7 @@ static void start_on(struct side_worker *w, void *arg)
 {
     (void)arg;
     cluster_slots_start(w->slots);
+    side_scrub_run(w);
 }
 
 static void started_on_all(void *arg)
@@ -366,6 +371,8 @@ static void stop_on(struct side_worker *w, void *arg)
     (void)arg;
     w->nclosing++;
     side_writes_stop(w);
+    side_scrub_stop(w);
+    side_scrub_serve_stop(w);
     w->stopping = true;
     side_fetches_stop(w);
     side_peers_stop(w);
@@ -402,6 +409,8 @@ void cairn_cluster__side_stop(struct cairn_cluster *c)
         side_life_free(c);
         side_leave_free(c);
         for (uint32_t i = 0; s->workers != NULL && i < s->nworkers; i++) {
+            side_scrub_free(&s->workers[i]);
+            side_scrub_serve_free(&s->workers[i]);
             if (s->workers[i].slots != NULL)
                 cluster_slots_free(s->workers[i].slots);
             side_peers_free(&s->workers[i]);
@@ -411,6 +420,7 @@ void cairn_cluster__side_stop(struct cairn_cluster *c)
         if (s->disk != NULL)
             cairn_slot_disk_close(s->disk);
         cluster_regions_fini(&s->regions);
+        scrub_report_free(s->scrub_report);
         free(s->words);
         free(s->workers);
         free(s);
@@ -442,5 +452,12 @@ void cairn_cluster__side_status(struct cairn_cluster *c, json_t *to)
     json_object_set_new(to, "lease_ms", json_integer(until > now ? (json_int_t)((until - now) / CAIRN_NS_PER_MS) : 0));
     json_object_set_new(to, "failed", json_boolean(atomic_load(&c->side->failed)));
     json_object_set_new(to, "copied_bytes", json_integer((json_int_t)atomic_load(&c->side->pace.bytes_sent)));
+    if (has_store(c))
+        json_object_set_new(to, "scrub", scrub_report_brief(c->side->scrub_report));
+    if (scrub_report_open(c->side->scrub_report) > 0 && json_object_get(to, "problem") == NULL) {
+        json_object_set_new(to, "health", json_string("degraded"));
+        json_object_set_new(to, "problem",
+                            json_string("replicas differ, or have no good copy: `cairn scrub` names them"));
+    }
     json_object_set_new(to, "map_revision", json_integer((json_int_t)cairn_cluster_records_revision(c->records)));
 }

@@ -20,7 +20,9 @@ enum {
     SIDE_CHECKPOINT_MS = 30000,
 };
 
+struct scrub_report;
 struct side_peer;
+struct side_scrub;
 
 struct side_worker {
     _Alignas(64) struct cairn_cluster *c;
@@ -43,6 +45,9 @@ struct side_worker {
     struct cairn_timer fetch_timer;
     struct cairn_task fetch_task;
     uint32_t nfetches, fetch_buffers;
+    struct side_scrub *scrub;      /* NULL: there are no slots */
+    struct cairn_link scrub_served; /* what others are being told of what is here: scrub_serve.c */
+    uint32_t nscrub_served;
     struct cairn_coord_log *logs; /* for REGISTER */
     uint32_t nlogs;
     struct cairn_task task;
@@ -66,6 +71,7 @@ struct cairn_cluster_side {
     struct side_leave *leave;
     uint64_t process;
     struct cluster_pace pace; /* of copies that go out */
+    struct scrub_report *scrub_report;
     struct cairn_task stopped_task;
     void (*stopped)(void *arg);
     void *stopped_arg;

@@ -423,3 +423,8 @@ struct cairn_replica *cluster_slots_replica(struct cluster_slots *w, uint32_t sl
 
     return s != NULL ? &s->replica : NULL;
 }
+
+struct cluster_store *cluster_slots_store(struct cluster_slots *w)
+{
+    return w->store;
+}

@@ -105,8 +105,10 @@ struct cluster_slots_counts {
 };
 void cluster_slots_count(struct cluster_slots *w, struct cluster_slots_counts *out);
 
-/** For tests: the replica, or NULL. */
+/** The replica, or NULL; on the worker's loop. */
 struct cairn_replica *cluster_slots_replica(struct cluster_slots *w, uint32_t slot);
+/** What is under the replicas. */
+struct cluster_store *cluster_slots_store(struct cluster_slots *w);
 /** A checkpoint now, if none is under way. */
 void cluster_slots_checkpoint(struct cluster_slots *w);
 

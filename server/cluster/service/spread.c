@@ -135,8 +135,8 @@ static void name_entry(void *arg, const struct cairn_log_entry *e)
     struct store_body b;
     struct cairn_record r;
 
-    if (e->kind != CAIRN_ENTRY_WRITE || store_body_get(e->body, e->body_len, &b) != 0 || b.op != STORE_PUT ||
-        cairn_record_parse(b.record, b.record_len, &r) != 0)
+    if (e->kind != CAIRN_ENTRY_WRITE || store_body_get(e->body, e->body_len, &b) != 0 ||
+        !store_body_has_record(&b) || cairn_record_parse(b.record, b.record_len, &r) != 0)
         return;
     for (uint32_t i = 0; i < r.nregions; i++)
         x->fn(x->arg, cairn_record_region(&r, i).id);

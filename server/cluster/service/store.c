@@ -66,14 +66,14 @@ void cluster_store_stop(struct cluster_store *st, void (*done)(void *arg), void 
 
 /* ---- calls ---- */
 
-static void call_prepare(struct cluster_store *st, struct cairn_rpc_call *call, uint32_t method,
-                         const ProtobufCMessage *msg, void (*done)(struct cairn_rpc_call *call), void *arg,
-                         struct cairn_err *err)
+static void call_prepare(struct cluster_store *st, const struct cairn_rpc_target *to, struct cairn_rpc_call *call,
+                         uint32_t method, const ProtobufCMessage *msg,
+                         void (*done)(struct cairn_rpc_call *call), void *arg, struct cairn_err *err)
 {
     memset(call, 0, offsetof(struct cairn_rpc_call, arena)); /* the arena is initialised by the start */
     call->dest.rpc = st->conf.rpc;
-    call->iface = st->conf.kv->iface;
-    call->provider = st->conf.kv->id;
+    call->iface = to->iface;
+    call->provider = to->id;
     call->method = (uint16_t)method;
     call->msg = msg;
     call->done = done;
@@ -85,7 +85,14 @@ static void call_prepare(struct cluster_store *st, struct cairn_rpc_call *call, 
 void store_call(struct cluster_store *st, struct cairn_rpc_call *call, uint32_t method, const ProtobufCMessage *msg,
                 void (*done)(struct cairn_rpc_call *call), void *arg, struct cairn_err *err)
 {
-    call_prepare(st, call, method, msg, done, arg, err);
+    store_call_to(st, st->conf.kv, call, method, msg, done, arg, err);
+}
+
+void store_call_to(struct cluster_store *st, const struct cairn_rpc_target *to, struct cairn_rpc_call *call,
+                   uint32_t method, const ProtobufCMessage *msg, void (*done)(struct cairn_rpc_call *call), void *arg,
+                   struct cairn_err *err)
+{
+    call_prepare(st, to, call, method, msg, done, arg, err);
     cairn_rpc_call_start(call);
 }
 
@@ -93,7 +100,7 @@ void store_call_batch(struct cluster_store *st, struct cairn_rpc_call *call, str
                       void (*done)(struct cairn_rpc_call *call), void *arg, struct cairn_err *err)
 {
     b->msg.decided = decided;
-    call_prepare(st, call, CAIRN__WIRE__KV_METHOD__KV_APPLY, &b->msg.base, done, arg, err);
+    call_prepare(st, st->conf.kv, call, CAIRN__WIRE__KV_METHOD__KV_APPLY, &b->msg.base, done, arg, err);
     call->payload[0] = (struct iovec){ b->values, b->values_n };
     call->payload_n = 1;
     cairn_rpc_call_start(call);

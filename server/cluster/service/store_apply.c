@@ -158,9 +158,13 @@ static int add_record(struct cluster_store *st, const struct store_slot *s, cons
     uint8_t head[STORE_INDEX_HEAD_BYTES], value[STORE_INDEX_VALUE_BYTES];
     struct store_batch *batch = &st->apply.batch;
     bool erase = b->op == STORE_ERASE;
-    int rc = store_batch_add(batch, db, NULL, 0, b->key, b->key_len, b->record, erase ? -1 : (int64_t)b->record_len,
-                             if_absent);
+    int rc = 0;
 
+    if (b->op == STORE_REPAIR) /* what is there need not be readable, and a write-once database keeps it otherwise */
+        rc = store_batch_add(batch, db, NULL, 0, b->key, b->key_len, NULL, -1, false);
+    if (rc == 0)
+        rc = store_batch_add(batch, db, NULL, 0, b->key, b->key_len, b->record, erase ? -1 : (int64_t)b->record_len,
+                             if_absent);
     if (rc != 0)
         return rc;
     store_be32(head, s->slot);

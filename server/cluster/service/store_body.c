@@ -27,7 +27,7 @@ int store_body_get(const uint8_t *bytes, uint32_t len, struct store_body *b)
     b->flags = bytes[2];
     b->ns = get32(bytes + 4);
     b->key_len = get32(bytes + 8);
-    if ((b->op != STORE_PUT && b->op != STORE_ERASE) || b->ns == 0 || b->key_len == 0 ||
+    if (b->op < STORE_PUT || b->op > STORE_REPAIR || b->ns == 0 || b->key_len == 0 ||
         b->key_len > len - STORE_BODY_HEAD_BYTES)
         return CAIRN_E_INVAL;
     b->key = bytes + STORE_BODY_HEAD_BYTES;

@@ -16,7 +16,11 @@
 #include "cairn/limits.h"
 #include "server/cluster/repl/slot.h"
 
-enum store_op_kind { STORE_PUT = 1, STORE_ERASE };
+enum store_op_kind {
+    STORE_PUT = 1,
+    STORE_ERASE,
+    STORE_REPAIR, /* the record as another replica has it, whatever is here, also of a write-once key: see scrub.h */
+};
 
 enum {
     STORE_BODY_VERSION = 1,
@@ -34,6 +38,10 @@ struct store_body {
     uint32_t key_len, record_len;
 };
 
+static inline bool store_body_has_record(const struct store_body *b)
+{
+    return b->op != STORE_ERASE;
+}
 /** 0, CAIRN_E_INVAL, CAIRN_E_TOOBIG. */
 int store_body_get(const uint8_t *bytes, uint32_t len, struct store_body *b);
 static inline uint32_t store_body_bytes(const struct store_body *b)

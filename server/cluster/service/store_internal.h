@@ -182,6 +182,10 @@ struct cluster_store {
 /* Starts @call to the provider; every done() begins with store_call_over(). */
 void store_call(struct cluster_store *st, struct cairn_rpc_call *call, uint32_t method, const ProtobufCMessage *msg,
                 void (*done)(struct cairn_rpc_call *call), void *arg, struct cairn_err *err);
+/* To another provider of this node. */
+void store_call_to(struct cluster_store *st, const struct cairn_rpc_target *to, struct cairn_rpc_call *call,
+                   uint32_t method, const ProtobufCMessage *msg, void (*done)(struct cairn_rpc_call *call), void *arg,
+                   struct cairn_err *err);
 /* @decided: also into the room that the provider keeps free of new data. */
 void store_call_batch(struct cluster_store *st, struct cairn_rpc_call *call, struct store_batch *b, bool decided,
                       void (*done)(struct cairn_rpc_call *call), void *arg, struct cairn_err *err);

@@ -190,6 +190,8 @@ static void fill_cluster(struct cairn_node_conf *conf, const struct cairn_conf *
     c->lost_may_shrink = cairn_conf_bool(cluster, "lost_goes_on");
     c->lost_after_ns = cairn_conf_u64(cluster, "lost_after");
     c->moves_max = (uint32_t)cairn_conf_u64(cluster, "moves");
+    c->scrub_bytes_per_s = cairn_conf_u64(cluster, "scrub_rate");
+    c->scrub_interval_ns = cairn_conf_u64(cluster, "scrub_interval");
     c->copy_bytes_per_s = cairn_conf_u64(cluster, "copy_rate");
     c->moves_per_node_max = (uint32_t)cairn_conf_u64(cluster, "moves_per_node");
 }

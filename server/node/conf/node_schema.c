@@ -336,6 +336,17 @@ static const struct cairn_conf_key cluster_keys[] = {
       .help =
           "bytes a second, at most, that leave a node while slots are moved or replicas made anew; 0: as fast as it "
           "goes" },
+    { .name = "scrub_rate",
+      .type = CAIRN_CONF_SIZE,
+      .fallback = "8MiB",
+      .max = UINT64_C(1) << 40,
+      .help = "bytes a second of replicas that this node leads and compares with the others' in the background; 0: only "
+              "when `cairn scrub --start` asks for it, as fast as it goes" },
+    { .name = "scrub_interval",
+      .type = CAIRN_CONF_DURATION,
+      .fallback = "24h",
+      .min = 1000000,
+      .help = "rest between two rounds of that" },
     { .name = "lost_after",
       .type = CAIRN_CONF_DURATION,
       .fallback = "10m",

@@ -53,6 +53,29 @@ static void a_write_once_key_keeps_its_value(void **state)
     end(fx);
 }
 
+/* A repair puts the record and who put it, whatever is there, and the key is then as it was for whoever comes later. */
+static void a_repair_puts_what_another_replica_has(void **state)
+{
+    struct fixture *fx = *state;
+    struct log *l = &fx->logs[1];
+
+    begin(fx);
+    push_op(fx, 1, STORE_PUT, STORE_BODY_WRITE_ONCE, 9, "k", "bad")->rid.seq = 76;
+    push_op(fx, 1, STORE_REPAIR, STORE_BODY_WRITE_ONCE, 9, "k", "good")->rid.seq = 77;
+    push_op(fx, 1, STORE_REPAIR, STORE_BODY_WRITE_ONCE, 9, "missing", "there")->rid.seq = 78;
+    settle(fx);
+    push_op(fx, 1, STORE_PUT, STORE_BODY_WRITE_ONCE, 9, "k", "good")->rid.seq = 77;
+    push_op(fx, 1, STORE_PUT, STORE_BODY_WRITE_ONCE, 9, "k", "other")->rid.seq = 79;
+    settle(fx);
+    assert_int_equal(l->results[2], 0);
+    assert_int_equal(l->results[3], 0);
+    assert_int_equal(l->results[4], 0); /* its own, once more */
+    assert_int_equal(l->results[5], CAIRN_E_EXISTS);
+    assert_string_equal(record_of(fx, 9, "k"), "good");
+    assert_string_equal(record_of(fx, 9, "missing"), "there");
+    end(fx);
+}
+
 /* Of a session the result is part of the batch, so it is known before. */
 static void a_session_has_conditional_results(void **state)
 {
@@ -265,6 +288,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         BOTH(writes_have_their_results),         BOTH(a_write_once_key_keeps_its_value),
+        BOTH(a_repair_puts_what_another_replica_has),
         BOTH(a_session_has_conditional_results), BOTH(hostile_bodies_have_a_result),
         BOTH(batches_hold_entries_of_all_slots), ON_DISK(a_start_finds_sessions),
         ON_DISK(a_crash_leaves_one_position),

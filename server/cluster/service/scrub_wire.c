@@ -1,0 +1,56 @@
+/* Messages of the scrub, from anybody: what may be believed of them. Pure. */
+#include "server/cluster/service/scrub.h"
+
+static bool is_key(ProtobufCBinaryData k)
+{
+    return k.len > SCAN_NS_BYTES && k.len <= SCAN_KEY_BYTES_MAX;
+}
+
+static int key_compare(ProtobufCBinaryData a, ProtobufCBinaryData b)
+{
+    int c = memcmp(a.data, b.data, MIN(a.len, b.len));
+
+    return c != 0 ? c : (a.len > b.len) - (a.len < b.len);
+}
+
+bool scrub_ask_is_good(const Cairn__Wire__ClusterCompare *m)
+{
+    if (m->slot >= SIDE_SLOTS_MAX || m->epoch == 0)
+        return false;
+    if (m->one)
+        return is_key(m->upto) && m->after.len == 0 && m->digest == 0;
+    if ((m->after.len > 0 && !is_key(m->after)) || (m->upto.len > 0 && !is_key(m->upto)))
+        return false;
+    return m->after.len == 0 || m->upto.len == 0 || key_compare(m->after, m->upto) < 0;
+}
+
+/* In order, and of the range that was asked for. */
+static bool keys_are_good(const Cairn__Wire__ClusterCompare *ask, const Cairn__Wire__ClusterCompared *m)
+{
+    for (size_t i = 0; i < m->n_keys; i++) {
+        if (!is_key(m->keys[i]) || m->states[i] < SCAN_SOUND || m->states[i] >= SCAN_STATES)
+            return false;
+        if (i > 0 && key_compare(m->keys[i - 1], m->keys[i]) >= 0)
+            return false;
+    }
+    if (m->n_keys == 0)
+        return !m->more;
+    if (ask->after.len > 0 && key_compare(ask->after, m->keys[0]) >= 0)
+        return false;
+    return ask->upto.len == 0 || key_compare(m->keys[m->n_keys - 1], ask->upto) <= 0;
+}
+
+bool scrub_answer_is_good(const Cairn__Wire__ClusterCompare *ask, const Cairn__Wire__ClusterCompared *m,
+                          uint32_t payload_len)
+{
+    if (m->n_keys > SCAN_KEYS_MAX || m->n_digests != m->n_keys || m->n_states != m->n_keys || m->commit < m->applied ||
+        m->applied < ask->applied || !keys_are_good(ask, m))
+        return false;
+    if (!ask->one)
+        return m->index.len == 0 && payload_len == 0 && (!m->same || m->n_keys == 0);
+    if (m->same || m->more || m->n_keys != 1 || key_compare(m->keys[0], ask->upto) != 0)
+        return false;
+    if (m->states[0] == SCAN_SOUND && m->index.len == 0)
+        return false;
+    return (m->index.len == 0 || m->index.len == STORE_INDEX_VALUE_BYTES) && payload_len <= CAIRN_KV_VALUE_BYTES_MAX;
+}

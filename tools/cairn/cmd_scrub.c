@@ -1,0 +1,251 @@
+/** cairn scrub: the replicas of a cluster are compared; each node does so for the slots that it leads. */
+#include "tools/cairn/cluster.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { LOOK_MS = 200, ANSWER_MS = 5000 };
+
+struct scrub_args {
+    bool start, wait;
+    uint64_t stall_ms;
+};
+
+static const char *text_of(const json_t *o, const char *key)
+{
+    const char *text = json_string_value(json_object_get(o, key));
+    return text != NULL ? text : "";
+}
+
+static json_int_t number_of(const json_t *o, const char *key)
+{
+    return json_integer_value(json_object_get(o, key));
+}
+
+/* ---- one node ---- */
+
+static int node_connect(const struct cli *cli, const json_t *member, struct cairn **session)
+{
+    char *addresses = cli_cluster_addresses(member);
+    struct cairn_options o = CAIRN_OPTIONS_INIT;
+    if (addresses == NULL)
+        return CAIRN_E_NOMEM;
+    o.workspace = cli->g.workspace;
+    o.addresses = addresses;
+    o.key_file = cli->g.key;
+    o.connect_timeout_ms = o.timeout_ms = ANSWER_MS;
+    int rc = addresses[0] != '\0' ? cairn_connect(&o, session, NULL) : CAIRN_E_UNREACHABLE;
+    free(addresses);
+    return rc;
+}
+
+/* What it says, or that it does not. A new reference. */
+static json_t *node_ask(const struct cli *cli, const json_t *member, bool start)
+{
+    struct cairn_call_options o = CAIRN_CALL_OPTIONS_INIT;
+    struct cairn *session = NULL;
+    char *text = NULL;
+    json_t *doc = NULL;
+    int rc = node_connect(cli, member, &session);
+    o.timeout_ms = ANSWER_MS;
+    if (rc == 0)
+        rc = cairn_cluster_scrub(session, start, &text, &o);
+    cairn_close(session);
+    if (rc == 0)
+        doc = json_loads(text, 0, NULL);
+    cairn_free(text);
+    if (json_is_object(doc))
+        return doc;
+    json_decref(doc);
+    return json_pack("{s:s, s:s, s:s, s:[]}", "node", text_of(member, "name"), "state", "no answer", "problem",
+                     cairn_error_text(rc != 0 ? rc : CAIRN_E_FORMAT), "findings");
+}
+
+/* ---- all of them ---- */
+
+struct look {
+    json_t *nodes;   /* a document each */
+    json_int_t done; /* slots and keys, of all */
+    uint32_t running, silent;
+    json_int_t open;
+};
+
+static void look_free(struct look *l)
+{
+    json_decref(l->nodes);
+}
+
+static void look_add(struct look *l, json_t *doc)
+{
+    l->done += number_of(doc, "slots") + number_of(doc, "keys") + number_of(doc, "slots_skipped");
+    l->running += strcmp(text_of(doc, "state"), "running") == 0;
+    l->silent += strcmp(text_of(doc, "state"), "no answer") == 0;
+    l->open += number_of(doc, "open");
+    json_array_append_new(l->nodes, doc);
+}
+
+static int look(struct cli *cli, bool start, struct look *l)
+{
+    struct cli_call call;
+    json_t *cluster = NULL;
+    int rc = cli_cluster_ask(cli, &call, 0, &cluster);
+    *l = (struct look){ .nodes = json_array() };
+    if (rc == CAIRN_E_NOPROVIDER)
+        cli->hint = "the node is in no cluster; `cairn extent scrub` is of one node's extents";
+    if (rc != 0)
+        return cli_call_failed(cli, rc, &call, "asking for the cluster's members");
+    const json_t *members = json_object_get(cluster, "members");
+    for (size_t i = 0; i < json_array_size(members); i++) {
+        const json_t *m = json_array_get(members, i);
+        if (strcmp(text_of(m, "state"), "left") != 0 && strcmp(text_of(m, "state"), "lost") != 0)
+            look_add(l, node_ask(cli, m, start));
+    }
+    json_decref(cluster);
+    return CLI_OK;
+}
+
+/* Namespaces are named by numbers between nodes. */
+static void name_namespace(json_t *finding, const struct cairn_ns_list *list)
+{
+    for (size_t i = 0; list != NULL && i < list->n; i++) {
+        if (list->namespaces[i].id == (uint64_t)number_of(finding, "namespace"))
+            json_object_set_new(finding, "namespace", json_string(list->namespaces[i].name));
+    }
+}
+
+static json_t *findings(struct cli *cli, const struct look *l)
+{
+    json_t *all = json_array();
+    struct cairn_ns_list *list = NULL;
+    struct cli_call call;
+    for (size_t i = 0; i < json_array_size(l->nodes); i++) {
+        const json_t *of = json_object_get(json_array_get(l->nodes, i), "findings");
+        for (size_t k = 0; k < json_array_size(of); k++) {
+            if (list == NULL && cairn_ns_list(cli->session, &list, cli_call_init(cli, &call, 0)) != 0)
+                list = NULL;
+            name_namespace(json_array_get(of, k), list);
+            json_array_append(all, json_array_get(of, k));
+        }
+    }
+    cairn_free(list);
+    return all;
+}
+
+/* ---- what is shown ---- */
+
+static const struct cli_col node_cols[] = {
+    { "NODE", "node", CLI_CELL_TEXT },           { "STATE", "state", CLI_CELL_TEXT },
+    { "ROUNDS", "rounds", CLI_CELL_NUMBER },     { "SLOTS", "slots", CLI_CELL_NUMBER },
+    { "KEYS", "keys", CLI_CELL_NUMBER },         { "BYTES", "bytes", CLI_CELL_BYTES },
+    { "REPAIRED", "repaired", CLI_CELL_NUMBER }, { "OPEN", "open", CLI_CELL_NUMBER },
+};
+
+static void put_text(struct cli *cli, const char *text)
+{
+    cli_put_printable(cli->out, text, strlen(text));
+}
+
+static void show_finding(struct cli *cli, const json_t *f)
+{
+    const json_t *copies = json_object_get(f, "copies"), *a = json_array_get(copies, 0), *b = json_array_get(copies, 1);
+    const json_t *ns = json_object_get(f, "namespace"), *key = json_object_get(f, "key");
+    char number[24];
+    snprintf(number, sizeof(number), "%lld", (long long)json_integer_value(ns));
+    fprintf(cli->out, "%s: ", text_of(f, "outcome"));
+    put_text(cli, json_is_string(ns) ? json_string_value(ns) : number);
+    fputs(key != NULL ? " " : " 0x", cli->out);
+    put_text(cli, key != NULL ? json_string_value(key) : text_of(f, "key_hex"));
+    fprintf(cli->out, " (slot %lld): %s at %s, %s at %s\n", (long long)number_of(f, "slot"), text_of(a, "copy"),
+            text_of(a, "node"), text_of(b, "copy"), text_of(b, "node"));
+}
+
+static int show(struct cli *cli, const struct look *l)
+{
+    json_t *all = findings(cli, l);
+    struct cli_table *t = cli_table_new(cli, "nodes", node_cols, ARRAY_SIZE(node_cols));
+    for (size_t i = 0; i < json_array_size(l->nodes); i++) {
+        const json_t *n = json_array_get(l->nodes, i);
+        cli_table_row(t, (struct cli_cell[]){
+                             CLI_TEXT(text_of(n, "node")), CLI_TEXT(text_of(n, "state")),
+                             CLI_NUM((uint64_t)number_of(n, "rounds")), CLI_NUM((uint64_t)number_of(n, "slots")),
+                             CLI_NUM((uint64_t)number_of(n, "keys")), CLI_NUM((uint64_t)number_of(n, "bytes")),
+                             CLI_NUM((uint64_t)number_of(n, "repaired")), CLI_NUM((uint64_t)number_of(n, "open")) });
+    }
+    cli_table_extra(t, "findings", json_incref(all));
+    int status = cli_table_end(t);
+    for (size_t i = 0; !cli->g.json && i < json_array_size(all); i++)
+        show_finding(cli, json_array_get(all, i));
+    json_decref(all);
+    return status == CLI_OK && (l->open > 0 || l->silent > 0) ? CLI_DEGRADED : status;
+}
+
+/* Until no node is at it, as long as some get on. */
+static int wait_for_it(struct cli *cli, struct look *l, uint64_t stall_ms)
+{
+    const struct timespec pause = { .tv_nsec = LOOK_MS * (long)CAIRN_NS_PER_MS };
+    uint64_t changed_ns = cli_now_ns();
+    while (l->running > 0) {
+        json_int_t done = l->done;
+        nanosleep(&pause, NULL);
+        look_free(l);
+        int status = look(cli, false, l);
+        if (status != CLI_OK)
+            return status;
+        if (l->done != done)
+            changed_ns = cli_now_ns();
+        if (cli_now_ns() - changed_ns >= stall_ms * CAIRN_NS_PER_MS)
+            return cli_fail(cli, CAIRN_E_TIMEOUT, "no node has got on for --stall", "comparing replicas");
+    }
+    return CLI_OK;
+}
+
+static int scrub_run(struct cli *cli, void *args)
+{
+    const struct scrub_args *a = args;
+    struct look l = { 0 };
+    int status = cli_connect(cli);
+    if (status == CLI_OK)
+        status = look(cli, a->start, &l);
+    if (status == CLI_OK && a->wait)
+        status = wait_for_it(cli, &l, a->stall_ms);
+    if (status == CLI_OK)
+        status = show(cli, &l);
+    look_free(&l);
+    return status;
+}
+
+static const struct cli_opt scrub_opts[] = {
+    CLI_OPT(struct scrub_args, start, "start", 's', CLI_FLAG, NULL, NULL,
+            "begin a round now, at every node that rests"),
+    CLI_OPT(struct scrub_args, wait, "wait", 'w', CLI_FLAG, NULL, NULL, "until no node is in the middle of a round"),
+    CLI_OPT(struct scrub_args, stall_ms, "stall", 0, CLI_TIME, "TIME", "5m",
+            "with --wait: give up (exit 6) when no node has got on for so long; the rounds go on"),
+    CLI_OPT_END,
+};
+
+const struct cli_command cli_scrub = {
+    .name = "scrub",
+    .operands = "",
+    .summary = "show how far the comparing of replicas is, and what it has found; or begin it",
+    .text = "Each node compares the slots that it leads with what the other nodes in sync have, key by key, in the "
+            "background "
+            "(cluster.scrub_rate, cluster.scrub_interval), while everything is served as ever. A copy that is missing, "
+            "does not "
+            "match its checksums, or whose extents are in quarantine is repaired from a good one. Two copies that both "
+            "look good "
+            "and differ are only told, as different: which of them is right somebody else has to say, by writing the "
+            "key anew. "
+            "Findings are listed until a later round finds the key well again; those that were repaired, until there "
+            "are too many, "
+            "or the node is started again. Numbers are since a node's start. Exits with 5 while there are findings "
+            "that are not "
+            "repaired, or a node does not answer. For administrators.",
+    .opts = scrub_opts,
+    .args_size = sizeof(struct scrub_args),
+    .examples = (const struct cli_example[]){ { "cairn scrub", "what has been compared, and found?" },
+                                              { "cairn scrub --start --wait", "compare everything now" },
+                                              { NULL, NULL } },
+    .run = scrub_run,
+    .group = "The node",
+};
