@@ -95,8 +95,8 @@ class Procs:
             print("+ " + shlex.join(argv), file=sys.stderr)
 
 
-def wait_until(ready, seconds, what, process=None, log=None):
-    """Polls @ready() until it holds. Raises Failed when time is up or @process has ended, with the end of its log."""
+def wait_until(ready, seconds, what, process=None, log=None, every=0.01):
+    """Polls @ready() until it holds, at most each @every seconds. Raises Failed when time is up or @process has ended, with the end of its log."""
     end = time.monotonic() + seconds
     while not ready():
         dead = process is not None and process.poll() is not None
@@ -106,4 +106,4 @@ def wait_until(ready, seconds, what, process=None, log=None):
                 with open(log, errors="replace") as f:
                     tail = ": " + " | ".join(f.read().strip().splitlines()[-5:])
             raise Failed(f"{what} {'ended' if dead else 'is not ready after %g s' % seconds}{tail}")
-        time.sleep(0.01)
+        time.sleep(every)
