@@ -83,6 +83,17 @@ static bool op_lease_is_valid(struct cairn_replica *r)
     return true;
 }
 
+static bool op_copy_open(struct cairn_replica *r)
+{
+    (void)r;
+    return true;
+}
+
+static void op_copy_nothing(struct cairn_replica *r)
+{
+    (void)r;
+}
+
 static const struct cairn_replica_ops ops = { .log_append = op_log_append,
                                               .log_cut = op_log_cut,
                                               .log_sync = op_log_sync,
@@ -90,6 +101,9 @@ static const struct cairn_replica_ops ops = { .log_append = op_log_append,
                                               .send = op_send,
                                               .propose = op_propose,
                                               .apply = op_apply,
+                                              .copy_open = op_copy_open,
+                                              .copy_read = op_copy_nothing,
+                                              .copy_close = op_copy_nothing,
                                               .lease_is_valid = op_lease_is_valid };
 
 static void deliver(void *arg, uint32_t to, uint32_t from, const uint8_t *bytes, size_t len)
@@ -322,6 +336,56 @@ static void refused_joiner_is_waited_for(void **state)
     assert_int_equal(rc, 0);
 }
 
+static void copied(struct bench *b, struct cairn_who from, uint64_t number)
+{
+    cairn_replica_receive(&b->r, &(struct cairn_repl_msg){ .kind = CAIRN_REPL_COPIED,
+                                                           .from = from,
+                                                           .to = self,
+                                                           .epoch = b->r.rec.epoch,
+                                                           .job = b->last[CAIRN_REPL_COPY].job,
+                                                           .number = number });
+}
+
+/* A learner empties itself for a copy. What it had said before, of entries behind the copy's base, comes when it has the
+ * copy: it does not count, for those entries have to be sent again. */
+static void what_was_said_before_a_copy_is_void(void **state)
+{
+    struct bench *b = *state;
+    struct replica_peer *p;
+
+    learn(b, 1, CAIRN_SLOT_ACTIVE, self, WITH(n2));
+    disk(b);
+    ack(b, n2, 1, b->end);
+    apply_all(b);
+    assert_int_equal(b->r.sm.state, REPLICA_ACTIVE);
+    cairn_replica_receive(&b->r, &(struct cairn_repl_msg){
+                                     .kind = CAIRN_REPL_MATCH, .from = n1, .to = self, .epoch = 1, .partial = true });
+    world_run_until(b->world, cairn_env_now_ns(b->r.env) + times.resend_ns);
+    assert_int_equal(b->last[CAIRN_REPL_COPY].part, CAIRN_COPY_BEGIN);
+    copied(b, n1, 1);
+    cairn_replica_on_page(&b->r, 0, (const uint8_t *)"", 0, true);
+    for (uint64_t number = 2; b->last[CAIRN_REPL_COPY].part != CAIRN_COPY_END; number++)
+        copied(b, n1, number);
+    p = &b->r.peers[b->r.peers[0].who.node == n1.node ? 0 : 1];
+    assert_true(cairn_who_is(p->who, n1) && p->phase == PEER_COPY);
+    copied(b, n1, b->last[CAIRN_REPL_COPY].number + 1);
+    assert_int_equal(p->phase, PEER_PROBED);
+    b->proposed.kind = 0;
+
+    ack(b, n1, 1, b->end); /* of a log that began before */
+    assert_int_equal(p->matched, 0);
+    assert_int_equal(b->proposed.kind, 0);
+    cairn_replica_receive(&b->r, &(struct cairn_repl_msg){ .kind = CAIRN_REPL_ACK,
+                                                           .from = n1,
+                                                           .to = self,
+                                                           .epoch = 1,
+                                                           .matched = b->end,
+                                                           .synced = b->end,
+                                                           .base = p->base });
+    assert_int_equal(p->matched, b->end);
+    assert_int_equal(b->proposed.kind, CAIRN_CHANGE_JOIN);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -330,6 +394,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(reads_wait_until_the_log_is_applied, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(cut_is_on_disk_before_the_ack, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(refused_joiner_is_waited_for, bench_begin, bench_end),
+        cmocka_unit_test_setup_teardown(what_was_said_before_a_copy_is_void, bench_begin, bench_end),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

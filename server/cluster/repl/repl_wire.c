@@ -243,6 +243,7 @@ static bool put_kind(const struct cairn_repl_msg *m, Cairn__Wire__ReplMessage *w
         w->ack->matched = m->matched;
         w->ack->synced = m->synced;
         w->ack->leaves = m->leaves;
+        w->ack->log_base = m->base;
         return true;
     case CAIRN_REPL_NACK:
         w->kind_case = CAIRN__WIRE__REPL_MESSAGE__KIND_NACK;
@@ -292,6 +293,7 @@ static int get_kind(const Cairn__Wire__ReplMessage *w, const uint8_t *payload, s
         m->matched = w->ack->matched;
         m->synced = w->ack->synced;
         m->leaves = w->ack->leaves;
+        m->base = w->ack->log_base;
         return 0;
     case CAIRN__WIRE__REPL_MESSAGE__KIND_NACK:
         m->kind = CAIRN_REPL_NACK;

@@ -23,9 +23,11 @@ static void send_match(struct cairn_replica *r)
 
 static void send_ack(struct cairn_replica *r)
 {
-    struct cairn_repl_msg m = {
-        .kind = CAIRN_REPL_ACK, .matched = r->matched, .synced = r->log.synced, .leaves = r->leaves
-    };
+    struct cairn_repl_msg m = { .kind = CAIRN_REPL_ACK,
+                                .matched = r->matched,
+                                .synced = r->log.synced,
+                                .leaves = r->leaves,
+                                .base = r->log.base.pos };
 
     r->ack_owed = false;
     cairn_replica__send(r, r->rec.primary, &m);

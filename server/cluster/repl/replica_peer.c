@@ -58,6 +58,7 @@ static void peer_add(struct cairn_replica *r, const struct replica_peer *old, ui
             continue;
         p->who.inc = old[i].who.inc;
         p->leaves = old[i].leaves;
+        p->base = old[i].base;
         p->phase = old[i].phase == PEER_COPY ? PEER_COPY : PEER_PROBED;
         p->first = p->next = MAX(MIN(MAX(old[i].matched + 1, old[i].first), first), r->log.base.pos + 1);
     }
@@ -89,7 +90,7 @@ struct replica_peer *cairn_replica__speaker(struct cairn_replica *r, const struc
     if (m->from.inc > p->who.inc) { /* a learner, for the first time or restarted: what its old self had is void */
         p->who.inc = m->from.inc;
         p->leaves = false;
-        p->matched = 0;
+        p->matched = p->base = 0;
         p->phase = PEER_PROBED;
         p->commit_sent = 0;
     }

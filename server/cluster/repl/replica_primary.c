@@ -248,8 +248,8 @@ void cairn_replica__on_ack(struct cairn_replica *r, const struct cairn_repl_msg 
 
     if (p == NULL)
         return;
-    p->leaves = m->leaves;
-    if (p->phase == PEER_COPY || p->phase == PEER_SILENT || m->matched > r->log.end.pos)
+    p->leaves |= m->leaves; /* a late word does not take it back */
+    if (p->phase == PEER_COPY || p->phase == PEER_SILENT || m->matched > r->log.end.pos || m->base < p->base)
         return;
     p->matched = MAX(p->matched, m->matched);
     p->next = MAX(p->next, p->matched + 1);

@@ -174,7 +174,8 @@ struct cairn_repl_msg {
 
     /* ACK: cumulative */
     uint64_t matched, synced;
-    bool leaves; /* its process ends soon: not to be waited for */
+    bool leaves;   /* its process ends soon: not to be waited for */
+    uint64_t base; /* where its log begins */
 
     /* MATCH: the sender's log; what it has applied cannot be cut */
     struct cairn_at end, applied;

@@ -90,7 +90,7 @@ static const struct cairn_run some_runs[] = { { 1, 1 }, { 3, 8 }, { 5, 10 }, { 6
 static const struct cairn_repl_msg messages[] = {
     { MESSAGE, .kind = CAIRN_REPL_APPEND, .prev = { 2, 7 }, .entries = some_entries, .nentries = 5, .commit = 9 },
     { MESSAGE, .kind = CAIRN_REPL_APPEND, .prev = { 0, 0 } },
-    { MESSAGE, .kind = CAIRN_REPL_ACK, .matched = 12, .synced = 10 },
+    { MESSAGE, .kind = CAIRN_REPL_ACK, .matched = 12, .synced = 10, .base = 3 },
     { MESSAGE, .kind = CAIRN_REPL_NACK },
     { MESSAGE, .kind = CAIRN_REPL_MATCH, .end = { 6, 12 }, .applied = { 3, 9 }, .runs = some_runs, .nruns = 4,
       .partial = true },
