@@ -86,12 +86,12 @@ def on_terminal(argv, env, columns=0):
 
 
 def wait_for(what, condition, seconds=DEADLINE_S):
-    until, pause = time.monotonic() + seconds, 0.01
+    began = time.monotonic()
     while not condition():
-        if time.monotonic() > until:
+        waited = time.monotonic() - began
+        if waited > seconds:
             raise AssertionError("waited %d s for %s" % (seconds, what))
-        time.sleep(pause)
-        pause = min(0.1, 1.2 * pause)  # most conditions start a program, and what is waited for needs the processor
+        time.sleep(0.01 if waited < 1 else 0.1)  # most start a program, and what is waited for needs the processor
 
 
 class Node:

@@ -64,7 +64,7 @@ class Lifecycle(Case):
                                stderr=subprocess.DEVNULL, env=clean_env(CAIRN_WORKSPACE=n.workspace))
         self.addCleanup(put.stdin.close)
         # Its namespace is open when it asks for the value.
-        wait_for("the put to read", lambda: "pipe_read" in open("/proc/%d/wchan" % put.pid).read())
+        wait_for("the put to read", lambda: "pipe_read" in pathlib.Path("/proc/%d/wchan" % put.pid).read_text())
         self.assertEqual(n.stop(), 0)
         began = time.monotonic()
         put.stdin.write(b"x")
