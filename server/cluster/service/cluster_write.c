@@ -112,7 +112,8 @@ static bool has_no_room(struct side_worker *to, const struct cairn_cluster_write
         return false;
     to->room_bytes += w->record_len;
     if (now >= to->room_look_ns || to->room_bytes >= ROOM_LOOK_BYTES) {
-        to->has_no_room = side_disk_is_full(to->c) | cluster_slots_refuses(to->slots);
+        to->has_no_room = cluster_slots_refuses(to->slots);
+        to->has_no_room |= side_disk_is_full(to->c); /* both are looked at */
         to->room_bytes = 0;
         to->room_look_ns = now + ROOM_LOOK_MS * CAIRN_NS_PER_MS;
     }
