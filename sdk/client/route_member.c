@@ -149,9 +149,11 @@ static bool is_home(const struct cairn_routing *r, uint16_t place)
 
 bool route_member_is_nowhere(const struct cairn_routing *r, uint16_t place)
 {
-    struct cairn_addr addrs[ROUTE_ADDRS_MAX];
+    const char *texts[ROUTE_ADDRS_MAX];
 
-    return r->map.nodes[place]->revision != 0 && addresses_of(r, place, addrs) == 0 && !is_home(r, place);
+    /* Of a name that is not known here there may be more to know in a moment. */
+    return r->map.nodes[place]->revision != 0 && cairn_route_map_addresses(&r->map, place, texts) == 0 &&
+           !is_home(r, place);
 }
 
 /* Whoever cairn_connect() found is where it was found, if it says nothing better. */

@@ -336,6 +336,37 @@ static void refused_joiner_is_waited_for(void **state)
     assert_int_equal(rc, 0);
 }
 
+/* Who has no room for entries still hears what is committed of those that he has: applying them is what makes room. */
+static void commits_are_heard_without_room(void **state)
+{
+    struct bench *b = *state;
+    struct cairn_log_entry e = buffered(1, 3);
+    struct cairn_repl_msg m = { .kind = CAIRN_REPL_APPEND,
+                                .from = n1,
+                                .to = self,
+                                .epoch = 1,
+                                .prev = { 1, 2 },
+                                .entries = &e,
+                                .nentries = 1,
+                                .commit = 3 };
+    uint32_t acks;
+
+    learn(b, 1, CAIRN_SLOT_ACTIVE, n1, WITH(self));
+    append(b, n1, 1, (struct cairn_at){ 0 }, start_of(1, 1), 0);
+    append(b, n1, 1, (struct cairn_at){ 1, 1 }, buffered(1, 2), 1);
+    disk(b);
+    assert_int_equal(b->r.commit, 1);
+    acks = b->said[CAIRN_REPL_ACK];
+    cairn_replica_hear_commit(&b->r, &m);
+    assert_int_equal(b->r.commit, 2);
+    assert_int_equal(b->end, 2);
+    assert_int_equal(b->said[CAIRN_REPL_ACK], acks);
+    m.from = n2; /* no primary of ours */
+    m.commit = 3;
+    cairn_replica_hear_commit(&b->r, &m);
+    assert_int_equal(b->r.commit, 2);
+}
+
 static void copied(struct bench *b, struct cairn_who from, uint64_t number)
 {
     cairn_replica_receive(&b->r, &(struct cairn_repl_msg){ .kind = CAIRN_REPL_COPIED,
@@ -394,6 +425,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(reads_wait_until_the_log_is_applied, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(cut_is_on_disk_before_the_ack, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(refused_joiner_is_waited_for, bench_begin, bench_end),
+        cmocka_unit_test_setup_teardown(commits_are_heard_without_room, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(what_was_said_before_a_copy_is_void, bench_begin, bench_end),
     };
 

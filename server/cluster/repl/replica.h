@@ -206,6 +206,8 @@ int cairn_replica_restore_entry(struct cairn_replica *r, const struct cairn_log_
  * came with must not be taken (M1), it will come again. */
 int cairn_replica_learn(struct cairn_replica *r, const struct cairn_slot_record *rec);
 void cairn_replica_receive(struct cairn_replica *r, const struct cairn_repl_msg *m);
+/** Of an APPEND for whose entries there is no room: what of ours it says is committed. It is not answered. */
+void cairn_replica_hear_commit(struct cairn_replica *r, const struct cairn_repl_msg *m);
 /** What is `buffered` goes to the disk now; to be called every sync_interval or sync_bytes (§5). */
 void cairn_replica_flush(struct cairn_replica *r);
 void cairn_replica_on_synced(struct cairn_replica *r);

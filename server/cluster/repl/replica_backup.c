@@ -117,6 +117,13 @@ void cairn_replica__on_append(struct cairn_replica *r, const struct cairn_repl_m
     cairn_replica__commit(r, MIN(m->commit, r->matched));
 }
 
+void cairn_replica_hear_commit(struct cairn_replica *r, const struct cairn_repl_msg *m)
+{
+    if (m->kind == CAIRN_REPL_APPEND && m->to.node == r->self.node && m->to.inc == r->self.inc &&
+        m->epoch == r->rec.epoch && follows(r) && !r->partial && cairn_who_is(m->from, r->rec.primary))
+        cairn_replica__commit(r, MIN(m->commit, r->matched));
+}
+
 void cairn_replica__backup_synced(struct cairn_replica *r)
 {
     if (r->ack_owed && follows(r) && r->last_sync_pos <= r->log.synced)

@@ -132,6 +132,7 @@ struct cairn_coordinator {
     struct cairn_coordinator_plan *planning; /* being made: of a class, one at a time */
     uint64_t progress_ns, progress_done;     /* since when moves are made, and how many were done before; 0: none are */
     uint32_t reads_done, ticks;
+    bool count_is_old;          /* something was stored since */
     uint64_t count_ns, look_ns; /* when to count again; before then there is no look beside the ticks */
     uint64_t read_revision;
     /* as CAIRN_CLUSTER_KEY_LED was read: who, and the entry's revision; 0: there is none */

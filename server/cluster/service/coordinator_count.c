@@ -131,4 +131,5 @@ void cairn_coordinator__count(struct cairn_coordinator *co)
     }
     count_members(co);
     count_progress(co);
+    co->count_is_old = false;
 }

@@ -77,7 +77,8 @@ json_t *cairn_coordinator_status(struct cairn_coordinator *co)
 {
     json_t *members = json_array(), *o;
 
-    cairn_coordinator__count(co); /* who goes on by what he is told, to the next node for example, is told what is */
+    if (co->count_is_old) /* who goes on by what he is told, to the next node for example, is told what is */
+        cairn_coordinator__count(co);
     o = cairn_coordinator_counts_json(&co->counts);
     for (uint32_t i = 0; i < co->members.n; i++)
         json_array_append_new(members, member_json(co->members.all[i]));

@@ -47,6 +47,7 @@ static void slot_stored(struct cairn_write *w, uint64_t revision)
     int rc = co->ops->put_slot(co, x->slot, &x->rec, revision);
 
     co->changed[x->slot] = revision;
+    co->count_is_old = true;
     if (x->rec.epoch == 1)
         cairn_coordinator__class_grew(co, x->slot, revision);
     if (rc != 0)
@@ -192,6 +193,7 @@ static void member_begin(struct cairn_coordinator *co, struct cairn_member *m)
 void cairn_coordinator__store_member(struct cairn_coordinator *co, struct cairn_member *m)
 {
     m->dirty = true;
+    co->count_is_old = true;
     if (!m->writing)
         member_begin(co, m);
 }

@@ -306,8 +306,9 @@ void cluster_slots_receive(struct cluster_slots *w, const struct cairn_repl_msg 
         bytes += m->entries[i].body_len;
     if (m->nentries > 0 &&
         (w->unapplied > w->conf.unapplied_bytes || !cairn_slot_disk_has_room(w->conf.disk, w->conf.worker, bytes)))
-        return; /* it comes again, or others go on without us */
-    cairn_replica_receive(&s->replica, m);
+        cairn_replica_hear_commit(&s->replica, m); /* the rest comes again, or others go on without us */
+    else
+        cairn_replica_receive(&s->replica, m);
     slots_tell_state(s);
 }
 
