@@ -88,6 +88,7 @@ static void on_look(void *arg)
 
 void file_look_init(struct file_store *f)
 {
+    on_look(f); /* at a start, which may wait: what is answered before the first errand is over */
     cairn_errand_init(&f->looking, 0, on_look, f);
 }
 

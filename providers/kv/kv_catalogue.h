@@ -1,4 +1,5 @@
-/* The catalogue of the RocksDB store: which databases there are, behind handle 0 of the keyspace, which is no database's.
+/* The catalogue of the RocksDB store: which databases there are, behind handle 0 of the keyspace, which is no
+ * database's.
  *
  *   0000 'D' name   what cairn_kv_dir must know of a database: struct catalogue_entry
  *   0000 'G'        the last generation given out, so that handles are not given out twice

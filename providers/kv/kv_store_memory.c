@@ -1,9 +1,9 @@
 /* The memory store: a tree per database under a reader-writer lock, all of one provider within one limit of bytes.
  *
  * Everything is answered at once, on the caller's thread. A lock is held for one page or WRITES_PER_LOCK writes at
- * most, and never while anybody is answered: an answer may go out by a system call, or call back. The structures of databases stay until the store is closed, so an operation that found a handle may look at its
- * slot whatever happens to the database meanwhile: under the lock, db->handle says whether it is still the one that was
- * meant. */
+ * most, and never while anybody is answered: an answer may go out by a system call, or call back. The structures of
+ * databases stay until the store is closed, so an operation that found a handle may look at its slot whatever happens
+ * to the database meanwhile: under the lock, db->handle says whether it is still the one that was meant. */
 #include "providers/kv/kv_store_memory.h"
 
 #include <stdlib.h>

@@ -330,11 +330,14 @@ bool router_op_take_parts(struct router_op *op, uint32_t regions);
 void router_op_drop_parts(struct router_op *op);
 /* A region's transfer through part->call, with part->msg. */
 void router_part_call(struct router_part *part, uint32_t method, void (*done)(struct cairn_rpc_call *call));
+/* Counts @op among those that write regions which no record names yet, until it ends: the sweeper waits for them. */
+void router_op_storing(struct router_op *op);
+
+/* router_reclaim.c */
+
 /* Remembers the regions that an old record names; false: they cannot be known, and the sweeper will have to find them.
  */
 bool router_op_note_old(struct router_op *op, const uint8_t *record, size_t len);
-/* Counts @op among those that write regions which no record names yet, until it ends: the sweeper waits for them. */
-void router_op_storing(struct router_op *op);
 /* Of a REMOVE of regions that did not fail as a whole: how many are there still. */
 uint32_t router_count_left(const struct cairn_rpc_call *call);
 /* Removes op->old; @next runs when that is done, or has failed and was noted for the sweeper. @named: a record named

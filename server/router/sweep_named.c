@@ -14,8 +14,6 @@ void router_sweep_keep(void *arg, uint64_t id)
     router_sweep_set_name(&s->candidates, id);
 }
 
-void router_sweep_logs(struct router_sweep *s);
-
 static void sweep_on_named(void *arg, int rc)
 {
     struct router_sweep *s = arg;

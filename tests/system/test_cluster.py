@@ -249,7 +249,7 @@ class Cluster(ClusterCase):
                 self.ok(self.all[1].cairn("get", "many", key, "/dev/null"))
             self.ok(self.all[0].cairn("rm", "--prefix", "many", "f"))
         wait_for("room again", lambda: self.all[0].cairn("put", "-v", "1", "many", "after").code == OK)
-        self.assertTrue(self.is_whole())
+        wait_for("all replicas", self.is_whole)
         for node in self.all:
             log = node.log()
             self.assertNotIn("takes no more part", log)

@@ -220,7 +220,7 @@ class Moves(Etcd, Case):
         status = self.cairn(first, "status")
         self.assertEqual(status.code, DEGRADED)
         self.assertRegex(status.out, r"missing replicas\nREPLICAS-WANTED +SLOTS .*\n +3 +1,024 +1,024 +1 +data\n")
-        self.fails(self.cairn(first, "wait-ready", "--whole", "--timeout", "1s"), TIMEOUT, "of 1024 slots 1024 miss replicas")
+        self.fails(self.cairn(first, "wait-ready", "--whole", "--timeout", "10s"), TIMEOUT, "of 1024 slots 1024 miss replicas")
         for n in (2, 3):
             self.add()
             wait_for("%d replicas" % n, lambda: self.cluster(first)["classes"][0]["fewest"] == n)

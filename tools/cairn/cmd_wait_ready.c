@@ -114,10 +114,13 @@ static int wait_ready_run(struct cli *cli, void *args)
     struct cairn_error_info error = { .text = "" };
     struct timespec pause = { .tv_nsec = 10 * (long)CAIRN_NS_PER_MS };
     int rc = CAIRN_E_TIMEOUT;
+    bool looked = false;
     w.until_ns = w.began_ns + cli->g.timeout_ms * CAIRN_NS_PER_MS;
     while (cli_now_ns() < w.until_ns) {
         rc = node_answers(&w, &error);
-        snprintf(w.text, sizeof(w.text), "%s", error.text);
+        if (rc != 0 && !looked) /* a last try that is cut short says nothing of the cluster */
+            snprintf(w.text, sizeof(w.text), "%s", error.text);
+        looked |= rc == 0 && a->whole;
         if (rc == 0 && a->whole)
             rc = cluster_is_whole(&w);
         if (rc == 0 || is_final(rc))
@@ -129,7 +132,7 @@ static int wait_ready_run(struct cli *cli, void *args)
     }
     draw_end(&w);
     if (is_final(rc))
-        return cli_fail(cli, rc, error.text, "waiting for the node");
+        return cli_fail(cli, rc, w.text, "waiting for the node");
     if (rc != 0)
         return cli_fail(cli, CAIRN_E_TIMEOUT, w.text, a->whole ? "the cluster is not whole" : "the node is not ready");
     if (cli->g.json)
@@ -149,9 +152,8 @@ const struct cli_command cli_wait_ready = {
     .name = "wait-ready",
     .operands = "",
     .summary = "wait until the node answers, or its cluster is whole, at most --timeout",
-    .text = "Exits with 0 as soon as it does, with 6 if the time is over. With --whole a node that is in no cluster "
-            "has only "
-            "to answer.",
+    .text = "Exits with 0 as soon as it does, with 6 if the time is over. "
+            "With --whole a node that is in no cluster has only to answer.",
     .opts = wait_ready_opts,
     .args_size = sizeof(struct wait_ready_args),
     .examples =
