@@ -18,6 +18,7 @@
 #ifndef CAIRN_SERVER_CLUSTER_SERVICE_SCRUB_H
 #define CAIRN_SERVER_CLUSTER_SERVICE_SCRUB_H
 
+#include "server/cluster/service/record.h"
 #include "server/cluster/service/side.h"
 #include "server/cluster/service/store_scan.h"
 
@@ -69,8 +70,11 @@ json_t *scrub_report_json(struct cairn_cluster *c);
 /* ---- scrub_wire.c ---- */
 
 bool scrub_ask_is_good(const Cairn__Wire__ClusterCompare *m);
+/* Of one key also: its bytes are those that its digest is of. */
 bool scrub_answer_is_good(const Cairn__Wire__ClusterCompare *ask, const Cairn__Wire__ClusterCompared *m,
-                          uint32_t payload_len);
+                          const uint8_t *payload, uint32_t payload_len);
+/* Whether @record may be written for a repair: it is whole, and in a format that is known. Then @r is what it says. */
+bool scrub_record_is_good(const uint8_t *record, uint32_t len, struct cairn_record *r);
 
 /* ---- scrub_key.c ---- */
 

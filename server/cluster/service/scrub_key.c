@@ -12,8 +12,6 @@
  *  DONE    the outcome was told. */
 #include "server/cluster/service/scrub.h"
 
-#include "server/cluster/service/record.h"
-
 #include <stdlib.h>
 
 enum { KEY_OWN, KEY_PEER, KEY_AGAIN, KEY_REPAIR, KEY_PAUSE, KEY_DONE, KEY_NR };
@@ -100,15 +98,10 @@ static void on_fetched(struct cairn_rpc_call *call)
 }
 
 /* @bad's node asks @good's for the regions, of which it may have some. */
-static int fetch_start(struct scrub_key *k, const uint8_t *record, uint32_t len, uint64_t good, uint64_t bad)
+static int fetch_start(struct scrub_key *k, const struct cairn_record *r, uint64_t good, uint64_t bad)
 {
-    struct cairn_record r;
-    int rc = cairn_record_parse(record, len, &r);
-
-    if (rc != 0)
-        return rc;
-    k->ids = malloc(r.nregions * sizeof(*k->ids) + 1);
-    k->lengths = malloc(r.nregions * sizeof(*k->lengths) + 1);
+    k->ids = malloc(r->nregions * sizeof(*k->ids) + 1);
+    k->lengths = malloc(r->nregions * sizeof(*k->lengths) + 1);
     if (k->ids == NULL || k->lengths == NULL) {
         free(k->ids);
         free(k->lengths);
@@ -116,9 +109,9 @@ static int fetch_start(struct scrub_key *k, const uint8_t *record, uint32_t len,
         k->lengths = NULL;
         return CAIRN_E_NOMEM;
     }
-    for (uint32_t i = 0; i < r.nregions; i++) {
-        k->ids[i] = cairn_record_region(&r, i).id;
-        k->lengths[i] = cairn_record_region(&r, i).len;
+    for (uint32_t i = 0; i < r->nregions; i++) {
+        k->ids[i] = cairn_record_region(r, i).id;
+        k->lengths[i] = cairn_record_region(r, i).len;
     }
     cairn__wire__cluster_regions__init(&k->fetch);
     k->fetch.slot = k->slot;
@@ -126,7 +119,7 @@ static int fetch_start(struct scrub_key *k, const uint8_t *record, uint32_t len,
     k->fetch.owner = CAIRN_REGION_OWNER_TAG | key_ns(k);
     k->fetch.ids = k->ids;
     k->fetch.lengths = k->lengths;
-    k->fetch.n_ids = k->fetch.n_lengths = r.nregions;
+    k->fetch.n_ids = k->fetch.n_lengths = r->nregions;
     k->fetch.look = true;
     memset(&k->call, 0, offsetof(struct cairn_rpc_call, arena));
     k->call.msg = &k->fetch.base;
@@ -218,12 +211,17 @@ static void repair(struct scrub_key *k)
     const uint8_t *record = from_here ? k->scan.record : k->there.record;
     uint32_t len = from_here ? k->scan.record_len : k->there.len;
     uint64_t self = k->w->c->node;
-    int rc = CAIRN_E_NOMEM;
+    struct cairn_record r;
+    int rc;
 
+    if (!scrub_record_is_good(record, len, &r)) {
+        key_end(k, SCRUB_NOT_REPAIRED);
+        return;
+    }
     cairn_sm_move(&k->sm, KEY_REPAIR);
-    if (record != NULL && (bad == SCAN_NO_REGION || bad == SCAN_BAD_REGION))
-        rc = fetch_start(k, record, len, from_here ? self : k->peer.node, from_here ? k->peer.node : self);
-    else if (record != NULL)
+    if (bad == SCAN_NO_REGION || bad == SCAN_BAD_REGION)
+        rc = fetch_start(k, &r, from_here ? self : k->peer.node, from_here ? k->peer.node : self);
+    else
         rc = write_start(k, from_here ? here->index : k->there.index, record, len,
                          from_here ? k->before : k->there.applied);
     if (rc != 0)
@@ -268,7 +266,7 @@ static int peer_take(struct scrub_key *k, const struct cairn_rpc_call *call)
     const Cairn__Wire__ClusterCompared *m = (const Cairn__Wire__ClusterCompared *)call->reply;
     uint8_t *record;
 
-    if (!scrub_answer_is_good(&k->ask, m, call->reply_payload_len))
+    if (!scrub_answer_is_good(&k->ask, m, call->reply_payload, call->reply_payload_len))
         return CAIRN_E_PROTO;
     record = malloc(call->reply_payload_len + 1);
     if (record == NULL)

@@ -176,7 +176,7 @@ static void on_answer(struct cairn_rpc_call *call)
 
     if (!scrub_asked(s->w))
         return;
-    if (rc == 0 && !scrub_answer_is_good(&s->ask, m, call->reply_payload_len))
+    if (rc == 0 && !scrub_answer_is_good(&s->ask, m, call->reply_payload, call->reply_payload_len))
         rc = CAIRN_E_PROTO;
     if (rc != 0) {
         scrub_page_failed(s, rc);

@@ -89,6 +89,8 @@ void store_scan_fini(struct store_scan *x);
 /** done() comes later, unless the store ends; then @x has to stay until cluster_store_stop() is over. @rc: a scan that
  * could not be made says nothing. */
 void store_scan_start(struct store_scan *x);
+/** What a copy's digest is of. @index: STORE_INDEX_VALUE_BYTES of it, zeroes if it has no row. */
+uint64_t store_scan_copy_digest(enum scan_state state, const uint8_t *index, const uint8_t *record, uint32_t len);
 /** Of the keys from the @first on: two nodes that have the same say the same. */
 uint64_t store_scan_digest(const struct store_scan *x, uint32_t first);
 

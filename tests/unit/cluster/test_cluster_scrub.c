@@ -569,41 +569,84 @@ static void hostile_messages_are_refused(void **state)
     m.states = states;
     m.digests = digests;
     m.n_keys = m.n_states = m.n_digests = 2;
-    assert_true(scrub_answer_is_good(&ask, &m, 0));
-    assert_false(scrub_answer_is_good(&ask, &m, 1));
+    assert_true(scrub_answer_is_good(&ask, &m, NULL, 0));
+    assert_false(scrub_answer_is_good(&ask, &m, NULL, 1));
     m.n_states = 1;
-    assert_false(scrub_answer_is_good(&ask, &m, 0));
+    assert_false(scrub_answer_is_good(&ask, &m, NULL, 0));
     m.n_states = 2;
     states[1] = SCAN_STATES;
-    assert_false(scrub_answer_is_good(&ask, &m, 0));
+    assert_false(scrub_answer_is_good(&ask, &m, NULL, 0));
     states[1] = SCAN_SOUND;
     m.same = true;
-    assert_false(scrub_answer_is_good(&ask, &m, 0));
+    assert_false(scrub_answer_is_good(&ask, &m, NULL, 0));
     m.same = false;
     keys[1] = a; /* twice */
-    assert_false(scrub_answer_is_good(&ask, &m, 0));
+    assert_false(scrub_answer_is_good(&ask, &m, NULL, 0));
     keys[1] = b;
     ask.upto = a; /* one more than was asked for */
-    assert_false(scrub_answer_is_good(&ask, &m, 0));
+    assert_false(scrub_answer_is_good(&ask, &m, NULL, 0));
     ask.upto.len = 0;
     ask.after = a;
-    assert_false(scrub_answer_is_good(&ask, &m, 0));
+    assert_false(scrub_answer_is_good(&ask, &m, NULL, 0));
     ask.after.len = 0;
     m.applied = 2; /* and read what was committed before that */
-    assert_false(scrub_answer_is_good(&ask, &m, 0));
+    assert_false(scrub_answer_is_good(&ask, &m, NULL, 0));
     m.commit = 2;
     ask.applied = 3;
-    assert_false(scrub_answer_is_good(&ask, &m, 0));
+    assert_false(scrub_answer_is_good(&ask, &m, NULL, 0));
     ask.applied = 0;
     m.n_keys = m.n_states = m.n_digests = 0;
     m.more = true; /* of what? */
-    assert_false(scrub_answer_is_good(&ask, &m, 0));
+    assert_false(scrub_answer_is_good(&ask, &m, NULL, 0));
+}
+
+/* What is said to be good, and is not what was digested, or no record at all, is never written over another copy. */
+static void a_copy_is_what_its_digest_says(void **state)
+{
+    uint8_t key[] = { 0, 0, 0, 1, 'a' }, row[STORE_INDEX_VALUE_BYTES] = { 1 };
+    ProtobufCBinaryData keys[] = { { sizeof(key), key } };
+    Cairn__Wire__ClusterCompare ask = CAIRN__WIRE__CLUSTER_COMPARE__INIT;
+    Cairn__Wire__ClusterCompared m = CAIRN__WIRE__CLUSTER_COMPARED__INIT;
+    struct record good = embedded("value");
+    uint32_t states[] = { SCAN_SOUND };
+    uint64_t digests[] = { store_scan_copy_digest(SCAN_SOUND, row, good.bytes, good.len) };
+    struct cairn_record r;
+
+    (void)state;
+    ask.epoch = 3;
+    ask.one = true;
+    ask.upto = keys[0];
+    m.keys = keys;
+    m.states = states;
+    m.digests = digests;
+    m.n_keys = m.n_states = m.n_digests = 1;
+    m.index = (ProtobufCBinaryData){ sizeof(row), row };
+    assert_true(scrub_answer_is_good(&ask, &m, good.bytes, good.len));
+    assert_false(scrub_answer_is_good(&ask, &m, good.bytes, good.len - 1));
+    row[1] ^= 1;
+    assert_false(scrub_answer_is_good(&ask, &m, good.bytes, good.len));
+    row[1] ^= 1;
+    states[0] = SCAN_DAMAGED;
+    assert_false(scrub_answer_is_good(&ask, &m, good.bytes, good.len));
+    states[0] = SCAN_SOUND;
+    digests[0] = store_scan_copy_digest(SCAN_SOUND, row, NULL, 0); /* of nothing, which is not good */
+    assert_false(scrub_answer_is_good(&ask, &m, NULL, 0));
+    states[0] = SCAN_NO_RECORD;
+    digests[0] = store_scan_copy_digest(SCAN_NO_RECORD, row, NULL, 0);
+    assert_true(scrub_answer_is_good(&ask, &m, NULL, 0));
+
+    assert_true(scrub_record_is_good(good.bytes, good.len, &r));
+    assert_false(scrub_record_is_good(NULL, 0, &r));
+    assert_false(scrub_record_is_good(good.bytes, 0, &r));
+    good.bytes[CAIRN_RECORD_HEAD_BYTES] ^= 1;
+    assert_false(scrub_record_is_good(good.bytes, good.len, &r));
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(hostile_messages_are_refused),
+        cmocka_unit_test(a_copy_is_what_its_digest_says),
         cmocka_unit_test_setup_teardown(replicas_that_are_the_same, setup_long_leases, teardown),
         cmocka_unit_test_setup_teardown(a_bad_copy_is_repaired, setup_long_leases, teardown),
         cmocka_unit_test_setup_teardown(two_good_copies_that_differ_are_told, setup_long_leases, teardown),
