@@ -12,7 +12,8 @@
  *
  * A repair is an entry of the slot's log (STORE_REPAIR): every replica puts the good record at the same position. It is
  * appended only if no entry behind the position at which the record was read names the key. A region of a large value
- * is fetched anew from the good node; it is the same bytes whenever that happens.
+ * is fetched anew from the good node; it is the same bytes whenever that happens. A record of the other's that names
+ * regions is written when they are here, fetched and pinned: the entry is our own, and nobody else looks (I11, I12).
  *
  * Two copies that both look good and differ are told, and nothing else: nobody can say which one is right. */
 #ifndef CAIRN_SERVER_CLUSTER_SERVICE_SCRUB_H
@@ -99,6 +100,7 @@ struct scrub_key {
     uint64_t before, digest; /* before: what was applied before it was read here */
     enum scan_state first;   /* how it was the first time */
     bool repaired;
+    bool brings_regions, brought_regions; /* of the other's record, before it is written here; and they are here */
     uint32_t tries;
     struct {
         enum scan_state state;

@@ -1,40 +1,48 @@
 /* One key that two pages differ in: whether its copies do, and what is done about it. See scrub.h.
  *
- *  OWN ---> PEER ---> AGAIN ---> REPAIR ---> OWN
+ *  OWN ---> PEER ---> AGAIN ---> FETCH ---> WRITE ---> OWN
  *
- *  OWN, PEER, AGAIN and REPAIR may also go to PAUSE and DONE; PAUSE to OWN and DONE.
+ *  AGAIN may also go to WRITE; FETCH to OWN. OWN, PEER, AGAIN, FETCH and WRITE may also go to PAUSE and DONE; PAUSE to
+ *  OWN and DONE.
  *
  *  OWN     it is being read here.
  *  PEER    it is being read there, where all that was committed here before is applied.
  *  AGAIN   and here again, where all that was committed there is applied: it must not have changed.
- *  REPAIR  the good copy is on its way into the log; or the bad one's node fetches the regions that it names.
+ *  FETCH   the bad one's node fetches the regions that the good one names: they are what is bad; or this node is about
+ *          to write the other's record, and does not name what it has not (I11), nor what may be swept (I12).
+ *  WRITE   the good copy is on its way into the log; the regions that it names are here, pinned or named already.
  *  PAUSE   it was in use, or could not be read now.
  *  DONE    the outcome was told. */
 #include "server/cluster/service/scrub.h"
 
 #include <stdlib.h>
 
-enum { KEY_OWN, KEY_PEER, KEY_AGAIN, KEY_REPAIR, KEY_PAUSE, KEY_DONE, KEY_NR };
+enum { KEY_OWN, KEY_PEER, KEY_AGAIN, KEY_FETCH, KEY_WRITE, KEY_PAUSE, KEY_DONE, KEY_NR };
 enum { KEY_TRIES = 20, KEY_PAUSE_MS = 100, KEY_FETCH_MS = 60000 };
 
 #define TO CAIRN_SM_TO
 static const struct cairn_sm_state key_states[KEY_NR] = {
     [KEY_OWN] = { "OWN", CAIRN_SM_INITIAL, TO(KEY_PEER) | TO(KEY_PAUSE) | TO(KEY_DONE) },
     [KEY_PEER] = { "PEER", 0, TO(KEY_AGAIN) | TO(KEY_PAUSE) | TO(KEY_DONE) },
-    [KEY_AGAIN] = { "AGAIN", 0, TO(KEY_REPAIR) | TO(KEY_PAUSE) | TO(KEY_DONE) },
-    [KEY_REPAIR] = { "REPAIR", 0, TO(KEY_OWN) | TO(KEY_PAUSE) | TO(KEY_DONE) },
+    [KEY_AGAIN] = { "AGAIN", 0, TO(KEY_FETCH) | TO(KEY_WRITE) | TO(KEY_PAUSE) | TO(KEY_DONE) },
+    [KEY_FETCH] = { "FETCH", 0, TO(KEY_WRITE) | TO(KEY_OWN) | TO(KEY_PAUSE) | TO(KEY_DONE) },
+    [KEY_WRITE] = { "WRITE", 0, TO(KEY_OWN) | TO(KEY_PAUSE) | TO(KEY_DONE) },
     [KEY_PAUSE] = { "PAUSE", 0, TO(KEY_OWN) | TO(KEY_DONE) },
     [KEY_DONE] = { "DONE", CAIRN_SM_FINAL, 0 },
 };
 
-/* A repair is of a difference that was seen, between a copy that is good and one that is bad. */
+/* A repair is of a difference that was seen, between a copy that is good and one that is bad; and what another's record
+ * names is here before it is written. */
 static bool key_invariant(const struct cairn_sm *sm)
 {
     const struct scrub_key *k = CONTAINER_OF(sm, const struct scrub_key, sm);
 
+    bool repairs = sm->state == KEY_FETCH || sm->state == KEY_WRITE;
+
     return CAIRN_HOLDS(k->tries <= KEY_TRIES) &&
-           CAIRN_HOLDS(sm->state != KEY_REPAIR || ((k->first == SCAN_SOUND) != (k->there.state == SCAN_SOUND) &&
-                                                   (scan_is_bad(k->first) || scan_is_bad(k->there.state))));
+           CAIRN_HOLDS(sm->state != KEY_WRITE || !k->brings_regions || k->brought_regions) &&
+           CAIRN_HOLDS(!repairs || ((k->first == SCAN_SOUND) != (k->there.state == SCAN_SOUND) &&
+                                    (scan_is_bad(k->first) || scan_is_bad(k->there.state))));
 }
 
 const struct cairn_sm_kind scrub_key_kind = { "scrub-key", key_states, KEY_NR, key_invariant, 0 };
@@ -76,6 +84,7 @@ static uint32_t key_ns(const struct scrub_key *k)
 /* ---- repair ---- */
 
 static void own_start(struct scrub_key *k);
+static void good_write(struct scrub_key *k);
 
 static void on_fetched(struct cairn_rpc_call *call)
 {
@@ -90,6 +99,11 @@ static void on_fetched(struct cairn_rpc_call *call)
         return;
     if (call->rc != 0) {
         key_pause(k, SCRUB_NOT_REPAIRED);
+        return;
+    }
+    if (k->brings_regions) {
+        k->brought_regions = true;
+        good_write(k);
         return;
     }
     k->repaired = true;
@@ -203,29 +217,48 @@ static int write_start(struct scrub_key *k, const uint8_t *index, const uint8_t 
     return rc;
 }
 
-static void repair(struct scrub_key *k)
+static void repair_began(struct scrub_key *k, int rc)
+{
+    if (rc != 0)
+        key_pause(k, rc == CAIRN_E_BUSY ? SCRUB_IN_USE : rc == CAIRN_E_MOVED ? SCRUB_CANNOT : SCRUB_NOT_REPAIRED);
+}
+
+static void good_write(struct scrub_key *k)
 {
     const struct store_scan_key *here = &k->scan.keys[0];
-    bool from_here = here->state == SCAN_SOUND;
-    enum scan_state bad = from_here ? k->there.state : here->state;
-    const uint8_t *record = from_here ? k->scan.record : k->there.record;
-    uint32_t len = from_here ? k->scan.record_len : k->there.len;
-    uint64_t self = k->w->c->node;
-    struct cairn_record r;
-    int rc;
 
-    if (!scrub_record_is_good(record, len, &r)) {
+    if (key_replica(k) == NULL) {
+        key_end(k, SCRUB_CANNOT);
+        return;
+    }
+    cairn_sm_move(&k->sm, KEY_WRITE);
+    if (here->state == SCAN_SOUND)
+        repair_began(k, write_start(k, here->index, k->scan.record, k->scan.record_len, k->before));
+    else
+        repair_began(k, write_start(k, k->there.index, k->there.record, k->there.len, k->there.applied));
+}
+
+static void repair(struct scrub_key *k)
+{
+    bool from_here = k->scan.keys[0].state == SCAN_SOUND;
+    enum scan_state bad = from_here ? k->there.state : k->scan.keys[0].state;
+    bool bad_regions = bad == SCAN_NO_REGION || bad == SCAN_BAD_REGION;
+    const uint8_t *record = from_here ? k->scan.record : k->there.record;
+    uint64_t self = k->w->c->node, peer = k->peer.node;
+    struct cairn_record r;
+
+    if (!scrub_record_is_good(record, from_here ? k->scan.record_len : k->there.len, &r)) {
         key_end(k, SCRUB_NOT_REPAIRED);
         return;
     }
-    cairn_sm_move(&k->sm, KEY_REPAIR);
-    if (bad == SCAN_NO_REGION || bad == SCAN_BAD_REGION)
-        rc = fetch_start(k, &r, from_here ? self : k->peer.node, from_here ? k->peer.node : self);
-    else
-        rc = write_start(k, from_here ? here->index : k->there.index, record, len,
-                         from_here ? k->before : k->there.applied);
-    if (rc != 0)
-        key_pause(k, rc == CAIRN_E_BUSY ? SCRUB_IN_USE : rc == CAIRN_E_MOVED ? SCRUB_CANNOT : SCRUB_NOT_REPAIRED);
+    k->brings_regions = !from_here && !bad_regions && r.nregions > 0;
+    k->brought_regions = false;
+    if (!bad_regions && !k->brings_regions) {
+        good_write(k);
+        return;
+    }
+    cairn_sm_move(&k->sm, KEY_FETCH);
+    repair_began(k, fetch_start(k, &r, from_here ? self : peer, from_here ? peer : self));
 }
 
 /* ---- what is to be made of it ---- */
@@ -378,7 +411,7 @@ static void on_timer(void *arg)
 {
     struct scrub_key *k = arg;
 
-    if (k->sm.state == KEY_REPAIR) { /* it may still be done, and does no harm then */
+    if (k->sm.state == KEY_WRITE) { /* it may still be done, and does no harm then */
         cairn_replica_write_forget(&k->write);
         write_over(k);
         key_pause(k, SCRUB_NOT_REPAIRED);

@@ -449,7 +449,7 @@ static bool key_is_in(struct world *w, const char *state)
  * written is in the log then, and not yet among the records. */
 static void a_repair_never_undoes_a_write(void **state)
 {
-    static const char *const points[] = { "PEER", "REPAIR" };
+    static const char *const points[] = { "PEER", "WRITE" };
     struct world *w = *state;
     struct change x;
     char value[64];
@@ -477,6 +477,16 @@ static void a_repair_never_undoes_a_write(void **state)
     assert_int_equal(scrub_report_open(report(w, nodes[0])), 0);
 }
 
+static void lose_region(struct world *w, uint32_t i, uint64_t id)
+{
+    struct extents *x = &w->nodes[nodes[i]].extents;
+
+    for (uint32_t k = 0; k < x->n; k++) {
+        if (x->ids[k] == id)
+            x->ids[k--] = x->ids[--x->n];
+    }
+}
+
 static void regions_are_fetched_anew(void **state)
 {
     struct world *w = *state;
@@ -493,12 +503,7 @@ static void regions_are_fetched_anew(void **state)
         assert_int_equal(w->nodes[nodes[i]].extents.n, 3);
     w->nodes[nodes[1]].extents.damaged = 71;
     w->nodes[nodes[0]].extents.damaged = 72;
-    for (uint32_t i = 0; i < 3; i++) { /* it is gone */
-        struct extents *x = &w->nodes[nodes[1]].extents;
-
-        if (x->ids[i] == 73)
-            x->ids[i] = x->ids[--x->n];
-    }
+    lose_region(w, 1, 73);
     scrub(w);
     expect_finding(w, nodes[0], "large 71", SCRUB_REPAIRED, SCAN_SOUND, SCAN_BAD_REGION);
     expect_finding(w, nodes[0], "large 72", SCRUB_REPAIRED, SCAN_BAD_REGION, SCAN_SOUND);
@@ -508,6 +513,48 @@ static void regions_are_fetched_anew(void **state)
         assert_int_equal(w->nodes[nodes[i]].extents.damaged, 0);
         assert_int_equal(w->nodes[nodes[i]].extents.removes, 1);
     }
+}
+
+/* Whoever leads has lost record and regions: nothing names them there before they are back. */
+static void a_record_comes_back_after_its_regions(void **state)
+{
+    struct world *w = *state;
+    struct extents *x;
+    uint64_t end;
+
+    pair(w);
+    x = &w->nodes[nodes[0]].extents;
+    extents_add(x, 81);
+    store(w, "large", large(81));
+    lose(w, nodes[0], "large");
+    lose_region(w, 0, 81);
+    end = replica(w, 0)->log.end.pos;
+    x->holds = true;
+    scrubs_start(w);
+    for (int n = 0; x->held == NULL; n++) {
+        assert_true(n < TURNS_MAX);
+        turn(w);
+    }
+    for (int n = 0; n < 100; n++)
+        turn(w);
+    assert_true(key_is_in(w, "FETCH"));
+    assert_int_equal(replica(w, 0)->log.end.pos, end);
+    x->holds = false;
+    region_stored(x, x->held);
+    while (scrubs_run(w))
+        turn(w);
+    expect_finding(w, nodes[0], "large", SCRUB_REPAIRED, SCAN_NO_RECORD, SCAN_SOUND);
+    expect_record(w, "large", nodes, 2, large(81));
+    assert_true(extents_has(x, 81));
+    assert_int_equal(cluster_regions_state(&w->nodes[nodes[0]].c->side->regions, 81), REGION_HERE); /* pinned */
+
+    lose(w, nodes[0], "large"); /* and the other has lost them, too: that is no good copy */
+    lose_region(w, 0, 81);
+    lose_region(w, 1, 81);
+    end = replica(w, 0)->log.end.pos;
+    scrub(w);
+    expect_finding(w, nodes[0], "large", SCRUB_NONE_GOOD, SCAN_NO_RECORD, SCAN_NO_REGION);
+    assert_int_equal(replica(w, 0)->log.end.pos, end);
 }
 
 /* A node that ends in the middle of it ends. */
@@ -654,6 +701,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(writes_go_on, setup_long_leases, teardown),
         cmocka_unit_test_setup_teardown(a_repair_never_undoes_a_write, setup_long_leases, teardown),
         cmocka_unit_test_setup_teardown(regions_are_fetched_anew, setup_long_leases, teardown),
+        cmocka_unit_test_setup_teardown(a_record_comes_back_after_its_regions, setup_long_leases, teardown),
         cmocka_unit_test_setup_teardown(a_node_stops_meanwhile, setup, teardown),
     };
 
