@@ -6,9 +6,10 @@
  *
  * Nothing is stopped meanwhile. Pages are digested while writes go on, so a page may differ for no other reason. Of a
  * single key a difference is proved: it is read here, then there when all that is committed here by then is applied
- * there, then here again when all that was committed there is applied here. What is the same here both times was the
- * same in between, so the other copy had to be that, too. A key that changes each time is in use, and is left to the
- * next round.
+ * there, then here again when all that was committed there is applied here. What is the same here both times, while no
+ * entry behind the position of the first time names the key, was the same in between, so the other copy had to be that,
+ * too; without a look at the log it may have been another meanwhile, and be what it was again. A key that changes each
+ * time is in use, and is left to the next round.
  *
  * A repair is an entry of the slot's log (STORE_REPAIR): every replica puts the good record at the same position. It is
  * appended only if no entry behind the position at which the record was read names the key. A region of a large value
@@ -97,8 +98,9 @@ struct scrub_key {
     /* Private. */
     struct cairn_sm sm;
     struct store_scan scan;
-    uint64_t before, digest; /* before: what was applied before it was read here */
-    enum scan_state first;   /* how it was the first time */
+    uint64_t first_before, before; /* what was applied before it was read here, the first time and the last time */
+    uint64_t digest;               /* of the first time */
+    enum scan_state first;         /* how it was the first time */
     bool repaired;
     bool brings_regions, brought_regions; /* of the other's record, before it is written here; and they are here */
     uint32_t tries;

@@ -162,6 +162,16 @@ static bool key_is_in_log(const struct scrub_key *k, uint64_t since)
     return false;
 }
 
+/* A difference, unless the key was written since it was first read: then it may have been another when it was read
+ * there, and is the same again. */
+static void key_tell(struct scrub_key *k, enum scrub_outcome outcome)
+{
+    if (key_is_in_log(k, k->first_before))
+        key_pause(k, SCRUB_IN_USE);
+    else
+        key_end(k, outcome);
+}
+
 static void write_over(struct scrub_key *k)
 {
     cairn_timer_stop(&k->w->loop->env, &k->timer);
@@ -248,7 +258,7 @@ static void repair(struct scrub_key *k)
     struct cairn_record r;
 
     if (!scrub_record_is_good(record, from_here ? k->scan.record_len : k->there.len, &r)) {
-        key_end(k, SCRUB_NOT_REPAIRED);
+        key_tell(k, SCRUB_NOT_REPAIRED);
         return;
     }
     k->brings_regions = !from_here && !bad_regions && r.nregions > 0;
@@ -288,8 +298,10 @@ static void decide(struct scrub_key *k)
 
     if (repairs)
         repair(k);
-    else
+    else if (outcome == SCRUB_SAME || outcome == SCRUB_REPAIRED)
         key_end(k, outcome);
+    else
+        key_tell(k, outcome);
 }
 
 /* ---- reading ---- */
@@ -388,6 +400,7 @@ static void on_read(struct store_scan *x, int rc)
     } else if (here->state == SCAN_GONE) {
         key_end(k, SCRUB_SAME);
     } else if (k->sm.state == KEY_OWN) {
+        k->first_before = k->before;
         k->digest = here->digest;
         k->first = here->state;
         peer_start(k, r);
