@@ -58,10 +58,15 @@ struct scrub_report {
 struct scrub_report *scrub_report_new(void);
 void scrub_report_free(struct scrub_report *r);
 void scrub_report_add(struct scrub_report *r, const struct scrub_finding *f);
+/* The slot was compared in this round: what was not seen again of it, and was not repaired, is over. */
+void scrub_report_slot(struct scrub_report *r, uint32_t slot, uint64_t round);
 /* The slot could not be compared in this round: what was found of it before stays. */
-void scrub_report_keep(struct scrub_report *r, uint32_t slot, uint64_t round);
-/* The worker's slots were gone through once more: what was not seen again, and was not repaired, is over. */
-void scrub_report_round(struct scrub_report *r, uint32_t worker, uint32_t nworkers, uint64_t round);
+void scrub_report_skip(struct scrub_report *r, uint32_t slot, uint64_t round);
+/* Likewise of what is @like it alone: it could not be looked at. */
+void scrub_report_keep(struct scrub_report *r, const struct scrub_finding *like);
+/* The worker's slots were gone through once more. Those that were passed over, though something was found of them, are
+ * skipped; of slots that have no replica here any more nothing stays. */
+void scrub_report_round(struct scrub_report *r, struct side_worker *w, uint64_t round);
 /* Copies that differ or are bad, as of the last round. */
 uint32_t scrub_report_open(struct scrub_report *r);
 /* For `cairn status`. */
@@ -126,8 +131,8 @@ extern const struct cairn_sm_kind scrub_key_kind;
 
 void scrub_key_init(struct scrub_key *k, struct side_worker *w);
 void scrub_key_start(struct scrub_key *k);
-/* No callback runs any more; true: a call of it to another node is being canceled, which scrub_key.c counts among the
- * worker's. */
+/* The worker is being stopped: nothing more is done. A call to another node may still be under way: it is counted among
+ * the worker's, whose end waits for it. */
 void scrub_key_stop(struct scrub_key *k);
 /* The store has ended. */
 void scrub_key_fini(struct scrub_key *k);

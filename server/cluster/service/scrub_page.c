@@ -62,7 +62,7 @@ static void finding_log(struct side_scrub *s, const struct scrub_finding *f)
                         f->ns, key, f->here, f->there, outcome_text(f->outcome));
 }
 
-static void key_found(struct side_scrub *s, const struct scrub_key *k, enum scrub_outcome outcome)
+static struct scrub_finding finding_of(struct side_scrub *s, const struct scrub_key *k, enum scrub_outcome outcome)
 {
     struct scrub_finding f = { .outcome = outcome,
                                .slot = s->slot,
@@ -76,6 +76,21 @@ static void key_found(struct side_scrub *s, const struct scrub_key *k, enum scru
                                .at_s = (uint64_t)time(NULL) };
 
     memcpy(f.key, k->key + SCAN_NS_BYTES, MIN(f.key_len, (uint32_t)SCRUB_FINDING_KEY_BYTES_MAX));
+    return f;
+}
+
+/* What was found of it before may be so still. */
+static void key_kept(struct side_scrub *s, const struct scrub_key *k)
+{
+    struct scrub_finding f = finding_of(s, k, SCRUB_IN_USE);
+
+    scrub_report_keep(scrub_report_of(s), &f);
+}
+
+static void key_found(struct side_scrub *s, const struct scrub_key *k, enum scrub_outcome outcome)
+{
+    struct scrub_finding f = finding_of(s, k, outcome);
+
     if (outcome == SCRUB_REPAIRED)
         atomic_fetch_add(&scrub_report_of(s)->repaired, 1);
     scrub_report_add(scrub_report_of(s), &f);
@@ -122,7 +137,7 @@ void scrub_on_key(struct scrub_key *k, enum scrub_outcome outcome)
     }
     if (outcome == SCRUB_IN_USE) {
         atomic_fetch_add(&scrub_report_of(s)->in_use, 1);
-        scrub_report_keep(scrub_report_of(s), s->slot, s->round);
+        key_kept(s, k);
     } else if (outcome != SCRUB_SAME) {
         key_found(s, k, outcome);
     }
@@ -235,7 +250,7 @@ static void page_done(struct side_scrub *s)
     s->tries = 0;
     s->slot_done = !s->page.more;
     if (s->slot_done) {
-        atomic_fetch_add(&r->slots, 1);
+        scrub_report_slot(r, s->slot, s->round);
     } else {
         const struct store_scan_key *last = &s->page.keys[s->page.n - 1];
 

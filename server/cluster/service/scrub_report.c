@@ -64,26 +64,62 @@ void scrub_report_add(struct scrub_report *r, const struct scrub_finding *f)
     pthread_mutex_unlock(&r->mutex);
 }
 
-void scrub_report_keep(struct scrub_report *r, uint32_t slot, uint64_t round)
+void scrub_report_keep(struct scrub_report *r, const struct scrub_finding *like)
 {
     pthread_mutex_lock(&r->mutex);
     for (uint32_t i = 0; i < r->n; i++) {
-        if (r->findings[i].slot == slot)
-            r->findings[i].round = round;
+        if (is_same(&r->findings[i], like))
+            r->findings[i].round = like->round;
     }
     pthread_mutex_unlock(&r->mutex);
 }
 
-void scrub_report_round(struct scrub_report *r, uint32_t worker, uint32_t nworkers, uint64_t round)
+/* Under the mutex. */
+static void slot_keep(struct scrub_report *r, uint32_t slot, uint64_t round)
+{
+    for (uint32_t i = 0; i < r->n; i++) {
+        if (r->findings[i].slot == slot)
+            r->findings[i].round = round;
+    }
+    atomic_fetch_add(&r->slots_skipped, 1);
+}
+
+void scrub_report_skip(struct scrub_report *r, uint32_t slot, uint64_t round)
+{
+    pthread_mutex_lock(&r->mutex);
+    slot_keep(r, slot, round);
+    pthread_mutex_unlock(&r->mutex);
+}
+
+void scrub_report_slot(struct scrub_report *r, uint32_t slot, uint64_t round)
 {
     pthread_mutex_lock(&r->mutex);
     for (uint32_t i = 0; i < r->n;) {
         const struct scrub_finding *f = &r->findings[i];
 
-        if (is_open(f) && f->slot % nworkers == worker && f->round < round)
+        if (is_open(f) && f->slot == slot && f->round < round)
             finding_drop(r, i);
         else
             i++;
+    }
+    pthread_mutex_unlock(&r->mutex);
+    atomic_fetch_add(&r->slots, 1);
+}
+
+void scrub_report_round(struct scrub_report *r, struct side_worker *w, uint64_t round)
+{
+    pthread_mutex_lock(&r->mutex);
+    for (uint32_t i = 0; i < r->n;) {
+        const struct scrub_finding *f = &r->findings[i];
+        bool passed_over = is_open(f) && f->slot % w->c->side->nworkers == w->index && f->round < round;
+
+        if (passed_over && cluster_slots_replica(w->slots, f->slot) == NULL) {
+            finding_drop(r, i);
+            continue;
+        }
+        if (passed_over)
+            slot_keep(r, f->slot, round);
+        i++;
     }
     pthread_mutex_unlock(&r->mutex);
     if (atomic_fetch_sub(&r->running, 1) == 1)

@@ -383,6 +383,36 @@ static void two_good_copies_that_differ_are_told(void **state)
     assert_int_equal(scrub_report_open(report(w, nodes[0])), 0);
 }
 
+/* What was found of a slot stays while it is not compared: for a round it is not led here. */
+static void a_slot_that_is_passed_over_keeps_its_findings(void **state)
+{
+    struct world *w = *state;
+    atomic_uint_fast64_t *word;
+    uint64_t was;
+
+    pair(w);
+    store(w, "a", embedded("one"));
+    store(w, "b", embedded("two"));
+    replace(w, nodes[1], "a", embedded("another"));
+    scrub(w);
+    expect_finding(w, nodes[0], "a", SCRUB_DIFFERENT, SCAN_SOUND, SCAN_SOUND);
+    assert_int_equal(atomic_load(&report(w, nodes[0])->slots_skipped), 0);
+    replace(w, nodes[1], "a", embedded("one"));
+
+    word = &w->nodes[nodes[0]].c->side->words[slot];
+    was = atomic_exchange(word, 0);
+    scrubs_start(w);
+    while (scrubs_run(w)) {
+        atomic_store(word, 0);
+        turn(w);
+    }
+    assert_int_equal(scrub_report_open(report(w, nodes[0])), 1);
+    assert_int_equal(atomic_load(&report(w, nodes[0])->slots_skipped), 1);
+    atomic_store(word, was);
+    scrub(w);
+    assert_int_equal(scrub_report_open(report(w, nodes[0])), 0);
+}
+
 static void without_a_good_copy_there_is_no_repair(void **state)
 {
     struct world *w = *state;
@@ -700,6 +730,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(replicas_that_are_the_same, setup_long_leases, teardown),
         cmocka_unit_test_setup_teardown(a_bad_copy_is_repaired, setup_long_leases, teardown),
         cmocka_unit_test_setup_teardown(two_good_copies_that_differ_are_told, setup_long_leases, teardown),
+        cmocka_unit_test_setup_teardown(a_slot_that_is_passed_over_keeps_its_findings, setup_long_leases, teardown),
         cmocka_unit_test_setup_teardown(without_a_good_copy_there_is_no_repair, setup_long_leases, teardown),
         cmocka_unit_test_setup_teardown(writes_go_on, setup_long_leases, teardown),
         cmocka_unit_test_setup_teardown(a_repair_never_undoes_a_write, setup_long_leases, teardown),
