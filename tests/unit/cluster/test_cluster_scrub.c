@@ -445,12 +445,12 @@ static void writes_go_on(void **state)
         snprintf(value, sizeof(value), "%u", i);
         change_start(w, &changes[i], value, embedded(value));
     }
-    for (int round = 0; round < 2; round++) {
+    for (uint32_t round = 0; round < 2; round++) {
         damage(w, nodes[round], "cold");
         scrubs_start(w);
         while (scrubs_run(w)) {
             turn(w);
-            for (uint32_t i = 0; i < HOT; i++) {
+            for (uint32_t i = round; i < HOT; i++) { /* the first of them cools down */
                 if (!changes[i].a.done)
                     continue;
                 n++;
