@@ -147,13 +147,6 @@ void scrub_on_key(struct scrub_key *k, enum scrub_outcome outcome)
 
 /* ---- pages ---- */
 
-static int key_order(const struct store_scan_key *a, ProtobufCBinaryData b)
-{
-    int c = memcmp(a->key, b.data, MIN((size_t)a->len, b.len));
-
-    return c != 0 ? c : (a->len > b.len) - (a->len < b.len);
-}
-
 /* What only one of the two has, what they have in two ways, and what is bad. */
 static bool page_merge(struct side_scrub *s, const Cairn__Wire__ClusterCompared *m)
 {
@@ -162,7 +155,9 @@ static bool page_merge(struct side_scrub *s, const Cairn__Wire__ClusterCompared 
 
     while (i < s->page.n || j < m->n_keys) {
         const struct store_scan_key *own = i < s->page.n ? &s->page.keys[i] : NULL;
-        int c = own == NULL ? 1 : j < m->n_keys ? key_order(own, m->keys[j]) : -1;
+        int c = own == NULL     ? 1
+                : j < m->n_keys ? scan_key_order(own->key, own->len, m->keys[j].data, m->keys[j].len)
+                                : -1;
         bool good = true;
 
         if (c < 0 && j == m->n_keys && s->cut) /* the other has not said yet */

@@ -8,9 +8,7 @@ static bool is_key(ProtobufCBinaryData k)
 
 static int key_compare(ProtobufCBinaryData a, ProtobufCBinaryData b)
 {
-    int c = memcmp(a.data, b.data, MIN(a.len, b.len));
-
-    return c != 0 ? c : (a.len > b.len) - (a.len < b.len);
+    return scan_key_order(a.data, a.len, b.data, b.len);
 }
 
 bool scrub_ask_is_good(const Cairn__Wire__ClusterCompare *m)

@@ -298,9 +298,7 @@ static void key_add(struct store_scan *x, const uint8_t *key, uint32_t len, cons
 
 static bool is_behind(const struct store_scan *x, const uint8_t *key, uint32_t len)
 {
-    int c = memcmp(key, x->upto, MIN(len, x->upto_len));
-
-    return x->upto_len > 0 && (c > 0 || (c == 0 && len > x->upto_len));
+    return x->upto_len > 0 && scan_key_order(key, len, x->upto, x->upto_len) > 0;
 }
 
 /* Those of the first namespace on the list. */

@@ -34,6 +34,14 @@ static inline bool scan_is_bad(enum scan_state s)
     return s >= SCAN_NO_RECORD;
 }
 
+/* The order of the index. */
+static inline int scan_key_order(const uint8_t *a, size_t a_len, const uint8_t *b, size_t b_len)
+{
+    int c = memcmp(a, b, MIN(a_len, b_len));
+
+    return c != 0 ? c : (a_len > b_len) - (a_len < b_len);
+}
+
 struct store_scan_key {
     const uint8_t *key; /* in the scan, until the next one */
     uint32_t len;
