@@ -67,6 +67,8 @@ void scrub_report_keep(struct scrub_report *r, const struct scrub_finding *like)
 /* The worker's slots were gone through once more. Those that were passed over, though something was found of them, are
  * skipped; of slots that have no replica here any more nothing stays. */
 void scrub_report_round(struct scrub_report *r, struct side_worker *w, uint64_t round);
+/* For the log, of one that makes a finding. */
+const char *scrub_outcome_text(enum scrub_outcome outcome);
 /* Copies that differ or are bad, as of the last round. */
 uint32_t scrub_report_open(struct scrub_report *r);
 /* For `cairn status`. */

@@ -36,16 +36,6 @@ static bool candidate_add(struct side_scrub *s, const uint8_t *key, uint32_t len
     return true;
 }
 
-static const char *outcome_text(enum scrub_outcome outcome)
-{
-    static const char *const texts[] = { [SCRUB_REPAIRED] = "was bad, and is repaired",
-                                         [SCRUB_DIFFERENT] = "DIFFERS, though both copies look good",
-                                         [SCRUB_NONE_GOOD] = "has no good copy at these two",
-                                         [SCRUB_NOT_REPAIRED] = "is bad, and could not be repaired" };
-
-    return texts[outcome];
-}
-
 static void finding_log(struct side_scrub *s, const struct scrub_finding *f)
 {
     char key[SCRUB_LOG_KEY_BYTES + 1];
@@ -56,10 +46,10 @@ static void finding_log(struct side_scrub *s, const struct scrub_finding *f)
     key[n] = '\0';
     if (f->outcome == SCRUB_REPAIRED)
         cairn_log_warn("slot %u, namespace %u, key '%s', at nodes %016" PRIx64 " and %016" PRIx64 ": %s", s->slot,
-                       f->ns, key, f->here, f->there, outcome_text(f->outcome));
+                       f->ns, key, f->here, f->there, scrub_outcome_text(f->outcome));
     else
         cairn_log_error("slot %u, namespace %u, key '%s', at nodes %016" PRIx64 " and %016" PRIx64 ": %s", s->slot,
-                        f->ns, key, f->here, f->there, outcome_text(f->outcome));
+                        f->ns, key, f->here, f->there, scrub_outcome_text(f->outcome));
 }
 
 static struct scrub_finding finding_of(struct side_scrub *s, const struct scrub_key *k, enum scrub_outcome outcome)

@@ -166,18 +166,20 @@ static const char *state_name(enum scan_state state)
     return state < SCAN_STATES && names[state] != NULL ? names[state] : "unknown";
 }
 
-static const char *outcome_name(enum scrub_outcome outcome)
+/* Of what is told: for programs, and for the log. */
+static const struct {
+    const char *name, *text;
+} outcomes[] = {
+    [SCRUB_REPAIRED] = { "repaired", "was bad, and is repaired" },
+    [SCRUB_DIFFERENT] = { "different", "DIFFERS, though both copies look good" },
+    [SCRUB_NONE_GOOD] = { "no good copy", "has no good copy at these two" },
+    [SCRUB_NOT_REPAIRED] = { "not repaired", "is bad, and could not be repaired" },
+};
+
+const char *scrub_outcome_text(enum scrub_outcome outcome)
 {
-    switch (outcome) {
-    case SCRUB_REPAIRED:
-        return "repaired";
-    case SCRUB_DIFFERENT:
-        return "different";
-    case SCRUB_NONE_GOOD:
-        return "no good copy";
-    default:
-        return "not repaired";
-    }
+    CAIRN_ASSERT(outcome >= SCRUB_REPAIRED && outcome <= SCRUB_NOT_REPAIRED);
+    return outcomes[outcome].text;
 }
 
 static json_t *copy_json(struct cairn_cluster *c, uint64_t node, enum scan_state state)
@@ -214,7 +216,7 @@ static void set_key(json_t *o, const struct scrub_finding *f)
 
 static json_t *finding_json(struct cairn_cluster *c, const struct scrub_finding *f)
 {
-    json_t *o = json_pack("{s:s, s:i, s:i, s:I, s:[o, o]}", "outcome", outcome_name(f->outcome), "slot", (int)f->slot,
+    json_t *o = json_pack("{s:s, s:i, s:i, s:I, s:[o, o]}", "outcome", outcomes[f->outcome].name, "slot", (int)f->slot,
                           "namespace", (int)f->ns, "at", (json_int_t)f->at_s, "copies",
                           copy_json(c, f->here, f->state_here), copy_json(c, f->there, f->state_there));
 
