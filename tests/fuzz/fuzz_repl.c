@@ -38,7 +38,7 @@ static void check_append(const struct cairn_repl_msg *m, size_t len)
 }
 
 /* What is told of a slot's keys is of the range that was asked for, or of the one key. */
-static bool compared_is_good(const Cairn__Wire__ClusterCompared *m, size_t len)
+static bool compared_is_good(const Cairn__Wire__ClusterCompared *m, const uint8_t *payload, size_t len)
 {
     Cairn__Wire__ClusterCompare ask = CAIRN__WIRE__CLUSTER_COMPARE__INIT;
 
@@ -46,7 +46,7 @@ static bool compared_is_good(const Cairn__Wire__ClusterCompared *m, size_t len)
     ask.one = m->n_keys == 1 && (len > 0 || m->index.len > 0);
     if (ask.one)
         ask.upto = m->keys[0];
-    if (!scrub_answer_is_good(&ask, m, (uint32_t)len))
+    if (!scrub_answer_is_good(&ask, m, payload, (uint32_t)len))
         return false;
     CAIRN_ASSERT(m->n_keys <= SCAN_KEYS_MAX && m->n_keys == m->n_states && m->n_keys == m->n_digests);
     for (size_t i = 0; i < m->n_keys; i++)
@@ -94,7 +94,7 @@ static const void *read_and_put(int kind, const void *w, const uint8_t *payload,
         (void)scrub_ask_is_good(w);
         return NULL;
     case COMPARED:
-        (void)compared_is_good(w, len);
+        (void)compared_is_good(w, payload, len);
         return NULL;
     default:
         return cairn_wire_verdict_get(w, &change, &verdict, &rec, &err) != 0

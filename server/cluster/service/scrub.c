@@ -132,10 +132,18 @@ static void slot_next(struct side_scrub *s)
         return;
     }
     s->slot = SCRUB_NONE;
-    scrub_report_round(scrub_report_of(s), s->w->index, step, s->round);
+    scrub_report_round(scrub_report_of(s), s->w, s->round);
     if (s->sm.state != SCRUB_REST)
         cairn_sm_move(&s->sm, SCRUB_REST);
     scrub_rest(s);
+}
+
+/* It is done; or it is led elsewhere now, or nobody else has it any more. */
+static void slot_leave(struct side_scrub *s)
+{
+    if (!s->slot_done)
+        scrub_report_skip(scrub_report_of(s), s->slot, s->round);
+    slot_next(s);
 }
 
 static void round_begin(struct side_scrub *s)
@@ -151,10 +159,10 @@ static void on_timer(void *arg)
 
     if (s->sm.state == SCRUB_REST)
         round_begin(s);
-    else if (s->slot_done || !scrub_may_look(s, s->slot))
-        slot_next(s);
-    else
+    else if (!s->slot_done && scrub_may_look(s, s->slot))
         page_start(s);
+    else
+        slot_leave(s);
 }
 
 void side_scrub_begin(struct side_worker *w, void *arg)
@@ -173,12 +181,10 @@ void scrub_page_failed(struct side_scrub *s, int rc)
 {
     bool gives_up = ++s->tries > SCRUB_TRIES;
 
-    if (gives_up) {
+    if (gives_up)
         cairn_log_warn("slot %u: its replicas are not compared in this round: %s", s->slot, cairn_error_text(rc));
-        scrub_report_keep(scrub_report_of(s), s->slot, s->round);
-    }
     if (gives_up || rc == CAIRN_E_MOVED) { /* who leads it now compares it */
-        atomic_fetch_add(&scrub_report_of(s)->slots_skipped, 1);
+        scrub_report_skip(scrub_report_of(s), s->slot, s->round);
         s->slot_done = true;
     }
     scrub_pause(s, 0, s->slot_done ? 0 : SCRUB_AGAIN_MS * CAIRN_NS_PER_MS);

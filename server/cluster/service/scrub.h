@@ -6,18 +6,21 @@
  *
  * Nothing is stopped meanwhile. Pages are digested while writes go on, so a page may differ for no other reason. Of a
  * single key a difference is proved: it is read here, then there when all that is committed here by then is applied
- * there, then here again when all that was committed there is applied here. What is the same here both times was the
- * same in between, so the other copy had to be that, too. A key that changes each time is in use, and is left to the
- * next round.
+ * there, then here again when all that was committed there is applied here. What is the same here both times, while no
+ * entry behind the position of the first time names the key, was the same in between, so the other copy had to be that,
+ * too; without a look at the log it may have been another meanwhile, and be what it was again. A key that changes each
+ * time is in use, and is left to the next round.
  *
  * A repair is an entry of the slot's log (STORE_REPAIR): every replica puts the good record at the same position. It is
  * appended only if no entry behind the position at which the record was read names the key. A region of a large value
- * is fetched anew from the good node; it is the same bytes whenever that happens.
+ * is fetched anew from the good node; it is the same bytes whenever that happens. A record of the other's that names
+ * regions is written when they are here, fetched and pinned: the entry is our own, and nobody else looks (I11, I12).
  *
  * Two copies that both look good and differ are told, and nothing else: nobody can say which one is right. */
 #ifndef CAIRN_SERVER_CLUSTER_SERVICE_SCRUB_H
 #define CAIRN_SERVER_CLUSTER_SERVICE_SCRUB_H
 
+#include "server/cluster/service/record.h"
 #include "server/cluster/service/side.h"
 #include "server/cluster/service/store_scan.h"
 
@@ -55,10 +58,17 @@ struct scrub_report {
 struct scrub_report *scrub_report_new(void);
 void scrub_report_free(struct scrub_report *r);
 void scrub_report_add(struct scrub_report *r, const struct scrub_finding *f);
+/* The slot was compared in this round: what was not seen again of it, and was not repaired, is over. */
+void scrub_report_slot(struct scrub_report *r, uint32_t slot, uint64_t round);
 /* The slot could not be compared in this round: what was found of it before stays. */
-void scrub_report_keep(struct scrub_report *r, uint32_t slot, uint64_t round);
-/* The worker's slots were gone through once more: what was not seen again, and was not repaired, is over. */
-void scrub_report_round(struct scrub_report *r, uint32_t worker, uint32_t nworkers, uint64_t round);
+void scrub_report_skip(struct scrub_report *r, uint32_t slot, uint64_t round);
+/* Likewise of what is @like it alone: it could not be looked at. */
+void scrub_report_keep(struct scrub_report *r, const struct scrub_finding *like);
+/* The worker's slots were gone through once more. Those that were passed over, though something was found of them, are
+ * skipped; of slots that have no replica here any more nothing stays. */
+void scrub_report_round(struct scrub_report *r, struct side_worker *w, uint64_t round);
+/* For the log, of one that makes a finding. */
+const char *scrub_outcome_text(enum scrub_outcome outcome);
 /* Copies that differ or are bad, as of the last round. */
 uint32_t scrub_report_open(struct scrub_report *r);
 /* For `cairn status`. */
@@ -69,8 +79,11 @@ json_t *scrub_report_json(struct cairn_cluster *c);
 /* ---- scrub_wire.c ---- */
 
 bool scrub_ask_is_good(const Cairn__Wire__ClusterCompare *m);
+/* Of one key also: its bytes are those that its digest is of. */
 bool scrub_answer_is_good(const Cairn__Wire__ClusterCompare *ask, const Cairn__Wire__ClusterCompared *m,
-                          uint32_t payload_len);
+                          const uint8_t *payload, uint32_t payload_len);
+/* Whether @record may be written for a repair: it is whole, and in a format that is known. Then @r is what it says. */
+bool scrub_record_is_good(const uint8_t *record, uint32_t len, struct cairn_record *r);
 
 /* ---- scrub_key.c ---- */
 
@@ -92,9 +105,11 @@ struct scrub_key {
     /* Private. */
     struct cairn_sm sm;
     struct store_scan scan;
-    uint64_t before, digest; /* before: what was applied before it was read here */
-    enum scan_state first;   /* how it was the first time */
+    uint64_t first_before, before; /* what was applied before it was read here, the first time and the last time */
+    uint64_t digest;               /* of the first time */
+    enum scan_state first;         /* how it was the first time */
     bool repaired;
+    bool brings_regions, brought_regions; /* of the other's record, before it is written here; and they are here */
     uint32_t tries;
     struct {
         enum scan_state state;
@@ -118,8 +133,8 @@ extern const struct cairn_sm_kind scrub_key_kind;
 
 void scrub_key_init(struct scrub_key *k, struct side_worker *w);
 void scrub_key_start(struct scrub_key *k);
-/* No callback runs any more; true: a call of it to another node is being canceled, which scrub_key.c counts among the
- * worker's. */
+/* The worker is being stopped: nothing more is done. A call to another node may still be under way: it is counted among
+ * the worker's, whose end waits for it. */
 void scrub_key_stop(struct scrub_key *k);
 /* The store has ended. */
 void scrub_key_fini(struct scrub_key *k);

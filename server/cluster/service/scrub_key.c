@@ -1,42 +1,48 @@
 /* One key that two pages differ in: whether its copies do, and what is done about it. See scrub.h.
  *
- *  OWN ---> PEER ---> AGAIN ---> REPAIR ---> OWN
+ *  OWN ---> PEER ---> AGAIN ---> FETCH ---> WRITE ---> OWN
  *
- *  OWN, PEER, AGAIN and REPAIR may also go to PAUSE and DONE; PAUSE to OWN and DONE.
+ *  AGAIN may also go to WRITE; FETCH to OWN. OWN, PEER, AGAIN, FETCH and WRITE may also go to PAUSE and DONE; PAUSE to
+ *  OWN and DONE.
  *
  *  OWN     it is being read here.
  *  PEER    it is being read there, where all that was committed here before is applied.
  *  AGAIN   and here again, where all that was committed there is applied: it must not have changed.
- *  REPAIR  the good copy is on its way into the log; or the bad one's node fetches the regions that it names.
+ *  FETCH   the bad one's node fetches the regions that the good one names: they are what is bad; or this node is about
+ *          to write the other's record, and does not name what it has not (I11), nor what may be swept (I12).
+ *  WRITE   the good copy is on its way into the log; the regions that it names are here, pinned or named already.
  *  PAUSE   it was in use, or could not be read now.
  *  DONE    the outcome was told. */
 #include "server/cluster/service/scrub.h"
 
-#include "server/cluster/service/record.h"
-
 #include <stdlib.h>
 
-enum { KEY_OWN, KEY_PEER, KEY_AGAIN, KEY_REPAIR, KEY_PAUSE, KEY_DONE, KEY_NR };
+enum { KEY_OWN, KEY_PEER, KEY_AGAIN, KEY_FETCH, KEY_WRITE, KEY_PAUSE, KEY_DONE, KEY_NR };
 enum { KEY_TRIES = 20, KEY_PAUSE_MS = 100, KEY_FETCH_MS = 60000 };
 
 #define TO CAIRN_SM_TO
 static const struct cairn_sm_state key_states[KEY_NR] = {
     [KEY_OWN] = { "OWN", CAIRN_SM_INITIAL, TO(KEY_PEER) | TO(KEY_PAUSE) | TO(KEY_DONE) },
     [KEY_PEER] = { "PEER", 0, TO(KEY_AGAIN) | TO(KEY_PAUSE) | TO(KEY_DONE) },
-    [KEY_AGAIN] = { "AGAIN", 0, TO(KEY_REPAIR) | TO(KEY_PAUSE) | TO(KEY_DONE) },
-    [KEY_REPAIR] = { "REPAIR", 0, TO(KEY_OWN) | TO(KEY_PAUSE) | TO(KEY_DONE) },
+    [KEY_AGAIN] = { "AGAIN", 0, TO(KEY_FETCH) | TO(KEY_WRITE) | TO(KEY_PAUSE) | TO(KEY_DONE) },
+    [KEY_FETCH] = { "FETCH", 0, TO(KEY_WRITE) | TO(KEY_OWN) | TO(KEY_PAUSE) | TO(KEY_DONE) },
+    [KEY_WRITE] = { "WRITE", 0, TO(KEY_OWN) | TO(KEY_PAUSE) | TO(KEY_DONE) },
     [KEY_PAUSE] = { "PAUSE", 0, TO(KEY_OWN) | TO(KEY_DONE) },
     [KEY_DONE] = { "DONE", CAIRN_SM_FINAL, 0 },
 };
 
-/* A repair is of a difference that was seen, between a copy that is good and one that is bad. */
+/* A repair is of a difference that was seen, between a copy that is good and one that is bad; and what another's record
+ * names is here before it is written. */
 static bool key_invariant(const struct cairn_sm *sm)
 {
     const struct scrub_key *k = CONTAINER_OF(sm, const struct scrub_key, sm);
 
+    bool repairs = sm->state == KEY_FETCH || sm->state == KEY_WRITE;
+
     return CAIRN_HOLDS(k->tries <= KEY_TRIES) &&
-           CAIRN_HOLDS(sm->state != KEY_REPAIR || ((k->first == SCAN_SOUND) != (k->there.state == SCAN_SOUND) &&
-                                                   (scan_is_bad(k->first) || scan_is_bad(k->there.state))));
+           CAIRN_HOLDS(sm->state != KEY_WRITE || !k->brings_regions || k->brought_regions) &&
+           CAIRN_HOLDS(!repairs || ((k->first == SCAN_SOUND) != (k->there.state == SCAN_SOUND) &&
+                                    (scan_is_bad(k->first) || scan_is_bad(k->there.state))));
 }
 
 const struct cairn_sm_kind scrub_key_kind = { "scrub-key", key_states, KEY_NR, key_invariant, 0 };
@@ -78,6 +84,7 @@ static uint32_t key_ns(const struct scrub_key *k)
 /* ---- repair ---- */
 
 static void own_start(struct scrub_key *k);
+static void good_write(struct scrub_key *k);
 
 static void on_fetched(struct cairn_rpc_call *call)
 {
@@ -94,21 +101,21 @@ static void on_fetched(struct cairn_rpc_call *call)
         key_pause(k, SCRUB_NOT_REPAIRED);
         return;
     }
+    if (k->brings_regions) {
+        k->brought_regions = true;
+        good_write(k);
+        return;
+    }
     k->repaired = true;
     cairn_sm_move(&k->sm, KEY_OWN);
     own_start(k);
 }
 
 /* @bad's node asks @good's for the regions, of which it may have some. */
-static int fetch_start(struct scrub_key *k, const uint8_t *record, uint32_t len, uint64_t good, uint64_t bad)
+static int fetch_start(struct scrub_key *k, const struct cairn_record *r, uint64_t good, uint64_t bad)
 {
-    struct cairn_record r;
-    int rc = cairn_record_parse(record, len, &r);
-
-    if (rc != 0)
-        return rc;
-    k->ids = malloc(r.nregions * sizeof(*k->ids) + 1);
-    k->lengths = malloc(r.nregions * sizeof(*k->lengths) + 1);
+    k->ids = malloc(r->nregions * sizeof(*k->ids) + 1);
+    k->lengths = malloc(r->nregions * sizeof(*k->lengths) + 1);
     if (k->ids == NULL || k->lengths == NULL) {
         free(k->ids);
         free(k->lengths);
@@ -116,9 +123,9 @@ static int fetch_start(struct scrub_key *k, const uint8_t *record, uint32_t len,
         k->lengths = NULL;
         return CAIRN_E_NOMEM;
     }
-    for (uint32_t i = 0; i < r.nregions; i++) {
-        k->ids[i] = cairn_record_region(&r, i).id;
-        k->lengths[i] = cairn_record_region(&r, i).len;
+    for (uint32_t i = 0; i < r->nregions; i++) {
+        k->ids[i] = cairn_record_region(r, i).id;
+        k->lengths[i] = cairn_record_region(r, i).len;
     }
     cairn__wire__cluster_regions__init(&k->fetch);
     k->fetch.slot = k->slot;
@@ -126,7 +133,7 @@ static int fetch_start(struct scrub_key *k, const uint8_t *record, uint32_t len,
     k->fetch.owner = CAIRN_REGION_OWNER_TAG | key_ns(k);
     k->fetch.ids = k->ids;
     k->fetch.lengths = k->lengths;
-    k->fetch.n_ids = k->fetch.n_lengths = r.nregions;
+    k->fetch.n_ids = k->fetch.n_lengths = r->nregions;
     k->fetch.look = true;
     memset(&k->call, 0, offsetof(struct cairn_rpc_call, arena));
     k->call.msg = &k->fetch.base;
@@ -153,6 +160,16 @@ static bool key_is_in_log(const struct scrub_key *k, uint64_t since)
             return true;
     }
     return false;
+}
+
+/* A difference, unless the key was written since it was first read: then it may have been another when it was read
+ * there, and is the same again. */
+static void key_tell(struct scrub_key *k, enum scrub_outcome outcome)
+{
+    if (key_is_in_log(k, k->first_before))
+        key_pause(k, SCRUB_IN_USE);
+    else
+        key_end(k, outcome);
 }
 
 static void write_over(struct scrub_key *k)
@@ -210,24 +227,48 @@ static int write_start(struct scrub_key *k, const uint8_t *index, const uint8_t 
     return rc;
 }
 
-static void repair(struct scrub_key *k)
+static void repair_began(struct scrub_key *k, int rc)
 {
-    const struct store_scan_key *here = &k->scan.keys[0];
-    bool from_here = here->state == SCAN_SOUND;
-    enum scan_state bad = from_here ? k->there.state : here->state;
-    const uint8_t *record = from_here ? k->scan.record : k->there.record;
-    uint32_t len = from_here ? k->scan.record_len : k->there.len;
-    uint64_t self = k->w->c->node;
-    int rc = CAIRN_E_NOMEM;
-
-    cairn_sm_move(&k->sm, KEY_REPAIR);
-    if (record != NULL && (bad == SCAN_NO_REGION || bad == SCAN_BAD_REGION))
-        rc = fetch_start(k, record, len, from_here ? self : k->peer.node, from_here ? k->peer.node : self);
-    else if (record != NULL)
-        rc = write_start(k, from_here ? here->index : k->there.index, record, len,
-                         from_here ? k->before : k->there.applied);
     if (rc != 0)
         key_pause(k, rc == CAIRN_E_BUSY ? SCRUB_IN_USE : rc == CAIRN_E_MOVED ? SCRUB_CANNOT : SCRUB_NOT_REPAIRED);
+}
+
+static void good_write(struct scrub_key *k)
+{
+    const struct store_scan_key *here = &k->scan.keys[0];
+
+    if (key_replica(k) == NULL) {
+        key_end(k, SCRUB_CANNOT);
+        return;
+    }
+    cairn_sm_move(&k->sm, KEY_WRITE);
+    if (here->state == SCAN_SOUND)
+        repair_began(k, write_start(k, here->index, k->scan.record, k->scan.record_len, k->before));
+    else
+        repair_began(k, write_start(k, k->there.index, k->there.record, k->there.len, k->there.applied));
+}
+
+static void repair(struct scrub_key *k)
+{
+    bool from_here = k->scan.keys[0].state == SCAN_SOUND;
+    enum scan_state bad = from_here ? k->there.state : k->scan.keys[0].state;
+    bool bad_regions = bad == SCAN_NO_REGION || bad == SCAN_BAD_REGION;
+    const uint8_t *record = from_here ? k->scan.record : k->there.record;
+    uint64_t self = k->w->c->node, peer = k->peer.node;
+    struct cairn_record r;
+
+    if (!scrub_record_is_good(record, from_here ? k->scan.record_len : k->there.len, &r)) {
+        key_tell(k, SCRUB_NOT_REPAIRED);
+        return;
+    }
+    k->brings_regions = !from_here && !bad_regions && r.nregions > 0;
+    k->brought_regions = false;
+    if (!bad_regions && !k->brings_regions) {
+        good_write(k);
+        return;
+    }
+    cairn_sm_move(&k->sm, KEY_FETCH);
+    repair_began(k, fetch_start(k, &r, from_here ? self : peer, from_here ? peer : self));
 }
 
 /* ---- what is to be made of it ---- */
@@ -257,8 +298,10 @@ static void decide(struct scrub_key *k)
 
     if (repairs)
         repair(k);
-    else
+    else if (outcome == SCRUB_SAME || outcome == SCRUB_REPAIRED)
         key_end(k, outcome);
+    else
+        key_tell(k, outcome);
 }
 
 /* ---- reading ---- */
@@ -268,7 +311,7 @@ static int peer_take(struct scrub_key *k, const struct cairn_rpc_call *call)
     const Cairn__Wire__ClusterCompared *m = (const Cairn__Wire__ClusterCompared *)call->reply;
     uint8_t *record;
 
-    if (!scrub_answer_is_good(&k->ask, m, call->reply_payload_len))
+    if (!scrub_answer_is_good(&k->ask, m, call->reply_payload, call->reply_payload_len))
         return CAIRN_E_PROTO;
     record = malloc(call->reply_payload_len + 1);
     if (record == NULL)
@@ -357,6 +400,7 @@ static void on_read(struct store_scan *x, int rc)
     } else if (here->state == SCAN_GONE) {
         key_end(k, SCRUB_SAME);
     } else if (k->sm.state == KEY_OWN) {
+        k->first_before = k->before;
         k->digest = here->digest;
         k->first = here->state;
         peer_start(k, r);
@@ -380,7 +424,7 @@ static void on_timer(void *arg)
 {
     struct scrub_key *k = arg;
 
-    if (k->sm.state == KEY_REPAIR) { /* it may still be done, and does no harm then */
+    if (k->sm.state == KEY_WRITE) { /* it may still be done, and does no harm then */
         cairn_replica_write_forget(&k->write);
         write_over(k);
         key_pause(k, SCRUB_NOT_REPAIRED);

@@ -36,16 +36,6 @@ static bool candidate_add(struct side_scrub *s, const uint8_t *key, uint32_t len
     return true;
 }
 
-static const char *outcome_text(enum scrub_outcome outcome)
-{
-    static const char *const texts[] = { [SCRUB_REPAIRED] = "was bad, and is repaired",
-                                         [SCRUB_DIFFERENT] = "DIFFERS, though both copies look good",
-                                         [SCRUB_NONE_GOOD] = "has no good copy at these two",
-                                         [SCRUB_NOT_REPAIRED] = "is bad, and could not be repaired" };
-
-    return texts[outcome];
-}
-
 static void finding_log(struct side_scrub *s, const struct scrub_finding *f)
 {
     char key[SCRUB_LOG_KEY_BYTES + 1];
@@ -56,13 +46,13 @@ static void finding_log(struct side_scrub *s, const struct scrub_finding *f)
     key[n] = '\0';
     if (f->outcome == SCRUB_REPAIRED)
         cairn_log_warn("slot %u, namespace %u, key '%s', at nodes %016" PRIx64 " and %016" PRIx64 ": %s", s->slot,
-                       f->ns, key, f->here, f->there, outcome_text(f->outcome));
+                       f->ns, key, f->here, f->there, scrub_outcome_text(f->outcome));
     else
         cairn_log_error("slot %u, namespace %u, key '%s', at nodes %016" PRIx64 " and %016" PRIx64 ": %s", s->slot,
-                        f->ns, key, f->here, f->there, outcome_text(f->outcome));
+                        f->ns, key, f->here, f->there, scrub_outcome_text(f->outcome));
 }
 
-static void key_found(struct side_scrub *s, const struct scrub_key *k, enum scrub_outcome outcome)
+static struct scrub_finding finding_of(struct side_scrub *s, const struct scrub_key *k, enum scrub_outcome outcome)
 {
     struct scrub_finding f = { .outcome = outcome,
                                .slot = s->slot,
@@ -76,6 +66,21 @@ static void key_found(struct side_scrub *s, const struct scrub_key *k, enum scru
                                .at_s = (uint64_t)time(NULL) };
 
     memcpy(f.key, k->key + SCAN_NS_BYTES, MIN(f.key_len, (uint32_t)SCRUB_FINDING_KEY_BYTES_MAX));
+    return f;
+}
+
+/* What was found of it before may be so still. */
+static void key_kept(struct side_scrub *s, const struct scrub_key *k)
+{
+    struct scrub_finding f = finding_of(s, k, SCRUB_IN_USE);
+
+    scrub_report_keep(scrub_report_of(s), &f);
+}
+
+static void key_found(struct side_scrub *s, const struct scrub_key *k, enum scrub_outcome outcome)
+{
+    struct scrub_finding f = finding_of(s, k, outcome);
+
     if (outcome == SCRUB_REPAIRED)
         atomic_fetch_add(&scrub_report_of(s)->repaired, 1);
     scrub_report_add(scrub_report_of(s), &f);
@@ -122,7 +127,7 @@ void scrub_on_key(struct scrub_key *k, enum scrub_outcome outcome)
     }
     if (outcome == SCRUB_IN_USE) {
         atomic_fetch_add(&scrub_report_of(s)->in_use, 1);
-        scrub_report_keep(scrub_report_of(s), s->slot, s->round);
+        key_kept(s, k);
     } else if (outcome != SCRUB_SAME) {
         key_found(s, k, outcome);
     }
@@ -132,13 +137,6 @@ void scrub_on_key(struct scrub_key *k, enum scrub_outcome outcome)
 
 /* ---- pages ---- */
 
-static int key_order(const struct store_scan_key *a, ProtobufCBinaryData b)
-{
-    int c = memcmp(a->key, b.data, MIN((size_t)a->len, b.len));
-
-    return c != 0 ? c : (a->len > b.len) - (a->len < b.len);
-}
-
 /* What only one of the two has, what they have in two ways, and what is bad. */
 static bool page_merge(struct side_scrub *s, const Cairn__Wire__ClusterCompared *m)
 {
@@ -147,7 +145,9 @@ static bool page_merge(struct side_scrub *s, const Cairn__Wire__ClusterCompared 
 
     while (i < s->page.n || j < m->n_keys) {
         const struct store_scan_key *own = i < s->page.n ? &s->page.keys[i] : NULL;
-        int c = own == NULL ? 1 : j < m->n_keys ? key_order(own, m->keys[j]) : -1;
+        int c = own == NULL     ? 1
+                : j < m->n_keys ? scan_key_order(own->key, own->len, m->keys[j].data, m->keys[j].len)
+                                : -1;
         bool good = true;
 
         if (c < 0 && j == m->n_keys && s->cut) /* the other has not said yet */
@@ -176,7 +176,7 @@ static void on_answer(struct cairn_rpc_call *call)
 
     if (!scrub_asked(s->w))
         return;
-    if (rc == 0 && !scrub_answer_is_good(&s->ask, m, call->reply_payload_len))
+    if (rc == 0 && !scrub_answer_is_good(&s->ask, m, call->reply_payload, call->reply_payload_len))
         rc = CAIRN_E_PROTO;
     if (rc != 0) {
         scrub_page_failed(s, rc);
@@ -235,7 +235,7 @@ static void page_done(struct side_scrub *s)
     s->tries = 0;
     s->slot_done = !s->page.more;
     if (s->slot_done) {
-        atomic_fetch_add(&r->slots, 1);
+        scrub_report_slot(r, s->slot, s->round);
     } else {
         const struct store_scan_key *last = &s->page.keys[s->page.n - 1];
 

@@ -64,26 +64,62 @@ void scrub_report_add(struct scrub_report *r, const struct scrub_finding *f)
     pthread_mutex_unlock(&r->mutex);
 }
 
-void scrub_report_keep(struct scrub_report *r, uint32_t slot, uint64_t round)
+void scrub_report_keep(struct scrub_report *r, const struct scrub_finding *like)
 {
     pthread_mutex_lock(&r->mutex);
     for (uint32_t i = 0; i < r->n; i++) {
-        if (r->findings[i].slot == slot)
-            r->findings[i].round = round;
+        if (is_same(&r->findings[i], like))
+            r->findings[i].round = like->round;
     }
     pthread_mutex_unlock(&r->mutex);
 }
 
-void scrub_report_round(struct scrub_report *r, uint32_t worker, uint32_t nworkers, uint64_t round)
+/* Under the mutex. */
+static void slot_keep(struct scrub_report *r, uint32_t slot, uint64_t round)
+{
+    for (uint32_t i = 0; i < r->n; i++) {
+        if (r->findings[i].slot == slot)
+            r->findings[i].round = round;
+    }
+    atomic_fetch_add(&r->slots_skipped, 1);
+}
+
+void scrub_report_skip(struct scrub_report *r, uint32_t slot, uint64_t round)
+{
+    pthread_mutex_lock(&r->mutex);
+    slot_keep(r, slot, round);
+    pthread_mutex_unlock(&r->mutex);
+}
+
+void scrub_report_slot(struct scrub_report *r, uint32_t slot, uint64_t round)
 {
     pthread_mutex_lock(&r->mutex);
     for (uint32_t i = 0; i < r->n;) {
         const struct scrub_finding *f = &r->findings[i];
 
-        if (is_open(f) && f->slot % nworkers == worker && f->round < round)
+        if (is_open(f) && f->slot == slot && f->round < round)
             finding_drop(r, i);
         else
             i++;
+    }
+    pthread_mutex_unlock(&r->mutex);
+    atomic_fetch_add(&r->slots, 1);
+}
+
+void scrub_report_round(struct scrub_report *r, struct side_worker *w, uint64_t round)
+{
+    pthread_mutex_lock(&r->mutex);
+    for (uint32_t i = 0; i < r->n;) {
+        const struct scrub_finding *f = &r->findings[i];
+        bool passed_over = is_open(f) && f->slot % w->c->side->nworkers == w->index && f->round < round;
+
+        if (passed_over && cluster_slots_replica(w->slots, f->slot) == NULL) {
+            finding_drop(r, i);
+            continue;
+        }
+        if (passed_over)
+            slot_keep(r, f->slot, round);
+        i++;
     }
     pthread_mutex_unlock(&r->mutex);
     if (atomic_fetch_sub(&r->running, 1) == 1)
@@ -130,18 +166,20 @@ static const char *state_name(enum scan_state state)
     return state < SCAN_STATES && names[state] != NULL ? names[state] : "unknown";
 }
 
-static const char *outcome_name(enum scrub_outcome outcome)
+/* Of what is told: for programs, and for the log. */
+static const struct {
+    const char *name, *text;
+} outcomes[] = {
+    [SCRUB_REPAIRED] = { "repaired", "was bad, and is repaired" },
+    [SCRUB_DIFFERENT] = { "different", "DIFFERS, though both copies look good" },
+    [SCRUB_NONE_GOOD] = { "no good copy", "has no good copy at these two" },
+    [SCRUB_NOT_REPAIRED] = { "not repaired", "is bad, and could not be repaired" },
+};
+
+const char *scrub_outcome_text(enum scrub_outcome outcome)
 {
-    switch (outcome) {
-    case SCRUB_REPAIRED:
-        return "repaired";
-    case SCRUB_DIFFERENT:
-        return "different";
-    case SCRUB_NONE_GOOD:
-        return "no good copy";
-    default:
-        return "not repaired";
-    }
+    CAIRN_ASSERT(outcome >= SCRUB_REPAIRED && outcome <= SCRUB_NOT_REPAIRED);
+    return outcomes[outcome].text;
 }
 
 static json_t *copy_json(struct cairn_cluster *c, uint64_t node, enum scan_state state)
@@ -178,7 +216,7 @@ static void set_key(json_t *o, const struct scrub_finding *f)
 
 static json_t *finding_json(struct cairn_cluster *c, const struct scrub_finding *f)
 {
-    json_t *o = json_pack("{s:s, s:i, s:i, s:I, s:[o, o]}", "outcome", outcome_name(f->outcome), "slot", (int)f->slot,
+    json_t *o = json_pack("{s:s, s:i, s:i, s:I, s:[o, o]}", "outcome", outcomes[f->outcome].name, "slot", (int)f->slot,
                           "namespace", (int)f->ns, "at", (json_int_t)f->at_s, "copies",
                           copy_json(c, f->here, f->state_here), copy_json(c, f->there, f->state_there));
 

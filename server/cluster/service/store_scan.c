@@ -78,24 +78,35 @@ static void scan_end(struct store_scan *x, int rc)
 static void get_start(struct store_scan *x);
 static void list_start(struct store_scan *x);
 
-static void key_is(struct store_scan *x, enum scan_state state, const uint8_t *record, uint32_t len)
+uint64_t store_scan_copy_digest(enum scan_state state, const uint8_t *index, const uint8_t *record, uint32_t len)
 {
-    struct store_scan_key *k = &x->keys[x->at++];
     uint64_t seed = (uint64_t)state << 32 | len;
 
     if (state != SCAN_NO_INDEX && state != SCAN_ABSENT)
-        seed ^= XXH3_64bits(k->index, sizeof(k->index));
+        seed ^= XXH3_64bits(index, STORE_INDEX_VALUE_BYTES);
+    return XXH3_64bits_withSeed(record, len, seed);
+}
+
+/* False: there is no memory for its record, and the scan is over; without a @record that cannot be. */
+static bool key_is(struct store_scan *x, enum scan_state state, const uint8_t *record, uint32_t len)
+{
+    struct store_scan_key *k = &x->keys[x->at];
+
+    if (x->one && record != NULL) {
+        x->record = malloc(len + 1);
+        if (x->record == NULL) {
+            scan_end(x, CAIRN_E_NOMEM);
+            return false;
+        }
+        memcpy(x->record, record, len);
+        x->record_len = len;
+    }
+    x->at++;
     k->state = state;
-    k->digest = XXH3_64bits_withSeed(record, len, seed);
+    k->digest = store_scan_copy_digest(state, k->index, record, len);
     x->region = 0;
     x->bytes += k->len + len;
-    if (!x->one || record == NULL)
-        return;
-    x->record = malloc(len + 1);
-    if (x->record == NULL)
-        return;
-    memcpy(x->record, record, len);
-    x->record_len = len;
+    return true;
 }
 
 static void on_region(struct cairn_rpc_call *call);
@@ -113,7 +124,7 @@ static bool region_start(struct store_scan *x, const struct cairn_record *r)
     return true;
 }
 
-/* Of a record that is there. True: it has to be waited for. */
+/* Of a record that is there. False: it has to be waited for, or the scan is over. */
 static bool record_look(struct store_scan *x, const uint8_t *record, uint32_t len)
 {
     struct cairn_record r;
@@ -123,11 +134,10 @@ static bool record_look(struct store_scan *x, const uint8_t *record, uint32_t le
     if (rc == CAIRN_E_CORRUPT ||
         (rc == 0 && r.type == CAIRN_RECORD_EMBEDDED && !cairn_record_is_sound(&r, 0, r.length)))
         state = SCAN_DAMAGED; /* of one in a format that is not known only its bytes can be compared */
-    if (rc == 0 && state == SCAN_SOUND && region_start(x, &r))
-        return true;
-    key_is(x, state, record, len);
+    if ((rc == 0 && state == SCAN_SOUND && region_start(x, &r)) || !key_is(x, state, record, len))
+        return false;
     x->payload_at += len;
-    return false;
+    return true;
 }
 
 static void records_look(struct store_scan *x)
@@ -138,8 +148,8 @@ static void records_look(struct store_scan *x)
         if (len < 0) {
             enum scan_state missing = x->one && !x->has_index ? SCAN_ABSENT : SCAN_NO_RECORD;
 
-            key_is(x, len == -1 ? missing : SCAN_UNREADABLE, NULL, 0);
-        } else if (record_look(x, x->payload + x->payload_at, (uint32_t)len)) {
+            (void)key_is(x, len == -1 ? missing : SCAN_UNREADABLE, NULL, 0);
+        } else if (!record_look(x, x->payload + x->payload_at, (uint32_t)len)) {
             return;
         }
     }
@@ -174,7 +184,8 @@ static void on_region(struct cairn_rpc_call *call)
         if (region_start(x, &r))
             return;
     }
-    key_is(x, state, record, len);
+    if (!key_is(x, state, record, len))
+        return;
     x->payload_at += len;
     records_look(x);
 }
@@ -197,7 +208,7 @@ static void no_database(struct store_scan *x)
     if (gone && !x->one)
         x->n = x->at;
     for (; x->at < x->n;)
-        key_is(x, gone ? SCAN_GONE : x->one && !x->has_index ? SCAN_ABSENT : SCAN_NO_RECORD, NULL, 0);
+        (void)key_is(x, gone ? SCAN_GONE : x->one && !x->has_index ? SCAN_ABSENT : SCAN_NO_RECORD, NULL, 0);
     scan_end(x, 0);
 }
 
@@ -287,9 +298,7 @@ static void key_add(struct store_scan *x, const uint8_t *key, uint32_t len, cons
 
 static bool is_behind(const struct store_scan *x, const uint8_t *key, uint32_t len)
 {
-    int c = memcmp(key, x->upto, MIN(len, x->upto_len));
-
-    return x->upto_len > 0 && (c > 0 || (c == 0 && len > x->upto_len));
+    return x->upto_len > 0 && scan_key_order(key, len, x->upto, x->upto_len) > 0;
 }
 
 /* Those of the first namespace on the list. */

@@ -34,6 +34,14 @@ static inline bool scan_is_bad(enum scan_state s)
     return s >= SCAN_NO_RECORD;
 }
 
+/* The order of the index. */
+static inline int scan_key_order(const uint8_t *a, size_t a_len, const uint8_t *b, size_t b_len)
+{
+    int c = memcmp(a, b, MIN(a_len, b_len));
+
+    return c != 0 ? c : (a_len > b_len) - (a_len < b_len);
+}
+
 struct store_scan_key {
     const uint8_t *key; /* in the scan, until the next one */
     uint32_t len;
@@ -89,6 +97,8 @@ void store_scan_fini(struct store_scan *x);
 /** done() comes later, unless the store ends; then @x has to stay until cluster_store_stop() is over. @rc: a scan that
  * could not be made says nothing. */
 void store_scan_start(struct store_scan *x);
+/** What a copy's digest is of. @index: STORE_INDEX_VALUE_BYTES of it, zeroes if it has no row. */
+uint64_t store_scan_copy_digest(enum scan_state state, const uint8_t *index, const uint8_t *record, uint32_t len);
 /** Of the keys from the @first on: two nodes that have the same say the same. */
 uint64_t store_scan_digest(const struct store_scan *x, uint32_t first);
 

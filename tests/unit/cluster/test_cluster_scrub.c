@@ -383,6 +383,36 @@ static void two_good_copies_that_differ_are_told(void **state)
     assert_int_equal(scrub_report_open(report(w, nodes[0])), 0);
 }
 
+/* What was found of a slot stays while it is not compared: for a round it is not led here. */
+static void a_slot_that_is_passed_over_keeps_its_findings(void **state)
+{
+    struct world *w = *state;
+    atomic_uint_fast64_t *word;
+    uint64_t was;
+
+    pair(w);
+    store(w, "a", embedded("one"));
+    store(w, "b", embedded("two"));
+    replace(w, nodes[1], "a", embedded("another"));
+    scrub(w);
+    expect_finding(w, nodes[0], "a", SCRUB_DIFFERENT, SCAN_SOUND, SCAN_SOUND);
+    assert_int_equal(atomic_load(&report(w, nodes[0])->slots_skipped), 0);
+    replace(w, nodes[1], "a", embedded("one"));
+
+    word = &w->nodes[nodes[0]].c->side->words[slot];
+    was = atomic_exchange(word, 0);
+    scrubs_start(w);
+    while (scrubs_run(w)) {
+        atomic_store(word, 0);
+        turn(w);
+    }
+    assert_int_equal(scrub_report_open(report(w, nodes[0])), 1);
+    assert_int_equal(atomic_load(&report(w, nodes[0])->slots_skipped), 1);
+    atomic_store(word, was);
+    scrub(w);
+    assert_int_equal(scrub_report_open(report(w, nodes[0])), 0);
+}
+
 static void without_a_good_copy_there_is_no_repair(void **state)
 {
     struct world *w = *state;
@@ -398,12 +428,14 @@ static void without_a_good_copy_there_is_no_repair(void **state)
     assert_int_equal(scrub_report_open(report(w, nodes[0])), 0);
 }
 
-/* While keys are written all the time nothing is found, and a bad copy that is repaired meanwhile loses no write. */
+/* While keys are written all the time nothing is found, though one gets two values in turn, so that it may be the same
+ * here when it is read again, and was another when it was read there; and a bad copy that is repaired meanwhile loses
+ * no write. */
 static void writes_go_on(void **state)
 {
-    enum { HOT = 3 }; /* each costs a round seconds: it is looked at again and again, with pauses */
+    enum { HOT = 2 }; /* each costs a round seconds: it is looked at again and again, with pauses */
     struct world *w = *state;
-    uint32_t n = 0;
+    uint32_t n = 0, back = 0;
     struct change changes[HOT];
     char value[64];
 
@@ -413,15 +445,16 @@ static void writes_go_on(void **state)
         snprintf(value, sizeof(value), "%u", i);
         change_start(w, &changes[i], value, embedded(value));
     }
-    for (int round = 0; round < 2; round++) {
+    for (uint32_t round = 0; round < 2; round++) {
         damage(w, nodes[round], "cold");
         scrubs_start(w);
         while (scrubs_run(w)) {
             turn(w);
-            for (uint32_t i = 0; i < HOT; i++) {
+            for (uint32_t i = round; i < HOT; i++) { /* the first of them cools down */
                 if (!changes[i].a.done)
                     continue;
-                snprintf(value, sizeof(value), "value %u", n++);
+                n++;
+                snprintf(value, sizeof(value), "value %u", i == 0 ? n : ++back % 2);
                 change_start(w, &changes[i], changes[i].key, embedded(value));
             }
         }
@@ -449,7 +482,7 @@ static bool key_is_in(struct world *w, const char *state)
  * written is in the log then, and not yet among the records. */
 static void a_repair_never_undoes_a_write(void **state)
 {
-    static const char *const points[] = { "PEER", "REPAIR" };
+    static const char *const points[] = { "PEER", "WRITE" };
     struct world *w = *state;
     struct change x;
     char value[64];
@@ -477,6 +510,16 @@ static void a_repair_never_undoes_a_write(void **state)
     assert_int_equal(scrub_report_open(report(w, nodes[0])), 0);
 }
 
+static void lose_region(struct world *w, uint32_t i, uint64_t id)
+{
+    struct extents *x = &w->nodes[nodes[i]].extents;
+
+    for (uint32_t k = 0; k < x->n; k++) {
+        if (x->ids[k] == id)
+            x->ids[k--] = x->ids[--x->n];
+    }
+}
+
 static void regions_are_fetched_anew(void **state)
 {
     struct world *w = *state;
@@ -493,12 +536,7 @@ static void regions_are_fetched_anew(void **state)
         assert_int_equal(w->nodes[nodes[i]].extents.n, 3);
     w->nodes[nodes[1]].extents.damaged = 71;
     w->nodes[nodes[0]].extents.damaged = 72;
-    for (uint32_t i = 0; i < 3; i++) { /* it is gone */
-        struct extents *x = &w->nodes[nodes[1]].extents;
-
-        if (x->ids[i] == 73)
-            x->ids[i] = x->ids[--x->n];
-    }
+    lose_region(w, 1, 73);
     scrub(w);
     expect_finding(w, nodes[0], "large 71", SCRUB_REPAIRED, SCAN_SOUND, SCAN_BAD_REGION);
     expect_finding(w, nodes[0], "large 72", SCRUB_REPAIRED, SCAN_BAD_REGION, SCAN_SOUND);
@@ -508,6 +546,48 @@ static void regions_are_fetched_anew(void **state)
         assert_int_equal(w->nodes[nodes[i]].extents.damaged, 0);
         assert_int_equal(w->nodes[nodes[i]].extents.removes, 1);
     }
+}
+
+/* Whoever leads has lost record and regions: nothing names them there before they are back. */
+static void a_record_comes_back_after_its_regions(void **state)
+{
+    struct world *w = *state;
+    struct extents *x;
+    uint64_t end;
+
+    pair(w);
+    x = &w->nodes[nodes[0]].extents;
+    extents_add(x, 81);
+    store(w, "large", large(81));
+    lose(w, nodes[0], "large");
+    lose_region(w, 0, 81);
+    end = replica(w, 0)->log.end.pos;
+    x->holds = true;
+    scrubs_start(w);
+    for (int n = 0; x->held == NULL; n++) {
+        assert_true(n < TURNS_MAX);
+        turn(w);
+    }
+    for (int n = 0; n < 100; n++)
+        turn(w);
+    assert_true(key_is_in(w, "FETCH"));
+    assert_int_equal(replica(w, 0)->log.end.pos, end);
+    x->holds = false;
+    region_stored(x, x->held);
+    while (scrubs_run(w))
+        turn(w);
+    expect_finding(w, nodes[0], "large", SCRUB_REPAIRED, SCAN_NO_RECORD, SCAN_SOUND);
+    expect_record(w, "large", nodes, 2, large(81));
+    assert_true(extents_has(x, 81));
+    assert_int_equal(cluster_regions_state(&w->nodes[nodes[0]].c->side->regions, 81), REGION_HERE); /* pinned */
+
+    lose(w, nodes[0], "large"); /* and the other has lost them, too: that is no good copy */
+    lose_region(w, 0, 81);
+    lose_region(w, 1, 81);
+    end = replica(w, 0)->log.end.pos;
+    scrub(w);
+    expect_finding(w, nodes[0], "large", SCRUB_NONE_GOOD, SCAN_NO_RECORD, SCAN_NO_REGION);
+    assert_int_equal(replica(w, 0)->log.end.pos, end);
 }
 
 /* A node that ends in the middle of it ends. */
@@ -569,48 +649,93 @@ static void hostile_messages_are_refused(void **state)
     m.states = states;
     m.digests = digests;
     m.n_keys = m.n_states = m.n_digests = 2;
-    assert_true(scrub_answer_is_good(&ask, &m, 0));
-    assert_false(scrub_answer_is_good(&ask, &m, 1));
+    assert_true(scrub_answer_is_good(&ask, &m, NULL, 0));
+    assert_false(scrub_answer_is_good(&ask, &m, NULL, 1));
     m.n_states = 1;
-    assert_false(scrub_answer_is_good(&ask, &m, 0));
+    assert_false(scrub_answer_is_good(&ask, &m, NULL, 0));
     m.n_states = 2;
     states[1] = SCAN_STATES;
-    assert_false(scrub_answer_is_good(&ask, &m, 0));
+    assert_false(scrub_answer_is_good(&ask, &m, NULL, 0));
     states[1] = SCAN_SOUND;
     m.same = true;
-    assert_false(scrub_answer_is_good(&ask, &m, 0));
+    assert_false(scrub_answer_is_good(&ask, &m, NULL, 0));
     m.same = false;
     keys[1] = a; /* twice */
-    assert_false(scrub_answer_is_good(&ask, &m, 0));
+    assert_false(scrub_answer_is_good(&ask, &m, NULL, 0));
     keys[1] = b;
     ask.upto = a; /* one more than was asked for */
-    assert_false(scrub_answer_is_good(&ask, &m, 0));
+    assert_false(scrub_answer_is_good(&ask, &m, NULL, 0));
     ask.upto.len = 0;
     ask.after = a;
-    assert_false(scrub_answer_is_good(&ask, &m, 0));
+    assert_false(scrub_answer_is_good(&ask, &m, NULL, 0));
     ask.after.len = 0;
     m.applied = 2; /* and read what was committed before that */
-    assert_false(scrub_answer_is_good(&ask, &m, 0));
+    assert_false(scrub_answer_is_good(&ask, &m, NULL, 0));
     m.commit = 2;
     ask.applied = 3;
-    assert_false(scrub_answer_is_good(&ask, &m, 0));
+    assert_false(scrub_answer_is_good(&ask, &m, NULL, 0));
     ask.applied = 0;
     m.n_keys = m.n_states = m.n_digests = 0;
     m.more = true; /* of what? */
-    assert_false(scrub_answer_is_good(&ask, &m, 0));
+    assert_false(scrub_answer_is_good(&ask, &m, NULL, 0));
+}
+
+/* What is said to be good, and is not what was digested, or no record at all, is never written over another copy. */
+static void a_copy_is_what_its_digest_says(void **state)
+{
+    uint8_t key[] = { 0, 0, 0, 1, 'a' }, row[STORE_INDEX_VALUE_BYTES] = { 1 };
+    ProtobufCBinaryData keys[] = { { sizeof(key), key } };
+    Cairn__Wire__ClusterCompare ask = CAIRN__WIRE__CLUSTER_COMPARE__INIT;
+    Cairn__Wire__ClusterCompared m = CAIRN__WIRE__CLUSTER_COMPARED__INIT;
+    struct record good = embedded("value");
+    uint32_t states[] = { SCAN_SOUND };
+    uint64_t digests[] = { store_scan_copy_digest(SCAN_SOUND, row, good.bytes, good.len) };
+    struct cairn_record r;
+
+    (void)state;
+    ask.epoch = 3;
+    ask.one = true;
+    ask.upto = keys[0];
+    m.keys = keys;
+    m.states = states;
+    m.digests = digests;
+    m.n_keys = m.n_states = m.n_digests = 1;
+    m.index = (ProtobufCBinaryData){ sizeof(row), row };
+    assert_true(scrub_answer_is_good(&ask, &m, good.bytes, good.len));
+    assert_false(scrub_answer_is_good(&ask, &m, good.bytes, good.len - 1));
+    row[1] ^= 1;
+    assert_false(scrub_answer_is_good(&ask, &m, good.bytes, good.len));
+    row[1] ^= 1;
+    states[0] = SCAN_DAMAGED;
+    assert_false(scrub_answer_is_good(&ask, &m, good.bytes, good.len));
+    states[0] = SCAN_SOUND;
+    digests[0] = store_scan_copy_digest(SCAN_SOUND, row, NULL, 0); /* of nothing, which is not good */
+    assert_false(scrub_answer_is_good(&ask, &m, NULL, 0));
+    states[0] = SCAN_NO_RECORD;
+    digests[0] = store_scan_copy_digest(SCAN_NO_RECORD, row, NULL, 0);
+    assert_true(scrub_answer_is_good(&ask, &m, NULL, 0));
+
+    assert_true(scrub_record_is_good(good.bytes, good.len, &r));
+    assert_false(scrub_record_is_good(NULL, 0, &r));
+    assert_false(scrub_record_is_good(good.bytes, 0, &r));
+    good.bytes[CAIRN_RECORD_HEAD_BYTES] ^= 1;
+    assert_false(scrub_record_is_good(good.bytes, good.len, &r));
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(hostile_messages_are_refused),
+        cmocka_unit_test(a_copy_is_what_its_digest_says),
         cmocka_unit_test_setup_teardown(replicas_that_are_the_same, setup_long_leases, teardown),
         cmocka_unit_test_setup_teardown(a_bad_copy_is_repaired, setup_long_leases, teardown),
         cmocka_unit_test_setup_teardown(two_good_copies_that_differ_are_told, setup_long_leases, teardown),
+        cmocka_unit_test_setup_teardown(a_slot_that_is_passed_over_keeps_its_findings, setup_long_leases, teardown),
         cmocka_unit_test_setup_teardown(without_a_good_copy_there_is_no_repair, setup_long_leases, teardown),
         cmocka_unit_test_setup_teardown(writes_go_on, setup_long_leases, teardown),
         cmocka_unit_test_setup_teardown(a_repair_never_undoes_a_write, setup_long_leases, teardown),
         cmocka_unit_test_setup_teardown(regions_are_fetched_anew, setup_long_leases, teardown),
+        cmocka_unit_test_setup_teardown(a_record_comes_back_after_its_regions, setup_long_leases, teardown),
         cmocka_unit_test_setup_teardown(a_node_stops_meanwhile, setup, teardown),
     };
 
