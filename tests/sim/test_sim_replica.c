@@ -367,6 +367,25 @@ static void commits_are_heard_without_room(void **state)
     assert_int_equal(b->r.commit, 2);
 }
 
+/* Who has no other in sync waits for nobody, though another holds the slot, is away, and is spoken to. */
+static void alone_it_waits_for_nobody(void **state)
+{
+    int rc = 1;
+    struct cairn_repl_write w = { .kind = CAIRN_ENTRY_WRITE, .done = on_write, .arg = &rc };
+    struct bench *b = *state;
+
+    learn(b, 1, CAIRN_SLOT_ACTIVE, self, &(struct cairn_who){ 0 });
+    disk(b);
+    apply_all(b);
+    assert_int_equal(b->r.sm.state, REPLICA_ACTIVE);
+    assert_int_equal(b->r.npeers, 2);
+    assert_int_equal(cairn_replica_write(&b->r, &w), 0);
+    assert_int_equal(b->r.commit, b->end);
+    apply_all(b);
+    cairn_env_run_tasks(b->r.env);
+    assert_int_equal(rc, 0);
+}
+
 static void copied(struct bench *b, struct cairn_who from, uint64_t number)
 {
     cairn_replica_receive(&b->r, &(struct cairn_repl_msg){ .kind = CAIRN_REPL_COPIED,
@@ -425,6 +444,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(reads_wait_until_the_log_is_applied, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(cut_is_on_disk_before_the_ack, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(refused_joiner_is_waited_for, bench_begin, bench_end),
+        cmocka_unit_test_setup_teardown(alone_it_waits_for_nobody, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(commits_are_heard_without_room, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(what_was_said_before_a_copy_is_void, bench_begin, bench_end),
     };

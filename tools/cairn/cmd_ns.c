@@ -49,6 +49,8 @@ static int create_run(struct cli *cli, void *args)
     bool created = rc == 0;
     if (rc == CAIRN_E_EXISTS && a->if_missing)
         rc = 0;
+    if (rc == CAIRN_E_UNSUPPORTED && o.replicas > 1)
+        cli->hint = "replicas need nodes that share a map in etcd (`map: store: etcd`); see deploy/examples/three-nodes";
     if (rc != 0)
         return cli_call_failed(cli, rc, &call, "namespace %s", cli->operands[0]);
     if (cli->g.json)

@@ -374,8 +374,8 @@ int cairn_replica_write(struct cairn_replica *r, struct cairn_repl_write *w)
     waiting_add(r, w, e.at);
     cairn_replica__sync(r);
     cairn_replica__pump_all(r);
-    if (r->npeers == 0 && r->last_sync_pos <= r->log.synced)
-        cairn_replica__advance(r); /* alone, and not for the disk: applying it is all there is to wait for */
+    if (everywhere(r) >= e.at.pos) /* alone, though others may have to come back, and not for the disk */
+        cairn_replica__advance(r);
     return 0;
 }
 
