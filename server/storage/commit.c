@@ -6,6 +6,7 @@
  * An operation is on exactly one of these lists. */
 #include "server/storage/commit.h"
 
+#include "sdk/core/base/clock.h"
 #include "sdk/core/base/log.h"
 
 #include <errno.h>
@@ -40,14 +41,6 @@ struct cairn_commit {
     struct cairn_log *log; /* of the thread that made us: ours write to it, too */
     struct lane lanes[];
 };
-
-static uint64_t now_ns(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * CAIRN_NS_PER_S + (uint64_t)ts.tv_nsec;
-}
 
 /* ---- answers, on their way to the loops ---- */
 
@@ -194,7 +187,7 @@ static void *committer_run(void *arg)
 static void syncer_linger(struct cairn_commit *c)
 {
     uint64_t ns = MIN(c->sync_ns / CAIRN_COMMIT_LINGER_PART, (uint64_t)CAIRN_COMMIT_LINGER_NS_MAX);
-    uint64_t until = now_ns() + ns;
+    uint64_t until = cairn_monotonic_ns() + ns;
     struct timespec ts = { .tv_sec = (time_t)(until / CAIRN_NS_PER_S), .tv_nsec = (long)(until % CAIRN_NS_PER_S) };
 
     if (c->nsyncing >= c->expected || c->expected < 2)
@@ -229,9 +222,9 @@ static void *syncer_run(void *arg)
         cairn_list_splice(&group, &c->syncing);
         c->nsyncing = 0;
         pthread_mutex_unlock(&c->mutex);
-        begin = now_ns();
+        begin = cairn_monotonic_ns();
         rc = c->conf.sync(c->conf.ctx);
-        begin = now_ns() - begin;
+        begin = cairn_monotonic_ns() - begin;
         CAIRN_LIST_FOREACH (l, &group) {
             CONTAINER_OF(l, struct cairn_commit_op, link)->rc = rc;
         }

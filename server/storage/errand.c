@@ -1,32 +1,23 @@
 /* Work on a thread of its own: see errand.h. */
 #include "server/storage/errand.h"
 
+#include "sdk/core/base/clock.h"
 #include "sdk/core/base/log.h"
 
 #include <time.h>
 
-#define NS_PER_MS UINT64_C(1000000)
-#define NS_PER_S  UINT64_C(1000000000)
-
-static uint64_t now_ns(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
-}
-
 /* False: it is @until_ns. */
 static bool wait_until(struct cairn_errand *e, uint64_t until_ns)
 {
-    struct timespec until = { .tv_sec = (time_t)(until_ns / NS_PER_S), .tv_nsec = (long)(until_ns % NS_PER_S) };
+    struct timespec until = { .tv_sec = (time_t)(until_ns / CAIRN_NS_PER_S),
+                              .tv_nsec = (long)(until_ns % CAIRN_NS_PER_S) };
 
     return pthread_cond_timedwait(&e->cond, &e->mutex, &until) == 0;
 }
 
 static void await_askers(struct cairn_errand *e)
 {
-    uint64_t until_ns = now_ns() + e->gather_ms * NS_PER_MS;
+    uint64_t until_ns = cairn_monotonic_ns() + e->gather_ms * CAIRN_NS_PER_MS;
 
     while (e->gather_ms > 0 && !e->ending && wait_until(e, until_ns)) {
     }
@@ -49,7 +40,7 @@ static void *errand_main(void *arg)
             break;
         e->wanted = false;
         e->begun++;
-        e->begun_ns = now_ns();
+        e->begun_ns = cairn_monotonic_ns();
         pthread_mutex_unlock(&e->mutex);
         e->work(e->arg);
         pthread_mutex_lock(&e->mutex);
@@ -93,14 +84,14 @@ void cairn_errand_ask(struct cairn_errand *e)
 
 bool cairn_errand_await(struct cairn_errand *e, uint32_t wait_ms)
 {
-    uint64_t now = now_ns(), until_ns = now + wait_ms * NS_PER_MS, mine;
+    uint64_t now = cairn_monotonic_ns(), until_ns = now + wait_ms * CAIRN_NS_PER_MS, mine;
     bool done;
 
     pthread_mutex_lock(&e->mutex);
     mine = e->begun + 1;
     ask(e);
     if (e->begun > e->ended)
-        until_ns = e->begun_ns + wait_ms * NS_PER_MS;
+        until_ns = e->begun_ns + wait_ms * CAIRN_NS_PER_MS;
     while (e->has_thread && e->ended < mine && now < until_ns && wait_until(e, until_ns)) {
     }
     done = e->ended >= mine;

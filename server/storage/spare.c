@@ -1,6 +1,7 @@
 /* Spare room: see spare.h. */
 #include "server/storage/spare.h"
 
+#include "sdk/core/base/clock.h"
 #include "sdk/core/base/log.h"
 #include "sdk/core/base/macros.h"
 
@@ -20,17 +21,6 @@ enum {
     LOOK_MS = 20,       /* fast writers store some tens of megabytes in it */
     RECOVERY_S_MAX = 12 /* engines notice within this time that there is room, the second time they look: rocks.c */
 };
-
-#define NS_PER_MS UINT64_C(1000000)
-#define NS_PER_S  UINT64_C(1000000000)
-
-static uint64_t now_ns(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
-}
 
 static void on_look(void *arg)
 {
@@ -181,7 +171,7 @@ static void lend(struct cairn_spare *s)
     cairn_log_warn("data directory %s: the disk is full; removals take the spare room, and nothing new is stored until "
                    "there is as much again",
                    s->dir);
-    s->lent_ns = now_ns();
+    s->lent_ns = cairn_monotonic_ns();
     atomic_store(&s->lent, true);
     atomic_store(&s->refusing, true);
 }
@@ -194,7 +184,7 @@ bool cairn_spare_lend(struct cairn_spare *s)
         return false;
     pthread_mutex_lock(&s->mutex);
     lend(s);
-    soon = atomic_load(&s->lent) && now_ns() - s->lent_ns < RECOVERY_S_MAX * NS_PER_S;
+    soon = atomic_load(&s->lent) && cairn_monotonic_ns() - s->lent_ns < RECOVERY_S_MAX * CAIRN_NS_PER_S;
     pthread_mutex_unlock(&s->mutex);
     return soon;
 }
@@ -241,9 +231,9 @@ static uint64_t look(struct cairn_spare *s, bool keep)
 
 static void look_now_and_then(struct cairn_spare *s)
 {
-    uint64_t now = now_ns();
+    uint64_t now = cairn_monotonic_ns();
 
-    if (now - atomic_load_explicit(&s->looked_ns, memory_order_relaxed) < LOOK_MS * NS_PER_MS ||
+    if (now - atomic_load_explicit(&s->looked_ns, memory_order_relaxed) < LOOK_MS * CAIRN_NS_PER_MS ||
         pthread_mutex_trylock(&s->mutex) != 0) /* whoever has it looks */
         return;
     atomic_store_explicit(&s->looked_ns, now, memory_order_relaxed);
@@ -286,7 +276,7 @@ void cairn_spare_ask(struct cairn_spare *s)
 {
     if (s == NULL || s->dir[0] == '\0')
         return;
-    atomic_store_explicit(&s->shown_ns, now_ns(), memory_order_relaxed);
+    atomic_store_explicit(&s->shown_ns, cairn_monotonic_ns(), memory_order_relaxed);
     cairn_errand_await(&s->looking, CAIRN_SPARE_LOOK_MS);
 }
 
@@ -297,8 +287,8 @@ bool cairn_spare_show(struct cairn_spare *s, uint64_t *growth)
     *growth = UINT64_MAX;
     if (s == NULL || s->dir[0] == '\0')
         return false;
-    now = now_ns();
-    if (now - atomic_load_explicit(&s->shown_ns, memory_order_relaxed) >= LOOK_MS * NS_PER_MS) {
+    now = cairn_monotonic_ns();
+    if (now - atomic_load_explicit(&s->shown_ns, memory_order_relaxed) >= LOOK_MS * CAIRN_NS_PER_MS) {
         atomic_store_explicit(&s->shown_ns, now, memory_order_relaxed);
         cairn_errand_ask(&s->looking);
     }

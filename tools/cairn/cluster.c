@@ -20,23 +20,12 @@ int cli_cluster_ask(struct cli *cli, struct cli_call *call, uint32_t ms_max, jso
     return *doc != NULL ? 0 : CAIRN_E_FORMAT;
 }
 
-static const char *text_of(const json_t *o, const char *key)
-{
-    const char *text = json_string_value(json_object_get(o, key));
-    return text != NULL ? text : "";
-}
-
-static json_int_t number_of(const json_t *o, const char *key)
-{
-    return json_integer_value(json_object_get(o, key));
-}
-
 const json_t *cli_cluster_member(const json_t *doc, const char *name)
 {
     const json_t *members = json_object_get(doc, "members");
     for (size_t i = 0; i < json_array_size(members); i++) {
         const json_t *m = json_array_get(members, i);
-        if (strcmp(text_of(m, "name"), name) == 0)
+        if (strcmp(cli_text_of(m, "name"), name) == 0)
             return m;
     }
     return NULL;
@@ -59,10 +48,10 @@ bool cli_cluster_is_degraded(const json_t *doc)
 {
     const json_t *slots = json_object_get(doc, "slots"), *members = json_object_get(doc, "members");
     for (size_t i = 0; i < json_array_size(members); i++) {
-        if (strcmp(text_of(json_array_get(members, i), "state"), "away") == 0)
+        if (strcmp(cli_text_of(json_array_get(members, i), "state"), "away") == 0)
             return true;
     }
-    return number_of(slots, "degraded") > 0 || number_of(slots, "lost") > 0;
+    return cli_number_of(slots, "degraded") > 0 || cli_number_of(slots, "lost") > 0;
 }
 
 void cli_cluster_name_classes(struct cli *cli, json_t *doc)
@@ -72,13 +61,13 @@ void cli_cluster_name_classes(struct cli *cli, json_t *doc)
     struct cli_call call;
     for (size_t i = 0; i < json_array_size(classes); i++) {
         json_t *class = json_array_get(classes, i), *names;
-        if (number_of(class, "degraded") == 0)
+        if (cli_number_of(class, "degraded") == 0)
             continue;
         if (list == NULL && cairn_ns_list(cli->session, &list, cli_call_init(cli, &call, 0)) != 0)
             return;
         names = json_array();
         for (size_t k = 0; k < list->n && json_array_size(names) < NAMES_MAX; k++) {
-            if (list->namespaces[k].replicas == number_of(class, "replicas"))
+            if (list->namespaces[k].replicas == cli_number_of(class, "replicas"))
                 json_array_append_new(names, json_string(list->namespaces[k].name));
         }
         json_object_set_new(class, "namespaces", names);
@@ -93,7 +82,7 @@ static json_t *members_brief(const json_t *members, json_t *into)
     size_t up = 0, n = json_array_size(members);
     for (size_t i = 0; i < n; i++) {
         const json_t *m = json_array_get(members, i);
-        if (strcmp(text_of(m, "state"), "up") == 0) {
+        if (strcmp(cli_text_of(m, "state"), "up") == 0) {
             up++;
             continue;
         }
@@ -110,7 +99,7 @@ static json_t *missing_brief(const json_t *classes)
     json_t *rows = json_array();
     for (size_t i = 0; i < json_array_size(classes); i++) {
         const json_t *c = json_array_get(classes, i);
-        if (number_of(c, "degraded") > 0)
+        if (cli_number_of(c, "degraded") > 0)
             json_array_append_new(rows, json_pack("{s:O, s:O, s:O, s:O, s:O*}", "replicas_wanted",
                                                   json_object_get(c, "replicas"), "slots", json_object_get(c, "slots"),
                                                   "with_fewer", json_object_get(c, "degraded"), "the_fewest",
@@ -123,12 +112,12 @@ static json_t *missing_brief(const json_t *classes)
 static json_t *moves_brief(const json_t *moves)
 {
     char text[CLI_UNIT_BYTES];
-    uint64_t left_ms = (uint64_t)number_of(moves, "left_ms");
-    if (number_of(moves, "left") + number_of(moves, "under_way") == 0)
+    uint64_t left_ms = (uint64_t)cli_number_of(moves, "left_ms");
+    if (cli_number_of(moves, "left") + cli_number_of(moves, "under_way") == 0)
         return json_string("being planned");
     return json_sprintf("%lld slots to move, %lld of them now, %.1f/s, %s left",
-                        (long long)(number_of(moves, "left") + number_of(moves, "under_way")),
-                        (long long)number_of(moves, "under_way"), json_real_value(json_object_get(moves, "per_s")),
+                        (long long)(cli_number_of(moves, "left") + cli_number_of(moves, "under_way")),
+                        (long long)cli_number_of(moves, "under_way"), json_real_value(json_object_get(moves, "per_s")),
                         left_ms > 0 ? cli_duration(text, left_ms * CAIRN_NS_PER_MS) : "time unknown");
 }
 
@@ -166,9 +155,9 @@ json_t *cli_cluster_brief(const json_t *doc)
 /* ---- members ---- */
 
 static const struct cli_col columns[] = {
-    { "NAME", "name", CLI_CELL_TEXT },      { "STATE", "state", CLI_CELL_TEXT },
-    { "SLOTS", "slots", CLI_CELL_NUMBER },  { "LEADS", "leads", CLI_CELL_NUMBER },
-    { "ZONE", "zone", CLI_CELL_TEXT },      { "WEIGHT", "weight", CLI_CELL_NUMBER },
+    { "NAME", "name", CLI_CELL_TEXT },       { "STATE", "state", CLI_CELL_TEXT },
+    { "SLOTS", "slots", CLI_CELL_NUMBER },   { "LEADS", "leads", CLI_CELL_NUMBER },
+    { "ZONE", "zone", CLI_CELL_TEXT },       { "WEIGHT", "weight", CLI_CELL_NUMBER },
     { "ADDRESS", "address", CLI_CELL_TEXT }, { "INCARNATION", "incarnation", CLI_CELL_PLAIN },
 };
 
@@ -182,7 +171,7 @@ int cli_cluster_members(struct cli *cli, bool names)
     const json_t *members = json_object_get(doc, "members");
     if (names && !cli->g.json) {
         for (size_t i = 0; i < json_array_size(members); i++)
-            fprintf(cli->out, "%s\n", text_of(json_array_get(members, i), "name"));
+            fprintf(cli->out, "%s\n", cli_text_of(json_array_get(members, i), "name"));
         json_decref(doc);
         return CLI_OK;
     }
@@ -190,16 +179,16 @@ int cli_cluster_members(struct cli *cli, bool names)
     bool away = false;
     for (size_t i = 0; i < json_array_size(members); i++) {
         const json_t *m = json_array_get(members, i);
-        const char *state = text_of(m, "state"), *zone = text_of(m, "zone");
+        const char *state = cli_text_of(m, "state"), *zone = cli_text_of(m, "zone");
         const struct cli_cell cells[] = {
-            CLI_TEXT(text_of(m, "name")),
+            CLI_TEXT(cli_text_of(m, "name")),
             CLI_TEXT(state),
-            CLI_NUM((uint64_t)number_of(m, "slots")),
-            CLI_NUM((uint64_t)number_of(m, "leads")),
+            CLI_NUM((uint64_t)cli_number_of(m, "slots")),
+            CLI_NUM((uint64_t)cli_number_of(m, "leads")),
             CLI_TEXT(zone[0] != '\0' ? zone : NULL),
-            CLI_NUM((uint64_t)number_of(m, "weight")),
+            CLI_NUM((uint64_t)cli_number_of(m, "weight")),
             CLI_TEXT(json_string_value(json_array_get(json_object_get(m, "addresses"), 0))),
-            CLI_NUM((uint64_t)number_of(m, "incarnation")),
+            CLI_NUM((uint64_t)cli_number_of(m, "incarnation")),
         };
         cli_table_row(t, cells);
         away |= strcmp(state, "away") == 0;

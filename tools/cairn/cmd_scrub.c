@@ -12,17 +12,6 @@ struct scrub_args {
     uint64_t stall_ms;
 };
 
-static const char *text_of(const json_t *o, const char *key)
-{
-    const char *text = json_string_value(json_object_get(o, key));
-    return text != NULL ? text : "";
-}
-
-static json_int_t number_of(const json_t *o, const char *key)
-{
-    return json_integer_value(json_object_get(o, key));
-}
-
 /* ---- one node ---- */
 
 static int node_connect(const struct cli *cli, const json_t *member, struct cairn **session)
@@ -58,7 +47,7 @@ static json_t *node_ask(const struct cli *cli, const json_t *member, bool start)
     if (json_is_object(doc))
         return doc;
     json_decref(doc);
-    return json_pack("{s:s, s:s, s:s, s:[]}", "node", text_of(member, "name"), "state", "no answer", "problem",
+    return json_pack("{s:s, s:s, s:s, s:[]}", "node", cli_text_of(member, "name"), "state", "no answer", "problem",
                      cairn_error_text(rc != 0 ? rc : CAIRN_E_FORMAT), "findings");
 }
 
@@ -78,10 +67,10 @@ static void look_free(struct look *l)
 
 static void look_add(struct look *l, json_t *doc)
 {
-    l->done += number_of(doc, "slots") + number_of(doc, "keys") + number_of(doc, "slots_skipped");
-    l->running += strcmp(text_of(doc, "state"), "running") == 0;
-    l->silent += strcmp(text_of(doc, "state"), "no answer") == 0;
-    l->open += number_of(doc, "open");
+    l->done += cli_number_of(doc, "slots") + cli_number_of(doc, "keys") + cli_number_of(doc, "slots_skipped");
+    l->running += strcmp(cli_text_of(doc, "state"), "running") == 0;
+    l->silent += strcmp(cli_text_of(doc, "state"), "no answer") == 0;
+    l->open += cli_number_of(doc, "open");
     json_array_append_new(l->nodes, doc);
 }
 
@@ -98,7 +87,7 @@ static int look(struct cli *cli, bool start, struct look *l)
     const json_t *members = json_object_get(cluster, "members");
     for (size_t i = 0; i < json_array_size(members); i++) {
         const json_t *m = json_array_get(members, i);
-        if (strcmp(text_of(m, "state"), "left") != 0 && strcmp(text_of(m, "state"), "lost") != 0)
+        if (strcmp(cli_text_of(m, "state"), "left") != 0 && strcmp(cli_text_of(m, "state"), "lost") != 0)
             look_add(l, node_ask(cli, m, start));
     }
     json_decref(cluster);
@@ -109,7 +98,7 @@ static int look(struct cli *cli, bool start, struct look *l)
 static void name_namespace(json_t *finding, const struct cairn_ns_list *list)
 {
     for (size_t i = 0; list != NULL && i < list->n; i++) {
-        if (list->namespaces[i].id == (uint64_t)number_of(finding, "namespace"))
+        if (list->namespaces[i].id == (uint64_t)cli_number_of(finding, "namespace"))
             json_object_set_new(finding, "namespace", json_string(list->namespaces[i].name));
     }
 }
@@ -152,12 +141,12 @@ static void show_finding(struct cli *cli, const json_t *f)
     const json_t *ns = json_object_get(f, "namespace"), *key = json_object_get(f, "key");
     char number[24];
     snprintf(number, sizeof(number), "%lld", (long long)json_integer_value(ns));
-    fprintf(cli->out, "%s: ", text_of(f, "outcome"));
+    fprintf(cli->out, "%s: ", cli_text_of(f, "outcome"));
     put_text(cli, json_is_string(ns) ? json_string_value(ns) : number);
     fputs(key != NULL ? " " : " 0x", cli->out);
-    put_text(cli, key != NULL ? json_string_value(key) : text_of(f, "key_hex"));
-    fprintf(cli->out, " (slot %lld): %s at %s, %s at %s\n", (long long)number_of(f, "slot"), text_of(a, "copy"),
-            text_of(a, "node"), text_of(b, "copy"), text_of(b, "node"));
+    put_text(cli, key != NULL ? json_string_value(key) : cli_text_of(f, "key_hex"));
+    fprintf(cli->out, " (slot %lld): %s at %s, %s at %s\n", (long long)cli_number_of(f, "slot"), cli_text_of(a, "copy"),
+            cli_text_of(a, "node"), cli_text_of(b, "copy"), cli_text_of(b, "node"));
 }
 
 static int show(struct cli *cli, const struct look *l)
@@ -166,11 +155,12 @@ static int show(struct cli *cli, const struct look *l)
     struct cli_table *t = cli_table_new(cli, "nodes", node_cols, ARRAY_SIZE(node_cols));
     for (size_t i = 0; i < json_array_size(l->nodes); i++) {
         const json_t *n = json_array_get(l->nodes, i);
-        cli_table_row(t, (struct cli_cell[]){
-                             CLI_TEXT(text_of(n, "node")), CLI_TEXT(text_of(n, "state")),
-                             CLI_NUM((uint64_t)number_of(n, "rounds")), CLI_NUM((uint64_t)number_of(n, "slots")),
-                             CLI_NUM((uint64_t)number_of(n, "keys")), CLI_NUM((uint64_t)number_of(n, "bytes")),
-                             CLI_NUM((uint64_t)number_of(n, "repaired")), CLI_NUM((uint64_t)number_of(n, "open")) });
+        cli_table_row(
+            t, (struct cli_cell[]){
+                   CLI_TEXT(cli_text_of(n, "node")), CLI_TEXT(cli_text_of(n, "state")),
+                   CLI_NUM((uint64_t)cli_number_of(n, "rounds")), CLI_NUM((uint64_t)cli_number_of(n, "slots")),
+                   CLI_NUM((uint64_t)cli_number_of(n, "keys")), CLI_NUM((uint64_t)cli_number_of(n, "bytes")),
+                   CLI_NUM((uint64_t)cli_number_of(n, "repaired")), CLI_NUM((uint64_t)cli_number_of(n, "open")) });
     }
     cli_table_extra(t, "findings", json_incref(all));
     int status = cli_table_end(t);

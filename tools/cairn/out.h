@@ -72,4 +72,16 @@ int cli_render(struct cli *cli, const json_t *doc);
 enum cli_color { CLI_PLAIN, CLI_GOOD, CLI_BAD, CLI_WARN, CLI_BOLD, CLI_DIM };
 const char *cli_color(const struct cli *cli, enum cli_color color);
 
+/** What stands under a key of a document: "" and 0 where it is not there. Borrowed. */
+static inline const char *cli_text_of(const json_t *o, const char *key)
+{
+    const char *text = json_string_value(json_object_get(o, key));
+    return text != NULL ? text : "";
+}
+
+static inline json_int_t cli_number_of(const json_t *o, const char *key)
+{
+    return json_integer_value(json_object_get(o, key));
+}
+
 #endif

@@ -32,17 +32,6 @@ struct top {
     char problem[128];
 };
 
-static json_int_t number_of(const json_t *o, const char *key)
-{
-    return json_integer_value(json_object_get(o, key));
-}
-
-static const char *text_of(const json_t *o, const char *key)
-{
-    const char *text = json_string_value(json_object_get(o, key));
-    return text != NULL ? text : "";
-}
-
 /* ---- one node ---- */
 
 static int ask(struct cairn *session, int (*fn)(struct cairn *, char **, const struct cairn_call_options *),
@@ -201,8 +190,8 @@ void top_look(struct top *t)
     const json_t *members = json_object_get(cluster, "members");
     for (size_t i = 0; i < json_array_size(members); i++) {
         const json_t *m = json_array_get(members, i);
-        if (strcmp(text_of(m, "state"), "left") != 0)
-            node_known(t, text_of(m, "name"), cli_cluster_addresses(m));
+        if (strcmp(cli_text_of(m, "state"), "left") != 0)
+            node_known(t, cli_text_of(m, "name"), cli_cluster_addresses(m));
     }
     json_decref(t->cluster);
     t->cluster = cluster;
@@ -262,8 +251,8 @@ static const json_t *method_find(const json_t *methods, const json_t *like)
 {
     for (size_t i = 0; i < json_array_size(methods); i++) {
         const json_t *m = json_array_get(methods, i);
-        if (strcmp(text_of(m, "method"), text_of(like, "method")) == 0 &&
-            strcmp(text_of(m, "provider"), text_of(like, "provider")) == 0)
+        if (strcmp(cli_text_of(m, "method"), cli_text_of(like, "method")) == 0 &&
+            strcmp(cli_text_of(m, "provider"), cli_text_of(like, "provider")) == 0)
             return m;
     }
     return NULL;
@@ -277,14 +266,14 @@ static void real_add(json_t *o, const char *key, double x)
 /* A node that has started anew counts from 0. */
 static double grown(const json_t *now, const json_t *before, const char *key)
 {
-    json_int_t a = number_of(before, key), b = number_of(now, key);
+    json_int_t a = cli_number_of(before, key), b = cli_number_of(now, key);
     return (double)(b >= a ? b - a : b);
 }
 
 /* What we ask ourselves is not what people want to see. */
 static bool is_ours(const json_t *m)
 {
-    const char *provider = text_of(m, "provider"), *method = text_of(m, "method");
+    const char *provider = cli_text_of(m, "provider"), *method = cli_text_of(m, "method");
     return (strcmp(provider, "node") == 0 && strcmp(method, "metrics") == 0) ||
            ((strcmp(provider, "node") == 0 || strcmp(provider, "cluster") == 0) && strcmp(method, "status") == 0);
 }
@@ -295,11 +284,11 @@ static void method_add(json_t *rows, json_t *node, const json_t *m, const json_t
     json_t *row = (json_t *)method_find(rows, m);
     double requests = grown(m, before, "requests") / s, failed = grown(m, before, "failed") / s;
     double in = grown(m, before, "in_bytes") / s, out = grown(m, before, "out_bytes") / s;
-    double spent = (double)number_of(m, "mean_ns") * (double)number_of(m, "requests") -
-                   (double)number_of(before, "mean_ns") * (double)number_of(before, "requests");
+    double spent = (double)cli_number_of(m, "mean_ns") * (double)cli_number_of(m, "requests") -
+                   (double)cli_number_of(before, "mean_ns") * (double)cli_number_of(before, "requests");
     if (row == NULL) {
-        row = json_pack("{s:s, s:s, s:f, s:f, s:f, s:f, s:f, s:i}", "provider", text_of(m, "provider"), "method",
-                        text_of(m, "method"), "per_s", 0.0, "failed_per_s", 0.0, "in_bytes_per_s", 0.0,
+        row = json_pack("{s:s, s:s, s:f, s:f, s:f, s:f, s:f, s:i}", "provider", cli_text_of(m, "provider"), "method",
+                        cli_text_of(m, "method"), "per_s", 0.0, "failed_per_s", 0.0, "in_bytes_per_s", 0.0,
                         "out_bytes_per_s", 0.0, "mean_ns", 0.0, "p99_ns", 0);
         json_array_append_new(rows, row);
     }
@@ -308,7 +297,7 @@ static void method_add(json_t *rows, json_t *node, const json_t *m, const json_t
     real_add(row, "in_bytes_per_s", in);
     real_add(row, "out_bytes_per_s", out);
     real_add(row, "mean_ns", MAX(spent, 0.0) / s);
-    json_object_set_new(row, "p99_ns", json_integer(MAX(number_of(row, "p99_ns"), number_of(m, "p99_ns"))));
+    json_object_set_new(row, "p99_ns", json_integer(MAX(cli_number_of(row, "p99_ns"), cli_number_of(m, "p99_ns"))));
     real_add(node, "requests_per_s", requests);
     real_add(node, "failed_per_s", failed);
     real_add(node, "in_bytes_per_s", in);
@@ -330,7 +319,7 @@ static void node_rates(const struct node *n, json_t *rows, json_t *node)
 static const json_t *of_name(const json_t *array, const char *key, const char *value)
 {
     for (size_t i = 0; i < json_array_size(array); i++) {
-        if (strcmp(text_of(json_array_get(array, i), key), value) == 0)
+        if (strcmp(cli_text_of(json_array_get(array, i), key), value) == 0)
             return json_array_get(array, i);
     }
     return NULL;
@@ -342,8 +331,8 @@ static json_t *node_row(const struct top *t, const struct node *n, json_t *rows)
     const json_t *part = of_name(json_object_get(n->status, "providers"), "type", "cluster");
     const json_t *counters = json_object_get(n->metrics[1], "counters");
     json_t *o = json_pack("{s:s, s:s, s:b, s:f, s:f, s:f, s:f}", "name",
-                          n->name[0] != '\0' ? n->name : text_of(n->metrics[1], "node"), "state",
-                          member != NULL   ? text_of(member, "state")
+                          n->name[0] != '\0' ? n->name : cli_text_of(n->metrics[1], "node"), "state",
+                          member != NULL   ? cli_text_of(member, "state")
                           : n->answers > 0 ? "up"
                                            : "unknown",
                           "answers", (int)(n->answers > 0), "requests_per_s", 0.0, "failed_per_s", 0.0,
@@ -372,8 +361,8 @@ static int compare_rows(const void *a, const void *b)
     double d = json_real_value(json_object_get(y, "per_s")) - json_real_value(json_object_get(x, "per_s"));
     if (d != 0)
         return d > 0 ? 1 : -1;
-    int provider = strcmp(text_of(x, "provider"), text_of(y, "provider"));
-    return provider != 0 ? provider : strcmp(text_of(x, "method"), text_of(y, "method"));
+    int provider = strcmp(cli_text_of(x, "provider"), cli_text_of(y, "provider"));
+    return provider != 0 ? provider : strcmp(cli_text_of(x, "method"), cli_text_of(y, "method"));
 }
 
 /* The busiest first; a mean is of what was answered. */

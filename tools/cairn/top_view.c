@@ -14,20 +14,9 @@ struct view {
     uint32_t width, left; /* lines; UINT32_MAX: as many as there are */
 };
 
-static json_int_t number_of(const json_t *o, const char *key)
-{
-    return json_integer_value(json_object_get(o, key));
-}
-
 static double real_of(const json_t *o, const char *key)
 {
     return json_real_value(json_object_get(o, key));
-}
-
-static const char *text_of(const json_t *o, const char *key)
-{
-    const char *text = json_string_value(json_object_get(o, key));
-    return text != NULL ? text : "";
 }
 
 /* Bytes of nodes are not to lead the terminal astray, and a line ends where the screen does. */
@@ -127,20 +116,21 @@ static void put_count(char *to, const json_t *o, const char *key)
 static void draw_slots(struct view *v, const json_t *cluster)
 {
     const json_t *slots = json_object_get(cluster, "slots"), *moves = json_object_get(cluster, "moves");
-    json_int_t degraded = number_of(slots, "degraded"), lost = number_of(slots, "lost");
-    json_int_t takeover = number_of(slots, "takeover");
+    json_int_t degraded = cli_number_of(slots, "degraded"), lost = cli_number_of(slots, "lost");
+    json_int_t takeover = cli_number_of(slots, "takeover");
     char text[256], unit[CLI_UNIT_BYTES];
-    int n = snprintf(text, sizeof(text), "slots  %lld: ", (long long)number_of(slots, "all"));
+    int n = snprintf(text, sizeof(text), "slots  %lld: ", (long long)cli_number_of(slots, "all"));
     if (degraded + lost + takeover == 0)
         n += snprintf(text + n, sizeof(text) - (size_t)n, "all have all their replicas");
     else
-        n += snprintf(text + n, sizeof(text) - (size_t)n, "%lld degraded, %lld in take-over, %lld lost", (long long)degraded,
-                      (long long)takeover, (long long)lost);
-    if (number_of(moves, "left") + number_of(moves, "under_way") > 0)
+        n += snprintf(text + n, sizeof(text) - (size_t)n, "%lld degraded, %lld in take-over, %lld lost",
+                      (long long)degraded, (long long)takeover, (long long)lost);
+    if (cli_number_of(moves, "left") + cli_number_of(moves, "under_way") > 0)
         snprintf(text + n, sizeof(text) - (size_t)n, "; moving %lld, %lld to come, %.1f/s, %s left",
-                 (long long)number_of(moves, "under_way"), (long long)number_of(moves, "left"), real_of(moves, "per_s"),
-                 number_of(moves, "left_ms") > 0
-                     ? cli_duration(unit, (uint64_t)number_of(moves, "left_ms") * CAIRN_NS_PER_MS)
+                 (long long)cli_number_of(moves, "under_way"), (long long)cli_number_of(moves, "left"),
+                 real_of(moves, "per_s"),
+                 cli_number_of(moves, "left_ms") > 0
+                     ? cli_duration(unit, (uint64_t)cli_number_of(moves, "left_ms") * CAIRN_NS_PER_MS)
                      : "time unknown");
     line(v, degraded + lost > 0 ? CLI_BAD : takeover > 0 ? CLI_WARN : CLI_PLAIN, text);
 }
@@ -161,15 +151,17 @@ static void draw_head(struct view *v, const json_t *report)
     put_rate(rate, requests);
     put_size(ins, in);
     put_size(outs, out);
-    snprintf(text, sizeof(text), "nodes  %zu%s", n + (size_t)number_of(report, "not_asked"), silent > 0 ? "" : ", all answer");
+    snprintf(text, sizeof(text), "nodes  %zu%s", n + (size_t)cli_number_of(report, "not_asked"),
+             silent > 0 ? "" : ", all answer");
     if (silent > 0)
         snprintf(text + strlen(text), sizeof(text) - strlen(text), ", %zu without an answer", silent);
     snprintf(text + strlen(text), sizeof(text) - strlen(text), "; %s requests/s, %s/s in, %s/s out", rate, ins, outs);
     line(v, silent > 0 ? CLI_BAD : CLI_PLAIN, text);
     if (cluster != NULL)
         draw_slots(v, cluster);
-    if (text_of(report, "problem")[0] != '\0') {
-        snprintf(text, sizeof(text), "slots  as they were; no word from a coordinator: %s", text_of(report, "problem"));
+    if (cli_text_of(report, "problem")[0] != '\0') {
+        snprintf(text, sizeof(text), "slots  as they were; no word from a coordinator: %s",
+                 cli_text_of(report, "problem"));
         line(v, CLI_BAD, text);
     }
     line(v, CLI_PLAIN, "");
@@ -177,27 +169,29 @@ static void draw_head(struct view *v, const json_t *report)
 
 static void node_cells(char (*c)[CELL_BYTES], const json_t *o, bool is_wide)
 {
-    snprintf(c[0], CELL_BYTES, "%.24s", text_of(o, "name"));
-    snprintf(c[1], CELL_BYTES, "%s", json_is_true(json_object_get(o, "answers")) ? text_of(o, "state") : "no answer");
+    snprintf(c[0], CELL_BYTES, "%.24s", cli_text_of(o, "name"));
+    snprintf(c[1], CELL_BYTES, "%s",
+             json_is_true(json_object_get(o, "answers")) ? cli_text_of(o, "state") : "no answer");
     put_rate(c[2], real_of(o, "requests_per_s"));
     put_rate(c[3], real_of(o, "failed_per_s"));
     put_size(c[4], real_of(o, "in_bytes_per_s"));
     put_size(c[5], real_of(o, "out_bytes_per_s"));
     put_count(c[6], o, "leads");
     put_count(c[7], o, "slots");
-    put_size(c[8], (double)number_of(o, "resident_bytes"));
-    put_time(c[9], number_of(o, "uptime_ms") * (json_int_t)CAIRN_NS_PER_MS);
+    put_size(c[8], (double)cli_number_of(o, "resident_bytes"));
+    put_time(c[9], cli_number_of(o, "uptime_ms") * (json_int_t)CAIRN_NS_PER_MS);
     put_count(c[10], o, "connections");
     if (is_wide)
-        snprintf(c[11], CELL_BYTES, "%.80s", text_of(o, text_of(o, "problem")[0] != '\0' ? "problem" : "address"));
+        snprintf(c[11], CELL_BYTES, "%.80s",
+                 cli_text_of(o, cli_text_of(o, "problem")[0] != '\0' ? "problem" : "address"));
 }
 
 static void draw_nodes(struct view *v, const json_t *report, size_t most)
 {
     static const char *const titles[] = { "NODE",  "STATE", "REQ/S", "FAIL/S", "IN/S",    "OUT/S", "LEADS",
                                           "HOLDS", "MEM",   "UP",    "CONNS",  "ADDRESS", NULL };
-    static const char *const narrow[] = { "NODE",  "STATE", "REQ/S", "FAIL/S", "IN/S", "OUT/S", "LEADS",
-                                          "HOLDS", "MEM",   "UP",    NULL };
+    static const char *const narrow[] = { "NODE",  "STATE", "REQ/S", "FAIL/S", "IN/S", "OUT/S",
+                                          "LEADS", "HOLDS", "MEM",   "UP",     NULL };
     const json_t *nodes = json_object_get(report, "nodes");
     size_t n = json_array_size(nodes), shown = MIN(n, most);
     bool is_wide = v->width == 0 || v->width >= WIDE_COLUMNS;
@@ -212,7 +206,7 @@ static void draw_nodes(struct view *v, const json_t *report, size_t most)
         table_draw(v, &t);
     }
     table_fini(&t);
-    n += (size_t)number_of(report, "not_asked");
+    n += (size_t)cli_number_of(report, "not_asked");
     if (n > shown) {
         snprintf(text, sizeof(text), "and %zu more", n - shown);
         line(v, CLI_DIM, text);
@@ -234,14 +228,14 @@ static void draw_methods(struct view *v, const json_t *report)
             char(*c)[CELL_BYTES] = t.rows[t.nrows];
             if (real_of(o, "per_s") <= 0)
                 break;
-            snprintf(c[0], CELL_BYTES, "%.24s", text_of(o, "provider"));
-            snprintf(c[1], CELL_BYTES, "%.24s", text_of(o, "method"));
+            snprintf(c[0], CELL_BYTES, "%.24s", cli_text_of(o, "provider"));
+            snprintf(c[1], CELL_BYTES, "%.24s", cli_text_of(o, "method"));
             put_rate(c[2], real_of(o, "per_s"));
             put_rate(c[3], real_of(o, "failed_per_s"));
             put_size(c[4], real_of(o, "in_bytes_per_s"));
             put_size(c[5], real_of(o, "out_bytes_per_s"));
-            put_time(c[6], number_of(o, "mean_ns"));
-            put_time(c[7], number_of(o, "p99_ns"));
+            put_time(c[6], cli_number_of(o, "mean_ns"));
+            put_time(c[7], cli_number_of(o, "p99_ns"));
             t.nrows++;
         }
         table_draw(v, &t);

@@ -1,6 +1,7 @@
 /* The committer's side of the slot logs: see slot_disk.h. On its thread and the syncer's. */
 #include "server/cluster/repl/slot_disk_internal.h"
 
+#include "sdk/core/base/clock.h"
 #include "sdk/core/base/log.h"
 
 #include <string.h>
@@ -8,19 +9,11 @@
 
 enum { FULL_LOOK_MS = 50 };
 
-static uint64_t now_ns(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * CAIRN_NS_PER_S + (uint64_t)ts.tv_nsec;
-}
-
 /* The disk is asked for the next segment while the newest has room: so there is time to refuse what is new, and room
  * for the records that give back older segments. */
 void slot_disk_look(struct cairn_slot_disk *d)
 {
-    uint64_t now = now_ns(), room;
+    uint64_t now = cairn_monotonic_ns(), room;
     bool was = atomic_load(&d->full), full;
 
     if (now - d->looked_ns >= FULL_LOOK_MS * CAIRN_NS_PER_MS && cairn_segments_reserve(&d->segments) != 0)

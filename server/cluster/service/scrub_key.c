@@ -81,6 +81,18 @@ static uint32_t key_ns(const struct scrub_key *k)
     return store_get_be32(k->key);
 }
 
+static int key_ask(struct scrub_key *k, uint64_t node, uint32_t method, const ProtobufCMessage *msg, uint64_t ms,
+                   void (*done)(struct cairn_rpc_call *call))
+{
+    memset(&k->call, 0, offsetof(struct cairn_rpc_call, arena));
+    k->call.msg = msg;
+    k->call.timeout_ns = ms * CAIRN_NS_PER_MS;
+    k->call.done = done;
+    k->call.arg = k;
+    k->call.err = &k->err;
+    return scrub_ask(k->w, &k->call, node, method);
+}
+
 /* ---- repair ---- */
 
 static void own_start(struct scrub_key *k);
@@ -135,13 +147,7 @@ static int fetch_start(struct scrub_key *k, const struct cairn_record *r, uint64
     k->fetch.lengths = k->lengths;
     k->fetch.n_ids = k->fetch.n_lengths = r->nregions;
     k->fetch.look = true;
-    memset(&k->call, 0, offsetof(struct cairn_rpc_call, arena));
-    k->call.msg = &k->fetch.base;
-    k->call.timeout_ns = KEY_FETCH_MS * CAIRN_NS_PER_MS;
-    k->call.done = on_fetched;
-    k->call.arg = k;
-    k->call.err = &k->err;
-    return scrub_ask(k->w, &k->call, bad, CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_REGIONS);
+    return key_ask(k, bad, CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_REGIONS, &k->fetch.base, KEY_FETCH_MS, on_fetched);
 }
 
 /* Whether an entry behind @since may have to do with the key. */
@@ -372,14 +378,8 @@ static void peer_start(struct scrub_key *k, const struct cairn_replica *r)
     k->ask.applied = r->commit;
     k->ask.upto = (ProtobufCBinaryData){ .len = k->len, .data = k->key };
     k->ask.one = true;
-    memset(&k->call, 0, offsetof(struct cairn_rpc_call, arena));
-    k->call.msg = &k->ask.base;
-    k->call.timeout_ns = SCRUB_CALL_MS * CAIRN_NS_PER_MS;
-    k->call.done = on_peer;
-    k->call.arg = k;
-    k->call.err = &k->err;
     cairn_sm_move(&k->sm, KEY_PEER);
-    rc = scrub_ask(k->w, &k->call, k->peer.node, CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_COMPARE);
+    rc = key_ask(k, k->peer.node, CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_COMPARE, &k->ask.base, SCRUB_CALL_MS, on_peer);
     if (rc != 0)
         key_pause(k, SCRUB_CANNOT);
 }
