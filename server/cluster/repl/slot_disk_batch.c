@@ -11,7 +11,7 @@ static bool worker_is_idle(const struct disk_worker *w)
 }
 
 int slot_disk_gather(struct disk_worker *w, enum slot_record_type type, const void *head, uint32_t head_len,
-                     const void *body, uint32_t body_len)
+                     const void *body, uint32_t body_len, bool later)
 {
     struct slot_frame f = { .type = type, .len = head_len + body_len };
     size_t need = w->gathered_n + sizeof(f) + f.len;
@@ -37,7 +37,8 @@ int slot_disk_gather(struct disk_worker *w, enum slot_record_type type, const vo
     w->gathered_n = need;
     w->gathered_records += record_bytes;
     atomic_fetch_add(&w->disk->queued, record_bytes);
-    cairn_env_defer(&w->loop->env, &w->submit);
+    if (!later || w->gathered_n >= DISK_LATER_BYTES_MAX)
+        cairn_env_defer(&w->loop->env, &w->submit);
     return 0;
 }
 
