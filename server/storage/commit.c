@@ -44,15 +44,16 @@ struct cairn_commit {
 
 /* ---- answers, on their way to the loops ---- */
 
-static void on_deliver(void *arg)
+/* @delivery: it is the one that was posted. */
+static void lane_deliver(struct lane *lane, bool delivery)
 {
-    struct lane *lane = arg;
     struct cairn_link done, *l;
 
     cairn_list_init(&done);
     pthread_mutex_lock(&lane->mutex);
     cairn_list_splice(&done, &lane->done);
-    lane->posted = false;
+    if (delivery)
+        lane->posted = false;
     pthread_mutex_unlock(&lane->mutex);
     while ((l = cairn_list_pop(&done)) != NULL) {
         struct cairn_commit_op *op = CONTAINER_OF(l, struct cairn_commit_op, link);
@@ -61,14 +62,24 @@ static void on_deliver(void *arg)
     }
 }
 
+static void on_deliver(void *arg)
+{
+    lane_deliver(arg, true);
+}
+
 static void lane_finish(struct lane *lane, struct cairn_link *ops)
 {
-    bool post;
+    bool post = false;
 
+    CAIRN_LIST_FOREACH (l, ops) {
+        const struct cairn_commit_op *op = CONTAINER_OF(l, struct cairn_commit_op, link);
+
+        post |= !op->quiet || op->rc != 0;
+    }
     pthread_mutex_lock(&lane->mutex);
     cairn_list_splice(&lane->done, ops);
-    post = !lane->posted;
-    lane->posted = true;
+    post &= !lane->posted;
+    lane->posted |= post;
     pthread_mutex_unlock(&lane->mutex);
     if (post)
         cairn_loop_post(lane->loop, &lane->deliver);
@@ -279,6 +290,11 @@ int cairn_commit_submit(struct cairn_commit *c, struct cairn_commit_op *op)
 busy:
     atomic_fetch_sub(&c->waiting, 1);
     return CAIRN_E_BUSY;
+}
+
+void cairn_commit_collect(struct cairn_commit *c, uint32_t worker)
+{
+    lane_deliver(&c->lanes[worker], false);
 }
 
 void cairn_commit_stats(struct cairn_commit *c, struct cairn_commit_stats *out)

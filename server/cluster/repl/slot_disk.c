@@ -328,6 +328,7 @@ void cairn_slot_disk_stop(struct cairn_slot_disk *d, uint32_t worker, void (*don
     atomic_store(&d->stopping, true);
     w->stopped = done;
     w->stopped_arg = arg;
+    w->look_wanted |= w->inflight > 0; /* whose end is told, and with it that of all before it */
     cairn_env_defer(&w->loop->env, &w->submit);
 }
 

@@ -93,14 +93,22 @@ static struct disk_batch *batch_free_one(struct disk_worker *w)
     return NULL;
 }
 
+/* Nobody waits for the end of a batch but the next one, when all places are taken: so the last of them is told. */
+static bool is_quiet(const struct disk_worker *w, const struct disk_batch *b)
+{
+    return !w->sync_wanted && !w->look_wanted && b->n <= DISK_LATER_BYTES_MAX && w->inflight + 1 < DISK_BATCHES_MAX;
+}
+
 /* The turn is over: what was gathered goes to the committer, unless as much as may be is there already. */
 static void on_gathered(void *arg)
 {
     struct disk_worker *w = arg;
-    struct disk_batch *b = batch_free_one(w);
+    struct disk_batch *b;
     uint8_t *bytes;
     size_t room;
 
+    cairn_commit_collect(w->disk->commit, w->index);
+    b = batch_free_one(w);
     if (w->inflight == 0 && worker_is_idle(w) && w->stopped != NULL) {
         void (*stopped)(void *arg) = w->stopped;
 
@@ -131,6 +139,7 @@ static void on_gathered(void *arg)
     b->op.worker = w->index;
     b->op.bytes = (uint32_t)b->n;
     b->op.sync = w->sync_wanted;
+    b->op.quiet = is_quiet(w, b);
     b->op.rc = 0;
     w->sync_wanted = w->look_wanted = false;
     w->inflight_bytes += b->n;

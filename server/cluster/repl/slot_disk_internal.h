@@ -77,7 +77,7 @@ struct disk_worker {
     uint32_t *synced;
     uint32_t nsynced, synced_room;
     bool sync_wanted;
-    bool look_wanted;      /* at the disk, whether it has room again */
+    bool look_wanted;      /* at the disk, whether it has room again; also of an empty batch */
     uint64_t batch_number; /* of the batch that is gathered */
     struct disk_batch batches[DISK_BATCHES_MAX];
     uint32_t inflight;
