@@ -57,6 +57,8 @@ bool cairn_coordinator__class_may_begin(struct cairn_coordinator *co, uint32_t n
 uint32_t cairn_coordinator__hosts(struct cairn_coordinator *co);
 /* Who came, went or changed: new plans, soon. */
 void cairn_coordinator__members_changed(struct cairn_coordinator *co);
+/* Likewise, and at once: until then what it held has a replica less. */
+void cairn_coordinator__member_is_lost(struct cairn_coordinator *co);
 void cairn_coordinator__plan_soon(struct cairn_coordinator *co, struct cairn_coordinator_class *class);
 /* Makes plans that are due, begins moves of those that are there. */
 void cairn_coordinator__plans_go_on(struct cairn_coordinator *co);

@@ -44,7 +44,9 @@ void cairn_coordinator__members_tick(struct cairn_coordinator *co)
         else
             m->state = state;
         cairn_coordinator__store_member(co, m);
-        if (state != CAIRN_WIRE_MEMBER_SILENT) /* who falls silent is expected back */
+        if (state == CAIRN_WIRE_MEMBER_LOST)
+            cairn_coordinator__member_is_lost(co);
+        else if (state == CAIRN_WIRE_MEMBER_UP) /* who falls silent is expected back */
             cairn_coordinator__members_changed(co);
     }
 }
