@@ -20,7 +20,6 @@ int cairn_coord_init(struct cairn_coord *c, const struct cairn_coord_ops *ops, s
     c->env = env;
     c->times = *times;
     c->term = term;
-    c->move_wait_ns = 60 * CAIRN_NS_PER_S;
     c->alive_ns = 3 * times->heartbeat_ns;
     c->elected_ns = cairn_env_now_ns(env);
     return 0;

@@ -77,7 +77,6 @@ struct cairn_coord {
     struct cairn_env *env;
     struct cairn_lease_times times;
     uint64_t alive_ns;     /* a node is alive if its last heartbeat is not older */
-    uint64_t move_wait_ns; /* a move to a node that is silent for so long is given up */
     uint64_t lost_wait_ns; /* then a LOST slot goes on with who is there */
     bool lost_may_shrink;  /* policy: without all members of a LOST slot */
     uint64_t term;         /* ours: the revision of our election */

@@ -280,6 +280,45 @@ static void moves_wait_for_no_tick(void **state)
     assert_true(co->co.coord.moves_done - done > 2 * BOUND * STEPS * STEP_MS / CAIRN_COORDINATOR_TICK_MS);
 }
 
+/* A newcomer that falls silent gives the places of its moves back as soon as nobody counts on it, and gets none while it
+ * is away; another's moves begin there. */
+static void a_silent_target_keeps_no_place(void **state)
+{
+    struct world *w = *state;
+    struct wish x = { 0 };
+    struct node *co = some(w, 3);
+
+    for (int i = 0; i < NODES; i++)
+        w->nodes[i].conf.moves_max = w->nodes[i].conf.moves_per_node_max = 4;
+    assert_int_equal(create_class(w, 2, &x), 0);
+    settle(w);
+    w->nodes[3].beats = true;
+    while (co->co.coord.moving < 4)
+        world_run_ms(w, 100);
+    w->nodes[3].beats = false;
+    w->nodes[4].beats = true;
+    world_run_ms(w, 8000);
+    assert_string_equal(state_of(w, 4), "away");
+    assert_int_equal(co->co.coord.moves_given_up, 4);
+    assert_in_range(holds(w, 5, 2), 100, NSLOTS);
+}
+
+/* What a loss makes necessary is begun as soon as it is known. */
+static void a_loss_is_made_good_at_once(void **state)
+{
+    struct world *w = *state;
+    struct wish x = { 0 };
+    struct node *co = some(w, 4), *lost = co->id == 3 ? &w->nodes[3] : &w->nodes[2];
+
+    assert_int_equal(create_class(w, 2, &x), 0);
+    settle(w);
+    lost->beats = false;
+    while (strcmp(state_of(w, lost->id), "lost") != 0)
+        world_run_ms(w, 10);
+    world_run_ms(w, 200);
+    assert_true(co->co.coord.moves_done > 0);
+}
+
 static void who_is_drained_ends_with_nothing(void **state)
 {
     struct world *w = *state;
@@ -556,6 +595,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_drain_goes_on, plan_setup, teardown),
         cmocka_unit_test_setup_teardown(who_is_away_holds_up_nothing, plan_setup, teardown),
         cmocka_unit_test_setup_teardown(who_is_lost_is_replaced, plan_setup, teardown),
+        cmocka_unit_test_setup_teardown(a_silent_target_keeps_no_place, plan_setup, teardown),
+        cmocka_unit_test_setup_teardown(a_loss_is_made_good_at_once, plan_setup, teardown),
         cmocka_unit_test_setup_teardown(who_comes_back_with_nothing_is_another, plan_setup, teardown),
         cmocka_unit_test_setup_teardown(too_few_nodes_are_degraded, plan_setup, teardown),
         cmocka_unit_test_setup_teardown(weights_are_honoured, plan_setup, teardown),
