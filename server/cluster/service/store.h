@@ -102,6 +102,8 @@ void cluster_store_apply(struct cluster_store *st, struct store_slot *s, uint64_
 
 void cluster_store_wipe(struct cluster_store *st, struct store_slot *s);
 void cluster_store_put(struct cluster_store *st, struct store_slot *s, const uint8_t *page, uint32_t len);
+/** Whether records of a page are on their way into the provider. (A wipe or a seal brings none.) */
+bool cluster_store_is_putting(const struct store_slot *s);
 void cluster_store_seal(struct cluster_store *st, struct store_slot *s, struct cairn_at at, const uint8_t *sessions,
                         size_t len);
 bool cluster_store_copy_open(struct cluster_store *st, struct store_slot *s);

@@ -280,3 +280,8 @@ void cluster_store_put(struct cluster_store *st, struct store_slot *s, const uin
         j->rc = CAIRN_E_NOMEM;
     }
 }
+
+bool cluster_store_is_putting(const struct store_slot *s)
+{
+    return s->job != NULL && s->job->kind == JOB_PUT;
+}
