@@ -147,6 +147,10 @@ int cairn_coord_drain(struct cairn_coord *c, uint64_t node, bool on);
 /** How many slots name @node: 0 when its drain is done. */
 uint32_t cairn_coord_holds(const struct cairn_coord *c, uint64_t node);
 
+/** @node is nobody any more; should it come, it is new. False: a record names it, as it is or as it is being stored; it
+ * is alive; or it has the newest incarnation, from which another term counts on. */
+bool cairn_coord_forget(struct cairn_coord *c, uint64_t node);
+
 struct cairn_coord_node *cairn_coord_node(struct cairn_coord *c, uint64_t node);
 bool cairn_coord_is_alive(struct cairn_coord *c, struct cairn_who who);
 

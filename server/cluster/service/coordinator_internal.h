@@ -32,6 +32,8 @@ void cairn_coordinator__forget(struct cairn_coordinator *co);
 
 extern const struct cairn_coord_ops cairn_coordinator__coord_ops;
 void cairn_coordinator__store_member(struct cairn_coordinator *co, struct cairn_member *m);
+/* Its entry goes, before whatever is stored from now on. */
+void cairn_coordinator__erase_member(struct cairn_coordinator *co, const struct cairn_member *m);
 /* That this node serves; cairn_coordinator__serve() follows. */
 void cairn_coordinator__store_led(struct cairn_coordinator *co);
 /* What the cluster is told once and for good. */
