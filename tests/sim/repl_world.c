@@ -311,7 +311,6 @@ static int coord_begin(struct repl_world *rw)
     int rc = cairn_coord_init(&rw->coord, &coord_ops, env_of(rw, 0), &rw_lease_times, rw->conf.slots, ++rw->term);
 
     rw->coord.lost_wait_ns = 3000 * MS;
-    rw->coord.move_wait_ns = 5000 * MS;
     rw->coord.lost_may_shrink = true;
     for (uint32_t i = 1; rc == 0 && i <= rw->conf.nodes; i++) {
         if (rw->stored_nodes[i].inc != 0)

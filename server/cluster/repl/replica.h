@@ -75,11 +75,13 @@ struct cairn_replica_ops {
     bool (*copy_open)(struct cairn_replica *r);
     /** The view's next records; later: cairn_replica_on_page(). Not after copy_close(). */
     void (*copy_read)(struct cairn_replica *r);
+    /** The view is not needed any more, and another slot may have one; also when there is none. */
     void (*copy_close)(struct cairn_replica *r);
 
     /* ---- and where the records go; one at a time ---- */
 
-    /** First a mark is on disk that what is here is partial; then log, checkpoint, records are deleted. Later:
+    /** First a mark is on disk that what is here is partial; then log, checkpoint, records are deleted. Where there is
+     * none of these it is enough that the mark gets to the disk no later than what is put behind it. Later:
      * cairn_replica_on_wiped(). */
     void (*wipe)(struct cairn_replica *r);
     /** Later: cairn_replica_on_put(). */
@@ -213,6 +215,8 @@ void cairn_replica_flush(struct cairn_replica *r);
 void cairn_replica_on_synced(struct cairn_replica *r);
 void cairn_replica_on_loaded(struct cairn_replica *r);
 void cairn_replica_on_applied(struct cairn_replica *r, const struct cairn_log_entry *e, int32_t result);
+/** copy_open() was refused and would not be now; it comes later, if it is wanted still. */
+void cairn_replica_may_copy(struct cairn_replica *r);
 /** The next page of the view; @rc < 0: it cannot be read. Borrowed until the next copy_read() or copy_close(); @last:
  * it was the last. */
 void cairn_replica_on_page(struct cairn_replica *r, int rc, const uint8_t *page, uint32_t len, bool last);

@@ -96,6 +96,16 @@ int cairn_members_add(struct cairn_members *t, uint64_t node, struct cairn_membe
     return 0;
 }
 
+void cairn_members_remove(struct cairn_members *t, struct cairn_member *m)
+{
+    uint32_t i = place_of(t, m->p.node);
+
+    CAIRN_ASSERT(t->all[i] == m && !m->writing && cairn_list_is_empty(&m->waiting) &&
+                 cairn_list_is_empty(&m->awaiting));
+    memmove(t->all + i, t->all + i + 1, (--t->n - i) * sizeof(struct cairn_member *));
+    free(m);
+}
+
 /* ---- one ---- */
 
 void cairn_member_tell(const struct cairn_member *m, struct cairn_wire_member *to)

@@ -39,6 +39,8 @@ struct cairn_member *cairn_members_find(const struct cairn_members *t, uint64_t 
 struct cairn_member *cairn_members_named(const struct cairn_members *t, const char *name);
 /** The member @node, made if there is none. CAIRN_E_NOMEM, CAIRN_E_LIMIT. */
 int cairn_members_add(struct cairn_members *t, uint64_t node, struct cairn_member **out);
+/** @m is one, whom nobody waits for; it is freed. */
+void cairn_members_remove(struct cairn_members *t, struct cairn_member *m);
 
 /** As others know it: strings stay the member's. */
 void cairn_member_tell(const struct cairn_member *m, struct cairn_wire_member *to);

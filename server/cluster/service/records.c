@@ -190,13 +190,37 @@ static uint32_t member_place(const struct cairn_cluster_records *r, uint64_t nod
     return lo;
 }
 
+/* The coordinator forgets those that are gone for good, and tells nobody: so does who has no room for another. One who
+ * comes back is told of like any. */
+static bool member_forget(struct cairn_cluster_records *r)
+{
+    uint32_t gone = r->nmembers;
+
+    for (uint32_t i = 0; i < r->nmembers; i++) {
+        const struct records_member *x = r->members[i];
+        bool lost = x->m.state == CAIRN_WIRE_MEMBER_LOST;
+
+        if (!lost && x->m.state != CAIRN_WIRE_MEMBER_SILENT)
+            continue;
+        if (gone == r->nmembers || lost > (r->members[gone]->m.state == CAIRN_WIRE_MEMBER_LOST) ||
+            (x->m.state == r->members[gone]->m.state && x->item.version < r->members[gone]->item.version))
+            gone = i;
+    }
+    if (gone == r->nmembers)
+        return false;
+    cairn_list_del(&r->members[gone]->item.link);
+    free(r->members[gone]);
+    memmove(r->members + gone, r->members + gone + 1, (--r->nmembers - gone) * sizeof(struct records_member *));
+    return true;
+}
+
 static int members_make_room(struct cairn_cluster_records *r)
 {
     uint32_t room = MAX(r->members_room * 2, 16);
     struct records_member **more;
 
     if (r->nmembers >= CAIRN_CLUSTER_MEMBERS_MAX)
-        return CAIRN_E_LIMIT;
+        return member_forget(r) ? 0 : CAIRN_E_LIMIT;
     if (r->nmembers < r->members_room)
         return 0;
     more = realloc(r->members, room * sizeof(struct records_member *));
@@ -216,6 +240,7 @@ static int take_member(struct cairn_cluster_records *r, const struct cairn_wire_
 
     if (rc != 0)
         return rc;
+    i = member_place(r, m->node); /* somebody may have been forgotten for it */
     x = malloc(sizeof(*x) + member_bytes(m));
     if (x == NULL)
         return CAIRN_E_NOMEM;

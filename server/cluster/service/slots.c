@@ -347,7 +347,7 @@ int cluster_slots_each_entry(struct cluster_slots *w, void (*fn)(void *arg, cons
     if (!w->started)
         return CAIRN_E_BUSY;
     for (uint32_t i = 0; i < w->room; i++) {
-        if (w->all[i] != NULL && w->all[i]->store.job != NULL)
+        if (w->all[i] != NULL && cluster_store_is_putting(&w->all[i]->store))
             return CAIRN_E_BUSY;
     }
     for (uint32_t i = 0; i < w->room; i++) {

@@ -218,7 +218,7 @@ static void on_applied(struct store_slot *ss, const struct cairn_log_entry *e, i
     slots_tell_state(s);
 }
 
-/* The mark is on disk: whatever is left of the log is no use. */
+/* The mark is on disk, or there was nothing that it would be for: whatever is left of the log is no use. */
 static void on_wiped(struct store_slot *ss)
 {
     struct slot *s = slots_of_store(ss);
@@ -259,6 +259,14 @@ static void on_page(struct store_slot *ss, int rc, const uint8_t *page, uint32_t
         cairn_replica_on_page(&s->replica, rc, page != NULL ? page : (const uint8_t *)"", len, last);
 }
 
+static void on_may_open(struct store_slot *ss)
+{
+    struct slot *s = slots_of_store(ss);
+
+    if (s->begun)
+        cairn_replica_may_copy(&s->replica);
+}
+
 static bool on_is_gone(void *arg, uint32_t ns)
 {
     struct cluster_slots *w = arg;
@@ -279,6 +287,7 @@ const struct cluster_store_ops slots_store_ops = {
     .put = on_put,
     .sealed = on_sealed,
     .page = on_page,
+    .may_open = on_may_open,
     .found = slots_on_found,
     .started = slots_on_started,
     .ns_is_gone = on_is_gone,

@@ -33,10 +33,12 @@ struct store_view;
 
 /** A slot's part, in the slot. */
 struct store_slot {
-    struct cairn_link link; /* of those with entries to be applied */
+    struct cairn_link link;  /* of those with entries to be applied */
+    struct cairn_link waits; /* of those whose copy was refused, as there were too many */
     uint32_t slot;
     uint64_t next, to; /* entries that are to be applied: behind what is applied */
     bool in_batch;
+    bool bare;              /* the provider has no row of it, or the mark of a wipe alone: until something is applied or put */
     uint64_t hold_until_ns;  /* a copy is to begin: nothing more is applied until then */
     struct store_job *job;   /* wipe, put or seal, or NULL */
     struct store_view *view; /* of a copy that goes out, or NULL */
@@ -60,6 +62,9 @@ struct cluster_store_ops {
     void (*put)(struct store_slot *s, int rc);
     void (*sealed)(struct store_slot *s);
     void (*page)(struct store_slot *s, int rc, const uint8_t *page, uint32_t len, bool last);
+    /** There is room for a copy of the slot, which was refused before: copy_open() is to come again, if it is wanted
+     * still. In the order in which they were refused. From within copy_close(), of another slot, too. */
+    void (*may_open)(struct store_slot *s);
     /** Of a start: each slot of this worker, then the end. */
     void (*found)(void *arg, const struct store_found *f);
     void (*started)(void *arg, int rc, const struct cairn_err *err);
@@ -97,6 +102,8 @@ void cluster_store_apply(struct cluster_store *st, struct store_slot *s, uint64_
 
 void cluster_store_wipe(struct cluster_store *st, struct store_slot *s);
 void cluster_store_put(struct cluster_store *st, struct store_slot *s, const uint8_t *page, uint32_t len);
+/** Whether records of a page are on their way into the provider. (A wipe or a seal brings none.) */
+bool cluster_store_is_putting(const struct store_slot *s);
 void cluster_store_seal(struct cluster_store *st, struct store_slot *s, struct cairn_at at, const uint8_t *sessions,
                         size_t len);
 bool cluster_store_copy_open(struct cluster_store *st, struct store_slot *s);

@@ -73,18 +73,30 @@ static bool view_invariant(const struct cairn_sm *sm)
 
 const struct cairn_sm_kind store_view_kind = { "store-view", view_states, VIEW_NR, view_invariant, 0 };
 
+/* Slots that wait hear of room when there is some: looking again, each for itself, they would find it by chance. */
+static void room_for_one(struct cluster_store *st)
+{
+    struct cairn_link *l = st->stopping ? NULL : cairn_list_pop(&st->waiting);
+
+    if (l != NULL)
+        st->conf.ops->may_open(CONTAINER_OF(l, struct store_slot, waits));
+}
+
 static void view_free(struct store_view *v)
 {
+    struct cluster_store *st = v->st;
+
     v->s = NULL;
     cairn_sm_move(&v->sm, VIEW_CLOSED);
     cairn_sm_fini(&v->sm);
     cairn_list_del(&v->link);
     cairn_task_cancel(&v->task);
-    cairn_timer_stop(&v->st->loop->env, &v->pause);
-    v->st->nviews--;
+    cairn_timer_stop(&st->loop->env, &v->pause);
+    st->nviews--;
     free(v->bytes);
     free(v->page);
     free(v);
+    room_for_one(st);
 }
 
 void store_views_free(struct cluster_store *st)
@@ -374,9 +386,13 @@ bool cluster_store_copy_open(struct cluster_store *st, struct store_slot *s)
     struct store_view *v;
 
     CAIRN_ASSERT(s->view == NULL);
-    if (st->nviews >= STORE_VIEWS_MAX || st->stopping ||
-        (st->has_no_views && cluster_pace_free_ns(st->conf.pace) > now))
+    if (st->stopping || (st->has_no_views && cluster_pace_free_ns(st->conf.pace) > now))
         return false;
+    if (st->nviews >= STORE_VIEWS_MAX) {
+        if (cairn_list_is_empty(&s->waits))
+            cairn_list_add_tail(&st->waiting, &s->waits);
+        return false;
+    }
     if (s->in_batch) { /* what is applied is in the provider already, or not: the copy is asked for again soon */
         s->hold_until_ns = now + STORE_HOLD_MS * CAIRN_NS_PER_MS;
         return false;
@@ -384,6 +400,7 @@ bool cluster_store_copy_open(struct cluster_store *st, struct store_slot *s)
     v = calloc(1, sizeof(*v));
     if (v == NULL)
         return false;
+    cairn_list_del(&s->waits);
     v->st = st;
     v->s = s;
     store_be32(v->prefix, s->slot);

@@ -17,14 +17,14 @@
 
 #include <cmocka.h>
 
-enum { SLOTS = 3, ENTRIES = 3000, TURNS_MAX = 200000 };
+enum { SLOTS = 4, ENTRIES = 3000, TURNS_MAX = 200000 };
 
 struct log {
     struct store_slot s;
     struct cairn_log_entry entries[ENTRIES + 1]; /* from 1 */
     int32_t results[ENTRIES + 1];
     uint64_t n, applied, newest;
-    bool wiped, put, sealed, paged, page_last;
+    bool wiped, put, sealed, paged, page_last, may_open;
     int put_rc, page_rc;
     uint8_t *page;
     uint32_t page_len;
@@ -146,11 +146,17 @@ static inline void op_page(struct store_slot *s, int rc, const uint8_t *page, ui
     l->paged = true;
 }
 
+static inline void op_may_open(struct store_slot *s)
+{
+    log_of(s)->may_open = true;
+}
+
 static const struct cluster_store_ops ops = { .ns_is_gone = op_is_gone,
                                               .wiped = op_wiped,
                                               .put = op_put,
                                               .sealed = op_sealed,
                                               .page = op_page,
+                                              .may_open = op_may_open,
                                               .entry = op_entry,
                                               .newest = op_newest,
                                               .applied = op_applied,

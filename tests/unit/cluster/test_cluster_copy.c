@@ -1,4 +1,5 @@
 /* The application under replicas: copies of a slot, at both ends, and what comes back of a namespace that is gone. */
+#include "server/cluster/service/store_internal.h"
 #include "tests/unit/cluster/store_world.h"
 
 static void wipe(struct fixture *fx, uint32_t slot)
@@ -245,6 +246,74 @@ static void a_held_slot_waits_for_the_batch_under_way(void **state)
     free(record);
 }
 
+static uint64_t marks_synced(struct fixture *fx)
+{
+    uint64_t before = kv_node_number(&fx->kv, "synced_ops");
+
+    wipe(fx, 0);
+    return kv_node_number(&fx->kv, "synced_ops") - before;
+}
+
+/* What was never here, or was wiped, waits for no sync before the next copy; but it has its mark before the first page
+ * of that, and what a part of a copy has left, or a start has found, is wiped for good. */
+static void an_empty_slot_is_marked_without_a_sync(void **state)
+{
+    struct fixture *fx = *state;
+    struct log *l = &fx->logs[0];
+
+    begin(fx);
+    push_op(fx, 1, STORE_PUT, 0, 7, "a", "x");
+    settle(fx);
+    assert_true(cluster_store_copy_open(fx->store, &fx->logs[1].s));
+    cluster_store_copy_read(fx->store, &fx->logs[1].s);
+    turns(fx, &fx->logs[1].paged);
+    cluster_store_copy_close(fx->store, &fx->logs[1].s);
+    l->s.bare = true; /* as slots_start.c says of a slot of which nothing was found */
+    assert_int_equal(marks_synced(fx), 0);
+    end(fx);
+    begin(fx);
+    assert_true(fx->found[0].found && fx->found[0].partial);
+    assert_int_equal(marks_synced(fx), 0);
+    cluster_store_put(fx->store, &l->s, fx->logs[1].page, fx->logs[1].page_len);
+    turns(fx, &l->put);
+    assert_int_equal(marks_synced(fx), 1); /* a page was put */
+    assert_string_equal(record_of(fx, 7, "a"), "-");
+    assert_int_equal(marks_synced(fx), 0);
+    push_op(fx, 0, STORE_PUT, 0, 7, "b", "y");
+    settle(fx);
+    assert_int_equal(marks_synced(fx), 1); /* an entry was applied */
+    assert_string_equal(record_of(fx, 7, "b"), "-");
+    end(fx);
+}
+
+/* Copies that find no room hear of it when there is some, one for each that ends, in turn. */
+static void copies_wait_for_their_turn(void **state)
+{
+    struct fixture *fx = *state;
+
+    begin(fx);
+    for (uint32_t i = 0; i < STORE_VIEWS_MAX; i++)
+        assert_true(cluster_store_copy_open(fx->store, &fx->logs[i].s));
+    for (int i = 0; i < 3; i++) { /* however often it asks */
+        assert_false(cluster_store_copy_open(fx->store, &fx->logs[3].s));
+        assert_false(cluster_store_copy_open(fx->store, &fx->logs[2].s));
+    }
+    cluster_store_copy_close(fx->store, &fx->logs[0].s);
+    turns(fx, &fx->logs[3].may_open);
+    assert_false(fx->logs[2].may_open);
+    assert_true(cluster_store_copy_open(fx->store, &fx->logs[3].s));
+    cluster_store_copy_close(fx->store, &fx->logs[3].s);
+    turns(fx, &fx->logs[2].may_open);
+    cluster_store_copy_close(fx->store, &fx->logs[1].s);
+    fx->logs[3].may_open = false;
+    for (int i = 0; i < 20; i++)
+        cairn_loop_turn(&fx->kv.loop, CAIRN_NS_PER_MS);
+    assert_false(fx->logs[3].may_open);
+    assert_true(cluster_store_copy_open(fx->store, &fx->logs[2].s));
+    cluster_store_copy_close(fx->store, &fx->logs[2].s);
+    end(fx);
+}
+
 static void hostile_pages_are_refused(void **state)
 {
     struct fixture *fx = *state;
@@ -312,6 +381,7 @@ int main(void)
         BOTH(a_copy_is_of_one_moment),         BOTH(copies_keep_their_rate),
         BOTH(hostile_pages_are_refused),       BOTH(a_removed_namespace_does_not_come_back),
         BOTH(a_copy_skips_removed_namespaces), ON_DISK(a_held_slot_waits_for_the_batch_under_way),
+        BOTH(copies_wait_for_their_turn),      ON_DISK(an_empty_slot_is_marked_without_a_sync),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
