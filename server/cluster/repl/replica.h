@@ -103,7 +103,9 @@ struct cairn_repl_write {
     struct cairn_rid rid;
     uint64_t floor;
     bool sync;
-    bool asks;           /* WRITE: nothing is to be done. CAIRN_E_NOTFOUND: nothing was, either; else as it was answered */
+    /* WRITE: nothing is to be done. CAIRN_E_NOTFOUND: nothing was, either; else as it was answered. Without a session:
+     * done() when all is applied that the log has now, whatever the result. */
+    bool asks;
     const uint8_t *body; /* until the call returns */
     uint32_t body_len;
     /** rc: 0 and what apply() said, or the new session's number in @at; CAIRN_E_MOVED: another is primary, or will be;

@@ -348,6 +348,19 @@ static int find_repetition(struct cairn_replica *r, struct cairn_repl_write *w)
     return 1;
 }
 
+/* A number that no session has is asked for. Of one without a session the key's record knows, once all is applied that
+ * may have been written under it. */
+static int wait_for_log(struct cairn_replica *r, struct cairn_repl_write *w)
+{
+    if (w->rid.session.pos != 0)
+        return CAIRN_E_NOTFOUND;
+    cairn_list_init(&w->link);
+    waiting_add(r, w, r->log.end);
+    if (r->applied == r->log.end.pos)
+        answer_later(r, w, 0);
+    return 0;
+}
+
 int cairn_replica_write(struct cairn_replica *r, struct cairn_repl_write *w)
 {
     struct cairn_log_entry e = { .at = { .epoch = r->rec.epoch, .pos = r->log.end.pos + 1 },
@@ -361,8 +374,8 @@ int cairn_replica_write(struct cairn_replica *r, struct cairn_repl_write *w)
 
     if (rc == 0)
         rc = find_repetition(r, w);
-    if (rc == 0 && w->asks) /* without a session it is the key's record that would know */
-        rc = w->rid.session.pos != 0 ? CAIRN_E_NOTFOUND : CAIRN_E_UNSUPPORTED;
+    if (rc == 0 && w->asks)
+        return wait_for_log(r, w);
     if (rc != 0)
         return MIN(rc, 0);
     if (r->rec.ninsync < MIN(r->rec.min_insync, r->rec.nreplicas) || is_to_release(r) || /* M7, of what there can be */
