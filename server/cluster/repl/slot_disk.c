@@ -20,12 +20,21 @@ static struct disk_worker *worker_of(struct cairn_slot_disk *d, uint32_t slot)
 
 /* ---- room ---- */
 
-bool cairn_slot_disk_has_room(const struct cairn_slot_disk *d, uint32_t worker, uint64_t bytes)
+bool cairn_slot_disk_take_room(struct cairn_slot_disk *d, uint32_t worker, uint32_t n, uint64_t bytes)
 {
-    const struct disk_worker *w = &d->workers[worker];
+    struct disk_worker *w = &d->workers[worker];
+    uint64_t records = slot_disk_records_bytes(n, bytes);
 
-    return !cairn_slot_disk_is_full(d) && w->gathered_n + w->inflight_bytes + bytes <= d->conf.queue_bytes &&
-           atomic_load(&d->queued) + slot_disk_reserve_bytes(d) <= atomic_load(&d->room);
+    if (cairn_slot_disk_is_full(d) ||
+        w->gathered_n + w->inflight_bytes + records + d->conf.spare_bytes > d->conf.queue_bytes)
+        return false;
+    if (atomic_fetch_add(&d->queued, records) + records + slot_disk_reserve_bytes(d) > atomic_load(&d->room)) {
+        atomic_fetch_sub(&d->queued, records);
+        return false;
+    }
+    w->taken += records;
+    cairn_env_defer(&w->loop->env, &w->submit);
+    return true;
 }
 
 bool cairn_slot_disk_is_full(const struct cairn_slot_disk *d)
@@ -264,6 +273,7 @@ int cairn_slot_disk_open(const struct cairn_slot_disk_conf *conf, struct cairn_s
                                     .ctx = d };
     int rc;
 
+    CAIRN_ASSERT(conf->segment_bytes >= CAIRN_SEGMENT_BYTES_MIN && conf->spare_bytes < conf->queue_bytes);
     if (d == NULL)
         return cairn_err_set(err, CAIRN_E_NOMEM, "slot logs");
     d->conf = *conf;

@@ -15,7 +15,7 @@ int slot_disk_gather(struct disk_worker *w, enum slot_record_type type, const vo
 {
     struct slot_frame f = { .type = type, .len = head_len + body_len };
     size_t need = w->gathered_n + sizeof(f) + f.len;
-    uint64_t record_bytes = cairn_segment_record_bytes(f.len);
+    uint64_t record_bytes = cairn_segment_record_bytes(f.len), taken = MIN(w->taken, record_bytes);
 
     if (w->disk->failed)
         return CAIRN_E_IO;
@@ -36,7 +36,9 @@ int slot_disk_gather(struct disk_worker *w, enum slot_record_type type, const vo
         memcpy(w->gathered + w->gathered_n + sizeof(f) + head_len, body, body_len);
     w->gathered_n = need;
     w->gathered_records += record_bytes;
-    atomic_fetch_add(&w->disk->queued, record_bytes);
+    w->taken -= taken;
+    if (record_bytes > taken)
+        atomic_fetch_add(&w->disk->queued, record_bytes - taken);
     cairn_env_defer(&w->loop->env, &w->submit);
     return 0;
 }
@@ -100,6 +102,9 @@ static void on_gathered(void *arg)
     uint8_t *bytes;
     size_t room;
 
+    if (w->taken > 0) /* and was not used */
+        atomic_fetch_sub(&w->disk->queued, w->taken);
+    w->taken = 0;
     if (w->inflight == 0 && worker_is_idle(w) && w->stopped != NULL) {
         void (*stopped)(void *arg) = w->stopped;
 

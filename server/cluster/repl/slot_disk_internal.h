@@ -73,6 +73,7 @@ struct disk_worker {
     uint8_t *gathered; /* frames of this turn */
     size_t gathered_n, gathered_room;
     uint64_t gathered_records;
+    uint64_t taken; /* of the disk's room in this turn, and not used yet */
     uint32_t *synced;
     uint32_t nsynced, synced_room;
     bool sync_wanted;
@@ -106,15 +107,28 @@ struct cairn_slot_disk {
     atomic_uint_fast64_t end;    /* LSN behind the newest write */
     atomic_uint_fast64_t newest; /* LSN of the first record of the segment that is written to */
     atomic_uint_fast64_t room;   /* bytes that the segments can take as they are */
-    atomic_uint_fast64_t queued; /* that are on their way there, of all workers */
+    atomic_uint_fast64_t queued; /* that are on their way there, or taken for what will be, of all workers */
     atomic_uint_fast64_t entries, bytes, writes, written_bytes, disk_bytes;
     struct disk_worker workers[];
 };
 
-/* Of the segments' room, what entries do not get: marks that forget others do, so that a full log comes free again. */
+/* What entries take of the segments. */
+static inline uint64_t slot_disk_records_bytes(uint32_t n, uint64_t bytes)
+{
+    return bytes + n * (cairn_segment_record_bytes(sizeof(struct slot_entry_head)) + 7);
+}
+
+/* What anybody asks for at a time: an APPEND's entries, which are one or have fewer bytes. */
+static inline uint64_t slot_disk_ask_bytes_max(void)
+{
+    return slot_disk_records_bytes(CAIRN_APPEND_ENTRIES_MAX, CAIRN_ENTRY_BODY_BYTES_MAX);
+}
+
+/* Of the segments' room, what nobody gets who asks: marks that forget others do, so that a full log comes free again. With
+ * the largest that may be asked for it is less than a segment, however small that is. */
 static inline uint64_t slot_disk_reserve_bytes(const struct cairn_slot_disk *d)
 {
-    return d->conf.segment_bytes / 2;
+    return (d->conf.segment_bytes - slot_disk_ask_bytes_max()) / 2;
 }
 
 /* ---- slot_disk.c ---- */

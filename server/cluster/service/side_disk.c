@@ -80,6 +80,7 @@ static int log_open(struct cairn_cluster *c, void (*synced)(void *arg, uint32_t 
                                          .nslots = SIDE_SLOTS_MAX,
                                          .segment_bytes = segment_bytes(c->env->dir),
                                          .queue_bytes = CLUSTER_QUEUE_BYTES,
+                                         .spare_bytes = CLUSTER_QUEUE_SPARE_BYTES,
                                          .synced = synced,
                                          .arg = c };
     int rc;

@@ -15,6 +15,7 @@
 
 enum {
     CLUSTER_QUEUE_BYTES = 64 << 20,
+    CLUSTER_QUEUE_SPARE_BYTES = 4 << 20,
     CLUSTER_SEGMENT_BYTES = 64 << 20,
     CLUSTER_SEGMENT_BYTES_MIN = 16 << 20, /* on a small disk */
     CLUSTER_SEGMENT_DISK_PART = 16,       /* a log has two of them set aside */

@@ -226,6 +226,7 @@ static inline void node_start(struct world *w, uint64_t id)
                                        .nslots = SLOTS,
                                        .segment_bytes = 4 << 20,
                                        .queue_bytes = CLUSTER_QUEUE_BYTES,
+                                       .spare_bytes = CLUSTER_QUEUE_SPARE_BYTES,
                                        .synced = on_synced,
                                        .arg = n };
     struct cluster_slots_conf sc = { .times = &times,
