@@ -131,6 +131,20 @@ void rw_judge_reply(struct rw_slot *s, uint64_t pos, bool sync)
     t->replied = MAX(t->replied, pos);
     if (sync)
         t->replied_sync = MAX(t->replied_sync, pos);
+    /* Appended when nobody else was to have it: who is alone from some moment on has what was committed before in memory. */
+    if (s->replica.rec.ninsync == 1 && cairn_who_is_nobody(s->replica.joiner) &&
+        cairn_slot_log_epoch(&s->replica.log, pos) == s->replica.rec.epoch) {
+        t->replied_alone = MAX(t->replied_alone, pos);
+        t->alone = s->node->index;
+    }
+}
+
+void rw_judge_power(struct repl_world *rw, uint32_t slot, uint32_t node)
+{
+    struct rw_truth *t = &rw->truth[slot];
+
+    if (t->alone == node)
+        t->alone = 0;
 }
 
 /* ---- losses that `buffered` allows ---- */
@@ -191,6 +205,7 @@ static void excuse(struct repl_world *rw, uint32_t slot, const struct rw_slot *c
     excuse_repeated(rw, slot, end);
     t->n = (uint32_t)end;
     t->replied = MIN(t->replied, end);
+    t->replied_alone = MIN(t->replied_alone, end);
     rw->loss_us[slot] = now;
     for (uint32_t key = 0; key < RW_KEYS; key++)
         rw_history_add(
@@ -261,8 +276,10 @@ void rw_judge_record(struct repl_world *rw, uint32_t slot, const struct cairn_sl
     CAIRN_ASSERT(cairn_slot_names(old, rec->primary.node));
     end = rw_log_end(&chosen->log).pos;
     CAIRN_ASSERT(end >= t->replied_sync);
-    if (rw->coord.losses == 0)
+    if (rw->coord.losses == 0) {
         check_chosen(rw, slot, old, rw_log_end(&chosen->log));
+        CAIRN_ASSERT(t->alone == 0 || !cairn_slot_names(old, t->alone) || end >= t->replied_alone);
+    }
     /* A prefix: what is left is what was committed. */
     CAIRN_ASSERT(t->n == 0 || end == 0 || chosen->log.n == 0 || MIN(end, t->n) <= chosen->log.base.pos ||
                  cairn_at_is(rw_log_at(&chosen->log, MIN(end, t->n))->e.at, t->all[MIN(end, t->n) - 1].at));

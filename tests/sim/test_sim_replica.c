@@ -23,7 +23,7 @@ struct bench {
     struct cairn_sm_set machines;
     struct cairn_log_entry log[LOG_MAX]; /* from position 1 */
     uint64_t end, applying;              /* applying: the newest that apply() was told of */
-    bool syncing;
+    bool syncing, writing;
     uint32_t cuts, said[KINDS];
     struct cairn_repl_msg last[KINDS]; /* its arrays are gone */
     struct cairn_change proposed;
@@ -53,6 +53,11 @@ static void op_log_cut(struct cairn_replica *r, uint64_t pos)
 static void op_log_sync(struct cairn_replica *r)
 {
     bench_of(r)->syncing = true;
+}
+
+static void op_log_write(struct cairn_replica *r)
+{
+    bench_of(r)->writing = true;
 }
 
 static bool op_log_get(struct cairn_replica *r, uint64_t pos, struct cairn_log_entry *e)
@@ -97,6 +102,7 @@ static void op_copy_nothing(struct cairn_replica *r)
 static const struct cairn_replica_ops ops = { .log_append = op_log_append,
                                               .log_cut = op_log_cut,
                                               .log_sync = op_log_sync,
+                                              .log_write = op_log_write,
                                               .log_get = op_log_get,
                                               .send = op_send,
                                               .propose = op_propose,
@@ -140,12 +146,12 @@ static int bench_end(void **state)
     return 0;
 }
 
-/* The record of @epoch: @primary leads, and is in sync with @others (ended by nobody). */
-static void learn(struct bench *b, uint64_t epoch, enum cairn_slot_state state, struct cairn_who primary,
-                  const struct cairn_who *others)
+/* The record of @epoch: @primary leads, since @since, and is in sync with @others (ended by nobody). */
+static void learn_going_on(struct bench *b, uint64_t epoch, uint64_t since, enum cairn_slot_state state,
+                           struct cairn_who primary, const struct cairn_who *others)
 {
     struct cairn_slot_record rec = { .epoch = epoch,
-                                     .since = epoch,
+                                     .since = since,
                                      .state = state,
                                      .primary = primary,
                                      .nreplicas = 3,
@@ -156,6 +162,12 @@ static void learn(struct bench *b, uint64_t epoch, enum cairn_slot_state state, 
     for (; !cairn_who_is_nobody(*others); others++)
         rec.insync[rec.ninsync++] = *others;
     assert_int_equal(cairn_replica_learn(&b->r, &rec), 0);
+}
+
+static void learn(struct bench *b, uint64_t epoch, enum cairn_slot_state state, struct cairn_who primary,
+                  const struct cairn_who *others)
+{
+    learn_going_on(b, epoch, epoch, state, primary, others);
 }
 
 #define WITH(...) ((const struct cairn_who[]){ __VA_ARGS__, { 0 } })
@@ -201,6 +213,14 @@ static void disk(struct bench *b)
         b->syncing = false;
         cairn_replica_on_synced(&b->r);
     }
+}
+
+/* What was asked for is written, and perhaps not on disk. */
+static void written(struct bench *b)
+{
+    assert_true(b->writing);
+    b->writing = false;
+    cairn_replica_on_written(&b->r, b->r.log.end);
 }
 
 static void apply_all(struct bench *b)
@@ -367,7 +387,8 @@ static void commits_are_heard_without_room(void **state)
     assert_int_equal(b->r.commit, 2);
 }
 
-/* Who has no other in sync waits for nobody, though another holds the slot, is away, and is spoken to. */
+/* Who has no other in sync waits for nobody, though another holds the slot, is away, and is spoken to; but for its own log,
+ * that it survives the process. */
 static void alone_it_waits_for_nobody(void **state)
 {
     int rc = 1;
@@ -380,10 +401,45 @@ static void alone_it_waits_for_nobody(void **state)
     assert_int_equal(b->r.sm.state, REPLICA_ACTIVE);
     assert_int_equal(b->r.npeers, 2);
     assert_int_equal(cairn_replica_write(&b->r, &w), 0);
+    assert_true(b->r.commit < b->end);
+    assert_false(b->syncing);
+    written(b);
     assert_int_equal(b->r.commit, b->end);
     apply_all(b);
     cairn_env_run_tasks(b->r.env);
     assert_int_equal(rc, 0);
+}
+
+/* What another has need not be written before it counts. When the other is gone that has not acknowledged it, it does. */
+static void who_is_left_alone_waits_for_its_log(void **state)
+{
+    int rc[2] = { 1, 1 };
+    struct cairn_repl_write w[2] = { { .kind = CAIRN_ENTRY_WRITE, .rid.seq = 5, .done = on_write, .arg = &rc[0] },
+                                     { .kind = CAIRN_ENTRY_WRITE, .rid.seq = 6, .done = on_write, .arg = &rc[1] } };
+    struct bench *b = *state;
+    struct cairn_at of_others;
+
+    learn(b, 1, CAIRN_SLOT_ACTIVE, self, WITH(n2));
+    disk(b);
+    ack(b, n2, 1, b->end);
+    apply_all(b);
+    assert_int_equal(cairn_replica_write(&b->r, &w[0]), 0);
+    ack(b, n2, 1, b->end);
+    assert_int_equal(b->r.commit, b->end);
+    assert_int_equal(cairn_replica_write(&b->r, &w[1]), 0);
+    assert_false(b->writing);
+    assert_int_equal(b->r.commit, b->end - 1);
+    learn_going_on(b, 2, 1, CAIRN_SLOT_ACTIVE, self, &(struct cairn_who){ 0 });
+    assert_int_equal(b->r.sm.state, REPLICA_ACTIVE);
+    assert_int_equal(b->r.commit, b->end - 1);
+    of_others = (struct cairn_at){ .epoch = 7, .pos = b->end }; /* of another history, in which this was cut */
+    cairn_replica_on_written(&b->r, of_others);
+    assert_int_equal(b->r.commit, b->end - 1);
+    written(b);
+    assert_int_equal(b->r.commit, b->end);
+    apply_all(b);
+    cairn_env_run_tasks(b->r.env);
+    assert_true(rc[0] == 0 && rc[1] == 0);
 }
 
 static void copied(struct bench *b, struct cairn_who from, uint64_t number)
@@ -445,6 +501,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(cut_is_on_disk_before_the_ack, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(refused_joiner_is_waited_for, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(alone_it_waits_for_nobody, bench_begin, bench_end),
+        cmocka_unit_test_setup_teardown(who_is_left_alone_waits_for_its_log, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(commits_are_heard_without_room, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(what_was_said_before_a_copy_is_void, bench_begin, bench_end),
     };

@@ -25,6 +25,8 @@ struct cairn_slot_disk_conf {
     /** A sync that covers all that was appended to @slot before it was asked for; @rc < 0: the disk has failed, and
      * takes no more (an error of fsync is a crash of the replica: PROTOCOL §12). On the slot's loop. */
     void (*synced)(void *arg, uint32_t slot, int rc);
+    /** What @slot's log had up to @end survives this process, by an answer to cairn_slot_disk_write(); likewise. */
+    void (*written)(void *arg, uint32_t slot, struct cairn_at end, int rc);
     void *arg;
 };
 
@@ -60,6 +62,9 @@ int cairn_slot_disk_trim(struct cairn_slot_disk *d, uint32_t slot, uint64_t pos)
 int cairn_slot_disk_restart(struct cairn_slot_disk *d, uint32_t slot, struct cairn_at base);
 /** synced() comes later, once. */
 void cairn_slot_disk_sync(struct cairn_slot_disk *d, uint32_t slot);
+/** written() comes later, with the log's end as it is now, or further on. Nothing is written earlier or oftener for it; where
+ * the same write is also synced it comes after that. */
+void cairn_slot_disk_write(struct cairn_slot_disk *d, uint32_t slot);
 
 /** Gives back segments that no log of the worker needs, when what says so is durable; says anew where idle logs
  * begin, so that they hold none; of a full disk, looks whether it has room again. To be called now and then on each

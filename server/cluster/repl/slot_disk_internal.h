@@ -51,6 +51,18 @@ struct slot_log_store {
     uint32_t first, n, room; /* all[first] is at base.pos + 1 */
 };
 
+/* Who is to be told when a batch is over. */
+struct disk_ask {
+    uint32_t slot;
+    bool writes; /* that it is written, up to @end; or: synced */
+    struct cairn_at end;
+};
+
+struct disk_asks {
+    struct disk_ask *all;
+    uint32_t n, room;
+};
+
 struct disk_batch {
     struct cairn_commit_op op;
     struct disk_worker *worker;
@@ -60,8 +72,7 @@ struct disk_batch {
     uint8_t *bytes;
     size_t n, room;
     uint64_t records; /* what they take of the disk */
-    uint32_t *synced; /* slots that asked */
-    uint32_t nsynced;
+    struct disk_asks asks; /* the worker's */
     uint64_t needs; /* what the worker needs when this is durable; 0: as before */
 };
 
@@ -74,9 +85,8 @@ struct disk_worker {
     size_t gathered_n, gathered_room;
     uint64_t gathered_records;
     uint64_t taken; /* of the disk's room in this turn, and not used yet */
-    uint32_t *synced;
-    uint32_t nsynced, synced_room;
-    bool sync_wanted;
+    struct disk_asks asks;
+    bool sync_wanted, write_wanted;
     bool look_wanted;      /* at the disk, whether it has room again */
     uint64_t batch_number; /* of the batch that is gathered */
     struct disk_batch batches[DISK_BATCHES_MAX];
@@ -111,6 +121,11 @@ struct cairn_slot_disk {
     atomic_uint_fast64_t entries, bytes, writes, written_bytes, disk_bytes;
     struct disk_worker workers[];
 };
+
+static inline struct disk_worker *slot_disk_worker_of(struct cairn_slot_disk *d, uint32_t slot)
+{
+    return &d->workers[slot % d->conf.nloops];
+}
 
 /* What entries take of the segments. */
 static inline uint64_t slot_disk_records_bytes(uint32_t n, uint64_t bytes)

@@ -222,6 +222,14 @@ static void on_synced(void *arg, uint32_t slot, int rc)
         cluster_slots_on_synced(w->slots, slot, rc);
 }
 
+static void on_written(void *arg, uint32_t slot, struct cairn_at end, int rc)
+{
+    struct side_worker *w = side_worker_of(arg, slot);
+
+    if (w->slots != NULL)
+        cluster_slots_on_written(w->slots, slot, end, rc);
+}
+
 static const struct cluster_slots_ops slots_ops = { .send = side_send,
                                                     .propose = side_propose,
                                                     .lease_is_valid = on_lease,
@@ -268,7 +276,7 @@ int cairn_cluster__side_start(struct cairn_cluster *c, struct cairn_err *err)
         side_fetches_init(&s->workers[i]);
         side_scrub_serve_init(&s->workers[i]);
     }
-    return has_store(c) ? side_disk_open(c, on_synced, err) : 0;
+    return has_store(c) ? side_disk_open(c, on_synced, on_written, err) : 0;
 }
 
 void cairn_cluster__side_attach(struct cairn_cluster *c, struct cairn_rpc *rpc)

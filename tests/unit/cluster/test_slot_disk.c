@@ -31,6 +31,7 @@ struct fixture {
     struct cairn_slot_disk *disk;
     struct model model[SLOTS];
     uint32_t asked[SLOTS], synced[SLOTS];
+    struct cairn_at written[SLOTS];
     int rc;
     uint64_t random;
     uint8_t *body;
@@ -50,6 +51,32 @@ static void on_synced(void *arg, uint32_t slot, int rc)
     fx->rc = rc;
 }
 
+/* Another process that starts now finds it, though nothing was synced. */
+static void on_written(void *arg, uint32_t slot, struct cairn_at end, int rc)
+{
+    struct fixture *fx = arg;
+    struct cairn_slot_disk *other;
+    char copy[SCRATCH_MAX], cmd[2 * SCRATCH_MAX + 32];
+    struct cairn_slot_disk_conf conf = { .dir = copy,
+                                         .loops = fx->loops,
+                                         .nloops = LOOPS,
+                                         .nslots = SLOTS,
+                                         .segment_bytes = SEGMENT,
+                                         .queue_bytes = 8 << 20 };
+    struct cairn_err err = { 0 };
+
+    fx->rc = rc;
+    fx->written[slot] = end;
+    scratch_new(copy);
+    snprintf(cmd, sizeof(cmd), "cp %s/seg-* %s/", fx->dir, copy);
+    assert_int_equal(system(cmd), 0);
+    assert_int_equal(cairn_slot_disk_open(&conf, &other, &err), 0);
+    assert_true(cairn_slot_disk_end(other, slot) >= end.pos);
+    assert_true(cairn_at_is(cairn_slot_disk_get(other, slot, end.pos)->at, end));
+    cairn_slot_disk_close(other);
+    scratch_remove(copy);
+}
+
 static int disk_open(struct fixture *fx)
 {
     struct cairn_slot_disk_conf conf = { .dir = fx->dir,
@@ -59,6 +86,7 @@ static int disk_open(struct fixture *fx)
                                          .segment_bytes = SEGMENT,
                                          .queue_bytes = 8 << 20,
                                          .synced = on_synced,
+                                         .written = on_written,
                                          .arg = fx };
     struct cairn_err err = { 0 };
 
@@ -179,6 +207,40 @@ static void a_start_finds_every_log_as_it_was(void **state)
     check(fx);
     again(fx);
     again(fx);
+}
+
+/* Who asks is told when what he has appended survives the process; also when that was so already. */
+static void what_is_written_survives_the_process(void **state)
+{
+    struct fixture *fx = *state;
+    struct cairn_slot_disk_stats before, after;
+
+    cairn_slot_disk_stats(fx->disk, &before);
+    for (uint32_t i = 0; i < 40; i++) {
+        uint32_t slot = i % 3;
+
+        append(fx, slot, 1 + (uint32_t)dice(fx, 3000));
+        if (i % 2 == 0)
+            cairn_slot_disk_write(fx->disk, slot);
+        if (i % 5 == 0)
+            turn(fx);
+        if (i % 7 == 0) { /* under way */
+            append(fx, slot, 10);
+            turn(fx);
+            cairn_slot_disk_write(fx->disk, slot);
+        }
+    }
+    for (uint32_t slot = 0; slot < 3; slot++) {
+        for (int k = 0; k < 2; k++) {
+            fx->written[slot] = (struct cairn_at){ 0 };
+            cairn_slot_disk_write(fx->disk, slot);
+            while (fx->written[slot].pos < cairn_slot_disk_end(fx->disk, slot))
+                turn(fx);
+        }
+    }
+    assert_int_equal(fx->rc, 0);
+    cairn_slot_disk_stats(fx->disk, &after);
+    assert_int_equal(after.syncs, before.syncs);
 }
 
 /* Entries that are cut, and others in their place; logs trimmed and begun anew; all through many starts. */
@@ -633,6 +695,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_start_finds_every_log_as_it_was, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_written_survives_the_process, setup, teardown),
         cmocka_unit_test_setup_teardown(random_changes_survive_starts, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_trimmed_is_given_back, setup, teardown),
         cmocka_unit_test_setup_teardown(an_idle_worker_keeps_nothing, setup, teardown),
