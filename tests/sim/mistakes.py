@@ -95,6 +95,23 @@ MISTAKES = {
     "M_FILL_NO_REPLICA": [(MOVE, "    next->replicas[next->nreplicas++] = next->move.target.node;\n", "")],
     "M_LEAVES_TOO_FEW": [(MOVE, "if (cairn_slot_may_leave(rec, rec->move.from)) {", "if (true) {")],
     "M_TARGET_STAYS_JOINED": [(MOVE, "            next->move.phase = CAIRN_MOVE_COPY;\n", "")],
+    # Where the judge excuses what a recovery after a loss, or a primary that ends, may do: these go beyond it.
+    "M_APPLIED_IS_TAKEN": [(BACKUP, "if (cairn_slot_log_has(&r->log, e->at))",
+                            "if (cairn_slot_log_has(&r->log, e->at) || e->at.pos <= r->applying)"),
+                           (BACKUP, "cairn_replica__view(r, r->applied)", "cairn_replica__view(r, r->log.base.pos)")],
+    "M_APPLIED_IS_CUT": [(BACKUP, "e->at.pos <= r->applying || e->at.pos > r->log.end.pos + 1", "e->at.pos > r->log.end.pos + 1"),
+                         (BACKUP, "cairn_replica__view(r, r->applied)", "cairn_replica__view(r, r->log.base.pos)"),
+                         (BACKUP, "r->commit = MIN(r->commit, e->at.pos - 1);",
+                          "r->commit = MAX(MIN(r->commit, e->at.pos - 1), r->applying);")],
+    "M_LEADS_BEFORE_TAKEOVER_ENDS": [(PRIMARY, "    if (r->sm.state != REPLICA_ACTIVE)\n        return false;\n"
+                                      "    if (r->rec.state == CAIRN_SLOT_TAKEOVER)\n"
+                                      "        return change_begin(r, CAIRN_CHANGE_ACTIVE, r->self);\n",
+                                      "    if (r->rec.state == CAIRN_SLOT_TAKEOVER)\n"
+                                      "        return change_begin(r, CAIRN_CHANGE_ACTIVE, r->self);\n"
+                                      "    if (r->sm.state != REPLICA_ACTIVE)\n        return false;\n")],
+    "M_RECOVERED_FORGETS": [(PRIMARY, "        start_epoch(r);\n",
+                             "        for (uint32_t i = 0; i < r->sessions.n && r->rec.ninsync == 1; i++)\n"
+                             "            r->sessions.all[i].nwrites = 0;\n        start_epoch(r);\n")],
     "M_CLEAN_EARLY": [(LOAD, "r->rec.state != CAIRN_SLOT_ACTIVE ||", "")],
 }
 

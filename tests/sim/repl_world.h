@@ -80,6 +80,7 @@ struct rw_slot {
     uint32_t view_next;
     uint8_t page[512]; /* of the view, on its way */
     uint64_t checked;  /* up to here the committed log was compared with the truth */
+    bool owes;         /* what is behind was committed in an epoch older than a recovery, and not compared yet */
 };
 
 struct repl_node {
