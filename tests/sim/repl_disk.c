@@ -80,8 +80,8 @@ static bool log_has(const struct rw_log *l, struct cairn_at at)
     return at.pos > l->base.pos && at.pos <= rw_log_end(l).pos && cairn_at_is(rw_log_at(l, at.pos)->e.at, at);
 }
 
-/* All that was synced stays, and unless power is lost all that was written; and of what came after, in order, as much as
- * the disk likes. */
+/* All that was synced stays, and unless power is lost all that was written; and of what came after, in order, as
+ * much as the disk likes. */
 static void log_crash(struct repl_world *rw, struct rw_slot *s, bool power)
 {
     uint64_t floor = MAX(s->durable.base.pos, s->log.base.pos), pos = floor;

@@ -34,8 +34,8 @@ static void truth_push(struct rw_truth *t, const struct rw_entry *x)
         (struct rw_truth_entry){ .at = e->at, .kind = e->kind, .rid = e->rid, .body = { x->body[0], x->body[1] } };
 }
 
-/* One that has not heard of a recovery may still take for committed what was lost in it, answers nobody, and needs a copy:
- * what it has is compared when it is counted on. */
+/* One that has not heard of a recovery may still take for committed what was lost in it, answers nobody, and needs a
+ * copy: what it has is compared when it is counted on. */
 static bool owes_comparison(struct rw_slot *s)
 {
     if (s->replica.rec.epoch < s->node->rw->loss_epoch[s->replica.slot] && s->replica.commit > s->checked)
@@ -137,14 +137,16 @@ void rw_judge_reply(struct rw_slot *s, uint64_t pos, bool sync)
 
         CAIRN_ASSERT(!rw->nodes[i].registered || r->sm.state != REPLICA_ACTIVE || r->rec.epoch <= s->replica.rec.epoch);
     }
-    /* Nor has MAP given the slot to another, who may take his time: nobody's authority ends later than MAP waits for. */
+    /* Nor has MAP given the slot to another, who may take his time: nobody's authority ends later than MAP waits
+     * for. */
     CAIRN_ASSERT(cairn_who_is(rw->stored[s->replica.slot].primary, s->replica.self));
     CAIRN_ASSERT(pos > 0 && pos <= s->replica.applied);
     check_commit(s);
     t->replied = MAX(t->replied, pos);
     if (sync)
         t->replied_sync = MAX(t->replied_sync, pos);
-    /* Appended when nobody else was to have it: who is alone from some moment on has what was committed before in memory. */
+    /* Appended when nobody else was to have it: who is alone from some moment on has what was committed before in
+     * memory. */
     if (s->replica.rec.ninsync == 1 && cairn_who_is_nobody(s->replica.joiner) &&
         cairn_slot_log_epoch(&s->replica.log, pos) == s->replica.rec.epoch) {
         t->replied_alone = MAX(t->replied_alone, pos);
@@ -195,9 +197,9 @@ static bool is_under_way(const struct repl_world *rw, uint32_t slot, const struc
     return false;
 }
 
-/* A write whose client still waits was done, is lost now, and is done again: what others saw of it before stands. And
- * one that its client waits for no more may be done once more, by a copy of its request that comes late, if what is left
- * knows its session. */
+/* A write whose client still waits was done, is lost now, and is done again: what others saw of it before stands.
+ * And one that its client waits for no more may be done once more, by a copy of its request that comes late, if what
+ * is left knows its session. */
 static void excuse_repeated(struct repl_world *rw, uint32_t slot, uint64_t end)
 {
     const struct rw_truth *t = &rw->truth[slot];

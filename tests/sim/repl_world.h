@@ -66,7 +66,7 @@ struct rw_slot {
     struct cairn_replica replica;
     struct repl_node *node;
     struct rw_log log, durable, syncing; /* as it is; as after the newest sync; as the sync under way will make it */
-    struct cairn_at written, writing;    /* the newest entry that a process cannot lose by its end; as the write under way will */
+    struct cairn_at written, writing;    /* what the end of the process alone leaves: now; as the write under way will */
     struct rw_checkpoint checkpoint, making;
     bool partial; /* the mark of a wipe */
     struct cairn_timer sync_done, write_done, checkpoint_done,

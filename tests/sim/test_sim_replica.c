@@ -387,8 +387,8 @@ static void commits_are_heard_without_room(void **state)
     assert_int_equal(b->r.commit, 2);
 }
 
-/* Who has no other in sync waits for nobody, though another holds the slot, is away, and is spoken to; but for its own log,
- * that it survives the process. */
+/* Who has no other in sync waits for nobody, though another holds the slot, is away, and is spoken to; but for its
+ * own log, that it survives the process. */
 static void alone_it_waits_for_nobody(void **state)
 {
     int rc = 1;
@@ -410,7 +410,8 @@ static void alone_it_waits_for_nobody(void **state)
     assert_int_equal(rc, 0);
 }
 
-/* What another has need not be written before it counts. When the other is gone that has not acknowledged it, it does. */
+/* What another has need not be written before it counts. When the other is gone that has not acknowledged it, it
+ * does. */
 static void who_is_left_alone_waits_for_its_log(void **state)
 {
     int rc[2] = { 1, 1 };

@@ -56,8 +56,8 @@ struct cairn_replica_ops {
     void (*log_cut)(struct cairn_replica *r, uint64_t pos);
     /** Later: cairn_replica_on_synced(). One at a time. */
     void (*log_sync)(struct cairn_replica *r);
-    /** Later: cairn_replica_on_written() with the log's end as it is now: what is up to there survives the process, though
-     * perhaps not the machine. Any number of times. */
+    /** Later: cairn_replica_on_written() with the log's end as it is now: what is up to there survives the process,
+     * though perhaps not the machine. Any number of times. */
     void (*log_write)(struct cairn_replica *r);
     /** Borrowed until the log is cut or trimmed. False: not in memory; cairn_replica_on_loaded() comes when it is. */
     bool (*log_get)(struct cairn_replica *r, uint64_t pos, struct cairn_log_entry *e);

@@ -57,8 +57,8 @@ static bool is_alone(const struct cairn_replica *r)
     return r->rec.ninsync == 1 && cairn_who_is_nobody(r->joiner);
 }
 
-/* Up to where our own log is what it has to be before an entry counts. Of a `buffered` one it is enough that it is here,
- * unless it is nowhere else: then it has to survive the process. */
+/* Up to where our own log is what it has to be before an entry counts. Of a `buffered` one it is enough that it is
+ * here, unless it is nowhere else: then it has to survive the process. */
 static uint64_t here(const struct cairn_replica *r)
 {
     if (r->last_sync_pos > r->log.synced)

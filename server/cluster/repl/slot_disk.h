@@ -62,8 +62,8 @@ int cairn_slot_disk_trim(struct cairn_slot_disk *d, uint32_t slot, uint64_t pos)
 int cairn_slot_disk_restart(struct cairn_slot_disk *d, uint32_t slot, struct cairn_at base);
 /** synced() comes later, once. */
 void cairn_slot_disk_sync(struct cairn_slot_disk *d, uint32_t slot);
-/** written() comes later, with the log's end as it is now, or further on. Nothing is written earlier or oftener for it; where
- * the same write is also synced it comes after that. */
+/** written() comes later, with the log's end as it is now, or further on. Nothing is written earlier or oftener for
+ * it; where the same write is also synced it comes after that. */
 void cairn_slot_disk_write(struct cairn_slot_disk *d, uint32_t slot);
 
 /** Gives back segments that no log of the worker needs, when what says so is durable; says anew where idle logs

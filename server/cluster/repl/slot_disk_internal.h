@@ -139,8 +139,8 @@ static inline uint64_t slot_disk_ask_bytes_max(void)
     return slot_disk_records_bytes(CAIRN_APPEND_ENTRIES_MAX, CAIRN_ENTRY_BODY_BYTES_MAX);
 }
 
-/* Of the segments' room, what nobody gets who asks: marks that forget others do, so that a full log comes free again. With
- * the largest that may be asked for it is less than a segment, however small that is. */
+/* Of the segments' room, what nobody gets who asks: marks that forget others do, so that a full log comes free
+ * again. With the largest that may be asked for it is less than a segment, however small that is. */
 static inline uint64_t slot_disk_reserve_bytes(const struct cairn_slot_disk *d)
 {
     return (d->conf.segment_bytes - slot_disk_ask_bytes_max()) / 2;

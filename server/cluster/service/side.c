@@ -447,16 +447,27 @@ bool side_disk_is_full(const struct cairn_cluster *c)
     return cairn_slot_disk_is_full(c->side->disk) || cairn_spare_show(c->env->spare, &growth);
 }
 
+static void tell_problem(json_t *to, const char *health, const char *problem)
+{
+    if (strcmp(json_string_value(json_object_get(to, "health")), "ok") == 0)
+        json_object_set_new(to, "health", json_string(health));
+    if (json_object_get(to, "problem") == NULL)
+        json_object_set_new(to, "problem", json_string(problem));
+}
+
 void cairn_cluster__side_status(struct cairn_cluster *c, json_t *to)
 {
     uint64_t until = atomic_load(&c->side->lease_until_ns), now = cairn_env_now_ns(&c->home->env);
+    struct cluster_regions_counts pins;
 
-    if (side_disk_is_full(c)) {
-        if (strcmp(json_string_value(json_object_get(to, "health")), "ok") == 0)
-            json_object_set_new(to, "health", json_string("readonly"));
-        if (json_object_get(to, "problem") == NULL)
-            json_object_set_new(to, "problem", json_string("the disk is full: slots led from here take no new data"));
-    }
+    cluster_regions_count(&c->side->regions, &pins);
+    if (side_disk_is_full(c))
+        tell_problem(to, "readonly", "the disk is full: slots led from here take no new data");
+    if (pins.full)
+        tell_problem(to, "degraded",
+                     "as many regions of large values are pinned as may be: large writes wait for the next sweep");
+    json_object_set_new(to, "regions_pinned", json_integer(pins.pinned));
+    json_object_set_new(to, "regions_refused", json_integer((json_int_t)pins.refused));
     json_object_set_new(to, "lease_ms", json_integer(until > now ? (json_int_t)((until - now) / CAIRN_NS_PER_MS) : 0));
     json_object_set_new(to, "failed", json_boolean(atomic_load(&c->side->failed)));
     json_object_set_new(to, "copied_bytes", json_integer((json_int_t)atomic_load(&c->side->pace.bytes_sent)));
