@@ -28,7 +28,7 @@ bool cairn_slot_disk_take_room(struct cairn_slot_disk *d, uint32_t worker, uint3
         return false;
     }
     w->taken += records;
-    cairn_env_defer(&w->loop->env, &w->submit);
+    cairn_env_defer(&w->loop->env, &w->give_back);
     return true;
 }
 
@@ -221,6 +221,7 @@ static void disk_free(struct cairn_slot_disk *d)
             free(w->batches[k].bytes);
         free(w->gathered);
         free(w->asks.all);
+        cairn_task_cancel(&w->give_back);
         free(w->marks);
     }
     free(d->logs);

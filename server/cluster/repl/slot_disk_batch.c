@@ -104,9 +104,6 @@ static void on_gathered(void *arg)
     uint8_t *bytes;
     size_t room;
 
-    if (w->taken > 0) /* and was not used */
-        atomic_fetch_sub(&w->disk->queued, w->taken);
-    w->taken = 0;
     if (w->inflight == 0 && worker_is_idle(w) && w->stopped != NULL) {
         void (*stopped)(void *arg) = w->stopped;
 
@@ -192,6 +189,15 @@ void cairn_slot_disk_write(struct cairn_slot_disk *d, uint32_t slot)
     cairn_env_defer(&w->loop->env, &w->submit);
 }
 
+/* Room that was taken and not used. */
+static void on_turn_over(void *arg)
+{
+    struct disk_worker *w = arg;
+
+    atomic_fetch_sub(&w->disk->queued, w->taken);
+    w->taken = 0;
+}
+
 void slot_disk_worker_init(struct cairn_slot_disk *d, uint32_t i)
 {
     struct disk_worker *w = &d->workers[i];
@@ -202,6 +208,7 @@ void slot_disk_worker_init(struct cairn_slot_disk *d, uint32_t i)
     w->batch_number = 1; /* 0: what was read at the start */
     atomic_init(&w->needs, 0);
     cairn_task_init(&w->submit, on_gathered, w);
+    cairn_task_init(&w->give_back, on_turn_over, w);
     for (uint32_t k = 0; k < DISK_BATCHES_MAX; k++) {
         w->batches[k].worker = w;
         w->batches[k].op.done = on_batch_done;

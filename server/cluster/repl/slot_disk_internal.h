@@ -80,7 +80,7 @@ struct disk_worker {
     struct cairn_slot_disk *disk;
     uint32_t index;
     struct cairn_loop *loop;
-    struct cairn_task submit;
+    struct cairn_task submit, give_back;
     uint8_t *gathered; /* frames of this turn */
     size_t gathered_n, gathered_room;
     uint64_t gathered_records;
