@@ -112,6 +112,7 @@ MISTAKES = {
     "M_RECOVERED_FORGETS": [(PRIMARY, "        start_epoch(r);\n",
                              "        for (uint32_t i = 0; i < r->sessions.n && r->rec.ninsync == 1; i++)\n"
                              "            r->sessions.all[i].nwrites = 0;\n        start_epoch(r);\n")],
+    "M_CLEAN_ON_HEARSAY": [(LOAD, "!r->ops->lease_is_valid(r) || ", "")],
     "M_CLEAN_EARLY": [(LOAD, "r->rec.state != CAIRN_SLOT_ACTIVE ||", "")],
 }
 
@@ -123,6 +124,7 @@ STORIES = {
     "M_READ_BEFORE_APPLIED": (REPLICA_STORIES, "reads_wait_until_the_log_is_applied"),
     "M_CUT_NOT_SYNCED": (REPLICA_STORIES, "cut_is_on_disk_before_the_ack"),
     "M_JOIN_DROP": (REPLICA_STORIES, "refused_joiner_is_waited_for"),
+    "M_CLEAN_ON_HEARSAY": (REPLICA_STORIES, "who_has_no_lease_cleans_nothing"),
     "M_RECOVER_NEW_DISK": (COORD_STORIES, "new_disk_is_no_candidate"),
     "M_REMOVE_BY_THE_DEAD": (COORD_STORIES, "the_dead_remove_nobody"),
     "M_GRANT_WHILE_EVICTING": (COORD_STORIES, "grants_go_to_the_registered"),

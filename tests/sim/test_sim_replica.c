@@ -23,7 +23,7 @@ struct bench {
     struct cairn_sm_set machines;
     struct cairn_log_entry log[LOG_MAX]; /* from position 1 */
     uint64_t end, applying;              /* applying: the newest that apply() was told of */
-    bool syncing, writing;
+    bool syncing, writing, has_no_lease, wiped;
     uint32_t cuts, said[KINDS];
     struct cairn_repl_msg last[KINDS]; /* its arrays are gone */
     struct cairn_change proposed;
@@ -84,8 +84,12 @@ static void op_apply(struct cairn_replica *r, const struct cairn_log_entry *e)
 
 static bool op_lease_is_valid(struct cairn_replica *r)
 {
-    (void)r;
-    return true;
+    return !bench_of(r)->has_no_lease;
+}
+
+static void op_wipe(struct cairn_replica *r)
+{
+    bench_of(r)->wiped = true;
 }
 
 static bool op_copy_open(struct cairn_replica *r)
@@ -107,6 +111,7 @@ static const struct cairn_replica_ops ops = { .log_append = op_log_append,
                                               .send = op_send,
                                               .propose = op_propose,
                                               .apply = op_apply,
+                                              .wipe = op_wipe,
                                               .copy_open = op_copy_open,
                                               .copy_read = op_copy_nothing,
                                               .copy_close = op_copy_nothing,
@@ -190,6 +195,28 @@ static void append(struct bench *b, struct cairn_who from, uint64_t epoch, struc
 static struct cairn_log_entry start_of(uint64_t epoch, uint64_t pos)
 {
     return (struct cairn_log_entry){ .at = { epoch, pos }, .kind = CAIRN_ENTRY_START, .sync = true };
+}
+
+/* What the disk had at the start. */
+static void append_here(struct bench *b, struct cairn_log_entry e)
+{
+    op_log_append(&b->r, &e, 1);
+    assert_int_equal(cairn_replica_restore_entry(&b->r, &e), 0);
+}
+
+/* The slot is with two others, and not here. */
+static void learn_places(struct bench *b, uint64_t epoch, struct cairn_who primary, struct cairn_who other)
+{
+    struct cairn_slot_record rec = { .epoch = epoch,
+                                     .since = epoch,
+                                     .state = CAIRN_SLOT_ACTIVE,
+                                     .primary = primary,
+                                     .nreplicas = 2,
+                                     .replicas = { (uint32_t)primary.node, (uint32_t)other.node },
+                                     .ninsync = 2,
+                                     .insync = { primary, other } };
+
+    assert_int_equal(cairn_replica_learn(&b->r, &rec), 0);
 }
 
 static struct cairn_log_entry buffered(uint64_t epoch, uint64_t pos)
@@ -443,6 +470,24 @@ static void who_is_left_alone_waits_for_its_log(void **state)
     assert_true(rc[0] == 0 && rc[1] == 0);
 }
 
+/* M_CLEAN_ON_HEARSAY. A record without this node comes late, to a process that knows nothing newer yet: what it has is
+ * perhaps counted on. It is of no use when the map of a grant says the same. */
+static void who_has_no_lease_cleans_nothing(void **state)
+{
+    struct bench *b = *state;
+
+    append_here(b, start_of(1, 1));
+    b->has_no_lease = true;
+    learn_places(b, 18, n1, n2);
+    assert_int_equal(b->r.sm.state, REPLICA_OUT);
+    assert_false(cairn_replica_clean(&b->r));
+    assert_false(b->wiped);
+    b->has_no_lease = false;
+    assert_true(cairn_replica_clean(&b->r));
+    assert_true(b->wiped);
+    cairn_replica_on_wiped(&b->r);
+}
+
 static void copied(struct bench *b, struct cairn_who from, uint64_t number)
 {
     cairn_replica_receive(&b->r, &(struct cairn_repl_msg){ .kind = CAIRN_REPL_COPIED,
@@ -503,6 +548,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(refused_joiner_is_waited_for, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(alone_it_waits_for_nobody, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(who_is_left_alone_waits_for_its_log, bench_begin, bench_end),
+        cmocka_unit_test_setup_teardown(who_has_no_lease_cleans_nothing, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(commits_are_heard_without_room, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(what_was_said_before_a_copy_is_void, bench_begin, bench_end),
     };
