@@ -25,7 +25,7 @@ struct cairn_slot_disk_conf {
     /** A sync that covers all that was appended to @slot before it was asked for; @rc < 0: the disk has failed, and
      * takes no more (an error of fsync is a crash of the replica: PROTOCOL §12). On the slot's loop. */
     void (*synced)(void *arg, uint32_t slot, int rc);
-    /** What @slot's log had up to @end survives this process, by an answer to cairn_slot_disk_write(); likewise. */
+    /** What @slot's log had up to @end survives this process: an answer to cairn_slot_disk_tell_written(). Likewise. */
     void (*written)(void *arg, uint32_t slot, struct cairn_at end, int rc);
     void *arg;
 };
@@ -48,6 +48,10 @@ const struct cairn_log_entry *cairn_slot_disk_get(const struct cairn_slot_disk *
 /** The entry follows the end; its body is copied. It is written (survives the process) soon after the present turn of
  * the loop. CAIRN_E_NOMEM; CAIRN_E_BUSY: too much waits for the disk; CAIRN_E_IO: it has failed. */
 int cairn_slot_disk_append(struct cairn_slot_disk *d, uint32_t slot, const struct cairn_log_entry *e);
+/** The same, but it is written with what comes next: an append(), a sync, cairn_slot_disk_write() or 64 KiB of such. */
+int cairn_slot_disk_append_later(struct cairn_slot_disk *d, uint32_t slot, const struct cairn_log_entry *e);
+/** What append_later() has left of that worker's slots is written now. */
+void cairn_slot_disk_write(struct cairn_slot_disk *d, uint32_t worker);
 /** Whether there is room for @n entries with bodies of @bytes, in the queue (append() will not say CAIRN_E_BUSY) and on
  * the disk: then it is theirs, whatever other workers append, until the present turn of the loop is over. */
 bool cairn_slot_disk_take_room(struct cairn_slot_disk *d, uint32_t worker, uint32_t n, uint64_t bytes);
@@ -64,7 +68,7 @@ int cairn_slot_disk_restart(struct cairn_slot_disk *d, uint32_t slot, struct cai
 void cairn_slot_disk_sync(struct cairn_slot_disk *d, uint32_t slot);
 /** written() comes later, with the log's end as it is now, or further on. Nothing is written earlier or oftener for
  * it; where the same write is also synced it comes after that. */
-void cairn_slot_disk_write(struct cairn_slot_disk *d, uint32_t slot);
+void cairn_slot_disk_tell_written(struct cairn_slot_disk *d, uint32_t slot);
 
 /** Gives back segments that no log of the worker needs, when what says so is durable; says anew where idle logs
  * begin, so that they hold none; of a full disk, looks whether it has room again. To be called now and then on each

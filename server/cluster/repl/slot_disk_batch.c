@@ -11,7 +11,7 @@ static bool worker_is_idle(const struct disk_worker *w)
 }
 
 int slot_disk_gather(struct disk_worker *w, enum slot_record_type type, const void *head, uint32_t head_len,
-                     const void *body, uint32_t body_len)
+                     const void *body, uint32_t body_len, bool later)
 {
     struct slot_frame f = { .type = type, .len = head_len + body_len };
     size_t need = w->gathered_n + sizeof(f) + f.len;
@@ -39,7 +39,8 @@ int slot_disk_gather(struct disk_worker *w, enum slot_record_type type, const vo
     w->taken -= taken;
     if (record_bytes > taken)
         atomic_fetch_add(&w->disk->queued, record_bytes - taken);
-    cairn_env_defer(&w->loop->env, &w->submit);
+    if (!later || w->gathered_n >= DISK_LATER_BYTES_MAX)
+        cairn_env_defer(&w->loop->env, &w->submit);
     return 0;
 }
 
@@ -96,14 +97,23 @@ static struct disk_batch *batch_free_one(struct disk_worker *w)
     return NULL;
 }
 
+/* Nobody waits for the end of a batch but the next one, when all places are taken: so the last of them is told. */
+static bool is_quiet(const struct disk_worker *w, const struct disk_batch *b)
+{
+    return !w->sync_wanted && !w->look_wanted && b->asks.n == 0 && b->n <= DISK_LATER_BYTES_MAX &&
+           w->inflight + 1 < DISK_BATCHES_MAX;
+}
+
 /* The turn is over: what was gathered goes to the committer, unless as much as may be is there already. */
 static void on_gathered(void *arg)
 {
     struct disk_worker *w = arg;
-    struct disk_batch *b = batch_free_one(w);
+    struct disk_batch *b;
     uint8_t *bytes;
     size_t room;
 
+    cairn_commit_collect(w->disk->commit, w->index);
+    b = batch_free_one(w);
     if (w->inflight == 0 && worker_is_idle(w) && w->stopped != NULL) {
         void (*stopped)(void *arg) = w->stopped;
 
@@ -132,6 +142,7 @@ static void on_gathered(void *arg)
     b->op.worker = w->index;
     b->op.bytes = (uint32_t)b->n;
     b->op.sync = w->sync_wanted;
+    b->op.quiet = is_quiet(w, b);
     b->op.rc = 0;
     w->sync_wanted = w->write_wanted = w->look_wanted = false;
     w->inflight_bytes += b->n;
@@ -170,7 +181,7 @@ void cairn_slot_disk_sync(struct cairn_slot_disk *d, uint32_t slot)
     cairn_env_defer(&w->loop->env, &w->submit);
 }
 
-void cairn_slot_disk_write(struct cairn_slot_disk *d, uint32_t slot)
+void cairn_slot_disk_tell_written(struct cairn_slot_disk *d, uint32_t slot)
 {
     struct disk_worker *w = slot_disk_worker_of(d, slot);
     const struct slot_log_store *l = &d->logs[slot];
@@ -179,7 +190,7 @@ void cairn_slot_disk_write(struct cairn_slot_disk *d, uint32_t slot)
     struct disk_ask x = { .slot = slot, .writes = true, .end = last != NULL ? last->e.at : l->base };
 
     for (uint32_t i = 0; i < DISK_BATCHES_MAX; i++) {
-        if (w->batches[i].busy && w->batches[i].number == batch) { /* it is under way */
+        if (w->batches[i].busy && w->batches[i].number == batch && !w->batches[i].op.quiet) { /* under way */
             asks_add(&w->batches[i].asks, &x);
             return;
         }
