@@ -358,14 +358,24 @@ void repl_world_start(struct repl_world *rw, uint32_t node)
     rw_node_begin(n);
 }
 
-void repl_world_crash(struct repl_world *rw, uint32_t node)
+static void node_end(struct repl_world *rw, uint32_t node, bool power)
 {
     struct repl_node *n = &rw->nodes[node];
 
     if (!n->up)
         return;
-    rw_node_end(n);
+    rw_node_end(n, power);
     world_crash(rw->world, node);
+}
+
+void repl_world_crash(struct repl_world *rw, uint32_t node)
+{
+    node_end(rw, node, true);
+}
+
+void repl_world_kill(struct repl_world *rw, uint32_t node)
+{
+    node_end(rw, node, false);
 }
 
 bool repl_world_leave(struct repl_world *rw, uint32_t node)

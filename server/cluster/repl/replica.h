@@ -56,6 +56,9 @@ struct cairn_replica_ops {
     void (*log_cut)(struct cairn_replica *r, uint64_t pos);
     /** Later: cairn_replica_on_synced(). One at a time. */
     void (*log_sync)(struct cairn_replica *r);
+    /** Later: cairn_replica_on_written() with the log's end as it is now: what is up to there survives the process,
+     * though perhaps not the machine. Any number of times. */
+    void (*log_write)(struct cairn_replica *r);
     /** Borrowed until the log is cut or trimmed. False: not in memory; cairn_replica_on_loaded() comes when it is. */
     bool (*log_get)(struct cairn_replica *r, uint64_t pos, struct cairn_log_entry *e);
     /** May be lost, late, repeated, out of order. Borrowed. */
@@ -105,7 +108,9 @@ struct cairn_repl_write {
     struct cairn_rid rid;
     uint64_t floor;
     bool sync;
-    bool asks;           /* WRITE: nothing is to be done. CAIRN_E_NOTFOUND: nothing was, either; else as it was answered */
+    /* WRITE: nothing is to be done. CAIRN_E_NOTFOUND: nothing was, either; else as it was answered. Without a session:
+     * done() when all is applied that the log has now, whatever the result. */
+    bool asks;
     const uint8_t *body; /* until the call returns */
     uint32_t body_len;
     /** rc: 0 and what apply() said, or the new session's number in @at; CAIRN_E_MOVED: another is primary, or will be;
@@ -213,6 +218,7 @@ void cairn_replica_hear_commit(struct cairn_replica *r, const struct cairn_repl_
 /** What is `buffered` goes to the disk now; to be called every sync_interval or sync_bytes (§5). */
 void cairn_replica_flush(struct cairn_replica *r);
 void cairn_replica_on_synced(struct cairn_replica *r);
+void cairn_replica_on_written(struct cairn_replica *r, struct cairn_at end);
 void cairn_replica_on_loaded(struct cairn_replica *r);
 void cairn_replica_on_applied(struct cairn_replica *r, const struct cairn_log_entry *e, int32_t result);
 /** copy_open() was refused and would not be now; it comes later, if it is wanted still. */

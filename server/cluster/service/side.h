@@ -99,8 +99,10 @@ bool side_learn(struct side_worker *w, uint32_t slot);
 
 /* ---- side_disk.c ---- */
 
-/* At the start: opens the log, and gives this process its number. @synced as of struct cairn_slot_disk_conf. */
-int side_disk_open(struct cairn_cluster *c, void (*synced)(void *arg, uint32_t slot, int rc), struct cairn_err *err);
+/* At the start: opens the log, and gives this process its number. @synced, @written as of struct
+ * cairn_slot_disk_conf. */
+int side_disk_open(struct cairn_cluster *c, void (*synced)(void *arg, uint32_t slot, int rc),
+                   void (*written)(void *arg, uint32_t slot, struct cairn_at end, int rc), struct cairn_err *err);
 
 /* ---- peers.c ---- */
 

@@ -73,6 +73,11 @@ static void op_log_sync(struct cairn_replica *r)
     cairn_slot_disk_sync(slots_of(r)->w->conf.disk, r->slot);
 }
 
+static void op_log_write(struct cairn_replica *r)
+{
+    cairn_slot_disk_tell_written(slots_of(r)->w->conf.disk, r->slot);
+}
+
 void cluster_slots_on_synced(struct cluster_slots *w, uint32_t slot, int rc)
 {
     struct slot *s = slots_find_live(w, slot);
@@ -84,6 +89,20 @@ void cluster_slots_on_synced(struct cluster_slots *w, uint32_t slot, int rc)
     if (s == NULL || !s->replica.syncing)
         return;
     cairn_replica_on_synced(&s->replica);
+    slots_tell_state(s);
+}
+
+void cluster_slots_on_written(struct cluster_slots *w, uint32_t slot, struct cairn_at end, int rc)
+{
+    struct slot *s = slots_find_live(w, slot);
+
+    if (rc != 0) {
+        slots_fail(w, rc, "the log cannot be written");
+        return;
+    }
+    if (s == NULL)
+        return;
+    cairn_replica_on_written(&s->replica, end);
     slots_tell_state(s);
 }
 
@@ -176,6 +195,7 @@ const struct cairn_replica_ops slots_replica_ops = {
     .log_append = op_log_append,
     .log_cut = op_log_cut,
     .log_sync = op_log_sync,
+    .log_write = op_log_write,
     .log_get = op_log_get,
     .send = op_send,
     .propose = op_propose,

@@ -27,6 +27,7 @@
 #include "server/cluster/service/store_body.h"
 
 struct cluster_store;
+struct store_who;
 struct store_batch;
 struct store_job;
 struct store_view;
@@ -97,6 +98,13 @@ void cluster_store_stop(struct cluster_store *st, void (*done)(void *arg), void 
 void store_slot_init(struct store_slot *s, uint32_t slot, uint64_t applied);
 /** Entries up to @pos are to be applied: applied(), in order, later. */
 void cluster_store_apply(struct cluster_store *st, struct store_slot *s, uint64_t pos);
+
+/** Whose PUT a write-once key's record is, as applied now: done(arg, 0, its number), or CAIRN_E_NOTFOUND: nobody's;
+ * or why it cannot be read. Later; not after cluster_store_who_forget(), which has to come before
+ * cluster_store_stop() if it has not run by then. NULL: no memory. */
+struct store_who *cluster_store_who(struct cluster_store *st, uint32_t slot, uint32_t ns, const uint8_t *key,
+                                    uint32_t key_len, void (*done)(void *arg, int rc, uint64_t number), void *arg);
+void cluster_store_who_forget(struct store_who *x);
 
 /* ---- what else struct cairn_replica_ops asks; of a slot one thing at a time ---- */
 

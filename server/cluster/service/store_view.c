@@ -16,6 +16,8 @@
  * A provider in memory has no views: then nothing of the slot is applied until the copy is over. */
 #include "server/cluster/service/store_page.h"
 
+#include "sdk/core/base/log.h"
+
 #include <stdlib.h>
 
 enum { VIEW_OPEN, VIEW_IDLE, VIEW_LIST, VIEW_NAME, VIEW_GET, VIEW_CLOSE, VIEW_CLOSED, VIEW_NR };
@@ -250,14 +252,28 @@ static void read_ns(struct store_view *v)
         skip(v);
 }
 
+/* Its database is not there. Of a namespace that was removed nothing is missing; of another one everything, which is no
+ * copy. Neither is remembered: an entry may make it anew. */
+static void no_database(struct store_view *v)
+{
+    const struct cluster_store_conf *conf = &v->st->conf;
+
+    if (conf->ops->ns_is_gone != NULL && conf->ops->ns_is_gone(conf->arg, v->ns)) {
+        skip(v);
+        return;
+    }
+    cairn_log_error("slot %u: the records of namespace %u are missing here, so there is no copy of it", v->s->slot, v->ns);
+    page_done(v, CAIRN_E_CORRUPT, 0, false);
+}
+
 static void on_named(struct store_open *o, int rc)
 {
     struct store_view *v = o->arg;
 
-    if (rc == CAIRN_E_NOTFOUND)
-        rc = store_ns_add(v->st, o->id, 0);
     if (v->s == NULL)
         view_close(v);
+    else if (rc == CAIRN_E_NOTFOUND)
+        no_database(v);
     else if (rc != 0)
         page_done(v, rc, 0, false);
     else

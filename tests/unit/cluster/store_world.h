@@ -38,7 +38,7 @@ struct fixture {
     struct cluster_pace pace;
     struct log logs[SLOTS];
     bool started, stopped, flushed;
-    uint32_t gone; /* this namespace was removed */
+    uint32_t gone[2]; /* these namespaces were removed */
     int rc;
     uint64_t random;
     struct {
@@ -114,7 +114,9 @@ static inline void op_failed(void *arg, int rc, const char *text)
 
 static inline bool op_is_gone(void *arg, uint32_t ns)
 {
-    return ((struct fixture *)arg)->gone == ns;
+    const struct fixture *fx = arg;
+
+    return fx->gone[0] == ns || fx->gone[1] == ns;
 }
 
 static inline void op_wiped(struct store_slot *s)

@@ -140,7 +140,7 @@ static void a_removed_namespace_does_not_come_back(void **state)
     assert_int_equal(l->page_rc, 0);
     cluster_store_copy_close(fx->store, &l->s);
     drop(fx, (char[]){ "ns/7" });
-    fx->gone = 7;
+    fx->gone[0] = 7;
     push_op(fx, 0, STORE_PUT, 0, 7, "b", "y"); /* the store has it open, as it thinks */
     push_op(fx, 0, STORE_PUT, 0, 8, "b", "y");
     settle(fx);
@@ -195,15 +195,43 @@ static void a_copy_skips_removed_namespaces(void **state)
     settle(fx);
     all = copy_all(fx);
     drop(fx, (char[]){ "ns/7" });
+    fx->gone[0] = 7;
     left = copy_all(fx);
     assert_true(left > all / 3 && left < all);
     drop(fx, (char[]){ "ns/8" });
+    fx->gone[1] = 8;
     if (strcmp(fx->backend, "rocksdb") == 0) {
         end(fx);
         begin(fx);
     }
     left = copy_all(fx);
     assert_true(left > 0 && left < 100);
+    end(fx);
+}
+
+/* A namespace that was not removed, whose database is not there: what is left is no copy, and the next entry makes it
+ * anew. */
+static void a_missing_namespace_is_no_removed_one(void **state)
+{
+    struct fixture *fx = *state;
+    struct log *l = &fx->logs[0];
+
+    begin(fx);
+    push_op(fx, 0, STORE_PUT, 0, 7, "a", "x");
+    settle(fx);
+    end(fx);
+    begin(fx); /* it is not open */
+    drop(fx, (char[]){ "ns/7" });
+    assert_true(cluster_store_copy_open(fx->store, &l->s));
+    l->paged = false;
+    cluster_store_copy_read(fx->store, &l->s);
+    turns(fx, &l->paged);
+    assert_int_equal(l->page_rc, CAIRN_E_CORRUPT);
+    cluster_store_copy_close(fx->store, &l->s);
+    push_op(fx, 0, STORE_PUT, 0, 7, "b", "y");
+    settle(fx);
+    assert_int_equal(l->results[2], 0);
+    assert_string_equal(record_of(fx, 7, "b"), "y");
     end(fx);
 }
 
@@ -378,10 +406,15 @@ static void copies_keep_their_rate(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        BOTH(a_copy_is_of_one_moment),         BOTH(copies_keep_their_rate),
-        BOTH(hostile_pages_are_refused),       BOTH(a_removed_namespace_does_not_come_back),
-        BOTH(a_copy_skips_removed_namespaces), ON_DISK(a_held_slot_waits_for_the_batch_under_way),
-        BOTH(copies_wait_for_their_turn),      ON_DISK(an_empty_slot_is_marked_without_a_sync),
+        BOTH(a_copy_is_of_one_moment),
+        BOTH(copies_keep_their_rate),
+        BOTH(hostile_pages_are_refused),
+        BOTH(a_removed_namespace_does_not_come_back),
+        BOTH(a_copy_skips_removed_namespaces),
+        ON_DISK(a_held_slot_waits_for_the_batch_under_way),
+        BOTH(copies_wait_for_their_turn),
+        ON_DISK(an_empty_slot_is_marked_without_a_sync),
+        ON_DISK(a_missing_namespace_is_no_removed_one),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
