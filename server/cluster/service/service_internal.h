@@ -18,8 +18,6 @@
     "cluster/lease" /* decimal: L in ms, for all. Written once, by the first that is elected */
 #define CAIRN_CLUSTER_KEY_LED         "cluster/led" /* 16 hexadecimal digits: the node that served last as coordinator */
 #define CAIRN_CLUSTER_KEY_COORDINATOR "coordinator" /* a MemberUpdate of whoever is elected */
-#define CAIRN_CLUSTER_KEY_MEMBERS     "member/"     /* and 16 hexadecimal digits */
-#define CAIRN_CLUSTER_KEY_SLOTS       "slot/"       /* and 8 */
 
 enum {
     CAIRN_CLUSTER_SLOTS_OF_CLASS_MAX = 1 << 17, /* a map store holds a million entries, and others want some too */
