@@ -133,6 +133,7 @@ static void co_upto(struct cairn_coordinator *co, uint64_t revision)
     struct cairn_cluster *c = co->arg;
 
     cairn_cluster_records_upto(c->records, revision);
+    cairn_cluster__side_say(c);
 }
 
 static void co_publish(struct cairn_coordinator *co, uint32_t slot, const struct cairn_slot_record *rec,

@@ -89,6 +89,8 @@ void cairn_cluster__side_on_publish(struct cairn_rpc_req *rq);
  * elected: what another granted may outlast its term. And before its term is given up: what it granted itself must
  * not. */
 void cairn_cluster__side_give_up(struct cairn_cluster *c);
+/** At home: this node's records have all up to a newer revision: others may ask for it. */
+void cairn_cluster__side_say(struct cairn_cluster *c);
 /** At home: another node is elected. Its grant is asked for at once: the lease that its predecessor granted runs out. */
 void cairn_cluster__side_follow(struct cairn_cluster *c);
 
