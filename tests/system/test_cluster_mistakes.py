@@ -82,7 +82,7 @@ class Mistakes(Etcd, Case):
         self.assertEqual(twin.log().count("nodes need names of their own"), 1)
         a.kill()
         self.is_in(twin)
-        self.assertEqual(self.problem(twin), "")
+        wait_for("no problem", lambda: self.problem(twin) == "")  # the status is looked at now and then
 
     def problem(self, node):
         status = node.cairn("status", "--json")
