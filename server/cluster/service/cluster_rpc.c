@@ -212,7 +212,8 @@ static void handle_register(struct cairn_rpc_req *rq)
 
 /* ---- HEARTBEAT ---- */
 
-/* What the node of the heartbeat does not have, or nothing of it: not all nodes have the map from here (grants.h). */
+/* What the node of the heartbeat does not have, or nothing of it: not all nodes have the map from here (grants.h), but
+ * our own has it from nowhere else. */
 static int fill_page(struct hop *h)
 {
     struct cairn_cluster *c = &h->home->c;
@@ -221,7 +222,7 @@ static int fill_page(struct hop *h)
 
     if (rc != 0)
         return cairn_err_set(&h->ask.err, rc, "records");
-    if (page->nslots + page->nmembers > 0 &&
+    if (page->nslots + page->nmembers > 0 && h->beat.who.node != c->node &&
         !cluster_page_may_go(&c->side->grant_pages, cairn_env_now_ns(&c->home->env)))
         *page = (struct cairn_wire_page){ .revision = h->beat.revision, .more = true };
     return 0;

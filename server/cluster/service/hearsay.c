@@ -203,12 +203,8 @@ bool hearsay_answered(struct hearsay *h, uint64_t now_ns, bool ok, uint64_t vers
     return lied;
 }
 
-void hearsay_blame(struct hearsay *h, uint64_t now_ns, uint64_t node)
+void hearsay_forget(struct hearsay *h)
 {
-    struct hearsay_source *s = source_find(h, node);
-
-    if (s == NULL && node != 0)
-        s = source_add(h, now_ns, node);
-    if (s != NULL)
-        shun(h, s, now_ns, ++s->lies);
+    h->nsources = 0;
+    h->have = 0;
 }

@@ -69,7 +69,7 @@ struct hearsay_question hearsay_step(struct hearsay *h, uint64_t now_ns, uint64_
 /** The question's end. @ok: an answer came, and all of it up to @version is here (hearsay_have() was told), with @more
  * behind it, which is asked for next. True: whoever was asked was said to have more than it has. */
 bool hearsay_answered(struct hearsay *h, uint64_t now_ns, bool ok, uint64_t version, bool more);
-/** What @node gave turned out to be nobody's map. */
-void hearsay_blame(struct hearsay *h, uint64_t now_ns, uint64_t node);
+/** What we have is no map that there is: we have nothing, and nothing that was said is believed. */
+void hearsay_forget(struct hearsay *h);
 
 #endif

@@ -55,6 +55,7 @@ struct side_life {
     bool fetching, fetched, fetched_more; /* fetching: a call is under way */
     uint64_t fetch_from, fetch_since, fetch_until_ns;
     uint64_t learned_from; /* whoever brought us as far as we are; 0: the coordinator */
+    uint64_t no_such;      /* the map does not go so far, as the coordinator says, whoever else says it does; 0: none */
     struct cairn_rpc_call fetch;
     Cairn__Wire__ClusterFetch fetch_msg;
     atomic_uint_fast64_t asked_others, asked_coordinator, lies; /* counted, for people */

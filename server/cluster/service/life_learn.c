@@ -160,17 +160,17 @@ static void learn(struct side_life *l, const struct cairn_wire_page *page, bool 
 
 /* ---- from the coordinator ---- */
 
-/* What we have goes beyond the map that there is. Whoever gave it made it up: all of it is dropped, and he is not asked
- * again for a while. */
+/* What we have goes beyond the map that there is: somebody made it up, or the store was put back to what it was before.
+ * All of it is dropped; others may have it as well, and shall not give it back to us. */
 static void forget_future(struct side_life *l, uint64_t upto)
 {
     cairn_log_warn("this node knows of a map up to revision %" PRIu64 ", and there is none behind %" PRIu64
-                   ": what it has is of node %016" PRIx64 ", and is fetched again from others",
+                   ": what it has is of node %016" PRIx64 " (0: of a coordinator), and is fetched again",
                    l->learned, upto, l->learned_from);
-    hearsay_blame(&l->hearsay, now_of(l), l->learned_from);
+    l->no_such = l->no_such != 0 ? MIN(l->no_such, l->learned) : l->learned;
     cairn_cluster_records_forget(l->c->records);
     l->learned = 0;
-    hearsay_have(&l->hearsay, 0);
+    hearsay_forget(&l->hearsay);
     cairn_cluster__side_say(l->c);
 }
 
@@ -184,6 +184,8 @@ void life_granted(struct side_life *l, const struct life_beat *b, const struct c
         return;
     if (g->ahead && !b->own && !l->learning && b->revision > g->upto && l->learned >= b->revision)
         forget_future(l, g->upto);
+    if (g->upto >= l->no_such)
+        l->no_such = 0;
     if (g->granted)
         wait_for_map(l, b, g);
     if (!l->learning && g->page.revision > l->learned && b->revision <= l->learned) {
@@ -210,6 +212,11 @@ static void fetch_over(struct side_life *l, bool ok, uint64_t version, bool more
     hear_step(l);
 }
 
+static bool is_no_such(const struct side_life *l, uint64_t version)
+{
+    return l->no_such != 0 && version >= l->no_such;
+}
+
 static void on_fetched(struct cairn_rpc_call *call)
 {
     struct side_life *l = call->arg;
@@ -220,7 +227,8 @@ static void on_fetched(struct cairn_rpc_call *call)
     if (life_step_over(l))
         return;
     cairn_arena_init(&a, LIFE_ARENA_BYTES);
-    if (call->rc != 0 || cairn_wire_page_get((const Cairn__Wire__ClusterRecords *)call->reply, &a, &page, NULL) != 0) {
+    if (call->rc != 0 || cairn_wire_page_get((const Cairn__Wire__ClusterRecords *)call->reply, &a, &page, NULL) != 0 ||
+        is_no_such(l, page.revision)) {
         fetch_over(l, false, 0, false);
     } else if (l->learning || l->fetch_since > l->learned || coordinates(l)) { /* of no use now, and no fault of its */
         fetch_over(l, true, UINT64_MAX, false);
@@ -308,6 +316,8 @@ static void on_heard(void *arg, const struct cairn_gossip_word *w)
 {
     struct side_life *l = arg;
 
+    if (is_no_such(l, w->version))
+        return;
     hearsay_heard(&l->hearsay, now_of(l), w->node, w->version);
     hear_step(l);
 }
