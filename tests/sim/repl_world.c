@@ -259,6 +259,7 @@ static void on_beat(struct repl_world *rw, struct rw_letter *l)
                                    .wants_register = cairn_coord_wants_register(&rw->coord, l->from),
                                    .granted = cairn_coord_heartbeat(&rw->coord, beat.who, beat.term) };
     map_page(rw, beat.revision, slots, &g.page); /* M1: the grant brings the map up to date */
+    g.upto = g.page.revision;
     rw_post(rw, 0, l->from, RW_GRANT, 0, cairn_wire_grant_put(&g, &rw->post), NULL, 0);
 }
 

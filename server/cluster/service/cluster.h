@@ -27,6 +27,12 @@ enum {
     CAIRN_CLUSTER_REGION_BYTES = 8 << 20, /* at most, of a large value: what goes from node to node in one piece */
 };
 
+/* Keys of the map store that the coordinator alone reads, behind all others: every node has their contents from its
+ * peers, not from the store. */
+#define CAIRN_CLUSTER_KEY_RECORDS "records/"
+#define CAIRN_CLUSTER_KEY_MEMBERS CAIRN_CLUSTER_KEY_RECORDS "member/" /* and 16 hexadecimal digits */
+#define CAIRN_CLUSTER_KEY_SLOTS   CAIRN_CLUSTER_KEY_RECORDS "slot/"   /* and 8 */
+
 struct cairn_cluster_conf {
     struct cairn_map_store *map; /* the caller's, shared, with worker 0's loop as its home, read */
     uint64_t node_id, disk_id;   /* of the data directory */

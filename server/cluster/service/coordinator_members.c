@@ -7,27 +7,52 @@
 
 /* ---- silence ---- */
 
-/* Nobody knows how long it was silent before this term. */
-static uint64_t silent_ns(struct cairn_coordinator *co, const struct cairn_member *m)
+/* What it says in a member's entry of its silence lags behind by no more than a part of lost_after. */
+enum { NOTE_PARTS = 8 };
+
+/* How long it was silent in this term. */
+static uint64_t silence_ns(struct cairn_coordinator *co, const struct cairn_member *m)
 {
     const struct cairn_coord_node *n = cairn_coord_node(&co->coord, m->p.node);
 
     return cairn_env_now_ns(co->store->home.env) - MAX(MAX(n->heard_ns, n->registered_ns), co->coord.elected_ns);
 }
 
+/* And altogether, at least: with what was noted of it in earlier terms. No clock is asked, for no two of them agree;
+ * what passed between two terms is left out. */
+static uint64_t all_silence_ns(struct cairn_coordinator *co, const struct cairn_member *m)
+{
+    const struct cairn_coord_node *n = cairn_coord_node(&co->coord, m->p.node);
+    uint64_t before_ns = n->heard_ns == 0 && n->registered_ns == 0 ? m->before_ms * CAIRN_NS_PER_MS : 0;
+
+    return silence_ns(co, m) + before_ns;
+}
+
 /* What silence makes of a member: it is silent when it can hold no lease any more, and lost after lost_after. */
 static enum cairn_wire_member_state heard_state(struct cairn_coordinator *co, const struct cairn_member *m)
 {
     const struct cairn_coord_node *n = cairn_coord_node(&co->coord, m->p.node);
-    uint64_t silent = silent_ns(co, m);
+    uint64_t silent = silence_ns(co, m);
     bool was_away = m->state == CAIRN_WIRE_MEMBER_SILENT || m->state == CAIRN_WIRE_MEMBER_LOST;
 
     if (silent <= cairn_lease_wait_ns(&co->lease_times))
         return was_away && n->heard_ns != 0 ? CAIRN_WIRE_MEMBER_UP : m->state;
     if (m->state == CAIRN_WIRE_MEMBER_LOST ||
-        (co->conf->lost_after_ns != 0 && silent >= co->conf->lost_after_ns && m->state == CAIRN_WIRE_MEMBER_SILENT))
+        (co->conf->lost_after_ns != 0 && all_silence_ns(co, m) >= co->conf->lost_after_ns &&
+         m->state == CAIRN_WIRE_MEMBER_SILENT))
         return CAIRN_WIRE_MEMBER_LOST;
     return CAIRN_WIRE_MEMBER_SILENT;
+}
+
+/* Now and then, for whoever coordinates next. */
+static void note_silence(struct cairn_coordinator *co, struct cairn_member *m)
+{
+    uint64_t ms = all_silence_ns(co, m) / CAIRN_NS_PER_MS, step = co->conf->lost_after_ns / CAIRN_NS_PER_MS / NOTE_PARTS;
+
+    if (step == 0 || m->state != CAIRN_WIRE_MEMBER_SILENT || ms < m->silent_ms + step)
+        return;
+    m->silent_ms = ms;
+    cairn_coordinator__store_member(co, m);
 }
 
 /* True: all of it is in the map already. */
@@ -67,7 +92,8 @@ void cairn_coordinator__members_tick(struct cairn_coordinator *co)
         enum cairn_wire_member_state state = heard_state(co, m);
 
         if (state == m->state) {
-            if (silent_ns(co, m) >= CAIRN_COORDINATOR_FORGET_S * CAIRN_NS_PER_S)
+            note_silence(co, m);
+            if (silence_ns(co, m) >= CAIRN_COORDINATOR_FORGET_S * CAIRN_NS_PER_S)
                 forget(co, m);
             continue;
         }

@@ -19,6 +19,8 @@ struct cairn_member {
     char addresses[CAIRN_WIRE_ADDRESSES_MAX][CAIRN_MEMBER_ADDRESS_BYTES_MAX];
     uint32_t naddresses, weight;
     enum cairn_wire_member_state state;
+    uint64_t silent_ms; /* for so long already, as its entry says; 0 while it is heard */
+    uint64_t before_ms; /* as it said when this term began */
 
     uint64_t changed;           /* revision of its entry; 0: not stored yet */
     bool writing, dirty;        /* its entry is being written; it has changed since that began */

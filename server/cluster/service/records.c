@@ -41,7 +41,7 @@ int cairn_cluster_records_init(struct cairn_cluster_records *r)
     return pthread_rwlock_init(&r->lock, NULL) == 0 ? 0 : CAIRN_E_NOMEM;
 }
 
-void cairn_cluster_records_fini(struct cairn_cluster_records *r)
+static void drop_all(struct cairn_cluster_records *r)
 {
     for (uint32_t i = 0; i < r->slots_room; i++)
         free(r->slots[i]);
@@ -49,6 +49,23 @@ void cairn_cluster_records_fini(struct cairn_cluster_records *r)
         free(r->members[i]);
     free(r->slots);
     free(r->members);
+}
+
+void cairn_cluster_records_forget(struct cairn_cluster_records *r)
+{
+    pthread_rwlock_wrlock(&r->lock);
+    drop_all(r);
+    r->slots = NULL;
+    r->members = NULL;
+    r->slots_room = r->nslots = r->members_room = r->nmembers = 0;
+    r->revision = 0;
+    cairn_list_init(&r->changes);
+    pthread_rwlock_unlock(&r->lock);
+}
+
+void cairn_cluster_records_fini(struct cairn_cluster_records *r)
+{
+    drop_all(r);
     pthread_rwlock_destroy(&r->lock);
 }
 
@@ -395,11 +412,12 @@ static bool page_add(struct records_item *x, bool members, struct cairn_arena *a
 static int page_fill(struct cairn_cluster_records *r, uint64_t since, bool members, struct cairn_arena *a,
                      struct cairn_wire_page *page)
 {
-    struct cairn_wire_slot *slots =
-        cairn_arena_alloc(a, MIN(r->nslots, CAIRN_WIRE_PAGE_SLOTS_MAX) * sizeof(*slots) + 1);
-    struct cairn_wire_member *all =
-        cairn_arena_alloc(a, MIN(r->nmembers, CAIRN_WIRE_PAGE_MEMBERS_MAX) * sizeof(*all) + 1);
     struct cairn_link *l = first_behind(r, since), *end;
+    bool empty = l == &r->changes;
+    struct cairn_wire_slot *slots =
+        cairn_arena_alloc(a, (empty ? 0 : MIN(r->nslots, CAIRN_WIRE_PAGE_SLOTS_MAX)) * sizeof(*slots) + 1);
+    struct cairn_wire_member *all =
+        cairn_arena_alloc(a, (empty ? 0 : MIN(r->nmembers, CAIRN_WIRE_PAGE_MEMBERS_MAX)) * sizeof(*all) + 1);
 
     if (slots == NULL || all == NULL)
         return CAIRN_E_NOMEM;

@@ -259,6 +259,8 @@ int cairn_cluster__side_start(struct cairn_cluster *c, struct cairn_err *err)
     }
     s->c = c;
     s->pace.bytes_per_s = c->conf.copy_bytes_per_s;
+    s->grant_pages.bytes_per_s = CLUSTER_GRANT_PAGES_PER_S;
+    s->peer_pages.bytes_per_s = CLUSTER_PEER_PAGES_PER_S;
     s->nworkers = n;
     cluster_regions_init(&s->regions);
     s->scrub_report = scrub_report_new();
@@ -481,4 +483,5 @@ void cairn_cluster__side_status(struct cairn_cluster *c, json_t *to)
                             json_string("replicas differ, or have no good copy: `cairn scrub` names them"));
     }
     json_object_set_new(to, "map_revision", json_integer((json_int_t)cairn_cluster_records_revision(c->records)));
+    side_life_status(c, to);
 }

@@ -6,6 +6,7 @@
 
 #include "sdk/core/net/addr.h"
 #include "sdk/core/rpc/session.h"
+#include "server/cluster/service/grants.h"
 #include "server/cluster/service/records.h"
 #include "server/cluster/service/regions.h"
 #include "server/cluster/service/slots.h"
@@ -72,6 +73,7 @@ struct cairn_cluster_side {
     struct side_leave *leave;
     uint64_t process;
     struct cluster_pace pace; /* of copies that go out */
+    struct cluster_pace grant_pages, peer_pages; /* grants.h; as coordinator, and to other nodes */
     struct scrub_report *scrub_report;
     struct cairn_task stopped_task;
     void (*stopped)(void *arg);
@@ -137,6 +139,7 @@ void side_life_ended(struct cairn_cluster *c);
 /* At home: why this node is not in the cluster; "": nothing is known against it. */
 const char *side_life_problem(const struct cairn_cluster *c);
 /* What `cairn status` says. */
+void side_life_status(struct cairn_cluster *c, json_t *to);
 const char *side_life_state(const struct cairn_cluster *c);
 
 /* ---- leave.c ---- */
