@@ -137,7 +137,7 @@ def flags(build):
 
 
 def compile_with(work, build, test, exe):
-    cores = ("coord*.c", "replica*.c", "sessions*.c", "slot_log.c", "repl_wire*.c")  # what else is there does I/O, and the walks do not use it
+    cores = ("coord*.c", "replica*.c", "sessions*.c", "slot_log.c", "repl_wire.c", "repl_wire_coord.c", "repl_wire_record.c")  # what else is there does I/O, and the walks do not use it
     sources = sorted(str(p) for pattern in cores for p in (work / REPL).glob(pattern))
     sources += sorted(str(p) for p in (work / "tests/sim").glob("repl_*.c"))
     sources += [str(work / "tests/sim" / n) for n in ("world.c", "linear.c")] + [str(test)]
