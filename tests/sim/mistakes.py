@@ -124,6 +124,7 @@ STORIES = {
     "M_READ_BEFORE_APPLIED": (REPLICA_STORIES, "reads_wait_until_the_log_is_applied"),
     "M_CUT_NOT_SYNCED": (REPLICA_STORIES, "cut_is_on_disk_before_the_ack"),
     "M_JOIN_DROP": (REPLICA_STORIES, "refused_joiner_is_waited_for"),
+    "M_COPY_PARTIAL_JOINS": (REPLICA_STORIES, "who_has_part_of_a_copy_takes_no_entries"),
     "M_CLEAN_ON_HEARSAY": (REPLICA_STORIES, "who_has_no_lease_cleans_nothing"),
     "M_RECOVER_NEW_DISK": (COORD_STORIES, "new_disk_is_no_candidate"),
     "M_REMOVE_BY_THE_DEAD": (COORD_STORIES, "the_dead_remove_nobody"),
