@@ -238,6 +238,7 @@ struct cairn_call {
     union {
         Cairn__Wire__Empty empty;
         Cairn__Wire__NodeMachines machines;
+        Cairn__Wire__NodeMap map;
         Cairn__Wire__Namespace ns;
         Cairn__Wire__NsName ns_name;
         Cairn__Wire__NsList ns_list;

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <time.h>
 
-static uint64_t wall_ms(void)
+uint64_t cairn_map_log_now_ms(void)
 {
     struct timespec ts;
 
@@ -15,8 +15,12 @@ static uint64_t wall_ms(void)
     return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / CAIRN_NS_PER_MS;
 }
 
-/* Text of any bytes as JSON takes it: what is no printable ASCII becomes '?', as in a log line. */
-static json_t *plain_text(const char *text)
+void cairn_map_log_key(const char *prefix, uint64_t now_ms, struct cairn_env *env, char key[CAIRN_MAP_LOG_KEY_BYTES])
+{
+    snprintf(key, CAIRN_MAP_LOG_KEY_BYTES, "%s%013" PRIx64 "-%016" PRIx64, prefix, now_ms, cairn_env_random(env));
+}
+
+json_t *cairn_map_log_text(const char *text)
 {
     char to[CAIRN_MAP_LOG_TEXT_BYTES_MAX + 1];
     size_t n = 0;
@@ -30,19 +34,18 @@ static json_t *plain_text(const char *text)
 int cairn_map_log_describe(struct cairn_map_log_line *line, struct cairn_env *env, const char *author,
                            const char *reason, const struct cairn_map_write *writes, uint32_t n)
 {
-    uint64_t now = wall_ms();
+    uint64_t now = cairn_map_log_now_ms();
     json_t *keys = json_array(), *o;
 
     for (uint32_t i = 0; i < MIN(n, (uint32_t)CAIRN_MAP_LOG_KEYS_MAX); i++)
-        json_array_append_new(keys, plain_text(writes[i].key));
-    o = json_pack("{s:I, s:o, s:o, s:o, s:I}", "time_ms", (json_int_t)now, "author", plain_text(author), "reason",
-                  plain_text(reason), "keys", keys, "nkeys", (json_int_t)n);
+        json_array_append_new(keys, cairn_map_log_text(writes[i].key));
+    o = json_pack("{s:I, s:o, s:o, s:o, s:I}", "time_ms", (json_int_t)now, "author", cairn_map_log_text(author), "reason",
+                  cairn_map_log_text(reason), "keys", keys, "nkeys", (json_int_t)n);
     line->value = o != NULL ? json_dumps(o, JSON_COMPACT) : NULL;
     json_decref(o);
     if (line->value == NULL)
         return CAIRN_E_NOMEM;
-    snprintf(line->key, sizeof(line->key), CAIRN_MAP_LOG_PREFIX "%013" PRIx64 "-%016" PRIx64, now,
-             cairn_env_random(env));
+    cairn_map_log_key(CAIRN_MAP_LOG_PREFIX, now, env, line->key);
     line->write = (struct cairn_map_write){ .key = line->key,
                                             .value = (const uint8_t *)line->value,
                                             .value_len = (uint32_t)strlen(line->value) };
@@ -100,12 +103,12 @@ bool cairn_map_log_trim(struct cairn_map_store *s, struct cairn_map_log_trim *t)
 
     if (t->trimming)
         return false;
-    cairn_map_store_each(s, CAIRN_MAP_LOG_PREFIX, on_counted, &n);
+    cairn_map_store_each(s, t->prefix, on_counted, &n);
     if (n < CAIRN_MAP_LOG_ENTRIES_MAX + CAIRN_MAP_WRITES_MAX)
         return false;
     t->more = n - CAIRN_MAP_LOG_ENTRIES_MAX;
     t->n = 0;
-    cairn_map_store_each(s, CAIRN_MAP_LOG_PREFIX, on_oldest, t);
+    cairn_map_store_each(s, t->prefix, on_oldest, t);
     if (t->n == 0)
         return false;
     t->trimming = true;

@@ -144,6 +144,10 @@ extern const struct cairn_sm_kind cairn_node_kind;
 int cairn_node__run(struct cairn_server *s, struct cairn_err *err);
 void cairn_node__join(struct cairn_server *s);
 
+/* node_map_rpc.c */
+
+void cairn_node__handle_map(struct cairn_rpc_req *rq);
+
 /* node_map.c */
 /** The store in etcd that the configuration names, read; waits for it. Nobody else runs @home meanwhile. */
 int cairn_node__open_etcd(const struct cairn_node_conf *conf, struct cairn_loop *home, struct cairn_map_store **out,

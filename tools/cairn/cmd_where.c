@@ -5,6 +5,20 @@
 
 #include <string.h>
 
+/* Numbers count from 0 in each class; the map's own number stands beside it. */
+static void say_slot(json_t *doc)
+{
+    json_int_t replicas = cli_number_of(doc, "class");
+    json_object_set_new(doc, "class",
+                        json_sprintf("slots of %lld replica%s", (long long)replicas, replicas == 1 ? "" : "s"));
+    json_object_set_new(doc, "slot",
+                        json_sprintf("%lld of 0 to %lld (%lld in the map, which numbers the slots of all classes)",
+                                     (long long)cli_number_of(doc, "slot"), (long long)cli_number_of(doc, "slots") - 1,
+                                     (long long)cli_number_of(doc, "slot_id")));
+    json_object_del(doc, "slots");
+    json_object_del(doc, "slot_id");
+}
+
 static int where_run(struct cli *cli, void *args)
 {
     const char *key = cli->operands[1];
@@ -25,6 +39,8 @@ static int where_run(struct cli *cli, void *args)
     if (status != CLI_OK)
         return status;
     cli_json_bytes(doc, "key", key, strlen(key));
+    if (!cli->g.json && json_is_integer(json_object_get(doc, "slot_id")))
+        say_slot(doc);
     if (!cli->g.json && !json_is_true(json_object_get(doc, "clustered")))
         json_object_set_new(doc, "placed", json_string("on this node: the namespace is not spread over a cluster"));
     status = cli->g.json ? cli_json(cli, json_incref(doc)) : cli_render(cli, doc);
@@ -36,7 +52,8 @@ const struct cli_command cli_where = {
     .name = "where",
     .operands = "NAMESPACE KEY",
     .summary = "explain where a key is kept, and why there",
-    .text = "A key's hash gives its slot, and the map says which nodes hold that. Each replica is shown with its part in the "
+    .text = "A key's hash gives the number of its slot, in the class of slots that have as many replicas as the namespace "
+            "wants, and the map says which nodes hold that. Each replica is shown with its part in the "
             "slot, the state of its node, its zone and weight, and the reason for which it was chosen: members are in an order "
             "of their own for each slot, weight for weight, and the first of distinct zones are taken as long as they have not "
             "more than their share. Whether the key exists is not looked at. It is what the node that is asked knows, whatever "
