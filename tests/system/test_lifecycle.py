@@ -152,7 +152,7 @@ class Lifecycle(Case):
     def test_workspace_in_use(self):
         first = self.node("first").start()
         second = self.node("second", args=["--workspace", first.workspace])
-        self.refuses(second, "node.sock: another process answers there")
+        self.refuses(second, "node.sock: another process answers there", "a second one needs --data, --workspace")
         self.assertFalse(os.path.exists(second.data))
         self.ok(first.cairn("status"))
 
@@ -251,6 +251,8 @@ class Lifecycle(Case):
             r = run(CAIRND, *argv)
             self.assertEqual(r.code, USAGE, str(r))
             self.assertIn("--help", r.err)
+        for argv in (["--dat", "x"], ["--dat=x"], ["--check-conf"]):  # what it means would change with the next option
+            self.fails(run(CAIRND, *argv), USAGE, "unknown option '%s'" % argv[0].split("=")[0], "did you mean '--")
         self.assertIn("--workspace", self.ok(run(CAIRND, "--help")).out)
         self.ok(run(CAIRND, "--version"))
 

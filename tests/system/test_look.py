@@ -202,6 +202,7 @@ class InACluster(Etcd, Case):
                        if d["what"] in what and d.get("from") == source and target in (None, d.get("to")))
 
         # Any node is asked, or the store itself.
+        wait_for("all members", lambda: self.ok(self.cairn(1, "map", "--json")).json["members"] == 3)
         shown = self.ok(self.cairn(1, "map", "--json")).json
         self.assertEqual((shown["store"], shown["where"], shown["namespaces"], shown["members"], shown["classes"][0]["slots"]),
                          ("etcd", [self.url], 1, 3, 1024))
