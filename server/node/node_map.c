@@ -3,6 +3,7 @@
 #include "cairn/server.h"
 #include "server/cluster/map_dump.h"
 #include "server/cluster/map_image.h"
+#include "server/node/conf/conf_read.h"
 #include "server/node/map_report.h"
 #include "server/node/node.h"
 #include "server/router/router.h"
@@ -16,7 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { PASSWORD_BYTES_MAX = 512, IMPORT_MS_MAX = 600000 };
+enum { PASSWORD_BYTES_MAX = 512, PEM_BYTES_MAX = 64 << 10, IMPORT_MS_MAX = 600000 };
 
 /* ---- opening ---- */
 
@@ -42,14 +43,70 @@ static int password_read(const char *path, char password[PASSWORD_BYTES_MAX], st
     return rc;
 }
 
+/* Whether @path is a file with something in PEM. */
+static int pem_check(const char *path, struct cairn_err *err)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), rc = 0;
+    char bytes[PEM_BYTES_MAX + 1];
+    struct stat st;
+    ssize_t n;
+
+    if (fd < 0)
+        return cairn_err_errno(err, errno, "%s", path);
+    n = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) ? read(fd, bytes, PEM_BYTES_MAX) : 0;
+    if (n < 0)
+        rc = cairn_err_errno(err, errno, "%s", path);
+    bytes[MAX(n, 0)] = '\0';
+    if (rc == 0 && strstr(bytes, "-----BEGIN ") == NULL)
+        rc = cairn_err_set(err, CAIRN_E_CONFIG, "%s: this is no certificate or key in PEM", path);
+    close(fd);
+    return rc;
+}
+
+int cairn_node__check_map_files(const struct cairn_node_conf *conf,
+                                void (*tell)(void *arg, int rc, const struct cairn_err *err), void *arg)
+{
+    static const char *const keys[] = { "ca", "cert", "key" };
+    const struct cairn_conf *map = cairn_conf_section(cairn_conf_root(conf->doc), "map");
+    const struct cairn_conf *tls = cairn_conf_section(map, "tls");
+    int first = 0;
+
+    for (uint32_t i = 0; i < ARRAY_SIZE(keys); i++) {
+        const char *path = cairn_conf_str(tls, keys[i]);
+        struct cairn_err err = { 0 };
+        int rc = path[0] != '\0' ? pem_check(path, &err) : 0;
+
+        cairn_err_wrap(&err, rc, "%s: 'map.tls.%s'", cairn_conf_where(tls, keys[i]), keys[i]);
+        if (rc != 0 && tell != NULL)
+            tell(arg, rc, &err);
+        first = first != 0 ? first : rc;
+    }
+    return first;
+}
+
+static void note_first(void *arg, int rc, const struct cairn_err *err)
+{
+    struct cairn_err *to = arg;
+
+    if (to->code == 0)
+        *to = *err;
+    (void)rc;
+}
+
 int cairn_node__open_etcd(const struct cairn_node_conf *conf, struct cairn_loop *home, struct cairn_map_store **out,
                           struct cairn_err *err)
 {
     struct cairn_map_etcd_conf etcd = conf->map;
     char password[PASSWORD_BYTES_MAX] = "";
+    struct cairn_err files = { 0 };
     int rc = 0;
 
     *out = NULL;
+    if (cairn_node__check_map_files(conf, note_first, &files) != 0) { /* libcurl would try them until the time is over */
+        if (err != NULL)
+            *err = files;
+        return files.code;
+    }
     if (conf->map_password_file[0] != '\0')
         rc = password_read(conf->map_password_file, password, err);
     etcd.password = password;

@@ -296,6 +296,20 @@ class Lifecycle(Case):
                            (["--workspace", file], "workspace %s is no directory" % file)):
             with self.subTest(said):
                 self.assertIn(said, self.checked(*args))
+        # Files that etcd's TLS needs: said at once, not when map.timeout is over, with where they are named.
+        tls = self.write("tls.yaml", b"""map:
+  store: etcd
+  endpoints: [https://127.0.0.1:1]
+  timeout: 10m
+  tls: { ca: /nope/ca.crt, cert: %s, key: /nope/node.key }
+""" % file.encode())
+        r = self.fails(run(CAIRN, "config", "check", tls), FAILED)
+        for key, why in (("ca", "/nope/ca.crt: No such file"), ("cert", "%s: this is no certificate or key in PEM" % file),
+                         ("key", "/nope/node.key: No such file")):
+            self.assertRegex(r.out + r.err, r"tls\.yaml:5:\d+: 'map\.tls\.%s': %s" % (key, re.escape(why)))
+        node = self.node(args=["--config", tls])
+        self.refuses(node, "tls.yaml:5:", "/nope/ca.crt: No such file")
+
         # Everything in one pass, in the order of a start.
         both = self.checked("--set", "node.log_file=/proc/nope/log", "--listen", "unix://" + self.path("none/sock"))
         self.assertRegex(both, r"\Alog file [^\n]*\nsocket [^\n]*\n\Z")
