@@ -14,7 +14,7 @@ import termios
 import time
 import unittest
 
-from systest import CAIRN, DEADLINE_S, FAILED, OK, Case, Etcd, clean_env, main, run, wait_for
+from systest import CAIRN, DEADLINE_S, FAILED, OK, Case, Etcd, clean_env, main, on_terminal, run, wait_for
 
 CLUSTER = "0123456789abcdef0123456789abcdef"
 
@@ -136,10 +136,15 @@ class InACluster(Etcd, Case):
                 self.assertRegex(r["why"], "choice")
         told = [d for i, d in enumerate(docs) if "lease_left_ms" in d]
         self.assertTrue(all(0 <= d["lease_left_ms"] <= 4000 for d in told))
+        self.fails(self.cairn(0, "members"), FAILED, "cairn members --cluster")
+        env = clean_env(CAIRN_WORKSPACE=self.all[0].workspace, CAIRN_KEY=self.path("key"), TERM="xterm", NO_COLOR="1")
+        for argv in (["where", "data", "some/key"], ["map"], ["map", "--log"], ["members", "--cluster"]):
+            _, out = on_terminal([CAIRN, *argv], env, 80)
+            self.assertLessEqual(max(map(len, out.decode().split("\r\n"))), 80, out.decode())
         text = self.ok(self.cairn(0, "where", "data", "some/key")).out
         self.assertRegex(text, r"(?m)^NAME +ROLE +STATE +ADDRESS +ZONE +WEIGHT")
         self.assertRegex(text, r"(?m)^class +slots of 2 replicas$")
-        self.assertRegex(text, r"(?m)^slot +%d of 0 to 1023 \(%d in the map" % (docs[0]["slot"], docs[0]["slot_id"]))
+        self.assertRegex(text, r"(?m)^slot +%d of 0 to 1023 \(among those of all classes %d\)$" % (docs[0]["slot"], docs[0]["slot_id"]))
 
         doc = self.ok(self.cairn(0, "top", "--json")).json
         self.assertEqual({n["name"]: n["answers"] for n in doc["nodes"]}, {"n1": True, "n2": True, "n3": True})

@@ -180,6 +180,24 @@ static void deed_say(FILE *to, const json_t *deed)
         fprintf(to, " %s", target);
 }
 
+/* Why slots moved, each reason once; that one whose primary is ready has one, and what becomes of nodes says itself. */
+static void whys_say(FILE *to, const json_t *deeds)
+{
+    bool any = false;
+    for (size_t i = 0; i < json_array_size(deeds); i++) {
+        const json_t *d = json_array_get(deeds, i);
+        const char *why = cli_text_of(d, "why");
+        bool told = cli_number_of(d, "slots") == 0 || why[0] == '\0' || strcmp(cli_text_of(d, "what"), "ready") == 0;
+        for (size_t k = 0; !told && k < i; k++)
+            told = strcmp(cli_text_of(json_array_get(deeds, k), "why"), why) == 0;
+        if (told)
+            continue;
+        fprintf(to, "%s%s", any ? "; " : " (", why);
+        any = true;
+    }
+    fputs(any ? ")" : "", to);
+}
+
 /* In words; from malloc, NULL: no memory. */
 static char *line_text(const json_t *line, const char *keys)
 {
@@ -199,8 +217,7 @@ static char *line_text(const json_t *line, const char *keys)
     }
     if (more > 0)
         fprintf(to, ", and %lld slots more", (long long)more);
-    if (json_array_size(deeds) > 0 && reason[0] != '\0')
-        fprintf(to, " (%s)", reason);
+    whys_say(to, deeds);
     return fclose(to) == 0 ? text : NULL;
 }
 

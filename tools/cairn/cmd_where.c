@@ -5,18 +5,21 @@
 
 #include <string.h>
 
-/* Numbers count from 0 in each class; the map's own number stands beside it. */
+/* For people: a slot's number is that in its class, and nodes have names. */
 static void say_slot(json_t *doc)
 {
+    json_t *replicas_of = json_object_get(doc, "replicas");
     json_int_t replicas = cli_number_of(doc, "class");
     json_object_set_new(doc, "class",
                         json_sprintf("slots of %lld replica%s", (long long)replicas, replicas == 1 ? "" : "s"));
     json_object_set_new(doc, "slot",
-                        json_sprintf("%lld of 0 to %lld (%lld in the map, which numbers the slots of all classes)",
+                        json_sprintf("%lld of 0 to %lld (among those of all classes %lld)",
                                      (long long)cli_number_of(doc, "slot"), (long long)cli_number_of(doc, "slots") - 1,
                                      (long long)cli_number_of(doc, "slot_id")));
     json_object_del(doc, "slots");
     json_object_del(doc, "slot_id");
+    for (size_t i = 0; i < json_array_size(replicas_of); i++)
+        json_object_del(json_array_get(replicas_of, i), "node");
 }
 
 static int where_run(struct cli *cli, void *args)
