@@ -221,13 +221,15 @@ class InACluster(Etcd, Case):
         wait_for("all to be told", lambda: sum(d.get("slots", 0) for e in log(0) for d in e.get("deeds", ())
                                                if d["what"] == "made") == 1024)
 
+        self.ok(self.cairn(0, "wait-ready", "--settled", "--timeout", "%ds" % (DEADLINE_S - 10)))  # who came late has its share
+
         # A drain is told as its author's, what follows from it as the coordinator's; each is asked through another node.
         self.ok(self.cairn(1, "drain", "n3"))
-        self.assertIn((user, "drain asked for"), [(e["author"], e["reason"]) for e in log(0, "--people")])
+        self.assertIn((user, "drain of n3 asked for"), [(e["author"], e["reason"]) for e in log(0, "--people")])
         wait_for("the moves", lambda: any(d.get("from") == "n3" and d["why"] == "n3 is drained"
                                           for e in log(0) for d in e.get("deeds", ())))
         self.ok(self.cairn(0, "drain", "--cancel", "n3"))
-        self.assertEqual(log(1, "--people", "--last", "1")[0]["reason"], "drain called off")
+        self.assertEqual(log(1, "--people", "--last", "1")[0]["reason"], "drain of n3 called off")
 
         # A death: who took over what, of whom, and why; in few entries, by the node that coordinates.
         victim = next(i for i in (1, 2) if not self.coordinates(i))

@@ -203,11 +203,12 @@ static void member_done(struct cairn_write *w, int rc)
 static void member_tell(struct cairn_coordinator *co, struct cairn_member *m, struct member_write *x)
 {
     const struct cairn_map_write w = { .key = x->told.w.key };
+    char reason[CAIRN_MAP_LOG_TEXT_BYTES_MAX];
 
     x->told.deed = (struct cairn_deed){ .kind = m->deed, .to = m->p.node };
+    snprintf(reason, sizeof(reason), "drain of %.200s %s", m->name, m->p.draining ? "asked for" : "called off");
     if (m->author[0] != '\0' &&
-        cairn_map_log_describe(&x->line, co->store->home.env, m->author,
-                               m->p.draining ? "drain asked for" : "drain called off", &w, 1) == 0)
+        cairn_map_log_describe(&x->line, co->store->home.env, m->author, reason, &w, 1) == 0)
         x->told.w.also = &x->line.write;
     m->deed = CAIRN_DEED_NONE;
     m->author[0] = '\0';
