@@ -39,8 +39,8 @@ int cairn_map_log_describe(struct cairn_map_log_line *line, struct cairn_env *en
 
     for (uint32_t i = 0; i < MIN(n, (uint32_t)CAIRN_MAP_LOG_KEYS_MAX); i++)
         json_array_append_new(keys, cairn_map_log_text(writes[i].key));
-    o = json_pack("{s:I, s:o, s:o, s:o, s:I}", "time_ms", (json_int_t)now, "author", cairn_map_log_text(author), "reason",
-                  cairn_map_log_text(reason), "keys", keys, "nkeys", (json_int_t)n);
+    o = json_pack("{s:I, s:o, s:o, s:o, s:I}", "time_ms", (json_int_t)now, "author", cairn_map_log_text(author),
+                  "reason", cairn_map_log_text(reason), "keys", keys, "nkeys", (json_int_t)n);
     line->value = o != NULL ? json_dumps(o, JSON_COMPACT) : NULL;
     json_decref(o);
     if (line->value == NULL)

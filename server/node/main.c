@@ -299,8 +299,9 @@ static int run(const struct cairn_server_options *options, char *text)
     if (rc != 0) {
         say_lines(text[0] != '\0' ? text : cairn_error_text(rc));
         if (rc == CAIRN_E_LOCKED)
-            fprintf(stderr, "cairnd: is a node running here already? `cairn status` asks it; a second one needs --data, "
-                            "--workspace and --listen of its own\n");
+            fputs("cairnd: is a node running here already? `cairn status` asks it; a second one needs --data, "
+                  "--workspace and --listen of its own\n",
+                  stderr);
         fprintf(stderr, "cairnd: not started (%s)\n", cairn_error_name(rc)); /* the hints are written for clients */
         return EXIT_FAILED;
     }

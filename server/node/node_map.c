@@ -102,7 +102,8 @@ int cairn_node__open_etcd(const struct cairn_node_conf *conf, struct cairn_loop 
     int rc = 0;
 
     *out = NULL;
-    if (cairn_node__check_map_files(conf, note_first, &files) != 0) { /* libcurl would try them until the time is over */
+    /* libcurl would try again until the time is over. */
+    if (cairn_node__check_map_files(conf, note_first, &files) != 0) {
         if (err != NULL)
             *err = files;
         return files.code;

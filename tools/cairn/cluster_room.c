@@ -56,8 +56,8 @@ static json_int_t most_replicas(const json_t *doc)
 
 void cli_cluster_warn_drain(struct cli *cli, const char *node)
 {
-    static const char cure[] = "start another node, or keep this one: `cairn drain --cancel NODE`; "
-                               "`cairn members --cluster` shows who is up";
+    static const char cure[] = "start another node, or keep this one: `cairn drain --cancel NODE`; `cairn members "
+                               "--cluster` shows who is up";
     json_t *doc = look(cli);
     json_int_t n = hosts(doc, node), wanted = most_replicas(doc);
     if (doc != NULL && n == 0)

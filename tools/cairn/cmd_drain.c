@@ -140,12 +140,11 @@ const struct cli_command cli_drain = {
     .summary = "let a node of the cluster hold nothing any more, so that it can be stopped",
     .text =
         "All its slots move to other nodes, in the bounds that the configuration sets (cluster.moves, moves_per_node, "
-        "copy_rate), while everything is served as ever; it gets no new ones. Any node takes the command. Where too few "
-        "nodes are left for the replicas that a namespace wants, this is said, as many are kept as can be, and `cairn "
-        "status` says so. "
-        "A node that was drained and is started again gets its share again, so a rolling restart is: drain --wait, "
-        "restart, next. A drain that was not done by then goes on. To keep a node without slots while it runs, set "
-        "cluster.weight to 0. For administrators.",
+        "copy_rate), while everything is served as ever; it gets no new ones. Any node takes the command. Where too "
+        "few nodes are left for the replicas that a namespace wants, this is said, as many are kept as can be, and "
+        "`cairn status` says so. A node that was drained and is started again gets its share again, so a rolling "
+        "restart is: drain --wait, restart, next. A drain that was not done by then goes on. To keep a node without "
+        "slots while it runs, set cluster.weight to 0. For administrators.",
     .opts = drain_opts,
     .args_size = sizeof(struct drain_args),
     .examples = (const struct cli_example[]){ { "cairn drain --wait n2", "then stop n2, and nobody misses it" },

@@ -29,8 +29,8 @@ static const char *or_none(const char *s)
 static int group_failed(struct cli *cli, int rc, const struct cli_call *call, const char *what)
 {
     if (rc == CAIRN_E_NOPROVIDER)
-        cli->hint = "`cairn members --cluster` lists a cluster's nodes; that nodes see each other by themselves takes a "
-                    "provider of type group, as in deploy/examples/three-nodes";
+        cli->hint = "`cairn members --cluster` lists a cluster's nodes; that nodes see each other by themselves takes "
+                    "a provider of type group, as in deploy/examples/three-nodes";
     return cli_call_failed(cli, rc, call, "%s", what);
 }
 
@@ -146,9 +146,9 @@ const struct cli_command cli_members = {
     .text =
         "A group provider finds out which nodes are there and spreads what they say of themselves. The dead are listed "
         "until they are forgotten. Exits with 5 if a member is dead or suspected, or the node is not in the group. The "
-        "members of a cluster are up; away, and expected back; draining, drained (up, and hold nothing); lost, away for so "
-        "long (cluster.lost_after) that what they held is made anew elsewhere; or left: drained, then stopped. Then it "
-        "exits with 5 if one is away.",
+        "members of a cluster are up; away, and expected back; draining, drained (up, and hold nothing); lost, away "
+        "for so long (cluster.lost_after) that what they held is made anew elsewhere; or left: drained, then stopped. "
+        "Then it exits with 5 if one is away.",
     .opts = members_opts,
     .args_size = sizeof(struct members_args),
     .examples = (const struct cli_example[]){ { "cairn members", "who is there?" },

@@ -304,10 +304,9 @@ const struct cli_command cli_map_log = {
     .summary = "show who changed the map, why and when",
     .text =
         "Two logs by time, each of its newest thousand entries: of what people did (namespaces made and removed, "
-        "drains; "
-        "the author is the user), and of what the cluster made of its slots and nodes (the author is the node that "
-        "coordinates). The latter sums up, second by second, how many slots went from whom to whom, and why. Times are "
-        "UTC. A running node is asked, unless --config, --data or --etcd say where the map is kept.",
+        "drains; the author is the user), and of what the cluster made of its slots and nodes (the author is the node "
+        "that coordinates). The latter sums up, second by second, how many slots went from whom to whom, and why. "
+        "Times are UTC. A running node is asked, unless --config, --data or --etcd say where the map is kept.",
     .opts = log_opts,
     .args_size = sizeof(struct map_args),
     .examples = (const struct cli_example[]){ { "cairn map log --last 20", "the newest changes" },
@@ -352,8 +351,7 @@ const struct cli_command cli_map = {
         "A running node is asked, which reads the map's store; or, with --config, --data or --etcd, the store itself, "
         "whether nodes run or not. The revision is that of the newest change. Of a cluster it is said how the slots of "
         "each class are (a class: all slots with so many replicas), and how many each node leads, has in sync and is "
-        "to "
-        "hold. For administrators.",
+        "to hold. For administrators.",
     .opts = show_opts,
     .args_size = sizeof(struct map_args),
     .examples = (const struct cli_example[]){ { "cairn map", "how much there is, as a node has it" },

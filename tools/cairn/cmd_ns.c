@@ -277,8 +277,7 @@ const struct cli_command cli_ns_remove = {
     .operands = "NAMESPACE",
     .summary = "remove a namespace",
     .text = "One that holds values is removed only with --force. Of one that is spread over a cluster all nodes are "
-            "asked; a "
-            "value that comes after that goes with it.",
+            "asked; a value that comes after that goes with it.",
     .opts = remove_opts,
     .args_size = sizeof(struct remove_args),
     .examples = (const struct cli_example[]){ { "cairn ns remove results", "remove it if it is empty" },

@@ -159,8 +159,8 @@ const struct cli_command cli_wait_ready = {
     .name = "wait-ready",
     .operands = "",
     .summary = "wait until the node answers, or its cluster is whole, at most --timeout",
-    .text = "Exits with 0 as soon as it does, with 6 if the time is over. "
-            "With --whole and --settled a node that is in no cluster has only to answer.",
+    .text = "Exits with 0 as soon as it does, with 6 if the time is over. With --whole and --settled a node that is in "
+            "no cluster has only to answer.",
     .opts = wait_ready_opts,
     .args_size = sizeof(struct wait_ready_args),
     .examples =

@@ -55,12 +55,13 @@ const struct cli_command cli_where = {
     .name = "where",
     .operands = "NAMESPACE KEY",
     .summary = "explain where a key is kept, and why there",
-    .text = "A key's hash gives the number of its slot, in the class of slots that have as many replicas as the namespace "
-            "wants, and the map says which nodes hold that. Each replica is shown with its part in the "
-            "slot, the state of its node, its zone and weight, and the reason for which it was chosen: members are in an order "
-            "of their own for each slot, weight for weight, and the first of distinct zones are taken as long as they have not "
-            "more than their share. Whether the key exists is not looked at. It is what the node that is asked knows, whatever "
-            "has become of the others; how long a primary's lease lasts is known to that node alone.",
+    .text = "A key's hash gives the number of its slot, in the class of slots that have as many replicas as the "
+            "namespace wants, and the map says which nodes hold that. Each replica is shown with its part in the slot, "
+            "the state of its node, its zone and weight, and the reason for which it was chosen: members are in an "
+            "order of their own for each slot, weight for weight, and the first of distinct zones are taken as long as "
+            "they have not more than their share. Whether the key exists is not looked at. It is what the node that is "
+            "asked knows, whatever has become of the others; how long a primary's lease lasts is known to that node "
+            "alone.",
     .examples = (const struct cli_example[]){ { "cairn where results run1/energy", "its slot, its nodes, its primary" },
                                               { "cairn where --json results run1/energy | jq -r .primary", "for programs" },
                                               { NULL, NULL } },

@@ -136,8 +136,8 @@ CAIRN_API int cairn_cluster_drain(struct cairn *c, const char *node, bool cancel
 CAIRN_API int cairn_cluster_drain_async(struct cairn *c, const char *node, bool cancel, uint32_t *slots,
                                         const struct cairn_call_options *o, cairn_done_fn *done, void *arg);
 
-/** How far this node, not the cluster, is with comparing the replicas that it leads with the others', and what it has found,
- * as JSON; with @start a round begins now, if none is under way.
+/** How far this node, not the cluster, is with comparing the replicas that it leads with the others', and what it has
+ * found, as JSON; with @start a round begins now, if none is under way.
  *   CAIRN_E_NOPROVIDER  the node is in no cluster
  *   CAIRN_E_DENIED      for administrators only */
 CAIRN_API int cairn_cluster_scrub(struct cairn *c, bool start, char **json, const struct cairn_call_options *o);
