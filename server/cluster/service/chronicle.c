@@ -92,6 +92,7 @@ void cairn_chronicle_begin(struct cairn_chronicle *c, struct cairn_env *env)
     c->now_ms = now;
     if (c->began_ms != 0 && now >= c->began_ms && now - c->began_ms < CAIRN_CHRONICLE_SPAN_MS)
         return;
+    cairn_map_log_line_fini(&c->line);
     *c = (struct cairn_chronicle){ .began_ms = now, .now_ms = now, .changes = 1 };
     cairn_map_log_key(CAIRN_MAP_LOG_SLOTS_PREFIX, now, env, c->line.key);
 }
