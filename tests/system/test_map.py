@@ -91,7 +91,7 @@ class Map(Etcd, Case):
         self.assertEqual(self.ok(node.cairn("get", "demo", "key")).out, "value")
         shown = self.ok(run(CAIRN, "map", "--json", "--config", config)).json
         self.assertEqual((shown["store"], shown["where"], shown["namespaces"]), ("etcd", [url], 2))
-        reasons = [e["reason"] for e in run(CAIRN, "map", "log", "--json", "--config", config).json["log"]]
+        reasons = [e["reason"] for e in run(CAIRN, "map", "log", "--json", "--people", "--config", config).json["log"]]
         self.assertEqual(reasons[0], "namespace created")
         self.assertTrue(any("imported" in r for r in reasons), reasons)
         self.assertEqual(reasons[-1], "namespace created")
