@@ -235,6 +235,48 @@ static void an_entry_is_bounded(void **state)
     cairn_chronicle_forget(&c);
 }
 
+static void on_stored(struct cairn_map_op *op)
+{
+    (void)op;
+}
+
+static void on_left(const struct cairn_map_entry *e, void *arg)
+{
+    (void)e;
+    ++*(uint32_t *)arg;
+}
+
+/* Of its predecessors' entries the oldest go, a change at a time. */
+static void the_log_of_slots_is_cut(void **state)
+{
+    struct world *w = *state;
+    static char keys[CAIRN_MAP_WRITES_MAX][CAIRN_MAP_LOG_KEY_BYTES];
+    struct cairn_map_write writes[CAIRN_MAP_WRITES_MAX];
+    uint32_t n = CAIRN_MAP_LOG_ENTRIES_MAX + 4 * CAIRN_MAP_WRITES_MAX, left = 0;
+    const char *value = "{\"time_ms\":1,\"author\":\"node x\",\"reason\":\"r\",\"keys\":[]}";
+
+    for (uint32_t i = 0; i < n;) {
+        struct cairn_map_change c = { .op = { .done = on_stored }, .writes = writes };
+
+        for (; i < n && c.nwrites < CAIRN_MAP_WRITES_MAX; i++) {
+            snprintf(keys[c.nwrites], sizeof(keys[0]), CAIRN_MAP_LOG_SLOTS_PREFIX "%013x", i);
+            writes[c.nwrites] = (struct cairn_map_write){ .key = keys[c.nwrites],
+                                                          .value = (const uint8_t *)value,
+                                                          .value_len = (uint32_t)strlen(value) };
+            c.nwrites++;
+        }
+        cairn_map_store_change(w->watcher, NULL, &c);
+        vtime_run_ms(&w->v, 100);
+        assert_int_equal(c.op.rc, 0);
+    }
+    begin(w);
+    world_run_ms(w, 20000);
+    cairn_map_store_each(w->watcher, CAIRN_MAP_LOG_SLOTS_PREFIX, on_left, &left);
+    assert_true(left >= CAIRN_MAP_LOG_ENTRIES_MAX && left < CAIRN_MAP_LOG_ENTRIES_MAX + CAIRN_MAP_WRITES_MAX);
+    assert_null(cairn_map_table_at(&w->watcher->view.table, CAIRN_MAP_LOG_SLOTS_PREFIX "0000000000000"));
+    says(w, ": made >: "); /* the newest are there */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -242,6 +284,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_drain_is_its_authors, setup, teardown),
         cmocka_unit_test(each_change_of_a_record_has_its_name),
         cmocka_unit_test_setup_teardown(an_entry_is_bounded, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_log_of_slots_is_cut, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
