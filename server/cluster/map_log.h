@@ -15,7 +15,7 @@ enum {
     CAIRN_MAP_LOG_KEYS_MAX = 16, /* that one entry names; more are counted */
     CAIRN_MAP_LOG_KEY_BYTES = 48,
 };
-#define CAIRN_MAP_LOG_PREFIX "log/"
+#define CAIRN_MAP_LOG_PREFIX       "log/"
 #define CAIRN_MAP_LOG_SLOTS_PREFIX "slotlog/"
 
 /** One entry to be written; held until the change is done. */
@@ -44,7 +44,7 @@ json_t *cairn_map_log_read(const struct cairn_map_entry *e);
 
 /** Held by its user; zeroed but for the first part. */
 struct cairn_map_log_trim {
-    const char *prefix; /* of the log */
+    const char *prefix;                         /* of the log */
     void (*done)(struct cairn_map_log_trim *t); /* at home, once for each trim that was begun */
     void *arg;
     bool trimming;

@@ -63,7 +63,8 @@ void cli_cluster_warn_drain(struct cli *cli, const char *node)
     if (doc != NULL && n == 0)
         cli_warn(cli, cure, "no other node is up that may hold its slots: they stay with it");
     else if (doc != NULL && n < wanted && n == 1)
-        cli_warn(cli, cure, "without it 1 node is left: what wants %lld replicas has one copy then, lost with that node",
+        cli_warn(cli, cure,
+                 "without it 1 node is left: what wants %lld replicas has one copy then, lost with that node",
                  (long long)wanted);
     else if (doc != NULL && n < wanted)
         cli_warn(cli, cure, "without it %s are left: what wants %lld replicas has %lld copies then", nodes(n),

@@ -62,9 +62,10 @@ const struct cli_command cli_where = {
             "they have not more than their share. Whether the key exists is not looked at. It is what the node that is "
             "asked knows, whatever has become of the others; how long a primary's lease lasts is known to that node "
             "alone.",
-    .examples = (const struct cli_example[]){ { "cairn where results run1/energy", "its slot, its nodes, its primary" },
-                                              { "cairn where --json results run1/energy | jq -r .primary", "for programs" },
-                                              { NULL, NULL } },
+    .examples =
+        (const struct cli_example[]){ { "cairn where results run1/energy", "its slot, its nodes, its primary" },
+                                      { "cairn where --json results run1/energy | jq -r .primary", "for programs" },
+                                      { NULL, NULL } },
     .run = where_run,
     .group = "Data",
 };

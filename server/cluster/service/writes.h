@@ -35,7 +35,7 @@ struct cairn_write {
     char key[CAIRN_WRITES_KEY_BYTES];
     const uint8_t *value; /* not NULL */
     uint32_t len;
-    uint64_t from; /* `changed` of the entry, 0: there is none */
+    uint64_t from;                      /* `changed` of the entry, 0: there is none */
     const struct cairn_map_write *also; /* to be written in the same change; NULL: nothing */
     /** It is in force, and nobody was told yet: every entry of a change is stored() before the first is done(). */
     void (*stored)(struct cairn_write *w, uint64_t revision);
