@@ -7,6 +7,8 @@
 #include <string.h>
 #include <time.h>
 
+enum { TRIM_TIMEOUT_MS = 1000 }; /* nothing is lost by a longer log, and who closes waits for it */
+
 uint64_t cairn_map_log_now_ms(void)
 {
     struct timespec ts;
@@ -96,6 +98,26 @@ static void on_trimmed(struct cairn_map_op *op)
     t->done(t);
 }
 
+/* Of @n entries, in @table or (NULL) the view. False: there are not so many that it is worth a change. */
+static bool trim_change(struct cairn_map_log_trim *t, uint32_t n, const struct cairn_map_table *table)
+{
+    t->n = t->more = 0;
+    if (n < CAIRN_MAP_LOG_ENTRIES_MAX + CAIRN_MAP_WRITES_MAX)
+        return false;
+    t->more = n - CAIRN_MAP_LOG_ENTRIES_MAX;
+    if (table != NULL)
+        cairn_map_table_each(table, t->prefix, on_oldest, t);
+    else
+        cairn_map_store_each(t->store, t->prefix, on_oldest, t);
+    if (t->n == 0)
+        return false;
+    t->change = (struct cairn_map_change){ .op = { .done = on_trimmed, .arg = t, .timeout_ms = TRIM_TIMEOUT_MS },
+                                           .writes = t->writes,
+                                           .nwrites = t->n };
+    cairn_map_store_change(t->store, t->store->home.loop, &t->change);
+    return true;
+}
+
 /* A few at a time, since each entry that is added may trim. */
 bool cairn_map_log_trim(struct cairn_map_store *s, struct cairn_map_log_trim *t)
 {
@@ -103,17 +125,32 @@ bool cairn_map_log_trim(struct cairn_map_store *s, struct cairn_map_log_trim *t)
 
     if (t->trimming)
         return false;
+    t->store = s;
     cairn_map_store_each(s, t->prefix, on_counted, &n);
-    if (n < CAIRN_MAP_LOG_ENTRIES_MAX + CAIRN_MAP_WRITES_MAX)
-        return false;
-    t->more = n - CAIRN_MAP_LOG_ENTRIES_MAX;
-    t->n = 0;
-    cairn_map_store_each(s, t->prefix, on_oldest, t);
-    if (t->n == 0)
-        return false;
+    t->trimming = trim_change(t, n, NULL);
+    return t->trimming;
+}
+
+static void on_read(struct cairn_map_op *op)
+{
+    struct cairn_map_log_trim *t = op->arg;
+    uint32_t n = 0;
+    bool begun;
+
+    if (op->rc == 0)
+        cairn_map_table_each(&t->read.table, t->prefix, on_counted, &n);
+    begun = trim_change(t, n, &t->read.table);
+    cairn_map_table_fini(&t->read.table);
+    if (!begun)
+        on_trimmed(&t->change.op);
+}
+
+void cairn_map_log_trim_unseen(struct cairn_map_store *s, struct cairn_map_log_trim *t)
+{
+    t->store = s;
     t->trimming = true;
-    t->change =
-        (struct cairn_map_change){ .op = { .done = on_trimmed, .arg = t }, .writes = t->writes, .nwrites = t->n };
-    cairn_map_store_change(s, s->home.loop, &t->change);
-    return true;
+    t->change.op.arg = t;
+    t->read = (struct cairn_map_read){ .op = { .done = on_read, .arg = t, .timeout_ms = TRIM_TIMEOUT_MS },
+                                       .prefix = t->prefix };
+    cairn_map_store_read(s, &t->read);
 }

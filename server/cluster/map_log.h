@@ -48,14 +48,19 @@ struct cairn_map_log_trim {
     void (*done)(struct cairn_map_log_trim *t); /* at home, once for each trim that was begun */
     void *arg;
     bool trimming;
+    /* of the last one: how many are too many, and how many went */
+    uint32_t more, n;
     /* private */
+    struct cairn_map_store *store;
+    struct cairn_map_read read;
     struct cairn_map_change change;
     struct cairn_map_write writes[CAIRN_MAP_WRITES_MAX];
     char keys[CAIRN_MAP_WRITES_MAX][CAIRN_MAP_LOG_KEY_BYTES];
-    uint32_t n, more;
 };
 /** Erases some of the oldest entries if the view has so many that it is worth a change; its failure is nothing but a
  * longer log. False: not now. At home. */
 bool cairn_map_log_trim(struct cairn_map_store *s, struct cairn_map_log_trim *t);
+/** Likewise, of a log that no view has: it is read first. done() comes in any case. At home, while none is under way. */
+void cairn_map_log_trim_unseen(struct cairn_map_store *s, struct cairn_map_log_trim *t);
 
 #endif

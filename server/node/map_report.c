@@ -3,6 +3,7 @@
 
 #include "server/cluster/map_log.h"
 #include "server/cluster/service/census.h"
+#include "server/cluster/service/cluster.h"
 
 #include <string.h>
 
@@ -12,8 +13,8 @@
 static const struct {
     const char *name, *prefix;
 } kinds[] = { { "namespaces", "ns/" },
-              { "members", "member/" },
-              { "slots", "slot/" },
+              { "members", CAIRN_CLUSTER_KEY_MEMBERS },
+              { "slots", CAIRN_CLUSTER_KEY_SLOTS },
               { "log", CAIRN_MAP_LOG_PREFIX },
               { "slot_log", CAIRN_MAP_LOG_SLOTS_PREFIX } };
 

@@ -3,6 +3,7 @@
 #include "cairn/server.h"
 #include "server/cluster/map_dump.h"
 #include "server/cluster/map_image.h"
+#include "server/cluster/service/cluster.h"
 #include "server/node/conf/conf_read.h"
 #include "server/node/map_report.h"
 #include "server/node/node.h"
@@ -111,6 +112,7 @@ int cairn_node__open_etcd(const struct cairn_node_conf *conf, struct cairn_loop 
     if (conf->map_password_file[0] != '\0')
         rc = password_read(conf->map_password_file, password, err);
     etcd.password = password;
+    etcd.view_end = CAIRN_CLUSTER_KEY_RECORDS;
     if (rc == 0)
         rc = cairn_map_store_etcd_open(&etcd, home, out, err);
     cairn_auth_forget(password, sizeof(password));

@@ -83,7 +83,7 @@ struct cairn_deed cairn_deed_of_slot(const struct cairn_slot_record *old, const 
 
 /* ---- the entry ---- */
 
-void cairn_chronicle_begin(struct cairn_chronicle *c, struct cairn_env *env)
+bool cairn_chronicle_begin(struct cairn_chronicle *c, struct cairn_env *env)
 {
     uint64_t now = cairn_map_log_now_ms();
 
@@ -91,10 +91,11 @@ void cairn_chronicle_begin(struct cairn_chronicle *c, struct cairn_env *env)
     c->changes++;
     c->now_ms = now;
     if (c->began_ms != 0 && now >= c->began_ms && now - c->began_ms < CAIRN_CHRONICLE_SPAN_MS)
-        return;
+        return false;
     cairn_map_log_line_fini(&c->line);
     *c = (struct cairn_chronicle){ .began_ms = now, .now_ms = now, .changes = 1 };
     cairn_map_log_key(CAIRN_MAP_LOG_SLOTS_PREFIX, now, env, c->line.key);
+    return true;
 }
 
 void cairn_chronicle_add(struct cairn_chronicle *c, const struct cairn_deed *d)
@@ -139,6 +140,7 @@ static const struct {
     [CAIRN_DEED_SILENT] = { "node silent", true, "no heartbeat of %s" },
     [CAIRN_DEED_BACK] = { "node back", true, "a heartbeat of %s" },
     [CAIRN_DEED_LOST] = { "node lost", true, "%s was silent for cluster.lost_after" },
+    [CAIRN_DEED_FORGOTTEN] = { "node forgotten", true, "%s was gone, and held nothing" },
     [CAIRN_DEED_COORDINATES] = { "coordinates", true, "%s was elected" },
 };
 
@@ -238,6 +240,8 @@ void cairn_chronicle_stored(struct cairn_chronicle *c, uint64_t revision)
 {
     if (c->under_way)
         c->changed = revision;
+    if (revision == 0)
+        c->began_ms = 0;
     c->under_way = false;
 }
 

@@ -34,6 +34,7 @@ enum cairn_deed_kind {
     CAIRN_DEED_SILENT,
     CAIRN_DEED_BACK,
     CAIRN_DEED_LOST,
+    CAIRN_DEED_FORGOTTEN,
     CAIRN_DEED_COORDINATES,
     CAIRN_DEED_NR
 };
@@ -77,13 +78,14 @@ struct cairn_chronicle {
     struct cairn_map_log_line line;
 };
 
-/** A change begins: a new entry, if the one that is there is old. */
-void cairn_chronicle_begin(struct cairn_chronicle *c, struct cairn_env *env);
+/** A change begins: a new entry, if the one that is there is old; then true. */
+bool cairn_chronicle_begin(struct cairn_chronicle *c, struct cairn_env *env);
 void cairn_chronicle_add(struct cairn_chronicle *c, const struct cairn_deed *d);
 /** What is to be written beside the change, *@to, until it is over; false: nothing, or there is no memory. @name_of
  * tells a node's name, or NULL. */
 bool cairn_chronicle_write(struct cairn_chronicle *c, const char *author,
                            const char *(*name_of)(void *arg, uint64_t node), void *arg, struct cairn_map_write *to);
+/** @revision 0: it is not known, so the next change begins a new entry. */
 void cairn_chronicle_stored(struct cairn_chronicle *c, uint64_t revision);
 /** The term is over. */
 void cairn_chronicle_forget(struct cairn_chronicle *c);

@@ -206,7 +206,11 @@ static void on_upto(struct cairn_writes *ws, uint64_t revision)
 
 static void on_trimmed(struct cairn_map_log_trim *t)
 {
-    cairn_coordinator__settle(t->arg);
+    struct cairn_coordinator *co = t->arg;
+
+    if (t->more > t->n && t->n > 0) /* once more, soon */
+        co->log_entries = CAIRN_MAP_WRITES_MAX;
+    cairn_coordinator__settle(co);
 }
 
 static void on_election(struct cairn_election *e)
@@ -253,7 +257,10 @@ static void look(struct cairn_coordinator *co)
     if (began >= co->count_ns) { /* each second; less often where counting is work */
         co->count_ns = began + (10 + all_slots(co) / 8192) * CAIRN_COORDINATOR_TICK_MS * CAIRN_NS_PER_MS;
         cairn_coordinator__count(co);
-        (void)cairn_map_log_trim(co->store, &co->trim);
+        if (co->log_entries >= CAIRN_MAP_WRITES_MAX && !co->trim.trimming) {
+            co->log_entries = 0;
+            cairn_map_log_trim_unseen(co->store, &co->trim);
+        }
     }
     co->ticks++;
     co->look_ns = began + LOOK_PART * (cairn_env_now_ns(env_of(co)) - began);
@@ -284,6 +291,7 @@ static void on_timer(void *arg)
 void cairn_coordinator__serve(struct cairn_coordinator *co)
 {
     co->ticks = 0;
+    co->log_entries = CAIRN_MAP_WRITES_MAX; /* what predecessors left is not known */
     co->count_ns = co->look_ns = 0;
     cairn_sm_move(&co->sm, CAIRN_COORDINATOR_SERVING);
     cairn_log_info("this node coordinates the cluster: %u members, %u slots", co->members.n, co->counts.slots);

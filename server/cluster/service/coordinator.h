@@ -31,6 +31,7 @@
 #include <jansson.h>
 
 enum { CAIRN_COORDINATOR_TICK_MS = 100, CAIRN_COORDINATOR_SOON_MS = 5, CAIRN_COORDINATOR_REST_MS = 2000 };
+enum { CAIRN_COORDINATOR_FORGET_S = 86400 }; /* who is gone for so long, and holds nothing, was never here */
 
 enum {
     CAIRN_COORDINATOR_STANDING,
@@ -125,6 +126,7 @@ struct cairn_coordinator {
     struct cairn_writes writes;
     struct cairn_chronicle chronicle;
     struct cairn_map_log_trim trim; /* of its entries */
+    uint32_t log_entries;           /* since the log was looked at */
     struct cairn_map_read read;
     struct cairn_map_table tables[3]; /* read so far */
     struct cairn_timer timer;         /* ticks; when to stand again */

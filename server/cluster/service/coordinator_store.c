@@ -243,6 +243,38 @@ void cairn_coordinator__store_member(struct cairn_coordinator *co, struct cairn_
         member_begin(co, m);
 }
 
+struct member_erasure {
+    struct told_write told;
+};
+
+static void erasure_stored(struct cairn_write *w, uint64_t revision)
+{
+    (void)w;
+    (void)revision;
+}
+
+static void erasure_done(struct cairn_write *w, int rc)
+{
+    (void)rc;
+    free(CONTAINER_OF(w, struct member_erasure, told.w));
+}
+
+void cairn_coordinator__erase_member(struct cairn_coordinator *co, const struct cairn_member *m)
+{
+    struct member_erasure *x = calloc(1, sizeof(*x));
+
+    if (x == NULL) {
+        cairn_coordinator__fail(co, CAIRN_E_NOMEM, "a member's end");
+        return;
+    }
+    write_init(co, &x->told.w, NULL, 0, erasure_stored, erasure_done);
+    cairn_member_key(m->p.node, x->told.w.key);
+    x->told.w.from = m->changed;
+    x->told.deed = (struct cairn_deed){ .kind = CAIRN_DEED_FORGOTTEN, .to = m->p.node };
+    co->count_is_old = true;
+    cairn_writes_add(&co->writes, &x->told.w);
+}
+
 /* ---- the cluster's own ---- */
 
 static void conf_stored(struct cairn_write *w, uint64_t revision)
@@ -330,7 +362,7 @@ bool cairn_coordinator__chronicle(struct cairn_writes *ws, struct cairn_write *c
     char author[CAIRN_NAME_BYTES_MAX + 8];
 
     snprintf(author, sizeof(author), "node %s", co->name);
-    cairn_chronicle_begin(&co->chronicle, co->store->home.env);
+    co->log_entries += cairn_chronicle_begin(&co->chronicle, co->store->home.env);
     for (uint32_t i = 0; i < n; i++)
         cairn_chronicle_add(&co->chronicle, &CONTAINER_OF(batch[i], struct told_write, w)->deed);
     return cairn_chronicle_write(&co->chronicle, author, name_of, co, to);

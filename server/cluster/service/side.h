@@ -6,14 +6,15 @@
 
 #include "sdk/core/net/addr.h"
 #include "sdk/core/rpc/session.h"
+#include "server/cluster/service/grants.h"
 #include "server/cluster/service/records.h"
 #include "server/cluster/service/regions.h"
 #include "server/cluster/service/slots.h"
 
 enum {
     SIDE_SLOTS_MAX = CAIRN_CLUSTER_CLASSES * CAIRN_CLUSTER_SLOTS_OF_CLASS_MAX,
-    SIDE_MESSAGES_MAX = 4096,             /* of a worker, on their way to others */
-    SIDE_MESSAGE_BYTES_MAX = 64 << 20,    /* likewise */
+    SIDE_MESSAGES_MAX = 4096,             /* of a worker: proposals under way */
+    SIDE_MESSAGE_BYTES_MAX = 64 << 20,    /* likewise, of what its replicas say to others */
     SIDE_PEERS_MAX = 4096,                /* of a worker */
     SIDE_UNAPPLIED_BYTES_MAX = 256 << 20, /* likewise, of entries in memory that the provider does not take */
     SIDE_CALL_MS = 2000,
@@ -33,7 +34,8 @@ struct side_worker {
     bool stopping;
     struct side_peer **peers;                      /* by node */
     uint32_t npeers, peers_room, ncalls, nclosing; /* closing: and names that are looked up */
-    size_t call_bytes;
+    struct cairn_link mailing;                     /* nodes that are to be told something when the turn is over */
+    struct cairn_task mail_task;
     uint8_t *body; /* of a write, while it is handed over */
     size_t body_room;
     struct cairn_link writes; /* of clients, under way: cluster_write.c */
@@ -71,6 +73,7 @@ struct cairn_cluster_side {
     struct side_leave *leave;
     uint64_t process;
     struct cluster_pace pace; /* of copies that go out */
+    struct cluster_pace grant_pages, peer_pages; /* grants.h; as coordinator, and to other nodes */
     struct scrub_report *scrub_report;
     struct cairn_task stopped_task;
     void (*stopped)(void *arg);
@@ -98,20 +101,27 @@ bool side_learn(struct side_worker *w, uint32_t slot);
 
 /* ---- side_disk.c ---- */
 
-/* At the start: opens the log, and gives this process its number. @synced as of struct cairn_slot_disk_conf. */
-int side_disk_open(struct cairn_cluster *c, void (*synced)(void *arg, uint32_t slot, int rc), struct cairn_err *err);
+/* At the start: opens the log, and gives this process its number. @synced, @written as of struct
+ * cairn_slot_disk_conf. */
+int side_disk_open(struct cairn_cluster *c, void (*synced)(void *arg, uint32_t slot, int rc),
+                   void (*written)(void *arg, uint32_t slot, struct cairn_at end, int rc), struct cairn_err *err);
 
 /* ---- peers.c ---- */
 
 /* The session with @m, which is made when it is first wanted, or made anew when its addresses have changed. NULL: not
  * yet. */
 struct cairn_rpc_session *side_session(struct side_worker *w, const struct cairn_wire_member *m);
-void side_send(void *arg, const struct cairn_repl_msg *m);
 void side_propose(void *arg, const struct cairn_change *c);
 void side_peers_stop(struct side_worker *w);
 void side_peers_free(struct side_worker *w);
 /* All is over on this worker? Then it says so, once. */
 void side_worker_step(struct side_worker *w);
+
+/* ---- mail.c ---- */
+
+void side_mail_init(struct side_worker *w);
+void side_mail_stop(struct side_worker *w);
+void side_send(void *arg, const struct cairn_repl_msg *m);
 
 /* ---- life.c ---- */
 
@@ -129,6 +139,7 @@ void side_life_ended(struct cairn_cluster *c);
 /* At home: why this node is not in the cluster; "": nothing is known against it. */
 const char *side_life_problem(const struct cairn_cluster *c);
 /* What `cairn status` says. */
+void side_life_status(struct cairn_cluster *c, json_t *to);
 const char *side_life_state(const struct cairn_cluster *c);
 
 /* ---- leave.c ---- */

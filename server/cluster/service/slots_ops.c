@@ -1,14 +1,50 @@
 /* What replicas ask of their node, and what comes back: the log, other nodes, the store. See slots.h. */
 #include "server/cluster/service/slots_internal.h"
 
+/* ---- what can wait ---- */
+
+/* Nobody waits for what a follower writes and applies, so it is done for all entries of some time at once: each time
+ * costs hand-overs to two threads and back. What it says does not wait: it has the entry, in memory, which is what
+ * `buffered` asks of it; the leader's log is written at once, so what is acknowledged outlives all processes. And what is
+ * to be on disk is synced at once. Followers of a worker share the moments, which are those of its clock. */
+enum { LATE_NS = 1000000 };
+
+static void late_want(struct cluster_slots *w)
+{
+    struct cairn_env *env = &w->loop->env;
+
+    if (cairn_timer_is_running(&w->late_timer) || w->stopping)
+        return;
+    if (cairn_timer_start(env, &w->late_timer, (cairn_loop_now(w->loop) / LATE_NS + 1) * LATE_NS) != 0)
+        slots_on_late_timer(w);
+}
+
+static void late_apply(struct slot *s)
+{
+    cairn_list_del(&s->late);
+    if (s->late_to > s->store.to)
+        cluster_store_apply(s->w->store, &s->store, s->late_to);
+}
+
+void slots_on_late_timer(void *arg)
+{
+    struct cluster_slots *w = arg;
+
+    while (!cairn_list_is_empty(&w->late))
+        late_apply(CONTAINER_OF(w->late.next, struct slot, late));
+    cairn_slot_disk_write(w->conf.disk, w->conf.worker);
+}
+
 /* ---- the log ---- */
 
 static void op_log_append(struct cairn_replica *r, const struct cairn_log_entry *entries, uint32_t n)
 {
     struct slot *s = slots_of(r);
+    bool later = !cairn_replica_is_primary(r);
 
     for (uint32_t i = 0; i < n; i++) {
-        int rc = cairn_slot_disk_append(s->w->conf.disk, r->slot, &entries[i]);
+        int rc = later ? cairn_slot_disk_append_later(s->w->conf.disk, r->slot, &entries[i])
+                       : cairn_slot_disk_append(s->w->conf.disk, r->slot, &entries[i]);
 
         if (rc != 0) {
             slots_fail(s->w, rc, "an entry cannot be appended to the log");
@@ -17,6 +53,8 @@ static void op_log_append(struct cairn_replica *r, const struct cairn_log_entry 
         s->w->unapplied += entries[i].body_len;
         slots_on_logged(s->w, sizeof(entries[i]) + entries[i].body_len);
     }
+    if (later)
+        late_want(s->w);
     if (cairn_list_is_empty(&s->unsynced))
         cairn_list_add_tail(&s->w->unsynced, &s->unsynced);
 }
@@ -35,6 +73,11 @@ static void op_log_sync(struct cairn_replica *r)
     cairn_slot_disk_sync(slots_of(r)->w->conf.disk, r->slot);
 }
 
+static void op_log_write(struct cairn_replica *r)
+{
+    cairn_slot_disk_tell_written(slots_of(r)->w->conf.disk, r->slot);
+}
+
 void cluster_slots_on_synced(struct cluster_slots *w, uint32_t slot, int rc)
 {
     struct slot *s = slots_find_live(w, slot);
@@ -46,6 +89,20 @@ void cluster_slots_on_synced(struct cluster_slots *w, uint32_t slot, int rc)
     if (s == NULL || !s->replica.syncing)
         return;
     cairn_replica_on_synced(&s->replica);
+    slots_tell_state(s);
+}
+
+void cluster_slots_on_written(struct cluster_slots *w, uint32_t slot, struct cairn_at end, int rc)
+{
+    struct slot *s = slots_find_live(w, slot);
+
+    if (rc != 0) {
+        slots_fail(w, rc, "the log cannot be written");
+        return;
+    }
+    if (s == NULL)
+        return;
+    cairn_replica_on_written(&s->replica, end);
     slots_tell_state(s);
 }
 
@@ -93,7 +150,14 @@ static void op_apply(struct cairn_replica *r, const struct cairn_log_entry *e)
 {
     struct slot *s = slots_of(r);
 
-    cluster_store_apply(s->w->store, &s->store, e->at.pos);
+    s->late_to = e->at.pos;
+    if (cairn_replica_is_primary(r)) {
+        late_apply(s);
+        return;
+    }
+    if (cairn_list_is_empty(&s->late))
+        cairn_list_add_tail(&s->w->late, &s->late);
+    late_want(s->w);
 }
 
 static bool op_copy_open(struct cairn_replica *r)
@@ -131,6 +195,7 @@ const struct cairn_replica_ops slots_replica_ops = {
     .log_append = op_log_append,
     .log_cut = op_log_cut,
     .log_sync = op_log_sync,
+    .log_write = op_log_write,
     .log_get = op_log_get,
     .send = op_send,
     .propose = op_propose,
@@ -173,7 +238,7 @@ static void on_applied(struct store_slot *ss, const struct cairn_log_entry *e, i
     slots_tell_state(s);
 }
 
-/* The mark is on disk: whatever is left of the log is no use. */
+/* The mark is on disk, or there was nothing that it would be for: whatever is left of the log is no use. */
 static void on_wiped(struct store_slot *ss)
 {
     struct slot *s = slots_of_store(ss);
@@ -214,6 +279,14 @@ static void on_page(struct store_slot *ss, int rc, const uint8_t *page, uint32_t
         cairn_replica_on_page(&s->replica, rc, page != NULL ? page : (const uint8_t *)"", len, last);
 }
 
+static void on_may_open(struct store_slot *ss)
+{
+    struct slot *s = slots_of_store(ss);
+
+    if (s->begun)
+        cairn_replica_may_copy(&s->replica);
+}
+
 static bool on_is_gone(void *arg, uint32_t ns)
 {
     struct cluster_slots *w = arg;
@@ -234,6 +307,7 @@ const struct cluster_store_ops slots_store_ops = {
     .put = on_put,
     .sealed = on_sealed,
     .page = on_page,
+    .may_open = on_may_open,
     .found = slots_on_found,
     .started = slots_on_started,
     .ns_is_gone = on_is_gone,

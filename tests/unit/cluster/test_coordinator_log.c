@@ -149,8 +149,11 @@ static void a_drain_is_its_authors(void **state)
         assert_true(x.over && x.ask.rc == 0);
     }
     cairn_map_store_each(w->watcher, CAIRN_MAP_LOG_PREFIX, on_counted, told);
-    snprintf(said, sizeof(said), "drain of %s asked for\ndrain of %s called off\n", n->name, n->name);
-    assert_string_equal(told, said);
+    for (int off = 0; off < 2; off++) { /* in any order: both are of one millisecond */
+        snprintf(said, sizeof(said), "drain of %s %s\n", n->name, off ? "called off" : "asked for");
+        assert_non_null(strstr(told, said));
+    }
+    assert_int_equal(strlen(told), strlen("drain of nN asked for\ndrain of nN called off\n"));
 }
 
 /* ---- one record ---- */
@@ -269,7 +272,7 @@ static void the_log_of_slots_is_cut(void **state)
         vtime_run_ms(&w->v, 100);
         assert_int_equal(c.op.rc, 0);
     }
-    begin(w);
+    begin(w)->co.log_entries = CAIRN_MAP_WRITES_MAX; /* as if it had written them itself */
     world_run_ms(w, 20000);
     cairn_map_store_each(w->watcher, CAIRN_MAP_LOG_SLOTS_PREFIX, on_left, &left);
     assert_true(left >= CAIRN_MAP_LOG_ENTRIES_MAX && left < CAIRN_MAP_LOG_ENTRIES_MAX + CAIRN_MAP_WRITES_MAX);
