@@ -17,9 +17,9 @@ uint64_t cairn_map_log_now_ms(void)
     return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / CAIRN_NS_PER_MS;
 }
 
-void cairn_map_log_key(const char *prefix, uint64_t now_ms, struct cairn_env *env, char key[CAIRN_MAP_LOG_KEY_BYTES])
+void cairn_map_log_key(const char *prefix, uint64_t now_ms, uint64_t unique, char key[CAIRN_MAP_LOG_KEY_BYTES])
 {
-    snprintf(key, CAIRN_MAP_LOG_KEY_BYTES, "%s%013" PRIx64 "-%016" PRIx64, prefix, now_ms, cairn_env_random(env));
+    snprintf(key, CAIRN_MAP_LOG_KEY_BYTES, "%s%013" PRIx64 "-%016" PRIx64, prefix, now_ms, unique);
 }
 
 json_t *cairn_map_log_text(const char *text)
@@ -47,7 +47,7 @@ int cairn_map_log_describe(struct cairn_map_log_line *line, struct cairn_env *en
     json_decref(o);
     if (line->value == NULL)
         return CAIRN_E_NOMEM;
-    cairn_map_log_key(CAIRN_MAP_LOG_PREFIX, now, env, line->key);
+    cairn_map_log_key(CAIRN_MAP_LOG_PREFIX, now, cairn_env_random(env), line->key);
     line->write = (struct cairn_map_write){ .key = line->key,
                                             .value = (const uint8_t *)line->value,
                                             .value_len = (uint32_t)strlen(line->value) };

@@ -26,8 +26,8 @@ struct cairn_map_log_line {
 };
 
 uint64_t cairn_map_log_now_ms(void);
-/** A key of its own for an entry of the log @prefix. */
-void cairn_map_log_key(const char *prefix, uint64_t now_ms, struct cairn_env *env, char key[CAIRN_MAP_LOG_KEY_BYTES]);
+/** The key of an entry of the log @prefix; @unique tells it from all others of that millisecond. */
+void cairn_map_log_key(const char *prefix, uint64_t now_ms, uint64_t unique, char key[CAIRN_MAP_LOG_KEY_BYTES]);
 /** Text of any bytes as JSON takes it, cut at CAIRN_MAP_LOG_TEXT_BYTES_MAX: what is no printable ASCII becomes '?', as
  * in a log line. */
 json_t *cairn_map_log_text(const char *text);

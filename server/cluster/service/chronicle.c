@@ -83,18 +83,18 @@ struct cairn_deed cairn_deed_of_slot(const struct cairn_slot_record *old, const 
 
 /* ---- the entry ---- */
 
-bool cairn_chronicle_begin(struct cairn_chronicle *c, struct cairn_env *env)
+bool cairn_chronicle_begin(struct cairn_chronicle *c, uint64_t now_ns, uint64_t fence)
 {
-    uint64_t now = cairn_map_log_now_ms();
-
     CAIRN_ASSERT(!c->under_way);
     c->changes++;
-    c->now_ms = now;
-    if (c->began_ms != 0 && now >= c->began_ms && now - c->began_ms < CAIRN_CHRONICLE_SPAN_MS)
+    c->now_ms = cairn_map_log_now_ms();
+    if (c->open && now_ns - c->began_ns < CAIRN_CHRONICLE_SPAN_MS * CAIRN_NS_PER_MS)
         return false;
     cairn_map_log_line_fini(&c->line);
-    *c = (struct cairn_chronicle){ .began_ms = now, .now_ms = now, .changes = 1 };
-    cairn_map_log_key(CAIRN_MAP_LOG_SLOTS_PREFIX, now, env, c->line.key);
+    *c = (struct cairn_chronicle){
+        .began_ns = now_ns, .now_ms = c->now_ms, .changes = 1, .number = c->number + 1, .open = true
+    };
+    cairn_map_log_key(CAIRN_MAP_LOG_SLOTS_PREFIX, c->now_ms, fence << 24 ^ c->number, c->line.key);
     return true;
 }
 
@@ -241,7 +241,7 @@ void cairn_chronicle_stored(struct cairn_chronicle *c, uint64_t revision)
     if (c->under_way)
         c->changed = revision;
     if (revision == 0)
-        c->began_ms = 0;
+        c->open = false;
     c->under_way = false;
 }
 

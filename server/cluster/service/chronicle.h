@@ -71,15 +71,18 @@ struct cairn_deed cairn_deed_of_slot(const struct cairn_slot_record *old, const 
 /** The entry that is being written; held by the coordinator, zeroed when a term begins. */
 struct cairn_chronicle {
     struct cairn_deed deeds[CAIRN_CHRONICLE_DEEDS_MAX];
-    uint32_t ndeeds, more; /* more: slots whose deeds had no room */
-    uint32_t changes;      /* at the store, that are in it */
-    uint64_t began_ms, now_ms, changed;
-    bool under_way; /* as it is now, at the store */
+    uint32_t ndeeds, more;              /* more: slots whose deeds had no room */
+    uint32_t changes;                   /* at the store, that are in it */
+    uint64_t began_ns, now_ms, changed; /* began: by the clock that decides; the other is what people are told */
+    uint32_t number;                    /* of the entry, in this term */
+    bool open;                          /* it may be added to */
+    bool under_way;                     /* as it is now, at the store */
     struct cairn_map_log_line line;
 };
 
-/** A change begins: a new entry, if the one that is there is old; then true. */
-bool cairn_chronicle_begin(struct cairn_chronicle *c, struct cairn_env *env);
+/** A change begins, at @now_ns of the loop's clock, in the term @fence: a new entry, if the one that is there is old;
+ * then true. */
+bool cairn_chronicle_begin(struct cairn_chronicle *c, uint64_t now_ns, uint64_t fence);
 void cairn_chronicle_add(struct cairn_chronicle *c, const struct cairn_deed *d);
 /** What is to be written beside the change, *@to, until it is over; false: nothing, or there is no memory. @name_of
  * tells a node's name, or NULL. */

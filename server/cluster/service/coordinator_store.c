@@ -24,7 +24,7 @@ struct slot_write {
 
 struct member_write {
     struct told_write told;
-    struct cairn_member as; /* as it is written; later changes are another write's */
+    struct cairn_member as;         /* as it is written; later changes are another write's */
     struct cairn_map_log_line line; /* of whose wish it is */
     uint8_t value[CAIRN_MEMBER_BYTES_MAX];
 };
@@ -207,8 +207,7 @@ static void member_tell(struct cairn_coordinator *co, struct cairn_member *m, st
 
     x->told.deed = (struct cairn_deed){ .kind = m->deed, .to = m->p.node };
     snprintf(reason, sizeof(reason), "drain of %.200s %s", m->name, m->p.draining ? "asked for" : "called off");
-    if (m->author[0] != '\0' &&
-        cairn_map_log_describe(&x->line, co->store->home.env, m->author, reason, &w, 1) == 0)
+    if (m->author[0] != '\0' && cairn_map_log_describe(&x->line, co->store->home.env, m->author, reason, &w, 1) == 0)
         x->told.w.also = &x->line.write;
     m->deed = CAIRN_DEED_NONE;
     m->author[0] = '\0';
@@ -362,7 +361,7 @@ bool cairn_coordinator__chronicle(struct cairn_writes *ws, struct cairn_write *c
     char author[CAIRN_NAME_BYTES_MAX + 8];
 
     snprintf(author, sizeof(author), "node %s", co->name);
-    co->log_entries += cairn_chronicle_begin(&co->chronicle, co->store->home.env);
+    co->log_entries += cairn_chronicle_begin(&co->chronicle, cairn_env_now_ns(co->store->home.env), co->election.fence);
     for (uint32_t i = 0; i < n; i++)
         cairn_chronicle_add(&co->chronicle, &CONTAINER_OF(batch[i], struct told_write, w)->deed);
     return cairn_chronicle_write(&co->chronicle, author, name_of, co, to);

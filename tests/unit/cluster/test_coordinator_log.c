@@ -226,7 +226,7 @@ static void an_entry_is_bounded(void **state)
     struct cairn_chronicle c = { 0 };
     struct cairn_deed d = { .kind = CAIRN_DEED_TAKEN, .why = CAIRN_WHY_SILENT, .from = 1, .slots = 1 };
 
-    cairn_chronicle_begin(&c, w->watcher->home.env);
+    cairn_chronicle_begin(&c, 1, 1);
     for (uint32_t i = 0; i < 2 * CAIRN_CHRONICLE_DEEDS_MAX; i++) {
         d.to = i + 2;
         cairn_chronicle_add(&c, &d);
