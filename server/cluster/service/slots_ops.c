@@ -93,7 +93,7 @@ static void op_apply(struct cairn_replica *r, const struct cairn_log_entry *e)
 {
     struct slot *s = slots_of(r);
 
-    cluster_store_apply(s->w->store, &s->store, e->at.pos);
+    cluster_store_apply(s->w->store, &s->store, e->at.pos, cairn_replica_is_primary(r));
 }
 
 static bool op_copy_open(struct cairn_replica *r)
