@@ -10,6 +10,7 @@
 #include "sdk/core/base/log.h"
 
 #include <errno.h>
+#include <semaphore.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -29,7 +30,8 @@ struct lane {
 struct cairn_commit {
     struct cairn_commit_conf conf;
     pthread_mutex_t mutex;
-    pthread_cond_t work, sync_work;
+    sem_t work; /* one for each wait of the committer */
+    pthread_cond_t sync_work;
     struct cairn_link queue, syncing; /* under mutex, as all below */
     uint32_t nsyncing, expected;      /* expected: so many may come back for the next sync */
     uint64_t sync_ns;                 /* what the last one took */
@@ -138,6 +140,26 @@ static uint32_t group_pick_syncs(struct cairn_link *group, struct cairn_link *to
     return n;
 }
 
+/* Under the mutex, which is let go meanwhile. Not by a condition variable: who comes back from one holds the mutex as
+ * if others waited for it, and pays a system call when he lets it go. */
+static void committer_wait(struct cairn_commit *c)
+{
+    c->committer_waits = true;
+    pthread_mutex_unlock(&c->mutex);
+    while (sem_wait(&c->work) != 0)
+        CAIRN_ASSERT(errno == EINTR);
+    pthread_mutex_lock(&c->mutex);
+}
+
+/* Under the mutex. True: it waits, and is to be woken by who has asked. */
+static bool committer_take_wait(struct cairn_commit *c)
+{
+    bool waits = c->committer_waits;
+
+    c->committer_waits = false;
+    return waits;
+}
+
 static void *committer_run(void *arg)
 {
     struct cairn_commit *c = arg;
@@ -151,11 +173,8 @@ static void *committer_run(void *arg)
     for (;;) {
         uint32_t n, nsyncs;
 
-        while (cairn_list_is_empty(&c->queue) && !c->stop) {
-            c->committer_waits = true;
-            pthread_cond_wait(&c->work, &c->mutex);
-        }
-        c->committer_waits = false;
+        while (cairn_list_is_empty(&c->queue) && !c->stop)
+            committer_wait(c);
         n = group_take(c, &group);
         if (n == 0)
             break;
@@ -251,11 +270,10 @@ static void on_hand_over(void *arg)
 
     pthread_mutex_lock(&c->mutex);
     cairn_list_splice(&c->queue, &lane->gathered);
-    wake = c->committer_waits;
-    c->committer_waits = false;
+    wake = committer_take_wait(c);
     pthread_mutex_unlock(&c->mutex);
     if (wake)
-        pthread_cond_signal(&c->work);
+        sem_post(&c->work);
 }
 
 int cairn_commit_submit(struct cairn_commit *c, struct cairn_commit_op *op)
@@ -307,7 +325,7 @@ static void commit_fini(struct cairn_commit *c)
 {
     for (uint32_t i = 0; i < c->conf.nloops; i++)
         pthread_mutex_destroy(&c->lanes[i].mutex);
-    pthread_cond_destroy(&c->work);
+    sem_destroy(&c->work);
     pthread_cond_destroy(&c->sync_work);
     pthread_mutex_destroy(&c->mutex);
     free(c);
@@ -328,7 +346,7 @@ struct cairn_commit *cairn_commit_new(const struct cairn_commit_conf *conf, stru
     pthread_mutex_init(&c->mutex, NULL);
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&c->work, &attr);
+    sem_init(&c->work, 0, 0);
     pthread_cond_init(&c->sync_work, &attr);
     pthread_condattr_destroy(&attr);
     cairn_list_init(&c->queue);
@@ -345,7 +363,8 @@ struct cairn_commit *cairn_commit_new(const struct cairn_commit_conf *conf, stru
 end_committer:
     pthread_mutex_lock(&c->mutex);
     c->stop = true;
-    pthread_cond_signal(&c->work);
+    if (committer_take_wait(c))
+        sem_post(&c->work);
     pthread_mutex_unlock(&c->mutex);
     pthread_join(c->committer, NULL);
 failed:
@@ -359,7 +378,8 @@ void cairn_commit_free(struct cairn_commit *c)
     CAIRN_ASSERT(atomic_load(&c->waiting) == 0);
     pthread_mutex_lock(&c->mutex);
     c->stop = true;
-    pthread_cond_signal(&c->work);
+    if (committer_take_wait(c))
+        sem_post(&c->work);
     pthread_cond_signal(&c->sync_work);
     pthread_mutex_unlock(&c->mutex);
     pthread_join(c->committer, NULL);
