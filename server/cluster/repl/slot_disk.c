@@ -134,7 +134,7 @@ const struct cairn_log_entry *cairn_slot_disk_get(const struct cairn_slot_disk *
     return &l->all[l->first + (pos - l->base.pos) - 1].e;
 }
 
-int cairn_slot_disk_append(struct cairn_slot_disk *d, uint32_t slot, const struct cairn_log_entry *e)
+int cairn_slot_disk_append(struct cairn_slot_disk *d, uint32_t slot, const struct cairn_log_entry *e, bool later)
 {
     struct disk_worker *w = worker_of(d, slot);
     struct slot_entry_head h;
@@ -145,7 +145,7 @@ int cairn_slot_disk_append(struct cairn_slot_disk *d, uint32_t slot, const struc
     rc = slot_disk_push(d, slot, e, w->batch_number);
     if (rc != 0)
         return rc;
-    rc = slot_disk_gather(w, SLOT_RECORD_ENTRY, &h, sizeof(h), e->body, e->body_len);
+    rc = slot_disk_gather(w, SLOT_RECORD_ENTRY, &h, sizeof(h), e->body, e->body_len, later);
     if (rc != 0)
         slot_disk_cut(d, slot, e->at.pos - 1);
     return rc;
@@ -156,7 +156,7 @@ static int append_mark(struct cairn_slot_disk *d, uint32_t slot, enum slot_recor
     struct slot_mark h;
 
     slot_disk_encode_mark(slot, at, &h);
-    return slot_disk_gather(worker_of(d, slot), type, &h, sizeof(h), NULL, 0);
+    return slot_disk_gather(worker_of(d, slot), type, &h, sizeof(h), NULL, 0, false);
 }
 
 int cairn_slot_disk_cut(struct cairn_slot_disk *d, uint32_t slot, uint64_t pos)

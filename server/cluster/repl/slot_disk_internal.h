@@ -11,6 +11,8 @@
 
 enum {
     DISK_BATCHES_MAX = 4, /* of a worker, under way */
+    DISK_GATHER_MS = 1,   /* what nobody waits for gathers for so long, or until it is so much */
+    DISK_GATHER_BYTES = 128 << 10,
 };
 
 /* ---- on disk; numbers are little-endian ---- */
@@ -70,6 +72,8 @@ struct disk_worker {
     uint32_t index;
     struct cairn_loop *loop;
     struct cairn_task submit;
+    struct cairn_timer timer; /* runs only while there is something gathered */
+    bool soon;                /* it is to be written as soon as it can be */
     uint8_t *gathered; /* frames of this turn */
     size_t gathered_n, gathered_room;
     uint64_t gathered_records;
@@ -131,9 +135,9 @@ void slot_disk_forget(struct disk_worker *w, uint64_t needs);
 /* ---- slot_disk_batch.c ---- */
 
 void slot_disk_worker_init(struct cairn_slot_disk *d, uint32_t i);
-/* A record of this turn. CAIRN_E_NOMEM, CAIRN_E_BUSY, CAIRN_E_IO: as cairn_slot_disk_append(). */
+/* A record. @later, CAIRN_E_NOMEM, CAIRN_E_BUSY, CAIRN_E_IO: as cairn_slot_disk_append(). */
 int slot_disk_gather(struct disk_worker *w, enum slot_record_type type, const void *head, uint32_t head_len,
-                     const void *body, uint32_t body_len);
+                     const void *body, uint32_t body_len, bool later);
 
 /* ---- slot_disk_write.c: the two functions of the group commit ---- */
 

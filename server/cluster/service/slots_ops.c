@@ -8,7 +8,9 @@ static void op_log_append(struct cairn_replica *r, const struct cairn_log_entry 
     struct slot *s = slots_of(r);
 
     for (uint32_t i = 0; i < n; i++) {
-        int rc = cairn_slot_disk_append(s->w->conf.disk, r->slot, &entries[i]);
+        /* until it is on disk nothing but other members keeps it */
+        bool later = r->rec.ninsync > 1 && !entries[i].sync;
+        int rc = cairn_slot_disk_append(s->w->conf.disk, r->slot, &entries[i], later);
 
         if (rc != 0) {
             slots_fail(s->w, rc, "an entry cannot be appended to the log");

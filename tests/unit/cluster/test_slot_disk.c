@@ -1,5 +1,5 @@
 /* The slot logs of a node on one device, against a model of them: many logs, starts, forgetting, failures. */
-#include "server/cluster/repl/slot_disk.h"
+#include "server/cluster/repl/slot_disk_internal.h"
 #include "tests/lib/disk_faults.h"
 #include "tests/lib/scratch.h"
 
@@ -133,7 +133,7 @@ static void append(struct fixture *fx, uint32_t slot, uint32_t len)
     e.rid = (struct cairn_rid){ .session = { 3, slot }, .seq = e.at.pos };
     e.floor = e.at.pos / 2;
     memset(fx->body, (int)(e.at.pos + slot), len);
-    assert_int_equal(cairn_slot_disk_append(fx->disk, slot, &e), 0);
+    assert_int_equal(cairn_slot_disk_append(fx->disk, slot, &e, dice(fx, 2) == 0), 0);
     m->end++;
     m->epoch[m->end] = m->newest_epoch;
     m->len[m->end] = len;
@@ -420,6 +420,39 @@ static void a_log_that_is_gone_is_missed(void **state)
     assert_int_equal(disk_open(fx), 0);
 }
 
+static uint64_t writes(struct fixture *fx)
+{
+    struct cairn_slot_disk_stats stats;
+
+    cairn_slot_disk_stats(fx->disk, &stats);
+    return stats.writes;
+}
+
+/* What nobody waits for goes with what is written sooner, and by itself when nothing is; in order, in any case. */
+static void what_can_wait_is_written_with_others(void **state)
+{
+    struct fixture *fx = *state;
+    struct cairn_log_entry e = { .at = { 1, 1 }, .kind = CAIRN_ENTRY_WRITE, .body = fx->body, .body_len = 100 };
+    struct disk_worker *w = &fx->disk->workers[0];
+
+    assert_int_equal(cairn_slot_disk_append(fx->disk, 0, &e, true), 0);
+    assert_true(cairn_timer_is_running(&w->timer) && !w->soon);
+    e.at.pos++;
+    assert_int_equal(cairn_slot_disk_append(fx->disk, 0, &e, false), 0);
+    assert_true(w->soon);
+    while (writes(fx) == 0)
+        turn(fx);
+    assert_false(cairn_timer_is_running(&w->timer));
+    e.at.pos++;
+    assert_int_equal(cairn_slot_disk_append(fx->disk, 0, &e, true), 0);
+    while (writes(fx) == 1 || w->inflight > 0)
+        turn(fx);
+    assert_int_equal(writes(fx), 2);
+    cairn_slot_disk_close(fx->disk);
+    assert_int_equal(disk_open(fx), 0);
+    assert_int_equal(cairn_slot_disk_end(fx->disk, 0), 3);
+}
+
 /* Too much for the disk to take at once is refused, and what was taken before is whole. */
 static void a_full_queue_refuses(void **state)
 {
@@ -428,13 +461,13 @@ static void a_full_queue_refuses(void **state)
     int rc = 0;
 
     while (rc == 0 && e.at.pos < 100) {
-        rc = cairn_slot_disk_append(fx->disk, 0, &e);
+        rc = cairn_slot_disk_append(fx->disk, 0, &e, false);
         e.at.pos += rc == 0;
     }
     assert_int_equal(rc, CAIRN_E_BUSY);
     assert_int_equal(cairn_slot_disk_end(fx->disk, 0), e.at.pos - 1);
     settle(fx);
-    assert_int_equal(cairn_slot_disk_append(fx->disk, 0, &e), 0);
+    assert_int_equal(cairn_slot_disk_append(fx->disk, 0, &e, false), 0);
     settle(fx);
     assert_int_equal(fx->rc, 0);
     cairn_slot_disk_close(fx->disk);
@@ -583,6 +616,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_trim_that_is_not_written_frees_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(a_trim_that_is_not_durable_frees_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(a_log_that_is_gone_is_missed, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_can_wait_is_written_with_others, setup, teardown),
         cmocka_unit_test_setup_teardown(a_full_queue_refuses, setup, teardown),
         cmocka_unit_test_setup_teardown(a_full_log_comes_free_again, setup, teardown),
         cmocka_unit_test_setup_teardown(a_full_disk_is_waited_for, setup, teardown),
