@@ -10,19 +10,6 @@ static bool worker_is_idle(const struct disk_worker *w)
     return w->gathered_n == 0 && !w->sync_wanted && !w->look_wanted;
 }
 
-/* Each write is a hand-over to another thread and back. */
-static void submit_later(struct disk_worker *w)
-{
-    struct cairn_env *env = &w->loop->env;
-    uint64_t at = cairn_env_now_ns(env) + DISK_GATHER_MS * CAIRN_NS_PER_MS;
-
-    if (!w->soon && w->gathered_n < DISK_GATHER_BYTES &&
-        (cairn_timer_is_running(&w->timer) || cairn_timer_start(env, &w->timer, at) == 0))
-        return;
-    w->soon = true;
-    cairn_env_defer(env, &w->submit);
-}
-
 int slot_disk_gather(struct disk_worker *w, enum slot_record_type type, const void *head, uint32_t head_len,
                      const void *body, uint32_t body_len, bool later)
 {
@@ -50,8 +37,8 @@ int slot_disk_gather(struct disk_worker *w, enum slot_record_type type, const vo
     w->gathered_n = need;
     w->gathered_records += record_bytes;
     atomic_fetch_add(&w->disk->queued, record_bytes);
-    w->soon |= !later;
-    submit_later(w);
+    if (!later || w->gathered_n >= DISK_LATER_BYTES_MAX)
+        cairn_env_defer(&w->loop->env, &w->submit);
     return 0;
 }
 
@@ -93,7 +80,7 @@ static void on_batch_done(struct cairn_commit_op *op)
     for (uint32_t i = 0; i < nsynced; i++)
         d->conf.synced(d->conf.arg, synced[i], rc);
     free(synced);
-    if (w->soon || w->sync_wanted || w->look_wanted || w->stopped != NULL)
+    if (!worker_is_idle(w) || w->stopped != NULL)
         cairn_env_defer(&w->loop->env, &w->submit);
 }
 
@@ -106,15 +93,22 @@ static struct disk_batch *batch_free_one(struct disk_worker *w)
     return NULL;
 }
 
-/* The turn is over, or enough is there: what was gathered goes to the committer, unless as much as may be is there
- * already. */
+/* Nobody waits for the end of a batch but the next one, when all places are taken: so the last of them is told. */
+static bool is_quiet(const struct disk_worker *w, const struct disk_batch *b)
+{
+    return !w->sync_wanted && !w->look_wanted && b->n <= DISK_LATER_BYTES_MAX && w->inflight + 1 < DISK_BATCHES_MAX;
+}
+
+/* The turn is over: what was gathered goes to the committer, unless as much as may be is there already. */
 static void on_gathered(void *arg)
 {
     struct disk_worker *w = arg;
-    struct disk_batch *b = batch_free_one(w);
+    struct disk_batch *b;
     uint8_t *bytes;
     size_t room;
 
+    cairn_commit_collect(w->disk->commit, w->index);
+    b = batch_free_one(w);
     if (w->inflight == 0 && worker_is_idle(w) && w->stopped != NULL) {
         void (*stopped)(void *arg) = w->stopped;
 
@@ -124,8 +118,6 @@ static void on_gathered(void *arg)
     }
     if (b == NULL || worker_is_idle(w))
         return;
-    cairn_timer_stop(&w->loop->env, &w->timer);
-    w->soon = false;
     bytes = b->bytes; /* buffers change places */
     room = b->room;
     b->bytes = w->gathered;
@@ -147,6 +139,7 @@ static void on_gathered(void *arg)
     b->op.worker = w->index;
     b->op.bytes = (uint32_t)b->n;
     b->op.sync = w->sync_wanted;
+    b->op.quiet = is_quiet(w, b);
     b->op.rc = 0;
     w->sync_wanted = w->look_wanted = false;
     w->inflight_bytes += b->n;
@@ -156,14 +149,6 @@ static void on_gathered(void *arg)
     atomic_fetch_add(&w->disk->writes, 1);
     atomic_fetch_add(&w->disk->written_bytes, b->n);
     CAIRN_ASSERT(cairn_commit_submit(w->disk->commit, &b->op) == 0); /* its bounds are ours, for all workers */
-}
-
-static void on_time(void *arg)
-{
-    struct disk_worker *w = arg;
-
-    w->soon = true; /* also if as much as may be is there */
-    on_gathered(w);
 }
 
 void slot_disk_worker_init(struct cairn_slot_disk *d, uint32_t i)
@@ -176,7 +161,6 @@ void slot_disk_worker_init(struct cairn_slot_disk *d, uint32_t i)
     w->batch_number = 1; /* 0: what was read at the start */
     atomic_init(&w->needs, 0);
     cairn_task_init(&w->submit, on_gathered, w);
-    cairn_timer_init(&w->timer, on_time, w);
     for (uint32_t k = 0; k < DISK_BATCHES_MAX; k++) {
         w->batches[k].worker = w;
         w->batches[k].op.done = on_batch_done;

@@ -92,9 +92,8 @@ void cluster_store_start(struct cluster_store *st);
 void cluster_store_stop(struct cluster_store *st, void (*done)(void *arg), void *arg);
 
 void store_slot_init(struct store_slot *s, uint32_t slot, uint64_t applied);
-/** Entries up to @pos are to be applied: applied(), in order, later. @soon: a client waits for the result; otherwise
- * they go with others that are applied soon, or after two milliseconds. */
-void cluster_store_apply(struct cluster_store *st, struct store_slot *s, uint64_t pos, bool soon);
+/** Entries up to @pos are to be applied: applied(), in order, later. */
+void cluster_store_apply(struct cluster_store *st, struct store_slot *s, uint64_t pos);
 
 /* ---- what else struct cairn_replica_ops asks; of a slot one thing at a time ---- */
 

@@ -6,7 +6,7 @@
  *  also go to
  *  ENDED.
  *
- *  IDLE   nothing is to be applied, or the next turn gathers it, or, if nobody waits, a timer does.
+ *  IDLE   nothing is to be applied, or the next turn gathers it.
  *  OPEN   the database of a namespace is being opened.
  *  LOOK   whether a key is there is being asked: of a conditional PUT of a session, whose result goes into the batch. (Of
  *         one without a session the batch itself has the condition.)
@@ -57,32 +57,10 @@ static void gather_later(struct store_apply *a)
         cairn_env_defer(&store_of(a)->loop->env, &a->task);
 }
 
-/* Nobody waits: each batch is a hand-over to another thread and back, whatever is in it. */
-static void gather_in_a_while(struct store_apply *a)
-{
-    struct cairn_env *env = &store_of(a)->loop->env;
-    uint64_t at = cairn_env_now_ns(env) + STORE_GATHER_MS * CAIRN_NS_PER_MS;
-
-    if (a->sm.state != APPLY_IDLE || cairn_list_is_empty(&a->slots) || store_of(a)->stopping)
-        return;
-    if (cairn_timer_is_running(&a->timer) && a->timer.at_ns <= at)
-        return;
-    if (cairn_timer_start(env, &a->timer, at) != 0)
-        gather_later(a);
-}
-
-static void gather_more(struct store_apply *a)
-{
-    if (a->soon)
-        gather_later(a);
-    else
-        gather_in_a_while(a);
-}
-
 /* ---- after a failure ---- */
 
-/* A pause is over, or enough was gathered, or slots that were held are looked at again: while others' entries are under
- * way that has time until then. */
+/* A pause is over, or slots that were held are looked at again: while others' entries are under way that has time
+ * until then. */
 static void on_pause_over(void *arg)
 {
     struct store_apply *a = arg;
@@ -249,9 +227,7 @@ static void gather(void *arg)
         return;
     store_batch_reset(&a->batch);
     a->nresults = a->nchecks = a->checked = 0;
-    a->gathered = 0;
     how = gather_slots(a, &s, &b, &db, &pos);
-    a->soon = how != STORE_ADDED; /* there are more */
     a->looked.known = false;
     if (a->nresults > 0) {
         store_batch_end(&a->batch, CAIRN__WIRE__DURABILITY__DURABILITY_MEMORY);
@@ -289,7 +265,7 @@ static void deliver(struct store_apply *a)
 
         st->conf.ops->applied(r->s, st->conf.ops->entry(r->s, r->pos), r->result);
     }
-    gather_more(a);
+    gather_later(a);
 }
 
 /* The index has the number of who put what a PUT has met. */
@@ -386,17 +362,13 @@ void store_apply_wake(struct cluster_store *st)
     gather_later(&st->apply);
 }
 
-void cluster_store_apply(struct cluster_store *st, struct store_slot *s, uint64_t pos, bool soon)
+void cluster_store_apply(struct cluster_store *st, struct store_slot *s, uint64_t pos)
 {
-    struct store_apply *a = &st->apply;
-
     CAIRN_ASSERT(pos > s->to);
-    a->gathered += (uint32_t)MIN(pos - s->to, (uint64_t)STORE_GATHER_ENTRIES);
-    a->soon |= soon || a->gathered >= STORE_GATHER_ENTRIES;
     s->to = pos;
     if (cairn_list_is_empty(&s->link))
-        cairn_list_add_tail(&a->slots, &s->link);
-    gather_more(a);
+        cairn_list_add_tail(&st->apply.slots, &s->link);
+    gather_later(&st->apply);
 }
 
 /* ---- life ---- */

@@ -17,8 +17,6 @@ enum {
     STORE_ENTRY_OPS_MAX = 260,   /* of one entry: EXPIRE, of a session with all its numbers */
     STORE_SESSION_ROWS = CAIRN_SESSION_WRITES_MAX,
     STORE_RETRY_MS = 100,
-    STORE_GATHER_MS = 2, /* entries whose results nobody waits for gather for so long, or until there are so many */
-    STORE_GATHER_ENTRIES = 256,
     STORE_HOLD_MS = 2000,       /* a slot whose copy does not begin goes on then */
     STORE_VIEWS_MAX = 2,        /* copies that go out, of one worker */
     STORE_SLOT_BYTES = 4,       /* of a key: the slot */
@@ -148,10 +146,8 @@ struct store_apply {
     struct store_batch batch;
     struct store_result *results; /* STORE_BATCH_OPS */
     uint32_t nresults, nchecks, checked;
-    uint32_t *checks;  /* results that met what was there */
-    bool built;        /* the batch is to be sent as it is, perhaps once more */
-    bool soon;         /* somebody waits for entries that are not in a batch yet, or there are many */
-    uint32_t gathered; /* entries that nobody waits for, since the last batch was made */
+    uint32_t *checks; /* results that met what was there */
+    bool built;       /* the batch is to be sent as it is, perhaps once more */
     struct {
         struct store_slot *s;
         uint64_t pos;

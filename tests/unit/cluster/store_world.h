@@ -275,7 +275,7 @@ static inline void apply(struct fixture *fx, uint32_t slot)
     struct log *l = &fx->logs[slot];
 
     if (l->n > l->s.to)
-        cluster_store_apply(fx->store, &l->s, l->n, true);
+        cluster_store_apply(fx->store, &l->s, l->n);
 }
 
 static inline void settle(struct fixture *fx)

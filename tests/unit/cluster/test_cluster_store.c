@@ -197,13 +197,12 @@ static int count_and_crash(char **argv)
     push(fx, CRASH_SLOT, CAIRN_ENTRY_OPEN);
     for (int i = 2; i <= CRASH_ENTRIES; i++)
         push_counting(fx, i);
-    cluster_store_apply(fx->store, &fx->logs[CRASH_SLOT].s, 1, true);
+    cluster_store_apply(fx->store, &fx->logs[CRASH_SLOT].s, 1);
     for (bool over = false; !over;) {
         struct log *l = &fx->logs[CRASH_SLOT];
 
         if (l->s.to < CRASH_ENTRIES)
-            cluster_store_apply(fx->store, &l->s, MIN(l->s.to + 1 + dice(fx, 30), (uint64_t)CRASH_ENTRIES),
-                                dice(fx, 2) == 0);
+            cluster_store_apply(fx->store, &l->s, MIN(l->s.to + 1 + dice(fx, 30), (uint64_t)CRASH_ENTRIES));
         for (uint64_t n = dice(fx, 4); n > 0; n--)
             cairn_loop_turn(&fx->kv.loop, CAIRN_NS_PER_MS);
         if (dice(fx, 40) == 0) {

@@ -1,4 +1,4 @@
-/* The application under replicas: which rows it writes, and when. */
+/* The application under replicas: which rows it writes. */
 #include "tests/unit/cluster/store_world.h"
 
 #include "server/cluster/service/store_internal.h"
@@ -207,38 +207,6 @@ static void the_index_names_what_is_there(void **state)
     end(fx);
 }
 
-/* ---- when ---- */
-
-/* What nobody waits for goes with what somebody waits for, and by itself when there is nothing else. */
-static void entries_that_nobody_waits_for_go_with_others(void **state)
-{
-    struct fixture *fx = *state;
-    struct log *l = &fx->logs[0], *other = &fx->logs[1];
-
-    begin(fx);
-    push_op(fx, 0, STORE_PUT, 0, 7, "a", "one");
-    push_op(fx, 1, STORE_PUT, 0, 7, "b", "one");
-    settle(fx);
-    push_op(fx, 0, STORE_PUT, 0, 7, "a", "two");
-    push_op(fx, 1, STORE_PUT, 0, 7, "b", "two");
-    cluster_store_apply(fx->store, &l->s, 2, false);
-    cluster_store_apply(fx->store, &other->s, 2, true);
-    for (int i = 0; other->applied < 2; i++) {
-        assert_true(i < TURNS_MAX && l->applied == other->applied);
-        cairn_loop_turn(&fx->kv.loop, CAIRN_NS_PER_MS);
-    }
-    assert_int_equal(l->applied, 2);
-    push_op(fx, 0, STORE_PUT, 0, 7, "a", "three");
-    cluster_store_apply(fx->store, &l->s, 3, false);
-    assert_true(cairn_timer_is_running(&fx->store->apply.timer)); /* not the next turn, but that */
-    for (int i = 0; l->applied < 3; i++) {
-        assert_true(i < TURNS_MAX);
-        cairn_loop_turn(&fx->kv.loop, CAIRN_NS_PER_MS);
-    }
-    assert_string_equal(record_of(fx, 7, "a"), "three");
-    end(fx);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -247,7 +215,6 @@ int main(void)
         BOTH(a_wiped_slot_writes_its_rows_again),
         BOTH(a_batch_that_was_not_done_is_not_remembered),
         BOTH(the_index_names_what_is_there),
-        BOTH(entries_that_nobody_waits_for_go_with_others),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

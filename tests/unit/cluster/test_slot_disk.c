@@ -1,5 +1,5 @@
 /* The slot logs of a node on one device, against a model of them: many logs, starts, forgetting, failures. */
-#include "server/cluster/repl/slot_disk_internal.h"
+#include "server/cluster/repl/slot_disk.h"
 #include "tests/lib/disk_faults.h"
 #include "tests/lib/scratch.h"
 
@@ -123,7 +123,8 @@ static int teardown(void **state)
     return 0;
 }
 
-static void append(struct fixture *fx, uint32_t slot, uint32_t len)
+static void append_by(struct fixture *fx, uint32_t slot, uint32_t len,
+                      int (*how)(struct cairn_slot_disk *d, uint32_t slot, const struct cairn_log_entry *e))
 {
     struct model *m = &fx->model[slot];
     struct cairn_log_entry e = { .kind = CAIRN_ENTRY_WRITE, .sync = true, .body = fx->body, .body_len = len };
@@ -133,10 +134,15 @@ static void append(struct fixture *fx, uint32_t slot, uint32_t len)
     e.rid = (struct cairn_rid){ .session = { 3, slot }, .seq = e.at.pos };
     e.floor = e.at.pos / 2;
     memset(fx->body, (int)(e.at.pos + slot), len);
-    assert_int_equal(cairn_slot_disk_append(fx->disk, slot, &e, dice(fx, 2) == 0), 0);
+    assert_int_equal(how(fx->disk, slot, &e), 0);
     m->end++;
     m->epoch[m->end] = m->newest_epoch;
     m->len[m->end] = len;
+}
+
+static void append(struct fixture *fx, uint32_t slot, uint32_t len)
+{
+    append_by(fx, slot, len, dice(fx, 3) == 0 ? cairn_slot_disk_append_later : cairn_slot_disk_append);
 }
 
 static void check(struct fixture *fx)
@@ -420,39 +426,6 @@ static void a_log_that_is_gone_is_missed(void **state)
     assert_int_equal(disk_open(fx), 0);
 }
 
-static uint64_t writes(struct fixture *fx)
-{
-    struct cairn_slot_disk_stats stats;
-
-    cairn_slot_disk_stats(fx->disk, &stats);
-    return stats.writes;
-}
-
-/* What nobody waits for goes with what is written sooner, and by itself when nothing is; in order, in any case. */
-static void what_can_wait_is_written_with_others(void **state)
-{
-    struct fixture *fx = *state;
-    struct cairn_log_entry e = { .at = { 1, 1 }, .kind = CAIRN_ENTRY_WRITE, .body = fx->body, .body_len = 100 };
-    struct disk_worker *w = &fx->disk->workers[0];
-
-    assert_int_equal(cairn_slot_disk_append(fx->disk, 0, &e, true), 0);
-    assert_true(cairn_timer_is_running(&w->timer) && !w->soon);
-    e.at.pos++;
-    assert_int_equal(cairn_slot_disk_append(fx->disk, 0, &e, false), 0);
-    assert_true(w->soon);
-    while (writes(fx) == 0)
-        turn(fx);
-    assert_false(cairn_timer_is_running(&w->timer));
-    e.at.pos++;
-    assert_int_equal(cairn_slot_disk_append(fx->disk, 0, &e, true), 0);
-    while (writes(fx) == 1 || w->inflight > 0)
-        turn(fx);
-    assert_int_equal(writes(fx), 2);
-    cairn_slot_disk_close(fx->disk);
-    assert_int_equal(disk_open(fx), 0);
-    assert_int_equal(cairn_slot_disk_end(fx->disk, 0), 3);
-}
-
 /* Too much for the disk to take at once is refused, and what was taken before is whole. */
 static void a_full_queue_refuses(void **state)
 {
@@ -461,18 +434,63 @@ static void a_full_queue_refuses(void **state)
     int rc = 0;
 
     while (rc == 0 && e.at.pos < 100) {
-        rc = cairn_slot_disk_append(fx->disk, 0, &e, false);
+        rc = cairn_slot_disk_append(fx->disk, 0, &e);
         e.at.pos += rc == 0;
     }
     assert_int_equal(rc, CAIRN_E_BUSY);
     assert_int_equal(cairn_slot_disk_end(fx->disk, 0), e.at.pos - 1);
     settle(fx);
-    assert_int_equal(cairn_slot_disk_append(fx->disk, 0, &e, false), 0);
+    assert_int_equal(cairn_slot_disk_append(fx->disk, 0, &e), 0);
     settle(fx);
     assert_int_equal(fx->rc, 0);
     cairn_slot_disk_close(fx->disk);
     assert_int_equal(disk_open(fx), 0);
     assert_int_equal(cairn_slot_disk_end(fx->disk, 0), e.at.pos);
+}
+
+static uint64_t written_bytes(struct fixture *fx)
+{
+    struct cairn_slot_disk_stats stats;
+
+    cairn_slot_disk_stats(fx->disk, &stats);
+    return stats.written_bytes;
+}
+
+/* @n more bytes of records are on their way to the disk after a few turns, and no others. */
+static void expect_written(struct fixture *fx, uint64_t before, uint64_t n)
+{
+    for (int i = 0; i < 10; i++)
+        turn(fx);
+    assert_int_equal(written_bytes(fx), before + n);
+}
+
+/* What may wait is written with what may not, whichever of the worker's slots that is of, or when enough of it is there,
+ * or when it is asked for. */
+static void what_may_wait_is_written_with_others(void **state)
+{
+    enum { LEN = 1000, RECORD = 8 + 56 + LEN, MAX = 64 << 10 };
+    struct fixture *fx = *state;
+    uint64_t before = written_bytes(fx);
+    uint32_t n = 0;
+
+    append_by(fx, 0, LEN, cairn_slot_disk_append_later);
+    append_by(fx, 2, LEN, cairn_slot_disk_append_later);
+    append_by(fx, 1, LEN, cairn_slot_disk_append_later); /* of the other worker */
+    expect_written(fx, before, 0);
+    append_by(fx, 4, LEN, cairn_slot_disk_append);
+    expect_written(fx, before, 3 * RECORD);
+    cairn_slot_disk_write(fx->disk, 0); /* has nothing more */
+    expect_written(fx, before, 3 * RECORD);
+    cairn_slot_disk_write(fx->disk, 1);
+    expect_written(fx, before, 4 * RECORD);
+    for (before = written_bytes(fx); n * RECORD < MAX; n++)
+        append_by(fx, 0, LEN, cairn_slot_disk_append_later);
+    expect_written(fx, before, n * RECORD);
+    append_by(fx, 0, LEN, cairn_slot_disk_append_later);
+    settle_one(fx, 2); /* a sync of any slot of the worker takes all along */
+    assert_int_equal(written_bytes(fx), before + (n + 1) * RECORD);
+    append_by(fx, 0, LEN, cairn_slot_disk_append_later);
+    again(fx);
 }
 
 /* ---- a full disk ---- */
@@ -611,12 +629,12 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_start_finds_every_log_as_it_was, setup, teardown),
         cmocka_unit_test_setup_teardown(random_changes_survive_starts, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_may_wait_is_written_with_others, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_trimmed_is_given_back, setup, teardown),
         cmocka_unit_test_setup_teardown(an_idle_worker_keeps_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(a_trim_that_is_not_written_frees_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(a_trim_that_is_not_durable_frees_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(a_log_that_is_gone_is_missed, setup, teardown),
-        cmocka_unit_test_setup_teardown(what_can_wait_is_written_with_others, setup, teardown),
         cmocka_unit_test_setup_teardown(a_full_queue_refuses, setup, teardown),
         cmocka_unit_test_setup_teardown(a_full_log_comes_free_again, setup, teardown),
         cmocka_unit_test_setup_teardown(a_full_disk_is_waited_for, setup, teardown),
