@@ -156,7 +156,7 @@ static void a_batch_that_was_not_done_is_not_remembered(void **state)
     drop.name = (char *)(uintptr_t) "ns/8";
     kv_node_ask(&fx->kv, CAIRN__WIRE__KV_METHOD__KV_DROP, &drop.base, &a);
     assert_int_equal(a.rc, 0);
-    fx->gone = 8;
+    fx->gone[0] = 8;
     put_numbered(fx, 0, 2, "a", "two");
     in_session(fx, 0, push_op(fx, 0, STORE_PUT, 0, 8, "b", "three"), 3, 1);
     settle(fx);
