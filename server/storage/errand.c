@@ -6,6 +6,8 @@
 
 #include <time.h>
 
+enum { SILENT_MS = 2000 }; /* so long the end waits without a word */
+
 /* False: it is @until_ns. */
 static bool wait_until(struct cairn_errand *e, uint64_t until_ns)
 {
@@ -101,9 +103,16 @@ bool cairn_errand_await(struct cairn_errand *e, uint32_t wait_ms)
 
 void cairn_errand_fini(struct cairn_errand *e)
 {
+    uint64_t until_ns = cairn_monotonic_ns() + SILENT_MS * CAIRN_NS_PER_MS;
+
     pthread_mutex_lock(&e->mutex);
     e->ending = true;
     pthread_cond_broadcast(&e->cond);
+    while (e->begun > e->ended && wait_until(e, until_ns)) {
+    }
+    if (e->begun > e->ended)
+        cairn_log_warn("the end waits for a disk that does not answer, or is slow: work on it has taken %u s",
+                       (unsigned)((cairn_monotonic_ns() - e->begun_ns) / CAIRN_NS_PER_S));
     pthread_mutex_unlock(&e->mutex);
     if (e->has_thread)
         pthread_join(e->thread, NULL);

@@ -31,7 +31,9 @@ void cairn_errand_ask(struct cairn_errand *e);
 /** Asks, and waits until that is done: @wait_ms at most, and not at all if what is under way has taken longer already.
  * True: it was done from its beginning since the call. Any thread. */
 bool cairn_errand_await(struct cairn_errand *e, uint32_t wait_ms);
-/** Waits for work that runs; what is only wanted is not done any more. */
+/** Waits for work that runs, whose memory is the caller's; what is only wanted is not done any more. Work that a dead
+ * disk holds cannot be ended, nor can its process before the disk answers: after a while the log says what is waited
+ * for. */
 void cairn_errand_fini(struct cairn_errand *e);
 
 #endif

@@ -124,6 +124,7 @@ STORIES = {
     "M_READ_BEFORE_APPLIED": (REPLICA_STORIES, "reads_wait_until_the_log_is_applied"),
     "M_CUT_NOT_SYNCED": (REPLICA_STORIES, "cut_is_on_disk_before_the_ack"),
     "M_JOIN_DROP": (REPLICA_STORIES, "refused_joiner_is_waited_for"),
+    "M_COPY_PARTIAL_JOINS": (REPLICA_STORIES, "who_has_part_of_a_copy_takes_no_entries"),
     "M_CLEAN_ON_HEARSAY": (REPLICA_STORIES, "who_has_no_lease_cleans_nothing"),
     "M_RECOVER_NEW_DISK": (COORD_STORIES, "new_disk_is_no_candidate"),
     "M_REMOVE_BY_THE_DEAD": (COORD_STORIES, "the_dead_remove_nobody"),
@@ -137,7 +138,7 @@ def flags(build):
 
 
 def compile_with(work, build, test, exe):
-    cores = ("coord*.c", "replica*.c", "sessions*.c", "slot_log.c", "repl_wire*.c")  # what else is there does I/O, and the walks do not use it
+    cores = ("coord*.c", "replica*.c", "sessions*.c", "slot_log.c", "repl_wire.c", "repl_wire_coord.c", "repl_wire_record.c")  # what else is there does I/O, and the walks do not use it
     sources = sorted(str(p) for pattern in cores for p in (work / REPL).glob(pattern))
     sources += sorted(str(p) for p in (work / "tests/sim").glob("repl_*.c"))
     sources += [str(work / "tests/sim" / n) for n in ("world.c", "linear.c")] + [str(test)]

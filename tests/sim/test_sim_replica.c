@@ -488,6 +488,21 @@ static void who_has_no_lease_cleans_nothing(void **state)
     cairn_replica_on_wiped(&b->r);
 }
 
+/* M_COPY_PARTIAL_JOINS. What is here is part of a copy: entries that would fit behind it are not taken, and the primary
+ * hears why. */
+static void who_has_part_of_a_copy_takes_no_entries(void **state)
+{
+    struct bench *b = *state;
+
+    cairn_replica_restore_partial(&b->r);
+    learn(b, 1, CAIRN_SLOT_ACTIVE, n1, WITH(n2));
+    append(b, n1, 1, (struct cairn_at){ 0 }, start_of(1, 1), 1);
+    disk(b);
+    assert_int_equal(b->end, 0);
+    assert_int_equal(b->said[CAIRN_REPL_ACK], 0);
+    assert_true(b->said[CAIRN_REPL_MATCH] > 0 && b->last[CAIRN_REPL_MATCH].partial);
+}
+
 static void copied(struct bench *b, struct cairn_who from, uint64_t number)
 {
     cairn_replica_receive(&b->r, &(struct cairn_repl_msg){ .kind = CAIRN_REPL_COPIED,
@@ -549,6 +564,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(alone_it_waits_for_nobody, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(who_is_left_alone_waits_for_its_log, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(who_has_no_lease_cleans_nothing, bench_begin, bench_end),
+        cmocka_unit_test_setup_teardown(who_has_part_of_a_copy_takes_no_entries, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(commits_are_heard_without_room, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(what_was_said_before_a_copy_is_void, bench_begin, bench_end),
     };
