@@ -268,5 +268,10 @@ static inline bool cairn_replica_is_primary(const struct cairn_replica *r)
 {
     return r->sm.state >= REPLICA_TAKEOVER && r->sm.state <= REPLICA_RELEASED;
 }
+/** As process @inc, in @epoch: it alone says of what it named there that it is no more. */
+static inline bool cairn_replica_leads(const struct cairn_replica *r, uint64_t epoch, uint64_t inc)
+{
+    return r->rec.epoch == epoch && r->self.inc == inc && cairn_replica_is_primary(r);
+}
 
 #endif

@@ -349,9 +349,9 @@ static void take(struct arrival *x)
     cairn_arena_init(&a, 1 << 20);
     x->rc = cairn_wire_repl_get((const Cairn__Wire__ReplMessage *)x->rq->msg, x->rq->payload, x->rq->payload_len, &a,
                                 &m, &x->err);
-    if (x->rc == 0 && !x->to->stopping && x->to->slots != NULL && side_fetch_admit(x->to, &m)) {
+    if (x->rc == 0 && !x->to->stopping && x->to->slots != NULL && cluster_fetch_admit(&x->to->fetches, &m)) {
         cluster_slots_receive(x->to->slots, &m);
-        side_fetch_taken(x->to, &m);
+        cluster_fetch_taken(&x->to->fetches, &m);
     }
     cairn_arena_reset(&a);
 }

@@ -334,8 +334,7 @@ bool cluster_slots_leads(struct cluster_slots *w, uint32_t slot, uint64_t epoch,
 {
     struct slot *s = slots_find_live(w, slot);
 
-    return s != NULL && s->replica.rec.epoch == epoch && s->replica.self.inc == inc &&
-           cairn_replica_is_primary(&s->replica);
+    return s != NULL && cairn_replica_leads(&s->replica, epoch, inc);
 }
 
 int cluster_slots_each_entry(struct cluster_slots *w, void (*fn)(void *arg, const struct cairn_log_entry *e), void *arg)
