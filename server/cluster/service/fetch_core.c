@@ -26,8 +26,7 @@ static bool fetch_invariant(const struct cairn_sm *sm)
 {
     const struct cluster_fetch *f = CONTAINER_OF(sm, const struct cluster_fetch, sm);
 
-    return CAIRN_HOLDS(f->has_memory == (sm->state == FETCH_READ || sm->state == FETCH_PUT) ||
-                       cairn_sm_is_final(sm)) &&
+    return CAIRN_HOLDS(f->has_memory == (sm->state == FETCH_READ || sm->state == FETCH_PUT) || cairn_sm_is_final(sm)) &&
            CAIRN_HOLDS(f->set->nbuffers <= FETCHES_BUFFERS) &&
            CAIRN_HOLDS(sm->state != FETCH_READ ||
                        cluster_fetches__reads(f->set, f->source, false) <= FETCHES_OF_SOURCE) &&
@@ -113,8 +112,7 @@ static void fetch_found(struct cluster_fetch *f, const struct fetch_found *x)
     else if (cluster_fetch__believes(f))
         clear_start(f, other ? "of another length" : "damaged");
     else
-        cluster_fetch__end(f,
-                           cairn_err_set(&f->err, CAIRN_E_CORRUPT, "what is here is damaged, or of another length"));
+        cluster_fetch__end(f, cairn_err_set(&f->err, CAIRN_E_CORRUPT, "what is here is damaged, or of another length"));
 }
 
 void cluster_fetch_on_looked(struct cluster_fetch *f, int rc, const struct fetch_found *found)
@@ -165,9 +163,7 @@ bool cluster_fetch_is_here(struct cluster_fetches *s, const struct fetch_want *w
 void cluster_fetches_init(struct cluster_fetches *s, const struct cluster_fetch_ops *ops, struct cairn_env *env,
                           struct cairn_sm_set *machines, struct cluster_regions *regions, uint64_t node)
 {
-    *s = (struct cluster_fetches){
-        .ops = ops, .env = env, .machines = machines, .regions = regions, .node = node
-    };
+    *s = (struct cluster_fetches){ .ops = ops, .env = env, .machines = machines, .regions = regions, .node = node };
     cairn_list_init(&s->all);
     cairn_list_init(&s->reads);
     cairn_timer_init(&s->timer, cluster_fetches__tick, s);

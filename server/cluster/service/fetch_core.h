@@ -84,9 +84,9 @@ typedef void fetch_named_fn(void *arg, uint64_t owner, struct cairn_record_regio
  * later, never within the call. */
 struct cluster_fetch_ops {
     struct cluster_fetch *(*make)(struct cluster_fetches *s); /* zeroed; NULL: no more of them now */
-    void (*over)(struct cluster_fetch *f);                    /* it is done or has failed, and is the caller's to free */
-    void (*look)(struct cluster_fetch *f);                    /* what is here under its name */
-    void (*clear)(struct cluster_fetch *f);                   /* it is removed, on disk */
+    void (*over)(struct cluster_fetch *f);  /* it is done or has failed, and is the caller's to free */
+    void (*look)(struct cluster_fetch *f);  /* what is here under its name */
+    void (*clear)(struct cluster_fetch *f); /* it is removed, on disk */
     /** Memory for it, and @f->source is asked to write its bytes there. Not 0: nothing was begun. */
     int (*read)(struct cluster_fetch *f);
     int (*put)(struct cluster_fetch *f);        /* what was read is stored, on disk; likewise */

@@ -342,7 +342,9 @@ int cluster_slots_each_entry(struct cluster_slots *w, void (*fn)(void *arg, cons
     if (!w->started)
         return CAIRN_E_BUSY;
     for (uint32_t i = 0; i < w->room; i++) {
-        if (w->all[i] != NULL && w->all[i]->store.job != NULL)
+        const struct slot *s = w->all[i];
+
+        if (s != NULL && (s->store.job != NULL || (s->begun && cairn_replica_may_come_back(&s->replica))))
             return CAIRN_E_BUSY;
     }
     for (uint32_t i = 0; i < w->room; i++) {
