@@ -410,7 +410,7 @@ bool repl_world_wipe(struct repl_world *rw, uint32_t node)
     for (uint32_t i = 0; i < rw->conf.slots; i++) {
         bool named = cairn_slot_places(&rw->stored[i], node); /* its JOIN may be on the way */
 
-        if (cairn_timer_is_running(&rw->stores[i].timer)) {
+        if (rw->coord.slots[i].storing) { /* or it is not known whether it was stored, and it will be made again */
             named |= cairn_slot_names(&rw->stores[i].rec, node);
             if (named && !has_other_disk(rw, &rw->stores[i].rec, node))
                 return false;
