@@ -116,7 +116,8 @@ MISTAKES = {
                            ("tests/sim/repl_sweep.c", "look_at_RECORDS", "look_at_records")],
     "M_GC_BEFORE_A_CUT": [(REPL + "replica.h", "return r->cut_pos > r->log.synced;", "return false;")],
     "M_FREE_BEFORE_SYNC": [("tests/sim/repl_sweep.c", "if (!all_is_durable(n)) {", "if (false) {")],
-    "M_CLEAR_ON_RUMOUR": [(CORE, "else if (cluster_fetch__believes(f))", "else if (true)")],
+    "M_CLEAR_ON_RUMOUR": [(CORE, "else if (cluster_fetch__believes(f))", "else if (true)"),
+                          (CORE, "&&\n           CAIRN_HOLDS(sm->state != FETCH_CLEAR || f->want.named)", "")],
 }
 
 
