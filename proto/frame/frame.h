@@ -32,7 +32,8 @@ enum cairn_frame_kind {
 enum cairn_frame_flags {
     CAIRN_FRAME_CRC_PAYLOAD = 1, /* crc covers the payload */
     CAIRN_FRAME_RETRY = 2,       /* a request that may have been sent before */
-    CAIRN_FRAME_FLAGS_ALL = 3
+    CAIRN_FRAME_TOLD = 4,        /* a request that nobody answers, whatever becomes of it; its `id` says nothing */
+    CAIRN_FRAME_FLAGS_ALL = 7
 };
 
 struct cairn_frame {

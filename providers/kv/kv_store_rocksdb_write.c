@@ -3,7 +3,10 @@
  * Whether a conditional put finds its key is decided here, on the one thread that writes, against the engine and what
  * the same group did before; so conditions are atomic without a lock on keys. What a group touched is remembered by a
  * 128-bit hash under a secret seed: two keys that share it are not to be expected in the life of the universe. Groups
- * without conditions, the usual ones, skip all that. */
+ * without conditions, the usual ones, skip all that.
+ *
+ * A batch lies in one table in the end, however large. What the engine needs of room on the disk is reckoned in tables
+ * of a write buffer (rocks.c), so a group that is much larger is written as several batches. */
 #include "providers/kv/kv_store_rocksdb.h"
 
 #include <stdlib.h>
@@ -19,6 +22,7 @@ enum {
     TOUCHED_ROOM_MIN = 256,
     TOUCHED_ROOM_KEPT = 16384,
     RECOVERY_LOOK_MS = 50,
+    BATCHES_OF_BUFFER = 4, /* a batch is this part of the engine's write buffer, and what one key has */
 };
 
 struct touched {
@@ -91,8 +95,9 @@ struct group {
     uint64_t now_ns;
     int rc; /* why the rest of it is not carried out; 0: it is */
 
-    /* The run: neighbours that all go through the log, or all past it. */
+    /* The run: neighbours that all go through the log, or all past it, and into one batch. */
     struct cairn_link *run; /* its first; NULL: none has begun */
+    uint32_t run_key;       /* from which key of its first on; those before are stored */
     bool logged, nothing;   /* nothing: all of it was refused */
 };
 
@@ -124,6 +129,70 @@ static int decide(struct group *g, struct cairn_kv_write *w, const struct cairn_
     return rc;
 }
 
+/* The engine looks once in 5 s whether there is room again: meanwhile nothing else could be written either. */
+int cairn_kv__rocksdb_write_freeing(struct cairn_kv_store *st, struct cairn_rocks_batch *b, enum cairn_rocks_log log)
+{
+    static const struct timespec look = { .tv_nsec = RECOVERY_LOOK_MS * CAIRN_NS_PER_MS };
+    int rc;
+
+    cairn_spare_before_removal(st->spare);
+    rc = cairn_rocks_write(st->rocks, b, log);
+    while (rc == CAIRN_E_NOSPACE && cairn_spare_lend(st->spare)) {
+        nanosleep(&look, NULL);
+        rc = cairn_rocks_write(st->rocks, b, log);
+    }
+    if (rc == 0 && cairn_spare_refuses(st->spare))
+        cairn_errand_ask(&st->reclaim);
+    return rc;
+}
+
+static struct cairn_commit_op *op_of(struct cairn_link *l)
+{
+    return CONTAINER_OF(l, struct cairn_commit_op, link);
+}
+
+/* The operation's keys from @from on are not stored; those before are. */
+static void refuse_from(struct cairn_link *l, uint32_t from, int rc)
+{
+    struct cairn_kv_write *w = write_of(l);
+
+    if (op_of(l)->rc != 0)
+        return;
+    if (from == 0)
+        op_of(l)->rc = rc;
+    for (uint32_t i = from; i < w->n; i++) {
+        if (w->status[i] == 0)
+            w->status[i] = rc;
+    }
+}
+
+/* Writes the run, which ends before key @end_key of @end. When it fails nothing of it was written, and what is decided
+ * later may rest on it. */
+static void run_write(struct group *g, struct cairn_link *end, uint32_t end_key)
+{
+    enum cairn_rocks_log log = g->logged ? CAIRN_ROCKS_LOGGED : CAIRN_ROCKS_UNLOGGED;
+    int rc = 0;
+
+    if (!g->nothing) /* an empty batch is a record, too */
+        rc = g->freeing ? cairn_kv__rocksdb_write_freeing(g->st, g->st->batch, log)
+                        : cairn_rocks_write(g->st->rocks, g->st->batch, log);
+    cairn_rocks_batch_clear(g->st->batch);
+    g->nothing = true;
+    if (rc == 0)
+        return;
+    g->rc = rc;
+    for (struct cairn_link *l = g->run; l != end; l = l->next)
+        refuse_from(l, l == g->run ? g->run_key : 0, rc);
+    if (end_key > 0)
+        refuse_from(end, end == g->run ? g->run_key : 0, rc);
+}
+
+/* Whether the run is to end before the next key. */
+static bool run_is_long(const struct group *g)
+{
+    return cairn_rocks_batch_bytes(g->st->batch) >= cairn_rocks_write_buffer(g->st->rocks) / BATCHES_OF_BUFFER;
+}
+
 static void apply_entry(struct group *g, struct cairn_kv_write *w, uint32_t i, const struct cairn_kv_entry *e,
                         const uint8_t *value)
 {
@@ -149,16 +218,29 @@ static void apply_entry(struct group *g, struct cairn_kv_write *w, uint32_t i, c
 
 /* Of a batch of several databases all is written or nothing: whoever cannot tell whether a key is there undoes the
  * rest. Then what the group has touched is not known any more, and those behind come again. */
-static int apply_entries(struct group *g, struct cairn_kv_write *w)
+static int apply_entries(struct group *g, struct cairn_link *l)
 {
+    struct cairn_kv_write *w = write_of(l);
     const uint8_t *value = w->values;
     bool may_fail = w->entries != NULL && is_conditional(w);
 
+    for (uint32_t i = 0; i < w->n; i++)
+        w->status[i] = 0;
     if (may_fail)
         cairn_rocks_batch_mark(g->st->batch);
     for (uint32_t i = 0; i < w->n; i++) {
         struct cairn_kv_entry e = cairn_kv_write_entry(w, i);
 
+        if ((i == 0 || w->entries == NULL) && run_is_long(g)) {
+            run_write(g, l, i);
+            if (g->rc != 0) {
+                refuse_from(l, i, g->rc);
+                return op_of(l)->rc;
+            }
+            g->run = l;
+            g->run_key = i;
+            g->nothing = false;
+        }
         apply_entry(g, w, i, &e, value);
         if (may_fail && w->status[i] != 0 && w->status[i] != CAIRN_E_EXISTS) {
             cairn_rocks_batch_undo(g->st->batch);
@@ -218,48 +300,6 @@ static void group_look(struct group *g, struct cairn_link *group)
         g->st->touched_room = 0;
 }
 
-/* The engine looks once in 5 s whether there is room again: meanwhile nothing else could be written either. */
-int cairn_kv__rocksdb_write_freeing(struct cairn_kv_store *st, struct cairn_rocks_batch *b, enum cairn_rocks_log log)
-{
-    static const struct timespec look = { .tv_nsec = RECOVERY_LOOK_MS * CAIRN_NS_PER_MS };
-    int rc;
-
-    cairn_spare_before_removal(st->spare);
-    rc = cairn_rocks_write(st->rocks, b, log);
-    while (rc == CAIRN_E_NOSPACE && cairn_spare_lend(st->spare)) {
-        nanosleep(&look, NULL);
-        rc = cairn_rocks_write(st->rocks, b, log);
-    }
-    if (rc == 0 && cairn_spare_refuses(st->spare))
-        cairn_errand_ask(&st->reclaim);
-    return rc;
-}
-
-static struct cairn_commit_op *op_of(struct cairn_link *l)
-{
-    return CONTAINER_OF(l, struct cairn_commit_op, link);
-}
-
-/* Writes the run, which ends before @end. When it fails nothing of it was written, and what is decided later may rest
- * on it. */
-static void run_write(struct group *g, const struct cairn_link *end)
-{
-    enum cairn_rocks_log log = g->logged ? CAIRN_ROCKS_LOGGED : CAIRN_ROCKS_UNLOGGED;
-    int rc = 0;
-
-    if (!g->nothing) /* an empty batch is a record, too */
-        rc = g->freeing ? cairn_kv__rocksdb_write_freeing(g->st, g->st->batch, log)
-                        : cairn_rocks_write(g->st->rocks, g->st->batch, log);
-    if (rc != 0) {
-        g->rc = rc;
-        for (struct cairn_link *l = g->run; l != end; l = l->next) {
-            if (op_of(l)->rc == 0)
-                op_of(l)->rc = rc;
-        }
-    }
-    cairn_rocks_batch_clear(g->st->batch);
-}
-
 /* What skips the log must not get into it in company of what does not: after a crash it would be there though earlier
  * writes, which skipped the log alone, are not. */
 void cairn_kv__rocksdb_apply(void *store, struct cairn_link *group)
@@ -273,25 +313,26 @@ void cairn_kv__rocksdb_apply(void *store, struct cairn_link *group)
     pthread_mutex_lock(&st->applying);
     CAIRN_LIST_FOREACH (l, group) {
         struct cairn_commit_op *op = op_of(l);
-        struct cairn_kv_write *w = write_of(l);
-        bool logged = w->durability != CAIRN__WIRE__DURABILITY__DURABILITY_MEMORY;
+        bool logged = write_of(l)->durability != CAIRN__WIRE__DURABILITY__DURABILITY_MEMORY;
 
         if (g.run != NULL && logged != g.logged) {
-            run_write(&g, l);
+            run_write(&g, l, 0);
             g.run = NULL;
         }
         if (g.run == NULL) {
             g.run = l;
+            g.run_key = 0;
             g.logged = logged;
             g.nothing = true;
         }
-        op->rc = g.rc != 0 ? g.rc : still_wanted(&g, w);
-        if (op->rc == 0)
-            op->rc = apply_entries(&g, w);
-        g.nothing &= op->rc != 0;
+        op->rc = g.rc != 0 ? g.rc : still_wanted(&g, write_of(l));
+        if (op->rc == 0) {
+            g.nothing = false;
+            op->rc = apply_entries(&g, l);
+        }
     }
     if (g.run != NULL)
-        run_write(&g, group);
+        run_write(&g, group, 0);
     pthread_mutex_unlock(&st->applying);
 }
 

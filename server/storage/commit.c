@@ -10,6 +10,7 @@
 #include "sdk/core/base/log.h"
 
 #include <errno.h>
+#include <semaphore.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -29,7 +30,8 @@ struct lane {
 struct cairn_commit {
     struct cairn_commit_conf conf;
     pthread_mutex_t mutex;
-    pthread_cond_t work, sync_work;
+    sem_t work; /* posted for a committer that waits; a condition would make it wake nobody when it unlocks the mutex */
+    pthread_cond_t sync_work;
     struct cairn_link queue, syncing; /* under mutex, as all below */
     uint32_t nsyncing, expected;      /* expected: so many may come back for the next sync */
     uint64_t sync_ns;                 /* what the last one took */
@@ -44,15 +46,16 @@ struct cairn_commit {
 
 /* ---- answers, on their way to the loops ---- */
 
-static void on_deliver(void *arg)
+/* @delivery: it is the one that was posted. */
+static void lane_deliver(struct lane *lane, bool delivery)
 {
-    struct lane *lane = arg;
     struct cairn_link done, *l;
 
     cairn_list_init(&done);
     pthread_mutex_lock(&lane->mutex);
     cairn_list_splice(&done, &lane->done);
-    lane->posted = false;
+    if (delivery)
+        lane->posted = false;
     pthread_mutex_unlock(&lane->mutex);
     while ((l = cairn_list_pop(&done)) != NULL) {
         struct cairn_commit_op *op = CONTAINER_OF(l, struct cairn_commit_op, link);
@@ -61,14 +64,24 @@ static void on_deliver(void *arg)
     }
 }
 
+static void on_deliver(void *arg)
+{
+    lane_deliver(arg, true);
+}
+
 static void lane_finish(struct lane *lane, struct cairn_link *ops)
 {
-    bool post;
+    bool post = false;
 
+    CAIRN_LIST_FOREACH (l, ops) {
+        const struct cairn_commit_op *op = CONTAINER_OF(l, struct cairn_commit_op, link);
+
+        post |= !op->quiet || op->rc != 0;
+    }
     pthread_mutex_lock(&lane->mutex);
     cairn_list_splice(&lane->done, ops);
-    post = !lane->posted;
-    lane->posted = true;
+    post &= !lane->posted;
+    lane->posted |= post;
     pthread_mutex_unlock(&lane->mutex);
     if (post)
         cairn_loop_post(lane->loop, &lane->deliver);
@@ -138,6 +151,39 @@ static uint32_t group_pick_syncs(struct cairn_link *group, struct cairn_link *to
     return n;
 }
 
+/* Under the mutex, but while it waits. */
+static void committer_wait(struct cairn_commit *c)
+{
+    c->committer_waits = true;
+    pthread_mutex_unlock(&c->mutex);
+    while (sem_wait(&c->work) != 0)
+        CAIRN_ASSERT(errno == EINTR);
+    pthread_mutex_lock(&c->mutex);
+}
+
+/* Under the mutex. True: it is to be posted to, once. */
+static bool committer_wakes(struct cairn_commit *c)
+{
+    bool waits = c->committer_waits;
+
+    c->committer_waits = false;
+    return waits;
+}
+
+static void committer_stop(struct cairn_commit *c)
+{
+    bool wake;
+
+    pthread_mutex_lock(&c->mutex);
+    c->stop = true;
+    wake = committer_wakes(c);
+    pthread_cond_signal(&c->sync_work);
+    pthread_mutex_unlock(&c->mutex);
+    if (wake)
+        sem_post(&c->work);
+    pthread_join(c->committer, NULL);
+}
+
 static void *committer_run(void *arg)
 {
     struct cairn_commit *c = arg;
@@ -151,11 +197,8 @@ static void *committer_run(void *arg)
     for (;;) {
         uint32_t n, nsyncs;
 
-        while (cairn_list_is_empty(&c->queue) && !c->stop) {
-            c->committer_waits = true;
-            pthread_cond_wait(&c->work, &c->mutex);
-        }
-        c->committer_waits = false;
+        while (cairn_list_is_empty(&c->queue) && !c->stop)
+            committer_wait(c);
         n = group_take(c, &group);
         if (n == 0)
             break;
@@ -251,11 +294,10 @@ static void on_hand_over(void *arg)
 
     pthread_mutex_lock(&c->mutex);
     cairn_list_splice(&c->queue, &lane->gathered);
-    wake = c->committer_waits;
-    c->committer_waits = false;
+    wake = committer_wakes(c);
     pthread_mutex_unlock(&c->mutex);
     if (wake)
-        pthread_cond_signal(&c->work);
+        sem_post(&c->work);
 }
 
 int cairn_commit_submit(struct cairn_commit *c, struct cairn_commit_op *op)
@@ -279,6 +321,11 @@ int cairn_commit_submit(struct cairn_commit *c, struct cairn_commit_op *op)
 busy:
     atomic_fetch_sub(&c->waiting, 1);
     return CAIRN_E_BUSY;
+}
+
+void cairn_commit_collect(struct cairn_commit *c, uint32_t worker)
+{
+    lane_deliver(&c->lanes[worker], false);
 }
 
 void cairn_commit_stats(struct cairn_commit *c, struct cairn_commit_stats *out)
@@ -307,7 +354,7 @@ static void commit_fini(struct cairn_commit *c)
 {
     for (uint32_t i = 0; i < c->conf.nloops; i++)
         pthread_mutex_destroy(&c->lanes[i].mutex);
-    pthread_cond_destroy(&c->work);
+    sem_destroy(&c->work);
     pthread_cond_destroy(&c->sync_work);
     pthread_mutex_destroy(&c->mutex);
     free(c);
@@ -328,7 +375,7 @@ struct cairn_commit *cairn_commit_new(const struct cairn_commit_conf *conf, stru
     pthread_mutex_init(&c->mutex, NULL);
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&c->work, &attr);
+    sem_init(&c->work, 0, 0);
     pthread_cond_init(&c->sync_work, &attr);
     pthread_condattr_destroy(&attr);
     cairn_list_init(&c->queue);
@@ -343,11 +390,7 @@ struct cairn_commit *cairn_commit_new(const struct cairn_commit_conf *conf, stru
         goto end_committer;
     return c;
 end_committer:
-    pthread_mutex_lock(&c->mutex);
-    c->stop = true;
-    pthread_cond_signal(&c->work);
-    pthread_mutex_unlock(&c->mutex);
-    pthread_join(c->committer, NULL);
+    committer_stop(c);
 failed:
     cairn_err_errno(err, e, "group commit: thread");
     commit_fini(c);
@@ -357,12 +400,7 @@ failed:
 void cairn_commit_free(struct cairn_commit *c)
 {
     CAIRN_ASSERT(atomic_load(&c->waiting) == 0);
-    pthread_mutex_lock(&c->mutex);
-    c->stop = true;
-    pthread_cond_signal(&c->work);
-    pthread_cond_signal(&c->sync_work);
-    pthread_mutex_unlock(&c->mutex);
-    pthread_join(c->committer, NULL);
+    committer_stop(c);
     pthread_join(c->syncer, NULL);
     for (uint32_t i = 0; i < c->conf.nloops; i++)
         CAIRN_ASSERT(cairn_list_is_empty(&c->lanes[i].gathered) && !c->lanes[i].posted);

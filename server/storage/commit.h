@@ -27,6 +27,7 @@ struct cairn_commit_op {
     uint32_t worker; /* whose loop gets done(): index into conf.loops */
     uint32_t bytes;  /* how much it counts against the bounds */
     bool sync;       /* must survive power loss; apply() may clear it when there is nothing to wait for */
+    bool quiet;      /* nobody waits for done() unless it fails: it comes with the next, or by cairn_commit_collect() */
     int rc;          /* set by apply(), or by a sync that failed */
     void (*done)(struct cairn_commit_op *op);
 
@@ -59,6 +60,9 @@ void cairn_commit_free(struct cairn_commit *c);
 
 /** On the loop of op->worker. op->done() runs there, later. Returns 0, or CAIRN_E_BUSY when too much waits already. */
 int cairn_commit_submit(struct cairn_commit *c, struct cairn_commit_op *op);
+
+/** On the loop of @worker: done() of all that are over, now. */
+void cairn_commit_collect(struct cairn_commit *c, uint32_t worker);
 
 /** Any thread. */
 void cairn_commit_stats(struct cairn_commit *c, struct cairn_commit_stats *out);

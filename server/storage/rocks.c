@@ -24,20 +24,23 @@
 
 enum {
     WRITE_BUFFERS = 3,
-    WRITE_BUFFER_DISK_PART = 128, /* of the file system's size, at most */
+    WRITE_BUFFER_DISK_PART = 352, /* of the file system's size, at most */
     WRITE_BUFFER_BYTES_MIN = 256 << 10,
     TABLE_BYTES_MAX = 64 << 20, /* the engine's own choice, as the next */
     FIRST_LEVEL_TABLES = 4,
     COMPACTION_TABLES_MAX = 8, /* the engine's 25 are more than the headroom (spare.h) */
     LEVEL0_SLOW_TABLES = 8,    /* likewise: a compaction of level 0 takes all of it, and writes the first level anew */
     LEVEL0_STOP_TABLES = 12,
+    LEVEL0_TABLE_BUFFERS = WRITE_BUFFERS, /* a flush takes all that do not take writes, at most */
     CACHE_SHARD_BITS = 3,
     FILE_AHEAD_BYTES = 1 << 20,
 };
 
 _Static_assert(WRITE_BUFFER_DISK_PART >= 2 * WRITE_BUFFERS * CAIRN_SPARE_DISK_PART, "they fit, and logs besides");
-_Static_assert(WRITE_BUFFER_DISK_PART >= (LEVEL0_STOP_TABLES + FIRST_LEVEL_TABLES) * CAIRN_SPARE_HEADROOM_DISK_PART,
-               "a compaction of level 0 has room");
+_Static_assert(WRITE_BUFFER_DISK_PART >=
+                   (LEVEL0_STOP_TABLES * LEVEL0_TABLE_BUFFERS + FIRST_LEVEL_TABLES + WRITE_BUFFERS) *
+                       CAIRN_SPARE_HEADROOM_DISK_PART,
+               "a compaction of level 0 has room, and what is in memory besides");
 
 #if defined(__SANITIZE_THREAD__)
 /* The engine's library is not instrumented: the sanitizer sees its memory accesses, but not the atomics that order
@@ -150,7 +153,7 @@ static rocksdb_options_t *db_options(struct cairn_rocks *r, const struct cairn_r
 {
     rocksdb_options_t *o = rocksdb_options_create();
     rocksdb_block_based_table_options_t *t = table_options(r);
-    uint64_t buffer = write_buffer_for(conf), table = MIN(buffer, (uint64_t)TABLE_BYTES_MAX);
+    uint64_t buffer = r->write_buffer, table = MIN(buffer, (uint64_t)TABLE_BYTES_MAX);
 
     rocksdb_options_set_create_if_missing(o, conf->fresh);
     rocksdb_options_set_block_based_table_factory(o, t);
@@ -225,6 +228,7 @@ int cairn_rocks_open(const struct cairn_rocks_conf *conf, struct cairn_rocks **o
         return cairn_err_set(err, CAIRN_E_NOMEM, "rocksdb");
     pthread_mutex_init(&r->mutex, NULL);
     r->cache = cache_new(conf->cache_bytes);
+    r->write_buffer = write_buffer_for(conf);
     r->options = db_options(r, conf);
     r->read_disk = rocksdb_readoptions_create();
     r->read_memory = cairn_rocks__read_memory_options();
@@ -244,6 +248,11 @@ int cairn_rocks_open(const struct cairn_rocks_conf *conf, struct cairn_rocks **o
     rocksdb_free(text);
     rocks_free(r);
     return rc;
+}
+
+uint64_t cairn_rocks_write_buffer(const struct cairn_rocks *r)
+{
+    return r->write_buffer;
 }
 
 void cairn_rocks_close(struct cairn_rocks *r)

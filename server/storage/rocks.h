@@ -29,6 +29,9 @@ struct cairn_rocks_conf {
 
 /** CAIRN_E_CORRUPT: there is none, or it cannot be read. */
 int cairn_rocks_open(const struct cairn_rocks_conf *conf, struct cairn_rocks **out, struct cairn_err *err);
+/** How many bytes the engine gathers in memory before it writes a table; less than was asked for on a small disk. One
+ * batch is never divided, and a larger one makes a larger table. */
+uint64_t cairn_rocks_write_buffer(const struct cairn_rocks *r);
 /** No call may be under way. Writes that skipped the log are flushed first. */
 void cairn_rocks_close(struct cairn_rocks *r);
 
@@ -70,6 +73,8 @@ int cairn_rocks_scan(struct cairn_rocks *r, struct cairn_rocks_scan *scan);
 struct cairn_rocks_batch *cairn_rocks_batch_new(void);
 void cairn_rocks_batch_free(struct cairn_rocks_batch *b);
 void cairn_rocks_batch_clear(struct cairn_rocks_batch *b);
+/** How many bytes it is. */
+size_t cairn_rocks_batch_bytes(const struct cairn_rocks_batch *b);
 void cairn_rocks_batch_put(struct cairn_rocks_batch *b, const void *key, size_t klen, const void *val, size_t vlen);
 void cairn_rocks_batch_erase(struct cairn_rocks_batch *b, const void *key, size_t klen);
 /** All lo <= key < hi. */

@@ -14,6 +14,7 @@ struct cairn_rocks {
     rocksdb_cache_t *cache;
     rocksdb_readoptions_t *read_memory, *read_disk;
     rocksdb_writeoptions_t *write[3]; /* by enum cairn_rocks_log */
+    uint64_t write_buffer;
     bool only_look;
     atomic_ullong corrupt_reads, failed_writes, memory_hits, memory_misses;
     atomic_bool read_only;

@@ -30,12 +30,17 @@ void cairn_rocks_batch_free(struct cairn_rocks_batch *b)
     free(b);
 }
 
-void cairn_rocks_batch_clear(struct cairn_rocks_batch *b)
+size_t cairn_rocks_batch_bytes(const struct cairn_rocks_batch *b)
 {
     size_t bytes;
 
     rocksdb_writebatch_data(b->wb, &bytes);
-    if (bytes <= BATCH_KEEP_BYTES_MAX) {
+    return bytes;
+}
+
+void cairn_rocks_batch_clear(struct cairn_rocks_batch *b)
+{
+    if (cairn_rocks_batch_bytes(b) <= BATCH_KEEP_BYTES_MAX) {
         rocksdb_writebatch_clear(b->wb);
         return;
     }

@@ -129,7 +129,7 @@ int fuzz_requests(const char *yaml, const char *provider, const uint8_t *data, s
         ProtobufCMessage *msg;
 
         cairn_arena_init(&arena, 8 << 20);
-        alloc = cairn_rpc__arena_allocator(&arena);
+        alloc = cairn_rpc_arena_allocator(&arena);
         msg = protobuf_c_message_unpack(t->iface->methods[method].request, &alloc, body, data + 4);
         if (msg != NULL && t->handlers[method] != NULL) {
             aim(msg);

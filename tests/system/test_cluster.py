@@ -18,7 +18,7 @@ CLUSTER = "0123456789abcdef0123456789abcdef"
 class ClusterCase(Etcd, Case):
     """Nodes that share a map."""
 
-    def begin(self, n=3, conf=None):
+    def begin(self, n=3, conf=None, workers=()):
         url, self.etcd = self.start_etcd(os.path.join(self.base, "etcd"))
         self.all = []
         for i in range(1, n + 1):
@@ -26,6 +26,8 @@ class ClusterCase(Etcd, Case):
             settings = ("--set", "map.store=etcd", "--set", "map.endpoints=" + url, "--set", "node.cluster=" + CLUSTER,
                         "--set", "node.name=" + name, "--set", "auth.key_file=" + self.path("key"),
                         "--set", "cluster.zone=" + name)
+            if workers:
+                settings += ("--set", "node.workers=%d" % workers[i - 1])
             if conf is not None:
                 settings = ("--config", self.write("node.yaml", json.dumps(conf).encode())) + settings
             node = self.node(name, args=settings)
@@ -147,7 +149,7 @@ class Cluster(ClusterCase):
         self.ok(cairn(reader, "rm", "--prefix", "data", "while/"))
 
     def test_data_outlive_a_node(self):
-        self.begin()
+        self.begin(workers=(1, 2, 3))  # a slot is on another thread of each, so what is told of it passes from one to another
         self.coordinator()
         first, second, third = self.all
         key = ("--key", self.path("key"))

@@ -361,7 +361,7 @@ static void on_accepted_hello(struct cairn_rpc_peer *peer, const struct cairn_fr
 {
     struct greeting *g = peer->role_data;
     struct cairn_arena arena;
-    ProtobufCAllocator alloc = cairn_rpc__arena_allocator(&arena);
+    ProtobufCAllocator alloc = cairn_rpc_arena_allocator(&arena);
     Cairn__Wire__HelloOpen *open = NULL;
     Cairn__Wire__HelloProof *proof = NULL;
 

@@ -19,6 +19,7 @@ enum {
     ONCE = CAIRN_RPC_ONCE,
     ADMIN = CAIRN_RPC_ADMIN,
     LARGE = CAIRN_RPC_LARGE,
+    TOLD = CAIRN_RPC_TOLD,
 };
 
 static const struct cairn_rpc_method node_methods[] = {
@@ -105,7 +106,7 @@ IFACE(group, "group");
 
 /* Nothing here is numbered: replicas recognise what comes twice, and changes are made from an epoch or not at all. */
 static const struct cairn_rpc_method cluster_methods[] = {
-    METHOD(CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_REPL, "repl", SAFE | ADMIN, repl_message, empty),
+    METHOD(CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_REPL, "repl", SAFE | ADMIN | TOLD, empty, empty),
     METHOD(CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_REGISTER, "register", SAFE | ADMIN, cluster_register, cluster_registered),
     METHOD(CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_HEARTBEAT, "heartbeat", SAFE | ADMIN, cluster_heartbeat, cluster_grant),
     METHOD(CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_PROPOSE, "propose", SAFE | ADMIN, cluster_change, cluster_verdict),

@@ -139,7 +139,7 @@ void cairn_rpc__peer_reply(struct cairn_rpc_req *rq, int status, const ProtobufC
     struct cairn_rpc_peer *peer = rq->peer; /* a reference is held until the end */
     struct cairn_rpc_dedup *d = rq->dedup;
     struct cairn_rpc_req *waiter = NULL;
-    size_t len = rq->conn != NULL ? cairn_rpc__peer_encode(rq->conn, &f, msg, payload, n) : 0;
+    size_t len = rq->conn != NULL && !rq->told ? cairn_rpc__peer_encode(rq->conn, &f, msg, payload, n) : 0;
 
     cairn_rpc__stats_end(rq, f.value, len > 0 ? f.body_len + f.payload_len : 0);
     if (d != NULL) {
@@ -168,13 +168,18 @@ static void peer_refuse(struct cairn_rpc_peer *peer, const struct cairn_frame *f
         .kind = CAIRN_FRAME_REPLY, .id = f->id, .provider = f->provider, .method = f->method, .value = status
     };
 
+    if ((f->flags & CAIRN_FRAME_TOLD) != 0) { /* nobody would hear of it but by the loss of the connection */
+        if (status == CAIRN_E_PROTO)
+            cairn_conn_fail(&peer->conn, status);
+        return;
+    }
     cairn_rpc__peer_send(peer, &r, NULL, NULL, 0);
 }
 
 /* Fills in what the handler needs. Returns 0, or why the request cannot be carried out. */
 static int req_decode(struct cairn_rpc_req *rq, const struct cairn_frame *f)
 {
-    ProtobufCAllocator alloc = cairn_rpc__arena_allocator(&rq->arena);
+    ProtobufCAllocator alloc = cairn_rpc_arena_allocator(&rq->arena);
     struct cairn_rpc *rpc = rq->rpc;
 
     rq->target = cairn_rpc_target_by_id(rpc, f->provider);
@@ -183,6 +188,9 @@ static int req_decode(struct cairn_rpc_req *rq, const struct cairn_frame *f)
     if (f->method >= rq->target->iface->nmethods)
         return CAIRN_E_NOMETHOD;
     rq->method = &rq->target->iface->methods[f->method];
+    rq->told = (f->flags & CAIRN_FRAME_TOLD) != 0;
+    if (rq->told && (rq->method->flags & CAIRN_RPC_TOLD) == 0)
+        return CAIRN_E_PROTO;
     rq->msg = protobuf_c_message_unpack(rq->method->request, &alloc, f->body_len, f->body);
     return rq->msg != NULL ? 0 : CAIRN_E_PROTO;
 }

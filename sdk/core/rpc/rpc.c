@@ -112,7 +112,7 @@ static void arena_pb_free(void *data, void *p)
     (void)p; /* given back all at once, by cairn_arena_reset() */
 }
 
-ProtobufCAllocator cairn_rpc__arena_allocator(struct cairn_arena *a)
+ProtobufCAllocator cairn_rpc_arena_allocator(struct cairn_arena *a)
 {
     return (ProtobufCAllocator){ .alloc = arena_pb_alloc, .free = arena_pb_free, .allocator_data = a };
 }

@@ -36,6 +36,7 @@ enum cairn_rpc_method_flags {
     CAIRN_RPC_ADMIN = 4,  /* for administrators and the node itself */
     CAIRN_RPC_INLINE = 8, /* never waits: the handler answers before it returns */
     CAIRN_RPC_LARGE = 16, /* a local call may bring more than a frame holds: CAIRN_RPC_LARGE_BYTES_MAX */
+    CAIRN_RPC_TOLD = 32,  /* may be told, which nobody answers: cairn_rpc_session_tell(). Not with CAIRN_RPC_ONCE */
 };
 
 enum { CAIRN_RPC_LARGE_BYTES_MAX = 8 << 20 };
@@ -183,6 +184,7 @@ struct cairn_rpc_req {
     struct cairn_link link;
     struct cairn_rpc_call *call;   /* local: who waits */
     struct cairn_rpc_dedup *dedup; /* remote, ONCE: where the result is remembered */
+    bool told;                     /* remote: the answer goes nowhere */
     uint16_t seq;
     uint8_t *held;
     struct cairn_rpc_stats *stats;
@@ -244,6 +246,9 @@ void cairn_rpc_free(struct cairn_rpc *rpc);
 
 /** No call, request or peer is left. */
 bool cairn_rpc_is_idle(const struct cairn_rpc *rpc);
+
+/** An allocator for protobuf-c that takes from @a. */
+ProtobufCAllocator cairn_rpc_arena_allocator(struct cairn_arena *a);
 
 struct cairn_loop *cairn_rpc_loop(struct cairn_rpc *rpc);
 uint32_t cairn_rpc_index(const struct cairn_rpc *rpc);

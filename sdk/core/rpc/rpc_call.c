@@ -298,7 +298,7 @@ void cairn_rpc__call_finish_msg(struct cairn_rpc_call *call, int status, const P
 void cairn_rpc__call_finish(struct cairn_rpc_call *call, int status, const uint8_t *body, uint32_t body_len,
                             const uint8_t *payload, uint32_t payload_len)
 {
-    ProtobufCAllocator alloc = cairn_rpc__arena_allocator(&call->arena);
+    ProtobufCAllocator alloc = cairn_rpc_arena_allocator(&call->arena);
     const ProtobufCMessageDescriptor *d =
         status == 0 ? cairn_rpc__call_method(call)->reply : &cairn__wire__error_detail__descriptor;
     ProtobufCMessage *msg = NULL;

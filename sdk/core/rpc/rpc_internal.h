@@ -222,9 +222,6 @@ void cairn_rpc__session_idle(struct cairn_rpc *rpc, struct cairn_rpc_dedup *d, i
 /** Nobody will come back: forgets all without connection whose requests are over. */
 void cairn_rpc__sessions_drained(struct cairn_rpc *rpc);
 
-/** An allocator for protobuf-c that takes from @a. */
-ProtobufCAllocator cairn_rpc__arena_allocator(struct cairn_arena *a);
-
 static inline void cairn_rpc__count(_Atomic uint64_t *counter)
 {
     atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);

@@ -150,6 +150,33 @@ static void session_pump(struct cairn_rpc_session *s)
     }
 }
 
+/* Of what is told no answer comes: that the connection takes it is all the sign of life there is, so its loss is taken
+ * for that of one which answered. */
+int cairn_rpc_session_tell(struct cairn_rpc_session *s, const struct cairn_rpc_iface *iface, uint16_t provider,
+                           uint16_t method, const struct iovec *payload, uint32_t n)
+{
+    struct cairn_frame f = {
+        .kind = CAIRN_FRAME_REQUEST, .flags = CAIRN_FRAME_TOLD, .provider = provider, .method = method
+    };
+
+    CAIRN_ASSERT((iface->methods[method].flags & (CAIRN_RPC_TOLD | CAIRN_RPC_ONCE)) == CAIRN_RPC_TOLD);
+    if (s->sm.state == SESSION_IDLE)
+        session_connect(s);
+    if (s->sm.state != SESSION_UP || s->leaving || s->peer->conn.broken)
+        return CAIRN_E_CLOSED;
+    if (!cairn_rpc__peer_send(s->peer, &f, NULL, payload, n))
+        return CAIRN_E_NOMEM;
+    cairn_rpc__peer_budget(s->peer);
+    s->failures = 0;
+    s->answered = true;
+    return 0;
+}
+
+size_t cairn_rpc_session_unsent(const struct cairn_rpc_session *s)
+{
+    return s->sm.state == SESSION_UP ? s->peer->conn.out_bytes : 0;
+}
+
 /* ---- connection: what the peer tells us ---- */
 
 static void on_credit(struct cairn_rpc_peer *peer, uint32_t id)

@@ -46,6 +46,13 @@ void cairn_rpc_session_connect(struct cairn_rpc_session *s);
 /** Ends the connection; all calls end with CAIRN_E_CLOSED from later tasks; then @done(arg) runs, and @s is gone. */
 void cairn_rpc_session_close(struct cairn_rpc_session *s, void (*done)(void *arg), void *arg);
 bool cairn_rpc_session_is_up(const struct cairn_rpc_session *s);
+/** Says something that nobody answers: it arrives behind what was said and called before, or is lost with the
+ * connection. Copied before it returns; how much of it waits for the socket is the caller's to bound: cairn_rpc_session_unsent().
+ * Returns 0, CAIRN_E_CLOSED (there is no connection; one is being made) or CAIRN_E_NOMEM. */
+int cairn_rpc_session_tell(struct cairn_rpc_session *s, const struct cairn_rpc_iface *iface, uint16_t provider,
+                           uint16_t method, const struct iovec *payload, uint32_t n);
+/** Bytes that the socket has not taken yet. */
+size_t cairn_rpc_session_unsent(const struct cairn_rpc_session *s);
 /** The connection it has now, or NULL. */
 struct cairn_rpc_peer *cairn_rpc_session_peer(struct cairn_rpc_session *s);
 /** Why the last attempt failed; "" if none did. */

@@ -110,7 +110,7 @@ void cairn_rpc__session_on_hello(struct cairn_rpc_peer *peer, const struct cairn
 {
     struct cairn_rpc_session *s = peer->role_data;
     struct cairn_arena arena;
-    ProtobufCAllocator alloc = cairn_rpc__arena_allocator(&arena);
+    ProtobufCAllocator alloc = cairn_rpc_arena_allocator(&arena);
     Cairn__Wire__HelloChallenge *challenge = NULL;
     Cairn__Wire__HelloWelcome *welcome = NULL;
     int rc = CAIRN_E_PROTO;

@@ -15,6 +15,7 @@
 #include "cairn/limits.h"
 #include "schema/repl.pb-c.h"
 #include "sdk/core/base/arena.h"
+#include "sdk/core/base/le.h"
 #include "server/cluster/repl/coord.h"
 
 #include <sys/uio.h>
@@ -36,6 +37,35 @@ Cairn__Wire__ReplMessage *cairn_wire_repl_put(const struct cairn_repl_msg *m, st
 /** *@m borrows from @w, @payload and @a. */
 int cairn_wire_repl_get(const Cairn__Wire__ReplMessage *w, const uint8_t *payload, size_t len, struct cairn_arena *a,
                         struct cairn_repl_msg *m, struct cairn_err *err);
+
+/* ---- messages of one node's replicas to those of another, in one piece ---- */
+
+enum { CAIRN_WIRE_MAIL_BYTES_MAX = CAIRN_FRAME_PAYLOAD_BYTES_MAX };
+
+/** Zeroed: nothing. */
+struct cairn_wire_mail {
+    uint8_t *bytes;
+    size_t n, room;
+};
+
+/** CAIRN_E_LIMIT: there is no room for @m behind the others; alone it has room. CAIRN_E_NOMEM. */
+int cairn_wire_mail_add(struct cairn_wire_mail *mail, const struct cairn_repl_msg *m);
+/** Nothing is in it any more; memory for the next is kept if it is little. */
+void cairn_wire_mail_clear(struct cairn_wire_mail *mail);
+void cairn_wire_mail_fini(struct cairn_wire_mail *mail);
+
+/** One of them, where it lies. */
+struct cairn_wire_letter {
+    uint32_t slot;
+    const uint8_t *body, *payload;
+    uint32_t body_len, payload_len;
+};
+
+/** The next one: 1, 0 when there is none, CAIRN_E_INVAL. Whether there is such a slot is not looked at. */
+int cairn_wire_mail_next(struct cairn_le_reader *mail, struct cairn_wire_letter *l, struct cairn_err *err);
+/** *@m borrows from @l and @a. */
+int cairn_wire_letter_get(const struct cairn_wire_letter *l, struct cairn_arena *a, struct cairn_repl_msg *m,
+                          struct cairn_err *err);
 
 /* ---- records; packed, with a version, they are what the map store keeps ---- */
 

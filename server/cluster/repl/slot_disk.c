@@ -134,7 +134,7 @@ const struct cairn_log_entry *cairn_slot_disk_get(const struct cairn_slot_disk *
     return &l->all[l->first + (pos - l->base.pos) - 1].e;
 }
 
-int cairn_slot_disk_append(struct cairn_slot_disk *d, uint32_t slot, const struct cairn_log_entry *e)
+static int append(struct cairn_slot_disk *d, uint32_t slot, const struct cairn_log_entry *e, bool later)
 {
     struct disk_worker *w = worker_of(d, slot);
     struct slot_entry_head h;
@@ -145,10 +145,28 @@ int cairn_slot_disk_append(struct cairn_slot_disk *d, uint32_t slot, const struc
     rc = slot_disk_push(d, slot, e, w->batch_number);
     if (rc != 0)
         return rc;
-    rc = slot_disk_gather(w, SLOT_RECORD_ENTRY, &h, sizeof(h), e->body, e->body_len);
+    rc = slot_disk_gather(w, SLOT_RECORD_ENTRY, &h, sizeof(h), e->body, e->body_len, later);
     if (rc != 0)
         slot_disk_cut(d, slot, e->at.pos - 1);
     return rc;
+}
+
+int cairn_slot_disk_append(struct cairn_slot_disk *d, uint32_t slot, const struct cairn_log_entry *e)
+{
+    return append(d, slot, e, false);
+}
+
+int cairn_slot_disk_append_later(struct cairn_slot_disk *d, uint32_t slot, const struct cairn_log_entry *e)
+{
+    return append(d, slot, e, true);
+}
+
+void cairn_slot_disk_write(struct cairn_slot_disk *d, uint32_t worker)
+{
+    struct disk_worker *w = &d->workers[worker];
+
+    if (w->gathered_n > 0)
+        cairn_env_defer(&w->loop->env, &w->submit);
 }
 
 static int append_mark(struct cairn_slot_disk *d, uint32_t slot, enum slot_record_type type, struct cairn_at at)
@@ -156,7 +174,7 @@ static int append_mark(struct cairn_slot_disk *d, uint32_t slot, enum slot_recor
     struct slot_mark h;
 
     slot_disk_encode_mark(slot, at, &h);
-    return slot_disk_gather(worker_of(d, slot), type, &h, sizeof(h), NULL, 0);
+    return slot_disk_gather(worker_of(d, slot), type, &h, sizeof(h), NULL, 0, false);
 }
 
 int cairn_slot_disk_cut(struct cairn_slot_disk *d, uint32_t slot, uint64_t pos)
@@ -310,6 +328,7 @@ void cairn_slot_disk_stop(struct cairn_slot_disk *d, uint32_t worker, void (*don
     atomic_store(&d->stopping, true);
     w->stopped = done;
     w->stopped_arg = arg;
+    w->look_wanted |= w->inflight > 0; /* whose end is told, and with it that of all before it */
     cairn_env_defer(&w->loop->env, &w->submit);
 }
 

@@ -45,6 +45,10 @@ const struct cairn_log_entry *cairn_slot_disk_get(const struct cairn_slot_disk *
 /** The entry follows the end; its body is copied. It is written (survives the process) soon after the present turn of
  * the loop. CAIRN_E_NOMEM; CAIRN_E_BUSY: too much waits for the disk; CAIRN_E_IO: it has failed. */
 int cairn_slot_disk_append(struct cairn_slot_disk *d, uint32_t slot, const struct cairn_log_entry *e);
+/** The same, but it is written with what comes next: an append(), a sync, cairn_slot_disk_write() or 64 KiB of such. */
+int cairn_slot_disk_append_later(struct cairn_slot_disk *d, uint32_t slot, const struct cairn_log_entry *e);
+/** What append_later() has left of that worker's slots is written now. */
+void cairn_slot_disk_write(struct cairn_slot_disk *d, uint32_t worker);
 /** Whether @bytes more of entries may wait for the disk, on that worker's thread: append() will not say CAIRN_E_BUSY. */
 bool cairn_slot_disk_has_room(const struct cairn_slot_disk *d, uint32_t worker, uint64_t bytes);
 /** Whether the disk has no room for more of the log: has_room() says no, and what is left is for records of those calls

@@ -11,7 +11,7 @@ static bool worker_is_idle(const struct disk_worker *w)
 }
 
 int slot_disk_gather(struct disk_worker *w, enum slot_record_type type, const void *head, uint32_t head_len,
-                     const void *body, uint32_t body_len)
+                     const void *body, uint32_t body_len, bool later)
 {
     struct slot_frame f = { .type = type, .len = head_len + body_len };
     size_t need = w->gathered_n + sizeof(f) + f.len;
@@ -37,7 +37,8 @@ int slot_disk_gather(struct disk_worker *w, enum slot_record_type type, const vo
     w->gathered_n = need;
     w->gathered_records += record_bytes;
     atomic_fetch_add(&w->disk->queued, record_bytes);
-    cairn_env_defer(&w->loop->env, &w->submit);
+    if (!later || w->gathered_n >= DISK_LATER_BYTES_MAX)
+        cairn_env_defer(&w->loop->env, &w->submit);
     return 0;
 }
 
@@ -92,14 +93,22 @@ static struct disk_batch *batch_free_one(struct disk_worker *w)
     return NULL;
 }
 
+/* Nobody waits for the end of a batch but the next one, when all places are taken: so the last of them is told. */
+static bool is_quiet(const struct disk_worker *w, const struct disk_batch *b)
+{
+    return !w->sync_wanted && !w->look_wanted && b->n <= DISK_LATER_BYTES_MAX && w->inflight + 1 < DISK_BATCHES_MAX;
+}
+
 /* The turn is over: what was gathered goes to the committer, unless as much as may be is there already. */
 static void on_gathered(void *arg)
 {
     struct disk_worker *w = arg;
-    struct disk_batch *b = batch_free_one(w);
+    struct disk_batch *b;
     uint8_t *bytes;
     size_t room;
 
+    cairn_commit_collect(w->disk->commit, w->index);
+    b = batch_free_one(w);
     if (w->inflight == 0 && worker_is_idle(w) && w->stopped != NULL) {
         void (*stopped)(void *arg) = w->stopped;
 
@@ -130,6 +139,7 @@ static void on_gathered(void *arg)
     b->op.worker = w->index;
     b->op.bytes = (uint32_t)b->n;
     b->op.sync = w->sync_wanted;
+    b->op.quiet = is_quiet(w, b);
     b->op.rc = 0;
     w->sync_wanted = w->look_wanted = false;
     w->inflight_bytes += b->n;

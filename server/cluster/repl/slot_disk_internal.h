@@ -10,7 +10,8 @@
 #include <stdatomic.h>
 
 enum {
-    DISK_BATCHES_MAX = 4, /* of a worker, under way */
+    DISK_BATCHES_MAX = 4,           /* of a worker, under way */
+    DISK_LATER_BYTES_MAX = 64 << 10, /* that wait for others to be written with */
 };
 
 /* ---- on disk; numbers are little-endian ---- */
@@ -70,13 +71,13 @@ struct disk_worker {
     uint32_t index;
     struct cairn_loop *loop;
     struct cairn_task submit;
-    uint8_t *gathered; /* frames of this turn */
+    uint8_t *gathered; /* frames of this turn, and of those before that may wait */
     size_t gathered_n, gathered_room;
     uint64_t gathered_records;
     uint32_t *synced;
     uint32_t nsynced, synced_room;
     bool sync_wanted;
-    bool look_wanted;      /* at the disk, whether it has room again */
+    bool look_wanted;      /* at the disk, whether it has room again; also of an empty batch */
     uint64_t batch_number; /* of the batch that is gathered */
     struct disk_batch batches[DISK_BATCHES_MAX];
     uint32_t inflight;
@@ -131,9 +132,10 @@ void slot_disk_forget(struct disk_worker *w, uint64_t needs);
 /* ---- slot_disk_batch.c ---- */
 
 void slot_disk_worker_init(struct cairn_slot_disk *d, uint32_t i);
-/* A record of this turn. CAIRN_E_NOMEM, CAIRN_E_BUSY, CAIRN_E_IO: as cairn_slot_disk_append(). */
+/* A record, to be written when the turn is over, or @later. CAIRN_E_NOMEM, CAIRN_E_BUSY, CAIRN_E_IO: as
+ * cairn_slot_disk_append(). */
 int slot_disk_gather(struct disk_worker *w, enum slot_record_type type, const void *head, uint32_t head_len,
-                     const void *body, uint32_t body_len);
+                     const void *body, uint32_t body_len, bool later);
 
 /* ---- slot_disk_write.c: the two functions of the group commit ---- */
 

@@ -169,9 +169,11 @@ static void restate_bases(struct cairn_slot_disk *d, struct disk_worker *w)
 void cairn_slot_disk_tidy(struct cairn_slot_disk *d, uint32_t worker)
 {
     struct disk_worker *w = &d->workers[worker];
-    uint64_t oldest = oldest_batch(d, w), needs = 0;
+    uint64_t oldest, needs = 0;
     uint32_t gone = 0;
 
+    cairn_commit_collect(d->commit, worker);
+    oldest = oldest_batch(d, w);
     if (w->inflight == 0) /* what others have written stands before the next batch, however long nothing comes here */
         slot_disk_mark(w, w->batch_number, atomic_load(&d->end));
     while (gone + 1 < w->nmarks && w->marks[gone + 1].batch <= oldest)

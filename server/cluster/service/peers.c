@@ -1,26 +1,13 @@
-/* Messages of a worker's replicas to other nodes, and proposals to the coordinator.
+/* Sessions of a worker with other nodes, and proposals to the coordinator.
  *
  * A session per node and worker, made when it is first wanted; its addresses are names perhaps, so the pool looks
- * them up. What cannot be sent now is dropped: the protocol says everything again. */
-#include "sdk/core/base/log.h"
-#include "server/cluster/service/fetch.h"
+ * them up. */
+#include "server/cluster/service/peers.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { LOOK_NS = 1000000000, PEER_ADDRESS_BYTES = CAIRN_ADDR_TEXT_MAX };
-
-struct side_peer {
-    struct side_worker *w;
-    uint64_t node;
-    char addresses[CAIRN_WIRE_ADDRESSES_MAX][PEER_ADDRESS_BYTES];
-    uint32_t naddresses;
-    bool resolving, stale; /* stale: nobody wants it any more */
-    struct cairn_job job;
-    struct cairn_rpc_session_conf conf;
-    struct cairn_rpc_session *session;
-    uint64_t looked_ns;
-};
+enum { LOOK_NS = 1000000000 };
 
 /* ---- nodes ---- */
 
@@ -74,6 +61,7 @@ static void peer_drop(struct side_peer *p)
         memmove(w->peers + i, w->peers + i + 1, (w->npeers - i - 1) * sizeof(struct side_peer *));
         w->npeers--;
     }
+    side_mail_drop(p);
     if (p->resolving) {
         p->stale = true;
         return;
@@ -112,6 +100,16 @@ static void on_resolved(struct cairn_job *job)
         p->session = cairn_rpc_session_new(w->rpc, &p->conf, NULL);
     if (p->session == NULL)
         peer_drop(p); /* it is looked for again with the next message */
+    else
+        side_mail_go(p);
+}
+
+static void on_changed(struct cairn_rpc_session *s, bool up, const struct cairn_err *err, void *arg)
+{
+    (void)s;
+    (void)err;
+    if (up)
+        side_mail_go(arg);
 }
 
 /* An address may be another's, or our own (that of a loopback interface is, on every machine): whoever is there has
@@ -128,6 +126,8 @@ static void conf_fill(struct side_peer *p, const char *name)
         memcpy(p->conf.cluster_id, node->cluster_id, CAIRN_CLUSTER_ID_BYTES);
     snprintf(p->conf.name, sizeof(p->conf.name), "%s", node->name);
     snprintf(p->conf.node, sizeof(p->conf.node), "%s", name);
+    p->conf.changed = on_changed;
+    p->conf.arg = p;
 }
 
 static void peer_make(struct side_worker *w, const struct cairn_wire_member *m)
@@ -151,6 +151,7 @@ static void peer_make(struct side_worker *w, const struct cairn_wire_member *m)
         return;
     p->w = w;
     p->node = m->node;
+    cairn_list_init(&p->mailing);
     for (uint32_t k = 0; k < m->naddresses; k++)
         snprintf(p->addresses[p->naddresses++], PEER_ADDRESS_BYTES, "%s", m->addresses[k]);
     conf_fill(p, m->name);
@@ -167,138 +168,78 @@ static void peer_make(struct side_worker *w, const struct cairn_wire_member *m)
     w->npeers++;
 }
 
-struct cairn_rpc_session *side_session(struct side_worker *w, const struct cairn_wire_member *m)
+static struct side_peer *peer_at(struct side_worker *w, const struct cairn_wire_member *m)
 {
     struct side_peer *p = peer_find(w, m->node);
 
-    if (p != NULL && !peer_is_at(p, m)) {
+    if (p != NULL && peer_is_at(p, m))
+        return p;
+    if (p != NULL)
         peer_drop(p);
-        p = NULL;
-    }
-    if (p == NULL)
-        peer_make(w, m);
+    peer_make(w, m);
+    return peer_find(w, m->node);
+}
+
+struct cairn_rpc_session *side_session(struct side_worker *w, const struct cairn_wire_member *m)
+{
+    struct side_peer *p = peer_at(w, m);
+
     return p != NULL ? p->session : NULL;
 }
 
-static struct cairn_rpc_session *session_of(struct side_worker *w, uint64_t node)
+struct side_peer *side_peer_of(struct side_worker *w, uint64_t node)
 {
     struct side_peer *p = peer_find(w, node);
-    struct cairn_rpc_session *s = NULL;
     struct cairn_wire_member m;
     struct cairn_arena a;
     bool old = p != NULL && p->session != NULL && !cairn_rpc_session_is_up(p->session) &&
                cairn_loop_now(w->loop) - p->looked_ns >= LOOK_NS; /* it may be elsewhere by now */
 
     if (p != NULL && !old)
-        return p->session;
+        return p;
     if (p != NULL)
         p->looked_ns = cairn_loop_now(w->loop);
+    p = NULL;
     cairn_arena_init(&a, 1 << 16);
     if (cairn_cluster_records_member(w->c->records, node, &m, &a))
-        s = side_session(w, &m);
+        p = peer_at(w, &m);
     cairn_arena_reset(&a);
-    return s;
+    return p;
 }
 
 bool cairn_cluster__peer(struct cairn_cluster *c, uint32_t worker, uint64_t node, struct cairn_rpc_dest *dest)
 {
+    struct side_peer *p;
+
     *dest = (struct cairn_rpc_dest){ .rpc = c->rpcs[worker] };
     if (node == c->node)
         return true;
-    dest->session = session_of(&c->side->workers[worker], node);
+    p = side_peer_of(&c->side->workers[worker], node);
+    dest->session = p != NULL ? p->session : NULL;
     return dest->session != NULL;
 }
 
-/* ---- messages ---- */
+/* ---- proposals ---- */
 
-struct message {
+struct proposal {
     struct side_worker *w;
     struct cairn_rpc_call call;
     struct cairn_arena arena;
-    uint8_t *payload;
-    size_t len;
-    struct cairn_change change; /* PROPOSE */
 };
 
-static void message_free(struct message *x)
+static void proposal_free(struct proposal *x)
 {
     struct side_worker *w = x->w;
 
     w->ncalls--;
-    w->call_bytes -= x->len;
     cairn_arena_reset(&x->arena);
-    free(x->payload);
     free(x);
     side_worker_step(w);
 }
 
-static struct message *message_new(struct side_worker *w, uint64_t node, size_t len)
-{
-    struct cairn_rpc_dest dest;
-    struct message *x;
-
-    if (w->stopping || w->ncalls >= SIDE_MESSAGES_MAX || w->call_bytes + len > SIDE_MESSAGE_BYTES_MAX ||
-        !cairn_cluster__peer(w->c, w->index, node, &dest))
-        return NULL;
-    x = malloc(sizeof(*x));
-    if (x == NULL)
-        return NULL;
-    memset(&x->call, 0, offsetof(struct cairn_rpc_call, arena));
-    x->w = w;
-    x->payload = len > 0 ? malloc(len) : NULL;
-    x->len = len;
-    x->call.dest = dest;
-    x->call.iface = &cairn_iface_cluster;
-    x->call.provider = CAIRN_PROVIDER_CLUSTER;
-    x->call.timeout_ns = SIDE_CALL_MS * CAIRN_NS_PER_MS;
-    x->call.arg = x;
-    cairn_arena_init(&x->arena, 1 << 20);
-    w->ncalls++;
-    w->call_bytes += len;
-    if (len > 0 && x->payload == NULL) {
-        message_free(x);
-        return NULL;
-    }
-    return x;
-}
-
-static void on_sent(struct cairn_rpc_call *call)
-{
-    message_free(call->arg);
-}
-
-void side_send(void *arg, const struct cairn_repl_msg *m)
-{
-    struct side_worker *w = arg;
-    struct iovec iov[CAIRN_APPEND_ENTRIES_MAX + 1];
-    size_t len = m->len, at = 0;
-    Cairn__Wire__ReplMessage *msg;
-    struct message *x;
-    uint32_t n = 0;
-
-    for (uint32_t i = 0; i < m->nentries; i++)
-        len += m->entries[i].body_len;
-    x = message_new(w, m->to.node, len);
-    if (x == NULL)
-        return;
-    msg = cairn_wire_repl_put(m, &x->arena, iov, &n);
-    if (msg == NULL) {
-        message_free(x);
-        return;
-    }
-    for (uint32_t i = 0; i < n; at += iov[i++].iov_len)
-        memcpy(x->payload + at, iov[i].iov_base, iov[i].iov_len);
-    x->call.method = CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_REPL;
-    x->call.msg = &msg->base;
-    x->call.payload[0] = (struct iovec){ x->payload, len };
-    x->call.payload_n = len > 0;
-    x->call.done = on_sent;
-    cairn_rpc_call_start(&x->call);
-}
-
 static void on_proposed(struct cairn_rpc_call *call)
 {
-    struct message *x = call->arg;
+    struct proposal *x = call->arg;
     struct side_worker *w = x->w;
     struct cairn_slot_record rec;
     enum cairn_verdict verdict;
@@ -307,98 +248,41 @@ static void on_proposed(struct cairn_rpc_call *call)
     if (call->rc == 0 && !w->stopping &&
         cairn_wire_verdict_get((const Cairn__Wire__ClusterVerdict *)call->reply, &c, &verdict, &rec, NULL) == 0)
         cluster_slots_on_verdict(w->slots, &c, verdict, &rec);
-    message_free(x);
+    proposal_free(x);
 }
 
+/* What cannot be sent now is dropped: the replica proposes it again. */
 void side_propose(void *arg, const struct cairn_change *c)
 {
     struct side_worker *w = arg;
     uint64_t node = atomic_load(&w->c->side->coordinator);
-    struct message *x = node != 0 ? message_new(w, node, 0) : NULL;
     Cairn__Wire__ClusterChange *msg;
+    struct cairn_rpc_dest dest;
+    struct proposal *x;
 
+    if (node == 0 || w->stopping || w->ncalls >= SIDE_MESSAGES_MAX || !cairn_cluster__peer(w->c, w->index, node, &dest))
+        return;
+    x = malloc(sizeof(*x));
     if (x == NULL)
         return;
+    memset(&x->call, 0, offsetof(struct cairn_rpc_call, arena));
+    x->w = w;
+    w->ncalls++;
+    cairn_arena_init(&x->arena, 1 << 20);
     msg = cairn_wire_change_put(c, &x->arena);
     if (msg == NULL) {
-        message_free(x);
+        proposal_free(x);
         return;
     }
+    x->call.dest = dest;
+    x->call.iface = &cairn_iface_cluster;
+    x->call.provider = CAIRN_PROVIDER_CLUSTER;
     x->call.method = CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_PROPOSE;
     x->call.msg = &msg->base;
+    x->call.timeout_ns = SIDE_CALL_MS * CAIRN_NS_PER_MS;
     x->call.done = on_proposed;
+    x->call.arg = x;
     cairn_rpc_call_start(&x->call);
-}
-
-/* ---- messages that come ---- */
-
-struct arrival {
-    struct cairn_rpc_req *rq;
-    struct side_worker *to;
-    struct cairn_loop *origin;
-    struct cairn_task task;
-    int rc;
-    struct cairn_err err;
-};
-
-static void take(struct arrival *x)
-{
-    struct cairn_repl_msg m;
-    struct cairn_arena a;
-
-    cairn_arena_init(&a, 1 << 20);
-    x->rc = cairn_wire_repl_get((const Cairn__Wire__ReplMessage *)x->rq->msg, x->rq->payload, x->rq->payload_len, &a,
-                                &m, &x->err);
-    if (x->rc == 0 && !x->to->stopping && x->to->slots != NULL && cluster_fetch_admit(&x->to->fetches, &m)) {
-        cluster_slots_receive(x->to->slots, &m);
-        cluster_fetch_taken(&x->to->fetches, &m);
-    }
-    cairn_arena_reset(&a);
-}
-
-static void arrival_reply(void *arg)
-{
-    struct arrival *x = arg;
-
-    if (x->rc == 0)
-        cairn_rpc_reply(x->rq, 0, NULL, NULL, 0);
-    else
-        cairn_rpc_reply_err(x->rq, x->rc, "%s", x->err.text);
-    free(x);
-}
-
-static void arrival_take(void *arg)
-{
-    struct arrival *x = arg;
-
-    take(x);
-    cairn_task_init(&x->task, arrival_reply, x);
-    cairn_loop_post(x->origin, &x->task);
-}
-
-void cairn_cluster__side_on_repl(struct cairn_rpc_req *rq)
-{
-    struct cairn_cluster *c = rq->target->ctx;
-    struct arrival here = { .rq = rq, .to = side_worker_of(c, ((const Cairn__Wire__ReplMessage *)rq->msg)->slot) }, *x;
-
-    here.origin = cairn_rpc_loop(rq->rpc);
-    if (here.to->loop == here.origin) {
-        take(&here);
-        if (here.rc == 0)
-            cairn_rpc_reply(rq, 0, NULL, NULL, 0);
-        else
-            cairn_rpc_reply_err(rq, here.rc, "%s", here.err.text);
-        return;
-    }
-    x = malloc(sizeof(*x));
-    if (x == NULL || cairn_rpc_req_hold_payload(rq) != 0) {
-        free(x);
-        cairn_rpc_reply_err(rq, CAIRN_E_NOMEM, "a message of a replica");
-        return;
-    }
-    *x = here;
-    cairn_task_init(&x->task, arrival_take, x);
-    cairn_loop_post(x->to->loop, &x->task);
 }
 
 /* ---- the end ---- */

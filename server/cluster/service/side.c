@@ -266,6 +266,7 @@ int cairn_cluster__side_start(struct cairn_cluster *c, struct cairn_err *err)
         s->workers[i].loop = c->env->loops[i];
         cairn_list_init(&s->workers[i].writes);
         side_fetches_init(&s->workers[i]);
+        side_mail_init(&s->workers[i]);
         side_scrub_serve_init(&s->workers[i]);
     }
     return has_store(c) ? side_disk_open(c, on_synced, err) : 0;
@@ -375,6 +376,7 @@ static void stop_on(struct side_worker *w, void *arg)
     side_scrub_serve_stop(w);
     w->stopping = true;
     side_fetches_stop(w);
+    side_mail_stop(w);
     side_peers_stop(w);
     if (w->slots != NULL)
         cluster_slots_stop(w->slots, on_slots_stopped, w);

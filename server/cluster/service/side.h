@@ -12,8 +12,8 @@
 
 enum {
     SIDE_SLOTS_MAX = CAIRN_CLUSTER_CLASSES * CAIRN_CLUSTER_SLOTS_OF_CLASS_MAX,
-    SIDE_MESSAGES_MAX = 4096,             /* of a worker, on their way to others */
-    SIDE_MESSAGE_BYTES_MAX = 64 << 20,    /* likewise */
+    SIDE_MESSAGES_MAX = 4096,             /* of a worker: proposals under way */
+    SIDE_MESSAGE_BYTES_MAX = 64 << 20,    /* likewise, of what its replicas say to others */
     SIDE_PEERS_MAX = 4096,                /* of a worker */
     SIDE_UNAPPLIED_BYTES_MAX = 256 << 20, /* likewise, of entries in memory that the provider does not take */
     SIDE_CALL_MS = 2000,
@@ -33,7 +33,8 @@ struct side_worker {
     bool stopping;
     struct side_peer **peers;                      /* by node */
     uint32_t npeers, peers_room, ncalls, nclosing; /* closing: and names that are looked up */
-    size_t call_bytes;
+    struct cairn_link mailing;                     /* nodes that are to be told something when the turn is over */
+    struct cairn_task mail_task;
     uint8_t *body; /* of a write, while it is handed over */
     size_t body_room;
     struct cairn_link writes; /* of clients, under way: cluster_write.c */
@@ -104,12 +105,17 @@ int side_disk_open(struct cairn_cluster *c, void (*synced)(void *arg, uint32_t s
 /* The session with @m, which is made when it is first wanted, or made anew when its addresses have changed. NULL: not
  * yet. */
 struct cairn_rpc_session *side_session(struct side_worker *w, const struct cairn_wire_member *m);
-void side_send(void *arg, const struct cairn_repl_msg *m);
 void side_propose(void *arg, const struct cairn_change *c);
 void side_peers_stop(struct side_worker *w);
 void side_peers_free(struct side_worker *w);
 /* All is over on this worker? Then it says so, once. */
 void side_worker_step(struct side_worker *w);
+
+/* ---- mail.c ---- */
+
+void side_mail_init(struct side_worker *w);
+void side_mail_stop(struct side_worker *w);
+void side_send(void *arg, const struct cairn_repl_msg *m);
 
 /* ---- life.c ---- */
 

@@ -178,6 +178,8 @@ struct cluster_slots *cluster_slots_new(const struct cluster_slots_conf *conf)
     w->conf = *conf;
     w->loop = cairn_rpc_loop(conf->rpc);
     cairn_list_init(&w->unsynced);
+    cairn_list_init(&w->late);
+    cairn_timer_init(&w->late_timer, slots_on_late_timer, w);
     cairn_timer_init(&w->sync_timer, on_sync_timer, w);
     cairn_timer_init(&w->checkpoint_timer, on_checkpoint_timer, w);
     cairn_timer_init(&w->clean_timer, on_clean_timer, w);
@@ -231,6 +233,7 @@ static void slot_end(struct slot *s)
     s->applied = pos > cairn_slot_disk_base(w->conf.disk, s->store.slot).pos ? pos : 0;
     atomic_store(&w->conf.words[s->store.slot], CLUSTER_WORD_MOVED);
     cairn_list_del(&s->unsynced);
+    cairn_list_del(&s->late);
     cairn_replica_fini(&s->replica);
     s->begun = false;
 }
@@ -244,6 +247,7 @@ void cluster_slots_stop(struct cluster_slots *w, void (*done)(void *arg), void *
             slot_end(w->all[i]);
     }
     w->stopping = true;
+    cairn_timer_stop(&w->loop->env, &w->late_timer);
     cairn_timer_stop(&w->loop->env, &w->sync_timer);
     cairn_timer_stop(&w->loop->env, &w->checkpoint_timer);
     cairn_timer_stop(&w->loop->env, &w->clean_timer);

@@ -11,7 +11,9 @@ struct slot {
     struct store_slot store;
     struct cluster_slots *w;
     struct cairn_link unsynced; /* on the worker's list: its log has entries that are not on disk */
-    bool begun;                 /* the replica is alive */
+    struct cairn_link late;     /* likewise: entries up to @late_to are to be applied, when its time has come */
+    uint64_t late_to;
+    bool begun; /* the replica is alive */
     bool partial;               /* of a start: what was found is no use */
     struct cairn_at base;       /* of a start: what is applied, with */
     uint8_t *sessions;          /* their image */
@@ -35,7 +37,8 @@ struct cluster_slots {
         unapplied; /* bytes that are to be applied; counted anew at checkpoints, for logs that were cut or begun anew */
     void (*stopped)(void *arg);
     void *stopped_arg;
-    struct cairn_link unsynced;
+    struct cairn_link unsynced, late;
+    struct cairn_timer late_timer; /* runs while something of followers is left for later: slots_ops.c */
     struct cairn_timer sync_timer, checkpoint_timer, clean_timer;
 };
 
@@ -92,6 +95,9 @@ void slots_on_logged(struct cluster_slots *w, uint64_t bytes);
 
 extern const struct cairn_replica_ops slots_replica_ops;
 extern const struct cluster_store_ops slots_store_ops;
+
+/* The time has come for what followers have left for later. */
+void slots_on_late_timer(void *arg);
 
 /* ---- slots_start.c ---- */
 

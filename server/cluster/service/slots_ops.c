@@ -1,14 +1,50 @@
 /* What replicas ask of their node, and what comes back: the log, other nodes, the store. See slots.h. */
 #include "server/cluster/service/slots_internal.h"
 
+/* ---- what can wait ---- */
+
+/* Nobody waits for what a follower writes and applies, so it is done for all entries of some time at once: each time
+ * costs hand-overs to two threads and back. What it says does not wait: it has the entry, in memory, which is what
+ * `buffered` asks of it; the leader's log is written at once, so what is acknowledged outlives all processes. And what is
+ * to be on disk is synced at once. Followers of a worker share the moments, which are those of its clock. */
+enum { LATE_NS = 1000000 };
+
+static void late_want(struct cluster_slots *w)
+{
+    struct cairn_env *env = &w->loop->env;
+
+    if (cairn_timer_is_running(&w->late_timer) || w->stopping)
+        return;
+    if (cairn_timer_start(env, &w->late_timer, (cairn_loop_now(w->loop) / LATE_NS + 1) * LATE_NS) != 0)
+        slots_on_late_timer(w);
+}
+
+static void late_apply(struct slot *s)
+{
+    cairn_list_del(&s->late);
+    if (s->late_to > s->store.to)
+        cluster_store_apply(s->w->store, &s->store, s->late_to);
+}
+
+void slots_on_late_timer(void *arg)
+{
+    struct cluster_slots *w = arg;
+
+    while (!cairn_list_is_empty(&w->late))
+        late_apply(CONTAINER_OF(w->late.next, struct slot, late));
+    cairn_slot_disk_write(w->conf.disk, w->conf.worker);
+}
+
 /* ---- the log ---- */
 
 static void op_log_append(struct cairn_replica *r, const struct cairn_log_entry *entries, uint32_t n)
 {
     struct slot *s = slots_of(r);
+    bool later = !cairn_replica_is_primary(r);
 
     for (uint32_t i = 0; i < n; i++) {
-        int rc = cairn_slot_disk_append(s->w->conf.disk, r->slot, &entries[i]);
+        int rc = later ? cairn_slot_disk_append_later(s->w->conf.disk, r->slot, &entries[i])
+                       : cairn_slot_disk_append(s->w->conf.disk, r->slot, &entries[i]);
 
         if (rc != 0) {
             slots_fail(s->w, rc, "an entry cannot be appended to the log");
@@ -17,6 +53,8 @@ static void op_log_append(struct cairn_replica *r, const struct cairn_log_entry 
         s->w->unapplied += entries[i].body_len;
         slots_on_logged(s->w, sizeof(entries[i]) + entries[i].body_len);
     }
+    if (later)
+        late_want(s->w);
     if (cairn_list_is_empty(&s->unsynced))
         cairn_list_add_tail(&s->w->unsynced, &s->unsynced);
 }
@@ -93,7 +131,14 @@ static void op_apply(struct cairn_replica *r, const struct cairn_log_entry *e)
 {
     struct slot *s = slots_of(r);
 
-    cluster_store_apply(s->w->store, &s->store, e->at.pos);
+    s->late_to = e->at.pos;
+    if (cairn_replica_is_primary(r)) {
+        late_apply(s);
+        return;
+    }
+    if (cairn_list_is_empty(&s->late))
+        cairn_list_add_tail(&s->w->late, &s->late);
+    late_want(s->w);
 }
 
 static bool op_copy_open(struct cairn_replica *r)

@@ -33,6 +33,7 @@ struct slot *slots_make(struct cluster_slots *w, uint32_t slot)
         return NULL;
     s->w = w;
     cairn_list_init(&s->unsynced);
+    cairn_list_init(&s->late);
     store_slot_init(&s->store, slot, 0);
     w->all[i] = s;
     return s;

@@ -278,6 +278,84 @@ static void other_messages_that_do_not_add_up_are_refused(void **state)
 #undef GET
 }
 
+/* ---- mail ---- */
+
+/* All kinds in one piece: they come out in order, whole, and nothing behind them. */
+static void mail_carries_messages_in_order(void **state)
+{
+    struct cairn_wire_mail mail = { 0 };
+    struct ends *e = *state;
+    struct cairn_le_reader r;
+    struct cairn_wire_letter l;
+    struct cairn_repl_msg m;
+
+    for (size_t i = 0; i < ARRAY_SIZE(messages); i++)
+        assert_int_equal(cairn_wire_mail_add(&mail, &messages[i]), 0);
+    r = cairn_le_reader(mail.bytes, mail.n);
+    for (size_t i = 0; i < ARRAY_SIZE(messages); i++) {
+        assert_int_equal(cairn_wire_mail_next(&r, &l, &e->err), 1);
+        assert_int_equal(l.slot, messages[i].slot);
+        assert_int_equal(cairn_wire_letter_get(&l, &e->got, &m, &e->err), 0);
+        assert_messages_equal(&messages[i], &m);
+    }
+    assert_int_equal(cairn_wire_mail_next(&r, &l, &e->err), 0);
+    cairn_wire_mail_clear(&mail);
+    assert_int_equal(mail.n, 0);
+    cairn_wire_mail_fini(&mail);
+}
+
+/* The largest messages there are fit alone; behind others the bound of a frame is kept, and nothing is half in it. */
+static void mail_is_no_larger_than_a_frame(void **state)
+{
+    struct cairn_log_entry entry = { .at = { 6, 8 },
+                                     .kind = CAIRN_ENTRY_WRITE,
+                                     .body_len = CAIRN_ENTRY_BODY_BYTES_MAX };
+    struct cairn_repl_msg large = { MESSAGE, .kind = CAIRN_REPL_APPEND, .prev = { 6, 7 }, .entries = &entry,
+                                    .nentries = 1 };
+    struct cairn_wire_mail mail = { 0 };
+    size_t n = 0;
+
+    (void)state;
+    entry.body = calloc(1, entry.body_len);
+    assert_non_null(entry.body);
+    while (cairn_wire_mail_add(&mail, &large) == 0)
+        n++;
+    assert_int_equal(n, 1);
+    n = mail.n;
+    assert_int_equal(cairn_wire_mail_add(&mail, &large), CAIRN_E_LIMIT);
+    assert_int_equal(mail.n, n);
+    while (cairn_wire_mail_add(&mail, &messages[2]) == 0)
+        n = mail.n;
+    assert_int_equal(mail.n, n);
+    assert_in_range(n, CAIRN_WIRE_MAIL_BYTES_MAX - 128, CAIRN_WIRE_MAIL_BYTES_MAX);
+    cairn_wire_mail_clear(&mail);
+    assert_int_equal(mail.room, 0); /* so much is not kept for the next */
+    free((void *)(uintptr_t)entry.body);
+}
+
+static void mail_that_does_not_add_up_is_refused(void **state)
+{
+    struct cairn_wire_mail mail = { 0 };
+    struct ends *e = *state;
+    struct cairn_wire_letter l;
+    struct cairn_repl_msg m;
+    struct cairn_le_reader r;
+
+    assert_int_equal(cairn_wire_mail_add(&mail, &messages[0]), 0);
+    for (size_t n = 1; n < mail.n; n++) {
+        r = cairn_le_reader(mail.bytes, n);
+        REFUSED(e, CAIRN_E_INVAL, "ends behind the payload", cairn_wire_mail_next(&r, &l, &e->err));
+    }
+    r = cairn_le_reader(mail.bytes, mail.n);
+    assert_int_equal(cairn_wire_mail_next(&r, &l, &e->err), 1);
+    l.slot++;
+    REFUSED(e, CAIRN_E_INVAL, "slot 16384: a message of slot 16383", cairn_wire_letter_get(&l, &e->got, &m, &e->err));
+    l.slot--;
+    l.body_len--;
+    REFUSED(e, CAIRN_E_INVAL, "cannot be read", cairn_wire_letter_get(&l, &e->got, &m, &e->err));
+    cairn_wire_mail_fini(&mail);
+}
+
 /* ---- records ---- */
 
 static const struct cairn_slot_record some_record = {
@@ -608,6 +686,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(bodies_are_borrowed, begin, end),
         cmocka_unit_test_setup_teardown(appends_that_do_not_add_up_are_refused, begin, end),
         cmocka_unit_test_setup_teardown(other_messages_that_do_not_add_up_are_refused, begin, end),
+        cmocka_unit_test_setup_teardown(mail_carries_messages_in_order, begin, end),
+        cmocka_unit_test_setup_teardown(mail_is_no_larger_than_a_frame, begin, end),
+        cmocka_unit_test_setup_teardown(mail_that_does_not_add_up_is_refused, begin, end),
         cmocka_unit_test_setup_teardown(records_are_stored, begin, end),
         cmocka_unit_test_setup_teardown(records_that_contradict_themselves_are_refused, begin, end),
         cmocka_unit_test_setup_teardown(processes_are_stored, begin, end),

@@ -123,7 +123,8 @@ static int teardown(void **state)
     return 0;
 }
 
-static void append(struct fixture *fx, uint32_t slot, uint32_t len)
+static void append_by(struct fixture *fx, uint32_t slot, uint32_t len,
+                      int (*how)(struct cairn_slot_disk *d, uint32_t slot, const struct cairn_log_entry *e))
 {
     struct model *m = &fx->model[slot];
     struct cairn_log_entry e = { .kind = CAIRN_ENTRY_WRITE, .sync = true, .body = fx->body, .body_len = len };
@@ -133,10 +134,15 @@ static void append(struct fixture *fx, uint32_t slot, uint32_t len)
     e.rid = (struct cairn_rid){ .session = { 3, slot }, .seq = e.at.pos };
     e.floor = e.at.pos / 2;
     memset(fx->body, (int)(e.at.pos + slot), len);
-    assert_int_equal(cairn_slot_disk_append(fx->disk, slot, &e), 0);
+    assert_int_equal(how(fx->disk, slot, &e), 0);
     m->end++;
     m->epoch[m->end] = m->newest_epoch;
     m->len[m->end] = len;
+}
+
+static void append(struct fixture *fx, uint32_t slot, uint32_t len)
+{
+    append_by(fx, slot, len, dice(fx, 3) == 0 ? cairn_slot_disk_append_later : cairn_slot_disk_append);
 }
 
 static void check(struct fixture *fx)
@@ -442,6 +448,51 @@ static void a_full_queue_refuses(void **state)
     assert_int_equal(cairn_slot_disk_end(fx->disk, 0), e.at.pos);
 }
 
+static uint64_t written_bytes(struct fixture *fx)
+{
+    struct cairn_slot_disk_stats stats;
+
+    cairn_slot_disk_stats(fx->disk, &stats);
+    return stats.written_bytes;
+}
+
+/* @n more bytes of records are on their way to the disk after a few turns, and no others. */
+static void expect_written(struct fixture *fx, uint64_t before, uint64_t n)
+{
+    for (int i = 0; i < 10; i++)
+        turn(fx);
+    assert_int_equal(written_bytes(fx), before + n);
+}
+
+/* What may wait is written with what may not, whichever of the worker's slots that is of, or when enough of it is there,
+ * or when it is asked for. */
+static void what_may_wait_is_written_with_others(void **state)
+{
+    enum { LEN = 1000, RECORD = 8 + 56 + LEN, MAX = 64 << 10 };
+    struct fixture *fx = *state;
+    uint64_t before = written_bytes(fx);
+    uint32_t n = 0;
+
+    append_by(fx, 0, LEN, cairn_slot_disk_append_later);
+    append_by(fx, 2, LEN, cairn_slot_disk_append_later);
+    append_by(fx, 1, LEN, cairn_slot_disk_append_later); /* of the other worker */
+    expect_written(fx, before, 0);
+    append_by(fx, 4, LEN, cairn_slot_disk_append);
+    expect_written(fx, before, 3 * RECORD);
+    cairn_slot_disk_write(fx->disk, 0); /* has nothing more */
+    expect_written(fx, before, 3 * RECORD);
+    cairn_slot_disk_write(fx->disk, 1);
+    expect_written(fx, before, 4 * RECORD);
+    for (before = written_bytes(fx); n * RECORD < MAX; n++)
+        append_by(fx, 0, LEN, cairn_slot_disk_append_later);
+    expect_written(fx, before, n * RECORD);
+    append_by(fx, 0, LEN, cairn_slot_disk_append_later);
+    settle_one(fx, 2); /* a sync of any slot of the worker takes all along */
+    assert_int_equal(written_bytes(fx), before + (n + 1) * RECORD);
+    append_by(fx, 0, LEN, cairn_slot_disk_append_later);
+    again(fx);
+}
+
 /* ---- a full disk ---- */
 
 enum { FULL_LEN = 100000, SMALL_BYTES = 23 << 20 };
@@ -578,6 +629,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_start_finds_every_log_as_it_was, setup, teardown),
         cmocka_unit_test_setup_teardown(random_changes_survive_starts, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_may_wait_is_written_with_others, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_trimmed_is_given_back, setup, teardown),
         cmocka_unit_test_setup_teardown(an_idle_worker_keeps_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(a_trim_that_is_not_written_frees_nothing, setup, teardown),

@@ -334,18 +334,14 @@ static void full_disk(void **state)
     assert_int_equal(umount(fx->path), 0);
 }
 
-/* ---- corruption ---- */
-
-/* Flips a byte in the middle of the largest sorted file. */
-static void corrupt_a_file(struct fx *fx)
+/* The largest sorted file. */
+static off_t largest_table(struct fx *fx, char path[512])
 {
-    char dir[128], path[512] = "", p[512];
+    char dir[128], p[512];
     off_t largest = 0;
     struct dirent *e;
     struct stat st;
-    uint8_t byte;
     DIR *d;
-    int fd;
 
     snprintf(dir, sizeof(dir), "%s/db", fx->path);
     d = opendir(dir);
@@ -358,6 +354,108 @@ static void corrupt_a_file(struct fx *fx)
     }
     closedir(d);
     assert_true(largest > 0);
+    return largest;
+}
+
+/* ---- many bytes at once ---- */
+
+enum { MANY_WRITES = 16, MANY_KEYS = 64, MANY_VALUE_BYTES = 8000 };
+
+struct many {
+    struct fx_write fw[MANY_WRITES];
+    uint32_t number[MANY_WRITES][MANY_KEYS], lengths[MANY_KEYS];
+    ProtobufCBinaryData keys[MANY_WRITES][MANY_KEYS];
+    int32_t status[MANY_WRITES][MANY_KEYS];
+    uint8_t values[MANY_KEYS * MANY_VALUE_BYTES];
+};
+
+/* Numbers from @first on: all writes of one turn of the loop, so in one group. */
+static void many_put(struct fx *fx, struct many *m, struct cairn_kv_db db, uint32_t first)
+{
+    uint64_t rng = first;
+
+    for (size_t i = 0; i < sizeof(m->values); i++)
+        m->values[i] = (uint8_t)fx_draw(&rng, 256);
+    for (uint32_t i = 0; i < MANY_WRITES; i++) {
+        struct cairn_kv_write *w = &m->fw[i].w;
+
+        for (uint32_t k = 0; k < MANY_KEYS; k++) {
+            m->lengths[k] = MANY_VALUE_BYTES;
+            m->number[i][k] = first + i * MANY_KEYS + k;
+            m->keys[i][k] = fx_key(&m->number[i][k], 4);
+        }
+        fx_fill_put(&m->fw[i], db, m->keys[i], m->values, sizeof(m->values));
+        w->lengths = m->lengths;
+        w->status = m->status[i];
+        w->n = MANY_KEYS;
+        fx_write_start(fx, &m->fw[i], 0);
+    }
+    for (uint32_t i = 0; i < MANY_WRITES; i++)
+        fx_write_wait(fx, &m->fw[i]);
+}
+
+/* What a compaction needs of room is reckoned in tables of a write buffer. */
+static void a_large_group_makes_no_large_tables(void **state)
+{
+    static struct many m;
+    enum { BUFFER_BYTES = 256 << 10, TABLE_BUFFERS = 3 /* as rocks.c reckons */ };
+    struct fx *fx = *state;
+    struct cairn_kv_db db;
+    char path[512];
+
+    fx->conf.write_buffer_bytes = BUFFER_BYTES;
+    fx_open(fx);
+    db = fx_create(fx, "d", CAIRN_KV_UINT, false);
+    for (uint32_t round = 0; round < 4; round++) {
+        many_put(fx, &m, db, round * MANY_WRITES * MANY_KEYS);
+        for (uint32_t i = 0; i < MANY_WRITES; i++)
+            assert_int_equal(m.fw[i].rc, 0);
+    }
+    fx_close(fx);
+    assert_in_range(largest_table(fx, path), 1, 5 * TABLE_BUFFERS * BUFFER_BYTES / 4);
+}
+
+/* Of a request for many keys each key's status says whether it is stored, also where the disk became full within. */
+static void full_disk_amid_a_batch(void **state)
+{
+    static struct many m;
+    static struct fx_value v;
+    struct fx *fx = *state;
+    uint32_t stored = 0, refused = 0;
+    struct cairn_kv_db db;
+
+    if (!mount_small(fx->path))
+        skip();
+    fx_open(fx);
+    db = fx_create(fx, "d", CAIRN_KV_UINT, false);
+    for (uint32_t round = 0; refused == 0; round++) {
+        many_put(fx, &m, db, round * MANY_WRITES * MANY_KEYS);
+        for (uint32_t i = 0; i < MANY_WRITES * MANY_KEYS; i++) {
+            const struct fx_write *fw = &m.fw[i / MANY_KEYS];
+            int rc = fw->rc != 0 ? fw->rc : m.status[i / MANY_KEYS][i % MANY_KEYS];
+
+            assert_true(rc == 0 || rc == CAIRN_E_NOSPACE);
+            stored += rc == 0;
+            refused += rc != 0;
+            assert_int_equal(fx_get(fx, db, m.keys[i / MANY_KEYS][i % MANY_KEYS], &v), 0);
+            assert_int_equal(v.len, rc == 0 ? MANY_VALUE_BYTES : -1);
+        }
+    }
+    assert_true(stored > 0);
+    fx_close(fx);
+    assert_int_equal(umount(fx->path), 0);
+}
+
+/* ---- corruption ---- */
+
+/* Flips a byte in the middle of the largest sorted file. */
+static void corrupt_a_file(struct fx *fx)
+{
+    char path[512];
+    off_t largest = largest_table(fx, path);
+    uint8_t byte;
+    int fd;
+
     fd = open(path, O_RDWR | O_CLOEXEC);
     assert_int_equal(pread(fd, &byte, 1, largest / 3), 1);
     byte ^= 0x40;
@@ -598,6 +696,8 @@ int main(int argc, char **argv)
         TEST(a_lost_database_stops_the_start),
         TEST(full_disk),
         TEST(flush_of_a_full_disk),
+        TEST(a_large_group_makes_no_large_tables),
+        TEST(full_disk_amid_a_batch),
         TEST(corrupt_block_is_reported),
         TEST(reads_that_need_the_disk_say_so),
         TEST(syncs_are_shared),

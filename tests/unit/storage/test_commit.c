@@ -239,6 +239,42 @@ static void failures_reach_their_writers(void **state)
     assert_int_equal(fx->ops[2].op.rc, 0);
 }
 
+static void submit_quietly(struct fixture *fx, uint32_t i)
+{
+    fx->ops[i] = (struct op){ .op = { .bytes = 10, .quiet = true, .done = on_done }, .fx = fx, .number = i };
+    assert_int_equal(cairn_commit_submit(fx->commit, &fx->ops[i].op), 0);
+}
+
+/* Nobody waits for it: its loop is not woken, but hears of it with the next, when it asks, or when it has failed. */
+static void quiet_ones_wake_nobody(void **state)
+{
+    struct fixture *fx = *state;
+    struct cairn_commit_stats stats = { .waiting = 1 };
+
+    let(fx, &fx->apply_passes, 4);
+    submit_quietly(fx, 0);
+    cairn_loop_turn(fx->loops[0], 0);
+    while (stats.waiting > 0)
+        cairn_commit_stats(fx->commit, &stats);
+    for (int i = 0; i < 10; i++)
+        cairn_loop_turn(fx->loops[0], 0);
+    assert_int_equal(fx->ops[0].done, 0);
+    assert_int_equal(submit(fx, 1, 0, 10, false), 0);
+    turn_until_done(fx, 1);
+    assert_int_equal(fx->ops[0].done, 1);
+    assert_true(fx->ops[0].finished_at < fx->ops[1].finished_at);
+
+    submit_quietly(fx, 2);
+    cairn_loop_turn(fx->loops[0], 0);
+    while (fx->ops[2].done == 0)
+        cairn_commit_collect(fx->commit, 0);
+
+    fx->apply_rc = CAIRN_E_IO;
+    submit_quietly(fx, 3);
+    turn_until_done(fx, 3);
+    assert_int_equal(fx->ops[3].op.rc, CAIRN_E_IO);
+}
+
 static void waiting_is_bounded(void **state)
 {
     struct fixture *fx = *state;
@@ -275,7 +311,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(those_who_wait_go_together),   TEST(buffered_does_not_wait_for_sync),
         TEST(one_sync_serves_all_who_wait), TEST(failures_reach_their_writers),
-        TEST(waiting_is_bounded),
+        TEST(waiting_is_bounded),           TEST(quiet_ones_wake_nobody),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

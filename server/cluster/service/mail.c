@@ -1,0 +1,230 @@
+/* What a worker's replicas say to those of other nodes.
+ *
+ * All that is said to a node in a turn of the loop goes out in one frame, which nobody answers: the protocol says
+ * everything again, and what a backup has to say goes the same way. So a write costs two frames, or a part of two,
+ * however many slots are written to. While there is no connection it waits for a while. What may wait for slow nodes is
+ * bounded, of all together; what is said beyond that is dropped. */
+#include "server/cluster/service/peers.h"
+
+#include <stdlib.h>
+
+/* ---- to others ---- */
+
+void side_mail_drop(struct side_peer *p)
+{
+    cairn_list_del(&p->mailing);
+    cairn_wire_mail_fini(&p->mail);
+}
+
+void side_mail_go(struct side_peer *p)
+{
+    struct iovec iov = { p->mail.bytes, p->mail.n };
+    int rc = CAIRN_E_CLOSED;
+
+    if (p->mail.n == 0)
+        return;
+    if (p->session != NULL)
+        rc = cairn_rpc_session_tell(p->session, &cairn_iface_cluster, CAIRN_PROVIDER_CLUSTER,
+                                    CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_REPL, &iov, 1);
+    cairn_list_del(&p->mailing);
+    if (rc != CAIRN_E_CLOSED || cairn_loop_now(p->w->loop) - p->mail_ns >= SIDE_CALL_MS * CAIRN_NS_PER_MS)
+        cairn_wire_mail_clear(&p->mail);
+}
+
+static void on_turn_over(void *arg)
+{
+    struct side_worker *w = arg;
+
+    while (!cairn_list_is_empty(&w->mailing))
+        side_mail_go(CONTAINER_OF(w->mailing.next, struct side_peer, mailing));
+}
+
+static size_t peer_waiting(const struct side_peer *p)
+{
+    return p->mail.n + (p->session != NULL ? cairn_rpc_session_unsent(p->session) : 0);
+}
+
+/* Each node has its share of what may wait, and what is left of the others'. */
+static bool has_room(const struct side_peer *p)
+{
+    const struct side_worker *w = p->w;
+    size_t sum = 0;
+
+    if (peer_waiting(p) <= SIDE_MESSAGE_BYTES_MAX / w->npeers)
+        return true;
+    for (uint32_t i = 0; i < w->npeers && sum <= SIDE_MESSAGE_BYTES_MAX; i++)
+        sum += peer_waiting(w->peers[i]);
+    return sum <= SIDE_MESSAGE_BYTES_MAX;
+}
+
+void side_send(void *arg, const struct cairn_repl_msg *m)
+{
+    struct side_worker *w = arg;
+    struct side_peer *p = w->stopping ? NULL : side_peer_of(w, m->to.node);
+    int rc;
+
+    if (p == NULL || !has_room(p))
+        return;
+    if (p->mail.n == 0)
+        p->mail_ns = cairn_loop_now(w->loop);
+    rc = cairn_wire_mail_add(&p->mail, m);
+    if (rc == CAIRN_E_LIMIT) { /* a frame is full */
+        side_mail_go(p);
+        rc = cairn_wire_mail_add(&p->mail, m);
+    }
+    if (rc != 0 || !cairn_list_is_empty(&p->mailing))
+        return;
+    cairn_list_add_tail(&w->mailing, &p->mailing);
+    cairn_env_defer(&w->loop->env, &w->mail_task);
+}
+
+void side_mail_init(struct side_worker *w)
+{
+    cairn_list_init(&w->mailing);
+    cairn_task_init(&w->mail_task, on_turn_over, w);
+}
+
+void side_mail_stop(struct side_worker *w)
+{
+    cairn_task_cancel(&w->mail_task);
+}
+
+/* ---- from others ---- */
+
+static int take_letter(struct side_worker *w, const struct cairn_wire_letter *l, struct cairn_err *err)
+{
+    struct cairn_repl_msg m;
+    struct cairn_arena a;
+    int rc;
+
+    cairn_arena_init(&a, 1 << 20);
+    rc = cairn_wire_letter_get(l, &a, &m, err);
+    if (rc == 0 && !w->stopping && w->slots != NULL && cluster_fetch_admit(&w->fetches, &m)) {
+        cluster_slots_receive(w->slots, &m);
+        cluster_fetch_taken(&w->fetches, &m);
+    }
+    cairn_arena_reset(&a);
+    return rc;
+}
+
+/* Those of @w's slots. */
+static int take(struct side_worker *w, const struct cairn_rpc_req *rq, struct cairn_err *err)
+{
+    struct cairn_le_reader mail = cairn_le_reader(rq->payload, rq->payload_len);
+    struct cairn_wire_letter l;
+    int rc;
+
+    while ((rc = cairn_wire_mail_next(&mail, &l, err)) > 0) {
+        rc = side_worker_of(w->c, l.slot) == w ? take_letter(w, &l, err) : 0;
+        if (rc != 0)
+            break;
+    }
+    return rc;
+}
+
+static void reply(struct cairn_rpc_req *rq, int rc, const struct cairn_err *err)
+{
+    if (rc == 0)
+        cairn_rpc_reply(rq, 0, NULL, NULL, 0);
+    else
+        cairn_rpc_reply_err(rq, rc, "%s", err->text);
+}
+
+/* Mail that came in on another worker than some of its slots are on: those workers look through it. */
+struct visit {
+    struct round *round;
+    struct side_worker *to;
+    struct cairn_task task;
+    int rc;
+    struct cairn_err err;
+};
+
+struct round {
+    struct cairn_rpc_req *rq;
+    struct cairn_loop *origin;
+    struct cairn_task task;
+    atomic_uint left; /* that have not been there */
+    uint32_t nvisits;
+    struct visit visits[];
+};
+
+static void round_over(void *arg)
+{
+    struct round *r = arg;
+    uint32_t i = 0;
+
+    while (i + 1 < r->nvisits && r->visits[i].rc == 0)
+        i++;
+    reply(r->rq, r->visits[i].rc, &r->visits[i].err);
+    free(r);
+}
+
+static void visit_run(void *arg)
+{
+    struct visit *v = arg;
+    struct round *r = v->round;
+
+    v->rc = take(v->to, r->rq, &v->err);
+    if (atomic_fetch_sub(&r->left, 1) == 1) {
+        cairn_task_init(&r->task, round_over, r);
+        cairn_loop_post(r->origin, &r->task);
+    }
+}
+
+/* A visit for each worker that has one of the slots; none begins before all are known. */
+static void round_plan(struct round *r, struct cairn_cluster *c)
+{
+    struct cairn_le_reader mail = cairn_le_reader(r->rq->payload, r->rq->payload_len);
+    struct cairn_wire_letter l;
+
+    while (cairn_wire_mail_next(&mail, &l, NULL) > 0) {
+        struct side_worker *to = side_worker_of(c, l.slot);
+        uint32_t i = 0;
+
+        while (i < r->nvisits && r->visits[i].to != to)
+            i++;
+        if (i < r->nvisits)
+            continue;
+        r->visits[i] = (struct visit){ .round = r, .to = to };
+        cairn_task_init(&r->visits[i].task, visit_run, &r->visits[i]);
+        r->nvisits++;
+    }
+}
+
+static void round_begin(struct cairn_cluster *c, struct cairn_rpc_req *rq)
+{
+    struct round *r = calloc(1, sizeof(*r) + c->side->nworkers * sizeof(r->visits[0]));
+
+    if (r == NULL || cairn_rpc_req_hold_payload(rq) != 0) {
+        free(r);
+        cairn_rpc_reply_err(rq, CAIRN_E_NOMEM, "messages of replicas");
+        return;
+    }
+    r->rq = rq;
+    r->origin = cairn_rpc_loop(rq->rpc);
+    round_plan(r, c);
+    atomic_init(&r->left, r->nvisits);
+    for (uint32_t i = 0; i < r->nvisits; i++)
+        cairn_loop_post(r->visits[i].to->loop, &r->visits[i].task);
+}
+
+void cairn_cluster__side_on_repl(struct cairn_rpc_req *rq)
+{
+    struct cairn_cluster *c = rq->target->ctx;
+    struct cairn_le_reader mail = cairn_le_reader(rq->payload, rq->payload_len);
+    struct side_worker *here = &c->side->workers[cairn_rpc_index(rq->rpc)];
+    struct cairn_wire_letter l;
+    struct cairn_err err;
+    bool others = false;
+    int rc;
+
+    while ((rc = cairn_wire_mail_next(&mail, &l, &err)) > 0)
+        others |= side_worker_of(c, l.slot) != here;
+    if (rc == 0 && others) {
+        round_begin(c, rq);
+        return;
+    }
+    if (rc == 0)
+        rc = take(here, rq, &err);
+    reply(rq, rc, &err);
+}
