@@ -75,6 +75,8 @@ struct group_provider {
     struct cairn_swim_addr also[CAIRN_SWIM_SEEDS_MAX]; /* for the next job of @join; worker 0 */
     uint32_t nalso;
     bool urgent; /* they are to be asked as soon as that job is over, even if we are in a group */
+    struct cairn_gossip *gossip; /* of the node; NULL: there is none */
+    struct cairn_gossip_carrier carrier;
 
     void (*quiesced)(void *arg);
     void *quiesced_arg;
@@ -89,6 +91,8 @@ struct group_provider {
 int group_net_run(struct group_provider *p, struct cairn_err *err);
 void group_net_stop(struct group_provider *p);
 void group_input(struct group_provider *p, struct cairn_swim_in *in);
+/* What struct cairn_gossip_carrier asks: the core's word. */
+void group_carry(struct cairn_gossip_carrier *c, const struct cairn_gossip_word *w);
 bool group_addr_of(const struct cairn_addr *a, struct cairn_swim_addr *to);
 /* "udp://127.0.0.1:7311", "udp://[::1]:7311": numbers alone, so that nothing is looked up. False: it is something
  * else. */

@@ -310,6 +310,8 @@ static int group_start(const struct cairn_provider_env *env, void **ctx, struct 
     p->conf = env->conf;
     p->node = env->node;
     p->pool = env->pool;
+    p->gossip = env->gossip;
+    p->carrier.carry = group_carry;
     p->loop = env->loops[0];
     p->nworkers = env->nloops;
     for (uint32_t i = 0; i < env->nloops; i++)

@@ -109,6 +109,8 @@ static void on_packet(struct swim_step *st)
         s->counts.malformed++;
         return;
     }
+    if (m.word.node != 0 && m.word.version > s->word.version)
+        st->out->heard = m.word;
     if (m.kind == CAIRN_SWIM_SYNC) {
         cairn_swim__on_sync(st, &m); /* merges by itself: not everyone is let in */
         return;
@@ -186,6 +188,18 @@ static void leave(struct swim_step *st)
     s->gossip_at = s->now_ms; /* now: who leaves does not stay for long */
 }
 
+static void set_word(struct cairn_swim *s, const struct cairn_gossip_word *word)
+{
+    bool grew = word->version > s->word.version;
+
+    s->word = *word;
+    if (!grew || !swim_is_member(s) || s->leaving)
+        return;
+    if (!swim_has_news(s))
+        s->gossip_at = MAX(s->gossip_at, s->now_ms);
+    s->word_left = cairn_swim__spread(s);
+}
+
 static void take_input(struct swim_step *st)
 {
     struct cairn_swim *s = st->s;
@@ -207,6 +221,9 @@ static void take_input(struct swim_step *st)
         if (swim_is_member(s))
             cairn_swim__take_load(s, s->self, s->views[s->self].load_seq + 1, st->in->load);
         break;
+    case CAIRN_SWIM_WORD:
+        set_word(s, &st->in->word);
+        break;
     case CAIRN_SWIM_LEAVE:
         leave(st);
         break;
@@ -221,7 +238,7 @@ static void run_timers(struct swim_step *st)
         cairn_swim__probe_timers(st);
         if (!s->leaving)
             cairn_swim__suspicions_expire(st);
-        if (s->nnews > 0 && s->now_ms >= s->gossip_at) {
+        if (swim_has_news(s) && s->now_ms >= s->gossip_at) {
             s->gossip_at = s->now_ms + s->conf.gossip_ms;
             cairn_swim__gossip(st);
         }
@@ -237,7 +254,7 @@ static uint64_t next_wake(const struct cairn_swim *s)
         at = MIN(at, cairn_swim__probe_wake(s));
         if (!s->leaving)
             at = MIN(at, cairn_swim__suspicion_due(s));
-        if (s->nnews > 0)
+        if (swim_has_news(s))
             at = MIN(at, s->gossip_at);
     }
     return at == UINT64_MAX ? at : at + s->stalled_ms;
@@ -248,6 +265,7 @@ void cairn_swim_step(struct cairn_swim *s, const struct cairn_swim_in *in, struc
     struct swim_step st = { .s = s, .in = in, .out = out };
 
     out->nsends = out->nevents = 0;
+    out->heard = (struct cairn_gossip_word){ 0 };
     out->wake_ms = UINT64_MAX;
     if (s->superseded)
         return;

@@ -10,7 +10,8 @@
  * Lifeguard: a member that misses answers first doubts itself (`health`) and becomes slower to judge; a suspect is told
  * so with every ping. Ours: members that hear of a suspicion look for themselves, as many as are needed to confirm it;
  * time during which this process did not run counts for no deadline; a packet has room for one more record, of members
- * in turn, so that what was lost heals and load figures spread at a cost that does not grow with the group. */
+ * in turn, so that what was lost heals and load figures spread at a cost that does not grow with the group. And each
+ * packet carries its sender's word (server/port/gossip.h), which is news when its version grows. */
 #ifndef CAIRN_GROUP_SWIM_H
 #define CAIRN_GROUP_SWIM_H
 
@@ -105,6 +106,7 @@ enum cairn_swim_input {
     CAIRN_SWIM_SEEDS,  /* @seeds: whom to ask; replaces what was there. @urgent: each of them, now, even in a group */
     CAIRN_SWIM_SET,    /* @desc: the new description of ourselves; name and address stay */
     CAIRN_SWIM_LOAD,   /* @load of ourselves */
+    CAIRN_SWIM_WORD,   /* @word: ours from now on; all are told soon if its version is higher than before */
     CAIRN_SWIM_LEAVE,
 };
 struct cairn_swim_in {
@@ -119,6 +121,7 @@ struct cairn_swim_in {
     bool urgent;
     const struct cairn_swim_desc *desc;
     uint16_t load;
+    struct cairn_gossip_word word;
 };
 
 struct cairn_swim_send {
@@ -131,6 +134,7 @@ struct cairn_swim_send {
 struct cairn_swim_out {
     uint64_t wake_ms; /* a TICK is due then */
     uint32_t nsends, nevents;
+    struct cairn_gossip_word heard; /* another's, of a higher version than ours; node 0: none */
     struct cairn_swim_event events[CAIRN_SWIM_EVENTS_MAX];
     struct cairn_swim_send sends[CAIRN_SWIM_SENDS_MAX];
 };
@@ -202,6 +206,8 @@ struct cairn_swim {
     } news[CAIRN_SWIM_SPREAD_MAX]; /* by how often they were sent */
     uint32_t nnews;
     uint64_t gossip_at;
+    struct cairn_gossip_word word; /* ours */
+    uint32_t word_left;            /* so many packets more are sent for its sake */
 
     struct cairn_swim_addr seeds[CAIRN_SWIM_SEEDS_MAX];
     bool seed_is_self[CAIRN_SWIM_SEEDS_MAX];

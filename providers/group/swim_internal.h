@@ -100,6 +100,10 @@ static inline bool swim_is_member(const struct cairn_swim *s)
 {
     return s->self != NO_SLOT;
 }
+static inline bool swim_has_news(const struct cairn_swim *s)
+{
+    return s->nnews > 0 || s->word_left > 0;
+}
 static inline bool swim_is_living(const struct cairn_swim *s, uint32_t slot)
 {
     return s->views[slot].state == CAIRN_SWIM_ALIVE || s->views[slot].state == CAIRN_SWIM_SUSPECT;

@@ -100,6 +100,8 @@ bool cairn_swim_decode(const uint8_t *bytes, size_t len, struct cairn_swim_msg *
     m->load_seq = cairn_le_get32(&r);
     m->about = cairn_le_get64(&r);
     m->incarnation = cairn_le_get64(&r);
+    m->word.node = cairn_le_get64(&r);
+    m->word.version = cairn_le_get64(&r);
     m->epoch = m->version = m->next = m->nupdates = 0;
     if (r.failed || m->kind < CAIRN_SWIM_PING || m->kind >= CAIRN_SWIM_KINDS_NR)
         return false;
@@ -134,6 +136,8 @@ void cairn_swim_write_head(struct cairn_le_writer *w, uint8_t *to, const struct 
     cairn_le_put32(w, m->load_seq);
     cairn_le_put64(w, m->about);
     cairn_le_put64(w, m->incarnation);
+    cairn_le_put64(w, m->word.node);
+    cairn_le_put64(w, m->word.version);
     CAIRN_ASSERT(w->at == to + CAIRN_SWIM_HEAD_BYTES);
     if (has_cursor(m->kind)) {
         cairn_le_put32(w, m->epoch);

@@ -19,6 +19,7 @@ static void write_head(const struct cairn_swim *s, struct cairn_le_writer *w, ui
         m->load = s->views[s->self].load;
         m->load_seq = s->views[s->self].load_seq;
         m->incarnation = s->views[s->self].incarnation;
+        m->word = s->word;
     } else {
         m->load = 0;
         m->load_seq = 0;
@@ -75,7 +76,8 @@ void cairn_swim__gossip(struct swim_step *st)
     struct cairn_swim_msg head = { .kind = CAIRN_SWIM_GOSSIP };
     uint32_t chosen[CAIRN_SWIM_SENDS_MAX] = { s->self };
 
-    for (uint32_t i = 1; i <= s->conf.fanout && s->nnews > 0; i++) {
+    for (uint32_t i = 1; i <= s->conf.fanout && swim_has_news(s); i++) {
+        s->word_left -= s->word_left > 0; /* whether there is anybody or not */
         chosen[i] = cairn_swim__pick(s, chosen, i);
         if (chosen[i] == NO_SLOT || !cairn_swim__send(st, chosen[i], &head, FIRST(NO_SLOT, NO_SLOT)))
             return;

@@ -2,11 +2,17 @@
  * worker; who asks while one is under way waits for the next, since it may have written before that and after this
  * one began.
  *
+ * Each flush makes a file, and the engine merges a few of them into all that is below: many small ones keep it at that,
+ * until it lets no flush pass any more (half a second, where one alone takes 20 ms). Who asks alone is served at once;
+ * but behind a flush that served several, as copies of many slots do, there is a gap, in which the next ones gather.
+ *
  *   kv-flush    WAITING ---> REPLIED        WAITING may also go to FAILED.
  *
  *   WAITING     on one of the provider's lists, or on its way from there to its worker.
  *   REPLIED     the request is answered: on disk.   FAILED  with an error: nobody knows. A cancel changes nothing. */
 #include "providers/kv/kv_internal.h"
+
+enum { FLUSH_GAP_MS = 100 };
 
 enum { FLUSH_WAITING, FLUSH_REPLIED, FLUSH_FAILED, FLUSH_NR };
 static const struct cairn_sm_state flush_states[FLUSH_NR] = {
@@ -36,7 +42,9 @@ void kv_flush_init(struct kv_flush *f)
 
 void kv_flush_fini(struct kv_flush *f)
 {
-    CAIRN_ASSERT(!f->busy);
+    CAIRN_ASSERT(cairn_list_is_empty(&f->waiting) && cairn_list_is_empty(&f->served));
+    if (f->busy) /* nobody waits for the end of the gap */
+        cairn_timer_stop(&f->loop->env, &f->gap);
     pthread_mutex_destroy(&f->mutex);
 }
 
@@ -64,20 +72,23 @@ static void on_answer(void *arg)
     kv_op_end(op);
 }
 
-/* Gives each to its worker; those of @loop, the caller's, are answered now. */
-static void answer_all(struct cairn_link *ops, struct cairn_loop *loop, int rc)
+/* Gives each to its worker; those of @loop, the caller's, are answered now. Returns how many there were. */
+static uint32_t answer_all(struct cairn_link *ops, struct cairn_loop *loop, int rc)
 {
     struct cairn_link *l;
+    uint32_t n = 0;
 
     while ((l = cairn_list_pop(ops)) != NULL) {
         struct kv_op *op = CONTAINER_OF(l, struct kv_op, link);
 
         op->rc = rc;
+        n++;
         if (op->worker->loop == loop)
             on_answer(op);
         else
             cairn_loop_post(op->worker->loop, &op->answer);
     }
+    return n;
 }
 
 /* On a pool thread. */
@@ -111,23 +122,35 @@ static void flush_start(struct kv_provider *p)
     answer_all(&refused, loop, CAIRN_E_BUSY);
 }
 
-static void on_flush_done(struct cairn_job *job)
+/* The next one, if anybody waits for it. */
+static void flush_next(void *arg)
 {
-    struct kv_provider *p = CONTAINER_OF(job, struct kv_provider, flush.job);
+    struct kv_provider *p = arg;
     struct kv_flush *f = &p->flush;
-    struct cairn_loop *loop = f->loop; /* another's, maybe, as soon as nothing is under way */
-    struct cairn_link served;
-    int rc = f->rc;
     bool again;
 
-    cairn_list_init(&served);
     pthread_mutex_lock(&f->mutex);
-    cairn_list_splice(&served, &f->served);
     again = f->busy = !cairn_list_is_empty(&f->waiting);
     pthread_mutex_unlock(&f->mutex);
     if (again)
         flush_start(p);
-    answer_all(&served, loop, rc);
+}
+
+static void on_flush_done(struct cairn_job *job)
+{
+    struct kv_provider *p = CONTAINER_OF(job, struct kv_provider, flush.job);
+    struct kv_flush *f = &p->flush;
+    struct cairn_env *env = &f->loop->env;
+    struct cairn_link served;
+    bool several;
+
+    cairn_list_init(&served);
+    pthread_mutex_lock(&f->mutex);
+    cairn_list_splice(&served, &f->served);
+    pthread_mutex_unlock(&f->mutex);
+    several = answer_all(&served, f->loop, f->rc) > 1;
+    if (!several || cairn_timer_start(env, &f->gap, cairn_env_now_ns(env) + FLUSH_GAP_MS * CAIRN_NS_PER_MS) != 0)
+        flush_next(p);
 }
 
 void kv_handle_flush(struct cairn_rpc_req *rq)
@@ -157,5 +180,6 @@ void kv_handle_flush(struct cairn_rpc_req *rq)
     f->loop = op->worker->loop;
     f->job.work = on_flush_work;
     f->job.done = on_flush_done;
+    cairn_timer_init(&f->gap, flush_next, p);
     flush_start(p);
 }

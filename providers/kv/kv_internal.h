@@ -91,10 +91,11 @@ struct kv_worker {
 struct kv_flush {
     pthread_mutex_t mutex;
     struct cairn_link waiting, served; /* operations: for the next one, for the one under way */
-    bool busy;                         /* there is one under way; its job is its loop's */
+    bool busy;                         /* there is one under way, or the gap behind it; both are its loop's */
     uint64_t flushes, asked;           /* for the status */
-    struct cairn_loop *loop;           /* the job's, as the next two: no mutex */
+    struct cairn_loop *loop;           /* the job's, as the next three: no mutex */
     struct cairn_job job;
+    struct cairn_timer gap;
     int rc;
 };
 

@@ -302,14 +302,13 @@ static void step_abort(struct cairn_call *call)
 }
 
 /* The parts went with the node that led. Whoever leads now and says INVAL has looked for the COMMIT's number before: it
- * was not done, and can be tried as a whole. In a write-once namespace it has a number without a session, which nobody
- * can look for. */
+ * was not done, nor will be, and can be tried as a whole. */
 static int commit_outcome(struct cairn_call *call)
 {
     const struct cairn_route *route = &call->route;
     int rc = call->rpc.rc;
 
-    if (route->unsure && (rc == CAIRN_E_MOVED || rc == CAIRN_E_NOTFOUND || (rc == CAIRN_E_INVAL && route->number.once)))
+    if (route->unsure && (rc == CAIRN_E_MOVED || rc == CAIRN_E_NOTFOUND))
         return cairn_err_set(&call->err, CAIRN_E_UNKNOWN,
                              "it may have been done: the node that had its parts is not there to say so");
     if (rc == CAIRN_E_INVAL)

@@ -168,10 +168,12 @@ static void ask_on_page(struct etcd_ask *a)
     struct cairn_err err = { 0 };
     char *last = NULL;
     uint64_t revision;
+    uint32_t before = r->table.n;
     bool more = false;
     int rc = cairn_etcd_read_range(a->http.reply, a->http.reply_len, a->etcd->prefix, &r->table, &revision, &more,
                                    &last, &err);
 
+    cairn_map_health_count(&a->etcd->store, r->table.n - before, 0);
     if (rc == 0 && a->revision == 0)
         a->revision = revision; /* all pages are of this moment */
     if (rc == 0 && more) {
@@ -185,6 +187,16 @@ static void ask_on_page(struct etcd_ask *a)
     ask_done(a);
 }
 
+/* Whether the watch will tell of @c. */
+static bool is_in_view(const struct etcd *e, const struct cairn_map_change *c)
+{
+    bool found = e->view_end == NULL;
+
+    for (uint32_t i = 0; !found && i < c->nwrites; i++)
+        found = strcmp(c->writes[i].key, e->view_end) < 0;
+    return found;
+}
+
 static void ask_on_change(struct etcd_ask *a)
 {
     struct cairn_map_change *c = change_of(a);
@@ -196,7 +208,7 @@ static void ask_on_change(struct etcd_ask *a)
         a->op->err = err;
         a->op->err.code = CAIRN_E_UNKNOWN;
     }
-    if (a->op->rc == 0 && a->op->revision > e->watch.resume && etcd_watch_will_tell(&e->watch))
+    if (a->op->rc == 0 && a->op->revision > e->watch.resume && is_in_view(e, c) && etcd_watch_will_tell(&e->watch))
         cairn_sm_move(&a->sm, ASK_SETTLING);
     else
         ask_done(a);
@@ -297,7 +309,8 @@ static char *ask_write(const struct etcd_ask *a)
     case ASK_CHANGE:
         return cairn_etcd_write_txn(e->prefix, change_of(a));
     case ASK_READ:
-        return cairn_etcd_write_range(e->prefix, read_of(a)->prefix, a->after, a->revision, false);
+        return cairn_etcd_write_range(e->prefix, read_of(a)->prefix, read_of(a) == &e->watch.read ? e->view_end : NULL,
+                                      a->after, a->revision, false);
     case ASK_LEASE:
         return cairn_etcd_write_lease(lease_of(a));
     case ASK_LOGIN:
@@ -305,7 +318,7 @@ static char *ask_write(const struct etcd_ask *a)
     case ASK_PROBE:
         break;
     }
-    return cairn_etcd_write_range(e->prefix, "", NULL, 0, true);
+    return cairn_etcd_write_range(e->prefix, "", NULL, NULL, 0, true);
 }
 
 static const char *ask_path(const struct etcd_ask *a)

@@ -57,6 +57,7 @@ struct etcd {
     char *endpoints[CAIRN_MAP_ETCD_ENDPOINTS_MAX];
     uint32_t nendpoints, current;
     char prefix[CAIRN_MAP_ETCD_PREFIX_BYTES_MAX + 1];
+    char *view_end; /* NULL: the view has all */
     char *user, *password; /* NULL: none */
     char *token;
     struct cairn_link asks; /* in order */

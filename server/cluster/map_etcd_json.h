@@ -14,11 +14,13 @@ enum {
 /* ---- requests: JSON from malloc, NULL for memory ---- */
 
 char *cairn_etcd_write_txn(const char *prefix, const struct cairn_map_change *c);
-/** A page of the entries that begin with @begin, after the key @after (NULL: from the first), as of @revision (0: now).
- * @probe: whether there is anything, at most one key and no value. */
-char *cairn_etcd_write_range(const char *prefix, const char *begin, const char *after, uint64_t revision, bool probe);
+/** A page of the entries that begin with @begin and stand before @end (NULL: all that do), after the key @after (NULL:
+ * from the first), as of @revision (0: now). @probe: whether there is anything, at most one key and no value. */
+char *cairn_etcd_write_range(const char *prefix, const char *begin, const char *end, const char *after,
+                             uint64_t revision, bool probe);
 char *cairn_etcd_write_lease(const struct cairn_map_lease_op *l);
-char *cairn_etcd_write_watch(const char *prefix, uint64_t from);
+/** Of all entries before @end (NULL: of all). */
+char *cairn_etcd_write_watch(const char *prefix, const char *end, uint64_t from);
 char *cairn_etcd_write_login(const char *user, const char *password);
 
 /* ---- answers: CAIRN_E_PROTO when they are not what they should be ---- */

@@ -139,6 +139,7 @@ static bool watch_on_line(struct etcd_watch *w, const char *line, size_t len)
             cairn_sm_move(&w->sm, WATCH_FOLLOW);
         }
     } else if (rc == 0 && !w->reload) {
+        cairn_map_health_count(&e->store, 0, news.n);
         w->reload = !news_apply(w, &news);
         w->resume = MAX(w->resume, news.revision);
         etcd_asks_settle(e, w->resume);
@@ -221,7 +222,7 @@ static void watch_open(struct etcd_watch *w)
     w->endpoint = e->current;
     w->http = (struct cairn_map_http_req){ .url = etcd_url(e, w->endpoint, "/v3/watch"),
                                            .token = e->token,
-                                           .body = cairn_etcd_write_watch(e->prefix, w->resume + 1),
+                                           .body = cairn_etcd_write_watch(e->prefix, e->view_end, w->resume + 1),
                                            .data = watch_on_data,
                                            .done = watch_on_end,
                                            .arg = w };

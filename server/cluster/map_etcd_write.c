@@ -55,13 +55,17 @@ static void put_key(FILE *f, const char *name, const char *prefix, const char *k
     fputc('"', f);
 }
 
-/* The first key behind all that begin with @prefix and @begin. Neither is empty of bytes below 0xff: a prefix is
- * text. */
-static void put_range_end(FILE *f, const char *prefix, const char *begin)
+/* @last, or without one the first key behind all that begin with @prefix and @begin. Neither is empty of bytes below
+ * 0xff: a prefix is text. */
+static void put_range_end(FILE *f, const char *prefix, const char *begin, const char *last)
 {
     char end[CAIRN_MAP_ETCD_PREFIX_BYTES_MAX + CAIRN_MAP_KEY_BYTES_MAX + 1];
     size_t n = (size_t)snprintf(end, sizeof(end), "%s%s", prefix, begin);
 
+    if (last != NULL) {
+        put_key(f, "range_end", prefix, last);
+        return;
+    }
     n = MIN(n, sizeof(end) - 1);
     while (n > 1 && (uint8_t)end[n - 1] == 0xff)
         n--;
@@ -137,7 +141,8 @@ char *cairn_etcd_write_txn(const char *prefix, const struct cairn_map_change *c)
 
 /* ---- the others ---- */
 
-char *cairn_etcd_write_range(const char *prefix, const char *begin, const char *after, uint64_t revision, bool probe)
+char *cairn_etcd_write_range(const char *prefix, const char *begin, const char *end, const char *after,
+                             uint64_t revision, bool probe)
 {
     struct out o;
 
@@ -156,7 +161,7 @@ char *cairn_etcd_write_range(const char *prefix, const char *begin, const char *
         put_key(o.f, "key", prefix, begin);
     }
     fputc(',', o.f);
-    put_range_end(o.f, prefix, begin);
+    put_range_end(o.f, prefix, begin, end);
     fprintf(o.f, ",\"limit\":\"%d\",\"revision\":\"%" PRIu64 "\"%s}", probe ? 1 : CAIRN_ETCD_PAGE, revision,
             probe ? ",\"keys_only\":true" : "");
     return out_close(&o);
@@ -175,7 +180,7 @@ char *cairn_etcd_write_lease(const struct cairn_map_lease_op *l)
     return out_close(&o);
 }
 
-char *cairn_etcd_write_watch(const char *prefix, uint64_t from)
+char *cairn_etcd_write_watch(const char *prefix, const char *end, uint64_t from)
 {
     struct out o;
 
@@ -184,7 +189,7 @@ char *cairn_etcd_write_watch(const char *prefix, uint64_t from)
     fputs("{\"create_request\":{", o.f);
     put_key(o.f, "key", prefix, "");
     fputc(',', o.f);
-    put_range_end(o.f, prefix, "");
+    put_range_end(o.f, prefix, "", end);
     fprintf(o.f, ",\"start_revision\":\"%" PRIu64 "\",\"progress_notify\":true}}", from);
     return out_close(&o);
 }

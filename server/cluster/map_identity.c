@@ -20,10 +20,10 @@ static int parse(const struct cairn_map_entry *e, struct cairn_map_identity *id,
     if (e->value_len <= VALUE_BYTES_MAX)
         memcpy(text, e->value, e->value_len);
     format = strtoull(text, &rest, 10);
-    if (format > CAIRN_MAP_FORMAT && text[0] >= '0' && text[0] <= '9')
+    if (format != CAIRN_MAP_FORMAT && text[0] >= '1' && text[0] <= '9')
         return cairn_err_set(err, CAIRN_E_FORMAT,
-                             "the map has format %" PRIu64 ", this version knows %d: it is kept by a newer cairnd",
-                             format, CAIRN_MAP_FORMAT);
+                             "the map has format %" PRIu64 ", this version knows %d: it is kept by %s cairnd", format,
+                             CAIRN_MAP_FORMAT, format > CAIRN_MAP_FORMAT ? "a newer" : "an older");
     if (format != CAIRN_MAP_FORMAT || rest[0] != ' ' || strlen(rest) != CAIRN_MAP_IDENTITY_DIGITS + 1 ||
         strspn(rest + 1, digits) != CAIRN_MAP_IDENTITY_DIGITS)
         return cairn_err_set(err, CAIRN_E_CORRUPT, "the map's entry %s makes no sense", CAIRN_MAP_IDENTITY_KEY);

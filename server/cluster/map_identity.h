@@ -1,4 +1,4 @@
-/** Whose a shared map is: the entry `cluster/identity`, "1 0123456789abcdef0123456789abcdef": the format that the map's
+/** Whose a shared map is: the entry `cluster/identity`, "2 0123456789abcdef0123456789abcdef": the format that the map's
  * entries are in, and the cluster's id.
  *
  * The first node that comes to an empty map writes it, and nobody changes it again. A node looks before it reads
@@ -11,13 +11,16 @@
 
 #define CAIRN_MAP_IDENTITY_KEY "cluster/identity"
 
-enum { CAIRN_MAP_FORMAT = 1, CAIRN_MAP_IDENTITY_DIGITS = 32 };
+enum {
+    CAIRN_MAP_FORMAT = 2, /* 1: members and slots had other keys */
+    CAIRN_MAP_IDENTITY_DIGITS = 32,
+};
 
 struct cairn_map_identity {
     char cluster[CAIRN_MAP_IDENTITY_DIGITS + 1];
 };
 
-/** What the view of @s says. CAIRN_E_NOTFOUND, with no text: it is nobody's yet. CAIRN_E_FORMAT: of a newer version;
+/** What the view of @s says. CAIRN_E_NOTFOUND, with no text: it is nobody's yet. CAIRN_E_FORMAT: of another version;
  * CAIRN_E_CORRUPT. */
 int cairn_map_identity_get(struct cairn_map_store *s, struct cairn_map_identity *id, struct cairn_err *err);
 /** Whether a node of the cluster @cluster (32 digits) may use the map: CAIRN_E_CONFIG if it is another's, and as

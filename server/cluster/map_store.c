@@ -158,6 +158,14 @@ void cairn_map_health_bad(struct cairn_map_store *s, const struct cairn_err *err
                         err->text);
 }
 
+void cairn_map_health_count(struct cairn_map_store *s, uint32_t read, uint32_t told)
+{
+    pthread_mutex_lock(&s->view.mutex);
+    s->health.entries_read += read;
+    s->health.entries_told += told;
+    pthread_mutex_unlock(&s->view.mutex);
+}
+
 /* ---- what a change means ---- */
 
 static int write_bounds(const struct cairn_map_write *w, struct cairn_err *err)

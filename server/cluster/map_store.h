@@ -99,6 +99,7 @@ struct cairn_map_health {
     bool reachable;
     uint64_t since_ns;    /* by home's clock */
     struct cairn_err err; /* why not; what it was last, when reachable again */
+    uint64_t entries_read, entries_told; /* so many came from a shared store: asked for; as changes */
 };
 
 struct cairn_map_store_ops {
@@ -153,6 +154,7 @@ void cairn_map_op_answer(struct cairn_map_op *op);
 /** Notes an outcome; says it in the log when it is news. Home's thread. */
 void cairn_map_health_good(struct cairn_map_store *s);
 void cairn_map_health_bad(struct cairn_map_store *s, const struct cairn_err *err);
+void cairn_map_health_count(struct cairn_map_store *s, uint32_t read, uint32_t told);
 
 /** What must hold of any change: CAIRN_E_INVAL. */
 int cairn_map_change_bounds(struct cairn_map_change *c);

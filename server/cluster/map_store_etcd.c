@@ -142,6 +142,7 @@ static void etcd_free(struct cairn_map_store *s)
     cairn_map_store_fini(s);
     for (uint32_t i = 0; i < e->nendpoints; i++)
         free(e->endpoints[i]);
+    free(e->view_end);
     free(e->user);
     if (e->password != NULL)
         explicit_bzero(e->password, strlen(e->password));
@@ -177,6 +178,9 @@ static int conf_check(const struct cairn_map_etcd_conf *conf, struct cairn_err *
 static bool conf_copy(struct etcd *e, const struct cairn_map_etcd_conf *conf)
 {
     snprintf(e->prefix, sizeof(e->prefix), "%s", conf->prefix);
+    e->view_end = conf->view_end != NULL ? strdup(conf->view_end) : NULL;
+    if (conf->view_end != NULL && e->view_end == NULL)
+        return false;
     for (uint32_t i = 0; i < conf->nendpoints; i++) {
         size_t n = strlen(conf->endpoints[i]);
 

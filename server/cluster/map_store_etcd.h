@@ -14,6 +14,9 @@ struct cairn_map_etcd_conf {
     const char *const *endpoints; /* "http://HOST:PORT" or "https://..." */
     uint32_t nendpoints;
     const char *prefix;                         /* of all keys, "/cairn/": printable, not empty */
+    /* Keys from this one on are not in the view: they are neither read nor watched by every node that opens the store,
+     * only read by those who ask (cairn_map_store_read()). NULL: all are in it. */
+    const char *view_end;
     const char *user, *password;                /* NULL or "": etcd does not ask */
     const char *ca_file, *cert_file, *key_file; /* PEM; NULL or "": the system's, none, none */
 };

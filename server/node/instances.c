@@ -57,6 +57,7 @@ int cairn_node__plan_instances(struct cairn_server *s, struct cairn_err *err)
             .conf = is_configured ? conf->providers[i] : NULL,
             .pool = s->pool,
             .spare = &s->spare,
+            .gossip = &s->gossip,
             .loops = s->loops,
             .nloops = s->nworkers,
             .targets = s->targets,

@@ -14,6 +14,7 @@
 #include "server/node/metrics.h"
 #include "server/node/notify.h"
 #include "server/node/watchdog.h"
+#include "server/port/gossip.h"
 #include "server/port/provider.h"
 #include "server/storage/spare.h"
 
@@ -62,6 +63,7 @@ struct cairn_server {
     int log_file_fd; /* ours; -1: none */
     struct cairn_datadir data;
     struct cairn_spare spare; /* of the data directory */
+    struct cairn_gossip gossip;
     struct cairn_pool *pool;
     struct cairn_rpc_budget budget;
     struct cairn_rpc_node rpc_node;

@@ -5,6 +5,7 @@
 #include "server/cluster/map_image.h"
 #include "server/cluster/map_log.h"
 #include "server/cluster/service/census.h"
+#include "server/cluster/service/cluster.h"
 #include "server/node/node.h"
 #include "server/router/router.h"
 
@@ -54,6 +55,7 @@ int cairn_node__open_etcd(const struct cairn_node_conf *conf, struct cairn_loop 
     if (conf->map_password_file[0] != '\0')
         rc = password_read(conf->map_password_file, password, err);
     etcd.password = password;
+    etcd.view_end = CAIRN_CLUSTER_KEY_RECORDS;
     if (rc == 0)
         rc = cairn_map_store_etcd_open(&etcd, home, out, err);
     cairn_auth_forget(password, sizeof(password));
@@ -238,7 +240,7 @@ int cairn_server_map_export(const struct cairn_server_options *options, FILE *to
 static const struct {
     const char *name, *prefix;
 } kinds[] = {
-    { "namespaces", "ns/" }, { "members", "member/" }, { "slots", "slot/" }, { "log", CAIRN_MAP_LOG_PREFIX }
+    { "namespaces", "ns/" }, { "members", CAIRN_CLUSTER_KEY_MEMBERS }, { "slots", CAIRN_CLUSTER_KEY_SLOTS }, { "log", CAIRN_MAP_LOG_PREFIX }
 };
 
 struct tally {

@@ -11,6 +11,7 @@
 
 #include <jansson.h>
 
+struct cairn_gossip;
 struct cairn_spare;
 
 /** Who the node is; constant while its providers live, but for @addresses. */
@@ -31,6 +32,7 @@ struct cairn_provider_env {
     const struct cairn_conf *conf; /* its section */
     struct cairn_pool *pool;
     struct cairn_spare *spare;       /* of the node's data directory (server/storage/spare.h); NULL: none */
+    struct cairn_gossip *gossip;     /* server/port/gossip.h; NULL: there is none */
     struct cairn_loop *const *loops; /* the workers' */
     uint32_t nloops;
     const struct cairn_rpc_target *targets; /* all providers of the node, for local calls: cairn_rpc_target_by_name() */

@@ -82,6 +82,7 @@ void router_clustered_write(struct router_op *op, const ProtobufCBinaryData *key
         return;
     }
     w->if_absent = record != NULL && op->if_absent;
+    w->lead = op->leave;
     write_key(w, key, record, len, rid);
     op->next = next;
     cairn_cluster_write(w);

@@ -40,13 +40,11 @@ static void part_stored(struct router_op *op)
 /* Parts come to whoever leads the value's slot, which is who can make them a value. */
 static int part_slot_check(struct router_op *op, const Cairn__Wire__RouterPart *m)
 {
-    uint64_t token;
-
     if (!router_is_clustered(op->ns))
         return 0;
     if (m->key.len == 0)
         return cairn_err_set(&op->err, CAIRN_E_INVAL, "a part of a value that is spread over nodes names its key");
-    return cairn_cluster_read_begin(op->w->router->conf.cluster, op->slot, &token);
+    return cairn_cluster_read_begin(op->w->router->conf.cluster, op->slot, &op->leave);
 }
 
 void router_handle_part(struct cairn_rpc_req *rq)

@@ -286,7 +286,7 @@ struct router_op {
     uint32_t slot; /* clustered, of a key: where it belongs */
     /* or of a write-once one that is not led from here: only what is found counts */
     bool by_replica;
-    uint64_t leave;                     /* reads: cairn_cluster_read_begin()'s token */
+    uint64_t leave; /* cairn_cluster_read_begin()'s token: reads; part, commit: as the upload began; or 0 */
     uint64_t *leaves;                   /* mget, clustered: likewise of each key, malloc'ed */
     struct cairn_cluster_led led;       /* list, clustered */
     struct cairn_cluster_write *writes; /* clustered: malloc'ed while it runs */

@@ -148,6 +148,7 @@ struct router_op *router_op_new(struct cairn_rpc_req *rq, const char *name, cons
     op->on_failed = on_failed;
     op->plain = access == ROUTER_WRITE && !ns->has_large;
     op->reads = op->buffered = false;
+    op->leave = 0;
     op->by_replica = by_replica && ns->clustered;
     op->writes = NULL;
     op->leaves = NULL;

@@ -17,6 +17,7 @@ struct router_upload {
     uint32_t users; /* operations that hold it: it does not expire meanwhile */
     bool committing, gone, clustered;
     bool unwanted; /* it was to be aborted amid its COMMIT: nobody waits for that, nor comes again if it fails */
+    uint64_t lead; /* clustered: it is of no use any more when another has led its slot since */
     struct cairn_record_region *regions; /* by number of the part; len 0: not announced, id 0: on its way */
     uint32_t nregions, room;
 };
@@ -140,6 +141,7 @@ static struct router_upload *upload_new(struct router_op *op, uint64_t id)
     u->uid = op->rq->who->uid;
     u->extent = op->ns->extent;
     u->clustered = op->ns->clustered;
+    u->lead = op->leave;
     snprintf(u->ns_name, sizeof(u->ns_name), "%s", op->ns->name);
     cairn_list_add_tail(&op->w->router->uploads.all, &u->link);
     op->w->router->uploads.n++;
@@ -166,9 +168,16 @@ static int upload_grow(struct router_upload *u, uint32_t n)
 static int part_begin(struct router_op *op, uint64_t id, uint32_t number, uint64_t len)
 {
     struct router_upload *u = upload_find(op, id);
-    bool fresh = u == NULL;
+    bool fresh;
     int rc;
 
+    if (u != NULL && u->lead != op->leave) { /* its parts are the sweeper's; the COMMIT will miss them */
+        if (u->users > 0)
+            return cairn_err_set(&op->err, CAIRN_E_BUSY, "of an earlier time as leader something is on its way yet");
+        upload_remove(op->w->router, u);
+        u = NULL;
+    }
+    fresh = u == NULL;
     if (!fresh && u->committing)
         return cairn_err_set(&op->err, CAIRN_E_STATE, "the value is being committed: it takes no more parts");
     if (!fresh && number < u->nregions && u->regions[number].len != 0 && u->regions[number].id == 0 && u->clustered)
@@ -221,12 +230,22 @@ static int commit_check(struct router_op *op, const struct router_upload *u, uin
     return 0;
 }
 
+/* Another has led the slot since its first part, and has perhaps said for good that there was no COMMIT of it: then
+ * there must never be one. The entry itself is fenced likewise, for a COMMIT takes its time (cairn_cluster_write()). */
+static bool upload_is_void(const struct router_op *op, const struct router_upload *u)
+{
+    uint64_t lead;
+
+    return u->clustered && cairn_cluster_read_begin(op->w->router->conf.cluster, op->slot, &lead) == 0 &&
+           lead != u->lead;
+}
+
 static int commit_begin(struct router_op *op, uint64_t id, uint32_t parts, uint64_t length)
 {
     struct router_upload *u = upload_find(op, id);
     int rc;
 
-    if (u == NULL)
+    if (u == NULL || upload_is_void(op, u))
         return upload_not_found(op);
     rc = commit_check(op, u, parts, length);
     if (rc != 0)
@@ -240,6 +259,7 @@ static int commit_begin(struct router_op *op, uint64_t id, uint32_t parts, uint6
     u->users++;
     op->upload = u;
     op->upload_part = UPLOAD_COMMIT;
+    op->leave = u->lead;
     return 0;
 }
 

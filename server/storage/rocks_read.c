@@ -84,6 +84,10 @@ int cairn_rocks_get(struct cairn_rocks *r, const struct cairn_rocks_snapshot *at
     } else {
         view->pin = pin;
         view->ptr = (const uint8_t *)rocksdb_pinnableslice_value(pin, &view->len);
+        if (view->len == 0 && !may_block) { /* or its table is not open: the engine says so from 9.1 on (PR 12443) */
+            cairn_rocks_view_drop(view);
+            rc = CAIRN_ROCKS_LATER;
+        }
     }
     if (!may_block)
         count_memory_read(r, rc);

@@ -258,11 +258,12 @@ int cairn_segments_reserve(struct cairn_segments *s)
     return rc;
 }
 
-uint64_t cairn_segments_room(const struct cairn_segments *s)
+uint64_t cairn_segments_room(const struct cairn_segments *s, uint64_t largest)
 {
-    uint64_t room = s->segment_bytes - MIN(s->segment_bytes, HEADER_BYTES + s->end - s->all[s->n - 1].first);
+    uint64_t whole = s->segment_bytes - HEADER_BYTES - sizeof(struct record); /* the last record says that it ends */
+    uint64_t rest = whole - MIN(whole, s->end - s->all[s->n - 1].first);
 
-    return room + (s->spare && s->n < CAIRN_SEGMENTS_MAX ? s->segment_bytes - HEADER_BYTES : 0);
+    return s->spare && s->n < CAIRN_SEGMENTS_MAX ? whole + rest - MIN(rest, largest) : rest;
 }
 
 int cairn_segments_write(struct cairn_segments *s)

@@ -76,8 +76,9 @@ int cairn_segments_add(struct cairn_segments *s, uint32_t type, const struct iov
 /** Sees to it that the disk has set aside the next segment, too: one that it took from the log's beginning, or a new
  * one. CAIRN_E_NOSPACE and others: it has not. */
 int cairn_segments_reserve(struct cairn_segments *s);
-/** Bytes of records that can be added without asking the disk for room. */
-uint64_t cairn_segments_room(const struct cairn_segments *s);
+/** Bytes of records, none of more than @largest, that can be added without asking the disk for room, whatever their
+ * sizes: what is left of a segment may be too little for the next one. */
+uint64_t cairn_segments_room(const struct cairn_segments *s, uint64_t largest);
 /** What a record counts in it. */
 static inline uint64_t cairn_segment_record_bytes(uint64_t body)
 {

@@ -3,10 +3,11 @@
  *   cluster_sim hour MEMBERS MINUTES    1 % loss, every tenth member slow; one dies every 30 s and comes back
  *   cluster_sim quiet MEMBERS           what a group in which nothing happens sends
  *   cluster_sim death MEMBERS           one dies, and all learn of it
+ *   cluster_sim map MEMBERS CHANGES     1 % loss, every tenth node slow, every twentieth just dead: the map changes, every 10 ms
  *
  * A slow member runs each timer and takes each packet up to 300 ms late, and once in a while stops for a second. */
 #include "providers/group/group_seal.h"
-#include "tests/sim/group_world.h"
+#include "tests/sim/hearsay_world.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -122,6 +123,62 @@ static int death(uint32_t members)
     return 0;
 }
 
+/* What was sent so far: by the coordinator, by the busiest of the others, by all of them. */
+struct sent {
+    uint64_t pages, bytes, packets, most_bytes, all_bytes;
+};
+
+static struct sent sent_so_far(const struct hearsay_world *hw)
+{
+    struct sent s = { .pages = hw->granted_records + hw->nodes[0].served, .bytes = hw->nodes[0].record_bytes };
+
+    s.packets = hw->gw->nodes[0].packets;
+    for (uint32_t i = 1; i < hw->conf.nodes; i++) {
+        uint64_t bytes = hw->nodes[i].record_bytes + hw->gw->nodes[i].bytes + hw->gw->nodes[i].packets * GROUP_SEAL_BYTES;
+
+        s.most_bytes = MAX(s.most_bytes, hw->nodes[i].record_bytes);
+        s.all_bytes += bytes;
+    }
+    return s;
+}
+
+static int map(uint32_t members, uint32_t changes)
+{
+    enum { CHANGE_EVERY_MS = 10, DEAD_EVERY = 20, PATIENCE_MS = 60000, WARM_MS = 3000 };
+    struct hearsay_world *hw = hearsay_world_new(&(struct hearsay_world_conf){
+        .seed = SEED, .nodes = members, .loss_ppm = 10000, .slow_every = SLOW_EVERY });
+    struct sent before, after;
+    uint64_t asked = 0, resorts = 0, since, took, alive = 0;
+
+    group_world_run_ms(hw->gw, WARM_MS);
+    for (uint32_t i = DEAD_EVERY / 2; i < members; i += DEAD_EVERY)
+        hearsay_world_kill(hw, i);
+    before = sent_so_far(hw);
+    since = world_now_ns(hw->gw->world);
+    for (uint32_t i = 0; i < changes; i++) {
+        hearsay_world_change(hw, 1);
+        if (i + 1 < changes)
+            group_world_run_ms(hw->gw, CHANGE_EVERY_MS);
+    }
+    took = hearsay_world_until_known(hw, PATIENCE_MS);
+    after = sent_so_far(hw);
+    for (uint32_t i = 1; i < members; i++) {
+        alive += hw->gw->nodes[i].runs;
+        asked += hw->nodes[i].hearsay.questions;
+        resorts += hw->nodes[i].hearsay.last_resorts;
+    }
+    printf("{\"known_s\": %.3f, \"coordinator_pages\": %" PRIu64 ", \"coordinator_record_bytes\": %" PRIu64
+           ", \"coordinator_packets\": %" PRIu64 ", \"busiest_record_bytes\": %" PRIu64
+           ", \"bytes_per_member\": %.0f, \"questions_per_member\": %.3f, \"last_resorts\": %" PRIu64
+           ", \"seconds\": %.3f}\n",
+           took == UINT64_MAX ? -1 : (double)took / 1e3, after.pages - before.pages, after.bytes - before.bytes,
+           after.packets - before.packets, after.most_bytes - before.most_bytes,
+           (double)(after.all_bytes - before.all_bytes) / (double)alive, (double)asked / (double)alive, resorts,
+           (double)(world_now_ns(hw->gw->world) - since) / 1e9);
+    hearsay_world_free(hw);
+    return took == UINT64_MAX;
+}
+
 int main(int argc, char **argv)
 {
     uint32_t members = argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 0;
@@ -132,6 +189,8 @@ int main(int argc, char **argv)
         return quiet(members);
     if (argc == 3 && strcmp(argv[1], "death") == 0 && members > 3)
         return death(members);
-    fprintf(stderr, "usage: cluster_sim hour MEMBERS MINUTES | quiet MEMBERS | death MEMBERS\n");
+    if (argc == 4 && strcmp(argv[1], "map") == 0 && members > 3)
+        return map(members, (uint32_t)strtoul(argv[3], NULL, 10));
+    fprintf(stderr, "usage: cluster_sim hour MEMBERS MINUTES | quiet MEMBERS | death MEMBERS | map MEMBERS CHANGES\n");
     return 2;
 }

@@ -119,3 +119,14 @@ const char *kv_node_record(struct kv_node *n, uint32_t ns, const char *key)
     kv_node_ask(n, CAIRN__WIRE__KV_METHOD__KV_GET, &get.base, &a);
     return a.rc == 0 ? a.value : "-";
 }
+
+uint64_t kv_node_number(struct kv_node *n, const char *name)
+{
+    json_t *status = json_object();
+    uint64_t number;
+
+    n->desc->status(n->ctx, status);
+    number = (uint64_t)json_integer_value(json_object_get(status, name));
+    json_decref(status);
+    return number;
+}

@@ -46,5 +46,7 @@ void kv_node_ask(struct kv_node *n, uint32_t method, const ProtobufCMessage *msg
 bool kv_node_has(struct kv_node *n, const char *name, uint32_t *db);
 /** What @key has in the database "ns/<ns>", until the next call; "-": there is none. */
 const char *kv_node_record(struct kv_node *n, uint32_t ns, const char *key);
+/** A number of its status; 0: it has none of that name. */
+uint64_t kv_node_number(struct kv_node *n, const char *name);
 
 #endif

@@ -263,7 +263,7 @@ static void router_part(struct cairn_rpc_req *rq)
     cairn_rpc_reply(rq, rc, NULL, NULL, 0);
 }
 
-/* The answer of the COMMIT that bore this number; INVAL: there was none. */
+/* The answer of the COMMIT that bore this number; INVAL: there was none. Of a write-once key the record says it. */
 static int commit_known(struct scripted_peer *n, const Cairn__Wire__RouterCommit *m)
 {
     const struct scripted_cluster *c = n->c;
@@ -271,10 +271,12 @@ static int commit_known(struct scripted_peer *n, const Cairn__Wire__RouterCommit
 
     for (size_t i = 0; i < c->ndone && rc == 0; i++) {
         if (c->done[i].slot == slot_of(m->key) && c->done[i].pos == m->rid->session_pos &&
-            c->done[i].seq == m->rid->seq && m->rid->session_pos != 0)
+            c->done[i].seq == m->rid->seq)
             return c->done[i].rc;
     }
-    return rc != 0 ? rc : m->rid->session_pos == 0 ? CAIRN_E_NOTFOUND : CAIRN_E_INVAL;
+    if (rc == 0)
+        rc = c->write_once && lookup(n->c, m->key) != NULL ? CAIRN_E_EXISTS : CAIRN_E_INVAL;
+    return rc;
 }
 
 static void router_commit(struct cairn_rpc_req *rq)

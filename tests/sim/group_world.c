@@ -78,6 +78,8 @@ void group_world_input(struct group_world *gw, uint32_t i, struct cairn_swim_in 
     for (uint32_t k = 0; k < out->nevents; k++)
         take_event(gw, x, &out->events[k]);
     for (uint32_t k = 0; k < out->nsends; k++) {
+        x->packets++;
+        x->bytes += out->sends[k].len;
         memcpy(sealed, &x->core.id, 8);
         memcpy(sealed + 8, out->sends[k].bytes, out->sends[k].len);
         world_send(gw->world, i, index_of(&out->sends[k].to), sealed, 8 + (size_t)out->sends[k].len);
@@ -86,6 +88,20 @@ void group_world_input(struct group_world *gw, uint32_t i, struct cairn_swim_in 
         cairn_timer_stop(world_env(gw->world, i), &x->timer);
     else
         cairn_timer_start(world_env(gw->world, i), &x->timer, out->wake_ms * CAIRN_NS_PER_MS);
+    if (out->heard.node != 0 && gw->conf.heard != NULL) {
+        struct cairn_gossip_word heard = out->heard;
+
+        gw->conf.heard(gw->conf.arg, i, &heard);
+    }
+}
+
+void group_world_send(struct group_world *gw, uint32_t from, uint32_t to, const void *bytes, size_t len)
+{
+    uint8_t other[8 + CAIRN_SWIM_PACKET_BYTES_MAX] = { 0 }; /* nobody's id is 0 */
+
+    CAIRN_ASSERT(len <= CAIRN_SWIM_PACKET_BYTES_MAX);
+    memcpy(other + 8, bytes, len);
+    world_send(gw->world, from, to, other, 8 + len);
 }
 
 static void on_timer(void *arg)
@@ -103,6 +119,10 @@ static void on_packet(void *arg, uint32_t to, uint32_t from, const uint8_t *byte
     if (!gw->nodes[to].runs)
         return;
     memcpy(&in.from, bytes, 8);
+    if (in.from == 0) {
+        gw->conf.deliver(gw->conf.arg, to, from, in.bytes, in.len);
+        return;
+    }
     in.addr = addr_of(from);
     group_world_input(gw, to, &in);
 }

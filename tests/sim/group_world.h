@@ -12,6 +12,10 @@ struct group_world_conf {
     bool stands;         /* all members know each other at the beginning; else nobody runs yet */
     bool shares;         /* one directory for all: large groups */
     uint32_t suspicions; /* at a time, of each node; 0: as many as there are nodes */
+    /** Node @i hears a word; and what group_world_send() sent has come. NULL: nobody wants to know. */
+    void (*heard)(void *arg, uint32_t i, const struct cairn_gossip_word *w);
+    void (*deliver)(void *arg, uint32_t to, uint32_t from, const uint8_t *bytes, size_t len);
+    void *arg;
 };
 
 struct group_node {
@@ -23,6 +27,7 @@ struct group_node {
     uint64_t life; /* the incarnation it began with */
     uint32_t index;
     bool runs, leaving;
+    uint64_t packets, bytes; /* of the group, that it has sent */
     struct group_world *gw;
 };
 
@@ -54,6 +59,8 @@ void group_world_kill(struct group_world *gw, uint32_t i);
 void group_world_leave(struct group_world *gw, uint32_t i);
 /** Kills @i and notes who learns of it when: victim, learned, first_ns, last_ns (since now). */
 void group_world_watch_death(struct group_world *gw, uint32_t i);
+/** Something else than the group's packets, for conf.deliver. */
+void group_world_send(struct group_world *gw, uint32_t from, uint32_t to, const void *bytes, size_t len);
 /** Any other input of a core. */
 void group_world_input(struct group_world *gw, uint32_t i, struct cairn_swim_in *in);
 

@@ -41,6 +41,7 @@ MISTAKES = {
                          "if (true)\n            return 0;\n        cairn_sm_move")],
     "M_CHECK_FIRST": [(PRIMARY, "w->done(w, cairn_replica_may_read(r));", "w->done(w, 0);")],
     "M_NO_SYNC_BEFORE_ACK": [(BACKUP, "follows(r) && r->last_sync_pos <= r->log.synced", "follows(r)")],
+    "M_ALONE_NOT_WRITTEN": [(PRIMARY, "return is_alone(r) ? MAX(r->log.written, r->log.synced) : r->log.end.pos;", "return r->log.end.pos;")],
     "M_CUT_NOT_SYNCED": [(BACKUP, "r->last_sync_pos = e->at.pos; /* a cut", "; /* a cut")],
     "M_STALE_REENTRY": [(REPLICA, "if (cairn_slot_insync(rec, r->self) < 0)", "if (!cairn_slot_names(rec, r->self.node))"),
                         (REPLICA, "member = cairn_slot_insync(&r->rec, r->self) >= 0",
@@ -96,6 +97,24 @@ MISTAKES = {
     "M_FILL_NO_REPLICA": [(MOVE, "    next->replicas[next->nreplicas++] = next->move.target.node;\n", "")],
     "M_LEAVES_TOO_FEW": [(MOVE, "if (cairn_slot_may_leave(rec, rec->move.from)) {", "if (true) {")],
     "M_TARGET_STAYS_JOINED": [(MOVE, "            next->move.phase = CAIRN_MOVE_COPY;\n", "")],
+    # Where the judge excuses what a recovery after a loss, or a primary that ends, may do: these go beyond it.
+    "M_APPLIED_IS_TAKEN": [(BACKUP, "if (cairn_slot_log_has(&r->log, e->at))",
+                            "if (cairn_slot_log_has(&r->log, e->at) || e->at.pos <= r->applying)"),
+                           (BACKUP, "cairn_replica__view(r, r->applied)", "cairn_replica__view(r, r->log.base.pos)")],
+    "M_APPLIED_IS_CUT": [(BACKUP, "e->at.pos <= r->applying || e->at.pos > r->log.end.pos + 1", "e->at.pos > r->log.end.pos + 1"),
+                         (BACKUP, "cairn_replica__view(r, r->applied)", "cairn_replica__view(r, r->log.base.pos)"),
+                         (BACKUP, "r->commit = MIN(r->commit, e->at.pos - 1);",
+                          "r->commit = MAX(MIN(r->commit, e->at.pos - 1), r->applying);")],
+    "M_LEADS_BEFORE_TAKEOVER_ENDS": [(PRIMARY, "    if (r->sm.state != REPLICA_ACTIVE)\n        return false;\n"
+                                      "    if (r->rec.state == CAIRN_SLOT_TAKEOVER)\n"
+                                      "        return change_begin(r, CAIRN_CHANGE_ACTIVE, r->self);\n",
+                                      "    if (r->rec.state == CAIRN_SLOT_TAKEOVER)\n"
+                                      "        return change_begin(r, CAIRN_CHANGE_ACTIVE, r->self);\n"
+                                      "    if (r->sm.state != REPLICA_ACTIVE)\n        return false;\n")],
+    "M_RECOVERED_FORGETS": [(PRIMARY, "        start_epoch(r);\n",
+                             "        for (uint32_t i = 0; i < r->sessions.n && r->rec.ninsync == 1; i++)\n"
+                             "            r->sessions.all[i].nwrites = 0;\n        start_epoch(r);\n")],
+    "M_CLEAN_ON_HEARSAY": [(LOAD, "!r->ops->lease_is_valid(r) || ", "")],
     "M_CLEAN_EARLY": [(LOAD, "r->rec.state != CAIRN_SLOT_ACTIVE ||", "")],
     "M_ENTRY_FIRST": [(ADMIT, "a->here &= cluster_fetch_is_here", "cluster_fetch_is_here")],
     "M_NO_REGION_SYNC": [("tests/sim/repl_regions.c", "    r->sealed = true;\n    cairn_timer_init",
@@ -129,6 +148,7 @@ STORIES = {
     "M_READ_BEFORE_APPLIED": (REPLICA_STORIES, "reads_wait_until_the_log_is_applied"),
     "M_CUT_NOT_SYNCED": (REPLICA_STORIES, "cut_is_on_disk_before_the_ack"),
     "M_JOIN_DROP": (REPLICA_STORIES, "refused_joiner_is_waited_for"),
+    "M_CLEAN_ON_HEARSAY": (REPLICA_STORIES, "who_has_no_lease_cleans_nothing"),
     "M_RECOVER_NEW_DISK": (COORD_STORIES, "new_disk_is_no_candidate"),
     "M_REMOVE_BY_THE_DEAD": (COORD_STORIES, "the_dead_remove_nobody"),
     "M_GONE_ANY": (FETCH_STORIES, "another_may_not"),

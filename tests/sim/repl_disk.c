@@ -75,15 +75,23 @@ void rw_checkpoint_free(struct rw_checkpoint *c)
     memset(c, 0, sizeof(*c));
 }
 
-/* All that was synced stays, and of what came after, in order, as much as the disk likes. */
-static void log_crash(struct repl_world *rw, struct rw_slot *s)
+static bool log_has(const struct rw_log *l, struct cairn_at at)
+{
+    return at.pos > l->base.pos && at.pos <= rw_log_end(l).pos && cairn_at_is(rw_log_at(l, at.pos)->e.at, at);
+}
+
+/* All that was synced stays, and unless power is lost all that was written; and of what came after, in order, as
+ * much as the disk likes. */
+static void log_crash(struct repl_world *rw, struct rw_slot *s, bool power)
 {
     uint64_t floor = MAX(s->durable.base.pos, s->log.base.pos), pos = floor;
     uint64_t both = MIN(rw_log_end(&s->durable).pos, rw_log_end(&s->log).pos);
 
     while (pos < both && cairn_at_is(rw_log_at(&s->durable, pos + 1)->e.at, rw_log_at(&s->log, pos + 1)->e.at))
         pos++;
-    if (pos < rw_log_end(&s->durable).pos && dice(rw, 2) == 0) {
+    if (!power && s->written.pos > pos && log_has(&s->log, s->written)) {
+        pos = s->written.pos; /* and with it the cuts before it */
+    } else if (pos < rw_log_end(&s->durable).pos && dice(rw, 2) == 0) {
         rw_log_copy(&s->log, &s->durable); /* a cut that was not synced may be lost, or hold */
         return;
     }
@@ -92,10 +100,10 @@ static void log_crash(struct repl_world *rw, struct rw_slot *s)
     rw_log_copy(&s->durable, &s->log);
 }
 
-void rw_disk_crash(struct repl_world *rw, struct rw_slot *s)
+void rw_disk_crash(struct repl_world *rw, struct rw_slot *s, bool power)
 {
     rw_checkpoint_free(&s->making);
-    log_crash(rw, s);
+    log_crash(rw, s, power);
     if (rw_log_end(&s->log).pos < s->checkpoint.at.pos) { /* applied, kept, and not yet synced as entries */
         rw_log_begin(&s->log, s->checkpoint.at);
         rw_log_begin(&s->durable, s->checkpoint.at);

@@ -88,8 +88,8 @@ void rw_log_begin(struct rw_log *l, struct cairn_at base);
 struct cairn_at rw_log_end(const struct rw_log *l);
 struct rw_entry *rw_log_at(const struct rw_log *l, uint64_t pos);
 void rw_checkpoint_free(struct rw_checkpoint *c);
-/* The slot's part of the disk after a loss of power. */
-void rw_disk_crash(struct repl_world *rw, struct rw_slot *s);
+/* The slot's part of the disk after a loss of power, or of the process alone. */
+void rw_disk_crash(struct repl_world *rw, struct rw_slot *s, bool power);
 void rw_disk_wipe(struct rw_slot *s);
 void rw_disk_free(struct rw_slot *s);
 /* An entry's effect; returns its result. */
@@ -123,7 +123,7 @@ void rw_node_repl(struct repl_node *n, struct rw_letter *l);
 void rw_node_fetch(struct repl_node *n);
 void rw_node_receive(struct repl_node *n, struct rw_letter *l);
 void rw_node_begin(struct repl_node *n);
-void rw_node_end(struct repl_node *n);
+void rw_node_end(struct repl_node *n, bool power);
 /* One look at what it still leads or is waited for; true: others can do without it. */
 bool rw_node_leave(struct repl_node *n);
 
@@ -166,6 +166,8 @@ void rw_judge_record(struct repl_world *rw, uint32_t slot, const struct cairn_sl
 void rw_judge_cut(struct rw_slot *s, uint64_t pos);
 /* A replica wants something of MAP. That it serves now, if it does, is not to be missed: it may end before the next look. */
 void rw_judge_propose(struct rw_slot *s);
+/* What was not synced may be gone there. */
+void rw_judge_power(struct repl_world *rw, uint32_t slot, uint32_t node);
 /* The slot is about to be deleted there. */
 void rw_judge_clean(struct rw_slot *s);
 void rw_judge_once(struct rw_client *c, const struct rw_call *p);

@@ -34,15 +34,26 @@ static void truth_push(struct rw_truth *t, const struct rw_entry *x)
         (struct rw_truth_entry){ .at = e->at, .kind = e->kind, .rid = e->rid, .body = { x->body[0], x->body[1] } };
 }
 
+/* One that has not heard of a recovery may still take for committed what was lost in it, answers nobody, and needs a
+ * copy: what it has is compared when it is counted on. */
+static bool owes_comparison(struct rw_slot *s)
+{
+    if (s->replica.rec.epoch < s->node->rw->loss_epoch[s->replica.slot] && s->replica.commit > s->checked)
+        s->owes = true;
+    if (s->owes && (is_member(s) || s->replica.commit <= s->checked)) { /* or has begun anew */
+        s->owes = false;
+        s->checked = 0;
+    }
+    return s->owes;
+}
+
 /* I3: whatever anybody holds for committed is what was committed first. */
 static void check_commit(struct rw_slot *s)
 {
     struct rw_truth *t = &s->node->rw->truth[s->replica.slot];
 
-    if (s->replica.rec.epoch < s->node->rw->loss_epoch[s->replica.slot]) { /* it still hears of what is lost by now */
-        s->checked = s->replica.commit;
+    if (owes_comparison(s))
         return;
-    }
     s->checked = MAX(MIN(s->checked, s->replica.commit), s->log.base.pos);
     for (; s->checked < s->replica.commit; s->checked++) {
         const struct rw_entry *x = rw_log_at(&s->log, s->checked + 1);
@@ -129,11 +140,29 @@ void rw_judge_reply(struct rw_slot *s, uint64_t pos, bool sync)
 
         CAIRN_ASSERT(!rw->nodes[i].registered || r->sm.state != REPLICA_ACTIVE || r->rec.epoch <= s->replica.rec.epoch);
     }
+    /* Nor has MAP given the slot to another, who may take his time: nobody's authority ends later than MAP waits
+     * for. */
+    CAIRN_ASSERT(cairn_who_is(rw->stored[s->replica.slot].primary, s->replica.self));
     CAIRN_ASSERT(pos > 0 && pos <= s->replica.applied);
     check_commit(s);
     t->replied = MAX(t->replied, pos);
     if (sync)
         t->replied_sync = MAX(t->replied_sync, pos);
+    /* Appended when nobody else was to have it: who is alone from some moment on has what was committed before in
+     * memory. */
+    if (s->replica.rec.ninsync == 1 && cairn_who_is_nobody(s->replica.joiner) &&
+        cairn_slot_log_epoch(&s->replica.log, pos) == s->replica.rec.epoch) {
+        t->replied_alone = MAX(t->replied_alone, pos);
+        t->alone = s->node->index;
+    }
+}
+
+void rw_judge_power(struct repl_world *rw, uint32_t slot, uint32_t node)
+{
+    struct rw_truth *t = &rw->truth[slot];
+
+    if (t->alone == node)
+        t->alone = 0;
 }
 
 /* ---- losses that `buffered` allows ---- */
@@ -156,28 +185,44 @@ static void check_chosen(struct repl_world *rw, uint32_t slot, const struct cair
     }
 }
 
-/* A write that is under way may have been done, be lost now, and be done again: what others saw of it before stands. And
- * one that is lost may still be done once more, by a copy of its request that comes late. */
+static bool is_under_way(const struct repl_world *rw, uint32_t slot, const struct rw_truth_entry *x,
+                         struct linear_op *op)
+{
+    for (uint32_t i = 0; i < rw->conf.clients; i++) {
+        const struct rw_client *c = &rw->clients[i];
+
+        if (c->state == RW_CALLING && c->slot == slot && c->key < RW_KEYS && c->op.kind != LINEAR_GET &&
+            cairn_at_is(c->session[slot].id, x->rid.session) && c->session[slot].seq == x->rid.seq) {
+            *op = c->op;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A write whose client still waits was done, is lost now, and is done again: what others saw of it before stands.
+ * And one that its client waits for no more may be done once more, by a copy of its request that comes late, if what
+ * is left knows its session. */
 static void excuse_repeated(struct repl_world *rw, uint32_t slot, uint64_t end)
 {
     const struct rw_truth *t = &rw->truth[slot];
 
-    for (uint32_t i = 0; i < rw->conf.clients; i++) {
-        const struct rw_client *c = &rw->clients[i];
-
-        if (c->state == RW_CALLING && c->slot == slot && c->key < RW_KEYS && c->op.kind != LINEAR_GET)
-            rw_history_add(rw, slot, c->key, &c->op); /* its end is unknown */
-    }
     for (uint64_t i = end; i < t->n; i++) {
         const struct rw_truth_entry *x = &t->all[i];
-        struct linear_op op = { .kind = x->body[0] >> 8 == LINEAR_DELETE ? LINEAR_ERASE : LINEAR_PUT,
-                                .client = UINT32_MAX,
-                                .value = x->body[1],
-                                .begin = true_us(rw),
-                                .end = LINEAR_UNKNOWN };
+        struct linear_op op, again = { .client = UINT32_MAX, .value = x->body[1], .begin = true_us(rw) };
+        uint32_t key = (uint32_t)(x->body[0] & 0xff);
 
-        if (x->kind == CAIRN_ENTRY_WRITE && (x->body[0] & 0xff) < RW_KEYS)
-            rw_history_add(rw, slot, (uint32_t)(x->body[0] & 0xff), &op);
+        if (x->kind != CAIRN_ENTRY_WRITE || key >= RW_KEYS)
+            continue;
+        again.kind = x->body[0] >> 8 == LINEAR_DELETE ? LINEAR_ERASE : LINEAR_PUT;
+        again.end = LINEAR_UNKNOWN;
+        if (is_under_way(rw, slot, x, &op)) {
+            again.begin = op.begin;
+            again.end = true_us(rw);
+        } else if (x->rid.session.pos > end) {
+            continue;
+        }
+        rw_history_add(rw, slot, key, &again);
     }
 }
 
@@ -195,6 +240,7 @@ static void excuse(struct repl_world *rw, uint32_t slot, const struct rw_slot *c
     t->n = (uint32_t)end;
     rw_judge_lost(rw, slot, index);
     t->replied = MIN(t->replied, end);
+    t->replied_alone = MIN(t->replied_alone, end);
     rw->loss_us[slot] = now;
     for (uint32_t key = 0; key < RW_KEYS; key++)
         rw_history_add(
@@ -265,8 +311,10 @@ void rw_judge_record(struct repl_world *rw, uint32_t slot, const struct cairn_sl
     CAIRN_ASSERT(cairn_slot_names(old, rec->primary.node));
     end = rw_log_end(&chosen->log).pos;
     CAIRN_ASSERT(end >= t->replied_sync);
-    if (rw->coord.losses == 0)
+    if (rw->coord.losses == 0) {
         check_chosen(rw, slot, old, rw_log_end(&chosen->log));
+        CAIRN_ASSERT(t->alone == 0 || !cairn_slot_names(old, t->alone) || end >= t->replied_alone);
+    }
     /* A prefix: what is left is what was committed. */
     CAIRN_ASSERT(t->n == 0 || end == 0 || chosen->log.n == 0 || MIN(end, t->n) <= chosen->log.base.pos ||
                  cairn_at_is(rw_log_at(&chosen->log, MIN(end, t->n))->e.at, t->all[MIN(end, t->n) - 1].at));

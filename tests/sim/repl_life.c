@@ -232,12 +232,14 @@ void rw_node_begin(struct repl_node *n)
     on_beat(n);
 }
 
-void rw_node_end(struct repl_node *n)
+void rw_node_end(struct repl_node *n, bool power)
 {
     for (uint32_t i = 0; i < n->rw->conf.slots; i++) {
         if (n->registered)
             cairn_replica_fini(&n->slots[i].replica);
-        rw_disk_crash(n->rw, &n->slots[i]);
+        if (power)
+            rw_judge_power(n->rw, i, n->index);
+        rw_disk_crash(n->rw, &n->slots[i], power);
     }
     rw_regions_end(n);
     cairn_sm_set_fini(n->machines);

@@ -55,6 +55,28 @@ static void op_log_sync(struct cairn_replica *r)
     disk_start(s, &s->sync_done);
 }
 
+static void on_write_done(void *arg)
+{
+    struct rw_slot *s = arg;
+
+    s->written = s->writing;
+    cairn_replica_on_written(&s->replica, s->written);
+    if (!cairn_timer_is_running(&s->write_done) && !cairn_at_is(rw_log_end(&s->log), s->written)) {
+        s->writing = rw_log_end(&s->log);
+        disk_start(s, &s->write_done);
+    }
+}
+
+static void op_log_write(struct cairn_replica *r)
+{
+    struct rw_slot *s = slot_of(r);
+
+    if (cairn_timer_is_running(&s->write_done))
+        return; /* another follows it */
+    s->writing = rw_log_end(&s->log);
+    disk_start(s, &s->write_done);
+}
+
 static bool op_log_get(struct cairn_replica *r, uint64_t pos, struct cairn_log_entry *e)
 {
     const struct rw_entry *x = rw_log_at(&slot_of(r)->log, pos);
@@ -274,6 +296,7 @@ static const struct cairn_replica_ops replica_ops = {
     .log_append = op_log_append,
     .log_cut = op_log_cut,
     .log_sync = op_log_sync,
+    .log_write = op_log_write,
     .log_get = op_log_get,
     .send = op_send,
     .propose = op_propose,
@@ -299,6 +322,7 @@ void rw_slot_begin(struct rw_slot *s, uint32_t slot)
 
     cairn_replica_init(r, &replica_ops, &replica_times, env_of(n->rw, n->index), n->machines, slot, n->self);
     cairn_timer_init(&s->sync_done, on_sync_done, s);
+    cairn_timer_init(&s->write_done, on_write_done, s);
     cairn_timer_init(&s->checkpoint_done, on_checkpoint_done, s);
     cairn_timer_init(&s->disk_done, on_disk_done, s);
     cairn_timer_init(&s->page_done, on_page_done, s);

@@ -259,6 +259,7 @@ static void on_beat(struct repl_world *rw, struct rw_letter *l)
                                    .wants_register = cairn_coord_wants_register(&rw->coord, l->from),
                                    .granted = cairn_coord_heartbeat(&rw->coord, beat.who, beat.term) };
     map_page(rw, beat.revision, slots, &g.page); /* M1: the grant brings the map up to date */
+    g.upto = g.page.revision;
     rw_post(rw, 0, l->from, RW_GRANT, 0, cairn_wire_grant_put(&g, &rw->post), NULL, 0);
 }
 
@@ -311,7 +312,6 @@ static int coord_begin(struct repl_world *rw)
     int rc = cairn_coord_init(&rw->coord, &coord_ops, env_of(rw, 0), &rw_lease_times, rw->conf.slots, ++rw->term);
 
     rw->coord.lost_wait_ns = 3000 * MS;
-    rw->coord.move_wait_ns = 5000 * MS;
     rw->coord.lost_may_shrink = true;
     for (uint32_t i = 1; rc == 0 && i <= rw->conf.nodes; i++) {
         if (rw->stored_nodes[i].inc != 0)
@@ -359,14 +359,24 @@ void repl_world_start(struct repl_world *rw, uint32_t node)
     rw_node_begin(n);
 }
 
-void repl_world_crash(struct repl_world *rw, uint32_t node)
+static void node_end(struct repl_world *rw, uint32_t node, bool power)
 {
     struct repl_node *n = &rw->nodes[node];
 
     if (!n->up)
         return;
-    rw_node_end(n);
+    rw_node_end(n, power);
     world_crash(rw->world, node);
+}
+
+void repl_world_crash(struct repl_world *rw, uint32_t node)
+{
+    node_end(rw, node, true);
+}
+
+void repl_world_kill(struct repl_world *rw, uint32_t node)
+{
+    node_end(rw, node, false);
 }
 
 bool repl_world_leave(struct repl_world *rw, uint32_t node)

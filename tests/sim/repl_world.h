@@ -69,9 +69,10 @@ struct rw_slot {
     struct cairn_replica replica;
     struct repl_node *node;
     struct rw_log log, durable, syncing; /* as it is; as after the newest sync; as the sync under way will make it */
+    struct cairn_at written, writing;    /* what the end of the process alone leaves: now; as the write under way will */
     struct rw_checkpoint checkpoint, making;
     bool partial; /* the mark of a wipe */
-    struct cairn_timer sync_done, checkpoint_done,
+    struct cairn_timer sync_done, write_done, checkpoint_done,
         disk_done; /* disk_done: of a wipe, a page put, a seal, a page read */
     enum { RW_NOTHING, RW_WIPE, RW_PUT, RW_SEAL } disk_doing;
     struct cairn_timer page_done;
@@ -82,6 +83,7 @@ struct rw_slot {
     uint32_t view_next;
     uint8_t page[512]; /* of the view, on its way */
     uint64_t checked;  /* up to here the committed log was compared with the truth */
+    bool owes;         /* what is behind was committed in an epoch older than a recovery, and not compared yet */
 };
 
 struct repl_node {
@@ -132,6 +134,8 @@ struct rw_truth {
     } * all;
     uint32_t n, room;
     uint64_t replied, replied_sync; /* the newest entry of which a client was told, and the newest such `sync` one */
+    uint64_t replied_alone;         /* and the newest of which only one node was to have it: */
+    uint32_t alone;                 /* that node, since which has not lost power; 0: it has */
 };
 
 /* A write-once key, as clients know it. */
@@ -188,6 +192,8 @@ void repl_world_run_ms(struct repl_world *rw, uint64_t ms);
 
 /** As a loss of power: what was not synced stays in part, in order. */
 void repl_world_crash(struct repl_world *rw, uint32_t node);
+/** As by SIGKILL: what was written stays, synced or not. */
+void repl_world_kill(struct repl_world *rw, uint32_t node);
 void repl_world_start(struct repl_world *rw, uint32_t node);
 /** A crash, and a new disk; unless that would lose the last copy of something. True: done. */
 bool repl_world_wipe(struct repl_world *rw, uint32_t node);

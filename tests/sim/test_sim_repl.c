@@ -298,7 +298,7 @@ static void drained_node_holds_nothing(void **state)
     repl_world_free(rw);
 }
 
-/* The target is lost in the middle: the move is given up after a while, and the slot is as it was. */
+/* The target is gone in the middle: the move is given up when its lease would be over, and the slot is as it was. */
 static void move_to_a_dead_node_is_given_up(void **state)
 {
     struct repl_world_conf conf = repl_world_conf_of(11);
@@ -311,9 +311,9 @@ static void move_to_a_dead_node_is_given_up(void **state)
     repl_world_run_ms(rw, 3000);
     repl_world_crash(rw, 4);
     assert_int_equal(cairn_coord_move(&rw->coord, 0, rw->stored[0].replicas[1], 4, false), 0);
-    repl_world_run_ms(rw, 3000);
+    repl_world_run_ms(rw, 1000);
     assert_int_equal(rw->stored[0].move.phase, CAIRN_MOVE_COPY);
-    repl_world_run_ms(rw, 5000);
+    repl_world_run_ms(rw, 3000);
     repl_world_expect_whole(rw, 2000);
     assert_int_equal(rw->coord.moves_given_up, 1);
     assert_false(cairn_slot_places(&rw->stored[0], 4));

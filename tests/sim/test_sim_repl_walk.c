@@ -21,10 +21,19 @@ static uint64_t draw(struct repl_world *rw, uint64_t n)
     return world_random(rw->world) % n;
 }
 
+/* Half of the time the process alone. */
+static void end(struct repl_world *rw, uint32_t node)
+{
+    if (draw(rw, 2) == 0)
+        repl_world_kill(rw, node);
+    else
+        repl_world_crash(rw, node);
+}
+
 static void toggle(struct repl_world *rw, uint32_t node)
 {
     if (rw->nodes[node].up)
-        repl_world_crash(rw, node);
+        end(rw, node);
     else
         repl_world_start(rw, node);
 }
@@ -90,7 +99,7 @@ static void walk_fault(struct repl_world *rw)
         toggle(rw, node);
         break;
     case 2: /* a process that dies and is started at once */
-        repl_world_crash(rw, node);
+        end(rw, node);
         repl_world_start(rw, node);
         break;
     case 3:

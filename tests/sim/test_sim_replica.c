@@ -23,7 +23,7 @@ struct bench {
     struct cairn_sm_set machines;
     struct cairn_log_entry log[LOG_MAX]; /* from position 1 */
     uint64_t end, applying;              /* applying: the newest that apply() was told of */
-    bool syncing;
+    bool syncing, writing, has_no_lease, wiped;
     uint32_t cuts, said[KINDS];
     struct cairn_repl_msg last[KINDS]; /* its arrays are gone */
     struct cairn_change proposed;
@@ -55,6 +55,11 @@ static void op_log_sync(struct cairn_replica *r)
     bench_of(r)->syncing = true;
 }
 
+static void op_log_write(struct cairn_replica *r)
+{
+    bench_of(r)->writing = true;
+}
+
 static bool op_log_get(struct cairn_replica *r, uint64_t pos, struct cairn_log_entry *e)
 {
     *e = bench_of(r)->log[pos - 1];
@@ -79,8 +84,12 @@ static void op_apply(struct cairn_replica *r, const struct cairn_log_entry *e)
 
 static bool op_lease_is_valid(struct cairn_replica *r)
 {
-    (void)r;
-    return true;
+    return !bench_of(r)->has_no_lease;
+}
+
+static void op_wipe(struct cairn_replica *r)
+{
+    bench_of(r)->wiped = true;
 }
 
 static bool op_copy_open(struct cairn_replica *r)
@@ -97,10 +106,12 @@ static void op_copy_nothing(struct cairn_replica *r)
 static const struct cairn_replica_ops ops = { .log_append = op_log_append,
                                               .log_cut = op_log_cut,
                                               .log_sync = op_log_sync,
+                                              .log_write = op_log_write,
                                               .log_get = op_log_get,
                                               .send = op_send,
                                               .propose = op_propose,
                                               .apply = op_apply,
+                                              .wipe = op_wipe,
                                               .copy_open = op_copy_open,
                                               .copy_read = op_copy_nothing,
                                               .copy_close = op_copy_nothing,
@@ -140,12 +151,12 @@ static int bench_end(void **state)
     return 0;
 }
 
-/* The record of @epoch: @primary leads, and is in sync with @others (ended by nobody). */
-static void learn(struct bench *b, uint64_t epoch, enum cairn_slot_state state, struct cairn_who primary,
-                  const struct cairn_who *others)
+/* The record of @epoch: @primary leads, since @since, and is in sync with @others (ended by nobody). */
+static void learn_going_on(struct bench *b, uint64_t epoch, uint64_t since, enum cairn_slot_state state,
+                           struct cairn_who primary, const struct cairn_who *others)
 {
     struct cairn_slot_record rec = { .epoch = epoch,
-                                     .since = epoch,
+                                     .since = since,
                                      .state = state,
                                      .primary = primary,
                                      .nreplicas = 3,
@@ -156,6 +167,12 @@ static void learn(struct bench *b, uint64_t epoch, enum cairn_slot_state state, 
     for (; !cairn_who_is_nobody(*others); others++)
         rec.insync[rec.ninsync++] = *others;
     assert_int_equal(cairn_replica_learn(&b->r, &rec), 0);
+}
+
+static void learn(struct bench *b, uint64_t epoch, enum cairn_slot_state state, struct cairn_who primary,
+                  const struct cairn_who *others)
+{
+    learn_going_on(b, epoch, epoch, state, primary, others);
 }
 
 #define WITH(...) ((const struct cairn_who[]){ __VA_ARGS__, { 0 } })
@@ -180,6 +197,28 @@ static struct cairn_log_entry start_of(uint64_t epoch, uint64_t pos)
     return (struct cairn_log_entry){ .at = { epoch, pos }, .kind = CAIRN_ENTRY_START, .sync = true };
 }
 
+/* What the disk had at the start. */
+static void append_here(struct bench *b, struct cairn_log_entry e)
+{
+    op_log_append(&b->r, &e, 1);
+    assert_int_equal(cairn_replica_restore_entry(&b->r, &e), 0);
+}
+
+/* The slot is with two others, and not here. */
+static void learn_places(struct bench *b, uint64_t epoch, struct cairn_who primary, struct cairn_who other)
+{
+    struct cairn_slot_record rec = { .epoch = epoch,
+                                     .since = epoch,
+                                     .state = CAIRN_SLOT_ACTIVE,
+                                     .primary = primary,
+                                     .nreplicas = 2,
+                                     .replicas = { (uint32_t)primary.node, (uint32_t)other.node },
+                                     .ninsync = 2,
+                                     .insync = { primary, other } };
+
+    assert_int_equal(cairn_replica_learn(&b->r, &rec), 0);
+}
+
 static struct cairn_log_entry buffered(uint64_t epoch, uint64_t pos)
 {
     return (struct cairn_log_entry){ .at = { epoch, pos }, .kind = CAIRN_ENTRY_WRITE };
@@ -201,6 +240,14 @@ static void disk(struct bench *b)
         b->syncing = false;
         cairn_replica_on_synced(&b->r);
     }
+}
+
+/* What was asked for is written, and perhaps not on disk. */
+static void written(struct bench *b)
+{
+    assert_true(b->writing);
+    b->writing = false;
+    cairn_replica_on_written(&b->r, b->r.log.end);
 }
 
 static void apply_all(struct bench *b)
@@ -388,7 +435,8 @@ static void commits_are_heard_without_room(void **state)
     assert_int_equal(b->r.commit, 2);
 }
 
-/* Who has no other in sync waits for nobody, though another holds the slot, is away, and is spoken to. */
+/* Who has no other in sync waits for nobody, though another holds the slot, is away, and is spoken to; but for its
+ * own log, that it survives the process. */
 static void alone_it_waits_for_nobody(void **state)
 {
     int rc = 1;
@@ -401,10 +449,64 @@ static void alone_it_waits_for_nobody(void **state)
     assert_int_equal(b->r.sm.state, REPLICA_ACTIVE);
     assert_int_equal(b->r.npeers, 2);
     assert_int_equal(cairn_replica_write(&b->r, &w), 0);
+    assert_true(b->r.commit < b->end);
+    assert_false(b->syncing);
+    written(b);
     assert_int_equal(b->r.commit, b->end);
     apply_all(b);
     cairn_env_run_tasks(b->r.env);
     assert_int_equal(rc, 0);
+}
+
+/* What another has need not be written before it counts. When the other is gone that has not acknowledged it, it
+ * does. */
+static void who_is_left_alone_waits_for_its_log(void **state)
+{
+    int rc[2] = { 1, 1 };
+    struct cairn_repl_write w[2] = { { .kind = CAIRN_ENTRY_WRITE, .rid.seq = 5, .done = on_write, .arg = &rc[0] },
+                                     { .kind = CAIRN_ENTRY_WRITE, .rid.seq = 6, .done = on_write, .arg = &rc[1] } };
+    struct bench *b = *state;
+    struct cairn_at of_others;
+
+    learn(b, 1, CAIRN_SLOT_ACTIVE, self, WITH(n2));
+    disk(b);
+    ack(b, n2, 1, b->end);
+    apply_all(b);
+    assert_int_equal(cairn_replica_write(&b->r, &w[0]), 0);
+    ack(b, n2, 1, b->end);
+    assert_int_equal(b->r.commit, b->end);
+    assert_int_equal(cairn_replica_write(&b->r, &w[1]), 0);
+    assert_false(b->writing);
+    assert_int_equal(b->r.commit, b->end - 1);
+    learn_going_on(b, 2, 1, CAIRN_SLOT_ACTIVE, self, &(struct cairn_who){ 0 });
+    assert_int_equal(b->r.sm.state, REPLICA_ACTIVE);
+    assert_int_equal(b->r.commit, b->end - 1);
+    of_others = (struct cairn_at){ .epoch = 7, .pos = b->end }; /* of another history, in which this was cut */
+    cairn_replica_on_written(&b->r, of_others);
+    assert_int_equal(b->r.commit, b->end - 1);
+    written(b);
+    assert_int_equal(b->r.commit, b->end);
+    apply_all(b);
+    cairn_env_run_tasks(b->r.env);
+    assert_true(rc[0] == 0 && rc[1] == 0);
+}
+
+/* M_CLEAN_ON_HEARSAY. A record without this node comes late, to a process that knows nothing newer yet: what it has is
+ * perhaps counted on. It is of no use when the map of a grant says the same. */
+static void who_has_no_lease_cleans_nothing(void **state)
+{
+    struct bench *b = *state;
+
+    append_here(b, start_of(1, 1));
+    b->has_no_lease = true;
+    learn_places(b, 18, n1, n2);
+    assert_int_equal(b->r.sm.state, REPLICA_OUT);
+    assert_false(cairn_replica_clean(&b->r));
+    assert_false(b->wiped);
+    b->has_no_lease = false;
+    assert_true(cairn_replica_clean(&b->r));
+    assert_true(b->wiped);
+    cairn_replica_on_wiped(&b->r);
 }
 
 static void copied(struct bench *b, struct cairn_who from, uint64_t number)
@@ -467,6 +569,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(only_who_leads_says_that_a_region_is_gone, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(refused_joiner_is_waited_for, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(alone_it_waits_for_nobody, bench_begin, bench_end),
+        cmocka_unit_test_setup_teardown(who_is_left_alone_waits_for_its_log, bench_begin, bench_end),
+        cmocka_unit_test_setup_teardown(who_has_no_lease_cleans_nothing, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(commits_are_heard_without_room, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(what_was_said_before_a_copy_is_void, bench_begin, bench_end),
     };

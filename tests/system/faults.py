@@ -77,7 +77,8 @@ class History:
 @unittest.skipUnless(shutil.which("etcd"), "etcd is not installed")
 class Faults(Case):
     def begin(self, n=3, replicas=2, node_args=None, settings=()):
-        """@node_args: what else FaultNode() is told, by the node's name; @settings: of all nodes, beside those below."""
+        """@node_args: what else FaultNode() is told, by the node's name; @settings: of all nodes, beside those below, with ADDRESS
+        for the node's own."""
         names = ["n%d" % i for i in range(1, n + 1)]
         self.network = Network([*names, "store", "client"])
         self.addCleanup(self.network.stop)
@@ -90,7 +91,7 @@ class Faults(Case):
                             "node.cluster=" + CLUSTER, "node.name=" + name, "auth.key_file=" + self.path("key"),
                             "cluster.zone=" + name, "node.workers=1",
                             'listen=[unix://node.sock, "tcp://%s:4710"]' % self.network.address[name]):
-                args += ["--set", setting]
+                args += ["--set", setting.replace("ADDRESS", self.network.address[name])]
             node = FaultNode(self.base, name, self.network, args, **(node_args or {}).get(name, {}))
             self.nodes.append(node)
             self.all.append(node.start())

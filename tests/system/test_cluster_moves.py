@@ -52,8 +52,7 @@ class Moves(Etcd, Case):
     def add(self):
         name = "n%d" % (len(self.all) + 1)
         args = ["--set", "map.store=etcd", "--set", "map.endpoints=" + self.url, "--set", "node.cluster=" + CLUSTER, "--set",
-                "node.name=" + name, "--set", "auth.key_file=" + self.path("key"), "--set", "cluster.zone=" + name,
-                "--set", "cluster.moves=256", "--set", "cluster.moves_per_node=64"]
+                "node.name=" + name, "--set", "auth.key_file=" + self.path("key"), "--set", "cluster.zone=" + name]
         for s in self.settings:
             args += ["--set", s]
         node = self.node(name, args=args)
@@ -72,6 +71,10 @@ class Moves(Etcd, Case):
 
     def members(self, node):
         return {m["name"]: m for m in self.cluster(node).get("members", [])}
+
+    def member(self, node, name):
+        """What is said of one; nothing of it while nobody coordinates."""
+        return self.members(node).get(name, {"state": "", "slots": 0, "leads": 1})
 
     def await_members(self, node, n):
         wait_for("all members", lambda: [m["state"] for m in self.members(node).values()] == ["up"] * n)
@@ -115,7 +118,7 @@ class Moves(Etcd, Case):
         shutil.rmtree(out)
 
     def test_who_joins_gets_its_share_and_who_is_drained_gives_all(self):
-        self.begin(3)
+        self.begin(3, "cluster.moves=32", "cluster.moves_per_node=8")  # slow enough to be seen
         first, second, _ = self.all
         self.await_members(first, 3)
         self.create(first, 2)
@@ -124,7 +127,7 @@ class Moves(Etcd, Case):
         self.assert_even(first, ("n1", "n2", "n3"), 2)
 
         fourth = self.add()
-        wait_for("its share", lambda: self.members(first).get("n4", {}).get("slots", 0) > 0)
+        wait_for("its share", lambda: self.member(first, "n4")["slots"] > 0)
         wait_for("all that moves", lambda: self.is_settled(first))
         self.assert_even(first, ("n1", "n2", "n3", "n4"), 2)
         self.assertEqual(self.ok(self.cairn(second, "members", "--names")).out.split(), sorted(
@@ -148,7 +151,7 @@ class Moves(Etcd, Case):
 
         # It is stopped, and nobody misses it; what was written is there.
         self.assertEqual(second.stop(), 0)
-        wait_for("that it has left", lambda: self.members(first)["n2"]["state"] == "left")
+        wait_for("that it has left", lambda: self.member(first, "n2")["state"] == "left")
         self.await_ok(first)
         self.assert_whole(fourth, source)
         for key, value in load.done.items():
@@ -156,7 +159,7 @@ class Moves(Etcd, Case):
 
         # It is started again: it is wanted again.
         second.start()
-        wait_for("its share", lambda: self.members(first)["n2"]["slots"] > 400)
+        wait_for("its share", lambda: self.member(first, "n2")["slots"] > 400)
         wait_for("all that moves", lambda: self.is_settled(first))
         self.assert_even(second, ("n1", "n2", "n3", "n4"), 2)
         self.assert_whole(second, source)
@@ -172,7 +175,7 @@ class Moves(Etcd, Case):
         self.assertIn("slots move away", self.ok(self.cairn(first, "drain", "n3")).out)
         self.assertIn("drained no longer", self.ok(self.cairn(first, "drain", "--cancel", "n3")).out)
         self.ok(self.cairn(first, "drain", "--cancel", "n4"))
-        wait_for("its share", lambda: self.members(first)["n4"]["slots"] > 400)
+        wait_for("its share", lambda: self.member(first, "n4")["slots"] > 400)
         wait_for("all that moves", lambda: self.is_settled(first))
         self.assert_even(first, ("n1", "n2", "n3", "n4"), 2)
 
@@ -185,14 +188,14 @@ class Moves(Etcd, Case):
         other = next(n for n in self.all if n is not victim)
         wait_for("a whole class", lambda: self.is_settled(other))
         victim.kill()
-        wait_for("that it is away", lambda: self.members(other)[victim.name]["state"] == "away")
+        wait_for("that it is away", lambda: self.member(other, victim.name)["state"] == "away")
         wait_for("the count", lambda: self.cluster(other)["slots"]["degraded"] > 0)
         away = self.cairn(other, "status")
         self.assertEqual(away.code, DEGRADED)
         self.assertIn("missing replicas", away.out)
         self.assertEqual(self.cluster(other)["classes"][0]["fewest"], 1)
         self.assertEqual(self.cairn(other, "members", "--cluster").code, DEGRADED)
-        wait_for("that it is lost", lambda: self.members(other)[victim.name]["state"] == "lost")
+        wait_for("that it is lost", lambda: self.member(other, victim.name)["state"] == "lost")
         wait_for("new replicas", lambda: self.is_settled(other))
         self.assert_even(other, [n.name for n in self.all if n is not victim], 2)
         self.await_ok(other)
@@ -202,7 +205,7 @@ class Moves(Etcd, Case):
         second = next(n for n in self.all if n is not victim and n is not other and not self.coordinates(n))
         second.kill()
         wait_for("the take-over", lambda: self.cluster(other).get("slots", {}).get("takeover", 1) == 0 and
-                 self.members(other)[second.name]["leads"] == 0)
+                 self.member(other, second.name)["leads"] == 0)
         self.assert_whole(other, source)
 
     def coordinates(self, node):

@@ -85,7 +85,7 @@ CAIRN_API int cairn_writer_write_async(struct cairn_writer *w, const void *buf, 
 /** Makes the value visible. The writer is gone, whatever this returns (but CAIRN_E_STATE); on failure all was
  * aborted. In a namespace that is spread over nodes, also of a write: CAIRN_E_BUSY, the node that had the first parts
  * is gone, and the value is to be written once more; CAIRN_E_UNKNOWN: likewise, unless it is there (what cannot be told
- * of a write-once namespace, or when time has run out). */
+ * when time has run out). */
 CAIRN_API int cairn_writer_commit(struct cairn_writer *w);
 /** Likewise: the writer is gone when @done runs. If this returns an error nothing was started, and the writer is as
  * before. */

@@ -20,7 +20,6 @@ int cairn_coord_init(struct cairn_coord *c, const struct cairn_coord_ops *ops, s
     c->env = env;
     c->times = *times;
     c->term = term;
-    c->move_wait_ns = 60 * CAIRN_NS_PER_S;
     c->alive_ns = 3 * times->heartbeat_ns;
     c->elected_ns = cairn_env_now_ns(env);
     return 0;
@@ -79,6 +78,30 @@ int cairn_coord_load_node(struct cairn_coord *c, const struct cairn_coord_proces
     n->p = *p;
     c->last_inc = MAX(c->last_inc, p->inc);
     return 0;
+}
+
+static bool is_named(const struct cairn_slot_record *rec, uint64_t node)
+{
+    return cairn_slot_places(rec, node) || cairn_slot_names(rec, node) ||
+           (rec->move.phase != CAIRN_MOVE_NONE && rec->move.from == node);
+}
+
+bool cairn_coord_forget(struct cairn_coord *c, uint64_t node)
+{
+    struct cairn_coord_node *n = cairn_coord_node(c, node);
+
+    if (n == NULL || n->p.inc == c->last_inc ||
+        cairn_coord_is_alive(c, (struct cairn_who){ .node = node, .inc = n->p.inc }))
+        return false;
+    for (uint32_t i = 0; i < c->nslots; i++) {
+        const struct cairn_coord_slot *s = &c->slots[i];
+
+        if (is_named(&s->rec, node) || (s->storing && is_named(&s->next, node)))
+            return false;
+    }
+    c->nnodes--;
+    memmove(n, n + 1, (size_t)(c->nodes + c->nnodes - n) * sizeof(*n));
+    return true;
 }
 
 void cairn_coord__watch(struct cairn_coord *c, struct cairn_coord_slot *s)

@@ -77,7 +77,6 @@ struct cairn_coord {
     struct cairn_env *env;
     struct cairn_lease_times times;
     uint64_t alive_ns;     /* a node is alive if its last heartbeat is not older */
-    uint64_t move_wait_ns; /* a move to a node that is silent for so long is given up */
     uint64_t lost_wait_ns; /* then a LOST slot goes on with who is there */
     bool lost_may_shrink;  /* policy: without all members of a LOST slot */
     uint64_t term;         /* ours: the revision of our election */
@@ -147,6 +146,10 @@ int cairn_coord_drop(struct cairn_coord *c, uint32_t slot, uint64_t node);
 int cairn_coord_drain(struct cairn_coord *c, uint64_t node, bool on);
 /** How many slots name @node: 0 when its drain is done. */
 uint32_t cairn_coord_holds(const struct cairn_coord *c, uint64_t node);
+
+/** @node is nobody any more; should it come, it is new. False: a record names it, as it is or as it is being stored; it
+ * is alive; or it has the newest incarnation, from which another term counts on. */
+bool cairn_coord_forget(struct cairn_coord *c, uint64_t node);
 
 struct cairn_coord_node *cairn_coord_node(struct cairn_coord *c, uint64_t node);
 bool cairn_coord_is_alive(struct cairn_coord *c, struct cairn_who who);

@@ -150,7 +150,9 @@ uint32_t cairn_coord_holds(const struct cairn_coord *c, uint64_t node)
 
 /* ---- what time brings ---- */
 
-/* Some other process has the target's place, or it has been silent for long: then the move is given up. */
+/* Another process has the target's place: the move goes on with that. Or it has been silent for so long that nobody
+ * counts on it (a lease would be over): the move is given up, for it keeps a place that others can use, and the copy
+ * that has begun would begin anew; what is wanted of the target is planned again when it is back. */
 static void copy_tick(struct cairn_coord *c, struct cairn_coord_slot *s)
 {
     struct cairn_coord_node *n = cairn_coord_node(c, s->rec.move.target.node);
@@ -159,7 +161,8 @@ static void copy_tick(struct cairn_coord *c, struct cairn_coord_slot *s)
         cairn_coord__begin(s)->move.target.inc = n->p.inc;
         cairn_coord__store(c, s);
     } else if (n == NULL ||
-               cairn_env_now_ns(c->env) - MAX(MAX(n->heard_ns, n->registered_ns), c->elected_ns) >= c->move_wait_ns) {
+               cairn_env_now_ns(c->env) - MAX(MAX(n->heard_ns, n->registered_ns), c->elected_ns) >
+                   cairn_lease_wait_ns(&c->times)) {
         cairn_log_info("slot %td: the move to node %" PRIu64 " is given up: it is not there", s - c->slots,
                        s->rec.move.target.node);
         cairn_coord_move_cancel(c, (uint32_t)(s - c->slots));

@@ -136,7 +136,9 @@ struct cairn_wire_grant {
     struct cairn_who who;
     uint64_t number, term; /* of the heartbeat; of the coordinator that answers */
     bool granted, wants_register;
-    struct cairn_wire_page page; /* with `more`, the grant counts only when the rest is learned (M1) */
+    bool ahead;                  /* the heartbeat's revision is one that the map does not have */
+    uint64_t upto;               /* the grant counts only when all up to here is learned (M1); not below the page's */
+    struct cairn_wire_page page; /* of what is missing, some or nothing */
 };
 
 Cairn__Wire__MemberUpdate *cairn_wire_member_put(const struct cairn_wire_member *m, struct cairn_arena *a);

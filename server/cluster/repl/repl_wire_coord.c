@@ -248,6 +248,8 @@ Cairn__Wire__ClusterGrant *cairn_wire_grant_put(const struct cairn_wire_grant *g
     w->term = g->term;
     w->granted = g->granted;
     w->wants_register = g->wants_register;
+    w->upto = g->upto;
+    w->ahead = g->ahead;
     return w;
 }
 
@@ -260,11 +262,15 @@ int cairn_wire_grant_get(const Cairn__Wire__ClusterGrant *w, struct cairn_arena 
                                     .number = w->number,
                                     .term = w->term,
                                     .granted = w->granted,
-                                    .wants_register = w->wants_register };
+                                    .wants_register = w->wants_register,
+                                    .upto = w->upto,
+                                    .ahead = w->ahead };
     rc = check_beat(g->who, g->number, err);
     if (rc == 0)
         rc = w->records == NULL ? cairn_err_set(err, CAIRN_E_INVAL, "it says nothing of the map")
                                 : cairn_wire_page_get(w->records, a, &g->page, err);
+    if (rc == 0 && g->upto < g->page.revision)
+        rc = cairn_err_set(err, CAIRN_E_INVAL, "its page goes beyond the map");
     return cairn_err_wrap(err, rc, "GRANT");
 }
 

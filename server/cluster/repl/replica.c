@@ -207,6 +207,16 @@ void cairn_replica_on_synced(struct cairn_replica *r)
         cairn_replica__backup_synced(r);
 }
 
+/* Of another history it says nothing. */
+void cairn_replica_on_written(struct cairn_replica *r, struct cairn_at end)
+{
+    if (end.pos <= r->log.written || !cairn_slot_log_has(&r->log, end))
+        return;
+    r->log.written = end.pos;
+    if (cairn_replica_is_primary(r))
+        cairn_replica__advance(r);
+}
+
 /* ---- checkpoints ---- */
 
 int cairn_replica_checkpoint(struct cairn_replica *r, struct cairn_at *at, uint8_t **sessions, size_t *len)

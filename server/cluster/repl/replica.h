@@ -56,6 +56,9 @@ struct cairn_replica_ops {
     void (*log_cut)(struct cairn_replica *r, uint64_t pos);
     /** Later: cairn_replica_on_synced(). One at a time. */
     void (*log_sync)(struct cairn_replica *r);
+    /** Later: cairn_replica_on_written() with the log's end as it is now: what is up to there survives the process,
+     * though perhaps not the machine. Any number of times. */
+    void (*log_write)(struct cairn_replica *r);
     /** Borrowed until the log is cut or trimmed. False: not in memory; cairn_replica_on_loaded() comes when it is. */
     bool (*log_get)(struct cairn_replica *r, uint64_t pos, struct cairn_log_entry *e);
     /** May be lost, late, repeated, out of order. Borrowed. */
@@ -75,11 +78,13 @@ struct cairn_replica_ops {
     bool (*copy_open)(struct cairn_replica *r);
     /** The view's next records; later: cairn_replica_on_page(). Not after copy_close(). */
     void (*copy_read)(struct cairn_replica *r);
+    /** The view is not needed any more, and another slot may have one; also when there is none. */
     void (*copy_close)(struct cairn_replica *r);
 
     /* ---- and where the records go; one at a time ---- */
 
-    /** First a mark is on disk that what is here is partial; then log, checkpoint, records are deleted. Later:
+    /** First a mark is on disk that what is here is partial; then log, checkpoint, records are deleted. Where there is
+     * none of these it is enough that the mark gets to the disk no later than what is put behind it. Later:
      * cairn_replica_on_wiped(). */
     void (*wipe)(struct cairn_replica *r);
     /** Later: cairn_replica_on_put(). */
@@ -103,7 +108,9 @@ struct cairn_repl_write {
     struct cairn_rid rid;
     uint64_t floor;
     bool sync;
-    bool asks;           /* WRITE: nothing is to be done. CAIRN_E_NOTFOUND: nothing was, either; else as it was answered */
+    /* WRITE: nothing is to be done. CAIRN_E_NOTFOUND: nothing was, either; else as it was answered. Without a session:
+     * done() when all is applied that the log has now, whatever the result. */
+    bool asks;
     const uint8_t *body; /* until the call returns */
     uint32_t body_len;
     /** rc: 0 and what apply() said, or the new session's number in @at; CAIRN_E_MOVED: another is primary, or will be;
@@ -212,8 +219,11 @@ void cairn_replica_hear_commit(struct cairn_replica *r, const struct cairn_repl_
 /** What is `buffered` goes to the disk now; to be called every sync_interval or sync_bytes (§5). */
 void cairn_replica_flush(struct cairn_replica *r);
 void cairn_replica_on_synced(struct cairn_replica *r);
+void cairn_replica_on_written(struct cairn_replica *r, struct cairn_at end);
 void cairn_replica_on_loaded(struct cairn_replica *r);
 void cairn_replica_on_applied(struct cairn_replica *r, const struct cairn_log_entry *e, int32_t result);
+/** copy_open() was refused and would not be now; it comes later, if it is wanted still. */
+void cairn_replica_may_copy(struct cairn_replica *r);
 /** The next page of the view; @rc < 0: it cannot be read. Borrowed until the next copy_read() or copy_close(); @last:
  * it was the last. */
 void cairn_replica_on_page(struct cairn_replica *r, int rc, const uint8_t *page, uint32_t len, bool last);

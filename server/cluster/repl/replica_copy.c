@@ -5,8 +5,8 @@
  *
  *  BEGIN     the target is to empty itself.
  *  READ      waits for the view's next records.    SEND  they are on their way.
- *  SESSIONS  the image of the sessions is on its way, piece by piece.
- *  END       the target makes it durable.
+ *  SESSIONS  the image of the sessions is on its way, piece by piece. The view is closed: another slot may have it.
+ *  END       the target makes it durable, which takes as long as its disk does, for many slots at once.
  *  DONE      it has; the log behind the base streams to it.
  *  ENDED     without that: the target or this primary is not what it was.
  *
@@ -54,7 +54,7 @@ static bool copy_invariant(const struct cairn_sm *sm)
     const struct replica_copy *c = CONTAINER_OF(sm, const struct replica_copy, sm);
 
     return CAIRN_HOLDS(c->r->log.base.pos <= c->base.pos) && CAIRN_HOLDS(c->base.pos <= c->r->applied) &&
-           CAIRN_HOLDS(sm->state != COPY_SEND || c->page != NULL) &&
+           CAIRN_HOLDS((sm->state == COPY_SEND) == (c->page != NULL) || sm->state == COPY_ENDED) &&
            CAIRN_HOLDS(sm->state != COPY_SESSIONS || c->last) &&
            CAIRN_HOLDS(sm->state != COPY_DONE || c->sessions_at == c->sessions_len);
 }
@@ -138,6 +138,11 @@ static void copy_begin(struct cairn_replica *r, const struct replica_peer *p)
     copy_send(c);
 }
 
+void cairn_replica_may_copy(struct cairn_replica *r)
+{
+    cairn_replica__timer(r, 0);
+}
+
 void cairn_replica_on_page(struct cairn_replica *r, int rc, const uint8_t *page, uint32_t len, bool last)
 {
     struct replica_copy *c = r->copy;
@@ -181,7 +186,9 @@ static void copy_next(struct replica_copy *c)
         cairn_replica__pump(r, p, true);
         break;
     case COPY_SEND:
+        c->page = NULL;
         if (c->last) {
+            r->ops->copy_close(r);
             c->piece = MIN(c->sessions_len, (size_t)CAIRN_COPY_BYTES_MAX);
             cairn_sm_move(&c->sm, COPY_SESSIONS);
             copy_send(c);

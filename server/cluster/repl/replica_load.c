@@ -193,12 +193,14 @@ void cairn_replica__on_copy(struct cairn_replica *r, const struct cairn_repl_msg
     }
 }
 
+/* With a lease all is known that the map had when it was granted (M1). Without one the record may be an old one that came
+ * late, to a process which was started since: by a newer one the slot is here again, and counts. */
 bool cairn_replica_clean(struct cairn_replica *r)
 {
     bool holds = r->log.end.pos > 0;
 
     if (r->sm.state != REPLICA_OUT || r->rec.state != CAIRN_SLOT_ACTIVE || !holds || r->load != NULL || r->cleaning ||
-        r->syncing || r->applied != r->applying)
+        !r->ops->lease_is_valid(r) || r->syncing || r->applied != r->applying)
         return false;
     r->cleaning = true;
     cairn_replica__forget(r);

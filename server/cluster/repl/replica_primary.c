@@ -51,11 +51,33 @@ static void waiting_add(struct cairn_replica *r, struct cairn_repl_write *w, str
 
 /* ---- the wait set and the commit mark ---- */
 
+/* Nobody else has what is acknowledged. */
+static bool is_alone(const struct cairn_replica *r)
+{
+    return r->rec.ninsync == 1 && cairn_who_is_nobody(r->joiner);
+}
+
+/* Up to where our own log is what it has to be before an entry counts. Of a `buffered` one it is enough that it is
+ * here, unless it is nowhere else: then it has to survive the process. */
+static uint64_t here(const struct cairn_replica *r)
+{
+    if (r->last_sync_pos > r->log.synced)
+        return r->log.synced;
+    return is_alone(r) ? MAX(r->log.written, r->log.synced) : r->log.end.pos;
+}
+
+/* What waits for that, and for no sync, which would say it as well. */
+static void write_out(struct cairn_replica *r)
+{
+    if (is_alone(r) && r->last_sync_pos <= r->log.synced && here(r) < r->log.end.pos)
+        r->ops->log_write(r);
+}
+
 /* Up to where all of the wait set have the log: the members of our epoch and the replica of an open JOIN, the larger of
  * the two sets that may be in force. */
 static uint64_t everywhere(const struct cairn_replica *r)
 {
-    uint64_t pos = r->last_sync_pos <= r->log.synced ? r->log.end.pos : r->log.synced;
+    uint64_t pos = here(r);
     bool joiner_is_there = cairn_who_is_nobody(r->joiner);
 
     for (uint32_t i = 0; i < r->npeers; i++) {
@@ -160,6 +182,7 @@ void cairn_replica__advance(struct cairn_replica *r)
         cairn_sm_move(&r->sm, REPLICA_ACTIVE);
     }
     cairn_replica__commit(r, pos);
+    write_out(r);
     try_release(r);
     change_next(r);
     cairn_replica__timer(r, r->times->resend_ns); /* backups have to hear of it */
@@ -348,6 +371,19 @@ static int find_repetition(struct cairn_replica *r, struct cairn_repl_write *w)
     return 1;
 }
 
+/* A number that no session has is asked for. Of one without a session the key's record knows, once all is applied that
+ * may have been written under it. */
+static int wait_for_log(struct cairn_replica *r, struct cairn_repl_write *w)
+{
+    if (w->rid.session.pos != 0)
+        return CAIRN_E_NOTFOUND;
+    cairn_list_init(&w->link);
+    waiting_add(r, w, r->log.end);
+    if (r->applied == r->log.end.pos)
+        answer_later(r, w, 0);
+    return 0;
+}
+
 int cairn_replica_write(struct cairn_replica *r, struct cairn_repl_write *w)
 {
     struct cairn_log_entry e = { .at = { .epoch = r->rec.epoch, .pos = r->log.end.pos + 1 },
@@ -361,8 +397,8 @@ int cairn_replica_write(struct cairn_replica *r, struct cairn_repl_write *w)
 
     if (rc == 0)
         rc = find_repetition(r, w);
-    if (rc == 0 && w->asks) /* without a session it is the key's record that would know */
-        rc = w->rid.session.pos != 0 ? CAIRN_E_NOTFOUND : CAIRN_E_UNSUPPORTED;
+    if (rc == 0 && w->asks)
+        return wait_for_log(r, w);
     if (rc != 0)
         return MIN(rc, 0);
     if (r->rec.ninsync < MIN(r->rec.min_insync, r->rec.nreplicas) || is_to_release(r) || /* M7, of what there can be */
@@ -373,6 +409,7 @@ int cairn_replica_write(struct cairn_replica *r, struct cairn_repl_write *w)
         return rc;
     waiting_add(r, w, e.at);
     cairn_replica__sync(r);
+    write_out(r);
     cairn_replica__pump_all(r);
     if (everywhere(r) >= e.at.pos) /* alone, though others may have to come back, and not for the disk */
         cairn_replica__advance(r);

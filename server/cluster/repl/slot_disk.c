@@ -13,19 +13,23 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-static struct disk_worker *worker_of(struct cairn_slot_disk *d, uint32_t slot)
-{
-    return &d->workers[slot % d->conf.nloops];
-}
-
 /* ---- room ---- */
 
-bool cairn_slot_disk_has_room(const struct cairn_slot_disk *d, uint32_t worker, uint64_t bytes)
+bool cairn_slot_disk_take_room(struct cairn_slot_disk *d, uint32_t worker, uint32_t n, uint64_t bytes)
 {
-    const struct disk_worker *w = &d->workers[worker];
+    struct disk_worker *w = &d->workers[worker];
+    uint64_t records = slot_disk_records_bytes(n, bytes);
 
-    return !cairn_slot_disk_is_full(d) && w->gathered_n + w->inflight_bytes + bytes <= d->conf.queue_bytes &&
-           atomic_load(&d->queued) + slot_disk_reserve_bytes(d) <= atomic_load(&d->room);
+    if (cairn_slot_disk_is_full(d) ||
+        w->gathered_n + w->inflight_bytes + records + d->conf.spare_bytes > d->conf.queue_bytes)
+        return false;
+    if (atomic_fetch_add(&d->queued, records) + records + slot_disk_reserve_bytes(d) > atomic_load(&d->room)) {
+        atomic_fetch_sub(&d->queued, records);
+        return false;
+    }
+    w->taken += records;
+    cairn_env_defer(&w->loop->env, &w->give_back);
+    return true;
 }
 
 bool cairn_slot_disk_is_full(const struct cairn_slot_disk *d)
@@ -136,7 +140,7 @@ const struct cairn_log_entry *cairn_slot_disk_get(const struct cairn_slot_disk *
 
 static int append(struct cairn_slot_disk *d, uint32_t slot, const struct cairn_log_entry *e, bool later)
 {
-    struct disk_worker *w = worker_of(d, slot);
+    struct disk_worker *w = slot_disk_worker_of(d, slot);
     struct slot_entry_head h;
     int rc;
 
@@ -174,7 +178,7 @@ static int append_mark(struct cairn_slot_disk *d, uint32_t slot, enum slot_recor
     struct slot_mark h;
 
     slot_disk_encode_mark(slot, at, &h);
-    return slot_disk_gather(worker_of(d, slot), type, &h, sizeof(h), NULL, 0, false);
+    return slot_disk_gather(slot_disk_worker_of(d, slot), type, &h, sizeof(h), NULL, 0, false);
 }
 
 int cairn_slot_disk_cut(struct cairn_slot_disk *d, uint32_t slot, uint64_t pos)
@@ -191,7 +195,7 @@ int slot_disk_trim(struct cairn_slot_disk *d, uint32_t slot, struct cairn_at bas
     int rc = append_mark(d, slot, SLOT_RECORD_TRIM, base);
 
     if (rc == 0)
-        slot_disk_rebase(d, slot, base, worker_of(d, slot)->batch_number);
+        slot_disk_rebase(d, slot, base, slot_disk_worker_of(d, slot)->batch_number);
     return rc;
 }
 
@@ -209,22 +213,8 @@ int cairn_slot_disk_restart(struct cairn_slot_disk *d, uint32_t slot, struct cai
     if (rc != 0)
         return rc;
     slot_disk_cut(d, slot, d->logs[slot].base.pos);
-    slot_disk_rebase(d, slot, base, worker_of(d, slot)->batch_number);
+    slot_disk_rebase(d, slot, base, slot_disk_worker_of(d, slot)->batch_number);
     return 0;
-}
-
-void cairn_slot_disk_sync(struct cairn_slot_disk *d, uint32_t slot)
-{
-    struct disk_worker *w = worker_of(d, slot);
-
-    if (w->nsynced == w->synced_room) {
-        w->synced_room = w->synced_room == 0 ? 16 : w->synced_room * 2;
-        w->synced = realloc(w->synced, w->synced_room * sizeof(*w->synced));
-        CAIRN_ASSERT(w->synced != NULL); /* a few bytes a slot; without them no write could ever be answered */
-    }
-    w->synced[w->nsynced++] = slot;
-    w->sync_wanted = true;
-    cairn_env_defer(&w->loop->env, &w->submit);
 }
 
 void slot_disk_forget(struct disk_worker *w, uint64_t needs)
@@ -248,7 +238,8 @@ static void disk_free(struct cairn_slot_disk *d)
         for (uint32_t k = 0; k < DISK_BATCHES_MAX; k++)
             free(w->batches[k].bytes);
         free(w->gathered);
-        free(w->synced);
+        free(w->asks.all);
+        cairn_task_cancel(&w->give_back);
         free(w->marks);
     }
     free(d->logs);
@@ -282,6 +273,7 @@ int cairn_slot_disk_open(const struct cairn_slot_disk_conf *conf, struct cairn_s
                                     .ctx = d };
     int rc;
 
+    CAIRN_ASSERT(conf->segment_bytes >= CAIRN_SEGMENT_BYTES_MIN && conf->spare_bytes < conf->queue_bytes);
     if (d == NULL)
         return cairn_err_set(err, CAIRN_E_NOMEM, "slot logs");
     d->conf = *conf;

@@ -21,9 +21,12 @@ struct cairn_slot_disk_conf {
     uint32_t nloops, nslots;
     uint64_t segment_bytes; /* 64 MiB is usual */
     uint64_t queue_bytes;   /* that may wait for the disk, of one worker */
+    uint64_t spare_bytes;   /* of those, so many are for what is appended without asking for room */
     /** A sync that covers all that was appended to @slot before it was asked for; @rc < 0: the disk has failed, and
      * takes no more (an error of fsync is a crash of the replica: PROTOCOL §12). On the slot's loop. */
     void (*synced)(void *arg, uint32_t slot, int rc);
+    /** What @slot's log had up to @end survives this process: an answer to cairn_slot_disk_tell_written(). Likewise. */
+    void (*written)(void *arg, uint32_t slot, struct cairn_at end, int rc);
     void *arg;
 };
 
@@ -49,10 +52,11 @@ int cairn_slot_disk_append(struct cairn_slot_disk *d, uint32_t slot, const struc
 int cairn_slot_disk_append_later(struct cairn_slot_disk *d, uint32_t slot, const struct cairn_log_entry *e);
 /** What append_later() has left of that worker's slots is written now. */
 void cairn_slot_disk_write(struct cairn_slot_disk *d, uint32_t worker);
-/** Whether @bytes more of entries may wait for the disk, on that worker's thread: append() will not say CAIRN_E_BUSY. */
-bool cairn_slot_disk_has_room(const struct cairn_slot_disk *d, uint32_t worker, uint64_t bytes);
-/** Whether the disk has no room for more of the log: has_room() says no, and what is left is for records of those calls
- * that forget others, cut(), trim(), restart() and tidy(). Any thread. */
+/** Whether there is room for @n entries with bodies of @bytes, in the queue (append() will not say CAIRN_E_BUSY) and on
+ * the disk: then it is theirs, whatever other workers append, until the present turn of the loop is over. */
+bool cairn_slot_disk_take_room(struct cairn_slot_disk *d, uint32_t worker, uint32_t n, uint64_t bytes);
+/** Whether the disk has no room for more of the log: take_room() says no, and what is left is for those who do not ask:
+ * records that forget others, of cut(), trim(), restart() and tidy(), and a replica's own entries. Any thread. */
 bool cairn_slot_disk_is_full(const struct cairn_slot_disk *d);
 /** Shortens the log to @pos. The same errors. */
 int cairn_slot_disk_cut(struct cairn_slot_disk *d, uint32_t slot, uint64_t pos);
@@ -62,6 +66,9 @@ int cairn_slot_disk_trim(struct cairn_slot_disk *d, uint32_t slot, uint64_t pos)
 int cairn_slot_disk_restart(struct cairn_slot_disk *d, uint32_t slot, struct cairn_at base);
 /** synced() comes later, once. */
 void cairn_slot_disk_sync(struct cairn_slot_disk *d, uint32_t slot);
+/** written() comes later, with the log's end as it is now, or further on. Nothing is written earlier or oftener for
+ * it; where the same write is also synced it comes after that. */
+void cairn_slot_disk_tell_written(struct cairn_slot_disk *d, uint32_t slot);
 
 /** Gives back segments that no log of the worker needs, when what says so is durable; says anew where idle logs
  * begin, so that they hold none; of a full disk, looks whether it has room again. To be called now and then on each

@@ -7,7 +7,7 @@
 
 static bool worker_is_idle(const struct disk_worker *w)
 {
-    return w->gathered_n == 0 && !w->sync_wanted && !w->look_wanted;
+    return w->gathered_n == 0 && !w->sync_wanted && !w->write_wanted && !w->look_wanted;
 }
 
 int slot_disk_gather(struct disk_worker *w, enum slot_record_type type, const void *head, uint32_t head_len,
@@ -15,7 +15,7 @@ int slot_disk_gather(struct disk_worker *w, enum slot_record_type type, const vo
 {
     struct slot_frame f = { .type = type, .len = head_len + body_len };
     size_t need = w->gathered_n + sizeof(f) + f.len;
-    uint64_t record_bytes = cairn_segment_record_bytes(f.len);
+    uint64_t record_bytes = cairn_segment_record_bytes(f.len), taken = MIN(w->taken, record_bytes);
 
     if (w->disk->failed)
         return CAIRN_E_IO;
@@ -36,7 +36,9 @@ int slot_disk_gather(struct disk_worker *w, enum slot_record_type type, const vo
         memcpy(w->gathered + w->gathered_n + sizeof(f) + head_len, body, body_len);
     w->gathered_n = need;
     w->gathered_records += record_bytes;
-    atomic_fetch_add(&w->disk->queued, record_bytes);
+    w->taken -= taken;
+    if (record_bytes > taken)
+        atomic_fetch_add(&w->disk->queued, record_bytes - taken);
     if (!later || w->gathered_n >= DISK_LATER_BYTES_MAX)
         cairn_env_defer(&w->loop->env, &w->submit);
     return 0;
@@ -58,8 +60,7 @@ static void on_batch_done(struct cairn_commit_op *op)
     struct disk_batch *b = CONTAINER_OF(op, struct disk_batch, op);
     struct disk_worker *w = b->worker;
     struct cairn_slot_disk *d = w->disk;
-    uint32_t nsynced = b->nsynced;
-    uint32_t *synced = b->synced;
+    struct disk_asks asks = b->asks;
     int rc = op->rc;
 
     if (rc != 0 && !d->failed) {
@@ -74,12 +75,15 @@ static void on_batch_done(struct cairn_commit_op *op)
     w->inflight_bytes -= b->n;
     atomic_fetch_sub(&d->queued, b->records);
     w->inflight--;
-    b->synced = NULL;
-    b->nsynced = 0;
+    b->asks = (struct disk_asks){ 0 };
     b->busy = false;
-    for (uint32_t i = 0; i < nsynced; i++)
-        d->conf.synced(d->conf.arg, synced[i], rc);
-    free(synced);
+    for (uint32_t i = 0; i < asks.n; i++) {
+        if (asks.all[i].writes)
+            d->conf.written(d->conf.arg, asks.all[i].slot, asks.all[i].end, rc);
+        else
+            d->conf.synced(d->conf.arg, asks.all[i].slot, rc);
+    }
+    free(asks.all);
     if (!worker_is_idle(w) || w->stopped != NULL)
         cairn_env_defer(&w->loop->env, &w->submit);
 }
@@ -96,7 +100,8 @@ static struct disk_batch *batch_free_one(struct disk_worker *w)
 /* Nobody waits for the end of a batch but the next one, when all places are taken: so the last of them is told. */
 static bool is_quiet(const struct disk_worker *w, const struct disk_batch *b)
 {
-    return !w->sync_wanted && !w->look_wanted && b->n <= DISK_LATER_BYTES_MAX && w->inflight + 1 < DISK_BATCHES_MAX;
+    return !w->sync_wanted && !w->look_wanted && b->asks.n == 0 && b->n <= DISK_LATER_BYTES_MAX &&
+           w->inflight + 1 < DISK_BATCHES_MAX;
 }
 
 /* The turn is over: what was gathered goes to the committer, unless as much as may be is there already. */
@@ -130,18 +135,16 @@ static void on_gathered(void *arg)
     w->gathered_records = 0;
     b->busy = true;
     b->number = w->batch_number++;
-    b->synced = w->synced;
-    b->nsynced = w->nsynced;
+    b->asks = w->asks;
     b->needs = w->needs_next;
     w->needs_next = 0;
-    w->synced = NULL;
-    w->nsynced = w->synced_room = 0;
+    w->asks = (struct disk_asks){ 0 };
     b->op.worker = w->index;
     b->op.bytes = (uint32_t)b->n;
     b->op.sync = w->sync_wanted;
     b->op.quiet = is_quiet(w, b);
     b->op.rc = 0;
-    w->sync_wanted = w->look_wanted = false;
+    w->sync_wanted = w->write_wanted = w->look_wanted = false;
     w->inflight_bytes += b->n;
     w->inflight++;
     if (atomic_load(&w->needs) == UINT64_MAX) /* from here on, at the earliest */
@@ -149,6 +152,61 @@ static void on_gathered(void *arg)
     atomic_fetch_add(&w->disk->writes, 1);
     atomic_fetch_add(&w->disk->written_bytes, b->n);
     CAIRN_ASSERT(cairn_commit_submit(w->disk->commit, &b->op) == 0); /* its bounds are ours, for all workers */
+}
+
+/* ---- who wants to be told ---- */
+
+static void asks_add(struct disk_asks *a, const struct disk_ask *x)
+{
+    struct disk_ask *last = a->n > 0 ? &a->all[a->n - 1] : NULL;
+
+    if (x->writes && last != NULL && last->writes && last->slot == x->slot) {
+        last->end = x->end;
+        return;
+    }
+    if (a->n == a->room) {
+        a->room = a->room == 0 ? 16 : a->room * 2;
+        a->all = realloc(a->all, a->room * sizeof(*a->all));
+        CAIRN_ASSERT(a->all != NULL); /* a few bytes a slot; without them no write could ever be answered */
+    }
+    a->all[a->n++] = *x;
+}
+
+void cairn_slot_disk_sync(struct cairn_slot_disk *d, uint32_t slot)
+{
+    struct disk_worker *w = slot_disk_worker_of(d, slot);
+
+    asks_add(&w->asks, &(struct disk_ask){ .slot = slot });
+    w->sync_wanted = true;
+    cairn_env_defer(&w->loop->env, &w->submit);
+}
+
+void cairn_slot_disk_tell_written(struct cairn_slot_disk *d, uint32_t slot)
+{
+    struct disk_worker *w = slot_disk_worker_of(d, slot);
+    const struct slot_log_store *l = &d->logs[slot];
+    const struct slot_entry *last = l->n > 0 ? &l->all[l->first + l->n - 1] : NULL;
+    uint64_t batch = last != NULL ? last->batch : l->base_batch;
+    struct disk_ask x = { .slot = slot, .writes = true, .end = last != NULL ? last->e.at : l->base };
+
+    for (uint32_t i = 0; i < DISK_BATCHES_MAX; i++) {
+        if (w->batches[i].busy && w->batches[i].number == batch && !w->batches[i].op.quiet) { /* under way */
+            asks_add(&w->batches[i].asks, &x);
+            return;
+        }
+    }
+    asks_add(&w->asks, &x);
+    w->write_wanted = true;
+    cairn_env_defer(&w->loop->env, &w->submit);
+}
+
+/* Room that was taken and not used. */
+static void on_turn_over(void *arg)
+{
+    struct disk_worker *w = arg;
+
+    atomic_fetch_sub(&w->disk->queued, w->taken);
+    w->taken = 0;
 }
 
 void slot_disk_worker_init(struct cairn_slot_disk *d, uint32_t i)
@@ -161,6 +219,7 @@ void slot_disk_worker_init(struct cairn_slot_disk *d, uint32_t i)
     w->batch_number = 1; /* 0: what was read at the start */
     atomic_init(&w->needs, 0);
     cairn_task_init(&w->submit, on_gathered, w);
+    cairn_task_init(&w->give_back, on_turn_over, w);
     for (uint32_t k = 0; k < DISK_BATCHES_MAX; k++) {
         w->batches[k].worker = w;
         w->batches[k].op.done = on_batch_done;

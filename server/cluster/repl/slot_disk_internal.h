@@ -52,6 +52,18 @@ struct slot_log_store {
     uint32_t first, n, room; /* all[first] is at base.pos + 1 */
 };
 
+/* Who is to be told when a batch is over. */
+struct disk_ask {
+    uint32_t slot;
+    bool writes; /* that it is written, up to @end; or: synced */
+    struct cairn_at end;
+};
+
+struct disk_asks {
+    struct disk_ask *all;
+    uint32_t n, room;
+};
+
 struct disk_batch {
     struct cairn_commit_op op;
     struct disk_worker *worker;
@@ -61,8 +73,7 @@ struct disk_batch {
     uint8_t *bytes;
     size_t n, room;
     uint64_t records; /* what they take of the disk */
-    uint32_t *synced; /* slots that asked */
-    uint32_t nsynced;
+    struct disk_asks asks; /* the worker's */
     uint64_t needs; /* what the worker needs when this is durable; 0: as before */
 };
 
@@ -70,13 +81,13 @@ struct disk_worker {
     struct cairn_slot_disk *disk;
     uint32_t index;
     struct cairn_loop *loop;
-    struct cairn_task submit;
+    struct cairn_task submit, give_back;
     uint8_t *gathered; /* frames of this turn, and of those before that may wait */
     size_t gathered_n, gathered_room;
     uint64_t gathered_records;
-    uint32_t *synced;
-    uint32_t nsynced, synced_room;
-    bool sync_wanted;
+    uint64_t taken; /* of the disk's room in this turn, and not used yet */
+    struct disk_asks asks;
+    bool sync_wanted, write_wanted;
     bool look_wanted;      /* at the disk, whether it has room again; also of an empty batch */
     uint64_t batch_number; /* of the batch that is gathered */
     struct disk_batch batches[DISK_BATCHES_MAX];
@@ -107,15 +118,33 @@ struct cairn_slot_disk {
     atomic_uint_fast64_t end;    /* LSN behind the newest write */
     atomic_uint_fast64_t newest; /* LSN of the first record of the segment that is written to */
     atomic_uint_fast64_t room;   /* bytes that the segments can take as they are */
-    atomic_uint_fast64_t queued; /* that are on their way there, of all workers */
+    atomic_uint_fast64_t queued; /* that are on their way there, or taken for what will be, of all workers */
     atomic_uint_fast64_t entries, bytes, writes, written_bytes, disk_bytes;
     struct disk_worker workers[];
 };
 
-/* Of the segments' room, what entries do not get: marks that forget others do, so that a full log comes free again. */
+static inline struct disk_worker *slot_disk_worker_of(struct cairn_slot_disk *d, uint32_t slot)
+{
+    return &d->workers[slot % d->conf.nloops];
+}
+
+/* What entries take of the segments. */
+static inline uint64_t slot_disk_records_bytes(uint32_t n, uint64_t bytes)
+{
+    return bytes + n * (cairn_segment_record_bytes(sizeof(struct slot_entry_head)) + 7);
+}
+
+/* What anybody asks for at a time: an APPEND's entries, which are one or have fewer bytes. */
+static inline uint64_t slot_disk_ask_bytes_max(void)
+{
+    return slot_disk_records_bytes(CAIRN_APPEND_ENTRIES_MAX, CAIRN_ENTRY_BODY_BYTES_MAX);
+}
+
+/* Of the segments' room, what nobody gets who asks: marks that forget others do, so that a full log comes free
+ * again. With the largest that may be asked for it is less than a segment, however small that is. */
 static inline uint64_t slot_disk_reserve_bytes(const struct cairn_slot_disk *d)
 {
-    return d->conf.segment_bytes / 2;
+    return (d->conf.segment_bytes - slot_disk_ask_bytes_max()) / 2;
 }
 
 /* ---- slot_disk.c ---- */

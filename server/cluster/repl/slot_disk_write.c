@@ -18,8 +18,8 @@ void slot_disk_look(struct cairn_slot_disk *d)
 
     if (now - d->looked_ns >= FULL_LOOK_MS * CAIRN_NS_PER_MS && cairn_segments_reserve(&d->segments) != 0)
         d->looked_ns = now;
-    room = cairn_segments_room(&d->segments);
-    full = room < slot_disk_reserve_bytes(d);
+    room = cairn_segments_room(&d->segments, slot_disk_records_bytes(1, CAIRN_ENTRY_BODY_BYTES_MAX));
+    full = room < slot_disk_reserve_bytes(d) + slot_disk_ask_bytes_max(); /* else there is room for whoever asks */
     atomic_store(&d->end, d->segments.end);
     atomic_store(&d->newest, cairn_segments_newest(&d->segments));
     atomic_store(&d->room, room);

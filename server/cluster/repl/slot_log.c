@@ -52,6 +52,7 @@ void cairn_slot_log_cut(struct cairn_slot_log *l, uint64_t pos)
     while (l->nruns > 0 && l->runs[l->nruns - 1].first > pos)
         l->nruns--;
     l->synced = MIN(l->synced, pos);
+    l->written = MIN(l->written, pos);
 }
 
 void cairn_slot_log_trim(struct cairn_slot_log *l, uint64_t pos)
@@ -73,7 +74,7 @@ void cairn_slot_log_trim(struct cairn_slot_log *l, uint64_t pos)
 void cairn_slot_log_restart(struct cairn_slot_log *l, struct cairn_at base)
 {
     l->base = l->end = base;
-    l->synced = base.pos;
+    l->synced = l->written = base.pos;
     l->nruns = 0;
 }
 

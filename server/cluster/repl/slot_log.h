@@ -10,7 +10,8 @@
 struct cairn_slot_log {
     struct cairn_at base; /* the last entry that is gone: applied, and in a checkpoint */
     struct cairn_at end;
-    uint64_t synced; /* on disk up to here; <= end.pos */
+    uint64_t synced;  /* on disk up to here; <= end.pos */
+    uint64_t written; /* survives this process up to here, as far as was asked; <= end.pos */
     struct cairn_run *runs; /* of the entries in (base, end], ascending */
     uint32_t nruns, room;
 };

@@ -133,6 +133,7 @@ static void co_upto(struct cairn_coordinator *co, uint64_t revision)
     struct cairn_cluster *c = co->arg;
 
     cairn_cluster_records_upto(c->records, revision);
+    cairn_cluster__side_say(c);
 }
 
 static void co_publish(struct cairn_coordinator *co, uint32_t slot, const struct cairn_slot_record *rec,
@@ -418,6 +419,8 @@ static void cluster_status(void *ctx, json_t *to)
                         json_string(missed || h->seen.problem[0] != '\0' || !health.reachable || n->lost > 0 || n->silent > 0 || n->degraded > 0 ? "degraded"
                                                                                                         : "ok"));
     pthread_mutex_unlock(&h->mutex);
+    json_object_set_new(to, "store_entries_read", json_integer((json_int_t)health.entries_read));
+    json_object_set_new(to, "store_entries_told", json_integer((json_int_t)health.entries_told));
     cairn_cluster__side_status(&h->c, to);
 }
 

@@ -27,6 +27,12 @@ enum {
     CAIRN_CLUSTER_REGION_BYTES = 8 << 20, /* at most, of a large value: what goes from node to node in one piece */
 };
 
+/* Keys of the map store that the coordinator alone reads, behind all others: every node has their contents from its
+ * peers, not from the store. */
+#define CAIRN_CLUSTER_KEY_RECORDS "records/"
+#define CAIRN_CLUSTER_KEY_MEMBERS CAIRN_CLUSTER_KEY_RECORDS "member/" /* and 16 hexadecimal digits */
+#define CAIRN_CLUSTER_KEY_SLOTS   CAIRN_CLUSTER_KEY_RECORDS "slot/"   /* and 8 */
+
 struct cairn_cluster_conf {
     struct cairn_map_store *map; /* the caller's, shared, with worker 0's loop as its home, read */
     uint64_t node_id, disk_id;   /* of the data directory */
@@ -96,11 +102,13 @@ struct cairn_cluster_write {
     const uint8_t *key, *record;
     uint32_t key_len, record_len;
     uint64_t timeout_ns; /* not 0 */
+    uint64_t lead;       /* read_begin()'s token: only while nobody else has led the slot since; 0: whoever has */
     /** On the caller's loop, later. @rc 0: it is done, with @result (0 or CAIRN_E_EXISTS); of OPEN_SESSION the
      * session is in session_epoch, session_pos. CAIRN_E_MOVED: another leads. CAIRN_E_BUSY: not now. CAIRN_E_GONE: no
      * such session, nothing was done. CAIRN_E_STATE: a number that its client has answered for. CAIRN_E_TIMEOUT: it
      * may be done, and may not. After MOVED, BUSY and TIMEOUT the same number may be repeated. Of ASK: CAIRN_E_NOTFOUND:
-     * it was not done; CAIRN_E_UNSUPPORTED: a number without a session, of which only the key's record knows. */
+     * it was not done; of a number without a session the write-once key's record is asked, and a result of
+     * CAIRN_E_EXISTS says that another's has put it; CAIRN_E_UNSUPPORTED: it is not write-once. */
     void (*done)(struct cairn_cluster_write *w, int rc);
     void *arg;
     int32_t result;

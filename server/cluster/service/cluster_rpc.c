@@ -3,6 +3,7 @@
 #include "server/cluster/service/cluster_home.h"
 #include "server/cluster/service/fetch.h"
 #include "server/cluster/service/scrub.h"
+#include "server/cluster/service/side.h"
 
 #include "schema/common.pb-c.h"
 
@@ -211,14 +212,30 @@ static void handle_register(struct cairn_rpc_req *rq)
 
 /* ---- HEARTBEAT ---- */
 
-/* M1: the grant is noted first, then the answer made, of all that this node's records have by now. */
+/* What the node of the heartbeat does not have, or nothing of it: not all nodes have the map from here (grants.h), but
+ * our own has it from nowhere else. */
+static int fill_page(struct hop *h)
+{
+    struct cairn_cluster *c = &h->home->c;
+    struct cairn_wire_page *page = &h->grant.page;
+    int rc = cairn_cluster_records_page(c->records, MIN(h->beat.revision, h->grant.upto), true, &h->arena, page);
+
+    if (rc != 0)
+        return cairn_err_set(&h->ask.err, rc, "records");
+    if (page->nslots + page->nmembers > 0 && h->beat.who.node != c->node &&
+        !cluster_page_may_go(&c->side->grant_pages, cairn_env_now_ns(&c->home->env)))
+        *page = (struct cairn_wire_page){ .revision = h->beat.revision, .more = true };
+    return 0;
+}
+
+/* M1: the grant is noted first, then what is to be learned for it: all that this node's records have by now. */
 static void serve_heartbeat(struct hop *h)
 {
     h->ask.rc = cairn_coordinator_heartbeat(&h->home->coordinator, &h->beat, &h->grant, &h->ask.err);
     if (h->ask.rc == 0) {
-        h->ask.rc = cairn_cluster_records_page(h->home->c.records, h->beat.revision, true, &h->arena, &h->grant.page);
-        if (h->ask.rc != 0)
-            cairn_err_set(&h->ask.err, h->ask.rc, "records");
+        h->grant.upto = cairn_cluster_records_revision(h->home->c.records);
+        h->grant.ahead = h->beat.revision > h->grant.upto;
+        h->ask.rc = fill_page(h);
     }
     hop_back(&h->ask);
 }
@@ -376,6 +393,10 @@ static void handle_records(struct cairn_rpc_req *rq)
     struct cairn_wire_page page;
     struct cairn_arena arena;
 
+    if (w->node && !cluster_page_may_go(&c->side->peer_pages, cairn_loop_now(cairn_rpc_loop(rq->rpc)))) {
+        cairn_rpc_reply_err(rq, CAIRN_E_BUSY, "many nodes ask for records");
+        return;
+    }
     cairn_arena_init(&arena, HOP_ARENA_BYTES_MAX);
     if (cairn_cluster_records_page(c->records, w->since, w->members, &arena, &page) == 0)
         reply = cairn_wire_page_put(&page, &arena);

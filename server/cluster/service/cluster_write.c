@@ -12,7 +12,9 @@ struct write {
     struct cairn_repl_write repl;
     struct cairn_task task;
     struct cairn_timer timer;
-    struct cairn_link link; /* of the worker's, while the replica has it */
+    struct cairn_link link; /* of the worker's, while the replica or the store has it */
+    struct store_who *who;  /* an ASK that the store has, or NULL */
+    uint64_t word;          /* and the slot's, when it began */
     int rc;
 };
 
@@ -40,22 +42,64 @@ static void go_back(struct write *x, int rc)
     cairn_loop_post(x->to->c->side->workers[x->w->worker].loop, &x->task);
 }
 
-static void on_written(struct cairn_repl_write *repl, int rc)
+static void write_over(struct write *x, int rc)
 {
-    struct write *x = repl->arg;
-
     cairn_timer_stop(&x->to->loop->env, &x->timer);
     cairn_list_del(&x->link);
     go_back(x, rc);
+}
+
+/* Neither the replica nor the store is to come back to it. */
+static void write_forget(struct write *x)
+{
+    cairn_replica_write_forget(&x->repl);
+    if (x->who != NULL)
+        cluster_store_who_forget(x->who);
+}
+
+static uint64_t word_of(const struct write *x)
+{
+    return atomic_load(&x->to->c->side->words[x->w->slot]);
+}
+
+/* Whether it is led from here is looked at after the record, and last (§6). */
+static void on_who(void *arg, int rc, uint64_t number)
+{
+    struct write *x = arg;
+    struct cairn_replica *r = cluster_slots_replica(x->to->slots, x->w->slot);
+
+    x->who = NULL;
+    x->repl.result = number == x->w->number ? 0 : CAIRN_E_EXISTS;
+    if (r == NULL || word_of(x) != x->word)
+        rc = CAIRN_E_MOVED;
+    else if (rc == 0 || rc == CAIRN_E_NOTFOUND)
+        rc = cairn_replica_may_read(r) != 0 ? CAIRN_E_BUSY : rc;
+    else
+        rc = CAIRN_E_BUSY;
+    write_over(x, rc);
+}
+
+static void on_written(struct cairn_repl_write *repl, int rc)
+{
+    struct write *x = repl->arg;
+    const struct cairn_cluster_write *w = x->w;
+
+    if (rc != 0 || w->op != CAIRN_CLUSTER_ASK || w->session_pos != 0) {
+        write_over(x, rc);
+        return;
+    }
+    x->word = word_of(x);
+    x->who = cluster_store_who(cluster_slots_store(x->to->slots), w->slot, w->ns, w->key, w->key_len, on_who, x);
+    if (x->who == NULL)
+        write_over(x, CAIRN_E_NOMEM);
 }
 
 static void on_timeout(void *arg)
 {
     struct write *x = arg;
 
-    cairn_replica_write_forget(&x->repl);
-    cairn_list_del(&x->link);
-    go_back(x, CAIRN_E_TIMEOUT);
+    write_forget(x);
+    write_over(x, CAIRN_E_TIMEOUT);
 }
 
 void side_writes_stop(struct side_worker *w)
@@ -65,13 +109,23 @@ void side_writes_stop(struct side_worker *w)
     while ((l = cairn_list_pop(&w->writes)) != NULL) {
         struct write *x = CONTAINER_OF(l, struct write, link);
 
-        cairn_timer_stop(&w->loop->env, &x->timer);
-        cairn_replica_write_forget(&x->repl);
-        go_back(x, CAIRN_E_SHUTDOWN);
+        write_forget(x);
+        write_over(x, CAIRN_E_SHUTDOWN);
     }
 }
 
 /* ---- there ---- */
+
+static int key_check(const struct cairn_cluster_write *w)
+{
+    if (w->op == CAIRN_CLUSTER_OPEN_SESSION)
+        return 0;
+    if (w->key_len == 0 || w->ns == 0)
+        return CAIRN_E_INVAL;
+    if (w->key_len > STORE_KEY_BYTES_MAX || w->record_len > CAIRN_KV_VALUE_BYTES_MAX)
+        return CAIRN_E_TOOBIG;
+    return w->op == CAIRN_CLUSTER_ASK && w->session_pos == 0 && !w->write_once ? CAIRN_E_UNSUPPORTED : 0;
+}
 
 static int body_make(struct side_worker *to, const struct cairn_cluster_write *w, struct cairn_repl_write *repl)
 {
@@ -85,10 +139,6 @@ static int body_make(struct side_worker *to, const struct cairn_cluster_write *w
                             .record_len = w->record_len };
     size_t len = store_body_bytes(&b);
 
-    if (w->key_len == 0 || w->ns == 0)
-        return CAIRN_E_INVAL;
-    if (w->key_len > STORE_KEY_BYTES_MAX || w->record_len > CAIRN_KV_VALUE_BYTES_MAX)
-        return CAIRN_E_TOOBIG;
     if (len > to->body_room) {
         uint8_t *more = realloc(to->body, len * 2);
 
@@ -138,6 +188,10 @@ static void begin(void *arg)
                                    .arg = x };
     cairn_timer_init(&x->timer, on_timeout, x);
     cairn_list_init(&x->link);
+    if (rc == 0)
+        rc = key_check(w);
+    if (rc == 0 && w->lead != 0 && w->lead != word_of(x))
+        rc = CAIRN_E_MOVED;
     if (rc == 0 && has_no_room(to, w))
         rc = CAIRN_E_NOSPACE;
     if (rc == 0 && (w->op == CAIRN_CLUSTER_PUT || w->op == CAIRN_CLUSTER_ERASE))

@@ -30,6 +30,7 @@
 #include <jansson.h>
 
 enum { CAIRN_COORDINATOR_TICK_MS = 100, CAIRN_COORDINATOR_SOON_MS = 5, CAIRN_COORDINATOR_REST_MS = 2000 };
+enum { CAIRN_COORDINATOR_FORGET_S = 86400 }; /* who is gone for so long, and holds nothing, was never here */
 
 enum {
     CAIRN_COORDINATOR_STANDING,

@@ -32,6 +32,8 @@ void cairn_coordinator__forget(struct cairn_coordinator *co);
 
 extern const struct cairn_coord_ops cairn_coordinator__coord_ops;
 void cairn_coordinator__store_member(struct cairn_coordinator *co, struct cairn_member *m);
+/* Its entry goes, before whatever is stored from now on. */
+void cairn_coordinator__erase_member(struct cairn_coordinator *co, const struct cairn_member *m);
 /* That this node serves; cairn_coordinator__serve() follows. */
 void cairn_coordinator__store_led(struct cairn_coordinator *co);
 /* What the cluster is told once and for good. */
@@ -57,6 +59,8 @@ bool cairn_coordinator__class_may_begin(struct cairn_coordinator *co, uint32_t n
 uint32_t cairn_coordinator__hosts(struct cairn_coordinator *co);
 /* Who came, went or changed: new plans, soon. */
 void cairn_coordinator__members_changed(struct cairn_coordinator *co);
+/* Likewise, and at once: until then what it held has a replica less. */
+void cairn_coordinator__member_is_lost(struct cairn_coordinator *co);
 void cairn_coordinator__plan_soon(struct cairn_coordinator *co, struct cairn_coordinator_class *class);
 /* Makes plans that are due, begins moves of those that are there. */
 void cairn_coordinator__plans_go_on(struct cairn_coordinator *co);

@@ -7,31 +7,96 @@
 
 /* ---- silence ---- */
 
-/* What silence makes of a member: it is silent when it can hold no lease any more, and lost after lost_after. Nobody
- * knows how long it was silent before this term. */
+/* What it says in a member's entry of its silence lags behind by no more than a part of lost_after. */
+enum { NOTE_PARTS = 8 };
+
+/* How long it was silent in this term. */
+static uint64_t silence_ns(struct cairn_coordinator *co, const struct cairn_member *m)
+{
+    const struct cairn_coord_node *n = cairn_coord_node(&co->coord, m->p.node);
+
+    return cairn_env_now_ns(co->store->home.env) - MAX(MAX(n->heard_ns, n->registered_ns), co->coord.elected_ns);
+}
+
+/* And altogether, at least: with what was noted of it in earlier terms. No clock is asked, for no two of them agree;
+ * what passed between two terms is left out. */
+static uint64_t all_silence_ns(struct cairn_coordinator *co, const struct cairn_member *m)
+{
+    const struct cairn_coord_node *n = cairn_coord_node(&co->coord, m->p.node);
+    uint64_t before_ns = n->heard_ns == 0 && n->registered_ns == 0 ? m->before_ms * CAIRN_NS_PER_MS : 0;
+
+    return silence_ns(co, m) + before_ns;
+}
+
+/* What silence makes of a member: it is silent when it can hold no lease any more, and lost after lost_after. */
 static enum cairn_wire_member_state heard_state(struct cairn_coordinator *co, const struct cairn_member *m)
 {
     const struct cairn_coord_node *n = cairn_coord_node(&co->coord, m->p.node);
-    uint64_t silent =
-        cairn_env_now_ns(co->store->home.env) - MAX(MAX(n->heard_ns, n->registered_ns), co->coord.elected_ns);
+    uint64_t silent = silence_ns(co, m);
     bool was_away = m->state == CAIRN_WIRE_MEMBER_SILENT || m->state == CAIRN_WIRE_MEMBER_LOST;
 
     if (silent <= cairn_lease_wait_ns(&co->lease_times))
         return was_away && n->heard_ns != 0 ? CAIRN_WIRE_MEMBER_UP : m->state;
     if (m->state == CAIRN_WIRE_MEMBER_LOST ||
-        (co->conf->lost_after_ns != 0 && silent >= co->conf->lost_after_ns && m->state == CAIRN_WIRE_MEMBER_SILENT))
+        (co->conf->lost_after_ns != 0 && all_silence_ns(co, m) >= co->conf->lost_after_ns &&
+         m->state == CAIRN_WIRE_MEMBER_SILENT))
         return CAIRN_WIRE_MEMBER_LOST;
     return CAIRN_WIRE_MEMBER_SILENT;
 }
 
-void cairn_coordinator__members_tick(struct cairn_coordinator *co)
+/* Now and then, for whoever coordinates next. */
+static void note_silence(struct cairn_coordinator *co, struct cairn_member *m)
+{
+    uint64_t ms = all_silence_ns(co, m) / CAIRN_NS_PER_MS, step = co->conf->lost_after_ns / CAIRN_NS_PER_MS / NOTE_PARTS;
+
+    if (step == 0 || m->state != CAIRN_WIRE_MEMBER_SILENT || ms < m->silent_ms + step)
+        return;
+    m->silent_ms = ms;
+    cairn_coordinator__store_member(co, m);
+}
+
+/* True: all of it is in the map already. */
+static bool is_stored(const struct cairn_member *m)
+{
+    return m->changed != 0 && !m->writing && !m->dirty;
+}
+
+/* Who is lost or has left, and is named by no slot, is a member no longer: a node whose disk was wiped comes back as
+ * another, and its old entry is of no use to anybody. */
+static bool forget(struct cairn_coordinator *co, struct cairn_member *m)
+{
+    enum cairn_coordinator_member_state state = cairn_coordinator__state(m);
+
+    if ((state != CAIRN_COORDINATOR_MEMBER_LOST && state != CAIRN_COORDINATOR_MEMBER_LEFT) || m->holds > 0 ||
+        !is_stored(m) || !cairn_coord_forget(&co->coord, m->p.node))
+        return false;
+    cairn_log_info("node %s (%016" PRIx64 ") is gone, held nothing, and is forgotten", m->name, m->p.node);
+    cairn_coordinator__erase_member(co, m);
+    cairn_members_remove(&co->members, m);
+    return true;
+}
+
+static bool forget_one(struct cairn_coordinator *co)
 {
     for (uint32_t i = 0; i < co->members.n; i++) {
+        if (forget(co, co->members.all[i]))
+            return true;
+    }
+    return false;
+}
+
+void cairn_coordinator__members_tick(struct cairn_coordinator *co)
+{
+    for (uint32_t i = co->members.n; i-- > 0;) {
         struct cairn_member *m = co->members.all[i];
         enum cairn_wire_member_state state = heard_state(co, m);
 
-        if (state == m->state)
+        if (state == m->state) {
+            note_silence(co, m);
+            if (silence_ns(co, m) >= CAIRN_COORDINATOR_FORGET_S * CAIRN_NS_PER_S)
+                forget(co, m);
             continue;
+        }
         if (state == CAIRN_WIRE_MEMBER_UP)
             cairn_log_info("node %s is there again", m->name);
         else if (state == CAIRN_WIRE_MEMBER_SILENT)
@@ -44,7 +109,9 @@ void cairn_coordinator__members_tick(struct cairn_coordinator *co)
         else
             m->state = state;
         cairn_coordinator__store_member(co, m);
-        if (state != CAIRN_WIRE_MEMBER_SILENT) /* who falls silent is expected back */
+        if (state == CAIRN_WIRE_MEMBER_LOST)
+            cairn_coordinator__member_is_lost(co);
+        else if (state == CAIRN_WIRE_MEMBER_UP) /* who falls silent is expected back */
             cairn_coordinator__members_changed(co);
     }
 }
@@ -74,12 +141,6 @@ static int check_name(const struct cairn_members *t, const struct cairn_wire_mem
                          self->name, m->p.node, self->node);
 }
 
-/* True: all of it is in the map already. */
-static bool is_stored(const struct cairn_member *m)
-{
-    return m->changed != 0 && !m->writing && !m->dirty;
-}
-
 /* A drain that is done lasts as long as the process: who starts the node again wants it back. One that is not done
  * goes on. */
 static void drain_may_end(struct cairn_coordinator *co, struct cairn_coordinator_ask *ask, uint64_t inc)
@@ -103,7 +164,7 @@ void cairn_coordinator_register(struct cairn_coordinator *co, struct cairn_coord
     rc = check_addresses(&ask->self, &ask->err);
     if (rc == 0)
         rc = check_name(&co->members, &ask->self, &ask->err);
-    if (rc == 0 && m == NULL && co->members.n == CAIRN_CLUSTER_MEMBERS_MAX)
+    if (rc == 0 && m == NULL && co->members.n == CAIRN_CLUSTER_MEMBERS_MAX && !forget_one(co))
         rc = cairn_err_set(&ask->err, CAIRN_E_LIMIT, "the cluster has %u members", co->members.n);
     if (rc == 0 && (rc = cairn_coord_register(&co->coord, &ask->p, ask->logs, ask->nlogs)) != 0)
         cairn_err_set(&ask->err, rc, "a later process of node %s is registered", ask->self.name);

@@ -2,10 +2,11 @@
  * there is room. See coordinator.h.
  *
  * Each class of slots has a plan while something is to be made or moved. When members come, go or change, every class
- * is *due*, a moment later, since what happens to one often happens to a rack; and until all that are due have their
- * plans no move is begun. So all moves under way belong to a plan that counts them, and the bounds are those of all
- * classes together. A plan is made on the pool, one at a time, from a copy of the records; then it looks at the
- * records themselves. When it has nothing left another one follows, until one finds nothing to do. */
+ * is *due*, a moment later, since what happens to one often happens to a rack; or at once, when one is lost: that was
+ * waited for, nobody gets anything who is silent as well, and if he is lost next there is another plan. Until all that
+ * are due have their plans no move is begun. So all moves under way belong to a plan that counts them, and the bounds
+ * are those of all classes together. A plan is made on the pool, one at a time, from a copy of the records; then it
+ * looks at the records themselves. When it has nothing left another one follows, until one finds nothing to do. */
 #include "server/cluster/service/coordinator_internal.h"
 
 #include "sdk/core/base/crc.h"
@@ -177,6 +178,8 @@ static void plan_done(struct cairn_job *job)
     if (!p->making)
         p->class->due_ns = 0;
     cairn_coordinator__classes_go_on(co);
+    if (cairn_coordinator_is_serving(co))
+        cairn_coordinator__plans_go_on(co);
 }
 
 /* Without memory, or room in the pool: it is tried again at the next tick. */
@@ -215,8 +218,10 @@ static void plan_begin(struct cairn_coordinator *co, uint32_t number, bool makin
     }
 }
 
-void cairn_coordinator__members_changed(struct cairn_coordinator *co)
+static void plans_are_due(struct cairn_coordinator *co, uint64_t ms)
 {
+    uint64_t due_ns = now_of(co) + ms * CAIRN_NS_PER_MS;
+
     if (co->planning != NULL)
         co->planning->stale = true;
     for (uint32_t i = 0; i < CAIRN_CLUSTER_CLASSES; i++) {
@@ -224,9 +229,19 @@ void cairn_coordinator__members_changed(struct cairn_coordinator *co)
 
         if (class->plan != NULL && class->plan->making)
             plan_drop(class);
-        if (class->made > 0 && class->due_ns == 0)
-            plan_due(co, class, PLAN_DELAY_MS);
+        if (class->made > 0 && (class->due_ns == 0 || class->due_ns > due_ns))
+            class->due_ns = due_ns;
     }
+}
+
+void cairn_coordinator__members_changed(struct cairn_coordinator *co)
+{
+    plans_are_due(co, PLAN_DELAY_MS);
+}
+
+void cairn_coordinator__member_is_lost(struct cairn_coordinator *co)
+{
+    plans_are_due(co, 0);
 }
 
 void cairn_coordinator__plan_soon(struct cairn_coordinator *co, struct cairn_coordinator_class *class)

@@ -110,6 +110,7 @@ static int read_member(struct cairn_coordinator *co, const struct cairn_map_entr
     if (rc == 0) {
         read.waiting = m->waiting; /* the links are the member's own */
         read.awaiting = m->awaiting;
+        read.before_ms = read.silent_ms;
         *m = read;
         cairn_list_init(&m->waiting);
         cairn_list_init(&m->awaiting);

@@ -198,6 +198,37 @@ void cairn_coordinator__store_member(struct cairn_coordinator *co, struct cairn_
         member_begin(co, m);
 }
 
+struct member_erasure {
+    struct cairn_write w;
+};
+
+static void erasure_stored(struct cairn_write *w, uint64_t revision)
+{
+    (void)w;
+    (void)revision;
+}
+
+static void erasure_done(struct cairn_write *w, int rc)
+{
+    (void)rc;
+    free(CONTAINER_OF(w, struct member_erasure, w));
+}
+
+void cairn_coordinator__erase_member(struct cairn_coordinator *co, const struct cairn_member *m)
+{
+    struct member_erasure *x = calloc(1, sizeof(*x));
+
+    if (x == NULL) {
+        cairn_coordinator__fail(co, CAIRN_E_NOMEM, "a member's end");
+        return;
+    }
+    write_init(co, &x->w, NULL, 0, erasure_stored, erasure_done);
+    cairn_member_key(m->p.node, x->w.key);
+    x->w.from = m->changed;
+    co->count_is_old = true;
+    cairn_writes_add(&co->writes, &x->w);
+}
+
 /* ---- the cluster's own ---- */
 
 static void conf_stored(struct cairn_write *w, uint64_t revision)

@@ -1,4 +1,5 @@
-/* This node and the coordinator: HEARTBEAT, what a grant brings, the lease; REGISTER is in life_register.c. At home.
+/* This node and the coordinator: HEARTBEAT; REGISTER is in life_register.c, what a grant and other nodes bring, and the
+ * lease, in life_learn.c. At home.
  *
  *  LOADING ---> SEEKING ---> REGISTERING ---> ENTERING ---> BEATING        REGISTERING may also go to SEEKING; all to ENDED.
  *
@@ -6,10 +7,7 @@
  *  SEEKING      nobody coordinates, as far as is known, or he did not answer.
  *  REGISTERING  REGISTER is under way.
  *  ENTERING     the workers' replicas come to life.
- *  BEATING      registered: heartbeats.    ENDED  the node ends.
- *
- * What a grant brings is learned by all replicas that it concerns before the lease counts (M1). @learned is the
- * revision that replicas know; the coordinator's own node has its records before. */
+ *  BEATING      registered: heartbeats.    ENDED  the node ends. */
 #include "server/cluster/service/life_internal.h"
 
 #include "sdk/core/base/log.h"
@@ -122,6 +120,7 @@ void cairn_cluster__side_give_up(struct cairn_cluster *c)
     if (l == NULL)
         return;
     cairn_lease_give_up(&l->lease, l->beats_sent);
+    l->nwaits = 0;
     atomic_store(&c->side->lease_until_ns, 0);
     be_eager(l, EAGER_MS);
 }
@@ -132,151 +131,6 @@ void cairn_cluster__side_follow(struct cairn_cluster *c)
 
     if (l != NULL)
         be_eager(l, EAGER_OTHER_MS);
-}
-
-/* ---- what a grant brings ---- */
-
-static void learned_all(void *arg);
-
-static void learn_on(struct side_worker *w, void *arg)
-{
-    struct side_life *l = arg;
-
-    for (uint32_t i = 0; i < l->nslots; i++) {
-        if (l->slots[i] % w->c->side->nworkers == w->index && !side_learn(w, l->slots[i]))
-            atomic_store(&l->missed, true);
-    }
-}
-
-static void learn_over(struct side_life *l)
-{
-    free(l->slots);
-    l->slots = NULL;
-    l->nslots = 0;
-    l->learning = false;
-}
-
-/* Takes a page: into the copy, then to the workers. */
-static void learn(struct side_life *l, const struct cairn_wire_page *page)
-{
-    bool own = atomic_load(&l->c->side->coordinator) == l->c->node; /* then it came from this copy */
-    int rc = own ? 0 : cairn_cluster_records_take(l->c->records, page);
-
-    l->slots = malloc((page->nslots + 1) * sizeof(*l->slots));
-    if (rc != 0 || l->slots == NULL) {
-        learn_over(l);
-        return;
-    }
-    for (uint32_t i = 0; i < page->nslots; i++)
-        l->slots[l->nslots++] = page->slots[i].slot;
-    l->more = page->more;
-    l->revision = page->revision;
-    atomic_store(&l->missed, false);
-    l->pending++;
-    if (side_each(l->c, learn_on, learned_all, l) != 0) {
-        l->pending--;
-        learn_over(l);
-    }
-}
-
-static void on_fetched(struct cairn_rpc_call *call)
-{
-    struct side_life *l = call->arg;
-    struct cairn_wire_page page;
-    struct cairn_arena a;
-
-    if (life_step_over(l))
-        return;
-    cairn_arena_init(&a, LIFE_ARENA_BYTES);
-    if (call->rc == 0 && cairn_wire_page_get((const Cairn__Wire__ClusterRecords *)call->reply, &a, &page, NULL) == 0)
-        learn(l, &page);
-    else
-        learn_over(l);
-    cairn_arena_reset(&a);
-}
-
-static void fetch_more(struct side_life *l)
-{
-    struct cairn_rpc_dest dest;
-
-    free(l->slots);
-    l->slots = NULL;
-    l->nslots = 0;
-    if (!life_find_coordinator(l, &dest)) {
-        learn_over(l);
-        return;
-    }
-    cairn__wire__cluster_fetch__init(&l->fetch_msg);
-    l->fetch_msg.since = l->learned;
-    l->fetch_msg.members = true;
-    life_call_prepare(l, &l->fetch, &dest, CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_RECORDS, &l->fetch_msg.base, on_fetched,
-                      l);
-    cairn_rpc_call_start(&l->fetch);
-}
-
-static void lease_on(struct side_worker *w, void *arg)
-{
-    (void)arg;
-    if (!w->stopping)
-        cluster_slots_on_lease(w->slots);
-}
-
-static void leased_all(void *arg)
-{
-    struct side_life *l = arg;
-
-    learn_over(l);
-    (void)life_step_over(l);
-}
-
-static void learned_all(void *arg)
-{
-    struct side_life *l = arg;
-
-    if (life_step_over(l)) {
-        learn_over(l);
-        return;
-    }
-    if (atomic_load(&l->missed)) { /* all of it comes again */
-        l->learned = 0;
-        learn_over(l);
-        return;
-    }
-    l->learned = MAX(l->learned, l->revision);
-    if (l->more) {
-        fetch_more(l);
-        return;
-    }
-    if (!l->granted) {
-        learn_over(l);
-        return;
-    }
-    cairn_lease_granted(&l->lease, &l->c->lease_times, l->number, l->sent_ns);
-    if (l->own) /* nothing beyond our term: whoever is elected next counts on that */
-        l->lease.until_ns = MIN(l->lease.until_ns, cairn_coordinator_term_until(l->c->coordinator));
-    atomic_store(&l->c->side->lease_until_ns, l->lease.until_ns);
-    l->eager_until_ns = 0;
-    l->pending++;
-    if (side_each(l->c, lease_on, leased_all, l) != 0) {
-        l->pending--;
-        learn_over(l);
-    }
-}
-
-static void granted(struct side_life *l, const struct life_beat *b, const struct cairn_wire_grant *g)
-{
-    if (g->number != b->number || g->who.node != l->c->node || g->who.inc != l->inc)
-        return;
-    l->again |= g->wants_register;
-    l->term = MAX(l->term, g->term);
-    if (l->learning || l->sm.state != LIFE_BEATING)
-        return; /* the next one */
-    l->learning = true;
-    l->granted = g->granted;
-    l->own = b->own;
-    l->number = b->number;
-    l->sent_ns = b->sent_ns;
-    learn(l, &g->page);
 }
 
 /* ---- heartbeats ---- */
@@ -294,7 +148,7 @@ static void on_beat(struct cairn_rpc_call *call)
         return;
     cairn_arena_init(&b->arena, LIFE_ARENA_BYTES);
     if (cairn_wire_grant_get((const Cairn__Wire__ClusterGrant *)call->reply, &b->arena, &g, NULL) == 0)
-        granted(l, b, &g);
+        life_granted(l, b, &g);
     cairn_arena_reset(&b->arena);
     if (l->term > term && l->sm.state == LIFE_BEATING) /* it was for another coordinator: one that counts */
         life_beat(l);
@@ -317,6 +171,7 @@ void life_beat(struct side_life *l)
     if (b == NULL)
         return;
     h.number = b->number = ++l->beats_sent;
+    b->revision = h.revision;
     cairn_arena_init(&b->arena, LIFE_ARENA_BYTES);
     msg = cairn_wire_heartbeat_put(&h, &b->arena);
     if (msg == NULL) {
@@ -390,6 +245,7 @@ int side_life_new(struct cairn_cluster *c)
     c->side->life = l;
     cairn_timer_init(&l->tick, on_tick, l);
     cairn_task_init(&l->hurry, on_hurry, l);
+    life_learn_init(l);
     cairn_sm_init(&l->sm, &side_life_kind, &c->home->machines);
     return 0;
 }
@@ -410,6 +266,7 @@ void side_life_end(struct cairn_cluster *c)
 
     cairn_timer_stop(&c->home->env, &l->tick);
     cairn_loop_unpost(c->home, &l->hurry);
+    life_learn_end(l);
     cairn_sm_move(&l->sm, LIFE_ENDED);
     atomic_store(&c->side->lease_until_ns, 0);
     if (l->registering && cairn_rpc_call_is_running(&l->call))

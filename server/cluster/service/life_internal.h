@@ -1,9 +1,11 @@
-/* What the files of this node's life in its cluster share: life.c (heartbeats, what a grant brings, the lease) and
- * life_register.c. */
+/* What the files of this node's life in its cluster share: life.c (heartbeats), life_register.c, life_learn.c (what a
+ * grant and other nodes bring of the map; the lease). */
 #ifndef CAIRN_SERVER_CLUSTER_SERVICE_LIFE_INTERNAL_H
 #define CAIRN_SERVER_CLUSTER_SERVICE_LIFE_INTERNAL_H
 
+#include "server/cluster/service/hearsay.h"
 #include "server/cluster/service/side.h"
+#include "server/port/gossip.h"
 
 enum { LIFE_LOADING, LIFE_SEEKING, LIFE_REGISTERING, LIFE_ENTERING, LIFE_BEATING, LIFE_ENDED, LIFE_NR };
 enum { BEATS = 4, LIFE_ARENA_BYTES = 16 << 20 };
@@ -11,9 +13,15 @@ enum { BEATS = 4, LIFE_ARENA_BYTES = 16 << 20 };
 struct life_beat {
     struct cairn_cluster *c;
     bool busy, own;               /* own: to ourselves */
-    uint64_t number, sent_ns, to; /* to: the node */
+    uint64_t number, revision, sent_ns, to; /* to: the node */
     struct cairn_rpc_call call;
     struct cairn_arena arena;
+};
+
+/* A grant that counts when the map up to @upto is learned. */
+struct life_wait {
+    uint64_t number, sent_ns, came_ns, upto;
+    bool own;
 };
 
 struct side_life {
@@ -33,13 +41,24 @@ struct side_life {
     struct cairn_rpc_call call;
     struct cairn_err err;
     char problem[CAIRN_ERR_TEXT_MAX]; /* why the last REGISTER was refused; "": it was not */
-    /* What is being learned, and what it is worth then. */
-    bool learning, granted, more, own;
+    /* What waits for the map: the oldest grant that does, and the newest. */
+    struct life_wait waits[2];
+    uint32_t nwaits;
+    /* What is being learned: a page. */
+    bool learning;
     atomic_bool missed; /* some replica could not learn */
-    uint64_t number, sent_ns, revision;
+    uint64_t revision;
     uint32_t *slots, nslots;
+    /* What is asked of another node, or was and is being learned. */
+    struct hearsay hearsay;
+    struct cairn_timer hear_timer;
+    bool fetching, fetched, fetched_more; /* fetching: a call is under way */
+    uint64_t fetch_from, fetch_since, fetch_until_ns;
+    uint64_t learned_from; /* whoever brought us as far as we are; 0: the coordinator */
+    uint64_t no_such;      /* the map does not go so far, as the coordinator says, whoever else says it does; 0: none */
     struct cairn_rpc_call fetch;
     Cairn__Wire__ClusterFetch fetch_msg;
+    atomic_uint_fast64_t asked_others, asked_coordinator, lies; /* counted, for people */
     uint32_t pending; /* calls and rounds of the workers */
 };
 
@@ -55,6 +74,14 @@ void life_call_prepare(struct side_life *l, struct cairn_rpc_call *call, const s
                        void *arg);
 /* Sends a heartbeat, unless too many are under way. */
 void life_beat(struct side_life *l);
+
+/* ---- life_learn.c ---- */
+
+void life_learn_init(struct side_life *l);
+/* No more words, no more questions. */
+void life_learn_end(struct side_life *l);
+/* The answer to @b has come. */
+void life_granted(struct side_life *l, const struct life_beat *b, const struct cairn_wire_grant *g);
 
 /* ---- life_register.c ---- */
 

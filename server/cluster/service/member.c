@@ -96,6 +96,16 @@ int cairn_members_add(struct cairn_members *t, uint64_t node, struct cairn_membe
     return 0;
 }
 
+void cairn_members_remove(struct cairn_members *t, struct cairn_member *m)
+{
+    uint32_t i = place_of(t, m->p.node);
+
+    CAIRN_ASSERT(t->all[i] == m && !m->writing && cairn_list_is_empty(&m->waiting) &&
+                 cairn_list_is_empty(&m->awaiting));
+    memmove(t->all + i, t->all + i + 1, (--t->n - i) * sizeof(struct cairn_member *));
+    free(m);
+}
+
 /* ---- one ---- */
 
 void cairn_member_tell(const struct cairn_member *m, struct cairn_wire_member *to)
@@ -138,6 +148,8 @@ int cairn_member_hear(struct cairn_member *m, const struct cairn_wire_member *fr
 
 void cairn_member_set_alive(struct cairn_member *m, bool alive)
 {
+    if (alive)
+        m->silent_ms = 0;
     m->state = !alive ? CAIRN_WIRE_MEMBER_SILENT : m->p.draining ? CAIRN_WIRE_MEMBER_DRAINING : CAIRN_WIRE_MEMBER_UP;
 }
 
@@ -156,6 +168,7 @@ size_t cairn_member_pack(const struct cairn_member *m, uint8_t to[CAIRN_MEMBER_B
     w.version = RECORD_VERSION;
     w.process = (ProtobufCBinaryData){ .data = process, .len = cairn_wire_process_pack(&m->p, process) };
     w.member = &u;
+    w.silent_ms = m->silent_ms;
     u.node = m->p.node;
     u.inc = m->p.inc;
     u.name = (char *)(uintptr_t)m->name;
@@ -187,8 +200,10 @@ static int get_record(struct cairn_member *m, const Cairn__Wire__MemberRecord *w
                            heard.node);
     if (rc == 0)
         rc = cairn_member_hear(m, &heard, &changed, err);
-    if (rc == 0)
+    if (rc == 0) {
         m->state = heard.state;
+        m->silent_ms = w->silent_ms;
+    }
     return rc;
 }
 

@@ -19,6 +19,8 @@ struct cairn_member {
     char addresses[CAIRN_WIRE_ADDRESSES_MAX][CAIRN_MEMBER_ADDRESS_BYTES_MAX];
     uint32_t naddresses, weight;
     enum cairn_wire_member_state state;
+    uint64_t silent_ms; /* for so long already, as its entry says; 0 while it is heard */
+    uint64_t before_ms; /* as it said when this term began */
 
     uint64_t changed;           /* revision of its entry; 0: not stored yet */
     bool writing, dirty;        /* its entry is being written; it has changed since that began */
@@ -39,6 +41,8 @@ struct cairn_member *cairn_members_find(const struct cairn_members *t, uint64_t 
 struct cairn_member *cairn_members_named(const struct cairn_members *t, const char *name);
 /** The member @node, made if there is none. CAIRN_E_NOMEM, CAIRN_E_LIMIT. */
 int cairn_members_add(struct cairn_members *t, uint64_t node, struct cairn_member **out);
+/** @m is one, whom nobody waits for; it is freed. */
+void cairn_members_remove(struct cairn_members *t, struct cairn_member *m);
 
 /** As others know it: strings stay the member's. */
 void cairn_member_tell(const struct cairn_member *m, struct cairn_wire_member *to);

@@ -41,7 +41,7 @@ int cairn_cluster_records_init(struct cairn_cluster_records *r)
     return pthread_rwlock_init(&r->lock, NULL) == 0 ? 0 : CAIRN_E_NOMEM;
 }
 
-void cairn_cluster_records_fini(struct cairn_cluster_records *r)
+static void drop_all(struct cairn_cluster_records *r)
 {
     for (uint32_t i = 0; i < r->slots_room; i++)
         free(r->slots[i]);
@@ -49,6 +49,23 @@ void cairn_cluster_records_fini(struct cairn_cluster_records *r)
         free(r->members[i]);
     free(r->slots);
     free(r->members);
+}
+
+void cairn_cluster_records_forget(struct cairn_cluster_records *r)
+{
+    pthread_rwlock_wrlock(&r->lock);
+    drop_all(r);
+    r->slots = NULL;
+    r->members = NULL;
+    r->slots_room = r->nslots = r->members_room = r->nmembers = 0;
+    r->revision = 0;
+    cairn_list_init(&r->changes);
+    pthread_rwlock_unlock(&r->lock);
+}
+
+void cairn_cluster_records_fini(struct cairn_cluster_records *r)
+{
+    drop_all(r);
     pthread_rwlock_destroy(&r->lock);
 }
 
@@ -190,13 +207,37 @@ static uint32_t member_place(const struct cairn_cluster_records *r, uint64_t nod
     return lo;
 }
 
+/* The coordinator forgets those that are gone for good, and tells nobody: so does who has no room for another. One who
+ * comes back is told of like any. */
+static bool member_forget(struct cairn_cluster_records *r)
+{
+    uint32_t gone = r->nmembers;
+
+    for (uint32_t i = 0; i < r->nmembers; i++) {
+        const struct records_member *x = r->members[i];
+        bool lost = x->m.state == CAIRN_WIRE_MEMBER_LOST;
+
+        if (!lost && x->m.state != CAIRN_WIRE_MEMBER_SILENT)
+            continue;
+        if (gone == r->nmembers || lost > (r->members[gone]->m.state == CAIRN_WIRE_MEMBER_LOST) ||
+            (x->m.state == r->members[gone]->m.state && x->item.version < r->members[gone]->item.version))
+            gone = i;
+    }
+    if (gone == r->nmembers)
+        return false;
+    cairn_list_del(&r->members[gone]->item.link);
+    free(r->members[gone]);
+    memmove(r->members + gone, r->members + gone + 1, (--r->nmembers - gone) * sizeof(struct records_member *));
+    return true;
+}
+
 static int members_make_room(struct cairn_cluster_records *r)
 {
     uint32_t room = MAX(r->members_room * 2, 16);
     struct records_member **more;
 
     if (r->nmembers >= CAIRN_CLUSTER_MEMBERS_MAX)
-        return CAIRN_E_LIMIT;
+        return member_forget(r) ? 0 : CAIRN_E_LIMIT;
     if (r->nmembers < r->members_room)
         return 0;
     more = realloc(r->members, room * sizeof(struct records_member *));
@@ -216,6 +257,7 @@ static int take_member(struct cairn_cluster_records *r, const struct cairn_wire_
 
     if (rc != 0)
         return rc;
+    i = member_place(r, m->node); /* somebody may have been forgotten for it */
     x = malloc(sizeof(*x) + member_bytes(m));
     if (x == NULL)
         return CAIRN_E_NOMEM;
@@ -370,11 +412,12 @@ static bool page_add(struct records_item *x, bool members, struct cairn_arena *a
 static int page_fill(struct cairn_cluster_records *r, uint64_t since, bool members, struct cairn_arena *a,
                      struct cairn_wire_page *page)
 {
-    struct cairn_wire_slot *slots =
-        cairn_arena_alloc(a, MIN(r->nslots, CAIRN_WIRE_PAGE_SLOTS_MAX) * sizeof(*slots) + 1);
-    struct cairn_wire_member *all =
-        cairn_arena_alloc(a, MIN(r->nmembers, CAIRN_WIRE_PAGE_MEMBERS_MAX) * sizeof(*all) + 1);
     struct cairn_link *l = first_behind(r, since), *end;
+    bool empty = l == &r->changes;
+    struct cairn_wire_slot *slots =
+        cairn_arena_alloc(a, (empty ? 0 : MIN(r->nslots, CAIRN_WIRE_PAGE_SLOTS_MAX)) * sizeof(*slots) + 1);
+    struct cairn_wire_member *all =
+        cairn_arena_alloc(a, (empty ? 0 : MIN(r->nmembers, CAIRN_WIRE_PAGE_MEMBERS_MAX)) * sizeof(*all) + 1);
 
     if (slots == NULL || all == NULL)
         return CAIRN_E_NOMEM;

@@ -39,6 +39,9 @@ int cairn_cluster_records_take(struct cairn_cluster_records *r, const struct cai
  * here. */
 bool cairn_cluster_records_hint(struct cairn_cluster_records *r, uint32_t slot, const struct cairn_slot_record *rec);
 
+/** Home: nothing is here any more. */
+void cairn_cluster_records_forget(struct cairn_cluster_records *r);
+
 uint64_t cairn_cluster_records_revision(struct cairn_cluster_records *r);
 bool cairn_cluster_records_slot(struct cairn_cluster_records *r, uint32_t slot, struct cairn_slot_record *rec);
 /** All members by id, while nothing can change: quickly, and without asking for more of the records. */

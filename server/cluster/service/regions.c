@@ -2,6 +2,7 @@
 #include "server/cluster/service/regions.h"
 
 #include "sdk/core/base/err.h"
+#include "sdk/core/base/log.h"
 #include "sdk/core/base/macros.h"
 #include "sdk/core/env/env.h"
 
@@ -54,12 +55,26 @@ static bool is_doomed(const struct cluster_regions *t, uint64_t id)
     return lo < t->ndoomed && t->doomed[lo] == id;
 }
 
+static bool has_no_room(struct cluster_regions *t)
+{
+    if (t->n < REGIONS_MAX)
+        return false;
+    t->refused++;
+    if (!t->full)
+        cairn_log_warn("%u regions of large values are pinned here, and no more may be: large writes and copies wait "
+                       "(busy). They are let go when the sweeper begins anew, those of values that were begun and not "
+                       "finished 10 minutes later; fewer and larger parts, or fewer such values at a time, need fewer",
+                       t->n);
+    t->full = true;
+    return true;
+}
+
 /* NULL: it cannot be pinned now. */
 static struct cluster_region *pin(struct cluster_regions *t, uint64_t id, uint64_t now_ns)
 {
     struct cluster_region **at = place_of(t, id), *r = *at;
 
-    if (r == NULL && (t->n >= REGIONS_MAX || is_doomed(t, id)))
+    if (r == NULL && (is_doomed(t, id) || has_no_room(t)))
         return NULL;
     if (r == NULL) {
         r = calloc(1, sizeof(*r));
@@ -182,6 +197,17 @@ void cluster_regions_sweep_begin(struct cluster_regions *t, uint64_t now_ns)
             t->n--;
         }
     }
+    if (t->full && t->n < REGIONS_MAX) {
+        t->full = false;
+        cairn_log_info("regions of large values can be pinned again: %u are", t->n);
+    }
+    pthread_mutex_unlock(&t->mutex);
+}
+
+void cluster_regions_count(struct cluster_regions *t, struct cluster_regions_counts *out)
+{
+    pthread_mutex_lock(&t->mutex);
+    *out = (struct cluster_regions_counts){ .pinned = t->n, .full = t->full, .refused = t->refused };
     pthread_mutex_unlock(&t->mutex);
 }
 

@@ -40,6 +40,8 @@ struct cluster_regions {
     uint32_t n;
     const uint64_t *doomed; /* the sweeper's, ascending */
     uint32_t ndoomed;
+    bool full; /* somebody was refused since the last sweep began */
+    uint64_t refused;
 };
 
 void cluster_regions_init(struct cluster_regions *t);
@@ -62,6 +64,14 @@ int cluster_regions_note(struct cluster_regions *t, uint64_t id, uint64_t now_ns
 
 /** A log names it, or a page of records that is being put: the next sweep may let the pin go. */
 void cluster_regions_named(struct cluster_regions *t, uint64_t id);
+
+/** As many are pinned as may be: large values are refused until a sweep begins that lets pins go. For people. */
+struct cluster_regions_counts {
+    uint32_t pinned;
+    bool full;
+    uint64_t refused; /* so often, since the start */
+};
+void cluster_regions_count(struct cluster_regions *t, struct cluster_regions_counts *out);
 
 /** Old pins are let go. */
 void cluster_regions_sweep_begin(struct cluster_regions *t, uint64_t now_ns);

@@ -18,8 +18,6 @@
     "cluster/lease" /* decimal: L in ms, for all. Written once, by the first that is elected */
 #define CAIRN_CLUSTER_KEY_LED         "cluster/led" /* 16 hexadecimal digits: the node that served last as coordinator */
 #define CAIRN_CLUSTER_KEY_COORDINATOR "coordinator" /* a MemberUpdate of whoever is elected */
-#define CAIRN_CLUSTER_KEY_MEMBERS     "member/"     /* and 16 hexadecimal digits */
-#define CAIRN_CLUSTER_KEY_SLOTS       "slot/"       /* and 8 */
 
 enum {
     CAIRN_CLUSTER_SLOTS_OF_CLASS_MAX = 1 << 17, /* a map store holds a million entries, and others want some too */
@@ -91,6 +89,8 @@ void cairn_cluster__side_on_publish(struct cairn_rpc_req *rq);
  * elected: what another granted may outlast its term. And before its term is given up: what it granted itself must
  * not. */
 void cairn_cluster__side_give_up(struct cairn_cluster *c);
+/** At home: this node's records have all up to a newer revision: others may ask for it. */
+void cairn_cluster__side_say(struct cairn_cluster *c);
 /** At home: another node is elected. Its grant is asked for at once: the lease that its predecessor granted runs out. */
 void cairn_cluster__side_follow(struct cairn_cluster *c);
 

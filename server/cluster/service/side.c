@@ -222,6 +222,14 @@ static void on_synced(void *arg, uint32_t slot, int rc)
         cluster_slots_on_synced(w->slots, slot, rc);
 }
 
+static void on_written(void *arg, uint32_t slot, struct cairn_at end, int rc)
+{
+    struct side_worker *w = side_worker_of(arg, slot);
+
+    if (w->slots != NULL)
+        cluster_slots_on_written(w->slots, slot, end, rc);
+}
+
 static const struct cluster_slots_ops slots_ops = { .send = side_send,
                                                     .propose = side_propose,
                                                     .lease_is_valid = on_lease,
@@ -251,6 +259,8 @@ int cairn_cluster__side_start(struct cairn_cluster *c, struct cairn_err *err)
     }
     s->c = c;
     s->pace.bytes_per_s = c->conf.copy_bytes_per_s;
+    s->grant_pages.bytes_per_s = CLUSTER_GRANT_PAGES_PER_S;
+    s->peer_pages.bytes_per_s = CLUSTER_PEER_PAGES_PER_S;
     s->nworkers = n;
     cluster_regions_init(&s->regions);
     s->scrub_report = scrub_report_new();
@@ -269,7 +279,7 @@ int cairn_cluster__side_start(struct cairn_cluster *c, struct cairn_err *err)
         side_mail_init(&s->workers[i]);
         side_scrub_serve_init(&s->workers[i]);
     }
-    return has_store(c) ? side_disk_open(c, on_synced, err) : 0;
+    return has_store(c) ? side_disk_open(c, on_synced, on_written, err) : 0;
 }
 
 void cairn_cluster__side_attach(struct cairn_cluster *c, struct cairn_rpc *rpc)
@@ -441,16 +451,27 @@ bool side_disk_is_full(const struct cairn_cluster *c)
     return cairn_slot_disk_is_full(c->side->disk) || cairn_spare_show(c->env->spare, &growth);
 }
 
+static void tell_problem(json_t *to, const char *health, const char *problem)
+{
+    if (strcmp(json_string_value(json_object_get(to, "health")), "ok") == 0)
+        json_object_set_new(to, "health", json_string(health));
+    if (json_object_get(to, "problem") == NULL)
+        json_object_set_new(to, "problem", json_string(problem));
+}
+
 void cairn_cluster__side_status(struct cairn_cluster *c, json_t *to)
 {
     uint64_t until = atomic_load(&c->side->lease_until_ns), now = cairn_env_now_ns(&c->home->env);
+    struct cluster_regions_counts pins;
 
-    if (side_disk_is_full(c)) {
-        if (strcmp(json_string_value(json_object_get(to, "health")), "ok") == 0)
-            json_object_set_new(to, "health", json_string("readonly"));
-        if (json_object_get(to, "problem") == NULL)
-            json_object_set_new(to, "problem", json_string("the disk is full: slots led from here take no new data"));
-    }
+    cluster_regions_count(&c->side->regions, &pins);
+    if (side_disk_is_full(c))
+        tell_problem(to, "readonly", "the disk is full: slots led from here take no new data");
+    if (pins.full)
+        tell_problem(to, "degraded",
+                     "as many regions of large values are pinned as may be: large writes wait for the next sweep");
+    json_object_set_new(to, "regions_pinned", json_integer(pins.pinned));
+    json_object_set_new(to, "regions_refused", json_integer((json_int_t)pins.refused));
     json_object_set_new(to, "lease_ms", json_integer(until > now ? (json_int_t)((until - now) / CAIRN_NS_PER_MS) : 0));
     json_object_set_new(to, "failed", json_boolean(atomic_load(&c->side->failed)));
     json_object_set_new(to, "copied_bytes", json_integer((json_int_t)atomic_load(&c->side->pace.bytes_sent)));
@@ -462,4 +483,5 @@ void cairn_cluster__side_status(struct cairn_cluster *c, json_t *to)
                             json_string("replicas differ, or have no good copy: `cairn scrub` names them"));
     }
     json_object_set_new(to, "map_revision", json_integer((json_int_t)cairn_cluster_records_revision(c->records)));
+    side_life_status(c, to);
 }

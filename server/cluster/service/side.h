@@ -7,6 +7,7 @@
 #include "sdk/core/net/addr.h"
 #include "sdk/core/rpc/session.h"
 #include "server/cluster/service/fetch_core.h"
+#include "server/cluster/service/grants.h"
 #include "server/cluster/service/records.h"
 #include "server/cluster/service/slots.h"
 
@@ -70,6 +71,7 @@ struct cairn_cluster_side {
     struct side_leave *leave;
     uint64_t process;
     struct cluster_pace pace; /* of copies that go out */
+    struct cluster_pace grant_pages, peer_pages; /* grants.h; as coordinator, and to other nodes */
     struct scrub_report *scrub_report;
     struct cairn_task stopped_task;
     void (*stopped)(void *arg);
@@ -97,8 +99,10 @@ bool side_learn(struct side_worker *w, uint32_t slot);
 
 /* ---- side_disk.c ---- */
 
-/* At the start: opens the log, and gives this process its number. @synced as of struct cairn_slot_disk_conf. */
-int side_disk_open(struct cairn_cluster *c, void (*synced)(void *arg, uint32_t slot, int rc), struct cairn_err *err);
+/* At the start: opens the log, and gives this process its number. @synced, @written as of struct
+ * cairn_slot_disk_conf. */
+int side_disk_open(struct cairn_cluster *c, void (*synced)(void *arg, uint32_t slot, int rc),
+                   void (*written)(void *arg, uint32_t slot, struct cairn_at end, int rc), struct cairn_err *err);
 
 /* ---- peers.c ---- */
 
@@ -133,6 +137,7 @@ void side_life_ended(struct cairn_cluster *c);
 /* At home: why this node is not in the cluster; "": nothing is known against it. */
 const char *side_life_problem(const struct cairn_cluster *c);
 /* What `cairn status` says. */
+void side_life_status(struct cairn_cluster *c, json_t *to);
 const char *side_life_state(const struct cairn_cluster *c);
 
 /* ---- leave.c ---- */

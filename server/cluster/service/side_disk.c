@@ -71,7 +71,8 @@ static uint64_t segment_bytes(const char *dir)
 }
 
 /* Before process_raise(): who has a number has begun a log. */
-static int log_open(struct cairn_cluster *c, void (*synced)(void *arg, uint32_t slot, int rc), struct cairn_err *err)
+static int log_open(struct cairn_cluster *c, void (*synced)(void *arg, uint32_t slot, int rc),
+                    void (*written)(void *arg, uint32_t slot, struct cairn_at end, int rc), struct cairn_err *err)
 {
     char dir[PATH_MAX], number[PATH_MAX];
     struct cairn_slot_disk_conf conf = { .dir = dir,
@@ -80,7 +81,9 @@ static int log_open(struct cairn_cluster *c, void (*synced)(void *arg, uint32_t 
                                          .nslots = SIDE_SLOTS_MAX,
                                          .segment_bytes = segment_bytes(c->env->dir),
                                          .queue_bytes = CLUSTER_QUEUE_BYTES,
+                                         .spare_bytes = CLUSTER_QUEUE_SPARE_BYTES,
                                          .synced = synced,
+                                         .written = written,
                                          .arg = c };
     int rc;
 
@@ -92,9 +95,10 @@ static int log_open(struct cairn_cluster *c, void (*synced)(void *arg, uint32_t 
     return rc != 0 ? rc : cairn_slot_disk_open(&conf, &c->side->disk, err);
 }
 
-int side_disk_open(struct cairn_cluster *c, void (*synced)(void *arg, uint32_t slot, int rc), struct cairn_err *err)
+int side_disk_open(struct cairn_cluster *c, void (*synced)(void *arg, uint32_t slot, int rc),
+                   void (*written)(void *arg, uint32_t slot, struct cairn_at end, int rc), struct cairn_err *err)
 {
-    int rc = log_open(c, synced, err);
+    int rc = log_open(c, synced, written, err);
 
     return rc != 0 ? rc : process_raise(c, c->env->dir, err);
 }

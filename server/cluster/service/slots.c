@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-enum { CLEAN_MS = 1000, FULL_CHECKPOINT_MS = 1000, ROOM_SPARE_BYTES = 4 << 20, RELEASES_MAX = 32 };
+enum { CLEAN_MS = 1000, FULL_CHECKPOINT_MS = 1000, RELEASES_MAX = 32 };
 enum { LOGGED_CHECKPOINTS_MAX = 4 }; /* as much as so many of them: then a checkpoint has to end before clients go on */
 
 /* ---- upkeep ---- */
@@ -302,14 +302,15 @@ void cluster_slots_on_lease(struct cluster_slots *w)
 void cluster_slots_receive(struct cluster_slots *w, const struct cairn_repl_msg *m)
 {
     struct slot *s = slots_find_live(w, m->slot);
-    uint64_t bytes = ROOM_SPARE_BYTES;
+    uint64_t bytes = 0;
 
     if (s == NULL)
         return;
     for (uint32_t i = 0; i < m->nentries; i++)
         bytes += m->entries[i].body_len;
     if (m->nentries > 0 &&
-        (w->unapplied > w->conf.unapplied_bytes || !cairn_slot_disk_has_room(w->conf.disk, w->conf.worker, bytes)))
+        (w->unapplied > w->conf.unapplied_bytes ||
+         !cairn_slot_disk_take_room(w->conf.disk, w->conf.worker, m->nentries, bytes)))
         cairn_replica_hear_commit(&s->replica, m); /* the rest comes again, or others go on without us */
     else
         cairn_replica_receive(&s->replica, m);
@@ -348,7 +349,8 @@ int cluster_slots_each_entry(struct cluster_slots *w, void (*fn)(void *arg, cons
     for (uint32_t i = 0; i < w->room; i++) {
         const struct slot *s = w->all[i];
 
-        if (s != NULL && (s->store.job != NULL || (s->begun && cairn_replica_may_come_back(&s->replica))))
+        if (s != NULL &&
+            (cluster_store_is_putting(&s->store) || (s->begun && cairn_replica_may_come_back(&s->replica))))
             return CAIRN_E_BUSY;
     }
     for (uint32_t i = 0; i < w->room; i++) {
@@ -371,7 +373,7 @@ int cluster_slots_write(struct cluster_slots *w, uint32_t slot, struct cairn_rep
     if (rw->rid.session.pos != 0 &&
         rw->rid.seq >= rw->floor + CAIRN_SESSION_WRITES_MAX) /* its row is that of another */
         return CAIRN_E_LIMIT;
-    if (!rw->asks && !cairn_slot_disk_has_room(w->conf.disk, w->conf.worker, ROOM_SPARE_BYTES + rw->body_len))
+    if (!rw->asks && !cairn_slot_disk_take_room(w->conf.disk, w->conf.worker, 1, rw->body_len))
         return cairn_slot_disk_is_full(w->conf.disk) ? CAIRN_E_NOSPACE : CAIRN_E_BUSY;
     if (!rw->asks && w->logged / LOGGED_CHECKPOINTS_MAX >= w->conf.checkpoint_bytes)
         return CAIRN_E_BUSY;

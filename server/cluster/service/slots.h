@@ -15,6 +15,7 @@
 
 enum {
     CLUSTER_QUEUE_BYTES = 64 << 20,
+    CLUSTER_QUEUE_SPARE_BYTES = 4 << 20,
     CLUSTER_SEGMENT_BYTES = 64 << 20,
     CLUSTER_SEGMENT_BYTES_MIN = 16 << 20, /* on a small disk */
     CLUSTER_SEGMENT_DISK_PART = 16,       /* a log has two of them set aside */
@@ -39,7 +40,7 @@ struct cluster_slots_ops {
 struct cluster_slots_conf {
     struct cairn_rpc *rpc;
     const struct cairn_rpc_target *kv;
-    struct cairn_slot_disk *disk; /* its synced() calls cluster_slots_on_synced() */
+    struct cairn_slot_disk *disk; /* its synced() calls cluster_slots_on_synced(), and so on */
     const struct cairn_replica_times *times;
     struct cluster_pace *pace;         /* the node's */
     uint32_t worker, nworkers, nslots; /* nslots: that there may be, of all workers */
@@ -78,6 +79,7 @@ void cluster_slots_receive(struct cluster_slots *w, const struct cairn_repl_msg 
 void cluster_slots_on_verdict(struct cluster_slots *w, const struct cairn_change *c, enum cairn_verdict verdict,
                               const struct cairn_slot_record *rec);
 void cluster_slots_on_synced(struct cluster_slots *w, uint32_t slot, int rc);
+void cluster_slots_on_written(struct cluster_slots *w, uint32_t slot, struct cairn_at end, int rc);
 
 /** Whether the log of @slot has the entry @at. */
 bool cluster_slots_has(struct cluster_slots *w, uint32_t slot, struct cairn_at at);

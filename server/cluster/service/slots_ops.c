@@ -73,6 +73,11 @@ static void op_log_sync(struct cairn_replica *r)
     cairn_slot_disk_sync(slots_of(r)->w->conf.disk, r->slot);
 }
 
+static void op_log_write(struct cairn_replica *r)
+{
+    cairn_slot_disk_tell_written(slots_of(r)->w->conf.disk, r->slot);
+}
+
 void cluster_slots_on_synced(struct cluster_slots *w, uint32_t slot, int rc)
 {
     struct slot *s = slots_find_live(w, slot);
@@ -84,6 +89,20 @@ void cluster_slots_on_synced(struct cluster_slots *w, uint32_t slot, int rc)
     if (s == NULL || !s->replica.syncing)
         return;
     cairn_replica_on_synced(&s->replica);
+    slots_tell_state(s);
+}
+
+void cluster_slots_on_written(struct cluster_slots *w, uint32_t slot, struct cairn_at end, int rc)
+{
+    struct slot *s = slots_find_live(w, slot);
+
+    if (rc != 0) {
+        slots_fail(w, rc, "the log cannot be written");
+        return;
+    }
+    if (s == NULL)
+        return;
+    cairn_replica_on_written(&s->replica, end);
     slots_tell_state(s);
 }
 
@@ -176,6 +195,7 @@ const struct cairn_replica_ops slots_replica_ops = {
     .log_append = op_log_append,
     .log_cut = op_log_cut,
     .log_sync = op_log_sync,
+    .log_write = op_log_write,
     .log_get = op_log_get,
     .send = op_send,
     .propose = op_propose,
@@ -218,7 +238,7 @@ static void on_applied(struct store_slot *ss, const struct cairn_log_entry *e, i
     slots_tell_state(s);
 }
 
-/* The mark is on disk: whatever is left of the log is no use. */
+/* The mark is on disk, or there was nothing that it would be for: whatever is left of the log is no use. */
 static void on_wiped(struct store_slot *ss)
 {
     struct slot *s = slots_of_store(ss);
@@ -259,6 +279,14 @@ static void on_page(struct store_slot *ss, int rc, const uint8_t *page, uint32_t
         cairn_replica_on_page(&s->replica, rc, page != NULL ? page : (const uint8_t *)"", len, last);
 }
 
+static void on_may_open(struct store_slot *ss)
+{
+    struct slot *s = slots_of_store(ss);
+
+    if (s->begun)
+        cairn_replica_may_copy(&s->replica);
+}
+
 static bool on_is_gone(void *arg, uint32_t ns)
 {
     struct cluster_slots *w = arg;
@@ -279,6 +307,7 @@ const struct cluster_store_ops slots_store_ops = {
     .put = on_put,
     .sealed = on_sealed,
     .page = on_page,
+    .may_open = on_may_open,
     .found = slots_on_found,
     .started = slots_on_started,
     .ns_is_gone = on_is_gone,

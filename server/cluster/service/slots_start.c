@@ -131,6 +131,7 @@ int slots_begin(struct slot *s)
     cairn_replica_init(r, &slots_replica_ops, w->conf.times, &w->loop->env, &w->loop->machines, s->store.slot, w->self);
     s->begun = true;
     store_slot_init(&s->store, s->store.slot, s->partial ? 0 : s->base.pos);
+    s->store.bare = !s->partial && s->base.pos == 0;
     if (s->partial) {
         cairn_replica_restore_partial(r);
         return 0;

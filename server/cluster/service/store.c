@@ -26,6 +26,7 @@ struct cluster_store *cluster_store_new(const struct cluster_store_conf *conf)
     }
     cairn_list_init(&st->jobs);
     cairn_list_init(&st->views);
+    cairn_list_init(&st->waiting);
     store_apply_init(st);
     return st;
 }
@@ -219,6 +220,7 @@ void store_slot_init(struct store_slot *s, uint32_t slot, uint64_t applied)
 {
     memset(s, 0, sizeof(*s));
     cairn_list_init(&s->link);
+    cairn_list_init(&s->waits);
     s->slot = slot;
     s->next = applied + 1;
     s->to = applied;

@@ -27,16 +27,19 @@
 #include "server/cluster/service/store_body.h"
 
 struct cluster_store;
+struct store_who;
 struct store_batch;
 struct store_job;
 struct store_view;
 
 /** A slot's part, in the slot. */
 struct store_slot {
-    struct cairn_link link; /* of those with entries to be applied */
+    struct cairn_link link;  /* of those with entries to be applied */
+    struct cairn_link waits; /* of those whose copy was refused, as there were too many */
     uint32_t slot;
     uint64_t next, to; /* entries that are to be applied: behind what is applied */
     bool in_batch;
+    bool bare;              /* the provider has no row of it, or the mark of a wipe alone: until something is applied or put */
     uint64_t hold_until_ns;  /* a copy is to begin: nothing more is applied until then */
     struct store_job *job;   /* wipe, put or seal, or NULL */
     struct store_view *view; /* of a copy that goes out, or NULL */
@@ -60,6 +63,9 @@ struct cluster_store_ops {
     void (*put)(struct store_slot *s, int rc);
     void (*sealed)(struct store_slot *s);
     void (*page)(struct store_slot *s, int rc, const uint8_t *page, uint32_t len, bool last);
+    /** There is room for a copy of the slot, which was refused before: copy_open() is to come again, if it is wanted
+     * still. In the order in which they were refused. From within copy_close(), of another slot, too. */
+    void (*may_open)(struct store_slot *s);
     /** Of a start: each slot of this worker, then the end. */
     void (*found)(void *arg, const struct store_found *f);
     void (*started)(void *arg, int rc, const struct cairn_err *err);
@@ -93,10 +99,19 @@ void store_slot_init(struct store_slot *s, uint32_t slot, uint64_t applied);
 /** Entries up to @pos are to be applied: applied(), in order, later. */
 void cluster_store_apply(struct cluster_store *st, struct store_slot *s, uint64_t pos);
 
+/** Whose PUT a write-once key's record is, as applied now: done(arg, 0, its number), or CAIRN_E_NOTFOUND: nobody's;
+ * or why it cannot be read. Later; not after cluster_store_who_forget(), which has to come before
+ * cluster_store_stop() if it has not run by then. NULL: no memory. */
+struct store_who *cluster_store_who(struct cluster_store *st, uint32_t slot, uint32_t ns, const uint8_t *key,
+                                    uint32_t key_len, void (*done)(void *arg, int rc, uint64_t number), void *arg);
+void cluster_store_who_forget(struct store_who *x);
+
 /* ---- what else struct cairn_replica_ops asks; of a slot one thing at a time ---- */
 
 void cluster_store_wipe(struct cluster_store *st, struct store_slot *s);
 void cluster_store_put(struct cluster_store *st, struct store_slot *s, const uint8_t *page, uint32_t len);
+/** Whether records of a page are on their way into the provider. (A wipe or a seal brings none.) */
+bool cluster_store_is_putting(const struct store_slot *s);
 void cluster_store_seal(struct cluster_store *st, struct store_slot *s, struct cairn_at at, const uint8_t *sessions,
                         size_t len);
 bool cluster_store_copy_open(struct cluster_store *st, struct store_slot *s);

@@ -159,6 +159,7 @@ struct cluster_store {
     struct store_apply apply;
     struct store_start *start;
     struct cairn_link jobs, views;
+    struct cairn_link waiting; /* struct store_slot, through .waits: for a view */
     uint32_t running, nviews; /* calls; copies that go out */
     bool has_no_views; /* the provider: a copy holds its slot up */
     bool stopping, dead;

@@ -13,8 +13,11 @@
  *  PAUSE  something has failed and is tried again: each step may be done twice.
  *  DONE   the replica is told.      ENDED  the store ends before.
  *
- * A wipe marks the slot first, durably; whatever comes after a crash is no use then, until a seal takes the mark
- * away. */
+ * A wipe marks the slot first; whatever comes after a crash is no use then, until a seal takes the mark away. Where
+ * there was something the mark is durable before any of it, or the log, is erased. Where there was nothing it goes
+ * before the pages, as they do, without the provider's log: of such writes a crash leaves the first ones
+ * (providers/kv), so no page without the mark, and without both the slot is one that was never here. What was wiped
+ * keeps its mark, and has nothing until the next page. */
 #include "server/cluster/service/store_job.h"
 #include "server/cluster/service/store_page.h"
 
@@ -104,6 +107,7 @@ void store_job_done(struct store_job *j)
 
     cairn_sm_move(&j->sm, JOB_DONE);
     s->job = NULL;
+    s->bare = kind == JOB_WIPE;
     job_free(j);
     if (kind == JOB_WIPE)
         ops->wiped(s);
@@ -275,4 +279,9 @@ void cluster_store_put(struct cluster_store *st, struct store_slot *s, const uin
         j->page_len = 0;
         j->rc = CAIRN_E_NOMEM;
     }
+}
+
+bool cluster_store_is_putting(const struct store_slot *s)
+{
+    return s->job != NULL && s->job->kind == JOB_PUT;
 }

@@ -18,6 +18,7 @@ struct store_job {
     bool built;
     uint32_t built_step; /* once the batch is written */
     struct store_open open;
+    bool bare; /* wipe: there is nothing to be erased */
     /* wipe: rows of the index whose namespace is not open yet */
     uint8_t *rows;
     size_t rows_len, rows_at;

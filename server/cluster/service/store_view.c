@@ -16,6 +16,8 @@
  * A provider in memory has no views: then nothing of the slot is applied until the copy is over. */
 #include "server/cluster/service/store_page.h"
 
+#include "sdk/core/base/log.h"
+
 #include <stdlib.h>
 
 enum { VIEW_OPEN, VIEW_IDLE, VIEW_LIST, VIEW_NAME, VIEW_GET, VIEW_CLOSE, VIEW_CLOSED, VIEW_NR };
@@ -73,18 +75,30 @@ static bool view_invariant(const struct cairn_sm *sm)
 
 const struct cairn_sm_kind store_view_kind = { "store-view", view_states, VIEW_NR, view_invariant, 0 };
 
+/* Slots that wait hear of room when there is some: looking again, each for itself, they would find it by chance. */
+static void room_for_one(struct cluster_store *st)
+{
+    struct cairn_link *l = st->stopping ? NULL : cairn_list_pop(&st->waiting);
+
+    if (l != NULL)
+        st->conf.ops->may_open(CONTAINER_OF(l, struct store_slot, waits));
+}
+
 static void view_free(struct store_view *v)
 {
+    struct cluster_store *st = v->st;
+
     v->s = NULL;
     cairn_sm_move(&v->sm, VIEW_CLOSED);
     cairn_sm_fini(&v->sm);
     cairn_list_del(&v->link);
     cairn_task_cancel(&v->task);
-    cairn_timer_stop(&v->st->loop->env, &v->pause);
-    v->st->nviews--;
+    cairn_timer_stop(&st->loop->env, &v->pause);
+    st->nviews--;
     free(v->bytes);
     free(v->page);
     free(v);
+    room_for_one(st);
 }
 
 void store_views_free(struct cluster_store *st)
@@ -238,14 +252,28 @@ static void read_ns(struct store_view *v)
         skip(v);
 }
 
+/* Its database is not there. Of a namespace that was removed nothing is missing; of another one everything, which is no
+ * copy. Neither is remembered: an entry may make it anew. */
+static void no_database(struct store_view *v)
+{
+    const struct cluster_store_conf *conf = &v->st->conf;
+
+    if (conf->ops->ns_is_gone != NULL && conf->ops->ns_is_gone(conf->arg, v->ns)) {
+        skip(v);
+        return;
+    }
+    cairn_log_error("slot %u: the records of namespace %u are missing here, so there is no copy of it", v->s->slot, v->ns);
+    page_done(v, CAIRN_E_CORRUPT, 0, false);
+}
+
 static void on_named(struct store_open *o, int rc)
 {
     struct store_view *v = o->arg;
 
-    if (rc == CAIRN_E_NOTFOUND)
-        rc = store_ns_add(v->st, o->id, 0);
     if (v->s == NULL)
         view_close(v);
+    else if (rc == CAIRN_E_NOTFOUND)
+        no_database(v);
     else if (rc != 0)
         page_done(v, rc, 0, false);
     else
@@ -374,9 +402,13 @@ bool cluster_store_copy_open(struct cluster_store *st, struct store_slot *s)
     struct store_view *v;
 
     CAIRN_ASSERT(s->view == NULL);
-    if (st->nviews >= STORE_VIEWS_MAX || st->stopping ||
-        (st->has_no_views && cluster_pace_free_ns(st->conf.pace) > now))
+    if (st->stopping || (st->has_no_views && cluster_pace_free_ns(st->conf.pace) > now))
         return false;
+    if (st->nviews >= STORE_VIEWS_MAX) {
+        if (cairn_list_is_empty(&s->waits))
+            cairn_list_add_tail(&st->waiting, &s->waits);
+        return false;
+    }
     if (s->in_batch) { /* what is applied is in the provider already, or not: the copy is asked for again soon */
         s->hold_until_ns = now + STORE_HOLD_MS * CAIRN_NS_PER_MS;
         return false;
@@ -384,6 +416,7 @@ bool cluster_store_copy_open(struct cluster_store *st, struct store_slot *s)
     v = calloc(1, sizeof(*v));
     if (v == NULL)
         return false;
+    cairn_list_del(&s->waits);
     v->st = st;
     v->s = s;
     store_be32(v->prefix, s->slot);

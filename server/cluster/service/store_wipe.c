@@ -1,4 +1,5 @@
-/* A slot is emptied: the mark that it is no use; records by the index; sessions. A job of store_job.c. */
+/* A slot is emptied: the mark that it is no use; records by the index; sessions. One of which nothing is here, as most
+ * are that are copied to, gets the mark alone. A job of store_job.c. */
 #include "server/cluster/service/store_job.h"
 
 #include <stdlib.h>
@@ -102,30 +103,40 @@ static void erase_rows(struct store_job *j)
     }
 }
 
+static void mark(struct store_job *j)
+{
+    store_batch_reset(&j->batch);
+    if (store_batch_at(&j->batch, j->st->at_db, j->s->slot, (struct cairn_at){ 0 }, true) != 0)
+        store_job_pause(j, CAIRN_E_NOMEM);
+    else if (j->bare)
+        store_job_write(j, WIPE_OVER, CAIRN__WIRE__DURABILITY__DURABILITY_MEMORY);
+    else
+        store_job_write(j, WIPE_INDEX, CAIRN__WIRE__DURABILITY__DURABILITY_SYNC);
+}
+
 void store_job_plan_wipe(struct store_job *j)
 {
     if (j->step == WIPE_OVER) {
         store_job_done(j);
-    } else if (j->step != WIPE_MARK) {
-        if (j->rows_len > 0)
-            erase_rows(j);
-        else
-            list_start(j);
+    } else if (j->step == WIPE_MARK) {
+        mark(j);
+    } else if (j->rows_len > 0) {
+        erase_rows(j);
     } else {
-        store_batch_reset(&j->batch);
-        if (store_batch_at(&j->batch, j->st->at_db, j->s->slot, (struct cairn_at){ 0 }, true) != 0)
-            store_job_pause(j, CAIRN_E_NOMEM);
-        else
-            store_job_write(j, WIPE_INDEX, CAIRN__WIRE__DURABILITY__DURABILITY_SYNC);
+        list_start(j);
     }
 }
 
 void cluster_store_wipe(struct cluster_store *st, struct store_slot *s)
 {
+    struct store_job *j = store_job_new(st, s, JOB_WIPE);
+
     CAIRN_ASSERT(!s->in_batch);
+    if (j == NULL)
+        return;
+    j->bare = s->bare && s->next == 1;
     cairn_list_del(&s->link);
     s->next = 1;
     s->to = 0;
     s->hold_until_ns = 0;
-    store_job_new(st, s, JOB_WIPE);
 }

@@ -60,7 +60,7 @@ static void batch_end(struct cairn_writes *ws, int rc, uint64_t revision)
     cairn_sm_move(&ws->sm, CAIRN_WRITES_IDLE);
     for (uint32_t i = 0; rc == 0 && i < n; i++)
         batch[i]->stored(batch[i], revision);
-    if (rc == 0)
+    if (rc == 0 && revision != 0)
         ws->upto(ws, revision);
     for (uint32_t i = 0; i < n; i++)
         batch[i]->done(batch[i], rc);
@@ -116,14 +116,24 @@ static bool may_come_again(int rc)
     return rc == CAIRN_E_UNREACHABLE || rc == CAIRN_E_TIMEOUT || rc == CAIRN_E_BUSY || rc == CAIRN_E_NOMEM;
 }
 
+static const struct cairn_write *witness(const struct cairn_writes *ws)
+{
+    for (uint32_t i = 0; i < ws->nbatch; i++) {
+        if (ws->batch[i]->value != NULL)
+            return ws->batch[i];
+    }
+    return ws->batch[0];
+}
+
 static void on_checked(struct cairn_map_op *op)
 {
     struct cairn_writes *ws = op->arg;
-    const struct cairn_write *w = ws->batch[0];
+    const struct cairn_write *w = witness(ws);
     const struct cairn_map_node *n = op->rc == 0 ? cairn_map_table_at(&ws->read.table, w->key) : NULL;
     uint64_t changed = n != NULL ? n->e.changed : 0;
-    bool ours =
-        n != NULL && changed != w->from && n->e.value_len == w->len && memcmp(n->e.value, w->value, w->len) == 0;
+    bool ours = w->value == NULL ? op->rc == 0 && n == NULL
+                                 : n != NULL && changed != w->from && n->e.value_len == w->len &&
+                                       memcmp(n->e.value, w->value, w->len) == 0;
     int refused = ws->refused;
 
     cairn_map_table_fini(&ws->read.table);
@@ -145,7 +155,7 @@ static void on_checked(struct cairn_map_op *op)
 static void batch_check(struct cairn_writes *ws)
 {
     ws->read = (struct cairn_map_read){ .op = { .done = on_checked, .arg = ws, .timeout_ms = CAIRN_WRITES_TIMEOUT_MS },
-                                        .prefix = ws->batch[0]->key };
+                                        .prefix = witness(ws)->key };
     cairn_sm_move(&ws->sm, CAIRN_WRITES_CHECKING);
     cairn_map_store_read(ws->store, &ws->read);
 }

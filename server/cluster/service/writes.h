@@ -10,8 +10,8 @@
  *
  *  IDLE      nothing is under way at the store.
  *  WRITING   a change is.
- *  CHECKING  whether it was done was not said, or its entry has changed: the first entry of the batch is read. All of a
- *            change is done or nothing, so one entry tells.
+ *  CHECKING  whether it was done was not said, or its entry has changed: an entry of the batch is read. All of a change
+ *            is done or nothing, so one entry tells: the first that is not erased, which tells the revision, too.
  *  PAUSING   the store could not be asked; again soon.
  *  ENDED     over. */
 #ifndef CAIRN_SERVER_CLUSTER_SERVICE_WRITES_H
@@ -33,10 +33,11 @@ enum {
 /** One entry to be stored; held by its user until done(). */
 struct cairn_write {
     char key[CAIRN_WRITES_KEY_BYTES];
-    const uint8_t *value; /* not NULL */
+    const uint8_t *value; /* NULL: the entry is erased; nobody else does that */
     uint32_t len;
     uint64_t from; /* `changed` of the entry, 0: there is none */
-    /** It is in force, and nobody was told yet: every entry of a change is stored() before the first is done(). */
+    /** It is in force, and nobody was told yet: every entry of a change is stored() before the first is done(). Of an
+     * erased one the revision may be 0. */
     void (*stored)(struct cairn_write *w, uint64_t revision);
     /** @rc 0: stored() was called. Otherwise CAIRN_E_CLOSED: it may have been written, and may not. The last word. */
     void (*done)(struct cairn_write *w, int rc);

@@ -319,13 +319,14 @@ static const struct cairn_conf_key cluster_keys[] = {
       .help = "then it goes on with those that are back: what was only 'buffered' may be lost; false: it waits on" },
     { .name = "moves",
       .type = CAIRN_CONF_UINT,
-      .fallback = "32",
+      .fallback = "1024",
       .min = 1,
       .max = 1024,
-      .help = "slots that are moved at a time, in the whole cluster" },
+      .help = "slots that are moved at a time, in the whole cluster: most of them wait for one another's disks, and "
+              "'copy_rate' bounds what all of them take" },
     { .name = "moves_per_node",
       .type = CAIRN_CONF_UINT,
-      .fallback = "8",
+      .fallback = "128",
       .min = 1,
       .max = 1024,
       .help = "likewise, that a node takes part in: as their new place, or as the one that they are copied from" },
@@ -335,7 +336,7 @@ static const struct cairn_conf_key cluster_keys[] = {
       .max = UINT64_C(1) << 40,
       .help =
           "bytes a second, at most, that leave a node while slots are moved or replicas made anew; 0: as fast as it "
-          "goes" },
+          "goes. What a replica that is back only has to catch up with is not bounded: it is what logs have, and grows" },
     { .name = "scrub_rate",
       .type = CAIRN_CONF_SIZE,
       .fallback = "8MiB",

@@ -111,12 +111,12 @@ class Cluster:
         for n in self.nodes:
             wait_until(lambda n=n: name in n.cairn("ns", "list", "--json"), 60, "namespace %s at %s" % (name, n.name))
 
-    def wait_whole(self, seconds=120):
+    def wait_whole(self, seconds=120, every=0.5):
         def whole():
             s = self.coordinator().status()
             return s["coordinates"] and s["slots"]["degraded"] + s["slots"]["lost"] == 0 and s["members"]["silent"] == 0
 
-        wait_until(whole, seconds, "all replicas", every=0.5)  # asking is work, for two cores that have other to do
+        wait_until(whole, seconds, "all replicas", every=every)  # asking is work, for two cores that have other to do
 
     def argv(self, command, namespace, **options):
         words = [os.path.join(self.build, "tests", "bench", "cluster_bench"), command, "--addresses", self.nodes[0].address,
@@ -245,7 +245,7 @@ def repair(bench, copy_rate):
                every=0.5)
     wait_until(lambda: any(log_says(n, "node %s is lost" % victim.name) for n in left), 60, "that %s is given up" % victim.name)
     began = time.monotonic()
-    cluster.wait_whole(1200)
+    cluster.wait_whole(1200, 0.1)
     took = time.monotonic() - began
     done = copied() - before
     cluster.stop()

@@ -9,6 +9,7 @@
 #include "server/cluster/service/coordinator.h"
 #include "server/cluster/service/record.h"
 #include "server/cluster/service/side.h"
+#include "server/port/gossip.h"
 #include "tests/lib/kv_node.h"
 #include "tests/lib/scratch.h"
 
@@ -51,6 +52,9 @@ struct node {
     struct kv_node kv;
     struct cairn_provider_node about;
     struct cairn_provider_env env;
+    struct cairn_gossip gossip;
+    struct cairn_gossip_carrier carrier;
+    bool hears[3]; /* of whom, where there is a group */
     struct cairn_rpc_node rpc_node;
     struct cairn_addr addr;
     struct cairn_watch listener;
@@ -64,12 +68,29 @@ struct world {
     struct cairn_pool *pool;
     struct cairn_map_store *map;
     uint64_t lease_ns;
+    bool has_group;
     struct node nodes[NODES];
 };
+
+/* A round of a group's packets. */
+static inline void gossip(struct world *w)
+{
+    for (int i = 0; i < NODES; i++) {
+        for (int k = 0; k < NODES; k++) {
+            struct cairn_gossip *to = &w->nodes[i].gossip;
+            struct cairn_gossip_word word = w->nodes[k].gossip.word;
+
+            if (i != k && w->nodes[i].up && w->nodes[k].up && w->nodes[i].hears[k] && word.version > to->word.version)
+                cairn_gossip_hear(to, &word);
+        }
+    }
+}
 
 static inline void turn(struct world *w)
 {
     cairn_loop_turn(&w->loop, 0);
+    if (w->has_group)
+        gossip(w);
     for (int i = 0; i < NODES; i++) {
         if (w->nodes[i].up)
             cairn_loop_turn(&w->nodes[i].kv.loop, MS / 5);
@@ -224,6 +245,12 @@ static cairn_rpc_handler *const extent_handlers[] = {
     [CAIRN__WIRE__EXTENT_METHOD__EXTENT_SCRUB] = NULL,
 };
 
+static inline void on_carry(struct cairn_gossip_carrier *c, const struct cairn_gossip_word *w)
+{
+    (void)c;
+    (void)w; /* the next round has it */
+}
+
 static inline void add_cluster(struct kv_node *kv, void *arg)
 {
     struct node *n = arg;
@@ -253,6 +280,12 @@ static inline void add_cluster(struct kv_node *kv, void *arg)
     n->env.name = "cluster";
     n->env.dir = n->cluster_dir;
     n->env.node = &n->about;
+    if (n->w->has_group) {
+        n->gossip = (struct cairn_gossip){ 0 };
+        n->carrier.carry = on_carry;
+        cairn_gossip_join(&n->gossip, &n->carrier);
+        n->env.gossip = &n->gossip;
+    }
     if (n->misses_log) {
         assert_int_equal(cairn_cluster_start(&n->env, &conf, &n->ctx, &err), CAIRN_E_CORRUPT);
         return;
@@ -344,12 +377,15 @@ static inline void node_stop(struct world *w, uint32_t i)
     kv_node_stop(&n->kv);
 }
 
-static inline int setup_with(void **state, uint64_t lease_ns)
+static inline int setup_world(void **state, uint64_t lease_ns, bool has_group)
 {
     struct world *w = calloc(1, sizeof(*w));
     struct cairn_err err = { 0 };
 
     w->lease_ns = lease_ns;
+    w->has_group = has_group;
+    for (uint32_t i = 0; i < NODES; i++)
+        memset(w->nodes[i].hears, true, sizeof(w->nodes[i].hears));
     scratch_new(w->dir);
     assert_int_equal(cairn_loop_init(&w->loop, NULL, &err), 0);
     w->pool = cairn_pool_new(1, 64, &err);
@@ -360,9 +396,19 @@ static inline int setup_with(void **state, uint64_t lease_ns)
     return 0;
 }
 
+static inline int setup_with(void **state, uint64_t lease_ns)
+{
+    return setup_world(state, lease_ns, false);
+}
+
 static inline int setup(void **state)
 {
     return setup_with(state, UINT64_C(2000) * MS);
+}
+
+static inline int setup_group(void **state)
+{
+    return setup_world(state, UINT64_C(10000) * MS, true);
 }
 
 static inline int setup_long_leases(void **state)

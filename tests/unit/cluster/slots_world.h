@@ -198,6 +198,14 @@ static inline void on_synced(void *arg, uint32_t slot, int rc)
         cluster_slots_on_synced(n->slots, slot, rc);
 }
 
+static inline void on_log_written(void *arg, uint32_t slot, struct cairn_at end, int rc)
+{
+    struct node *n = arg;
+
+    if (n->slots != NULL)
+        cluster_slots_on_written(n->slots, slot, end, rc);
+}
+
 static inline void turn(struct world *w)
 {
     struct cairn_link *l;
@@ -226,7 +234,9 @@ static inline void node_start(struct world *w, uint64_t id)
                                        .nslots = SLOTS,
                                        .segment_bytes = 4 << 20,
                                        .queue_bytes = CLUSTER_QUEUE_BYTES,
+                                       .spare_bytes = CLUSTER_QUEUE_SPARE_BYTES,
                                        .synced = on_synced,
+                                       .written = on_log_written,
                                        .arg = n };
     struct cluster_slots_conf sc = { .times = &times,
                                      .pace = &n->pace,

@@ -17,14 +17,14 @@
 
 #include <cmocka.h>
 
-enum { SLOTS = 3, ENTRIES = 3000, TURNS_MAX = 200000 };
+enum { SLOTS = 4, ENTRIES = 3000, TURNS_MAX = 200000 };
 
 struct log {
     struct store_slot s;
     struct cairn_log_entry entries[ENTRIES + 1]; /* from 1 */
     int32_t results[ENTRIES + 1];
     uint64_t n, applied, newest;
-    bool wiped, put, sealed, paged, page_last;
+    bool wiped, put, sealed, paged, page_last, may_open;
     int put_rc, page_rc;
     uint8_t *page;
     uint32_t page_len;
@@ -38,7 +38,7 @@ struct fixture {
     struct cluster_pace pace;
     struct log logs[SLOTS];
     bool started, stopped, flushed;
-    uint32_t gone; /* this namespace was removed */
+    uint32_t gone[2]; /* these namespaces were removed */
     int rc;
     uint64_t random;
     struct {
@@ -114,7 +114,9 @@ static inline void op_failed(void *arg, int rc, const char *text)
 
 static inline bool op_is_gone(void *arg, uint32_t ns)
 {
-    return ((struct fixture *)arg)->gone == ns;
+    const struct fixture *fx = arg;
+
+    return fx->gone[0] == ns || fx->gone[1] == ns;
 }
 
 static inline void op_wiped(struct store_slot *s)
@@ -146,11 +148,17 @@ static inline void op_page(struct store_slot *s, int rc, const uint8_t *page, ui
     l->paged = true;
 }
 
+static inline void op_may_open(struct store_slot *s)
+{
+    log_of(s)->may_open = true;
+}
+
 static const struct cluster_store_ops ops = { .ns_is_gone = op_is_gone,
                                               .wiped = op_wiped,
                                               .put = op_put,
                                               .sealed = op_sealed,
                                               .page = op_page,
+                                              .may_open = op_may_open,
                                               .entry = op_entry,
                                               .newest = op_newest,
                                               .applied = op_applied,

@@ -1,4 +1,5 @@
 /* The application under replicas: copies of a slot, at both ends, and what comes back of a namespace that is gone. */
+#include "server/cluster/service/store_internal.h"
 #include "tests/unit/cluster/store_world.h"
 
 static void wipe(struct fixture *fx, uint32_t slot)
@@ -139,7 +140,7 @@ static void a_removed_namespace_does_not_come_back(void **state)
     assert_int_equal(l->page_rc, 0);
     cluster_store_copy_close(fx->store, &l->s);
     drop(fx, (char[]){ "ns/7" });
-    fx->gone = 7;
+    fx->gone[0] = 7;
     push_op(fx, 0, STORE_PUT, 0, 7, "b", "y"); /* the store has it open, as it thinks */
     push_op(fx, 0, STORE_PUT, 0, 8, "b", "y");
     settle(fx);
@@ -194,15 +195,43 @@ static void a_copy_skips_removed_namespaces(void **state)
     settle(fx);
     all = copy_all(fx);
     drop(fx, (char[]){ "ns/7" });
+    fx->gone[0] = 7;
     left = copy_all(fx);
     assert_true(left > all / 3 && left < all);
     drop(fx, (char[]){ "ns/8" });
+    fx->gone[1] = 8;
     if (strcmp(fx->backend, "rocksdb") == 0) {
         end(fx);
         begin(fx);
     }
     left = copy_all(fx);
     assert_true(left > 0 && left < 100);
+    end(fx);
+}
+
+/* A namespace that was not removed, whose database is not there: what is left is no copy, and the next entry makes it
+ * anew. */
+static void a_missing_namespace_is_no_removed_one(void **state)
+{
+    struct fixture *fx = *state;
+    struct log *l = &fx->logs[0];
+
+    begin(fx);
+    push_op(fx, 0, STORE_PUT, 0, 7, "a", "x");
+    settle(fx);
+    end(fx);
+    begin(fx); /* it is not open */
+    drop(fx, (char[]){ "ns/7" });
+    assert_true(cluster_store_copy_open(fx->store, &l->s));
+    l->paged = false;
+    cluster_store_copy_read(fx->store, &l->s);
+    turns(fx, &l->paged);
+    assert_int_equal(l->page_rc, CAIRN_E_CORRUPT);
+    cluster_store_copy_close(fx->store, &l->s);
+    push_op(fx, 0, STORE_PUT, 0, 7, "b", "y");
+    settle(fx);
+    assert_int_equal(l->results[2], 0);
+    assert_string_equal(record_of(fx, 7, "b"), "y");
     end(fx);
 }
 
@@ -243,6 +272,74 @@ static void a_held_slot_waits_for_the_batch_under_way(void **state)
     assert_string_equal(record_of(fx, 7, "a"), "z");
     end(fx);
     free(record);
+}
+
+static uint64_t marks_synced(struct fixture *fx)
+{
+    uint64_t before = kv_node_number(&fx->kv, "synced_ops");
+
+    wipe(fx, 0);
+    return kv_node_number(&fx->kv, "synced_ops") - before;
+}
+
+/* What was never here, or was wiped, waits for no sync before the next copy; but it has its mark before the first page
+ * of that, and what a part of a copy has left, or a start has found, is wiped for good. */
+static void an_empty_slot_is_marked_without_a_sync(void **state)
+{
+    struct fixture *fx = *state;
+    struct log *l = &fx->logs[0];
+
+    begin(fx);
+    push_op(fx, 1, STORE_PUT, 0, 7, "a", "x");
+    settle(fx);
+    assert_true(cluster_store_copy_open(fx->store, &fx->logs[1].s));
+    cluster_store_copy_read(fx->store, &fx->logs[1].s);
+    turns(fx, &fx->logs[1].paged);
+    cluster_store_copy_close(fx->store, &fx->logs[1].s);
+    l->s.bare = true; /* as slots_start.c says of a slot of which nothing was found */
+    assert_int_equal(marks_synced(fx), 0);
+    end(fx);
+    begin(fx);
+    assert_true(fx->found[0].found && fx->found[0].partial);
+    assert_int_equal(marks_synced(fx), 0);
+    cluster_store_put(fx->store, &l->s, fx->logs[1].page, fx->logs[1].page_len);
+    turns(fx, &l->put);
+    assert_int_equal(marks_synced(fx), 1); /* a page was put */
+    assert_string_equal(record_of(fx, 7, "a"), "-");
+    assert_int_equal(marks_synced(fx), 0);
+    push_op(fx, 0, STORE_PUT, 0, 7, "b", "y");
+    settle(fx);
+    assert_int_equal(marks_synced(fx), 1); /* an entry was applied */
+    assert_string_equal(record_of(fx, 7, "b"), "-");
+    end(fx);
+}
+
+/* Copies that find no room hear of it when there is some, one for each that ends, in turn. */
+static void copies_wait_for_their_turn(void **state)
+{
+    struct fixture *fx = *state;
+
+    begin(fx);
+    for (uint32_t i = 0; i < STORE_VIEWS_MAX; i++)
+        assert_true(cluster_store_copy_open(fx->store, &fx->logs[i].s));
+    for (int i = 0; i < 3; i++) { /* however often it asks */
+        assert_false(cluster_store_copy_open(fx->store, &fx->logs[3].s));
+        assert_false(cluster_store_copy_open(fx->store, &fx->logs[2].s));
+    }
+    cluster_store_copy_close(fx->store, &fx->logs[0].s);
+    turns(fx, &fx->logs[3].may_open);
+    assert_false(fx->logs[2].may_open);
+    assert_true(cluster_store_copy_open(fx->store, &fx->logs[3].s));
+    cluster_store_copy_close(fx->store, &fx->logs[3].s);
+    turns(fx, &fx->logs[2].may_open);
+    cluster_store_copy_close(fx->store, &fx->logs[1].s);
+    fx->logs[3].may_open = false;
+    for (int i = 0; i < 20; i++)
+        cairn_loop_turn(&fx->kv.loop, CAIRN_NS_PER_MS);
+    assert_false(fx->logs[3].may_open);
+    assert_true(cluster_store_copy_open(fx->store, &fx->logs[2].s));
+    cluster_store_copy_close(fx->store, &fx->logs[2].s);
+    end(fx);
 }
 
 static void hostile_pages_are_refused(void **state)
@@ -309,9 +406,15 @@ static void copies_keep_their_rate(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        BOTH(a_copy_is_of_one_moment),         BOTH(copies_keep_their_rate),
-        BOTH(hostile_pages_are_refused),       BOTH(a_removed_namespace_does_not_come_back),
-        BOTH(a_copy_skips_removed_namespaces), ON_DISK(a_held_slot_waits_for_the_batch_under_way),
+        BOTH(a_copy_is_of_one_moment),
+        BOTH(copies_keep_their_rate),
+        BOTH(hostile_pages_are_refused),
+        BOTH(a_removed_namespace_does_not_come_back),
+        BOTH(a_copy_skips_removed_namespaces),
+        ON_DISK(a_held_slot_waits_for_the_batch_under_way),
+        BOTH(copies_wait_for_their_turn),
+        ON_DISK(an_empty_slot_is_marked_without_a_sync),
+        ON_DISK(a_missing_namespace_is_no_removed_one),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -28,6 +28,7 @@ static void fill(struct cairn_member *m, bool short_one)
         memset(m->addresses[i], 'a', address);
     m->weight = UINT32_MAX;
     m->state = CAIRN_WIRE_MEMBER_DRAINING;
+    m->silent_ms = short_one ? 0 : UINT64_MAX; /* which is not written */
 }
 
 static void an_entry_is_read_as_it_was_written(void **state)

@@ -153,8 +153,124 @@ static void a_successor_is_asked_what_came_of_a_write(void **state)
     }
     session_op(w, slot, CAIRN_CLUSTER_ASK, &session, 3, &rc);
     assert_int_equal(rc, CAIRN_E_NOTFOUND);
-    session_op(w, slot, CAIRN_CLUSTER_ASK, NULL, 7, &rc);
+    session_op(w, slot, CAIRN_CLUSTER_ASK, NULL, 7, &rc); /* not write-once: nothing says whose it is */
     assert_int_equal(rc, CAIRN_E_UNSUPPORTED);
+}
+
+/* Number @number of no session puts the write-once key "k", or is asked about: the outcome. */
+static int once_op(struct world *w, uint32_t i, uint32_t slot, enum cairn_cluster_op what, uint64_t number,
+                   uint64_t lead)
+{
+    struct asked a = { 0 };
+    struct cairn_cluster_write cw = { .cluster = w->nodes[i].c,
+                                      .slot = slot,
+                                      .op = what,
+                                      .ns = NS,
+                                      .write_once = true,
+                                      .number = number,
+                                      .key = (const uint8_t *)"k",
+                                      .key_len = 1,
+                                      .record = (const uint8_t *)"record",
+                                      .record_len = 6,
+                                      .timeout_ns = 10 * CAIRN_NS_PER_S,
+                                      .lead = lead,
+                                      .done = on_written,
+                                      .arg = &a };
+
+    cairn_cluster_write(&cw);
+    turns(w, &a.done);
+    return a.rc != 0 ? a.rc : cw.result;
+}
+
+/* Of a write-once key the record says who put it, to whoever leads then. */
+static void of_a_write_once_key_the_record_says_who_put_it(void **state)
+{
+    struct world *w = *state;
+    uint32_t slot, first;
+
+    expect_leases(w);
+    create_class(w, 2);
+    assert_true(cairn_cluster_slot(w->nodes[0].c, 2, "k", 1, &slot));
+    first = leader_of(w, slot);
+    assert_int_equal(once_op(w, first, slot, CAIRN_CLUSTER_ASK, 7, 0), CAIRN_E_NOTFOUND);
+    assert_int_equal(once_op(w, first, slot, CAIRN_CLUSTER_PUT, 7, 0), 0);
+    assert_int_equal(once_op(w, first, slot, CAIRN_CLUSTER_ASK, 7, 0), 0);
+    expect_all_active(w, 2);
+    node_stop(w, first);
+    assert_int_equal(once_op(w, leader_of(w, slot), slot, CAIRN_CLUSTER_ASK, 7, 0), 0);
+    assert_int_equal(once_op(w, leader_of(w, slot), slot, CAIRN_CLUSTER_ASK, 8, 0), CAIRN_E_EXISTS);
+}
+
+static void on_put_late(struct cairn_cluster_write *cw, int rc)
+{
+    *(int *)cw->arg = rc;
+}
+
+/* One that is asked about while it is being written is waited for. */
+static void who_is_asked_about_a_write_waits_for_it(void **state)
+{
+    struct world *w = *state;
+    int put_rc = -1;
+    uint32_t slot;
+    struct cairn_cluster_write cw = { .op = CAIRN_CLUSTER_PUT,
+                                      .ns = NS,
+                                      .write_once = true,
+                                      .sync = true,
+                                      .number = 7,
+                                      .key = (const uint8_t *)"k",
+                                      .key_len = 1,
+                                      .record = (const uint8_t *)"record",
+                                      .record_len = 6,
+                                      .timeout_ns = 10 * CAIRN_NS_PER_S,
+                                      .done = on_put_late,
+                                      .arg = &put_rc };
+
+    expect_leases(w);
+    create_class(w, 2);
+    assert_true(cairn_cluster_slot(w->nodes[0].c, 2, "k", 1, &slot));
+    cw.slot = slot;
+    cw.cluster = w->nodes[leader_of(w, slot)].c;
+    cairn_cluster_write(&cw);
+    assert_int_equal(once_op(w, leader_of(w, slot), slot, CAIRN_CLUSTER_ASK, 7, 0), 0);
+    assert_int_equal(put_rc, 0);
+}
+
+/* Gives the slot up; who leads it then. */
+static uint32_t hand_over(struct world *w, uint32_t from, uint32_t slot)
+{
+    cairn_replica_release(cluster_slots_replica(w->nodes[from].c->side->workers[0].slots, slot));
+    for (int k = 0; leads(w, from, slot); k++) {
+        assert_true(k < TURNS_MAX);
+        turn(w);
+    }
+    return leader_of(w, slot);
+}
+
+/* What began when a node led is not done when it leads again: another has led between, and has perhaps said that it
+ * was not. */
+static void what_began_under_an_earlier_lead_is_not_done(void **state)
+{
+    struct world *w = *state;
+    uint32_t slot, first;
+    uint64_t lead;
+
+    expect_leases(w);
+    create_class(w, 2);
+    assert_true(cairn_cluster_slot(w->nodes[0].c, 2, "k", 1, &slot));
+    expect_all_active(w, 2);
+    for (int i = 0; i < 2; i++) { /* both members are there: it comes back to the first */
+        first = leader_of(w, slot);
+        while (cairn_cluster_read_begin(w->nodes[first].c, slot, &lead) != 0)
+            turn(w);
+        expect_in_sync(w, slot, 2);
+        if (hand_over(w, hand_over(w, first, slot), slot) == first)
+            break;
+    }
+    assert_int_equal(leader_of(w, slot), first);
+    assert_int_equal(once_op(w, first, slot, CAIRN_CLUSTER_PUT, 7, lead), CAIRN_E_MOVED);
+    assert_int_equal(once_op(w, first, slot, CAIRN_CLUSTER_ASK, 7, 0), CAIRN_E_NOTFOUND);
+    assert_int_equal(cairn_cluster_read_begin(w->nodes[first].c, slot, &lead), 0);
+    assert_int_equal(once_op(w, first, slot, CAIRN_CLUSTER_PUT, 7, lead), 0);
 }
 
 static uint32_t coordinator_of(struct world *w)
@@ -306,6 +422,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(nodes_register_and_lead, setup, teardown),
         cmocka_unit_test_setup_teardown(another_leads_when_a_node_is_gone, setup, teardown),
         cmocka_unit_test_setup_teardown(a_successor_is_asked_what_came_of_a_write, setup, teardown),
+        cmocka_unit_test_setup_teardown(of_a_write_once_key_the_record_says_who_put_it, setup, teardown),
+        cmocka_unit_test_setup_teardown(who_is_asked_about_a_write_waits_for_it, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_began_under_an_earlier_lead_is_not_done, setup, teardown),
         cmocka_unit_test_setup_teardown(a_stalled_node_gives_no_answer, setup, teardown),
         cmocka_unit_test_setup_teardown(a_node_that_stood_still_gives_its_lease_up, setup_long_leases, teardown),
         cmocka_unit_test_setup_teardown(slots_of_a_coordinator_that_left_wait_for_no_lease, setup_long_leases,

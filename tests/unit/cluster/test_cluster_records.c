@@ -244,6 +244,18 @@ static void half_a_change_is_not_told(void **state)
     cairn_arena_reset(&a);
 }
 
+static bool is_member(uint64_t node)
+{
+    struct cairn_wire_member m;
+    struct cairn_arena a;
+    bool is;
+
+    cairn_arena_init(&a, 1 << 16);
+    is = cairn_cluster_records_member(&source, node, &m, &a);
+    cairn_arena_reset(&a);
+    return is;
+}
+
 /* Nor of more members than a map has. */
 static void members_are_bounded(void **state)
 {
@@ -255,6 +267,18 @@ static void members_are_bounded(void **state)
     m.node = CAIRN_CLUSTER_MEMBERS_MAX + 1;
     assert_int_equal(cairn_cluster_records_put_member(&source, &m, m.node), CAIRN_E_LIMIT);
     put_member(CAIRN_CLUSTER_MEMBERS_MAX, 2, m.node); /* who is known goes on */
+    m.node = 5; /* one is away, another lost: the coordinator has forgotten some such when there are more */
+    m.state = CAIRN_WIRE_MEMBER_SILENT;
+    assert_int_equal(cairn_cluster_records_put_member(&source, &m, 20000), 0);
+    m.node = 4711;
+    m.state = CAIRN_WIRE_MEMBER_LOST;
+    assert_int_equal(cairn_cluster_records_put_member(&source, &m, 20001), 0);
+    put_member(CAIRN_CLUSTER_MEMBERS_MAX + 1, 1, 20002);
+    assert_true(is_member(5) && !is_member(4711) && is_member(CAIRN_CLUSTER_MEMBERS_MAX + 1));
+    put_member(CAIRN_CLUSTER_MEMBERS_MAX + 2, 1, 20003);
+    assert_true(!is_member(5) && is_member(4) && is_member(6) && is_member(CAIRN_CLUSTER_MEMBERS_MAX + 2));
+    m.node = CAIRN_CLUSTER_MEMBERS_MAX + 3;
+    assert_int_equal(cairn_cluster_records_put_member(&source, &m, 20004), CAIRN_E_LIMIT);
 }
 
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)

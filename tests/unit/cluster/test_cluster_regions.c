@@ -264,6 +264,53 @@ static void members_fetch_what_they_are_told_of(void **state)
     assert_int_equal(cairn_cluster_region_note(w->nodes[k].c, 14), 0);
 }
 
+static const char *text_of(const json_t *status, const char *name)
+{
+    const char *text = json_string_value(json_object_get(status, name));
+
+    return text != NULL ? text : "";
+}
+
+static json_t *status_of(const struct node *n)
+{
+    json_t *status = json_object();
+
+    cairn_cluster_desc.status(n->ctx, status);
+    return status;
+}
+
+/* When the table of pins is full, people are told so, until a sweep has let some go. */
+static void who_can_pin_no_more_says_so(void **state)
+{
+    struct world *w = *state;
+    struct node *n = &w->nodes[0];
+    json_t *status;
+
+    expect_leases(w);
+    for (uint64_t id = 1; id <= REGIONS_MAX; id++)
+        assert_int_equal(cairn_cluster_region_note(n->c, id), 0);
+    assert_int_equal(cairn_cluster_region_note(n->c, 7), 0);
+    status = status_of(n);
+    assert_string_equal(text_of(status, "problem"), "");
+    json_decref(status);
+
+    assert_int_equal(cairn_cluster_region_note(n->c, REGIONS_MAX + 1), CAIRN_E_BUSY);
+    status = status_of(n);
+    assert_string_equal(text_of(status, "health"), "degraded");
+    assert_non_null(strstr(text_of(status, "problem"), "next sweep"));
+    assert_int_equal(json_integer_value(json_object_get(status, "regions_pinned")), REGIONS_MAX);
+    assert_int_equal(json_integer_value(json_object_get(status, "regions_refused")), 1);
+    json_decref(status);
+
+    cairn_cluster_region_named(n->c, 5);
+    cairn_cluster_sweep_begin(n->c);
+    status = status_of(n);
+    assert_string_equal(text_of(status, "problem"), "");
+    assert_int_equal(json_integer_value(json_object_get(status, "regions_pinned")), REGIONS_MAX - 1);
+    json_decref(status);
+    assert_int_equal(cairn_cluster_region_note(n->c, REGIONS_MAX + 1), 0);
+}
+
 /* A slot of two replicas: it is led from node lead, member is in sync, third is neither. */
 struct trio {
     uint32_t slot, lead, member, third;
@@ -555,6 +602,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_stranger_is_not_believed_that_a_region_is_gone, setup, teardown),
         cmocka_unit_test_setup_teardown(a_damaged_region_is_replaced, setup, teardown),
         cmocka_unit_test_setup_teardown(regions_of_copies_keep_their_rate, setup, teardown),
+        cmocka_unit_test_setup_teardown(who_can_pin_no_more_says_so, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

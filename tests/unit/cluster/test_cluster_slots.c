@@ -16,6 +16,34 @@ static void what_is_put_is_everywhere(void **state)
         expect_records(w, 1, i, 300);
 }
 
+/* Of @kind, in @state; NULL: in any. */
+static uint32_t machines(struct world *w, uint64_t node, const char *kind, const char *state)
+{
+    struct cairn_sm_census rows[64];
+    uint32_t n = cairn_sm_set_census(&w->nodes[node].kv.loop.machines, rows, ARRAY_SIZE(rows)), count = 0;
+
+    for (uint32_t i = 0; i < n; i++) {
+        for (uint32_t k = 0; k < rows[i].kind->nstates && strcmp(rows[i].kind->name, kind) == 0; k++)
+            count += state == NULL || strcmp(rows[i].kind->states[k].name, state) == 0 ? rows[i].count[k] : 0;
+    }
+    return count;
+}
+
+/* While the target makes a copy durable its source has no view any more, so others may have one. */
+static void expect_no_view_at_the_end(struct world *w)
+{
+    bool seen = false;
+
+    for (int i = 0; machines(w, 1, "slot-copy", NULL) > 0 || !seen; i++) {
+        assert_true(i < TURNS_MAX);
+        turn(w);
+        if (machines(w, 1, "slot-copy", "END") == 0)
+            continue;
+        seen = true;
+        assert_int_equal(machines(w, 1, "store-view", NULL), machines(w, 1, "store-view", "CLOSE"));
+    }
+}
+
 /* A node that has nothing, and a leader whose log does not begin at the beginning: records and sessions come by a
  * copy. */
 static void a_new_node_gets_a_copy(void **state)
@@ -34,6 +62,8 @@ static void a_new_node_gets_a_copy(void **state)
     w->rec.epoch++;
     w->rec.replicas[w->rec.nreplicas++] = 3;
     publish(w);
+    expect_no_view_at_the_end(w);
+    assert_int_equal(kv_node_number(&w->nodes[3].kv, "synced_ops"), 0); /* it had nothing that a mark would be for */
     fill(w, 1, 700, 100);
     expect_active(w, 1, 3);
     fill(w, 1, 800, 10);

@@ -148,6 +148,55 @@ static void a_silent_node_is_replaced(void **state)
     assert_true(cairn_slot_insync(record_of(w, slot), old) < 0);
 }
 
+static enum cairn_wire_member_state state_of(struct world *w, const struct node *n)
+{
+    struct node *co = serving(w);
+
+    return co != NULL ? cairn_members_find(&co->co.members, n->id)->state : CAIRN_WIRE_MEMBER_UP;
+}
+
+/* Its silence is counted on by the next coordinator: it is lost at most an eighth of lost_after, and the time of an
+ * election, later than with the first; and not before its time. */
+static void silence_survives_a_change_of_coordinator(void **state)
+{
+    enum { LOST_AFTER_MS = 20000, CHANGE_AT_MS = 16000, ELECTION_MS = 6000 };
+    struct world *w = *state;
+    struct node *co = begin(w), *n = other_than(w, co), *next = other_than(w, n);
+    uint64_t ms = 0;
+
+    n->beats = false;
+    sim_map_cut(n->store, true); /* it does not stand for election */
+    for (; ms < CHANGE_AT_MS; ms += 100)
+        world_run_ms(w, 100);
+    assert_int_equal(state_of(w, n), CAIRN_WIRE_MEMBER_SILENT);
+    sim_map_cut(co->store, true); /* and its node, who is asked nothing more */
+    co->beats = false;
+    for (; state_of(w, n) != CAIRN_WIRE_MEMBER_LOST; ms += 100) {
+        world_run_ms(w, 100);
+        assert_true(ms <= LOST_AFTER_MS + LOST_AFTER_MS / 8 + ELECTION_MS);
+    }
+    assert_true(ms >= LOST_AFTER_MS);
+    assert_ptr_equal(serving(w), next);
+    assert_int_not_equal(state_of(w, co), CAIRN_WIRE_MEMBER_LOST); /* which was silent for less */
+}
+
+/* Who is heard was not silent before. */
+static void silence_that_ended_does_not_count(void **state)
+{
+    struct world *w = *state;
+    struct node *co = begin(w), *n = other_than(w, co);
+
+    n->beats = false;
+    world_run_ms(w, 15000);
+    n->beats = true;
+    world_run_ms(w, 3000);
+    assert_int_equal(state_of(w, n), CAIRN_WIRE_MEMBER_UP);
+    n->beats = false;
+    sim_map_cut(co->store, true);
+    world_run_ms(w, 15000);
+    assert_int_equal(state_of(w, n), CAIRN_WIRE_MEMBER_SILENT);
+}
+
 static uint64_t moved_ms(struct world *w, uint32_t slot, uint64_t from)
 {
     uint64_t ms = 0;
@@ -326,6 +375,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_class_is_made_once, setup, teardown),
         cmocka_unit_test_setup_teardown(proposals_get_their_verdict, setup, teardown),
         cmocka_unit_test_setup_teardown(a_silent_node_is_replaced, setup, teardown),
+        cmocka_unit_test_setup_teardown(silence_survives_a_change_of_coordinator, setup, teardown),
+        cmocka_unit_test_setup_teardown(silence_that_ended_does_not_count, setup, teardown),
         cmocka_unit_test_setup_teardown(a_name_is_given_to_one, setup, teardown),
         cmocka_unit_test_setup_teardown(what_a_dead_coordinator_led_waits_for_no_lease, setup, teardown),
         cmocka_unit_test_setup_teardown(a_coordinator_that_resigned_keeps_what_it_leads, setup, teardown),

@@ -280,6 +280,45 @@ static void moves_wait_for_no_tick(void **state)
     assert_true(co->co.coord.moves_done - done > 2 * BOUND * STEPS * STEP_MS / CAIRN_COORDINATOR_TICK_MS);
 }
 
+/* A newcomer that falls silent gives the places of its moves back as soon as nobody counts on it, and gets none while it
+ * is away; another's moves begin there. */
+static void a_silent_target_keeps_no_place(void **state)
+{
+    struct world *w = *state;
+    struct wish x = { 0 };
+    struct node *co = some(w, 3);
+
+    for (int i = 0; i < NODES; i++)
+        w->nodes[i].conf.moves_max = w->nodes[i].conf.moves_per_node_max = 4;
+    assert_int_equal(create_class(w, 2, &x), 0);
+    settle(w);
+    w->nodes[3].beats = true;
+    while (co->co.coord.moving < 4)
+        world_run_ms(w, 100);
+    w->nodes[3].beats = false;
+    w->nodes[4].beats = true;
+    world_run_ms(w, 8000);
+    assert_string_equal(state_of(w, 4), "away");
+    assert_int_equal(co->co.coord.moves_given_up, 4);
+    assert_in_range(holds(w, 5, 2), 100, NSLOTS);
+}
+
+/* What a loss makes necessary is begun as soon as it is known. */
+static void a_loss_is_made_good_at_once(void **state)
+{
+    struct world *w = *state;
+    struct wish x = { 0 };
+    struct node *co = some(w, 4), *lost = co->id == 3 ? &w->nodes[3] : &w->nodes[2];
+
+    assert_int_equal(create_class(w, 2, &x), 0);
+    settle(w);
+    lost->beats = false;
+    while (strcmp(state_of(w, lost->id), "lost") != 0)
+        world_run_ms(w, 10);
+    world_run_ms(w, 200);
+    assert_true(co->co.coord.moves_done > 0);
+}
+
 static void who_is_drained_ends_with_nothing(void **state)
 {
     struct world *w = *state;
@@ -463,6 +502,115 @@ static void who_comes_back_with_nothing_is_another(void **state)
     assert_int_equal(co->co.counts.degraded, 0);
 }
 
+/* ---- members that nobody misses ---- */
+
+static uint32_t entries;
+
+static void on_counted(struct cairn_map_op *op)
+{
+    struct cairn_map_read *r = CONTAINER_OF(op, struct cairn_map_read, op);
+
+    assert_int_equal(op->rc, 0);
+    entries = r->table.n;
+    cairn_map_table_fini(&r->table);
+}
+
+/* Members as the map has them. */
+static uint32_t stored_members(struct world *w)
+{
+    struct cairn_map_read r = { .op = { .done = on_counted }, .prefix = CAIRN_CLUSTER_KEY_MEMBERS };
+
+    entries = UINT32_MAX;
+    cairn_map_store_read(w->watcher, &r);
+    while (entries == UINT32_MAX)
+        world_run_ms(w, 100);
+    return entries;
+}
+
+/* Nodes that get no slots register once, and are not heard of again; what the last one was told. */
+static int visit(struct world *w, uint64_t first, uint32_t n)
+{
+    struct wish *all_of = calloc(n, sizeof(*all_of));
+    char name[16];
+    int rc;
+
+    for (uint32_t i = 0; i < n; i++) {
+        struct wish *x = &all_of[i];
+
+        snprintf(name, sizeof(name), "v%u", (unsigned)(first + i));
+        wish_begin(x);
+        x->ask.p = (struct cairn_coord_process){ .node = first + i, .disk_id = first + i, .process = 1 };
+        x->ask.self = (struct cairn_wire_member){ .node = first + i, .name = name, .zone = "", .host = "" };
+        cairn_coordinator_register(&serving(w)->co, &x->ask);
+    }
+    while (!all_of[n - 1].over) /* in order */
+        world_run_ms(w, 100);
+    rc = all_of[n - 1].ask.rc;
+    free(all_of);
+    return rc;
+}
+
+/* Each wiped disk is another node, and its old entry stays: when there are as many as a map may have, one that is gone for
+ * good makes room, though the answer of the store be lost; none that is there, or only away, or that a slot names. */
+static void who_is_gone_for_good_makes_room(void **state)
+{
+    enum { FIRST = 100, LATE = FIRST + CAIRN_CLUSTER_MEMBERS_MAX };
+    struct world *w = *state;
+    struct wish x = { 0 };
+    struct node *co;
+    uint64_t inc;
+
+    for (int i = 0; i < NODES; i++)
+        w->nodes[i].conf.moves_max = 1; /* so what is lost is named for long */
+    co = some(w, 4);
+    assert_int_equal(create_class(w, 2, &x), 0);
+    settle(w);
+    assert_int_equal(visit(w, FIRST, CAIRN_CLUSTER_MEMBERS_MAX - co->co.members.n), 0);
+    assert_int_equal(visit(w, LATE, 1), CAIRN_E_LIMIT); /* they have just been here */
+    w->nodes[co->id == 3 ? 1 : 2].beats = false;
+    world_run_ms(w, 24000);
+    assert_string_equal(state_of(w, co->id == 3 ? 2 : 3), "lost");
+    inc = co->co.coord.last_inc;
+    sim_map_lose(co->store, 0, 1);
+    assert_int_equal(visit(w, LATE, 1), 0);
+    assert_int_equal(visit(w, LATE, 1), 0); /* it was not forgotten at once */
+    assert_int_equal(co->co.coord.last_inc, inc + 1);
+    assert_int_equal(stored_members(w), CAIRN_CLUSTER_MEMBERS_MAX);
+    sim_map_cut(co->store, true); /* another reads what is there */
+    world_run_ms(w, 8000);
+    co = await_coordinator(w);
+    assert_int_equal(co->co.members.n, CAIRN_CLUSTER_MEMBERS_MAX);
+    assert_int_equal(co->co.coord.last_inc, inc + 1);
+    for (int i = 0; i < 4; i++)
+        assert_non_null(cairn_members_find(&co->co.members, w->nodes[i].id));
+}
+
+/* Or after a day, whether there is room or not. */
+static void who_is_gone_for_a_day_is_forgotten(void **state)
+{
+    struct world *w = *state;
+    struct node *co = some(w, 3), *gone = co->id == 3 ? &w->nodes[1] : &w->nodes[2];
+
+    w->turn = NULL; /* there are no slots */
+    visit(w, 9, 1);
+    gone->beats = false;
+    world_run_ms(w, CAIRN_COORDINATOR_FORGET_S * UINT64_C(1000) - 60000);
+    assert_int_equal(co->co.members.n, 4);
+    assert_string_equal(state_of(w, gone->id), "lost");
+    world_run_ms(w, 120000);
+    assert_int_equal(co->co.members.n, 3);
+    assert_null(cairn_members_find(&co->co.members, gone->id));
+    assert_non_null(cairn_members_find(&co->co.members, 9)); /* the newest incarnation is counted on from */
+    assert_int_equal(stored_members(w), 3);
+    node_restart(gone);
+    gone->beats = true;
+    world_run_ms(w, 2000);
+    assert_string_equal(state_of(w, gone->id), "up");
+    assert_int_equal(gone->inc, 5);
+    world_run_ms(w, 2000);
+    assert_int_equal(stored_members(w), 3); /* now it is not the newest any more */
+}
+
 /* Fewer nodes than replicas: as many as there can be, and the rest when nodes come. */
 static void too_few_nodes_are_degraded(void **state)
 {
@@ -556,6 +704,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_drain_goes_on, plan_setup, teardown),
         cmocka_unit_test_setup_teardown(who_is_away_holds_up_nothing, plan_setup, teardown),
         cmocka_unit_test_setup_teardown(who_is_lost_is_replaced, plan_setup, teardown),
+        cmocka_unit_test_setup_teardown(who_is_gone_for_good_makes_room, plan_setup, teardown),
+        cmocka_unit_test_setup_teardown(who_is_gone_for_a_day_is_forgotten, plan_setup, teardown),
+        cmocka_unit_test_setup_teardown(a_silent_target_keeps_no_place, plan_setup, teardown),
+        cmocka_unit_test_setup_teardown(a_loss_is_made_good_at_once, plan_setup, teardown),
         cmocka_unit_test_setup_teardown(who_comes_back_with_nothing_is_another, plan_setup, teardown),
         cmocka_unit_test_setup_teardown(too_few_nodes_are_degraded, plan_setup, teardown),
         cmocka_unit_test_setup_teardown(weights_are_honoured, plan_setup, teardown),

@@ -134,6 +134,38 @@ static void an_answered_change_is_in_the_view(void **state)
     }
 }
 
+/* What few want is not sent to everybody: it is in no view, neither read with it nor watched, and read by who asks. */
+static void entries_behind_the_view_are_only_read(void **state)
+{
+    struct fixture *fx = *state;
+    char url[64];
+    const char *endpoints[] = { url_of(url, "http", etcd_port(fx->server)) };
+    struct cairn_map_etcd_conf conf = { .endpoints = endpoints, .nendpoints = 1, .view_end = "r/" };
+    struct cairn_map_write writes[] = { { .key = "b", .value = (const uint8_t *)"1", .value_len = 1 },
+                                        { .key = "r/b", .value = (const uint8_t *)"1", .value_len = 1 } };
+    struct cairn_map_change both = { .writes = writes, .nwrites = 2 };
+    struct cairn_map_health h;
+    uint64_t r;
+
+    must_open(fx, &conf);
+    must_await(fx);
+    assert_int_equal(map_world_put(&fx->w, "a", "1", 0, NULL), 0);
+    assert_int_equal(map_world_put(&fx->w, "r/a", "1", 0, &r), 0);
+    assert_int_equal(map_world_put(&fx->w, "r/a", "2", r, NULL), 0);
+    assert_int_equal(map_world_change(&fx->w, fx->w.store, &both), 0);
+    assert_string_equal(map_world_listed(&fx->w, fx->w.store, ""), "a=1 b=1 ");
+    cairn_map_store_health(fx->w.store, &h);
+    assert_int_equal(h.entries_told, 2);
+    assert_int_equal(h.entries_read, 0);
+    assert_string_equal(map_world_listed_truly(&fx->w, fx->w.store, ""), "a=1 b=1 r/a=2 r/b=1 ");
+    cairn_map_store_close(fx->w.store);
+    must_open(fx, &conf);
+    must_await(fx);
+    cairn_map_store_health(fx->w.store, &h);
+    assert_int_equal(h.entries_read, 2);
+    assert_string_equal(map_world_listed(&fx->w, fx->w.store, ""), "a=1 b=1 ");
+}
+
 static bool has_third(void *arg)
 {
     struct fixture *fx = arg;
@@ -349,6 +381,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_configuration_is_checked, setup, teardown),
         cmocka_unit_test_setup_teardown(a_change_is_sent_once, setup, teardown),
         cmocka_unit_test_setup_teardown(an_answered_change_is_in_the_view, setup, teardown),
+        cmocka_unit_test_setup_teardown(entries_behind_the_view_are_only_read, setup, teardown),
         cmocka_unit_test_setup_teardown(a_restart_is_survived, setup, teardown),
         cmocka_unit_test_setup_teardown(other_endpoints_are_tried, setup, teardown),
         cmocka_unit_test_setup_teardown(another_store_is_noticed, setup, teardown),

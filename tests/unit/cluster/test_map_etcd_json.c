@@ -35,15 +35,20 @@ static void requests_are_what_etcd_takes(void **state)
            "\"failure\":[{\"request_range\":{\"key\":\"L2U=\",\"keys_only\":true}},"
            "{\"request_range\":{\"key\":\"L2Fi\",\"keys_only\":true}},"
            "{\"request_range\":{\"key\":\"L2FiYw==\",\"keys_only\":true}}]}");
-    expect(cairn_etcd_write_range("/", "ab", NULL, 0, false),
+    expect(cairn_etcd_write_range("/", "ab", NULL, NULL, 0, false),
            "{\"key\":\"L2Fi\",\"range_end\":\"L2Fj\",\"limit\":\"256\",\"revision\":\"0\"}");
-    expect(cairn_etcd_write_range("/", "a\xff", "ab", 3, true),
+    expect(cairn_etcd_write_range("/", "a\xff", NULL, "ab", 3, true),
            "{\"key\":\"L2FiAA==\",\"range_end\":\"L2I=\",\"limit\":\"1\",\"revision\":\"3\",\"keys_only\":true}");
+    expect(cairn_etcd_write_range("/", "", "b/", "ab", 3, false),
+           "{\"key\":\"L2FiAA==\",\"range_end\":\"L2Iv\",\"limit\":\"256\",\"revision\":\"3\"}");
     expect(cairn_etcd_write_lease(&l), "{\"TTL\":\"3\"}");
     l.verb = CAIRN_MAP_KEEP;
     expect(cairn_etcd_write_lease(&l), "{\"ID\":\"7\"}");
-    expect(cairn_etcd_write_watch("/c/", 8), "{\"create_request\":{\"key\":\"L2Mv\",\"range_end\":\"L2Mw\","
+    expect(cairn_etcd_write_watch("/c/", NULL, 8), "{\"create_request\":{\"key\":\"L2Mv\",\"range_end\":\"L2Mw\","
                                              "\"start_revision\":\"8\",\"progress_notify\":true}}");
+    expect(cairn_etcd_write_watch("/c/", "b/", 8),
+           "{\"create_request\":{\"key\":\"L2Mv\",\"range_end\":\"L2MvYi8=\","
+           "\"start_revision\":\"8\",\"progress_notify\":true}}");
 }
 
 /* What the encoder makes of any bytes, the decoder makes again of it. */

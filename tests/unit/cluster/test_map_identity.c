@@ -58,10 +58,11 @@ static void what_cannot_be_understood_is_refused(void **state)
         const char *value;
         int rc;
     } cases[] = {
-        { "2 " OURS, CAIRN_E_FORMAT },
+        { "3 " OURS, CAIRN_E_FORMAT },
+        { "1 " OURS, CAIRN_E_FORMAT },
         { "17 and whatever else there will be", CAIRN_E_FORMAT },
-        { "1 " OURS "0", CAIRN_E_CORRUPT },
-        { "1 0123456789abcdef0123456789ABCDEF", CAIRN_E_CORRUPT },
+        { "2 " OURS "0", CAIRN_E_CORRUPT },
+        { "2 0123456789abcdef0123456789ABCDEF", CAIRN_E_CORRUPT },
         { "1" OURS, CAIRN_E_FORMAT }, /* a number, and a great one */
         { "0 " OURS, CAIRN_E_CORRUPT },
         { "-1 " OURS, CAIRN_E_CORRUPT },

@@ -183,6 +183,7 @@ static bool valid(struct cairn_replica *r)
 
 static const struct cairn_replica_ops replica_ops = { .log_append = no_append,
                                                       .log_sync = no_sync,
+                                                      .log_write = no_sync,
                                                       .log_get = got,
                                                       .send = no_send,
                                                       .propose = no_propose,

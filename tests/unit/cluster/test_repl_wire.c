@@ -540,6 +540,8 @@ static void a_heartbeat_is_granted(void **state)
                                         .term = 89,
                                         .granted = true,
                                         .wants_register = true,
+                                        .ahead = true,
+                                        .upto = 902,
                                         .page = { 901, true, slots, members, 2, 2 } };
     struct cairn_wire_heartbeat beat = { .who = { 7, 30 }, .number = 55, .revision = 900, .term = 88 }, got_beat;
     struct cairn_wire_grant got;
@@ -558,7 +560,7 @@ static void a_heartbeat_is_granted(void **state)
 #define GET() cairn_wire_grant_get(w, &e->got, &got, &e->err)
     assert_int_equal(GET(), 0);
     assert_true(cairn_who_is(got.who, g.who) && got.number == 55 && got.term == 89 && got.granted &&
-                got.wants_register);
+                got.wants_register && got.upto == 902 && got.ahead);
     assert_true(got.page.revision == 901 && got.page.more && got.page.nslots == 2 && got.page.nmembers == 2);
     assert_true(got.page.slots[1].slot == 9 && got.page.slots[1].rec.epoch == 12);
     assert_string_equal(got.page.members[1].zone, "rack 2");
@@ -568,6 +570,9 @@ static void a_heartbeat_is_granted(void **state)
     assert_string_equal(got.page.members[1].addresses[1], "ofi://x");
     assert_true(got.page.members[0].inc == 30 && got.page.members[0].weight == 100);
     assert_int_equal(got.page.members[1].state, CAIRN_WIRE_MEMBER_DRAINING);
+    w->upto = 900;
+    REFUSED(e, CAIRN_E_INVAL, "GRANT: its page goes beyond the map", GET());
+    w->upto = 901;
     w->records->members[0]->state = (Cairn__Wire__MemberState)6;
     REFUSED(e, CAIRN_E_INVAL, "n7 is in an unknown state", GET());
     w->records->members[0]->state = CAIRN__WIRE__MEMBER_STATE__MEMBER_UP;
@@ -598,6 +603,7 @@ static void the_largest_fit_into_a_frame(void **state)
     struct cairn_coord_process got;
     struct cairn_wire_grant g = { .who = { UINT64_MAX, UINT64_MAX },
                                   .number = UINT64_MAX,
+                                  .upto = UINT64_MAX,
                                   .page = { UINT64_MAX, true, slots, members, CAIRN_WIRE_PAGE_SLOTS_MAX,
                                             CAIRN_WIRE_PAGE_MEMBERS_MAX } };
     struct ends *e = *state;

@@ -31,6 +31,7 @@ struct fixture {
     struct cairn_slot_disk *disk;
     struct model model[SLOTS];
     uint32_t asked[SLOTS], synced[SLOTS];
+    struct cairn_at written[SLOTS];
     int rc;
     uint64_t random;
     uint8_t *body;
@@ -50,6 +51,32 @@ static void on_synced(void *arg, uint32_t slot, int rc)
     fx->rc = rc;
 }
 
+/* Another process that starts now finds it, though nothing was synced. */
+static void on_written(void *arg, uint32_t slot, struct cairn_at end, int rc)
+{
+    struct fixture *fx = arg;
+    struct cairn_slot_disk *other;
+    char copy[SCRATCH_MAX], cmd[2 * SCRATCH_MAX + 32];
+    struct cairn_slot_disk_conf conf = { .dir = copy,
+                                         .loops = fx->loops,
+                                         .nloops = LOOPS,
+                                         .nslots = SLOTS,
+                                         .segment_bytes = SEGMENT,
+                                         .queue_bytes = 8 << 20 };
+    struct cairn_err err = { 0 };
+
+    fx->rc = rc;
+    fx->written[slot] = end;
+    scratch_new(copy);
+    snprintf(cmd, sizeof(cmd), "cp %s/seg-* %s/", fx->dir, copy);
+    assert_int_equal(system(cmd), 0);
+    assert_int_equal(cairn_slot_disk_open(&conf, &other, &err), 0);
+    assert_true(cairn_slot_disk_end(other, slot) >= end.pos);
+    assert_true(cairn_at_is(cairn_slot_disk_get(other, slot, end.pos)->at, end));
+    cairn_slot_disk_close(other);
+    scratch_remove(copy);
+}
+
 static int disk_open(struct fixture *fx)
 {
     struct cairn_slot_disk_conf conf = { .dir = fx->dir,
@@ -59,6 +86,7 @@ static int disk_open(struct fixture *fx)
                                          .segment_bytes = SEGMENT,
                                          .queue_bytes = 8 << 20,
                                          .synced = on_synced,
+                                         .written = on_written,
                                          .arg = fx };
     struct cairn_err err = { 0 };
 
@@ -185,6 +213,40 @@ static void a_start_finds_every_log_as_it_was(void **state)
     check(fx);
     again(fx);
     again(fx);
+}
+
+/* Who asks is told when what he has appended survives the process; also when that was so already. */
+static void what_is_written_survives_the_process(void **state)
+{
+    struct fixture *fx = *state;
+    struct cairn_slot_disk_stats before, after;
+
+    cairn_slot_disk_stats(fx->disk, &before);
+    for (uint32_t i = 0; i < 40; i++) {
+        uint32_t slot = i % 3;
+
+        append(fx, slot, 1 + (uint32_t)dice(fx, 3000));
+        if (i % 2 == 0)
+            cairn_slot_disk_tell_written(fx->disk, slot);
+        if (i % 5 == 0)
+            turn(fx);
+        if (i % 7 == 0) { /* under way */
+            append(fx, slot, 10);
+            turn(fx);
+            cairn_slot_disk_tell_written(fx->disk, slot);
+        }
+    }
+    for (uint32_t slot = 0; slot < 3; slot++) {
+        for (int k = 0; k < 2; k++) {
+            fx->written[slot] = (struct cairn_at){ 0 };
+            cairn_slot_disk_tell_written(fx->disk, slot);
+            while (fx->written[slot].pos < cairn_slot_disk_end(fx->disk, slot))
+                turn(fx);
+        }
+    }
+    assert_int_equal(fx->rc, 0);
+    cairn_slot_disk_stats(fx->disk, &after);
+    assert_int_equal(after.syncs, before.syncs);
 }
 
 /* Entries that are cut, and others in their place; logs trimmed and begun anew; all through many starts. */
@@ -519,14 +581,14 @@ static void append_until_full(struct fixture *fx)
         uint32_t slot = (uint32_t)dice(fx, SLOTS);
 
         assert_true(i < 100000);
-        if (cairn_slot_disk_has_room(fx->disk, slot % LOOPS, FULL_LEN))
+        if (cairn_slot_disk_take_room(fx->disk, slot % LOOPS, 1, FULL_LEN))
             append(fx, slot, FULL_LEN);
         turn(fx);
     }
 }
 
-/* Begins anew on a small disk, most of which is somebody else's, and appends until the log has no room. */
-static void fill(struct fixture *fx)
+/* Begins anew on a small disk, most of which is somebody else's. */
+static void small_disk(struct fixture *fx)
 {
     char size[32];
 
@@ -540,38 +602,94 @@ static void fill(struct fixture *fx)
     }
     other_file(fx, SMALL_BYTES - 2 * SEGMENT);
     disk_open(fx);
-    append_until_full(fx);
-    assert_false(cairn_slot_disk_has_room(fx->disk, 0, 1));
-    assert_false(cairn_slot_disk_has_room(fx->disk, 1, 1));
 }
 
-/* Nobody makes room on the disk: what is trimmed does. What was taken before is on disk meanwhile, and answered. */
+/* And appends until the log has no room. */
+static void fill(struct fixture *fx)
+{
+    small_disk(fx);
+    append_until_full(fx);
+    assert_false(cairn_slot_disk_take_room(fx->disk, 0, 1, 1));
+    assert_false(cairn_slot_disk_take_room(fx->disk, 1, 1, 1));
+}
+
+/* What was taken is on disk, and answered, though nobody makes room; and what is trimmed makes it. */
+static void come_free(struct fixture *fx)
+{
+    settle(fx);
+    assert_int_equal(fx->rc, 0);
+    assert_true(cairn_slot_disk_is_full(fx->disk));
+    for (uint32_t slot = 0; slot < SLOTS; slot++)
+        trim_all(fx, slot);
+    while (cairn_slot_disk_is_full(fx->disk)) {
+        for (uint32_t w = 0; w < LOOPS; w++)
+            cairn_slot_disk_tidy(fx->disk, w);
+        turn(fx);
+    }
+}
+
 static void a_full_log_comes_free_again(void **state)
 {
     struct fixture *fx = *state;
 
     fill(fx);
     for (int round = 0; round < 4; round++) {
-        settle(fx);
-        assert_int_equal(fx->rc, 0);
-        assert_true(cairn_slot_disk_is_full(fx->disk));
-        for (uint32_t slot = 0; slot < SLOTS; slot++)
-            trim_all(fx, slot);
-        while (cairn_slot_disk_is_full(fx->disk)) {
-            for (uint32_t w = 0; w < LOOPS; w++)
-                cairn_slot_disk_tidy(fx->disk, w);
-            turn(fx);
-        }
+        come_free(fx);
         append_until_full(fx);
     }
     other_file(fx, 0);
     again(fx);
 }
 
-/* More than what is kept free for what was taken already, by callers that do not ask whether there is room. */
+/* All workers ask before any of what they append is on its way, for as much as may be: nobody uses what is kept for
+ * those that do not ask. */
+static void all_at_once_leave_what_is_kept(void **state)
+{
+    struct fixture *fx = *state;
+
+    small_disk(fx);
+    for (int round = 0; round < 6; round++) {
+        uint32_t len = round % 2 == 0 ? CAIRN_ENTRY_BODY_BYTES_MAX : 1 + (uint32_t)dice(fx, CAIRN_ENTRY_BODY_BYTES_MAX);
+
+        while (!cairn_slot_disk_is_full(fx->disk)) {
+            bool has_room[LOOPS];
+
+            for (uint32_t w = 0; w < LOOPS; w++)
+                has_room[w] = cairn_slot_disk_take_room(fx->disk, w, 1, len);
+            for (uint32_t w = 0; w < LOOPS; w++) {
+                if (has_room[w])
+                    append(fx, w, len);
+            }
+            turn(fx);
+        }
+        come_free(fx);
+    }
+    other_file(fx, 0);
+    again(fx);
+}
+
+/* What was taken and not used is there for others in the next turn. */
+static void what_is_not_used_is_given_back(void **state)
+{
+    struct fixture *fx = *state;
+    bool taken = true;
+
+    small_disk(fx);
+    for (int i = 0; i < 10 && taken; i++)
+        taken = cairn_slot_disk_take_room(fx->disk, 0, 1, CAIRN_ENTRY_BODY_BYTES_MAX);
+    assert_false(taken);
+    assert_false(cairn_slot_disk_take_room(fx->disk, 1, 1, CAIRN_ENTRY_BODY_BYTES_MAX));
+    turn(fx);
+    assert_true(cairn_slot_disk_take_room(fx->disk, 1, 1, CAIRN_ENTRY_BODY_BYTES_MAX));
+    append(fx, 1, CAIRN_ENTRY_BODY_BYTES_MAX);
+    other_file(fx, 0);
+    again(fx);
+}
+
+/* More of each worker than what is kept free for callers that do not ask whether there is room. */
 static void overfill(struct fixture *fx)
 {
-    for (int i = 0; i < SEGMENT / FULL_LEN; i++)
+    for (int i = 0; i < LOOPS * SEGMENT / FULL_LEN; i++)
         append(fx, (uint32_t)i % SLOTS, FULL_LEN);
 }
 
@@ -628,6 +746,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_start_finds_every_log_as_it_was, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_written_survives_the_process, setup, teardown),
         cmocka_unit_test_setup_teardown(random_changes_survive_starts, setup, teardown),
         cmocka_unit_test_setup_teardown(what_may_wait_is_written_with_others, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_trimmed_is_given_back, setup, teardown),
@@ -637,6 +756,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_log_that_is_gone_is_missed, setup, teardown),
         cmocka_unit_test_setup_teardown(a_full_queue_refuses, setup, teardown),
         cmocka_unit_test_setup_teardown(a_full_log_comes_free_again, setup, teardown),
+        cmocka_unit_test_setup_teardown(all_at_once_leave_what_is_kept, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_not_used_is_given_back, setup, teardown),
         cmocka_unit_test_setup_teardown(a_full_disk_is_waited_for, setup, teardown),
         cmocka_unit_test_setup_teardown(a_stop_does_not_wait_for_room, setup, teardown),
     };

@@ -445,6 +445,75 @@ static void news_are_told_so_often_and_no_more(void **state)
     assert_int_equal(f->s.nnews, 0);
 }
 
+static uint32_t words_told(struct fixture *f, uint64_t ms, uint64_t version)
+{
+    static struct cairn_swim_msg m;
+    uint32_t told = 0;
+
+    for (uint64_t i = 0; i < ms; i++) {
+        for (uint32_t k = 0; k < f->out.nsends; k++) {
+            assert_true(cairn_swim_decode(f->out.sends[k].bytes, f->out.sends[k].len, &m));
+            told += m.kind == CAIRN_SWIM_GOSSIP && m.word.node == 7 && m.word.version == version;
+        }
+        f->now_ms++;
+        step(f, &(struct cairn_swim_in){ .type = CAIRN_SWIM_TICK });
+    }
+    return told;
+}
+
+static void word_is(struct fixture *f, uint64_t version)
+{
+    step(f, &(struct cairn_swim_in){ .type = CAIRN_SWIM_WORD, .word = { 7, version } });
+}
+
+/* A higher version is told in packets of its own, and then goes with what is sent anyway; a lower one is no news. */
+static void a_word_is_told_when_its_version_grows(void **state)
+{
+    struct fixture *f = *state;
+    struct cairn_swim_desc d[3];
+
+    word_is(f, 1); /* there is nobody yet */
+    run(f, 3000);
+    assert_int_equal(f->s.word_left, 0);
+    for (uint32_t i = 0; i < 3; i++) {
+        char name[2] = { (char)('a' + i), 0 };
+
+        describe(&d[i], name, (uint8_t)(2 + i));
+        cairn_swim_assume_alive(&f->s, cairn_swim_dir_put(&f->dir, &d[i]), 10);
+    }
+    word_is(f, 2);
+    assert_int_equal(words_told(f, 450, 2), cairn_swim_conf_default.spread);
+    word_is(f, 2);
+    assert_int_equal(f->s.word_left, 0);
+    word_is(f, 1);
+    assert_int_equal(f->s.word_left, 0);
+}
+
+static void only_a_higher_word_is_heard(void **state)
+{
+    struct fixture *f = *state;
+    struct cairn_swim_msg m = { .kind = CAIRN_SWIM_GOSSIP, .word = { 9, 5 } };
+    uint8_t bytes[CAIRN_SWIM_PACKET_BYTES_MAX];
+    struct cairn_swim_in in = { .type = CAIRN_SWIM_PACKET, .from = 3, .bytes = bytes, .len = CAIRN_SWIM_HEAD_BYTES };
+    struct cairn_le_writer w;
+
+    cairn_swim_write_head(&w, bytes, &m);
+    step(f, &in);
+    assert_int_equal(f->out.heard.node, 9);
+    assert_int_equal(f->out.heard.version, 5);
+    step(f, &(struct cairn_swim_in){ .type = CAIRN_SWIM_TICK });
+    assert_int_equal(f->out.heard.node, 0);
+    word_is(f, 5);
+    step(f, &in);
+    assert_int_equal(f->out.heard.node, 0);
+    word_is(f, 4);
+    step(f, &in);
+    assert_int_equal(f->out.heard.node, 9);
+    in.len--; /* torn */
+    step(f, &in);
+    assert_int_equal(f->out.heard.node, 0);
+}
+
 static void the_dead_are_forgotten(void **state)
 {
     struct fixture *f = *state;
@@ -509,6 +578,8 @@ int main(void)
         test(the_order_of_messages_does_not_matter),
         test(a_round_visits_everyone),
         test(news_are_told_so_often_and_no_more),
+        test(a_word_is_told_when_its_version_grows),
+        test(only_a_higher_word_is_heard),
         test(the_dead_are_forgotten),
         test(a_full_group_has_room_where_the_dead_were),
     };

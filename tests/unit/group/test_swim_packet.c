@@ -25,7 +25,7 @@ static void describe(struct cairn_swim_desc *d, uint32_t i)
 static size_t make(uint8_t *to, uint8_t kind, const struct cairn_swim_update *u, uint32_t n)
 {
     struct cairn_swim_msg m = {
-        .kind = kind, .seq = 9, .about = 77, .incarnation = 5, .epoch = 1, .version = 2, .next = 3
+        .kind = kind, .seq = 9, .about = 77, .incarnation = 5, .word = { 21, 22 }, .epoch = 1, .version = 2, .next = 3
     };
     struct cairn_le_writer w;
 
@@ -56,6 +56,8 @@ static void what_is_written_is_read_back(void **state)
     assert_true(cairn_swim_decode(bytes, n, &m));
     assert_int_equal(m.kind, CAIRN_SWIM_PAGE);
     assert_int_equal(m.about, 77);
+    assert_int_equal(m.word.node, 21);
+    assert_int_equal(m.word.version, 22);
     assert_int_equal(m.next, 3);
     assert_int_equal(m.nupdates, 3);
     assert_int_equal(m.updates[0].load, 12);

@@ -150,6 +150,63 @@ static void flushes_are_shared(void **state)
     free(b);
 }
 
+enum { FLUSHERS = 4, FLUSH_ROUNDS = 10 };
+
+struct flusher {
+    struct cairn_rpc_call call;
+    struct cairn_task again;
+    struct cairn_env *env;
+    uint32_t answered;
+};
+
+static void on_flushed_again(struct cairn_rpc_call *c)
+{
+    struct flusher *f = c->arg;
+
+    assert_int_equal(c->rc, 0);
+    if (++f->answered < FLUSH_ROUNDS)
+        cairn_env_defer(f->env, &f->again);
+}
+
+static void flush_again(void *arg)
+{
+    static const Cairn__Wire__Empty m = CAIRN__WIRE__EMPTY__INIT;
+    struct flusher *f = arg;
+
+    f->call.iface = &cairn_iface_kv;
+    f->call.provider = TARGET;
+    f->call.method = M(FLUSH);
+    f->call.msg = &m.base;
+    f->call.done = on_flushed_again;
+    f->call.arg = f;
+    cairn_rpc_call_start(&f->call);
+}
+
+/* Some who want one after the other each: who is answered asks again when the next has begun, which then is for the
+ * one that came late, alone, and two are made for each round. In the gap behind the shared one they find together. */
+static void flushes_of_several_gather(void **state)
+{
+    struct fixture *fx = *state;
+    static struct flusher all[FLUSHERS];
+    uint32_t answered = 0;
+
+    memset(all, 0, sizeof(all));
+    for (int i = 0; i < FLUSHERS; i++) {
+        all[i].call.dest.rpc = fx->rpc;
+        all[i].env = &fx->loop.env;
+        cairn_task_init(&all[i].again, flush_again, &all[i]);
+        flush_again(&all[i]);
+    }
+    for (int i = 0; i < TURNS_MAX && answered < FLUSHERS * FLUSH_ROUNDS; i++) {
+        cairn_loop_turn(&fx->loop, CAIRN_NS_PER_MS);
+        answered = 0;
+        for (int k = 0; k < FLUSHERS; k++)
+            answered += all[k].answered;
+    }
+    assert_int_equal(answered, FLUSHERS * FLUSH_ROUNDS);
+    assert_in_range(status_number(fx, "flushes"), FLUSH_ROUNDS, FLUSH_ROUNDS + FLUSH_ROUNDS / 2);
+}
+
 /* The pool has no place: whoever waits is told, and the next one is served. */
 static void flush_meets_a_full_pool(void **state)
 {
@@ -261,6 +318,7 @@ int main(void)
         BOTH(others_decide_nothing),
         cmocka_unit_test_setup_teardown(new_data_leaves_room_for_a_log, setup_memory, teardown),
         cmocka_unit_test_setup_teardown(flushes_are_shared, setup_rocksdb, teardown),
+        cmocka_unit_test_setup_teardown(flushes_of_several_gather, setup_rocksdb, teardown),
         cmocka_unit_test_setup_teardown(flush_meets_a_full_pool, setup_rocksdb, teardown),
         cmocka_unit_test_setup_teardown(memory_has_no_disk, setup_memory, teardown),
     };

@@ -99,19 +99,34 @@ static void a_successor_knows_that_a_commit_was_not_done(void **state)
     routed_free(x);
 }
 
-/* Of a number without a session nobody knows but the record. */
-static void of_a_write_once_value_it_is_not_guessed(void **state)
+/* A number without a session stands with the key's record, which a successor has, too. */
+static void of_a_write_once_value_the_record_knows(void **state)
 {
-    struct routed *x = routed_new(3, true);
-    const char *key = key_of(x, 1, 0);
-    struct commit c;
+    static const struct {
+        enum scripted_fault fault;
+        bool another; /* puts the key before the successor is asked */
+        int rc;
+        uint32_t stores;
+    } is[] = {
+        { SCRIPTED_DIE_AFTER, false, 0, 1 },
+        { SCRIPTED_DIE_BEFORE, false, CAIRN_E_BUSY, 0 },
+        { SCRIPTED_DIE_BEFORE, true, CAIRN_E_EXISTS, 1 },
+    };
 
     (void)state;
-    commit_asked(x, &c, key, SCRIPTED_DIE_AFTER, ALWAYS);
-    scripted_cluster_move(x->cluster, c.slot, 2);
-    assert_int_equal(commit_over(x, &c), CAIRN_E_UNKNOWN);
-    assert_int_equal(stores(x, key), 1);
-    routed_free(x);
+    for (uint32_t i = 0; i < ARRAY_SIZE(is); i++) {
+        struct routed *x = routed_new(3, true);
+        const char *key = key_of(x, 1, 0);
+        struct commit c;
+
+        commit_asked(x, &c, key, is[i].fault, ALWAYS);
+        scripted_cluster_move(x->cluster, c.slot, 2);
+        if (is[i].another)
+            scripted_cluster_store(x->cluster, key, strlen(key), "other", 5);
+        assert_int_equal(commit_over(x, &c), is[i].rc);
+        assert_int_equal(stores(x, key), is[i].stores);
+        routed_free(x);
+    }
 }
 
 int main(void)
@@ -120,7 +135,7 @@ int main(void)
         cmocka_unit_test(a_commit_is_answered_once_more),
         cmocka_unit_test(a_successor_knows_what_came_of_a_commit),
         cmocka_unit_test(a_successor_knows_that_a_commit_was_not_done),
-        cmocka_unit_test(of_a_write_once_value_it_is_not_guessed),
+        cmocka_unit_test(of_a_write_once_value_the_record_knows),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

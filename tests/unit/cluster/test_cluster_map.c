@@ -1,0 +1,198 @@
+/* How the map comes to a node: with grants, of other nodes, and of the coordinator when nobody else has it. */
+#include "server/cluster/service/life_internal.h"
+#include "tests/unit/cluster/nodes_world.h"
+
+static struct side_life *life_of(struct world *w, uint32_t i)
+{
+    return w->nodes[i].c->side->life;
+}
+
+static uint64_t learned(struct world *w, uint32_t i)
+{
+    return life_of(w, i)->learned;
+}
+
+static uint32_t coordinator_of(struct world *w)
+{
+    for (int k = 0; k < TURNS_MAX; k++) {
+        for (uint32_t i = 0; i < NODES; i++) {
+            if (w->nodes[i].up && cairn_coordinator_is_serving(w->nodes[i].c->coordinator))
+                return i;
+        }
+        turn(w);
+    }
+    fail_msg("nobody coordinates");
+    return 0;
+}
+
+/* Grants of @i bring nothing from now on, as in a cluster so large that others had it all. */
+static void grant_no_pages(struct world *w, uint32_t i)
+{
+    w->nodes[i].c->side->grant_pages.bytes_per_s = 1;
+    atomic_store(&w->nodes[i].c->side->grant_pages.free_ns, UINT64_MAX / 2);
+}
+
+/* A change of the map that concerns nobody: at the coordinator, stored and all. */
+static void change(struct world *w, uint32_t coordinator)
+{
+    struct cairn_coordinator *co = w->nodes[coordinator].c->coordinator;
+    uint64_t before = cairn_cluster_records_revision(w->nodes[coordinator].c->records);
+    struct asked a = { 0 };
+    Cairn__Wire__ClusterDrain msg = CAIRN__WIRE__CLUSTER_DRAIN__INIT;
+    struct cairn_err err = { 0 };
+    struct cairn_rpc_call call = { .dest.rpc = w->nodes[coordinator].kv.rpc,
+                                   .iface = &cairn_iface_cluster,
+                                   .provider = CAIRN_PROVIDER_CLUSTER,
+                                   .method = CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_DRAIN,
+                                   .msg = &msg.base,
+                                   .done = on_asked,
+                                   .err = &err,
+                                   .arg = &a };
+
+    msg.node = w->nodes[coordinator].id + 1;
+    msg.off = true;
+    cairn_rpc_call_start(&call);
+    turns(w, &a.done);
+    assert_int_equal(a.rc, 0);
+    for (int k = 0; cairn_cluster_records_revision(w->nodes[coordinator].c->records) == before; k++) {
+        assert_true(k < TURNS_MAX && co != NULL);
+        turn(w);
+    }
+}
+
+static void expect_learned(struct world *w, uint32_t i, uint64_t revision)
+{
+    for (int k = 0; learned(w, i) < revision; k++) {
+        if (k == TURNS_MAX)
+            fail_msg("node %u has %u of the map, not %u", i, (unsigned)learned(w, i), (unsigned)revision);
+        turn(w);
+    }
+}
+
+static uint64_t revision_at(struct world *w, uint32_t i)
+{
+    return cairn_cluster_records_revision(w->nodes[i].c->records);
+}
+
+/* One that hears of another follower alone has the map of that one. */
+static void the_map_comes_of_another_node(void **state)
+{
+    struct world *w = *state;
+    uint32_t co, a, b;
+
+    create_class(w, 2);
+    expect_leases(w);
+    co = coordinator_of(w);
+    a = (co + 1) % NODES;
+    b = (co + 2) % NODES;
+    grant_no_pages(w, co);
+    w->nodes[b].hears[co] = false;
+    for (int k = 0; k < 100 && atomic_load(&life_of(w, b)->asked_others) == 0; k++) { /* it is patient, not for ever */
+        change(w, co);
+        expect_learned(w, a, revision_at(w, co));
+        expect_learned(w, b, revision_at(w, co));
+    }
+    assert_true(atomic_load(&life_of(w, b)->asked_others) > 0);
+    assert_int_equal(atomic_load(&life_of(w, b)->lies), 0);
+    expect_leases(w);
+}
+
+/* M1: a grant that brings nothing is no lease before the map came in another way; here of the coordinator, since there
+ * is no group to hear of others. */
+static void a_grant_waits_for_the_map(void **state)
+{
+    struct world *w = *state;
+    uint32_t co, b;
+
+    create_class(w, 2);
+    expect_leases(w);
+    co = coordinator_of(w);
+    b = (co + 1) % NODES;
+    grant_no_pages(w, co);
+    atomic_store(&w->nodes[co].c->side->peer_pages.free_ns, UINT64_MAX / 2); /* a last resort is served all the same */
+    change(w, co);
+    expect_learned(w, b, revision_at(w, co));
+    assert_true(atomic_load(&life_of(w, b)->asked_coordinator) > 0);
+    assert_int_equal(atomic_load(&life_of(w, b)->asked_others), 0);
+    /* While it cannot be had from anywhere, heartbeats are granted and are no lease. */
+    life_of(w, b)->hearsay.asked = 99; /* it waits for an answer that does not come */
+    life_of(w, b)->lease.until_ns = 0;
+    atomic_store(&w->nodes[b].c->side->lease_until_ns, 0);
+    change(w, co);
+    for (uint64_t beats = life_of(w, b)->beats_sent; life_of(w, b)->beats_sent < beats + 5;)
+        turn(w);
+    assert_true(life_of(w, b)->nwaits > 0);
+    assert_false(side_lease_is_valid(w->nodes[b].c));
+    life_of(w, b)->hearsay.asked = 0;
+    expect_leases(w);
+}
+
+/* One says that it has what there is not: it is asked, not believed, and the others are. */
+static void a_word_of_a_map_that_there_is_not(void **state)
+{
+    struct world *w = *state;
+    uint32_t co, a, b;
+
+    create_class(w, 2);
+    expect_leases(w);
+    co = coordinator_of(w);
+    a = (co + 1) % NODES;
+    b = (co + 2) % NODES;
+    w->nodes[b].hears[a] = false;
+    for (int k = 0; atomic_load(&life_of(w, b)->lies) == 0; k++) {
+        assert_true(k < TURNS_MAX);
+        cairn_gossip_hear(&w->nodes[b].gossip, &(struct cairn_gossip_word){ w->nodes[a].id + 1, UINT64_MAX });
+        turn(w);
+    }
+    change(w, co);
+    expect_learned(w, b, revision_at(w, co));
+    assert_true(revision_at(w, b) < UINT64_MAX);
+    assert_true(life_of(w, b)->hearsay.questions < 100);
+}
+
+static bool has_the_map(struct world *w, uint32_t i, uint32_t coordinator)
+{
+    return learned(w, i) >= revision_at(w, coordinator) && revision_at(w, i) < UINT64_MAX / 2 &&
+           learned(w, i) < UINT64_MAX / 2;
+}
+
+/* What a node has goes beyond the map that there is, and it gives it to others: the coordinator says so, and they fetch
+ * it anew; not from each other. */
+static void a_map_from_the_future_is_dropped(void **state)
+{
+    struct world *w = *state;
+    struct cairn_slot_record rec;
+    uint32_t co, a, b, first = 1 << SLOT_BITS;
+
+    create_class(w, 2);
+    expect_leases(w);
+    co = coordinator_of(w);
+    a = (co + 1) % NODES;
+    b = (co + 2) % NODES;
+    for (int k = 0; !has_the_map(w, b, co) || life_of(w, b)->learning; k++) {
+        assert_true(k < TURNS_MAX);
+        turn(w);
+    }
+    cairn_cluster_records_upto(w->nodes[b].c->records, UINT64_MAX / 2);
+    life_of(w, b)->learned = UINT64_MAX / 2;
+    hearsay_have(&life_of(w, b)->hearsay, UINT64_MAX / 2);
+    cairn_cluster__side_say(w->nodes[b].c);
+    for (int k = 0; life_of(w, b)->no_such == 0 || !has_the_map(w, a, co) || !has_the_map(w, b, co); k++) {
+        assert_true(k < TURNS_MAX);
+        turn(w);
+    }
+    assert_true(cairn_cluster_records_slot(w->nodes[b].c->records, first, &rec));
+    expect_leases(w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(the_map_comes_of_another_node, setup_group, teardown),
+        cmocka_unit_test_setup_teardown(a_grant_waits_for_the_map, setup_long_leases, teardown),
+        cmocka_unit_test_setup_teardown(a_word_of_a_map_that_there_is_not, setup_group, teardown),
+        cmocka_unit_test_setup_teardown(a_map_from_the_future_is_dropped, setup_group, teardown),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

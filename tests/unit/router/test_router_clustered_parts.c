@@ -1,0 +1,311 @@
+/* Values that come in parts, of a namespace that is spread over nodes: the lead of their slot is scripted here. */
+#include "world.h"
+
+static uint8_t value[REGION];
+
+enum { UPLOAD = 77, SLOT = 5, NUMBER = 9 };
+
+/* A cluster of one slot, which is led since @lead (0: from elsewhere). */
+struct cairn_cluster {
+    uint64_t lead;
+    uint32_t puts, asks;
+    int ask_rc;
+};
+static struct cairn_cluster cluster;
+static bool spreads_slowly;
+
+uint32_t cairn_cluster_slots(const struct cairn_cluster *c)
+{
+    (void)c;
+    return 1024;
+}
+
+bool cairn_cluster_slot(const struct cairn_cluster *c, uint32_t replicas, const void *key, size_t len, uint32_t *slot)
+{
+    (void)c;
+    (void)replicas;
+    (void)key;
+    (void)len;
+    *slot = SLOT;
+    return true;
+}
+
+int cairn_cluster_read_begin(const struct cairn_cluster *c, uint32_t slot, uint64_t *token)
+{
+    assert_int_equal(slot, SLOT);
+    *token = c->lead;
+    return c->lead != 0 ? 0 : CAIRN_E_MOVED;
+}
+
+int cairn_cluster_read_end(const struct cairn_cluster *c, uint32_t slot, uint64_t token)
+{
+    (void)slot;
+    return c->lead == token ? 0 : CAIRN_E_BUSY;
+}
+
+/* The caller is on worker @worker's loop, and so are we: its task comes later. */
+static struct cairn_task task;
+static struct cairn_cluster_spread *spreading; /* one that takes its time */
+static struct world *world;
+
+static void run_write(void *arg)
+{
+    struct cairn_cluster_write *w = arg;
+    int rc = 0;
+
+    if (w->op == CAIRN_CLUSTER_ASK) {
+        cluster.asks++;
+        rc = cluster.ask_rc;
+    } else if (cluster.lead == 0 || (w->lead != 0 && w->lead != cluster.lead)) {
+        rc = CAIRN_E_MOVED;
+    } else {
+        cluster.puts++;
+    }
+    w->done(w, rc);
+}
+
+void cairn_cluster_write(struct cairn_cluster_write *w)
+{
+    assert_int_equal(w->slot, SLOT);
+    assert_int_equal(w->number, NUMBER);
+    cairn_task_init(&task, run_write, w);
+    cairn_env_defer(&world->loops[w->worker].env, &task);
+}
+
+int cairn_cluster_region_note(struct cairn_cluster *c, uint64_t id)
+{
+    (void)c;
+    return id != 0 ? 0 : CAIRN_E_INVAL;
+}
+
+void cairn_cluster_region_named(struct cairn_cluster *c, uint64_t id)
+{
+    (void)c;
+    (void)id;
+}
+
+static void run_spread(void *arg)
+{
+    struct cairn_cluster_spread *s = arg;
+
+    s->done(s, 0);
+}
+
+void cairn_cluster_spread(struct cairn_cluster_spread *s)
+{
+    if (spreads_slowly) {
+        spreading = s;
+        return;
+    }
+    cairn_task_init(&task, run_spread, s);
+    cairn_env_defer(&world->loops[s->worker].env, &task);
+}
+
+/* What else the router might ask, and does not here. */
+
+bool cairn_cluster_is_in_sync(const struct cairn_cluster *c, uint32_t slot)
+{
+    (void)slot;
+    return c->lead != 0;
+}
+
+int cairn_cluster_led(const struct cairn_cluster *c, uint32_t first, uint32_t n, struct cairn_cluster_led *led)
+{
+    (void)c;
+    (void)first;
+    (void)n;
+    *led = (struct cairn_cluster_led){ 0 };
+    return CAIRN_E_BUSY;
+}
+
+void cairn_cluster_explain(struct cairn_cluster *c, uint32_t slot, json_t *to)
+{
+    (void)c;
+    (void)slot;
+    (void)to;
+}
+
+void cairn_cluster_named(struct cairn_cluster_named *x)
+{
+    x->done(x->arg, CAIRN_E_BUSY);
+}
+
+void cairn_cluster_sweep_begin(struct cairn_cluster *c)
+{
+    (void)c;
+}
+
+uint32_t cairn_cluster_doom(struct cairn_cluster *c, uint64_t *ids, uint32_t n)
+{
+    (void)c;
+    (void)ids;
+    return n;
+}
+
+void cairn_cluster_spare(struct cairn_cluster *c)
+{
+    (void)c;
+}
+
+/* ---- requests ---- */
+
+static int part(struct world *w, uint32_t number)
+{
+    Cairn__Wire__RouterPart m = CAIRN__WIRE__ROUTER_PART__INIT;
+    Cairn__Wire__BulkDesc bulk = CAIRN__WIRE__BULK_DESC__INIT;
+    uint32_t crcs[64];
+    struct answer a;
+    int rc;
+
+    bulk.key = 1;
+    bulk.len = sizeof(value);
+    bulk.addr = (uintptr_t)value;
+    m.ns = (char *)(uintptr_t)"n";
+    m.key = key_of("k");
+    m.upload = UPLOAD;
+    m.number = number;
+    m.length = sizeof(value);
+    m.bulk = &bulk;
+    m.crcs = crcs;
+    m.n_crcs = crc_of_chunks(value, 0, sizeof(value), crcs);
+    ask_start(w, 0, &a, &root, CAIRN__WIRE__ROUTER_METHOD__ROUTER_PART, &m.base, NULL, 0);
+    rc = ask_wait(w, &a);
+    answer_free(&a);
+    return rc;
+}
+
+struct commit {
+    Cairn__Wire__RouterCommit m;
+    Cairn__Wire__RouterRid rid;
+    struct answer a;
+};
+
+static void commit_start(struct world *w, struct commit *c, uint32_t parts)
+{
+    cairn__wire__router_commit__init(&c->m);
+    cairn__wire__router_rid__init(&c->rid);
+    c->rid.session_epoch = c->rid.session_pos = 1;
+    c->rid.seq = NUMBER;
+    c->m.ns = (char *)(uintptr_t)"n";
+    c->m.key = key_of("k");
+    c->m.upload = UPLOAD;
+    c->m.parts = parts;
+    c->m.length = parts * sizeof(value);
+    c->m.rid = &c->rid;
+    ask_start(w, 1, &c->a, &root, CAIRN__WIRE__ROUTER_METHOD__ROUTER_COMMIT, &c->m.base, NULL, 0);
+}
+
+static int commit_wait(struct world *w, struct commit *c)
+{
+    int rc = ask_wait(w, &c->a);
+
+    answer_free(&c->a);
+    return rc;
+}
+
+static int commit(struct world *w, uint32_t parts)
+{
+    struct commit c;
+
+    commit_start(w, &c, parts);
+    return commit_wait(w, &c);
+}
+
+/* A namespace of this world becomes one that is spread over nodes. */
+static void begin(struct world *w)
+{
+    cluster = (struct cairn_cluster){ .lead = 100, .ask_rc = CAIRN_E_NOTFOUND };
+    world = w;
+    spreads_slowly = false;
+    spreading = NULL;
+    fill(value, sizeof(value), 1);
+    ns_create(w, "n");
+    for (uint32_t i = 0; i < WORKERS; i++) {
+        struct router_ns *ns = router_ns_find(&((struct cairn_router *)w->router)->workers[i], "n");
+
+        ns->clustered = true;
+        ns->replicas = 2;
+    }
+    ((struct cairn_router *)w->router)->conf.cluster = &cluster;
+}
+
+/* ---- stories ---- */
+
+static void who_leads_on_takes_it(void **state)
+{
+    struct world *w = *state;
+
+    begin(w);
+    assert_int_equal(part(w, 0), 0);
+    assert_int_equal(part(w, 1), 0);
+    assert_int_equal(commit(w, 2), 0);
+    assert_int_equal(cluster.puts, 1);
+    assert_int_equal(commit(w, 2), CAIRN_E_INVAL); /* it is used up, and nobody knows the number */
+    assert_int_equal(cluster.asks, 1);
+    assert_int_equal(cluster.puts, 1);
+}
+
+/* Another has led meanwhile, and told whoever asked that there was no COMMIT: so there must not be one. */
+static void a_commit_that_takes_its_time_is_not_done_under_another_lead(void **state)
+{
+    struct world *w = *state;
+    struct commit c;
+
+    begin(w);
+    assert_int_equal(part(w, 0), 0);
+    spreads_slowly = true;
+    commit_start(w, &c, 1);
+    while (spreading == NULL)
+        world_turn(w);
+    cluster.lead = 102;
+    run_spread(spreading);
+    assert_int_equal(commit_wait(w, &c), CAIRN_E_MOVED);
+    assert_int_equal(cluster.puts, 0);
+    spreads_slowly = false;
+    assert_int_equal(commit(w, 1), CAIRN_E_INVAL); /* to the last word */
+    assert_int_equal(cluster.puts, 0);
+}
+
+/* Likewise one that comes late altogether. */
+static void a_commit_that_comes_late_is_not_done_under_another_lead(void **state)
+{
+    struct world *w = *state;
+
+    begin(w);
+    assert_int_equal(part(w, 0), 0);
+    cluster.lead = 102;
+    assert_int_equal(commit(w, 1), CAIRN_E_INVAL);
+    assert_int_equal(cluster.puts, 0);
+    cluster.ask_rc = 0; /* it was, by whoever led */
+    assert_int_equal(commit(w, 1), 0);
+}
+
+/* Parts of two leads do not make a value. */
+static void a_part_that_comes_late_begins_anew(void **state)
+{
+    struct world *w = *state;
+
+    begin(w);
+    assert_int_equal(part(w, 0), 0);
+    cluster.lead = 0;
+    assert_int_equal(part(w, 1), CAIRN_E_MOVED);
+    cluster.lead = 102;
+    assert_int_equal(part(w, 1), 0);
+    assert_int_equal(commit(w, 2), CAIRN_E_INVAL);
+    assert_int_equal(cluster.puts, 0);
+    assert_int_equal(part(w, 0), 0);
+    assert_int_equal(commit(w, 2), 0);
+    assert_int_equal(cluster.puts, 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CASE(who_leads_on_takes_it),
+        CASE(a_commit_that_takes_its_time_is_not_done_under_another_lead),
+        CASE(a_commit_that_comes_late_is_not_done_under_another_lead),
+        CASE(a_part_that_comes_late_begins_anew),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
