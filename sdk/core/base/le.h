@@ -57,11 +57,12 @@ struct cairn_le_reader {
     bool failed;
 };
 
+/** @bytes may be NULL if there are none. */
 static inline struct cairn_le_reader cairn_le_reader(const void *bytes, size_t len)
 {
     const uint8_t *p = bytes;
 
-    return (struct cairn_le_reader){ .at = p, .end = p + len };
+    return (struct cairn_le_reader){ .at = p, .end = len > 0 ? p + len : p };
 }
 
 static inline size_t cairn_le_left(const struct cairn_le_reader *r)
