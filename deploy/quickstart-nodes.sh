@@ -41,10 +41,10 @@ start_etcd() {
 # ---- nodes ----
 
 # at N COMMAND...: as a client of node N.
-at() { local n=$1; shift; CAIRN_WORKSPACE=$base/ws$n "$cairn" --key "$base/cluster.key" "$@"; }
+at() { local n=$1; shift; CAIRN_WORKSPACE=$sockets/ws$n "$cairn" --key "$base/cluster.key" "$@"; }
 
 start_member() {
-    setsid "$build/bin/cairnd" --data "$base/data$1" --workspace "$base/ws$1" --set "node.name=node$1" --set "node.cluster=$cluster_id" \
+    setsid "$build/bin/cairnd" --data "$base/data$1" --workspace "$sockets/ws$1" --set "node.name=node$1" --set "node.cluster=$cluster_id" \
         --set "cluster.zone=host$1" --set "auth.key_file=$base/cluster.key" --set metrics.listen= --set map.store=etcd \
         --set "map.endpoints=$endpoints" --set map.timeout=60s --set "map.tls.ca=$base/etcd.crt" --set "map.tls.cert=$base/etcd.crt" \
         --set "map.tls.key=$base/etcd.key" </dev/null 2>>"$base/node$1.log" &
@@ -154,7 +154,7 @@ nodes_run() {
     step "start an etcd of three members and $members nodes"
     start_etcd
     for ((i = 1; i <= members; i++)); do start_member "$i"; done
-    for ((i = 1; i <= members; i++)); do run at "$i" wait-ready --timeout 60s || fail "node $i did not start; its log follows"; done
+    for ((i = 1; i <= members; i++)); do await_ready "${pids[i]}" "node $i" at "$i"; done
     run at 1 --timeout 60s ns create --replicas 2 quickstart
 
     step "import ${trees[*]} with two replicas, and kill node $victim with SIGKILL in the middle"
@@ -169,7 +169,7 @@ nodes_run() {
     step "start node $victim again, and wait until every slot has all its replicas"
     t=$(now)
     start_member "$victim"
-    run at "$victim" wait-ready --timeout 60s || fail "node $victim did not come back; its log follows"
+    await_ready "${pids[victim]}" "node $victim" at "$victim"
     until_count 300 silent eq 0 || fail "node $victim is not back in the cluster"
     until_count 300 degraded eq 0 || fail "not all slots have all their replicas: $(at 1 status)"
     repaired_s=$(since "$t")
@@ -194,5 +194,14 @@ END
   take-over  $taken_over_s s from SIGKILL until keys that it led are written again
   repair     $repaired_s s from the start of the node until every slot has all its replicas
   time       $total_s s
+  data       removed; nodes and etcd have ended
+
+To go on:
+  deploy/jobs/cairn-local --nodes $members --bin $(printf %q "$build/bin") -- bash
+                          a cluster like this one, as long as that shell runs; in it, for example,
+                          cairn ns create --replicas 2 mine && cairn import mine deploy && cairn top
+                          cairn members --cluster; cairn where mine quickstart; cairn drain --wait node1; cairn map --log
+  deploy/examples/three-nodes/README.md
+                          one that stays, on hosts of its own
 END
 }

@@ -363,6 +363,41 @@ int cairn_machines_async(struct cairn *c, const char *graph, bool trace, char **
     return done != NULL ? machines(c, graph, trace, text, o, done, arg) : CAIRN_E_INVAL;
 }
 
+static int map(struct cairn *c, const struct cairn_map_ask *ask, char **json, const struct cairn_call_options *o,
+               cairn_done_fn *done, void *arg)
+{
+    static const struct cairn_map_ask all = CAIRN_MAP_ASK_INIT;
+    const struct cairn_map_ask *a = ask != NULL ? ask : &all;
+    struct cairn_call *call;
+    int rc = 0;
+
+    if (!CAIRN_REACHES(a, last))
+        rc = cairn__refuse(o, CAIRN_E_INVAL, "ask: start from CAIRN_MAP_ASK_INIT");
+    if (rc == 0)
+        rc = cairn__call_new(c, NULL, o, done, arg, &call);
+    if (rc != 0)
+        return rc;
+    cairn__wire__node_map__init(&call->rq.map);
+    call->rq.map.log = a->log;
+    call->rq.map.people = a->people;
+    call->rq.map.last = a->last;
+    call->out = json;
+    call->answered = text_answered;
+    cairn__call_to(call, &cairn_iface_node, CAIRN_PROVIDER_NODE, NODE_METHOD(MAP));
+    return cairn__call_go(call);
+}
+
+int cairn_map(struct cairn *c, const struct cairn_map_ask *ask, char **json, const struct cairn_call_options *o)
+{
+    return map(c, ask, json, o, NULL, NULL);
+}
+
+int cairn_map_async(struct cairn *c, const struct cairn_map_ask *ask, char **json, const struct cairn_call_options *o,
+                    cairn_done_fn *done, void *arg)
+{
+    return done != NULL ? map(c, ask, json, o, done, arg) : CAIRN_E_INVAL;
+}
+
 static int dump(struct cairn *c, void *arg)
 {
     cairn_sm_set_dump(&c->loop.machines, *(int *)arg);

@@ -238,6 +238,7 @@ struct cairn_call {
     union {
         Cairn__Wire__Empty empty;
         Cairn__Wire__NodeMachines machines;
+        Cairn__Wire__NodeMap map;
         Cairn__Wire__Namespace ns;
         Cairn__Wire__NsName ns_name;
         Cairn__Wire__NsList ns_list;
@@ -424,7 +425,8 @@ int cairn__batch_statuses(struct cairn_call *call, const int32_t *status, size_t
 int cairn__batch_lengths(struct cairn_call *call, const int64_t *lengths, size_t n, const uint32_t *crcs, size_t ncrcs);
 /** Gives @rc to all entries that have no result yet. */
 void cairn__batch_give_up(struct cairn_call *call, int rc);
-/** Starts a batch whose requests @next makes; an empty one is over at once. With @sees_errors, call->answered is set. */
+/** Starts a batch whose requests @next makes; an empty one is over at once. With @sees_errors, call->answered is
+ * set. */
 int cairn__batch_go(struct cairn_call *call, void (*next)(struct cairn_call *call), bool sees_errors);
 /** Refuses bad keys, and values above @value_max, before the start, with the number of the entry. */
 int cairn__batch_check_puts(const struct cairn_call_options *o, const struct cairn_put_item *items, size_t n,

@@ -7,9 +7,9 @@
  * FIND    its node is being chosen; nothing is with anybody.
  * MAP     the map does not name a node for it, or none that can be reached now: it waits for news, or for a moment.
  * NUMBER  a write that waits for a number of its slot's session.
- * ASKED   a request is with the RPC layer, and a session with a node is held for it. Back to FIND at once when the call has another
- *         request, the map a newer record, or a replica no answer that counts. When the map names another node, and this one has not
- *         answered yet, its time is over.
+ * ASKED   a request is with the RPC layer, and a session with a node is held for it. Back to FIND at once when the call
+ *         has another request, the map a newer record, or a replica no answer that counts. When the map names another
+ *         node, and this one has not answered yet, its time is over.
  * PAUSED  a try has ended without an answer: it waits for a newer record, or until its pause is over. Pauses grow.
  * OVER    the call has its answer, or its time is over, or nobody wants it any more. */
 #include "sdk/client/routing_internal.h"

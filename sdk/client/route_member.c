@@ -4,8 +4,9 @@
  *   ABSENT ---> OPEN ---> CLOSING ---> ABSENT        ABSENT may also go to ENDED.
  *
  * ABSENT   there is none.
- * OPEN     it is there for whoever asks; it connects, and connects again, by itself (rpc-session). Without users it waits in line
- *          to be closed: for a new one's sake, for its age, or since the node is now reached by other addresses.
+ * OPEN     it is there for whoever asks; it connects, and connects again, by itself (rpc-session). Without users it
+ *          waits in line to be closed: for a new one's sake, for its age, or since the node is now reached by other
+ *          addresses.
  * CLOSING  it is being closed: nobody uses it.
  * ENDED    the client ends. */
 #include "sdk/client/routing_internal.h"

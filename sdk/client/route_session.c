@@ -5,7 +5,8 @@
  *
  * NONE     the slot's primary knows of none, or of none any more; the next write that comes opens one.
  * OPENING  an OPEN is under way, like any routed call; writes wait.
- * OPEN     numbers are given, by ascending order, so far ahead of the lowest that is still waited for as nodes remember.
+ * OPEN     numbers are given, by ascending order, so far ahead of the lowest that is still waited for as nodes
+ *          remember.
  * ENDED    the client ends. */
 #include "sdk/client/routing_internal.h"
 

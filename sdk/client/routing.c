@@ -1,4 +1,5 @@
-/* What a client has for clustered namespaces, as a whole, and the ways of those who ask several nodes: see routing.h. */
+/* What a client has for clustered namespaces, as a whole, and the ways of those who ask several nodes: see
+ * routing.h. */
 #include "sdk/client/routing_internal.h"
 
 #include "sdk/core/net/host.h"

@@ -6,7 +6,8 @@
 
 enum { CAIRN_RANKS_SEEDS_MAX = 16, CAIRN_RANKS_TIMEOUT_MS = 30000 };
 
-/** What a rank tells all others; both ends are the same build on machines of one kind, as MPI's bytes need it anyway. */
+/** What a rank tells all others; both ends are the same build on machines of one kind, as MPI's bytes need it
+ * anyway. */
 struct cairn_card {
     int32_t rc; /* this rank's failure; @why is for people */
     uint32_t observer;

@@ -73,7 +73,8 @@ static char *get_bytes(const json_t *o, const char *name, size_t *len)
 
 enum kv { KV_FINE, KV_FOREIGN, KV_BAD };
 
-/* *@node: the entry, of an erased one its tombstone; *@name (from malloc): its key behind the prefix, if it has that. */
+/* *@node: the entry, of an erased one its tombstone; *@name (from malloc): its key behind the prefix, if it has
+ * that. */
 static enum kv read_kv(const json_t *kv, const char *prefix, bool erased, struct cairn_map_node **node, char **name)
 {
     struct cairn_map_entry e = { 0 };

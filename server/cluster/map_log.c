@@ -7,7 +7,9 @@
 #include <string.h>
 #include <time.h>
 
-static uint64_t wall_ms(void)
+enum { TRIM_TIMEOUT_MS = 1000 }; /* nothing is lost by a longer log, and who closes waits for it */
+
+uint64_t cairn_map_log_now_ms(void)
 {
     struct timespec ts;
 
@@ -15,8 +17,12 @@ static uint64_t wall_ms(void)
     return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / CAIRN_NS_PER_MS;
 }
 
-/* Text of any bytes as JSON takes it: what is no printable ASCII becomes '?', as in a log line. */
-static json_t *plain_text(const char *text)
+void cairn_map_log_key(const char *prefix, uint64_t now_ms, uint64_t unique, char key[CAIRN_MAP_LOG_KEY_BYTES])
+{
+    snprintf(key, CAIRN_MAP_LOG_KEY_BYTES, "%s%013" PRIx64 "-%016" PRIx64, prefix, now_ms, unique);
+}
+
+json_t *cairn_map_log_text(const char *text)
 {
     char to[CAIRN_MAP_LOG_TEXT_BYTES_MAX + 1];
     size_t n = 0;
@@ -30,19 +36,18 @@ static json_t *plain_text(const char *text)
 int cairn_map_log_describe(struct cairn_map_log_line *line, struct cairn_env *env, const char *author,
                            const char *reason, const struct cairn_map_write *writes, uint32_t n)
 {
-    uint64_t now = wall_ms();
+    uint64_t now = cairn_map_log_now_ms();
     json_t *keys = json_array(), *o;
 
     for (uint32_t i = 0; i < MIN(n, (uint32_t)CAIRN_MAP_LOG_KEYS_MAX); i++)
-        json_array_append_new(keys, plain_text(writes[i].key));
-    o = json_pack("{s:I, s:o, s:o, s:o, s:I}", "time_ms", (json_int_t)now, "author", plain_text(author), "reason",
-                  plain_text(reason), "keys", keys, "nkeys", (json_int_t)n);
+        json_array_append_new(keys, cairn_map_log_text(writes[i].key));
+    o = json_pack("{s:I, s:o, s:o, s:o, s:I}", "time_ms", (json_int_t)now, "author", cairn_map_log_text(author),
+                  "reason", cairn_map_log_text(reason), "keys", keys, "nkeys", (json_int_t)n);
     line->value = o != NULL ? json_dumps(o, JSON_COMPACT) : NULL;
     json_decref(o);
     if (line->value == NULL)
         return CAIRN_E_NOMEM;
-    snprintf(line->key, sizeof(line->key), CAIRN_MAP_LOG_PREFIX "%013" PRIx64 "-%016" PRIx64, now,
-             cairn_env_random(env));
+    cairn_map_log_key(CAIRN_MAP_LOG_PREFIX, now, cairn_env_random(env), line->key);
     line->write = (struct cairn_map_write){ .key = line->key,
                                             .value = (const uint8_t *)line->value,
                                             .value_len = (uint32_t)strlen(line->value) };
@@ -93,6 +98,26 @@ static void on_trimmed(struct cairn_map_op *op)
     t->done(t);
 }
 
+/* Of @n entries, in @table or (NULL) the view. False: there are not so many that it is worth a change. */
+static bool trim_change(struct cairn_map_log_trim *t, uint32_t n, const struct cairn_map_table *table)
+{
+    t->n = t->more = 0;
+    if (n < CAIRN_MAP_LOG_ENTRIES_MAX + CAIRN_MAP_WRITES_MAX)
+        return false;
+    t->more = n - CAIRN_MAP_LOG_ENTRIES_MAX;
+    if (table != NULL)
+        cairn_map_table_each(table, t->prefix, on_oldest, t);
+    else
+        cairn_map_store_each(t->store, t->prefix, on_oldest, t);
+    if (t->n == 0)
+        return false;
+    t->change = (struct cairn_map_change){ .op = { .done = on_trimmed, .arg = t, .timeout_ms = TRIM_TIMEOUT_MS },
+                                           .writes = t->writes,
+                                           .nwrites = t->n };
+    cairn_map_store_change(t->store, t->store->home.loop, &t->change);
+    return true;
+}
+
 /* A few at a time, since each entry that is added may trim. */
 bool cairn_map_log_trim(struct cairn_map_store *s, struct cairn_map_log_trim *t)
 {
@@ -100,17 +125,32 @@ bool cairn_map_log_trim(struct cairn_map_store *s, struct cairn_map_log_trim *t)
 
     if (t->trimming)
         return false;
-    cairn_map_store_each(s, CAIRN_MAP_LOG_PREFIX, on_counted, &n);
-    if (n < CAIRN_MAP_LOG_ENTRIES_MAX + CAIRN_MAP_WRITES_MAX)
-        return false;
-    t->more = n - CAIRN_MAP_LOG_ENTRIES_MAX;
-    t->n = 0;
-    cairn_map_store_each(s, CAIRN_MAP_LOG_PREFIX, on_oldest, t);
-    if (t->n == 0)
-        return false;
+    t->store = s;
+    cairn_map_store_each(s, t->prefix, on_counted, &n);
+    t->trimming = trim_change(t, n, NULL);
+    return t->trimming;
+}
+
+static void on_read(struct cairn_map_op *op)
+{
+    struct cairn_map_log_trim *t = op->arg;
+    uint32_t n = 0;
+    bool begun;
+
+    if (op->rc == 0)
+        cairn_map_table_each(&t->read.table, t->prefix, on_counted, &n);
+    begun = trim_change(t, n, &t->read.table);
+    cairn_map_table_fini(&t->read.table);
+    if (!begun)
+        on_trimmed(&t->change.op);
+}
+
+void cairn_map_log_trim_unseen(struct cairn_map_store *s, struct cairn_map_log_trim *t)
+{
+    t->store = s;
     t->trimming = true;
-    t->change =
-        (struct cairn_map_change){ .op = { .done = on_trimmed, .arg = t }, .writes = t->writes, .nwrites = t->n };
-    cairn_map_store_change(s, s->home.loop, &t->change);
-    return true;
+    t->change.op.arg = t;
+    t->read = (struct cairn_map_read){ .op = { .done = on_read, .arg = t, .timeout_ms = TRIM_TIMEOUT_MS },
+                                       .prefix = t->prefix };
+    cairn_map_store_read(s, &t->read);
 }

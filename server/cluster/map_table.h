@@ -59,7 +59,8 @@ uint32_t cairn_map_table_find(const struct cairn_map_table *t, const char *key, 
 struct cairn_map_node *cairn_map_table_at(const struct cairn_map_table *t, const char *key);
 /** Room for @n entries in all, so that as many can be set without failing. CAIRN_E_NOMEM, CAIRN_E_LIMIT. */
 int cairn_map_table_reserve(struct cairn_map_table *t, uint32_t n);
-/** Stores (value set) or erases (value NULL) the entry of @n's key; there must be room. Takes a reference of its own. */
+/** Stores (value set) or erases (value NULL) the entry of @n's key; there must be room. Takes a reference of its
+ * own. */
 void cairn_map_table_set(struct cairn_map_table *t, struct cairn_map_node *n);
 /** At the end, where its key belongs; there must be room. Takes the reference over. */
 void cairn_map_table_append(struct cairn_map_table *t, struct cairn_map_node *n);

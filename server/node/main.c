@@ -103,6 +103,21 @@ static bool add_listen(struct arguments *a, const char *address)
     return true;
 }
 
+/* An option that was just taken, as it was written: in a unit's file an abbreviation would mean something else once
+ * there is another option that begins so. */
+static bool is_written_out(char *const *argv, const struct option *o)
+{
+    const char *text = argv[optind - 1];
+    size_t n = strlen(o->name);
+
+    if (o->has_arg == required_argument && text == optarg)
+        text = argv[optind - 2];
+    if (strncmp(text + 2, o->name, n) == 0 && (text[2 + n] == '\0' || text[2 + n] == '='))
+        return true;
+    fprintf(stderr, "cairnd: unknown option '%.*s', did you mean '--%s'?\n", (int)strcspn(text, "="), text, o->name);
+    return false;
+}
+
 /* Returns -1 to go on, or an exit code. */
 static int parse(struct arguments *a, int argc, char **argv)
 {
@@ -125,9 +140,13 @@ static int parse(struct arguments *a, int argc, char **argv)
         { NULL, 0, NULL, 0 },
     };
     bool good = true;
-    int c;
+    int c, at = -1;
 
-    while (good && (c = getopt_long(argc, argv, "c:d:w:l:s:Vh", longs, NULL)) != -1) {
+    while (good && (c = getopt_long(argc, argv, "c:d:w:l:s:Vh", longs, &at)) != -1) {
+        good = at < 0 || c == '?' || is_written_out(argv, &longs[at]);
+        at = -1;
+        if (!good)
+            break;
         switch (c) {
         case 'c':
             a->options.file = optarg;
@@ -279,6 +298,10 @@ static int run(const struct cairn_server_options *options, char *text)
     rc = cairn_server_start(options, &server, text, TEXT_BYTES);
     if (rc != 0) {
         say_lines(text[0] != '\0' ? text : cairn_error_text(rc));
+        if (rc == CAIRN_E_LOCKED)
+            fputs("cairnd: is a node running here already? `cairn status` asks it; a second one needs --data, "
+                  "--workspace and --listen of its own\n",
+                  stderr);
         fprintf(stderr, "cairnd: not started (%s)\n", cairn_error_name(rc)); /* the hints are written for clients */
         return EXIT_FAILED;
     }

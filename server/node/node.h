@@ -146,7 +146,15 @@ extern const struct cairn_sm_kind cairn_node_kind;
 int cairn_node__run(struct cairn_server *s, struct cairn_err *err);
 void cairn_node__join(struct cairn_server *s);
 
+/* node_map_rpc.c */
+
+void cairn_node__handle_map(struct cairn_rpc_req *rq);
+
 /* node_map.c */
+/** Whether the files that the map's TLS needs can be what they are meant to be; @tell (may be NULL) hears each that
+ * cannot, with where the configuration names it. Returns the first's code. */
+int cairn_node__check_map_files(const struct cairn_node_conf *conf,
+                                void (*tell)(void *arg, int rc, const struct cairn_err *err), void *arg);
 /** The store in etcd that the configuration names, read; waits for it. Nobody else runs @home meanwhile. */
 int cairn_node__open_etcd(const struct cairn_node_conf *conf, struct cairn_loop *home, struct cairn_map_store **out,
                           struct cairn_err *err);

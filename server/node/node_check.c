@@ -133,7 +133,7 @@ void cairn_node__check_addresses(const struct cairn_node_conf *conf, const struc
     }
 }
 
-static void find_address(void *arg, int rc, const struct cairn_err *err)
+static void find_each(void *arg, int rc, const struct cairn_err *err)
 {
     find(arg, rc, err);
 }
@@ -155,10 +155,10 @@ static void check_surroundings(const struct cairn_node_conf *conf, struct findin
     find(f, cairn_node__needs_munge(conf, cairn_node__has_munge(conf), &err), &err);
     if (rc == 0)
         check_providers(conf, data.disk_id, f);
-    if (conf->map_etcd)
+    if (conf->map_etcd && cairn_node__check_map_files(conf, find_each, f) == 0)
         find(f, cairn_node__check_etcd(conf, &data, &err), &err);
     cairn_datadir_close(&data);
-    cairn_node__check_addresses(conf, NULL, find_address, f);
+    cairn_node__check_addresses(conf, NULL, find_each, f);
 }
 
 int cairn_server_check(const struct cairn_server_options *options, char *text, size_t text_len)

@@ -3,9 +3,9 @@
 #include "cairn/server.h"
 #include "server/cluster/map_dump.h"
 #include "server/cluster/map_image.h"
-#include "server/cluster/map_log.h"
-#include "server/cluster/service/census.h"
 #include "server/cluster/service/cluster.h"
+#include "server/node/conf/conf_read.h"
+#include "server/node/map_report.h"
 #include "server/node/node.h"
 #include "server/router/router.h"
 
@@ -18,7 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { PASSWORD_BYTES_MAX = 512, IMPORT_MS_MAX = 600000 };
+enum { PASSWORD_BYTES_MAX = 512, PEM_BYTES_MAX = 64 << 10, IMPORT_MS_MAX = 600000 };
 
 /* ---- opening ---- */
 
@@ -44,14 +44,71 @@ static int password_read(const char *path, char password[PASSWORD_BYTES_MAX], st
     return rc;
 }
 
+/* Whether @path is a file with something in PEM. */
+static int pem_check(const char *path, struct cairn_err *err)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), rc = 0;
+    char bytes[PEM_BYTES_MAX + 1];
+    struct stat st;
+    ssize_t n;
+
+    if (fd < 0)
+        return cairn_err_errno(err, errno, "%s", path);
+    n = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) ? read(fd, bytes, PEM_BYTES_MAX) : 0;
+    if (n < 0)
+        rc = cairn_err_errno(err, errno, "%s", path);
+    bytes[MAX(n, 0)] = '\0';
+    if (rc == 0 && strstr(bytes, "-----BEGIN ") == NULL)
+        rc = cairn_err_set(err, CAIRN_E_CONFIG, "%s: this is no certificate or key in PEM", path);
+    close(fd);
+    return rc;
+}
+
+int cairn_node__check_map_files(const struct cairn_node_conf *conf,
+                                void (*tell)(void *arg, int rc, const struct cairn_err *err), void *arg)
+{
+    static const char *const keys[] = { "ca", "cert", "key" };
+    const struct cairn_conf *map = cairn_conf_section(cairn_conf_root(conf->doc), "map");
+    const struct cairn_conf *tls = cairn_conf_section(map, "tls");
+    int first = 0;
+
+    for (uint32_t i = 0; i < ARRAY_SIZE(keys); i++) {
+        const char *path = cairn_conf_str(tls, keys[i]);
+        struct cairn_err err = { 0 };
+        int rc = path[0] != '\0' ? pem_check(path, &err) : 0;
+
+        cairn_err_wrap(&err, rc, "%s: 'map.tls.%s'", cairn_conf_where(tls, keys[i]), keys[i]);
+        if (rc != 0 && tell != NULL)
+            tell(arg, rc, &err);
+        first = first != 0 ? first : rc;
+    }
+    return first;
+}
+
+static void note_first(void *arg, int rc, const struct cairn_err *err)
+{
+    struct cairn_err *to = arg;
+
+    if (to->code == 0)
+        *to = *err;
+    (void)rc;
+}
+
 int cairn_node__open_etcd(const struct cairn_node_conf *conf, struct cairn_loop *home, struct cairn_map_store **out,
                           struct cairn_err *err)
 {
     struct cairn_map_etcd_conf etcd = conf->map;
     char password[PASSWORD_BYTES_MAX] = "";
+    struct cairn_err files = { 0 };
     int rc = 0;
 
     *out = NULL;
+    /* libcurl would try again until the time is over. */
+    if (cairn_node__check_map_files(conf, note_first, &files) != 0) {
+        if (err != NULL)
+            *err = files;
+        return files.code;
+    }
     if (conf->map_password_file[0] != '\0')
         rc = password_read(conf->map_password_file, password, err);
     etcd.password = password;
@@ -234,30 +291,7 @@ int cairn_server_map_export(const struct cairn_server_options *options, FILE *to
     return finish(k, rc, &err, text, text_len);
 }
 
-/* ---- what it holds ---- */
-
-/* What entries are of, by how their keys begin. */
-static const struct {
-    const char *name, *prefix;
-} kinds[] = {
-    { "namespaces", "ns/" }, { "members", CAIRN_CLUSTER_KEY_MEMBERS }, { "slots", CAIRN_CLUSTER_KEY_SLOTS }, { "log", CAIRN_MAP_LOG_PREFIX }
-};
-
-struct tally {
-    uint32_t of_kind[ARRAY_SIZE(kinds) + 1]; /* the last: of none of them */
-    uint64_t value_bytes;
-};
-
-static void on_tallied(const struct cairn_map_entry *e, void *arg)
-{
-    struct tally *t = arg;
-    uint32_t i = 0;
-
-    while (i < ARRAY_SIZE(kinds) && strncmp(e->key, kinds[i].prefix, strlen(kinds[i].prefix)) != 0)
-        i++;
-    t->of_kind[i]++;
-    t->value_bytes += e->value_len;
-}
+/* ---- what it holds, and its log ---- */
 
 static json_t *where_of(const struct keeper *k)
 {
@@ -270,11 +304,12 @@ static json_t *where_of(const struct keeper *k)
     return list;
 }
 
-int cairn_server_map_show(const struct cairn_server_options *options, FILE *to, char *text, size_t text_len)
+/* Asks the store, and prints what @report makes of it. */
+static int keeper_tell(const struct cairn_server_options *options, FILE *to, char *text, size_t text_len,
+                       json_t *(*report)(const struct keeper *k, const struct cairn_map_table *t, uint64_t revision))
 {
     struct cairn_map_table t = { 0 };
     struct cairn_err err = { 0 };
-    struct tally tally = { 0 };
     uint64_t revision = 0;
     struct keeper *k;
     int rc = keeper_open(&k, options, text, text_len, &err);
@@ -282,53 +317,38 @@ int cairn_server_map_show(const struct cairn_server_options *options, FILE *to, 
     if (rc == 0)
         rc = keeper_read(k, &t, &revision, &err);
     if (rc == 0) {
-        json_t *o = json_pack("{s:s, s:o, s:I}", "store", k->conf.map_etcd ? "etcd" : "local", "where", where_of(k),
-                              "revision", (json_int_t)revision);
+        json_t *o = report(k, &t, revision);
 
-        cairn_map_table_each(&t, "", on_tallied, &tally);
-        for (uint32_t i = 0; i <= ARRAY_SIZE(kinds); i++)
-            json_object_set_new(o, i < ARRAY_SIZE(kinds) ? kinds[i].name : "others", json_integer(tally.of_kind[i]));
-        json_object_set_new(o, "value_bytes", json_integer((json_int_t)tally.value_bytes));
-        rc = cairn_cluster_census(&t, o);
-        if (rc != 0)
-            cairn_err_set(&err, rc, "what the map says of its slots");
-        if (rc == 0 && (json_dumpf(o, to, JSON_INDENT(1)) != 0 || fputc('\n', to) == EOF || fflush(to) != 0))
-            rc = cairn_err_set(&err, CAIRN_E_IO, "what the map holds cannot be written out");
+        if (o == NULL)
+            rc = cairn_err_set(&err, CAIRN_E_NOMEM, "what the map says");
+        else if (json_dumpf(o, to, JSON_INDENT(1)) != 0 || fputc('\n', to) == EOF || fflush(to) != 0)
+            rc = cairn_err_set(&err, CAIRN_E_IO, "what the map says cannot be written out");
         json_decref(o);
     }
     cairn_map_table_fini(&t);
     return finish(k, rc, &err, text, text_len);
 }
 
-/* ---- the log ---- */
-
-static void on_line(const struct cairn_map_entry *e, void *arg)
+static json_t *report_all(const struct keeper *k, const struct cairn_map_table *t, uint64_t revision)
 {
-    json_t *o = cairn_map_log_read(e);
+    return cairn_map_report(t, k->conf.map_etcd ? "etcd" : "local", where_of(k), revision);
+}
 
-    if (o != NULL)
-        json_array_append_new(arg, o);
+static json_t *report_log(const struct keeper *k, const struct cairn_map_table *t, uint64_t revision)
+{
+    (void)k;
+    (void)revision;
+    return cairn_map_log_report(t, false, 0);
+}
+
+int cairn_server_map_show(const struct cairn_server_options *options, FILE *to, char *text, size_t text_len)
+{
+    return keeper_tell(options, to, text, text_len, report_all);
 }
 
 int cairn_server_map_log(const struct cairn_server_options *options, FILE *to, char *text, size_t text_len)
 {
-    struct cairn_map_table t = { 0 };
-    struct cairn_err err = { 0 };
-    uint64_t revision = 0;
-    json_t *lines = json_array();
-    struct keeper *k;
-    int rc = keeper_open(&k, options, text, text_len, &err);
-
-    if (rc == 0)
-        rc = keeper_read(k, &t, &revision, &err);
-    if (rc == 0) {
-        cairn_map_table_each(&t, CAIRN_MAP_LOG_PREFIX, on_line, lines);
-        if (json_dumpf(lines, to, JSON_INDENT(1)) != 0 || fputc('\n', to) == EOF || fflush(to) != 0)
-            rc = cairn_err_set(&err, CAIRN_E_IO, "the log cannot be written out");
-    }
-    json_decref(lines);
-    cairn_map_table_fini(&t);
-    return finish(k, rc, &err, text, text_len);
+    return keeper_tell(options, to, text, text_len, report_log);
 }
 
 /* ---- into a store ---- */

@@ -144,4 +144,5 @@ cairn_rpc_handler *const cairn_node_handlers[] = {
     [CAIRN__WIRE__NODE_METHOD__NODE_MACHINES] = cairn_node__handle_machines,
     [CAIRN__WIRE__NODE_METHOD__NODE_METRICS] = handle_metrics,
     [CAIRN__WIRE__NODE_METHOD__NODE_CONFIG] = handle_config,
+    [CAIRN__WIRE__NODE_METHOD__NODE_MAP] = cairn_node__handle_map,
 };

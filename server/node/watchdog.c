@@ -4,7 +4,8 @@
  *   ASKED ---> OVERDUE ---> RESTING
  *
  * RESTING  all workers have answered, the manager was told so, and the timer will begin the next look.
- * ASKED    each worker but the first, whose thread this is, has a task on its loop; the last to come back ends the look.
+ * ASKED    each worker but the first, whose thread this is, has a task on its loop; the last to come back ends the
+ *          look.
  * OVERDUE  some did not come back within the time between two looks: the manager is told nothing, and the log who
  * they are.
  * ENDED    the node stops, which has a time-out of its own. */

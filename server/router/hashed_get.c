@@ -5,9 +5,10 @@
  *
  * OPEN     the namespace's database is being opened.
  * LOOKUP   the record is being fetched. It answers by itself when the value is in it.
- * READ     the regions that the wanted range touches are being read, straight into the caller's memory where it has some. Back to
- *          LOOKUP when one of them is gone: the value has been replaced meanwhile.
- * REPLIED  the caller has the bytes, with the checksums that they were stored with.      FAILED  it has none that count. */
+ * READ     the regions that the wanted range touches are being read, straight into the caller's memory where it has
+ *          some. Back to LOOKUP when one of them is gone: the value has been replaced meanwhile.
+ * REPLIED  the caller has the bytes, with the checksums that they were stored with.      FAILED  it has none that
+ *          count. */
 #include "server/router/router_internal.h"
 
 #include <inttypes.h>

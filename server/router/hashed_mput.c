@@ -13,7 +13,8 @@
  * BARRIER  with `sync`: those were put as buffered, one sync makes them durable. A sync for each would take its time
  *          as often as there are entries.
  * SLOTS    of a clustered namespace: each record is with its slot's log, and has a result of its own.
- * REPLIED  every entry has its status.      FAILED  nothing was put, or (after a failure of the provider) nobody knows. */
+ * REPLIED  every entry has its status.      FAILED  nothing was put, or (after a failure of the provider) nobody
+ *          knows. */
 #include "server/router/router_internal.h"
 
 #include <inttypes.h>

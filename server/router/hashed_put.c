@@ -16,8 +16,8 @@
  *                                          RECORD and SPREAD to UNDO.
  *
  * OPEN     nothing is stored; the namespace's database is being opened.
- * ASK      the parts are not here, of a value that is spread over nodes: whoever asks may have been here before, or with
- *          another who led then, and have missed the answer. The slot's sessions are being asked,
+ * ASK      the parts are not here, of a value that is spread over nodes: whoever asks may have been here before, or
+ *          with another who led then, and have missed the answer. The slot's sessions are being asked,
  *          or the key's record if it is write-once.
  * PULL     a value that will stand in its record is being brought from the caller's memory.
  * FLAG     all workers are being told that the namespace holds large values, so that nobody replaces one unseen.

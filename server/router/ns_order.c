@@ -122,6 +122,7 @@ static void order_on_stored(struct cairn_map_op *op)
 
     cairn_map_log_line_fini(&o->log_line);
     if (!trim->trimming) {
+        trim->prefix = CAIRN_MAP_LOG_PREFIX;
         trim->done = order_on_trimmed;
         trim->arg = o;
         if (cairn_map_log_trim(o->router->store, trim))

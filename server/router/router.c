@@ -196,6 +196,11 @@ void cairn_router_attach(void *ctx, struct cairn_rpc *rpc)
     r->workers[i].rpc = rpc;
 }
 
+struct cairn_map_store *cairn_router_store(const void *ctx)
+{
+    return ((const struct cairn_router *)ctx)->store;
+}
+
 static void router_run(void *ctx)
 {
     struct cairn_router *r = ctx;

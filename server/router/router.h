@@ -56,9 +56,13 @@ int cairn_router_start(const struct cairn_provider_env *env, const struct cairn_
 /** Before the workers run, once for each: @rpc's index says which. */
 void cairn_router_attach(void *ctx, struct cairn_rpc *rpc);
 
+/** Where namespaces are kept: conf->map, or the router's own. */
+struct cairn_map_store *cairn_router_store(const void *ctx);
+
 struct cairn_map_entry;
 /** An entry of the map as another store may have it, where revisions differ: a namespace's record names its id, which
- * until then may have been that of its creation. *@value from malloc; NULL: as it is. CAIRN_E_CORRUPT, CAIRN_E_NOMEM. */
+ * until then may have been that of its creation. *@value from malloc; NULL: as it is. CAIRN_E_CORRUPT,
+ * CAIRN_E_NOMEM. */
 int cairn_router_map_entry(const struct cairn_map_entry *e, uint8_t **value, uint32_t *len, struct cairn_err *err);
 
 #endif

@@ -364,8 +364,8 @@ int router_clustered_slot(struct router_op *op, const ProtobufCBinaryData *key);
  * client's. */
 void router_clustered_write(struct router_op *op, const ProtobufCBinaryData *key, const uint8_t *record, size_t len,
                             const Cairn__Wire__RouterRid *rid, router_step *next);
-/* What became of the write of op->key that bore @rid, if there was one: @next with op->rc as there, or CAIRN_E_NOTFOUND,
- * CAIRN_E_UNSUPPORTED (cairn_cluster_write()). */
+/* What became of the write of op->key that bore @rid, if there was one: @next with op->rc as there, or
+ * CAIRN_E_NOTFOUND, CAIRN_E_UNSUPPORTED (cairn_cluster_write()). */
 void router_clustered_ask(struct router_op *op, const Cairn__Wire__RouterRid *rid, router_step *next);
 /* The other nodes that hold the slot fetch op->regions; then @next with op->rc. */
 void router_clustered_spread(struct router_op *op, router_step *next);

@@ -1,8 +1,8 @@
 /* The sweeper from inside: router_sweep.c (the machine, its ends, and when it runs), sweep_regions.c (what may go, and
  * goes) and sweep_named.c (what stays).
  *
- * One step at a time: whoever has called router_sweep_call(), router_sweep_rest() or the like returns, and what he named
- * goes on; after router_sweep_stop() nothing does. */
+ * One step at a time: whoever has called router_sweep_call(), router_sweep_rest() or the like returns, and what he
+ * named goes on; after router_sweep_stop() nothing does. */
 #ifndef CAIRN_ROUTER_SWEEP_INTERNAL_H
 #define CAIRN_ROUTER_SWEEP_INTERNAL_H
 

@@ -1,5 +1,5 @@
-/* What stays in a sweep: regions that entries of slots' logs, or records, name. All of them are seen before one goes, and
- * what cannot be read ends the sweep. */
+/* What stays in a sweep: regions that entries of slots' logs, or records, name. All of them are seen before one goes,
+ * and what cannot be read ends the sweep. */
 #include "server/router/sweep_internal.h"
 
 #include <stdlib.h>

@@ -1,5 +1,5 @@
-/* What a sweep may remove, and removes: databases of namespaces that are no more, and regions of ours that nothing names.
- * Which of them something names is found in between: sweep_named.c. */
+/* What a sweep may remove, and removes: databases of namespaces that are no more, and regions of ours that nothing
+ * names. Which of them something names is found in between: sweep_named.c. */
 #include "server/router/sweep_internal.h"
 
 #include "server/router/upload.h"

@@ -52,7 +52,8 @@ struct router_expired {
     uint32_t nids;
     char ns[CAIRN_NAME_BYTES_MAX + 1];
 };
-/* One whose time is over at @now_ns: true. Otherwise *next_ns is when the next one's is, UINT64_MAX if there is none. */
+/* One whose time is over at @now_ns: true. Otherwise *next_ns is when the next one's is, UINT64_MAX if there is
+ * none. */
 bool router_uploads_take_expired(struct cairn_router *r, uint64_t now_ns, struct router_expired *x, uint64_t *next_ns);
 
 /* upload_reap.c */

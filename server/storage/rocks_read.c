@@ -1,4 +1,5 @@
-/* What is read of a keyspace: see rocks.h. A loop looks only at what is in memory, which the engine calls a read tier. */
+/* What is read of a keyspace: see rocks.h. A loop looks only at what is in memory, which the engine calls a read
+ * tier. */
 #include "server/storage/rocks_internal.h"
 
 #include "sdk/core/base/macros.h"

@@ -1,5 +1,5 @@
-/* A log in segments, read back at a start: see segments.h. What lies there is what a crash, or a damaged disk, has left:
- * nothing is taken for a record but by its checksum, its number and its place. */
+/* A log in segments, read back at a start: see segments.h. What lies there is what a crash, or a damaged disk, has
+ * left: nothing is taken for a record but by its checksum, its number and its place. */
 #include "server/storage/segments_internal.h"
 
 #include "sdk/core/base/macros.h"

@@ -1,5 +1,6 @@
 /** A disk that fails when told to: whoever calls this has fsync(), fdatasync() and pread() of the whole program, its
- * libraries included, go through counters and a switch. For files alone; nothing else of the system calls is touched. */
+ * libraries included, go through counters and a switch. For files alone; nothing else of the system calls is
+ * touched. */
 #ifndef CAIRN_TESTS_DISK_FAULTS_H
 #define CAIRN_TESTS_DISK_FAULTS_H
 

@@ -57,6 +57,9 @@ class WithoutNode(Case):
             self.fails(run(CAIRN, "--workspace", nowhere, "--timeout", "1s", *argv), UNREACHABLE, "hint:")
         self.fails(run(CAIRN, "--address", "tcp://127.0.0.1:1", "--timeout", "1s", "status"), UNREACHABLE)
         self.fails(run(CAIRN, "--workspace", nowhere, "wait-ready", "--timeout", "200ms"), TIMEOUT)
+        for address in ("foo", "tpc://a:1", "tcp://localhost", "tcp://localhost:http"):  # no file is to be mended
+            r = self.fails(run(CAIRN, "--address", address, "status"), FAILED, "--address tcp://node1:4710")
+            self.assertNotIn("configuration", r.err)
         error = json.loads(run(CAIRN, "--workspace", nowhere, "--json", "--timeout", "1s", "status").err)["error"]
         self.assertEqual((error["code"], error["exit"]), ("CAIRN_E_UNREACHABLE", UNREACHABLE))
 
@@ -253,6 +256,19 @@ class WithNode(Case):
             before = synced()
             self.ok(self.n.cairn("extent", "rm", "-d", durability, "extent", ident))
             self.assertEqual(synced() - before, groups, durability)
+
+    def test_operands_in_the_wrong_order(self):
+        self.ok(self.n.cairn("ns", "create", "order"))
+        os.mkdir(self.path("tree"))
+        for verb in ("import", "verify", "export"):
+            self.fails(self.n.cairn(verb, self.path("tree"), "order"), FAILED, "the namespace comes first")
+        self.assertNotIn("comes first", self.n.cairn("import", "none", self.path("tree")).err)
+
+    def test_removal_says_how_all_is_removed(self):
+        self.ok(self.n.cairn("ns", "create", "full"))
+        self.ok(self.n.cairn("put", "-v", "x", "full", "k"))
+        self.fails(self.n.cairn("ns", "remove", "full"), FAILED, "ns remove --force")
+        self.ok(self.n.cairn("ns", "remove", "--force", "full"))
 
     def test_exit_codes(self):
         self.ok(self.n.cairn("status"))

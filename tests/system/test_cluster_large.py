@@ -63,7 +63,7 @@ class ClusterLarge(ClusterCase):
         def led():
             doc = self.ok(self.cairn(self.up()[0], "where", "--json", "data", key)).json
             names = [r["name"] for r in doc.get("replicas", []) if r["role"] == "primary"]
-            found[:] = [(doc["slot"], n) for n in self.up() if n.name in names]
+            found[:] = [(doc["slot_id"], n) for n in self.up() if n.name in names]
             return found
 
         wait_for("a leader", led)

@@ -9,7 +9,7 @@ import subprocess
 import threading
 import unittest
 
-from systest import CAIRN, DEGRADED, FAILED, OK, TIMEOUT, Case, Etcd, clean_env, main, on_terminal, wait_for
+from systest import CAIRN, DEADLINE_S, DEGRADED, FAILED, OK, TIMEOUT, Case, Etcd, clean_env, main, on_terminal, wait_for
 
 CLUSTER = "0123456789abcdef0123456789abcdef"
 SLOTS = 1024
@@ -175,8 +175,8 @@ class Moves(Etcd, Case):
         self.assertIn("slots move away", self.ok(self.cairn(first, "drain", "n3")).out)
         self.assertIn("drained no longer", self.ok(self.cairn(first, "drain", "--cancel", "n3")).out)
         self.ok(self.cairn(first, "drain", "--cancel", "n4"))
-        wait_for("its share", lambda: self.member(first, "n4")["slots"] > 400)
-        wait_for("all that moves", lambda: self.is_settled(first))
+        self.ok(self.cairn(first, "wait-ready", "--settled", "--timeout", "%ds" % (DEADLINE_S - 10)))
+        self.assertGreater(self.member(first, "n4")["slots"], 400)
         self.assert_even(first, ("n1", "n2", "n3", "n4"), 2)
 
     def test_who_is_lost_for_good_is_replaced(self):
@@ -216,7 +216,12 @@ class Moves(Etcd, Case):
         self.begin(1)
         first = self.all[0]
         self.await_members(first, 1)
-        self.create(first, 3)
+        made = self.ok(self.cairn(first, "ns", "create", "--replicas", "3", "data"))
+        self.assertIn("warning: 1 node of the cluster may hold it, so each value has 1 copy, not 3", made.err)
+        self.assertIn("hint: start another node", made.err)
+        drained = self.ok(self.cairn(first, "drain", "--json", "n1"))
+        self.assertIn("no other node is up", json.loads(drained.err)["warning"]["text"])
+        self.ok(self.cairn(first, "drain", "--cancel", "n1"))
         source = self.fill(first, 50)
         wait_for("the count", lambda: self.cluster(first).get("classes") == [
             {"replicas": 3, "slots": SLOTS, "degraded": SLOTS, "fewest": 1, "namespaces": ["data"]}])
@@ -227,8 +232,14 @@ class Moves(Etcd, Case):
         for n in (2, 3):
             self.add()
             wait_for("%d replicas" % n, lambda: self.cluster(first)["classes"][0]["fewest"] == n)
+            drained = self.ok(self.cairn(first, "drain", "n%d" % n))
+            self.assertIn("without it 1 node is left: what wants 3 replicas has one copy then" if n == 2 else
+                          "without it 2 nodes are left: what wants 3 replicas has 2 copies then", drained.err)
+            self.assertIn("drain --cancel", drained.err)
+            self.ok(self.cairn(first, "drain", "--cancel", "n%d" % n))
         wait_for("all replicas", lambda: self.is_settled(first))
         self.ok(self.cairn(first, "wait-ready", "--whole"))
+        self.assertNotIn("warning", self.ok(self.cairn(first, "ns", "create", "--replicas", "3", "more")).err)
         self.await_ok(first)
         self.assert_even(first, ("n1", "n2", "n3"), 3)
         first.kill()

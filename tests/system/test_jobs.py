@@ -138,6 +138,17 @@ except (ssl.SSLError, ConnectionError):
         self.assertEqual(os.path.getsize(os.path.join(out, "large")), 3000000)
         self.nothing_stays()
 
+    def test_each_value_is_written_out_once(self):
+        out = self.path("out")
+        r = self.ok(self.job("cairn-local", "--export", "spread=" + out, "--export", "alone=" + out, "--", "bash", "-ec", """
+            cairn ns create --replicas 2 spread; cairn ns create alone
+            for i in 1 2 3 4 5 6 7 8; do cairn put -v $i spread s$i; done
+            for a in ${CAIRN_JOB_ADDRESSES//,/ }; do cairn --address $a put -v x alone ${a##*:}; done"""))
+        self.assertEqual(r.out.count("export: 8 files"), 1, r)  # any node has all of them
+        self.assertEqual(r.out.count("export: 1 file"), 3, r)   # each has its own
+        self.assertEqual(len(os.listdir(out)), 8 + 3)
+        self.nothing_stays()
+
     def test_the_map_is_kept_before_the_end_too(self):
         kept = self.path("kept")
         self.ok(self.job("cairn-local", "-n", "1", "--keep", kept, "--", "bash", "-ec",

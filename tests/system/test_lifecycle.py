@@ -152,7 +152,7 @@ class Lifecycle(Case):
     def test_workspace_in_use(self):
         first = self.node("first").start()
         second = self.node("second", args=["--workspace", first.workspace])
-        self.refuses(second, "node.sock: another process answers there")
+        self.refuses(second, "node.sock: another process answers there", "a second one needs --data, --workspace")
         self.assertFalse(os.path.exists(second.data))
         self.ok(first.cairn("status"))
 
@@ -251,6 +251,8 @@ class Lifecycle(Case):
             r = run(CAIRND, *argv)
             self.assertEqual(r.code, USAGE, str(r))
             self.assertIn("--help", r.err)
+        for argv in (["--dat", "x"], ["--dat=x"], ["--check-conf"]):  # what it means would change with the next option
+            self.fails(run(CAIRND, *argv), USAGE, "unknown option '%s'" % argv[0].split("=")[0], "did you mean '--")
         self.assertIn("--workspace", self.ok(run(CAIRND, "--help")).out)
         self.ok(run(CAIRND, "--version"))
 
@@ -294,6 +296,20 @@ class Lifecycle(Case):
                            (["--workspace", file], "workspace %s is no directory" % file)):
             with self.subTest(said):
                 self.assertIn(said, self.checked(*args))
+        # Files that etcd's TLS needs: said at once, not when map.timeout is over, with where they are named.
+        tls = self.write("tls.yaml", b"""map:
+  store: etcd
+  endpoints: [https://127.0.0.1:1]
+  timeout: 10m
+  tls: { ca: /nope/ca.crt, cert: %s, key: /nope/node.key }
+""" % file.encode())
+        r = self.fails(run(CAIRN, "config", "check", tls), FAILED)
+        for key, why in (("ca", "/nope/ca.crt: No such file"), ("cert", "%s: this is no certificate or key in PEM" % file),
+                         ("key", "/nope/node.key: No such file")):
+            self.assertRegex(r.out + r.err, r"tls\.yaml:5:\d+: 'map\.tls\.%s': %s" % (key, re.escape(why)))
+        node = self.node(args=["--config", tls])
+        self.refuses(node, "tls.yaml:5:", "/nope/ca.crt: No such file")
+
         # Everything in one pass, in the order of a start.
         both = self.checked("--set", "node.log_file=/proc/nope/log", "--listen", "unix://" + self.path("none/sock"))
         self.assertRegex(both, r"\Alog file [^\n]*\nsocket [^\n]*\n\Z")

@@ -14,7 +14,7 @@ import termios
 import time
 import unittest
 
-from systest import CAIRN, DEADLINE_S, FAILED, OK, Case, Etcd, clean_env, main, run, wait_for
+from systest import CAIRN, DEADLINE_S, FAILED, OK, Case, Etcd, clean_env, main, on_terminal, run, wait_for
 
 CLUSTER = "0123456789abcdef0123456789abcdef"
 
@@ -123,11 +123,11 @@ class InACluster(Etcd, Case):
         docs = [self.ok(self.cairn(i, "where", "--json", "data", "some/key")).json for i in range(3)]
         for doc in docs:
             self.assertTrue(doc["clustered"])
-            self.assertEqual({(d["hash"], d["slot"], d["class"], d["slots"]) for d in docs},
-                             {(doc["hash"], doc["slot"], 2, 1024)})
+            self.assertEqual({(d["hash"], d["slot"], d["class"], d["slots"], d["slot_id"]) for d in docs},
+                             {(doc["hash"], doc["slot"], 2, 1024, 1024 + doc["slot"])})
             names = [r["name"] for r in doc["replicas"]]
             self.assertGreaterEqual(len(set(names)), 2)
-            self.assertEqual(doc["slot"] - 1024, int(doc["hash"], 16) >> 54)
+            self.assertEqual(doc["slot"], int(doc["hash"], 16) >> 54)
             leaders = [r["name"] for r in doc["replicas"] if r["role"].startswith("primary")]
             self.assertEqual(leaders, [doc["primary"]])
             self.assertIn(doc["primary"], doc["in_sync"])
@@ -136,8 +136,15 @@ class InACluster(Etcd, Case):
                 self.assertRegex(r["why"], "choice")
         told = [d for i, d in enumerate(docs) if "lease_left_ms" in d]
         self.assertTrue(all(0 <= d["lease_left_ms"] <= 4000 for d in told))
+        self.fails(self.cairn(0, "members"), FAILED, "cairn members --cluster")
+        env = clean_env(CAIRN_WORKSPACE=self.all[0].workspace, CAIRN_KEY=self.path("key"), TERM="xterm", NO_COLOR="1")
+        for argv in (["where", "data", "some/key"], ["map"], ["map", "--log"], ["members", "--cluster"]):
+            _, out = on_terminal([CAIRN, *argv], env, 80)
+            self.assertLessEqual(max(map(len, out.decode().split("\r\n"))), 80, out.decode())
         text = self.ok(self.cairn(0, "where", "data", "some/key")).out
         self.assertRegex(text, r"(?m)^NAME +ROLE +STATE +ADDRESS +ZONE +WEIGHT")
+        self.assertRegex(text, r"(?m)^class +slots of 2 replicas$")
+        self.assertRegex(text, r"(?m)^slot +%d of 0 to 1023 \(among those of all classes %d\)$" % (docs[0]["slot"], docs[0]["slot_id"]))
 
         doc = self.ok(self.cairn(0, "top", "--json")).json
         self.assertEqual({n["name"]: n["answers"] for n in doc["nodes"]}, {"n1": True, "n2": True, "n3": True})
@@ -187,6 +194,57 @@ class InACluster(Etcd, Case):
             subprocess.run(["etcdctl", "--endpoints", self.url, "put", slot, "nonsense"], env=env, check=True,
                            capture_output=True)
             self.assertEqual((shown()["unreadable"], shown()["classes"][0]["slots"]), (1, 1023))
+
+    def test_the_log_of_a_cluster(self):
+        self.begin()
+        user = "uid %d" % os.getuid()
+
+        def log(node, *more):
+            return self.ok(self.cairn(node, "map", "log", "--json", *more)).json["log"]
+
+        def slots(what, source, target):
+            return sum(d.get("slots", 0) for e in log(0) for d in e.get("deeds", ())
+                       if d["what"] in what and d.get("from") == source and target in (None, d.get("to")))
+
+        # Any node is asked, or the store itself.
+        wait_for("all members", lambda: self.ok(self.cairn(1, "map", "--json")).json["members"] == 3)
+        shown = self.ok(self.cairn(1, "map", "--json")).json
+        self.assertEqual((shown["store"], shown["where"], shown["namespaces"], shown["members"], shown["classes"][0]["slots"]),
+                         ("etcd", [self.url], 1, 3, 1024))
+        self.assertEqual(self.ok(run(CAIRN, "map", "--json", "--etcd", self.url)).json["classes"][0]["slots"], 1024)
+        self.assertRegex(self.ok(self.cairn(2, "map")).out, r"(?m)^n3 +z3 +100 ")
+        self.fails(run(CAIRN, "--workspace", self.path("nowhere"), "map"), 3, "--config FILE")
+
+        # Made, and who did what.
+        self.assertEqual([(e["author"], e["reason"], e["keys"]) for e in log(2, "--people")],
+                         [(user, "namespace created", "ns/data")])
+        wait_for("all to be told", lambda: sum(d.get("slots", 0) for e in log(0) for d in e.get("deeds", ())
+                                               if d["what"] == "made") == 1024)
+
+        self.ok(self.cairn(0, "wait-ready", "--settled", "--timeout", "%ds" % (DEADLINE_S - 10)))  # who came late has its share
+
+        # A drain is told as its author's, what follows from it as the coordinator's; each is asked through another node.
+        self.ok(self.cairn(1, "drain", "n3"))
+        self.assertIn((user, "drain of n3 asked for"), [(e["author"], e["reason"]) for e in log(0, "--people")])
+        wait_for("the moves", lambda: any(d.get("from") == "n3" and d["why"] == "n3 is drained"
+                                          for e in log(0) for d in e.get("deeds", ())))
+        self.ok(self.cairn(0, "drain", "--cancel", "n3"))
+        self.assertEqual(log(1, "--people", "--last", "1")[0]["reason"], "drain of n3 called off")
+
+        # A death: who took over what, of whom, and why; in few entries, by the node that coordinates.
+        victim = next(i for i in (1, 2) if not self.coordinates(i))
+        name = self.all[victim].name
+        self.all[victim].kill()
+        wait_for("its slots to be led by others", lambda: slots(("taken over",), name, None) > 0)
+        entry = next(e for e in log(0) if any(d["what"] == "taken over" for d in e.get("deeds", ())))
+        self.assertRegex(entry["author"], r"^node n[123]$")
+        self.assertIn("%s is silent" % name, [d["why"] for d in entry["deeds"]])
+        self.assertLess(len(log(0)), 1000)
+        text = self.ok(self.cairn(0, "map", "--log")).out
+        self.assertRegex(text, r"taken over %s > n" % name)
+        self.assertEqual([e for e in log(0, "--people") if e["of"] != "people"], [])
+        of_store = self.ok(run(CAIRN, "map", "log", "--json", "--etcd", self.url)).json["log"]
+        self.assertTrue(any(d["what"] == "taken over" for e in of_store for d in e.get("deeds", ())))
 
     def coordinates(self, i):
         status = json.loads(self.cairn(i, "status", "--json").out)

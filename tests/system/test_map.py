@@ -47,6 +47,9 @@ class Map(Etcd, Case):
         self.assertIn("namespace created", self.ok(run(CAIRN, "map", "--log", "--data", node.data)).out)
 
         self.fails(run(CAIRN, "map", "--last", "1", "--data", node.data), USAGE, "--last goes with --log")
+        self.assertEqual(self.ok(node.cairn("map", "--json")).json, shown)  # as the node itself says
+        self.assertEqual(self.ok(node.cairn("map", "log", "--json")).json,
+                         self.ok(run(CAIRN, "map", "log", "--json", "--data", node.data)).json)
         self.fails(run(CAIRN, "map", "exprot"), USAGE, "did you mean 'map export'?")
         self.fails(run(CAIRN, "map", "--data", self.path("nowhere")), FAILED, "nowhere/router")
         self.assertIn("map export", self.ok(run(CAIRN, "map", "--help")).out)
@@ -88,7 +91,7 @@ class Map(Etcd, Case):
         self.assertEqual(self.ok(node.cairn("get", "demo", "key")).out, "value")
         shown = self.ok(run(CAIRN, "map", "--json", "--config", config)).json
         self.assertEqual((shown["store"], shown["where"], shown["namespaces"]), ("etcd", [url], 2))
-        reasons = [e["reason"] for e in run(CAIRN, "map", "log", "--json", "--config", config).json["log"]]
+        reasons = [e["reason"] for e in run(CAIRN, "map", "log", "--json", "--people", "--config", config).json["log"]]
         self.assertEqual(reasons[0], "namespace created")
         self.assertTrue(any("imported" in r for r in reasons), reasons)
         self.assertEqual(reasons[-1], "namespace created")

@@ -68,6 +68,17 @@ class Quickstart(Case):
         self.assertTrue(os.path.isdir(kept))
         self.assertEqual(sorted(os.listdir(os.path.dirname(kept))), ["data", "node.log", "status.txt", "workspace"])
 
+    def test_what_it_says_last_works_from_a_long_path_with_blanks(self):
+        tree = self.make_tree(20)
+        long = self.path("a long way to go " + 80 * "x")
+        os.mkdir(long)
+        r = self.ok(run(*self.argv(tree), env=clean_env(TMPDIR=long)))
+        sockets = os.path.dirname(os.path.dirname(re.search(r"^  socket +(.+) \(while", r.out, re.M).group(1)))
+        self.addCleanup(shutil.rmtree, sockets, ignore_errors=True)
+        lines = r.out.split("To go on with this node:\n")[1]
+        again = self.ok(run("bash", "-c", lines + "rc=$?; kill %1; wait; exit $rc", env=clean_env()))
+        self.assertRegex(again.out, r"(?m) 3/13$")
+
     def test_an_interrupt_leaves_no_process_behind(self):
         tree = self.make_tree(3000)
         with open(self.path("tree", "large"), "wb") as f:
@@ -92,14 +103,16 @@ class Quickstart(Case):
     def test_a_cluster_outlives_a_node(self):
         tree = self.make_tree(1500)
         self.write("tree/large", os.urandom((3 << 20) + 1))
-        os.mkdir(self.path("tmp"))
-        r = self.ok(run(*self.argv("--nodes", "3", tree), env=clean_env(TMPDIR=self.path("tmp")), timeout=3 * DEADLINE_S))
+        tmp = self.path("a long way to go " + 80 * "x")
+        os.mkdir(tmp)
+        r = self.ok(run(*self.argv("--nodes", "3", tree), env=clean_env(TMPDIR=tmp), timeout=3 * DEADLINE_S))
         self.assertIn("Everything came back", r.out)
+        self.assertIn("deploy/jobs/cairn-local --nodes 3 --bin %s/bin -- bash\n" % os.path.realpath(BUILD), r.out)
         self.assertRegex(r.out, r"objects +1501\b")
         for figure in ("detection", "take-over", "repair"):
             seconds = float(re.search(r"^  %s +([\d.]+) s from" % figure, r.out, re.M).group(1))
             self.assertTrue(0 < seconds < 60, r.out)
-        self.assertEqual(os.listdir(self.path("tmp")), [])
+        self.assertEqual(os.listdir(tmp), [])
         self.assertEqual(processes_below(self.base), [])
 
     @unittest.skipUnless(shutil.which("etcd") and shutil.which("openssl"), "etcd or openssl is not installed")

@@ -162,6 +162,8 @@ int cli_exit_of(int rc);
 /** Reports a failure on cli->err (as a JSON line with --json), with the hint of @rc. @why says what is wrong; NULL or
  * "": the text of @rc. Returns the exit code. */
 int cli_fail(struct cli *cli, int rc, const char *why, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+/** What was done, but is not as it was meant: on cli->err (as a JSON line with --json), with a cure. */
+void cli_warn(struct cli *cli, const char *cure, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /** Reports by errno what is wrong with a file of this machine, with a hint that does not send people to the node.
  * Returns CLI_FAILED. */
 int cli_fail_file(struct cli *cli, const char *path);

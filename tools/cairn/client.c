@@ -2,6 +2,7 @@
 #include "tools/cairn/client.h"
 
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Below this rate a transfer counts as hanging: a call may take the command's time-out and what its bytes need at it.
@@ -27,6 +28,9 @@ int cli_connect(struct cli *cli)
     int rc = cli_connect_another(cli, &cli->session, &error);
     if (rc == 0)
         return CLI_OK;
+    if (rc == CAIRN_E_CONFIG && (cli->g.address != NULL || getenv("CAIRN_ADDRESSES") != NULL))
+        cli->hint = "as in `--address tcp://node1:4710` or `--address unix:///run/cairn/node.sock`; without it "
+                    "CAIRN_ADDRESSES is used, or the node of the workspace";
     /* No description of a node is, to who asks for it, a node that cannot be reached. */
     return cli_fail(cli, rc == CAIRN_E_NOTFOUND ? CAIRN_E_UNREACHABLE : rc, error.text, "connecting");
 }

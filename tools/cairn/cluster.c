@@ -54,6 +54,11 @@ bool cli_cluster_is_degraded(const json_t *doc)
     return cli_number_of(slots, "degraded") > 0 || cli_number_of(slots, "lost") > 0;
 }
 
+bool cli_cluster_is_settled(const json_t *doc)
+{
+    return json_object_get(doc, "moves") == NULL;
+}
+
 void cli_cluster_name_classes(struct cli *cli, json_t *doc)
 {
     json_t *classes = json_object_get(doc, "classes");

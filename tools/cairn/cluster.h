@@ -16,10 +16,16 @@ const json_t *cli_cluster_member(const json_t *doc, const char *name);
 char *cli_cluster_addresses(const json_t *member);
 /** Adds to each class of slots that misses replicas whose it is: namespaces, of which the caller sees only some. */
 void cli_cluster_name_classes(struct cli *cli, json_t *doc);
+/** Nothing is being moved, nor about to be. */
+bool cli_cluster_is_settled(const json_t *doc);
 /** Replicas are missing, or nodes that are waited for. */
 bool cli_cluster_is_degraded(const json_t *doc);
 /** A short form of it for people: who is not simply up, which replicas are missing, what moves. A new reference. */
 json_t *cli_cluster_brief(const json_t *doc);
+/** Says at once when the cluster has fewer nodes for a namespace than it wants replicas. */
+void cli_cluster_warn_replicas(struct cli *cli, uint64_t replicas);
+/** Likewise when what @node holds has no place to go, or is left with fewer copies. */
+void cli_cluster_warn_drain(struct cli *cli, const char *node);
 /** `cairn members --cluster`: prints all members, or their names alone. Returns an exit code. */
 int cli_cluster_members(struct cli *cli, bool names);
 

@@ -99,7 +99,7 @@ static int drain_run(struct cli *cli, void *args)
     const struct drain_args *a = args;
     struct drain d = { .cli = cli, .node = cli->operands[0], .began_ns = cli_now_ns() };
     if (a->cancel && a->wait)
-        return cli_usage(cli, "there is nothing to wait for after --cancel");
+        return cli_usage(cli, "--cancel does not wait: `cairn wait-ready --settled` does, until the slots are back");
     int status = cli_connect(cli);
     if (status != CLI_OK)
         return status;
@@ -113,11 +113,13 @@ static int drain_run(struct cli *cli, void *args)
         return cli_call_failed(cli, rc, &call, "draining node %s", d.node);
     d.left = d.first;
     d.changed_ns = cli_now_ns();
+    if (!a->cancel && d.first > 0)
+        cli_cluster_warn_drain(cli, d.node);
     if (a->wait)
         return wait_for_it(&d, a->stall_ms);
     if (!cli->g.json && !cli->g.quiet)
         fprintf(cli->out,
-                a->cancel ? "node %s is drained no longer; it holds %u slots\n"
+                a->cancel ? "node %s is drained no longer; it holds %u slots, and its share comes back\n"
                           : "node %s is being drained: %u slots move away\n",
                 d.node, d.first);
     return result(&d, a->cancel ? "up" : "draining");
@@ -138,11 +140,11 @@ const struct cli_command cli_drain = {
     .summary = "let a node of the cluster hold nothing any more, so that it can be stopped",
     .text =
         "All its slots move to other nodes, in the bounds that the configuration sets (cluster.moves, moves_per_node, "
-        "copy_rate), while everything is served as ever; it gets no new ones. Any node takes the command. Where too few "
-        "nodes are left for the replicas that a namespace wants, as many are kept as can be, and `cairn status` says so. "
-        "A node that was drained and is started again gets its share again, so a rolling restart is: drain --wait, "
-        "restart, next. A drain that was not done by then goes on. To keep a node without slots while it runs, set "
-        "cluster.weight to 0. For administrators.",
+        "copy_rate), while everything is served as ever; it gets no new ones. Any node takes the command. Where too "
+        "few nodes are left for the replicas that a namespace wants, this is said, as many are kept as can be, and "
+        "`cairn status` says so. A node that was drained and is started again gets its share again, so a rolling "
+        "restart is: drain --wait, restart, next. A drain that was not done by then goes on. To keep a node without "
+        "slots while it runs, set cluster.weight to 0. For administrators.",
     .opts = drain_opts,
     .args_size = sizeof(struct drain_args),
     .examples = (const struct cli_example[]){ { "cairn drain --wait n2", "then stop n2, and nobody misses it" },

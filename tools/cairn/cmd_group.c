@@ -25,13 +25,22 @@ static const char *or_none(const char *s)
     return s[0] != '\0' ? s : NULL;
 }
 
+/* A cluster's nodes need no group, and are not seen by one. */
+static int group_failed(struct cli *cli, int rc, const struct cli_call *call, const char *what)
+{
+    if (rc == CAIRN_E_NOPROVIDER)
+        cli->hint = "`cairn members --cluster` lists a cluster's nodes; that nodes see each other by themselves takes "
+                    "a provider of type group, as in deploy/examples/three-nodes";
+    return cli_call_failed(cli, rc, call, "%s", what);
+}
+
 static int list(struct cli *cli, const struct members_args *a)
 {
     struct cairn_members *members;
     struct cli_call call;
     int rc = cairn_members(cli->session, a->group, &members, cli_call_init(cli, &call, 0));
     if (rc != 0)
-        return cli_call_failed(cli, rc, &call, "asking for members");
+        return group_failed(cli, rc, &call, "asking for members");
     struct cli_table *t = cli_table_new(cli, "members", columns, ARRAY_SIZE(columns));
     bool unwell = !members->joined || members->problem[0] != '\0';
     for (size_t i = 0; i < members->n; i++) {
@@ -105,7 +114,7 @@ static int watch(struct cli *cli, const struct members_args *a)
     if (!w.over)
         cli_disconnect(cli); /* which ends the watch, whose memory is ours */
     rc = rc != 0 ? rc : w.rc;
-    return rc != 0 ? cli_call_failed(cli, rc, &call, "watching members") : CLI_OK;
+    return rc != 0 ? group_failed(cli, rc, &call, "watching members") : CLI_OK;
 }
 
 static int members_run(struct cli *cli, void *args)
@@ -137,9 +146,9 @@ const struct cli_command cli_members = {
     .text =
         "A group provider finds out which nodes are there and spreads what they say of themselves. The dead are listed "
         "until they are forgotten. Exits with 5 if a member is dead or suspected, or the node is not in the group. The "
-        "members of a cluster are up; away, and expected back; draining, drained (up, and hold nothing); lost, away for so "
-        "long (cluster.lost_after) that what they held is made anew elsewhere; or left: drained, then stopped. Then it "
-        "exits with 5 if one is away.",
+        "members of a cluster are up; away, and expected back; draining, drained (up, and hold nothing); lost, away "
+        "for so long (cluster.lost_after) that what they held is made anew elsewhere; or left: drained, then stopped. "
+        "Then it exits with 5 if one is away.",
     .opts = members_opts,
     .args_size = sizeof(struct members_args),
     .examples = (const struct cli_example[]){ { "cairn members", "who is there?" },

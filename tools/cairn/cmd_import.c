@@ -111,7 +111,8 @@ static bool import_once(struct transfer_worker *w, struct transfer_batch *b, str
     return true;
 }
 
-/* A node that leads no more loses the parts it had of a value that is written over an older one: then it is written again. */
+/* A node that leads no more loses the parts it had of a value that is written over an older one: then it is written
+ * again. */
 static void import_large(struct transfer_worker *w, struct transfer_batch *b, struct transfer_item *i)
 {
     for (int tries = 1; !import_once(w, b, i, tries == IMPORT_TRIES_MAX); tries++)
@@ -313,9 +314,8 @@ const struct cli_command cli_import = {
         "values "
         "in quarantine, values in extents are always compared, and so mended.\n"
         "What is stored is the bytes of regular files: not their modes, owners and times. Symbolic links, special "
-        "files "
-        "and empty directories are left out, and the summary counts them; that alone is no failure, unless --strict "
-        "says so. An archive (tar) keeps all of it.",
+        "files and empty directories are left out, and the summary counts them; that alone is no failure, unless "
+        "--strict says so. An archive (tar) keeps all of it.",
     .opts = import_opts,
     .args_size = sizeof(struct import_args),
     .examples = (const struct cli_example[]){ { "cairn import results /scratch/run1", "store a directory" },

@@ -1,7 +1,9 @@
-/** cairn map: the map, asked for what it holds and for its log, written out and moved, where the configuration says
- * that it is kept. */
+/** cairn map: the map, asked of a node, or of where it is kept, for what it holds and for its log; written out and
+ * moved. */
+#include "tools/cairn/client.h"
 #include "tools/cairn/commands.h"
 #include "tools/cairn/node_program.h"
+#include "tools/cairn/out.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -9,20 +11,25 @@
 #include <string.h>
 #include <time.h>
 
+enum { CLI_MAP_URL_BYTES_MAX = 1024 };
+
 struct map_args {
-    const char *config, *data;
+    const char *config, *data, *etcd;
     uint64_t last;
-    bool log;
+    bool log, people;
 };
 
 #define MAP_OPTS                                                                                                       \
     CLI_OPT(struct map_args, config, "config", 'c', CLI_STRING, "FILE", NULL, "the node's configuration"),             \
-        CLI_OPT(struct map_args, data, "data", 'd', CLI_STRING, "DIR", NULL, "its data directory (node.data)")
+        CLI_OPT(struct map_args, data, "data", 'd', CLI_STRING, "DIR", NULL, "its data directory (node.data)"),        \
+        CLI_OPT(struct map_args, etcd, "etcd", 'e', CLI_STRING, "URL", NULL,                                           \
+                "the map in this etcd; one with certificates or passwords needs --config")
 
 static int map_start(struct cli *cli, struct cli_node_program *p, const struct map_args *a, const char *action,
                      const char *operand)
 {
-    const char *argv[8] = { "cairnd", action };
+    const char *argv[12] = { "cairnd", action };
+    char endpoint[CLI_MAP_URL_BYTES_MAX];
     int n = 2;
     if (operand != NULL)
         argv[n++] = operand;
@@ -34,19 +41,56 @@ static int map_start(struct cli *cli, struct cli_node_program *p, const struct m
         argv[n++] = "--data";
         argv[n++] = a->data;
     }
+    if (a->etcd != NULL) {
+        if (snprintf(endpoint, sizeof(endpoint), "map.endpoints=%s", a->etcd) >= (int)sizeof(endpoint))
+            return cli_usage(cli, "--etcd: an address of more than %d bytes", CLI_MAP_URL_BYTES_MAX);
+        argv[n++] = "--set";
+        argv[n++] = "map.store=etcd";
+        argv[n++] = "--set";
+        argv[n++] = endpoint;
+    }
     return cli_node_program_start(cli, p, argv, false);
 }
 
 /* The document that cairnd prints; *@doc is the caller's, also if it is NULL. */
-static int map_ask(struct cli *cli, const struct map_args *a, const char *action, const char *what, json_t **doc)
+static int store_ask(struct cli *cli, const struct map_args *a, json_t **doc)
 {
     struct cli_node_program p;
-    int status = map_start(cli, &p, a, action, NULL);
-    *doc = NULL;
+    int status = map_start(cli, &p, a, a->log ? "--map-log" : "--map-show", NULL);
     if (status != CLI_OK)
         return status;
     *doc = json_loadf(p.out, 0, NULL);
-    return cli_node_program_finish(cli, &p, what);
+    return cli_node_program_finish(cli, &p, "reading the map");
+}
+
+/* What a node says that runs. */
+static int node_ask(struct cli *cli, const struct map_args *a, json_t **doc)
+{
+    struct cairn_map_ask ask = CAIRN_MAP_ASK_INIT;
+    struct cli_call call;
+    char *text = NULL;
+    cli->hint = "`--config FILE` (of a node) or `--etcd URL` asks the map's store, whether nodes run or not";
+    int status = cli_connect(cli);
+    if (status != CLI_OK)
+        return status;
+    cli->hint = NULL;
+    ask.log = a->log;
+    ask.people = a->people;
+    ask.last = (uint32_t)MIN(a->last, (uint64_t)UINT32_MAX);
+    int rc = cairn_map(cli->session, &ask, &text, cli_call_init(cli, &call, 0));
+    if (rc != 0)
+        return cli_call_failed(cli, rc, &call, "reading the map");
+    *doc = json_loads(text, 0, NULL);
+    cairn_free(text);
+    return CLI_OK;
+}
+
+/* *@doc is the caller's, also if it is NULL. */
+static int map_ask(struct cli *cli, const struct map_args *a, json_t **doc)
+{
+    bool of_store = a->config != NULL || a->data != NULL || a->etcd != NULL;
+    *doc = NULL;
+    return of_store ? store_ask(cli, a, doc) : node_ask(cli, a, doc);
 }
 
 /* ---- export, import ---- */
@@ -112,7 +156,7 @@ const struct cli_command cli_map_import = {
 static void keys_of(const json_t *line, char *to, size_t len)
 {
     const json_t *keys = json_object_get(line, "keys");
-    json_int_t nkeys = json_integer_value(json_object_get(line, "nkeys"));
+    json_int_t nkeys = cli_number_of(line, "nkeys");
     size_t n = 0;
     to[0] = '\0';
     for (size_t i = 0; i < json_array_size(keys) && n < len; i++)
@@ -121,56 +165,153 @@ static void keys_of(const json_t *line, char *to, size_t len)
         snprintf(to + n, len - n, " and %lld more", (long long)(nkeys - (json_int_t)json_array_size(keys)));
 }
 
-static void log_row(struct cli_table *t, const json_t *line)
+/* "63 taken over n2 > n1", "ready n1", "node silent n2" */
+static void deed_say(FILE *to, const json_t *deed)
 {
-    char when[32], keys[256];
-    time_t s = (time_t)(json_integer_value(json_object_get(line, "time_ms")) / 1000);
-    struct tm tm;
-    strftime(when, sizeof(when), "%Y-%m-%d %H:%M:%SZ", gmtime_r(&s, &tm));
-    keys_of(line, keys, sizeof(keys));
-    cli_table_row(t, (const struct cli_cell[]){
-                         CLI_TEXT(when), CLI_NUM((uint64_t)json_integer_value(json_object_get(line, "revision"))),
-                         CLI_TEXT(json_string_value(json_object_get(line, "author"))),
-                         CLI_TEXT(json_string_value(json_object_get(line, "reason"))), CLI_TEXT(keys) });
+    json_int_t slots = cli_number_of(deed, "slots");
+    const char *from = cli_text_of(deed, "from"), *target = cli_text_of(deed, "to");
+    char count[CLI_UNIT_BYTES + 8];
+    if (slots > 0)
+        fprintf(to, "%s ", cli_count(count, (uint64_t)slots));
+    fputs(cli_text_of(deed, "what"), to);
+    if (from[0] != '\0')
+        fprintf(to, " %s%s", from, target[0] != '\0' ? " >" : "");
+    if (target[0] != '\0')
+        fprintf(to, " %s", target);
 }
 
-static int map_log_run(struct cli *cli, void *args)
+/* Why slots moved, each reason once; that one whose primary is ready has one, and what becomes of nodes says itself. */
+static void whys_say(FILE *to, const json_t *deeds)
+{
+    bool any = false;
+    for (size_t i = 0; i < json_array_size(deeds); i++) {
+        const json_t *d = json_array_get(deeds, i);
+        const char *why = cli_text_of(d, "why");
+        bool told = cli_number_of(d, "slots") == 0 || why[0] == '\0' || strcmp(cli_text_of(d, "what"), "ready") == 0;
+        for (size_t k = 0; !told && k < i; k++)
+            told = strcmp(cli_text_of(json_array_get(deeds, k), "why"), why) == 0;
+        if (told)
+            continue;
+        fprintf(to, "%s%s", any ? "; " : " (", why);
+        any = true;
+    }
+    fputs(any ? ")" : "", to);
+}
+
+/* In words; from malloc, NULL: no memory. */
+static char *line_text(const json_t *line, const char *keys)
+{
+    const json_t *deeds = json_object_get(line, "deeds");
+    const char *reason = cli_text_of(line, "reason");
+    json_int_t more = cli_number_of(line, "more");
+    char *text = NULL;
+    size_t len = 0;
+    FILE *to = open_memstream(&text, &len);
+    if (to == NULL)
+        return NULL;
+    if (json_array_size(deeds) == 0)
+        fprintf(to, "%s%s%s", reason, keys[0] != '\0' ? ": " : "", keys);
+    for (size_t i = 0; i < json_array_size(deeds); i++) {
+        fputs(i > 0 ? ", " : "", to);
+        deed_say(to, json_array_get(deeds, i));
+    }
+    if (more > 0)
+        fprintf(to, ", and %lld slots more", (long long)more);
+    whys_say(to, deeds);
+    return fclose(to) == 0 ? text : NULL;
+}
+
+static void log_time(const json_t *line, char when[32])
+{
+    time_t s = (time_t)(cli_number_of(line, "time_ms") / 1000);
+    struct tm tm;
+    strftime(when, 32, "%Y-%m-%d %H:%M:%SZ", gmtime_r(&s, &tm));
+}
+
+static json_t *log_json(const json_t *line)
+{
+    char when[32], keys[256];
+    json_t *o, *deeds = json_object_get(line, "deeds");
+    log_time(line, when);
+    keys_of(line, keys, sizeof(keys));
+    o = json_pack("{s:s, s:I, s:s, s:s, s:s, s:s}", "time", when, "revision", cli_number_of(line, "revision"), "of",
+                  cli_text_of(line, "of"), "author", cli_text_of(line, "author"), "reason", cli_text_of(line, "reason"),
+                  "keys", keys);
+    if (deeds != NULL) {
+        json_object_set(o, "deeds", deeds);
+        json_object_set_new(o, "more", json_integer(cli_number_of(line, "more")));
+        json_object_set_new(o, "changes", json_integer(cli_number_of(line, "changes")));
+    }
+    return o;
+}
+
+static int log_show(struct cli *cli, const json_t *lines)
 {
     static const struct cli_col cols[] = { { "TIME", "time", CLI_CELL_TEXT },
                                            { "REVISION", "revision", CLI_CELL_PLAIN },
                                            { "AUTHOR", "author", CLI_CELL_TEXT },
-                                           { "REASON", "reason", CLI_CELL_TEXT },
-                                           { "KEYS", "keys", CLI_CELL_TEXT } };
-    const struct map_args *a = args;
+                                           { "WHAT", "what", CLI_CELL_WORDS } };
+    struct cli_table *t;
+    if (cli->g.json) {
+        json_t *list = json_array();
+        for (size_t i = 0; i < json_array_size(lines); i++)
+            json_array_append_new(list, log_json(json_array_get(lines, i)));
+        return cli_json(cli, json_pack("{s:o}", "log", list));
+    }
+    t = cli_table_new(cli, "log", cols, ARRAY_SIZE(cols));
+    for (size_t i = 0; i < json_array_size(lines); i++) {
+        const json_t *line = json_array_get(lines, i);
+        char when[32], keys[256], *what;
+        log_time(line, when);
+        keys_of(line, keys, sizeof(keys));
+        what = line_text(line, keys);
+        cli_table_row(t, (const struct cli_cell[]){ CLI_TEXT(when), CLI_NUM((uint64_t)cli_number_of(line, "revision")),
+                                                    CLI_TEXT(cli_text_of(line, "author")), CLI_TEXT(what) });
+        free(what);
+    }
+    return cli_table_end(t);
+}
+
+static int map_log_run(struct cli *cli, void *args)
+{
+    struct map_args *a = args;
     json_t *lines;
-    int status = map_ask(cli, args, "--map-log", "reading the map's log", &lines);
+    a->log = true;
+    int status = map_ask(cli, a, &lines);
     if (status == CLI_OK && !json_is_array(lines))
         status = cli_fail(cli, CAIRN_E_PROTO, NULL, "reading the map's log");
-    if (status == CLI_OK) {
-        struct cli_table *t = cli_table_new(cli, "log", cols, ARRAY_SIZE(cols));
-        size_t n = json_array_size(lines);
-        for (size_t i = a->last > 0 && a->last < n ? n - a->last : 0; i < n; i++)
-            log_row(t, json_array_get(lines, i));
-        status = cli_table_end(t);
+    for (size_t i = json_array_size(lines); status == CLI_OK && a->people && i > 0; i--) { /* a store tells all */
+        if (strcmp(cli_text_of(json_array_get(lines, i - 1), "of"), "people") != 0)
+            json_array_remove(lines, i - 1);
     }
+    while (a->last > 0 && json_array_size(lines) > a->last)
+        json_array_remove(lines, 0);
+    if (status == CLI_OK)
+        status = log_show(cli, lines);
     json_decref(lines);
     return status;
 }
 
-static const struct cli_opt log_opts[] = {
-    MAP_OPTS,
-    CLI_OPT(struct map_args, last, "last", 'n', CLI_NUMBER, "N", NULL, "only the newest so many"),
-    CLI_OPT_END,
-};
+#define LOG_OPTS                                                                                                       \
+    CLI_OPT(struct map_args, last, "last", 'n', CLI_NUMBER, "N", NULL, "of the log, only the newest so many"),         \
+        CLI_OPT(struct map_args, people, "people", 'p', CLI_FLAG, NULL, NULL, "of the log, only what people did")
+
+static const struct cli_opt log_opts[] = { MAP_OPTS, LOG_OPTS, CLI_OPT_END };
 
 const struct cli_command cli_map_log = {
     .name = "map log",
     .operands = "",
     .summary = "show who changed the map, why and when",
-    .text = "The newest thousand changes are kept. Times are UTC; the author is the user who asked for the change.",
+    .text =
+        "Two logs by time, each of its newest thousand entries: of what people did (namespaces made and removed, "
+        "drains; the author is the user), and of what the cluster made of its slots and nodes (the author is the node "
+        "that coordinates). The latter sums up, second by second, how many slots went from whom to whom, and why. "
+        "Times are UTC. A running node is asked, unless --config, --data or --etcd say where the map is kept.",
     .opts = log_opts,
     .args_size = sizeof(struct map_args),
-    .examples = (const struct cli_example[]){ { "cairn map log --config cairn.yaml --last 20", "the newest changes" },
+    .examples = (const struct cli_example[]){ { "cairn map log --last 20", "the newest changes" },
+                                              { "cairn map log --people", "without what followed from them" },
+                                              { "cairn map log --etcd http://10.1.0.1:2379", "no node is needed" },
                                               { NULL, NULL } },
     .run = map_log_run,
     .group = "The node",
@@ -184,9 +325,9 @@ static int map_run(struct cli *cli, void *args)
     json_t *doc;
     if (a->log)
         return map_log_run(cli, args);
-    if (a->last > 0)
-        return cli_usage(cli, "--last goes with --log");
-    int status = map_ask(cli, a, "--map-show", "reading the map", &doc);
+    if (a->last > 0 || a->people)
+        return cli_usage(cli, "%s goes with --log", a->last > 0 ? "--last" : "--people");
+    int status = map_ask(cli, a, &doc);
     if (status == CLI_OK && !json_is_object(doc))
         status = cli_fail(cli, CAIRN_E_PROTO, NULL, "reading the map");
     if (status == CLI_OK)
@@ -198,7 +339,7 @@ static int map_run(struct cli *cli, void *args)
 static const struct cli_opt show_opts[] = {
     MAP_OPTS,
     CLI_OPT(struct map_args, log, "log", 'l', CLI_FLAG, NULL, NULL, "who changed it, why and when, as `cairn map log`"),
-    CLI_OPT(struct map_args, last, "last", 'n', CLI_NUMBER, "N", NULL, "with --log, only the newest so many"),
+    LOG_OPTS,
     CLI_OPT_END,
 };
 
@@ -207,14 +348,15 @@ const struct cli_command cli_map = {
     .operands = "",
     .summary = "show what the map holds, and where it is kept",
     .text =
-        "The map is read from where the configuration says that it is kept; the node may run meanwhile. Its revision "
-        "is that of the newest change. Of a cluster it is said how the slots of each class are (a class: all slots "
-        "with so "
-        "many replicas), and how many each node leads, has in sync and is to hold.",
+        "A running node is asked, which reads the map's store; or, with --config, --data or --etcd, the store itself, "
+        "whether nodes run or not. The revision is that of the newest change. Of a cluster it is said how the slots of "
+        "each class are (a class: all slots with so many replicas), and how many each node leads, has in sync and is "
+        "to hold. For administrators.",
     .opts = show_opts,
     .args_size = sizeof(struct map_args),
-    .examples = (const struct cli_example[]){ { "cairn map --config cairn.yaml", "how much there is" },
-                                              { "cairn map --log --last 20 --config cairn.yaml", "its newest changes" },
+    .examples = (const struct cli_example[]){ { "cairn map", "how much there is, as a node has it" },
+                                              { "cairn map --log --last 20", "its newest changes" },
+                                              { "cairn map --config cairn.yaml", "asks the store" },
                                               { NULL, NULL } },
     .run = map_run,
     .group = "The node",

@@ -1,5 +1,5 @@
 /** cairn ns: namespaces. */
-#include "tools/cairn/commands.h"
+#include "tools/cairn/cluster.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -53,6 +53,8 @@ static int create_run(struct cli *cli, void *args)
         cli->hint = "replicas need nodes that share a map in etcd (`map: store: etcd`); see deploy/examples/three-nodes";
     if (rc != 0)
         return cli_call_failed(cli, rc, &call, "namespace %s", cli->operands[0]);
+    if (created && o.replicas > 1)
+        cli_cluster_warn_replicas(cli, o.replicas);
     if (cli->g.json)
         return cli_json(cli, json_pack("{s:s, s:b}", "name", cli->operands[0], "created", created));
     return CLI_OK;
@@ -85,8 +87,7 @@ const struct cli_command cli_ns_create = {
     .operands = "NAMESPACE",
     .summary = "make a namespace",
     .text = "A namespace holds values of any size under keys, routed by the hash of the key. Its maker owns it. Owner, "
-            "group "
-            "and mode stay as they were made, as do the other settings: to change them, make another and copy.",
+            "group and mode stay as they were made, as do the other settings: to change them, make another and copy.",
     .opts = create_opts,
     .args_size = sizeof(struct create_args),
     .examples = (const struct cli_example[]){ { "cairn ns create results", "make it by the node's defaults" },
@@ -259,6 +260,8 @@ static int remove_run(struct cli *cli, void *args)
     int rc = cairn_ns_remove(cli->session, cli->operands[0], a->force, cli_call_init(cli, &call, 0));
     if (rc == CAIRN_E_NOTEMPTY && spread_is_empty(cli, &look) == 1)
         rc = cairn_ns_remove(cli->session, cli->operands[0], true, cli_call_init(cli, &call, 0));
+    if (rc == CAIRN_E_NOTEMPTY)
+        cli->hint = "`cairn ns remove --force NAMESPACE` removes it with all that is in it";
     if (rc != 0)
         return cli_call_failed(cli, rc, &call, "namespace %s", cli->operands[0]);
     return cli->g.json ? cli_json(cli, json_pack("{s:s}", "removed", cli->operands[0])) : CLI_OK;
@@ -274,8 +277,7 @@ const struct cli_command cli_ns_remove = {
     .operands = "NAMESPACE",
     .summary = "remove a namespace",
     .text = "One that holds values is removed only with --force. Of one that is spread over a cluster all nodes are "
-            "asked; a "
-            "value that comes after that goes with it.",
+            "asked; a value that comes after that goes with it.",
     .opts = remove_opts,
     .args_size = sizeof(struct remove_args),
     .examples = (const struct cli_example[]){ { "cairn ns remove results", "remove it if it is empty" },

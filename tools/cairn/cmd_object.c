@@ -8,7 +8,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* Above this, values are fed piece by piece, those that are fetched into a file are mapped, and memory stays bounded. */
+/* Above this, values are fed piece by piece, those that are fetched into a file are mapped, and memory stays
+ * bounded. */
 enum { PIECE_BYTES = 16 << 20, READ_BYTES = 1 << 20 };
 
 /* ---- put ---- */

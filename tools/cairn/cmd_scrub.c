@@ -219,18 +219,13 @@ const struct cli_command cli_scrub = {
     .operands = "",
     .summary = "show how far the comparing of replicas is, and what it has found; or begin it",
     .text = "Each node compares the slots that it leads with what the other nodes in sync have, key by key, in the "
-            "background "
-            "(cluster.scrub_rate, cluster.scrub_interval), while everything is served as ever. A copy that is missing, "
-            "does not "
-            "match its checksums, or whose extents are in quarantine is repaired from a good one. Two copies that both "
-            "look good "
-            "and differ are only told, as different: which of them is right somebody else has to say, by writing the "
-            "key anew. "
-            "Findings are listed until a later round finds the key well again; those that were repaired, until there "
-            "are too many, "
-            "or the node is started again. Numbers are since a node's start. Exits with 5 while there are findings "
-            "that are not "
-            "repaired, or a node does not answer. For administrators.",
+            "background (cluster.scrub_rate, cluster.scrub_interval), while everything is served as ever. A copy that "
+            "is missing, does not match its checksums, or whose extents are in quarantine is repaired from a good one. "
+            "Two copies that both look good and differ are only told, as different: which of them is right somebody "
+            "else has to say, by writing the key anew. Findings are listed until a later round finds the key well "
+            "again; those that were repaired, until there are too many, or the node is started again. Numbers are "
+            "since a node's start. Exits with 5 while there are findings that are not repaired, or a node does not "
+            "answer. For administrators.",
     .opts = scrub_opts,
     .args_size = sizeof(struct scrub_args),
     .examples = (const struct cli_example[]){ { "cairn scrub", "what has been compared, and found?" },

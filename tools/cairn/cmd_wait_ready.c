@@ -8,12 +8,13 @@
 enum { TRY_MS = 1000, LOOK_MS = 200 };
 
 struct wait_ready_args {
-    bool whole;
+    bool whole, settled;
 };
 
 struct wait {
     struct cli *cli;
     uint64_t began_ns, until_ns;
+    bool settled;
     char text[sizeof(((struct cairn_error_info *)0)->text)]; /* what it is waited for */
     bool drawn;
 };
@@ -85,9 +86,13 @@ static int cluster_is_whole(struct wait *w)
     if (few + lost + between > 0)
         snprintf(w->text, sizeof(w->text), "of %lld slots %lld miss replicas, %lld have none, %lld change hands", all,
                  few, lost, between);
-    else
+    else if (cli_cluster_is_degraded(doc))
         snprintf(w->text, sizeof(w->text), "a member is away");
-    rc = few + lost + between > 0 || cli_cluster_is_degraded(doc) ? CAIRN_E_BUSY : 0;
+    else
+        snprintf(w->text, sizeof(w->text), "slots are still to be moved");
+    rc = few + lost + between > 0 || cli_cluster_is_degraded(doc) || (w->settled && !cli_cluster_is_settled(doc))
+             ? CAIRN_E_BUSY
+             : 0;
     json_decref(doc);
     return rc;
 }
@@ -110,7 +115,8 @@ static void draw_end(struct wait *w)
 static int wait_ready_run(struct cli *cli, void *args)
 {
     const struct wait_ready_args *a = args;
-    struct wait w = { .cli = cli, .began_ns = cli_now_ns() };
+    struct wait w = { .cli = cli, .began_ns = cli_now_ns(), .settled = a->settled };
+    bool whole = a->whole || a->settled;
     struct cairn_error_info error = { .text = "" };
     struct timespec pause = { .tv_nsec = 10 * (long)CAIRN_NS_PER_MS };
     int rc = CAIRN_E_TIMEOUT;
@@ -120,8 +126,8 @@ static int wait_ready_run(struct cli *cli, void *args)
         rc = node_answers(&w, &error);
         if (rc != 0 && !looked) /* a last try that is cut short says nothing of the cluster */
             snprintf(w.text, sizeof(w.text), "%s", error.text);
-        looked |= rc == 0 && a->whole;
-        if (rc == 0 && a->whole)
+        looked |= rc == 0 && whole;
+        if (rc == 0 && whole)
             rc = cluster_is_whole(&w);
         if (rc == 0 || is_final(rc))
             break;
@@ -134,7 +140,7 @@ static int wait_ready_run(struct cli *cli, void *args)
     if (is_final(rc))
         return cli_fail(cli, rc, w.text, "waiting for the node");
     if (rc != 0)
-        return cli_fail(cli, CAIRN_E_TIMEOUT, w.text, a->whole ? "the cluster is not whole" : "the node is not ready");
+        return cli_fail(cli, CAIRN_E_TIMEOUT, w.text, whole ? "the cluster is not whole" : "the node is not ready");
     if (cli->g.json)
         return cli_json(cli, json_pack("{s:b, s:I}", "ready", 1, "waited_ms",
                                        (json_int_t)((cli_now_ns() - w.began_ns) / CAIRN_NS_PER_MS)));
@@ -142,9 +148,10 @@ static int wait_ready_run(struct cli *cli, void *args)
 }
 
 static const struct cli_opt wait_ready_opts[] = {
-    CLI_OPT(
-        struct wait_ready_args, whole, "whole", 0, CLI_FLAG, NULL, NULL,
-        "until it is in its cluster and every slot there has all its replicas: then the next node may be restarted"),
+    CLI_OPT(struct wait_ready_args, whole, "whole", 0, CLI_FLAG, NULL, NULL,
+            "until it is in its cluster and every slot there has all its replicas: the next node may be restarted"),
+    CLI_OPT(struct wait_ready_args, settled, "settled", 0, CLI_FLAG, NULL, NULL,
+            "likewise, and nothing is to be moved any more: each node has its share again"),
     CLI_OPT_END,
 };
 
@@ -152,14 +159,16 @@ const struct cli_command cli_wait_ready = {
     .name = "wait-ready",
     .operands = "",
     .summary = "wait until the node answers, or its cluster is whole, at most --timeout",
-    .text = "Exits with 0 as soon as it does, with 6 if the time is over. "
-            "With --whole a node that is in no cluster has only to answer.",
+    .text = "Exits with 0 as soon as it does, with 6 if the time is over. With --whole and --settled a node that is in "
+            "no cluster has only to answer.",
     .opts = wait_ready_opts,
     .args_size = sizeof(struct wait_ready_args),
     .examples =
         (const struct cli_example[]){ { "cairn wait-ready --timeout 10s && start-the-job", "start in order" },
                                       { "systemctl restart cairnd@node && cairn wait-ready --whole --timeout 10m",
                                         "a rolling restart: this on one node after another" },
+                                      { "cairn drain --cancel n2 && cairn wait-ready --settled --timeout 10m",
+                                        "until all is as it was" },
                                       { NULL, NULL } },
     .run = wait_ready_run,
     .group = "The node",

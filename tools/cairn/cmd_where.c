@@ -5,6 +5,23 @@
 
 #include <string.h>
 
+/* For people: a slot's number is that in its class, and nodes have names. */
+static void say_slot(json_t *doc)
+{
+    json_t *replicas_of = json_object_get(doc, "replicas");
+    json_int_t replicas = cli_number_of(doc, "class");
+    json_object_set_new(doc, "class",
+                        json_sprintf("slots of %lld replica%s", (long long)replicas, replicas == 1 ? "" : "s"));
+    json_object_set_new(doc, "slot",
+                        json_sprintf("%lld of 0 to %lld (among those of all classes %lld)",
+                                     (long long)cli_number_of(doc, "slot"), (long long)cli_number_of(doc, "slots") - 1,
+                                     (long long)cli_number_of(doc, "slot_id")));
+    json_object_del(doc, "slots");
+    json_object_del(doc, "slot_id");
+    for (size_t i = 0; i < json_array_size(replicas_of); i++)
+        json_object_del(json_array_get(replicas_of, i), "node");
+}
+
 static int where_run(struct cli *cli, void *args)
 {
     const char *key = cli->operands[1];
@@ -25,6 +42,8 @@ static int where_run(struct cli *cli, void *args)
     if (status != CLI_OK)
         return status;
     cli_json_bytes(doc, "key", key, strlen(key));
+    if (!cli->g.json && json_is_integer(json_object_get(doc, "slot_id")))
+        say_slot(doc);
     if (!cli->g.json && !json_is_true(json_object_get(doc, "clustered")))
         json_object_set_new(doc, "placed", json_string("on this node: the namespace is not spread over a cluster"));
     status = cli->g.json ? cli_json(cli, json_incref(doc)) : cli_render(cli, doc);
@@ -36,14 +55,17 @@ const struct cli_command cli_where = {
     .name = "where",
     .operands = "NAMESPACE KEY",
     .summary = "explain where a key is kept, and why there",
-    .text = "A key's hash gives its slot, and the map says which nodes hold that. Each replica is shown with its part in the "
-            "slot, the state of its node, its zone and weight, and the reason for which it was chosen: members are in an order "
-            "of their own for each slot, weight for weight, and the first of distinct zones are taken as long as they have not "
-            "more than their share. Whether the key exists is not looked at. It is what the node that is asked knows, whatever "
-            "has become of the others; how long a primary's lease lasts is known to that node alone.",
-    .examples = (const struct cli_example[]){ { "cairn where results run1/energy", "its slot, its nodes, its primary" },
-                                              { "cairn where --json results run1/energy | jq -r .primary", "for programs" },
-                                              { NULL, NULL } },
+    .text = "A key's hash gives the number of its slot, in the class of slots that have as many replicas as the "
+            "namespace wants, and the map says which nodes hold that. Each replica is shown with its part in the slot, "
+            "the state of its node, its zone and weight, and the reason for which it was chosen: members are in an "
+            "order of their own for each slot, weight for weight, and the first of distinct zones are taken as long as "
+            "they have not more than their share. Whether the key exists is not looked at. It is what the node that is "
+            "asked knows, whatever has become of the others; how long a primary's lease lasts is known to that node "
+            "alone.",
+    .examples =
+        (const struct cli_example[]){ { "cairn where results run1/energy", "its slot, its nodes, its primary" },
+                                      { "cairn where --json results run1/energy | jq -r .primary", "for programs" },
+                                      { NULL, NULL } },
     .run = where_run,
     .group = "Data",
 };

@@ -143,11 +143,10 @@ static int render_table(struct cli *cli, const json_t *rows)
     }
     for (uint32_t k = 0; k < n; k++) {
         title(names[k], titles[k], true);
-        bool words = k == n - 1 && json_is_object(json_object_get(json_array_get(rows, 0), names[k]));
         cols[k] = (struct cli_col){ titles[k], names[k],
-                                    words                       ? CLI_CELL_WORDS
-                                    : is_figure(rows, names[k]) ? CLI_CELL_FIGURE
-                                                                : CLI_CELL_TEXT };
+                                    is_figure(rows, names[k]) ? CLI_CELL_FIGURE
+                                    : k == n - 1              ? CLI_CELL_WORDS
+                                                              : CLI_CELL_TEXT };
     }
     struct cli_table *t = cli_table_new(cli, "rows", cols, n);
     char(*texts)[TEXT_MAX] = calloc(n, TEXT_MAX);

@@ -178,6 +178,26 @@ int cli_usage(struct cli *cli, const char *fmt, ...)
     return CLI_USAGE;
 }
 
+void cli_warn(struct cli *cli, const char *cure, const char *fmt, ...)
+{
+    char text[1024];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof(text), fmt, ap);
+    va_end(ap);
+    if (cli->g.json) {
+        json_t *line = json_pack("{s:i, s:{s:o, s:s}}", "version", CLI_JSON_VERSION, "warning", "text",
+                                 cli_json_text(text), "hint", cure);
+        json_dumpf(line, cli->err, JSON_COMPACT);
+        putc('\n', cli->err);
+        json_decref(line);
+        return;
+    }
+    fprintf(cli->err, "cairn %s: warning: ", command_name(cli) != NULL ? command_name(cli) : "");
+    cli_put_printable(cli->err, text, strlen(text));
+    fprintf(cli->err, "\n    hint: %s\n", cure);
+}
+
 void cli_note(struct cli *cli, const char *fmt, ...)
 {
     if (cli->g.quiet || cli->g.json)

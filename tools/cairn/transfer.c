@@ -188,6 +188,9 @@ static int transfer_start(struct transfer *t, struct cli *cli, const struct tran
     struct cli_call call;
     struct cairn_ns_list *info = NULL;
     int rc = cairn_ns_show(cli->session, t->ns_name, &info, cli_call_init(cli, &call, 0));
+    struct stat st;
+    if (rc == CAIRN_E_NOTFOUND && stat(t->ns_name, &st) == 0 && S_ISDIR(st.st_mode))
+        cli->hint = "that is a directory here: the namespace comes first, then the directory";
     if (rc != 0)
         return cli_call_failed(cli, rc, &call, "namespace %s", t->ns_name);
     t->embed_bytes = MIN(info->namespaces[0].embed_threshold, CAIRN_KV_VALUE_BYTES_MAX);

@@ -29,6 +29,7 @@ static const struct cairn_rpc_method node_methods[] = {
     METHOD(CAIRN__WIRE__NODE_METHOD__NODE_MACHINES, "machines", SAFE, node_machines, node_text),
     METHOD(CAIRN__WIRE__NODE_METHOD__NODE_METRICS, "metrics", SAFE, empty, node_text),
     METHOD(CAIRN__WIRE__NODE_METHOD__NODE_CONFIG, "config", SAFE | ADMIN, empty, node_text),
+    METHOD(CAIRN__WIRE__NODE_METHOD__NODE_MAP, "map", SAFE | ADMIN, node_map, node_text),
 };
 IFACE(node, "node");
 

@@ -101,6 +101,24 @@ CAIRN_API int cairn_config(struct cairn *c, char **json, const struct cairn_call
 CAIRN_API int cairn_config_async(struct cairn *c, char **json, const struct cairn_call_options *o, cairn_done_fn *done,
                                  void *arg);
 
+/** What is asked of the map. */
+struct cairn_map_ask {
+    size_t size;
+    bool log;      /* its log, not what it holds */
+    bool people;   /* of what people did, alone */
+    uint32_t last; /* the newest so many entries; 0: as many as there is room for */
+};
+#define CAIRN_MAP_ASK_INIT CAIRN_STRUCT_INIT(struct cairn_map_ask)
+
+/** What the map store has now: how much of what, and, of a cluster, how slots and nodes are; or, with ask->log, a list
+ * of who changed what, why and when, oldest first. @ask may be NULL.
+ *   CAIRN_E_DENIED       for administrators only
+ *   CAIRN_E_UNREACHABLE  the node cannot ask the store now */
+CAIRN_API int cairn_map(struct cairn *c, const struct cairn_map_ask *ask, char **json,
+                        const struct cairn_call_options *o);
+CAIRN_API int cairn_map_async(struct cairn *c, const struct cairn_map_ask *ask, char **json,
+                              const struct cairn_call_options *o, cairn_done_fn *done, void *arg);
+
 /* ---- its cluster: any node takes these, and sends them to the one that coordinates ---- */
 
 /** Members and their states, slots and their replicas, what is being moved; JSON.
@@ -118,8 +136,8 @@ CAIRN_API int cairn_cluster_drain(struct cairn *c, const char *node, bool cancel
 CAIRN_API int cairn_cluster_drain_async(struct cairn *c, const char *node, bool cancel, uint32_t *slots,
                                         const struct cairn_call_options *o, cairn_done_fn *done, void *arg);
 
-/** How far this node, not the cluster, is with comparing the replicas that it leads with the others', and what it has found,
- * as JSON; with @start a round begins now, if none is under way.
+/** How far this node, not the cluster, is with comparing the replicas that it leads with the others', and what it has
+ * found, as JSON; with @start a round begins now, if none is under way.
  *   CAIRN_E_NOPROVIDER  the node is in no cluster
  *   CAIRN_E_DENIED      for administrators only */
 CAIRN_API int cairn_cluster_scrub(struct cairn *c, bool start, char **json, const struct cairn_call_options *o);

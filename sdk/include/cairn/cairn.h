@@ -101,7 +101,8 @@ struct cairn_options {
      * workspace if it is there. Whoever holds it speaks for the cluster: the node takes them for its own user, an
      * administrator. */
     const char *key_file;
-    /* Over TCP a client also offers MUNGE where its daemon runs: at $CAIRN_MUNGE_SOCKET, else where MUNGE expects it. */
+    /* Over TCP a client also offers MUNGE where its daemon runs: at $CAIRN_MUNGE_SOCKET, else where MUNGE expects
+     * it. */
     /** How the node's lists call this client; NULL: the program's name. */
     const char *name;
     /** The libfabric provider for large values, the same as the node's (bulk.provider in its configuration), for

@@ -97,11 +97,12 @@ static struct disk_batch *batch_free_one(struct disk_worker *w)
     return NULL;
 }
 
-/* Nobody waits for the end of a batch but the next one, when all places are taken: so the last of them is told. */
+/* Nobody waits for the end of a batch but the next one, when all places are taken, so the last of them is told; and a
+ * stop, which has none to come. */
 static bool is_quiet(const struct disk_worker *w, const struct disk_batch *b)
 {
     return !w->sync_wanted && !w->look_wanted && b->asks.n == 0 && b->n <= DISK_LATER_BYTES_MAX &&
-           w->inflight + 1 < DISK_BATCHES_MAX;
+           w->stopped == NULL && w->inflight + 1 < DISK_BATCHES_MAX;
 }
 
 /* The turn is over: what was gathered goes to the committer, unless as much as may be is there already. */

@@ -193,6 +193,7 @@ static void coordinator_begin(struct cluster_home *h)
                                                  .conf = &h->c.conf,
                                                  .times = &h->times,
                                                  .value = h->value,
+                                                 .name = h->c.env->node->name,
                                                  .arg = &h->c };
     if (w != NULL && cairn__wire__member_update__get_packed_size(w) <= sizeof(h->value)) {
         h->coordinator.value_len = (uint32_t)cairn__wire__member_update__pack(w, h->value);

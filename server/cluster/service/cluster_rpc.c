@@ -28,6 +28,7 @@ struct hop {
     const ProtobufCMessage *(*answer)(struct hop *h); /* NULL: no memory */
     const ProtobufCMessage *reply;
     char *text;      /* of STATUS: from malloc */
+    char author[64]; /* of DRAIN */
     uint64_t holder; /* who coordinates, if it is not us */
     union {
         ProtobufCMessage base;
@@ -335,12 +336,16 @@ static void handle_drain(struct cairn_rpc_req *rq)
 
     if (h == NULL)
         return;
+    snprintf(h->author, sizeof(h->author), "%s", w->author);
     if (!w->forwarded) {
+        snprintf(h->author, sizeof(h->author), "uid %" PRIu32, (uint32_t)rq->who->uid);
         h->forward.drain = *w;
         h->forward.drain.forwarded = true;
+        h->forward.drain.author = h->author;
     }
     h->ask.p.node = w->node;
     h->ask.name = w->name;
+    h->ask.author = h->author;
     h->ask.off = w->off;
     hop_go(h, 0);
 }

@@ -23,7 +23,8 @@ static bool coordinator_invariant(const struct cairn_sm *sm)
 {
     const struct cairn_coordinator *co = CONTAINER_OF(sm, const struct cairn_coordinator, sm);
     bool elected = sm->state == CAIRN_COORDINATOR_READING || sm->state == CAIRN_COORDINATOR_SERVING;
-    bool quiet = !co->reading && co->planning == NULL && co->writes.sm.state == CAIRN_WRITES_IDLE && co->writes.nqueued == 0;
+    bool quiet = !co->reading && co->planning == NULL && !co->trim.trimming &&
+                 co->writes.sm.state == CAIRN_WRITES_IDLE && co->writes.nqueued == 0;
 
     return CAIRN_HOLDS(!elected || (co->election.fence != 0 && !co->resigned)) &&
            CAIRN_HOLDS(co->has_coord ==
@@ -99,9 +100,10 @@ static void stand(struct cairn_coordinator *co);
 
 void cairn_coordinator__settle(struct cairn_coordinator *co)
 {
-    if (co->sm.state != CAIRN_COORDINATOR_CLOSING || co->reading || co->planning != NULL ||
+    if (co->sm.state != CAIRN_COORDINATOR_CLOSING || co->reading || co->planning != NULL || co->trim.trimming ||
         co->writes.sm.state != CAIRN_WRITES_IDLE || (co->resigned && !co->election_is_over))
         return;
+    cairn_chronicle_forget(&co->chronicle);
     if (co->ending) {
         cairn_sm_move(&co->sm, CAIRN_COORDINATOR_ENDED);
         cairn_sm_fini(&co->sm);
@@ -197,8 +199,18 @@ static void on_upto(struct cairn_writes *ws, uint64_t revision)
     struct cairn_coordinator *co = CONTAINER_OF(ws, struct cairn_coordinator, writes);
 
     co->ops->upto(co, revision);
+    cairn_chronicle_stored(&co->chronicle, revision);
     cairn_coordinator__classes_go_on(co);
     look_soon(co);
+}
+
+static void on_trimmed(struct cairn_map_log_trim *t)
+{
+    struct cairn_coordinator *co = t->arg;
+
+    if (t->more > t->n && t->n > 0) /* once more, soon */
+        co->log_entries = CAIRN_MAP_WRITES_MAX;
+    cairn_coordinator__settle(co);
 }
 
 static void on_election(struct cairn_election *e)
@@ -245,6 +257,10 @@ static void look(struct cairn_coordinator *co)
     if (began >= co->count_ns) { /* each second; less often where counting is work */
         co->count_ns = began + (10 + all_slots(co) / 8192) * CAIRN_COORDINATOR_TICK_MS * CAIRN_NS_PER_MS;
         cairn_coordinator__count(co);
+        if (co->log_entries >= CAIRN_MAP_WRITES_MAX && !co->trim.trimming) {
+            co->log_entries = 0;
+            cairn_map_log_trim_unseen(co->store, &co->trim);
+        }
     }
     co->ticks++;
     co->look_ns = began + LOOK_PART * (cairn_env_now_ns(env_of(co)) - began);
@@ -275,6 +291,7 @@ static void on_timer(void *arg)
 void cairn_coordinator__serve(struct cairn_coordinator *co)
 {
     co->ticks = 0;
+    co->log_entries = CAIRN_MAP_WRITES_MAX; /* what predecessors left is not known */
     co->count_ns = co->look_ns = 0;
     cairn_sm_move(&co->sm, CAIRN_COORDINATOR_SERVING);
     cairn_log_info("this node coordinates the cluster: %u members, %u slots", co->members.n, co->counts.slots);
@@ -288,10 +305,13 @@ void cairn_coordinator_start(struct cairn_coordinator *co)
 {
     co->writes = (struct cairn_writes){ .store = co->store,
                                         .election = &co->election,
+                                        .beside = cairn_coordinator__chronicle,
                                         .upto = on_upto,
                                         .failed = on_writes_failed,
                                         .closed = on_writes_closed };
     cairn_writes_init(&co->writes);
+    co->trim =
+        (struct cairn_map_log_trim){ .prefix = CAIRN_MAP_LOG_SLOTS_PREFIX, .done = on_trimmed, .arg = co };
     cairn_timer_init(&co->timer, on_timer, co);
     cairn_task_init(&co->failing, on_failing, co);
     for (uint32_t i = 0; i < CAIRN_CLUSTER_CLASSES; i++)

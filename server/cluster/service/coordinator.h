@@ -22,6 +22,7 @@
 #define CAIRN_SERVER_CLUSTER_SERVICE_COORDINATOR_H
 
 #include "server/cluster/planner.h"
+#include "server/cluster/service/chronicle.h"
 #include "server/cluster/service/member.h"
 #include "server/cluster/service/service_internal.h"
 #include "server/cluster/service/writes.h"
@@ -110,6 +111,7 @@ struct cairn_coordinator {
     const struct cairn_lease_times *times; /* the map has the last word on length_ns */
     const uint8_t *value;                  /* of the election's key: who we are */
     uint32_t value_len;
+    const char *name; /* our node's, for the map's log */
     void *arg;
 
     /* to be read */
@@ -122,6 +124,9 @@ struct cairn_coordinator {
 
     /* private */
     struct cairn_writes writes;
+    struct cairn_chronicle chronicle;
+    struct cairn_map_log_trim trim; /* of its entries */
+    uint32_t log_entries;           /* since the log was looked at */
     struct cairn_map_read read;
     struct cairn_map_table tables[3]; /* read so far */
     struct cairn_timer timer;         /* ticks; when to stand again */
@@ -179,6 +184,7 @@ struct cairn_coordinator_ask {
     uint64_t revision;
     /* DRAIN: of p.node, or the one of that name; nslots: that it holds. CAIRN_E_NOTFOUND */
     const char *name;
+    const char *author; /* whose wish it is, for the map's log */
     bool off;
 
     struct cairn_link link; /* private */

@@ -31,11 +31,14 @@ void cairn_coordinator__forget(struct cairn_coordinator *co);
 /* ---- coordinator_store.c ---- */
 
 extern const struct cairn_coord_ops cairn_coordinator__coord_ops;
-void cairn_coordinator__store_member(struct cairn_coordinator *co, struct cairn_member *m);
+void cairn_coordinator__store_member(struct cairn_coordinator *co, struct cairn_member *m, enum cairn_deed_kind deed);
 /* Its entry goes, before whatever is stored from now on. */
 void cairn_coordinator__erase_member(struct cairn_coordinator *co, const struct cairn_member *m);
 /* That this node serves; cairn_coordinator__serve() follows. */
 void cairn_coordinator__store_led(struct cairn_coordinator *co);
+/* Sums up a change for the map's log: cairn_writes.beside(). */
+bool cairn_coordinator__chronicle(struct cairn_writes *ws, struct cairn_write *const *batch, uint32_t n,
+                                  struct cairn_map_write *to);
 /* What the cluster is told once and for good. */
 void cairn_coordinator__store_lease(struct cairn_coordinator *co);
 void cairn_coordinator__store_nslots(struct cairn_coordinator *co);

@@ -4,6 +4,7 @@
 #include "sdk/core/base/log.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 
 /* ---- silence ---- */
 
@@ -52,7 +53,7 @@ static void note_silence(struct cairn_coordinator *co, struct cairn_member *m)
     if (step == 0 || m->state != CAIRN_WIRE_MEMBER_SILENT || ms < m->silent_ms + step)
         return;
     m->silent_ms = ms;
-    cairn_coordinator__store_member(co, m);
+    cairn_coordinator__store_member(co, m, CAIRN_DEED_NONE); /* nothing has become of it */
 }
 
 /* True: all of it is in the map already. */
@@ -108,7 +109,10 @@ void cairn_coordinator__members_tick(struct cairn_coordinator *co)
             cairn_member_set_alive(m, true);
         else
             m->state = state;
-        cairn_coordinator__store_member(co, m);
+        cairn_coordinator__store_member(co, m,
+                                        state == CAIRN_WIRE_MEMBER_UP       ? CAIRN_DEED_BACK
+                                        : state == CAIRN_WIRE_MEMBER_SILENT ? CAIRN_DEED_SILENT
+                                                                            : CAIRN_DEED_LOST);
         if (state == CAIRN_WIRE_MEMBER_LOST)
             cairn_coordinator__member_is_lost(co);
         else if (state == CAIRN_WIRE_MEMBER_UP) /* who falls silent is expected back */
@@ -155,6 +159,7 @@ static void drain_may_end(struct cairn_coordinator *co, struct cairn_coordinator
 void cairn_coordinator_register(struct cairn_coordinator *co, struct cairn_coordinator_ask *ask)
 {
     struct cairn_member *m = cairn_members_find(&co->members, ask->p.node);
+    enum cairn_deed_kind deed = CAIRN_DEED_CHANGED;
     bool news = true;
     uint64_t inc;
     int rc;
@@ -182,7 +187,11 @@ void cairn_coordinator_register(struct cairn_coordinator *co, struct cairn_coord
         return;
     }
     cairn_member_hear(m, &ask->self, &news, &ask->err); /* what it could refuse was looked at above */
-    news |= inc != ask->p.inc || m->state == CAIRN_WIRE_MEMBER_SILENT || m->state == CAIRN_WIRE_MEMBER_LOST;
+    if (inc != ask->p.inc)
+        deed = inc == 0 ? CAIRN_DEED_REGISTERED : CAIRN_DEED_RESTARTED;
+    else if (!cairn_member_is_heard(m))
+        deed = CAIRN_DEED_BACK;
+    news |= deed != CAIRN_DEED_CHANGED;
     m->p = ask->p;
     cairn_member_set_alive(m, true);
     if (news)
@@ -193,7 +202,7 @@ void cairn_coordinator_register(struct cairn_coordinator *co, struct cairn_coord
     }
     cairn_log_info("node %s is process %" PRIu64 ", incarnation %" PRIu64, m->name, m->p.process, m->p.inc);
     cairn_list_add_tail(&m->waiting, &ask->link);
-    cairn_coordinator__store_member(co, m);
+    cairn_coordinator__store_member(co, m, deed);
 }
 
 /* ---- DRAIN ---- */
@@ -217,5 +226,6 @@ void cairn_coordinator_drain(struct cairn_coordinator *co, struct cairn_coordina
     cairn_log_info("node %s %s", m->name, ask->off ? "is drained no longer" : "is to be drained");
     cairn_coordinator__members_changed(co);
     cairn_list_add_tail(&m->waiting, &ask->link);
-    cairn_coordinator__store_member(co, m);
+    snprintf(m->author, sizeof(m->author), "%s", ask->author != NULL ? ask->author : "");
+    cairn_coordinator__store_member(co, m, CAIRN_DEED_NONE);
 }

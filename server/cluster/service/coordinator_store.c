@@ -8,8 +8,14 @@
 /* Who held a slot, and who holds it: all that a record and the next one name. */
 enum { TOLD_MAX = 2 * (2 * CAIRN_REPLICAS_MAX + 1) };
 
-struct slot_write {
+/* What every write here begins with. */
+struct told_write {
     struct cairn_write w;
+    struct cairn_deed deed;
+};
+
+struct slot_write {
+    struct told_write told;
     uint32_t slot, nnodes;
     uint64_t nodes[TOLD_MAX];
     struct cairn_slot_record rec;
@@ -17,13 +23,14 @@ struct slot_write {
 };
 
 struct member_write {
-    struct cairn_write w;
-    struct cairn_member as; /* as it is written; later changes are another write's */
+    struct told_write told;
+    struct cairn_member as;         /* as it is written; later changes are another write's */
+    struct cairn_map_log_line line; /* of whose wish it is */
     uint8_t value[CAIRN_MEMBER_BYTES_MAX];
 };
 
 struct conf_write {
-    struct cairn_write w;
+    struct told_write told;
     char value[24];
 };
 
@@ -42,7 +49,7 @@ static void write_init(struct cairn_coordinator *co, struct cairn_write *w, cons
 
 static void slot_stored(struct cairn_write *w, uint64_t revision)
 {
-    struct slot_write *x = CONTAINER_OF(w, struct slot_write, w);
+    struct slot_write *x = CONTAINER_OF(w, struct slot_write, told.w);
     struct cairn_coordinator *co = w->arg;
     int rc = co->ops->put_slot(co, x->slot, &x->rec, revision);
 
@@ -56,7 +63,7 @@ static void slot_stored(struct cairn_write *w, uint64_t revision)
 
 static void slot_done(struct cairn_write *w, int rc)
 {
-    struct slot_write *x = CONTAINER_OF(w, struct slot_write, w);
+    struct slot_write *x = CONTAINER_OF(w, struct slot_write, told.w);
     struct cairn_coordinator *co = w->arg;
 
     if (rc == 0) { /* otherwise this term is over */
@@ -86,6 +93,23 @@ static void name_nodes(struct slot_write *x, const struct cairn_slot_record *rec
         name_node(x, rec->move.target.node);
 }
 
+/* What the records do not say of the why. */
+static enum cairn_deed_why why_of(struct cairn_coordinator *co, const struct cairn_slot_record *old,
+                                  const struct cairn_deed *d)
+{
+    const struct cairn_member *m = d->from != 0 ? cairn_members_find(&co->members, d->from) : NULL;
+
+    if (m == NULL)
+        return d->why;
+    if (d->kind == CAIRN_DEED_TAKEN && m->p.inc != old->primary.inc)
+        return CAIRN_WHY_RESTARTED;
+    if (d->why == CAIRN_WHY_BALANCE && m->p.draining)
+        return CAIRN_WHY_DRAINED;
+    if (d->why == CAIRN_WHY_BALANCE && m->state == CAIRN_WIRE_MEMBER_LOST)
+        return CAIRN_WHY_LOST;
+    return d->why;
+}
+
 static void co_store(struct cairn_coord *c, uint32_t slot, const struct cairn_slot_record *rec)
 {
     struct cairn_coordinator *co = c->arg;
@@ -95,14 +119,16 @@ static void co_store(struct cairn_coord *c, uint32_t slot, const struct cairn_sl
         cairn_coordinator__fail(co, CAIRN_E_NOMEM, "a slot's record");
         return;
     }
-    write_init(co, &x->w, x->value, cairn_wire_slot_pack(rec, x->value), slot_stored, slot_done);
-    snprintf(x->w.key, sizeof(x->w.key), CAIRN_CLUSTER_KEY_SLOTS "%08x", slot);
-    x->w.from = co->changed[slot];
+    write_init(co, &x->told.w, x->value, cairn_wire_slot_pack(rec, x->value), slot_stored, slot_done);
+    snprintf(x->told.w.key, sizeof(x->told.w.key), CAIRN_CLUSTER_KEY_SLOTS "%08x", slot);
+    x->told.w.from = co->changed[slot];
     x->slot = slot;
     x->rec = *rec;
     name_nodes(x, rec);
     name_nodes(x, &c->slots[slot].rec); /* as it is until then */
-    cairn_writes_add(&co->writes, &x->w);
+    x->told.deed = cairn_deed_of_slot(&c->slots[slot].rec, rec, c->slots[slot].change.kind);
+    x->told.deed.why = why_of(co, &c->slots[slot].rec, &x->told.deed);
+    cairn_writes_add(&co->writes, &x->told.w);
 }
 
 /* Told by slot_done(), which knows who held it before. */
@@ -142,7 +168,7 @@ static void member_begin(struct cairn_coordinator *co, struct cairn_member *m);
 
 static void member_stored(struct cairn_write *w, uint64_t revision)
 {
-    struct member_write *x = CONTAINER_OF(w, struct member_write, w);
+    struct member_write *x = CONTAINER_OF(w, struct member_write, told.w);
     struct cairn_coordinator *co = w->arg;
     struct cairn_wire_member told;
     int rc;
@@ -156,7 +182,7 @@ static void member_stored(struct cairn_write *w, uint64_t revision)
 
 static void member_done(struct cairn_write *w, int rc)
 {
-    struct member_write *x = CONTAINER_OF(w, struct member_write, w);
+    struct member_write *x = CONTAINER_OF(w, struct member_write, told.w);
     struct cairn_coordinator *co = w->arg;
 
     if (rc == 0) {
@@ -169,7 +195,22 @@ static void member_done(struct cairn_write *w, int rc)
         if (m->dirty)
             member_begin(co, m);
     }
+    cairn_map_log_line_fini(&x->line);
     free(x);
+}
+
+/* What an operator wished is his in the log; without memory it goes unlogged. */
+static void member_tell(struct cairn_coordinator *co, struct cairn_member *m, struct member_write *x)
+{
+    const struct cairn_map_write w = { .key = x->told.w.key };
+    char reason[CAIRN_MAP_LOG_TEXT_BYTES_MAX];
+
+    x->told.deed = (struct cairn_deed){ .kind = m->deed, .to = m->p.node };
+    snprintf(reason, sizeof(reason), "drain of %.200s %s", m->name, m->p.draining ? "asked for" : "called off");
+    if (m->author[0] != '\0' && cairn_map_log_describe(&x->line, co->store->home.env, m->author, reason, &w, 1) == 0)
+        x->told.w.also = &x->line.write;
+    m->deed = CAIRN_DEED_NONE;
+    m->author[0] = '\0';
 }
 
 static void member_begin(struct cairn_coordinator *co, struct cairn_member *m)
@@ -181,25 +222,28 @@ static void member_begin(struct cairn_coordinator *co, struct cairn_member *m)
         return;
     }
     x->as = *m;
-    write_init(co, &x->w, x->value, cairn_member_pack(m, x->value), member_stored, member_done);
-    cairn_member_key(m->p.node, x->w.key);
-    x->w.from = m->changed;
+    write_init(co, &x->told.w, x->value, cairn_member_pack(m, x->value), member_stored, member_done);
+    cairn_member_key(m->p.node, x->told.w.key);
+    x->told.w.from = m->changed;
+    member_tell(co, m, x);
     m->dirty = false;
     m->writing = true;
     cairn_list_splice(&m->awaiting, &m->waiting);
-    cairn_writes_add(&co->writes, &x->w);
+    cairn_writes_add(&co->writes, &x->told.w);
 }
 
-void cairn_coordinator__store_member(struct cairn_coordinator *co, struct cairn_member *m)
+void cairn_coordinator__store_member(struct cairn_coordinator *co, struct cairn_member *m, enum cairn_deed_kind deed)
 {
     m->dirty = true;
+    if (deed != CAIRN_DEED_NONE)
+        m->deed = deed;
     co->count_is_old = true;
     if (!m->writing)
         member_begin(co, m);
 }
 
 struct member_erasure {
-    struct cairn_write w;
+    struct told_write told;
 };
 
 static void erasure_stored(struct cairn_write *w, uint64_t revision)
@@ -211,7 +255,7 @@ static void erasure_stored(struct cairn_write *w, uint64_t revision)
 static void erasure_done(struct cairn_write *w, int rc)
 {
     (void)rc;
-    free(CONTAINER_OF(w, struct member_erasure, w));
+    free(CONTAINER_OF(w, struct member_erasure, told.w));
 }
 
 void cairn_coordinator__erase_member(struct cairn_coordinator *co, const struct cairn_member *m)
@@ -222,11 +266,12 @@ void cairn_coordinator__erase_member(struct cairn_coordinator *co, const struct 
         cairn_coordinator__fail(co, CAIRN_E_NOMEM, "a member's end");
         return;
     }
-    write_init(co, &x->w, NULL, 0, erasure_stored, erasure_done);
-    cairn_member_key(m->p.node, x->w.key);
-    x->w.from = m->changed;
+    write_init(co, &x->told.w, NULL, 0, erasure_stored, erasure_done);
+    cairn_member_key(m->p.node, x->told.w.key);
+    x->told.w.from = m->changed;
+    x->told.deed = (struct cairn_deed){ .kind = CAIRN_DEED_FORGOTTEN, .to = m->p.node };
     co->count_is_old = true;
-    cairn_writes_add(&co->writes, &x->w);
+    cairn_writes_add(&co->writes, &x->told.w);
 }
 
 /* ---- the cluster's own ---- */
@@ -240,7 +285,7 @@ static void conf_stored(struct cairn_write *w, uint64_t revision)
 static void conf_done(struct cairn_write *w, int rc)
 {
     (void)rc;
-    free(CONTAINER_OF(w, struct conf_write, w));
+    free(CONTAINER_OF(w, struct conf_write, told.w));
 }
 
 static void store_number(struct cairn_coordinator *co, const char *key, uint64_t number)
@@ -251,10 +296,10 @@ static void store_number(struct cairn_coordinator *co, const char *key, uint64_t
         cairn_coordinator__fail(co, CAIRN_E_NOMEM, key);
         return;
     }
-    write_init(co, &x->w, x->value, (size_t)snprintf(x->value, sizeof(x->value), "%" PRIu64, number), conf_stored,
+    write_init(co, &x->told.w, x->value, (size_t)snprintf(x->value, sizeof(x->value), "%" PRIu64, number), conf_stored,
                conf_done);
-    snprintf(x->w.key, sizeof(x->w.key), "%s", key);
-    cairn_writes_add(&co->writes, &x->w);
+    snprintf(x->told.w.key, sizeof(x->told.w.key), "%s", key);
+    cairn_writes_add(&co->writes, &x->told.w);
 }
 
 static void led_stored(struct cairn_write *w, uint64_t revision)
@@ -266,7 +311,7 @@ static void led_done(struct cairn_write *w, int rc)
 {
     struct cairn_coordinator *co = w->arg;
 
-    free(CONTAINER_OF(w, struct conf_write, w));
+    free(CONTAINER_OF(w, struct conf_write, told.w));
     if (rc == 0)
         cairn_coordinator__serve(co);
 }
@@ -279,11 +324,12 @@ void cairn_coordinator__store_led(struct cairn_coordinator *co)
         cairn_coordinator__fail(co, CAIRN_E_NOMEM, CAIRN_CLUSTER_KEY_LED);
         return;
     }
-    write_init(co, &x->w, x->value, (size_t)snprintf(x->value, sizeof(x->value), "%016" PRIx64, co->conf->node_id),
+    write_init(co, &x->told.w, x->value, (size_t)snprintf(x->value, sizeof(x->value), "%016" PRIx64, co->conf->node_id),
                led_stored, led_done);
-    snprintf(x->w.key, sizeof(x->w.key), "%s", CAIRN_CLUSTER_KEY_LED);
-    x->w.from = co->led_changed;
-    cairn_writes_add(&co->writes, &x->w);
+    snprintf(x->told.w.key, sizeof(x->told.w.key), "%s", CAIRN_CLUSTER_KEY_LED);
+    x->told.w.from = co->led_changed;
+    x->told.deed = (struct cairn_deed){ .kind = CAIRN_DEED_COORDINATES, .to = co->conf->node_id };
+    cairn_writes_add(&co->writes, &x->told.w);
 }
 
 void cairn_coordinator__store_lease(struct cairn_coordinator *co)
@@ -296,4 +342,27 @@ void cairn_coordinator__store_nslots(struct cairn_coordinator *co)
 {
     co->conf_is_stored = true;
     store_number(co, CAIRN_CLUSTER_KEY_CONF, co->nslots);
+}
+
+/* ---- the log ---- */
+
+static const char *name_of(void *arg, uint64_t node)
+{
+    const struct cairn_coordinator *co = arg;
+    const struct cairn_member *m = cairn_members_find(&co->members, node);
+
+    return node == co->conf->node_id ? co->name : m != NULL ? m->name : NULL;
+}
+
+bool cairn_coordinator__chronicle(struct cairn_writes *ws, struct cairn_write *const *batch, uint32_t n,
+                                  struct cairn_map_write *to)
+{
+    struct cairn_coordinator *co = CONTAINER_OF(ws, struct cairn_coordinator, writes);
+    char author[CAIRN_NAME_BYTES_MAX + 8];
+
+    snprintf(author, sizeof(author), "node %s", co->name);
+    co->log_entries += cairn_chronicle_begin(&co->chronicle, cairn_env_now_ns(co->store->home.env), co->election.fence);
+    for (uint32_t i = 0; i < n; i++)
+        cairn_chronicle_add(&co->chronicle, &CONTAINER_OF(batch[i], struct told_write, w)->deed);
+    return cairn_chronicle_write(&co->chronicle, author, name_of, co, to);
 }

@@ -145,8 +145,9 @@ void cairn_cluster_explain(struct cairn_cluster *c, uint32_t slot, json_t *to)
     struct explain x = { .c = c };
 
     json_object_set_new(to, "class", json_integer(slot / nslots + 1));
-    json_object_set_new(to, "slot", json_integer(slot));
+    json_object_set_new(to, "slot", json_integer(slot % nslots)); /* of its class */
     json_object_set_new(to, "slots", json_integer(nslots));
+    json_object_set_new(to, "slot_id", json_integer(slot)); /* of all classes: the map's */
     json_object_set_new(to, "map_revision", json_integer((json_int_t)cairn_cluster_records_revision(c->records)));
     if (!cairn_cluster_records_slot(c->records, slot, &x.rec)) {
         json_object_set_new(to, "slot_state", json_string("not known here"));

@@ -6,6 +6,7 @@
 #include "sdk/core/base/list.h"
 #include "sdk/core/net/host.h"
 #include "server/cluster/repl/repl_wire.h"
+#include "server/cluster/service/chronicle.h"
 
 enum {
     CAIRN_MEMBER_ADDRESS_BYTES_MAX = 160,
@@ -25,6 +26,8 @@ struct cairn_member {
     uint64_t changed;           /* revision of its entry; 0: not stored yet */
     bool writing, dirty;        /* its entry is being written; it has changed since that began */
     uint32_t holds, leads;      /* slots, as last counted */
+    enum cairn_deed_kind deed;  /* what the next write of its entry is to tell of */
+    char author[64];            /* likewise, whose wish it is; "": nobody's */
     struct cairn_link waiting;  /* for what it is now to be stored */
     struct cairn_link awaiting; /* for the write under way */
 };

@@ -17,10 +17,12 @@ struct cluster_store *cluster_store_new(const struct cluster_store_conf *conf)
     st->apply.results = calloc(STORE_BATCH_OPS, sizeof(*st->apply.results));
     st->apply.checks = calloc(STORE_BATCH_OPS, sizeof(*st->apply.checks));
     st->apply.check_keys = calloc(STORE_BATCH_OPS, sizeof(*st->apply.check_keys));
-    if (st->apply.results == NULL || st->apply.checks == NULL || st->apply.check_keys == NULL) {
+    st->known = store_known_new(&st->loop->env);
+    if (st->apply.results == NULL || st->apply.checks == NULL || st->apply.check_keys == NULL || st->known == NULL) {
         free(st->apply.results);
         free(st->apply.checks);
         free(st->apply.check_keys);
+        store_known_free(st->known);
         free(st);
         return NULL;
     }
@@ -42,6 +44,7 @@ void cluster_store_free(struct cluster_store *st)
     free(st->apply.results);
     free(st->apply.checks);
     free(st->apply.check_keys);
+    store_known_free(st->known);
     free(st->ns);
     free(st);
 }

@@ -1,16 +1,18 @@
 /** The application under a worker's replicas: records of namespaces, in the node's KV provider, by local calls.
  *
- * What a slot has applied is in four databases beside those of the namespaces, and all that an entry does is in one
+ * What a slot has applied is in three databases beside those of the namespaces, and all that an entry does is in one
  * batch that the provider keeps or loses as one, in order:
  *
  *     ns/<id>         key                                        -> record                    what the router reads
  *     slots/index     slot 4, namespace 4, key                   -> what was put              to find a slot's records
  *     slots/session   slot 4, epoch 8, pos 8                     -> floor                     sessions that are open
- *     slots/session   slot 4, epoch 8, pos 8, number mod 256 2   -> number, pos, result, floor
+ *     slots/session   slot 4, epoch 8, pos 8, number mod 256 2   -> number, epoch, pos, result, floor
  *     slots/at        slot 4                                     -> epoch, pos, whole or not
  *
- * (numbers in keys are big-endian, in values little-endian). So after a crash position, sessions and records are of one
- * position, whichever that is (repl/README.md). Nothing of it is logged by the provider: the slot's log is the log.
+ * (numbers in keys are big-endian, in values little-endian). A slot stands where slots/at says, or at the newest of its
+ * sessions' writes, whichever is later: such a write, which most entries are, needs no row beside its own. So after a
+ * crash position, sessions and records are of one position, whichever that is (repl/README.md). Nothing of it is logged
+ * by the provider: the slot's log is the log.
  *
  * Entries of all slots of the worker that are to be applied go into one batch; while it is under way the next one
  * gathers. A result is the same on every replica: it follows from the records alone. Of a PUT it is 0 or

@@ -150,127 +150,39 @@ static void look_start(struct store_apply *a, struct store_slot *s, uint64_t pos
 
 /* ---- the batch ---- */
 
-enum added { ADDED, NO_ROOM, TO_OPEN, TO_LOOK };
-
-static int add_record(struct cluster_store *st, const struct store_slot *s, const struct cairn_log_entry *e,
-                      const struct store_body *b, uint32_t db, bool if_absent)
-{
-    uint8_t head[STORE_INDEX_HEAD_BYTES], value[STORE_INDEX_VALUE_BYTES];
-    struct store_batch *batch = &st->apply.batch;
-    bool erase = b->op == STORE_ERASE;
-    int rc = 0;
-
-    if (b->op == STORE_REPAIR) /* what is there need not be readable, and a write-once database keeps it otherwise */
-        rc = store_batch_add(batch, db, NULL, 0, b->key, b->key_len, NULL, -1, false);
-    if (rc == 0)
-        rc = store_batch_add(batch, db, NULL, 0, b->key, b->key_len, b->record, erase ? -1 : (int64_t)b->record_len,
-                             if_absent);
-    if (rc != 0)
-        return rc;
-    store_be32(head, s->slot);
-    store_be32(head + 4, b->ns);
-    value[0] = b->flags & STORE_BODY_WRITE_ONCE;
-    cairn_le_store64(value + 1, e->rid.session.pos == 0 ? e->rid.seq : 0);
-    return store_batch_add(batch, st->index_db, head, sizeof(head), b->key, b->key_len, value,
-                           erase ? -1 : (int64_t)sizeof(value), if_absent);
-}
-
-/* What a WRITE does to the records; its result if that is known, or the operation that will tell. */
-static enum added add_write(struct cluster_store *st, struct store_slot *s, const struct cairn_log_entry *e,
-                            struct store_result *res, struct store_body *b, uint32_t *db, int *rc)
-{
-    struct store_apply *a = &st->apply;
-    const struct store_ns *ns;
-    bool conditional;
-
-    *rc = 0;
-    res->result = store_body_get(e->body, e->body_len, b);
-    if (res->result != 0)
-        return ADDED;
-    ns = store_ns_find(st, b->ns);
-    if (ns == NULL)
-        return TO_OPEN;
-    *db = ns->db;
-    if (ns->db == 0) {
-        res->result = CAIRN_E_STATE;
-        return ADDED;
-    }
-    conditional = b->op == STORE_PUT && b->flags != 0;
-    if (conditional && e->rid.session.pos != 0) {
-        if (a->looked.s != s || a->looked.pos != e->at.pos || !a->looked.known || a->batch.n > 0)
-            return TO_LOOK;
-        res->result = a->looked.exists ? CAIRN_E_EXISTS : 0;
-        if (a->looked.exists)
-            return ADDED;
-        conditional = false;
-    }
-    if (conditional)
-        res->op = (int32_t)a->batch.n;
-    *rc = add_record(st, s, e, b, *db, conditional);
-    return ADDED;
-}
-
-static enum added add_entry(struct cluster_store *st, struct store_slot *s, const struct cairn_log_entry *e,
-                            struct store_body *b, uint32_t *db)
-{
-    struct store_apply *a = &st->apply;
-    struct store_batch_mark mark = store_batch_mark(&a->batch);
-    struct store_result *res = &a->results[a->nresults];
-    enum added how = ADDED;
-    int rc = 0;
-
-    *res = (struct store_result){ .s = s, .pos = e->at.pos, .op = -1 };
-    if (e->kind == CAIRN_ENTRY_OPEN)
-        rc = store_batch_session(&a->batch, st->session_db, s->slot, e->at, 1);
-    else if (e->kind == CAIRN_ENTRY_EXPIRE)
-        rc = store_batch_expire(&a->batch, st->session_db, s->slot, e->rid.session,
-                                st->conf.ops->newest(s, e->rid.session));
-    else if (e->kind == CAIRN_ENTRY_WRITE)
-        how = add_write(st, s, e, res, b, db, &rc);
-    if (how == ADDED && rc == 0 && e->kind == CAIRN_ENTRY_WRITE && e->rid.session.pos != 0) {
-        struct cairn_session_write w = { .seq = e->rid.seq, .pos = e->at.pos, .result = res->result };
-
-        rc = store_batch_write(&a->batch, st->session_db, s->slot, e->rid.session, &w, e->floor);
-    }
-    if (how == ADDED && rc == 0) {
-        a->nresults++;
-        return ADDED;
-    }
-    store_batch_undo(&a->batch, mark);
-    return how == ADDED ? NO_ROOM : how;
-}
-
 static bool batch_is_full(const struct store_apply *a)
 {
     return a->batch.n >= STORE_BATCH_OPS || a->batch.values_n >= STORE_BATCH_BYTES || a->nresults == STORE_BATCH_OPS ||
            a->batch.key_bytes_n >= STORE_BATCH_BYTES;
 }
 
-/* Entries of one slot, and where it stands then. */
-static enum added add_slot(struct cluster_store *st, struct store_slot *s, struct store_body *b, uint32_t *db,
-                           uint64_t *pos)
+/* Entries of one slot, and where it stands then: by a row in slots/at, unless all of them are writes of sessions. */
+static enum store_added add_slot(struct cluster_store *st, struct store_slot *s, struct store_body *b, uint32_t *db,
+                                 uint64_t *pos)
 {
     struct store_apply *a = &st->apply;
     struct store_batch_mark mark = store_batch_mark(&a->batch);
     uint32_t before = a->nresults;
-    enum added how = ADDED;
+    enum store_added how = STORE_ADDED;
     struct cairn_at at = { 0 };
+    bool says = s->next > 1; /* a start looks for slots in slots/at */
 
-    for (*pos = s->next; *pos <= s->to && how == ADDED; ++*pos) {
+    for (*pos = s->next; *pos <= s->to && how == STORE_ADDED; ++*pos) {
         const struct cairn_log_entry *e = st->conf.ops->entry(s, *pos);
 
-        how = batch_is_full(a) ? NO_ROOM : add_entry(st, s, e, b, db);
-        if (how == ADDED)
-            at = e->at;
-        else
+        how = batch_is_full(a) ? STORE_NO_ROOM : store_entry_add(st, s, e, b, db);
+        if (how != STORE_ADDED)
             break;
+        at = e->at;
+        says &= store_entry_has_position(e);
     }
-    if (a->nresults == before)
+    if (a->nresults == before || says)
         return how;
     if (store_batch_at(&a->batch, st->at_db, s->slot, at, false) != 0) {
         store_batch_undo(&a->batch, mark);
+        store_known_forget(st->known);
         a->nresults = before;
-        return NO_ROOM;
+        return STORE_NO_ROOM;
     }
     return how;
 }
@@ -281,24 +193,24 @@ static bool is_held(const struct store_slot *s, uint64_t now)
     return s->hold_until_ns > now;
 }
 
-static enum added gather_slots(struct store_apply *a, struct store_slot **s, struct store_body *b, uint32_t *db,
-                               uint64_t *pos)
+static enum store_added gather_slots(struct store_apply *a, struct store_slot **s, struct store_body *b, uint32_t *db,
+                                     uint64_t *pos)
 {
     struct cluster_store *st = store_of(a);
     uint64_t now = cairn_env_now_ns(&st->loop->env);
 
     CAIRN_LIST_FOREACH_SAFE (l, &a->slots) {
-        enum added how;
+        enum store_added how;
 
         *s = CONTAINER_OF(l, struct store_slot, link);
         if (is_held(*s, now))
             continue;
         how = add_slot(st, *s, b, db, pos);
-        if (how != ADDED)
+        if (how != STORE_ADDED)
             return how;
         cairn_list_del(&(*s)->link);
     }
-    return ADDED;
+    return STORE_ADDED;
 }
 
 static void gather(void *arg)
@@ -309,7 +221,7 @@ static void gather(void *arg)
     struct store_body b = { 0 };
     uint64_t pos = 0;
     uint32_t db = 0;
-    enum added how;
+    enum store_added how;
 
     if (a->sm.state != APPLY_IDLE || st->dead)
         return;
@@ -324,11 +236,11 @@ static void gather(void *arg)
         a->built = true;
         cairn_sm_move(&a->sm, APPLY_WRITE);
         write_start(a);
-    } else if (how == TO_OPEN) {
+    } else if (how == STORE_TO_OPEN) {
         open_start(a, &b);
-    } else if (how == TO_LOOK) {
+    } else if (how == STORE_TO_LOOK) {
         look_start(a, s, pos, &b, db);
-    } else if (how == NO_ROOM) {
+    } else if (how == STORE_NO_ROOM) {
         pause(a, CAIRN_E_NOMEM);
     } else if (!cairn_list_is_empty(&a->slots)) { /* all that are left are held */
         cairn_timer_start(&st->loop->env, &a->timer,
@@ -408,6 +320,7 @@ static void on_written(struct cairn_rpc_call *call)
         return;
     if (call->rc == CAIRN_E_NOTFOUND) { /* a namespace was removed; nothing was done */
         store_ns_forget(st);
+        store_known_forget(st->known);
         a->built = false;
         for (uint32_t i = 0; i < a->nresults; i++) {
             struct store_slot *s = a->results[i].s;

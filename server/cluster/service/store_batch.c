@@ -150,15 +150,16 @@ static void write_key(uint8_t *key, uint32_t slot, struct cairn_at session, uint
 }
 
 int store_batch_write(struct store_batch *b, uint32_t db, uint32_t slot, struct cairn_at session,
-                      const struct cairn_session_write *w, uint64_t floor)
+                      const struct cairn_session_write *w, uint64_t epoch, uint64_t floor)
 {
     uint8_t key[STORE_WRITE_KEY_BYTES], value[STORE_WRITE_VALUE_BYTES];
 
     write_key(key, slot, session, w->seq);
     cairn_le_store64(value, w->seq);
-    cairn_le_store64(value + 8, w->pos);
-    cairn_le_store32(value + 16, (uint32_t)w->result);
-    cairn_le_store64(value + 20, floor);
+    cairn_le_store64(value + 8, epoch);
+    cairn_le_store64(value + 16, w->pos);
+    cairn_le_store32(value + 24, (uint32_t)w->result);
+    cairn_le_store64(value + 28, floor);
     return store_batch_add(b, db, key, sizeof(key), NULL, 0, value, sizeof(value), false);
 }
 

@@ -1,6 +1,6 @@
 /* What the files of the store share: store.c (life, calls, namespaces), store_start.c (what is there), store_apply.c
- * (entries), store_batch.c (one batch), store_job.c, store_wipe.c, store_seal.c (a copy at its target), store_view.c
- * (a copy at its source). */
+ * (entries), store_entry.c (one entry), store_batch.c (one batch), store_known.c (rows that need not be written again),
+ * store_job.c, store_wipe.c, store_seal.c (a copy at its target), store_view.c (a copy at its source). */
 #ifndef CAIRN_SERVER_CLUSTER_SERVICE_STORE_INTERNAL_H
 #define CAIRN_SERVER_CLUSTER_SERVICE_STORE_INTERNAL_H
 
@@ -26,7 +26,7 @@ enum {
     STORE_OPEN_KEY_BYTES = 20, /* of a session */
     STORE_OPEN_VALUE_BYTES = 8,
     STORE_WRITE_KEY_BYTES = 22, /* of a write of it */
-    STORE_WRITE_VALUE_BYTES = 28,
+    STORE_WRITE_VALUE_BYTES = 36,
 };
 
 /* ---- numbers ---- */
@@ -91,10 +91,25 @@ void store_batch_end(struct store_batch *b, Cairn__Wire__Durability durability);
 
 int store_batch_at(struct store_batch *b, uint32_t db, uint32_t slot, struct cairn_at at, bool partial);
 int store_batch_session(struct store_batch *b, uint32_t db, uint32_t slot, struct cairn_at id, uint64_t floor);
+/* @epoch: of the entry; 0 if slots/at has a position that is not before it. */
 int store_batch_write(struct store_batch *b, uint32_t db, uint32_t slot, struct cairn_at session,
-                      const struct cairn_session_write *w, uint64_t floor);
+                      const struct cairn_session_write *w, uint64_t epoch, uint64_t floor);
 /* The rows of a session that has reached number @newest. */
 int store_batch_expire(struct store_batch *b, uint32_t db, uint32_t slot, struct cairn_at session, uint64_t newest);
+
+/* ---- store_known.c ---- */
+
+struct store_known;
+
+/* NULL: no memory. */
+struct store_known *store_known_new(struct cairn_env *env);
+void store_known_free(struct store_known *k);
+/* Rows went, or did not come, in another way than by what these are told. */
+void store_known_forget(struct store_known *k);
+/* A batch is to write a key's row, the usual one; @head: STORE_INDEX_HEAD_BYTES. True: that is there already. */
+bool store_known_add(struct store_known *k, const uint8_t *head, const uint8_t *key, size_t len);
+/* It erases it, or writes another. */
+void store_known_drop(struct store_known *k, const uint8_t *head, const uint8_t *key, size_t len);
 
 /* ---- store.c ---- */
 
@@ -157,11 +172,12 @@ struct cluster_store {
     struct store_ns *ns; /* by id */
     uint32_t nns, ns_room;
     struct store_apply apply;
+    struct store_known *known;
     struct store_start *start;
     struct cairn_link jobs, views;
     struct cairn_link waiting; /* struct store_slot, through .waits: for a view */
     uint32_t running, nviews; /* calls; copies that go out */
-    bool has_no_views; /* the provider: a copy holds its slot up */
+    bool has_no_views;        /* the provider: a copy holds its slot up */
     bool stopping, dead;
     void (*stopped)(void *arg);
     void *stopped_arg;
@@ -205,6 +221,21 @@ void store_ns_forget(struct cluster_store *st);
  * none and it was not removed; else CAIRN_E_NOTFOUND. done() comes later, unless the store ends. */
 void store_open_start(struct store_open *o, struct cluster_store *st, uint32_t id, bool create, bool write_once,
                       void (*done)(struct store_open *o, int rc), void *arg);
+
+/* ---- store_entry.c ---- */
+
+enum store_added {
+    STORE_ADDED,
+    STORE_NO_ROOM, /* no memory, or the batch is full */
+    STORE_TO_OPEN, /* first the database of its namespace is to be opened */
+    STORE_TO_LOOK, /* first it is to be known whether its key is there, in database @db */
+};
+
+/* A write of a session: its row there tells where the slot stands. */
+bool store_entry_has_position(const struct cairn_log_entry *e);
+/* Adds an entry to the batch that is being made, and its result. @b: its body, if it has one. */
+enum store_added store_entry_add(struct cluster_store *st, struct store_slot *s, const struct cairn_log_entry *e,
+                                 struct store_body *b, uint32_t *db);
 
 /* ---- store_apply.c ---- */
 

@@ -10,7 +10,7 @@ static int seal_session(struct store_job *j)
     int rc = j->write == 0 ? store_batch_session(&j->batch, j->st->session_db, j->s->slot, x->id, x->floor) : 0;
 
     while (rc == 0 && j->write < x->nwrites && j->batch.n < STORE_BATCH_OPS) {
-        rc = store_batch_write(&j->batch, j->st->session_db, j->s->slot, x->id, &x->writes[j->write], x->floor);
+        rc = store_batch_write(&j->batch, j->st->session_db, j->s->slot, x->id, &x->writes[j->write], 0, x->floor);
         j->write += rc == 0;
     }
     if (rc == 0 && j->write == x->nwrites) {

@@ -113,7 +113,8 @@ static int take_open(struct store_start *x, const uint8_t *key, const uint8_t *v
     return 0;
 }
 
-/* A number's row stays until another takes its place: what is below the newest floor is not of interest. */
+/* A number's row stays until another takes its place: what is below the newest floor is not of interest. The newest of
+ * them may tell more of where the slot stands than slots/at. */
 static int take_write(struct store_start *x, const uint8_t *key, const uint8_t *value, uint32_t len)
 {
     struct cairn_at id = { .epoch = store_get_be64(key + 4), .pos = store_get_be64(key + 12) };
@@ -123,13 +124,16 @@ static int take_write(struct store_start *x, const uint8_t *key, const uint8_t *
     if (len != STORE_WRITE_VALUE_BYTES || cairn_sessions_find(&x->sessions, id) == NULL)
         return CAIRN_E_CORRUPT;
     e.rid.seq = cairn_le_load64(value);
-    e.at.pos = cairn_le_load64(value + 8);
-    e.floor = cairn_le_load64(value + 20);
+    e.at.epoch = cairn_le_load64(value + 8);
+    e.at.pos = cairn_le_load64(value + 16);
+    e.floor = cairn_le_load64(value + 28);
+    if (e.at.pos > x->slots[x->next].at.pos)
+        x->slots[x->next].at = e.at;
     rc = cairn_sessions_reserve(&x->sessions, &e);
     if (rc != 0)
         return rc;
     cairn_sessions_append(&x->sessions, &e);
-    cairn_sessions_apply(&x->sessions, &e, (int32_t)cairn_le_load32(value + 16));
+    cairn_sessions_apply(&x->sessions, &e, (int32_t)cairn_le_load32(value + 24));
     return 0;
 }
 

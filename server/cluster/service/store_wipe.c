@@ -139,4 +139,6 @@ void cluster_store_wipe(struct cluster_store *st, struct store_slot *s)
     s->next = 1;
     s->to = 0;
     s->hold_until_ns = 0;
+    if (!j->bare)
+        store_known_forget(st->known);
 }

@@ -3,6 +3,9 @@
 
 #include <string.h>
 
+/* Of a change: what one more write may take with it, beside() included; and what beside() may weigh. */
+enum { NEXT_MAX = 3, BESIDE_BYTES_MAX = 16 << 10 };
+
 static const struct cairn_sm_state writes_states[CAIRN_WRITES_NR] = {
     [CAIRN_WRITES_IDLE] = { "IDLE", CAIRN_SM_INITIAL,
                             CAIRN_SM_TO(CAIRN_WRITES_WRITING) | CAIRN_SM_TO(CAIRN_WRITES_ENDED) },
@@ -189,7 +192,7 @@ static void batch_write(struct cairn_writes *ws)
     ws->change = (struct cairn_map_change){
         .op = { .done = on_changed, .arg = ws, .timeout_ms = CAIRN_WRITES_TIMEOUT_MS },
         .writes = ws->writes,
-        .nwrites = ws->nbatch,
+        .nwrites = ws->nwrites,
     };
     if (!cairn_election_fence(ws->election, &ws->change)) {
         struct cairn_err err;
@@ -219,20 +222,26 @@ static void on_task(void *arg)
 
     if (ws->sm.state != CAIRN_WRITES_IDLE || ws->broken || !cairn_election_is_valid(ws->election))
         return; /* whoever is not elected any more is about to close */
-    while (ws->nbatch < CAIRN_MAP_WRITES_MAX && !cairn_list_is_empty(&ws->queue)) {
+    ws->nwrites = 0;
+    while (ws->nwrites + NEXT_MAX <= CAIRN_MAP_WRITES_MAX && !cairn_list_is_empty(&ws->queue)) {
         struct cairn_write *w = CONTAINER_OF(ws->queue.next, struct cairn_write, link);
 
-        bytes += w->len;
-        if (bytes > CAIRN_MAP_CHANGE_BYTES_MAX || is_in_batch(ws, w->key))
+        bytes += w->len + (w->also != NULL ? w->also->value_len : 0);
+        if (bytes > CAIRN_MAP_CHANGE_BYTES_MAX - BESIDE_BYTES_MAX || is_in_batch(ws, w->key))
             break;
         cairn_list_del(&w->link);
         ws->nqueued--;
-        ws->writes[ws->nbatch] =
+        ws->writes[ws->nwrites++] =
             (struct cairn_map_write){ .key = w->key, .value = w->value, .value_len = w->len, .from = w->from };
+        if (w->also != NULL)
+            ws->writes[ws->nwrites++] = *w->also;
         ws->batch[ws->nbatch++] = w;
     }
-    if (ws->nbatch > 0)
-        batch_write(ws);
+    if (ws->nbatch == 0)
+        return;
+    if (ws->beside != NULL && ws->beside(ws, ws->batch, ws->nbatch, &ws->writes[ws->nwrites]))
+        ws->nwrites++;
+    batch_write(ws);
 }
 
 void cairn_writes_init(struct cairn_writes *ws)

@@ -35,7 +35,8 @@ struct cairn_write {
     char key[CAIRN_WRITES_KEY_BYTES];
     const uint8_t *value; /* NULL: the entry is erased; nobody else does that */
     uint32_t len;
-    uint64_t from; /* `changed` of the entry, 0: there is none */
+    uint64_t from;                      /* `changed` of the entry, 0: there is none */
+    const struct cairn_map_write *also; /* to be written in the same change; NULL: nothing */
     /** It is in force, and nobody was told yet: every entry of a change is stored() before the first is done(). Of an
      * erased one the revision may be 0. */
     void (*stored)(struct cairn_write *w, uint64_t revision);
@@ -49,6 +50,8 @@ struct cairn_write {
 struct cairn_writes {
     struct cairn_map_store *store;
     const struct cairn_election *election;
+    /** A change of @batch is made: what else is to be in it, *@to, until it is over. False: nothing. NULL: never is. */
+    bool (*beside)(struct cairn_writes *ws, struct cairn_write *const *batch, uint32_t n, struct cairn_map_write *to);
     /** All up to @revision was stored(). */
     void (*upto)(struct cairn_writes *ws, uint64_t revision);
     /** Nothing can be written any more: the fence refused, an entry is not what it was made from. Stop. Not from
@@ -65,7 +68,7 @@ struct cairn_writes {
     struct cairn_link queue;
     struct cairn_write *batch[CAIRN_MAP_WRITES_MAX];
     struct cairn_map_write writes[CAIRN_MAP_WRITES_MAX];
-    uint32_t nbatch;
+    uint32_t nbatch, nwrites; /* nwrites: with what is written beside them */
     struct cairn_map_change change;
     struct cairn_map_read read;
     struct cairn_timer timer;

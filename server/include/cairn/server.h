@@ -64,10 +64,12 @@ CAIRN_API int cairn_server_map_export(const struct cairn_server_options *options
 CAIRN_API int cairn_server_map_import(const struct cairn_server_options *options, FILE *from, char *text,
                                       size_t text_len);
 /** What the map holds, as a JSON object: "store" (local, etcd), "where", "revision", how many "namespaces", "members",
- * "slots", entries of the "log" and "others", and "value_bytes" of all of them. A node may run meanwhile. */
+ * "slots", entries of the "log", of the "slot_log" and "others", and "value_bytes" of all of them. A node may run
+ * meanwhile. */
 CAIRN_API int cairn_server_map_show(const struct cairn_server_options *options, FILE *to, char *text, size_t text_len);
-/** Who changed the map, why and when: a JSON list, oldest first, of objects with "time_ms", "author", "reason", "keys",
- * "nkeys" and "revision". */
+/** Who changed the map, why and when: a JSON list, oldest first, of objects with "of" (people, cluster), "time_ms",
+ * "author", "reason", "keys", "nkeys" and "revision"; of what the cluster made of its slots also "deeds" ("what",
+ * "why", "slots", "from", "to"), "more" (slots that they leave out) and "changes" (at the store, of that second). */
 CAIRN_API int cairn_server_map_log(const struct cairn_server_options *options, FILE *to, char *text, size_t text_len);
 
 /** Asks for a stop: no new connections, running requests are answered, at the latest until the configured drain time is

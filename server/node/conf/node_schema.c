@@ -60,8 +60,7 @@ static const struct cairn_conf_key auth_keys[] = {
       .type = CAIRN_CONF_STRING,
       .fallback = "cluster.key",
       .help = "the cluster key (mode 0600), made if missing; a relative path starts in the workspace; over TCP its "
-              "holder is "
-              "an administrator, so it is for these and for services, and MUNGE for users" },
+              "holder is an administrator, so it is for these and for services, and MUNGE for users" },
     { .name = "munge",
       .type = CAIRN_CONF_CHOICE,
       .fallback = "auto",
@@ -341,8 +340,8 @@ static const struct cairn_conf_key cluster_keys[] = {
       .type = CAIRN_CONF_SIZE,
       .fallback = "8MiB",
       .max = UINT64_C(1) << 40,
-      .help = "bytes a second of replicas that this node leads and compares with the others' in the background; 0: only "
-              "when `cairn scrub --start` asks for it, as fast as it goes" },
+      .help = "bytes a second of replicas that this node leads and compares with the others' in the background; 0: "
+              "only when `cairn scrub --start` asks for it, as fast as it goes" },
     { .name = "scrub_interval",
       .type = CAIRN_CONF_DURATION,
       .fallback = "24h",

@@ -317,6 +317,7 @@ static inline int setup_seeded(void **state, uint64_t seed)
                                             .times = &n->times,
                                             .value = (const uint8_t *)n->name,
                                             .value_len = (uint32_t)strlen(n->name),
+                                            .name = n->name,
                                             .arg = n };
         cairn_coordinator_start(&n->co);
     }

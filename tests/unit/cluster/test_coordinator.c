@@ -274,7 +274,7 @@ static void a_name_is_given_to_one(void **state)
 {
     struct world *w = *state;
     struct node *co = begin(w), *n = other_than(w, co);
-    struct wish x;
+    struct wish x = { 0 };
 
     assert_int_equal(register_twin(w, co, n, &x)->ask.rc, CAIRN_E_EXISTS);
     assert_non_null(strstr(x.ask.err.text, "is alive"));

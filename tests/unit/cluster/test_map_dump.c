@@ -239,6 +239,7 @@ static void the_log_is_bounded(void **state)
 
     (void)state;
     assert_non_null(t);
+    t->prefix = CAIRN_MAP_LOG_PREFIX;
     t->done = on_trimmed;
     t->arg = &trimmed;
     for (int i = 0; i < CAIRN_MAP_LOG_ENTRIES_MAX + 300; i++) {

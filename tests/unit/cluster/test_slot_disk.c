@@ -742,6 +742,24 @@ static void a_stop_does_not_wait_for_room(void **state)
     disk_open(fx); /* what was written has no holes */
 }
 
+/* What a follower has appended is with nobody yet when the node ends: it is written, and the stop hears of it. */
+static void a_stop_writes_what_waits(void **state)
+{
+    struct fixture *fx = *state;
+    uint32_t stopped = 0;
+
+    append_by(fx, 0, 100, cairn_slot_disk_append_later);
+    for (uint32_t w = 0; w < LOOPS; w++)
+        cairn_slot_disk_stop(fx->disk, w, on_stopped, &stopped);
+    for (int i = 0; stopped < LOOPS; i++) {
+        assert_true(i < 50000);
+        turn(fx);
+    }
+    cairn_slot_disk_close(fx->disk);
+    disk_open(fx);
+    assert_int_equal(cairn_slot_disk_end(fx->disk, 0), 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -759,6 +777,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(all_at_once_leave_what_is_kept, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_not_used_is_given_back, setup, teardown),
         cmocka_unit_test_setup_teardown(a_full_disk_is_waited_for, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_stop_writes_what_waits, setup, teardown),
         cmocka_unit_test_setup_teardown(a_stop_does_not_wait_for_room, setup, teardown),
     };
 

@@ -403,7 +403,8 @@ static void hide(struct fixture *fx, const char *name, bool back)
     assert_int_equal(back ? rename(aside, path) : rename(path, aside), 0);
 }
 
-/* Without the file that says which regions there are, all space would be free, and be given back: no start does that. */
+/* Without the file that says which regions there are, all space would be free, and be given back: no start does
+ * that. */
 static void lost_records_stop_the_start(void **state)
 {
     enum { LEN = 100000 };

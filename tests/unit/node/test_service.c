@@ -179,7 +179,8 @@ static void compute(int ms)
     while ((now.tv_sec - began.tv_sec) * 1000 + (now.tv_nsec - began.tv_nsec) / 1000000 < ms);
 }
 
-/* A start that replays a log asks for more and more time; one that hangs does not, and a node that serves needs none. */
+/* A start that replays a log asks for more and more time; one that hangs does not, and a node that serves needs
+ * none. */
 static void more_time_only_for_who_gets_on(void **state)
 {
     struct cairn_err err;

@@ -391,7 +391,8 @@ static void a_commit_at_the_wrong_moment_may_come_again(void **state)
     expect_no_orphans(w);
 }
 
-/* An ABORT that finds a COMMIT under way, whose client has given up: if that fails nobody comes again, and the parts go. */
+/* An ABORT that finds a COMMIT under way, whose client has given up: if that fails nobody comes again, and the parts
+ * go. */
 static void aborted_amid_a_commit_that_fails(void **state)
 {
     struct world *w = *state;

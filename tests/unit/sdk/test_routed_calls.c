@@ -330,7 +330,8 @@ static void numbers_do_not_run_ahead(void **state)
     routed_free(x);
 }
 
-/* No more sessions with nodes than allowed; those that nobody uses make room, and are closed when their time is over. */
+/* No more sessions with nodes than allowed; those that nobody uses make room, and are closed when their time is
+ * over. */
 static void sessions_are_bounded_and_end(void **state)
 {
     enum { NODES = 12, MAX_OPEN = 4 };

@@ -1,0 +1,73 @@
+/** What a cluster has no room for, said when it is asked for: fewer replicas than are wanted, a drain to nowhere. */
+#include "tools/cairn/cluster.h"
+
+#include <string.h>
+
+/* Nodes that may get slots now, without one of them (NULL: all). */
+static json_int_t hosts(const json_t *doc, const char *without)
+{
+    const json_t *members = json_object_get(doc, "members");
+    json_int_t n = 0;
+    for (size_t i = 0; i < json_array_size(members); i++) {
+        const json_t *m = json_array_get(members, i);
+        n += strcmp(cli_text_of(m, "state"), "up") == 0 && cli_number_of(m, "weight") > 0 &&
+             (without == NULL || strcmp(cli_text_of(m, "name"), without) != 0);
+    }
+    return n;
+}
+
+static const char *nodes(json_int_t n)
+{
+    return n == 1 ? "1 node" : n == 2 ? "2 nodes" : "3 nodes"; /* there are at most 4 replicas */
+}
+
+/* What is not known is not warned of: `cairn status` says it later. */
+static json_t *look(struct cli *cli)
+{
+    struct cli_call call;
+    json_t *doc = NULL;
+    if (cli_cluster_ask(cli, &call, CLI_CLUSTER_SOON_MS, &doc) != 0)
+        return NULL;
+    return doc;
+}
+
+void cli_cluster_warn_replicas(struct cli *cli, uint64_t replicas)
+{
+    json_t *doc = look(cli);
+    json_int_t n = hosts(doc, NULL);
+    if (n > 0 && (uint64_t)n < replicas)
+        cli_warn(cli,
+                 "start another node: the replicas that are missing are then made by themselves; `cairn status` says "
+                 "when all are there",
+                 "%s of the cluster may hold it, so each value has %lld cop%s, not %llu", nodes(n), (long long)n,
+                 n == 1 ? "y" : "ies", (unsigned long long)replicas);
+    json_decref(doc);
+}
+
+/* The most that some namespace wants. */
+static json_int_t most_replicas(const json_t *doc)
+{
+    const json_t *classes = json_object_get(doc, "classes");
+    json_int_t most = 0;
+    for (size_t i = 0; i < json_array_size(classes); i++)
+        most = MAX(most, cli_number_of(json_array_get(classes, i), "replicas"));
+    return most;
+}
+
+void cli_cluster_warn_drain(struct cli *cli, const char *node)
+{
+    static const char cure[] = "start another node, or keep this one: `cairn drain --cancel NODE`; `cairn members "
+                               "--cluster` shows who is up";
+    json_t *doc = look(cli);
+    json_int_t n = hosts(doc, node), wanted = most_replicas(doc);
+    if (doc != NULL && n == 0)
+        cli_warn(cli, cure, "no other node is up that may hold its slots: they stay with it");
+    else if (doc != NULL && n < wanted && n == 1)
+        cli_warn(cli, cure,
+                 "without it 1 node is left: what wants %lld replicas has one copy then, lost with that node",
+                 (long long)wanted);
+    else if (doc != NULL && n < wanted)
+        cli_warn(cli, cure, "without it %s are left: what wants %lld replicas has %lld copies then", nodes(n),
+                 (long long)wanted, (long long)n);
+    json_decref(doc);
+}
