@@ -21,6 +21,7 @@
  *          be let out of the set.  A stop in order keeps the whole log, and nothing that was acknowledged may be lost by it
  * -DREGIONS  each entry names a region, whose bytes have to be here before it is taken: who has them not asks the process
  *          that sent the entry.  One that has it no more, though it leads in that epoch, says so (GONE), and nobody waits for it
+ * -DCUTS  a cut is on disk later than in memory, and before it is acknowledged: until then a crash may undo it
  * -DLIVE  bounded faults; final states must be repaired
  * mistakes: M_*, each left out of a rule; README.md says what they break
  */
@@ -107,6 +108,25 @@ int gone[3];            /* of which this process was told that they are no more 
 #define ADMITTED(r,x) true
 #define STORED(r,x)
 #define UNTOLD(r)
+#endif
+#ifdef CUTS
+byte was[3*NN]; byte wln[3];    /* the log before a cut that is not on disk */
+#define SETTLED(r) (wln[r]==0)
+#define FORGET(r) h_i = 0; do :: h_i < NN -> was[LX(r,h_i)] = 0; h_i++ :: else -> break od; wln[r] = 0; h_i = 0;
+#define REMEMBER(r) \
+       if :: SETTLED(r) && h_e < ln[r] -> \
+             h_i = 0; do :: h_i < ln[r] -> was[LX(r,h_i)] = log[LX(r,h_i)]; h_i++ :: else -> break od; wln[r] = ln[r]; h_i = 0 \
+          :: else fi;
+#define UNDO(r) h_i = 0; do :: h_i < wln[r] -> log[LX(r,h_i)] = was[LX(r,h_i)]; h_i++ :: else -> break od; ln[r] = wln[r]; h_i = 0;
+#else
+#define SETTLED(r) true
+#define FORGET(r)
+#define REMEMBER(r)
+#endif
+#ifdef M_SWEEP_CUT      /* of the log as it is in memory */
+#define MAYSWEEP(r) true
+#else
+#define MAYSWEEP(r) SETTLED(r)
 #endif
 #ifdef STATES
 bool tko;               /* the record of epoch E says TAKEOVER */
@@ -359,9 +379,10 @@ end:  do
 #endif
        :: else ->
           assert(!(MEMBER(E,r) && INCOK(E,r) && h_e < ln[r] && h_e < gfloor && log[LX(r,h_e)]==glog[h_e]));  /* never cut what was seen */
+          REMEMBER(r)
           cut(r, h_e); log[LX(r,h_e)] = plog[PX(me[r],h_e)]; ln[r] = h_e+1
        fi;
-       ack[IX(me[r],r)] = h_e+1; printf("T n%d e%d matches/appends pos %d (%d, sent %d)\n",r,me[r],h_e+1,log[LX(r,h_e)],plog[PX(me[r],h_e)]); if :: !MEMBER(me[r],r) -> linc[r] = inc[r] :: else -> linc[r] = 0 fi;
+       if :: SETTLED(r) -> ack[IX(me[r],r)] = h_e+1 :: else fi; printf("T n%d e%d matches/appends pos %d (%d, sent %d)\n",r,me[r],h_e+1,log[LX(r,h_e)],plog[PX(me[r],h_e)]); if :: !MEMBER(me[r],r) -> linc[r] = inc[r] :: else -> linc[r] = 0 fi;
 #ifdef SYNC
        if :: syn[r] < h_e+1 -> syn[r] = h_e+1 :: else fi;
 #endif
@@ -402,7 +423,7 @@ end:  do
 #endif
 #endif
   /* the sweeper: what no entry of the log names */
-  :: d_step { here[r]!=0 ->
+  :: d_step { here[r]!=0 && MAYSWEEP(r) ->
        h_i = 0; h_n = here[r];
        do :: h_i < ln[r] -> h_n = h_n & ~RBIT(log[LX(r,h_i)]); h_i++ :: else -> break od;
 #ifdef M_SWEEP_LOG
@@ -525,7 +546,7 @@ end:  do
   :: d_step { lease[r] -> lease[r] = 0 }
 #endif
 #define CRASHBODY(n) \
-       crashes--; printf("T n%d crashes, keeps %d of %d\n",r,n,ln[r]); inc[r]++; linc[r] = 0; lease[r] = 0; act[r] = 0; cm[r] = 0; UNRELEASE(r) UNTOLD(r) cut(r,n); \
+       crashes--; printf("T n%d crashes, keeps %d of %d\n",r,n,ln[r]); inc[r]++; linc[r] = 0; lease[r] = 0; act[r] = 0; cm[r] = 0; UNRELEASE(r) UNTOLD(r) FORGET(r) cut(r,n); \
        h_e = 0; do :: h_e<=E -> if :: !MEMBER(h_e,r) -> ack[IX(h_e,r)] = 0 :: else fi; h_e++ :: else -> break od; h_e = 0; gc()
 #ifdef VOLFENCE
 #define CF ; me[r] = 0
@@ -542,6 +563,10 @@ end:  do
   :: d_step { crashes>0 -> CRASHBODY(ln[r]) SYNCALL CF }
   :: d_step { crashes>0 && SURVIVES<ln[r] -> CRASHBODY(ln[r]-1) SYNCALL CF }
   :: d_step { crashes>0 && SURVIVES+1<ln[r] -> CRASHBODY(ln[r]-2) SYNCALL CF }
+#ifdef CUTS
+  :: d_step { !SETTLED(r) -> FORGET(r) printf("T n%d has cut its log on disk\n",r) }
+  :: d_step { crashes>0 && !SETTLED(r) -> UNDO(r) printf("T n%d's cut is undone\n",r); CRASHBODY(ln[r]) SYNCALL CF }
+#endif
 #ifdef WIPE
   :: d_step { crashes>0 && ln[r]>0 -> CRASHBODY(0) CF }
 #endif

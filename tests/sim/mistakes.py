@@ -17,10 +17,12 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 REPL = "server/cluster/repl/"
+SERVICE = "server/cluster/service/"
 PRIMARY, BACKUP, PEER = REPL + "replica_primary.c", REPL + "replica_backup.c", REPL + "replica_peer.c"
 REPLICA, COPY, LOAD = REPL + "replica.c", REPL + "replica_copy.c", REPL + "replica_load.c"
 COORD, TIME, MOVE, LEASE = REPL + "coord.c", REPL + "coord_time.c", REPL + "coord_move.c", REPL + "lease.h"
 LIFE = "tests/sim/repl_life.c"
+REGIONS, SOURCE, ADMIT, CORE = SERVICE + "regions.c", SERVICE + "fetch_source.c", SERVICE + "fetch_admit.c", SERVICE + "fetch_core.c"
 
 # name: [(file, text, what stands there instead), ...]
 MISTAKES = {
@@ -40,7 +42,7 @@ MISTAKES = {
     "M_CHECK_FIRST": [(PRIMARY, "w->done(w, cairn_replica_may_read(r));", "w->done(w, 0);")],
     "M_NO_SYNC_BEFORE_ACK": [(BACKUP, "follows(r) && r->last_sync_pos <= r->log.synced", "follows(r)")],
     "M_ALONE_NOT_WRITTEN": [(PRIMARY, "return is_alone(r) ? MAX(r->log.written, r->log.synced) : r->log.end.pos;", "return r->log.end.pos;")],
-    "M_CUT_NOT_SYNCED": [(BACKUP, "r->last_sync_pos = e->at.pos; /* a cut", "; /* a cut")],
+    "M_CUT_NOT_SYNCED": [(BACKUP, "r->last_sync_pos = r->cut_pos = e->at.pos; /* a cut", "r->cut_pos = e->at.pos; /* a cut")],
     "M_STALE_REENTRY": [(REPLICA, "if (cairn_slot_insync(rec, r->self) < 0)", "if (!cairn_slot_names(rec, r->self.node))"),
                         (REPLICA, "member = cairn_slot_insync(&r->rec, r->self) >= 0",
                          "member = cairn_slot_names(&r->rec, r->self.node)"),
@@ -114,10 +116,32 @@ MISTAKES = {
                              "            r->sessions.all[i].nwrites = 0;\n        start_epoch(r);\n")],
     "M_CLEAN_ON_HEARSAY": [(LOAD, "!r->ops->lease_is_valid(r) || ", "")],
     "M_CLEAN_EARLY": [(LOAD, "r->rec.state != CAIRN_SLOT_ACTIVE ||", "")],
+    "M_ENTRY_FIRST": [(ADMIT, "a->here &= cluster_fetch_is_here", "cluster_fetch_is_here")],
+    "M_NO_REGION_SYNC": [("tests/sim/repl_regions.c", "    r->sealed = true;\n    cairn_timer_init",
+                          "    r->sealed = true;\n    r->stored(r->arg, r);\n    return;\n    cairn_timer_init")],
+    "M_GONE_ANY": [(REPL + "replica.h", "return r->rec.epoch == epoch && r->self.inc == inc && cairn_replica_is_primary(r);", "return true;"),
+                   (SOURCE, "return cluster_fetch_asks_leader(f) && f->set", "return f->set")],
+    "M_GONE_DEPOSED": [(REPL + "replica.h", "return r->rec.epoch == epoch && r->self.inc == inc && cairn_replica_is_primary(r);",
+                        "return r->self.inc == inc;")],
+    "M_GONE_RESTARTED": [(REPL + "replica.h", "return r->rec.epoch == epoch && r->self.inc == inc && cairn_replica_is_primary(r);",
+                          "return r->rec.epoch >= epoch;")],
+    "M_GONE_FOR_ALL": [(REGIONS, "r->state == REGION_GONE && r->said_by != named_by", "false")],
+    "M_GC_NO_PIN": [(REGIONS, "if (*place_of(t, ids[i]) == NULL)", "if (true)")],
+    "M_GC_NAMED_PIN": [(REGIONS, "if (*place_of(t, ids[i]) == NULL)",
+                        "if (*place_of(t, ids[i]) == NULL || (*place_of(t, ids[i]))->until_ns == 0)")],
+    "M_GC_NO_DOOM": [(REGIONS, "is_doomed(t, id) || has_no_room(t)", "has_no_room(t)")],
+    "M_GC_RECORDS_FIRST": [("tests/sim/repl_sweep.c", "look_at_log(w, ", "look_at_RECORDS(w, "),
+                           ("tests/sim/repl_sweep.c", "look_at_records(w, &n", "look_at_log(w, &n"),
+                           ("tests/sim/repl_sweep.c", "look_at_RECORDS", "look_at_records")],
+    "M_GC_BEFORE_A_CUT": [(REPL + "replica.h", "return r->cut_pos > r->log.synced;", "return false;")],
+    "M_FREE_BEFORE_SYNC": [("tests/sim/repl_sweep.c", "if (!all_is_durable(n)) {", "if (false) {")],
+    "M_CLEAR_ON_RUMOUR": [(CORE, "else if (cluster_fetch__believes(f))", "else if (true)"),
+                          (CORE, "&&\n           CAIRN_HOLDS(sm->state != FETCH_CLEAR || f->want.named)", "")],
 }
 
 
 # What walks meet too seldom, or never (README.md), has a story: the program, and the test that has to fail.
+FETCH_STORIES = "tests/sim/test_sim_fetch.c"
 REPLICA_STORIES, COORD_STORIES = "tests/sim/test_sim_replica.c", "tests/unit/cluster/test_repl_coord.c"
 STORIES = {
     "M_NO_FENCE": (REPLICA_STORIES, "old_primary_is_refused"),
@@ -128,6 +152,11 @@ STORIES = {
     "M_CLEAN_ON_HEARSAY": (REPLICA_STORIES, "who_has_no_lease_cleans_nothing"),
     "M_RECOVER_NEW_DISK": (COORD_STORIES, "new_disk_is_no_candidate"),
     "M_REMOVE_BY_THE_DEAD": (COORD_STORIES, "the_dead_remove_nobody"),
+    "M_GONE_ANY": (FETCH_STORIES, "another_may_not"),
+    "M_GONE_FOR_ALL": (FETCH_STORIES, "who_leads_may_say_that_it_is_gone"),
+    "M_GONE_DEPOSED": (REPLICA_STORIES, "only_who_leads_says_that_a_region_is_gone"),
+    "M_GONE_RESTARTED": (REPLICA_STORIES, "only_who_leads_says_that_a_region_is_gone"),
+    "M_CLEAR_ON_RUMOUR": (FETCH_STORIES, "a_rumour_is_a_rumour"),
     "M_GRANT_WHILE_EVICTING": (COORD_STORIES, "grants_go_to_the_registered"),
 }
 
@@ -138,9 +167,10 @@ def flags(build):
 
 
 def compile_with(work, build, test, exe):
-    cores = ("coord*.c", "replica*.c", "sessions*.c", "slot_log.c", "repl_wire.c", "repl_wire_coord.c", "repl_wire_record.c")  # what else is there does I/O, and the walks do not use it
-    sources = sorted(str(p) for pattern in cores for p in (work / REPL).glob(pattern))
+    cores = ("coord*.c", "replica*.c", "sessions*.c", "slot_log.c", "repl_wire*.c")  # what else is there does I/O
+    sources = sorted(str(p) for pattern in cores for p in (work / REPL).glob(pattern) if p.name != "repl_wire_mail.c")
     sources += sorted(str(p) for p in (work / "tests/sim").glob("repl_*.c"))
+    sources += [str(work / SERVICE / n) for n in ("regions.c", "fetch_core.c", "fetch_source.c", "fetch_admit.c")]
     sources += [str(work / "tests/sim" / n) for n in ("world.c", "linear.c")] + [str(test)]
     libs = [str(p) for p in build.rglob("libcairn-core*.a")] + [str(p) for p in build.rglob("libcairn-proto*.a")]
     cmd = ["cc", "-std=gnu17", "-O2", "-w", "-I", str(work), "-I", str(ROOT), "-I", str(ROOT / "proto/include"), *sources,
@@ -187,7 +217,7 @@ def main():
     for name in wanted:
         with tempfile.TemporaryDirectory(prefix="cairn-mistake-") as tmp:
             work = pathlib.Path(tmp)
-            for part in (REPL, "tests/sim"):
+            for part in (REPL, SERVICE, "tests/sim"):
                 shutil.copytree(ROOT / part, work / part)
             seeded(work, MISTAKES[name])
             if name in STORIES:

@@ -7,7 +7,7 @@ struct call {
     struct cairn_repl_write w;
     struct repl_node *node;
     struct rw_call p;
-    uint64_t body[2];
+    uint64_t body[3];
 };
 
 static void call_reply(struct repl_node *n, const struct rw_call *asked, int rc, uint64_t value, int32_t result,
@@ -29,6 +29,8 @@ static void on_written(struct cairn_repl_write *w, int rc)
 {
     struct call *c = w->arg;
 
+    if (rc == 0 && c->body[2] != 0)
+        rw_region_named(c->node, c->body[2]);
     if (rc != CAIRN_E_SHUTDOWN)
         call_reply(c->node, &c->p, rc, 0, w->result, w->at);
     free(c);
@@ -37,22 +39,49 @@ static void on_written(struct cairn_repl_write *w, int rc)
 static void call_read(struct repl_node *n, const struct rw_call *p)
 {
     struct rw_slot *s = &n->slots[p->slot];
-    uint64_t value = s->index[p->key].value;
+    uint64_t value = s->index[p->key].value, region = s->index[p->key].region;
     int rc = cairn_replica_may_read(&s->replica); /* after the value was fetched */
 
+    if (rc == 0)
+        rw_judge_read(s, p->key);
     if (rc == 0 || p->key < RW_KEYS) {
         call_reply(n, p, rc, value, 0, (struct cairn_at){ 0 });
         return;
     }
+    if (region != 0 && !rw_region_is_good(n, region)) /* who leads said that it is gone: what replaces it comes */
+        value = 0;
     rc = value != 0 && cairn_replica_may_read_found(&s->replica) ? 0 : RW_NOT_HERE;
     n->rw->backup_reads += rc == 0;
     call_reply(n, p, rc, value, 0, (struct cairn_at){ 0 });
 }
 
+static void call_hand_over(struct call *c)
+{
+    int rc = cairn_replica_write(&c->node->slots[c->p.slot].replica, &c->w);
+
+    if (rc != 0) {
+        call_reply(c->node, &c->p, rc, 0, 0, (struct cairn_at){ 0 });
+        free(c);
+    }
+}
+
+static void on_uploaded(void *arg, int rc, uint64_t region)
+{
+    struct call *c = arg;
+
+    c->body[2] = region;
+    if (rc == 0) {
+        call_hand_over(c);
+        return;
+    }
+    if (rc != CAIRN_E_SHUTDOWN)
+        call_reply(c->node, &c->p, rc, 0, 0, (struct cairn_at){ 0 });
+    free(c);
+}
+
 static void call_write(struct repl_node *n, const struct rw_call *p)
 {
     struct call *c = calloc(1, sizeof(*c));
-    int rc;
 
     CAIRN_ASSERT(c != NULL);
     c->node = n;
@@ -67,11 +96,10 @@ static void call_write(struct repl_node *n, const struct rw_call *p)
                                       .body_len = sizeof(c->body),
                                       .done = on_written,
                                       .arg = c };
-    rc = cairn_replica_write(&n->slots[p->slot].replica, &c->w);
-    if (rc != 0) {
-        call_reply(n, p, rc, 0, 0, (struct cairn_at){ 0 });
-        free(c);
-    }
+    if (p->large && cairn_replica_is_primary(&n->slots[p->slot].replica))
+        rw_region_upload(n, p->slot, on_uploaded, c);
+    else
+        call_hand_over(c); /* of a large value: to be told where to go */
 }
 
 void rw_node_call(struct repl_node *n, const struct rw_call *p)

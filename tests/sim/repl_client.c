@@ -30,6 +30,7 @@ static void client_send(struct rw_client *c)
         p.op = c->op.kind;
         p.value = c->op.value;
         p.sync = c->sync;
+        p.large = c->large;
         if (is_once(c)) {
             p.seq = c->op.value; /* without a session; the rid stays with the key */
         } else {
@@ -60,6 +61,7 @@ static void client_begin(struct rw_client *c)
     }
     if (c->op.kind == LINEAR_PUT)
         c->op.value = ++rw->next_value;
+    c->large = c->op.kind == LINEAR_PUT && rw->conf.large_percent > 0 && dice(rw, 100) < rw->conf.large_percent;
     c->state = RW_CALLING;
     if (c->op.kind != LINEAR_GET && !is_once(c)) {
         if (c->session[c->slot].id.pos == 0)

@@ -15,7 +15,7 @@ void rw_log_push(struct rw_log *l, const struct cairn_log_entry *e)
         CAIRN_ASSERT(l->all != NULL);
     }
     x = &l->all[l->n++];
-    x->e = *e;
+    *x = (struct rw_entry){ .e = *e };
     if (e->body_len > 0)
         memcpy(x->body, e->body, e->body_len);
 }
@@ -140,9 +140,13 @@ int32_t rw_index_apply(struct rw_record *index, const struct rw_entry *x)
     if (key >= RW_KEYS) { /* write-once: the rid is kept with the key */
         if (existed)
             return rec->rid == x->e.rid.seq ? RW_ONCE_OK : RW_ONCE_EXISTS;
-        *rec = (struct rw_record){ .value = x->body[1], .rid = x->e.rid.seq };
+        *rec = (struct rw_record){ .value = x->body[1], .rid = x->e.rid.seq, .region = x->body[2] };
         return RW_ONCE_OK;
     }
-    rec->value = x->body[0] >> 8 == LINEAR_DELETE ? 0 : x->body[1];
-    return x->body[0] >> 8 == LINEAR_DELETE ? existed : 0;
+    if (x->body[0] >> 8 == LINEAR_DELETE) {
+        *rec = (struct rw_record){ 0 };
+        return existed;
+    }
+    *rec = (struct rw_record){ .value = x->body[1], .region = x->body[2] };
+    return 0;
 }

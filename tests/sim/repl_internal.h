@@ -1,6 +1,7 @@
 /* What the files of the replicated world share: repl_world.c (MAP, faults), repl_node.c and repl_life.c (nodes),
- * repl_disk.c (their disks), repl_post.c (how they write to each other), repl_call.c (what clients ask of them),
- * repl_client.c (clients), repl_judge.c (what holds). */
+ * repl_disk.c (their disks), repl_regions.c, repl_fetch.c and repl_sweep.c (regions of large values), repl_post.c (how
+ * they write to each other), repl_call.c (what clients ask of them), repl_client.c (clients), repl_judge.c and
+ * repl_region_judge.c (what holds). */
 #ifndef CAIRN_TESTS_SIM_REPL_INTERNAL_H
 #define CAIRN_TESTS_SIM_REPL_INTERNAL_H
 
@@ -19,6 +20,9 @@ enum rw_kind {
     RW_FETCH,
     RW_RECORDS, /* the answer to a FETCH, with its id */
     RW_PUBLISH,
+    RW_REGIONS,     /* a region that an entry is going to name */
+    RW_REGION_READ, /* one is asked for, with the number of the question */
+    RW_REGION,      /* the answer to that */
     RW_CALL /* of a client, or its answer: no message of the cluster's */
 };
 
@@ -39,11 +43,19 @@ struct rw_call {
     struct cairn_at at;
     enum linear_kind op;
     enum cairn_entry_kind entry;
-    bool sync;
+    bool sync, large;
     int rc; /* of an answer, as what follows */
     int32_t result;
     uint8_t record[CAIRN_WIRE_RECORD_BYTES_MAX]; /* the slot's, as the replica knows it */
     size_t record_len;
+};
+
+enum { RW_PAGE_RECORDS = 12 };
+
+/* Some records of a copy. */
+struct rw_page {
+    uint32_t first, n;
+    struct rw_record records[RW_PAGE_RECORDS];
 };
 
 enum { RW_NOT_HERE = -1000 };        /* a reply's rc: ask the primary */
@@ -124,6 +136,26 @@ void rw_node_call(struct repl_node *n, const struct rw_call *p);
 void rw_client_begin(struct rw_client *c);
 void rw_client_receive(struct rw_client *c, const struct rw_call *p);
 
+/* ---- repl_regions.c ---- */
+
+void rw_regions_new(struct repl_node *n);
+void rw_regions_free(struct repl_node *n);
+/* A process begins, and ends; after that, the disk is as a loss of power leaves it. */
+void rw_regions_begin(struct repl_node *n);
+void rw_regions_end(struct repl_node *n);
+void rw_regions_wipe(struct repl_node *n);
+/* Whether @id is here, whole and for sure. */
+bool rw_region_is_good(const struct repl_node *n, uint64_t id);
+/* A region for a large value of @slot that this node is asked to put: on disk, then pinned, then the others are told of
+ * it, then done(). CAIRN_E_SHUTDOWN: the process ends. */
+void rw_region_upload(struct repl_node *n, uint32_t slot, void (*done)(void *arg, int rc, uint64_t id), void *arg);
+/* A log names it now. */
+void rw_region_named(struct repl_node *n, uint64_t id);
+/* A message of another replica: whether it may be taken now, and that it was. */
+bool rw_regions_admit(struct repl_node *n, struct cairn_repl_msg *m);
+void rw_regions_taken(struct repl_node *n, const struct cairn_repl_msg *m);
+void rw_regions_receive(struct repl_node *n, struct rw_letter *l);
+
 /* ---- repl_judge.c ---- */
 
 /* A client is about to be told of the entry at @pos. */
@@ -140,5 +172,19 @@ void rw_judge_power(struct repl_world *rw, uint32_t slot, uint32_t node);
 void rw_judge_clean(struct rw_slot *s);
 void rw_judge_once(struct rw_client *c, const struct rw_call *p);
 void rw_history_add(struct repl_world *rw, uint32_t slot, uint32_t key, const struct linear_op *op);
+
+/* ---- repl_region_judge.c ---- */
+
+/* The next entry of the truth; and: this is what is left of it. */
+void rw_judge_committed(struct repl_world *rw, uint32_t slot, const struct rw_entry *x);
+void rw_judge_lost(struct repl_world *rw, uint32_t slot, const struct rw_record *index);
+/* I11, of an entry that is being appended, a record that is put, a value that is read. */
+void rw_judge_entry(const struct rw_slot *s, const struct cairn_log_entry *e, uint64_t region);
+void rw_judge_record_put(const struct rw_slot *s, uint32_t key, const struct rw_record *rec);
+void rw_judge_read(const struct rw_slot *s, uint32_t key);
+/* All that a slot has in memory and on disk. */
+void rw_judge_regions(const struct rw_slot *s);
+/* I12: the sweeper takes @id. */
+void rw_judge_freed(const struct repl_node *n, uint64_t id);
 
 #endif

@@ -58,10 +58,12 @@ static void check_commit(struct rw_slot *s)
     for (; s->checked < s->replica.commit; s->checked++) {
         const struct rw_entry *x = rw_log_at(&s->log, s->checked + 1);
 
-        if (s->checked == t->n)
+        if (s->checked == t->n) {
             truth_push(t, x);
-        else
+            rw_judge_committed(s->node->rw, s->replica.slot, x);
+        } else {
             CAIRN_ASSERT(s->checked < t->n && cairn_at_is(t->all[s->checked].at, x->e.at));
+        }
     }
     if (is_member(s) && s->replica.commit > 0 && s->replica.commit <= t->n)
         CAIRN_ASSERT(t->all[s->replica.commit - 1].at.epoch ==
@@ -85,11 +87,12 @@ static void check_slot(struct repl_world *rw, uint32_t slot)
         if (!rw->nodes[i].registered)
             continue;
         check_commit(s);
-        CAIRN_ASSERT(!serves(s) || s->replica.commit >= rw->truth[slot].replied); /* I5 */
-        CAIRN_ASSERT(!is_member(s) || !s->partial);                               /* I13 */
-        serving += serves(s);
-        if (serves(s))
-            note_service(s);
+        CAIRN_ASSERT(!s->partial || !is_member(s)); /* I13 */
+        if (!serves(s))
+            continue;
+        CAIRN_ASSERT(s->replica.commit >= rw->truth[slot].replied); /* I5 */
+        serving++;
+        note_service(s);
     }
     CAIRN_ASSERT(serving <= 1); /* I1 */
 }
@@ -235,6 +238,7 @@ static void excuse(struct repl_world *rw, uint32_t slot, const struct rw_slot *c
     value_at_end(chosen, index);
     excuse_repeated(rw, slot, end);
     t->n = (uint32_t)end;
+    rw_judge_lost(rw, slot, index);
     t->replied = MIN(t->replied, end);
     t->replied_alone = MIN(t->replied_alone, end);
     rw->loss_us[slot] = now;

@@ -131,6 +131,7 @@ static void on_registered(struct repl_node *n, struct rw_letter *l)
     if (n->wiped_before_inc == UINT64_MAX)
         n->wiped_before_inc = n->self.inc;
     n->lease = (struct cairn_lease){ 0 };
+    rw_regions_begin(n);
     for (uint32_t i = 0; i < n->rw->conf.slots; i++)
         rw_slot_begin(&n->slots[i], i);
     on_beat(n);
@@ -240,6 +241,7 @@ void rw_node_end(struct repl_node *n, bool power)
             rw_judge_power(n->rw, i, n->index);
         rw_disk_crash(n->rw, &n->slots[i], power);
     }
+    rw_regions_end(n);
     cairn_sm_set_fini(n->machines);
     free(n->machines);
     n->up = n->registered = false;
@@ -264,6 +266,11 @@ void rw_node_receive(struct repl_node *n, struct rw_letter *l)
     case RW_RECORDS:
     case RW_PUBLISH:
         on_records(n, l);
+        break;
+    case RW_REGIONS:
+    case RW_REGION_READ:
+    case RW_REGION:
+        rw_regions_receive(n, l);
         break;
     default:
         break;

@@ -4,8 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PAGE_RECORDS = 12 };
-
 static const struct cairn_replica_times replica_times = {
     .resend_ns = 100 * MS, .ack_ns = 500 * MS, .learner_ns = 300 * MS, .session_ttl_ns = 20000 * MS
 };
@@ -29,8 +27,10 @@ static void disk_start(struct rw_slot *s, struct cairn_timer *t)
 
 static void op_log_append(struct cairn_replica *r, const struct cairn_log_entry *entries, uint32_t n)
 {
-    for (uint32_t i = 0; i < n; i++)
+    for (uint32_t i = 0; i < n; i++) {
         rw_log_push(&slot_of(r)->log, &entries[i]);
+        rw_judge_entry(slot_of(r), &entries[i], rw_log_at(&slot_of(r)->log, entries[i].at.pos)->body[2]);
+    }
 }
 
 static void op_log_cut(struct cairn_replica *r, uint64_t pos)
@@ -142,17 +142,12 @@ static void op_copy_read(struct cairn_replica *r)
         disk_start(s, &s->page_done);
 }
 
-struct page {
-    uint32_t first, n;
-    struct rw_record records[PAGE_RECORDS];
-};
-
 static void on_page_done(void *arg)
 {
     struct rw_slot *s = arg;
-    struct page page = { .first = s->view_next };
+    struct rw_page page = { .first = s->view_next };
 
-    page.n = MIN((uint32_t)PAGE_RECORDS, RW_ALL_KEYS - s->view_next);
+    page.n = MIN((uint32_t)RW_PAGE_RECORDS, RW_ALL_KEYS - s->view_next);
     memcpy(page.records, s->view + page.first, page.n * sizeof(page.records[0]));
     s->view_next += page.n;
     CAIRN_ASSERT(sizeof(page) <= sizeof(s->page));
@@ -185,11 +180,13 @@ static void op_wipe(struct cairn_replica *r)
 static void op_copy_put(struct cairn_replica *r, const uint8_t *bytes, uint32_t len)
 {
     struct rw_slot *s = slot_of(r);
-    struct page page;
+    struct rw_page page;
 
     CAIRN_ASSERT(len == sizeof(page) && s->partial);
     memcpy(&page, bytes, sizeof(page));
     memcpy(s->index + page.first, page.records, page.n * sizeof(page.records[0]));
+    for (uint32_t i = 0; i < page.n; i++)
+        rw_judge_record_put(s, page.first + i, &page.records[i]);
     disk_do(s, RW_PUT);
 }
 
@@ -246,7 +243,10 @@ void rw_node_repl(struct repl_node *n, struct rw_letter *l)
     struct cairn_err err;
 
     rw_must(cairn_wire_repl_get((const void *)l->message, l->payload, l->payload_len, &l->arena, &m, &err), &err);
+    if (!rw_regions_admit(n, &m))
+        return;
     cairn_replica_receive(&n->slots[m.slot].replica, &m);
+    rw_regions_taken(n, &m);
 }
 
 static void op_propose(struct cairn_replica *r, const struct cairn_change *c)
@@ -340,4 +340,5 @@ void rw_slot_begin(struct rw_slot *s, uint32_t slot)
         x->e.body = (const uint8_t *)x->body;
         CAIRN_ASSERT(cairn_replica_restore_entry(r, &x->e) == 0);
     }
+    rw_judge_regions(s);
 }

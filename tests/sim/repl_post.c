@@ -2,6 +2,8 @@
  * What is sent here has to be taken there: a refusal is a defect of the codec. */
 #include "tests/sim/repl_internal.h"
 
+#include "schema/extent.pb-c.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,6 +24,9 @@ static const ProtobufCMessageDescriptor *const types[] = {
     [RW_FETCH] = &cairn__wire__cluster_fetch__descriptor,
     [RW_RECORDS] = &cairn__wire__cluster_records__descriptor,
     [RW_PUBLISH] = &cairn__wire__cluster_records__descriptor,
+    [RW_REGIONS] = &cairn__wire__cluster_regions__descriptor,
+    [RW_REGION_READ] = &cairn__wire__cluster_region__descriptor,
+    [RW_REGION] = &cairn__wire__extent_read_reply__descriptor,
 };
 
 void rw_must(int rc, const struct cairn_err *err)

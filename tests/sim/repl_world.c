@@ -420,7 +420,7 @@ bool repl_world_wipe(struct repl_world *rw, uint32_t node)
     for (uint32_t i = 0; i < rw->conf.slots; i++) {
         bool named = cairn_slot_places(&rw->stored[i], node); /* its JOIN may be on the way */
 
-        if (cairn_timer_is_running(&rw->stores[i].timer)) {
+        if (rw->coord.slots[i].storing) { /* or it is not known whether it was stored, and it will be made again */
             named |= cairn_slot_names(&rw->stores[i].rec, node);
             if (named && !has_other_disk(rw, &rw->stores[i].rec, node))
                 return false;
@@ -433,6 +433,7 @@ bool repl_world_wipe(struct repl_world *rw, uint32_t node)
         rw_disk_wipe(&n->slots[i]);
         n->slots[i].partial = false;
     }
+    rw_regions_wipe(n);
     n->disk_id += 100;
     n->wiped_before_inc = UINT64_MAX;
     rw->wiped++;
@@ -478,6 +479,7 @@ struct repl_world *repl_world_new(const struct repl_world_conf *conf)
         n->disk_id = i;
         for (uint32_t k = 0; k < conf->slots; k++)
             n->slots[k].node = n;
+        rw_regions_new(n);
         repl_world_start(rw, i);
     }
     for (uint32_t i = 0; i < conf->clients; i++) {
@@ -510,6 +512,7 @@ void repl_world_free(struct repl_world *rw)
         repl_world_crash(rw, i);
         for (uint32_t k = 0; k < rw->conf.slots; k++)
             rw_disk_free(&rw->nodes[i].slots[k]);
+        rw_regions_free(&rw->nodes[i]);
     }
     for (uint32_t i = 0; i < RW_SLOTS_MAX; i++) {
         for (uint32_t k = 0; k < RW_KEYS; k++)

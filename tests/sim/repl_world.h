@@ -36,16 +36,19 @@ struct repl_world_conf {
     uint64_t checkpoint_ns; /* how often a node makes one, of one slot; 0: never, and no log is trimmed */
     bool keeps_little;      /* of a log, behind its checkpoint */
     uint64_t page_ns;       /* a copy's source takes so long for a page; 0: as the disk does */
+    uint32_t large_percent; /* of the values that are put: they are in a region each, which their entry names */
+    uint64_t sweep_ns;      /* how often a node looks for regions that nothing names; 0: never */
 };
 
 struct rw_record {
     uint64_t value, rid; /* 0: nothing */
+    uint64_t region;     /* that holds it; 0: it is here itself */
 };
 
 /* Entries behind @base. */
 struct rw_entry {
     struct cairn_log_entry e;
-    uint64_t body[2];
+    uint64_t body[3]; /* what to do with which key, the value, its region */
 };
 
 struct rw_log {
@@ -101,6 +104,7 @@ struct repl_node {
     struct cairn_timer beat, upkeep, flush, leave;
     uint64_t leaves_until_ns; /* its process ends by then, or as soon as others have all that it has; 0: it stays */
     struct cairn_sm_set *machines;
+    struct rw_regions *regions; /* of large values; NULL: the world has none */
     struct rw_slot slots[RW_SLOTS_MAX];
 };
 
@@ -115,7 +119,7 @@ struct rw_client {
     } session[RW_SLOTS_MAX];
     enum { RW_IDLE, RW_OPENING, RW_CALLING } state;
     uint32_t slot, key, tries;
-    bool sync, ask_primary; /* ask_primary: another replica said NOT_HERE */
+    bool sync, large, ask_primary; /* ask_primary: another replica said NOT_HERE */
     struct linear_op op;
     uint64_t call; /* number of the request */
 };
@@ -170,6 +174,9 @@ struct repl_world {
     struct cairn_arena post; /* of the message that is being sent */
     uint64_t next_value, done_ops, unknown_ops, once_ops, backup_reads;
     uint64_t takeovers, recoveries, copies, checkpoints, trims, losses, lost_entries, joins, moves, cleans, wiped;
+    struct rw_record committed[RW_SLOTS_MAX][RW_ALL_KEYS]; /* what the truth says of each key */
+    uint64_t regions;                                      /* names of them that were made up */
+    uint64_t fetched, refetched, gone, elsewhere, torn, freed;
     uint64_t fills, drops, left,
         stopped; /* left: processes that others could do without; stopped: that could not wait */
     bool clients_stop;

@@ -166,6 +166,7 @@ static void heal(struct repl_world *rw)
 struct totals {
     uint64_t moves, fills, drops, left, stopped, cleans, ops, once, unknown, takeovers, recoveries, joins, copies,
         trims, wiped, losses, lost, backup_reads;
+    uint64_t regions, fetched, refetched, gone, elsewhere, torn, freed;
 };
 
 static void walk(uint64_t seed, struct totals *t)
@@ -185,6 +186,8 @@ static void walk(uint64_t seed, struct totals *t)
     conf.keeps_little = seed / 2 % 2 == 0;
     conf.once_percent = (uint32_t)(seed / 5 % 3) * 20;
     conf.buffered_percent = (uint32_t)(seed / 7 % 4) * 33;
+    conf.large_percent = seed / 11 % 3 == 1 ? 40 : 0;
+    conf.sweep_ns = (2 + seed % 3 * 4) * 100 * MS;
     rw = repl_world_new(&conf);
     for (uint32_t i = 1; i <= conf.nodes; i++)
         world_clock(rw->world, i, world_random(rw->world) % (1000 * MS),
@@ -215,6 +218,13 @@ static void walk(uint64_t seed, struct totals *t)
     t->losses += rw->losses;
     t->lost += rw->lost_entries;
     t->backup_reads += rw->backup_reads;
+    t->regions += rw->regions;
+    t->fetched += rw->fetched;
+    t->refetched += rw->refetched;
+    t->gone += rw->gone;
+    t->elsewhere += rw->elsewhere;
+    t->torn += rw->torn;
+    t->freed += rw->freed;
     repl_world_free(rw);
 }
 
@@ -248,11 +258,15 @@ static void random_walks_are_linearizable(void **state)
             " joins, %" PRIu64 " moves and %" PRIu64 " to one replica more, %" PRIu64 " replicas dropped, %" PRIu64
             " processes that left and %" PRIu64 " that could not wait for it, %" PRIu64 " slots cleaned, %" PRIu64
             " copies, %" PRIu64 " logs trimmed, %" PRIu64 " disks wiped, %" PRIu64 " losses of %" PRIu64
-            " buffered entries\n",
+            " buffered entries; %" PRIu64 " regions, fetched %" PRIu64 " times, %" PRIu64
+            " of a source that was not the first, %" PRIu64 " torn, %" PRIu64 " of those fetched again, %" PRIu64
+            " said to be gone, %" PRIu64 " freed\n",
             t.ops, t.once, t.backup_reads, t.unknown, t.takeovers, t.recoveries, t.joins, t.moves, t.fills, t.drops,
-            t.left, t.stopped, t.cleans, t.copies, t.trims, t.wiped, t.losses, t.lost);
+            t.left, t.stopped, t.cleans, t.copies, t.trims, t.wiped, t.losses, t.lost, t.regions, t.fetched,
+            t.elsewhere, t.torn, t.refetched, t.gone, t.freed);
     /* the walks went somewhere */
     assert_true(t.ops > n * 300 && t.takeovers > n / 4 && t.fills > n / 10 && t.left > n / 10);
+    assert_true(n < 100 || (t.fetched > n && t.freed > n && t.gone > 0));
 }
 
 int main(void)

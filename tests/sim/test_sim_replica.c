@@ -338,9 +338,30 @@ static void cut_is_on_disk_before_the_ack(void **state)
     assert_int_equal(b->cuts, 1);
     assert_true(b->syncing);
     assert_int_equal(b->said[CAIRN_REPL_ACK], acks);
+    assert_true(cairn_replica_may_come_back(&b->r)); /* M_GC_BEFORE_A_CUT: what it named is not to be freed yet */
     disk(b);
+    assert_false(cairn_replica_may_come_back(&b->r));
     assert_int_equal(b->said[CAIRN_REPL_ACK], acks + 1);
     assert_int_equal(b->last[CAIRN_REPL_ACK].matched, 2);
+}
+
+/* M_GONE_DEPOSED, M_GONE_RESTARTED. What an entry of it names is no more, says the process that leads in the epoch in
+ * which it sent it. Deposed, it has perhaps cut that entry; started again, it has perhaps lost it; and another has not. */
+static void only_who_leads_says_that_a_region_is_gone(void **state)
+{
+    struct bench *b = *state;
+
+    learn(b, 1, CAIRN_SLOT_TAKEOVER, self, WITH(n2));
+    assert_true(cairn_replica_leads(&b->r, 1, self.inc));
+    assert_false(cairn_replica_leads(&b->r, 1, self.inc - 1));
+    disk(b);
+    ack(b, n2, 1, 1);
+    apply_all(b);
+    learn(b, 2, CAIRN_SLOT_ACTIVE, self, WITH(n2));
+    assert_true(cairn_replica_leads(&b->r, 2, self.inc));
+    assert_false(cairn_replica_leads(&b->r, 1, self.inc));
+    learn(b, 3, CAIRN_SLOT_TAKEOVER, n2, WITH(self));
+    assert_false(cairn_replica_leads(&b->r, 2, self.inc) || cairn_replica_leads(&b->r, 3, self.inc));
 }
 
 static void on_write(struct cairn_repl_write *w, int rc)
@@ -560,6 +581,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(old_primary_is_refused, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(reads_wait_until_the_log_is_applied, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(cut_is_on_disk_before_the_ack, bench_begin, bench_end),
+        cmocka_unit_test_setup_teardown(only_who_leads_says_that_a_region_is_gone, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(refused_joiner_is_waited_for, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(alone_it_waits_for_nobody, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(who_is_left_alone_waits_for_its_log, bench_begin, bench_end),

@@ -233,7 +233,7 @@ struct cairn_env *world_env(struct world *w, uint32_t i)
 
 /* ---- what happens ---- */
 
-static bool is_cut(const struct world *w, uint32_t from, uint32_t to)
+bool world_is_cut(const struct world *w, uint32_t from, uint32_t to)
 {
     if (w->nodes[from].side != w->nodes[to].side)
         return true;
@@ -261,7 +261,7 @@ void world_send(struct world *w, uint32_t from, uint32_t to, const void *bytes, 
 {
     w->counts.packets++;
     w->counts.bytes += len;
-    if (is_cut(w, from, to) || world_chance(w, w->conf.loss_ppm)) {
+    if (world_is_cut(w, from, to) || world_chance(w, w->conf.loss_ppm)) {
         w->counts.lost++;
         return;
     }

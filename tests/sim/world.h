@@ -64,6 +64,8 @@ void world_slow(struct world *w, uint32_t i, uint64_t ns);
 void world_clock(struct world *w, uint32_t i, uint64_t ahead_ns, int32_t drift_ppm);
 /** Packets from @from to @to are lost. */
 void world_cut(struct world *w, uint32_t from, uint32_t to);
+/** Or they are on different sides. */
+bool world_is_cut(const struct world *w, uint32_t from, uint32_t to);
 /** Nodes on different sides do not hear each other; all are on side 0 at first. */
 void world_side(struct world *w, uint32_t i, uint32_t side);
 /** No cuts, one side. */

@@ -138,7 +138,7 @@ void cairn_replica__forget(struct cairn_replica *r)
     r->partial = true;
     cairn_slot_log_restart(&r->log, (struct cairn_at){ 0 });
     cairn_sessions_fini(&r->sessions);
-    r->commit = r->applied = r->applying = r->matched = r->last_sync_pos = 0;
+    r->commit = r->applied = r->applying = r->matched = r->last_sync_pos = r->cut_pos = 0;
     r->ack_owed = false;
 }
 

@@ -157,6 +157,7 @@ struct cairn_replica {
     struct cairn_sessions sessions;
     uint64_t commit, applied, applying; /* applied <= applying <= commit <= end */
     uint64_t last_sync_pos;             /* the newest entry that has to be on disk before it counts */
+    uint64_t cut_pos;                   /* the entry behind the newest cut; 0: none was made */
     bool syncing;                       /* a log_sync() is under way, and covers entries up to: */
     uint64_t syncing_pos;
 
@@ -277,6 +278,16 @@ uint64_t cairn_replica_trim(struct cairn_replica *r, uint64_t pos);
 static inline bool cairn_replica_is_primary(const struct cairn_replica *r)
 {
     return r->sm.state >= REPLICA_TAKEOVER && r->sm.state <= REPLICA_RELEASED;
+}
+/** Whether a loss of power may still bring back entries that were cut: then what they name is still named. */
+static inline bool cairn_replica_may_come_back(const struct cairn_replica *r)
+{
+    return r->cut_pos > r->log.synced;
+}
+/** As process @inc, in @epoch: it alone says of what it named there that it is no more. */
+static inline bool cairn_replica_leads(const struct cairn_replica *r, uint64_t epoch, uint64_t inc)
+{
+    return r->rec.epoch == epoch && r->self.inc == inc && cairn_replica_is_primary(r);
 }
 
 #endif

@@ -83,7 +83,7 @@ static bool take_entry(struct cairn_replica *r, const struct cairn_log_entry *e)
         r->syncing_pos = MIN(r->syncing_pos, e->at.pos - 1);
         r->commit = MIN(r->commit, e->at.pos - 1);
         r->ops->log_cut(r, e->at.pos - 1);
-        r->last_sync_pos = e->at.pos; /* a cut is on disk before anything behind it is acknowledged */
+        r->last_sync_pos = r->cut_pos = e->at.pos; /* a cut is on disk before anything behind it is acknowledged */
     }
     rc = cairn_replica__append(r, e);
     if (rc != 0)

@@ -439,7 +439,7 @@ static const struct cairn_sm_kind *const cluster_machines[] = {
     &store_apply_kind,
     &store_job_kind,
     &store_view_kind,
-    &side_fetch_kind,
+    &cluster_fetch_kind,
     &store_scan_kind,
     &scrub_key_kind,
     &side_scrub_kind,

@@ -1,254 +1,311 @@
-/* Regions that come from another node: one that leads a slot has stored a large value's region and tells the others
- * to fetch it (spread.c), long before an entry names it. Whatever names one that is not here, an entry or a record of
- * a copy, is not taken before it is (I11): that is the rule, and the telling only makes it quick.
- *
- *  LOOK ---> WAIT ---> READ ---> PUT ---> DONE        LOOK and READ may also go to DONE; all but DONE to FAILED.
- *  LOOK ---> CLEAR ---> WAIT        READ and PUT may also go to WAIT.
- *
- *  LOOK    whether it is here is being asked: it may be, from another time.
- *  CLEAR   what is here under its name is damaged, or of another length, and it is being removed: an entry or a record
- *          of a node that is in sync says what it should be.
- *  WAIT    for memory, or for a session with the node that has it; when there is none for half a second, or what came
- *          from there was no use, another that is in sync with the slot is asked. For a copy: or for its turn there.
- *  READ    the other node is writing its bytes into our memory.
- *  PUT     they are being stored, under the same name, with the writer's checksums, until they are on disk.
- *  DONE    it is here; or the other node has it no more, though it names it and leads: then the name was replaced or the
- *          namespace removed since, and what says so follows. (Whoever does not lead any more, in the epoch of the message
- *          and as the process that sent it, has perhaps cut the entry from its log, or lost it, and another has not.)
- *  FAILED  it is asked for again by whatever comes again.
- *
- * A node that does not answer holds none of the memory for longer than READ_MS, and never all of it. */
-#include "sdk/core/base/log.h"
-#include "server/cluster/service/fetch_internal.h"
+/* A region's way here, as fetch_core.h decides it: the calls to our own extent provider and to the node that has it,
+ * the memory that it writes into, and what was exposed of that. On the worker's loop. */
+#include "server/cluster/service/fetch.h"
 
-#include <inttypes.h>
+#include "sdk/core/bulk/bulk.h"
+
+#include "schema/extent.pb-c.h"
+
 #include <stdlib.h>
 
 enum {
-    FETCHES_MAX = 1024,         /* of a worker */
-    FETCH_WAIT_MS = 30000,      /* until the last READ begins */
-    FETCH_COPY_WAIT_MS = 60000, /* likewise, in its turn */
-    FETCH_LOCAL_MS = 30000,     /* for our own extent provider: then it is told that nobody waits */
+    FETCH_LOCAL_MS = 30000, /* for our own extent provider: then it is told that nobody waits */
     FETCH_READ_MS = 10000,
 };
 
-#define TO CAIRN_SM_TO
-static const struct cairn_sm_state fetch_states[FETCH_NR] = {
-    [FETCH_LOOK] = { "LOOK", CAIRN_SM_INITIAL, TO(FETCH_CLEAR) | TO(FETCH_WAIT) | TO(FETCH_DONE) | TO(FETCH_FAILED) },
-    [FETCH_CLEAR] = { "CLEAR", 0, TO(FETCH_WAIT) | TO(FETCH_FAILED) },
-    [FETCH_WAIT] = { "WAIT", 0, TO(FETCH_READ) | TO(FETCH_FAILED) },
-    [FETCH_READ] = { "READ", 0, TO(FETCH_PUT) | TO(FETCH_WAIT) | TO(FETCH_DONE) | TO(FETCH_FAILED) },
-    [FETCH_PUT] = { "PUT", 0, TO(FETCH_DONE) | TO(FETCH_WAIT) | TO(FETCH_FAILED) },
-    [FETCH_DONE] = { "DONE", CAIRN_SM_FINAL, 0 },
-    [FETCH_FAILED] = { "FAILED", CAIRN_SM_FINAL | CAIRN_SM_FAILURE, 0 },
+struct side_fetch {
+    struct cluster_fetch f;
+    struct side_worker *w;
+    uint8_t *buf;
+    uint32_t *crcs;
+    struct cairn_bulk_region exposed;
+    union {
+        Cairn__Wire__ExtentId id;
+        Cairn__Wire__ExtentRemove remove;
+        Cairn__Wire__ClusterRegion read;
+        Cairn__Wire__ExtentPut put;
+    } msg;
+    struct cairn_rpc_call call;
 };
 
-static bool fetch_invariant(const struct cairn_sm *sm)
+static struct side_fetch *side_of(struct cluster_fetch *f)
 {
-    const struct side_fetch *f = CONTAINER_OF(sm, const struct side_fetch, sm);
-
-    return CAIRN_HOLDS((f->buf != NULL) == (sm->state == FETCH_READ || sm->state == FETCH_PUT) ||
-                       cairn_sm_is_final(sm)) &&
-           CAIRN_HOLDS(f->w->fetch_buffers <= FETCHES_BUFFERS) &&
-           CAIRN_HOLDS(sm->state != FETCH_READ || (side_fetch_reads(f->w, f->source, false) <= FETCHES_OF_SOURCE &&
-                                                   side_fetch_reads(f->w, 0, true) <= FETCHES_OF_COPIES)) &&
-           CAIRN_HOLDS(sm->state != FETCH_CLEAR || f->want.named) && /* nothing is removed on a rumour */
-           CAIRN_HOLDS(sm->state != FETCH_PUT || f->crcs != NULL);
+    return CONTAINER_OF(f, struct side_fetch, f);
 }
 
-const struct cairn_sm_kind side_fetch_kind = { "region-fetch", fetch_states, FETCH_NR, fetch_invariant, 60000 };
-
-static struct cluster_regions *table_of(struct side_worker *w)
+static struct side_worker *worker_of(struct cluster_fetches *s)
 {
-    return &w->c->side->regions;
+    return CONTAINER_OF(s, struct side_worker, fetches);
 }
 
-/* ---- the end of one ---- */
+/* ---- one ---- */
 
-/* Its memory, and what was exposed of it, is nobody's any more. */
-void side_fetch_give_back(struct side_fetch *f)
+static struct cluster_fetch *op_make(struct cluster_fetches *s)
 {
-    struct side_worker *w = f->w;
+    struct side_worker *w = worker_of(s);
+    struct side_fetch *x = w->extent != NULL ? calloc(1, sizeof(*x)) : NULL;
 
-    cairn_bulk_conceal(&f->exposed);
-    cairn_list_del(&f->link);
-    cairn_list_add_tail(&w->fetches, &f->link);
-    free(f->crcs);
-    f->crcs = NULL;
-    if (f->buf == NULL)
-        return;
-    free(f->buf);
-    f->buf = NULL;
-    w->fetch_buffers--;
-    side_fetches_go_on_soon(w);
+    if (x == NULL)
+        return NULL;
+    x->w = w;
+    return &x->f;
 }
 
-static void fetch_over(struct side_fetch *f, int rc)
+static void op_give_back(struct cluster_fetch *f)
 {
-    struct side_worker *w = f->w;
+    struct side_fetch *x = side_of(f);
 
-    if (rc != 0 && !w->stopping)
-        cairn_log_warn("region %016" PRIx64 " of node %" PRIx64 " is not to be had now: %s", f->want.region.id,
-                       f->source, f->err.text[0] != '\0' ? f->err.text : cairn_error_text(rc));
-    side_fetch_give_back(f);
-    cairn_list_del(&f->link);
-    w->nfetches--;
-    cairn_sm_move_or_fail(&f->sm, FETCH_DONE, FETCH_FAILED, rc);
-    cairn_sm_fini(&f->sm);
-    free(f);
+    cairn_bulk_conceal(&x->exposed);
+    free(x->crcs);
+    x->crcs = NULL;
+    free(x->buf);
+    x->buf = NULL;
+}
+
+static void op_over(struct cluster_fetch *f)
+{
+    struct side_fetch *x = side_of(f);
+    struct side_worker *w = x->w;
+
+    free(x);
     side_holds_check(w);
     side_worker_step(w);
 }
 
-void side_fetch_end(struct side_fetch *f, int rc)
+static void op_cancel(struct cluster_fetch *f)
 {
-    cluster_regions_set(table_of(f->w), f->want.region.id, rc == 0 ? REGION_HERE : REGION_UNKNOWN);
-    fetch_over(f, rc);
+    cairn_rpc_call_cancel(&side_of(f)->call);
 }
 
-void side_fetch_gone(struct side_fetch *f)
+/* ---- calls ---- */
+
+/* Of @target, or (NULL) of another node's service. */
+static void call_prepare(struct side_fetch *x, const struct cairn_rpc_target *target, uint32_t method,
+                         const ProtobufCMessage *msg, void (*done)(struct cairn_rpc_call *call))
 {
-    cairn_log_info("region %016" PRIx64 " is not at node %" PRIx64 " any more", f->want.region.id, f->source);
-    cluster_regions_set_gone(table_of(f->w), f->want.region.id, f->source);
-    fetch_over(f, 0);
+    memset(&x->call, 0, offsetof(struct cairn_rpc_call, arena));
+    x->f.err.text[0] = '\0';
+    x->call.dest.rpc = x->w->rpc;
+    x->call.iface = target != NULL ? target->iface : &cairn_iface_cluster;
+    x->call.provider = target != NULL ? target->id : CAIRN_PROVIDER_CLUSTER;
+    x->call.method = (uint16_t)method;
+    x->call.msg = msg;
+    x->call.timeout_ns = (target != NULL ? FETCH_LOCAL_MS : FETCH_READ_MS) * CAIRN_NS_PER_MS;
+    x->call.done = done;
+    x->call.arg = x;
+    x->call.err = &x->f.err;
 }
 
-void side_fetch_call(struct side_fetch *f, const struct cairn_rpc_target *target, uint32_t method,
-                     const ProtobufCMessage *msg, void (*done)(struct cairn_rpc_call *call))
+static void on_looked(struct cairn_rpc_call *call)
 {
-    memset(&f->call, 0, offsetof(struct cairn_rpc_call, arena));
-    f->err.text[0] = '\0';
-    f->call.dest.rpc = f->w->rpc;
-    f->call.iface = target != NULL ? target->iface : &cairn_iface_cluster;
-    f->call.provider = target != NULL ? target->id : CAIRN_PROVIDER_CLUSTER;
-    f->call.method = (uint16_t)method;
-    f->call.msg = msg;
-    f->call.timeout_ns = (target != NULL ? FETCH_LOCAL_MS : FETCH_READ_MS) * CAIRN_NS_PER_MS;
-    f->call.done = done;
-    f->call.arg = f;
-    f->call.err = &f->err;
+    struct side_fetch *x = call->arg;
+    const Cairn__Wire__ExtentStatReply *m = (const Cairn__Wire__ExtentStatReply *)call->reply;
+    struct fetch_found found = { 0 };
+
+    if (call->rc == 0)
+        found = (struct fetch_found){
+            .owner = m->owner, .length = m->length, .sealed = m->sealed, .damaged = m->quarantined
+        };
+    cluster_fetch_on_looked(&x->f, call->rc, &found);
 }
 
-/* ---- the beginning ---- */
+static void op_look(struct cluster_fetch *f)
+{
+    struct side_fetch *x = side_of(f);
+
+    cairn__wire__extent_id__init(&x->msg.id);
+    x->msg.id.id = f->want.region.id;
+    call_prepare(x, x->w->extent, CAIRN__WIRE__EXTENT_METHOD__EXTENT_STAT, &x->msg.id.base, on_looked);
+    cairn_rpc_call_start(&x->call);
+}
 
 static void on_cleared(struct cairn_rpc_call *call)
 {
-    struct side_fetch *f = call->arg;
+    struct side_fetch *x = call->arg;
     const Cairn__Wire__KvStatuses *m = (const Cairn__Wire__KvStatuses *)call->reply;
     int rc = call->rc;
 
     if (rc == 0 && m->n_status > 0 && m->status[0] != CAIRN_E_NOTFOUND)
         rc = m->status[0];
-    if (rc != 0 || f->w->stopping)
-        side_fetch_end(f, rc != 0 ? rc : CAIRN_E_SHUTDOWN);
-    else
-        side_fetch_wait(f);
+    cluster_fetch_on_cleared(&x->f, rc);
 }
 
-static void clear_start(struct side_fetch *f, const char *why)
+static void op_clear(struct cluster_fetch *f)
 {
-    cairn_log_warn("region %016" PRIx64 " is %s here, and replaced by what node %" PRIx64 " has", f->want.region.id,
-                   why, f->source);
-    cairn_sm_move(&f->sm, FETCH_CLEAR);
-    cairn__wire__extent_remove__init(&f->msg.remove);
-    f->msg.remove.ids = &f->want.region.id;
-    f->msg.remove.n_ids = 1;
-    f->msg.remove.durability = CAIRN__WIRE__DURABILITY__DURABILITY_SYNC;
-    side_fetch_call(f, f->w->extent, CAIRN__WIRE__EXTENT_METHOD__EXTENT_REMOVE, &f->msg.remove.base, on_cleared);
-    cairn_rpc_call_start(&f->call);
+    struct side_fetch *x = side_of(f);
+
+    cairn__wire__extent_remove__init(&x->msg.remove);
+    x->msg.remove.ids = &f->want.region.id;
+    x->msg.remove.n_ids = 1;
+    x->msg.remove.durability = CAIRN__WIRE__DURABILITY__DURABILITY_SYNC;
+    call_prepare(x, x->w->extent, CAIRN__WIRE__EXTENT_METHOD__EXTENT_REMOVE, &x->msg.remove.base, on_cleared);
+    cairn_rpc_call_start(&x->call);
 }
 
-/* There is one of its name. */
-static void fetch_found(struct side_fetch *f, const Cairn__Wire__ExtentStatReply *m)
-{
-    bool other = m->length != f->want.region.len;
+/* ---- bytes ---- */
 
-    if (m->owner != f->want.owner)
-        side_fetch_end(f, cairn_err_set(&f->err, CAIRN_E_EXISTS, "another's region has its name here"));
-    else if (!m->sealed)
-        side_fetch_end(f, cairn_err_set(&f->err, CAIRN_E_BUSY, "it is being stored here"));
-    else if (!other && !m->quarantined)
-        side_fetch_end(f, 0);
-    else if (side_fetch_believes(f))
-        clear_start(f, other ? "of another length" : "damaged");
-    else
-        side_fetch_end(f, cairn_err_set(&f->err, CAIRN_E_CORRUPT, "what is here is damaged, or of another length"));
+static int fetch_expose(struct side_fetch *x, uint32_t rights)
+{
+    cairn_bulk_conceal(&x->exposed);
+    return cairn_bulk_expose(x->w->rpc, x->buf, x->f.want.region.len, rights, &x->exposed);
 }
 
-static void on_looked(struct cairn_rpc_call *call)
+static bool is_answer(int rc)
 {
-    struct side_fetch *f = call->arg;
-
-    if (f->w->stopping)
-        side_fetch_end(f, CAIRN_E_SHUTDOWN);
-    else if (call->rc == CAIRN_E_NOTFOUND)
-        side_fetch_wait(f);
-    else if (call->rc != 0)
-        side_fetch_end(f, call->rc);
-    else
-        fetch_found(f, (const Cairn__Wire__ExtentStatReply *)call->reply);
+    return rc != CAIRN_E_TIMEOUT && rc != CAIRN_E_CANCELED && rc != CAIRN_E_CLOSED && rc != CAIRN_E_UNREACHABLE &&
+           rc != CAIRN_E_UNKNOWN;
 }
 
-static int fetch_start(struct side_worker *w, const struct fetch_want *want)
+static int take_crcs(struct side_fetch *x, const Cairn__Wire__ExtentReadReply *m)
 {
-    struct side_fetch *f;
-
-    if (w->nfetches >= FETCHES_MAX || w->extent == NULL || w->stopping)
-        return CAIRN_E_BUSY;
-    f = calloc(1, sizeof(*f));
-    if (f == NULL || side_fetches_watch(w) != 0) {
-        free(f);
+    if (m->length != x->f.want.region.len || m->n_crcs != cairn_record_ncrcs(x->f.want.region.len))
+        return CAIRN_E_PROTO;
+    x->crcs = malloc(m->n_crcs * sizeof(*x->crcs));
+    if (x->crcs == NULL)
         return CAIRN_E_NOMEM;
-    }
-    f->w = w;
-    f->want = *want;
-    f->until_ns = cairn_env_now_ns(&w->loop->env) + (want->copy ? FETCH_COPY_WAIT_MS : FETCH_WAIT_MS) * CAIRN_NS_PER_MS;
-    side_fetch_from(f, want->node);
-    cairn_sm_init(&f->sm, &side_fetch_kind, &w->loop->machines);
-    cairn_list_add_tail(&w->fetches, &f->link);
-    w->nfetches++;
-    cairn__wire__extent_id__init(&f->msg.id);
-    f->msg.id.id = want->region.id;
-    side_fetch_call(f, w->extent, CAIRN__WIRE__EXTENT_METHOD__EXTENT_STAT, &f->msg.id.base, on_looked);
-    cairn_rpc_call_start(&f->call);
+    memcpy(x->crcs, m->crcs, m->n_crcs * sizeof(*x->crcs));
     return 0;
 }
 
-bool side_region_is_here(struct side_worker *w, const struct fetch_want *want)
+static void on_read(struct cairn_rpc_call *call)
 {
-    struct cluster_regions *t = table_of(w);
-    uint64_t id = want->region.id;
-    enum region_state state = cluster_regions_pin(t, id, want->named ? want->node : 0, cairn_env_now_ns(&w->loop->env));
+    struct side_fetch *x = call->arg;
+    int rc = call->rc;
 
-    if (state == REGION_UNKNOWN && fetch_start(w, want) != 0)
-        cluster_regions_set(t, id, REGION_UNKNOWN);
-    return state == REGION_HERE || state == REGION_GONE;
+    if (is_answer(rc))
+        cairn_bulk_settle(&x->exposed);
+    if (rc == CAIRN_E_CANCELED)
+        rc = CAIRN_E_UNREACHABLE;
+    if (rc == 0)
+        rc = take_crcs(x, (const Cairn__Wire__ExtentReadReply *)call->reply);
+    cluster_fetch_on_read(&x->f, rc);
 }
 
-/* ---- life ---- */
+static int op_read(struct cluster_fetch *f)
+{
+    struct side_fetch *x = side_of(f);
+    struct side_worker *w = x->w;
+    struct cairn_rpc_dest dest;
+    int rc;
+
+    x->buf = malloc(f->want.region.len);
+    if (x->buf == NULL)
+        return CAIRN_E_NOMEM;
+    if (!cairn_cluster__peer(w->c, w->index, f->source, &dest))
+        return CAIRN_E_UNREACHABLE;
+    rc = fetch_expose(x, CAIRN_BULK_CAN_WRITE);
+    if (rc != 0)
+        return rc;
+    cairn__wire__cluster_region__init(&x->msg.read);
+    x->msg.read.id = f->want.region.id;
+    x->msg.read.length = f->want.region.len;
+    x->msg.read.bulk = &x->exposed.desc;
+    x->msg.read.slot = f->want.slot;
+    if (cluster_fetch_asks_leader(f)) {
+        x->msg.read.epoch = f->want.epoch;
+        x->msg.read.inc = f->want.inc;
+    }
+    x->msg.read.copy = f->want.copy;
+    call_prepare(x, NULL, CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_REGION_READ, &x->msg.read.base, on_read);
+    x->call.dest = dest;
+    cairn_rpc_call_start(&x->call);
+    return 0;
+}
+
+static void on_put(struct cairn_rpc_call *call)
+{
+    struct side_fetch *x = call->arg;
+
+    cluster_fetch_on_put(&x->f, call->rc);
+}
+
+static int op_put(struct cluster_fetch *f)
+{
+    struct side_fetch *x = side_of(f);
+    int rc = fetch_expose(x, CAIRN_BULK_CAN_READ);
+
+    if (rc != 0)
+        return rc;
+    cairn__wire__extent_put__init(&x->msg.put);
+    x->msg.put.id = f->want.region.id;
+    x->msg.put.length = f->want.region.len;
+    x->msg.put.owner = f->want.owner;
+    x->msg.put.durability = CAIRN__WIRE__DURABILITY__DURABILITY_SYNC; /* whatever names it may be on disk any moment */
+    x->msg.put.bulk = &x->exposed.desc;
+    x->msg.put.crcs = x->crcs;
+    x->msg.put.n_crcs = cairn_record_ncrcs(f->want.region.len);
+    call_prepare(x, x->w->extent, CAIRN__WIRE__EXTENT_METHOD__EXTENT_PUT, &x->msg.put.base, on_put);
+    cairn_rpc_call_start(&x->call);
+    return 0;
+}
+
+/* ---- what the node knows ---- */
+
+static enum fetch_peer op_peer(struct cluster_fetches *s, uint64_t node)
+{
+    struct side_worker *w = worker_of(s);
+    struct cairn_rpc_dest dest;
+
+    if (!cairn_cluster__peer(w->c, w->index, node, &dest))
+        return FETCH_PEER_UNKNOWN;
+    if (dest.session == NULL) /* it is ourselves */
+        return FETCH_PEER_UP;
+    return cairn_rpc_session_is_up(dest.session) ? FETCH_PEER_UP : FETCH_PEER_DOWN;
+}
+
+static void op_connect(struct cluster_fetches *s, uint64_t node)
+{
+    struct side_worker *w = worker_of(s);
+    struct cairn_rpc_dest dest;
+
+    if (cairn_cluster__peer(w->c, w->index, node, &dest) && dest.session != NULL)
+        cairn_rpc_session_connect(dest.session);
+}
+
+static bool op_record(struct cluster_fetches *s, uint32_t slot, struct cairn_slot_record *rec)
+{
+    return cairn_cluster_records_slot(worker_of(s)->c->records, slot, rec);
+}
+
+static bool op_has_entry(struct cluster_fetches *s, uint32_t slot, struct cairn_at at)
+{
+    return cluster_slots_has(worker_of(s)->slots, slot, at);
+}
+
+static bool op_ticked(struct cluster_fetches *s)
+{
+    struct side_worker *w = worker_of(s);
+
+    side_holds_check(w);
+    return !cairn_list_is_empty(&w->holds);
+}
+
+static const struct cluster_fetch_ops fetch_ops = {
+    .make = op_make,
+    .over = op_over,
+    .look = op_look,
+    .clear = op_clear,
+    .read = op_read,
+    .put = op_put,
+    .give_back = op_give_back,
+    .cancel = op_cancel,
+    .peer = op_peer,
+    .connect = op_connect,
+    .record = op_record,
+    .has_entry = op_has_entry,
+    .entry_names = side_entry_names,
+    .page_names = side_page_names,
+    .ticked = op_ticked,
+};
 
 void side_fetches_init(struct side_worker *w)
 {
-    cairn_list_init(&w->fetches);
-    cairn_list_init(&w->reads);
     cairn_list_init(&w->holds);
-    cairn_timer_init(&w->fetch_timer, side_fetches_tick, w);
-    cairn_task_init(&w->fetch_task, side_fetches_go_on, w);
+    cluster_fetches_init(&w->fetches, &fetch_ops, &w->loop->env, &w->loop->machines, &w->c->side->regions, w->c->node);
 }
 
 void side_fetches_stop(struct side_worker *w)
 {
     side_holds_stop(w);
-    cairn_timer_stop(&w->loop->env, &w->fetch_timer);
-    cairn_task_cancel(&w->fetch_task);
-    CAIRN_LIST_FOREACH (l, &w->reads)
-        cairn_rpc_call_cancel(&CONTAINER_OF(l, struct side_fetch, link)->call);
-    CAIRN_LIST_FOREACH_SAFE (l, &w->fetches) {
-        struct side_fetch *f = CONTAINER_OF(l, struct side_fetch, link);
-
-        if (f->sm.state == FETCH_WAIT)
-            side_fetch_end(f, CAIRN_E_SHUTDOWN);
-        else
-            cairn_rpc_call_cancel(&f->call);
-    }
+    cluster_fetches_stop(&w->fetches);
 }

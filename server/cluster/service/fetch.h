@@ -1,19 +1,9 @@
-/* Regions that come from other nodes, before anything names them here: see fetch.c. */
+/* Regions that come from other nodes, before anything names them here: what the decisions of fetch_core.h are performed
+ * with. */
 #ifndef CAIRN_SERVER_CLUSTER_SERVICE_FETCH_H
 #define CAIRN_SERVER_CLUSTER_SERVICE_FETCH_H
 
 #include "server/cluster/service/side.h"
-
-extern const struct cairn_sm_kind side_fetch_kind;
-
-/* Whether every region that @m names is here, so that it may be taken. Those that are missing are being fetched from
- * its sender, and
- * @m is cut to what may be taken now, or made a question that the sender hears as a sign of life; false: it is to be
- * dropped, and comes again. */
-bool side_fetch_admit(struct side_worker *w, struct cairn_repl_msg *m);
-
-/* @m was admitted, and has been taken: what it names is named here now. */
-void side_fetch_taken(struct side_worker *w, const struct cairn_repl_msg *m);
 
 /* Handlers, on any worker. */
 void cairn_cluster__side_on_regions(struct cairn_rpc_req *rq);
@@ -21,5 +11,17 @@ void cairn_cluster__side_on_region_read(struct cairn_rpc_req *rq);
 
 void side_fetches_init(struct side_worker *w);
 void side_fetches_stop(struct side_worker *w);
+
+/* ---- fetch_names.c ---- */
+
+/* The regions that an entry of a log names, or the records of a page of a copy. */
+void side_entry_names(const struct cairn_log_entry *e, fetch_named_fn *fn, void *arg);
+void side_page_names(const uint8_t *page, uint32_t len, fetch_named_fn *fn, void *arg);
+
+/* ---- fetch_asked.c ---- */
+
+/* A fetch is over, or some time: whoever waits for it goes on. */
+void side_holds_check(struct side_worker *w);
+void side_holds_stop(struct side_worker *w);
 
 #endif

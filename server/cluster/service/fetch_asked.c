@@ -1,5 +1,5 @@
 /* What other nodes ask: to fetch regions that an entry is going to name, and to give them one. */
-#include "server/cluster/service/fetch_internal.h"
+#include "server/cluster/service/fetch.h"
 
 #include "schema/extent.pb-c.h"
 
@@ -76,7 +76,7 @@ static void hold_begin(void *arg)
     struct side_worker *w = h->w;
     const Cairn__Wire__ClusterRegions *m = (const Cairn__Wire__ClusterRegions *)h->rq->msg;
     struct fetch_want want = { .slot = m->slot, .node = m->node, .named = m->look, .owner = m->owner };
-    int rc = w->stopping ? CAIRN_E_SHUTDOWN : w->extent == NULL ? CAIRN_E_NOPROVIDER : side_fetches_watch(w);
+    int rc = w->stopping ? CAIRN_E_SHUTDOWN : w->extent == NULL ? CAIRN_E_NOPROVIDER : cluster_fetches_watch(&w->fetches);
 
     cairn_list_add_tail(&w->holds, &h->link);
     if (rc != 0) {
@@ -87,7 +87,7 @@ static void hold_begin(void *arg)
         want.region = (struct cairn_record_region){ .id = m->ids[i], .len = m->lengths[i] };
         if (m->look)
             cluster_regions_doubt(&w->c->side->regions, m->ids[i]);
-        (void)side_region_is_here(w, &want);
+        (void)cluster_fetch_is_here(&w->fetches, &want);
     }
     hold_check(h);
 }

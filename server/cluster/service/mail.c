@@ -4,7 +4,6 @@
  * everything again, and what a backup has to say goes the same way. So a write costs two frames, or a part of two,
  * however many slots are written to. While there is no connection it waits for a while. What may wait for slow nodes is
  * bounded, of all together; what is said beyond that is dropped. */
-#include "server/cluster/service/fetch.h"
 #include "server/cluster/service/peers.h"
 
 #include <stdlib.h>
@@ -100,9 +99,9 @@ static int take_letter(struct side_worker *w, const struct cairn_wire_letter *l,
 
     cairn_arena_init(&a, 1 << 20);
     rc = cairn_wire_letter_get(l, &a, &m, err);
-    if (rc == 0 && !w->stopping && w->slots != NULL && side_fetch_admit(w, &m)) {
+    if (rc == 0 && !w->stopping && w->slots != NULL && cluster_fetch_admit(&w->fetches, &m)) {
         cluster_slots_receive(w->slots, &m);
-        side_fetch_taken(w, &m);
+        cluster_fetch_taken(&w->fetches, &m);
     }
     cairn_arena_reset(&a);
     return rc;

@@ -350,7 +350,7 @@ void side_worker_step(struct side_worker *w)
 {
     struct cairn_cluster_side *s = w->c->side;
 
-    if (!w->stopping || w->ncalls > 0 || w->nclosing > 0 || w->nfetches > 0)
+    if (!w->stopping || w->ncalls > 0 || w->nclosing > 0 || w->fetches.n > 0)
         return;
     w->nclosing = UINT32_MAX; /* once */
     if (atomic_fetch_sub(&s->left, 1) == 1) {

@@ -6,9 +6,9 @@
 
 #include "sdk/core/net/addr.h"
 #include "sdk/core/rpc/session.h"
+#include "server/cluster/service/fetch_core.h"
 #include "server/cluster/service/grants.h"
 #include "server/cluster/service/records.h"
-#include "server/cluster/service/regions.h"
 #include "server/cluster/service/slots.h"
 
 enum {
@@ -43,10 +43,8 @@ struct side_worker {
     uint64_t room_bytes;      /* that came since the last look */
     bool has_no_room;
     const struct cairn_rpc_target *extent;   /* where regions of large values are; NULL: there is none */
-    struct cairn_link fetches, reads, holds; /* regions on their way here, and who waits for them: fetch.c */
-    struct cairn_timer fetch_timer;
-    struct cairn_task fetch_task;
-    uint32_t nfetches, fetch_buffers;
+    struct cluster_fetches fetches;          /* of regions that are about to be named here */
+    struct cairn_link holds;                 /* who waits for some of them: fetch_asked.c */
     struct side_scrub *scrub;      /* NULL: there are no slots */
     struct cairn_link scrub_served; /* what others are being told of what is here: scrub_serve.c */
     uint32_t nscrub_served;

@@ -339,8 +339,7 @@ bool cluster_slots_leads(struct cluster_slots *w, uint32_t slot, uint64_t epoch,
 {
     struct slot *s = slots_find_live(w, slot);
 
-    return s != NULL && s->replica.rec.epoch == epoch && s->replica.self.inc == inc &&
-           cairn_replica_is_primary(&s->replica);
+    return s != NULL && cairn_replica_leads(&s->replica, epoch, inc);
 }
 
 int cluster_slots_each_entry(struct cluster_slots *w, void (*fn)(void *arg, const struct cairn_log_entry *e), void *arg)
@@ -348,7 +347,10 @@ int cluster_slots_each_entry(struct cluster_slots *w, void (*fn)(void *arg, cons
     if (!w->started)
         return CAIRN_E_BUSY;
     for (uint32_t i = 0; i < w->room; i++) {
-        if (w->all[i] != NULL && cluster_store_is_putting(&w->all[i]->store))
+        const struct slot *s = w->all[i];
+
+        if (s != NULL &&
+            (cluster_store_is_putting(&s->store) || (s->begun && cairn_replica_may_come_back(&s->replica))))
             return CAIRN_E_BUSY;
     }
     for (uint32_t i = 0; i < w->room; i++) {

@@ -85,8 +85,8 @@ void cluster_slots_on_written(struct cluster_slots *w, uint32_t slot, struct cai
 bool cluster_slots_has(struct cluster_slots *w, uint32_t slot, struct cairn_at at);
 /** Whether this process is @inc and leads @slot in @epoch, as far as the replica knows. */
 bool cluster_slots_leads(struct cluster_slots *w, uint32_t slot, uint64_t epoch, uint64_t inc);
-/** Each entry of the logs here, behind their beginnings. CAIRN_E_BUSY: what is on disk is not known yet, or
- * records of a copy are being put, which no log names. */
+/** Each entry of the logs here, behind their beginnings. CAIRN_E_BUSY: what is on disk is not known yet,
+ * or some were cut and may still come back, or records of a copy are being put, which no log names. */
 int cluster_slots_each_entry(struct cluster_slots *w, void (*fn)(void *arg, const struct cairn_log_entry *e),
                              void *arg);
 

@@ -1,8 +1,6 @@
 /* Regions of large values at the node that leads: they are given to the others before an entry names them (fetch.c
  * takes them), and the sweeper is told which ones logs and pins name. */
-#include "server/cluster/service/record.h"
-#include "server/cluster/service/side.h"
-#include "server/cluster/service/store_body.h"
+#include "server/cluster/service/fetch.h"
 
 #include <stdlib.h>
 
@@ -129,17 +127,17 @@ void cairn_cluster_spare(struct cairn_cluster *c)
     cluster_regions_spare(&c->side->regions);
 }
 
-static void name_entry(void *arg, const struct cairn_log_entry *e)
+static void name_region(void *arg, uint64_t owner, struct cairn_record_region region)
 {
     struct cairn_cluster_named *x = arg;
-    struct store_body b;
-    struct cairn_record r;
 
-    if (e->kind != CAIRN_ENTRY_WRITE || store_body_get(e->body, e->body_len, &b) != 0 ||
-        !store_body_has_record(&b) || cairn_record_parse(b.record, b.record_len, &r) != 0)
-        return;
-    for (uint32_t i = 0; i < r.nregions; i++)
-        x->fn(x->arg, cairn_record_region(&r, i).id);
+    (void)owner;
+    x->fn(x->arg, region.id);
+}
+
+static void name_entry(void *arg, const struct cairn_log_entry *e)
+{
+    side_entry_names(e, name_region, arg);
 }
 
 static void name_on(struct side_worker *w, void *arg)

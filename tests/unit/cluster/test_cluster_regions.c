@@ -550,7 +550,7 @@ static bool page_is_taken(struct world *w, const struct trio *t, uint64_t id)
     assert_true(m.len <= sizeof(page));
     cairn_record_put_extents(record, 0, &region, 1);
     store_page_put(&r, page);
-    assert_true(side_fetch_admit(&w->nodes[t->member].c->side->workers[0], &m));
+    assert_true(cluster_fetch_admit(&w->nodes[t->member].c->side->workers[0].fetches, &m));
     return m.number != 0;
 }
 

@@ -99,12 +99,76 @@ static void a_slot_that_left_is_cleaned(void **state)
     expect_records(w, 1, 2, 60);
 }
 
+static struct cairn_log_entry entry(uint64_t epoch, uint64_t pos)
+{
+    return (struct cairn_log_entry){ .at = { epoch, pos }, .kind = CAIRN_ENTRY_START, .sync = true };
+}
+
+/* An APPEND of one entry behind @prev, to node 3. */
+static void append(struct world *w, uint64_t from, struct cairn_at prev, const struct cairn_log_entry *e)
+{
+    struct cairn_repl_msg m = { .kind = CAIRN_REPL_APPEND,
+                                .slot = SLOT,
+                                .from = { from, w->nodes[from].inc },
+                                .to = { 3, w->nodes[3].inc },
+                                .epoch = w->rec.epoch,
+                                .prev = prev,
+                                .entries = e,
+                                .nentries = 1 };
+
+    cluster_slots_receive(w->nodes[3].slots, &m);
+}
+
+static void count(void *arg, const struct cairn_log_entry *e)
+{
+    (void)e;
+    ++*(uint32_t *)arg;
+}
+
+/* Entries that were cut may come back until that is on disk: meanwhile nobody is told that the log does not have them,
+ * for what they name would be freed. */
+static void a_cut_is_a_cut_when_it_is_on_disk(void **state)
+{
+    struct world *w = *state;
+    struct cairn_log_entry more, other;
+    struct cairn_at prev;
+    uint64_t end;
+    uint32_t n = 0;
+
+    for (uint64_t i = 1; i <= NODES; i++)
+        node_start(w, i);
+    place(w, NODES);
+    expect_active(w, 1, 3);
+    fill(w, 1, 0, 20);
+    expect_records(w, 1, 3, 20);
+    end = cairn_slot_disk_end(w->nodes[3].disk, SLOT);
+    prev = cairn_slot_disk_get(w->nodes[3].disk, SLOT, end)->at;
+    more = entry(w->rec.epoch, end + 1);
+    append(w, 1, prev, &more); /* nobody else gets this one */
+    node_stop(w, 1);
+    insync_remove(&w->rec, 1);
+    w->rec.since = ++w->rec.epoch;
+    w->rec.state = CAIRN_SLOT_TAKEOVER;
+    w->rec.primary = (struct cairn_who){ 2, w->nodes[2].inc };
+    publish(w);
+    other = entry(w->rec.epoch, end + 1);
+    append(w, 2, prev, &other);
+    assert_int_equal(cairn_slot_disk_end(w->nodes[3].disk, SLOT), end + 1);
+    assert_int_equal(cluster_slots_each_entry(w->nodes[3].slots, count, &n), CAIRN_E_BUSY);
+    for (int i = 0; cluster_slots_each_entry(w->nodes[3].slots, count, &n) == CAIRN_E_BUSY; i++) {
+        assert_true(i < TURNS_MAX);
+        turn(w);
+    }
+    assert_true(n >= end + 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         BOTH(what_is_put_is_everywhere),
         BOTH(a_new_node_gets_a_copy),
         BOTH(a_slot_that_left_is_cleaned),
+        BOTH(a_cut_is_a_cut_when_it_is_on_disk),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -13,7 +13,7 @@ static void drawings_agree_with_tables(void **state)
 {
     static const struct cairn_sm_kind *const kinds[] = {
         &cairn_replica_kind, &cairn_replica_copy_kind, &cairn_replica_load_kind, &side_life_kind,  &side_leave_kind,
-        &store_start_kind,   &store_apply_kind,        &store_job_kind,          &store_view_kind, &side_fetch_kind,
+        &store_start_kind,   &store_apply_kind,        &store_job_kind,          &store_view_kind, &cluster_fetch_kind,
         &store_scan_kind,    &scrub_key_kind,          &side_scrub_kind
     };
     uint32_t bad = 0;
