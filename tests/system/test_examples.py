@@ -121,6 +121,8 @@ class Examples(Case):
             nodes.append(node.start())
         states = lambda n: {m["name"]: m["state"] for m in n.cairn("members", "--json").json["members"]}
         wait_for("all to see all", lambda: all(states(n) == {name: "alive" for name in names} for n in nodes))
+        zones = lambda: {m["name"]: m["zone"] for m in nodes[0].cairn("members", "--cluster", "--json").json["members"]}
+        wait_for("the zones", lambda: zones() == {"node1": "rack1", "node2": "rack2", "node3": "rack3"})
         self.ok(nodes[0].cairn("ns", "create", "shared"))
         for conf in confs:  # one map, whoever reads it
             self.assertIn("ns/shared", self.ok(run(CAIRN, "map", "export", "--config", conf)).out)
