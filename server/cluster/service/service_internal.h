@@ -16,7 +16,7 @@
 #define CAIRN_CLUSTER_KEY_CONF "cluster/conf" /* decimal: nslots. Written once, with the first class */
 #define CAIRN_CLUSTER_KEY_LEASE                                                                                        \
     "cluster/lease" /* decimal: L in ms, for all. Written once, by the first that is elected */
-#define CAIRN_CLUSTER_KEY_LED         "cluster/led" /* 16 hexadecimal digits: the node that served last as coordinator */
+#define CAIRN_CLUSTER_KEY_LED         "cluster/led" /* 16 hexadecimal digits: who served last as coordinator */
 #define CAIRN_CLUSTER_KEY_COORDINATOR "coordinator" /* a MemberUpdate of whoever is elected */
 
 enum {
@@ -91,7 +91,7 @@ void cairn_cluster__side_on_publish(struct cairn_rpc_req *rq);
 void cairn_cluster__side_give_up(struct cairn_cluster *c);
 /** At home: this node's records have all up to a newer revision: others may ask for it. */
 void cairn_cluster__side_say(struct cairn_cluster *c);
-/** At home: another node is elected. Its grant is asked for at once: the lease that its predecessor granted runs out. */
+/** At home: another node is elected. Its grant is asked for at once: the lease of its predecessor runs out. */
 void cairn_cluster__side_follow(struct cairn_cluster *c);
 
 /** peers.c, on worker @worker's thread: where a call to @node goes (neither session nor peer: ourselves). False: it

@@ -280,8 +280,8 @@ static void moves_wait_for_no_tick(void **state)
     assert_true(co->co.coord.moves_done - done > 2 * BOUND * STEPS * STEP_MS / CAIRN_COORDINATOR_TICK_MS);
 }
 
-/* A newcomer that falls silent gives the places of its moves back as soon as nobody counts on it, and gets none while it
- * is away; another's moves begin there. */
+/* A newcomer that falls silent gives the places of its moves back as soon as nobody counts on it, and gets none while
+ * it is away; another's moves begin there. */
 static void a_silent_target_keeps_no_place(void **state)
 {
     struct world *w = *state;
@@ -550,8 +550,8 @@ static int visit(struct world *w, uint64_t first, uint32_t n)
     return rc;
 }
 
-/* Each wiped disk is another node, and its old entry stays: when there are as many as a map may have, one that is gone for
- * good makes room, though the answer of the store be lost; none that is there, or only away, or that a slot names. */
+/* Each wiped disk is another node, and its old entry stays: when there are as many as a map may have, one that is gone
+ * for good makes room, though the answer of the store be lost; none that is there, or only away, or that a slot names. */
 static void who_is_gone_for_good_makes_room(void **state)
 {
     enum { FIRST = 100, LATE = FIRST + CAIRN_CLUSTER_MEMBERS_MAX };
