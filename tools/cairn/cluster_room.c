@@ -85,7 +85,7 @@ void cli_cluster_warn_local(struct cli *cli, const char *node)
     if (cairn_ns_list(cli->session, &list, cli_call_init(cli, &call, 0)) != 0)
         return;
     for (size_t i = 0; i < list->n; i++) {
-        if (list->namespaces[i].replicas != 0)
+        if (list->namespaces[i].clustered)
             continue;
         first = n++ == 0 ? list->namespaces[i].name : first;
     }
