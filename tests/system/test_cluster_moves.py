@@ -224,10 +224,10 @@ class Moves(Etcd, Case):
         self.ok(self.cairn(first, "drain", "--cancel", "n1"))
         source = self.fill(first, 50)
         wait_for("the count", lambda: self.cluster(first).get("classes") == [
-            {"replicas": 3, "slots": SLOTS, "degraded": SLOTS, "fewest": 1, "namespaces": ["data"]}])
+            {"replicas": 3, "slots": SLOTS, "degraded": SLOTS, "fewest": 1, "refusing": 0, "namespaces": ["data"]}])
         status = self.cairn(first, "status")
         self.assertEqual(status.code, DEGRADED)
-        self.assertRegex(status.out, r"missing replicas\nREPLICAS-WANTED +SLOTS .*\n +3 +1,024 +1,024 +1 +data\n")
+        self.assertRegex(status.out, r"missing replicas\nREPLICAS-WANTED +SLOTS .*\n +3 +1,024 +1,024 +1 +0 +data\n")
         self.fails(self.cairn(first, "wait-ready", "--whole", "--timeout", "10s"), TIMEOUT, "of 1024 slots 1024 miss replicas")
         for n in (2, 3):
             self.add()

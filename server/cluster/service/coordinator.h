@@ -78,8 +78,9 @@ enum cairn_coordinator_member_state {
 
 /** Slots of one number of replicas. */
 struct cairn_coordinator_class_counts {
-    /* degraded: with fewer in sync, and there, than are wanted; the worst has @fewest */
-    uint32_t slots, degraded, fewest;
+    /* degraded: with fewer in sync, and there, than are wanted; the worst has @fewest. refusing: active, and
+     * with fewer than a write must reach (min_insync, or all that there can be; M7): nothing can be written there */
+    uint32_t slots, degraded, fewest, refusing;
 };
 
 /** Of all slots, by state; of all members; what is still to be moved. Counted every second. */

@@ -633,6 +633,29 @@ static void too_few_nodes_are_degraded(void **state)
     }
 }
 
+/* One of three is left: nothing of three replicas takes writes until there are two. Of two, one that is there will do. */
+static void slots_that_refuse_writes_are_counted(void **state)
+{
+    struct world *w = *state;
+    struct wish x = { 0 }, y = { 0 };
+    struct node *co = some(w, 3), *left = co->id <= 3 ? co : &w->nodes[0]; /* one that holds slots */
+
+    assert_int_equal(create_class(w, 3, &x), 0);
+    assert_int_equal(create_class(w, 2, &y), 0);
+    settle(w);
+    assert_int_equal(co->co.counts.classes[2].refusing, 0);
+    for (uint32_t i = 0; i < 3; i++)
+        w->nodes[i].beats = &w->nodes[i] == left;
+    world_run_ms(w, 10000);
+    assert_int_equal(co->co.counts.classes[2].fewest, 1);
+    assert_int_equal(co->co.counts.classes[2].refusing, NSLOTS);
+    assert_int_equal(co->co.counts.classes[1].refusing, NSLOTS - holds(w, left->id, 2));
+    w->nodes[left->id % 3].beats = true;
+    world_run_ms(w, 5000);
+    assert_int_equal(co->co.counts.classes[2].fewest, 2);
+    assert_int_equal(co->co.counts.classes[2].refusing, 0);
+}
+
 static void weights_are_honoured(void **state)
 {
     struct world *w = *state;
@@ -710,6 +733,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_loss_is_made_good_at_once, plan_setup, teardown),
         cmocka_unit_test_setup_teardown(who_comes_back_with_nothing_is_another, plan_setup, teardown),
         cmocka_unit_test_setup_teardown(too_few_nodes_are_degraded, plan_setup, teardown),
+        cmocka_unit_test_setup_teardown(slots_that_refuse_writes_are_counted, plan_setup, teardown),
         cmocka_unit_test_setup_teardown(weights_are_honoured, plan_setup, teardown),
         cmocka_unit_test_setup_teardown(whatever_comes_and_goes, plan_setup, teardown),
     };
