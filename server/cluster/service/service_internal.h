@@ -100,8 +100,8 @@ void cairn_cluster__side_follow(struct cairn_cluster *c);
 /** peers.c, on worker @worker's thread: where a call to @node goes (neither session nor peer: ourselves). False: it
  * is not known, or has no address. The session lives until side_quiesce(). */
 bool cairn_cluster__peer(struct cairn_cluster *c, uint32_t worker, uint64_t node, struct cairn_rpc_dest *dest);
-/** The same at home, for a question of the map, one at a time: the session lives until another node is asked, unless it is
- * wanted for something else. */
+/** The same at home, for a question of the map, one at a time: the session lives until another node is asked, unless
+ * it is wanted for something else. */
 bool cairn_cluster__peer_to_ask(struct cairn_cluster *c, uint64_t node, struct cairn_rpc_dest *dest);
 
 /* ---- home's half, called by the node's ---- */

@@ -551,7 +551,7 @@ static int visit(struct world *w, uint64_t first, uint32_t n)
 }
 
 /* Each wiped disk is another node, and its old entry stays: when there are as many as a map may have, one that is gone
- * for good makes room, though the answer of the store be lost; none that is there, or only away, or that a slot names. */
+ * for good makes room, though the answer of the store be lost; none that is there, or away, or that a slot names. */
 static void who_is_gone_for_good_makes_room(void **state)
 {
     enum { FIRST = 100, LATE = FIRST + CAIRN_CLUSTER_MEMBERS_MAX };
@@ -633,7 +633,7 @@ static void too_few_nodes_are_degraded(void **state)
     }
 }
 
-/* One of three is left: nothing of three replicas takes writes until there are two. Of two, one that is there will do. */
+/* One of three is left: nothing of three replicas takes writes until there are two. Of two, one will do. */
 static void slots_that_refuse_writes_are_counted(void **state)
 {
     struct world *w = *state;
