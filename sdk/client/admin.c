@@ -77,6 +77,7 @@ static struct cairn_ns_info ns_info_of_wire(const Cairn__Wire__Namespace *r)
         .mode = r->mode,
         .durability = cairn__durability_of_wire(r->durability),
         .write_once = r->write_once,
+        .clustered = r->clustered,
         .created_ms = r->created_ms,
     };
 }

@@ -60,7 +60,7 @@ struct cairn_map_log_trim {
 /** Erases some of the oldest entries if the view has so many that it is worth a change; its failure is nothing but a
  * longer log. False: not now. At home. */
 bool cairn_map_log_trim(struct cairn_map_store *s, struct cairn_map_log_trim *t);
-/** Likewise, of a log that no view has: it is read first. done() comes in any case. At home, while none is under way. */
+/** Likewise, of a log that no view has: it is read first. done() comes in any case. At home, with none under way. */
 void cairn_map_log_trim_unseen(struct cairn_map_store *s, struct cairn_map_log_trim *t);
 
 #endif

@@ -8,7 +8,21 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { REPL, REGISTER, REGISTERED, HEARTBEAT, GRANT, RECORDS, CHANGE, VERDICT, SLOT, PROCESS, COMPARE, COMPARED, KINDS };
+enum {
+    REPL,
+    REGISTER,
+    REGISTERED,
+    HEARTBEAT,
+    GRANT,
+    RECORDS,
+    CHANGE,
+    VERDICT,
+    SLOT,
+    PROCESS,
+    COMPARE,
+    COMPARED,
+    KINDS
+};
 
 static const ProtobufCMessageDescriptor *const types[KINDS] = {
     [REPL] = &cairn__wire__repl_message__descriptor,

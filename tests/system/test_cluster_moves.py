@@ -169,7 +169,7 @@ class Moves(Etcd, Case):
                                   clean_env(CAIRN_WORKSPACE=first.workspace))
         self.assertEqual(code, OK, shown)
         self.assertRegex(shown, rb"drain  [0-9]+ slots left  [0-9.]+/s  [0-9.]+ m?s left")
-        self.assertIn(b"node n4 holds nothing any more", shown)
+        self.assertIn(b"node n4 holds no slots any more", shown)
 
         # A drain that is called off.
         self.assertIn("slots move away", self.ok(self.cairn(first, "drain", "n3")).out)
@@ -224,10 +224,10 @@ class Moves(Etcd, Case):
         self.ok(self.cairn(first, "drain", "--cancel", "n1"))
         source = self.fill(first, 50)
         wait_for("the count", lambda: self.cluster(first).get("classes") == [
-            {"replicas": 3, "slots": SLOTS, "degraded": SLOTS, "fewest": 1, "namespaces": ["data"]}])
+            {"replicas": 3, "slots": SLOTS, "degraded": SLOTS, "fewest": 1, "refusing": 0, "namespaces": ["data"]}])
         status = self.cairn(first, "status")
         self.assertEqual(status.code, DEGRADED)
-        self.assertRegex(status.out, r"missing replicas\nREPLICAS-WANTED +SLOTS .*\n +3 +1,024 +1,024 +1 +data\n")
+        self.assertRegex(status.out, r"missing replicas\nREPLICAS-WANTED +SLOTS .*\n +3 +1,024 +1,024 +1 +0 +data\n")
         self.fails(self.cairn(first, "wait-ready", "--whole", "--timeout", "10s"), TIMEOUT, "of 1024 slots 1024 miss replicas")
         for n in (2, 3):
             self.add()
@@ -240,6 +240,12 @@ class Moves(Etcd, Case):
         wait_for("all replicas", lambda: self.is_settled(first))
         self.ok(self.cairn(first, "wait-ready", "--whole"))
         self.assertNotIn("warning", self.ok(self.cairn(first, "ns", "create", "--replicas", "3", "more")).err)
+        self.assertNotIn("without --replicas", drained.err)
+        for name, said in (("scratch", "'scratch' was made without --replicas: what node n3 has of it stays there"),
+                           ("tmp", "'scratch' and 1 more were made without --replicas: what node n3 has of them stays")):
+            self.ok(self.cairn(first, "ns", "create", name))
+            self.assertIn(said, self.ok(self.cairn(first, "drain", "n3")).err)
+            self.ok(self.cairn(first, "drain", "--cancel", "n3"))
         self.await_ok(first)
         self.assert_even(first, ("n1", "n2", "n3"), 3)
         first.kill()

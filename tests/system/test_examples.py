@@ -9,7 +9,7 @@ import socket
 import subprocess
 import unittest
 
-from systest import CAIRN, CAIRND, SOURCE, Case, clean_env, main, run, wait_for
+from systest import CAIRN, CAIRND, OK, SOURCE, Case, clean_env, main, run, wait_for
 
 EXAMPLES = os.path.join(SOURCE, "deploy", "examples")
 
@@ -121,6 +121,12 @@ class Examples(Case):
             nodes.append(node.start())
         states = lambda n: {m["name"]: m["state"] for m in n.cairn("members", "--json").json["members"]}
         wait_for("all to see all", lambda: all(states(n) == {name: "alive" for name in names} for n in nodes))
+
+        def zones():  # none, while nobody coordinates
+            said = nodes[0].cairn("members", "--cluster", "--json")
+            return {m["name"]: m["zone"] for m in said.json["members"]} if said.code == OK else {}
+
+        wait_for("the zones", lambda: zones() == {"node1": "rack1", "node2": "rack2", "node3": "rack3"})
         self.ok(nodes[0].cairn("ns", "create", "shared"))
         for conf in confs:  # one map, whoever reads it
             self.assertIn("ns/shared", self.ok(run(CAIRN, "map", "export", "--config", conf)).out)

@@ -1,5 +1,5 @@
 """The layout: a folder includes only what stands to its left (proto, sdk, server, providers, tools), providers never one
-another, and each foreign library is included by the one folder that is its home."""
+another, and each foreign library is included by the one folder that is its home. And no file has what a merge left."""
 
 import os
 import re
@@ -46,6 +46,18 @@ def includes():
                         m = re.match(r'\s*#\s*include\s*[<"]([^>"]+)[>"]', line)
                         if m:
                             yield os.path.relpath(path, ROOT), m.group(1)
+
+
+def merge_leftovers(text):
+    """Lines that git puts around two versions which it cannot merge. Of `=======` alone nothing follows: it underlines, too."""
+    return re.findall(rb"^(?:<<<<<<<|>>>>>>>|\|\|\|\|\|\|\|)(?: .*)?$", text, re.M)
+
+
+def files():
+    """All of the tree, but not what is built, nor git's own."""
+    for folder, folders, names in os.walk(ROOT):
+        folders[:] = [f for f in folders if f not in (".git", "__pycache__") and not f.startswith("build")]
+        yield from (p for p in (os.path.join(folder, n) for n in names) if os.path.isfile(p))
 
 
 def layer_of(target):
@@ -95,6 +107,18 @@ class Layout(unittest.TestCase):
             for pattern, homes in HOMES.items():
                 if re.match(pattern, target):
                     self.assertIn(os.path.dirname(path), homes, "%s includes %s" % (path, target))
+
+    def test_no_merge_was_left_unfinished(self):
+        ours, theirs = b"<" * 7, b">" * 7
+        self.assertEqual(merge_leftovers(b"a\n%s HEAD\nb\n=======\nc\n%s topic\n" % (ours, theirs)),
+                         [ours + b" HEAD", theirs + b" topic"])
+        self.assertEqual(merge_leftovers(b"Title\n=======\n %s\n%s<\n" % (ours, ours)), [])
+        seen = 0
+        for path in files():
+            with open(path, "rb") as f:
+                self.assertEqual(merge_leftovers(f.read()), [], os.path.relpath(path, ROOT))
+            seen += 1
+        self.assertGreater(seen, 500)
 
     def test_no_provider_is_named_by_the_node(self):
         for name in os.listdir(os.path.join(ROOT, "server", "node")):

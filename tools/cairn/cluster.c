@@ -105,11 +105,11 @@ static json_t *missing_brief(const json_t *classes)
     for (size_t i = 0; i < json_array_size(classes); i++) {
         const json_t *c = json_array_get(classes, i);
         if (cli_number_of(c, "degraded") > 0)
-            json_array_append_new(rows, json_pack("{s:O, s:O, s:O, s:O, s:O*}", "replicas_wanted",
-                                                  json_object_get(c, "replicas"), "slots", json_object_get(c, "slots"),
-                                                  "with_fewer", json_object_get(c, "degraded"), "the_fewest",
-                                                  json_object_get(c, "fewest"), "namespaces",
-                                                  json_object_get(c, "namespaces")));
+            json_array_append_new(
+                rows, json_pack("{s:O, s:O, s:O, s:O, s:O*, s:O*}", "replicas_wanted", json_object_get(c, "replicas"),
+                                "slots", json_object_get(c, "slots"), "with_fewer", json_object_get(c, "degraded"),
+                                "the_fewest", json_object_get(c, "fewest"), "refuse_writes",
+                                json_object_get(c, "refusing"), "namespaces", json_object_get(c, "namespaces")));
     }
     return rows;
 }

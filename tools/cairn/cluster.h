@@ -26,6 +26,8 @@ json_t *cli_cluster_brief(const json_t *doc);
 void cli_cluster_warn_replicas(struct cli *cli, uint64_t replicas);
 /** Likewise when what @node holds has no place to go, or is left with fewer copies. */
 void cli_cluster_warn_drain(struct cli *cli, const char *node);
+/** Likewise when there are namespaces that are in no slot: what @node has of them does not move. */
+void cli_cluster_warn_local(struct cli *cli, const char *node);
 /** `cairn members --cluster`: prints all members, or their names alone. Returns an exit code. */
 int cli_cluster_members(struct cli *cli, bool names);
 

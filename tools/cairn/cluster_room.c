@@ -1,4 +1,5 @@
-/** What a cluster has no room for, said when it is asked for: fewer replicas than are wanted, a drain to nowhere. */
+/** What a cluster has no room for, said when it is asked for: fewer replicas than are wanted, a drain to nowhere
+ * or of what does not move. */
 #include "tools/cairn/cluster.h"
 
 #include <string.h>
@@ -70,4 +71,28 @@ void cli_cluster_warn_drain(struct cli *cli, const char *node)
         cli_warn(cli, cure, "without it %s are left: what wants %lld replicas has %lld copies then", nodes(n),
                  (long long)wanted, (long long)n);
     json_decref(doc);
+}
+
+/* Whether the node has anything of them is known there alone: that they are there is worth the line. */
+void cli_cluster_warn_local(struct cli *cli, const char *node)
+{
+    static const char cure[] = "`cairn export` there writes a namespace out, and `cairn import` into one that was made "
+                               "with --replicas takes it in";
+    struct cairn_ns_list *list = NULL;
+    const char *first = NULL;
+    struct cli_call call;
+    size_t n = 0;
+    if (cairn_ns_list(cli->session, &list, cli_call_init(cli, &call, 0)) != 0)
+        return;
+    for (size_t i = 0; i < list->n; i++) {
+        if (list->namespaces[i].clustered)
+            continue;
+        first = n++ == 0 ? list->namespaces[i].name : first;
+    }
+    if (n == 1)
+        cli_warn(cli, cure, "'%s' was made without --replicas: what node %s has of it stays there", first, node);
+    else if (n > 1)
+        cli_warn(cli, cure, "'%s' and %zu more were made without --replicas: what node %s has of them stays there",
+                 first, n - 1, node);
+    cairn_free(list);
 }

@@ -1,4 +1,4 @@
-/** cairn drain: a node of a cluster is to hold nothing any more. */
+/** cairn drain: a node of a cluster is to hold no slots any more. */
 #include "tools/cairn/cluster.h"
 
 #include <string.h>
@@ -29,7 +29,7 @@ static int result(struct drain *d, const char *state)
                                           (int)d->first, "slots_left", (int)d->left, "elapsed_ms",
                                           (json_int_t)(ns / CAIRN_NS_PER_MS)));
     if (d->is_drained && !d->cli->g.quiet)
-        fprintf(d->cli->out, "node %s holds nothing any more, after %s\n", d->node, cli_duration(took, ns));
+        fprintf(d->cli->out, "node %s holds no slots any more, after %s\n", d->node, cli_duration(took, ns));
     return CLI_OK;
 }
 
@@ -115,6 +115,8 @@ static int drain_run(struct cli *cli, void *args)
     d.changed_ns = cli_now_ns();
     if (!a->cancel && d.first > 0)
         cli_cluster_warn_drain(cli, d.node);
+    if (!a->cancel)
+        cli_cluster_warn_local(cli, d.node);
     if (a->wait)
         return wait_for_it(&d, a->stall_ms);
     if (!cli->g.json && !cli->g.quiet)
@@ -128,7 +130,7 @@ static int drain_run(struct cli *cli, void *args)
 static const struct cli_opt drain_opts[] = {
     CLI_OPT(struct drain_args, cancel, "cancel", 'c', CLI_FLAG, NULL, NULL, "no longer: it gets its share again"),
     CLI_OPT(struct drain_args, wait, "wait", 'w', CLI_FLAG, NULL, NULL,
-            "until it holds nothing; on a terminal with a line that says how far it is"),
+            "until it holds no slots; on a terminal with a line that says how far it is"),
     CLI_OPT(struct drain_args, stall_ms, "stall", 0, CLI_TIME, "TIME", "5m",
             "with --wait: give up (exit 6) when no slot has moved away for so long; the drain goes on"),
     CLI_OPT_END,
@@ -137,17 +139,18 @@ static const struct cli_opt drain_opts[] = {
 const struct cli_command cli_drain = {
     .name = "drain",
     .operands = "NODE",
-    .summary = "let a node of the cluster hold nothing any more, so that it can be stopped",
+    .summary = "let a node of the cluster hold no slots any more, so that it can be stopped",
     .text =
         "All its slots move to other nodes, in the bounds that the configuration sets (cluster.moves, moves_per_node, "
         "copy_rate), while everything is served as ever; it gets no new ones. Any node takes the command. Where too "
         "few nodes are left for the replicas that a namespace wants, this is said, as many are kept as can be, and "
-        "`cairn status` says so. A node that was drained and is started again gets its share again, so a rolling "
+        "`cairn status` says so. Namespaces that were made without --replicas are in no slot: what the node has of "
+        "them stays on it, and is out of reach while it is stopped. A node that was drained and is started again gets its share again, so a rolling "
         "restart is: drain --wait, restart, next. A drain that was not done by then goes on. To keep a node without "
         "slots while it runs, set cluster.weight to 0. For administrators.",
     .opts = drain_opts,
     .args_size = sizeof(struct drain_args),
-    .examples = (const struct cli_example[]){ { "cairn drain --wait n2", "then stop n2, and nobody misses it" },
+    .examples = (const struct cli_example[]){ { "cairn drain --wait n2", "then stop n2: nobody misses its replicas" },
                                               { "cairn drain n2", "begin; `cairn status` says how far it is" },
                                               { "cairn drain --cancel n2", "keep it after all" },
                                               { NULL, NULL } },

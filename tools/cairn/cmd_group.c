@@ -202,9 +202,9 @@ static int set_run(struct cli *cli, void *args)
 static const struct cli_opt set_opts[] = {
     GROUP_OPT(struct set_args),
     CLI_OPT(struct set_args, zone, "zone", 'z', CLI_STRING, "NAME", NULL,
-            "what the node fails together with; '' for nothing"),
+            "what the node says that it fails together with; '' for nothing"),
     CLI_OPT(struct set_args, weight, "weight", 0, CLI_STRING, "NUMBER", NULL,
-            "how much the node should get, in relation to others; 0 for nothing"),
+            "how much it says that it should get, in relation to others; 0 for nothing"),
     CLI_OPT(struct set_args, capacity, "capacity", 0, CLI_STRING, "SIZE", NULL, "what it can hold; 0 if unsaid"),
     CLI_OPT_END,
 };
@@ -213,12 +213,14 @@ const struct cli_command cli_group_set = {
     .name = "group set",
     .operands = "",
     .summary = "change what the node says of itself in its group",
-    .text = "All members know within seconds. It lasts until the node ends, which begins anew with its configuration. "
-            "For administrators.",
+    .text = "All members know within seconds. It is for whoever reads `cairn members`: programs that choose among members, "
+            "for example. The cluster's slots go by cluster.zone and cluster.weight of each node's configuration, which "
+            "this does not change. It lasts until the node ends, which begins anew with its configuration. For "
+            "administrators.",
     .opts = set_opts,
     .args_size = sizeof(struct set_args),
-    .examples = (const struct cli_example[]){ { "cairn group set --weight 50", "half of what others have" },
-                                              { "cairn group set --zone rack7", "it was moved" },
+    .examples = (const struct cli_example[]){ { "cairn group set --weight 50", "programs may give it half of what others get" },
+                                              { "cairn group set --zone rack7", "it was moved; replicas go by cluster.zone" },
                                               { NULL, NULL } },
     .run = set_run,
     .group = "The node",

@@ -234,7 +234,7 @@ static int spread_is_empty(struct cli *cli, struct cli_call *call)
     struct cairn_ns *ns = NULL;
     struct cairn_entry e;
     int rc = cairn_ns_show(cli->session, name, &list, cli_call_init(cli, call, 0));
-    bool spread = rc == 0 && list->namespaces[0].replicas > 0;
+    bool spread = rc == 0 && list->namespaces[0].clustered;
     cairn_free(list);
     if (!spread)
         return rc;

@@ -30,6 +30,7 @@ struct cairn_ns_info {
     uint32_t owner, group, mode; /* uid, gid, permission bits */
     enum cairn_durability durability;
     bool write_once;
+    bool clustered;      /* spread over a cluster's nodes; else all that a node has of it is that node's alone */
     uint64_t created_ms; /* since 1970 */
 };
 /** One block: cairn_free(). */

@@ -159,8 +159,8 @@ int cairn_wire_member_get(const Cairn__Wire__MemberUpdate *w, struct cairn_wire_
                                      .weight = w->weight,
                                      .state = (enum cairn_wire_member_state)w->state };
     if (w->node == 0 || !is_text(w->name, 1) || !is_text(w->zone, 0) || !is_text(w->host, 0))
-        return cairn_err_set(err, CAIRN_E_INVAL, "member %" PRIu64 " has no name, or its name, zone or host is too long",
-                             w->node);
+        return cairn_err_set(err, CAIRN_E_INVAL,
+                             "member %" PRIu64 " has no name, or its name, zone or host is too long", w->node);
     if (w->state < CAIRN__WIRE__MEMBER_STATE__MEMBER_UP || w->state > CAIRN__WIRE__MEMBER_STATE__MEMBER_LOST)
         return cairn_err_set(err, CAIRN_E_INVAL, "member %s is in an unknown state, %d", w->name, (int)w->state);
     if (w->n_addresses > CAIRN_WIRE_ADDRESSES_MAX)

@@ -140,7 +140,7 @@ struct replica_peer {
     uint64_t sent_ns;     /* of the last message; 0: it owes us nothing */
     uint64_t owes_ns;     /* since when it has owed us an answer; 0: it does not */
     bool leaves;          /* it said so: its process ends soon */
-    uint64_t base;        /* of the copy that it was given: whoever speaks of a log that begins before it spoke before */
+    uint64_t base;        /* of the copy that it was given: who speaks of a log that begins before it spoke before */
 };
 
 struct cairn_replica {

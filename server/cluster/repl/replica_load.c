@@ -7,7 +7,7 @@
  *  LOAD   waits for the next part.    STORE  the next records are being written.
  *  SEAL   everything is here and becomes a checkpoint.
  *  DONE   it is one: the replica is whole, as of the base of the copy, and takes entries behind it.
- *  ENDED  the primary is another, or the records could not be stored; the replica stays partial and needs a new copy. */
+ *  ENDED  the primary is another, or records could not be stored; the replica stays partial and needs a new copy. */
 #include "server/cluster/repl/replica_internal.h"
 #include "server/cluster/repl/sessions_image.h"
 
@@ -193,8 +193,8 @@ void cairn_replica__on_copy(struct cairn_replica *r, const struct cairn_repl_msg
     }
 }
 
-/* With a lease all is known that the map had when it was granted (M1). Without one the record may be an old one that came
- * late, to a process which was started since: by a newer one the slot is here again, and counts. */
+/* With a lease all is known that the map had when it was granted (M1). Without one the record may be an old one that
+ * came late, to a process which was started since: by a newer one the slot is here again, and counts. */
 bool cairn_replica_clean(struct cairn_replica *r)
 {
     bool holds = r->log.end.pos > 0;

@@ -403,7 +403,7 @@ static void cluster_status(void *ctx, json_t *to)
     struct cluster_home *h = home_of(ctx);
     const struct cairn_coordinator_counts *n = &h->seen.counts;
     struct cairn_map_health health;
-    bool known, missed;
+    bool known, missed, degraded;
 
     cairn_map_store_health(h->c.map, &health);
     pthread_mutex_lock(&h->mutex);
@@ -421,11 +421,9 @@ static void cluster_status(void *ctx, json_t *to)
     }
     if (h->seen.problem[0] != '\0')
         json_object_set_new(to, "problem", json_string(h->seen.problem));
-    json_object_set_new(to, "health",
-                        json_string(missed || h->seen.problem[0] != '\0' || !health.reachable || n->lost > 0 ||
-                                            n->silent > 0 || n->degraded > 0
-                                        ? "degraded"
-                                        : "ok"));
+    degraded = missed || h->seen.problem[0] != '\0' || !health.reachable || n->lost > 0 || n->silent > 0 ||
+               n->degraded > 0;
+    json_object_set_new(to, "health", json_string(degraded ? "degraded" : "ok"));
     pthread_mutex_unlock(&h->mutex);
     json_object_set_new(to, "store_entries_read", json_integer((json_int_t)health.entries_read));
     json_object_set_new(to, "store_entries_told", json_integer((json_int_t)health.entries_told));

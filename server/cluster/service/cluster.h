@@ -106,9 +106,9 @@ struct cairn_cluster_write {
     /** On the caller's loop, later. @rc 0: it is done, with @result (0 or CAIRN_E_EXISTS); of OPEN_SESSION the
      * session is in session_epoch, session_pos. CAIRN_E_MOVED: another leads. CAIRN_E_BUSY: not now. CAIRN_E_GONE: no
      * such session, nothing was done. CAIRN_E_STATE: a number that its client has answered for. CAIRN_E_TIMEOUT: it
-     * may be done, and may not. After MOVED, BUSY and TIMEOUT the same number may be repeated. Of ASK: CAIRN_E_NOTFOUND:
-     * it was not done; of a number without a session the write-once key's record is asked, and a result of
-     * CAIRN_E_EXISTS says that another's has put it; CAIRN_E_UNSUPPORTED: it is not write-once. */
+     * may be done, and may not. After MOVED, BUSY and TIMEOUT the same number may be repeated. Of ASK:
+     * CAIRN_E_NOTFOUND: it was not done; of a number without a session the write-once key's record is asked, and a
+     * result of CAIRN_E_EXISTS says that another's has put it; CAIRN_E_UNSUPPORTED: it is not write-once. */
     void (*done)(struct cairn_cluster_write *w, int rc);
     void *arg;
     int32_t result;

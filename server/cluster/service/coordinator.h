@@ -7,9 +7,10 @@
  *  STANDING  for election; another may be elected.
  *  READING   elected: members and slots are read from the store, not from the view, which may lag. Nobody else changes
  *            them any more. Last, it is noted there that this node serves (below).
- *  SERVING   it decides. Every change is stored, fenced by the election, then given to this node's own records, and only
- *            then told to anybody.
- *  CLOSING   no longer, at once: it answers nothing more, and waits for what is under way at the store and beside the loop.
+ *  SERVING   it decides. Every change is stored, fenced by the election, then given to this node's own records, and
+ *            only then told to anybody.
+ *  CLOSING   no longer, at once: it answers nothing more, and waits for what is under way at the store and beside the
+ *            loop.
  *  RESTING   it resigned, because something went wrong that a fresh start may mend; it stands again soon.
  *  ENDED     stopped.
  *
@@ -51,8 +52,8 @@ struct cairn_coordinator_ops {
                     uint64_t revision);
     int (*put_member)(struct cairn_coordinator *co, const struct cairn_wire_member *m, uint64_t revision);
     void (*upto)(struct cairn_coordinator *co, uint64_t revision);
-    /** This node is elected, and all that there is of the map was read: it ends at @revision. put_slot() and put_member()
-     * of it follow. NULL: nothing. */
+    /** This node is elected, and all that there is of the map was read: it ends at @revision. put_slot() and
+     * put_member() of it follow. NULL: nothing. */
     void (*read)(struct cairn_coordinator *co, uint64_t revision);
     /** This node is elected, and has not acted yet; or its term ends, and the store was not told: its own lease ends
      * with this call (PROTOCOL §6). NULL: nothing. */
@@ -80,8 +81,9 @@ enum cairn_coordinator_member_state {
 
 /** Slots of one number of replicas. */
 struct cairn_coordinator_class_counts {
-    /* degraded: with fewer in sync, and there, than are wanted; the worst has @fewest */
-    uint32_t slots, degraded, fewest;
+    /* degraded: with fewer in sync, and there, than are wanted; the worst has @fewest. refusing: active, and
+     * with fewer than a write must reach (min_insync, or all that there can be; M7): nothing can be written there */
+    uint32_t slots, degraded, fewest, refusing;
 };
 
 /** Of all slots, by state; of all members; what is still to be moved. Counted every second. */
@@ -197,7 +199,7 @@ void cairn_coordinator_register(struct cairn_coordinator *co, struct cairn_coord
 void cairn_coordinator_propose(struct cairn_coordinator *co, struct cairn_coordinator_ask *ask);
 void cairn_coordinator_create_class(struct cairn_coordinator *co, struct cairn_coordinator_ask *ask);
 void cairn_coordinator_drain(struct cairn_coordinator *co, struct cairn_coordinator_ask *ask);
-/** Fills in g->granted and g->wants_register; the page is the caller's, before anything else happens. 0, MOVED, BUSY. */
+/** Fills in g->granted and g->wants_register; the page is the caller's until anything else happens. 0, MOVED, BUSY. */
 int cairn_coordinator_heartbeat(struct cairn_coordinator *co, const struct cairn_wire_heartbeat *beat,
                                 struct cairn_wire_grant *g, struct cairn_err *err);
 json_t *cairn_coordinator_counts_json(const struct cairn_coordinator_counts *n);

@@ -51,6 +51,7 @@ static void count_slot(struct cairn_coordinator *co, struct cairn_coordinator_cl
     class->slots++;
     class->fewest = MIN(class->fewest, there);
     class->degraded += there < wanted;
+    class->refusing += rec->state == CAIRN_SLOT_ACTIVE && there < MIN(rec->min_insync, rec->nreplicas);
     if (is_gone(co, rec))
         n->lost++;
     else if (rec->state != CAIRN_SLOT_ACTIVE)

@@ -48,7 +48,8 @@ static enum cairn_wire_member_state heard_state(struct cairn_coordinator *co, co
 /* Now and then, for whoever coordinates next. */
 static void note_silence(struct cairn_coordinator *co, struct cairn_member *m)
 {
-    uint64_t ms = all_silence_ns(co, m) / CAIRN_NS_PER_MS, step = co->conf->lost_after_ns / CAIRN_NS_PER_MS / NOTE_PARTS;
+    uint64_t ms = all_silence_ns(co, m) / CAIRN_NS_PER_MS;
+    uint64_t step = co->conf->lost_after_ns / CAIRN_NS_PER_MS / NOTE_PARTS;
 
     if (step == 0 || m->state != CAIRN_WIRE_MEMBER_SILENT || ms < m->silent_ms + step)
         return;

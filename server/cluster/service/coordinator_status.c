@@ -55,9 +55,9 @@ json_t *cairn_coordinator_counts_json(const struct cairn_coordinator_counts *n)
         const struct cairn_coordinator_class_counts *c = &n->classes[i];
 
         if (c->slots > 0)
-            json_array_append_new(classes, json_pack("{s:i, s:i, s:i, s:i}", "replicas", (int)i + 1, "slots",
+            json_array_append_new(classes, json_pack("{s:i, s:i, s:i, s:i, s:i}", "replicas", (int)i + 1, "slots",
                                                      (int)c->slots, "degraded", (int)c->degraded, "fewest",
-                                                     (int)c->fewest));
+                                                     (int)c->fewest, "refusing", (int)c->refusing));
     }
     o = json_pack("{s:{s:i, s:i, s:i, s:i, s:i, s:i}, s:{s:i, s:i, s:i, s:i, s:i}}", "members", "all", (int)n->members,
                   "silent", (int)n->silent, "draining", (int)n->draining, "drained", (int)n->drained, "lost",

@@ -76,7 +76,9 @@ static void hold_begin(void *arg)
     struct side_worker *w = h->w;
     const Cairn__Wire__ClusterRegions *m = (const Cairn__Wire__ClusterRegions *)h->rq->msg;
     struct fetch_want want = { .slot = m->slot, .node = m->node, .named = m->look, .owner = m->owner };
-    int rc = w->stopping ? CAIRN_E_SHUTDOWN : w->extent == NULL ? CAIRN_E_NOPROVIDER : cluster_fetches_watch(&w->fetches);
+    int rc = w->stopping         ? CAIRN_E_SHUTDOWN
+             : w->extent == NULL ? CAIRN_E_NOPROVIDER
+                                 : cluster_fetches_watch(&w->fetches);
 
     cairn_list_add_tail(&w->holds, &h->link);
     if (rc != 0) {
@@ -119,8 +121,8 @@ void cairn_cluster__side_on_regions(struct cairn_rpc_req *rq)
 
 /* ---- a region for another node ---- */
 
-/* The extent provider writes it straight into that node's memory. That there is none is to be said by who leads the slot
- * that names it, so the slot's worker is asked. */
+/* The extent provider writes it straight into that node's memory. That there is none is to be said by who leads the
+ * slot that names it, so the slot's worker is asked. */
 struct reading {
     struct cairn_rpc_req *rq;
     struct side_worker *w; /* the slot's */

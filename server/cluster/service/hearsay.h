@@ -6,8 +6,8 @@
  * answer is not asked again for a while, and others are. What the coordinator's grants wait for (want) and does not
  * come that way within @patience_ns is asked of the coordinator, the last resort.
  *
- * Words are proved to come from a node of the cluster, and no more than that: one that says more than it has is found out
- * by its answer, and not believed for a time that doubles each time. So a word of a map that there is not costs a
+ * Words are proved to come from a node of the cluster, and no more than that: one that says more than it has is found
+ * out by its answer, and not believed for a time that doubles each time. So a word of a map that there is not costs a
  * question now and then. */
 #ifndef CAIRN_SERVER_CLUSTER_SERVICE_HEARSAY_H
 #define CAIRN_SERVER_CLUSTER_SERVICE_HEARSAY_H

@@ -1,7 +1,7 @@
 /* This node and the coordinator: HEARTBEAT; REGISTER is in life_register.c, what a grant and other nodes bring, and the
  * lease, in life_learn.c. At home.
  *
- *  LOADING ---> SEEKING ---> REGISTERING ---> ENTERING ---> BEATING        REGISTERING may also go to SEEKING; all to ENDED.
+ *  LOADING ---> SEEKING ---> REGISTERING ---> ENTERING ---> BEATING   REGISTERING may also go to SEEKING; all to ENDED.
  *
  *  LOADING      the workers look what is on disk.
  *  SEEKING      nobody coordinates, as far as is known, or he did not answer.

@@ -110,9 +110,13 @@ void cairn_members_remove(struct cairn_members *t, struct cairn_member *m)
 
 void cairn_member_tell(const struct cairn_member *m, struct cairn_wire_member *to)
 {
-    *to = (struct cairn_wire_member){
-        .node = m->p.node, .inc = m->p.inc, .name = m->name, .zone = m->zone, .host = m->host, .weight = m->weight, .state = m->state
-    };
+    *to = (struct cairn_wire_member){ .node = m->p.node,
+                                      .inc = m->p.inc,
+                                      .name = m->name,
+                                      .zone = m->zone,
+                                      .host = m->host,
+                                      .weight = m->weight,
+                                      .state = m->state };
     for (; to->naddresses < m->naddresses; to->naddresses++)
         to->addresses[to->naddresses] = m->addresses[to->naddresses];
 }

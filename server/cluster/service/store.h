@@ -41,7 +41,7 @@ struct store_slot {
     uint32_t slot;
     uint64_t next, to; /* entries that are to be applied: behind what is applied */
     bool in_batch;
-    bool bare;              /* the provider has no row of it, or the mark of a wipe alone: until something is applied or put */
+    bool bare; /* the provider has no row of it, or the mark of a wipe alone: until something is applied or put */
     uint64_t hold_until_ns;  /* a copy is to begin: nothing more is applied until then */
     struct store_job *job;   /* wipe, put or seal, or NULL */
     struct store_view *view; /* of a copy that goes out, or NULL */

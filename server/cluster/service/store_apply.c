@@ -8,8 +8,8 @@
  *
  *  IDLE   nothing is to be applied, or the next turn gathers it.
  *  OPEN   the database of a namespace is being opened.
- *  LOOK   whether a key is there is being asked: of a conditional PUT of a session, whose result goes into the batch. (Of
- *         one without a session the batch itself has the condition.)
+ *  LOOK   whether a key is there is being asked: of a conditional PUT of a session, whose result goes into the batch.
+ *         (Of one without a session the batch itself has the condition.)
  *  WRITE  the batch is under way.
  *  CHECK  PUTs have met a record, and who put it is being asked: whoever repeats his own has done it.
  *  PAUSE  what was asked for has failed, and is asked for again: the same batch, for it may have been carried out.

@@ -1,6 +1,6 @@
 /* A copy at its target, in the provider: what was there is wiped, pages are put, all of it is sealed.
  *
- *  PLAN ---> WRITE ---> PLAN        PLAN ---> LIST ---> PLAN        PLAN ---> OPEN ---> PLAN        PLAN ---> FLUSH ---> PLAN
+ *  PLAN ---> WRITE ---> PLAN     PLAN ---> LIST ---> PLAN     PLAN ---> OPEN ---> PLAN     PLAN ---> FLUSH ---> PLAN
  *
  *  WRITE, LIST, OPEN and FLUSH may also go to PAUSE; PAUSE to PLAN. PLAN may also go to PAUSE and DONE; all but DONE
  *  may also go to ENDED.

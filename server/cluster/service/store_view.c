@@ -262,7 +262,8 @@ static void no_database(struct store_view *v)
         skip(v);
         return;
     }
-    cairn_log_error("slot %u: the records of namespace %u are missing here, so there is no copy of it", v->s->slot, v->ns);
+    cairn_log_error("slot %u: the records of namespace %u are missing here, so there is no copy of it", v->s->slot,
+                    v->ns);
     page_done(v, CAIRN_E_CORRUPT, 0, false);
 }
 

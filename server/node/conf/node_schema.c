@@ -396,7 +396,8 @@ const struct cairn_conf_key cairn_node_keys[] = {
     { .name = "map",
       .type = CAIRN_CONF_SECTION,
       .sub = map_keys,
-      .help = "Where the map is kept: what must never be lost or doubted, now the namespaces." },
+      .help = "Where the map is kept: what must never be lost or doubted, namespaces and, of a cluster, members, slots "
+              "and who coordinates." },
     { .name = "cluster",
       .type = CAIRN_CONF_SECTION,
       .sub = cluster_keys,

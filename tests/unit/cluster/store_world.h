@@ -252,8 +252,8 @@ static inline struct cairn_log_entry *push(struct fixture *fx, uint32_t slot, en
     return e;
 }
 
-static inline struct cairn_log_entry *push_op(struct fixture *fx, uint32_t slot, enum store_op_kind op, uint8_t flags, uint32_t ns,
-                                   const char *key, const char *record)
+static inline struct cairn_log_entry *push_op(struct fixture *fx, uint32_t slot, enum store_op_kind op, uint8_t flags,
+                                              uint32_t ns, const char *key, const char *record)
 {
     struct cairn_log_entry *e = push(fx, slot, CAIRN_ENTRY_WRITE);
     struct store_body b = { .op = op,
@@ -271,7 +271,8 @@ static inline struct cairn_log_entry *push_op(struct fixture *fx, uint32_t slot,
     return e;
 }
 
-static inline void in_session(struct fixture *fx, uint32_t slot, struct cairn_log_entry *e, uint64_t seq, uint64_t floor)
+static inline void in_session(struct fixture *fx, uint32_t slot, struct cairn_log_entry *e, uint64_t seq,
+                              uint64_t floor)
 {
     e->rid = (struct cairn_rid){ .session = { 1, 1 }, .seq = seq };
     e->floor = floor;

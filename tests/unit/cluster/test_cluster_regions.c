@@ -153,7 +153,7 @@ static void on_region_answer(struct cairn_rpc_call *call)
     *(bool *)call->arg = true;
 }
 
-/* What node @i says when node @k asks it for a region that it has not, and that its process @inc is said to have named. */
+/* What node @i says when node @k asks it for a region that it has not, and that its process @inc is said to name. */
 static int ask_for_nothing(struct world *w, uint32_t k, uint32_t i, uint32_t slot, uint64_t epoch, uint64_t inc)
 {
     Cairn__Wire__ClusterRegion m = CAIRN__WIRE__CLUSTER_REGION__INIT;
@@ -185,8 +185,8 @@ static int ask_for_nothing(struct world *w, uint32_t k, uint32_t i, uint32_t slo
     return call.rc;
 }
 
-/* Whoever has cut an entry from its log, or lost it, has no region of it, and others may have both: only the process that
- * leads in the epoch of the message says that nobody needs to wait (tests/models/repl.pml, -DREGIONS). */
+/* Whoever has cut an entry from its log, or lost it, has no region of it, and others may have both: only the process
+ * that leads in the epoch of the message says that nobody needs to wait (tests/models/repl.pml, -DREGIONS). */
 static void only_who_leads_says_that_a_region_is_gone(void **state)
 {
     struct world *w = *state;

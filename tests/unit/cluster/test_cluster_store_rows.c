@@ -96,7 +96,7 @@ static void erase_from_index(struct fixture *fx, uint32_t slot, uint32_t ns, con
     assert_int_equal(a.rc, 0);
 }
 
-/* Only a row that somebody has taken away shows that it is not written again. A repair, which is for that, writes it. */
+/* Only a row that somebody has taken away shows that it is not written again. A repair, which is for it, does. */
 static void a_row_of_the_index_is_written_once(void **state)
 {
     struct fixture *fx = *state;

@@ -280,8 +280,8 @@ static void moves_wait_for_no_tick(void **state)
     assert_true(co->co.coord.moves_done - done > 2 * BOUND * STEPS * STEP_MS / CAIRN_COORDINATOR_TICK_MS);
 }
 
-/* A newcomer that falls silent gives the places of its moves back as soon as nobody counts on it, and gets none while it
- * is away; another's moves begin there. */
+/* A newcomer that falls silent gives the places of its moves back as soon as nobody counts on it, and gets none while
+ * it is away; another's moves begin there. */
 static void a_silent_target_keeps_no_place(void **state)
 {
     struct world *w = *state;
@@ -550,8 +550,8 @@ static int visit(struct world *w, uint64_t first, uint32_t n)
     return rc;
 }
 
-/* Each wiped disk is another node, and its old entry stays: when there are as many as a map may have, one that is gone for
- * good makes room, though the answer of the store be lost; none that is there, or only away, or that a slot names. */
+/* Each wiped disk is another node, and its old entry stays: when there are as many as a map may have, one that is gone
+ * for good makes room, though the answer of the store be lost; none that is there, or away, or that a slot names. */
 static void who_is_gone_for_good_makes_room(void **state)
 {
     enum { FIRST = 100, LATE = FIRST + CAIRN_CLUSTER_MEMBERS_MAX };
@@ -633,6 +633,29 @@ static void too_few_nodes_are_degraded(void **state)
     }
 }
 
+/* One of three is left: nothing of three replicas takes writes until there are two. Of two, one will do. */
+static void slots_that_refuse_writes_are_counted(void **state)
+{
+    struct world *w = *state;
+    struct wish x = { 0 }, y = { 0 };
+    struct node *co = some(w, 3), *left = co->id <= 3 ? co : &w->nodes[0]; /* one that holds slots */
+
+    assert_int_equal(create_class(w, 3, &x), 0);
+    assert_int_equal(create_class(w, 2, &y), 0);
+    settle(w);
+    assert_int_equal(co->co.counts.classes[2].refusing, 0);
+    for (uint32_t i = 0; i < 3; i++)
+        w->nodes[i].beats = &w->nodes[i] == left;
+    world_run_ms(w, 10000);
+    assert_int_equal(co->co.counts.classes[2].fewest, 1);
+    assert_int_equal(co->co.counts.classes[2].refusing, NSLOTS);
+    assert_int_equal(co->co.counts.classes[1].refusing, NSLOTS - holds(w, left->id, 2));
+    w->nodes[left->id % 3].beats = true;
+    world_run_ms(w, 5000);
+    assert_int_equal(co->co.counts.classes[2].fewest, 2);
+    assert_int_equal(co->co.counts.classes[2].refusing, 0);
+}
+
 static void weights_are_honoured(void **state)
 {
     struct world *w = *state;
@@ -710,6 +733,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_loss_is_made_good_at_once, plan_setup, teardown),
         cmocka_unit_test_setup_teardown(who_comes_back_with_nothing_is_another, plan_setup, teardown),
         cmocka_unit_test_setup_teardown(too_few_nodes_are_degraded, plan_setup, teardown),
+        cmocka_unit_test_setup_teardown(slots_that_refuse_writes_are_counted, plan_setup, teardown),
         cmocka_unit_test_setup_teardown(weights_are_honoured, plan_setup, teardown),
         cmocka_unit_test_setup_teardown(whatever_comes_and_goes, plan_setup, teardown),
     };

@@ -252,7 +252,7 @@ static void restart_is_noticed_beside_a_silent_primary(void **state)
     map_free(m);
 }
 
-/* M3: a member is removed on the word of the living primary, of the newest epoch; never the last, who is the primary. */
+/* M3: a member is removed on the word of the living primary, of the newest epoch; never the last, the primary. */
 static void only_the_primary_removes(void **state)
 {
     struct map *m = map_new();

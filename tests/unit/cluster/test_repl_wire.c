@@ -1,4 +1,4 @@
-/* The codec of replication: what is put is got, over the bytes between; and what is refused of bytes that nobody put. */
+/* The codec of replication: what is put is got, over the bytes between; and what is refused of bytes nobody put. */
 #include "server/cluster/repl/repl_wire.h"
 
 #include "cairn/cairn.h" /* who writes a node's provider for clients has both */

@@ -526,8 +526,8 @@ static void expect_written(struct fixture *fx, uint64_t before, uint64_t n)
     assert_int_equal(written_bytes(fx), before + n);
 }
 
-/* What may wait is written with what may not, whichever of the worker's slots that is of, or when enough of it is there,
- * or when it is asked for. */
+/* What may wait is written with what may not, whichever of the worker's slots that is of, or when enough of it is
+ * there, or when it is asked for. */
 static void what_may_wait_is_written_with_others(void **state)
 {
     enum { LEN = 1000, RECORD = 8 + 56 + LEN, MAX = 64 << 10 };
