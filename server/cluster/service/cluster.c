@@ -136,6 +136,11 @@ static void co_upto(struct cairn_coordinator *co, uint64_t revision)
     cairn_cluster__side_say(c);
 }
 
+static void co_read(struct cairn_coordinator *co, uint64_t revision)
+{
+    cairn_cluster__side_map_ends(co->arg, revision);
+}
+
 static void co_publish(struct cairn_coordinator *co, uint32_t slot, const struct cairn_slot_record *rec,
                        const uint64_t *nodes, uint32_t n)
 {
@@ -174,6 +179,7 @@ static const struct cairn_coordinator_ops coordinator_ops = {
     .put_slot = co_put_slot,
     .put_member = co_put_member,
     .upto = co_upto,
+    .read = co_read,
     .publish = co_publish,
     .work = co_work,
     .ended = co_ended,
@@ -331,8 +337,7 @@ bool cairn_cluster__is_telling(struct cairn_cluster *c)
 {
     struct cluster_home *h = home_of(c);
 
-    return h->coordinator_runs && cairn_coordinator_is_serving(&h->coordinator) &&
-           (h->nnews > 0 || h->ntells > 0);
+    return h->coordinator_runs && cairn_coordinator_is_serving(&h->coordinator) && (h->nnews > 0 || h->ntells > 0);
 }
 
 static void cluster_leave(void *ctx, uint64_t within_ns, void (*done)(void *arg), void *arg)
@@ -417,8 +422,10 @@ static void cluster_status(void *ctx, json_t *to)
     if (h->seen.problem[0] != '\0')
         json_object_set_new(to, "problem", json_string(h->seen.problem));
     json_object_set_new(to, "health",
-                        json_string(missed || h->seen.problem[0] != '\0' || !health.reachable || n->lost > 0 || n->silent > 0 || n->degraded > 0 ? "degraded"
-                                                                                                        : "ok"));
+                        json_string(missed || h->seen.problem[0] != '\0' || !health.reachable || n->lost > 0 ||
+                                            n->silent > 0 || n->degraded > 0
+                                        ? "degraded"
+                                        : "ok"));
     pthread_mutex_unlock(&h->mutex);
     json_object_set_new(to, "store_entries_read", json_integer((json_int_t)health.entries_read));
     json_object_set_new(to, "store_entries_told", json_integer((json_int_t)health.entries_told));
@@ -426,24 +433,12 @@ static void cluster_status(void *ctx, json_t *to)
 }
 
 static const struct cairn_sm_kind *const cluster_machines[] = {
-    &cairn_coordinator_kind,
-    &cairn_writes_kind,
-    &cairn_election_kind,
-    &cairn_map_lease_kind,
-    &side_life_kind,
-    &side_leave_kind,
-    &cairn_replica_kind,
-    &cairn_replica_copy_kind,
-    &cairn_replica_load_kind,
-    &store_start_kind,
-    &store_apply_kind,
-    &store_job_kind,
-    &store_view_kind,
-    &cluster_fetch_kind,
-    &store_scan_kind,
-    &scrub_key_kind,
-    &side_scrub_kind,
-    NULL,
+    &cairn_coordinator_kind, &cairn_writes_kind,       &cairn_election_kind,
+    &cairn_map_lease_kind,   &side_life_kind,          &side_leave_kind,
+    &cairn_replica_kind,     &cairn_replica_copy_kind, &cairn_replica_load_kind,
+    &store_start_kind,       &store_apply_kind,        &store_job_kind,
+    &store_view_kind,        &cluster_fetch_kind,      &store_scan_kind,
+    &scrub_key_kind,         &side_scrub_kind,         NULL,
 };
 
 static const struct cairn_conf_key cluster_schema[] = { { .name = NULL } };

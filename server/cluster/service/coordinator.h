@@ -51,6 +51,9 @@ struct cairn_coordinator_ops {
                     uint64_t revision);
     int (*put_member)(struct cairn_coordinator *co, const struct cairn_wire_member *m, uint64_t revision);
     void (*upto)(struct cairn_coordinator *co, uint64_t revision);
+    /** This node is elected, and all that there is of the map was read: it ends at @revision. put_slot() and put_member()
+     * of it follow. NULL: nothing. */
+    void (*read)(struct cairn_coordinator *co, uint64_t revision);
     /** This node is elected, and has not acted yet; or its term ends, and the store was not told: its own lease ends
      * with this call (PROTOCOL §6). NULL: nothing. */
     void (*give_up)(struct cairn_coordinator *co);

@@ -222,7 +222,11 @@ static void on_read(struct cairn_map_op *op)
     co->read_revision = op->revision;
     if (co->reads_done < ARRAY_SIZE(prefixes)) {
         cairn_coordinator__read(co);
-    } else if (read_all(co) != 0) {
+        return;
+    }
+    if (co->ops->read != NULL)
+        co->ops->read(co, co->read_revision);
+    if (read_all(co) != 0) {
         struct cairn_err why = co->why;
 
         cairn_coordinator__fail(co, why.code, why.text);

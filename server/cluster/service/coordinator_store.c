@@ -360,6 +360,10 @@ bool cairn_coordinator__chronicle(struct cairn_writes *ws, struct cairn_write *c
     struct cairn_coordinator *co = CONTAINER_OF(ws, struct cairn_coordinator, writes);
     char author[CAIRN_NAME_BYTES_MAX + 8];
 
+    if (n == 0) {
+        cairn_chronicle_stored(&co->chronicle, 0);
+        return false;
+    }
     snprintf(author, sizeof(author), "node %s", co->name);
     co->log_entries += cairn_chronicle_begin(&co->chronicle, cairn_env_now_ns(co->store->home.env), co->election.fence);
     for (uint32_t i = 0; i < n; i++)

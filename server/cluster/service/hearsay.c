@@ -207,4 +207,5 @@ void hearsay_forget(struct hearsay *h)
 {
     h->nsources = 0;
     h->have = 0;
+    h->wanted = 0;
 }

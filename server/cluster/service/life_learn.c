@@ -18,6 +18,12 @@ enum { SESSION_LOOK_MS = 20 };
 static void hear_step(struct side_life *l);
 static void fetch_over(struct side_life *l, bool ok, uint64_t version, bool more);
 
+/* The map does not go so far. */
+static bool is_no_such(const struct side_life *l, uint64_t version)
+{
+    return l->no_such != 0 && version >= l->no_such;
+}
+
 static uint64_t now_of(struct side_life *l)
 {
     return cairn_env_now_ns(&l->c->home->env);
@@ -129,7 +135,7 @@ static void learned_all(void *arg)
     }
     if (missed) { /* all of it comes again */
         l->learned = 0;
-    } else if (l->revision > l->learned) {
+    } else if (l->revision > l->learned && !is_no_such(l, l->revision)) {
         l->learned = l->revision;
         l->learned_from = l->fetched ? l->fetch_from : 0;
     }
@@ -164,14 +170,25 @@ static void learn(struct side_life *l, const struct cairn_wire_page *page, bool 
  * All of it is dropped; others may have it as well, and shall not give it back to us. */
 static void forget_future(struct side_life *l, uint64_t upto)
 {
+    uint64_t have = MAX(l->learned, cairn_cluster_records_revision(l->c->records));
+
     cairn_log_warn("this node knows of a map up to revision %" PRIu64 ", and there is none behind %" PRIu64
                    ": what it has is of node %016" PRIx64 " (0: of a coordinator), and is fetched again",
-                   l->learned, upto, l->learned_from);
-    l->no_such = l->no_such != 0 ? MIN(l->no_such, l->learned) : l->learned;
+                   have, upto, l->learned_from);
+    l->no_such = l->no_such != 0 ? MIN(l->no_such, have) : have;
     cairn_cluster_records_forget(l->c->records);
     l->learned = 0;
+    l->nwaits = 0; /* what they wait for may never be */
     hearsay_forget(&l->hearsay);
     cairn_cluster__side_say(l->c);
+}
+
+void cairn_cluster__side_map_ends(struct cairn_cluster *c, uint64_t revision)
+{
+    struct side_life *l = c->side != NULL ? c->side->life : NULL;
+
+    if (l != NULL && MAX(l->learned, cairn_cluster_records_revision(c->records)) > revision)
+        forget_future(l, revision);
 }
 
 void life_granted(struct side_life *l, const struct life_beat *b, const struct cairn_wire_grant *g)
@@ -212,11 +229,6 @@ static void fetch_over(struct side_life *l, bool ok, uint64_t version, bool more
     hear_step(l);
 }
 
-static bool is_no_such(const struct side_life *l, uint64_t version)
-{
-    return l->no_such != 0 && version >= l->no_such;
-}
-
 static void on_fetched(struct cairn_rpc_call *call)
 {
     struct side_life *l = call->arg;
@@ -228,7 +240,7 @@ static void on_fetched(struct cairn_rpc_call *call)
         return;
     cairn_arena_init(&a, LIFE_ARENA_BYTES);
     if (call->rc != 0 || cairn_wire_page_get((const Cairn__Wire__ClusterRecords *)call->reply, &a, &page, NULL) != 0 ||
-        is_no_such(l, page.revision)) {
+        is_no_such(l, page.revision) || (page.revision <= l->fetch_since && page.nslots + page.nmembers > 0)) {
         fetch_over(l, false, 0, false);
     } else if (l->learning || l->fetch_since > l->learned || coordinates(l)) { /* of no use now, and no fault of its */
         fetch_over(l, true, UINT64_MAX, false);
@@ -257,7 +269,7 @@ static void fetch_start(struct side_life *l)
         fetch_over(l, false, 0, false);
         return;
     }
-    if (!(resort ? life_find_coordinator(l, &dest) : cairn_cluster__peer(l->c, 0, l->fetch_from, &dest))) {
+    if (!(resort ? life_find_coordinator(l, &dest) : cairn_cluster__peer_to_ask(l->c, l->fetch_from, &dest))) {
         hear_in(l, now + SESSION_LOOK_MS * CAIRN_NS_PER_MS);
         return;
     }
@@ -278,9 +290,7 @@ static uint64_t patience_of(const struct side_life *l)
 {
     const struct cairn_gossip *g = l->c->env->gossip;
 
-    return g == NULL || g->ncarriers == 0
-               ? 0
-               : MIN(hearsay_times_default.patience_ns, l->c->lease_times.length_ns / 4);
+    return g == NULL || g->ncarriers == 0 ? 0 : MIN(hearsay_times_default.patience_ns, l->c->lease_times.length_ns / 4);
 }
 
 /* Something has changed: is anybody to be asked now? */

@@ -184,6 +184,8 @@ struct cairn_rpc_session *side_session(struct side_worker *w, const struct cairn
 {
     struct side_peer *p = peer_at(w, m);
 
+    if (p != NULL)
+        p->only_asked = false;
     return p != NULL ? p->session : NULL;
 }
 
@@ -195,6 +197,8 @@ struct side_peer *side_peer_of(struct side_worker *w, uint64_t node)
     bool old = p != NULL && p->session != NULL && !cairn_rpc_session_is_up(p->session) &&
                cairn_loop_now(w->loop) - p->looked_ns >= LOOK_NS; /* it may be elsewhere by now */
 
+    if (p != NULL)
+        p->only_asked = false;
     if (p != NULL && !old)
         return p;
     if (p != NULL)
@@ -217,6 +221,26 @@ bool cairn_cluster__peer(struct cairn_cluster *c, uint32_t worker, uint64_t node
     p = side_peer_of(&c->side->workers[worker], node);
     dest->session = p != NULL ? p->session : NULL;
     return dest->session != NULL;
+}
+
+/* Anybody may be asked, so sessions that are for nothing else do not stay: with thousands of nodes each would come to
+ * have one with each other. */
+bool cairn_cluster__peer_to_ask(struct cairn_cluster *c, uint64_t node, struct cairn_rpc_dest *dest)
+{
+    struct side_worker *w = &c->side->workers[0];
+    struct side_peer *p = w->asked != 0 && w->asked != node ? peer_find(w, w->asked) : NULL;
+    bool only_asked, up;
+
+    if (p != NULL && p->only_asked)
+        peer_drop(p);
+    p = peer_find(w, node);
+    only_asked = p == NULL || p->only_asked;
+    up = cairn_cluster__peer(c, 0, node, dest);
+    w->asked = node;
+    p = peer_find(w, node);
+    if (p != NULL)
+        p->only_asked = only_asked;
+    return up;
 }
 
 /* ---- proposals ---- */

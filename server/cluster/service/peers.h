@@ -17,6 +17,7 @@ struct side_peer {
     struct cairn_rpc_session_conf conf;
     struct cairn_rpc_session *session; /* NULL: not yet */
     uint64_t looked_ns;
+    bool only_asked; /* for the map, and wanted for nothing else since: goes before the next such question */
     struct cairn_wire_mail mail; /* what its node is to be told */
     struct cairn_link mailing;   /* of the worker's, while there is some */
     uint64_t mail_ns;            /* since when */

@@ -91,12 +91,18 @@ void cairn_cluster__side_on_publish(struct cairn_rpc_req *rq);
 void cairn_cluster__side_give_up(struct cairn_cluster *c);
 /** At home: this node's records have all up to a newer revision: others may ask for it. */
 void cairn_cluster__side_say(struct cairn_cluster *c);
+/** At home: this node is elected, and the map that it read ends at @revision. What is known here beyond that is of no map
+ * that there is, and dropped. */
+void cairn_cluster__side_map_ends(struct cairn_cluster *c, uint64_t revision);
 /** At home: another node is elected. Its grant is asked for at once: the lease that its predecessor granted runs out. */
 void cairn_cluster__side_follow(struct cairn_cluster *c);
 
 /** peers.c, on worker @worker's thread: where a call to @node goes (neither session nor peer: ourselves). False: it
  * is not known, or has no address. The session lives until side_quiesce(). */
 bool cairn_cluster__peer(struct cairn_cluster *c, uint32_t worker, uint64_t node, struct cairn_rpc_dest *dest);
+/** The same at home, for a question of the map, one at a time: the session lives until another node is asked, unless it is
+ * wanted for something else. */
+bool cairn_cluster__peer_to_ask(struct cairn_cluster *c, uint64_t node, struct cairn_rpc_dest *dest);
 
 /* ---- home's half, called by the node's ---- */
 

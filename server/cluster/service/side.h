@@ -34,6 +34,7 @@ struct side_worker {
     bool stopping;
     struct side_peer **peers;                      /* by node */
     uint32_t npeers, peers_room, ncalls, nclosing; /* closing: and names that are looked up */
+    uint64_t asked;                                /* the node that was asked for the map last; 0: none */
     struct cairn_link mailing;                     /* nodes that are to be told something when the turn is over */
     struct cairn_task mail_task;
     uint8_t *body; /* of a write, while it is handed over */

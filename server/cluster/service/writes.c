@@ -128,6 +128,13 @@ static const struct cairn_write *witness(const struct cairn_writes *ws)
     return ws->batch[0];
 }
 
+static void leave_beside(struct cairn_writes *ws)
+{
+    ws->has_beside = false;
+    ws->nwrites--;
+    ws->beside(ws, NULL, 0, NULL);
+}
+
 static void on_checked(struct cairn_map_op *op)
 {
     struct cairn_writes *ws = op->arg;
@@ -146,7 +153,9 @@ static void on_checked(struct cairn_map_op *op)
         batch_break(ws, op->rc, &op->err);
     } else if (ours || ws->closing) {
         batch_end(ws, 0, changed);
-    } else if (refused == CAIRN_E_UNKNOWN && changed == w->from) {
+    } else if (changed == w->from && (refused == CAIRN_E_UNKNOWN || ws->has_beside)) {
+        if (refused != CAIRN_E_UNKNOWN) /* somebody may have erased what is beside it, which ends no term */
+            leave_beside(ws);
         ws->refused = 0; /* not yet; if it is done after all, the same change will be refused, and then read */
         batch_write(ws);
     } else {
@@ -239,8 +248,8 @@ static void on_task(void *arg)
     }
     if (ws->nbatch == 0)
         return;
-    if (ws->beside != NULL && ws->beside(ws, ws->batch, ws->nbatch, &ws->writes[ws->nwrites]))
-        ws->nwrites++;
+    ws->has_beside = ws->beside != NULL && ws->beside(ws, ws->batch, ws->nbatch, &ws->writes[ws->nwrites]);
+    ws->nwrites += ws->has_beside;
     batch_write(ws);
 }
 

@@ -50,7 +50,8 @@ struct cairn_write {
 struct cairn_writes {
     struct cairn_map_store *store;
     const struct cairn_election *election;
-    /** A change of @batch is made: what else is to be in it, *@to, until it is over. False: nothing. NULL: never is. */
+    /** A change of @batch is made: what else is to be in it, *@to, until it is over. False: nothing. NULL: never is.
+     * With no batch: what it gave last is left out, as the store has another entry there than it was made from. */
     bool (*beside)(struct cairn_writes *ws, struct cairn_write *const *batch, uint32_t n, struct cairn_map_write *to);
     /** All up to @revision was stored(). */
     void (*upto)(struct cairn_writes *ws, uint64_t revision);
@@ -75,6 +76,7 @@ struct cairn_writes {
     struct cairn_task task;
     int refused; /* what made us read */
     bool closing, broken;
+    bool has_beside; /* the last of @writes */
 };
 
 extern const struct cairn_sm_kind cairn_writes_kind;

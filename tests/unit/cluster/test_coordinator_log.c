@@ -238,6 +238,63 @@ static void an_entry_is_bounded(void **state)
     cairn_chronicle_forget(&c);
 }
 
+/* Somebody has erased the entry that is being added to: the change is made without it, in the same term. */
+static void an_erased_entry_ends_no_term(void **state)
+{
+    struct world *w = *state;
+    struct node *co = begin(w);
+    struct wish x[2] = { 0 };
+
+    world_run_ms(w, 5000);
+    for (uint32_t i = 0; i < 2; i++) {
+        const struct cairn_slot_record *rec = &co->co.coord.slots[2 * NSLOTS + i].rec;
+
+        wish_begin(&x[i]);
+        x[i].ask.change = (struct cairn_change){ .kind = CAIRN_CHANGE_REMOVE,
+                                                 .slot = 2 * NSLOTS + i,
+                                                 .epoch = rec->epoch,
+                                                 .from = rec->primary,
+                                                 .who = rec->insync[1] };
+        cairn_coordinator_propose(&co->co, &x[i].ask);
+        world_run_ms(w, 200);
+        assert_true(x[i].over && x[i].ask.rc == 0 && x[i].ask.verdict == CAIRN_VERDICT_COMMITTED);
+        assert_ptr_equal(serving(w), co);
+        if (i == 0) {
+            assert_true(co->co.chronicle.open);
+            co->co.chronicle.changed--; /* as if it were another's */
+        }
+    }
+    world_run_ms(w, 2000);
+    assert_ptr_equal(serving(w), co);
+}
+
+static const char *no_name(void *arg, uint64_t node)
+{
+    (void)arg;
+    (void)node;
+    return NULL;
+}
+
+/* What became of an entry need never be known: another one begins. */
+static void an_entry_may_stay_unknown(void **state)
+{
+    struct cairn_chronicle c = { 0 };
+    struct cairn_deed d = { .kind = CAIRN_DEED_TAKEN, .why = CAIRN_WHY_SILENT, .from = 1, .slots = 1 };
+    char first[CAIRN_MAP_LOG_KEY_BYTES];
+    struct cairn_map_write to;
+
+    (void)state;
+    assert_true(cairn_chronicle_begin(&c, 1, 1));
+    cairn_chronicle_add(&c, &d);
+    assert_true(cairn_chronicle_write(&c, "node x", no_name, NULL, &to));
+    snprintf(first, sizeof(first), "%s", to.key);
+    assert_true(cairn_chronicle_begin(&c, 2, 1)); /* though that was just now */
+    cairn_chronicle_add(&c, &d);
+    assert_true(cairn_chronicle_write(&c, "node x", no_name, NULL, &to));
+    assert_string_not_equal(first, to.key);
+    cairn_chronicle_forget(&c);
+}
+
 static void on_stored(struct cairn_map_op *op)
 {
     (void)op;
@@ -287,6 +344,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_drain_is_its_authors, setup, teardown),
         cmocka_unit_test(each_change_of_a_record_has_its_name),
         cmocka_unit_test_setup_teardown(an_entry_is_bounded, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_erased_entry_ends_no_term, setup, teardown),
+        cmocka_unit_test(an_entry_may_stay_unknown),
         cmocka_unit_test_setup_teardown(the_log_of_slots_is_cut, setup, teardown),
     };
 
