@@ -161,7 +161,7 @@ static void refuse_from(struct cairn_link *l, uint32_t from, int rc)
     if (from == 0)
         op_of(l)->rc = rc;
     for (uint32_t i = from; i < w->n; i++) {
-        if (w->status[i] == 0)
+        if (w->status[i] == 0 || w->status[i] == CAIRN_E_EXISTS) /* perhaps because of one that is not stored */
             w->status[i] = rc;
     }
 }
@@ -187,10 +187,21 @@ static void run_write(struct group *g, struct cairn_link *end, uint32_t end_key)
         refuse_from(end, end == g->run ? g->run_key : 0, rc);
 }
 
-/* Whether the run is to end before the next key. */
-static bool run_is_long(const struct group *g)
+/* Before key @i of the operation: a run that is long enough is written, and another begins. False: it could not be, and
+ * nor is what follows. */
+static bool run_goes_on(struct group *g, struct cairn_link *l, uint32_t i)
 {
-    return cairn_rocks_batch_bytes(g->st->batch) >= cairn_rocks_write_buffer(g->st->rocks) / BATCHES_OF_BUFFER;
+    if (cairn_rocks_batch_bytes(g->st->batch) < cairn_rocks_write_buffer(g->st->rocks) / BATCHES_OF_BUFFER)
+        return true;
+    run_write(g, l, i);
+    if (g->rc != 0) {
+        refuse_from(l, i, g->rc);
+        return false;
+    }
+    g->run = l;
+    g->run_key = i;
+    g->nothing = false;
+    return true;
 }
 
 static void apply_entry(struct group *g, struct cairn_kv_write *w, uint32_t i, const struct cairn_kv_entry *e,
@@ -226,21 +237,15 @@ static int apply_entries(struct group *g, struct cairn_link *l)
 
     for (uint32_t i = 0; i < w->n; i++)
         w->status[i] = 0;
+    if (!run_goes_on(g, l, 0))
+        return op_of(l)->rc;
     if (may_fail)
         cairn_rocks_batch_mark(g->st->batch);
     for (uint32_t i = 0; i < w->n; i++) {
         struct cairn_kv_entry e = cairn_kv_write_entry(w, i);
 
-        if ((i == 0 || w->entries == NULL) && run_is_long(g)) {
-            run_write(g, l, i);
-            if (g->rc != 0) {
-                refuse_from(l, i, g->rc);
-                return op_of(l)->rc;
-            }
-            g->run = l;
-            g->run_key = i;
-            g->nothing = false;
-        }
+        if (w->entries == NULL && !run_goes_on(g, l, i))
+            return op_of(l)->rc;
         apply_entry(g, w, i, &e, value);
         if (may_fail && w->status[i] != 0 && w->status[i] != CAIRN_E_EXISTS) {
             cairn_rocks_batch_undo(g->st->batch);

@@ -41,7 +41,7 @@ MISTAKES = {
                          "if (true)\n            return 0;\n        cairn_sm_move")],
     "M_CHECK_FIRST": [(PRIMARY, "w->done(w, cairn_replica_may_read(r));", "w->done(w, 0);")],
     "M_NO_SYNC_BEFORE_ACK": [(BACKUP, "follows(r) && r->last_sync_pos <= r->log.synced", "follows(r)")],
-    "M_ALONE_NOT_WRITTEN": [(PRIMARY, "return is_alone(r) ? MAX(r->log.written, r->log.synced) : r->log.end.pos;", "return r->log.end.pos;")],
+    "M_ALONE_NOT_WRITTEN": [(PRIMARY, ": MAX(r->log.written, r->log.synced);", ": r->log.end.pos;")],
     "M_CUT_NOT_SYNCED": [(BACKUP, "r->last_sync_pos = r->cut_pos = e->at.pos; /* a cut", "r->cut_pos = e->at.pos; /* a cut")],
     "M_STALE_REENTRY": [(REPLICA, "if (cairn_slot_insync(rec, r->self) < 0)", "if (!cairn_slot_names(rec, r->self.node))"),
                         (REPLICA, "member = cairn_slot_insync(&r->rec, r->self) >= 0",

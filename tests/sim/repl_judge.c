@@ -150,8 +150,7 @@ void rw_judge_reply(struct rw_slot *s, uint64_t pos, bool sync)
         t->replied_sync = MAX(t->replied_sync, pos);
     /* Appended when nobody else was to have it: who is alone from some moment on has what was committed before in
      * memory. */
-    if (s->replica.rec.ninsync == 1 && cairn_who_is_nobody(s->replica.joiner) &&
-        cairn_slot_log_epoch(&s->replica.log, pos) == s->replica.rec.epoch) {
+    if (s->replica.rec.ninsync == 1 && cairn_slot_log_epoch(&s->replica.log, pos) == s->replica.rec.epoch) {
         t->replied_alone = MAX(t->replied_alone, pos);
         t->alone = s->node->index;
     }

@@ -257,15 +257,15 @@ static void random_walks_are_linearizable(void **state)
     }
     fprintf(stderr,
             ": %" PRIu64 " operations and %" PRIu64 " of write-once keys (%" PRIu64 " reads at backups), %" PRIu64
-            " of unknown outcome, %" PRIu64 " times a write was refused; %" PRIu64 " changes of primary, %" PRIu64 " recoveries of all members, %" PRIu64
-            " joins, %" PRIu64 " moves and %" PRIu64 " to one replica more, %" PRIu64 " replicas dropped, %" PRIu64
-            " processes that left and %" PRIu64 " that could not wait for it, %" PRIu64 " slots cleaned, %" PRIu64
-            " copies, %" PRIu64 " logs trimmed, %" PRIu64 " disks wiped, %" PRIu64 " losses of %" PRIu64
-            " buffered entries; %" PRIu64 " regions, fetched %" PRIu64 " times, %" PRIu64
-            " of a source that was not the first, %" PRIu64 " torn, %" PRIu64 " of those fetched again, %" PRIu64
-            " said to be gone, %" PRIu64 " freed\n",
-            t.ops, t.once, t.backup_reads, t.unknown, t.refused, t.takeovers, t.recoveries, t.joins, t.moves, t.fills, t.drops,
-            t.left, t.stopped, t.cleans, t.copies, t.trims, t.wiped, t.losses, t.lost, t.regions, t.fetched,
+            " of unknown outcome, %" PRIu64 " times a write was refused; %" PRIu64 " changes of primary, %" PRIu64
+            " recoveries of all members, %" PRIu64 " joins, %" PRIu64 " moves and %" PRIu64
+            " to one replica more, %" PRIu64 " replicas dropped, %" PRIu64 " processes that left and %" PRIu64
+            " that could not wait for it, %" PRIu64 " slots cleaned, %" PRIu64 " copies, %" PRIu64
+            " logs trimmed, %" PRIu64 " disks wiped, %" PRIu64 " losses of %" PRIu64 " buffered entries; %" PRIu64
+            " regions, fetched %" PRIu64 " times, %" PRIu64 " of a source that was not the first, %" PRIu64
+            " torn, %" PRIu64 " of those fetched again, %" PRIu64 " said to be gone, %" PRIu64 " freed\n",
+            t.ops, t.once, t.backup_reads, t.unknown, t.refused, t.takeovers, t.recoveries, t.joins, t.moves, t.fills,
+            t.drops, t.left, t.stopped, t.cleans, t.copies, t.trims, t.wiped, t.losses, t.lost, t.regions, t.fetched,
             t.elsewhere, t.torn, t.refetched, t.gone, t.freed);
     /* the walks went somewhere */
     assert_true(t.ops > n * 300 && t.takeovers > n / 4 && t.fills > n / 10 && t.left > n / 10);

@@ -51,25 +51,17 @@ static void waiting_add(struct cairn_replica *r, struct cairn_repl_write *w, str
 
 /* ---- the wait set and the commit mark ---- */
 
-/* Nobody else has what is acknowledged. */
-static bool is_alone(const struct cairn_replica *r)
-{
-    return r->rec.ninsync == 1 && cairn_who_is_nobody(r->joiner);
-}
-
-/* Up to where our own log is what it has to be before an entry counts. Of a `buffered` one it is enough that it is
- * here, unless it is nowhere else: then it has to survive the process. */
+/* Up to where our own log is what it has to be before an entry counts: a `buffered` one has to survive the process,
+ * since the others have it in memory alone, and all may be killed at once. */
 static uint64_t here(const struct cairn_replica *r)
 {
-    if (r->last_sync_pos > r->log.synced)
-        return r->log.synced;
-    return is_alone(r) ? MAX(r->log.written, r->log.synced) : r->log.end.pos;
+    return r->last_sync_pos > r->log.synced ? r->log.synced : MAX(r->log.written, r->log.synced);
 }
 
 /* What waits for that, and for no sync, which would say it as well. */
 static void write_out(struct cairn_replica *r)
 {
-    if (is_alone(r) && r->last_sync_pos <= r->log.synced && here(r) < r->log.end.pos)
+    if (r->last_sync_pos <= r->log.synced && here(r) < r->log.end.pos)
         r->ops->log_write(r);
 }
 

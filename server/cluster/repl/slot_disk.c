@@ -21,7 +21,7 @@ bool cairn_slot_disk_take_room(struct cairn_slot_disk *d, uint32_t worker, uint3
     uint64_t records = slot_disk_records_bytes(n, bytes);
 
     if (cairn_slot_disk_is_full(d) ||
-        w->gathered_n + w->inflight_bytes + records + d->conf.spare_bytes > d->conf.queue_bytes)
+        w->gathered_n + w->inflight_bytes + w->taken + records + d->conf.spare_bytes > d->conf.queue_bytes)
         return false;
     if (atomic_fetch_add(&d->queued, records) + records + slot_disk_reserve_bytes(d) > atomic_load(&d->room)) {
         atomic_fetch_sub(&d->queued, records);

@@ -5,8 +5,8 @@
 
 /* Nobody waits for what a follower writes and applies, so it is done for all entries of some time at once: each time
  * costs hand-overs to two threads and back. What it says does not wait: it has the entry, in memory, which is what
- * `buffered` asks of it; the leader's log is written at once, so what is acknowledged outlives all processes. And what is
- * to be on disk is synced at once. Followers of a worker share the moments, which are those of its clock. */
+ * `buffered` asks of it: the leader counts itself when its log is written, so what is answered outlives all processes.
+ * And what is to be on disk is synced at once. Followers of a worker share the moments, which are those of its clock. */
 enum { LATE_NS = 1000000 };
 
 static void late_want(struct cluster_slots *w)

@@ -500,8 +500,13 @@ static void read_in_batches(struct fx *fx, struct cairn_kv_db db, const bool *is
  * again. */
 static void batch_with_a_corrupt_key(struct fx *fx, struct cairn_kv_db db, uint32_t corrupt)
 {
-    static struct fx_batch first, second;
+    static struct fx_batch run, first, second;
+    static uint8_t value[1000];
 
+    fx_batch_reset(&run); /* so long that it is written before the next is looked at */
+    for (uint32_t i = 0; i < 400; i++)
+        fx_batch_add(&run, db, CORRUPT_KEYS + 10 + i, value, sizeof(value));
+    fx_batch_start(fx, &run, CAIRN__WIRE__DURABILITY__DURABILITY_MEMORY, 0);
     fx_batch_reset(&first);
     fx_batch_reset(&second);
     fx_batch_add(&first, db, CORRUPT_KEYS + 1, "x", 1);
@@ -510,10 +515,12 @@ static void batch_with_a_corrupt_key(struct fx *fx, struct cairn_kv_db db, uint3
     fx_batch_add(&second, db, CORRUPT_KEYS + 1, "y", 1)->if_absent = true;
     fx_batch_start(fx, &first, CAIRN__WIRE__DURABILITY__DURABILITY_MEMORY, 0);
     fx_batch_start(fx, &second, CAIRN__WIRE__DURABILITY__DURABILITY_MEMORY, 0);
+    assert_int_equal(fx_write_wait(fx, &run.fw), 0);
     assert_int_equal(fx_write_wait(fx, &first.fw), CAIRN_E_CORRUPT);
     assert_int_equal(fx_write_wait(fx, &second.fw), CAIRN_E_BUSY);
     assert_int_equal(fx_batch_apply(fx, &second, CAIRN__WIRE__DURABILITY__DURABILITY_MEMORY), 0);
     assert_int_equal(second.status[0], 0); /* the first has left nothing */
+    free(run.values);
     free(first.values);
     free(second.values);
 }
