@@ -6,6 +6,9 @@
  * bounded, of all together; what is said beyond that is dropped. */
 #include "server/cluster/service/peers.h"
 
+#include "sdk/core/base/log.h"
+
+#include <inttypes.h>
 #include <stdlib.h>
 
 /* ---- to others ---- */
@@ -107,7 +110,17 @@ static int take_letter(struct side_worker *w, const struct cairn_wire_letter *l,
     return rc;
 }
 
-/* Those of @w's slots. */
+/* Nobody hears of it, as nobody waits for an answer; more of the same is likely. */
+static void bad_letter(struct side_worker *w, const struct cairn_wire_letter *l, const struct cairn_err *err)
+{
+    w->bad_letters++;
+    if ((w->bad_letters & (w->bad_letters - 1)) == 0)
+        cairn_log_warn("slot %" PRIu32 ": what another replica says cannot be read: %s (the %" PRIu64
+                       "th on this worker)",
+                       l->slot, err->text, w->bad_letters);
+}
+
+/* Those of @w's slots. One that cannot be read is no matter of the others. */
 static int take(struct side_worker *w, const struct cairn_rpc_req *rq, struct cairn_err *err)
 {
     struct cairn_le_reader mail = cairn_le_reader(rq->payload, rq->payload_len);
@@ -115,9 +128,8 @@ static int take(struct side_worker *w, const struct cairn_rpc_req *rq, struct ca
     int rc;
 
     while ((rc = cairn_wire_mail_next(&mail, &l, err)) > 0) {
-        rc = side_worker_of(w->c, l.slot) == w ? take_letter(w, &l, err) : 0;
-        if (rc != 0)
-            break;
+        if (side_worker_of(w->c, l.slot) == w && take_letter(w, &l, err) != 0)
+            bad_letter(w, &l, err);
     }
     return rc;
 }

@@ -37,6 +37,7 @@ struct side_worker {
     uint64_t asked;                                /* the node that was asked for the map last; 0: none */
     struct cairn_link mailing;                     /* nodes that are to be told something when the turn is over */
     struct cairn_task mail_task;
+    uint64_t bad_letters;
     uint8_t *body; /* of a write, while it is handed over */
     size_t body_room;
     struct cairn_link writes; /* of clients, under way: cluster_write.c */
