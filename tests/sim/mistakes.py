@@ -114,6 +114,7 @@ MISTAKES = {
     "M_RECOVERED_FORGETS": [(PRIMARY, "        start_epoch(r);\n",
                              "        for (uint32_t i = 0; i < r->sessions.n && r->rec.ninsync == 1; i++)\n"
                              "            r->sessions.all[i].nwrites = 0;\n        start_epoch(r);\n")],
+    "M_TOO_FEW_TAKE_WRITES": [(PRIMARY, "r->rec.ninsync < MIN(r->rec.min_insync, r->rec.nreplicas) ||", "")],
     "M_CLEAN_ON_HEARSAY": [(LOAD, "!r->ops->lease_is_valid(r) || ", "")],
     "M_CLEAN_EARLY": [(LOAD, "r->rec.state != CAIRN_SLOT_ACTIVE ||", "")],
     "M_ENTRY_FIRST": [(ADMIT, "a->here &= cluster_fetch_is_here", "cluster_fetch_is_here")],

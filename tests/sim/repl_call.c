@@ -55,10 +55,16 @@ static void call_read(struct repl_node *n, const struct rw_call *p)
     call_reply(n, p, rc, value, 0, (struct cairn_at){ 0 });
 }
 
+/* M7: with too few in sync nothing is added to the log. What was added before may be asked for again. */
 static void call_hand_over(struct call *c)
 {
-    int rc = cairn_replica_write(&c->node->slots[c->p.slot].replica, &c->w);
+    struct cairn_replica *r = &c->node->slots[c->p.slot].replica;
+    bool too_few = r->rec.ninsync < MIN(c->node->rw->conf.min_insync, r->rec.nreplicas);
+    uint64_t end = r->log.end.pos;
+    int rc = cairn_replica_write(r, &c->w);
 
+    CAIRN_ASSERT(!too_few || r->log.end.pos == end);
+    c->node->rw->refused += too_few && rc == CAIRN_E_BUSY;
     if (rc != 0) {
         call_reply(c->node, &c->p, rc, 0, 0, (struct cairn_at){ 0 });
         free(c);

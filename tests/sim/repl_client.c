@@ -47,6 +47,8 @@ static void client_begin(struct rw_client *c)
     struct repl_world *rw = c->rw;
     uint64_t kind = dice(rw, 10);
 
+    if (c->index - rw->conf.nodes <= rw->conf.readers)
+        kind = 5; /* GET, of whatever key */
     c->slot = (uint32_t)dice(rw, rw->conf.slots);
     c->key = (uint32_t)dice(rw, RW_KEYS);
     c->tries = 0;

@@ -26,6 +26,7 @@ enum {
 struct repl_world_conf {
     uint64_t seed;
     uint32_t nodes, slots, replicas, clients, min_insync;
+    uint32_t readers; /* of the clients: they never write, so that no write that is refused keeps them busy */
     uint32_t buffered_percent; /* of the writes; the others are `sync` */
     uint64_t flush_ns;         /* how often what is buffered goes to the disk */
     uint32_t once_percent;     /* of the operations: on write-once keys */
@@ -179,6 +180,7 @@ struct repl_world {
     uint64_t fetched, refetched, gone, elsewhere, torn, freed;
     uint64_t fills, drops, left,
         stopped; /* left: processes that others could do without; stopped: that could not wait */
+    uint64_t refused; /* writes, by a primary with too few in sync */
     bool clients_stop;
 };
 

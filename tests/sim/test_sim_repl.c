@@ -411,6 +411,69 @@ static void order_to_release_outlives_an_epoch(void **state)
     repl_world_free(rw);
 }
 
+/* Answers to reads, or to writes, in that time. */
+static uint32_t answered(const struct repl_world *rw, bool reads, uint64_t from_ns, uint64_t to_ns)
+{
+    uint32_t n = 0;
+
+    for (uint32_t key = 0; key < RW_KEYS; key++) {
+        for (uint32_t i = 0; i < rw->nhistory[0][key]; i++) {
+            const struct linear_op *op = &rw->history[0][key][i];
+
+            n += (op->kind == LINEAR_GET) == reads && op->end >= (int64_t)(from_ns / 1000) &&
+                 op->end < (int64_t)(to_ns / 1000);
+        }
+    }
+    return n;
+}
+
+/* Of three one is left in sync, where two are to be: it answers reads and refuses writes; when the second is back, all
+ * goes on. */
+static void last_one_in_sync_takes_no_writes(void **state)
+{
+    struct repl_world_conf conf = repl_world_conf_of(15);
+    struct repl_world *rw;
+    uint64_t alone, back;
+    uint32_t primary;
+
+    (void)state;
+    conf.slots = 1;
+    conf.clients = RW_CLIENTS_MAX;
+    conf.min_insync = 2;
+    conf.readers = 2;
+    rw = repl_world_new(&conf);
+    repl_world_run_ms(rw, 3000);
+    assert_int_equal(rw->refused, 0);
+    primary = (uint32_t)rw->stored[0].primary.node;
+    for (uint32_t node = 1; node <= conf.nodes; node++) {
+        if (node != primary)
+            repl_world_crash(rw, node);
+    }
+    for (int i = 0; i < 1000 && rw->nodes[primary].slots[0].replica.rec.ninsync > 1; i++)
+        repl_world_run_ms(rw, 10);
+    assert_int_equal(rw->nodes[primary].slots[0].replica.rec.ninsync, 1);
+    alone = world_now_ns(rw->world) + 50 * MS; /* what was in the log by then is answered */
+    repl_world_run_ms(rw, 5000);
+    assert_int_equal(cairn_replica_may_read(&rw->nodes[primary].slots[0].replica), 0);
+    repl_world_start(rw, 1 + primary % conf.nodes);
+    do {
+        back = world_now_ns(rw->world);
+        repl_world_run_ms(rw, 10);
+    } while (rw->stored[0].ninsync < 2 && back < alone + 15000 * MS);
+    assert_int_equal(rw->stored[0].ninsync, 2);
+    assert_true(rw->refused > 100);
+    assert_true(answered(rw, true, alone, back) > 100);
+    assert_int_equal(answered(rw, false, alone, back), 0);
+    repl_world_run_ms(rw, 2000);
+    assert_true(answered(rw, false, back, world_now_ns(rw->world)) > 20);
+    for (uint32_t node = 1; node <= conf.nodes; node++)
+        repl_world_start(rw, node);
+    repl_world_expect_whole(rw, 10000);
+    repl_world_stop_clients(rw);
+    repl_world_judge(rw);
+    repl_world_free(rw);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -429,6 +492,7 @@ int main(void)
         cmocka_unit_test(quick_restart_takes_no_wait),
         cmocka_unit_test(who_leaves_is_not_waited_for),
         cmocka_unit_test(order_to_release_outlives_an_epoch),
+        cmocka_unit_test(last_one_in_sync_takes_no_writes),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -165,7 +165,7 @@ static void heal(struct repl_world *rw)
 
 struct totals {
     uint64_t moves, fills, drops, left, stopped, cleans, ops, once, unknown, takeovers, recoveries, joins, copies,
-        trims, wiped, losses, lost, backup_reads;
+        trims, wiped, losses, lost, backup_reads, refused;
     uint64_t regions, fetched, refetched, gone, elsewhere, torn, freed;
 };
 
@@ -176,6 +176,8 @@ static void walk(uint64_t seed, struct totals *t)
 
     conf.nodes = 3 + (uint32_t)(seed % 3);
     conf.replicas = 2 + (uint32_t)(seed / 3 % 2);
+    conf.min_insync = conf.replicas >= 3 && seed / 13 % 3 > 0 ? 2 : 1; /* 2 is what a cluster makes of 3 replicas */
+    conf.readers = conf.min_insync - 1;
     conf.jitter_ns = (1 + seed % 7 * 5) * MS;
     conf.loss_ppm = (uint32_t)(seed % 4) * 10000;
     conf.twice_ppm = (uint32_t)(seed % 5) * 5000;
@@ -218,6 +220,7 @@ static void walk(uint64_t seed, struct totals *t)
     t->losses += rw->losses;
     t->lost += rw->lost_entries;
     t->backup_reads += rw->backup_reads;
+    t->refused += rw->refused;
     t->regions += rw->regions;
     t->fetched += rw->fetched;
     t->refetched += rw->refetched;
@@ -254,19 +257,19 @@ static void random_walks_are_linearizable(void **state)
     }
     fprintf(stderr,
             ": %" PRIu64 " operations and %" PRIu64 " of write-once keys (%" PRIu64 " reads at backups), %" PRIu64
-            " of unknown outcome; %" PRIu64 " changes of primary, %" PRIu64 " recoveries of all members, %" PRIu64
-            " joins, %" PRIu64 " moves and %" PRIu64 " to one replica more, %" PRIu64 " replicas dropped, %" PRIu64
-            " processes that left and %" PRIu64 " that could not wait for it, %" PRIu64 " slots cleaned, %" PRIu64
-            " copies, %" PRIu64 " logs trimmed, %" PRIu64 " disks wiped, %" PRIu64 " losses of %" PRIu64
-            " buffered entries; %" PRIu64 " regions, fetched %" PRIu64 " times, %" PRIu64
-            " of a source that was not the first, %" PRIu64 " torn, %" PRIu64 " of those fetched again, %" PRIu64
-            " said to be gone, %" PRIu64 " freed\n",
-            t.ops, t.once, t.backup_reads, t.unknown, t.takeovers, t.recoveries, t.joins, t.moves, t.fills, t.drops,
-            t.left, t.stopped, t.cleans, t.copies, t.trims, t.wiped, t.losses, t.lost, t.regions, t.fetched,
+            " of unknown outcome, %" PRIu64 " times a write was refused; %" PRIu64 " changes of primary, %" PRIu64
+            " recoveries of all members, %" PRIu64 " joins, %" PRIu64 " moves and %" PRIu64
+            " to one replica more, %" PRIu64 " replicas dropped, %" PRIu64 " processes that left and %" PRIu64
+            " that could not wait for it, %" PRIu64 " slots cleaned, %" PRIu64 " copies, %" PRIu64
+            " logs trimmed, %" PRIu64 " disks wiped, %" PRIu64 " losses of %" PRIu64 " buffered entries; %" PRIu64
+            " regions, fetched %" PRIu64 " times, %" PRIu64 " of a source that was not the first, %" PRIu64
+            " torn, %" PRIu64 " of those fetched again, %" PRIu64 " said to be gone, %" PRIu64 " freed\n",
+            t.ops, t.once, t.backup_reads, t.unknown, t.refused, t.takeovers, t.recoveries, t.joins, t.moves, t.fills,
+            t.drops, t.left, t.stopped, t.cleans, t.copies, t.trims, t.wiped, t.losses, t.lost, t.regions, t.fetched,
             t.elsewhere, t.torn, t.refetched, t.gone, t.freed);
     /* the walks went somewhere */
     assert_true(t.ops > n * 300 && t.takeovers > n / 4 && t.fills > n / 10 && t.left > n / 10);
-    assert_true(n < 100 || (t.fetched > n && t.freed > n && t.gone > 0));
+    assert_true(n < 100 || (t.fetched > n && t.freed > n && t.gone > 0 && t.refused > n));
 }
 
 int main(void)

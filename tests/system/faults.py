@@ -15,7 +15,8 @@ from systest import BUILD, DEADLINE_S, Case, Node, main, run, wait_for  # noqa: 
 
 CLIENT, CHECK = (os.path.join(BUILD, "bin", name) for name in ("history_client", "history_check"))
 CLUSTER = "0123456789abcdef0123456789abcdef"
-KEYS = ["k%d" % i for i in range(12)]  # of history_client
+# What histories there are, by their namespace: the options that make it, and how many keys history_client rewrites there.
+NAMESPACES = {"many": (["--durability", "sync"], 12), "buffered": ([], 12), "large": ([], 4), "once": (["--write-once"], 0)}
 LEASE_S = 4  # cluster.lease, unless configured
 LONG = bool(os.environ.get("CAIRN_FAULTS_LONG"))
 
@@ -82,7 +83,7 @@ class Faults(Case):
         names = ["n%d" % i for i in range(1, n + 1)]
         self.network = Network([*names, "store", "client"])
         self.addCleanup(self.network.stop)
-        self.histories, self.processes = [], 0
+        self.histories, self.processes = {}, 0
         self._start_store()
         self.all = []
         for name in names:
@@ -96,7 +97,7 @@ class Faults(Case):
             self.nodes.append(node)
             self.all.append(node.start())
         self.coordinator()
-        for name, more in ("many", ["--durability", "sync"]), ("once", ["--write-once"]):
+        for name, (more, _) in NAMESPACES.items():
             self.ok(self.all[0].cairn("ns", "create", "--replicas", str(replicas), *more, name))
             for node in self.all:
                 wait_for("namespace " + name, lambda n=node: n.cairn("ns", "show", name).code == 0)
@@ -156,24 +157,29 @@ class Faults(Case):
                 [*self.network.inside("client"), CLIENT, what, "tcp://%s:4710" % self.network.address[node.name],
                  self.path("key"), namespace, str(self.processes), *keys], stdin=subprocess.PIPE, stdout=out), path)
 
-    def load(self):
-        """Two processes that rewrite a few keys, and one that writes ever new ones once; each entered by another node."""
-        self.many = [self.client("many", self.all[0], "many"), self.client("many", self.all[1], "many")]
-        self.once = [self.client("once", self.all[2], "once")]
+    def load(self, large=False):
+        """Processes that rewrite a few keys, and one that writes ever new ones once, entered by different nodes. What is `buffered`
+        is not lost, either: no fault here takes all who have it in sync. @large: and one whose values are in regions."""
+        a, b, c = self.all[:3]
+        self.histories = {"many": [self.client("many", a, "many"), self.client("many", b, "many")],
+                          "buffered": [self.client("many", c, "buffered")], "once": [self.client("once", c, "once")]}
+        if large:
+            self.histories["large"] = [self.client("large", b, "large")]
         self.served()
 
     def served(self, kinds=("put", "new")):
         """Every key is served, for what is asked from now on."""
         since = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
-        wait_for("every key", lambda: set().union(*(h.served(since, kinds) for h in self.many)) == set(KEYS))
-        wait_for("new keys", lambda: self.once[0].served(since, kinds))
+        for namespace, histories in self.histories.items():
+            wait_for("the keys of " + namespace, lambda: len(set().union(*(h.served(since, kinds) for h in histories))) >=
+                     max(1, NAMESPACES[namespace][1]))
 
     def judge(self):
         """Ends the clients, reads all keys, and has the histories judged."""
-        for history in self.many + self.once:
+        for history in sum(self.histories.values(), []):
             history.process.stdin.close()
             self.assertEqual(history.process.wait(DEADLINE_S), 0, history.path)
-        for histories, namespace in (self.many, "many"), (self.once, "once"):
+        for namespace, histories in self.histories.items():
             keys = set()
             for history in histories:
                 with open(history.path) as f:

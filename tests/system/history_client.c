@@ -1,13 +1,14 @@
 /* Clients whose histories are judged: each worker does one operation after the other on a few keys, and what it asked
  * and was told goes to stdout, when it happened, by CLOCK_MONOTONIC, which all processes of a machine share.
  *
- *      history_client many|once ADDRESSES KEYFILE NAMESPACE CLIENT    until stdin ends
+ *      history_client many|large|once ADDRESSES KEYFILE NAMESPACE CLIENT    until stdin ends
  *      history_client read ADDRESSES KEYFILE NAMESPACE CLIENT KEY...  each key once
  *
  *      i WORKER KEY put|get|erase|new VALUE MICROSECONDS     begun
  *      o WORKER ok|exists|none|damaged|unknown VALUE MICROSECONDS [ERROR]    over; none: there was nothing
  *
- * `many` does everything to the same few keys; `once` puts each key of a write-once namespace several times, with
+ * `many` does everything to the same few keys; `large` to fewer, seldom, and with values that no log takes, in regions;
+ * `once` puts each key of a write-once namespace several times, with
  * another value each, and reads it. CLIENT (1 to 999) tells processes apart: no two puts have one value. An operation
  * that failed, or that has no second line, may have happened, then, later or never: its worker goes on as another
  * client would. Every fourth worker has little patience, for histories without unknown outcomes prove less. */
@@ -26,14 +27,20 @@
 enum {
     WORKERS = 4,
     KEYS = 12,
-    VALUE_MAX = 2048,
+    KEYS_LARGE = 4,
+    SMALL_MAX = 2048,
+    LARGE_MIN = 1 << 20, /* what a cluster embeds is smaller than that: server/router/README.md */
+    VALUE_MAX = LARGE_MIN + SMALL_MAX,
     PAUSE_MS = 60,         /* at most, between a worker's operations */
     PAUSE_FAILED_MS = 300, /* after a failure: unknown outcomes make a history hard to judge */
     PATIENCE_MS = 30000,
     IMPATIENCE_MS = 400,
+    LARGE_IS_SLOWER = 10,
     ONCE_MS = 80,  /* a new write-once key each */
     ONCE_BACK = 25 /* keys that are still written and read */
 };
+
+#define LARGE (UINT64_C(1) << 60) /* in a value's number */
 
 enum kind { PUT, GET, ERASE, NEW };
 
@@ -41,7 +48,7 @@ struct client {
     struct cairn *c;
     struct cairn_ns *ns;
     unsigned number;
-    bool once, failed;
+    bool once, large, failed;
 };
 
 struct worker {
@@ -79,17 +86,19 @@ static uint64_t dice(struct worker *w, uint64_t sides)
 
 static size_t value_fill(char *to, uint64_t value)
 {
-    size_t len = 8 + mix(value) % (VALUE_MAX - 8);
+    size_t len = 8 + mix(value) % (SMALL_MAX - 8) + (value & LARGE ? LARGE_MIN : 0);
+    uint64_t word = value;
 
-    memcpy(to, &value, 8);
-    for (size_t i = 8; i < len; i++)
-        to[i] = (char)mix(value + i / 8);
+    for (size_t i = 0; i < len; i += 8) {
+        memcpy(to + i, &word, MIN(len - i, (size_t)8));
+        word = mix(value + i);
+    }
     return len;
 }
 
 static bool value_read(const char *from, size_t len, uint64_t *value)
 {
-    char want[VALUE_MAX];
+    static char want[VALUE_MAX];
 
     if (len < 8)
         return false;
@@ -98,6 +107,11 @@ static bool value_read(const char *from, size_t len, uint64_t *value)
 }
 
 /* ---- one operation ---- */
+
+static unsigned slower(const struct worker *w)
+{
+    return w->client->large ? LARGE_IS_SLOWER : 1;
+}
 
 static void tell_begin(const struct worker *w)
 {
@@ -128,7 +142,7 @@ static void on_done(void *arg, int rc)
     printf("o %u %s %" PRIu64 " %" PRIu64 " %s\n", w->number, outcome, value, now_us(), error);
     w->client->failed |= strcmp(outcome, "damaged") == 0;
     w->busy = false;
-    w->next_us = now_us() + 1000 * (rc != 0 && *error != '\0' ? PAUSE_FAILED_MS : dice(w, PAUSE_MS));
+    w->next_us = now_us() + 1000 * (rc != 0 && *error != '\0' ? PAUSE_FAILED_MS : dice(w, PAUSE_MS * slower(w)));
 }
 
 static void start(struct worker *w)
@@ -138,8 +152,10 @@ static void start(struct worker *w)
     size_t key_len = strlen(w->key);
     int rc;
 
-    w->value = w->kind == PUT || w->kind == NEW ? (uint64_t)w->number << 40 | ++w->count : 0;
-    o.timeout_ms = w->number % WORKERS == 0 ? IMPATIENCE_MS : PATIENCE_MS;
+    w->value = 0;
+    if (w->kind == PUT || w->kind == NEW)
+        w->value = (w->client->large ? LARGE : 0) | (uint64_t)w->number << 40 | ++w->count;
+    o.timeout_ms = w->number % WORKERS == 0 ? IMPATIENCE_MS * slower(w) : PATIENCE_MS;
     w->busy = true;
     tell_begin(w);
     if (w->kind == PUT || w->kind == NEW)
@@ -172,7 +188,7 @@ static void start_any(struct worker *w)
         snprintf(w->key, sizeof(w->key), "o%" PRIu64, newest - dice(w, ONCE_BACK));
         w->kind = what < 4 ? NEW : GET;
     } else {
-        snprintf(w->key, sizeof(w->key), "k%" PRIu64, dice(w, KEYS));
+        snprintf(w->key, sizeof(w->key), "k%" PRIu64, dice(w, w->client->large ? KEYS_LARGE : KEYS));
         w->kind = what < 4 ? PUT : what < 8 ? GET : what < 9 ? NEW : ERASE;
     }
     start(w);
@@ -235,9 +251,10 @@ int main(int argc, char **argv)
     int rc;
 
     if (argc < 6)
-        errx(2, "usage: history_client many|once|read ADDRESSES KEYFILE NAMESPACE CLIENT [KEY...]");
+        errx(2, "usage: history_client many|large|once|read ADDRESSES KEYFILE NAMESPACE CLIENT [KEY...]");
     setvbuf(stdout, NULL, _IOLBF, 0); /* a line is there when it is written, whatever becomes of us */
     client.once = strcmp(argv[1], "once") == 0;
+    client.large = strcmp(argv[1], "large") == 0;
     client.number = (unsigned)strtoul(argv[5], NULL, 10);
     o.addresses = argv[2];
     o.key_file = argv[3];

@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 import unittest
 
 from systest import BUILD, DEGRADED, FAILED, OK, Case, Etcd, clean_env, main, run, wait_for
@@ -94,10 +93,8 @@ class Cluster(ClusterCase):
         self.assertIn("CAIRN_E_MOVED: node %s (" % first.name, refused.err)
 
         # It dies. Another one does, with all that the first one had stored.
-        began = time.monotonic()
         first.kill()
         second = self.coordinator()
-        self.assertLess(time.monotonic() - began, 20)
         self.assertIsNot(second, first)
         self.assertEqual(self.numbers(second, "records", 0)[1], slots)
         beat = self.numbers(second, "beat", 101, incs[0], 2, 0)

@@ -7,7 +7,7 @@ class Network(Faults):
     def test_cuts(self):
         """Each cut leaves a majority that the clients and the store see, so every key is served all the while."""
         self.begin()
-        self.load()
+        self.load(large=True)
 
         first = self.coordinator()
         self.network.cut_off(first.name)

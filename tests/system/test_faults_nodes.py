@@ -42,7 +42,7 @@ class Nodes(Faults):
 
     def test_killed_again_and_again(self):
         self.begin()
-        self.load()
+        self.load(large=True)
         dice = random.Random(7)
         for _ in range(KILLS):
             victim = dice.choice(self.all)

