@@ -167,22 +167,31 @@ static void lose_a_disk(struct repl_world *rw, uint32_t *primary, uint32_t *vict
     assert_int_equal(rw->stored[0].ninsync, 2);
 }
 
-/* The primary's disk has spoilt a region that a new disk needs: the other member has it, and is asked. */
-static void spoilt_region_comes_from_elsewhere(void **state)
+/* The primary's disk has spoilt a region that a new disk, the victim's, needs. */
+static struct repl_world *begin_spoilt(uint64_t seed, uint32_t *victim, uint32_t *other, uint64_t *region)
 {
-    struct repl_world_conf conf = conf_of(24);
+    struct repl_world_conf conf = conf_of(seed);
     struct repl_world *rw;
-    uint32_t primary, victim, other;
-    uint64_t region;
+    uint32_t primary;
 
-    (void)state;
     conf.slots = 1;
     conf.once_percent = 50;
     rw = repl_world_new(&conf);
-    lose_a_disk(rw, &primary, &victim);
-    other = member_other_than(rw, 0, primary, victim);
-    region = region_of(rw, 0);
-    spoil(&rw->nodes[primary], region);
+    lose_a_disk(rw, &primary, victim);
+    *other = member_other_than(rw, 0, primary, *victim);
+    *region = region_of(rw, 0);
+    spoil(&rw->nodes[primary], *region);
+    return rw;
+}
+
+/* The other member has it, and is asked. */
+static void spoilt_region_comes_from_elsewhere(void **state)
+{
+    uint32_t victim, other;
+    uint64_t region;
+    struct repl_world *rw = begin_spoilt(24, &victim, &other, &region);
+
+    (void)state;
     rw->elsewhere = 0;
     repl_world_start(rw, victim);
     repl_world_expect_whole(rw, 15000);
@@ -194,19 +203,11 @@ static void spoilt_region_comes_from_elsewhere(void **state)
 /* And when no other has it: the node with the new disk does not come back into the set, rather than with a hole. */
 static void nobody_is_in_sync_without_a_region(void **state)
 {
-    struct repl_world_conf conf = conf_of(25);
-    struct repl_world *rw;
-    uint32_t primary, victim, other;
+    uint32_t victim, other;
     uint64_t region;
+    struct repl_world *rw = begin_spoilt(25, &victim, &other, &region);
 
     (void)state;
-    conf.slots = 1;
-    conf.once_percent = 50;
-    rw = repl_world_new(&conf);
-    lose_a_disk(rw, &primary, &victim);
-    other = member_other_than(rw, 0, primary, victim);
-    region = region_of(rw, 0);
-    spoil(&rw->nodes[primary], region);
     spoil(&rw->nodes[other], region);
     repl_world_start(rw, victim);
     repl_world_run_ms(rw, 20000);

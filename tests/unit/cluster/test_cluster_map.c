@@ -74,17 +74,23 @@ static uint64_t revision_at(struct world *w, uint32_t i)
     return cairn_cluster_records_revision(w->nodes[i].c->records);
 }
 
+/* All have the map; who coordinates, and two that do not. */
+static void begin(struct world *w, uint32_t *co, uint32_t *a, uint32_t *b)
+{
+    create_class(w, 2);
+    expect_leases(w);
+    *co = coordinator_of(w);
+    *a = (*co + 1) % NODES;
+    *b = (*co + 2) % NODES;
+}
+
 /* One that hears of another follower alone has the map of that one. */
 static void the_map_comes_of_another_node(void **state)
 {
     struct world *w = *state;
     uint32_t co, a, b;
 
-    create_class(w, 2);
-    expect_leases(w);
-    co = coordinator_of(w);
-    a = (co + 1) % NODES;
-    b = (co + 2) % NODES;
+    begin(w, &co, &a, &b);
     grant_no_pages(w, co);
     w->nodes[b].hears[co] = false;
     for (int k = 0; k < 100 && atomic_load(&life_of(w, b)->asked_others) == 0; k++) { /* it is patient, not for ever */
@@ -133,11 +139,7 @@ static void a_word_of_a_map_that_there_is_not(void **state)
     struct world *w = *state;
     uint32_t co, a, b;
 
-    create_class(w, 2);
-    expect_leases(w);
-    co = coordinator_of(w);
-    a = (co + 1) % NODES;
-    b = (co + 2) % NODES;
+    begin(w, &co, &a, &b);
     w->nodes[b].hears[a] = false;
     for (int k = 0; atomic_load(&life_of(w, b)->lies) == 0; k++) {
         assert_true(k < TURNS_MAX);
@@ -164,11 +166,7 @@ static void a_map_from_the_future_is_dropped(void **state)
     struct cairn_slot_record rec;
     uint32_t co, a, b, first = 1 << SLOT_BITS;
 
-    create_class(w, 2);
-    expect_leases(w);
-    co = coordinator_of(w);
-    a = (co + 1) % NODES;
-    b = (co + 2) % NODES;
+    begin(w, &co, &a, &b);
     for (int k = 0; !has_the_map(w, b, co) || life_of(w, b)->learning; k++) {
         assert_true(k < TURNS_MAX);
         turn(w);
