@@ -59,6 +59,12 @@ class ClusterCase(Etcd, Case):
         seen = self.seen(self.coordinator())
         return seen["slots"]["all"] > 0 and seen["slots"]["degraded"] == 0 and seen["members"]["silent"] == 0
 
+    def is_spread(self):
+        """All nodes are members, all have their share, and no slot moves."""
+        seen = self.all[0].cairn("status", "--json").json.get("cluster", {})
+        return (self.is_whole() and [m["state"] for m in seen.get("members", [])] == ["up"] * len(self.all) and
+                "moves" not in seen and all(m["slots"] > 0 for m in seen["members"]))
+
 
 class Cluster(ClusterCase):
     def client(self, node, *args):
