@@ -1,5 +1,5 @@
 /* Lifeguard's refinements of SWIM (Dadgar, Phillips, Currey, DSN 2018), each by itself: a story that ends badly without
- * that one. mistakes.py takes them away, one at a time: M_NO_HEALTH, M_SUSPECTS_BRIEFLY and M_SUSPECTS_LONG, M_NO_BUDDY. */
+ * that one. mistakes.py takes them away: M_NO_HEALTH, M_SUSPECTS_BRIEFLY and M_SUSPECTS_LONG, M_NO_BUDDY. */
 #include "tests/sim/group_world.h"
 
 #include <setjmp.h>
@@ -33,8 +33,8 @@ static void assert_all_alive(const struct group_world *gw)
         fail_msg("%s", why);
 }
 
-/* Local health multiplier: one member hears and is heard for 0.3 s of each second. It finds others silent, of whom nobody else does;
- * so it gives them more time, and then they answer: it suspects few from then on. */
+/* Local health multiplier: one member hears and is heard for 0.3 s of each second. It finds others silent, of whom nobody
+ * else does; so it gives them more time, and then they answer: it suspects few from then on. */
 static void who_is_not_well_gives_others_more_time(void **state)
 {
     struct group_world *gw = group(&cairn_swim_conf_default);
@@ -81,8 +81,8 @@ static void a_suspicion_lasts_as_long_as_it_is_ones_own(void **state)
     group_world_free(gw);
 }
 
-/* Buddy notification: a member is cut off until all have told each other that it is suspected, as often as news are told.
- * Then it is there again, long before it would be found dead. Whoever talks to it tells it. */
+/* Buddy notification: a member is cut off until all have told each other that it is suspected, as often as news are
+ * told. Then it is there again, long before it would be found dead. Whoever talks to it tells it. */
 static void a_suspect_hears_of_it_from_whoever_talks_to_it(void **state)
 {
     struct cairn_swim_conf swim = cairn_swim_conf_default;

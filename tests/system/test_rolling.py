@@ -1,6 +1,6 @@
-"""A rolling restart: every node is stopped by SIGTERM and started again, one after the other, as it is or when it was drained, while
-clients write, read and list. No client is told of an error, none waits for a lease to end, and their histories are those of a single
-store."""
+"""A rolling restart: every node is stopped by SIGTERM and started again, one after the other, as it is or when it was drained,
+while clients write, read and list. No client is told of an error, none waits for a lease to end, and their histories are those
+of a single store."""
 
 import os
 import shutil
@@ -38,7 +38,7 @@ class History:
 
 
 class Lists:
-    """Lists the same keys again and again, each time by a client that was never there before; each answer has to be all of them."""
+    """Lists the same keys again and again, each time as a new client; each answer has to be all of them."""
 
     def __init__(self, addresses, key, namespace, expected):
         self.argv = [CAIRN, "--address", addresses, "--key", key, "ls", namespace]
@@ -164,7 +164,7 @@ class Rolling(Etcd, Case):
             self.assertIn("slots were handed over", node.log())
 
     def test_nobody_notices_when_each_is_drained_first(self):
-        """All that a node holds moves to the other two before it is stopped, and its share back when it was started again."""
+        """All that a node holds moves to the others before it is stopped, and its share back when it was started again."""
         def drain(node):
             self.wait_ready(node, "--settled")
             said = self.ok(self.admin(node, "drain", "--wait", "--json", node.name)).json
