@@ -121,5 +121,6 @@ static const struct cairn_rpc_method cluster_methods[] = {
     METHOD(CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_REGION_READ, "region_read", SAFE | ADMIN, cluster_region, extent_read_reply),
     METHOD(CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_COMPARE, "compare", SAFE | ADMIN, cluster_compare, cluster_compared),
     METHOD(CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_SCRUB, "scrub", SAFE | ADMIN, cluster_scrub, cluster_text),
+    METHOD(CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_STOP, "stop", SAFE | ADMIN, cluster_stop, empty),
 };
 IFACE(cluster, "cluster");

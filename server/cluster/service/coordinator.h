@@ -187,6 +187,7 @@ struct cairn_coordinator_ask {
      * over those that are, after a moment, and filled up when others come */
     uint32_t replicas, min_insync, nslots;
     uint64_t revision;
+    /* STOP: of p.node, p.inc. Answered when it is stored. CAIRN_E_NOTFOUND, CAIRN_E_STATE */
     /* DRAIN: of p.node, or the one of that name; nslots: that it holds. CAIRN_E_NOTFOUND */
     const char *name;
     const char *author; /* whose wish it is, for the map's log */
@@ -199,6 +200,7 @@ void cairn_coordinator_register(struct cairn_coordinator *co, struct cairn_coord
 void cairn_coordinator_propose(struct cairn_coordinator *co, struct cairn_coordinator_ask *ask);
 void cairn_coordinator_create_class(struct cairn_coordinator *co, struct cairn_coordinator_ask *ask);
 void cairn_coordinator_drain(struct cairn_coordinator *co, struct cairn_coordinator_ask *ask);
+void cairn_coordinator_member_stops(struct cairn_coordinator *co, struct cairn_coordinator_ask *ask);
 /** Fills in g->granted and g->wants_register; the page is the caller's until anything else happens. 0, MOVED, BUSY. */
 int cairn_coordinator_heartbeat(struct cairn_coordinator *co, const struct cairn_wire_heartbeat *beat,
                                 struct cairn_wire_grant *g, struct cairn_err *err);
