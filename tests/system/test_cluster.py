@@ -69,7 +69,7 @@ class ClusterCase(Etcd, Case):
 
 class Cluster(ClusterCase):
     def client(self, node, *args):
-        return run(CLIENT, node.address, *[str(a) for a in args])
+        return run(CLIENT, "-k", self.path("key"), node.address, *[str(a) for a in args])
 
     def numbers(self, node, *args):
         return [int(x) for x in self.ok(self.client(node, *args)).out.split()]

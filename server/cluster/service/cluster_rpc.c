@@ -368,7 +368,7 @@ static void handle_drain(struct cairn_rpc_req *rq)
     if (h == NULL)
         return;
     snprintf(h->author, sizeof(h->author), "%s", w->author);
-    if (!w->forwarded) {
+    if (!w->forwarded || !rq->who->node) { /* only a node speaks for another */
         snprintf(h->author, sizeof(h->author), "uid %" PRIu32, (uint32_t)rq->who->uid);
         h->forward.drain = *w;
         h->forward.drain.forwarded = true;
@@ -429,6 +429,10 @@ static void handle_records(struct cairn_rpc_req *rq)
     struct cairn_wire_page page;
     struct cairn_arena arena;
 
+    if (w->node && !rq->who->node) {
+        cairn_rpc_reply_err(rq, CAIRN_E_AUTH, "records for a node: it has not proved that it holds the cluster's key");
+        return;
+    }
     if (w->node && !cluster_page_may_go(&c->side->peer_pages, cairn_loop_now(cairn_rpc_loop(rq->rpc)))) {
         cairn_rpc_reply_err(rq, CAIRN_E_BUSY, "many nodes ask for records");
         return;

@@ -150,7 +150,7 @@ struct cairn_coordinator {
     uint64_t forerunner, led_changed;
     struct cairn_lease_times lease_times;
     bool lease_is_stored;
-    bool reading, resigned, election_is_over, ending, has_coord, conf_is_stored;
+    bool reading, barred, resigned, election_is_over, ending, has_coord, conf_is_stored;
 };
 
 extern const struct cairn_sm_kind cairn_coordinator_kind;
@@ -158,6 +158,8 @@ extern const struct cairn_sm_kind cairn_coordinator_kind;
 void cairn_coordinator_start(struct cairn_coordinator *co);
 /** Resigns; ended() tells when it is over. */
 void cairn_coordinator_stop(struct cairn_coordinator *co);
+/** Whether it may not be elected: who is refused by the one that is elected would be of no use to anybody. */
+void cairn_coordinator_bar(struct cairn_coordinator *co, bool barred);
 /** Elected, valid now, and everything is read. */
 bool cairn_coordinator_is_serving(const struct cairn_coordinator *co);
 
