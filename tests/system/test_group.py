@@ -131,13 +131,17 @@ class Ways(GroupCase):
         wait_for("the observer to see it", lambda: self.states(c, "--group", "group1") == {"a": "alive", "b": "dead"})
 
     def test_attributes_change_while_a_node_runs(self):
-        a = self.started("a")
+        a = self.member("a")
+        a.args += ["--set", "cluster.zone=rack3"]  # which holds for the group, too, where that says nothing else
+        a.start()
         b = self.started("b", join=[self.address(a)], zone="rack1", weight=5)
         self.all_see([a, b], {"a": "alive", "b": "alive"})
 
         def seen():
             m = next(m for m in a.cairn("members", "--json").json["members"] if m["name"] == "b")
             return m["zone"], m["weight"], m["capacity_bytes"]
+        self.assertEqual({m["name"]: m["zone"] for m in b.cairn("members", "--json").json["members"]},
+                         {"a": "rack3", "b": "rack1"})
         self.ok(b.cairn("group", "set", "--weight", "50", "--capacity", "2TiB"))
         wait_for("a to hear of it", lambda: seen() == ("rack1", 50, 2 << 40))
         self.ok(b.cairn("group", "set", "--zone", ""))
