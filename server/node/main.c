@@ -296,6 +296,10 @@ static int run(const struct cairn_server_options *options, char *text)
     signal(SIGPIPE, SIG_IGN);
     tell_of_crashes();
     rc = cairn_server_start(options, &server, text, TEXT_BYTES);
+    if (rc == CAIRN_E_SHUTDOWN) {
+        fprintf(stderr, "cairnd: stopped before it had started\n");
+        return EXIT_FINE;
+    }
     if (rc != 0) {
         say_lines(text[0] != '\0' ? text : cairn_error_text(rc));
         if (rc == CAIRN_E_LOCKED)

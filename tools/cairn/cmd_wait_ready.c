@@ -100,7 +100,8 @@ static void draw(struct wait *w)
 {
     if (!w->cli->err_tty || w->cli->g.quiet || w->cli->g.json)
         return;
-    fprintf(w->cli->err, "\rwaiting  %s\033[K", w->text);
+    int room = w->cli->width > 40 ? (int)w->cli->width - 10 : 70; /* what wraps stays on the screen */
+    fprintf(w->cli->err, "\rwaiting  %.*s\033[K", room, w->text);
     fflush(w->cli->err);
     w->drawn = true;
 }
