@@ -7,7 +7,7 @@
 enum { LOOK_MS = 500 };
 
 struct drain_args {
-    bool cancel, wait;
+    bool cancel, wait, force;
     uint64_t stall_ms;
 };
 
@@ -25,9 +25,9 @@ static int result(struct drain *d, const char *state)
     char took[CLI_UNIT_BYTES];
     uint64_t ns = cli_now_ns() - d->began_ns;
     if (d->cli->g.json)
-        return cli_json(d->cli, json_pack("{s:s, s:s, s:i, s:i, s:I}", "node", d->node, "state", state, "slots",
-                                          (int)d->first, "slots_left", (int)d->left, "elapsed_ms",
-                                          (json_int_t)(ns / CAIRN_NS_PER_MS)));
+        return cli_json(d->cli,
+                        json_pack("{s:s, s:s, s:i, s:i, s:I}", "node", d->node, "state", state, "slots", (int)d->first,
+                                  "slots_left", (int)d->left, "elapsed_ms", (json_int_t)(ns / CAIRN_NS_PER_MS)));
     if (d->is_drained && !d->cli->g.quiet)
         fprintf(d->cli->out, "node %s holds no slots any more, after %s\n", d->node, cli_duration(took, ns));
     return CLI_OK;
@@ -94,13 +94,35 @@ static int wait_for_it(struct drain *d, uint64_t stall_ms)
                     d->left);
 }
 
+/* Nobody has asked for its drain, as far as the coordinator knows. */
+static bool is_kept(struct cli *cli, const char *node)
+{
+    struct cli_call call;
+    json_t *doc = NULL;
+    bool kept = false;
+    if (cli_cluster_ask(cli, &call, CLI_CLUSTER_SOON_MS, &doc) == 0)
+        kept = strcmp(cli_text_of(cli_cluster_member(doc, node), "state"), "up") == 0;
+    json_decref(doc);
+    return kept;
+}
+
 static int drain_run(struct cli *cli, void *args)
 {
     const struct drain_args *a = args;
     struct drain d = { .cli = cli, .node = cli->operands[0], .began_ns = cli_now_ns() };
+    if (a->cancel && a->force)
+        return cli_usage(cli, "--force is for a drain, not for --cancel");
     if (a->cancel && a->wait)
         return cli_usage(cli, "--cancel does not wait: `cairn wait-ready --settled` does, until the slots are back");
     int status = cli_connect(cli);
+    if (status != CLI_OK)
+        return status;
+    if (a->cancel && is_kept(cli, d.node)) {
+        if (!cli->g.json && !cli->g.quiet)
+            fprintf(cli->out, "node %s is not being drained: there is nothing to call off\n", d.node);
+        return result(&d, "up");
+    }
+    status = a->cancel ? CLI_OK : cli_cluster_may_drain(cli, d.node, a->force);
     if (status != CLI_OK)
         return status;
     struct cli_call call;
@@ -113,8 +135,6 @@ static int drain_run(struct cli *cli, void *args)
         return cli_call_failed(cli, rc, &call, "draining node %s", d.node);
     d.left = d.first;
     d.changed_ns = cli_now_ns();
-    if (!a->cancel && d.first > 0)
-        cli_cluster_warn_drain(cli, d.node);
     if (!a->cancel)
         cli_cluster_warn_local(cli, d.node);
     if (a->wait)
@@ -131,6 +151,8 @@ static const struct cli_opt drain_opts[] = {
     CLI_OPT(struct drain_args, cancel, "cancel", 'c', CLI_FLAG, NULL, NULL, "no longer: it gets its share again"),
     CLI_OPT(struct drain_args, wait, "wait", 'w', CLI_FLAG, NULL, NULL,
             "until it holds no slots; on a terminal with a line that says how far it is"),
+    CLI_OPT(struct drain_args, force, "force", 'f', CLI_FLAG, NULL, NULL,
+            "also where no more than one copy is left, or no node that could take it"),
     CLI_OPT(struct drain_args, stall_ms, "stall", 0, CLI_TIME, "TIME", "5m",
             "with --wait: give up (exit 6) when no slot has moved away for so long; the drain goes on"),
     CLI_OPT_END,
@@ -144,7 +166,8 @@ const struct cli_command cli_drain = {
         "All its slots move to other nodes, in the bounds that the configuration sets (cluster.moves, moves_per_node, "
         "copy_rate), while everything is served as ever; it gets no new ones. Any node takes the command. Where too "
         "few nodes are left for the replicas that a namespace wants, this is said, as many are kept as can be, and "
-        "`cairn status` says so. Namespaces that were made without --replicas are in no slot: what the node has of "
+        "`cairn status` says so; where it would be one copy of several, or none had a place to go, the drain is "
+        "refused, unless --force is given. Namespaces that were made without --replicas are in no slot: what the node has of "
         "them stays on it, and is out of reach while it is stopped. A node that was drained and is started again gets its share again, so a rolling "
         "restart is: drain --wait, restart, next. A drain that was not done by then goes on. To keep a node without "
         "slots while it runs, set cluster.weight to 0. For administrators.",

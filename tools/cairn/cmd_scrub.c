@@ -56,6 +56,7 @@ static json_t *node_ask(const struct cli *cli, const json_t *member, bool start)
 struct look {
     json_t *nodes;   /* a document each */
     json_int_t done; /* slots and keys, of all */
+    json_int_t rounds;
     uint32_t running, silent;
     json_int_t open, not_compared;
 };
@@ -68,6 +69,7 @@ static void look_free(struct look *l)
 static void look_add(struct look *l, json_t *doc)
 {
     l->done += cli_number_of(doc, "slots") + cli_number_of(doc, "keys") + cli_number_of(doc, "slots_skipped");
+    l->rounds += cli_number_of(doc, "rounds");
     l->running += strcmp(cli_text_of(doc, "state"), "running") == 0;
     l->silent += strcmp(cli_text_of(doc, "state"), "no answer") == 0;
     l->open += cli_number_of(doc, "open");
@@ -206,6 +208,9 @@ static int scrub_run(struct cli *cli, void *args)
         status = look(cli, a->start, &l);
     if (status == CLI_OK && a->wait)
         status = wait_for_it(cli, &l, a->stall_ms);
+    if (status == CLI_OK && a->wait && !a->start && l.rounds == 0 && !cli->g.json)
+        cli_note(cli, "no node is in the middle of a round, and none was finished since they were started: nothing has "
+                      "been compared yet; `cairn scrub --start --wait` compares everything now");
     if (status == CLI_OK)
         status = show(cli, &l);
     look_free(&l);

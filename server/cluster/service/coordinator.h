@@ -72,24 +72,25 @@ struct cairn_coordinator_ops {
 /** How a member is, for people. */
 enum cairn_coordinator_member_state {
     CAIRN_COORDINATOR_MEMBER_UP,
-    CAIRN_COORDINATOR_MEMBER_AWAY,     /* silent, and expected back */
+    CAIRN_COORDINATOR_MEMBER_SILENT,   /* expected back */
     CAIRN_COORDINATOR_MEMBER_DRAINING, /* up, and what it holds moves away */
     CAIRN_COORDINATOR_MEMBER_DRAINED,  /* up, and holds nothing */
-    CAIRN_COORDINATOR_MEMBER_LOST,     /* away for so long that what it held is made anew elsewhere */
+    CAIRN_COORDINATOR_MEMBER_LOST,     /* silent for so long that what it held is made anew elsewhere */
     CAIRN_COORDINATOR_MEMBER_LEFT,     /* was drained, and is gone: nobody misses it */
 };
 
 /** Slots of one number of replicas. */
 struct cairn_coordinator_class_counts {
-    /* degraded: with fewer in sync, and there, than are wanted; the worst has @fewest. refusing: active, and
-     * with fewer than a write must reach (min_insync, or all that there can be; M7): nothing can be written there */
-    uint32_t slots, degraded, fewest, refusing;
+    /* degraded: with fewer in sync, and there, than are wanted; the worst has @fewest. unserved: without a primary that
+     * is there: neither read nor written. refusing: those, and those with fewer than a write must reach (min_insync,
+     * or all that there can be; M7): not written */
+    uint32_t slots, degraded, fewest, unserved, refusing;
 };
 
 /** Of all slots, by state; of all members; what is still to be moved. Counted every second. */
 struct cairn_coordinator_counts {
     uint32_t members, silent, draining, drained, members_lost, left_cluster;
-    uint32_t slots, degraded, takeover, lost, moving; /* degraded: active, otherwise likewise */
+    uint32_t slots, degraded, unserved, takeover, lost, moving;
     struct cairn_coordinator_class_counts classes[CAIRN_CLUSTER_CLASSES];
     uint32_t left;                          /* moves to be begun */
     uint64_t done, done_per_1000s, left_ms; /* since there was something to move; 0: not known yet */

@@ -12,20 +12,6 @@ static bool is_gone(struct cairn_coordinator *co, const struct cairn_slot_record
     return true;
 }
 
-/* Members in sync that are there: a primary without writes does not notice that a backup is gone. */
-static uint32_t present(struct cairn_coordinator *co, const struct cairn_slot_record *rec)
-{
-    uint32_t n = 0;
-
-    for (uint32_t i = 0; i < rec->ninsync; i++) {
-        const struct cairn_member *m = cairn_members_find(&co->members, rec->insync[i].node);
-
-        n += m != NULL && m->p.inc == rec->insync[i].inc && m->state != CAIRN_WIRE_MEMBER_SILENT &&
-             m->state != CAIRN_WIRE_MEMBER_LOST;
-    }
-    return n;
-}
-
 static void count_holder(struct cairn_coordinator *co, const struct cairn_slot_record *rec, uint64_t node)
 {
     struct cairn_member *m = cairn_members_find(&co->members, node);
@@ -40,7 +26,8 @@ static void count_slot(struct cairn_coordinator *co, struct cairn_coordinator_cl
                        const struct cairn_slot_record *rec, uint32_t wanted)
 {
     struct cairn_coordinator_counts *n = &co->counts;
-    uint32_t there = present(co, rec);
+    uint32_t there = cairn_members_present(&co->members, rec);
+    bool is_served = cairn_members_serve(&co->members, rec), is_short = there < wanted;
 
     for (uint32_t i = 0; i < rec->nreplicas; i++)
         count_holder(co, rec, rec->replicas[i]);
@@ -50,14 +37,15 @@ static void count_slot(struct cairn_coordinator *co, struct cairn_coordinator_cl
     n->moving += rec->move.phase != CAIRN_MOVE_NONE;
     class->slots++;
     class->fewest = MIN(class->fewest, there);
-    class->degraded += there < wanted;
-    class->refusing += rec->state == CAIRN_SLOT_ACTIVE && there < MIN(rec->min_insync, rec->nreplicas);
+    class->degraded += is_short;
+    class->unserved += !is_served;
+    class->refusing += !is_served || there < MIN(rec->min_insync, rec->nreplicas);
+    n->degraded += is_short;
+    n->unserved += !is_served;
     if (is_gone(co, rec))
         n->lost++;
-    else if (rec->state != CAIRN_SLOT_ACTIVE)
-        n->takeover++;
     else
-        n->degraded += there < wanted;
+        n->takeover += rec->state != CAIRN_SLOT_ACTIVE;
 }
 
 static void count_members(struct cairn_coordinator *co)
@@ -68,7 +56,7 @@ static void count_members(struct cairn_coordinator *co)
         switch (cairn_coordinator__state(co->members.all[i])) {
         case CAIRN_COORDINATOR_MEMBER_UP:
             break;
-        case CAIRN_COORDINATOR_MEMBER_AWAY:
+        case CAIRN_COORDINATOR_MEMBER_SILENT:
             n->silent++;
             break;
         case CAIRN_COORDINATOR_MEMBER_DRAINING:

@@ -76,5 +76,6 @@ struct cairn_planner_counts cairn_coordinator__plan_counts(const struct cairn_co
 
 void cairn_coordinator__count(struct cairn_coordinator *co);
 enum cairn_coordinator_member_state cairn_coordinator__state(const struct cairn_member *m);
+const char *cairn_coordinator__state_name(const struct cairn_member *m);
 
 #endif

@@ -298,7 +298,7 @@ static void a_silent_target_keeps_no_place(void **state)
     w->nodes[3].beats = false;
     w->nodes[4].beats = true;
     world_run_ms(w, 8000);
-    assert_string_equal(state_of(w, 4), "away");
+    assert_string_equal(state_of(w, 4), "silent");
     assert_int_equal(co->co.coord.moves_given_up, 4);
     assert_in_range(holds(w, 5, 2), 100, NSLOTS);
 }
@@ -419,7 +419,7 @@ static void who_is_away_holds_up_nothing(void **state)
     settle(w);
     w->nodes[away - 1].beats = false;
     world_run_ms(w, 4000);
-    assert_string_equal(state_of(w, away), "away");
+    assert_string_equal(state_of(w, away), "silent");
     held = holds(w, drained, 2);
     drain(w, drained, false);
     for (int i = 0; i < 100; i++) {
@@ -449,7 +449,7 @@ static void who_is_lost_is_replaced(void **state)
     settle(w);
     lost->beats = false;
     world_run_ms(w, 15000);
-    assert_string_equal(state_of(w, lost->id), "away"); /* it may be back soon: nothing is copied for it */
+    assert_string_equal(state_of(w, lost->id), "silent"); /* it may be back soon: nothing is copied for it */
     assert_int_equal(co->co.coord.moves_done, 0);
     assert_true(co->co.counts.degraded > 0 && co->co.counts.classes[1].fewest == 1);
     world_run_ms(w, 10000);
@@ -493,7 +493,7 @@ static void who_comes_back_with_nothing_is_another(void **state)
     wiped->beats = false;
     w->nodes[3].beats = true;
     world_run_ms(w, 15000);
-    assert_string_equal(state_of(w, wiped->id), "away");
+    assert_string_equal(state_of(w, wiped->id), "silent");
     assert_true(holds(w, 4, 2) > 0);
     world_run_ms(w, 15000);
     assert_string_equal(state_of(w, wiped->id), "lost");
@@ -649,7 +649,11 @@ static void slots_that_refuse_writes_are_counted(void **state)
     world_run_ms(w, 10000);
     assert_int_equal(co->co.counts.classes[2].fewest, 1);
     assert_int_equal(co->co.counts.classes[2].refusing, NSLOTS);
+    assert_int_equal(co->co.counts.classes[2].unserved, 0);
     assert_int_equal(co->co.counts.classes[1].refusing, NSLOTS - holds(w, left->id, 2));
+    assert_int_equal(co->co.counts.classes[1].unserved, NSLOTS - holds(w, left->id, 2)); /* nobody is left to read of */
+    assert_int_equal(co->co.counts.unserved, co->co.counts.classes[1].unserved);
+    assert_int_equal(co->co.counts.degraded, 2 * NSLOTS); /* whoever serves them */
     w->nodes[left->id % 3].beats = true;
     world_run_ms(w, 5000);
     assert_int_equal(co->co.counts.classes[2].fewest, 2);
