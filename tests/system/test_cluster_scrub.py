@@ -15,18 +15,12 @@ class ClusterScrub(ClusterCase):
         self.coordinator()
         self.key = ("--key", self.path("key"))
         self.ok(self.cairn(self.all[0], "ns", "create", "--replicas", "2", "data"))
-        wait_for("all replicas, where they stay", self.is_settled)
+        wait_for("all replicas, where they stay", self.is_spread)
         for key in KEYS:
             self.ok(self.cairn(self.all[0], "put", "-v", "value of " + key, "data", key))
 
     def cairn(self, node, *argv, **kw):
         return node.cairn(*self.key, *argv, **kw)
-
-    def is_settled(self):
-        """All nodes are members, all have their share, and no slot moves."""
-        seen = self.cairn(self.all[0], "status", "--json").json.get("cluster", {})
-        return (self.is_whole() and [m["state"] for m in seen.get("members", [])] == ["up"] * len(self.all) and
-                "moves" not in seen and all(m["slots"] > 0 for m in seen["members"]))
 
     def scrub(self, code=OK):
         """Rounds of all nodes until one has compared everything; what they have found, by key."""

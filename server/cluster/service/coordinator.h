@@ -154,7 +154,7 @@ struct cairn_coordinator {
     uint64_t forerunner, led_changed;
     struct cairn_lease_times lease_times;
     bool lease_is_stored;
-    bool reading, resigned, election_is_over, ending, has_coord, conf_is_stored;
+    bool reading, barred, resigned, election_is_over, ending, has_coord, conf_is_stored;
 };
 
 extern const struct cairn_sm_kind cairn_coordinator_kind;
@@ -162,6 +162,8 @@ extern const struct cairn_sm_kind cairn_coordinator_kind;
 void cairn_coordinator_start(struct cairn_coordinator *co);
 /** Resigns; ended() tells when it is over. */
 void cairn_coordinator_stop(struct cairn_coordinator *co);
+/** Whether it may not be elected: who is refused by the one that is elected would be of no use to anybody. */
+void cairn_coordinator_bar(struct cairn_coordinator *co, bool barred);
 /** Elected, valid now, and everything is read. */
 bool cairn_coordinator_is_serving(const struct cairn_coordinator *co);
 
@@ -191,6 +193,7 @@ struct cairn_coordinator_ask {
      * over those that are, after a moment, and filled up when others come */
     uint32_t replicas, min_insync, nslots;
     uint64_t revision;
+    /* STOP: of p.node, p.inc. Answered when it is stored. CAIRN_E_NOTFOUND, CAIRN_E_STATE */
     /* DRAIN: of p.node, or the one of that name; nslots: that it holds. CAIRN_E_NOTFOUND */
     const char *name;
     const char *author; /* whose wish it is, for the map's log */
@@ -203,6 +206,7 @@ void cairn_coordinator_register(struct cairn_coordinator *co, struct cairn_coord
 void cairn_coordinator_propose(struct cairn_coordinator *co, struct cairn_coordinator_ask *ask);
 void cairn_coordinator_create_class(struct cairn_coordinator *co, struct cairn_coordinator_ask *ask);
 void cairn_coordinator_drain(struct cairn_coordinator *co, struct cairn_coordinator_ask *ask);
+void cairn_coordinator_member_stops(struct cairn_coordinator *co, struct cairn_coordinator_ask *ask);
 /** Fills in g->granted and g->wants_register; the page is the caller's until anything else happens. 0, MOVED, BUSY. */
 int cairn_coordinator_heartbeat(struct cairn_coordinator *co, const struct cairn_wire_heartbeat *beat,
                                 struct cairn_wire_grant *g, struct cairn_err *err);

@@ -29,14 +29,14 @@ static uint64_t all_silence_ns(struct cairn_coordinator *co, const struct cairn_
     return silence_ns(co, m) + before_ns;
 }
 
-/* What silence makes of a member: it is silent when it can hold no lease any more, and lost after lost_after. */
+/* What silence makes of a member: it is silent when it said that it stops, or can hold no lease any more, and lost
+ * after lost_after. */
 static enum cairn_wire_member_state heard_state(struct cairn_coordinator *co, const struct cairn_member *m)
 {
     const struct cairn_coord_node *n = cairn_coord_node(&co->coord, m->p.node);
-    uint64_t silent = silence_ns(co, m);
     bool was_away = m->state == CAIRN_WIRE_MEMBER_SILENT || m->state == CAIRN_WIRE_MEMBER_LOST;
 
-    if (silent <= cairn_lease_wait_ns(&co->lease_times))
+    if (!n->stopped && silence_ns(co, m) <= cairn_lease_wait_ns(&co->lease_times))
         return was_away && n->heard_ns != 0 ? CAIRN_WIRE_MEMBER_UP : m->state;
     if (m->state == CAIRN_WIRE_MEMBER_LOST ||
         (co->conf->lost_after_ns != 0 && all_silence_ns(co, m) >= co->conf->lost_after_ns &&
@@ -204,6 +204,34 @@ void cairn_coordinator_register(struct cairn_coordinator *co, struct cairn_coord
     cairn_log_info("node %s is process %" PRIu64 ", incarnation %" PRIu64, m->name, m->p.process, m->p.inc);
     cairn_list_add_tail(&m->waiting, &ask->link);
     cairn_coordinator__store_member(co, m, deed);
+}
+
+/* ---- STOP ---- */
+
+/* It has handed over what it could, and is away from now on: what it holds is not counted for the time that its silence
+ * would take. Who coordinates and stops says it to itself, and leaves it to its successor in the map. */
+void cairn_coordinator_member_stops(struct cairn_coordinator *co, struct cairn_coordinator_ask *ask)
+{
+    struct cairn_member *m;
+    int rc;
+
+    if (!cairn_coordinator__may_serve(co, ask))
+        return;
+    rc = cairn_coord_stop(&co->coord, (struct cairn_who){ .node = ask->p.node, .inc = ask->p.inc });
+    if (rc != 0) {
+        cairn_coordinator__answer(ask, rc, "no process of the cluster is that");
+        return;
+    }
+    m = cairn_members_find(&co->members, ask->p.node);
+    if (!cairn_member_is_heard(m) && is_stored(m)) {
+        cairn_coordinator__answer(ask, 0, "");
+        return;
+    }
+    cairn_log_info("node %s stops", m->name);
+    if (cairn_member_is_heard(m))
+        cairn_member_set_alive(m, false);
+    cairn_list_add_tail(&m->waiting, &ask->link);
+    cairn_coordinator__store_member(co, m, CAIRN_DEED_STOPPED);
 }
 
 /* ---- DRAIN ---- */
