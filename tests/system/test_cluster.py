@@ -58,7 +58,7 @@ class ClusterCase(Etcd, Case):
         """Every slot has all its replicas, as the coordinator knows now: what its node's part says was counted a while ago."""
         said = self.up()[0].cairn("status", "--json").json.get("cluster", {})
         slots, states = said.get("slots", {"all": 0}), {m["state"] for m in said.get("members", [])}
-        return slots["all"] > 0 and slots["degraded"] + slots["takeover"] + slots["lost"] == 0 and "away" not in states
+        return slots["all"] > 0 and slots["degraded"] + slots["takeover"] + slots["lost"] == 0 and "silent" not in states
 
     def is_spread(self):
         """All nodes are members, all have their share, and no slot moves."""

@@ -26,8 +26,8 @@ class Away(ClusterCase):
     def missed(self, said, gone):
         """Asserts that @said counts the node out: it, and its copy of every slot."""
         states = {m["name"]: m["state"] for m in said["members"]}
-        self.assertEqual(states, {n.name: "away" if n is gone else "up" for n in self.all})
-        self.assertEqual(said["slots"]["degraded"] + said["slots"]["takeover"], said["slots"]["all"])
+        self.assertEqual(states, {n.name: "silent" if n is gone else "up" for n in self.all})
+        self.assertEqual(said["slots"]["degraded"], said["slots"]["all"])
         self.assertEqual(said["classes"][0]["fewest"], 2)
 
     def test_who_stops_is_missed_at_once(self):

@@ -138,16 +138,20 @@ static json_t *missing_brief(const json_t *classes)
     return rows;
 }
 
-static json_t *moves_brief(const json_t *moves)
+/* "57 slots to move, 8 of them now, 9.5/s, 6.00 s left" */
+static json_t *progress_brief(const json_t *o, const char *what)
 {
-    char text[CLI_UNIT_BYTES];
-    uint64_t left_ms = (uint64_t)cli_number_of(moves, "left_ms");
-    if (cli_number_of(moves, "left") + cli_number_of(moves, "under_way") == 0)
+    char slots[CLI_UNIT_BYTES + 8], now[64] = "", speed[64] = "time left unknown", time_left[CLI_UNIT_BYTES];
+    json_int_t under_way = cli_number_of(o, "under_way"), all = cli_number_of(o, "left") + under_way;
+    uint64_t left_ms = (uint64_t)cli_number_of(o, "left_ms");
+    if (all == 0)
         return json_string("being planned");
-    return json_sprintf("%lld slots to move, %lld of them now, %.1f/s, %s left",
-                        (long long)(cli_number_of(moves, "left") + cli_number_of(moves, "under_way")),
-                        (long long)cli_number_of(moves, "under_way"), json_real_value(json_object_get(moves, "per_s")),
-                        left_ms > 0 ? cli_duration(text, left_ms * CAIRN_NS_PER_MS) : "time unknown");
+    if (under_way > 0)
+        snprintf(now, sizeof(now), ", %lld of them now", (long long)under_way);
+    if (left_ms > 0)
+        snprintf(speed, sizeof(speed), "%.1f/s, %s left", json_number_value(json_object_get(o, "per_s")),
+                 cli_duration(time_left, left_ms * CAIRN_NS_PER_MS));
+    return json_sprintf("%s slot%s%s%s, %s", cli_count(slots, (uint64_t)all), all == 1 ? "" : "s", what, now, speed);
 }
 
 /* What does not work, in words. */
@@ -177,7 +181,7 @@ static void set_rows(json_t *o, const char *key, json_t *rows)
 json_t *cli_cluster_brief(const json_t *doc)
 {
     json_t *o = json_object(), *rows = members_brief(json_object_get(doc, "members"), o), *slots;
-    const json_t *moves = json_object_get(doc, "moves");
+    const json_t *moves = json_object_get(doc, "moves"), *behind = json_object_get(doc, "catching_up");
     const char *key;
     json_t *v;
 
@@ -193,7 +197,9 @@ json_t *cli_cluster_brief(const json_t *doc)
         json_object_set(o, "slots", slots);
     json_decref(slots);
     if (moves != NULL)
-        json_object_set_new(o, "moves", moves_brief(moves));
+        json_object_set_new(o, "moves", progress_brief(moves, " to move"));
+    if (behind != NULL)
+        json_object_set_new(o, "catching_up", progress_brief(behind, " of nodes that are back"));
     set_rows(o, "members_that_are_not_up", rows);
     set_rows(o, "missing_replicas", missing_brief(json_object_get(doc, "classes")));
     return o;

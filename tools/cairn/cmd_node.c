@@ -160,8 +160,9 @@ const struct cli_command cli_status = {
     .text = "Exits with 5 if something in the node is degraded: a full disk, data in quarantine; or in its cluster: "
             "replicas that are missing (of how many slots, how many are wanted and how many there are at least), a "
             "node that is silent, nobody who coordinates. The cluster is `failing` where something does not work: "
-            "slots that nobody serves, or that refuse writes. While slots are moved or replicas made anew, it says "
-            "how many, how fast, and how long it will take.",
+            "slots that nobody serves, or that refuse writes. While slots are moved (nodes join, are drained, "
+            "have another weight), replicas made anew, or those of nodes that are back catch up, it says how many, how "
+            "fast, and how long it will take.",
     .opts = status_opts,
     .args_size = sizeof(struct status_args),
     .examples = (const struct cli_example[]){ { "cairn status", "how is it?" },

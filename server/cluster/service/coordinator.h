@@ -92,9 +92,11 @@ struct cairn_coordinator_counts {
     uint32_t members, silent, draining, drained, members_lost, left_cluster;
     uint32_t slots, degraded, unserved, takeover, lost, moving;
     struct cairn_coordinator_class_counts classes[CAIRN_CLUSTER_CLASSES];
-    uint32_t left;                          /* moves to be begun */
-    uint64_t done, done_per_1000s, left_ms; /* since there was something to move; 0: not known yet */
-    bool planning;                          /* members have changed: what is to be moved is about to be known */
+    uint32_t left;                                      /* moves to be begun */
+    uint64_t done, done_per_1000s, left_ms;             /* since there was something to move; 0: not known yet */
+    uint32_t behind;                                    /* slots that miss a replica which is there, and catches up */
+    uint64_t caught_up, caught_up_per_1000s, behind_ms; /* since there were such; likewise */
+    bool planning; /* members have changed: what is to be moved is about to be known */
 };
 
 struct cairn_coordinator_plan;
@@ -143,6 +145,7 @@ struct cairn_coordinator {
     struct cairn_coordinator_class classes[CAIRN_CLUSTER_CLASSES];
     struct cairn_coordinator_plan *planning; /* being made: of a class, one at a time */
     uint64_t progress_ns, progress_done;     /* since when moves are made, and how many were done before; 0: none are */
+    uint64_t behind_ns, behind_most;         /* since when slots are behind, and how many were at most; 0: none are */
     uint32_t reads_done, ticks;
     bool count_is_old;          /* something was stored since */
     uint64_t count_ns, look_ns; /* when to count again; before then there is no look beside the ticks */

@@ -51,6 +51,7 @@ static void count_slot(struct cairn_coordinator *co, struct cairn_coordinator_cl
     class->fewest = MIN(class->fewest, there);
     class->degraded += is_short;
     class->unserved += !is_served;
+    n->behind += is_short && cairn_members_catch_up(&co->members, rec);
     class->refusing += !is_served || there < MIN(rec->min_insync, rec->nreplicas);
     n->degraded += is_short;
     n->unserved += !is_served;
@@ -114,6 +115,25 @@ static void count_progress(struct cairn_coordinator *co)
     n->left_ms = (n->left + n->moving) * ms / n->done;
 }
 
+/* Likewise; what falls behind meanwhile is no step back. */
+static void count_behind(struct cairn_coordinator *co)
+{
+    struct cairn_coordinator_counts *n = &co->counts;
+    uint64_t now = cairn_env_now_ns(co->store->home.env), ms;
+
+    if (n->behind == 0 || co->behind_ns == 0 || n->behind > co->behind_most) {
+        co->behind_ns = n->behind > 0 ? now : 0;
+        co->behind_most = n->behind;
+        return;
+    }
+    ms = (now - co->behind_ns) / CAIRN_NS_PER_MS;
+    n->caught_up = co->behind_most - n->behind;
+    if (ms == 0 || n->caught_up == 0)
+        return;
+    n->caught_up_per_1000s = n->caught_up * 1000000 / ms;
+    n->behind_ms = n->behind * ms / n->caught_up;
+}
+
 void cairn_coordinator__count(struct cairn_coordinator *co)
 {
     co->counts = (struct cairn_coordinator_counts){ .members = co->members.n };
@@ -132,5 +152,6 @@ void cairn_coordinator__count(struct cairn_coordinator *co)
     }
     count_members(co);
     count_progress(co);
+    count_behind(co);
     co->count_is_old = false;
 }

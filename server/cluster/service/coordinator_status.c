@@ -72,6 +72,11 @@ json_t *cairn_coordinator_counts_json(const struct cairn_coordinator_counts *n)
                                       (int)n->moving, "done", (json_int_t)n->done, "per_s",
                                       (double)n->done_per_1000s / 1000, "left_ms", (json_int_t)n->left_ms, "planning",
                                       n->planning));
+    if (n->behind > 0)
+        json_object_set_new(o, "catching_up",
+                            json_pack("{s:i, s:I, s:f, s:I}", "left", (int)n->behind, "done", (json_int_t)n->caught_up,
+                                      "per_s", (double)n->caught_up_per_1000s / 1000, "left_ms",
+                                      (json_int_t)n->behind_ms));
     return o;
 }
 

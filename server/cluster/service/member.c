@@ -72,7 +72,19 @@ uint32_t cairn_members_present(const struct cairn_members *t, const struct cairn
 
 bool cairn_members_serve(const struct cairn_members *t, const struct cairn_slot_record *rec)
 {
-    return rec->state == CAIRN_SLOT_ACTIVE && is_there(t, &rec->primary);
+    return rec->state != CAIRN_SLOT_LOST && is_there(t, &rec->primary);
+}
+
+bool cairn_members_catch_up(const struct cairn_members *t, const struct cairn_slot_record *rec)
+{
+    for (uint32_t i = 0; i < rec->nreplicas; i++) {
+        const struct cairn_member *m = cairn_members_find(t, rec->replicas[i]);
+
+        if (m != NULL && cairn_member_is_heard(m) &&
+            cairn_slot_insync(rec, (struct cairn_who){ .node = m->p.node, .inc = m->p.inc }) < 0)
+            return true;
+    }
+    return false;
 }
 
 struct cairn_member *cairn_members_named(const struct cairn_members *t, const char *name)

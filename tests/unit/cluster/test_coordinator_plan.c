@@ -7,6 +7,7 @@ enum { PROPOSALS_MAX = 256 };
 /* ---- replicas ---- */
 
 static struct wish proposals[PROPOSALS_MAX];
+static uint32_t joins_max; /* replicas that get there in a turn; 0: all */
 static bool idle; /* nobody writes: who is gone is missed only when somebody else has to be brought up to date */
 
 static struct cairn_who process_of(struct world *w, uint64_t node)
@@ -73,13 +74,14 @@ static void check_bounds(struct node *to)
 
 static void replicas_turn(struct world *w, struct node *to)
 {
-    uint32_t k = 0;
+    uint32_t k = 0, joins = 0;
 
     check_bounds(to);
     for (uint32_t slot = 0; slot < ALL; slot++) {
         struct cairn_change change;
 
-        if (to->co.coord.slots[slot].storing || !wanted_change(w, &to->co.coord.slots[slot].rec, &change))
+        if (to->co.coord.slots[slot].storing || !wanted_change(w, &to->co.coord.slots[slot].rec, &change) ||
+            (change.kind == CAIRN_CHANGE_JOIN && joins_max != 0 && joins++ >= joins_max))
             continue;
         while (k < PROPOSALS_MAX && proposals[k].under_way)
             k++;
@@ -100,6 +102,7 @@ static int plan_setup(void **state)
     w = *state;
     memset(proposals, 0, sizeof(proposals));
     idle = false;
+    joins_max = 0;
     for (int i = 0; i < NODES; i++) {
         w->nodes[i].conf.moves_max = 96;
         w->nodes[i].conf.moves_per_node_max = 48;
@@ -749,6 +752,70 @@ static void weights_are_honoured(void **state)
     assert_int_equal(holds(w, 2, 1), 0);
 }
 
+/* What is said while slots move, or replicas catch up, until nothing is left: how far it is, how fast, how long. */
+static void assert_progress_of(struct world *w, const char *what)
+{
+    bool seen = false;
+
+    for (int i = 0; i < 600 && (!seen || !is_settled(w)); i++) {
+        json_t *status = cairn_coordinator_status(&serving(w)->co), *o = json_object_get(status, what);
+        json_int_t done = json_integer_value(json_object_get(o, "done"));
+
+        assert_true(
+            o == NULL ||
+            json_integer_value(json_object_get(o, "left")) + json_integer_value(json_object_get(o, "under_way")) > 0 ||
+            json_is_true(json_object_get(o, "planning")));
+        if (done > 0 && json_integer_value(json_object_get(o, "left")) > 0) {
+            seen = true;
+            assert_true(json_real_value(json_object_get(o, "per_s")) > 0);
+            assert_true(json_integer_value(json_object_get(o, "left_ms")) > 0);
+        }
+        json_decref(status);
+        world_run_ms(w, 100);
+    }
+    assert_true(seen);
+    settle(w);
+}
+
+static void progress_is_told_whatever_moves(void **state)
+{
+    struct world *w = *state;
+    struct wish x = { 0 };
+    struct node *co, *back;
+
+    for (int i = 0; i < NODES; i++)
+        w->nodes[i].conf.moves_max = w->nodes[i].conf.moves_per_node_max = 4;
+    co = some(w, 3);
+    assert_int_equal(create_class(w, 2, &x), 0);
+    settle(w);
+    w->nodes[3].beats = true; /* one joins */
+    assert_progress_of(w, "moves");
+    w->nodes[3].weight = 300; /* has another weight */
+    node_restart(&w->nodes[3]);
+    assert_progress_of(w, "moves");
+    drain(w, 4, false);
+    assert_progress_of(w, "moves");
+    w->nodes[4].beats = w->nodes[5].beats = true;
+    world_run_ms(w, 3000);
+    settle(w);
+    back = co == &w->nodes[2] ? &w->nodes[1] : &w->nodes[2];
+    back->beats = false; /* is lost for good: what it held is made anew */
+    world_run_ms(w, 24000);
+    assert_string_equal(state_of(w, back->id), "lost");
+    assert_progress_of(w, "moves");
+    co = serving(w);
+    back = co == &w->nodes[1] ? &w->nodes[0] : &w->nodes[1];
+    back->beats = false; /* comes back: catches up */
+    world_run_ms(w, 10000);
+    assert_true(co->co.counts.degraded > 0);
+    assert_int_equal(co->co.counts.behind, 0);
+    node_restart(back);
+    back->beats = true;
+    joins_max = 8;
+    assert_progress_of(w, "catching_up");
+    assert_int_equal(co->co.counts.behind, 0);
+}
+
 /* Nodes come and go, one at a time; after each everything is whole and even again. Never more than may be are under way
  * (check_bounds), though three classes are moved. */
 static void whatever_comes_and_goes(void **state)
@@ -810,6 +877,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(too_few_nodes_are_degraded, plan_setup, teardown),
         cmocka_unit_test_setup_teardown(slots_that_refuse_writes_are_counted, plan_setup, teardown),
         cmocka_unit_test_setup_teardown(weights_are_honoured, plan_setup, teardown),
+        cmocka_unit_test_setup_teardown(progress_is_told_whatever_moves, plan_setup, teardown),
         cmocka_unit_test_setup_teardown(whatever_comes_and_goes, plan_setup, teardown),
     };
 
