@@ -42,7 +42,9 @@ class Load:
 
 
 @unittest.skipUnless(shutil.which("etcd"), "etcd is not installed")
-class Moves(Etcd, Case):
+class MovesCase(Etcd, Case):
+    """Nodes that may be more, and what they say of who holds how much."""
+
     def begin(self, n, *settings):
         self.url, self.etcd = self.start_etcd(os.path.join(self.base, "etcd"))
         self.all, self.settings = [], settings
@@ -102,6 +104,10 @@ class Moves(Etcd, Case):
             self.assertEqual(sum(m[count] for m in members.values()), total, members)
             self.assertLessEqual(max(m[count] for m in members.values()), 1.1 * total / len(names), members)
 
+    def coordinates(self, node):
+        providers = node.cairn("status", "--json").json["providers"]
+        return next(p for p in providers if p["type"] == "cluster")["coordinates"]
+
     def fill(self, node, n=200):
         source = self.path("source")
         os.mkdir(source)
@@ -117,6 +123,8 @@ class Moves(Etcd, Case):
         subprocess.run(["diff", "-r", source, out], check=True)
         shutil.rmtree(out)
 
+
+class Moves(MovesCase):
     def test_who_joins_gets_its_share_and_who_is_drained_gives_all(self):
         self.begin(3, "cluster.moves=32", "cluster.moves_per_node=8")  # slow enough to be seen
         first, second, _ = self.all
@@ -207,10 +215,6 @@ class Moves(Etcd, Case):
         wait_for("the take-over", lambda: self.cluster(other).get("slots", {}).get("takeover", 1) == 0 and
                  self.member(other, second.name)["leads"] == 0)
         self.assert_whole(other, source)
-
-    def coordinates(self, node):
-        providers = node.cairn("status", "--json").json["providers"]
-        return next(p for p in providers if p["type"] == "cluster")["coordinates"]
 
     def test_too_few_nodes_are_degraded(self):
         self.begin(1)
