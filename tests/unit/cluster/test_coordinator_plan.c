@@ -583,7 +583,7 @@ static void who_is_said_to_be_lost_is_replaced_at_once(void **state)
     assert_non_null(strstr(x.ask.err.text, "is there"));
     lost->beats = false;
     world_run_ms(w, 15000);
-    assert_string_equal(state_of(w, lost->id), "away");
+    assert_string_equal(state_of(w, lost->id), "silent");
     assert_int_equal(lose(w, lost->name, false, &x), 0);
     assert_true(x.ask.nslots > 0 && x.ask.alone == 0);
     assert_string_equal(state_of(w, lost->id), "lost");
@@ -616,7 +616,7 @@ static void who_has_the_only_replica_is_lost_by_force_alone(void **state)
     assert_int_equal(lose(w, lost->name, false, &x), CAIRN_E_STATE);
     assert_non_null(strstr(x.ask.err.text, "no other replica is there"));
     assert_int_equal(x.ask.alone, alone);
-    assert_string_equal(state_of(w, lost->id), "away");
+    assert_string_equal(state_of(w, lost->id), "silent");
     assert_int_equal(lose(w, lost->name, true, &x), 0);
     world_run_ms(w, 30000);
     for (uint32_t i = NSLOTS; i < 2 * NSLOTS; i++)
