@@ -181,6 +181,7 @@ struct repl_world {
     uint64_t fills, drops, left,
         stopped; /* left: processes that others could do without; stopped: that could not wait */
     uint64_t refused; /* writes, by a primary with too few in sync */
+    uint64_t replies_alone; /* to writes, by a primary without a lease */
     bool clients_stop;
 };
 
