@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Seeds the mistakes of PROTOCOL §10 into the code, one at a time, and says after how many random walks, or by which story,
-each is found.
+each is found; and takes Lifeguard's refinements away from the group.
 
 usage: tests/sim/mistakes.py BUILD [NAME ...]      BUILD: a build tree, for its libraries; CAIRN_SEEDS: how many walks
 
@@ -22,6 +22,8 @@ PRIMARY, BACKUP, PEER = REPL + "replica_primary.c", REPL + "replica_backup.c", R
 REPLICA, COPY, LOAD = REPL + "replica.c", REPL + "replica_copy.c", REPL + "replica_load.c"
 COORD, TIME, MOVE, LEASE = REPL + "coord.c", REPL + "coord_time.c", REPL + "coord_move.c", REPL + "lease.h"
 LIFE, NODE, POST, MAP = "tests/sim/repl_life.c", "tests/sim/repl_node.c", "tests/sim/repl_post.c", "tests/sim/repl_map.c"
+GROUP = "providers/group/"
+PROBE, SUSPECT = GROUP + "swim_probe.c", GROUP + "swim_suspect.c"
 REGIONS, SOURCE, ADMIT, CORE = SERVICE + "regions.c", SERVICE + "fetch_source.c", SERVICE + "fetch_admit.c", SERVICE + "fetch_core.c"
 
 # name: [(file, text, what stands there instead), ...]
@@ -49,11 +51,14 @@ MISTAKES = {
     "M_FAILED_SPEAKS": [(POST, "return i > 0 && i <= rw->conf.nodes && rw->nodes[i].failed;", "return false;")],
     "M_GRANT_WHILE_EVICTING": [(COORD, "if (n->evicting > 0)", "if (false)")],
     "M_UNKNOWN_IS_NO": [(COORD, "if (rc == 0 || !s->doubtful)", "if (true)")],
-    "M_READ_NO_LEASE": [(PRIMARY, "if (r->ops->lease_is_valid(r))\n            return 0;\n        cairn_sm_move",
+    "M_READ_NO_LEASE": [(PRIMARY, "if (has_authority(r))\n            return 0;\n        cairn_sm_move",
                          "if (true)\n            return 0;\n        cairn_sm_move")],
     "M_CHECK_FIRST": [(PRIMARY, "w->done(w, cairn_replica_may_read(r));", "w->done(w, 0);")],
     "M_NO_SYNC_BEFORE_ACK": [(BACKUP, "follows(r) && r->last_sync_pos <= r->log.synced", "follows(r)")],
     "M_ALONE_NOT_WRITTEN": [(PRIMARY, ": MAX(r->log.written, r->log.synced);", ": r->log.end.pos;")],
+    "M_ALONE_JOINING": [(REPL + "replica.h", " && cairn_who_is_nobody(r->joiner);", ";")],
+    "M_ALONE_OF_TWO": [(REPL + "replica.h", "return r->rec.ninsync == 1 && cairn_who_is(r->rec.insync[0], r->self) &&",
+                        "return r->rec.ninsync <= 2 &&")],
     "M_CUT_NOT_SYNCED": [(BACKUP, "r->last_sync_pos = r->cut_pos = e->at.pos; /* a cut", "r->cut_pos = e->at.pos; /* a cut")],
     "M_STALE_REENTRY": [(REPLICA, "if (cairn_slot_insync(rec, r->self) < 0)", "if (!cairn_slot_names(rec, r->self.node))"),
                         (REPLICA, "member = cairn_slot_insync(&r->rec, r->self) >= 0",
@@ -150,11 +155,16 @@ MISTAKES = {
     "M_FREE_BEFORE_SYNC": [("tests/sim/repl_sweep.c", "if (!all_is_durable(n)) {", "if (false) {")],
     "M_CLEAR_ON_RUMOUR": [(CORE, "else if (cluster_fetch__believes(f))", "else if (true)"),
                           (CORE, "&&\n           CAIRN_HOLDS(sm->state != FETCH_CLEAR || f->want.named)", "")],
+    "M_NO_HEALTH": [(PROBE, "s->health = (uint32_t)MIN(MAX(h, 0), (int)CAIRN_SWIM_HEALTH_MAX);", "(void)h;")],
+    "M_SUSPECTS_BRIEFLY": [(SUSPECT, "x->max_ms = x->min_ms * s->conf.suspect_times;", "x->max_ms = x->min_ms;")],
+    "M_SUSPECTS_LONG": [(SUSPECT, "    x->due_ms = deadline(x);\n", "")],
+    "M_NO_BUDDY": [(PROBE, "s->views[slot].state != CAIRN_SWIM_ALIVE ? slot : NO_SLOT", "NO_SLOT"),
+                   (PROBE, "s->views[from].state != CAIRN_SWIM_ALIVE ? from : NO_SLOT", "NO_SLOT")],
 }
 
 
 # What walks meet too seldom, or never (README.md), has a story: the program, and the test that has to fail.
-FETCH_STORIES = "tests/sim/test_sim_fetch.c"
+FETCH_STORIES, GROUP_STORIES = "tests/sim/test_sim_fetch.c", "tests/sim/test_group_lifeguard.c"
 REPLICA_STORIES, COORD_STORIES = "tests/sim/test_sim_replica.c", "tests/unit/cluster/test_repl_coord.c"
 STORIES = {
     "M_NO_FENCE": (REPLICA_STORIES, "old_primary_is_refused"),
@@ -171,6 +181,10 @@ STORIES = {
     "M_GONE_RESTARTED": (REPLICA_STORIES, "only_who_leads_says_that_a_region_is_gone"),
     "M_CLEAR_ON_RUMOUR": (FETCH_STORIES, "a_rumour_is_a_rumour"),
     "M_GRANT_WHILE_EVICTING": (COORD_STORIES, "grants_go_to_the_registered"),
+    "M_NO_HEALTH": (GROUP_STORIES, "who_is_not_well_gives_others_more_time"),
+    "M_SUSPECTS_BRIEFLY": (GROUP_STORIES, "a_suspicion_lasts_as_long_as_it_is_ones_own"),
+    "M_SUSPECTS_LONG": (GROUP_STORIES, "a_suspicion_lasts_as_long_as_it_is_ones_own"),
+    "M_NO_BUDDY": (GROUP_STORIES, "a_suspect_hears_of_it_from_whoever_talks_to_it"),
 }
 
 
@@ -184,17 +198,21 @@ class Tree:
 
     def __init__(self, work, build):
         self.work, self.build, self.objects = work, build, {}
-        for part in (REPL, SERVICE, "tests/sim", "tests/unit/cluster"):
+        for part in (REPL, SERVICE, GROUP, "tests/sim", "tests/unit/cluster"):
             shutil.copytree(ROOT / part, work / part)
         libs = [str(p) for p in build.rglob("libcairn-core*.a")] + [str(p) for p in build.rglob("libcairn-proto*.a")]
         self.libs = ["-Wl,--start-group", *libs, "-Wl,--end-group", *flags(build), "-lisal", "-lm", "-lpthread"]
 
-    def sources(self):
-        cores = ("coord*.c", "replica*.c", "sessions*.c", "slot_log.c", "repl_wire*.c")  # what else is there does I/O
+    def sources(self, test):
+        """All that @test is made of; what does I/O is not."""
+        sim = self.work / "tests/sim"
+        if test == GROUP_STORIES:
+            return [*sorted((self.work / GROUP).glob("swim*.c")), sim / "group_world.c", sim / "world.c"]
+        cores = ("coord*.c", "replica*.c", "sessions*.c", "slot_log.c", "repl_wire*.c")
         found = [p for pattern in cores for p in (self.work / REPL).glob(pattern) if p.name != "repl_wire_mail.c"]
-        found += (self.work / "tests/sim").glob("repl_*.c")
+        found += sim.glob("repl_*.c")
         found += [self.work / SERVICE / n for n in ("regions.c", "fetch_core.c", "fetch_source.c", "fetch_admit.c")]
-        return sorted(found) + [self.work / "tests/sim" / n for n in ("world.c", "linear.c")]
+        return [*sorted(found), sim / "world.c", sim / "linear.c"]
 
     def cc(self, *args):
         done = subprocess.run(["cc", "-std=gnu17", "-O2", "-w", "-I", str(self.work), "-I", str(ROOT), "-I",
@@ -216,7 +234,7 @@ class Tree:
     def program(self, test, changes):
         """@test with that mistake."""
         originals, exe = {}, self.work / "program"
-        for source in self.sources():  # those without it, the first time
+        for source in self.sources(test):  # those without it, the first time
             self.object(source, ())
         for name, old, new in changes:
             text = (self.work / name).read_text()
@@ -224,7 +242,7 @@ class Tree:
                 sys.exit(f"{name}: the text is not there: {old}")
             originals.setdefault(name, text)
             (self.work / name).write_text(text.replace(old, new))
-        objects = [self.object(source, originals) for source in self.sources()]
+        objects = [self.object(source, originals) for source in self.sources(test)]
         self.cc(*objects, self.work / test, *self.libs, "-o", exe)
         for name, text in originals.items():
             (self.work / name).write_text(text)
