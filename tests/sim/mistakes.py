@@ -73,6 +73,7 @@ MISTAKES = {
     "M_JOIN_DROP": [(PRIMARY, "ours && verdict == CAIRN_VERDICT_REFUSED_INC", "ours && verdict != CAIRN_VERDICT_COMMITTED")],
     "M_JOIN_EARLY": [(PRIMARY, "r->joiner = who;", ";")],
     "M_JOIN_NO_INC": [(COORD, "n->p.inc != change->who.inc ||", "")],
+    "M_LEARNS_OLD": [(REPLICA, "if (rec->epoch <= r->rec.epoch) /* I15 */", "if (rec->epoch == r->rec.epoch)")],
     "M_JOIN_NEVER_REFUSED": [(COORD, "return CAIRN_VERDICT_REFUSED_INC;", "return CAIRN_VERDICT_REFUSED;")],
     "M_ACK_WITHOUT_JOINER": [(PRIMARY, "if (p->member || joins)", "if (p->member)")],
     "M_NO_CATCHUP": [(PRIMARY, "p->matched >= r->commit && p->matched > 0 &&", "")],
@@ -169,6 +170,7 @@ REPLICA_STORIES, COORD_STORIES = "tests/sim/test_sim_replica.c", "tests/unit/clu
 STORIES = {
     "M_NO_FENCE": (REPLICA_STORIES, "old_primary_is_refused"),
     "M_READ_BEFORE_APPLIED": (REPLICA_STORIES, "reads_wait_until_the_log_is_applied"),
+    "M_APPLIED_IS_CUT": (REPLICA_STORIES, "what_is_applied_is_not_cut"),
     "M_CUT_NOT_SYNCED": (REPLICA_STORIES, "cut_is_on_disk_before_the_ack"),
     "M_JOIN_DROP": (REPLICA_STORIES, "refused_joiner_is_waited_for"),
     "M_COPY_PARTIAL_JOINS": (REPLICA_STORIES, "who_has_part_of_a_copy_takes_no_entries"),

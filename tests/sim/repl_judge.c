@@ -83,6 +83,13 @@ static void note_service(struct rw_slot *s)
     *newest = MAX(*newest, s->replica.rec.epoch);
 }
 
+/* I15 */
+static void check_epoch(struct rw_slot *s)
+{
+    CAIRN_ASSERT(s->replica.rec.epoch >= s->epoch);
+    s->epoch = s->replica.rec.epoch;
+}
+
 static void check_slot(struct repl_world *rw, uint32_t slot)
 {
     uint32_t serving = 0;
@@ -92,6 +99,7 @@ static void check_slot(struct repl_world *rw, uint32_t slot)
 
         if (!rw->nodes[i].registered)
             continue;
+        check_epoch(s);
         check_commit(s);
         CAIRN_ASSERT(!s->partial || !is_member(s)); /* I13 */
         if (!serves(s))

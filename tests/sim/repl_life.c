@@ -90,8 +90,8 @@ static void node_register(struct repl_node *n)
 
     for (uint32_t i = 0; i < n->rw->conf.slots; i++) /* of a partial one: nothing */
         logs[i] = (struct cairn_coord_log){ .slot = i, .end = rw_log_end(&n->slots[i].log) };
-    rw_post(n->rw, n->index, rw_map_host(n), RW_REGISTER, 0, cairn_wire_register_put(&p, logs, n->rw->conf.slots, &n->rw->post),
-            NULL, 0);
+    rw_post(n->rw, n->index, rw_map_host(n), RW_REGISTER, 0,
+            cairn_wire_register_put(&p, logs, n->rw->conf.slots, &n->rw->post), NULL, 0);
 }
 
 static void node_beat(struct repl_node *n)

@@ -403,6 +403,7 @@ void rw_slot_begin(struct rw_slot *s, uint32_t slot)
     cairn_timer_init(&s->apply_again, run_apply, s);
     s->apply_next = c->at.pos + 1;
     s->apply_to = s->checked = c->at.pos;
+    s->epoch = 0;
     memcpy(s->index, c->index, sizeof(s->index));
     if (s->partial)
         cairn_replica_restore_partial(r);

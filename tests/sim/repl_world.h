@@ -102,6 +102,7 @@ struct rw_slot {
     struct rw_record view[RW_ALL_KEYS];  /* of a copy that goes out */
     uint32_t view_next;
     uint8_t page[512]; /* of the view, on its way */
+    uint64_t epoch;    /* the newest that this process was seen in */
     uint64_t checked;  /* up to here the committed log was compared with the truth */
     bool owes;         /* what is behind was committed in an epoch older than a recovery, and not compared yet */
 };

@@ -301,6 +301,27 @@ static void a_learner_speaks_again_soon(void **state)
     assert_in_range(b->said[CAIRN_REPL_MATCH], 10, 17);
 }
 
+/* M_APPLIED_IS_CUT. What was applied here was lost with all who had it in sync, and another history goes on: it cannot be
+ * taken back, so the log stays as it is, says so, and waits for a copy. */
+static void what_is_applied_is_not_cut(void **state)
+{
+    struct bench *b = *state;
+
+    learn(b, 1, CAIRN_SLOT_ACTIVE, n1, WITH(n2, self));
+    append(b, n1, 1, (struct cairn_at){ 0 }, start_of(1, 1), 0);
+    append(b, n1, 1, (struct cairn_at){ 1, 1 }, buffered(1, 2), 2);
+    disk(b);
+    apply_all(b);
+    assert_int_equal(b->r.applied, 2);
+    learn(b, 2, CAIRN_SLOT_TAKEOVER, n2, WITH(n1)); /* recovered from their disks, which end at 1 */
+    append(b, n2, 2, (struct cairn_at){ 1, 1 }, start_of(2, 2), 2);
+    disk(b);
+    assert_int_equal(b->cuts, 0);
+    assert_true(cairn_at_is(b->r.log.end, (struct cairn_at){ 1, 2 }));
+    assert_true(cairn_at_is(b->last[CAIRN_REPL_MATCH].applied, (struct cairn_at){ 1, 2 }));
+    assert_in_range(b->last[CAIRN_REPL_ACK].matched, 0, 1);
+}
+
 /* M_READ_BEFORE_APPLIED. With START everywhere the log before it is final, but not yet what a read looks at. */
 static void reads_wait_until_the_log_is_applied(void **state)
 {
@@ -658,6 +679,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_learner_speaks_again_soon, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(old_primary_is_refused, bench_begin, bench_end),
+        cmocka_unit_test_setup_teardown(what_is_applied_is_not_cut, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(reads_wait_until_the_log_is_applied, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(cut_is_on_disk_before_the_ack, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(only_who_leads_says_that_a_region_is_gone, bench_begin, bench_end),
