@@ -1,42 +1,19 @@
 """A rolling restart: every node is stopped by SIGTERM and started again, one after the other, while clients write and read. No
 client is told of an error, none waits for a lease to end, and their histories are those of a single store."""
 
-import os
 import shutil
-import subprocess
 import time
 import unittest
 
-from systest import BUILD, DEADLINE_S, Case, Etcd, free_port, main, run, wait_for
+from histories import OUTCOMES, Histories
+from systest import DEADLINE_S, Case, Etcd, free_port, main, wait_for
 
-CLIENT = os.path.join(BUILD, "bin", "history_client")
-CHECK = os.path.join(BUILD, "bin", "history_check")
 CLUSTER = "0123456789abcdef0123456789abcdef"
 LEASE = "60s"  # twice what a client has patience for: who waits for one to end is told of an error
-OUTCOMES = ("ok", "none", "exists")
-
-
-class History:
-    """What one client process did: operations as (worker, kind, begin, end, outcome), times in s."""
-
-    def __init__(self, process, path):
-        self.process, self.path = process, path
-
-    def operations(self):
-        begun, over = {}, []
-        with open(self.path) as f:
-            for line in f:
-                word = line.split()
-                if word[0] == "i":
-                    begun[word[1]] = (word[3], int(word[5]) / 1e6)
-                else:
-                    kind, since = begun.pop(word[1])
-                    over.append((int(word[1]), kind, since, int(word[4]) / 1e6, " ".join(word[2:3] + word[5:])))
-        return over
 
 
 @unittest.skipUnless(shutil.which("etcd"), "etcd is not installed")
-class Rolling(Etcd, Case):
+class Rolling(Etcd, Histories, Case):
     def begin(self):
         url, self.etcd = self.start_etcd(self.path("etcd"))
         self.ports = {"n%d" % i: free_port() for i in (1, 2, 3)}
@@ -55,28 +32,8 @@ class Rolling(Etcd, Case):
         slots = self.ok(node.cairn(*key, "status", "--json")).json["cluster"]["slots"]
         self.assertEqual((slots["all"], slots["degraded"], slots["lost"], slots["takeover"]), (1024, 0, 0, 0))
 
-    def client(self, what, number, namespace, *keys):
-        path = self.path("history-%d" % number)
-        addresses = ",".join("tcp://127.0.0.1:%d" % p for p in self.ports.values())
-        with open(path, "wb") as out:
-            process = subprocess.Popen([CLIENT, what, addresses, self.path("key"), namespace, str(number), *keys],
-                                       stdin=subprocess.PIPE, stdout=out)
-        self.addCleanup(process.wait)
-        self.addCleanup(process.kill)
-        self.addCleanup(process.stdin.close)
-        return History(process, path)
-
-    def judge(self, histories, number, namespace):
-        keys = set()
-        for history in histories:
-            with open(history.path) as f:
-                keys.update(line.split()[2] for line in f if line.startswith("i "))
-        last = self.client("read", number, namespace, *sorted(keys))
-        last.process.stdin.close()
-        self.assertEqual(last.process.wait(DEADLINE_S), 0)
-        verdict = self.ok(run(CHECK, *[h.path for h in [*histories, last]], timeout=300)).json
-        self.assertGreater(verdict["acknowledged"], 0)
-        return verdict
+    def addresses(self):
+        return ["tcp://127.0.0.1:%d" % p for p in self.ports.values()]
 
     def test_nobody_notices(self):
         self.begin()
