@@ -32,7 +32,7 @@ static bool is_wanted(const char *key)
     static const char *const wanted[] = { "regions",     "databases",     "namespaces",    "bytes",
                                           "used_bytes",  "free_bytes",    "memory_bytes",  "memory_limit_bytes",
                                           "quarantined", "corrupt_reads", "failed_writes", "last_error",
-                                          "coordinator", "lease" };
+                                          "coordinator", "lease",         "problem" };
     for (size_t i = 0; i < ARRAY_SIZE(wanted); i++) {
         if (strcmp(wanted[i], key) == 0)
             return true;
