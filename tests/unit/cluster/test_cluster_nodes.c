@@ -332,6 +332,7 @@ static void what_is_alone_needs_no_lease(void **state)
     assert_int_equal(put_somewhere(w, alone, "k", "one"), 0);
     first = leader_of(w, alone);
     other = leader_of(w, both);
+    expect_leases(w);
     assert_int_equal(cairn_cluster_read_begin(w->nodes[first].c, alone, &token), 0);
     cairn_cluster_why_busy(w->nodes[first].c, &err);
     assert_int_equal(err.code, 0);
@@ -464,7 +465,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(who_is_asked_about_a_write_waits_for_it, setup, teardown),
         cmocka_unit_test_setup_teardown(what_began_under_an_earlier_lead_is_not_done, setup, teardown),
         cmocka_unit_test_setup_teardown(a_stalled_node_gives_no_answer, setup, teardown),
-        cmocka_unit_test_setup_teardown(what_is_alone_needs_no_lease, setup_long_leases, teardown),
+        cmocka_unit_test_setup_teardown(what_is_alone_needs_no_lease, setup, teardown),
         cmocka_unit_test_setup_teardown(a_node_that_stood_still_gives_its_lease_up, setup_long_leases, teardown),
         cmocka_unit_test_setup_teardown(slots_of_a_coordinator_that_left_wait_for_no_lease, setup_long_leases,
                                         teardown),
