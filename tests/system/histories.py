@@ -3,10 +3,9 @@
 import os
 import subprocess
 
-from systest import BUILD, DEADLINE_S, run
+from systest import BUILD, DEADLINE_S, judge_histories
 
 CLIENT = os.path.join(BUILD, "bin", "history_client")
-CHECK = os.path.join(BUILD, "bin", "history_check")
 OUTCOMES = ("ok", "none", "exists")
 
 
@@ -55,6 +54,6 @@ class Histories:
         last = self.client("read", number, namespace, *sorted(keys))
         last.process.stdin.close()
         self.assertEqual(last.process.wait(DEADLINE_S), 0)
-        verdict = self.ok(run(CHECK, *[h.path for h in [*histories, last]], timeout=300)).json
+        verdict = self.ok(judge_histories([h.path for h in [*histories, last]])).json
         self.assertGreater(verdict["acknowledged"], 0)
         return verdict
