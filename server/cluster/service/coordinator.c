@@ -369,6 +369,15 @@ int cairn_coordinator_heartbeat(struct cairn_coordinator *co, const struct cairn
     return 0;
 }
 
+/* Of a JOIN a refusal is final, and whoever proposed it counts on that: so it has to rest on what the map has of the node,
+ * which is what a successor of ours goes by. */
+static bool is_known_for_good(const struct cairn_coordinator *co, const struct cairn_change *change)
+{
+    const struct cairn_member *m = cairn_members_find(&co->members, change->who.node);
+
+    return change->kind != CAIRN_CHANGE_JOIN || m == NULL || cairn_member_is_stored(m);
+}
+
 void cairn_coordinator_propose(struct cairn_coordinator *co, struct cairn_coordinator_ask *ask)
 {
     uint32_t slot = ask->change.slot;
@@ -379,6 +388,8 @@ void cairn_coordinator_propose(struct cairn_coordinator *co, struct cairn_coordi
         cairn_coordinator__answer(ask, CAIRN_E_INVAL, "there is no such slot");
     } else if (co->coord.slots[slot].storing) {
         cairn_coordinator__answer(ask, CAIRN_E_BUSY, "the slot is being changed");
+    } else if (!is_known_for_good(co, &ask->change)) {
+        cairn_coordinator__answer(ask, CAIRN_E_BUSY, "the node's new process is being stored");
     } else {
         CAIRN_ASSERT(co->held[slot] == NULL);
         co->held[slot] = ask;

@@ -85,6 +85,12 @@ static inline struct side_worker *side_worker_of(struct cairn_cluster *c, uint32
     return &c->side->workers[slot % c->side->nworkers];
 }
 
+/* This node holds slots. */
+static inline bool side_has_store(const struct cairn_cluster *c)
+{
+    return c->conf.kv != NULL && c->conf.kv[0] != '\0';
+}
+
 bool side_lease_is_valid(const struct cairn_cluster *c);
 /* New data is refused: the disk has no room for it, or none for the logs. Any thread. */
 bool side_disk_is_full(const struct cairn_cluster *c);
