@@ -11,9 +11,9 @@ import time
 import unittest
 
 from netns import Network, refusal
-from systest import BUILD, DEADLINE_S, Case, Node, main, run, wait_for  # noqa: F401
+from systest import BUILD, DEADLINE_S, Case, Node, judge_histories, main, wait_for  # noqa: F401
 
-CLIENT, CHECK = (os.path.join(BUILD, "bin", name) for name in ("history_client", "history_check"))
+CLIENT = os.path.join(BUILD, "bin", "history_client")
 CLUSTER = "0123456789abcdef0123456789abcdef"
 # What histories there are, by their namespace: the options that make it, and how many keys history_client rewrites there.
 NAMESPACES = {"many": (["--durability", "sync"], 12), "buffered": ([], 12), "large": ([], 4), "once": (["--write-once"], 0)}
@@ -199,7 +199,7 @@ class Faults(Case):
             self.assertEqual(last.process.wait(DEADLINE_S), 0)
             with open(last.path) as f:
                 self.assertNotIn("unknown", f.read())
-            verdict = run(CHECK, *[h.path for h in [*histories, last]], timeout=300)
+            verdict = judge_histories([h.path for h in [*histories, last]])
             self.ok(verdict)
             self.assertGreater(verdict.json["acknowledged"], 0)
             print("%s: %s" % (namespace, verdict.out.strip()), flush=True)

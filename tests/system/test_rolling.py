@@ -9,10 +9,9 @@ import threading
 import time
 import unittest
 
-from systest import BUILD, CAIRN, DEADLINE_S, OK, Case, Etcd, clean_env, free_port, main, run, wait_for
+from systest import BUILD, CAIRN, DEADLINE_S, OK, Case, Etcd, clean_env, free_port, judge_histories, main, run, wait_for
 
 CLIENT = os.path.join(BUILD, "bin", "history_client")
-CHECK = os.path.join(BUILD, "bin", "history_check")
 CLUSTER = "0123456789abcdef0123456789abcdef"
 LEASE = "60s"  # twice what a client has patience for: who waits for one to end is told of an error
 OUTCOMES = ("ok", "none", "exists")
@@ -103,7 +102,7 @@ class Rolling(Etcd, Case):
         last = self.client("read", number, namespace, *sorted(keys))
         last.process.stdin.close()
         self.assertEqual(last.process.wait(DEADLINE_S), 0)
-        verdict = self.ok(run(CHECK, *[h.path for h in [*histories, last]], timeout=300)).json
+        verdict = self.ok(judge_histories([h.path for h in [*histories, last]])).json
         self.assertGreater(verdict["acknowledged"], 0)
         return verdict
 

@@ -349,6 +349,11 @@ static void serve_drain(struct hop *h)
     cairn_coordinator_drain(&h->home->coordinator, &h->ask);
 }
 
+static void serve_lose(struct hop *h)
+{
+    cairn_coordinator_lose(&h->home->coordinator, &h->ask);
+}
+
 static const ProtobufCMessage *answer_drain(struct hop *h)
 {
     Cairn__Wire__ClusterDrained *w = cairn_arena_alloc(&h->arena, sizeof(*w));
@@ -357,13 +362,14 @@ static const ProtobufCMessage *answer_drain(struct hop *h)
         return NULL;
     cairn__wire__cluster_drained__init(w);
     w->slots = h->ask.nslots;
+    w->alone = h->ask.alone;
     return &w->base;
 }
 
 static void handle_drain(struct cairn_rpc_req *rq)
 {
     const Cairn__Wire__ClusterDrain *w = (const Cairn__Wire__ClusterDrain *)rq->msg;
-    struct hop *h = hop_new(rq, serve_drain, answer_drain);
+    struct hop *h = hop_new(rq, w->lost ? serve_lose : serve_drain, answer_drain);
 
     if (h == NULL)
         return;
@@ -378,7 +384,8 @@ static void handle_drain(struct cairn_rpc_req *rq)
     h->ask.name = w->name;
     h->ask.author = h->author;
     h->ask.off = w->off;
-    hop_go(h, 0);
+    h->ask.force = w->force;
+    hop_go(h, w->lost && w->off ? cairn_err_set(&h->ask.err, CAIRN_E_INVAL, "who is lost is drained, or not") : 0);
 }
 
 /* ---- STATUS ---- */

@@ -198,6 +198,9 @@ struct cairn_coordinator_ask {
     const char *name;
     const char *author; /* whose wish it is, for the map's log */
     bool off;
+    /* LOSE: likewise, also @alone; CAIRN_E_STATE: it is up, or, without @force, of some slots nobody else is there */
+    bool force;
+    uint32_t alone;
 
     struct cairn_link link; /* private */
 };
@@ -207,6 +210,8 @@ void cairn_coordinator_propose(struct cairn_coordinator *co, struct cairn_coordi
 void cairn_coordinator_create_class(struct cairn_coordinator *co, struct cairn_coordinator_ask *ask);
 void cairn_coordinator_drain(struct cairn_coordinator *co, struct cairn_coordinator_ask *ask);
 void cairn_coordinator_member_stops(struct cairn_coordinator *co, struct cairn_coordinator_ask *ask);
+/** A member that is silent is lost, before cluster.lost_after has passed. Should it come back it is welcome. */
+void cairn_coordinator_lose(struct cairn_coordinator *co, struct cairn_coordinator_ask *ask);
 /** Fills in g->granted and g->wants_register; the page is the caller's until anything else happens. 0, MOVED, BUSY. */
 int cairn_coordinator_heartbeat(struct cairn_coordinator *co, const struct cairn_wire_heartbeat *beat,
                                 struct cairn_wire_grant *g, struct cairn_err *err);

@@ -12,6 +12,18 @@ static bool is_gone(struct cairn_coordinator *co, const struct cairn_slot_record
     return true;
 }
 
+uint32_t cairn_coordinator__alone(struct cairn_coordinator *co, uint64_t node)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < all_slots(co); i++) {
+        const struct cairn_slot_record *rec = &co->coord.slots[i].rec;
+
+        n += rec->epoch != 0 && cairn_slot_names(rec, node) && cairn_members_present(&co->members, rec) == 0;
+    }
+    return n;
+}
+
 static void count_holder(struct cairn_coordinator *co, const struct cairn_slot_record *rec, uint64_t node)
 {
     struct cairn_member *m = cairn_members_find(&co->members, node);

@@ -555,6 +555,75 @@ static int visit(struct world *w, uint64_t first, uint32_t n)
 
 /* Each wiped disk is another node, and its old entry stays: when there are as many as a map may have, one that is gone
  * for good makes room, though the answer of the store be lost; none that is there, or away, or that a slot names. */
+/* What @n says of who is said to be lost. */
+static int lose(struct world *w, const char *name, bool force, struct wish *x)
+{
+    wish_begin(x);
+    x->ask.name = name;
+    x->ask.author = "uid 0";
+    x->ask.force = force;
+    cairn_coordinator_lose(&await_coordinator(w)->co, &x->ask);
+    world_run_ms(w, 500);
+    assert_true(x->over);
+    return x->ask.rc;
+}
+
+/* An operator knows that a node does not come back: nobody waits for lost_after. */
+static void who_is_said_to_be_lost_is_replaced_at_once(void **state)
+{
+    struct world *w = *state;
+    struct wish x = { 0 };
+    struct node *co = some(w, 4), *lost = co->id == 3 ? &w->nodes[3] : &w->nodes[2];
+
+    assert_int_equal(create_class(w, 2, &x), 0);
+    settle(w);
+    co->conf.lost_after_ns = 0; /* never by itself */
+    assert_int_equal(lose(w, "nobody", false, &x), CAIRN_E_NOTFOUND);
+    assert_int_equal(lose(w, lost->name, true, &x), CAIRN_E_STATE); /* it is there, whatever is forced */
+    assert_non_null(strstr(x.ask.err.text, "is there"));
+    lost->beats = false;
+    world_run_ms(w, 15000);
+    assert_string_equal(state_of(w, lost->id), "silent");
+    assert_int_equal(lose(w, lost->name, false, &x), 0);
+    assert_true(x.ask.nslots > 0 && x.ask.alone == 0);
+    assert_string_equal(state_of(w, lost->id), "lost");
+    assert_int_equal(lose(w, lost->name, false, &x), 0); /* once more changes nothing */
+    settle(w);
+    assert_int_equal(co->co.counts.degraded, 0);
+    assert_int_equal(cairn_coord_holds(&co->co.coord, lost->id), 0);
+    node_restart(lost); /* it comes back after all */
+    lost->beats = true;
+    world_run_ms(w, 2000);
+    assert_string_equal(state_of(w, lost->id), "up");
+}
+
+/* Where it has the only replica that is refused, and says of how many slots; if forced they stay as they are. */
+static void who_has_the_only_replica_is_lost_by_force_alone(void **state)
+{
+    struct world *w = *state;
+    struct wish x = { 0 };
+    struct node *co = some(w, 4), *lost = co->id == 3 ? &w->nodes[3] : &w->nodes[2];
+    uint32_t alone = 0;
+
+    assert_int_equal(create_class(w, 1, &x), 0);
+    assert_int_equal(create_class(w, 2, &x), 0);
+    settle(w);
+    for (uint32_t i = 0; i < NSLOTS; i++)
+        alone += record_of(w, i)->primary.node == lost->id;
+    assert_true(alone > 0);
+    lost->beats = false;
+    world_run_ms(w, 5000);
+    assert_int_equal(lose(w, lost->name, false, &x), CAIRN_E_STATE);
+    assert_non_null(strstr(x.ask.err.text, "no other replica is there"));
+    assert_int_equal(x.ask.alone, alone);
+    assert_string_equal(state_of(w, lost->id), "silent");
+    assert_int_equal(lose(w, lost->name, true, &x), 0);
+    world_run_ms(w, 30000);
+    for (uint32_t i = NSLOTS; i < 2 * NSLOTS; i++)
+        assert_false(cairn_slot_places(record_of(w, i), lost->id));
+    assert_int_equal(cairn_coord_holds(&co->co.coord, lost->id), alone);
+}
+
 static void who_is_gone_for_good_makes_room(void **state)
 {
     enum { FIRST = 100, LATE = FIRST + CAIRN_CLUSTER_MEMBERS_MAX };
@@ -798,6 +867,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_drain_goes_on, plan_setup, teardown),
         cmocka_unit_test_setup_teardown(who_is_away_holds_up_nothing, plan_setup, teardown),
         cmocka_unit_test_setup_teardown(who_is_lost_is_replaced, plan_setup, teardown),
+        cmocka_unit_test_setup_teardown(who_is_said_to_be_lost_is_replaced_at_once, plan_setup, teardown),
+        cmocka_unit_test_setup_teardown(who_has_the_only_replica_is_lost_by_force_alone, plan_setup, teardown),
         cmocka_unit_test_setup_teardown(who_is_gone_for_good_makes_room, plan_setup, teardown),
         cmocka_unit_test_setup_teardown(who_is_gone_for_a_day_is_forgotten, plan_setup, teardown),
         cmocka_unit_test_setup_teardown(a_silent_target_keeps_no_place, plan_setup, teardown),
