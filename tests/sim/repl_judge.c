@@ -5,10 +5,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+static bool has_lease(const struct rw_slot *s)
+{
+    return cairn_lease_is_valid(&s->node->lease, cairn_env_now_ns(s->replica.env));
+}
+
 static bool serves(const struct rw_slot *s)
 {
     return s->node->registered && s->replica.sm.state == REPLICA_ACTIVE &&
-           cairn_lease_is_valid(&s->node->lease, cairn_env_now_ns(s->replica.env));
+           (has_lease(s) || cairn_replica_is_alone(&s->replica));
 }
 
 static bool is_member(const struct rw_slot *s)
@@ -168,6 +173,7 @@ void rw_judge_reply(struct rw_slot *s, uint64_t pos, bool sync)
     CAIRN_ASSERT(pos > 0 && pos <= s->replica.applied);
     check_commit(s);
     t->replied = MAX(t->replied, pos);
+    rw->replies_alone += !has_lease(s);
     if (sync)
         t->replied_sync = MAX(t->replied_sync, pos);
     /* Appended when nobody else was to have it: who is alone from some moment on has what was committed before in

@@ -327,6 +327,12 @@ static bool op_lease_is_valid(struct cairn_replica *r)
     return cairn_lease_is_valid(&slot_of(r)->node->lease, cairn_env_now_ns(r->env));
 }
 
+static bool op_may_go_on(struct cairn_replica *r)
+{
+    (void)r;
+    return true;
+}
+
 /* ---- the index ---- */
 
 static void run_apply(void *arg)
@@ -366,6 +372,7 @@ static const struct cairn_replica_ops replica_ops = {
     .propose = op_propose,
     .apply = op_apply,
     .lease_is_valid = op_lease_is_valid,
+    .may_go_on = op_may_go_on,
     .map_is_old = op_map_is_old,
     .copy_open = op_copy_open,
     .copy_read = op_copy_read,
