@@ -2,11 +2,56 @@
 
 import os
 import shutil
+import socket
+import struct
+import threading
 import unittest
 
-from systest import BUILD, DEGRADED, FAILED, OK, Case, Etcd, free_port, main, run, wait_for
+from systest import BUILD, CAIRN, DEADLINE_S, DEGRADED, FAILED, OK, Case, Etcd, free_port, main, run, wait_for
 
 CLUSTER, OTHER = "0123456789abcdef" * 2, "f" * 32
+
+
+def crc32c(data):
+    crc = 0xffffffff
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82f63b78 if crc & 1 else 0)
+    return crc ^ 0xffffffff
+
+
+class Later:
+    """Passes on what comes to a port, and whoever comes there says in his HELLO that he speaks protocol 2 alone."""
+
+    def __init__(self, port):
+        self.to, self.refused = port, 0
+        self.listener = socket.socket()
+        self.listener.bind(("127.0.0.1", 0))
+        self.listener.listen(64)
+        self.address = "tcp://127.0.0.1:%d" % self.listener.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                come = self.listener.accept()[0]
+            except OSError:  # closed
+                return
+            threading.Thread(target=self.serve, args=(come,), daemon=True).start()
+
+    def serve(self, come):
+        try:
+            with come, socket.create_connection(("127.0.0.1", self.to)) as node:
+                come.settimeout(DEADLINE_S)
+                node.settimeout(DEADLINE_S)
+                hello = come.recv(4096)  # a few hundred bytes, written at once
+                body = hello[32:].replace(b"\x08\x01\x10\x01", b"\x08\x02\x10\x02", 1)
+                node.sendall(hello[:28] + struct.pack("<I", crc32c(hello[:28] + body)) + body)
+                come.sendall(node.recv(4096))
+                self.refused += 1
+        except OSError:
+            pass
 
 
 @unittest.skipUnless(shutil.which("etcd"), "etcd is not installed")
@@ -219,6 +264,30 @@ class Mistakes(Etcd, Case):
         self.is_in(d)
         wait_for("enough zones", lambda: "zones" not in self.class_of(d, 3) and self.class_of(d, 3) != {})
         self.assertNotIn("share a zone", d.cairn("status").out)
+
+    def test_another_version_of_the_protocol(self):
+        """A joiner of a release that has no protocol in common with the cluster's: both say so, and it is no member."""
+        self.begin()
+        port = free_port()
+        later = Later(port)
+        self.addCleanup(later.listener.close)
+        os.chmod(self.write("key", b"7" * 64 + b"\n"), 0o600)
+        a = self.member("a")
+        a.args += ["--config", self.write("a.yaml", ("listen: ['tcp://127.0.0.1:%d']\ncluster: {addresses: ['%s']}\n" % (
+            port, later.address)).encode())]
+        a.cairn = lambda *args: run(CAIRN, "--key", self.path("key"), "-a", "tcp://127.0.0.1:%d" % port, *args)
+        a.start()
+        self.is_in(a)
+        b = self.member("b").start()
+        said = "speaks protocol 2 to 2, this node 1 to 1: run releases of Cairn"
+        wait_for("the joiner to be refused", lambda: said in self.problem(b))
+        before = later.refused
+        wait_for("some more tries", lambda: later.refused >= before + 3)
+        self.assertEqual(b.cairn("status").code, DEGRADED)
+        self.assertEqual(self.seen(a)["members"]["all"], 1)
+        self.assertEqual(a.log().count("node b, "), 1, a.log())
+        self.assertIn(said, a.log())
+        self.assertEqual(b.log().count("this node is not in the cluster"), 1, b.log())
 
     def test_addresses_that_are_somebody_elses(self):
         """The first of each node's addresses leads to a, whoever asks: a itself, too."""
