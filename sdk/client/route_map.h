@@ -15,7 +15,7 @@
 enum {
     ROUTE_ADDRS_MAX = 4,
     ROUTE_HOLDERS_MAX = 4,                      /* of a slot, that are in sync; more are not remembered */
-    ROUTE_SLOTS_MAX = 4 << CAIRN_SLOT_BITS_MAX, /* four classes */
+    ROUTE_SLOTS_MAX = 8 << CAIRN_SLOT_BITS_MAX, /* eight classes: of 1 to 8 replicas */
     ROUTE_HOST_MAX = 64,
 };
 

@@ -404,7 +404,9 @@ void cairn_coordinator_create_class(struct cairn_coordinator *co, struct cairn_c
     if (!cairn_coordinator__may_serve(co, ask))
         return;
     if (ask->replicas == 0 || ask->replicas > CAIRN_CLUSTER_CLASSES || ask->min_insync > ask->replicas) {
-        cairn_coordinator__answer(ask, CAIRN_E_INVAL, "from 1 to 4 replicas, and no more in sync than there are");
+        ask->rc = cairn_err_set(&ask->err, CAIRN_E_INVAL, "from 1 to %d replicas, and no more in sync than there are",
+                                CAIRN_CLUSTER_CLASSES);
+        ask->done(ask);
         return;
     }
     class = &co->classes[ask->replicas - 1];

@@ -85,6 +85,7 @@ struct cairn_coordinator_class_counts {
      * is there: neither read nor written. refusing: those, and those with fewer than a write must reach (min_insync,
      * or all that there can be; M7): not written */
     uint32_t slots, degraded, fewest, unserved, refusing;
+    uint32_t zones; /* where some replicas share a zone, for want of zones: how many there are; else 0 */
 };
 
 /** Of all slots, by state; of all members; what is still to be moved. Counted every second. */

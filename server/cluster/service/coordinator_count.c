@@ -88,6 +88,39 @@ static void count_members(struct cairn_coordinator *co)
     }
 }
 
+/* Zones of those that may get slots, up to @max; who names none fails for itself (coordinator_plan.c). */
+static uint32_t count_zones(struct cairn_coordinator *co, uint32_t max)
+{
+    const char *zones[CAIRN_CLUSTER_CLASSES];
+    uint32_t n = 0, unnamed = 0;
+
+    for (uint32_t i = 0; i < co->members.n && n + unnamed < max; i++) {
+        const struct cairn_member *m = co->members.all[i];
+        uint32_t k = 0;
+
+        if (!cairn_coordinator__may_hold(co, m))
+            continue;
+        while (k < n && strcmp(zones[k], m->zone) != 0)
+            k++;
+        if (m->zone[0] == '\0')
+            unnamed++;
+        else if (k == n)
+            zones[n++] = m->zone;
+    }
+    return n + unnamed;
+}
+
+static void count_shared_zones(struct cairn_coordinator *co)
+{
+    uint32_t zones = count_zones(co, CAIRN_CLUSTER_CLASSES), hosts = cairn_coordinator__hosts(co);
+
+    for (uint32_t i = 0; i < CAIRN_CLUSTER_CLASSES; i++) {
+        struct cairn_coordinator_class_counts *class = &co->counts.classes[i];
+
+        class->zones = class->slots > 0 && zones < MIN(i + 1, hosts) ? zones : 0;
+    }
+}
+
 /* The rate is that since something was to be moved: moves are of different sizes, so anything shorter jumps. */
 static void count_progress(struct cairn_coordinator *co)
 {
@@ -151,6 +184,7 @@ void cairn_coordinator__count(struct cairn_coordinator *co)
         }
     }
     count_members(co);
+    count_shared_zones(co);
     count_progress(co);
     count_behind(co);
     co->count_is_old = false;

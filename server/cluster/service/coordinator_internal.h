@@ -58,7 +58,8 @@ bool cairn_coordinator__class_may_begin(struct cairn_coordinator *co, uint32_t n
 
 /* ---- coordinator_plan.c ---- */
 
-/* Members that may get new slots now. */
+/* Whether it may get new slots now; and how many may. */
+bool cairn_coordinator__may_hold(struct cairn_coordinator *co, const struct cairn_member *m);
 uint32_t cairn_coordinator__hosts(struct cairn_coordinator *co);
 /* Who came, went or changed: new plans, soon. */
 void cairn_coordinator__members_changed(struct cairn_coordinator *co);

@@ -51,14 +51,15 @@ static void register_over(struct side_life *l)
 }
 
 /* Said once, and in the status for as long as it is so. That nobody coordinates just now is no refusal. Who holds
- * another key than the cluster's is refused at each address that answers: that others do not is no news then. */
+ * another key than the cluster's, or speaks another protocol, is refused at each address that answers: that others do
+ * not is no news then. */
 static void note_problem(struct side_life *l, int rc)
 {
     bool unheard = rc == CAIRN_E_UNREACHABLE || rc == CAIRN_E_TIMEOUT;
 
     if (rc == CAIRN_E_BUSY || rc == CAIRN_E_MOVED || rc == CAIRN_E_SHUTDOWN || (l->stranger && unheard))
         return;
-    l->stranger = rc == CAIRN_E_AUTH;
+    l->stranger = rc == CAIRN_E_AUTH || rc == CAIRN_E_VERSION;
     cairn_coordinator_bar(l->c->coordinator, l->stranger);
     if (rc != 0 && strcmp(l->problem, l->err.text) != 0)
         cairn_log_warn("this node is not in the cluster: %s", l->err.text);
