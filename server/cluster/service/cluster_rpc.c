@@ -219,13 +219,19 @@ static int fill_page(struct hop *h)
 {
     struct cairn_cluster *c = &h->home->c;
     struct cairn_wire_page *page = &h->grant.page;
-    int rc = cairn_cluster_records_page(c->records, MIN(h->beat.revision, h->grant.upto), true, &h->arena, page);
+    uint64_t since = h->beat.map == h->grant.map ? MIN(h->beat.revision, h->grant.upto) : 0;
+    int rc;
+
+    *page = (struct cairn_wire_page){ .map = h->grant.map };
+    if (h->beat.map != h->grant.map) /* first it has to forget what it knows */
+        return 0;
+    rc = cairn_cluster_records_page(c->records, since, true, &h->arena, page);
 
     if (rc != 0)
         return cairn_err_set(&h->ask.err, rc, "records");
     if (page->nslots + page->nmembers > 0 && h->beat.who.node != c->node &&
         !cluster_page_may_go(&c->side->grant_pages, cairn_env_now_ns(&c->home->env)))
-        *page = (struct cairn_wire_page){ .revision = h->beat.revision, .more = true };
+        *page = (struct cairn_wire_page){ .map = h->grant.map, .revision = since, .more = true };
     return 0;
 }
 
@@ -235,7 +241,7 @@ static void serve_heartbeat(struct hop *h)
     h->ask.rc = cairn_coordinator_heartbeat(&h->home->coordinator, &h->beat, &h->grant, &h->ask.err);
     if (h->ask.rc == 0) {
         h->grant.upto = cairn_cluster_records_revision(h->home->c.records);
-        h->grant.ahead = h->beat.revision > h->grant.upto;
+        h->grant.ahead = h->beat.map == h->grant.map && h->beat.revision > h->grant.upto;
         h->ask.rc = fill_page(h);
     }
     hop_back(&h->ask);
@@ -395,6 +401,7 @@ static void handle_records(struct cairn_rpc_req *rq)
     const Cairn__Wire__ClusterFetch *w = (const Cairn__Wire__ClusterFetch *)rq->msg;
     struct cairn_cluster *c = rq->target->ctx;
     const Cairn__Wire__ClusterRecords *reply = NULL;
+    uint64_t since = w->map == cairn_cluster_records_map(c->records) ? w->since : 0;
     struct cairn_wire_page page;
     struct cairn_arena arena;
 
@@ -403,7 +410,7 @@ static void handle_records(struct cairn_rpc_req *rq)
         return;
     }
     cairn_arena_init(&arena, HOP_ARENA_BYTES_MAX);
-    if (cairn_cluster_records_page(c->records, w->since, w->members, &arena, &page) == 0)
+    if (cairn_cluster_records_page(c->records, since, w->members, &arena, &page) == 0)
         reply = cairn_wire_page_put(&page, &arena);
     if (reply != NULL)
         cairn_rpc_reply(rq, 0, &reply->base, NULL, 0);

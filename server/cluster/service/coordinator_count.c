@@ -1,6 +1,10 @@
 /* How many slots are where, what is still to be moved, and how long that takes: see coordinator.h. */
 #include "server/cluster/service/coordinator_internal.h"
 
+#include "sdk/core/base/log.h"
+
+#include <inttypes.h>
+
 static bool is_gone(struct cairn_coordinator *co, const struct cairn_slot_record *rec)
 {
     for (uint32_t i = 0; i < rec->ninsync; i++) {
@@ -52,7 +56,8 @@ static void count_slot(struct cairn_coordinator *co, struct cairn_coordinator_cl
     class->fewest = MIN(class->fewest, there);
     class->degraded += there < wanted;
     class->refusing += rec->state == CAIRN_SLOT_ACTIVE && there < MIN(rec->min_insync, rec->nreplicas);
-    if (is_gone(co, rec))
+    n->past += rec->epoch < co->coord.floor;
+    if (rec->epoch < co->coord.floor || is_gone(co, rec))
         n->lost++;
     else if (rec->state != CAIRN_SLOT_ACTIVE)
         n->takeover++;
@@ -114,8 +119,18 @@ static void count_progress(struct cairn_coordinator *co)
     n->left_ms = (n->left + n->moving) * ms / n->done;
 }
 
+/* Said once when they are all through, and not of each slot. */
+static void tell_past(struct cairn_coordinator *co, uint32_t before)
+{
+    if (before > 0 && co->counts.past == 0)
+        cairn_log_info("every slot that the map has goes on, in generation %u of it: %" PRIu64 " from a log of its own",
+                       cairn_map_generation_number(co->generation.id), co->coord.recoveries);
+}
+
 void cairn_coordinator__count(struct cairn_coordinator *co)
 {
+    uint32_t past = co->counts.past;
+
     co->counts = (struct cairn_coordinator_counts){ .members = co->members.n };
     for (uint32_t i = 0; i < co->members.n; i++)
         co->members.all[i]->holds = co->members.all[i]->leads = 0;
@@ -132,5 +147,6 @@ void cairn_coordinator__count(struct cairn_coordinator *co)
     }
     count_members(co);
     count_progress(co);
+    tell_past(co, past);
     co->count_is_old = false;
 }

@@ -139,8 +139,8 @@ void cairn_cluster__side_on_publish(struct cairn_rpc_req *rq)
     for (uint32_t i = 0; rc == 0 && i < page.nslots; i++) {
         if (page.slots[i].slot >= SIDE_SLOTS_MAX)
             continue;
-        cairn_cluster_records_hint(c->records, page.slots[i].slot, &page.slots[i].rec);
-        side_learn_later(c, page.slots[i].slot);
+        if (cairn_cluster_records_hint(c->records, page.map, page.slots[i].slot, &page.slots[i].rec))
+            side_learn_later(c, page.slots[i].slot);
     }
     cairn_arena_reset(&a);
     cairn_rpc_reply(rq, rc, NULL, NULL, 0);

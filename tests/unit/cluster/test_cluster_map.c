@@ -143,7 +143,9 @@ static void a_word_of_a_map_that_there_is_not(void **state)
     w->nodes[b].hears[a] = false;
     for (int k = 0; atomic_load(&life_of(w, b)->lies) == 0; k++) {
         assert_true(k < TURNS_MAX);
-        cairn_gossip_hear(&w->nodes[b].gossip, &(struct cairn_gossip_word){ w->nodes[a].id + 1, UINT64_MAX });
+        cairn_gossip_hear(&w->nodes[b].gossip,
+                          &(struct cairn_gossip_word){ w->nodes[a].id + 1, UINT64_MAX,
+                                                       cairn_cluster_records_map(w->nodes[b].c->records) });
         turn(w);
     }
     change(w, co);

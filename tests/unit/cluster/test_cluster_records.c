@@ -172,8 +172,8 @@ static void a_hint_is_ahead_of_the_pages(void **state)
     (void)state;
     put_slot(5, 3, 2);
     cairn_cluster_records_upto(&source, 2);
-    assert_true(cairn_cluster_records_hint(&copy, 5, &rec));
-    assert_false(cairn_cluster_records_hint(&copy, 5, &rec));
+    assert_true(cairn_cluster_records_hint(&copy, 0, 5, &rec));
+    assert_false(cairn_cluster_records_hint(&copy, 0, 5, &rec));
     cairn_arena_init(&a, 1 << 20);
     assert_int_equal(cairn_cluster_records_page(&copy, 0, true, &a, &page), 0);
     assert_int_equal(page.nslots, 0);
@@ -182,6 +182,33 @@ static void a_hint_is_ahead_of_the_pages(void **state)
     assert_int_equal(have.epoch, 4);
     assert_int_equal(cairn_cluster_records_page(&copy, 0, true, &a, &page), 0);
     assert_int_equal(page.nslots, 1);
+    cairn_arena_reset(&a);
+}
+
+/* Of another map neither pages nor hints are taken; what was known is forgotten when it is the copy's. */
+static void a_copy_is_of_one_map(void **state)
+{
+    struct cairn_slot_record rec = record(5, 4), have;
+    struct cairn_wire_page page;
+    struct cairn_arena a;
+
+    (void)state;
+    cairn_cluster_records_forget(&source, 7);
+    put_slot(5, 3, 2);
+    cairn_cluster_records_upto(&source, 2);
+    cairn_arena_init(&a, 1 << 20);
+    assert_int_equal(cairn_cluster_records_page(&source, 0, true, &a, &page), 0);
+    assert_int_equal(page.map, 7);
+    cairn_cluster_records_forget(&copy, 8);
+    assert_int_equal(cairn_cluster_records_take(&copy, &page), CAIRN_E_STATE);
+    assert_false(cairn_cluster_records_hint(&copy, 7, 5, &rec));
+    assert_int_equal(cairn_cluster_records_revision(&copy), 0);
+    assert_false(cairn_cluster_records_slot(&copy, 5, &have));
+    cairn_cluster_records_forget(&copy, 7);
+    assert_int_equal(cairn_cluster_records_take(&copy, &page), 0);
+    assert_int_equal(cairn_cluster_records_revision(&copy), 2);
+    cairn_cluster_records_forget(&copy, 8);
+    assert_false(cairn_cluster_records_slot(&copy, 5, &have));
     cairn_arena_reset(&a);
 }
 
@@ -287,6 +314,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         CASE(a_copy_follows_in_pages),   CASE(only_changes_are_told),     CASE(a_hint_is_ahead_of_the_pages),
+        CASE(a_copy_is_of_one_map),
         CASE(a_copy_becomes_the_source), CASE(hostile_slots_are_refused), CASE(half_a_change_is_not_told),
         CASE(members_are_bounded),
     };
