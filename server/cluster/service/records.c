@@ -450,6 +450,16 @@ static int page_fill(struct cairn_cluster_records *r, uint64_t since, bool membe
     return 0;
 }
 
+bool cairn_cluster_records_has_news(struct cairn_cluster_records *r, uint64_t since)
+{
+    bool has;
+
+    pthread_rwlock_rdlock(&r->lock);
+    has = !cairn_list_is_empty(&r->changes) && item_of(r->changes.prev)->version > since && r->revision > since;
+    pthread_rwlock_unlock(&r->lock);
+    return has;
+}
+
 int cairn_cluster_records_page(struct cairn_cluster_records *r, uint64_t since, bool members, struct cairn_arena *a,
                                struct cairn_wire_page *page)
 {

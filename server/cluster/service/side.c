@@ -259,8 +259,7 @@ int cairn_cluster__side_start(struct cairn_cluster *c, struct cairn_err *err)
     }
     s->c = c;
     s->pace.bytes_per_s = c->conf.copy_bytes_per_s;
-    s->grant_pages.bytes_per_s = CLUSTER_GRANT_PAGES_PER_S;
-    s->peer_pages.bytes_per_s = CLUSTER_PEER_PAGES_PER_S;
+    cluster_askers_init(&s->askers);
     s->nworkers = n;
     cluster_regions_init(&s->regions);
     s->scrub_report = scrub_report_new();
