@@ -46,13 +46,24 @@ class PutBack(Etcd, Case):
         """All are in, as of the map of this generation, and every slot has its replicas."""
         def coordinator_says():
             all_seen = [self.seen(n) for n in self.members.values()]
-            if any(s.get("lease_ms", 0) == 0 or s["map_generation"] != generation for s in all_seen):
+            if any(s.get("lease_ms", 0) == 0 or s.get("map_generation") != generation for s in all_seen):
                 return False
             own = next((s for s in all_seen if s["coordinates"]), None)
             return own is not None and own["members"]["all"] == members and own["members"]["silent"] == 0 and not any(
                 own["slots"][k] for k in ("degraded", "takeover", "lost", "moving"))
 
         wait_for("a whole cluster", coordinator_says)
+
+    def coordinator(self):
+        """Its name; there may be none for a moment."""
+        found = []
+
+        def somebody_coordinates():
+            found[:] = [k for k, n in self.members.items() if self.seen(n).get("coordinates")]
+            return len(found) == 1
+
+        wait_for("a coordinator", somebody_coordinates)
+        return found[0]
 
     def stop_etcd(self):
         self.etcd.kill()
@@ -88,7 +99,8 @@ class PutBack(Etcd, Case):
         self.begin()
         self.backup()
         # What the backup has not: other incarnations, epochs, a namespace; and values in slots that have moved on.
-        self.go_on(next(k for k, n in self.members.items() if not self.seen(n)["coordinates"]))
+        coordinator = self.coordinator()
+        self.go_on(next(k for k in self.members if k != coordinator))
         self.put("data", "late", 8)
         self.cli("ns", "create", "--replicas", "2", "later")
         self.put_back(self.path("backup"))
@@ -116,7 +128,7 @@ class PutBack(Etcd, Case):
         """Whoever is elected was started after the store was put back: he hears of it from others."""
         self.begin()
         self.backup()
-        coordinator = next(k for k, n in self.members.items() if self.seen(n)["coordinates"])
+        coordinator = self.coordinator()
         self.go_on(next(k for k in self.members if k != coordinator))
         self.put("data", "late", 5)
         self.members[coordinator].kill()

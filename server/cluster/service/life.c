@@ -2,6 +2,7 @@
  * lease, in life_learn.c; what becomes of all of it when the map is another in life_anew.c. At home.
  *
  *  LOADING ---> SEEKING ---> REGISTERING ---> ENTERING ---> BEATING ---> CEASING ---> SEEKING
+ *  BEATING ---> PARTING
  *  REGISTERING may also go to SEEKING; all to ENDED.
  *
  *  LOADING      the workers look what is on disk.
@@ -9,7 +10,9 @@
  *  REGISTERING  REGISTER is under way.
  *  ENTERING     the workers' replicas come to life.
  *  BEATING      registered: heartbeats.
- *  CEASING      the map is another: the workers' replicas end their part in the old one.    ENDED  the node ends. */
+ *  CEASING      the map is another: the workers' replicas end their part in the old one.
+ *  PARTING      the coordinator is told that this process stops: no heartbeats any more.
+ *  ENDED        the node ends. */
 #include "server/cluster/service/life_internal.h"
 
 #include "sdk/core/base/log.h"
@@ -26,18 +29,19 @@ static const struct cairn_sm_state life_states[LIFE_NR] = {
     [LIFE_SEEKING] = { "SEEKING", 0, TO(LIFE_REGISTERING) | TO(LIFE_ENDED) },
     [LIFE_REGISTERING] = { "REGISTERING", 0, TO(LIFE_SEEKING) | TO(LIFE_ENTERING) | TO(LIFE_ENDED) },
     [LIFE_ENTERING] = { "ENTERING", 0, TO(LIFE_BEATING) | TO(LIFE_ENDED) },
-    [LIFE_BEATING] = { "BEATING", 0, TO(LIFE_CEASING) | TO(LIFE_ENDED) },
+    [LIFE_BEATING] = { "BEATING", 0, TO(LIFE_CEASING) | TO(LIFE_PARTING) | TO(LIFE_ENDED) },
     [LIFE_CEASING] = { "CEASING", 0, TO(LIFE_SEEKING) | TO(LIFE_ENDED) },
+    [LIFE_PARTING] = { "PARTING", 0, TO(LIFE_ENDED) },
     [LIFE_ENDED] = { "ENDED", CAIRN_SM_FINAL, 0 },
 };
 
 static bool life_invariant(const struct cairn_sm *sm)
 {
     const struct side_life *l = CONTAINER_OF(sm, const struct side_life, sm);
+    bool ceases = sm->state == LIFE_CEASING;
 
-    return CAIRN_HOLDS((l->inc != 0) == (sm->state == LIFE_ENTERING || sm->state == LIFE_BEATING) ||
-                       sm->state == LIFE_ENDED) &&
-           CAIRN_HOLDS(sm->state == LIFE_BEATING || sm->state == LIFE_ENDED || l->lease.until_ns == 0) &&
+    return CAIRN_HOLDS((l->inc != 0) == (sm->state >= LIFE_ENTERING && !ceases) || sm->state == LIFE_ENDED) &&
+           CAIRN_HOLDS((sm->state >= LIFE_BEATING && !ceases) || l->lease.until_ns == 0) &&
            CAIRN_HOLDS(sm->state != LIFE_REGISTERING || l->registering);
 }
 
@@ -219,7 +223,7 @@ static void on_tick(void *arg)
     tick_in(l, eager ? MIN(l->eager_ns, l->c->lease_times.heartbeat_ns) : l->c->lease_times.heartbeat_ns);
     if (atomic_load(&l->c->side->failed))
         return;
-    if (l->sm.state == LIFE_SEEKING || (l->again && l->sm.state != LIFE_CEASING))
+    if (l->sm.state == LIFE_SEEKING || (l->again && l->sm.state != LIFE_PARTING && l->sm.state != LIFE_CEASING))
         life_register(l);
     if (l->sm.state == LIFE_BEATING)
         life_beat(l);
