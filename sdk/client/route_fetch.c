@@ -143,7 +143,8 @@ static void on_fetched(struct cairn_rpc_call *call)
         fetch_failed(r);
     if (call->rc == 0) {
         taken = cairn_route_map_take(&r->map, m) == 0;
-        more = taken && m->more && (r->map.revision > before || r->map.map != map); /* else it would go round in circles */
+        more = taken && m->more &&
+               (r->map.revision > before || r->map.map != map); /* else it would go round in circles */
     }
     told = call->rc == 0 && (m->n_slots > 0 || m->n_members > 0);
     if (more)

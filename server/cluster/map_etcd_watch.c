@@ -244,7 +244,7 @@ static void watch_on_timer(void *arg)
 {
     struct etcd_watch *w = arg;
 
-    if (w->sm.state == WATCH_OPEN || (w->sm.state == WATCH_FOLLOW && w->reload)) { /* silence; or what it says is no use */
+    if (w->sm.state == WATCH_OPEN || (w->sm.state == WATCH_FOLLOW && w->reload)) { /* silent, or of no use */
         cairn_map_http_cancel(&w->http);
         watch_on_end(&w->http);
     } else if (w->reload) {

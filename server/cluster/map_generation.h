@@ -31,8 +31,8 @@ bool cairn_map_generation_read(const uint8_t *value, size_t len, struct cairn_ma
 /** Returns the length. */
 uint32_t cairn_map_generation_write(const struct cairn_map_generation *g, char text[CAIRN_MAP_GENERATION_TEXT_MAX]);
 
-/** Whether somebody who knows of the map @known up to @upto has seen what the map @id up to @revision cannot have become
- * of. 0 as either: then nothing is known. */
+/** Whether somebody who knows of the map @known up to @upto has seen what the map @id up to @revision cannot have
+ * become of. 0 as either: then nothing is known. */
 bool cairn_map_generation_is_lost(uint64_t known, uint64_t upto, uint64_t id, uint64_t revision);
 /** Whether a node that has something of the map @mine gives it up for the map @id, which a coordinator serves. */
 bool cairn_map_generation_replaces(uint64_t id, uint64_t mine);

@@ -134,8 +134,8 @@ void cairn_map_store_lease(struct cairn_map_store *s, struct cairn_map_lease_op 
 /** All entries of the view whose keys begin with @prefix, in order of their keys; @fn must not call the store. */
 void cairn_map_store_each(struct cairn_map_store *s, const char *prefix,
                           void (*fn)(const struct cairn_map_entry *e, void *arg), void *arg);
-/** At home, also from a watch: what the view has may be of another history than the store (it was put back, and has come
- * further since): all of it is read again. */
+/** At home, also from a watch: what the view has may be of another history than the store (it was put back, and has
+ * come further since): all of it is read again. */
 void cairn_map_store_reload(struct cairn_map_store *s);
 /** The view's. */
 uint64_t cairn_map_store_revision(struct cairn_map_store *s);

@@ -157,7 +157,12 @@ static void etcd_reload(struct cairn_map_store *s)
 }
 
 static const struct cairn_map_store_ops etcd_ops = {
-    .name = "etcd", .change = etcd_change, .read = etcd_read, .lease = etcd_lease, .reload = etcd_reload, .free = etcd_free
+    .name = "etcd",
+    .change = etcd_change,
+    .read = etcd_read,
+    .lease = etcd_lease,
+    .reload = etcd_reload,
+    .free = etcd_free,
 };
 
 static int conf_check(const struct cairn_map_etcd_conf *conf, struct cairn_err *err)

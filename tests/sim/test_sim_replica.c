@@ -465,8 +465,8 @@ static void alone_it_waits_for_nobody(void **state)
     assert_int_equal(rc, 0);
 }
 
-/* The map is another: it leads nothing and answers nobody, its log stays, and what is still said to who it was (a verdict,
- * which names a record of the old map; an entry) is said to nobody. */
+/* The map is another: it leads nothing and answers nobody, its log stays, and what is still said to who it was (a
+ * verdict, which names a record of the old map; an entry) is said to nobody. */
 static void who_ceases_is_nobody(void **state)
 {
     const struct cairn_change asked = { .kind = CAIRN_CHANGE_REMOVE, .epoch = 1, .from = self, .who = n1 };

@@ -48,7 +48,7 @@ class PutBack(Etcd, Case):
             all_seen = [self.seen(n) for n in self.members.values()]
             if any(s.get("lease_ms", 0) == 0 or s.get("map_generation") != generation for s in all_seen):
                 return False
-            own = next((s for s in all_seen if s["coordinates"]), None)
+            own = next((s for s in all_seen if s.get("coordinates")), None)
             return own is not None and own["members"]["all"] == members and own["members"]["silent"] == 0 and not any(
                 own["slots"][k] for k in ("degraded", "takeover", "lost", "moving"))
 

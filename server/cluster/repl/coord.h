@@ -61,7 +61,7 @@ struct cairn_coord_slot {
     uint64_t lost_ns;           /* since when it is LOST */
     struct cairn_coord_end ends[CAIRN_REPLICAS_MAX]; /* of members that registered again */
     uint32_t nends;
-    struct cairn_coord_end lost; /* the best log in an epoch that the map does not have any more; nobody: there is none */
+    struct cairn_coord_end lost; /* the best log in an epoch that the map does not have any more; or nobody */
 };
 
 struct cairn_coord_ops {

@@ -206,8 +206,8 @@ void cairn_replica_fini(struct cairn_replica *r);
  * CAIRN_E_NOMEM. */
 int cairn_replica_restore(struct cairn_replica *r, struct cairn_at base, const uint8_t *sessions, size_t len);
 /** The map is another (../map_generation.h): what was learned of the old one counts for nothing, and neither does who
- * we are in it. The log stays, with what is applied, and whatever of that is under way; in OUT until a record is learned
- * as another incarnation, which cairn_replica_return() names. */
+ * we are in it. The log stays, with what is applied, and whatever of that is under way; in OUT until a record is
+ * learned as another incarnation, which cairn_replica_return() names. */
 void cairn_replica_cease(struct cairn_replica *r);
 void cairn_replica_return(struct cairn_replica *r, uint64_t inc);
 /** Instead: the mark of wipe() was found. */

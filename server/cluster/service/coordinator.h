@@ -53,8 +53,8 @@ struct cairn_coordinator_ops {
                     uint64_t revision);
     int (*put_member)(struct cairn_coordinator *co, const struct cairn_wire_member *m, uint64_t revision);
     void (*upto)(struct cairn_coordinator *co, uint64_t revision);
-    /** Which map this node knows of (../map_generation.h), and up to which revision there is of it, as a coordinator has
-     * said. NULL: of none. */
+    /** Which map this node knows of (../map_generation.h), and up to which revision there is of it, as a coordinator
+     * has said. NULL: of none. */
     uint64_t (*known)(struct cairn_coordinator *co, uint64_t *upto);
     /** This node is elected, and all that there is of the map was read: it is @map and ends at @revision. put_slot()
      * and put_member() of it follow. NULL: nothing. */

@@ -170,8 +170,8 @@ static void learn(struct side_life *l, const struct cairn_wire_page *page, bool 
 
 /* ---- from the coordinator ---- */
 
-/* What we have goes beyond the map that there is, and no coordinator has ever said that it goes so far: somebody made it
- * up. All of it is dropped; others may have it as well, and shall not give it back to us. */
+/* What we have goes beyond the map that there is, and no coordinator has ever said that it goes so far: somebody made
+ * it up. All of it is dropped; others may have it as well, and shall not give it back to us. */
 static void forget_future(struct side_life *l, uint64_t upto)
 {
     uint64_t have = MAX(l->learned, cairn_cluster_records_revision(l->c->records));
@@ -262,9 +262,11 @@ static void on_fetched(struct cairn_rpc_call *call)
         return;
     cairn_arena_init(&a, LIFE_ARENA_BYTES);
     if (call->rc != 0 || cairn_wire_page_get((const Cairn__Wire__ClusterRecords *)call->reply, &a, &page, NULL) != 0 ||
-        page.map != l->fetch_msg.map || is_no_such(l, page.revision) || (page.revision <= l->fetch_since && page.nslots + page.nmembers > 0)) {
+        page.map != l->fetch_msg.map || is_no_such(l, page.revision) ||
+        (page.revision <= l->fetch_since && page.nslots + page.nmembers > 0)) {
         fetch_over(l, false, 0, false);
-    } else if (page.map != cairn_cluster_records_map(l->c->records) || l->learning || l->fetch_since > l->learned || coordinates(l)) { /* of no use now, and no fault of its */
+    } else if (page.map != cairn_cluster_records_map(l->c->records) || l->learning || l->fetch_since > l->learned ||
+               coordinates(l)) { /* of no use now, and no fault of its */
         fetch_over(l, true, UINT64_MAX, false);
     } else {
         l->fetched = true;
