@@ -486,6 +486,45 @@ static void alone_it_waits_for_nobody(void **state)
     assert_int_equal(rc, 0);
 }
 
+/* The map is another: it leads nothing and answers nobody, its log stays, and what is still said to who it was (a
+ * verdict, which names a record of the old map; an entry) is said to nobody. */
+static void who_ceases_is_nobody(void **state)
+{
+    const struct cairn_change asked = { .kind = CAIRN_CHANGE_REMOVE, .epoch = 1, .from = self, .who = n1 };
+    int rc = 1;
+    struct cairn_repl_write w = { .kind = CAIRN_ENTRY_WRITE, .done = on_write, .arg = &rc };
+    struct bench *b = *state;
+    struct cairn_slot_record rec;
+    uint64_t end;
+
+    learn(b, 1, CAIRN_SLOT_ACTIVE, self, &(struct cairn_who){ 0 });
+    disk(b);
+    apply_all(b);
+    rec = b->r.rec;
+    rec.epoch = 2;
+    assert_int_equal(cairn_replica_write(&b->r, &w), 0);
+    end = b->end;
+    cairn_replica_cease(&b->r);
+    assert_int_equal(rc, CAIRN_E_MOVED);
+    assert_int_equal(b->r.sm.state, REPLICA_OUT);
+    assert_int_equal(b->r.log.end.pos, end);
+    cairn_replica_on_verdict(&b->r, &asked, CAIRN_VERDICT_COMMITTED, &rec);
+    assert_int_equal(b->r.rec.epoch, 0);
+    append(b, n1, 1, b->r.log.end, buffered(1, end + 1), 0);
+    assert_int_equal(b->end, end);
+    cairn_replica_return(&b->r, self.inc + 100);
+    cairn_replica_on_verdict(&b->r, &asked, CAIRN_VERDICT_COMMITTED, &rec);
+    assert_int_equal(b->r.rec.epoch, 0);
+    rec.epoch = UINT64_C(1) << 32;
+    rec.primary.inc = rec.insync[0].inc = self.inc + 100;
+    rec.since = rec.epoch;
+    rec.state = CAIRN_SLOT_TAKEOVER;
+    assert_int_equal(cairn_replica_learn(&b->r, &rec), 0);
+    assert_int_equal(b->r.sm.state, REPLICA_TAKEOVER);
+    assert_int_equal(b->log[b->end - 1].at.epoch, rec.epoch); /* behind all that it had */
+    assert_int_equal(b->log[b->end - 1].at.pos, end + 1);
+}
+
 /* One write, until it is on its way to be answered; 0, or why it was refused. */
 static int write_alone(struct bench *b, struct cairn_repl_write *w)
 {
@@ -685,6 +724,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(only_who_leads_says_that_a_region_is_gone, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(refused_joiner_is_waited_for, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(alone_it_waits_for_nobody, bench_begin, bench_end),
+        cmocka_unit_test_setup_teardown(who_ceases_is_nobody, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(alone_it_needs_no_lease, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(who_asks_for_another_is_not_alone, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(what_counts_is_written_here, bench_begin, bench_end),

@@ -309,6 +309,8 @@ void cairn_replica_on_verdict(struct cairn_replica *r, const struct cairn_change
     bool ours = cairn_replica_is_primary(r) && r->change.kind == c->kind && r->change.epoch == c->epoch &&
                 cairn_who_is(r->change.who, c->who);
 
+    if (!cairn_who_is(c->from, r->self)) /* who we were: of a map that is another now, perhaps */
+        return;
     if (ours && verdict == CAIRN_VERDICT_REFUSED_INC) {
         r->change.kind = 0;
         r->joiner = (struct cairn_who){ 0 }; /* for good: it will never be a member under this incarnation */
