@@ -152,7 +152,7 @@ class Faults(Case):
             here = [next(p for p in s["providers"] if p["type"] == "cluster")["lease_ms"] > 0 for s in said]
             c = said[0].get("cluster", {})
             states, slots = [m["state"] for m in c.get("members", [])], c.get("slots", {})
-            return (all(here) and len(states) == (members or len(self.all)) and "away" not in states and slots["all"] > 0 and
+            return (all(here) and len(states) == (members or len(self.all)) and "silent" not in states and slots["all"] > 0 and
                     slots["degraded"] + slots["lost"] + slots["takeover"] == 0)
 
         wait_for("all replicas", is_whole)
