@@ -123,7 +123,7 @@ bool cairn_coord_is_alive(struct cairn_coord *c, struct cairn_who who)
 {
     struct cairn_coord_node *n = cairn_coord_node(c, who.node);
 
-    return n != NULL && n->p.inc == who.inc && n->heard_ns > n->registered_ns &&
+    return n != NULL && n->p.inc == who.inc && !n->stopped && n->heard_ns > n->registered_ns &&
            cairn_env_now_ns(c->env) - n->heard_ns <= c->alive_ns;
 }
 
@@ -358,6 +358,7 @@ int cairn_coord_register(struct cairn_coord *c, struct cairn_coord_process *p, c
     if (!known) {
         n->registered_ns = cairn_env_now_ns(c->env);
         n->granted_ns = 0;
+        n->stopped = false;
     }
     n->has_told = true;
     for (uint32_t slot = 0; slot < c->nslots; slot++) {
@@ -383,7 +384,7 @@ bool cairn_coord_heartbeat(struct cairn_coord *c, struct cairn_who who, uint64_t
 {
     struct cairn_coord_node *n = cairn_coord_node(c, who.node);
 
-    if (n == NULL || n->p.inc != who.inc || term != c->term || !c->ops->may_act(c))
+    if (n == NULL || n->p.inc != who.inc || n->stopped || term != c->term || !c->ops->may_act(c))
         return false;
     n->heard_ns = cairn_env_now_ns(c->env);
     if (n->evicting > 0)
@@ -391,6 +392,18 @@ bool cairn_coord_heartbeat(struct cairn_coord *c, struct cairn_who who, uint64_t
     n->granted_ns = n->heard_ns;
     n->granted = true;
     return true;
+}
+
+int cairn_coord_stop(struct cairn_coord *c, struct cairn_who who)
+{
+    struct cairn_coord_node *n = cairn_coord_node(c, who.node);
+
+    if (n == NULL)
+        return CAIRN_E_NOTFOUND;
+    if (n->p.inc != who.inc)
+        return CAIRN_E_STATE;
+    n->stopped = true;
+    return 0;
 }
 
 bool cairn_coord_wants_register(struct cairn_coord *c, uint64_t node)

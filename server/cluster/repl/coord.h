@@ -38,6 +38,7 @@ struct cairn_coord_node {
     uint64_t registered_ns; /* when p.inc was registered, if with us */
     bool has_told;          /* what its logs hold: with us, not with a predecessor */
     bool was_alive;         /* at the last tick */
+    bool stopped;           /* this process said that it ends: it is not alive, and is granted nothing */
     bool granted;           /* we have granted it something in this term */
     uint32_t evicting;      /* changes under way that end an authority of this node: no grant until they are stored */
 };
@@ -114,6 +115,10 @@ int cairn_coord_register(struct cairn_coord *c, struct cairn_coord_process *p, c
 bool cairn_coord_heartbeat(struct cairn_coord *c, struct cairn_who who, uint64_t term);
 /** True: @node should send its REGISTER again, for what it told a predecessor of ours of its logs is lost. */
 bool cairn_coord_wants_register(struct cairn_coord *c, uint64_t node);
+/** The process says that it ends, and sends no heartbeats any more; those that are still on their way count for nothing.
+ * What it was granted lasts as long as ever. CAIRN_E_NOTFOUND; CAIRN_E_STATE: another process of the node is
+ * registered. */
+int cairn_coord_stop(struct cairn_coord *c, struct cairn_who who);
 void cairn_coord_propose(struct cairn_coord *c, const struct cairn_change *change);
 /** @rc 0: in force. CAIRN_E_UNKNOWN: it may be, or become so; CAIRN_E_STATE: the record is not the one that it was made
  * from. Then the record is read, and until that has decided no other change of it is made, and whoever it ends the

@@ -3,6 +3,13 @@
 
 #include <inttypes.h>
 
+/* Whether nobody else can be primary now: this node's lease says so, or that no other is in sync, nor may have become
+ * so. */
+static bool has_authority(struct cairn_replica *r)
+{
+    return r->ops->lease_is_valid(r) || (cairn_replica_is_alone(r) && r->ops->may_go_on(r));
+}
+
 /* ---- answers to clients ---- */
 
 void cairn_replica__run_answers(void *arg)
@@ -136,7 +143,7 @@ static bool change_next(struct cairn_replica *r)
         return now - r->change_ns < r->times->resend_ns || change_send(r);
     if (r->sm.state == REPLICA_RELEASED)
         return change_begin(r, CAIRN_CHANGE_RELEASE, r->self);
-    if (!r->ops->lease_is_valid(r))
+    if (!r->ops->lease_is_valid(r)) /* not a JOIN either that MAP may not hear: it would end our being alone */
         return false;
     for (uint32_t i = 0; i < r->npeers; i++) {
         if (is_silent(r, &r->peers[i], now) || is_to_go(r, &r->peers[i]))
@@ -166,7 +173,7 @@ void cairn_replica__advance(struct cairn_replica *r)
     uint64_t pos = everywhere(r);
 
     if (r->sm.state == REPLICA_TAKEOVER) {
-        if (r->start_pos == 0 || pos < r->start_pos || !r->ops->lease_is_valid(r))
+        if (r->start_pos == 0 || pos < r->start_pos || !has_authority(r))
             return;
         cairn_replica__commit(r, pos);
         if (r->applied < r->start_pos) /* a read looks at what is applied */
@@ -242,7 +249,7 @@ void cairn_replica__stop_leading(struct cairn_replica *r, int rc)
 
 void cairn_replica_on_lease(struct cairn_replica *r)
 {
-    if (r->sm.state == REPLICA_PAUSED && r->ops->lease_is_valid(r))
+    if (r->sm.state == REPLICA_PAUSED && has_authority(r))
         cairn_sm_move(&r->sm, REPLICA_ACTIVE);
     if (cairn_replica_is_primary(r))
         cairn_replica__advance(r);
@@ -319,12 +326,12 @@ int cairn_replica_may_read(struct cairn_replica *r)
 {
     switch (r->sm.state) {
     case REPLICA_ACTIVE:
-        if (r->ops->lease_is_valid(r))
+        if (has_authority(r))
             return 0;
         cairn_sm_move(&r->sm, REPLICA_PAUSED);
         return CAIRN_E_BUSY;
     case REPLICA_PAUSED:
-        if (!r->ops->lease_is_valid(r))
+        if (!has_authority(r))
             return CAIRN_E_BUSY;
         cairn_sm_move(&r->sm, REPLICA_ACTIVE);
         return 0;

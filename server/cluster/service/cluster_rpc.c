@@ -256,6 +256,37 @@ static void handle_heartbeat(struct cairn_rpc_req *rq)
         hop_go(h, cairn_wire_heartbeat_get((const Cairn__Wire__ClusterHeartbeat *)rq->msg, &h->beat, &h->ask.err));
 }
 
+/* ---- STOP ---- */
+
+static void serve_stop(struct hop *h)
+{
+    cairn_coordinator_member_stops(&h->home->coordinator, &h->ask);
+}
+
+static const ProtobufCMessage *answer_stop(struct hop *h)
+{
+    Cairn__Wire__Empty *w = cairn_arena_alloc(&h->arena, sizeof(*w));
+
+    if (w == NULL)
+        return NULL;
+    cairn__wire__empty__init(w);
+    return &w->base;
+}
+
+static void handle_stop(struct cairn_rpc_req *rq)
+{
+    const Cairn__Wire__ClusterStop *w = (const Cairn__Wire__ClusterStop *)rq->msg;
+    struct hop *h = hop_new(rq, serve_stop, answer_stop);
+
+    if (h == NULL)
+        return;
+    if (w->who != NULL) { /* otherwise it is nobody */
+        h->ask.p.node = w->who->node;
+        h->ask.p.inc = w->who->inc;
+    }
+    hop_go(h, 0);
+}
+
 /* ---- PROPOSE ---- */
 
 static void serve_propose(struct hop *h)
@@ -318,6 +349,11 @@ static void serve_drain(struct hop *h)
     cairn_coordinator_drain(&h->home->coordinator, &h->ask);
 }
 
+static void serve_lose(struct hop *h)
+{
+    cairn_coordinator_lose(&h->home->coordinator, &h->ask);
+}
+
 static const ProtobufCMessage *answer_drain(struct hop *h)
 {
     Cairn__Wire__ClusterDrained *w = cairn_arena_alloc(&h->arena, sizeof(*w));
@@ -326,18 +362,19 @@ static const ProtobufCMessage *answer_drain(struct hop *h)
         return NULL;
     cairn__wire__cluster_drained__init(w);
     w->slots = h->ask.nslots;
+    w->alone = h->ask.alone;
     return &w->base;
 }
 
 static void handle_drain(struct cairn_rpc_req *rq)
 {
     const Cairn__Wire__ClusterDrain *w = (const Cairn__Wire__ClusterDrain *)rq->msg;
-    struct hop *h = hop_new(rq, serve_drain, answer_drain);
+    struct hop *h = hop_new(rq, w->lost ? serve_lose : serve_drain, answer_drain);
 
     if (h == NULL)
         return;
     snprintf(h->author, sizeof(h->author), "%s", w->author);
-    if (!w->forwarded) {
+    if (!w->forwarded || !rq->who->node) { /* only a node speaks for another */
         snprintf(h->author, sizeof(h->author), "uid %" PRIu32, (uint32_t)rq->who->uid);
         h->forward.drain = *w;
         h->forward.drain.forwarded = true;
@@ -347,7 +384,8 @@ static void handle_drain(struct cairn_rpc_req *rq)
     h->ask.name = w->name;
     h->ask.author = h->author;
     h->ask.off = w->off;
-    hop_go(h, 0);
+    h->ask.force = w->force;
+    hop_go(h, w->lost && w->off ? cairn_err_set(&h->ask.err, CAIRN_E_INVAL, "who is lost is drained, or not") : 0);
 }
 
 /* ---- STATUS ---- */
@@ -398,6 +436,10 @@ static void handle_records(struct cairn_rpc_req *rq)
     struct cairn_wire_page page;
     struct cairn_arena arena;
 
+    if (w->node && !rq->who->node) {
+        cairn_rpc_reply_err(rq, CAIRN_E_AUTH, "records for a node: it has not proved that it holds the cluster's key");
+        return;
+    }
     if (w->node && !cluster_page_may_go(&c->side->peer_pages, cairn_loop_now(cairn_rpc_loop(rq->rpc)))) {
         cairn_rpc_reply_err(rq, CAIRN_E_BUSY, "many nodes ask for records");
         return;
@@ -426,4 +468,5 @@ cairn_rpc_handler *const cluster_handlers[] = {
     [CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_REGION_READ] = cairn_cluster__side_on_region_read,
     [CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_COMPARE] = cairn_cluster__side_on_compare,
     [CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_SCRUB] = cairn_cluster__side_on_scrub,
+    [CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_STOP] = handle_stop,
 };

@@ -12,16 +12,14 @@ static bool is_gone(struct cairn_coordinator *co, const struct cairn_slot_record
     return true;
 }
 
-/* Members in sync that are there: a primary without writes does not notice that a backup is gone. */
-static uint32_t present(struct cairn_coordinator *co, const struct cairn_slot_record *rec)
+uint32_t cairn_coordinator__alone(struct cairn_coordinator *co, uint64_t node)
 {
     uint32_t n = 0;
 
-    for (uint32_t i = 0; i < rec->ninsync; i++) {
-        const struct cairn_member *m = cairn_members_find(&co->members, rec->insync[i].node);
+    for (uint32_t i = 0; i < all_slots(co); i++) {
+        const struct cairn_slot_record *rec = &co->coord.slots[i].rec;
 
-        n += m != NULL && m->p.inc == rec->insync[i].inc && m->state != CAIRN_WIRE_MEMBER_SILENT &&
-             m->state != CAIRN_WIRE_MEMBER_LOST;
+        n += rec->epoch != 0 && cairn_slot_names(rec, node) && cairn_members_present(&co->members, rec) == 0;
     }
     return n;
 }
@@ -40,7 +38,8 @@ static void count_slot(struct cairn_coordinator *co, struct cairn_coordinator_cl
                        const struct cairn_slot_record *rec, uint32_t wanted)
 {
     struct cairn_coordinator_counts *n = &co->counts;
-    uint32_t there = present(co, rec);
+    uint32_t there = cairn_members_present(&co->members, rec);
+    bool is_served = cairn_members_serve(&co->members, rec), is_short = there < wanted;
 
     for (uint32_t i = 0; i < rec->nreplicas; i++)
         count_holder(co, rec, rec->replicas[i]);
@@ -50,14 +49,16 @@ static void count_slot(struct cairn_coordinator *co, struct cairn_coordinator_cl
     n->moving += rec->move.phase != CAIRN_MOVE_NONE;
     class->slots++;
     class->fewest = MIN(class->fewest, there);
-    class->degraded += there < wanted;
-    class->refusing += rec->state == CAIRN_SLOT_ACTIVE && there < MIN(rec->min_insync, rec->nreplicas);
+    class->degraded += is_short;
+    class->unserved += !is_served;
+    n->behind += is_short && cairn_members_catch_up(&co->members, rec);
+    class->refusing += !is_served || there < MIN(rec->min_insync, rec->nreplicas);
+    n->degraded += is_short;
+    n->unserved += !is_served;
     if (is_gone(co, rec))
         n->lost++;
-    else if (rec->state != CAIRN_SLOT_ACTIVE)
-        n->takeover++;
     else
-        n->degraded += there < wanted;
+        n->takeover += rec->state != CAIRN_SLOT_ACTIVE;
 }
 
 static void count_members(struct cairn_coordinator *co)
@@ -68,7 +69,7 @@ static void count_members(struct cairn_coordinator *co)
         switch (cairn_coordinator__state(co->members.all[i])) {
         case CAIRN_COORDINATOR_MEMBER_UP:
             break;
-        case CAIRN_COORDINATOR_MEMBER_AWAY:
+        case CAIRN_COORDINATOR_MEMBER_SILENT:
             n->silent++;
             break;
         case CAIRN_COORDINATOR_MEMBER_DRAINING:
@@ -114,6 +115,25 @@ static void count_progress(struct cairn_coordinator *co)
     n->left_ms = (n->left + n->moving) * ms / n->done;
 }
 
+/* Likewise; what falls behind meanwhile is no step back. */
+static void count_behind(struct cairn_coordinator *co)
+{
+    struct cairn_coordinator_counts *n = &co->counts;
+    uint64_t now = cairn_env_now_ns(co->store->home.env), ms;
+
+    if (n->behind == 0 || co->behind_ns == 0 || n->behind > co->behind_most) {
+        co->behind_ns = n->behind > 0 ? now : 0;
+        co->behind_most = n->behind;
+        return;
+    }
+    ms = (now - co->behind_ns) / CAIRN_NS_PER_MS;
+    n->caught_up = co->behind_most - n->behind;
+    if (ms == 0 || n->caught_up == 0)
+        return;
+    n->caught_up_per_1000s = n->caught_up * 1000000 / ms;
+    n->behind_ms = n->behind * ms / n->caught_up;
+}
+
 void cairn_coordinator__count(struct cairn_coordinator *co)
 {
     co->counts = (struct cairn_coordinator_counts){ .members = co->members.n };
@@ -132,5 +152,6 @@ void cairn_coordinator__count(struct cairn_coordinator *co)
     }
     count_members(co);
     count_progress(co);
+    count_behind(co);
     co->count_is_old = false;
 }

@@ -1,20 +1,22 @@
 /* How this node leaves before it stops: others take over what it leads, and go on without it, while it still answers.
  * So nobody has to wait for the end of a lease, or for a replica that is silent (PROTOCOL §7, quick drain).
  *
- *   STAYING ---> ASKING ---> PAUSING ---> ASKING           STAYING, ASKING and PAUSING may also go to GONE.
+ *   STAYING ---> ASKING ---> SAYING ---> GONE              STAYING may also go to GONE.
+ *   ASKING ---> PAUSING ---> ASKING
  *
  * STAYING  nobody has asked.
  * ASKING   each worker looks at its slots, and says what is to be done for them.
  * PAUSING  a moment for the others, and for the map, until the next look.
- * GONE     others have all that they can have, and know it; or the time is over. */
+ * SAYING   others have all that they can have, and know it, or the time is over: the coordinator hears that we stop.
+ * GONE     it has heard so, or cannot. */
 #include "sdk/core/base/log.h"
 #include "server/cluster/service/side.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 
-enum { LOOK_MS = 10, STUCK_MS = 3000, TELL_MS_MAX = 1000 };
-enum { LEAVE_STAYING, LEAVE_ASKING, LEAVE_PAUSING, LEAVE_GONE, LEAVE_NR };
+enum { LOOK_MS = 10, STUCK_MS = 3000, TELL_MS_MAX = 1000, SAY_MS_MAX = 1000 };
+enum { LEAVE_STAYING, LEAVE_ASKING, LEAVE_PAUSING, LEAVE_SAYING, LEAVE_GONE, LEAVE_NR };
 
 struct side_leave {
     struct cairn_sm sm;
@@ -32,8 +34,9 @@ struct side_leave {
 #define TO(state) CAIRN_SM_TO(LEAVE_##state)
 static const struct cairn_sm_state leave_states[LEAVE_NR] = {
     [LEAVE_STAYING] = { "STAYING", CAIRN_SM_INITIAL, TO(ASKING) | TO(GONE) },
-    [LEAVE_ASKING] = { "ASKING", 0, TO(PAUSING) | TO(GONE) },
-    [LEAVE_PAUSING] = { "PAUSING", 0, TO(ASKING) | TO(GONE) },
+    [LEAVE_ASKING] = { "ASKING", 0, TO(PAUSING) | TO(SAYING) },
+    [LEAVE_PAUSING] = { "PAUSING", 0, TO(ASKING) },
+    [LEAVE_SAYING] = { "SAYING", 0, TO(GONE) },
     [LEAVE_GONE] = { "GONE", CAIRN_SM_FINAL, 0 },
 };
 
@@ -41,15 +44,25 @@ static bool leave_invariant(const struct cairn_sm *sm)
 {
     const struct side_leave *l = CONTAINER_OF(sm, const struct side_leave, sm);
 
-    return CAIRN_HOLDS((l->done != NULL) == (sm->state == LEAVE_ASKING || sm->state == LEAVE_PAUSING)) &&
+    return CAIRN_HOLDS((l->done != NULL) == (sm->state != LEAVE_STAYING && sm->state != LEAVE_GONE)) &&
            CAIRN_HOLDS(sm->state != LEAVE_PAUSING || (l->free_ns == 0) == (atomic_load(&l->left) > 0));
 }
 
 const struct cairn_sm_kind side_leave_kind = { "cluster-leave", leave_states, LEAVE_NR, leave_invariant, 60000 };
 
-static void gone(struct side_leave *l)
+static void gone(void *arg)
 {
+    struct side_leave *l = arg;
     void (*done)(void *arg) = l->done;
+
+    l->done = NULL;
+    cairn_sm_move(&l->sm, LEAVE_GONE);
+    done(l->arg);
+}
+
+/* Beyond the time that there is for the slots: it is one word, and saves the others a lease of not knowing. */
+static void say(struct side_leave *l)
+{
     uint64_t ms = (cairn_env_now_ns(&l->c->home->env) - l->began_ns) / CAIRN_NS_PER_MS;
     uint32_t left = atomic_load(&l->left), led = atomic_load(&l->led);
 
@@ -58,9 +71,8 @@ static void gone(struct side_leave *l)
     else
         cairn_log_info("slots were handed over in %" PRIu64 " ms; %u have nobody else, and wait for this node", ms,
                        led);
-    l->done = NULL;
-    cairn_sm_move(&l->sm, LEAVE_GONE);
-    done(l->arg);
+    cairn_sm_move(&l->sm, LEAVE_SAYING);
+    side_life_part(l->c, SAY_MS_MAX * CAIRN_NS_PER_MS, gone, l);
 }
 
 static void leave_on(struct side_worker *w, void *arg)
@@ -104,7 +116,7 @@ static void asked_all(void *arg)
     if (!is_over(l, now) && cairn_timer_start(env, &l->look, now + LOOK_MS * CAIRN_NS_PER_MS) == 0)
         cairn_sm_move(&l->sm, LEAVE_PAUSING);
     else
-        gone(l);
+        say(l);
 }
 
 static void ask(struct side_leave *l)
@@ -113,7 +125,7 @@ static void ask(struct side_leave *l)
     atomic_store(&l->led, 0);
     cairn_sm_move(&l->sm, LEAVE_ASKING);
     if (side_each(l->c, leave_on, asked_all, l) != 0)
-        gone(l);
+        say(l);
 }
 
 static void on_look(void *arg)

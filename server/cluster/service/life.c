@@ -1,13 +1,16 @@
 /* This node and the coordinator: HEARTBEAT; REGISTER is in life_register.c, what a grant and other nodes bring, and the
  * lease, in life_learn.c. At home.
  *
- *  LOADING ---> SEEKING ---> REGISTERING ---> ENTERING ---> BEATING   REGISTERING may also go to SEEKING; all to ENDED.
+ *  LOADING ---> SEEKING ---> REGISTERING ---> ENTERING ---> BEATING ---> PARTING
+ *  REGISTERING may also go to SEEKING; all to ENDED.
  *
  *  LOADING      the workers look what is on disk.
  *  SEEKING      nobody coordinates, as far as is known, or he did not answer.
  *  REGISTERING  REGISTER is under way.
  *  ENTERING     the workers' replicas come to life.
- *  BEATING      registered: heartbeats.    ENDED  the node ends. */
+ *  BEATING      registered: heartbeats.
+ *  PARTING      the coordinator is told that this process stops: no heartbeats any more.
+ *  ENDED        the node ends. */
 #include "server/cluster/service/life_internal.h"
 
 #include "sdk/core/base/log.h"
@@ -24,7 +27,8 @@ static const struct cairn_sm_state life_states[LIFE_NR] = {
     [LIFE_SEEKING] = { "SEEKING", 0, TO(LIFE_REGISTERING) | TO(LIFE_ENDED) },
     [LIFE_REGISTERING] = { "REGISTERING", 0, TO(LIFE_SEEKING) | TO(LIFE_ENTERING) | TO(LIFE_ENDED) },
     [LIFE_ENTERING] = { "ENTERING", 0, TO(LIFE_BEATING) | TO(LIFE_ENDED) },
-    [LIFE_BEATING] = { "BEATING", 0, TO(LIFE_ENDED) },
+    [LIFE_BEATING] = { "BEATING", 0, TO(LIFE_PARTING) | TO(LIFE_ENDED) },
+    [LIFE_PARTING] = { "PARTING", 0, TO(LIFE_ENDED) },
     [LIFE_ENDED] = { "ENDED", CAIRN_SM_FINAL, 0 },
 };
 
@@ -32,9 +36,8 @@ static bool life_invariant(const struct cairn_sm *sm)
 {
     const struct side_life *l = CONTAINER_OF(sm, const struct side_life, sm);
 
-    return CAIRN_HOLDS((l->inc != 0) == (sm->state == LIFE_ENTERING || sm->state == LIFE_BEATING) ||
-                       sm->state == LIFE_ENDED) &&
-           CAIRN_HOLDS(sm->state == LIFE_BEATING || sm->state == LIFE_ENDED || l->lease.until_ns == 0) &&
+    return CAIRN_HOLDS((l->inc != 0) == (sm->state >= LIFE_ENTERING) || sm->state == LIFE_ENDED) &&
+           CAIRN_HOLDS(sm->state >= LIFE_BEATING || l->lease.until_ns == 0) &&
            CAIRN_HOLDS(sm->state != LIFE_REGISTERING || l->registering);
 }
 
@@ -211,7 +214,7 @@ static void on_tick(void *arg)
     tick_in(l, eager ? MIN(l->eager_ns, l->c->lease_times.heartbeat_ns) : l->c->lease_times.heartbeat_ns);
     if (atomic_load(&l->c->side->failed))
         return;
-    if (l->sm.state == LIFE_SEEKING || l->again)
+    if (l->sm.state == LIFE_SEEKING || (l->again && l->sm.state != LIFE_PARTING))
         life_register(l);
     if (l->sm.state == LIFE_BEATING)
         life_beat(l);

@@ -1,5 +1,5 @@
 /* What the files of this node's life in its cluster share: life.c (heartbeats), life_register.c, life_learn.c (what a
- * grant and other nodes bring of the map; the lease). */
+ * grant and other nodes bring of the map; the lease), life_part.c (the last word). */
 #ifndef CAIRN_SERVER_CLUSTER_SERVICE_LIFE_INTERNAL_H
 #define CAIRN_SERVER_CLUSTER_SERVICE_LIFE_INTERNAL_H
 
@@ -7,7 +7,7 @@
 #include "server/cluster/service/side.h"
 #include "server/port/gossip.h"
 
-enum { LIFE_LOADING, LIFE_SEEKING, LIFE_REGISTERING, LIFE_ENTERING, LIFE_BEATING, LIFE_ENDED, LIFE_NR };
+enum { LIFE_LOADING, LIFE_SEEKING, LIFE_REGISTERING, LIFE_ENTERING, LIFE_BEATING, LIFE_PARTING, LIFE_ENDED, LIFE_NR };
 enum { BEATS = 4, LIFE_ARENA_BYTES = 16 << 20 };
 
 struct life_beat {
@@ -41,6 +41,7 @@ struct side_life {
     struct cairn_rpc_call call;
     struct cairn_err err;
     char problem[CAIRN_ERR_TEXT_MAX]; /* why the last REGISTER was refused; "": it was not */
+    bool stranger;            /* for the key: we are of another cluster, as far as the coordinator can tell */
     /* What waits for the map: the oldest grant that does, and the newest. */
     struct life_wait waits[2];
     uint32_t nwaits;
@@ -59,6 +60,15 @@ struct side_life {
     struct cairn_rpc_call fetch;
     Cairn__Wire__ClusterFetch fetch_msg;
     atomic_uint_fast64_t asked_others, asked_coordinator, lies; /* counted, for people */
+    struct {          /* the last word */
+        struct cairn_rpc_call call;
+        Cairn__Wire__ClusterStop msg;
+        Cairn__Wire__ReplWho who;
+        struct cairn_timer again;
+        uint64_t until_ns;
+        void (*done)(void *arg);
+        void *arg;
+    } part;
     uint32_t pending; /* calls and rounds of the workers */
 };
 

@@ -153,6 +153,11 @@ static bool on_lease(void *arg)
     return side_lease_is_valid(((struct side_worker *)arg)->c);
 }
 
+static bool on_may_go_on(void *arg)
+{
+    return !atomic_load(&((struct side_worker *)arg)->c->side->failed);
+}
+
 static void on_map_is_old(void *arg)
 {
     side_life_hurry(((struct side_worker *)arg)->c);
@@ -233,6 +238,7 @@ static void on_written(void *arg, uint32_t slot, struct cairn_at end, int rc)
 static const struct cluster_slots_ops slots_ops = { .send = side_send,
                                                     .propose = side_propose,
                                                     .lease_is_valid = on_lease,
+                                                    .may_go_on = on_may_go_on,
                                                     .map_is_old = on_map_is_old,
                                                     .ns_is_gone = on_ns_is_gone,
                                                     .started = on_started,

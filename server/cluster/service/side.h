@@ -132,6 +132,9 @@ void side_life_free(struct cairn_cluster *c);
 void side_life_begin(struct cairn_cluster *c);
 /* The map is wanted now: a heartbeat. Any thread. */
 void side_life_hurry(struct cairn_cluster *c);
+/* At home: the coordinator is told that this process stops, as far as that takes no longer than @within_ns; then
+ * @done(arg), perhaps within the call. From now on it sends no heartbeats. */
+void side_life_part(struct cairn_cluster *c, uint64_t within_ns, void (*done)(void *arg), void *arg);
 /* Later, unless nothing is under way: side_life_ended(). */
 void side_life_end(struct cairn_cluster *c);
 /* side.c */

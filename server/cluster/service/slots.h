@@ -28,6 +28,7 @@ struct cluster_slots_ops {
     void (*send)(void *arg, const struct cairn_repl_msg *m);
     void (*propose)(void *arg, const struct cairn_change *c);
     bool (*lease_is_valid)(void *arg);
+    bool (*may_go_on)(void *arg); /* of a slot that needs no lease */
     void (*map_is_old)(void *arg);
     /** The namespace was removed. May be NULL. */
     bool (*ns_is_gone)(void *arg, uint32_t ns);
@@ -52,7 +53,9 @@ struct cluster_slots_conf {
     void *arg;
 };
 
-/** Whether a slot can be read here, as far as its replica knows; for all but BACKUP a lease is needed beside it. */
+/** Whether a slot can be read here, as far as its replica knows; for all but BACKUP a lease is needed beside it, unless
+ * ALONE stands with it, too. */
+#define CLUSTER_WORD_ALONE (UINT64_C(1) << 63) /* it leads, and nobody else can (cairn_replica_is_alone()) */
 enum {
     CLUSTER_WORD_MOVED = 0,
     CLUSTER_WORD_BUSY = 1,

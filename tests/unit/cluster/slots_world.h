@@ -26,6 +26,8 @@ struct node {
     struct world *world;
     uint64_t id, inc;
     bool up, started, stopped;
+    bool may_fail, failed;
+    int log_rc; /* what its next sync, or write, comes to; 0: as the disk says */
     const char *backend; /* NULL: the world's */
     char dir[SCRATCH_MAX + 16], kv_dir[SCRATCH_MAX + 32], log_dir[SCRATCH_MAX + 32];
     struct kv_node kv;
@@ -160,6 +162,11 @@ static inline void op_propose(void *arg, const struct cairn_change *c)
 
 static inline bool op_lease(void *arg)
 {
+    return !((struct node *)arg)->failed;
+}
+
+static inline bool op_may_go_on(void *arg)
+{
     (void)arg;
     return true;
 }
@@ -178,12 +185,15 @@ static inline void op_started(void *arg, int rc, const struct cairn_err *err)
 
 static inline void op_failed(void *arg, int rc, const char *text)
 {
-    fail_msg("node %u has failed: %d %s", (unsigned)((struct node *)arg)->id, rc, text);
+    ((struct node *)arg)->failed = true;
+    if (!((struct node *)arg)->may_fail)
+        fail_msg("node %u has failed: %d %s", (unsigned)((struct node *)arg)->id, rc, text);
 }
 
 static const struct cluster_slots_ops ops = { .send = op_send,
                                               .propose = op_propose,
                                               .lease_is_valid = op_lease,
+                                              .may_go_on = op_may_go_on,
                                               .map_is_old = op_map_is_old,
                                               .started = op_started,
                                               .failed = op_failed };
@@ -195,7 +205,7 @@ static inline void on_synced(void *arg, uint32_t slot, int rc)
     struct node *n = arg;
 
     if (n->slots != NULL)
-        cluster_slots_on_synced(n->slots, slot, rc);
+        cluster_slots_on_synced(n->slots, slot, n->log_rc != 0 ? n->log_rc : rc);
 }
 
 static inline void on_log_written(void *arg, uint32_t slot, struct cairn_at end, int rc)
@@ -203,7 +213,7 @@ static inline void on_log_written(void *arg, uint32_t slot, struct cairn_at end,
     struct node *n = arg;
 
     if (n->slots != NULL)
-        cluster_slots_on_written(n->slots, slot, end, rc);
+        cluster_slots_on_written(n->slots, slot, end, n->log_rc != 0 ? n->log_rc : rc);
 }
 
 static inline void turn(struct world *w)
@@ -364,7 +374,8 @@ static inline void expect_active(struct world *w, uint64_t leader, uint32_t nins
             fail_msg("node %u is %s, %u are in sync", (unsigned)leader, cairn_sm_state_name(&r->sm), w->rec.ninsync);
         turn(w);
     }
-    assert_true(atomic_load(&w->nodes[leader].words[SLOT]) == CLUSTER_WORD_LEADS + w->rec.since);
+    assert_true(atomic_load(&w->nodes[leader].words[SLOT]) ==
+                (CLUSTER_WORD_LEADS + w->rec.since) + (ninsync == 1 ? CLUSTER_WORD_ALONE : 0));
 }
 
 /* The node is as it was before it stopped but for its incarnation: MAP says what that means. */

@@ -155,6 +155,94 @@ static enum cairn_wire_member_state state_of(struct world *w, const struct node 
     return co != NULL ? cairn_members_find(&co->co.members, n->id)->state : CAIRN_WIRE_MEMBER_UP;
 }
 
+static int stop_of(struct world *w, const struct node *n, uint64_t inc)
+{
+    struct wish x = { 0 };
+
+    wish_begin(&x);
+    x.ask.p = (struct cairn_coord_process){ .node = n->id, .inc = inc };
+    cairn_coordinator_member_stops(&serving(w)->co, &x.ask);
+    for (int i = 0; i < 10 && !x.over; i++)
+        vtime_run_ms(&w->v, 10);
+    assert_true(x.over);
+    return x.ask.rc;
+}
+
+static void expect_missed(struct world *w, const struct node *n)
+{
+    json_t *said = cairn_coordinator_status(&serving(w)->co);
+
+    assert_int_equal(state_of(w, n), CAIRN_WIRE_MEMBER_SILENT);
+    assert_int_equal(serving(w)->co.counts.silent, 1);
+    assert_int_equal(serving(w)->co.counts.degraded, NSLOTS);
+    json_decref(said);
+}
+
+static void on_stopped_of_itself(struct cairn_coordinator_ask *ask)
+{
+    struct node *co = ask->arg;
+
+    cairn_coordinator_stop(&co->co);
+}
+
+/* Who coordinates hears of itself that it stops, and ends with that; what else was stored by the same change means
+ * nothing to it any more. */
+static void a_term_ends_amid_what_was_stored(void **state)
+{
+    struct world *w = *state;
+    struct node *co = begin(w), *n = other_than(w, co);
+    struct cairn_coordinator_ask own = { .done = on_stopped_of_itself, .arg = co };
+    struct wish x = { 0 };
+
+    own.p = (struct cairn_coord_process){ .node = co->id, .inc = co->inc };
+    wish_begin(&x);
+    x.ask.p = (struct cairn_coord_process){ .node = n->id, .inc = n->inc };
+    co->beats = n->beats = false;
+    cairn_coordinator_member_stops(&co->co, &own);
+    cairn_coordinator_member_stops(&co->co, &x.ask);
+    for (int i = 0; i < 100 && !co->ended; i++)
+        vtime_run_ms(&w->v, 10);
+    assert_true(co->ended);
+    assert_int_equal(own.rc, 0);
+    assert_true(x.over);
+    assert_int_equal(x.ask.rc, CAIRN_E_BUSY);
+}
+
+/* Who says that he stops is missed when that is answered, and not when he has been silent for a lease; also by the next
+ * coordinator. What he was granted is his as long as ever, and the next process of the node is missed no more. */
+static void who_stops_is_missed_at_once(void **state)
+{
+    struct world *w = *state;
+    struct node *co = begin(w), *n = other_than(w, co);
+    uint32_t slot = slot_led_by(w, n), grants;
+
+    assert_int_equal(stop_of(w, n, n->inc + 1), CAIRN_E_STATE);
+    assert_int_equal(stop_of(w, &(struct node){ .id = 99 }, 1), CAIRN_E_NOTFOUND);
+    assert_int_equal(state_of(w, n), CAIRN_WIRE_MEMBER_UP);
+    assert_int_equal(stop_of(w, n, n->inc), 0);
+    expect_missed(w, n);
+    assert_int_equal(stop_of(w, n, n->inc), 0); /* once more, as who has had no answer does */
+    grants = n->grants;
+    world_run_ms(w, 1000); /* heartbeats that were on their way */
+    expect_missed(w, n);
+    assert_int_equal(n->grants, grants);
+    assert_int_equal(record_of(w, slot)->primary.node, n->id);
+
+    n->beats = false;
+    sim_map_cut(n->store, true);
+    sim_map_cut(co->store, true);
+    co->beats = false;
+    for (int i = 0; i < 100 && (serving(w) == NULL || serving(w) == co); i++)
+        world_run_ms(w, 10);
+    assert_ptr_not_equal(serving(w), co);
+    assert_int_equal(state_of(w, n), CAIRN_WIRE_MEMBER_SILENT);
+
+    n->beats = true;
+    node_restart(n);
+    world_run_ms(w, 1000);
+    assert_int_equal(state_of(w, n), CAIRN_WIRE_MEMBER_UP);
+}
+
 /* Its silence is counted on by the next coordinator: it is lost at most an eighth of lost_after, and the time of an
  * election, later than with the first; and not before its time. */
 static void silence_survives_a_change_of_coordinator(void **state)
@@ -375,6 +463,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_class_is_made_once, setup, teardown),
         cmocka_unit_test_setup_teardown(proposals_get_their_verdict, setup, teardown),
         cmocka_unit_test_setup_teardown(a_silent_node_is_replaced, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_term_ends_amid_what_was_stored, setup, teardown),
+        cmocka_unit_test_setup_teardown(who_stops_is_missed_at_once, setup, teardown),
         cmocka_unit_test_setup_teardown(silence_survives_a_change_of_coordinator, setup, teardown),
         cmocka_unit_test_setup_teardown(silence_that_ended_does_not_count, setup, teardown),
         cmocka_unit_test_setup_teardown(a_name_is_given_to_one, setup, teardown),
