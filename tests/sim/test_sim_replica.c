@@ -322,6 +322,31 @@ static void what_is_applied_is_not_cut(void **state)
     assert_in_range(b->last[CAIRN_REPL_ACK].matched, 0, 1);
 }
 
+/* What is committed comes with the next entry, or, when there is none, by itself, later and once. */
+static void a_commit_is_told_when_no_entry_comes(void **state)
+{
+    struct bench *b = *state;
+    uint32_t said;
+
+    learn(b, 1, CAIRN_SLOT_ACTIVE, self, WITH(n2));
+    disk(b);
+    ack(b, n2, 1, b->end);
+    apply_all(b);
+    assert_int_equal(b->r.sm.state, REPLICA_ACTIVE);
+    said = b->said[CAIRN_REPL_APPEND];
+    assert_true(b->last[CAIRN_REPL_APPEND].commit < b->r.commit);
+    world_run_until(b->world, cairn_env_now_ns(b->r.env) + 2 * times.resend_ns);
+    assert_int_equal(b->said[CAIRN_REPL_APPEND], said);
+    world_run_until(b->world, cairn_env_now_ns(b->r.env) + 3 * times.resend_ns);
+    assert_true(b->said[CAIRN_REPL_APPEND] > said);
+    assert_int_equal(b->last[CAIRN_REPL_APPEND].commit, b->r.commit);
+    assert_int_equal(b->last[CAIRN_REPL_APPEND].nentries, 0);
+    ack(b, n2, 1, b->end);
+    said = b->said[CAIRN_REPL_APPEND];
+    world_run_until(b->world, cairn_env_now_ns(b->r.env) + 10 * times.resend_ns);
+    assert_int_equal(b->said[CAIRN_REPL_APPEND], said);
+}
+
 /* M_READ_BEFORE_APPLIED. With START everywhere the log before it is final, but not yet what a read looks at. */
 static void reads_wait_until_the_log_is_applied(void **state)
 {
@@ -717,6 +742,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_learner_speaks_again_soon, bench_begin, bench_end),
+        cmocka_unit_test_setup_teardown(a_commit_is_told_when_no_entry_comes, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(old_primary_is_refused, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(what_is_applied_is_not_cut, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(reads_wait_until_the_log_is_applied, bench_begin, bench_end),

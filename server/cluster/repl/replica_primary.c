@@ -184,7 +184,7 @@ void cairn_replica__advance(struct cairn_replica *r)
     write_out(r);
     try_release(r);
     change_next(r);
-    cairn_replica__timer(r, r->times->resend_ns); /* backups have to hear of it */
+    cairn_replica__tell_commit(r);
 }
 
 /* ---- epochs ---- */
@@ -489,6 +489,7 @@ void cairn_replica__primary_tick(struct cairn_replica *r)
     busy |= change_next(r) || r->sm.state == REPLICA_TAKEOVER || is_to_release(r);
     if (busy)
         cairn_replica__timer(r, r->times->resend_ns);
-    else if (sessions)
+    cairn_replica__tell_commit(r);
+    if (sessions)
         cairn_replica__timer(r, r->times->session_ttl_ns / 4);
 }
