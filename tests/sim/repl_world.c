@@ -209,12 +209,37 @@ static void drain_some(struct repl_world *rw)
     }
 }
 
+/* What groups say of nodes, true or not: to MAP, and to whoever holds a slot with them. A dice of its own, so that the
+ * other walks are what they would be without. */
+static void spread_rumours(struct repl_world *rw)
+{
+    uint64_t x = rw->rumour += UINT64_C(0x9e3779b97f4a7c15);
+    uint32_t of, slot;
+
+    x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
+    of = 1 + (uint32_t)(x >> 32) % rw->conf.nodes;
+    slot = (uint32_t)(x >> 16) % rw->conf.slots;
+    if (x % 5 < 2 && rw->coord_is_up) {
+        const struct cairn_coord_node *n = cairn_coord_node(&rw->coord, of);
+
+        if (n != NULL)
+            cairn_coord_found(&rw->coord, (struct cairn_who){ of, n->p.inc }, x % 5 == 0);
+    }
+    for (uint32_t i = 1; x % 5 >= 3 && i <= rw->conf.nodes; i++) {
+        if (rw->nodes[i].up && rw->nodes[i].registered)
+            cairn_replica_doubt(&rw->nodes[i].slots[slot].replica, of);
+    }
+}
+
 static void on_coord_tick(void *arg)
 {
     struct repl_world *rw = arg;
     struct cairn_env *env = env_of(rw, 0);
 
     cairn_timer_start(env, &rw->coord_tick, cairn_env_now_ns(env) + 100 * MS);
+    if (rw->conf.rumours)
+        spread_rumours(rw);
     if (rw->coord_is_up)
         cairn_coord_tick(&rw->coord);
     if (rw->coord_is_up && co_may_act(&rw->coord))
@@ -458,6 +483,7 @@ struct repl_world *repl_world_new(const struct repl_world_conf *conf)
     CAIRN_ASSERT(rw != NULL && conf->nodes <= RW_NODES_MAX && conf->clients <= RW_CLIENTS_MAX &&
                  conf->slots <= RW_SLOTS_MAX);
     rw->conf = *conf;
+    rw->rumour = conf->seed;
     cairn_arena_init(&rw->post, 1 << 20);
     rw->world = world_new(&wc);
     CAIRN_ASSERT(rw->world != NULL);

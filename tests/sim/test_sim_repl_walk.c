@@ -190,6 +190,7 @@ static void walk(uint64_t seed, struct totals *t)
     conf.buffered_percent = (uint32_t)(seed / 7 % 4) * 33;
     conf.large_percent = seed / 11 % 3 == 1 ? 40 : 0;
     conf.sweep_ns = (2 + seed % 3 * 4) * 100 * MS;
+    conf.rumours = seed % 8 == 7;
     rw = repl_world_new(&conf);
     for (uint32_t i = 1; i <= conf.nodes; i++)
         world_clock(rw->world, i, world_random(rw->world) % (1000 * MS),

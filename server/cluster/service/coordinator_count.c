@@ -12,16 +12,19 @@ static bool is_gone(struct cairn_coordinator *co, const struct cairn_slot_record
     return true;
 }
 
-/* Members in sync that are there: a primary without writes does not notice that a backup is gone. */
+/* Members in sync that are there, and counts all of them: of who is gone it takes a moment until each set is without
+ * it. */
 static uint32_t present(struct cairn_coordinator *co, const struct cairn_slot_record *rec)
 {
     uint32_t n = 0;
 
     for (uint32_t i = 0; i < rec->ninsync; i++) {
-        const struct cairn_member *m = cairn_members_find(&co->members, rec->insync[i].node);
+        struct cairn_member *m = cairn_members_find(&co->members, rec->insync[i].node);
 
-        n += m != NULL && m->p.inc == rec->insync[i].inc && m->state != CAIRN_WIRE_MEMBER_SILENT &&
-             m->state != CAIRN_WIRE_MEMBER_LOST;
+        if (m == NULL || m->p.inc != rec->insync[i].inc)
+            continue;
+        m->insync++;
+        n += cairn_member_is_heard(m);
     }
     return n;
 }
@@ -118,7 +121,7 @@ void cairn_coordinator__count(struct cairn_coordinator *co)
 {
     co->counts = (struct cairn_coordinator_counts){ .members = co->members.n };
     for (uint32_t i = 0; i < co->members.n; i++)
-        co->members.all[i]->holds = co->members.all[i]->leads = 0;
+        co->members.all[i]->holds = co->members.all[i]->leads = co->members.all[i]->insync = 0;
     for (uint32_t i = 0; i < CAIRN_CLUSTER_CLASSES; i++) {
         struct cairn_coordinator_class_counts *class = &co->counts.classes[i];
 

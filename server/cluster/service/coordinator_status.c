@@ -37,9 +37,9 @@ static json_t *member_json(const struct cairn_member *m)
     snprintf(id, sizeof(id), "%016" PRIx64, m->p.node);
     for (uint32_t i = 0; i < m->naddresses; i++)
         json_array_append_new(addresses, json_string(m->addresses[i]));
-    o = json_pack("{s:s, s:s, s:s, s:s, s:i, s:I, s:i, s:i}", "name", m->name, "node", id, "state", state_name(m),
+    o = json_pack("{s:s, s:s, s:s, s:s, s:i, s:I, s:i, s:i, s:i}", "name", m->name, "node", id, "state", state_name(m),
                   "zone", m->zone, "weight", (int)m->weight, "incarnation", (json_int_t)m->p.inc, "slots",
-                  (int)m->holds, "leads", (int)m->leads);
+                  (int)m->holds, "leads", (int)m->leads, "in_sync", (int)m->insync);
     if (o == NULL || json_object_set_new(o, "addresses", addresses) != 0) {
         json_decref(o);
         return NULL;
