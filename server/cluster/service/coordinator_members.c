@@ -29,14 +29,15 @@ static uint64_t all_silence_ns(struct cairn_coordinator *co, const struct cairn_
     return silence_ns(co, m) + before_ns;
 }
 
-/* The group is asked about those only of whom some heartbeats are missing already: of two ways to hear of a node, one
- * that works is enough. And not about those whose silence says enough. */
+/* The group is asked about those only of whom heartbeats are missing already: of two ways to hear of a node, one that
+ * works is enough. Of a new coordinator all want to be heard at once. And not about those whose silence says enough. */
 static bool is_found_dead(struct cairn_coordinator *co, const struct cairn_member *m)
 {
     const struct cairn_gossip_self who = { .node = m->p.node, .process = m->p.process };
     uint64_t silent = silence_ns(co, m);
+    bool is_new = cairn_coord_node(&co->coord, m->p.node)->heard_ns == 0;
 
-    return co->ops->believes != NULL && silent > co->coord.alive_ns &&
+    return co->ops->believes != NULL && silent > (is_new ? co->lease_times.heartbeat_ns : co->coord.alive_ns) &&
            silent <= cairn_lease_wait_ns(&co->lease_times) && co->ops->believes(co, &who) == CAIRN_GOSSIP_GONE;
 }
 
