@@ -3,7 +3,7 @@
 # loss of a node. quickstart gives members, build, cairn, base, trees, dir and its
 # functions; it calls nodes_run, nodes_stop and nodes_summary.
 
-pids=() etcds=() groups=() endpoints='' cluster_id='' killed='' role='' detected_s='' taken_over_s='' repaired_s=''
+pids=() etcds=() groups=() endpoints='' cluster_id='' killed='' role='' detected_s='' taken_over_s='' repaired_s='' stored=''
 
 # ---- etcd ----
 
@@ -113,20 +113,21 @@ probe() {
 }
 
 kill_in_the_middle() {
-    local half=$((files / 2)) seen=0 pause=0.05 import
-    when=''
+    local half=$((files / 2)) seen=0 pause_ms=10 import
     t=$(now)
     apart import_trees
     import=$!
     # It stands still while we look, so that a small tree has a middle, too.
     while [ "$seen" -lt "$half" ] && kill -0 "$import" 2>/dev/null; do
-        sleep "$pause"
+        sleep "$(printf '0.%03d' "$pause_ms")"
         kill -STOP -- "-$import" 2>/dev/null || break
         seen=$(at 1 ls quickstart | wc -l)
-        [ "$seen" -lt $((half / 4)) ] || pause=0.02
+        # So long that a large tree is not looked at too often, and never so long that all of a small one could come meanwhile.
+        if [ "$seen" -gt 0 ] && [ "$seen" -lt $((files / 16)) ] && [ "$pause_ms" -lt 160 ]; then pause_ms=$((2 * pause_ms)); fi
         [ "$seen" -ge "$half" ] || kill -CONT -- "-$import"
     done
-    kill -0 "$import" 2>/dev/null && [ "$seen" -lt "$files" ] || when='; the import was over by then: a larger tree has a middle'
+    kill -0 "$import" 2>/dev/null && [ "$seen" -lt "$files" ] || seen=$files
+    stored=$seen
     case $(at "$victim" --json status) in *'"coordinates": true'*) role=' (it coordinated the cluster)' ;; esac
     killed=$(now)
     { kill -KILL "${pids[victim]}" && wait "${pids[victim]}"; } 2>/dev/null || true
@@ -188,7 +189,8 @@ Everything came back, byte by byte, while a node was down and after it was repai
   bytes      $bytes ($((bytes / 1048576)) MiB), twice
 END
     cat <<END
-  in         $(rate "$bytes" "$in_s") MiB/s ($in_s s, the loss of the node included$when)
+  in         $(rate "$bytes" "$in_s") MiB/s ($in_s s, the loss of the node included)
+  killed     when $stored of $files objects were stored$([ "$stored" -lt "$files" ] || echo ': too late, a larger tree has a middle')
   out        $(rate "$bytes" "$out_s") MiB/s ($out_s s, while the node was down)
   detection  $detected_s s from SIGKILL until the cluster's status says that the node is silent$role
   take-over  $taken_over_s s from SIGKILL until keys that it led are written again

@@ -24,7 +24,7 @@ static void tell_member(const struct group_provider *p, const struct cairn_swim_
         cairn_log_info("group %s: member %s at %s answers again", p->group, d->name, addr);
         break;
     case CAIRN_SWIM_EV_DIED:
-        cairn_log_warn("group %s: member %s at %s is dead", p->group, d->name, addr);
+        cairn_log_warn("group %s: member %s at %s is silent", p->group, d->name, addr);
         break;
     case CAIRN_SWIM_EV_LEFT:
         cairn_log_info("group %s: member %s at %s left", p->group, d->name, addr);

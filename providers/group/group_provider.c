@@ -50,8 +50,8 @@ static const struct cairn_conf_key schema[] = {
     { .name = "zone",
       .type = CAIRN_CONF_STRING,
       .fallback = "",
-      .help = "said in the group, for programs that choose among members: what this node fails together with. Where "
-              "replicas go is decided by 'cluster.zone'" },
+      .help = "said in the group, for programs that choose among members: what this node fails together with; empty: "
+              "'cluster.zone', which decides where replicas go" },
     { .name = "weight",
       .type = CAIRN_CONF_UINT,
       .fallback = "100",
@@ -265,7 +265,7 @@ static int start_core(struct group_provider *p, struct cairn_err *err)
 
 static int describe(struct group_provider *p, const struct cairn_provider_env *env, struct cairn_err *err)
 {
-    const char *member = cairn_conf_str(p->conf, "member");
+    const char *member = cairn_conf_str(p->conf, "member"), *zone = cairn_conf_str(p->conf, "zone");
     int rc = check_conf(p->conf, err);
 
     if (rc == 0 && p->node == NULL)
@@ -278,7 +278,9 @@ static int describe(struct group_provider *p, const struct cairn_provider_env *e
         return rc;
     snprintf(p->group, sizeof(p->group), "%s", cairn_conf_str(p->conf, "group"));
     snprintf(p->self.name, sizeof(p->self.name), "%s", member);
-    snprintf(p->self.zone, sizeof(p->self.zone), "%s", cairn_conf_str(p->conf, "zone"));
+    if (zone[0] == '\0' && p->node->zone != NULL && strlen(p->node->zone) <= CAIRN_SWIM_ZONE_MAX)
+        zone = p->node->zone; /* the cluster's may be longer than what a packet has room for */
+    snprintf(p->self.zone, sizeof(p->self.zone), "%s", zone);
     p->self.id = cairn_swim_id(p->self.name, strlen(p->self.name));
     p->self.weight = (uint32_t)cairn_conf_u64(p->conf, "weight");
     p->self.capacity = cairn_conf_u64(p->conf, "capacity");

@@ -57,7 +57,7 @@ void group_status(void *ctx, json_t *to)
         json_object_set_new(to, "problem", json_string(problem));
     set_count(to, "alive", count[CAIRN_SWIM_ALIVE]);
     set_count(to, "suspected", count[CAIRN_SWIM_SUSPECT]);
-    set_count(to, "dead", count[CAIRN_SWIM_DEAD]);
+    set_count(to, "silent", count[CAIRN_SWIM_DEAD]);
     set_count(to, "left", count[CAIRN_SWIM_LEFT]);
     set_count(to, "slowness", health);
     set_count(to, "probes", c.probes);

@@ -61,6 +61,10 @@ struct cairn_swim_suspicion *cairn_swim__suspicion_of(const struct cairn_swim *s
 void cairn_swim__suspicion_end(struct cairn_swim *s, uint32_t slot);
 /* True if @by is new and still wanted: the deadline may have come nearer. */
 bool cairn_swim__suspicion_confirm(struct cairn_swim *s, struct cairn_swim_suspicion *x, uint64_t by);
+/* We are among those who say that @slot does not answer. */
+bool cairn_swim__suspicion_is_ours(const struct cairn_swim *s, uint32_t slot);
+/* Others found it dead: nobody else needs to confirm that. True if we have suspected it for as long as that takes. */
+bool cairn_swim__suspicion_believe(struct cairn_swim *s, uint32_t slot);
 /* Deadline of the earliest; UINT64_MAX: none. */
 uint64_t cairn_swim__suspicion_due(const struct cairn_swim *s);
 void cairn_swim__suspicions_expire(struct swim_step *st);

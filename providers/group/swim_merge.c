@@ -164,6 +164,18 @@ void cairn_swim__die(struct swim_step *st, uint32_t slot, uint64_t incarnation, 
     cairn_swim__event(st, state == CAIRN_SWIM_LEFT ? CAIRN_SWIM_EV_LEFT : CAIRN_SWIM_EV_DIED, slot);
 }
 
+/* Whom others found dead had the time of a suspicion to contradict that, as long as we know of it: it may live, and they
+ * may have been where they did not hear it. */
+static bool has_had_its_time(struct swim_step *st, const struct cairn_swim_update *u, uint32_t slot)
+{
+    struct cairn_swim *s = st->s;
+
+    if (u->state != CAIRN_SWIM_DEAD || !swim_is_member(s) || u->incarnation < s->views[slot].incarnation)
+        return true;
+    cairn_swim__suspect(st, slot, u->incarnation, u->by, u->nby);
+    return s->views[slot].state != CAIRN_SWIM_SUSPECT || cairn_swim__suspicion_believe(s, slot);
+}
+
 static void merge_dead(struct swim_step *st, const struct cairn_swim_update *u, uint32_t slot)
 {
     struct cairn_swim *s = st->s;
@@ -171,7 +183,19 @@ static void merge_dead(struct swim_step *st, const struct cairn_swim_update *u, 
 
     if (cairn_swim__is_told_anew(s, slot))
         v->incarnation = MIN(v->incarnation, u->incarnation);
-    cairn_swim__die(st, slot, u->incarnation, u->state);
+    if (has_had_its_time(st, u, slot))
+        cairn_swim__die(st, slot, u->incarnation, u->state);
+}
+
+/* The sender missed a contradiction, and might find a living member dead. */
+static void correct(struct swim_step *st, uint32_t slot)
+{
+    struct cairn_swim *s = st->s;
+    uint32_t from = cairn_swim_dir_find(s->dir, st->in->from);
+    struct cairn_swim_msg head = { .kind = CAIRN_SWIM_GOSSIP };
+
+    if (from != NO_SLOT && from != s->self && s->views[from].state != CAIRN_SWIM_NONE)
+        cairn_swim__send(st, from, &head, FIRST(slot, NO_SLOT));
 }
 
 void cairn_swim__merge(struct swim_step *st, const struct cairn_swim_update *u)
@@ -187,6 +211,9 @@ void cairn_swim__merge(struct swim_step *st, const struct cairn_swim_update *u)
         merge_alive(st, u, slot);
     else if (slot == NO_SLOT || s->views[slot].state == CAIRN_SWIM_NONE)
         return; /* who that was does not matter any more */
+    else if (swim_is_member(s) && s->views[slot].state == CAIRN_SWIM_ALIVE &&
+             u->incarnation < s->views[slot].incarnation)
+        correct(st, slot);
     else if (u->state == CAIRN_SWIM_SUSPECT)
         cairn_swim__suspect(st, slot, u->incarnation, u->by, u->nby);
     else

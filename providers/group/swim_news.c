@@ -1,5 +1,6 @@
 /* The news: views that changed lately, in queues by how often they were sent, so that the newest goes first and each
- * packet takes what it has room for in constant time. The queues run through the views. */
+ * packet takes what it has room for in constant time. The queues run through the views. What we suspect ourselves is news
+ * until that ends: whoever has heard it contradicted says so (swim_merge.c). */
 #include "providers/group/swim_internal.h"
 
 #include <math.h>
@@ -103,7 +104,7 @@ void cairn_swim__news_write(struct cairn_swim *s, struct cairn_le_writer *w, con
         }
     }
     for (uint32_t i = 0; i < n; i++) {
-        if (sent[i] < limit)
-            append(s, picked[i], sent[i]);
+        if (sent[i] < limit || cairn_swim__suspicion_is_ours(s, picked[i]))
+            append(s, picked[i], MIN(sent[i], CAIRN_SWIM_SPREAD_MAX - 1u));
     }
 }

@@ -190,7 +190,7 @@ void cairn_swim__on_ack(struct swim_step *st, const struct cairn_swim_msg *m)
 
         if (r->nack_ms != 0 && r->ours == m->seq && st->in->from == s->dir->descs[r->target].id) {
             r->nack_ms = 0;
-            cairn_swim__send(st, r->asker, &head, FIRST(NO_SLOT, NO_SLOT));
+            cairn_swim__send(st, r->asker, &head, FIRST(r->target, NO_SLOT)); /* what it has contradicted, too */
             return;
         }
     }

@@ -115,6 +115,29 @@ bool cairn_swim__suspicion_confirm(struct cairn_swim *s, struct cairn_swim_suspi
     return true;
 }
 
+bool cairn_swim__suspicion_is_ours(const struct cairn_swim *s, uint32_t slot)
+{
+    const struct cairn_swim_suspicion *x;
+    bool ours = false;
+
+    if (s->views[slot].state != CAIRN_SWIM_SUSPECT)
+        return false;
+    x = cairn_swim__suspicion_of(s, slot);
+    for (uint32_t i = 0; i < x->nby; i++)
+        ours |= x->by[i] == s->id;
+    return ours;
+}
+
+bool cairn_swim__suspicion_believe(struct cairn_swim *s, uint32_t slot)
+{
+    struct cairn_swim_suspicion *x = cairn_swim__suspicion_of(s, slot);
+
+    x->due_ms = MIN(x->due_ms, x->since_ms + x->min_ms);
+    x->max_ms = x->min_ms;
+    rise(&s->suspects, x->pos);
+    return s->now_ms >= x->due_ms;
+}
+
 uint64_t cairn_swim__suspicion_due(const struct cairn_swim *s)
 {
     /* An observer judges nobody: it may be the one who is cut off. */

@@ -256,6 +256,7 @@ int cairn_connect(const struct cairn_options *options, struct cairn **out, struc
                           o->connect_timeout_ms != 0 ? o->connect_timeout_ms : CLIENT_CONNECT_TIMEOUT_MS, &err);
     if (rc != 0) {
         cairn_whereabouts_explain(o, &conf, &err);
+        cairn_whereabouts_starting(o, &err);
         cairn_close(c);
         give_error(error, &err, rc);
         return rc;

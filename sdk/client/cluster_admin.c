@@ -41,14 +41,25 @@ int cairn_cluster_status_async(struct cairn *c, char **json, const struct cairn_
     return done != NULL ? status(c, json, o, done, arg) : CAIRN_E_INVAL;
 }
 
+/* What DRAIN asks for, and where its answer goes. */
+struct drain {
+    bool cancel, lost, force;
+    uint32_t *slots, *alone; /* NULL: nowhere */
+};
+
 static void drain_answered(struct cairn_call *call)
 {
+    const Cairn__Wire__ClusterDrained *r = (const Cairn__Wire__ClusterDrained *)call->rpc.reply;
+    uint32_t *alone = (uint32_t *)(uintptr_t)call->out_arg;
+
     if (call->out != NULL)
-        *(uint32_t *)call->out = ((const Cairn__Wire__ClusterDrained *)call->rpc.reply)->slots;
+        *(uint32_t *)call->out = r->slots;
+    if (alone != NULL)
+        *alone = r->alone;
     cairn__call_finish(call, 0);
 }
 
-static int drain(struct cairn *c, const char *node, bool cancel, uint32_t *slots, const struct cairn_call_options *o,
+static int drain(struct cairn *c, const char *node, const struct drain *d, const struct cairn_call_options *o,
                  cairn_done_fn *done, void *arg)
 {
     struct cairn_call *call;
@@ -63,8 +74,11 @@ static int drain(struct cairn *c, const char *node, bool cancel, uint32_t *slots
         return cairn__call_drop(call, o, CAIRN_E_NOMEM);
     cairn__wire__cluster_drain__init(&call->rq.cluster_drain);
     call->rq.cluster_drain.name = call->text;
-    call->rq.cluster_drain.off = cancel;
-    call->out = slots;
+    call->rq.cluster_drain.off = d->cancel;
+    call->rq.cluster_drain.lost = d->lost;
+    call->rq.cluster_drain.force = d->force;
+    call->out = d->slots;
+    call->out_arg = (uintptr_t)d->alone;
     call->answered = drain_answered;
     cairn__call_to(call, &cairn_iface_cluster, CAIRN_PROVIDER_CLUSTER, CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_DRAIN);
     return cairn__call_go(call);
@@ -73,13 +87,31 @@ static int drain(struct cairn *c, const char *node, bool cancel, uint32_t *slots
 int cairn_cluster_drain(struct cairn *c, const char *node, bool cancel, uint32_t *slots,
                         const struct cairn_call_options *o)
 {
-    return drain(c, node, cancel, slots, o, NULL, NULL);
+    return drain(c, node, &(struct drain){ .cancel = cancel, .slots = slots }, o, NULL, NULL);
 }
 
 int cairn_cluster_drain_async(struct cairn *c, const char *node, bool cancel, uint32_t *slots,
                               const struct cairn_call_options *o, cairn_done_fn *done, void *arg)
 {
-    return done != NULL ? drain(c, node, cancel, slots, o, done, arg) : CAIRN_E_INVAL;
+    const struct drain d = { .cancel = cancel, .slots = slots };
+
+    return done != NULL ? drain(c, node, &d, o, done, arg) : CAIRN_E_INVAL;
+}
+
+int cairn_cluster_lose(struct cairn *c, const char *node, bool force, uint32_t *slots, uint32_t *alone,
+                       const struct cairn_call_options *o)
+{
+    const struct drain d = { .lost = true, .force = force, .slots = slots, .alone = alone };
+
+    return drain(c, node, &d, o, NULL, NULL);
+}
+
+int cairn_cluster_lose_async(struct cairn *c, const char *node, bool force, uint32_t *slots, uint32_t *alone,
+                             const struct cairn_call_options *o, cairn_done_fn *done, void *arg)
+{
+    const struct drain d = { .lost = true, .force = force, .slots = slots, .alone = alone };
+
+    return done != NULL ? drain(c, node, &d, o, done, arg) : CAIRN_E_INVAL;
 }
 
 static int scrub(struct cairn *c, bool start, char **json, const struct cairn_call_options *o, cairn_done_fn *done,

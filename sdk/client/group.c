@@ -18,7 +18,7 @@ struct row {
 
 const char *cairn_member_state_name(enum cairn_member_state state)
 {
-    static const char *const names[] = { "unknown", "alive", "suspect", "dead", "left" };
+    static const char *const names[] = { "unknown", "alive", "suspect", "silent", "left" };
 
     return (unsigned)state < ARRAY_SIZE(names) ? names[state] : names[0];
 }

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <jansson.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -293,20 +294,49 @@ void cairn_whereabouts_explain(const struct cairn_options *options, const struct
                   access(dir, F_OK) != 0 ? "is not there" : "is not for this user to read");
 }
 
+/* The addresses that the options or the environment name; NULL: the workspace is asked. */
+static const char *named_addresses(const struct cairn_options *options)
+{
+    const char *list = options != NULL ? options->addresses : NULL;
+
+    if (list == NULL &&
+        (options == NULL || options->workspace == NULL)) /* a workspace that was asked for comes first */
+        list = getenv("CAIRN_ADDRESSES");
+    return list != NULL && list[0] != '\0' ? list : NULL;
+}
+
+void cairn_whereabouts_starting(const struct cairn_options *options, struct cairn_err *err)
+{
+    char file[PATH_MAX], *text = NULL;
+    const char *why;
+    json_t *o;
+    pid_t pid;
+
+    if (err->code != CAIRN_E_UNREACHABLE || named_addresses(options) != NULL ||
+        cairn_whereabouts_dir(options, file, sizeof(file) - sizeof("/starting.json"), NULL) != 0)
+        return;
+    strcat(file, "/starting.json");
+    if (read_trusted(file, &text, NULL) != 0)
+        return;
+    o = json_loads(text, 0, NULL);
+    free(text);
+    why = json_string_value(json_object_get(o, "waits_for"));
+    pid = (pid_t)json_integer_value(json_object_get(o, "pid"));
+    if (why != NULL && pid > 0 && (kill(pid, 0) == 0 || errno == EPERM)) /* one that died left it behind */
+        cairn_err_set(err, CAIRN_E_UNREACHABLE, "the node (process %d) has not started yet: %.350s", (int)pid, why);
+    json_decref(o);
+}
+
 int cairn_whereabouts_find(const struct cairn_options *options, struct cairn_rpc_session_conf *conf,
                            struct cairn_err *err)
 {
-    const char *list = options != NULL ? options->addresses : NULL;
-    const char *munge = getenv("CAIRN_MUNGE_SOCKET");
+    const char *list = named_addresses(options), *munge = getenv("CAIRN_MUNGE_SOCKET");
     char dir[PATH_MAX];
     int rc = cairn_whereabouts_dir(options, dir, sizeof(dir), err);
 
     if (rc != 0)
         return rc;
-    if (list == NULL &&
-        (options == NULL || options->workspace == NULL)) /* a workspace that was asked for comes first */
-        list = getenv("CAIRN_ADDRESSES");
-    rc = list != NULL && list[0] != '\0' ? addresses_of_list(list, conf, err) : addresses_of_workspace(dir, conf, err);
+    rc = list != NULL ? addresses_of_list(list, conf, err) : addresses_of_workspace(dir, conf, err);
     if (rc != 0)
         return rc;
     sort_addresses(conf);

@@ -60,12 +60,17 @@ static void election_end(struct cairn_election *e)
     e->changed(e);
 }
 
-static void election_pause(struct cairn_election *e)
+static bool pause_start(struct cairn_election *e)
 {
-    uint64_t most_ms = e->failed ? e->ttl_ms / 4 : CAIRN_ELECTION_PAUSE_MS;
+    uint64_t most_ms = e->failed || e->barred ? e->ttl_ms / 4 : CAIRN_ELECTION_PAUSE_MS;
     uint64_t ns = cairn_env_random(env_of(e)) % (most_ms * CAIRN_NS_PER_MS);
 
-    if (cairn_timer_start(env_of(e), &e->timer, cairn_env_now_ns(env_of(e)) + ns) == 0)
+    return cairn_timer_start(env_of(e), &e->timer, cairn_env_now_ns(env_of(e)) + ns) == 0;
+}
+
+static void election_pause(struct cairn_election *e)
+{
+    if (pause_start(e))
         cairn_sm_move(&e->sm, CAIRN_ELECTION_PAUSING); /* without memory: the next news of the store */
 }
 
@@ -199,6 +204,8 @@ static void election_on_timer(void *arg)
     struct cairn_election *e = arg;
 
     if (e->stopping)
+        return;
+    if (e->barred && pause_start(e))
         return;
     e->lease =
         (struct cairn_map_lease){ .store = e->store, .ttl_ms = e->ttl_ms, .changed = election_on_lease, .arg = e };

@@ -12,7 +12,8 @@
  *
  *  LOOKING    the view has not told yet who holds the key.
  *  FOLLOWING  another does.
- *  PAUSING    nobody does: a random moment, so that not all candidates ask at once, or longer after a failure.
+ *  PAUSING    nobody does: a random moment, so that not all candidates ask at once, or longer after a failure, or for
+ *             as long as we are barred.
  *  LEASING    a lease is being granted.
  *  CLAIMING   the key is being made, on the condition that there is none.
  *  CHECKING   that answer was lost: the key is read.
@@ -47,6 +48,7 @@ struct cairn_election {
     const uint8_t *value; /* what others are to know of the elected one */
     uint32_t value_len;
     uint64_t ttl_ms;
+    bool barred; /* it does not stand for as long: may change at any time */
     /** Elected, no longer so, another holder, or ended (then its memory may go, from within too). Never called from
      * within a call. */
     void (*changed)(struct cairn_election *e);

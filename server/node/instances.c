@@ -38,6 +38,7 @@ int cairn_node__plan_instances(struct cairn_server *s, struct cairn_err *err)
     if (s->instances == NULL)
         return cairn_err_set(err, CAIRN_E_NOMEM, "providers");
     s->provider_node = (struct cairn_provider_node){ .name = s->rpc_node.name,
+                                                     .zone = conf->service.zone,
                                                      .cluster_id = s->rpc_node.cluster_id,
                                                      .key = s->rpc_node.key,
                                                      .addresses = s->addresses,

@@ -296,12 +296,18 @@ static int run(const struct cairn_server_options *options, char *text)
     signal(SIGPIPE, SIG_IGN);
     tell_of_crashes();
     rc = cairn_server_start(options, &server, text, TEXT_BYTES);
+    if (rc == CAIRN_E_SHUTDOWN) {
+        fprintf(stderr, "cairnd: stopped before it had started\n");
+        return EXIT_FINE;
+    }
     if (rc != 0) {
         say_lines(text[0] != '\0' ? text : cairn_error_text(rc));
         if (rc == CAIRN_E_LOCKED)
-            fputs("cairnd: is a node running here already? `cairn status` asks it; a second one needs --data, "
-                  "--workspace and --listen of its own\n",
-                  stderr);
+            fputs(
+                "cairnd: is a node running here already? `cairn status` asks it; a second one needs --data, "
+                "--workspace and --listen of its own; `ss -lntup` names the process that has an address, and --listen "
+                "with the port 0 takes one that is free\n",
+                stderr);
         fprintf(stderr, "cairnd: not started (%s)\n", cairn_error_name(rc)); /* the hints are written for clients */
         return EXIT_FAILED;
     }

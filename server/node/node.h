@@ -168,9 +168,12 @@ void cairn_node__handle_map(struct cairn_rpc_req *rq);
  * cannot, with where the configuration names it. Returns the first's code. */
 int cairn_node__check_map_files(const struct cairn_node_conf *conf,
                                 void (*tell)(void *arg, int rc, const struct cairn_err *err), void *arg);
-/** The store in etcd that the configuration names, read; waits for it. Nobody else runs @home meanwhile. */
-int cairn_node__open_etcd(const struct cairn_node_conf *conf, struct cairn_loop *home, struct cairn_map_store **out,
-                          struct cairn_err *err);
+/** The store in etcd that the configuration names, read; waits for it. Nobody else runs @home meanwhile. @waits (NULL:
+ * nobody cares) is told several times a second how much longer that may take and why it does; false: give up, which is
+ * CAIRN_E_SHUTDOWN. */
+int cairn_node__open_etcd(const struct cairn_node_conf *conf, struct cairn_loop *home,
+                          bool (*waits)(void *arg, uint64_t left_ns, const char *why), void *arg,
+                          struct cairn_map_store **out, struct cairn_err *err);
 
 /** The cluster that a new data directory is to be of: as configured, or else as the map says, if it is one's already
  * ("": then a new one). @map may be NULL. */
@@ -181,6 +184,17 @@ int cairn_node__claim_map(struct cairn_map_store *map, const struct cairn_datadi
 
 /** What all that would say, with @data as it was found (its cluster is 0 if there is none yet). */
 int cairn_node__check_etcd(const struct cairn_node_conf *conf, const struct cairn_datadir *data, struct cairn_err *err);
+
+/* waiting.c */
+struct cairn_waiting {
+    struct cairn_server *node; /* whose loops are there */
+    bool is_program;           /* cairn_server_options.service: the process's signals are the node's */
+    uint64_t said_ns;          /* when it was last said; 0: never */
+};
+/** For cairn_node__open_etcd(): says what is waited for. */
+bool cairn_node__waits(void *waiting, uint64_t left_ns, const char *why);
+/** That is over, whatever came of it. */
+void cairn_node__waited(struct cairn_waiting *w);
 
 /* listen.c */
 int cairn_node__listen(struct cairn_server *s, struct cairn_err *err);

@@ -18,7 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { PASSWORD_BYTES_MAX = 512, PEM_BYTES_MAX = 64 << 10, IMPORT_MS_MAX = 600000 };
+enum { PASSWORD_BYTES_MAX = 512, PEM_BYTES_MAX = 64 << 10, IMPORT_MS_MAX = 600000, LOOK_MS = 250 };
 
 /* ---- opening ---- */
 
@@ -94,8 +94,24 @@ static void note_first(void *arg, int rc, const struct cairn_err *err)
     (void)rc;
 }
 
-int cairn_node__open_etcd(const struct cairn_node_conf *conf, struct cairn_loop *home, struct cairn_map_store **out,
-                          struct cairn_err *err)
+static int await(struct cairn_map_store *store, uint32_t timeout_ms,
+                 bool (*waits)(void *arg, uint64_t left_ns, const char *why), void *arg, struct cairn_err *err)
+{
+    for (uint32_t left_ms = timeout_ms;;) {
+        uint32_t ms = waits != NULL ? MIN(left_ms, (uint32_t)LOOK_MS) : left_ms;
+        int rc = cairn_map_store_await(store, ms, err);
+
+        left_ms -= ms;
+        if (rc != CAIRN_E_TIMEOUT || left_ms == 0)
+            return rc;
+        if (!waits(arg, left_ms * CAIRN_NS_PER_MS, err->text))
+            return cairn_err_set(err, CAIRN_E_SHUTDOWN, "not waited for any longer");
+    }
+}
+
+int cairn_node__open_etcd(const struct cairn_node_conf *conf, struct cairn_loop *home,
+                          bool (*waits)(void *arg, uint64_t left_ns, const char *why), void *arg,
+                          struct cairn_map_store **out, struct cairn_err *err)
 {
     struct cairn_map_etcd_conf etcd = conf->map;
     char password[PASSWORD_BYTES_MAX] = "";
@@ -117,7 +133,7 @@ int cairn_node__open_etcd(const struct cairn_node_conf *conf, struct cairn_loop 
         rc = cairn_map_store_etcd_open(&etcd, home, out, err);
     cairn_auth_forget(password, sizeof(password));
     if (rc == 0)
-        rc = cairn_map_store_await(*out, conf->map_timeout_ms, err);
+        rc = await(*out, conf->map_timeout_ms, waits, arg, err);
     if (rc != 0 && *out != NULL) {
         cairn_map_store_close(*out);
         *out = NULL;
@@ -157,7 +173,7 @@ int cairn_node__check_etcd(const struct cairn_node_conf *conf, const struct cair
     snprintf(own, sizeof(own), "%s", conf->cluster);
     if (!sodium_is_zero(data->cluster_id, sizeof(data->cluster_id)))
         sodium_bin2hex(own, sizeof(own), data->cluster_id, sizeof(data->cluster_id));
-    rc = cairn_node__open_etcd(conf, &loop, &store, err);
+    rc = cairn_node__open_etcd(conf, &loop, NULL, NULL, &store, err);
     if (rc == 0) {
         if (own[0] != '\0') /* else a start will take the map's */
             rc = cairn_err_wrap(err, cairn_map_identity_check(store, own, err), "map");
@@ -234,7 +250,7 @@ static int keeper_read(struct keeper *k, struct cairn_map_table *t, uint64_t *re
             rc = cairn_err_errno(err, errno, "%s", k->file.path);
         return rc == 0 ? cairn_map_image_load(&k->file, t, revision, err) : rc;
     }
-    rc = cairn_node__open_etcd(&k->conf, &k->loop, &k->store, err);
+    rc = cairn_node__open_etcd(&k->conf, &k->loop, NULL, NULL, &k->store, err);
     if (rc != 0)
         return rc;
     cairn_map_store_read(k->store, &r);
@@ -260,7 +276,7 @@ static int keeper_own(struct keeper *k, struct cairn_err *err)
     if (rc != 0)
         return cairn_err_wrap(err, rc, "the node must be stopped");
     if (k->conf.map_etcd)
-        return cairn_node__open_etcd(&k->conf, &k->loop, &k->store, err);
+        return cairn_node__open_etcd(&k->conf, &k->loop, NULL, NULL, &k->store, err);
     k->pool = cairn_pool_new(1, 16, err);
     rc = k->pool != NULL ? cairn_datadir_sub(&k->data, "router", dir, sizeof(dir), err) : err->code;
     return rc == 0 ? cairn_map_store_local_open(dir, k->pool, &k->loop, &k->store, err) : rc;

@@ -276,13 +276,15 @@ static int look_for_others(const struct cairn_server *s, struct cairn_err *err)
 }
 
 /* The map before the data directory: a new one is of the cluster whose map it is. */
-static int open_data(struct cairn_server *s, struct cairn_err *err)
+static int open_data(struct cairn_server *s, bool is_program, struct cairn_err *err)
 {
+    struct cairn_waiting waiting = { .node = s, .is_program = is_program };
     struct cairn_map_identity id;
     int rc = 0;
 
     if (s->conf.map_etcd)
-        rc = cairn_node__open_etcd(&s->conf, &s->workers[0].loop, &s->map, err);
+        rc = cairn_node__open_etcd(&s->conf, &s->workers[0].loop, cairn_node__waits, &waiting, &s->map, err);
+    cairn_node__waited(&waiting);
     if (rc == 0)
         rc = cairn_node__adopt_cluster(s->map, s->conf.cluster, &id, err);
     if (rc == 0)
@@ -303,7 +305,7 @@ int cairn_node__open(struct cairn_server *s, const struct cairn_server_options *
     if (rc == 0)
         rc = open_loops(s, err);
     if (rc == 0)
-        rc = open_data(s, err);
+        rc = open_data(s, options->service, err);
     if (rc == 0)
         s->spare.dir = s->data.path;
     if (rc == 0)

@@ -213,6 +213,12 @@ int cairn_notify_starting(struct cairn_notify *n, struct cairn_err *err)
     return 0;
 }
 
+void cairn_notify_waiting(struct cairn_notify *n, uint64_t left_ns, const char *why)
+{
+    cairn_notify_status(n, "waiting: %s", why);
+    say_extend(n, "", left_ns + EXTEND_S * CAIRN_NS_PER_S);
+}
+
 void cairn_notify_ready(struct cairn_notify *n, const char *status)
 {
     char text[MESSAGE_BYTES];

@@ -34,6 +34,8 @@ void cairn_notify_init(struct cairn_notify *n);
 int cairn_notify_open(struct cairn_notify *n, struct cairn_err *err);
 /** Begins to ask for more time, until cairn_notify_ready(). */
 int cairn_notify_starting(struct cairn_notify *n, struct cairn_err *err);
+/** A start that waits for something else, at most for @left_ns: that much more time, and why. */
+void cairn_notify_waiting(struct cairn_notify *n, uint64_t left_ns, const char *why);
 /** Waits some seconds for a manager that has much to read: not for loops. */
 void cairn_notify_ready(struct cairn_notify *n, const char *status);
 /** From here until the close a stop may take @drain_ns, and longer as long as the process gets on. */

@@ -76,20 +76,14 @@ int cairn_workspace_key_check(const char *file, const char *workspace, struct ca
     return cairn_place_check_file(file, "cluster key", err);
 }
 
-int cairn_workspace_publish(const char *path, char *const *addresses, uint32_t n, const uint8_t *cluster_id,
-                            const char *node, struct cairn_err *err)
+/* @o becomes the file @name; takes @o. */
+static int put_document(const char *path, const char *name, json_t *o, struct cairn_err *err)
 {
-    char file[PATH_MAX], fresh[PATH_MAX], cluster[CAIRN_CLUSTER_ID_BYTES * 2 + 1];
-    json_t *list = json_array(), *o;
+    char file[PATH_MAX], fresh[PATH_MAX];
     int rc = 0;
 
-    sodium_bin2hex(cluster, sizeof(cluster), cluster_id, CAIRN_CLUSTER_ID_BYTES);
-    for (uint32_t i = 0; i < n; i++)
-        json_array_append_new(list, json_string(addresses[i]));
-    o = json_pack("{s:i, s:o, s:s, s:s, s:i}", "version", 1, "addresses", list, "cluster_id", cluster, "node", node,
-                  "pid", (int)getpid());
-    snprintf(file, sizeof(file), "%s/node.json", path);
-    snprintf(fresh, sizeof(fresh), "%s/node.json.%d", path, (int)getpid());
+    snprintf(file, sizeof(file), "%s/%s", path, name);
+    snprintf(fresh, sizeof(fresh), "%s/%s.%d", path, name, (int)getpid());
     if (o == NULL || json_dump_file(o, fresh, JSON_INDENT(2)) != 0 || rename(fresh, file) != 0) {
         rc = cairn_err_errno(err, errno, "workspace %s", file);
         unlink(fresh);
@@ -98,14 +92,47 @@ int cairn_workspace_publish(const char *path, char *const *addresses, uint32_t n
     return rc;
 }
 
-void cairn_workspace_withdraw(const char *path)
+static void remove_document(const char *path, const char *name)
 {
     char file[PATH_MAX];
     json_t *o;
 
-    snprintf(file, sizeof(file), "%s/node.json", path);
+    snprintf(file, sizeof(file), "%s/%s", path, name);
     o = json_load_file(file, 0, NULL);
     if (o != NULL && json_integer_value(json_object_get(o, "pid")) == (json_int_t)getpid())
         unlink(file);
     json_decref(o);
+}
+
+int cairn_workspace_publish(const char *path, char *const *addresses, uint32_t n, const uint8_t *cluster_id,
+                            const char *node, struct cairn_err *err)
+{
+    char cluster[CAIRN_CLUSTER_ID_BYTES * 2 + 1];
+    json_t *list = json_array();
+
+    sodium_bin2hex(cluster, sizeof(cluster), cluster_id, CAIRN_CLUSTER_ID_BYTES);
+    for (uint32_t i = 0; i < n; i++)
+        json_array_append_new(list, json_string(addresses[i]));
+    return put_document(path, "node.json",
+                        json_pack("{s:i, s:o, s:s, s:s, s:i}", "version", 1, "addresses", list, "cluster_id", cluster,
+                                  "node", node, "pid", (int)getpid()),
+                        err);
+}
+
+void cairn_workspace_withdraw(const char *path)
+{
+    remove_document(path, "node.json");
+}
+
+int cairn_workspace_say_starting(const char *path, const char *node, const char *waits_for, struct cairn_err *err)
+{
+    return put_document(
+        path, "starting.json",
+        json_pack("{s:i, s:s, s:i, s:s}", "version", 1, "node", node, "pid", (int)getpid(), "waits_for", waits_for),
+        err);
+}
+
+void cairn_workspace_has_started(const char *path)
+{
+    remove_document(path, "starting.json");
 }

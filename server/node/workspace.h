@@ -1,7 +1,8 @@
 /** The workspace: the directory that tells clients on this machine where the node is and how to enter.
  *
  *   cluster.key   64 hexadecimal digits, mode 0600: made by the first node
- *   node.json     {"version":1,"addresses":[...],"cluster_id":...,"node":...,"pid":...}: there while a node serves */
+ *   node.json     {"version":1,"addresses":[...],"cluster_id":...,"node":...,"pid":...}: there while a node serves
+ *   starting.json {"version":1,"node":...,"pid":...,"waits_for":...}: there while one cannot serve yet */
 #ifndef CAIRN_NODE_WORKSPACE_H
 #define CAIRN_NODE_WORKSPACE_H
 
@@ -21,6 +22,10 @@ int cairn_workspace_key_check(const char *file, const char *workspace, struct ca
 /** Replaces node.json. */
 int cairn_workspace_publish(const char *path, char *const *addresses, uint32_t n, const uint8_t *cluster_id,
                             const char *node, struct cairn_err *err);
+/** Replaces starting.json. */
+int cairn_workspace_say_starting(const char *path, const char *node, const char *waits_for, struct cairn_err *err);
+/** Removes it if it is this process's. */
+void cairn_workspace_has_started(const char *path);
 /** Removes node.json if it is this process's. */
 void cairn_workspace_withdraw(const char *path);
 

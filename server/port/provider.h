@@ -17,6 +17,7 @@ struct cairn_spare;
 /** Who the node is; constant while its providers live, but for @addresses. */
 struct cairn_provider_node {
     const char *name;
+    const char *zone;          /* what it fails together with; "": nothing that was said */
     const uint8_t *cluster_id; /* CAIRN_CLUSTER_ID_BYTES */
     const uint8_t *key;        /* the cluster key, CAIRN_KEY_BYTES */
     char *const *addresses;    /* where it listens; the node's from run() on */

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Seeds the mistakes of PROTOCOL §10 into the code, one at a time, and says after how many random walks, or by which story,
-each is found.
+each is found; and takes Lifeguard's refinements away from the group.
 
 usage: tests/sim/mistakes.py BUILD [NAME ...]      BUILD: a build tree, for its libraries; CAIRN_SEEDS: how many walks
 
@@ -22,6 +22,8 @@ PRIMARY, BACKUP, PEER = REPL + "replica_primary.c", REPL + "replica_backup.c", R
 REPLICA, COPY, LOAD = REPL + "replica.c", REPL + "replica_copy.c", REPL + "replica_load.c"
 COORD, TIME, MOVE, LEASE = REPL + "coord.c", REPL + "coord_time.c", REPL + "coord_move.c", REPL + "lease.h"
 LIFE = "tests/sim/repl_life.c"
+GROUP = "providers/group/"
+PROBE, SUSPECT = GROUP + "swim_probe.c", GROUP + "swim_suspect.c"
 REGIONS, SOURCE, ADMIT, CORE = SERVICE + "regions.c", SERVICE + "fetch_source.c", SERVICE + "fetch_admit.c", SERVICE + "fetch_core.c"
 
 # name: [(file, text, what stands there instead), ...]
@@ -140,11 +142,16 @@ MISTAKES = {
     "M_FREE_BEFORE_SYNC": [("tests/sim/repl_sweep.c", "if (!all_is_durable(n)) {", "if (false) {")],
     "M_CLEAR_ON_RUMOUR": [(CORE, "else if (cluster_fetch__believes(f))", "else if (true)"),
                           (CORE, "&&\n           CAIRN_HOLDS(sm->state != FETCH_CLEAR || f->want.named)", "")],
+    "M_NO_HEALTH": [(PROBE, "s->health = (uint32_t)MIN(MAX(h, 0), (int)CAIRN_SWIM_HEALTH_MAX);", "(void)h;")],
+    "M_SUSPECTS_BRIEFLY": [(SUSPECT, "x->max_ms = x->min_ms * s->conf.suspect_times;", "x->max_ms = x->min_ms;")],
+    "M_SUSPECTS_LONG": [(SUSPECT, "    x->due_ms = deadline(x);\n", "")],
+    "M_NO_BUDDY": [(PROBE, "s->views[slot].state != CAIRN_SWIM_ALIVE ? slot : NO_SLOT", "NO_SLOT"),
+                   (PROBE, "s->views[from].state != CAIRN_SWIM_ALIVE ? from : NO_SLOT", "NO_SLOT")],
 }
 
 
 # What walks meet too seldom, or never (README.md), has a story: the program, and the test that has to fail.
-FETCH_STORIES = "tests/sim/test_sim_fetch.c"
+FETCH_STORIES, GROUP_STORIES = "tests/sim/test_sim_fetch.c", "tests/sim/test_group_lifeguard.c"
 REPLICA_STORIES, COORD_STORIES = "tests/sim/test_sim_replica.c", "tests/unit/cluster/test_repl_coord.c"
 STORIES = {
     "M_NO_FENCE": (REPLICA_STORIES, "old_primary_is_refused"),
@@ -161,6 +168,10 @@ STORIES = {
     "M_GONE_RESTARTED": (REPLICA_STORIES, "only_who_leads_says_that_a_region_is_gone"),
     "M_CLEAR_ON_RUMOUR": (FETCH_STORIES, "a_rumour_is_a_rumour"),
     "M_GRANT_WHILE_EVICTING": (COORD_STORIES, "grants_go_to_the_registered"),
+    "M_NO_HEALTH": (GROUP_STORIES, "who_is_not_well_gives_others_more_time"),
+    "M_SUSPECTS_BRIEFLY": (GROUP_STORIES, "a_suspicion_lasts_as_long_as_it_is_ones_own"),
+    "M_SUSPECTS_LONG": (GROUP_STORIES, "a_suspicion_lasts_as_long_as_it_is_ones_own"),
+    "M_NO_BUDDY": (GROUP_STORIES, "a_suspect_hears_of_it_from_whoever_talks_to_it"),
 }
 
 
@@ -169,12 +180,21 @@ def flags(build):
     return out.stdout.split() + ["-I", str(build / "generated"), "-I", str(build / "proto")]
 
 
-def compile_with(work, build, test, exe):
+def sources_of_group(work):
+    return sorted(str(p) for p in (work / GROUP).glob("swim*.c")) + [str(work / "tests/sim/group_world.c")]
+
+
+def sources_of_replicas(work):
     cores = ("coord*.c", "replica*.c", "sessions*.c", "slot_log.c", "repl_wire*.c")  # what else is there does I/O
     sources = sorted(str(p) for pattern in cores for p in (work / REPL).glob(pattern) if p.name != "repl_wire_mail.c")
     sources += sorted(str(p) for p in (work / "tests/sim").glob("repl_*.c"))
     sources += [str(work / SERVICE / n) for n in ("regions.c", "fetch_core.c", "fetch_source.c", "fetch_admit.c")]
-    sources += [str(work / "tests/sim" / n) for n in ("world.c", "linear.c")] + [str(test)]
+    return [*sources, str(work / "tests/sim/linear.c")]
+
+
+def compile_with(work, build, test, exe):
+    sources = sources_of_group(work) if test.name in GROUP_STORIES else sources_of_replicas(work)
+    sources += [str(work / "tests/sim/world.c"), str(test)]
     libs = [str(p) for p in build.rglob("libcairn-core*.a")] + [str(p) for p in build.rglob("libcairn-proto*.a")]
     cmd = ["cc", "-std=gnu17", "-O2", "-w", "-I", str(work), "-I", str(ROOT), "-I", str(ROOT / "proto/include"), *sources,
            "-Wl,--start-group", *libs, "-Wl,--end-group", *flags(build), "-lisal", "-lm", "-lpthread", "-o", str(exe)]
@@ -220,7 +240,7 @@ def main():
     for name in wanted:
         with tempfile.TemporaryDirectory(prefix="cairn-mistake-") as tmp:
             work = pathlib.Path(tmp)
-            for part in (REPL, SERVICE, "tests/sim"):
+            for part in (REPL, SERVICE, GROUP, "tests/sim"):
                 shutil.copytree(ROOT / part, work / part)
             seeded(work, MISTAKES[name])
             if name in STORIES:

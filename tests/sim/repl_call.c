@@ -21,7 +21,7 @@ static void call_reply(struct repl_node *n, const struct rw_call *asked, int rc,
     if (rc == 0 && asked->entry != 0)
         rw_judge_reply(&n->slots[asked->slot], at.pos, asked->sync);
     if (rec->epoch != 0)
-        p.record_len = cairn_wire_slot_pack(rec, p.record);
+        p.record_len = (uint32_t)cairn_wire_slot_pack(rec, p.record);
     rw_post_call(n->rw, n->index, asked->client, &p);
 }
 
@@ -55,15 +55,22 @@ static void call_read(struct repl_node *n, const struct rw_call *p)
     call_reply(n, p, rc, value, 0, (struct cairn_at){ 0 });
 }
 
+/* A node without room takes nothing new. */
+static bool has_room(const struct repl_node *n)
+{
+    return !rw_log_is_full(n) && !rw_store_is_full(n);
+}
+
 /* M7: with too few in sync nothing is added to the log. What was added before may be asked for again. */
 static void call_hand_over(struct call *c)
 {
     struct cairn_replica *r = &c->node->slots[c->p.slot].replica;
     bool too_few = r->rec.ninsync < MIN(c->node->rw->conf.min_insync, r->rec.nreplicas);
     uint64_t end = r->log.end.pos;
-    int rc = cairn_replica_write(r, &c->w);
+    int rc = has_room(c->node) ? cairn_replica_write(r, &c->w) : CAIRN_E_NOSPACE;
 
     CAIRN_ASSERT(!too_few || r->log.end.pos == end);
+    c->node->rw->full_writes += rc == CAIRN_E_NOSPACE;
     c->node->rw->refused += too_few && rc == CAIRN_E_BUSY;
     if (rc != 0) {
         call_reply(c->node, &c->p, rc, 0, 0, (struct cairn_at){ 0 });

@@ -85,7 +85,7 @@ static bool log_has(const struct rw_log *l, struct cairn_at at)
 static void log_crash(struct repl_world *rw, struct rw_slot *s, bool power)
 {
     uint64_t floor = MAX(s->durable.base.pos, s->log.base.pos), pos = floor;
-    uint64_t both = MIN(rw_log_end(&s->durable).pos, rw_log_end(&s->log).pos);
+    uint64_t both = MIN(rw_log_end(&s->durable).pos, rw_log_end(&s->log).pos), end;
 
     while (pos < both && cairn_at_is(rw_log_at(&s->durable, pos + 1)->e.at, rw_log_at(&s->log, pos + 1)->e.at))
         pos++;
@@ -95,8 +95,10 @@ static void log_crash(struct repl_world *rw, struct rw_slot *s, bool power)
         rw_log_copy(&s->log, &s->durable); /* a cut that was not synced may be lost, or hold */
         return;
     }
-    if (rw_log_end(&s->log).pos > pos)
-        rw_log_cut(&s->log, pos + dice(rw, rw_log_end(&s->log).pos - pos + 1));
+    end = rw_log_end(&s->log).pos;
+    if (end > pos)
+        rw_log_cut(&s->log, pos + dice(rw, end - pos + 1));
+    rw->unsynced_lost += end - rw_log_end(&s->log).pos;
     rw_log_copy(&s->durable, &s->log);
 }
 

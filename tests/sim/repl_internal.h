@@ -1,5 +1,5 @@
 /* What the files of the replicated world share: repl_world.c (MAP, faults), repl_node.c and repl_life.c (nodes),
- * repl_disk.c (their disks), repl_regions.c, repl_fetch.c and repl_sweep.c (regions of large values), repl_post.c (how
+ * repl_disk.c (their disks) and repl_trouble.c (those that fail), repl_regions.c, repl_fetch.c and repl_sweep.c (regions of large values), repl_post.c (how
  * they write to each other), repl_call.c (what clients ask of them), repl_client.c (clients), repl_judge.c and
  * repl_region_judge.c (what holds). */
 #ifndef CAIRN_TESTS_SIM_REPL_INTERNAL_H
@@ -23,7 +23,7 @@ enum rw_kind {
     RW_REGIONS,     /* a region that an entry is going to name */
     RW_REGION_READ, /* one is asked for, with the number of the question */
     RW_REGION,      /* the answer to that */
-    RW_CALL /* of a client, or its answer: no message of the cluster's */
+    RW_CALL         /* of a client, or its answer: no message of the cluster's */
 };
 
 /* A message as it comes out of its bytes. */
@@ -37,18 +37,19 @@ struct rw_letter {
     struct cairn_arena arena; /* for what is read of it */
 };
 
+/* Travels as it is, and a trace has its bytes: no holes. */
 struct rw_call {
-    uint32_t slot, client, key;
     uint64_t value, call, seq, floor;
     struct cairn_at at;
+    uint32_t slot, client, key, sync, large;
     enum linear_kind op;
     enum cairn_entry_kind entry;
-    bool sync, large;
     int rc; /* of an answer, as what follows */
     int32_t result;
+    uint32_t record_len;
     uint8_t record[CAIRN_WIRE_RECORD_BYTES_MAX]; /* the slot's, as the replica knows it */
-    size_t record_len;
 };
+_Static_assert(offsetof(struct rw_call, record) == 6 * sizeof(uint64_t) + 10 * sizeof(uint32_t), "it has a hole");
 
 enum { RW_PAGE_RECORDS = 12 };
 
@@ -94,6 +95,17 @@ void rw_disk_wipe(struct rw_slot *s);
 void rw_disk_free(struct rw_slot *s);
 /* An entry's effect; returns its result. */
 int32_t rw_index_apply(struct rw_record *index, const struct rw_entry *x);
+
+/* ---- repl_trouble.c ---- */
+
+/* Whether @op, which is due now, fails; then it does so once. */
+bool rw_disk_refuses(struct rw_slot *s, enum rw_disk_op op);
+/* As it does of a disk that cannot be relied on: the node is deaf and mute from now on, and its process ends. */
+void rw_node_fail(struct repl_node *n);
+bool rw_log_is_full(const struct repl_node *n);
+bool rw_store_is_full(const struct repl_node *n);
+/* By the node's clock, when the disk is done with something that takes @ns; a full log's waits, now and then. */
+uint64_t rw_disk_end(struct repl_node *n, uint64_t ns, bool log);
 
 /* ---- repl_world.c ---- */
 

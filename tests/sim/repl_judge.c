@@ -84,7 +84,7 @@ static void check_slot(struct repl_world *rw, uint32_t slot)
     for (uint32_t i = 1; i <= rw->conf.nodes; i++) {
         struct rw_slot *s = &rw->nodes[i].slots[slot];
 
-        if (!rw->nodes[i].registered)
+        if (!rw->nodes[i].registered || rw->nodes[i].failed)
             continue;
         check_commit(s);
         CAIRN_ASSERT(!s->partial || !is_member(s)); /* I13 */
@@ -97,10 +97,32 @@ static void check_slot(struct repl_world *rw, uint32_t slot)
     CAIRN_ASSERT(serving <= 1); /* I1 */
 }
 
+static void trace_slot(const struct rw_slot *s)
+{
+    const struct cairn_replica *r = &s->replica;
+    const uint64_t state[] = { r->sm.state,    r->rec.epoch,  r->log.base.pos,         r->log.end.epoch,
+                               r->log.end.pos, r->log.synced, r->log.written,          r->commit,
+                               r->applied,     r->matched,    s->node->lease.until_ns, r->sessions.n };
+
+    world_trace(s->node->rw->world, state, sizeof(state));
+}
+
+static void trace_states(const struct repl_world *rw)
+{
+    for (uint32_t i = 1; i <= rw->conf.nodes; i++) {
+        for (uint32_t k = 0; rw->nodes[i].registered && k < rw->conf.slots; k++)
+            trace_slot(&rw->nodes[i].slots[k]);
+    }
+}
+
 void repl_world_check(struct repl_world *rw)
 {
+    rw->events++;
+    if (rw->conf.traces)
+        trace_states(rw);
     for (uint32_t i = 0; i < rw->conf.slots; i++)
         check_slot(rw, i);
+    CAIRN_ASSERT(rw->events != rw->conf.fails_at);
 }
 
 void rw_judge_propose(struct rw_slot *s)

@@ -219,7 +219,7 @@ static void on_verdict(struct repl_node *n, struct rw_letter *l)
 void rw_node_begin(struct repl_node *n)
 {
     n->up = true;
-    n->registered = false;
+    n->registered = n->failed = false;
     n->revision = n->granted = n->term = n->leaves_until_ns = 0;
     n->process++;
     n->machines = calloc(1, sizeof(*n->machines));
@@ -244,7 +244,7 @@ void rw_node_end(struct repl_node *n, bool power)
     rw_regions_end(n);
     cairn_sm_set_fini(n->machines);
     free(n->machines);
-    n->up = n->registered = false;
+    n->up = n->registered = n->failed = false;
 }
 
 void rw_node_receive(struct repl_node *n, struct rw_letter *l)

@@ -8,26 +8,45 @@ static const struct cairn_replica_times replica_times = {
     .resend_ns = 100 * MS, .ack_ns = 500 * MS, .learner_ns = 300 * MS, .session_ttl_ns = 20000 * MS
 };
 
+enum { APPLY_AGAIN_NS = 100 * 1000000 };
+
 static struct rw_slot *slot_of(struct cairn_replica *r)
 {
     return CONTAINER_OF(r, struct rw_slot, replica);
 }
 
-/* When the disk is done with something that begins now. */
+/* Of the store, something begins now; of the log. */
 static void disk_start(struct rw_slot *s, struct cairn_timer *t)
 {
     struct repl_world *rw = s->node->rw;
-    struct cairn_env *env = env_of(rw, s->node->index);
 
     CAIRN_ASSERT(!cairn_timer_is_running(t));
-    cairn_timer_start(env, t, cairn_env_now_ns(env) + MS / 2 + dice(rw, rw->conf.disk_ns + 1));
+    cairn_timer_start(env_of(rw, s->node->index), t,
+                      rw_disk_end(s->node, MS / 2 + dice(rw, rw->conf.disk_ns + 1), false));
+}
+
+static void log_start(struct rw_slot *s, struct cairn_timer *t)
+{
+    struct repl_world *rw = s->node->rw;
+
+    CAIRN_ASSERT(!cairn_timer_is_running(t));
+    cairn_timer_start(env_of(rw, s->node->index), t,
+                      rw_disk_end(s->node, MS / 2 + dice(rw, rw->conf.disk_ns + 1), true));
 }
 
 /* ---- the log ---- */
 
+/* Behind what was not written nothing is: a log has no holes. */
+static bool log_fails(struct rw_slot *s, enum rw_disk_op op)
+{
+    if (!s->node->failed && rw_disk_refuses(s, op))
+        rw_node_fail(s->node);
+    return s->node->failed;
+}
+
 static void op_log_append(struct cairn_replica *r, const struct cairn_log_entry *entries, uint32_t n)
 {
-    for (uint32_t i = 0; i < n; i++) {
+    for (uint32_t i = 0; i < n && !log_fails(slot_of(r), RW_DISK_APPEND); i++) {
         rw_log_push(&slot_of(r)->log, &entries[i]);
         rw_judge_entry(slot_of(r), &entries[i], rw_log_at(&slot_of(r)->log, entries[i].at.pos)->body[2]);
     }
@@ -35,6 +54,8 @@ static void op_log_append(struct cairn_replica *r, const struct cairn_log_entry 
 
 static void op_log_cut(struct cairn_replica *r, uint64_t pos)
 {
+    if (log_fails(slot_of(r), RW_DISK_APPEND))
+        return;
     rw_judge_cut(slot_of(r), pos);
     rw_log_cut(&slot_of(r)->log, pos);
 }
@@ -43,6 +64,8 @@ static void on_sync_done(void *arg)
 {
     struct rw_slot *s = arg;
 
+    if (log_fails(s, RW_DISK_SYNC))
+        return;
     rw_log_copy(&s->durable, &s->syncing);
     cairn_replica_on_synced(&s->replica);
 }
@@ -52,18 +75,20 @@ static void op_log_sync(struct cairn_replica *r)
     struct rw_slot *s = slot_of(r);
 
     rw_log_copy(&s->syncing, &s->log);
-    disk_start(s, &s->sync_done);
+    log_start(s, &s->sync_done);
 }
 
 static void on_write_done(void *arg)
 {
     struct rw_slot *s = arg;
 
+    if (log_fails(s, RW_DISK_WRITE))
+        return;
     s->written = s->writing;
     cairn_replica_on_written(&s->replica, s->written);
     if (!cairn_timer_is_running(&s->write_done) && !cairn_at_is(rw_log_end(&s->log), s->written)) {
         s->writing = rw_log_end(&s->log);
-        disk_start(s, &s->write_done);
+        log_start(s, &s->write_done);
     }
 }
 
@@ -74,13 +99,16 @@ static void op_log_write(struct cairn_replica *r)
     if (cairn_timer_is_running(&s->write_done))
         return; /* another follows it */
     s->writing = rw_log_end(&s->log);
-    disk_start(s, &s->write_done);
+    log_start(s, &s->write_done);
 }
 
 static bool op_log_get(struct cairn_replica *r, uint64_t pos, struct cairn_log_entry *e)
 {
-    const struct rw_entry *x = rw_log_at(&slot_of(r)->log, pos);
+    const struct rw_entry *x;
 
+    if (slot_of(r)->node->failed)
+        return false;
+    x = rw_log_at(&slot_of(r)->log, pos);
     *e = x->e;
     e->body = (const uint8_t *)x->body;
     return true;
@@ -103,6 +131,10 @@ static void on_checkpoint_done(void *arg)
     struct repl_world *rw = s->node->rw;
     uint64_t keep = rw->conf.keeps_little ? 0 : dice(rw, 30), base = s->log.base.pos;
 
+    if (rw_disk_refuses(s, RW_DISK_CHECKPOINT) || rw_store_is_full(s->node)) { /* the next one does it */
+        rw_checkpoint_free(&s->making);
+        return;
+    }
     if (s->making.at.pos > s->checkpoint.at.pos) {
         rw_checkpoint_free(&s->checkpoint);
         s->checkpoint = s->making;
@@ -147,6 +179,10 @@ static void on_page_done(void *arg)
     struct rw_slot *s = arg;
     struct rw_page page = { .first = s->view_next };
 
+    if (rw_disk_refuses(s, RW_DISK_READ)) {
+        cairn_replica_on_page(&s->replica, CAIRN_E_IO, NULL, 0, false);
+        return;
+    }
     page.n = MIN((uint32_t)RW_PAGE_RECORDS, RW_ALL_KEYS - s->view_next);
     memcpy(page.records, s->view + page.first, page.n * sizeof(page.records[0]));
     s->view_next += page.n;
@@ -203,16 +239,34 @@ static void op_copy_seal(struct cairn_replica *r, struct cairn_at at, const uint
     disk_do(s, RW_SEAL);
 }
 
+/* What is not tried again: the node ends. */
+static bool store_fails(struct rw_slot *s, enum rw_disk_op op)
+{
+    if (rw_disk_refuses(s, op))
+        rw_node_fail(s->node);
+    return s->node->failed;
+}
+
 static void on_disk_done(void *arg)
 {
     struct rw_slot *s = arg;
     int doing = (int)s->disk_doing;
 
+    if (store_fails(s, doing == RW_WIPE ? RW_DISK_WIPE : doing == RW_PUT ? RW_DISK_PUT : RW_DISK_SEAL))
+        return;
+    if (rw_store_is_full(s->node) && doing != RW_PUT) { /* tried again, until there is room */
+        s->node->rw->full_copies++;
+        disk_start(s, &s->disk_done);
+        return;
+    }
     s->disk_doing = RW_NOTHING;
     if (doing == RW_WIPE) {
         cairn_replica_on_wiped(&s->replica);
     } else if (doing == RW_PUT) {
-        cairn_replica_on_put(&s->replica, dice(s->node->rw, 200) == 0 ? CAIRN_E_IO : 0);
+        s->node->rw->full_copies += rw_store_is_full(s->node);
+        cairn_replica_on_put(&s->replica, rw_store_is_full(s->node)     ? CAIRN_E_NOSPACE
+                                          : dice(s->node->rw, 200) == 0 ? CAIRN_E_INVAL
+                                                                        : 0);
     } else {
         s->checkpoint = s->making;
         memset(&s->making, 0, sizeof(s->making));
@@ -245,7 +299,12 @@ void rw_node_repl(struct repl_node *n, struct rw_letter *l)
     rw_must(cairn_wire_repl_get((const void *)l->message, l->payload, l->payload_len, &l->arena, &m, &err), &err);
     if (!rw_regions_admit(n, &m))
         return;
-    cairn_replica_receive(&n->slots[m.slot].replica, &m);
+    if (m.nentries > 0 && rw_log_is_full(n)) {
+        n->rw->full_appends++;
+        cairn_replica_hear_commit(&n->slots[m.slot].replica, &m);
+    } else {
+        cairn_replica_receive(&n->slots[m.slot].replica, &m);
+    }
     rw_regions_taken(n, &m);
 }
 
@@ -274,10 +333,15 @@ static void run_apply(void *arg)
 {
     struct rw_slot *s = arg;
 
-    while (s->apply_next <= s->apply_to) {
+    while (s->apply_next <= s->apply_to && !store_fails(s, RW_DISK_APPLY)) {
         struct rw_entry x = *rw_log_at(&s->log, s->apply_next);
-        int32_t result = rw_index_apply(s->index, &x);
+        int32_t result;
 
+        if (rw_store_is_full(s->node)) {
+            cairn_timer_start(s->replica.env, &s->apply_again, cairn_env_now_ns(s->replica.env) + APPLY_AGAIN_NS);
+            return;
+        }
+        result = rw_index_apply(s->index, &x);
         x.e.body = (const uint8_t *)x.body;
         s->apply_next++;
         cairn_replica_on_applied(&s->replica, &x.e, result);
@@ -327,6 +391,7 @@ void rw_slot_begin(struct rw_slot *s, uint32_t slot)
     cairn_timer_init(&s->disk_done, on_disk_done, s);
     cairn_timer_init(&s->page_done, on_page_done, s);
     cairn_task_init(&s->apply_task, run_apply, s);
+    cairn_timer_init(&s->apply_again, run_apply, s);
     s->apply_next = c->at.pos + 1;
     s->apply_to = s->checked = c->at.pos;
     memcpy(s->index, c->index, sizeof(s->index));

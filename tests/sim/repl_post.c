@@ -9,8 +9,8 @@
 
 struct head {
     enum rw_kind kind;
+    uint32_t body_len, payload_len, nothing; /* a trace has its bytes: no holes */
     uint64_t id;
-    uint32_t body_len, payload_len;
 };
 
 static const ProtobufCMessageDescriptor *const types[] = {
@@ -36,6 +36,12 @@ void rw_must(int rc, const struct cairn_err *err)
     CAIRN_ASSERT(rc == 0);
 }
 
+/* And deaf. */
+static bool is_mute(const struct repl_world *rw, uint32_t i)
+{
+    return i > 0 && i <= rw->conf.nodes && rw->nodes[i].failed;
+}
+
 void rw_post(struct repl_world *rw, uint32_t from, uint32_t to, enum rw_kind kind, uint64_t id, const void *message,
              const struct iovec *payload, uint32_t n)
 {
@@ -43,6 +49,10 @@ void rw_post(struct repl_world *rw, uint32_t from, uint32_t to, enum rw_kind kin
     uint8_t *bytes, *at;
 
     CAIRN_ASSERT(message != NULL);
+    if (is_mute(rw, from)) {
+        cairn_arena_reset(&rw->post);
+        return;
+    }
     h.body_len = (uint32_t)protobuf_c_message_get_packed_size(message);
     for (uint32_t i = 0; i < n; i++)
         h.payload_len += (uint32_t)payload[i].iov_len;
@@ -64,24 +74,30 @@ void rw_post_call(struct repl_world *rw, uint32_t from, uint32_t to, const struc
 {
     struct head h = { .kind = RW_CALL };
     uint8_t bytes[sizeof(h) + sizeof(*call)];
+    size_t len = offsetof(struct rw_call, record) + call->record_len;
+
+    if (is_mute(rw, from))
+        return;
 
     memcpy(bytes, &h, sizeof(h));
-    memcpy(bytes + sizeof(h), call, sizeof(*call));
-    world_send(rw->world, from, to, bytes, sizeof(bytes));
+    memcpy(bytes + sizeof(h), call, len);
+    world_send(rw->world, from, to, bytes, sizeof(h) + len);
 }
 
 void rw_deliver(void *arg, uint32_t to, uint32_t from, const uint8_t *bytes, size_t len)
 {
     struct repl_world *rw = arg;
     struct rw_letter l = { .from = from };
-    struct rw_call call;
+    struct rw_call call = { 0 };
     struct head h;
 
     CAIRN_ASSERT(len >= sizeof(h));
+    if (is_mute(rw, to))
+        return;
     memcpy(&h, bytes, sizeof(h));
     bytes += sizeof(h);
     if (h.kind == RW_CALL) {
-        memcpy(&call, bytes, sizeof(call));
+        memcpy(&call, bytes, len - sizeof(h));
         if (to > rw->conf.nodes)
             rw_client_receive(&rw->clients[to - rw->conf.nodes - 1], &call);
         else if (rw->nodes[to].registered)

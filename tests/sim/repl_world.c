@@ -162,7 +162,7 @@ static void co_store(struct cairn_coord *c, uint32_t slot, const struct cairn_sl
     struct repl_world *rw = world_of(c);
     struct cairn_env *env = env_of(rw, 0);
 
-    CAIRN_ASSERT(rec->epoch == rw->stored[slot].epoch + 1); /* I9 */
+    CAIRN_ASSERT(rec->epoch == rw->stored[slot].epoch + 1);                 /* I9 */
     for (uint32_t i = 0; i < rec->ninsync && !c->slots[slot].doubtful; i++) /* a repetition: it was so at first */
         CAIRN_ASSERT(cairn_slot_insync(&rw->stored[slot], rec->insync[i]) >= 0 ||
                      rec->insync[i].inc == rw->stored_nodes[rec->insync[i].node].inc);
@@ -377,7 +377,7 @@ void repl_world_start(struct repl_world *rw, uint32_t node)
 {
     struct repl_node *n = &rw->nodes[node];
 
-    if (n->up)
+    if (n->up || rw_disk_refuses(&n->slots[0], RW_DISK_START)) /* what it has cannot be read: it ends again */
         return;
     if (!world_is_up(rw->world, node))
         world_restart(rw->world, node);
@@ -390,7 +390,7 @@ static void node_end(struct repl_world *rw, uint32_t node, bool power)
 
     if (!n->up)
         return;
-    rw_node_end(n, power);
+    rw_node_end(n, power || n->failed); /* a disk that has failed keeps no word, whatever happens to the machine */
     world_crash(rw->world, node);
 }
 
@@ -429,7 +429,7 @@ static bool has_other_disk(struct repl_world *rw, const struct cairn_slot_record
     for (uint32_t i = 0; i < rec->ninsync; i++) {
         const struct repl_node *n = &rw->nodes[rec->insync[i].node];
 
-        if (n->index != node && n->registered && cairn_who_is(n->self, rec->insync[i]) &&
+        if (n->index != node && n->registered && !n->failed && cairn_who_is(n->self, rec->insync[i]) &&
             cairn_coord_is_alive(&rw->coord, n->self))
             return true;
     }

@@ -26,7 +26,7 @@ enum {
 struct repl_world_conf {
     uint64_t seed;
     uint32_t nodes, slots, replicas, clients, min_insync;
-    uint32_t readers; /* of the clients: they never write, so that no write that is refused keeps them busy */
+    uint32_t readers;          /* of the clients: they never write, so that no write that is refused keeps them busy */
     uint32_t buffered_percent; /* of the writes; the others are `sync` */
     uint64_t flush_ns;         /* how often what is buffered goes to the disk */
     uint32_t once_percent;     /* of the operations: on write-once keys */
@@ -40,6 +40,8 @@ struct repl_world_conf {
     uint32_t large_percent; /* of the values that are put: they are in a region each, which their entry names */
     bool rumours;           /* nodes are said to be dead that are not, and the other way round */
     uint64_t sweep_ns;      /* how often a node looks for regions that nothing names; 0: never */
+    bool traces;            /* the trace (world_counts()) has the states of all replicas at every event, too */
+    uint64_t fails_at;      /* of the tests' own: with this event an invariant does not hold; 0: never */
 };
 
 struct rw_record {
@@ -66,18 +68,33 @@ struct rw_checkpoint {
     size_t len;
 };
 
+/* What a disk may refuse (EIO), once each time that it is told to. */
+enum rw_disk_op {
+    RW_DISK_APPEND, /* of an entry, or of a cut, to the slot log */
+    RW_DISK_WRITE,
+    RW_DISK_SYNC,
+    RW_DISK_CHECKPOINT, /* of the store, as all that follow but the last */
+    RW_DISK_APPLY,
+    RW_DISK_WIPE,
+    RW_DISK_PUT,
+    RW_DISK_SEAL,
+    RW_DISK_READ,  /* of a page of a copy */
+    RW_DISK_START, /* reading what is there */
+    RW_DISK_NR
+};
+
 /* One slot on one node: what its disk has, what it has for sure, and the replica in memory. */
 struct rw_slot {
     struct cairn_replica replica;
     struct repl_node *node;
     struct rw_log log, durable, syncing; /* as it is; as after the newest sync; as the sync under way will make it */
-    struct cairn_at written, writing;    /* what the end of the process alone leaves: now; as the write under way will */
+    struct cairn_at written, writing; /* what the end of the process alone leaves: now; as the write under way will */
     struct rw_checkpoint checkpoint, making;
     bool partial; /* the mark of a wipe */
     struct cairn_timer sync_done, write_done, checkpoint_done,
         disk_done; /* disk_done: of a wipe, a page put, a seal, a page read */
     enum { RW_NOTHING, RW_WIPE, RW_PUT, RW_SEAL } disk_doing;
-    struct cairn_timer page_done;
+    struct cairn_timer page_done, apply_again;
     struct cairn_task apply_task;
     uint64_t apply_next, apply_to;
     struct rw_record index[RW_ALL_KEYS]; /* committed and applied */
@@ -104,6 +121,10 @@ struct repl_node {
     uint64_t fetches;  /* the number of the newest FETCH */
     uint64_t granted;  /* the heartbeat whose grant counts when the rest of the map is here; 0: none */
     struct cairn_timer beat, upkeep, flush, leave;
+    bool failed; /* its disk has: it takes no more part, and its process ends */
+    struct cairn_task fall;
+    uint32_t refuses;                                /* 1 << RW_DISK_*: the next one of these fails */
+    uint64_t log_full_until_ns, store_full_until_ns; /* world time: there is no room (ENOSPC) until then */
     uint64_t leaves_until_ns; /* its process ends by then, or as soon as others have all that it has; 0: it stays */
     struct cairn_sm_set *machines;
     struct rw_regions *regions; /* of large values; NULL: the world has none */
@@ -174,15 +195,18 @@ struct repl_world {
     uint64_t active_epoch[RW_SLOTS_MAX]; /* the newest in which a primary served */
     int64_t loss_us[RW_SLOTS_MAX];       /* when the newest such loss was */
     uint64_t loss_epoch[RW_SLOTS_MAX];   /* of the newest recovery: what older epochs commit after it is void */
-    struct cairn_arena post; /* of the message that is being sent */
+    struct cairn_arena post;             /* of the message that is being sent */
     uint64_t next_value, done_ops, unknown_ops, once_ops, backup_reads;
     uint64_t takeovers, recoveries, copies, checkpoints, trims, losses, lost_entries, joins, moves, cleans, wiped;
     struct rw_record committed[RW_SLOTS_MAX][RW_ALL_KEYS]; /* what the truth says of each key */
     uint64_t regions;                                      /* names of them that were made up */
     uint64_t fetched, refetched, gone, elsewhere, torn, freed;
     uint64_t fills, drops, left,
-        stopped; /* left: processes that others could do without; stopped: that could not wait */
+        stopped;      /* left: processes that others could do without; stopped: that could not wait */
     uint64_t refused; /* writes, by a primary with too few in sync */
+    uint64_t disk_errors[RW_DISK_NR], full_appends, full_writes, full_copies;
+    uint64_t unsynced_lost; /* entries, by a loss of power */
+    uint64_t events, judged_ops;
     bool clients_stop;
 };
 
@@ -201,6 +225,13 @@ void repl_world_kill(struct repl_world *rw, uint32_t node);
 void repl_world_start(struct repl_world *rw, uint32_t node);
 /** A crash, and a new disk; unless that would lose the last copy of something. True: done. */
 bool repl_world_wipe(struct repl_world *rw, uint32_t node);
+/** The next @op of that node's disk fails (EIO). Of the slot log, and of the store where it is not tried again, that is
+ * the end of its process, of which nobody takes leave; what was not synced stays in part. */
+void repl_world_disk_error(struct repl_world *rw, uint32_t node, enum rw_disk_op op);
+/** No room for @ms (ENOSPC): on the log's disk, or the store's. */
+void repl_world_disk_full(struct repl_world *rw, uint32_t node, bool log, uint64_t ms);
+/** Disks are well again, and those that were to fail do not. */
+void repl_world_mend_disks(struct repl_world *rw);
 /** As for an upgrade: leaves, and restarts. */
 void repl_world_quick_restart(struct repl_world *rw, uint32_t node);
 /** It gives up what it leads and is let out of all sets, as far as others can go on; false: not in a second. */
@@ -213,7 +244,7 @@ void repl_world_start_coord(struct repl_world *rw);
 
 /* ---- what holds ---- */
 
-/** At any moment: PROTOCOL §9, what is global of it. */
+/** At any moment, and it is one event more: PROTOCOL §9, what is global of it. */
 void repl_world_check(struct repl_world *rw);
 /** Clients stop, faults end: every slot has all its replicas in sync and serves. False: *@why says what is missing. */
 bool repl_world_is_whole(struct repl_world *rw, char why[160]);

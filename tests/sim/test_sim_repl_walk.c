@@ -1,249 +1,27 @@
 /* Replication on the simulated world: random walks whose every history is judged. CAIRN_SEEDS says how many, or which
- * ("2001-5000"), CAIRN_SEED replays one. */
-#include "tests/sim/repl_world.h"
+ * ("2001-5000"); --seed N walks one, and says how it went: as the same N always goes. */
+#include "tests/sim/repl_walk.h"
 
 #include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <cmocka.h>
-
-#define MS CAIRN_NS_PER_MS
 
 #ifndef CAIRN_SEEDS_DEFAULT /* tests/CMakeLists.txt */
 #define CAIRN_SEEDS_DEFAULT 100
 #endif
 
-static uint64_t draw(struct repl_world *rw, uint64_t n)
-{
-    return world_random(rw->world) % n;
-}
-
-/* Half of the time the process alone. */
-static void end(struct repl_world *rw, uint32_t node)
-{
-    if (draw(rw, 2) == 0)
-        repl_world_kill(rw, node);
-    else
-        repl_world_crash(rw, node);
-}
-
-static void toggle(struct repl_world *rw, uint32_t node)
-{
-    if (rw->nodes[node].up)
-        end(rw, node);
-    else
-        repl_world_start(rw, node);
-}
-
-static void cut(struct repl_world *rw, uint32_t a, uint32_t b, bool both)
-{
-    if (a == b)
-        return;
-    world_cut(rw->world, a, b);
-    if (both)
-        world_cut(rw->world, b, a);
-}
-
-/* What operators want at the same time. Most is refused: the node holds the slot, a change is under way. */
-static void walk_wish(struct repl_world *rw, uint32_t node)
-{
-    uint32_t slot = (uint32_t)draw(rw, rw->conf.slots), to = 1 + (uint32_t)draw(rw, rw->conf.nodes);
-    const struct cairn_slot_record *rec = &rw->stored[slot];
-
-    if (!rw->coord_is_up)
-        return;
-    switch (draw(rw, 9)) {
-    case 0:
-    case 1:
-        cairn_coord_move(&rw->coord, slot, rec->replicas[draw(rw, rec->nreplicas)], to, draw(rw, 2) == 0);
-        break;
-    case 2:
-        cairn_coord_lead(&rw->coord, slot, to);
-        break;
-    case 3:
-        if (cairn_coord_drain(&rw->coord, node, draw(rw, 3) > 0) == 0)
-            rw->stored_nodes[node] = cairn_coord_node(&rw->coord, node)->p;
-        break;
-    case 4:
-        repl_world_quick_restart(rw, node);
-        break;
-    case 5:
-        cairn_coord_move_cancel(&rw->coord, slot);
-        break;
-    case 6: /* one replica more */
-        cairn_coord_move(&rw->coord, slot, 0, to, draw(rw, 3) == 0);
-        break;
-    case 7: /* and one less again */
-        if (rec->nreplicas > rw->conf.replicas)
-            cairn_coord_drop(&rw->coord, slot, rec->replicas[draw(rw, rec->nreplicas)]);
-        break;
-    case 8: /* a stop that somebody asked for; perhaps of several */
-        repl_world_begin_to_leave(rw, node);
-        break;
-    }
-}
-
-/* One fault at a time, drawn; half of them hit the primary of a slot. */
-static void walk_fault(struct repl_world *rw)
-{
-    uint32_t node = 1 + (uint32_t)draw(rw, rw->conf.nodes), other = (uint32_t)draw(rw, rw->conf.nodes + 1);
-
-    if (draw(rw, 2) == 0)
-        node = (uint32_t)rw->stored[draw(rw, rw->conf.slots)].primary.node;
-    switch (draw(rw, 17)) {
-    case 0:
-    case 1:
-        toggle(rw, node);
-        break;
-    case 2: /* a process that dies and is started at once */
-        end(rw, node);
-        repl_world_start(rw, node);
-        break;
-    case 3:
-        cut(rw, node, other, draw(rw, 2) == 0);
-        break;
-    case 4:
-        cut(rw, other, node, false);
-        break;
-    case 5: /* a primary that MAP does not hear, or that does not hear MAP */
-        cut(rw, node, 0, draw(rw, 2) == 0);
-        break;
-    case 6:
-    case 7:
-        world_heal(rw->world);
-        break;
-    case 8:
-        world_stall(rw->world, node, draw(rw, 5000) * MS);
-        break;
-    case 9:
-        world_slow(rw->world, (uint32_t)draw(rw, rw->conf.nodes + 1), draw(rw, 3) * draw(rw, 200) * MS);
-        break;
-    case 10:
-        if (rw->coord_is_up)
-            repl_world_crash_coord(rw);
-        repl_world_start_coord(rw);
-        break;
-    case 11:
-        if (draw(rw, 3) > 0)
-            break;
-        for (uint32_t i = 1; i <= rw->conf.nodes; i++) /* the power of the whole machine room */
-            repl_world_crash(rw, i);
-        for (uint32_t i = 1; i <= rw->conf.nodes; i++)
-            repl_world_start(rw, i);
-        break;
-    case 12: /* A lost disk is one fault; another before MAP has noticed may make it the last member's, a loss. */
-        world_heal(rw->world);
-        repl_world_run_ms(rw, 2500);
-        if (repl_world_wipe(rw, node) && draw(rw, 2) == 0)
-            repl_world_start(rw, node);
-        repl_world_run_ms(rw, 2500);
-        break;
-    default:
-        walk_wish(rw, node);
-        break;
-    }
-}
-
-static void heal(struct repl_world *rw)
-{
-    world_heal(rw->world);
-    world_conf(rw->world)->loss_ppm = 0;
-    repl_world_start_coord(rw);
-    for (uint32_t i = 0; i <= rw->conf.nodes; i++)
-        world_slow(rw->world, i, 0);
-    for (uint32_t i = 1; i <= rw->conf.nodes; i++) {
-        if (rw->nodes[i].leaves_until_ns != 0) /* nobody would start it when it is gone */
-            repl_world_crash(rw, i);
-        repl_world_start(rw, i);
-        rw->stored_nodes[i].draining = false;
-        cairn_coord_drain(&rw->coord, i, false);
-    }
-}
-
-struct totals {
-    uint64_t moves, fills, drops, left, stopped, cleans, ops, once, unknown, takeovers, recoveries, joins, copies,
-        trims, wiped, losses, lost, backup_reads, refused;
-    uint64_t regions, fetched, refetched, gone, elsewhere, torn, freed;
-};
-
-static void walk(uint64_t seed, struct totals *t)
-{
-    struct repl_world_conf conf = repl_world_conf_of(seed);
-    struct repl_world *rw;
-
-    conf.nodes = 3 + (uint32_t)(seed % 3);
-    conf.replicas = 2 + (uint32_t)(seed / 3 % 2);
-    conf.min_insync = conf.replicas >= 3 && seed / 13 % 3 > 0 ? 2 : 1; /* 2 is what a cluster makes of 3 replicas */
-    conf.readers = conf.min_insync - 1;
-    conf.jitter_ns = (1 + seed % 7 * 5) * MS;
-    conf.loss_ppm = (uint32_t)(seed % 4) * 10000;
-    conf.twice_ppm = (uint32_t)(seed % 5) * 5000;
-    conf.straggler_ppm = (uint32_t)(seed % 3) * 5000;
-    conf.straggler_ns = 3000 * MS;
-    conf.disk_ns = seed % 2 == 0 ? 5 * MS : 100 * MS;
-    conf.checkpoint_ns = (1 + seed % 5 * 2) * 60 * MS;
-    conf.keeps_little = seed / 2 % 2 == 0;
-    conf.once_percent = (uint32_t)(seed / 5 % 3) * 20;
-    conf.buffered_percent = (uint32_t)(seed / 7 % 4) * 33;
-    conf.large_percent = seed / 11 % 3 == 1 ? 40 : 0;
-    conf.sweep_ns = (2 + seed % 3 * 4) * 100 * MS;
-    conf.rumours = seed % 8 == 7;
-    rw = repl_world_new(&conf);
-    for (uint32_t i = 1; i <= conf.nodes; i++)
-        world_clock(rw->world, i, world_random(rw->world) % (1000 * MS),
-                    (int32_t)(world_random(rw->world) % 1801) - 900);
-    repl_world_run_ms(rw, 1500);
-    for (int i = 0; i < 60; i++) {
-        walk_fault(rw);
-        repl_world_run_ms(rw, draw(rw, 8) == 0 ? 3000 : 20 + draw(rw, 700));
-    }
-    heal(rw);
-    repl_world_expect_whole(rw, 60000);
-    repl_world_stop_clients(rw);
-    t->ops += repl_world_judge(rw);
-    t->unknown += rw->unknown_ops;
-    t->once += rw->once_ops;
-    t->takeovers += rw->takeovers;
-    t->recoveries += rw->recoveries;
-    t->joins += rw->joins;
-    t->moves += rw->moves;
-    t->fills += rw->fills;
-    t->drops += rw->drops;
-    t->left += rw->left;
-    t->stopped += rw->stopped;
-    t->cleans += rw->cleans;
-    t->copies += rw->copies;
-    t->trims += rw->trims;
-    t->wiped += rw->wiped;
-    t->losses += rw->losses;
-    t->lost += rw->lost_entries;
-    t->backup_reads += rw->backup_reads;
-    t->refused += rw->refused;
-    t->regions += rw->regions;
-    t->fetched += rw->fetched;
-    t->refetched += rw->refetched;
-    t->gone += rw->gone;
-    t->elsewhere += rw->elsewhere;
-    t->torn += rw->torn;
-    t->freed += rw->freed;
-    repl_world_free(rw);
-}
-
 static void random_walks_are_linearizable(void **state)
 {
-    const char *seed = getenv("CAIRN_SEED"), *seeds = getenv("CAIRN_SEEDS");
-    struct totals t = { 0 };
-    uint64_t first = 1, last = CAIRN_SEEDS_DEFAULT, n;
+    const char *seeds = getenv("CAIRN_SEEDS"), *missed;
+    struct repl_walk_counts counts = { 0 };
+    uint64_t first = 1, last = CAIRN_SEEDS_DEFAULT;
     char *end;
 
     (void)state;
-    if (seed != NULL) {
-        walk(strtoull(seed, NULL, 10), &t);
-        return;
-    }
     if (seeds != NULL) {
         last = strtoull(seeds, &end, 10);
         if (*end == '-') {
@@ -251,31 +29,120 @@ static void random_walks_are_linearizable(void **state)
             last = strtoull(end + 1, NULL, 10);
         }
     }
-    n = last - first + 1;
     for (uint64_t i = first; i <= last; i++) {
         fprintf(stderr, "\rseed %" PRIu64 " ", i);
-        walk(i, &t);
+        repl_walk(&(struct repl_walk_way){ .seed = i }, &counts);
     }
-    fprintf(stderr,
-            ": %" PRIu64 " operations and %" PRIu64 " of write-once keys (%" PRIu64 " reads at backups), %" PRIu64
-            " of unknown outcome, %" PRIu64 " times a write was refused; %" PRIu64 " changes of primary, %" PRIu64
-            " recoveries of all members, %" PRIu64 " joins, %" PRIu64 " moves and %" PRIu64
-            " to one replica more, %" PRIu64 " replicas dropped, %" PRIu64 " processes that left and %" PRIu64
-            " that could not wait for it, %" PRIu64 " slots cleaned, %" PRIu64 " copies, %" PRIu64
-            " logs trimmed, %" PRIu64 " disks wiped, %" PRIu64 " losses of %" PRIu64 " buffered entries; %" PRIu64
-            " regions, fetched %" PRIu64 " times, %" PRIu64 " of a source that was not the first, %" PRIu64
-            " torn, %" PRIu64 " of those fetched again, %" PRIu64 " said to be gone, %" PRIu64 " freed\n",
-            t.ops, t.once, t.backup_reads, t.unknown, t.refused, t.takeovers, t.recoveries, t.joins, t.moves, t.fills,
-            t.drops, t.left, t.stopped, t.cleans, t.copies, t.trims, t.wiped, t.losses, t.lost, t.regions, t.fetched,
-            t.elsewhere, t.torn, t.refetched, t.gone, t.freed);
-    /* the walks went somewhere */
-    assert_true(t.ops > n * 300 && t.takeovers > n / 4 && t.fills > n / 10 && t.left > n / 10);
-    assert_true(n < 100 || (t.fetched > n && t.freed > n && t.gone > 0 && t.refused > n));
+    fprintf(stderr, "\n");
+    repl_walk_print(&counts, stderr);
+    missed = repl_walk_missed(&counts); /* they went everywhere: of other sets it is not known */
+    if (seeds == NULL && missed != NULL)
+        fail_msg("too few: %s", missed);
 }
 
-int main(void)
-{
-    const struct CMUnitTest tests[] = { cmocka_unit_test(random_walks_are_linearizable) };
+/* ---- replay ---- */
 
+static void equal_seeds_give_equal_walks(void **state)
+{
+    struct repl_walk_counts counts = { 0 };
+
+    (void)state;
+    for (uint64_t seed = 3; seed <= 36; seed += 11) { /* the second with regions */
+        struct repl_walk_way way = { .seed = seed, .traces = true };
+        struct repl_walk_end a = repl_walk(&way, &counts), b = repl_walk(&way, &counts), c;
+
+        way.seed++;
+        c = repl_walk(&way, &counts);
+        assert_int_equal(a.events, b.events);
+        assert_true(a.trace == b.trace && a.trace != c.trace);
+    }
+}
+
+/* What another process of this program, with @args, has to say, and whether it ended well. */
+static bool run_self(const char *args, char *said, size_t room)
+{
+    char self[4096], command[sizeof(self) + 128];
+    ssize_t len = readlink("/proc/self/exe", self, sizeof(self) - 1);
+    size_t n;
+    FILE *f;
+
+    assert_true(len > 0);
+    self[len] = '\0';
+    snprintf(command, sizeof(command), "'%s' %s 2>&1", self, args);
+    f = popen(command, "r");
+    assert_non_null(f);
+    n = fread(said, 1, room - 1, f);
+    said[n] = '\0';
+    return pclose(f) == 0;
+}
+
+/* From the last place where it says "trace". */
+static const char *trace_of(const char *said)
+{
+    const char *at = NULL;
+
+    for (const char *s = strstr(said, "trace "); s != NULL; s = strstr(s + 1, "trace "))
+        at = s;
+    assert_non_null(at);
+    return at;
+}
+
+static void a_seed_is_replayed_by_another_process(void **state)
+{
+    struct repl_walk_counts counts = { 0 };
+    struct repl_walk_end end = repl_walk(&(struct repl_walk_way){ .seed = 12 }, &counts);
+    static char said[1 << 16];
+    char wanted[64];
+
+    (void)state;
+    snprintf(wanted, sizeof(wanted), "trace %016" PRIx64 ", %" PRIu64 " events", end.trace, end.events);
+    assert_true(run_self("--seed 12", said, sizeof(said)));
+    assert_memory_equal(trace_of(said), wanted, strlen(wanted));
+}
+
+/* The command that a failure prints shows that failure. */
+static void a_failure_says_how_it_is_seen_again(void **state)
+{
+    static char said[1 << 16], again[1 << 16];
+    const char *command, *trace;
+
+    (void)state;
+    assert_false(run_self("--seed 12 --fail-at 7000", said, sizeof(said)));
+    command = strstr(said, "--seed");
+    assert_non_null(command);
+    command = strndup(command, strcspn(command, "\n"));
+    assert_non_null(command);
+    assert_false(run_self(command, again, sizeof(again)));
+    free((void *)(uintptr_t)command);
+    assert_non_null(strstr(again, "seed 12 fails at event 7000, "));
+    trace = trace_of(said);
+    assert_memory_equal(trace, trace_of(again), strcspn(trace, ";"));
+}
+
+static int one_seed(int argc, char **argv)
+{
+    struct repl_walk_way way = { .seed = strtoull(argv[2], NULL, 10) };
+    struct repl_walk_counts counts = { 0 };
+    struct repl_walk_end end;
+
+    if (argc > 4 && strcmp(argv[3], "--fail-at") == 0)
+        way.fails_at = strtoull(argv[4], NULL, 10);
+    end = repl_walk(&way, &counts);
+    repl_walk_print(&counts, stdout);
+    printf("seed %" PRIu64 ": trace %016" PRIx64 ", %" PRIu64 " events\n", way.seed, end.trace, end.events);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(random_walks_are_linearizable),
+        cmocka_unit_test(equal_seeds_give_equal_walks),
+        cmocka_unit_test(a_seed_is_replayed_by_another_process),
+        cmocka_unit_test(a_failure_says_how_it_is_seen_again),
+    };
+
+    if (argc > 2 && strcmp(argv[1], "--seed") == 0)
+        return one_seed(argc, argv);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

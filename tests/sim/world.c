@@ -5,9 +5,13 @@
 #include <string.h>
 #include <xxhash.h>
 
-enum { TIMERS_PER_WAKE = 64 };
+enum { TIMERS_PER_WAKE = 64, LINKS_NODES_MAX = 64 };
+
+/* Of a trace. */
+enum { NOTE_CRASH = 1, NOTE_RESTART, NOTE_STALL, NOTE_SLOW, NOTE_CLOCK, NOTE_CUT, NOTE_SIDE, NOTE_HEAL };
 
 struct packet {
+    uint64_t order; /* when it was sent, among all */
     uint32_t from, to, len;
     uint8_t bytes[];
 };
@@ -39,6 +43,7 @@ struct world {
         uint32_t from, to;
     } cuts[WORLD_CUTS_MAX];
     uint32_t ncuts;
+    uint64_t *newest; /* by link, of a small world: the order of the newest packet that has come */
     struct world_counts counts;
 };
 
@@ -140,12 +145,15 @@ static uint64_t node_random(struct cairn_env *env)
 /* Plans the node's next wake, unless one that is planned comes in time; one that comes for nothing plans the next. */
 static void plan_wake(struct node *x)
 {
+    uint64_t late;
     struct world *w = x->w;
     uint64_t at = cairn_list_is_empty(&x->env.tasks) ? world_ns(x, cairn_env_next_timer_ns(&x->env)) : w->now_ns;
 
     if (!x->up || at == UINT64_MAX || (x->wake_ns != 0 && x->wake_ns <= at))
         return;
-    at += up_to(w, x->slow_ns);
+    late = up_to(w, x->slow_ns);
+    w->counts.late_wakes += late > 0;
+    at += late;
     if (x->wake_ns != 0 && x->wake_ns <= at)
         return;
     x->wake_ns = at;
@@ -182,7 +190,11 @@ struct world *world_new(const struct world_conf *conf)
     w->random = conf->seed;
     w->now_ns = CAIRN_NS_PER_S; /* 0 is often "never" */
     w->nodes = calloc(conf->nodes, sizeof(*w->nodes));
-    if (w->nodes == NULL) {
+    if (conf->nodes <= LINKS_NODES_MAX)
+        w->newest = calloc((size_t)conf->nodes * conf->nodes, sizeof(*w->newest));
+    if (w->nodes == NULL || (conf->nodes <= LINKS_NODES_MAX && w->newest == NULL)) {
+        free(w->newest);
+        free(w->nodes);
         free(w);
         return NULL;
     }
@@ -207,6 +219,7 @@ void world_free(struct world *w)
             cairn_env_fini(&w->nodes[i].env);
     }
     free(w->heap);
+    free(w->newest);
     free(w->nodes);
     free(w);
 }
@@ -247,12 +260,16 @@ bool world_is_cut(const struct world *w, uint32_t from, uint32_t to)
 static void send_once(struct world *w, uint32_t from, uint32_t to, const void *bytes, size_t len)
 {
     struct packet *p = malloc(sizeof(*p) + len);
-    uint64_t at = w->now_ns + w->conf.latency_ns + up_to(w, w->conf.jitter_ns) + up_to(w, w->nodes[to].slow_ns);
+    uint64_t at = w->now_ns + w->conf.latency_ns + up_to(w, w->conf.jitter_ns), slow = up_to(w, w->nodes[to].slow_ns);
 
     CAIRN_ASSERT(p != NULL);
-    if (world_chance(w, w->conf.straggler_ppm))
+    at += slow;
+    w->counts.slowed += slow > 0;
+    if (world_chance(w, w->conf.straggler_ppm)) {
         at += w->conf.straggler_ns;
-    *p = (struct packet){ .from = from, .to = to, .len = (uint32_t)len };
+        w->counts.stragglers++;
+    }
+    *p = (struct packet){ .order = w->order + 1, .from = from, .to = to, .len = (uint32_t)len };
     memcpy(p->bytes, bytes, len);
     plan(w, (struct event){ .at_ns = at, .order = ++w->order, .packet = p, .node = to });
 }
@@ -261,20 +278,55 @@ void world_send(struct world *w, uint32_t from, uint32_t to, const void *bytes, 
 {
     w->counts.packets++;
     w->counts.bytes += len;
-    if (world_is_cut(w, from, to) || world_chance(w, w->conf.loss_ppm)) {
+    if (world_is_cut(w, from, to)) {
         w->counts.lost++;
+        if (world_is_cut(w, to, from))
+            w->counts.cut++;
+        else
+            w->counts.cut_one_way++;
+        return;
+    }
+    if (world_chance(w, w->conf.loss_ppm)) {
+        w->counts.lost++;
+        w->counts.lost_by_chance++;
         return;
     }
     send_once(w, from, to, bytes, len);
-    if (world_chance(w, w->conf.twice_ppm))
+    if (world_chance(w, w->conf.twice_ppm)) {
+        w->counts.twice++;
         send_once(w, from, to, bytes, len);
+    }
+}
+
+void world_trace(struct world *w, const void *bytes, size_t len)
+{
+    w->counts.trace = XXH3_64bits_withSeed(bytes, len, w->counts.trace);
 }
 
 static void note(struct world *w, const struct event *e)
 {
-    const uint64_t what[4] = { w->counts.trace, e->at_ns, e->node, e->packet != NULL ? e->packet->len : 0 };
+    const uint64_t what[3] = { e->at_ns, e->node, e->packet != NULL ? 1 + (uint64_t)e->packet->from : 0 };
 
-    w->counts.trace = XXH3_64bits(what, sizeof(what));
+    world_trace(w, what, sizeof(what));
+    if (e->packet != NULL)
+        world_trace(w, e->packet->bytes, e->packet->len);
+}
+
+static void note_fault(struct world *w, uint64_t what, uint64_t a, uint64_t b)
+{
+    const uint64_t all[4] = { w->now_ns, what, a, b };
+
+    world_trace(w, all, sizeof(all));
+}
+
+static void count_arrival(struct world *w, const struct packet *p)
+{
+    uint64_t *newest = w->newest != NULL ? &w->newest[(size_t)p->from * w->conf.nodes + p->to] : NULL;
+
+    if (newest == NULL)
+        return;
+    w->counts.reordered += p->order < *newest;
+    *newest = MAX(*newest, p->order);
 }
 
 static void wake(struct node *x)
@@ -305,6 +357,10 @@ bool world_step(struct world *w, uint64_t ns)
     if (x->up && x->stalled_ns > e.at_ns) { /* later, in the same order */
         if (e.packet == NULL && x->wake_ns == e.at_ns)
             x->wake_ns = x->stalled_ns;
+        if (e.packet != NULL)
+            w->counts.stalled++;
+        else
+            w->counts.late_wakes++;
         e.at_ns = x->stalled_ns;
         plan(w, e);
         return true;
@@ -312,10 +368,12 @@ bool world_step(struct world *w, uint64_t ns)
     note(w, &e);
     if (e.packet != NULL) {
         if (x->up) {
+            count_arrival(w, e.packet);
             w->conf.deliver(w->conf.arg, e.node, e.packet->from, e.packet->bytes, e.packet->len);
             plan_wake(x);
         } else {
             w->counts.lost++;
+            w->counts.to_the_dead++;
         }
         free(e.packet);
     } else if (x->up && x->wake_ns == e.at_ns) {
@@ -336,6 +394,8 @@ void world_run_until(struct world *w, uint64_t ns)
 void world_crash(struct world *w, uint32_t i)
 {
     CAIRN_ASSERT(w->nodes[i].up);
+    note_fault(w, NOTE_CRASH, i, 0);
+    w->counts.crashes++;
     cairn_env_fini(&w->nodes[i].env);
     w->nodes[i].up = false;
 }
@@ -343,6 +403,7 @@ void world_crash(struct world *w, uint32_t i)
 void world_restart(struct world *w, uint32_t i)
 {
     CAIRN_ASSERT(!w->nodes[i].up);
+    note_fault(w, NOTE_RESTART, i, 0);
     w->nodes[i].stalled_ns = 0;
     node_begin(&w->nodes[i]);
 }
@@ -354,11 +415,13 @@ bool world_is_up(const struct world *w, uint32_t i)
 
 void world_stall(struct world *w, uint32_t i, uint64_t ns)
 {
+    note_fault(w, NOTE_STALL, i, ns);
     w->nodes[i].stalled_ns = MAX(w->nodes[i].stalled_ns, w->now_ns + ns);
 }
 
 void world_slow(struct world *w, uint32_t i, uint64_t ns)
 {
+    note_fault(w, NOTE_SLOW, i, ns);
     w->nodes[i].slow_ns = ns;
 }
 
@@ -366,6 +429,8 @@ void world_clock(struct world *w, uint32_t i, uint64_t ahead_ns, int32_t drift_p
 {
     struct node *x = &w->nodes[i];
 
+    note_fault(w, NOTE_CLOCK, i, ahead_ns ^ (uint64_t)(int64_t)drift_ppm << 40);
+    w->counts.clocks_set += drift_ppm != 0;
     x->base_ns = local_ns(x) + ahead_ns;
     x->since_ns = w->now_ns;
     x->drift_ppm = drift_ppm;
@@ -375,17 +440,20 @@ void world_clock(struct world *w, uint32_t i, uint64_t ahead_ns, int32_t drift_p
 void world_cut(struct world *w, uint32_t from, uint32_t to)
 {
     CAIRN_ASSERT(w->ncuts < WORLD_CUTS_MAX);
+    note_fault(w, NOTE_CUT, from, to);
     w->cuts[w->ncuts].from = from;
     w->cuts[w->ncuts++].to = to;
 }
 
 void world_side(struct world *w, uint32_t i, uint32_t side)
 {
+    note_fault(w, NOTE_SIDE, i, side);
     w->nodes[i].side = side;
 }
 
 void world_heal(struct world *w)
 {
+    note_fault(w, NOTE_HEAL, 0, 0);
     w->ncuts = 0;
     for (uint32_t i = 0; i < w->conf.nodes; i++)
         w->nodes[i].side = 0;

@@ -72,9 +72,16 @@ void world_side(struct world *w, uint32_t i, uint32_t side);
 void world_heal(struct world *w);
 
 struct world_counts {
-    uint64_t packets, bytes, lost;
-    uint64_t trace; /* a hash of all that happened: equal seeds give equal traces */
+    uint64_t packets, bytes;
+    uint64_t lost; /* by chance, by a cut, or because nobody was there */
+    /* What became of packets: on links that are cut both ways, and one way; those that took another's place; to a node
+     * that is slow, stalled, down. */
+    uint64_t lost_by_chance, cut, cut_one_way, twice, stragglers, reordered, slowed, stalled, to_the_dead;
+    uint64_t crashes, clocks_set, late_wakes; /* clocks_set: that drift; late_wakes: timers of slow or stalled nodes */
+    uint64_t trace; /* a hash of all that was delivered, of every wake and every fault: equal seeds give equal traces */
 };
 const struct world_counts *world_counts(const struct world *w);
+/** Whoever looks into what runs on the world adds it to the trace. */
+void world_trace(struct world *w, const void *bytes, size_t len);
 
 #endif

@@ -1,4 +1,5 @@
-/* Speaks to the cluster service of a node as another node would: cluster_client ADDRESS COMMAND...
+/* Speaks to the cluster service of a node as another node would: cluster_client [-k KEYFILE] ADDRESS COMMAND...
+ * With the cluster's key as a node; without it as whoever the socket says.
  *   status                                 what the coordinator says, as JSON
  *   register NODE PROCESS NAME             a node, which has nothing on its disk; prints its incarnation
  *   beat NODE INCARNATION NUMBER REVISION  prints "granted wants_register revision slots"
@@ -330,8 +331,17 @@ int main(int argc, char **argv)
     bool closed = false;
     int rc;
 
+    if (argc > 2 && strcmp(argv[1], "-k") == 0) {
+        to.has_key = to.is_node = true;
+        if (cairn_auth_key_read(argv[2], to.key, &err) != 0) {
+            fprintf(stderr, "%s\n", err.text);
+            return 2;
+        }
+        argv += 2;
+        argc -= 2;
+    }
     if (argc < 3) {
-        fprintf(stderr, "usage: cluster_client ADDRESS COMMAND...\n");
+        fprintf(stderr, "usage: cluster_client [-k KEYFILE] ADDRESS COMMAND...\n");
         return 2;
     }
     cairn_arena_init(&c.arena, ARENA_BYTES_MAX);

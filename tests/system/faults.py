@@ -11,9 +11,9 @@ import time
 import unittest
 
 from netns import Network, refusal
-from systest import BUILD, DEADLINE_S, Case, Node, main, run, wait_for  # noqa: F401
+from systest import BUILD, DEADLINE_S, Case, Node, judge_histories, main, wait_for  # noqa: F401
 
-CLIENT, CHECK = (os.path.join(BUILD, "bin", name) for name in ("history_client", "history_check"))
+CLIENT = os.path.join(BUILD, "bin", "history_client")
 CLUSTER = "0123456789abcdef0123456789abcdef"
 # What histories there are, by their namespace: the options that make it, and how many keys history_client rewrites there.
 NAMESPACES = {"many": (["--durability", "sync"], 12), "buffered": ([], 12), "large": ([], 4), "once": (["--write-once"], 0)}
@@ -77,18 +77,19 @@ class History:
 @unittest.skipIf(refusal(), refusal())
 @unittest.skipUnless(shutil.which("etcd"), "etcd is not installed")
 class Faults(Case):
-    def begin(self, n=3, replicas=2, node_args=None, settings=()):
+    def begin(self, n=3, replicas=2, node_args=None, settings=(), stores=("store",)):
         """@node_args: what else FaultNode() is told, by the node's name; @settings: of all nodes, beside those below, with ADDRESS
-        for the node's own."""
+        for the node's own; @stores: hosts of etcd's members."""
         names = ["n%d" % i for i in range(1, n + 1)]
-        self.network = Network([*names, "store", "client"])
+        self.network = Network([*names, *stores, "client"])
         self.addCleanup(self.network.stop)
-        self.histories, self.processes = {}, 0
-        self._start_store()
+        self.histories, self.processes, self.stores = {}, 0, dict.fromkeys(stores)
+        for host in stores:
+            self.start_store(host)
         self.all = []
         for name in names:
             args = []
-            for setting in (*settings, "map.store=etcd", "map.endpoints=http://%s:2379" % self.network.address["store"],
+            for setting in (*settings, "map.store=etcd", "map.endpoints=[%s]" % ", ".join(map(self.store_url, stores)),
                             "node.cluster=" + CLUSTER, "node.name=" + name, "auth.key_file=" + self.path("key"),
                             "cluster.zone=" + name, "node.workers=1",
                             'listen=[unix://node.sock, "tcp://%s:4710"]' % self.network.address[name]):
@@ -102,17 +103,26 @@ class Faults(Case):
             for node in self.all:
                 wait_for("namespace " + name, lambda n=node: n.cairn("ns", "show", name).code == 0)
 
-    def _start_store(self):
-        at = "http://%s:" % self.network.address["store"]
-        argv = ["etcd", "--name=m", "--data-dir", self.path("etcd"), "--logger=zap", "--log-level=error"]
-        for option, port in (("listen-client-urls", "2379"), ("advertise-client-urls", "2379"), ("listen-peer-urls", "2380"),
-                             ("initial-advertise-peer-urls", "2380")):
-            argv += ["--" + option, at + port]
+    # ---- the map store ----
+
+    def store_url(self, host, port=2379):
+        return "http://%s:%d" % (self.network.address[host], port)
+
+    def start_store(self, host):
+        """One member of etcd, with what it had if it was there before."""
+        argv = ["etcd", "--name", host, "--data-dir", self.path("etcd-" + host), "--logger=zap", "--log-level=error"]
+        for option, port in (("listen-client-urls", 2379), ("advertise-client-urls", 2379), ("listen-peer-urls", 2380),
+                             ("initial-advertise-peer-urls", 2380)):
+            argv += ["--" + option, self.store_url(host, port)]
+        argv += ["--initial-cluster", ",".join("%s=%s" % (h, self.store_url(h, 2380)) for h in self.stores)]
         with open(self.path("etcd.log"), "ab") as log:
-            store = subprocess.Popen([*self.network.inside("store"), *argv, "--initial-cluster", "m=" + at + "2380"],
-                                     stdout=log, stderr=log)
-        self.addCleanup(store.wait)
-        self.addCleanup(store.kill)
+            self.stores[host] = subprocess.Popen([*self.network.inside(host), *argv], stdout=log, stderr=log)
+        self.addCleanup(self.stores[host].wait)
+        self.addCleanup(self.stores[host].kill)
+
+    def kill_store(self, host):
+        self.stores[host].kill()
+        self.stores[host].wait()
 
     # ---- what nodes say ----
 
@@ -142,7 +152,7 @@ class Faults(Case):
             here = [next(p for p in s["providers"] if p["type"] == "cluster")["lease_ms"] > 0 for s in said]
             c = said[0].get("cluster", {})
             states, slots = [m["state"] for m in c.get("members", [])], c.get("slots", {})
-            return (all(here) and len(states) == (members or len(self.all)) and "away" not in states and slots["all"] > 0 and
+            return (all(here) and len(states) == (members or len(self.all)) and "silent" not in states and slots["all"] > 0 and
                     slots["degraded"] + slots["lost"] + slots["takeover"] == 0)
 
         wait_for("all replicas", is_whole)
@@ -189,7 +199,7 @@ class Faults(Case):
             self.assertEqual(last.process.wait(DEADLINE_S), 0)
             with open(last.path) as f:
                 self.assertNotIn("unknown", f.read())
-            verdict = run(CHECK, *[h.path for h in [*histories, last]], timeout=300)
+            verdict = judge_histories([h.path for h in [*histories, last]])
             self.ok(verdict)
             self.assertGreater(verdict.json["acknowledged"], 0)
             print("%s: %s" % (namespace, verdict.out.strip()), flush=True)

@@ -34,6 +34,10 @@ class WithoutNode(Case):
         self.fails(run(CAIRN), USAGE, "usage: cairn COMMAND")
         self.fails(run(CAIRN, "ns"), USAGE, "ns create")
         self.fails(run(CAIRN, "statsu"), USAGE, "did you mean 'status'?")
+        for said, meant in (("ns rm x", "ns remove"), ("ns drop x", "ns remove"), ("ns delete x", "ns remove"),
+                            ("delete x", "rm"), ("kv remove x", "kv rm"), ("list", "ls"), ("ns new x", "ns create"),
+                            ("nodes", "members"), ("cluster", "status")):
+            self.fails(run(CAIRN, *said.split()), USAGE, "did you mean '%s'?" % meant)
         self.fails(run(CAIRN, "import", "--compre", "a", "b"), USAGE, "did you mean '--compare'?")
         self.fails(run(CAIRN, "put", "ns"), USAGE, "too few operands")
         self.fails(run(CAIRN, "status", "--timeout", "long"), USAGE, "takes a time")

@@ -58,12 +58,18 @@ class ClusterCase(Etcd, Case):
         """Every slot has all its replicas, as the coordinator knows now: what its node's part says was counted a while ago."""
         said = self.up()[0].cairn("status", "--json").json.get("cluster", {})
         slots, states = said.get("slots", {"all": 0}), {m["state"] for m in said.get("members", [])}
-        return slots["all"] > 0 and slots["degraded"] + slots["takeover"] + slots["lost"] == 0 and "away" not in states
+        return slots["all"] > 0 and slots["degraded"] + slots["takeover"] + slots["lost"] == 0 and "silent" not in states
+
+    def is_spread(self):
+        """All nodes are members, all have their share, and no slot moves."""
+        seen = self.all[0].cairn("status", "--json").json.get("cluster", {})
+        return (self.is_whole() and [m["state"] for m in seen.get("members", [])] == ["up"] * len(self.all) and
+                "moves" not in seen and all(m["slots"] > 0 for m in seen["members"]))
 
 
 class Cluster(ClusterCase):
     def client(self, node, *args):
-        return run(CLIENT, node.address, *[str(a) for a in args])
+        return run(CLIENT, "-k", self.path("key"), node.address, *[str(a) for a in args])
 
     def numbers(self, node, *args):
         return [int(x) for x in self.ok(self.client(node, *args)).out.split()]

@@ -26,8 +26,8 @@ class Away(ClusterCase):
     def missed(self, said, gone):
         """Asserts that @said counts the node out: it, and its copy of every slot."""
         states = {m["name"]: m["state"] for m in said["members"]}
-        self.assertEqual(states, {n.name: "away" if n is gone else "up" for n in self.all})
-        self.assertEqual(said["slots"]["degraded"] + said["slots"]["takeover"], said["slots"]["all"])
+        self.assertEqual(states, {n.name: "silent" if n is gone else "up" for n in self.all})
+        self.assertEqual(said["slots"]["degraded"], said["slots"]["all"])
         self.assertEqual(said["classes"][0]["fewest"], 2)
 
     def test_who_stops_is_missed_at_once(self):
@@ -60,13 +60,13 @@ class Away(ClusterCase):
             wait_for("the group", lambda n=node: members(n) == {m.name: "alive" for m in self.all})
         gone, other = (n for n in self.all if n is not first)
         gone.kill()
-        wait_for("its death", lambda: members(other)[gone.name] == "dead")
+        wait_for("its death", lambda: members(other)[gone.name] == "silent")
 
         def is_missed():
             said = self.cluster(other)
             state = next(m for m in said["members"] if m["name"] == gone.name)
             # What it leads may be served by it for as long as its lease lasts; everybody else goes on without it.
-            return state["state"] == "away" and state["in_sync"] == state["leads"]
+            return state["state"] == "silent" and state["in_sync"] == state["leads"]
 
         wait_for("the coordinator", is_missed)
         self.missed(self.cluster(other), gone)

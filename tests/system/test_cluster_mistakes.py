@@ -4,7 +4,7 @@ import os
 import shutil
 import unittest
 
-from systest import DEGRADED, FAILED, OK, Case, Etcd, free_port, main, run, wait_for
+from systest import BUILD, DEGRADED, FAILED, OK, Case, Etcd, free_port, main, run, wait_for
 
 CLUSTER, OTHER = "0123456789abcdef" * 2, "f" * 32
 
@@ -14,9 +14,9 @@ class Mistakes(Etcd, Case):
     def begin(self):
         self.url, _ = self.start_etcd(os.path.join(self.base, "etcd"))
 
-    def member(self, name, called=None, cluster=CLUSTER, prefix="/cairn/", more=(), **kw):
+    def member(self, name, called=None, cluster=CLUSTER, prefix="/cairn/", key="key", more=(), **kw):
         settings = ["map.store=etcd", "map.endpoints=" + self.url, "map.prefix=" + prefix, "node.cluster=" + cluster,
-                    "node.name=" + (called or name), "auth.key_file=" + self.path("key"), *more]
+                    "node.name=" + (called or name), "auth.key_file=" + self.path(key), *more]
         node = self.node(name, args=[a for s in settings for a in ("--set", s)], **kw)
         node.name = called or name
         return node
@@ -83,6 +83,61 @@ class Mistakes(Etcd, Case):
         a.kill()
         self.is_in(twin)
         wait_for("no problem", lambda: self.problem(twin) == "")  # the status is looked at now and then
+
+    def refusals(self, node):
+        return node.cairn("metrics", "--json").json["counters"]["auth_failures"]
+
+    def test_another_clusters_key(self):
+        """Also on the same host, where the user is the same: neither by TCP nor by a unix socket."""
+        self.begin()
+        a, b = [self.member(name).start() for name in "ab"]
+        self.is_in(a, b)
+        c = self.member("c", key="other.key").start()
+        wait_for("the stranger to be refused", lambda: "does not hold the cluster's key" in self.problem(c))
+        first = next(n for n in (a, b) if self.seen(n)["coordinates"])
+        before = self.refusals(first)
+        wait_for("some more tries", lambda: self.refusals(first) >= before + 4)
+        wait_for("two members", lambda: self.seen(first)["members"]["all"] == 2)
+        status = c.cairn("status")
+        self.assertEqual(status.code, DEGRADED)
+        for text in ("auth.key_file", "map.prefix"):
+            self.assertIn(text, self.problem(c))
+            self.assertIn(text, status.out + status.err)
+        # Once in both logs, whichever of the addresses and workers was tried.
+        self.assertEqual(first.log().count("node c, "), 1, first.log())
+        self.assertEqual(c.log().count("this node is not in the cluster"), 1, c.log())
+        # Nor does it come to coordinate the others, who would be as good as lost.
+        first.kill()
+        second = b if first is a else a
+        wait_for("another coordinator", lambda: self.seen(second)["coordinates"])
+        self.is_in(second)
+        self.assertEqual(self.seen(second)["members"]["all"], 2)
+        # With the key it is welcome.
+        self.assertEqual(c.stop(), 0)
+        shutil.copy(self.path("key"), self.path("other.key"))
+        c.start()
+        self.is_in(c)
+        wait_for("three members", lambda: self.seen(second)["members"]["all"] == 3)
+
+    def test_who_has_no_key_is_no_node(self):
+        """A user of the same host, the node's own even, administers the cluster, and cannot speak for a node."""
+        self.begin()
+        a, b = [self.member(name).start() for name in "ab"]
+        self.is_in(a, b)
+        first = next(n for n in (a, b) if self.seen(n)["coordinates"])
+
+        def speak(*args, key=()):
+            return run(os.path.join(BUILD, "bin", "cluster_client"), *key, first.address, *args)
+
+        for asked in (("register", "77", "1", "stranger"), ("beat", "77", "1", "1", "0"), ("active", "0", "1", "77", "1")):
+            self.fails(speak(*asked), FAILED, "between nodes", "cluster's key")
+        wait_for("two members", lambda: self.seen(first)["members"]["all"] == 2)
+        self.ok(speak("status"))
+        self.ok(speak("records", "0"))
+        for asked in (["drain", "b"], ["drain", "--cancel", "b"], ["map"], ["ns", "create", "--replicas", "2", "data"],
+                      ["put", "-v", "v", "data", "k"], ["scrub"], ["kv", "list", "kv"]):
+            self.ok(first.cairn(*asked))
+        self.ok(speak("register", "77", "1", "stranger", key=("-k", self.path("key"))))
 
     def problem(self, node):
         status = node.cairn("status", "--json")

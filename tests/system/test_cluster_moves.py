@@ -9,7 +9,7 @@ import subprocess
 import threading
 import unittest
 
-from systest import CAIRN, DEADLINE_S, DEGRADED, FAILED, OK, TIMEOUT, Case, Etcd, clean_env, main, on_terminal, wait_for
+from systest import CAIRN, DEADLINE_S, DEGRADED, FAILED, OK, TIMEOUT, USAGE, Case, Etcd, clean_env, main, on_terminal, wait_for
 
 CLUSTER = "0123456789abcdef0123456789abcdef"
 SLOTS = 1024
@@ -42,7 +42,9 @@ class Load:
 
 
 @unittest.skipUnless(shutil.which("etcd"), "etcd is not installed")
-class Moves(Etcd, Case):
+class MovesCase(Etcd, Case):
+    """Nodes that may be more, and what they say of who holds how much."""
+
     def begin(self, n, *settings):
         self.url, self.etcd = self.start_etcd(os.path.join(self.base, "etcd"))
         self.all, self.settings = [], settings
@@ -102,6 +104,10 @@ class Moves(Etcd, Case):
             self.assertEqual(sum(m[count] for m in members.values()), total, members)
             self.assertLessEqual(max(m[count] for m in members.values()), 1.1 * total / len(names), members)
 
+    def coordinates(self, node):
+        providers = node.cairn("status", "--json").json["providers"]
+        return next(p for p in providers if p["type"] == "cluster")["coordinates"]
+
     def fill(self, node, n=200):
         source = self.path("source")
         os.mkdir(source)
@@ -117,6 +123,8 @@ class Moves(Etcd, Case):
         subprocess.run(["diff", "-r", source, out], check=True)
         shutil.rmtree(out)
 
+
+class Moves(MovesCase):
     def test_who_joins_gets_its_share_and_who_is_drained_gives_all(self):
         self.begin(3, "cluster.moves=32", "cluster.moves_per_node=8")  # slow enough to be seen
         first, second, _ = self.all
@@ -188,11 +196,11 @@ class Moves(Etcd, Case):
         other = next(n for n in self.all if n is not victim)
         wait_for("a whole class", lambda: self.is_settled(other))
         victim.kill()
-        wait_for("that it is away", lambda: self.member(other, victim.name)["state"] == "away")
+        wait_for("that it is silent", lambda: self.member(other, victim.name)["state"] == "silent")
         wait_for("the count", lambda: self.cluster(other)["slots"]["degraded"] > 0)
-        away = self.cairn(other, "status")
-        self.assertEqual(away.code, DEGRADED)
-        self.assertIn("missing replicas", away.out)
+        seen = self.cairn(other, "status")
+        self.assertEqual(seen.code, DEGRADED)
+        self.assertIn("missing replicas", seen.out)
         self.assertEqual(self.cluster(other)["classes"][0]["fewest"], 1)
         self.assertEqual(self.cairn(other, "members", "--cluster").code, DEGRADED)
         wait_for("that it is lost", lambda: self.member(other, victim.name)["state"] == "lost")
@@ -208,6 +216,46 @@ class Moves(Etcd, Case):
                  self.member(other, second.name)["leads"] == 0)
         self.assert_whole(other, source)
 
+    def test_who_is_said_to_be_lost_is_replaced_at_once(self):
+        self.begin(3, "cluster.lost_after=1h")
+        first = self.all[0]
+        self.await_members(first, 3)
+        self.create(first, 2)
+        source = self.fill(first, 50)
+        wait_for("a whole class", lambda: self.is_settled(first))
+        victim = next(n for n in self.all if not self.coordinates(n))
+        other = next(n for n in self.all if n is not victim)
+        self.fails(self.cairn(other, "drain", "--lost", "--cancel", victim.name), USAGE)
+        self.fails(self.cairn(other, "drain", "--lost", "--force", victim.name), FAILED, "is there", "members --cluster")
+        victim.kill()
+        wait_for("that it is silent", lambda: self.member(other, victim.name)["state"] == "silent")
+        said = self.ok(self.cairn(other, "drain", "--lost", "--wait", "--json", victim.name)).json
+        self.assertEqual((said["state"], said["slots_left"], said["slots_out_of_reach"]), ("lost", 0, 0))
+        self.assertGreater(said["slots"], 400)
+        wait_for("new replicas", lambda: self.is_settled(other))
+        self.assert_whole(other, source)
+        log = self.ok(self.cairn(other, "map", "--log")).out
+        self.assertIn("%s said to be lost" % victim.name, log)
+        self.assertIn("uid %d" % os.geteuid(), log)
+
+        # It was not lost after all: it gets its share. Then it is where slots of one replica are.
+        victim.start()
+        wait_for("its share", lambda: self.member(other, victim.name)["slots"] > 400)
+        self.create(other, 1, "single")
+        wait_for("all that moves", lambda: self.is_settled(other))
+        single = [self.ok(self.cairn(other, "put", "-v", "v", "single", "k%d" % i)) for i in range(30)]
+        self.assertEqual(len(single), 30)
+        victim.kill()
+        wait_for("that it is silent", lambda: self.member(other, victim.name)["state"] == "silent")
+        self.fails(self.cairn(other, "drain", "--lost", victim.name), FAILED, "no other replica is there", "--force")
+        self.assertEqual(self.member(other, victim.name)["state"], "silent")
+        said = self.ok(self.cairn(other, "drain", "--lost", "--force", "--wait", victim.name)).out
+        self.assertIn("that nobody else has", said)
+        self.assert_whole(other, source)
+        victim.start()  # nothing of them is lost when it comes back
+        for i in range(30):
+            self.assertEqual(self.ok(self.cairn(other, "get", "single", "k%d" % i)).out, "v")
+
     def coordinates(self, node):
         providers = node.cairn("status", "--json").json["providers"]
         return next(p for p in providers if p["type"] == "cluster")["coordinates"]
@@ -219,20 +267,25 @@ class Moves(Etcd, Case):
         made = self.ok(self.cairn(first, "ns", "create", "--replicas", "3", "data"))
         self.assertIn("warning: 1 node of the cluster may hold it, so each value has 1 copy, not 3", made.err)
         self.assertIn("hint: start another node", made.err)
-        drained = self.ok(self.cairn(first, "drain", "--json", "n1"))
+        self.fails(self.cairn(first, "drain", "n1"), FAILED, "node n1 is not drained: no other node is up", "--force")
+        self.assertIn("not being drained", self.ok(self.cairn(first, "drain", "--cancel", "n1")).out)
+        drained = self.ok(self.cairn(first, "drain", "--force", "--json", "n1"))
         self.assertIn("no other node is up", json.loads(drained.err)["warning"]["text"])
-        self.ok(self.cairn(first, "drain", "--cancel", "n1"))
+        self.assertIn("drained no longer", self.ok(self.cairn(first, "drain", "--cancel", "n1")).out)
         source = self.fill(first, 50)
         wait_for("the count", lambda: self.cluster(first).get("classes") == [
-            {"replicas": 3, "slots": SLOTS, "degraded": SLOTS, "fewest": 1, "refusing": 0, "namespaces": ["data"]}])
+            {"replicas": 3, "slots": SLOTS, "degraded": SLOTS, "fewest": 1, "unserved": 0, "refusing": 0, "namespaces": ["data"]}])
         status = self.cairn(first, "status")
         self.assertEqual(status.code, DEGRADED)
-        self.assertRegex(status.out, r"missing replicas\nREPLICAS-WANTED +SLOTS .*\n +3 +1,024 +1,024 +1 +0 +data\n")
+        self.assertRegex(status.out, r"missing replicas\nREPLICAS +SLOTS .*\n +3 +1,024 +1,024 +1 +0 +0 +data\n")
         self.fails(self.cairn(first, "wait-ready", "--whole", "--timeout", "10s"), TIMEOUT, "of 1024 slots 1024 miss replicas")
         for n in (2, 3):
             self.add()
             wait_for("%d replicas" % n, lambda: self.cluster(first)["classes"][0]["fewest"] == n)
-            drained = self.ok(self.cairn(first, "drain", "n%d" % n))
+            if n == 2:
+                self.fails(self.cairn(first, "drain", "n2"), FAILED, "node n2 is not drained: without it 1 node is left")
+                self.assertEqual(self.member(first, "n2")["state"], "up")
+            drained = self.ok(self.cairn(first, "drain", *(["--force"] if n == 2 else []), "n%d" % n))
             self.assertIn("without it 1 node is left: what wants 3 replicas has one copy then" if n == 2 else
                           "without it 2 nodes are left: what wants 3 replicas has 2 copies then", drained.err)
             self.assertIn("drain --cancel", drained.err)

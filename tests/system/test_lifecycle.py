@@ -142,7 +142,7 @@ class Lifecycle(Case):
             s.listen()
             address = "tcp://127.0.0.1:%d" % s.getsockname()[1]
             n = self.node(args=["--listen", address])
-            self.refuses(n, "in use", address.split("//")[1])
+            self.refuses(n, "in use", address.split("//")[1], "`ss -lntup` names the process")
             self.assertFalse(os.path.exists(n.data) or os.path.exists(n.workspace))  # nothing was made for nothing
             n.args = ["--listen", "foo", "--listen", "tcp://x"]
             self.refuses(n, "is no address")

@@ -14,7 +14,7 @@ import termios
 import time
 import unittest
 
-from systest import CAIRN, DEADLINE_S, FAILED, OK, Case, Etcd, clean_env, main, on_terminal, run, wait_for
+from systest import CAIRN, DEADLINE_S, DEGRADED, FAILED, OK, Case, Etcd, clean_env, main, on_terminal, run, wait_for
 
 CLUSTER = "0123456789abcdef0123456789abcdef"
 
@@ -135,6 +135,11 @@ class InACluster(Etcd, Case):
                 self.assertEqual((r["zone"], r["weight"]), ("z" + r["name"][1], 100 + 10 * int(r["name"][1])))
                 self.assertRegex(r["why"], "choice")
         told = [d for i, d in enumerate(docs) if "lease_left_ms" in d]
+        self.assertEqual([d["exists"] for d in docs], [False] * 3)
+        text = self.ok(self.cairn(0, "where", "data", "some/key")).out
+        self.assertRegex(text, r"(?m)^exists +no: this is where it would be placed$")
+        self.ok(self.cairn(0, "put", "-v", "x", "data", "some/key"))
+        self.assertEqual([self.where(i, "some/key")["exists"] for i in range(3)], [True] * 3)
         self.assertTrue(all(0 <= d["lease_left_ms"] <= 4000 for d in told))
         self.fails(self.cairn(0, "members"), FAILED, "cairn members --cluster")
         env = clean_env(CAIRN_WORKSPACE=self.all[0].workspace, CAIRN_KEY=self.path("key"), TERM="xterm", NO_COLOR="1")
@@ -160,11 +165,74 @@ class InACluster(Etcd, Case):
             answers = {n["name"]: n["answers"] for n in doc["nodes"]}
             self.assertEqual([k for k, v in answers.items() if not v], [self.all[victim].name])
             t = Terminal(self.all[0], 24, 80, self.path("key"))
-            self.assertTrue(t.read(lambda t: any("no answer" in line for f in t.frames() for line in f)))
+            self.assertTrue(t.read(lambda t: any("no answer" in line or "silent" in line for f in t.frames() for line in f)))
             os.write(t.fd, b"q")
             self.assertEqual(t.end(), OK)
         finally:
             self.all[victim].process.send_signal(signal.SIGCONT)
+
+    def test_one_word_and_one_count_for_what_is_missing(self):
+        self.begin()
+        self.ok(self.cairn(0, "wait-ready", "--settled", "--timeout", "%ds" % (DEADLINE_S - 10)))
+        for i in (1, 2):
+            self.all[i].kill()
+
+        def seen():
+            return json.loads(self.cairn(0, "status", "--json").out)["cluster"]
+
+        def is_over():
+            doc = seen()
+            return [m["state"] for m in doc.get("members", [])].count("silent") == 2 and doc["slots"]["unserved"] > 0
+
+        wait_for("two silent nodes", is_over)
+        self.assertEqual(seen()["health"], "failing")
+        self.assertEqual(self.cairn(0, "status").code, DEGRADED)
+        top, told = [self.ok(self.cairn(0, what, "--json")).json for what in ("top", "map")]
+        for doc in (top, told):
+            self.assertEqual({n["name"]: n["state"] for n in doc["nodes"]}, {"n1": "up", "n2": "silent", "n3": "silent"})
+
+        def counts():  # who is left takes over what it can, while they are looked at
+            doc, told = seen(), self.ok(self.cairn(0, "map", "--json")).json
+            top = self.ok(self.cairn(0, "top", "--json")).json
+            return {(c["degraded"], c["unserved"]) for c in (
+                doc["slots"], doc["classes"][0], told["classes"][0], top["cluster"]["slots"])}
+
+        wait_for("one count", lambda: len(counts()) == 1)
+        env = clean_env(CAIRN_WORKSPACE=self.all[0].workspace, CAIRN_KEY=self.path("key"), TERM="xterm", NO_COLOR="1")
+        text = on_terminal([CAIRN, "status"], env, 80)[1].decode().replace("\r", "")
+        cluster = text[text.index("\ncluster\n"):]
+        self.assertRegex(cluster, r"health +failing\n +unserved +\d+ of 1,024 slots: neither read nor written\n")
+        self.assertRegex(cluster, r"members +3: 1 up, 2 silent\n")
+        self.assertLessEqual(max(map(len, cluster.split("\n"))), 80, cluster)
+        self.assertRegex(self.ok(self.cairn(0, "top", "--once")).out, r"(?m)^n3 +silent ")
+        # A key whose slot nobody serves is placed all the same.
+        self.assertLessEqual({self.where(0, "k%d" % i).get("exists") for i in range(4)}, {False, None})
+
+    def where(self, node, key):
+        return self.ok(self.cairn(node, "where", "--json", "data", key)).json
+
+    def test_nobody_who_coordinates_answers(self):
+        self.begin()
+        first = next(i for i in range(3) if self.coordinates(i))
+        other = (first + 1) % 3
+        stopped = (self.etcd, self.all[first].process)  # nobody else is elected without the store
+        for p in stopped:
+            p.send_signal(signal.SIGSTOP)
+        try:
+            status = self.cairn(other, "status")
+            self.assertEqual(status.code, DEGRADED, str(status))
+            self.assertRegex(status.out, r"health +unknown\n +problem +no node that coordinates it answers")
+        finally:
+            for p in stopped:
+                p.send_signal(signal.SIGCONT)
+
+    def test_words_for_what_is_not_as_it_was_meant(self):
+        self.begin()
+        self.fails(self.cairn(0, "ns", "create", "--replicas", "9", "many"), FAILED, "9 replicas", "ask for fewer")
+        self.assertIn("n2 is not being drained", self.ok(self.cairn(0, "drain", "--cancel", "n2")).out)
+        self.assertIn("nothing has been compared yet; `cairn scrub --start --wait`",
+                      self.ok(self.cairn(0, "scrub", "--wait")).err)
+        self.assertNotIn("nothing has been", self.ok(self.cairn(0, "scrub", "--start", "--wait")).err)
 
     def test_map_counts_slots(self):
         self.begin()
@@ -176,15 +244,15 @@ class InACluster(Etcd, Case):
             return self.ok(run(CAIRN, "map", "--json", "--config", config)).json
 
         wait_for("all replicas", lambda: shown()["classes"] == [
-            {"replicas": 2, "slots": 1024, "active": 1024, "take_over": 0, "lost": 0, "degraded": 0, "moving": 0}])
+            {"replicas": 2, "slots": 1024, "active": 1024, "take_over": 0, "lost": 0, "degraded": 0, "unserved": 0, "moving": 0}])
         wait_for("no moves", lambda: [sum(n[k] for n in shown()["nodes"]) for k in ("leads", "in_sync", "holds", "arriving")] ==
                  [1024, 2048, 2048, 0])
         nodes = shown()["nodes"]
-        self.assertEqual([(n["name"], n["zone"], n["weight"]) for n in nodes],
-                         [("n%d" % i, "z%d" % i, 100) for i in (1, 2, 3)])
+        self.assertEqual([(n["name"], n["state"], n["zone"], n["weight"]) for n in nodes],
+                         [("n%d" % i, "up", "z%d" % i, 100) for i in (1, 2, 3)])
         text = self.ok(run(CAIRN, "map", "--config", config)).out
         self.assertRegex(text, r"(?m)^REPLICAS +SLOTS +ACTIVE")
-        self.assertRegex(text, r"(?m)^n3 +z3 +100 ")
+        self.assertRegex(text, r"(?m)^n3 +up +z3 +100 ")
         # Entries that make no sense are counted, and hide nothing else.
         env = dict(os.environ, ETCDCTL_API="3")
         if shutil.which("etcdctl"):
@@ -212,7 +280,7 @@ class InACluster(Etcd, Case):
         self.assertEqual((shown["store"], shown["where"], shown["namespaces"], shown["members"], shown["classes"][0]["slots"]),
                          ("etcd", [self.url], 1, 3, 1024))
         self.assertEqual(self.ok(run(CAIRN, "map", "--json", "--etcd", self.url)).json["classes"][0]["slots"], 1024)
-        self.assertRegex(self.ok(self.cairn(2, "map")).out, r"(?m)^n3 +z3 +100 ")
+        self.assertRegex(self.ok(self.cairn(2, "map")).out, r"(?m)^n3 +up +z3 +100 ")
         self.fails(run(CAIRN, "--workspace", self.path("nowhere"), "map"), 3, "--config FILE")
 
         # Made, and who did what.

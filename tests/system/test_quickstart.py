@@ -109,6 +109,8 @@ class Quickstart(Case):
         self.assertIn("Everything came back", r.out)
         self.assertIn("deploy/jobs/cairn-local --nodes 3 --bin %s/bin -- bash\n" % os.path.realpath(BUILD), r.out)
         self.assertRegex(r.out, r"objects +1501\b")
+        stored = int(re.search(r"^  killed +when (\d+) of 1501 objects were stored$", r.out, re.M).group(1))
+        self.assertTrue(0 < stored < 1501, r.out)  # in the middle of the import
         for figure in ("detection", "take-over", "repair"):
             seconds = float(re.search(r"^  %s +([\d.]+) s from" % figure, r.out, re.M).group(1))
             self.assertTrue(0 < seconds < 60, r.out)

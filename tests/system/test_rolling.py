@@ -1,16 +1,17 @@
-"""A rolling restart: every node is stopped by SIGTERM and started again, one after the other, while clients write and read. No
-client is told of an error, none waits for a lease to end, and their histories are those of a single store."""
+"""A rolling restart: every node is stopped by SIGTERM and started again, one after the other, as it is or when it was drained,
+while clients write, read and list. No client is told of an error, none waits for a lease to end, and their histories are those
+of a single store."""
 
 import os
 import shutil
 import subprocess
+import threading
 import time
 import unittest
 
-from systest import BUILD, DEADLINE_S, Case, Etcd, free_port, main, run, wait_for
+from systest import BUILD, CAIRN, DEADLINE_S, OK, Case, Etcd, clean_env, free_port, judge_histories, main, run, wait_for
 
 CLIENT = os.path.join(BUILD, "bin", "history_client")
-CHECK = os.path.join(BUILD, "bin", "history_check")
 CLUSTER = "0123456789abcdef0123456789abcdef"
 LEASE = "60s"  # twice what a client has patience for: who waits for one to end is told of an error
 OUTCOMES = ("ok", "none", "exists")
@@ -35,6 +36,29 @@ class History:
         return over
 
 
+class Lists:
+    """Lists the same keys again and again, each time as a new client; each answer has to be all of them."""
+
+    def __init__(self, addresses, key, namespace, expected):
+        self.argv = [CAIRN, "--address", addresses, "--key", key, "ls", namespace]
+        self.expected, self.right, self.wrong, self.over = expected, 0, [], threading.Event()
+        self.thread = threading.Thread(target=self._run)
+        self.thread.start()
+
+    def _run(self):
+        while not self.over.is_set():
+            listed = run(*self.argv, env=clean_env())
+            if listed.code == OK and listed.out.split() == self.expected:
+                self.right += 1
+            else:
+                self.wrong.append(str(listed))
+            self.over.wait(0.1)
+
+    def end(self):
+        self.over.set()
+        self.thread.join()
+
+
 @unittest.skipUnless(shutil.which("etcd"), "etcd is not installed")
 class Rolling(Etcd, Case):
     def begin(self):
@@ -49,11 +73,15 @@ class Rolling(Etcd, Case):
             node.name = name
             self.all.append(node.start())
 
-    def wait_whole(self, node):
-        key = ("--key", self.path("key"))
-        self.ok(node.cairn(*key, "wait-ready", "--whole", "--timeout", "%ds" % DEADLINE_S))
-        slots = self.ok(node.cairn(*key, "status", "--json")).json["cluster"]["slots"]
-        self.assertEqual((slots["all"], slots["degraded"], slots["lost"], slots["takeover"]), (1024, 0, 0, 0))
+    def admin(self, node, *argv):
+        return node.cairn("--key", self.path("key"), *argv)
+
+    def wait_ready(self, node, how):
+        self.ok(self.admin(node, "wait-ready", how, "--timeout", "%ds" % DEADLINE_S))
+
+    def all_slots_are_whole(self):
+        slots = self.ok(self.admin(self.all[0], "status", "--json")).json["cluster"]["slots"]
+        return (slots["all"], slots["degraded"], slots["lost"], slots["takeover"]) == (1024, 0, 0, 0)
 
     def client(self, what, number, namespace, *keys):
         path = self.path("history-%d" % number)
@@ -74,45 +102,75 @@ class Rolling(Etcd, Case):
         last = self.client("read", number, namespace, *sorted(keys))
         last.process.stdin.close()
         self.assertEqual(last.process.wait(DEADLINE_S), 0)
-        verdict = self.ok(run(CHECK, *[h.path for h in [*histories, last]], timeout=300)).json
+        verdict = self.ok(judge_histories([h.path for h in [*histories, last]])).json
         self.assertGreater(verdict["acknowledged"], 0)
         return verdict
 
-    def test_nobody_notices(self):
+    def restart_each(self, before=lambda node: None):
+        """All of it under load; @before is done to each node before it is stopped."""
         self.begin()
-        key = ("--key", self.path("key"))
-        self.ok(self.all[0].cairn(*key, "ns", "create", "--replicas", "2", "many"))
-        self.ok(self.all[0].cairn(*key, "ns", "create", "--replicas", "2", "--write-once", "once"))
-        for node in self.all:
-            for name in ("many", "once"):
-                wait_for("the namespace", lambda n=node, x=name: n.cairn(*key, "ns", "show", x).code == 0)
-        self.wait_whole(self.all[0])
+        addresses = ",".join("tcp://127.0.0.1:%d" % p for p in self.ports.values())
+        for name, more in (("many", ()), ("once", ("--write-once",)), ("kept", ())):
+            self.ok(self.admin(self.all[0], "ns", "create", "--replicas", "2", *more, name))
+            for node in self.all:
+                wait_for("the namespace", lambda n=node, x=name: self.admin(n, "ns", "show", x).code == OK)
+        wait_for("all slots", self.all_slots_are_whole)
+        kept = ["f%02d" % i for i in range(40)]
+        for name in kept:
+            self.write(os.path.join("kept", name), name.encode())
+        self.ok(self.admin(self.all[0], "import", "kept", self.path("kept")))
         many = [self.client("many", i, "many") for i in (1, 2, 3)]
         once = [self.client("once", 4, "once")]
+        lists = Lists(addresses, self.path("key"), "kept", kept)
+        self.addCleanup(lists.end)
         time.sleep(1)
-        restarts = []
-        for node in self.all:
-            began = time.clock_gettime(time.CLOCK_MONOTONIC)
-            self.assertEqual(node.stop(), 0)
-            stopped = time.clock_gettime(time.CLOCK_MONOTONIC)
-            self.assertIn("slots were handed over", node.log())
-            time.sleep(0.5)
-            node.start()
-            self.wait_whole(node)
-            restarts.append((node.name, began, stopped, time.clock_gettime(time.CLOCK_MONOTONIC)))
+        restarts = [self.restart(node, before) for node in self.all]
         for history in many + once:
             history.process.stdin.close()
             self.assertEqual(history.process.wait(DEADLINE_S), 0, [o for o in history.operations() if o[4] not in OUTCOMES])
+        lists.end()
+        self.tell(restarts, many + once)
+        # Every fourth worker gives up after 0.4 s; the others are told of no error at all.
         over = [o for h in many + once for o in h.operations()]
+        self.assertEqual([o for o in over if o[4] not in OUTCOMES and o[0] % 4 != 0], [])
+        self.assertEqual(lists.wrong, [])
+        self.assertGreater(lists.right, 3)
+        print("%d lists" % lists.right, self.judge(many, 8, "many"), self.judge(once, 9, "once"), flush=True)
+
+    def restart(self, node, before):
+        """Its name, and when it was told to stop, had stopped, and all was whole again."""
+        before(node)
+        began = time.clock_gettime(time.CLOCK_MONOTONIC)
+        self.assertEqual(node.stop(), 0)
+        stopped = time.clock_gettime(time.CLOCK_MONOTONIC)
+        time.sleep(0.5)
+        node.start()
+        self.wait_ready(node, "--whole")
+        return node.name, began, stopped, time.clock_gettime(time.CLOCK_MONOTONIC)
+
+    def tell(self, restarts, histories):
+        over = [o for h in histories for o in h.operations()]
         for name, began, stopped, whole in restarts:
             ends = sorted(o[3] for o in over if o[1] != "get" and o[4] in ("ok", "exists") and began <= o[3] <= whole)
             pause = max(b - a for a, b in zip([began, *ends], [*ends, whole]))
             waited = max([o[3] - o[2] for o in over if o[1] != "get" and o[2] <= whole and o[3] >= began] or [0])
             print("%s: stopped in %.2f s, whole after %.2f s; %d writes, %.3f s without one, the longest took %.3f s" %
                   (name, stopped - began, whole - began, len(ends), pause, waited), flush=True)
-        # Every fourth worker gives up after 0.4 s; the others are told of no error at all.
-        self.assertEqual([o for o in over if o[4] not in OUTCOMES and o[0] % 4 != 0], [])
-        print(self.judge(many, 8, "many"), self.judge(once, 9, "once"), flush=True)
+
+    def test_nobody_notices(self):
+        self.restart_each()
+        for node in self.all:
+            self.assertIn("slots were handed over", node.log())
+
+    def test_nobody_notices_when_each_is_drained_first(self):
+        """All that a node holds moves to the others before it is stopped, and its share back when it was started again."""
+        def drain(node):
+            self.wait_ready(node, "--settled")
+            said = self.ok(self.admin(node, "drain", "--wait", "--json", node.name)).json
+            self.assertEqual((said["state"], said["slots_left"]), ("drained", 0))
+            self.assertGreater(said["slots"], 0)
+
+        self.restart_each(before=drain)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ import subprocess
 import time
 import unittest
 
-from systest import BUILD, CAIRN, CAIRND, DEADLINE_S, OK, SOURCE, Case, clean_env, main, run, wait_for
+from systest import (BUILD, CAIRN, CAIRND, DEADLINE_S, OK, SOURCE, TIMEOUT, UNREACHABLE, Case, Etcd, clean_env, free_port, main,
+                     run, wait_for)
 
 
 class Manager:
@@ -81,7 +82,7 @@ class ServiceCase(Case):
         return s
 
 
-class Tells(ServiceCase):
+class Tells(Etcd, ServiceCase):
     def test_a_life(self):
         node = self.spawn(self.node(), "--set", "node.workers=2", WATCHDOG_USEC="1500000")
         first = self.manager.read(DEADLINE_S)
@@ -105,6 +106,41 @@ class Tells(ServiceCase):
         self.assertLess(time.monotonic() - began, 60)
         while self.manager.read(0.1):
             self.assertNotIn("WATCHDOG=1", self.manager.messages[-1])
+
+    @unittest.skipUnless(shutil.which("etcd"), "etcd is not installed")
+    def test_a_node_that_waits_for_etcd_says_so(self):
+        self.port, self.peer = free_port(), free_port()
+        node = self.node(args=["--set", "map.store=etcd", "--set", "map.endpoints=http://127.0.0.1:%d" % self.port,
+                               "--set", "map.timeout=%ds" % (2 * DEADLINE_S), "--set", "auth.key_file=" + self.path("key")])
+        said = "has not started yet: the map store etcd cannot be read: http://127.0.0.1:%d" % self.port
+
+        def waits():
+            status = node.cairn("status")
+            return status.code == UNREACHABLE and said in status.err and "(process %d)" % node.process.pid in status.err
+
+        # A signal ends the wait.
+        self.spawn(node)
+        wait_for("that it says so", waits)
+        while not any(line.startswith("STATUS=waiting: the map store etcd") for line in self.manager.read(DEADLINE_S)):
+            pass
+        more = self.manager.read(DEADLINE_S)[0]
+        self.assertGreater(int(more.split("EXTEND_TIMEOUT_USEC=")[1]), 60000000 + DEADLINE_S * 1000000)
+        self.assertEqual(node.stop(), 0)
+        self.assertIn("stopped before it had started", node.log())
+        self.assertEqual(os.listdir(node.workspace), [])
+        # So does a kill, which leaves behind what nobody believes.
+        self.spawn(node)
+        wait_for("that it says so", waits)
+        self.assertIn(said, self.fails(node.cairn("wait-ready", "--timeout", "1s"), TIMEOUT).err)
+        node.kill()
+        self.assertEqual(os.listdir(node.workspace), ["starting.json"])
+        self.fails(node.cairn("status"), UNREACHABLE, "no node was started in this workspace")
+        # The store comes, and the node goes on.
+        self.spawn(node)
+        wait_for("that it says so", waits)
+        self.start_etcd(self.path("etcd"))
+        self.ok(node.cairn("wait-ready", "--timeout", "%ds" % DEADLINE_S))
+        self.assertNotIn("starting.json", os.listdir(node.workspace))
 
     def test_a_process_that_stands_still_is_not_alive(self):
         node = self.spawn(self.node(), WATCHDOG_USEC="1000000")

@@ -47,6 +47,9 @@ class Transfer(Case):
         keys = self.n.cairn("ls", "-0", "ns1").out.split("\0")[:-1]
         self.assertEqual(keys, sorted("p/" + k for k in expected))
         self.ok(self.n.cairn("verify", "--prefix", "p/", "ns1", self.path("tree")))
+        said = self.ok(self.n.cairn("import", "--prefix", "q", "ns1", self.path("tree"))).err
+        self.assertIn("--prefix q ends in no slash: the file a/b gets the key qa/b", said)
+        self.ok(self.n.cairn("rm", "--prefix", "ns1", "q"))
         self.ok(self.n.cairn("verify", "ns1"))
         r = self.ok(self.n.cairn("--json", "export", "--prefix", "p/", "ns1", self.path("out"))).json
         self.assertEqual((r["files"], r["bytes"]), (len(expected), total))

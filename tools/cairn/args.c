@@ -252,7 +252,9 @@ static int parse_command(struct parse *p)
         snprintf(both, sizeof(both), "%s %s", word, p->argv[p->at + 1]);
     else
         snprintf(both, sizeof(both), "%s", word);
-    const char *near = cli_nearest(both, known, n);
+    const char *near = family ? cli_synonym(word, p->argv[p->at + 1]) : cli_synonym("", word);
+    if (near == NULL)
+        near = cli_nearest(both, known, n);
     if (near == NULL && !family)
         near = cli_nearest(word, known, n);
     if (near != NULL)

@@ -127,6 +127,8 @@ void cli_operand_range(const char *operands, uint32_t *min, uint32_t *max);
 
 /** The candidate nearest to @word if it is near enough to be meant, or NULL. */
 const char *cli_nearest(const char *word, const char *const *candidates, uint32_t n);
+/** The command that @word is called here, in the family @family ("": none); NULL: it is no word for one. */
+const char *cli_synonym(const char *family, const char *word);
 
 /* ---- help: help.c, help_json.c, man.c, completion.c ---- */
 

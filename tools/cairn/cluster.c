@@ -44,14 +44,26 @@ char *cli_cluster_addresses(const json_t *member)
     return text;
 }
 
-bool cli_cluster_is_degraded(const json_t *doc)
+/* Of all classes. */
+static json_int_t slots_that(const json_t *doc, const char *what)
+{
+    const json_t *classes = json_object_get(doc, "classes");
+    json_int_t n = 0;
+    for (size_t i = 0; i < json_array_size(classes); i++)
+        n += cli_number_of(json_array_get(classes, i), what);
+    return n;
+}
+
+const char *cli_cluster_health(const json_t *doc)
 {
     const json_t *slots = json_object_get(doc, "slots"), *members = json_object_get(doc, "members");
+    if (slots_that(doc, "refusing") > 0) /* those that nobody serves among them */
+        return "failing";
     for (size_t i = 0; i < json_array_size(members); i++) {
-        if (strcmp(cli_text_of(json_array_get(members, i), "state"), "away") == 0)
-            return true;
+        if (strcmp(cli_text_of(json_array_get(members, i), "state"), "silent") == 0)
+            return "degraded";
     }
-    return cli_number_of(slots, "degraded") > 0 || cli_number_of(slots, "lost") > 0;
+    return cli_number_of(slots, "degraded") > 0 || cli_number_of(slots, "lost") > 0 ? "degraded" : "ok";
 }
 
 bool cli_cluster_is_settled(const json_t *doc)
@@ -80,22 +92,33 @@ void cli_cluster_name_classes(struct cli *cli, json_t *doc)
     cairn_free(list);
 }
 
-/* Those that somebody may want to do something about. */
+/* Those that somebody may want to do something about; and of all how many are in which state, "3: 1 up, 2 silent". */
 static json_t *members_brief(const json_t *members, json_t *into)
 {
-    json_t *rows = json_array();
-    size_t up = 0, n = json_array_size(members);
+    json_t *rows = json_array(), *states = json_object(), *v;
+    size_t n = json_array_size(members);
+    const char *state;
+    char text[256];
+    int at = snprintf(text, sizeof(text), "%zu", n);
+    json_object_set_new(states, "up", json_integer(0));
     for (size_t i = 0; i < n; i++) {
         const json_t *m = json_array_get(members, i);
-        if (strcmp(cli_text_of(m, "state"), "up") == 0) {
-            up++;
+        state = cli_text_of(m, "state");
+        json_object_set_new(states, state, json_integer(cli_number_of(states, state) + 1));
+        if (strcmp(state, "up") == 0)
             continue;
-        }
         json_array_append_new(rows, json_pack("{s:O, s:O, s:O, s:O}", "member", json_object_get(m, "name"), "state",
                                               json_object_get(m, "state"), "slots", json_object_get(m, "slots"),
                                               "leads", json_object_get(m, "leads")));
     }
-    json_object_set_new(into, "members", json_sprintf("%zu, of which %zu up", n, up));
+    json_object_foreach(states, state, v)
+    {
+        at += snprintf(text + at, sizeof(text) - (size_t)at, "%s %lld %s", at > 0 && strchr(text, ':') ? "," : ":",
+                       (long long)json_integer_value(v), state);
+        at = MIN(at, (int)sizeof(text) - 1);
+    }
+    json_object_set_new(into, "members", json_string(text));
+    json_decref(states);
     return rows;
 }
 
@@ -106,24 +129,46 @@ static json_t *missing_brief(const json_t *classes)
         const json_t *c = json_array_get(classes, i);
         if (cli_number_of(c, "degraded") > 0)
             json_array_append_new(
-                rows, json_pack("{s:O, s:O, s:O, s:O, s:O*, s:O*}", "replicas_wanted", json_object_get(c, "replicas"),
-                                "slots", json_object_get(c, "slots"), "with_fewer", json_object_get(c, "degraded"),
-                                "the_fewest", json_object_get(c, "fewest"), "refuse_writes",
-                                json_object_get(c, "refusing"), "namespaces", json_object_get(c, "namespaces")));
+                rows,
+                json_pack("{s:O, s:O, s:O, s:O, s:O*, s:O*, s:O*}", "replicas", json_object_get(c, "replicas"), "slots",
+                          json_object_get(c, "slots"), "degraded", json_object_get(c, "degraded"), "fewest",
+                          json_object_get(c, "fewest"), "unserved", json_object_get(c, "unserved"), "refuse_writes",
+                          json_object_get(c, "refusing"), "namespaces", json_object_get(c, "namespaces")));
     }
     return rows;
 }
 
-static json_t *moves_brief(const json_t *moves)
+/* "57 slots to move, 8 of them now, 9.5/s, 6.00 s left" */
+static json_t *progress_brief(const json_t *o, const char *what)
 {
-    char text[CLI_UNIT_BYTES];
-    uint64_t left_ms = (uint64_t)cli_number_of(moves, "left_ms");
-    if (cli_number_of(moves, "left") + cli_number_of(moves, "under_way") == 0)
+    char slots[CLI_UNIT_BYTES + 8], now[64] = "", speed[64] = "time left unknown", time_left[CLI_UNIT_BYTES];
+    json_int_t under_way = cli_number_of(o, "under_way"), all = cli_number_of(o, "left") + under_way;
+    uint64_t left_ms = (uint64_t)cli_number_of(o, "left_ms");
+    if (all == 0)
         return json_string("being planned");
-    return json_sprintf("%lld slots to move, %lld of them now, %.1f/s, %s left",
-                        (long long)(cli_number_of(moves, "left") + cli_number_of(moves, "under_way")),
-                        (long long)cli_number_of(moves, "under_way"), json_real_value(json_object_get(moves, "per_s")),
-                        left_ms > 0 ? cli_duration(text, left_ms * CAIRN_NS_PER_MS) : "time unknown");
+    if (under_way > 0)
+        snprintf(now, sizeof(now), ", %lld of them now", (long long)under_way);
+    if (left_ms > 0)
+        snprintf(speed, sizeof(speed), "%.1f/s, %s left", json_number_value(json_object_get(o, "per_s")),
+                 cli_duration(time_left, left_ms * CAIRN_NS_PER_MS));
+    return json_sprintf("%s slot%s%s%s, %s", cli_count(slots, (uint64_t)all), all == 1 ? "" : "s", what, now, speed);
+}
+
+/* What does not work, in words. */
+static void add_failing(const json_t *doc, json_t *o)
+{
+    char some[CLI_UNIT_BYTES + 8], of[CLI_UNIT_BYTES + 8];
+    json_int_t all = slots_that(doc, "slots"), unserved = slots_that(doc, "unserved");
+    json_int_t refusing = slots_that(doc, "refusing") - unserved;
+    if (unserved > 0)
+        json_object_set_new(o, "unserved",
+                            json_sprintf("%s of %s slots: neither read nor written",
+                                         cli_count(some, (uint64_t)unserved), cli_count(of, (uint64_t)all)));
+    if (refusing > 0)
+        json_object_set_new(o, "refuse_writes",
+                            json_sprintf("%s of %s slots%s: too few of their replicas are there",
+                                         cli_count(some, (uint64_t)refusing), cli_count(of, (uint64_t)all),
+                                         unserved > 0 ? " more" : ""));
 }
 
 static void set_rows(json_t *o, const char *key, json_t *rows)
@@ -136,11 +181,12 @@ static void set_rows(json_t *o, const char *key, json_t *rows)
 json_t *cli_cluster_brief(const json_t *doc)
 {
     json_t *o = json_object(), *rows = members_brief(json_object_get(doc, "members"), o), *slots;
-    const json_t *moves = json_object_get(doc, "moves");
+    const json_t *moves = json_object_get(doc, "moves"), *behind = json_object_get(doc, "catching_up");
     const char *key;
     json_t *v;
 
     json_object_set(o, "health", json_object_get(doc, "health"));
+    add_failing(doc, o);
     slots = json_object();
     json_object_foreach(json_object_get(doc, "slots"), key, v)
     {
@@ -151,7 +197,9 @@ json_t *cli_cluster_brief(const json_t *doc)
         json_object_set(o, "slots", slots);
     json_decref(slots);
     if (moves != NULL)
-        json_object_set_new(o, "moves", moves_brief(moves));
+        json_object_set_new(o, "moves", progress_brief(moves, " to move"));
+    if (behind != NULL)
+        json_object_set_new(o, "catching_up", progress_brief(behind, " of nodes that are back"));
     set_rows(o, "members_that_are_not_up", rows);
     set_rows(o, "missing_replicas", missing_brief(json_object_get(doc, "classes")));
     return o;
@@ -163,7 +211,7 @@ static const struct cli_col columns[] = {
     { "NAME", "name", CLI_CELL_TEXT },       { "STATE", "state", CLI_CELL_TEXT },
     { "SLOTS", "slots", CLI_CELL_NUMBER },   { "LEADS", "leads", CLI_CELL_NUMBER },
     { "ZONE", "zone", CLI_CELL_TEXT },       { "WEIGHT", "weight", CLI_CELL_NUMBER },
-    { "ADDRESS", "address", CLI_CELL_TEXT }, { "INCARNATION", "incarnation", CLI_CELL_PLAIN },
+    { "ADDRESS", "address", CLI_CELL_TEXT }, { NULL, "incarnation", CLI_CELL_PLAIN },
 };
 
 int cli_cluster_members(struct cli *cli, bool names)
@@ -181,7 +229,7 @@ int cli_cluster_members(struct cli *cli, bool names)
         return CLI_OK;
     }
     struct cli_table *t = cli_table_new(cli, "members", columns, ARRAY_SIZE(columns));
-    bool away = false;
+    bool silent = false;
     for (size_t i = 0; i < json_array_size(members); i++) {
         const json_t *m = json_array_get(members, i);
         const char *state = cli_text_of(m, "state"), *zone = cli_text_of(m, "zone");
@@ -196,9 +244,9 @@ int cli_cluster_members(struct cli *cli, bool names)
             CLI_NUM((uint64_t)cli_number_of(m, "incarnation")),
         };
         cli_table_row(t, cells);
-        away |= strcmp(state, "away") == 0;
+        silent |= strcmp(state, "silent") == 0;
     }
     int status = cli_table_end(t);
     json_decref(doc);
-    return status == CLI_OK && away ? CLI_DEGRADED : status;
+    return status == CLI_OK && silent ? CLI_DEGRADED : status;
 }

@@ -55,22 +55,32 @@ static json_int_t most_replicas(const json_t *doc)
     return most;
 }
 
-void cli_cluster_warn_drain(struct cli *cli, const char *node)
+int cli_cluster_may_drain(struct cli *cli, const char *node, bool force)
 {
     static const char cure[] = "start another node, or keep this one: `cairn drain --cancel NODE`; `cairn members "
                                "--cluster` shows who is up";
     json_t *doc = look(cli);
     json_int_t n = hosts(doc, node), wanted = most_replicas(doc);
-    if (doc != NULL && n == 0)
-        cli_warn(cli, cure, "no other node is up that may hold its slots: they stay with it");
-    else if (doc != NULL && n < wanted && n == 1)
-        cli_warn(cli, cure,
+    bool known = doc != NULL && cli_cluster_member(doc, node) != NULL;
+    char text[160];
+    json_decref(doc);
+    if (!known || n >= MAX(wanted, 1))
+        return CLI_OK;
+    if (n == 0)
+        snprintf(text, sizeof(text), "no other node is up that may hold its slots: they stay with it");
+    else if (n == 1)
+        snprintf(text, sizeof(text),
                  "without it 1 node is left: what wants %lld replicas has one copy then, lost with that node",
                  (long long)wanted);
-    else if (doc != NULL && n < wanted)
-        cli_warn(cli, cure, "without it %s are left: what wants %lld replicas has %lld copies then", nodes(n),
+    else
+        snprintf(text, sizeof(text), "without it %s are left: what wants %lld replicas has %lld copies then", nodes(n),
                  (long long)wanted, (long long)n);
-    json_decref(doc);
+    if (force || n > 1) {
+        cli_warn(cli, cure, "%s", text);
+        return CLI_OK;
+    }
+    cli->hint = "start another node first; --force drains it all the same";
+    return cli_fail(cli, CAIRN_E_STATE, text, "node %s is not drained", node);
 }
 
 /* Whether the node has anything of them is known there alone: that they are there is worth the line. */

@@ -7,7 +7,7 @@
 enum { LOOK_MS = 500 };
 
 struct drain_args {
-    bool cancel, wait;
+    bool cancel, wait, lost, force;
     uint64_t stall_ms;
 };
 
@@ -16,8 +16,9 @@ struct drain {
     struct cli *cli;
     const char *node;
     uint32_t first, left;          /* slots that it held at first, and holds now */
+    uint32_t alone;                /* of one that is lost: those that nobody else has, and that stay with it */
     uint64_t began_ns, changed_ns; /* changed: when a slot was last seen to leave */
-    bool is_drained, is_up;        /* is_up: the drain was called off */
+    bool is_drained, is_up;        /* is_up: the drain was called off, or the lost one is back */
 };
 
 static int result(struct drain *d, const char *state)
@@ -25,10 +26,13 @@ static int result(struct drain *d, const char *state)
     char took[CLI_UNIT_BYTES];
     uint64_t ns = cli_now_ns() - d->began_ns;
     if (d->cli->g.json)
-        return cli_json(d->cli, json_pack("{s:s, s:s, s:i, s:i, s:I}", "node", d->node, "state", state, "slots",
-                                          (int)d->first, "slots_left", (int)d->left, "elapsed_ms",
-                                          (json_int_t)(ns / CAIRN_NS_PER_MS)));
-    if (d->is_drained && !d->cli->g.quiet)
+        return cli_json(d->cli, json_pack("{s:s, s:s, s:i, s:i, s:i, s:I}", "node", d->node, "state", state, "slots",
+                                          (int)d->first, "slots_left", (int)d->left, "slots_out_of_reach",
+                                          (int)d->alone, "elapsed_ms", (json_int_t)(ns / CAIRN_NS_PER_MS)));
+    if (d->is_drained && d->alone > 0 && !d->cli->g.quiet)
+        fprintf(d->cli->out, "node %s holds no more than %u slots that nobody else has, after %s\n", d->node, d->alone,
+                cli_duration(took, ns));
+    else if (d->is_drained && !d->cli->g.quiet)
         fprintf(d->cli->out, "node %s holds no slots any more, after %s\n", d->node, cli_duration(took, ns));
     return CLI_OK;
 }
@@ -68,13 +72,14 @@ static void look(struct drain *d)
         if (left < d->left)
             d->changed_ns = cli_now_ns();
         d->left = left;
-        d->is_drained = strcmp(state, "drained") == 0 || strcmp(state, "left") == 0;
+        d->is_drained = strcmp(state, "drained") == 0 || strcmp(state, "left") == 0 ||
+                        (strcmp(state, "lost") == 0 && left <= d->alone);
         d->is_up = strcmp(state, "up") == 0;
     }
     json_decref(doc);
 }
 
-static int wait_for_it(struct drain *d, uint64_t stall_ms)
+static int wait_for_it(struct drain *d, bool lost, uint64_t stall_ms)
 {
     const struct timespec pause = { .tv_nsec = LOOK_MS * (long)CAIRN_NS_PER_MS };
     for (;;) {
@@ -86,51 +91,97 @@ static int wait_for_it(struct drain *d, uint64_t stall_ms)
     }
     draw_end(d);
     if (d->is_drained)
-        return result(d, "drained");
+        return result(d, lost ? "lost" : "drained");
     if (d->is_up)
-        return cli_fail(d->cli, CAIRN_E_STATE, "it was called off", "draining node %s", d->node);
+        return cli_fail(d->cli, CAIRN_E_STATE, lost ? "it is back" : "it was called off", "draining node %s", d->node);
     d->cli->hint = "the drain goes on; `cairn status` says what moves. Are there other nodes that may hold the slots?";
     return cli_fail(d->cli, CAIRN_E_TIMEOUT, "no slot has moved away for --stall", "node %s holds %u slots", d->node,
                     d->left);
+}
+
+/* Nobody has asked for its drain, as far as the coordinator knows. */
+static bool is_kept(struct cli *cli, const char *node)
+{
+    struct cli_call call;
+    json_t *doc = NULL;
+    bool kept = false;
+    if (cli_cluster_ask(cli, &call, CLI_CLUSTER_SOON_MS, &doc) == 0)
+        kept = strcmp(cli_text_of(cli_cluster_member(doc, node), "state"), "up") == 0;
+    json_decref(doc);
+    return kept;
+}
+
+/* Who is away for good: there is nothing to be moved, only to be made anew. */
+static int lose(struct cli *cli, const struct drain_args *a, struct drain *d)
+{
+    struct cli_call call;
+    int rc = cairn_cluster_lose(cli->session, d->node, a->force, &d->first, &d->alone, cli_call_init(cli, &call, 0));
+    if (rc == CAIRN_E_NOTFOUND || rc == CAIRN_E_STATE)
+        cli->hint = "`cairn members --cluster` shows who is silent; --force gives it up where nobody else has a slot, "
+                    "too: what that holds stays out of reach unless the node comes back";
+    return rc != 0 ? cli_call_failed(cli, rc, &call, "giving up node %s", d->node) : CLI_OK;
+}
+
+static int drain(struct cli *cli, const struct drain_args *a, struct drain *d)
+{
+    struct cli_call call;
+    int status = a->cancel ? CLI_OK : cli_cluster_may_drain(cli, d->node, a->force);
+    if (status != CLI_OK)
+        return status;
+    int rc = cairn_cluster_drain(cli->session, d->node, a->cancel, &d->first, cli_call_init(cli, &call, 0));
+    if (rc == CAIRN_E_NOPROVIDER)
+        cli->hint = "the node is in no cluster: it has no `map: store: etcd`";
+    if (rc == CAIRN_E_NOTFOUND)
+        cli->hint = "`cairn members --cluster` lists the nodes";
+    if (rc != 0)
+        return cli_call_failed(cli, rc, &call, "draining node %s", d->node);
+    if (!a->cancel)
+        cli_cluster_warn_local(cli, d->node);
+    return CLI_OK;
 }
 
 static int drain_run(struct cli *cli, void *args)
 {
     const struct drain_args *a = args;
     struct drain d = { .cli = cli, .node = cli->operands[0], .began_ns = cli_now_ns() };
+    if (a->cancel && a->force)
+        return cli_usage(cli, "--force is for a drain, not for --cancel");
     if (a->cancel && a->wait)
         return cli_usage(cli, "--cancel does not wait: `cairn wait-ready --settled` does, until the slots are back");
+    if (a->cancel && a->lost)
+        return cli_usage(cli, "--lost cannot be called off: a node that is started again gets its share");
     int status = cli_connect(cli);
+    if (status == CLI_OK && a->cancel && is_kept(cli, d.node)) {
+        if (!cli->g.json && !cli->g.quiet)
+            fprintf(cli->out, "node %s is not being drained: there is nothing to call off\n", d.node);
+        return result(&d, "up");
+    }
+    if (status == CLI_OK)
+        status = a->lost ? lose(cli, a, &d) : drain(cli, a, &d);
     if (status != CLI_OK)
         return status;
-    struct cli_call call;
-    int rc = cairn_cluster_drain(cli->session, d.node, a->cancel, &d.first, cli_call_init(cli, &call, 0));
-    if (rc == CAIRN_E_NOTFOUND)
-        cli->hint = "`cairn members --cluster` lists the nodes";
-    if (rc == CAIRN_E_NOPROVIDER)
-        cli->hint = "the node is in no cluster: it has no `map: store: etcd`";
-    if (rc != 0)
-        return cli_call_failed(cli, rc, &call, "draining node %s", d.node);
     d.left = d.first;
     d.changed_ns = cli_now_ns();
-    if (!a->cancel && d.first > 0)
-        cli_cluster_warn_drain(cli, d.node);
-    if (!a->cancel)
-        cli_cluster_warn_local(cli, d.node);
     if (a->wait)
-        return wait_for_it(&d, a->stall_ms);
+        return wait_for_it(&d, a->lost, a->stall_ms);
     if (!cli->g.json && !cli->g.quiet)
         fprintf(cli->out,
-                a->cancel ? "node %s is drained no longer; it holds %u slots, and its share comes back\n"
-                          : "node %s is being drained: %u slots move away\n",
-                d.node, d.first);
-    return result(&d, a->cancel ? "up" : "draining");
+                a->lost     ? "node %s is lost: %u slots get another replica elsewhere\n"
+                : a->cancel ? "node %s is drained no longer; it holds %u slots, and its share comes back\n"
+                            : "node %s is being drained: %u slots move away\n",
+                d.node, d.first - d.alone);
+    return result(&d, a->lost ? "lost" : a->cancel ? "up" : "draining");
 }
 
 static const struct cli_opt drain_opts[] = {
     CLI_OPT(struct drain_args, cancel, "cancel", 'c', CLI_FLAG, NULL, NULL, "no longer: it gets its share again"),
+    CLI_OPT(struct drain_args, lost, "lost", 0, CLI_FLAG, NULL, NULL,
+            "it is away for good: make anew elsewhere what it held, now"),
     CLI_OPT(struct drain_args, wait, "wait", 'w', CLI_FLAG, NULL, NULL,
             "until it holds no slots; on a terminal with a line that says how far it is"),
+    CLI_OPT(struct drain_args, force, "force", 'f', CLI_FLAG, NULL, NULL,
+            "also where no more than one copy is left, or no node that could take it; with --lost: also where nobody "
+            "else who is there has a slot, which stays out of reach"),
     CLI_OPT(struct drain_args, stall_ms, "stall", 0, CLI_TIME, "TIME", "5m",
             "with --wait: give up (exit 6) when no slot has moved away for so long; the drain goes on"),
     CLI_OPT_END,
@@ -144,15 +195,20 @@ const struct cli_command cli_drain = {
         "All its slots move to other nodes, in the bounds that the configuration sets (cluster.moves, moves_per_node, "
         "copy_rate), while everything is served as ever; it gets no new ones. Any node takes the command. Where too "
         "few nodes are left for the replicas that a namespace wants, this is said, as many are kept as can be, and "
-        "`cairn status` says so. Namespaces that were made without --replicas are in no slot: what the node has of "
+        "`cairn status` says so; where it would be one copy of several, or none had a place to go, the drain is "
+        "refused, unless --force is given. Namespaces that were made without --replicas are in no slot: what the node has of "
         "them stays on it, and is out of reach while it is stopped. A node that was drained and is started again gets its share again, so a rolling "
         "restart is: drain --wait, restart, next. A drain that was not done by then goes on. To keep a node without "
-        "slots while it runs, set cluster.weight to 0. For administrators.",
+        "slots while it runs, set cluster.weight to 0. A node that died is waited for, for cluster.lost_after; with "
+        "--lost no longer: what it held is made anew from the other replicas. That is refused while the node is there, "
+        "and where it has the only replica. Should it come back, it gets its share again. For administrators.",
     .opts = drain_opts,
     .args_size = sizeof(struct drain_args),
     .examples = (const struct cli_example[]){ { "cairn drain --wait n2", "then stop n2: nobody misses its replicas" },
                                               { "cairn drain n2", "begin; `cairn status` says how far it is" },
                                               { "cairn drain --cancel n2", "keep it after all" },
+                                              { "cairn drain --lost --wait n2",
+                                                "n2 burnt down: until all slots have their replicas elsewhere" },
                                               { NULL, NULL } },
     .run = drain_run,
     .group = "The node",

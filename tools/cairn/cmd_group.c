@@ -17,7 +17,7 @@ static const struct cli_col columns[] = {
     { "WEIGHT", "weight", CLI_CELL_NUMBER },
     { "CAPACITY", "capacity_bytes", CLI_CELL_BYTES },
     { "LOAD", "load_permille", CLI_CELL_NUMBER },
-    { "INCARNATION", "incarnation", CLI_CELL_PLAIN },
+    { NULL, "incarnation", CLI_CELL_PLAIN },
 };
 
 static const char *or_none(const char *s)
@@ -144,11 +144,11 @@ const struct cli_command cli_members = {
     .operands = "",
     .summary = "show who is in the node's group, and how they are",
     .text =
-        "A group provider finds out which nodes are there and spreads what they say of themselves. The dead are listed "
-        "until they are forgotten. Exits with 5 if a member is dead or suspected, or the node is not in the group. The "
-        "members of a cluster are up; away, and expected back; draining, drained (up, and hold nothing); lost, away "
+        "A group provider finds out which nodes are there and spreads what they say of themselves. The silent are "
+        "listed until they are forgotten. Exits with 5 if a member is silent or suspected, or the node is not in the group. The "
+        "members of a cluster are up; silent, and expected back; draining, drained (up, and hold nothing); lost, silent "
         "for so long (cluster.lost_after) that what they held is made anew elsewhere; or left: drained, then stopped. "
-        "Then it exits with 5 if one is away.",
+        "Then it exits with 5 if one is silent.",
     .opts = members_opts,
     .args_size = sizeof(struct members_args),
     .examples = (const struct cli_example[]){ { "cairn members", "who is there?" },
@@ -213,15 +213,17 @@ const struct cli_command cli_group_set = {
     .name = "group set",
     .operands = "",
     .summary = "change what the node says of itself in its group",
-    .text = "All members know within seconds. It is for whoever reads `cairn members`: programs that choose among members, "
-            "for example. The cluster's slots go by cluster.zone and cluster.weight of each node's configuration, which "
-            "this does not change. It lasts until the node ends, which begins anew with its configuration. For "
-            "administrators.",
+    .text =
+        "All members know within seconds. It is for whoever reads `cairn members`: programs that choose among members, "
+        "for example. The cluster's slots go by cluster.zone and cluster.weight of each node's configuration, which "
+        "this does not change. It lasts until the node ends, which begins anew with its configuration. For "
+        "administrators.",
     .opts = set_opts,
     .args_size = sizeof(struct set_args),
-    .examples = (const struct cli_example[]){ { "cairn group set --weight 50", "programs may give it half of what others get" },
-                                              { "cairn group set --zone rack7", "it was moved; replicas go by cluster.zone" },
-                                              { NULL, NULL } },
+    .examples =
+        (const struct cli_example[]){ { "cairn group set --weight 50", "programs may give it half of what others get" },
+                                      { "cairn group set --zone rack7", "it was moved; replicas go by cluster.zone" },
+                                      { NULL, NULL } },
     .run = set_run,
     .group = "The node",
 };

@@ -277,6 +277,9 @@ static int import_run(struct cli *cli, void *args)
     int status = cli_connect(cli);
     if (status != CLI_OK)
         return status;
+    if (a->prefix != NULL && a->prefix[0] != '\0' && a->prefix[strlen(a->prefix) - 1] != '/')
+        cli_warn(cli, "a prefix is put before each path as it is: `--prefix DIR/` makes a directory of it",
+                 "--prefix %s ends in no slash: the file a/b gets the key %sa/b", a->prefix, a->prefix);
     a->quarantined = a->compare || a->all ? 0 : count_quarantined(cli);
     if (a->quarantined > 0)
         cli_note(cli, "the node has values in quarantine: what is there already is compared with its files");
@@ -293,7 +296,8 @@ static int import_run(struct cli *cli, void *args)
 }
 
 static const struct cli_opt import_opts[] = {
-    CLI_OPT(struct import_args, prefix, "prefix", 'p', CLI_STRING, "TEXT", NULL, "put this before each path"),
+    CLI_OPT(struct import_args, prefix, "prefix", 'p', CLI_STRING, "TEXT", NULL,
+            "put this before each path, as it is: run1/ keeps them below run1"),
     CLI_OPT(
         struct import_args, compare, "compare", 'c', CLI_FLAG, NULL, NULL,
         "compare the bytes of what is there already, not only its size; what differs or is corrupt is stored again"),

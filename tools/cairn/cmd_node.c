@@ -32,7 +32,7 @@ static bool is_wanted(const char *key)
     static const char *const wanted[] = { "regions",     "databases",     "namespaces",    "bytes",
                                           "used_bytes",  "free_bytes",    "memory_bytes",  "memory_limit_bytes",
                                           "quarantined", "corrupt_reads", "failed_writes", "last_error",
-                                          "coordinator", "lease" };
+                                          "coordinator", "lease", "problem" };
     for (size_t i = 0; i < ARRAY_SIZE(wanted); i++) {
         if (strcmp(wanted[i], key) == 0)
             return true;
@@ -100,21 +100,24 @@ static bool is_in_cluster(const json_t *doc)
     return false;
 }
 
-/* Adds it to @doc. While nobody coordinates that is all there is to say; the node itself knows whether it has been so
- * for too long. Returns whether it is degraded. */
+/* Adds it to @doc. While nobody coordinates that is all there is to say. Returns whether it is degraded. */
 static bool add_cluster(struct cli *cli, json_t *doc)
 {
     struct cli_call call;
     json_t *cluster = NULL;
     if (!is_in_cluster(doc))
         return false;
-    if (cli_cluster_ask(cli, &call, CLI_CLUSTER_SOON_MS, &cluster) != 0) {
-        json_object_set_new(doc, "cluster", json_pack("{s:s}", "problem", "no node coordinates it now"));
-        return false;
+    int rc = cli_cluster_ask(cli, &call, CLI_CLUSTER_SOON_MS, &cluster);
+    if (rc != 0) {
+        json_object_set_new(doc, "cluster",
+                            json_pack("{s:s, s:o}", "health", "unknown", "problem",
+                                      json_sprintf("no node that coordinates it answers: %s", cairn_error_text(rc))));
+        return true;
     }
-    bool degraded = cli_cluster_is_degraded(cluster);
+    const char *health = cli_cluster_health(cluster);
+    bool degraded = strcmp(health, "ok") != 0;
     cli_cluster_name_classes(cli, cluster);
-    json_object_set_new(cluster, "health", json_string(degraded ? "degraded" : "ok"));
+    json_object_set_new(cluster, "health", json_string(health));
     json_object_set_new(doc, "cluster", cli->g.json ? cluster : cli_cluster_brief(cluster));
     if (!cli->g.json)
         json_decref(cluster);
@@ -156,8 +159,10 @@ const struct cli_command cli_status = {
     .summary = "show the node, its providers and what is wrong with them",
     .text = "Exits with 5 if something in the node is degraded: a full disk, data in quarantine; or in its cluster: "
             "replicas that are missing (of how many slots, how many are wanted and how many there are at least), a "
-            "node that is away. While slots are moved or replicas made anew, it says how many, how fast, and how long "
-            "it will take.",
+            "node that is silent, nobody who coordinates. The cluster is `failing` where something does not work: "
+            "slots that nobody serves, or that refuse writes. While slots are moved (nodes join, are drained, "
+            "have another weight), replicas made anew, or those of nodes that are back catch up, it says how many, how "
+            "fast, and how long it will take.",
     .opts = status_opts,
     .args_size = sizeof(struct status_args),
     .examples = (const struct cli_example[]){ { "cairn status", "how is it?" },

@@ -25,6 +25,18 @@ struct create_args {
     bool write_once, if_missing;
 };
 
+/* Why the node refused so many. */
+static const char *replicas_hint(struct cli *cli)
+{
+    struct cli_call call;
+    json_t *doc = NULL;
+    int rc = cli_cluster_ask(cli, &call, CLI_CLUSTER_SOON_MS, &doc);
+    json_decref(doc);
+    if (rc == CAIRN_E_NOPROVIDER)
+        return "replicas need nodes that share a map in etcd (`map: store: etcd`); see deploy/examples/three-nodes";
+    return "ask for fewer: what has 3 replicas outlives the loss of any two nodes, and is made anew elsewhere after it";
+}
+
 static int create_run(struct cli *cli, void *args)
 {
     const struct create_args *a = args;
@@ -50,7 +62,7 @@ static int create_run(struct cli *cli, void *args)
     if (rc == CAIRN_E_EXISTS && a->if_missing)
         rc = 0;
     if (rc == CAIRN_E_UNSUPPORTED && o.replicas > 1)
-        cli->hint = "replicas need nodes that share a map in etcd (`map: store: etcd`); see deploy/examples/three-nodes";
+        cli->hint = replicas_hint(cli);
     if (rc != 0)
         return cli_call_failed(cli, rc, &call, "namespace %s", cli->operands[0]);
     if (created && o.replicas > 1)

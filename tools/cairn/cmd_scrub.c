@@ -56,8 +56,9 @@ static json_t *node_ask(const struct cli *cli, const json_t *member, bool start)
 struct look {
     json_t *nodes;   /* a document each */
     json_int_t done; /* slots and keys, of all */
+    json_int_t rounds;
     uint32_t running, silent;
-    json_int_t open;
+    json_int_t open, not_compared;
 };
 
 static void look_free(struct look *l)
@@ -68,9 +69,11 @@ static void look_free(struct look *l)
 static void look_add(struct look *l, json_t *doc)
 {
     l->done += cli_number_of(doc, "slots") + cli_number_of(doc, "keys") + cli_number_of(doc, "slots_skipped");
+    l->rounds += cli_number_of(doc, "rounds");
     l->running += strcmp(cli_text_of(doc, "state"), "running") == 0;
     l->silent += strcmp(cli_text_of(doc, "state"), "no answer") == 0;
     l->open += cli_number_of(doc, "open");
+    l->not_compared += cli_number_of(doc, "not_compared");
     json_array_append_new(l->nodes, doc);
 }
 
@@ -128,6 +131,7 @@ static const struct cli_col node_cols[] = {
     { "ROUNDS", "rounds", CLI_CELL_NUMBER },     { "SLOTS", "slots", CLI_CELL_NUMBER },
     { "KEYS", "keys", CLI_CELL_NUMBER },         { "BYTES", "bytes", CLI_CELL_BYTES },
     { "REPAIRED", "repaired", CLI_CELL_NUMBER }, { "OPEN", "open", CLI_CELL_NUMBER },
+    { "NOT COMPARED", "not_compared", CLI_CELL_NUMBER },
 };
 
 static void put_text(struct cli *cli, const char *text)
@@ -160,14 +164,19 @@ static int show(struct cli *cli, const struct look *l)
                    CLI_TEXT(cli_text_of(n, "node")), CLI_TEXT(cli_text_of(n, "state")),
                    CLI_NUM((uint64_t)cli_number_of(n, "rounds")), CLI_NUM((uint64_t)cli_number_of(n, "slots")),
                    CLI_NUM((uint64_t)cli_number_of(n, "keys")), CLI_NUM((uint64_t)cli_number_of(n, "bytes")),
-                   CLI_NUM((uint64_t)cli_number_of(n, "repaired")), CLI_NUM((uint64_t)cli_number_of(n, "open")) });
+                   CLI_NUM((uint64_t)cli_number_of(n, "repaired")), CLI_NUM((uint64_t)cli_number_of(n, "open")),
+                   CLI_NUM((uint64_t)cli_number_of(n, "not_compared")) });
     }
     cli_table_extra(t, "findings", json_incref(all));
     int status = cli_table_end(t);
     for (size_t i = 0; !cli->g.json && i < json_array_size(all); i++)
         show_finding(cli, json_array_get(all, i));
     json_decref(all);
-    return status == CLI_OK && (l->open > 0 || l->silent > 0) ? CLI_DEGRADED : status;
+    if (l->not_compared > 0)
+        cli_warn(cli, "`cairn status` says which copies are missing; begin another round when none is",
+                 "%lld slots were not compared: they have no second copy in sync, or another node leads them now",
+                 (long long)l->not_compared);
+    return status == CLI_OK && (l->open > 0 || l->silent > 0 || l->not_compared > 0) ? CLI_DEGRADED : status;
 }
 
 /* Until no node is at it, as long as some get on. */
@@ -199,6 +208,9 @@ static int scrub_run(struct cli *cli, void *args)
         status = look(cli, a->start, &l);
     if (status == CLI_OK && a->wait)
         status = wait_for_it(cli, &l, a->stall_ms);
+    if (status == CLI_OK && a->wait && !a->start && l.rounds == 0 && !cli->g.json)
+        cli_note(cli, "no node is in the middle of a round, and none was finished since they were started: nothing has "
+                      "been compared yet; `cairn scrub --start --wait` compares everything now");
     if (status == CLI_OK)
         status = show(cli, &l);
     look_free(&l);
@@ -224,8 +236,9 @@ const struct cli_command cli_scrub = {
             "Two copies that both look good and differ are only told, as different: which of them is right somebody "
             "else has to say, by writing the key anew. Findings are listed until a later round finds the key well "
             "again; those that were repaired, until there are too many, or the node is started again. Numbers are "
-            "since a node's start. Exits with 5 while there are findings that are not repaired, or a node does not "
-            "answer. For administrators.",
+            "since a node's start, but NOT COMPARED, which is of its last round: slots that had no second copy in sync "
+            "while it lasted, or that another node leads since. Exits with 5 while there are findings that are not "
+            "repaired or slots that were not compared, or a node does not answer. For administrators.",
     .opts = scrub_opts,
     .args_size = sizeof(struct scrub_args),
     .examples = (const struct cli_example[]){ { "cairn scrub", "what has been compared, and found?" },

@@ -83,16 +83,15 @@ static int cluster_is_whole(struct wait *w)
               lost = json_integer_value(json_object_get(slots, "lost")),
               between = json_integer_value(json_object_get(slots, "takeover")),
               all = json_integer_value(json_object_get(slots, "all"));
+    bool is_well = strcmp(cli_cluster_health(doc), "ok") == 0;
     if (few + lost + between > 0)
         snprintf(w->text, sizeof(w->text), "of %lld slots %lld miss replicas, %lld have none, %lld change hands", all,
                  few, lost, between);
-    else if (cli_cluster_is_degraded(doc))
-        snprintf(w->text, sizeof(w->text), "a member is away");
+    else if (!is_well)
+        snprintf(w->text, sizeof(w->text), "a member is silent");
     else
         snprintf(w->text, sizeof(w->text), "slots are still to be moved");
-    rc = few + lost + between > 0 || cli_cluster_is_degraded(doc) || (w->settled && !cli_cluster_is_settled(doc))
-             ? CAIRN_E_BUSY
-             : 0;
+    rc = few + lost + between > 0 || !is_well || (w->settled && !cli_cluster_is_settled(doc)) ? CAIRN_E_BUSY : 0;
     json_decref(doc);
     return rc;
 }
@@ -101,7 +100,8 @@ static void draw(struct wait *w)
 {
     if (!w->cli->err_tty || w->cli->g.quiet || w->cli->g.json)
         return;
-    fprintf(w->cli->err, "\rwaiting  %s\033[K", w->text);
+    int room = w->cli->width > 40 ? (int)w->cli->width - 10 : 70; /* what wraps stays on the screen */
+    fprintf(w->cli->err, "\rwaiting  %.*s\033[K", room, w->text);
     fflush(w->cli->err);
     w->drawn = true;
 }
@@ -164,12 +164,12 @@ const struct cli_command cli_wait_ready = {
     .opts = wait_ready_opts,
     .args_size = sizeof(struct wait_ready_args),
     .examples =
-        (const struct cli_example[]){ { "cairn wait-ready --timeout 10s && start-the-job", "start in order" },
-                                      { "systemctl restart cairnd@node && cairn wait-ready --whole --timeout 10m",
-                                        "a rolling restart: this on one node after another" },
-                                      { "cairn drain --cancel n2 && cairn wait-ready --settled --timeout 10m",
-                                        "until all is as it was" },
-                                      { NULL, NULL } },
+        (const struct cli_example[]){
+            { "cairn wait-ready --timeout 10s && start-the-job", "start in order" },
+            { "systemctl restart cairnd@node && cairn wait-ready --whole --timeout 10m",
+              "a rolling restart: this on one node after another" },
+            { "cairn drain --cancel n2 && cairn wait-ready --settled --timeout 10m", "until all is as it was" },
+            { NULL, NULL } },
     .run = wait_ready_run,
     .group = "The node",
 };

@@ -50,8 +50,11 @@ struct cli_table *cli_table_new(struct cli *cli, const char *name, const struct 
     scols_table_set_termforce(t->text, SCOLS_TERMFORCE_NEVER);
     scols_table_set_column_separator(t->text, "  ");
     for (uint32_t i = 0; i < ncols; i++) {
-        struct libscols_column *col = scols_table_new_column(t->text, cols[i].title, 0, SCOLS_FL_NOEXTREMES);
-        if (col != NULL && is_right_aligned(cols[i].type))
+        const char *title = cols[i].title != NULL ? cols[i].title : "";
+        struct libscols_column *col = scols_table_new_column(t->text, title, 0, SCOLS_FL_NOEXTREMES);
+        if (col != NULL && cols[i].title == NULL)
+            scols_column_set_flags(col, SCOLS_FL_HIDDEN);
+        else if (col != NULL && is_right_aligned(cols[i].type))
             scols_column_set_flags(col, SCOLS_FL_RIGHT);
         if (col != NULL && cols[i].type == CLI_CELL_WORDS) {
             scols_column_set_flags(col, SCOLS_FL_WRAP | SCOLS_FL_NOEXTREMES);

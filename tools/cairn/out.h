@@ -21,7 +21,7 @@ enum cli_cell_type {
 };
 
 struct cli_col {
-    const char *title; /* "SIZE" */
+    const char *title; /* "SIZE"; NULL: in JSON alone */
     const char *field; /* its name in JSON; with the unit: "latency_ns" */
     enum cli_cell_type type;
 };

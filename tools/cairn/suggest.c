@@ -1,6 +1,7 @@
-/** "Did you mean": the nearest word by edits (insert, delete, change, swap of neighbours). */
+/** "Did you mean": the word that means the same, or the nearest by edits (insert, delete, change, swap of neighbours). */
 #include "tools/cairn/cli.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum { WORD_MAX = 31 }; /* longer words get no suggestion; no command or option is longer */
@@ -46,4 +47,31 @@ const char *cli_nearest(const char *word, const char *const *candidates, uint32_
         }
     }
     return nearest;
+}
+
+/* What other programs call it; of each line at most one is a command, alone or in a family. */
+static const char *const same[][8] = {
+    { "rm", "remove", "drop", "delete", "del", "destroy", "erase" },
+    { "ls", "list", "dir" },
+    { "create", "new", "make", "mk", "add" },
+    { "show", "stat", "info", "describe" },
+    { "members", "nodes", "hosts", "peers" },
+    { "status", "cluster", "health", "state" },
+};
+
+const char *cli_synonym(const char *family, const char *word)
+{
+    char name[128];
+    for (size_t i = 0; i < ARRAY_SIZE(same); i++) {
+        const struct cli_command *found = NULL;
+        bool is_meant = false;
+        for (size_t k = 0; k < ARRAY_SIZE(same[i]) && same[i][k] != NULL; k++) {
+            is_meant |= strcmp(word, same[i][k]) == 0;
+            snprintf(name, sizeof(name), "%s%s%s", family, family[0] != '\0' ? " " : "", same[i][k]);
+            found = found != NULL ? found : cli_find(name);
+        }
+        if (is_meant && found != NULL)
+            return found->name;
+    }
+    return NULL;
 }

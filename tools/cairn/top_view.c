@@ -117,14 +117,14 @@ static void draw_slots(struct view *v, const json_t *cluster)
 {
     const json_t *slots = json_object_get(cluster, "slots"), *moves = json_object_get(cluster, "moves");
     json_int_t degraded = cli_number_of(slots, "degraded"), lost = cli_number_of(slots, "lost");
-    json_int_t takeover = cli_number_of(slots, "takeover");
+    json_int_t takeover = cli_number_of(slots, "takeover"), unserved = cli_number_of(slots, "unserved");
     char text[256], unit[CLI_UNIT_BYTES];
     int n = snprintf(text, sizeof(text), "slots  %lld: ", (long long)cli_number_of(slots, "all"));
     if (degraded + lost + takeover == 0)
         n += snprintf(text + n, sizeof(text) - (size_t)n, "all have all their replicas");
     else
-        n += snprintf(text + n, sizeof(text) - (size_t)n, "%lld degraded, %lld in take-over, %lld lost",
-                      (long long)degraded, (long long)takeover, (long long)lost);
+        n += snprintf(text + n, sizeof(text) - (size_t)n, "%lld degraded, %lld unserved, %lld lost",
+                      (long long)degraded, (long long)unserved, (long long)lost);
     if (cli_number_of(moves, "left") + cli_number_of(moves, "under_way") > 0)
         snprintf(text + n, sizeof(text) - (size_t)n, "; moving %lld, %lld to come, %.1f/s, %s left",
                  (long long)cli_number_of(moves, "under_way"), (long long)cli_number_of(moves, "left"),
@@ -167,11 +167,18 @@ static void draw_head(struct view *v, const json_t *report)
     line(v, CLI_PLAIN, "");
 }
 
+/* As far as the cluster knows; who is silent or has left is so in the word that says more. */
+static bool is_expected(const json_t *o)
+{
+    const char *state = cli_text_of(o, "state");
+    return strcmp(state, "silent") != 0 && strcmp(state, "lost") != 0 && strcmp(state, "left") != 0;
+}
+
 static void node_cells(char (*c)[CELL_BYTES], const json_t *o, bool is_wide)
 {
     snprintf(c[0], CELL_BYTES, "%.24s", cli_text_of(o, "name"));
     snprintf(c[1], CELL_BYTES, "%s",
-             json_is_true(json_object_get(o, "answers")) ? cli_text_of(o, "state") : "no answer");
+             is_expected(o) && !json_is_true(json_object_get(o, "answers")) ? "no answer" : cli_text_of(o, "state"));
     put_rate(c[2], real_of(o, "requests_per_s"));
     put_rate(c[3], real_of(o, "failed_per_s"));
     put_size(c[4], real_of(o, "in_bytes_per_s"));

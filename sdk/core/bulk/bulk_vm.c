@@ -167,7 +167,7 @@ void cairn_bulk__vm_peer_up(struct cairn_bulk_peer *bp)
     cairn_task_init(&bp->vm_task, on_vm_task, bp);
     if (!b->conf.vm || !info->unix_socket || info->pid <= 0 || info->vm_cookie_addr == 0)
         return;
-    if (strcmp(info->who.auth, "peer") != 0 || (info->who.uid != geteuid() && !b->conf.vm_any_user))
+    if (info->who.uid != geteuid() && !b->conf.vm_any_user)
         return;
     if (vm_look(info->pid, info->vm_cookie_addr, info->vm_cookie, info->vm_cookie_addr, &word) != 0)
         return; /* another pid namespace, not dumpable, ptrace not allowed: frames */

@@ -6,7 +6,7 @@
 #include "sdk/core/rpc/node_counters.h"
 #include "sdk/core/rpc/rpc.h"
 
-enum { CAIRN_ADMINS_MAX = 64 };
+enum { CAIRN_ADMINS_MAX = 64, CAIRN_REFUSED_NODES_MAX = 64 };
 
 /** One per node, shared by its workers; constant while they run, but for the counters and @draining. */
 struct cairn_rpc_node {
@@ -28,6 +28,8 @@ struct cairn_rpc_node {
     void *blocking_ctx;
     _Atomic bool draining;
     struct cairn_rpc_node_counters counters;
+    /* Nodes whose refusal was said, and why they were, as checksums: each has one place, by its name */
+    _Atomic uint64_t refused[CAIRN_REFUSED_NODES_MAX];
 };
 
 /** Lets @rpc take connections for @node. */

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sodium.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -19,14 +20,18 @@ _Static_assert(CAIRN_PROOF_BYTES == crypto_auth_BYTES, "the proof is libsodium's
 
 struct transcript_bytes {
     char label[32];
-    struct cairn_auth_transcript t;
+    uint8_t cluster_id[CAIRN_CLUSTER_ID_BYTES];
+    uint8_t client_nonce[CAIRN_NONCE_BYTES], server_nonce[CAIRN_NONCE_BYTES];
 };
 
 static void transcript_fill(struct transcript_bytes *b, const struct cairn_auth_transcript *t, bool from_server)
 {
     memset(b, 0, sizeof(*b));
-    strcpy(b->label, from_server ? "cairn hello 1 server" : "cairn hello 1 client");
-    b->t = *t;
+    snprintf(b->label, sizeof(b->label), "cairn hello 1 %s%s", from_server ? "server" : "client",
+             t->unix_socket ? " unix" : "");
+    memcpy(b->cluster_id, t->cluster_id, sizeof(b->cluster_id));
+    memcpy(b->client_nonce, t->client_nonce, sizeof(b->client_nonce));
+    memcpy(b->server_nonce, t->server_nonce, sizeof(b->server_nonce));
 }
 
 void cairn_auth_prove(uint8_t proof[CAIRN_PROOF_BYTES], const uint8_t key[CAIRN_KEY_BYTES],

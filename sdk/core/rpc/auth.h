@@ -1,9 +1,9 @@
 /** Proof of identity in HELLO, without sockets: what is computed over which bytes.
  *
  * The cluster key never travels. Both ends prove that they hold it by a MAC (libsodium crypto_auth, HMAC-SHA-512-256)
- * over a label that names the direction, the cluster id and both ends' fresh nonces; so a recorded proof is worth
- * nothing later, and a proof of one direction is none in the other. With MUNGE the same bytes are the credential's
- * payload. */
+ * over a label that names the direction and the way in, the cluster id and both ends' fresh nonces; so a recorded proof
+ * is worth nothing later, a proof of one direction is none in the other, and whoever sits at a unix socket in a node's
+ * place cannot carry what he is told there to a TCP address. With MUNGE the same bytes are the credential's payload. */
 #ifndef CAIRN_CORE_RPC_AUTH_H
 #define CAIRN_CORE_RPC_AUTH_H
 
@@ -18,6 +18,7 @@ enum { CAIRN_KEY_BYTES = 32, CAIRN_NONCE_BYTES = 16, CAIRN_CLUSTER_ID_BYTES = 16
 struct cairn_auth_transcript {
     uint8_t cluster_id[CAIRN_CLUSTER_ID_BYTES];
     uint8_t client_nonce[CAIRN_NONCE_BYTES], server_nonce[CAIRN_NONCE_BYTES];
+    bool unix_socket; /* the way in */
 };
 
 void cairn_auth_prove(uint8_t proof[CAIRN_PROOF_BYTES], const uint8_t key[CAIRN_KEY_BYTES],

@@ -55,7 +55,7 @@ enum cairn_hello_auth cairn_hello_choose(const Cairn__Wire__HelloOpen *open, con
                                          bool is_unix)
 {
     if (is_unix)
-        return CAIRN_HELLO_PEER;
+        return open->node && node->has_key && offers(open, CAIRN_HELLO_KEY) ? CAIRN_HELLO_KEY : CAIRN_HELLO_PEER;
     if (node->munge && offers(open, CAIRN_HELLO_MUNGE))
         return CAIRN_HELLO_MUNGE;
     if (node->has_key && offers(open, CAIRN_HELLO_KEY))

@@ -20,6 +20,7 @@ enum {
     ADMIN = CAIRN_RPC_ADMIN,
     LARGE = CAIRN_RPC_LARGE,
     TOLD = CAIRN_RPC_TOLD,
+    NODE = CAIRN_RPC_NODE,
 };
 
 static const struct cairn_rpc_method node_methods[] = {
@@ -107,19 +108,19 @@ IFACE(group, "group");
 
 /* Nothing here is numbered: replicas recognise what comes twice, and changes are made from an epoch or not at all. */
 static const struct cairn_rpc_method cluster_methods[] = {
-    METHOD(CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_REPL, "repl", SAFE | ADMIN | TOLD, empty, empty),
-    METHOD(CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_REGISTER, "register", SAFE | ADMIN, cluster_register, cluster_registered),
-    METHOD(CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_HEARTBEAT, "heartbeat", SAFE | ADMIN, cluster_heartbeat, cluster_grant),
-    METHOD(CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_PROPOSE, "propose", SAFE | ADMIN, cluster_change, cluster_verdict),
+    METHOD(CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_REPL, "repl", SAFE | NODE | TOLD, empty, empty),
+    METHOD(CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_REGISTER, "register", SAFE | NODE, cluster_register, cluster_registered),
+    METHOD(CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_HEARTBEAT, "heartbeat", SAFE | NODE, cluster_heartbeat, cluster_grant),
+    METHOD(CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_PROPOSE, "propose", SAFE | NODE, cluster_change, cluster_verdict),
     METHOD(CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_RECORDS, "records", SAFE, cluster_fetch, cluster_records),
-    METHOD(CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_PUBLISH, "publish", SAFE | ADMIN, cluster_records, empty),
+    METHOD(CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_PUBLISH, "publish", SAFE | NODE, cluster_records, empty),
     METHOD(CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_CREATE_CLASS, "create_class", SAFE | ADMIN, cluster_class,
            cluster_class_made),
     METHOD(CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_DRAIN, "drain", SAFE | ADMIN, cluster_drain, cluster_drained),
     METHOD(CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_STATUS, "status", SAFE, cluster_ask, cluster_text),
-    METHOD(CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_REGIONS, "regions", SAFE | ADMIN, cluster_regions, empty),
-    METHOD(CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_REGION_READ, "region_read", SAFE | ADMIN, cluster_region, extent_read_reply),
-    METHOD(CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_COMPARE, "compare", SAFE | ADMIN, cluster_compare, cluster_compared),
+    METHOD(CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_REGIONS, "regions", SAFE | NODE, cluster_regions, empty),
+    METHOD(CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_REGION_READ, "region_read", SAFE | NODE, cluster_region, extent_read_reply),
+    METHOD(CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_COMPARE, "compare", SAFE | NODE, cluster_compare, cluster_compared),
     METHOD(CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_SCRUB, "scrub", SAFE | ADMIN, cluster_scrub, cluster_text),
     METHOD(CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_STOP, "stop", SAFE | ADMIN, cluster_stop, empty),
 };

@@ -37,6 +37,7 @@ enum cairn_rpc_method_flags {
     CAIRN_RPC_INLINE = 8, /* never waits: the handler answers before it returns */
     CAIRN_RPC_LARGE = 16, /* a local call may bring more than a frame holds: CAIRN_RPC_LARGE_BYTES_MAX */
     CAIRN_RPC_TOLD = 32,  /* may be told, which nobody answers: cairn_rpc_session_tell(). Not with CAIRN_RPC_ONCE */
+    CAIRN_RPC_NODE = 64,  /* between nodes: for who has proved that it holds the cluster's key, whatever the way in */
 };
 
 enum { CAIRN_RPC_LARGE_BYTES_MAX = 8 << 20 };
@@ -101,7 +102,8 @@ struct cairn_identity {
     gid_t gid;
     gid_t groups[CAIRN_IDENTITY_GROUPS_MAX]; /* beside @gid, as far as the way in tells */
     uint32_t ngroups;
-    bool admin;   /* may use providers directly, and everything else */
+    bool admin;   /* may use providers directly, and everything else but what is between nodes */
+    bool node;    /* holds the cluster's key, and has proved it: as good as a node of the cluster */
     char auth[8]; /* "peer", "key", "munge", "none", "local" */
 };
 

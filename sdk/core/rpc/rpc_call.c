@@ -37,7 +37,7 @@ static bool call_invariant(const struct cairn_sm *sm)
 
 const struct cairn_sm_kind cairn_rpc_call_kind = { "rpc-call", call_states, CALL_NR, call_invariant, 120000 };
 
-static const struct cairn_identity node_identity = { .uid = 0, .gid = 0, .admin = true, .auth = "local" };
+static const struct cairn_identity node_identity = { .uid = 0, .gid = 0, .admin = true, .node = true, .auth = "local" };
 
 bool cairn_rpc_req_is_own(const struct cairn_rpc_req *rq)
 {

@@ -88,6 +88,11 @@ void cairn_rpc__req_dispatch(struct cairn_rpc_req *rq)
                             rq->method->name, (unsigned)rq->who->uid);
         return;
     }
+    if (UNLIKELY((rq->method->flags & CAIRN_RPC_NODE) != 0 && !rq->who->node)) {
+        cairn_rpc_reply_err(rq, CAIRN_E_AUTH, "%s.%s is between nodes, for who proves that it holds the cluster's key",
+                            t->name, rq->method->name);
+        return;
+    }
     handler(rq);
 }
 

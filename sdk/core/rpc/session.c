@@ -364,7 +364,7 @@ static void session_connect(struct cairn_rpc_session *s)
 
     s->last_error = (struct cairn_err){ 0 };
     s->challenged = false;
-    s->auth = cairn_addr_is_unix(addr) ? CAIRN_HELLO_PEER : CAIRN_HELLO_NONE;
+    s->auth = cairn_addr_is_unix(addr) && !s->conf.is_node ? CAIRN_HELLO_PEER : CAIRN_HELLO_NONE;
     rc = cairn_addr_connect(addr, &fd, &s->last_error);
     if (rc == 0) {
         peer = cairn_rpc__peer_new(s->rpc, fd, &session_role, s);

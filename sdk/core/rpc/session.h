@@ -22,6 +22,7 @@ struct cairn_rpc_session_conf {
     bool has_key, munge;                       /* what we can prove ourselves with over TCP */
     char munge_socket[CAIRN_MUNGE_SOCKET_MAX]; /* "": MUNGE's own default */
     uint8_t key[CAIRN_KEY_BYTES];
+    bool is_node;        /* we are a node of the cluster: both ends prove the key, over a unix socket, too */
     bool has_cluster_id; /* refuse any other cluster */
     uint8_t cluster_id[CAIRN_CLUSTER_ID_BYTES];
     char name[64];               /* who we say we are, for people */

@@ -4,6 +4,7 @@
 
 #include "schema/common.pb-c.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,6 +15,7 @@ void cairn_rpc__session_say_hello(struct cairn_rpc_session *s, struct cairn_rpc_
     const uint8_t *cookie = s->rpc->bulk_hooks != NULL ? s->rpc->bulk_hooks->vm_cookie(s->rpc) : NULL;
 
     cairn_auth_random(peer->transcript.client_nonce, CAIRN_NONCE_BYTES);
+    peer->transcript.unix_socket = peer->info.unix_socket;
     m.version_min = CAIRN_PROTOCOL_MIN;
     m.version_max = CAIRN_PROTOCOL_MAX;
     if (s->conf.has_cluster_id) {
@@ -35,6 +37,7 @@ void cairn_rpc__session_say_hello(struct cairn_rpc_session *s, struct cairn_rpc_
     else if (s->conf.munge)
         auth[m.n_auth++] = (char *)(uintptr_t)cairn_hello_auth_name(CAIRN_HELLO_MUNGE);
     m.name = s->conf.name;
+    m.node = s->conf.is_node;
     if (cookie != NULL && cairn_addr_is_unix(&s->conf.addrs[s->next_addr])) {
         m.vm_cookie_addr = (uint64_t)(uintptr_t)cookie;
         m.vm_cookie.data = (uint8_t *)(uintptr_t)cookie;
@@ -43,9 +46,21 @@ void cairn_rpc__session_say_hello(struct cairn_rpc_session *s, struct cairn_rpc_
     cairn_hello_send(peer, CAIRN_HELLO_OPEN, 0, &m.base);
 }
 
+/* Who refuses whom, for people. Between nodes it is always the same, whichever of its addresses was tried. */
+static const char *session_target(const struct cairn_rpc_session *s, char addr[CAIRN_ADDR_TEXT_MAX])
+{
+    if (s->conf.is_node && s->conf.node[0] != '\0')
+        snprintf(addr, CAIRN_ADDR_TEXT_MAX, "node %s", s->conf.node);
+    else
+        cairn_addr_format(&s->conf.addrs[s->next_addr], addr);
+    return addr;
+}
+
 /* Whether the node is the one, and proves it as was agreed. */
 static int welcome_check(struct cairn_rpc_session *s, struct cairn_rpc_peer *peer, const Cairn__Wire__HelloWelcome *m)
 {
+    char addr[CAIRN_ADDR_TEXT_MAX];
+
     if (m->cluster_id.len != CAIRN_CLUSTER_ID_BYTES || m->session_secret.len != sizeof(s->secret) ||
         m->version < CAIRN_PROTOCOL_MIN || m->version > CAIRN_PROTOCOL_MAX)
         return CAIRN_E_PROTO;
@@ -53,10 +68,11 @@ static int welcome_check(struct cairn_rpc_session *s, struct cairn_rpc_peer *pee
         return CAIRN_E_AUTH;
     if (s->conf.has_key && s->auth == CAIRN_HELLO_NONE) /* it has skipped the challenge */
         return cairn_err_set(&s->last_error, CAIRN_E_AUTH, "%s did not prove that it holds the cluster's key",
-                             peer->info.addr);
+                             session_target(s, addr));
     if (s->auth == CAIRN_HELLO_KEY &&
         !cairn_auth_check(m->proof.data, m->proof.len, s->conf.key, &peer->transcript, true))
-        return cairn_err_set(&s->last_error, CAIRN_E_AUTH, "%s does not hold this cluster's key", peer->info.addr);
+        return cairn_err_set(&s->last_error, CAIRN_E_AUTH, "%s does not hold this cluster's key",
+                             session_target(s, addr));
     if (s->conf.node[0] != '\0' && strcmp(m->node, s->conf.node) != 0) /* perhaps at the next address */
         return cairn_err_set(&s->last_error, CAIRN_E_UNREACHABLE, "at %s is node %.63s, not %s", peer->info.addr,
                              m->node, s->conf.node);
@@ -102,8 +118,8 @@ static void session_refused(struct cairn_rpc_session *s, const struct cairn_fram
     int code = f->value < 0 && f->value > CAIRN_E_LAST - 1 ? f->value : CAIRN_E_AUTH;
     char addr[CAIRN_ADDR_TEXT_MAX];
 
-    cairn_addr_format(&s->conf.addrs[s->next_addr], addr);
-    cairn_err_set(&s->last_error, code, "%s refused us: %s", addr, d != NULL ? d->text : cairn_error_text(code));
+    cairn_err_set(&s->last_error, code, "%s refused us: %s", session_target(s, addr),
+                  d != NULL ? d->text : cairn_error_text(code));
 }
 
 void cairn_rpc__session_on_hello(struct cairn_rpc_peer *peer, const struct cairn_frame *f)

@@ -137,6 +137,18 @@ CAIRN_API int cairn_cluster_drain(struct cairn *c, const char *node, bool cancel
 CAIRN_API int cairn_cluster_drain_async(struct cairn *c, const char *node, bool cancel, uint32_t *slots,
                                         const struct cairn_call_options *o, cairn_done_fn *done, void *arg);
 
+/** The node of that name is away, and will not be back: what it holds is made anew on other nodes now, and not only
+ * when cluster.lost_after has passed. Should it come back it is welcome, and gets its share. *@slots, *@alone (may be
+ * NULL): how many it holds now, and how many of them nobody else has who is there: those are out of reach while it is
+ * away.
+ *   CAIRN_E_NOTFOUND    no member is called so
+ *   CAIRN_E_STATE       it is there; or, without @force, there are slots that nobody else has
+ *   CAIRN_E_DENIED      for administrators only */
+CAIRN_API int cairn_cluster_lose(struct cairn *c, const char *node, bool force, uint32_t *slots, uint32_t *alone,
+                                 const struct cairn_call_options *o);
+CAIRN_API int cairn_cluster_lose_async(struct cairn *c, const char *node, bool force, uint32_t *slots, uint32_t *alone,
+                                       const struct cairn_call_options *o, cairn_done_fn *done, void *arg);
+
 /** How far this node, not the cluster, is with comparing the replicas that it leads with the others', and what it has
  * found, as JSON; with @start a round begins now, if none is under way.
  *   CAIRN_E_NOPROVIDER  the node is in no cluster

@@ -15,7 +15,8 @@ enum cairn_member_state {
     CAIRN_MEMBER_DEAD = 3,
     CAIRN_MEMBER_LEFT = 4,
 };
-/** "alive", "suspect", "dead", "left"; "unknown" for anything else. */
+/** "alive", "suspect", "silent" (CAIRN_MEMBER_DEAD, in the word that a cluster's map has for it), "left"; "unknown" for
+ * anything else. */
 CAIRN_API const char *cairn_member_state_name(enum cairn_member_state state);
 
 struct cairn_member {

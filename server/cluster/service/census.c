@@ -1,7 +1,7 @@
 /* Counting what a map holds: see census.h. */
 #include "server/cluster/service/census.h"
 
-#include "server/cluster/service/member.h"
+#include "server/cluster/service/coordinator_internal.h"
 #include "server/cluster/service/service_internal.h"
 
 #include <inttypes.h>
@@ -16,7 +16,7 @@ struct node_counts {
 };
 
 struct class_counts {
-    uint32_t slots, active, take_over, lost, degraded, moving;
+    uint32_t slots, active, take_over, lost, degraded, unserved, moving;
 };
 
 struct census {
@@ -126,7 +126,8 @@ static void on_slot(const struct cairn_map_entry *e, void *arg)
     c->active += rec.state == CAIRN_SLOT_ACTIVE;
     c->take_over += rec.state == CAIRN_SLOT_TAKEOVER;
     c->lost += rec.state == CAIRN_SLOT_LOST;
-    c->degraded += rec.ninsync < rec.nreplicas;
+    c->degraded += cairn_members_present(&x->members, &rec) < slot / x->nslots + 1;
+    c->unserved += !cairn_members_serve(&x->members, &rec);
     c->moving += rec.move.phase != CAIRN_MOVE_NONE;
     count_nodes(x, &rec);
 }
@@ -135,20 +136,22 @@ static void on_slot(const struct cairn_map_entry *e, void *arg)
 
 static json_t *class_json(uint32_t replicas, const struct class_counts *c)
 {
-    return json_pack("{s:i, s:i, s:i, s:i, s:i, s:i, s:i}", "replicas", (int)replicas, "slots", (int)c->slots, "active",
-                     (int)c->active, "take_over", (int)c->take_over, "lost", (int)c->lost, "degraded", (int)c->degraded,
-                     "moving", (int)c->moving);
+    return json_pack("{s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i}", "replicas", (int)replicas, "slots", (int)c->slots,
+                     "active", (int)c->active, "take_over", (int)c->take_over, "lost", (int)c->lost, "degraded",
+                     (int)c->degraded, "unserved", (int)c->unserved, "moving", (int)c->moving);
 }
 
 static json_t *node_json(const struct node_counts *n)
 {
     char id[17];
 
+    if (n->m != NULL)
+        n->m->holds = n->holds + n->arriving;
     snprintf(id, sizeof(id), "%016" PRIx64, n->node);
-    return json_pack("{s:s, s:s, s:i, s:b, s:i, s:i, s:i, s:i}", "name", n->m != NULL ? n->m->name : id, "zone",
-                     n->m != NULL ? n->m->zone : "", "weight", n->m != NULL ? (int)n->m->weight : 0, "draining",
-                     n->m != NULL && n->m->p.draining, "leads", (int)n->leads, "in_sync", (int)n->in_sync, "holds",
-                     (int)n->holds, "arriving", (int)n->arriving);
+    return json_pack("{s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:i}", "name", n->m != NULL ? n->m->name : id, "state",
+                     n->m != NULL ? cairn_coordinator__state_name(n->m) : "unknown", "zone",
+                     n->m != NULL ? n->m->zone : "", "weight", n->m != NULL ? (int)n->m->weight : 0, "leads",
+                     (int)n->leads, "in_sync", (int)n->in_sync, "holds", (int)n->holds, "arriving", (int)n->arriving);
 }
 
 static int compare_nodes(const void *a, const void *b)

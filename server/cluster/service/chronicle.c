@@ -143,6 +143,7 @@ static const struct {
     [CAIRN_DEED_STOPPED] = { "node stopped", true, "%s says that it stops" },
     [CAIRN_DEED_BACK] = { "node back", true, "a heartbeat of %s" },
     [CAIRN_DEED_LOST] = { "node lost", true, "%s was silent for cluster.lost_after" },
+    [CAIRN_DEED_SAID_LOST] = { "node lost", true, "%s was away, and is said not to come back" },
     [CAIRN_DEED_FORGOTTEN] = { "node forgotten", true, "%s was gone, and held nothing" },
     [CAIRN_DEED_COORDINATES] = { "coordinates", true, "%s was elected" },
 };

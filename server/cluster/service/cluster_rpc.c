@@ -349,6 +349,11 @@ static void serve_drain(struct hop *h)
     cairn_coordinator_drain(&h->home->coordinator, &h->ask);
 }
 
+static void serve_lose(struct hop *h)
+{
+    cairn_coordinator_lose(&h->home->coordinator, &h->ask);
+}
+
 static const ProtobufCMessage *answer_drain(struct hop *h)
 {
     Cairn__Wire__ClusterDrained *w = cairn_arena_alloc(&h->arena, sizeof(*w));
@@ -357,18 +362,19 @@ static const ProtobufCMessage *answer_drain(struct hop *h)
         return NULL;
     cairn__wire__cluster_drained__init(w);
     w->slots = h->ask.nslots;
+    w->alone = h->ask.alone;
     return &w->base;
 }
 
 static void handle_drain(struct cairn_rpc_req *rq)
 {
     const Cairn__Wire__ClusterDrain *w = (const Cairn__Wire__ClusterDrain *)rq->msg;
-    struct hop *h = hop_new(rq, serve_drain, answer_drain);
+    struct hop *h = hop_new(rq, w->lost ? serve_lose : serve_drain, answer_drain);
 
     if (h == NULL)
         return;
     snprintf(h->author, sizeof(h->author), "%s", w->author);
-    if (!w->forwarded) {
+    if (!w->forwarded || !rq->who->node) { /* only a node speaks for another */
         snprintf(h->author, sizeof(h->author), "uid %" PRIu32, (uint32_t)rq->who->uid);
         h->forward.drain = *w;
         h->forward.drain.forwarded = true;
@@ -378,7 +384,8 @@ static void handle_drain(struct cairn_rpc_req *rq)
     h->ask.name = w->name;
     h->ask.author = h->author;
     h->ask.off = w->off;
-    hop_go(h, 0);
+    h->ask.force = w->force;
+    hop_go(h, w->lost && w->off ? cairn_err_set(&h->ask.err, CAIRN_E_INVAL, "who is lost is drained, or not") : 0);
 }
 
 /* ---- STATUS ---- */
@@ -429,6 +436,10 @@ static void handle_records(struct cairn_rpc_req *rq)
     struct cairn_wire_page page;
     struct cairn_arena arena;
 
+    if (w->node && !rq->who->node) {
+        cairn_rpc_reply_err(rq, CAIRN_E_AUTH, "records for a node: it has not proved that it holds the cluster's key");
+        return;
+    }
     if (w->node && !cluster_page_may_go(&c->side->peer_pages, cairn_loop_now(cairn_rpc_loop(rq->rpc)))) {
         cairn_rpc_reply_err(rq, CAIRN_E_BUSY, "many nodes ask for records");
         return;

@@ -241,9 +241,15 @@ static void stand(struct cairn_coordinator *co)
                                             .value = co->value,
                                             .value_len = co->value_len,
                                             .ttl_ms = co->conf->election_ns / CAIRN_NS_PER_MS,
+                                            .barred = co->barred,
                                             .changed = on_election,
                                             .arg = co };
     cairn_election_start(&co->election);
+}
+
+void cairn_coordinator_bar(struct cairn_coordinator *co, bool barred)
+{
+    co->barred = co->election.barred = barred;
 }
 
 static void look(struct cairn_coordinator *co)

@@ -75,28 +75,31 @@ struct cairn_coordinator_ops {
 /** How a member is, for people. */
 enum cairn_coordinator_member_state {
     CAIRN_COORDINATOR_MEMBER_UP,
-    CAIRN_COORDINATOR_MEMBER_AWAY,     /* silent, and expected back */
+    CAIRN_COORDINATOR_MEMBER_SILENT,   /* expected back */
     CAIRN_COORDINATOR_MEMBER_DRAINING, /* up, and what it holds moves away */
     CAIRN_COORDINATOR_MEMBER_DRAINED,  /* up, and holds nothing */
-    CAIRN_COORDINATOR_MEMBER_LOST,     /* away for so long that what it held is made anew elsewhere */
+    CAIRN_COORDINATOR_MEMBER_LOST,     /* silent for so long that what it held is made anew elsewhere */
     CAIRN_COORDINATOR_MEMBER_LEFT,     /* was drained, and is gone: nobody misses it */
 };
 
 /** Slots of one number of replicas. */
 struct cairn_coordinator_class_counts {
-    /* degraded: with fewer in sync, and there, than are wanted; the worst has @fewest. refusing: active, and
-     * with fewer than a write must reach (min_insync, or all that there can be; M7): nothing can be written there */
-    uint32_t slots, degraded, fewest, refusing;
+    /* degraded: with fewer in sync, and there, than are wanted; the worst has @fewest. unserved: without a primary that
+     * is there: neither read nor written. refusing: those, and those with fewer than a write must reach (min_insync,
+     * or all that there can be; M7): not written */
+    uint32_t slots, degraded, fewest, unserved, refusing;
 };
 
 /** Of all slots, by state; of all members; what is still to be moved. Counted every second. */
 struct cairn_coordinator_counts {
     uint32_t members, silent, draining, drained, members_lost, left_cluster;
-    uint32_t slots, degraded, takeover, lost, moving; /* degraded: active, otherwise likewise */
+    uint32_t slots, degraded, unserved, takeover, lost, moving;
     struct cairn_coordinator_class_counts classes[CAIRN_CLUSTER_CLASSES];
-    uint32_t left;                          /* moves to be begun */
-    uint64_t done, done_per_1000s, left_ms; /* since there was something to move; 0: not known yet */
-    bool planning;                          /* members have changed: what is to be moved is about to be known */
+    uint32_t left;                                      /* moves to be begun */
+    uint64_t done, done_per_1000s, left_ms;             /* since there was something to move; 0: not known yet */
+    uint32_t behind;                                    /* slots that miss a replica which is there, and catches up */
+    uint64_t caught_up, caught_up_per_1000s, behind_ms; /* since there were such; likewise */
+    bool planning; /* members have changed: what is to be moved is about to be known */
 };
 
 struct cairn_coordinator_plan;
@@ -145,6 +148,7 @@ struct cairn_coordinator {
     struct cairn_coordinator_class classes[CAIRN_CLUSTER_CLASSES];
     struct cairn_coordinator_plan *planning; /* being made: of a class, one at a time */
     uint64_t progress_ns, progress_done;     /* since when moves are made, and how many were done before; 0: none are */
+    uint64_t behind_ns, behind_most;         /* since when slots are behind, and how many were at most; 0: none are */
     uint32_t reads_done, ticks;
     bool count_is_old;          /* something was stored since */
     uint64_t count_ns, look_ns; /* when to count again; before then there is no look beside the ticks */
@@ -153,7 +157,7 @@ struct cairn_coordinator {
     uint64_t forerunner, led_changed;
     struct cairn_lease_times lease_times;
     bool lease_is_stored;
-    bool reading, resigned, election_is_over, ending, has_coord, conf_is_stored;
+    bool reading, barred, resigned, election_is_over, ending, has_coord, conf_is_stored;
 };
 
 extern const struct cairn_sm_kind cairn_coordinator_kind;
@@ -161,6 +165,8 @@ extern const struct cairn_sm_kind cairn_coordinator_kind;
 void cairn_coordinator_start(struct cairn_coordinator *co);
 /** Resigns; ended() tells when it is over. */
 void cairn_coordinator_stop(struct cairn_coordinator *co);
+/** Whether it may not be elected: who is refused by the one that is elected would be of no use to anybody. */
+void cairn_coordinator_bar(struct cairn_coordinator *co, bool barred);
 /** Elected, valid now, and everything is read. */
 bool cairn_coordinator_is_serving(const struct cairn_coordinator *co);
 
@@ -195,6 +201,9 @@ struct cairn_coordinator_ask {
     const char *name;
     const char *author; /* whose wish it is, for the map's log */
     bool off;
+    /* LOSE: likewise, also @alone; CAIRN_E_STATE: it is up, or, without @force, of some slots nobody else is there */
+    bool force;
+    uint32_t alone;
 
     struct cairn_link link; /* private */
 };
@@ -204,6 +213,8 @@ void cairn_coordinator_propose(struct cairn_coordinator *co, struct cairn_coordi
 void cairn_coordinator_create_class(struct cairn_coordinator *co, struct cairn_coordinator_ask *ask);
 void cairn_coordinator_drain(struct cairn_coordinator *co, struct cairn_coordinator_ask *ask);
 void cairn_coordinator_member_stops(struct cairn_coordinator *co, struct cairn_coordinator_ask *ask);
+/** A member that is silent is lost, before cluster.lost_after has passed. Should it come back it is welcome. */
+void cairn_coordinator_lose(struct cairn_coordinator *co, struct cairn_coordinator_ask *ask);
 /** Fills in g->granted and g->wants_register; the page is the caller's until anything else happens. 0, MOVED, BUSY. */
 int cairn_coordinator_heartbeat(struct cairn_coordinator *co, const struct cairn_wire_heartbeat *beat,
                                 struct cairn_wire_grant *g, struct cairn_err *err);

@@ -12,19 +12,14 @@ static bool is_gone(struct cairn_coordinator *co, const struct cairn_slot_record
     return true;
 }
 
-/* Members in sync that are there, and counts all of them: of who is gone it takes a moment until each set is without
- * it. */
-static uint32_t present(struct cairn_coordinator *co, const struct cairn_slot_record *rec)
+uint32_t cairn_coordinator__alone(struct cairn_coordinator *co, uint64_t node)
 {
     uint32_t n = 0;
 
-    for (uint32_t i = 0; i < rec->ninsync; i++) {
-        struct cairn_member *m = cairn_members_find(&co->members, rec->insync[i].node);
+    for (uint32_t i = 0; i < all_slots(co); i++) {
+        const struct cairn_slot_record *rec = &co->coord.slots[i].rec;
 
-        if (m == NULL || m->p.inc != rec->insync[i].inc)
-            continue;
-        m->insync++;
-        n += cairn_member_is_heard(m);
+        n += rec->epoch != 0 && cairn_slot_names(rec, node) && cairn_members_present(&co->members, rec) == 0;
     }
     return n;
 }
@@ -39,28 +34,43 @@ static void count_holder(struct cairn_coordinator *co, const struct cairn_slot_r
     m->leads += node == rec->primary.node;
 }
 
+/* Those that are gone, too: it takes a moment until each set is without them. */
+static void count_insync(struct cairn_coordinator *co, const struct cairn_slot_record *rec)
+{
+    for (uint32_t i = 0; i < rec->ninsync; i++) {
+        struct cairn_member *m = cairn_members_find(&co->members, rec->insync[i].node);
+
+        if (m != NULL && m->p.inc == rec->insync[i].inc)
+            m->insync++;
+    }
+}
+
 static void count_slot(struct cairn_coordinator *co, struct cairn_coordinator_class_counts *class,
                        const struct cairn_slot_record *rec, uint32_t wanted)
 {
     struct cairn_coordinator_counts *n = &co->counts;
-    uint32_t there = present(co, rec);
+    uint32_t there = cairn_members_present(&co->members, rec);
+    bool is_served = cairn_members_serve(&co->members, rec), is_short = there < wanted;
 
     for (uint32_t i = 0; i < rec->nreplicas; i++)
         count_holder(co, rec, rec->replicas[i]);
+    count_insync(co, rec);
     if (rec->move.phase == CAIRN_MOVE_COPY) /* it will: who is drained is not done before that has come and gone */
         count_holder(co, rec, rec->move.target.node);
     n->slots++;
     n->moving += rec->move.phase != CAIRN_MOVE_NONE;
     class->slots++;
     class->fewest = MIN(class->fewest, there);
-    class->degraded += there < wanted;
-    class->refusing += rec->state == CAIRN_SLOT_ACTIVE && there < MIN(rec->min_insync, rec->nreplicas);
+    class->degraded += is_short;
+    class->unserved += !is_served;
+    n->behind += is_short && cairn_members_catch_up(&co->members, rec);
+    class->refusing += !is_served || there < MIN(rec->min_insync, rec->nreplicas);
+    n->degraded += is_short;
+    n->unserved += !is_served;
     if (is_gone(co, rec))
         n->lost++;
-    else if (rec->state != CAIRN_SLOT_ACTIVE)
-        n->takeover++;
     else
-        n->degraded += there < wanted;
+        n->takeover += rec->state != CAIRN_SLOT_ACTIVE;
 }
 
 static void count_members(struct cairn_coordinator *co)
@@ -71,7 +81,7 @@ static void count_members(struct cairn_coordinator *co)
         switch (cairn_coordinator__state(co->members.all[i])) {
         case CAIRN_COORDINATOR_MEMBER_UP:
             break;
-        case CAIRN_COORDINATOR_MEMBER_AWAY:
+        case CAIRN_COORDINATOR_MEMBER_SILENT:
             n->silent++;
             break;
         case CAIRN_COORDINATOR_MEMBER_DRAINING:
@@ -117,6 +127,25 @@ static void count_progress(struct cairn_coordinator *co)
     n->left_ms = (n->left + n->moving) * ms / n->done;
 }
 
+/* Likewise; what falls behind meanwhile is no step back. */
+static void count_behind(struct cairn_coordinator *co)
+{
+    struct cairn_coordinator_counts *n = &co->counts;
+    uint64_t now = cairn_env_now_ns(co->store->home.env), ms;
+
+    if (n->behind == 0 || co->behind_ns == 0 || n->behind > co->behind_most) {
+        co->behind_ns = n->behind > 0 ? now : 0;
+        co->behind_most = n->behind;
+        return;
+    }
+    ms = (now - co->behind_ns) / CAIRN_NS_PER_MS;
+    n->caught_up = co->behind_most - n->behind;
+    if (ms == 0 || n->caught_up == 0)
+        return;
+    n->caught_up_per_1000s = n->caught_up * 1000000 / ms;
+    n->behind_ms = n->behind * ms / n->caught_up;
+}
+
 void cairn_coordinator__count(struct cairn_coordinator *co)
 {
     co->counts = (struct cairn_coordinator_counts){ .members = co->members.n };
@@ -135,5 +164,6 @@ void cairn_coordinator__count(struct cairn_coordinator *co)
     }
     count_members(co);
     count_progress(co);
+    count_behind(co);
     co->count_is_old = false;
 }

@@ -75,6 +75,9 @@ struct cairn_planner_counts cairn_coordinator__plan_counts(const struct cairn_co
 /* ---- coordinator_count.c, coordinator_status.c ---- */
 
 void cairn_coordinator__count(struct cairn_coordinator *co);
+/* Slots of which @node, who is away, has the only replicas in sync that there may be. */
+uint32_t cairn_coordinator__alone(struct cairn_coordinator *co, uint64_t node);
 enum cairn_coordinator_member_state cairn_coordinator__state(const struct cairn_member *m);
+const char *cairn_coordinator__state_name(const struct cairn_member *m);
 
 #endif

@@ -252,25 +252,82 @@ void cairn_coordinator_member_stops(struct cairn_coordinator *co, struct cairn_c
 
 /* ---- DRAIN ---- */
 
-void cairn_coordinator_drain(struct cairn_coordinator *co, struct cairn_coordinator_ask *ask)
+/* Of whom @ask speaks; NULL: it is answered. */
+static struct cairn_member *asked_member(struct cairn_coordinator *co, struct cairn_coordinator_ask *ask)
 {
     struct cairn_member *m;
 
     if (!cairn_coordinator__may_serve(co, ask))
-        return;
+        return NULL;
     m = ask->p.node != 0 ? cairn_members_find(&co->members, ask->p.node) : cairn_members_named(&co->members, ask->name);
-    if (m == NULL || cairn_coord_drain(&co->coord, m->p.node, !ask->off) != 0) {
+    if (m == NULL) {
         cairn_coordinator__answer(ask, CAIRN_E_NOTFOUND, "no member of the cluster is called so");
-        return;
+        return NULL;
     }
     ask->nslots = cairn_coord_holds(&co->coord, m->p.node);
     m->holds = ask->nslots; /* it may not have been counted since it got them */
+    return m;
+}
+
+/* What somebody wants of @m is answered when it is stored. */
+static void store_asked(struct cairn_coordinator *co, struct cairn_member *m, struct cairn_coordinator_ask *ask,
+                        enum cairn_deed_kind deed)
+{
+    cairn_list_add_tail(&m->waiting, &ask->link);
+    snprintf(m->author, sizeof(m->author), "%s", ask->author != NULL ? ask->author : "");
+    cairn_coordinator__store_member(co, m, deed);
+}
+
+void cairn_coordinator_drain(struct cairn_coordinator *co, struct cairn_coordinator_ask *ask)
+{
+    struct cairn_member *m = asked_member(co, ask);
+
+    if (m == NULL)
+        return;
+    (void)cairn_coord_drain(&co->coord, m->p.node, !ask->off); /* whoever is a member is known */
     m->p.draining = !ask->off;
     if (m->state != CAIRN_WIRE_MEMBER_SILENT && m->state != CAIRN_WIRE_MEMBER_LOST)
         cairn_member_set_alive(m, true);
     cairn_log_info("node %s %s", m->name, ask->off ? "is drained no longer" : "is to be drained");
     cairn_coordinator__members_changed(co);
-    cairn_list_add_tail(&m->waiting, &ask->link);
-    snprintf(m->author, sizeof(m->author), "%s", ask->author != NULL ? ask->author : "");
-    cairn_coordinator__store_member(co, m, CAIRN_DEED_NONE);
+    store_asked(co, m, ask, CAIRN_DEED_NONE);
+}
+
+/* ---- LOSE ---- */
+
+static int may_lose(struct cairn_coordinator *co, const struct cairn_member *m, struct cairn_coordinator_ask *ask)
+{
+    enum cairn_wire_member_state state = heard_state(co, m);
+
+    if (state != CAIRN_WIRE_MEMBER_SILENT && state != CAIRN_WIRE_MEMBER_LOST)
+        return cairn_err_set(&ask->err, CAIRN_E_STATE,
+                             "node %s is there: without --lost it is drained, and gives away what it holds; lost is "
+                             "only who is silent for longer than a lease",
+                             m->name);
+    if (ask->alone > 0 && !ask->force)
+        return cairn_err_set(&ask->err, CAIRN_E_STATE,
+                             "of %" PRIu32 " of its %" PRIu32 " slots no other replica is there and in sync: as long "
+                             "as node %s is silent what they hold is out of reach, and if it never comes back it is lost",
+                             ask->alone, ask->nslots, m->name);
+    return 0;
+}
+
+void cairn_coordinator_lose(struct cairn_coordinator *co, struct cairn_coordinator_ask *ask)
+{
+    struct cairn_member *m = asked_member(co, ask);
+
+    if (m == NULL)
+        return;
+    ask->alone = cairn_coordinator__alone(co, m->p.node);
+    ask->rc = may_lose(co, m, ask);
+    if (ask->rc != 0 || (m->state == CAIRN_WIRE_MEMBER_LOST && is_stored(m))) {
+        ask->done(ask);
+        return;
+    }
+    cairn_log_warn("node %s is lost, as %s says: what it held is made anew elsewhere, but for %" PRIu32
+                   " slots that nobody else has",
+                   m->name, ask->author != NULL ? ask->author : "somebody", ask->alone);
+    m->state = CAIRN_WIRE_MEMBER_LOST;
+    cairn_coordinator__member_is_lost(co);
+    store_asked(co, m, ask, CAIRN_DEED_SAID_LOST);
 }

@@ -26,7 +26,7 @@ void cairn_coordinator__forget(struct cairn_coordinator *co)
     co->changed = NULL;
     co->held = NULL;
     co->reads_done = 0;
-    co->progress_ns = 0;
+    co->progress_ns = co->behind_ns = 0;
     co->counts = (struct cairn_coordinator_counts){ 0 };
 }
 

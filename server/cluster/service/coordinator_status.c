@@ -6,21 +6,21 @@
 
 enum cairn_coordinator_member_state cairn_coordinator__state(const struct cairn_member *m)
 {
-    bool away = m->state == CAIRN_WIRE_MEMBER_SILENT || m->state == CAIRN_WIRE_MEMBER_LOST;
+    bool silent = m->state == CAIRN_WIRE_MEMBER_SILENT || m->state == CAIRN_WIRE_MEMBER_LOST;
 
     if (m->p.draining && m->holds == 0)
-        return away ? CAIRN_COORDINATOR_MEMBER_LEFT : CAIRN_COORDINATOR_MEMBER_DRAINED;
+        return silent ? CAIRN_COORDINATOR_MEMBER_LEFT : CAIRN_COORDINATOR_MEMBER_DRAINED;
     if (m->state == CAIRN_WIRE_MEMBER_LOST)
         return CAIRN_COORDINATOR_MEMBER_LOST;
-    if (away)
-        return CAIRN_COORDINATOR_MEMBER_AWAY;
+    if (silent)
+        return CAIRN_COORDINATOR_MEMBER_SILENT;
     return m->p.draining ? CAIRN_COORDINATOR_MEMBER_DRAINING : CAIRN_COORDINATOR_MEMBER_UP;
 }
 
-static const char *state_name(const struct cairn_member *m)
+const char *cairn_coordinator__state_name(const struct cairn_member *m)
 {
     static const char *const names[] = { [CAIRN_COORDINATOR_MEMBER_UP] = "up",
-                                         [CAIRN_COORDINATOR_MEMBER_AWAY] = "away",
+                                         [CAIRN_COORDINATOR_MEMBER_SILENT] = "silent",
                                          [CAIRN_COORDINATOR_MEMBER_DRAINING] = "draining",
                                          [CAIRN_COORDINATOR_MEMBER_DRAINED] = "drained",
                                          [CAIRN_COORDINATOR_MEMBER_LOST] = "lost",
@@ -37,9 +37,10 @@ static json_t *member_json(const struct cairn_member *m)
     snprintf(id, sizeof(id), "%016" PRIx64, m->p.node);
     for (uint32_t i = 0; i < m->naddresses; i++)
         json_array_append_new(addresses, json_string(m->addresses[i]));
-    o = json_pack("{s:s, s:s, s:s, s:s, s:i, s:I, s:i, s:i, s:i}", "name", m->name, "node", id, "state", state_name(m),
-                  "zone", m->zone, "weight", (int)m->weight, "incarnation", (json_int_t)m->p.inc, "slots",
-                  (int)m->holds, "leads", (int)m->leads, "in_sync", (int)m->insync);
+    o = json_pack("{s:s, s:s, s:s, s:s, s:i, s:I, s:i, s:i, s:i}", "name", m->name, "node", id, "state",
+                  cairn_coordinator__state_name(m), "zone", m->zone, "weight", (int)m->weight, "incarnation",
+                  (json_int_t)m->p.inc, "slots", (int)m->holds, "leads", (int)m->leads, "in_sync",
+                  (int)m->insync);
     if (o == NULL || json_object_set_new(o, "addresses", addresses) != 0) {
         json_decref(o);
         return NULL;
@@ -55,14 +56,16 @@ json_t *cairn_coordinator_counts_json(const struct cairn_coordinator_counts *n)
         const struct cairn_coordinator_class_counts *c = &n->classes[i];
 
         if (c->slots > 0)
-            json_array_append_new(classes, json_pack("{s:i, s:i, s:i, s:i, s:i}", "replicas", (int)i + 1, "slots",
-                                                     (int)c->slots, "degraded", (int)c->degraded, "fewest",
-                                                     (int)c->fewest, "refusing", (int)c->refusing));
+            json_array_append_new(classes,
+                                  json_pack("{s:i, s:i, s:i, s:i, s:i, s:i}", "replicas", (int)i + 1, "slots",
+                                            (int)c->slots, "degraded", (int)c->degraded, "fewest", (int)c->fewest,
+                                            "unserved", (int)c->unserved, "refusing", (int)c->refusing));
     }
-    o = json_pack("{s:{s:i, s:i, s:i, s:i, s:i, s:i}, s:{s:i, s:i, s:i, s:i, s:i}}", "members", "all", (int)n->members,
-                  "silent", (int)n->silent, "draining", (int)n->draining, "drained", (int)n->drained, "lost",
-                  (int)n->members_lost, "left", (int)n->left_cluster, "slots", "all", (int)n->slots, "degraded",
-                  (int)n->degraded, "takeover", (int)n->takeover, "lost", (int)n->lost, "moving", (int)n->moving);
+    o = json_pack("{s:{s:i, s:i, s:i, s:i, s:i, s:i}, s:{s:i, s:i, s:i, s:i, s:i, s:i}}", "members", "all",
+                  (int)n->members, "silent", (int)n->silent, "draining", (int)n->draining, "drained", (int)n->drained,
+                  "lost", (int)n->members_lost, "left", (int)n->left_cluster, "slots", "all", (int)n->slots, "degraded",
+                  (int)n->degraded, "unserved", (int)n->unserved, "takeover", (int)n->takeover, "lost", (int)n->lost,
+                  "moving", (int)n->moving);
     json_object_set_new(o, "classes", classes);
     if (n->left + n->moving > 0 || n->planning)
         json_object_set_new(o, "moves",
@@ -70,6 +73,11 @@ json_t *cairn_coordinator_counts_json(const struct cairn_coordinator_counts *n)
                                       (int)n->moving, "done", (json_int_t)n->done, "per_s",
                                       (double)n->done_per_1000s / 1000, "left_ms", (json_int_t)n->left_ms, "planning",
                                       n->planning));
+    if (n->behind > 0)
+        json_object_set_new(o, "catching_up",
+                            json_pack("{s:i, s:I, s:f, s:I}", "left", (int)n->behind, "done", (json_int_t)n->caught_up,
+                                      "per_s", (double)n->caught_up_per_1000s / 1000, "left_ms",
+                                      (json_int_t)n->behind_ms));
     return o;
 }
 

@@ -206,7 +206,10 @@ static void member_tell(struct cairn_coordinator *co, struct cairn_member *m, st
     char reason[CAIRN_MAP_LOG_TEXT_BYTES_MAX];
 
     x->told.deed = (struct cairn_deed){ .kind = m->deed, .to = m->p.node };
-    snprintf(reason, sizeof(reason), "drain of %.200s %s", m->name, m->p.draining ? "asked for" : "called off");
+    if (m->deed == CAIRN_DEED_SAID_LOST)
+        snprintf(reason, sizeof(reason), "%.200s said to be lost", m->name);
+    else
+        snprintf(reason, sizeof(reason), "drain of %.200s %s", m->name, m->p.draining ? "asked for" : "called off");
     if (m->author[0] != '\0' && cairn_map_log_describe(&x->line, co->store->home.env, m->author, reason, &w, 1) == 0)
         x->told.w.also = &x->line.write;
     m->deed = CAIRN_DEED_NONE;

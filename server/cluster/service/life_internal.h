@@ -42,6 +42,7 @@ struct side_life {
     struct cairn_rpc_call call;
     struct cairn_err err;
     char problem[CAIRN_ERR_TEXT_MAX]; /* why the last REGISTER was refused; "": it was not */
+    bool stranger;            /* for the key: we are of another cluster, as far as the coordinator can tell */
     /* What waits for the map: the oldest grant that does, and the newest. */
     struct life_wait waits[2];
     uint32_t nwaits;

@@ -3,6 +3,7 @@
 #include "server/cluster/service/life_internal.h"
 
 #include "sdk/core/base/log.h"
+#include "server/cluster/service/coordinator.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -49,11 +50,16 @@ static void register_over(struct side_life *l)
         cairn_sm_move(&l->sm, LIFE_SEEKING);
 }
 
-/* Said once, and in the status for as long as it is so. That nobody coordinates just now is no refusal. */
+/* Said once, and in the status for as long as it is so. That nobody coordinates just now is no refusal. Who holds
+ * another key than the cluster's is refused at each address that answers: that others do not is no news then. */
 static void note_problem(struct side_life *l, int rc)
 {
-    if (rc == CAIRN_E_BUSY || rc == CAIRN_E_MOVED || rc == CAIRN_E_SHUTDOWN)
+    bool unheard = rc == CAIRN_E_UNREACHABLE || rc == CAIRN_E_TIMEOUT;
+
+    if (rc == CAIRN_E_BUSY || rc == CAIRN_E_MOVED || rc == CAIRN_E_SHUTDOWN || (l->stranger && unheard))
         return;
+    l->stranger = rc == CAIRN_E_AUTH;
+    cairn_coordinator_bar(l->c->coordinator, l->stranger);
     if (rc != 0 && strcmp(l->problem, l->err.text) != 0)
         cairn_log_warn("this node is not in the cluster: %s", l->err.text);
     snprintf(l->problem, sizeof(l->problem), "%s", rc != 0 ? l->err.text : "");

@@ -54,6 +54,39 @@ struct cairn_member *cairn_members_find(const struct cairn_members *t, uint64_t 
     return i < t->n && t->all[i]->p.node == node ? t->all[i] : NULL;
 }
 
+static bool is_there(const struct cairn_members *t, const struct cairn_who *who)
+{
+    const struct cairn_member *m = cairn_members_find(t, who->node);
+
+    return m != NULL && m->p.inc == who->inc && cairn_member_is_heard(m);
+}
+
+uint32_t cairn_members_present(const struct cairn_members *t, const struct cairn_slot_record *rec)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < rec->ninsync; i++)
+        n += is_there(t, &rec->insync[i]);
+    return n;
+}
+
+bool cairn_members_serve(const struct cairn_members *t, const struct cairn_slot_record *rec)
+{
+    return rec->state != CAIRN_SLOT_LOST && is_there(t, &rec->primary);
+}
+
+bool cairn_members_catch_up(const struct cairn_members *t, const struct cairn_slot_record *rec)
+{
+    for (uint32_t i = 0; i < rec->nreplicas; i++) {
+        const struct cairn_member *m = cairn_members_find(t, rec->replicas[i]);
+
+        if (m != NULL && cairn_member_is_heard(m) &&
+            cairn_slot_insync(rec, (struct cairn_who){ .node = m->p.node, .inc = m->p.inc }) < 0)
+            return true;
+    }
+    return false;
+}
+
 struct cairn_member *cairn_members_named(const struct cairn_members *t, const char *name)
 {
     struct cairn_member *found = NULL;

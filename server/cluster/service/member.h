@@ -57,6 +57,13 @@ static inline bool cairn_member_is_heard(const struct cairn_member *m)
 {
     return m->state != CAIRN_WIRE_MEMBER_SILENT && m->state != CAIRN_WIRE_MEMBER_LOST;
 }
+/** A replica that is not in sync is there: it catches up. */
+bool cairn_members_catch_up(const struct cairn_members *t, const struct cairn_slot_record *rec);
+/** How many in sync are there, as the processes that they were then: a primary without writes does not notice that a
+ * backup is gone. */
+uint32_t cairn_members_present(const struct cairn_members *t, const struct cairn_slot_record *rec);
+/** Somebody serves the slot, or is about to: it has a primary, and that is there. */
+bool cairn_members_serve(const struct cairn_members *t, const struct cairn_slot_record *rec);
 /** Drains while it is up; silence is known to whoever coordinates. */
 void cairn_member_set_alive(struct cairn_member *m, bool alive);
 

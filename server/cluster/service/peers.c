@@ -124,6 +124,7 @@ static void conf_fill(struct side_peer *p, const char *name)
     p->conf.has_cluster_id = node->cluster_id != NULL;
     if (node->cluster_id != NULL)
         memcpy(p->conf.cluster_id, node->cluster_id, CAIRN_CLUSTER_ID_BYTES);
+    p->conf.is_node = true;
     snprintf(p->conf.name, sizeof(p->conf.name), "%s", node->name);
     snprintf(p->conf.node, sizeof(p->conf.node), "%s", name);
     p->conf.changed = on_changed;

@@ -2,13 +2,17 @@
  *
  *  REST ---> OWN ---> ASK ---> KEY ---> PAUSE ---> OWN ---> PAUSE ---> REST
  *
- *  ASK may also go to ASK, PAUSE; KEY to KEY, ASK. All but STOPPED may also go to STOPPED.
+ *  ASK may also go to ASK, PAUSE; KEY to KEY, ASK; REST and PAUSE to PAUSE. All but STOPPED may also go to STOPPED.
+ *
+ * A round is of every slot that is led here at any time while it lasts: it goes through them again, a few times, for
+ * those that could not be compared because nobody else is in sync just now, or nothing is served yet. What is left then
+ * is told, so nobody takes a round in which little was compared for one in which all is well.
  *
  *  REST     nothing is to be done until the next round.
  *  OWN      the next page is being read here.
  *  ASK      another member of the in-sync set is being asked for what it has of the page.
  *  KEY      a key in which the two differ, or that is bad in both, is being looked at.
- *  PAUSE    what was read has to be paid for; or something could not be had now.
+ *  PAUSE    what was read has to be paid for; or something could not be had now; or the next time through begins later.
  *  STOPPED  the worker ends. */
 #include "server/cluster/service/scrub_internal.h"
 
@@ -18,6 +22,7 @@
 
 enum {
     SCRUB_TRIES = 10, /* of a page */
+    SCRUB_PASSES = 10,
     SCRUB_AGAIN_MS = 500,
     SCRUB_DEBT_MS_MIN = 50,  /* small debts are paid together */
     SCRUB_FIRST_MS = 600000, /* after a start */
@@ -25,11 +30,11 @@ enum {
 
 #define TO CAIRN_SM_TO
 static const struct cairn_sm_state scrub_states[SCRUB_NR] = {
-    [SCRUB_REST] = { "REST", CAIRN_SM_INITIAL, TO(SCRUB_OWN) | TO(SCRUB_STOPPED) },
+    [SCRUB_REST] = { "REST", CAIRN_SM_INITIAL, TO(SCRUB_OWN) | TO(SCRUB_PAUSE) | TO(SCRUB_STOPPED) },
     [SCRUB_OWN] = { "OWN", 0, TO(SCRUB_ASK) | TO(SCRUB_PAUSE) | TO(SCRUB_STOPPED) },
     [SCRUB_ASK] = { "ASK", 0, TO(SCRUB_ASK) | TO(SCRUB_KEY) | TO(SCRUB_PAUSE) | TO(SCRUB_STOPPED) },
     [SCRUB_KEY] = { "KEY", 0, TO(SCRUB_KEY) | TO(SCRUB_ASK) | TO(SCRUB_PAUSE) | TO(SCRUB_STOPPED) },
-    [SCRUB_PAUSE] = { "PAUSE", 0, TO(SCRUB_OWN) | TO(SCRUB_REST) | TO(SCRUB_STOPPED) },
+    [SCRUB_PAUSE] = { "PAUSE", 0, TO(SCRUB_OWN) | TO(SCRUB_PAUSE) | TO(SCRUB_REST) | TO(SCRUB_STOPPED) },
     [SCRUB_STOPPED] = { "STOPPED", CAIRN_SM_FINAL, 0 },
 };
 
@@ -108,6 +113,57 @@ bool scrub_may_look(struct side_scrub *s, uint32_t slot)
     return r != NULL && r->sm.state == REPLICA_ACTIVE && r->rec.ninsync > 1;
 }
 
+static uint32_t bits_at(const struct side_scrub *s, uint32_t slot)
+{
+    return slot / s->w->c->side->nworkers;
+}
+
+static bool is_left(const struct side_scrub *s, uint32_t slot)
+{
+    uint32_t i = bits_at(s, slot);
+
+    return (s->due[i / 8] & ~s->done[i / 8]) >> i % 8 & 1;
+}
+
+/* Compared, or given up, in this round. */
+void scrub_slot_done(struct side_scrub *s)
+{
+    uint32_t i = bits_at(s, s->slot);
+
+    s->done[i / 8] |= (uint8_t)(1U << i % 8);
+    s->slot_done = true;
+}
+
+/* Led here, though it may not be served yet, and others have it, or are to have it. */
+static bool is_shared(const struct side_scrub *s, uint32_t slot)
+{
+    const struct cairn_replica *r = cluster_slots_replica(s->w->slots, slot);
+
+    return r != NULL && cairn_replica_is_primary(r) &&
+           (r->rec.nreplicas > 1 || r->rec.move.phase != CAIRN_MOVE_NONE);
+}
+
+/* The next one that is to be compared, and can be. */
+static uint32_t slot_find(struct side_scrub *s)
+{
+    uint32_t step = s->w->c->side->nworkers;
+
+    for (uint64_t slot = s->slot == SCRUB_NONE ? s->w->index : (uint64_t)s->slot + step; slot < SIDE_SLOTS_MAX;
+         slot += step) {
+        uint32_t i = bits_at(s, (uint32_t)slot);
+
+        if (!is_shared(s, (uint32_t)slot))
+            continue;
+        s->due[i / 8] |= (uint8_t)(1U << i % 8);
+        if (!is_left(s, (uint32_t)slot))
+            continue;
+        if (scrub_may_look(s, (uint32_t)slot))
+            return (uint32_t)slot;
+        s->waits = true;
+    }
+    return SCRUB_NONE;
+}
+
 static void page_start(struct side_scrub *s)
 {
     cairn_sm_move(&s->sm, SCRUB_OWN);
@@ -116,40 +172,56 @@ static void page_start(struct side_scrub *s)
     store_scan_start(&s->page);
 }
 
-static void slot_next(struct side_scrub *s)
+/* What was found of it before stays. */
+static void slot_skip(struct side_scrub *s, uint32_t slot)
 {
-    uint32_t step = s->w->c->side->nworkers;
-    uint64_t slot = s->slot == SCRUB_NONE ? s->w->index : (uint64_t)s->slot + step;
+    struct scrub_report *r = scrub_report_of(s);
 
-    while (slot < SIDE_SLOTS_MAX && !scrub_may_look(s, (uint32_t)slot))
-        slot += step;
-    s->page.after_len = 0;
-    s->tries = 0;
-    s->slot_done = false;
-    if (slot < SIDE_SLOTS_MAX) {
-        s->slot = (uint32_t)slot;
-        page_start(s);
-        return;
+    scrub_report_skip(r, slot, s->round);
+    s->not_compared++;
+    atomic_fetch_add(&r->not_compared, 1);
+}
+
+static void round_end(struct side_scrub *s)
+{
+    for (uint32_t slot = s->w->index; slot < SIDE_SLOTS_MAX; slot += s->w->c->side->nworkers) {
+        if (is_left(s, slot))
+            slot_skip(s, slot);
     }
-    s->slot = SCRUB_NONE;
     scrub_report_round(scrub_report_of(s), s->w, s->round);
     if (s->sm.state != SCRUB_REST)
         cairn_sm_move(&s->sm, SCRUB_REST);
     scrub_rest(s);
 }
 
-/* It is done; or it is led elsewhere now, or nobody else has it any more. */
-static void slot_leave(struct side_scrub *s)
+static void slot_next(struct side_scrub *s)
 {
-    if (!s->slot_done)
-        scrub_report_skip(scrub_report_of(s), s->slot, s->round);
-    slot_next(s);
+    s->slot = slot_find(s);
+    s->page.after_len = 0;
+    s->tries = 0;
+    s->slot_done = false;
+    if (s->slot != SCRUB_NONE) {
+        page_start(s);
+    } else if (s->waits && ++s->pass < SCRUB_PASSES) {
+        s->waits = false;
+        scrub_pause(s, 0, SCRUB_AGAIN_MS * CAIRN_NS_PER_MS);
+    } else {
+        round_end(s);
+    }
 }
 
 static void round_begin(struct side_scrub *s)
 {
+    struct scrub_report *r = scrub_report_of(s);
+
     s->round++;
-    atomic_fetch_add(&scrub_report_of(s)->running, 1);
+    s->pass = 0;
+    s->waits = false;
+    memset(s->due, 0, s->bits_bytes);
+    memset(s->done, 0, s->bits_bytes);
+    atomic_fetch_sub(&r->not_compared, s->not_compared);
+    s->not_compared = 0;
+    atomic_fetch_add(&r->running, 1);
     slot_next(s);
 }
 
@@ -159,10 +231,10 @@ static void on_timer(void *arg)
 
     if (s->sm.state == SCRUB_REST)
         round_begin(s);
-    else if (!s->slot_done && scrub_may_look(s, s->slot))
+    else if (s->slot != SCRUB_NONE && !s->slot_done && scrub_may_look(s, s->slot))
         page_start(s);
-    else
-        slot_leave(s);
+    else /* it is done, or it cannot be looked at now: there may be another pass */
+        slot_next(s);
 }
 
 void side_scrub_begin(struct side_worker *w, void *arg)
@@ -183,9 +255,11 @@ void scrub_page_failed(struct side_scrub *s, int rc)
 
     if (gives_up)
         cairn_log_warn("slot %u: its replicas are not compared in this round: %s", s->slot, cairn_error_text(rc));
-    if (gives_up || rc == CAIRN_E_MOVED) { /* who leads it now compares it */
-        scrub_report_skip(scrub_report_of(s), s->slot, s->round);
-        s->slot_done = true;
+    if (gives_up) {
+        slot_skip(s, s->slot);
+        scrub_slot_done(s);
+    } else if (rc == CAIRN_E_MOVED) { /* who leads it now compares it, or we do in another pass */
+        s->slot_done = s->waits = true;
     }
     scrub_pause(s, 0, s->slot_done ? 0 : SCRUB_AGAIN_MS * CAIRN_NS_PER_MS);
 }
@@ -198,6 +272,13 @@ int side_scrub_new(struct side_worker *w)
 
     if (s == NULL)
         return CAIRN_E_NOMEM;
+    s->bits_bytes = SIDE_SLOTS_MAX / w->c->side->nworkers / 8 + 1;
+    s->due = calloc(2, s->bits_bytes);
+    if (s->due == NULL) {
+        free(s);
+        return CAIRN_E_NOMEM;
+    }
+    s->done = s->due + s->bits_bytes;
     s->w = w;
     s->slot = SCRUB_NONE;
     cairn_timer_init(&s->timer, on_timer, s);
@@ -241,6 +322,7 @@ void side_scrub_free(struct side_worker *w)
     scrub_key_fini(&s->key);
     store_scan_fini(&s->page);
     free(s->bytes);
+    free(s->due);
     free(s);
     w->scrub = NULL;
 }

@@ -45,6 +45,7 @@ struct scrub_finding {
     uint64_t here, there; /* nodes: here leads */
     enum scan_state state_here, state_there;
     uint64_t round, at_s; /* by the clock of this node */
+    bool led_elsewhere;   /* as of the end of the round before: whoever leads it may not have compared it since */
 };
 
 /* Of a node, all its workers together. */
@@ -53,6 +54,7 @@ struct scrub_report {
     struct scrub_finding findings[SCRUB_FINDINGS_MAX]; /* the oldest first */
     uint32_t n;
     atomic_uint_fast64_t rounds, running, slots, slots_skipped, keys, bytes, repaired, in_use;
+    atomic_uint_fast64_t not_compared; /* slots, of each worker's last round, or of that under way */
 };
 
 struct scrub_report *scrub_report_new(void);
@@ -64,8 +66,8 @@ void scrub_report_slot(struct scrub_report *r, uint32_t slot, uint64_t round);
 void scrub_report_skip(struct scrub_report *r, uint32_t slot, uint64_t round);
 /* Likewise of what is @like it alone: it could not be looked at. */
 void scrub_report_keep(struct scrub_report *r, const struct scrub_finding *like);
-/* The worker's slots were gone through once more. Those that were passed over, though something was found of them, are
- * skipped; of slots that have no replica here any more nothing stays. */
+/* The worker's slots were gone through once more. Of slots that have no replica here any more nothing stays, nor of
+ * those that were led elsewhere at the end of this round and of the one before: whoever leads them tells of them. */
 void scrub_report_round(struct scrub_report *r, struct side_worker *w, uint64_t round);
 /* For the log, of one that makes a finding. */
 const char *scrub_outcome_text(enum scrub_outcome outcome);

@@ -17,8 +17,15 @@ struct side_scrub {
     struct cairn_timer timer;
     uint64_t round, owed_ns;
 
+    /* Of this round, by slot / nworkers, a bit each: */
+    uint8_t *due;  /* was led here when it was looked at, and is not here alone */
+    uint8_t *done; /* compared, or given up */
+    size_t bits_bytes;
+    uint32_t pass, not_compared;
+    bool waits; /* something that is due may be compared in another pass */
+
     uint32_t slot, tries;
-    bool slot_done;
+    bool slot_done; /* nothing more of it in this pass */
     struct cairn_slot_record rec;
     struct store_scan page;
     uint32_t peer;  /* of rec.insync */
@@ -48,6 +55,8 @@ static inline struct scrub_report *scrub_report_of(struct side_scrub *s)
 bool scrub_may_look(struct side_scrub *s, uint32_t slot);
 /* What was read is paid for in time. */
 void scrub_pause(struct side_scrub *s, uint64_t bytes, uint64_t least_ns);
+/* The slot was compared, or given up, in this round. */
+void scrub_slot_done(struct side_scrub *s);
 /* The page could not be read or compared: once more, later, or the slot is left to the next round. */
 void scrub_page_failed(struct side_scrub *s, int rc);
 

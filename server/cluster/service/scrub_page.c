@@ -233,8 +233,8 @@ static void page_done(struct side_scrub *s)
     atomic_fetch_add(&r->keys, s->page.n);
     atomic_fetch_add(&r->bytes, s->page.bytes);
     s->tries = 0;
-    s->slot_done = !s->page.more;
-    if (s->slot_done) {
+    if (!s->page.more) {
+        scrub_slot_done(s);
         scrub_report_slot(r, s->slot, s->round);
     } else {
         const struct store_scan_key *last = &s->page.keys[s->page.n - 1];

@@ -74,21 +74,15 @@ void scrub_report_keep(struct scrub_report *r, const struct scrub_finding *like)
     pthread_mutex_unlock(&r->mutex);
 }
 
-/* Under the mutex. */
-static void slot_keep(struct scrub_report *r, uint32_t slot, uint64_t round)
+void scrub_report_skip(struct scrub_report *r, uint32_t slot, uint64_t round)
 {
+    pthread_mutex_lock(&r->mutex);
     for (uint32_t i = 0; i < r->n; i++) {
         if (r->findings[i].slot == slot)
             r->findings[i].round = round;
     }
-    atomic_fetch_add(&r->slots_skipped, 1);
-}
-
-void scrub_report_skip(struct scrub_report *r, uint32_t slot, uint64_t round)
-{
-    pthread_mutex_lock(&r->mutex);
-    slot_keep(r, slot, round);
     pthread_mutex_unlock(&r->mutex);
+    atomic_fetch_add(&r->slots_skipped, 1);
 }
 
 void scrub_report_slot(struct scrub_report *r, uint32_t slot, uint64_t round)
@@ -106,19 +100,30 @@ void scrub_report_slot(struct scrub_report *r, uint32_t slot, uint64_t round)
     atomic_fetch_add(&r->slots, 1);
 }
 
+/* Of a slot that was passed over: it is not led here, or was not when it was looked for. */
+static bool is_elsewhere(const struct scrub_finding *f, struct side_worker *w)
+{
+    const struct cairn_replica *replica = cluster_slots_replica(w->slots, f->slot);
+
+    return replica == NULL || (f->led_elsewhere && !cairn_replica_is_primary(replica));
+}
+
 void scrub_report_round(struct scrub_report *r, struct side_worker *w, uint64_t round)
 {
     pthread_mutex_lock(&r->mutex);
     for (uint32_t i = 0; i < r->n;) {
-        const struct scrub_finding *f = &r->findings[i];
-        bool passed_over = is_open(f) && f->slot % w->c->side->nworkers == w->index && f->round < round;
+        struct scrub_finding *f = &r->findings[i];
+        bool is_ours = f->slot % w->c->side->nworkers == w->index;
+        bool passed_over = is_ours && is_open(f) && f->round < round;
 
-        if (passed_over && cluster_slots_replica(w->slots, f->slot) == NULL) {
+        if (passed_over && is_elsewhere(f, w)) {
             finding_drop(r, i);
             continue;
         }
+        if (is_ours)
+            f->led_elsewhere = passed_over;
         if (passed_over)
-            slot_keep(r, f->slot, round);
+            f->round = round;
         i++;
     }
     pthread_mutex_unlock(&r->mutex);
@@ -139,10 +144,11 @@ uint32_t scrub_report_open(struct scrub_report *r)
 
 json_t *scrub_report_brief(struct scrub_report *r)
 {
-    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:i}", "state",
+    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:i}", "state",
                      atomic_load(&r->running) > 0 ? "running" : "resting", "rounds",
                      (json_int_t)atomic_load(&r->rounds), "slots", (json_int_t)atomic_load(&r->slots), "slots_skipped",
-                     (json_int_t)atomic_load(&r->slots_skipped), "keys", (json_int_t)atomic_load(&r->keys), "bytes",
+                     (json_int_t)atomic_load(&r->slots_skipped), "not_compared",
+                     (json_int_t)atomic_load(&r->not_compared), "keys", (json_int_t)atomic_load(&r->keys), "bytes",
                      (json_int_t)atomic_load(&r->bytes), "repaired", (json_int_t)atomic_load(&r->repaired), "in_use",
                      (json_int_t)atomic_load(&r->in_use), "open", (int)scrub_report_open(r));
 }

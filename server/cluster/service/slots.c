@@ -376,6 +376,8 @@ int cluster_slots_write(struct cluster_slots *w, uint32_t slot, struct cairn_rep
     struct slot *s = slots_find_live(w, slot);
     int rc;
 
+    if (w->failed) /* nobody else leads yet */
+        return CAIRN_E_BUSY;
     if (s == NULL)
         return CAIRN_E_MOVED;
     if (rw->rid.session.pos != 0 &&
@@ -435,9 +437,9 @@ void cluster_slots_count(struct cluster_slots *w, struct cluster_slots_counts *o
 
 struct cairn_replica *cluster_slots_replica(struct cluster_slots *w, uint32_t slot)
 {
-    struct slot *s = slots_find_live(w, slot);
+    struct slot *s = w->stopping ? NULL : slots_find(w, slot);
 
-    return s != NULL ? &s->replica : NULL;
+    return s != NULL && s->begun ? &s->replica : NULL; /* a deaf one, too */
 }
 
 struct cluster_store *cluster_slots_store(struct cluster_slots *w)

@@ -31,6 +31,7 @@ struct cluster_slots {
     uint32_t room;
     struct cairn_who self;
     bool started, registered, stopping, checkpointing;
+    bool failed;     /* the log or the store has: deaf and mute from then on, as a process that has ended */
     bool refuses;    /* new data: as of the last look */
     uint64_t logged; /* bytes since the last checkpoint began */
     uint64_t
@@ -59,10 +60,10 @@ static inline struct slot *slots_find(struct cluster_slots *w, uint32_t slot)
     return slot % w->conf.nworkers == w->conf.worker && i < w->room ? w->all[i] : NULL;
 }
 
-/* A live one: what is asked of a slot before the node is registered is lost. */
+/* A live one: what is asked of a slot before the node is registered, or when its disk has failed, is lost. */
 static inline struct slot *slots_find_live(struct cluster_slots *w, uint32_t slot)
 {
-    struct slot *s = w->stopping ? NULL : slots_find(w, slot);
+    struct slot *s = w->stopping || w->failed ? NULL : slots_find(w, slot);
 
     return s != NULL && s->begun ? s : NULL;
 }
@@ -82,8 +83,10 @@ static inline void slots_tell_state(struct slot *s)
     atomic_store(&s->w->conf.words[s->store.slot], word);
 }
 
+/* What a replica has in memory is not in its log: it must not say that it has it, nor what it makes of it. */
 static inline void slots_fail(struct cluster_slots *w, int rc, const char *text)
 {
+    w->failed = true;
     w->conf.ops->failed(w->conf.arg, rc, text);
 }
 

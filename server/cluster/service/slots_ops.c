@@ -42,7 +42,7 @@ static void op_log_append(struct cairn_replica *r, const struct cairn_log_entry 
     struct slot *s = slots_of(r);
     bool later = !cairn_replica_is_primary(r);
 
-    for (uint32_t i = 0; i < n; i++) {
+    for (uint32_t i = 0; i < n && !s->w->failed; i++) { /* behind an entry that is missing there is none */
         int rc = later ? cairn_slot_disk_append_later(s->w->conf.disk, r->slot, &entries[i])
                        : cairn_slot_disk_append(s->w->conf.disk, r->slot, &entries[i]);
 
@@ -62,7 +62,7 @@ static void op_log_append(struct cairn_replica *r, const struct cairn_log_entry 
 static void op_log_cut(struct cairn_replica *r, uint64_t pos)
 {
     struct slot *s = slots_of(r);
-    int rc = cairn_slot_disk_cut(s->w->conf.disk, r->slot, pos);
+    int rc = s->w->failed ? 0 : cairn_slot_disk_cut(s->w->conf.disk, r->slot, pos);
 
     if (rc != 0)
         slots_fail(s->w, rc, "the log cannot be cut");
@@ -108,8 +108,11 @@ void cluster_slots_on_written(struct cluster_slots *w, uint32_t slot, struct cai
 
 static bool op_log_get(struct cairn_replica *r, uint64_t pos, struct cairn_log_entry *e)
 {
-    *e = *cairn_slot_disk_get(slots_of(r)->w->conf.disk, r->slot, pos);
-    return true;
+    struct cluster_slots *w = slots_of(r)->w;
+
+    if (!w->failed)
+        *e = *cairn_slot_disk_get(w->conf.disk, r->slot, pos);
+    return !w->failed;
 }
 
 /* ---- others ---- */
@@ -118,7 +121,8 @@ static void op_send(struct cairn_replica *r, const struct cairn_repl_msg *m)
 {
     struct cluster_slots *w = slots_of(r)->w;
 
-    w->conf.ops->send(w->conf.arg, m);
+    if (!w->failed)
+        w->conf.ops->send(w->conf.arg, m);
 }
 
 static void op_propose(struct cairn_replica *r, const struct cairn_change *c)
@@ -126,14 +130,15 @@ static void op_propose(struct cairn_replica *r, const struct cairn_change *c)
     struct slot *s = slots_of(r);
 
     slots_tell_state(s); /* RELEASED: first nobody reads here any more, then MAP is told */
-    s->w->conf.ops->propose(s->w->conf.arg, c);
+    if (!s->w->failed)
+        s->w->conf.ops->propose(s->w->conf.arg, c);
 }
 
 static bool op_lease_is_valid(struct cairn_replica *r)
 {
     struct cluster_slots *w = slots_of(r)->w;
 
-    return w->conf.ops->lease_is_valid(w->conf.arg);
+    return !w->failed && w->conf.ops->lease_is_valid(w->conf.arg);
 }
 
 static void op_map_is_old(struct cairn_replica *r, uint64_t epoch)
@@ -231,7 +236,7 @@ static void on_applied(struct store_slot *ss, const struct cairn_log_entry *e, i
     struct slot *s = slots_of_store(ss);
     struct cairn_log_entry copy = *e; /* the log may move while the replica goes on */
 
-    if (s->w->stopping)
+    if (s->w->stopping || s->w->failed)
         return;
     s->w->unapplied -= MIN(s->w->unapplied, copy.body_len);
     cairn_replica_on_applied(&s->replica, &copy, result);

@@ -49,24 +49,23 @@ static void go_on(struct cairn_writes *ws)
         cairn_env_defer(env_of(ws), &ws->task);
 }
 
-/* The batch is over: @rc 0 with its revision. */
+/* The batch is over: @rc 0 with its revision. It is under way until the last was told, for who is told may end the term:
+ * then the rest mean nothing to anybody, and closed() comes behind them. */
 static void batch_end(struct cairn_writes *ws, int rc, uint64_t revision)
 {
-    struct cairn_write *batch[CAIRN_MAP_WRITES_MAX];
-    uint32_t n = ws->nbatch;
-
     if (ws->closing) /* nobody is there to whom it would mean something */
         rc = CAIRN_E_CLOSED;
-    memcpy(batch, ws->batch, n * sizeof(batch[0]));
-    ws->nbatch = 0;
     ws->refused = 0;
-    cairn_sm_move(&ws->sm, CAIRN_WRITES_IDLE);
-    for (uint32_t i = 0; rc == 0 && i < n; i++)
-        batch[i]->stored(batch[i], revision);
+    for (uint32_t i = 0; rc == 0 && i < ws->nbatch; i++)
+        ws->batch[i]->stored(ws->batch[i], revision);
     if (rc == 0 && revision != 0)
         ws->upto(ws, revision);
-    for (uint32_t i = 0; i < n; i++)
-        batch[i]->done(batch[i], rc);
+    ws->telling = true;
+    for (uint32_t i = 0; i < ws->nbatch; i++)
+        ws->batch[i]->done(ws->batch[i], ws->closing ? CAIRN_E_CLOSED : rc);
+    ws->telling = false;
+    ws->nbatch = 0;
+    cairn_sm_move(&ws->sm, CAIRN_WRITES_IDLE);
     if (ws->closing) {
         ws->closing = false;
         ws->closed(ws);
@@ -258,7 +257,7 @@ void cairn_writes_init(struct cairn_writes *ws)
     cairn_list_init(&ws->queue);
     ws->nqueued = ws->nbatch = 0;
     ws->refused = 0;
-    ws->closing = ws->broken = false;
+    ws->closing = ws->broken = ws->telling = false;
     cairn_timer_init(&ws->timer, on_timer, ws);
     cairn_task_init(&ws->task, on_task, ws);
     cairn_sm_init(&ws->sm, &cairn_writes_kind, ws->store->home.machines);
@@ -290,7 +289,7 @@ bool cairn_writes_close(struct cairn_writes *ws)
         ws->nqueued--;
         w->done(w, CAIRN_E_CLOSED);
     }
-    if (ws->sm.state == CAIRN_WRITES_PAUSING) {
+    if (ws->sm.state == CAIRN_WRITES_PAUSING && !ws->telling) {
         cairn_timer_stop(env_of(ws), &ws->timer);
         ws->closing = false;
         batch_end(ws, CAIRN_E_CLOSED, 0);

@@ -75,7 +75,7 @@ struct cairn_writes {
     struct cairn_timer timer;
     struct cairn_task task;
     int refused; /* what made us read */
-    bool closing, broken;
+    bool closing, broken, telling; /* telling: those of a batch, one after the other, what came of it */
     bool has_beside; /* the last of @writes */
 };
 

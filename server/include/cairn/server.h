@@ -32,7 +32,8 @@ struct cairn_server_options {
     int log_fd; /* where the log goes if the configuration names no file; -1: stderr */
     /** The process is the node's own, as cairnd's is: it tells the service manager how the node is ($NOTIFY_SOCKET,
      * $WATCHDOG_USEC) and takes the sockets that it hands over ($LISTEN_FDS). These variables leave the environment,
-     * so no other thread may run while the node starts. */
+     * so no other thread may run while the node starts. SIGTERM and SIGINT that are blocked and pending end a wait for
+     * the map's store (CAIRN_E_SHUTDOWN). */
     bool service;
 };
 #define CAIRN_SERVER_OPTIONS_INIT                                                                                      \

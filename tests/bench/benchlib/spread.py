@@ -292,7 +292,7 @@ def saturated(bench):
 
 
 def detection(bench):
-    """One node after the other is killed, the coordinator, too; the time until a survivor says that the coordinator has it away, and
+    """One node after the other is killed, the coordinator, too; the time until a survivor says that the coordinator has it silent, and
     that no slot that another leads has it in its in-sync set."""
     cluster, took = Cluster(bench, 5), []
     cluster.create("data", "--replicas", "2")
@@ -317,4 +317,4 @@ def is_evicted(survivor, victim):
         members = survivor.said(0.5).get("cluster", {}).get("members", [])
     except subprocess.TimeoutExpired:
         return False
-    return any(m["name"] == victim.name and m["state"] == "away" and m["in_sync"] == m["leads"] for m in members)
+    return any(m["name"] == victim.name and m["state"] == "silent" and m["in_sync"] == m["leads"] for m in members)

@@ -348,6 +348,7 @@ static inline void node_start(struct world *w, uint32_t i)
     assert_int_equal(cairn_bulk_attach(n->kv.rpc, &bulk, &err), 0);
     n->rpc_node.incarnation++;
     memcpy(n->rpc_node.name, n->name, sizeof(n->name));
+    n->rpc_node.has_key = true;
     n->rpc_node.connections_max = 64;
     n->rpc_node.session_ttl_ns = CAIRN_NS_PER_S;
     n->rpc_node.stalled_ns = 30 * CAIRN_NS_PER_S;

@@ -26,6 +26,8 @@ struct node {
     struct world *world;
     uint64_t id, inc;
     bool up, started, stopped;
+    bool may_fail, failed;
+    int log_rc; /* what its next sync, or write, comes to; 0: as the disk says */
     const char *backend; /* NULL: the world's */
     char dir[SCRATCH_MAX + 16], kv_dir[SCRATCH_MAX + 32], log_dir[SCRATCH_MAX + 32];
     struct kv_node kv;
@@ -160,8 +162,7 @@ static inline void op_propose(void *arg, const struct cairn_change *c)
 
 static inline bool op_lease(void *arg)
 {
-    (void)arg;
-    return true;
+    return !((struct node *)arg)->failed;
 }
 
 static inline void op_map_is_old(void *arg)
@@ -178,7 +179,9 @@ static inline void op_started(void *arg, int rc, const struct cairn_err *err)
 
 static inline void op_failed(void *arg, int rc, const char *text)
 {
-    fail_msg("node %u has failed: %d %s", (unsigned)((struct node *)arg)->id, rc, text);
+    ((struct node *)arg)->failed = true;
+    if (!((struct node *)arg)->may_fail)
+        fail_msg("node %u has failed: %d %s", (unsigned)((struct node *)arg)->id, rc, text);
 }
 
 static const struct cluster_slots_ops ops = { .send = op_send,
@@ -195,7 +198,7 @@ static inline void on_synced(void *arg, uint32_t slot, int rc)
     struct node *n = arg;
 
     if (n->slots != NULL)
-        cluster_slots_on_synced(n->slots, slot, rc);
+        cluster_slots_on_synced(n->slots, slot, n->log_rc != 0 ? n->log_rc : rc);
 }
 
 static inline void on_log_written(void *arg, uint32_t slot, struct cairn_at end, int rc)
@@ -203,7 +206,7 @@ static inline void on_log_written(void *arg, uint32_t slot, struct cairn_at end,
     struct node *n = arg;
 
     if (n->slots != NULL)
-        cluster_slots_on_written(n->slots, slot, end, rc);
+        cluster_slots_on_written(n->slots, slot, end, n->log_rc != 0 ? n->log_rc : rc);
 }
 
 static inline void turn(struct world *w)

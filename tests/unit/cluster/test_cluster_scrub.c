@@ -413,9 +413,44 @@ static void a_slot_that_is_passed_over_keeps_its_findings(void **state)
     }
     assert_int_equal(scrub_report_open(report(w, nodes[0])), 1);
     assert_int_equal(atomic_load(&report(w, nodes[0])->slots_skipped), 1);
+    assert_int_equal(atomic_load(&report(w, nodes[0])->not_compared), 1);
     atomic_store(word, was);
     scrub(w);
     assert_int_equal(scrub_report_open(report(w, nodes[0])), 0);
+    assert_int_equal(atomic_load(&report(w, nodes[0])->not_compared), 0);
+    assert_int_equal(atomic_load(&report(w, nodes[0])->slots_skipped), 1);
+}
+
+/* It was not served when the round came by: the round comes back to it. */
+static void a_slot_is_compared_when_it_can_be(void **state)
+{
+    struct world *w = *state;
+    const struct side_scrub *s;
+    atomic_uint_fast64_t *word;
+    uint64_t was;
+
+    pair(w);
+    store(w, "a", embedded("one"));
+    settle(w);
+    damage(w, nodes[1], "a");
+    s = w->nodes[nodes[0]].c->side->workers[0].scrub;
+    word = &w->nodes[nodes[0]].c->side->words[slot];
+    was = atomic_exchange(word, 0);
+    scrubs_start(w);
+    while (s->pass == 0) {
+        assert_true(scrubs_run(w));
+        atomic_store(word, 0);
+        turn(w);
+    }
+    assert_int_equal(report(w, nodes[0])->n, 0);
+    atomic_store(word, was);
+    while (scrubs_run(w))
+        turn(w);
+    expect_finding(w, nodes[0], "a", SCRUB_REPAIRED, SCAN_SOUND, SCAN_DAMAGED);
+    for (uint32_t i = 0; i < NODES; i++) {
+        assert_int_equal(atomic_load(&report(w, i)->not_compared), 0);
+        assert_int_equal(atomic_load(&report(w, i)->slots_skipped), 0);
+    }
 }
 
 static void without_a_good_copy_there_is_no_repair(void **state)
@@ -736,6 +771,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_bad_copy_is_repaired, setup_long_leases, teardown),
         cmocka_unit_test_setup_teardown(two_good_copies_that_differ_are_told, setup_long_leases, teardown),
         cmocka_unit_test_setup_teardown(a_slot_that_is_passed_over_keeps_its_findings, setup_long_leases, teardown),
+        cmocka_unit_test_setup_teardown(a_slot_is_compared_when_it_can_be, setup_long_leases, teardown),
         cmocka_unit_test_setup_teardown(without_a_good_copy_there_is_no_repair, setup_long_leases, teardown),
         cmocka_unit_test_setup_teardown(writes_go_on, setup_long_leases, teardown),
         cmocka_unit_test_setup_teardown(a_repair_never_undoes_a_write, setup_long_leases, teardown),

@@ -219,8 +219,38 @@ static void expect_missed(struct world *w, const struct node *n)
 
     assert_int_equal(state_of(w, n), CAIRN_WIRE_MEMBER_SILENT);
     assert_int_equal(serving(w)->co.counts.silent, 1);
-    assert_int_equal(serving(w)->co.counts.degraded + serving(w)->co.counts.takeover, NSLOTS);
+    assert_int_equal(serving(w)->co.counts.degraded, NSLOTS);
     json_decref(said);
+}
+
+static void on_stopped_of_itself(struct cairn_coordinator_ask *ask)
+{
+    struct node *co = ask->arg;
+
+    cairn_coordinator_stop(&co->co);
+}
+
+/* Who coordinates hears of itself that it stops, and ends with that; what else was stored by the same change means
+ * nothing to it any more. */
+static void a_term_ends_amid_what_was_stored(void **state)
+{
+    struct world *w = *state;
+    struct node *co = begin(w), *n = other_than(w, co);
+    struct cairn_coordinator_ask own = { .done = on_stopped_of_itself, .arg = co };
+    struct wish x = { 0 };
+
+    own.p = (struct cairn_coord_process){ .node = co->id, .inc = co->inc };
+    wish_begin(&x);
+    x.ask.p = (struct cairn_coord_process){ .node = n->id, .inc = n->inc };
+    co->beats = n->beats = false;
+    cairn_coordinator_member_stops(&co->co, &own);
+    cairn_coordinator_member_stops(&co->co, &x.ask);
+    for (int i = 0; i < 100 && !co->ended; i++)
+        vtime_run_ms(&w->v, 10);
+    assert_true(co->ended);
+    assert_int_equal(own.rc, 0);
+    assert_true(x.over);
+    assert_int_equal(x.ask.rc, CAIRN_E_BUSY);
 }
 
 /* Who says that he stops is missed when that is answered, and not when he has been silent for a lease; also by the next
@@ -479,6 +509,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(proposals_get_their_verdict, setup, teardown),
         cmocka_unit_test_setup_teardown(a_silent_node_is_replaced, setup, teardown),
         cmocka_unit_test_setup_teardown(who_is_found_dead_is_away_and_keeps_his_lease, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_term_ends_amid_what_was_stored, setup, teardown),
         cmocka_unit_test_setup_teardown(who_stops_is_missed_at_once, setup, teardown),
         cmocka_unit_test_setup_teardown(silence_survives_a_change_of_coordinator, setup, teardown),
         cmocka_unit_test_setup_teardown(silence_that_ended_does_not_count, setup, teardown),

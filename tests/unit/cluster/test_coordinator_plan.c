@@ -7,6 +7,7 @@ enum { PROPOSALS_MAX = 256 };
 /* ---- replicas ---- */
 
 static struct wish proposals[PROPOSALS_MAX];
+static uint32_t joins_max; /* replicas that get there in a turn; 0: all */
 static bool idle; /* nobody writes: who is gone is missed only when somebody else has to be brought up to date */
 
 static struct cairn_who process_of(struct world *w, uint64_t node)
@@ -73,13 +74,14 @@ static void check_bounds(struct node *to)
 
 static void replicas_turn(struct world *w, struct node *to)
 {
-    uint32_t k = 0;
+    uint32_t k = 0, joins = 0;
 
     check_bounds(to);
     for (uint32_t slot = 0; slot < ALL; slot++) {
         struct cairn_change change;
 
-        if (to->co.coord.slots[slot].storing || !wanted_change(w, &to->co.coord.slots[slot].rec, &change))
+        if (to->co.coord.slots[slot].storing || !wanted_change(w, &to->co.coord.slots[slot].rec, &change) ||
+            (change.kind == CAIRN_CHANGE_JOIN && joins_max != 0 && joins++ >= joins_max))
             continue;
         while (k < PROPOSALS_MAX && proposals[k].under_way)
             k++;
@@ -100,6 +102,7 @@ static int plan_setup(void **state)
     w = *state;
     memset(proposals, 0, sizeof(proposals));
     idle = false;
+    joins_max = 0;
     for (int i = 0; i < NODES; i++) {
         w->nodes[i].conf.moves_max = 96;
         w->nodes[i].conf.moves_per_node_max = 48;
@@ -298,7 +301,7 @@ static void a_silent_target_keeps_no_place(void **state)
     w->nodes[3].beats = false;
     w->nodes[4].beats = true;
     world_run_ms(w, 8000);
-    assert_string_equal(state_of(w, 4), "away");
+    assert_string_equal(state_of(w, 4), "silent");
     assert_int_equal(co->co.coord.moves_given_up, 4);
     assert_in_range(holds(w, 5, 2), 100, NSLOTS);
 }
@@ -419,7 +422,7 @@ static void who_is_away_holds_up_nothing(void **state)
     settle(w);
     w->nodes[away - 1].beats = false;
     world_run_ms(w, 4000);
-    assert_string_equal(state_of(w, away), "away");
+    assert_string_equal(state_of(w, away), "silent");
     held = holds(w, drained, 2);
     drain(w, drained, false);
     for (int i = 0; i < 100; i++) {
@@ -449,7 +452,7 @@ static void who_is_lost_is_replaced(void **state)
     settle(w);
     lost->beats = false;
     world_run_ms(w, 15000);
-    assert_string_equal(state_of(w, lost->id), "away"); /* it may be back soon: nothing is copied for it */
+    assert_string_equal(state_of(w, lost->id), "silent"); /* it may be back soon: nothing is copied for it */
     assert_int_equal(co->co.coord.moves_done, 0);
     assert_true(co->co.counts.degraded > 0 && co->co.counts.classes[1].fewest == 1);
     world_run_ms(w, 10000);
@@ -493,7 +496,7 @@ static void who_comes_back_with_nothing_is_another(void **state)
     wiped->beats = false;
     w->nodes[3].beats = true;
     world_run_ms(w, 15000);
-    assert_string_equal(state_of(w, wiped->id), "away");
+    assert_string_equal(state_of(w, wiped->id), "silent");
     assert_true(holds(w, 4, 2) > 0);
     world_run_ms(w, 15000);
     assert_string_equal(state_of(w, wiped->id), "lost");
@@ -552,6 +555,75 @@ static int visit(struct world *w, uint64_t first, uint32_t n)
 
 /* Each wiped disk is another node, and its old entry stays: when there are as many as a map may have, one that is gone
  * for good makes room, though the answer of the store be lost; none that is there, or away, or that a slot names. */
+/* What @n says of who is said to be lost. */
+static int lose(struct world *w, const char *name, bool force, struct wish *x)
+{
+    wish_begin(x);
+    x->ask.name = name;
+    x->ask.author = "uid 0";
+    x->ask.force = force;
+    cairn_coordinator_lose(&await_coordinator(w)->co, &x->ask);
+    world_run_ms(w, 500);
+    assert_true(x->over);
+    return x->ask.rc;
+}
+
+/* An operator knows that a node does not come back: nobody waits for lost_after. */
+static void who_is_said_to_be_lost_is_replaced_at_once(void **state)
+{
+    struct world *w = *state;
+    struct wish x = { 0 };
+    struct node *co = some(w, 4), *lost = co->id == 3 ? &w->nodes[3] : &w->nodes[2];
+
+    assert_int_equal(create_class(w, 2, &x), 0);
+    settle(w);
+    co->conf.lost_after_ns = 0; /* never by itself */
+    assert_int_equal(lose(w, "nobody", false, &x), CAIRN_E_NOTFOUND);
+    assert_int_equal(lose(w, lost->name, true, &x), CAIRN_E_STATE); /* it is there, whatever is forced */
+    assert_non_null(strstr(x.ask.err.text, "is there"));
+    lost->beats = false;
+    world_run_ms(w, 15000);
+    assert_string_equal(state_of(w, lost->id), "silent");
+    assert_int_equal(lose(w, lost->name, false, &x), 0);
+    assert_true(x.ask.nslots > 0 && x.ask.alone == 0);
+    assert_string_equal(state_of(w, lost->id), "lost");
+    assert_int_equal(lose(w, lost->name, false, &x), 0); /* once more changes nothing */
+    settle(w);
+    assert_int_equal(co->co.counts.degraded, 0);
+    assert_int_equal(cairn_coord_holds(&co->co.coord, lost->id), 0);
+    node_restart(lost); /* it comes back after all */
+    lost->beats = true;
+    world_run_ms(w, 2000);
+    assert_string_equal(state_of(w, lost->id), "up");
+}
+
+/* Where it has the only replica that is refused, and says of how many slots; if forced they stay as they are. */
+static void who_has_the_only_replica_is_lost_by_force_alone(void **state)
+{
+    struct world *w = *state;
+    struct wish x = { 0 };
+    struct node *co = some(w, 4), *lost = co->id == 3 ? &w->nodes[3] : &w->nodes[2];
+    uint32_t alone = 0;
+
+    assert_int_equal(create_class(w, 1, &x), 0);
+    assert_int_equal(create_class(w, 2, &x), 0);
+    settle(w);
+    for (uint32_t i = 0; i < NSLOTS; i++)
+        alone += record_of(w, i)->primary.node == lost->id;
+    assert_true(alone > 0);
+    lost->beats = false;
+    world_run_ms(w, 5000);
+    assert_int_equal(lose(w, lost->name, false, &x), CAIRN_E_STATE);
+    assert_non_null(strstr(x.ask.err.text, "no other replica is there"));
+    assert_int_equal(x.ask.alone, alone);
+    assert_string_equal(state_of(w, lost->id), "silent");
+    assert_int_equal(lose(w, lost->name, true, &x), 0);
+    world_run_ms(w, 30000);
+    for (uint32_t i = NSLOTS; i < 2 * NSLOTS; i++)
+        assert_false(cairn_slot_places(record_of(w, i), lost->id));
+    assert_int_equal(cairn_coord_holds(&co->co.coord, lost->id), alone);
+}
+
 static void who_is_gone_for_good_makes_room(void **state)
 {
     enum { FIRST = 100, LATE = FIRST + CAIRN_CLUSTER_MEMBERS_MAX };
@@ -649,7 +721,11 @@ static void slots_that_refuse_writes_are_counted(void **state)
     world_run_ms(w, 10000);
     assert_int_equal(co->co.counts.classes[2].fewest, 1);
     assert_int_equal(co->co.counts.classes[2].refusing, NSLOTS);
+    assert_int_equal(co->co.counts.classes[2].unserved, 0);
     assert_int_equal(co->co.counts.classes[1].refusing, NSLOTS - holds(w, left->id, 2));
+    assert_int_equal(co->co.counts.classes[1].unserved, NSLOTS - holds(w, left->id, 2)); /* nobody is left to read of */
+    assert_int_equal(co->co.counts.unserved, co->co.counts.classes[1].unserved);
+    assert_int_equal(co->co.counts.degraded, 2 * NSLOTS); /* whoever serves them */
     w->nodes[left->id % 3].beats = true;
     world_run_ms(w, 5000);
     assert_int_equal(co->co.counts.classes[2].fewest, 2);
@@ -674,6 +750,70 @@ static void weights_are_honoured(void **state)
     world_run_ms(w, 15000);
     settle(w);
     assert_int_equal(holds(w, 2, 1), 0);
+}
+
+/* What is said while slots move, or replicas catch up, until nothing is left: how far it is, how fast, how long. */
+static void assert_progress_of(struct world *w, const char *what)
+{
+    bool seen = false;
+
+    for (int i = 0; i < 600 && (!seen || !is_settled(w)); i++) {
+        json_t *status = cairn_coordinator_status(&serving(w)->co), *o = json_object_get(status, what);
+        json_int_t done = json_integer_value(json_object_get(o, "done"));
+
+        assert_true(
+            o == NULL ||
+            json_integer_value(json_object_get(o, "left")) + json_integer_value(json_object_get(o, "under_way")) > 0 ||
+            json_is_true(json_object_get(o, "planning")));
+        if (done > 0 && json_integer_value(json_object_get(o, "left")) > 0) {
+            seen = true;
+            assert_true(json_real_value(json_object_get(o, "per_s")) > 0);
+            assert_true(json_integer_value(json_object_get(o, "left_ms")) > 0);
+        }
+        json_decref(status);
+        world_run_ms(w, 100);
+    }
+    assert_true(seen);
+    settle(w);
+}
+
+static void progress_is_told_whatever_moves(void **state)
+{
+    struct world *w = *state;
+    struct wish x = { 0 };
+    struct node *co, *back;
+
+    for (int i = 0; i < NODES; i++)
+        w->nodes[i].conf.moves_max = w->nodes[i].conf.moves_per_node_max = 4;
+    co = some(w, 3);
+    assert_int_equal(create_class(w, 2, &x), 0);
+    settle(w);
+    w->nodes[3].beats = true; /* one joins */
+    assert_progress_of(w, "moves");
+    w->nodes[3].weight = 300; /* has another weight */
+    node_restart(&w->nodes[3]);
+    assert_progress_of(w, "moves");
+    drain(w, 4, false);
+    assert_progress_of(w, "moves");
+    w->nodes[4].beats = w->nodes[5].beats = true;
+    world_run_ms(w, 3000);
+    settle(w);
+    back = co == &w->nodes[2] ? &w->nodes[1] : &w->nodes[2];
+    back->beats = false; /* is lost for good: what it held is made anew */
+    world_run_ms(w, 24000);
+    assert_string_equal(state_of(w, back->id), "lost");
+    assert_progress_of(w, "moves");
+    co = serving(w);
+    back = co == &w->nodes[1] ? &w->nodes[0] : &w->nodes[1];
+    back->beats = false; /* comes back: catches up */
+    world_run_ms(w, 10000);
+    assert_true(co->co.counts.degraded > 0);
+    assert_int_equal(co->co.counts.behind, 0);
+    node_restart(back);
+    back->beats = true;
+    joins_max = 8;
+    assert_progress_of(w, "catching_up");
+    assert_int_equal(co->co.counts.behind, 0);
 }
 
 /* Nodes come and go, one at a time; after each everything is whole and even again. Never more than may be are under way
@@ -727,6 +867,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_drain_goes_on, plan_setup, teardown),
         cmocka_unit_test_setup_teardown(who_is_away_holds_up_nothing, plan_setup, teardown),
         cmocka_unit_test_setup_teardown(who_is_lost_is_replaced, plan_setup, teardown),
+        cmocka_unit_test_setup_teardown(who_is_said_to_be_lost_is_replaced_at_once, plan_setup, teardown),
+        cmocka_unit_test_setup_teardown(who_has_the_only_replica_is_lost_by_force_alone, plan_setup, teardown),
         cmocka_unit_test_setup_teardown(who_is_gone_for_good_makes_room, plan_setup, teardown),
         cmocka_unit_test_setup_teardown(who_is_gone_for_a_day_is_forgotten, plan_setup, teardown),
         cmocka_unit_test_setup_teardown(a_silent_target_keeps_no_place, plan_setup, teardown),
@@ -735,6 +877,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(too_few_nodes_are_degraded, plan_setup, teardown),
         cmocka_unit_test_setup_teardown(slots_that_refuse_writes_are_counted, plan_setup, teardown),
         cmocka_unit_test_setup_teardown(weights_are_honoured, plan_setup, teardown),
+        cmocka_unit_test_setup_teardown(progress_is_told_whatever_moves, plan_setup, teardown),
         cmocka_unit_test_setup_teardown(whatever_comes_and_goes, plan_setup, teardown),
     };
 

@@ -191,6 +191,29 @@ static void whoever_is_cut_off_stops_first(void **state)
     assert_ptr_equal(elected(w), next);
 }
 
+/* Who may not be elected is not, also where nobody else is left; and is as soon as it may. */
+static void whoever_is_barred_does_not_stand(void **state)
+{
+    struct world *w = *state;
+    struct node *n, *last;
+
+    run_until_elected(w, NULL, &n);
+    last = n == &w->nodes[0] ? &w->nodes[1] : &w->nodes[0];
+    last->election.barred = true;
+    for (int i = 0; i < NODES; i++) {
+        if (&w->nodes[i] != last)
+            cairn_election_stop(&w->nodes[i].election);
+    }
+    for (int i = 0; i < 600; i++) {
+        vtime_run_ms(&w->v, 100);
+        assert_ptr_not_equal(elected(w), last);
+    }
+    assert_int_equal(last->election.sm.state, CAIRN_ELECTION_PAUSING);
+    last->election.barred = false;
+    run_until_elected(w, NULL, &n);
+    assert_ptr_equal(n, last);
+}
+
 static void on_change(struct cairn_map_op *op)
 {
     *(bool *)op->arg = true;
@@ -371,7 +394,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(one_is_elected_and_stays),       CASE(whoever_resigns_is_followed_at_once),
         CASE(whoever_is_cut_off_stops_first), CASE(a_late_change_of_a_deposed_one_is_refused),
-        CASE(an_unknown_claim_is_looked_up),  CASE(an_erased_key_deposes),
+        CASE(an_unknown_claim_is_looked_up),  CASE(whoever_is_barred_does_not_stand),
+        CASE(an_erased_key_deposes),
         cmocka_unit_test(random_walks),
     };
 

@@ -205,7 +205,7 @@ static void a_watch_tells_what_changes_until_it_is_canceled(void **state)
     say(fx, 7, CAIRN_SWIM_DEAD, 1);
     for (uint32_t i = 0; i < 500 && fx->dead < 1; i++)
         cairn_poll(fx->c, 10);
-    assert_string_equal(fx->last, "m007 dead");
+    assert_string_equal(fx->last, "m007 silent");
     assert_int_equal(fx->over, 1);
     assert_int_equal(cairn_cancel(fx->c, number), 0);
     assert_int_equal(cairn_drain(fx->c, 10000), 0);

@@ -354,18 +354,50 @@ static void the_order_of_messages_does_not_matter(void **state)
             u.nby = 1;
             u.by[0] = 1;
             hear(f, CAIRN_SWIM_GOSSIP, 0, &other, &u, 0);
-            if (expect == CAIRN_SWIM_DEAD ? s == CAIRN_SWIM_ALIVE && inc > incarnation
-                                          : inc > incarnation || (inc == incarnation && s > expect)) {
-                expect = s;
+            if (inc > incarnation || (inc == incarnation && s != CAIRN_SWIM_ALIVE)) {
+                expect = s == CAIRN_SWIM_ALIVE ? s : CAIRN_SWIM_SUSPECT; /* nobody is found dead by hearsay alone */
                 incarnation = inc;
-            } else if (expect == CAIRN_SWIM_SUSPECT && s == CAIRN_SWIM_SUSPECT) {
-                incarnation = MAX(inc, incarnation);
             }
         }
         slot = cairn_swim_dir_find(&f->dir, d.id);
         assert_int_equal(f->views[slot].state, expect);
         assert_int_equal(f->views[slot].incarnation, incarnation);
     }
+}
+
+/* Who is said to be dead is suspected for as long as a suspicion lasts that others confirm. Whoever says so again meanwhile
+ * says nothing new; and a contradiction ends it. */
+static void a_death_that_others_found_is_a_suspicion_first(void **state)
+{
+    struct fixture *f = *state;
+    struct cairn_swim_desc other, d;
+    struct cairn_swim_update u;
+    uint32_t slot;
+
+    describe(&other, "a", 2);
+    describe(&d, "b", 3);
+    alive(&d, 10, &u);
+    hear(f, CAIRN_SWIM_GOSSIP, 0, &other, &u, 0);
+    slot = cairn_swim_dir_find(&f->dir, d.id);
+    for (uint64_t life = 10; life < 12; life++) {
+        u.state = CAIRN_SWIM_DEAD;
+        u.incarnation = life;
+        u.nby = 1;
+        u.by[0] = other.id;
+        for (uint32_t i = 0; i < 3; i++) {
+            hear(f, CAIRN_SWIM_GOSSIP, 0, &other, &u, 0);
+            assert_int_equal(f->views[slot].state, CAIRN_SWIM_SUSPECT);
+        }
+        if (life == 10) {
+            u.state = CAIRN_SWIM_ALIVE;
+            u.incarnation = 11;
+            u.nby = 0;
+            hear(f, CAIRN_SWIM_GOSSIP, 0, &other, &u, 0);
+            assert_int_equal(f->views[slot].state, CAIRN_SWIM_ALIVE);
+        }
+    }
+    run(f, f->s.conf.suspect_ms);
+    assert_int_equal(f->views[slot].state, CAIRN_SWIM_DEAD);
 }
 
 /* However many there are, each is pinged once before any is pinged again; and none that answers is suspected. */
@@ -576,6 +608,7 @@ int main(void)
         test(rumours_of_our_death_are_contradicted),
         test(a_younger_namesake_silences_us),
         test(the_order_of_messages_does_not_matter),
+        test(a_death_that_others_found_is_a_suspicion_first),
         test(a_round_visits_everyone),
         test(news_are_told_so_often_and_no_more),
         test(a_word_is_told_when_its_version_grows),

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +21,8 @@ static void a_proof_is_good_once_and_one_way(void **state)
 
     (void)state;
     cairn_auth_random(key, sizeof(key));
-    cairn_auth_random(&t, sizeof(t));
+    cairn_auth_random(&t, offsetof(struct cairn_auth_transcript, unix_socket));
+    t.unix_socket = false;
     cairn_auth_prove(proof, key, &t, false);
     assert_true(cairn_auth_check(proof, sizeof(proof), key, &t, false));
     assert_false(cairn_auth_check(proof, sizeof(proof), key, &t, true)); /* reflected */
@@ -31,6 +33,9 @@ static void a_proof_is_good_once_and_one_way(void **state)
     assert_false(cairn_auth_check(proof, sizeof(proof), key, &other, false));
     other = t;
     other.cluster_id[15] ^= 1; /* carried to another cluster */
+    assert_false(cairn_auth_check(proof, sizeof(proof), key, &other, false));
+    other = t;
+    other.unix_socket = true; /* carried by who sits at a socket to a TCP address, or back */
     assert_false(cairn_auth_check(proof, sizeof(proof), key, &other, false));
     key[0] ^= 1;
     assert_false(cairn_auth_check(proof, sizeof(proof), key, &t, false));

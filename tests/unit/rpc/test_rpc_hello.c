@@ -2,6 +2,8 @@
 #include "rpc_fixture.h"
 #include "sdk/core/base/log.h"
 
+#include "schema/repl.pb-c.h"
+
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -122,6 +124,128 @@ static void a_node_without_the_key_is_refused(void **state)
     fx->node.insecure = true;
     listen_on(fx, "tcp://127.0.0.1:0");
     memset(conf.key, 7, sizeof(conf.key));
+    connect_session(fx, &conf);
+    probe_start(fx, &p, false, "abc");
+    probe_wait(fx, &p);
+    assert_int_equal(p.call.rc, CAIRN_E_AUTH);
+    assert_non_null(strstr(p.err.text, "did not prove"));
+}
+
+/* ---- nodes ---- */
+
+static void handle_between_nodes(struct cairn_rpc_req *rq)
+{
+    ((struct fixture *)rq->target->ctx)->puts++;
+    cairn_rpc_reply(rq, 0, NULL, NULL, 0);
+}
+
+static cairn_rpc_handler *const node_handlers[32] = {
+    [CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_PUBLISH] = handle_between_nodes,
+};
+
+/* What is between nodes, asked of a node with a key of sevens at a unix socket. */
+static void ask_as(struct fixture *fx, const struct cairn_rpc_session_conf *conf, struct probe *p)
+{
+    static const Cairn__Wire__ClusterRecords nothing = CAIRN__WIRE__CLUSTER_RECORDS__INIT;
+
+    memset(fx->node.key, 7, sizeof(fx->node.key));
+    fx->node.has_key = true;
+    fx->target.iface = &cairn_iface_cluster;
+    fx->target.handlers = node_handlers;
+    if (fx->listener.fd <= 0)
+        listen_unix(fx);
+    connect_session(fx, conf);
+    probe_prepare(fx, p, false, "");
+    p->call.iface = &cairn_iface_cluster;
+    p->call.method = CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_PUBLISH;
+    p->call.msg = &nothing.base;
+    cairn_rpc_call_start(&p->call);
+    probe_wait(fx, p);
+}
+
+static void ask_over(struct fixture *fx)
+{
+    fx->closed = false;
+    cairn_rpc_session_close(fx->session, on_session_closed, fx);
+    turn_until(fx, is_closed);
+    fx->session = NULL;
+}
+
+/* The user of a unix socket is an administrator, the node's own user even; that makes nobody a node. */
+static void a_user_is_no_node(void **state)
+{
+    struct cairn_rpc_session_conf conf = { .has_key = true };
+    struct fixture *fx = *state;
+    struct probe p;
+
+    ask_as(fx, NULL, &p);
+    assert_int_equal(p.call.rc, CAIRN_E_AUTH);
+    assert_non_null(strstr(p.err.text, "proves that it holds the cluster's key"));
+    assert_true(cairn_rpc_session_facts(fx->session)->admin);
+    assert_string_equal(cairn_rpc_session_facts(fx->session)->auth, "peer");
+    ask_over(fx);
+    memset(conf.key, 7, sizeof(conf.key)); /* nor does a program that has it, and does not say that it is a node */
+    ask_as(fx, &conf, &p);
+    assert_int_equal(p.call.rc, CAIRN_E_AUTH);
+    assert_string_equal(cairn_rpc_session_facts(fx->session)->auth, "peer");
+    assert_int_equal(fx->puts, 0);
+}
+
+static void a_node_proves_itself_over_a_unix_socket(void **state)
+{
+    struct cairn_rpc_session_conf conf = { .has_key = true, .is_node = true };
+    struct fixture *fx = *state;
+    struct probe p;
+
+    memset(conf.key, 7, sizeof(conf.key));
+    ask_as(fx, &conf, &p);
+    assert_int_equal(p.call.rc, 0);
+    assert_int_equal(fx->puts, 1);
+    assert_string_equal(cairn_rpc_session_facts(fx->session)->auth, "key");
+    assert_int_equal(cairn_rpc_session_facts(fx->session)->uid, geteuid());
+}
+
+/* It is refused as often as it comes, and that is said once, until it was welcome. */
+static void another_clusters_node_is_refused(void **state)
+{
+    struct cairn_rpc_session_conf conf = { .has_key = true, .is_node = true, .node = "n1" };
+    struct cairn_log log, *was;
+    struct fixture *fx = *state;
+    FILE *f = tmpfile();
+    struct probe p;
+
+    assert_non_null(f);
+    cairn_log_init(&log, fileno(f), CAIRN_LOG_WARN, NULL);
+    was = cairn_log_bind(&log);
+    for (int round = 1; round <= 2; round++) {
+        memset(conf.key, 8, sizeof(conf.key));
+        for (int i = 0; i < 3; i++) {
+            ask_as(fx, &conf, &p);
+            assert_int_equal(p.call.rc, CAIRN_E_AUTH);
+            assert_non_null(strstr(p.err.text, "node n1 refused us: it does not hold the cluster's key"));
+            assert_non_null(strstr(p.err.text, "auth.key_file"));
+            ask_over(fx);
+        }
+        assert_int_equal(lines_of(f, "node test, "), round);
+        memset(conf.key, 7, sizeof(conf.key));
+        ask_as(fx, &conf, &p);
+        assert_int_equal(p.call.rc, 0);
+        ask_over(fx);
+    }
+    assert_int_equal(atomic_load(&fx->node.counters.auth_failures), 6);
+    cairn_log_bind(was);
+    cairn_log_fini(&log);
+    fclose(f);
+}
+
+/* A node does not take the word of one that proves nothing, as it would where the kernel tells who listens. */
+static void a_node_wants_proof_over_a_unix_socket(void **state)
+{
+    struct cairn_rpc_session_conf conf = { .has_key = true, .is_node = true };
+    struct fixture *fx = *state;
+    struct probe p;
+
+    listen_unix(fx);
     connect_session(fx, &conf);
     probe_start(fx, &p, false, "abc");
     probe_wait(fx, &p);
@@ -263,6 +387,10 @@ int main(void)
         T(strangers_do_not_fill_the_log),
         T(no_credential_is_refused),
         T(a_node_without_the_key_is_refused),
+        T(a_user_is_no_node),
+        T(a_node_proves_itself_over_a_unix_socket),
+        T(another_clusters_node_is_refused),
+        T(a_node_wants_proof_over_a_unix_socket),
         T(munge_tells_the_user),
         T(another_daemons_credential_is_refused),
     };

@@ -318,15 +318,17 @@ static cairn_rpc_handler *const told_handlers[32] = { [CAIRN__WIRE__CLUSTER_METH
 /* The target is the cluster's service, which has the one method that is told. */
 static int setup_told(void **state)
 {
+    struct cairn_rpc_session_conf node = { .has_key = true, .is_node = true }; /* both keys are nothing but zeros */
     struct fixture *fx;
 
     setup(state);
     fx = *state;
+    fx->node.has_key = true;
     heard[0] = '\0';
     fx->target.iface = &cairn_iface_cluster;
     fx->target.handlers = told_handlers;
     listen_unix(fx);
-    connect_session(fx, NULL);
+    connect_session(fx, &node);
     return 0;
 }
 

@@ -1,0 +1,78 @@
+/* A cluster's document in short, for people. */
+#include "tools/cairn/cluster.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <string.h>
+
+static json_t *brief_of(const char *document)
+{
+    json_t *doc = json_loads(document, 0, NULL), *brief;
+
+    assert_non_null(doc);
+    json_object_set_new(doc, "health", json_string(cli_cluster_health(doc)));
+    brief = cli_cluster_brief(doc);
+    json_decref(doc);
+    return brief;
+}
+
+static void assert_says(const char *document, const char *key, const char *text)
+{
+    json_t *brief = brief_of(document);
+
+    if (text != NULL)
+        assert_string_equal(cli_text_of(brief, key), text);
+    else
+        assert_null(json_object_get(brief, key));
+    json_decref(brief);
+}
+
+static void progress_has_a_rate_and_a_time(void **state)
+{
+    (void)state;
+    assert_says("{\"moves\": {\"left\": 1490, \"under_way\": 10, \"per_s\": 12.5, \"left_ms\": 120000}}", "moves",
+                "1,500 slots to move, 10 of them now, 12.5/s, 2m 00s left");
+    assert_says("{\"moves\": {\"left\": 0, \"under_way\": 1, \"per_s\": 0, \"left_ms\": 0}}", "moves",
+                "1 slot to move, 1 of them now, time left unknown");
+    assert_says("{\"moves\": {\"left\": 0, \"under_way\": 0, \"planning\": true}}", "moves", "being planned");
+    assert_says("{\"catching_up\": {\"left\": 41, \"done\": 300, \"per_s\": 150, \"left_ms\": 273}}", "catching_up",
+                "41 slots of nodes that are back, 150.0/s, 273 ms left");
+    assert_says("{}", "catching_up", NULL);
+    assert_says("{}", "moves", NULL);
+}
+
+static void what_does_not_work_is_said(void **state)
+{
+    (void)state;
+    static const char failing[] =
+        "{\"members\": [{\"name\": \"a\", \"state\": \"up\"}, {\"name\": \"b\", \"state\": \"silent\"},"
+        "               {\"name\": \"c\", \"state\": \"silent\"}, {\"name\": \"d\", \"state\": \"stopped\"}],"
+        " \"slots\": {\"all\": 2048, \"degraded\": 2000, \"unserved\": 7},"
+        " \"classes\": [{\"replicas\": 2, \"slots\": 1024, \"degraded\": 1000, \"unserved\": 7, \"refusing\": 7},"
+        "               {\"replicas\": 3, \"slots\": 1024, \"degraded\": 1000, \"unserved\": 0, \"refusing\": 900}]}";
+    static const char degraded[] = "{\"slots\": {\"all\": 1024, \"degraded\": 1}, \"classes\": [{\"slots\": 1024}]}";
+    static const char silent[] = "{\"members\": [{\"name\": \"b\", \"state\": \"silent\"}]}";
+
+    assert_says(failing, "health", "failing");
+    assert_says(failing, "unserved", "7 of 2,048 slots: neither read nor written");
+    assert_says(failing, "refuse_writes", "900 of 2,048 slots more: too few of their replicas are there");
+    assert_says(failing, "members", "4: 1 up, 2 silent, 1 stopped");
+    assert_says(degraded, "health", "degraded");
+    assert_says(degraded, "unserved", NULL);
+    assert_says(silent, "health", "degraded");
+    assert_says("{\"members\": [{\"name\": \"a\", \"state\": \"up\"}]}", "health", "ok");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(progress_has_a_rate_and_a_time),
+        cmocka_unit_test(what_does_not_work_is_said),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
