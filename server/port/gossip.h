@@ -1,5 +1,6 @@
 /** A word of each node that the packets of its groups carry, and that others hear: which node it is, and the version
- * that it has of something whose versions only grow. Who hears of a higher version than his own knows whom to ask.
+ * that it has of something whose versions only grow. Who hears of a higher version than his own knows whom to ask. Of
+ * another map than his own nobody hears: its versions are no versions of his.
  * And what the groups believe of nodes: whether a process of one is there.
  *
  * A carrier is a provider that has a group, a listener the one whose word it is; they meet here and know nothing of
@@ -17,6 +18,7 @@ enum { CAIRN_GOSSIP_CARRIERS_MAX = 8, CAIRN_GOSSIP_ADDRESS_BYTES = 80, CAIRN_GOS
 struct cairn_gossip_word {
     uint64_t node; /* 0: nothing is said */
     uint64_t version;
+    uint64_t map; /* what the version is of */
 };
 
 /** A process of a node: the carriers tell the others who they are. */
@@ -57,9 +59,9 @@ struct cairn_gossip {
 };
 
 /** The listener: our word. */
-static inline void cairn_gossip_say(struct cairn_gossip *g, uint64_t node, uint64_t version)
+static inline void cairn_gossip_say(struct cairn_gossip *g, const struct cairn_gossip_word *word)
 {
-    g->word = (struct cairn_gossip_word){ node, version };
+    g->word = *word;
     for (uint32_t i = 0; i < g->ncarriers; i++)
         g->carriers[i]->carry(g->carriers[i], &g->word);
 }

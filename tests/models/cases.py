@@ -109,6 +109,18 @@ CUTS = "-DLIVE -DNE=3 -DREGIONS -DNREQ=1 -DNN=1 -DCRASHES=2 -DCUTS"
 passes("repl", CUTS)
 case("mistake", "repl", CUTS + " -DM_SWEEP_CUT", "bfs", 900, False)
 
+# Who is in sync alone needs no lease.
+ALONE = "-DALONE -DONE -DNREQ=1 -DNN=1"
+passes("repl", "-DNE=4 -DCRASHES=0 %s -DHANDOVER -DSTATES -DSKIP\n-DNE=4 -DCRASHES=1 %s" % (ALONE, ALONE), quick=True)
+passes("repl", """
+-DNE=4 -DCRASHES=0 -DALONE -DONE -DNN=2
+-DNE=4 -DCRASHES=1 -DALONE -DONE -DNN=2 -DNREQ=1 -DSYNC
+-DNE=4 -DCRASHES=2 -DALONE -DONE -DNN=1 -DNREQ=1 -DBLIND
+-DNE=4 -DCRASHES=0 -DALONE -DONE -DNN=1 -DNREQ=1 -DBREAD
+-DNE=4 -DCRASHES=1 -DALONE -DNN=1 -DNREQ=1 -DHANDOVER -DSKIP
+""")
+mistakes("repl", "-DM_ALONE_JOINING\n-DM_ALONE_ALWAYS\n-DM_ALONE_GIVEN_UP", "-DNE=4 -DCRASHES=0 " + ALONE)
+
 # ---- election.pml ----
 passes("election", "-DNR=2\n-DSELF", "bfs", quick=True)
 passes("election", "-DNR=3\n-DSELF -DNR=4", "bfs")

@@ -22,6 +22,8 @@
  * -DREGIONS  each entry names a region, whose bytes have to be here before it is taken: who has them not asks the process
  *          that sent the entry.  One that has it no more, though it leads in that epoch, says so (GONE), and nobody waits for it
  * -DCUTS  a cut is on disk later than in memory, and before it is acknowledged: until then a crash may undo it
+ * -DALONE  who is in sync alone, with no JOIN of its own that MAP may have heard of, needs no lease
+ * -DONE  one replica is in sync at first, not three
  * -DLIVE  bounded faults; final states must be repaired
  * mistakes: M_*, each left out of a rule; README.md says what they break
  */
@@ -159,6 +161,23 @@ hidden byte h_i; hidden byte h_j; hidden byte h_e; hidden byte h_b; hidden byte 
 #else
 #define INCOK(e,r) (hinc[IX(e,r)]==inc[r])
 #endif
+
+#ifdef ALONE
+#ifdef M_ALONE_JOINING          /* who has asked for another one goes on until it learns that there is one */
+#define UNASKED(r) true
+#else
+#define UNASKED(r) (pjr[me[r]]==0)
+#endif
+#ifdef M_ALONE_ALWAYS           /* whoever has no other to ask now, whatever the set is */
+#define INSYNCALONE(r) (pjr[me[r]]==0)
+#else
+#define INSYNCALONE(r) (hisr[me[r]]==BIT(r))
+#endif
+#define ISALONE(r) (INSYNCALONE(r) && UNASKED(r) && !RELEASED(r))
+#else
+#define ISALONE(r) false
+#endif
+#define HOLDS(r) (lease[r] || ISALONE(r))        /* may answer */
 
 #ifdef BREAD
 #define SETPCM(r) pcm[me[r]] = cm[r]
@@ -449,13 +468,13 @@ end:  do
 #else
 #define MAYSERVE(r) (!RELEASED(r))
 #endif
-  :: d_step { ISPRIM(r) && !act[r] && lease[r] && MAYSERVE(r) && RECONCILED(r) -> act[r] = 1; printf("T n%d e%d activates\n",r,me[r]) }
+  :: d_step { ISPRIM(r) && !act[r] && HOLDS(r) && MAYSERVE(r) && RECONCILED(r) -> act[r] = 1; printf("T n%d e%d activates\n",r,me[r]) }
 #define WRITE(q,pre) \
   :: d_step { act[r] && ISPRIM(r) && ln[r] < NN && (pre) -> \
        findreq(r,q,DEDUPTO); \
        if :: h_x==0 -> log[LX(r,ln[r])] = me[r]*4+q; STORED(r,me[r]*4+q) ln[r]++; pubpl(r); printf("T n%d e%d appends req %d at pos %d\n",r,me[r],q,ln[r]) :: else fi; h_x = 0 }
 #define ACK(q) \
-  :: d_step { act[r] && lease[r] && ISPRIM(r) && !((acked>>q)&1) -> \
+  :: d_step { act[r] && HOLDS(r) && ISPRIM(r) && !((acked>>q)&1) -> \
        findreq(r,q,cm[r]); \
        if :: h_x>0 -> h_e = h_x; printf("T n%d e%d acks req %d at pos %d\n",r,me[r],q,h_e); visible(r,h_e); h_e = 0; acked = acked | BIT(q); \
              assert(ONEPRIM(r)) \
@@ -463,7 +482,8 @@ end:  do
 #ifdef WRITESONLY     /* with M_NO_LEASE_WAIT: what a broken clock can NOT do */
 #define ONEPRIM(r) true
 #else
-#define ONEPRIM(r) (!(act[(r+1)%3] && lease[(r+1)%3]) && !(act[(r+2)%3] && lease[(r+2)%3]))
+#define SERVES(r) (act[r] && HOLDS(r))
+#define ONEPRIM(r) (!SERVES((r+1)%3) && !SERVES((r+2)%3))
 #endif
 #ifdef M_DEDUP_NO_PENDING
 #define DEDUPTO cm[r]
@@ -481,7 +501,7 @@ end:  do
 #ifdef M_READ_NO_LEASE
 #define LEASED(r) true
 #else
-#define LEASED(r) lease[r]
+#define LEASED(r) HOLDS(r)
 #endif
 #ifndef WRITESONLY
   :: d_step { act[r] && ISPRIM(r) && LEASED(r) && (cm[r]!=gfloor || (cm[r]>0 && log[LX(r,cm[r]-1)]!=glog[cm[r]-1])) ->
@@ -649,6 +669,11 @@ end:  do
   :: d_step { E<NE && pact && tko && reg[hprim[E]]==hinc[IX(E,hprim[E])] -> \
        printf("T MAP hears ACTIVE\n"); tko = 0; newepoch(hprim[E],hisr[E]) }
 #endif
+#ifdef M_ALONE_GIVEN_UP  /* an order: what a silent node held alone is given to another, who begins with nothing */
+#define GIVEUP(r) \
+  :: d_step { E<NE && hisr[E]==BIT(hprim[E]) && hprim[E]!=r && WAITED && gfloor==0 -> h_b = BIT(r); newepoch(r,h_b); TKO h_b = 0 }
+  GIVEUP(0) GIVEUP(1) GIVEUP(2)
+#endif
 #define GRANT(r) \
   :: d_step { hprim[E]==r && me[r]==E && INCOK(E,r) && !lease[r] -> lease[r] = 1 }
   GRANT(0) GRANT(1) GRANT(2)
@@ -700,8 +725,13 @@ end:  timeout ->
 }
 #endif
 
+#ifdef ONE
+#define ATFIRST BIT(0)
+#else
+#define ATFIRST 7
+#endif
 init { atomic {
-  hprim[1]=0; hisr[1]=7; me[0]=1; me[1]=1; me[2]=1; act[0]=1; lease[0]=1;
+  hprim[1]=0; hisr[1]=ATFIRST; me[0]=1; me[1]=1; me[2]=1; act[0]=1; lease[0]=1;
   run Node(0); run Node(1); run Node(2); run Map();
 #ifdef LIVE
   run Final()

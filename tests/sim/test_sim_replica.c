@@ -23,7 +23,7 @@ struct bench {
     struct cairn_sm_set machines;
     struct cairn_log_entry log[LOG_MAX]; /* from position 1 */
     uint64_t end, applying;              /* applying: the newest that apply() was told of */
-    bool syncing, writing, has_no_lease, wiped;
+    bool syncing, writing, has_no_lease, has_failed, wiped;
     uint32_t cuts, said[KINDS];
     struct cairn_repl_msg last[KINDS]; /* its arrays are gone */
     struct cairn_change proposed;
@@ -87,6 +87,11 @@ static bool op_lease_is_valid(struct cairn_replica *r)
     return !bench_of(r)->has_no_lease;
 }
 
+static bool op_may_go_on(struct cairn_replica *r)
+{
+    return !bench_of(r)->has_failed;
+}
+
 static void op_wipe(struct cairn_replica *r)
 {
     bench_of(r)->wiped = true;
@@ -115,7 +120,8 @@ static const struct cairn_replica_ops ops = { .log_append = op_log_append,
                                               .copy_open = op_copy_open,
                                               .copy_read = op_copy_nothing,
                                               .copy_close = op_copy_nothing,
-                                              .lease_is_valid = op_lease_is_valid };
+                                              .lease_is_valid = op_lease_is_valid,
+                                              .may_go_on = op_may_go_on };
 
 static void deliver(void *arg, uint32_t to, uint32_t from, const uint8_t *bytes, size_t len)
 {
@@ -295,6 +301,52 @@ static void a_learner_speaks_again_soon(void **state)
     assert_in_range(b->said[CAIRN_REPL_MATCH], 10, 17);
 }
 
+/* M_APPLIED_IS_CUT. What was applied here was lost with all who had it in sync, and another history goes on: it cannot be
+ * taken back, so the log stays as it is, says so, and waits for a copy. */
+static void what_is_applied_is_not_cut(void **state)
+{
+    struct bench *b = *state;
+
+    learn(b, 1, CAIRN_SLOT_ACTIVE, n1, WITH(n2, self));
+    append(b, n1, 1, (struct cairn_at){ 0 }, start_of(1, 1), 0);
+    append(b, n1, 1, (struct cairn_at){ 1, 1 }, buffered(1, 2), 2);
+    disk(b);
+    apply_all(b);
+    assert_int_equal(b->r.applied, 2);
+    learn(b, 2, CAIRN_SLOT_TAKEOVER, n2, WITH(n1)); /* recovered from their disks, which end at 1 */
+    append(b, n2, 2, (struct cairn_at){ 1, 1 }, start_of(2, 2), 2);
+    disk(b);
+    assert_int_equal(b->cuts, 0);
+    assert_true(cairn_at_is(b->r.log.end, (struct cairn_at){ 1, 2 }));
+    assert_true(cairn_at_is(b->last[CAIRN_REPL_MATCH].applied, (struct cairn_at){ 1, 2 }));
+    assert_in_range(b->last[CAIRN_REPL_ACK].matched, 0, 1);
+}
+
+/* What is committed comes with the next entry, or, when there is none, by itself, later and once. */
+static void a_commit_is_told_when_no_entry_comes(void **state)
+{
+    struct bench *b = *state;
+    uint32_t said;
+
+    learn(b, 1, CAIRN_SLOT_ACTIVE, self, WITH(n2));
+    disk(b);
+    ack(b, n2, 1, b->end);
+    apply_all(b);
+    assert_int_equal(b->r.sm.state, REPLICA_ACTIVE);
+    said = b->said[CAIRN_REPL_APPEND];
+    assert_true(b->last[CAIRN_REPL_APPEND].commit < b->r.commit);
+    world_run_until(b->world, cairn_env_now_ns(b->r.env) + 2 * times.resend_ns);
+    assert_int_equal(b->said[CAIRN_REPL_APPEND], said);
+    world_run_until(b->world, cairn_env_now_ns(b->r.env) + 3 * times.resend_ns);
+    assert_true(b->said[CAIRN_REPL_APPEND] > said);
+    assert_int_equal(b->last[CAIRN_REPL_APPEND].commit, b->r.commit);
+    assert_int_equal(b->last[CAIRN_REPL_APPEND].nentries, 0);
+    ack(b, n2, 1, b->end);
+    said = b->said[CAIRN_REPL_APPEND];
+    world_run_until(b->world, cairn_env_now_ns(b->r.env) + 10 * times.resend_ns);
+    assert_int_equal(b->said[CAIRN_REPL_APPEND], said);
+}
+
 /* M_READ_BEFORE_APPLIED. With START everywhere the log before it is final, but not yet what a read looks at. */
 static void reads_wait_until_the_log_is_applied(void **state)
 {
@@ -459,6 +511,115 @@ static void alone_it_waits_for_nobody(void **state)
     assert_int_equal(rc, 0);
 }
 
+/* The map is another: it leads nothing and answers nobody, its log stays, and what is still said to who it was (a
+ * verdict, which names a record of the old map; an entry) is said to nobody. */
+static void who_ceases_is_nobody(void **state)
+{
+    const struct cairn_change asked = { .kind = CAIRN_CHANGE_REMOVE, .epoch = 1, .from = self, .who = n1 };
+    int rc = 1;
+    struct cairn_repl_write w = { .kind = CAIRN_ENTRY_WRITE, .done = on_write, .arg = &rc };
+    struct bench *b = *state;
+    struct cairn_slot_record rec;
+    uint64_t end;
+
+    learn(b, 1, CAIRN_SLOT_ACTIVE, self, &(struct cairn_who){ 0 });
+    disk(b);
+    apply_all(b);
+    rec = b->r.rec;
+    rec.epoch = 2;
+    assert_int_equal(cairn_replica_write(&b->r, &w), 0);
+    end = b->end;
+    cairn_replica_cease(&b->r);
+    assert_int_equal(rc, CAIRN_E_MOVED);
+    assert_int_equal(b->r.sm.state, REPLICA_OUT);
+    assert_int_equal(b->r.log.end.pos, end);
+    cairn_replica_on_verdict(&b->r, &asked, CAIRN_VERDICT_COMMITTED, &rec);
+    assert_int_equal(b->r.rec.epoch, 0);
+    append(b, n1, 1, b->r.log.end, buffered(1, end + 1), 0);
+    assert_int_equal(b->end, end);
+    cairn_replica_return(&b->r, self.inc + 100);
+    cairn_replica_on_verdict(&b->r, &asked, CAIRN_VERDICT_COMMITTED, &rec);
+    assert_int_equal(b->r.rec.epoch, 0);
+    rec.epoch = UINT64_C(1) << 32;
+    rec.primary.inc = rec.insync[0].inc = self.inc + 100;
+    rec.since = rec.epoch;
+    rec.state = CAIRN_SLOT_TAKEOVER;
+    assert_int_equal(cairn_replica_learn(&b->r, &rec), 0);
+    assert_int_equal(b->r.sm.state, REPLICA_TAKEOVER);
+    assert_int_equal(b->log[b->end - 1].at.epoch, rec.epoch); /* behind all that it had */
+    assert_int_equal(b->log[b->end - 1].at.pos, end + 1);
+}
+
+/* One write, until it is on its way to be answered; 0, or why it was refused. */
+static int write_alone(struct bench *b, struct cairn_repl_write *w)
+{
+    int rc = cairn_replica_write(&b->r, w);
+
+    if (rc != 0)
+        return rc;
+    if (b->writing)
+        written(b);
+    disk(b);
+    apply_all(b);
+    cairn_env_run_tasks(b->r.env);
+    return *(int *)w->arg;
+}
+
+/* The lease ends. Who is alone in sync goes on, also through the end of a take-over and on to records that change nothing
+ * of that; asks for nobody meanwhile; and stops when it has another to wait for, or its node has failed. */
+static void alone_it_needs_no_lease(void **state)
+{
+    int rc = 1;
+    struct cairn_repl_write w = { .kind = CAIRN_ENTRY_WRITE, .done = on_write, .arg = &rc };
+    struct bench *b = *state;
+
+    b->has_no_lease = true;
+    learn(b, 1, CAIRN_SLOT_TAKEOVER, self, &(struct cairn_who){ 0 });
+    disk(b);
+    apply_all(b);
+    assert_int_equal(b->r.sm.state, REPLICA_ACTIVE);
+    assert_int_equal(write_alone(b, &w), 0);
+    learn_going_on(b, 2, 1, CAIRN_SLOT_ACTIVE, self, &(struct cairn_who){ 0 });
+    assert_int_equal(cairn_replica_may_read(&b->r), 0);
+    cairn_replica_receive(&b->r, &(struct cairn_repl_msg){
+                                     .kind = CAIRN_REPL_MATCH, .from = n1, .to = self, .epoch = 2 }); /* a learner */
+    ack(b, n1, 2, b->end);
+    world_run_until(b->world, world_now_ns(b->world) + 4 * times.ack_ns);
+    assert_int_equal(b->proposed.kind, 0);
+    assert_true(cairn_replica_is_alone(&b->r));
+    b->has_failed = true;
+    assert_int_equal(write_alone(b, &w), CAIRN_E_BUSY);
+    b->has_failed = false;
+    assert_int_equal(write_alone(b, &w), 0);
+    learn_going_on(b, 3, 1, CAIRN_SLOT_ACTIVE, self, WITH(n2));
+    assert_int_equal(cairn_replica_may_read(&b->r), CAIRN_E_BUSY);
+    assert_int_equal(b->r.sm.state, REPLICA_PAUSED);
+}
+
+/* M_ALONE_JOINING. From the moment in which another is asked for MAP may have made it a member, and its primary since. */
+static void who_asks_for_another_is_not_alone(void **state)
+{
+    int rc = 1;
+    struct cairn_repl_write w = { .kind = CAIRN_ENTRY_WRITE, .done = on_write, .arg = &rc };
+    struct bench *b = *state;
+
+    learn(b, 1, CAIRN_SLOT_ACTIVE, self, &(struct cairn_who){ 0 });
+    disk(b);
+    apply_all(b);
+    cairn_replica_receive(&b->r, &(struct cairn_repl_msg){
+                                     .kind = CAIRN_REPL_MATCH, .from = n1, .to = self, .epoch = 1 }); /* a learner */
+    ack(b, n1, 1, b->end);
+    assert_int_equal(b->proposed.kind, CAIRN_CHANGE_JOIN);
+    assert_int_equal(cairn_replica_may_read(&b->r), 0);
+    b->has_no_lease = true;
+    assert_int_equal(cairn_replica_may_read(&b->r), CAIRN_E_BUSY);
+    assert_int_equal(write_alone(b, &w), CAIRN_E_BUSY);
+    cairn_replica_on_verdict(&b->r, &b->proposed, CAIRN_VERDICT_REFUSED, NULL); /* whose record says what became of it */
+    assert_int_equal(cairn_replica_may_read(&b->r), CAIRN_E_BUSY);
+    learn_going_on(b, 2, 1, CAIRN_SLOT_ACTIVE, self, &(struct cairn_who){ 0 });
+    assert_int_equal(write_alone(b, &w), 0);
+}
+
 /* What the others have, in memory, counts when it is written here; also when the other is gone that has not acknowledged
  * it. */
 static void what_counts_is_written_here(void **state)
@@ -581,12 +742,17 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_learner_speaks_again_soon, bench_begin, bench_end),
+        cmocka_unit_test_setup_teardown(a_commit_is_told_when_no_entry_comes, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(old_primary_is_refused, bench_begin, bench_end),
+        cmocka_unit_test_setup_teardown(what_is_applied_is_not_cut, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(reads_wait_until_the_log_is_applied, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(cut_is_on_disk_before_the_ack, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(only_who_leads_says_that_a_region_is_gone, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(refused_joiner_is_waited_for, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(alone_it_waits_for_nobody, bench_begin, bench_end),
+        cmocka_unit_test_setup_teardown(who_ceases_is_nobody, bench_begin, bench_end),
+        cmocka_unit_test_setup_teardown(alone_it_needs_no_lease, bench_begin, bench_end),
+        cmocka_unit_test_setup_teardown(who_asks_for_another_is_not_alone, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(what_counts_is_written_here, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(who_has_no_lease_cleans_nothing, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(who_has_part_of_a_copy_takes_no_entries, bench_begin, bench_end),

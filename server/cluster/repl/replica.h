@@ -11,7 +11,7 @@
  *  LEARNER    to hold it, but not in sync: takes the primary's entries, counts for nothing.
  *  BACKUP     in sync: an acknowledged entry is here.
  *  TAKEOVER   primary of a new epoch; serves nothing until every member has its whole log.
- *  ACTIVE     primary; answers while its lease is valid.    PAUSED  it is not: log and wait set stay.
+ *  ACTIVE     primary; answers while its lease is valid, or it is alone.    PAUSED  neither: log and wait set stay.
  *  RELEASED   has promised MAP to serve no more in this epoch.
  *  RESTARTED  the map names an earlier incarnation of this node: serves and acknowledges nothing until MAP has decided.
  *  GONE       ended.
@@ -68,6 +68,8 @@ struct cairn_replica_ops {
     /** The next committed entry, in order; later: cairn_replica_on_applied(). */
     void (*apply)(struct cairn_replica *r, const struct cairn_log_entry *e);
     bool (*lease_is_valid)(struct cairn_replica *r);
+    /** Without a lease, in sync alone (cairn_replica_is_alone()): false if this node has failed. */
+    bool (*may_go_on)(struct cairn_replica *r);
     /** Somebody speaks of a newer epoch: the map is wanted. */
     void (*map_is_old)(struct cairn_replica *r, uint64_t epoch);
 
@@ -203,6 +205,11 @@ void cairn_replica_fini(struct cairn_replica *r);
 /** A checkpoint: records are those of @base, and @sessions (its image) too. CAIRN_E_CORRUPT, CAIRN_E_FORMAT,
  * CAIRN_E_NOMEM. */
 int cairn_replica_restore(struct cairn_replica *r, struct cairn_at base, const uint8_t *sessions, size_t len);
+/** The map is another (../map_generation.h): what was learned of the old one counts for nothing, and neither does who
+ * we are in it. The log stays, with what is applied, and whatever of that is under way; in OUT until a record is
+ * learned as another incarnation, which cairn_replica_return() names. */
+void cairn_replica_cease(struct cairn_replica *r);
+void cairn_replica_return(struct cairn_replica *r, uint64_t inc);
 /** Instead: the mark of wipe() was found. */
 void cairn_replica_restore_partial(struct cairn_replica *r);
 /** The log's entries behind the checkpoint, in order. CAIRN_E_NOMEM, CAIRN_E_LIMIT. */
@@ -281,6 +288,12 @@ uint64_t cairn_replica_trim(struct cairn_replica *r, uint64_t pos);
 static inline bool cairn_replica_is_primary(const struct cairn_replica *r)
 {
     return r->sm.state >= REPLICA_TAKEOVER && r->sm.state <= REPLICA_RELEASED;
+}
+/** In sync alone, and no JOIN of ours is open: nobody else can be made primary, since MAP promotes members only, and
+ * there is no other unless this process asks for one. So it needs no lease (README.md). */
+static inline bool cairn_replica_is_alone(const struct cairn_replica *r)
+{
+    return r->rec.ninsync == 1 && cairn_who_is(r->rec.insync[0], r->self) && cairn_who_is_nobody(r->joiner);
 }
 /** Whether a loss of power may still bring back entries that were cut: then what they name is still named. */
 static inline bool cairn_replica_may_come_back(const struct cairn_replica *r)

@@ -3,6 +3,13 @@
 
 #include <inttypes.h>
 
+/* Whether nobody else can be primary now: this node's lease says so, or that no other is in sync, nor may have become
+ * so. */
+static bool has_authority(struct cairn_replica *r)
+{
+    return r->ops->lease_is_valid(r) || (cairn_replica_is_alone(r) && r->ops->may_go_on(r));
+}
+
 /* ---- answers to clients ---- */
 
 void cairn_replica__run_answers(void *arg)
@@ -136,7 +143,7 @@ static bool change_next(struct cairn_replica *r)
         return now - r->change_ns < r->times->resend_ns || change_send(r);
     if (r->sm.state == REPLICA_RELEASED)
         return change_begin(r, CAIRN_CHANGE_RELEASE, r->self);
-    if (!r->ops->lease_is_valid(r))
+    if (!r->ops->lease_is_valid(r)) /* not a JOIN either that MAP may not hear: it would end our being alone */
         return false;
     for (uint32_t i = 0; i < r->npeers; i++) {
         if (is_silent(r, &r->peers[i], now) || is_to_go(r, &r->peers[i]))
@@ -166,7 +173,7 @@ void cairn_replica__advance(struct cairn_replica *r)
     uint64_t pos = everywhere(r);
 
     if (r->sm.state == REPLICA_TAKEOVER) {
-        if (r->start_pos == 0 || pos < r->start_pos || !r->ops->lease_is_valid(r))
+        if (r->start_pos == 0 || pos < r->start_pos || !has_authority(r))
             return;
         cairn_replica__commit(r, pos);
         if (r->applied < r->start_pos) /* a read looks at what is applied */
@@ -177,7 +184,7 @@ void cairn_replica__advance(struct cairn_replica *r)
     write_out(r);
     try_release(r);
     change_next(r);
-    cairn_replica__timer(r, r->times->resend_ns); /* backups have to hear of it */
+    cairn_replica__tell_commit(r);
 }
 
 /* ---- epochs ---- */
@@ -242,7 +249,7 @@ void cairn_replica__stop_leading(struct cairn_replica *r, int rc)
 
 void cairn_replica_on_lease(struct cairn_replica *r)
 {
-    if (r->sm.state == REPLICA_PAUSED && r->ops->lease_is_valid(r))
+    if (r->sm.state == REPLICA_PAUSED && has_authority(r))
         cairn_sm_move(&r->sm, REPLICA_ACTIVE);
     if (cairn_replica_is_primary(r))
         cairn_replica__advance(r);
@@ -302,6 +309,8 @@ void cairn_replica_on_verdict(struct cairn_replica *r, const struct cairn_change
     bool ours = cairn_replica_is_primary(r) && r->change.kind == c->kind && r->change.epoch == c->epoch &&
                 cairn_who_is(r->change.who, c->who);
 
+    if (!cairn_who_is(c->from, r->self)) /* who we were: of a map that is another now, perhaps */
+        return;
     if (ours && verdict == CAIRN_VERDICT_REFUSED_INC) {
         r->change.kind = 0;
         r->joiner = (struct cairn_who){ 0 }; /* for good: it will never be a member under this incarnation */
@@ -319,12 +328,12 @@ int cairn_replica_may_read(struct cairn_replica *r)
 {
     switch (r->sm.state) {
     case REPLICA_ACTIVE:
-        if (r->ops->lease_is_valid(r))
+        if (has_authority(r))
             return 0;
         cairn_sm_move(&r->sm, REPLICA_PAUSED);
         return CAIRN_E_BUSY;
     case REPLICA_PAUSED:
-        if (!r->ops->lease_is_valid(r))
+        if (!has_authority(r))
             return CAIRN_E_BUSY;
         cairn_sm_move(&r->sm, REPLICA_ACTIVE);
         return 0;
@@ -489,6 +498,7 @@ void cairn_replica__primary_tick(struct cairn_replica *r)
     busy |= change_next(r) || r->sm.state == REPLICA_TAKEOVER || is_to_release(r);
     if (busy)
         cairn_replica__timer(r, r->times->resend_ns);
-    else if (sessions)
+    cairn_replica__tell_commit(r);
+    if (sessions)
         cairn_replica__timer(r, r->times->session_ttl_ns / 4);
 }

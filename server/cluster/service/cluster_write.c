@@ -57,9 +57,15 @@ static void write_forget(struct write *x)
         cluster_store_who_forget(x->who);
 }
 
+/* Who has a token goes on with it whether the slot needs a lease or not. */
+static uint64_t token_of(uint64_t word)
+{
+    return word & ~CLUSTER_WORD_ALONE;
+}
+
 static uint64_t word_of(const struct write *x)
 {
-    return atomic_load(&x->to->c->side->words[x->w->slot]);
+    return token_of(atomic_load(&x->to->c->side->words[x->w->slot]));
 }
 
 /* Whether it is led from here is looked at after the record, and last (§6). */
@@ -241,19 +247,29 @@ void cairn_cluster_write(struct cairn_cluster_write *w)
 
 /* ---- reads ---- */
 
+static bool goes_on_alone(const struct cairn_cluster *c, uint64_t word)
+{
+    return (word & CLUSTER_WORD_ALONE) != 0 && !atomic_load(&c->side->failed);
+}
+
 static int word_says(const struct cairn_cluster *c, uint64_t word)
 {
     if (word == CLUSTER_WORD_MOVED || word == CLUSTER_WORD_BACKUP)
         return CAIRN_E_MOVED;
-    return word == CLUSTER_WORD_BUSY || !side_lease_is_valid(c) ? CAIRN_E_BUSY : 0;
+    if (word == CLUSTER_WORD_BUSY)
+        return CAIRN_E_BUSY;
+    return side_lease_is_valid(c) || goes_on_alone(c, word) ? 0 : CAIRN_E_BUSY;
 }
 
 int cairn_cluster_read_begin(const struct cairn_cluster *c, uint32_t slot, uint64_t *token)
 {
+    uint64_t word;
+
     if (slot >= SIDE_SLOTS_MAX)
         return CAIRN_E_INVAL;
-    *token = atomic_load(&c->side->words[slot]);
-    return word_says(c, *token);
+    word = atomic_load(&c->side->words[slot]);
+    *token = token_of(word);
+    return word_says(c, word);
 }
 
 /* The slot was led from here at both moments, and by nobody else between them. */
@@ -261,7 +277,7 @@ int cairn_cluster_read_end(const struct cairn_cluster *c, uint32_t slot, uint64_
 {
     uint64_t word = atomic_load(&c->side->words[slot]);
 
-    if (word != token && word >= CLUSTER_WORD_LEADS)
+    if (token_of(word) != token && word >= CLUSTER_WORD_LEADS)
         return CAIRN_E_BUSY;
     return word_says(c, word);
 }
@@ -273,6 +289,8 @@ bool cairn_cluster_is_in_sync(const struct cairn_cluster *c, uint32_t slot)
 
 int cairn_cluster_led(const struct cairn_cluster *c, uint32_t first, uint32_t n, struct cairn_cluster_led *led)
 {
+    bool all_alone = true;
+
     *led = (struct cairn_cluster_led){ 0 };
     if (first >= SIDE_SLOTS_MAX || n > SIDE_SLOTS_MAX - first)
         return CAIRN_E_INVAL;
@@ -281,11 +299,12 @@ int cairn_cluster_led(const struct cairn_cluster *c, uint32_t first, uint32_t n,
 
         if (word < CLUSTER_WORD_LEADS)
             continue;
+        all_alone &= goes_on_alone(c, word);
         led->n++;
         led->sum += cairn_placement_slot_mark(i);
-        led->since += cairn_placement_slot_mark(i) * (2 * word + 1);
+        led->since += cairn_placement_slot_mark(i) * (2 * token_of(word) + 1);
     }
-    return side_lease_is_valid(c) ? 0 : CAIRN_E_BUSY;
+    return side_lease_is_valid(c) || all_alone ? 0 : CAIRN_E_BUSY;
 }
 
 /* ---- where ---- */

@@ -28,6 +28,7 @@ struct cluster_slots_ops {
     void (*send)(void *arg, const struct cairn_repl_msg *m);
     void (*propose)(void *arg, const struct cairn_change *c);
     bool (*lease_is_valid)(void *arg);
+    bool (*may_go_on)(void *arg); /* of a slot that needs no lease */
     void (*map_is_old)(void *arg);
     /** The namespace was removed. May be NULL. */
     bool (*ns_is_gone)(void *arg, uint32_t ns);
@@ -52,7 +53,9 @@ struct cluster_slots_conf {
     void *arg;
 };
 
-/** Whether a slot can be read here, as far as its replica knows; for all but BACKUP a lease is needed beside it. */
+/** Whether a slot can be read here, as far as its replica knows; for all but BACKUP a lease is needed beside it, unless
+ * ALONE stands with it, too. */
+#define CLUSTER_WORD_ALONE (UINT64_C(1) << 63) /* it leads, and nobody else can (cairn_replica_is_alone()) */
 enum {
     CLUSTER_WORD_MOVED = 0,
     CLUSTER_WORD_BUSY = 1,
@@ -71,6 +74,9 @@ void cluster_slots_free(struct cluster_slots *w);
 int cluster_slots_logs(struct cluster_slots *w, struct cairn_coord_log **logs, uint32_t *n);
 /** This process is registered: replicas come to life. CAIRN_E_NOMEM, CAIRN_E_CORRUPT. */
 int cluster_slots_register(struct cluster_slots *w, struct cairn_who self);
+/** The map is another: every replica ends its part in the old one, and keeps what it has. cluster_slots_register()
+ * follows, as another incarnation. */
+void cluster_slots_cease(struct cluster_slots *w);
 
 /** A record is in force. CAIRN_E_NOMEM: it was not learned. */
 int cluster_slots_learn(struct cluster_slots *w, uint32_t slot, const struct cairn_slot_record *rec);

@@ -75,7 +75,7 @@ static inline void slots_tell_state(struct slot *s)
     uint64_t word = CLUSTER_WORD_MOVED;
 
     if (r->sm.state == REPLICA_ACTIVE || r->sm.state == REPLICA_PAUSED)
-        word = CLUSTER_WORD_LEADS + r->rec.since;
+        word = (CLUSTER_WORD_LEADS + r->rec.since) | (cairn_replica_is_alone(r) ? CLUSTER_WORD_ALONE : 0);
     else if (r->sm.state == REPLICA_TAKEOVER)
         word = CLUSTER_WORD_BUSY;
     else if (r->sm.state == REPLICA_BACKUP)

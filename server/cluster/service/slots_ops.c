@@ -129,7 +129,7 @@ static void op_propose(struct cairn_replica *r, const struct cairn_change *c)
 {
     struct slot *s = slots_of(r);
 
-    slots_tell_state(s); /* RELEASED: first nobody reads here any more, then MAP is told */
+    slots_tell_state(s); /* RELEASED, or a JOIN: first nobody reads here, or not without a lease, then MAP is told */
     if (!s->w->failed)
         s->w->conf.ops->propose(s->w->conf.arg, c);
 }
@@ -139,6 +139,13 @@ static bool op_lease_is_valid(struct cairn_replica *r)
     struct cluster_slots *w = slots_of(r)->w;
 
     return !w->failed && w->conf.ops->lease_is_valid(w->conf.arg);
+}
+
+static bool op_may_go_on(struct cairn_replica *r)
+{
+    struct cluster_slots *w = slots_of(r)->w;
+
+    return !w->failed && w->conf.ops->may_go_on(w->conf.arg);
 }
 
 static void op_map_is_old(struct cairn_replica *r, uint64_t epoch)
@@ -206,6 +213,7 @@ const struct cairn_replica_ops slots_replica_ops = {
     .propose = op_propose,
     .apply = op_apply,
     .lease_is_valid = op_lease_is_valid,
+    .may_go_on = op_may_go_on,
     .map_is_old = op_map_is_old,
     .copy_open = op_copy_open,
     .copy_read = op_copy_read,
