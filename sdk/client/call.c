@@ -115,6 +115,7 @@ void cairn__call_send(struct cairn_call *call)
     int rc;
 
     if (call->canceled || now >= call->deadline_ns) {
+        cairn__route_timed_out(call);
         cairn__call_fail_later(call, call->canceled ? CAIRN_E_CANCELED : CAIRN_E_TIMEOUT);
         return;
     }
@@ -155,6 +156,8 @@ void cairn__call_answered(struct cairn_rpc_call *rpc)
         cairn_sm_move(&call->sm, CALL_CHECKING);
     if (rpc->rc != 0 && call->route.on && cairn__route_again(call))
         return;
+    if (rpc->rc == CAIRN_E_TIMEOUT)
+        cairn__route_timed_out(call);
     if (rpc->rc != 0 && !call->sees_errors)
         cairn__call_finish(call, rpc->rc);
     else

@@ -345,6 +345,18 @@ bool cairn__route_again(struct cairn_call *call)
     return true;
 }
 
+void cairn__route_timed_out(struct cairn_call *call)
+{
+    const struct cairn_route *route = &call->route;
+
+    if (call->canceled || !route->on || !route->writes)
+        return;
+    if (route->asked_ns == 0)
+        cairn_err_set(&call->err, CAIRN_E_TIMEOUT, "the deadline has passed, and nothing was done");
+    else
+        cairn_err_set(&call->err, CAIRN_E_TIMEOUT, "the deadline has passed: it may have been done, or be done yet");
+}
+
 void cairn__route_over(struct cairn_call *call)
 {
     struct cairn_route *route = &call->route;
