@@ -115,7 +115,6 @@ void cairn__call_send(struct cairn_call *call)
     int rc;
 
     if (call->canceled || now >= call->deadline_ns) {
-        cairn__route_timed_out(call);
         cairn__call_fail_later(call, call->canceled ? CAIRN_E_CANCELED : CAIRN_E_TIMEOUT);
         return;
     }
@@ -156,8 +155,6 @@ void cairn__call_answered(struct cairn_rpc_call *rpc)
         cairn_sm_move(&call->sm, CALL_CHECKING);
     if (rpc->rc != 0 && call->route.on && cairn__route_again(call))
         return;
-    if (rpc->rc == CAIRN_E_TIMEOUT)
-        cairn__route_timed_out(call);
     if (rpc->rc != 0 && !call->sees_errors)
         cairn__call_finish(call, rpc->rc);
     else
@@ -218,8 +215,11 @@ void cairn__call_finish(struct cairn_call *call, int rc)
 
     CAIRN_ASSERT(rc <= 0 && call->inner_calls == NULL);
     call_conceal(call);
-    if (call->route.on)
+    if (call->route.on) {
+        if (rc == CAIRN_E_TIMEOUT)
+            cairn__route_late(call);
         cairn__route_over(call);
+    }
     if (call->uses_sink) {
         free(call->check.own);
         call->check.own = NULL;

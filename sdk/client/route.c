@@ -321,6 +321,32 @@ static bool again_in_new_session(struct cairn_call *call)
     return false;
 }
 
+static void route_note(struct cairn_call *call)
+{
+    struct cairn_routing *r = call->c->routing;
+
+    if (call->err.code != CAIRN_E_BUSY)
+        return;
+    r->busy.slot = call->route.slot;
+    r->busy.at_ns = routing_now(r);
+    memcpy(r->busy.text, call->err.text, sizeof(r->busy.text));
+}
+
+/* The answer may have been another call's: that of the OPEN which a write waited for. */
+void cairn__route_late(struct cairn_call *call)
+{
+    const struct cairn_routing *r = call->c->routing;
+    const struct cairn_route *route = &call->route;
+    const char *fate = !route->writes        ? ""
+                       : route->asked_ns == 0 ? ", nothing was done"
+                                              : ", it may have been done, or be done yet";
+
+    if (r != NULL && r->busy.slot == route->slot && r->busy.at_ns + call->timeout_ns >= call->deadline_ns)
+        cairn_err_set(&call->err, CAIRN_E_TIMEOUT, "the time is over%s, and the last answer was: %s", fate, r->busy.text);
+    else if (route->writes)
+        cairn_err_set(&call->err, CAIRN_E_TIMEOUT, "the time is over%s", fate);
+}
+
 bool cairn__route_again(struct cairn_call *call)
 {
     struct cairn_routing *r = call->c->routing;
@@ -337,24 +363,14 @@ bool cairn__route_again(struct cairn_call *call)
     if (!cairn__route_is_passing(rc))
         return false;
     route->unsure = true;
+    if (rc == CAIRN_E_BUSY)
+        route_note(call);
     if (s->epoch > route->epoch)
         return route_at_once(call);
     route_fetch_want(r, rc == CAIRN_E_MOVED ? route->place : -1);
     route_leave(call);
     route_wait(call, ROUTE_PAUSED, cairn__route_pause_ns(call->c, route->tries++));
     return true;
-}
-
-void cairn__route_timed_out(struct cairn_call *call)
-{
-    const struct cairn_route *route = &call->route;
-
-    if (call->canceled || !route->on || !route->writes)
-        return;
-    if (route->asked_ns == 0)
-        cairn_err_set(&call->err, CAIRN_E_TIMEOUT, "the deadline has passed, and nothing was done");
-    else
-        cairn_err_set(&call->err, CAIRN_E_TIMEOUT, "the deadline has passed: it may have been done, or be done yet");
 }
 
 void cairn__route_over(struct cairn_call *call)
