@@ -17,7 +17,8 @@ struct cairn_map_store;
 enum {
     CAIRN_CLUSTER_ZONE_BYTES_MAX = 63,
     CAIRN_CLUSTER_WEIGHT_MAX = 10000,
-    CAIRN_CLUSTER_CLASSES = 4, /* of slots: class = replicas - 1, at most; id = class * nslots + number */
+    /* Of slots: class = replicas - 1, at most; id = class * nslots + number. So many nodes a slot's record can name. */
+    CAIRN_CLUSTER_CLASSES = 8,
     CAIRN_CLUSTER_MEMBERS_MAX = 10000,
     CAIRN_CLUSTER_ADDRESSES_MAX = 4,
     CAIRN_CLUSTER_LEASE_MS_MIN = 1000,

@@ -173,6 +173,7 @@ void cairn_coordinator_register(struct cairn_coordinator *co, struct cairn_coord
         ask->done(ask);
         return;
     }
+    cairn_coordinator__look_at_logs(co, ask->self.name);
     inc = m != NULL ? m->p.inc : 0;
     drain_may_end(co, ask, inc);
     rc = cairn_members_add(&co->members, ask->p.node, &m);

@@ -138,8 +138,8 @@ void cairn_cluster__side_on_publish(struct cairn_rpc_req *rq)
     for (uint32_t i = 0; rc == 0 && i < page.nslots; i++) {
         if (page.slots[i].slot >= SIDE_SLOTS_MAX)
             continue;
-        cairn_cluster_records_hint(c->records, page.slots[i].slot, &page.slots[i].rec);
-        side_learn_later(c, page.slots[i].slot);
+        if (cairn_cluster_records_hint(c->records, page.map, page.slots[i].slot, &page.slots[i].rec))
+            side_learn_later(c, page.slots[i].slot);
     }
     cairn_arena_reset(&a);
     cairn_rpc_reply(rq, rc, NULL, NULL, 0);
@@ -259,8 +259,7 @@ int cairn_cluster__side_start(struct cairn_cluster *c, struct cairn_err *err)
     }
     s->c = c;
     s->pace.bytes_per_s = c->conf.copy_bytes_per_s;
-    s->grant_pages.bytes_per_s = CLUSTER_GRANT_PAGES_PER_S;
-    s->peer_pages.bytes_per_s = CLUSTER_PEER_PAGES_PER_S;
+    cluster_askers_init(&s->askers);
     s->nworkers = n;
     cluster_regions_init(&s->regions);
     s->scrub_report = scrub_report_new();

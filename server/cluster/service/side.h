@@ -73,7 +73,7 @@ struct cairn_cluster_side {
     struct side_leave *leave;
     uint64_t process;
     struct cluster_pace pace; /* of copies that go out */
-    struct cluster_pace grant_pages, peer_pages; /* grants.h; as coordinator, and to other nodes */
+    struct cluster_askers askers; /* of pages of the map */
     struct scrub_report *scrub_report;
     struct cairn_task stopped_task;
     void (*stopped)(void *arg);

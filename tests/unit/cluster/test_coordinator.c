@@ -61,7 +61,7 @@ static void a_class_is_made_once(void **state)
     for (int i = 0; i < NODES; i++)
         w->nodes[i].beats = true;
     world_run_ms(w, 2000);
-    assert_int_equal(create_class(w, 5, &x), CAIRN_E_INVAL);
+    assert_int_equal(create_class(w, CAIRN_CLUSTER_CLASSES + 1, &x), CAIRN_E_INVAL);
     for (uint32_t i = 0; i < ALL; i++)
         assert_int_equal(w->epochs[i], 0);
     assert_int_equal(create_class(w, 3, &x), 0);
