@@ -39,8 +39,9 @@ static int wanted_check(const struct cairn_router *r, const Cairn__Wire__Namespa
     if (m->replicas > 1 && r->conf.cluster == NULL)
         return cairn_err_set(err, CAIRN_E_UNSUPPORTED, "%" PRIu32 " replicas on one node", m->replicas);
     if (m->replicas > CAIRN_CLUSTER_CLASSES)
-        return cairn_err_set(err, CAIRN_E_UNSUPPORTED, "%" PRIu32 " replicas; at most %d are possible", m->replicas,
-                             CAIRN_CLUSTER_CLASSES);
+        return cairn_err_set(err, CAIRN_E_UNSUPPORTED,
+                             "%" PRIu32 " replicas; at most %d are possible: a slot's record has room for so many",
+                             m->replicas, CAIRN_CLUSTER_CLASSES);
     if ((m->mode & ~0666U) != 0)
         return cairn_err_set(err, CAIRN_E_INVAL, "mode %" PRIo32 "; only r and w are possible", m->mode);
     if (m->embed_threshold > embed_max)

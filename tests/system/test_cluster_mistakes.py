@@ -2,11 +2,56 @@
 
 import os
 import shutil
+import socket
+import struct
+import threading
 import unittest
 
-from systest import BUILD, DEGRADED, FAILED, OK, Case, Etcd, free_port, main, run, wait_for
+from systest import BUILD, CAIRN, DEADLINE_S, DEGRADED, FAILED, OK, Case, Etcd, free_port, main, run, wait_for
 
 CLUSTER, OTHER = "0123456789abcdef" * 2, "f" * 32
+
+
+def crc32c(data):
+    crc = 0xffffffff
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82f63b78 if crc & 1 else 0)
+    return crc ^ 0xffffffff
+
+
+class Later:
+    """Passes on what comes to a port, and whoever comes there says in his HELLO that he speaks protocol 2 alone."""
+
+    def __init__(self, port):
+        self.to, self.refused = port, 0
+        self.listener = socket.socket()
+        self.listener.bind(("127.0.0.1", 0))
+        self.listener.listen(64)
+        self.address = "tcp://127.0.0.1:%d" % self.listener.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                come = self.listener.accept()[0]
+            except OSError:  # closed
+                return
+            threading.Thread(target=self.serve, args=(come,), daemon=True).start()
+
+    def serve(self, come):
+        try:
+            with come, socket.create_connection(("127.0.0.1", self.to)) as node:
+                come.settimeout(DEADLINE_S)
+                node.settimeout(DEADLINE_S)
+                hello = come.recv(4096)  # a few hundred bytes, written at once
+                body = hello[32:].replace(b"\x08\x01\x10\x01", b"\x08\x02\x10\x02", 1)
+                node.sendall(hello[:28] + struct.pack("<I", crc32c(hello[:28] + body)) + body)
+                come.sendall(node.recv(4096))
+                self.refused += 1
+        except OSError:
+            pass
 
 
 @unittest.skipUnless(shutil.which("etcd"), "etcd is not installed")
@@ -160,6 +205,89 @@ class Mistakes(Etcd, Case):
         self.ok(nodes[1].cairn(*key, "rm", "data", "key"))
         self.ok(nodes[1].cairn(*key, "ns", "remove", "data"))
         wait_for("its end", lambda: nodes[2].cairn(*key, "ns", "show", "data").code == FAILED)
+
+    def cluster(self, node):
+        """What the coordinator says, whoever it is; {} while there is none."""
+        status = node.cairn("status", "--json")
+        return status.json.get("cluster", {}) if status.code in (OK, DEGRADED) else {}
+
+    def class_of(self, node, replicas):
+        return next((c for c in self.cluster(node).get("classes", []) if c["replicas"] == replicas), {})
+
+    def is_there_everywhere(self, namespace, nodes):
+        for node in nodes:
+            wait_for("the namespace", lambda n=node: n.cairn("ns", "show", namespace).code == OK)
+
+    def test_more_replicas_than_nodes(self):
+        """As many as there can be are made, and that some are missing is said; a record has room for eight."""
+        self.begin()
+        nodes = [self.member(name).start() for name in "abc"]
+        self.is_in(*nodes)
+        for n in (5, 8):
+            name = "of%d" % n
+            made = nodes[0].cairn("--timeout", "100s", "ns", "create", "--replicas", str(n), name)
+            self.assertEqual(made.code, OK, made)
+            self.assertIn("3 nodes of the cluster may hold it, so each value has 3 copies, not %d" % n, made.err)
+            self.is_there_everywhere(name, nodes)
+            self.ok(nodes[1].cairn("put", "-v", "value", name, "key"))
+            for node in nodes:
+                self.assertEqual(self.ok(node.cairn("get", name, "key")).out, "value")
+            wait_for("the count", lambda: self.class_of(nodes[2], n).get("fewest") == 3)
+            seen = self.class_of(nodes[2], n)
+            self.assertEqual((seen["slots"], seen["degraded"], seen["namespaces"]), (1024, 1024, [name]))
+            self.assertNotIn("zones", seen)  # what is missing is nodes
+        status = nodes[0].cairn("status")
+        self.assertEqual(status.code, DEGRADED)
+        self.assertRegex(status.out, r"missing replicas\nREPLICAS .*\n +5 .* of5\n +8 .* of8\n")
+        self.fails(nodes[0].cairn("ns", "create", "--replicas", "9", "of9"), FAILED, "at most 8", "slot's record")
+
+    def test_fewer_zones_than_replicas(self):
+        self.begin()
+        nodes = [self.member(name, more=["cluster.zone=" + zone]).start() for name, zone in
+                 (("a", "left"), ("b", "left"), ("c", "right"))]
+        self.is_in(*nodes)
+        made = self.ok(nodes[0].cairn("ns", "create", "--replicas", "3", "threes"))
+        self.assertIn("its nodes are in 2 zones, so some of 3 replicas share one, and are lost with it", made.err)
+        self.assertNotIn("warning", self.ok(nodes[0].cairn("ns", "create", "--replicas", "2", "twos")).err)
+        self.is_there_everywhere("twos", nodes)
+        self.ok(nodes[1].cairn("put", "-v", "value", "threes", "key"))
+        for node in nodes:
+            self.assertEqual(self.ok(node.cairn("get", "threes", "key")).out, "value")
+        wait_for("the count", lambda: self.class_of(nodes[1], 3).get("fewest") == 3 and
+                 self.class_of(nodes[1], 2).get("fewest") == 2)
+        self.assertEqual(self.class_of(nodes[1], 3)["zones"], 2)
+        self.assertNotIn("zones", self.class_of(nodes[1], 2))  # each of two in another
+        wait_for("no problem", lambda: nodes[2].cairn("status").code == OK)
+        self.assertRegex(nodes[2].cairn("status").out, r"replicas that share a zone\nREPLICAS .*\n +3 +2 +threes\n")
+        # A third zone is all that was missing.
+        d = self.member("d", more=["cluster.zone=middle"]).start()
+        self.is_in(d)
+        wait_for("enough zones", lambda: "zones" not in self.class_of(d, 3) and self.class_of(d, 3) != {})
+        self.assertNotIn("share a zone", d.cairn("status").out)
+
+    def test_another_version_of_the_protocol(self):
+        """A joiner of a release that has no protocol in common with the cluster's: both say so, and it is no member."""
+        self.begin()
+        port = free_port()
+        later = Later(port)
+        self.addCleanup(later.listener.close)
+        os.chmod(self.write("key", b"7" * 64 + b"\n"), 0o600)
+        a = self.member("a")
+        a.args += ["--config", self.write("a.yaml", ("listen: ['tcp://127.0.0.1:%d']\ncluster: {addresses: ['%s']}\n" % (
+            port, later.address)).encode())]
+        a.cairn = lambda *args: run(CAIRN, "--key", self.path("key"), "-a", "tcp://127.0.0.1:%d" % port, *args)
+        a.start()
+        self.is_in(a)
+        b = self.member("b").start()
+        said = "speaks protocol 2 to 2, this node 1 to 1: run releases of Cairn"
+        wait_for("the joiner to be refused", lambda: said in self.problem(b))
+        before = later.refused
+        wait_for("some more tries", lambda: later.refused >= before + 3)
+        self.assertEqual(b.cairn("status").code, DEGRADED)
+        self.assertEqual(self.seen(a)["members"]["all"], 1)
+        self.assertEqual(a.log().count("node b, "), 1, a.log())
+        self.assertIn(said, a.log())
+        self.assertEqual(b.log().count("this node is not in the cluster"), 1, b.log())
 
     def test_addresses_that_are_somebody_elses(self):
         """The first of each node's addresses leads to a, whoever asks: a itself, too."""

@@ -78,7 +78,7 @@ void cli_cluster_name_classes(struct cli *cli, json_t *doc)
     struct cli_call call;
     for (size_t i = 0; i < json_array_size(classes); i++) {
         json_t *class = json_array_get(classes, i), *names;
-        if (cli_number_of(class, "degraded") == 0)
+        if (cli_number_of(class, "degraded") == 0 && cli_number_of(class, "zones") == 0)
             continue;
         if (list == NULL && cairn_ns_list(cli->session, &list, cli_call_init(cli, &call, 0)) != 0)
             return;
@@ -134,6 +134,20 @@ static json_t *missing_brief(const json_t *classes)
                           json_object_get(c, "slots"), "degraded", json_object_get(c, "degraded"), "fewest",
                           json_object_get(c, "fewest"), "unserved", json_object_get(c, "unserved"), "refuse_writes",
                           json_object_get(c, "refusing"), "namespaces", json_object_get(c, "namespaces")));
+    }
+    return rows;
+}
+
+/* Of these a zone that fails takes more than one replica. */
+static json_t *zones_brief(const json_t *classes)
+{
+    json_t *rows = json_array();
+    for (size_t i = 0; i < json_array_size(classes); i++) {
+        const json_t *c = json_array_get(classes, i);
+        if (cli_number_of(c, "zones") > 0)
+            json_array_append_new(rows, json_pack("{s:O, s:O, s:O*}", "replicas", json_object_get(c, "replicas"),
+                                                  "zones", json_object_get(c, "zones"), "namespaces",
+                                                  json_object_get(c, "namespaces")));
     }
     return rows;
 }
@@ -202,6 +216,7 @@ json_t *cli_cluster_brief(const json_t *doc)
         json_object_set_new(o, "catching_up", progress_brief(behind, " of nodes that are back"));
     set_rows(o, "members_that_are_not_up", rows);
     set_rows(o, "missing_replicas", missing_brief(json_object_get(doc, "classes")));
+    set_rows(o, "replicas_that_share_a_zone", zones_brief(json_object_get(doc, "classes")));
     return o;
 }
 

@@ -4,22 +4,50 @@
 
 #include <string.h>
 
-/* Nodes that may get slots now, without one of them (NULL: all). */
+/* Whether the node may get slots now. */
+static bool may_hold(const json_t *m)
+{
+    return strcmp(cli_text_of(m, "state"), "up") == 0 && cli_number_of(m, "weight") > 0;
+}
+
+/* Nodes that may, without one of them (NULL: all). */
 static json_int_t hosts(const json_t *doc, const char *without)
 {
     const json_t *members = json_object_get(doc, "members");
     json_int_t n = 0;
     for (size_t i = 0; i < json_array_size(members); i++) {
         const json_t *m = json_array_get(members, i);
-        n += strcmp(cli_text_of(m, "state"), "up") == 0 && cli_number_of(m, "weight") > 0 &&
-             (without == NULL || strcmp(cli_text_of(m, "name"), without) != 0);
+        n += may_hold(m) && (without == NULL || strcmp(cli_text_of(m, "name"), without) != 0);
     }
     return n;
 }
 
+/* That they are in; whoever names none is in one of its own. */
+static json_int_t zones(const json_t *doc)
+{
+    const json_t *members = json_object_get(doc, "members");
+    json_t *named = json_object();
+    json_int_t n = 0;
+    for (size_t i = 0; i < json_array_size(members); i++) {
+        const json_t *m = json_array_get(members, i);
+        const char *zone = cli_text_of(m, "zone");
+        if (!may_hold(m))
+            continue;
+        n += zone[0] == '\0';
+        if (zone[0] != '\0')
+            json_object_set_new(named, zone, json_true());
+    }
+    n += (json_int_t)json_object_size(named);
+    json_decref(named);
+    return n;
+}
+
+/* Fewer than there may be replicas. */
 static const char *nodes(json_int_t n)
 {
-    return n == 1 ? "1 node" : n == 2 ? "2 nodes" : "3 nodes"; /* there are at most 4 replicas */
+    static const char *const texts[] = { "no node", "1 node",  "2 nodes", "3 nodes",
+                                         "4 nodes", "5 nodes", "6 nodes", "7 nodes" };
+    return texts[MIN(MAX(n, 0), (json_int_t)ARRAY_SIZE(texts) - 1)];
 }
 
 /* What is not known is not warned of: `cairn status` says it later. */
@@ -42,6 +70,10 @@ void cli_cluster_warn_replicas(struct cli *cli, uint64_t replicas)
                  "when all are there",
                  "%s of the cluster may hold it, so each value has %lld cop%s, not %llu", nodes(n), (long long)n,
                  n == 1 ? "y" : "ies", (unsigned long long)replicas);
+    else if (n > 0 && (uint64_t)zones(doc) < replicas)
+        cli_warn(cli, "start a node in another zone (cluster.zone), and replicas move there by themselves",
+                 "its nodes are in %lld zone%s, so some of %llu replicas share one, and are lost with it",
+                 (long long)zones(doc), zones(doc) == 1 ? "" : "s", (unsigned long long)replicas);
     json_decref(doc);
 }
 

@@ -162,7 +162,8 @@ const struct cli_command cli_status = {
             "node that is silent, nobody who coordinates. The cluster is `failing` where something does not work: "
             "slots that nobody serves, or that refuse writes. While slots are moved (nodes join, are drained, "
             "have another weight), replicas made anew, or those of nodes that are back catch up, it says how many, how "
-            "fast, and how long it will take.",
+            "fast, and how long it will take. That there are fewer zones than replicas are wanted is said, too, and "
+            "degrades nothing.",
     .opts = status_opts,
     .args_size = sizeof(struct status_args),
     .examples = (const struct cli_example[]){ { "cairn status", "how is it?" },

@@ -32,8 +32,11 @@ void cairn_hello_send(struct cairn_rpc_peer *peer, enum cairn_hello_step step, i
 int cairn_hello_check_open(const Cairn__Wire__HelloOpen *open, const struct cairn_rpc_node *node, struct cairn_err *err)
 {
     if (open->version_min > CAIRN_PROTOCOL_MAX || open->version_max < CAIRN_PROTOCOL_MIN)
-        return cairn_err_set(err, CAIRN_E_VERSION, "the client speaks protocol %u to %u, this node %d to %d",
-                             open->version_min, open->version_max, CAIRN_PROTOCOL_MIN, CAIRN_PROTOCOL_MAX);
+        return cairn_err_set(err, CAIRN_E_VERSION,
+                             "the %s speaks protocol %u to %u, this node %d to %d: run releases of Cairn that have one "
+                             "in common",
+                             open->node ? "other" : "client", open->version_min, open->version_max, CAIRN_PROTOCOL_MIN,
+                             CAIRN_PROTOCOL_MAX);
     if (open->nonce.len != CAIRN_NONCE_BYTES)
         return cairn_err_set(err, CAIRN_E_PROTO, "a HELLO without a nonce");
     if (open->cluster_id.len != 0 && (open->cluster_id.len != CAIRN_CLUSTER_ID_BYTES ||

@@ -17,7 +17,8 @@ struct cairn_map_store;
 enum {
     CAIRN_CLUSTER_ZONE_BYTES_MAX = 63,
     CAIRN_CLUSTER_WEIGHT_MAX = 10000,
-    CAIRN_CLUSTER_CLASSES = 4, /* of slots: class = replicas - 1, at most; id = class * nslots + number */
+    /* Of slots: class = replicas - 1, at most; id = class * nslots + number. So many nodes a slot's record can name. */
+    CAIRN_CLUSTER_CLASSES = 8,
     CAIRN_CLUSTER_MEMBERS_MAX = 10000,
     CAIRN_CLUSTER_ADDRESSES_MAX = 4,
     CAIRN_CLUSTER_LEASE_MS_MIN = 1000,
@@ -165,6 +166,8 @@ void cairn_cluster_spare(struct cairn_cluster *c);
  * has the last word (§6): unless it says 0 the value must not be given out. */
 int cairn_cluster_read_begin(const struct cairn_cluster *c, uint32_t slot, uint64_t *token);
 int cairn_cluster_read_end(const struct cairn_cluster *c, uint32_t slot, uint64_t token);
+/** Into @err, with CAIRN_E_BUSY, why this node has no lease, if it has none; any thread. */
+void cairn_cluster_why_busy(const struct cairn_cluster *c, struct cairn_err *err);
 
 /** This node leads the slot or is in sync, by the newest record that it knows: what it *has* of a write-once key is
  * true, whoever leads; what it does not have proves nothing (§8). No lease is needed. */

@@ -115,7 +115,7 @@ static enum cairn_planner_state state_of(const struct cairn_member *m)
 }
 
 /* What is made new is not given to who is away for a moment. */
-static bool may_hold(struct cairn_coordinator *co, const struct cairn_member *m)
+bool cairn_coordinator__may_hold(struct cairn_coordinator *co, const struct cairn_member *m)
 {
     return !m->p.draining && m->weight > 0 && cairn_coord_is_alive(&co->coord, who_of(m));
 }
@@ -125,7 +125,7 @@ uint32_t cairn_coordinator__hosts(struct cairn_coordinator *co)
     uint32_t n = 0;
 
     for (uint32_t i = 0; i < co->members.n; i++)
-        n += may_hold(co, co->members.all[i]);
+        n += cairn_coordinator__may_hold(co, co->members.all[i]);
     return n;
 }
 
@@ -203,7 +203,7 @@ static void plan_begin(struct cairn_coordinator *co, uint32_t number, bool makin
     for (uint32_t i = 0; i < co->members.n; i++) {
         const struct cairn_member *m = co->members.all[i];
 
-        if (!making || may_hold(co, m))
+        if (!making || cairn_coordinator__may_hold(co, m))
             p->nodes[p->nnodes++] = (struct cairn_planner_node){ .member = placed(m), .state = state_of(m) };
     }
     for (uint32_t i = 0; i < co->nslots; i++) {

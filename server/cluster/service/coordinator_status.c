@@ -53,12 +53,14 @@ json_t *cairn_coordinator_counts_json(const struct cairn_coordinator_counts *n)
 
     for (uint32_t i = 0; i < CAIRN_CLUSTER_CLASSES; i++) {
         const struct cairn_coordinator_class_counts *c = &n->classes[i];
+        json_t *zones = c->zones > 0 ? json_integer(c->zones) : NULL;
 
         if (c->slots > 0)
             json_array_append_new(classes,
-                                  json_pack("{s:i, s:i, s:i, s:i, s:i, s:i}", "replicas", (int)i + 1, "slots",
+                                  json_pack("{s:i, s:i, s:i, s:i, s:i, s:i, s:o*}", "replicas", (int)i + 1, "slots",
                                             (int)c->slots, "degraded", (int)c->degraded, "fewest", (int)c->fewest,
-                                            "unserved", (int)c->unserved, "refusing", (int)c->refusing));
+                                            "unserved", (int)c->unserved, "refusing", (int)c->refusing, "zones",
+                                            zones));
     }
     o = json_pack("{s:{s:i, s:i, s:i, s:i, s:i, s:i}, s:{s:i, s:i, s:i, s:i, s:i, s:i}}", "members", "all",
                   (int)n->members, "silent", (int)n->silent, "draining", (int)n->draining, "drained", (int)n->drained,

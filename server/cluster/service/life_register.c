@@ -25,7 +25,10 @@ static void entered_all(void *arg)
     if (life_step_over(l))
         return;
     cairn_sm_move(&l->sm, LIFE_BEATING);
-    life_beat(l);
+    if (l->ceases)
+        life_cease(l);
+    else
+        life_beat(l);
 }
 
 static void registered(struct side_life *l, uint64_t inc)
@@ -33,6 +36,8 @@ static void registered(struct side_life *l, uint64_t inc)
     if (l->sm.state != LIFE_REGISTERING)
         return;
     l->inc = inc;
+    if (l->first_inc == 0)
+        l->first_inc = inc;
     cairn_sm_move(&l->sm, LIFE_ENTERING);
     cairn_log_info("this node is in the cluster, as incarnation %" PRIu64, inc);
     l->pending++;
@@ -51,14 +56,15 @@ static void register_over(struct side_life *l)
 }
 
 /* Said once, and in the status for as long as it is so. That nobody coordinates just now is no refusal. Who holds
- * another key than the cluster's is refused at each address that answers: that others do not is no news then. */
+ * another key than the cluster's, or speaks another protocol, is refused at each address that answers: that others do
+ * not is no news then. */
 static void note_problem(struct side_life *l, int rc)
 {
     bool unheard = rc == CAIRN_E_UNREACHABLE || rc == CAIRN_E_TIMEOUT;
 
     if (rc == CAIRN_E_BUSY || rc == CAIRN_E_MOVED || rc == CAIRN_E_SHUTDOWN || (l->stranger && unheard))
         return;
-    l->stranger = rc == CAIRN_E_AUTH;
+    l->stranger = rc == CAIRN_E_AUTH || rc == CAIRN_E_VERSION;
     cairn_coordinator_bar(l->c->coordinator, l->stranger);
     if (rc != 0 && strcmp(l->problem, l->err.text) != 0)
         cairn_log_warn("this node is not in the cluster: %s", l->err.text);
@@ -107,7 +113,9 @@ static int compare_logs(const void *a, const void *b)
 static const Cairn__Wire__ClusterRegister *register_message(struct side_life *l)
 {
     struct cairn_cluster *c = l->c;
-    struct cairn_coord_process p = { .node = c->node, .disk_id = c->disk_id, .process = c->side->process };
+    struct cairn_coord_process p = {
+        .node = c->node, .disk_id = c->disk_id, .process = c->side->process, .first_inc = l->first_inc
+    };
     struct cairn_coord_log *logs;
     struct cairn_wire_member self;
     Cairn__Wire__ClusterRegister *msg;

@@ -238,6 +238,21 @@ static void another_clusters_node_is_refused(void **state)
     fclose(f);
 }
 
+/* By its id first, whatever key it holds. */
+static void a_node_that_looks_for_another_cluster_is_refused(void **state)
+{
+    struct cairn_rpc_session_conf conf = { .has_key = true, .is_node = true, .has_cluster_id = true, .node = "n1" };
+    struct fixture *fx = *state;
+    struct probe p;
+
+    memset(conf.key, 7, sizeof(conf.key));
+    memset(conf.cluster_id, 9, sizeof(conf.cluster_id));
+    ask_as(fx, &conf, &p);
+    assert_int_equal(p.call.rc, CAIRN_E_AUTH);
+    assert_non_null(strstr(p.err.text, "node n1 refused us: the client looks for another cluster"));
+    assert_int_equal(fx->puts, 0);
+}
+
 /* A node does not take the word of one that proves nothing, as it would where the kernel tells who listens. */
 static void a_node_wants_proof_over_a_unix_socket(void **state)
 {
@@ -390,6 +405,7 @@ int main(void)
         T(a_user_is_no_node),
         T(a_node_proves_itself_over_a_unix_socket),
         T(another_clusters_node_is_refused),
+        T(a_node_that_looks_for_another_cluster_is_refused),
         T(a_node_wants_proof_over_a_unix_socket),
         T(munge_tells_the_user),
         T(another_daemons_credential_is_refused),
