@@ -180,21 +180,24 @@ static void member_stored(struct cairn_write *w, uint64_t revision)
         cairn_coordinator__fail(co, rc, "a member's record in memory");
 }
 
+/* An answer may end our term, and the member with it: who is to get one is taken off before. */
 static void member_done(struct cairn_write *w, int rc)
 {
     struct member_write *x = CONTAINER_OF(w, struct member_write, told.w);
     struct cairn_coordinator *co = w->arg;
+    struct cairn_link stored, *l;
 
+    cairn_list_init(&stored);
     if (rc == 0) {
         struct cairn_member *m = cairn_members_find(&co->members, x->as.p.node);
-        struct cairn_link *l;
 
         m->writing = false;
-        while ((l = cairn_list_pop(&m->awaiting)) != NULL)
-            cairn_coordinator__answer(CONTAINER_OF(l, struct cairn_coordinator_ask, link), 0, "");
+        cairn_list_splice(&stored, &m->awaiting);
         if (m->dirty)
             member_begin(co, m);
     }
+    while ((l = cairn_list_pop(&stored)) != NULL)
+        cairn_coordinator__answer(CONTAINER_OF(l, struct cairn_coordinator_ask, link), 0, "");
     cairn_map_log_line_fini(&x->line);
     free(x);
 }
