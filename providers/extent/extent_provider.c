@@ -20,7 +20,8 @@ static const struct cairn_conf_key schema[] = {
     { .name = "path",
       .type = CAIRN_CONF_STRING,
       .fallback = "",
-      .help = "its directory, for one on another disk; a relative path starts in node.data; empty: the provider's name" },
+      .help = "its directory, for one on another disk; a relative path starts in node.data; empty: the provider's "
+              "name" },
     { .name = "capacity",
       .type = CAIRN_CONF_SIZE,
       .fallback = "0",

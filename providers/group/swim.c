@@ -109,7 +109,7 @@ static void on_packet(struct swim_step *st)
         s->counts.malformed++;
         return;
     }
-    if (m.word.node != 0 && m.word.version > s->word.version)
+    if (m.word.node != 0 && m.word.map == s->word.map && m.word.version > s->word.version)
         st->out->heard = m.word;
     if (m.kind == CAIRN_SWIM_SYNC) {
         cairn_swim__on_sync(st, &m); /* merges by itself: not everyone is let in */
@@ -190,7 +190,7 @@ static void leave(struct swim_step *st)
 
 static void set_word(struct cairn_swim *s, const struct cairn_gossip_word *word)
 {
-    bool grew = word->version > s->word.version;
+    bool grew = word->map != s->word.map || word->version > s->word.version;
 
     s->word = *word;
     if (!grew || !swim_is_member(s) || s->leaving)

@@ -101,6 +101,7 @@ bool cairn_swim_decode(const uint8_t *bytes, size_t len, struct cairn_swim_msg *
     m->about = cairn_le_get64(&r);
     m->incarnation = cairn_le_get64(&r);
     m->word.node = cairn_le_get64(&r);
+    m->word.map = cairn_le_get64(&r);
     m->word.version = cairn_le_get64(&r);
     m->epoch = m->version = m->next = m->nupdates = 0;
     if (r.failed || m->kind < CAIRN_SWIM_PING || m->kind >= CAIRN_SWIM_KINDS_NR)
@@ -137,6 +138,7 @@ void cairn_swim_write_head(struct cairn_le_writer *w, uint8_t *to, const struct 
     cairn_le_put64(w, m->about);
     cairn_le_put64(w, m->incarnation);
     cairn_le_put64(w, m->word.node);
+    cairn_le_put64(w, m->word.map);
     cairn_le_put64(w, m->word.version);
     CAIRN_ASSERT(w->at == to + CAIRN_SWIM_HEAD_BYTES);
     if (has_cursor(m->kind)) {

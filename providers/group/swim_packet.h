@@ -1,6 +1,6 @@
 /** What members say to each other: bytes from and to structures, nothing else. Little-endian.
  *
- *   head     kind 1, flags 1, load 2, seq 4, load_seq 4, about 8, incarnation 8, word: node 8, version 8
+ *   head     kind 1, flags 1, load 2, seq 4, load_seq 4, about 8, incarnation 8, word: node 8, map 8, version 8
  *   cursor   SYNC, PAGE: epoch 4, version 4, next 4
  *   updates  until the end: state 1, id 8, incarnation 8, and
  *              ALIVE       load_seq 4, load 2, weight 4, capacity 8, port 2, and four texts, each behind its length:
@@ -18,7 +18,7 @@
 
 enum {
     CAIRN_SWIM_PACKET_BYTES_MAX = 1344, /* with the seal 1400: below every usual MTU */
-    CAIRN_SWIM_HEAD_BYTES = 44,
+    CAIRN_SWIM_HEAD_BYTES = 52,
     CAIRN_SWIM_UPDATES_MAX = 56, /* more of the smallest ones do not fit */
     CAIRN_SWIM_BY_MAX = 4,
 };

@@ -179,6 +179,26 @@ static void mwrite_now(struct cairn_rpc_req *rq, struct cairn_kv_write *w)
         kv_reply_statuses(rq, w->status, w->n);
 }
 
+/* What need not wait for the committer. True: @rq is answered. */
+static bool mwrite_at_once(struct cairn_rpc_req *rq, struct cairn_kv_write *w)
+{
+    struct kv_provider *p = kv_provider_of(rq);
+    int rc;
+
+    if (p->ops->write_now == NULL)
+        return false;
+    w->values = rq->payload;
+    w->value_bytes = rq->payload_len;
+    rc = p->ops->write_now(p->store, w);
+    if (rc == CAIRN_KV_LATER)
+        return false;
+    if (rc == 0)
+        kv_reply_statuses(rq, NULL, 0);
+    else
+        kv_reply_failure(rq, rc);
+    return true;
+}
+
 void kv_write_many(struct cairn_rpc_req *rq, struct cairn_kv_write *w)
 {
     bool writes_inline = kv_provider_of(rq)->ops->writes_inline;
@@ -195,6 +215,8 @@ void kv_write_many(struct cairn_rpc_req *rq, struct cairn_kv_write *w)
         mwrite_now(rq, w);
         return;
     }
+    if (mwrite_at_once(rq, w))
+        return;
     w->status = cairn_arena_alloc(&rq->arena, w->n * sizeof(w->status[0]));
     if (w->status == NULL) {
         cairn_rpc_reply(rq, CAIRN_E_NOMEM, NULL, NULL, 0);

@@ -155,6 +155,9 @@ struct cairn_kv_store_ops {
     /** writes_inline: 0, CAIRN_KV_GONE or an error, at once. Otherwise CAIRN_KV_LATER, or an error and done() will not
      * run. */
     int (*write)(struct cairn_kv_store *store, struct cairn_kv_write *w);
+    /** May be NULL. Without writes_inline: what can be done at once, for loops to ask first. 0: it is done, without
+     * @status; or CAIRN_KV_GONE; or CAIRN_KV_LATER: it is write()'s. */
+    int (*write_now)(struct cairn_kv_store *store, const struct cairn_kv_write *w);
     /** All that was answered before, whatever its durability, survives power loss when it returns 0. NULL: there is
      * no disk. May block. */
     int (*flush)(struct cairn_kv_store *store);

@@ -20,6 +20,7 @@ enum {
     FORMAT_VERSION = 1,
     COMMIT_OPS_MAX = 16384,
     RECLAIM_GATHER_MS = 1000, /* who asks once asks again soon: a removal of many keys is many batches */
+    AHEAD_OF_BUFFER = 8,      /* of the engine's write buffer, what may run ahead before it goes there */
 };
 
 static const char kind[] = "cairn-kv-rocksdb";
@@ -89,7 +90,9 @@ static int rocksdb_drop(struct cairn_kv_store *st, const struct cairn_kv_db_desc
     cairn_rocks_batch_erase_range(b, lo.bytes, lo.len, hi.bytes, hi.len);
     /* The directory hides the database already: a group that is applied after this one finds it gone. */
     pthread_mutex_lock(&st->applying);
-    rc = cairn_kv__rocksdb_write_freeing(st, b, CAIRN_ROCKS_SYNCED);
+    rc = cairn_kv__rocksdb_settle_freeing(st);
+    if (rc == 0)
+        rc = cairn_kv__rocksdb_write_freeing(st, b, CAIRN_ROCKS_SYNCED);
     pthread_mutex_unlock(&st->applying);
     cairn_rocks_batch_free(b);
     if (rc == 0)
@@ -152,10 +155,12 @@ static int rocksdb_start(struct cairn_kv_store *st, const struct cairn_kv_store_
         cairn_err_set(err, rc, "rocksdb store: %s", cairn_error_text(rc));
         goto free_batch;
     }
+    kv_ahead_init(&st->ahead, cairn_rocks_write_buffer(st->rocks) / AHEAD_OF_BUFFER, st->hash_seed);
     st->commit = cairn_commit_new(&cc, err);
     if (st->commit != NULL)
         return 0;
     rc = CAIRN_E_LIMIT;
+    kv_ahead_fini(&st->ahead);
 free_batch:
     cairn_rocks_batch_free(st->batch);
     return rc;
@@ -195,6 +200,7 @@ static int rocksdb_open_store(const struct cairn_kv_store_conf *conf, struct cai
     if (rc != 0)
         goto close_engine;
     cairn_errand_init(&st->reclaim, RECLAIM_GATHER_MS, reclaim_work, st);
+    cairn_errand_init(&st->settle, 0, cairn_kv__rocksdb_settle_old, st);
     *store = st;
     return 0;
 close_engine:
@@ -210,6 +216,9 @@ free_store:
 static void rocksdb_close_store(struct cairn_kv_store *st)
 {
     cairn_commit_free(st->commit);
+    cairn_errand_fini(&st->settle);
+    cairn_kv__rocksdb_settle(st); /* what cannot be stored skipped the log, and nobody was promised that it stays */
+    kv_ahead_fini(&st->ahead);
     cairn_rocks_reclaim_stop(st->rocks);
     cairn_errand_fini(&st->reclaim);
     cairn_rocks_batch_free(st->batch);
@@ -245,12 +254,14 @@ static int rocksdb_check(const struct cairn_kv_store_conf *conf, struct cairn_kv
 
 static int rocksdb_flush_store(struct cairn_kv_store *st)
 {
-    return cairn_rocks_flush(st->rocks);
+    int rc = cairn_kv__rocksdb_settle(st);
+
+    return rc == 0 ? cairn_rocks_flush(st->rocks) : rc;
 }
 
 static void *rocksdb_snapshot_open(struct cairn_kv_store *st)
 {
-    return cairn_rocks_snapshot_open(st->rocks);
+    return cairn_kv__rocksdb_settle(st) == 0 ? cairn_rocks_snapshot_open(st->rocks) : NULL;
 }
 
 static void rocksdb_snapshot_close(struct cairn_kv_store *st, void *view)
@@ -301,6 +312,7 @@ const struct cairn_kv_store_ops cairn_kv_store_rocksdb = {
     .read = cairn_kv__rocksdb_read,
     .scan = cairn_kv__rocksdb_scan,
     .write = cairn_kv__rocksdb_write,
+    .write_now = cairn_kv__rocksdb_write_now,
     .flush = rocksdb_flush_store,
     .snapshot_open = rocksdb_snapshot_open,
     .snapshot_close = rocksdb_snapshot_close,

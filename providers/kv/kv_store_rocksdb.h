@@ -1,8 +1,9 @@
-/* The RocksDB store's inside: kv_store_rocksdb.c (its life, its databases), kv_store_rocksdb_read.c and
- * kv_store_rocksdb_write.c (group commit). */
+/* The RocksDB store's inside: kv_store_rocksdb.c (its life, its databases), kv_store_rocksdb_read.c,
+ * kv_store_rocksdb_write.c (group commit) and kv_store_rocksdb_ahead.c (what does not wait for it). */
 #ifndef CAIRN_PROVIDERS_KV_STORE_ROCKSDB_H
 #define CAIRN_PROVIDERS_KV_STORE_ROCKSDB_H
 
+#include "providers/kv/kv_ahead.h"
 #include "providers/kv/kv_store.h"
 #include "server/storage/commit.h"
 #include "server/storage/errand.h"
@@ -25,9 +26,12 @@ struct cairn_kv_store {
     struct cairn_spare *spare;   /* NULL: none */
     struct cairn_errand reclaim; /* on a full disk: what was erased gives back its room */
     int lock_fd;
-    /* Held while a group is looked at and written, so that what is dropped stays empty; the rest is the committer's. */
+    struct kv_ahead ahead;
+    struct cairn_errand settle; /* what is old of it goes to the engine */
+    /* Held while a group is looked at and written, so that what is dropped stays empty, and while what ran ahead is
+     * written; the rest is the committer's. */
     pthread_mutex_t applying;
-    struct cairn_rocks_batch *batch;
+    struct cairn_rocks_batch *batch; /* under applying, empty between */
     struct touched *touched;
     uint32_t touched_room;
     uint64_t hash_seed;
@@ -47,6 +51,19 @@ int cairn_kv__rocksdb_usage(struct cairn_kv_store *st, const struct cairn_kv_db 
 int cairn_kv__rocksdb_write(struct cairn_kv_store *st, struct cairn_kv_write *w);
 /* Writes a batch that frees room: on a full disk with the spare room, once the engine has seen it. */
 int cairn_kv__rocksdb_write_freeing(struct cairn_kv_store *st, struct cairn_rocks_batch *b, enum cairn_rocks_log log);
+/* All that runs ahead goes to the engine. May block. */
+int cairn_kv__rocksdb_settle(struct cairn_kv_store *st);
+/* Likewise, under st->applying and before a removal. */
+int cairn_kv__rocksdb_settle_freeing(struct cairn_kv_store *st);
+void cairn_kv__rocksdb_settle_old(void *store);
+/* Whether what runs ahead has to be with the engine before it gets @w. */
+bool cairn_kv__rocksdb_comes_behind(struct cairn_kv_store *st, const struct cairn_kv_write *w, bool conditional);
+/* Under st->applying: it is there, or why not; and nothing runs ahead until the end. */
+int cairn_kv__rocksdb_begin_behind(struct cairn_kv_store *st, bool freeing);
+void cairn_kv__rocksdb_end_behind(struct cairn_kv_store *st);
+/* cairn_rocks_scan(), of now, with what runs ahead among it. */
+int cairn_kv__rocksdb_scan_both(struct cairn_kv_store *st, struct cairn_rocks_scan *scan);
+int cairn_kv__rocksdb_write_now(struct cairn_kv_store *st, const struct cairn_kv_write *w);
 /* For struct cairn_commit_conf. */
 void cairn_kv__rocksdb_apply(void *store, struct cairn_link *group);
 int cairn_kv__rocksdb_sync(void *store);

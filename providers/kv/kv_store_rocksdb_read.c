@@ -11,15 +11,42 @@ enum {
 };
 
 /* Values of a small call stay pinned until its end; those of a large one are let go one by one. */
+struct pin {
+    struct kv_ahead_row *row; /* or, NULL: */
+    struct cairn_rocks_view view;
+};
+
 struct pins {
-    struct cairn_rocks_view view[CAIRN_KV_VIEWS_MAX];
+    struct pin all[CAIRN_KV_VIEWS_MAX];
     uint32_t n;
 };
 
 static void pins_drop(struct pins *pins)
 {
-    while (pins->n > 0)
-        cairn_rocks_view_drop(&pins->view[--pins->n]);
+    while (pins->n > 0) {
+        struct pin *p = &pins->all[--pins->n];
+
+        if (p->row != NULL)
+            kv_ahead_drop(p->row);
+        else
+            cairn_rocks_view_drop(&p->view);
+    }
+}
+
+/* What runs ahead is newer than what the engine has. */
+static int look(struct cairn_kv_store *st, const struct cairn_kv_read *rd, const struct cairn_kv__full_key *full,
+                struct pin *p)
+{
+    p->row = rd->at == NULL ? kv_ahead_find(&st->ahead, full->bytes, full->len) : NULL;
+    if (p->row == NULL)
+        return cairn_rocks_get(st->rocks, rd->at, full->bytes, full->len, rd->may_block, &p->view);
+    if (p->row->len < 0) {
+        kv_ahead_drop(p->row);
+        return CAIRN_E_NOTFOUND;
+    }
+    p->view.ptr = p->row->key + p->row->klen;
+    p->view.len = (size_t)p->row->len;
+    return 0;
 }
 
 /* 0 and *@more, or what cairn_rocks_get() says. */
@@ -27,11 +54,11 @@ static int rocksdb_read_one(struct cairn_kv_store *st, const struct cairn_kv_rea
                             bool *more)
 {
     struct cairn_kv__full_key full;
-    struct cairn_rocks_view *view = &pins->view[pins->n];
+    struct cairn_rocks_view *view = &pins->all[pins->n].view;
     int rc;
 
     cairn_kv__full_key_make(&rd->db, &rd->keys[i], &full);
-    rc = cairn_rocks_get(st->rocks, rd->at, full.bytes, full.len, rd->may_block, view);
+    rc = look(st, rd, &full, &pins->all[pins->n]);
     if (rc == CAIRN_E_NOTFOUND) {
         *more = rd->found(rd->arg, i, NULL, -1);
         return 0;
@@ -116,7 +143,12 @@ int cairn_kv__rocksdb_scan(struct cairn_kv_store *st, struct cairn_kv_scan *scan
     rs.hi_len = hi.len;
     if (scan->may_block && scan->deadline_ns != 0)
         rs.timeout_us = timeout_us(scan->deadline_ns);
-    rc = cairn_rocks_scan(st->rocks, &rs);
+    if (scan->at != NULL || !kv_ahead_has(&st->ahead, scan->db.handle))
+        rc = cairn_rocks_scan(st->rocks, &rs);
+    else if (scan->may_block)
+        rc = cairn_kv__rocksdb_scan_both(st, &rs);
+    else
+        return CAIRN_KV_LATER;
     scan->more = rs.more;
     return rc == CAIRN_ROCKS_LATER ? (scan->may_block ? CAIRN_E_IO : CAIRN_KV_LATER) : rc;
 }

@@ -91,6 +91,7 @@ static struct touched *touched_find(struct cairn_kv_store *st, const struct cair
 struct group {
     struct cairn_kv_store *st;
     bool conditional;
+    bool behind;            /* what runs ahead is with the engine first */
     bool freeing, refusing; /* there are removals in it; puts are refused, as the disk is full */
     uint64_t now_ns;
     int rc; /* why the rest of it is not carried out; 0: it is */
@@ -297,6 +298,7 @@ static void group_look(struct group *g, struct cairn_link *group)
         const struct cairn_kv_write *w = write_of(l);
 
         g->conditional |= is_conditional(w);
+        g->behind |= cairn_kv__rocksdb_comes_behind(g->st, w, is_conditional(w));
         g->freeing |= w->erase;
         keys += w->n;
     }
@@ -316,6 +318,8 @@ void cairn_kv__rocksdb_apply(void *store, struct cairn_link *group)
     if (g.conditional && st->touched_room == 0)
         g.rc = CAIRN_E_NOMEM;
     pthread_mutex_lock(&st->applying);
+    if (g.behind && g.rc == 0)
+        g.rc = cairn_kv__rocksdb_begin_behind(st, g.freeing);
     CAIRN_LIST_FOREACH (l, group) {
         struct cairn_commit_op *op = op_of(l);
         bool logged = write_of(l)->durability != CAIRN__WIRE__DURABILITY__DURABILITY_MEMORY;
@@ -338,6 +342,8 @@ void cairn_kv__rocksdb_apply(void *store, struct cairn_link *group)
     }
     if (g.run != NULL)
         run_write(&g, group, 0);
+    if (g.behind)
+        cairn_kv__rocksdb_end_behind(st);
     pthread_mutex_unlock(&st->applying);
 }
 

@@ -215,8 +215,11 @@ void cairn__call_finish(struct cairn_call *call, int rc)
 
     CAIRN_ASSERT(rc <= 0 && call->inner_calls == NULL);
     call_conceal(call);
-    if (call->route.on)
+    if (call->route.on) {
+        if (rc == CAIRN_E_TIMEOUT)
+            cairn__route_late(call);
         cairn__route_over(call);
+    }
     if (call->uses_sink) {
         free(call->check.own);
         call->check.own = NULL;

@@ -321,6 +321,26 @@ static bool again_in_new_session(struct cairn_call *call)
     return false;
 }
 
+static void route_note(struct cairn_call *call)
+{
+    struct cairn_routing *r = call->c->routing;
+
+    if (call->err.code != CAIRN_E_BUSY)
+        return;
+    r->busy.slot = call->route.slot;
+    r->busy.at_ns = routing_now(r);
+    memcpy(r->busy.text, call->err.text, sizeof(r->busy.text));
+}
+
+/* It may have been another call's answer: that of the OPEN which a write waited for. */
+void cairn__route_late(struct cairn_call *call)
+{
+    const struct cairn_routing *r = call->c->routing;
+
+    if (r != NULL && r->busy.slot == call->route.slot && r->busy.at_ns + call->timeout_ns >= call->deadline_ns)
+        cairn_err_set(&call->err, CAIRN_E_TIMEOUT, "the time is over, and the last answer was: %s", r->busy.text);
+}
+
 bool cairn__route_again(struct cairn_call *call)
 {
     struct cairn_routing *r = call->c->routing;
@@ -337,6 +357,8 @@ bool cairn__route_again(struct cairn_call *call)
     if (!cairn__route_is_passing(rc))
         return false;
     route->unsure = true;
+    if (rc == CAIRN_E_BUSY)
+        route_note(call);
     if (s->epoch > route->epoch)
         return route_at_once(call);
     route_fetch_want(r, rc == CAIRN_E_MOVED ? route->place : -1);

@@ -87,6 +87,7 @@ static void fetch_ask(struct route_fetch *f)
     f->next = -1;
     f->wanted = false;
     cairn__wire__cluster_fetch__init(&f->request);
+    f->request.map = r->map.map;
     f->request.since = r->map.revision;
     f->request.members = true;
     f->call.dest = (struct cairn_rpc_dest){ .rpc = r->c->rpc, .session = s != NULL ? s : r->c->session };
@@ -124,6 +125,7 @@ static void fetch_go_on(void *arg)
     struct route_fetch *f = arg;
     struct cairn_routing *r = routing_of_fetch(f);
 
+    f->request.map = r->map.map;
     f->request.since = r->map.revision;
     cairn_sm_move(&f->sm, FETCH_ASKING);
     cairn_rpc_call_start(&f->call);
@@ -134,14 +136,15 @@ static void on_fetched(struct cairn_rpc_call *call)
     struct route_fetch *f = call->arg;
     struct cairn_routing *r = routing_of_fetch(f);
     const Cairn__Wire__ClusterRecords *m = (const Cairn__Wire__ClusterRecords *)call->reply;
-    uint64_t before = r->map.revision;
+    uint64_t before = r->map.revision, map = r->map.map;
     bool told, taken = false, more = false;
 
     if (call->rc != 0 && call->rc != CAIRN_E_CANCELED)
         fetch_failed(r);
     if (call->rc == 0) {
         taken = cairn_route_map_take(&r->map, m) == 0;
-        more = taken && m->more && r->map.revision > before; /* else it would go round in circles */
+        more = taken && m->more &&
+               (r->map.revision > before || r->map.map != map); /* else it would go round in circles */
     }
     told = call->rc == 0 && (m->n_slots > 0 || m->n_members > 0);
     if (more)

@@ -235,10 +235,25 @@ static int slot_take(struct cairn_route_map *m, const Cairn__Wire__SlotUpdate *u
 
 /* ---- the whole ---- */
 
+/* The map was put back to an older one, which has gone on: its revisions say nothing of those that we know, but its
+ * epochs are beyond ours. False: it is an older one than ours, of a node that has not heard yet. */
+static bool map_follow(struct cairn_route_map *m, uint64_t map)
+{
+    if (m->map != 0 && map >> 32 < m->map >> 32)
+        return false;
+    m->map = map;
+    m->revision = 0;
+    for (uint32_t i = 0; i < m->nnodes; i++)
+        m->nodes[i]->revision = MIN(m->nodes[i]->revision, UINT64_C(1));
+    return true;
+}
+
 int cairn_route_map_take(struct cairn_route_map *m, const Cairn__Wire__ClusterRecords *page)
 {
     int rc = 0;
 
+    if (page->map != m->map && !map_follow(m, page->map))
+        return CAIRN_E_STATE;
     for (size_t i = 0; rc == 0 && i < page->n_members; i++)
         rc = node_take(m, page->members[i], page->revision);
     if (page->n_members > 0)

@@ -45,6 +45,7 @@ struct cairn_route_map {
     uint32_t nnodes, room;
     struct cairn_route_slot *slots;
     uint32_t nslots;
+    uint64_t map;              /* which one it is: the upper half ascends when its store was put back */
     uint64_t revision;         /* all changes up to here are in it */
     char host[ROUTE_HOST_MAX]; /* where we are; "": not known */
     const char *zone;          /* likewise, of a node on our host; NULL: of none is it known */
@@ -54,8 +55,8 @@ struct cairn_route_map {
 void cairn_route_map_init(struct cairn_route_map *m, const char *host);
 void cairn_route_map_fini(struct cairn_route_map *m);
 
-/** All of @page. CAIRN_E_NOMEM, CAIRN_E_LIMIT: part of it may have been taken; m->revision is as before, so that it
- * is asked for again. */
+/** All of @page. CAIRN_E_STATE: it is of an older map. CAIRN_E_NOMEM, CAIRN_E_LIMIT: part of it may have been taken;
+ * m->revision is as before, so that it comes again. */
 int cairn_route_map_take(struct cairn_route_map *m, const Cairn__Wire__ClusterRecords *page);
 /** NULL: nothing is known of it. */
 const struct cairn_route_slot *cairn_route_map_slot(const struct cairn_route_map *m, uint32_t slot);

@@ -87,6 +87,11 @@ struct cairn_routing {
     struct cairn_link watches;
     struct cairn_timer look; /* runs while there are any of these */
     uint32_t try_ms;         /* ROUTE_TRY_MS */
+    struct {
+        uint32_t slot;
+        uint64_t at_ns;
+        char text[CAIRN_ERR_TEXT_MAX];
+    } busy; /* the newest answer that a node is not able to answer now, and why: for calls whose time is over then */
 };
 
 static inline uint64_t routing_now(const struct cairn_routing *r)

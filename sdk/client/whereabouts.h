@@ -16,8 +16,8 @@ int cairn_whereabouts_dir(const struct cairn_options *options, char *path, size_
 int cairn_whereabouts_find(const struct cairn_options *options, struct cairn_rpc_session_conf *conf,
                            struct cairn_err *err);
 
-/** A node of this machine that has not started yet says in its workspace what it waits for: then that is why it could not
- * be reached. Adds to @err, if it is that. */
+/** A node of this machine that has not started yet says in its workspace what it waits for: then that is why it could
+ * not be reached. Adds to @err, if it is that. */
 void cairn_whereabouts_starting(const struct cairn_options *options, struct cairn_err *err);
 
 /** What a node that refused us for lack of a key cannot know: where it was looked for. Adds to @err, if it is that. */

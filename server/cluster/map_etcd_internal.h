@@ -103,6 +103,7 @@ extern const struct cairn_sm_kind etcd_watch_kind;
 void etcd_watch_init(struct etcd_watch *w, struct etcd *e);
 void etcd_watch_fini(struct etcd_watch *w);
 /* The view will come to a revision that is newer than w->resume, or etcd_asks_settle() says that it will not. */
+void etcd_watch_reload(struct etcd_watch *w);
 bool etcd_watch_will_tell(const struct etcd_watch *w);
 
 #endif

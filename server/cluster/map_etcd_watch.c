@@ -140,7 +140,7 @@ static bool watch_on_line(struct etcd_watch *w, const char *line, size_t len)
         }
     } else if (rc == 0 && !w->reload) {
         cairn_map_health_count(&e->store, 0, news.n);
-        w->reload = !news_apply(w, &news);
+        w->reload |= !news_apply(w, &news); /* whoever is told may ask for it, too */
         w->resume = MAX(w->resume, news.revision);
         etcd_asks_settle(e, w->resume);
     }
@@ -244,7 +244,7 @@ static void watch_on_timer(void *arg)
 {
     struct etcd_watch *w = arg;
 
-    if (w->sm.state == WATCH_OPEN) { /* silence */
+    if (w->sm.state == WATCH_OPEN || (w->sm.state == WATCH_FOLLOW && w->reload)) { /* silent, or of no use */
         cairn_map_http_cancel(&w->http);
         watch_on_end(&w->http);
     } else if (w->reload) {
@@ -252,6 +252,13 @@ static void watch_on_timer(void *arg)
     } else {
         watch_open(w);
     }
+}
+
+void etcd_watch_reload(struct etcd_watch *w)
+{
+    w->reload = true;
+    if (w->sm.state == WATCH_FOLLOW)
+        timer_in(w, 0);
 }
 
 void etcd_watch_init(struct etcd_watch *w, struct etcd *e)

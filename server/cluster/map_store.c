@@ -79,6 +79,12 @@ void cairn_map_store_each(struct cairn_map_store *s, const char *prefix,
     pthread_mutex_unlock(&s->view.mutex);
 }
 
+void cairn_map_store_reload(struct cairn_map_store *s)
+{
+    if (s->ops->reload != NULL)
+        s->ops->reload(s);
+}
+
 uint64_t cairn_map_store_revision(struct cairn_map_store *s)
 {
     uint64_t revision;

@@ -107,6 +107,7 @@ struct cairn_map_store_ops {
     void (*change)(struct cairn_map_store *s, struct cairn_map_op *op); /* any thread; the others at home */
     void (*read)(struct cairn_map_store *s, struct cairn_map_op *op);
     void (*lease)(struct cairn_map_store *s, struct cairn_map_op *op);
+    void (*reload)(struct cairn_map_store *s); /* at home; NULL: its view cannot be of another store */
     void (*free)(struct cairn_map_store *s);
 };
 
@@ -133,6 +134,9 @@ void cairn_map_store_lease(struct cairn_map_store *s, struct cairn_map_lease_op 
 /** All entries of the view whose keys begin with @prefix, in order of their keys; @fn must not call the store. */
 void cairn_map_store_each(struct cairn_map_store *s, const char *prefix,
                           void (*fn)(const struct cairn_map_entry *e, void *arg), void *arg);
+/** At home, also from a watch: what the view has may be of another history than the store (it was put back, and has
+ * come further since): all of it is read again. */
+void cairn_map_store_reload(struct cairn_map_store *s);
 /** The view's. */
 uint64_t cairn_map_store_revision(struct cairn_map_store *s);
 void cairn_map_store_health(struct cairn_map_store *s, struct cairn_map_health *to);

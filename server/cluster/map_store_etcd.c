@@ -151,7 +151,19 @@ static void etcd_free(struct cairn_map_store *s)
     free(e);
 }
 
-static const struct cairn_map_store_ops etcd_ops = { "etcd", etcd_change, etcd_read, etcd_lease, etcd_free };
+static void etcd_reload(struct cairn_map_store *s)
+{
+    etcd_watch_reload(&CONTAINER_OF(s, struct etcd, store)->watch);
+}
+
+static const struct cairn_map_store_ops etcd_ops = {
+    .name = "etcd",
+    .change = etcd_change,
+    .read = etcd_read,
+    .lease = etcd_lease,
+    .reload = etcd_reload,
+    .free = etcd_free,
+};
 
 static int conf_check(const struct cairn_map_etcd_conf *conf, struct cairn_err *err)
 {

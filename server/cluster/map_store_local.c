@@ -367,7 +367,9 @@ static void local_free(struct cairn_map_store *s)
     free(l);
 }
 
-static const struct cairn_map_store_ops local_ops = { "local", local_change, local_read, local_lease, local_free };
+static const struct cairn_map_store_ops local_ops = {
+    .name = "local", .change = local_change, .read = local_read, .lease = local_lease, .free = local_free
+};
 
 int cairn_map_store_local_check(const char *dir, struct cairn_err *err)
 {

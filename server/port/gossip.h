@@ -1,5 +1,6 @@
 /** A word of each node that the packets of its groups carry, and that others hear: which node it is, and the version
- * that it has of something whose versions only grow. Who hears of a higher version than his own knows whom to ask.
+ * that it has of something whose versions only grow. Who hears of a higher version than his own knows whom to ask. Of
+ * another map than his own nobody hears: its versions are no versions of his.
  *
  * A carrier is a provider that has a group, a listener the one whose word it is; they meet here and know nothing of
  * each other. The node owns it; all of it is env->loops[0]'s thread's, once the workers run. What is heard was said by
@@ -15,6 +16,7 @@ enum { CAIRN_GOSSIP_CARRIERS_MAX = 8 };
 struct cairn_gossip_word {
     uint64_t node; /* 0: nothing is said */
     uint64_t version;
+    uint64_t map; /* what the version is of */
 };
 
 struct cairn_gossip_carrier {
@@ -33,9 +35,9 @@ struct cairn_gossip {
 };
 
 /** The listener: our word. */
-static inline void cairn_gossip_say(struct cairn_gossip *g, uint64_t node, uint64_t version)
+static inline void cairn_gossip_say(struct cairn_gossip *g, const struct cairn_gossip_word *word)
 {
-    g->word = (struct cairn_gossip_word){ node, version };
+    g->word = *word;
     for (uint32_t i = 0; i < g->ncarriers; i++)
         g->carriers[i]->carry(g->carriers[i], &g->word);
 }

@@ -252,6 +252,8 @@ void router_op_fail(struct router_op *op, int rc)
         rc = moved;
         op->err.text[0] = '\0';
     }
+    if (rc == CAIRN_E_BUSY && op->err.text[0] == '\0' && router_is_clustered(op->ns))
+        cairn_cluster_why_busy(op->w->router->conf.cluster, &op->err);
     op->rq = NULL;
     cairn_rpc_reply_err(rq, rc, "namespace '%s': %s", op->ns->name, plain_text(op, rc));
     cairn_sm_fail(&op->sm, op->on_failed, rc);

@@ -6,7 +6,7 @@
 
 #include <time.h>
 
-enum { SILENT_MS = 2000 }; /* so long the end waits without a word */
+enum { SILENT_MS = 2000 };
 
 /* False: it is @until_ns. */
 static bool wait_until(struct cairn_errand *e, uint64_t until_ns)
@@ -57,7 +57,7 @@ void cairn_errand_init(struct cairn_errand *e, uint32_t gather_ms, void (*work)(
 {
     pthread_condattr_t attr;
 
-    *e = (struct cairn_errand){ .work = work, .arg = arg, .gather_ms = gather_ms };
+    *e = (struct cairn_errand){ .work = work, .arg = arg, .silent_ms = SILENT_MS, .gather_ms = gather_ms };
     pthread_mutex_init(&e->mutex, NULL);
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -103,7 +103,7 @@ bool cairn_errand_await(struct cairn_errand *e, uint32_t wait_ms)
 
 void cairn_errand_fini(struct cairn_errand *e)
 {
-    uint64_t until_ns = cairn_monotonic_ns() + SILENT_MS * CAIRN_NS_PER_MS;
+    uint64_t until_ns = cairn_monotonic_ns() + e->silent_ms * CAIRN_NS_PER_MS;
 
     pthread_mutex_lock(&e->mutex);
     e->ending = true;

@@ -12,6 +12,7 @@ struct cairn_log;
 struct cairn_errand {
     void (*work)(void *arg); /* from before start(), as @arg */
     void *arg;
+    uint32_t silent_ms;    /* so long the end waits without a word; init() has two seconds */
     pthread_mutex_t mutex; /* private from here */
     pthread_cond_t cond;
     pthread_t thread;
@@ -32,8 +33,8 @@ void cairn_errand_ask(struct cairn_errand *e);
  * True: it was done from its beginning since the call. Any thread. */
 bool cairn_errand_await(struct cairn_errand *e, uint32_t wait_ms);
 /** Waits for work that runs, whose memory is the caller's; what is only wanted is not done any more. Work that a dead
- * disk holds cannot be ended, nor can its process before the disk answers: after a while the log says what is waited
- * for. */
+ * disk holds cannot be ended, nor can its process before the disk answers, so there is no deadline: it would give up
+ * memory that the work goes on with. After a while the log says what is waited for. */
 void cairn_errand_fini(struct cairn_errand *e);
 
 #endif

@@ -306,7 +306,9 @@ static void sim_free(struct cairn_map_store *s)
     free(c);
 }
 
-static const struct cairn_map_store_ops sim_ops = { "sim", sim_change, sim_read, sim_lease, sim_free };
+static const struct cairn_map_store_ops sim_ops = {
+    .name = "sim", .change = sim_change, .read = sim_read, .lease = sim_lease, .free = sim_free
+};
 
 /* ---- for tests ---- */
 

@@ -21,7 +21,7 @@ SERVICE = "server/cluster/service/"
 PRIMARY, BACKUP, PEER = REPL + "replica_primary.c", REPL + "replica_backup.c", REPL + "replica_peer.c"
 REPLICA, COPY, LOAD = REPL + "replica.c", REPL + "replica_copy.c", REPL + "replica_load.c"
 COORD, TIME, MOVE, LEASE = REPL + "coord.c", REPL + "coord_time.c", REPL + "coord_move.c", REPL + "lease.h"
-LIFE = "tests/sim/repl_life.c"
+LIFE, NODE, POST, MAP = "tests/sim/repl_life.c", "tests/sim/repl_node.c", "tests/sim/repl_post.c", "tests/sim/repl_map.c"
 GROUP = "providers/group/"
 PROBE, SUSPECT = GROUP + "swim_probe.c", GROUP + "swim_suspect.c"
 REGIONS, SOURCE, ADMIT, CORE = SERVICE + "regions.c", SERVICE + "fetch_source.c", SERVICE + "fetch_admit.c", SERVICE + "fetch_core.c"
@@ -37,6 +37,18 @@ MISTAKES = {
     "M_NEWLEADER_NO_WAIT": [(TIME, "MAX(n->granted_ns, c->elected_ns)", "n->granted_ns"),
                             (COORD, ".granted_ns = c->elected_ns", ".granted_ns = 0")],
     "M_FROM_RECEIPT": [(LIFE, "n->beats[i].sent_ns);", "cairn_env_now_ns(env_of(n->rw, n->index)));")],
+    "M_DEPOSED_ACTS": [(MAP, "return co->up && (!co->rw->conf.rivals || cairn_env_now_ns(env_of(co->rw, co->host)) < "
+                        "co->valid_until_ns);", "return co->up;")],
+    "M_VALID_FROM_RECEIPT": [(MAP, "co->kept_ns + TERM_MS * MS", "cairn_env_now_ns(env_of(co->rw, co->host)) + TERM_MS * MS")],
+    "M_NO_FENCE_REV": [(MAP, "return !is_deposed(co) && rec->epoch", "return rec->epoch")],
+    "M_GRANT_INVALID": [(COORD, "term != c->term || !c->ops->may_act(c)", "term != c->term")],
+    "M_SYNC_ERROR_IGNORED": [(NODE, "    if (log_fails(s, RW_DISK_SYNC))\n        return;\n    rw_log_copy(&s->durable, &s->syncing);",
+                              "    if (!rw_disk_refuses(s, RW_DISK_SYNC))\n        rw_log_copy(&s->durable, &s->syncing);")],
+    "M_CHECKPOINT_ERROR_TRIMS": [(NODE, "        rw_checkpoint_free(&s->making);\n        return;\n    }\n    if (s->making",
+                                  "        base = cairn_replica_trim(&s->replica, s->making.at.pos);\n"
+                                  "        rw_log_trim(&s->log, base);\n        rw_log_trim(&s->durable, base);\n"
+                                  "        rw_checkpoint_free(&s->making);\n        return;\n    }\n    if (s->making")],
+    "M_FAILED_SPEAKS": [(POST, "return i > 0 && i <= rw->conf.nodes && rw->nodes[i].failed;", "return false;")],
     "M_GRANT_WHILE_EVICTING": [(COORD, "if (n->evicting > 0)", "if (false)")],
     "M_UNKNOWN_IS_NO": [(COORD, "if (rc == 0 || !s->doubtful)", "if (true)")],
     "M_READ_NO_LEASE": [(PRIMARY, "if (has_authority(r))\n            return 0;\n        cairn_sm_move",
@@ -54,13 +66,14 @@ MISTAKES = {
                         (REPLICA, "(m->to.inc != r->self.inc && m->to.inc != 0) ||", ""),
                         (PEER, "m->from.inc < p->who.inc || (p->member && m->from.inc != p->who.inc)", "false"),
                         (PEER, "if (m->from.inc > p->who.inc)", "if (false)")],
-    "M_RECOVER_FIRST": [(TIME, "if (best < 0 || cairn_at_is_less(s->ends[best].end, s->ends[i].end))", "if (best < 0)")],
-    "M_RECOVER_STALESET": [(TIME, "!has_its_disk(c, &s->rec, who.node) ||", "")],
+    "M_RECOVER_FIRST": [(TIME, "if (best == NULL || cairn_at_is_less(best->end, e->end))", "if (best == NULL)")],
+    "M_RECOVER_STALESET": [(TIME, "!has_its_disk(c, &s->rec, e->who.node) ||", "")],
     "M_RECOVER_NEW_DISK": [(TIME, "return n != NULL && rec->insync[i].inc >= n->p.disk_inc;", "return n != NULL;")],
-    "M_REMOVE_BY_THE_DEAD": [(COORD, "||\n        n->p.inc != change->from.inc)", ")")],
+    "M_REMOVE_BY_THE_DEAD": [(COORD, "||\n        n->p.inc != change->from.inc || n->p.inc <= c->floor)", ")")],
     "M_JOIN_DROP": [(PRIMARY, "ours && verdict == CAIRN_VERDICT_REFUSED_INC", "ours && verdict != CAIRN_VERDICT_COMMITTED")],
     "M_JOIN_EARLY": [(PRIMARY, "r->joiner = who;", ";")],
     "M_JOIN_NO_INC": [(COORD, "n->p.inc != change->who.inc ||", "")],
+    "M_LEARNS_OLD": [(REPLICA, "if (rec->epoch <= r->rec.epoch) /* I15 */", "if (rec->epoch == r->rec.epoch)")],
     "M_JOIN_NEVER_REFUSED": [(COORD, "return CAIRN_VERDICT_REFUSED_INC;", "return CAIRN_VERDICT_REFUSED;")],
     "M_ACK_WITHOUT_JOINER": [(PRIMARY, "if (p->member || joins)", "if (p->member)")],
     "M_NO_CATCHUP": [(PRIMARY, "p->matched >= r->commit && p->matched > 0 &&", "")],
@@ -157,6 +170,7 @@ REPLICA_STORIES, COORD_STORIES = "tests/sim/test_sim_replica.c", "tests/unit/clu
 STORIES = {
     "M_NO_FENCE": (REPLICA_STORIES, "old_primary_is_refused"),
     "M_READ_BEFORE_APPLIED": (REPLICA_STORIES, "reads_wait_until_the_log_is_applied"),
+    "M_APPLIED_IS_CUT": (REPLICA_STORIES, "what_is_applied_is_not_cut"),
     "M_CUT_NOT_SYNCED": (REPLICA_STORIES, "cut_is_on_disk_before_the_ack"),
     "M_JOIN_DROP": (REPLICA_STORIES, "refused_joiner_is_waited_for"),
     "M_COPY_PARTIAL_JOINS": (REPLICA_STORIES, "who_has_part_of_a_copy_takes_no_entries"),
@@ -181,36 +195,60 @@ def flags(build):
     return out.stdout.split() + ["-I", str(build / "generated"), "-I", str(build / "proto")]
 
 
-def sources_of_group(work):
-    return sorted(str(p) for p in (work / GROUP).glob("swim*.c")) + [str(work / "tests/sim/group_world.c")]
+class Tree:
+    """A copy of the sources, their objects, and programs made of them; a mistake stands in it for a while."""
 
+    def __init__(self, work, build):
+        self.work, self.build, self.objects = work, build, {}
+        for part in (REPL, SERVICE, GROUP, "tests/sim", "tests/unit/cluster"):
+            shutil.copytree(ROOT / part, work / part)
+        libs = [str(p) for p in build.rglob("libcairn-core*.a")] + [str(p) for p in build.rglob("libcairn-proto*.a")]
+        self.libs = ["-Wl,--start-group", *libs, "-Wl,--end-group", *flags(build), "-lisal", "-lm", "-lpthread"]
 
-def sources_of_replicas(work):
-    cores = ("coord*.c", "replica*.c", "sessions*.c", "slot_log.c", "repl_wire*.c")  # what else is there does I/O
-    sources = sorted(str(p) for pattern in cores for p in (work / REPL).glob(pattern) if p.name != "repl_wire_mail.c")
-    sources += sorted(str(p) for p in (work / "tests/sim").glob("repl_*.c"))
-    sources += [str(work / SERVICE / n) for n in ("regions.c", "fetch_core.c", "fetch_source.c", "fetch_admit.c")]
-    return [*sources, str(work / "tests/sim/linear.c")]
+    def sources(self, test):
+        """All that @test is made of; what does I/O is not."""
+        sim = self.work / "tests/sim"
+        if test == GROUP_STORIES:
+            return [*sorted((self.work / GROUP).glob("swim*.c")), sim / "group_world.c", sim / "world.c"]
+        cores = ("coord*.c", "replica*.c", "sessions*.c", "slot_log.c", "repl_wire*.c")
+        found = [p for pattern in cores for p in (self.work / REPL).glob(pattern) if p.name != "repl_wire_mail.c"]
+        found += sim.glob("repl_*.c")
+        found += [self.work / SERVICE / n for n in ("regions.c", "fetch_core.c", "fetch_source.c", "fetch_admit.c")]
+        return [*sorted(found), sim / "world.c", sim / "linear.c"]
 
+    def cc(self, *args):
+        done = subprocess.run(["cc", "-std=gnu17", "-O2", "-w", "-I", str(self.work), "-I", str(ROOT), "-I",
+                               str(ROOT / "proto/include"), *map(str, args)], capture_output=True, text=True)
+        if done.returncode != 0:
+            sys.exit(done.stderr[-3000:])
 
-def compile_with(work, build, test, exe):
-    sources = sources_of_group(work) if test.name in GROUP_STORIES else sources_of_replicas(work)
-    sources += [str(work / "tests/sim/world.c"), str(test)]
-    libs = [str(p) for p in build.rglob("libcairn-core*.a")] + [str(p) for p in build.rglob("libcairn-proto*.a")]
-    cmd = ["cc", "-std=gnu17", "-O2", "-w", "-I", str(work), "-I", str(ROOT), "-I", str(ROOT / "proto/include"), *sources,
-           "-Wl,--start-group", *libs, "-Wl,--end-group", *flags(build), "-lisal", "-lm", "-lpthread", "-o", str(exe)]
-    done = subprocess.run(cmd, capture_output=True, text=True)
-    if done.returncode != 0:
-        sys.exit(done.stderr[-3000:])
+    def object(self, source, changed):
+        """Its object; made anew if it, or a header that it may include, is another one."""
+        if any(name.endswith(".h") or self.work / name == source for name in changed):
+            made = source.with_suffix(".seeded.o")
+        elif source in self.objects:
+            return self.objects[source]
+        else:
+            made = self.objects[source] = source.with_suffix(".o")
+        self.cc(*flags(self.build), "-c", source, "-o", made)
+        return made
 
-
-def seeded(work, changes):
-    for name, old, new in changes:
-        path = work / name
-        text = path.read_text()
-        if text.count(old) < 1:
-            sys.exit(f"{name}: the text is not there: {old}")
-        path.write_text(text.replace(old, new))
+    def program(self, test, changes):
+        """@test with that mistake."""
+        originals, exe = {}, self.work / "program"
+        for source in self.sources(test):  # those without it, the first time
+            self.object(source, ())
+        for name, old, new in changes:
+            text = (self.work / name).read_text()
+            if text.count(old) < 1:
+                sys.exit(f"{name}: the text is not there: {old}")
+            originals.setdefault(name, text)
+            (self.work / name).write_text(text.replace(old, new))
+        objects = [self.object(source, originals) for source in self.sources(test)]
+        self.cc(*objects, self.work / test, *self.libs, "-o", exe)
+        for name, text in originals.items():
+            (self.work / name).write_text(text)
+        return exe
 
 
 def run(exe, seeds):
@@ -237,22 +275,18 @@ def run_story(exe, name):
 
 def main():
     build, wanted = pathlib.Path(sys.argv[1]).resolve(), sys.argv[2:] or list(MISTAKES)
-    seeds, missed = int(os.environ.get("CAIRN_SEEDS", "1000")), 0
-    for name in wanted:
-        with tempfile.TemporaryDirectory(prefix="cairn-mistake-") as tmp:
-            work = pathlib.Path(tmp)
-            for part in (REPL, SERVICE, GROUP, "tests/sim"):
-                shutil.copytree(ROOT / part, work / part)
-            seeded(work, MISTAKES[name])
-            if name in STORIES:
-                source, story = STORIES[name]
-                compile_with(work, build, (work if (work / source).exists() else ROOT) / source, work / "story")
-                found = run_story(work / "story", story)
+    seeds, missed = int(os.environ.get("CAIRN_SEEDS", "2000")), 0
+    with tempfile.TemporaryDirectory(prefix="cairn-mistakes-") as tmp:
+        tree = Tree(pathlib.Path(tmp), build)
+        for name in wanted:
+            source, story = STORIES.get(name, ("tests/sim/test_sim_repl_walk.c", None))
+            exe = tree.program(source, MISTAKES[name])
+            if story is not None:
+                found = run_story(exe, story)
                 print(f"| {name} | {'' if found else 'NOT '}by {story} |", flush=True)
                 missed += not found
                 continue
-            compile_with(work, build, work / "tests/sim/test_sim_repl_walk.c", work / "walk")
-            seed, why = run(work / "walk", seeds)
+            seed, why = run(exe, seeds)
             missed += seed is None
             print(f"| {name} | {'not in ' + str(seeds) if seed is None else seed} | {why} |", flush=True)
     return missed > 0

@@ -1,4 +1,5 @@
-/* What the files of the replicated world share: repl_world.c (MAP, faults), repl_node.c and repl_life.c (nodes),
+/* What the files of the replicated world share: repl_world.c (faults), repl_map.c (MAP),
+ * repl_node.c and repl_life.c (nodes),
  * repl_disk.c (their disks) and repl_trouble.c (those that fail), repl_regions.c, repl_fetch.c and repl_sweep.c (regions of large values), repl_post.c (how
  * they write to each other), repl_call.c (what clients ask of them), repl_client.c (clients), repl_judge.c and
  * repl_region_judge.c (what holds). */
@@ -107,9 +108,13 @@ bool rw_store_is_full(const struct repl_node *n);
 /* By the node's clock, when the disk is done with something that takes @ns; a full log's waits, now and then. */
 uint64_t rw_disk_end(struct repl_node *n, uint64_t ns, bool log);
 
-/* ---- repl_world.c ---- */
+/* ---- repl_map.c ---- */
 
-void rw_map_receive(struct repl_world *rw, struct rw_letter *l);
+void rw_map_new(struct repl_world *rw);
+void rw_map_free(struct repl_world *rw);
+void rw_map_receive(struct repl_world *rw, uint32_t host, struct rw_letter *l);
+/* Where the node believes that MAP is. */
+uint32_t rw_map_host(struct repl_node *n);
 
 /* ---- repl_post.c ---- */
 
@@ -172,9 +177,9 @@ void rw_regions_receive(struct repl_node *n, struct rw_letter *l);
 
 /* A client is about to be told of the entry at @pos. */
 void rw_judge_reply(struct rw_slot *s, uint64_t pos, bool sync);
-/* The record @rec comes into force in the store, after @old. */
-void rw_judge_record(struct repl_world *rw, uint32_t slot, const struct cairn_slot_record *old,
-                     const struct cairn_slot_record *rec);
+/* The record @rec comes into force in the store, after @old, as @by wanted it. */
+void rw_judge_record(struct repl_world *rw, const struct cairn_coord *by, uint32_t slot,
+                     const struct cairn_slot_record *old, const struct cairn_slot_record *rec);
 void rw_judge_cut(struct rw_slot *s, uint64_t pos);
 /* A replica wants something of MAP. That it serves now, if it does, is not to be missed: it may end before the next look. */
 void rw_judge_propose(struct rw_slot *s);

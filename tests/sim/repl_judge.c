@@ -12,7 +12,7 @@ static bool has_lease(const struct rw_slot *s)
 
 static bool serves(const struct rw_slot *s)
 {
-    return s->node->registered && s->replica.sm.state == REPLICA_ACTIVE &&
+    return s->node->registered && !s->node->failed && s->replica.sm.state == REPLICA_ACTIVE &&
            (has_lease(s) || cairn_replica_is_alone(&s->replica));
 }
 
@@ -56,11 +56,12 @@ static bool owes_comparison(struct rw_slot *s)
 static void check_commit(struct rw_slot *s)
 {
     struct rw_truth *t = &s->node->rw->truth[s->replica.slot];
+    uint64_t commit = MIN(s->replica.commit, rw_log_end(&s->log).pos); /* less: its log has failed */
 
     if (owes_comparison(s))
         return;
-    s->checked = MAX(MIN(s->checked, s->replica.commit), s->log.base.pos);
-    for (; s->checked < s->replica.commit; s->checked++) {
+    s->checked = MAX(MIN(s->checked, commit), s->log.base.pos);
+    for (; s->checked < commit; s->checked++) {
         const struct rw_entry *x = rw_log_at(&s->log, s->checked + 1);
 
         if (s->checked == t->n) {
@@ -82,6 +83,13 @@ static void note_service(struct rw_slot *s)
     *newest = MAX(*newest, s->replica.rec.epoch);
 }
 
+/* I15 */
+static void check_epoch(struct rw_slot *s)
+{
+    CAIRN_ASSERT(s->replica.rec.epoch >= s->epoch);
+    s->epoch = s->replica.rec.epoch;
+}
+
 static void check_slot(struct repl_world *rw, uint32_t slot)
 {
     uint32_t serving = 0;
@@ -89,8 +97,9 @@ static void check_slot(struct repl_world *rw, uint32_t slot)
     for (uint32_t i = 1; i <= rw->conf.nodes; i++) {
         struct rw_slot *s = &rw->nodes[i].slots[slot];
 
-        if (!rw->nodes[i].registered || rw->nodes[i].failed)
+        if (!rw->nodes[i].registered)
             continue;
+        check_epoch(s);
         check_commit(s);
         CAIRN_ASSERT(!s->partial || !is_member(s)); /* I13 */
         if (!serves(s))
@@ -319,8 +328,8 @@ static void check_placement(const struct repl_world *rw, const struct cairn_slot
     CAIRN_ASSERT(rec->nreplicas >= rw->conf.replicas);
 }
 
-void rw_judge_record(struct repl_world *rw, uint32_t slot, const struct cairn_slot_record *old,
-                     const struct cairn_slot_record *rec)
+void rw_judge_record(struct repl_world *rw, const struct cairn_coord *by, uint32_t slot,
+                     const struct cairn_slot_record *old, const struct cairn_slot_record *rec)
 {
     const struct rw_slot *chosen = &rw->nodes[rec->primary.node].slots[slot];
     struct rw_truth *t = &rw->truth[slot];
@@ -338,7 +347,7 @@ void rw_judge_record(struct repl_world *rw, uint32_t slot, const struct cairn_sl
     CAIRN_ASSERT(cairn_slot_names(old, rec->primary.node));
     end = rw_log_end(&chosen->log).pos;
     CAIRN_ASSERT(end >= t->replied_sync);
-    if (rw->coord.losses == 0) {
+    if (by->losses == 0) {
         check_chosen(rw, slot, old, rw_log_end(&chosen->log));
         CAIRN_ASSERT(t->alone == 0 || !cairn_slot_names(old, t->alone) || end >= t->replied_alone);
     }

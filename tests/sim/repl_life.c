@@ -80,7 +80,7 @@ void rw_node_fetch(struct repl_node *n)
     Cairn__Wire__ClusterFetch fetch = CAIRN__WIRE__CLUSTER_FETCH__INIT;
 
     fetch.since = n->revision;
-    rw_post(n->rw, n->index, 0, RW_FETCH, n->process << 32 | ++n->fetches, &fetch, NULL, 0);
+    rw_post(n->rw, n->index, rw_map_host(n), RW_FETCH, n->process << 32 | ++n->fetches, &fetch, NULL, 0);
 }
 
 static void node_register(struct repl_node *n)
@@ -90,8 +90,8 @@ static void node_register(struct repl_node *n)
 
     for (uint32_t i = 0; i < n->rw->conf.slots; i++) /* of a partial one: nothing */
         logs[i] = (struct cairn_coord_log){ .slot = i, .end = rw_log_end(&n->slots[i].log) };
-    rw_post(n->rw, n->index, 0, RW_REGISTER, 0, cairn_wire_register_put(&p, logs, n->rw->conf.slots, &n->rw->post),
-            NULL, 0);
+    rw_post(n->rw, n->index, rw_map_host(n), RW_REGISTER, 0,
+            cairn_wire_register_put(&p, logs, n->rw->conf.slots, &n->rw->post), NULL, 0);
 }
 
 static void node_beat(struct repl_node *n)
@@ -103,7 +103,7 @@ static void node_beat(struct repl_node *n)
 
     n->beats[n->nbeats % ARRAY_SIZE(n->beats)].number = n->nbeats;
     n->beats[n->nbeats % ARRAY_SIZE(n->beats)].sent_ns = cairn_env_now_ns(env);
-    rw_post(n->rw, n->index, 0, RW_BEAT, 0, cairn_wire_heartbeat_put(&beat, &n->rw->post), NULL, 0);
+    rw_post(n->rw, n->index, rw_map_host(n), RW_BEAT, 0, cairn_wire_heartbeat_put(&beat, &n->rw->post), NULL, 0);
 }
 
 static void on_beat(void *arg)

@@ -54,10 +54,13 @@ static void op_log_append(struct cairn_replica *r, const struct cairn_log_entry 
 
 static void op_log_cut(struct cairn_replica *r, uint64_t pos)
 {
-    if (log_fails(slot_of(r), RW_DISK_APPEND))
+    struct rw_slot *s = slot_of(r);
+
+    if (s->node->failed)
         return;
-    rw_judge_cut(slot_of(r), pos);
-    rw_log_cut(&slot_of(r)->log, pos);
+    rw_judge_cut(s, pos);
+    rw_log_cut(&s->log, pos); /* that it is not on the disk shows when the process has ended */
+    log_fails(s, RW_DISK_APPEND);
 }
 
 static void on_sync_done(void *arg)
@@ -313,7 +316,7 @@ static void op_propose(struct cairn_replica *r, const struct cairn_change *c)
     struct repl_node *n = slot_of(r)->node;
 
     rw_judge_propose(slot_of(r));
-    rw_post(n->rw, n->index, 0, RW_PROPOSE, 0, cairn_wire_change_put(c, &n->rw->post), NULL, 0);
+    rw_post(n->rw, n->index, rw_map_host(n), RW_PROPOSE, 0, cairn_wire_change_put(c, &n->rw->post), NULL, 0);
 }
 
 static void op_map_is_old(struct cairn_replica *r, uint64_t epoch)
@@ -329,8 +332,7 @@ static bool op_lease_is_valid(struct cairn_replica *r)
 
 static bool op_may_go_on(struct cairn_replica *r)
 {
-    (void)r;
-    return true;
+    return !slot_of(r)->node->failed;
 }
 
 /* ---- the index ---- */
@@ -401,6 +403,7 @@ void rw_slot_begin(struct rw_slot *s, uint32_t slot)
     cairn_timer_init(&s->apply_again, run_apply, s);
     s->apply_next = c->at.pos + 1;
     s->apply_to = s->checked = c->at.pos;
+    s->epoch = 0;
     memcpy(s->index, c->index, sizeof(s->index));
     if (s->partial)
         cairn_replica_restore_partial(r);

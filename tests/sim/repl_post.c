@@ -111,8 +111,8 @@ void rw_deliver(void *arg, uint32_t to, uint32_t from, const uint8_t *bytes, siz
     l.payload_len = h.payload_len;
     CAIRN_ASSERT(l.message != NULL);
     cairn_arena_init(&l.arena, 1 << 20);
-    if (to == 0)
-        rw_map_receive(rw, &l);
+    if (to == 0 || to > rw->conf.nodes)
+        rw_map_receive(rw, to, &l);
     else
         rw_node_receive(&rw->nodes[to], &l);
     cairn_arena_reset(&l.arena);

@@ -152,6 +152,8 @@ static void on_sweep(void *arg)
     struct repl_node *n = arg;
     struct rw_sweep *w = &n->regions->sweep;
 
+    if (n->failed)
+        return;
     switch (w->state) {
     case SWEEP_RESTS:
         list(n);

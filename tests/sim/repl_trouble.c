@@ -3,6 +3,8 @@
  * everybody waits, and takes nothing new meanwhile. */
 #include "tests/sim/repl_internal.h"
 
+enum { FALLS_MS = 3000 };
+
 bool rw_disk_refuses(struct rw_slot *s, enum rw_disk_op op)
 {
     struct repl_node *n = s->node;
@@ -23,12 +25,14 @@ static void on_fall(void *arg)
 
 void rw_node_fail(struct repl_node *n)
 {
+    struct cairn_env *env = env_of(n->rw, n->index);
+
     if (n->failed)
         return;
     n->failed = true;
     n->lease = (struct cairn_lease){ 0 };
-    cairn_task_init(&n->fall, on_fall, n);
-    cairn_env_defer(env_of(n->rw, n->index), &n->fall);
+    cairn_timer_init(&n->fall, on_fall, n); /* until somebody restarts it */
+    cairn_timer_start(env, &n->fall, cairn_env_now_ns(env) + dice(n->rw, FALLS_MS * MS));
 }
 
 bool rw_log_is_full(const struct repl_node *n)

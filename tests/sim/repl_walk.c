@@ -45,32 +45,32 @@ static void walk_wish(struct repl_world *rw, uint32_t node)
     uint32_t slot = (uint32_t)draw(rw, rw->conf.slots), to = 1 + (uint32_t)draw(rw, rw->conf.nodes);
     const struct cairn_slot_record *rec = &rw->stored[slot];
 
-    if (!rw->coord_is_up)
+    if (!repl_world_coord_is_up(rw))
         return;
     switch (draw(rw, 9)) {
     case 0:
     case 1:
-        cairn_coord_move(&rw->coord, slot, rec->replicas[draw(rw, rec->nreplicas)], to, draw(rw, 2) == 0);
+        cairn_coord_move(rw->coord, slot, rec->replicas[draw(rw, rec->nreplicas)], to, draw(rw, 2) == 0);
         break;
     case 2:
-        cairn_coord_lead(&rw->coord, slot, to);
+        cairn_coord_lead(rw->coord, slot, to);
         break;
     case 3:
-        if (cairn_coord_drain(&rw->coord, node, draw(rw, 3) > 0) == 0)
-            rw->stored_nodes[node] = cairn_coord_node(&rw->coord, node)->p;
+        if (cairn_coord_drain(rw->coord, node, draw(rw, 3) > 0) == 0)
+            rw->stored_nodes[node] = cairn_coord_node(rw->coord, node)->p;
         break;
     case 4:
         repl_world_quick_restart(rw, node);
         break;
     case 5:
-        cairn_coord_move_cancel(&rw->coord, slot);
+        cairn_coord_move_cancel(rw->coord, slot);
         break;
     case 6: /* one replica more */
-        cairn_coord_move(&rw->coord, slot, 0, to, draw(rw, 3) == 0);
+        cairn_coord_move(rw->coord, slot, 0, to, draw(rw, 3) == 0);
         break;
     case 7: /* and one less again */
         if (rec->nreplicas > rw->conf.replicas)
-            cairn_coord_drop(&rw->coord, slot, rec->replicas[draw(rw, rec->nreplicas)]);
+            cairn_coord_drop(rw->coord, slot, rec->replicas[draw(rw, rec->nreplicas)]);
         break;
     case 8: /* a stop that somebody asked for; perhaps of several */
         repl_world_begin_to_leave(rw, node);
@@ -85,7 +85,7 @@ static void walk_fault(struct repl_world *rw)
 
     if (draw(rw, 2) == 0)
         node = (uint32_t)rw->stored[draw(rw, rw->conf.slots)].primary.node;
-    switch (draw(rw, 20)) {
+    switch (draw(rw, 21)) {
     case 0:
     case 1:
         toggle(rw, node);
@@ -101,7 +101,7 @@ static void walk_fault(struct repl_world *rw)
         cut(rw, other, node, false);
         break;
     case 5: /* a primary that MAP does not hear, or that does not hear MAP */
-        cut(rw, node, 0, draw(rw, 2) == 0);
+        cut(rw, node, repl_world_map_host(rw), draw(rw, 2) == 0);
         break;
     case 6:
     case 7:
@@ -114,7 +114,7 @@ static void walk_fault(struct repl_world *rw)
         world_slow(rw->world, (uint32_t)draw(rw, rw->conf.nodes + 1), draw(rw, 3) * draw(rw, 200) * MS);
         break;
     case 10:
-        if (rw->coord_is_up)
+        if (repl_world_coord_is_up(rw))
             repl_world_crash_coord(rw);
         repl_world_start_coord(rw);
         break;
@@ -133,9 +133,16 @@ static void walk_fault(struct repl_world *rw)
     case 15:
         repl_world_disk_full(rw, node, draw(rw, 2) == 0, draw(rw, 4000));
         break;
+    case 16: /* the coordinator is deposed, and may not know it */
+        if (rw->conf.rivals && draw(rw, 2) == 0)
+            repl_world_cut_coord(rw, draw(rw, 5000));
+        else if (rw->conf.rivals)
+            repl_world_pause_coord(rw, draw(rw, 5000));
+        break;
     case 12: /* A lost disk is one fault; another before MAP has noticed may make it the last member's, a loss. */
         world_heal(rw->world);
         repl_world_mend_disks(rw);
+        repl_world_mend_map(rw);
         repl_world_run_ms(rw, 2500);
         if (repl_world_wipe(rw, node) && draw(rw, 2) == 0)
             repl_world_start(rw, node);
@@ -151,6 +158,7 @@ static void heal(struct repl_world *rw)
 {
     world_heal(rw->world);
     repl_world_mend_disks(rw);
+    repl_world_mend_map(rw);
     world_conf(rw->world)->loss_ppm = 0;
     repl_world_start_coord(rw);
     for (uint32_t i = 0; i <= rw->conf.nodes; i++)
@@ -160,7 +168,7 @@ static void heal(struct repl_world *rw)
             repl_world_crash(rw, i);
         repl_world_start(rw, i);
         rw->stored_nodes[i].draining = false;
-        cairn_coord_drain(&rw->coord, i, false);
+        cairn_coord_drain(rw->coord, i, false);
     }
 }
 
@@ -237,6 +245,10 @@ static const struct {
     OF(full_writes, "writes met a full disk", 100),
     OF(full_copies, "copies met a full store", 20),
     OF(doubts, "changes whose outcome was not known", 500),
+    OF(elections, "elections behind a coordinator's back", 200),
+    OF(lapses, "coordinators that found their term over", 200),
+    OF(two_coords, "of them while the other had not noticed", 50),
+    OF(fenced, "changes of a deposed one refused by the fence", 20),
     OF(takeovers, "changes of primary", 5000),
     OF(recoveries, "recoveries of all members", 1000),
     OF(losses, "losses that `buffered` allows", 20),
@@ -313,6 +325,7 @@ struct repl_walk_end repl_walk(const struct repl_walk_way *way, struct repl_walk
         world_clock(rw->world, i, world_random(rw->world) % (1000 * MS),
                     (int32_t)(world_random(rw->world) % 1801) - 900);
     repl_world_run_ms(rw, 1500);
+    rw->conf.rivals = way->seed / 17 % 2 == 0;
     for (int i = 0; i < 60; i++) {
         walk_fault(rw);
         repl_world_run_ms(rw, draw(rw, 8) == 0 ? 3000 : 20 + draw(rw, 700));

@@ -1,7 +1,7 @@
 /** A cluster of replicas on the simulated world: nodes with disks, MAP (the coordinator over a store that loses
  * nothing), and clients that write and read and remember what they saw.
  *
- * World node 0 is MAP, 1 to nodes are the cluster's, the clients follow. Disks lose what was not synced; MAP can be
+ * World node 0 is MAP, 1 to nodes are the cluster's, the clients follow, and a second host for MAP. Disks lose what was not synced; MAP can be
  * replaced by a successor that knows only what was stored. */
 #ifndef CAIRN_TESTS_SIM_REPL_WORLD_H
 #define CAIRN_TESTS_SIM_REPL_WORLD_H
@@ -39,8 +39,10 @@ struct repl_world_conf {
     uint64_t page_ns;       /* a copy's source takes so long for a page; 0: as the disk does */
     uint32_t large_percent; /* of the values that are put: they are in a region each, which their entry names */
     uint64_t sweep_ns;      /* how often a node looks for regions that nothing names; 0: never */
-    bool traces;            /* the trace (world_counts()) has the states of all replicas at every event, too */
-    uint64_t fails_at;      /* of the tests' own: with this event an invariant does not hold; 0: never */
+    bool
+        rivals; /* terms end when they are not kept, and another host coordinates then; not before all slots are made */
+    bool traces;       /* the trace (world_counts()) has the states of all replicas at every event, too */
+    uint64_t fails_at; /* of the tests' own: with this event an invariant does not hold; 0: never */
 };
 
 struct rw_record {
@@ -100,6 +102,7 @@ struct rw_slot {
     struct rw_record view[RW_ALL_KEYS];  /* of a copy that goes out */
     uint32_t view_next;
     uint8_t page[512]; /* of the view, on its way */
+    uint64_t epoch;    /* the newest that this process was seen in */
     uint64_t checked;  /* up to here the committed log was compared with the truth */
     bool owes;         /* what is behind was committed in an epoch older than a recovery, and not compared yet */
 };
@@ -116,12 +119,14 @@ struct repl_node {
     } beats[16];
     uint64_t nbeats;
     uint64_t term;     /* of the coordinator, as far as is known */
+    uint32_t map_host; /* where that is, as far as is known */
+    uint64_t view_ns;  /* world time: until then it does not look */
     uint64_t revision; /* of the map: all up to here is known */
     uint64_t fetches;  /* the number of the newest FETCH */
     uint64_t granted;  /* the heartbeat whose grant counts when the rest of the map is here; 0: none */
     struct cairn_timer beat, upkeep, flush, leave;
     bool failed; /* its disk has: it takes no more part, and its process ends */
-    struct cairn_task fall;
+    struct cairn_timer fall;
     uint32_t refuses;                                /* 1 << RW_DISK_*: the next one of these fails */
     uint64_t log_full_until_ns, store_full_until_ns; /* world time: there is no room (ENOSPC) until then */
     uint64_t leaves_until_ns; /* its process ends by then, or as soon as others have all that it has; 0: it stays */
@@ -170,19 +175,32 @@ struct rw_once {
 struct repl_world {
     struct repl_world_conf conf;
     struct world *world;
-    struct cairn_coord coord;
-    bool coord_is_up;
-    struct cairn_timer coord_tick;
+    /* Who coordinates, or has done so before, and is perhaps still at it. */
+    struct rw_coord {
+        struct repl_world *rw;
+        struct cairn_coord core;
+        uint32_t host; /* its node of the world */
+        bool up;
+        uint64_t term, knows;    /* knows: the revision of the map when another was elected */
+        uint64_t valid_until_ns; /* its term, by its own clock */
+        uint64_t kept_ns;        /* when the keep-alive under way was sent */
+        uint64_t cut_until_ns;   /* world time: nothing comes to the store from there, nor back */
+        struct cairn_timer tick, keep, kept, stand;
+        struct rw_store {
+            struct rw_coord *co;
+            struct cairn_timer timer, read, late; /* late: of a request that nobody has an answer to */
+            struct cairn_slot_record rec, late_rec;
+            uint64_t late_term;
+        } stores[RW_SLOTS_MAX]; /* changes on their way into it */
+    } coords[2];
+    uint32_t elected;          /* of these */
+    struct cairn_coord *coord; /* the elected one's */
+    uint64_t term;             /* of the newest election */
+    uint64_t term_until_ns;    /* world time: then the store lets another be elected */
+    uint64_t elections, lapses, fenced, two_coords;
     struct cairn_slot_record stored[RW_SLOTS_MAX]; /* the map store */
     uint64_t changed[RW_SLOTS_MAX], revision;      /* of a record's newest change, and of all */
     struct cairn_coord_process stored_nodes[RW_NODES_MAX + 1];
-    struct rw_store {
-        struct repl_world *rw;
-        struct cairn_timer timer, read, late; /* late: of a request that nobody has an answer to */
-        struct cairn_slot_record rec, late_rec;
-        uint64_t late_term;
-    } stores[RW_SLOTS_MAX];                   /* changes on their way into it */
-    uint64_t term;                            /* of the newest coordinator */
     uint64_t doubts;                          /* changes whose outcome was not known */
     struct repl_node nodes[RW_NODES_MAX + 1]; /* from 1 */
     struct rw_client clients[RW_CLIENTS_MAX];
@@ -240,6 +258,14 @@ void repl_world_begin_to_leave(struct repl_world *rw, uint32_t node);
 /** The coordinator ends; a successor starts after the predecessor's election lease is over. */
 void repl_world_crash_coord(struct repl_world *rw);
 void repl_world_start_coord(struct repl_world *rw);
+bool repl_world_coord_is_up(const struct repl_world *rw);
+/** With rivals: the coordinator is cut off from the store; it stops for a while. */
+void repl_world_cut_coord(struct repl_world *rw, uint64_t ms);
+void repl_world_pause_coord(struct repl_world *rw, uint64_t ms);
+/** No such cuts any more, and all know who coordinates. */
+void repl_world_mend_map(struct repl_world *rw);
+/** Where that is. */
+uint32_t repl_world_map_host(const struct repl_world *rw);
 
 /* ---- what holds ---- */
 

@@ -67,14 +67,14 @@ static void one_replica_goes_on_without_the_map(void **state)
     map_is_back(rw);
     first = rw->stored[0].primary.node;
     second = first % conf.nodes + 1;
-    assert_int_equal(cairn_coord_move(&rw->coord, 0, 0, second, true), 0); /* which is to lead, even */
+    assert_int_equal(cairn_coord_move(rw->coord, 0, 0, second, true), 0); /* which is to lead, even */
     repl_world_run_ms(rw, 100); /* until the record says so */
     repl_world_expect_whole(rw, 10000);
     assert_int_equal(rw->stored[0].ninsync, 2);
     assert_int_equal(answered_without_map(rw, 0), 0);
     map_is_back(rw);
     assert_int_equal(rw->stored[0].primary.node, second);
-    assert_int_equal(cairn_coord_drop(&rw->coord, 0, first), 0);
+    assert_int_equal(cairn_coord_drop(rw->coord, 0, first), 0);
     repl_world_run_ms(rw, 100);
     repl_world_expect_whole(rw, 10000);
     repl_world_run_ms(rw, 2000);
@@ -125,7 +125,7 @@ static void who_asked_for_another_stops(void **state)
         repl_world_run_ms(rw, 2000);
         first = (uint32_t)rw->stored[0].primary.node;
         r = &rw->nodes[first].slots[0].replica;
-        assert_int_equal(cairn_coord_move(&rw->coord, 0, 0, first % conf.nodes + 1, true), 0);
+        assert_int_equal(cairn_coord_move(rw->coord, 0, 0, first % conf.nodes + 1, true), 0);
         for (int i = 0; i < 5000 && cairn_who_is_nobody(r->joiner); i++)
             repl_world_run_ms(rw, 1);
         repl_world_run_ms(rw, draw(rw, 10));
@@ -179,14 +179,14 @@ static void walk_step(struct repl_world *rw)
         world_stall(rw->world, node, draw(rw, 5000) * MS);
         break;
     default:
-        if (!rw->coord_is_up)
+        if (!repl_world_coord_is_up(rw))
             break;
         if (rec->ninsync == 1 && draw(rw, 2) == 0)
-            cairn_coord_move(&rw->coord, slot, 0, to, draw(rw, 2) == 0);
+            cairn_coord_move(rw->coord, slot, 0, to, draw(rw, 2) == 0);
         else if (rec->ninsync == 1)
-            cairn_coord_move(&rw->coord, slot, rec->replicas[0], to, true);
+            cairn_coord_move(rw->coord, slot, rec->replicas[0], to, true);
         else
-            cairn_coord_drop(&rw->coord, slot, rec->replicas[draw(rw, rec->nreplicas)]);
+            cairn_coord_drop(rw->coord, slot, rec->replicas[draw(rw, rec->nreplicas)]);
         break;
     }
 }

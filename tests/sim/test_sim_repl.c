@@ -22,7 +22,7 @@ static void quiet_cluster_serves(void **state)
     repl_world_expect_whole(rw, 0);
     repl_world_stop_clients(rw);
     assert_true(repl_world_judge(rw) > 300);
-    assert_int_equal(rw->coord.takeovers, 0);
+    assert_int_equal(rw->coord->takeovers, 0);
     repl_world_free(rw);
 }
 
@@ -150,14 +150,14 @@ static void buffered_tail_is_lost_with_all(void **state)
     conf.checkpoint_ns = 0;
     rw = repl_world_new(&conf);
     repl_world_run_ms(rw, 5000);
-    recoveries = rw->coord.recoveries;
+    recoveries = rw->coord->recoveries;
     for (uint32_t i = 1; i <= conf.nodes; i++)
         repl_world_crash(rw, i);
     for (uint32_t i = 1; i <= conf.nodes; i++)
         repl_world_start(rw, i);
     repl_world_expect_whole(rw, 15000);
     assert_true(rw->losses > 0 && rw->lost_entries > 0);
-    assert_int_equal(rw->coord.recoveries - recoveries, conf.slots);
+    assert_int_equal(rw->coord->recoveries - recoveries, conf.slots);
     repl_world_stop_clients(rw);
     repl_world_judge(rw);
     repl_world_free(rw);
@@ -221,25 +221,25 @@ static void replica_and_lead_move(void **state)
     primary = (uint32_t)rw->stored[0].primary.node;
     backup = (uint32_t)(rw->stored[0].insync[0].node == primary ? rw->stored[0].insync[1].node
                                                                 : rw->stored[0].insync[0].node);
-    assert_int_equal(cairn_coord_move(&rw->coord, 0, backup, 4, false), 0);
-    assert_int_equal(cairn_coord_move(&rw->coord, 0, backup, 4, false), CAIRN_E_BUSY);
+    assert_int_equal(cairn_coord_move(rw->coord, 0, backup, 4, false), 0);
+    assert_int_equal(cairn_coord_move(rw->coord, 0, backup, 4, false), CAIRN_E_BUSY);
     repl_world_run_ms(rw, 3000);
     repl_world_expect_whole(rw, 5000);
     assert_int_equal(rw->stored[0].primary.node, primary);
     assert_true(cairn_slot_names(&rw->stored[0], 4) && !cairn_slot_places(&rw->stored[0], backup));
     assert_int_equal(rw->nodes[backup].slots[0].log.n, 0);
-    assert_int_equal(cairn_coord_move(&rw->coord, 0, primary, backup, false), 0); /* it leads: so does its successor */
+    assert_int_equal(cairn_coord_move(rw->coord, 0, primary, backup, false), 0); /* it leads: so does its successor */
     repl_world_run_ms(rw, 3000);
     repl_world_expect_whole(rw, 5000);
     assert_int_equal(rw->stored[0].primary.node, backup);
     assert_false(cairn_slot_places(&rw->stored[0], primary));
-    assert_int_equal(cairn_coord_lead(&rw->coord, 0, 4), 0);
+    assert_int_equal(cairn_coord_lead(rw->coord, 0, 4), 0);
     repl_world_run_ms(rw, 2000);
     repl_world_expect_whole(rw, 5000);
     assert_int_equal(rw->stored[0].primary.node, 4);
     assert_int_equal(rw->stored[0].ninsync, 2);
     assert_true(rw->cleans >= 2);
-    assert_int_equal(rw->coord.moves_done, 3);
+    assert_int_equal(rw->coord->moves_done, 3);
     repl_world_stop_clients(rw);
     repl_world_judge(rw);
     repl_world_free(rw);
@@ -260,7 +260,7 @@ static void slow_copy_is_not_given_up(void **state)
     rw = repl_world_new(&conf);
     repl_world_run_ms(rw, 4000);
     copies = rw->copies;
-    assert_int_equal(cairn_coord_move(&rw->coord, 0, rw->stored[0].replicas[1], 4, false), 0);
+    assert_int_equal(cairn_coord_move(rw->coord, 0, rw->stored[0].replicas[1], 4, false), 0);
     repl_world_run_ms(rw, 30000);
     assert_true(cairn_slot_names(&rw->stored[0], 4));
     assert_int_equal(rw->copies, copies + 1);
@@ -282,14 +282,14 @@ static void drained_node_holds_nothing(void **state)
     conf.replicas = 2;
     rw = repl_world_new(&conf);
     repl_world_run_ms(rw, 3000);
-    assert_true(cairn_coord_holds(&rw->coord, 2) >= 2);
-    assert_int_equal(cairn_coord_drain(&rw->coord, 2, true), 0);
-    rw->stored_nodes[2] = cairn_coord_node(&rw->coord, 2)->p;
+    assert_true(cairn_coord_holds(rw->coord, 2) >= 2);
+    assert_int_equal(cairn_coord_drain(rw->coord, 2, true), 0);
+    rw->stored_nodes[2] = cairn_coord_node(rw->coord, 2)->p;
     repl_world_run_ms(rw, 300);
     repl_world_crash_coord(rw);
     repl_world_start_coord(rw);
     repl_world_run_ms(rw, 15000);
-    assert_int_equal(cairn_coord_holds(&rw->coord, 2), 0);
+    assert_int_equal(cairn_coord_holds(rw->coord, 2), 0);
     repl_world_expect_whole(rw, 5000);
     for (uint32_t i = 0; i < conf.slots; i++)
         assert_int_equal(rw->nodes[2].slots[i].log.n, 0);
@@ -310,12 +310,12 @@ static void move_to_a_dead_node_is_given_up(void **state)
     rw = repl_world_new(&conf);
     repl_world_run_ms(rw, 3000);
     repl_world_crash(rw, 4);
-    assert_int_equal(cairn_coord_move(&rw->coord, 0, rw->stored[0].replicas[1], 4, false), 0);
+    assert_int_equal(cairn_coord_move(rw->coord, 0, rw->stored[0].replicas[1], 4, false), 0);
     repl_world_run_ms(rw, 1000);
     assert_int_equal(rw->stored[0].move.phase, CAIRN_MOVE_COPY);
     repl_world_run_ms(rw, 3000);
     repl_world_expect_whole(rw, 2000);
-    assert_int_equal(rw->coord.moves_given_up, 1);
+    assert_int_equal(rw->coord->moves_given_up, 1);
     assert_false(cairn_slot_places(&rw->stored[0], 4));
     repl_world_stop_clients(rw);
     repl_world_judge(rw);

@@ -301,6 +301,52 @@ static void a_learner_speaks_again_soon(void **state)
     assert_in_range(b->said[CAIRN_REPL_MATCH], 10, 17);
 }
 
+/* M_APPLIED_IS_CUT. What was applied here was lost with all who had it in sync, and another history goes on: it cannot be
+ * taken back, so the log stays as it is, says so, and waits for a copy. */
+static void what_is_applied_is_not_cut(void **state)
+{
+    struct bench *b = *state;
+
+    learn(b, 1, CAIRN_SLOT_ACTIVE, n1, WITH(n2, self));
+    append(b, n1, 1, (struct cairn_at){ 0 }, start_of(1, 1), 0);
+    append(b, n1, 1, (struct cairn_at){ 1, 1 }, buffered(1, 2), 2);
+    disk(b);
+    apply_all(b);
+    assert_int_equal(b->r.applied, 2);
+    learn(b, 2, CAIRN_SLOT_TAKEOVER, n2, WITH(n1)); /* recovered from their disks, which end at 1 */
+    append(b, n2, 2, (struct cairn_at){ 1, 1 }, start_of(2, 2), 2);
+    disk(b);
+    assert_int_equal(b->cuts, 0);
+    assert_true(cairn_at_is(b->r.log.end, (struct cairn_at){ 1, 2 }));
+    assert_true(cairn_at_is(b->last[CAIRN_REPL_MATCH].applied, (struct cairn_at){ 1, 2 }));
+    assert_in_range(b->last[CAIRN_REPL_ACK].matched, 0, 1);
+}
+
+/* What is committed comes with the next entry, or, when there is none, by itself, later and once. */
+static void a_commit_is_told_when_no_entry_comes(void **state)
+{
+    struct bench *b = *state;
+    uint32_t said;
+
+    learn(b, 1, CAIRN_SLOT_ACTIVE, self, WITH(n2));
+    disk(b);
+    ack(b, n2, 1, b->end);
+    apply_all(b);
+    assert_int_equal(b->r.sm.state, REPLICA_ACTIVE);
+    said = b->said[CAIRN_REPL_APPEND];
+    assert_true(b->last[CAIRN_REPL_APPEND].commit < b->r.commit);
+    world_run_until(b->world, cairn_env_now_ns(b->r.env) + 2 * times.resend_ns);
+    assert_int_equal(b->said[CAIRN_REPL_APPEND], said);
+    world_run_until(b->world, cairn_env_now_ns(b->r.env) + 3 * times.resend_ns);
+    assert_true(b->said[CAIRN_REPL_APPEND] > said);
+    assert_int_equal(b->last[CAIRN_REPL_APPEND].commit, b->r.commit);
+    assert_int_equal(b->last[CAIRN_REPL_APPEND].nentries, 0);
+    ack(b, n2, 1, b->end);
+    said = b->said[CAIRN_REPL_APPEND];
+    world_run_until(b->world, cairn_env_now_ns(b->r.env) + 10 * times.resend_ns);
+    assert_int_equal(b->said[CAIRN_REPL_APPEND], said);
+}
+
 /* M_READ_BEFORE_APPLIED. With START everywhere the log before it is final, but not yet what a read looks at. */
 static void reads_wait_until_the_log_is_applied(void **state)
 {
@@ -463,6 +509,45 @@ static void alone_it_waits_for_nobody(void **state)
     apply_all(b);
     cairn_env_run_tasks(b->r.env);
     assert_int_equal(rc, 0);
+}
+
+/* The map is another: it leads nothing and answers nobody, its log stays, and what is still said to who it was (a
+ * verdict, which names a record of the old map; an entry) is said to nobody. */
+static void who_ceases_is_nobody(void **state)
+{
+    const struct cairn_change asked = { .kind = CAIRN_CHANGE_REMOVE, .epoch = 1, .from = self, .who = n1 };
+    int rc = 1;
+    struct cairn_repl_write w = { .kind = CAIRN_ENTRY_WRITE, .done = on_write, .arg = &rc };
+    struct bench *b = *state;
+    struct cairn_slot_record rec;
+    uint64_t end;
+
+    learn(b, 1, CAIRN_SLOT_ACTIVE, self, &(struct cairn_who){ 0 });
+    disk(b);
+    apply_all(b);
+    rec = b->r.rec;
+    rec.epoch = 2;
+    assert_int_equal(cairn_replica_write(&b->r, &w), 0);
+    end = b->end;
+    cairn_replica_cease(&b->r);
+    assert_int_equal(rc, CAIRN_E_MOVED);
+    assert_int_equal(b->r.sm.state, REPLICA_OUT);
+    assert_int_equal(b->r.log.end.pos, end);
+    cairn_replica_on_verdict(&b->r, &asked, CAIRN_VERDICT_COMMITTED, &rec);
+    assert_int_equal(b->r.rec.epoch, 0);
+    append(b, n1, 1, b->r.log.end, buffered(1, end + 1), 0);
+    assert_int_equal(b->end, end);
+    cairn_replica_return(&b->r, self.inc + 100);
+    cairn_replica_on_verdict(&b->r, &asked, CAIRN_VERDICT_COMMITTED, &rec);
+    assert_int_equal(b->r.rec.epoch, 0);
+    rec.epoch = UINT64_C(1) << 32;
+    rec.primary.inc = rec.insync[0].inc = self.inc + 100;
+    rec.since = rec.epoch;
+    rec.state = CAIRN_SLOT_TAKEOVER;
+    assert_int_equal(cairn_replica_learn(&b->r, &rec), 0);
+    assert_int_equal(b->r.sm.state, REPLICA_TAKEOVER);
+    assert_int_equal(b->log[b->end - 1].at.epoch, rec.epoch); /* behind all that it had */
+    assert_int_equal(b->log[b->end - 1].at.pos, end + 1);
 }
 
 /* One write, until it is on its way to be answered; 0, or why it was refused. */
@@ -657,12 +742,15 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_learner_speaks_again_soon, bench_begin, bench_end),
+        cmocka_unit_test_setup_teardown(a_commit_is_told_when_no_entry_comes, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(old_primary_is_refused, bench_begin, bench_end),
+        cmocka_unit_test_setup_teardown(what_is_applied_is_not_cut, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(reads_wait_until_the_log_is_applied, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(cut_is_on_disk_before_the_ack, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(only_who_leads_says_that_a_region_is_gone, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(refused_joiner_is_waited_for, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(alone_it_waits_for_nobody, bench_begin, bench_end),
+        cmocka_unit_test_setup_teardown(who_ceases_is_nobody, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(alone_it_needs_no_lease, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(who_asks_for_another_is_not_alone, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(what_counts_is_written_here, bench_begin, bench_end),

@@ -354,14 +354,16 @@ bool world_step(struct world *w, uint64_t ns)
     e = take_first(w);
     w->now_ns = e.at_ns;
     x = &w->nodes[e.node];
-    if (x->up && x->stalled_ns > e.at_ns) { /* later, in the same order */
+    if (x->up && x->stalled_ns > e.at_ns) { /* later: in the same order, but for the timers of who is slow */
+        uint64_t at = x->stalled_ns + (e.packet == NULL ? up_to(w, x->slow_ns) : 0);
+
         if (e.packet == NULL && x->wake_ns == e.at_ns)
-            x->wake_ns = x->stalled_ns;
+            x->wake_ns = at;
         if (e.packet != NULL)
             w->counts.stalled++;
         else
             w->counts.late_wakes++;
-        e.at_ns = x->stalled_ns;
+        e.at_ns = at;
         plan(w, e);
         return true;
     }

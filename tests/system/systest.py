@@ -262,30 +262,44 @@ def free_port():
         return s.getsockname()[1]
 
 
+def listens(process, port):
+    """That process, and no other, listens on that port of 127.0.0.1."""
+    with open("/proc/net/tcp") as f:
+        rows = [line.split() for line in f]
+    wanted = {"socket:[%s]" % r[9] for r in rows if r[3] == "0A" and r[1].endswith(":%04X" % port)}
+    fds = "/proc/%d/fd" % process.pid
+    try:
+        return any(os.readlink(os.path.join(fds, fd)) in wanted for fd in os.listdir(fds))
+    except FileNotFoundError:  # it ends, or closes one
+        return False
+
+
 class Etcd:
     """For a Case: an etcd of its own, which may be killed and started again."""
 
     port = peer = None
 
     def start_etcd(self, directory):
-        if self.port is None:
-            self.port, self.peer = free_port(), free_port()
-        url, peer = "http://127.0.0.1:%d" % self.port, "http://127.0.0.1:%d" % self.peer
-        log = open(os.path.join(self.base, "etcd.log"), "ab")
-        process = subprocess.Popen(
-            ["etcd", "--name=m", "--data-dir", directory, "--listen-client-urls", url, "--advertise-client-urls", url,
-             "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "m=" + peer,
-             "--logger=zap", "--log-level=warn"], stdout=log, stderr=log)
-        log.close()
-        self.addCleanup(process.wait)
-        self.addCleanup(process.kill)
-
-        def serves():
-            with socket.socket() as s:
-                return s.connect_ex(("127.0.0.1", self.port)) == 0
-
-        wait_for("etcd", serves)
-        return url, process
+        """A port that was free a moment ago may be another test's by now: then others are tried, the first time."""
+        for tries in range(5):
+            first = self.port is None
+            if first:
+                self.port, self.peer = free_port(), free_port()
+            url, peer = "http://127.0.0.1:%d" % self.port, "http://127.0.0.1:%d" % self.peer
+            with open(os.path.join(self.base, "etcd.log"), "ab") as log:
+                process = subprocess.Popen(
+                    ["etcd", "--name=m", "--data-dir", directory, "--listen-client-urls", url, "--advertise-client-urls", url,
+                     "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "m=" + peer,
+                     "--logger=zap", "--log-level=warn"], stdout=log, stderr=log)
+            self.addCleanup(process.wait)
+            self.addCleanup(process.kill)
+            wait_for("etcd", lambda: process.poll() is not None or listens(process, self.port))
+            if process.poll() is None:
+                return url, process
+            if first:
+                self.port = None
+                shutil.rmtree(directory, ignore_errors=True)
+        raise AssertionError("etcd does not start: see etcd.log")
 
 
 def main():

@@ -4,36 +4,15 @@ of a single store."""
 
 import os
 import shutil
-import subprocess
 import threading
 import time
 import unittest
 
-from systest import BUILD, CAIRN, DEADLINE_S, OK, Case, Etcd, clean_env, free_port, judge_histories, main, run, wait_for
+from histories import OUTCOMES, Histories
+from systest import CAIRN, DEADLINE_S, OK, Case, Etcd, clean_env, free_port, main, run, wait_for
 
-CLIENT = os.path.join(BUILD, "bin", "history_client")
 CLUSTER = "0123456789abcdef0123456789abcdef"
 LEASE = "60s"  # twice what a client has patience for: who waits for one to end is told of an error
-OUTCOMES = ("ok", "none", "exists")
-
-
-class History:
-    """What one client process did: operations as (worker, kind, begin, end, outcome), times in s."""
-
-    def __init__(self, process, path):
-        self.process, self.path = process, path
-
-    def operations(self):
-        begun, over = {}, []
-        with open(self.path) as f:
-            for line in f:
-                word = line.split()
-                if word[0] == "i":
-                    begun[word[1]] = (word[3], int(word[5]) / 1e6)
-                else:
-                    kind, since = begun.pop(word[1])
-                    over.append((int(word[1]), kind, since, int(word[4]) / 1e6, " ".join(word[2:3] + word[5:])))
-        return over
 
 
 class Lists:
@@ -60,7 +39,7 @@ class Lists:
 
 
 @unittest.skipUnless(shutil.which("etcd"), "etcd is not installed")
-class Rolling(Etcd, Case):
+class Rolling(Etcd, Histories, Case):
     def begin(self):
         url, self.etcd = self.start_etcd(self.path("etcd"))
         self.ports = {"n%d" % i: free_port() for i in (1, 2, 3)}
@@ -83,33 +62,12 @@ class Rolling(Etcd, Case):
         slots = self.ok(self.admin(self.all[0], "status", "--json")).json["cluster"]["slots"]
         return (slots["all"], slots["degraded"], slots["lost"], slots["takeover"]) == (1024, 0, 0, 0)
 
-    def client(self, what, number, namespace, *keys):
-        path = self.path("history-%d" % number)
-        addresses = ",".join("tcp://127.0.0.1:%d" % p for p in self.ports.values())
-        with open(path, "wb") as out:
-            process = subprocess.Popen([CLIENT, what, addresses, self.path("key"), namespace, str(number), *keys],
-                                       stdin=subprocess.PIPE, stdout=out)
-        self.addCleanup(process.wait)
-        self.addCleanup(process.kill)
-        self.addCleanup(process.stdin.close)
-        return History(process, path)
-
-    def judge(self, histories, number, namespace):
-        keys = set()
-        for history in histories:
-            with open(history.path) as f:
-                keys.update(line.split()[2] for line in f if line.startswith("i "))
-        last = self.client("read", number, namespace, *sorted(keys))
-        last.process.stdin.close()
-        self.assertEqual(last.process.wait(DEADLINE_S), 0)
-        verdict = self.ok(judge_histories([h.path for h in [*histories, last]])).json
-        self.assertGreater(verdict["acknowledged"], 0)
-        return verdict
+    def addresses(self):
+        return ["tcp://127.0.0.1:%d" % p for p in self.ports.values()]
 
     def restart_each(self, before=lambda node: None):
         """All of it under load; @before is done to each node before it is stopped."""
         self.begin()
-        addresses = ",".join("tcp://127.0.0.1:%d" % p for p in self.ports.values())
         for name, more in (("many", ()), ("once", ("--write-once",)), ("kept", ())):
             self.ok(self.admin(self.all[0], "ns", "create", "--replicas", "2", *more, name))
             for node in self.all:
@@ -121,7 +79,7 @@ class Rolling(Etcd, Case):
         self.ok(self.admin(self.all[0], "import", "kept", self.path("kept")))
         many = [self.client("many", i, "many") for i in (1, 2, 3)]
         once = [self.client("once", 4, "once")]
-        lists = Lists(addresses, self.path("key"), "kept", kept)
+        lists = Lists(",".join(self.addresses()), self.path("key"), "kept", kept)
         self.addCleanup(lists.end)
         time.sleep(1)
         restarts = [self.restart(node, before) for node in self.all]

@@ -118,8 +118,8 @@ const struct cli_command cli_map_export = {
     .operands = "",
     .summary = "write the map out as a JSON document",
     .text =
-        "The map holds what must never be lost: namespaces and, of a cluster, its members and slots. It is read from where the configuration says that it "
-        "is kept; the node may run meanwhile. What hangs on a lease is left out.",
+        "The map holds what must never be lost: namespaces and, of a cluster, its members and slots. It is read from "
+        "where the configuration says that it is kept; the node may run meanwhile. What hangs on a lease is left out.",
     .opts = map_opts,
     .args_size = sizeof(struct map_args),
     .examples = (const struct cli_example[]){ { "cairn map export --config cairn.yaml > map.json", "a backup" },

@@ -81,8 +81,8 @@ const struct cli_command cli_where = {
         "the state of its node, its zone and weight, and the reason for which it was chosen: members are in an "
         "order of their own for each slot, weight for weight, and the first of distinct zones are taken as long as "
         "they have not more than their share. A key that does not exist would be placed so, and it is said that "
-        "there is none. It is what the node that is asked knows, whatever has become of the others; how long a primary's lease lasts is known to that node "
-        "alone.",
+        "there is none. It is what the node that is asked knows, whatever has become of the others; how long a "
+        "primary's lease lasts is known to that node alone.",
     .examples =
         (const struct cli_example[]){ { "cairn where results run1/energy", "its slot, its nodes, its primary" },
                                       { "cairn where --json results run1/energy | jq -r .primary", "for programs" },

@@ -1,4 +1,5 @@
-/** "Did you mean": the word that means the same, or the nearest by edits (insert, delete, change, swap of neighbours). */
+/** "Did you mean": the word that means the same, or the nearest by edits (insert, delete, change, swap of
+ * neighbours). */
 #include "tools/cairn/cli.h"
 
 #include <stdio.h>

@@ -36,147 +36,6 @@ static bool session_invariant(const struct cairn_sm *sm)
 
 const struct cairn_sm_kind cairn_rpc_session_kind = { "rpc-session", session_states, SESSION_NR, session_invariant, 0 };
 
-static void session_connect(struct cairn_rpc_session *s);
-
-/* ---- calls ---- */
-
-static uint32_t call_flags(const struct cairn_rpc_call *call)
-{
-    return cairn_rpc__call_method(call)->flags;
-}
-
-static void session_want(struct cairn_rpc_session *s, uint64_t at_ns)
-{
-    if (!cairn_timer_is_running(&s->timer) || s->timer.at_ns > at_ns)
-        cairn_timer_start(&s->rpc->loop->env, &s->timer, at_ns);
-}
-
-/* It leaves the queue and ends from the loop. */
-static void session_end_waiting(struct cairn_rpc_session *s, struct cairn_rpc_call *call, int rc)
-{
-    cairn_list_del(&call->link);
-    s->nwaiting--;
-    if (call->numbered && s->seq_busy != NULL)
-        s->seq_busy[call->seq & (s->window - 1)] = 0;
-    call->rc = rc;
-    if (call->err != NULL && s->last_error.code != 0)
-        cairn_err_set(call->err, rc, "%s", s->last_error.text);
-    cairn_env_defer(&s->rpc->loop->env, &call->task);
-}
-
-static void session_end_all_waiting(struct cairn_rpc_session *s, int rc)
-{
-    while (!cairn_list_is_empty(&s->waiting))
-        session_end_waiting(s, CONTAINER_OF(s->waiting.next, struct cairn_rpc_call, link), rc);
-}
-
-static void session_queue(struct cairn_rpc_session *s, struct cairn_rpc_call *call)
-{
-    cairn_list_add_tail(&s->waiting, &call->link);
-    s->nwaiting++;
-    session_want(s, call->deadline_ns);
-}
-
-/* True if @call could be numbered, or needs no number. */
-static bool session_number(struct cairn_rpc_session *s, struct cairn_rpc_call *call)
-{
-    if ((call_flags(call) & CAIRN_RPC_ONCE) == 0 || call->numbered)
-        return true;
-    if (s->seq_busy[s->next_seq & (s->window - 1)] != 0)
-        return false;
-    call->seq = s->next_seq++;
-    call->numbered = true;
-    s->seq_busy[call->seq & (s->window - 1)] = 1;
-    return true;
-}
-
-static bool session_may_send(struct cairn_rpc_session *s, struct cairn_rpc_call *call)
-{
-    return s->sm.state == SESSION_UP && !s->leaving && !s->peer->conn.broken &&
-           cairn_rpc__peer_has_credit(s->peer, CAIRN_FRAME_HEADER_BYTES) && session_number(s, call);
-}
-
-static void session_send(struct cairn_rpc_session *s, struct cairn_rpc_call *call)
-{
-    struct cairn_rpc_peer *peer = s->peer;
-
-    cairn_rpc__peer_send_call(peer, call);
-    if (!call->numbered)
-        return;
-    if (call->sm.state == CALL_SENT)
-        s->seq_of_place[call->id & (peer->calls_room - 1)] = (uint32_t)call->seq + 1;
-    else
-        s->seq_busy[call->seq & (s->window - 1)] = 0; /* no memory: it ends without having been sent */
-}
-
-void cairn_rpc__session_call(struct cairn_rpc_session *s, struct cairn_rpc_call *call)
-{
-    if (s->sm.state == SESSION_CLOSED || s->nwaiting >= CAIRN_SESSION_QUEUE_MAX) {
-        call->rc = s->sm.state == SESSION_CLOSED ? CAIRN_E_CLOSED : CAIRN_E_BUSY;
-        cairn_env_defer(&s->rpc->loop->env, &call->task);
-        return;
-    }
-    if (s->nwaiting == 0 && session_may_send(s, call)) {
-        session_send(s, call);
-        return;
-    }
-    session_queue(s, call);
-    if (s->sm.state == SESSION_IDLE)
-        session_connect(s);
-}
-
-void cairn_rpc__session_call_cancel(struct cairn_rpc_session *s, struct cairn_rpc_call *call)
-{
-    if (call->sm.state == CALL_QUEUED) {
-        session_end_waiting(s, call, CAIRN_E_CANCELED);
-        return;
-    }
-    cairn_rpc__peer_abandon_call(s->peer, call); /* its number stays busy until the answer comes */
-    call->numbered = false;
-    cairn_sm_move(&call->sm, CALL_QUEUED);
-    call->rc = CAIRN_E_CANCELED;
-    cairn_env_defer(&s->rpc->loop->env, &call->task);
-}
-
-static void session_pump(struct cairn_rpc_session *s)
-{
-    while (!cairn_list_is_empty(&s->waiting)) {
-        struct cairn_rpc_call *call = CONTAINER_OF(s->waiting.next, struct cairn_rpc_call, link);
-
-        if (!session_may_send(s, call))
-            return;
-        s->nwaiting--;
-        session_send(s, call);
-    }
-}
-
-/* Of what is told no answer comes: that the connection takes it is all the sign of life there is, so its loss is taken
- * for that of one which answered. */
-int cairn_rpc_session_tell(struct cairn_rpc_session *s, const struct cairn_rpc_iface *iface, uint16_t provider,
-                           uint16_t method, const struct iovec *payload, uint32_t n)
-{
-    struct cairn_frame f = {
-        .kind = CAIRN_FRAME_REQUEST, .flags = CAIRN_FRAME_TOLD, .provider = provider, .method = method
-    };
-
-    CAIRN_ASSERT((iface->methods[method].flags & (CAIRN_RPC_TOLD | CAIRN_RPC_ONCE)) == CAIRN_RPC_TOLD);
-    if (s->sm.state == SESSION_IDLE)
-        session_connect(s);
-    if (s->sm.state != SESSION_UP || s->leaving || s->peer->conn.broken)
-        return CAIRN_E_CLOSED;
-    if (!cairn_rpc__peer_send(s->peer, &f, NULL, payload, n))
-        return CAIRN_E_NOMEM;
-    cairn_rpc__peer_budget(s->peer);
-    s->failures = 0;
-    s->answered = true;
-    return 0;
-}
-
-size_t cairn_rpc_session_unsent(const struct cairn_rpc_session *s)
-{
-    return s->sm.state == SESSION_UP ? s->peer->conn.out_bytes : 0;
-}
-
 /* ---- connection: what the peer tells us ---- */
 
 static void on_credit(struct cairn_rpc_peer *peer, uint32_t id)
@@ -191,7 +50,7 @@ static void on_credit(struct cairn_rpc_peer *peer, uint32_t id)
     s->failures = 0;
     s->answered = true;
     if (s->nwaiting > 0)
-        session_pump(s);
+        cairn_rpc__session_pump(s);
 }
 
 static void on_lost_call(struct cairn_rpc_peer *peer, struct cairn_rpc_call *call)
@@ -199,9 +58,9 @@ static void on_lost_call(struct cairn_rpc_peer *peer, struct cairn_rpc_call *cal
     struct cairn_rpc_session *s = peer->role_data;
 
     cairn_sm_move(&call->sm, CALL_QUEUED);
-    session_queue(s, call);
+    cairn_rpc__session_queue(s, call);
     if ((call_flags(call) & (CAIRN_RPC_SAFE | CAIRN_RPC_ONCE)) == 0)
-        session_end_waiting(s, call, CAIRN_E_UNKNOWN);
+        cairn_rpc__session_end_waiting(s, call, CAIRN_E_UNKNOWN);
 }
 
 static void on_goodbye(struct cairn_rpc_peer *peer)
@@ -231,8 +90,8 @@ static void session_fail_attempt(struct cairn_rpc_session *s)
     if (s->sm.state != SESSION_BACKOFF)
         cairn_sm_move(&s->sm, SESSION_BACKOFF);
     if (error_is_final(rc))
-        session_end_all_waiting(s, rc);
-    session_want(s, s->retry_at_ns);
+        cairn_rpc__session_end_all_waiting(s, rc);
+    cairn_rpc__session_want(s, s->retry_at_ns);
     if (s->conf.changed != NULL)
         s->conf.changed(s, false, &s->last_error, s->conf.arg);
 }
@@ -260,7 +119,7 @@ static void on_down(struct cairn_rpc_peer *peer, int rc)
     if (s->conf.changed != NULL)
         s->conf.changed(s, false, &s->last_error, s->conf.arg);
     if (s->nwaiting > 0 && s->sm.state == SESSION_IDLE)
-        session_connect(s);
+        cairn_rpc__session_connect(s);
 }
 
 /* The node does not know us any more: what it may have carried out cannot be asked again. */
@@ -271,7 +130,7 @@ static void session_forget_numbers(struct cairn_rpc_session *s)
         struct cairn_rpc_call *call = CONTAINER_OF(l, struct cairn_rpc_call, link);
 
         if (call->sends > 0 && (call_flags(call) & CAIRN_RPC_ONCE) != 0)
-            session_end_waiting(s, call, CAIRN_E_UNKNOWN);
+            cairn_rpc__session_end_waiting(s, call, CAIRN_E_UNKNOWN);
         else
             call->numbered = false;
     }
@@ -340,7 +199,7 @@ int cairn_rpc__session_welcomed(struct cairn_rpc_session *s, struct cairn_rpc_pe
     if (s->conf.changed != NULL)
         s->conf.changed(s, true, NULL, s->conf.arg);
     if (s->sm.state == SESSION_UP)
-        session_pump(s);
+        cairn_rpc__session_pump(s);
     return 0;
 }
 
@@ -354,7 +213,7 @@ static const struct peer_role session_role = {
 
 /* ---- connecting ---- */
 
-static void session_connect(struct cairn_rpc_session *s)
+void cairn_rpc__session_connect(struct cairn_rpc_session *s)
 {
     const struct cairn_addr *addr = &s->conf.addrs[s->next_addr];
     uint64_t timeout =
@@ -391,7 +250,7 @@ void cairn_rpc_session_connect(struct cairn_rpc_session *s)
     if (s->sm.state == SESSION_BACKOFF)
         cairn_sm_move(&s->sm, SESSION_IDLE);
     if (s->sm.state == SESSION_IDLE)
-        session_connect(s);
+        cairn_rpc__session_connect(s);
 }
 
 static void on_session_timer(void *arg)
@@ -404,20 +263,20 @@ static void on_session_timer(void *arg)
         struct cairn_rpc_call *call = CONTAINER_OF(l, struct cairn_rpc_call, link);
 
         if (call->deadline_ns > now)
-            session_want(s, call->deadline_ns);
+            cairn_rpc__session_want(s, call->deadline_ns);
         else if (call->sends > 0 && (call_flags(call) & CAIRN_RPC_ONCE) != 0)
-            session_end_waiting(s, call, CAIRN_E_UNKNOWN);
+            cairn_rpc__session_end_waiting(s, call, CAIRN_E_UNKNOWN);
         else
-            session_end_waiting(s, call, up ? CAIRN_E_TIMEOUT : CAIRN_E_UNREACHABLE);
+            cairn_rpc__session_end_waiting(s, call, up ? CAIRN_E_TIMEOUT : CAIRN_E_UNREACHABLE);
     }
     if (s->sm.state != SESSION_BACKOFF)
         return;
     if (s->nwaiting == 0) {
         cairn_sm_move(&s->sm, SESSION_IDLE);
     } else if (s->retry_at_ns <= now) {
-        session_connect(s);
+        cairn_rpc__session_connect(s);
     } else {
-        session_want(s, s->retry_at_ns);
+        cairn_rpc__session_want(s, s->retry_at_ns);
     }
 }
 
@@ -489,7 +348,7 @@ void cairn_rpc_session_close(struct cairn_rpc_session *s, void (*done)(void *arg
     s->closed = done;
     s->closed_arg = arg;
     s->conf.changed = NULL;
-    session_end_all_waiting(s, CAIRN_E_CLOSED);
+    cairn_rpc__session_end_all_waiting(s, CAIRN_E_CLOSED);
     s->peer = NULL;
     cairn_sm_move(&s->sm, SESSION_CLOSED);
     if (peer != NULL) {
@@ -500,7 +359,7 @@ void cairn_rpc_session_close(struct cairn_rpc_session *s, void (*done)(void *arg
             cairn_conn_flush(&peer->conn);
         }
         cairn_rpc__peer_down(peer, CAIRN_E_CLOSED);
-        session_end_all_waiting(s, CAIRN_E_CLOSED); /* those that were sent */
+        cairn_rpc__session_end_all_waiting(s, CAIRN_E_CLOSED); /* those that were sent */
     }
     cairn_timer_stop(&s->rpc->loop->env, &s->timer); /* which those have started for their deadlines */
     cairn_task_init(&s->close_task, on_session_closed, s);

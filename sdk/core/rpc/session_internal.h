@@ -1,4 +1,5 @@
-/* The origin's session from inside: session.c, and session_hello.c for how the two ends prove who they are. */
+/* The origin's session from inside: session.c (its connection), session_call.c (its calls), and session_hello.c for how
+ * the two ends prove who they are. */
 #ifndef CAIRN_CORE_RPC_SESSION_INTERNAL_H
 #define CAIRN_CORE_RPC_SESSION_INTERNAL_H
 
@@ -47,8 +48,26 @@ void cairn_rpc__session_say_hello(struct cairn_rpc_session *s, struct cairn_rpc_
 /* A frame of a connection that is not up yet. */
 void cairn_rpc__session_on_hello(struct cairn_rpc_peer *peer, const struct cairn_frame *f);
 
+/* ---- session_call.c ---- */
+
+static inline uint32_t call_flags(const struct cairn_rpc_call *call)
+{
+    return cairn_rpc__call_method(call)->flags;
+}
+
+/* The timer looks at the session no later than that. */
+void cairn_rpc__session_want(struct cairn_rpc_session *s, uint64_t at_ns);
+/* It waits; behind those that do already. */
+void cairn_rpc__session_queue(struct cairn_rpc_session *s, struct cairn_rpc_call *call);
+/* It leaves the queue and ends from the loop. */
+void cairn_rpc__session_end_waiting(struct cairn_rpc_session *s, struct cairn_rpc_call *call, int rc);
+void cairn_rpc__session_end_all_waiting(struct cairn_rpc_session *s, int rc);
+/* Sends of those that wait what may be sent. */
+void cairn_rpc__session_pump(struct cairn_rpc_session *s);
+
 /* ---- session.c ---- */
 
+void cairn_rpc__session_connect(struct cairn_rpc_session *s);
 /* The node is the one: the session is up, and goes on where it was if the node knows it. Returns 0, or why not. */
 int cairn_rpc__session_welcomed(struct cairn_rpc_session *s, struct cairn_rpc_peer *peer,
                                 const Cairn__Wire__HelloWelcome *m);

@@ -25,6 +25,12 @@ int cairn_coord_init(struct cairn_coord *c, const struct cairn_coord_ops *ops, s
     return 0;
 }
 
+void cairn_coord_begin_generation(struct cairn_coord *c, uint32_t number)
+{
+    CAIRN_ASSERT(c->nnodes == 0);
+    c->floor = c->last_inc = (uint64_t)number << CAIRN_GENERATION_SHIFT;
+}
+
 void cairn_coord_fini(struct cairn_coord *c)
 {
     free(c->slots);
@@ -129,11 +135,11 @@ bool cairn_coord_is_alive(struct cairn_coord *c, struct cairn_who who)
 
 /* ---- changing a record ---- */
 
-struct cairn_slot_record *cairn_coord__begin(struct cairn_coord_slot *s)
+struct cairn_slot_record *cairn_coord__begin(const struct cairn_coord *c, struct cairn_coord_slot *s)
 {
     CAIRN_ASSERT(!s->storing);
     s->next = s->rec;
-    s->next.epoch++;
+    s->next.epoch = MAX(s->rec.epoch + 1, c->floor);
     s->evicted = (struct cairn_who){ 0 };
     s->change.kind = 0;
     return &s->next;
@@ -176,7 +182,7 @@ static void store_end(struct cairn_coord *c, uint32_t slot, int rc)
     cairn_coord__watch(c, s);
     c->moving -= rc == 0 ? is_moving(&s->rec) && !is_moving(&s->next) : !is_moving(&s->rec) && is_moving(&s->next);
     if (rc == 0) {
-        CAIRN_ASSERT(s->next.epoch == s->rec.epoch + 1); /* I9 */
+        CAIRN_ASSERT(s->next.epoch == MAX(s->rec.epoch + 1, c->floor)); /* I9 */
         s->rec = s->next;
         c->ops->publish(c, slot, &s->rec);
     }
@@ -270,24 +276,24 @@ static enum cairn_verdict change_apply(struct cairn_coord *c, struct cairn_coord
     case CAIRN_CHANGE_REMOVE:
         if (cairn_slot_insync(&s->rec, change->who) < 0 || cairn_who_is(change->who, s->rec.primary))
             return CAIRN_VERDICT_REFUSED;
-        next = cairn_coord__begin(s);
+        next = cairn_coord__begin(c, s);
         cairn_coord__insync_del(next, change->who.node);
         return CAIRN_VERDICT_COMMITTED;
     case CAIRN_CHANGE_JOIN: /* M5 */
         if (n == NULL || n->p.inc != change->who.inc || !cairn_slot_places(&s->rec, change->who.node) ||
             cairn_slot_names(&s->rec, change->who.node) || s->rec.ninsync == CAIRN_REPLICAS_MAX)
             return CAIRN_VERDICT_REFUSED_INC;
-        next = cairn_coord__begin(s);
+        next = cairn_coord__begin(c, s);
         next->insync[next->ninsync++] = change->who;
         if (cairn_who_is(s->rec.move.target, change->who))
             cairn_coord__move_joined(next);
         return CAIRN_VERDICT_COMMITTED;
     case CAIRN_CHANGE_ACTIVE:
-        next = cairn_coord__begin(s);
+        next = cairn_coord__begin(c, s);
         next->state = CAIRN_SLOT_ACTIVE;
         return CAIRN_VERDICT_COMMITTED;
     case CAIRN_CHANGE_RELEASE:
-        next = cairn_coord__begin(s);
+        next = cairn_coord__begin(c, s);
         next->state = CAIRN_SLOT_TAKEOVER; /* with nobody to take it, the old one begins again */
         cairn_coord__move_released(c, &s->rec, next);
         return CAIRN_VERDICT_COMMITTED;
@@ -308,7 +314,7 @@ void cairn_coord_propose(struct cairn_coord *c, const struct cairn_change *chang
         return;
     n = cairn_coord_node(c, change->from.node);
     if (change->epoch != s->rec.epoch || !cairn_who_is(change->from, s->rec.primary) || n == NULL ||
-        n->p.inc != change->from.inc) { /* M3: only on the word of a process that lives */
+        n->p.inc != change->from.inc || n->p.inc <= c->floor) { /* M3: only on the word of a process that lives */
         c->ops->verdict(c, change, CAIRN_VERDICT_REFUSED, &s->rec);
         return;
     }
@@ -327,22 +333,32 @@ static void note_end(struct cairn_coord_slot *s, uint64_t node, uint64_t inc, st
 {
     uint32_t i = 0;
 
-    while (i < s->nends && s->ends[i].node != node)
+    while (i < s->nends && s->ends[i].who.node != node)
         i++;
     if (i == CAIRN_REPLICAS_MAX)
         return;
     if (i == s->nends)
         s->nends++;
-    s->ends[i].node = node;
-    s->ends[i].inc = inc;
-    s->ends[i].end = end;
+    s->ends[i] = (struct cairn_coord_end){ .who = { node, inc }, .end = end };
+}
+
+/* The log of a node that the record does not name. In an epoch behind the record's, of a history that is lost: the best
+ * such log is of use to what is left of the slot. */
+static void note_lost(struct cairn_coord *c, struct cairn_coord_slot *s, struct cairn_who who, struct cairn_at end)
+{
+    if (end.pos == 0 || end.epoch <= s->rec.epoch)
+        return;
+    if (end.epoch >= c->floor)
+        c->lost_epoch = MAX(c->lost_epoch, end.epoch);
+    else if (s->lost.who.node == who.node || cairn_at_is_less(s->lost.end, end))
+        s->lost = (struct cairn_coord_end){ .who = who, .end = end };
 }
 
 int cairn_coord_register(struct cairn_coord *c, struct cairn_coord_process *p, const struct cairn_coord_log *logs,
                          uint32_t nlogs)
 {
     struct cairn_coord_node *n = cairn_coord_node(c, p->node);
-    bool known = n != NULL && n->p.process == p->process;
+    bool known = n != NULL && n->p.process == p->process && n->p.inc > c->floor;
     uint32_t i = 0; /* in @logs */
     int rc;
 
@@ -367,13 +383,14 @@ int cairn_coord_register(struct cairn_coord *c, struct cairn_coord_process *p, c
 
         if (cairn_slot_places(&s->rec, p->node))
             cairn_coord__watch(c, s);
-        /* Also where it becomes a member just now, under the incarnation that ends here. */
-        if (!cairn_slot_names(&s->rec, p->node) && !(s->storing && cairn_slot_names(&s->next, p->node)))
-            continue;
         while (i < nlogs && logs[i].slot < slot)
             i++;
         if (i < nlogs && logs[i].slot == slot)
             end = logs[i].end;
+        note_lost(c, s, (struct cairn_who){ p->node, p->inc }, end);
+        /* Also where it becomes a member just now, under the incarnation that ends here. */
+        if (!cairn_slot_names(&s->rec, p->node) && !(s->storing && cairn_slot_names(&s->next, p->node)))
+            continue;
         note_end(s, p->node, p->inc, end);
         cairn_coord__watch(c, s);
     }
@@ -384,7 +401,8 @@ bool cairn_coord_heartbeat(struct cairn_coord *c, struct cairn_who who, uint64_t
 {
     struct cairn_coord_node *n = cairn_coord_node(c, who.node);
 
-    if (n == NULL || n->p.inc != who.inc || n->stopped || term != c->term || !c->ops->may_act(c))
+    if (n == NULL || n->p.inc != who.inc || who.inc <= c->floor || n->stopped || term != c->term ||
+        !c->ops->may_act(c))
         return false;
     n->heard_ns = cairn_env_now_ns(c->env);
     if (n->evicting > 0)

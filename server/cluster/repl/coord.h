@@ -14,6 +14,8 @@
 
 struct cairn_coord;
 
+enum { CAIRN_GENERATION_SHIFT = 32 };
+
 /** What a node says of one slot's log when it registers. */
 struct cairn_coord_log {
     uint32_t slot;
@@ -27,6 +29,7 @@ struct cairn_coord_process {
     uint64_t disk_id;  /* drawn when its disk was formatted */
     uint64_t disk_inc; /* the first incarnation with this disk: what earlier ones were members of is not on it */
     bool draining;     /* by an operator's word: gets no new replicas, and those that it has move away */
+    uint64_t first_inc; /* of this process, as it says: it has all that it had as any since; 0: not known. Not stored */
     uint64_t process; /* ascends with each start of the node (kept on its disk, where a new disk begins with the time of
                          day): a REGISTER that comes twice is one, and an old one that comes late is none */
 };
@@ -43,6 +46,12 @@ struct cairn_coord_node {
     uint32_t evicting;      /* changes under way that end an authority of this node: no grant until they are stored */
 };
 
+/** Where a process' log of a slot ends. */
+struct cairn_coord_end {
+    struct cairn_who who;
+    struct cairn_at end;
+};
+
 struct cairn_coord_slot {
     struct cairn_slot_record rec, next; /* @next: being stored */
     bool storing, watched;              /* watched: something about it is to be decided as time passes */
@@ -50,12 +59,9 @@ struct cairn_coord_slot {
     struct cairn_who evicted;   /* by @next */
     struct cairn_change change; /* that asked for @next; kind 0: our own */
     uint64_t lost_ns;           /* since when it is LOST */
-    struct {
-        uint64_t node;
-        struct cairn_at end;
-        uint64_t inc;
-    } ends[CAIRN_REPLICAS_MAX]; /* of members that registered again */
+    struct cairn_coord_end ends[CAIRN_REPLICAS_MAX]; /* of members that registered again */
     uint32_t nends;
+    struct cairn_coord_end lost; /* the best log in an epoch that the map does not have any more; or nobody */
 };
 
 struct cairn_coord_ops {
@@ -90,6 +96,8 @@ struct cairn_coord {
     uint32_t *watched, nwatched; /* slots: most need nothing most of the time */
     uint32_t moving;             /* slots with a move */
     uint64_t last_inc;
+    uint64_t floor;      /* no epoch or incarnation that is given is below it: those are of earlier generations */
+    uint64_t lost_epoch; /* a node has a log of: the map went back since it had that epoch; 0: none has */
     uint64_t takeovers, recoveries, losses; /* losses: LOST slots that went on without all their members */
     uint64_t moves_done, moves_given_up;
     void *arg;
@@ -100,6 +108,10 @@ struct cairn_coord {
 int cairn_coord_init(struct cairn_coord *c, const struct cairn_coord_ops *ops, struct cairn_env *env,
                      const struct cairn_lease_times *times, uint32_t nslots, uint64_t term);
 void cairn_coord_fini(struct cairn_coord *c);
+/** Before anything is loaded: so often the map store was put back to what it had been before. Epochs and incarnations
+ * were given then that the map does not know of, so from now on they count from @number << CAIRN_GENERATION_SHIFT: none
+ * is ever given twice. Every record that is older is LOST until all leases of the past have ended. */
+void cairn_coord_begin_generation(struct cairn_coord *c, uint32_t number);
 /** From the map store, before anything else. */
 void cairn_coord_load(struct cairn_coord *c, uint32_t slot, const struct cairn_slot_record *rec);
 int cairn_coord_load_node(struct cairn_coord *c, const struct cairn_coord_process *p);

@@ -11,7 +11,7 @@
 /* Looked at again at the next tick. */
 void cairn_coord__watch(struct cairn_coord *c, struct cairn_coord_slot *s);
 /* The record of the next epoch, to be changed and then stored. */
-struct cairn_slot_record *cairn_coord__begin(struct cairn_coord_slot *s);
+struct cairn_slot_record *cairn_coord__begin(const struct cairn_coord *c, struct cairn_coord_slot *s);
 void cairn_coord__store(struct cairn_coord *c, struct cairn_coord_slot *s);
 void cairn_coord__insync_del(struct cairn_slot_record *rec, uint64_t node);
 void cairn_coord__replica_del(struct cairn_slot_record *rec, uint64_t node);
@@ -19,6 +19,12 @@ void cairn_coord__replica_del(struct cairn_slot_record *rec, uint64_t node);
  * placement. Or nobody. */
 struct cairn_who cairn_coord__successor(struct cairn_coord *c, const struct cairn_slot_record *rec,
                                         struct cairn_who except, uint64_t since_ns);
+
+/* A record of an earlier generation: whoever it names is another incarnation by now, or silent. */
+static inline bool cairn_coord__is_of_the_past(const struct cairn_coord *c, const struct cairn_slot_record *rec)
+{
+    return rec->epoch < c->floor;
+}
 
 /* ---- coord_move.c ---- */
 

@@ -85,7 +85,7 @@ int cairn_coord_move(struct cairn_coord *c, uint32_t slot, uint64_t from, uint64
     if (cairn_slot_places(&s->rec, to) || cairn_slot_names(&s->rec, to) ||
         (from != 0 && !cairn_slot_places(&s->rec, from)) || s->rec.nreplicas == CAIRN_REPLICAS_MAX)
         return CAIRN_E_STATE;
-    next = cairn_coord__begin(s);
+    next = cairn_coord__begin(c, s);
     next->move.phase = CAIRN_MOVE_COPY;
     next->move.target = (struct cairn_who){ .node = to, .inc = n->p.inc };
     next->move.from = from;
@@ -105,7 +105,7 @@ int cairn_coord_lead(struct cairn_coord *c, uint32_t slot, uint64_t node)
     for (uint32_t i = 0; i < s->rec.ninsync; i++) {
         if (s->rec.insync[i].node != node || s->rec.primary.node == node)
             continue;
-        next = cairn_coord__begin(s);
+        next = cairn_coord__begin(c, s);
         next->move.phase = CAIRN_MOVE_JOINED;
         next->move.target = s->rec.insync[i];
         next->move.lead = true;
@@ -123,7 +123,7 @@ int cairn_coord_move_cancel(struct cairn_coord *c, uint32_t slot)
         return CAIRN_E_BUSY;
     if (s->rec.move.phase == CAIRN_MOVE_NONE)
         return CAIRN_E_STATE;
-    move_end(cairn_coord__begin(s));
+    move_end(cairn_coord__begin(c, s));
     c->moves_given_up++;
     cairn_coord__store(c, s);
     return 0;
@@ -158,7 +158,7 @@ static void copy_tick(struct cairn_coord *c, struct cairn_coord_slot *s)
     struct cairn_coord_node *n = cairn_coord_node(c, s->rec.move.target.node);
 
     if (n != NULL && n->p.inc != s->rec.move.target.inc) {
-        cairn_coord__begin(s)->move.target.inc = n->p.inc;
+        cairn_coord__begin(c, s)->move.target.inc = n->p.inc;
         cairn_coord__store(c, s);
     } else if (n == NULL ||
                cairn_env_now_ns(c->env) - MAX(MAX(n->heard_ns, n->registered_ns), c->elected_ns) >
@@ -180,7 +180,7 @@ static void joined_tick(struct cairn_coord *c, struct cairn_coord_slot *s)
     if (rec->move.from == 0 || rec->move.from == rec->primary.node || !cairn_coord_is_alive(c, rec->move.target) ||
         (rec->move.lead && !cairn_who_is(rec->primary, rec->move.target)))
         return;
-    next = cairn_coord__begin(s);
+    next = cairn_coord__begin(c, s);
     if (cairn_slot_may_leave(rec, rec->move.from)) {
         cairn_coord__insync_del(next, rec->move.from);
         cairn_coord__replica_del(next, rec->move.from);
@@ -213,7 +213,7 @@ int cairn_coord_create(struct cairn_coord *c, uint32_t slot, const uint64_t *rep
 
     if (s->rec.epoch != 0 || s->storing || n == 0 || n > CAIRN_REPLICAS_MAX)
         return CAIRN_E_STATE;
-    next = cairn_coord__begin(s);
+    next = cairn_coord__begin(c, s);
     for (uint32_t i = 0; i < n; i++) {
         struct cairn_coord_node *node = cairn_coord_node(c, replicas[i]);
 
@@ -222,10 +222,11 @@ int cairn_coord_create(struct cairn_coord *c, uint32_t slot, const uint64_t *rep
         next->replicas[i] = replicas[i];
         next->insync[i] = (struct cairn_who){ .node = replicas[i], .inc = node->p.inc };
     }
-    next->nreplicas = next->ninsync = n;
+    next->nreplicas = n;
+    next->ninsync = c->floor == 0 ? n : 1; /* who has a log of a history that is lost has to be led through it */
     next->min_insync = min_insync;
     next->primary = next->insync[0];
-    next->state = CAIRN_SLOT_TAKEOVER; /* everybody's log is empty, but the primary makes sure */
+    next->state = CAIRN_SLOT_TAKEOVER; /* the logs are empty, but the primary makes sure */
     cairn_coord__store(c, s);
     return 0;
 }
@@ -239,7 +240,7 @@ int cairn_coord_drop(struct cairn_coord *c, uint32_t slot, uint64_t node)
         return CAIRN_E_BUSY;
     if (s->rec.move.phase != CAIRN_MOVE_NONE || s->rec.primary.node == node || !cairn_slot_may_leave(&s->rec, node))
         return CAIRN_E_STATE;
-    next = cairn_coord__begin(s);
+    next = cairn_coord__begin(c, s);
     cairn_coord__insync_del(next, node);
     cairn_coord__replica_del(next, node);
     cairn_coord__store(c, s);

@@ -15,7 +15,7 @@ static bool authority_is_over(struct cairn_coord *c, struct cairn_who who)
 /* M4 and M2: @to leads, the old primary is no member any more. */
 static void promote(struct cairn_coord *c, struct cairn_coord_slot *s, struct cairn_who to)
 {
-    struct cairn_slot_record *next = cairn_coord__begin(s);
+    struct cairn_slot_record *next = cairn_coord__begin(c, s);
 
     cairn_coord__insync_del(next, s->rec.primary.node);
     next->primary = to;
@@ -40,7 +40,7 @@ static bool drop_restarted(struct cairn_coord *c, struct cairn_coord_slot *s)
         if (cairn_who_is(old, s->rec.primary)) {
             promote(c, s, other);
         } else {
-            cairn_coord__insync_del(cairn_coord__begin(s), old.node);
+            cairn_coord__insync_del(cairn_coord__begin(c, s), old.node);
             cairn_coord__store(c, s);
         }
         return true;
@@ -53,7 +53,7 @@ static bool is_replaced(struct cairn_coord *c, struct cairn_who who)
 {
     struct cairn_coord_node *n = cairn_coord_node(c, who.node);
 
-    return n == NULL || n->p.inc != who.inc;
+    return n == NULL || n->p.inc != who.inc || who.inc <= c->floor;
 }
 
 static bool has_restarted(struct cairn_coord *c, const struct cairn_slot_record *rec)
@@ -83,40 +83,111 @@ static bool has_its_disk(struct cairn_coord *c, const struct cairn_slot_record *
     return false;
 }
 
+/* In a history that is lost a member may have been one no more, and what it had of the slot is deleted or in part a
+ * copy: whoever is in sync has the first entry of the one that leads. */
+static bool has_its_log(struct cairn_coord *c, const struct cairn_slot_record *rec, const struct cairn_coord_end *e)
+{
+    return !cairn_coord__is_of_the_past(c, rec) || rec->state != CAIRN_SLOT_ACTIVE || e->end.epoch >= rec->since;
+}
+
+/* Another incarnation only because the map was put back: the process is the one that the record names, and has all that
+ * it acknowledged. */
+static bool has_not_restarted(struct cairn_coord *c, const struct cairn_slot_record *rec,
+                              const struct cairn_coord_end *e)
+{
+    const struct cairn_coord_node *n = cairn_coord_node(c, e->who.node);
+
+    for (uint32_t i = 0; cairn_coord__is_of_the_past(c, rec) && i < rec->ninsync; i++) {
+        if (rec->insync[i].node == e->who.node)
+            return n->p.first_inc != 0 && rec->insync[i].inc >= n->p.first_inc;
+    }
+    return false;
+}
+
+/* A log of an epoch behind the record's was begun by one that had all that was acknowledged under the record. */
+static bool best_is_lost(struct cairn_coord *c, const struct cairn_coord_slot *s, const struct cairn_coord_end *best)
+{
+    return s->lost.end.epoch > s->rec.epoch && cairn_coord_is_alive(c, s->lost.who) &&
+           (best == NULL || !cairn_at_is_less(s->lost.end, best->end));
+}
+
+/* Nobody can be leading the slot: neither who does by the record nor, if that was put back, any other. */
+static bool authorities_are_over(struct cairn_coord *c, const struct cairn_slot_record *rec)
+{
+    if (cairn_coord__is_of_the_past(c, rec))
+        return cairn_env_now_ns(c->env) >= c->elected_ns + cairn_lease_wait_ns(&c->times);
+    return is_replaced(c, rec->primary) || authority_is_over(c, rec->primary);
+}
+
+/* @node is to hold the slot, if it was not, instead of the last in the order of placement. */
+static void place_first(struct cairn_slot_record *next, uint64_t node)
+{
+    uint32_t i = 0;
+
+    while (i < next->nreplicas - 1 && next->replicas[i] != node)
+        i++;
+    if (next->replicas[i] == node)
+        return;
+    memmove(next->replicas + 1, next->replicas, i * sizeof(next->replicas[0]));
+    next->replicas[0] = node;
+}
+
+/* Of the members that are here, the one with the greatest (epoch, end), or NULL. @may: it need not wait for others. */
+static const struct cairn_coord_end *best_member(struct cairn_coord *c, const struct cairn_coord_slot *s,
+                                                 uint32_t *here, bool *may)
+{
+    const struct cairn_coord_end *best = NULL;
+
+    *here = 0;
+    *may = false;
+    for (uint32_t i = 0; i < s->nends; i++) {
+        const struct cairn_coord_end *e = &s->ends[i];
+
+        if (!has_its_disk(c, &s->rec, e->who.node) || !has_its_log(c, &s->rec, e) || !cairn_coord_is_alive(c, e->who))
+            continue;
+        ++*here;
+        *may |= has_not_restarted(c, &s->rec, e);
+        if (best == NULL || cairn_at_is_less(best->end, e->end))
+            best = e;
+    }
+    return best;
+}
+
 /* M6: of the members of the current set, all registered again, the one with the greatest (epoch, end). Who leads by the
- * record and is only silent has to be without a lease. */
+ * record and is only silent has to be without a lease. Of a record of the past see README.md, "A map that was put
+ * back". */
 static void recover(struct cairn_coord *c, struct cairn_coord_slot *s)
 {
+    const struct cairn_coord_end *best;
     struct cairn_slot_record *next;
-    uint32_t here = 0;
-    int best = -1;
-    bool waited;
+    uint32_t here;
+    bool may;
 
     if (s->lost_ns == 0)
         s->lost_ns = cairn_env_now_ns(c->env);
-    waited = c->lost_may_shrink && cairn_env_now_ns(c->env) - s->lost_ns >= c->lost_wait_ns;
-    for (uint32_t i = 0; i < s->nends; i++) {
-        struct cairn_who who = { .node = s->ends[i].node, .inc = s->ends[i].inc };
-
-        if (!has_its_disk(c, &s->rec, who.node) || !cairn_coord_is_alive(c, who))
-            continue;
-        here++;
-        if (best < 0 || cairn_at_is_less(s->ends[best].end, s->ends[i].end))
-            best = (int)i;
+    best = best_member(c, s, &here, &may);
+    if (best_is_lost(c, s, best)) {
+        best = &s->lost;
+        may = true;
     }
-    if (best < 0 || (here < s->rec.ninsync && !waited) ||
-        (!is_replaced(c, s->rec.primary) && !authority_is_over(c, s->rec.primary)))
+    may |= here == s->rec.ninsync;
+    may |= c->lost_may_shrink && cairn_env_now_ns(c->env) - s->lost_ns >= c->lost_wait_ns;
+    if (best == NULL || !may || !authorities_are_over(c, &s->rec))
         return;
-    if (here < s->rec.ninsync) {
+    if (here < s->rec.ninsync && !cairn_coord__is_of_the_past(c, &s->rec)) {
         c->losses++;
         cairn_log_warn("slot %td goes on with %u of %u members: unsynced writes may be lost", s - c->slots, here,
                        s->rec.ninsync);
     }
-    next = cairn_coord__begin(s);
-    next->primary = (struct cairn_who){ .node = s->ends[best].node, .inc = s->ends[best].inc };
+    next = cairn_coord__begin(c, s);
+    next->primary = best->who;
     next->insync[0] = next->primary;
     next->ninsync = 1;
     next->state = CAIRN_SLOT_TAKEOVER;
+    if (best == &s->lost) {
+        place_first(next, best->who.node);
+        memset(&next->move, 0, sizeof(next->move));
+    }
     c->recoveries++;
     cairn_coord__store(c, s);
 }

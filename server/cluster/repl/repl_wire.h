@@ -100,6 +100,7 @@ struct cairn_wire_heartbeat {
     struct cairn_who who;
     uint64_t number, revision; /* of the map: what its sender knows all of */
     uint64_t term;             /* of the coordinator that it is sent to; 0: not known */
+    uint64_t map, vouched;     /* whose revisions; up to which one a coordinator has said that there are */
 };
 
 struct cairn_wire_slot {
@@ -125,7 +126,7 @@ struct cairn_wire_member {
 
 /** All that has changed in the map between the revision that was asked with and this one. */
 struct cairn_wire_page {
-    uint64_t revision;
+    uint64_t map, revision; /* map: whose (../map_generation.h) */
     bool more;
     const struct cairn_wire_slot *slots;
     const struct cairn_wire_member *members;
@@ -135,6 +136,7 @@ struct cairn_wire_page {
 struct cairn_wire_grant {
     struct cairn_who who;
     uint64_t number, term; /* of the heartbeat; of the coordinator that answers */
+    uint64_t map;          /* that it serves */
     bool granted, wants_register;
     bool ahead;                  /* the heartbeat's revision is one that the map does not have */
     uint64_t upto;               /* the grant counts only when all up to here is learned (M1); not below the page's */

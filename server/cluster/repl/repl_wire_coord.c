@@ -19,6 +19,7 @@ Cairn__Wire__ClusterRegister *cairn_wire_register_put(const struct cairn_coord_p
         return NULL;
     cairn_wire__process(p, w->process);
     w->process->inc = w->process->disk_inc = 0; /* the coordinator's to say */
+    w->first_inc = p->first_inc;
     w->n_slots = w->n_epochs = w->n_positions = nlogs;
     for (uint32_t i = 0; i < nlogs; i++) {
         w->slots[i] = logs[i].slot;
@@ -59,6 +60,7 @@ int cairn_wire_register_get(const Cairn__Wire__ClusterRegister *w, struct cairn_
     if (w->n_slots > CAIRN_WIRE_LOGS_MAX)
         return cairn_err_set(err, CAIRN_E_LIMIT, "REGISTER of node %" PRIu64 ": %zu logs", p->node, w->n_slots);
     p->inc = p->disk_inc = 0;
+    p->first_inc = w->first_inc;
     p->draining = false;
     *nlogs = (uint32_t)w->n_slots;
     *logs = all = wire_array(a, w->n_slots, sizeof(*all));
@@ -129,6 +131,7 @@ Cairn__Wire__ClusterRecords *cairn_wire_page_put(const struct cairn_wire_page *p
     if (w == NULL || (w->slots = wire_array(a, page->nslots, sizeof(*w->slots))) == NULL ||
         (w->members = wire_array(a, page->nmembers, sizeof(*w->members))) == NULL)
         return NULL;
+    w->map = page->map;
     w->revision = page->revision;
     w->more = page->more;
     for (; w->n_slots < page->nslots; w->n_slots++) {
@@ -180,7 +183,7 @@ int cairn_wire_page_get(const Cairn__Wire__ClusterRecords *w, struct cairn_arena
     struct cairn_wire_member *members;
     int rc;
 
-    *page = (struct cairn_wire_page){ .revision = w->revision, .more = w->more };
+    *page = (struct cairn_wire_page){ .map = w->map, .revision = w->revision, .more = w->more };
     if (w->n_slots > CAIRN_WIRE_PAGE_SLOTS_MAX || w->n_members > CAIRN_WIRE_PAGE_MEMBERS_MAX)
         return cairn_err_set(err, CAIRN_E_LIMIT, "a page of %zu slots and %zu members", w->n_slots, w->n_members);
     page->slots = slots = wire_array(a, w->n_slots, sizeof(*slots));
@@ -216,6 +219,8 @@ Cairn__Wire__ClusterHeartbeat *cairn_wire_heartbeat_put(const struct cairn_wire_
     w->number = h->number;
     w->revision = h->revision;
     w->term = h->term;
+    w->map = h->map;
+    w->vouched = h->vouched;
     return w;
 }
 
@@ -231,9 +236,12 @@ static int check_beat(struct cairn_who who, uint64_t number, struct cairn_err *e
 int cairn_wire_heartbeat_get(const Cairn__Wire__ClusterHeartbeat *w, struct cairn_wire_heartbeat *h,
                              struct cairn_err *err)
 {
-    *h = (struct cairn_wire_heartbeat){
-        .who = wire_who(w->who), .number = w->number, .revision = w->revision, .term = w->term
-    };
+    *h = (struct cairn_wire_heartbeat){ .who = wire_who(w->who),
+                                        .number = w->number,
+                                        .revision = w->revision,
+                                        .term = w->term,
+                                        .map = w->map,
+                                        .vouched = w->vouched };
     return check_beat(h->who, h->number, err);
 }
 
@@ -246,6 +254,7 @@ Cairn__Wire__ClusterGrant *cairn_wire_grant_put(const struct cairn_wire_grant *g
         return NULL;
     w->number = g->number;
     w->term = g->term;
+    w->map = g->map;
     w->granted = g->granted;
     w->wants_register = g->wants_register;
     w->upto = g->upto;
@@ -261,6 +270,7 @@ int cairn_wire_grant_get(const Cairn__Wire__ClusterGrant *w, struct cairn_arena 
     *g = (struct cairn_wire_grant){ .who = wire_who(w->who),
                                     .number = w->number,
                                     .term = w->term,
+                                    .map = w->map,
                                     .granted = w->granted,
                                     .wants_register = w->wants_register,
                                     .upto = w->upto,

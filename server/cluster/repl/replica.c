@@ -44,7 +44,8 @@ static bool replica_invariant(const struct cairn_sm *sm)
            CAIRN_HOLDS(sm->state != REPLICA_ACTIVE || r->applied >= r->start_pos) &&
            CAIRN_HOLDS(sm->state != REPLICA_BACKUP || member) && CAIRN_HOLDS(sm->state != REPLICA_LEARNER || !member) &&
            CAIRN_HOLDS(!leads || waits_for_all(r)) &&                                                       /* I10 */
-           CAIRN_HOLDS(leads || cairn_list_is_empty(&r->waiting)) && CAIRN_HOLDS(!member || !r->partial) && /* I13 */
+           CAIRN_HOLDS(leads || cairn_list_is_empty(&r->waiting)) && /* I13 */
+           CAIRN_HOLDS(!member || !r->partial || sm->state == REPLICA_RESTARTED) &&
            CAIRN_HOLDS(sm->state != REPLICA_RELEASED || r->commit == r->log.end.pos);
 }
 
@@ -298,6 +299,8 @@ static uint32_t state_by_map(const struct cairn_replica *r, const struct cairn_s
     *goes_on = false;
     if (!cairn_slot_places(rec, r->self.node) && !cairn_slot_names(rec, r->self.node))
         return REPLICA_OUT;
+    if (r->partial && cairn_slot_insync(rec, r->self) >= 0) /* of a history that the map has lost */
+        return REPLICA_RESTARTED;
     if (cairn_slot_insync(rec, r->self) < 0)
         return cairn_slot_names(rec, r->self.node) ? REPLICA_RESTARTED : REPLICA_LEARNER;
     if (!cairn_who_is(rec->primary, r->self))
@@ -347,6 +350,27 @@ int cairn_replica_learn(struct cairn_replica *r, const struct cairn_slot_record 
     cairn_sm_move(&r->sm, state);
     cairn_replica__follow(r);
     return 0;
+}
+
+/* As after a restart that lost nothing: what is committed is not known but of what is applied, or about to be. */
+void cairn_replica_cease(struct cairn_replica *r)
+{
+    cairn_replica__stop_leading(r, CAIRN_E_MOVED);
+    cairn_replica__load_end(r);
+    cairn_replica__peers_free(r);
+    r->loaded_job = 0;
+    r->release_wanted = false;
+    memset(&r->rec, 0, sizeof(r->rec));
+    r->self.inc = 0;
+    r->commit = r->applying;
+    cairn_sm_move(&r->sm, REPLICA_OUT);
+    cairn_replica__follow(r);
+}
+
+void cairn_replica_return(struct cairn_replica *r, uint64_t inc)
+{
+    CAIRN_ASSERT(r->self.inc == 0 && r->rec.epoch == 0);
+    r->self.inc = inc;
 }
 
 void cairn_replica_receive(struct cairn_replica *r, const struct cairn_repl_msg *m)

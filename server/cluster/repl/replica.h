@@ -205,6 +205,11 @@ void cairn_replica_fini(struct cairn_replica *r);
 /** A checkpoint: records are those of @base, and @sessions (its image) too. CAIRN_E_CORRUPT, CAIRN_E_FORMAT,
  * CAIRN_E_NOMEM. */
 int cairn_replica_restore(struct cairn_replica *r, struct cairn_at base, const uint8_t *sessions, size_t len);
+/** The map is another (../map_generation.h): what was learned of the old one counts for nothing, and neither does who
+ * we are in it. The log stays, with what is applied, and whatever of that is under way; in OUT until a record is
+ * learned as another incarnation, which cairn_replica_return() names. */
+void cairn_replica_cease(struct cairn_replica *r);
+void cairn_replica_return(struct cairn_replica *r, uint64_t inc);
 /** Instead: the mark of wipe() was found. */
 void cairn_replica_restore_partial(struct cairn_replica *r);
 /** The log's entries behind the checkpoint, in order. CAIRN_E_NOMEM, CAIRN_E_LIMIT. */

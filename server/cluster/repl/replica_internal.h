@@ -60,6 +60,8 @@ void cairn_replica__pump(struct cairn_replica *r, struct replica_peer *p, bool a
 void cairn_replica__pump_all(struct cairn_replica *r);
 /* True if some peer still has to hear or to say something. */
 bool cairn_replica__peers_tick(struct cairn_replica *r);
+/* Whoever has not heard what is committed will, though no entry comes. */
+void cairn_replica__tell_commit(struct cairn_replica *r);
 
 /* ---- replica_copy.c ---- */
 

@@ -6,6 +6,8 @@
 
 #include <stdlib.h>
 
+enum { COMMIT_RESENDS = 4 }; /* of resend_ns, without an entry: then a backup hears what is committed */
+
 struct replica_peer *cairn_replica__peer(struct cairn_replica *r, uint64_t node)
 {
     for (uint32_t i = 0; i < r->npeers; i++) {
@@ -157,6 +159,33 @@ void cairn_replica__pump_all(struct cairn_replica *r)
         cairn_replica__pump(r, &r->peers[i], false);
 }
 
+/* What is committed comes with the next entry. Nobody waits for it (a backup that has not heard answers that it does
+ * not know), so it is said by itself only when no entry has come for a while; to a slot that is written to several
+ * times a second one does, and each such word would be half of what a write costs in messages. */
+static bool is_to_hear(const struct cairn_replica *r, const struct replica_peer *p)
+{
+    return p->phase != PEER_SILENT && p->phase != PEER_COPY && p->owes_ns == 0 && p->commit_sent < r->commit;
+}
+
+static uint64_t heard_ns(const struct cairn_replica *r, const struct replica_peer *p)
+{
+    return p->sent_ns + COMMIT_RESENDS * r->times->resend_ns;
+}
+
+void cairn_replica__tell_commit(struct cairn_replica *r)
+{
+    uint64_t at = UINT64_MAX, now;
+
+    for (uint32_t i = 0; i < r->npeers; i++) {
+        if (is_to_hear(r, &r->peers[i]))
+            at = MIN(at, heard_ns(r, &r->peers[i]));
+    }
+    if (at == UINT64_MAX)
+        return;
+    now = replica_now(r);
+    cairn_replica__timer(r, at > now ? at - now : 0);
+}
+
 static bool peer_tick(struct cairn_replica *r, struct replica_peer *p, uint64_t now)
 {
     if (p->phase == PEER_SILENT || p->phase == PEER_COPY)
@@ -170,7 +199,7 @@ static bool peer_tick(struct cairn_replica *r, struct replica_peer *p, uint64_t 
         p->phase = PEER_PROBED;
         p->next = MAX(p->matched + 1, p->first);
         cairn_replica__pump(r, p, true);
-    } else if (p->owes_ns == 0 && p->commit_sent < r->commit) {
+    } else if (is_to_hear(r, p) && now >= heard_ns(r, p)) {
         cairn_replica__pump(r, p, true);
     }
     return p->owes_ns != 0;

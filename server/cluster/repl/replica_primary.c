@@ -184,7 +184,7 @@ void cairn_replica__advance(struct cairn_replica *r)
     write_out(r);
     try_release(r);
     change_next(r);
-    cairn_replica__timer(r, r->times->resend_ns); /* backups have to hear of it */
+    cairn_replica__tell_commit(r);
 }
 
 /* ---- epochs ---- */
@@ -309,6 +309,8 @@ void cairn_replica_on_verdict(struct cairn_replica *r, const struct cairn_change
     bool ours = cairn_replica_is_primary(r) && r->change.kind == c->kind && r->change.epoch == c->epoch &&
                 cairn_who_is(r->change.who, c->who);
 
+    if (!cairn_who_is(c->from, r->self)) /* who we were: of a map that is another now, perhaps */
+        return;
     if (ours && verdict == CAIRN_VERDICT_REFUSED_INC) {
         r->change.kind = 0;
         r->joiner = (struct cairn_who){ 0 }; /* for good: it will never be a member under this incarnation */
@@ -487,6 +489,7 @@ void cairn_replica__primary_tick(struct cairn_replica *r)
     busy |= change_next(r) || r->sm.state == REPLICA_TAKEOVER || is_to_release(r);
     if (busy)
         cairn_replica__timer(r, r->times->resend_ns);
-    else if (sessions)
+    cairn_replica__tell_commit(r);
+    if (sessions)
         cairn_replica__timer(r, r->times->session_ttl_ns / 4);
 }

@@ -99,8 +99,7 @@ int cairn_sessions_reserve(struct cairn_sessions *t, const struct cairn_log_entr
     return rc;
 }
 
-/* The client has the answers to all numbers below. */
-static void session_forget(struct cairn_session *s, uint64_t floor)
+void cairn_session_forget(struct cairn_session *s, uint64_t floor)
 {
     uint32_t gone = 0;
 
@@ -130,7 +129,7 @@ void cairn_sessions_append(struct cairn_sessions *t, const struct cairn_log_entr
         s->expire_pos = e->at.pos;
     if (e->kind != CAIRN_ENTRY_WRITE)
         return;
-    session_forget(s, e->floor);
+    cairn_session_forget(s, e->floor);
     if (e->rid.seq < s->floor) /* by an entry that was cut; what its client said stays true */
         return;
     i = write_place(s, e->rid.seq);

@@ -37,6 +37,9 @@ struct cairn_session *cairn_sessions_find(struct cairn_sessions *t, struct cairn
 /** What became of @seq; NULL: nothing yet. Numbers below the floor are forgotten. */
 const struct cairn_session_write *cairn_session_find(const struct cairn_session *s, uint64_t seq);
 
+/** The client has the answers to all numbers below @floor. */
+void cairn_session_forget(struct cairn_session *s, uint64_t floor);
+
 /** Makes room for what @e will bring, so that cairn_sessions_append() cannot fail. CAIRN_E_NOMEM, CAIRN_E_LIMIT. */
 int cairn_sessions_reserve(struct cairn_sessions *t, const struct cairn_log_entry *e);
 void cairn_sessions_append(struct cairn_sessions *t, const struct cairn_log_entry *e);

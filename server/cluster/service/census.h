@@ -10,7 +10,8 @@
  *   "classes": [{"replicas","slots","active","take_over","lost","degraded","unserved","moving"}]
  *   "nodes":   [{"name","state","zone","weight","leads","in_sync","holds","arriving"}]  slots, by name
  *   "unreadable": entries that make no sense; absent: none
- * degraded, unserved: as a coordinator counts them (coordinator.h). holds: as a replica, in sync or not; arriving: being copied to it. CAIRN_E_NOMEM. */
+ * degraded, unserved: as a coordinator counts them (coordinator.h). holds: as a replica, in sync or not; arriving:
+ * being copied to it. CAIRN_E_NOMEM. */
 int cairn_cluster_census(const struct cairn_map_table *t, json_t *to);
 
 #endif

@@ -145,6 +145,7 @@ static const struct {
     [CAIRN_DEED_SAID_LOST] = { "node lost", true, "%s was away, and is said not to come back" },
     [CAIRN_DEED_FORGOTTEN] = { "node forgotten", true, "%s was gone, and held nothing" },
     [CAIRN_DEED_COORDINATES] = { "coordinates", true, "%s was elected" },
+    [CAIRN_DEED_PUT_BACK] = { "put back", true, "the map store was put back to an older map, as %s found" },
 };
 
 /* "%s" is the node's name; likewise above. */

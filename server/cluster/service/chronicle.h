@@ -38,6 +38,7 @@ enum cairn_deed_kind {
     CAIRN_DEED_SAID_LOST,
     CAIRN_DEED_FORGOTTEN,
     CAIRN_DEED_COORDINATES,
+    CAIRN_DEED_PUT_BACK, /* the map, as @to found */
     CAIRN_DEED_NR
 };
 

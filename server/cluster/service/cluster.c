@@ -136,9 +136,14 @@ static void co_upto(struct cairn_coordinator *co, uint64_t revision)
     cairn_cluster__side_say(c);
 }
 
-static void co_read(struct cairn_coordinator *co, uint64_t revision)
+static uint64_t co_known(struct cairn_coordinator *co, uint64_t *upto)
 {
-    cairn_cluster__side_map_ends(co->arg, revision);
+    return cairn_cluster__side_map_known(co->arg, upto);
+}
+
+static void co_read(struct cairn_coordinator *co, uint64_t map, uint64_t revision)
+{
+    cairn_cluster__side_map_is(co->arg, map, revision);
 }
 
 static void co_publish(struct cairn_coordinator *co, uint32_t slot, const struct cairn_slot_record *rec,
@@ -179,6 +184,7 @@ static const struct cairn_coordinator_ops coordinator_ops = {
     .put_slot = co_put_slot,
     .put_member = co_put_member,
     .upto = co_upto,
+    .known = co_known,
     .read = co_read,
     .publish = co_publish,
     .work = co_work,
@@ -211,6 +217,19 @@ static void coordinator_begin(struct cluster_home *h)
 
 /* ---- what is seen ---- */
 
+static void see_generation(struct cluster_home *h, const struct cairn_map_entry *e)
+{
+    struct cairn_map_generation before = h->seen.generation, now;
+
+    if (!cairn_map_generation_read(e->value, e->value_len, &now))
+        return;
+    pthread_mutex_lock(&h->mutex);
+    h->seen.generation = now;
+    pthread_mutex_unlock(&h->mutex);
+    if (before.id != 0 && before.id != now.id)
+        cairn_map_store_reload(h->c.map);
+}
+
 /* What holds for all nodes, whatever their configurations say. */
 static void on_conf(struct cairn_map_watch *w, enum cairn_map_news news, const struct cairn_map_entry *e,
                     uint64_t revision)
@@ -223,6 +242,8 @@ static void on_conf(struct cairn_map_watch *w, enum cairn_map_news news, const s
         return;
     if (strcmp(e->key, CAIRN_CLUSTER_KEY_CONF) == 0)
         atomic_store(&h->c.nslots, cairn_cluster__nslots_of(e));
+    if (strcmp(e->key, CAIRN_MAP_GENERATION_KEY) == 0)
+        see_generation(h, e);
     lease = strcmp(e->key, CAIRN_CLUSTER_KEY_LEASE) == 0 ? cairn_cluster__lease_of(e) : 0;
     if (lease == 0)
         return;
@@ -421,6 +442,11 @@ static void cluster_status(void *ctx, json_t *to)
     }
     if (h->seen.problem[0] != '\0')
         json_object_set_new(to, "problem", json_string(h->seen.problem));
+    json_object_set_new(to, "map_generation", json_integer(cairn_map_generation_number(h->seen.generation.id)));
+    if (h->seen.generation.kept != 0)
+        json_object_set_new(to, "map_put_back",
+                            json_pack("{s:I, s:I}", "to", (json_int_t)h->seen.generation.kept, "lost_up_to",
+                                      (json_int_t)h->seen.generation.lost));
     degraded = missed || h->seen.problem[0] != '\0' || !health.reachable || n->lost > 0 || n->silent > 0 ||
                n->degraded > 0;
     json_object_set_new(to, "health", json_string(degraded ? "degraded" : "ok"));

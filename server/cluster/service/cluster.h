@@ -166,6 +166,8 @@ void cairn_cluster_spare(struct cairn_cluster *c);
  * has the last word (§6): unless it says 0 the value must not be given out. */
 int cairn_cluster_read_begin(const struct cairn_cluster *c, uint32_t slot, uint64_t *token);
 int cairn_cluster_read_end(const struct cairn_cluster *c, uint32_t slot, uint64_t token);
+/** Into @err, with CAIRN_E_BUSY, why this node has no lease, if it has none; any thread. */
+void cairn_cluster_why_busy(const struct cairn_cluster *c, struct cairn_err *err);
 
 /** This node leads the slot or is in sync, by the newest record that it knows: what it *has* of a write-once key is
  * true, whoever leads; what it does not have proves nothing (§8). No lease is needed. */

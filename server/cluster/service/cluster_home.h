@@ -23,6 +23,7 @@ struct cluster_seen {
     bool coordinates;
     uint64_t known_ns; /* when somebody was last known to coordinate; or when we began */
     struct cairn_coordinator_counts counts;
+    struct cairn_map_generation generation; /* as the view has it */
 };
 
 struct cluster_home {

@@ -219,14 +219,20 @@ static int fill_page(struct hop *h)
 {
     struct cairn_cluster *c = &h->home->c;
     struct cairn_wire_page *page = &h->grant.page;
-    int rc = cairn_cluster_records_page(c->records, MIN(h->beat.revision, h->grant.upto), true, &h->arena, page);
+    uint64_t since = MIN(h->beat.revision, h->grant.upto);
+    int rc;
 
-    if (rc != 0)
-        return cairn_err_set(&h->ask.err, rc, "records");
-    if (page->nslots + page->nmembers > 0 && h->beat.who.node != c->node &&
-        !cluster_page_may_go(&c->side->grant_pages, cairn_env_now_ns(&c->home->env)))
-        *page = (struct cairn_wire_page){ .revision = h->beat.revision, .more = true };
-    return 0;
+    *page = (struct cairn_wire_page){ .map = h->grant.map };
+    if (h->beat.map != h->grant.map) /* first it has to forget what it knows */
+        return 0;
+    if (h->beat.who.node != c->node && cairn_cluster_records_has_news(c->records, since) &&
+        !cluster_page_may_go(&c->side->askers.grants, cairn_env_now_ns(&c->home->env))) {
+        page->revision = since;
+        page->more = true;
+        return 0;
+    }
+    rc = cairn_cluster_records_page(c->records, since, true, &h->arena, page);
+    return rc != 0 ? cairn_err_set(&h->ask.err, rc, "records") : 0;
 }
 
 /* M1: the grant is noted first, then what is to be learned for it: all that this node's records have by now. */
@@ -235,7 +241,7 @@ static void serve_heartbeat(struct hop *h)
     h->ask.rc = cairn_coordinator_heartbeat(&h->home->coordinator, &h->beat, &h->grant, &h->ask.err);
     if (h->ask.rc == 0) {
         h->grant.upto = cairn_cluster_records_revision(h->home->c.records);
-        h->grant.ahead = h->beat.revision > h->grant.upto;
+        h->grant.ahead = h->beat.map == h->grant.map && h->beat.revision > h->grant.upto;
         h->ask.rc = fill_page(h);
     }
     hop_back(&h->ask);
@@ -428,11 +434,27 @@ static void handle_status(struct cairn_rpc_req *rq)
 
 /* ---- of any node ---- */
 
+/* A node that could ask another one as well is told so when many do; of a client its word is not taken for that. The
+ * coordinator answers a node's last resort in any case. */
+static bool may_ask(struct cairn_cluster *c, struct cairn_rpc_req *rq, const Cairn__Wire__ClusterFetch *w,
+                    uint64_t since)
+{
+    struct cluster_askers *a = &c->side->askers;
+    uint64_t now = cairn_loop_now(cairn_rpc_loop(rq->rpc));
+
+    if (!cairn_cluster_records_has_news(c->records, since))
+        return true;
+    if (!rq->who->node)
+        return cluster_client_may_ask(a, rq->peer, now);
+    return !w->node || cluster_page_may_go(&a->nodes, now);
+}
+
 static void handle_records(struct cairn_rpc_req *rq)
 {
     const Cairn__Wire__ClusterFetch *w = (const Cairn__Wire__ClusterFetch *)rq->msg;
     struct cairn_cluster *c = rq->target->ctx;
     const Cairn__Wire__ClusterRecords *reply = NULL;
+    uint64_t since = w->map == cairn_cluster_records_map(c->records) ? w->since : 0;
     struct cairn_wire_page page;
     struct cairn_arena arena;
 
@@ -440,12 +462,12 @@ static void handle_records(struct cairn_rpc_req *rq)
         cairn_rpc_reply_err(rq, CAIRN_E_AUTH, "records for a node: it has not proved that it holds the cluster's key");
         return;
     }
-    if (w->node && !cluster_page_may_go(&c->side->peer_pages, cairn_loop_now(cairn_rpc_loop(rq->rpc)))) {
-        cairn_rpc_reply_err(rq, CAIRN_E_BUSY, "many nodes ask for records");
+    if (!may_ask(c, rq, w, since)) {
+        cairn_rpc_reply_err(rq, CAIRN_E_BUSY, "many ask for the map");
         return;
     }
     cairn_arena_init(&arena, HOP_ARENA_BYTES_MAX);
-    if (cairn_cluster_records_page(c->records, w->since, w->members, &arena, &page) == 0)
+    if (cairn_cluster_records_page(c->records, since, w->members, &arena, &page) == 0)
         reply = cairn_wire_page_put(&page, &arena);
     if (reply != NULL)
         cairn_rpc_reply(rq, 0, &reply->base, NULL, 0);

@@ -1,6 +1,7 @@
 /* News for other nodes: records that are in force, told to those that hold the slots, many in one message. Who misses
  * one hears of it with his next heartbeat. */
 #include "server/cluster/service/cluster_home.h"
+#include "server/cluster/service/records.h"
 
 #include <stdlib.h>
 
@@ -53,7 +54,7 @@ static const struct cairn_wire_slot *gather(struct cluster_home *h, uint64_t nod
 
 static void tell_node(struct cluster_home *h, uint64_t node)
 {
-    struct cairn_wire_page page = { 0 };
+    struct cairn_wire_page page = { .map = cairn_cluster_records_map(h->c.records) };
     struct tell *t = h->ntells < CLUSTER_TELLS_MAX && !h->quiescing ? calloc(1, sizeof(*t)) : NULL;
     struct cairn_arena none;
     const Cairn__Wire__ClusterRecords *msg;

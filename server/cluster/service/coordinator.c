@@ -3,6 +3,8 @@
 
 #include "sdk/core/base/log.h"
 
+#include <inttypes.h>
+
 enum { LOOK_PART = 10 };
 
 static const struct cairn_sm_state coordinator_states[CAIRN_COORDINATOR_NR] = {
@@ -158,9 +160,16 @@ static void resign(struct cairn_coordinator *co)
 static void on_failing(void *arg)
 {
     struct cairn_coordinator *co = arg;
+    bool anew = co->anew;
 
+    co->anew = false;
     if (co->sm.state != CAIRN_COORDINATOR_READING && co->sm.state != CAIRN_COORDINATOR_SERVING)
         return;
+    if (anew) { /* elected all the same */
+        term_end(co);
+        cairn_coordinator__settle(co);
+        return;
+    }
     cairn_log_warn("this node coordinates the cluster no longer, and will stand for it again: %s", co->why.text);
     resign(co);
     term_end(co);
@@ -171,6 +180,27 @@ void cairn_coordinator__fail(struct cairn_coordinator *co, int rc, const char *w
 {
     cairn_err_set(&co->why, rc, "%s: %s", what, cairn_error_text(rc));
     cairn_env_defer(env_of(co), &co->failing);
+}
+
+/* Whoever is elected next asks nobody but those who beat: they will tell it as well. */
+static void put_back(struct cairn_coordinator *co, const char *by, uint64_t map, uint64_t upto, uint64_t epoch)
+{
+    if (co->anew)
+        return;
+    cairn_log_warn("the map store was put back: %s knows of the map %016" PRIx64 " up to revision %" PRIu64
+                   " or epoch %" PRIu64 ", and there is %016" PRIx64 " up to %" PRIu64 "; another generation begins",
+                   by, map, upto, epoch, co->generation.id, co->upto);
+    co->known_map = map;
+    co->known_upto = upto;
+    co->known_epoch = epoch;
+    co->anew = true;
+    cairn_env_defer(env_of(co), &co->failing);
+}
+
+void cairn_coordinator__look_at_logs(struct cairn_coordinator *co, const char *name)
+{
+    if (co->coord.lost_epoch != 0)
+        put_back(co, name, 0, 0, co->coord.lost_epoch);
 }
 
 static void on_writes_failed(struct cairn_writes *ws, int rc, const struct cairn_err *err)
@@ -198,6 +228,11 @@ static void on_upto(struct cairn_writes *ws, uint64_t revision)
 {
     struct cairn_coordinator *co = CONTAINER_OF(ws, struct cairn_coordinator, writes);
 
+    if (revision <= co->upto) { /* the store gives it once more */
+        put_back(co, co->name, co->generation.id, co->upto, 0);
+        return;
+    }
+    co->upto = revision;
     co->ops->upto(co, revision);
     cairn_chronicle_stored(&co->chronicle, revision);
     cairn_coordinator__classes_go_on(co);
@@ -362,11 +397,30 @@ int cairn_coordinator_heartbeat(struct cairn_coordinator *co, const struct cairn
 {
     if (!cairn_coordinator_is_serving(co))
         return refusal(co, err);
-    *g = (struct cairn_wire_grant){ .who = beat->who, .number = beat->number, .term = co->coord.term };
+    if (cairn_map_generation_is_lost(beat->map, beat->vouched, co->generation.id, co->upto)) {
+        const struct cairn_member *m = cairn_members_find(&co->members, beat->who.node);
+
+        put_back(co, m != NULL ? m->name : "a node", beat->map, beat->vouched, 0);
+        return cairn_err_set(err, CAIRN_E_BUSY, "the map store was put back: this node begins anew");
+    }
+    *g = (struct cairn_wire_grant){
+        .who = beat->who, .number = beat->number, .term = co->coord.term, .map = co->generation.id
+    };
+    if (beat->map != co->generation.id)
+        return 0;
     g->granted = cairn_coord_heartbeat(&co->coord, beat->who, beat->term);
     g->wants_register =
         cairn_coord_node(&co->coord, beat->who.node) == NULL || cairn_coord_wants_register(&co->coord, beat->who.node);
     return 0;
+}
+
+/* Of a JOIN a refusal is final, and whoever proposed it counts on that: so it has to rest on what the map has of the node,
+ * which is what a successor of ours goes by. */
+static bool is_known_for_good(const struct cairn_coordinator *co, const struct cairn_change *change)
+{
+    const struct cairn_member *m = cairn_members_find(&co->members, change->who.node);
+
+    return change->kind != CAIRN_CHANGE_JOIN || m == NULL || cairn_member_is_stored(m);
 }
 
 void cairn_coordinator_propose(struct cairn_coordinator *co, struct cairn_coordinator_ask *ask)
@@ -379,6 +433,8 @@ void cairn_coordinator_propose(struct cairn_coordinator *co, struct cairn_coordi
         cairn_coordinator__answer(ask, CAIRN_E_INVAL, "there is no such slot");
     } else if (co->coord.slots[slot].storing) {
         cairn_coordinator__answer(ask, CAIRN_E_BUSY, "the slot is being changed");
+    } else if (!is_known_for_good(co, &ask->change)) {
+        cairn_coordinator__answer(ask, CAIRN_E_BUSY, "the node's new process is being stored");
     } else {
         CAIRN_ASSERT(co->held[slot] == NULL);
         co->held[slot] = ask;

@@ -22,6 +22,7 @@
 #ifndef CAIRN_SERVER_CLUSTER_SERVICE_COORDINATOR_H
 #define CAIRN_SERVER_CLUSTER_SERVICE_COORDINATOR_H
 
+#include "server/cluster/map_generation.h"
 #include "server/cluster/planner.h"
 #include "server/cluster/service/chronicle.h"
 #include "server/cluster/service/member.h"
@@ -52,9 +53,12 @@ struct cairn_coordinator_ops {
                     uint64_t revision);
     int (*put_member)(struct cairn_coordinator *co, const struct cairn_wire_member *m, uint64_t revision);
     void (*upto)(struct cairn_coordinator *co, uint64_t revision);
-    /** This node is elected, and all that there is of the map was read: it ends at @revision. put_slot() and
-     * put_member() of it follow. NULL: nothing. */
-    void (*read)(struct cairn_coordinator *co, uint64_t revision);
+    /** Which map this node knows of (../map_generation.h), and up to which revision there is of it, as a coordinator
+     * has said. NULL: of none. */
+    uint64_t (*known)(struct cairn_coordinator *co, uint64_t *upto);
+    /** This node is elected, and all that there is of the map was read: it is @map and ends at @revision. put_slot()
+     * and put_member() of it follow. NULL: nothing. */
+    void (*read)(struct cairn_coordinator *co, uint64_t map, uint64_t revision);
     /** This node is elected, and has not acted yet; or its term ends, and the store was not told: its own lease ends
      * with this call (PROTOCOL §6). NULL: nothing. */
     void (*give_up)(struct cairn_coordinator *co);
@@ -93,6 +97,7 @@ struct cairn_coordinator_counts {
     uint32_t members, silent, draining, drained, members_lost, left_cluster;
     uint32_t slots, degraded, unserved, takeover, lost, moving;
     struct cairn_coordinator_class_counts classes[CAIRN_CLUSTER_CLASSES];
+    uint32_t past; /* of slots, of those lost: of an earlier generation of the map, and not gone on yet */
     uint32_t left;                                      /* moves to be begun */
     uint64_t done, done_per_1000s, left_ms;             /* since there was something to move; 0: not known yet */
     uint32_t behind;                                    /* slots that miss a replica which is there, and catches up */
@@ -130,6 +135,8 @@ struct cairn_coordinator {
     struct cairn_coord coord; /* while SERVING */
     struct cairn_members members;
     uint32_t nslots; /* of a class */
+    struct cairn_map_generation generation; /* of the map that is served */
+    uint64_t upto;                          /* all of it up to here is stored */
 
     /* private */
     struct cairn_writes writes;
@@ -152,10 +159,14 @@ struct cairn_coordinator {
     uint64_t count_ns, look_ns; /* when to count again; before then there is no look beside the ticks */
     uint64_t read_revision;
     /* as CAIRN_CLUSTER_KEY_LED was read: who, and the entry's revision; 0: there is none */
-    uint64_t forerunner, led_changed;
+    uint64_t forerunner, led_changed, generation_changed;
+    /* What others know of: the map of the greatest generation, up to where there was of it, and a log's epoch. */
+    uint64_t known_map, known_upto, known_epoch;
+    bool anew; /* the map was put back while we coordinated: what there is now is to be read */
     struct cairn_lease_times lease_times;
     bool lease_is_stored;
     bool reading, barred, resigned, election_is_over, ending, has_coord, conf_is_stored;
+    bool generation_is_stored, led_is_stored;
 };
 
 extern const struct cairn_sm_kind cairn_coordinator_kind;
@@ -213,7 +224,8 @@ void cairn_coordinator_drain(struct cairn_coordinator *co, struct cairn_coordina
 void cairn_coordinator_member_stops(struct cairn_coordinator *co, struct cairn_coordinator_ask *ask);
 /** A member that is silent is lost, before cluster.lost_after has passed. Should it come back it is welcome. */
 void cairn_coordinator_lose(struct cairn_coordinator *co, struct cairn_coordinator_ask *ask);
-/** Fills in g->granted and g->wants_register; the page is the caller's until anything else happens. 0, MOVED, BUSY. */
+/** Fills in g->map, g->granted and g->wants_register; of another map than ours nothing is granted. The page is the
+ * caller's until anything else happens. 0, MOVED, BUSY. */
 int cairn_coordinator_heartbeat(struct cairn_coordinator *co, const struct cairn_wire_heartbeat *beat,
                                 struct cairn_wire_grant *g, struct cairn_err *err);
 json_t *cairn_coordinator_counts_json(const struct cairn_coordinator_counts *n);

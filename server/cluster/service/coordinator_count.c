@@ -1,6 +1,10 @@
 /* How many slots are where, what is still to be moved, and how long that takes: see coordinator.h. */
 #include "server/cluster/service/coordinator_internal.h"
 
+#include "sdk/core/base/log.h"
+
+#include <inttypes.h>
+
 static bool is_gone(struct cairn_coordinator *co, const struct cairn_slot_record *rec)
 {
     for (uint32_t i = 0; i < rec->ninsync; i++) {
@@ -55,7 +59,8 @@ static void count_slot(struct cairn_coordinator *co, struct cairn_coordinator_cl
     class->refusing += !is_served || there < MIN(rec->min_insync, rec->nreplicas);
     n->degraded += is_short;
     n->unserved += !is_served;
-    if (is_gone(co, rec))
+    n->past += rec->epoch < co->coord.floor;
+    if (rec->epoch < co->coord.floor || is_gone(co, rec))
         n->lost++;
     else
         n->takeover += rec->state != CAIRN_SLOT_ACTIVE;
@@ -148,6 +153,14 @@ static void count_progress(struct cairn_coordinator *co)
     n->left_ms = (n->left + n->moving) * ms / n->done;
 }
 
+/* Said once when they are all through, and not of each slot. */
+static void tell_past(struct cairn_coordinator *co, uint32_t before)
+{
+    if (before > 0 && co->counts.past == 0)
+        cairn_log_info("every slot that the map has goes on, in generation %u of it: %" PRIu64 " from a log of its own",
+                       cairn_map_generation_number(co->generation.id), co->coord.recoveries);
+}
+
 /* Likewise; what falls behind meanwhile is no step back. */
 static void count_behind(struct cairn_coordinator *co)
 {
@@ -169,6 +182,8 @@ static void count_behind(struct cairn_coordinator *co)
 
 void cairn_coordinator__count(struct cairn_coordinator *co)
 {
+    uint32_t past = co->counts.past;
+
     co->counts = (struct cairn_coordinator_counts){ .members = co->members.n };
     for (uint32_t i = 0; i < co->members.n; i++)
         co->members.all[i]->holds = co->members.all[i]->leads = 0;
@@ -187,5 +202,6 @@ void cairn_coordinator__count(struct cairn_coordinator *co)
     count_shared_zones(co);
     count_progress(co);
     count_behind(co);
+    tell_past(co, past);
     co->count_is_old = false;
 }

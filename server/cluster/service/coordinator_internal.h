@@ -14,6 +14,8 @@ void cairn_coordinator__answer(struct cairn_coordinator_ask *ask, int rc, const 
 /* False: it is not for us to answer, and @ask is answered. */
 bool cairn_coordinator__may_serve(struct cairn_coordinator *co, struct cairn_coordinator_ask *ask);
 void cairn_coordinator__serve(struct cairn_coordinator *co);
+/* @name has registered: does its log say that the map was put back? */
+void cairn_coordinator__look_at_logs(struct cairn_coordinator *co, const char *name);
 /* A read is over that began in a term that is over. */
 void cairn_coordinator__settle(struct cairn_coordinator *co);
 
@@ -34,8 +36,9 @@ extern const struct cairn_coord_ops cairn_coordinator__coord_ops;
 void cairn_coordinator__store_member(struct cairn_coordinator *co, struct cairn_member *m, enum cairn_deed_kind deed);
 /* Its entry goes, before whatever is stored from now on. */
 void cairn_coordinator__erase_member(struct cairn_coordinator *co, const struct cairn_member *m);
-/* That this node serves; cairn_coordinator__serve() follows. */
-void cairn_coordinator__store_led(struct cairn_coordinator *co);
+/* That this node serves, and which generation of the map, if either is not stored; cairn_coordinator__serve() follows.
+ */
+void cairn_coordinator__store_term(struct cairn_coordinator *co);
 /* Sums up a change for the map's log: cairn_writes.beside(). */
 bool cairn_coordinator__chronicle(struct cairn_writes *ws, struct cairn_write *const *batch, uint32_t n,
                                   struct cairn_map_write *to);

@@ -57,12 +57,6 @@ static void note_silence(struct cairn_coordinator *co, struct cairn_member *m)
     cairn_coordinator__store_member(co, m, CAIRN_DEED_NONE); /* nothing has become of it */
 }
 
-/* True: all of it is in the map already. */
-static bool is_stored(const struct cairn_member *m)
-{
-    return m->changed != 0 && !m->writing && !m->dirty;
-}
-
 /* Who is lost or has left, and is named by no slot, is a member no longer: a node whose disk was wiped comes back as
  * another, and its old entry is of no use to anybody. */
 static bool forget(struct cairn_coordinator *co, struct cairn_member *m)
@@ -70,7 +64,7 @@ static bool forget(struct cairn_coordinator *co, struct cairn_member *m)
     enum cairn_coordinator_member_state state = cairn_coordinator__state(m);
 
     if ((state != CAIRN_COORDINATOR_MEMBER_LOST && state != CAIRN_COORDINATOR_MEMBER_LEFT) || m->holds > 0 ||
-        !is_stored(m) || !cairn_coord_forget(&co->coord, m->p.node))
+        !cairn_member_is_stored(m) || !cairn_coord_forget(&co->coord, m->p.node))
         return false;
     cairn_log_info("node %s (%016" PRIx64 ") is gone, held nothing, and is forgotten", m->name, m->p.node);
     cairn_coordinator__erase_member(co, m);
@@ -179,6 +173,7 @@ void cairn_coordinator_register(struct cairn_coordinator *co, struct cairn_coord
         ask->done(ask);
         return;
     }
+    cairn_coordinator__look_at_logs(co, ask->self.name);
     inc = m != NULL ? m->p.inc : 0;
     drain_may_end(co, ask, inc);
     rc = cairn_members_add(&co->members, ask->p.node, &m);
@@ -197,7 +192,7 @@ void cairn_coordinator_register(struct cairn_coordinator *co, struct cairn_coord
     cairn_member_set_alive(m, true);
     if (news)
         cairn_coordinator__members_changed(co);
-    if (!news && is_stored(m)) {
+    if (!news && cairn_member_is_stored(m)) {
         cairn_coordinator__answer(ask, 0, "");
         return;
     }
@@ -223,7 +218,7 @@ void cairn_coordinator_member_stops(struct cairn_coordinator *co, struct cairn_c
         return;
     }
     m = cairn_members_find(&co->members, ask->p.node);
-    if (!cairn_member_is_heard(m) && is_stored(m)) {
+    if (!cairn_member_is_heard(m) && cairn_member_is_stored(m)) {
         cairn_coordinator__answer(ask, 0, "");
         return;
     }
@@ -304,7 +299,7 @@ void cairn_coordinator_lose(struct cairn_coordinator *co, struct cairn_coordinat
         return;
     ask->alone = cairn_coordinator__alone(co, m->p.node);
     ask->rc = may_lose(co, m, ask);
-    if (ask->rc != 0 || (m->state == CAIRN_WIRE_MEMBER_LOST && is_stored(m))) {
+    if (ask->rc != 0 || (m->state == CAIRN_WIRE_MEMBER_LOST && cairn_member_is_stored(m))) {
         ask->done(ask);
         return;
     }

@@ -3,6 +3,7 @@
 
 #include "sdk/core/base/log.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -91,6 +92,39 @@ static int read_conf(struct cairn_coordinator *co)
     if (co->nslots == 0 || co->lease_times.length_ns == 0)
         return cairn_err_set(&co->why, CAIRN_E_CORRUPT, "entries cluster/");
     return 0;
+}
+
+/* Another generation, if anybody knows of what this map cannot have become of, or if it has none. */
+static void read_generation(struct cairn_coordinator *co)
+{
+    const struct cairn_map_node *n = cairn_map_table_at(&co->tables[0], CAIRN_MAP_GENERATION_KEY);
+    struct cairn_map_generation *g = &co->generation;
+    uint64_t upto = 0, map = co->ops->known != NULL ? co->ops->known(co, &upto) : 0, id;
+    uint64_t random = cairn_env_random(co->store->home.env);
+    bool lost;
+
+    co->generation_changed = n != NULL ? n->e.changed : 0;
+    co->generation_is_stored = n != NULL && cairn_map_generation_read(n->e.value, n->e.value_len, g);
+    if (!co->generation_is_stored)
+        *g = (struct cairn_map_generation){ 0 };
+    id = g->id;
+    lost = co->known_epoch != 0 || cairn_map_generation_is_lost(map, upto, id, co->read_revision) ||
+           cairn_map_generation_is_lost(co->known_map, co->known_upto, id, co->read_revision) ||
+           (id == 0 && (map | co->known_map) != 0);
+    if (co->known_map > map)
+        map = co->known_map;
+    upto = MAX(upto, co->known_upto);
+    if (lost) { /* the number of the epoch's generation is where that of a map's is */
+        *g = (struct cairn_map_generation){ .id = cairn_map_generation_next(MAX(map, co->known_epoch), id, random),
+                                            .kept = co->read_revision,
+                                            .lost = upto > co->read_revision ? upto : 0 };
+        cairn_log_warn("the map store was put back to revision %" PRIu64 ", and there was a map up to %" PRIu64
+                       " at least: what was changed in between is lost; generation %u of the map begins",
+                       g->kept, upto, cairn_map_generation_number(g->id));
+    } else if (id == 0) {
+        g->id = (uint32_t)random | 1;
+    }
+    co->generation_is_stored = g->id == id;
 }
 
 static int read_member(struct cairn_coordinator *co, const struct cairn_map_entry *e)
@@ -191,6 +225,7 @@ static int read_all(struct cairn_coordinator *co)
                          all_slots(co), co->election.fence) != 0)
         return cairn_err_set(&co->why, CAIRN_E_NOMEM, "%u slots", all_slots(co));
     co->has_coord = true;
+    cairn_coord_begin_generation(&co->coord, cairn_map_generation_number(co->generation.id));
     co->coord.forerunner = co->forerunner;
     co->coord.lost_wait_ns = conf->lost_wait_ns;
     co->coord.lost_may_shrink = conf->lost_may_shrink;
@@ -224,8 +259,10 @@ static void on_read(struct cairn_map_op *op)
         cairn_coordinator__read(co);
         return;
     }
+    read_generation(co);
+    co->upto = co->read_revision;
     if (co->ops->read != NULL)
-        co->ops->read(co, co->read_revision);
+        co->ops->read(co, co->generation.id, co->read_revision);
     if (read_all(co) != 0) {
         struct cairn_err why = co->why;
 
@@ -235,10 +272,7 @@ static void on_read(struct cairn_map_op *op)
             cairn_map_table_fini(&co->tables[i]);
         memset(co->tables, 0, sizeof(co->tables));
         co->ops->upto(co, co->read_revision);
-        if (co->forerunner == co->conf->node_id)
-            cairn_coordinator__serve(co);
-        else
-            cairn_coordinator__store_led(co);
+        cairn_coordinator__store_term(co);
     }
 }
 

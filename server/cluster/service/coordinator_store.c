@@ -55,7 +55,7 @@ static void slot_stored(struct cairn_write *w, uint64_t revision)
 
     co->changed[x->slot] = revision;
     co->count_is_old = true;
-    if (x->rec.epoch == 1)
+    if (x->told.w.from == 0)
         cairn_coordinator__class_grew(co, x->slot, revision);
     if (rc != 0)
         cairn_coordinator__fail(co, rc, "a slot's record in memory");
@@ -308,34 +308,76 @@ static void store_number(struct cairn_coordinator *co, const char *key, uint64_t
     cairn_writes_add(&co->writes, &x->told.w);
 }
 
-static void led_stored(struct cairn_write *w, uint64_t revision)
+/* Of both the change is the same one. */
+struct term_write {
+    struct told_write told;
+    bool *is_stored;
+    uint64_t *changed;
+    char value[CAIRN_MAP_GENERATION_TEXT_MAX];
+};
+
+static void term_stored(struct cairn_write *w, uint64_t revision)
 {
-    ((struct cairn_coordinator *)w->arg)->led_changed = revision;
+    struct term_write *x = CONTAINER_OF(w, struct term_write, told.w);
+
+    *x->is_stored = true;
+    *x->changed = revision;
 }
 
-static void led_done(struct cairn_write *w, int rc)
+static void term_done(struct cairn_write *w, int rc)
 {
     struct cairn_coordinator *co = w->arg;
 
-    free(CONTAINER_OF(w, struct conf_write, told.w));
-    if (rc == 0)
+    free(CONTAINER_OF(w, struct term_write, told.w));
+    if (rc == 0 && co->sm.state == CAIRN_COORDINATOR_READING && co->led_is_stored && co->generation_is_stored)
         cairn_coordinator__serve(co);
 }
 
-void cairn_coordinator__store_led(struct cairn_coordinator *co)
+static struct term_write *term_write(struct cairn_coordinator *co, const char *key, bool *is_stored, uint64_t *changed)
 {
-    struct conf_write *x = calloc(1, sizeof(*x));
+    struct term_write *x = calloc(1, sizeof(*x));
 
     if (x == NULL) {
-        cairn_coordinator__fail(co, CAIRN_E_NOMEM, CAIRN_CLUSTER_KEY_LED);
+        cairn_coordinator__fail(co, CAIRN_E_NOMEM, key);
+        return NULL;
+    }
+    snprintf(x->told.w.key, sizeof(x->told.w.key), "%s", key);
+    x->told.w.from = *changed;
+    x->is_stored = is_stored;
+    x->changed = changed;
+    return x;
+}
+
+static void term_add(struct cairn_coordinator *co, struct term_write *x, uint32_t len, enum cairn_deed_kind deed)
+{
+    write_init(co, &x->told.w, x->value, len, term_stored, term_done);
+    x->told.deed = (struct cairn_deed){ .kind = deed, .to = co->conf->node_id };
+    cairn_writes_add(&co->writes, &x->told.w);
+}
+
+void cairn_coordinator__store_term(struct cairn_coordinator *co)
+{
+    struct term_write *x;
+
+    co->led_is_stored = co->forerunner == co->conf->node_id;
+    if (co->led_is_stored && co->generation_is_stored) {
+        cairn_coordinator__serve(co);
         return;
     }
-    write_init(co, &x->told.w, x->value, (size_t)snprintf(x->value, sizeof(x->value), "%016" PRIx64, co->conf->node_id),
-               led_stored, led_done);
-    snprintf(x->told.w.key, sizeof(x->told.w.key), "%s", CAIRN_CLUSTER_KEY_LED);
-    x->told.w.from = co->led_changed;
-    x->told.deed = (struct cairn_deed){ .kind = CAIRN_DEED_COORDINATES, .to = co->conf->node_id };
-    cairn_writes_add(&co->writes, &x->told.w);
+    if (!co->generation_is_stored) {
+        x = term_write(co, CAIRN_MAP_GENERATION_KEY, &co->generation_is_stored, &co->generation_changed);
+        if (x == NULL)
+            return;
+        term_add(co, x, cairn_map_generation_write(&co->generation, x->value),
+                 co->generation.kept != 0 ? CAIRN_DEED_PUT_BACK : CAIRN_DEED_NONE);
+    }
+    if (!co->led_is_stored) {
+        x = term_write(co, CAIRN_CLUSTER_KEY_LED, &co->led_is_stored, &co->led_changed);
+        if (x == NULL)
+            return;
+        term_add(co, x, (uint32_t)snprintf(x->value, sizeof(x->value), "%016" PRIx64, co->conf->node_id),
+                 CAIRN_DEED_COORDINATES);
+    }
 }
 
 void cairn_coordinator__store_lease(struct cairn_coordinator *co)

@@ -1,7 +1,8 @@
 /* This node and the coordinator: HEARTBEAT; REGISTER is in life_register.c, what a grant and other nodes bring, and the
- * lease, in life_learn.c. At home.
+ * lease, in life_learn.c; what becomes of all of it when the map is another in life_anew.c. At home.
  *
- *  LOADING ---> SEEKING ---> REGISTERING ---> ENTERING ---> BEATING ---> PARTING
+ *  LOADING ---> SEEKING ---> REGISTERING ---> ENTERING ---> BEATING ---> CEASING ---> SEEKING
+ *  BEATING ---> PARTING
  *  REGISTERING may also go to SEEKING; all to ENDED.
  *
  *  LOADING      the workers look what is on disk.
@@ -9,6 +10,7 @@
  *  REGISTERING  REGISTER is under way.
  *  ENTERING     the workers' replicas come to life.
  *  BEATING      registered: heartbeats.
+ *  CEASING      the map is another: the workers' replicas end their part in the old one.
  *  PARTING      the coordinator is told that this process stops: no heartbeats any more.
  *  ENDED        the node ends. */
 #include "server/cluster/service/life_internal.h"
@@ -27,7 +29,8 @@ static const struct cairn_sm_state life_states[LIFE_NR] = {
     [LIFE_SEEKING] = { "SEEKING", 0, TO(LIFE_REGISTERING) | TO(LIFE_ENDED) },
     [LIFE_REGISTERING] = { "REGISTERING", 0, TO(LIFE_SEEKING) | TO(LIFE_ENTERING) | TO(LIFE_ENDED) },
     [LIFE_ENTERING] = { "ENTERING", 0, TO(LIFE_BEATING) | TO(LIFE_ENDED) },
-    [LIFE_BEATING] = { "BEATING", 0, TO(LIFE_PARTING) | TO(LIFE_ENDED) },
+    [LIFE_BEATING] = { "BEATING", 0, TO(LIFE_CEASING) | TO(LIFE_PARTING) | TO(LIFE_ENDED) },
+    [LIFE_CEASING] = { "CEASING", 0, TO(LIFE_SEEKING) | TO(LIFE_ENDED) },
     [LIFE_PARTING] = { "PARTING", 0, TO(LIFE_ENDED) },
     [LIFE_ENDED] = { "ENDED", CAIRN_SM_FINAL, 0 },
 };
@@ -35,9 +38,10 @@ static const struct cairn_sm_state life_states[LIFE_NR] = {
 static bool life_invariant(const struct cairn_sm *sm)
 {
     const struct side_life *l = CONTAINER_OF(sm, const struct side_life, sm);
+    bool ceases = sm->state == LIFE_CEASING;
 
-    return CAIRN_HOLDS((l->inc != 0) == (sm->state >= LIFE_ENTERING) || sm->state == LIFE_ENDED) &&
-           CAIRN_HOLDS(sm->state >= LIFE_BEATING || l->lease.until_ns == 0) &&
+    return CAIRN_HOLDS((l->inc != 0) == (sm->state >= LIFE_ENTERING && !ceases) || sm->state == LIFE_ENDED) &&
+           CAIRN_HOLDS((sm->state >= LIFE_BEATING && !ceases) || l->lease.until_ns == 0) &&
            CAIRN_HOLDS(sm->state != LIFE_REGISTERING || l->registering);
 }
 
@@ -159,7 +163,11 @@ static void on_beat(struct cairn_rpc_call *call)
 
 void life_beat(struct side_life *l)
 {
-    struct cairn_wire_heartbeat h = { .who = { l->c->node, l->inc }, .revision = l->learned, .term = l->term };
+    struct cairn_wire_heartbeat h = { .who = { l->c->node, l->inc },
+                                      .revision = l->learned,
+                                      .term = l->term,
+                                      .map = cairn_cluster_records_map(l->c->records),
+                                      .vouched = l->vouched };
     struct life_beat *b = NULL;
     struct cairn_rpc_dest dest;
     const Cairn__Wire__ClusterHeartbeat *msg;
@@ -174,6 +182,7 @@ void life_beat(struct side_life *l)
     if (b == NULL)
         return;
     h.number = b->number = ++l->beats_sent;
+    b->map = h.map;
     b->revision = h.revision;
     cairn_arena_init(&b->arena, LIFE_ARENA_BYTES);
     msg = cairn_wire_heartbeat_put(&h, &b->arena);
@@ -214,7 +223,7 @@ static void on_tick(void *arg)
     tick_in(l, eager ? MIN(l->eager_ns, l->c->lease_times.heartbeat_ns) : l->c->lease_times.heartbeat_ns);
     if (atomic_load(&l->c->side->failed))
         return;
-    if (l->sm.state == LIFE_SEEKING || (l->again && l->sm.state != LIFE_PARTING))
+    if (l->sm.state == LIFE_SEEKING || (l->again && l->sm.state != LIFE_PARTING && l->sm.state != LIFE_CEASING))
         life_register(l);
     if (l->sm.state == LIFE_BEATING)
         life_beat(l);

@@ -1,5 +1,5 @@
 /* What the files of this node's life in its cluster share: life.c (heartbeats), life_register.c, life_learn.c (what a
- * grant and other nodes bring of the map; the lease), life_part.c (the last word). */
+ * grant and other nodes bring of the map; the lease), life_anew.c (the map is another), life_part.c (the last word). */
 #ifndef CAIRN_SERVER_CLUSTER_SERVICE_LIFE_INTERNAL_H
 #define CAIRN_SERVER_CLUSTER_SERVICE_LIFE_INTERNAL_H
 
@@ -7,13 +7,23 @@
 #include "server/cluster/service/side.h"
 #include "server/port/gossip.h"
 
-enum { LIFE_LOADING, LIFE_SEEKING, LIFE_REGISTERING, LIFE_ENTERING, LIFE_BEATING, LIFE_PARTING, LIFE_ENDED, LIFE_NR };
+enum {
+    LIFE_LOADING,
+    LIFE_SEEKING,
+    LIFE_REGISTERING,
+    LIFE_ENTERING,
+    LIFE_BEATING,
+    LIFE_CEASING,
+    LIFE_PARTING,
+    LIFE_ENDED,
+    LIFE_NR
+};
 enum { BEATS = 4, LIFE_ARENA_BYTES = 16 << 20 };
 
 struct life_beat {
     struct cairn_cluster *c;
     bool busy, own;               /* own: to ourselves */
-    uint64_t number, revision, sent_ns, to; /* to: the node */
+    uint64_t number, map, revision, sent_ns, to; /* to: the node */
     struct cairn_rpc_call call;
     struct cairn_arena arena;
 };
@@ -31,6 +41,9 @@ struct side_life {
     struct cairn_task hurry;
     uint64_t tick_due_ns;
     uint64_t inc, learned, beats_sent, term; /* term: of the coordinator that the newest grant named */
+    uint64_t first_inc;  /* the first that this process had; inc 0 since: the map is another */
+    uint64_t vouched;    /* of the records' map: there is all up to here, as a coordinator has said */
+    bool ceases;         /* as soon as it beats: the map is another */
     struct cairn_lease lease;
     uint64_t eager_until_ns; /* a grant is wanted at once, not a heartbeat later: the lease was given up, or another */
     uint64_t eager_ns;       /* coordinates; so often it is asked for until it is here */
@@ -48,7 +61,7 @@ struct side_life {
     /* What is being learned: a page. */
     bool learning;
     atomic_bool missed; /* some replica could not learn */
-    uint64_t revision;
+    uint64_t learn_map, revision;
     uint32_t *slots, nslots;
     /* What is asked of another node, or was and is being learned. */
     struct hearsay hearsay;
@@ -92,6 +105,14 @@ void life_learn_init(struct side_life *l);
 void life_learn_end(struct side_life *l);
 /* The answer to @b has come. */
 void life_granted(struct side_life *l, const struct life_beat *b, const struct cairn_wire_grant *g);
+
+/* ---- life_anew.c ---- */
+
+/* A coordinator serves @map, in its term @term. False: it is what we know of already, or is not to be followed. True:
+ * all that was known is forgotten, and we begin anew in it. */
+bool life_follow_map(struct side_life *l, uint64_t map, uint64_t term);
+/* If that waited for it: we are BEATING now. */
+void life_cease(struct side_life *l);
 
 /* ---- life_register.c ---- */
 

@@ -37,10 +37,10 @@ static bool coordinates(const struct side_life *l)
 void cairn_cluster__side_say(struct cairn_cluster *c)
 {
     struct cairn_gossip *g = c->env->gossip;
-    uint64_t revision = cairn_cluster_records_revision(c->records);
+    uint64_t map = cairn_cluster_records_map(c->records), revision = cairn_cluster_records_revision(c->records);
 
-    if (g != NULL && g->word.version != revision)
-        cairn_gossip_say(g, c->node, revision);
+    if (g != NULL && (g->word.version != revision || g->word.map != map))
+        cairn_gossip_say(g, &(struct cairn_gossip_word){ .node = c->node, .map = map, .version = revision });
 }
 
 /* ---- the lease ---- */
@@ -133,9 +133,12 @@ static void learned_all(void *arg)
         learn_over(l, false);
         return;
     }
-    if (missed) { /* all of it comes again */
+    if (l->sm.state != LIFE_BEATING) {
+        missed = true;
+    } else if (missed) { /* all of it comes again */
         l->learned = 0;
-    } else if (l->revision > l->learned && !is_no_such(l, l->revision)) {
+    } else if (l->learn_map == cairn_cluster_records_map(l->c->records) && l->revision > l->learned &&
+               !is_no_such(l, l->revision)) {
         l->learned = l->revision;
         l->learned_from = l->fetched ? l->fetch_from : 0;
     }
@@ -148,6 +151,7 @@ static void learn(struct side_life *l, const struct cairn_wire_page *page, bool 
     int rc = own ? 0 : cairn_cluster_records_take(l->c->records, page);
 
     l->learning = true;
+    l->learn_map = page->map;
     l->revision = page->revision;
     l->slots = malloc((page->nslots + 1) * sizeof(*l->slots));
     if (rc != 0 || l->slots == NULL) {
@@ -166,8 +170,8 @@ static void learn(struct side_life *l, const struct cairn_wire_page *page, bool 
 
 /* ---- from the coordinator ---- */
 
-/* What we have goes beyond the map that there is: somebody made it up, or the store was put back to what it was before.
- * All of it is dropped; others may have it as well, and shall not give it back to us. */
+/* What we have goes beyond the map that there is, and no coordinator has ever said that it goes so far: somebody made
+ * it up. All of it is dropped; others may have it as well, and shall not give it back to us. */
 static void forget_future(struct side_life *l, uint64_t upto)
 {
     uint64_t have = MAX(l->learned, cairn_cluster_records_revision(l->c->records));
@@ -176,29 +180,47 @@ static void forget_future(struct side_life *l, uint64_t upto)
                    ": what it has is of node %016" PRIx64 " (0: of a coordinator), and is fetched again",
                    have, upto, l->learned_from);
     l->no_such = l->no_such != 0 ? MIN(l->no_such, have) : have;
-    cairn_cluster_records_forget(l->c->records);
+    cairn_cluster_records_forget(l->c->records, cairn_cluster_records_map(l->c->records));
     l->learned = 0;
     l->nwaits = 0; /* what they wait for may never be */
     hearsay_forget(&l->hearsay);
     cairn_cluster__side_say(l->c);
 }
 
-void cairn_cluster__side_map_ends(struct cairn_cluster *c, uint64_t revision)
+void cairn_cluster__side_map_is(struct cairn_cluster *c, uint64_t map, uint64_t revision)
 {
     struct side_life *l = c->side != NULL ? c->side->life : NULL;
 
-    if (l != NULL && MAX(l->learned, cairn_cluster_records_revision(c->records)) > revision)
+    if (l == NULL)
+        return;
+    if (cairn_cluster_records_map(c->records) != map)
+        life_follow_map(l, map, 0);
+    else if (MAX(l->learned, cairn_cluster_records_revision(c->records)) > revision)
         forget_future(l, revision);
+    l->vouched = revision;
+}
+
+uint64_t cairn_cluster__side_map_known(struct cairn_cluster *c, uint64_t *upto)
+{
+    *upto = c->side->life->vouched;
+    return cairn_cluster_records_map(c->records);
 }
 
 void life_granted(struct side_life *l, const struct life_beat *b, const struct cairn_wire_grant *g)
 {
     if (g->number != b->number || g->who.node != l->c->node || g->who.inc != l->inc)
         return;
+    if (b->map != cairn_cluster_records_map(l->c->records)) /* it was asked for what we have forgotten */
+        return;
+    if (g->map != b->map) {
+        life_follow_map(l, g->map, g->term);
+        return;
+    }
     l->again |= g->wants_register;
     l->term = MAX(l->term, g->term);
     if (l->sm.state != LIFE_BEATING)
         return;
+    l->vouched = MAX(l->vouched, g->upto);
     if (g->ahead && !b->own && !l->learning && b->revision > g->upto && l->learned >= b->revision)
         forget_future(l, g->upto);
     if (g->upto >= l->no_such)
@@ -240,9 +262,11 @@ static void on_fetched(struct cairn_rpc_call *call)
         return;
     cairn_arena_init(&a, LIFE_ARENA_BYTES);
     if (call->rc != 0 || cairn_wire_page_get((const Cairn__Wire__ClusterRecords *)call->reply, &a, &page, NULL) != 0 ||
-        is_no_such(l, page.revision) || (page.revision <= l->fetch_since && page.nslots + page.nmembers > 0)) {
+        page.map != l->fetch_msg.map || is_no_such(l, page.revision) ||
+        (page.revision <= l->fetch_since && page.nslots + page.nmembers > 0)) {
         fetch_over(l, false, 0, false);
-    } else if (l->learning || l->fetch_since > l->learned || coordinates(l)) { /* of no use now, and no fault of its */
+    } else if (page.map != cairn_cluster_records_map(l->c->records) || l->learning || l->fetch_since > l->learned ||
+               coordinates(l)) { /* of no use now, and no fault of its */
         fetch_over(l, true, UINT64_MAX, false);
     } else {
         l->fetched = true;
@@ -275,6 +299,7 @@ static void fetch_start(struct side_life *l)
     }
     cairn__wire__cluster_fetch__init(&l->fetch_msg);
     l->fetch_msg.since = l->fetch_since = l->learned;
+    l->fetch_msg.map = cairn_cluster_records_map(l->c->records);
     l->fetch_msg.members = true;
     l->fetch_msg.node = !resort;
     life_call_prepare(l, &l->fetch, &dest, CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_RECORDS, &l->fetch_msg.base, on_fetched,
@@ -326,7 +351,7 @@ static void on_heard(void *arg, const struct cairn_gossip_word *w)
 {
     struct side_life *l = arg;
 
-    if (is_no_such(l, w->version))
+    if (w->map != cairn_cluster_records_map(l->c->records) || is_no_such(l, w->version))
         return;
     hearsay_heard(&l->hearsay, now_of(l), w->node, w->version);
     hear_step(l);

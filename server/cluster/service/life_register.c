@@ -25,7 +25,10 @@ static void entered_all(void *arg)
     if (life_step_over(l))
         return;
     cairn_sm_move(&l->sm, LIFE_BEATING);
-    life_beat(l);
+    if (l->ceases)
+        life_cease(l);
+    else
+        life_beat(l);
 }
 
 static void registered(struct side_life *l, uint64_t inc)
@@ -33,6 +36,8 @@ static void registered(struct side_life *l, uint64_t inc)
     if (l->sm.state != LIFE_REGISTERING)
         return;
     l->inc = inc;
+    if (l->first_inc == 0)
+        l->first_inc = inc;
     cairn_sm_move(&l->sm, LIFE_ENTERING);
     cairn_log_info("this node is in the cluster, as incarnation %" PRIu64, inc);
     l->pending++;
@@ -108,7 +113,9 @@ static int compare_logs(const void *a, const void *b)
 static const Cairn__Wire__ClusterRegister *register_message(struct side_life *l)
 {
     struct cairn_cluster *c = l->c;
-    struct cairn_coord_process p = { .node = c->node, .disk_id = c->disk_id, .process = c->side->process };
+    struct cairn_coord_process p = {
+        .node = c->node, .disk_id = c->disk_id, .process = c->side->process, .first_inc = l->first_inc
+    };
     struct cairn_coord_log *logs;
     struct cairn_wire_member self;
     Cairn__Wire__ClusterRegister *msg;

@@ -52,6 +52,11 @@ void cairn_member_tell(const struct cairn_member *m, struct cairn_wire_member *t
 /** Takes over name, zone, weight and addresses. CAIRN_E_LIMIT: of an address's length. */
 int cairn_member_hear(struct cairn_member *m, const struct cairn_wire_member *from, bool *changed,
                       struct cairn_err *err);
+/** All of it is in the map already. */
+static inline bool cairn_member_is_stored(const struct cairn_member *m)
+{
+    return m->changed != 0 && !m->writing && !m->dirty;
+}
 /** It is neither silent nor lost, as far as is known. */
 static inline bool cairn_member_is_heard(const struct cairn_member *m)
 {

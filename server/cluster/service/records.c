@@ -51,10 +51,11 @@ static void drop_all(struct cairn_cluster_records *r)
     free(r->members);
 }
 
-void cairn_cluster_records_forget(struct cairn_cluster_records *r)
+void cairn_cluster_records_forget(struct cairn_cluster_records *r, uint64_t map)
 {
     pthread_rwlock_wrlock(&r->lock);
     drop_all(r);
+    r->map = map;
     r->slots = NULL;
     r->members = NULL;
     r->slots_room = r->nslots = r->members_room = r->nmembers = 0;
@@ -132,7 +133,8 @@ static int take_slot(struct cairn_cluster_records *r, const struct cairn_wire_sl
     return 0;
 }
 
-bool cairn_cluster_records_hint(struct cairn_cluster_records *r, uint32_t slot, const struct cairn_slot_record *rec)
+bool cairn_cluster_records_hint(struct cairn_cluster_records *r, uint64_t map, uint32_t slot,
+                                const struct cairn_slot_record *rec)
 {
     struct records_slot *s;
     bool newer = false;
@@ -140,7 +142,7 @@ bool cairn_cluster_records_hint(struct cairn_cluster_records *r, uint32_t slot, 
     if (slot >= CAIRN_CLUSTER_SLOTS_MAX)
         return false;
     pthread_rwlock_wrlock(&r->lock);
-    s = slot_make(r, slot);
+    s = r->map == map ? slot_make(r, slot) : NULL;
     newer = s != NULL && rec->epoch > s->slot.rec.epoch;
     if (newer) /* others are told when the page has come, and with it the version */
         s->slot.rec = *rec;
@@ -341,9 +343,10 @@ void cairn_cluster_records_upto(struct cairn_cluster_records *r, uint64_t revisi
 
 int cairn_cluster_records_take(struct cairn_cluster_records *r, const struct cairn_wire_page *page)
 {
-    int rc = 0;
+    int rc;
 
     pthread_rwlock_wrlock(&r->lock);
+    rc = page->map == r->map ? 0 : CAIRN_E_STATE;
     for (uint32_t i = 0; rc == 0 && i < page->nmembers; i++)
         rc = take_member(r, &page->members[i], page->revision);
     for (uint32_t i = 0; rc == 0 && i < page->nslots; i++)
@@ -362,6 +365,16 @@ uint64_t cairn_cluster_records_revision(struct cairn_cluster_records *r)
     revision = r->revision;
     pthread_rwlock_unlock(&r->lock);
     return revision;
+}
+
+uint64_t cairn_cluster_records_map(struct cairn_cluster_records *r)
+{
+    uint64_t map;
+
+    pthread_rwlock_rdlock(&r->lock);
+    map = r->map;
+    pthread_rwlock_unlock(&r->lock);
+    return map;
 }
 
 /* The first item behind @since. Whoever asks knows most things, or nothing. */
@@ -421,7 +434,7 @@ static int page_fill(struct cairn_cluster_records *r, uint64_t since, bool membe
 
     if (slots == NULL || all == NULL)
         return CAIRN_E_NOMEM;
-    *page = (struct cairn_wire_page){ .revision = since, .slots = slots, .members = all };
+    *page = (struct cairn_wire_page){ .map = r->map, .revision = since, .slots = slots, .members = all };
     /* Of a newer change perhaps not all is here yet: cairn_cluster_records_upto() says when. */
     for (; l != &r->changes && item_of(l)->version <= r->revision; page->revision = item_of(end->prev)->version) {
         if (!group_fits(r, l, page, &end)) {
@@ -435,6 +448,16 @@ static int page_fill(struct cairn_cluster_records *r, uint64_t since, bool membe
     }
     page->revision = MAX(page->revision, r->revision);
     return 0;
+}
+
+bool cairn_cluster_records_has_news(struct cairn_cluster_records *r, uint64_t since)
+{
+    bool has;
+
+    pthread_rwlock_rdlock(&r->lock);
+    has = !cairn_list_is_empty(&r->changes) && item_of(r->changes.prev)->version > since && r->revision > since;
+    pthread_rwlock_unlock(&r->lock);
+    return has;
 }
 
 int cairn_cluster_records_page(struct cairn_cluster_records *r, uint64_t since, bool members, struct cairn_arena *a,

@@ -18,6 +18,7 @@ struct records_member;
 
 struct cairn_cluster_records {
     pthread_rwlock_t lock;
+    uint64_t map;                /* whose copy it is (../map_generation.h); 0: not known yet */
     uint64_t revision;           /* all changes up to here are in it */
     struct cairn_link changes;   /* slots and members by version, the oldest first */
     struct records_slot **slots; /* by id */
@@ -32,17 +33,19 @@ int cairn_cluster_records_init(struct cairn_cluster_records *r);
 void cairn_cluster_records_fini(struct cairn_cluster_records *r);
 
 /** Home: all of @page, which tells of everything between the revision that is here and its own. An older record than
- * the one that is here (it came by a shorter way) changes nothing. CAIRN_E_NOMEM, CAIRN_E_LIMIT: part of it may have
- * been taken, and it is to be asked for again. */
+ * the one that is here (it came by a shorter way) changes nothing. CAIRN_E_STATE: it is of another map. CAIRN_E_NOMEM,
+ * CAIRN_E_LIMIT: part of it may have been taken, and it is to be asked for again. */
 int cairn_cluster_records_take(struct cairn_cluster_records *r, const struct cairn_wire_page *page);
-/** Home: one record that is in force, before the page that will tell of it. True: it is newer than the one that was
- * here. */
-bool cairn_cluster_records_hint(struct cairn_cluster_records *r, uint32_t slot, const struct cairn_slot_record *rec);
+/** One record of the map @map that is in force, before the page that will tell of it. True: it is newer than the one
+ * that was here. */
+bool cairn_cluster_records_hint(struct cairn_cluster_records *r, uint64_t map, uint32_t slot,
+                                const struct cairn_slot_record *rec);
 
-/** Home: nothing is here any more. */
-void cairn_cluster_records_forget(struct cairn_cluster_records *r);
+/** Home: nothing is here any more; what comes is of @map. */
+void cairn_cluster_records_forget(struct cairn_cluster_records *r, uint64_t map);
 
 uint64_t cairn_cluster_records_revision(struct cairn_cluster_records *r);
+uint64_t cairn_cluster_records_map(struct cairn_cluster_records *r);
 bool cairn_cluster_records_slot(struct cairn_cluster_records *r, uint32_t slot, struct cairn_slot_record *rec);
 /** All members by id, while nothing can change: quickly, and without asking for more of the records. */
 void cairn_cluster_records_members(struct cairn_cluster_records *r,

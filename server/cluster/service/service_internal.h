@@ -64,6 +64,9 @@ void cairn_cluster_records_upto(struct cairn_cluster_records *r, uint64_t revisi
 int cairn_cluster_records_page(struct cairn_cluster_records *r, uint64_t since, bool members, struct cairn_arena *a,
                                struct cairn_wire_page *page);
 
+/** Any thread: whether such a page would have anything in it; quickly. */
+bool cairn_cluster_records_has_news(struct cairn_cluster_records *r, uint64_t since);
+
 /* ---- the node's half, called by cluster.c and cluster_rpc.c ---- */
 
 /** Before the workers run; may block. c->records and c->side are made. Ended by stop(), also after a failure. */
@@ -91,9 +94,12 @@ void cairn_cluster__side_on_publish(struct cairn_rpc_req *rq);
 void cairn_cluster__side_give_up(struct cairn_cluster *c);
 /** At home: this node's records have all up to a newer revision: others may ask for it. */
 void cairn_cluster__side_say(struct cairn_cluster *c);
-/** At home: this node is elected, and the map that it read ends at @revision. What is known here beyond that is of no
- * map that there is, and dropped. */
-void cairn_cluster__side_map_ends(struct cairn_cluster *c, uint64_t revision);
+/** At home: this node is elected, and the map that it read is @map (../map_generation.h) and ends at @revision. What is
+ * known here beyond that is of no map that there is, and dropped. */
+void cairn_cluster__side_map_is(struct cairn_cluster *c, uint64_t map, uint64_t revision);
+/** At home: which map this node knows of, and up to which revision a coordinator has said that there is of it. 0: of
+ * none. */
+uint64_t cairn_cluster__side_map_known(struct cairn_cluster *c, uint64_t *upto);
 /** At home: another node is elected. Its grant is asked for at once: the lease of its predecessor runs out. */
 void cairn_cluster__side_follow(struct cairn_cluster *c);
 

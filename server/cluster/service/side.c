@@ -6,7 +6,6 @@
 #include "server/cluster/map_store.h"
 #include "server/cluster/service/fetch.h"
 #include "server/cluster/service/scrub.h"
-#include "server/storage/spare.h"
 
 #include <stdlib.h>
 
@@ -139,8 +138,8 @@ void cairn_cluster__side_on_publish(struct cairn_rpc_req *rq)
     for (uint32_t i = 0; rc == 0 && i < page.nslots; i++) {
         if (page.slots[i].slot >= SIDE_SLOTS_MAX)
             continue;
-        cairn_cluster_records_hint(c->records, page.slots[i].slot, &page.slots[i].rec);
-        side_learn_later(c, page.slots[i].slot);
+        if (cairn_cluster_records_hint(c->records, page.map, page.slots[i].slot, &page.slots[i].rec))
+            side_learn_later(c, page.slots[i].slot);
     }
     cairn_arena_reset(&a);
     cairn_rpc_reply(rq, rc, NULL, NULL, 0);
@@ -246,11 +245,6 @@ static const struct cluster_slots_ops slots_ops = { .send = side_send,
 
 /* ---- life ---- */
 
-static bool has_store(const struct cairn_cluster *c)
-{
-    return c->conf.kv != NULL && c->conf.kv[0] != '\0';
-}
-
 int cairn_cluster__side_start(struct cairn_cluster *c, struct cairn_err *err)
 {
     uint32_t n = c->env->nloops;
@@ -265,8 +259,7 @@ int cairn_cluster__side_start(struct cairn_cluster *c, struct cairn_err *err)
     }
     s->c = c;
     s->pace.bytes_per_s = c->conf.copy_bytes_per_s;
-    s->grant_pages.bytes_per_s = CLUSTER_GRANT_PAGES_PER_S;
-    s->peer_pages.bytes_per_s = CLUSTER_PEER_PAGES_PER_S;
+    cluster_askers_init(&s->askers);
     s->nworkers = n;
     cluster_regions_init(&s->regions);
     s->scrub_report = scrub_report_new();
@@ -285,7 +278,7 @@ int cairn_cluster__side_start(struct cairn_cluster *c, struct cairn_err *err)
         side_mail_init(&s->workers[i]);
         side_scrub_serve_init(&s->workers[i]);
     }
-    return has_store(c) ? side_disk_open(c, on_synced, on_written, err) : 0;
+    return side_has_store(c) ? side_disk_open(c, on_synced, on_written, err) : 0;
 }
 
 void cairn_cluster__side_attach(struct cairn_cluster *c, struct cairn_rpc *rpc)
@@ -310,7 +303,7 @@ void cairn_cluster__side_attach(struct cairn_cluster *c, struct cairn_rpc *rpc)
     };
 
     w->rpc = rpc;
-    if (!has_store(c))
+    if (!side_has_store(c))
         return;
     conf.kv = cairn_rpc_target_by_name(rpc, c->conf.kv);
     if (c->conf.extent != NULL && c->conf.extent[0] != '\0')
@@ -335,7 +328,7 @@ static void started_on_all(void *arg)
 
 void cairn_cluster__side_run(struct cairn_cluster *c)
 {
-    if (!has_store(c) || atomic_load(&c->side->failed))
+    if (!side_has_store(c) || atomic_load(&c->side->failed))
         return;
     atomic_store(&c->side->left, c->side->nworkers);
     if (side_each(c, start_on, started_on_all, c) != 0)
@@ -448,46 +441,4 @@ void cairn_cluster__side_stop(struct cairn_cluster *c)
         cairn_cluster_records_fini(c->records);
     free(c->records);
     c->records = NULL;
-}
-
-bool side_disk_is_full(const struct cairn_cluster *c)
-{
-    uint64_t growth;
-
-    return cairn_slot_disk_is_full(c->side->disk) || cairn_spare_show(c->env->spare, &growth);
-}
-
-static void tell_problem(json_t *to, const char *health, const char *problem)
-{
-    if (strcmp(json_string_value(json_object_get(to, "health")), "ok") == 0)
-        json_object_set_new(to, "health", json_string(health));
-    if (json_object_get(to, "problem") == NULL)
-        json_object_set_new(to, "problem", json_string(problem));
-}
-
-void cairn_cluster__side_status(struct cairn_cluster *c, json_t *to)
-{
-    uint64_t until = atomic_load(&c->side->lease_until_ns), now = cairn_env_now_ns(&c->home->env);
-    struct cluster_regions_counts pins;
-
-    cluster_regions_count(&c->side->regions, &pins);
-    if (side_disk_is_full(c))
-        tell_problem(to, "readonly", "the disk is full: slots led from here take no new data");
-    if (pins.full)
-        tell_problem(to, "degraded",
-                     "as many regions of large values are pinned as may be: large writes wait for the next sweep");
-    json_object_set_new(to, "regions_pinned", json_integer(pins.pinned));
-    json_object_set_new(to, "regions_refused", json_integer((json_int_t)pins.refused));
-    json_object_set_new(to, "lease_ms", json_integer(until > now ? (json_int_t)((until - now) / CAIRN_NS_PER_MS) : 0));
-    json_object_set_new(to, "failed", json_boolean(atomic_load(&c->side->failed)));
-    json_object_set_new(to, "copied_bytes", json_integer((json_int_t)atomic_load(&c->side->pace.bytes_sent)));
-    if (has_store(c))
-        json_object_set_new(to, "scrub", scrub_report_brief(c->side->scrub_report));
-    if (scrub_report_open(c->side->scrub_report) > 0 && json_object_get(to, "problem") == NULL) {
-        json_object_set_new(to, "health", json_string("degraded"));
-        json_object_set_new(to, "problem",
-                            json_string("replicas differ, or have no good copy: `cairn scrub` names them"));
-    }
-    json_object_set_new(to, "map_revision", json_integer((json_int_t)cairn_cluster_records_revision(c->records)));
-    side_life_status(c, to);
 }

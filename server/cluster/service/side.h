@@ -73,7 +73,7 @@ struct cairn_cluster_side {
     struct side_leave *leave;
     uint64_t process;
     struct cluster_pace pace; /* of copies that go out */
-    struct cluster_pace grant_pages, peer_pages; /* grants.h; as coordinator, and to other nodes */
+    struct cluster_askers askers; /* of pages of the map */
     struct scrub_report *scrub_report;
     struct cairn_task stopped_task;
     void (*stopped)(void *arg);
@@ -83,6 +83,12 @@ struct cairn_cluster_side {
 static inline struct side_worker *side_worker_of(struct cairn_cluster *c, uint32_t slot)
 {
     return &c->side->workers[slot % c->side->nworkers];
+}
+
+/* This node holds slots. */
+static inline bool side_has_store(const struct cairn_cluster *c)
+{
+    return c->conf.kv != NULL && c->conf.kv[0] != '\0';
 }
 
 bool side_lease_is_valid(const struct cairn_cluster *c);

@@ -152,13 +152,26 @@ int cluster_slots_register(struct cluster_slots *w, struct cairn_who self)
     w->self = self;
     w->registered = true;
     for (uint32_t i = 0; rc == 0 && i < w->room; i++) {
-        if (w->all[i] != NULL)
+        if (w->all[i] != NULL && w->all[i]->begun)
+            cairn_replica_return(&w->all[i]->replica, self.inc);
+        else if (w->all[i] != NULL)
             rc = slots_begin(w->all[i]);
     }
     timer_again(w, &w->sync_timer, w->conf.sync_interval_ns);
     timer_again(w, &w->checkpoint_timer, w->conf.checkpoint_ns);
     timer_again(w, &w->clean_timer, CLEAN_MS * CAIRN_NS_PER_MS);
     return rc;
+}
+
+void cluster_slots_cease(struct cluster_slots *w)
+{
+    w->registered = false;
+    for (uint32_t i = 0; i < w->room && !w->stopping; i++) {
+        if (w->all[i] == NULL || !w->all[i]->begun)
+            continue;
+        cairn_replica_cease(&w->all[i]->replica);
+        slots_tell_state(w->all[i]);
+    }
 }
 
 struct cluster_slots *cluster_slots_new(const struct cluster_slots_conf *conf)

@@ -74,6 +74,9 @@ void cluster_slots_free(struct cluster_slots *w);
 int cluster_slots_logs(struct cluster_slots *w, struct cairn_coord_log **logs, uint32_t *n);
 /** This process is registered: replicas come to life. CAIRN_E_NOMEM, CAIRN_E_CORRUPT. */
 int cluster_slots_register(struct cluster_slots *w, struct cairn_who self);
+/** The map is another: every replica ends its part in the old one, and keeps what it has. cluster_slots_register()
+ * follows, as another incarnation. */
+void cluster_slots_cease(struct cluster_slots *w);
 
 /** A record is in force. CAIRN_E_NOMEM: it was not learned. */
 int cluster_slots_learn(struct cluster_slots *w, uint32_t slot, const struct cairn_slot_record *rec);

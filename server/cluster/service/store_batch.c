@@ -140,10 +140,8 @@ int store_batch_session(struct store_batch *b, uint32_t db, uint32_t slot, struc
     return store_batch_add(b, db, key, sizeof(key), NULL, 0, value, sizeof(value), false);
 }
 
-static void write_key(uint8_t *key, uint32_t slot, struct cairn_at session, uint64_t number)
+static void write_key(uint8_t *key, uint32_t slot, struct cairn_at session, uint64_t row)
 {
-    uint64_t row = number % STORE_SESSION_ROWS;
-
     session_key(key, slot, session);
     key[STORE_OPEN_KEY_BYTES] = (uint8_t)(row >> 8);
     key[STORE_OPEN_KEY_BYTES + 1] = (uint8_t)row;
@@ -154,7 +152,9 @@ int store_batch_write(struct store_batch *b, uint32_t db, uint32_t slot, struct 
 {
     uint8_t key[STORE_WRITE_KEY_BYTES], value[STORE_WRITE_VALUE_BYTES];
 
-    write_key(key, slot, session, w->seq);
+    /* With such a write all before it are forgotten, the one that had the row, too: usual clients, who wait for one
+     * write to a slot at a time, have one row that is written again and again, and not one for each write. */
+    write_key(key, slot, session, w->seq == floor ? (uint64_t)STORE_SESSION_ALONE : w->seq % STORE_SESSION_ROWS);
     cairn_le_store64(value, w->seq);
     cairn_le_store64(value + 8, epoch);
     cairn_le_store64(value + 16, w->pos);
@@ -170,8 +170,8 @@ int store_batch_expire(struct store_batch *b, uint32_t db, uint32_t slot, struct
 
     session_key(key, slot, session);
     rc = store_batch_add(b, db, key, STORE_OPEN_KEY_BYTES, NULL, 0, NULL, -1, false);
-    for (uint64_t i = 1; rc == 0 && i <= MIN(newest, (uint64_t)STORE_SESSION_ROWS); i++) {
-        write_key(key, slot, session, i);
+    for (uint64_t i = 0; rc == 0 && i <= MIN(newest, (uint64_t)STORE_SESSION_ROWS); i++) {
+        write_key(key, slot, session, i == 0 ? (uint64_t)STORE_SESSION_ALONE : i % STORE_SESSION_ROWS);
         rc = store_batch_add(b, db, key, sizeof(key), NULL, 0, NULL, -1, false);
     }
     return rc;

@@ -16,6 +16,7 @@ enum {
     STORE_BATCH_BYTES = 2 << 20, /* likewise, of values */
     STORE_ENTRY_OPS_MAX = 260,   /* of one entry: EXPIRE, of a session with all its numbers */
     STORE_SESSION_ROWS = CAIRN_SESSION_WRITES_MAX,
+    STORE_SESSION_ALONE = STORE_SESSION_ROWS, /* the row of a write whose client waits for no other */
     STORE_RETRY_MS = 100,
     STORE_HOLD_MS = 2000,       /* a slot whose copy does not begin goes on then */
     STORE_VIEWS_MAX = 2,        /* copies that go out, of one worker */

@@ -100,7 +100,7 @@ static void on_sessions(struct cairn_rpc_call *call);
 static int take_open(struct store_start *x, const uint8_t *key, const uint8_t *value, uint32_t len)
 {
     struct cairn_log_entry e = { .kind = CAIRN_ENTRY_OPEN,
-                             .at = { .epoch = store_get_be64(key + 4), .pos = store_get_be64(key + 12) } };
+                                 .at = { .epoch = store_get_be64(key + 4), .pos = store_get_be64(key + 12) } };
     struct cairn_sessions *t = &x->sessions;
     int rc = cairn_sessions_reserve(t, &e);
 
@@ -113,15 +113,16 @@ static int take_open(struct store_start *x, const uint8_t *key, const uint8_t *v
     return 0;
 }
 
-/* A number's row stays until another takes its place: what is below the newest floor is not of interest. The newest of
- * them may tell more of where the slot stands than slots/at. */
+/* A number's row stays until another takes its place: what is below the newest floor is not of interest, and would be
+ * more than there is room for. The newest of them may tell more of where the slot stands than slots/at. */
 static int take_write(struct store_start *x, const uint8_t *key, const uint8_t *value, uint32_t len)
 {
     struct cairn_at id = { .epoch = store_get_be64(key + 4), .pos = store_get_be64(key + 12) };
     struct cairn_log_entry e = { .kind = CAIRN_ENTRY_WRITE, .rid.session = id };
+    struct cairn_session *session = cairn_sessions_find(&x->sessions, id);
     int rc;
 
-    if (len != STORE_WRITE_VALUE_BYTES || cairn_sessions_find(&x->sessions, id) == NULL)
+    if (len != STORE_WRITE_VALUE_BYTES || session == NULL)
         return CAIRN_E_CORRUPT;
     e.rid.seq = cairn_le_load64(value);
     e.at.epoch = cairn_le_load64(value + 8);
@@ -129,6 +130,9 @@ static int take_write(struct store_start *x, const uint8_t *key, const uint8_t *
     e.floor = cairn_le_load64(value + 28);
     if (e.at.pos > x->slots[x->next].at.pos)
         x->slots[x->next].at = e.at;
+    cairn_session_forget(session, e.floor);
+    if (e.rid.seq < session->floor)
+        return 0;
     rc = cairn_sessions_reserve(&x->sessions, &e);
     if (rc != 0)
         return rc;

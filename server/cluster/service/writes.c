@@ -49,8 +49,8 @@ static void go_on(struct cairn_writes *ws)
         cairn_env_defer(env_of(ws), &ws->task);
 }
 
-/* The batch is over: @rc 0 with its revision. It is under way until the last was told, for who is told may end the term:
- * then the rest mean nothing to anybody, and closed() comes behind them. */
+/* The batch is over: @rc 0 with its revision. It is under way until the last was told, for who is told may end the
+ * term: then the rest mean nothing to anybody, and closed() comes behind them. */
 static void batch_end(struct cairn_writes *ws, int rc, uint64_t revision)
 {
     if (ws->closing) /* nobody is there to whom it would mean something */

@@ -335,7 +335,8 @@ static const struct cairn_conf_key cluster_keys[] = {
       .max = UINT64_C(1) << 40,
       .help =
           "bytes a second, at most, that leave a node while slots are moved or replicas made anew; 0: as fast as it "
-          "goes. What a replica that is back only has to catch up with is not bounded: it is what logs have, and grows" },
+          "goes. What a replica that is back only has to catch up with is not bounded: it is what logs have, and "
+          "grows" },
     { .name = "scrub_rate",
       .type = CAIRN_CONF_SIZE,
       .fallback = "8MiB",

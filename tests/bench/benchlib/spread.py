@@ -15,6 +15,7 @@ from .procs import Failed, wait_until
 
 KEYS, VALUE_BYTES, OUTSTANDING = 10000, 1024, 16
 REPAIR_VALUE_BYTES, REPAIR_RATE, CHECKPOINT_S = 32 << 10, 32 << 20, 1
+CHECKPOINTED_S = 45  # by then there was one, at cluster.checkpoint_interval's default of 30 s
 CLUSTER_ID = "c" * 32
 
 
@@ -260,6 +261,34 @@ def repaired(bench):
     bounded = repair(bench, REPAIR_RATE)
     return {"cluster.repair." + amount: bounded / (2 * REPAIR_RATE), "cluster.repair.%s.rate" % amount: bounded,
             "cluster.repair.%s.unbounded" % amount: repair(bench, 0)}
+
+
+def disk_bytes(node):
+    """What a process has made the kernel write to a disk, as of when pages became dirty or a direct write was made."""
+    with open("/proc/%d/io" % node.process.pid) as f:
+        return next(int(line.split()[1]) for line in f if line.startswith("write_bytes"))
+
+
+def written_by(bench, value_bytes):
+    """Bytes that the nodes write for each byte of new keys' values and each replica, a checkpoint included: log, index and
+    regions, flushes and what RocksDB merges, file systems' blocks. Durability is the default, buffered."""
+    cluster = Cluster(bench, 3)
+    cluster.create("data", "--replicas", "2")
+    cluster.wait_whole()
+
+    def total():
+        return sum(disk_bytes(n) for n in cluster.nodes)
+
+    before, keys = total(), bench.written_bytes // value_bytes
+    bench.procs.run_json(cluster.argv("fill", "data", value=value_bytes, outstanding=min(OUTSTANDING, keys), keys=keys), timeout=1200)
+    time.sleep(CHECKPOINTED_S)  # what is in memory yet is flushed
+    last = total()
+    cluster.stop()
+    return (last - before) / (2 * keys * value_bytes)
+
+
+def written(bench):
+    return {"cluster.written.small": written_by(bench, VALUE_BYTES), "cluster.written.large": written_by(bench, 2 << 20)}
 
 
 def saturated_nodes(bench):

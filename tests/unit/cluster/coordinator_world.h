@@ -34,6 +34,7 @@ struct wish {
 struct node {
     struct world *w;
     uint64_t id, process, inc, term; /* term: of the coordinator, as its grants say */
+    uint64_t map, vouched;           /* as they say, too */
     uint64_t logs_end;               /* of every slot, as it tells when it registers */
     struct cairn_map_store *store;
     struct cairn_cluster_conf conf;
@@ -183,8 +184,11 @@ static inline void node_register(struct node *n, struct node *to)
                                               .naddresses = 1,
                                               .weight = n->weight,
                                               .state = CAIRN_WIRE_MEMBER_UP };
-    for (uint32_t i = 0; i < ALL; i++)
-        logs[i] = (struct cairn_coord_log){ .slot = i, .end = { .epoch = 1, .pos = n->logs_end } };
+    for (uint32_t i = 0; i < ALL; i++) {
+        bool is_there = to->co.has_coord && to->co.coord.slots[i].rec.epoch > 0;
+
+        logs[i] = (struct cairn_coord_log){ .slot = i, .end = { .epoch = 1, .pos = is_there ? n->logs_end : 0 } };
+    }
     x->ask.logs = logs;
     x->ask.nlogs = ALL;
     cairn_coordinator_register(&to->co, &x->ask);
@@ -192,12 +196,30 @@ static inline void node_register(struct node *n, struct node *to)
 
 static inline void node_beat(struct node *n, struct node *to)
 {
-    struct cairn_wire_heartbeat beat = { .who = { .node = n->id, .inc = n->inc }, .number = 1, .term = n->term };
+    struct cairn_wire_heartbeat beat = { .who = { .node = n->id, .inc = n->inc },
+                                         .number = 1,
+                                         .term = n->term,
+                                         .map = n->map,
+                                         .vouched = n->vouched };
     struct cairn_wire_grant g = { 0 };
     struct cairn_err err;
 
     if (n->inc == 0 || cairn_coordinator_heartbeat(&to->co, &beat, &g, &err) != 0)
         return;
+    if (g.map != n->map) { /* it has forgotten the other one, and is nobody in this one */
+        bool anew = n->map != 0;
+
+        n->map = g.map;
+        n->term = g.term;
+        n->vouched = 0;
+        if (!anew) {
+            node_beat(n, to);
+            return;
+        }
+        n->inc = 0;
+        n->registers.over = false;
+        return;
+    }
     if (g.term > n->term) { /* it was for another coordinator: one that counts */
         n->term = g.term;
         node_beat(n, to);

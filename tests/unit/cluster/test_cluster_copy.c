@@ -238,7 +238,7 @@ static void a_missing_namespace_is_no_removed_one(void **state)
 /* The time to look at a held slot again comes while another slot's batch is under way: as after a node stood still. */
 static void a_held_slot_waits_for_the_batch_under_way(void **state)
 {
-    enum { RECORD = 20000, RECORDS = 25 }; /* such a batch takes longer than a turn */
+    enum { RECORD = 20000, RECORDS = 25 }; /* such a batch, with a condition, takes longer than a turn */
     struct fixture *fx = *state;
     struct log *held = &fx->logs[0], *other = &fx->logs[1];
     char *record = malloc(RECORD + 1);
@@ -260,6 +260,7 @@ static void a_held_slot_waits_for_the_batch_under_way(void **state)
         assert_int_equal(held->applied, held->n - 1);
         for (int k = 0; k < RECORDS; k++)
             push_op(fx, 1, STORE_PUT, 0, 7, "b", record);
+        push_op(fx, 1, STORE_PUT, STORE_BODY_IF_ABSENT, 7, "b", record);
         apply(fx, 1);
         cairn_loop_turn(&fx->kv.loop, CAIRN_NS_PER_MS);
         if (other->s.in_batch) {

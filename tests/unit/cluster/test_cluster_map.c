@@ -28,8 +28,8 @@ static uint32_t coordinator_of(struct world *w)
 /* Grants of @i bring nothing from now on, as in a cluster so large that others had it all. */
 static void grant_no_pages(struct world *w, uint32_t i)
 {
-    w->nodes[i].c->side->grant_pages.bytes_per_s = 1;
-    atomic_store(&w->nodes[i].c->side->grant_pages.free_ns, UINT64_MAX / 2);
+    w->nodes[i].c->side->askers.grants.bytes_per_s = 1;
+    atomic_store(&w->nodes[i].c->side->askers.grants.free_ns, UINT64_MAX / 2);
 }
 
 /* A change of the map that concerns nobody: at the coordinator, stored and all. */
@@ -115,7 +115,7 @@ static void a_grant_waits_for_the_map(void **state)
     co = coordinator_of(w);
     b = (co + 1) % NODES;
     grant_no_pages(w, co);
-    atomic_store(&w->nodes[co].c->side->peer_pages.free_ns, UINT64_MAX / 2); /* a last resort is served all the same */
+    atomic_store(&w->nodes[co].c->side->askers.nodes.free_ns, UINT64_MAX / 2); /* a last resort is served all the same */
     change(w, co);
     expect_learned(w, b, revision_at(w, co));
     assert_true(atomic_load(&life_of(w, b)->asked_coordinator) > 0);
@@ -143,7 +143,9 @@ static void a_word_of_a_map_that_there_is_not(void **state)
     w->nodes[b].hears[a] = false;
     for (int k = 0; atomic_load(&life_of(w, b)->lies) == 0; k++) {
         assert_true(k < TURNS_MAX);
-        cairn_gossip_hear(&w->nodes[b].gossip, &(struct cairn_gossip_word){ w->nodes[a].id + 1, UINT64_MAX });
+        cairn_gossip_hear(&w->nodes[b].gossip,
+                          &(struct cairn_gossip_word){ w->nodes[a].id + 1, UINT64_MAX,
+                                                       cairn_cluster_records_map(w->nodes[b].c->records) });
         turn(w);
     }
     change(w, co);

@@ -312,6 +312,45 @@ static void a_stalled_node_gives_no_answer(void **state)
     expect_leases(w);
 }
 
+/* Nobody has a lease: what is in sync at one node alone is read there, by a token from before and anew, until that node
+ * fails; of the rest the node says why it cannot. */
+static void what_is_alone_needs_no_lease(void **state)
+{
+    struct world *w = *state;
+    uint32_t alone, both, first, other;
+    struct cairn_cluster_led led;
+    struct cairn_err err = { 0 };
+    uint64_t token;
+
+    expect_leases(w);
+    create_class(w, 1);
+    create_class(w, 2);
+    expect_all_active(w, 1);
+    expect_all_active(w, 2);
+    assert_true(cairn_cluster_slot(w->nodes[0].c, 1, "k", 1, &alone) &&
+                cairn_cluster_slot(w->nodes[0].c, 2, "k", 1, &both));
+    assert_int_equal(put_somewhere(w, alone, "k", "one"), 0);
+    first = leader_of(w, alone);
+    other = leader_of(w, both);
+    expect_leases(w);
+    assert_int_equal(cairn_cluster_read_begin(w->nodes[first].c, alone, &token), 0);
+    cairn_cluster_why_busy(w->nodes[first].c, &err);
+    assert_int_equal(err.code, 0);
+    stand_still(2001);
+    assert_int_equal(cairn_cluster_read_end(w->nodes[first].c, alone, token), 0);
+    assert_int_equal(cairn_cluster_read_begin(w->nodes[first].c, alone, &token), 0);
+    assert_int_equal(cairn_cluster_led(w->nodes[first].c, 0, 1 << SLOT_BITS, &led), 0);
+    assert_true(led.n > 0);
+    assert_int_equal(cairn_cluster_read_begin(w->nodes[other].c, both, &token), CAIRN_E_BUSY);
+    assert_int_equal(cairn_cluster_led(w->nodes[other].c, 1 << SLOT_BITS, 1 << SLOT_BITS, &led), CAIRN_E_BUSY);
+    cairn_cluster_why_busy(w->nodes[other].c, &err);
+    assert_int_equal(err.code, CAIRN_E_BUSY);
+    assert_non_null(strstr(err.text, "has no lease"));
+    side_fail(w->nodes[first].c, CAIRN_E_IO, "a disk, in this test");
+    assert_int_equal(cairn_cluster_read_begin(w->nodes[first].c, alone, &token), CAIRN_E_BUSY);
+    assert_int_equal(cairn_cluster_led(w->nodes[first].c, 0, 1 << SLOT_BITS, &led), CAIRN_E_BUSY);
+}
+
 /* One that stood still for a quarter of it gives it up, though it is not over, and asks anew. */
 static void a_node_that_stood_still_gives_its_lease_up(void **state)
 {
@@ -426,6 +465,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(who_is_asked_about_a_write_waits_for_it, setup, teardown),
         cmocka_unit_test_setup_teardown(what_began_under_an_earlier_lead_is_not_done, setup, teardown),
         cmocka_unit_test_setup_teardown(a_stalled_node_gives_no_answer, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_alone_needs_no_lease, setup, teardown),
         cmocka_unit_test_setup_teardown(a_node_that_stood_still_gives_its_lease_up, setup_long_leases, teardown),
         cmocka_unit_test_setup_teardown(slots_of_a_coordinator_that_left_wait_for_no_lease, setup_long_leases,
                                         teardown),

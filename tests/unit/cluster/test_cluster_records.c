@@ -1,4 +1,5 @@
 /* A node's copy of the map: what changed since a version, in pages, from one node to the next. */
+#include "server/cluster/service/grants.h"
 #include "server/cluster/service/records.h"
 
 #include <setjmp.h>
@@ -172,8 +173,8 @@ static void a_hint_is_ahead_of_the_pages(void **state)
     (void)state;
     put_slot(5, 3, 2);
     cairn_cluster_records_upto(&source, 2);
-    assert_true(cairn_cluster_records_hint(&copy, 5, &rec));
-    assert_false(cairn_cluster_records_hint(&copy, 5, &rec));
+    assert_true(cairn_cluster_records_hint(&copy, 0, 5, &rec));
+    assert_false(cairn_cluster_records_hint(&copy, 0, 5, &rec));
     cairn_arena_init(&a, 1 << 20);
     assert_int_equal(cairn_cluster_records_page(&copy, 0, true, &a, &page), 0);
     assert_int_equal(page.nslots, 0);
@@ -183,6 +184,79 @@ static void a_hint_is_ahead_of_the_pages(void **state)
     assert_int_equal(cairn_cluster_records_page(&copy, 0, true, &a, &page), 0);
     assert_int_equal(page.nslots, 1);
     cairn_arena_reset(&a);
+}
+
+/* Of another map neither pages nor hints are taken; what was known is forgotten when it is the copy's. */
+static void a_copy_is_of_one_map(void **state)
+{
+    struct cairn_slot_record rec = record(5, 4), have;
+    struct cairn_wire_page page;
+    struct cairn_arena a;
+
+    (void)state;
+    cairn_cluster_records_forget(&source, 7);
+    put_slot(5, 3, 2);
+    cairn_cluster_records_upto(&source, 2);
+    cairn_arena_init(&a, 1 << 20);
+    assert_int_equal(cairn_cluster_records_page(&source, 0, true, &a, &page), 0);
+    assert_int_equal(page.map, 7);
+    cairn_cluster_records_forget(&copy, 8);
+    assert_int_equal(cairn_cluster_records_take(&copy, &page), CAIRN_E_STATE);
+    assert_false(cairn_cluster_records_hint(&copy, 7, 5, &rec));
+    assert_int_equal(cairn_cluster_records_revision(&copy), 0);
+    assert_false(cairn_cluster_records_slot(&copy, 5, &have));
+    cairn_cluster_records_forget(&copy, 7);
+    assert_int_equal(cairn_cluster_records_take(&copy, &page), 0);
+    assert_int_equal(cairn_cluster_records_revision(&copy), 2);
+    cairn_cluster_records_forget(&copy, 8);
+    assert_false(cairn_cluster_records_slot(&copy, 5, &have));
+    cairn_arena_reset(&a);
+}
+
+/* Whether there is anything to be told is known before a page is made of it. */
+static void news_are_known_of(void **state)
+{
+    (void)state;
+    assert_false(cairn_cluster_records_has_news(&source, 0));
+    put_slot(5, 3, 2);
+    assert_false(cairn_cluster_records_has_news(&source, 0)); /* perhaps not all of that change is here */
+    cairn_cluster_records_upto(&source, 9);
+    assert_true(cairn_cluster_records_has_news(&source, 0) && cairn_cluster_records_has_news(&source, 1));
+    assert_false(cairn_cluster_records_has_news(&source, 2));
+}
+
+static uint32_t asked(struct cluster_askers *a, const void *session, uint32_t times, uint64_t now_ns)
+{
+    uint32_t n = 0;
+
+    while (times-- > 0)
+        n += cluster_client_may_ask(a, session, now_ns);
+    return n;
+}
+
+/* One client that asks without end has its share; others have theirs, all of them together what there is for clients,
+ * and nodes lose nothing by it. */
+static void a_client_uses_up_its_own(void **state)
+{
+    static struct cluster_askers a;
+    static const char sessions[64][4096];
+    uint64_t now = CAIRN_NS_PER_S;
+    uint32_t n;
+
+    (void)state;
+    cluster_askers_init(&a);
+    n = asked(&a, sessions[0], 100000, now);
+    assert_in_range(n, 1, CLUSTER_SESSION_PAGES_PER_S);
+    assert_int_equal(asked(&a, sessions[0], 1000, now), 0);
+    assert_int_equal(asked(&a, sessions[1], 10, now), 10);
+    assert_in_range(asked(&a, sessions[0], 100000, now + CAIRN_NS_PER_S), 1, CLUSTER_SESSION_PAGES_PER_S * 2);
+    cluster_askers_init(&a);
+    n = 0;
+    for (uint32_t i = 0; i < ARRAY_SIZE(sessions); i++)
+        n += asked(&a, sessions[i], 10000, now);
+    assert_in_range(n, CLUSTER_CLIENT_PAGES_PER_S / 4, CLUSTER_CLIENT_PAGES_PER_S);
+    for (uint32_t i = 0; i < CLUSTER_PEER_PAGES_PER_S / 2; i++)
+        assert_true(cluster_page_may_go(&a.nodes, now));
 }
 
 /* A new coordinator puts what the store has into a copy that pages made: nobody misses what changed. */
@@ -287,6 +361,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         CASE(a_copy_follows_in_pages),   CASE(only_changes_are_told),     CASE(a_hint_is_ahead_of_the_pages),
+        CASE(a_copy_is_of_one_map),      CASE(news_are_known_of),         CASE(a_client_uses_up_its_own),
         CASE(a_copy_becomes_the_source), CASE(hostile_slots_are_refused), CASE(half_a_change_is_not_told),
         CASE(members_are_bounded),
     };

@@ -284,13 +284,53 @@ static void a_start_finds_sessions(void **state)
     end(fx);
 }
 
+/* A client that waits for one write at a time has one row; another that waits for several has one for each. Whatever
+ * it does in turn, a start finds the numbers from its floor on. */
+static void a_start_finds_what_a_client_waits_for(void **state)
+{
+    enum { ROUNDS = 3, WINDOW = 250 };
+    struct fixture *fx = *state;
+    uint64_t number = 0, floor = 1;
+
+    print_message("CAIRN_SEED=%llu\n", (unsigned long long)fx->random);
+    begin(fx);
+    push(fx, 0, CAIRN_ENTRY_OPEN);
+    for (int round = 0; round < ROUNDS; round++) {
+        uint32_t alone = 1 + dice(fx, 3), n = 1 + dice(fx, 700);
+
+        while (n-- > 0) {
+            number++;
+            if (number - floor > WINDOW || dice(fx, alone) == 0)
+                floor = dice(fx, 2) == 0 ? number : number - dice(fx, (uint32_t)(number - floor + 1));
+            in_session(fx, 0, push_op(fx, 0, STORE_PUT, 0, 7, "a", "one"), number, floor);
+        }
+        settle(fx);
+        end(fx);
+        begin(fx);
+        assert_int_equal(fx->found[0].at.pos, number + 1);
+        assert_int_equal(fx->found[0].floor, floor);
+        assert_int_equal(fx->found[0].newest, number);
+        assert_int_equal(fx->found[0].writes, number - floor + 1);
+    }
+    push(fx, 0, CAIRN_ENTRY_EXPIRE)->rid.session = (struct cairn_at){ 1, 1 };
+    settle(fx);
+    end(fx);
+    begin(fx);
+    assert_int_equal(fx->found[0].sessions, 0);
+    end(fx);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        BOTH(writes_have_their_results),         BOTH(a_write_once_key_keeps_its_value),
+        BOTH(writes_have_their_results),
+        BOTH(a_write_once_key_keeps_its_value),
         BOTH(a_repair_puts_what_another_replica_has),
-        BOTH(a_session_has_conditional_results), BOTH(hostile_bodies_have_a_result),
-        BOTH(batches_hold_entries_of_all_slots), ON_DISK(a_start_finds_sessions),
+        BOTH(a_session_has_conditional_results),
+        BOTH(hostile_bodies_have_a_result),
+        BOTH(batches_hold_entries_of_all_slots),
+        ON_DISK(a_start_finds_sessions),
+        ON_DISK(a_start_finds_what_a_client_waits_for),
         ON_DISK(a_crash_leaves_one_position),
     };
 

@@ -124,6 +124,41 @@ static void proposals_get_their_verdict(void **state)
     assert_int_equal(y.ask.rc, CAIRN_E_INVAL);
 }
 
+static void propose(struct node *co, struct wish *x, enum cairn_change_kind kind, uint32_t slot,
+                    const struct cairn_slot_record *rec, struct cairn_who who)
+{
+    wish_begin(x);
+    x->ask.change =
+        (struct cairn_change){ .kind = kind, .slot = slot, .epoch = rec->epoch, .from = rec->primary, .who = who };
+    cairn_coordinator_propose(&co->co, &x->ask);
+}
+
+/* A node has a new process, which the map does not have yet. If a JOIN of the old one were refused for good now, and a
+ * successor that knows only the old one took a copy of it that comes late, its proposer would not wait for who is a member. */
+static void a_join_is_refused_by_what_is_stored(void **state)
+{
+    struct world *w = *state;
+    struct node *co = begin(w), *n;
+    uint32_t slot = slot_led_by(w, co);
+    struct cairn_who old = record_of(w, slot)->insync[1];
+    struct wish x = { 0 };
+
+    world_run_ms(w, 2000);
+    propose(co, &x, CAIRN_CHANGE_REMOVE, slot, record_of(w, slot), old);
+    world_run_ms(w, 300);
+    assert_true(x.over && x.ask.verdict == CAIRN_VERDICT_COMMITTED);
+    n = &w->nodes[old.node - 1];
+    node_restart(n);
+    node_register(n, co);
+    assert_true(n->registers.under_way);
+    propose(co, &x, CAIRN_CHANGE_JOIN, slot, record_of(w, slot), old);
+    assert_true(x.over && x.ask.rc == CAIRN_E_BUSY);
+    world_run_ms(w, 300);
+    assert_true(n->inc > old.inc);
+    propose(co, &x, CAIRN_CHANGE_JOIN, slot, record_of(w, slot), old);
+    assert_true(x.over && x.ask.rc == 0 && x.ask.verdict == CAIRN_VERDICT_REFUSED_INC);
+}
+
 static void a_silent_node_is_replaced(void **state)
 {
     struct world *w = *state;
@@ -462,6 +497,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(members_are_stored_before_they_are_told, setup, teardown),
         cmocka_unit_test_setup_teardown(a_class_is_made_once, setup, teardown),
         cmocka_unit_test_setup_teardown(proposals_get_their_verdict, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_join_is_refused_by_what_is_stored, setup, teardown),
         cmocka_unit_test_setup_teardown(a_silent_node_is_replaced, setup, teardown),
         cmocka_unit_test_setup_teardown(a_term_ends_amid_what_was_stored, setup, teardown),
         cmocka_unit_test_setup_teardown(who_stops_is_missed_at_once, setup, teardown),

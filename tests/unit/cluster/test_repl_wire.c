@@ -542,8 +542,12 @@ static void a_heartbeat_is_granted(void **state)
                                         .wants_register = true,
                                         .ahead = true,
                                         .upto = 902,
-                                        .page = { 901, true, slots, members, 2, 2 } };
-    struct cairn_wire_heartbeat beat = { .who = { 7, 30 }, .number = 55, .revision = 900, .term = 88 }, got_beat;
+                                        .map = 77,
+                                        .page = { 77, 901, true, slots, members, 2, 2 } };
+    struct cairn_wire_heartbeat beat = {
+        .who = { 7, 30 }, .number = 55, .revision = 900, .term = 88, .map = 77, .vouched = 899
+    };
+    struct cairn_wire_heartbeat got_beat;
     struct cairn_wire_grant got;
     struct ends *e = *state;
     Cairn__Wire__ClusterGrant *w;
@@ -551,7 +555,7 @@ static void a_heartbeat_is_granted(void **state)
     assert_int_equal(cairn_wire_heartbeat_get(travel(e, cairn_wire_heartbeat_put(&beat, &e->put)), &got_beat, &e->err),
                      0);
     assert_true(cairn_who_is(got_beat.who, beat.who) && got_beat.number == 55 && got_beat.revision == 900 &&
-                got_beat.term == 88);
+                got_beat.term == 88 && got_beat.map == 77 && got_beat.vouched == 899);
     beat.number = 0;
     REFUSED(e, CAIRN_E_INVAL, "heartbeat 0 of node 7",
             cairn_wire_heartbeat_get(travel(e, cairn_wire_heartbeat_put(&beat, &e->put)), &got_beat, &e->err));
@@ -560,7 +564,7 @@ static void a_heartbeat_is_granted(void **state)
 #define GET() cairn_wire_grant_get(w, &e->got, &got, &e->err)
     assert_int_equal(GET(), 0);
     assert_true(cairn_who_is(got.who, g.who) && got.number == 55 && got.term == 89 && got.granted &&
-                got.wants_register && got.upto == 902 && got.ahead);
+                got.wants_register && got.upto == 902 && got.ahead && got.map == 77 && got.page.map == 77);
     assert_true(got.page.revision == 901 && got.page.more && got.page.nslots == 2 && got.page.nmembers == 2);
     assert_true(got.page.slots[1].slot == 9 && got.page.slots[1].rec.epoch == 12);
     assert_string_equal(got.page.members[1].zone, "rack 2");
@@ -604,7 +608,7 @@ static void the_largest_fit_into_a_frame(void **state)
     struct cairn_wire_grant g = { .who = { UINT64_MAX, UINT64_MAX },
                                   .number = UINT64_MAX,
                                   .upto = UINT64_MAX,
-                                  .page = { UINT64_MAX, true, slots, members, CAIRN_WIRE_PAGE_SLOTS_MAX,
+                                  .page = { 0, UINT64_MAX, true, slots, members, CAIRN_WIRE_PAGE_SLOTS_MAX,
                                             CAIRN_WIRE_PAGE_MEMBERS_MAX } };
     struct ends *e = *state;
     uint32_t n;

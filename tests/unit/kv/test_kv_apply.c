@@ -170,17 +170,54 @@ static void walk_expect(struct world *w, const struct model *m)
     }
 }
 
+/* A page from a key on, in either direction, is what the model says. */
+static void walk_list(struct world *w, const struct model *m, uint64_t *rng)
+{
+    struct cairn_kv_page page = { 0 };
+    Cairn__Wire__KvList list = CAIRN__WIRE__KV_LIST__INIT;
+    uint32_t db = fx_draw(rng, DBS), from = fx_draw(rng, KEYS), max = 1 + fx_draw(rng, KEYS), n = 0;
+    const uint8_t *key, *value;
+    bool more;
+
+    _Static_assert(KEYS < 256, "numbers are in order as bytes");
+    list.from = fx_key(&from, sizeof(from));
+    list.reverse = fx_draw(rng, 2) == 0;
+    list.values = true;
+    more = fx_list(&w->fx, w->db[db], &list, max, &page);
+    key = page.keys.ptr;
+    value = page.values.ptr;
+    for (uint32_t k = from; k < KEYS; k += list.reverse ? -1u : 1u) {
+        if (m->len[db][k] < 0)
+            continue;
+        if (n == page.n) {
+            assert_true(more);
+            break;
+        }
+        assert_memory_equal(key, &k, sizeof(k));
+        assert_int_equal(page.lengths[n], m->len[db][k]);
+        for (int64_t i = 0; i < page.lengths[n]; i += 97)
+            assert_int_equal(value[i], m->byte[db][k]);
+        key += page.key_lengths[n];
+        value += page.lengths[n++];
+    }
+    assert_int_equal(n, page.n);
+    cairn_kv_page_fini(&page);
+}
+
 /* Draws a batch; the model becomes what it is to lead to, @status what it is to answer. */
 static void walk_draw(struct world *w, struct model *m, uint64_t *rng, int32_t *status)
 {
     static uint8_t value[WALK_VALUE];
     uint32_t n = 1 + fx_draw(rng, WALK_BATCH), keys = 1 + fx_draw(rng, KEYS);
+    bool conditions = fx_draw(rng, 3) == 0;
 
     fx_batch_reset(&w->b);
     for (uint32_t i = 0; i < n; i++) {
         uint32_t db = fx_draw(rng, DBS), k = fx_draw(rng, keys), len = fx_draw(rng, WALK_VALUE);
-        bool erase = fx_draw(rng, 3) == 0, if_absent = fx_draw(rng, 4) == 0;
+        bool erase = fx_draw(rng, 3) == 0, if_absent = conditions && fx_draw(rng, 4) == 0;
 
+        if (!conditions && !erase)
+            db = fx_draw(rng, DBS - 1);
         memset(value, (int)(i + 1), len);
         fx_batch_add(&w->b, w->db[db], k, erase ? NULL : value, erase ? 0 : len)->if_absent = if_absent;
         status[i] = !erase && (if_absent || db == DBS - 1) && m->len[db][k] >= 0 ? CAIRN_E_EXISTS : 0;
@@ -214,6 +251,7 @@ static uint32_t walk(struct world *w)
             m = next;
         }
         walk_expect(w, &m);
+        walk_list(w, &m, &rng);
     }
     return refused;
 }

@@ -103,6 +103,12 @@ void cairn_cluster_spread(struct cairn_cluster_spread *s)
 
 /* What else the router might ask, and does not here. */
 
+void cairn_cluster_why_busy(const struct cairn_cluster *c, struct cairn_err *err)
+{
+    (void)c;
+    (void)err;
+}
+
 bool cairn_cluster_is_in_sync(const struct cairn_cluster *c, uint32_t slot)
 {
     (void)slot;

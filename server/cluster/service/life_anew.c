@@ -1,0 +1,67 @@
+/* The map is another than the one that this node knows of (../map_generation.h): its store was put back.
+ *
+ * What was learned of the old map says nothing of the new one, and in the new one this process has no incarnation yet.
+ * So the lease ends, the records are forgotten, the replicas cease, with all that their logs and the store have, and
+ * the node registers again: for the coordinator that is a process that was started again, and lost nothing. */
+#include "server/cluster/service/life_internal.h"
+
+#include "sdk/core/base/log.h"
+#include "server/cluster/map_generation.h"
+
+#include <inttypes.h>
+
+static void cease_on(struct side_worker *w, void *arg)
+{
+    (void)arg;
+    if (!w->stopping)
+        cluster_slots_cease(w->slots);
+}
+
+static void ceased_all(void *arg)
+{
+    struct side_life *l = arg;
+
+    if (life_step_over(l))
+        return;
+    cairn_sm_move(&l->sm, LIFE_SEEKING);
+    life_register(l);
+}
+
+void life_cease(struct side_life *l)
+{
+    l->ceases = false;
+    l->inc = 0;
+    cairn_lease_give_up(&l->lease, l->beats_sent);
+    atomic_store(&l->c->side->lease_until_ns, 0);
+    l->nwaits = 0;
+    cairn_sm_move(&l->sm, LIFE_CEASING);
+    l->pending++;
+    if (side_each(l->c, cease_on, ceased_all, l) != 0) {
+        l->pending--;
+        side_fail(l->c, CAIRN_E_NOMEM, "replicas cannot end their part in a map that was put back");
+    }
+}
+
+bool life_follow_map(struct side_life *l, uint64_t map, uint64_t term)
+{
+    uint64_t mine = cairn_cluster_records_map(l->c->records);
+
+    if (!cairn_map_generation_replaces(map, mine))
+        return false;
+    if (mine != 0)
+        cairn_log_warn("the map store was put back: this node knew of the map %016" PRIx64 " up to revision %" PRIu64
+                       ", forgets it, and begins anew in the map %016" PRIx64,
+                       mine, l->vouched, map);
+    cairn_cluster_records_forget(l->c->records, map);
+    hearsay_forget(&l->hearsay);
+    l->learned = l->vouched = l->no_such = 0;
+    l->nwaits = 0;
+    l->term = term;
+    cairn_cluster__side_say(l->c);
+    if (mine == 0)
+        return true;
+    l->ceases = l->sm.state == LIFE_ENTERING;
+    if (l->sm.state == LIFE_BEATING)
+        life_cease(l);
+    return true;
+}

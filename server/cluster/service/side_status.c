@@ -1,0 +1,106 @@
+/* What this node says of its part in the cluster, and of why it cannot answer now: see side.h. */
+#include "server/cluster/service/scrub.h"
+
+#include "server/cluster/map_store.h"
+#include "server/storage/spare.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+void cairn_cluster_why_busy(const struct cairn_cluster *c, struct cairn_err *err)
+{
+    struct cairn_map_health health;
+
+    if (side_lease_is_valid(c))
+        return;
+    cairn_map_store_health(c->map, &health);
+    if (atomic_load(&c->side->failed))
+        cairn_err_set(err, CAIRN_E_BUSY, "node %s takes no part in the cluster any more, until it is started again",
+                      c->env->node->name);
+    else if (health.reachable)
+        cairn_err_set(err, CAIRN_E_BUSY, "node %s has no lease: nobody who coordinates the cluster has granted one",
+                      c->env->node->name);
+    else
+        cairn_err_set(err, CAIRN_E_BUSY, "node %s has no lease, because the map store cannot be reached: %s",
+                      c->env->node->name, health.err.text);
+}
+
+bool side_disk_is_full(const struct cairn_cluster *c)
+{
+    uint64_t growth;
+
+    return cairn_slot_disk_is_full(c->side->disk) || cairn_spare_show(c->env->spare, &growth);
+}
+
+static void tell_problem(json_t *to, const char *health, const char *problem)
+{
+    if (strcmp(json_string_value(json_object_get(to, "health")), "ok") == 0)
+        json_object_set_new(to, "health", json_string(health));
+    if (json_object_get(to, "problem") == NULL)
+        json_object_set_new(to, "problem", json_string(problem));
+}
+
+/* How many slots are led from here, and how many of them need no lease. */
+static uint64_t count_led(const struct cairn_cluster *c, uint64_t *alone)
+{
+    uint64_t led = 0;
+
+    *alone = 0;
+    for (uint32_t i = 0; i < SIDE_SLOTS_MAX; i++) {
+        uint64_t word = atomic_load_explicit(&c->side->words[i], memory_order_relaxed);
+
+        led += word >= CLUSTER_WORD_LEADS;
+        *alone += (word & CLUSTER_WORD_ALONE) != 0;
+    }
+    return led;
+}
+
+/* What the loss of the map store, or of the lease alone, means for the slots that are led from here. */
+static void tell_lease(struct cairn_cluster *c, json_t *to)
+{
+    bool has_lease = side_lease_is_valid(c);
+    struct cairn_map_health health;
+    uint64_t alone, led = count_led(c, &alone);
+    char text[CAIRN_ERR_TEXT_MAX];
+
+    cairn_map_store_health(c->map, &health);
+    json_object_set_new(to, "slots_led", json_integer((json_int_t)led));
+    json_object_set_new(to, "slots_led_alone", json_integer((json_int_t)alone));
+    json_object_set_new(to, "slots_waiting", json_integer(has_lease ? 0 : (json_int_t)(led - alone)));
+    if (atomic_load(&c->side->failed) || (health.reachable && (has_lease || led == 0)))
+        return;
+    snprintf(text, sizeof(text),
+             "%s: of the slots that are led from here %" PRIu64 " with other replicas in sync %s, and %" PRIu64
+             " without go on",
+             health.reachable ? "nobody grants this node a lease" : "the map store cannot be reached", led - alone,
+             has_lease ? "stop when the lease ends" : "wait", alone);
+    tell_problem(to, "degraded", text);
+}
+
+void cairn_cluster__side_status(struct cairn_cluster *c, json_t *to)
+{
+    uint64_t until = atomic_load(&c->side->lease_until_ns), now = cairn_env_now_ns(&c->home->env);
+    struct cluster_regions_counts pins;
+
+    cluster_regions_count(&c->side->regions, &pins);
+    if (side_disk_is_full(c))
+        tell_problem(to, "readonly", "the disk is full: slots led from here take no new data");
+    if (pins.full)
+        tell_problem(to, "degraded",
+                     "as many regions of large values are pinned as may be: large writes wait for the next sweep");
+    tell_lease(c, to);
+    json_object_set_new(to, "regions_pinned", json_integer(pins.pinned));
+    json_object_set_new(to, "regions_refused", json_integer((json_int_t)pins.refused));
+    json_object_set_new(to, "lease_ms", json_integer(until > now ? (json_int_t)((until - now) / CAIRN_NS_PER_MS) : 0));
+    json_object_set_new(to, "failed", json_boolean(atomic_load(&c->side->failed)));
+    json_object_set_new(to, "copied_bytes", json_integer((json_int_t)atomic_load(&c->side->pace.bytes_sent)));
+    if (side_has_store(c))
+        json_object_set_new(to, "scrub", scrub_report_brief(c->side->scrub_report));
+    if (scrub_report_open(c->side->scrub_report) > 0 && json_object_get(to, "problem") == NULL) {
+        json_object_set_new(to, "health", json_string("degraded"));
+        json_object_set_new(to, "problem",
+                            json_string("replicas differ, or have no good copy: `cairn scrub` names them"));
+    }
+    json_object_set_new(to, "map_revision", json_integer((json_int_t)cairn_cluster_records_revision(c->records)));
+    side_life_status(c, to);
+}

@@ -1,0 +1,156 @@
+"""A map store that is put back to an older backup, or emptied, under nodes that go on running."""
+
+import os
+import shutil
+import unittest
+
+from systest import FAILED, Case, Etcd, main, wait_for
+
+
+@unittest.skipUnless(shutil.which("etcd"), "etcd is not installed")
+class PutBack(Etcd, Case):
+    def begin(self):
+        """Three nodes with a namespace of two replicas, and some values."""
+        self.store = os.path.join(self.base, "etcd")
+        self.url, self.etcd = self.start_etcd(self.store)
+        self.members = {name: self.member(name).start() for name in "abc"}
+        self.whole(3)
+        self.cli("ns", "create", "--replicas", "2", "data")
+        self.put("data", "early", 8)
+        self.whole(3)
+        self.pids = {name: node.process.pid for name, node in self.members.items()}
+
+    def member(self, name, **kw):
+        settings = ["map.store=etcd", "map.endpoints=" + self.url, "node.name=" + name, "cluster.slots=1024",
+                    "cluster.lease=2s", "cluster.heartbeat=200ms",
+                    "cluster.zone=" + name, "auth.key_file=" + self.path("key")]
+        return self.node(name, args=[a for s in settings for a in ("--set", s)], **kw)
+
+    def cli(self, *args, node="b"):
+        return self.ok(self.members[node].cairn("--key", self.path("key"), *args))
+
+    def put(self, ns, word, n):
+        for i in range(n):
+            self.cli("put", "-v", "%s value %d" % (word, i), ns, "%s%d" % (word, i), node="abc"[i % 3])
+
+    def expect(self, ns, word, n):
+        for i in range(n):
+            self.assertEqual(self.cli("get", ns, "%s%d" % (word, i), node="abc"[(i + 1) % 3]).out.rstrip("\n"),
+                             "%s value %d" % (word, i))
+
+    def seen(self, node):
+        status = node.cairn("status", "--json")
+        return next((p for p in status.json["providers"] if p["type"] == "cluster"), {}) if status.out else {}
+
+    def whole(self, members, generation=0):
+        """All are in, as of the map of this generation, and every slot has its replicas."""
+        def coordinator_says():
+            all_seen = [self.seen(n) for n in self.members.values()]
+            if any(s.get("lease_ms", 0) == 0 or s.get("map_generation") != generation for s in all_seen):
+                return False
+            own = next((s for s in all_seen if s.get("coordinates")), None)
+            return own is not None and own["members"]["all"] == members and own["members"]["silent"] == 0 and not any(
+                own["slots"][k] for k in ("degraded", "takeover", "lost", "moving"))
+
+        wait_for("a whole cluster", coordinator_says)
+
+    def coordinator(self):
+        """Its name; there may be none for a moment."""
+        found = []
+
+        def somebody_coordinates():
+            found[:] = [k for k, n in self.members.items() if self.seen(n).get("coordinates")]
+            return len(found) == 1
+
+        wait_for("a coordinator", somebody_coordinates)
+        return found[0]
+
+    def stop_etcd(self):
+        self.etcd.kill()
+        self.etcd.wait()
+
+    def backup(self):
+        self.stop_etcd()
+        shutil.copytree(self.store, self.path("backup"))
+        _, self.etcd = self.start_etcd(self.store)
+        self.whole(3)
+
+    def put_back(self, what):
+        self.stop_etcd()
+        shutil.rmtree(self.store)
+        if what is not None:
+            shutil.copytree(what, self.store)
+        _, self.etcd = self.start_etcd(self.store)
+
+    def go_on(self, name):
+        """A process of its own that the backup does not know of."""
+        self.members[name].kill()
+        self.members[name].start()
+        self.pids[name] = self.members[name].process.pid
+        self.whole(3)
+
+    def expect_nobody_restarted(self):
+        for name, node in self.members.items():
+            self.assertIsNone(node.process.poll(), name)
+            self.assertEqual(node.process.pid, self.pids[name])
+        self.assertTrue(any("the map store was put back" in n.log() for n in self.members.values()))
+
+    def test_an_older_backup(self):
+        self.begin()
+        self.backup()
+        # What the backup has not: other incarnations, epochs, a namespace; and values in slots that have moved on.
+        coordinator = self.coordinator()
+        self.go_on(next(k for k in self.members if k != coordinator))
+        self.put("data", "late", 8)
+        self.cli("ns", "create", "--replicas", "2", "later")
+        self.put_back(self.path("backup"))
+        self.whole(3, generation=1)
+        self.expect_nobody_restarted()
+        self.expect("data", "early", 8)
+        self.expect("data", "late", 8)
+        for node in self.members.values():
+            wait_for("its end", lambda n=node: n.cairn("--key", self.path("key"), "ns", "show", "later").code == FAILED)
+        status = self.seen(self.members["c"])
+        self.assertGreater(status["map_put_back"]["lost_up_to"], status["map_put_back"]["to"])
+        self.assertIn("put back", self.cli("map", "--log").out)
+        # It is a cluster like any: it takes writes and a loss.
+        self.put("data", "after", 8)
+        self.go_on_in("c", 1)
+        self.expect("data", "after", 8)
+        self.expect("data", "early", 8)
+
+    def go_on_in(self, name, generation):
+        self.members[name].kill()
+        self.members[name].start()
+        self.whole(3, generation)
+
+    def test_the_coordinator_knows_of_nothing(self):
+        """Whoever is elected was started after the store was put back: he hears of it from others."""
+        self.begin()
+        self.backup()
+        coordinator = self.coordinator()
+        self.go_on(next(k for k in self.members if k != coordinator))
+        self.put("data", "late", 5)
+        self.members[coordinator].kill()
+        self.put_back(self.path("backup"))
+        self.members[coordinator].start()
+        self.pids[coordinator] = self.members[coordinator].process.pid
+        self.whole(3, generation=1)
+        self.expect_nobody_restarted()
+        self.expect("data", "early", 8)
+        self.expect("data", "late", 5)
+
+    def test_an_empty_store(self):
+        self.begin()
+        self.put_back(None)
+        self.whole(3, generation=1)
+        self.expect_nobody_restarted()
+        self.fails(self.members["b"].cairn("--key", self.path("key"), "ns", "show", "data"), FAILED)
+        self.cli("ns", "create", "--replicas", "2", "data")
+        self.put("data", "again", 8)
+        self.whole(3, generation=1)
+        self.expect("data", "again", 8)
+
+
+if __name__ == "__main__":
+    main()
