@@ -33,6 +33,8 @@ MISTAKES = {
                              "cairn_who_is(r->change.who, p->who))) || joins)")],
     "M_NO_LEASE_WAIT": [(TIME, "return cairn_env_now_ns(c->env) >= MAX(n->granted_ns, c->elected_ns) + "
                          "cairn_lease_wait_ns(&c->times);", "return true;")],
+    "M_RUMOUR_ENDS_A_LEASE": [(TIME, "return cairn_env_now_ns(c->env) >= MAX(n->granted_ns, c->elected_ns)",
+                               "return n->gone || cairn_env_now_ns(c->env) >= MAX(n->granted_ns, c->elected_ns)")],
     "M_W_TOO_SHORT": [(LEASE, "return t->length_ns + t->length_ns / 1000000", "return t->length_ns / 2; return t->length_ns / 1000000")],
     "M_NEWLEADER_NO_WAIT": [(TIME, "MAX(n->granted_ns, c->elected_ns)", "n->granted_ns"),
                             (COORD, ".granted_ns = c->elected_ns", ".granted_ns = 0")],
