@@ -105,7 +105,10 @@ class Quickstart(Case):
         self.write("tree/large", os.urandom((3 << 20) + 1))
         tmp = self.path("a long way to go " + 80 * "x")
         os.mkdir(tmp)
-        r = self.ok(run(*self.argv("--nodes", "3", tree), env=clean_env(TMPDIR=tmp), timeout=3 * DEADLINE_S))
+        for _ in range(4):  # where others have the processor it may be late for the middle, and says so
+            r = self.ok(run(*self.argv("--nodes", "3", tree), env=clean_env(TMPDIR=tmp), timeout=3 * DEADLINE_S))
+            if ": too late" not in r.out:
+                break
         self.assertIn("Everything came back", r.out)
         self.assertIn("deploy/jobs/cairn-local --nodes 3 --bin %s/bin -- bash\n" % os.path.realpath(BUILD), r.out)
         self.assertRegex(r.out, r"objects +1501\b")
