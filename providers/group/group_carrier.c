@@ -1,5 +1,6 @@
-/* What the node's other providers have of the group (server/port/gossip.h): it carries their word, tells what it believes
- * of a process of a node, and takes addresses at which others may be. Worker 0 alone: it writes what it reads here. */
+/* What the node's other providers have of the group (server/port/gossip.h): it carries their word, tells what it
+ * believes of a process of a node, and takes addresses at which others may be. Worker 0 alone: it writes what it reads
+ * here. */
 #include "providers/group/group_internal.h"
 
 _Static_assert((int)CAIRN_GOSSIP_SEEDS_MAX == (int)CAIRN_SWIM_SEEDS_MAX, "all that are said can be asked");

@@ -82,7 +82,8 @@ static bool is_towards(const char *endpoint, char to[HOST_BYTES])
         return false;
     fd = socket(found->ai_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (fd >= 0) { /* nothing is sent */
-        ok = connect(fd, found->ai_addr, found->ai_addrlen) == 0 && getsockname(fd, (struct sockaddr *)&ss, &len) == 0 &&
+        ok = connect(fd, found->ai_addr, found->ai_addrlen) == 0 &&
+             getsockname(fd, (struct sockaddr *)&ss, &len) == 0 &&
              getnameinfo((struct sockaddr *)&ss, len, text, sizeof(text), NULL, 0, NI_NUMERICHOST) == 0;
         close(fd);
     }
@@ -215,7 +216,8 @@ int cairn_node__add_group(struct cairn_server *s, struct cairn_err *err)
         return 0;
     }
     in.text_len = (size_t)snprintf(text, sizeof(text),
-                                   "{type: group, name: %s, group: cluster, listen: '%s', advertise: '%s', members: %d}",
+                                   "{type: group, name: %s, group: cluster, listen: '%s', advertise: '%s', "
+                                   "members: %d}",
                                    free_name(conf), place.listen, place.advertise, MEMBERS_MAX);
     rc = make_keys(&s->group, desc);
     if (rc == 0)

@@ -32,7 +32,7 @@ struct client {
     void (*show)(struct client *c, const ProtobufCMessage *reply);
     bool done;
     int rc;
-    uint64_t revision, term, slots, members;
+    uint64_t revision, term, map, slots, members;
     bool more;
     struct iovec payload; /* of the next request */
 };
@@ -102,6 +102,7 @@ static void show_registered(struct client *c, const ProtobufCMessage *reply)
 static void note_term(struct client *c, const ProtobufCMessage *reply)
 {
     c->term = ((const Cairn__Wire__ClusterGrant *)reply)->term;
+    c->map = ((const Cairn__Wire__ClusterGrant *)reply)->map;
 }
 
 static void show_grant(struct client *c, const ProtobufCMessage *reply)
@@ -187,7 +188,8 @@ static int do_beat(struct client *c, char **argv)
 
     if (rc != 0)
         return rc;
-    beat.term = c->term; /* only one that names the coordinator's term is granted */
+    beat.term = c->term; /* only one that names the coordinator's term and the map is granted */
+    beat.map = c->map;
     w = cairn_wire_heartbeat_put(&beat, &c->arena);
     return w != NULL ? ask(c, CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_HEARTBEAT, &w->base, show_grant) : CAIRN_E_NOMEM;
 }
