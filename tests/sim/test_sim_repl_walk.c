@@ -61,14 +61,11 @@ static void equal_seeds_give_equal_walks(void **state)
 /* What another process of this program, with @args, has to say, and whether it ended well. */
 static bool run_self(const char *args, char *said, size_t room)
 {
-    char self[4096], command[sizeof(self) + 128];
-    ssize_t len = readlink("/proc/self/exe", self, sizeof(self) - 1);
+    char command[128];
     size_t n;
     FILE *f;
 
-    assert_true(len > 0);
-    self[len] = '\0';
-    snprintf(command, sizeof(command), "'%s' %s 2>&1", self, args);
+    snprintf(command, sizeof(command), "/proc/%d/exe %s 2>&1", (int)getpid(), args); /* also if it is built anew now */
     f = popen(command, "r");
     assert_non_null(f);
     n = fread(said, 1, room - 1, f);
