@@ -91,8 +91,6 @@ struct group_provider {
 int group_net_run(struct group_provider *p, struct cairn_err *err);
 void group_net_stop(struct group_provider *p);
 void group_input(struct group_provider *p, struct cairn_swim_in *in);
-/* What struct cairn_gossip_carrier asks: the core's word. */
-void group_carry(struct cairn_gossip_carrier *c, const struct cairn_gossip_word *w);
 bool group_addr_of(const struct cairn_addr *a, struct cairn_swim_addr *to);
 /* "udp://127.0.0.1:7311", "udp://[::1]:7311": numbers alone, so that nothing is looked up. False: it is something
  * else. */
@@ -120,6 +118,11 @@ void group_join_also(struct group_provider *p, const struct cairn_swim_addr *see
 /* No more; true once no job runs. */
 bool group_join_stop(struct group_provider *p);
 void group_join_withdraw(struct group_provider *p);
+
+/* group_carrier.c: what the node's other providers have of the group. */
+void group_carrier_init(struct group_provider *p);
+/* What the core has just said of members, for them. */
+void group_carrier_tell(struct group_provider *p);
 
 /* group_watch.c */
 extern const struct cairn_sm_kind group_watch_kind;

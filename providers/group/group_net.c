@@ -123,17 +123,12 @@ void group_input(struct group_provider *p, struct cairn_swim_in *in)
     else if (cairn_timer_start(&p->loop->env, &p->timer, out->wake_ms * CAIRN_NS_PER_MS) != 0)
         cairn_log_error("group %s: no memory for a timer; the next packet goes on", p->group);
     group_tell_events(p);
+    group_carrier_tell(p);
     heard = out->heard;
     if (p->core.version != version)
         group_watch_tell(p);
     if (heard.node != 0 && p->gossip != NULL)
         cairn_gossip_hear(p->gossip, &heard);
-}
-
-void group_carry(struct cairn_gossip_carrier *c, const struct cairn_gossip_word *w)
-{
-    group_input(CONTAINER_OF(c, struct group_provider, carrier),
-                &(struct cairn_swim_in){ .type = CAIRN_SWIM_WORD, .word = *w });
 }
 
 /* Of the workers' time, how much was used since the last time; measured with a probe's wake-up, since it needs none of
@@ -205,8 +200,10 @@ int group_net_run(struct group_provider *p, struct cairn_err *err)
     rc = cairn_dgram_start(&p->dgram, p->loop, on_datagram, p, err);
     if (rc == 0)
         group_input(p, &(struct cairn_swim_in){ .type = CAIRN_SWIM_TICK });
-    if (rc == 0 && p->gossip != NULL && !p->observer)
+    if (rc == 0 && p->gossip != NULL && !p->observer) {
+        group_addr_text(&p->self.addr, p->carrier.address);
         cairn_gossip_join(p->gossip, &p->carrier);
+    }
     return rc;
 }
 

@@ -315,7 +315,7 @@ static int group_start(const struct cairn_provider_env *env, void **ctx, struct 
     p->node = env->node;
     p->pool = env->pool;
     p->gossip = env->gossip;
-    p->carrier.carry = group_carry;
+    group_carrier_init(p);
     p->loop = env->loops[0];
     p->nworkers = env->nloops;
     for (uint32_t i = 0; i < env->nloops; i++)
@@ -338,8 +338,9 @@ static int group_start(const struct cairn_provider_env *env, void **ctx, struct 
 
 /* ---- run, leave, stop ---- */
 
-/* Where clients reach this node: the first address that is of use to others. Known only now. */
-static void set_service(struct group_provider *p)
+/* Where clients reach this node: the first address that is of use to others. And which process of the cluster it is.
+ * Known only now. */
+static void describe_node(struct group_provider *p)
 {
     for (uint32_t i = 0; i < *p->node->naddresses; i++) {
         const char *a = p->node->addresses[i];
@@ -349,6 +350,8 @@ static void set_service(struct group_provider *p)
             break;
         }
     }
+    if (p->gossip != NULL)
+        p->self.node = p->gossip->self;
     group_input(p, &(struct cairn_swim_in){ .type = CAIRN_SWIM_SET, .desc = &p->self });
 }
 
@@ -366,7 +369,7 @@ static void group_run(void *ctx)
     group_addr_text(&p->self.addr, addr);
     cairn_log_info("group %s: %s %s at %s", p->group, p->observer ? "observer" : "member", p->self.name, addr);
     if (!p->observer)
-        set_service(p);
+        describe_node(p);
     group_join_run(p);
 }
 

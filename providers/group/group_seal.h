@@ -20,7 +20,7 @@
 #include <stdint.h>
 
 enum { GROUP_SEAL_HEAD_BYTES = 40, GROUP_SEAL_BYTES = 56, GROUP_KEY_BYTES = 32 };
-enum { GROUP_SEAL_VERSION = '2' }; /* grows when members of two builds would not understand each other's packets */
+enum { GROUP_SEAL_VERSION = '3' }; /* grows when members of two builds would not understand each other's packets */
 enum { GROUP_SEAL_NOTICE = 1 };    /* flags: only says which realm we are; is never answered */
 
 enum group_seal_result {

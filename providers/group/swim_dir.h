@@ -5,6 +5,8 @@
 #ifndef CAIRN_GROUP_SWIM_DIR_H
 #define CAIRN_GROUP_SWIM_DIR_H
 
+#include "server/port/gossip.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -27,6 +29,7 @@ struct cairn_swim_addr {
 struct cairn_swim_desc {
     uint64_t id; /* cairn_swim_id() of the name */
     uint64_t capacity;
+    struct cairn_gossip_self node; /* the process that the member is of, of a node of the cluster */
     uint32_t weight;
     struct cairn_swim_addr addr;
     char name[CAIRN_SWIM_NAME_MAX + 1];

@@ -45,6 +45,8 @@ static void get_alive(struct cairn_le_reader *r, struct cairn_swim_update *u)
     u->load = cairn_le_get16(r);
     u->weight = cairn_le_get32(r);
     u->capacity = cairn_le_get64(r);
+    u->node.node = cairn_le_get64(r);
+    u->node.process = cairn_le_get64(r);
     get_addr(r, &u->addr);
     u->name = get_text(r, 1, CAIRN_SWIM_NAME_MAX, &u->name_len);
     u->zone = get_text(r, 0, CAIRN_SWIM_ZONE_MAX, &u->zone_len);
@@ -154,6 +156,8 @@ static void put_alive(struct cairn_le_writer *w, const struct cairn_swim_update 
     cairn_le_put16(w, u->load);
     cairn_le_put32(w, u->weight);
     cairn_le_put64(w, u->capacity);
+    cairn_le_put64(w, u->node.node);
+    cairn_le_put64(w, u->node.process);
     cairn_le_put16(w, u->addr.port);
     put_text(w, u->addr.ip, u->addr.len);
     put_text(w, u->name, u->name_len);
@@ -194,6 +198,7 @@ void cairn_swim_update_to_desc(const struct cairn_swim_update *u, struct cairn_s
     memset(d, 0, sizeof(*d));
     d->id = u->id;
     d->capacity = u->capacity;
+    d->node = u->node;
     d->weight = u->weight;
     d->addr = u->addr;
     memcpy(d->name, u->name, u->name_len);
@@ -207,6 +212,7 @@ void cairn_swim_desc_to_update(const struct cairn_swim_desc *d, struct cairn_swi
     u->nby = 0;
     u->state = CAIRN_SWIM_ALIVE;
     u->capacity = d->capacity;
+    u->node = d->node;
     u->weight = d->weight;
     u->addr = d->addr;
     u->name = d->name;

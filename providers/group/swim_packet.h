@@ -3,8 +3,9 @@
  *   head     kind 1, flags 1, load 2, seq 4, load_seq 4, about 8, incarnation 8, word: node 8, map 8, version 8
  *   cursor   SYNC, PAGE: epoch 4, version 4, next 4
  *   updates  until the end: state 1, id 8, incarnation 8, and
- *              ALIVE       load_seq 4, load 2, weight 4, capacity 8, port 2, and four texts, each behind its length:
- *                          address (4 or 16 bytes), name, zone, service; the id is the name's and does not travel
+ *              ALIVE       load_seq 4, load 2, weight 4, capacity 8, node 8, process 8, port 2, and four texts, each
+ *                          behind its length: address (4 or 16 bytes), name, zone, service; the id is the name's and
+ *                          does not travel
  *              SUSPECT     number 1, and so many ids of those who say so
  *              DEAD, LEFT  id of who says so
  *
@@ -61,6 +62,7 @@ struct cairn_swim_update {
     uint32_t load_seq;
     uint32_t weight;
     uint64_t capacity;
+    struct cairn_gossip_self node;
     struct cairn_swim_addr addr;
     uint8_t name_len, zone_len, service_len;
     const char *name, *zone, *service; /* in the packet, not terminated */

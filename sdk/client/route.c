@@ -332,13 +332,19 @@ static void route_note(struct cairn_call *call)
     memcpy(r->busy.text, call->err.text, sizeof(r->busy.text));
 }
 
-/* It may have been another call's answer: that of the OPEN which a write waited for. */
+/* The answer may have been another call's: that of the OPEN which a write waited for. */
 void cairn__route_late(struct cairn_call *call)
 {
     const struct cairn_routing *r = call->c->routing;
+    const struct cairn_route *route = &call->route;
+    const char *fate = !route->writes        ? ""
+                       : route->asked_ns == 0 ? ", nothing was done"
+                                              : ", it may have been done, or be done yet";
 
-    if (r != NULL && r->busy.slot == call->route.slot && r->busy.at_ns + call->timeout_ns >= call->deadline_ns)
-        cairn_err_set(&call->err, CAIRN_E_TIMEOUT, "the time is over, and the last answer was: %s", r->busy.text);
+    if (r != NULL && r->busy.slot == route->slot && r->busy.at_ns + call->timeout_ns >= call->deadline_ns)
+        cairn_err_set(&call->err, CAIRN_E_TIMEOUT, "the time is over%s, and the last answer was: %s", fate, r->busy.text);
+    else if (route->writes)
+        cairn_err_set(&call->err, CAIRN_E_TIMEOUT, "the time is over%s", fate);
 }
 
 bool cairn__route_again(struct cairn_call *call)

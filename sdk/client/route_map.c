@@ -295,6 +295,8 @@ uint32_t cairn_route_map_addresses(const struct cairn_route_map *m, uint16_t pla
         for (uint32_t i = 0; i < x->naddresses; i++) {
             if ((strncmp(x->addresses[i], "unix://", 7) == 0) != (is_unix != 0))
                 continue;
+            if (strncmp(x->addresses[i], "udp://", 6) == 0) /* of the nodes' own packets */
+                continue;
             if (!is_unix || here || !knows) /* another machine's files are not ours */
                 out[n++] = x->addresses[i];
         }

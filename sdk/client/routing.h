@@ -89,7 +89,8 @@ void cairn__route_to_node(struct cairn_call *call, uint16_t place);
 bool cairn__route_find(struct cairn_call *call, uint64_t *timeout_ns);
 /** A try is over, call->rpc.rc says how. True: it is asked again later. */
 bool cairn__route_again(struct cairn_call *call);
-/** Its time is over: what the last answer said, if there was one, is put into call->err. */
+/** Its time is over: whether a write may have been done, and what the last answer was, if there was one, are put into
+ * call->err. */
 void cairn__route_late(struct cairn_call *call);
 /** The call is over: its number is not waited for any more. */
 void cairn__route_over(struct cairn_call *call);

@@ -56,8 +56,16 @@ struct cairn_instance {
     bool started, has_spare;
 };
 
+/** The configuration of the cluster's own group, where none is configured (node_group.c). */
+struct cairn_node_group {
+    struct cairn_conf_key *keys;
+    struct cairn_conf_schema schema;
+    struct cairn_conf_doc *doc;
+};
+
 struct cairn_server {
     struct cairn_node_conf conf;
+    struct cairn_node_group group;
     struct cairn_log log;
     bool has_log;
     int log_file_fd; /* ours; -1: none */
@@ -124,6 +132,11 @@ void cairn_node__spares_fini(struct cairn_server *s);
 /* The environments of all, with their directories and places among the targets, before any is started. */
 int cairn_node__plan_instances(struct cairn_server *s, struct cairn_err *err);
 int cairn_node__start_instances(struct cairn_server *s, struct cairn_err *err);
+
+/* node_group.c */
+/* A node of a cluster gets a group, behind the configured providers, unless it has one or cannot. */
+int cairn_node__add_group(struct cairn_server *s, struct cairn_err *err);
+void cairn_node__free_group(struct cairn_server *s);
 
 /* node_open.c */
 int cairn_node__open(struct cairn_server *s, const struct cairn_server_options *options, struct cairn_err *err);

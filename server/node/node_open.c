@@ -315,6 +315,8 @@ int cairn_node__open(struct cairn_server *s, const struct cairn_server_options *
         rc = s->pool != NULL ? 0 : err->code;
     }
     if (rc == 0)
+        rc = cairn_node__add_group(s, err);
+    if (rc == 0)
         rc = cairn_node__plan_instances(s, err);
     if (rc == 0)
         rc = check_machines(s, err);
@@ -381,6 +383,7 @@ void cairn_node__close(struct cairn_server *s)
     if (s->log_file_fd >= 0)
         close(s->log_file_fd);
     cairn_node_conf_free(&s->conf);
+    cairn_node__free_group(s);
     free(s->instances);
     pthread_cond_destroy(&s->stopped_cond);
     pthread_mutex_destroy(&s->mutex);

@@ -33,6 +33,8 @@ MISTAKES = {
                              "cairn_who_is(r->change.who, p->who))) || joins)")],
     "M_NO_LEASE_WAIT": [(TIME, "return cairn_env_now_ns(c->env) >= MAX(n->granted_ns, c->elected_ns) + "
                          "cairn_lease_wait_ns(&c->times);", "return true;")],
+    "M_RUMOUR_ENDS_A_LEASE": [(TIME, "return cairn_env_now_ns(c->env) >= MAX(n->granted_ns, c->elected_ns)",
+                               "return n->gone || cairn_env_now_ns(c->env) >= MAX(n->granted_ns, c->elected_ns)")],
     "M_W_TOO_SHORT": [(LEASE, "return t->length_ns + t->length_ns / 1000000", "return t->length_ns / 2; return t->length_ns / 1000000")],
     "M_NEWLEADER_NO_WAIT": [(TIME, "MAX(n->granted_ns, c->elected_ns)", "n->granted_ns"),
                             (COORD, ".granted_ns = c->elected_ns", ".granted_ns = 0")],
@@ -41,9 +43,10 @@ MISTAKES = {
                         "co->valid_until_ns);", "return co->up;")],
     "M_VALID_FROM_RECEIPT": [(MAP, "co->kept_ns + TERM_MS * MS", "cairn_env_now_ns(env_of(co->rw, co->host)) + TERM_MS * MS")],
     "M_NO_FENCE_REV": [(MAP, "return !is_deposed(co) && rec->epoch", "return rec->epoch")],
-    "M_GRANT_INVALID": [(COORD, "term != c->term || !c->ops->may_act(c)", "term != c->term")],
+    "M_GRANT_INVALID": [(COORD, "term != c->term ||\n        !c->ops->may_act(c))", "term != c->term)")],
     "M_SYNC_ERROR_IGNORED": [(NODE, "    if (log_fails(s, RW_DISK_SYNC))\n        return;\n    rw_log_copy(&s->durable, &s->syncing);",
-                              "    if (!rw_disk_refuses(s, RW_DISK_SYNC))\n        rw_log_copy(&s->durable, &s->syncing);")],
+                              "    if ((s->node->refuses & 1U << RW_DISK_SYNC) == 0)\n        "
+                              "rw_log_copy(&s->durable, &s->syncing);")],
     "M_CHECKPOINT_ERROR_TRIMS": [(NODE, "        rw_checkpoint_free(&s->making);\n        return;\n    }\n    if (s->making",
                                   "        base = cairn_replica_trim(&s->replica, s->making.at.pos);\n"
                                   "        rw_log_trim(&s->log, base);\n        rw_log_trim(&s->durable, base);\n"

@@ -248,6 +248,30 @@ static void drain_some(struct repl_world *rw)
     }
 }
 
+/* What groups say of nodes, true or not: to MAP, and to whoever holds a slot with them. A dice of its own, so that the
+ * other walks are what they would be without. */
+static void spread_rumours(struct rw_coord *co)
+{
+    struct repl_world *rw = co->rw;
+    uint64_t x = rw->rumour += UINT64_C(0x9e3779b97f4a7c15);
+    uint32_t of, slot;
+
+    x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
+    of = 1 + (uint32_t)(x >> 32) % rw->conf.nodes;
+    slot = (uint32_t)(x >> 16) % rw->conf.slots;
+    if (x % 5 < 2) {
+        const struct cairn_coord_node *n = cairn_coord_node(&co->core, of);
+
+        if (n != NULL)
+            cairn_coord_found(&co->core, (struct cairn_who){ of, n->p.inc }, x % 5 == 0);
+    }
+    for (uint32_t i = 1; x % 5 >= 3 && i <= rw->conf.nodes; i++) {
+        if (rw->nodes[i].up && rw->nodes[i].registered)
+            cairn_replica_doubt(&rw->nodes[i].slots[slot].replica, of);
+    }
+}
+
 static void on_coord_tick(void *arg)
 {
     struct rw_coord *co = arg;
@@ -260,6 +284,8 @@ static void on_coord_tick(void *arg)
     }
     if (!co->up)
         return;
+    if (co->rw->conf.rumours)
+        spread_rumours(co);
     cairn_coord_tick(&co->core);
     if (!is_deposed(co))
         drain_some(co->rw);

@@ -192,6 +192,7 @@ static struct repl_world_conf conf_of(uint64_t seed)
     conf.buffered_percent = (uint32_t)(seed / 7 % 4) * 33;
     conf.large_percent = seed / 11 % 3 == 1 ? 40 : 0;
     conf.sweep_ns = (2 + seed % 3 * 4) * 100 * MS;
+    conf.rumours = seed % 8 == 7;
     return conf;
 }
 

@@ -132,6 +132,7 @@ struct repl_world *repl_world_new(const struct repl_world_conf *conf)
     CAIRN_ASSERT(rw != NULL && conf->nodes <= RW_NODES_MAX && conf->clients <= RW_CLIENTS_MAX &&
                  conf->slots <= RW_SLOTS_MAX);
     rw->conf = *conf;
+    rw->rumour = conf->seed;
     cairn_arena_init(&rw->post, 1 << 20);
     rw->world = world_new(&wc);
     CAIRN_ASSERT(rw->world != NULL);

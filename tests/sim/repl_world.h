@@ -38,6 +38,7 @@ struct repl_world_conf {
     bool keeps_little;      /* of a log, behind its checkpoint */
     uint64_t page_ns;       /* a copy's source takes so long for a page; 0: as the disk does */
     uint32_t large_percent; /* of the values that are put: they are in a region each, which their entry names */
+    bool rumours;           /* nodes are said to be dead that are not, and the other way round */
     uint64_t sweep_ns;      /* how often a node looks for regions that nothing names; 0: never */
     bool
         rivals; /* terms end when they are not kept, and another host coordinates then; not before all slots are made */
@@ -174,6 +175,7 @@ struct rw_once {
 
 struct repl_world {
     struct repl_world_conf conf;
+    uint64_t rumour; /* the state of its dice */
     struct world *world;
     /* Who coordinates, or has done so before, and is perhaps still at it. */
     struct rw_coord {

@@ -11,6 +11,40 @@
 
 #define MS CAIRN_NS_PER_MS
 
+/* Nobody writes. A member dies, and its slots do not notice; then somebody doubts that it is there, and they go on
+ * without it. Whoever is doubted and is there says so, and nothing happens. */
+static void who_is_doubted_is_asked(void **state)
+{
+    struct repl_world_conf conf = repl_world_conf_of(6);
+    struct repl_world *rw = repl_world_new(&conf);
+    uint32_t leader, victim;
+    uint64_t epoch;
+
+    (void)state;
+    repl_world_run_ms(rw, 2000);
+    repl_world_stop_clients(rw);
+    repl_world_expect_whole(rw, 5000);
+    leader = (uint32_t)rw->stored[0].primary.node;
+    victim = leader % conf.nodes + 1;
+    epoch = rw->stored[0].epoch;
+    cairn_replica_doubt(&rw->nodes[leader].slots[0].replica, victim);
+    cairn_replica_doubt(&rw->nodes[victim].slots[0].replica, leader); /* who does not lead asks nobody */
+    cairn_replica_doubt(&rw->nodes[leader].slots[0].replica, conf.nodes + 1);
+    repl_world_run_ms(rw, 3000);
+    assert_int_equal(rw->stored[0].epoch, epoch);
+    repl_world_crash(rw, victim);
+    repl_world_run_ms(rw, 3000);
+    assert_int_equal(rw->stored[0].ninsync, conf.replicas);
+    cairn_replica_doubt(&rw->nodes[leader].slots[0].replica, victim);
+    repl_world_run_ms(rw, 1000);
+    assert_int_equal(rw->stored[0].ninsync, conf.replicas - 1);
+    assert_int_equal(rw->stored[0].primary.node, leader);
+    repl_world_start(rw, victim);
+    repl_world_expect_whole(rw, 10000);
+    repl_world_judge(rw);
+    repl_world_free(rw);
+}
+
 /* Three nodes, no fault: every slot gets its primary, clients write and read. */
 static void quiet_cluster_serves(void **state)
 {
@@ -490,6 +524,7 @@ int main(void)
         cmocka_unit_test(drained_node_holds_nothing),
         cmocka_unit_test(move_to_a_dead_node_is_given_up),
         cmocka_unit_test(quick_restart_takes_no_wait),
+        cmocka_unit_test(who_is_doubted_is_asked),
         cmocka_unit_test(who_leaves_is_not_waited_for),
         cmocka_unit_test(order_to_release_outlives_an_epoch),
         cmocka_unit_test(last_one_in_sync_takes_no_writes),

@@ -48,6 +48,34 @@ class Away(ClusterCase):
         for node in (other, first):
             self.assertIn("node stopped " + node.name, log)
 
+    def test_who_is_killed_is_missed_by_the_group(self):
+        """Nobody is configured to be in a group, and nobody waits for a minute of silence."""
+        self.begin()
+        first = self.coordinator()
+
+        def members(node):  # while some are suspected or dead it has another exit code
+            return {m["name"]: m["state"] for m in node.cairn("members", "--json").json["members"]}
+
+        for node in self.all:
+            wait_for("the group", lambda n=node: members(n) == {m.name: "alive" for m in self.all})
+        gone, other = (n for n in self.all if n is not first)
+        gone.kill()
+        wait_for("its death", lambda: members(other)[gone.name] == "silent")
+
+        def is_missed():
+            said = self.cluster(other)
+            state = next(m for m in said["members"] if m["name"] == gone.name)
+            # What it leads may be served by it for as long as its lease lasts; everybody else goes on without it.
+            return state["state"] == "silent" and state["in_sync"] == state["leads"]
+
+        wait_for("the coordinator", is_missed)
+        self.missed(self.cluster(other), gone)
+        self.assertIn("node %s is silent: the group says that it is dead" % gone.name, first.log())
+        self.assertIn("node silent " + gone.name, self.ok(other.cairn(*self.key, "map", "--log")).out)
+        gone.start()
+        self.whole(other)
+        self.assertEqual(members(other), {m.name: "alive" for m in self.all})
+
 
 if __name__ == "__main__":
     main()

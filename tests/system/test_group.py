@@ -304,7 +304,7 @@ class Mistakes(GroupCase):
         """A socket answers a joiner's packets, and sends them on, as if they were of a later version."""
         a, b, trap, target = self.trapped()
         packet, joiner = trap.recvfrom(2048)
-        later = packet[:3] + b"3" + packet[4:]
+        later = packet[:3] + b"4" + packet[4:]
         for _ in range(3):
             trap.sendto(later, target)
         wait_for("them to be counted", lambda: self.group_of(a)["packets_of_other_versions"] == 3)
@@ -314,8 +314,8 @@ class Mistakes(GroupCase):
             notice, sender = trap.recvfrom(2048)
             if sender == target:
                 break
-        self.assertEqual((notice[:4], notice[4]), (b"CGP2", 1))
-        trap.sendto(b"CGP3\1\0\0\0", joiner)
+        self.assertEqual((notice[:4], notice[4]), (b"CGP3", 1))
+        trap.sendto(b"CGP4\1\0\0\0", joiner)
         wait_for("the joiner to say so", lambda: "another version of the group's protocol" in
                  self.group_of(b).get("problem", ""))
         self.fails(b.cairn("members"), DEGRADED, "the same release of Cairn")

@@ -129,7 +129,7 @@ bool cairn_coord_is_alive(struct cairn_coord *c, struct cairn_who who)
 {
     struct cairn_coord_node *n = cairn_coord_node(c, who.node);
 
-    return n != NULL && n->p.inc == who.inc && !n->stopped && n->heard_ns > n->registered_ns &&
+    return n != NULL && n->p.inc == who.inc && !n->stopped && !n->gone && n->heard_ns > n->registered_ns &&
            cairn_env_now_ns(c->env) - n->heard_ns <= c->alive_ns;
 }
 
@@ -374,7 +374,7 @@ int cairn_coord_register(struct cairn_coord *c, struct cairn_coord_process *p, c
     if (!known) {
         n->registered_ns = cairn_env_now_ns(c->env);
         n->granted_ns = 0;
-        n->stopped = false;
+        n->stopped = n->gone = false;
     }
     n->has_told = true;
     for (uint32_t slot = 0; slot < c->nslots; slot++) {
@@ -405,6 +405,7 @@ bool cairn_coord_heartbeat(struct cairn_coord *c, struct cairn_who who, uint64_t
         !c->ops->may_act(c))
         return false;
     n->heard_ns = cairn_env_now_ns(c->env);
+    n->gone = false;
     if (n->evicting > 0)
         return false;
     n->granted_ns = n->heard_ns;
@@ -422,6 +423,14 @@ int cairn_coord_stop(struct cairn_coord *c, struct cairn_who who)
         return CAIRN_E_STATE;
     n->stopped = true;
     return 0;
+}
+
+void cairn_coord_found(struct cairn_coord *c, struct cairn_who who, bool gone)
+{
+    struct cairn_coord_node *n = cairn_coord_node(c, who.node);
+
+    if (n != NULL && n->p.inc == who.inc)
+        n->gone = gone;
 }
 
 bool cairn_coord_wants_register(struct cairn_coord *c, uint64_t node)

@@ -41,6 +41,7 @@ struct cairn_coord_node {
     uint64_t registered_ns; /* when p.inc was registered, if with us */
     bool has_told;          /* what its logs hold: with us, not with a predecessor */
     bool was_alive;         /* at the last tick */
+    bool gone;              /* others found this process dead, and it was not heard since */
     bool stopped;           /* this process said that it ends: it is not alive, and is granted nothing */
     bool granted;           /* we have granted it something in this term */
     uint32_t evicting;      /* changes under way that end an authority of this node: no grant until they are stored */
@@ -131,6 +132,9 @@ bool cairn_coord_wants_register(struct cairn_coord *c, uint64_t node);
  * What it was granted lasts as long as ever. CAIRN_E_NOTFOUND; CAIRN_E_STATE: another process of the node is
  * registered. */
 int cairn_coord_stop(struct cairn_coord *c, struct cairn_who who);
+/** Others found @who dead (or, if not @gone, alive). It may be wrong: until its next heartbeat the process is not
+ * alive to us, so it leads nothing new; what it was granted lasts as long as ever, and nothing is taken from it. */
+void cairn_coord_found(struct cairn_coord *c, struct cairn_who who, bool gone);
 void cairn_coord_propose(struct cairn_coord *c, const struct cairn_change *change);
 /** @rc 0: in force. CAIRN_E_UNKNOWN: it may be, or become so; CAIRN_E_STATE: the record is not the one that it was made
  * from. Then the record is read, and until that has decided no other change of it is made, and whoever it ends the

@@ -255,6 +255,9 @@ int cairn_replica_may_read(struct cairn_replica *r);
 /** A write-once value that was found here may be given out (§8). */
 bool cairn_replica_may_read_found(const struct cairn_replica *r);
 
+/** Somebody doubts that @node is there. A primary asks it for an ACK if it owes none: T_ack decides, as ever. */
+void cairn_replica_doubt(struct cairn_replica *r, uint64_t node);
+
 /* ---- operators, migration ---- */
 
 /** Stops writing, waits until nothing is uncommitted and gives the slot up (RELEASED). */

@@ -422,6 +422,15 @@ void cairn_replica_write_forget(struct cairn_repl_write *w)
     cairn_list_del(&w->link);
 }
 
+/* Nothing is believed: it is asked for an ACK, as if there were something to acknowledge, and T_ack decides. */
+void cairn_replica_doubt(struct cairn_replica *r, uint64_t node)
+{
+    struct replica_peer *p = cairn_replica_is_primary(r) ? cairn_replica__peer(r, node) : NULL;
+
+    if (p != NULL && p->member && p->owes_ns == 0)
+        cairn_replica__pump(r, p, true);
+}
+
 void cairn_replica_release(struct cairn_replica *r)
 {
     if (!cairn_replica_is_primary(r))

@@ -139,6 +139,7 @@ static const struct {
     [CAIRN_DEED_RESTARTED] = { "node restarted", true, "%s was started again" },
     [CAIRN_DEED_CHANGED] = { "node changed", true, "%s has another configuration" },
     [CAIRN_DEED_SILENT] = { "node silent", true, "no heartbeat of %s" },
+    [CAIRN_DEED_FOUND_DEAD] = { "node silent", true, "no heartbeat of %s, and the group says that it is dead" },
     [CAIRN_DEED_STOPPED] = { "node stopped", true, "%s says that it stops" },
     [CAIRN_DEED_BACK] = { "node back", true, "a heartbeat of %s" },
     [CAIRN_DEED_LOST] = { "node lost", true, "%s was silent for cluster.lost_after" },

@@ -51,8 +51,11 @@ static void add_addresses(struct cairn_cluster *c, bool tcp, struct cairn_arena 
     }
 }
 
+/* The addresses of its groups are for other nodes, which look for them there (life_group.c). */
 void cairn_cluster__self(struct cairn_cluster *c, struct cairn_arena *a, struct cairn_wire_member *m)
 {
+    const struct cairn_gossip *g = c->env->gossip;
+
     *m = (struct cairn_wire_member){ .node = c->node,
                                      .name = c->env->node->name,
                                      .zone = c->conf.zone,
@@ -63,6 +66,10 @@ void cairn_cluster__self(struct cairn_cluster *c, struct cairn_arena *a, struct 
         m->addresses[m->naddresses++] = c->conf.addresses[i];
     if (m->naddresses == 0)
         add_addresses(c, true, a, m);
+    for (uint32_t i = 0; g != NULL && i < g->ncarriers && m->naddresses < CAIRN_WIRE_ADDRESSES_MAX; i++) {
+        if (g->carriers[i]->address[0] != '\0')
+            m->addresses[m->naddresses++] = g->carriers[i]->address;
+    }
     add_addresses(c, false, a, m);
 }
 
@@ -178,7 +185,15 @@ static int co_work(struct cairn_coordinator *co, struct cairn_job *job)
     return cairn_pool_submit(c->env->pool, c->home, job);
 }
 
+static enum cairn_gossip_belief co_believes(struct cairn_coordinator *co, const struct cairn_gossip_self *who)
+{
+    struct cairn_cluster *c = co->arg;
+
+    return c->env->gossip != NULL ? cairn_gossip_believes(c->env->gossip, who) : CAIRN_GOSSIP_UNKNOWN;
+}
+
 static const struct cairn_coordinator_ops coordinator_ops = {
+    .believes = co_believes,
     .give_up = co_give_up,
     .other = co_other,
     .put_slot = co_put_slot,
@@ -324,6 +339,8 @@ int cairn_cluster_start(const struct cairn_provider_env *env, const struct cairn
         free(h);
         return rc;
     }
+    if (env->gossip != NULL)
+        env->gossip->self = (struct cairn_gossip_self){ .node = c->node, .process = c->side->process };
     *ctx = c;
     return 0;
 }

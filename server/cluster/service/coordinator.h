@@ -28,6 +28,7 @@
 #include "server/cluster/service/member.h"
 #include "server/cluster/service/service_internal.h"
 #include "server/cluster/service/writes.h"
+#include "server/port/gossip.h"
 #include "server/port/pool.h"
 
 #include <jansson.h>
@@ -67,6 +68,8 @@ struct cairn_coordinator_ops {
     /** Tell @nodes, which hold or held @slot, soon; they may also hear of it later. */
     void (*publish)(struct cairn_coordinator *co, uint32_t slot, const struct cairn_slot_record *rec,
                     const uint64_t *nodes, uint32_t n);
+    /** What this node's groups believe of a process. NULL: nothing. */
+    enum cairn_gossip_belief (*believes)(struct cairn_coordinator *co, const struct cairn_gossip_self *who);
     /** Runs @job beside the loop: its work() anywhere, its done() here, later. CAIRN_E_BUSY: not now, done() will not
      * run. */
     int (*work)(struct cairn_coordinator *co, struct cairn_job *job);

@@ -38,6 +38,17 @@ static void count_holder(struct cairn_coordinator *co, const struct cairn_slot_r
     m->leads += node == rec->primary.node;
 }
 
+/* Those that are gone, too: it takes a moment until each set is without them. */
+static void count_insync(struct cairn_coordinator *co, const struct cairn_slot_record *rec)
+{
+    for (uint32_t i = 0; i < rec->ninsync; i++) {
+        struct cairn_member *m = cairn_members_find(&co->members, rec->insync[i].node);
+
+        if (m != NULL && m->p.inc == rec->insync[i].inc)
+            m->insync++;
+    }
+}
+
 static void count_slot(struct cairn_coordinator *co, struct cairn_coordinator_class_counts *class,
                        const struct cairn_slot_record *rec, uint32_t wanted)
 {
@@ -47,6 +58,7 @@ static void count_slot(struct cairn_coordinator *co, struct cairn_coordinator_cl
 
     for (uint32_t i = 0; i < rec->nreplicas; i++)
         count_holder(co, rec, rec->replicas[i]);
+    count_insync(co, rec);
     if (rec->move.phase == CAIRN_MOVE_COPY) /* it will: who is drained is not done before that has come and gone */
         count_holder(co, rec, rec->move.target.node);
     n->slots++;
@@ -186,7 +198,7 @@ void cairn_coordinator__count(struct cairn_coordinator *co)
 
     co->counts = (struct cairn_coordinator_counts){ .members = co->members.n };
     for (uint32_t i = 0; i < co->members.n; i++)
-        co->members.all[i]->holds = co->members.all[i]->leads = 0;
+        co->members.all[i]->holds = co->members.all[i]->leads = co->members.all[i]->insync = 0;
     for (uint32_t i = 0; i < CAIRN_CLUSTER_CLASSES; i++) {
         struct cairn_coordinator_class_counts *class = &co->counts.classes[i];
 

@@ -29,14 +29,26 @@ static uint64_t all_silence_ns(struct cairn_coordinator *co, const struct cairn_
     return silence_ns(co, m) + before_ns;
 }
 
-/* What silence makes of a member: it is silent when it said that it stops, or can hold no lease any more, and lost
- * after lost_after. */
+/* The group is asked about those only of whom heartbeats are missing already: of two ways to hear of a node, one that
+ * works is enough. Of a new coordinator all want to be heard at once. And not about those whose silence says enough. */
+static bool is_found_dead(struct cairn_coordinator *co, const struct cairn_member *m)
+{
+    const struct cairn_gossip_self who = { .node = m->p.node, .process = m->p.process };
+    uint64_t silent = silence_ns(co, m);
+    bool is_new = cairn_coord_node(&co->coord, m->p.node)->heard_ns == 0;
+
+    return co->ops->believes != NULL && silent > (is_new ? co->lease_times.heartbeat_ns : co->coord.alive_ns) &&
+           silent <= cairn_lease_wait_ns(&co->lease_times) && co->ops->believes(co, &who) == CAIRN_GOSSIP_GONE;
+}
+
+/* What silence makes of a member: it is silent when it said that it stops, when the group says so, too, or when it can
+ * hold no lease any more; and lost after lost_after. What it leads waits for the end of its lease in any case. */
 static enum cairn_wire_member_state heard_state(struct cairn_coordinator *co, const struct cairn_member *m)
 {
     const struct cairn_coord_node *n = cairn_coord_node(&co->coord, m->p.node);
     bool was_away = m->state == CAIRN_WIRE_MEMBER_SILENT || m->state == CAIRN_WIRE_MEMBER_LOST;
 
-    if (!n->stopped && silence_ns(co, m) <= cairn_lease_wait_ns(&co->lease_times))
+    if (!n->stopped && !n->gone && silence_ns(co, m) <= cairn_lease_wait_ns(&co->lease_times))
         return was_away && n->heard_ns != 0 ? CAIRN_WIRE_MEMBER_UP : m->state;
     if (m->state == CAIRN_WIRE_MEMBER_LOST ||
         (co->conf->lost_after_ns != 0 && all_silence_ns(co, m) >= co->conf->lost_after_ns &&
@@ -85,8 +97,11 @@ void cairn_coordinator__members_tick(struct cairn_coordinator *co)
 {
     for (uint32_t i = co->members.n; i-- > 0;) {
         struct cairn_member *m = co->members.all[i];
-        enum cairn_wire_member_state state = heard_state(co, m);
+        bool found = is_found_dead(co, m);
+        enum cairn_wire_member_state state;
 
+        cairn_coord_found(&co->coord, (struct cairn_who){ .node = m->p.node, .inc = m->p.inc }, found);
+        state = heard_state(co, m);
         if (state == m->state) {
             note_silence(co, m);
             if (silence_ns(co, m) >= CAIRN_COORDINATOR_FORGET_S * CAIRN_NS_PER_S)
@@ -96,7 +111,7 @@ void cairn_coordinator__members_tick(struct cairn_coordinator *co)
         if (state == CAIRN_WIRE_MEMBER_UP)
             cairn_log_info("node %s is there again", m->name);
         else if (state == CAIRN_WIRE_MEMBER_SILENT)
-            cairn_log_info("node %s is silent", m->name);
+            cairn_log_info("node %s is silent%s", m->name, found ? ": the group says that it is dead" : "");
         else
             cairn_log_warn("node %s is lost: it was silent for %" PRIu64 " s; what it held is made anew elsewhere",
                            m->name, co->conf->lost_after_ns / CAIRN_NS_PER_S);
@@ -105,9 +120,10 @@ void cairn_coordinator__members_tick(struct cairn_coordinator *co)
         else
             m->state = state;
         cairn_coordinator__store_member(co, m,
-                                        state == CAIRN_WIRE_MEMBER_UP       ? CAIRN_DEED_BACK
-                                        : state == CAIRN_WIRE_MEMBER_SILENT ? CAIRN_DEED_SILENT
-                                                                            : CAIRN_DEED_LOST);
+                                        state == CAIRN_WIRE_MEMBER_UP     ? CAIRN_DEED_BACK
+                                        : state == CAIRN_WIRE_MEMBER_LOST ? CAIRN_DEED_LOST
+                                        : found                           ? CAIRN_DEED_FOUND_DEAD
+                                                                          : CAIRN_DEED_SILENT);
         if (state == CAIRN_WIRE_MEMBER_LOST)
             cairn_coordinator__member_is_lost(co);
         else if (state == CAIRN_WIRE_MEMBER_UP) /* who falls silent is expected back */

@@ -187,14 +187,14 @@ static void member_done(struct cairn_write *w, int rc)
 
     if (rc == 0) {
         struct cairn_member *m = cairn_members_find(&co->members, x->as.p.node);
-        struct cairn_link due, *l;
+        struct cairn_link told, *l;
 
-        cairn_list_init(&due);
-        cairn_list_splice(&due, &m->awaiting);
+        cairn_list_init(&told);
+        cairn_list_splice(&told, &m->awaiting);
         m->writing = false;
         if (m->dirty)
             member_begin(co, m);
-        while ((l = cairn_list_pop(&due)) != NULL) /* last: who hears it may end the term, and the member with it */
+        while ((l = cairn_list_pop(&told)) != NULL) /* last: who is told may end the term, and with it all members */
             cairn_coordinator__answer(CONTAINER_OF(l, struct cairn_coordinator_ask, link), 0, "");
     }
     cairn_map_log_line_fini(&x->line);

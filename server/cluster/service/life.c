@@ -225,8 +225,10 @@ static void on_tick(void *arg)
         return;
     if (l->sm.state == LIFE_SEEKING || (l->again && l->sm.state != LIFE_PARTING && l->sm.state != LIFE_CEASING))
         life_register(l);
-    if (l->sm.state == LIFE_BEATING)
-        life_beat(l);
+    if (l->sm.state != LIFE_BEATING)
+        return;
+    life_beat(l);
+    life_seek(l);
 }
 
 static void on_hurry(void *arg)
@@ -258,6 +260,7 @@ int side_life_new(struct cairn_cluster *c)
     cairn_timer_init(&l->tick, on_tick, l);
     cairn_task_init(&l->hurry, on_hurry, l);
     life_learn_init(l);
+    life_group_init(l);
     cairn_sm_init(&l->sm, &side_life_kind, &c->home->machines);
     return 0;
 }
@@ -279,6 +282,7 @@ void side_life_end(struct cairn_cluster *c)
     cairn_timer_stop(&c->home->env, &l->tick);
     cairn_loop_unpost(c->home, &l->hurry);
     life_learn_end(l);
+    life_group_end(l);
     cairn_sm_move(&l->sm, LIFE_ENDED);
     atomic_store(&c->side->lease_until_ns, 0);
     if (l->registering && cairn_rpc_call_is_running(&l->call))

@@ -1,5 +1,6 @@
 /* What the files of this node's life in its cluster share: life.c (heartbeats), life_register.c, life_learn.c (what a
- * grant and other nodes bring of the map; the lease), life_anew.c (the map is another), life_part.c (the last word). */
+ * grant and other nodes bring of the map; the lease), life_anew.c (the map is another), life_part.c (the last word),
+ * life_group.c (what groups tell and are told). */
 #ifndef CAIRN_SERVER_CLUSTER_SERVICE_LIFE_INTERNAL_H
 #define CAIRN_SERVER_CLUSTER_SERVICE_LIFE_INTERNAL_H
 
@@ -18,7 +19,7 @@ enum {
     LIFE_ENDED,
     LIFE_NR
 };
-enum { BEATS = 4, LIFE_ARENA_BYTES = 16 << 20 };
+enum { BEATS = 4, LIFE_ARENA_BYTES = 16 << 20, LIFE_DOUBTS_MAX = 16 };
 
 struct life_beat {
     struct cairn_cluster *c;
@@ -73,6 +74,13 @@ struct side_life {
     struct cairn_rpc_call fetch;
     Cairn__Wire__ClusterFetch fetch_msg;
     atomic_uint_fast64_t asked_others, asked_coordinator, lies; /* counted, for people */
+    struct {          /* that a node is there */
+        uint64_t node; /* which the replicas are being told of; 0: none */
+        uint64_t waiting[LIFE_DOUBTS_MAX];
+        uint32_t n;
+    } doubts;
+    uint64_t seek_ns; /* when to look next whether a group misses members; */
+    uint32_t seek_s, sought; /* the pause before that, and how many there should have been */
     struct {          /* the last word */
         struct cairn_rpc_call call;
         Cairn__Wire__ClusterStop msg;
@@ -105,6 +113,14 @@ void life_learn_init(struct side_life *l);
 void life_learn_end(struct side_life *l);
 /* The answer to @b has come. */
 void life_granted(struct side_life *l, const struct life_beat *b, const struct cairn_wire_grant *g);
+
+/* ---- life_group.c ---- */
+
+void life_group_init(struct side_life *l);
+/* No more doubts. */
+void life_group_end(struct side_life *l);
+/* Members that a group misses are looked for, now and then. */
+void life_seek(struct side_life *l);
 
 /* ---- life_anew.c ---- */
 

@@ -25,7 +25,7 @@ struct cairn_member {
 
     uint64_t changed;           /* revision of its entry; 0: not stored yet */
     bool writing, dirty;        /* its entry is being written; it has changed since that began */
-    uint32_t holds, leads;      /* slots, as last counted */
+    uint32_t holds, leads, insync; /* slots, as last counted; insync: in whose set it is, as it is registered */
     enum cairn_deed_kind deed;  /* what the next write of its entry is to tell of */
     char author[64];            /* likewise, whose wish it is; "": nobody's */
     struct cairn_link waiting;  /* for what it is now to be stored */

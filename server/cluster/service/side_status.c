@@ -55,7 +55,8 @@ static uint64_t count_led(const struct cairn_cluster *c, uint64_t *alone)
     return led;
 }
 
-/* What the loss of the map store, or of the lease alone, means for the slots that are led from here. */
+/* What the loss of the map store means for the slots that are led from here. A lease may be missing for a moment without
+ * it, when one coordinator follows another or a node was slow. */
 static void tell_lease(struct cairn_cluster *c, json_t *to)
 {
     bool has_lease = side_lease_is_valid(c);
@@ -67,13 +68,12 @@ static void tell_lease(struct cairn_cluster *c, json_t *to)
     json_object_set_new(to, "slots_led", json_integer((json_int_t)led));
     json_object_set_new(to, "slots_led_alone", json_integer((json_int_t)alone));
     json_object_set_new(to, "slots_waiting", json_integer(has_lease ? 0 : (json_int_t)(led - alone)));
-    if (atomic_load(&c->side->failed) || (health.reachable && (has_lease || led == 0)))
+    if (atomic_load(&c->side->failed) || health.reachable)
         return;
     snprintf(text, sizeof(text),
-             "%s: of the slots that are led from here %" PRIu64 " with other replicas in sync %s, and %" PRIu64
-             " without go on",
-             health.reachable ? "nobody grants this node a lease" : "the map store cannot be reached", led - alone,
-             has_lease ? "stop when the lease ends" : "wait", alone);
+             "the map store cannot be reached: of the slots that are led from here %" PRIu64
+             " with other replicas in sync %s, and %" PRIu64 " without go on",
+             led - alone, has_lease ? "stop when the lease ends" : "wait", alone);
     tell_problem(to, "degraded", text);
 }
 

@@ -312,6 +312,14 @@ void cluster_slots_on_lease(struct cluster_slots *w)
     }
 }
 
+void cluster_slots_doubt(struct cluster_slots *w, uint64_t node)
+{
+    for (uint32_t i = 0; i < w->room && !w->stopping; i++) {
+        if (w->all[i] != NULL && w->all[i]->begun)
+            cairn_replica_doubt(&w->all[i]->replica, node);
+    }
+}
+
 void cluster_slots_receive(struct cluster_slots *w, const struct cairn_repl_msg *m)
 {
     struct slot *s = slots_find_live(w, m->slot);

@@ -81,6 +81,8 @@ void cluster_slots_cease(struct cluster_slots *w);
 /** A record is in force. CAIRN_E_NOMEM: it was not learned. */
 int cluster_slots_learn(struct cluster_slots *w, uint32_t slot, const struct cairn_slot_record *rec);
 void cluster_slots_on_lease(struct cluster_slots *w);
+/** Somebody doubts that @node is there: what is led from here asks it. */
+void cluster_slots_doubt(struct cluster_slots *w, uint64_t node);
 void cluster_slots_receive(struct cluster_slots *w, const struct cairn_repl_msg *m);
 void cluster_slots_on_verdict(struct cluster_slots *w, const struct cairn_change *c, enum cairn_verdict verdict,
                               const struct cairn_slot_record *rec);

@@ -79,11 +79,17 @@ class Node:
     def cairn(self, *words):
         return self.cluster.procs.run([program(self.cluster.build, "cairn"), *words], env={"CAIRN_WORKSPACE": self.dir + "/ws"})
 
-    def status(self):
-        """What it says of the cluster, also where that is degraded."""
+    def said(self, seconds=60):
+        """What it says, also where the cluster is degraded."""
         p = subprocess.run([program(self.cluster.build, "cairn"), "--workspace", self.dir + "/ws", "status", "--json"],
-                           stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
-        return next(p for p in json.loads(p.stdout)["providers"] if p["type"] == "cluster")
+                           stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds)
+        return json.loads(p.stdout)
+
+    def provider(self, kind):
+        return next(p for p in self.said()["providers"] if p["type"] == kind)
+
+    def status(self):
+        return self.provider("cluster")
 
 
 class Cluster:
@@ -118,6 +124,9 @@ class Cluster:
             return s["coordinates"] and s["slots"]["degraded"] + s["slots"]["lost"] == 0 and s["members"]["silent"] == 0
 
         wait_until(whole, seconds, "all replicas", every=every)  # asking is work, for two cores that have other to do
+
+    def wait_grouped(self):
+        wait_until(lambda: all(n.provider("group")["alive"] == len(self.nodes) for n in self.nodes), 60, "all in the group", every=0.2)
 
     def argv(self, command, namespace, **options):
         words = [os.path.join(self.build, "tests", "bench", "cluster_bench"), command, "--addresses", self.nodes[0].address,
@@ -291,18 +300,50 @@ def written(bench):
     return {"cluster.written.small": written_by(bench, VALUE_BYTES), "cluster.written.large": written_by(bench, 2 << 20)}
 
 
-def saturated_nodes(bench):
-    """All cores have two programs that want them; nodes that a coordinator found silent, and coordinators that were replaced, though
-    every process lives."""
+def saturated(bench):
+    """All cores have two programs that want them; nodes that a group found dead or a coordinator silent, and coordinators that were
+    replaced, though every process lives."""
     cluster = Cluster(bench, 5)
     cluster.create("data", "--replicas", "2")
+    cluster.wait_grouped()
+    before = [n.provider("group") for n in cluster.nodes]
     burners = [bench.procs.start(["sh", "-c", "while :; do :; done"]) for _ in range(2 * os.cpu_count())]
     time.sleep(bench.saturated_s)
     for b in burners:
         bench.procs.stop(b)
-    silent = 0
+    after, silent = [n.provider("group") for n in cluster.nodes], 0
     for n in cluster.nodes:
         with open(n.dir + "/log", errors="replace") as f:
-            silent += sum(line.rstrip().endswith("is silent") or "coordinates the cluster no longer" in line for line in f)
+            silent += sum("is silent" in line or "coordinates the cluster no longer" in line for line in f)
     cluster.stop()
-    return {"cluster.saturated.silent": silent}
+    found, suspected = (sum(a[k] - b[k] for a, b in zip(after, before)) for k in ("deaths_found", "suspicions"))
+    return {"cluster.saturated.evictions": found, "cluster.saturated.suspicions": suspected, "cluster.saturated.silent": silent}
+
+
+def detection(bench):
+    """One node after the other is killed, the coordinator, too; the time until a survivor says that the coordinator has it silent, and
+    that no slot that another leads has it in its in-sync set."""
+    cluster, took = Cluster(bench, 5), []
+    cluster.create("data", "--replicas", "2")
+    for i in range(bench.kills):
+        victim, survivor = cluster.nodes[i % 5], cluster.nodes[(i + 1) % 5]
+        cluster.wait_whole()
+        cluster.wait_grouped()
+        time.sleep(0.37 * (i % 5))  # not in step with the probes
+        began = time.monotonic()
+        victim.kill()
+        wait_until(lambda: is_evicted(survivor, victim), 60, "eviction of " + victim.name, every=0.01)
+        took.append(time.monotonic() - began)
+        victim.start()
+    cluster.stop()
+    took.sort()
+    return {"cluster.detect.p50": statistics.median(took), "cluster.detect.p99": took[min(int(len(took) * 0.99), len(took) - 1)]}
+
+
+def is_evicted(survivor, victim):
+    """What it leads stays its own until its lease is over; that is the time of cluster.dead.unserved."""
+    try:  # an answer that waits for a dead coordinator says nothing of when
+        members = survivor.said(0.5).get("cluster", {}).get("members", [])
+    except subprocess.TimeoutExpired:
+        return False
+    return any(m["name"] == victim.name and m["state"] == "silent" and m["in_sync"] == m["leads"] for m in members)

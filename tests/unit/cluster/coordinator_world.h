@@ -56,6 +56,7 @@ struct world {
     struct node nodes[NODES];
     uint64_t epochs[ALL]; /* as the store has had them: they ascend by one */
     uint64_t last_inc, takeovers;
+    struct cairn_gossip_self dead; /* whom the group has for dead */
     void (*turn)(struct world *w, struct node *to); /* after the nodes' scripts; NULL: nothing */
 };
 
@@ -141,7 +142,18 @@ static inline void ended(struct cairn_coordinator *co)
     ((struct node *)co->arg)->ended = true;
 }
 
+/* What the group says, whoever is asked. */
+static inline enum cairn_gossip_belief believes(struct cairn_coordinator *co, const struct cairn_gossip_self *who)
+{
+    const struct world *w = ((struct node *)co->arg)->w;
+
+    if (who->node != w->dead.node || who->process != w->dead.process)
+        return CAIRN_GOSSIP_THERE;
+    return CAIRN_GOSSIP_GONE;
+}
+
 static const struct cairn_coordinator_ops ops = {
+    .believes = believes,
     .put_slot = put_slot, .put_member = put_member, .upto = upto, .publish = publish, .work = work, .ended = ended
 };
 

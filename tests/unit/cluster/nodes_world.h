@@ -251,6 +251,19 @@ static inline void on_carry(struct cairn_gossip_carrier *c, const struct cairn_g
     (void)w; /* the next round has it */
 }
 
+static inline enum cairn_gossip_belief on_believes(struct cairn_gossip_carrier *c, const struct cairn_gossip_self *who)
+{
+    (void)c;
+    (void)who;
+    return CAIRN_GOSSIP_UNKNOWN;
+}
+
+static inline uint32_t on_size(struct cairn_gossip_carrier *c)
+{
+    (void)c;
+    return NODES; /* nobody is missing */
+}
+
 static inline void add_cluster(struct kv_node *kv, void *arg)
 {
     struct node *n = arg;
@@ -282,7 +295,7 @@ static inline void add_cluster(struct kv_node *kv, void *arg)
     n->env.node = &n->about;
     if (n->w->has_group) {
         n->gossip = (struct cairn_gossip){ 0 };
-        n->carrier.carry = on_carry;
+        n->carrier = (struct cairn_gossip_carrier){ .carry = on_carry, .believes = on_believes, .size = on_size };
         cairn_gossip_join(&n->gossip, &n->carrier);
         n->env.gossip = &n->gossip;
     }

@@ -190,6 +190,51 @@ static enum cairn_wire_member_state state_of(struct world *w, const struct node 
     return co != NULL ? cairn_members_find(&co->co.members, n->id)->state : CAIRN_WIRE_MEMBER_UP;
 }
 
+static struct cairn_gossip_self process_of(const struct node *n)
+{
+    return (struct cairn_gossip_self){ .node = n->id, .process = n->process };
+}
+
+static void await_silence(struct world *w, struct node *n)
+{
+    n->beats = false;
+    for (int i = 0; state_of(w, n) != CAIRN_WIRE_MEMBER_SILENT; i++) {
+        assert_true(i < 50);
+        world_run_ms(w, 100);
+    }
+}
+
+/* Who is heard is there, whatever the group says. Who is not, and whom the group has for dead, is away before his lease
+ * may be over; what he leads waits for that. And he is there again as soon as he is heard, or the group has him. */
+static void who_is_found_dead_is_away_and_keeps_his_lease(void **state)
+{
+    struct world *w = *state;
+    struct node *co = begin(w), *n = other_than(w, co);
+    const struct cairn_coord_node *known = cairn_coord_node(&co->co.coord, n->id);
+    uint32_t slot = slot_led_by(w, n);
+
+    w->dead = process_of(n);
+    world_run_ms(w, 3000);
+    assert_int_equal(state_of(w, n), CAIRN_WIRE_MEMBER_UP);
+    await_silence(w, n);
+    assert_true(w->v.now_ns - known->granted_ns < cairn_lease_wait_ns(&times));
+    while (w->v.now_ns - known->granted_ns < cairn_lease_wait_ns(&times)) {
+        assert_int_equal(record_of(w, slot)->primary.node, n->id);
+        assert_int_equal(state_of(w, n), CAIRN_WIRE_MEMBER_SILENT);
+        world_run_ms(w, 100);
+    }
+    world_run_ms(w, 500);
+    assert_int_not_equal(record_of(w, slot)->primary.node, n->id);
+
+    n->beats = true;
+    world_run_ms(w, 1000);
+    assert_int_equal(state_of(w, n), CAIRN_WIRE_MEMBER_UP);
+    await_silence(w, n);
+    w->dead.process++; /* it was another process that died */
+    world_run_ms(w, 100);
+    assert_int_equal(state_of(w, n), CAIRN_WIRE_MEMBER_UP);
+}
+
 static int stop_of(struct world *w, const struct node *n, uint64_t inc)
 {
     struct wish x = { 0 };
@@ -499,6 +544,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(proposals_get_their_verdict, setup, teardown),
         cmocka_unit_test_setup_teardown(a_join_is_refused_by_what_is_stored, setup, teardown),
         cmocka_unit_test_setup_teardown(a_silent_node_is_replaced, setup, teardown),
+        cmocka_unit_test_setup_teardown(who_is_found_dead_is_away_and_keeps_his_lease, setup, teardown),
         cmocka_unit_test_setup_teardown(a_term_ends_amid_what_was_stored, setup, teardown),
         cmocka_unit_test_setup_teardown(who_stops_is_missed_at_once, setup, teardown),
         cmocka_unit_test_setup_teardown(silence_survives_a_change_of_coordinator, setup, teardown),
