@@ -258,7 +258,7 @@ def run(exe, seeds):
     """(seed, what) of the first walk that fails, or (None, "")."""
     env = dict(os.environ, CAIRN_SEEDS=str(seeds))
     try:
-        done = subprocess.run([exe], env=env, capture_output=True, text=True, errors="replace", timeout=300)
+        done = subprocess.run([exe], env=env, capture_output=True, text=True, errors="replace", timeout=1800)
         text, failed = done.stderr + done.stdout, done.returncode != 0
     except subprocess.TimeoutExpired as late:
         text, failed = (late.stderr or b"").decode(errors="replace"), True
