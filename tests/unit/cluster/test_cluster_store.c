@@ -296,7 +296,7 @@ static void a_start_finds_what_a_client_waits_for(void **state)
     begin(fx);
     push(fx, 0, CAIRN_ENTRY_OPEN);
     for (int round = 0; round < ROUNDS; round++) {
-        uint32_t alone = 1 + dice(fx, 3), n = 1 + dice(fx, 700);
+        uint32_t alone = 1 + (uint32_t)dice(fx, 3), n = 1 + (uint32_t)dice(fx, 700);
 
         while (n-- > 0) {
             number++;
