@@ -172,6 +172,7 @@ FETCH_STORIES, GROUP_STORIES = "tests/sim/test_sim_fetch.c", "tests/sim/test_gro
 REPLICA_STORIES, COORD_STORIES = "tests/sim/test_sim_replica.c", "tests/unit/cluster/test_repl_coord.c"
 STORIES = {
     "M_NO_FENCE": (REPLICA_STORIES, "old_primary_is_refused"),
+    "M_ALONE_JOINING": (REPLICA_STORIES, "who_asks_for_another_is_not_alone"),
     "M_READ_BEFORE_APPLIED": (REPLICA_STORIES, "reads_wait_until_the_log_is_applied"),
     "M_APPLIED_IS_CUT": (REPLICA_STORIES, "what_is_applied_is_not_cut"),
     "M_CUT_NOT_SYNCED": (REPLICA_STORIES, "cut_is_on_disk_before_the_ack"),
