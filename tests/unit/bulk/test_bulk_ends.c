@@ -14,6 +14,15 @@
 
 /* ---- ends ---- */
 
+/* Where a machine has too much to do, a transfer may not let go of its memory in time, which costs the endpoint. */
+static void have_way(struct fixture *fx, enum cairn_bulk_way way)
+{
+    if (way != CAIRN_BULK_FABRIC || fx->peer->bulk->ready)
+        return;
+    fx->peer->bulk->retry_ns = cairn_loop_now(&fx->loop); /* its pause is over */
+    bring_fabric_up(fx);
+}
+
 static void cancels(struct fixture *fx, enum cairn_bulk_way way)
 {
     struct xfer x;
@@ -26,12 +35,14 @@ static void cancels(struct fixture *fx, enum cairn_bulk_way way)
     x.stop_at = 1 << 20; /* from arrived() */
     assert_int_equal(xfer_wait(fx, &x), CAIRN_E_CANCELED);
     assert_true(x.seen >= 1 << 20 && x.seen < 8 << 20);
+    have_way(fx, way);
     xfer_start(fx, &x, way, true, &fx->region.desc, 0, 8 << 20);
     cairn_loop_turn(&fx->loop, 0);
     cairn_loop_turn(&fx->loop, 0);
     cairn_bulk_cancel(&x.op);
     cairn_bulk_cancel(&x.op); /* harmless */
     assert_int_equal(xfer_wait(fx, &x), CAIRN_E_CANCELED);
+    have_way(fx, way);
     assert_int_equal(xfer(fx, way, false, 0, 1 << 20), 0);
 }
 
