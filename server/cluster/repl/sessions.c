@@ -108,6 +108,8 @@ void cairn_session_forget(struct cairn_session *s, uint64_t floor)
     s->floor = floor;
     while (gone < s->nwrites && s->writes[gone].seq < floor)
         gone++;
+    if (gone == 0) /* @writes may be NULL */
+        return;
     s->nwrites -= gone;
     memmove(s->writes, s->writes + gone, s->nwrites * sizeof(*s->writes));
 }
