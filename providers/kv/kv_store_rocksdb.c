@@ -217,7 +217,8 @@ static void rocksdb_close_store(struct cairn_kv_store *st)
 {
     cairn_commit_free(st->commit);
     cairn_errand_fini(&st->settle);
-    cairn_kv__rocksdb_settle(st); /* what cannot be stored skipped the log, and nobody was promised that it stays */
+    /* What cannot be stored skipped the log, and nobody was promised that it stays. */
+    cairn_kv__rocksdb_settle(st, false);
     kv_ahead_fini(&st->ahead);
     cairn_rocks_reclaim_stop(st->rocks);
     cairn_errand_fini(&st->reclaim);
@@ -254,14 +255,14 @@ static int rocksdb_check(const struct cairn_kv_store_conf *conf, struct cairn_kv
 
 static int rocksdb_flush_store(struct cairn_kv_store *st)
 {
-    int rc = cairn_kv__rocksdb_settle(st);
+    int rc = cairn_kv__rocksdb_settle(st, false);
 
     return rc == 0 ? cairn_rocks_flush(st->rocks) : rc;
 }
 
 static void *rocksdb_snapshot_open(struct cairn_kv_store *st)
 {
-    return cairn_kv__rocksdb_settle(st) == 0 ? cairn_rocks_snapshot_open(st->rocks) : NULL;
+    return cairn_kv__rocksdb_settle(st, false) == 0 ? cairn_rocks_snapshot_open(st->rocks) : NULL;
 }
 
 static void rocksdb_snapshot_close(struct cairn_kv_store *st, void *view)

@@ -10,8 +10,8 @@
 
 /* ---- to the engine ---- */
 
-/* Under st->applying, while st->batch is empty. @freeing: somebody is about to remove something, on a disk that may be
- * full. */
+/* Under st->applying, while st->batch is empty. @freeing: somebody is about to make room, on a disk that may be full; so
+ * do the removals that are in it themselves. */
 static int settle_part(struct cairn_kv_store *st, struct kv_ahead_row **rows, uint32_t n, bool freeing)
 {
     int rc;
@@ -19,6 +19,7 @@ static int settle_part(struct cairn_kv_store *st, struct kv_ahead_row **rows, ui
     for (uint32_t i = 0; i < n; i++) {
         const struct kv_ahead_row *row = rows[i];
 
+        freeing |= row->len < 0;
         if (row->len < 0)
             cairn_rocks_batch_erase(st->batch, row->key, row->klen);
         else
@@ -43,12 +44,12 @@ static int settle(struct cairn_kv_store *st, bool all, bool freeing)
     return rc;
 }
 
-int cairn_kv__rocksdb_settle(struct cairn_kv_store *st)
+int cairn_kv__rocksdb_settle(struct cairn_kv_store *st, bool freeing)
 {
     int rc;
 
     pthread_mutex_lock(&st->applying);
-    rc = settle(st, true, false);
+    rc = settle(st, true, freeing);
     pthread_mutex_unlock(&st->applying);
     return rc;
 }
@@ -113,8 +114,8 @@ int cairn_kv__rocksdb_write_now(struct cairn_kv_store *st, const struct cairn_kv
     if (w->entries == NULL || w->n == 0 || w->if_absent || w->want_old ||
         w->durability != CAIRN__WIRE__DURABILITY__DURABILITY_MEMORY)
         return CAIRN_KV_LATER;
-    if (!w->decided && !w->erase && cairn_spare_show(st->spare, &growth))
-        return CAIRN_KV_LATER; /* the committer refuses it, if it is to be refused */
+    if ((!w->decided || w->erase) && cairn_spare_show(st->spare, &growth))
+        return CAIRN_KV_LATER; /* the committer refuses it, or makes room with it at once */
     rc = kv_ahead_put(&st->ahead, st->dir, w, &full);
     if (full)
         cairn_errand_ask(&st->settle);

@@ -3,8 +3,11 @@
 #include "tests/unit/kv/kv_fixture.h"
 
 #include "providers/kv/kv_ahead.h"
+#include "providers/kv/kv_store_rocksdb.h"
+#include "server/storage/spare.h"
 
 #include <endian.h>
+#include <sys/statvfs.h>
 
 enum {
     DURABILITY_MEMORY = CAIRN__WIRE__DURABILITY__DURABILITY_MEMORY,
@@ -213,7 +216,8 @@ static void it_says_what_databases_it_has(void **state)
 
 /* ---- in the store ---- */
 
-static void apply(struct fx *fx, struct cairn_kv_db db, const char *key, const char *val)
+/* The rc of write_now(). */
+static int try_apply(struct fx *fx, struct cairn_kv_db db, const char *key, const char *val, bool decided)
 {
     struct cairn_kv_entry entry = { .db = db, .erase = val == NULL, .len = val != NULL ? (uint32_t)strlen(val) : 0 };
     ProtobufCBinaryData k = fx_str(key);
@@ -223,10 +227,16 @@ static void apply(struct fx *fx, struct cairn_kv_db db, const char *key, const c
                                   .values = (const uint8_t *)val,
                                   .value_bytes = entry.len,
                                   .erase = entry.erase,
+                                  .decided = decided,
                                   .durability = DURABILITY_MEMORY } };
 
     fw.w.status = &fw.status;
-    assert_int_equal(fx->ops->write_now(fx->store, &fw.w), 0);
+    return fx->ops->write_now(fx->store, &fw.w);
+}
+
+static void apply(struct fx *fx, struct cairn_kv_db db, const char *key, const char *val)
+{
+    assert_int_equal(try_apply(fx, db, key, val, false), 0);
 }
 
 /* Conditions, old values and writes that the engine gets know what has run ahead. */
@@ -321,6 +331,73 @@ static void what_is_read_stays(void **state)
     fx_close(fx);
 }
 
+/* ---- on a full disk ---- */
+
+static atomic_bool full_disk;
+
+int __real_statvfs(const char *path, struct statvfs *buf);
+int __wrap_statvfs(const char *path, struct statvfs *buf);
+int __wrap_statvfs(const char *path, struct statvfs *buf)
+{
+    int rc = __real_statvfs(path, buf);
+
+    if (atomic_load(&full_disk))
+        buf->f_bfree = buf->f_bavail = 0;
+    return rc;
+}
+
+/* Until the store's disk is seen as it is. */
+static void set_disk(struct cairn_spare *spare, bool full)
+{
+    uint64_t growth;
+
+    atomic_store(&full_disk, full);
+    do
+        cairn_spare_look(spare);
+    while (cairn_spare_show(spare, &growth) != full);
+}
+
+static bool reclaims(struct fx *fx)
+{
+    struct cairn_errand *e = &fx->store->reclaim;
+    bool asked;
+
+    pthread_mutex_lock(&e->mutex);
+    asked = e->wanted || e->begun > 0;
+    pthread_mutex_unlock(&e->mutex);
+    return asked;
+}
+
+/* What frees room is written as such, and what it frees is reclaimed: removals that come do not run ahead, and those
+ * that had are told from what else is there. */
+static void removals_free_room(void **state)
+{
+    struct fx *fx = *state;
+    struct cairn_spare spare;
+    struct cairn_kv_db db;
+
+    cairn_spare_init(&spare, fx->path);
+    fx->conf.spare = &spare;
+    set_disk(&spare, false);
+    fx_open(fx);
+    db = fx_create(fx, "d", CAIRN_KV_BYTES, false);
+    apply(fx, db, "k", "ahead");
+    set_disk(&spare, true);
+    assert_int_equal(try_apply(fx, db, "k", "new", false), CAIRN_KV_LATER);
+    assert_int_equal(try_apply(fx, db, "k", "decided", true), 0);
+    assert_int_equal(fx->ops->flush(fx->store), 0);
+    assert_false(reclaims(fx));
+    assert_int_equal(try_apply(fx, db, "k", NULL, true), CAIRN_KV_LATER);
+    set_disk(&spare, false);
+    assert_int_equal(try_apply(fx, db, "k", NULL, true), 0);
+    set_disk(&spare, true);
+    assert_int_equal(fx->ops->flush(fx->store), 0);
+    assert_true(reclaims(fx));
+    set_disk(&spare, false);
+    fx_close(fx);
+    cairn_spare_fini(&spare);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -331,6 +408,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(writes_come_behind, fx_setup_rocksdb, fx_teardown),
         cmocka_unit_test_setup_teardown(dropped_is_gone, fx_setup_rocksdb, fx_teardown),
         cmocka_unit_test_setup_teardown(what_is_read_stays, fx_setup_rocksdb, fx_teardown),
+        cmocka_unit_test_setup_teardown(removals_free_room, fx_setup_rocksdb, fx_teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
