@@ -260,9 +260,13 @@ static int rocksdb_flush_store(struct cairn_kv_store *st)
     return rc == 0 ? cairn_rocks_flush(st->rocks) : rc;
 }
 
-static void *rocksdb_snapshot_open(struct cairn_kv_store *st)
+/* A full disk is emptied by copies of what is there, and they need a view. */
+static int rocksdb_snapshot_open(struct cairn_kv_store *st, void **view)
 {
-    return cairn_kv__rocksdb_settle(st, false) == 0 ? cairn_rocks_snapshot_open(st->rocks) : NULL;
+    int rc = cairn_kv__rocksdb_settle(st, true);
+
+    *view = rc == 0 ? cairn_rocks_snapshot_open(st->rocks) : NULL;
+    return rc == 0 && *view == NULL ? CAIRN_E_NOMEM : rc;
 }
 
 static void rocksdb_snapshot_close(struct cairn_kv_store *st, void *view)

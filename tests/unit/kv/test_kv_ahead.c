@@ -398,6 +398,33 @@ static void removals_free_room(void **state)
     cairn_spare_fini(&spare);
 }
 
+/* A view of a full disk, for who is to copy what is on it elsewhere, is as good as a removal. */
+static void views_free_room(void **state)
+{
+    struct fx *fx = *state;
+    struct cairn_spare spare;
+    struct cairn_kv_db db;
+    static struct fx_value v;
+    void *view;
+
+    cairn_spare_init(&spare, fx->path);
+    fx->conf.spare = &spare;
+    fx_open(fx);
+    db = fx_create(fx, "d", CAIRN_KV_BYTES, false);
+    set_disk(&spare, true);
+    assert_int_equal(try_apply(fx, db, "k", "decided", true), 0);
+    assert_int_equal(fx->ops->snapshot_open(fx->store, &view), 0);
+    assert_true(reclaims(fx));
+    set_disk(&spare, false);
+    apply(fx, db, "k", "later");
+    assert_int_equal(fx_get_at(fx, view, db, fx_str("k"), &v), 0);
+    assert_int_equal(v.len, 7);
+    assert_memory_equal(v.bytes, "decided", 7);
+    fx->ops->snapshot_close(fx->store, view);
+    fx_close(fx);
+    cairn_spare_fini(&spare);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -409,6 +436,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(dropped_is_gone, fx_setup_rocksdb, fx_teardown),
         cmocka_unit_test_setup_teardown(what_is_read_stays, fx_setup_rocksdb, fx_teardown),
         cmocka_unit_test_setup_teardown(removals_free_room, fx_setup_rocksdb, fx_teardown),
+        cmocka_unit_test_setup_teardown(views_free_room, fx_setup_rocksdb, fx_teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
