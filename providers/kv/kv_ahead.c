@@ -304,7 +304,8 @@ static uint32_t collect(const struct kv_ahead_part *p, const struct kv_ahead_par
     return n;
 }
 
-struct kv_ahead_row **kv_ahead_range(struct kv_ahead *a, const struct cairn_rocks_scan *range, uint32_t *n)
+struct kv_ahead_row **kv_ahead_range(struct kv_ahead *a, const struct cairn_rocks_scan *range,
+                                     struct cairn_rocks *engine, struct cairn_rocks_snapshot **view, uint32_t *n)
 {
     struct kv_ahead_row **rows;
 
@@ -315,6 +316,7 @@ struct kv_ahead_row **kv_ahead_range(struct kv_ahead *a, const struct cairn_rock
         *n = collect(&a->young, NULL, range, rows, 0);
         *n = collect(&a->old, &a->young, range, rows, *n);
     }
+    *view = cairn_rocks_snapshot_open(engine);
     pthread_mutex_unlock(&a->mutex);
     if (rows != NULL)
         qsort(rows, *n, sizeof(rows[0]), range->reverse ? compare_reverse : compare);

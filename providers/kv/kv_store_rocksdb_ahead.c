@@ -168,11 +168,7 @@ int cairn_kv__rocksdb_scan_both(struct cairn_kv_store *st, struct cairn_rocks_sc
     struct cairn_rocks_snapshot *view;
     int rc = CAIRN_E_NOMEM;
 
-    /* Of one moment: meanwhile nothing gets to the engine, and what runs ahead later is in neither. */
-    pthread_mutex_lock(&st->applying);
-    m.rows = kv_ahead_range(&st->ahead, scan, &m.n);
-    view = cairn_rocks_snapshot_open(st->rocks);
-    pthread_mutex_unlock(&st->applying);
+    m.rows = kv_ahead_range(&st->ahead, scan, st->rocks, &view, &m.n);
     if (view == NULL || (m.rows == NULL && m.n > 0))
         goto out;
     engine.at = view;

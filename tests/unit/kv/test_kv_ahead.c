@@ -331,6 +331,36 @@ static void what_is_read_stays(void **state)
     fx_close(fx);
 }
 
+/* However long the engine takes for a write: a list sees what is on its way and what is there, once. */
+static void lists_wait_for_no_write(void **state)
+{
+    struct fx *fx = *state;
+    Cairn__Wire__KvList m = CAIRN__WIRE__KV_LIST__INIT;
+    struct cairn_kv_page page = { 0 };
+    struct kv_ahead_row **rows;
+    struct cairn_kv_db db;
+    uint32_t n;
+
+    fx_open(fx);
+    db = fx_create(fx, "d", CAIRN_KV_BYTES, false);
+    assert_int_equal(fx_put_str(fx, db, "a", "there"), 0);
+    assert_int_equal(fx_put_str(fx, db, "b", "there"), 0);
+    apply(fx, db, "b", "on its way");
+    apply(fx, db, "c", "on its way");
+    pthread_mutex_lock(&fx->store->applying);
+    rows = kv_ahead_take(&fx->store->ahead, true, &n);
+    assert_int_equal(n, 2);
+    apply(fx, db, "c", NULL);
+    apply(fx, db, "d", "young");
+    assert_false(fx_list(fx, db, &m, 100, &page));
+    assert_int_equal(page.n, 3);
+    assert_memory_equal(page.keys.ptr, "abd", 3);
+    kv_ahead_gone(&fx->store->ahead, rows, CAIRN_E_NOSPACE);
+    pthread_mutex_unlock(&fx->store->applying);
+    cairn_kv_page_fini(&page);
+    fx_close(fx);
+}
+
 /* ---- on a full disk ---- */
 
 static atomic_bool full_disk;
@@ -435,6 +465,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(writes_come_behind, fx_setup_rocksdb, fx_teardown),
         cmocka_unit_test_setup_teardown(dropped_is_gone, fx_setup_rocksdb, fx_teardown),
         cmocka_unit_test_setup_teardown(what_is_read_stays, fx_setup_rocksdb, fx_teardown),
+        cmocka_unit_test_setup_teardown(lists_wait_for_no_write, fx_setup_rocksdb, fx_teardown),
         cmocka_unit_test_setup_teardown(removals_free_room, fx_setup_rocksdb, fx_teardown),
         cmocka_unit_test_setup_teardown(views_free_room, fx_setup_rocksdb, fx_teardown),
     };
