@@ -168,6 +168,15 @@ static void note_n(struct kv_ahead *a)
     atomic_store_explicit(&a->n, a->young.n + a->old.n, memory_order_release);
 }
 
+/* While the old part has no rows; it may have a table for those that did not come in the end. */
+static void young_is_old(struct kv_ahead *a)
+{
+    CAIRN_ASSERT(a->old.n == 0);
+    part_free(&a->old);
+    a->old = a->young;
+    a->young = (struct kv_ahead_part){ 0 };
+}
+
 /* Room in the young part for a batch of @bytes. */
 static int make_room(struct kv_ahead *a, const struct cairn_kv_write *w, size_t bytes, bool *full)
 {
@@ -178,8 +187,7 @@ static int make_room(struct kv_ahead *a, const struct cairn_kv_write *w, size_t 
     if (p->bytes + bytes > a->bytes_max) {
         if (a->old.n > 0)
             return CAIRN_KV_LATER;
-        a->old = a->young;
-        a->young = (struct kv_ahead_part){ 0 };
+        young_is_old(a);
         *full = true;
     }
     return part_reserve(p, w->n) ? 0 : CAIRN_KV_LATER;
@@ -332,11 +340,8 @@ struct kv_ahead_row **kv_ahead_take(struct kv_ahead *a, bool all, uint32_t *n)
     uint32_t at = 0;
 
     pthread_mutex_lock(&a->mutex);
-    if (all && a->old.n == 0) {
-        part_free(&a->old);
-        a->old = a->young;
-        a->young = (struct kv_ahead_part){ 0 };
-    }
+    if (all && a->old.n == 0)
+        young_is_old(a);
     *n = p->n;
     pthread_mutex_unlock(&a->mutex);
     rows = *n > 0 ? malloc(*n * sizeof(rows[0])) : NULL;

@@ -192,6 +192,24 @@ static void what_the_engine_does_not_take_stays(void **state)
     world_free(w);
 }
 
+/* A table that was made for a batch which did not come, its database being gone, is given back. */
+static void an_empty_part_leaves_nothing(void **state)
+{
+    struct world *w = world_new();
+    uint32_t key = 0, n;
+    bool full;
+
+    (void)state;
+    cairn_kv_dir_hide(&w->dir, &w->db[3]);
+    add(w, 3, 1, "a");
+    assert_int_equal(put(w, &full), CAIRN_KV_GONE);
+    assert_null(kv_ahead_take(&w->ahead, true, &n));
+    assert_int_equal(n, 0);
+    put_until_full(w, &key);
+    assert_string_equal(find(w, 0, key), "some bytes");
+    world_free(w);
+}
+
 static void it_says_what_databases_it_has(void **state)
 {
     struct world *w = world_new();
@@ -461,6 +479,7 @@ int main(void)
         cmocka_unit_test(the_newest_is_found),
         cmocka_unit_test(what_it_holds_is_bounded),
         cmocka_unit_test(what_the_engine_does_not_take_stays),
+        cmocka_unit_test(an_empty_part_leaves_nothing),
         cmocka_unit_test(it_says_what_databases_it_has),
         cmocka_unit_test_setup_teardown(writes_come_behind, fx_setup_rocksdb, fx_teardown),
         cmocka_unit_test_setup_teardown(dropped_is_gone, fx_setup_rocksdb, fx_teardown),
