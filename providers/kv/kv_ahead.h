@@ -18,7 +18,10 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-enum { KV_AHEAD_DBS_MAX = 16 }; /* that a part knows one by one; of more it says that any may be there */
+enum {
+    KV_AHEAD_PARTS = 2,    /* young and old */
+    KV_AHEAD_DBS_MAX = 16, /* that a part knows one by one; of more it says that any may be there */
+};
 
 /** What a key, in full, has: the value behind it. */
 struct kv_ahead_row {

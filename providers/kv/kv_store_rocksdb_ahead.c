@@ -31,13 +31,17 @@ static int settle_part(struct cairn_kv_store *st, struct kv_ahead_row **rows, ui
     return rc;
 }
 
+/* What is there when it is called: that is two parts at most, while loops go on putting more. */
 static int settle(struct cairn_kv_store *st, bool all, bool freeing)
 {
     struct kv_ahead_row **rows;
     uint32_t n;
     int rc = 0;
 
-    while (rc == 0 && ((rows = kv_ahead_take(&st->ahead, all, &n)) != NULL || n > 0)) {
+    for (int part = 0; part < KV_AHEAD_PARTS && rc == 0; part++) {
+        rows = kv_ahead_take(&st->ahead, all, &n);
+        if (n == 0)
+            break;
         rc = rows != NULL ? settle_part(st, rows, n, freeing) : CAIRN_E_NOMEM;
         kv_ahead_gone(&st->ahead, rows, rc);
     }

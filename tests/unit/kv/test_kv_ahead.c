@@ -349,6 +349,71 @@ static void what_is_read_stays(void **state)
     fx_close(fx);
 }
 
+/* ---- while the engine writes ---- */
+
+static struct {
+    struct fx *fx;
+    struct cairn_kv_db db;
+    uint32_t puts; /* so many more run ahead, one during each write of what skips the log */
+    uint32_t writes;
+} meanwhile;
+
+int __real_cairn_rocks_write(struct cairn_rocks *r, struct cairn_rocks_batch *b, enum cairn_rocks_log log);
+int __wrap_cairn_rocks_write(struct cairn_rocks *r, struct cairn_rocks_batch *b, enum cairn_rocks_log log);
+int __wrap_cairn_rocks_write(struct cairn_rocks *r, struct cairn_rocks_batch *b, enum cairn_rocks_log log)
+{
+    if (log == CAIRN_ROCKS_UNLOGGED) {
+        meanwhile.writes++;
+        if (meanwhile.puts > 0) {
+            meanwhile.puts--;
+            apply(meanwhile.fx, meanwhile.db, "k", "later");
+        }
+    }
+    return __real_cairn_rocks_write(r, b, log);
+}
+
+/* Whoever waits for what is ahead waits for no more than that, however busy loops are. */
+static void a_flush_has_an_end(void **state)
+{
+    struct fx *fx = *state;
+
+    fx_open(fx);
+    meanwhile.fx = fx;
+    meanwhile.db = fx_create(fx, "d", CAIRN_KV_BYTES, false);
+    apply(fx, meanwhile.db, "k", "there");
+    meanwhile.puts = 100;
+    meanwhile.writes = 0;
+    assert_int_equal(fx->ops->flush(fx->store), 0);
+    meanwhile.puts = 0;
+    assert_in_range(meanwhile.writes, 1, KV_AHEAD_PARTS);
+    fx_close(fx);
+}
+
+/* Both parts. */
+static void a_flush_takes_what_was_there(void **state)
+{
+    struct fx *fx = *state;
+    struct cairn_kv_db db;
+    struct kv_ahead *a;
+    char key[16];
+
+    fx_open(fx);
+    a = &fx->store->ahead;
+    db = fx_create(fx, "d", CAIRN_KV_BYTES, false);
+    pthread_mutex_lock(&fx->store->applying); /* nothing is taken meanwhile */
+    a->bytes_max = PART_BYTES;
+    for (int i = 0; a->old.n == 0; i++) {
+        sprintf(key, "%d", i);
+        apply(fx, db, key, "some bytes");
+    }
+    assert_true(a->young.n > 0);
+    pthread_mutex_unlock(&fx->store->applying);
+    assert_int_equal(fx->ops->flush(fx->store), 0);
+    assert_int_equal(atomic_load(&a->n), 0);
+    assert_string_equal(fx_get_str(fx, db, key), "some bytes");
+    fx_close(fx);
+}
+
 /* However long the engine takes for a write: a list sees what is on its way and what is there, once. */
 static void lists_wait_for_no_write(void **state)
 {
@@ -484,6 +549,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(writes_come_behind, fx_setup_rocksdb, fx_teardown),
         cmocka_unit_test_setup_teardown(dropped_is_gone, fx_setup_rocksdb, fx_teardown),
         cmocka_unit_test_setup_teardown(what_is_read_stays, fx_setup_rocksdb, fx_teardown),
+        cmocka_unit_test_setup_teardown(a_flush_has_an_end, fx_setup_rocksdb, fx_teardown),
+        cmocka_unit_test_setup_teardown(a_flush_takes_what_was_there, fx_setup_rocksdb, fx_teardown),
         cmocka_unit_test_setup_teardown(lists_wait_for_no_write, fx_setup_rocksdb, fx_teardown),
         cmocka_unit_test_setup_teardown(removals_free_room, fx_setup_rocksdb, fx_teardown),
         cmocka_unit_test_setup_teardown(views_free_room, fx_setup_rocksdb, fx_teardown),
