@@ -356,6 +356,7 @@ static struct {
     struct cairn_kv_db db;
     uint32_t puts; /* so many more run ahead, one during each write of what skips the log */
     uint32_t writes;
+    atomic_int rc; /* what the engine says of what skips the log, if it does not take it */
 } meanwhile;
 
 int __real_cairn_rocks_write(struct cairn_rocks *r, struct cairn_rocks_batch *b, enum cairn_rocks_log log);
@@ -368,6 +369,8 @@ int __wrap_cairn_rocks_write(struct cairn_rocks *r, struct cairn_rocks_batch *b,
             meanwhile.puts--;
             apply(meanwhile.fx, meanwhile.db, "k", "later");
         }
+        if (atomic_load(&meanwhile.rc) != 0)
+            return atomic_load(&meanwhile.rc);
     }
     return __real_cairn_rocks_write(r, b, log);
 }
@@ -386,6 +389,45 @@ static void a_flush_has_an_end(void **state)
     assert_int_equal(fx->ops->flush(fx->store), 0);
     meanwhile.puts = 0;
     assert_in_range(meanwhile.writes, 1, KV_AHEAD_PARTS);
+    fx_close(fx);
+}
+
+/* What the engine does not take holds up what is to come behind it, and nobody else in the same group. */
+static void strangers_do_not_pay(void **state)
+{
+    struct fx *fx = *state;
+    struct fx_write first, barrier, other, behind;
+    struct cairn_kv_db db, logged;
+    ProtobufCBinaryData key = fx_str("k");
+
+    fx_open(fx);
+    db = fx_create(fx, "d", CAIRN_KV_BYTES, false);
+    logged = fx_create(fx, "l", CAIRN_KV_BYTES, false);
+    apply(fx, db, "k", "ahead");
+    atomic_store(&meanwhile.rc, CAIRN_E_NOSPACE);
+    fx_fill_put(&first, logged, &key, "first", 5);
+    fx_fill_put(&barrier, logged, NULL, NULL, 0);
+    barrier.w.n = 0;
+    barrier.w.durability = CAIRN__WIRE__DURABILITY__DURABILITY_SYNC;
+    fx_fill_put(&other, logged, &key, "other", 5);
+    other.w.durability = CAIRN__WIRE__DURABILITY__DURABILITY_SYNC;
+    fx_fill_put(&behind, db, &key, "behind", 6);
+    pthread_mutex_lock(&fx->store->applying); /* the first waits for it, and the others gather */
+    fx_write_start(fx, &first, 0);
+    fx_write_start(fx, &barrier, 0);
+    fx_write_start(fx, &other, 0);
+    fx_write_start(fx, &behind, 0);
+    pthread_mutex_unlock(&fx->store->applying);
+    assert_int_equal(fx_write_wait(fx, &first), 0);
+    assert_int_equal(fx_write_wait(fx, &barrier), 0);
+    assert_int_equal(fx_write_wait(fx, &other), 0);
+    assert_int_equal(fx_write_wait(fx, &behind), CAIRN_E_NOSPACE);
+    assert_string_equal(fx_get_str(fx, logged, "k"), "other");
+    assert_string_equal(fx_get_str(fx, db, "k"), "ahead");
+    atomic_store(&meanwhile.rc, 0);
+    fx_write_start(fx, &behind, 0);
+    assert_int_equal(fx_write_wait(fx, &behind), 0);
+    assert_string_equal(fx_get_str(fx, db, "k"), "behind");
     fx_close(fx);
 }
 
@@ -550,6 +592,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(dropped_is_gone, fx_setup_rocksdb, fx_teardown),
         cmocka_unit_test_setup_teardown(what_is_read_stays, fx_setup_rocksdb, fx_teardown),
         cmocka_unit_test_setup_teardown(a_flush_has_an_end, fx_setup_rocksdb, fx_teardown),
+        cmocka_unit_test_setup_teardown(strangers_do_not_pay, fx_setup_rocksdb, fx_teardown),
         cmocka_unit_test_setup_teardown(a_flush_takes_what_was_there, fx_setup_rocksdb, fx_teardown),
         cmocka_unit_test_setup_teardown(lists_wait_for_no_write, fx_setup_rocksdb, fx_teardown),
         cmocka_unit_test_setup_teardown(removals_free_room, fx_setup_rocksdb, fx_teardown),
