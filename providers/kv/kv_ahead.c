@@ -269,6 +269,14 @@ bool kv_ahead_has(struct kv_ahead *a, uint32_t db)
     return has;
 }
 
+void kv_ahead_look(struct kv_ahead *a, size_t *bytes, bool *stuck)
+{
+    pthread_mutex_lock(&a->mutex);
+    *bytes = a->young.bytes + a->old.bytes;
+    *stuck = a->stuck;
+    pthread_mutex_unlock(&a->mutex);
+}
+
 void kv_ahead_close(struct kv_ahead *a, bool closed)
 {
     pthread_mutex_lock(&a->mutex);

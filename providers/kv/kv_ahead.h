@@ -70,6 +70,9 @@ bool kv_ahead_has(struct kv_ahead *a, uint32_t db);
 struct kv_ahead_row **kv_ahead_range(struct kv_ahead *a, const struct cairn_rocks_scan *range,
                                      struct cairn_rocks *engine, struct cairn_rocks_snapshot **view, uint32_t *n);
 
+/** Bytes of what is here, and whether the engine did not take it when it was last asked. */
+void kv_ahead_look(struct kv_ahead *a, size_t *bytes, bool *stuck);
+
 /** Whether put() says CAIRN_KV_LATER from now on. */
 void kv_ahead_close(struct kv_ahead *a, bool closed);
 

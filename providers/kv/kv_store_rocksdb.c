@@ -280,10 +280,13 @@ static void rocksdb_status(struct cairn_kv_store *st, json_t *to)
     struct cairn_commit_stats cs;
     const char *health = "ok";
     uint64_t growth;
+    size_t ahead;
+    bool stuck;
 
     cairn_rocks_status(st->rocks, &rs);
     cairn_spare_ask(st->spare);
     cairn_commit_stats(st->commit, &cs);
+    kv_ahead_look(&st->ahead, &ahead, &stuck);
     if (rs.corrupt_reads > 0)
         health = "degraded";
     if (cairn_spare_show(st->spare, &growth) || rs.read_only)
@@ -299,6 +302,8 @@ static void rocksdb_status(struct cairn_kv_store *st, json_t *to)
     json_object_set_new(to, "cache_misses", json_integer((json_int_t)rs.memory_misses));
     json_object_set_new(to, "writes_waiting", json_integer(cs.waiting));
     json_object_set_new(to, "writes_waiting_bytes", json_integer((json_int_t)cs.waiting_bytes));
+    json_object_set_new(to, "ahead_bytes", json_integer((json_int_t)ahead));
+    json_object_set_new(to, "ahead_stuck", json_boolean(stuck));
     json_object_set_new(to, "commit_groups", json_integer((json_int_t)cs.groups));
     json_object_set_new(to, "commit_ops", json_integer((json_int_t)cs.ops));
     json_object_set_new(to, "syncs", json_integer((json_int_t)cs.syncs));

@@ -10,8 +10,8 @@
 
 /* ---- to the engine ---- */
 
-/* Under st->applying, while st->batch is empty. @freeing: somebody is about to make room, on a disk that may be full; so
- * do the removals that are in it themselves. */
+/* Under st->applying, while st->batch is empty. @freeing: somebody is about to make room, on a disk that may be full;
+ * so do the removals that are in it themselves. */
 static int settle_part(struct cairn_kv_store *st, struct kv_ahead_row **rows, uint32_t n, bool freeing)
 {
     int rc;

@@ -392,6 +392,18 @@ static void a_flush_has_an_end(void **state)
     fx_close(fx);
 }
 
+static void assert_status(struct fx *fx, bool any, bool stuck)
+{
+    json_t *j = json_object();
+
+    fx->ops->status(fx->store, j);
+    assert_true(json_is_integer(json_object_get(j, "ahead_bytes")));
+    assert_int_equal(json_integer_value(json_object_get(j, "ahead_bytes")) > 0, any);
+    assert_true(json_is_boolean(json_object_get(j, "ahead_stuck")));
+    assert_int_equal(json_is_true(json_object_get(j, "ahead_stuck")), stuck);
+    json_decref(j);
+}
+
 /* What the engine does not take holds up what is to come behind it, and nobody else in the same group. */
 static void strangers_do_not_pay(void **state)
 {
@@ -403,7 +415,9 @@ static void strangers_do_not_pay(void **state)
     fx_open(fx);
     db = fx_create(fx, "d", CAIRN_KV_BYTES, false);
     logged = fx_create(fx, "l", CAIRN_KV_BYTES, false);
+    assert_status(fx, false, false);
     apply(fx, db, "k", "ahead");
+    assert_status(fx, true, false);
     atomic_store(&meanwhile.rc, CAIRN_E_NOSPACE);
     fx_fill_put(&first, logged, &key, "first", 5);
     fx_fill_put(&barrier, logged, NULL, NULL, 0);
@@ -424,10 +438,12 @@ static void strangers_do_not_pay(void **state)
     assert_int_equal(fx_write_wait(fx, &behind), CAIRN_E_NOSPACE);
     assert_string_equal(fx_get_str(fx, logged, "k"), "other");
     assert_string_equal(fx_get_str(fx, db, "k"), "ahead");
+    assert_status(fx, true, true);
     atomic_store(&meanwhile.rc, 0);
     fx_write_start(fx, &behind, 0);
     assert_int_equal(fx_write_wait(fx, &behind), 0);
     assert_string_equal(fx_get_str(fx, db, "k"), "behind");
+    assert_status(fx, false, false);
     fx_close(fx);
 }
 
