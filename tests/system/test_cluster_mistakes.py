@@ -174,7 +174,8 @@ class Mistakes(Etcd, Case):
         def speak(*args, key=()):
             return run(os.path.join(BUILD, "bin", "cluster_client"), *key, first.address, *args)
 
-        for asked in (("register", "77", "1", "stranger"), ("beat", "77", "1", "1", "0"), ("active", "0", "1", "77", "1")):
+        for asked in (("register", "77", "1", "stranger"), ("beat", "77", "1", "1", "0"), ("active", "0", "1", "77", "1"),
+                      ("stop", "77", "1")):
             self.fails(speak(*asked), FAILED, "between nodes", "cluster's key")
         wait_for("two members", lambda: self.seen(first)["members"]["all"] == 2)
         self.ok(speak("status"))
