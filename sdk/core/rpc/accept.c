@@ -287,6 +287,7 @@ static void greeting_open(struct cairn_rpc_peer *peer, const Cairn__Wire__HelloO
     peer->transcript.unix_socket = peer->info.unix_socket;
     memcpy(peer->transcript.client_nonce, open->nonce.data, CAIRN_NONCE_BYTES);
     memcpy(peer->transcript.cluster_id, node->cluster_id, CAIRN_CLUSTER_ID_BYTES);
+    snprintf(peer->transcript.node, sizeof(peer->transcript.node), "%s", node->name);
     cairn_auth_random(peer->transcript.server_nonce, CAIRN_NONCE_BYTES);
     if (open->vm_cookie.len == sizeof(peer->info.vm_cookie)) {
         memcpy(peer->info.vm_cookie, open->vm_cookie.data, sizeof(peer->info.vm_cookie));

@@ -12,7 +12,7 @@ enum { CAIRN_ADMINS_MAX = 64, CAIRN_REFUSED_NODES_MAX = 64 };
 struct cairn_rpc_node {
     uint8_t cluster_id[CAIRN_CLUSTER_ID_BYTES];
     uint64_t incarnation; /* random, of this process */
-    char name[64];
+    char name[CAIRN_NODE_NAME_MAX];
     bool has_key, munge, insecure;
     char munge_socket[CAIRN_MUNGE_SOCKET_MAX];
     uint8_t key[CAIRN_KEY_BYTES];

@@ -253,6 +253,26 @@ static void a_node_that_looks_for_another_cluster_is_refused(void **state)
     assert_int_equal(fx->puts, 0);
 }
 
+/* Another node than the one it looks for is given no proof: it could carry that to the one. */
+static void no_proof_is_given_to_another_node(void **state)
+{
+    struct cairn_rpc_session_conf conf = { .has_key = true, .is_node = true, .node = "n3" };
+    struct fixture *fx = *state;
+    struct probe p;
+
+    memset(conf.key, 8, sizeof(conf.key)); /* so that it would be refused, and counted */
+    fx->node.has_key = true;
+    listen_unix(fx);
+    connect_session(fx, &conf);
+    probe_prepare(fx, &p, false, "abc");
+    p.call.timeout_ns = 2 * CAIRN_NS_PER_S;
+    cairn_rpc_call_start(&p.call);
+    probe_wait(fx, &p);
+    assert_int_equal(p.call.rc, CAIRN_E_UNREACHABLE);
+    assert_non_null(strstr(p.err.text, "is node n1, not n3"));
+    assert_int_equal(atomic_load(&fx->node.counters.auth_failures), 0);
+}
+
 /* A node does not take the word of one that proves nothing, as it would where the kernel tells who listens. */
 static void a_node_wants_proof_over_a_unix_socket(void **state)
 {
@@ -406,6 +426,7 @@ int main(void)
         T(a_node_proves_itself_over_a_unix_socket),
         T(another_clusters_node_is_refused),
         T(a_node_that_looks_for_another_cluster_is_refused),
+        T(no_proof_is_given_to_another_node),
         T(a_node_wants_proof_over_a_unix_socket),
         T(munge_tells_the_user),
         T(another_daemons_credential_is_refused),
