@@ -27,7 +27,7 @@ enum { GREETERS_SHARE = 8, GREETERS_WORKER_MIN = 8 };
 struct greeting {
     uint64_t session;
     uint8_t secret[CAIRN_SESSION_SECRET_BYTES];
-    bool resume, opened, node;
+    bool resume, opened;
     enum cairn_hello_auth auth;
     /* MUNGE is asked where it may block */
     struct cairn_rpc_peer *peer;
@@ -145,12 +145,10 @@ static void refusal_log(struct cairn_rpc_peer *peer, const char *node, const cha
 
 static void greeting_refuse(struct cairn_rpc_peer *peer, int code, const char *text)
 {
-    const struct greeting *g = peer->role_data;
-
     cairn_rpc__count(code == CAIRN_E_AUTH ? &peer->rpc->node->counters.auth_failures
                                           : &peer->rpc->node->counters.connections_refused);
-    if (g == NULL || !g->node || !refusal_is_said(peer, text))
-        refusal_log(peer, g != NULL && g->node ? peer->info.name : "", text);
+    if (!peer->info.is_node || !refusal_is_said(peer, text))
+        refusal_log(peer, peer->info.is_node ? peer->info.name : "", text);
     cairn_hello_send_refused(peer, code, text);
     cairn_conn_flush(&peer->conn);
     cairn_conn_fail(&peer->conn, code);
@@ -200,7 +198,7 @@ static void peer_welcome(struct cairn_rpc_peer *peer, const struct greeting *g)
     d->over = false;
     peer->dedup = d;
     greeter_over(peer);
-    if (g->node)
+    if (peer->info.is_node)
         refusal_is_over(peer);
     cairn_hello_send_welcome(peer, node, d, resumed, g->auth == CAIRN_HELLO_KEY);
     cairn_rpc__peer_up(peer, PEER_REVERSE_INFLIGHT_MAX, rpc->conf.inflight_bytes_max);
@@ -272,7 +270,7 @@ static void greeting_open(struct cairn_rpc_peer *peer, const Cairn__Wire__HelloO
     struct cairn_err err = { 0 };
     int rc = cairn_hello_check_open(open, node, &err);
 
-    g->node = open->node;
+    peer->info.is_node = open->node;
     snprintf(peer->info.name, sizeof(peer->info.name), "%s", open->name);
     if (rc != 0) {
         greeting_refuse(peer, rc, err.text);
@@ -392,10 +390,11 @@ static void greeting_proof(struct cairn_rpc_peer *peer, const Cairn__Wire__Hello
         return;
     }
     if (!cairn_auth_check(proof->proof.data, proof->proof.len, node->key, &peer->transcript, false)) {
-        greeting_refuse(peer, CAIRN_E_AUTH, g->node ? node_key_text : "the client does not hold this cluster's key");
+        greeting_refuse(peer, CAIRN_E_AUTH,
+                        peer->info.is_node ? node_key_text : "the client does not hold this cluster's key");
         return;
     }
-    if (!peer->info.unix_socket) { /* else the kernel has told */
+    if (!peer->info.unix_socket) {      /* else the kernel has told */
         peer->info.who.uid = geteuid(); /* who holds the node's key acts as the node's user */
         peer->info.who.gid = getegid();
     }

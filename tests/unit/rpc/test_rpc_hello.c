@@ -133,8 +133,11 @@ static void a_node_without_the_key_is_refused(void **state)
 
 /* ---- nodes ---- */
 
+static bool said_node; /* who was the last to ask */
+
 static void handle_between_nodes(struct cairn_rpc_req *rq)
 {
+    said_node = cairn_rpc_peer_info(rq->peer)->is_node;
     ((struct fixture *)rq->target->ctx)->puts++;
     cairn_rpc_reply(rq, 0, NULL, NULL, 0);
 }
@@ -154,6 +157,7 @@ static void ask_as(struct fixture *fx, const struct cairn_rpc_session_conf *conf
     fx->target.handlers = node_handlers;
     if (fx->listener.fd <= 0)
         listen_unix(fx);
+    said_node = false;
     connect_session(fx, conf);
     probe_prepare(fx, p, false, "");
     p->call.iface = &cairn_iface_cluster;
@@ -201,8 +205,24 @@ static void a_node_proves_itself_over_a_unix_socket(void **state)
     ask_as(fx, &conf, &p);
     assert_int_equal(p.call.rc, 0);
     assert_int_equal(fx->puts, 1);
+    assert_true(said_node);
     assert_string_equal(cairn_rpc_session_facts(fx->session)->auth, "key");
     assert_int_equal(cairn_rpc_session_facts(fx->session)->uid, geteuid());
+}
+
+/* A service that holds the key may do what nodes do, and can be told from one. */
+static void who_holds_the_key_need_not_be_a_node(void **state)
+{
+    struct cairn_rpc_session_conf conf = { .has_key = true };
+    struct fixture *fx = *state;
+    struct probe p;
+
+    listen_on(fx, "tcp://127.0.0.1:0");
+    memset(conf.key, 7, sizeof(conf.key));
+    ask_as(fx, &conf, &p);
+    assert_int_equal(p.call.rc, 0);
+    assert_int_equal(fx->puts, 1);
+    assert_false(said_node);
 }
 
 /* It is refused as often as it comes, and that is said once, until it was welcome. */
@@ -424,6 +444,7 @@ int main(void)
         T(a_node_without_the_key_is_refused),
         T(a_user_is_no_node),
         T(a_node_proves_itself_over_a_unix_socket),
+        T(who_holds_the_key_need_not_be_a_node),
         T(another_clusters_node_is_refused),
         T(a_node_that_looks_for_another_cluster_is_refused),
         T(no_proof_is_given_to_another_node),
