@@ -29,7 +29,9 @@ struct cairn_rpc_node {
     _Atomic bool draining;
     struct cairn_rpc_node_counters counters;
     /* Nodes whose refusal was said, and why they were, as checksums: each has one place, by its name */
-    _Atomic uint64_t refused[CAIRN_REFUSED_NODES_MAX];
+    struct cairn_rpc_refused {
+        _Atomic uint64_t what, said_ns, unsaid; /* unsaid: how often since */
+    } refused[CAIRN_REFUSED_NODES_MAX];
 };
 
 /** Lets @rpc take connections for @node. */

@@ -225,7 +225,7 @@ static void who_holds_the_key_need_not_be_a_node(void **state)
     assert_false(said_node);
 }
 
-/* It is refused as often as it comes, and that is said once, until it was welcome. */
+/* It is refused as often as it comes, and that is said once, and once a minute with the count, until it was welcome. */
 static void another_clusters_node_is_refused(void **state)
 {
     struct cairn_rpc_session_conf conf = { .has_key = true, .is_node = true, .node = "n1" };
@@ -252,7 +252,19 @@ static void another_clusters_node_is_refused(void **state)
         assert_int_equal(p.call.rc, 0);
         ask_over(fx);
     }
-    assert_int_equal(atomic_load(&fx->node.counters.auth_failures), 6);
+    assert_int_equal(lines_of(f, "refused again"), 0);
+    memset(conf.key, 8, sizeof(conf.key));
+    for (int i = 0; i < 7; i++) {
+        if (i == 4) { /* a minute later */
+            for (int place = 0; place < CAIRN_REFUSED_NODES_MAX; place++)
+                atomic_fetch_sub(&fx->node.refused[place].said_ns, 60 * CAIRN_NS_PER_S);
+        }
+        ask_as(fx, &conf, &p);
+        ask_over(fx);
+    }
+    assert_int_equal(lines_of(f, "node test, "), 4);
+    assert_int_equal(lines_of(f, "refused again, 4 times since: it does not hold"), 1);
+    assert_int_equal(atomic_load(&fx->node.counters.auth_failures), 13);
     cairn_log_bind(was);
     cairn_log_fini(&log);
     fclose(f);
