@@ -70,6 +70,7 @@ static bool pause_start(struct cairn_election *e)
 
 static void election_pause(struct cairn_election *e)
 {
+    e->free_ns = cairn_env_now_ns(env_of(e));
     if (pause_start(e))
         cairn_sm_move(&e->sm, CAIRN_ELECTION_PAUSING); /* without memory: the next news of the store */
 }
@@ -199,13 +200,21 @@ static void election_on_lease(struct cairn_map_lease *l)
     }
 }
 
+/* Others have had their time to stand, and did not. */
+static bool bar_is_over(const struct cairn_election *e)
+{
+    uint64_t free_ns = cairn_env_now_ns(env_of(e)) - e->free_ns;
+
+    return free_ns >= CAIRN_ELECTION_BARRED_TERMS * e->ttl_ms * CAIRN_NS_PER_MS;
+}
+
 static void election_on_timer(void *arg)
 {
     struct cairn_election *e = arg;
 
     if (e->stopping)
         return;
-    if (e->barred && pause_start(e))
+    if (e->barred && !bar_is_over(e) && pause_start(e))
         return;
     e->lease =
         (struct cairn_map_lease){ .store = e->store, .ttl_ms = e->ttl_ms, .changed = election_on_lease, .arg = e };

@@ -13,7 +13,7 @@
  *  LOOKING    the view has not told yet who holds the key.
  *  FOLLOWING  another does.
  *  PAUSING    nobody does: a random moment, so that not all candidates ask at once, or longer after a failure, or for
- *             as long as we are barred.
+ *             CAIRN_ELECTION_BARRED_TERMS while we are barred.
  *  LEASING    a lease is being granted.
  *  CLAIMING   the key is being made, on the condition that there is none.
  *  CHECKING   that answer was lost: the key is read.
@@ -26,7 +26,10 @@
 
 #include "server/cluster/map_lease.h"
 
-enum { CAIRN_ELECTION_PAUSE_MS = 100 };
+enum {
+    CAIRN_ELECTION_PAUSE_MS = 100,
+    CAIRN_ELECTION_BARRED_TERMS = 15, /* of ttl_ms: far longer than others who may stand need for it */
+};
 
 enum {
     CAIRN_ELECTION_LOOKING,
@@ -48,7 +51,9 @@ struct cairn_election {
     const uint8_t *value; /* what others are to know of the elected one */
     uint32_t value_len;
     uint64_t ttl_ms;
-    bool barred; /* it does not stand for as long: may change at any time */
+    /** It leaves the key to others, and stands only when that has been free for CAIRN_ELECTION_BARRED_TERMS: whoever
+     * had a reason against us may be gone, and nobody else there. May change at any time. */
+    bool barred;
     /** Elected, no longer so, another holder, or ended (then its memory may go, from within too). Never called from
      * within a call. */
     void (*changed)(struct cairn_election *e);
@@ -67,6 +72,7 @@ struct cairn_election {
     struct cairn_map_read read;
     struct cairn_timer timer;
     struct cairn_task task;
+    uint64_t free_ns; /* PAUSING: since when nobody held the key */
     bool current, other, stopping, failed;
 };
 

@@ -6,6 +6,7 @@
  *   class REPLICAS                         prints "slots revision"
  *   records SINCE                          prints "revision slots members", of all pages
  *   active SLOT EPOCH NODE INCARNATION     a slot's primary says that it has taken over; prints the verdict
+ *   stop NODE INCARNATION                  a node's last word
  *   drain NAME                             prints how many slots it holds
  *   upload NAMESPACE KEY SLOT UPLOAD       a value's only part, and a session; prints "epoch position" of that
  *   commit NAMESPACE KEY UPLOAD EPOCH POSITION NUMBER    makes it the value, as the session's write of that number
@@ -235,6 +236,17 @@ static void show_nothing(struct client *c, const ProtobufCMessage *reply)
     (void)reply;
 }
 
+static int do_stop(struct client *c, char **argv)
+{
+    Cairn__Wire__ReplWho who = CAIRN__WIRE__REPL_WHO__INIT;
+    Cairn__Wire__ClusterStop w = CAIRN__WIRE__CLUSTER_STOP__INIT;
+
+    who.node = number(argv[0]);
+    who.inc = number(argv[1]);
+    w.who = &who;
+    return ask(c, CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_STOP, &w.base, show_nothing);
+}
+
 static ProtobufCBinaryData bytes_of(char *text)
 {
     return (ProtobufCBinaryData){ .data = (uint8_t *)text, .len = strlen(text) };
@@ -296,6 +308,8 @@ static int command(struct client *c, const char *name, int argc, char **argv)
         return do_records(c, argv);
     if (strcmp(name, "active") == 0 && argc == 4)
         return do_active(c, argv);
+    if (strcmp(name, "stop") == 0 && argc == 2)
+        return do_stop(c, argv);
     if (strcmp(name, "class") == 0 && argc == 1) {
         class.replicas = (uint32_t)number(argv[0]);
         return ask(c, CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_CREATE_CLASS, &class.base, show_class);

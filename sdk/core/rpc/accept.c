@@ -1,4 +1,5 @@
-/* The target's side of connecting: HELLO. See accept.h; where sockets come in: accept_socket.c; the end: drain.c.
+/* The target's side of connecting: HELLO. See accept.h; where sockets come in: accept_socket.c; the end: drain.c;
+ * what is logged: refusal.c.
  *
  *      open ---> welcome                                 over a unix socket, or where anybody may come
  *      open ---> challenge ---> proof ---> welcome       by cluster key or MUNGE
@@ -6,15 +7,12 @@
  * Anything else is refused with a reason, and the connection closed. */
 #include "sdk/core/rpc/accept.h"
 
-#include "sdk/core/base/crc.h"
-#include "sdk/core/base/log.h"
 #include "sdk/core/rpc/hello.h"
 #include "sdk/core/rpc/rpc_internal.h"
 
 #include "schema/common.pb-c.h"
 
 #include <grp.h>
-#include <inttypes.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,7 +25,7 @@ enum { GREETERS_SHARE = 8, GREETERS_WORKER_MIN = 8 };
 struct greeting {
     uint64_t session;
     uint8_t secret[CAIRN_SESSION_SECRET_BYTES];
-    bool resume, opened, node;
+    bool resume, opened;
     enum cairn_hello_auth auth;
     /* MUNGE is asked where it may block */
     struct cairn_rpc_peer *peer;
@@ -93,64 +91,13 @@ static bool node_has_room(struct cairn_rpc_node *node)
            (uint64_t)node->connections_max + greeting;
 }
 
-/* ---- nodes that are refused ---- */
-
-/* A node asks again for as long as it runs, by each of its workers and at each of our addresses. So its refusal is said
- * once, until it is welcome. Two names at one place are said alternately, within the bound of all refusals. */
-static _Atomic uint64_t *refused_place(struct cairn_rpc_peer *peer, uint64_t *name)
-{
-    *name = cairn_crc32c(0, peer->info.name, strlen(peer->info.name));
-    return &peer->rpc->node->refused[*name % CAIRN_REFUSED_NODES_MAX];
-}
-
-static bool refusal_is_said(struct cairn_rpc_peer *peer, const char *text)
-{
-    uint64_t name;
-    _Atomic uint64_t *place = refused_place(peer, &name);
-    uint64_t said = name << 32 | cairn_crc32c(0, text, strlen(text));
-
-    return atomic_exchange(place, said) == said;
-}
-
-static void refusal_is_over(struct cairn_rpc_peer *peer)
-{
-    uint64_t name;
-    _Atomic uint64_t *place = refused_place(peer, &name);
-
-    if (atomic_load(place) >> 32 == name)
-        atomic_store(place, 0);
-}
-
 /* ---- HELLO ---- */
-
-/* Anybody can be refused as often as they like, so what they can put into the log has a bound; counters have them
- * all. */
-static void refusal_log(struct cairn_rpc_peer *peer, const char *node, const char *text)
-{
-    struct cairn_rpc *rpc = peer->rpc;
-    uint64_t now = cairn_loop_now(rpc->loop);
-
-    if (rpc->refusals.n == 0 || now - rpc->refusals.since_ns >= 60 * CAIRN_NS_PER_S) {
-        if (rpc->refusals.n > RPC_REFUSALS_LOGGED_MAX)
-            cairn_log_warn("%" PRIu64 " more were refused within a minute", rpc->refusals.n - RPC_REFUSALS_LOGGED_MAX);
-        rpc->refusals.since_ns = now;
-        rpc->refusals.n = 0;
-    }
-    rpc->refusals.n++;
-    if (rpc->refusals.n <= RPC_REFUSALS_LOGGED_MAX)
-        cairn_log_warn("%s%s%s%s: refused: %s%s", node[0] != '\0' ? "node " : "", node, node[0] != '\0' ? ", " : "",
-                       peer->info.addr, text,
-                       rpc->refusals.n == RPC_REFUSALS_LOGGED_MAX ? "; others of this minute are only counted" : "");
-}
 
 static void greeting_refuse(struct cairn_rpc_peer *peer, int code, const char *text)
 {
-    const struct greeting *g = peer->role_data;
-
     cairn_rpc__count(code == CAIRN_E_AUTH ? &peer->rpc->node->counters.auth_failures
                                           : &peer->rpc->node->counters.connections_refused);
-    if (g == NULL || !g->node || !refusal_is_said(peer, text))
-        refusal_log(peer, g != NULL && g->node ? peer->info.name : "", text);
+    cairn_rpc__refusal_log(peer, text);
     cairn_hello_send_refused(peer, code, text);
     cairn_conn_flush(&peer->conn);
     cairn_conn_fail(&peer->conn, code);
@@ -200,8 +147,8 @@ static void peer_welcome(struct cairn_rpc_peer *peer, const struct greeting *g)
     d->over = false;
     peer->dedup = d;
     greeter_over(peer);
-    if (g->node)
-        refusal_is_over(peer);
+    if (peer->info.is_node)
+        cairn_rpc__refusal_over(peer);
     cairn_hello_send_welcome(peer, node, d, resumed, g->auth == CAIRN_HELLO_KEY);
     cairn_rpc__peer_up(peer, PEER_REVERSE_INFLIGHT_MAX, rpc->conf.inflight_bytes_max);
 }
@@ -272,7 +219,7 @@ static void greeting_open(struct cairn_rpc_peer *peer, const Cairn__Wire__HelloO
     struct cairn_err err = { 0 };
     int rc = cairn_hello_check_open(open, node, &err);
 
-    g->node = open->node;
+    peer->info.is_node = open->node;
     snprintf(peer->info.name, sizeof(peer->info.name), "%s", open->name);
     if (rc != 0) {
         greeting_refuse(peer, rc, err.text);
@@ -287,6 +234,7 @@ static void greeting_open(struct cairn_rpc_peer *peer, const Cairn__Wire__HelloO
     peer->transcript.unix_socket = peer->info.unix_socket;
     memcpy(peer->transcript.client_nonce, open->nonce.data, CAIRN_NONCE_BYTES);
     memcpy(peer->transcript.cluster_id, node->cluster_id, CAIRN_CLUSTER_ID_BYTES);
+    snprintf(peer->transcript.node, sizeof(peer->transcript.node), "%s", node->name);
     cairn_auth_random(peer->transcript.server_nonce, CAIRN_NONCE_BYTES);
     if (open->vm_cookie.len == sizeof(peer->info.vm_cookie)) {
         memcpy(peer->info.vm_cookie, open->vm_cookie.data, sizeof(peer->info.vm_cookie));
@@ -391,10 +339,11 @@ static void greeting_proof(struct cairn_rpc_peer *peer, const Cairn__Wire__Hello
         return;
     }
     if (!cairn_auth_check(proof->proof.data, proof->proof.len, node->key, &peer->transcript, false)) {
-        greeting_refuse(peer, CAIRN_E_AUTH, g->node ? node_key_text : "the client does not hold this cluster's key");
+        greeting_refuse(peer, CAIRN_E_AUTH,
+                        peer->info.is_node ? node_key_text : "the client does not hold this cluster's key");
         return;
     }
-    if (!peer->info.unix_socket) { /* else the kernel has told */
+    if (!peer->info.unix_socket) {      /* else the kernel has told */
         peer->info.who.uid = geteuid(); /* who holds the node's key acts as the node's user */
         peer->info.who.gid = getegid();
     }

@@ -12,7 +12,7 @@ enum { CAIRN_ADMINS_MAX = 64, CAIRN_REFUSED_NODES_MAX = 64 };
 struct cairn_rpc_node {
     uint8_t cluster_id[CAIRN_CLUSTER_ID_BYTES];
     uint64_t incarnation; /* random, of this process */
-    char name[64];
+    char name[CAIRN_NODE_NAME_MAX];
     bool has_key, munge, insecure;
     char munge_socket[CAIRN_MUNGE_SOCKET_MAX];
     uint8_t key[CAIRN_KEY_BYTES];
@@ -29,7 +29,9 @@ struct cairn_rpc_node {
     _Atomic bool draining;
     struct cairn_rpc_node_counters counters;
     /* Nodes whose refusal was said, and why they were, as checksums: each has one place, by its name */
-    _Atomic uint64_t refused[CAIRN_REFUSED_NODES_MAX];
+    struct cairn_rpc_refused {
+        _Atomic uint64_t what, said_ns, unsaid; /* unsaid: how often since */
+    } refused[CAIRN_REFUSED_NODES_MAX];
 };
 
 /** Lets @rpc take connections for @node. */

@@ -22,6 +22,7 @@ struct transcript_bytes {
     char label[32];
     uint8_t cluster_id[CAIRN_CLUSTER_ID_BYTES];
     uint8_t client_nonce[CAIRN_NONCE_BYTES], server_nonce[CAIRN_NONCE_BYTES];
+    char node[CAIRN_NODE_NAME_MAX];
 };
 
 static void transcript_fill(struct transcript_bytes *b, const struct cairn_auth_transcript *t, bool from_server)
@@ -32,6 +33,8 @@ static void transcript_fill(struct transcript_bytes *b, const struct cairn_auth_
     memcpy(b->cluster_id, t->cluster_id, sizeof(b->cluster_id));
     memcpy(b->client_nonce, t->client_nonce, sizeof(b->client_nonce));
     memcpy(b->server_nonce, t->server_nonce, sizeof(b->server_nonce));
+    /* what lies behind the end of the name is no part of it */
+    memccpy(b->node, t->node, '\0', sizeof(b->node));
 }
 
 void cairn_auth_prove(uint8_t proof[CAIRN_PROOF_BYTES], const uint8_t key[CAIRN_KEY_BYTES],

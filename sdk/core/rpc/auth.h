@@ -1,9 +1,11 @@
 /** Proof of identity in HELLO, without sockets: what is computed over which bytes.
  *
  * The cluster key never travels. Both ends prove that they hold it by a MAC (libsodium crypto_auth, HMAC-SHA-512-256)
- * over a label that names the direction and the way in, the cluster id and both ends' fresh nonces; so a recorded proof
- * is worth nothing later, a proof of one direction is none in the other, and whoever sits at a unix socket in a node's
- * place cannot carry what he is told there to a TCP address. With MUNGE the same bytes are the credential's payload. */
+ * over a label that names the direction and the way in, the cluster id, the name of the node that is connected to and
+ * both ends' fresh nonces; so a recorded proof is worth nothing later, a proof of one direction is none in the other,
+ * and whoever sits in a node's place cannot carry what he is told there elsewhere: not from a unix socket to a TCP
+ * address, nor to another node, where the client knows which one it looks for. With MUNGE the same bytes are the
+ * credential's payload. */
 #ifndef CAIRN_CORE_RPC_AUTH_H
 #define CAIRN_CORE_RPC_AUTH_H
 
@@ -14,11 +16,13 @@
 #include <sys/types.h>
 
 enum { CAIRN_KEY_BYTES = 32, CAIRN_NONCE_BYTES = 16, CAIRN_CLUSTER_ID_BYTES = 16, CAIRN_PROOF_BYTES = 32 };
+enum { CAIRN_NODE_NAME_MAX = 64 };
 
 struct cairn_auth_transcript {
     uint8_t cluster_id[CAIRN_CLUSTER_ID_BYTES];
     uint8_t client_nonce[CAIRN_NONCE_BYTES], server_nonce[CAIRN_NONCE_BYTES];
-    bool unix_socket; /* the way in */
+    char node[CAIRN_NODE_NAME_MAX]; /* that is connected to */
+    bool unix_socket;               /* the way in */
 };
 
 void cairn_auth_prove(uint8_t proof[CAIRN_PROOF_BYTES], const uint8_t key[CAIRN_KEY_BYTES],

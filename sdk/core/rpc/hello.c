@@ -87,6 +87,7 @@ void cairn_hello_send_challenge(struct cairn_rpc_peer *peer, const struct cairn_
     m.cluster_id.data = peer->transcript.cluster_id;
     m.cluster_id.len = CAIRN_CLUSTER_ID_BYTES;
     m.incarnation = node->incarnation;
+    m.node = peer->transcript.node;
     cairn_hello_send(peer, CAIRN_HELLO_CHALLENGE, 0, &m.base);
 }
 

@@ -39,6 +39,11 @@ void cairn_hello_send(struct cairn_rpc_peer *peer, enum cairn_hello_step step, i
 
 enum { CAIRN__NOBODY = 65534 }; /* the user and group of those who have not said who they are */
 
+/* refusal.c */
+void cairn_rpc__refusal_log(struct cairn_rpc_peer *peer, const char *text);
+/** It is welcome. */
+void cairn_rpc__refusal_over(struct cairn_rpc_peer *peer);
+
 /* accept.c */
 struct cairn_rpc_peer *cairn_rpc__peer_accepted(struct cairn_rpc *rpc, int fd);
 

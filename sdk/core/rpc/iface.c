@@ -122,6 +122,6 @@ static const struct cairn_rpc_method cluster_methods[] = {
     METHOD(CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_REGION_READ, "region_read", SAFE | NODE, cluster_region, extent_read_reply),
     METHOD(CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_COMPARE, "compare", SAFE | NODE, cluster_compare, cluster_compared),
     METHOD(CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_SCRUB, "scrub", SAFE | ADMIN, cluster_scrub, cluster_text),
-    METHOD(CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_STOP, "stop", SAFE | ADMIN, cluster_stop, empty),
+    METHOD(CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_STOP, "stop", SAFE | NODE, cluster_stop, empty),
 };
 IFACE(cluster, "cluster");

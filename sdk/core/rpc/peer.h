@@ -10,6 +10,7 @@ struct cairn_rpc_peer_info {
     struct cairn_identity who;
     pid_t pid; /* as the kernel told on a unix socket; 0: unknown */
     bool unix_socket;
+    bool is_node;            /* it says that it is a node of the cluster: worth as much as @who.node */
     uint64_t vm_cookie_addr; /* 0: the peer does not offer its memory */
     uint8_t vm_cookie[16];
     char name[64];  /* program or node, for people */

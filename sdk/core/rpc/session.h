@@ -25,8 +25,10 @@ struct cairn_rpc_session_conf {
     bool is_node;        /* we are a node of the cluster: both ends prove the key, over a unix socket, too */
     bool has_cluster_id; /* refuse any other cluster */
     uint8_t cluster_id[CAIRN_CLUSTER_ID_BYTES];
-    char name[64];               /* who we say we are, for people */
-    char node[64];               /* "": whoever is there; else another than the node of this name is not the one */
+    char name[64]; /* who we say we are, for people */
+    /** "": whoever is there, and the proof is for the node that it says to be; who sits in a node's place can carry it to
+     * that one. Else another than the node of this name is not the one. */
+    char node[CAIRN_NODE_NAME_MAX];
     uint64_t connect_timeout_ns; /* for one attempt; 0: 5 s */
     /** May be NULL: tells of every change. @err has the reason when it went down. */
     void (*changed)(struct cairn_rpc_session *s, bool up, const struct cairn_err *err, void *arg);
@@ -60,7 +62,7 @@ struct cairn_rpc_peer *cairn_rpc_session_peer(struct cairn_rpc_session *s);
 const struct cairn_err *cairn_rpc_session_last_error(const struct cairn_rpc_session *s);
 /** What HELLO told: the node's name, its cluster, as whom it knows us. Valid once it has been up. */
 struct cairn_rpc_session_facts {
-    char node[64];
+    char node[CAIRN_NODE_NAME_MAX];
     uint8_t cluster_id[CAIRN_CLUSTER_ID_BYTES];
     uint64_t incarnation;
     uid_t uid;

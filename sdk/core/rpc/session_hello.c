@@ -56,6 +56,15 @@ static const char *session_target(const struct cairn_rpc_session *s, char addr[C
     return addr;
 }
 
+/* Whether it is the node that we look for; perhaps that is at the next address. */
+static int name_check(struct cairn_rpc_session *s, const struct cairn_rpc_peer *peer, const char *name)
+{
+    if (s->conf.node[0] == '\0' || strcmp(name, s->conf.node) == 0)
+        return 0;
+    return cairn_err_set(&s->last_error, CAIRN_E_UNREACHABLE, "at %s is node %.63s, not %s", peer->info.addr, name,
+                         s->conf.node);
+}
+
 /* Whether the node is the one, and proves it as was agreed. */
 static int welcome_check(struct cairn_rpc_session *s, struct cairn_rpc_peer *peer, const Cairn__Wire__HelloWelcome *m)
 {
@@ -73,10 +82,7 @@ static int welcome_check(struct cairn_rpc_session *s, struct cairn_rpc_peer *pee
         !cairn_auth_check(m->proof.data, m->proof.len, s->conf.key, &peer->transcript, true))
         return cairn_err_set(&s->last_error, CAIRN_E_AUTH, "%s does not hold this cluster's key",
                              session_target(s, addr));
-    if (s->conf.node[0] != '\0' && strcmp(m->node, s->conf.node) != 0) /* perhaps at the next address */
-        return cairn_err_set(&s->last_error, CAIRN_E_UNREACHABLE, "at %s is node %.63s, not %s", peer->info.addr,
-                             m->node, s->conf.node);
-    return 0;
+    return name_check(s, peer, m->node);
 }
 
 static int session_prove(struct cairn_rpc_session *s, struct cairn_rpc_peer *peer, const Cairn__Wire__HelloChallenge *c)
@@ -90,9 +96,14 @@ static int session_prove(struct cairn_rpc_session *s, struct cairn_rpc_peer *pee
     /* Over a unix socket the kernel tells who we are: whoever wants a proof there would only carry it elsewhere. */
     if (s->auth == CAIRN_HELLO_PEER)
         return CAIRN_E_PROTO;
-    if (s->challenged || c->nonce.len != CAIRN_NONCE_BYTES || c->cluster_id.len != CAIRN_CLUSTER_ID_BYTES)
+    if (s->challenged || c->nonce.len != CAIRN_NONCE_BYTES || c->cluster_id.len != CAIRN_CLUSTER_ID_BYTES ||
+        strlen(c->node) >= sizeof(t->node))
         return CAIRN_E_PROTO;
     s->challenged = true;
+    rc = name_check(s, peer, c->node); /* else our proof, which is for that node, could be carried to it */
+    if (rc != 0)
+        return rc;
+    snprintf(t->node, sizeof(t->node), "%s", c->node);
     memcpy(t->server_nonce, c->nonce.data, CAIRN_NONCE_BYTES);
     memcpy(t->cluster_id, c->cluster_id.data, CAIRN_CLUSTER_ID_BYTES);
     s->auth = cairn_hello_auth_of(c->auth);

@@ -1,6 +1,8 @@
 /* Requests to the cluster's service: those for the coordinator go home, wherever they came in, and their answers
  * back. */
 #include "server/cluster/service/cluster_home.h"
+
+#include "sdk/core/rpc/peer.h"
 #include "server/cluster/service/fetch.h"
 #include "server/cluster/service/scrub.h"
 #include "server/cluster/service/side.h"
@@ -434,6 +436,12 @@ static void handle_status(struct cairn_rpc_req *rq)
 
 /* ---- of any node ---- */
 
+/* Who holds the key and does not say that it is a node is a client: a service, or a command with --key. */
+static bool is_node(const struct cairn_rpc_req *rq)
+{
+    return rq->who->node && (rq->peer == NULL || cairn_rpc_peer_info(rq->peer)->is_node);
+}
+
 /* A node that could ask another one as well is told so when many do; of a client its word is not taken for that. The
  * coordinator answers a node's last resort in any case. */
 static bool may_ask(struct cairn_cluster *c, struct cairn_rpc_req *rq, const Cairn__Wire__ClusterFetch *w,
@@ -444,7 +452,7 @@ static bool may_ask(struct cairn_cluster *c, struct cairn_rpc_req *rq, const Cai
 
     if (!cairn_cluster_records_has_news(c->records, since))
         return true;
-    if (!rq->who->node)
+    if (!is_node(rq))
         return cluster_client_may_ask(a, rq->peer, now);
     return !w->node || cluster_page_may_go(&a->nodes, now);
 }

@@ -191,7 +191,15 @@ static void whoever_is_cut_off_stops_first(void **state)
     assert_ptr_equal(elected(w), next);
 }
 
-/* Who may not be elected is not, also where nobody else is left; and is as soon as it may. */
+static void all_but_one_go(struct world *w, const struct node *last)
+{
+    for (int i = 0; i < NODES; i++) {
+        if (&w->nodes[i] != last)
+            cairn_election_stop(&w->nodes[i].election);
+    }
+}
+
+/* Who may not be elected leaves it to others, whoever of them goes; and is elected as soon as it may. */
 static void whoever_is_barred_does_not_stand(void **state)
 {
     struct world *w = *state;
@@ -200,18 +208,37 @@ static void whoever_is_barred_does_not_stand(void **state)
     run_until_elected(w, NULL, &n);
     last = n == &w->nodes[0] ? &w->nodes[1] : &w->nodes[0];
     last->election.barred = true;
-    for (int i = 0; i < NODES; i++) {
-        if (&w->nodes[i] != last)
-            cairn_election_stop(&w->nodes[i].election);
+    for (int i = 2; i < NODES; i++) { /* two are left then */
+        cairn_election_stop(&n->election);
+        run_until_elected(w, n, &n);
+        assert_ptr_not_equal(n, last);
+        vtime_run_ms(&w->v, TTL_MS);
     }
-    for (int i = 0; i < 600; i++) {
+    all_but_one_go(w, last);
+    for (int i = 0; i < CAIRN_ELECTION_BARRED_TERMS / 2 * TTL_MS / 100; i++) {
         vtime_run_ms(&w->v, 100);
         assert_ptr_not_equal(elected(w), last);
     }
     assert_int_equal(last->election.sm.state, CAIRN_ELECTION_PAUSING);
     last->election.barred = false;
-    run_until_elected(w, NULL, &n);
+    assert_true(run_until_elected(w, NULL, &n) < TTL_MS);
     assert_ptr_equal(n, last);
+}
+
+/* Where nobody else stands for long, whoever barred it may be gone as well: better it than nobody. */
+static void a_bar_ends_when_nobody_else_stands(void **state)
+{
+    struct world *w = *state;
+    struct node *n, *last;
+    uint64_t took_ms;
+
+    run_until_elected(w, NULL, &n);
+    last = n == &w->nodes[0] ? &w->nodes[1] : &w->nodes[0];
+    last->election.barred = true;
+    all_but_one_go(w, last);
+    took_ms = run_until_elected(w, n, &n);
+    assert_ptr_equal(n, last);
+    assert_in_range(took_ms, CAIRN_ELECTION_BARRED_TERMS * TTL_MS, (CAIRN_ELECTION_BARRED_TERMS + 1) * TTL_MS);
 }
 
 static void on_change(struct cairn_map_op *op)
@@ -395,7 +422,7 @@ int main(void)
         CASE(one_is_elected_and_stays),       CASE(whoever_resigns_is_followed_at_once),
         CASE(whoever_is_cut_off_stops_first), CASE(a_late_change_of_a_deposed_one_is_refused),
         CASE(an_unknown_claim_is_looked_up),  CASE(whoever_is_barred_does_not_stand),
-        CASE(an_erased_key_deposes),
+        CASE(an_erased_key_deposes),          CASE(a_bar_ends_when_nobody_else_stands),
         cmocka_unit_test(random_walks),
     };
 

@@ -154,6 +154,56 @@ static void newer_protocol_is_told_so(void **state)
     close(fd);
 }
 
+/* A node with a key of zeros is asked in as a node is that takes it for @name; the step that it answers with. */
+static uint16_t come_as_if_to(struct fixture *fx, const char *name)
+{
+    static const uint8_t key[CAIRN_KEY_BYTES];
+    Cairn__Wire__HelloOpen open = CAIRN__WIRE__HELLO_OPEN__INIT;
+    Cairn__Wire__HelloProof m = CAIRN__WIRE__HELLO_PROOF__INIT;
+    Cairn__Wire__HelloChallenge *c;
+    struct cairn_auth_transcript t = { .client_nonce = { 1 }, .unix_socket = true };
+    uint8_t proof[CAIRN_PROOF_BYTES], buf[1024];
+    char *auth[] = { (char *)(uintptr_t) "key" };
+    struct cairn_frame f;
+    int fd = raw_connect(fx);
+
+    open.version_min = open.version_max = 1;
+    open.nonce = (ProtobufCBinaryData){ CAIRN_NONCE_BYTES, t.client_nonce };
+    open.auth = auth;
+    open.n_auth = 1;
+    open.node = true;
+    raw_send(fx, fd, buf,
+             put_frame(buf, (struct cairn_frame){ .kind = CAIRN_FRAME_HELLO, .method = CAIRN_HELLO_OPEN }, &open.base));
+    assert_true(raw_frame(fx, fd, buf, sizeof(buf), &f) > 0);
+    assert_int_equal(f.method, CAIRN_HELLO_CHALLENGE);
+    c = cairn__wire__hello_challenge__unpack(NULL, f.body_len, f.body);
+    assert_non_null(c);
+    assert_string_equal(c->node, "n");
+    memcpy(t.server_nonce, c->nonce.data, CAIRN_NONCE_BYTES);
+    memcpy(t.cluster_id, c->cluster_id.data, CAIRN_CLUSTER_ID_BYTES);
+    cairn__wire__hello_challenge__free_unpacked(c, NULL);
+    snprintf(t.node, sizeof(t.node), "%s", name);
+    cairn_auth_prove(proof, key, &t, false);
+    m.proof = (ProtobufCBinaryData){ sizeof(proof), proof };
+    raw_send(fx, fd, buf,
+             put_frame(buf, (struct cairn_frame){ .kind = CAIRN_FRAME_HELLO, .method = CAIRN_HELLO_PROOF }, &m.base));
+    assert_true(raw_frame(fx, fd, buf, sizeof(buf), &f) > 0);
+    close(fd);
+    return f.method;
+}
+
+/* Who sits in the place of node "m" is given a proof for that one, which lets nobody in here. */
+static void a_proof_for_another_node_is_refused(void **state)
+{
+    struct fixture *fx = *state;
+
+    fx->node.has_key = true;
+    assert_int_equal(come_as_if_to(fx, "m"), CAIRN_HELLO_REFUSED_STEP);
+    assert_int_equal(come_as_if_to(fx, ""), CAIRN_HELLO_REFUSED_STEP);
+    assert_int_equal(come_as_if_to(fx, "n"), CAIRN_HELLO_WELCOME);
+    assert_int_equal(atomic_load(&fx->node.counters.auth_failures), 2);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -162,6 +212,7 @@ int main(void)
         T(a_second_hello_is_refused),           T(hello_may_not_be_large),
         T(too_many_connections_are_refused),    T(strangers_do_not_lock_users_out),
         T(newer_protocol_is_told_so),           T(who_has_drained_takes_nobody),
+        T(a_proof_for_another_node_is_refused),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -35,6 +35,9 @@ static void a_proof_is_good_once_and_one_way(void **state)
     other.cluster_id[15] ^= 1; /* carried to another cluster */
     assert_false(cairn_auth_check(proof, sizeof(proof), key, &other, false));
     other = t;
+    other.node[0] ^= 1; /* carried to another node */
+    assert_false(cairn_auth_check(proof, sizeof(proof), key, &other, false));
+    other = t;
     other.unix_socket = true; /* carried by who sits at a socket to a TCP address, or back */
     assert_false(cairn_auth_check(proof, sizeof(proof), key, &other, false));
     key[0] ^= 1;

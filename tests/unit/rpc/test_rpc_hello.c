@@ -133,8 +133,11 @@ static void a_node_without_the_key_is_refused(void **state)
 
 /* ---- nodes ---- */
 
+static bool said_node; /* who was the last to ask */
+
 static void handle_between_nodes(struct cairn_rpc_req *rq)
 {
+    said_node = cairn_rpc_peer_info(rq->peer)->is_node;
     ((struct fixture *)rq->target->ctx)->puts++;
     cairn_rpc_reply(rq, 0, NULL, NULL, 0);
 }
@@ -154,6 +157,7 @@ static void ask_as(struct fixture *fx, const struct cairn_rpc_session_conf *conf
     fx->target.handlers = node_handlers;
     if (fx->listener.fd <= 0)
         listen_unix(fx);
+    said_node = false;
     connect_session(fx, conf);
     probe_prepare(fx, p, false, "");
     p->call.iface = &cairn_iface_cluster;
@@ -201,11 +205,27 @@ static void a_node_proves_itself_over_a_unix_socket(void **state)
     ask_as(fx, &conf, &p);
     assert_int_equal(p.call.rc, 0);
     assert_int_equal(fx->puts, 1);
+    assert_true(said_node);
     assert_string_equal(cairn_rpc_session_facts(fx->session)->auth, "key");
     assert_int_equal(cairn_rpc_session_facts(fx->session)->uid, geteuid());
 }
 
-/* It is refused as often as it comes, and that is said once, until it was welcome. */
+/* A service that holds the key may do what nodes do, and can be told from one. */
+static void who_holds_the_key_need_not_be_a_node(void **state)
+{
+    struct cairn_rpc_session_conf conf = { .has_key = true };
+    struct fixture *fx = *state;
+    struct probe p;
+
+    listen_on(fx, "tcp://127.0.0.1:0");
+    memset(conf.key, 7, sizeof(conf.key));
+    ask_as(fx, &conf, &p);
+    assert_int_equal(p.call.rc, 0);
+    assert_int_equal(fx->puts, 1);
+    assert_false(said_node);
+}
+
+/* It is refused as often as it comes, and that is said once, and once a minute with the count, until it was welcome. */
 static void another_clusters_node_is_refused(void **state)
 {
     struct cairn_rpc_session_conf conf = { .has_key = true, .is_node = true, .node = "n1" };
@@ -232,7 +252,19 @@ static void another_clusters_node_is_refused(void **state)
         assert_int_equal(p.call.rc, 0);
         ask_over(fx);
     }
-    assert_int_equal(atomic_load(&fx->node.counters.auth_failures), 6);
+    assert_int_equal(lines_of(f, "refused again"), 0);
+    memset(conf.key, 8, sizeof(conf.key));
+    for (int i = 0; i < 7; i++) {
+        if (i == 4) { /* a minute later */
+            for (int place = 0; place < CAIRN_REFUSED_NODES_MAX; place++)
+                atomic_fetch_sub(&fx->node.refused[place].said_ns, 60 * CAIRN_NS_PER_S);
+        }
+        ask_as(fx, &conf, &p);
+        ask_over(fx);
+    }
+    assert_int_equal(lines_of(f, "node test, "), 4);
+    assert_int_equal(lines_of(f, "refused again, 4 times since: it does not hold"), 1);
+    assert_int_equal(atomic_load(&fx->node.counters.auth_failures), 13);
     cairn_log_bind(was);
     cairn_log_fini(&log);
     fclose(f);
@@ -251,6 +283,26 @@ static void a_node_that_looks_for_another_cluster_is_refused(void **state)
     assert_int_equal(p.call.rc, CAIRN_E_AUTH);
     assert_non_null(strstr(p.err.text, "node n1 refused us: the client looks for another cluster"));
     assert_int_equal(fx->puts, 0);
+}
+
+/* Another node than the one it looks for is given no proof: it could carry that to the one. */
+static void no_proof_is_given_to_another_node(void **state)
+{
+    struct cairn_rpc_session_conf conf = { .has_key = true, .is_node = true, .node = "n3" };
+    struct fixture *fx = *state;
+    struct probe p;
+
+    memset(conf.key, 8, sizeof(conf.key)); /* so that it would be refused, and counted */
+    fx->node.has_key = true;
+    listen_unix(fx);
+    connect_session(fx, &conf);
+    probe_prepare(fx, &p, false, "abc");
+    p.call.timeout_ns = 2 * CAIRN_NS_PER_S;
+    cairn_rpc_call_start(&p.call);
+    probe_wait(fx, &p);
+    assert_int_equal(p.call.rc, CAIRN_E_UNREACHABLE);
+    assert_non_null(strstr(p.err.text, "is node n1, not n3"));
+    assert_int_equal(atomic_load(&fx->node.counters.auth_failures), 0);
 }
 
 /* A node does not take the word of one that proves nothing, as it would where the kernel tells who listens. */
@@ -404,8 +456,10 @@ int main(void)
         T(a_node_without_the_key_is_refused),
         T(a_user_is_no_node),
         T(a_node_proves_itself_over_a_unix_socket),
+        T(who_holds_the_key_need_not_be_a_node),
         T(another_clusters_node_is_refused),
         T(a_node_that_looks_for_another_cluster_is_refused),
+        T(no_proof_is_given_to_another_node),
         T(a_node_wants_proof_over_a_unix_socket),
         T(munge_tells_the_user),
         T(another_daemons_credential_is_refused),
