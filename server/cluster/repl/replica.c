@@ -384,6 +384,7 @@ void cairn_replica_receive(struct cairn_replica *r, const struct cairn_repl_msg 
     if (m->to.node != r->self.node || (m->to.inc != r->self.inc && m->to.inc != 0) || m->from.node == r->self.node)
         return;
     if (m->epoch > r->rec.epoch) {
+        r->heard_epoch = MAX(r->heard_epoch, m->epoch);
         r->ops->map_is_old(r, m->epoch);
         return;
     }
