@@ -491,6 +491,21 @@ static void a_restarted_node_is_replaced_at_once(void **state)
     assert_int_not_equal(record_of(w, slot)->primary.node, n->id);
 }
 
+static void expect_drain(struct world *w, const char *name, bool force, int rc)
+{
+    struct wish x;
+
+    x.under_way = false;
+    wish_begin(&x);
+    x.ask.name = name;
+    x.ask.force = force;
+    cairn_coordinator_drain(&serving(w)->co, &x.ask);
+    for (int i = 0; i < 100 && !x.over; i++)
+        vtime_run_ms(&w->v, 10);
+    assert_true(x.over);
+    assert_int_equal(x.ask.rc, rc);
+}
+
 static void a_drained_node_gives_all_away(void **state)
 {
     struct world *w = *state;
@@ -520,6 +535,11 @@ static void a_drained_node_gives_all_away(void **state)
         if (rec->move.phase != CAIRN_MOVE_NONE)
             assert_true(rec->move.from == 2 && !cairn_slot_names(rec, rec->move.target.node));
     }
+    expect_drain(w, "n3", false, CAIRN_E_STATE); /* of two copies one would be left */
+    assert_false(cairn_members_find(&co->co.members, 3)->p.draining);
+    expect_drain(w, "n3", true, 0);
+    expect_drain(w, "n3", false, 0); /* that was said once */
+    expect_drain(w, "n1", false, CAIRN_E_STATE);
     wish_begin(&x);
     x.ask.name = "nobody";
     cairn_coordinator_drain(&co->co, &x.ask);
