@@ -1,6 +1,7 @@
 /* The workspace: see workspace.h. */
 #include "server/node/workspace.h"
 
+#include "sdk/core/base/process.h"
 #include "sdk/core/rpc/auth.h"
 #include "server/node/place.h"
 
@@ -128,7 +129,8 @@ int cairn_workspace_say_starting(const char *path, const char *node, const char 
 {
     return put_document(
         path, "starting.json",
-        json_pack("{s:i, s:s, s:i, s:s}", "version", 1, "node", node, "pid", (int)getpid(), "waits_for", waits_for),
+        json_pack("{s:i, s:s, s:i, s:I, s:s}", "version", 1, "node", node, "pid", (int)getpid(), "began",
+                  (json_int_t)cairn_process_began(getpid()), "waits_for", waits_for),
         err);
 }
 
