@@ -75,7 +75,7 @@ struct group_provider {
     struct group_join join;
     struct cairn_swim_addr also[CAIRN_SWIM_SEEDS_MAX]; /* for the next job of @join; worker 0 */
     uint32_t nalso;
-    bool urgent; /* they are to be asked as soon as that job is over, even if we are in a group */
+    bool urgent;                 /* they are to be asked as soon as that job is over, even if we are in a group */
     struct cairn_gossip *gossip; /* of the node; NULL: there is none */
     struct cairn_gossip_carrier carrier;
     struct group_nodes nodes; /* worker 0 */
