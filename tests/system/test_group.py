@@ -142,8 +142,10 @@ class Ways(GroupCase):
             return m["zone"], m["weight"], m["capacity_bytes"]
         self.assertEqual({m["name"]: m["zone"] for m in b.cairn("members", "--json").json["members"]},
                          {"a": "rack3", "b": "rack1"})
+        self.assertNotIn("0 B", self.ok(a.cairn("members")).out)  # none has said
         self.ok(b.cairn("group", "set", "--weight", "50", "--capacity", "2TiB"))
         wait_for("a to hear of it", lambda: seen() == ("rack1", 50, 2 << 40))
+        self.assertIn("TiB", self.ok(a.cairn("members")).out)
         self.ok(b.cairn("group", "set", "--zone", ""))
         wait_for("a to hear of it", lambda: not seen()[0] and seen()[1:] == (50, 2 << 40))
         self.fails(b.cairn("group", "set"), USAGE, "say what is to change")

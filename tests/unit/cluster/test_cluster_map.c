@@ -191,6 +191,30 @@ static void a_map_from_the_future_is_dropped(void **state)
     expect_leases(w);
 }
 
+/* A group says what it says whenever it likes: what waits is of now, and one node takes one place. */
+static void doubts_wait_once_and_while_we_beat(void **state)
+{
+    struct world *w = *state;
+    struct side_life *l = life_of(w, 0);
+
+    assert_int_not_equal(l->sm.state, LIFE_BEATING);
+    cairn_gossip_doubt(&w->nodes[0].gossip, &(struct cairn_gossip_self){ 777, 1 });
+    assert_int_equal(l->doubts.n, 0);
+    create_class(w, 2);
+    expect_leases(w);
+    assert_int_equal(l->sm.state, LIFE_BEATING);
+    for (uint64_t i = 0; i < 3 * (uint64_t)LIFE_DOUBTS_MAX; i++)
+        cairn_gossip_doubt(&w->nodes[0].gossip, &(struct cairn_gossip_self){ 777, i });
+    assert_int_equal(l->doubts.node, 777); /* being asked about, and once more */
+    assert_int_equal(l->doubts.n, 1);
+    cairn_gossip_doubt(&w->nodes[0].gossip, &(struct cairn_gossip_self){ 778, 1 });
+    assert_int_equal(l->doubts.n, 2);
+    for (int k = 0; l->doubts.n > 0 || l->doubts.node != 0; k++) {
+        assert_true(k < TURNS_MAX);
+        turn(w);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -198,6 +222,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_grant_waits_for_the_map, setup_long_leases, teardown),
         cmocka_unit_test_setup_teardown(a_word_of_a_map_that_there_is_not, setup_group, teardown),
         cmocka_unit_test_setup_teardown(a_map_from_the_future_is_dropped, setup_group, teardown),
+        cmocka_unit_test_setup_teardown(doubts_wait_once_and_while_we_beat, setup_group, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
