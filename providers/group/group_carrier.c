@@ -16,31 +16,11 @@ static void carry(struct cairn_gossip_carrier *c, const struct cairn_gossip_word
     group_input(provider_of(c), &(struct cairn_swim_in){ .type = CAIRN_SWIM_WORD, .word = *w });
 }
 
-/* By the process, and not by the name, which is the member's own choice: two names of one process are of two groups, or
- * of a member that was renamed, and then whichever lives counts. */
 static enum cairn_gossip_belief believes(struct cairn_gossip_carrier *c, const struct cairn_gossip_self *who)
 {
-    const struct group_provider *p = provider_of(c);
-    enum cairn_gossip_belief found = CAIRN_GOSSIP_UNKNOWN;
+    struct group_provider *p = provider_of(c);
 
-    for (uint32_t slot = 0; slot < p->dir.used; slot++) {
-        const struct cairn_swim_desc *d = &p->dir.descs[slot];
-
-        if (d->id == 0 || d->node.node != who->node || d->node.process != who->process)
-            continue;
-        switch (p->core.views[slot].state) {
-        case CAIRN_SWIM_ALIVE:
-        case CAIRN_SWIM_SUSPECT:
-            return CAIRN_GOSSIP_THERE;
-        case CAIRN_SWIM_DEAD:
-        case CAIRN_SWIM_LEFT:
-            found = CAIRN_GOSSIP_GONE;
-            break;
-        default:
-            break;
-        }
-    }
-    return found;
+    return group_nodes_believe(&p->nodes, &p->core, who);
 }
 
 static void seek(struct cairn_gossip_carrier *c, const char *const *addresses, uint32_t n)

@@ -3,6 +3,7 @@
 #ifndef CAIRN_GROUP_INTERNAL_H
 #define CAIRN_GROUP_INTERNAL_H
 
+#include "providers/group/group_nodes.h"
 #include "providers/group/group_seal.h"
 #include "providers/group/swim.h"
 #include "sdk/core/net/dgram.h"
@@ -74,9 +75,10 @@ struct group_provider {
     struct group_join join;
     struct cairn_swim_addr also[CAIRN_SWIM_SEEDS_MAX]; /* for the next job of @join; worker 0 */
     uint32_t nalso;
-    bool urgent; /* they are to be asked as soon as that job is over, even if we are in a group */
+    bool urgent;                 /* they are to be asked as soon as that job is over, even if we are in a group */
     struct cairn_gossip *gossip; /* of the node; NULL: there is none */
     struct cairn_gossip_carrier carrier;
+    struct group_nodes nodes; /* worker 0 */
 
     void (*quiesced)(void *arg);
     void *quiesced_arg;

@@ -237,7 +237,7 @@ static int make_memory(struct group_provider *p)
     p->dir.descs = descs;
     p->dir.table = table;
     if (descs == NULL || table == NULL || p->memory.views == NULL || p->memory.suspicions == NULL ||
-        p->memory.heap == NULL)
+        p->memory.heap == NULL || group_nodes_init(&p->nodes, room) != 0)
         return CAIRN_E_NOMEM;
     cairn_swim_dir_init(&p->dir, descs, table, room);
     return 0;
@@ -297,6 +297,7 @@ static void group_free(struct group_provider *p)
     free(p->memory.views);
     free(p->memory.suspicions);
     free(p->memory.heap);
+    group_nodes_fini(&p->nodes);
     pthread_mutex_destroy(&p->mutex);
     free(p);
 }

@@ -38,7 +38,7 @@ int cairn_swim_init(struct cairn_swim *s, const struct cairn_swim_conf *conf, st
                     uint64_t random, struct cairn_sm_set *machines)
 {
     CAIRN_ASSERT(conf->ping_ms < conf->period_ms && conf->confirmations < CAIRN_SWIM_BY_MAX && conf->period_ms > 0 &&
-                 conf->relays + conf->fanout + 4 < CAIRN_SWIM_SENDS_MAX);
+                 conf->relays + conf->fanout + 4 + SWIM_CORRECTIONS_MAX < CAIRN_SWIM_SENDS_MAX);
     memset(s, 0, sizeof(*s));
     s->conf = *conf;
     s->dir = dir;
@@ -209,6 +209,8 @@ static void take_input(struct swim_step *st)
         break;
     case CAIRN_SWIM_PACKET:
         on_packet(st);
+        if (!s->superseded)
+            cairn_swim__correct(st);
         break;
     case CAIRN_SWIM_SEEDS:
         set_seeds(s, st->in);

@@ -9,11 +9,14 @@
 
 #define NO_SLOT CAIRN_SWIM_NO_SLOT
 
+enum { SWIM_CORRECTIONS_MAX = 4 }; /* packets of a step that put right what the sender has missed */
+
 /* One step: the state, what came in, and what goes out. */
 struct swim_step {
     struct cairn_swim *s;
     const struct cairn_swim_in *in;
     struct cairn_swim_out *out;
+    uint32_t outdated[CAIRN_SWIM_UPDATES_MAX], noutdated; /* slots of whom the sender's records are not true any more */
 };
 
 /* swim.c */
@@ -31,6 +34,8 @@ bool cairn_swim__send_page(struct swim_step *st, const struct cairn_swim_msg *sy
 bool cairn_swim__send_sync(struct swim_step *st, const struct cairn_swim_addr *to);
 void cairn_swim__send_refusal(struct swim_step *st, const struct cairn_swim_msg *sync, uint8_t why, uint32_t holder);
 void cairn_swim__gossip(struct swim_step *st);
+/* One packet to @to with the records of @slots as far as they fit, and nothing else; returns of how many. */
+uint32_t cairn_swim__send_records(struct swim_step *st, uint32_t to, const uint32_t *slots, uint32_t n);
 
 /* swim_news.c: what is to be spread. */
 void cairn_swim__news_add(struct cairn_swim *s, uint32_t slot);
@@ -44,6 +49,8 @@ uint32_t cairn_swim__spread(const struct cairn_swim *s);
 
 /* swim_merge.c: what others say. */
 void cairn_swim__merge(struct swim_step *st, const struct cairn_swim_update *u);
+/* Once what came in was answered: the sender is told what it said that is not true any more. */
+void cairn_swim__correct(struct swim_step *st);
 void cairn_swim__suspect(struct swim_step *st, uint32_t slot, uint64_t incarnation, const uint64_t *by, uint32_t nby);
 void cairn_swim__die(struct swim_step *st, uint32_t slot, uint64_t incarnation, uint8_t state);
 /* Notes a view's change: version, count, news. */

@@ -187,15 +187,17 @@ static void merge_dead(struct swim_step *st, const struct cairn_swim_update *u, 
         cairn_swim__die(st, slot, u->incarnation, u->state);
 }
 
-/* The sender missed a contradiction, and might find a living member dead. */
-static void correct(struct swim_step *st, uint32_t slot)
+/* The sender missed contradictions, and might find living members dead. What does not fit is left for the next time it
+ * says so: the answer to it, our own probe and news have the rest of a step's packets. */
+void cairn_swim__correct(struct swim_step *st)
 {
     struct cairn_swim *s = st->s;
-    uint32_t from = cairn_swim_dir_find(s->dir, st->in->from);
-    struct cairn_swim_msg head = { .kind = CAIRN_SWIM_GOSSIP };
+    uint32_t from = cairn_swim_dir_find(s->dir, st->in->from), done = 0;
 
-    if (from != NO_SLOT && from != s->self && s->views[from].state != CAIRN_SWIM_NONE)
-        cairn_swim__send(st, from, &head, FIRST(slot, NO_SLOT));
+    if (from == NO_SLOT || from == s->self || s->views[from].state == CAIRN_SWIM_NONE)
+        return;
+    for (uint32_t i = 0; i < SWIM_CORRECTIONS_MAX && done < st->noutdated; i++)
+        done += cairn_swim__send_records(st, from, st->outdated + done, st->noutdated - done);
 }
 
 void cairn_swim__merge(struct swim_step *st, const struct cairn_swim_update *u)
@@ -213,7 +215,7 @@ void cairn_swim__merge(struct swim_step *st, const struct cairn_swim_update *u)
         return; /* who that was does not matter any more */
     else if (swim_is_member(s) && s->views[slot].state == CAIRN_SWIM_ALIVE &&
              u->incarnation < s->views[slot].incarnation)
-        correct(st, slot);
+        st->outdated[st->noutdated++] = slot;
     else if (u->state == CAIRN_SWIM_SUSPECT)
         cairn_swim__suspect(st, slot, u->incarnation, u->by, u->nby);
     else

@@ -70,6 +70,24 @@ bool cairn_swim__send(struct swim_step *st, uint32_t slot, struct cairn_swim_msg
     return true;
 }
 
+uint32_t cairn_swim__send_records(struct swim_step *st, uint32_t to, const uint32_t *slots, uint32_t n)
+{
+    struct cairn_swim *s = st->s;
+    struct cairn_swim_send *x = send_new(st, &s->dir->descs[to].addr, to);
+    struct cairn_swim_msg head = { .kind = CAIRN_SWIM_GOSSIP };
+    struct cairn_swim_update u;
+    struct cairn_le_writer w;
+    uint32_t i = 0;
+
+    if (x == NULL)
+        return 0;
+    write_head(s, &w, x->bytes, &head);
+    while (i < n && (!cairn_swim__record(s, slots[i], &u) || cairn_swim_write_update(&w, &u)))
+        i++;
+    x->len = (uint16_t)(w.at - x->bytes);
+    return i;
+}
+
 void cairn_swim__gossip(struct swim_step *st)
 {
     struct cairn_swim *s = st->s;

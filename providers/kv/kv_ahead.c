@@ -168,6 +168,15 @@ static void note_n(struct kv_ahead *a)
     atomic_store_explicit(&a->n, a->young.n + a->old.n, memory_order_release);
 }
 
+/* While the old part has no rows; it may have a table for those that did not come in the end. */
+static void young_is_old(struct kv_ahead *a)
+{
+    CAIRN_ASSERT(a->old.n == 0);
+    part_free(&a->old);
+    a->old = a->young;
+    a->young = (struct kv_ahead_part){ 0 };
+}
+
 /* Room in the young part for a batch of @bytes. */
 static int make_room(struct kv_ahead *a, const struct cairn_kv_write *w, size_t bytes, bool *full)
 {
@@ -178,8 +187,7 @@ static int make_room(struct kv_ahead *a, const struct cairn_kv_write *w, size_t 
     if (p->bytes + bytes > a->bytes_max) {
         if (a->old.n > 0)
             return CAIRN_KV_LATER;
-        a->old = a->young;
-        a->young = (struct kv_ahead_part){ 0 };
+        young_is_old(a);
         *full = true;
     }
     return part_reserve(p, w->n) ? 0 : CAIRN_KV_LATER;
@@ -261,6 +269,14 @@ bool kv_ahead_has(struct kv_ahead *a, uint32_t db)
     return has;
 }
 
+void kv_ahead_look(struct kv_ahead *a, size_t *bytes, bool *stuck)
+{
+    pthread_mutex_lock(&a->mutex);
+    *bytes = a->young.bytes + a->old.bytes;
+    *stuck = a->stuck;
+    pthread_mutex_unlock(&a->mutex);
+}
+
 void kv_ahead_close(struct kv_ahead *a, bool closed)
 {
     pthread_mutex_lock(&a->mutex);
@@ -304,7 +320,8 @@ static uint32_t collect(const struct kv_ahead_part *p, const struct kv_ahead_par
     return n;
 }
 
-struct kv_ahead_row **kv_ahead_range(struct kv_ahead *a, const struct cairn_rocks_scan *range, uint32_t *n)
+struct kv_ahead_row **kv_ahead_range(struct kv_ahead *a, const struct cairn_rocks_scan *range,
+                                     struct cairn_rocks *engine, struct cairn_rocks_snapshot **view, uint32_t *n)
 {
     struct kv_ahead_row **rows;
 
@@ -315,6 +332,7 @@ struct kv_ahead_row **kv_ahead_range(struct kv_ahead *a, const struct cairn_rock
         *n = collect(&a->young, NULL, range, rows, 0);
         *n = collect(&a->old, &a->young, range, rows, *n);
     }
+    *view = cairn_rocks_snapshot_open(engine);
     pthread_mutex_unlock(&a->mutex);
     if (rows != NULL)
         qsort(rows, *n, sizeof(rows[0]), range->reverse ? compare_reverse : compare);
@@ -330,11 +348,8 @@ struct kv_ahead_row **kv_ahead_take(struct kv_ahead *a, bool all, uint32_t *n)
     uint32_t at = 0;
 
     pthread_mutex_lock(&a->mutex);
-    if (all && a->old.n == 0) {
-        part_free(&a->old);
-        a->old = a->young;
-        a->young = (struct kv_ahead_part){ 0 };
-    }
+    if (all && a->old.n == 0)
+        young_is_old(a);
     *n = p->n;
     pthread_mutex_unlock(&a->mutex);
     rows = *n > 0 ? malloc(*n * sizeof(rows[0])) : NULL;

@@ -18,7 +18,10 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-enum { KV_AHEAD_DBS_MAX = 16 }; /* that a part knows one by one; of more it says that any may be there */
+enum {
+    KV_AHEAD_PARTS = 2,    /* young and old */
+    KV_AHEAD_DBS_MAX = 16, /* that a part knows one by one; of more it says that any may be there */
+};
 
 /** What a key, in full, has: the value behind it. */
 struct kv_ahead_row {
@@ -61,8 +64,14 @@ void kv_ahead_drop(struct kv_ahead_row *row);
 bool kv_ahead_has(struct kv_ahead *a, uint32_t db);
 
 /** The newest rows of lo <= key < hi, in order or in reverse, each to be dropped, and the array freed. *@n 0: there are
- * none. NULL with another *@n: no memory. */
-struct kv_ahead_row **kv_ahead_range(struct kv_ahead *a, const struct cairn_rocks_scan *range, uint32_t *n);
+ * none. NULL with another *@n: no memory. *@view: the engine at the same moment, for what the rows lie over; NULL: no
+ * memory. Waits for nothing that is on its way to the engine: until gone() the rows of it are here, and nothing comes
+ * behind them. */
+struct kv_ahead_row **kv_ahead_range(struct kv_ahead *a, const struct cairn_rocks_scan *range,
+                                     struct cairn_rocks *engine, struct cairn_rocks_snapshot **view, uint32_t *n);
+
+/** Bytes of what is here, and whether the engine did not take it when it was last asked. */
+void kv_ahead_look(struct kv_ahead *a, size_t *bytes, bool *stuck);
 
 /** Whether put() says CAIRN_KV_LATER from now on. */
 void kv_ahead_close(struct kv_ahead *a, bool closed);

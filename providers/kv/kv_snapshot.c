@@ -84,14 +84,15 @@ int kv_snapshots_open(struct kv_snapshots *s, struct kv_snapshot **out, uint64_t
 {
     struct kv_snapshot *snap;
     void *view;
+    int rc;
 
     release_all(s, false); /* who opens and closes in turn does not wait for the errand */
     snap = reserve(s);
     if (snap == NULL)
         return CAIRN_E_LIMIT;
-    view = s->ops->snapshot_open(s->store);
+    rc = s->ops->snapshot_open(s->store, &view);
     pthread_mutex_lock(&s->mutex);
-    if (view != NULL) {
+    if (rc == 0) {
         snap->view = view;
         snap->id = *id = ++s->next * KV_SNAPSHOTS_MAX + (uint64_t)(snap - s->slots);
         s->nopen++;
@@ -100,7 +101,7 @@ int kv_snapshots_open(struct kv_snapshots *s, struct kv_snapshot **out, uint64_t
     }
     pthread_mutex_unlock(&s->mutex);
     *out = snap;
-    return view != NULL ? 0 : CAIRN_E_NOMEM;
+    return rc;
 }
 
 /* Under the mutex. */

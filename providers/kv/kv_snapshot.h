@@ -32,7 +32,7 @@ int kv_snapshots_init(struct kv_snapshots *s, const struct cairn_kv_store_ops *o
 /* Closes those that are left; nobody uses one. Before the store is closed. */
 void kv_snapshots_fini(struct kv_snapshots *s);
 
-/* A new one, in use, and its number: 0, CAIRN_E_LIMIT, CAIRN_E_NOMEM. May block. */
+/* A new one, in use, and its number: 0, CAIRN_E_LIMIT, or what the store says. May block. */
 int kv_snapshots_open(struct kv_snapshots *s, struct kv_snapshot **out, uint64_t *id);
 /* NULL if there is none of that number (any more). As long as it is in use it does not end. */
 struct kv_snapshot *kv_snapshots_use(struct kv_snapshots *s, uint64_t id);

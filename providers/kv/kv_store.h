@@ -161,9 +161,9 @@ struct cairn_kv_store_ops {
     /** All that was answered before, whatever its durability, survives power loss when it returns 0. NULL: there is
      * no disk. May block. */
     int (*flush)(struct cairn_kv_store *store);
-    /** A view of all databases as they are, for reads to look at; NULL without memory. Both are NULL in an engine
-     * that has none. May block. */
-    void *(*snapshot_open)(struct cairn_kv_store *store);
+    /** A view of all databases as they are, for reads to look at; or why there is none: CAIRN_E_NOMEM, or what a write
+     * would be told. Both are NULL in an engine that has none. May block. */
+    int (*snapshot_open)(struct cairn_kv_store *store, void **view);
     void (*snapshot_close)(struct cairn_kv_store *store, void *view);
     /** May block. */
     int (*usage)(struct cairn_kv_store *store, const struct cairn_kv_db *db, struct cairn_kv_usage *out);

@@ -217,7 +217,8 @@ static void rocksdb_close_store(struct cairn_kv_store *st)
 {
     cairn_commit_free(st->commit);
     cairn_errand_fini(&st->settle);
-    cairn_kv__rocksdb_settle(st); /* what cannot be stored skipped the log, and nobody was promised that it stays */
+    /* What cannot be stored skipped the log, and nobody was promised that it stays. */
+    cairn_kv__rocksdb_settle(st, false);
     kv_ahead_fini(&st->ahead);
     cairn_rocks_reclaim_stop(st->rocks);
     cairn_errand_fini(&st->reclaim);
@@ -254,14 +255,18 @@ static int rocksdb_check(const struct cairn_kv_store_conf *conf, struct cairn_kv
 
 static int rocksdb_flush_store(struct cairn_kv_store *st)
 {
-    int rc = cairn_kv__rocksdb_settle(st);
+    int rc = cairn_kv__rocksdb_settle(st, false);
 
     return rc == 0 ? cairn_rocks_flush(st->rocks) : rc;
 }
 
-static void *rocksdb_snapshot_open(struct cairn_kv_store *st)
+/* A full disk is emptied by copies of what is there, and they need a view. */
+static int rocksdb_snapshot_open(struct cairn_kv_store *st, void **view)
 {
-    return cairn_kv__rocksdb_settle(st) == 0 ? cairn_rocks_snapshot_open(st->rocks) : NULL;
+    int rc = cairn_kv__rocksdb_settle(st, true);
+
+    *view = rc == 0 ? cairn_rocks_snapshot_open(st->rocks) : NULL;
+    return rc == 0 && *view == NULL ? CAIRN_E_NOMEM : rc;
 }
 
 static void rocksdb_snapshot_close(struct cairn_kv_store *st, void *view)
@@ -275,10 +280,13 @@ static void rocksdb_status(struct cairn_kv_store *st, json_t *to)
     struct cairn_commit_stats cs;
     const char *health = "ok";
     uint64_t growth;
+    size_t ahead;
+    bool stuck;
 
     cairn_rocks_status(st->rocks, &rs);
     cairn_spare_ask(st->spare);
     cairn_commit_stats(st->commit, &cs);
+    kv_ahead_look(&st->ahead, &ahead, &stuck);
     if (rs.corrupt_reads > 0)
         health = "degraded";
     if (cairn_spare_show(st->spare, &growth) || rs.read_only)
@@ -294,6 +302,8 @@ static void rocksdb_status(struct cairn_kv_store *st, json_t *to)
     json_object_set_new(to, "cache_misses", json_integer((json_int_t)rs.memory_misses));
     json_object_set_new(to, "writes_waiting", json_integer(cs.waiting));
     json_object_set_new(to, "writes_waiting_bytes", json_integer((json_int_t)cs.waiting_bytes));
+    json_object_set_new(to, "ahead_bytes", json_integer((json_int_t)ahead));
+    json_object_set_new(to, "ahead_stuck", json_boolean(stuck));
     json_object_set_new(to, "commit_groups", json_integer((json_int_t)cs.groups));
     json_object_set_new(to, "commit_ops", json_integer((json_int_t)cs.ops));
     json_object_set_new(to, "syncs", json_integer((json_int_t)cs.syncs));

@@ -10,8 +10,8 @@
 
 /* ---- to the engine ---- */
 
-/* Under st->applying, while st->batch is empty. @freeing: somebody is about to remove something, on a disk that may be
- * full. */
+/* Under st->applying, while st->batch is empty. @freeing: somebody is about to make room, on a disk that may be full;
+ * so do the removals that are in it themselves. */
 static int settle_part(struct cairn_kv_store *st, struct kv_ahead_row **rows, uint32_t n, bool freeing)
 {
     int rc;
@@ -19,6 +19,7 @@ static int settle_part(struct cairn_kv_store *st, struct kv_ahead_row **rows, ui
     for (uint32_t i = 0; i < n; i++) {
         const struct kv_ahead_row *row = rows[i];
 
+        freeing |= row->len < 0;
         if (row->len < 0)
             cairn_rocks_batch_erase(st->batch, row->key, row->klen);
         else
@@ -30,25 +31,29 @@ static int settle_part(struct cairn_kv_store *st, struct kv_ahead_row **rows, ui
     return rc;
 }
 
+/* What is there when it is called: that is two parts at most, while loops go on putting more. */
 static int settle(struct cairn_kv_store *st, bool all, bool freeing)
 {
     struct kv_ahead_row **rows;
     uint32_t n;
     int rc = 0;
 
-    while (rc == 0 && ((rows = kv_ahead_take(&st->ahead, all, &n)) != NULL || n > 0)) {
+    for (int part = 0; part < KV_AHEAD_PARTS && rc == 0; part++) {
+        rows = kv_ahead_take(&st->ahead, all, &n);
+        if (n == 0)
+            break;
         rc = rows != NULL ? settle_part(st, rows, n, freeing) : CAIRN_E_NOMEM;
         kv_ahead_gone(&st->ahead, rows, rc);
     }
     return rc;
 }
 
-int cairn_kv__rocksdb_settle(struct cairn_kv_store *st)
+int cairn_kv__rocksdb_settle(struct cairn_kv_store *st, bool freeing)
 {
     int rc;
 
     pthread_mutex_lock(&st->applying);
-    rc = settle(st, true, false);
+    rc = settle(st, true, freeing);
     pthread_mutex_unlock(&st->applying);
     return rc;
 }
@@ -113,8 +118,8 @@ int cairn_kv__rocksdb_write_now(struct cairn_kv_store *st, const struct cairn_kv
     if (w->entries == NULL || w->n == 0 || w->if_absent || w->want_old ||
         w->durability != CAIRN__WIRE__DURABILITY__DURABILITY_MEMORY)
         return CAIRN_KV_LATER;
-    if (!w->decided && !w->erase && cairn_spare_show(st->spare, &growth))
-        return CAIRN_KV_LATER; /* the committer refuses it, if it is to be refused */
+    if ((!w->decided || w->erase) && cairn_spare_show(st->spare, &growth))
+        return CAIRN_KV_LATER; /* the committer refuses it, or makes room with it at once */
     rc = kv_ahead_put(&st->ahead, st->dir, w, &full);
     if (full)
         cairn_errand_ask(&st->settle);
@@ -167,11 +172,7 @@ int cairn_kv__rocksdb_scan_both(struct cairn_kv_store *st, struct cairn_rocks_sc
     struct cairn_rocks_snapshot *view;
     int rc = CAIRN_E_NOMEM;
 
-    /* Of one moment: meanwhile nothing gets to the engine, and what runs ahead later is in neither. */
-    pthread_mutex_lock(&st->applying);
-    m.rows = kv_ahead_range(&st->ahead, scan, &m.n);
-    view = cairn_rocks_snapshot_open(st->rocks);
-    pthread_mutex_unlock(&st->applying);
+    m.rows = kv_ahead_range(&st->ahead, scan, st->rocks, &view, &m.n);
     if (view == NULL || (m.rows == NULL && m.n > 0))
         goto out;
     engine.at = view;

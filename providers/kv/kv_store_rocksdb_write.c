@@ -94,7 +94,8 @@ struct group {
     bool behind;            /* what runs ahead is with the engine first */
     bool freeing, refusing; /* there are removals in it; puts are refused, as the disk is full */
     uint64_t now_ns;
-    int rc; /* why the rest of it is not carried out; 0: it is */
+    int rc;        /* why the rest of it is not carried out; 0: it is */
+    int behind_rc; /* why what is to come behind is not; what has nothing to do with it is none the worse */
 
     /* The run: neighbours that all go through the log, or all past it, and into one batch. */
     struct cairn_link *run; /* its first; NULL: none has begun */
@@ -274,7 +275,7 @@ static bool databases_are_there(const struct cairn_kv_store *st, const struct ca
     return true;
 }
 
-/* Whether the operation is still wanted: 0, or why not. */
+/* Whether the operation is still wanted, and can be carried out: 0, or why not. */
 static int still_wanted(const struct group *g, const struct cairn_kv_write *w)
 {
     if (w->canceled != NULL && atomic_load_explicit(w->canceled, memory_order_relaxed))
@@ -284,6 +285,8 @@ static int still_wanted(const struct group *g, const struct cairn_kv_write *w)
     /* A barrier stores nothing, and removals of extents wait for it. */
     if (g->refusing && !w->erase && !w->decided && w->n > 0)
         return CAIRN_E_NOSPACE;
+    if (g->behind_rc != 0 && cairn_kv__rocksdb_comes_behind(g->st, w, is_conditional(w)))
+        return g->behind_rc;
     return databases_are_there(g->st, w) ? 0 : CAIRN_KV_GONE;
 }
 
@@ -319,7 +322,7 @@ void cairn_kv__rocksdb_apply(void *store, struct cairn_link *group)
         g.rc = CAIRN_E_NOMEM;
     pthread_mutex_lock(&st->applying);
     if (g.behind && g.rc == 0)
-        g.rc = cairn_kv__rocksdb_begin_behind(st, g.freeing);
+        g.behind_rc = cairn_kv__rocksdb_begin_behind(st, g.freeing);
     CAIRN_LIST_FOREACH (l, group) {
         struct cairn_commit_op *op = op_of(l);
         bool logged = write_of(l)->durability != CAIRN__WIRE__DURABILITY__DURABILITY_MEMORY;

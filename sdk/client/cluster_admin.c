@@ -84,16 +84,18 @@ static int drain(struct cairn *c, const char *node, const struct drain *d, const
     return cairn__call_go(call);
 }
 
-int cairn_cluster_drain(struct cairn *c, const char *node, bool cancel, uint32_t *slots,
+int cairn_cluster_drain(struct cairn *c, const char *node, bool cancel, bool force, uint32_t *slots,
                         const struct cairn_call_options *o)
 {
-    return drain(c, node, &(struct drain){ .cancel = cancel, .slots = slots }, o, NULL, NULL);
+    const struct drain d = { .cancel = cancel, .force = force, .slots = slots };
+
+    return drain(c, node, &d, o, NULL, NULL);
 }
 
-int cairn_cluster_drain_async(struct cairn *c, const char *node, bool cancel, uint32_t *slots,
+int cairn_cluster_drain_async(struct cairn *c, const char *node, bool cancel, bool force, uint32_t *slots,
                               const struct cairn_call_options *o, cairn_done_fn *done, void *arg)
 {
-    const struct drain d = { .cancel = cancel, .slots = slots };
+    const struct drain d = { .cancel = cancel, .force = force, .slots = slots };
 
     return done != NULL ? drain(c, node, &d, o, done, arg) : CAIRN_E_INVAL;
 }

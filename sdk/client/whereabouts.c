@@ -5,12 +5,12 @@
 #include "sdk/client/whereabouts.h"
 
 #include "sdk/core/base/macros.h"
+#include "sdk/core/base/process.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
 #include <limits.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -309,6 +309,7 @@ void cairn_whereabouts_starting(const struct cairn_options *options, struct cair
 {
     char file[PATH_MAX], *text = NULL;
     const char *why;
+    uint64_t began;
     json_t *o;
     pid_t pid;
 
@@ -322,7 +323,8 @@ void cairn_whereabouts_starting(const struct cairn_options *options, struct cair
     free(text);
     why = json_string_value(json_object_get(o, "waits_for"));
     pid = (pid_t)json_integer_value(json_object_get(o, "pid"));
-    if (why != NULL && pid > 0 && (kill(pid, 0) == 0 || errno == EPERM)) /* one that died left it behind */
+    began = (uint64_t)json_integer_value(json_object_get(o, "began"));
+    if (why != NULL && pid > 0 && began != 0 && cairn_process_began(pid) == began) /* one that died left it behind */
         cairn_err_set(err, CAIRN_E_UNREACHABLE, "the node (process %d) has not started yet: %.350s", (int)pid, why);
     json_decref(o);
 }

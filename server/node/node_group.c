@@ -106,6 +106,44 @@ static bool advertised(const struct cairn_node_conf *conf, char host[HOST_BYTES]
     return conf->map.nendpoints > 0 && is_towards(conf->map.endpoints[0], host);
 }
 
+/* Whether nothing comes to @address from other machines. */
+static bool is_here(const char *address)
+{
+    bool is_udp = strncmp(address, "udp://", 6) == 0;
+    struct cairn_addr a;
+
+    return (is_udp ? cairn_addr_parse_dgram : cairn_addr_parse)(address, &a, NULL) == 0 && cairn_addr_is_loopback(&a);
+}
+
+/* The first TCP address that other machines reach; if none is, the first; NULL if there is none. */
+static const char *tcp_address(const struct cairn_node_conf *conf)
+{
+    const char *first = NULL;
+
+    for (uint32_t i = 0; i < conf->nlisten; i++) {
+        if (strncmp(conf->listen[i], "tcp://", 6) != 0)
+            continue;
+        if (!is_here(conf->listen[i]))
+            return conf->listen[i];
+        first = first != NULL ? first : conf->listen[i];
+    }
+    return first;
+}
+
+/* Where all is on one machine that is as it should be; and there the map store is, too. */
+static void warn_if_here(const struct cairn_node_conf *conf, const char *listen)
+{
+    char host[HOST_BYTES], here[ADDRESS_BYTES];
+
+    if (!is_here(listen) || conf->map.nendpoints == 0 || !is_towards(conf->map.endpoints[0], host))
+        return;
+    snprintf(here, sizeof(here), "udp://%s:1", host); /* whichever port */
+    if (!is_here(here))
+        cairn_log_warn("no other machine reaches this node's group at %s, so its death is found out by silence alone: "
+                       "add an address of this machine to listen, or configure a provider of type group",
+                       listen);
+}
+
 static bool is_free(const char *address, struct cairn_err *err)
 {
     struct cairn_dgram socket;
@@ -119,17 +157,15 @@ static bool is_free(const char *address, struct cairn_err *err)
     return rc == 0;
 }
 
-/* Beside the first TCP address, at the same port; where any would do, one that is the same after a restart: others know
+/* Beside a TCP address, at the same port; where any would do, one that is the same after a restart: others know
  * the node there, and need not find out first that its former self is dead. */
 static bool find_place(const struct cairn_server *s, struct place *p, struct cairn_err *err)
 {
     char host[HOST_BYTES] = "127.0.0.1", other[HOST_BYTES];
+    const char *beside = tcp_address(&s->conf);
     unsigned port = 0;
-    uint32_t i = 0;
 
-    while (i < s->conf.nlisten && strncmp(s->conf.listen[i], "tcp://", 6) != 0)
-        i++;
-    if (i < s->conf.nlisten && !split(s->conf.listen[i], host, &port))
+    if (beside != NULL && !split(beside, host, &port))
         return false;
     if (port == 0)
         port = PORT_FIRST + (unsigned)(s->data.node_id % PORTS);
@@ -215,6 +251,7 @@ int cairn_node__add_group(struct cairn_server *s, struct cairn_err *err)
                        why.text);
         return 0;
     }
+    warn_if_here(conf, place.listen);
     in.text_len = (size_t)snprintf(text, sizeof(text),
                                    "{type: group, name: %s, group: cluster, listen: '%s', advertise: '%s', "
                                    "members: %d}",

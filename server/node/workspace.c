@@ -1,6 +1,7 @@
 /* The workspace: see workspace.h. */
 #include "server/node/workspace.h"
 
+#include "sdk/core/base/process.h"
 #include "sdk/core/rpc/auth.h"
 #include "server/node/place.h"
 
@@ -126,10 +127,10 @@ void cairn_workspace_withdraw(const char *path)
 
 int cairn_workspace_say_starting(const char *path, const char *node, const char *waits_for, struct cairn_err *err)
 {
-    return put_document(
-        path, "starting.json",
-        json_pack("{s:i, s:s, s:i, s:s}", "version", 1, "node", node, "pid", (int)getpid(), "waits_for", waits_for),
-        err);
+    return put_document(path, "starting.json",
+                        json_pack("{s:i, s:s, s:i, s:I, s:s}", "version", 1, "node", node, "pid", (int)getpid(),
+                                  "began", (json_int_t)cairn_process_began(getpid()), "waits_for", waits_for),
+                        err);
 }
 
 void cairn_workspace_has_started(const char *path)

@@ -2,7 +2,7 @@
  *
  *   cluster.key   64 hexadecimal digits, mode 0600: made by the first node
  *   node.json     {"version":1,"addresses":[...],"cluster_id":...,"node":...,"pid":...}: there while a node serves
- *   starting.json {"version":1,"node":...,"pid":...,"waits_for":...}: there while one cannot serve yet */
+ *   starting.json {"version":1,"node":...,"pid":...,"began":...,"waits_for":...}: there while one cannot serve yet */
 #ifndef CAIRN_NODE_WORKSPACE_H
 #define CAIRN_NODE_WORKSPACE_H
 

@@ -94,17 +94,18 @@ static void region_crash(struct rw_region **at)
     rw->torn += r->damaged;
 }
 
+/* @fn may take the region out of its place, and free it. */
 static void regions_each(struct repl_node *n, void (*fn)(struct rw_region **at))
 {
     for (uint32_t i = 0; i < RW_REGION_BUCKETS; i++) {
         struct rw_region **at = &n->regions->buckets[i];
 
         while (*at != NULL) {
-            struct rw_region *r = *at;
+            struct rw_region *next = (*at)->next;
 
             fn(at);
-            if (*at == r)
-                at = &r->next;
+            if (*at != next)
+                at = &(*at)->next;
         }
     }
 }

@@ -108,6 +108,12 @@ static void op_copy_nothing(struct cairn_replica *r)
     (void)r;
 }
 
+/* A heartbeat is asked for, and nobody answers. */
+static void op_map_is_old(struct cairn_replica *r, uint64_t epoch)
+{
+    assert_true(epoch > r->rec.epoch);
+}
+
 static const struct cairn_replica_ops ops = { .log_append = op_log_append,
                                               .log_cut = op_log_cut,
                                               .log_sync = op_log_sync,
@@ -121,7 +127,8 @@ static const struct cairn_replica_ops ops = { .log_append = op_log_append,
                                               .copy_read = op_copy_nothing,
                                               .copy_close = op_copy_nothing,
                                               .lease_is_valid = op_lease_is_valid,
-                                              .may_go_on = op_may_go_on };
+                                              .may_go_on = op_may_go_on,
+                                              .map_is_old = op_map_is_old };
 
 static void deliver(void *arg, uint32_t to, uint32_t from, const uint8_t *bytes, size_t len)
 {
@@ -596,6 +603,33 @@ static void alone_it_needs_no_lease(void **state)
     assert_int_equal(b->r.sm.state, REPLICA_PAUSED);
 }
 
+/* Somebody speaks of another generation of the map: there, another may lead what this one has alone in a history that is
+ * lost. A later epoch of its own says nothing of the kind. */
+static void alone_in_a_lost_history_it_ceases(void **state)
+{
+    int rc = 1;
+    struct cairn_repl_write w = { .kind = CAIRN_ENTRY_WRITE, .done = on_write, .arg = &rc };
+    struct cairn_repl_msg m = { .kind = CAIRN_REPL_APPEND, .from = n1, .to = { .node = self.node }, .epoch = 5 };
+    struct bench *b = *state;
+
+    b->has_no_lease = true;
+    learn(b, 1, CAIRN_SLOT_ACTIVE, self, &(struct cairn_who){ 0 });
+    disk(b);
+    apply_all(b);
+    cairn_replica_receive(&b->r, &m);
+    assert_true(cairn_replica_is_alone(&b->r));
+    assert_int_equal(cairn_replica_may_read(&b->r), 0);
+    m.epoch = UINT64_C(1) << CAIRN_GENERATION_SHIFT;
+    cairn_replica_receive(&b->r, &m);
+    assert_false(cairn_replica_is_alone(&b->r));
+    assert_int_equal(cairn_replica_may_read(&b->r), CAIRN_E_BUSY);
+    assert_int_equal(write_alone(b, &w), CAIRN_E_BUSY);
+    learn_going_on(b, 6, 1, CAIRN_SLOT_ACTIVE, self, &(struct cairn_who){ 0 }); /* of the old map: that is no proof */
+    assert_int_equal(cairn_replica_may_read(&b->r), CAIRN_E_BUSY);
+    learn(b, m.epoch + 1, CAIRN_SLOT_ACTIVE, self, &(struct cairn_who){ 0 });
+    assert_true(cairn_replica_is_alone(&b->r));
+}
+
 /* M_ALONE_JOINING. From the moment in which another is asked for MAP may have made it a member, and its primary since. */
 static void who_asks_for_another_is_not_alone(void **state)
 {
@@ -752,6 +786,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(alone_it_waits_for_nobody, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(who_ceases_is_nobody, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(alone_it_needs_no_lease, bench_begin, bench_end),
+        cmocka_unit_test_setup_teardown(alone_in_a_lost_history_it_ceases, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(who_asks_for_another_is_not_alone, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(what_counts_is_written_here, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(who_has_no_lease_cleans_nothing, bench_begin, bench_end),

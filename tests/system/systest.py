@@ -279,13 +279,13 @@ class Etcd:
 
     port = peer = None
 
-    def start_etcd(self, directory):
+    def start_etcd(self, directory, host="127.0.0.1"):
         """A port that was free a moment ago may be another test's by now: then others are tried, the first time."""
         for tries in range(5):
             first = self.port is None
             if first:
                 self.port, self.peer = free_port(), free_port()
-            url, peer = "http://127.0.0.1:%d" % self.port, "http://127.0.0.1:%d" % self.peer
+            url, peer = "http://%s:%d" % (host, self.port), "http://127.0.0.1:%d" % self.peer
             with open(os.path.join(self.base, "etcd.log"), "ab") as log:
                 process = subprocess.Popen(
                     ["etcd", "--name=m", "--data-dir", directory, "--listen-client-urls", url, "--advertise-client-urls", url,

@@ -1,11 +1,44 @@
 """A node that is gone is missed: at once where it says so itself, and where the others find it out."""
 
+import functools
+import socket
 import unittest
 
 from systest import OK, main, wait_for
 from test_cluster import ClusterCase
 
 LEASE = "60s"  # silence alone is noticed no earlier
+
+
+def own_address():
+    """This machine's address towards others; None if it has only a loopback. Nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        try:
+            s.connect(("192.0.2.1", 9))
+        except OSError:
+            return None
+        address = s.getsockname()[0]
+    return None if address.startswith("127.") else address
+
+
+@unittest.skipUnless(own_address(), "this machine has no address but its loopback")
+class Reached(ClusterCase):
+    """The group that a node has without configuration is where others reach it, or it says that they do not."""
+
+    def begin_at(self, *hosts, etcd="127.0.0.1"):
+        self.start_etcd = functools.partial(self.start_etcd, host=etcd)
+        super().begin(1, conf={"listen": ["unix://" + self.path("n1-ws", "node.sock")] + ["tcp://%s:0" % h for h in hosts]})
+        members = self.all[0].cairn("members", "--json").json["members"]
+        return [m["address"].rpartition(":")[0] for m in members], "no other machine reaches" in self.all[0].log()
+
+    def test_the_loopback_comes_last(self):
+        self.assertEqual(self.begin_at("127.0.0.1", own_address(), etcd=own_address()), (["udp://" + own_address()], False))
+
+    def test_only_a_loopback_is_said(self):
+        self.assertEqual(self.begin_at("127.0.0.1", etcd=own_address()), (["udp://127.0.0.1"], True))
+
+    def test_a_cluster_of_one_machine_is_well(self):
+        self.assertEqual(self.begin_at("127.0.0.1"), (["udp://127.0.0.1"], False))
 
 
 class Away(ClusterCase):

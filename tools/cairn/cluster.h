@@ -26,9 +26,8 @@ const char *cli_cluster_health(const json_t *doc);
 json_t *cli_cluster_brief(const json_t *doc);
 /** Says at once when the cluster has fewer nodes for a namespace than it wants replicas. */
 void cli_cluster_warn_replicas(struct cli *cli, uint64_t replicas);
-/** Likewise when what @node holds has no place to go, or is left with fewer copies; unless @force it fails where no
- * more than one is left of several. Returns an exit code. */
-int cli_cluster_may_drain(struct cli *cli, const char *node, bool force);
+/** Likewise when what @node holds has no place to go, or is left with fewer copies. */
+void cli_cluster_warn_drain(struct cli *cli, const char *node);
 /** Likewise when there are namespaces that are in no slot: what @node has of them does not move. */
 void cli_cluster_warn_local(struct cli *cli, const char *node);
 /** `cairn members --cluster`: prints all members, or their names alone. Returns an exit code. */

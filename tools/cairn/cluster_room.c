@@ -87,7 +87,7 @@ static json_int_t most_replicas(const json_t *doc)
     return most;
 }
 
-int cli_cluster_may_drain(struct cli *cli, const char *node, bool force)
+void cli_cluster_warn_drain(struct cli *cli, const char *node)
 {
     static const char cure[] = "start another node, or keep this one: `cairn drain --cancel NODE`; `cairn members "
                                "--cluster` shows who is up";
@@ -97,7 +97,7 @@ int cli_cluster_may_drain(struct cli *cli, const char *node, bool force)
     char text[160];
     json_decref(doc);
     if (!known || n >= MAX(wanted, 1))
-        return CLI_OK;
+        return;
     if (n == 0)
         snprintf(text, sizeof(text), "no other node is up that may hold its slots: they stay with it");
     else if (n == 1)
@@ -107,12 +107,7 @@ int cli_cluster_may_drain(struct cli *cli, const char *node, bool force)
     else
         snprintf(text, sizeof(text), "without it %s are left: what wants %lld replicas has %lld copies then", nodes(n),
                  (long long)wanted, (long long)n);
-    if (force || n > 1) {
-        cli_warn(cli, cure, "%s", text);
-        return CLI_OK;
-    }
-    cli->hint = "start another node first; --force drains it all the same";
-    return cli_fail(cli, CAIRN_E_STATE, text, "node %s is not drained", node);
+    cli_warn(cli, cure, "%s", text);
 }
 
 /* Whether the node has anything of them is known there alone: that they are there is worth the line. */

@@ -125,16 +125,19 @@ static int lose(struct cli *cli, const struct drain_args *a, struct drain *d)
 static int drain(struct cli *cli, const struct drain_args *a, struct drain *d)
 {
     struct cli_call call;
-    int status = a->cancel ? CLI_OK : cli_cluster_may_drain(cli, d->node, a->force);
-    if (status != CLI_OK)
-        return status;
-    int rc = cairn_cluster_drain(cli->session, d->node, a->cancel, &d->first, cli_call_init(cli, &call, 0));
+    int rc = cairn_cluster_drain(cli->session, d->node, a->cancel, a->force, &d->first, cli_call_init(cli, &call, 0));
     if (rc == CAIRN_E_NOPROVIDER)
         cli->hint = "the node is in no cluster: it has no `map: store: etcd`";
     if (rc == CAIRN_E_NOTFOUND)
         cli->hint = "`cairn members --cluster` lists the nodes";
+    if (rc == CAIRN_E_STATE) {
+        cli->hint = "start another node first; --force drains it all the same";
+        return cli_call_failed(cli, rc, &call, "node %s is not drained", d->node);
+    }
     if (rc != 0)
         return cli_call_failed(cli, rc, &call, "draining node %s", d->node);
+    if (!a->cancel && d->first > 0)
+        cli_cluster_warn_drain(cli, d->node);
     if (!a->cancel)
         cli_cluster_warn_local(cli, d->node);
     return CLI_OK;

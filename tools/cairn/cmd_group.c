@@ -15,7 +15,7 @@ static const struct cli_col columns[] = {
     { "SERVICE", "service", CLI_CELL_TEXT },
     { "ZONE", "zone", CLI_CELL_TEXT },
     { "WEIGHT", "weight", CLI_CELL_NUMBER },
-    { "CAPACITY", "capacity_bytes", CLI_CELL_BYTES },
+    { "CAPACITY", "capacity_bytes", CLI_CELL_ROOM },
     { "LOAD", "load_permille", CLI_CELL_NUMBER },
     { NULL, "incarnation", CLI_CELL_PLAIN },
 };
@@ -25,12 +25,12 @@ static const char *or_none(const char *s)
     return s[0] != '\0' ? s : NULL;
 }
 
-/* A cluster's nodes need no group, and are not seen by one. */
+/* A cluster's nodes have a group without configuration; one that cannot says why when it starts. */
 static int group_failed(struct cli *cli, int rc, const struct cli_call *call, const char *what)
 {
     if (rc == CAIRN_E_NOPROVIDER)
-        cli->hint = "`cairn members --cluster` lists a cluster's nodes; that nodes see each other by themselves takes "
-                    "a provider of type group, as in deploy/examples/three-nodes";
+        cli->hint = "a node of a cluster has a group by itself, or its log says why not, and `cairn members --cluster` "
+                    "lists the others; elsewhere configure a provider of type group";
     return cli_call_failed(cli, rc, call, "%s", what);
 }
 

@@ -105,6 +105,10 @@ static const char *cell_text(const struct cli_col *col, const struct cli_cell *c
     case CLI_CELL_PLAIN:
         snprintf(buf, 64, "%" PRIu64, cell->number);
         return buf;
+    case CLI_CELL_ROOM:
+        if (cell->number == 0)
+            return "-";
+        return cli_size(buf, cell->number);
     case CLI_CELL_BYTES:
         return cli_size(buf, cell->number);
     case CLI_CELL_DURATION:

@@ -11,6 +11,7 @@ enum cli_cell_type {
     CLI_CELL_NUMBER,   /* number: 1,234 */
     CLI_CELL_PLAIN,    /* number without commas: ids */
     CLI_CELL_BYTES,    /* number, for people with a unit */
+    CLI_CELL_ROOM,     /* of bytes; 0, which is unsaid: "-", and 0 for programs */
     CLI_CELL_DURATION, /* number of nanoseconds, likewise */
     CLI_CELL_REAL,     /* real */
     CLI_CELL_BOOL,     /* number: yes, no */

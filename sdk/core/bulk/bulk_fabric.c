@@ -83,7 +83,7 @@ static void on_opened(void *arg)
         }
     }
     if (rc != 0) {
-        b->open_retry_ns = cairn_loop_now(b->loop) + BULK_INTRO_RETRY_S * CAIRN_NS_PER_S;
+        b->open_retry_ns = cairn_loop_now(b->loop) + BULK_OPEN_RETRY_S * CAIRN_NS_PER_S;
         cairn_log_info("bulk: %s; pieces go on in frames", o->err.text);
     }
     free(o);

@@ -28,7 +28,10 @@ enum {
     BULK_MOVERS_MAX = 64,
     BULK_WAITERS_MAX = 256,
     BULK_INTRO_PROBE_MS = 5000,
-    BULK_INTRO_RETRY_S = 30,
+    BULK_OPEN_RETRY_S = 30,   /* after opening our own endpoint has failed */
+    BULK_PAUSE_MS_MIN = 1000, /* of a peer whose connection was given up; it doubles with each time, up to the next */
+    BULK_PAUSE_MS_MAX = 60000,
+    BULK_PAUSE_FORGET_S = 600, /* of peace after a pause, and the next one is the shortest again */
     BULK_PROBE_BYTES = 8,
 };
 
@@ -109,12 +112,13 @@ struct cairn_bulk_peer {
     Cairn__Wire__BulkVm vm_msg;
 
     bool ready;            /* the fabric connection stands */
-    bool banned;           /* it stalled an endpoint: never again on this connection */
     uint64_t fabric_peer;  /* its address, if fabric_epoch is that of the present endpoint */
     uint32_t fabric_epoch; /* 0: none */
     uint32_t rma_flying;   /* pieces that use it */
     uint64_t frame_bytes;  /* moved in frames */
-    uint64_t retry_ns;
+    uint64_t ready_bytes;  /* so many were they when the connection came to stand */
+    uint64_t retry_ns;     /* when its last pause ends; 0: it has had none */
+    uint32_t pause_ms;
     struct bulk_intro *intro; /* running */
 };
 
@@ -187,6 +191,8 @@ void cairn_bulk__region_register(struct cairn_bulk *b, struct cairn_bulk_region 
 /* bulk_intro.c */
 /** Brings a connection to this peer up, if it is time for it. */
 void cairn_bulk__intro_consider(struct cairn_bulk_peer *bp);
+/** Something went wrong with this peer: it is introduced again after a pause, a longer one each time. */
+void cairn_bulk__intro_put_off(struct cairn_bulk_peer *bp);
 void cairn_bulk__intro_abort(struct cairn_bulk_peer *bp);
 /** The endpoint was killed. */
 void cairn_bulk__intro_killed(struct cairn_bulk_peer *bp);

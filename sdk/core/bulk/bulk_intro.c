@@ -9,10 +9,13 @@
  * then reads fail or wait. The value must be the one that the peer told over its authenticated connection: it proves
  *         that the endpoint is the peer's.
  * READY   transfers may use it.
- * DRAIN   given up, and a read still flies.      FAILED  by frames; another try in 30 s.
+ * DRAIN   given up, and a read still flies.      FAILED  by frames; another try after a pause.
  *
  * Both sides must name the same provider. The peer chooses the network on which our address lies, where it has a
- * choice. */
+ * choice.
+ *
+ * Who stalls, or loses a connection that stood, may be dead, cut off, or on a machine that has too much to do. Each such
+ * time can cost others the endpoint, so the pauses before another try double, and since it may be over they are bounded. */
 #include "sdk/core/bulk/bulk_internal.h"
 
 #include "sdk/core/base/log.h"
@@ -76,7 +79,7 @@ static void intro_over(struct bulk_intro *in)
 
 static void intro_failed(struct bulk_intro *in, int rc)
 {
-    in->bp->retry_ns = cairn_loop_now(in->bulk->loop) + BULK_INTRO_RETRY_S * CAIRN_NS_PER_S;
+    cairn_bulk__intro_put_off(in->bp);
     cairn_sm_fail(&in->sm, INTRO_FAILED, rc);
     cairn_log_debug("bulk: no fabric connection to %s: %s", cairn_rpc_peer_info(in->bp->peer)->addr,
                     cairn_error_text(rc));
@@ -114,6 +117,7 @@ static void on_probed(struct cairn_fabric_op *op, int rc)
     if (rc == 0 && in->seen == in->expected) {
         cairn_sm_move(&in->sm, INTRO_READY);
         in->bp->ready = true;
+        in->bp->ready_bytes = in->bp->frame_bytes;
         cairn_stats_add(&b->counters.introduced, 1);
         intro_over(in);
     } else if (rc == 0 || b->fabric == NULL || now >= in->deadline_ns ||
@@ -128,7 +132,7 @@ static void on_intro_timer(void *arg)
     struct cairn_bulk *b = in->bulk;
 
     if (in->sm.state == INTRO_DRAIN) {
-        in->bp->banned = true;
+        cairn_bulk__intro_put_off(in->bp);
         cairn_bulk__fabric_kill(b, "a peer did not answer a probe");
     } else if (in->flying || b->fabric == NULL || cairn_loop_now(b->loop) >= in->deadline_ns) {
         intro_give_up(in);
@@ -245,15 +249,38 @@ static void on_own_open(struct bulk_waiter *w, int rc)
         intro_ask(in);
 }
 
+void cairn_bulk__intro_put_off(struct cairn_bulk_peer *bp)
+{
+    uint64_t now = cairn_loop_now(bp->bulk->loop);
+
+    if (now < bp->retry_ns)
+        return; /* transfers that fail together are one failure */
+    if (now - bp->retry_ns > BULK_PAUSE_FORGET_S * CAIRN_NS_PER_S)
+        bp->pause_ms = 0;
+    bp->pause_ms = MIN(MAX(2 * bp->pause_ms, (uint32_t)BULK_PAUSE_MS_MIN), (uint32_t)BULK_PAUSE_MS_MAX);
+    bp->retry_ns = now + bp->pause_ms * CAIRN_NS_PER_MS;
+}
+
+/* Memory that is exposed while the connection stands can be had over it. Where much cannot, the peer has closed the
+ * endpoint that we know: no transfer is going to find that out, since none goes that way. */
+static bool intro_is_needed(const struct cairn_bulk_peer *bp)
+{
+    return bp->frame_bytes - (bp->ready ? bp->ready_bytes : 0) >= bp->bulk->conf.fabric_after_bytes;
+}
+
 void cairn_bulk__intro_consider(struct cairn_bulk_peer *bp)
 {
     struct cairn_bulk *b = bp->bulk;
     struct bulk_intro *in;
     int rc = 0;
 
-    if (!b->conf.fabric || bp->ready || bp->banned || bp->down || bp->intro != NULL || bp->vm_pull ||
-        bp->rma_flying > 0 || bp->frame_bytes < b->conf.fabric_after_bytes || cairn_loop_now(b->loop) < bp->retry_ns)
+    if (!b->conf.fabric || bp->down || bp->intro != NULL || bp->vm_pull || bp->rma_flying > 0 || !intro_is_needed(bp) ||
+        cairn_loop_now(b->loop) < bp->retry_ns)
         return;
+    if (bp->ready) {
+        bp->ready = false;
+        cairn_bulk__intro_put_off(bp); /* this time it is tried at once; a peer that exposes nothing waits longer */
+    }
     in = calloc(1, sizeof(*in));
     if (in == NULL)
         return;

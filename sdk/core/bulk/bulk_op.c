@@ -147,7 +147,7 @@ static void on_timer(void *arg)
      * does not drive its loop. No error will come, fi_cancel promises nothing, and removing the peer ends nothing: only
      * without the endpoint the memory is surely ours again. Transfers of others go on by frames. */
     if (bp != NULL)
-        bp->banned = true;
+        cairn_bulk__intro_put_off(bp);
     cairn_bulk__fabric_kill(op_bulk(op), "a transfer did not let go of its memory in time");
 }
 
@@ -270,7 +270,7 @@ void cairn_bulk__op_switch(struct cairn_bulk_op *op)
         return;
     if (bp != NULL && op->way == CAIRN_BULK_FABRIC && bp->ready) {
         bp->ready = false;
-        bp->retry_ns = cairn_loop_now(op_bulk(op)->loop) + BULK_INTRO_RETRY_S * CAIRN_NS_PER_S;
+        cairn_bulk__intro_put_off(bp);
     }
     cairn_stats_add(&op_bulk(op)->counters.switches, 1);
     cairn_sm_move(&op->sm, OP_SWITCH);

@@ -131,10 +131,11 @@ CAIRN_API int cairn_cluster_status_async(struct cairn *c, char **json, const str
 /** The node of that name is to hold nothing any more, or, with @cancel, as much as others; *@slots (may be NULL): how
  * many it holds now. Returns when that is decided, long before it is done.
  *   CAIRN_E_NOTFOUND    no member is called so
+ *   CAIRN_E_STATE       without @force: it holds slots, and nobody else is there who may, or one node for all replicas
  *   CAIRN_E_DENIED      for administrators only */
-CAIRN_API int cairn_cluster_drain(struct cairn *c, const char *node, bool cancel, uint32_t *slots,
+CAIRN_API int cairn_cluster_drain(struct cairn *c, const char *node, bool cancel, bool force, uint32_t *slots,
                                   const struct cairn_call_options *o);
-CAIRN_API int cairn_cluster_drain_async(struct cairn *c, const char *node, bool cancel, uint32_t *slots,
+CAIRN_API int cairn_cluster_drain_async(struct cairn *c, const char *node, bool cancel, bool force, uint32_t *slots,
                                         const struct cairn_call_options *o, cairn_done_fn *done, void *arg);
 
 /** The node of that name is away, and will not be back: what it holds is made anew on other nodes now, and not only

@@ -14,8 +14,6 @@
 
 struct cairn_coord;
 
-enum { CAIRN_GENERATION_SHIFT = 32 };
-
 /** What a node says of one slot's log when it registers. */
 struct cairn_coord_log {
     uint32_t slot;

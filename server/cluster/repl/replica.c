@@ -40,12 +40,12 @@ static bool replica_invariant(const struct cairn_sm *sm)
 
     return CAIRN_HOLDS(r->applied <= r->applying && r->applying <= r->commit && r->commit <= r->log.end.pos) && /* I7 */
            CAIRN_HOLDS(r->log.synced <= r->log.end.pos && r->log.base.pos <= r->applied) &&
-           CAIRN_HOLDS(leads == (member && cairn_who_is(r->rec.primary, r->self))) &&
+           CAIRN_HOLDS(leads == (member && !r->partial && cairn_who_is(r->rec.primary, r->self))) &&
            CAIRN_HOLDS(sm->state != REPLICA_ACTIVE || r->applied >= r->start_pos) &&
            CAIRN_HOLDS(sm->state != REPLICA_BACKUP || member) && CAIRN_HOLDS(sm->state != REPLICA_LEARNER || !member) &&
            CAIRN_HOLDS(!leads || waits_for_all(r)) &&                                                       /* I10 */
-           CAIRN_HOLDS(leads || cairn_list_is_empty(&r->waiting)) && /* I13 */
-           CAIRN_HOLDS(!member || !r->partial || sm->state == REPLICA_RESTARTED) &&
+           CAIRN_HOLDS(leads || cairn_list_is_empty(&r->waiting)) &&
+           CAIRN_HOLDS(!member || !r->partial || sm->state == REPLICA_RESTARTED) && /* I13 */
            CAIRN_HOLDS(sm->state != REPLICA_RELEASED || r->commit == r->log.end.pos);
 }
 
@@ -384,6 +384,7 @@ void cairn_replica_receive(struct cairn_replica *r, const struct cairn_repl_msg 
     if (m->to.node != r->self.node || (m->to.inc != r->self.inc && m->to.inc != 0) || m->from.node == r->self.node)
         return;
     if (m->epoch > r->rec.epoch) {
+        r->heard_epoch = MAX(r->heard_epoch, m->epoch);
         r->ops->map_is_old(r, m->epoch);
         return;
     }

@@ -155,6 +155,7 @@ struct cairn_replica {
     struct cairn_who self;
 
     struct cairn_slot_record rec; /* the newest that was learned; epoch 0: none */
+    uint64_t heard_epoch;         /* the greatest that another spoke of */
     struct cairn_slot_log log;
     struct cairn_sessions sessions;
     uint64_t commit, applied, applying; /* applied <= applying <= commit <= end */
@@ -290,10 +291,12 @@ static inline bool cairn_replica_is_primary(const struct cairn_replica *r)
     return r->sm.state >= REPLICA_TAKEOVER && r->sm.state <= REPLICA_RELEASED;
 }
 /** In sync alone, and no JOIN of ours is open: nobody else can be made primary, since MAP promotes members only, and
- * there is no other unless this process asks for one. So it needs no lease (README.md). */
+ * there is no other unless this process asks for one. So it needs no lease (README.md). Not where another generation of
+ * the map is heard of than the record's: in that one others may lead. */
 static inline bool cairn_replica_is_alone(const struct cairn_replica *r)
 {
-    return r->rec.ninsync == 1 && cairn_who_is(r->rec.insync[0], r->self) && cairn_who_is_nobody(r->joiner);
+    return r->rec.ninsync == 1 && cairn_who_is(r->rec.insync[0], r->self) && cairn_who_is_nobody(r->joiner) &&
+           r->heard_epoch >> CAIRN_GENERATION_SHIFT <= r->rec.epoch >> CAIRN_GENERATION_SHIFT;
 }
 /** Whether a loss of power may still bring back entries that were cut: then what they name is still named. */
 static inline bool cairn_replica_may_come_back(const struct cairn_replica *r)

@@ -21,6 +21,9 @@ enum {
     CAIRN_COPY_BYTES_MAX = 1 << 20,       /* of one part of a copy, unless one record alone is larger */
 };
 
+/** Epochs and incarnations of the map's n-th generation count on from n << this (coord.h). */
+enum { CAIRN_GENERATION_SHIFT = 32 };
+
 /** A process of a node. A node that restarted is not the member that it was. 0, 0 is nobody. */
 struct cairn_who {
     uint64_t node, inc;

@@ -98,6 +98,16 @@ static void hop_reply(void *arg)
     hop_free(h);
 }
 
+/* The one that people know a node by: its group's (udp://) is of no use to a client. */
+static const char *address_of(const struct cairn_wire_member *m)
+{
+    for (uint32_t i = 0; i < m->naddresses; i++) {
+        if (strncmp(m->addresses[i], "udp://", strlen("udp://")) != 0)
+            return m->addresses[i];
+    }
+    return "without an address";
+}
+
 /* At home: who does coordinate is said in words; programs look at the map's `coordinator`. */
 static void explain_moved(struct hop *h)
 {
@@ -107,7 +117,7 @@ static void explain_moved(struct hop *h)
     h->holder = node;
     if (node != 0)
         cairn_err_set(&h->ask.err, CAIRN_E_MOVED, "node %s (%s) coordinates the cluster", m.name,
-                      m.naddresses > 0 ? m.addresses[0] : "without an address");
+                      address_of(&m));
 }
 
 static void hop_back(struct cairn_coordinator_ask *ask)

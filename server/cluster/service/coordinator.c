@@ -127,25 +127,35 @@ static void give_up(struct cairn_coordinator *co)
         co->ops->give_up(co);
 }
 
-/* No longer, at once: whoever waits is told nothing but that. */
+/* Everybody who waits for an answer. */
+static void take_asks(struct cairn_coordinator *co, struct cairn_link *asks)
+{
+    for (uint32_t i = 0; i < co->members.n; i++) {
+        cairn_list_splice(asks, &co->members.all[i]->waiting);
+        cairn_list_splice(asks, &co->members.all[i]->awaiting);
+    }
+    for (uint32_t i = 0; i < CAIRN_CLUSTER_CLASSES; i++)
+        cairn_list_splice(asks, &co->classes[i].asks);
+    for (uint32_t i = 0; co->held != NULL && i < all_slots(co); i++) {
+        if (co->held[i] != NULL)
+            cairn_list_add_tail(asks, &co->held[i]->link);
+    }
+}
+
+/* No longer, at once: whoever waits is told nothing but that, and last: it may be us, and stop us upon it. */
 static void term_end(struct cairn_coordinator *co)
 {
+    struct cairn_link asks;
+
     give_up(co);
     cairn_timer_stop(env_of(co), &co->timer);
     cairn_task_cancel(&co->failing);
     cairn_writes_close(&co->writes);
-    for (uint32_t i = 0; i < co->members.n; i++) {
-        answer_all(&co->members.all[i]->waiting);
-        answer_all(&co->members.all[i]->awaiting);
-    }
-    for (uint32_t i = 0; i < CAIRN_CLUSTER_CLASSES; i++)
-        answer_all(&co->classes[i].asks);
-    for (uint32_t i = 0; co->held != NULL && i < all_slots(co); i++) {
-        if (co->held[i] != NULL)
-            cairn_coordinator__answer(co->held[i], CAIRN_E_BUSY, "no longer elected: it may have been done");
-    }
+    cairn_list_init(&asks);
+    take_asks(co, &asks);
     cairn_coordinator__forget(co);
     cairn_sm_move(&co->sm, CAIRN_COORDINATOR_CLOSING);
+    answer_all(&asks);
 }
 
 static void resign(struct cairn_coordinator *co)

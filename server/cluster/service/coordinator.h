@@ -209,7 +209,8 @@ struct cairn_coordinator_ask {
     uint32_t replicas, min_insync, nslots;
     uint64_t revision;
     /* STOP: of p.node, p.inc. Answered when it is stored. CAIRN_E_NOTFOUND, CAIRN_E_STATE */
-    /* DRAIN: of p.node, or the one of that name; nslots: that it holds. CAIRN_E_NOTFOUND */
+    /* DRAIN: of p.node, or the one of that name; nslots: that it holds. CAIRN_E_NOTFOUND; CAIRN_E_STATE: without
+     * @force, none or one is left for what it holds */
     const char *name;
     const char *author; /* whose wish it is, for the map's log */
     bool off;

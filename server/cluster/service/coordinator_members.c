@@ -273,12 +273,43 @@ static void store_asked(struct cairn_coordinator *co, struct cairn_member *m, st
     cairn_coordinator__store_member(co, m, deed);
 }
 
+/* The most replicas that something here wants. */
+static uint32_t most_replicas(const struct cairn_coordinator *co)
+{
+    uint32_t n = CAIRN_CLUSTER_CLASSES;
+
+    while (n > 0 && co->classes[n - 1].made == 0)
+        n--;
+    return n;
+}
+
+/* Where there would be one copy of several, or none had a place to go, somebody has to insist; once. */
+static int may_drain(struct cairn_coordinator *co, const struct cairn_member *m, struct cairn_coordinator_ask *ask)
+{
+    uint32_t left = cairn_coordinator__hosts(co) - cairn_coordinator__may_hold(co, m), wanted = most_replicas(co);
+
+    if (ask->off || ask->force || m->p.draining || ask->nslots == 0 || left > 1 || left >= MAX(wanted, 1))
+        return 0;
+    if (left == 0)
+        return cairn_err_set(&ask->err, CAIRN_E_STATE,
+                             "no other node is up that may hold the slots of node %s", m->name);
+    return cairn_err_set(&ask->err, CAIRN_E_STATE,
+                         "without it 1 node is left: what wants %" PRIu32
+                         " replicas would have one copy, lost with that node",
+                         wanted);
+}
+
 void cairn_coordinator_drain(struct cairn_coordinator *co, struct cairn_coordinator_ask *ask)
 {
     struct cairn_member *m = asked_member(co, ask);
 
     if (m == NULL)
         return;
+    ask->rc = may_drain(co, m, ask);
+    if (ask->rc != 0) {
+        ask->done(ask);
+        return;
+    }
     (void)cairn_coord_drain(&co->coord, m->p.node, !ask->off); /* whoever is a member is known */
     m->p.draining = !ask->off;
     if (m->state != CAIRN_WIRE_MEMBER_SILENT && m->state != CAIRN_WIRE_MEMBER_LOST)
@@ -297,7 +328,7 @@ static int may_lose(struct cairn_coordinator *co, const struct cairn_member *m, 
     if (state != CAIRN_WIRE_MEMBER_SILENT && state != CAIRN_WIRE_MEMBER_LOST)
         return cairn_err_set(&ask->err, CAIRN_E_STATE,
                              "node %s is there: without --lost it is drained, and gives away what it holds; lost is "
-                             "only who is silent for longer than a lease",
+                             "only who stopped, was found dead, or is silent for longer than a lease",
                              m->name);
     if (ask->alone > 0 && !ask->force)
         return cairn_err_set(&ask->err, CAIRN_E_STATE,

@@ -216,6 +216,8 @@ static void on_put(struct cairn_rpc_call *call)
 {
     struct side_fetch *x = call->arg;
 
+    if (is_answer(call->rc))
+        cairn_bulk_settle(&x->exposed);
     cluster_fetch_on_put(&x->f, call->rc);
 }
 

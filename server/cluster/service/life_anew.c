@@ -17,6 +17,28 @@ static void cease_on(struct side_worker *w, void *arg)
         cluster_slots_cease(w->slots);
 }
 
+static void lease_end(struct side_life *l)
+{
+    cairn_lease_give_up(&l->lease, l->beats_sent);
+    atomic_store(&l->c->side->lease_until_ns, 0);
+    l->nwaits = 0;
+}
+
+static void cease_on_all(struct side_life *l, void (*ceased)(void *arg))
+{
+    l->pending++;
+    if (side_each(l->c, cease_on, ceased, l) != 0) {
+        l->pending--;
+        side_fail(l->c, CAIRN_E_NOMEM, "replicas cannot end their part in a map that was put back");
+    }
+}
+
+/* It does not register any more: its process stops. */
+static void ceased_parting(void *arg)
+{
+    (void)life_step_over(arg);
+}
+
 static void ceased_all(void *arg)
 {
     struct side_life *l = arg;
@@ -31,15 +53,9 @@ void life_cease(struct side_life *l)
 {
     l->ceases = false;
     l->inc = 0;
-    cairn_lease_give_up(&l->lease, l->beats_sent);
-    atomic_store(&l->c->side->lease_until_ns, 0);
-    l->nwaits = 0;
+    lease_end(l);
     cairn_sm_move(&l->sm, LIFE_CEASING);
-    l->pending++;
-    if (side_each(l->c, cease_on, ceased_all, l) != 0) {
-        l->pending--;
-        side_fail(l->c, CAIRN_E_NOMEM, "replicas cannot end their part in a map that was put back");
-    }
+    cease_on_all(l, ceased_all);
 }
 
 bool life_follow_map(struct side_life *l, uint64_t map, uint64_t term)
@@ -63,5 +79,9 @@ bool life_follow_map(struct side_life *l, uint64_t map, uint64_t term)
     l->ceases = l->sm.state == LIFE_ENTERING;
     if (l->sm.state == LIFE_BEATING)
         life_cease(l);
+    if (l->sm.state == LIFE_PARTING) {
+        lease_end(l);
+        cease_on_all(l, ceased_parting);
+    }
     return true;
 }

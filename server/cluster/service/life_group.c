@@ -42,12 +42,22 @@ static void doubt_next(struct side_life *l)
     }
 }
 
-/* More than can wait are dropped: a group that is sure says so once more. */
+static bool is_waiting(const struct side_life *l, uint64_t node)
+{
+    for (uint32_t i = 0; i < l->doubts.n; i++) {
+        if (l->doubts.waiting[i] == node)
+            return true;
+    }
+    return false;
+}
+
+/* More than can wait are dropped: a group that is sure says so once more. And those of before our heartbeats, when
+ * nothing is led from here that could ask. */
 static void on_doubted(void *arg, const struct cairn_gossip_self *who)
 {
     struct side_life *l = arg;
 
-    if (l->doubts.n < LIFE_DOUBTS_MAX)
+    if (l->sm.state == LIFE_BEATING && l->doubts.n < LIFE_DOUBTS_MAX && !is_waiting(l, who->node))
         l->doubts.waiting[l->doubts.n++] = who->node;
     doubt_next(l);
 }

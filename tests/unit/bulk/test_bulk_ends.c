@@ -14,6 +14,15 @@
 
 /* ---- ends ---- */
 
+/* Where a machine has too much to do, a transfer may not let go of its memory in time, which costs the endpoint. */
+static void have_way(struct fixture *fx, enum cairn_bulk_way way)
+{
+    if (way != CAIRN_BULK_FABRIC || fx->peer->bulk->ready)
+        return;
+    fx->peer->bulk->retry_ns = cairn_loop_now(&fx->loop); /* its pause is over */
+    bring_fabric_up(fx);
+}
+
 static void cancels(struct fixture *fx, enum cairn_bulk_way way)
 {
     struct xfer x;
@@ -26,12 +35,14 @@ static void cancels(struct fixture *fx, enum cairn_bulk_way way)
     x.stop_at = 1 << 20; /* from arrived() */
     assert_int_equal(xfer_wait(fx, &x), CAIRN_E_CANCELED);
     assert_true(x.seen >= 1 << 20 && x.seen < 8 << 20);
+    have_way(fx, way);
     xfer_start(fx, &x, way, true, &fx->region.desc, 0, 8 << 20);
     cairn_loop_turn(&fx->loop, 0);
     cairn_loop_turn(&fx->loop, 0);
     cairn_bulk_cancel(&x.op);
     cairn_bulk_cancel(&x.op); /* harmless */
     assert_int_equal(xfer_wait(fx, &x), CAIRN_E_CANCELED);
+    have_way(fx, way);
     assert_int_equal(xfer(fx, way, false, 0, 1 << 20), 0);
 }
 
@@ -150,6 +161,17 @@ static void *mover_thread(void *arg)
     return NULL;
 }
 
+/* Returns when the copy is over, or after BULK_VM_WAIT_MS, as where the mover gets no processor. */
+static void conceal_amid_a_copy(struct mover_thread *t)
+{
+    struct fixture *fx = t->fx;
+    uint64_t began = cairn_env_now_ns(&fx->loop.env), took;
+
+    cairn_bulk_conceal(&fx->region);
+    took = cairn_env_now_ns(&fx->loop.env) - began;
+    assert_true(atomic_load(&t->ended) || took >= BULK_VM_WAIT_MS * CAIRN_NS_PER_MS);
+}
+
 /* The memory is the owner's again only when no copy into it is under way. */
 static void concealing_waits_for_a_copy(void **state)
 {
@@ -160,8 +182,7 @@ static void concealing_waits_for_a_copy(void **state)
     expose_rw(fx);
     atomic_store(&bulk_of(fx->server)->busy, fx->region.desc.key); /* amid a push */
     assert_int_equal(pthread_create(&thread, NULL, mover_thread, &t), 0);
-    cairn_bulk_conceal(&fx->region);
-    assert_true(atomic_load(&t.ended));
+    conceal_amid_a_copy(&t);
     pthread_join(thread, NULL);
 
     expose_rw(fx);
@@ -185,8 +206,7 @@ static void concealing_waits_for_a_mover_that_was_lost(void **state)
     close_session(fx);
     assert_int_equal(bulk_of(fx->client)->nmovers, 1);
     assert_int_equal(pthread_create(&thread, NULL, mover_thread, &t), 0);
-    cairn_bulk_conceal(&fx->region);
-    assert_true(atomic_load(&t.ended));
+    conceal_amid_a_copy(&t);
     pthread_join(thread, NULL);
     assert_int_equal(bulk_of(fx->client)->nmovers, 0); /* no open memory: nothing to fear */
 }

@@ -91,6 +91,52 @@ static void concealing_without_an_answer_closes_the_endpoint(void **state)
     assert_int_equal(xfer(fx, CAIRN_BULK_AUTO, false, 0, 1 << 20), 0); /* by frames */
 }
 
+/* No transfer meets that endpoint any more, so none can fail: what moves in frames tells that there is another. */
+static void an_endpoint_that_the_other_closed_is_asked_for_again(void **state)
+{
+    struct fixture *fx = *state;
+    struct cairn_bulk_stats stats;
+
+    bring_fabric_up(fx);
+    cairn_bulk_conceal(&fx->region);
+    expose_rw(fx);
+    assert_true(fx->peer->bulk->ready); /* as far as anybody can know here */
+    assert_int_equal(xfer(fx, CAIRN_BULK_AUTO, false, 0, 1 << 20), 0);
+    assert_int_equal(xfer(fx, CAIRN_BULK_AUTO, false, 0, 1 << 20), 0);
+    assert_true(turn_until(fx, intro_is_over));
+    expose_rw(fx);
+    assert_true(fx->region.desc.fabric);
+    assert_int_equal(xfer(fx, CAIRN_BULK_FABRIC, false, 0, 1 << 20), 0);
+    cairn_bulk_stats(fx->server, &stats);
+    assert_int_equal(stats.introduced, 2);
+}
+
+/* Each failure may cost others the endpoint, and may be the last: the pauses double, up to a bound, and are forgotten. */
+static void pauses_grow_and_are_bounded(void **state)
+{
+    struct fixture *fx = *state;
+    struct cairn_bulk_peer *bp = fx->peer->bulk;
+    uint64_t now, due;
+
+    cairn_bulk__intro_put_off(bp);
+    due = bp->retry_ns;
+    cairn_bulk__intro_put_off(bp); /* of the same failure */
+    assert_int_equal(bp->retry_ns, due);
+    assert_int_equal(bp->pause_ms, BULK_PAUSE_MS_MIN);
+    for (uint32_t ms = 2 * BULK_PAUSE_MS_MIN; ms < 64 * BULK_PAUSE_MS_MIN; ms *= 2) {
+        bp->retry_ns = now = cairn_loop_now(&fx->loop); /* the pause is over */
+        cairn_bulk__intro_put_off(bp);
+        assert_int_equal(bp->pause_ms, MIN(ms, (uint32_t)BULK_PAUSE_MS_MAX));
+        assert_true(bp->retry_ns >= now + bp->pause_ms * CAIRN_NS_PER_MS);
+    }
+    bp->retry_ns = cairn_loop_now(&fx->loop);
+    cairn_bulk__intro_put_off(bp);
+    assert_int_equal(bp->pause_ms, BULK_PAUSE_MS_MAX);
+    bp->retry_ns = cairn_loop_now(&fx->loop) - (BULK_PAUSE_FORGET_S + 1) * CAIRN_NS_PER_S; /* long over */
+    cairn_bulk__intro_put_off(bp);
+    assert_int_equal(bp->pause_ms, BULK_PAUSE_MS_MIN);
+}
+
 static void providers_must_agree(void **state)
 {
     struct fixture *fx = *state;
@@ -252,12 +298,26 @@ static void a_caller_that_stalls_by_fabric(void **state)
     struct fixture *fx = *state;
     Cairn__Wire__BulkDesc desc;
     struct child *c = child_start(fx, true, &desc);
+    struct cairn_bulk_peer *bp = fx->peer->bulk;
     struct cairn_bulk_stats stats;
+    struct xfer x;
 
     stalls(fx, c, &desc, CAIRN_BULK_FABRIC);
     cairn_bulk_stats(fx->server, &stats);
     assert_int_equal(stats.kills, 1);
-    assert_true(fx->peer->bulk->banned);
+    assert_int_equal(bp->pause_ms, BULK_PAUSE_MS_MIN);
+    assert_false(bp->ready);
+
+    bp->retry_ns = cairn_loop_now(&fx->loop); /* the pause is over, and it runs again */
+    xfer_start(fx, &x, CAIRN_BULK_AUTO, false, &desc, 0, 4096);
+    assert_int_equal(xfer_wait(fx, &x), 0);
+    assert_int_equal(x.op.way, CAIRN_BULK_FRAMES);
+    assert_true(turn_until(fx, intro_is_over));
+    assert_true(bp->ready);
+    xfer_start(fx, &x, CAIRN_BULK_FABRIC, false, &desc, 0, 1 << 20); /* the endpoint that died was ours */
+    assert_int_equal(xfer_wait(fx, &x), 0);
+    assert_int_equal(x.op.way, CAIRN_BULK_FABRIC);
+    assert_int_equal(fx->local[(1 << 20) - 1], 0x42);
     child_end(c);
 }
 
@@ -324,6 +384,8 @@ int main(void)
         N(transfers_never_wait_for_the_fabric),
         N(a_fabric_that_is_killed_amid_transfers),
         N(concealing_without_an_answer_closes_the_endpoint),
+        N(an_endpoint_that_the_other_closed_is_asked_for_again),
+        N(pauses_grow_and_are_bounded),
         N(providers_must_agree),
         N(a_provider_that_is_not_there),
         N(detaching_while_it_opens),

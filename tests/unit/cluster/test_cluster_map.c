@@ -108,6 +108,7 @@ static void the_map_comes_of_another_node(void **state)
 static void a_grant_waits_for_the_map(void **state)
 {
     struct world *w = *state;
+    uint64_t beats;
     uint32_t co, b;
 
     create_class(w, 2);
@@ -121,13 +122,18 @@ static void a_grant_waits_for_the_map(void **state)
     assert_true(atomic_load(&life_of(w, b)->asked_coordinator) > 0);
     assert_int_equal(atomic_load(&life_of(w, b)->asked_others), 0);
     /* While it cannot be had from anywhere, heartbeats are granted and are no lease. */
-    life_of(w, b)->hearsay.asked = 99; /* it waits for an answer that does not come */
-    life_of(w, b)->lease.until_ns = 0;
-    atomic_store(&w->nodes[b].c->side->lease_until_ns, 0);
-    change(w, co);
-    for (uint64_t beats = life_of(w, b)->beats_sent; life_of(w, b)->beats_sent < beats + 5;)
+    for (int k = 0; life_of(w, b)->fetch_from != 0 || life_of(w, b)->learning; k++) {
+        assert_true(k < TURNS_MAX);
         turn(w);
-    assert_true(life_of(w, b)->nwaits > 0);
+    }
+    life_of(w, b)->hearsay.asked = 99; /* it waits for an answer that does not come */
+    change(w, co);
+    cairn_cluster__side_give_up(w->nodes[b].c); /* and with it what was granted before the change, but is on its way */
+    beats = life_of(w, b)->beats_sent;
+    for (int k = 0; life_of(w, b)->beats_sent < beats + 5 || life_of(w, b)->nwaits == 0; k++) {
+        assert_true(k < TURNS_MAX);
+        turn(w);
+    }
     assert_false(side_lease_is_valid(w->nodes[b].c));
     life_of(w, b)->hearsay.asked = 0;
     expect_leases(w);
@@ -185,6 +191,30 @@ static void a_map_from_the_future_is_dropped(void **state)
     expect_leases(w);
 }
 
+/* A group says what it says whenever it likes: what waits is of now, and one node takes one place. */
+static void doubts_wait_once_and_while_we_beat(void **state)
+{
+    struct world *w = *state;
+    struct side_life *l = life_of(w, 0);
+
+    assert_int_not_equal(l->sm.state, LIFE_BEATING);
+    cairn_gossip_doubt(&w->nodes[0].gossip, &(struct cairn_gossip_self){ 777, 1 });
+    assert_int_equal(l->doubts.n, 0);
+    create_class(w, 2);
+    expect_leases(w);
+    assert_int_equal(l->sm.state, LIFE_BEATING);
+    for (uint64_t i = 0; i < 3 * (uint64_t)LIFE_DOUBTS_MAX; i++)
+        cairn_gossip_doubt(&w->nodes[0].gossip, &(struct cairn_gossip_self){ 777, i });
+    assert_int_equal(l->doubts.node, 777); /* being asked about, and once more */
+    assert_int_equal(l->doubts.n, 1);
+    cairn_gossip_doubt(&w->nodes[0].gossip, &(struct cairn_gossip_self){ 778, 1 });
+    assert_int_equal(l->doubts.n, 2);
+    for (int k = 0; l->doubts.n > 0 || l->doubts.node != 0; k++) {
+        assert_true(k < TURNS_MAX);
+        turn(w);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -192,6 +222,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_grant_waits_for_the_map, setup_long_leases, teardown),
         cmocka_unit_test_setup_teardown(a_word_of_a_map_that_there_is_not, setup_group, teardown),
         cmocka_unit_test_setup_teardown(a_map_from_the_future_is_dropped, setup_group, teardown),
+        cmocka_unit_test_setup_teardown(doubts_wait_once_and_while_we_beat, setup_group, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

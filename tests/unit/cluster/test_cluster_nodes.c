@@ -26,7 +26,6 @@ static void nodes_register_and_lead(void **state)
     assert_int_equal(put_somewhere(w, slot, key, "other"), CAIRN_E_EXISTS);
 }
 
-/* Who does not lead says so, and a token does not outlive the lead. */
 /* Of each slot one node tells; what they tell of adds up to all, by number and by marks. */
 static void expect_told_once(struct world *w, uint32_t replicas)
 {
@@ -49,19 +48,25 @@ static void expect_told_once(struct world *w, uint32_t replicas)
     assert_int_equal(cairn_cluster_led(w->nodes[0].c, UINT32_MAX, 2, &(struct cairn_cluster_led){ 0 }), CAIRN_E_INVAL);
 }
 
-/* As many nodes may tell what they have of it. */
+/* As many nodes may tell what they have of it; on a busy machine one may have been silent, and is out for a moment. */
 static void expect_in_sync(struct world *w, uint32_t slot, uint32_t n)
 {
     uint32_t in_sync = 0;
 
-    for (uint32_t i = 0; i < NODES; i++) {
-        in_sync += cairn_cluster_is_in_sync(w->nodes[i].c, slot);
-        assert_true(!leads(w, i, slot) || cairn_cluster_is_in_sync(w->nodes[i].c, slot));
-        assert_false(cairn_cluster_is_in_sync(w->nodes[i].c, UINT32_MAX));
+    for (int k = 0; in_sync != n; k++) {
+        assert_true(k < TURNS_MAX);
+        turn(w);
+        in_sync = 0;
+        for (uint32_t i = 0; i < NODES; i++) {
+            in_sync += cairn_cluster_is_in_sync(w->nodes[i].c, slot);
+            assert_true(!leads(w, i, slot) || cairn_cluster_is_in_sync(w->nodes[i].c, slot));
+            assert_false(cairn_cluster_is_in_sync(w->nodes[i].c, UINT32_MAX));
+        }
+        assert_true(in_sync <= n);
     }
-    assert_int_equal(in_sync, n);
 }
 
+/* Who does not lead says so, and a token does not outlive the lead. */
 static void another_leads_when_a_node_is_gone(void **state)
 {
     struct world *w = *state;

@@ -77,11 +77,9 @@ static void a_new_node_gets_a_copy(void **state)
     expect_records(w, 3, 2, 820);
 }
 
-/* A slot that is not here any more is deleted, records and all. */
-static void a_slot_that_left_is_cleaned(void **state)
+/* A slot that is not at node 3 any more is deleted there, records and all. */
+static void leave_node_3(struct world *w)
 {
-    struct world *w = *state;
-
     for (uint64_t i = 1; i <= NODES; i++)
         node_start(w, i);
     place(w, NODES);
@@ -97,6 +95,33 @@ static void a_slot_that_left_is_cleaned(void **state)
         turn(w);
     }
     expect_records(w, 1, 2, 60);
+}
+
+static void a_slot_that_left_is_cleaned(void **state)
+{
+    leave_node_3(*state);
+}
+
+/* A map that was made anew knows nothing of that: the node is to lead what it has deleted. It does not, and goes on. */
+static void what_is_cleaned_is_not_led(void **state)
+{
+    struct world *w = *state;
+    struct cairn_who self;
+
+    leave_node_3(w);
+    self = (struct cairn_who){ 3, w->nodes[3].inc };
+    w->rec = (struct cairn_slot_record){ .epoch = w->rec.epoch + 1,
+                                         .since = w->rec.epoch + 1,
+                                         .state = CAIRN_SLOT_TAKEOVER,
+                                         .primary = self,
+                                         .insync = { self },
+                                         .ninsync = 1,
+                                         .replicas = { 3 },
+                                         .nreplicas = 1,
+                                         .min_insync = 1 };
+    publish(w);
+    assert_int_equal(machines(w, 3, "slot-replica", "RESTARTED"), 1);
+    assert_int_equal(put(w, 3, "k", "x", false), CAIRN_E_MOVED);
 }
 
 static struct cairn_log_entry entry(uint64_t epoch, uint64_t pos)
@@ -168,6 +193,7 @@ int main(void)
         BOTH(what_is_put_is_everywhere),
         BOTH(a_new_node_gets_a_copy),
         BOTH(a_slot_that_left_is_cleaned),
+        BOTH(what_is_cleaned_is_not_led),
         BOTH(a_cut_is_a_cut_when_it_is_on_disk),
     };
 

@@ -201,8 +201,11 @@ static int count_and_crash(char **argv)
     for (bool over = false; !over;) {
         struct log *l = &fx->logs[CRASH_SLOT];
 
-        if (l->s.to < CRASH_ENTRIES)
-            cluster_store_apply(fx->store, &l->s, MIN(l->s.to + 1 + dice(fx, 30), (uint64_t)CRASH_ENTRIES));
+        if (l->s.to < CRASH_ENTRIES) {
+            uint64_t to = l->s.to + 1 + dice(fx, 30); /* MIN() takes what it is given twice */
+
+            cluster_store_apply(fx->store, &l->s, MIN(to, (uint64_t)CRASH_ENTRIES));
+        }
         for (uint64_t n = dice(fx, 4); n > 0; n--)
             cairn_loop_turn(&fx->kv.loop, CAIRN_NS_PER_MS);
         if (dice(fx, 40) == 0) {

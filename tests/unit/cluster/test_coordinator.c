@@ -288,6 +288,33 @@ static void a_term_ends_amid_what_was_stored(void **state)
     assert_int_equal(x.ask.rc, CAIRN_E_BUSY);
 }
 
+/* The same where the term ends first: its own process gives up the wish, and stops, while others are yet to be told. */
+static void a_term_that_ends_may_be_stopped_meanwhile(void **state)
+{
+    struct world *w = *state;
+    struct node *co = begin(w);
+    struct cairn_coordinator_ask own = { .done = on_stopped_of_itself, .arg = co };
+    struct wish others[NODES] = { 0 };
+
+    own.p = (struct cairn_coord_process){ .node = co->id, .inc = co->inc };
+    sim_map_cut(co->store, true);
+    co->beats = false;
+    cairn_coordinator_member_stops(&co->co, &own);
+    for (uint32_t i = 0; i < NODES; i++) {
+        wish_begin(&others[i]);
+        others[i].ask.p = (struct cairn_coord_process){ .node = w->nodes[i].id, .inc = w->nodes[i].inc };
+        cairn_coordinator_member_stops(&co->co, &others[i].ask);
+    }
+    for (int i = 0; i < 1000 && !co->ended; i++)
+        vtime_run_ms(&w->v, 10);
+    assert_true(co->ended);
+    assert_int_equal(own.rc, CAIRN_E_BUSY);
+    for (uint32_t i = 0; i < NODES; i++) {
+        assert_true(others[i].over);
+        assert_int_equal(others[i].ask.rc, CAIRN_E_BUSY);
+    }
+}
+
 /* Who says that he stops is missed when that is answered, and not when he has been silent for a lease; also by the next
  * coordinator. What he was granted is his as long as ever, and the next process of the node is missed no more. */
 static void who_stops_is_missed_at_once(void **state)
@@ -464,6 +491,21 @@ static void a_restarted_node_is_replaced_at_once(void **state)
     assert_int_not_equal(record_of(w, slot)->primary.node, n->id);
 }
 
+static void expect_drain(struct world *w, const char *name, bool force, int rc)
+{
+    struct wish x;
+
+    x.under_way = false;
+    wish_begin(&x);
+    x.ask.name = name;
+    x.ask.force = force;
+    cairn_coordinator_drain(&serving(w)->co, &x.ask);
+    for (int i = 0; i < 100 && !x.over; i++)
+        vtime_run_ms(&w->v, 10);
+    assert_true(x.over);
+    assert_int_equal(x.ask.rc, rc);
+}
+
 static void a_drained_node_gives_all_away(void **state)
 {
     struct world *w = *state;
@@ -493,6 +535,11 @@ static void a_drained_node_gives_all_away(void **state)
         if (rec->move.phase != CAIRN_MOVE_NONE)
             assert_true(rec->move.from == 2 && !cairn_slot_names(rec, rec->move.target.node));
     }
+    expect_drain(w, "n3", false, CAIRN_E_STATE); /* of two copies one would be left */
+    assert_false(cairn_members_find(&co->co.members, 3)->p.draining);
+    expect_drain(w, "n3", true, 0);
+    expect_drain(w, "n3", false, 0); /* that was said once */
+    expect_drain(w, "n1", false, CAIRN_E_STATE);
     wish_begin(&x);
     x.ask.name = "nobody";
     cairn_coordinator_drain(&co->co, &x.ask);
@@ -546,6 +593,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_silent_node_is_replaced, setup, teardown),
         cmocka_unit_test_setup_teardown(who_is_found_dead_is_away_and_keeps_his_lease, setup, teardown),
         cmocka_unit_test_setup_teardown(a_term_ends_amid_what_was_stored, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_term_that_ends_may_be_stopped_meanwhile, setup, teardown),
         cmocka_unit_test_setup_teardown(who_stops_is_missed_at_once, setup, teardown),
         cmocka_unit_test_setup_teardown(silence_survives_a_change_of_coordinator, setup, teardown),
         cmocka_unit_test_setup_teardown(silence_that_ended_does_not_count, setup, teardown),

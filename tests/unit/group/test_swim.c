@@ -546,6 +546,69 @@ static void only_a_higher_word_is_heard(void **state)
     assert_int_equal(f->out.heard.node, 0);
 }
 
+/* The ALIVE records in packets of the last step to where @d is; and how many packets there are of @kind. */
+static uint32_t records_to(struct fixture *f, const struct cairn_swim_desc *d, uint8_t kind, uint32_t *npackets)
+{
+    struct cairn_swim_msg m;
+    uint32_t n = 0;
+
+    *npackets = 0;
+    for (uint32_t i = 0; i < f->out.nsends; i++) {
+        const struct cairn_swim_send *x = &f->out.sends[i];
+
+        if (!cairn_swim_addr_equal(&x->to, &d->addr))
+            continue;
+        assert_true(cairn_swim_decode(x->bytes, x->len, &m));
+        if (m.kind != kind)
+            continue;
+        ++*npackets;
+        for (uint32_t j = 0; j < m.nupdates; j++)
+            n += m.updates[j].state == CAIRN_SWIM_ALIVE;
+    }
+    return n;
+}
+
+/* After a partition a ping is full of deaths that were contradicted on this side: it gets its answer all the same, and
+ * what is true in as few packets as hold it. */
+static void who_tells_old_deaths_is_answered_and_put_right(void **state)
+{
+    enum { OLD = 45, PACKETS_MAX = 4 };
+    struct fixture *f = *state;
+    struct cairn_swim_desc asker, d[OLD];
+    struct cairn_swim_msg ping = { .kind = CAIRN_SWIM_PING, .seq = 7, .about = f->s.id };
+    struct cairn_swim_update u;
+    uint8_t bytes[CAIRN_SWIM_PACKET_BYTES_MAX];
+    struct cairn_le_writer w;
+    uint32_t npackets;
+    char name[16];
+
+    describe(&asker, "asker", 2);
+    alive(&asker, 10, &u);
+    hear(f, CAIRN_SWIM_GOSSIP, 0, &asker, &u, 0);
+    cairn_swim_write_head(&w, bytes, &ping);
+    for (uint32_t i = 0; i < OLD; i++) {
+        snprintf(name, sizeof(name), "old%u", i);
+        describe(&d[i], name, (uint8_t)(10 + i));
+        alive(&d[i], 10, &u);
+        hear(f, CAIRN_SWIM_GOSSIP, 0, &asker, &u, 0);
+        u = (struct cairn_swim_update){
+            .state = CAIRN_SWIM_DEAD, .id = d[i].id, .incarnation = 9, .nby = 1, .by = { asker.id }
+        };
+        assert_true(cairn_swim_write_update(&w, &u));
+    }
+    step(f, &(struct cairn_swim_in){ .type = CAIRN_SWIM_PACKET,
+                                     .from = asker.id,
+                                     .addr = asker.addr,
+                                     .bytes = bytes,
+                                     .len = (size_t)(w.at - bytes) });
+    records_to(f, &asker, CAIRN_SWIM_ACK, &npackets);
+    assert_int_equal(npackets, 1);
+    assert_true(records_to(f, &asker, CAIRN_SWIM_GOSSIP, &npackets) >= OLD);
+    assert_in_range(npackets, 1, PACKETS_MAX + 1); /* one more may be of news */
+    for (uint32_t i = 0; i < OLD; i++)
+        assert_int_equal(state_of(f, &d[i]), CAIRN_SWIM_ALIVE);
+}
+
 static void the_dead_are_forgotten(void **state)
 {
     struct fixture *f = *state;
@@ -613,6 +676,7 @@ int main(void)
         test(news_are_told_so_often_and_no_more),
         test(a_word_is_told_when_its_version_grows),
         test(only_a_higher_word_is_heard),
+        test(who_tells_old_deaths_is_answered_and_put_right),
         test(the_dead_are_forgotten),
         test(a_full_group_has_room_where_the_dead_were),
     };

@@ -65,6 +65,27 @@ static void assert_health(struct fx *fx, const char *health)
     json_decref(j);
 }
 
+/* A view for which the engine would have to take what runs ahead says why it does not. */
+static void a_view_tells_why_not(void **state)
+{
+    struct fx *fx = *state;
+    static struct fx_batch b;
+    struct cairn_kv_db db, other;
+    void *view;
+
+    fx_open(fx);
+    db = fx_create(fx, "d", CAIRN_KV_BYTES, false);
+    other = fx_create(fx, "other", CAIRN_KV_BYTES, false);
+    fx_batch_add(&b, db, 1, "v", 1);
+    assert_int_equal(fx_batch_apply(fx, &b, MEMORY), 0);
+    disk_fail_syncs(1, EIO);
+    assert_int_equal(put(fx, other, "k", SYNC), CAIRN_E_UNKNOWN);
+    assert_int_equal(fx->ops->snapshot_open(fx->store, &view), CAIRN_E_IO);
+    assert_null(view);
+    fx_close(fx);
+    free(b.values);
+}
+
 /* The kernel reports a page that it lost once; the next flush succeeds, and must not be asked for. */
 static void failed_sync_is_final(void **state)
 {
@@ -266,6 +287,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(failed_sync_is_final),
+        TEST(a_view_tells_why_not),
         TEST(failed_flush_is_told),
         TEST(full_disk_at_a_sync_ends),
         TEST(failed_sync_of_the_catalogue),

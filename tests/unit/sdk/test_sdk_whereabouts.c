@@ -2,6 +2,7 @@
 #include "sdk/client/whereabouts.h"
 
 #include "sdk/core/base/macros.h"
+#include "sdk/core/base/process.h"
 #include "tests/lib/scratch.h"
 
 #include <setjmp.h>
@@ -132,6 +133,26 @@ static void environment_names_list_and_directory(void **state)
     assert_int_equal(cairn_whereabouts_dir(NULL, dir, 5, NULL), CAIRN_E_INVAL);
 }
 
+/* What a killed node left behind, and its pid is another's by now. */
+static void a_start_is_of_its_process(void **state)
+{
+    static const char text[] = "{\"version\":1,\"node\":\"n\",\"pid\":%d,\"began\":%llu,\"waits_for\":\"etcd\"}";
+    struct place *p = *state;
+    unsigned long long began = cairn_process_began(getpid());
+    char file[SCRATCH_MAX + 20], json[200];
+
+    assert_true(began > 0);
+    assert_int_equal(cairn_process_began(getpid()), began);
+    snprintf(file, sizeof(file), "%s/starting.json", p->dir);
+    for (unsigned later = 0; later < 2; later++) {
+        snprintf(json, sizeof(json), text, (int)getpid(), began - later);
+        write_file(file, json, 0644);
+        cairn_err_set(&p->err, CAIRN_E_UNREACHABLE, "nobody");
+        cairn_whereabouts_starting(&p->o, &p->err);
+        assert_int_equal(strstr(p->err.text, "has not started yet: etcd") != NULL, later == 0);
+    }
+}
+
 static void nothing_there(void **state)
 {
     struct place *p = *state;
@@ -250,6 +271,7 @@ int main(void)
         T(workspace_gives_addresses_id_and_key),
         T(list_wins_over_workspace),
         T(environment_names_list_and_directory),
+        T(a_start_is_of_its_process),
         T(nothing_there),
         T(files_of_others_are_refused),
         T(another_owner_is_refused),
