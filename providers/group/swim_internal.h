@@ -34,7 +34,7 @@ bool cairn_swim__send_page(struct swim_step *st, const struct cairn_swim_msg *sy
 bool cairn_swim__send_sync(struct swim_step *st, const struct cairn_swim_addr *to);
 void cairn_swim__send_refusal(struct swim_step *st, const struct cairn_swim_msg *sync, uint8_t why, uint32_t holder);
 void cairn_swim__gossip(struct swim_step *st);
-/* One packet to @to with the records of @slots as far as they fit, and nothing else; returns of how many. */
+/* One packet to @to with the records of @slots as far as they fit, and news behind them; returns of how many. */
 uint32_t cairn_swim__send_records(struct swim_step *st, uint32_t to, const uint32_t *slots, uint32_t n);
 
 /* swim_news.c: what is to be spread. */

@@ -84,6 +84,7 @@ uint32_t cairn_swim__send_records(struct swim_step *st, uint32_t to, const uint3
     write_head(s, &w, x->bytes, &head);
     while (i < n && (!cairn_swim__record(s, slots[i], &u) || cairn_swim_write_update(&w, &u)))
         i++;
+    cairn_swim__news_write(s, &w, FIRST(slots[0], n > 1 ? slots[1] : NO_SLOT));
     x->len = (uint16_t)(w.at - x->bytes);
     return i;
 }
