@@ -59,7 +59,7 @@ MISTAKES = {
     "M_CHECK_FIRST": [(PRIMARY, "w->done(w, cairn_replica_may_read(r));", "w->done(w, 0);")],
     "M_NO_SYNC_BEFORE_ACK": [(BACKUP, "follows(r) && r->last_sync_pos <= r->log.synced", "follows(r)")],
     "M_ALONE_NOT_WRITTEN": [(PRIMARY, ": MAX(r->log.written, r->log.synced);", ": r->log.end.pos;")],
-    "M_ALONE_JOINING": [(REPL + "replica.h", " && cairn_who_is_nobody(r->joiner);", ";")],
+    "M_ALONE_JOINING": [(REPL + "replica.h", " && cairn_who_is_nobody(r->joiner) &&", " &&")],
     "M_ALONE_OF_TWO": [(REPL + "replica.h", "return r->rec.ninsync == 1 && cairn_who_is(r->rec.insync[0], r->self) &&",
                         "return r->rec.ninsync <= 2 &&")],
     "M_CUT_NOT_SYNCED": [(BACKUP, "r->last_sync_pos = r->cut_pos = e->at.pos; /* a cut", "r->cut_pos = e->at.pos; /* a cut")],
