@@ -61,10 +61,10 @@ class ClusterCase(Etcd, Case):
         return slots["all"] > 0 and slots["degraded"] + slots["takeover"] + slots["lost"] == 0 and "silent" not in states
 
     def is_spread(self):
-        """All nodes are members, all have their share, and no slot moves."""
-        seen = self.all[0].cairn("status", "--json").json.get("cluster", {})
-        return (self.is_whole() and [m["state"] for m in seen.get("members", [])] == ["up"] * len(self.all) and
-                "moves" not in seen and all(m["slots"] > 0 for m in seen["members"]))
+        """All nodes are members, all have their share, and no slot moves, nor will."""
+        members = self.all[0].cairn("status", "--json").json.get("cluster", {}).get("members", [])
+        return (len(members) == len(self.all) and all(m["state"] == "up" and m["slots"] > 0 for m in members) and
+                self.all[0].cairn("wait-ready", "--settled", "--timeout", "1s").code == OK)
 
 
 class Cluster(ClusterCase):

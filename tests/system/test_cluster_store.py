@@ -22,7 +22,8 @@ class Store(Histories, ClusterCase):
             self.ok(self.cairn(self.all[0], "ns", "create", "--replicas", str(replicas), name))
             for node in self.all:
                 wait_for("namespace " + name, lambda n=node, x=name: self.cairn(n, "ns", "show", x).code == OK)
-        wait_for("whole slots", lambda: self.is_whole() and self.seen(self.coordinator())["slots"]["all"] == 2 * SLOTS)
+        wait_for("slots that stay where they are", lambda: self.is_spread() and
+                 self.seen(self.coordinator())["slots"]["all"] == 2 * SLOTS)
 
     def addresses(self):
         return [node.address for node in self.all]
