@@ -4,6 +4,7 @@
 #include "sdk/core/base/log.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define MS CAIRN_NS_PER_MS
@@ -342,4 +343,19 @@ struct repl_walk_end repl_walk(const struct repl_walk_way *way, struct repl_walk
     cairn_crash_hook(NULL, NULL);
     repl_world_free(rw);
     return end;
+}
+
+bool repl_walk_seeds(uint64_t *first, uint64_t *last)
+{
+    const char *seeds = getenv("CAIRN_SEEDS");
+    char *end;
+
+    if (seeds == NULL)
+        return false;
+    *last = strtoull(seeds, &end, 10);
+    if (*end == '-') {
+        *first = *last;
+        *last = strtoull(end + 1, NULL, 10);
+    }
+    return true;
 }

@@ -28,4 +28,7 @@ void repl_walk_print(const struct repl_walk_counts *c, FILE *to);
 /** What (some hundreds of) walks that have met everything would have more of; NULL: nothing. */
 const char *repl_walk_missed(const struct repl_walk_counts *c);
 
+/** CAIRN_SEEDS: so many walks ("2000"), or which ("2001-5000"). False, and the range as it is: it is not set. */
+bool repl_walk_seeds(uint64_t *first, uint64_t *last);
+
 #endif

@@ -1,7 +1,7 @@
 /* The map is away: nobody grants a lease, and nobody can be made primary. Who is in sync alone goes on without a lease;
  * who is not waits. Stories, and random walks whose every history is judged; CAIRN_SEEDS says how many, or which
- * ("201-500"), CAIRN_SEED replays one. */
-#include "tests/sim/repl_world.h"
+ * ("201-500", or "7-7"). */
+#include "tests/sim/repl_walk.h"
 
 #include <inttypes.h>
 #include <setjmp.h>
@@ -223,20 +223,10 @@ static void walk(uint64_t seed, uint64_t *ops, uint64_t *alone)
 
 static void walks_without_the_map_are_linearizable(void **state)
 {
-    const char *seed = getenv("CAIRN_SEED"), *seeds = getenv("CAIRN_SEEDS");
     uint64_t first = 1, last = WALKS, ops = 0, alone = 0;
-    char *end;
 
     (void)state;
-    if (seed != NULL) {
-        first = last = strtoull(seed, NULL, 10);
-    } else if (seeds != NULL) {
-        last = strtoull(seeds, &end, 10);
-        if (*end == '-') {
-            first = last;
-            last = strtoull(end + 1, NULL, 10);
-        }
-    }
+    (void)repl_walk_seeds(&first, &last);
     for (uint64_t i = first; i <= last; i++) {
         fprintf(stderr, "\rseed %" PRIu64 " ", i);
         walk(i, &ops, &alone);

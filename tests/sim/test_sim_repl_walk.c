@@ -16,19 +16,12 @@
 
 static void random_walks_are_linearizable(void **state)
 {
-    const char *seeds = getenv("CAIRN_SEEDS"), *missed;
     struct repl_walk_counts counts = { 0 };
     uint64_t first = 1, last = CAIRN_SEEDS_DEFAULT;
-    char *end;
+    bool chosen = repl_walk_seeds(&first, &last);
+    const char *missed;
 
     (void)state;
-    if (seeds != NULL) {
-        last = strtoull(seeds, &end, 10);
-        if (*end == '-') {
-            first = last;
-            last = strtoull(end + 1, NULL, 10);
-        }
-    }
     for (uint64_t i = first; i <= last; i++) {
         fprintf(stderr, "\rseed %" PRIu64 " ", i);
         repl_walk(&(struct repl_walk_way){ .seed = i }, &counts);
@@ -36,7 +29,7 @@ static void random_walks_are_linearizable(void **state)
     fprintf(stderr, "\n");
     repl_walk_print(&counts, stderr);
     missed = repl_walk_missed(&counts); /* they went everywhere: of other sets it is not known */
-    if (seeds == NULL && missed != NULL)
+    if (!chosen && missed != NULL)
         fail_msg("too few: %s", missed);
 }
 

@@ -79,9 +79,10 @@ class Rolling(Etcd, Histories, Case):
         self.ok(self.admin(self.all[0], "import", "kept", self.path("kept")))
         many = [self.client("many", i, "many") for i in (1, 2, 3)]
         once = [self.client("once", 4, "once")]
+        self.load = many + once
         lists = Lists(",".join(self.addresses()), self.path("key"), "kept", kept)
         self.addCleanup(lists.end)
-        time.sleep(1)
+        self.load_goes_on()
         restarts = [self.restart(node, before) for node in self.all]
         for history in many + once:
             history.process.stdin.close()
@@ -95,13 +96,18 @@ class Rolling(Etcd, Histories, Case):
         self.assertGreater(lists.right, 3)
         print("%d lists" % lists.right, self.judge(many, 8, "many"), self.judge(once, 9, "once"), flush=True)
 
+    def load_goes_on(self):
+        """Every client has been answered some more."""
+        had = [len(h.answers()) for h in self.load]
+        wait_for("answers", lambda: all(len(h.answers()) > n + 10 for h, n in zip(self.load, had)))
+
     def restart(self, node, before):
         """Its name, and when it was told to stop, had stopped, and all was whole again."""
         before(node)
         began = time.clock_gettime(time.CLOCK_MONOTONIC)
         self.assertEqual(node.stop(), 0)
         stopped = time.clock_gettime(time.CLOCK_MONOTONIC)
-        time.sleep(0.5)
+        self.load_goes_on()
         node.start()
         self.wait_ready(node, "--whole")
         return node.name, began, stopped, time.clock_gettime(time.CLOCK_MONOTONIC)
