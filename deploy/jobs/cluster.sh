@@ -165,8 +165,20 @@ look_for_failures() {
     done
 }
 
+# Until @1 is the state of all nodes, as $address sees @2 by the command that follows.
+await_all() {
+    local state=$1 what=$2 n=0
+    shift 2
+    until [ "$n" = "$nodes" ]; do
+        look_for_failures
+        [ "$SECONDS" -lt "$until" ] || fail "$n of $nodes nodes are $what after $timeout s, as $address sees it"
+        n=$("$cairn" --address "$address" "$@" --json --timeout 5s 2>/dev/null | grep -Eo "\"state\": *\"$state\"" | wc -l) || true
+        [ "$n" = "$nodes" ] || sleep 0.2
+    done
+}
+
 cluster_begin() {
-    local until=$((SECONDS + timeout)) alive address
+    local until=$((SECONDS + timeout)) address
     begun=1
     hold_signals
     launch
@@ -181,14 +193,8 @@ cluster_begin() {
     export CAIRN_WORKSPACE=$scratch/cairn-$id/ws
     run "$cairn" --address "$CAIRN_JOB_ADDRESSES" wait-ready --timeout "${timeout}s" || fail "no node answers at $CAIRN_JOB_ADDRESSES"
     for address in ${CAIRN_JOB_ADDRESSES//,/ }; do # each of them: the application may ask any
-        alive=0
-        until [ "$alive" = "$nodes" ]; do
-            look_for_failures
-            [ $SECONDS -lt $until ] || fail "$alive of $nodes nodes are in the group after $timeout s, as $address sees it"
-            alive=$({ "$cairn" --address "$address" members --json --timeout 5s 2>/dev/null || true; } |
-                grep -Eo '"state": *"alive"' | wc -l)
-            [ "$alive" = "$nodes" ] || sleep 0.2
-        done
+        await_all alive "in the group" members
+        await_all up "in the cluster" members --cluster # and somebody coordinates it, as this one knows
     done
     ready=1
     say "ready: nodes $nodes, members of etcd $etcds"
