@@ -172,7 +172,7 @@ static int do_register(struct client *c, char **argv)
                                       .naddresses = 1,
                                       .weight = 100,
                                       .state = CAIRN_WIRE_MEMBER_UP };
-    Cairn__Wire__ClusterRegister *w = cairn_wire_register_put(&p, NULL, 0, &c->arena);
+    Cairn__Wire__ClusterRegister *w = cairn_wire_register_put(&p, &(struct cairn_coord_told){ 0 }, &c->arena);
 
     if (w == NULL || (w->self = cairn_wire_member_put(&self, &c->arena)) == NULL)
         return CAIRN_E_NOMEM;

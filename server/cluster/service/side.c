@@ -427,6 +427,7 @@ void cairn_cluster__side_stop(struct cairn_cluster *c)
             side_peers_free(&s->workers[i]);
             free(s->workers[i].body);
             free(s->workers[i].logs);
+            free(s->workers[i].partial);
         }
         if (s->disk != NULL)
             cairn_slot_disk_close(s->disk);

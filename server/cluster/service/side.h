@@ -52,6 +52,8 @@ struct side_worker {
     uint32_t nscrub_served;
     struct cairn_coord_log *logs; /* for REGISTER */
     uint32_t nlogs;
+    uint8_t *partial; /* likewise */
+    uint32_t partial_bytes;
     struct cairn_task task;
 };
 
