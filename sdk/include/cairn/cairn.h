@@ -165,6 +165,7 @@ enum cairn_durability {
 enum cairn_call_flags {
     CAIRN_IF_ABSENT = 1, /* puts: CAIRN_E_EXISTS if the key is there, which then stays as it is */
     CAIRN_VERIFY = 2,    /* reads: the server compares the stored bytes with their checksums first */
+    CAIRN_ONCE = 4,      /* what a cluster's coordinator is asked (admin.h): not again while there is none */
 };
 
 /** May be NULL wherever it is asked for; otherwise start from CAIRN_CALL_OPTIONS_INIT. Only read before the function
