@@ -132,6 +132,7 @@ class Cluster(ClusterCase):
         """One that is stopped does not answer, one that is killed has no time to say so: whoever asks hears of neither."""
         self.begin()
         first = self.coordinator()
+        wait_for("all to be members", lambda: self.seen(first).get("members", {}).get("all") == 3)
         asked = [next(n for n in self.all if n is not first)]
         rounds, failed, over = [], [], threading.Event()
 
