@@ -302,6 +302,7 @@ Cairn__Wire__ClusterChange *cairn_wire_change_put(const struct cairn_change *c, 
     w->kind = (Cairn__Wire__ChangeKind)c->kind;
     w->slot = c->slot;
     w->epoch = c->epoch;
+    w->leaves = c->leaves;
     return w;
 }
 
@@ -314,7 +315,8 @@ int cairn_wire_change_get(const Cairn__Wire__ClusterChange *w, struct cairn_chan
                                 .slot = w->slot,
                                 .epoch = w->epoch,
                                 .from = wire_who(w->from),
-                                .who = wire_who(w->who) };
+                                .who = wire_who(w->who),
+                                .leaves = w->leaves };
     if (w->kind < CAIRN__WIRE__CHANGE_KIND__CHANGE_REMOVE || w->kind > CAIRN__WIRE__CHANGE_KIND__CHANGE_RELEASE)
         return cairn_err_set(err, CAIRN_E_INVAL, "an unknown change, %d", (int)w->kind);
     if (!wire_is_slot(w->slot) || w->epoch == 0 || cairn_who_is_nobody(c->from) || c->from.inc == 0)
