@@ -8,8 +8,12 @@ import sys
 from .procs import Failed
 
 SYSTEM = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "system")
-ALL = [("test_faults_network.py",), ("test_faults_nodes.py",), ("test_faults_store.py",), ("test_rolling.py",)]
+OTHERS = ["test_cluster_killed.py", "test_cluster_store.py", "test_rolling.py"]  # faults, and what is acknowledged meanwhile
 QUICK = [("test_faults_network.py", "Network.test_cuts"), ("test_faults_nodes.py", "Nodes.test_killed_again_and_again")]
+
+
+def stories():
+    return [(name,) for name in sorted(n for n in os.listdir(SYSTEM) if n.startswith("test_faults_")) + OTHERS]
 
 
 def histories(bench):
@@ -18,7 +22,7 @@ def histories(bench):
     told = os.path.join(bench.work, "verdicts")
     env = {**os.environ, "CAIRN_BUILD": os.path.abspath(bench.build), "CAIRN_VERDICTS": told}
     failed = []
-    for story in QUICK if bench.quick else ALL:
+    for story in QUICK if bench.quick else stories():
         path = os.path.join(SYSTEM, story[0])
         ran = subprocess.run([sys.executable, "-B", path, *story[1:]], env=env, stdin=subprocess.DEVNULL, capture_output=True,
                              text=True, timeout=3600)
