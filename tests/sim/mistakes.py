@@ -21,7 +21,8 @@ SERVICE = "server/cluster/service/"
 PRIMARY, BACKUP, PEER = REPL + "replica_primary.c", REPL + "replica_backup.c", REPL + "replica_peer.c"
 REPLICA, COPY, LOAD = REPL + "replica.c", REPL + "replica_copy.c", REPL + "replica_load.c"
 COORD, TIME, MOVE, LEASE = REPL + "coord.c", REPL + "coord_time.c", REPL + "coord_move.c", REPL + "lease.h"
-LIFE, NODE, POST, MAP = "tests/sim/repl_life.c", "tests/sim/repl_node.c", "tests/sim/repl_post.c", "tests/sim/repl_map.c"
+LIFE, NODE, POST = "tests/sim/repl_life.c", "tests/sim/repl_node.c", "tests/sim/repl_post.c"
+MAP, STORE, ELECTION = "tests/sim/repl_map.c", "tests/sim/repl_store.c", "tests/sim/repl_election.c"
 GROUP = "providers/group/"
 PROBE, SUSPECT = GROUP + "swim_probe.c", GROUP + "swim_suspect.c"
 REGIONS, SOURCE, ADMIT, CORE = SERVICE + "regions.c", SERVICE + "fetch_source.c", SERVICE + "fetch_admit.c", SERVICE + "fetch_core.c"
@@ -41,8 +42,8 @@ MISTAKES = {
     "M_FROM_RECEIPT": [(LIFE, "n->beats[i].sent_ns);", "cairn_env_now_ns(env_of(n->rw, n->index)));")],
     "M_DEPOSED_ACTS": [(MAP, "return co->up && (!co->rw->conf.rivals || cairn_env_now_ns(env_of(co->rw, co->host)) < "
                         "co->valid_until_ns);", "return co->up;")],
-    "M_VALID_FROM_RECEIPT": [(MAP, "co->kept_ns + TERM_MS * MS", "cairn_env_now_ns(env_of(co->rw, co->host)) + TERM_MS * MS")],
-    "M_NO_FENCE_REV": [(MAP, "return !is_deposed(co) && rec->epoch", "return rec->epoch")],
+    "M_VALID_FROM_RECEIPT": [(ELECTION, "co->kept_ns + TERM_MS * MS", "cairn_env_now_ns(env_of(co->rw, co->host)) + TERM_MS * MS")],
+    "M_NO_FENCE_REV": [(STORE, "return !is_deposed(co) && rec->epoch", "return rec->epoch")],
     "M_GRANT_INVALID": [(COORD, "term != c->term ||\n        !c->ops->may_act(c))", "term != c->term)")],
     "M_SYNC_ERROR_IGNORED": [(NODE, "    if (log_fails(s, RW_DISK_SYNC))\n        return;\n    rw_log_copy(&s->durable, &s->syncing);",
                               "    if ((s->node->refuses & 1U << RW_DISK_SYNC) == 0)\n        "
