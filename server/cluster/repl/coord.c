@@ -267,13 +267,6 @@ struct cairn_who cairn_coord__successor(struct cairn_coord *c, const struct cair
     return (struct cairn_who){ 0 };
 }
 
-bool cairn_coord__has_it_whole(struct cairn_coord *c, uint32_t slot, uint64_t node)
-{
-    const struct cairn_coord_node *n = cairn_coord_node(c, node);
-
-    return n != NULL && n->has_told && !cairn_bits_has(n->partial, n->partial_bytes, slot);
-}
-
 /* ---- proposals ---- */
 
 static enum cairn_verdict change_apply(struct cairn_coord *c, struct cairn_coord_slot *s,

@@ -206,6 +206,13 @@ bool cairn_coord__move_tick(struct cairn_coord *c, struct cairn_coord_slot *s)
 
 /* ---- placement changes ---- */
 
+bool cairn_coord__has_it_whole(struct cairn_coord *c, uint32_t slot, uint64_t node)
+{
+    const struct cairn_coord_node *n = cairn_coord_node(c, node);
+
+    return n != NULL && n->has_told && !cairn_bits_has(n->partial, n->partial_bytes, slot);
+}
+
 /* None of those that are to hold the slot may begin it: one that may, and is here, comes instead of the last. */
 static bool stand_in(struct cairn_coord *c, uint32_t slot, struct cairn_slot_record *next)
 {

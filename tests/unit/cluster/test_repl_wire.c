@@ -652,7 +652,7 @@ static void the_largest_fit_into_a_frame(void **state)
 static void a_change_is_proposed(void **state)
 {
     const struct cairn_change c = {
-        .kind = CAIRN_CHANGE_JOIN, .slot = 4, .epoch = 12, .from = { 9, 31 }, .who = { 8, 35 }
+        .kind = CAIRN_CHANGE_REMOVE, .slot = 4, .epoch = 12, .from = { 9, 31 }, .who = { 8, 35 }, .leaves = true
     };
     struct cairn_slot_record rec, none = { 0 };
     struct cairn_change got;
@@ -666,7 +666,7 @@ static void a_change_is_proposed(void **state)
     assert_int_equal(verdict, CAIRN_VERDICT_REFUSED_INC);
     assert_int_equal(rec.epoch, 12);
     assert_true(got.kind == c.kind && got.slot == 4 && got.epoch == 12 && cairn_who_is(got.from, c.from) &&
-                cairn_who_is(got.who, c.who));
+                cairn_who_is(got.who, c.who) && got.leaves);
     w->verdict = (Cairn__Wire__Verdict)4;
     REFUSED(e, CAIRN_E_INVAL, "unknown verdict, 4", GET());
     w->verdict = CAIRN__WIRE__VERDICT__VERDICT_COMMITTED;
