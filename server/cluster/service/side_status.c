@@ -77,6 +77,23 @@ static void tell_lease(struct cairn_cluster *c, json_t *to)
     tell_problem(to, "degraded", text);
 }
 
+/* What the stores of all workers have met. */
+static void tell_troubles(const struct cairn_cluster *c, json_t *to)
+{
+    uint64_t unreadable = 0;
+
+    for (uint32_t i = 0; i < c->side->nworkers; i++) {
+        struct cluster_slots *slots = c->side->workers[i].slots;
+
+        if (slots != NULL)
+            unreadable += atomic_load(&cluster_store_troubles(cluster_slots_store(slots))->unreadable);
+    }
+    json_object_set_new(to, "entries_unreadable", json_integer((json_int_t)unreadable));
+    if (unreadable > 0)
+        tell_problem(to, "degraded",
+                     "writes were refused, as the disk cannot give back what they depend on: `cairn scrub` repairs it");
+}
+
 void cairn_cluster__side_status(struct cairn_cluster *c, json_t *to)
 {
     uint64_t until = atomic_load(&c->side->lease_until_ns), now = cairn_env_now_ns(&c->home->env);
@@ -89,6 +106,7 @@ void cairn_cluster__side_status(struct cairn_cluster *c, json_t *to)
         tell_problem(to, "degraded",
                      "as many regions of large values are pinned as may be: large writes wait for the next sweep");
     tell_lease(c, to);
+    tell_troubles(c, to);
     json_object_set_new(to, "regions_pinned", json_integer(pins.pinned));
     json_object_set_new(to, "regions_refused", json_integer((json_int_t)pins.refused));
     json_object_set_new(to, "lease_ms", json_integer(until > now ? (json_int_t)((until - now) / CAIRN_NS_PER_MS) : 0));
