@@ -224,10 +224,10 @@ void cairn_replica_on_put(struct cairn_replica *r, int rc)
     struct replica_load *l = r->load;
 
     CAIRN_ASSERT(l != NULL && l->sm.state == LOAD_STORE);
-    if (rc != 0) {
+    if (rc != 0 && rc != r->put_rc) /* said once, however often it comes */
         cairn_log_warn("slot %u: a copy is given up: %s", r->slot, cairn_error_text(rc));
-        l->over = true;
-    }
+    r->put_rc = rc != 0 ? rc : r->put_rc;
+    l->over |= rc != 0;
     if (!load_is_over(l))
         load_wait(l);
 }
@@ -241,6 +241,7 @@ void cairn_replica_on_sealed(struct cairn_replica *r)
 
     CAIRN_ASSERT(l->sm.state == LOAD_SEAL && r->log.end.pos == 0);
     r->partial = false;
+    r->put_rc = 0;
     cairn_slot_log_restart(&r->log, l->base);
     r->commit = r->applied = r->applying = l->base.pos;
     r->sessions = l->table;

@@ -62,7 +62,10 @@ struct store_found {
 
 /** What does not go as it should; any thread's, for people. */
 struct store_troubles {
-    atomic_uint_fast64_t unreadable; /* entries that were refused with CAIRN_E_CORRUPT */
+    atomic_uint_fast64_t unreadable;    /* entries that were refused with CAIRN_E_CORRUPT */
+    atomic_uint_fast64_t views_waiting; /* copies that go out and wait for room in the provider, now */
+    atomic_uint_fast64_t refused;       /* pages of copies that come in */
+    atomic_uint_fast64_t refused_ns;    /* when the last one was */
 };
 
 struct cluster_store_ops {

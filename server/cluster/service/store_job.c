@@ -118,6 +118,10 @@ void store_job_done(struct store_job *j)
     struct store_slot *s = j->s;
     int kind = (int)j->kind, rc = j->rc;
 
+    if (kind == JOB_PUT && rc != 0) {
+        atomic_fetch_add(&j->st->troubles.refused, 1);
+        atomic_store(&j->st->troubles.refused_ns, cairn_env_now_ns(&j->st->loop->env));
+    }
     cairn_sm_move(&j->sm, JOB_DONE);
     s->job = NULL;
     s->bare = kind == JOB_WIPE;
