@@ -5,11 +5,11 @@
  *
  *     ns/<id>         key                                        -> record                    what the router reads
  *     slots/index     slot 4, namespace 4, key                   -> what was put              to find a slot's records
- *     slots/session   slot 4, epoch 8, pos 8                     -> floor                     sessions that are open
- *     slots/session   slot 4, epoch 8, pos 8, row 2              -> number, epoch, pos, result, floor
- *     slots/at        slot 4                                     -> epoch, pos, whole or not
+ *     slots/session   slot 4, epoch 8, pos 8                     -> format, floor             sessions that are open
+ *     slots/session   slot 4, epoch 8, pos 8, row 2              -> format, number, epoch, pos, result, floor
+ *     slots/at        slot 4                                     -> format, epoch, pos, whole or not
  *
- * (numbers in keys are big-endian, in values little-endian; the row of a write is its number mod 256, or 256 if that is
+ * (numbers in keys are big-endian, in values little-endian; a format is one byte, STORE_ROW_FORMAT; the row of a write is its number mod 256, or 256 if that is
  * the floor: see store_batch_write()). A slot stands where slots/at says, or at the newest of its
  * sessions' writes, whichever is later: such a write, which most entries are, needs no row beside its own. So after a
  * crash position, sessions and records are of one position, whichever that is (repl/README.md). Nothing of it is logged

@@ -25,11 +25,12 @@ enum {
     STORE_SLOT_BYTES = 4,        /* of a key: the slot */
     STORE_INDEX_HEAD_BYTES = 8,  /* slot and namespace, before the key */
     STORE_INDEX_VALUE_BYTES = 9,
-    STORE_AT_VALUE_BYTES = 17,
+    STORE_ROW_FORMAT = 1, /* of slots/at and slots/session: the first byte of a row's value */
+    STORE_AT_VALUE_BYTES = 18,
     STORE_OPEN_KEY_BYTES = 20, /* of a session */
-    STORE_OPEN_VALUE_BYTES = 8,
+    STORE_OPEN_VALUE_BYTES = 9,
     STORE_WRITE_KEY_BYTES = 22, /* of a write of it */
-    STORE_WRITE_VALUE_BYTES = 36,
+    STORE_WRITE_VALUE_BYTES = 37,
 };
 
 /* ---- numbers ---- */
