@@ -239,7 +239,8 @@ void cairn_replica_may_copy(struct cairn_replica *r);
  * it was the last. */
 void cairn_replica_on_page(struct cairn_replica *r, int rc, const uint8_t *page, uint32_t len, bool last);
 void cairn_replica_on_wiped(struct cairn_replica *r);
-/** @rc < 0: the page was not taken (no space, or it makes no sense): the copy is given up. */
+/** @rc < 0: the page was not taken (no space, or it makes no sense): the copy is given up, and what came of it erased,
+ * by wipe(). */
 void cairn_replica_on_put(struct cairn_replica *r, int rc);
 void cairn_replica_on_sealed(struct cairn_replica *r);
 /** MAP's answer to a proposal; @rec: the record as it is now, or NULL. */

@@ -7,7 +7,8 @@
  *  LOAD   waits for the next part.    STORE  the next records are being written.
  *  SEAL   everything is here and becomes a checkpoint.
  *  DONE   it is one: the replica is whole, as of the base of the copy, and takes entries behind it.
- *  ENDED  the primary is another, or records could not be stored; the replica stays partial and needs a new copy. */
+ *  ENDED  the primary is another, or records could not be stored; the replica stays partial and needs a new copy. What
+ *         came of one that could not be stored is erased. */
 #include "server/cluster/repl/replica_internal.h"
 #include "server/cluster/repl/sessions_image.h"
 
@@ -219,6 +220,15 @@ void cairn_replica_on_wiped(struct cairn_replica *r)
         load_wait(r->load);
 }
 
+/* What has come of a copy that was refused is of no use, and may be what another's has no room for: of many that have
+ * begun and do not fit together, those that are refused make room for the rest. */
+static void give_back(struct cairn_replica *r)
+{
+    CAIRN_ASSERT(r->partial && !r->cleaning);
+    r->cleaning = true;
+    r->ops->wipe(r);
+}
+
 void cairn_replica_on_put(struct cairn_replica *r, int rc)
 {
     struct replica_load *l = r->load;
@@ -230,6 +240,8 @@ void cairn_replica_on_put(struct cairn_replica *r, int rc)
     l->over |= rc != 0;
     if (!load_is_over(l))
         load_wait(l);
+    else if (rc != 0)
+        give_back(r);
 }
 
 /* Whole, also if the primary has changed meanwhile: it is the state after an entry that was committed. */

@@ -9,11 +9,11 @@
  *     slots/session   slot 4, epoch 8, pos 8, row 2              -> format, number, epoch, pos, result, floor
  *     slots/at        slot 4                                     -> format, epoch, pos, whole or not
  *
- * (numbers in keys are big-endian, in values little-endian; a format is one byte, STORE_ROW_FORMAT; the row of a write is its number mod 256, or 256 if that is
- * the floor: see store_batch_write()). A slot stands where slots/at says, or at the newest of its
- * sessions' writes, whichever is later: such a write, which most entries are, needs no row beside its own. So after a
- * crash position, sessions and records are of one position, whichever that is (repl/README.md). Nothing of it is logged
- * by the provider: the slot's log is the log.
+ * (numbers in keys are big-endian, in values little-endian; a format is one byte, STORE_ROW_FORMAT; the row of a write
+ * is its number mod 256, or 256 if that is the floor: see store_batch_write()). A slot stands where slots/at says, or at
+ * the newest of its sessions' writes, whichever is later: such a write, which most entries are, needs no row beside its
+ * own. So after a crash position, sessions and records are of one position, whichever that is (repl/README.md). Nothing
+ * of it is logged by the provider: the slot's log is the log.
  *
  * Entries of all slots of the worker that are to be applied go into one batch; while it is under way the next one
  * gathers. A result is the same on every replica: it follows from the records alone. Of a PUT it is 0 or

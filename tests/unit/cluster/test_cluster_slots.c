@@ -90,18 +90,20 @@ static struct replica_peer *peer_of(struct world *w, uint64_t leader, uint64_t n
 }
 
 /* Node 3 has a database of the namespace's name that is another: no copy can be stored there. Each next one begins
- * later than the one before, and the slot goes on without it. */
+ * later than the one before, the slot goes on without it, and what had come of it is given back at once. */
 static void a_copy_that_is_refused_comes_more_and_more_seldom(void **state)
 {
     Cairn__Wire__KvOpen open = CAIRN__WIRE__KV_OPEN__INIT;
     struct world *w = *state;
     uint64_t last_ns = 0;
     struct kv_answer a;
+    uint32_t db;
 
     node_start(w, 1);
     node_start(w, 2);
     place(w, 2);
     expect_active(w, 1, 2);
+    assert_int_equal(put_in(w, 1, 4, "of another", "that comes before", false), 0);
     fill(w, 1, 0, 10);
     checkpoint(w, 1);
     node_start(w, 3);
@@ -122,6 +124,13 @@ static void a_copy_that_is_refused_comes_more_and_more_seldom(void **state)
         assert_int_equal(cluster_slots_replica(w->nodes[1].slots, SLOT)->copy_jobs, failed);
         assert_int_equal(cluster_store_troubles(cluster_slots_store(w->nodes[3].slots))->refused, failed);
     }
+    peer_of(w, 1, 3)->copy_ns = UINT64_MAX; /* no other comes, however long it takes to erase what there is */
+    for (int i = 0; cluster_slots_replica(w->nodes[3].slots, SLOT)->cleaning; i++) {
+        assert_true(i < TURNS_MAX);
+        turn(w);
+    }
+    assert_true(kv_node_has(&w->nodes[3].kv, "ns/4", &db));
+    assert_string_equal(kv_node_record(&w->nodes[3].kv, 4, "of another"), "-");
     fill(w, 1, 10, 10);
     expect_records(w, 1, 2, 20);
 }
