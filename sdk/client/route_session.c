@@ -140,7 +140,7 @@ static int session_open(struct route_session *s, struct cairn_ns *ns)
     int rc;
 
     o.error = &s->error;
-    rc = cairn__call_new(s->c, &ns->h, &o, on_opened, s, &call);
+    rc = cairn__call_new_inner(s->c, &ns->h, &o, on_opened, s, &call);
     if (rc != 0)
         return rc;
     cairn_sm_move(&s->sm, SESSION_OPENING);
@@ -148,7 +148,6 @@ static int session_open(struct route_session *s, struct cairn_ns *ns)
     call->rq.open.ns = ns->name;
     call->rq.open.slot = s->slot;
     call->out = s;
-    call->inner = true;
     call->answered = open_answered;
     cairn__call_to(call, &cairn_iface_router, CAIRN_PROVIDER_ROUTER, CAIRN__WIRE__ROUTER_METHOD__ROUTER_OPEN);
     cairn__route_to(call, s->slot, NULL, false, NULL);
