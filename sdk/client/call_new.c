@@ -1,7 +1,8 @@
 /* Calls before their start: what is refused at once, and the calls that are kept to be used again.
  *
  * There are at most inflight_max calls of the user's. Inner ones, which calls wait for, have no part in that number: if
- * they had, calls that fill it would wait for what there is no room for. Who starts them bounds them (cairn__inner_are_many).
+ * they had, calls that fill it would wait for what there is no room for. Who starts them bounds them
+ * (cairn__inner_are_many).
  *
  * Each has its place for good, and a generation that grows when it is used again: both are its number, by which it can
  * be canceled, so the number of a call that is over means nothing. */
@@ -247,6 +248,7 @@ void cairn__call_recycle(struct cairn_call *call)
     call->answered = NULL;
     call->expose_len = 0;
     call->rpc.payload_n = 0;
+    call->rpc.was_sent = false;
     call->err.code = 0;
     call->err.text[0] = '\0';
     atomic_store_explicit(&call->generation, atomic_load_explicit(&call->generation, memory_order_relaxed) + 1,

@@ -112,7 +112,7 @@ struct cairn_options {
     uint32_t timeout_ms;         /* of each call that names none; 0: 30 000 */
     uint32_t connect_timeout_ms; /* of cairn_connect() in all; 0: 10 000 */
     uint32_t spin_us;      /* poll this long for an answer before sleeping: lower latency for a busy core; 0: sleep */
-    uint32_t inflight_max; /* calls at a time, what they are made of not counted; 0: 16 384. About 3 KiB each, once used */
+    uint32_t inflight_max; /* calls at a time, but not what they are made of; 0: 16 384. About 3 KiB each, once used */
     uint32_t flags;        /* CAIRN_CONNECT_* */
 };
 #define CAIRN_OPTIONS_INIT CAIRN_STRUCT_INIT(struct cairn_options)
