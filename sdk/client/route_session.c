@@ -6,7 +6,8 @@
  * NONE     the slot's primary knows of none, or of none any more; the next write that comes opens one.
  * OPENING  an OPEN is under way, like any routed call; writes wait.
  * OPEN     numbers are given, by ascending order, so far ahead of the lowest that is still waited for as nodes
- *          remember.
+ *          remember. After a pause in which nodes may have forgotten it, the next write opens one anew: a number
+ *          that they refuse leaves in doubt what they were asked before.
  * ENDED    the client ends. */
 #include "sdk/client/routing_internal.h"
 
@@ -27,7 +28,7 @@ struct route_session {
     struct cairn_sm sm;
     struct cairn *c;
     uint32_t slot;
-    uint64_t epoch, pos, last_seq;
+    uint64_t epoch, pos, last_seq, used_ns; /* used_ns: when it was opened, or had a number last */
     struct cairn_link numbered; /* by ascending number; the first is the floor */
     struct cairn_link waiting;  /* those that have none yet */
     struct cairn_error_info error;
@@ -82,6 +83,15 @@ static struct route_session *session_of(struct cairn_routing *r, uint32_t slot)
     return s;
 }
 
+static void session_leave_idle(struct route_session *s)
+{
+    const struct cairn_routing *r = s->c->routing;
+
+    if (s->sm.state == SESSION_OPEN && cairn_list_is_empty(&s->numbered) &&
+        routing_now(r) - s->used_ns >= r->session_idle_ns)
+        cairn_sm_move(&s->sm, SESSION_NONE);
+}
+
 /* How many more numbers may be given now. */
 static uint64_t session_room(const struct route_session *s)
 {
@@ -130,6 +140,7 @@ static void open_answered(struct cairn_call *call)
 
     s->epoch = r->epoch;
     s->pos = r->pos;
+    s->used_ns = cairn_loop_now(&call->c->loop);
     cairn__call_finish(call, r->epoch != 0 ? 0 : CAIRN_E_PROTO);
 }
 
@@ -182,6 +193,7 @@ bool cairn__number_take(struct cairn *c, struct cairn_number *n, struct cairn_ns
         return false;
     }
     cairn_list_del(&n->link);
+    session_leave_idle(s);
     if (session_room(s) > 0) {
         n->session = s;
         n->rid.session_epoch = s->epoch;
@@ -220,6 +232,8 @@ void cairn__number_give(struct cairn_number *n)
     struct route_session *s = n->session;
 
     cairn_list_del(&n->link);
+    if (s != NULL && n->rid.seq != 0)
+        s->used_ns = routing_now(s->c->routing);
     n->session = NULL;
     n->rid.seq = 0;
     if (s != NULL && !cairn_list_is_empty(&s->waiting))
