@@ -31,6 +31,7 @@ struct route_session {
     uint64_t epoch, pos, last_seq, used_ns; /* used_ns: when it was opened, or had a number last */
     struct cairn_link numbered; /* by ascending number; the first is the floor */
     struct cairn_link waiting;  /* those that have none yet */
+    const struct cairn_ns *ns;  /* in whose name it is being opened: a refusal is for those alone who write there */
     struct cairn_error_info error;
 };
 
@@ -102,8 +103,8 @@ static uint64_t session_room(const struct route_session *s)
                : ROUTE_WRITES_MAX - 1 - (s->last_seq - number_of(s->numbered.next)->rid.seq);
 }
 
-/* The first @n that wait do so no more. They stay the session's: one that ends without having taken a number leaves
- * its turn to the next. Whoever waits again meanwhile is not among them. */
+/* The first @n that wait do so no more; @rc: why those in whose name it was to be opened were refused. They stay the
+ * session's: one that ends without having taken a number leaves its turn to the next. Whoever waits again meanwhile is not among them. */
 static void session_wake(struct route_session *s, uint64_t n, int rc)
 {
     struct cairn_link now, *l;
@@ -113,7 +114,7 @@ static void session_wake(struct route_session *s, uint64_t n, int rc)
     for (; n > 0 && (l = cairn_list_pop(&now)) != NULL; n--) {
         struct cairn_number *x = CONTAINER_OF(l, struct cairn_number, link);
 
-        x->ready(x, rc);
+        x->ready(x, x->ns == s->ns ? rc : 0);
     }
     cairn_list_splice(&now, &s->waiting);
     cairn_list_splice(&s->waiting, &now);
@@ -129,7 +130,7 @@ static void on_opened(void *arg, int rc)
     cairn_sm_move(&s->sm, rc == 0 ? SESSION_OPEN : SESSION_NONE);
     if (rc == 0)
         session_wake(s, session_room(s), 0);
-    else /* who has time left opens it again, unless that is of no use */
+    else /* who has time left opens it again, in another name or unless that is of no use */
         session_wake(s, UINT64_MAX, cairn__route_is_passing(rc) || rc == CAIRN_E_CANCELED ? 0 : rc);
 }
 
@@ -157,6 +158,7 @@ static int session_open(struct route_session *s, struct cairn_ns *ns)
     cairn_sm_move(&s->sm, SESSION_OPENING);
     cairn__wire__router_open__init(&call->rq.open);
     call->rq.open.ns = ns->name;
+    s->ns = ns;
     call->rq.open.slot = s->slot;
     call->out = s;
     call->answered = open_answered;
@@ -171,6 +173,7 @@ void cairn__number_init(struct cairn_number *n, bool once, void (*ready)(struct 
 {
     cairn__wire__router_rid__init(&n->rid);
     n->session = NULL;
+    n->ns = NULL;
     cairn_list_init(&n->link);
     n->once = once;
     n->ready = ready;
@@ -207,6 +210,7 @@ bool cairn__number_take(struct cairn *c, struct cairn_number *n, struct cairn_ns
     if (*rc != 0)
         return false;
     n->session = s;
+    n->ns = ns;
     cairn_list_add_tail(&s->waiting, &n->link);
     return false;
 }

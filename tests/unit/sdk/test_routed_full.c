@@ -1,4 +1,4 @@
-/* Clients that have as many calls in flight as they may: what these wait for has room all the same. */
+/* What calls wait for is there: in clients that have as many in flight as they may, and when it was another's. */
 #include "tests/unit/sdk/routed_fixture.h"
 
 enum { FULL = 8, MANY = 300 };
@@ -92,12 +92,36 @@ static void one_call_at_a_time_is_enough(void **state)
     routed_free(x);
 }
 
+/* Slots are shared by namespaces: that one may not be written says nothing of the others. */
+static void a_session_refused_to_one_namespace_is_opened_by_the_next(void **state)
+{
+    struct routed *x = routed_new(2, false);
+    struct outcome out[4] = { 0 };
+    struct cairn_ns *other;
+    char key[32];
+
+    (void)state;
+    assert_int_equal(cairn_ns_open(x->c, "other", &other, NULL), 0);
+    strcpy(key, key_of(x, 1, 0));
+    scripted_cluster_fault(x->cluster, 1, SCRIPTED_DENIED, 1);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(
+            cairn_put_async(i % 2 == 0 ? x->ns : other, key, strlen(key), "v", 1, NULL, on_done, &out[i]), 0);
+    assert_int_equal(cairn_drain(x->c, -1), 0);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(out[i].rc, i % 2 == 0 ? CAIRN_E_DENIED : 0);
+    assert_int_equal(atomic_load(&node_of(x, 1)->opens), 2);
+    cairn_ns_close(other);
+    routed_free(x);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(writes_until_it_is_busy_all_succeed),
         cmocka_unit_test(callbacks_that_start_the_next_leave_no_room),
         cmocka_unit_test(one_call_at_a_time_is_enough),
+        cmocka_unit_test(a_session_refused_to_one_namespace_is_opened_by_the_next),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
