@@ -370,6 +370,18 @@ int cairn__large_put(struct cairn_call *call, const void *key, size_t key_len, c
 
 /* ---- get ---- */
 
+/* A range that is not whole leaves memory between this one and the next that nobody has written. */
+static void get_on_range(void *arg, int rc)
+{
+    struct large_piece *p = arg;
+
+    if (rc == 0 && p->got != p->len) {
+        rc = CAIRN_E_PROTO;
+        snprintf(p->error.text, sizeof(p->error.text), "a range of %zu bytes came with %zu", p->len, p->got);
+    }
+    large_on_piece(p, rc);
+}
+
 static int get_start_range(struct cairn_large *x, struct large_piece *p, uint64_t off)
 {
     const struct cairn_call *parent = x->parent;
@@ -379,7 +391,8 @@ static int get_start_range(struct cairn_large *x, struct large_piece *p, uint64_
     int rc;
 
     o.error = &p->error;
-    rc = cairn__call_new_inner(parent->c, parent->handle, &o, large_on_piece, p, &call);
+    p->got = 0;
+    rc = cairn__call_new_inner(parent->c, parent->handle, &o, get_on_range, p, &call);
     if (rc != 0)
         return rc;
     call->timeout_ns = large_left_ns(parent);
