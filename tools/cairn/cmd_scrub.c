@@ -23,6 +23,7 @@ static int node_connect(const struct cli *cli, const json_t *member, struct cair
     o.workspace = cli->g.workspace;
     o.addresses = addresses;
     o.key_file = cli->g.key;
+    o.node = cli_text_of(member, "name");
     o.connect_timeout_ms = o.timeout_ms = ANSWER_MS;
     int rc = addresses[0] != '\0' ? cairn_connect(&o, session, NULL) : CAIRN_E_UNREACHABLE;
     free(addresses);
