@@ -4,10 +4,12 @@ import os
 import shutil
 import socket
 import struct
+import subprocess
 import threading
 import unittest
 
-from systest import BUILD, CAIRN, DEADLINE_S, DEGRADED, FAILED, OK, Case, Etcd, free_port, main, run, wait_for
+from systest import (BUILD, CAIRN, DEADLINE_S, DEGRADED, DENIED, FAILED, OK, Case, Etcd, clean_env, free_port, main, run,
+                     wait_for)
 
 CLUSTER, OTHER = "0123456789abcdef" * 2, "f" * 32
 
@@ -187,6 +189,27 @@ class Mistakes(Etcd, Case):
         wait_for("who has the key to be taken for a node, by whichever coordinates now", lambda: any(
             run(os.path.join(BUILD, "bin", "cluster_client"), "-k", self.path("key"), n.address, *stranger).code == OK
             for n in (a, b)))
+
+    def test_why_a_node_does_not_compare_its_replicas(self):
+        self.begin()
+        a, b = [self.member(name).start() for name in "ab"]
+        self.is_in(a, b)
+        first = next(n for n in (a, b) if self.seen(n)["coordinates"])
+        self.assertNotIn("PROBLEM", self.ok(first.cairn("scrub")).out)
+        if os.geteuid() == 0:
+            os.chmod(self.base, 0o755)
+            stranger = {"user": "nobody", "group": "nogroup", "extra_groups": []}
+            for more in ([], ["--json"], ["--start", "--wait"]):
+                told = subprocess.run([CAIRN, "--address", first.address, "scrub", *more], capture_output=True, text=True,
+                                      env=clean_env(), timeout=DEADLINE_S, **stranger)
+                self.assertEqual((told.returncode, told.stdout), (DENIED, ""), told)
+                self.assertIn("administrator", told.stderr)
+        other = b if first is a else a
+        other.kill()
+        told = first.cairn("scrub")
+        self.assertEqual(told.code, DEGRADED, told)
+        self.assertRegex(told.out, r"(?m)^NODE .* PROBLEM$")
+        self.assertRegex(told.out, r"(?m)^%s +no answer .*the node cannot be reached$" % other.name)
 
     def problem(self, node):
         status = node.cairn("status", "--json")
