@@ -247,7 +247,7 @@ int cli_cluster_members(struct cli *cli, bool names)
     const json_t *members = json_object_get(doc, "members");
     if (names && !cli->g.json) {
         for (size_t i = 0; i < json_array_size(members); i++)
-            fprintf(cli->out, "%s\n", cli_text_of(json_array_get(members, i), "name"));
+            cli_put_line(cli->out, cli_text_of(json_array_get(members, i), "name"));
         json_decref(doc);
         return CLI_OK;
     }

@@ -144,23 +144,24 @@ static const struct cli_col node_cols[] = {
     { "NOT COMPARED", "not_compared", CLI_CELL_NUMBER }, { "PROBLEM", "problem", CLI_CELL_WORDS },
 };
 
-static void put_text(struct cli *cli, const char *text)
-{
-    cli_put_printable(cli->out, text, strlen(text));
-}
-
 static void show_finding(struct cli *cli, const json_t *f)
 {
     const json_t *copies = json_object_get(f, "copies"), *a = json_array_get(copies, 0), *b = json_array_get(copies, 1);
     const json_t *ns = json_object_get(f, "namespace"), *key = json_object_get(f, "key");
     char number[24];
+    char *line = NULL;
+    size_t len;
+    FILE *to = open_memstream(&line, &len);
+    if (to == NULL)
+        return;
     snprintf(number, sizeof(number), "%lld", (long long)json_integer_value(ns));
-    fprintf(cli->out, "%s: ", cli_text_of(f, "outcome"));
-    put_text(cli, json_is_string(ns) ? json_string_value(ns) : number);
-    fputs(key != NULL ? " " : " 0x", cli->out);
-    put_text(cli, key != NULL ? json_string_value(key) : cli_text_of(f, "key_hex"));
-    fprintf(cli->out, " (slot %lld): %s at %s, %s at %s\n", (long long)cli_number_of(f, "slot"), cli_text_of(a, "copy"),
+    fprintf(to, "%s: %s%s%s", cli_text_of(f, "outcome"), json_is_string(ns) ? json_string_value(ns) : number,
+            key != NULL ? " " : " 0x", key != NULL ? json_string_value(key) : cli_text_of(f, "key_hex"));
+    fprintf(to, " (slot %lld): %s at %s, %s at %s", (long long)cli_number_of(f, "slot"), cli_text_of(a, "copy"),
             cli_text_of(a, "node"), cli_text_of(b, "copy"), cli_text_of(b, "node"));
+    if (fclose(to) == 0)
+        cli_put_line(cli->out, line);
+    free(line);
 }
 
 static int show(struct cli *cli, const struct look *l)
