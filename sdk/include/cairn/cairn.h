@@ -114,6 +114,9 @@ struct cairn_options {
     uint32_t spin_us;      /* poll this long for an answer before sleeping: lower latency for a busy core; 0: sleep */
     uint32_t inflight_max; /* calls at a time, but not what they are made of; 0: 16 384. About 3 KiB each, once used */
     uint32_t flags;        /* CAIRN_CONNECT_* */
+    /** The name of the node that is meant: an address where another one answers counts as one where none does, and
+     * nothing is proved there. NULL: whichever node is there. */
+    const char *node;
 };
 #define CAIRN_OPTIONS_INIT CAIRN_STRUCT_INIT(struct cairn_options)
 
