@@ -176,7 +176,8 @@ static void look_at_ns(const struct cairn_map_entry *e, void *arg)
     if (look->found)
         return;
     r = cairn__wire__namespace_record__unpack(NULL, e->value_len, e->value);
-    look->found = r == NULL || r->ns == NULL || (r->ns->id != 0 ? r->ns->id : cairn_map_id(look->base, e->created)) == look->id;
+    look->found = r == NULL || r->ns == NULL ||
+                  (r->ns->id != 0 ? r->ns->id : cairn_map_id(look->base, e->created)) == look->id;
     if (r != NULL)
         cairn__wire__namespace_record__free_unpacked(r, NULL);
 }
