@@ -2,6 +2,7 @@
  * it holds and for its log. */
 #include "cairn/server.h"
 #include "server/cluster/map_dump.h"
+#include "server/cluster/map_ids.h"
 #include "server/cluster/map_image.h"
 #include "server/cluster/service/cluster.h"
 #include "server/node/conf/conf_read.h"
@@ -396,6 +397,7 @@ static int read_all(FILE *from, char **text, size_t *len, struct cairn_err *err)
 /* Entries as they may stand in any store. */
 static int make_movable(struct cairn_map_table *t, struct cairn_err *err)
 {
+    uint64_t ids_base = cairn_map_ids_base(t);
     int rc = 0;
 
     for (uint32_t i = 0; rc == 0 && i < t->n; i++) {
@@ -403,7 +405,7 @@ static int make_movable(struct cairn_map_table *t, struct cairn_err *err)
         struct cairn_map_node *n;
         uint8_t *value;
 
-        rc = cairn_router_map_entry(&e, &value, &e.value_len, err);
+        rc = cairn_router_map_entry(&e, ids_base, &value, &e.value_len, err);
         if (rc != 0 || value == NULL)
             continue;
         e.value = value;
