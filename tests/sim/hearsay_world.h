@@ -1,5 +1,5 @@
-/** The map on its way through a large cluster: group cores and hearsay cores on the simulated world. Of the map there is
- * its revision alone; one change is one record. Node 0 coordinates: it grants leases, to some with what is missing. */
+/** The map on its way through a large cluster: group cores and hearsay cores on the simulated world. Of the map there
+ * is its revision alone; a change is a record. Node 0 coordinates: it grants leases, to some with what is missing. */
 #ifndef CAIRN_TESTS_SIM_HEARSAY_WORLD_H
 #define CAIRN_TESTS_SIM_HEARSAY_WORLD_H
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Seeds the mistakes of PROTOCOL §10 into the code, one at a time, and says after how many random walks, or by which story,
-each is found; and takes Lifeguard's refinements away from the group.
+"""Seeds the mistakes of PROTOCOL §10 into the code, one at a time, and says after how many random walks, or by which
+story, each is found; and takes Lifeguard's refinements away from the group.
 
 usage: tests/sim/mistakes.py BUILD [NAME ...]      BUILD: a build tree, for its libraries; CAIRN_SEEDS: how many walks
 
@@ -21,10 +21,12 @@ SERVICE = "server/cluster/service/"
 PRIMARY, BACKUP, PEER = REPL + "replica_primary.c", REPL + "replica_backup.c", REPL + "replica_peer.c"
 REPLICA, COPY, LOAD = REPL + "replica.c", REPL + "replica_copy.c", REPL + "replica_load.c"
 COORD, TIME, MOVE, LEASE = REPL + "coord.c", REPL + "coord_time.c", REPL + "coord_move.c", REPL + "lease.h"
-LIFE, NODE, POST, MAP = "tests/sim/repl_life.c", "tests/sim/repl_node.c", "tests/sim/repl_post.c", "tests/sim/repl_map.c"
+LIFE, NODE, POST = "tests/sim/repl_life.c", "tests/sim/repl_node.c", "tests/sim/repl_post.c"
+MAP, STORE, ELECTION = "tests/sim/repl_map.c", "tests/sim/repl_store.c", "tests/sim/repl_election.c"
 GROUP = "providers/group/"
 PROBE, SUSPECT = GROUP + "swim_probe.c", GROUP + "swim_suspect.c"
-REGIONS, SOURCE, ADMIT, CORE = SERVICE + "regions.c", SERVICE + "fetch_source.c", SERVICE + "fetch_admit.c", SERVICE + "fetch_core.c"
+REGIONS, SOURCE = SERVICE + "regions.c", SERVICE + "fetch_source.c"
+ADMIT, CORE = SERVICE + "fetch_admit.c", SERVICE + "fetch_core.c"
 
 # name: [(file, text, what stands there instead), ...]
 MISTAKES = {
@@ -35,22 +37,27 @@ MISTAKES = {
                          "cairn_lease_wait_ns(&c->times);", "return true;")],
     "M_RUMOUR_ENDS_A_LEASE": [(TIME, "return cairn_env_now_ns(c->env) >= MAX(n->granted_ns, c->elected_ns)",
                                "return n->gone || cairn_env_now_ns(c->env) >= MAX(n->granted_ns, c->elected_ns)")],
-    "M_W_TOO_SHORT": [(LEASE, "return t->length_ns + t->length_ns / 1000000", "return t->length_ns / 2; return t->length_ns / 1000000")],
+    "M_W_TOO_SHORT": [(LEASE, "return t->length_ns + t->length_ns / 1000000",
+                       "return t->length_ns / 2; return t->length_ns / 1000000")],
     "M_NEWLEADER_NO_WAIT": [(TIME, "MAX(n->granted_ns, c->elected_ns)", "n->granted_ns"),
                             (COORD, ".granted_ns = c->elected_ns", ".granted_ns = 0")],
     "M_FROM_RECEIPT": [(LIFE, "n->beats[i].sent_ns);", "cairn_env_now_ns(env_of(n->rw, n->index)));")],
     "M_DEPOSED_ACTS": [(MAP, "return co->up && (!co->rw->conf.rivals || cairn_env_now_ns(env_of(co->rw, co->host)) < "
                         "co->valid_until_ns);", "return co->up;")],
-    "M_VALID_FROM_RECEIPT": [(MAP, "co->kept_ns + TERM_MS * MS", "cairn_env_now_ns(env_of(co->rw, co->host)) + TERM_MS * MS")],
-    "M_NO_FENCE_REV": [(MAP, "return !is_deposed(co) && rec->epoch", "return rec->epoch")],
+    "M_VALID_FROM_RECEIPT": [(ELECTION, "co->kept_ns + TERM_MS * MS",
+                              "cairn_env_now_ns(env_of(co->rw, co->host)) + TERM_MS * MS")],
+    "M_NO_FENCE_REV": [(STORE, "return !is_deposed(co) && rec->epoch", "return rec->epoch")],
     "M_GRANT_INVALID": [(COORD, "term != c->term ||\n        !c->ops->may_act(c))", "term != c->term)")],
-    "M_SYNC_ERROR_IGNORED": [(NODE, "    if (log_fails(s, RW_DISK_SYNC))\n        return;\n    rw_log_copy(&s->durable, &s->syncing);",
+    "M_SYNC_ERROR_IGNORED": [(NODE, "    if (log_fails(s, RW_DISK_SYNC))\n        return;\n"
+                              "    rw_log_copy(&s->durable, &s->syncing);",
                               "    if ((s->node->refuses & 1U << RW_DISK_SYNC) == 0)\n        "
                               "rw_log_copy(&s->durable, &s->syncing);")],
-    "M_CHECKPOINT_ERROR_TRIMS": [(NODE, "        rw_checkpoint_free(&s->making);\n        return;\n    }\n    if (s->making",
+    "M_CHECKPOINT_ERROR_TRIMS": [(NODE, "        rw_checkpoint_free(&s->making);\n        return;\n    }\n"
+                                  "    if (s->making",
                                   "        base = cairn_replica_trim(&s->replica, s->making.at.pos);\n"
                                   "        rw_log_trim(&s->log, base);\n        rw_log_trim(&s->durable, base);\n"
-                                  "        rw_checkpoint_free(&s->making);\n        return;\n    }\n    if (s->making")],
+                                  "        rw_checkpoint_free(&s->making);\n        return;\n    }\n"
+                                  "    if (s->making")],
     "M_FAILED_SPEAKS": [(POST, "return i > 0 && i <= rw->conf.nodes && rw->nodes[i].failed;", "return false;")],
     "M_GRANT_WHILE_EVICTING": [(COORD, "if (n->evicting > 0)", "if (false)")],
     "M_UNKNOWN_IS_NO": [(COORD, "if (rc == 0 || !s->doubtful)", "if (true)")],
@@ -62,8 +69,10 @@ MISTAKES = {
     "M_ALONE_JOINING": [(REPL + "replica.h", " && cairn_who_is_nobody(r->joiner) &&", " &&")],
     "M_ALONE_OF_TWO": [(REPL + "replica.h", "return r->rec.ninsync == 1 && cairn_who_is(r->rec.insync[0], r->self) &&",
                         "return r->rec.ninsync <= 2 &&")],
-    "M_CUT_NOT_SYNCED": [(BACKUP, "r->last_sync_pos = r->cut_pos = e->at.pos; /* a cut", "r->cut_pos = e->at.pos; /* a cut")],
-    "M_STALE_REENTRY": [(REPLICA, "if (cairn_slot_insync(rec, r->self) < 0)", "if (!cairn_slot_names(rec, r->self.node))"),
+    "M_CUT_NOT_SYNCED": [(BACKUP, "r->last_sync_pos = r->cut_pos = e->at.pos; /* a cut",
+                          "r->cut_pos = e->at.pos; /* a cut")],
+    "M_STALE_REENTRY": [(REPLICA, "if (cairn_slot_insync(rec, r->self) < 0)",
+                         "if (!cairn_slot_names(rec, r->self.node))"),
                         (REPLICA, "member = cairn_slot_insync(&r->rec, r->self) >= 0",
                          "member = cairn_slot_names(&r->rec, r->self.node)"),
                         (REPLICA, "(m->to.inc != r->self.inc && m->to.inc != 0) ||", ""),
@@ -73,7 +82,8 @@ MISTAKES = {
     "M_RECOVER_STALESET": [(TIME, "!has_its_disk(c, &s->rec, e->who.node) ||", "")],
     "M_RECOVER_NEW_DISK": [(TIME, "return n != NULL && rec->insync[i].inc >= n->p.disk_inc;", "return n != NULL;")],
     "M_REMOVE_BY_THE_DEAD": [(COORD, "||\n        n->p.inc != change->from.inc || n->p.inc <= c->floor)", ")")],
-    "M_JOIN_DROP": [(PRIMARY, "ours && verdict == CAIRN_VERDICT_REFUSED_INC", "ours && verdict != CAIRN_VERDICT_COMMITTED")],
+    "M_JOIN_DROP": [(PRIMARY, "ours && verdict == CAIRN_VERDICT_REFUSED_INC",
+                     "ours && verdict != CAIRN_VERDICT_COMMITTED")],
     "M_JOIN_EARLY": [(PRIMARY, "r->joiner = who;", ";")],
     "M_JOIN_NO_INC": [(COORD, "n->p.inc != change->who.inc ||", "")],
     "M_LEARNS_OLD": [(REPLICA, "if (rec->epoch <= r->rec.epoch) /* I15 */", "if (rec->epoch == r->rec.epoch)")],
@@ -95,22 +105,27 @@ MISTAKES = {
                        (PRIMARY, "if (r->applied < r->start_pos)", "if (false)"),
                        (REPLICA, "CAIRN_HOLDS(sm->state != REPLICA_ACTIVE || r->applied >= r->start_pos) &&", "")],
     "M_READ_BEFORE_APPLIED": [(PRIMARY, "if (r->applied < r->start_pos)", "if (false)"),
-                              (REPLICA, "CAIRN_HOLDS(sm->state != REPLICA_ACTIVE || r->applied >= r->start_pos) &&", "")],
+                              (REPLICA, "CAIRN_HOLDS(sm->state != REPLICA_ACTIVE || r->applied >= r->start_pos) &&",
+                               "")],
     "M_DEDUP_LOCAL": [(REPLICA, "    cairn_sessions_append(&r->sessions, e);\n    r->ops->log_append",
                        "    if (e->kind != CAIRN_ENTRY_WRITE || cairn_replica_is_primary(r))\n"
                        "        cairn_sessions_append(&r->sessions, e);\n    r->ops->log_append")],
-    "M_DEDUP_NO_PENDING": [(PRIMARY, "if (old == NULL)\n        return 0;", "if (old == NULL || !old->applied)\n        return 0;")],
+    "M_DEDUP_NO_PENDING": [(PRIMARY, "if (old == NULL)\n        return 0;",
+                            "if (old == NULL || !old->applied)\n        return 0;")],
     "M_DEDUP_NOT_COPIED": [(LOAD, "r->sessions = l->table;", "cairn_sessions_fini(&l->table);")],
     "M_DEDUP_NOT_IN_CHECKPOINT": [(REPLICA, "    cairn_slot_log_restart(&r->log, base);\n    r->commit",
-                                   "    cairn_sessions_fini(&r->sessions);\n    cairn_slot_log_restart(&r->log, base);\n    r->commit")],
-    "M_BREAD_NOTFOUND": [("tests/sim/repl_call.c", "rc = value != 0 && cairn_replica_may_read_found", "rc = cairn_replica_may_read_found")],
+                                   "    cairn_sessions_fini(&r->sessions);\n"
+                                   "    cairn_slot_log_restart(&r->log, base);\n    r->commit")],
+    "M_BREAD_NOTFOUND": [("tests/sim/repl_call.c", "rc = value != 0 && cairn_replica_may_read_found",
+                          "rc = cairn_replica_may_read_found")],
     "M_SWITCH_EARLY": [(COPY, "if (c->last) {", "if (c->number > 2) {"),
                        (COPY, "CAIRN_HOLDS(sm->state != COPY_SESSIONS || c->last) &&", "")],
     "M_COPY_PARTIAL_JOINS": [(BACKUP, "if (r->partial || ", "if ("), (PRIMARY, "if (m->partial || ", "if (")],
     "M_NO_RELEASE": [(MOVE, "    if (rec->move.from == 0 || rec->move.from == rec->primary.node ||",
                       "    if (rec->move.from == rec->primary.node && cairn_coord_is_alive(c, rec->move.target)) {\n"
                       "        next = cairn_coord__begin(s);\n        next->primary = rec->move.target;\n"
-                      "        next->state = CAIRN_SLOT_TAKEOVER;\n        cairn_coord__insync_del(next, rec->move.from);\n"
+                      "        next->state = CAIRN_SLOT_TAKEOVER;\n"
+                      "        cairn_coord__insync_del(next, rec->move.from);\n"
                       "        cairn_coord__replica_del(next, rec->move.from);\n        move_end(next);\n"
                       "        cairn_coord__store(c, s);\n        return;\n    }\n"
                       "    if (rec->move.from == 0 || rec->move.from == rec->primary.node ||")],
@@ -122,7 +137,8 @@ MISTAKES = {
     "M_APPLIED_IS_TAKEN": [(BACKUP, "if (cairn_slot_log_has(&r->log, e->at))",
                             "if (cairn_slot_log_has(&r->log, e->at) || e->at.pos <= r->applying)"),
                            (BACKUP, "cairn_replica__view(r, r->applied)", "cairn_replica__view(r, r->log.base.pos)")],
-    "M_APPLIED_IS_CUT": [(BACKUP, "e->at.pos <= r->applying || e->at.pos > r->log.end.pos + 1", "e->at.pos > r->log.end.pos + 1"),
+    "M_APPLIED_IS_CUT": [(BACKUP, "e->at.pos <= r->applying || e->at.pos > r->log.end.pos + 1",
+                          "e->at.pos > r->log.end.pos + 1"),
                          (BACKUP, "cairn_replica__view(r, r->applied)", "cairn_replica__view(r, r->log.base.pos)"),
                          (BACKUP, "r->commit = MIN(r->commit, e->at.pos - 1);",
                           "r->commit = MAX(MIN(r->commit, e->at.pos - 1), r->applying);")],
@@ -141,11 +157,15 @@ MISTAKES = {
     "M_ENTRY_FIRST": [(ADMIT, "a->here &= cluster_fetch_is_here", "cluster_fetch_is_here")],
     "M_NO_REGION_SYNC": [("tests/sim/repl_regions.c", "    r->sealed = true;\n    cairn_timer_init",
                           "    r->sealed = true;\n    r->stored(r->arg, r);\n    return;\n    cairn_timer_init")],
-    "M_GONE_ANY": [(REPL + "replica.h", "return r->rec.epoch == epoch && r->self.inc == inc && cairn_replica_is_primary(r);", "return true;"),
+    "M_GONE_ANY": [(REPL + "replica.h",
+                    "return r->rec.epoch == epoch && r->self.inc == inc && cairn_replica_is_primary(r);",
+                    "return true;"),
                    (SOURCE, "return cluster_fetch_asks_leader(f) && f->set", "return f->set")],
-    "M_GONE_DEPOSED": [(REPL + "replica.h", "return r->rec.epoch == epoch && r->self.inc == inc && cairn_replica_is_primary(r);",
+    "M_GONE_DEPOSED": [(REPL + "replica.h",
+                        "return r->rec.epoch == epoch && r->self.inc == inc && cairn_replica_is_primary(r);",
                         "return r->self.inc == inc;")],
-    "M_GONE_RESTARTED": [(REPL + "replica.h", "return r->rec.epoch == epoch && r->self.inc == inc && cairn_replica_is_primary(r);",
+    "M_GONE_RESTARTED": [(REPL + "replica.h",
+                          "return r->rec.epoch == epoch && r->self.inc == inc && cairn_replica_is_primary(r);",
                           "return r->rec.epoch >= epoch;")],
     "M_GONE_FOR_ALL": [(REGIONS, "r->state == REGION_GONE && r->said_by != named_by", "false")],
     "M_GC_NO_PIN": [(REGIONS, "if (*place_of(t, ids[i]) == NULL)", "if (true)")],
@@ -195,7 +215,8 @@ STORIES = {
 
 
 def flags(build):
-    out = subprocess.run(["pkg-config", "--cflags", "--libs", "cmocka", "libxxhash", "libprotobuf-c"], capture_output=True, text=True)
+    out = subprocess.run(["pkg-config", "--cflags", "--libs", "cmocka", "libxxhash", "libprotobuf-c"],
+                         capture_output=True, text=True)
     return out.stdout.split() + ["-I", str(build / "generated"), "-I", str(build / "proto")]
 
 

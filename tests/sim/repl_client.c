@@ -13,7 +13,7 @@ static bool is_once(const struct rw_client *c)
     return c->key >= RW_KEYS;
 }
 
-/* Sends, or sends again, what is under way, to whomever the map that it has names; or, if that does not help, to any. */
+/* Sends, or sends again, what is under way, to whomever its map names; or, if that does not help, to any. */
 static void client_send(struct rw_client *c)
 {
     struct repl_world *rw = c->rw;

@@ -1,8 +1,8 @@
-/* What the files of the replicated world share: repl_world.c (faults), repl_map.c (MAP),
- * repl_node.c and repl_life.c (nodes),
- * repl_disk.c (their disks) and repl_trouble.c (those that fail), repl_regions.c, repl_fetch.c and repl_sweep.c (regions of large values), repl_post.c (how
- * they write to each other), repl_call.c (what clients ask of them), repl_client.c (clients), repl_judge.c and
- * repl_region_judge.c (what holds). */
+/* What the files of the replicated world share: repl_world.c (faults), repl_map.c, repl_store.c and repl_election.c
+ * (MAP), repl_node.c and repl_life.c (nodes), repl_disk.c (their disks) and repl_trouble.c (those that fail),
+ * repl_regions.c, repl_fetch.c and repl_sweep.c (regions of large values), repl_post.c (how they write to each other),
+ * repl_call.c (what clients ask of them), repl_client.c (clients), repl_judge.c and repl_region_judge.c (what
+ * holds). */
 #ifndef CAIRN_TESTS_SIM_REPL_INTERNAL_H
 #define CAIRN_TESTS_SIM_REPL_INTERNAL_H
 
@@ -112,9 +112,46 @@ uint64_t rw_disk_end(struct repl_node *n, uint64_t ns, bool log);
 
 /* ---- repl_map.c ---- */
 
+static inline struct rw_coord *coord_of(struct cairn_coord *c)
+{
+    return CONTAINER_OF(c, struct rw_coord, core);
+}
+
+static inline struct rw_coord *elected(struct repl_world *rw)
+{
+    return &rw->coords[rw->elected];
+}
+
+static inline bool is_deposed(const struct rw_coord *co)
+{
+    return co->term != co->rw->term;
+}
+
+/* Nothing gets from there to the map store, and back. */
+static inline bool is_cut_off(const struct rw_coord *co)
+{
+    return world_now_ns(co->rw->world) < co->cut_until_ns;
+}
+
+extern const struct cairn_coord_ops rw_coord_ops;
+void rw_coord_on_tick(void *arg);
+void rw_map_receive(struct repl_world *rw, uint32_t host, struct rw_letter *l);
+
+/* ---- repl_store.c ---- */
+
+void rw_stores_init(struct rw_coord *co);
+/* What @co has under way arrives, or not. */
+void rw_stores_end(struct rw_coord *co);
+/* Of the core's operations. */
+void rw_store_write(struct cairn_coord *c, uint32_t slot, const struct cairn_slot_record *rec);
+void rw_store_read(struct cairn_coord *c, uint32_t slot);
+
+/* ---- repl_election.c ---- */
+
 void rw_map_new(struct repl_world *rw);
 void rw_map_free(struct repl_world *rw);
-void rw_map_receive(struct repl_world *rw, uint32_t host, struct rw_letter *l);
+/* It coordinates no more. */
+void rw_coord_end(struct rw_coord *co);
 /* Where the node believes that MAP is. */
 uint32_t rw_map_host(struct repl_node *n);
 
@@ -183,7 +220,8 @@ void rw_judge_reply(struct rw_slot *s, uint64_t pos, bool sync);
 void rw_judge_record(struct repl_world *rw, const struct cairn_coord *by, uint32_t slot,
                      const struct cairn_slot_record *old, const struct cairn_slot_record *rec);
 void rw_judge_cut(struct rw_slot *s, uint64_t pos);
-/* A replica wants something of MAP. That it serves now, if it does, is not to be missed: it may end before the next look. */
+/* A replica wants something of MAP. That it serves, if it does, is not to be missed: it may end before the next
+ * look. */
 void rw_judge_propose(struct rw_slot *s);
 /* What was not synced may be gone there. */
 void rw_judge_power(struct repl_world *rw, uint32_t slot, uint32_t node);

@@ -300,8 +300,8 @@ static bool is_replica(const struct cairn_slot_record *rec, uint64_t node)
     return false;
 }
 
-/* What a record says of places. Whoever is in sync is a replica, and who leads is in sync; a target is a replica from its
- * JOIN on and not before; who is no replica any more was one too many, or enough are in sync without it. */
+/* What a record says of places. Whoever is in sync is a replica, and who leads is in sync; a target is a replica from
+ * its JOIN on and not before; who is no replica any more was one too many, or enough are in sync without it. */
 static void check_placement(const struct repl_world *rw, const struct cairn_slot_record *old,
                             const struct cairn_slot_record *rec)
 {

@@ -3,8 +3,9 @@
  * They are broken, if ever, where something changes: an entry is appended, a record of a copy is put, a disk comes back
  * from a loss of power, a region is taken away. There they are judged, so they hold at every step in between.
  *
- * What names a region without having it is one thing only: an entry, or a record of a copy, that something committed has
- * replaced; who leads may say of such a region that it is gone. Nobody serves it: who does has applied what replaced it. */
+ * What names a region without having it is one thing only: an entry, or a record of a copy, that something committed
+ * has replaced; who leads may say of such a region that it is gone. Nobody serves it: who does has applied its
+ * successor. */
 #include "tests/sim/repl_regions.h"
 
 #include <string.h>

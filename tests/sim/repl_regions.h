@@ -1,6 +1,6 @@
 /* Regions of large values in the replicated world, for the files that hold them: repl_regions.c (a node's disk of them,
- * what the node stores and is told), repl_fetch.c (what the node's core of fetches asks of it), repl_sweep.c (what takes
- * them away again). */
+ * what the node stores and is told), repl_fetch.c (what the node's core of fetches asks of it), repl_sweep.c (what
+ * takes them away again). */
 #ifndef CAIRN_TESTS_SIM_REPL_REGIONS_H
 #define CAIRN_TESTS_SIM_REPL_REGIONS_H
 

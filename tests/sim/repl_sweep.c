@@ -1,6 +1,6 @@
 /* The sweeper of a node of the replicated world, look by look in the order of server/router/router_sweep.c, with time
- * between any two: old pins are let go and the regions are listed; what logs name is none of them; nor what records name;
- * the records are made durable; what is left, and not pinned, goes, and nobody can pin it meanwhile.
+ * between any two: old pins are let go and the regions are listed; what logs name is none of them; nor what records
+ * name; the records are made durable; what is left, and not pinned, goes, and nobody can pin it meanwhile.
  *
  * A copy that comes in is waited for: what its pages name is in no log, and not yet among the records. So is the disk,
  * as long as entries that were cut may come back. */

@@ -1,6 +1,6 @@
-/* Disks of the replicated world that fail, as the node's own code meets it (server/cluster/service/slots_ops.c, store_job.c):
- * an error of the slot log, or one of the store that is not tried again, ends the node's part in the cluster; for room
- * everybody waits, and takes nothing new meanwhile. */
+/* Disks of the replicated world that fail, as the node's own code meets it (server/cluster/service/slots_ops.c,
+ * store_job.c): an error of the slot log, or one of the store that is not tried again, ends the node's part in the
+ * cluster; for room everybody waits, and takes nothing new meanwhile. */
 #include "tests/sim/repl_internal.h"
 
 enum { FALLS_MS = 3000 };

@@ -1,8 +1,8 @@
 /** A cluster of replicas on the simulated world: nodes with disks, MAP (the coordinator over a store that loses
  * nothing), and clients that write and read and remember what they saw.
  *
- * World node 0 is MAP, 1 to nodes are the cluster's, the clients follow, and a second host for MAP. Disks lose what was not synced; MAP can be
- * replaced by a successor that knows only what was stored. */
+ * World node 0 is MAP, 1 to nodes are the cluster's, the clients follow, and a second host for MAP. Disks lose what was
+ * not synced; MAP can be replaced by a successor that knows only what was stored. */
 #ifndef CAIRN_TESTS_SIM_REPL_WORLD_H
 #define CAIRN_TESTS_SIM_REPL_WORLD_H
 

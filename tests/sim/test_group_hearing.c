@@ -46,8 +46,8 @@ static void heal(struct group_world *gw)
         fail_msg("%s", why);
 }
 
-/* Nobody hears a member for some seconds, so nobody answers it; it is found dead. What it came to suspect meanwhile, and
- * could tell nobody, kills nobody when it is heard again. */
+/* Nobody hears a member for some seconds, so nobody answers it; it is found dead. What it came to suspect meanwhile,
+ * and could tell nobody, kills nobody when it is heard again. */
 static void who_was_not_heard_kills_nobody(void **state)
 {
     struct group_world *gw = group(7);

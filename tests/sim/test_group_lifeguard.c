@@ -33,8 +33,8 @@ static void assert_all_alive(const struct group_world *gw)
         fail_msg("%s", why);
 }
 
-/* Local health multiplier: one member hears and is heard for 0.3 s of each second. It finds others silent, of whom nobody
- * else does; so it gives them more time, and then they answer: it suspects few from then on. */
+/* Local health multiplier: one member hears and is heard for 0.3 s of each second. It finds others silent, of whom
+ * nobody else does; so it gives them more time, and then they answer: it suspects few from then on. */
 static void who_is_not_well_gives_others_more_time(void **state)
 {
     struct group_world *gw = group(&cairn_swim_conf_default);

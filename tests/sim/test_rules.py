@@ -1,6 +1,6 @@
-"""Every invariant of PROTOCOL §9 and every rule of MAP (§3) has a row in server/cluster/repl/README.md, and what the row names is
-there: functions that assert it, and a mistake that is seeded. The mistakes can still be made: their texts are in the code, their
-stories in the tests, and tests/sim/README.md tells of each."""
+"""Every invariant of PROTOCOL §9 and every rule of MAP (§3) has a row in server/cluster/repl/README.md, and what the
+row names is there: functions that assert it, and a mistake that is seeded. The mistakes can still be made: their texts
+are in the code, their stories in the tests, and tests/sim/README.md tells of each."""
 
 import pathlib
 import re

@@ -1,5 +1,5 @@
-/* One node's fetches, told word by word whom not to believe and what not to wait for: what random walks meet too seldom.
- * Its node is a bench: what was asked of it is noted, and answered as the story wants. */
+/* One node's fetches, told word by word whom not to believe and what not to wait for: what random walks meet too
+ * seldom. Its node is a bench: what was asked of it is noted, and answered as the story wants. */
 #include "server/cluster/service/fetch_core.h"
 #include "tests/sim/world.h"
 
@@ -134,18 +134,9 @@ static const struct cluster_fetch_ops ops = {
     .ticked = op_ticked,
 };
 
-static void deliver(void *arg, uint32_t to, uint32_t from, const uint8_t *bytes, size_t len)
-{
-    (void)arg;
-    (void)to;
-    (void)from;
-    (void)bytes;
-    (void)len;
-}
-
 static int bench_begin(void **state)
 {
-    struct world_conf conf = { .seed = 1, .nodes = 1, .deliver = deliver };
+    struct world_conf conf = { .seed = 1, .nodes = 1 }; /* nothing is sent there */
     struct bench *b = calloc(1, sizeof(*b));
 
     assert_non_null(b);
@@ -317,7 +308,7 @@ static void who_leads_may_say_that_it_is_gone(void **state)
     assert_int_equal(admitted(b, 2, "\1"), 1);
 }
 
-/* M_GONE_ANY. Who leads does not answer; that another has no such region says nothing: it has perhaps not heard of it. */
+/* M_GONE_ANY. Who leads does not answer; that another has no such region says nothing: it may not have heard of it. */
 static void another_may_not(void **state)
 {
     struct bench *b = *state;

@@ -1,5 +1,5 @@
-/* Regions of large values on the simulated world: stories, one fault each. Whatever happens, nobody has an entry without
- * what it names, and nothing that is named is freed: repl_region_judge.c looks at every step. */
+/* Regions of large values on the simulated world: stories, one fault each. Whatever happens, nobody has an entry
+ * without what it names, and nothing that is named is freed: repl_region_judge.c looks at every step. */
 #include "tests/sim/repl_regions.h"
 
 #include <setjmp.h>
@@ -241,8 +241,8 @@ static void what_was_swept_during_a_copy_is_not_waited_for(void **state)
     end(rw);
 }
 
-/* A primary that is cut off goes on for as long as its lease; what it stored for writes that nobody took is garbage when
- * it comes back, and what its successor has named is fetched. */
+/* A primary that is cut off goes on for as long as its lease; what it stored for writes that nobody took is garbage
+ * when it comes back, and what its successor has named is fetched. */
 static void deposed_primary_fetches_what_it_missed(void **state)
 {
     struct repl_world_conf conf = conf_of(27);

@@ -130,18 +130,9 @@ static const struct cairn_replica_ops ops = { .log_append = op_log_append,
                                               .may_go_on = op_may_go_on,
                                               .map_is_old = op_map_is_old };
 
-static void deliver(void *arg, uint32_t to, uint32_t from, const uint8_t *bytes, size_t len)
-{
-    (void)arg;
-    (void)to;
-    (void)from;
-    (void)bytes;
-    (void)len;
-}
-
 static int bench_begin(void **state)
 {
-    struct world_conf conf = { .seed = 1, .nodes = 1, .deliver = deliver };
+    struct world_conf conf = { .seed = 1, .nodes = 1 }; /* nothing is sent there */
     struct bench *b = calloc(1, sizeof(*b));
 
     assert_non_null(b);
@@ -308,8 +299,8 @@ static void a_learner_speaks_again_soon(void **state)
     assert_in_range(b->said[CAIRN_REPL_MATCH], 10, 17);
 }
 
-/* M_APPLIED_IS_CUT. What was applied here was lost with all who had it in sync, and another history goes on: it cannot be
- * taken back, so the log stays as it is, says so, and waits for a copy. */
+/* M_APPLIED_IS_CUT. What was applied here was lost with all who had it in sync, and another history goes on: it cannot
+ * be taken back, so the log stays as it is, says so, and waits for a copy. */
 static void what_is_applied_is_not_cut(void **state)
 {
     struct bench *b = *state;
@@ -405,7 +396,7 @@ static void cut_is_on_disk_before_the_ack(void **state)
 }
 
 /* M_GONE_DEPOSED, M_GONE_RESTARTED. What an entry of it names is no more, says the process that leads in the epoch in
- * which it sent it. Deposed, it has perhaps cut that entry; started again, it has perhaps lost it; and another has not. */
+ * which it sent it. Deposed, it may have cut that entry; started again, it may have lost it; and another has not. */
 static void only_who_leads_says_that_a_region_is_gone(void **state)
 {
     struct bench *b = *state;
@@ -495,6 +486,14 @@ static void commits_are_heard_without_room(void **state)
     assert_int_equal(b->r.commit, 2);
 }
 
+/* It leads, with no other in sync, and has applied all that it has. */
+static void lead_alone(struct bench *b)
+{
+    learn(b, 1, CAIRN_SLOT_ACTIVE, self, &(struct cairn_who){ 0 });
+    disk(b);
+    apply_all(b);
+}
+
 /* Who has no other in sync waits for nobody, though another holds the slot, is away, and is spoken to; but for its
  * own log, that it survives the process. */
 static void alone_it_waits_for_nobody(void **state)
@@ -503,9 +502,7 @@ static void alone_it_waits_for_nobody(void **state)
     struct cairn_repl_write w = { .kind = CAIRN_ENTRY_WRITE, .done = on_write, .arg = &rc };
     struct bench *b = *state;
 
-    learn(b, 1, CAIRN_SLOT_ACTIVE, self, &(struct cairn_who){ 0 });
-    disk(b);
-    apply_all(b);
+    lead_alone(b);
     assert_int_equal(b->r.sm.state, REPLICA_ACTIVE);
     assert_int_equal(b->r.npeers, 2);
     assert_int_equal(cairn_replica_write(&b->r, &w), 0);
@@ -529,9 +526,7 @@ static void who_ceases_is_nobody(void **state)
     struct cairn_slot_record rec;
     uint64_t end;
 
-    learn(b, 1, CAIRN_SLOT_ACTIVE, self, &(struct cairn_who){ 0 });
-    disk(b);
-    apply_all(b);
+    lead_alone(b);
     rec = b->r.rec;
     rec.epoch = 2;
     assert_int_equal(cairn_replica_write(&b->r, &w), 0);
@@ -572,8 +567,8 @@ static int write_alone(struct bench *b, struct cairn_repl_write *w)
     return *(int *)w->arg;
 }
 
-/* The lease ends. Who is alone in sync goes on, also through the end of a take-over and on to records that change nothing
- * of that; asks for nobody meanwhile; and stops when it has another to wait for, or its node has failed. */
+/* The lease ends. Who is alone in sync goes on, also through the end of a take-over and on to records that change
+ * nothing of that; asks for nobody meanwhile; and stops when it has another to wait for, or its node has failed. */
 static void alone_it_needs_no_lease(void **state)
 {
     int rc = 1;
@@ -603,8 +598,8 @@ static void alone_it_needs_no_lease(void **state)
     assert_int_equal(b->r.sm.state, REPLICA_PAUSED);
 }
 
-/* Somebody speaks of another generation of the map: there, another may lead what this one has alone in a history that is
- * lost. A later epoch of its own says nothing of the kind. */
+/* Somebody speaks of another generation of the map: there, another may lead what this one has alone in a history that
+ * is lost. A later epoch of its own says nothing of the kind. */
 static void alone_in_a_lost_history_it_ceases(void **state)
 {
     int rc = 1;
@@ -613,9 +608,7 @@ static void alone_in_a_lost_history_it_ceases(void **state)
     struct bench *b = *state;
 
     b->has_no_lease = true;
-    learn(b, 1, CAIRN_SLOT_ACTIVE, self, &(struct cairn_who){ 0 });
-    disk(b);
-    apply_all(b);
+    lead_alone(b);
     cairn_replica_receive(&b->r, &m);
     assert_true(cairn_replica_is_alone(&b->r));
     assert_int_equal(cairn_replica_may_read(&b->r), 0);
@@ -630,16 +623,14 @@ static void alone_in_a_lost_history_it_ceases(void **state)
     assert_true(cairn_replica_is_alone(&b->r));
 }
 
-/* M_ALONE_JOINING. From the moment in which another is asked for MAP may have made it a member, and its primary since. */
+/* M_ALONE_JOINING. As soon as another is asked for MAP may have made it a member, and its primary since. */
 static void who_asks_for_another_is_not_alone(void **state)
 {
     int rc = 1;
     struct cairn_repl_write w = { .kind = CAIRN_ENTRY_WRITE, .done = on_write, .arg = &rc };
     struct bench *b = *state;
 
-    learn(b, 1, CAIRN_SLOT_ACTIVE, self, &(struct cairn_who){ 0 });
-    disk(b);
-    apply_all(b);
+    lead_alone(b);
     cairn_replica_receive(&b->r, &(struct cairn_repl_msg){
                                      .kind = CAIRN_REPL_MATCH, .from = n1, .to = self, .epoch = 1 }); /* a learner */
     ack(b, n1, 1, b->end);
@@ -648,14 +639,14 @@ static void who_asks_for_another_is_not_alone(void **state)
     b->has_no_lease = true;
     assert_int_equal(cairn_replica_may_read(&b->r), CAIRN_E_BUSY);
     assert_int_equal(write_alone(b, &w), CAIRN_E_BUSY);
-    cairn_replica_on_verdict(&b->r, &b->proposed, CAIRN_VERDICT_REFUSED, NULL); /* whose record says what became of it */
+    cairn_replica_on_verdict(&b->r, &b->proposed, CAIRN_VERDICT_REFUSED, NULL); /* its record says what became of it */
     assert_int_equal(cairn_replica_may_read(&b->r), CAIRN_E_BUSY);
     learn_going_on(b, 2, 1, CAIRN_SLOT_ACTIVE, self, &(struct cairn_who){ 0 });
     assert_int_equal(write_alone(b, &w), 0);
 }
 
-/* What the others have, in memory, counts when it is written here; also when the other is gone that has not acknowledged
- * it. */
+/* What the others have, in memory, counts when it is written here; also when the other is gone that has not
+ * acknowledged it. */
 static void what_counts_is_written_here(void **state)
 {
     int rc[2] = { 1, 1 };
@@ -732,8 +723,8 @@ static void copied(struct bench *b, struct cairn_who from, uint64_t number)
                                                            .number = number });
 }
 
-/* A learner empties itself for a copy. What it had said before, of entries behind the copy's base, comes when it has the
- * copy: it does not count, for those entries have to be sent again. */
+/* A learner empties itself for a copy. What it had said before, of entries behind the copy's base, comes when it has
+ * the copy: it does not count, for those entries have to be sent again. */
 static void what_was_said_before_a_copy_is_void(void **state)
 {
     struct bench *b = *state;

@@ -38,9 +38,15 @@ class ClusterCase(Etcd, Case):
         return [n for n in self.all if n.process is not None]
 
     def seen(self, node):
-        """What a node says of its cluster."""
-        providers = node.cairn("status", "--json").json["providers"]
-        return next(p for p in providers if p["type"] == "cluster")
+        """What a node says of its cluster, when it got the processor to say something."""
+        said = []
+
+        def says():
+            said[:] = [node.cairn("status", "--json")]
+            return said[0].code in (OK, DEGRADED)
+
+        wait_for("the status of " + node.log_path, says)
+        return next(p for p in said[0].json["providers"] if p["type"] == "cluster")
 
     def coordinator(self, seconds=60):
         """The node that coordinates, when all say that it does."""

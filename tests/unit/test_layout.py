@@ -1,5 +1,6 @@
-"""The layout: a folder includes only what stands to its left (proto, sdk, server, providers, tools), providers never one
-another, and each foreign library is included by the one folder that is its home. And no file has what a merge left."""
+"""The layout: a folder includes only what stands to its left (proto, sdk, server, providers, tools), providers never
+one another, and each foreign library is included by the one folder that is its home. And no file has what a merge
+left."""
 
 import os
 import re
@@ -49,7 +50,7 @@ def includes():
 
 
 def merge_leftovers(text):
-    """Lines that git puts around two versions which it cannot merge. Of `=======` alone nothing follows: it underlines, too."""
+    """Lines that git puts around two versions which it cannot merge. `=======` alone says nothing: it underlines."""
     return re.findall(rb"^(?:<<<<<<<|>>>>>>>|\|\|\|\|\|\|\|)(?: .*)?$", text, re.M)
 
 
@@ -70,7 +71,8 @@ def layer_of(target):
 
 class Layout(unittest.TestCase):
     def test_public_headers_belong_to_layers(self):
-        for target, layer in (("cairn/error.h", "proto"), ("cairn/kv.h", "sdk"), ("cairn/server.h", "server"), ("stdio.h", None)):
+        for target, layer in (("cairn/error.h", "proto"), ("cairn/kv.h", "sdk"), ("cairn/server.h", "server"),
+                              ("stdio.h", None)):
             self.assertEqual(layer_of(target), layer)
 
     def test_a_folder_includes_only_what_stands_to_its_left(self):

@@ -149,7 +149,7 @@ void cli_table_row(struct cli_table *t, const struct cli_cell *cells)
 /* Breaks the words of the last column into lines that fit beside the others. */
 static void fit_words(struct cli_table *t)
 {
-    enum { COLUMN_MIN = 20 };
+    enum { COLUMN_MIN = 10 }; /* most words are no longer */
     size_t before = 0, last = t->ncols - 1;
     if (t->cli->width == 0 || t->cols[last].type != CLI_CELL_WORDS)
         return;

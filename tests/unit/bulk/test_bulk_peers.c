@@ -111,7 +111,7 @@ static void an_endpoint_that_the_other_closed_is_asked_for_again(void **state)
     assert_int_equal(stats.introduced, 2);
 }
 
-/* Each failure may cost others the endpoint, and may be the last: the pauses double, up to a bound, and are forgotten. */
+/* Each failure may cost others the endpoint, and may be the last: pauses double, up to a bound, and are forgotten. */
 static void pauses_grow_and_are_bounded(void **state)
 {
     struct fixture *fx = *state;

@@ -56,6 +56,25 @@ static void rows_are_aligned(void **state)
                               "a longer name      5 B     0 ns  no\n");
 }
 
+/* The row of `cairn where` that takes most, on the usual terminal: 13 columns are left for its reason. */
+static void words_take_what_is_left_of_the_width(void **state)
+{
+    (void)state;
+    static const struct cli_col wide[] = { { "NAME", "name", CLI_CELL_TEXT }, { "WHY", "why", CLI_CELL_WORDS } };
+    char name[66];
+    memset(name, 'n', sizeof(name) - 1);
+    name[sizeof(name) - 1] = '\0';
+    cli.width = 80;
+    struct cli_table *t = cli_table_new(&cli, "things", wide, ARRAY_SIZE(wide));
+    cli_table_row(t, (struct cli_cell[]){ CLI_TEXT(name), CLI_TEXT("choice 2 of 3 members by hash, weight and zone") });
+    assert_int_equal(cli_table_end(t), CLI_OK);
+    fflush(cli.out);
+    int lines = 0;
+    for (const char *line = text, *end; (end = strchr(line, '\n')) != NULL; line = end + 1, lines++)
+        assert_in_range(end - line, 1, 80);
+    assert_int_equal(lines, 1 + 4);
+}
+
 static void rows_are_json_when_asked(void **state)
 {
     (void)state;
@@ -201,6 +220,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(rows_are_aligned, setup, teardown),
+        cmocka_unit_test_setup_teardown(words_take_what_is_left_of_the_width, setup, teardown),
         cmocka_unit_test_setup_teardown(rows_are_json_when_asked, setup, teardown),
         cmocka_unit_test_setup_teardown(keys_of_any_bytes_are_json, setup, teardown),
         cmocka_unit_test_setup_teardown(a_stream_is_one_document, setup, teardown),

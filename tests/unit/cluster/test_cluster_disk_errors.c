@@ -1,5 +1,5 @@
-/* Replicas of a slot on three nodes, whose log cannot be written: that is the end of the replica (PROTOCOL §12), though its
- * process goes on. */
+/* Replicas of a slot on three nodes, whose log cannot be written: that is the end of the replica (PROTOCOL §12), though
+ * its process goes on. */
 #include "tests/lib/disk_faults.h"
 #include "tests/unit/cluster/slots_world.h"
 

@@ -116,7 +116,7 @@ static void a_grant_waits_for_the_map(void **state)
     co = coordinator_of(w);
     b = (co + 1) % NODES;
     grant_no_pages(w, co);
-    atomic_store(&w->nodes[co].c->side->askers.nodes.free_ns, UINT64_MAX / 2); /* a last resort is served all the same */
+    atomic_store(&w->nodes[co].c->side->askers.nodes.free_ns, UINT64_MAX / 2); /* a last resort is served anyhow */
     change(w, co);
     expect_learned(w, b, revision_at(w, co));
     assert_true(atomic_load(&life_of(w, b)->asked_coordinator) > 0);

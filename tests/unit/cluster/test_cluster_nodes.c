@@ -2,6 +2,34 @@
  * another leads when a node is gone. */
 #include "tests/unit/cluster/nodes_world.h"
 
+/* There are slots of two replicas: the one of key "k". */
+static uint32_t slot_of_two(struct world *w)
+{
+    uint32_t slot;
+
+    expect_leases(w);
+    create_class(w, 2);
+    assert_true(cairn_cluster_slot(w->nodes[0].c, 2, "k", 1, &slot));
+    return slot;
+}
+
+/* A record put at key "k" of @slot, or what is asked of that. */
+static struct cairn_cluster_write write_of_k(struct world *w, uint32_t i, uint32_t slot, enum cairn_cluster_op what,
+                                             struct asked *a)
+{
+    return (struct cairn_cluster_write){ .cluster = w->nodes[i].c,
+                                         .slot = slot,
+                                         .op = what,
+                                         .ns = NS,
+                                         .key = (const uint8_t *)"k",
+                                         .key_len = 1,
+                                         .record = (const uint8_t *)"record",
+                                         .record_len = 6,
+                                         .timeout_ns = 10 * CAIRN_NS_PER_S,
+                                         .done = on_written,
+                                         .arg = a };
+}
+
 /* ---- stories ---- */
 
 static void nodes_register_and_lead(void **state)
@@ -70,13 +98,10 @@ static void expect_in_sync(struct world *w, uint32_t slot, uint32_t n)
 static void another_leads_when_a_node_is_gone(void **state)
 {
     struct world *w = *state;
-    uint32_t slot, first;
+    uint32_t slot = slot_of_two(w), first;
     uint64_t token;
     int32_t result;
 
-    expect_leases(w);
-    create_class(w, 2);
-    assert_true(cairn_cluster_slot(w->nodes[0].c, 2, "k", 1, &slot));
     assert_int_equal(put_somewhere(w, slot, "k", "one"), 0);
     first = leader_of(w, slot);
     for (uint32_t i = 0; i < NODES; i++) {
@@ -107,21 +132,11 @@ static struct cairn_cluster_write session_op(struct world *w, uint32_t slot, enu
 
     do {
         a = (struct asked){ 0 };
-        cw = (struct cairn_cluster_write){ .cluster = w->nodes[leader_of(w, slot)].c,
-                                           .slot = slot,
-                                           .op = what,
-                                           .ns = NS,
-                                           .if_absent = true,
-                                           .session_epoch = session != NULL ? session->session_epoch : 0,
-                                           .session_pos = session != NULL ? session->session_pos : 0,
-                                           .number = number,
-                                           .key = (const uint8_t *)"k",
-                                           .key_len = 1,
-                                           .record = (const uint8_t *)"record",
-                                           .record_len = 6,
-                                           .timeout_ns = 10 * CAIRN_NS_PER_S,
-                                           .done = on_written,
-                                           .arg = &a };
+        cw = write_of_k(w, leader_of(w, slot), slot, what, &a);
+        cw.if_absent = true;
+        cw.session_epoch = session != NULL ? session->session_epoch : 0;
+        cw.session_pos = session != NULL ? session->session_pos : 0;
+        cw.number = number;
         cairn_cluster_write(&cw);
         turns(w, &a.done);
     } while (a.rc == CAIRN_E_MOVED || a.rc == CAIRN_E_BUSY || a.rc == CAIRN_E_TIMEOUT);
@@ -134,12 +149,9 @@ static void a_successor_is_asked_what_came_of_a_write(void **state)
 {
     struct world *w = *state;
     struct cairn_cluster_write session, cw;
-    uint32_t slot;
+    uint32_t slot = slot_of_two(w);
     int rc;
 
-    expect_leases(w);
-    create_class(w, 2);
-    assert_true(cairn_cluster_slot(w->nodes[0].c, 2, "k", 1, &slot));
     session = session_op(w, slot, CAIRN_CLUSTER_OPEN_SESSION, NULL, 0, &rc);
     assert_int_equal(rc, 0);
     session_op(w, slot, CAIRN_CLUSTER_ASK, &session, 1, &rc);
@@ -167,21 +179,11 @@ static int once_op(struct world *w, uint32_t i, uint32_t slot, enum cairn_cluste
                    uint64_t lead)
 {
     struct asked a = { 0 };
-    struct cairn_cluster_write cw = { .cluster = w->nodes[i].c,
-                                      .slot = slot,
-                                      .op = what,
-                                      .ns = NS,
-                                      .write_once = true,
-                                      .number = number,
-                                      .key = (const uint8_t *)"k",
-                                      .key_len = 1,
-                                      .record = (const uint8_t *)"record",
-                                      .record_len = 6,
-                                      .timeout_ns = 10 * CAIRN_NS_PER_S,
-                                      .lead = lead,
-                                      .done = on_written,
-                                      .arg = &a };
+    struct cairn_cluster_write cw = write_of_k(w, i, slot, what, &a);
 
+    cw.write_once = true;
+    cw.number = number;
+    cw.lead = lead;
     cairn_cluster_write(&cw);
     turns(w, &a.done);
     return a.rc != 0 ? a.rc : cw.result;
@@ -191,11 +193,8 @@ static int once_op(struct world *w, uint32_t i, uint32_t slot, enum cairn_cluste
 static void of_a_write_once_key_the_record_says_who_put_it(void **state)
 {
     struct world *w = *state;
-    uint32_t slot, first;
+    uint32_t slot = slot_of_two(w), first;
 
-    expect_leases(w);
-    create_class(w, 2);
-    assert_true(cairn_cluster_slot(w->nodes[0].c, 2, "k", 1, &slot));
     first = leader_of(w, slot);
     assert_int_equal(once_op(w, first, slot, CAIRN_CLUSTER_ASK, 7, 0), CAIRN_E_NOTFOUND);
     assert_int_equal(once_op(w, first, slot, CAIRN_CLUSTER_PUT, 7, 0), 0);
@@ -206,38 +205,20 @@ static void of_a_write_once_key_the_record_says_who_put_it(void **state)
     assert_int_equal(once_op(w, leader_of(w, slot), slot, CAIRN_CLUSTER_ASK, 8, 0), CAIRN_E_EXISTS);
 }
 
-static void on_put_late(struct cairn_cluster_write *cw, int rc)
-{
-    *(int *)cw->arg = rc;
-}
-
 /* One that is asked about while it is being written is waited for. */
 static void who_is_asked_about_a_write_waits_for_it(void **state)
 {
     struct world *w = *state;
-    int put_rc = -1;
-    uint32_t slot;
-    struct cairn_cluster_write cw = { .op = CAIRN_CLUSTER_PUT,
-                                      .ns = NS,
-                                      .write_once = true,
-                                      .sync = true,
-                                      .number = 7,
-                                      .key = (const uint8_t *)"k",
-                                      .key_len = 1,
-                                      .record = (const uint8_t *)"record",
-                                      .record_len = 6,
-                                      .timeout_ns = 10 * CAIRN_NS_PER_S,
-                                      .done = on_put_late,
-                                      .arg = &put_rc };
+    struct asked a = { 0 };
+    uint32_t slot = slot_of_two(w);
+    struct cairn_cluster_write cw = write_of_k(w, leader_of(w, slot), slot, CAIRN_CLUSTER_PUT, &a);
 
-    expect_leases(w);
-    create_class(w, 2);
-    assert_true(cairn_cluster_slot(w->nodes[0].c, 2, "k", 1, &slot));
-    cw.slot = slot;
-    cw.cluster = w->nodes[leader_of(w, slot)].c;
+    cw.write_once = true;
+    cw.sync = true;
+    cw.number = 7;
     cairn_cluster_write(&cw);
     assert_int_equal(once_op(w, leader_of(w, slot), slot, CAIRN_CLUSTER_ASK, 7, 0), 0);
-    assert_int_equal(put_rc, 0);
+    assert_true(a.done && a.rc == 0);
 }
 
 /* Gives the slot up; who leads it then. */
@@ -256,12 +237,9 @@ static uint32_t hand_over(struct world *w, uint32_t from, uint32_t slot)
 static void what_began_under_an_earlier_lead_is_not_done(void **state)
 {
     struct world *w = *state;
-    uint32_t slot, first;
+    uint32_t slot = slot_of_two(w), first;
     uint64_t lead;
 
-    expect_leases(w);
-    create_class(w, 2);
-    assert_true(cairn_cluster_slot(w->nodes[0].c, 2, "k", 1, &slot));
     expect_all_active(w, 2);
     for (int i = 0; i < 2; i++) { /* both members are there: it comes back to the first */
         first = leader_of(w, slot);
@@ -302,12 +280,9 @@ static void stand_still(uint64_t ms)
 static void a_stalled_node_gives_no_answer(void **state)
 {
     struct world *w = *state;
-    uint32_t slot, first;
+    uint32_t slot = slot_of_two(w), first;
     uint64_t token;
 
-    expect_leases(w);
-    create_class(w, 2);
-    assert_true(cairn_cluster_slot(w->nodes[0].c, 2, "k", 1, &slot));
     assert_int_equal(put_somewhere(w, slot, "k", "one"), 0);
     first = leader_of(w, slot);
     assert_int_equal(cairn_cluster_read_begin(w->nodes[first].c, slot, &token), 0);

@@ -134,7 +134,7 @@ static void propose(struct node *co, struct wish *x, enum cairn_change_kind kind
 }
 
 /* A node has a new process, which the map does not have yet. If a JOIN of the old one were refused for good now, and a
- * successor that knows only the old one took a copy of it that comes late, its proposer would not wait for who is a member. */
+ * successor that knows only the old one took a copy of it that comes late, its proposer would not wait for a member. */
 static void a_join_is_refused_by_what_is_stored(void **state)
 {
     struct world *w = *state;

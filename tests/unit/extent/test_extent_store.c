@@ -505,7 +505,9 @@ static void named_regions_are_there_once(void **state)
     enum { LEN = 100000, ID = 4711 };
     struct fixture *fx = *state;
     uint8_t *bytes = malloc(LEN), *got = malloc(LEN);
-    struct fx_write w = { .len = LEN, .bytes = bytes, .bulk = true, .durability = CAIRN__WIRE__DURABILITY__DURABILITY_SYNC };
+    struct fx_write w = {
+        .len = LEN, .bytes = bytes, .bulk = true, .durability = CAIRN__WIRE__DURABILITY__DURABILITY_SYNC
+    };
     uint32_t crcs[2];
     struct fx_call *calls = calloc(2, sizeof(*calls));
     Cairn__Wire__ExtentPut msg = CAIRN__WIRE__EXTENT_PUT__INIT;

@@ -551,8 +551,9 @@ static void one_tebibyte(void **state)
         static uint8_t record[64 * KIB];
 
         for (uint32_t i = 0; i < CAIRN_PARTS_MAX; i++)
-            regions[i] = (struct cairn_record_region){ .id = region_add(w, NULL, CAIRN_PART_BYTES, CAIRN_REGION_OWNER_TAG),
-                                                       .len = CAIRN_PART_BYTES };
+            regions[i] = (struct cairn_record_region){
+                .id = region_add(w, NULL, CAIRN_PART_BYTES, CAIRN_REGION_OWNER_TAG), .len = CAIRN_PART_BYTES
+            };
         cairn_record_put_extents(record, 0, regions, CAIRN_PARTS_MAX);
         entry_set(w, w->dbs[0].id, key_of(k == 0 ? "a" : "b"), record, cairn_record_extents_bytes(CAIRN_PARTS_MAX));
     }

@@ -285,7 +285,8 @@ static void a_refused_record_is_named(void **state)
     add(fx, 1, 8, 1);
     assert_int_equal(cairn_file_log_write(&fx->log), 0);
     cairn_file_log_close(&fx->log);
-    assert_int_equal(cairn_file_log_open(&fx->log, fx->dirfd, "log", refuse_record, NULL, &found, &err), CAIRN_E_CORRUPT);
+    assert_int_equal(cairn_file_log_open(&fx->log, fx->dirfd, "log", refuse_record, NULL, &found, &err),
+                     CAIRN_E_CORRUPT);
     assert_int_equal(err.code, CAIRN_E_CORRUPT);
     assert_non_null(strstr(err.text, "log: "));
 }
