@@ -63,6 +63,7 @@ struct cairn_swim_suspicion {
     uint32_t min_ms, max_ms;
     uint32_t slot, pos; /* @pos in the heap */
     uint8_t nby, wanted;
+    bool called; /* whom it is about was told once more */
 };
 
 /** Suspicions in order of their deadlines; without a free place a new one is left for the next probe. */

@@ -39,6 +39,8 @@ uint32_t cairn_swim__send_records(struct swim_step *st, uint32_t to, const uint3
 
 /* swim_news.c: what is to be spread. */
 void cairn_swim__news_add(struct cairn_swim *s, uint32_t slot);
+/* What is old by now is told to some once more. */
+void cairn_swim__news_again(struct cairn_swim *s, uint32_t slot);
 void cairn_swim__news_del(struct cairn_swim *s, uint32_t slot);
 /* The record of @slot as we see it; false if there is none to give. */
 bool cairn_swim__record(const struct cairn_swim *s, uint32_t slot, struct cairn_swim_update *u);

@@ -56,6 +56,17 @@ void cairn_swim__news_add(struct cairn_swim *s, uint32_t slot)
     append(s, slot, 0);
 }
 
+void cairn_swim__news_again(struct cairn_swim *s, uint32_t slot)
+{
+    uint32_t limit = cairn_swim__spread(s);
+
+    if (s->views[slot].news != 0)
+        return;
+    if (s->nnews == 0)
+        s->gossip_at = MAX(s->gossip_at, s->now_ms);
+    append(s, slot, limit - MIN(limit, s->conf.fanout));
+}
+
 bool cairn_swim__record(const struct cairn_swim *s, uint32_t slot, struct cairn_swim_update *u)
 {
     const struct cairn_swim_view *v = &s->views[slot];

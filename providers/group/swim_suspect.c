@@ -1,7 +1,8 @@
 /* Suspicions: a pool, and a binary heap of their deadlines.
  *
  * A deadline is max - (max - min) * log(c + 1) / log(k + 1) after the beginning, c of k confirmations being there
- * (Lifeguard, section IV-B). */
+ * (Lifeguard, section IV-B). Shortly before it, whom a suspicion is about is called once more: who heard of it from others
+ * has told it for a moment only, and may have missed what was said against it. */
 #include "providers/group/swim_internal.h"
 
 #include <math.h>
@@ -52,6 +53,11 @@ static void sink(struct cairn_swim_suspects *x, uint32_t pos)
     }
 }
 
+static uint32_t call_ms(const struct cairn_swim *s)
+{
+    return 2 * s->conf.gossip_ms; /* there and back, even by another member */
+}
+
 static uint64_t deadline(const struct cairn_swim_suspicion *x)
 {
     double left = x->max_ms - x->min_ms;
@@ -60,6 +66,16 @@ static uint64_t deadline(const struct cairn_swim_suspicion *x)
     if (x->wanted == 0 || confirmed >= x->wanted)
         return x->since_ms + x->min_ms;
     return x->since_ms + x->max_ms - (uint64_t)(left * log(confirmed + 1.0) / log(x->wanted + 1.0));
+}
+
+/* The call is due before the deadline. */
+static void plan(struct cairn_swim *s, struct cairn_swim_suspicion *x)
+{
+    uint64_t at = deadline(x);
+
+    x->due_ms = x->called ? at : MAX(at, x->since_ms + call_ms(s)) - call_ms(s);
+    rise(&s->suspects, x->pos);
+    sink(&s->suspects, x->pos);
 }
 
 struct cairn_swim_suspicion *cairn_swim__suspicion_new(struct cairn_swim *s, uint32_t slot)
@@ -76,9 +92,10 @@ struct cairn_swim_suspicion *cairn_swim__suspicion_new(struct cairn_swim *s, uin
     x->min_ms = (uint32_t)(s->conf.suspect_ms * MAX(1.0, log10(n)));
     x->max_ms = x->min_ms * s->conf.suspect_times;
     x->wanted = (uint8_t)(others >= s->conf.confirmations ? s->conf.confirmations : 0);
-    x->due_ms = x->since_ms + (x->wanted > 0 ? x->max_ms : x->min_ms);
     s->views[slot].mark = all->heap[all->n++];
-    rise(all, x->pos);
+    x->nby = 1; /* as long as nobody has said so */
+    plan(s, x);
+    x->nby = 0;
     return x;
 }
 
@@ -110,8 +127,7 @@ bool cairn_swim__suspicion_confirm(struct cairn_swim *s, struct cairn_swim_suspi
     if (x->nby > x->wanted)
         return false;
     x->by[x->nby++] = by;
-    x->due_ms = deadline(x);
-    rise(&s->suspects, x->pos);
+    plan(s, x);
     return true;
 }
 
@@ -132,10 +148,9 @@ bool cairn_swim__suspicion_believe(struct cairn_swim *s, uint32_t slot)
 {
     struct cairn_swim_suspicion *x = cairn_swim__suspicion_of(s, slot);
 
-    x->due_ms = MIN(x->due_ms, x->since_ms + x->min_ms);
     x->max_ms = x->min_ms;
-    rise(&s->suspects, x->pos);
-    return s->now_ms >= x->due_ms;
+    plan(s, x);
+    return s->now_ms >= deadline(x);
 }
 
 void cairn_swim__suspicion_heard(struct cairn_swim *s, uint32_t slot)
@@ -146,8 +161,8 @@ void cairn_swim__suspicion_heard(struct cairn_swim *s, uint32_t slot)
         return;
     x = cairn_swim__suspicion_of(s, slot);
     x->since_ms = s->now_ms;
-    x->due_ms = deadline(x);
-    sink(&s->suspects, x->pos);
+    x->called = false;
+    plan(s, x);
 }
 
 uint64_t cairn_swim__suspicion_due(const struct cairn_swim *s)
@@ -156,14 +171,32 @@ uint64_t cairn_swim__suspicion_due(const struct cairn_swim *s)
     return s->suspects.n > 0 && swim_is_member(s) ? at(&s->suspects, 0)->due_ms : UINT64_MAX;
 }
 
+/* It is told what we believe of it, and so are some others, who may know better. What we suspect ourselves is news anyway. */
+static void call(struct swim_step *st, struct cairn_swim_suspicion *x)
+{
+    struct cairn_swim *s = st->s;
+
+    x->called = true;
+    plan(s, x);
+    if (cairn_swim__suspicion_is_ours(s, x->slot))
+        return;
+    cairn_swim__send_records(st, x->slot, &x->slot, 1);
+    cairn_swim__news_again(s, x->slot);
+}
+
 void cairn_swim__suspicions_expire(struct swim_step *st)
 {
     enum { EXPIRE_MAX = 16 }; /* a step is bounded; the rest is due at once again */
     struct cairn_swim *s = st->s;
 
     for (uint32_t i = 0; i < EXPIRE_MAX && cairn_swim__suspicion_due(s) <= s->now_ms; i++) {
-        uint32_t slot = at(&s->suspects, 0)->slot;
+        struct cairn_swim_suspicion *x = at(&s->suspects, 0);
+        uint32_t slot = x->slot;
 
+        if (!x->called) {
+            call(st, x);
+            continue;
+        }
         s->counts.deaths++;
         cairn_swim__die(st, slot, s->views[slot].incarnation, CAIRN_SWIM_DEAD);
     }

@@ -39,8 +39,14 @@ static uint32_t length(const struct story *s, uint32_t round)
 /* None of the members from @first on finds another of them dead, if only for a moment. */
 static void run_and_watch(struct story *s, uint32_t first, uint64_t ms)
 {
+    const uint64_t *died = &s->gw->events[CAIRN_SWIM_EV_DIED];
+    uint64_t seen = UINT64_MAX;
+
     for (uint64_t t = 0; t < ms; t += 5) {
         group_world_run_ms(s->gw, 5);
+        if (*died == seen)
+            continue;
+        seen = *died;
         for (uint32_t i = first; i < N; i++) {
             for (uint32_t j = first; j < N; j++) {
                 if (group_world_view(s->gw, i, j) == CAIRN_SWIM_DEAD)

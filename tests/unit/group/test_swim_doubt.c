@@ -324,6 +324,67 @@ static void a_suspicion_of_a_higher_incarnation_is_another_one(void **state)
     assert_int_equal(state_of(f, &other), CAIRN_SWIM_DEAD);
 }
 
+/* Packets of gossip of the last step that tell @to of a suspicion of @about. */
+static uint32_t calls(const struct fixture *f, const struct cairn_swim_desc *to, uint64_t about)
+{
+    struct cairn_swim_msg m;
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < f->out.nsends; i++) {
+        const struct cairn_swim_send *x = &f->out.sends[i];
+
+        assert_true(cairn_swim_decode(x->bytes, x->len, &m));
+        for (uint32_t k = 0; k < m.nupdates && m.kind == CAIRN_SWIM_GOSSIP; k++)
+            n += m.updates[k].id == about && m.updates[k].state == CAIRN_SWIM_SUSPECT &&
+                 cairn_swim_addr_equal(&x->to, &to->addr);
+    }
+    return n;
+}
+
+/* Who heard of a suspicion from others has told it for a moment only, and whoever knew better may not have heard that. So
+ * before it believes it, it tells the suspect once more, and another one. */
+static void a_suspect_is_called_before_it_is_found_dead(void **state)
+{
+    struct fixture *f = *state;
+    struct cairn_swim_conf conf = cairn_swim_conf_default;
+    struct cairn_swim_desc suspect, other;
+    struct cairn_swim_update u;
+    uint32_t called = 0, told = 0, left;
+    uint64_t began;
+
+    conf.period_ms = 60000; /* no probe fails meanwhile */
+    end(f);
+    begin(f, ROOM, &conf);
+    describe(&suspect, "a", 2);
+    describe(&other, "b", 3);
+    alive(&other, 10, &u);
+    hear(f, CAIRN_SWIM_GOSSIP, 0, &other, &u, 0);
+    alive(&suspect, 10, &u);
+    hear(f, CAIRN_SWIM_GOSSIP, 0, &other, &u, 0);
+    run(f, 2000); /* they are no news any more */
+    assert_int_equal(f->s.nnews, 0);
+    began = f->now_ms;
+    u = (struct cairn_swim_update){
+        .state = CAIRN_SWIM_SUSPECT, .id = suspect.id, .incarnation = 10, .nby = 1, .by = { other.id }
+    };
+    hear(f, CAIRN_SWIM_GOSSIP, 0, &other, &u, 0);
+    left = conf.suspect_ms - 2 * conf.gossip_ms;
+    while (f->out.wake_ms < began + left)
+        run(f, f->out.wake_ms - f->now_ms);
+    f->now_ms = began + left;
+    while (state_of(f, &suspect) == CAIRN_SWIM_SUSPECT) {
+        step(f, &(struct cairn_swim_in){ .type = CAIRN_SWIM_TICK });
+        if (f->now_ms == began + left) {
+            called += calls(f, &suspect, suspect.id);
+            told += calls(f, &other, suspect.id);
+        }
+        f->now_ms = f->out.wake_ms;
+    }
+    assert_int_equal(state_of(f, &suspect), CAIRN_SWIM_DEAD);
+    assert_true(told > 0);
+    assert_true(called > told); /* not by chance, as one of those that news go to */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -335,6 +396,7 @@ int main(void)
         test(a_suspect_that_answers_has_its_time_again),
         test(the_last_one_is_asked_and_hears_of_the_suspicion),
         test(a_suspicion_of_a_higher_incarnation_is_another_one),
+        test(a_suspect_is_called_before_it_is_found_dead),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
