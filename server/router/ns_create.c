@@ -2,14 +2,14 @@
  *
  *   CHECK ---> TRY ---> UNTRY ---> STORE ---> OPEN ---> LOOK ---> SPREAD ---> DONE
  *   CHECK ---> CLASS ---> STORE
- *   LOOK ---> DROP ---> UNSTORE ---> FAILED        CHECK may also go to STORE; OPEN to UNSTORE.
+ *   LOOK ---> DROP ---> UNSTORE ---> FAILED        CHECK may also go to STORE; STORE and OPEN to UNSTORE.
  *   All before OPEN may also go to FAILED.
  *
  * CHECK    nothing has happened.
  * CLASS    in a cluster: the slots for so many replicas are being made, if there are none.
  * TRY      the extent provider is asked to keep one byte as durably as the namespace wants its values.
  * UNTRY    it can; the byte is being removed.
- * STORE    the record is being made durable. Its revision becomes the namespace's id: never given twice.
+ * STORE    the record is being made durable. Its revision becomes the namespace's id (../cluster/map_ids.h).
  * OPEN     the namespace exists; its database is being made. (If we die here the first operation makes it.)
  * LOOK     the database is there; can its backend keep what it is told as durably as that?
  * SPREAD   the workers are being told.
@@ -49,7 +49,7 @@ static const struct cairn_sm_state create_states[CREATE_NR] = {
     [CREATE_CLASS] = { "CLASS", 0, TO(STORE) | TO(FAILED) },
     [CREATE_TRY] = { "TRY", 0, TO(UNTRY) | TO(FAILED) },
     [CREATE_UNTRY] = { "UNTRY", 0, TO(STORE) | TO(FAILED) },
-    [CREATE_STORE] = { "STORE", 0, TO(OPEN) | TO(FAILED) },
+    [CREATE_STORE] = { "STORE", 0, TO(OPEN) | TO(UNSTORE) | TO(FAILED) },
     [CREATE_OPEN] = { "OPEN", 0, TO(LOOK) | TO(UNSTORE) },
     [CREATE_LOOK] = { "LOOK", 0, TO(SPREAD) | TO(DROP) },
     [CREATE_SPREAD] = { "SPREAD", 0, TO(DONE) },
@@ -184,8 +184,6 @@ static void create_on_stored(struct cairn_map_op *op)
 {
     struct router_order *o = op->arg;
 
-    if (op->rc == 0 && op->revision > UINT32_MAX)
-        op->rc = cairn_err_set(&op->err, CAIRN_E_LIMIT, "no ids are left");
     if (op->rc != 0) {
         if (op->rc == CAIRN_E_EXISTS)
             cairn_err_set(&op->err, op->rc, "exists already");
@@ -193,8 +191,12 @@ static void create_on_stored(struct cairn_map_op *op)
         create_fail(o, op->rc);
         return;
     }
-    o->ns.id = (uint32_t)op->revision;
     o->ns.changed = op->revision;
+    o->ns.id = cairn_map_id(cairn_map_ids_base_of(o->router->store), op->revision);
+    if (o->ns.id == 0) {
+        create_unstore(o, cairn_err_set(&o->err, CAIRN_E_LIMIT, "no ids are left"));
+        return;
+    }
     router_ns_complete(o->router, &o->ns);
     cairn_sm_move(&o->sm, CREATE_OPEN);
     cairn__wire__kv_open__init(&o->msg.open);

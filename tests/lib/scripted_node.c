@@ -293,6 +293,11 @@ static uint32_t *part_crcs(const uint8_t *p, uint64_t off, uint64_t len, size_t 
     return crcs;
 }
 
+static bool lies(struct scripted_node *n, enum scripted_lie lie)
+{
+    return atomic_load(&n->knobs.lie) == lie;
+}
+
 static void router_get(struct cairn_rpc_req *rq)
 {
     const Cairn__Wire__RouterGet *m = (const Cairn__Wire__RouterGet *)rq->msg;
@@ -315,9 +320,14 @@ static void router_get(struct cairn_rpc_req *rq)
     len = v->len - MIN(m->off, (uint64_t)v->len);
     if (m->length != 0)
         len = MIN(len, m->length);
-    t->bytes = copy_of(v->bytes + MIN(m->off, (uint64_t)v->len), len);
     t->reply.total = v->len;
+    if (lies(n, SCRIPTED_SHORT_RANGES) && m->off > 0) {
+        len /= 2;
+        t->reply.total = m->off + len;
+    }
+    t->bytes = copy_of(v->bytes + MIN(m->off, (uint64_t)v->len), len);
     t->reply.length = len;
+    t->reply.stamp = lies(n, SCRIPTED_NO_STAMP) ? 0 : 1;
     if (v->len > SCRIPTED_EMBED_THRESHOLD)
         t->reply.crcs = t->crcs = part_crcs(t->bytes, m->off, len, &t->reply.n_crcs);
     if (len > 0 && countdown(&n->knobs.corrupt_reads))
@@ -442,9 +452,10 @@ static void router_list(struct cairn_rpc_req *rq)
     for (size_t i = 0; i < n->n; i++) {
         struct value *v = &n->values[i];
 
-        if (v->key_len < m->prefix.len || (m->prefix.len > 0 && memcmp(v->key, m->prefix.data, m->prefix.len) != 0))
+        if (!lies(n, SCRIPTED_NO_PREFIX) &&
+            (v->key_len < m->prefix.len || (m->prefix.len > 0 && memcmp(v->key, m->prefix.data, m->prefix.len) != 0)))
             continue;
-        if (m->after.len > 0 && key_compare(v, m->after.data, m->after.len) <= 0)
+        if (!lies(n, SCRIPTED_SAME_PAGE) && m->after.len > 0 && key_compare(v, m->after.data, m->after.len) <= 0)
             continue;
         if (r.n_keys == max) {
             r.more = true;
@@ -453,6 +464,12 @@ static void router_list(struct cairn_rpc_req *rq)
         keys[r.n_keys].data = v->key;
         keys[r.n_keys].len = v->key_len;
         lengths[r.n_keys++] = v->len;
+    }
+    if (lies(n, SCRIPTED_DISORDER) && r.n_keys > 1) {
+        ProtobufCBinaryData first = keys[0];
+
+        keys[0] = keys[1];
+        keys[1] = first;
     }
     r.n_lengths = r.n_keys;
     r.keys = keys;

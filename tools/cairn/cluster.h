@@ -12,7 +12,8 @@ enum { CLI_CLUSTER_SOON_MS = 2000 };
 int cli_cluster_ask(struct cli *cli, struct cli_call *call, uint32_t ms_max, json_t **doc);
 /** The member of that name in the document, or NULL. Borrowed. */
 const json_t *cli_cluster_member(const json_t *doc, const char *name);
-/** Where a member is reached, as cairn_options has it: the caller's, free(). NULL: no memory. */
+/** Where a member is reached, as cairn_options has it: the caller's, free(). NULL: no memory. Unix sockets of
+ * another machine are none of it; those of another container may be, so who connects says which node is meant. */
 char *cli_cluster_addresses(const json_t *member);
 /** Adds to each class of slots that misses replicas whose it is: namespaces, of which the caller sees only some. */
 void cli_cluster_name_classes(struct cli *cli, json_t *doc);

@@ -60,6 +60,7 @@ static int node_connect(struct node *n, struct cairn **session)
     o.workspace = g->workspace;
     o.addresses = addresses != NULL ? addresses : g->address;
     o.key_file = g->key;
+    o.node = addresses != NULL ? n->name : NULL;
     o.connect_timeout_ms = o.timeout_ms = TOP_ANSWER_MS;
     int rc = cairn_connect(&o, session, &error);
     free(addresses);

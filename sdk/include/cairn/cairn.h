@@ -112,8 +112,11 @@ struct cairn_options {
     uint32_t timeout_ms;         /* of each call that names none; 0: 30 000 */
     uint32_t connect_timeout_ms; /* of cairn_connect() in all; 0: 10 000 */
     uint32_t spin_us;      /* poll this long for an answer before sleeping: lower latency for a busy core; 0: sleep */
-    uint32_t inflight_max; /* calls at a time; 0: 16 384. About 3 KiB of memory each, once used. */
+    uint32_t inflight_max; /* calls at a time, but not what they are made of; 0: 16 384. About 3 KiB each, once used */
     uint32_t flags;        /* CAIRN_CONNECT_* */
+    /** The name of the node that is meant: an address where another one answers counts as one where none does, and
+     * nothing is proved there. NULL: whichever node is there. */
+    const char *node;
 };
 #define CAIRN_OPTIONS_INIT CAIRN_STRUCT_INIT(struct cairn_options)
 
@@ -200,7 +203,7 @@ CAIRN_API int cairn_start_thread(struct cairn *c);
 /** Calls in flight stay so. Harmless if none runs. Not from a callback. */
 CAIRN_API void cairn_stop_thread(struct cairn *c);
 
-/** Calls in flight; a hint where several threads start calls. */
+/** Calls in flight, with those that they are made of; a hint where several threads start calls. */
 CAIRN_API size_t cairn_inflight(struct cairn *c);
 
 /** Asks for the end of the call with that number: it ends soon, with CAIRN_E_CANCELED unless its answer came first. A

@@ -3,6 +3,17 @@
 
 #include <inttypes.h>
 
+static Cairn__Wire__ReplWho *put_who(struct cairn_who who, struct cairn_arena *a)
+{
+    Cairn__Wire__ReplWho *w = WIRE_NEW(a, ReplWho, repl_who);
+
+    if (w != NULL) {
+        w->node = who.node;
+        w->inc = who.inc;
+    }
+    return w;
+}
+
 /* ---- REGISTER ---- */
 
 Cairn__Wire__ClusterRegister *cairn_wire_register_put(const struct cairn_coord_process *p,
@@ -221,7 +232,7 @@ Cairn__Wire__ClusterHeartbeat *cairn_wire_heartbeat_put(const struct cairn_wire_
 {
     Cairn__Wire__ClusterHeartbeat *w = WIRE_NEW(a, ClusterHeartbeat, cluster_heartbeat);
 
-    if (w == NULL || (w->who = cairn_wire__who(h->who, a)) == NULL)
+    if (w == NULL || (w->who = put_who(h->who, a)) == NULL)
         return NULL;
     w->number = h->number;
     w->revision = h->revision;
@@ -256,8 +267,7 @@ Cairn__Wire__ClusterGrant *cairn_wire_grant_put(const struct cairn_wire_grant *g
 {
     Cairn__Wire__ClusterGrant *w = WIRE_NEW(a, ClusterGrant, cluster_grant);
 
-    if (w == NULL || (w->who = cairn_wire__who(g->who, a)) == NULL ||
-        (w->records = cairn_wire_page_put(&g->page, a)) == NULL)
+    if (w == NULL || (w->who = put_who(g->who, a)) == NULL || (w->records = cairn_wire_page_put(&g->page, a)) == NULL)
         return NULL;
     w->number = g->number;
     w->term = g->term;
@@ -297,7 +307,7 @@ Cairn__Wire__ClusterChange *cairn_wire_change_put(const struct cairn_change *c, 
 {
     Cairn__Wire__ClusterChange *w = WIRE_NEW(a, ClusterChange, cluster_change);
 
-    if (w == NULL || (w->from = cairn_wire__who(c->from, a)) == NULL || (w->who = cairn_wire__who(c->who, a)) == NULL)
+    if (w == NULL || (w->from = put_who(c->from, a)) == NULL || (w->who = put_who(c->who, a)) == NULL)
         return NULL;
     w->kind = (Cairn__Wire__ChangeKind)c->kind;
     w->slot = c->slot;

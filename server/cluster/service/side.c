@@ -3,7 +3,7 @@
 
 #include "schema/router.pb-c.h"
 #include "sdk/core/base/log.h"
-#include "server/cluster/map_store.h"
+#include "server/cluster/map_ids.h"
 #include "server/cluster/service/fetch.h"
 #include "server/cluster/service/scrub.h"
 
@@ -171,6 +171,7 @@ static void on_map_is_old(void *arg)
 
 struct ns_look {
     uint32_t id;
+    uint64_t base;
     bool found;
 };
 
@@ -182,19 +183,20 @@ static void look_at_ns(const struct cairn_map_entry *e, void *arg)
     if (look->found)
         return;
     r = cairn__wire__namespace_record__unpack(NULL, e->value_len, e->value);
-    look->found = r == NULL || r->ns == NULL || (r->ns->id != 0 ? r->ns->id : (uint32_t)e->created) == look->id;
+    look->found = r == NULL || r->ns == NULL ||
+                  (r->ns->id != 0 ? r->ns->id : cairn_map_id(look->base, e->created)) == look->id;
     if (r != NULL)
         cairn__wire__namespace_record__free_unpacked(r, NULL);
 }
 
-/* A namespace's id is the revision of the change that made it, and never given twice: what a later map does not have
- * is gone. One record that cannot be read may be any. Asked once for each namespace whose database is not open. */
+/* A namespace's id is never given twice (../map_ids.h): what a later map does not have is gone. One record that cannot
+ * be read may be any. Asked once for each namespace whose database is not open. */
 static bool on_ns_is_gone(void *arg, uint32_t ns)
 {
     struct cairn_map_store *map = ((struct side_worker *)arg)->c->map;
-    struct ns_look look = { .id = ns };
+    struct ns_look look = { .id = ns, .base = cairn_map_ids_base_of(map) };
 
-    if (cairn_map_store_revision(map) < ns)
+    if (cairn_map_ids_upto(map) < ns)
         return false;
     cairn_map_store_each(map, "ns/", look_at_ns, &look);
     return !look.found;

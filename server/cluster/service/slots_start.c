@@ -61,7 +61,8 @@ void slots_on_found(void *arg, const struct store_found *f)
 }
 
 /* What is applied has to lie within the log, or ahead of it (a flush came, and the log's end was lost). What is
- * behind the log's beginning was in memory only. */
+ * behind the log's beginning was in memory only; what is of another history came in place of entries that were cut, and
+ * the cut was lost: only a learner can have that, for a member says nothing before its cut is on disk. */
 static int match_log(struct cluster_slots *w, struct slot *s)
 {
     uint32_t slot = s->store.slot;

@@ -358,9 +358,12 @@ static inline int setup_seeded(void **state, uint64_t seed)
     return 0;
 }
 
+/* CAIRN_SEED: with other delays and other choices. */
 static inline int setup(void **state)
 {
-    return setup_seeded(state, 7);
+    const char *seed = getenv("CAIRN_SEED");
+
+    return setup_seeded(state, seed != NULL ? strtoull(seed, NULL, 10) : 7);
 }
 
 static inline int teardown(void **state)

@@ -71,7 +71,7 @@ struct outcome {
     pthread_t thread;
 };
 
-static void on_done(void *arg, int rc)
+static inline void on_done(void *arg, int rc)
 {
     struct outcome *out = arg;
 
