@@ -159,8 +159,11 @@ static int drain_run(struct cli *cli, void *args)
     char state[16];
     int status = cli_connect(cli);
     if (status == CLI_OK && a->cancel && is_kept(cli, d.node, state)) {
-        if (!cli->g.json && !cli->g.quiet)
-            fprintf(cli->out, "node %s is %s, and not being drained: there is nothing to call off\n", d.node, state);
+        if (!cli->g.json && !cli->g.quiet) {
+            fprintf(cli->out, "node %s is ", d.node);
+            cli_put_text(cli->out, state);
+            fprintf(cli->out, ", and not being drained: there is nothing to call off\n");
+        }
         return result(&d, state);
     }
     if (status == CLI_OK)
