@@ -56,7 +56,7 @@ static bool compared_is_good(const Cairn__Wire__ClusterCompared *m, const uint8_
 static const void *read_and_put(int kind, const void *w, const uint8_t *payload, size_t len, struct cairn_arena *a)
 {
     struct cairn_coord_process process = { 0 };
-    const struct cairn_coord_log *logs;
+    struct cairn_coord_told told;
     struct cairn_wire_heartbeat beat;
     struct cairn_slot_record rec;
     struct cairn_wire_page page;
@@ -68,9 +68,9 @@ static const void *read_and_put(int kind, const void *w, const uint8_t *payload,
 
     switch (kind) {
     case REGISTER:
-        return cairn_wire_register_get(w, a, &process, &logs, &n, &err) != 0
+        return cairn_wire_register_get(w, a, &process, &told, &err) != 0
                    ? NULL
-                   : cairn_wire_register_put(&process, logs, n, a);
+                   : cairn_wire_register_put(&process, &told, a);
     case REGISTERED:
         return cairn_wire_registered_get(w, &process, &err) != 0 ? NULL : cairn_wire_registered_put(&process, a);
     case HEARTBEAT:

@@ -23,6 +23,7 @@ enum {
     CAIRN_WIRE_RECORD_VERSION = 1,     /* of a slot's record, and of a process's */
     CAIRN_WIRE_RECORD_BYTES_MAX = 512, /* of either, packed */
     CAIRN_WIRE_LOGS_MAX = 1 << 15,     /* of one REGISTER */
+    CAIRN_WIRE_PARTIAL_BYTES_MAX = 1 << (CAIRN_SLOT_BITS_MAX - 3), /* likewise: a bit for each slot that may be */
     CAIRN_WIRE_PAGE_SLOTS_MAX = 1024,  /* of one page; with as many members as may be it still fits into a frame */
     CAIRN_WIRE_PAGE_MEMBERS_MAX = 256,
     CAIRN_WIRE_ADDRESSES_MAX = 4, /* of one member */
@@ -72,11 +73,10 @@ int cairn_wire_process_unpack(const uint8_t *bytes, size_t len, struct cairn_coo
 /* ---- REGISTER; who it is, is in `self`: cairn_wire_member_put() ---- */
 
 Cairn__Wire__ClusterRegister *cairn_wire_register_put(const struct cairn_coord_process *p,
-                                                      const struct cairn_coord_log *logs, uint32_t nlogs,
-                                                      struct cairn_arena *a);
-/** As cairn_coord_register() wants it; *logs lie in @a. */
+                                                      const struct cairn_coord_told *told, struct cairn_arena *a);
+/** As cairn_coord_register() wants it; what *told names lies in @a, and in @w. */
 int cairn_wire_register_get(const Cairn__Wire__ClusterRegister *w, struct cairn_arena *a, struct cairn_coord_process *p,
-                            const struct cairn_coord_log **logs, uint32_t *nlogs, struct cairn_err *err);
+                            struct cairn_coord_told *told, struct cairn_err *err);
 /** @p: as it was registered. */
 Cairn__Wire__ClusterRegistered *cairn_wire_registered_put(const struct cairn_coord_process *p, struct cairn_arena *a);
 /** Fills in node, process and inc of *@p. */

@@ -17,12 +17,12 @@ static Cairn__Wire__ReplWho *put_who(struct cairn_who who, struct cairn_arena *a
 /* ---- REGISTER ---- */
 
 Cairn__Wire__ClusterRegister *cairn_wire_register_put(const struct cairn_coord_process *p,
-                                                      const struct cairn_coord_log *logs, uint32_t nlogs,
-                                                      struct cairn_arena *a)
+                                                      const struct cairn_coord_told *told, struct cairn_arena *a)
 {
     Cairn__Wire__ClusterRegister *w = WIRE_NEW(a, ClusterRegister, cluster_register);
+    uint32_t nlogs = told->nlogs;
 
-    CAIRN_ASSERT(nlogs <= CAIRN_WIRE_LOGS_MAX);
+    CAIRN_ASSERT(nlogs <= CAIRN_WIRE_LOGS_MAX && told->partial_bytes <= CAIRN_WIRE_PARTIAL_BYTES_MAX);
     if (w == NULL || (w->process = WIRE_NEW(a, ProcessRecord, process_record)) == NULL ||
         (w->slots = wire_array(a, nlogs, sizeof(*w->slots))) == NULL ||
         (w->epochs = wire_array(a, nlogs, sizeof(*w->epochs))) == NULL ||
@@ -33,10 +33,11 @@ Cairn__Wire__ClusterRegister *cairn_wire_register_put(const struct cairn_coord_p
     w->first_inc = p->first_inc;
     w->n_slots = w->n_epochs = w->n_positions = nlogs;
     for (uint32_t i = 0; i < nlogs; i++) {
-        w->slots[i] = logs[i].slot;
-        w->epochs[i] = logs[i].end.epoch;
-        w->positions[i] = logs[i].end.pos;
+        w->slots[i] = told->logs[i].slot;
+        w->epochs[i] = told->logs[i].end.epoch;
+        w->positions[i] = told->logs[i].end.pos;
     }
+    w->partial = (ProtobufCBinaryData){ .len = told->partial_bytes, .data = (uint8_t *)(uintptr_t)told->partial };
     return w;
 }
 
@@ -55,7 +56,7 @@ static int get_logs(const Cairn__Wire__ClusterRegister *w, struct cairn_coord_lo
 }
 
 int cairn_wire_register_get(const Cairn__Wire__ClusterRegister *w, struct cairn_arena *a, struct cairn_coord_process *p,
-                            const struct cairn_coord_log **logs, uint32_t *nlogs, struct cairn_err *err)
+                            struct cairn_coord_told *told, struct cairn_err *err)
 {
     struct cairn_coord_log *all;
     int rc;
@@ -70,11 +71,17 @@ int cairn_wire_register_get(const Cairn__Wire__ClusterRegister *w, struct cairn_
                              p->node, w->n_slots, w->n_epochs, w->n_positions);
     if (w->n_slots > CAIRN_WIRE_LOGS_MAX)
         return cairn_err_set(err, CAIRN_E_LIMIT, "REGISTER of node %" PRIu64 ": %zu logs", p->node, w->n_slots);
+    if (w->partial.len > CAIRN_WIRE_PARTIAL_BYTES_MAX)
+        return cairn_err_set(err, CAIRN_E_LIMIT, "REGISTER of node %" PRIu64 ": partial slots in %zu bytes", p->node,
+                             w->partial.len);
     p->inc = p->disk_inc = 0;
     p->first_inc = w->first_inc;
     p->draining = false;
-    *nlogs = (uint32_t)w->n_slots;
-    *logs = all = wire_array(a, w->n_slots, sizeof(*all));
+    all = wire_array(a, w->n_slots, sizeof(*all));
+    *told = (struct cairn_coord_told){ .logs = all,
+                                       .nlogs = (uint32_t)w->n_slots,
+                                       .partial_bytes = (uint32_t)w->partial.len,
+                                       .partial = w->partial.data };
     if (all == NULL)
         return cairn_err_set(err, CAIRN_E_NOMEM, "REGISTER of node %" PRIu64, p->node);
     return cairn_err_wrap(err, get_logs(w, all, err), "REGISTER of node %" PRIu64, p->node);
@@ -305,6 +312,7 @@ Cairn__Wire__ClusterChange *cairn_wire_change_put(const struct cairn_change *c, 
     w->kind = (Cairn__Wire__ChangeKind)c->kind;
     w->slot = c->slot;
     w->epoch = c->epoch;
+    w->leaves = c->leaves;
     return w;
 }
 
@@ -317,7 +325,8 @@ int cairn_wire_change_get(const Cairn__Wire__ClusterChange *w, struct cairn_chan
                                 .slot = w->slot,
                                 .epoch = w->epoch,
                                 .from = wire_who(w->from),
-                                .who = wire_who(w->who) };
+                                .who = wire_who(w->who),
+                                .leaves = w->leaves };
     if (w->kind < CAIRN__WIRE__CHANGE_KIND__CHANGE_REMOVE || w->kind > CAIRN__WIRE__CHANGE_KIND__CHANGE_RELEASE)
         return cairn_err_set(err, CAIRN_E_INVAL, "an unknown change, %d", (int)w->kind);
     if (!wire_is_slot(w->slot) || w->epoch == 0 || cairn_who_is_nobody(c->from) || c->from.inc == 0)

@@ -415,10 +415,10 @@ static inline int write_entry(struct world *w, uint64_t leader, struct client *c
     return c->rc;
 }
 
-static inline int put(struct world *w, uint64_t leader, const char *key, const char *record, bool sync)
+static inline int put_in(struct world *w, uint64_t leader, uint32_t ns, const char *key, const char *record, bool sync)
 {
     struct store_body b = { .op = STORE_PUT,
-                            .ns = 5,
+                            .ns = ns,
                             .key = (const uint8_t *)key,
                             .key_len = (uint32_t)strlen(key),
                             .record = (const uint8_t *)record,
@@ -428,6 +428,11 @@ static inline int put(struct world *w, uint64_t leader, const char *key, const c
 
     store_body_put(&b, body);
     return write_entry(w, leader, &c, body, store_body_bytes(&b));
+}
+
+static inline int put(struct world *w, uint64_t leader, const char *key, const char *record, bool sync)
+{
+    return put_in(w, leader, 5, key, record, sync);
 }
 
 static inline void fill(struct world *w, uint64_t leader, int from, int n)

@@ -499,19 +499,23 @@ static void a_process_registers(void **state)
 {
     const struct cairn_coord_process p = { .node = 7, .inc = 3, .disk_id = 70, .disk_inc = 2, .process = 5 };
     const struct cairn_coord_log logs[] = { { 0, { 1, 2 } }, { 3, { 0, 0 } }, { 16383, { 4, 900 } } };
-    const struct cairn_coord_log *got_logs;
+    const uint8_t partial[] = { 4, 0, 128 };
+    const struct cairn_coord_told told = { .logs = logs, .nlogs = 3, .partial = partial, .partial_bytes = 3 };
+    struct cairn_coord_told got_told;
     struct cairn_coord_process got;
     struct ends *e = *state;
-    Cairn__Wire__ClusterRegister *w = travel(e, cairn_wire_register_put(&p, logs, 3, &e->put));
+    Cairn__Wire__ClusterRegister *w = travel(e, cairn_wire_register_put(&p, &told, &e->put));
     Cairn__Wire__ClusterRegistered *answer;
-    uint32_t n;
 
-#define GET() cairn_wire_register_get(w, &e->got, &got, &got_logs, &n, &e->err)
+#define GET() cairn_wire_register_get(w, &e->got, &got, &got_told, &e->err)
     assert_int_equal(GET(), 0);
     assert_true(got.node == 7 && got.inc == 0 && got.disk_id == 70 && got.process == 5);
-    assert_int_equal(n, 3);
+    assert_int_equal(got_told.nlogs, 3);
     for (uint32_t i = 0; i < 3; i++)
-        assert_true(got_logs[i].slot == logs[i].slot && cairn_at_is(got_logs[i].end, logs[i].end));
+        assert_true(got_told.logs[i].slot == logs[i].slot && cairn_at_is(got_told.logs[i].end, logs[i].end));
+    assert_int_equal(got_told.partial_bytes, 3);
+    for (uint32_t i = 0; i < 100; i++)
+        assert_true(cairn_bits_has(got_told.partial, got_told.partial_bytes, i) == (i == 2 || i == 23));
     w->slots[1] = 0;
     REFUSED(e, CAIRN_E_INVAL, "slot 0 at place 1", GET());
     w->slots[1] = 3;
@@ -523,6 +527,9 @@ static void a_process_registers(void **state)
     w->n_slots = w->n_epochs = w->n_positions = CAIRN_WIRE_LOGS_MAX + 1;
     REFUSED(e, CAIRN_E_LIMIT, "32769 logs", GET());
     w->n_slots = w->n_epochs = w->n_positions = 3;
+    w->partial.len = CAIRN_WIRE_PARTIAL_BYTES_MAX + 1;
+    REFUSED(e, CAIRN_E_LIMIT, "partial slots in 131073 bytes", GET());
+    w->partial.len = 3;
     w->process->node = 0;
     REFUSED(e, CAIRN_E_INVAL, "REGISTER: process 5 of node 0", GET());
 #undef GET
@@ -610,11 +617,15 @@ static void the_largest_fit_into_a_frame(void **state)
     static struct cairn_wire_slot slots[CAIRN_WIRE_PAGE_SLOTS_MAX];
     static struct cairn_wire_member members[CAIRN_WIRE_PAGE_MEMBERS_MAX];
     static struct cairn_coord_log logs[CAIRN_WIRE_LOGS_MAX];
+    static uint8_t partial[CAIRN_WIRE_PARTIAL_BYTES_MAX];
     static char text[CAIRN_NAME_BYTES_MAX + 1];
     const struct cairn_coord_process p = {
         .node = UINT64_MAX, .disk_id = UINT64_MAX, .process = UINT64_MAX, .inc = 1, .disk_inc = 1
     };
-    const struct cairn_coord_log *got_logs;
+    const struct cairn_coord_told told = {
+        .logs = logs, .nlogs = CAIRN_WIRE_LOGS_MAX, .partial = partial, .partial_bytes = sizeof(partial)
+    };
+    struct cairn_coord_told got_told;
     struct cairn_coord_process got;
     struct cairn_wire_grant g = { .who = { UINT64_MAX, UINT64_MAX },
                                   .number = UINT64_MAX,
@@ -622,7 +633,6 @@ static void the_largest_fit_into_a_frame(void **state)
                                   .page = { 0, UINT64_MAX, true, slots, members, CAIRN_WIRE_PAGE_SLOTS_MAX,
                                             CAIRN_WIRE_PAGE_MEMBERS_MAX } };
     struct ends *e = *state;
-    uint32_t n;
 
     memset(text, 'x', sizeof(text) - 1);
     for (uint32_t i = 0; i < CAIRN_WIRE_PAGE_SLOTS_MAX; i++)
@@ -643,16 +653,17 @@ static void the_largest_fit_into_a_frame(void **state)
     for (uint32_t i = 0; i < CAIRN_WIRE_LOGS_MAX; i++)
         logs[i] =
             (struct cairn_coord_log){ (1 << CAIRN_SLOT_BITS_MAX) - CAIRN_WIRE_LOGS_MAX + i, { UINT64_MAX, INT64_MAX } };
-    assert_int_equal(cairn_wire_register_get(travel(e, cairn_wire_register_put(&p, logs, CAIRN_WIRE_LOGS_MAX, &e->put)),
-                                             &e->got, &got, &got_logs, &n, &e->err),
+    assert_int_equal(cairn_wire_register_get(travel(e, cairn_wire_register_put(&p, &told, &e->put)), &e->got, &got,
+                                             &got_told, &e->err),
                      0);
-    assert_int_equal(n, CAIRN_WIRE_LOGS_MAX);
+    assert_int_equal(got_told.nlogs, CAIRN_WIRE_LOGS_MAX);
+    assert_int_equal(got_told.partial_bytes, sizeof(partial));
 }
 
 static void a_change_is_proposed(void **state)
 {
     const struct cairn_change c = {
-        .kind = CAIRN_CHANGE_JOIN, .slot = 4, .epoch = 12, .from = { 9, 31 }, .who = { 8, 35 }
+        .kind = CAIRN_CHANGE_REMOVE, .slot = 4, .epoch = 12, .from = { 9, 31 }, .who = { 8, 35 }, .leaves = true
     };
     struct cairn_slot_record rec, none = { 0 };
     struct cairn_change got;
@@ -666,7 +677,7 @@ static void a_change_is_proposed(void **state)
     assert_int_equal(verdict, CAIRN_VERDICT_REFUSED_INC);
     assert_int_equal(rec.epoch, 12);
     assert_true(got.kind == c.kind && got.slot == 4 && got.epoch == 12 && cairn_who_is(got.from, c.from) &&
-                cairn_who_is(got.who, c.who));
+                cairn_who_is(got.who, c.who) && got.leaves);
     w->verdict = (Cairn__Wire__Verdict)4;
     REFUSED(e, CAIRN_E_INVAL, "unknown verdict, 4", GET());
     w->verdict = CAIRN__WIRE__VERDICT__VERDICT_COMMITTED;
