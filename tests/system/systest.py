@@ -39,7 +39,10 @@ class Result:
 
     @property
     def json(self):
-        return json.loads(self.out)
+        try:
+            return json.loads(self.out)
+        except json.JSONDecodeError:
+            raise AssertionError("no JSON: %s" % self) from None
 
     def __str__(self):
         return "exit %d\nstdout: %s\nstderr: %s" % (self.code, self.out[:4000], self.err[:4000])
@@ -155,6 +158,13 @@ class Node:
             self.process.kill()
             self.process.wait()
 
+    def stacks(self):
+        """What its threads do, if there is a gdb: a node that hangs shows where."""
+        if self.process is None or self.process.poll() is not None or shutil.which("gdb") is None:
+            return ""
+        told = run("gdb", "--batch", "-p", str(self.process.pid), "-ex", "thread apply all backtrace 16", timeout=60)
+        return "".join(line for line in told.out.splitlines(True) if line.startswith(("Thread", "#")))
+
     def log(self):
         with open(self.log_path, errors="replace") as f:
             return f.read()[-8000:]
@@ -181,6 +191,7 @@ class Case(unittest.TestCase):
         failed = not getattr(outcome, "success", True) or any(test is self for test, _ in told)
         sanitizer = []
         for node in self.nodes:
+            stacks = node.stacks() if failed else ""
             node.cleanup()
             if not os.path.exists(node.log_path):
                 continue
@@ -188,7 +199,7 @@ class Case(unittest.TestCase):
             if "Sanitizer" in log or "runtime error" in log or "assertion" in log.lower():
                 sanitizer.append(log)
             if failed:
-                sys.stderr.write("--- %s\n%s\n" % (node.log_path, log))
+                sys.stderr.write("--- %s\n%s\n%s" % (node.log_path, log, stacks))
         shutil.rmtree(self.base, ignore_errors=True)
         if sanitizer:
             raise AssertionError("a node reported a defect:\n" + "\n".join(sanitizer))
@@ -302,5 +313,12 @@ class Etcd:
         raise AssertionError("etcd does not start: see etcd.log")
 
 
+SKIPPED = 77  # to ctest
+
+
 def main():
-    unittest.main(verbosity=2)
+    """Runs the tests of a file. One that can run none of them here says so by its exit code, too: nothing was shown."""
+    result = unittest.main(verbosity=2, exit=False).result
+    if not result.wasSuccessful():
+        sys.exit(1)
+    sys.exit(SKIPPED if result.skipped and len(result.skipped) >= result.testsRun else 0)

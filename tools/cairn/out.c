@@ -149,7 +149,7 @@ void cli_table_row(struct cli_table *t, const struct cli_cell *cells)
 /* Breaks the words of the last column into lines that fit beside the others. */
 static void fit_words(struct cli_table *t)
 {
-    enum { COLUMN_MIN = 20 };
+    enum { COLUMN_MIN = 10 }; /* most words are no longer */
     size_t before = 0, last = t->ncols - 1;
     if (t->cli->width == 0 || t->cols[last].type != CLI_CELL_WORDS)
         return;
@@ -217,7 +217,8 @@ int cli_record(struct cli *cli, const struct cli_col *cols, const struct cli_cel
     }
     for (uint32_t i = 0; i < n; i++) {
         char buf[64];
-        fprintf(cli->out, "%-14s %s\n", cols[i].title, cell_text(&cols[i], &cells[i], buf));
+        fprintf(cli->out, "%-14s ", cols[i].title);
+        cli_put_line(cli->out, cell_text(&cols[i], &cells[i], buf));
     }
     return CLI_OK;
 }

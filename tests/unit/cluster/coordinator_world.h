@@ -201,8 +201,7 @@ static inline void node_register(struct node *n, struct node *to)
 
         logs[i] = (struct cairn_coord_log){ .slot = i, .end = { .epoch = 1, .pos = is_there ? n->logs_end : 0 } };
     }
-    x->ask.logs = logs;
-    x->ask.nlogs = ALL;
+    x->ask.told = (struct cairn_coord_told){ .logs = logs, .nlogs = ALL };
     cairn_coordinator_register(&to->co, &x->ask);
 }
 
