@@ -22,6 +22,7 @@ enum scripted_fault {
     SCRIPTED_DIE_BEFORE, /* the connection breaks, nothing was done */
     SCRIPTED_DIE_AFTER,  /* it was done, and the connection breaks */
     SCRIPTED_GONE,       /* writes: the session is forgotten first */
+    SCRIPTED_SAME_KEYS,  /* lists begin with the first key, whatever they are to be behind */
 };
 
 struct scripted_member {
