@@ -53,7 +53,10 @@ void scripted_cluster_move(struct scripted_cluster *c, uint32_t slot, uint32_t n
 /** The node's machine, as others are told; "": not known. To be said before anybody asks. */
 void scripted_cluster_host(struct scripted_cluster *c, uint32_t node, const char *host);
 
-/** Others are told that @node is reached where @other is. */
+/** Others are told that @node is reached at @address, which stays the caller's. */
+void scripted_cluster_tell(struct scripted_cluster *c, uint32_t node, const char *address);
+
+/** Likewise, where @other is. */
 void scripted_cluster_address(struct scripted_cluster *c, uint32_t node, uint32_t other);
 
 /** Or not told at all. */
