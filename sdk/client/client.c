@@ -237,6 +237,9 @@ int cairn_connect(const struct cairn_options *options, struct cairn **out, struc
         rc = cairn_err_set(&err, CAIRN_E_INVAL, "options: start from CAIRN_OPTIONS_INIT");
     else if (o->inflight_max > CLIENT_INFLIGHT_LIMIT)
         rc = cairn_err_set(&err, CAIRN_E_INVAL, "options: inflight_max is at most %d", CLIENT_INFLIGHT_LIMIT);
+    else if (o->node != NULL && (size_t)snprintf(conf.node, sizeof(conf.node), "%s", o->node) >= sizeof(conf.node))
+        rc = cairn_err_set(&err, CAIRN_E_INVAL, "options: the name of a node is at most %zu bytes",
+                           sizeof(conf.node) - 1);
     if (rc == 0)
         rc = cairn_whereabouts_find(o, &conf, &err);
     if (rc == 0)

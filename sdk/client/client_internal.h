@@ -199,6 +199,14 @@ struct cairn_call_group {
     uint32_t version; /* of the first page */
 };
 
+/** How often a call was asked again, since nobody coordinates the cluster: again.c. */
+struct cairn_call_again {
+    bool on;
+    int rc; /* of the last try */
+    uint32_t tries;
+    struct cairn_timer timer; /* of a pause */
+};
+
 /** Calls that a call has started and waits for: first member of what keeps them. */
 struct cairn_inner {
     void (*cancel)(struct cairn_inner *x);
@@ -291,6 +299,7 @@ struct cairn_call {
         Cairn__Wire__ExtentScrub x_scrub;
     } rq;
     struct cairn_route route;
+    struct cairn_call_again again;
     struct cairn_inner *inner_calls; /* that this one has started, or NULL */
     struct cairn_call_sink sink;
     struct cairn_call_batch batch;
@@ -384,6 +393,19 @@ static inline ProtobufCBinaryData cairn__bytes(const void *p, size_t n)
 {
     return (ProtobufCBinaryData){ .len = n, .data = (uint8_t *)(uintptr_t)p }; /* requests are only read */
 }
+
+/* ---- again.c ---- */
+
+/** Before the call starts: while nobody can answer it, it is asked again. Nothing it asks for may happen twice. */
+void cairn__again_on(struct cairn_call *call);
+/** How long the next try may take. */
+uint64_t cairn__again_try_ns(const struct cairn_call *call);
+/** A try has failed, call->rpc.rc says how. True: it is asked again later. */
+bool cairn__again(struct cairn_call *call);
+/** The call is over with @rc. Returns what to say: that it is too late says less than the last answer. */
+int cairn__again_over(struct cairn_call *call, int rc);
+/** A canceled call that pauses ends soon. */
+void cairn__again_cancel(struct cairn_call *call);
 
 /* ---- provider.c ---- */
 

@@ -10,6 +10,7 @@
 #include "tests/lib/scratch.h"
 
 #include "schema/node.pb-c.h"
+#include "schema/repl.pb-c.h"
 #include "schema/router.pb-c.h"
 
 #include <stdio.h>
@@ -31,7 +32,7 @@ struct scripted_node {
     bool running;
     struct cairn_loop loop;
     struct cairn_rpc *rpc, *workers[1];
-    struct cairn_rpc_target targets[3];
+    struct cairn_rpc_target targets[4];
     struct cairn_rpc_node node;
     struct cairn_watch listener;
     struct value values[VALUES_MAX]; /* in order of keys */
@@ -116,16 +117,21 @@ static void on_held_cancel(struct cairn_rpc_req *rq, void *arg)
     cairn_rpc_reply(rq, CAIRN_E_CANCELED, NULL, NULL, 0);
 }
 
-static bool hold(struct cairn_rpc_req *rq)
+static void keep(struct cairn_rpc_req *rq)
 {
     struct scripted_node *n = of(rq);
 
-    if (!atomic_load(&n->knobs.hold))
-        return false;
     CAIRN_ASSERT(n->nheld < HELD_MAX);
     rq->on_cancel = on_held_cancel;
     rq->on_cancel_arg = n;
     n->held[n->nheld++] = rq;
+}
+
+static bool hold(struct cairn_rpc_req *rq)
+{
+    if (!atomic_load(&of(rq)->knobs.hold))
+        return false;
+    keep(rq);
     return true;
 }
 
@@ -489,6 +495,46 @@ static cairn_rpc_handler *const router_handlers[32] = {
     [CAIRN__WIRE__ROUTER_METHOD__ROUTER_LIST] = router_list,
 };
 
+/* ---- a cluster's coordinator ---- */
+
+/* True: it has no answer now. */
+static bool cluster_fails(struct cairn_rpc_req *rq)
+{
+    struct scripted_knobs *k = &of(rq)->knobs;
+
+    atomic_fetch_add(&k->cluster_asks, 1);
+    if (!countdown(&k->cluster_fails))
+        return false;
+    if (atomic_load(&k->cluster_rc) == 0)
+        keep(rq);
+    else
+        cairn_rpc_reply_err(rq, atomic_load(&k->cluster_rc), "nobody coordinates");
+    return true;
+}
+
+static void cluster_status(struct cairn_rpc_req *rq)
+{
+    Cairn__Wire__ClusterText m = CAIRN__WIRE__CLUSTER_TEXT__INIT;
+
+    m.json = (char *)"{}";
+    if (!cluster_fails(rq))
+        cairn_rpc_reply(rq, 0, &m.base, NULL, 0);
+}
+
+static void cluster_drain(struct cairn_rpc_req *rq)
+{
+    Cairn__Wire__ClusterDrained m = CAIRN__WIRE__CLUSTER_DRAINED__INIT;
+
+    m.slots = 7;
+    if (!cluster_fails(rq))
+        cairn_rpc_reply(rq, 0, &m.base, NULL, 0);
+}
+
+static cairn_rpc_handler *const cluster_handlers[16] = {
+    [CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_STATUS] = cluster_status,
+    [CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_DRAIN] = cluster_drain,
+};
+
 /* ---- life ---- */
 
 static void on_listener(void *arg, uint32_t ready)
@@ -540,6 +586,8 @@ static bool node_start(struct scripted_node *n)
     n->targets[1] = (struct cairn_rpc_target){ &cairn_iface_bulk, cairn_bulk_handlers, n, "bulk", CAIRN_PROVIDER_BULK };
     n->targets[2] =
         (struct cairn_rpc_target){ &cairn_iface_router, router_handlers, n, "router", CAIRN_PROVIDER_ROUTER };
+    n->targets[3] =
+        (struct cairn_rpc_target){ &cairn_iface_cluster, cluster_handlers, n, "cluster", CAIRN_PROVIDER_CLUSTER };
     n->drained = false;
     if (cairn_loop_init(&n->loop, NULL, NULL) != 0)
         return false;

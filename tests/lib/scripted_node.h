@@ -25,7 +25,10 @@ struct scripted_knobs {
     atomic_int corrupt_reads; /* so many more reads get a flipped bit behind the checksum */
     atomic_int short_pages;   /* so many more mget replies stop after one entry */
     atomic_int fail;          /* puts and deletes answer with this code; 0: none */
+    /* as a node of a cluster: so many more answers of the coordinator are @cluster_rc, or (0) none at all */
+    atomic_int cluster_fails, cluster_rc;
     /* what it was asked */
+    atomic_uint cluster_asks;
     atomic_uint puts, gets, verified_gets, mputs, mgets, pings, cancels;
     /* gets whose value went by bulk, puts that came by it */
     atomic_uint bulk_gets, bulk_puts;

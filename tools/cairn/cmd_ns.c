@@ -84,7 +84,7 @@ static const struct cli_opt create_opts[] = {
     CLI_OPT(
         struct create_args, embed, "embed", 0, CLI_SIZE, "SIZE", NULL,
         "values up to this live beside their keys, larger ones in extents (default: the node's router.embed_threshold, "
-        "32KiB unless configured)"),
+        "32KiB unless configured); with --replicas single puts of up to 1 MiB do, in the log, and batches keep to SIZE"),
     CLI_OPT(struct create_args, kv, "kv", 0, CLI_STRING, "PROVIDER", NULL,
             "provider of keys and small values (default: the node's router.kv)"),
     CLI_OPT(struct create_args, extent, "extent", 0, CLI_STRING, "PROVIDER", NULL,
@@ -166,7 +166,7 @@ static int list_run(struct cli *cli, void *args)
         return cli_call_failed(cli, rc, &call, "listing namespaces");
     if (a->names && !cli->g.json) {
         for (size_t i = 0; i < list->n; i++)
-            fprintf(cli->out, "%s\n", list->namespaces[i].name);
+            cli_put_line(cli->out, list->namespaces[i].name);
     } else {
         struct cli_table *t = cli_table_new(cli, "namespaces", ns_cols, ARRAY_SIZE(ns_cols));
         for (size_t i = 0; i < list->n; i++) {

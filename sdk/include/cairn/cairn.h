@@ -114,6 +114,9 @@ struct cairn_options {
     uint32_t spin_us;      /* poll this long for an answer before sleeping: lower latency for a busy core; 0: sleep */
     uint32_t inflight_max; /* calls at a time, but not what they are made of; 0: 16 384. About 3 KiB each, once used */
     uint32_t flags;        /* CAIRN_CONNECT_* */
+    /** The name of the node that is meant: an address where another one answers counts as one where none does, and
+     * nothing is proved there. NULL: whichever node is there. */
+    const char *node;
 };
 #define CAIRN_OPTIONS_INIT CAIRN_STRUCT_INIT(struct cairn_options)
 
@@ -165,6 +168,7 @@ enum cairn_durability {
 enum cairn_call_flags {
     CAIRN_IF_ABSENT = 1, /* puts: CAIRN_E_EXISTS if the key is there, which then stays as it is */
     CAIRN_VERIFY = 2,    /* reads: the server compares the stored bytes with their checksums first */
+    CAIRN_ONCE = 4,      /* what a cluster's coordinator is asked (admin.h): not again while there is none */
 };
 
 /** May be NULL wherever it is asked for; otherwise start from CAIRN_CALL_OPTIONS_INIT. Only read before the function
