@@ -178,7 +178,8 @@ static size_t list_sure(const struct list *l)
     size_t n = l->page != NULL ? l->page->n : 0;
 
     while (n > 0 && l->bounded &&
-           cairn__key_cmp(l->page->entries[n - 1].key, l->page->entries[n - 1].key_len, l->bound.data, l->bound.len) > 0)
+           cairn__key_cmp(l->page->entries[n - 1].key, l->page->entries[n - 1].key_len, l->bound.data,
+                          l->bound.len) > 0)
         n--;
     return n;
 }

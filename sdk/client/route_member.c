@@ -130,7 +130,8 @@ static void on_idle_timer(void *arg)
 
 /* ---- opening ---- */
 
-/* Host names are looked up by whoever drives the loop, which waits for the answer: so not at each try. Names that are not known here are left out. */
+/* Host names are looked up by whoever drives the loop, which waits for the answer: so not at each try. Names that are
+ * not known here are left out. */
 static uint32_t addresses_of(const struct cairn_routing *r, uint16_t place, struct cairn_addr addrs[ROUTE_ADDRS_MAX])
 {
     const char *texts[ROUTE_ADDRS_MAX];
