@@ -82,9 +82,9 @@ struct cairn {
     uint32_t ncalls, calls_room;
 
     pthread_t thread;
-    bool has_thread;                   /* under the mutex */
+    bool has_thread;                   /* under the mutex; until it was joined */
     struct cairn_waiter thread_waiter; /* of the thread, while another one drives */
-    atomic_bool thread_stop;
+    atomic_bool thread_stop;           /* set under the mutex: who does it joins the thread */
     struct cairn_task close_task; /* cancels all on the owner's thread */
     bool has_bulk;
     struct cairn_connect_attempt *attempt; /* while cairn_connect() runs */

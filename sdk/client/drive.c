@@ -317,20 +317,21 @@ int cairn_start_thread(struct cairn *c)
 
 void cairn_stop_thread(struct cairn *c)
 {
-    pthread_t thread;
-    bool had;
+    bool stops;
 
     pthread_mutex_lock(&c->mutex);
-    had = c->has_thread;
-    thread = c->thread;
-    c->has_thread = false;
-    c->thread_waiter.over = true; /* another one may drive for long: it does not wait for its turn */
-    if (c->thread_waiter.link.next != NULL && !cairn_list_is_empty(&c->thread_waiter.link))
-        pthread_cond_signal(&c->thread_waiter.cond);
+    stops = c->has_thread && !atomic_exchange(&c->thread_stop, true);
+    if (stops) {
+        c->thread_waiter.over = true; /* another one may drive for long: it does not wait for its turn */
+        if (c->thread_waiter.link.next != NULL && !cairn_list_is_empty(&c->thread_waiter.link))
+            pthread_cond_signal(&c->thread_waiter.cond);
+    }
     pthread_mutex_unlock(&c->mutex);
-    if (!had)
+    if (!stops)
         return;
-    atomic_store(&c->thread_stop, true);
     cairn_loop_wake(&c->loop);
-    pthread_join(thread, NULL);
+    pthread_join(c->thread, NULL); /* until then nobody starts another in its place */
+    pthread_mutex_lock(&c->mutex);
+    c->has_thread = false;
+    pthread_mutex_unlock(&c->mutex);
 }

@@ -284,13 +284,39 @@ int cairn_mget_async(struct cairn_ns *ns, struct cairn_get_item *items, size_t n
 
 /* ---- list ---- */
 
+int cairn__key_cmp(const void *a, size_t an, const void *b, size_t bn)
+{
+    int d = MIN(an, bn) > 0 ? memcmp(a, b, MIN(an, bn)) : 0;
+
+    return d != 0 ? d : (an > bn) - (an < bn);
+}
+
+bool cairn__list_is_wellformed(const Cairn__Wire__RouterList *m, const Cairn__Wire__RouterListReply *r)
+{
+    const ProtobufCBinaryData *last = &m->after;
+
+    if (r->n_lengths != r->n_keys)
+        return false;
+    for (size_t i = 0; i < r->n_keys; i++) {
+        const ProtobufCBinaryData *key = &r->keys[i];
+
+        if (key->len == 0 || key->len > CAIRN_KEY_BYTES_MAX || key->len < m->prefix.len ||
+            cairn__key_cmp(key->data, m->prefix.len, m->prefix.data, m->prefix.len) != 0 ||
+            cairn__key_cmp(key->data, key->len, last->data, last->len) <= 0)
+            return false;
+        last = key;
+    }
+    return true;
+}
+
 static void list_answered(struct cairn_call *call)
 {
     const Cairn__Wire__RouterListReply *r = (const Cairn__Wire__RouterListReply *)call->rpc.reply;
     struct cairn_page *page;
 
-    if (r->n_lengths != r->n_keys || (r->more && r->n_keys == 0)) {
-        cairn__call_fail(call, CAIRN_E_PROTO, "the reply is malformed: %zu keys, %zu lengths", r->n_keys, r->n_lengths);
+    if (!cairn__list_is_wellformed(&call->rq.list, r) || (r->more && r->n_keys == 0)) {
+        cairn__call_fail(call, CAIRN_E_PROTO, "the reply is malformed: %zu keys, %zu lengths, or not those asked for",
+                         r->n_keys, r->n_lengths);
         return;
     }
     page = cairn__page_new(r->keys, r->n_keys, NULL, false, NULL, r->lengths, r->more);

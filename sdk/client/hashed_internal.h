@@ -62,6 +62,11 @@ int cairn__spread_list(struct cairn_ns *ns, ProtobufCBinaryData prefix, Protobuf
 int cairn__hashed_list(struct cairn_ns *ns, ProtobufCBinaryData prefix, ProtobufCBinaryData after, uint32_t max,
                        struct cairn_page **page, const struct cairn_call_options *o, cairn_done_fn *done, void *arg);
 
+/** As memcmp, and the shorter one first. */
+int cairn__key_cmp(const void *a, size_t an, const void *b, size_t bn);
+/** Its keys are such as @m asks for: they ascend, lie behind `after` and have the prefix; each has a length. */
+bool cairn__list_is_wellformed(const Cairn__Wire__RouterList *m, const Cairn__Wire__RouterListReply *r);
+
 /* ---- hashed_stream.c ---- */
 
 /** What a reader and a writer keep of the call that opened them. */

@@ -10,7 +10,7 @@ struct cairn_iter {
     struct cairn_call_options o;
     struct cairn_page *page, *fetched; /* @fetched: by the request of this step */
     size_t at;
-    atomic_bool stepping; /* an asynchronous step is in flight */
+    atomic_bool stepping; /* a step is in flight */
     struct cairn_entry *entry;
     cairn_done_fn *done;
     void *arg;
@@ -75,11 +75,23 @@ static int iter_take(struct cairn_iter *it, struct cairn_entry *entry, int rc)
     return 1;
 }
 
+/* 0, or CAIRN_E_STATE. */
+static int iter_step(struct cairn_iter *it)
+{
+    return atomic_exchange(&it->stepping, true)
+               ? cairn__refuse(&it->o, CAIRN_E_STATE, "a step of the iterator is in flight")
+               : 0;
+}
+
 int cairn_iter_next(struct cairn_iter *it, struct cairn_entry *entry)
 {
-    if (atomic_load(&it->stepping))
-        return cairn__refuse(&it->o, CAIRN_E_STATE, "a step of the iterator is in flight");
-    return iter_take(it, entry, iter_must_ask(it) ? iter_ask(it, NULL, NULL) : 0);
+    int rc = iter_step(it);
+
+    if (rc != 0)
+        return rc;
+    rc = iter_take(it, entry, iter_must_ask(it) ? iter_ask(it, NULL, NULL) : 0);
+    atomic_store(&it->stepping, false);
+    return rc;
 }
 
 static void iter_on_step(void *arg, int rc)
@@ -95,12 +107,10 @@ static void iter_on_step(void *arg, int rc)
 
 int cairn_iter_next_async(struct cairn_iter *it, struct cairn_entry *entry, cairn_done_fn *done, void *arg)
 {
-    int rc;
+    int rc = done != NULL ? iter_step(it) : CAIRN_E_INVAL;
 
-    if (done == NULL)
-        return CAIRN_E_INVAL;
-    if (atomic_exchange(&it->stepping, true))
-        return cairn__refuse(&it->o, CAIRN_E_STATE, "a step of the iterator is in flight");
+    if (rc != 0)
+        return rc;
     it->entry = entry;
     it->done = done;
     it->arg = arg;

@@ -39,13 +39,6 @@ static struct list *list_of(struct spread *x)
     return CONTAINER_OF(x, struct list, x);
 }
 
-static int bytes_cmp(const void *a, size_t an, const void *b, size_t bn)
-{
-    int d = MIN(an, bn) > 0 ? memcmp(a, b, MIN(an, bn)) : 0;
-
-    return d != 0 ? d : (an > bn) - (an < bn);
-}
-
 /* ---- answers ---- */
 
 /* The page and an answer become a page; both are in order. */
@@ -58,7 +51,7 @@ static int list_merge(struct list *l, const Cairn__Wire__RouterListReply *r)
     while (n < l->max && (i < nhave || k < r->n_keys)) {
         int d = i == nhave       ? 1
                 : k == r->n_keys ? -1
-                                 : bytes_cmp(have[i].key, have[i].key_len, r->keys[k].data, r->keys[k].len);
+                                 : cairn__key_cmp(have[i].key, have[i].key_len, r->keys[k].data, r->keys[k].len);
 
         l->merged_keys[n] = d <= 0 ? cairn__bytes(have[i].key, have[i].key_len) : r->keys[k];
         l->merged_lengths[n++] = d < 0 ? have[i].value_len : r->lengths[k];
@@ -76,23 +69,17 @@ static int list_merge(struct list *l, const Cairn__Wire__RouterListReply *r)
 
 static void list_bound(struct list *l, const ProtobufCBinaryData *upto)
 {
-    if (l->bounded && bytes_cmp(upto->data, upto->len, l->bound.data, l->bound.len) >= 0)
+    if (l->bounded && cairn__key_cmp(upto->data, upto->len, l->bound.data, l->bound.len) >= 0)
         return;
     l->bounded = true;
     memcpy(l->keys[0], upto->data, upto->len);
     l->bound = cairn__bytes(l->keys[0], upto->len);
 }
 
-static bool is_wellformed(const Cairn__Wire__RouterListReply *r)
+static bool is_wellformed(const struct list *l, const struct cairn_call *call, const Cairn__Wire__RouterListReply *r)
 {
-    if (r->n_lengths != r->n_keys || r->upto.len > CAIRN_KEY_BYTES_MAX || (r->more && r->upto.len == 0))
-        return false;
-    for (size_t i = 0; i < r->n_keys; i++) {
-        if (r->keys[i].len == 0 || r->keys[i].len > CAIRN_KEY_BYTES_MAX ||
-            (i > 0 && bytes_cmp(r->keys[i - 1].data, r->keys[i - 1].len, r->keys[i].data, r->keys[i].len) >= 0))
-            return false;
-    }
-    return true;
+    return cairn__list_is_wellformed(&call->rq.list, r) && r->upto.len <= CAIRN_KEY_BYTES_MAX &&
+           (!r->more || cairn__key_cmp(r->upto.data, r->upto.len, l->after.data, l->after.len) > 0);
 }
 
 static void list_answered(struct cairn_call *call)
@@ -103,8 +90,9 @@ static void list_answered(struct cairn_call *call)
     struct list_node *node = &l->nodes[child->place];
     int rc;
 
-    if (!is_wellformed(r)) {
-        cairn__call_fail(call, CAIRN_E_PROTO, "the reply is malformed: %zu keys, %zu lengths", r->n_keys, r->n_lengths);
+    if (!is_wellformed(l, call, r)) {
+        cairn__call_fail(call, CAIRN_E_PROTO, "the reply is malformed: %zu keys, %zu lengths, or not those asked for",
+                        r->n_keys, r->n_lengths);
         return;
     }
     rc = list_merge(l, r);
@@ -190,7 +178,8 @@ static size_t list_sure(const struct list *l)
     size_t n = l->page != NULL ? l->page->n : 0;
 
     while (n > 0 && l->bounded &&
-           bytes_cmp(l->page->entries[n - 1].key, l->page->entries[n - 1].key_len, l->bound.data, l->bound.len) > 0)
+           cairn__key_cmp(l->page->entries[n - 1].key, l->page->entries[n - 1].key_len, l->bound.data,
+                          l->bound.len) > 0)
         n--;
     return n;
 }

@@ -383,7 +383,8 @@ bool cairn__route_again(struct cairn_call *call)
         return route_at_once(call);
     route_fetch_want(r, rc == CAIRN_E_MOVED ? route->place : -1);
     route_leave(call);
-    route_wait(call, ROUTE_PAUSED, cairn__route_pause_ns(call->c, route->tries++));
+    if (!route_wait(call, ROUTE_PAUSED, cairn__route_pause_ns(call->c, route->tries++)))
+        cairn_sm_move(&route->sm, ROUTE_FIND); /* where it ends: the session with the node is given back */
     return true;
 }
 

@@ -130,7 +130,8 @@ static void on_idle_timer(void *arg)
 
 /* ---- opening ---- */
 
-/* Host names are looked up by whoever drives the loop. Names that are not known here are left out. */
+/* Host names are looked up by whoever drives the loop, which waits for the answer: so not at each try. Names that are
+ * not known here are left out. */
 static uint32_t addresses_of(const struct cairn_routing *r, uint16_t place, struct cairn_addr addrs[ROUTE_ADDRS_MAX])
 {
     const char *texts[ROUTE_ADDRS_MAX];
@@ -171,16 +172,22 @@ static struct cairn_rpc_session *session_make(struct cairn_routing *r, uint16_t 
 static bool member_open(struct cairn_routing *r, struct route_member *m)
 {
     struct route_members *all = &r->members;
+    uint32_t edition = r->map.nodes[m->place]->edition;
 
+    if (m->edition == edition && routing_now(r) < m->look_again_ns)
+        return false;
     if (all->nopen >= all->open_max) {
         if (all->nclosing == 0 && !cairn_list_is_empty(&all->idle))
             member_close(CONTAINER_OF(all->idle.next, struct route_member, idle));
         return false; /* its place is free in a moment */
     }
     m->session = session_make(r, m->place);
-    if (m->session == NULL)
+    m->edition = edition;
+    if (m->session == NULL) {
+        route_member_avoid(r, m->place);
+        m->look_again_ns = m->avoid_until_ns;
         return false;
-    m->edition = r->map.nodes[m->place]->edition;
+    }
     all->nopen++;
     cairn_sm_move(&m->sm, MEMBER_OPEN);
     return true;

@@ -22,6 +22,7 @@ struct route_member {
     uint16_t place;
     uint32_t users, edition; /* edition: of the addresses that it was made of */
     uint64_t idle_since_ns;  /* without users */
+    uint64_t look_again_ns;  /* ABSENT: its addresses of this edition led nowhere; names are not looked up before */
     uint64_t avoid_until_ns; /* it did not answer: what others may answer does not go there */
     struct cairn_link idle;  /* without users, the longest first */
 };

@@ -267,20 +267,22 @@ void scripted_cluster_move(struct scripted_cluster *c, uint32_t slot, uint32_t n
     pthread_mutex_unlock(&c->mutex);
 }
 
-void scripted_cluster_address(struct scripted_cluster *c, uint32_t node, uint32_t other)
+void scripted_cluster_tell(struct scripted_cluster *c, uint32_t node, const char *address)
 {
     pthread_mutex_lock(&c->mutex);
-    c->nodes[node].told = c->nodes[other].address;
+    c->nodes[node].told = address;
     map_changed(c);
     pthread_mutex_unlock(&c->mutex);
 }
 
+void scripted_cluster_address(struct scripted_cluster *c, uint32_t node, uint32_t other)
+{
+    scripted_cluster_tell(c, node, c->nodes[other].address);
+}
+
 void scripted_cluster_hide(struct scripted_cluster *c, uint32_t node)
 {
-    pthread_mutex_lock(&c->mutex);
-    c->nodes[node].told = NULL;
-    map_changed(c);
-    pthread_mutex_unlock(&c->mutex);
+    scripted_cluster_tell(c, node, NULL);
 }
 
 void scripted_cluster_unlisten(struct scripted_cluster *c, uint32_t node)

@@ -22,6 +22,7 @@ enum scripted_fault {
     SCRIPTED_DIE_BEFORE, /* the connection breaks, nothing was done */
     SCRIPTED_DIE_AFTER,  /* it was done, and the connection breaks */
     SCRIPTED_GONE,       /* writes: the session is forgotten first */
+    SCRIPTED_SAME_KEYS,  /* lists begin with the first key, whatever they are to be behind */
 };
 
 struct scripted_member {
@@ -52,7 +53,10 @@ void scripted_cluster_move(struct scripted_cluster *c, uint32_t slot, uint32_t n
 /** The node's machine, as others are told; "": not known. To be said before anybody asks. */
 void scripted_cluster_host(struct scripted_cluster *c, uint32_t node, const char *host);
 
-/** Others are told that @node is reached where @other is. */
+/** Others are told that @node is reached at @address, which stays the caller's. */
+void scripted_cluster_tell(struct scripted_cluster *c, uint32_t node, const char *address);
+
+/** Likewise, where @other is. */
 void scripted_cluster_address(struct scripted_cluster *c, uint32_t node, uint32_t other);
 
 /** Or not told at all. */

@@ -446,9 +446,13 @@ static void router_list(struct cairn_rpc_req *rq)
     Cairn__Wire__RouterListReply r = CAIRN__WIRE__ROUTER_LIST_REPLY__INIT;
     struct scripted_node *n = of(rq);
     size_t max = m->max != 0 ? m->max : 100;
-    ProtobufCBinaryData *keys = calloc(max, sizeof(*keys));
-    uint64_t *lengths = calloc(max, sizeof(*lengths));
+    ProtobufCBinaryData *keys;
+    uint64_t *lengths;
 
+    if (hold(rq))
+        return;
+    keys = calloc(max, sizeof(*keys));
+    lengths = calloc(max, sizeof(*lengths));
     for (size_t i = 0; i < n->n; i++) {
         struct value *v = &n->values[i];
 

@@ -466,7 +466,8 @@ static void router_list(struct cairn_rpc_req *rq)
 
             if (v->bytes == NULL || key.len < m->prefix.len ||
                 (m->prefix.len > 0 && memcmp(key.data, m->prefix.data, m->prefix.len) != 0) ||
-                (m->after.len > 0 && compare(key.data, key.len, m->after.data, m->after.len) <= 0))
+                (fault != SCRIPTED_SAME_KEYS && m->after.len > 0 &&
+                 compare(key.data, key.len, m->after.data, m->after.len) <= 0))
                 continue;
             if (looked++ == m->max) {
                 r.more = true;

@@ -197,10 +197,10 @@ CAIRN_API int cairn_poll(struct cairn *c, int timeout_ms);
 CAIRN_API int cairn_drain(struct cairn *c, int timeout_ms);
 
 /** Starts a thread that drives the client and runs the callbacks, until cairn_stop_thread() or cairn_close(). All
- * signals are blocked in it. Waiting calls of other threads then cost two switches. CAIRN_E_STATE if it runs already,
+ * signals are blocked in it. Waiting calls of other threads then cost two switches. CAIRN_E_STATE if it runs still,
  * CAIRN_E_LIMIT. */
 CAIRN_API int cairn_start_thread(struct cairn *c);
-/** Calls in flight stay so. Harmless if none runs. Not from a callback. */
+/** Calls in flight stay so. Harmless if none runs, or while another thread is stopping it. Not from a callback. */
 CAIRN_API void cairn_stop_thread(struct cairn *c);
 
 /** Calls in flight, with those that they are made of; a hint where several threads start calls. */

@@ -25,7 +25,7 @@ struct routed {
 };
 
 /* A client that has at most @inflight_max calls at a time; 0: as many as it may. */
-static struct routed *routed_new_with(uint32_t nodes, bool write_once, uint32_t inflight_max)
+static inline struct routed *routed_new_with(uint32_t nodes, bool write_once, uint32_t inflight_max)
 {
     struct cairn_options o = CAIRN_OPTIONS_INIT;
     struct routed *x = calloc(1, sizeof(*x));
@@ -48,7 +48,7 @@ static inline struct routed *routed_new(uint32_t nodes, bool write_once)
     return routed_new_with(nodes, write_once, 0);
 }
 
-static void routed_free(struct routed *x)
+static inline void routed_free(struct routed *x)
 {
     cairn_ns_close(x->ns);
     cairn_close(x->c);

@@ -414,6 +414,29 @@ static void a_list_says_what_is_wrong(void **state)
     routed_free(x);
 }
 
+/* Keys that are not behind those which the list is to be behind would come again and again. */
+static void a_page_is_behind_the_one_before(void **state)
+{
+    struct routed *x = routed_new(2, false);
+    struct cairn_page *page = NULL;
+
+    (void)state;
+    for (int i = 0; i < 50; i++) {
+        char key[16];
+
+        snprintf(key, sizeof(key), "key%02d", i);
+        scripted_cluster_store(x->cluster, key, strlen(key), "v", 1);
+    }
+    assert_int_equal(cairn_list(x->ns, "key", 3, "key24", 5, 100, &page, &x->o), 0);
+    assert_int_equal(page->n, 25);
+    cairn_free(page);
+    page = NULL;
+    scripted_cluster_fault(x->cluster, 1, SCRIPTED_SAME_KEYS, 1);
+    assert_int_equal(cairn_list(x->ns, "key", 3, "key24", 5, 100, &page, &x->o), CAIRN_E_PROTO);
+    assert_null(page);
+    routed_free(x);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -427,6 +450,7 @@ int main(void)
         cmocka_unit_test(no_key_is_missed_or_twice_when_slots_move),
         cmocka_unit_test(slots_that_change_places_are_noticed),
         cmocka_unit_test(a_list_says_what_is_wrong),
+        cmocka_unit_test(a_page_is_behind_the_one_before),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
