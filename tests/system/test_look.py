@@ -290,7 +290,7 @@ class InACluster(Etcd, Case):
 
         # Made, and who did what.
         self.assertEqual([(e["author"], e["reason"], e["keys"]) for e in log(2, "--people")],
-                         [(user, "namespace created", "ns/data")])
+                         [(user, "namespace created", ["ns/data"])])
         wait_for("all to be told", lambda: sum(d.get("slots", 0) for e in log(0) for d in e.get("deeds", ())
                                                if d["what"] == "made") == 1024)
 
