@@ -269,6 +269,21 @@ class Cluster(ClusterCase):
                      "has no port that others could use"):
             self.assertIn(text, check.err)
 
+    def test_who_has_left_is_no_member_that_top_does_not_ask(self):
+        """It asks 64: those that were a member once do not count."""
+        self.begin(2)
+        wait_for("both members", lambda: self.seen(self.coordinator())["members"]["all"] == 2)
+        first = self.coordinator()
+        other = next(n for n in self.all if n is not first)
+        self.ok(first.cairn("drain", "--wait", "--force", other.name))
+        self.assertEqual(other.stop(), 0)
+        for i in range(64):
+            self.numbers(first, "register", 101 + i, 1, "s%d" % i)
+        wait_for("it to have left", lambda: {m["name"]: m["state"] for m in json.loads(self.ok(
+            self.client(first, "status")).out)["members"]}[other.name] == "left")
+        top = json.loads(first.cairn("--key", self.path("key"), "top", "--json").out)
+        self.assertEqual((len(top["nodes"]), top["not_asked"]), (64, 1))
+
 
 if __name__ == "__main__":
     main()
