@@ -7,7 +7,7 @@ import signal
 import subprocess
 import unittest
 
-from systest import BUILD, DEGRADED, FAILED, OK, Case, Etcd, clean_env, main, run, wait_for
+from systest import BUILD, CAIRN, DEADLINE_S, DEGRADED, FAILED, OK, TIMEOUT, Case, Etcd, clean_env, main, run, wait_for
 
 CLIENT = os.path.join(BUILD, "bin", "cluster_client")
 CLUSTER = "0123456789abcdef0123456789abcdef"
@@ -283,6 +283,23 @@ class Cluster(ClusterCase):
             self.client(first, "status")).out)["members"]}[other.name] == "left")
         top = json.loads(first.cairn("--key", self.path("key"), "top", "--json").out)
         self.assertEqual((len(top["nodes"]), top["not_asked"]), (64, 1))
+
+    def test_a_drain_of_which_nobody_tells(self):
+        self.begin(1)
+        only = self.coordinator()
+        self.ok(only.cairn("ns", "create", "--replicas", "1", "data"))
+        wait_for("its slots", lambda: self.seen(only)["slots"]["all"] > 0)
+        waits = subprocess.Popen([CAIRN, "drain", "--force", "--wait", "--stall", "5s", "n1"], stderr=subprocess.PIPE, text=True,
+                                 env=clean_env(CAIRN_WORKSPACE=only.workspace))
+        try:
+            wait_for("the drain", lambda: self.seen(only)["members"]["draining"] == 1)
+            only.process.send_signal(signal.SIGSTOP)
+            err = waits.communicate(timeout=DEADLINE_S)[1]
+        finally:
+            only.process.send_signal(signal.SIGCONT)
+        self.assertEqual(waits.returncode, TIMEOUT, err)
+        self.assertIn("nobody says whether the drain goes on; node n1 held ", err)
+        self.assertNotIn("no slot has moved", err)
 
 
 if __name__ == "__main__":
