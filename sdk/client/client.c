@@ -67,14 +67,9 @@ int cairn__new(const struct cairn_options *o, const struct cairn_rpc_target *tar
     cairn_list_init(&c->spare_foreign);
     cairn_task_init(&c->close_task, on_close_all, c);
     pthread_mutex_init(&c->mutex, NULL);
-    c->calls = calloc(2 * (size_t)c->inflight_max, sizeof(struct cairn_call *));
-    if (c->calls == NULL) {
-        cairn_err_set(err, rc, "client");
-        goto free_client;
-    }
     rc = cairn_loop_init(&c->loop, &loop_conf, err);
     if (rc != 0)
-        goto free_calls;
+        goto free_client;
     c->rpc = cairn_rpc_new(&c->loop, &rpc_conf, err);
     if (c->rpc == NULL) {
         rc = CAIRN_E_NOMEM;
@@ -87,8 +82,6 @@ int cairn__new(const struct cairn_options *o, const struct cairn_rpc_target *tar
     return 0;
 fini_loop:
     cairn_loop_fini(&c->loop);
-free_calls:
-    free(c->calls);
 free_client:
     pthread_mutex_destroy(&c->mutex);
     free(c);

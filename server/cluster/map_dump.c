@@ -2,6 +2,8 @@
 #include "server/cluster/map_dump.h"
 
 #include "server/cluster/map_base64.h"
+#include "server/cluster/map_generation.h"
+#include "server/cluster/map_ids.h"
 #include "server/cluster/map_log.h"
 
 #include <inttypes.h>
@@ -131,8 +133,7 @@ static void await(struct moving *m)
     m->done = false;
 }
 
-static int change(struct moving *m, const struct cairn_map_write *writes, uint32_t n, uint64_t *revision,
-                  struct cairn_err *err)
+static int change(struct moving *m, const struct cairn_map_write *writes, uint32_t n, struct cairn_err *err)
 {
     struct cairn_map_change c = { .op = { .done = on_done, .arg = m }, .writes = writes, .nwrites = n };
 
@@ -142,13 +143,18 @@ static int change(struct moving *m, const struct cairn_map_write *writes, uint32
     await(m);
     if (c.op.rc != 0 && err != NULL)
         *err = c.op.err;
-    *revision = c.op.revision;
     return c.op.rc;
+}
+
+/* What an import counts on from; @t's are not stored as they are. */
+static bool is_counted_on(const char *key)
+{
+    return strcmp(key, CAIRN_MAP_IDS_KEY) == 0 || strcmp(key, CAIRN_MAP_GENERATION_KEY) == 0;
 }
 
 /* The entries of @t that @there lacks, in changes that keep the bounds of one. */
 static int store_missing(struct moving *m, const struct cairn_map_table *t, const struct cairn_map_table *there,
-                         uint32_t *stored, uint64_t *revision, struct cairn_err *err)
+                         uint32_t *stored, struct cairn_err *err)
 {
     struct cairn_map_write writes[CAIRN_MAP_WRITES_MAX];
     size_t bytes = 0;
@@ -158,10 +164,10 @@ static int store_missing(struct moving *m, const struct cairn_map_table *t, cons
     for (uint32_t i = 0; rc == 0 && i < t->n; i++) {
         const struct cairn_map_entry *e = &t->nodes[i]->e;
 
-        if (cairn_map_table_at(there, e->key) != NULL)
+        if (is_counted_on(e->key) || cairn_map_table_at(there, e->key) != NULL)
             continue;
         if (n == CAIRN_MAP_WRITES_MAX || bytes + e->value_len > CAIRN_MAP_CHANGE_BYTES_MAX) {
-            rc = change(m, writes, n, revision, err);
+            rc = change(m, writes, n, err);
             *stored += n;
             n = 0;
             bytes = 0;
@@ -170,7 +176,7 @@ static int store_missing(struct moving *m, const struct cairn_map_table *t, cons
         bytes += e->value_len;
     }
     if (rc == 0 && n > 0) {
-        rc = change(m, writes, n, revision, err);
+        rc = change(m, writes, n, err);
         *stored += n;
     }
     return rc;
@@ -182,32 +188,92 @@ static int compare(const struct cairn_map_table *t, const struct cairn_map_table
         const struct cairn_map_entry *e = &t->nodes[i]->e;
         const struct cairn_map_node *n = cairn_map_table_at(there, e->key);
 
-        if (n != NULL && (n->e.value_len != e->value_len || memcmp(n->e.value, e->value, e->value_len) != 0))
+        if (n != NULL && !is_counted_on(e->key) &&
+            (n->e.value_len != e->value_len || memcmp(n->e.value, e->value, e->value_len) != 0))
             return cairn_err_set(err, CAIRN_E_EXISTS, "%s is there already, and differs", e->key);
     }
     return 0;
 }
 
-/* Says so in the log, and changes nothing as often as it takes to get beyond @least: each change counts on by one. */
-static int log_and_count(struct moving *m, const char *author, uint32_t stored, uint64_t least, uint64_t *revision,
-                         struct cairn_err *err)
+/* What of the store's own has an id by a base that is about to change. */
+static const char *made_there(const struct cairn_map_table *t, const struct cairn_map_table *there)
 {
-    struct cairn_map_write count = { .key = "import", .value = (const uint8_t *)"" }, gone = { .key = "import" };
+    for (uint32_t i = 0; i < there->n; i++) {
+        const char *key = there->nodes[i]->e.key;
+
+        if (strncmp(key, "ns/", 3) == 0 && cairn_map_table_at(t, key) == NULL)
+            return key;
+    }
+    return NULL;
+}
+
+static struct cairn_map_generation generation_of(const struct cairn_map_table *t)
+{
+    const struct cairn_map_node *n = cairn_map_table_at(t, CAIRN_MAP_GENERATION_KEY);
+    struct cairn_map_generation g = { 0 };
+
+    if (n != NULL)
+        (void)cairn_map_generation_read(n->e.value, n->e.value_len, &g);
+    return g;
+}
+
+static uint64_t changed_of(const struct cairn_map_table *there, const char *key)
+{
+    const struct cairn_map_node *n = cairn_map_table_at(there, key);
+
+    return n != NULL ? n->e.changed : 0;
+}
+
+/* Before anything else of @t is stored: ids of namespaces go on beyond those that it gave, and what it says of slots is
+ * of an earlier generation, so that no revision has to be beyond @revision, nor is compared with it. An import that is
+ * repeated finds both done. */
+static int count_on(struct moving *m, const struct cairn_map_table *t, uint64_t revision,
+                    const struct cairn_map_table *there, struct cairn_err *err)
+{
+    struct cairn_env *env = m->store->home.env;
+    uint64_t base = cairn_map_ids_base(t), base_there = cairn_map_ids_base(there);
+    struct cairn_map_generation of = generation_of(t), g = generation_of(there);
+    char ids[CAIRN_MAP_IDS_TEXT_MAX], text[CAIRN_MAP_GENERATION_TEXT_MAX];
+    struct cairn_map_write writes[2];
+    uint32_t n = 0;
+    const char *own;
+
+    if (base > UINT32_MAX || base_there > UINT32_MAX)
+        return cairn_err_set(err, CAIRN_E_CORRUPT, "%s makes no sense", CAIRN_MAP_IDS_KEY);
+    base = MIN(base + revision, (uint64_t)UINT32_MAX);
+    if (base_there < base) {
+        own = made_there(t, there);
+        if (own != NULL)
+            return cairn_err_set(err, CAIRN_E_EXISTS, "%s is there already, and not in the document", own);
+        base += CAIRN_MAP_IDS_GAP + cairn_env_random(env) % CAIRN_MAP_IDS_GAP;
+        writes[n++] = (struct cairn_map_write){
+            .key = CAIRN_MAP_IDS_KEY,
+            .value = (const uint8_t *)ids,
+            .value_len = (uint32_t)snprintf(ids, sizeof(ids), "%" PRIu64, MIN(base, (uint64_t)UINT32_MAX)),
+            .from = changed_of(there, CAIRN_MAP_IDS_KEY),
+        };
+    }
+    if (of.id != 0 && cairn_map_generation_number(g.id) <= cairn_map_generation_number(of.id)) {
+        g = (struct cairn_map_generation){ .id = cairn_map_generation_next(of.id, g.id, cairn_env_random(env)) };
+        writes[n++] = (struct cairn_map_write){ .key = CAIRN_MAP_GENERATION_KEY,
+                                                .value = (const uint8_t *)text,
+                                                .value_len = cairn_map_generation_write(&g, text),
+                                                .from = changed_of(there, CAIRN_MAP_GENERATION_KEY) };
+    }
+    return n > 0 ? change(m, writes, n, err) : 0;
+}
+
+static int say(struct moving *m, const char *author, uint32_t stored, uint64_t revision, struct cairn_err *err)
+{
     struct cairn_map_log_line line;
     char reason[96];
     int rc;
 
-    snprintf(reason, sizeof(reason), "%" PRIu32 " entries imported from a map of revision %" PRIu64, stored, least);
+    snprintf(reason, sizeof(reason), "%" PRIu32 " entries imported from a map of revision %" PRIu64, stored, revision);
     if (cairn_map_log_describe(&line, m->store->home.env, author, reason, NULL, 0) != 0)
         return cairn_err_set(err, CAIRN_E_NOMEM, "map log");
-    rc = change(m, &line.write, 1, revision, err);
+    rc = change(m, &line.write, 1, err);
     cairn_map_log_line_fini(&line);
-    while (rc == 0 && *revision <= least) {
-        rc = change(m, &count, 1, revision, err);
-        gone.from = *revision;
-        if (rc == 0)
-            rc = change(m, &gone, 1, revision, err);
-    }
     return rc;
 }
 
@@ -217,7 +283,6 @@ int cairn_map_dump_store(struct cairn_map_store *s, const struct cairn_map_table
     struct moving m = { .store = s, .until_ns = cairn_env_now_ns(s->home.env) + timeout_ms * CAIRN_NS_PER_MS };
     struct cairn_map_read r = { .op = { .done = on_done, .arg = &m }, .prefix = "" };
     uint32_t stored = 0;
-    uint64_t now;
     int rc;
 
     cairn_map_store_read(s, &r);
@@ -228,12 +293,13 @@ int cairn_map_dump_store(struct cairn_map_store *s, const struct cairn_map_table
             *err = r.op.err;
         return rc;
     }
-    now = r.op.revision;
     rc = compare(t, &r.table, err);
     if (rc == 0)
-        rc = store_missing(&m, t, &r.table, &stored, &now, err);
-    if (rc == 0 && (stored > 0 || now <= revision))
-        rc = log_and_count(&m, author, stored, revision, &now, err);
+        rc = count_on(&m, t, revision, &r.table, err);
+    if (rc == 0)
+        rc = store_missing(&m, t, &r.table, &stored, err);
+    if (rc == 0 && stored > 0)
+        rc = say(&m, author, stored, revision, err);
     cairn_map_table_fini(&r.table);
     return cairn_err_wrap(err, rc, "import of the map");
 }

@@ -22,8 +22,12 @@ int cairn_map_dump_read(const char *text, size_t len, struct cairn_map_table *t,
 
 /** Stores all of @t into @s, which nobody else changes and whose home loop nobody runs: turns it until all is stored,
  * at most @timeout_ms. What is there already with the same value is left alone, so it may be repeated;
- * CAIRN_E_EXISTS, before anything is stored: a key is there with another value. At the end the store's revision is
- * beyond @revision, so that revisions which serve as identities do not come again. */
+ * CAIRN_E_EXISTS, before anything is stored: a key is there with another value, or a namespace that @t does not have.
+ *
+ * @s has revisions of its own. So that nothing of two histories is taken for the same, ids of namespaces count on from
+ * beyond @revision (map_ids.h), and a map that a cluster has been led by is another generation from now on
+ * (map_generation.h): its nodes give up what they know of the old one, and each slot goes on from the best log of it
+ * that registers (repl/README.md), with every write that was acknowledged, also behind an older @t. */
 int cairn_map_dump_store(struct cairn_map_store *s, const struct cairn_map_table *t, uint64_t revision,
                          const char *author, uint32_t timeout_ms, struct cairn_err *err);
 

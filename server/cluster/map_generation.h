@@ -4,8 +4,9 @@
  * incarnations a second time, for other changes. So a map has a generation: a number, how often that was found out,
  * and 32 random bits, since two that were put back alike would have one number. Whoever is elected looks whether
  * anybody knows of a map that this one cannot have become of, and then begins another generation before it does
- * anything else. Nodes name the generation with each revision, and epochs and incarnations of it have its number in
- * their upper half (repl/coord.h): nothing of two histories is ever taken for the same. Pure. */
+ * anything else; so does who imports an exported map into another store, whose revisions are its own (map_dump.h).
+ * Nodes name the generation with each revision, and epochs and incarnations of it have its number in their upper half
+ * (repl/coord.h): nothing of two histories is ever taken for the same. Pure. */
 #ifndef CAIRN_SERVER_CLUSTER_MAP_GENERATION_H
 #define CAIRN_SERVER_CLUSTER_MAP_GENERATION_H
 

@@ -2,6 +2,7 @@
  * it holds and for its log. */
 #include "cairn/server.h"
 #include "server/cluster/map_dump.h"
+#include "server/cluster/map_ids.h"
 #include "server/cluster/map_image.h"
 #include "server/cluster/service/cluster.h"
 #include "server/node/conf/conf_read.h"
@@ -354,7 +355,7 @@ static json_t *report_log(const struct keeper *k, const struct cairn_map_table *
 {
     (void)k;
     (void)revision;
-    return cairn_map_log_report(t, false, 0);
+    return cairn_map_log_report(t, t, 0);
 }
 
 int cairn_server_map_show(const struct cairn_server_options *options, FILE *to, char *text, size_t text_len)
@@ -396,6 +397,7 @@ static int read_all(FILE *from, char **text, size_t *len, struct cairn_err *err)
 /* Entries as they may stand in any store. */
 static int make_movable(struct cairn_map_table *t, struct cairn_err *err)
 {
+    uint64_t ids_base = cairn_map_ids_base(t);
     int rc = 0;
 
     for (uint32_t i = 0; rc == 0 && i < t->n; i++) {
@@ -403,7 +405,7 @@ static int make_movable(struct cairn_map_table *t, struct cairn_err *err)
         struct cairn_map_node *n;
         uint8_t *value;
 
-        rc = cairn_router_map_entry(&e, &value, &e.value_len, err);
+        rc = cairn_router_map_entry(&e, ids_base, &value, &e.value_len, err);
         if (rc != 0 || value == NULL)
             continue;
         e.value = value;

@@ -133,7 +133,7 @@ static void on_stored(struct cairn_router *r, const struct cairn_map_entry *e)
 {
     const struct router_ns *home;
     struct router_ns ns;
-    int rc = router_ns_unpack(r, e, &ns);
+    int rc = router_ns_unpack(r, cairn_map_ids_base_of(r->store), e, &ns);
 
     if (rc != 0) {
         cairn_log_error("the record of namespace '%s' cannot be read: %s", e->key + strlen("ns/"), cairn_error_text(rc));

@@ -163,7 +163,7 @@ int cairn_router_start(const struct cairn_provider_env *env, const struct cairn_
         r->owns_store = rc == 0;
     }
     if (rc == 0)
-        r->loaded = cairn_map_store_revision(r->store);
+        r->loaded = cairn_map_ids_upto(r->store);
     if (rc == 0)
         rc = router_ns_load(r, err);
     if (rc == 0)

@@ -8,6 +8,7 @@
 
 #include "cairn/limits.h"
 #include "sdk/core/bulk/bulk.h"
+#include "server/cluster/map_ids.h"
 #include "server/cluster/map_log.h"
 #include "server/cluster/service/cluster.h"
 #include "server/cluster/service/record.h"
@@ -134,7 +135,7 @@ struct cairn_router {
     struct router_sweep *sweep;
     struct cairn_timer sweep_timer; /* home's, in a cluster: until the next */
     bool quiescing;
-    uint64_t loaded; /* all namespaces up to this revision of the map were known at the start */
+    uint64_t loaded; /* all namespaces with ids up to this were known at the start */
     /* home: clustered namespaces that were removed since, the newest of them */
     uint32_t removed[ROUTER_REMOVED_MAX], nremoved, next_removed;
     struct router_uploads uploads; /* of all workers */
@@ -194,7 +195,8 @@ void router_ns_to_wire(const struct router_ns *ns, Cairn__Wire__Namespace *to);
 /* The record as the map store keeps it; malloc'ed. NULL for memory. */
 uint8_t *router_ns_pack(const struct router_ns *ns, uint32_t *len);
 /* An entry of the map as a namespace that is used by nobody yet. CAIRN_E_CORRUPT, CAIRN_E_FORMAT. */
-int router_ns_unpack(const struct cairn_router *r, const struct cairn_map_entry *e, struct router_ns *ns);
+int router_ns_unpack(const struct cairn_router *r, uint64_t ids_base, const struct cairn_map_entry *e,
+                     struct router_ns *ns);
 int router_ns_load(struct cairn_router *r, struct cairn_err *err);
 /* The only ways to begin and end work on a namespace. */
 static inline void router_ns_get(struct router_ns *ns)

@@ -6,6 +6,7 @@ import socket
 import struct
 import subprocess
 import threading
+import time
 import unittest
 
 from systest import (BUILD, CAIRN, DEADLINE_S, DEGRADED, DENIED, FAILED, OK, Case, Etcd, clean_env, free_port, main, run,
@@ -189,6 +190,24 @@ class Mistakes(Etcd, Case):
         wait_for("who has the key to be taken for a node, by whichever coordinates now", lambda: any(
             run(os.path.join(BUILD, "bin", "cluster_client"), "-k", self.path("key"), n.address, *stranger).code == OK
             for n in (a, b)))
+
+    def test_who_has_the_key_and_is_no_node_gets_a_share_of_the_map(self):
+        """It says that it asks for a node, and has the key that nodes have: it is bounded as any client, and takes nothing of
+        what nodes may ask."""
+        self.begin()
+        a, b = [self.member(name).start() for name in "ab"]
+        self.is_in(a, b)
+
+        def speak(kind, *args):
+            return run(os.path.join(BUILD, "bin", "cluster_client"), kind, self.path("key"), a.tcp_address(), *args)
+
+        began = time.monotonic()
+        answered, refused = [int(x) for x in self.ok(speak("-c", "flood", "2000")).out.split()]
+        self.assertEqual(answered + refused, 2000)
+        self.assertGreater(answered, 0)
+        # A session gets 64 a second, and half of them at once; nodes get four times as much.
+        self.assertLess(answered, 64 + 64 * (time.monotonic() - began))
+        self.assertEqual(self.ok(speak("-k", "flood", "1")).out.split(), ["1", "0"])
 
     def test_why_a_node_does_not_compare_its_replicas(self):
         self.begin()

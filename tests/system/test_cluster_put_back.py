@@ -1,10 +1,13 @@
-"""A map store that is put back to an older backup, or emptied, under nodes that go on running."""
+"""A map store that is put back to an older backup, or emptied, as nodes run; and a map imported into another."""
 
+import base64
+import json
 import os
 import shutil
 import unittest
+import urllib.request
 
-from systest import FAILED, Case, Etcd, main, wait_for
+from systest import CAIRN, FAILED, Case, Etcd, main, run, wait_for
 
 
 @unittest.skipUnless(shutil.which("etcd"), "etcd is not installed")
@@ -124,6 +127,65 @@ class PutBack(Etcd, Case):
         self.members[name].start()
         self.whole(3, generation)
 
+    def start_on(self, document, generation=1):
+        """All stop, etcd is another, which is used by others, too, and the document is imported there."""
+        for node in self.members.values():
+            node.stop()
+        known = json.loads(self.export())["revision"]
+        self.put_back(None)
+        self.pass_revisions(known)
+        self.ok(run(CAIRN, "map", "import", "-", "--etcd", self.url, stdin=document.encode()))
+        for node in self.members.values():
+            node.start()
+        self.whole(3, generation)
+
+    def export(self):
+        document = self.ok(run(CAIRN, "map", "export", "--etcd", self.url)).out
+        self.assertGreater(len([e for e in json.loads(document)["entries"] if e["key"].startswith("records/slot/")]), 0)
+        return document
+
+    def pass_revisions(self, upto):
+        """Others write to etcd until its revision is beyond what the nodes knew of."""
+        body = json.dumps({"key": base64.b64encode(b"others").decode(), "value": ""}).encode()
+        at = 0
+        while at <= upto:
+            with urllib.request.urlopen(self.url + "/v3/kv/put", body, timeout=30) as answer:
+                at = int(json.load(answer)["header"]["revision"])
+
+    def test_the_newest_export_in_another_etcd(self):
+        self.begin()
+        document = self.export()
+        self.start_on(document)
+        self.expect("data", "early", 8)
+        self.put("data", "after", 8)
+        self.go_on_in("c", 1)
+        self.expect("data", "early", 8)
+        self.expect("data", "after", 8)
+        self.assertIn("imported", self.cli("map", "--log", "--people").out)
+
+    def test_an_older_export_in_another_etcd(self):
+        self.begin()
+        document = self.export()
+        # What the export has not: incarnations, epochs, values, and a namespace.
+        self.go_on(next(k for k in self.members if k != self.coordinator()))
+        self.put("data", "late", 8)
+        self.cli("ns", "create", "--replicas", "2", "later")
+        self.put("later", "lost", 4)
+        self.start_on(document)
+        self.expect("data", "early", 8)
+        self.expect("data", "late", 8)
+        self.fails(self.members["b"].cairn("--key", self.path("key"), "ns", "show", "later"), FAILED)
+        # The same name is another namespace.
+        self.cli("ns", "create", "--replicas", "2", "later")
+        self.assertEqual(self.cli("ls", "later").out, "")
+        self.put("later", "new", 4)
+        self.expect("later", "new", 4)
+        # And once more: the nodes have logs of a generation that the import begins a second time.
+        self.put("data", "twice", 8)
+        self.start_on(document, generation=2)
+        for word in "early", "late", "twice":
+            self.expect("data", word, 8)
+
     def test_the_coordinator_knows_of_nothing(self):
         """Whoever is elected was started after the store was put back: he hears of it from others."""
         self.begin()
@@ -150,6 +212,27 @@ class PutBack(Etcd, Case):
         self.put("data", "again", 8)
         self.whole(3, generation=1)
         self.expect("data", "again", 8)
+
+    def values_at(self, name):
+        """Of all namespaces, what the node has of them."""
+        shown = self.cli("--json", "kv", "list", "kv", node=name).json["databases"]
+        return [line for d in shown if d["name"].startswith("ns/")
+                for line in self.cli("kv", "ls", "kv/" + d["name"], node=name).out.splitlines()]
+
+    def test_an_empty_store_and_an_emptied_node(self):
+        """What a node has emptied, since its slots moved away, is not made its own again: nobody would serve it."""
+        self.begin()
+        self.assertTrue(self.values_at("c"))
+        self.cli("drain", "--wait", "c")
+        # That it is drained says that no record names it; it empties its slots a moment later, all in one go.
+        wait_for("c to empty its slots", lambda: not self.values_at("c"))
+        self.put_back(None)
+        self.whole(3, generation=1)
+        self.cli("ns", "create", "--replicas", "2", "data")
+        self.put("data", "again", 8)
+        self.whole(3, generation=1)
+        self.expect("data", "again", 8)
+        self.expect_nobody_restarted()
 
 
 if __name__ == "__main__":

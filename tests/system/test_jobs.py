@@ -124,18 +124,38 @@ except (ssl.SSLError, ConnectionError):
     def test_what_is_kept_is_there_again_and_what_is_exported_is_out(self):
         kept, out = self.path("kept"), self.path("out")
         self.ok(self.job("cairn-local", "--keep", kept, "--", "bash", "-ec",
-                         "cairn ns create demo; echo first | cairn put demo k; head -c 3000000 /dev/zero | cairn put demo large"))
+                         "cairn ns create demo; echo first | cairn put demo k; head -c 3000000 /dev/zero | cairn put demo large;"
+                         "cairn ns create --replicas 2 spread; for i in 1 2 3 4 5 6 7 8; do cairn put -v $i spread s$i; done"))
         self.nothing_stays()
         self.assertEqual(os.stat(kept).st_mode & 0o777, 0o700)
         self.fails(self.job("cairn-local", "--keep", kept, "-n", "1", "--", "true"), 1, "its data are of 3 nodes, not 1")
         r = self.job("cairn-local", "--keep", kept, "--export", "demo=" + out, "--export", "none=" + out, "--", "bash", "-ec", """
             for a in ${CAIRN_JOB_ADDRESSES//,/ }; do cairn --address $a get demo k 2>/dev/null || true; done
+            for i in 1 2 3 4 5 6 7 8; do echo $(cairn get spread s$i); done
             "$0" --keep %s -n 3 -- true 2>&1 | grep -o 'another job uses it'""" % kept, self.argv("cairn-local")[0])
-        self.assertEqual(r.out.split("\n")[:2], ["first", "another job uses it"], r)
+        self.assertEqual(r.out.split("\n")[:10], ["first", *"12345678", "another job uses it"], r)
         self.assertEqual(r.code, 1, r)
         self.assertIn("no node has a namespace none", r.err)
         self.assertEqual(read(os.path.join(out, "k")), "first\n")
         self.assertEqual(os.path.getsize(os.path.join(out, "large")), 3000000)
+        self.nothing_stays()
+
+    def test_a_map_that_was_kept_some_time_before_the_end(self):
+        """As of a job that was cancelled: what it says of slots is older than what the nodes have."""
+        kept, older = self.path("kept"), self.path("older.json")
+        self.ok(self.job("cairn-local", "--keep", kept, "--", "bash", "-ec", """
+            cairn ns create --replicas 2 spread; for i in 1 2 3 4; do cairn put -v $i spread s$i; done"""))
+        shutil.copy(os.path.join(kept, "map.json"), older)
+        self.ok(self.job("cairn-local", "--keep", kept, "--", "bash", "-ec", """
+            cairn put -v new spread s1; for i in 5 6 7 8; do cairn put -v $i spread s$i; done
+            cairn ns create --replicas 2 later; cairn put -v lost later s1"""))
+        self.assertIn("ns/later", read(os.path.join(kept, "map.json")))
+        shutil.copy(older, os.path.join(kept, "map.json"))
+        r = self.ok(self.job("cairn-local", "--keep", kept, "--", "bash", "-ec", """
+            for i in 1 2 3 4 5 6 7 8; do echo $(cairn get spread s$i); done
+            cairn ns show later 2>/dev/null || echo none
+            cairn ns create --replicas 2 later >/dev/null; cairn ls later"""))
+        self.assertEqual(r.out.split("\n")[:-1], ["new", *"2345678", "none"], r)
         self.nothing_stays()
 
     def test_each_value_is_written_out_once(self):

@@ -12,8 +12,10 @@ int cli_cluster_ask(struct cli *cli, struct cli_call *call, uint32_t ms_max, jso
 {
     struct cairn_call_options *o = cli_call_init(cli, call, 0);
     char *text = NULL;
-    if (ms_max > 0)
+    if (ms_max > 0) {
         o->timeout_ms = MIN(o->timeout_ms, ms_max);
+        o->flags = CAIRN_ONCE;
+    }
     int rc = cairn_cluster_status(cli->session, &text, o);
     if (rc != 0)
         return rc;

@@ -6,9 +6,9 @@
 
 enum { CLI_CLUSTER_SOON_MS = 2000 };
 
-/** Asks, for at most @ms_max (0: as long as any command); *@doc is the caller's. Returns a CAIRN_E_* code
- * (NOPROVIDER: the node is in no cluster), and in @call what is wrong. A coordinator that has just died answers
- * nobody, so who has something else to say waits for CLI_CLUSTER_SOON_MS. */
+/** Asks, once and for at most @ms_max (0: as long as any command, and again while nobody coordinates); *@doc is the
+ * caller's. Returns a CAIRN_E_* code (NOPROVIDER: the node is in no cluster), and in @call what is wrong. A coordinator
+ * that has just died answers nobody, so who has something else to say waits for CLI_CLUSTER_SOON_MS. */
 int cli_cluster_ask(struct cli *cli, struct cli_call *call, uint32_t ms_max, json_t **doc);
 /** The member of that name in the document, or NULL. Borrowed. */
 const json_t *cli_cluster_member(const json_t *doc, const char *name);

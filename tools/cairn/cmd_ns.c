@@ -84,7 +84,7 @@ static const struct cli_opt create_opts[] = {
     CLI_OPT(
         struct create_args, embed, "embed", 0, CLI_SIZE, "SIZE", NULL,
         "values up to this live beside their keys, larger ones in extents (default: the node's router.embed_threshold, "
-        "32KiB unless configured)"),
+        "32KiB unless configured); with --replicas single puts of up to 1 MiB do, in the log, and batches keep to SIZE"),
     CLI_OPT(struct create_args, kv, "kv", 0, CLI_STRING, "PROVIDER", NULL,
             "provider of keys and small values (default: the node's router.kv)"),
     CLI_OPT(struct create_args, extent, "extent", 0, CLI_STRING, "PROVIDER", NULL,

@@ -40,6 +40,7 @@ static int ask(struct cairn *session, int (*fn)(struct cairn *, char **, const s
     struct cairn_call_options o = CAIRN_CALL_OPTIONS_INIT;
     char *text = NULL;
     o.timeout_ms = TOP_ANSWER_MS;
+    o.flags = CAIRN_ONCE; /* the next look comes soon */
     int rc = fn(session, &text, &o);
     if (rc != 0)
         return rc;

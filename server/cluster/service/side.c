@@ -3,7 +3,7 @@
 
 #include "schema/router.pb-c.h"
 #include "sdk/core/base/log.h"
-#include "server/cluster/map_store.h"
+#include "server/cluster/map_ids.h"
 #include "server/cluster/service/fetch.h"
 #include "server/cluster/service/scrub.h"
 
@@ -19,6 +19,11 @@ bool side_lease_is_valid(const struct cairn_cluster *c)
     const struct cairn_cluster_side *s = c->side;
 
     return !atomic_load(&s->failed) && cairn_env_now_ns(&c->home->env) < atomic_load(&s->lease_until_ns);
+}
+
+bool side_may_go_on(const struct cairn_cluster *c)
+{
+    return !atomic_load(&c->side->failed) && atomic_load(&c->side->other_map) == 0;
 }
 
 void side_fail(struct cairn_cluster *c, int rc, const char *text)
@@ -135,6 +140,8 @@ void cairn_cluster__side_on_publish(struct cairn_rpc_req *rq)
 
     cairn_arena_init(&a, 4 << 20);
     rc = cairn_wire_page_get((const Cairn__Wire__ClusterRecords *)rq->msg, &a, &page, NULL);
+    if (rc == 0)
+        side_hear_map(c, page.map);
     for (uint32_t i = 0; rc == 0 && i < page.nslots; i++) {
         if (page.slots[i].slot >= SIDE_SLOTS_MAX)
             continue;
@@ -154,7 +161,7 @@ static bool on_lease(void *arg)
 
 static bool on_may_go_on(void *arg)
 {
-    return !atomic_load(&((struct side_worker *)arg)->c->side->failed);
+    return side_may_go_on(((struct side_worker *)arg)->c);
 }
 
 static void on_map_is_old(void *arg)
@@ -164,6 +171,7 @@ static void on_map_is_old(void *arg)
 
 struct ns_look {
     uint32_t id;
+    uint64_t base;
     bool found;
 };
 
@@ -175,19 +183,20 @@ static void look_at_ns(const struct cairn_map_entry *e, void *arg)
     if (look->found)
         return;
     r = cairn__wire__namespace_record__unpack(NULL, e->value_len, e->value);
-    look->found = r == NULL || r->ns == NULL || (r->ns->id != 0 ? r->ns->id : (uint32_t)e->created) == look->id;
+    look->found = r == NULL || r->ns == NULL ||
+                  (r->ns->id != 0 ? r->ns->id : cairn_map_id(look->base, e->created)) == look->id;
     if (r != NULL)
         cairn__wire__namespace_record__free_unpacked(r, NULL);
 }
 
-/* A namespace's id is the revision of the change that made it, and never given twice: what a later map does not have
- * is gone. One record that cannot be read may be any. Asked once for each namespace whose database is not open. */
+/* A namespace's id is never given twice (../map_ids.h): what a later map does not have is gone. One record that cannot
+ * be read may be any. Asked once for each namespace whose database is not open. */
 static bool on_ns_is_gone(void *arg, uint32_t ns)
 {
     struct cairn_map_store *map = ((struct side_worker *)arg)->c->map;
-    struct ns_look look = { .id = ns };
+    struct ns_look look = { .id = ns, .base = cairn_map_ids_base_of(map) };
 
-    if (cairn_map_store_revision(map) < ns)
+    if (cairn_map_ids_upto(map) < ns)
         return false;
     cairn_map_store_each(map, "ns/", look_at_ns, &look);
     return !look.found;
@@ -427,6 +436,7 @@ void cairn_cluster__side_stop(struct cairn_cluster *c)
             side_peers_free(&s->workers[i]);
             free(s->workers[i].body);
             free(s->workers[i].logs);
+            free(s->workers[i].partial);
         }
         if (s->disk != NULL)
             cairn_slot_disk_close(s->disk);

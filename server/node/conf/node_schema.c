@@ -167,7 +167,8 @@ static const struct cairn_conf_key router_keys[] = {
       .type = CAIRN_CONF_SIZE,
       .fallback = "32KiB",
       .max = CAIRN_RECORD_EMBEDDED_BYTES_MAX,
-      .help = "values up to this size are stored beside their key, larger ones in extents" },
+      .help = "values up to this size are stored beside their key, larger ones in extents; where namespaces have "
+              "replicas that is for batches, and single values of up to 1 MiB are" },
     { .name = "namespaces_per_user",
       .type = CAIRN_CONF_UINT,
       .fallback = "256",

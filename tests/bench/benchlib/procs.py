@@ -18,6 +18,15 @@ class Failed(Exception):
     """A program did not do what it was started for; the text says which and what it printed."""
 
 
+class Beside(float):
+    """How many times as much Cairn does as its yardstick."""
+
+    def __new__(cls, cairn, yardstick):
+        self = super().__new__(cls, cairn / yardstick)
+        self.cairn, self.yardstick = cairn, yardstick
+        return self
+
+
 def raise_descriptor_limit():
     """Thousands of connections are among the things measured; children inherit this."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -11,7 +11,7 @@ import time
 
 from .node import program
 from .peers import free_port
-from .procs import Failed, wait_until
+from .procs import Beside, Failed, wait_until
 
 KEYS, VALUE_BYTES, OUTSTANDING = 10000, 1024, 16
 REPAIR_VALUE_BYTES, REPAIR_RATE, CHECKPOINT_S = 32 << 10, 32 << 20, 1
@@ -175,8 +175,8 @@ def replicated_put(bench):
     cluster.stop()
     rates = {"cluster.put1k.one": statistics.median(r for r, _ in one), "cluster.put1k.r2": statistics.median(r for r, _ in two),
              "cluster.put1k.r2.sync": statistics.median(synced), "cluster.put1k.etcd": statistics.median(etcd)}
-    rates["cluster.put1k.r2.per_core"] = statistics.median(c for _, c in two) / statistics.median(c for _, c in one)
-    rates["cluster.put1k.r2.sync.etcd"] = rates["cluster.put1k.r2.sync"] / rates["cluster.put1k.etcd"]
+    rates["cluster.put1k.r2.per_core"] = Beside(statistics.median(c for _, c in two), statistics.median(c for _, c in one))
+    rates["cluster.put1k.r2.sync.etcd"] = Beside(rates["cluster.put1k.r2.sync"], rates["cluster.put1k.etcd"])
     return rates
 
 
@@ -268,7 +268,7 @@ def repaired(bench):
     """With a bound that the machine can reach, and without one. The bound is each node's, and two nodes send."""
     amount = bench.repair_name
     bounded = repair(bench, REPAIR_RATE)
-    return {"cluster.repair." + amount: bounded / (2 * REPAIR_RATE), "cluster.repair.%s.rate" % amount: bounded,
+    return {"cluster.repair." + amount: Beside(bounded, 2 * REPAIR_RATE), "cluster.repair.%s.rate" % amount: bounded,
             "cluster.repair.%s.unbounded" % amount: repair(bench, 0)}
 
 

@@ -1,5 +1,7 @@
 /* The map as a document, its way into another store, and its log. */
 #include "server/cluster/map_dump.h"
+#include "server/cluster/map_generation.h"
+#include "server/cluster/map_ids.h"
 #include "server/cluster/map_log.h"
 #include "tests/lib/etcd.h"
 #include "tests/lib/map_world.h"
@@ -81,7 +83,7 @@ static void moved_between(const struct map_world_kind *kind)
     text = dump(from, &before);
     if (store(to, text, &err) != 0)
         fail_msg("%s", err.text);
-    assert_true(cairn_map_store_revision(to->store) > before); /* what was an identity does not come again */
+    assert_true(cairn_map_ids_base_of(to->store) >= before + CAIRN_MAP_IDS_GAP); /* no id comes again */
     assert_int_equal(map_world_read(to, to->store, &r), 0);
     cairn_map_store_each(from->store, "", on_compare, &r.table);
     cairn_map_table_fini(&r.table);
@@ -114,6 +116,105 @@ static void a_map_moves_to_etcd(void **state)
     moved_between(&map_world_etcd);
 }
 #endif
+
+#define DUMP_OF(revision, entries) "{\"cairn_map\": 1, \"revision\": " revision ", \"entries\": [" entries "]}"
+#define DUMP_ENTRY(key, value) "{\"key\": \"" key "\", \"value\": \"" value "\", \"created\": 1, \"changed\": 1}"
+#define DUMP_LED DUMP_ENTRY("cluster/generation", "MDAwMDAwMDMwMDAwMDAwNyA4IDk=") /* 0000000300000007 8 9 */
+
+static uint32_t generation_of(struct map_world *w)
+{
+    struct cairn_map_read r = { .prefix = CAIRN_MAP_GENERATION_KEY };
+    struct cairn_map_generation g = { 0 };
+    const struct cairn_map_node *n;
+
+    assert_int_equal(map_world_read(w, w->store, &r), 0);
+    n = cairn_map_table_at(&r.table, CAIRN_MAP_GENERATION_KEY);
+    if (n != NULL)
+        assert_true(cairn_map_generation_read(n->e.value, n->e.value_len, &g));
+    cairn_map_table_fini(&r.table);
+    return cairn_map_generation_number(g.id);
+}
+
+/* An etcd that others write to, too, is at any revision: an import makes as many changes as there is to store. */
+static void a_map_of_a_high_revision_moves_at_once(void **state)
+{
+    static const char text[] = DUMP_OF("3000000000", DUMP_LED "," DUMP_ENTRY("ns/a", "YQ=="));
+    struct map_world *w = map_world_local.open();
+    uint64_t base, after;
+    char *again;
+
+    (void)state;
+    assert_int_equal(store(w, text, NULL), 0);
+    after = cairn_map_store_revision(w->store);
+    assert_int_equal(after, 3); /* what it counts on from, the entries, the log */
+    base = cairn_map_ids_base_of(w->store);
+    assert_in_range(base, 3000000000 + CAIRN_MAP_IDS_GAP, 3000000000 + 2 * CAIRN_MAP_IDS_GAP);
+    assert_int_equal(cairn_map_id(base, after + 1), base + 4);
+    assert_int_equal(cairn_map_ids_upto(w->store), base + 3);
+    assert_int_equal(generation_of(w), 4);
+    assert_int_equal(store(w, text, NULL), 0);
+    assert_int_equal(cairn_map_store_revision(w->store), after);
+
+    /* From there it moves on, and counts on. */
+    again = dump(w, NULL);
+    w->kind->close(w);
+    w = map_world_local.open();
+    assert_int_equal(store(w, again, NULL), 0);
+    assert_true(cairn_map_ids_base_of(w->store) >= base + after + CAIRN_MAP_IDS_GAP);
+    assert_int_equal(generation_of(w), 5);
+    free(again);
+    w->kind->close(w);
+}
+
+/* Only the first change of it was made. */
+static void an_import_that_broke_off_is_repeated(void **state)
+{
+    struct map_world *w = map_world_local.open();
+    uint64_t base;
+
+    (void)state;
+    assert_int_equal(store(w, DUMP_OF("5", DUMP_LED), NULL), 0);
+    base = cairn_map_ids_base_of(w->store);
+    assert_int_equal(store(w, DUMP_OF("5", DUMP_LED "," DUMP_ENTRY("ns/a", "YQ==")), NULL), 0);
+    assert_int_equal(cairn_map_ids_base_of(w->store), base);
+    assert_int_equal(generation_of(w), 4);
+    w->kind->close(w);
+}
+
+/* Its id would be another when the base is. */
+static void a_namespace_that_was_made_there_stays_what_it_is(void **state)
+{
+    struct map_world *w = map_world_local.open();
+    struct cairn_err err = { 0 };
+
+    (void)state;
+    assert_int_equal(map_world_put(w, "ns/own", "x", 0, NULL), 0);
+    assert_int_equal(store(w, DUMP_OF("5", DUMP_ENTRY("ns/a", "YQ==")), &err), CAIRN_E_EXISTS);
+    assert_non_null(strstr(err.text, "ns/own"));
+    assert_int_equal(cairn_map_store_revision(w->store), 1);
+    assert_int_equal(generation_of(w), 0);
+    w->kind->close(w);
+}
+
+static void ids_end(void **state)
+{
+    struct map_world *w = map_world_local.open();
+
+    (void)state;
+    assert_int_equal(cairn_map_id(0, UINT32_MAX), UINT32_MAX);
+    assert_int_equal(cairn_map_id(1, UINT32_MAX), 0);
+    assert_int_equal(cairn_map_id(0, UINT64_MAX), 0);
+    assert_int_equal(cairn_map_id(UINT64_MAX, 1), 0);
+    assert_int_equal(map_world_put(w, CAIRN_MAP_IDS_KEY, "12 ", 0, NULL), 0);
+    assert_int_equal(cairn_map_ids_base_of(w->store), UINT64_MAX); /* nothing that makes sense gives no id */
+    assert_int_equal(cairn_map_ids_upto(w->store), 0);
+    assert_int_equal(store(w, DUMP_OF("5", ""), NULL), CAIRN_E_CORRUPT);
+    w->kind->close(w);
+    w = map_world_local.open();
+    assert_int_equal(store(w, DUMP_OF("9000000000", ""), NULL), 0);
+    assert_int_equal(cairn_map_id(cairn_map_ids_base_of(w->store), 1), 0);
+    w->kind->close(w);
+}
 
 static void leased_entries_stay_behind(void **state)
 {
@@ -266,6 +367,10 @@ int main(void)
 #if CAIRN_WITH_ETCD
         cmocka_unit_test(a_map_moves_to_etcd),
 #endif
+        cmocka_unit_test(a_map_of_a_high_revision_moves_at_once),
+        cmocka_unit_test(an_import_that_broke_off_is_repeated),
+        cmocka_unit_test(a_namespace_that_was_made_there_stays_what_it_is),
+        cmocka_unit_test(ids_end),
         cmocka_unit_test(leased_entries_stay_behind),
         cmocka_unit_test(malformed_documents_are_refused),
         cmocka_unit_test(every_change_tells_who_why_and_when),

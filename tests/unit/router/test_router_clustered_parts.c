@@ -8,7 +8,7 @@ enum { UPLOAD = 77, SLOT = 5, NUMBER = 9 };
 /* A cluster of one slot, which is led since @lead (0: from elsewhere). */
 struct cairn_cluster {
     uint64_t lead;
-    uint32_t puts, asks;
+    uint32_t puts, asks, spreads;
     int ask_rc;
 };
 static struct cairn_cluster cluster;
@@ -93,6 +93,7 @@ static void run_spread(void *arg)
 
 void cairn_cluster_spread(struct cairn_cluster_spread *s)
 {
+    cluster.spreads++;
     if (spreads_slowly) {
         spreading = s;
         return;
@@ -243,8 +244,11 @@ static void who_leads_on_takes_it(void **state)
 
     begin(w);
     assert_int_equal(part(w, 0), 0);
+    assert_int_equal(cluster.spreads, 1); /* the backups fetch a part while the client sends the next one */
     assert_int_equal(part(w, 1), 0);
+    assert_int_equal(cluster.spreads, 2);
     assert_int_equal(commit(w, 2), 0);
+    assert_int_equal(cluster.spreads, 3); /* what a backup has already it does not fetch again */
     assert_int_equal(cluster.puts, 1);
     assert_int_equal(commit(w, 2), CAIRN_E_INVAL); /* it is used up, and nobody knows the number */
     assert_int_equal(cluster.asks, 1);

@@ -78,6 +78,70 @@ static void every_call_of_a_creation_fails(void **state)
     }
 }
 
+static void on_ids_set(struct cairn_map_op *op)
+{
+    *(bool *)op->arg = true;
+}
+
+/* As an import does. */
+static void ids_begin_beyond(struct world *w, const char *base)
+{
+    bool done = false;
+    struct cairn_map_write write = { .key = CAIRN_MAP_IDS_KEY,
+                                     .value = (const uint8_t *)base,
+                                     .value_len = (uint32_t)strlen(base) };
+    struct cairn_map_change c = { .op = { .done = on_ids_set, .arg = &done }, .writes = &write, .nwrites = 1 };
+
+    cairn_map_store_change(cairn_router_store(w->router), NULL, &c);
+    while (!done) /* it has a deadline */
+        world_turn(w);
+    assert_int_equal(c.op.rc, 0);
+}
+
+static uint32_t id_of(struct world *w, const char *name)
+{
+    struct answer a;
+    uint32_t id;
+
+    assert_int_equal(show(w, 0, name, &a), 0);
+    id = ((const Cairn__Wire__Namespace *)a.reply)->id;
+    answer_free(&a);
+    return id;
+}
+
+static void ids_count_on_from_an_import(void **state)
+{
+    struct world *w = *state;
+    uint8_t got[16];
+    uint32_t id;
+
+    ids_begin_beyond(w, "3000000000");
+    ns_create(w, "n");
+    id = id_of(w, "n");
+    assert_int_equal(id, 3000000002);
+    assert_int_equal(put(w, "n", "k", value, 10), 0);
+    world_stop(w);
+    world_start(w);
+    assert_int_equal(id_of(w, "n"), id);
+    assert_int_equal(get(w, "n", "k", 0, 0, got, sizeof(got), NULL), 10);
+    assert_int_equal(w->ndbs, 1);
+}
+
+/* Nothing of it stays that would keep the node from starting. */
+static void no_id_is_left(void **state)
+{
+    struct world *w = *state;
+    Cairn__Wire__Namespace m = named("n");
+    struct answer a;
+
+    ids_begin_beyond(w, "4294967295");
+    assert_int_equal(ns_create_as(w, &root, &m, NULL), CAIRN_E_LIMIT);
+    assert_int_equal(show(w, 0, "n", &a), CAIRN_E_NOTFOUND);
+    world_stop(w);
+    world_start(w);
+    assert_int_equal(show(w, 0, "n", &a), CAIRN_E_NOTFOUND);
+}
+
 static void block_the_map(struct world *w, struct cairn_rpc_req *rq)
 {
     char fresh[96];
@@ -178,6 +242,7 @@ int main(void)
         CASE(everything_is_there_after_a_restart), CASE(a_crash_before_the_database),
         CASE(every_call_of_a_creation_fails),      CASE(a_creation_that_cannot_be_taken_back),
         CASE(a_full_disk_refuses_changes),         CASE(a_damaged_table_is_refused),
+        CASE(ids_count_on_from_an_import),         CASE(no_id_is_left),
         CASE(a_namespace_without_its_provider),
     };
 
