@@ -336,8 +336,8 @@ class Cluster(ClusterCase):
         only = self.coordinator()
         self.ok(only.cairn("ns", "create", "--replicas", "1", "data"))
         wait_for("its slots", lambda: self.seen(only)["slots"]["all"] > 0)
-        waits = subprocess.Popen([CAIRN, "drain", "--force", "--wait", "--stall", "5s", "n1"], stderr=subprocess.PIPE, text=True,
-                                 env=clean_env(CAIRN_WORKSPACE=only.workspace))
+        waits = subprocess.Popen([CAIRN, "drain", "--force", "--wait", "--stall", "5s", "n1"], text=True,
+                                 stderr=subprocess.PIPE, env=clean_env(CAIRN_WORKSPACE=only.workspace))
         try:
             wait_for("the drain", lambda: self.seen(only)["members"]["draining"] == 1)
             only.process.send_signal(signal.SIGSTOP)

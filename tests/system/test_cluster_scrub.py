@@ -157,8 +157,8 @@ class ClusterScrub(ClusterCase):
         for node in self.all:
             if node is not first:
                 node.process.send_signal(signal.SIGSTOP)
-        asking = subprocess.Popen([CAIRN, *self.key, "scrub"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                                  env=clean_env(CAIRN_WORKSPACE=first.workspace))
+        asking = subprocess.Popen([CAIRN, *self.key, "scrub"], text=True, stdout=subprocess.PIPE,
+                                  stderr=subprocess.PIPE, env=clean_env(CAIRN_WORKSPACE=first.workspace))
         try:
             fds = "/proc/%d/fd" % asking.pid
             seen = set()

@@ -75,7 +75,7 @@ class Map(Etcd, Case):
         self.assertEqual(document.code, OK, document)
         exported = os.path.join(self.base, "map.json")
         entries = document.json
-        keys = ["ns/" + "x" * n + "\u00e9" * 100 for n in range(2)]  # another version's or another program's: as long as it likes
+        keys = ["ns/" + "x" * n + "\u00e9" * 100 for n in range(2)]  # as another version's may be
         for e in entries["entries"]:
             line = json.loads(base64.b64decode(e["value"])) if e["key"].startswith("log/") else {}
             if line.get("reason") == "namespace removed":

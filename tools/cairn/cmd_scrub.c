@@ -179,11 +179,16 @@ static json_t *findings(struct cli *cli, const struct look *l)
 /* ---- what is shown ---- */
 
 static const struct cli_col node_cols[] = {
-    { "NODE", "node", CLI_CELL_TEXT },           { "STATE", "state", CLI_CELL_TEXT },
-    { "ROUNDS", "rounds", CLI_CELL_NUMBER },     { "SLOTS", "slots", CLI_CELL_NUMBER },
-    { "KEYS", "keys", CLI_CELL_NUMBER },         { "BYTES", "bytes", CLI_CELL_BYTES },
-    { "REPAIRED", "repaired", CLI_CELL_NUMBER }, { "OPEN", "open", CLI_CELL_NUMBER },
-    { "NOT COMPARED", "not_compared", CLI_CELL_NUMBER }, { "PROBLEM", "problem", CLI_CELL_WORDS },
+    { "NODE", "node", CLI_CELL_TEXT },
+    { "STATE", "state", CLI_CELL_TEXT },
+    { "ROUNDS", "rounds", CLI_CELL_NUMBER },
+    { "SLOTS", "slots", CLI_CELL_NUMBER },
+    { "KEYS", "keys", CLI_CELL_NUMBER },
+    { "BYTES", "bytes", CLI_CELL_BYTES },
+    { "REPAIRED", "repaired", CLI_CELL_NUMBER },
+    { "OPEN", "open", CLI_CELL_NUMBER },
+    { "NOT COMPARED", "not_compared", CLI_CELL_NUMBER },
+    { "PROBLEM", "problem", CLI_CELL_WORDS },
 };
 
 static void show_finding(struct cli *cli, const json_t *f)
@@ -213,14 +218,14 @@ static int show(struct cli *cli, const struct look *l)
     struct cli_table *t = cli_table_new(cli, "nodes", node_cols, ARRAY_SIZE(node_cols) - (has_problems ? 0 : 1));
     for (size_t i = 0; i < json_array_size(l->nodes); i++) {
         const json_t *n = json_array_get(l->nodes, i);
-        cli_table_row(
-            t, (struct cli_cell[]){
-                   CLI_TEXT(cli_text_of(n, "node")), CLI_TEXT(cli_text_of(n, "state")),
-                   CLI_NUM((uint64_t)cli_number_of(n, "rounds")), CLI_NUM((uint64_t)cli_number_of(n, "slots")),
-                   CLI_NUM((uint64_t)cli_number_of(n, "keys")), CLI_NUM((uint64_t)cli_number_of(n, "bytes")),
-                   CLI_NUM((uint64_t)cli_number_of(n, "repaired")), CLI_NUM((uint64_t)cli_number_of(n, "open")),
-                   CLI_NUM((uint64_t)cli_number_of(n, "not_compared")),
-                   CLI_TEXT(json_string_value(json_object_get(n, "problem"))) });
+        cli_table_row(t,
+                      (struct cli_cell[]){
+                          CLI_TEXT(cli_text_of(n, "node")), CLI_TEXT(cli_text_of(n, "state")),
+                          CLI_NUM((uint64_t)cli_number_of(n, "rounds")), CLI_NUM((uint64_t)cli_number_of(n, "slots")),
+                          CLI_NUM((uint64_t)cli_number_of(n, "keys")), CLI_NUM((uint64_t)cli_number_of(n, "bytes")),
+                          CLI_NUM((uint64_t)cli_number_of(n, "repaired")), CLI_NUM((uint64_t)cli_number_of(n, "open")),
+                          CLI_NUM((uint64_t)cli_number_of(n, "not_compared")),
+                          CLI_TEXT(json_string_value(json_object_get(n, "problem"))) });
     }
     cli_table_extra(t, "findings", json_incref(all));
     int status = cli_table_end(t);
