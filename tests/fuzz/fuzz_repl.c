@@ -64,7 +64,6 @@ static const void *read_and_put(int kind, const void *w, const uint8_t *payload,
     enum cairn_verdict verdict;
     struct cairn_change change;
     struct cairn_err err;
-    uint32_t n;
 
     switch (kind) {
     case REGISTER:
