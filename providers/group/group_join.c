@@ -233,6 +233,8 @@ static void on_timer(void *arg)
     struct group_provider *p = arg;
     struct group_join *j = &p->join;
 
+    CAIRN_ASSERT(!j->running);
+    cairn_timer_stop(&p->loop->env, &j->timer); /* also() does not wait for it: it must not submit the job once more */
     j->again = false;
     memcpy(j->also, p->also, sizeof(j->also));
     j->nalso = p->nalso;

@@ -93,6 +93,7 @@ struct group {
     bool conditional;
     bool behind;            /* what runs ahead is with the engine first */
     bool freeing, refusing; /* there are removals in it; puts are refused, as the disk is full */
+    bool decided;           /* there are writes in it that are in logs: removals come behind them */
     uint64_t now_ns;
     int rc;        /* why the rest of it is not carried out; 0: it is */
     int behind_rc; /* why what is to come behind is not; what has nothing to do with it is none the worse */
@@ -175,9 +176,10 @@ static void run_write(struct group *g, struct cairn_link *end, uint32_t end_key)
     enum cairn_rocks_log log = g->logged ? CAIRN_ROCKS_LOGGED : CAIRN_ROCKS_UNLOGGED;
     int rc = 0;
 
-    if (!g->nothing) /* an empty batch is a record, too */
-        rc = g->freeing ? cairn_kv__rocksdb_write_freeing(g->st, g->st->batch, log)
-                        : cairn_rocks_write(g->st->rocks, g->st->batch, log);
+    if (!g->nothing && !g->freeing) /* an empty batch is a record, too */
+        rc = cairn_rocks_write(g->st->rocks, g->st->batch, log);
+    if (!g->nothing && (g->freeing || (g->decided && rc == CAIRN_E_NOSPACE)))
+        rc = cairn_kv__rocksdb_write_freeing(g->st, g->st->batch, log);
     cairn_rocks_batch_clear(g->st->batch);
     g->nothing = true;
     if (rc == 0)
@@ -303,6 +305,7 @@ static void group_look(struct group *g, struct cairn_link *group)
         g->conditional |= is_conditional(w);
         g->behind |= cairn_kv__rocksdb_comes_behind(g->st, w, is_conditional(w));
         g->freeing |= w->erase;
+        g->decided |= w->decided;
         keys += w->n;
     }
     g->refusing = cairn_spare_refuses(g->st->spare);

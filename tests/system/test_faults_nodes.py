@@ -75,7 +75,7 @@ class Nodes(Faults):
         if mounted.returncode != 0:
             self.skipTest("no small disk: " + mounted.stderr.strip())
         self.addCleanup(subprocess.run, ["umount", "-l", small], check=True)
-        self.begin(node_args={"n2": {"data": os.path.join(small, "data")}})
+        self.begin(node_args={"n2": {"data": os.path.join(small, "data")}}, settings=("cluster.checkpoint_interval=1s",))
         self.load()
         there = ["there-%d" % i for i in range(20)]
         for key in there:

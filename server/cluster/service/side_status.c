@@ -80,6 +80,20 @@ static void tell_lease(struct cairn_cluster *c, json_t *to)
     tell_problem(to, "degraded", text);
 }
 
+static void tell_room(const struct cairn_cluster *c, json_t *to)
+{
+    bool stuck = false;
+
+    for (uint32_t i = 0; i < c->side->nworkers; i++)
+        stuck |= c->side->workers[i].slots != NULL && cluster_slots_is_stuck(c->side->workers[i].slots);
+    if (stuck)
+        tell_problem(to, "readonly",
+                     "the disk, or the memory of the keys' provider, is full to the last byte: slots led from here "
+                     "take no writes, not even removals, until there is room");
+    if (side_disk_is_full(c))
+        tell_problem(to, "readonly", "the disk is full: slots led from here take no new data");
+}
+
 /* What the stores of all workers have met. */
 static void tell_troubles(const struct cairn_cluster *c, json_t *to)
 {
@@ -114,8 +128,7 @@ void cairn_cluster__side_status(struct cairn_cluster *c, json_t *to)
     struct cluster_regions_counts pins;
 
     cluster_regions_count(&c->side->regions, &pins);
-    if (side_disk_is_full(c))
-        tell_problem(to, "readonly", "the disk is full: slots led from here take no new data");
+    tell_room(c, to);
     if (pins.full)
         tell_problem(to, "degraded",
                      "as many regions of large values are pinned as may be: large writes wait for the next sweep");

@@ -396,6 +396,8 @@ int cluster_slots_write(struct cluster_slots *w, uint32_t slot, struct cairn_rep
     if (rw->rid.session.pos != 0 &&
         rw->rid.seq >= rw->floor + CAIRN_SESSION_WRITES_MAX) /* its row is that of another */
         return CAIRN_E_LIMIT;
+    if (!rw->asks && cluster_slots_is_stuck(w)) /* it would be in the log, and its client would wait in vain */
+        return CAIRN_E_NOSPACE;
     if (!rw->asks && !cairn_slot_disk_take_room(w->conf.disk, w->conf.worker, 1, rw->body_len))
         return cairn_slot_disk_is_full(w->conf.disk) ? CAIRN_E_NOSPACE : CAIRN_E_BUSY;
     if (!rw->asks && w->logged / LOGGED_CHECKPOINTS_MAX >= w->conf.checkpoint_bytes)
@@ -409,6 +411,11 @@ bool cluster_slots_refuses(struct cluster_slots *w)
 {
     w->refuses = cluster_store_refuses(w->store, w->unapplied * w->conf.nworkers); /* the others' are not known here */
     return w->refuses;
+}
+
+bool cluster_slots_is_stuck(const struct cluster_slots *w)
+{
+    return atomic_load_explicit(&cluster_store_troubles(w->store)->stuck, memory_order_relaxed);
 }
 
 uint32_t cluster_slots_leave(struct cluster_slots *w)

@@ -104,6 +104,9 @@ int cluster_slots_each_entry(struct cluster_slots *w, void (*fn)(void *arg, cons
 int cluster_slots_write(struct cluster_slots *w, uint32_t slot, struct cairn_repl_write *rw);
 /** Whether new data is refused, as cluster_store_refuses() has it. */
 bool cluster_slots_refuses(struct cluster_slots *w);
+/** Whether not even what is in the logs can be applied, for want of room: then a removal is of no use either, and all
+ * writes are refused with CAIRN_E_NOSPACE until somebody has made room. */
+bool cluster_slots_is_stuck(const struct cluster_slots *w);
 /** One step of the node's leaving: gives up some of what it leads (a slot is not written meanwhile, so not all at a
  * time), and asks the primaries of the rest to go on without it. To be called again and again; 0: others have all
  * that they can have. */

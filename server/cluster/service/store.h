@@ -66,6 +66,7 @@ struct store_troubles {
     atomic_uint_fast64_t views_waiting; /* copies that go out and wait for room in the provider, now */
     atomic_uint_fast64_t refused;       /* pages of copies that come in */
     atomic_uint_fast64_t refused_ns;    /* when the last one was */
+    atomic_bool stuck; /* what is in logs cannot be applied, as the provider's room is used up to the last byte */
 };
 
 struct cluster_store_ops {

@@ -81,7 +81,10 @@ void store_apply_pause(struct store_apply *a, int rc)
     struct cairn_env *env = &st->loop->env;
 
     cairn_sm_move(&a->sm, APPLY_PAUSE);
-    st->room.refused |= rc == CAIRN_E_NOSPACE;
+    if (rc == CAIRN_E_NOSPACE) {
+        st->room.refused = true;
+        atomic_store(&st->troubles.stuck, true);
+    }
     if (!store_may_retry(rc)) {
         store_die(st, rc, a->err.text);
         return;
@@ -331,6 +334,7 @@ static void on_written(struct cairn_rpc_call *call)
         store_apply_pause(a, call->rc);
         return;
     }
+    atomic_store(&st->troubles.stuck, false);
     for (uint32_t i = 0; i < a->nresults; i++) {
         struct store_result *r = &a->results[i];
 

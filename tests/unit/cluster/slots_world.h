@@ -396,7 +396,8 @@ static inline void on_done(struct cairn_repl_write *w, int rc)
     c->rc = rc;
 }
 
-static inline int write_entry(struct world *w, uint64_t leader, struct client *c, const uint8_t *body, uint32_t len)
+/* 0: it is on its way; a body stays with its caller. */
+static inline int write_begin(struct world *w, uint64_t leader, struct client *c, const uint8_t *body, uint32_t len)
 {
     int rc;
 
@@ -409,6 +410,13 @@ static inline int write_entry(struct world *w, uint64_t leader, struct client *c
         assert_true(i < TURNS_MAX);
         turn(w);
     }
+    return rc;
+}
+
+static inline int write_entry(struct world *w, uint64_t leader, struct client *c, const uint8_t *body, uint32_t len)
+{
+    int rc = write_begin(w, leader, c, body, len);
+
     if (rc != 0)
         return rc;
     turns(w, &c->done);

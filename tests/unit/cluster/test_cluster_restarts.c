@@ -90,7 +90,7 @@ static void a_log_is_bounded_in_bytes(void **state)
 }
 
 /* 100 KB under a key of its own. */
-static int put_much(struct world *w, uint32_t number)
+static int put_much_begin(struct world *w, struct client *c, uint32_t number)
 {
     enum { RECORD_BYTES = 100000 };
     static const uint8_t record[RECORD_BYTES];
@@ -101,10 +101,21 @@ static int put_much(struct world *w, uint32_t number)
                             .key_len = sizeof(number),
                             .record = record,
                             .record_len = sizeof(record) };
-    struct client c = { .w = { .kind = CAIRN_ENTRY_WRITE, .sync = true, .rid.seq = 1 } };
 
+    *c = (struct client){ .w = { .kind = CAIRN_ENTRY_WRITE, .sync = true, .rid.seq = 1 } };
     store_body_put(&b, body);
-    return write_entry(w, 1, &c, body, store_body_bytes(&b));
+    return write_begin(w, 1, c, body, store_body_bytes(&b));
+}
+
+static int put_much(struct world *w, uint32_t number)
+{
+    struct client c;
+    int rc = put_much_begin(w, &c, number);
+
+    if (rc != 0)
+        return rc;
+    turns(w, &c.done);
+    return c.rc;
 }
 
 /* The disk has room for two segments and no more. What is written is refused when they are full, and taken again after
@@ -165,6 +176,34 @@ static void who_cannot_apply_is_left_behind(void **state)
         assert_int_equal(put_much(w, number++), 0);
     cairn_slot_disk_stats(w->nodes[2].disk, &stats);
     assert_in_range(stats.bytes, 4 << 20, (16 + 4 + 4) << 20); /* nothing was trimmed */
+}
+
+/* A leader whose provider is full to the last byte refuses every write at once, removals and new sessions too: they
+ * would be in its log, behind what it cannot apply, and nobody would be told what came of them. */
+static void who_cannot_apply_what_it_leads_refuses_all(void **state)
+{
+    struct world *w = *state;
+    struct client open = { .w = { .kind = CAIRN_ENTRY_OPEN } };
+    struct node *n = &w->nodes[1];
+    static struct client last; /* until the node stops */
+    uint32_t number = 0;
+
+    n->backend = "memory, memory: 16MiB";
+    node_start(w, 1);
+    place(w, 1);
+    expect_active(w, 1, 1);
+    for (; !cluster_slots_is_stuck(n->slots); number++) {
+        assert_true(number < 400);
+        assert_int_equal(put_much_begin(w, &last, number), 0);
+        for (int i = 0; !last.done && !cluster_slots_is_stuck(n->slots); i++) {
+            assert_true(i < TURNS_MAX);
+            turn(w);
+        }
+    }
+    assert_true(number > 100);
+    assert_false(last.done); /* it is in the log, and waits for room */
+    assert_int_equal(write_entry(w, 1, &open, NULL, 0), CAIRN_E_NOSPACE);
+    assert_int_equal(put_much(w, number), CAIRN_E_NOSPACE);
 }
 
 /* After a clean stop the log is empty, and nothing is read or applied again; what was answered is there. */
@@ -235,6 +274,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         BOTH(a_member_restarts),
         cmocka_unit_test_setup_teardown(all_restart, setup_rocksdb, teardown),
+        cmocka_unit_test_setup_teardown(who_cannot_apply_what_it_leads_refuses_all, setup_memory, teardown),
         BOTH(a_log_is_bounded_in_bytes),
         cmocka_unit_test_setup_teardown(a_full_log_takes_writes_again, setup_rocksdb, teardown),
         cmocka_unit_test_setup_teardown(who_cannot_apply_is_left_behind, setup_memory, teardown),
