@@ -8,7 +8,7 @@ import subprocess
 import threading
 import unittest
 
-from systest import BUILD, DEGRADED, FAILED, OK, Case, Etcd, clean_env, main, run, wait_for
+from systest import BUILD, CAIRN, DEADLINE_S, DEGRADED, FAILED, OK, TIMEOUT, Case, Etcd, clean_env, main, run, wait_for
 
 CLIENT = os.path.join(BUILD, "bin", "cluster_client")
 CLUSTER = "0123456789abcdef0123456789abcdef"
@@ -315,6 +315,38 @@ class Cluster(ClusterCase):
         for text in ("more than a quarter of 'cluster.lease'", "'cluster.slots' must be a power of two; found 3000",
                      "has no port that others could use"):
             self.assertIn(text, check.err)
+
+    def test_who_has_left_is_no_member_that_top_does_not_ask(self):
+        """It asks 64: those that were a member once do not count."""
+        self.begin(2)
+        wait_for("both members", lambda: self.seen(self.coordinator())["members"]["all"] == 2)
+        first = self.coordinator()
+        other = next(n for n in self.all if n is not first)
+        self.ok(first.cairn("drain", "--wait", "--force", other.name))
+        self.assertEqual(other.stop(), 0)
+        for i in range(64):
+            self.numbers(first, "register", 101 + i, 1, "s%d" % i)
+        wait_for("it to have left", lambda: {m["name"]: m["state"] for m in json.loads(self.ok(
+            self.client(first, "status")).out)["members"]}[other.name] == "left")
+        top = json.loads(first.cairn("--key", self.path("key"), "top", "--json").out)
+        self.assertEqual((len(top["nodes"]), top["not_asked"]), (64, 1))
+
+    def test_a_drain_of_which_nobody_tells(self):
+        self.begin(1)
+        only = self.coordinator()
+        self.ok(only.cairn("ns", "create", "--replicas", "1", "data"))
+        wait_for("its slots", lambda: self.seen(only)["slots"]["all"] > 0)
+        waits = subprocess.Popen([CAIRN, "drain", "--force", "--wait", "--stall", "5s", "n1"], text=True,
+                                 stderr=subprocess.PIPE, env=clean_env(CAIRN_WORKSPACE=only.workspace))
+        try:
+            wait_for("the drain", lambda: self.seen(only)["members"]["draining"] == 1)
+            only.process.send_signal(signal.SIGSTOP)
+            err = waits.communicate(timeout=DEADLINE_S)[1]
+        finally:
+            only.process.send_signal(signal.SIGCONT)
+        self.assertEqual(waits.returncode, TIMEOUT, err)
+        self.assertIn("nobody says whether the drain goes on; node n1 held ", err)
+        self.assertNotIn("no slot has moved", err)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
 """Replicas are compared: a copy that is damaged or lost is repaired, two good ones that differ are told."""
 
 import os
+import signal
+import subprocess
 
-from systest import DEGRADED, OK, main, wait_for
+from systest import CAIRN, DEADLINE_S, DEGRADED, OK, clean_env, main, wait_for
 from test_cluster import ClusterCase
 
 MIB = 1 << 20
@@ -148,6 +150,35 @@ class ClusterScrub(ClusterCase):
         self.ok(self.cairn(second, "put", "-v", "right", "data", "key 1"))
         self.assertEqual(self.scrub()[0], {})
         wait_for("health", lambda: first.cairn("status").code == OK)
+
+    def test_nodes_that_stand_still_are_asked_at_once(self):
+        self.begin_scrub()
+        first = self.coordinator()
+        for node in self.all:
+            if node is not first:
+                node.process.send_signal(signal.SIGSTOP)
+        asking = subprocess.Popen([CAIRN, *self.key, "scrub"], text=True, stdout=subprocess.PIPE,
+                                  stderr=subprocess.PIPE, env=clean_env(CAIRN_WORKSPACE=first.workspace))
+        try:
+            fds = "/proc/%d/fd" % asking.pid
+            seen = set()
+
+            def is_asking_both():
+                """The way in, and one to each that does not answer."""
+                try:
+                    links = [os.readlink(os.path.join(fds, fd)) for fd in os.listdir(fds)]
+                except FileNotFoundError:  # one was closed meanwhile
+                    return False
+                seen.add(sum(link.startswith("socket:") for link in links))
+                self.assertIsNone(asking.poll(), "it has ended, and had so many connections: %s" % seen)
+                return 3 in seen
+
+            wait_for("connections to both", is_asking_both)
+        finally:
+            for node in self.all:
+                node.process.send_signal(signal.SIGCONT)
+            out, err = asking.communicate(timeout=DEADLINE_S)
+        self.assertIn(asking.returncode, (OK, DEGRADED), out + err)  # they may have had the time to answer
 
 
 if __name__ == "__main__":

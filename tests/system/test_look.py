@@ -232,7 +232,7 @@ class InACluster(Etcd, Case):
     def test_words_for_what_is_not_as_it_was_meant(self):
         self.begin()
         self.fails(self.cairn(0, "ns", "create", "--replicas", "9", "many"), FAILED, "9 replicas", "ask for fewer")
-        self.assertIn("n2 is not being drained", self.ok(self.cairn(0, "drain", "--cancel", "n2")).out)
+        self.assertIn("n2 is up, and not being drained", self.ok(self.cairn(0, "drain", "--cancel", "n2")).out)
         self.assertIn("nothing has been compared yet; `cairn scrub --start --wait`",
                       self.ok(self.cairn(0, "scrub", "--wait")).err)
         # A round leaves out slots that move.
@@ -290,7 +290,7 @@ class InACluster(Etcd, Case):
 
         # Made, and who did what.
         self.assertEqual([(e["author"], e["reason"], e["keys"]) for e in log(2, "--people")],
-                         [(user, "namespace created", "ns/data")])
+                         [(user, "namespace created", ["ns/data"])])
         wait_for("all to be told", lambda: sum(d.get("slots", 0) for e in log(0) for d in e.get("deeds", ())
                                                if d["what"] == "made") == 1024)
 

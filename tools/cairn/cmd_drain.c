@@ -58,13 +58,13 @@ static void draw_end(const struct drain *d)
         fputs("\r\033[K", d->cli->err);
 }
 
-/* What the coordinator says now; nothing, while one follows another. */
-static void look(struct drain *d)
+/* What the coordinator says now; nothing, while one follows another. Returns a CAIRN_E_* code. */
+static int look(struct drain *d, struct cli_call *call)
 {
-    struct cli_call call;
     json_t *doc = NULL;
-    if (cli_cluster_ask(d->cli, &call, CLI_CLUSTER_SOON_MS, &doc) != 0)
-        return;
+    int rc = cli_cluster_ask(d->cli, call, CLI_CLUSTER_SOON_MS, &doc);
+    if (rc != 0)
+        return rc;
     const json_t *m = cli_cluster_member(doc, d->node);
     const char *state = json_string_value(json_object_get(m, "state"));
     uint32_t left = (uint32_t)json_integer_value(json_object_get(m, "slots"));
@@ -77,13 +77,16 @@ static void look(struct drain *d)
         d->is_up = strcmp(state, "up") == 0;
     }
     json_decref(doc);
+    return 0;
 }
 
 static int wait_for_it(struct drain *d, bool lost, uint64_t stall_ms)
 {
     const struct timespec pause = { .tv_nsec = LOOK_MS * (long)CAIRN_NS_PER_MS };
+    struct cli_call call;
+    int rc;
     for (;;) {
-        look(d);
+        rc = look(d, &call);
         if (d->is_drained || d->is_up || cli_now_ns() - d->changed_ns >= stall_ms * CAIRN_NS_PER_MS)
             break;
         draw(d);
@@ -94,6 +97,9 @@ static int wait_for_it(struct drain *d, bool lost, uint64_t stall_ms)
         return result(d, lost ? "lost" : "drained");
     if (d->is_up)
         return cli_fail(d->cli, CAIRN_E_STATE, lost ? "it is back" : "it was called off", "draining node %s", d->node);
+    if (rc != 0)
+        return cli_fail(d->cli, CAIRN_E_TIMEOUT, call.error.code == rc ? call.error.text : cairn_error_text(rc),
+                        "nobody says whether the drain goes on; node %s held %u slots at last", d->node, d->left);
     d->cli->hint = "the drain goes on; `cairn status` says what moves. Are there other nodes that may hold the slots?";
     return cli_fail(d->cli, CAIRN_E_TIMEOUT, "no slot has moved away for --stall", "node %s holds %u slots", d->node,
                     d->left);

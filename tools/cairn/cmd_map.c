@@ -153,16 +153,17 @@ const struct cli_command cli_map_import = {
 
 /* ---- log ---- */
 
-static void keys_of(const json_t *line, char *to, size_t len)
+/* ": ns/a ns/b and 3 more" */
+static void keys_say(FILE *to, const json_t *line)
 {
     const json_t *keys = json_object_get(line, "keys");
-    json_int_t nkeys = cli_number_of(line, "nkeys");
-    size_t n = 0;
-    to[0] = '\0';
-    for (size_t i = 0; i < json_array_size(keys) && n < len; i++)
-        n += (size_t)snprintf(to + n, len - n, "%s%s", i > 0 ? " " : "", json_string_value(json_array_get(keys, i)));
-    if (nkeys > (json_int_t)json_array_size(keys) && n < len)
-        snprintf(to + n, len - n, " and %lld more", (long long)(nkeys - (json_int_t)json_array_size(keys)));
+    json_int_t n = (json_int_t)json_array_size(keys), all = cli_number_of(line, "nkeys");
+    for (json_int_t i = 0; i < n; i++) {
+        const char *key = json_string_value(json_array_get(keys, (size_t)i));
+        fprintf(to, "%s%s", i > 0 ? " " : ": ", key != NULL ? key : "?");
+    }
+    if (all > n)
+        fprintf(to, " and %lld more", (long long)(all - n));
 }
 
 /* "63 taken over n2 > n1", "ready n1", "node silent n2" */
@@ -199,18 +200,19 @@ static void whys_say(FILE *to, const json_t *deeds)
 }
 
 /* In words; from malloc, NULL: no memory. */
-static char *line_text(const json_t *line, const char *keys)
+static char *line_text(const json_t *line)
 {
     const json_t *deeds = json_object_get(line, "deeds");
-    const char *reason = cli_text_of(line, "reason");
     json_int_t more = cli_number_of(line, "more");
     char *text = NULL;
     size_t len = 0;
     FILE *to = open_memstream(&text, &len);
     if (to == NULL)
         return NULL;
-    if (json_array_size(deeds) == 0)
-        fprintf(to, "%s%s%s", reason, keys[0] != '\0' ? ": " : "", keys);
+    if (json_array_size(deeds) == 0) {
+        fputs(cli_text_of(line, "reason"), to);
+        keys_say(to, line);
+    }
     for (size_t i = 0; i < json_array_size(deeds); i++) {
         fputs(i > 0 ? ", " : "", to);
         deed_say(to, json_array_get(deeds, i));
@@ -230,13 +232,13 @@ static void log_time(const json_t *line, char when[32])
 
 static json_t *log_json(const json_t *line)
 {
-    char when[32], keys[256];
+    char when[32];
     json_t *o, *deeds = json_object_get(line, "deeds");
     log_time(line, when);
-    keys_of(line, keys, sizeof(keys));
-    o = json_pack("{s:s, s:I, s:s, s:s, s:s, s:s}", "time", when, "revision", cli_number_of(line, "revision"), "of",
-                  cli_text_of(line, "of"), "author", cli_text_of(line, "author"), "reason", cli_text_of(line, "reason"),
-                  "keys", keys);
+    o = json_pack("{s:s, s:I, s:s, s:s, s:s, s:O?, s:I}", "time", when, "revision", cli_number_of(line, "revision"),
+                  "of", cli_text_of(line, "of"), "author", cli_text_of(line, "author"), "reason",
+                  cli_text_of(line, "reason"), "keys", json_object_get(line, "keys"), "nkeys",
+                  cli_number_of(line, "nkeys"));
     if (deeds != NULL) {
         json_object_set(o, "deeds", deeds);
         json_object_set_new(o, "more", json_integer(cli_number_of(line, "more")));
@@ -261,10 +263,8 @@ static int log_show(struct cli *cli, const json_t *lines)
     t = cli_table_new(cli, "log", cols, ARRAY_SIZE(cols));
     for (size_t i = 0; i < json_array_size(lines); i++) {
         const json_t *line = json_array_get(lines, i);
-        char when[32], keys[256], *what;
+        char when[32], *what = line_text(line);
         log_time(line, when);
-        keys_of(line, keys, sizeof(keys));
-        what = line_text(line, keys);
         cli_table_row(t, (const struct cli_cell[]){ CLI_TEXT(when), CLI_NUM((uint64_t)cli_number_of(line, "revision")),
                                                     CLI_TEXT(cli_text_of(line, "author")), CLI_TEXT(what) });
         free(what);

@@ -1,11 +1,14 @@
-/** cairn scrub: the replicas of a cluster are compared; each node does so for the slots that it leads. */
+/** cairn scrub: the replicas of a cluster are compared; each node does so for the slots that it leads. Nodes are asked
+ * at the same time, so those that do not answer take no longer than one. */
 #include "tools/cairn/cluster.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-enum { LOOK_MS = 200, ANSWER_MS = 5000 };
+enum { LOOK_MS = 200, ANSWER_MS = 5000, THREADS_MAX = 64 };
 
 struct scrub_args {
     bool start, wait;
@@ -57,6 +60,40 @@ static int node_ask(const struct cli *cli, const json_t *member, bool start, jso
 
 /* ---- all of them ---- */
 
+struct asked {
+    const json_t *member;
+    json_t *doc;
+    int rc;
+};
+
+struct asking {
+    const struct cli *cli;
+    bool start;
+    struct asked *all;
+    size_t n;
+    atomic_size_t next;
+};
+
+static void *asking_main(void *arg)
+{
+    struct asking *a = arg;
+    for (size_t i; (i = atomic_fetch_add(&a->next, 1)) < a->n;)
+        a->all[i].rc = node_ask(a->cli, a->all[i].member, a->start, &a->all[i].doc);
+    return NULL;
+}
+
+/* With as many threads as there may be, this one among them. */
+static void ask_all(struct asking *a)
+{
+    pthread_t threads[THREADS_MAX];
+    size_t n = 0;
+    while (n < THREADS_MAX && n + 1 < a->n && pthread_create(&threads[n], NULL, asking_main, a) == 0)
+        n++;
+    asking_main(a);
+    while (n > 0)
+        pthread_join(threads[--n], NULL);
+}
+
 struct look {
     json_t *nodes;   /* a document each */
     json_int_t done; /* slots and keys, of all */
@@ -92,17 +129,22 @@ static int look(struct cli *cli, bool start, struct look *l)
     if (rc != 0)
         return cli_call_failed(cli, rc, &call, "asking for the cluster's members");
     const json_t *members = json_object_get(cluster, "members");
-    int status = CLI_OK;
-    for (size_t i = 0; status == CLI_OK && i < json_array_size(members); i++) {
+    struct asking a = { .cli = cli, .start = start, .all = calloc(json_array_size(members) + 1, sizeof(*a.all)) };
+    for (size_t i = 0; a.all != NULL && i < json_array_size(members); i++) {
         const json_t *m = json_array_get(members, i);
-        json_t *doc;
-        if (strcmp(cli_text_of(m, "state"), "left") == 0 || strcmp(cli_text_of(m, "state"), "lost") == 0)
-            continue;
-        rc = node_ask(cli, m, start, &doc);
-        if (rc == CAIRN_E_DENIED || rc == CAIRN_E_AUTH) /* as the other nodes would, too */
-            status = cli_fail(cli, rc, cli_text_of(doc, "problem"), "asking node %s", cli_text_of(m, "name"));
-        look_add(l, doc);
+        if (strcmp(cli_text_of(m, "state"), "left") != 0 && strcmp(cli_text_of(m, "state"), "lost") != 0)
+            a.all[a.n++].member = m;
     }
+    ask_all(&a);
+    int status = a.all != NULL ? CLI_OK : cli_fail(cli, CAIRN_E_NOMEM, NULL, "asking the nodes");
+    for (size_t i = 0; i < a.n; i++) {
+        struct asked *one = &a.all[i];
+        if (status == CLI_OK && (one->rc == CAIRN_E_DENIED || one->rc == CAIRN_E_AUTH)) /* as all would in the end */
+            status = cli_fail(cli, one->rc, cli_text_of(one->doc, "problem"), "asking node %s",
+                              cli_text_of(one->member, "name"));
+        look_add(l, one->doc);
+    }
+    free(a.all);
     json_decref(cluster);
     return status;
 }
@@ -137,11 +179,16 @@ static json_t *findings(struct cli *cli, const struct look *l)
 /* ---- what is shown ---- */
 
 static const struct cli_col node_cols[] = {
-    { "NODE", "node", CLI_CELL_TEXT },           { "STATE", "state", CLI_CELL_TEXT },
-    { "ROUNDS", "rounds", CLI_CELL_NUMBER },     { "SLOTS", "slots", CLI_CELL_NUMBER },
-    { "KEYS", "keys", CLI_CELL_NUMBER },         { "BYTES", "bytes", CLI_CELL_BYTES },
-    { "REPAIRED", "repaired", CLI_CELL_NUMBER }, { "OPEN", "open", CLI_CELL_NUMBER },
-    { "NOT COMPARED", "not_compared", CLI_CELL_NUMBER }, { "PROBLEM", "problem", CLI_CELL_WORDS },
+    { "NODE", "node", CLI_CELL_TEXT },
+    { "STATE", "state", CLI_CELL_TEXT },
+    { "ROUNDS", "rounds", CLI_CELL_NUMBER },
+    { "SLOTS", "slots", CLI_CELL_NUMBER },
+    { "KEYS", "keys", CLI_CELL_NUMBER },
+    { "BYTES", "bytes", CLI_CELL_BYTES },
+    { "REPAIRED", "repaired", CLI_CELL_NUMBER },
+    { "OPEN", "open", CLI_CELL_NUMBER },
+    { "NOT COMPARED", "not_compared", CLI_CELL_NUMBER },
+    { "PROBLEM", "problem", CLI_CELL_WORDS },
 };
 
 static void show_finding(struct cli *cli, const json_t *f)
@@ -171,14 +218,14 @@ static int show(struct cli *cli, const struct look *l)
     struct cli_table *t = cli_table_new(cli, "nodes", node_cols, ARRAY_SIZE(node_cols) - (has_problems ? 0 : 1));
     for (size_t i = 0; i < json_array_size(l->nodes); i++) {
         const json_t *n = json_array_get(l->nodes, i);
-        cli_table_row(
-            t, (struct cli_cell[]){
-                   CLI_TEXT(cli_text_of(n, "node")), CLI_TEXT(cli_text_of(n, "state")),
-                   CLI_NUM((uint64_t)cli_number_of(n, "rounds")), CLI_NUM((uint64_t)cli_number_of(n, "slots")),
-                   CLI_NUM((uint64_t)cli_number_of(n, "keys")), CLI_NUM((uint64_t)cli_number_of(n, "bytes")),
-                   CLI_NUM((uint64_t)cli_number_of(n, "repaired")), CLI_NUM((uint64_t)cli_number_of(n, "open")),
-                   CLI_NUM((uint64_t)cli_number_of(n, "not_compared")),
-                   CLI_TEXT(json_string_value(json_object_get(n, "problem"))) });
+        cli_table_row(t,
+                      (struct cli_cell[]){
+                          CLI_TEXT(cli_text_of(n, "node")), CLI_TEXT(cli_text_of(n, "state")),
+                          CLI_NUM((uint64_t)cli_number_of(n, "rounds")), CLI_NUM((uint64_t)cli_number_of(n, "slots")),
+                          CLI_NUM((uint64_t)cli_number_of(n, "keys")), CLI_NUM((uint64_t)cli_number_of(n, "bytes")),
+                          CLI_NUM((uint64_t)cli_number_of(n, "repaired")), CLI_NUM((uint64_t)cli_number_of(n, "open")),
+                          CLI_NUM((uint64_t)cli_number_of(n, "not_compared")),
+                          CLI_TEXT(json_string_value(json_object_get(n, "problem"))) });
     }
     cli_table_extra(t, "findings", json_incref(all));
     int status = cli_table_end(t);

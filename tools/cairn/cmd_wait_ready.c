@@ -35,8 +35,7 @@ static int node_answers(struct wait *w, struct cairn_error_info *error)
     /* Short tries: a node that starts anew may be found at another address than the last one left behind. */
     o.connect_timeout_ms =
         (uint32_t)MIN((w->until_ns - MIN(cli_now_ns(), w->until_ns)) / CAIRN_NS_PER_MS + 1, (uint64_t)TRY_MS);
-    int rc = cairn_connect(&o, &cli->session, error);
-    return rc != 0 ? rc : cairn_ping(cli->session, NULL);
+    return cairn_connect(&o, &cli->session, error); /* it has answered */
 }
 
 /* Whether the node is in a cluster, and so knows that it is no process that the others miss; 1: it is in none. */

@@ -173,6 +173,11 @@ static void node_known(struct top *t, const char *name, char *addresses)
     pthread_mutex_unlock(&t->lock);
 }
 
+static bool is_there(const json_t *member)
+{
+    return strcmp(cli_text_of(member, "state"), "left") != 0;
+}
+
 void top_look(struct top *t)
 {
     json_t *cluster = NULL;
@@ -192,7 +197,7 @@ void top_look(struct top *t)
     const json_t *members = json_object_get(cluster, "members");
     for (size_t i = 0; i < json_array_size(members); i++) {
         const json_t *m = json_array_get(members, i);
-        if (strcmp(cli_text_of(m, "state"), "left") != 0)
+        if (is_there(m))
             node_known(t, cli_text_of(m, "name"), cli_cluster_addresses(m));
     }
     json_decref(t->cluster);
@@ -390,7 +395,11 @@ static json_t *rows_finish(json_t *rows)
 json_t *top_report(struct top *t)
 {
     json_t *o = json_object(), *nodes = json_array(), *rows = json_array();
-    size_t members = json_array_size(json_object_get(t->cluster, "members"));
+    const json_t *members = json_object_get(t->cluster, "members");
+    json_int_t not_asked = 0;
+    for (size_t i = 0; i < json_array_size(members); i++)
+        not_asked += is_there(json_array_get(members, i)) &&
+                     node_find(t, cli_text_of(json_array_get(members, i), "name")) == NULL;
     pthread_mutex_lock(&t->lock);
     for (uint32_t i = 0; i < t->nnodes; i++)
         json_array_append_new(nodes, node_row(t, t->nodes[i], rows));
@@ -401,7 +410,6 @@ json_t *top_report(struct top *t)
         json_object_set(o, "cluster", t->cluster);
     if (t->problem[0] != '\0')
         json_object_set_new(o, "problem", json_string(t->problem));
-    json_object_set_new(o, "not_asked",
-                        json_integer(members > TOP_NODES_MAX ? (json_int_t)members - TOP_NODES_MAX : 0));
+    json_object_set_new(o, "not_asked", json_integer(not_asked));
     return o;
 }

@@ -222,7 +222,9 @@ static void texts_of_servers_are_printable(void **state)
 {
     (void)state;
     json_t *doc = json_pack("{s:s, s:{s:s}, s:[{s:s}], s:s}", "name", "a\x1b[31m", "k\x1b[2J", "inner\x07", "\r\x1b[K",
-                            "rows", "col\x1b[1m", "cell\x1b]0;t\x07", "problem", "\xc2\x9b" "1m \xc3\xa9");
+                            "rows", "col\x1b[1m", "cell\x1b]0;t\x07", "problem",
+                            "\xc2\x9b"
+                            "1m \xc3\xa9");
     assert_int_equal(cli_render(&cli, doc), CLI_OK);
     json_decref(doc);
     cli_record(&cli, (const struct cli_col[]){ { "OWNER", "owner", CLI_CELL_TEXT } },
@@ -236,7 +238,8 @@ static void texts_of_servers_are_printable(void **state)
     assert_null(strstr(text, "\xc2\x9b"));
     assert_non_null(strstr(text, "a\\x1b[31m\n"));
     assert_non_null(strstr(text, "k\\x1b[2J\n"));
-    assert_non_null(strstr(text, "\\xc2\\x9b" "1m \xc3\xa9\n"));
+    assert_non_null(strstr(text, "\\xc2\\x9b"
+                                 "1m \xc3\xa9\n"));
     assert_non_null(strstr(text, "x\\x1b[5m\nn1\\x1b[0m\n"));
 }
 
