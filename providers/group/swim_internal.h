@@ -72,6 +72,8 @@ bool cairn_swim__suspicion_confirm(struct cairn_swim *s, struct cairn_swim_suspi
 bool cairn_swim__suspicion_is_ours(const struct cairn_swim *s, uint32_t slot);
 /* Others found it dead: nobody else needs to confirm that. True if we have suspected it for as long as that takes. */
 bool cairn_swim__suspicion_believe(struct cairn_swim *s, uint32_t slot);
+/* It answered just now, so its time to contradict begins anew: what it says may still be on its way to us. */
+void cairn_swim__suspicion_heard(struct cairn_swim *s, uint32_t slot);
 /* Deadline of the earliest; UINT64_MAX: none. */
 uint64_t cairn_swim__suspicion_due(const struct cairn_swim *s);
 void cairn_swim__suspicions_expire(struct swim_step *st);
@@ -90,7 +92,8 @@ void cairn_swim__forget_old(struct cairn_swim *s);
  * few are dead it may take several tries to find one. */
 bool cairn_swim__make_room(struct cairn_swim *s);
 void cairn_swim__health(struct cairn_swim *s, int change);
-/* A living member at random, none of @not; NO_SLOT if none was met in a bounded number of tries. */
+/* A living member at random, none of @not; NO_SLOT if none was met in a bounded number of tries: never in a group of
+ * less than 64, if there is one. */
 uint32_t cairn_swim__pick(struct cairn_swim *s, const uint32_t * not, uint32_t nnot);
 
 /* swim_sync.c */

@@ -41,8 +41,10 @@ static void merge_self(struct swim_step *st, const struct cairn_swim_update *u)
     const struct cairn_swim_view *me = &s->views[s->self];
 
     if (u->state != CAIRN_SWIM_ALIVE) {
-        if (!s->leaving)
-            cairn_swim__contradict(st, u->incarnation);
+        if (s->leaving)
+            return;
+        cairn_swim__contradict(st, u->incarnation);
+        st->outdated[st->noutdated++] = s->self; /* news go to some, and this one may be nobody's but ours to tell */
     } else if (u->incarnation > me->incarnation) {
         if (cairn_swim_addr_equal(&u->addr, &s->dir->descs[s->self].addr)) {
             cairn_swim__contradict(st, u->incarnation); /* a former life, whose clock was ahead */
@@ -141,6 +143,10 @@ void cairn_swim__suspect(struct swim_step *st, uint32_t slot, uint64_t incarnati
         cairn_swim__event(st, CAIRN_SWIM_EV_SUSPECTED, slot);
         take_a_look(s, slot);
         news = true;
+    } else if (incarnation > v->incarnation) { /* it has contradicted the one that we know of, and has its time again */
+        cairn_swim__suspicion_end(s, slot);
+        x = cairn_swim__suspicion_new(s, slot);
+        CAIRN_ASSERT(x != NULL); /* the place is there that was left just now */
     } else {
         x = cairn_swim__suspicion_of(s, slot);
     }
@@ -213,8 +219,7 @@ void cairn_swim__merge(struct swim_step *st, const struct cairn_swim_update *u)
         merge_alive(st, u, slot);
     else if (slot == NO_SLOT || s->views[slot].state == CAIRN_SWIM_NONE)
         return; /* who that was does not matter any more */
-    else if (swim_is_member(s) && s->views[slot].state == CAIRN_SWIM_ALIVE &&
-             u->incarnation < s->views[slot].incarnation)
+    else if (swim_is_member(s) && swim_is_living(s, slot) && u->incarnation < s->views[slot].incarnation)
         st->outdated[st->noutdated++] = slot;
     else if (u->state == CAIRN_SWIM_SUSPECT)
         cairn_swim__suspect(st, slot, u->incarnation, u->by, u->nby);

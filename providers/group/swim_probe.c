@@ -40,17 +40,29 @@ void cairn_swim__health(struct cairn_swim *s, int change)
 
 /* ---- whom ---- */
 
+static bool may_pick(const struct cairn_swim *s, uint32_t slot, const uint32_t * not, uint32_t nnot)
+{
+    for (uint32_t k = 0; k < nnot; k++) {
+        if (not [k] == slot)
+            return false;
+    }
+    return swim_is_living(s, slot);
+}
+
 uint32_t cairn_swim__pick(struct cairn_swim *s, const uint32_t * not, uint32_t nnot)
 {
-    enum { TRIES_MAX = 32 };
+    enum { TRIES_MAX = 32, LOOK_MAX = 64 };
+    uint32_t slot = 0;
 
     for (uint32_t i = 0; i < TRIES_MAX && s->dir->used > 0; i++) {
-        uint32_t slot = (uint32_t)(cairn_swim__random(s) % s->dir->used);
-        bool taken = !swim_is_living(s, slot);
-
-        for (uint32_t k = 0; k < nnot; k++)
-            taken |= not [k] == slot;
-        if (!taken)
+        slot = (uint32_t)(cairn_swim__random(s) % s->dir->used);
+        if (may_pick(s, slot, not, nnot))
+            return slot;
+    }
+    /* Where few are left the dice may miss the last one, who may be the only one that sees whom we ask about. */
+    for (uint32_t i = 0; i < LOOK_MAX && i < s->dir->used; i++) {
+        slot = (slot + 1) % s->dir->used;
+        if (may_pick(s, slot, not, nnot))
             return slot;
     }
     return NO_SLOT;
@@ -141,6 +153,7 @@ static void probe_begin(struct swim_step *st)
     ping(st, slot, s->probe_seq);
 }
 
+/* Who is asked about a suspect hears that it is one, and says so if that is contradicted. */
 static void probe_ask(struct swim_step *st)
 {
     struct cairn_swim *s = st->s;
@@ -148,11 +161,12 @@ static void probe_ask(struct swim_step *st)
                                    .seq = s->probe_seq,
                                    .about = s->dir->descs[s->probe_slot].id };
     uint32_t not [CAIRN_SWIM_SENDS_MAX] = { s->self, s->probe_slot }, n = 0;
+    uint32_t doubt = s->views[s->probe_slot].state != CAIRN_SWIM_ALIVE ? s->probe_slot : NO_SLOT;
 
     while (n < s->conf.relays) {
         uint32_t slot = cairn_swim__pick(s, not, n + 2);
 
-        if (slot == NO_SLOT || !cairn_swim__send(st, slot, &head, FIRST(NO_SLOT, NO_SLOT)))
+        if (slot == NO_SLOT || !cairn_swim__send(st, slot, &head, FIRST(doubt, NO_SLOT)))
             break;
         not [2 + n++] = slot;
     }
@@ -181,6 +195,7 @@ void cairn_swim__on_ack(struct swim_step *st, const struct cairn_swim_msg *m)
         if (s->asked > 0 && st->in->from != m->about)
             s->counts.probes_saved++;
         cairn_swim__health(s, -1);
+        cairn_swim__suspicion_heard(s, s->probe_slot);
         probe_end(s, PROBE_ANSWERED);
         return;
     }

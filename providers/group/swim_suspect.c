@@ -138,6 +138,18 @@ bool cairn_swim__suspicion_believe(struct cairn_swim *s, uint32_t slot)
     return s->now_ms >= x->due_ms;
 }
 
+void cairn_swim__suspicion_heard(struct cairn_swim *s, uint32_t slot)
+{
+    struct cairn_swim_suspicion *x;
+
+    if (s->views[slot].state != CAIRN_SWIM_SUSPECT)
+        return;
+    x = cairn_swim__suspicion_of(s, slot);
+    x->since_ms = s->now_ms;
+    x->due_ms = deadline(x);
+    sink(&s->suspects, x->pos);
+}
+
 uint64_t cairn_swim__suspicion_due(const struct cairn_swim *s)
 {
     /* An observer judges nobody: it may be the one who is cut off. */

@@ -120,6 +120,8 @@ void cairn__call_send(struct cairn_call *call)
     }
     if (call->route.on && !cairn__route_find(call, &try_ns))
         return;
+    if (call->again.on)
+        try_ns = cairn__again_try_ns(call);
     if (call->expose_len > 0) {
         rc = cairn_bulk_expose(c->rpc, call->expose_ptr, call->expose_len, call->expose_rights, &call->region);
         if (rc != 0) {
@@ -154,6 +156,8 @@ void cairn__call_answered(struct cairn_rpc_call *rpc)
     if (call->has_steps)
         cairn_sm_move(&call->sm, CALL_CHECKING);
     if (rpc->rc != 0 && call->route.on && cairn__route_again(call))
+        return;
+    if (rpc->rc != 0 && call->again.on && cairn__again(call))
         return;
     if (rpc->rc != 0 && !call->sees_errors)
         cairn__call_finish(call, rpc->rc);
@@ -220,6 +224,8 @@ void cairn__call_finish(struct cairn_call *call, int rc)
             cairn__route_late(call);
         cairn__route_over(call);
     }
+    if (call->again.on)
+        rc = cairn__again_over(call, rc);
     if (call->uses_sink) {
         free(call->check.own);
         call->check.own = NULL;

@@ -11,6 +11,8 @@ void cairn__call_cancel(struct cairn_call *call)
         call->inner_calls->cancel(call->inner_calls);
     if (call->route.on)
         cairn__route_cancel(call);
+    if (call->again.on)
+        cairn__again_cancel(call);
     if (call->begun && cairn_rpc_call_is_running(&call->rpc))
         cairn_rpc_call_cancel(&call->rpc);
 }

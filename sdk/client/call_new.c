@@ -1,8 +1,11 @@
 /* Calls before their start: what is refused at once, and the calls that are kept to be used again.
  *
- * There are at most inflight_max calls of the loop's owner and as many of other threads. Each has its place for good,
- * and a generation that grows when it is used again: both are its number, by which it can be canceled, so the number of
- * a call that is over means nothing. */
+ * There are at most inflight_max calls of the user's. Inner ones, which calls wait for, have no part in that number: if
+ * they had, calls that fill it would wait for what there is no room for. Who starts them bounds them
+ * (cairn__inner_are_many).
+ *
+ * Each has its place for good, and a generation that grows when it is used again: both are its number, by which it can
+ * be canceled, so the number of a call that is over means nothing. */
 #include "sdk/client/client_internal.h"
 
 #include <stdarg.h>
@@ -73,6 +76,22 @@ enum cairn_durability cairn__durability_of_wire(Cairn__Wire__Durability d)
 
 /* ---- calls that are kept ---- */
 
+/* Under the mutex. */
+static bool places_grow(struct cairn *c)
+{
+    uint32_t room = MAX(2 * c->calls_room, 64U);
+    struct cairn_call **more;
+
+    if (c->ncalls < c->calls_room)
+        return true;
+    more = realloc(c->calls, room * sizeof(struct cairn_call *));
+    if (more == NULL)
+        return false;
+    c->calls = more;
+    c->calls_room = room;
+    return true;
+}
+
 /* A call that was never used yet. */
 static struct cairn_call *call_make(struct cairn *c)
 {
@@ -88,7 +107,7 @@ static struct cairn_call *call_make(struct cairn *c)
     call->rpc.err = &call->err;
     cairn_list_init(&call->link);
     pthread_mutex_lock(&c->mutex);
-    if (c->ncalls == 2 * c->inflight_max) { /* as many of the owner's kind as of the others' */
+    if (!places_grow(c)) {
         pthread_mutex_unlock(&c->mutex);
         free(call);
         return NULL;
@@ -116,11 +135,13 @@ static struct cairn_call *call_take_spare(struct cairn *c, bool owned)
 }
 
 /* One more in flight, if there may be. */
-static bool call_count(struct cairn *c, bool owned)
+static bool call_count(struct cairn *c, bool owned, bool inner)
 {
-    if (cairn__inflight(c) >= c->inflight_max)
+    if (!inner && cairn__inflight_outer(c) >= c->inflight_max)
         return false;
-    if (owned)
+    if (inner)
+        atomic_fetch_add(&c->inflight_inner, 1);
+    else if (owned)
         atomic_store_explicit(&c->inflight_own, atomic_load_explicit(&c->inflight_own, memory_order_relaxed) + 1,
                               memory_order_release);
     else
@@ -128,9 +149,11 @@ static bool call_count(struct cairn *c, bool owned)
     return true;
 }
 
-static void call_uncount(struct cairn *c, bool foreign)
+static void call_uncount(struct cairn *c, bool foreign, bool inner)
 {
-    if (foreign)
+    if (inner)
+        atomic_fetch_sub(&c->inflight_inner, 1);
+    else if (foreign)
         atomic_fetch_sub(&c->inflight_foreign, 1);
     else
         atomic_store_explicit(&c->inflight_own, atomic_load_explicit(&c->inflight_own, memory_order_relaxed) - 1,
@@ -142,8 +165,8 @@ uint64_t cairn__call_number(const struct cairn_call *call)
     return (uint64_t)atomic_load_explicit(&call->generation, memory_order_relaxed) << 32 | (call->index + 1);
 }
 
-int cairn__call_new(struct cairn *c, struct cairn_handle *h, const struct cairn_call_options *o, cairn_done_fn *done,
-                    void *arg, struct cairn_call **out)
+static int call_new(struct cairn *c, struct cairn_handle *h, const struct cairn_call_options *o, cairn_done_fn *done,
+                    void *arg, bool inner, struct cairn_call **out)
 {
     struct cairn_call *call;
     bool inside = cairn__is_inside(c), owned;
@@ -156,7 +179,7 @@ int cairn__call_new(struct cairn *c, struct cairn_handle *h, const struct cairn_
     if (atomic_load_explicit(&c->closing, memory_order_relaxed))
         return cairn__refuse(o, CAIRN_E_CLOSED, "the client is being closed");
     owned = inside || cairn__own_try(c);
-    if (!call_count(c, owned)) {
+    if (!call_count(c, owned, inner)) {
         if (owned && !inside)
             cairn__disown(c);
         return cairn__refuse(o, CAIRN_E_BUSY, "%u calls are in flight (options: inflight_max)", c->inflight_max);
@@ -167,12 +190,13 @@ int cairn__call_new(struct cairn *c, struct cairn_handle *h, const struct cairn_
     if (call == NULL)
         call = call_make(c);
     if (call == NULL) {
-        call_uncount(c, !owned);
+        call_uncount(c, !owned, inner);
         if (owned && !inside)
             cairn__disown(c);
         return cairn__refuse(o, CAIRN_E_NOMEM, "no memory for a call");
     }
     call->foreign = !owned;
+    call->inner = inner;
     call->owned = owned && !inside;
     call->done = done;
     call->arg = arg;
@@ -187,10 +211,22 @@ int cairn__call_new(struct cairn *c, struct cairn_handle *h, const struct cairn_
     return 0;
 }
 
+int cairn__call_new(struct cairn *c, struct cairn_handle *h, const struct cairn_call_options *o, cairn_done_fn *done,
+                    void *arg, struct cairn_call **out)
+{
+    return call_new(c, h, o, done, arg, false, out);
+}
+
+int cairn__call_new_inner(struct cairn *c, struct cairn_handle *h, const struct cairn_call_options *o,
+                          cairn_done_fn *done, void *arg, struct cairn_call **out)
+{
+    return call_new(c, h, o, done, arg, true, out);
+}
+
 void cairn__call_recycle(struct cairn_call *call)
 {
     struct cairn *c = call->c;
-    bool foreign = call->foreign;
+    bool foreign = call->foreign, inner = call->inner;
 
     if (call->crcs != NULL && call->crcs != call->crcs_inline)
         free(call->crcs);
@@ -212,6 +248,7 @@ void cairn__call_recycle(struct cairn_call *call)
     call->answered = NULL;
     call->expose_len = 0;
     call->rpc.payload_n = 0;
+    call->rpc.was_sent = false;
     call->err.code = 0;
     call->err.text[0] = '\0';
     atomic_store_explicit(&call->generation, atomic_load_explicit(&call->generation, memory_order_relaxed) + 1,
@@ -224,7 +261,7 @@ void cairn__call_recycle(struct cairn_call *call)
     } else {
         cairn_list_add_head(&c->spare_calls, &call->link);
     }
-    call_uncount(c, foreign);
+    call_uncount(c, foreign, inner);
 }
 
 int cairn__call_drop(struct cairn_call *call, const struct cairn_call_options *o, int rc)

@@ -67,14 +67,9 @@ int cairn__new(const struct cairn_options *o, const struct cairn_rpc_target *tar
     cairn_list_init(&c->spare_foreign);
     cairn_task_init(&c->close_task, on_close_all, c);
     pthread_mutex_init(&c->mutex, NULL);
-    c->calls = calloc(2 * (size_t)c->inflight_max, sizeof(struct cairn_call *));
-    if (c->calls == NULL) {
-        cairn_err_set(err, rc, "client");
-        goto free_client;
-    }
     rc = cairn_loop_init(&c->loop, &loop_conf, err);
     if (rc != 0)
-        goto free_calls;
+        goto free_client;
     c->rpc = cairn_rpc_new(&c->loop, &rpc_conf, err);
     if (c->rpc == NULL) {
         rc = CAIRN_E_NOMEM;
@@ -87,8 +82,6 @@ int cairn__new(const struct cairn_options *o, const struct cairn_rpc_target *tar
     return 0;
 fini_loop:
     cairn_loop_fini(&c->loop);
-free_calls:
-    free(c->calls);
 free_client:
     pthread_mutex_destroy(&c->mutex);
     free(c);
@@ -244,6 +237,9 @@ int cairn_connect(const struct cairn_options *options, struct cairn **out, struc
         rc = cairn_err_set(&err, CAIRN_E_INVAL, "options: start from CAIRN_OPTIONS_INIT");
     else if (o->inflight_max > CLIENT_INFLIGHT_LIMIT)
         rc = cairn_err_set(&err, CAIRN_E_INVAL, "options: inflight_max is at most %d", CLIENT_INFLIGHT_LIMIT);
+    else if (o->node != NULL && (size_t)snprintf(conf.node, sizeof(conf.node), "%s", o->node) >= sizeof(conf.node))
+        rc = cairn_err_set(&err, CAIRN_E_INVAL, "options: the name of a node is at most %zu bytes",
+                           sizeof(conf.node) - 1);
     if (rc == 0)
         rc = cairn_whereabouts_find(o, &conf, &err);
     if (rc == 0)

@@ -62,6 +62,7 @@ struct cairn {
     /* Calls in flight: those that an owner started, which only owners count, and those of others, whom the RMW costs.
      */
     atomic_uint inflight_own, inflight_foreign;
+    atomic_uint inflight_inner; /* and those that calls wait for: inflight_max does not hold them */
     atomic_bool closing, in_callback;
     struct cairn_link live, spare_calls; /* struct cairn_call.link */
     struct cairn_waiter *driver;         /* of the waiting call that the owner carries out */
@@ -77,8 +78,8 @@ struct cairn {
     atomic_uint nwaiters;                     /* changed under the mutex */
     atomic_uint nwatchers;                    /* likewise: those that wait for any or all calls */
     atomic_uint users;                        /* threads inside a waiting function: cairn_close() outlasts them */
-    struct cairn_call **calls;                /* by index, room for twice inflight_max */
-    uint32_t ncalls;
+    struct cairn_call **calls;                /* by index */
+    uint32_t ncalls, calls_room;
 
     pthread_t thread;
     bool has_thread;                   /* under the mutex */
@@ -94,10 +95,22 @@ struct cairn {
 int cairn__new(const struct cairn_options *o, const struct cairn_rpc_target *targets, uint32_t ntargets,
                struct cairn **out, struct cairn_err *err);
 
-static inline uint32_t cairn__inflight(const struct cairn *c)
+/** Of the user's own. */
+static inline uint32_t cairn__inflight_outer(const struct cairn *c)
 {
     return atomic_load_explicit(&c->inflight_own, memory_order_acquire) +
            atomic_load_explicit(&c->inflight_foreign, memory_order_acquire);
+}
+static inline uint32_t cairn__inflight(const struct cairn *c)
+{
+    uint32_t outer = cairn__inflight_outer(c); /* first: what these have started is still there */
+
+    return outer + atomic_load_explicit(&c->inflight_inner, memory_order_acquire);
+}
+/** So many that a call which has an inner one should not start another beside it. One each is always there. */
+static inline bool cairn__inner_are_many(const struct cairn *c)
+{
+    return atomic_load_explicit(&c->inflight_inner, memory_order_relaxed) >= c->inflight_max;
 }
 
 /** True if the calling thread runs inside the loop's owner: in a callback. */
@@ -186,6 +199,14 @@ struct cairn_call_group {
     uint32_t version; /* of the first page */
 };
 
+/** How often a call was asked again, since nobody coordinates the cluster: again.c. */
+struct cairn_call_again {
+    bool on;
+    int rc; /* of the last try */
+    uint32_t tries;
+    struct cairn_timer timer; /* of a pause */
+};
+
 /** Calls that a call has started and waits for: first member of what keeps them. */
 struct cairn_inner {
     void (*cancel)(struct cairn_inner *x);
@@ -200,7 +221,7 @@ struct cairn_call {
     bool foreign;           /* started by a thread that did not own the loop */
     bool owned;             /* between call_new and call_go: the starter owns the loop */
     bool begun, canceled, has_steps, verify, sees_errors;
-    bool inner; /* a part of another call: nobody counts it */
+    bool inner; /* a part of another call: the user knows nothing of it */
     bool exposed;
     bool uses_sink;
     cairn_done_fn *done; /* NULL: @waiter waits */
@@ -278,6 +299,7 @@ struct cairn_call {
         Cairn__Wire__ExtentScrub x_scrub;
     } rq;
     struct cairn_route route;
+    struct cairn_call_again again;
     struct cairn_inner *inner_calls; /* that this one has started, or NULL */
     struct cairn_call_sink sink;
     struct cairn_call_batch batch;
@@ -296,6 +318,9 @@ extern const struct cairn_sm_kind cairn_client_call_kind, cairn_writer_step_kind
  * From here to cairn__call_go() the thread may own the loop: nothing slow in between. @h may be NULL. */
 int cairn__call_new(struct cairn *c, struct cairn_handle *h, const struct cairn_call_options *o, cairn_done_fn *done,
                     void *arg, struct cairn_call **out);
+/** Likewise one that a call of the user's is made of, or waits for: never CAIRN_E_BUSY. */
+int cairn__call_new_inner(struct cairn *c, struct cairn_handle *h, const struct cairn_call_options *o,
+                          cairn_done_fn *done, void *arg, struct cairn_call **out);
 /** Starts it: 0 for the asynchronous form, else waits for the result. */
 int cairn__call_go(struct cairn_call *call);
 /** A call that asks for nothing and succeeds: for results that are here already, since no callback runs inside the call
@@ -368,6 +393,19 @@ static inline ProtobufCBinaryData cairn__bytes(const void *p, size_t n)
 {
     return (ProtobufCBinaryData){ .len = n, .data = (uint8_t *)(uintptr_t)p }; /* requests are only read */
 }
+
+/* ---- again.c ---- */
+
+/** Before the call starts: while nobody can answer it, it is asked again. Nothing it asks for may happen twice. */
+void cairn__again_on(struct cairn_call *call);
+/** How long the next try may take. */
+uint64_t cairn__again_try_ns(const struct cairn_call *call);
+/** A try has failed, call->rpc.rc says how. True: it is asked again later. */
+bool cairn__again(struct cairn_call *call);
+/** The call is over with @rc. Returns what to say: that it is too late says less than the last answer. */
+int cairn__again_over(struct cairn_call *call, int rc);
+/** A canceled call that pauses ends soon. */
+void cairn__again_cancel(struct cairn_call *call);
 
 /* ---- provider.c ---- */
 

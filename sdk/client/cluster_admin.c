@@ -26,6 +26,8 @@ static int status(struct cairn *c, char **json, const struct cairn_call_options 
     cairn__wire__cluster_ask__init(&call->rq.cluster_ask);
     call->out = json;
     call->answered = status_answered;
+    if ((cairn__flags(o) & CAIRN_ONCE) == 0)
+        cairn__again_on(call);
     cairn__call_to(call, &cairn_iface_cluster, CAIRN_PROVIDER_CLUSTER, CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_STATUS);
     return cairn__call_go(call);
 }
@@ -80,6 +82,8 @@ static int drain(struct cairn *c, const char *node, const struct drain *d, const
     call->out = d->slots;
     call->out_arg = (uintptr_t)d->alone;
     call->answered = drain_answered;
+    if ((cairn__flags(o) & CAIRN_ONCE) == 0)
+        cairn__again_on(call); /* who is drained, or lost, is so no more than once */
     cairn__call_to(call, &cairn_iface_cluster, CAIRN_PROVIDER_CLUSTER, CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_DRAIN);
     return cairn__call_go(call);
 }

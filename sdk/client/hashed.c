@@ -152,7 +152,8 @@ static int put(struct cairn_ns *ns, const void *key, size_t key_len, const void 
         rc = cairn__crcs_new(value, len, inline_crcs, &crcs, &ncrcs);
     if (rc != 0)
         return cairn__refuse(o, rc, "no memory for checksums");
-    rc = cairn__call_new(ns->h.c, &ns->h, o, done, arg, &call);
+    rc = inner != NULL ? cairn__call_new_inner(ns->h.c, &ns->h, o, done, arg, &call)
+                       : cairn__call_new(ns->h.c, &ns->h, o, done, arg, &call);
     if (rc != 0) {
         if (crcs != inline_crcs)
             free(crcs);
@@ -172,7 +173,6 @@ static int put(struct cairn_ns *ns, const void *key, size_t key_len, const void 
         if (len > CAIRN_KV_VALUE_BYTES_MAX / 2)
             call->route.try_ms = CAIRN__LARGE_TRY_MS;
     }
-    call->inner = inner != NULL;
     if (inner != NULL)
         *inner = call; /* before it begins: it never ends inside */
     return cairn__call_go(call);
@@ -317,14 +317,14 @@ int cairn__hashed_get_inner(struct cairn_ns *ns, struct cairn_get_item *item, co
                             cairn_done_fn *done, void *arg, struct cairn_call **inner)
 {
     struct cairn_call *call;
-    int rc = cairn__call_new(ns->h.c, &ns->h, o, done, arg, &call);
+    int rc = cairn__call_new_inner(ns->h.c, &ns->h, o, done, arg, &call);
 
     if (rc != 0)
         return rc;
     call->sink = (struct cairn_call_sink){
         .buf = item->value, .room = item->room, .len = &item->value_len, .whole = true, .range = ns->part_bytes
     };
-    call->uses_sink = call->has_steps = call->inner = true;
+    call->uses_sink = call->has_steps = true;
     call->verify = (cairn__flags(o) & CAIRN_VERIFY) != 0;
     cairn__hashed_get_go(call, ns, item->key, item->key_len);
     cairn__hashed_route(call, ns, item->key, item->key_len, NULL, &call->rq.get.replica);

@@ -87,13 +87,14 @@ static void large_pump(struct cairn_large *x)
 
         if (p->call != NULL)
             continue;
+        if (x->running > 0 && cairn__inner_are_many(x->parent->c))
+            return; /* it goes on when one of ours is over */
         p->large = x;
         p->len = (size_t)MIN(x->len - off, large_ns(x->parent)->part_bytes);
         p->error.text[0] = '\0';
         rc = x->parent->canceled ? CAIRN_E_CANCELED : x->start(x, p, off);
         if (rc != 0) {
-            if (rc != CAIRN_E_BUSY || x->running == 0) /* too many calls: go on when one of ours is over */
-                large_fail(x, rc, p->error.text);
+            large_fail(x, rc, p->error.text);
             return;
         }
         x->next += p->len;
@@ -170,7 +171,7 @@ int cairn__part_start(struct cairn_ns *ns, const struct cairn__part *part, const
 
     if (crcs == NULL)
         return cairn__refuse(o, CAIRN_E_NOMEM, "no memory for checksums");
-    rc = cairn__call_new(ns->h.c, &ns->h, o, done, arg, &call);
+    rc = cairn__call_new_inner(ns->h.c, &ns->h, o, done, arg, &call);
     if (rc != 0) {
         free(crcs);
         return rc;
@@ -190,7 +191,7 @@ int cairn__part_start(struct cairn_ns *ns, const struct cairn__part *part, const
     call->expose_rights = CAIRN_BULK_CAN_READ;
     call->expose_field = &m->bulk;
     call->out_arg = part->crcs != NULL ? part->len : 0;
-    call->has_steps = call->inner = true;
+    call->has_steps = true;
     call->next = part_next;
     call->sees_errors = true;
     call->answered = part_answered;
@@ -240,13 +241,12 @@ int cairn__abort_start(struct cairn_ns *ns, const void *key, size_t key_len, uin
     int rc;
 
     o.timeout_ms = LARGE_ABORT_MS;
-    rc = cairn__call_new(ns->h.c, &ns->h, &o, done, arg, &call);
+    rc = cairn__call_new_inner(ns->h.c, &ns->h, &o, done, arg, &call);
     if (rc != 0)
         return rc;
     cairn__wire__router_abort__init(&call->rq.abort);
     call->rq.abort.ns = ns->name;
     call->rq.abort.upload = upload;
-    call->inner = true;
     call->answered = cairn__answered_plainly;
     cairn__call_to(call, &cairn_iface_router, CAIRN_PROVIDER_ROUTER, CAIRN__WIRE__ROUTER_METHOD__ROUTER_ABORT);
     cairn__hashed_route(call, ns, key, key_len, NULL, NULL);
@@ -370,6 +370,18 @@ int cairn__large_put(struct cairn_call *call, const void *key, size_t key_len, c
 
 /* ---- get ---- */
 
+/* A range that is not whole leaves memory between this one and the next that nobody has written. */
+static void get_on_range(void *arg, int rc)
+{
+    struct large_piece *p = arg;
+
+    if (rc == 0 && p->got != p->len) {
+        rc = CAIRN_E_PROTO;
+        snprintf(p->error.text, sizeof(p->error.text), "a range of %zu bytes came with %zu", p->len, p->got);
+    }
+    large_on_piece(p, rc);
+}
+
 static int get_start_range(struct cairn_large *x, struct large_piece *p, uint64_t off)
 {
     const struct cairn_call *parent = x->parent;
@@ -379,7 +391,8 @@ static int get_start_range(struct cairn_large *x, struct large_piece *p, uint64_
     int rc;
 
     o.error = &p->error;
-    rc = cairn__call_new(parent->c, parent->handle, &o, large_on_piece, p, &call);
+    p->got = 0;
+    rc = cairn__call_new_inner(parent->c, parent->handle, &o, get_on_range, p, &call);
     if (rc != 0)
         return rc;
     call->timeout_ns = large_left_ns(parent);
@@ -388,7 +401,7 @@ static int get_start_range(struct cairn_large *x, struct large_piece *p, uint64_
                                            .off = parent->sink.off + off,
                                            .len = &p->got,
                                            .stamp_want = parent->sink.stamp };
-    call->uses_sink = call->has_steps = call->inner = true;
+    call->uses_sink = call->has_steps = true;
     call->verify = parent->verify;
     cairn__hashed_get_go(call, large_ns(parent), m->key.data, m->key.len);
     cairn__hashed_route(call, large_ns(parent), m->key.data, m->key.len, NULL, NULL);

@@ -39,6 +39,7 @@ struct batch {
 /* What one request asks for: copies of items of the window, so that they are one behind the other. */
 struct page {
     size_t n, asked, answered;
+    bool sent;
     struct cairn_put_item *puts;
     struct cairn_get_item *gets;
     uint32_t index[]; /* in the window; the items are behind it */
@@ -90,7 +91,7 @@ static void entry_done(struct entry *e, int rc, const char *text)
     b->x.news = true;
 }
 
-static void entry_answered(struct entry *e, int rc, const char *text)
+static void entry_answered(struct entry *e, int rc, bool sent, const char *text)
 {
     if (rc == CAIRN_STATUS_LARGE) {
         e->state = ENTRY_TODO;
@@ -102,7 +103,7 @@ static void entry_answered(struct entry *e, int rc, const char *text)
         else
             e->state = ENTRY_TODO;
     } else if (cairn__route_is_passing(rc)) {
-        e->unsure = true;
+        e->unsure |= sent;
         e->state = ENTRY_TODO;
     } else {
         entry_done(e, rc, text);
@@ -130,10 +131,10 @@ static void page_took(struct batch *b, struct spread_child *child, struct page *
         if (rc == 0 && i < p->answered) {
             if (p->gets != NULL)
                 b->gets[b->base + p->index[i]].value_len = p->gets[i].value_len;
-            entry_answered(e, status, "");
+            entry_answered(e, status, true, "");
             moved |= status == CAIRN_E_MOVED;
         } else if (rc != 0 && i < p->asked) {
-            entry_answered(e, rc, child->error.text);
+            entry_answered(e, rc, p->sent, child->error.text);
         } else {
             e->state = ENTRY_TODO; /* there was no room for it */
         }
@@ -173,6 +174,7 @@ static void page_answered(struct cairn_call *call)
         rc = cairn__batch_lengths(call, r->lengths, r->n_lengths, r->crcs, r->n_crcs);
     }
     p->answered = call->batch.from;
+    p->sent = call->rpc.was_sent;
     cairn__call_finish(call, rc);
 }
 

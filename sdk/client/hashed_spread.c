@@ -65,10 +65,9 @@ int cairn__spread_call(struct spread *x, struct spread_child *child, struct cair
     int rc;
 
     cairn__spread_options(x, child);
-    rc = cairn__call_new(ns->h.c, &ns->h, &x->o, cairn__spread_on_child, child, out);
+    rc = cairn__call_new_inner(ns->h.c, &ns->h, &x->o, cairn__spread_on_child, child, out);
     if (rc != 0)
         return rc;
-    (*out)->inner = true;
     (*out)->out = child;
     child->call = *out;
     cairn__route_to_node(*out, child->place);
@@ -104,6 +103,8 @@ void cairn__spread_pump(struct spread *x)
 
         if (child->call != NULL || x->parent->canceled || spread_is_late(x))
             continue;
+        if (x->running > 0 && cairn__inner_are_many(x->parent->c))
+            break; /* it goes on when one of ours is over */
         child->spread = x;
         rc = x->ops->start(x, child);
         x->running += rc == 0;

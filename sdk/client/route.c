@@ -332,14 +332,24 @@ static void route_note(struct cairn_call *call)
     memcpy(r->busy.text, call->err.text, sizeof(r->busy.text));
 }
 
+/* Its time is over, or nobody wants it any more. What the last try came to says nothing of those before it. */
+static void route_give_up(struct cairn_call *call)
+{
+    const struct cairn_route *route = &call->route;
+    int rc = call->rpc.rc;
+
+    if (route->writes && route->unsure && cairn__route_is_passing(rc) && rc != CAIRN_E_UNKNOWN)
+        call->rpc.rc = call->canceled ? CAIRN_E_CANCELED : CAIRN_E_TIMEOUT;
+}
+
 /* The answer may have been another call's: that of the OPEN which a write waited for. */
 void cairn__route_late(struct cairn_call *call)
 {
     const struct cairn_routing *r = call->c->routing;
     const struct cairn_route *route = &call->route;
-    const char *fate = !route->writes        ? ""
-                       : route->asked_ns == 0 ? ", nothing was done"
-                                              : ", it may have been done, or be done yet";
+    const char *fate = !route->writes   ? ""
+                       : !route->unsure ? ", nothing was done"
+                                        : ", it may have been done, or be done yet";
 
     if (r != NULL && r->busy.slot == route->slot && r->busy.at_ns + call->timeout_ns >= call->deadline_ns)
         cairn_err_set(&call->err, CAIRN_E_TIMEOUT, "the time is over%s, and the last answer was: %s", fate, r->busy.text);
@@ -354,15 +364,19 @@ bool cairn__route_again(struct cairn_call *call)
     const struct cairn_route_slot *s = cairn_route_map_slot(&r->map, route->slot);
     int rc = call->rpc.rc;
 
-    if (route->direct || call->canceled || routing_now(r) >= call->deadline_ns)
+    if (route->direct)
         return false;
+    route->unsure |= call->rpc.was_sent && cairn__route_is_passing(rc);
+    if (call->canceled || routing_now(r) >= call->deadline_ns) {
+        route_give_up(call);
+        return false;
+    }
     if (route->asks_replica)
         return again_at_primary(call);
     if (rc == CAIRN_E_GONE && route->writes)
         return again_in_new_session(call);
     if (!cairn__route_is_passing(rc))
         return false;
-    route->unsure = true;
     if (rc == CAIRN_E_BUSY)
         route_note(call);
     if (s->epoch > route->epoch)

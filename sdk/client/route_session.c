@@ -6,7 +6,8 @@
  * NONE     the slot's primary knows of none, or of none any more; the next write that comes opens one.
  * OPENING  an OPEN is under way, like any routed call; writes wait.
  * OPEN     numbers are given, by ascending order, so far ahead of the lowest that is still waited for as nodes
- *          remember.
+ *          remember. After a pause in which nodes may have forgotten it, the next write opens one anew: a number
+ *          that they refuse leaves in doubt what they were asked before.
  * ENDED    the client ends. */
 #include "sdk/client/routing_internal.h"
 
@@ -27,9 +28,10 @@ struct route_session {
     struct cairn_sm sm;
     struct cairn *c;
     uint32_t slot;
-    uint64_t epoch, pos, last_seq;
+    uint64_t epoch, pos, last_seq, used_ns; /* used_ns: when it was opened, or had a number last */
     struct cairn_link numbered; /* by ascending number; the first is the floor */
     struct cairn_link waiting;  /* those that have none yet */
+    const struct cairn_ns *ns;  /* in whose name it is being opened: a refusal is for those alone who write there */
     struct cairn_error_info error;
 };
 
@@ -82,6 +84,15 @@ static struct route_session *session_of(struct cairn_routing *r, uint32_t slot)
     return s;
 }
 
+static void session_leave_idle(struct route_session *s)
+{
+    const struct cairn_routing *r = s->c->routing;
+
+    if (s->sm.state == SESSION_OPEN && cairn_list_is_empty(&s->numbered) &&
+        routing_now(r) - s->used_ns >= r->session_idle_ns)
+        cairn_sm_move(&s->sm, SESSION_NONE);
+}
+
 /* How many more numbers may be given now. */
 static uint64_t session_room(const struct route_session *s)
 {
@@ -92,8 +103,8 @@ static uint64_t session_room(const struct route_session *s)
                : ROUTE_WRITES_MAX - 1 - (s->last_seq - number_of(s->numbered.next)->rid.seq);
 }
 
-/* The first @n that wait do so no more. They stay the session's: one that ends without having taken a number leaves
- * its turn to the next. Whoever waits again meanwhile is not among them. */
+/* The first @n that wait do so no more; @rc: why those in whose name it was to be opened were refused. They stay the
+ * session's: one that ends without having taken a number leaves its turn to the next. Whoever waits again meanwhile is not among them. */
 static void session_wake(struct route_session *s, uint64_t n, int rc)
 {
     struct cairn_link now, *l;
@@ -103,7 +114,7 @@ static void session_wake(struct route_session *s, uint64_t n, int rc)
     for (; n > 0 && (l = cairn_list_pop(&now)) != NULL; n--) {
         struct cairn_number *x = CONTAINER_OF(l, struct cairn_number, link);
 
-        x->ready(x, rc);
+        x->ready(x, x->ns == s->ns ? rc : 0);
     }
     cairn_list_splice(&now, &s->waiting);
     cairn_list_splice(&s->waiting, &now);
@@ -119,7 +130,7 @@ static void on_opened(void *arg, int rc)
     cairn_sm_move(&s->sm, rc == 0 ? SESSION_OPEN : SESSION_NONE);
     if (rc == 0)
         session_wake(s, session_room(s), 0);
-    else /* who has time left opens it again, unless that is of no use */
+    else /* who has time left opens it again, in another name or unless that is of no use */
         session_wake(s, UINT64_MAX, cairn__route_is_passing(rc) || rc == CAIRN_E_CANCELED ? 0 : rc);
 }
 
@@ -130,6 +141,7 @@ static void open_answered(struct cairn_call *call)
 
     s->epoch = r->epoch;
     s->pos = r->pos;
+    s->used_ns = cairn_loop_now(&call->c->loop);
     cairn__call_finish(call, r->epoch != 0 ? 0 : CAIRN_E_PROTO);
 }
 
@@ -140,15 +152,15 @@ static int session_open(struct route_session *s, struct cairn_ns *ns)
     int rc;
 
     o.error = &s->error;
-    rc = cairn__call_new(s->c, &ns->h, &o, on_opened, s, &call);
+    rc = cairn__call_new_inner(s->c, &ns->h, &o, on_opened, s, &call);
     if (rc != 0)
         return rc;
     cairn_sm_move(&s->sm, SESSION_OPENING);
     cairn__wire__router_open__init(&call->rq.open);
     call->rq.open.ns = ns->name;
+    s->ns = ns;
     call->rq.open.slot = s->slot;
     call->out = s;
-    call->inner = true;
     call->answered = open_answered;
     cairn__call_to(call, &cairn_iface_router, CAIRN_PROVIDER_ROUTER, CAIRN__WIRE__ROUTER_METHOD__ROUTER_OPEN);
     cairn__route_to(call, s->slot, NULL, false, NULL);
@@ -161,6 +173,7 @@ void cairn__number_init(struct cairn_number *n, bool once, void (*ready)(struct 
 {
     cairn__wire__router_rid__init(&n->rid);
     n->session = NULL;
+    n->ns = NULL;
     cairn_list_init(&n->link);
     n->once = once;
     n->ready = ready;
@@ -183,6 +196,7 @@ bool cairn__number_take(struct cairn *c, struct cairn_number *n, struct cairn_ns
         return false;
     }
     cairn_list_del(&n->link);
+    session_leave_idle(s);
     if (session_room(s) > 0) {
         n->session = s;
         n->rid.session_epoch = s->epoch;
@@ -196,6 +210,7 @@ bool cairn__number_take(struct cairn *c, struct cairn_number *n, struct cairn_ns
     if (*rc != 0)
         return false;
     n->session = s;
+    n->ns = ns;
     cairn_list_add_tail(&s->waiting, &n->link);
     return false;
 }
@@ -221,6 +236,8 @@ void cairn__number_give(struct cairn_number *n)
     struct route_session *s = n->session;
 
     cairn_list_del(&n->link);
+    if (s != NULL && n->rid.seq != 0)
+        s->used_ns = routing_now(s->c->routing);
     n->session = NULL;
     n->rid.seq = 0;
     if (s != NULL && !cairn_list_is_empty(&s->waiting))

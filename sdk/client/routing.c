@@ -69,6 +69,7 @@ struct cairn_routing *routing_of(struct cairn *c)
         return NULL;
     r->c = c;
     r->try_ms = ROUTE_TRY_MS;
+    r->session_idle_ns = ROUTE_IDLE_S * CAIRN_NS_PER_S;
     cairn_list_init(&r->waiting);
     cairn_list_init(&r->asked);
     cairn_list_init(&r->watches);

@@ -34,6 +34,7 @@ struct cairn_number {
     struct route_session *session; /* that gave it, or for which it waits */
     struct cairn_link link;        /* of the session's numbered or waiting ones, by @rid.seq */
     bool once;                     /* it is of its own: the namespace is write-once */
+    const struct cairn_ns *ns;     /* whose it is, while it waits */
     /** It waits no more, and is to be taken; or (@rc) it cannot be had. Never inside cairn__number_take(). */
     void (*ready)(struct cairn_number *n, int rc);
 };

@@ -10,6 +10,7 @@ enum {
     ROUTE_SESSIONS_MAX = 512, /* with nodes, at a time */
     ROUTE_TRY_MS = 2000,      /* an answer may take so long before another node is asked */
     ROUTE_UNREACHED_MS = 500, /* likewise while there is no connection */
+    ROUTE_IDLE_S = 60, /* nodes forget a session that is idle for 120 s, unless told otherwise (session_ttl) */
 };
 
 /* ---- sessions with nodes: route_member.c ---- */
@@ -83,6 +84,7 @@ struct cairn_routing {
     struct route_fetch fetch;
     struct route_session **sessions; /* by slot; NULL: nothing was written there */
     uint32_t sessions_room;
+    uint64_t session_idle_ns; /* ROUTE_IDLE_S */
     struct cairn_link waiting, asked; /* struct cairn_route.link */
     struct cairn_link watches;
     struct cairn_timer look; /* runs while there are any of these */

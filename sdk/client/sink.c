@@ -84,6 +84,12 @@ static bool sink_allocate(struct cairn_call *call, uint64_t len)
     return s->buf != NULL;
 }
 
+static void sink_malformed(struct cairn_call *call, const char *what)
+{
+    cairn_err_set(&call->err, CAIRN_E_PROTO, "the reply is malformed: %s", what);
+    sink_over(call, CAIRN_E_PROTO);
+}
+
 static void sink_done(struct cairn_call *call)
 {
     struct cairn_call_sink *s = &call->sink;
@@ -95,6 +101,10 @@ static void sink_done(struct cairn_call *call)
         if (s->got < want) {
             free(call->check.own);
             call->check.own = NULL;
+            if (s->stamp == 0) { /* any would pass for this one */
+                sink_malformed(call, "no stamp of a value that comes in ranges");
+                return;
+            }
             rc = cairn__large_get(call, s->got, want);
             if (rc != 0)
                 sink_over(call, rc);
@@ -194,12 +204,6 @@ static void sink_check_start(struct cairn_call *call, const uint32_t *crcs, size
         call->check.crcs = call->check.own;
     }
     sink_check(call);
-}
-
-static void sink_malformed(struct cairn_call *call, const char *what)
-{
-    cairn_err_set(&call->err, CAIRN_E_PROTO, "the reply is malformed: %s", what);
-    sink_over(call, CAIRN_E_PROTO);
 }
 
 /* How long the value is, is known; it must be fetched by a second request unless it came with this one. True: go on

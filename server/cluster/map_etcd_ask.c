@@ -162,25 +162,37 @@ static void ask_read_again(struct etcd_ask *a)
     cairn_sm_move(&a->sm, ASK_QUEUED);
 }
 
+/* The last ones came first. */
+static void turn_round(struct cairn_map_table *t)
+{
+    for (uint32_t i = 0; i < t->n / 2; i++) {
+        struct cairn_map_node *n = t->nodes[i];
+
+        t->nodes[i] = t->nodes[t->n - 1 - i];
+        t->nodes[t->n - 1 - i] = n;
+    }
+}
+
 static void ask_on_page(struct etcd_ask *a)
 {
     struct cairn_map_read *r = read_of(a);
+    struct cairn_etcd_page page;
     struct cairn_err err = { 0 };
-    char *last = NULL;
-    uint64_t revision;
     uint32_t before = r->table.n;
-    bool more = false;
-    int rc = cairn_etcd_read_range(a->http.reply, a->http.reply_len, a->etcd->prefix, &r->table, &revision, &more,
-                                   &last, &err);
+    int rc = cairn_etcd_read_range(a->http.reply, a->http.reply_len, a->etcd->prefix, r->last, &r->table, &page, &err);
 
     cairn_map_health_count(&a->etcd->store, r->table.n - before, 0);
-    if (rc == 0 && a->revision == 0)
-        a->revision = revision; /* all pages are of this moment */
-    if (rc == 0 && more) {
-        ask_next_page(a, last);
+    if (rc == 0 && a->revision == 0) { /* all pages are of this moment */
+        a->revision = page.revision;
+        r->count = page.count;
+    }
+    if (rc == 0 && page.more && (r->limit == 0 || r->table.n < r->limit)) {
+        ask_next_page(a, page.last);
         return;
     }
-    free(last);
+    free(page.last);
+    if (r->last)
+        turn_round(&r->table);
     a->op->rc = rc;
     a->op->err = err;
     a->op->revision = a->revision;
@@ -301,16 +313,33 @@ static void ask_on_http(struct cairn_map_http_req *rq)
 
 /* ---- sending ---- */
 
+/* The next page, of what is still wanted. */
+static char *ask_write_read(const struct etcd_ask *a)
+{
+    const struct etcd *e = a->etcd;
+    const struct cairn_map_read *r = read_of(a);
+    struct cairn_etcd_range range = { .begin = r->prefix,
+                                      .end = r == &e->watch.read ? e->view_end : NULL,
+                                      .after = a->after,
+                                      .revision = a->revision,
+                                      .limit = CAIRN_ETCD_PAGE,
+                                      .last_first = r->last };
+
+    if (r->limit != 0)
+        range.limit = MIN(range.limit, r->limit - r->table.n);
+    return cairn_etcd_write_range(e->prefix, &range);
+}
+
 static char *ask_write(const struct etcd_ask *a)
 {
+    static const struct cairn_etcd_range probe = { .begin = "", .limit = 1, .keys_only = true };
     const struct etcd *e = a->etcd;
 
     switch (a->kind) {
     case ASK_CHANGE:
         return cairn_etcd_write_txn(e->prefix, change_of(a));
     case ASK_READ:
-        return cairn_etcd_write_range(e->prefix, read_of(a)->prefix, read_of(a) == &e->watch.read ? e->view_end : NULL,
-                                      a->after, a->revision, false);
+        return ask_write_read(a);
     case ASK_LEASE:
         return cairn_etcd_write_lease(lease_of(a));
     case ASK_LOGIN:
@@ -318,7 +347,7 @@ static char *ask_write(const struct etcd_ask *a)
     case ASK_PROBE:
         break;
     }
-    return cairn_etcd_write_range(e->prefix, "", NULL, NULL, 0, true);
+    return cairn_etcd_write_range(e->prefix, &probe);
 }
 
 static const char *ask_path(const struct etcd_ask *a)

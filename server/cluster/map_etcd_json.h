@@ -14,10 +14,15 @@ enum {
 /* ---- requests: JSON from malloc, NULL for memory ---- */
 
 char *cairn_etcd_write_txn(const char *prefix, const struct cairn_map_change *c);
-/** A page of the entries that begin with @begin and stand before @end (NULL: all that do), after the key @after (NULL:
- * from the first), as of @revision (0: now). @probe: whether there is anything, at most one key and no value. */
-char *cairn_etcd_write_range(const char *prefix, const char *begin, const char *end, const char *after,
-                             uint64_t revision, bool probe);
+/** A page of entries. */
+struct cairn_etcd_range {
+    const char *begin, *end; /* that begin with @begin and stand before @end (NULL: all that do) */
+    const char *after;       /* behind this key, or, if the last ones come first, before it; NULL: from the first */
+    uint64_t revision;       /* as of then; 0: now */
+    uint32_t limit;
+    bool keys_only, last_first;
+};
+char *cairn_etcd_write_range(const char *prefix, const struct cairn_etcd_range *r);
 char *cairn_etcd_write_lease(const struct cairn_map_lease_op *l);
 /** Of all entries before @end (NULL: of all). */
 char *cairn_etcd_write_watch(const char *prefix, const char *end, uint64_t from);
@@ -27,10 +32,16 @@ char *cairn_etcd_write_login(const char *user, const char *password);
 
 /** Sets c->op.rc, revision, refused from an answer with status 200. */
 int cairn_etcd_read_txn(const char *text, size_t len, struct cairn_map_change *c, struct cairn_err *err);
-/** Adds a page to @t, whose keys it continues; entries that cannot be ours are left out. *@more: there are further
- * ones, behind *@last (from malloc; also when the last one is not ours). */
-int cairn_etcd_read_range(const char *text, size_t len, const char *prefix, struct cairn_map_table *t,
-                          uint64_t *revision, bool *more, char **last, struct cairn_err *err);
+/** What a page says beside its entries. */
+struct cairn_etcd_page {
+    uint64_t revision, count; /* count: of all that was asked for, whatever the limit */
+    bool more;                /* there are further ones, behind: */
+    char *last;               /* from malloc; also when the last one is not ours; NULL: there is none */
+};
+/** Adds a page to @t, whose keys it continues, downwards if the last ones come first; entries that cannot be ours are
+ * left out. page->last is the caller's in every case. */
+int cairn_etcd_read_range(const char *text, size_t len, const char *prefix, bool last_first, struct cairn_map_table *t,
+                          struct cairn_etcd_page *page, struct cairn_err *err);
 /** Sets l->id and l->ttl_ms. CAIRN_E_CLOSED: the lease is over. */
 int cairn_etcd_read_lease(const char *text, size_t len, struct cairn_map_lease_op *l, struct cairn_err *err);
 /** *@token from malloc. */

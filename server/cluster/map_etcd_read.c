@@ -158,19 +158,26 @@ int cairn_etcd_read_txn(const char *text, size_t len, struct cairn_map_change *c
     return rc;
 }
 
-int cairn_etcd_read_range(const char *text, size_t len, const char *prefix, struct cairn_map_table *t,
-                          uint64_t *revision, bool *more, char **last, struct cairn_err *err)
+/* Whether @n stands where the page has it. */
+static bool continues(const struct cairn_map_table *t, const struct cairn_map_node *n, bool last_first)
+{
+    int order = t->n > 0 ? strcmp(t->nodes[t->n - 1]->e.key, n->e.key) : 0;
+
+    return t->n == 0 || (last_first ? order > 0 : order < 0);
+}
+
+int cairn_etcd_read_range(const char *text, size_t len, const char *prefix, bool last_first, struct cairn_map_table *t,
+                          struct cairn_etcd_page *page, struct cairn_err *err)
 {
     json_t *o = parse(text, len, err);
     const json_t *kvs = json_object_get(o, "kvs");
     int rc = 0;
 
-    *last = NULL;
+    *page = (struct cairn_etcd_page){ .more = get_bool(o, "more") };
     if (o == NULL)
         return CAIRN_E_PROTO;
-    *more = get_bool(o, "more");
-    if (!get_revision(o, revision) || *revision == 0)
-        rc = bad(err, "a malformed revision");
+    if (!get_revision(o, &page->revision) || page->revision == 0 || !get_u64(o, "count", &page->count))
+        rc = bad(err, "a malformed revision or count");
     if (rc == 0 && cairn_map_table_reserve(t, t->n + (uint32_t)MIN(json_array_size(kvs), (size_t)UINT32_MAX / 4)) != 0)
         rc = cairn_err_set(err, CAIRN_E_LIMIT, "%" PRIu32 " map entries and more", t->n);
     for (size_t i = 0; rc == 0 && i < json_array_size(kvs); i++) {
@@ -178,18 +185,18 @@ int cairn_etcd_read_range(const char *text, size_t len, const char *prefix, stru
         char *name;
         enum kv kind = read_kv(json_array_get(kvs, i), prefix, false, &n, &name);
 
-        if (kind == KV_BAD || (kind == KV_FINE && t->n > 0 && strcmp(t->nodes[t->n - 1]->e.key, n->e.key) >= 0))
+        if (kind == KV_BAD || (kind == KV_FINE && !continues(t, n, last_first)))
             rc = bad(err, "a malformed entry");
         if (rc == 0 && kind == KV_FINE)
             cairn_map_table_append(t, n);
         else
             cairn_map_node_put(n);
         if (name != NULL) {
-            free(*last);
-            *last = name;
+            free(page->last);
+            page->last = name;
         }
     }
-    if (rc == 0 && *more && *last == NULL)
+    if (rc == 0 && page->more && page->last == NULL)
         rc = bad(err, "a page without keys");
     json_decref(o);
     return rc;

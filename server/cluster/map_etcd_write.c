@@ -141,29 +141,29 @@ char *cairn_etcd_write_txn(const char *prefix, const struct cairn_map_change *c)
 
 /* ---- the others ---- */
 
-char *cairn_etcd_write_range(const char *prefix, const char *begin, const char *end, const char *after,
-                             uint64_t revision, bool probe)
+char *cairn_etcd_write_range(const char *prefix, const struct cairn_etcd_range *r)
 {
     struct out o;
 
     if (!out_open(&o))
         return NULL;
     fputc('{', o.f);
-    if (after != NULL) {
+    if (r->after != NULL && !r->last_first) {
         struct cairn_map_b64 b = { .f = o.f };
 
         fputs("\"key\":\"", o.f); /* the next key that is possible: one zero byte longer */
         cairn_map_b64_put(&b, prefix, strlen(prefix));
-        cairn_map_b64_put(&b, after, strlen(after) + 1);
+        cairn_map_b64_put(&b, r->after, strlen(r->after) + 1);
         cairn_map_b64_end(&b);
         fputc('"', o.f);
     } else {
-        put_key(o.f, "key", prefix, begin);
+        put_key(o.f, "key", prefix, r->begin);
     }
     fputc(',', o.f);
-    put_range_end(o.f, prefix, begin, end);
-    fprintf(o.f, ",\"limit\":\"%d\",\"revision\":\"%" PRIu64 "\"%s}", probe ? 1 : CAIRN_ETCD_PAGE, revision,
-            probe ? ",\"keys_only\":true" : "");
+    put_range_end(o.f, prefix, r->begin, r->last_first && r->after != NULL ? r->after : r->end);
+    fprintf(o.f, ",\"limit\":\"%" PRIu32 "\",\"revision\":\"%" PRIu64 "\"%s%s}", r->limit, r->revision,
+            r->keys_only ? ",\"keys_only\":true" : "",
+            r->last_first ? ",\"sort_order\":\"DESCEND\",\"sort_target\":\"KEY\"" : "");
     return out_close(&o);
 }
 

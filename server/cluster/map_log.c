@@ -134,12 +134,9 @@ bool cairn_map_log_trim(struct cairn_map_store *s, struct cairn_map_log_trim *t)
 static void on_read(struct cairn_map_op *op)
 {
     struct cairn_map_log_trim *t = op->arg;
-    uint32_t n = 0;
-    bool begun;
+    uint32_t n = op->rc == 0 ? (uint32_t)MIN(t->read.count, (uint64_t)UINT32_MAX) : 0;
+    bool begun = trim_change(t, n, &t->read.table);
 
-    if (op->rc == 0)
-        cairn_map_table_each(&t->read.table, t->prefix, on_counted, &n);
-    begun = trim_change(t, n, &t->read.table);
     cairn_map_table_fini(&t->read.table);
     if (!begun)
         on_trimmed(&t->change.op);
@@ -151,6 +148,7 @@ void cairn_map_log_trim_unseen(struct cairn_map_store *s, struct cairn_map_log_t
     t->trimming = true;
     t->change.op.arg = t;
     t->read = (struct cairn_map_read){ .op = { .done = on_read, .arg = t, .timeout_ms = TRIM_TIMEOUT_MS },
-                                       .prefix = t->prefix };
+                                       .prefix = t->prefix,
+                                       .limit = CAIRN_MAP_WRITES_MAX };
     cairn_map_store_read(s, &t->read);
 }

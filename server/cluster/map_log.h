@@ -11,6 +11,7 @@
 
 enum {
     CAIRN_MAP_LOG_ENTRIES_MAX = 1000, /* of each, and a few, until it is trimmed */
+    CAIRN_MAP_LOG_TOLD_MAX = 2000,    /* of each, however long it has become: the newest */
     CAIRN_MAP_LOG_TEXT_BYTES_MAX = 256,
     CAIRN_MAP_LOG_KEYS_MAX = 16, /* that one entry names; more are counted */
     CAIRN_MAP_LOG_KEY_BYTES = 48,
@@ -60,7 +61,7 @@ struct cairn_map_log_trim {
 /** Erases some of the oldest entries if the view has so many that it is worth a change; its failure is nothing but a
  * longer log. False: not now. At home. */
 bool cairn_map_log_trim(struct cairn_map_store *s, struct cairn_map_log_trim *t);
-/** Likewise, of a log that no view has: it is read first. done() comes in any case. At home, with none under way. */
+/** Likewise, of a log that no view has: its oldest entries are read first, as many as a change erases. done() comes in any case. At home, with none under way. */
 void cairn_map_log_trim_unseen(struct cairn_map_store *s, struct cairn_map_log_trim *t);
 
 #endif

@@ -78,10 +78,14 @@ struct cairn_map_change {
     struct cairn_map_node **fresh; /* private: what is to be stored, one for each write */
 };
 
-/** All entries whose keys begin with @prefix, as they were at one moment after the request. */
+/** The entries whose keys begin with @prefix, as they were at one moment after the request: all, or the first @limit of
+ * them in the order of their keys, or the last ones. No more than these come from the store. */
 struct cairn_map_read {
     struct cairn_map_op op;
     const char *prefix;
+    uint32_t limit; /* 0: all */
+    bool last;
+    uint64_t count;               /* when op.rc is 0: how many there are */
     struct cairn_map_table table; /* when op.rc is 0; cairn_map_table_fini() is the caller's */
 };
 

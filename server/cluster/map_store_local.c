@@ -276,7 +276,7 @@ static void local_read(struct cairn_map_store *s, struct cairn_map_op *op)
     op->sent_ns = cairn_env_now_ns(s->home.env);
     pthread_mutex_lock(&s->view.mutex);
     op->revision = s->view.revision;
-    op->rc = cairn_map_table_copy(&r->table, &s->view.table, r->prefix, 0);
+    op->rc = cairn_map_table_copy_some(&r->table, &s->view.table, r->prefix, r->limit, r->last, &r->count);
     pthread_mutex_unlock(&s->view.mutex);
     if (op->rc != 0)
         cairn_err_set(&op->err, op->rc, "map entries");

@@ -120,20 +120,51 @@ void cairn_map_table_append(struct cairn_map_table *t, struct cairn_map_node *n)
     t->bytes += cairn_map_entry_bytes(&n->e);
 }
 
+/* Of the first entry that does not begin with @prefix any more, from @first on, which is the first one that may. */
+static uint32_t table_end(const struct cairn_map_table *t, const char *prefix, uint32_t first)
+{
+    size_t len = strlen(prefix);
+    uint32_t lo = first, hi = t->n;
+
+    while (lo < hi) {
+        uint32_t mid = lo + (hi - lo) / 2;
+
+        if (strncmp(t->nodes[mid]->e.key, prefix, len) == 0)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo;
+}
+
+static int copy_between(struct cairn_map_table *to, const struct cairn_map_table *from, uint32_t first, uint32_t end,
+                        uint32_t more)
+{
+    int rc = cairn_map_table_reserve(to, end - first + more);
+
+    for (uint32_t i = first; rc == 0 && i < end; i++)
+        cairn_map_table_append(to, cairn_map_node_get(from->nodes[i]));
+    return rc;
+}
+
 int cairn_map_table_copy(struct cairn_map_table *to, const struct cairn_map_table *from, const char *prefix,
                          uint32_t more)
 {
-    size_t len = strlen(prefix);
     bool found;
-    uint32_t first = cairn_map_table_find(from, prefix, &found), n = 0;
-    int rc;
+    uint32_t first = cairn_map_table_find(from, prefix, &found);
 
-    while (first + n < from->n && strncmp(from->nodes[first + n]->e.key, prefix, len) == 0)
-        n++;
-    rc = cairn_map_table_reserve(to, n + more);
-    for (uint32_t i = first; rc == 0 && i < first + n; i++)
-        cairn_map_table_append(to, cairn_map_node_get(from->nodes[i]));
-    return rc;
+    return copy_between(to, from, first, table_end(from, prefix, first), more);
+}
+
+int cairn_map_table_copy_some(struct cairn_map_table *to, const struct cairn_map_table *from, const char *prefix,
+                              uint32_t limit, bool last, uint64_t *count)
+{
+    bool found;
+    uint32_t first = cairn_map_table_find(from, prefix, &found), end = table_end(from, prefix, first), n;
+
+    *count = end - first;
+    n = limit != 0 ? MIN(limit, end - first) : end - first;
+    return last ? copy_between(to, from, end - n, end, 0) : copy_between(to, from, first, first + n, 0);
 }
 
 void cairn_map_table_each(const struct cairn_map_table *t, const char *prefix,

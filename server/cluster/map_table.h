@@ -67,6 +67,9 @@ void cairn_map_table_append(struct cairn_map_table *t, struct cairn_map_node *n)
 /** @to, zeroed, becomes a copy of the entries that begin with @prefix, with room for @more further ones. */
 int cairn_map_table_copy(struct cairn_map_table *to, const struct cairn_map_table *from, const char *prefix,
                          uint32_t more);
+/** Likewise, of the first @limit of them (0: all), or the @last ones; *@count: how many there are. */
+int cairn_map_table_copy_some(struct cairn_map_table *to, const struct cairn_map_table *from, const char *prefix,
+                              uint32_t limit, bool last, uint64_t *count);
 /** In order of the keys that begin with @prefix. */
 void cairn_map_table_each(const struct cairn_map_table *t, const char *prefix,
                           void (*fn)(const struct cairn_map_entry *e, void *arg), void *arg);

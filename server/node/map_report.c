@@ -66,14 +66,14 @@ static json_int_t time_of(const json_t *line)
     return json_integer_value(json_object_get(line, "time_ms"));
 }
 
-json_t *cairn_map_log_report(const struct cairn_map_table *t, bool people, uint32_t last)
+json_t *cairn_map_log_report(const struct cairn_map_table *people, const struct cairn_map_table *cluster, uint32_t last)
 {
     json_t *did = json_array(), *became = json_array(), *lines = json_array();
     size_t i = 0, k = 0;
 
-    cairn_map_table_each(t, CAIRN_MAP_LOG_PREFIX, on_line, did);
-    if (!people)
-        cairn_map_table_each(t, CAIRN_MAP_LOG_SLOTS_PREFIX, on_line, became);
+    cairn_map_table_each(people, CAIRN_MAP_LOG_PREFIX, on_line, did);
+    if (cluster != NULL)
+        cairn_map_table_each(cluster, CAIRN_MAP_LOG_SLOTS_PREFIX, on_line, became);
     while (i < json_array_size(did) || k < json_array_size(became)) {
         json_t *a = json_array_get(did, i), *b = json_array_get(became, k);
         bool first = b == NULL || (a != NULL && time_of(a) <= time_of(b));

@@ -11,8 +11,9 @@
  * census.h says. Takes @where. NULL: no memory. */
 json_t *cairn_map_report(const struct cairn_map_table *t, const char *store, json_t *where, uint64_t revision);
 
-/** Entries of both logs, by time; "of" is "people" or "cluster". @people: of the former alone; @last: the newest so
- * many, 0: all. NULL: no memory. */
-json_t *cairn_map_log_report(const struct cairn_map_table *t, bool people, uint32_t last);
+/** Entries of both logs, by time; "of" is "people" or "cluster". @people, @cluster: what the one and the other are in,
+ * perhaps the same; NULL: of people alone. @last: the newest so many, 0: all. NULL: no memory. */
+json_t *cairn_map_log_report(const struct cairn_map_table *people, const struct cairn_map_table *cluster,
+                             uint32_t last);
 
 #endif

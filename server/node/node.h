@@ -137,6 +137,8 @@ int cairn_node__start_instances(struct cairn_server *s, struct cairn_err *err);
 /* A node of a cluster gets a group, behind the configured providers, unless it has one or cannot. */
 int cairn_node__add_group(struct cairn_server *s, struct cairn_err *err);
 void cairn_node__free_group(struct cairn_server *s);
+/* Its name, for a configuration that has none and gets it; NULL: it does not. */
+const char *cairn_node__default_group(const struct cairn_node_conf *conf);
 
 /* node_open.c */
 int cairn_node__open(struct cairn_server *s, const struct cairn_server_options *options, struct cairn_err *err);

@@ -233,17 +233,25 @@ static int make_keys(struct cairn_node_group *g, const struct cairn_provider_des
     return 0;
 }
 
+const char *cairn_node__default_group(const struct cairn_node_conf *conf)
+{
+    bool has_one = is_configured(conf) || conf->nproviders == CAIRN_NODE_PROVIDERS_MAX;
+
+    return conf->map_etcd && group_desc() != NULL && !has_one ? free_name(conf) : NULL;
+}
+
 int cairn_node__add_group(struct cairn_server *s, struct cairn_err *err)
 {
     const struct cairn_provider_desc *desc = group_desc();
     struct cairn_node_conf *conf = &s->conf;
+    const char *name = cairn_node__default_group(conf);
     char text[3 * ADDRESS_BYTES];
     struct cairn_conf_input in = { .text = text, .text_name = "the cluster's group" };
     struct place place;
     struct cairn_err why = { 0 };
     int rc;
 
-    if (!conf->map_etcd || desc == NULL || is_configured(conf) || conf->nproviders == CAIRN_NODE_PROVIDERS_MAX)
+    if (name == NULL)
         return 0;
     if (!find_place(s, &place, &why)) {
         cairn_log_warn("this node has no group, and its death is found out by silence alone: %s; configure a provider "
@@ -255,7 +263,7 @@ int cairn_node__add_group(struct cairn_server *s, struct cairn_err *err)
     in.text_len = (size_t)snprintf(text, sizeof(text),
                                    "{type: group, name: %s, group: cluster, listen: '%s', advertise: '%s', "
                                    "members: %d}",
-                                   free_name(conf), place.listen, place.advertise, MEMBERS_MAX);
+                                   name, place.listen, place.advertise, MEMBERS_MAX);
     rc = make_keys(&s->group, desc);
     if (rc == 0)
         rc = cairn_conf_read(&s->group.schema, &in, &s->group.doc, err);

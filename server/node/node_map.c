@@ -355,7 +355,7 @@ static json_t *report_log(const struct keeper *k, const struct cairn_map_table *
 {
     (void)k;
     (void)revision;
-    return cairn_map_log_report(t, false, 0);
+    return cairn_map_log_report(t, t, 0);
 }
 
 int cairn_server_map_show(const struct cairn_server_options *options, FILE *to, char *text, size_t text_len)

@@ -1,4 +1,6 @@
-/* `cairn map` of a running node: the store is read at its home, and what it says becomes text beside the loops. */
+/* `cairn map` of a running node: the store is read at its home, and what it says becomes text beside the loops. Of its
+ * logs no more is read than is to be told. */
+#include "server/cluster/map_log.h"
 #include "server/node/map_report.h"
 #include "server/node/node.h"
 #include "server/router/router.h"
@@ -17,7 +19,8 @@ struct map_ask {
     struct cairn_map_store *store;
     struct cairn_loop *origin;
     struct cairn_task task;
-    struct cairn_map_read read;
+    struct cairn_map_read read;  /* all of it, or what people did */
+    struct cairn_map_read slots; /* what became of slots and members */
     struct cairn_job job;
     bool log, people;
     uint32_t last;
@@ -34,6 +37,7 @@ static void ask_reply(struct map_ask *a)
     else
         cairn_rpc_reply_err(a->rq, a->rc, "%s", a->err.text);
     cairn_map_table_fini(&a->read.table);
+    cairn_map_table_fini(&a->slots.table);
     free(a);
 }
 
@@ -51,7 +55,7 @@ static json_t *where_of(const struct cairn_server *s)
 /* The newest entries that a reply has room for. */
 static char *log_text(const struct map_ask *a)
 {
-    json_t *lines = cairn_map_log_report(&a->read.table, a->people, a->last);
+    json_t *lines = cairn_map_log_report(&a->read.table, a->people ? NULL : &a->slots.table, a->last);
     size_t all = json_array_size(lines);
     char *text = json_dumps(lines, JSON_COMPACT);
 
@@ -101,22 +105,38 @@ static void ask_back(void *arg)
     ask_reply(a);
 }
 
+static void read_start(struct map_ask *a, struct cairn_map_read *r, const char *prefix);
+
 static void on_read(struct cairn_map_op *op)
 {
     struct map_ask *a = op->arg;
 
+    if (op->rc == 0 && op == &a->read.op && a->log && !a->people) {
+        read_start(a, &a->slots, CAIRN_MAP_LOG_SLOTS_PREFIX);
+        return;
+    }
     a->rc = cairn_err_wrap(&op->err, op->rc, "the map store");
     a->err = op->err;
     cairn_task_init(&a->task, ask_back, a);
     cairn_loop_post(a->origin, &a->task);
 }
 
+/* Of a log its newest entries. */
+static void read_start(struct map_ask *a, struct cairn_map_read *r, const char *prefix)
+{
+    *r = (struct cairn_map_read){ .op = { .done = on_read, .arg = a }, .prefix = prefix };
+    if (a->log) {
+        r->limit = a->last != 0 ? MIN(a->last, (uint32_t)CAIRN_MAP_LOG_TOLD_MAX) : CAIRN_MAP_LOG_TOLD_MAX;
+        r->last = true;
+    }
+    cairn_map_store_read(a->store, r);
+}
+
 static void ask_home(void *arg)
 {
     struct map_ask *a = arg;
 
-    a->read = (struct cairn_map_read){ .op = { .done = on_read, .arg = a }, .prefix = "" };
-    cairn_map_store_read(a->store, &a->read);
+    read_start(a, &a->read, a->log ? CAIRN_MAP_LOG_PREFIX : "");
 }
 
 void cairn_node__handle_map(struct cairn_rpc_req *rq)

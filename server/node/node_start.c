@@ -134,14 +134,18 @@ int cairn_server_print_config(const struct cairn_server_options *options, FILE *
 {
     struct cairn_node_conf conf;
     struct cairn_err err = { 0 };
+    const char *group;
     int rc;
 
     if (text != NULL && text_len > 0)
         text[0] = '\0';
     rc = cairn_node__read_conf(&conf, options, text, text_len, &err);
+    group = rc == 0 ? cairn_node__default_group(&conf) : NULL;
     if (rc == 0)
         cairn_conf_print(conf.doc, to);
-    else
+    if (group != NULL) /* where it listens is found out at the start, so this is no part of a configuration */
+        fprintf(to, "# default, where the map is shared and no provider is a group: {type: group, name: %s}\n", group);
+    if (rc != 0)
         put_text(text, text_len, &err);
     cairn_node_conf_free(&conf);
     return rc;

@@ -25,7 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CLASS_AGAIN_MS = 200, CLASS_WAIT_MS = 10000 };
+enum { CLASS_AGAIN_MS = 200, CLASS_WAIT_MS = 10000, CLASS_TRY_MS = 5000 };
 
 enum {
     CREATE_CHECK,
@@ -322,15 +322,25 @@ static void create_on_again(void *arg)
     create_ask_class(arg);
 }
 
-/* A cluster that has just been started has no coordinator for a moment, or not all of its nodes. */
+/* Until when it is asked again. A cluster that has just been started has not all of its nodes for a moment; while one
+ * coordinator follows another, which may take as long as who asked can wait, there is none, or it does not answer. To
+ * ask for the same slots twice does no harm. */
+static uint64_t create_ask_until(const struct router_order *o, int rc)
+{
+    if (rc == CAIRN_E_STATE)
+        return o->again_until_ns;
+    return cairn_rpc_may_come_again(rc) || rc == CAIRN_E_MOVED || rc == CAIRN_E_UNREACHABLE || rc == CAIRN_E_SHUTDOWN ||
+                   rc == CAIRN_E_UNKNOWN
+               ? o->rq->deadline_ns
+               : 0;
+}
+
 static bool create_may_ask_again(struct router_order *o, int rc)
 {
     struct cairn_env *env = &router_home(o->router)->loop->env;
     uint64_t at = cairn_env_now_ns(env) + CLASS_AGAIN_MS * CAIRN_NS_PER_MS;
 
-    if (rc != CAIRN_E_BUSY && rc != CAIRN_E_MOVED && rc != CAIRN_E_STATE && rc != CAIRN_E_UNREACHABLE)
-        return false;
-    return at < o->again_until_ns && cairn_timer_start(env, &o->again, at) == 0;
+    return at < create_ask_until(o, rc) && cairn_timer_start(env, &o->again, at) == 0;
 }
 
 static void create_on_class(struct cairn_rpc_call *call)
@@ -345,10 +355,14 @@ static void create_on_class(struct cairn_rpc_call *call)
 
 static void create_ask_class(struct router_order *o)
 {
+    struct cairn_rpc *rpc = router_home(o->router)->rpc;
+
     cairn__wire__cluster_class__init(&o->msg.cluster_class);
     o->msg.cluster_class.replicas = o->ns.replicas;
-    router_order_call(o, cairn_rpc_target_by_id(router_home(o->router)->rpc, CAIRN_PROVIDER_CLUSTER),
-                      CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_CREATE_CLASS, create_on_class);
+    router_call_prepare(&o->call, rpc, cairn_rpc_target_by_id(rpc, CAIRN_PROVIDER_CLUSTER),
+                        CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_CREATE_CLASS, &o->msg.base, create_on_class, o, &o->err);
+    o->call.timeout_ns = CLASS_TRY_MS * CAIRN_NS_PER_MS; /* a coordinator that is stopped does not answer */
+    cairn_rpc_call_start(&o->call);
 }
 
 /* The slots that its keys are spread over: those of all namespaces with so many replicas. */

@@ -1,9 +1,11 @@
 /* Group commit: see commit.h.
  *
- *   loop: gathered --(end of the turn)--> queue: committer: apply --+--> lane: done
- *                                                                   +--> syncing: syncer: sync --> lane: done
+ *   loop: gathered --(end of the turn)--> queue: apply --+--> lane: done
+ *                                                        +--> syncing: sync --> lane: done
  *
- * An operation is on exactly one of these lists. */
+ * An operation is on exactly one of these lists. Two threads do what there is to do: one of them may apply while the
+ * other syncs, but never two the same. Whoever has applied what is to be synced syncs it himself, if no sync is under
+ * way: so one write that waits alone wakes one thread, and the other is there for what comes meanwhile. */
 #include "server/storage/commit.h"
 
 #include "sdk/core/base/clock.h"
@@ -27,19 +29,28 @@ struct lane {
     struct cairn_task deliver;
 };
 
+enum { COMMITTERS = 2 };
+
+struct committer {
+    struct cairn_commit *commit;
+    pthread_t thread;
+    sem_t work; /* posted, once, to one that waits; a condition would have it wake up to a mutex that is not free yet */
+    bool waits; /* under the mutex */
+};
+
 struct cairn_commit {
     struct cairn_commit_conf conf;
     pthread_mutex_t mutex;
-    sem_t work; /* posted for a committer that waits; a condition would make it wake nobody when it unlocks the mutex */
-    pthread_cond_t sync_work;
     struct cairn_link queue, syncing; /* under mutex, as all below */
     uint32_t nsyncing, expected;      /* expected: so many may come back for the next sync */
     uint64_t sync_ns;                 /* what the last one took */
-    bool committer_waits, stop;
+    uint64_t linger_ns;               /* until when the next waits for those; 0: it does not */
+    bool applies, syncs;              /* one of the committers does that now */
+    bool stop;
     struct cairn_commit_stats stats;
     atomic_uint waiting;
     atomic_ullong waiting_bytes;
-    pthread_t committer, syncer;
+    struct committer committers[COMMITTERS];
     struct cairn_log *log; /* of the thread that made us: ours write to it, too */
     struct lane lanes[];
 };
@@ -114,7 +125,7 @@ static void commit_finish(struct cairn_commit *c, struct cairn_link *ops)
     }
 }
 
-/* ---- the committer ---- */
+/* ---- the committers ---- */
 
 /* Takes from the queue what one group may hold. */
 static uint32_t group_take(struct cairn_commit *c, struct cairn_link *group)
@@ -151,137 +162,156 @@ static uint32_t group_pick_syncs(struct cairn_link *group, struct cairn_link *to
     return n;
 }
 
-/* Under the mutex, but while it waits. */
-static void committer_wait(struct cairn_commit *c)
+/* Under the mutex: one that waits, to whom the caller posts when it is unlocked; or NULL. */
+static struct committer *committer_wake(struct cairn_commit *c)
 {
-    c->committer_waits = true;
-    pthread_mutex_unlock(&c->mutex);
-    while (sem_wait(&c->work) != 0)
-        CAIRN_ASSERT(errno == EINTR);
-    pthread_mutex_lock(&c->mutex);
-}
-
-/* Under the mutex. True: it is to be posted to, once. */
-static bool committer_wakes(struct cairn_commit *c)
-{
-    bool waits = c->committer_waits;
-
-    c->committer_waits = false;
-    return waits;
-}
-
-static void committer_stop(struct cairn_commit *c)
-{
-    bool wake;
-
-    pthread_mutex_lock(&c->mutex);
-    c->stop = true;
-    wake = committer_wakes(c);
-    pthread_cond_signal(&c->sync_work);
-    pthread_mutex_unlock(&c->mutex);
-    if (wake)
-        sem_post(&c->work);
-    pthread_join(c->committer, NULL);
-}
-
-static void *committer_run(void *arg)
-{
-    struct cairn_commit *c = arg;
-    struct cairn_link group, syncs;
-
-    pthread_setname_np(pthread_self(), "cairn-commit");
-    cairn_log_bind(c->log);
-    cairn_list_init(&group);
-    cairn_list_init(&syncs);
-    pthread_mutex_lock(&c->mutex);
-    for (;;) {
-        uint32_t n, nsyncs;
-
-        while (cairn_list_is_empty(&c->queue) && !c->stop)
-            committer_wait(c);
-        n = group_take(c, &group);
-        if (n == 0)
-            break;
-        pthread_mutex_unlock(&c->mutex);
-        c->conf.apply(c->conf.ctx, &group);
-        nsyncs = group_pick_syncs(&group, &syncs);
-        pthread_mutex_lock(&c->mutex);
-        c->stats.groups++;
-        c->stats.ops += n;
-        if (nsyncs > 0) {
-            cairn_list_splice(&c->syncing, &syncs);
-            c->nsyncing += nsyncs;
-            pthread_cond_signal(&c->sync_work);
-        }
-        if (nsyncs < n) {
-            pthread_mutex_unlock(&c->mutex);
-            commit_finish(c, &group);
-            pthread_mutex_lock(&c->mutex);
+    for (uint32_t i = 0; i < COMMITTERS; i++) {
+        if (c->committers[i].waits) {
+            c->committers[i].waits = false;
+            return &c->committers[i];
         }
     }
-    pthread_mutex_unlock(&c->mutex);
     return NULL;
 }
 
-/* ---- the syncer ---- */
-
-/* Waits, under the mutex, until as many wait for a sync as the last one let go and left waiting, or until it has cost a
- * twentieth of a sync. */
-static void syncer_linger(struct cairn_commit *c)
+static void committer_post(struct committer *t)
 {
-    uint64_t ns = MIN(c->sync_ns / CAIRN_COMMIT_LINGER_PART, (uint64_t)CAIRN_COMMIT_LINGER_NS_MAX);
-    uint64_t until = cairn_monotonic_ns() + ns;
-    struct timespec ts = { .tv_sec = (time_t)(until / CAIRN_NS_PER_S), .tv_nsec = (long)(until % CAIRN_NS_PER_S) };
-
-    if (c->nsyncing >= c->expected || c->expected < 2)
-        return;
-    c->stats.lingers++;
-    while (c->nsyncing < c->expected && !c->stop) {
-        if (pthread_cond_timedwait(&c->sync_work, &c->mutex, &ts) == ETIMEDOUT)
-            return;
-    }
+    if (t != NULL)
+        sem_post(&t->work);
 }
 
-static void *syncer_run(void *arg)
+/* Under the mutex, but while it waits: until somebody posts, or until @until_ns if that is not 0. */
+static void committer_wait(struct committer *t, uint64_t until_ns)
 {
-    struct cairn_commit *c = arg;
-    struct cairn_link group;
+    struct cairn_commit *c = t->commit;
+    struct timespec ts = { .tv_sec = (time_t)(until_ns / CAIRN_NS_PER_S),
+                           .tv_nsec = (long)(until_ns % CAIRN_NS_PER_S) };
+    int e;
 
-    pthread_setname_np(pthread_self(), "cairn-sync");
-    cairn_log_bind(c->log);
-    cairn_list_init(&group);
+    t->waits = true;
+    pthread_mutex_unlock(&c->mutex);
+    do {
+        e = until_ns == 0 ? sem_wait(&t->work) : sem_clockwait(&t->work, CLOCK_MONOTONIC, &ts);
+    } while (e != 0 && errno == EINTR);
+    CAIRN_ASSERT(e == 0 || errno == ETIMEDOUT);
     pthread_mutex_lock(&c->mutex);
-    for (;;) {
-        uint64_t begin;
-        uint32_t n;
-        int rc;
+    if (e != 0 && !t->waits) /* too late: it is posted to */
+        while (sem_wait(&t->work) != 0)
+            CAIRN_ASSERT(errno == EINTR);
+    t->waits = false;
+}
 
-        while (c->nsyncing == 0 && !c->stop)
-            pthread_cond_wait(&c->sync_work, &c->mutex);
-        if (c->nsyncing == 0)
-            break;
-        syncer_linger(c);
-        n = c->nsyncing;
-        cairn_list_splice(&group, &c->syncing);
-        c->nsyncing = 0;
-        pthread_mutex_unlock(&c->mutex);
-        begin = cairn_monotonic_ns();
-        rc = c->conf.sync(c->conf.ctx);
-        begin = cairn_monotonic_ns() - begin;
-        CAIRN_LIST_FOREACH (l, &group) {
-            CONTAINER_OF(l, struct cairn_commit_op, link)->rc = rc;
-        }
-        pthread_mutex_lock(&c->mutex);
-        c->sync_ns = begin;
-        c->expected = n + c->nsyncing;
-        c->stats.syncs++;
-        c->stats.synced_ops += n;
+/* Under the mutex, but while it works. What is not to be synced is answered at once. */
+static void apply_group(struct cairn_commit *c)
+{
+    struct cairn_link group, syncs;
+    uint32_t n, nsyncs;
+
+    cairn_list_init(&group);
+    cairn_list_init(&syncs);
+    c->applies = true;
+    n = group_take(c, &group);
+    pthread_mutex_unlock(&c->mutex);
+    c->conf.apply(c->conf.ctx, &group);
+    nsyncs = group_pick_syncs(&group, &syncs);
+    pthread_mutex_lock(&c->mutex);
+    c->stats.groups++;
+    c->stats.ops += n;
+    cairn_list_splice(&c->syncing, &syncs);
+    c->nsyncing += nsyncs;
+    if (nsyncs < n) {
         pthread_mutex_unlock(&c->mutex);
         commit_finish(c, &group);
         pthread_mutex_lock(&c->mutex);
     }
+    c->applies = false; /* not before: groups are answered in their order */
+}
+
+/* Likewise. What has come to be applied meanwhile is the other's. */
+static void sync_group(struct cairn_commit *c)
+{
+    struct committer *other = !c->applies && !cairn_list_is_empty(&c->queue) ? committer_wake(c) : NULL;
+    struct cairn_link group;
+    uint32_t n = c->nsyncing;
+    uint64_t begin;
+    int rc;
+
+    cairn_list_init(&group);
+    cairn_list_splice(&group, &c->syncing);
+    c->nsyncing = 0;
+    c->linger_ns = 0;
+    c->syncs = true;
+    pthread_mutex_unlock(&c->mutex);
+    committer_post(other);
+    begin = cairn_monotonic_ns();
+    rc = c->conf.sync(c->conf.ctx);
+    begin = cairn_monotonic_ns() - begin;
+    CAIRN_LIST_FOREACH (l, &group) {
+        CONTAINER_OF(l, struct cairn_commit_op, link)->rc = rc;
+    }
+    pthread_mutex_lock(&c->mutex);
+    c->sync_ns = begin;
+    c->expected = n + c->nsyncing;
+    c->stats.syncs++;
+    c->stats.synced_ops += n;
+    pthread_mutex_unlock(&c->mutex);
+    commit_finish(c, &group);
+    pthread_mutex_lock(&c->mutex);
+    c->syncs = false;
+}
+
+/* Under the mutex: whether the next sync may begin. It waits until there are as many as the last one let go and left
+ * waiting, or until that has cost a twentieth of a sync. */
+static bool may_sync(struct cairn_commit *c)
+{
+    uint64_t now;
+
+    if (c->syncs || c->nsyncing == 0)
+        return false;
+    if (c->nsyncing >= c->expected || c->expected < 2 || c->stop)
+        return true;
+    now = cairn_monotonic_ns();
+    if (c->linger_ns == 0) {
+        c->linger_ns = now + MIN(c->sync_ns / CAIRN_COMMIT_LINGER_PART, (uint64_t)CAIRN_COMMIT_LINGER_NS_MAX);
+        c->stats.lingers++;
+    }
+    return now >= c->linger_ns;
+}
+
+static void *committer_run(void *arg)
+{
+    struct committer *t = arg;
+    struct cairn_commit *c = t->commit;
+
+    pthread_setname_np(pthread_self(), "cairn-commit");
+    cairn_log_bind(c->log);
+    pthread_mutex_lock(&c->mutex);
+    for (;;) {
+        if (may_sync(c))
+            sync_group(c);
+        else if (!c->applies && !cairn_list_is_empty(&c->queue))
+            apply_group(c);
+        else if (c->stop)
+            break; /* what is under way is the other's, and what comes of it */
+        else
+            committer_wait(t, c->syncs || c->nsyncing == 0 ? 0 : c->linger_ns);
+    }
     pthread_mutex_unlock(&c->mutex);
     return NULL;
+}
+
+/* The first @n of them. */
+static void committers_stop(struct cairn_commit *c, uint32_t n)
+{
+    struct committer *t;
+
+    pthread_mutex_lock(&c->mutex);
+    c->stop = true;
+    while ((t = committer_wake(c)) != NULL)
+        committer_post(t);
+    pthread_mutex_unlock(&c->mutex);
+    for (uint32_t i = 0; i < n; i++)
+        pthread_join(c->committers[i].thread, NULL);
 }
 
 /* ---- the loops' side ---- */
@@ -290,14 +320,13 @@ static void on_hand_over(void *arg)
 {
     struct lane *lane = arg;
     struct cairn_commit *c = lane->commit;
-    bool wake;
+    struct committer *t;
 
     pthread_mutex_lock(&c->mutex);
     cairn_list_splice(&c->queue, &lane->gathered);
-    wake = committer_wakes(c);
+    t = c->applies ? NULL : committer_wake(c); /* who applies looks at the queue when it is done */
     pthread_mutex_unlock(&c->mutex);
-    if (wake)
-        sem_post(&c->work);
+    committer_post(t);
 }
 
 int cairn_commit_submit(struct cairn_commit *c, struct cairn_commit_op *op)
@@ -354,8 +383,8 @@ static void commit_fini(struct cairn_commit *c)
 {
     for (uint32_t i = 0; i < c->conf.nloops; i++)
         pthread_mutex_destroy(&c->lanes[i].mutex);
-    sem_destroy(&c->work);
-    pthread_cond_destroy(&c->sync_work);
+    for (uint32_t i = 0; i < COMMITTERS; i++)
+        sem_destroy(&c->committers[i].work);
     pthread_mutex_destroy(&c->mutex);
     free(c);
 }
@@ -363,8 +392,8 @@ static void commit_fini(struct cairn_commit *c)
 struct cairn_commit *cairn_commit_new(const struct cairn_commit_conf *conf, struct cairn_err *err)
 {
     struct cairn_commit *c = calloc(1, sizeof(*c) + conf->nloops * sizeof(c->lanes[0]));
-    pthread_condattr_t attr;
-    int e;
+    uint32_t n = 0;
+    int e = 0;
 
     if (c == NULL) {
         cairn_err_set(err, CAIRN_E_NOMEM, "group commit");
@@ -373,25 +402,21 @@ struct cairn_commit *cairn_commit_new(const struct cairn_commit_conf *conf, stru
     c->conf = *conf;
     c->log = cairn_log_bound();
     pthread_mutex_init(&c->mutex, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    sem_init(&c->work, 0, 0);
-    pthread_cond_init(&c->sync_work, &attr);
-    pthread_condattr_destroy(&attr);
     cairn_list_init(&c->queue);
     cairn_list_init(&c->syncing);
     for (uint32_t i = 0; i < conf->nloops; i++)
         lane_init(&c->lanes[i], c, conf->loops[i]);
-    e = pthread_create(&c->committer, NULL, committer_run, c);
-    if (e != 0)
-        goto failed;
-    e = pthread_create(&c->syncer, NULL, syncer_run, c);
-    if (e != 0)
-        goto end_committer;
-    return c;
-end_committer:
-    committer_stop(c);
-failed:
+    for (uint32_t i = 0; i < COMMITTERS; i++) {
+        c->committers[i].commit = c;
+        sem_init(&c->committers[i].work, 0, 0);
+    }
+    while (n < COMMITTERS && e == 0) {
+        e = pthread_create(&c->committers[n].thread, NULL, committer_run, &c->committers[n]);
+        n += e == 0;
+    }
+    if (e == 0)
+        return c;
+    committers_stop(c, n);
     cairn_err_errno(err, e, "group commit: thread");
     commit_fini(c);
     return NULL;
@@ -400,8 +425,7 @@ failed:
 void cairn_commit_free(struct cairn_commit *c)
 {
     CAIRN_ASSERT(atomic_load(&c->waiting) == 0);
-    committer_stop(c);
-    pthread_join(c->syncer, NULL);
+    committers_stop(c, COMMITTERS);
     for (uint32_t i = 0; i < c->conf.nloops; i++)
         CAIRN_ASSERT(cairn_list_is_empty(&c->lanes[i].gathered) && !c->lanes[i].posted);
     commit_fini(c);

@@ -1,8 +1,8 @@
 /** Group commit: writers that arrive together are applied together, and one sync serves all who wait for it.
  *
- * Operations of one turn of a loop are handed over in one piece. A committer thread takes all that wait, in order of
+ * Operations of one turn of a loop are handed over in one piece. One of two threads takes all that wait, in order of
  * arrival, and lets the engine apply them with one write (which reaches the kernel: they survive the process). Those
- * that must survive power loss then wait for a sync, by a thread of its own, so that others need not. Clients that were
+ * that must survive power loss then wait for a sync, beside which the other thread applies what comes. Clients that were
  * answered together come back together: if the last sync served several, the next waits a little, a twentieth of what a
  * sync takes and 500 us at most, until as many are there again. Answers travel to each loop in one post.
  *
@@ -39,10 +39,10 @@ struct cairn_commit_conf {
     uint32_t nloops;
     uint32_t ops_max;   /* that may wait */
     uint64_t bytes_max; /* likewise */
-    /** On the committer's thread: writes the operations on @group, a list through op->link, in order, and sets op->rc.
+    /** On one thread at a time: writes the operations on @group, a list through op->link, in order, and sets op->rc.
      * Must leave the list as it is. */
     void (*apply)(void *ctx, struct cairn_link *group);
-    /** On the syncer's thread, beside apply(): all that apply() has written before survives power loss when it returns
+    /** Likewise, beside apply(): all that apply() has written before survives power loss when it returns
      * 0. */
     int (*sync)(void *ctx);
     void *ctx;

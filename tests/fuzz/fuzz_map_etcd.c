@@ -16,22 +16,22 @@ static void check_entry(const struct cairn_map_entry *e)
         abort();
 }
 
-static void take_range(const char *text, size_t len)
+static void take_range(const char *text, size_t len, bool last_first)
 {
     struct cairn_map_table t = { 0 };
-    uint64_t revision;
-    bool more;
-    char *last;
-    int rc = cairn_etcd_read_range(text, len, prefix, &t, &revision, &more, &last, NULL);
+    struct cairn_etcd_page page;
+    int rc = cairn_etcd_read_range(text, len, prefix, last_first, &t, &page, NULL);
 
-    if (rc == 0 && (revision == 0 || (more && last == NULL)))
+    if (rc == 0 && (page.revision == 0 || (page.more && page.last == NULL)))
         abort();
     for (uint32_t i = 0; i < t.n; i++) {
+        int order = i > 0 ? strcmp(t.nodes[i - 1]->e.key, t.nodes[i]->e.key) : 0;
+
         check_entry(&t.nodes[i]->e);
-        if (t.nodes[i]->e.value == NULL || (i > 0 && strcmp(t.nodes[i - 1]->e.key, t.nodes[i]->e.key) >= 0))
+        if (t.nodes[i]->e.value == NULL || (i > 0 && (last_first ? order <= 0 : order >= 0)))
             abort();
     }
-    free(last);
+    free(page.last);
     cairn_map_table_fini(&t);
 }
 
@@ -79,7 +79,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
         return 0;
     switch (data[0] % 7) {
     case 0:
-        take_range(text, len - 1);
+        take_range(text, len - 1, false);
+        take_range(text, len - 1, true);
         break;
     case 1:
         take_txn(text, len - 1);

@@ -1,6 +1,6 @@
-/* Messages of replication, and records as a map store keeps them, from anybody: the first byte says which, two more
- * how long the message is; the payload is the rest. What is taken can be put again, and is then the same bytes each
- * time. */
+/* Messages of nodes and the coordinator, and records as a map store keeps them, from anybody: the first byte says which,
+ * two more how long the message is; the payload is the rest. What is taken can be put again, and is then the same bytes
+ * each time. */
 #include "server/cluster/repl/repl_wire.h"
 #include "server/cluster/service/scrub.h"
 
@@ -9,7 +9,6 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum {
-    REPL,
     REGISTER,
     REGISTERED,
     HEARTBEAT,
@@ -25,7 +24,6 @@ enum {
 };
 
 static const ProtobufCMessageDescriptor *const types[KINDS] = {
-    [REPL] = &cairn__wire__repl_message__descriptor,
     [REGISTER] = &cairn__wire__cluster_register__descriptor,
     [REGISTERED] = &cairn__wire__cluster_registered__descriptor,
     [HEARTBEAT] = &cairn__wire__cluster_heartbeat__descriptor,
@@ -36,20 +34,6 @@ static const ProtobufCMessageDescriptor *const types[KINDS] = {
     [COMPARE] = &cairn__wire__cluster_compare__descriptor,
     [COMPARED] = &cairn__wire__cluster_compared__descriptor,
 };
-
-/* What holds of an APPEND that is taken, whoever sent it: a log can be told of it. */
-static void check_append(const struct cairn_repl_msg *m, size_t len)
-{
-    struct cairn_at before = m->prev;
-    size_t used = 0;
-
-    for (uint32_t i = 0; i < m->nentries; i++) {
-        CAIRN_ASSERT(m->entries[i].at.pos == before.pos + 1 && m->entries[i].at.epoch >= before.epoch);
-        before = m->entries[i].at;
-        used += m->entries[i].body_len;
-    }
-    CAIRN_ASSERT(m->kind != CAIRN_REPL_APPEND || used == len);
-}
 
 /* What is told of a slot's keys is of the range that was asked for, or of the one key. */
 static bool compared_is_good(const Cairn__Wire__ClusterCompared *m, const uint8_t *payload, size_t len)
@@ -71,29 +55,21 @@ static bool compared_is_good(const Cairn__Wire__ClusterCompared *m, const uint8_
 /* The message that says what @w says, or NULL if @w is refused. */
 static const void *read_and_put(int kind, const void *w, const uint8_t *payload, size_t len, struct cairn_arena *a)
 {
-    struct iovec iov[CAIRN_APPEND_ENTRIES_MAX];
     struct cairn_coord_process process = { 0 };
-    const struct cairn_coord_log *logs;
+    struct cairn_coord_told told;
     struct cairn_wire_heartbeat beat;
     struct cairn_slot_record rec;
     struct cairn_wire_page page;
     struct cairn_wire_grant grant;
     enum cairn_verdict verdict;
     struct cairn_change change;
-    struct cairn_repl_msg m;
     struct cairn_err err;
-    uint32_t n;
 
     switch (kind) {
-    case REPL:
-        if (cairn_wire_repl_get(w, payload, len, a, &m, &err) != 0)
-            return NULL;
-        check_append(&m, len);
-        return cairn_wire_repl_put(&m, a, iov, &n);
     case REGISTER:
-        return cairn_wire_register_get(w, a, &process, &logs, &n, &err) != 0
+        return cairn_wire_register_get(w, a, &process, &told, &err) != 0
                    ? NULL
-                   : cairn_wire_register_put(&process, logs, n, a);
+                   : cairn_wire_register_put(&process, &told, a);
     case REGISTERED:
         return cairn_wire_registered_get(w, &process, &err) != 0 ? NULL : cairn_wire_registered_put(&process, a);
     case HEARTBEAT:

@@ -75,7 +75,8 @@ static void on_answer(struct cairn_rpc_call *call)
         memcpy(a->value, call->reply_payload, MIN(call->reply_payload_len, sizeof(a->value) - 1));
 }
 
-void kv_node_ask(struct kv_node *n, uint32_t method, const ProtobufCMessage *msg, struct kv_answer *a)
+void kv_node_ask_with(struct kv_node *n, uint32_t method, const ProtobufCMessage *msg, const struct iovec *payload,
+                      struct kv_answer *a)
 {
     struct cairn_rpc_call call = { .dest.rpc = n->rpc,
                                    .iface = n->targets[0].iface,
@@ -86,9 +87,18 @@ void kv_node_ask(struct kv_node *n, uint32_t method, const ProtobufCMessage *msg
                                    .arg = a };
 
     *a = (struct kv_answer){ 0 };
+    if (payload != NULL) {
+        call.payload[0] = *payload;
+        call.payload_n = 1;
+    }
     cairn_rpc_call_start(&call);
     while (!a->done) /* it has a deadline */
         cairn_loop_turn(&n->loop, CAIRN_NS_PER_MS);
+}
+
+void kv_node_ask(struct kv_node *n, uint32_t method, const ProtobufCMessage *msg, struct kv_answer *a)
+{
+    kv_node_ask_with(n, method, msg, NULL, a);
 }
 
 bool kv_node_has(struct kv_node *n, const char *name, uint32_t *db)

@@ -42,6 +42,9 @@ struct kv_answer {
 
 /** Asks the provider, and turns @n's loop until it has answered. */
 void kv_node_ask(struct kv_node *n, uint32_t method, const ProtobufCMessage *msg, struct kv_answer *a);
+/** Likewise, with a payload. */
+void kv_node_ask_with(struct kv_node *n, uint32_t method, const ProtobufCMessage *msg, const struct iovec *payload,
+                      struct kv_answer *a);
 /** Whether there is a database of that name. */
 bool kv_node_has(struct kv_node *n, const char *name, uint32_t *db);
 /** What @key has in the database "ns/<ns>", until the next call; "-": there is none. */

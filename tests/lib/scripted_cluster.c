@@ -283,6 +283,11 @@ void scripted_cluster_hide(struct scripted_cluster *c, uint32_t node)
     pthread_mutex_unlock(&c->mutex);
 }
 
+void scripted_cluster_unlisten(struct scripted_cluster *c, uint32_t node)
+{
+    CAIRN_ASSERT(unlink(c->nodes[node].address + strlen("unix://")) == 0);
+}
+
 void scripted_cluster_host(struct scripted_cluster *c, uint32_t node, const char *host)
 {
     pthread_mutex_lock(&c->mutex);

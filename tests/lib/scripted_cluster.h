@@ -58,6 +58,9 @@ void scripted_cluster_address(struct scripted_cluster *c, uint32_t node, uint32_
 /** Or not told at all. */
 void scripted_cluster_hide(struct scripted_cluster *c, uint32_t node);
 
+/** Nobody can connect to it any more; who is connected stays so. */
+void scripted_cluster_unlisten(struct scripted_cluster *c, uint32_t node);
+
 /** How often something was stored under the key; a write that came twice counts twice. */
 uint32_t scripted_cluster_stores(struct scripted_cluster *c, const void *key, size_t len);
 /** Connections that are open. */

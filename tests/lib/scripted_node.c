@@ -10,6 +10,7 @@
 #include "tests/lib/scratch.h"
 
 #include "schema/node.pb-c.h"
+#include "schema/repl.pb-c.h"
 #include "schema/router.pb-c.h"
 
 #include <stdio.h>
@@ -31,7 +32,7 @@ struct scripted_node {
     bool running;
     struct cairn_loop loop;
     struct cairn_rpc *rpc, *workers[1];
-    struct cairn_rpc_target targets[3];
+    struct cairn_rpc_target targets[4];
     struct cairn_rpc_node node;
     struct cairn_watch listener;
     struct value values[VALUES_MAX]; /* in order of keys */
@@ -116,16 +117,21 @@ static void on_held_cancel(struct cairn_rpc_req *rq, void *arg)
     cairn_rpc_reply(rq, CAIRN_E_CANCELED, NULL, NULL, 0);
 }
 
-static bool hold(struct cairn_rpc_req *rq)
+static void keep(struct cairn_rpc_req *rq)
 {
     struct scripted_node *n = of(rq);
 
-    if (!atomic_load(&n->knobs.hold))
-        return false;
     CAIRN_ASSERT(n->nheld < HELD_MAX);
     rq->on_cancel = on_held_cancel;
     rq->on_cancel_arg = n;
     n->held[n->nheld++] = rq;
+}
+
+static bool hold(struct cairn_rpc_req *rq)
+{
+    if (!atomic_load(&of(rq)->knobs.hold))
+        return false;
+    keep(rq);
     return true;
 }
 
@@ -287,6 +293,11 @@ static uint32_t *part_crcs(const uint8_t *p, uint64_t off, uint64_t len, size_t 
     return crcs;
 }
 
+static bool lies(struct scripted_node *n, enum scripted_lie lie)
+{
+    return atomic_load(&n->knobs.lie) == lie;
+}
+
 static void router_get(struct cairn_rpc_req *rq)
 {
     const Cairn__Wire__RouterGet *m = (const Cairn__Wire__RouterGet *)rq->msg;
@@ -309,9 +320,14 @@ static void router_get(struct cairn_rpc_req *rq)
     len = v->len - MIN(m->off, (uint64_t)v->len);
     if (m->length != 0)
         len = MIN(len, m->length);
-    t->bytes = copy_of(v->bytes + MIN(m->off, (uint64_t)v->len), len);
     t->reply.total = v->len;
+    if (lies(n, SCRIPTED_SHORT_RANGES) && m->off > 0) {
+        len /= 2;
+        t->reply.total = m->off + len;
+    }
+    t->bytes = copy_of(v->bytes + MIN(m->off, (uint64_t)v->len), len);
     t->reply.length = len;
+    t->reply.stamp = lies(n, SCRIPTED_NO_STAMP) ? 0 : 1;
     if (v->len > SCRIPTED_EMBED_THRESHOLD)
         t->reply.crcs = t->crcs = part_crcs(t->bytes, m->off, len, &t->reply.n_crcs);
     if (len > 0 && countdown(&n->knobs.corrupt_reads))
@@ -436,9 +452,10 @@ static void router_list(struct cairn_rpc_req *rq)
     for (size_t i = 0; i < n->n; i++) {
         struct value *v = &n->values[i];
 
-        if (v->key_len < m->prefix.len || (m->prefix.len > 0 && memcmp(v->key, m->prefix.data, m->prefix.len) != 0))
+        if (!lies(n, SCRIPTED_NO_PREFIX) &&
+            (v->key_len < m->prefix.len || (m->prefix.len > 0 && memcmp(v->key, m->prefix.data, m->prefix.len) != 0)))
             continue;
-        if (m->after.len > 0 && key_compare(v, m->after.data, m->after.len) <= 0)
+        if (!lies(n, SCRIPTED_SAME_PAGE) && m->after.len > 0 && key_compare(v, m->after.data, m->after.len) <= 0)
             continue;
         if (r.n_keys == max) {
             r.more = true;
@@ -447,6 +464,12 @@ static void router_list(struct cairn_rpc_req *rq)
         keys[r.n_keys].data = v->key;
         keys[r.n_keys].len = v->key_len;
         lengths[r.n_keys++] = v->len;
+    }
+    if (lies(n, SCRIPTED_DISORDER) && r.n_keys > 1) {
+        ProtobufCBinaryData first = keys[0];
+
+        keys[0] = keys[1];
+        keys[1] = first;
     }
     r.n_lengths = r.n_keys;
     r.keys = keys;
@@ -466,6 +489,46 @@ static cairn_rpc_handler *const router_handlers[32] = {
     [CAIRN__WIRE__ROUTER_METHOD__ROUTER_MPUT] = router_mput,
     [CAIRN__WIRE__ROUTER_METHOD__ROUTER_MGET] = router_mget,
     [CAIRN__WIRE__ROUTER_METHOD__ROUTER_LIST] = router_list,
+};
+
+/* ---- a cluster's coordinator ---- */
+
+/* True: it has no answer now. */
+static bool cluster_fails(struct cairn_rpc_req *rq)
+{
+    struct scripted_knobs *k = &of(rq)->knobs;
+
+    atomic_fetch_add(&k->cluster_asks, 1);
+    if (!countdown(&k->cluster_fails))
+        return false;
+    if (atomic_load(&k->cluster_rc) == 0)
+        keep(rq);
+    else
+        cairn_rpc_reply_err(rq, atomic_load(&k->cluster_rc), "nobody coordinates");
+    return true;
+}
+
+static void cluster_status(struct cairn_rpc_req *rq)
+{
+    Cairn__Wire__ClusterText m = CAIRN__WIRE__CLUSTER_TEXT__INIT;
+
+    m.json = (char *)"{}";
+    if (!cluster_fails(rq))
+        cairn_rpc_reply(rq, 0, &m.base, NULL, 0);
+}
+
+static void cluster_drain(struct cairn_rpc_req *rq)
+{
+    Cairn__Wire__ClusterDrained m = CAIRN__WIRE__CLUSTER_DRAINED__INIT;
+
+    m.slots = 7;
+    if (!cluster_fails(rq))
+        cairn_rpc_reply(rq, 0, &m.base, NULL, 0);
+}
+
+static cairn_rpc_handler *const cluster_handlers[16] = {
+    [CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_STATUS] = cluster_status,
+    [CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_DRAIN] = cluster_drain,
 };
 
 /* ---- life ---- */
@@ -519,6 +582,8 @@ static bool node_start(struct scripted_node *n)
     n->targets[1] = (struct cairn_rpc_target){ &cairn_iface_bulk, cairn_bulk_handlers, n, "bulk", CAIRN_PROVIDER_BULK };
     n->targets[2] =
         (struct cairn_rpc_target){ &cairn_iface_router, router_handlers, n, "router", CAIRN_PROVIDER_ROUTER };
+    n->targets[3] =
+        (struct cairn_rpc_target){ &cairn_iface_cluster, cluster_handlers, n, "cluster", CAIRN_PROVIDER_CLUSTER };
     n->drained = false;
     if (cairn_loop_init(&n->loop, NULL, NULL) != 0)
         return false;

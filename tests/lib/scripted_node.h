@@ -9,12 +9,26 @@
 
 struct scripted_node;
 
+/** How it breaks the protocol. */
+enum scripted_lie {
+    SCRIPTED_HONEST,
+    SCRIPTED_SHORT_RANGES, /* behind the first byte a value ends after half of what is asked for */
+    SCRIPTED_NO_STAMP,     /* gets bear none */
+    SCRIPTED_SAME_PAGE,    /* lists begin anew each time */
+    SCRIPTED_NO_PREFIX,    /* lists have all keys */
+    SCRIPTED_DISORDER,     /* the first two keys of a list change places */
+};
+
 struct scripted_knobs {
+    _Atomic enum scripted_lie lie;
     atomic_bool hold;         /* answer nothing from now on; what is held is never answered */
     atomic_int corrupt_reads; /* so many more reads get a flipped bit behind the checksum */
     atomic_int short_pages;   /* so many more mget replies stop after one entry */
     atomic_int fail;          /* puts and deletes answer with this code; 0: none */
+    /* as a node of a cluster: so many more answers of the coordinator are @cluster_rc, or (0) none at all */
+    atomic_int cluster_fails, cluster_rc;
     /* what it was asked */
+    atomic_uint cluster_asks;
     atomic_uint puts, gets, verified_gets, mputs, mgets, pings, cancels;
     /* gets whose value went by bulk, puts that came by it */
     atomic_uint bulk_gets, bulk_puts;

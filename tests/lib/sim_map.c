@@ -102,7 +102,7 @@ static void server_read(struct sim_map *m, struct cairn_map_op *op)
     struct cairn_map_read *r = CONTAINER_OF(op, struct cairn_map_read, op);
 
     op->revision = m->revision;
-    op->rc = cairn_map_table_copy(&r->table, &m->table, r->prefix, 0);
+    op->rc = cairn_map_table_copy_some(&r->table, &m->table, r->prefix, r->limit, r->last, &r->count);
 }
 
 static void leases_watch(struct sim_map *m)

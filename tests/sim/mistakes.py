@@ -236,7 +236,7 @@ class Tree:
         if test == GROUP_STORIES:
             return [*sorted((self.work / GROUP).glob("swim*.c")), sim / "group_world.c", sim / "world.c"]
         cores = ("coord*.c", "replica*.c", "sessions*.c", "slot_log.c", "repl_wire*.c")
-        found = [p for pattern in cores for p in (self.work / REPL).glob(pattern) if p.name != "repl_wire_mail.c"]
+        found = [p for pattern in cores for p in (self.work / REPL).glob(pattern)]
         found += sim.glob("repl_*.c")
         found += [self.work / SERVICE / n for n in ("regions.c", "fetch_core.c", "fetch_source.c", "fetch_admit.c")]
         return [*sorted(found), sim / "world.c", sim / "linear.c"]

@@ -102,14 +102,37 @@ static void log_crash(struct repl_world *rw, struct rw_slot *s, bool power)
     rw_log_copy(&s->durable, &s->log);
 }
 
+static void logs_begin(struct rw_slot *s, struct cairn_at base)
+{
+    rw_log_begin(&s->log, base);
+    rw_log_begin(&s->durable, base);
+}
+
+/* As a node does when it starts (server/cluster/service/slots_start.c): what is applied lies within the log, or ahead
+ * of it, or was to replace what the log has, and the cut is lost: then a copy is needed. */
+static void match_log(struct repl_world *rw, struct rw_slot *s)
+{
+    struct cairn_at at = s->checkpoint.at, has = s->log.base;
+
+    if (rw_log_end(&s->log).pos < at.pos) { /* kept, and not yet synced as entries */
+        logs_begin(s, at);
+        return;
+    }
+    CAIRN_ASSERT(s->partial || at.pos >= s->log.base.pos);
+    if (at.pos > s->log.base.pos)
+        has = rw_log_at(&s->log, at.pos)->e.at;
+    if (s->partial || cairn_at_is(at, has))
+        return;
+    s->partial = true;
+    rw->other_histories++;
+    logs_begin(s, (struct cairn_at){ 0 });
+}
+
 void rw_disk_crash(struct repl_world *rw, struct rw_slot *s, bool power)
 {
     rw_checkpoint_free(&s->making);
     log_crash(rw, s, power);
-    if (rw_log_end(&s->log).pos < s->checkpoint.at.pos) { /* applied, kept, and not yet synced as entries */
-        rw_log_begin(&s->log, s->checkpoint.at);
-        rw_log_begin(&s->durable, s->checkpoint.at);
-    }
+    match_log(rw, s);
     memset(s->index, 0xee, sizeof(s->index)); /* only what a checkpoint holds can be used */
 }
 

@@ -8,6 +8,8 @@
 
 #include "tests/sim/repl_world.h"
 
+#include <sys/uio.h>
+
 #define MS CAIRN_NS_PER_MS
 
 enum rw_kind {

@@ -87,11 +87,16 @@ static void node_register(struct repl_node *n)
 {
     const struct cairn_coord_process p = { .node = n->index, .disk_id = n->disk_id, .process = n->process };
     struct cairn_coord_log logs[RW_SLOTS_MAX];
+    uint8_t partial[RW_SLOTS_MAX / 8 + 1] = { 0 };
+    const struct cairn_coord_told told = {
+        .logs = logs, .nlogs = n->rw->conf.slots, .partial = partial, .partial_bytes = sizeof(partial)
+    };
 
-    for (uint32_t i = 0; i < n->rw->conf.slots; i++) /* of a partial one: nothing */
+    for (uint32_t i = 0; i < n->rw->conf.slots; i++) { /* the log of a partial one is empty */
         logs[i] = (struct cairn_coord_log){ .slot = i, .end = rw_log_end(&n->slots[i].log) };
-    rw_post(n->rw, n->index, rw_map_host(n), RW_REGISTER, 0,
-            cairn_wire_register_put(&p, logs, n->rw->conf.slots, &n->rw->post), NULL, 0);
+        partial[i / 8] |= (uint8_t)(n->slots[i].partial << i % 8);
+    }
+    rw_post(n->rw, n->index, rw_map_host(n), RW_REGISTER, 0, cairn_wire_register_put(&p, &told, &n->rw->post), NULL, 0);
 }
 
 static void node_beat(struct repl_node *n)

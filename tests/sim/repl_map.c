@@ -159,13 +159,12 @@ static bool is_of_a_lost_disk(struct repl_world *rw, uint32_t from, struct cairn
 static void on_register(struct rw_coord *co, struct rw_letter *l)
 {
     struct repl_world *rw = co->rw;
-    const struct cairn_coord_log *logs;
+    struct cairn_coord_told told;
     struct cairn_coord_process p;
     struct cairn_err err;
-    uint32_t nlogs;
 
-    rw_must(cairn_wire_register_get((const void *)l->message, &l->arena, &p, &logs, &nlogs, &err), &err);
-    if (!co_may_act(&co->core) || cairn_coord_register(&co->core, &p, logs, nlogs) != 0)
+    rw_must(cairn_wire_register_get((const void *)l->message, &l->arena, &p, &told, &err), &err);
+    if (!co_may_act(&co->core) || cairn_coord_register(&co->core, &p, &told) != 0)
         return;
     if (is_cut_off(co) || is_deposed(co)) /* it is not in the store, so nobody is told; it asks again */
         return;

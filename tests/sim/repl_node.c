@@ -287,19 +287,22 @@ static void on_disk_done(void *arg)
 static void op_send(struct cairn_replica *r, const struct cairn_repl_msg *m)
 {
     struct repl_node *n = slot_of(r)->node;
-    struct iovec payload[CAIRN_APPEND_ENTRIES_MAX];
-    uint32_t npayload;
-    const void *message = cairn_wire_repl_put(m, &n->rw->post, payload, &npayload);
+    struct cairn_wire_mail mail = { 0 };
 
-    rw_post(n->rw, n->index, (uint32_t)m->to.node, RW_REPL, 0, message, payload, npayload);
+    CAIRN_ASSERT(cairn_wire_mail_add(&mail, m) == 0);
+    rw_post(n->rw, n->index, (uint32_t)m->to.node, RW_REPL, 0, NULL, &(struct iovec){ mail.bytes, mail.n }, 1);
+    cairn_wire_mail_fini(&mail);
 }
 
 void rw_node_repl(struct repl_node *n, struct rw_letter *l)
 {
+    struct cairn_le_reader mail = cairn_le_reader(l->payload, l->payload_len);
+    struct cairn_wire_letter letter;
     struct cairn_repl_msg m;
     struct cairn_err err;
 
-    rw_must(cairn_wire_repl_get((const void *)l->message, l->payload, l->payload_len, &l->arena, &m, &err), &err);
+    CAIRN_ASSERT(cairn_wire_mail_next(&mail, &letter, &err) == 1);
+    rw_must(cairn_wire_letter_get(&letter, &l->arena, &m, &err), &err);
     if (!rw_regions_admit(n, &m))
         return;
     if (m.nentries > 0 && rw_log_is_full(n)) {

@@ -14,7 +14,6 @@ struct head {
 };
 
 static const ProtobufCMessageDescriptor *const types[] = {
-    [RW_REPL] = &cairn__wire__repl_message__descriptor,
     [RW_REGISTER] = &cairn__wire__cluster_register__descriptor,
     [RW_REGISTERED] = &cairn__wire__cluster_registered__descriptor,
     [RW_BEAT] = &cairn__wire__cluster_heartbeat__descriptor,
@@ -48,19 +47,20 @@ void rw_post(struct repl_world *rw, uint32_t from, uint32_t to, enum rw_kind kin
     struct head h = { .kind = kind, .id = id };
     uint8_t *bytes, *at;
 
-    CAIRN_ASSERT(message != NULL);
+    CAIRN_ASSERT((message != NULL) == (types[kind] != NULL));
     if (is_mute(rw, from)) {
         cairn_arena_reset(&rw->post);
         return;
     }
-    h.body_len = (uint32_t)protobuf_c_message_get_packed_size(message);
+    h.body_len = message != NULL ? (uint32_t)protobuf_c_message_get_packed_size(message) : 0;
     for (uint32_t i = 0; i < n; i++)
         h.payload_len += (uint32_t)payload[i].iov_len;
     bytes = at = malloc(sizeof(h) + h.body_len + h.payload_len);
     CAIRN_ASSERT(bytes != NULL);
     memcpy(at, &h, sizeof(h));
     at += sizeof(h);
-    at += protobuf_c_message_pack(message, at);
+    if (message != NULL)
+        at += protobuf_c_message_pack(message, at);
     for (uint32_t i = 0; i < n; i++) {
         memcpy(at, payload[i].iov_base, payload[i].iov_len);
         at += payload[i].iov_len;
@@ -106,15 +106,17 @@ void rw_deliver(void *arg, uint32_t to, uint32_t from, const uint8_t *bytes, siz
     }
     l.kind = h.kind;
     l.id = h.id;
-    l.message = protobuf_c_message_unpack(types[h.kind], NULL, h.body_len, bytes);
+    if (types[h.kind] != NULL)
+        l.message = protobuf_c_message_unpack(types[h.kind], NULL, h.body_len, bytes);
     l.payload = bytes + h.body_len;
     l.payload_len = h.payload_len;
-    CAIRN_ASSERT(l.message != NULL);
+    CAIRN_ASSERT((l.message != NULL) == (types[h.kind] != NULL));
     cairn_arena_init(&l.arena, 1 << 20);
     if (to == 0 || to > rw->conf.nodes)
         rw_map_receive(rw, to, &l);
     else
         rw_node_receive(&rw->nodes[to], &l);
     cairn_arena_reset(&l.arena);
-    protobuf_c_message_free_unpacked(l.message, NULL);
+    if (l.message != NULL)
+        protobuf_c_message_free_unpacked(l.message, NULL);
 }

@@ -208,7 +208,7 @@ static struct repl_world_conf conf_of(uint64_t seed)
         name, offsetof(struct world_counts, what), per_mille, true                                                     \
     }
 
-/* The least that a thousand walks have of it: some part of what they do have. */
+/* The least that a thousand walks have of it: some part of what they do have. 0: so many have none, or one. */
 static const struct {
     const char *name;
     size_t at;
@@ -232,6 +232,7 @@ static const struct {
     NET(clocks_set, "clocks that drift", 1000),
     NET(crashes, "processes that ended", 2000),
     OF(unsynced_lost, "unsynced entries lost", 500),
+    OF(other_histories, "logs of another history than what was applied", 0),
     OF(wiped, "disks wiped", 100),
     OF(disk_errors[RW_DISK_APPEND], "errors of appending to the log", 20),
     OF(disk_errors[RW_DISK_WRITE], "of writing it", 20),
@@ -292,7 +293,9 @@ void repl_walk_print(const struct repl_walk_counts *c, FILE *to)
 const char *repl_walk_missed(const struct repl_walk_counts *c)
 {
     for (size_t i = 0; i < ARRAY_SIZE(counted); i++) {
-        if (c->all[i] < MAX(UINT64_C(1), c->walks * counted[i].per_mille / 1000))
+        uint64_t least = counted[i].per_mille == 0 ? 0 : MAX(UINT64_C(1), c->walks * counted[i].per_mille / 1000);
+
+        if (c->all[i] < least)
             return counted[i].name;
     }
     return NULL;

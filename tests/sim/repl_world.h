@@ -224,6 +224,7 @@ struct repl_world {
     uint64_t refused; /* writes, by a primary with too few in sync */
     uint64_t disk_errors[RW_DISK_NR], full_appends, full_writes, full_copies;
     uint64_t unsynced_lost; /* entries, by a loss of power */
+    uint64_t other_histories; /* logs whose cut was lost when what replaced it was applied, and kept */
     uint64_t events, judged_ops;
     uint64_t replies_alone; /* to writes, by a primary without a lease */
     bool clients_stop;

@@ -81,31 +81,6 @@ static void lost_primary_is_replaced(void **state)
     repl_world_free(rw);
 }
 
-/* Logs are trimmed behind checkpoints; power fails everywhere, and all begin again from checkpoint and log. */
-static void checkpoints_carry_over_a_restart(void **state)
-{
-    struct repl_world_conf conf = repl_world_conf_of(3);
-    struct repl_world *rw;
-
-    (void)state;
-    conf.keeps_little = true;
-    rw = repl_world_new(&conf);
-    repl_world_run_ms(rw, 5000);
-    for (uint32_t i = 1; i <= conf.nodes; i++) {
-        assert_true(rw->nodes[i].slots[0].log.base.pos > 0);
-        repl_world_crash(rw, i);
-    }
-    for (uint32_t i = 1; i <= conf.nodes; i++)
-        repl_world_start(rw, i);
-    repl_world_expect_whole(rw, 15000);
-    for (uint32_t i = 1; i <= conf.nodes; i++)
-        assert_true(rw->nodes[i].slots[0].replica.log.base.pos > 0);
-    assert_int_equal(rw->copies, 0);
-    repl_world_stop_clients(rw);
-    repl_world_judge(rw);
-    repl_world_free(rw);
-}
-
 /* A backup comes back with a new disk; the others' logs do not reach back to the first entry: it gets a copy, then
  * joins. */
 static void new_disk_gets_a_copy(void **state)
@@ -165,56 +140,6 @@ static void copy_begins_again(void **state)
     }
     repl_world_expect_whole(rw, 15000);
     assert_true(rw->copies >= 3);
-    repl_world_stop_clients(rw);
-    repl_world_judge(rw);
-    repl_world_free(rw);
-}
-
-/* Power fails everywhere under `buffered` writes: at most a tail is lost, the coordinator says so, and what is left
- * is a prefix; a member that kept its tail would have saved it. */
-static void buffered_tail_is_lost_with_all(void **state)
-{
-    struct repl_world_conf conf = repl_world_conf_of(6);
-    struct repl_world *rw;
-    uint64_t recoveries;
-
-    (void)state;
-    conf.buffered_percent = 100;
-    conf.flush_ns = 2000 * MS;
-    conf.checkpoint_ns = 0;
-    rw = repl_world_new(&conf);
-    repl_world_run_ms(rw, 5000);
-    recoveries = rw->coord->recoveries;
-    for (uint32_t i = 1; i <= conf.nodes; i++)
-        repl_world_crash(rw, i);
-    for (uint32_t i = 1; i <= conf.nodes; i++)
-        repl_world_start(rw, i);
-    repl_world_expect_whole(rw, 15000);
-    assert_true(rw->losses > 0 && rw->lost_entries > 0);
-    assert_int_equal(rw->coord->recoveries - recoveries, conf.slots);
-    repl_world_stop_clients(rw);
-    repl_world_judge(rw);
-    repl_world_free(rw);
-}
-
-/* The same writes, and one member after the other restarts: nothing is lost. */
-static void buffered_tail_survives_one_by_one(void **state)
-{
-    struct repl_world_conf conf = repl_world_conf_of(7);
-    struct repl_world *rw;
-
-    (void)state;
-    conf.buffered_percent = 100;
-    conf.flush_ns = 2000 * MS;
-    rw = repl_world_new(&conf);
-    repl_world_run_ms(rw, 3000);
-    for (uint32_t i = 1; i <= conf.nodes; i++) {
-        repl_world_crash(rw, i);
-        repl_world_run_ms(rw, 500);
-        repl_world_start(rw, i);
-        repl_world_expect_whole(rw, 10000);
-    }
-    assert_int_equal(rw->lost_entries, 0);
     repl_world_stop_clients(rw);
     repl_world_judge(rw);
     repl_world_free(rw);
@@ -513,11 +438,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(quiet_cluster_serves),
         cmocka_unit_test(lost_primary_is_replaced),
-        cmocka_unit_test(checkpoints_carry_over_a_restart),
         cmocka_unit_test(new_disk_gets_a_copy),
         cmocka_unit_test(copy_begins_again),
-        cmocka_unit_test(buffered_tail_is_lost_with_all),
-        cmocka_unit_test(buffered_tail_survives_one_by_one),
         cmocka_unit_test(write_once_keys_are_read_anywhere),
         cmocka_unit_test(replica_and_lead_move),
         cmocka_unit_test(slow_copy_is_not_given_up),

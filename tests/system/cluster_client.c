@@ -1,10 +1,11 @@
-/* Speaks to the cluster service of a node as another node would: cluster_client [-k KEYFILE] ADDRESS COMMAND...
- * With the cluster's key as a node; without it as whoever the socket says.
+/* Speaks to the cluster service of a node as another node would: cluster_client [-k|-c KEYFILE] ADDRESS COMMAND...
+ * With the cluster's key as a node, or (-c) as one that only has it; without it as whoever the socket says.
  *   status                                 what the coordinator says, as JSON
  *   register NODE PROCESS NAME             a node, which has nothing on its disk; prints its incarnation
  *   beat NODE INCARNATION NUMBER REVISION  prints "granted wants_register revision slots"
  *   class REPLICAS                         prints "slots revision"
  *   records SINCE                          prints "revision slots members", of all pages
+ *   flood TIMES                            the first page, as a node would ask; prints how many were answered, and refused
  *   active SLOT EPOCH NODE INCARNATION     a slot's primary says that it has taken over; prints the verdict
  *   stop NODE INCARNATION                  a node's last word
  *   drain NAME                             prints how many slots it holds
@@ -172,7 +173,7 @@ static int do_register(struct client *c, char **argv)
                                       .naddresses = 1,
                                       .weight = 100,
                                       .state = CAIRN_WIRE_MEMBER_UP };
-    Cairn__Wire__ClusterRegister *w = cairn_wire_register_put(&p, NULL, 0, &c->arena);
+    Cairn__Wire__ClusterRegister *w = cairn_wire_register_put(&p, &(struct cairn_coord_told){ 0 }, &c->arena);
 
     if (w == NULL || (w->self = cairn_wire_member_put(&self, &c->arena)) == NULL)
         return CAIRN_E_NOMEM;
@@ -209,6 +210,53 @@ static int do_records(struct client *c, char **argv)
     if (rc == 0)
         printf("%" PRIu64 " %" PRIu64 " %" PRIu64 "\n", c->revision, c->slots, c->members);
     return rc;
+}
+
+enum { FLOOD = 16 }; /* at a time */
+
+struct flood {
+    uint32_t under_way, answered, refused;
+    int rc; /* of one that was neither */
+};
+
+static void on_flooded(struct cairn_rpc_call *call)
+{
+    struct flood *f = call->arg;
+
+    f->under_way--;
+    f->answered += call->rc == 0;
+    f->refused += call->rc == CAIRN_E_BUSY;
+    if (call->rc != 0 && call->rc != CAIRN_E_BUSY)
+        f->rc = call->rc;
+}
+
+static int do_flood(struct client *c, char **argv)
+{
+    static struct cairn_rpc_call calls[FLOOD];
+    Cairn__Wire__ClusterFetch w = CAIRN__WIRE__CLUSTER_FETCH__INIT;
+    struct flood f = { 0 };
+
+    w.members = w.node = true;
+    for (uint64_t left = number(argv[0]); left > 0 && f.rc == 0;) {
+        for (; f.under_way < FLOOD && left > 0; left--) {
+            calls[f.under_way] = (struct cairn_rpc_call){ .dest = { .rpc = c->rpc, .session = c->session },
+                                                          .iface = &cairn_iface_cluster,
+                                                          .provider = CAIRN_PROVIDER_CLUSTER,
+                                                          .method = CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_RECORDS,
+                                                          .msg = &w.base,
+                                                          .timeout_ns = TIMEOUT_S * CAIRN_NS_PER_S,
+                                                          .done = on_flooded,
+                                                          .arg = &f };
+            cairn_loop_enter(&c->loop);
+            cairn_rpc_call_start(&calls[f.under_way++]);
+        }
+        while (f.under_way > 0)
+            cairn_loop_turn(&c->loop, CAIRN_NS_PER_S);
+    }
+    printf("%u %u\n", f.answered, f.refused);
+    if (f.rc != 0)
+        fprintf(stderr, "%s\n", cairn_error_name(f.rc));
+    return f.rc;
 }
 
 static int do_active(struct client *c, char **argv)
@@ -306,6 +354,8 @@ static int command(struct client *c, const char *name, int argc, char **argv)
         return do_beat(c, argv);
     if (strcmp(name, "records") == 0 && argc == 1)
         return do_records(c, argv);
+    if (strcmp(name, "flood") == 0 && argc == 1)
+        return do_flood(c, argv);
     if (strcmp(name, "active") == 0 && argc == 4)
         return do_active(c, argv);
     if (strcmp(name, "stop") == 0 && argc == 2)
@@ -347,8 +397,9 @@ int main(int argc, char **argv)
     bool closed = false;
     int rc;
 
-    if (argc > 2 && strcmp(argv[1], "-k") == 0) {
-        to.has_key = to.is_node = true;
+    if (argc > 2 && (strcmp(argv[1], "-k") == 0 || strcmp(argv[1], "-c") == 0)) {
+        to.has_key = true;
+        to.is_node = argv[1][1] == 'k';
         if (cairn_auth_key_read(argv[2], to.key, &err) != 0) {
             fprintf(stderr, "%s\n", err.text);
             return 2;
@@ -357,7 +408,7 @@ int main(int argc, char **argv)
         argc -= 2;
     }
     if (argc < 3) {
-        fprintf(stderr, "usage: cluster_client [-k KEYFILE] ADDRESS COMMAND...\n");
+        fprintf(stderr, "usage: cluster_client [-k|-c KEYFILE] ADDRESS COMMAND...\n");
         return 2;
     }
     cairn_arena_init(&c.arena, ARENA_BYTES_MAX);

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 import unittest
 
 from systest import BUILD, DEGRADED, FAILED, OK, Case, Etcd, clean_env, main, run, wait_for
@@ -132,6 +133,46 @@ class Cluster(ClusterCase):
         self.assertEqual(self.numbers(third, "records", 0)[1], slots)
         for n in self.up():
             self.assertEqual(n.stop(), 0)
+
+    def test_commands_go_on_when_another_coordinates(self):
+        """One that is stopped does not answer, one that is killed has no time to say so: whoever asks hears of neither."""
+        self.begin()
+        first = self.coordinator()
+        wait_for("all to be members", lambda: self.seen(first).get("members", {}).get("all") == 3)
+        asked = [next(n for n in self.all if n is not first)]
+        rounds, failed, over = [], [], threading.Event()
+
+        def commands():
+            while not over.is_set() and not failed:
+                node = asked[-1]
+                for args in (("members", "--cluster"), ("ns", "create", "--replicas", "2", "n%d" % len(rounds)),
+                             ("drain", "--force", node.name), ("drain", "--cancel", node.name)):
+                    result = node.cairn("--key", self.path("key"), *args)
+                    if result.code not in (OK, DEGRADED):  # a node is silent
+                        failed.append((args, str(result)))
+                rounds.append(node)
+
+        def some_more():
+            n = len(rounds) + 2
+            wait_for("commands", lambda: len(rounds) >= n or failed, 120)
+
+        thread = threading.Thread(target=commands)
+        thread.start()
+        try:
+            some_more()
+            first.process.send_signal(signal.SIGSTOP)
+            wait_for("another coordinator", lambda: self.seen(asked[0])["coordinator"] not in ("", first.name))
+            some_more()
+            first.process.send_signal(signal.SIGCONT)
+            second = self.coordinator()
+            asked.append(next(n for n in self.all if n is not second))
+            some_more()
+            second.kill()
+            some_more()
+        finally:
+            over.set()
+            thread.join()
+        self.assertEqual(failed, [])
 
     def kill_and_follow(self, source, victim, reader):
         """Imports @source while @victim is killed; all of it is there, and whole again when @victim is back."""

@@ -4,10 +4,13 @@ import os
 import shutil
 import socket
 import struct
+import subprocess
 import threading
+import time
 import unittest
 
-from systest import BUILD, CAIRN, DEADLINE_S, DEGRADED, FAILED, OK, Case, Etcd, free_port, main, run, wait_for
+from systest import (BUILD, CAIRN, DEADLINE_S, DEGRADED, DENIED, FAILED, OK, Case, Etcd, clean_env, free_port, main, run,
+                     wait_for)
 
 CLUSTER, OTHER = "0123456789abcdef" * 2, "f" * 32
 
@@ -188,6 +191,45 @@ class Mistakes(Etcd, Case):
             run(os.path.join(BUILD, "bin", "cluster_client"), "-k", self.path("key"), n.address, *stranger).code == OK
             for n in (a, b)))
 
+    def test_who_has_the_key_and_is_no_node_gets_a_share_of_the_map(self):
+        """It says that it asks for a node, and has the key that nodes have: it is bounded as any client, and takes nothing of
+        what nodes may ask."""
+        self.begin()
+        a, b = [self.member(name).start() for name in "ab"]
+        self.is_in(a, b)
+
+        def speak(kind, *args):
+            return run(os.path.join(BUILD, "bin", "cluster_client"), kind, self.path("key"), a.tcp_address(), *args)
+
+        began = time.monotonic()
+        answered, refused = [int(x) for x in self.ok(speak("-c", "flood", "2000")).out.split()]
+        self.assertEqual(answered + refused, 2000)
+        self.assertGreater(answered, 0)
+        # A session gets 64 a second, and half of them at once; nodes get four times as much.
+        self.assertLess(answered, 64 + 64 * (time.monotonic() - began))
+        self.assertEqual(self.ok(speak("-k", "flood", "1")).out.split(), ["1", "0"])
+
+    def test_why_a_node_does_not_compare_its_replicas(self):
+        self.begin()
+        a, b = [self.member(name).start() for name in "ab"]
+        self.is_in(a, b)
+        first = next(n for n in (a, b) if self.seen(n)["coordinates"])
+        self.assertNotIn("PROBLEM", self.ok(first.cairn("scrub")).out)
+        if os.geteuid() == 0:
+            os.chmod(self.base, 0o755)
+            stranger = {"user": "nobody", "group": "nogroup", "extra_groups": []}
+            for more in ([], ["--json"], ["--start", "--wait"]):
+                told = subprocess.run([CAIRN, "--address", first.address, "scrub", *more], capture_output=True, text=True,
+                                      env=clean_env(), timeout=DEADLINE_S, **stranger)
+                self.assertEqual((told.returncode, told.stdout), (DENIED, ""), told)
+                self.assertIn("administrator", told.stderr)
+        other = b if first is a else a
+        other.kill()
+        told = first.cairn("scrub")
+        self.assertEqual(told.code, DEGRADED, told)
+        self.assertRegex(told.out, r"(?m)^NODE .* PROBLEM$")
+        self.assertRegex(told.out, r"(?m)^%s +no answer .*the node cannot be reached$" % other.name)
+
     def problem(self, node):
         status = node.cairn("status", "--json")
         if status.code not in (OK, DEGRADED):
@@ -316,6 +358,19 @@ class Mistakes(Etcd, Case):
             return slots["all"] > 0 and slots["degraded"] == 0 and slots["takeover"] == 0
 
         wait_for("all replicas", is_whole)
+
+        # On hosts of their own all may listen at the same path, which leads to the node of the host that one looks from.
+        for node in nodes[1:]:
+            path = node.address.removeprefix("unix://")
+            os.remove(path)
+            os.symlink(nodes[0].address.removeprefix("unix://"), path)
+        scrub = nodes[0].cairn(*key, "scrub", "--start", "--wait", "--json")
+        self.assertEqual(sorted((n["node"], n["state"], n["rounds"] > 0) for n in scrub.json["nodes"]),
+                         [(name, "resting", True) for name in "abc"], str(scrub))
+        victim = next(n for n in nodes[1:] if n is not coordinator)
+        victim.kill()
+        top = self.ok(nodes[0].cairn(*key, "top", "--json")).json
+        self.assertEqual({n["name"]: n["answers"] for n in top["nodes"]}, {n.name: n is not victim for n in nodes})
 
 
 if __name__ == "__main__":

@@ -213,6 +213,27 @@ class PutBack(Etcd, Case):
         self.whole(3, generation=1)
         self.expect("data", "again", 8)
 
+    def values_at(self, name):
+        """Of all namespaces, what the node has of them."""
+        shown = self.cli("--json", "kv", "list", "kv", node=name).json["databases"]
+        return [line for d in shown if d["name"].startswith("ns/")
+                for line in self.cli("kv", "ls", "kv/" + d["name"], node=name).out.splitlines()]
+
+    def test_an_empty_store_and_an_emptied_node(self):
+        """What a node has emptied, since its slots moved away, is not made its own again: nobody would serve it."""
+        self.begin()
+        self.assertTrue(self.values_at("c"))
+        self.cli("drain", "--wait", "c")
+        # That it is drained says that no record names it; it empties its slots a moment later, all in one go.
+        wait_for("c to empty its slots", lambda: not self.values_at("c"))
+        self.put_back(None)
+        self.whole(3, generation=1)
+        self.cli("ns", "create", "--replicas", "2", "data")
+        self.put("data", "again", 8)
+        self.whole(3, generation=1)
+        self.expect("data", "again", 8)
+        self.expect_nobody_restarted()
+
 
 if __name__ == "__main__":
     main()

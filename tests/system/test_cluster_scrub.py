@@ -76,6 +76,8 @@ class ClusterScrub(ClusterCase):
                            self.write("large", os.urandom(MIB) + marker + os.urandom(2 * MIB))))
         found, nodes = self.scrub()
         self.assertEqual(found, {})
+        members = self.cairn(self.all[0], "status", "--json").json["cluster"]["members"]
+        self.assertEqual({m["host"] != "" for m in members}, {True})  # whose unix sockets are whose
         self.assertEqual(sum(n["keys"] for n in nodes), len(KEYS) + 1)
 
         # One is lost where it is followed, one damaged there, one where it is led.
@@ -145,7 +147,7 @@ class ClusterScrub(ClusterCase):
         # Whoever knows better writes it anew.
         self.ok(self.cairn(second, "put", "-v", "right", "data", "key 1"))
         self.assertEqual(self.scrub()[0], {})
-        self.ok(first.cairn("status"))
+        wait_for("health", lambda: first.cairn("status").code == OK)
 
 
 if __name__ == "__main__":

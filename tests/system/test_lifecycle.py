@@ -229,6 +229,16 @@ class Lifecycle(Case):
         plain = lambda text: [line.split(" #")[0].rstrip() for line in text.splitlines()]
         self.assertEqual(plain(self.ok(run(CAIRND, "--config", again, "--print-config")).out), plain(out))
 
+    def test_print_config_has_the_group_that_a_cluster_brings(self):
+        argv = [CAIRND, "--data", self.path("d"), "--print-config", "--set"]
+        shared = "{store: etcd, endpoints: ['http://127.0.0.1:1']}"
+        line = r"(?m)^# default.*\{type: group, name: group\}$"
+        self.assertRegex(self.ok(run(*argv, "map=" + shared)).out, line)
+        self.assertNotRegex(self.ok(run(*argv, "map={store: local}")).out, line)
+        file = self.write("node.yaml", ("{map: %s, providers: [{type: group, name: own, listen: 'udp://127.0.0.1:0'}]}" %
+                                        shared).encode())
+        self.assertNotRegex(self.ok(run(*argv, "node.workers=1", "--config", file)).out, line)
+
     def test_a_crash_tells_the_recent_moves(self):
         n = self.node(args=["--set", "node.workers=1"]).start()
         with open(os.path.join(BUILD, "CMakeCache.txt")) as f:

@@ -59,7 +59,10 @@ class Rolling(Etcd, Histories, Case):
         self.ok(self.admin(node, "wait-ready", how, "--timeout", "%ds" % DEADLINE_S))
 
     def all_slots_are_whole(self):
-        slots = self.ok(self.admin(self.all[0], "status", "--json")).json["cluster"]["slots"]
+        status = self.admin(self.all[0], "status", "--json")
+        if status.code != OK:  # degraded until they are, or nobody coordinates yet
+            return False
+        slots = status.json["cluster"]["slots"]
         return (slots["all"], slots["degraded"], slots["lost"], slots["takeover"]) == (1024, 0, 0, 0)
 
     def addresses(self):

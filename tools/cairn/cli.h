@@ -175,6 +175,8 @@ int cli_usage(struct cli *cli, const char *fmt, ...) __attribute__((format(print
 void cli_note(struct cli *cli, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /** Writes @len bytes so that a terminal cannot be led astray: control characters and broken UTF-8 become \xNN. */
 void cli_put_printable(FILE *to, const void *bytes, size_t len);
+void cli_put_text(FILE *to, const char *text); /* likewise, a text of a server or of a user */
+void cli_put_line(FILE *to, const char *text);
 /** Nanoseconds of a clock that only goes forward. */
 uint64_t cli_now_ns(void);
 

@@ -1,6 +1,8 @@
 /** A cluster as its coordinator sees it: see cluster.h. */
 #include "tools/cairn/cluster.h"
 
+#include "sdk/core/net/host.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,8 +12,10 @@ int cli_cluster_ask(struct cli *cli, struct cli_call *call, uint32_t ms_max, jso
 {
     struct cairn_call_options *o = cli_call_init(cli, call, 0);
     char *text = NULL;
-    if (ms_max > 0)
+    if (ms_max > 0) {
         o->timeout_ms = MIN(o->timeout_ms, ms_max);
+        o->flags = CAIRN_ONCE;
+    }
     int rc = cairn_cluster_status(cli->session, &text, o);
     if (rc != 0)
         return rc;
@@ -34,11 +38,17 @@ const json_t *cli_cluster_member(const json_t *doc, const char *name)
 char *cli_cluster_addresses(const json_t *member)
 {
     const json_t *addresses = json_object_get(member, "addresses");
-    char *text = NULL;
+    char *text = NULL, here[CAIRN_HOST_ID_MAX];
     size_t len;
     FILE *f = open_memstream(&text, &len);
-    for (size_t i = 0; f != NULL && i < json_array_size(addresses); i++)
-        fprintf(f, "%s%s", i > 0 ? "," : "", json_string_value(json_array_get(addresses, i)));
+    cairn_host_id(here);
+    const char *host = cli_text_of(member, "host");
+    bool is_elsewhere = host[0] != '\0' && strcmp(host, here) != 0; /* another machine's files are not ours */
+    for (size_t i = 0; f != NULL && i < json_array_size(addresses); i++) {
+        const char *one = json_string_value(json_array_get(addresses, i));
+        if (one != NULL && !(is_elsewhere && strncmp(one, "unix://", 7) == 0))
+            fprintf(f, "%s%s", ftell(f) > 0 ? "," : "", one);
+    }
     if (f != NULL)
         fclose(f);
     return text;
@@ -239,7 +249,7 @@ int cli_cluster_members(struct cli *cli, bool names)
     const json_t *members = json_object_get(doc, "members");
     if (names && !cli->g.json) {
         for (size_t i = 0; i < json_array_size(members); i++)
-            fprintf(cli->out, "%s\n", cli_text_of(json_array_get(members, i), "name"));
+            cli_put_line(cli->out, cli_text_of(json_array_get(members, i), "name"));
         json_decref(doc);
         return CLI_OK;
     }

@@ -6,13 +6,14 @@
 
 enum { CLI_CLUSTER_SOON_MS = 2000 };
 
-/** Asks, for at most @ms_max (0: as long as any command); *@doc is the caller's. Returns a CAIRN_E_* code
- * (NOPROVIDER: the node is in no cluster), and in @call what is wrong. A coordinator that has just died answers
- * nobody, so who has something else to say waits for CLI_CLUSTER_SOON_MS. */
+/** Asks, once and for at most @ms_max (0: as long as any command, and again while nobody coordinates); *@doc is the
+ * caller's. Returns a CAIRN_E_* code (NOPROVIDER: the node is in no cluster), and in @call what is wrong. A coordinator
+ * that has just died answers nobody, so who has something else to say waits for CLI_CLUSTER_SOON_MS. */
 int cli_cluster_ask(struct cli *cli, struct cli_call *call, uint32_t ms_max, json_t **doc);
 /** The member of that name in the document, or NULL. Borrowed. */
 const json_t *cli_cluster_member(const json_t *doc, const char *name);
-/** Where a member is reached, as cairn_options has it: the caller's, free(). NULL: no memory. */
+/** Where a member is reached, as cairn_options has it: the caller's, free(). NULL: no memory. Unix sockets of
+ * another machine are none of it; those of another container may be, so who connects says which node is meant. */
 char *cli_cluster_addresses(const json_t *member);
 /** Adds to each class of slots that misses replicas whose it is: namespaces, of which the caller sees only some. */
 void cli_cluster_name_classes(struct cli *cli, json_t *doc);

@@ -99,14 +99,17 @@ static int wait_for_it(struct drain *d, bool lost, uint64_t stall_ms)
                     d->left);
 }
 
-/* Nobody has asked for its drain, as far as the coordinator knows. */
-static bool is_kept(struct cli *cli, const char *node)
+/* Nobody has asked for its drain, as far as the coordinator knows; *@state (room for 16) is what it is instead. One
+ * that is silent, or lost, may be drained or not. */
+static bool is_kept(struct cli *cli, const char *node, char *state)
 {
     struct cli_call call;
     json_t *doc = NULL;
-    bool kept = false;
+    const json_t *m = NULL;
     if (cli_cluster_ask(cli, &call, CLI_CLUSTER_SOON_MS, &doc) == 0)
-        kept = strcmp(cli_text_of(cli_cluster_member(doc, node), "state"), "up") == 0;
+        m = cli_cluster_member(doc, node);
+    bool kept = m != NULL && json_is_false(json_object_get(m, "draining"));
+    snprintf(state, 16, "%s", cli_text_of(m, "state"));
     json_decref(doc);
     return kept;
 }
@@ -153,11 +156,12 @@ static int drain_run(struct cli *cli, void *args)
         return cli_usage(cli, "--cancel does not wait: `cairn wait-ready --settled` does, until the slots are back");
     if (a->cancel && a->lost)
         return cli_usage(cli, "--lost cannot be called off: a node that is started again gets its share");
+    char state[16];
     int status = cli_connect(cli);
-    if (status == CLI_OK && a->cancel && is_kept(cli, d.node)) {
+    if (status == CLI_OK && a->cancel && is_kept(cli, d.node, state)) {
         if (!cli->g.json && !cli->g.quiet)
-            fprintf(cli->out, "node %s is not being drained: there is nothing to call off\n", d.node);
-        return result(&d, "up");
+            fprintf(cli->out, "node %s is %s, and not being drained: there is nothing to call off\n", d.node, state);
+        return result(&d, state);
     }
     if (status == CLI_OK)
         status = a->lost ? lose(cli, a, &d) : drain(cli, a, &d);

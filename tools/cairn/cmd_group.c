@@ -60,8 +60,10 @@ static int list(struct cli *cli, const struct members_args *a)
     cli_table_extra(t, "observer", json_boolean(members->observer));
     cli_table_extra(t, "problem", json_string(members->problem));
     int status = cli_table_end(t);
-    if (!cli->g.json && members->problem[0] != '\0')
-        fprintf(cli->err, "cairn: %s\n", members->problem);
+    if (!cli->g.json && members->problem[0] != '\0') {
+        fputs("cairn: ", cli->err);
+        cli_put_line(cli->err, members->problem);
+    }
     cairn_free(members);
     return status == CLI_OK && unwell ? CLI_DEGRADED : status;
 }
@@ -92,7 +94,10 @@ static void on_changed(void *arg, const struct cairn_member *m)
         struct tm tm;
         localtime_r(&now.tv_sec, &tm);
         strftime(when, sizeof(when), "%H:%M:%S", &tm);
-        fprintf(cli->out, "%s  %-7s  %s  %s\n", when, cairn_member_state_name(m->state), m->name, m->address);
+        fprintf(cli->out, "%s  %-7s  ", when, cairn_member_state_name(m->state));
+        cli_put_text(cli->out, m->name);
+        fputs("  ", cli->out);
+        cli_put_line(cli->out, m->address);
     }
     fflush(cli->out); /* whoever watches wants it now, through a pipe as well */
 }

@@ -228,7 +228,7 @@ static int machines_run(struct cli *cli, void *args)
     if (a->kinds) {
         const json_t *kinds = json_object_get(doc, "kinds");
         for (size_t i = 0; i < json_array_size(kinds); i++)
-            fprintf(cli->out, "%s\n", json_string_value(json_object_get(json_array_get(kinds, i), "kind")));
+            cli_put_line(cli->out, cli_text_of(json_array_get(kinds, i), "kind"));
         json_decref(doc);
         return CLI_OK;
     }
@@ -240,10 +240,14 @@ static int machines_run(struct cli *cli, void *args)
     for (size_t i = 0; i < json_array_size(trace); i++) {
         const json_t *line = json_array_get(trace, i);
         if (json_is_string(line))
-            fprintf(cli->out, "%s\n", json_string_value(line));
+            cli_put_line(cli->out, json_string_value(line));
     }
-    if (json_is_string(trace))
-        fputs(json_string_value(trace), cli->out);
+    for (const char *c = json_is_string(trace) ? json_string_value(trace) : ""; *c != '\0'; c += *c == '\n') {
+        size_t n = strcspn(c, "\n");
+        cli_put_printable(cli->out, c, n);
+        putc('\n', cli->out);
+        c += n;
+    }
     json_decref(trace);
     json_decref(doc);
     return status;

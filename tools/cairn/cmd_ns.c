@@ -166,7 +166,7 @@ static int list_run(struct cli *cli, void *args)
         return cli_call_failed(cli, rc, &call, "listing namespaces");
     if (a->names && !cli->g.json) {
         for (size_t i = 0; i < list->n; i++)
-            fprintf(cli->out, "%s\n", list->namespaces[i].name);
+            cli_put_line(cli->out, list->namespaces[i].name);
     } else {
         struct cli_table *t = cli_table_new(cli, "namespaces", ns_cols, ARRAY_SIZE(ns_cols));
         for (size_t i = 0; i < list->n; i++) {

@@ -14,7 +14,8 @@ struct scrub_args {
 
 /* ---- one node ---- */
 
-static int node_connect(const struct cli *cli, const json_t *member, struct cairn **session)
+static int node_connect(const struct cli *cli, const json_t *member, struct cairn **session,
+                        struct cairn_error_info *error)
 {
     char *addresses = cli_cluster_addresses(member);
     struct cairn_options o = CAIRN_OPTIONS_INIT;
@@ -23,32 +24,35 @@ static int node_connect(const struct cli *cli, const json_t *member, struct cair
     o.workspace = cli->g.workspace;
     o.addresses = addresses;
     o.key_file = cli->g.key;
+    o.node = cli_text_of(member, "name");
     o.connect_timeout_ms = o.timeout_ms = ANSWER_MS;
-    int rc = addresses[0] != '\0' ? cairn_connect(&o, session, NULL) : CAIRN_E_UNREACHABLE;
+    int rc = addresses[0] != '\0' ? cairn_connect(&o, session, error) : CAIRN_E_UNREACHABLE;
     free(addresses);
     return rc;
 }
 
-/* What it says, or that it does not. A new reference. */
-static json_t *node_ask(const struct cli *cli, const json_t *member, bool start)
+/* What it says, or that it does not and why; a new reference. Returns a CAIRN_E_* code. */
+static int node_ask(const struct cli *cli, const json_t *member, bool start, json_t **doc)
 {
     struct cairn_call_options o = CAIRN_CALL_OPTIONS_INIT;
+    struct cairn_error_info error = { 0 };
     struct cairn *session = NULL;
     char *text = NULL;
-    json_t *doc = NULL;
-    int rc = node_connect(cli, member, &session);
+    int rc = node_connect(cli, member, &session, &error);
     o.timeout_ms = ANSWER_MS;
+    o.error = &error;
     if (rc == 0)
         rc = cairn_cluster_scrub(session, start, &text, &o);
     cairn_close(session);
-    if (rc == 0)
-        doc = json_loads(text, 0, NULL);
+    *doc = rc == 0 ? json_loads(text, 0, NULL) : NULL;
     cairn_free(text);
-    if (json_is_object(doc))
-        return doc;
-    json_decref(doc);
-    return json_pack("{s:s, s:s, s:s, s:[]}", "node", cli_text_of(member, "name"), "state", "no answer", "problem",
-                     cairn_error_text(rc != 0 ? rc : CAIRN_E_FORMAT), "findings");
+    if (json_is_object(*doc))
+        return 0;
+    json_decref(*doc);
+    rc = rc != 0 ? rc : CAIRN_E_FORMAT;
+    *doc = json_pack("{s:s, s:s, s:o, s:[]}", "node", cli_text_of(member, "name"), "state", "no answer", "problem",
+                     cli_json_text(error.code == rc ? error.text : cairn_error_text(rc)), "findings");
+    return rc;
 }
 
 /* ---- all of them ---- */
@@ -88,13 +92,19 @@ static int look(struct cli *cli, bool start, struct look *l)
     if (rc != 0)
         return cli_call_failed(cli, rc, &call, "asking for the cluster's members");
     const json_t *members = json_object_get(cluster, "members");
-    for (size_t i = 0; i < json_array_size(members); i++) {
+    int status = CLI_OK;
+    for (size_t i = 0; status == CLI_OK && i < json_array_size(members); i++) {
         const json_t *m = json_array_get(members, i);
-        if (strcmp(cli_text_of(m, "state"), "left") != 0 && strcmp(cli_text_of(m, "state"), "lost") != 0)
-            look_add(l, node_ask(cli, m, start));
+        json_t *doc;
+        if (strcmp(cli_text_of(m, "state"), "left") == 0 || strcmp(cli_text_of(m, "state"), "lost") == 0)
+            continue;
+        rc = node_ask(cli, m, start, &doc);
+        if (rc == CAIRN_E_DENIED || rc == CAIRN_E_AUTH) /* as the other nodes would, too */
+            status = cli_fail(cli, rc, cli_text_of(doc, "problem"), "asking node %s", cli_text_of(m, "name"));
+        look_add(l, doc);
     }
     json_decref(cluster);
-    return CLI_OK;
+    return status;
 }
 
 /* Namespaces are named by numbers between nodes. */
@@ -131,32 +141,34 @@ static const struct cli_col node_cols[] = {
     { "ROUNDS", "rounds", CLI_CELL_NUMBER },     { "SLOTS", "slots", CLI_CELL_NUMBER },
     { "KEYS", "keys", CLI_CELL_NUMBER },         { "BYTES", "bytes", CLI_CELL_BYTES },
     { "REPAIRED", "repaired", CLI_CELL_NUMBER }, { "OPEN", "open", CLI_CELL_NUMBER },
-    { "NOT COMPARED", "not_compared", CLI_CELL_NUMBER },
+    { "NOT COMPARED", "not_compared", CLI_CELL_NUMBER }, { "PROBLEM", "problem", CLI_CELL_WORDS },
 };
-
-static void put_text(struct cli *cli, const char *text)
-{
-    cli_put_printable(cli->out, text, strlen(text));
-}
 
 static void show_finding(struct cli *cli, const json_t *f)
 {
     const json_t *copies = json_object_get(f, "copies"), *a = json_array_get(copies, 0), *b = json_array_get(copies, 1);
     const json_t *ns = json_object_get(f, "namespace"), *key = json_object_get(f, "key");
     char number[24];
+    char *line = NULL;
+    size_t len;
+    FILE *to = open_memstream(&line, &len);
+    if (to == NULL)
+        return;
     snprintf(number, sizeof(number), "%lld", (long long)json_integer_value(ns));
-    fprintf(cli->out, "%s: ", cli_text_of(f, "outcome"));
-    put_text(cli, json_is_string(ns) ? json_string_value(ns) : number);
-    fputs(key != NULL ? " " : " 0x", cli->out);
-    put_text(cli, key != NULL ? json_string_value(key) : cli_text_of(f, "key_hex"));
-    fprintf(cli->out, " (slot %lld): %s at %s, %s at %s\n", (long long)cli_number_of(f, "slot"), cli_text_of(a, "copy"),
+    fprintf(to, "%s: %s%s%s", cli_text_of(f, "outcome"), json_is_string(ns) ? json_string_value(ns) : number,
+            key != NULL ? " " : " 0x", key != NULL ? json_string_value(key) : cli_text_of(f, "key_hex"));
+    fprintf(to, " (slot %lld): %s at %s, %s at %s", (long long)cli_number_of(f, "slot"), cli_text_of(a, "copy"),
             cli_text_of(a, "node"), cli_text_of(b, "copy"), cli_text_of(b, "node"));
+    if (fclose(to) == 0)
+        cli_put_line(cli->out, line);
+    free(line);
 }
 
 static int show(struct cli *cli, const struct look *l)
 {
     json_t *all = findings(cli, l);
-    struct cli_table *t = cli_table_new(cli, "nodes", node_cols, ARRAY_SIZE(node_cols));
+    bool has_problems = cli->g.json || l->silent > 0;
+    struct cli_table *t = cli_table_new(cli, "nodes", node_cols, ARRAY_SIZE(node_cols) - (has_problems ? 0 : 1));
     for (size_t i = 0; i < json_array_size(l->nodes); i++) {
         const json_t *n = json_array_get(l->nodes, i);
         cli_table_row(
@@ -165,7 +177,8 @@ static int show(struct cli *cli, const struct look *l)
                    CLI_NUM((uint64_t)cli_number_of(n, "rounds")), CLI_NUM((uint64_t)cli_number_of(n, "slots")),
                    CLI_NUM((uint64_t)cli_number_of(n, "keys")), CLI_NUM((uint64_t)cli_number_of(n, "bytes")),
                    CLI_NUM((uint64_t)cli_number_of(n, "repaired")), CLI_NUM((uint64_t)cli_number_of(n, "open")),
-                   CLI_NUM((uint64_t)cli_number_of(n, "not_compared")) });
+                   CLI_NUM((uint64_t)cli_number_of(n, "not_compared")),
+                   CLI_TEXT(json_string_value(json_object_get(n, "problem"))) });
     }
     cli_table_extra(t, "findings", json_incref(all));
     int status = cli_table_end(t);

@@ -101,7 +101,9 @@ static void draw(struct wait *w)
     if (!w->cli->err_tty || w->cli->g.quiet || w->cli->g.json)
         return;
     int room = w->cli->width > 40 ? (int)w->cli->width - 10 : 70; /* what wraps stays on the screen */
-    fprintf(w->cli->err, "\rwaiting  %.*s\033[K", room, w->text);
+    fputs("\rwaiting  ", w->cli->err);
+    cli_put_printable(w->cli->err, w->text, MIN(strlen(w->text), (size_t)room));
+    fputs("\033[K", w->cli->err);
     fflush(w->cli->err);
     w->drawn = true;
 }

@@ -217,7 +217,8 @@ int cli_record(struct cli *cli, const struct cli_col *cols, const struct cli_cel
     }
     for (uint32_t i = 0; i < n; i++) {
         char buf[64];
-        fprintf(cli->out, "%-14s %s\n", cols[i].title, cell_text(&cols[i], &cells[i], buf));
+        fprintf(cli->out, "%-14s ", cols[i].title);
+        cli_put_line(cli->out, cell_text(&cols[i], &cells[i], buf));
     }
     return CLI_OK;
 }

@@ -193,7 +193,11 @@ static int render(struct cli *cli, const json_t *doc, int depth)
             off = cli_color(cli, CLI_PLAIN);
         }
         above = true;
-        fprintf(cli->out, "%*s%-*s  %s%s%s\n", 2 * depth, "", width, name, on, text, off);
+        fprintf(cli->out, "%*s", 2 * depth, "");
+        cli_put_text(cli->out, name);
+        fprintf(cli->out, "%*s  %s", width - (int)strlen(name), "", on);
+        cli_put_text(cli->out, text);
+        fprintf(cli->out, "%s\n", off);
     }
     json_object_foreach((json_t *)doc, key, v)
     {
@@ -201,8 +205,9 @@ static int render(struct cli *cli, const json_t *doc, int depth)
         if (!is_table(v) && !nested)
             continue;
         title(key, name, false);
-        fprintf(cli->out, "%s%*s%s%s%s\n", depth == 0 && above ? "\n" : "", 2 * depth, "", cli_color(cli, CLI_BOLD),
-                name, cli_color(cli, CLI_PLAIN));
+        fprintf(cli->out, "%s%*s%s", depth == 0 && above ? "\n" : "", 2 * depth, "", cli_color(cli, CLI_BOLD));
+        cli_put_text(cli->out, name);
+        fprintf(cli->out, "%s\n", cli_color(cli, CLI_PLAIN));
         above = true;
         int shown = nested ? render(cli, v, depth + 1) : render_table(cli, v);
         rc = shown != CLI_OK ? shown : rc;

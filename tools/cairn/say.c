@@ -44,7 +44,7 @@ json_t *cli_json_text(const char *text)
     FILE *to = open_memstream(&clean, &len);
     if (to == NULL)
         return json_null();
-    cli_put_printable(to, text, strlen(text));
+    cli_put_text(to, text);
     fclose(to);
     s = json_string(clean);
     free(clean);
@@ -73,9 +73,9 @@ static int say_failure(struct cli *cli, int rc, int status, const char *what, co
         return status;
     }
     fprintf(cli->err, "cairn%s%s: ", cli->cmd != NULL ? " " : "", cli->cmd != NULL ? command_name(cli) : "");
-    cli_put_printable(cli->err, what, strlen(what));
+    cli_put_text(cli->err, what);
     fputs(colon, cli->err);
-    cli_put_printable(cli->err, why, strlen(why));
+    cli_put_text(cli->err, why);
     fprintf(cli->err, "\n    hint: %s\n", hint);
     return status;
 }
@@ -173,7 +173,7 @@ int cli_usage(struct cli *cli, const char *fmt, ...)
         return CLI_USAGE;
     }
     fprintf(cli->err, "cairn%s%s: ", name != NULL ? " " : "", name != NULL ? name : "");
-    cli_put_printable(cli->err, text, strlen(text));
+    cli_put_text(cli->err, text);
     fprintf(cli->err, "\n    hint: %s\n", hint);
     return CLI_USAGE;
 }
@@ -194,7 +194,7 @@ void cli_warn(struct cli *cli, const char *cure, const char *fmt, ...)
         return;
     }
     fprintf(cli->err, "cairn %s: warning: ", command_name(cli) != NULL ? command_name(cli) : "");
-    cli_put_printable(cli->err, text, strlen(text));
+    cli_put_text(cli->err, text);
     fprintf(cli->err, "\n    hint: %s\n", cure);
 }
 
@@ -207,8 +207,7 @@ void cli_note(struct cli *cli, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
-    cli_put_printable(cli->err, text, strlen(text));
-    putc('\n', cli->err);
+    cli_put_line(cli->err, text);
 }
 
 /* The length of the well-formed UTF-8 sequence at @s, 0 if there is none; C1 controls count as none. */
@@ -246,4 +245,15 @@ void cli_put_printable(FILE *to, const void *bytes, size_t len)
         }
         i += n;
     }
+}
+
+void cli_put_text(FILE *to, const char *text)
+{
+    cli_put_printable(to, text, strlen(text));
+}
+
+void cli_put_line(FILE *to, const char *text)
+{
+    cli_put_text(to, text);
+    putc('\n', to);
 }

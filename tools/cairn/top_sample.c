@@ -40,6 +40,7 @@ static int ask(struct cairn *session, int (*fn)(struct cairn *, char **, const s
     struct cairn_call_options o = CAIRN_CALL_OPTIONS_INIT;
     char *text = NULL;
     o.timeout_ms = TOP_ANSWER_MS;
+    o.flags = CAIRN_ONCE; /* the next look comes soon */
     int rc = fn(session, &text, &o);
     if (rc != 0)
         return rc;
@@ -59,6 +60,7 @@ static int node_connect(struct node *n, struct cairn **session)
     o.workspace = g->workspace;
     o.addresses = addresses != NULL ? addresses : g->address;
     o.key_file = g->key;
+    o.node = addresses != NULL ? n->name : NULL;
     o.connect_timeout_ms = o.timeout_ms = TOP_ANSWER_MS;
     int rc = cairn_connect(&o, session, &error);
     free(addresses);

@@ -14,7 +14,7 @@ static void print_failures(struct transfer *t)
         if (key == NULL)
             key = json_string_value(json_object_get(f, "key_hex"));
         fprintf(t->cli->err, "cairn %s: ", t->plan->verb);
-        cli_put_printable(t->cli->err, key, strlen(key));
+        cli_put_text(t->cli->err, key);
         fprintf(t->cli->err, ": %s\n", text != NULL ? text : "failed");
     }
     if (n > SHOWN_MAX)

@@ -51,6 +51,7 @@ void cairn_rpc__peer_send_call(struct cairn_rpc_peer *peer, struct cairn_rpc_cal
     call->bytes = call_bytes(call);
     call->id = f.id = peer_new_id(peer);
     call->sends++;
+    call->was_sent = true;
     cairn_list_del(&call->link);
     peer->calls[call->id & (peer->calls_room - 1)] = call;
     peer->ncalls++;

@@ -142,6 +142,7 @@ struct cairn_rpc_call {
     const ProtobufCMessage *reply; /* of the method's reply type; NULL when rc != 0. Valid inside done() only. */
     const uint8_t *reply_payload;  /* inside done() only */
     uint32_t reply_payload_len;
+    bool was_sent; /* at least once since the start: who had it may have carried it out, whatever came since */
     struct cairn_err *err; /* may be set by the caller before the start; filled when rc != 0 */
 
     /* private from here */

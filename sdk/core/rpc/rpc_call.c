@@ -181,6 +181,7 @@ void cairn_rpc_call_start(struct cairn_rpc_call *call)
     call->reply_payload_len = 0;
     call->local = NULL;
     call->sends = 0;
+    call->was_sent = false;
     call->numbered = false;
     call->id = call->seq = 0;
     call->bytes = 0;

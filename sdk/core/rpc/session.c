@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { BACKOFF_FIRST_MS = 20, BACKOFF_MAX_MS = 2000, CONNECT_TIMEOUT_S = 5, INFLIGHT_MAX = 4096 };
+enum { BACKOFF_FIRST_MS = 20, BACKOFF_MAX_MS = 2000, USEFUL_MS = 1000, CONNECT_TIMEOUT_S = 5, INFLIGHT_MAX = 4096 };
 
 static const struct cairn_sm_state session_states[SESSION_NR] = {
     [SESSION_IDLE] = { "IDLE", CAIRN_SM_INITIAL,
@@ -96,6 +96,13 @@ static void session_fail_attempt(struct cairn_rpc_session *s)
         s->conf.changed(s, false, &s->last_error, s->conf.arg);
 }
 
+/* Where nothing is answered, as it is only told, a connection that has lasted shows that what is told does not end it.
+ * (Another build may not understand it.) */
+static bool was_of_use(const struct cairn_rpc_session *s)
+{
+    return s->answered || cairn_loop_now(s->rpc->loop) - s->up_ns >= USEFUL_MS * CAIRN_NS_PER_MS;
+}
+
 static void on_down(struct cairn_rpc_peer *peer, int rc)
 {
     struct cairn_rpc_session *s = peer->role_data;
@@ -111,10 +118,11 @@ static void on_down(struct cairn_rpc_peer *peer, int rc)
         cairn_err_set(
             &s->last_error, rc == CAIRN_E_CLOSED || rc == CAIRN_E_TIMEOUT ? CAIRN_E_UNREACHABLE : rc, "%s: %s", addr,
             was_up ? "the connection was lost" : (rc == CAIRN_E_TIMEOUT ? "no answer to HELLO" : cairn_error_text(rc)));
-    if (!was_up || !s->answered) { /* a call may be what ends its connection: it is not sent again without a pause */
+    if (!was_up || !was_of_use(s)) { /* a call may be what ends its connection: it is not sent again without a pause */
         session_fail_attempt(s);
         return;
     }
+    s->failures = 0;
     cairn_sm_move(&s->sm, SESSION_IDLE);
     if (s->conf.changed != NULL)
         s->conf.changed(s, false, &s->last_error, s->conf.arg);
@@ -193,6 +201,7 @@ int cairn_rpc__session_welcomed(struct cairn_rpc_session *s, struct cairn_rpc_pe
     snprintf(s->facts.auth, sizeof(s->facts.auth), "%s", cairn_hello_auth_name(s->auth));
     snprintf(peer->info.name, sizeof(peer->info.name), "%s", m->node);
     s->answered = false;
+    s->up_ns = cairn_loop_now(s->rpc->loop);
     s->last_error.code = 0;
     cairn_rpc__peer_up(peer, m->inflight_max, MAX(m->inflight_bytes_max, (uint32_t)CAIRN_FRAME_BODY_BYTES_MAX));
     cairn_sm_move(&s->sm, SESSION_UP);

@@ -124,8 +124,6 @@ int cairn_rpc_session_tell(struct cairn_rpc_session *s, const struct cairn_rpc_i
     if (!cairn_rpc__peer_send(s->peer, &f, NULL, payload, n))
         return CAIRN_E_NOMEM;
     cairn_rpc__peer_budget(s->peer);
-    s->failures = 0;
-    s->answered = true;
     return 0;
 }
 

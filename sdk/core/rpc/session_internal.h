@@ -16,11 +16,12 @@ struct cairn_rpc_session {
     struct cairn_rpc_peer *peer; /* CONNECTING, UP */
     bool leaving;                /* the node said goodbye: nothing more is sent to it */
     bool answered;               /* the present connection has brought an answer */
+    uint64_t up_ns;              /* since when it has been there */
     struct cairn_link waiting;   /* calls, in order */
     uint32_t nwaiting;
     struct cairn_timer timer; /* backoff, deadlines of waiting calls */
     uint64_t retry_at_ns;
-    uint32_t next_addr, failures; /* attempts since a call was last answered */
+    uint32_t next_addr, failures; /* attempts since one was last of use */
     struct cairn_err last_error;
     struct cairn_rpc_session_facts facts;
 

@@ -120,11 +120,12 @@ CAIRN_API int cairn_map(struct cairn *c, const struct cairn_map_ask *ask, char *
 CAIRN_API int cairn_map_async(struct cairn *c, const struct cairn_map_ask *ask, char **json,
                               const struct cairn_call_options *o, cairn_done_fn *done, void *arg);
 
-/* ---- its cluster: any node takes these, and sends them to the one that coordinates ---- */
+/* ---- its cluster: any node takes these, and sends them to the one that coordinates. While none does, or it does not
+ * answer, they are asked again until their time is over, unless CAIRN_ONCE says otherwise. ---- */
 
 /** Members and their states, slots and their replicas, what is being moved; JSON.
  *   CAIRN_E_NOPROVIDER  the node is in no cluster
- *   CAIRN_E_MOVED       no node coordinates it now */
+ *   CAIRN_E_MOVED, CAIRN_E_BUSY  no node coordinates it, or not yet */
 CAIRN_API int cairn_cluster_status(struct cairn *c, char **json, const struct cairn_call_options *o);
 CAIRN_API int cairn_cluster_status_async(struct cairn *c, char **json, const struct cairn_call_options *o,
                                          cairn_done_fn *done, void *arg);

@@ -112,8 +112,11 @@ struct cairn_options {
     uint32_t timeout_ms;         /* of each call that names none; 0: 30 000 */
     uint32_t connect_timeout_ms; /* of cairn_connect() in all; 0: 10 000 */
     uint32_t spin_us;      /* poll this long for an answer before sleeping: lower latency for a busy core; 0: sleep */
-    uint32_t inflight_max; /* calls at a time; 0: 16 384. About 3 KiB of memory each, once used. */
+    uint32_t inflight_max; /* calls at a time, but not what they are made of; 0: 16 384. About 3 KiB each, once used */
     uint32_t flags;        /* CAIRN_CONNECT_* */
+    /** The name of the node that is meant: an address where another one answers counts as one where none does, and
+     * nothing is proved there. NULL: whichever node is there. */
+    const char *node;
 };
 #define CAIRN_OPTIONS_INIT CAIRN_STRUCT_INIT(struct cairn_options)
 
@@ -165,6 +168,7 @@ enum cairn_durability {
 enum cairn_call_flags {
     CAIRN_IF_ABSENT = 1, /* puts: CAIRN_E_EXISTS if the key is there, which then stays as it is */
     CAIRN_VERIFY = 2,    /* reads: the server compares the stored bytes with their checksums first */
+    CAIRN_ONCE = 4,      /* what a cluster's coordinator is asked (admin.h): not again while there is none */
 };
 
 /** May be NULL wherever it is asked for; otherwise start from CAIRN_CALL_OPTIONS_INIT. Only read before the function
@@ -199,7 +203,7 @@ CAIRN_API int cairn_start_thread(struct cairn *c);
 /** Calls in flight stay so. Harmless if none runs. Not from a callback. */
 CAIRN_API void cairn_stop_thread(struct cairn *c);
 
-/** Calls in flight; a hint where several threads start calls. */
+/** Calls in flight, with those that they are made of; a hint where several threads start calls. */
 CAIRN_API size_t cairn_inflight(struct cairn *c);
 
 /** Asks for the end of the call with that number: it ends soon, with CAIRN_E_CANCELED unless its answer came first. A

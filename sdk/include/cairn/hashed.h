@@ -78,8 +78,7 @@ CAIRN_API int cairn_writer_open(struct cairn_ns *ns, const void *key, size_t key
 /** Appends @len bytes, which were copied when it returns; it waits while both halves are full. After an error the
  * writer can only be aborted. CAIRN_E_TOOBIG: the value becomes too long. */
 CAIRN_API int cairn_writer_write(struct cairn_writer *w, const void *buf, size_t len);
-/** Likewise: @buf stays the caller's, unchanged, until @done. Has up to three calls in flight
- * (options->inflight_max). */
+/** Likewise: @buf stays the caller's, unchanged, until @done. */
 CAIRN_API int cairn_writer_write_async(struct cairn_writer *w, const void *buf, size_t len, cairn_done_fn *done,
                                        void *arg);
 /** Makes the value visible. The writer is gone, whatever this returns (but CAIRN_E_STATE); on failure all was

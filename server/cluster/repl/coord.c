@@ -35,6 +35,8 @@ void cairn_coord_fini(struct cairn_coord *c)
 {
     free(c->slots);
     free(c->watched);
+    for (uint32_t i = 0; i < c->nnodes; i++)
+        free(c->nodes[i].partial);
     free(c->nodes);
 }
 
@@ -105,6 +107,7 @@ bool cairn_coord_forget(struct cairn_coord *c, uint64_t node)
         if (is_named(&s->rec, node) || (s->storing && is_named(&s->next, node)))
             return false;
     }
+    free(n->partial);
     c->nnodes--;
     memmove(n, n + 1, (size_t)(c->nodes + c->nnodes - n) * sizeof(*n));
     return true;
@@ -354,23 +357,33 @@ static void note_lost(struct cairn_coord *c, struct cairn_coord_slot *s, struct 
         s->lost = (struct cairn_coord_end){ .who = who, .end = end };
 }
 
-int cairn_coord_register(struct cairn_coord *c, struct cairn_coord_process *p, const struct cairn_coord_log *logs,
-                         uint32_t nlogs)
+int cairn_coord_register(struct cairn_coord *c, struct cairn_coord_process *p, const struct cairn_coord_told *told)
 {
     struct cairn_coord_node *n = cairn_coord_node(c, p->node);
     bool known = n != NULL && n->p.process == p->process && n->p.inc > c->floor;
-    uint32_t i = 0; /* in @logs */
+    uint32_t i = 0; /* in told->logs */
+    uint8_t *partial;
     int rc;
 
     if (n != NULL && p->process < n->p.process)
         return CAIRN_E_STATE;
+    partial = malloc(told->partial_bytes + 1);
+    if (partial == NULL)
+        return CAIRN_E_NOMEM;
+    if (told->partial_bytes > 0)
+        memcpy(partial, told->partial, told->partial_bytes);
     p->inc = known ? n->p.inc : c->last_inc + 1;
     p->draining = n != NULL && n->p.draining;
     p->disk_inc = n != NULL && n->p.disk_id == p->disk_id ? n->p.disk_inc : p->inc;
     rc = cairn_coord_load_node(c, p);
-    if (rc != 0)
+    if (rc != 0) {
+        free(partial);
         return rc;
+    }
     n = cairn_coord_node(c, p->node);
+    free(n->partial);
+    n->partial = partial;
+    n->partial_bytes = told->partial_bytes;
     if (!known) {
         n->registered_ns = cairn_env_now_ns(c->env);
         n->granted_ns = 0;
@@ -383,10 +396,10 @@ int cairn_coord_register(struct cairn_coord *c, struct cairn_coord_process *p, c
 
         if (cairn_slot_places(&s->rec, p->node))
             cairn_coord__watch(c, s);
-        while (i < nlogs && logs[i].slot < slot)
+        while (i < told->nlogs && told->logs[i].slot < slot)
             i++;
-        if (i < nlogs && logs[i].slot == slot)
-            end = logs[i].end;
+        if (i < told->nlogs && told->logs[i].slot == slot)
+            end = told->logs[i].end;
         note_lost(c, s, (struct cairn_who){ p->node, p->inc }, end);
         /* Also where it becomes a member just now, under the incarnation that ends here. */
         if (!cairn_slot_names(&s->rec, p->node) && !(s->storing && cairn_slot_names(&s->next, p->node)))

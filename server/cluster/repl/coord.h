@@ -20,6 +20,19 @@ struct cairn_coord_log {
     struct cairn_at end;
 };
 
+/** What a node says of all that it has of slots when it registers. */
+struct cairn_coord_told {
+    const struct cairn_coord_log *logs; /* of copies that are whole, by ascending slot */
+    uint32_t nlogs;
+    uint32_t partial_bytes; /* slots behind them are whole, or were never there */
+    const uint8_t *partial; /* a bit for each slot, from the first on: its copy is a part of one, or was emptied */
+};
+
+static inline bool cairn_bits_has(const uint8_t *bits, uint32_t bytes, uint32_t i)
+{
+    return i / 8 < bytes && (bits[i / 8] >> i % 8 & 1) != 0;
+}
+
 /** Of a node, in the map store. */
 struct cairn_coord_process {
     uint64_t node;
@@ -42,6 +55,8 @@ struct cairn_coord_node {
     bool gone;              /* others found this process dead, and it was not heard since */
     bool stopped;           /* this process said that it ends: it is not alive, and is granted nothing */
     bool granted;           /* we have granted it something in this term */
+    uint8_t *partial;       /* as it has told: see struct cairn_coord_told */
+    uint32_t partial_bytes;
     uint32_t evicting;      /* changes under way that end an authority of this node: no grant until they are stored */
 };
 
@@ -115,11 +130,10 @@ void cairn_coord_begin_generation(struct cairn_coord *c, uint32_t number);
 void cairn_coord_load(struct cairn_coord *c, uint32_t slot, const struct cairn_slot_record *rec);
 int cairn_coord_load_node(struct cairn_coord *c, const struct cairn_coord_process *p);
 
-/** A process has started: p->inc is set, to be stored by the caller with the rest of @p before the node is told. @logs:
- * what it has on disk, by ascending slot. The same process again gets the same answer. CAIRN_E_STATE: a later one is
- * registered; CAIRN_E_NOMEM. */
-int cairn_coord_register(struct cairn_coord *c, struct cairn_coord_process *p, const struct cairn_coord_log *logs,
-                         uint32_t nlogs);
+/** A process has started: p->inc is set, to be stored by the caller with the rest of @p before the node is told. @told:
+ * what it has on disk. The same process again gets the same answer. CAIRN_E_STATE: a later one is registered;
+ * CAIRN_E_NOMEM. */
+int cairn_coord_register(struct cairn_coord *c, struct cairn_coord_process *p, const struct cairn_coord_told *told);
 /** M1. True: the caller sends the GRANT now, with every record that the node does not have yet. @term: of the
  * coordinator that it was sent to; one that was sent before our term counts for nothing, also if it was to us in
  * another. */
@@ -147,7 +161,9 @@ void cairn_coord_tick(struct cairn_coord *c);
 /* ---- placement changes: whoever plans them (server/cluster/planner.h) decides what moves where, and how much at a
  * time ---- */
 
-/** A slot's first record: @replicas by placement, the first leads. */
+/** A slot's first record: @replicas by placement; the first whose copy is whole leads. If of none it is known that it
+ * is, another node that is here stands in for the last. CAIRN_E_BUSY: of no node is that known, so whoever is away has
+ * to be waited for; CAIRN_E_STATE: there is a record; CAIRN_E_NOTFOUND: a node of them is not registered. */
 int cairn_coord_create(struct cairn_coord *c, uint32_t slot, const uint64_t *replicas, uint32_t n, uint32_t min_insync);
 /** @to is to hold the slot (it copies, catches up and joins) and then @from not any more; 0: nobody leaves. It leads
  * in the end if @lead, or if @from leads now. CAIRN_E_BUSY: a change or a move is under way; CAIRN_E_STATE: @to holds

@@ -38,5 +38,8 @@ bool cairn_coord__move_released(struct cairn_coord *c, const struct cairn_slot_r
                                 struct cairn_slot_record *next);
 /* The next step of a move. True: the slot is to be looked at again. */
 bool cairn_coord__move_tick(struct cairn_coord *c, struct cairn_coord_slot *s);
+/* What @node has of the slot, as it has told us, is neither a part of a copy nor what is left of one that was emptied:
+ * only then may it be a member that has not joined (I13). */
+bool cairn_coord__has_it_whole(struct cairn_coord *c, uint32_t slot, uint64_t node);
 
 #endif

@@ -206,6 +206,28 @@ bool cairn_coord__move_tick(struct cairn_coord *c, struct cairn_coord_slot *s)
 
 /* ---- placement changes ---- */
 
+bool cairn_coord__has_it_whole(struct cairn_coord *c, uint32_t slot, uint64_t node)
+{
+    const struct cairn_coord_node *n = cairn_coord_node(c, node);
+
+    return n != NULL && n->has_told && !cairn_bits_has(n->partial, n->partial_bytes, slot);
+}
+
+/* None of those that are to hold the slot may begin it: one that may, and is here, comes instead of the last. */
+static bool stand_in(struct cairn_coord *c, uint32_t slot, struct cairn_slot_record *next)
+{
+    for (uint32_t i = 0; i < c->nnodes; i++) {
+        struct cairn_who who = { .node = c->nodes[i].p.node, .inc = c->nodes[i].p.inc };
+
+        if (!cairn_coord_is_alive(c, who) || c->nodes[i].p.draining || !cairn_coord__has_it_whole(c, slot, who.node))
+            continue;
+        next->replicas[next->nreplicas - 1] = who.node;
+        next->insync[next->ninsync++] = who;
+        return true;
+    }
+    return false;
+}
+
 int cairn_coord_create(struct cairn_coord *c, uint32_t slot, const uint64_t *replicas, uint32_t n, uint32_t min_insync)
 {
     struct cairn_coord_slot *s = &c->slots[slot];
@@ -220,10 +242,14 @@ int cairn_coord_create(struct cairn_coord *c, uint32_t slot, const uint64_t *rep
         if (node == NULL || node->p.inc == 0)
             return CAIRN_E_NOTFOUND;
         next->replicas[i] = replicas[i];
-        next->insync[i] = (struct cairn_who){ .node = replicas[i], .inc = node->p.inc };
+        if (cairn_coord__has_it_whole(c, slot, replicas[i]))
+            next->insync[next->ninsync++] = (struct cairn_who){ .node = replicas[i], .inc = node->p.inc };
     }
     next->nreplicas = n;
-    next->ninsync = c->floor == 0 ? n : 1; /* who has a log of a history that is lost has to be led through it */
+    if (next->ninsync == 0 && !stand_in(c, slot, next))
+        return CAIRN_E_BUSY;
+    if (c->floor != 0)
+        next->ninsync = 1; /* who has a log of a history that is lost has to be led through it */
     next->min_insync = min_insync;
     next->primary = next->insync[0];
     next->state = CAIRN_SLOT_TAKEOVER; /* the logs are empty, but the primary makes sure */

@@ -143,7 +143,8 @@ static const struct cairn_coord_end *best_member(struct cairn_coord *c, const st
     for (uint32_t i = 0; i < s->nends; i++) {
         const struct cairn_coord_end *e = &s->ends[i];
 
-        if (!has_its_disk(c, &s->rec, e->who.node) || !has_its_log(c, &s->rec, e) || !cairn_coord_is_alive(c, e->who))
+        if (!has_its_disk(c, &s->rec, e->who.node) || !has_its_log(c, &s->rec, e) ||
+            !cairn_coord__has_it_whole(c, (uint32_t)(s - c->slots), e->who.node) || !cairn_coord_is_alive(c, e->who))
             continue;
         ++*here;
         *may |= has_not_restarted(c, &s->rec, e);

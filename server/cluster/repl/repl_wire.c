@@ -1,180 +1,175 @@
-/* The messages of replicas: see repl_wire.h. What is checked here is what a message says by itself; whether it is
- * true, and fits the log of who gets it, is the replica's to judge. */
+/* The messages of replicas: see repl_wire.h. Two go to and fro for each write, so their form is fixed: what all of them
+ * have, what the kind has, and then its bytes, which end where the message ends.
+ *
+ * What is checked here is what a message says by itself; whether it is true, and fits the log of who gets it, is the
+ * replica's to judge. */
 #include "server/cluster/repl/repl_wire_internal.h"
 
 #include <inttypes.h>
 
-Cairn__Wire__ReplWho *cairn_wire__who(struct cairn_who who, struct cairn_arena *a)
-{
-    Cairn__Wire__ReplWho *w = WIRE_NEW(a, ReplWho, repl_who);
+enum {
+    HEAD_BYTES = 2 + 5 * 8,      /* kind, flag, from, to, epoch */
+    APPEND_BYTES = 3 * 8 + 4,    /* prev, commit, entries */
+    ENTRY_BYTES = 2 + 5 * 8 + 4, /* kind, sync, epoch, session, seq, floor, length; where it stands says its position */
+    ACK_BYTES = 3 * 8,           /* matched, synced, base; flag: leaves */
+    MATCH_BYTES = 4 * 8 + 4,     /* end, applied, runs; flag: partial */
+    RUN_BYTES = 2 * 8,
+    COPY_BYTES = 4 * 8 + 1, /* at, job, number, part */
+    COPIED_BYTES = 2 * 8,   /* job, number */
+};
 
-    if (w != NULL) {
-        w->node = who.node;
-        w->inc = who.inc;
-    }
-    return w;
+static void put_who(struct cairn_le_writer *w, struct cairn_who who)
+{
+    cairn_le_put64(w, who.node);
+    cairn_le_put64(w, who.inc);
 }
 
-static Cairn__Wire__ReplAt *put_at(struct cairn_at at, struct cairn_arena *a)
+static struct cairn_who get_who(struct cairn_le_reader *r)
 {
-    Cairn__Wire__ReplAt *w = WIRE_NEW(a, ReplAt, repl_at);
+    uint64_t node = cairn_le_get64(r);
 
-    if (w != NULL) {
-        w->epoch = at.epoch;
-        w->pos = at.pos;
-    }
-    return w;
+    return (struct cairn_who){ .node = node, .inc = cairn_le_get64(r) };
 }
 
-static struct cairn_at get_at(const Cairn__Wire__ReplAt *w)
+static void put_at(struct cairn_le_writer *w, struct cairn_at at)
 {
-    return w == NULL ? (struct cairn_at){ 0 } : (struct cairn_at){ .epoch = w->epoch, .pos = w->pos };
+    cairn_le_put64(w, at.epoch);
+    cairn_le_put64(w, at.pos);
+}
+
+static struct cairn_at get_at(struct cairn_le_reader *r)
+{
+    uint64_t epoch = cairn_le_get64(r);
+
+    return (struct cairn_at){ .epoch = epoch, .pos = cairn_le_get64(r) };
+}
+
+/* Of yes and no. */
+static bool get_flag(struct cairn_le_reader *r)
+{
+    uint8_t v = cairn_le_get8(r);
+
+    r->failed |= v > 1;
+    return v == 1;
 }
 
 /* ---- APPEND ---- */
 
-static void put_entry(const struct cairn_log_entry *e, Cairn__Wire__EntryHead *w)
+static void put_append(const struct cairn_repl_msg *m, struct cairn_le_writer *w)
 {
-    w->epoch = e->at.epoch;
-    w->kind = (Cairn__Wire__EntryKind)e->kind;
-    w->sync = e->sync;
-    w->session_epoch = e->rid.session.epoch;
-    w->session_pos = e->rid.session.pos;
-    w->seq = e->rid.seq;
-    w->floor = e->floor;
-    w->length = e->body_len;
-}
+    put_at(w, m->prev);
+    cairn_le_put64(w, m->commit);
+    cairn_le_put32(w, m->nentries);
+    for (uint32_t i = 0; i < m->nentries; i++) {
+        const struct cairn_log_entry *e = &m->entries[i];
 
-static bool put_append(const struct cairn_repl_msg *m, Cairn__Wire__ReplMessage *w, struct cairn_arena *a,
-                       struct iovec *payload, uint32_t *n)
-{
-    Cairn__Wire__ReplAppend *x = WIRE_NEW(a, ReplAppend, repl_append);
-
-    w->append = x;
-    if (x == NULL || (x->prev = put_at(m->prev, a)) == NULL ||
-        (x->entries = wire_array(a, m->nentries, sizeof(*x->entries))) == NULL)
-        return false;
-    x->commit = m->commit;
-    for (; x->n_entries < m->nentries; x->n_entries++) {
-        const struct cairn_log_entry *e = &m->entries[x->n_entries];
-        Cairn__Wire__EntryHead *head = WIRE_NEW(a, EntryHead, entry_head);
-
-        if (head == NULL)
-            return false;
-        put_entry(e, head);
-        x->entries[x->n_entries] = head;
-        if (e->body_len > 0)
-            payload[(*n)++] = (struct iovec){ (void *)(uintptr_t)e->body, e->body_len };
+        cairn_le_put8(w, (uint8_t)e->kind);
+        cairn_le_put8(w, e->sync);
+        cairn_le_put64(w, e->at.epoch);
+        put_at(w, e->rid.session);
+        cairn_le_put64(w, e->rid.seq);
+        cairn_le_put64(w, e->floor);
+        cairn_le_put32(w, e->body_len);
     }
-    return true;
+    for (uint32_t i = 0; i < m->nentries; i++)
+        cairn_le_put(w, m->entries[i].body, m->entries[i].body_len);
 }
 
-static int get_entry(const Cairn__Wire__EntryHead *w, const struct cairn_repl_msg *m, struct cairn_at before,
+static size_t append_bytes(const struct cairn_repl_msg *m)
+{
+    size_t n = APPEND_BYTES + (size_t)m->nentries * ENTRY_BYTES;
+
+    for (uint32_t i = 0; i < m->nentries; i++)
+        n += m->entries[i].body_len;
+    return n;
+}
+
+static int get_entry(struct cairn_le_reader *r, const struct cairn_repl_msg *m, struct cairn_at before,
                      struct cairn_log_entry *e, struct cairn_err *err)
 {
-    *e = (struct cairn_log_entry){ .at = { .epoch = w->epoch, .pos = before.pos + 1 },
-                                   .kind = (enum cairn_entry_kind)w->kind,
-                                   .sync = w->sync,
-                                   .rid = { .session = { .epoch = w->session_epoch, .pos = w->session_pos },
-                                            .seq = w->seq },
-                                   .floor = w->floor,
-                                   .body_len = w->length };
-    if (w->kind < CAIRN__WIRE__ENTRY_KIND__ENTRY_START || w->kind > CAIRN__WIRE__ENTRY_KIND__ENTRY_WRITE)
-        return cairn_err_set(err, CAIRN_E_INVAL, "entry %" PRIu64 " is of an unknown kind, %d", e->at.pos,
-                             (int)w->kind);
-    if (w->epoch == 0 || w->epoch < before.epoch || w->epoch > m->epoch)
+    uint8_t kind = cairn_le_get8(r);
+
+    *e = (struct cairn_log_entry){ .kind = (enum cairn_entry_kind)kind, .sync = get_flag(r) };
+    e->at = (struct cairn_at){ .epoch = cairn_le_get64(r), .pos = before.pos + 1 };
+    e->rid.session = get_at(r);
+    e->rid.seq = cairn_le_get64(r);
+    e->floor = cairn_le_get64(r);
+    e->body_len = cairn_le_get32(r);
+    if (kind < CAIRN_ENTRY_START || kind > CAIRN_ENTRY_WRITE)
+        return cairn_err_set(err, CAIRN_E_INVAL, "entry %" PRIu64 " is of an unknown kind, %d", e->at.pos, kind);
+    if (e->at.epoch == 0 || e->at.epoch < before.epoch || e->at.epoch > m->epoch)
         return cairn_err_set(err, CAIRN_E_INVAL,
                              "entry %" PRIu64 " of epoch %" PRIu64 " behind one of %" PRIu64 ", in epoch %" PRIu64,
-                             e->at.pos, w->epoch, before.epoch, m->epoch);
+                             e->at.pos, e->at.epoch, before.epoch, m->epoch);
     if (!wire_is_at(e->rid.session))
         return cairn_err_set(err, CAIRN_E_INVAL, "entry %" PRIu64 " has no such session", e->at.pos);
-    if (w->length > CAIRN_ENTRY_BODY_BYTES_MAX)
-        return cairn_err_set(err, CAIRN_E_LIMIT, "entry %" PRIu64 " has %u bytes", e->at.pos, w->length);
+    if (e->body_len > CAIRN_ENTRY_BODY_BYTES_MAX)
+        return cairn_err_set(err, CAIRN_E_LIMIT, "entry %" PRIu64 " has %u bytes", e->at.pos, e->body_len);
     return 0;
 }
 
-static int get_append(const Cairn__Wire__ReplAppend *w, const uint8_t *payload, size_t len, struct cairn_arena *a,
-                      struct cairn_repl_msg *m, struct cairn_err *err)
+static int get_append(struct cairn_le_reader *r, struct cairn_arena *a, struct cairn_repl_msg *m, struct cairn_err *err)
 {
     struct cairn_log_entry *entries;
     struct cairn_at before;
-    size_t used = 0;
 
-    m->prev = before = get_at(w->prev);
-    m->commit = w->commit;
-    m->nentries = (uint32_t)w->n_entries;
+    m->prev = before = get_at(r);
+    m->commit = cairn_le_get64(r);
+    m->nentries = cairn_le_get32(r);
     if (!wire_is_at(m->prev) || m->prev.epoch > m->epoch)
         return cairn_err_set(err, CAIRN_E_INVAL, "no entry stands before it: epoch %" PRIu64 ", position %" PRIu64,
                              m->prev.epoch, m->prev.pos);
-    if (w->n_entries > CAIRN_APPEND_ENTRIES_MAX)
-        return cairn_err_set(err, CAIRN_E_LIMIT, "%zu entries", w->n_entries);
+    if (m->nentries > CAIRN_APPEND_ENTRIES_MAX)
+        return cairn_err_set(err, CAIRN_E_LIMIT, "%u entries", m->nentries);
     m->entries = entries = wire_array(a, m->nentries, sizeof(*entries));
     if (entries == NULL)
         return cairn_err_set(err, CAIRN_E_NOMEM, "%u entries", m->nentries);
-    for (uint32_t i = 0; i < m->nentries; i++) {
-        int rc = get_entry(w->entries[i], m, before, &entries[i], err);
+    for (uint32_t i = 0; i < m->nentries && !r->failed; i++) {
+        int rc = get_entry(r, m, before, &entries[i], err);
 
         if (rc != 0)
-            return rc;
-        if (entries[i].body_len > len - used)
-            return cairn_err_set(err, CAIRN_E_INVAL, "entry %" PRIu64 " of %u bytes ends behind the payload",
-                                 entries[i].at.pos, entries[i].body_len);
-        entries[i].body = payload + used;
-        used += entries[i].body_len;
+            return r->failed ? 0 : rc; /* what it ends in is said of all kinds alike */
         before = entries[i].at;
     }
-    if (used != len)
-        return cairn_err_set(err, CAIRN_E_INVAL, "%zu bytes of the payload are no entry's", len - used);
+    for (uint32_t i = 0; i < m->nentries && !r->failed; i++)
+        entries[i].body = cairn_le_take(r, entries[i].body_len);
     return 0;
 }
 
 /* ---- MATCH ---- */
 
-static bool put_match(const struct cairn_repl_msg *m, Cairn__Wire__ReplMessage *w, struct cairn_arena *a)
+static void put_match(const struct cairn_repl_msg *m, struct cairn_le_writer *w)
 {
-    Cairn__Wire__ReplMatch *x = WIRE_NEW(a, ReplMatch, repl_match);
-
-    w->match = x;
-    if (x == NULL || (x->end = put_at(m->end, a)) == NULL || (x->applied = put_at(m->applied, a)) == NULL ||
-        (x->runs = wire_array(a, m->nruns, sizeof(*x->runs))) == NULL)
-        return false;
-    x->partial = m->partial;
-    for (; x->n_runs < m->nruns; x->n_runs++) {
-        Cairn__Wire__ReplRun *run = WIRE_NEW(a, ReplRun, repl_run);
-
-        if (run == NULL)
-            return false;
-        run->epoch = m->runs[x->n_runs].epoch;
-        run->first = m->runs[x->n_runs].first;
-        x->runs[x->n_runs] = run;
+    put_at(w, m->end);
+    put_at(w, m->applied);
+    cairn_le_put32(w, m->nruns);
+    for (uint32_t i = 0; i < m->nruns; i++) {
+        cairn_le_put64(w, m->runs[i].epoch);
+        cairn_le_put64(w, m->runs[i].first);
     }
-    return true;
 }
 
-static int get_match(const Cairn__Wire__ReplMatch *w, struct cairn_arena *a, struct cairn_repl_msg *m,
-                     struct cairn_err *err)
+static int get_match(struct cairn_le_reader *r, struct cairn_arena *a, struct cairn_repl_msg *m, struct cairn_err *err)
 {
-    struct cairn_run *runs;
+    struct cairn_run *runs, before = { 0 };
 
-    m->end = get_at(w->end);
-    m->applied = get_at(w->applied);
-    m->partial = w->partial;
-    m->nruns = (uint32_t)w->n_runs;
+    m->end = get_at(r);
+    m->applied = get_at(r);
+    m->nruns = cairn_le_get32(r);
     if (!wire_is_at(m->end) || !wire_is_at(m->applied) || m->applied.pos > m->end.pos ||
         m->applied.epoch > m->end.epoch) /* which may be above m->epoch, of who has restarted and heard an old record */
         return cairn_err_set(err, CAIRN_E_INVAL, "no log ends at epoch %" PRIu64 ", position %" PRIu64, m->end.epoch,
                              m->end.pos);
-    if (w->n_runs > CAIRN_LOG_RUNS_MAX)
-        return cairn_err_set(err, CAIRN_E_LIMIT, "a log of %zu epochs", w->n_runs);
+    if (m->nruns > CAIRN_LOG_RUNS_MAX)
+        return cairn_err_set(err, CAIRN_E_LIMIT, "a log of %u epochs", m->nruns);
     m->runs = runs = wire_array(a, m->nruns, sizeof(*runs));
     if (runs == NULL)
         return cairn_err_set(err, CAIRN_E_NOMEM, "%u epochs", m->nruns);
-    for (uint32_t i = 0; i < m->nruns; i++) {
-        struct cairn_run before = i > 0 ? runs[i - 1] : (struct cairn_run){ 0 };
-
-        runs[i] = (struct cairn_run){ .epoch = w->runs[i]->epoch, .first = w->runs[i]->first };
-        if (runs[i].epoch <= before.epoch || runs[i].first <= before.first || runs[i].first > m->end.pos ||
-            runs[i].epoch > m->end.epoch)
+    for (uint32_t i = 0; i < m->nruns && !r->failed; before = runs[i++]) {
+        runs[i].epoch = cairn_le_get64(r);
+        runs[i].first = cairn_le_get64(r);
+        if (!r->failed && (runs[i].epoch <= before.epoch || runs[i].first <= before.first ||
+                           runs[i].first > m->end.pos || runs[i].epoch > m->end.epoch))
             return cairn_err_set(err, CAIRN_E_INVAL,
                                  "epoch %" PRIu64 " begins at %" PRIu64 ", behind %" PRIu64 " at %" PRIu64,
                                  runs[i].epoch, runs[i].first, before.epoch, before.first);
@@ -184,149 +179,140 @@ static int get_match(const Cairn__Wire__ReplMatch *w, struct cairn_arena *a, str
 
 /* ---- COPY ---- */
 
-static bool put_copy(const struct cairn_repl_msg *m, Cairn__Wire__ReplMessage *w, struct cairn_arena *a,
-                     struct iovec *payload, uint32_t *n)
+static void put_copy(const struct cairn_repl_msg *m, struct cairn_le_writer *w)
 {
-    Cairn__Wire__ReplCopy *x = WIRE_NEW(a, ReplCopy, repl_copy);
-
-    w->copy = x;
-    if (x == NULL || (x->at = put_at(m->prev, a)) == NULL)
-        return false;
-    x->job = m->job;
-    x->number = m->number;
-    x->part = (Cairn__Wire__CopyPart)m->part;
-    if (m->len > 0)
-        payload[(*n)++] = (struct iovec){ (void *)(uintptr_t)m->bytes, m->len };
-    return true;
+    put_at(w, m->prev);
+    cairn_le_put64(w, m->job);
+    cairn_le_put64(w, m->number);
+    cairn_le_put8(w, (uint8_t)m->part);
+    cairn_le_put(w, m->bytes, m->len);
 }
 
-static int get_copy(const Cairn__Wire__ReplCopy *w, const uint8_t *payload, size_t len, struct cairn_repl_msg *m,
-                    struct cairn_err *err)
+static int get_copy(struct cairn_le_reader *r, struct cairn_repl_msg *m, struct cairn_err *err)
 {
-    bool has_bytes =
-        w->part == CAIRN__WIRE__COPY_PART__COPY_RECORDS || w->part == CAIRN__WIRE__COPY_PART__COPY_SESSIONS;
+    uint8_t part;
 
-    m->prev = get_at(w->at);
-    m->job = w->job;
-    m->number = w->number;
-    m->part = (enum cairn_copy_part)w->part;
-    m->bytes = payload;
-    m->len = (uint32_t)len;
-    if (w->part < CAIRN__WIRE__COPY_PART__COPY_BEGIN || w->part > CAIRN__WIRE__COPY_PART__COPY_END)
-        return cairn_err_set(err, CAIRN_E_INVAL, "an unknown part of a copy, %d", (int)w->part);
+    m->prev = get_at(r);
+    m->job = cairn_le_get64(r);
+    m->number = cairn_le_get64(r);
+    part = cairn_le_get8(r);
+    m->part = (enum cairn_copy_part)part;
+    if (r->failed)
+        return 0;
+    if (part < CAIRN_COPY_BEGIN || part > CAIRN_COPY_END)
+        return cairn_err_set(err, CAIRN_E_INVAL, "an unknown part of a copy, %d", part);
     if (!wire_is_at(m->prev) || m->prev.pos == 0 || m->prev.epoch > m->epoch)
         return cairn_err_set(err, CAIRN_E_INVAL, "a copy of epoch %" PRIu64 ", position %" PRIu64, m->prev.epoch,
                              m->prev.pos);
-    if ((m->number == 0) != (m->part == CAIRN_COPY_BEGIN) || m->number > INT64_MAX)
-        return cairn_err_set(err, CAIRN_E_INVAL, "part %" PRIu64 " of a copy is none of kind %d", m->number,
-                             (int)w->part);
-    if (!has_bytes && len > 0)
-        return cairn_err_set(err, CAIRN_E_INVAL, "part %" PRIu64 " of a copy has no bytes, and %zu came", m->number,
-                             len);
+    if ((m->number == 0) != (part == CAIRN_COPY_BEGIN) || m->number > INT64_MAX)
+        return cairn_err_set(err, CAIRN_E_INVAL, "part %" PRIu64 " of a copy is none of kind %d", m->number, part);
+    if (part != CAIRN_COPY_RECORDS && part != CAIRN_COPY_SESSIONS)
+        return 0;
+    m->len = (uint32_t)cairn_le_left(r);
+    m->bytes = cairn_le_take(r, m->len);
     return 0;
 }
 
 /* ---- all of them ---- */
 
-static bool put_kind(const struct cairn_repl_msg *m, Cairn__Wire__ReplMessage *w, struct cairn_arena *a,
-                     struct iovec *payload, uint32_t *n)
+size_t cairn_wire__repl_bytes(const struct cairn_repl_msg *m)
 {
     switch (m->kind) {
     case CAIRN_REPL_APPEND:
-        w->kind_case = CAIRN__WIRE__REPL_MESSAGE__KIND_APPEND;
-        return put_append(m, w, a, payload, n);
+        return HEAD_BYTES + append_bytes(m);
     case CAIRN_REPL_ACK:
-        w->kind_case = CAIRN__WIRE__REPL_MESSAGE__KIND_ACK;
-        w->ack = WIRE_NEW(a, ReplAck, repl_ack);
-        if (w->ack == NULL)
-            return false;
-        w->ack->matched = m->matched;
-        w->ack->synced = m->synced;
-        w->ack->leaves = m->leaves;
-        w->ack->log_base = m->base;
-        return true;
+        return HEAD_BYTES + ACK_BYTES;
     case CAIRN_REPL_NACK:
-        w->kind_case = CAIRN__WIRE__REPL_MESSAGE__KIND_NACK;
-        w->nack = WIRE_NEW(a, ReplNack, repl_nack);
-        return w->nack != NULL;
+        return HEAD_BYTES;
     case CAIRN_REPL_MATCH:
-        w->kind_case = CAIRN__WIRE__REPL_MESSAGE__KIND_MATCH;
-        return put_match(m, w, a);
+        return HEAD_BYTES + MATCH_BYTES + (size_t)m->nruns * RUN_BYTES;
     case CAIRN_REPL_COPY:
-        w->kind_case = CAIRN__WIRE__REPL_MESSAGE__KIND_COPY;
-        return put_copy(m, w, a, payload, n);
+        return HEAD_BYTES + COPY_BYTES + m->len;
     case CAIRN_REPL_COPIED:
-        w->kind_case = CAIRN__WIRE__REPL_MESSAGE__KIND_COPIED;
-        w->copied = WIRE_NEW(a, ReplCopied, repl_copied);
-        if (w->copied == NULL)
-            return false;
-        w->copied->job = m->job;
-        w->copied->number = m->number;
-        return true;
+        return HEAD_BYTES + COPIED_BYTES;
     }
-    return false;
+    return 0;
 }
 
-Cairn__Wire__ReplMessage *cairn_wire_repl_put(const struct cairn_repl_msg *m, struct cairn_arena *a,
-                                              struct iovec *payload, uint32_t *n)
+void cairn_wire__repl_put(const struct cairn_repl_msg *m, struct cairn_le_writer *w)
 {
-    Cairn__Wire__ReplMessage *w = WIRE_NEW(a, ReplMessage, repl_message);
-
-    *n = 0;
-    if (w == NULL || (w->from = cairn_wire__who(m->from, a)) == NULL || (w->to = cairn_wire__who(m->to, a)) == NULL ||
-        !put_kind(m, w, a, payload, n))
-        return NULL;
-    w->slot = m->slot;
-    w->epoch = m->epoch;
-    return w;
-}
-
-static int get_kind(const Cairn__Wire__ReplMessage *w, const uint8_t *payload, size_t len, struct cairn_arena *a,
-                    struct cairn_repl_msg *m, struct cairn_err *err)
-{
-    switch (w->kind_case) {
-    case CAIRN__WIRE__REPL_MESSAGE__KIND_APPEND:
-        m->kind = CAIRN_REPL_APPEND;
-        return get_append(w->append, payload, len, a, m, err);
-    case CAIRN__WIRE__REPL_MESSAGE__KIND_ACK:
-        m->kind = CAIRN_REPL_ACK;
-        m->matched = w->ack->matched;
-        m->synced = w->ack->synced;
-        m->leaves = w->ack->leaves;
-        m->base = w->ack->log_base;
-        return 0;
-    case CAIRN__WIRE__REPL_MESSAGE__KIND_NACK:
-        m->kind = CAIRN_REPL_NACK;
-        return 0;
-    case CAIRN__WIRE__REPL_MESSAGE__KIND_MATCH:
-        m->kind = CAIRN_REPL_MATCH;
-        return get_match(w->match, a, m, err);
-    case CAIRN__WIRE__REPL_MESSAGE__KIND_COPY:
-        m->kind = CAIRN_REPL_COPY;
-        return get_copy(w->copy, payload, len, m, err);
-    case CAIRN__WIRE__REPL_MESSAGE__KIND_COPIED:
-        m->kind = CAIRN_REPL_COPIED;
-        m->job = w->copied->job;
-        m->number = w->copied->number;
-        return 0;
-    default:
-        return cairn_err_set(err, CAIRN_E_INVAL, "a message of no known kind");
+    cairn_le_put8(w, (uint8_t)m->kind);
+    cairn_le_put8(w, m->leaves || m->partial);
+    put_who(w, m->from);
+    put_who(w, m->to);
+    cairn_le_put64(w, m->epoch);
+    switch (m->kind) {
+    case CAIRN_REPL_APPEND:
+        put_append(m, w);
+        break;
+    case CAIRN_REPL_ACK:
+        cairn_le_put64(w, m->matched);
+        cairn_le_put64(w, m->synced);
+        cairn_le_put64(w, m->base);
+        break;
+    case CAIRN_REPL_NACK:
+        break;
+    case CAIRN_REPL_MATCH:
+        put_match(m, w);
+        break;
+    case CAIRN_REPL_COPY:
+        put_copy(m, w);
+        break;
+    case CAIRN_REPL_COPIED:
+        cairn_le_put64(w, m->job);
+        cairn_le_put64(w, m->number);
+        break;
     }
 }
 
-int cairn_wire_repl_get(const Cairn__Wire__ReplMessage *w, const uint8_t *payload, size_t len, struct cairn_arena *a,
-                        struct cairn_repl_msg *m, struct cairn_err *err)
+static int get_kind(struct cairn_le_reader *r, bool flag, struct cairn_arena *a, struct cairn_repl_msg *m,
+                    struct cairn_err *err)
 {
+    m->leaves = flag && m->kind == CAIRN_REPL_ACK;
+    m->partial = flag && m->kind == CAIRN_REPL_MATCH;
+    r->failed |= flag && !m->leaves && !m->partial;
+    switch (m->kind) {
+    case CAIRN_REPL_APPEND:
+        return get_append(r, a, m, err);
+    case CAIRN_REPL_ACK:
+        m->matched = cairn_le_get64(r);
+        m->synced = cairn_le_get64(r);
+        m->base = cairn_le_get64(r);
+        return 0;
+    case CAIRN_REPL_NACK:
+        return 0;
+    case CAIRN_REPL_MATCH:
+        return get_match(r, a, m, err);
+    case CAIRN_REPL_COPY:
+        return get_copy(r, m, err);
+    case CAIRN_REPL_COPIED:
+        m->job = cairn_le_get64(r);
+        m->number = cairn_le_get64(r);
+        return 0;
+    }
+    return cairn_err_set(err, CAIRN_E_INVAL, "a message of no known kind");
+}
+
+int cairn_wire__repl_get(uint32_t slot, const uint8_t *bytes, size_t len, struct cairn_arena *a,
+                         struct cairn_repl_msg *m, struct cairn_err *err)
+{
+    struct cairn_le_reader r = cairn_le_reader(bytes, len);
+    bool flag;
     int rc;
 
-    *m =
-        (struct cairn_repl_msg){ .slot = w->slot, .epoch = w->epoch, .from = wire_who(w->from), .to = wire_who(w->to) };
-    if (!wire_is_slot(m->slot))
-        return cairn_err_set(err, CAIRN_E_INVAL, "there is no slot %u", m->slot);
+    *m = (struct cairn_repl_msg){ .slot = slot, .kind = (enum cairn_repl_kind)cairn_le_get8(&r) };
+    flag = get_flag(&r);
+    m->from = get_who(&r);
+    m->to = get_who(&r);
+    m->epoch = cairn_le_get64(&r);
+    if (!wire_is_slot(slot))
+        return cairn_err_set(err, CAIRN_E_INVAL, "there is no slot %u", slot);
     if (cairn_who_is_nobody(m->from) || m->from.inc == 0 || cairn_who_is_nobody(m->to) || m->epoch == 0)
-        return cairn_err_set(err, CAIRN_E_INVAL, "slot %u: from, to or epoch is missing", m->slot);
-    rc = get_kind(w, payload, len, a, m, err);
-    if (rc == 0 && len > 0 && m->kind != CAIRN_REPL_APPEND && m->kind != CAIRN_REPL_COPY)
-        rc = cairn_err_set(err, CAIRN_E_INVAL, "a payload of %zu bytes, and nothing that has one", len);
-    return cairn_err_wrap(err, rc, "slot %u, node %" PRIu64, m->slot, m->from.node);
+        return cairn_err_set(err, CAIRN_E_INVAL, "slot %u: from, to or epoch is missing", slot);
+    rc = get_kind(&r, flag, a, m, err);
+    if (rc == 0 && r.failed)
+        rc = cairn_err_set(err, CAIRN_E_INVAL, "%zu bytes are no message of its kind", len);
+    else if (rc == 0 && cairn_le_left(&r) > 0)
+        rc = cairn_err_set(err, CAIRN_E_INVAL, "%zu bytes behind its end", cairn_le_left(&r));
+    return cairn_err_wrap(err, rc, "slot %u, node %" PRIu64, slot, m->from.node);
 }

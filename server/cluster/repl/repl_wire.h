@@ -1,4 +1,5 @@
-/** What replication says, as messages of proto/schema/repl.proto, and what the map store keeps of it.
+/** What replication says: replicas to one another in a form of its own (repl_wire.c), nodes and the coordinator as
+ * messages of proto/schema/repl.proto; and what the map store keeps of it.
  *
  * cairn_wire_*_put() makes a message of a value; all that the message needs lies in the arena, except what it borrows:
  * bytes and strings, which stay where they are. NULL: no memory. cairn_wire_*_get() reads a message of another
@@ -18,25 +19,15 @@
 #include "sdk/core/base/le.h"
 #include "server/cluster/repl/coord.h"
 
-#include <sys/uio.h>
-
 enum {
     CAIRN_WIRE_RECORD_VERSION = 1,     /* of a slot's record, and of a process's */
     CAIRN_WIRE_RECORD_BYTES_MAX = 512, /* of either, packed */
     CAIRN_WIRE_LOGS_MAX = 1 << 15,     /* of one REGISTER */
+    CAIRN_WIRE_PARTIAL_BYTES_MAX = 1 << (CAIRN_SLOT_BITS_MAX - 3), /* likewise: a bit for each slot that may be */
     CAIRN_WIRE_PAGE_SLOTS_MAX = 1024,  /* of one page; with as many members as may be it still fits into a frame */
     CAIRN_WIRE_PAGE_MEMBERS_MAX = 256,
     CAIRN_WIRE_ADDRESSES_MAX = 4, /* of one member */
 };
-
-/* ---- replicas among themselves ---- */
-
-/** @payload has room for CAIRN_APPEND_ENTRIES_MAX; *n are used: bodies and bytes, borrowed from @m. */
-Cairn__Wire__ReplMessage *cairn_wire_repl_put(const struct cairn_repl_msg *m, struct cairn_arena *a,
-                                              struct iovec *payload, uint32_t *n);
-/** *@m borrows from @w, @payload and @a. */
-int cairn_wire_repl_get(const Cairn__Wire__ReplMessage *w, const uint8_t *payload, size_t len, struct cairn_arena *a,
-                        struct cairn_repl_msg *m, struct cairn_err *err);
 
 /* ---- messages of one node's replicas to those of another, in one piece ---- */
 
@@ -57,8 +48,8 @@ void cairn_wire_mail_fini(struct cairn_wire_mail *mail);
 /** One of them, where it lies. */
 struct cairn_wire_letter {
     uint32_t slot;
-    const uint8_t *body, *payload;
-    uint32_t body_len, payload_len;
+    const uint8_t *bytes;
+    uint32_t len;
 };
 
 /** The next one: 1, 0 when there is none, CAIRN_E_INVAL. Whether there is such a slot is not looked at. */
@@ -82,11 +73,10 @@ int cairn_wire_process_unpack(const uint8_t *bytes, size_t len, struct cairn_coo
 /* ---- REGISTER; who it is, is in `self`: cairn_wire_member_put() ---- */
 
 Cairn__Wire__ClusterRegister *cairn_wire_register_put(const struct cairn_coord_process *p,
-                                                      const struct cairn_coord_log *logs, uint32_t nlogs,
-                                                      struct cairn_arena *a);
-/** As cairn_coord_register() wants it; *logs lie in @a. */
+                                                      const struct cairn_coord_told *told, struct cairn_arena *a);
+/** As cairn_coord_register() wants it; what *told names lies in @a, and in @w. */
 int cairn_wire_register_get(const Cairn__Wire__ClusterRegister *w, struct cairn_arena *a, struct cairn_coord_process *p,
-                            const struct cairn_coord_log **logs, uint32_t *nlogs, struct cairn_err *err);
+                            struct cairn_coord_told *told, struct cairn_err *err);
 /** @p: as it was registered. */
 Cairn__Wire__ClusterRegistered *cairn_wire_registered_put(const struct cairn_coord_process *p, struct cairn_arena *a);
 /** Fills in node, process and inc of *@p. */

@@ -3,15 +3,26 @@
 
 #include <inttypes.h>
 
+static Cairn__Wire__ReplWho *put_who(struct cairn_who who, struct cairn_arena *a)
+{
+    Cairn__Wire__ReplWho *w = WIRE_NEW(a, ReplWho, repl_who);
+
+    if (w != NULL) {
+        w->node = who.node;
+        w->inc = who.inc;
+    }
+    return w;
+}
+
 /* ---- REGISTER ---- */
 
 Cairn__Wire__ClusterRegister *cairn_wire_register_put(const struct cairn_coord_process *p,
-                                                      const struct cairn_coord_log *logs, uint32_t nlogs,
-                                                      struct cairn_arena *a)
+                                                      const struct cairn_coord_told *told, struct cairn_arena *a)
 {
     Cairn__Wire__ClusterRegister *w = WIRE_NEW(a, ClusterRegister, cluster_register);
+    uint32_t nlogs = told->nlogs;
 
-    CAIRN_ASSERT(nlogs <= CAIRN_WIRE_LOGS_MAX);
+    CAIRN_ASSERT(nlogs <= CAIRN_WIRE_LOGS_MAX && told->partial_bytes <= CAIRN_WIRE_PARTIAL_BYTES_MAX);
     if (w == NULL || (w->process = WIRE_NEW(a, ProcessRecord, process_record)) == NULL ||
         (w->slots = wire_array(a, nlogs, sizeof(*w->slots))) == NULL ||
         (w->epochs = wire_array(a, nlogs, sizeof(*w->epochs))) == NULL ||
@@ -22,10 +33,11 @@ Cairn__Wire__ClusterRegister *cairn_wire_register_put(const struct cairn_coord_p
     w->first_inc = p->first_inc;
     w->n_slots = w->n_epochs = w->n_positions = nlogs;
     for (uint32_t i = 0; i < nlogs; i++) {
-        w->slots[i] = logs[i].slot;
-        w->epochs[i] = logs[i].end.epoch;
-        w->positions[i] = logs[i].end.pos;
+        w->slots[i] = told->logs[i].slot;
+        w->epochs[i] = told->logs[i].end.epoch;
+        w->positions[i] = told->logs[i].end.pos;
     }
+    w->partial = (ProtobufCBinaryData){ .len = told->partial_bytes, .data = (uint8_t *)(uintptr_t)told->partial };
     return w;
 }
 
@@ -44,7 +56,7 @@ static int get_logs(const Cairn__Wire__ClusterRegister *w, struct cairn_coord_lo
 }
 
 int cairn_wire_register_get(const Cairn__Wire__ClusterRegister *w, struct cairn_arena *a, struct cairn_coord_process *p,
-                            const struct cairn_coord_log **logs, uint32_t *nlogs, struct cairn_err *err)
+                            struct cairn_coord_told *told, struct cairn_err *err)
 {
     struct cairn_coord_log *all;
     int rc;
@@ -59,11 +71,17 @@ int cairn_wire_register_get(const Cairn__Wire__ClusterRegister *w, struct cairn_
                              p->node, w->n_slots, w->n_epochs, w->n_positions);
     if (w->n_slots > CAIRN_WIRE_LOGS_MAX)
         return cairn_err_set(err, CAIRN_E_LIMIT, "REGISTER of node %" PRIu64 ": %zu logs", p->node, w->n_slots);
+    if (w->partial.len > CAIRN_WIRE_PARTIAL_BYTES_MAX)
+        return cairn_err_set(err, CAIRN_E_LIMIT, "REGISTER of node %" PRIu64 ": partial slots in %zu bytes", p->node,
+                             w->partial.len);
     p->inc = p->disk_inc = 0;
     p->first_inc = w->first_inc;
     p->draining = false;
-    *nlogs = (uint32_t)w->n_slots;
-    *logs = all = wire_array(a, w->n_slots, sizeof(*all));
+    all = wire_array(a, w->n_slots, sizeof(*all));
+    *told = (struct cairn_coord_told){ .logs = all,
+                                       .nlogs = (uint32_t)w->n_slots,
+                                       .partial_bytes = (uint32_t)w->partial.len,
+                                       .partial = w->partial.data };
     if (all == NULL)
         return cairn_err_set(err, CAIRN_E_NOMEM, "REGISTER of node %" PRIu64, p->node);
     return cairn_err_wrap(err, get_logs(w, all, err), "REGISTER of node %" PRIu64, p->node);
@@ -214,7 +232,7 @@ Cairn__Wire__ClusterHeartbeat *cairn_wire_heartbeat_put(const struct cairn_wire_
 {
     Cairn__Wire__ClusterHeartbeat *w = WIRE_NEW(a, ClusterHeartbeat, cluster_heartbeat);
 
-    if (w == NULL || (w->who = cairn_wire__who(h->who, a)) == NULL)
+    if (w == NULL || (w->who = put_who(h->who, a)) == NULL)
         return NULL;
     w->number = h->number;
     w->revision = h->revision;
@@ -249,8 +267,7 @@ Cairn__Wire__ClusterGrant *cairn_wire_grant_put(const struct cairn_wire_grant *g
 {
     Cairn__Wire__ClusterGrant *w = WIRE_NEW(a, ClusterGrant, cluster_grant);
 
-    if (w == NULL || (w->who = cairn_wire__who(g->who, a)) == NULL ||
-        (w->records = cairn_wire_page_put(&g->page, a)) == NULL)
+    if (w == NULL || (w->who = put_who(g->who, a)) == NULL || (w->records = cairn_wire_page_put(&g->page, a)) == NULL)
         return NULL;
     w->number = g->number;
     w->term = g->term;
@@ -290,11 +307,12 @@ Cairn__Wire__ClusterChange *cairn_wire_change_put(const struct cairn_change *c, 
 {
     Cairn__Wire__ClusterChange *w = WIRE_NEW(a, ClusterChange, cluster_change);
 
-    if (w == NULL || (w->from = cairn_wire__who(c->from, a)) == NULL || (w->who = cairn_wire__who(c->who, a)) == NULL)
+    if (w == NULL || (w->from = put_who(c->from, a)) == NULL || (w->who = put_who(c->who, a)) == NULL)
         return NULL;
     w->kind = (Cairn__Wire__ChangeKind)c->kind;
     w->slot = c->slot;
     w->epoch = c->epoch;
+    w->leaves = c->leaves;
     return w;
 }
 
@@ -307,7 +325,8 @@ int cairn_wire_change_get(const Cairn__Wire__ClusterChange *w, struct cairn_chan
                                 .slot = w->slot,
                                 .epoch = w->epoch,
                                 .from = wire_who(w->from),
-                                .who = wire_who(w->who) };
+                                .who = wire_who(w->who),
+                                .leaves = w->leaves };
     if (w->kind < CAIRN__WIRE__CHANGE_KIND__CHANGE_REMOVE || w->kind > CAIRN__WIRE__CHANGE_KIND__CHANGE_RELEASE)
         return cairn_err_set(err, CAIRN_E_INVAL, "an unknown change, %d", (int)w->kind);
     if (!wire_is_slot(w->slot) || w->epoch == 0 || cairn_who_is_nobody(c->from) || c->from.inc == 0)

@@ -23,8 +23,11 @@ static inline void *wire_array(struct cairn_arena *a, size_t n, size_t size)
     return cairn_arena_alloc(a, n * size + 1);
 }
 
-/* repl_wire.c */
-Cairn__Wire__ReplWho *cairn_wire__who(struct cairn_who who, struct cairn_arena *a);
+/* repl_wire.c: one message of a replica */
+size_t cairn_wire__repl_bytes(const struct cairn_repl_msg *m);
+void cairn_wire__repl_put(const struct cairn_repl_msg *m, struct cairn_le_writer *w);
+int cairn_wire__repl_get(uint32_t slot, const uint8_t *bytes, size_t len, struct cairn_arena *a,
+                         struct cairn_repl_msg *m, struct cairn_err *err);
 
 /* repl_wire_record.c */
 void cairn_wire__process(const struct cairn_coord_process *p, Cairn__Wire__ProcessRecord *w);

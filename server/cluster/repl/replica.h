@@ -143,6 +143,8 @@ struct replica_peer {
     uint64_t owes_ns;     /* since when it has owed us an answer; 0: it does not */
     bool leaves;          /* it said so: its process ends soon */
     uint64_t base;        /* of the copy that it was given: who speaks of a log that begins before it spoke before */
+    uint32_t copies_failed; /* one after the other */
+    uint64_t copy_ns;       /* the next one begins not before */
 };
 
 struct cairn_replica {
@@ -171,6 +173,7 @@ struct cairn_replica {
     uint64_t learner_wait_ns;  /* until a learner says again that it is there */
     bool partial;              /* what is here is part of a copy, and no use */
     bool cleaning;             /* a wipe() is under way that no copy has asked for */
+    int put_rc;                /* why pages are refused, as it was said; 0: they are not */
     struct replica_load *load; /* the copy that comes in, or NULL */
     uint64_t loaded_job;       /* the newest of this primary's; a late word of an older one says nothing */
     bool leaves;               /* our process ends soon, which every ACK says */
@@ -236,7 +239,8 @@ void cairn_replica_may_copy(struct cairn_replica *r);
  * it was the last. */
 void cairn_replica_on_page(struct cairn_replica *r, int rc, const uint8_t *page, uint32_t len, bool last);
 void cairn_replica_on_wiped(struct cairn_replica *r);
-/** @rc < 0: the page was not taken (no space, or it makes no sense): the copy is given up. */
+/** @rc < 0: the page was not taken (no space, or it makes no sense): the copy is given up, and what came of it erased,
+ * by wipe(). */
 void cairn_replica_on_put(struct cairn_replica *r, int rc);
 void cairn_replica_on_sealed(struct cairn_replica *r);
 /** MAP's answer to a proposal; @rec: the record as it is now, or NULL. */

@@ -23,6 +23,7 @@
 
 enum { COPY_BEGIN, COPY_READ, COPY_SEND, COPY_SESSIONS, COPY_END, COPY_DONE, COPY_ENDED, COPY_NR };
 enum { SILENCES_MAX = 4 }; /* times T_ack */
+#define COPY_WAIT_NS_MAX (60 * CAIRN_NS_PER_S)
 
 struct replica_copy {
     struct cairn_sm sm;
@@ -89,6 +90,23 @@ void cairn_replica__copy_check(struct cairn_replica *r)
         copy_finish(r->copy, COPY_ENDED);
 }
 
+/* It is given up by whoever was to take it, or cannot be read here: what stands in the way (no room, a namespace whose
+ * database cannot be made) will hardly be gone in a moment. So each next one begins later than the one before. */
+static void copy_failed(struct replica_copy *c)
+{
+    struct cairn_replica *r = c->r;
+    struct replica_peer *p = copy_peer(c);
+    uint64_t wait = r->times->resend_ns;
+
+    if (p != NULL) {
+        for (uint32_t i = 0; i < p->copies_failed && wait < COPY_WAIT_NS_MAX; i++)
+            wait *= 2;
+        p->copies_failed++;
+        p->copy_ns = replica_now(r) + MIN(wait, COPY_WAIT_NS_MAX);
+    }
+    copy_finish(c, COPY_ENDED);
+}
+
 static void copy_send(struct replica_copy *c)
 {
     struct cairn_repl_msg m = { .kind = CAIRN_REPL_COPY, .prev = c->base, .job = c->job, .number = c->number };
@@ -150,8 +168,9 @@ void cairn_replica_on_page(struct cairn_replica *r, int rc, const uint8_t *page,
     CAIRN_ASSERT(c != NULL && c->sm.state == COPY_READ);
     c->heard_ns = replica_now(r); /* nothing was to be heard while our own view took its time */
     if (rc != 0) {
-        cairn_log_warn("slot %u: copy to node %" PRIu64 " given up: %s", r->slot, c->to.node, cairn_error_text(rc));
-        copy_finish(c, COPY_ENDED);
+        if (copy_peer(c) != NULL && copy_peer(c)->copies_failed == 0)
+            cairn_log_warn("slot %u: copy to node %" PRIu64 " given up: %s", r->slot, c->to.node, cairn_error_text(rc));
+        copy_failed(c);
         return;
     }
     c->page = page;
@@ -182,6 +201,7 @@ static void copy_next(struct replica_copy *c)
         p->base = c->base.pos;
         p->matched = 0; /* it has emptied itself since it said so */
         p->phase = PEER_PROBED;
+        p->copies_failed = 0;
         copy_finish(c, COPY_DONE);
         cairn_replica__pump(r, p, true);
         break;
@@ -208,8 +228,8 @@ void cairn_replica__on_copied(struct cairn_replica *r, const struct cairn_repl_m
     if (r->copy == NULL || !cairn_who_is(m->from, c->to) || m->job != c->job)
         return;
     c->heard_ns = replica_now(r);
-    if (m->number == 0 && c->number > 0) /* it knows nothing of it: from the beginning, at the next tick */
-        copy_finish(c, COPY_ENDED);
+    if (m->number == 0 && c->number > 0) /* it knows nothing of it: from the beginning, later */
+        copy_failed(c);
     else if (m->number == c->number + 1 && c->sm.state != COPY_READ)
         copy_next(c);
 }
@@ -243,7 +263,8 @@ bool cairn_replica__copy_tick(struct cairn_replica *r)
         if (r->peers[i].phase != PEER_COPY || r->peers[i].who.inc == 0)
             continue;
         wanted = true;
-        copy_begin(r, &r->peers[i]);
+        if (r->peers[i].copy_ns <= replica_now(r))
+            copy_begin(r, &r->peers[i]);
     }
     return wanted;
 }

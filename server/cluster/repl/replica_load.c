@@ -7,7 +7,8 @@
  *  LOAD   waits for the next part.    STORE  the next records are being written.
  *  SEAL   everything is here and becomes a checkpoint.
  *  DONE   it is one: the replica is whole, as of the base of the copy, and takes entries behind it.
- *  ENDED  the primary is another, or records could not be stored; the replica stays partial and needs a new copy. */
+ *  ENDED  the primary is another, or records could not be stored; the replica stays partial and needs a new copy. What
+ *         came of one that could not be stored is erased. */
 #include "server/cluster/repl/replica_internal.h"
 #include "server/cluster/repl/sessions_image.h"
 
@@ -219,17 +220,28 @@ void cairn_replica_on_wiped(struct cairn_replica *r)
         load_wait(r->load);
 }
 
+/* What has come of a copy that was refused is of no use, and may be what another's has no room for: of many that have
+ * begun and do not fit together, those that are refused make room for the rest. */
+static void give_back(struct cairn_replica *r)
+{
+    CAIRN_ASSERT(r->partial && !r->cleaning);
+    r->cleaning = true;
+    r->ops->wipe(r);
+}
+
 void cairn_replica_on_put(struct cairn_replica *r, int rc)
 {
     struct replica_load *l = r->load;
 
     CAIRN_ASSERT(l != NULL && l->sm.state == LOAD_STORE);
-    if (rc != 0) {
+    if (rc != 0 && rc != r->put_rc) /* said once, however often it comes */
         cairn_log_warn("slot %u: a copy is given up: %s", r->slot, cairn_error_text(rc));
-        l->over = true;
-    }
+    r->put_rc = rc != 0 ? rc : r->put_rc;
+    l->over |= rc != 0;
     if (!load_is_over(l))
         load_wait(l);
+    else if (rc != 0)
+        give_back(r);
 }
 
 /* Whole, also if the primary has changed meanwhile: it is the state after an entry that was committed. */
@@ -241,6 +253,7 @@ void cairn_replica_on_sealed(struct cairn_replica *r)
 
     CAIRN_ASSERT(l->sm.state == LOAD_SEAL && r->log.end.pos == 0);
     r->partial = false;
+    r->put_rc = 0;
     cairn_slot_log_restart(&r->log, l->base);
     r->commit = r->applied = r->applying = l->base.pos;
     r->sessions = l->table;

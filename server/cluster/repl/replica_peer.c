@@ -61,6 +61,8 @@ static void peer_add(struct cairn_replica *r, const struct replica_peer *old, ui
         p->who.inc = old[i].who.inc;
         p->leaves = old[i].leaves;
         p->base = old[i].base;
+        p->copies_failed = old[i].copies_failed;
+        p->copy_ns = old[i].copy_ns;
         p->phase = old[i].phase == PEER_COPY ? PEER_COPY : PEER_PROBED;
         p->first = p->next = MAX(MIN(MAX(old[i].matched + 1, old[i].first), first), r->log.base.pos + 1);
     }
@@ -93,6 +95,8 @@ struct replica_peer *cairn_replica__speaker(struct cairn_replica *r, const struc
         p->who.inc = m->from.inc;
         p->leaves = false;
         p->matched = p->base = 0;
+        p->copies_failed = 0;
+        p->copy_ns = 0;
         p->phase = PEER_PROBED;
         p->commit_sent = 0;
     }

@@ -100,8 +100,14 @@ static bool change_send(struct cairn_replica *r)
 
 static bool change_begin(struct cairn_replica *r, enum cairn_change_kind kind, struct cairn_who who)
 {
-    r->change =
-        (struct cairn_change){ .kind = kind, .slot = r->slot, .epoch = r->rec.epoch, .from = r->self, .who = who };
+    const struct replica_peer *p = kind == CAIRN_CHANGE_REMOVE ? cairn_replica__peer(r, who.node) : NULL;
+
+    r->change = (struct cairn_change){ .kind = kind,
+                                       .slot = r->slot,
+                                       .epoch = r->rec.epoch,
+                                       .from = r->self,
+                                       .who = who,
+                                       .leaves = p != NULL && p->leaves };
     if (kind == CAIRN_CHANGE_JOIN)
         r->joiner = who; /* it counts before MAP hears of it */
     return change_send(r);

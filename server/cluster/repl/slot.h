@@ -209,6 +209,7 @@ struct cairn_change {
     uint64_t epoch;        /* the change is made from this one, or not at all */
     struct cairn_who from; /* who proposes */
     struct cairn_who who;
+    bool leaves; /* REMOVE: @who has said that it stops. For people */
 };
 
 enum cairn_verdict {

@@ -209,7 +209,7 @@ static void handle_register(struct cairn_rpc_req *rq)
 
     if (h == NULL)
         return;
-    rc = cairn_wire_register_get(w, &h->arena, &h->ask.p, &h->ask.logs, &h->ask.nlogs, &h->ask.err);
+    rc = cairn_wire_register_get(w, &h->arena, &h->ask.p, &h->ask.told, &h->ask.err);
     if (rc == 0 && w->self == NULL)
         rc = cairn_err_set(&h->ask.err, CAIRN_E_INVAL, "REGISTER of a node without a name");
     if (rc == 0)

@@ -249,7 +249,7 @@ void cairn_cluster_write(struct cairn_cluster_write *w)
 
 static bool goes_on_alone(const struct cairn_cluster *c, uint64_t word)
 {
-    return (word & CLUSTER_WORD_ALONE) != 0 && !atomic_load(&c->side->failed);
+    return (word & CLUSTER_WORD_ALONE) != 0 && side_may_go_on(c);
 }
 
 static int word_says(const struct cairn_cluster *c, uint64_t word)

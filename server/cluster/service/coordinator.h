@@ -198,8 +198,7 @@ struct cairn_coordinator_ask {
     /* REGISTER: p.inc is set. CAIRN_E_STATE: a later process is registered. CAIRN_E_LIMIT: too many members */
     struct cairn_coord_process p;
     struct cairn_wire_member self;
-    const struct cairn_coord_log *logs;
-    uint32_t nlogs;
+    struct cairn_coord_told told;
     /* PROPOSE */
     struct cairn_change change;
     enum cairn_verdict verdict;

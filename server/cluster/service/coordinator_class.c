@@ -3,6 +3,10 @@
  * plans fill up. */
 #include "server/cluster/service/coordinator_internal.h"
 
+#include "sdk/core/base/log.h"
+
+#include <stdio.h>
+
 enum {
     QUEUED_MAX = 2 * CAIRN_MAP_WRITES_MAX, /* records of new slots that wait for the store */
     CLASS_WAIT_MS = 3000,                  /* for as many nodes as replicas */
@@ -21,15 +25,35 @@ static void class_answer(struct cairn_coordinator *co, struct cairn_coordinator_
     }
 }
 
+static bool has_waited(const struct cairn_coordinator *co, const struct cairn_coordinator_class *class)
+{
+    return cairn_env_now_ns(co->store->home.env) - class->asked_ns >= CLASS_WAIT_MS * CAIRN_NS_PER_MS;
+}
+
 bool cairn_coordinator__class_may_begin(struct cairn_coordinator *co, uint32_t number)
 {
     struct cairn_coordinator_class *class = &co->classes[number];
     uint32_t hosts = cairn_coordinator__hosts(co);
-    bool waited = cairn_env_now_ns(co->store->home.env) - class->asked_ns >= CLASS_WAIT_MS * CAIRN_NS_PER_MS;
+    bool waited = has_waited(co, class);
 
     if (hosts == 0 && waited)
         class_answer(co, class, CAIRN_E_STATE, "no node of the cluster is up and may hold anything");
     return hosts > number || (hosts > 0 && waited);
+}
+
+/* It goes on when somebody is there who may begin the slot; who asked is not kept waiting for that. */
+static void class_wait_whole(struct cairn_coordinator *co, struct cairn_coordinator_class *class, uint32_t slot)
+{
+    char text[160];
+
+    if (!has_waited(co, class))
+        return;
+    snprintf(text, sizeof(text),
+             "slot %u: every node that is up has only a part of it, of a map that is lost: one that has all, or "
+             "nothing, has to come",
+             slot);
+    cairn_log_warn("slots of %td replicas cannot be made: %s", class - co->classes + 1, text);
+    class_answer(co, class, CAIRN_E_STATE, text);
 }
 
 /* The next few slots. */
@@ -40,13 +64,19 @@ static void class_go_on(struct cairn_coordinator *co, uint32_t number)
 
     for (; class->next < co->nslots && co->writes.nqueued < QUEUED_MAX; class->next++) {
         uint32_t slot = number * co->nslots + class->next, n;
+        int rc;
 
         if (co->coord.slots[slot].rec.epoch != 0 || co->coord.slots[slot].storing)
             continue;
         n = cairn_coordinator__wanted(class, class->next, nodes);
         if (n == 0)
             return; /* its plan comes */
-        if (cairn_coord_create(&co->coord, slot, nodes, n, class->min_insync) != 0) {
+        rc = cairn_coord_create(&co->coord, slot, nodes, n, class->min_insync);
+        if (rc == CAIRN_E_BUSY) {
+            class_wait_whole(co, class, slot);
+            return;
+        }
+        if (rc != 0) {
             cairn_coordinator__fail(co, CAIRN_E_INTERNAL, "a slot cannot be made");
             return;
         }

@@ -182,8 +182,10 @@ void cairn_coordinator_register(struct cairn_coordinator *co, struct cairn_coord
         rc = check_name(&co->members, &ask->self, &ask->err);
     if (rc == 0 && m == NULL && co->members.n == CAIRN_CLUSTER_MEMBERS_MAX && !forget_one(co))
         rc = cairn_err_set(&ask->err, CAIRN_E_LIMIT, "the cluster has %u members", co->members.n);
-    if (rc == 0 && (rc = cairn_coord_register(&co->coord, &ask->p, ask->logs, ask->nlogs)) != 0)
+    if (rc == 0 && (rc = cairn_coord_register(&co->coord, &ask->p, &ask->told)) == CAIRN_E_STATE)
         cairn_err_set(&ask->err, rc, "a later process of node %s is registered", ask->self.name);
+    if (rc == CAIRN_E_NOMEM)
+        cairn_coordinator__fail(co, cairn_err_set(&ask->err, rc, "a process"), "a process");
     if (rc != 0) {
         ask->rc = rc;
         ask->done(ask);

@@ -39,9 +39,10 @@ static json_t *member_json(const struct cairn_member *m)
         if (strncmp(m->addresses[i], "udp://", 6) != 0) /* of the nodes' own packets: who reads this wants to call */
             json_array_append_new(addresses, json_string(m->addresses[i]));
     }
-    o = json_pack("{s:s, s:s, s:s, s:s, s:i, s:I, s:i, s:i, s:i}", "name", m->name, "node", id, "state",
-                  cairn_coordinator__state_name(m), "zone", m->zone, "weight", (int)m->weight, "incarnation",
-                  (json_int_t)m->p.inc, "slots", (int)m->holds, "leads", (int)m->leads, "in_sync",
+    o = json_pack("{s:s, s:s, s:s, s:b, s:s, s:s, s:i, s:I, s:i, s:i, s:i}", "name", m->name, "node", id, "state",
+                  cairn_coordinator__state_name(m), "draining", (int)m->p.draining, "zone", m->zone, "host", m->host,
+                  "weight", (int)m->weight, "incarnation", (json_int_t)m->p.inc, "slots", (int)m->holds, "leads",
+                  (int)m->leads, "in_sync",
                   (int)m->insync);
     if (o == NULL || json_object_set_new(o, "addresses", addresses) != 0) {
         json_decref(o);

@@ -128,6 +128,8 @@ static void co_store(struct cairn_coord *c, uint32_t slot, const struct cairn_sl
     name_nodes(x, &c->slots[slot].rec); /* as it is until then */
     x->told.deed = cairn_deed_of_slot(&c->slots[slot].rec, rec, c->slots[slot].change.kind);
     x->told.deed.why = why_of(co, &c->slots[slot].rec, &x->told.deed);
+    if (x->told.deed.why == CAIRN_WHY_NO_ANSWER && c->slots[slot].change.leaves)
+        x->told.deed.why = CAIRN_WHY_STOPS;
     cairn_writes_add(&co->writes, &x->told.w);
 }
 

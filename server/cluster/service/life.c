@@ -223,6 +223,7 @@ static void on_tick(void *arg)
     tick_in(l, eager ? MIN(l->eager_ns, l->c->lease_times.heartbeat_ns) : l->c->lease_times.heartbeat_ns);
     if (atomic_load(&l->c->side->failed))
         return;
+    cairn_cluster_records_sweep(l->c->records, now, CAIRN_COORDINATOR_FORGET_S * CAIRN_NS_PER_S);
     if (l->sm.state == LIFE_SEEKING || (l->again && l->sm.state != LIFE_PARTING && l->sm.state != LIFE_CEASING))
         life_register(l);
     if (l->sm.state != LIFE_BEATING)

@@ -127,6 +127,8 @@ void life_seek(struct side_life *l);
 /* A coordinator serves @map, in its term @term. False: it is what we know of already, or is not to be followed. True:
  * all that was known is forgotten, and we begin anew in it. */
 bool life_follow_map(struct side_life *l, uint64_t map, uint64_t term);
+/* A coordinator of our map has granted something for a heartbeat that was sent at @sent_ns: is that ours after all? */
+void life_trust_map(struct side_life *l, uint64_t sent_ns);
 /* If that waited for it: we are BEATING now. */
 void life_cease(struct side_life *l);
 

@@ -225,8 +225,10 @@ void life_granted(struct side_life *l, const struct life_beat *b, const struct c
         forget_future(l, g->upto);
     if (g->upto >= l->no_such)
         l->no_such = 0;
-    if (g->granted)
+    if (g->granted) {
+        life_trust_map(l, b->sent_ns);
         wait_for_map(l, b, g);
+    }
     if (!l->learning && g->page.revision > l->learned && b->revision <= l->learned) {
         learn(l, &g->page, b->own);
         return;

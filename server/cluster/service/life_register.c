@@ -97,10 +97,12 @@ static void logs_on(struct side_worker *w, void *arg)
 {
     (void)arg;
     free(w->logs);
+    free(w->partial);
     w->logs = NULL;
-    w->nlogs = 0;
+    w->partial = NULL;
+    w->nlogs = w->partial_bytes = 0;
     if (!w->stopping)
-        (void)cluster_slots_logs(w->slots, &w->logs, &w->nlogs); /* no memory: then nothing is told, and asked again */
+        (void)cluster_slots_logs(w->slots, &w->logs, &w->nlogs, &w->partial, &w->partial_bytes); /* no memory: then nothing is told, and asked again */
 }
 
 static int compare_logs(const void *a, const void *b)
@@ -110,33 +112,50 @@ static int compare_logs(const void *a, const void *b)
     return x->slot < y->slot ? -1 : x->slot > y->slot;
 }
 
+/* What all workers say, as one; it lies in the arena. False: one of them, or we, had no memory. */
+static bool gather(struct side_life *l, struct cairn_coord_told *told)
+{
+    const struct cairn_cluster_side *side = l->c->side;
+    struct cairn_coord_log *logs;
+    uint8_t *partial;
+
+    *told = (struct cairn_coord_told){ 0 };
+    for (uint32_t i = 0; i < side->nworkers; i++) {
+        if (side->workers[i].logs == NULL)
+            return false;
+        told->nlogs += side->workers[i].nlogs;
+        told->partial_bytes = MAX(told->partial_bytes, side->workers[i].partial_bytes);
+    }
+    told->logs = logs = cairn_arena_alloc(&l->arena, (told->nlogs + 1) * sizeof(*logs));
+    told->partial = partial = cairn_arena_alloc(&l->arena, told->partial_bytes + 1);
+    if (logs == NULL || partial == NULL)
+        return false;
+    memset(partial, 0, told->partial_bytes);
+    for (uint32_t i = 0; i < side->nworkers; i++) {
+        const struct side_worker *w = &side->workers[i];
+
+        memcpy(logs, w->logs, w->nlogs * sizeof(*logs));
+        logs += w->nlogs;
+        for (uint32_t k = 0; k < w->partial_bytes; k++)
+            partial[k] |= w->partial[k];
+    }
+    qsort(logs - told->nlogs, told->nlogs, sizeof(*logs), compare_logs);
+    return true;
+}
+
 static const Cairn__Wire__ClusterRegister *register_message(struct side_life *l)
 {
     struct cairn_cluster *c = l->c;
     struct cairn_coord_process p = {
         .node = c->node, .disk_id = c->disk_id, .process = c->side->process, .first_inc = l->first_inc
     };
-    struct cairn_coord_log *logs;
-    struct cairn_wire_member self;
     Cairn__Wire__ClusterRegister *msg;
-    uint32_t n = 0;
+    struct cairn_wire_member self;
+    struct cairn_coord_told told;
 
-    for (uint32_t i = 0; i < c->side->nworkers; i++)
-        n += c->side->workers[i].nlogs;
-    logs = cairn_arena_alloc(&l->arena, (n + 1) * sizeof(*logs));
-    if (logs == NULL)
+    if (!gather(l, &told))
         return NULL;
-    n = 0;
-    for (uint32_t i = 0; i < c->side->nworkers; i++) {
-        const struct side_worker *w = &c->side->workers[i];
-
-        if (w->logs == NULL)
-            return NULL;
-        memcpy(logs + n, w->logs, w->nlogs * sizeof(*logs));
-        n += w->nlogs;
-    }
-    qsort(logs, n, sizeof(*logs), compare_logs);
-    msg = cairn_wire_register_put(&p, logs, n, &l->arena);
+    msg = cairn_wire_register_put(&p, &told, &l->arena);
     if (msg == NULL)
         return NULL;
     cairn_cluster__self(c, &l->arena, &self);

@@ -2,8 +2,9 @@
  *
  * All that is said to a node in a turn of the loop goes out in one frame, which nobody answers: the protocol says
  * everything again, and what a backup has to say goes the same way. So a write costs two frames, or a part of two,
- * however many slots are written to. While there is no connection it waits for a while. What may wait for slow nodes is
- * bounded, of all together; what is said beyond that is dropped. */
+ * however many slots are written to. While there is no connection it waits for a while, and is dropped then: whoever
+ * comes back after an absence is told what is so by then, not what was. What may wait for slow nodes is bounded, of all
+ * together; what is said beyond that is dropped. */
 #include "server/cluster/service/peers.h"
 
 #include "sdk/core/base/log.h"
@@ -22,15 +23,16 @@ void side_mail_drop(struct side_peer *p)
 void side_mail_go(struct side_peer *p)
 {
     struct iovec iov = { p->mail.bytes, p->mail.n };
+    bool old = cairn_loop_now(p->w->loop) - p->mail_ns >= SIDE_CALL_MS * CAIRN_NS_PER_MS;
     int rc = CAIRN_E_CLOSED;
 
     if (p->mail.n == 0)
         return;
-    if (p->session != NULL)
+    if (p->session != NULL && !old)
         rc = cairn_rpc_session_tell(p->session, &cairn_iface_cluster, CAIRN_PROVIDER_CLUSTER,
                                     CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_REPL, &iov, 1);
     cairn_list_del(&p->mailing);
-    if (rc != CAIRN_E_CLOSED || cairn_loop_now(p->w->loop) - p->mail_ns >= SIDE_CALL_MS * CAIRN_NS_PER_MS)
+    if (rc != CAIRN_E_CLOSED || old)
         cairn_wire_mail_clear(&p->mail);
 }
 
@@ -60,6 +62,13 @@ static bool has_room(const struct side_peer *p)
     return sum <= SIDE_MESSAGE_BYTES_MAX;
 }
 
+static int add(struct side_peer *p, const struct cairn_repl_msg *m)
+{
+    if (p->mail.n == 0)
+        p->mail_ns = cairn_loop_now(p->w->loop);
+    return cairn_wire_mail_add(&p->mail, m);
+}
+
 void side_send(void *arg, const struct cairn_repl_msg *m)
 {
     struct side_worker *w = arg;
@@ -68,12 +77,10 @@ void side_send(void *arg, const struct cairn_repl_msg *m)
 
     if (p == NULL || !has_room(p))
         return;
-    if (p->mail.n == 0)
-        p->mail_ns = cairn_loop_now(w->loop);
-    rc = cairn_wire_mail_add(&p->mail, m);
+    rc = add(p, m);
     if (rc == CAIRN_E_LIMIT) { /* a frame is full */
         side_mail_go(p);
-        rc = cairn_wire_mail_add(&p->mail, m);
+        rc = add(p, m);
     }
     if (rc != 0 || !cairn_list_is_empty(&p->mailing))
         return;

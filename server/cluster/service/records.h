@@ -11,10 +11,20 @@
 
 #include <pthread.h>
 
-enum { CAIRN_CLUSTER_SLOTS_MAX = CAIRN_CLUSTER_CLASSES << CAIRN_SLOT_BITS_MAX };
+enum { CAIRN_CLUSTER_SLOTS_MAX = CAIRN_CLUSTER_CLASSES << CAIRN_SLOT_BITS_MAX, CAIRN_RECORDS_FOUND_MAX = 64 };
 
 struct records_slot;
 struct records_member;
+
+/** Where the search for members that are gone for good stands: records_sweep.c. */
+struct records_sweep {
+    struct records_found {
+        uint64_t node;
+        bool named;                   /* by a slot */
+    } found[CAIRN_RECORDS_FOUND_MAX]; /* that may be, by node */
+    uint32_t nfound, next_slot;
+    uint64_t next_node, rest_until_ns;
+};
 
 struct cairn_cluster_records {
     pthread_rwlock_t lock;
@@ -25,6 +35,7 @@ struct cairn_cluster_records {
     uint32_t slots_room, nslots;
     struct records_member **members; /* by node */
     uint32_t nmembers, members_room;
+    struct records_sweep sweep;
 };
 
 /* service_internal.h has what the coordinator's side asks of it. */
@@ -43,6 +54,10 @@ bool cairn_cluster_records_hint(struct cairn_cluster_records *r, uint64_t map, u
 
 /** Home: nothing is here any more; what comes is of @map. */
 void cairn_cluster_records_forget(struct cairn_cluster_records *r, uint64_t map);
+
+/** Home, now and then: one step, of a bounded length, of the search for members that are lost or silent and are named by
+ * no slot. Who has been so for @after_ns is dropped: the map has forgotten him, or is about to. */
+void cairn_cluster_records_sweep(struct cairn_cluster_records *r, uint64_t now_ns, uint64_t after_ns);
 
 uint64_t cairn_cluster_records_revision(struct cairn_cluster_records *r);
 uint64_t cairn_cluster_records_map(struct cairn_cluster_records *r);

@@ -21,6 +21,11 @@ bool side_lease_is_valid(const struct cairn_cluster *c)
     return !atomic_load(&s->failed) && cairn_env_now_ns(&c->home->env) < atomic_load(&s->lease_until_ns);
 }
 
+bool side_may_go_on(const struct cairn_cluster *c)
+{
+    return !atomic_load(&c->side->failed) && atomic_load(&c->side->other_map) == 0;
+}
+
 void side_fail(struct cairn_cluster *c, int rc, const char *text)
 {
     if (atomic_exchange(&c->side->failed, true))
@@ -135,6 +140,8 @@ void cairn_cluster__side_on_publish(struct cairn_rpc_req *rq)
 
     cairn_arena_init(&a, 4 << 20);
     rc = cairn_wire_page_get((const Cairn__Wire__ClusterRecords *)rq->msg, &a, &page, NULL);
+    if (rc == 0)
+        side_hear_map(c, page.map);
     for (uint32_t i = 0; rc == 0 && i < page.nslots; i++) {
         if (page.slots[i].slot >= SIDE_SLOTS_MAX)
             continue;
@@ -154,7 +161,7 @@ static bool on_lease(void *arg)
 
 static bool on_may_go_on(void *arg)
 {
-    return !atomic_load(&((struct side_worker *)arg)->c->side->failed);
+    return side_may_go_on(((struct side_worker *)arg)->c);
 }
 
 static void on_map_is_old(void *arg)
@@ -429,6 +436,7 @@ void cairn_cluster__side_stop(struct cairn_cluster *c)
             side_peers_free(&s->workers[i]);
             free(s->workers[i].body);
             free(s->workers[i].logs);
+            free(s->workers[i].partial);
         }
         if (s->disk != NULL)
             cairn_slot_disk_close(s->disk);

@@ -52,6 +52,8 @@ struct side_worker {
     uint32_t nscrub_served;
     struct cairn_coord_log *logs; /* for REGISTER */
     uint32_t nlogs;
+    uint8_t *partial; /* likewise */
+    uint32_t partial_bytes;
     struct cairn_task task;
 };
 
@@ -67,6 +69,8 @@ struct cairn_cluster_side {
     uint32_t nworkers;
     atomic_uint_fast64_t lease_until_ns; /* 0: none */
     atomic_uint_fast64_t coordinator;    /* its node, as life knows it; 0: none */
+    atomic_uint_fast64_t other_map;      /* that the cluster is said to have, instead of ours; 0: none */
+    atomic_uint_fast64_t other_ns;       /* when that was said last */
     atomic_bool failed, hurry;           /* hurry: a heartbeat is asked for already */
     atomic_uint left;                    /* workers that are stopping */
     struct side_life *life;
@@ -92,6 +96,10 @@ static inline bool side_has_store(const struct cairn_cluster *c)
 }
 
 bool side_lease_is_valid(const struct cairn_cluster *c);
+/* Slots that need no lease may be served without one. Any thread. */
+bool side_may_go_on(const struct cairn_cluster *c);
+/* Somebody who has proved over a session that he holds the cluster's key speaks of @map: life_anew.c. Any thread. */
+void side_hear_map(struct cairn_cluster *c, uint64_t map);
 /* New data is refused: the disk has no room for it, or none for the logs. Any thread. */
 bool side_disk_is_full(const struct cairn_cluster *c);
 /* This node must not go on: it gives no answers and no heartbeats until it is started again. Any thread. */

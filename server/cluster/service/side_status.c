@@ -7,6 +7,9 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+/* A copy that is refused again and again comes each minute. */
+#define REFUSED_RECENTLY_NS (150 * CAIRN_NS_PER_S)
+
 void cairn_cluster_why_busy(const struct cairn_cluster *c, struct cairn_err *err)
 {
     struct cairn_map_health health;
@@ -77,6 +80,34 @@ static void tell_lease(struct cairn_cluster *c, json_t *to)
     tell_problem(to, "degraded", text);
 }
 
+/* What the stores of all workers have met. */
+static void tell_troubles(const struct cairn_cluster *c, json_t *to)
+{
+    uint64_t unreadable = 0, waiting = 0, refused = 0, last_ns = 0, now = cairn_env_now_ns(&c->home->env);
+
+    for (uint32_t i = 0; i < c->side->nworkers; i++) {
+        struct cluster_slots *slots = c->side->workers[i].slots;
+        const struct store_troubles *t = slots != NULL ? cluster_store_troubles(cluster_slots_store(slots)) : NULL;
+
+        if (t == NULL)
+            continue;
+        unreadable += atomic_load(&t->unreadable);
+        waiting += atomic_load(&t->views_waiting);
+        refused += atomic_load(&t->refused);
+        last_ns = MAX(last_ns, atomic_load(&t->refused_ns));
+    }
+    json_object_set_new(to, "entries_unreadable", json_integer((json_int_t)unreadable));
+    json_object_set_new(to, "copies_waiting", json_integer((json_int_t)waiting));
+    json_object_set_new(to, "copies_refused", json_integer((json_int_t)refused));
+    if (refused > 0 && now - MIN(now, last_ns) < REFUSED_RECENTLY_NS)
+        tell_problem(to, "degraded", "copies of slots cannot be stored here: the log says why");
+    if (waiting > 0)
+        tell_problem(to, "degraded", "copies of slots to other nodes wait for room for a view");
+    if (unreadable > 0)
+        tell_problem(to, "degraded",
+                     "writes were refused, as the disk cannot give back what they depend on: `cairn scrub` repairs it");
+}
+
 void cairn_cluster__side_status(struct cairn_cluster *c, json_t *to)
 {
     uint64_t until = atomic_load(&c->side->lease_until_ns), now = cairn_env_now_ns(&c->home->env);
@@ -89,6 +120,7 @@ void cairn_cluster__side_status(struct cairn_cluster *c, json_t *to)
         tell_problem(to, "degraded",
                      "as many regions of large values are pinned as may be: large writes wait for the next sweep");
     tell_lease(c, to);
+    tell_troubles(c, to);
     json_object_set_new(to, "regions_pinned", json_integer(pins.pinned));
     json_object_set_new(to, "regions_refused", json_integer((json_int_t)pins.refused));
     json_object_set_new(to, "lease_ms", json_integer(until > now ? (json_int_t)((until - now) / CAIRN_NS_PER_MS) : 0));

@@ -70,8 +70,10 @@ void cluster_slots_start(struct cluster_slots *w);
 void cluster_slots_stop(struct cluster_slots *w, void (*done)(void *arg), void *arg);
 void cluster_slots_free(struct cluster_slots *w);
 
-/** Ends of the logs on this worker, by ascending slot, malloc'ed. CAIRN_E_NOMEM. After started(). */
-int cluster_slots_logs(struct cluster_slots *w, struct cairn_coord_log **logs, uint32_t *n);
+/** Ends of the logs on this worker, by ascending slot, and which of its slots are partial, in @partial_bytes (a bit for
+ * each slot of the node: struct cairn_coord_told); both malloc'ed. CAIRN_E_NOMEM. After started(). */
+int cluster_slots_logs(struct cluster_slots *w, struct cairn_coord_log **logs, uint32_t *n, uint8_t **partial,
+                       uint32_t *partial_bytes);
 /** This process is registered: replicas come to life. CAIRN_E_NOMEM, CAIRN_E_CORRUPT. */
 int cluster_slots_register(struct cluster_slots *w, struct cairn_who self);
 /** The map is another: every replica ends its part in the old one, and keeps what it has. cluster_slots_register()

@@ -61,7 +61,8 @@ void slots_on_found(void *arg, const struct store_found *f)
 }
 
 /* What is applied has to lie within the log, or ahead of it (a flush came, and the log's end was lost). What is
- * behind the log's beginning was in memory only. */
+ * behind the log's beginning was in memory only; what is of another history came in place of entries that were cut, and
+ * the cut was lost: only a learner can have that, for a member says nothing before its cut is on disk. */
 static int match_log(struct cluster_slots *w, struct slot *s)
 {
     uint32_t slot = s->store.slot;
@@ -147,25 +148,36 @@ int slots_begin(struct slot *s)
     return rc;
 }
 
-int cluster_slots_logs(struct cluster_slots *w, struct cairn_coord_log **logs, uint32_t *n)
+int cluster_slots_logs(struct cluster_slots *w, struct cairn_coord_log **logs, uint32_t *n, uint8_t **partial,
+                       uint32_t *partial_bytes)
 {
     struct cairn_coord_log *all = malloc((w->room + 1) * sizeof(*all));
+    uint8_t *bits = calloc(w->conf.nslots / 8 + 1, 1);
 
-    if (all == NULL)
-        return CAIRN_E_NOMEM;
-    *n = 0;
-    for (uint32_t i = 0; i < w->room; i++) {
+    *n = *partial_bytes = 0;
+    *logs = all;
+    *partial = bits;
+    for (uint32_t i = 0; all != NULL && bits != NULL && i < w->room; i++) {
         struct slot *s = w->all[i];
         uint64_t end = s != NULL ? cairn_slot_disk_end(w->conf.disk, s->store.slot) : 0;
-        struct cairn_at base = s != NULL ? cairn_slot_disk_base(w->conf.disk, s->store.slot) : (struct cairn_at){ 0 };
 
-        if (end == 0 || (s->begun ? s->replica.partial : s->partial))
-            continue;
-        all[*n] = (struct cairn_coord_log){ .slot = s->store.slot, .end = base };
-        if (end > base.pos)
-            all[*n].end = cairn_slot_disk_get(w->conf.disk, s->store.slot, end)->at;
-        ++*n;
+        if (s != NULL && (s->begun ? s->replica.partial : s->partial)) {
+            bits[s->store.slot / 8] |= (uint8_t)(1 << s->store.slot % 8);
+            *partial_bytes = s->store.slot / 8 + 1;
+        } else if (end > 0) {
+            struct cairn_at base = cairn_slot_disk_base(w->conf.disk, s->store.slot);
+
+            all[(*n)++] = (struct cairn_coord_log){
+                .slot = s->store.slot,
+                .end = end > base.pos ? cairn_slot_disk_get(w->conf.disk, s->store.slot, end)->at : base,
+            };
+        }
     }
-    *logs = all;
-    return 0;
+    if (all != NULL && bits != NULL)
+        return 0;
+    free(all);
+    free(bits);
+    *logs = NULL;
+    *partial = NULL;
+    return CAIRN_E_NOMEM;
 }

@@ -229,6 +229,11 @@ void store_slot_init(struct store_slot *s, uint32_t slot, uint64_t applied)
     s->to = applied;
 }
 
+struct store_troubles *cluster_store_troubles(struct cluster_store *st)
+{
+    return &st->troubles;
+}
+
 /* ---- flushing ---- */
 
 static void on_flushed(struct cairn_rpc_call *call)

@@ -5,22 +5,24 @@
  *
  *     ns/<id>         key                                        -> record                    what the router reads
  *     slots/index     slot 4, namespace 4, key                   -> what was put              to find a slot's records
- *     slots/session   slot 4, epoch 8, pos 8                     -> floor                     sessions that are open
- *     slots/session   slot 4, epoch 8, pos 8, row 2              -> number, epoch, pos, result, floor
- *     slots/at        slot 4                                     -> epoch, pos, whole or not
+ *     slots/session   slot 4, epoch 8, pos 8                     -> format, floor             sessions that are open
+ *     slots/session   slot 4, epoch 8, pos 8, row 2              -> format, number, epoch, pos, result, floor
+ *     slots/at        slot 4                                     -> format, epoch, pos, whole or not
  *
- * (numbers in keys are big-endian, in values little-endian; the row of a write is its number mod 256, or 256 if that is
- * the floor: see store_batch_write()). A slot stands where slots/at says, or at the newest of its
- * sessions' writes, whichever is later: such a write, which most entries are, needs no row beside its own. So after a
- * crash position, sessions and records are of one position, whichever that is (repl/README.md). Nothing of it is logged
- * by the provider: the slot's log is the log.
+ * (numbers in keys are big-endian, in values little-endian; a format is one byte, STORE_ROW_FORMAT; the row of a write
+ * is its number mod 256, or 256 if that is the floor: see store_batch_write()). A slot stands where slots/at says, or at
+ * the newest of its sessions' writes, whichever is later: such a write, which most entries are, needs no row beside its
+ * own. So after a crash position, sessions and records are of one position, whichever that is (repl/README.md). Nothing
+ * of it is logged by the provider: the slot's log is the log.
  *
  * Entries of all slots of the worker that are to be applied go into one batch; while it is under way the next one
  * gathers. A result is the same on every replica: it follows from the records alone. Of a PUT it is 0 or
  * CAIRN_E_EXISTS (a write-once key keeps its value, but whoever repeats his own PUT is told 0: §8), of an ERASE 0;
- * CAIRN_E_INVAL, CAIRN_E_TOOBIG: the body is not one. A namespace's database is made by the first entry that names
- * it; unless it was removed, when the entry, which a start or a copy may bring again, does nothing, with
- * CAIRN_E_STATE. */
+ * CAIRN_E_INVAL, CAIRN_E_TOOBIG: the body is not one. Where it depends on what is there, and of that neither the record
+ * nor its row of the index can be read, it is CAIRN_E_CORRUPT, and nothing is done here: of this key the copy is bad,
+ * which the scrub sees and repairs from another (scrub.h); all others go on. A namespace's database is made by the first
+ * entry that names it; unless it was removed, when the entry, which a start or a copy may bring again, does nothing,
+ * with CAIRN_E_STATE. */
 #ifndef CAIRN_SERVER_CLUSTER_SERVICE_STORE_H
 #define CAIRN_SERVER_CLUSTER_SERVICE_STORE_H
 
@@ -42,7 +44,9 @@ struct store_slot {
     uint32_t slot;
     uint64_t next, to; /* entries that are to be applied: behind what is applied */
     bool in_batch;
+    bool said_unreadable; /* in the log, that a key's rows are */
     bool bare; /* the provider has no row of it, or the mark of a wipe alone: until something is applied or put */
+    uint64_t looks_to;       /* conditional entries up to here are looked up before they are applied */
     uint64_t hold_until_ns;  /* a copy is to begin: nothing more is applied until then */
     struct store_job *job;   /* wipe, put or seal, or NULL */
     struct store_view *view; /* of a copy that goes out, or NULL */
@@ -54,6 +58,14 @@ struct store_found {
     bool partial; /* part of a copy, and no use */
     struct cairn_at at;
     const struct cairn_sessions *sessions; /* as of @at */
+};
+
+/** What does not go as it should; any thread's, for people. */
+struct store_troubles {
+    atomic_uint_fast64_t unreadable;    /* entries that were refused with CAIRN_E_CORRUPT */
+    atomic_uint_fast64_t views_waiting; /* copies that go out and wait for room in the provider, now */
+    atomic_uint_fast64_t refused;       /* pages of copies that come in */
+    atomic_uint_fast64_t refused_ns;    /* when the last one was */
 };
 
 struct cluster_store_ops {
@@ -124,6 +136,8 @@ void cluster_store_copy_close(struct cluster_store *st, struct store_slot *s);
 /** Whether new data is refused, as the provider has little room left and keeps that for what is in logs, of which
  * @coming bytes are to be applied yet. It is asked by each call; the answer is that of the last time. */
 bool cluster_store_refuses(struct cluster_store *st, uint64_t coming);
+
+struct store_troubles *cluster_store_troubles(struct cluster_store *st);
 
 /** All that is applied now survives a crash when @done runs with rc 0. CAIRN_E_UNSUPPORTED: nothing survives the
  * process there. Not while another is under way. */

@@ -8,15 +8,16 @@
  *
  *  IDLE   nothing is to be applied, or the next turn gathers it.
  *  OPEN   the database of a namespace is being opened.
- *  LOOK   whether a key is there is being asked: of a conditional PUT of a session, whose result goes into the batch.
- *         (Of one without a session the batch itself has the condition.)
+ *  LOOK   whether a key is there is being asked: of a conditional PUT of a session, whose result goes into the batch
+ *         (store_look.c). (Of one without a session the batch itself has the condition.)
  *  WRITE  the batch is under way.
  *  CHECK  PUTs have met a record, and who put it is being asked: whoever repeats his own has done it.
  *  PAUSE  what was asked for has failed, and is asked for again: the same batch, for it may have been carried out.
- *  ENDED  the store ends. */
+ *  ENDED  the store ends.
+ *
+ * A record that cannot be read stops a batch that has to know of it: nothing of it was written. Then its conditional
+ * PUTs are looked up one by one, as those of sessions are, and nothing is read when they are written. */
 #include "server/cluster/service/store_internal.h"
-
-enum { APPLY_IDLE, APPLY_OPEN, APPLY_LOOK, APPLY_WRITE, APPLY_CHECK, APPLY_PAUSE, APPLY_ENDED, APPLY_NR };
 
 #define TO CAIRN_SM_TO
 #define ON (TO(APPLY_IDLE) | TO(APPLY_PAUSE) | TO(APPLY_ENDED))
@@ -42,19 +43,14 @@ static bool apply_invariant(const struct cairn_sm *sm)
 
 const struct cairn_sm_kind store_apply_kind = { "store-apply", apply_states, APPLY_NR, apply_invariant, 0 };
 
-static struct cluster_store *store_of(struct store_apply *a)
-{
-    return CONTAINER_OF(a, struct cluster_store, apply);
-}
-
 static void gather(void *arg);
 static void write_start(struct store_apply *a);
 static void check_start(struct store_apply *a);
 
-static void gather_later(struct store_apply *a)
+void store_apply_later(struct store_apply *a)
 {
-    if (a->sm.state == APPLY_IDLE && !cairn_list_is_empty(&a->slots) && !store_of(a)->stopping)
-        cairn_env_defer(&store_of(a)->loop->env, &a->task);
+    if (a->sm.state == APPLY_IDLE && !cairn_list_is_empty(&a->slots) && !store_apply_store(a)->stopping)
+        cairn_env_defer(&store_apply_store(a)->loop->env, &a->task);
 }
 
 /* ---- after a failure ---- */
@@ -66,7 +62,7 @@ static void on_pause_over(void *arg)
     struct store_apply *a = arg;
 
     if (a->sm.state != APPLY_PAUSE) {
-        gather_later(a);
+        store_apply_later(a);
     } else if (a->built && a->checked < a->nchecks) {
         cairn_sm_move(&a->sm, APPLY_CHECK);
         check_start(a);
@@ -75,13 +71,13 @@ static void on_pause_over(void *arg)
         write_start(a);
     } else {
         cairn_sm_move(&a->sm, APPLY_IDLE);
-        gather_later(a);
+        store_apply_later(a);
     }
 }
 
-static void pause(struct store_apply *a, int rc)
+void store_apply_pause(struct store_apply *a, int rc)
 {
-    struct cluster_store *st = store_of(a);
+    struct cluster_store *st = store_apply_store(a);
     struct cairn_env *env = &st->loop->env;
 
     cairn_sm_move(&a->sm, APPLY_PAUSE);
@@ -102,50 +98,18 @@ static void on_opened(struct store_open *o, int rc)
 
     a->err = o->err;
     if (rc != 0) {
-        pause(a, rc);
+        store_apply_pause(a, rc);
         return;
     }
     cairn_sm_move(&a->sm, APPLY_IDLE);
-    gather_later(a);
+    store_apply_later(a);
 }
 
 static void open_start(struct store_apply *a, const struct store_body *b)
 {
     cairn_sm_move(&a->sm, APPLY_OPEN);
-    store_open_start(&a->open, store_of(a), b->ns, true, (b->flags & STORE_BODY_WRITE_ONCE) != 0, on_opened, a);
-}
-
-/* ---- conditional PUTs of a session ---- */
-
-static void on_looked(struct cairn_rpc_call *call)
-{
-    struct store_apply *a = call->arg;
-
-    if (!store_call_over(store_of(a)))
-        return;
-    if (call->rc == CAIRN_E_NOTFOUND) /* of the database: it was removed, and is made again */
-        store_ns_forget(store_of(a));
-    if (call->rc != 0 && call->rc != CAIRN_E_NOTFOUND) {
-        pause(a, call->rc);
-        return;
-    }
-    a->looked.known = call->rc == 0;
-    a->looked.exists = call->rc == 0 && ((const Cairn__Wire__KvExists *)call->reply)->exists;
-    cairn_sm_move(&a->sm, APPLY_IDLE);
-    gather_later(a);
-}
-
-static void look_start(struct store_apply *a, struct store_slot *s, uint64_t pos, const struct store_body *b,
-                       uint32_t db)
-{
-    a->looked.s = s;
-    a->looked.pos = pos;
-    a->looked.known = false;
-    cairn__wire__kv_get__init(&a->msg.get);
-    a->msg.get.db = db;
-    a->msg.get.key = (ProtobufCBinaryData){ .len = b->key_len, .data = (uint8_t *)(uintptr_t)b->key };
-    cairn_sm_move(&a->sm, APPLY_LOOK);
-    store_call(store_of(a), &a->call, CAIRN__WIRE__KV_METHOD__KV_EXISTS, &a->msg.get.base, on_looked, a, &a->err);
+    store_open_start(&a->open, store_apply_store(a), b->ns, true, (b->flags & STORE_BODY_WRITE_ONCE) != 0, on_opened,
+                     a);
 }
 
 /* ---- the batch ---- */
@@ -196,7 +160,7 @@ static bool is_held(const struct store_slot *s, uint64_t now)
 static enum store_added gather_slots(struct store_apply *a, struct store_slot **s, struct store_body *b, uint32_t *db,
                                      uint64_t *pos)
 {
-    struct cluster_store *st = store_of(a);
+    struct cluster_store *st = store_apply_store(a);
     uint64_t now = cairn_env_now_ns(&st->loop->env);
 
     CAIRN_LIST_FOREACH_SAFE (l, &a->slots) {
@@ -216,7 +180,7 @@ static enum store_added gather_slots(struct store_apply *a, struct store_slot **
 static void gather(void *arg)
 {
     struct store_apply *a = arg;
-    struct cluster_store *st = store_of(a);
+    struct cluster_store *st = store_apply_store(a);
     struct store_slot *s = NULL;
     struct store_body b = { 0 };
     uint64_t pos = 0;
@@ -227,6 +191,7 @@ static void gather(void *arg)
         return;
     store_batch_reset(&a->batch);
     a->nresults = a->nchecks = a->checked = 0;
+    a->reads = false;
     how = gather_slots(a, &s, &b, &db, &pos);
     a->looked.known = false;
     if (a->nresults > 0) {
@@ -239,9 +204,9 @@ static void gather(void *arg)
     } else if (how == STORE_TO_OPEN) {
         open_start(a, &b);
     } else if (how == STORE_TO_LOOK) {
-        look_start(a, s, pos, &b, db);
+        store_look_start(a, s, pos, &b, db);
     } else if (how == STORE_NO_ROOM) {
-        pause(a, CAIRN_E_NOMEM);
+        store_apply_pause(a, CAIRN_E_NOMEM);
     } else if (!cairn_list_is_empty(&a->slots)) { /* all that are left are held */
         cairn_timer_start(&st->loop->env, &a->timer,
                           cairn_env_now_ns(&st->loop->env) + STORE_RETRY_MS * CAIRN_NS_PER_MS);
@@ -252,7 +217,7 @@ static void gather(void *arg)
 
 static void deliver(struct store_apply *a)
 {
-    struct cluster_store *st = store_of(a);
+    struct cluster_store *st = store_apply_store(a);
 
     a->built = false;
     cairn_sm_move(&a->sm, APPLY_IDLE);
@@ -265,21 +230,26 @@ static void deliver(struct store_apply *a)
 
         st->conf.ops->applied(r->s, st->conf.ops->entry(r->s, r->pos), r->result);
     }
-    gather_later(a);
+    store_apply_later(a);
 }
 
 /* The index has the number of who put what a PUT has met. */
 static void on_checked(struct cairn_rpc_call *call)
 {
     struct store_apply *a = call->arg;
-    struct cluster_store *st = store_of(a);
+    struct cluster_store *st = store_apply_store(a);
     const Cairn__Wire__KvMgetReply *m = (const Cairn__Wire__KvMgetReply *)call->reply;
     uint32_t at = 0;
 
     if (!store_call_over(st))
         return;
+    if (store_is_unreadable(call->rc) && a->nchecks - a->checked == 1) { /* of several the others are told */
+        a->results[a->checks[a->checked++]].result = CAIRN_E_CORRUPT;
+        deliver(a);
+        return;
+    }
     if (call->rc != 0) {
-        pause(a, call->rc);
+        store_apply_pause(a, call->rc);
         return;
     }
     for (size_t i = 0; i < m->n_lengths; i++) {
@@ -289,6 +259,8 @@ static void on_checked(struct cairn_rpc_call *call)
         if (m->lengths[i] == STORE_INDEX_VALUE_BYTES && at + STORE_INDEX_VALUE_BYTES <= call->reply_payload_len &&
             e->rid.seq != 0 && cairn_le_load64(call->reply_payload + at + 1) == e->rid.seq)
             r->result = 0;
+        else if (m->lengths[i] < -1)
+            r->result = CAIRN_E_CORRUPT;
         at += m->lengths[i] > 0 ? (uint32_t)m->lengths[i] : 0;
     }
     if (a->checked < a->nchecks)
@@ -299,7 +271,7 @@ static void on_checked(struct cairn_rpc_call *call)
 
 static void check_start(struct store_apply *a)
 {
-    struct cluster_store *st = store_of(a);
+    struct cluster_store *st = store_apply_store(a);
 
     for (uint32_t i = a->checked; i < a->nchecks; i++)
         a->check_keys[i] = a->batch.keys[a->results[a->checks[i]].op + 1]; /* the index follows the record */
@@ -310,30 +282,53 @@ static void check_start(struct store_apply *a)
     store_call(st, &a->call, CAIRN__WIRE__KV_METHOD__KV_MGET, &a->msg.mget.base, on_checked, a, &a->err);
 }
 
+/* Nothing of the batch was done, and it is made anew. */
+static void undo(struct store_apply *a)
+{
+    store_known_forget(store_apply_store(a)->known);
+    a->built = false;
+    for (uint32_t i = 0; i < a->nresults; i++) {
+        struct store_slot *s = a->results[i].s;
+
+        s->in_batch = false;
+        if (cairn_list_is_empty(&s->link))
+            cairn_list_add_tail(&a->slots, &s->link);
+    }
+}
+
+/* A record that some entry of the batch has met cannot be read; which one is not said. */
+static void look_at_each(struct store_apply *a)
+{
+    for (uint32_t i = 0; i < a->nresults; i++) {
+        struct store_slot *s = a->results[i].s;
+
+        s->looks_to = MAX(s->looks_to, a->results[i].pos);
+    }
+}
+
 static void on_written(struct cairn_rpc_call *call)
 {
     struct store_apply *a = call->arg;
-    struct cluster_store *st = store_of(a);
+    struct cluster_store *st = store_apply_store(a);
     const Cairn__Wire__KvStatuses *m = (const Cairn__Wire__KvStatuses *)call->reply;
 
     if (!store_call_over(st))
         return;
     if (call->rc == CAIRN_E_NOTFOUND) { /* a namespace was removed; nothing was done */
         store_ns_forget(st);
-        store_known_forget(st->known);
-        a->built = false;
-        for (uint32_t i = 0; i < a->nresults; i++) {
-            struct store_slot *s = a->results[i].s;
-
-            s->in_batch = false;
-            if (cairn_list_is_empty(&s->link))
-                cairn_list_add_tail(&a->slots, &s->link);
-        }
-        pause(a, CAIRN_E_BUSY);
+        undo(a);
+        store_apply_pause(a, CAIRN_E_BUSY);
+        return;
+    }
+    if (store_is_unreadable(call->rc) && a->reads) {
+        look_at_each(a);
+        undo(a);
+        cairn_sm_move(&a->sm, APPLY_IDLE);
+        store_apply_later(a);
         return;
     }
     if (call->rc != 0) {
-        pause(a, call->rc);
+        store_apply_pause(a, call->rc);
         return;
     }
     for (uint32_t i = 0; i < a->nresults; i++) {
@@ -354,12 +349,12 @@ static void on_written(struct cairn_rpc_call *call)
 
 static void write_start(struct store_apply *a)
 {
-    store_call_batch(store_of(a), &a->call, &a->batch, true, on_written, a, &a->err);
+    store_call_batch(store_apply_store(a), &a->call, &a->batch, true, on_written, a, &a->err);
 }
 
 void store_apply_wake(struct cluster_store *st)
 {
-    gather_later(&st->apply);
+    store_apply_later(&st->apply);
 }
 
 void cluster_store_apply(struct cluster_store *st, struct store_slot *s, uint64_t pos)
@@ -368,7 +363,7 @@ void cluster_store_apply(struct cluster_store *st, struct store_slot *s, uint64_
     s->to = pos;
     if (cairn_list_is_empty(&s->link))
         cairn_list_add_tail(&st->apply.slots, &s->link);
-    gather_later(&st->apply);
+    store_apply_later(&st->apply);
 }
 
 /* ---- life ---- */

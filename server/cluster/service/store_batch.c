@@ -117,9 +117,10 @@ int store_batch_at(struct store_batch *b, uint32_t db, uint32_t slot, struct cai
     uint8_t key[STORE_SLOT_BYTES], value[STORE_AT_VALUE_BYTES];
 
     store_be32(key, slot);
-    cairn_le_store64(value, at.epoch);
-    cairn_le_store64(value + 8, at.pos);
-    value[16] = partial;
+    value[0] = STORE_ROW_FORMAT;
+    cairn_le_store64(value + 1, at.epoch);
+    cairn_le_store64(value + 9, at.pos);
+    value[17] = partial;
     return store_batch_add(b, db, key, sizeof(key), NULL, 0, value, sizeof(value), false);
 }
 
@@ -136,7 +137,8 @@ int store_batch_session(struct store_batch *b, uint32_t db, uint32_t slot, struc
     uint8_t key[STORE_OPEN_KEY_BYTES], value[STORE_OPEN_VALUE_BYTES];
 
     session_key(key, slot, id);
-    cairn_le_store64(value, floor);
+    value[0] = STORE_ROW_FORMAT;
+    cairn_le_store64(value + 1, floor);
     return store_batch_add(b, db, key, sizeof(key), NULL, 0, value, sizeof(value), false);
 }
 
@@ -155,11 +157,12 @@ int store_batch_write(struct store_batch *b, uint32_t db, uint32_t slot, struct 
     /* With such a write all before it are forgotten, the one that had the row, too: usual clients, who wait for one
      * write to a slot at a time, have one row that is written again and again, and not one for each write. */
     write_key(key, slot, session, w->seq == floor ? (uint64_t)STORE_SESSION_ALONE : w->seq % STORE_SESSION_ROWS);
-    cairn_le_store64(value, w->seq);
-    cairn_le_store64(value + 8, epoch);
-    cairn_le_store64(value + 16, w->pos);
-    cairn_le_store32(value + 24, (uint32_t)w->result);
-    cairn_le_store64(value + 28, floor);
+    value[0] = STORE_ROW_FORMAT;
+    cairn_le_store64(value + 1, w->seq);
+    cairn_le_store64(value + 9, epoch);
+    cairn_le_store64(value + 17, w->pos);
+    cairn_le_store32(value + 25, (uint32_t)w->result);
+    cairn_le_store64(value + 29, floor);
     return store_batch_add(b, db, key, sizeof(key), NULL, 0, value, sizeof(value), false);
 }
 

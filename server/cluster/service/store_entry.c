@@ -12,7 +12,8 @@ static int add_record(struct cluster_store *st, const struct store_slot *s, cons
     bool is_usual = b->op == STORE_PUT && !(b->flags & STORE_BODY_WRITE_ONCE) && e->rid.session.pos != 0;
     int rc = 0;
 
-    if (b->op == STORE_REPAIR) /* what is there need not be readable, and a write-once database keeps it otherwise */
+    /* What is there need not be readable, and a write-once database looks at it, and keeps it, otherwise. */
+    if (b->op == STORE_REPAIR || (!erase && e->at.pos <= s->looks_to))
         rc = store_batch_add(batch, db, NULL, 0, b->key, b->key_len, NULL, -1, false);
     if (rc == 0)
         rc = store_batch_add(batch, db, NULL, 0, b->key, b->key_len, b->record, erase ? -1 : (int64_t)b->record_len,
@@ -52,11 +53,12 @@ static enum store_added add_write(struct cluster_store *st, struct store_slot *s
         return STORE_ADDED;
     }
     conditional = b->op == STORE_PUT && b->flags != 0;
-    if (conditional && e->rid.session.pos != 0) {
+    a->reads |= conditional && e->at.pos > s->looks_to;
+    if (conditional && (e->rid.session.pos != 0 || e->at.pos <= s->looks_to)) {
         if (a->looked.s != s || a->looked.pos != e->at.pos || !a->looked.known || a->batch.n > 0)
             return STORE_TO_LOOK;
-        res->result = a->looked.exists ? CAIRN_E_EXISTS : 0;
-        if (a->looked.exists)
+        res->result = a->looked.result;
+        if (!a->looked.puts)
             return STORE_ADDED;
         conditional = false;
     }

@@ -1,6 +1,7 @@
 /* What the files of the store share: store.c (life, calls, namespaces), store_start.c (what is there), store_apply.c
- * (entries), store_entry.c (one entry), store_batch.c (one batch), store_known.c (rows that need not be written again),
- * store_job.c, store_wipe.c, store_seal.c (a copy at its target), store_view.c (a copy at its source). */
+ * (entries), store_entry.c (one entry), store_look.c (whether its key is there), store_batch.c (one batch),
+ * store_known.c (rows that need not be written again), store_job.c, store_wipe.c, store_seal.c (a copy at its target),
+ * store_view.c (a copy at its source). */
 #ifndef CAIRN_SERVER_CLUSTER_SERVICE_STORE_INTERNAL_H
 #define CAIRN_SERVER_CLUSTER_SERVICE_STORE_INTERNAL_H
 
@@ -18,16 +19,18 @@ enum {
     STORE_SESSION_ROWS = CAIRN_SESSION_WRITES_MAX,
     STORE_SESSION_ALONE = STORE_SESSION_ROWS, /* the row of a write whose client waits for no other */
     STORE_RETRY_MS = 100,
-    STORE_HOLD_MS = 2000,       /* a slot whose copy does not begin goes on then */
-    STORE_VIEWS_MAX = 2,        /* copies that go out, of one worker */
-    STORE_SLOT_BYTES = 4,       /* of a key: the slot */
-    STORE_INDEX_HEAD_BYTES = 8, /* slot and namespace, before the key */
+    STORE_UNREADABLE_MS = 10000, /* it will hardly get better */
+    STORE_HOLD_MS = 2000,        /* a slot whose copy does not begin goes on then */
+    STORE_VIEWS_MAX = 2,         /* copies that go out, of one worker */
+    STORE_SLOT_BYTES = 4,        /* of a key: the slot */
+    STORE_INDEX_HEAD_BYTES = 8,  /* slot and namespace, before the key */
     STORE_INDEX_VALUE_BYTES = 9,
-    STORE_AT_VALUE_BYTES = 17,
+    STORE_ROW_FORMAT = 1, /* of slots/at and slots/session: the first byte of a row's value */
+    STORE_AT_VALUE_BYTES = 18,
     STORE_OPEN_KEY_BYTES = 20, /* of a session */
-    STORE_OPEN_VALUE_BYTES = 8,
+    STORE_OPEN_VALUE_BYTES = 9,
     STORE_WRITE_KEY_BYTES = 22, /* of a write of it */
-    STORE_WRITE_VALUE_BYTES = 36,
+    STORE_WRITE_VALUE_BYTES = 37,
 };
 
 /* ---- numbers ---- */
@@ -149,11 +152,16 @@ struct store_apply {
     uint32_t nresults, nchecks, checked;
     uint32_t *checks; /* results that met what was there */
     bool built;       /* the batch is to be sent as it is, perhaps once more */
+    bool reads;       /* the engine looks at records before it writes it */
     struct {
         struct store_slot *s;
-        uint64_t pos;
-        bool known, exists;
-    } looked; /* an entry whose result has to be known before it is applied */
+        uint64_t pos, number;
+        uint32_t db;
+        bool known, puts;
+        int32_t result;
+        uint8_t key[CAIRN_KEY_BYTES_MAX]; /* of the index */
+        size_t key_len;
+    } looked; /* an entry whose result has to be known before it is applied, and whether it puts its record */
     ProtobufCBinaryData *check_keys;
     struct cairn_rpc_call call;
     struct cairn_err err;
@@ -179,6 +187,7 @@ struct cluster_store {
     struct cairn_link waiting; /* struct store_slot, through .waits: for a view */
     uint32_t running, nviews; /* calls; copies that go out */
     bool has_no_views;        /* the provider: a copy holds its slot up */
+    struct store_troubles troubles;
     bool stopping, dead;
     void (*stopped)(void *arg);
     void *stopped_arg;
@@ -211,6 +220,11 @@ void store_call_batch(struct cluster_store *st, struct cairn_rpc_call *call, str
 bool store_call_over(struct cluster_store *st);
 /* Whether it may go better the next time. */
 bool store_may_retry(int rc);
+/* A block of the engine's is bad: of what lies in others that says nothing. */
+static inline bool store_is_unreadable(int rc)
+{
+    return rc == CAIRN_E_CORRUPT || rc == CAIRN_E_IO;
+}
 /* It may not: says so, once. */
 void store_die(struct cluster_store *st, int rc, const char *text);
 
@@ -240,11 +254,27 @@ enum store_added store_entry_add(struct cluster_store *st, struct store_slot *s,
 
 /* ---- store_apply.c ---- */
 
+enum { APPLY_IDLE, APPLY_OPEN, APPLY_LOOK, APPLY_WRITE, APPLY_CHECK, APPLY_PAUSE, APPLY_ENDED, APPLY_NR };
+
+static inline struct cluster_store *store_apply_store(struct store_apply *a)
+{
+    return CONTAINER_OF(a, struct cluster_store, apply);
+}
+
+void store_apply_later(struct store_apply *a);
+/* What was asked for has failed: again, soon, or the store dies of it. */
+void store_apply_pause(struct store_apply *a, int rc);
 void store_apply_init(struct cluster_store *st);
 void store_apply_fini(struct cluster_store *st);
 
 /* Slots that were held are not any more. */
 void store_apply_wake(struct cluster_store *st);
+
+/* ---- store_look.c ---- */
+
+/* LOOK: whether the key of the entry at @pos is there, in database @db; a->looked says so, in IDLE. */
+void store_look_start(struct store_apply *a, struct store_slot *s, uint64_t pos, const struct store_body *b,
+                      uint32_t db);
 
 /* ---- store_job.c, store_view.c ---- */
 

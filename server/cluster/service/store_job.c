@@ -17,9 +17,14 @@
  * there was something the mark is durable before any of it, or the log, is erased. Where there was nothing it goes
  * before the pages, as they do, without the provider's log: of such writes a crash leaves the first ones
  * (providers/kv), so no page without the mark, and without both the slot is one that was never here. What was wiped
- * keeps its mark, and has nothing until the next page. */
+ * keeps its mark, and has nothing until the next page.
+ *
+ * What a wipe cannot read (a bad block of the engine's) it cannot erase: the slot is partial then, and no use here,
+ * until somebody mends the disk; all others go on. */
 #include "server/cluster/service/store_job.h"
 #include "server/cluster/service/store_page.h"
+
+#include "sdk/core/base/log.h"
 
 #include <stdlib.h>
 
@@ -91,11 +96,19 @@ static void on_pause_over(void *arg)
 void store_job_pause(struct store_job *j, int rc)
 {
     struct cairn_env *env = &j->st->loop->env;
+    uint64_t ms = STORE_RETRY_MS;
 
     cairn_sm_move(&j->sm, JOB_PAUSE);
-    if (!store_may_retry(rc))
+    if (j->kind == JOB_WIPE && store_is_unreadable(rc)) {
+        if (!j->said)
+            cairn_log_error("slot %u: what is here of it cannot be read, so it is neither erased nor copied to: %s",
+                            j->s->slot, j->err.text);
+        j->said = true;
+        ms = STORE_UNREADABLE_MS;
+    }
+    if (ms == STORE_RETRY_MS && !store_may_retry(rc))
         store_die(j->st, rc, j->err.text);
-    else if (cairn_timer_start(env, &j->timer, cairn_env_now_ns(env) + STORE_RETRY_MS * CAIRN_NS_PER_MS) != 0)
+    else if (cairn_timer_start(env, &j->timer, cairn_env_now_ns(env) + ms * CAIRN_NS_PER_MS) != 0)
         store_die(j->st, CAIRN_E_NOMEM, "no timer");
 }
 
@@ -105,6 +118,10 @@ void store_job_done(struct store_job *j)
     struct store_slot *s = j->s;
     int kind = (int)j->kind, rc = j->rc;
 
+    if (kind == JOB_PUT && rc != 0) {
+        atomic_fetch_add(&j->st->troubles.refused, 1);
+        atomic_store(&j->st->troubles.refused_ns, cairn_env_now_ns(&j->st->loop->env));
+    }
     cairn_sm_move(&j->sm, JOB_DONE);
     s->job = NULL;
     s->bare = kind == JOB_WIPE;
@@ -127,6 +144,10 @@ static void on_written(struct cairn_rpc_call *call)
         store_ns_forget(j->st);
         j->built = false;
         store_job_pause(j, CAIRN_E_BUSY);
+    } else if (store_is_unreadable(call->rc) && j->kind == JOB_PUT && !j->erases) {
+        j->erases = true; /* the page once more: then nothing is read */
+        j->built = false;
+        store_job_plan(j);
     } else if (call->rc == CAIRN_E_NOSPACE && j->kind == JOB_PUT) {
         j->built = false;
         j->rc = call->rc;
@@ -180,8 +201,10 @@ void store_job_open(struct store_job *j, uint32_t ns, bool create, bool write_on
 static int put_record(struct store_job *j, const struct store_page_record *r, uint32_t db)
 {
     uint8_t head[STORE_INDEX_HEAD_BYTES];
-    int rc = store_batch_add(&j->batch, db, NULL, 0, r->key, r->key_len, r->record, (int64_t)r->record_len, false);
+    int rc = j->erases ? store_batch_add(&j->batch, db, NULL, 0, r->key, r->key_len, NULL, -1, false) : 0;
 
+    if (rc == 0)
+        rc = store_batch_add(&j->batch, db, NULL, 0, r->key, r->key_len, r->record, (int64_t)r->record_len, false);
     if (rc != 0)
         return rc;
     store_be32(head, j->s->slot);
@@ -215,7 +238,7 @@ static void plan_put(struct store_job *j)
         }
         if (ns->gone)
             continue;
-        rc = ns->db == 0 || j->batch.n >= CAIRN_BATCH_MAX - 1 ? CAIRN_E_INVAL : put_record(j, &r, ns->db);
+        rc = ns->db == 0 || j->batch.n >= CAIRN_BATCH_MAX - 2 ? CAIRN_E_INVAL : put_record(j, &r, ns->db);
         if (rc == CAIRN_E_INVAL)
             j->rc = rc;
     }

@@ -19,6 +19,7 @@ struct store_job {
     uint32_t built_step; /* once the batch is written */
     struct store_open open;
     bool bare; /* wipe: there is nothing to be erased */
+    bool said; /* wipe: that it cannot be done now, in the log */
     /* wipe: rows of the index whose namespace is not open yet */
     uint8_t *rows;
     size_t rows_len, rows_at;
@@ -26,6 +27,7 @@ struct store_job {
     uint8_t prefix[STORE_SLOT_BYTES];
     uint8_t *page; /* put */
     uint32_t page_len;
+    bool erases;        /* put: first what is there, which cannot be read */
     struct cairn_at at; /* seal */
     struct cairn_sessions sessions;
     uint32_t session, write; /* that are sealed next */

@@ -92,6 +92,18 @@ static void list(struct store_start *x, uint32_t db, void (*done)(struct cairn_r
     store_call(x->st, &x->call, CAIRN__WIRE__KV_METHOD__KV_LIST, &x->msg.list.base, done, x, &x->err);
 }
 
+/* Whether a row is of the format that we know: only then its length and what is in it mean anything. */
+static int row_check(struct store_start *x, const char *what, uint32_t slot, const uint8_t *value, uint32_t len,
+                     uint32_t bytes)
+{
+    if (len > 0 && value[0] != STORE_ROW_FORMAT)
+        return cairn_err_set(&x->err, CAIRN_E_FORMAT, "slot %u: %s is of format %u, and this build knows %d", slot,
+                             what, value[0], STORE_ROW_FORMAT);
+    if (len != bytes)
+        return cairn_err_set(&x->err, CAIRN_E_CORRUPT, "slot %u: %s has %u bytes", slot, what, len);
+    return 0;
+}
+
 /* ---- the sessions of a slot ---- */
 
 static void slots_next(struct store_start *x);
@@ -102,14 +114,16 @@ static int take_open(struct store_start *x, const uint8_t *key, const uint8_t *v
     struct cairn_log_entry e = { .kind = CAIRN_ENTRY_OPEN,
                                  .at = { .epoch = store_get_be64(key + 4), .pos = store_get_be64(key + 12) } };
     struct cairn_sessions *t = &x->sessions;
-    int rc = cairn_sessions_reserve(t, &e);
+    int rc = row_check(x, "the row of a session", x->slots[x->next].slot, value, len, STORE_OPEN_VALUE_BYTES);
 
+    if (rc == 0)
+        rc = cairn_sessions_reserve(t, &e);
     if (rc != 0)
         return rc;
-    if (len != STORE_OPEN_VALUE_BYTES || e.at.pos == 0 || (t->n > 0 && !cairn_at_is_less(t->all[t->n - 1].id, e.at)))
+    if (e.at.pos == 0 || (t->n > 0 && !cairn_at_is_less(t->all[t->n - 1].id, e.at)))
         return CAIRN_E_CORRUPT;
     cairn_sessions_append(t, &e);
-    t->all[t->n - 1].floor = MAX(cairn_le_load64(value), UINT64_C(1));
+    t->all[t->n - 1].floor = MAX(cairn_le_load64(value + 1), UINT64_C(1));
     return 0;
 }
 
@@ -120,14 +134,16 @@ static int take_write(struct store_start *x, const uint8_t *key, const uint8_t *
     struct cairn_at id = { .epoch = store_get_be64(key + 4), .pos = store_get_be64(key + 12) };
     struct cairn_log_entry e = { .kind = CAIRN_ENTRY_WRITE, .rid.session = id };
     struct cairn_session *session = cairn_sessions_find(&x->sessions, id);
-    int rc;
+    int rc = row_check(x, "the row of a write", x->slots[x->next].slot, value, len, STORE_WRITE_VALUE_BYTES);
 
-    if (len != STORE_WRITE_VALUE_BYTES || session == NULL)
+    if (rc != 0)
+        return rc;
+    if (session == NULL)
         return CAIRN_E_CORRUPT;
-    e.rid.seq = cairn_le_load64(value);
-    e.at.epoch = cairn_le_load64(value + 8);
-    e.at.pos = cairn_le_load64(value + 16);
-    e.floor = cairn_le_load64(value + 28);
+    e.rid.seq = cairn_le_load64(value + 1);
+    e.at.epoch = cairn_le_load64(value + 9);
+    e.at.pos = cairn_le_load64(value + 17);
+    e.floor = cairn_le_load64(value + 29);
     if (e.at.pos > x->slots[x->next].at.pos)
         x->slots[x->next].at = e.at;
     cairn_session_forget(session, e.floor);
@@ -137,7 +153,7 @@ static int take_write(struct store_start *x, const uint8_t *key, const uint8_t *
     if (rc != 0)
         return rc;
     cairn_sessions_append(&x->sessions, &e);
-    cairn_sessions_apply(&x->sessions, &e, (int32_t)cairn_le_load32(value + 24));
+    cairn_sessions_apply(&x->sessions, &e, (int32_t)cairn_le_load32(value + 25));
     return 0;
 }
 
@@ -203,14 +219,18 @@ static void on_sessions(struct cairn_rpc_call *call)
 static int take_slot(struct store_start *x, const ProtobufCBinaryData *key, const uint8_t *value, uint32_t len)
 {
     struct store_found f = { 0 };
+    int rc;
 
-    if (key->len != STORE_SLOT_BYTES || len != STORE_AT_VALUE_BYTES)
+    if (key->len != STORE_SLOT_BYTES)
         return CAIRN_E_CORRUPT;
     f.slot = x->last = store_get_be32(key->data);
     if (f.slot % x->st->conf.nworkers != x->st->conf.worker)
         return 0;
-    f.partial = value[16] != 0;
-    f.at = (struct cairn_at){ .epoch = cairn_le_load64(value), .pos = cairn_le_load64(value + 8) };
+    rc = row_check(x, "where it stands", f.slot, value, len, STORE_AT_VALUE_BYTES);
+    if (rc != 0)
+        return rc;
+    f.partial = value[17] != 0;
+    f.at = (struct cairn_at){ .epoch = cairn_le_load64(value + 1), .pos = cairn_le_load64(value + 9) };
     if (f.partial) {
         x->st->conf.ops->found(x->st->conf.arg, &f);
         return 0;

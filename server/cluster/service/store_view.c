@@ -6,7 +6,8 @@
  *  LIST may also go to GET and IDLE, LIST to itself; NAME to IDLE and LIST; GET to LIST. OPEN, IDLE, LIST, NAME and
  *  GET may also go to CLOSE; OPEN, IDLE and CLOSE to CLOSED.
  *
- *  OPEN    the provider's view is being opened; nothing of the slot is applied meanwhile.
+ *  OPEN    the provider's view is being opened; nothing of the slot is applied meanwhile. A provider that has no room
+ *          for one just now is asked again, as long as a slot may be held.
  *  IDLE    the next page is not wanted yet.
  *  LIST    the next keys are being listed.
  *  NAME    the database of their namespace is being opened.
@@ -49,7 +50,9 @@ struct store_view {
     struct cairn_rpc_call call;
     struct cairn_err err;
     struct cairn_task task;
-    struct cairn_timer pause; /* until the next page may go */
+    struct cairn_timer pause; /* until the next page may go, or the provider is asked for its view once more */
+    uint64_t until_ns;        /* it is asked so long */
+    bool waits;               /* for room in the provider, in OPEN */
     bool paused;              /* it has waited for that, and others that came later wait for it */
 };
 
@@ -84,11 +87,19 @@ static void room_for_one(struct cluster_store *st)
         st->conf.ops->may_open(CONTAINER_OF(l, struct store_slot, waits));
 }
 
+static void waits(struct store_view *v, bool now)
+{
+    if (now != v->waits)
+        atomic_fetch_add(&v->st->troubles.views_waiting, now ? 1 : UINT64_MAX);
+    v->waits = now;
+}
+
 static void view_free(struct store_view *v)
 {
     struct cluster_store *st = v->st;
 
     v->s = NULL;
+    waits(v, false);
     cairn_sm_move(&v->sm, VIEW_CLOSED);
     cairn_sm_fini(&v->sm);
     cairn_list_del(&v->link);
@@ -378,6 +389,19 @@ static void view_go_on(void *arg)
 
 /* ---- its beginning and its end ---- */
 
+/* It has no room for a view: later, perhaps. Nothing of the slot is applied meanwhile, so not for long: its copy is
+ * given up then, and begins anew when some time has gone. */
+static bool opens_later(struct store_view *v, int rc)
+{
+    struct cairn_env *env = &v->st->loop->env;
+    uint64_t at = cairn_env_now_ns(env) + STORE_RETRY_MS * CAIRN_NS_PER_MS;
+    bool later = rc != 0 && rc != CAIRN_E_UNSUPPORTED && store_may_retry(rc) && at < v->until_ns &&
+                 cairn_timer_start(env, &v->pause, at) == 0;
+
+    waits(v, later);
+    return later;
+}
+
 static void on_opened(struct cairn_rpc_call *call)
 {
     struct store_view *v = call->arg;
@@ -385,7 +409,7 @@ static void on_opened(struct cairn_rpc_call *call)
     if (call->rc == 0)
         v->snapshot = ((const Cairn__Wire__KvSnapshotOpened *)call->reply)->snapshot;
     v->st->has_no_views = call->rc == CAIRN_E_UNSUPPORTED;
-    if (view_is_over(v))
+    if (view_is_over(v) || opens_later(v, call->rc))
         return;
     cairn_sm_move(&v->sm, VIEW_IDLE);
     if (call->rc != CAIRN_E_UNSUPPORTED) {
@@ -396,9 +420,27 @@ static void on_opened(struct cairn_rpc_call *call)
     view_go_on(v);
 }
 
-bool cluster_store_copy_open(struct cluster_store *st, struct store_slot *s)
+static void open_start(struct store_view *v)
 {
     static const Cairn__Wire__Empty empty = CAIRN__WIRE__EMPTY__INIT;
+
+    store_call(v->st, &v->call, CAIRN__WIRE__KV_METHOD__KV_SNAPSHOT_OPEN, &empty.base, on_opened, v, &v->err);
+}
+
+static void on_pause_over(void *arg)
+{
+    struct store_view *v = arg;
+
+    if (v->st->stopping)
+        return;
+    if (v->sm.state == VIEW_OPEN)
+        open_start(v);
+    else
+        view_go_on(v);
+}
+
+bool cluster_store_copy_open(struct cluster_store *st, struct store_slot *s)
+{
     uint64_t now = cairn_env_now_ns(&st->loop->env);
     struct store_view *v;
 
@@ -426,9 +468,10 @@ bool cluster_store_copy_open(struct cluster_store *st, struct store_slot *s)
     st->nviews++;
     cairn_list_add_tail(&st->views, &v->link);
     cairn_task_init(&v->task, view_go_on, v);
-    cairn_timer_init(&v->pause, view_go_on, v);
+    cairn_timer_init(&v->pause, on_pause_over, v);
+    v->until_ns = now + STORE_HOLD_MS * CAIRN_NS_PER_MS;
     cairn_sm_init(&v->sm, &store_view_kind, &st->loop->machines);
-    store_call(st, &v->call, CAIRN__WIRE__KV_METHOD__KV_SNAPSHOT_OPEN, &empty.base, on_opened, v, &v->err);
+    open_start(v);
     return true;
 }
 
@@ -449,6 +492,6 @@ void cluster_store_copy_close(struct cluster_store *st, struct store_slot *s)
     store_apply_wake(st);
     v->s = NULL;
     v->wanted = false;
-    if (v->sm.state == VIEW_IDLE && !st->stopping)
+    if ((v->sm.state == VIEW_IDLE || v->waits) && !st->stopping)
         view_close(v);
 }

@@ -137,7 +137,7 @@ void cluster_store_wipe(struct cluster_store *st, struct store_slot *s)
     j->bare = s->bare && s->next == 1;
     cairn_list_del(&s->link);
     s->next = 1;
-    s->to = 0;
+    s->to = s->looks_to = 0;
     s->hold_until_ns = 0;
     if (!j->bare)
         store_known_forget(st->known);

@@ -1,13 +1,15 @@
 /* A cluster's document in short, for people. */
+#include "sdk/core/net/host.h"
 #include "tools/cairn/cluster.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
-#include <string.h>
 
 static json_t *brief_of(const char *document)
 {
@@ -67,11 +69,36 @@ static void what_does_not_work_is_said(void **state)
     assert_says("{\"members\": [{\"name\": \"a\", \"state\": \"up\"}]}", "health", "ok");
 }
 
+/* Another machine's file of the same name may be here, too, and leads to the node of this one. */
+static void unix_sockets_of_other_machines_are_no_way_to_a_node(void **state)
+{
+    (void)state;
+    char here[CAIRN_HOST_ID_MAX];
+    cairn_host_id(here);
+    const struct {
+        const char *host, *expected;
+    } cases[] = {
+        { here, "tcp://a:1,unix:///run/s,tcp://b:2" },
+        { "", "tcp://a:1,unix:///run/s,tcp://b:2" }, /* not known */
+        { "another", "tcp://a:1,tcp://b:2" },
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        json_t *member = json_pack("{s:s, s:[s, s, s, i]}", "host", cases[i].host, "addresses", "tcp://a:1",
+                                   "unix:///run/s", "tcp://b:2", 3);
+        char *addresses = cli_cluster_addresses(member);
+
+        assert_string_equal(addresses, cases[i].expected);
+        free(addresses);
+        json_decref(member);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(progress_has_a_rate_and_a_time),
         cmocka_unit_test(what_does_not_work_is_said),
+        cmocka_unit_test(unix_sockets_of_other_machines_are_no_way_to_a_node),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

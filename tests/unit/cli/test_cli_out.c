@@ -1,4 +1,5 @@
 /* What is printed: the same rows as a table and as JSON, documents of a server, progress. */
+#include "tools/cairn/commands.h"
 #include "tools/cairn/out.h"
 #include "tools/cairn/progress.h"
 
@@ -216,6 +217,29 @@ static void progress_is_silent_without_a_terminal(void **state)
     json_decref(last);
 }
 
+/* Nodes, and who writes keys or names, do not get to the terminal through what a command shows of them. */
+static void texts_of_servers_are_printable(void **state)
+{
+    (void)state;
+    json_t *doc = json_pack("{s:s, s:{s:s}, s:[{s:s}], s:s}", "name", "a\x1b[31m", "k\x1b[2J", "inner\x07", "\r\x1b[K",
+                            "rows", "col\x1b[1m", "cell\x1b]0;t\x07", "problem", "\xc2\x9b" "1m \xc3\xa9");
+    assert_int_equal(cli_render(&cli, doc), CLI_OK);
+    json_decref(doc);
+    cli_record(&cli, (const struct cli_col[]){ { "OWNER", "owner", CLI_CELL_TEXT } },
+               (const struct cli_cell[]){ CLI_TEXT("x\x1b[5m") }, 1);
+    cli_put_line(cli.out, "n1\x1b[0m");
+    fflush(cli.out);
+    for (const char *c = text; *c != '\0'; c++) {
+        if ((unsigned char)*c < 0x20 && *c != '\n')
+            fail_msg("byte %02x in: %s", (unsigned char)*c, c + 1);
+    }
+    assert_null(strstr(text, "\xc2\x9b"));
+    assert_non_null(strstr(text, "a\\x1b[31m\n"));
+    assert_non_null(strstr(text, "k\\x1b[2J\n"));
+    assert_non_null(strstr(text, "\\xc2\\x9b" "1m \xc3\xa9\n"));
+    assert_non_null(strstr(text, "x\\x1b[5m\nn1\\x1b[0m\n"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -228,6 +252,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(colours_only_where_asked, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_no_document_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(text_cannot_lead_a_terminal_astray, setup, teardown),
+        cmocka_unit_test_setup_teardown(texts_of_servers_are_printable, setup, teardown),
         cmocka_unit_test_setup_teardown(progress_says_how_far_and_how_long, setup, teardown),
         cmocka_unit_test_setup_teardown(progress_is_silent_without_a_terminal, setup, teardown),
     };

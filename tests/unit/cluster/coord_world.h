@@ -96,8 +96,9 @@ static inline void start(struct map *m, uint64_t i, uint64_t disk, struct cairn_
 {
     struct cairn_coord_process p = { .node = i, .disk_id = disk, .process = ++m->process[i] };
     struct cairn_coord_log log = { .slot = 0, .end = end };
+    struct cairn_coord_told told = { .logs = &log, .nlogs = 1 };
 
-    assert_int_equal(cairn_coord_register(&m->c, &p, &log, 1), 0);
+    assert_int_equal(cairn_coord_register(&m->c, &p, &told), 0);
     m->who[i] = (struct cairn_who){ i, p.inc };
 }
 

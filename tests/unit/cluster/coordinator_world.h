@@ -201,8 +201,7 @@ static inline void node_register(struct node *n, struct node *to)
 
         logs[i] = (struct cairn_coord_log){ .slot = i, .end = { .epoch = 1, .pos = is_there ? n->logs_end : 0 } };
     }
-    x->ask.logs = logs;
-    x->ask.nlogs = ALL;
+    x->ask.told = (struct cairn_coord_told){ .logs = logs, .nlogs = ALL };
     cairn_coordinator_register(&to->co, &x->ask);
 }
 
@@ -359,9 +358,12 @@ static inline int setup_seeded(void **state, uint64_t seed)
     return 0;
 }
 
+/* CAIRN_SEED: with other delays and other choices. */
 static inline int setup(void **state)
 {
-    return setup_seeded(state, 7);
+    const char *seed = getenv("CAIRN_SEED");
+
+    return setup_seeded(state, seed != NULL ? strtoull(seed, NULL, 10) : 7);
 }
 
 static inline int teardown(void **state)

@@ -40,8 +40,7 @@ struct node {
 struct packet {
     struct cairn_link link;
     uint64_t to;
-    uint8_t *head, *payload;
-    size_t head_len, payload_len;
+    struct cairn_wire_mail mail; /* of one message */
 };
 
 struct world {
@@ -59,47 +58,32 @@ static inline void op_send(void *arg, const struct cairn_repl_msg *m)
 {
     struct node *n = arg;
     struct packet *p = calloc(1, sizeof(*p));
-    struct iovec iov[CAIRN_APPEND_ENTRIES_MAX + 1];
-    Cairn__Wire__ReplMessage *w;
-    struct cairn_arena a;
-    uint32_t niov;
-    size_t at = 0;
 
-    cairn_arena_init(&a, 1 << 20);
-    w = cairn_wire_repl_put(m, &a, iov, &niov);
-    assert_non_null(w);
+    assert_non_null(p);
     p->to = m->to.node;
-    p->head_len = cairn__wire__repl_message__get_packed_size(w);
-    p->head = malloc(p->head_len + 1);
-    cairn__wire__repl_message__pack(w, p->head);
-    for (uint32_t i = 0; i < niov; i++)
-        p->payload_len += iov[i].iov_len;
-    p->payload = malloc(p->payload_len + 1);
-    for (uint32_t i = 0; i < niov; at += iov[i++].iov_len)
-        memcpy(p->payload + at, iov[i].iov_base, iov[i].iov_len);
-    cairn_arena_reset(&a);
+    assert_int_equal(cairn_wire_mail_add(&p->mail, m), 0);
     cairn_list_add_tail(&n->world->packets, &p->link);
 }
 
 static inline void packet_free(struct packet *p)
 {
-    free(p->head);
-    free(p->payload);
+    cairn_wire_mail_fini(&p->mail);
     free(p);
 }
 
 static inline void deliver(struct world *w, struct packet *p)
 {
-    Cairn__Wire__ReplMessage *m = cairn__wire__repl_message__unpack(NULL, p->head_len, p->head);
+    struct cairn_le_reader mail = cairn_le_reader(p->mail.bytes, p->mail.n);
+    struct cairn_wire_letter letter;
     struct cairn_repl_msg msg;
     struct cairn_arena a;
 
     cairn_arena_init(&a, 1 << 20);
-    assert_int_equal(cairn_wire_repl_get(m, p->payload, p->payload_len, &a, &msg, NULL), 0);
+    assert_int_equal(cairn_wire_mail_next(&mail, &letter, NULL), 1);
+    assert_int_equal(cairn_wire_letter_get(&letter, &a, &msg, NULL), 0);
     if (w->nodes[p->to].up)
         cluster_slots_receive(w->nodes[p->to].slots, &msg);
     cairn_arena_reset(&a);
-    cairn__wire__repl_message__free_unpacked(m, NULL);
     packet_free(p);
 }
 
@@ -431,10 +415,10 @@ static inline int write_entry(struct world *w, uint64_t leader, struct client *c
     return c->rc;
 }
 
-static inline int put(struct world *w, uint64_t leader, const char *key, const char *record, bool sync)
+static inline int put_in(struct world *w, uint64_t leader, uint32_t ns, const char *key, const char *record, bool sync)
 {
     struct store_body b = { .op = STORE_PUT,
-                            .ns = 5,
+                            .ns = ns,
                             .key = (const uint8_t *)key,
                             .key_len = (uint32_t)strlen(key),
                             .record = (const uint8_t *)record,
@@ -444,6 +428,11 @@ static inline int put(struct world *w, uint64_t leader, const char *key, const c
 
     store_body_put(&b, body);
     return write_entry(w, leader, &c, body, store_body_bytes(&b));
+}
+
+static inline int put(struct world *w, uint64_t leader, const char *key, const char *record, bool sync)
+{
+    return put_in(w, leader, 5, key, record, sync);
 }
 
 static inline void fill(struct world *w, uint64_t leader, int from, int n)

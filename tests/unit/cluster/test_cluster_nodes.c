@@ -1,5 +1,6 @@
 /* Nodes that share a map store: they register, slots are placed, what is written is read where it is led from, and
  * another leads when a node is gone. */
+#include "server/cluster/map_generation.h"
 #include "tests/unit/cluster/nodes_world.h"
 
 /* There are slots of two replicas: the one of key "k". */
@@ -331,6 +332,57 @@ static void what_is_alone_needs_no_lease(void **state)
     assert_int_equal(cairn_cluster_led(w->nodes[first].c, 0, 1 << SLOT_BITS, &led), CAIRN_E_BUSY);
 }
 
+/* What whoever coordinates the map @map tells node @to. */
+static void publish(struct world *w, uint32_t to, uint64_t map)
+{
+    Cairn__Wire__ClusterRecords msg = CAIRN__WIRE__CLUSTER_RECORDS__INIT;
+    struct asked a = { 0 };
+    struct cairn_rpc_call call = { .dest.rpc = w->nodes[to].kv.rpc,
+                                   .iface = &cairn_iface_cluster,
+                                   .provider = CAIRN_PROVIDER_CLUSTER,
+                                   .method = CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_PUBLISH,
+                                   .msg = &msg.base,
+                                   .done = on_asked,
+                                   .arg = &a };
+
+    msg.map = map;
+    cairn_rpc_call_start(&call);
+    while (!a.done)
+        cairn_loop_turn(&w->nodes[to].kv.loop, 0);
+    assert_int_equal(a.rc, 0);
+}
+
+/* Who is alone in sync hears that the map is another: where the store was put back another may lead the slot. It ends
+ * when it has no lease; with one it goes on, and when the word was wrong it is forgotten. */
+static void what_is_alone_ends_with_its_map(void **state)
+{
+    struct world *w = *state;
+    uint32_t alone, first;
+    uint64_t token, map;
+
+    expect_leases(w);
+    create_class(w, 1);
+    expect_all_active(w, 1);
+    assert_true(cairn_cluster_slot(w->nodes[0].c, 1, "k", 1, &alone));
+    first = leader_of(w, alone);
+    expect_leases(w);
+    map = cairn_cluster_records_map(w->nodes[first].c->records);
+    assert_int_not_equal(map, 0);
+    stand_still(2001);
+    publish(w, first, map);
+    publish(w, first, map & UINT32_MAX); /* an older generation, late */
+    publish(w, first, 0);
+    assert_int_equal(cairn_cluster_read_begin(w->nodes[first].c, alone, &token), 0);
+    publish(w, first, cairn_map_generation_next(map, 0, 7));
+    assert_int_equal(cairn_cluster_read_begin(w->nodes[first].c, alone, &token), CAIRN_E_BUSY);
+    expect_leases(w);
+    assert_int_equal(cairn_cluster_read_begin(w->nodes[first].c, alone, &token), 0);
+    for (int k = 0; !side_may_go_on(w->nodes[first].c); k++) {
+        assert_true(k < TURNS_MAX);
+        turn(w);
+    }
+}
+
 /* One that stood still for a quarter of it gives it up, though it is not over, and asks anew. */
 static void a_node_that_stood_still_gives_its_lease_up(void **state)
 {
@@ -448,6 +500,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_began_under_an_earlier_lead_is_not_done, setup, teardown),
         cmocka_unit_test_setup_teardown(a_stalled_node_gives_no_answer, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_alone_needs_no_lease, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_alone_ends_with_its_map, setup, teardown),
         cmocka_unit_test_setup_teardown(a_node_that_stood_still_gives_its_lease_up, setup_long_leases, teardown),
         cmocka_unit_test_setup_teardown(slots_of_a_coordinator_that_left_wait_for_no_lease, setup_long_leases,
                                         teardown),

@@ -355,15 +355,102 @@ static void members_are_bounded(void **state)
     assert_int_equal(cairn_cluster_records_put_member(&source, &m, 20004), CAIRN_E_LIMIT);
 }
 
+/* ---- members that are gone for good ---- */
+
+#define DAY (86400 * CAIRN_NS_PER_S)
+
+static void put_away(uint64_t node, enum cairn_wire_member_state state, uint64_t revision)
+{
+    struct cairn_wire_member m = { .node = node, .inc = 1, .name = "away", .zone = "", .host = "", .state = state };
+
+    assert_int_equal(cairn_cluster_records_put_member(&source, &m, revision), 0);
+}
+
+/* As long as a round takes with so many of them, and a little. */
+static void sweep(uint64_t *now_ns, uint32_t steps)
+{
+    for (uint32_t i = 0; i < steps; i++) {
+        *now_ns += CAIRN_NS_PER_S;
+        cairn_cluster_records_sweep(&source, *now_ns, DAY);
+    }
+}
+
+/* Slots name nodes 1 to 7. Who is told of is another, whatever was found of him before. */
+static void who_is_gone_for_good_is_dropped(void **state)
+{
+    uint64_t now_ns = 5, news;
+
+    (void)state;
+    put_member(1, 1, 10);
+    put_away(2, CAIRN_WIRE_MEMBER_LOST, 11); /* but a slot names it */
+    put_away(20, CAIRN_WIRE_MEMBER_LOST, 12);
+    put_away(21, CAIRN_WIRE_MEMBER_SILENT, 13);
+    put_away(22, CAIRN_WIRE_MEMBER_LOST, 14);
+    put_member(23, 1, 15); /* it is there, and holds nothing */
+    for (uint32_t i = 1; i <= 7; i++)
+        put_slot(100000 + i, 1, 20 + i);
+    cairn_cluster_records_upto(&source, 30);
+    sweep(&now_ns, 1000);
+    now_ns += DAY / 2;
+    put_away(22, CAIRN_WIRE_MEMBER_LOST, 31);
+    cairn_cluster_records_upto(&source, 31);
+    sweep(&now_ns, 1000);
+    assert_true(is_member(20) && is_member(21) && is_member(22));
+    now_ns += DAY / 2;
+    sweep(&now_ns, 1000);
+    assert_true(!is_member(20) && !is_member(21) && is_member(22));
+    assert_true(is_member(1) && is_member(2) && is_member(23));
+    now_ns += DAY;
+    sweep(&now_ns, 1000);
+    assert_true(!is_member(22) && is_member(2) && is_member(23));
+    news = follow(&copy, &source); /* what is left is told of, in order */
+    assert_int_equal(news, 1);
+    assert_int_equal(cairn_cluster_records_revision(&copy), 31);
+    put_away(20, CAIRN_WIRE_MEMBER_UP, 40); /* one comes back */
+    cairn_cluster_records_upto(&source, 40);
+    follow(&copy, &source);
+    assert_true(is_member(20));
+}
+
+/* However many there are, a step looks at few, and all of them go in the end. */
+static void many_are_dropped_in_steps(void **state)
+{
+    uint32_t left = CAIRN_CLUSTER_MEMBERS_MAX, steps = 0;
+    uint64_t now_ns = 5;
+
+    (void)state;
+    for (uint64_t node = 1; node <= CAIRN_CLUSTER_MEMBERS_MAX; node++)
+        put_away(node, CAIRN_WIRE_MEMBER_LOST, node);
+    sweep(&now_ns, 1000);
+    now_ns += DAY;
+    while (left > 0) {
+        uint32_t before = left;
+
+        sweep(&now_ns, 1);
+        left = source.nmembers;
+        assert_true(before - left <= CAIRN_RECORDS_FOUND_MAX);
+        assert_true(++steps < 2000);
+    }
+    assert_true(cairn_list_is_empty(&source.changes));
+}
+
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        CASE(a_copy_follows_in_pages),   CASE(only_changes_are_told),     CASE(a_hint_is_ahead_of_the_pages),
-        CASE(a_copy_is_of_one_map),      CASE(news_are_known_of),         CASE(a_client_uses_up_its_own),
-        CASE(a_copy_becomes_the_source), CASE(hostile_slots_are_refused), CASE(half_a_change_is_not_told),
+        CASE(a_copy_follows_in_pages),
+        CASE(only_changes_are_told),
+        CASE(a_hint_is_ahead_of_the_pages),
+        CASE(a_copy_is_of_one_map),
+        CASE(news_are_known_of),
+        CASE(a_client_uses_up_its_own),
+        CASE(a_copy_becomes_the_source),
+        CASE(hostile_slots_are_refused),
+        CASE(half_a_change_is_not_told),
         CASE(members_are_bounded),
+        CASE(who_is_gone_for_good_is_dropped),
+        CASE(many_are_dropped_in_steps),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -199,6 +199,37 @@ static void a_clean_stop_leaves_nothing_to_be_read(void **state)
         expect_records(w, 1, i, 210);
 }
 
+/* The power goes when a learner has cut its log, and has applied and kept what came in place of that: what was kept is
+ * there, and the cut is not. Its records are of another history than its log, and of no use to it: it needs a copy. */
+static void what_replaced_a_cut_that_is_lost_is_of_no_use(void **state)
+{
+    struct world *w = *state;
+    struct node *n = &w->nodes[3];
+    uint64_t end;
+
+    for (uint64_t i = 1; i <= NODES; i++)
+        node_start(w, i);
+    place(w, NODES);
+    expect_active(w, 1, 3);
+    fill(w, 1, 0, 50);
+    expect_records(w, 1, 3, 50);
+    end = cairn_slot_disk_end(n->disk, SLOT);
+    assert_true(cairn_slot_disk_get(n->disk, SLOT, end)->at.epoch > 1);
+    assert_int_equal(cairn_slot_disk_restart(n->disk, SLOT, (struct cairn_at){ .epoch = 1, .pos = end - 3 }), 0);
+    for (uint64_t pos = end - 2; pos <= end + 2; pos++) { /* what it had before, and more than replaced it */
+        struct cairn_log_entry e = { .at = { .epoch = 1, .pos = pos }, .kind = CAIRN_ENTRY_WRITE };
+
+        assert_int_equal(cairn_slot_disk_append(n->disk, SLOT, &e), 0);
+    }
+    node_stop(w, 3);
+    node_start(w, 3);
+    assert_true(cluster_slots_replica(n->slots, SLOT)->partial);
+    rejoin(w, 3);
+    expect_active(w, 1, 3);
+    fill(w, 1, 50, 20);
+    expect_records(w, 1, 3, 70);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -208,6 +239,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_full_log_takes_writes_again, setup_rocksdb, teardown),
         cmocka_unit_test_setup_teardown(who_cannot_apply_is_left_behind, setup_memory, teardown),
         cmocka_unit_test_setup_teardown(a_clean_stop_leaves_nothing_to_be_read, setup_rocksdb, teardown),
+        cmocka_unit_test_setup_teardown(what_replaced_a_cut_that_is_lost_is_of_no_use, setup_rocksdb, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

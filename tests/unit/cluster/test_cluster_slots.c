@@ -78,6 +78,63 @@ static void a_new_node_gets_a_copy(void **state)
 }
 
 /* A slot that is not at node 3 any more is deleted there, records and all. */
+static struct replica_peer *peer_of(struct world *w, uint64_t leader, uint64_t node)
+{
+    struct cairn_replica *r = cluster_slots_replica(w->nodes[leader].slots, SLOT);
+
+    for (uint32_t i = 0; i < r->npeers; i++) {
+        if (r->peers[i].who.node == node)
+            return &r->peers[i];
+    }
+    return NULL;
+}
+
+/* Node 3 has a database of the namespace's name that is another: no copy can be stored there. Each next one begins
+ * later than the one before, the slot goes on without it, and what had come of it is given back at once. */
+static void a_copy_that_is_refused_comes_more_and_more_seldom(void **state)
+{
+    Cairn__Wire__KvOpen open = CAIRN__WIRE__KV_OPEN__INIT;
+    struct world *w = *state;
+    uint64_t last_ns = 0;
+    struct kv_answer a;
+    uint32_t db;
+
+    node_start(w, 1);
+    node_start(w, 2);
+    place(w, 2);
+    expect_active(w, 1, 2);
+    assert_int_equal(put_in(w, 1, 4, "of another", "that comes before", false), 0);
+    fill(w, 1, 0, 10);
+    checkpoint(w, 1);
+    node_start(w, 3);
+    open.name = (char *)(uintptr_t) "ns/5";
+    open.create = open.write_once = true;
+    kv_node_ask(&w->nodes[3].kv, CAIRN__WIRE__KV_METHOD__KV_OPEN, &open.base, &a);
+    assert_int_equal(a.rc, 0);
+    w->rec.epoch++;
+    w->rec.replicas[w->rec.nreplicas++] = 3;
+    publish(w);
+    for (uint32_t failed = 1; failed <= 4; failed++) {
+        for (int i = 0; peer_of(w, 1, 3) == NULL || peer_of(w, 1, 3)->copies_failed < failed; i++) {
+            assert_true(i < TURNS_MAX);
+            turn(w);
+        }
+        assert_true(peer_of(w, 1, 3)->copy_ns >= last_ns + (times.resend_ns << (failed - 1)));
+        last_ns = peer_of(w, 1, 3)->copy_ns;
+        assert_int_equal(cluster_slots_replica(w->nodes[1].slots, SLOT)->copy_jobs, failed);
+        assert_int_equal(cluster_store_troubles(cluster_slots_store(w->nodes[3].slots))->refused, failed);
+    }
+    peer_of(w, 1, 3)->copy_ns = UINT64_MAX; /* no other comes, however long it takes to erase what there is */
+    for (int i = 0; cluster_slots_replica(w->nodes[3].slots, SLOT)->cleaning; i++) {
+        assert_true(i < TURNS_MAX);
+        turn(w);
+    }
+    assert_true(kv_node_has(&w->nodes[3].kv, "ns/4", &db));
+    assert_string_equal(kv_node_record(&w->nodes[3].kv, 4, "of another"), "-");
+    fill(w, 1, 10, 10);
+    expect_records(w, 1, 2, 20);
+}
+
 static void leave_node_3(struct world *w)
 {
     for (uint64_t i = 1; i <= NODES; i++)
@@ -192,6 +249,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         BOTH(what_is_put_is_everywhere),
         BOTH(a_new_node_gets_a_copy),
+        BOTH(a_copy_that_is_refused_comes_more_and_more_seldom),
         BOTH(a_slot_that_left_is_cleaned),
         BOTH(what_is_cleaned_is_not_led),
         BOTH(a_cut_is_a_cut_when_it_is_on_disk),

@@ -25,7 +25,7 @@ static uint64_t said_at(struct fixture *fx, uint32_t slot)
     store_be32(key, slot);
     a = row_of(fx, "slots/at", key, sizeof(key));
     assert_int_equal(a.rc, 0);
-    return cairn_le_load64((const uint8_t *)a.value + 8);
+    return cairn_le_load64((const uint8_t *)a.value + 9);
 }
 
 static void put_numbered(struct fixture *fx, uint32_t slot, uint64_t number, const char *key, const char *record)
@@ -64,6 +64,64 @@ static void a_write_of_a_session_tells_where_its_slot_stands(void **state)
     assert_int_equal(fx->found[0].at.pos, 6);
     assert_int_equal(fx->found[0].newest, 4);
     assert_int_equal(fx->found[1].at.pos, 3);
+    end(fx);
+}
+
+static void set_row(struct fixture *fx, const char *db, const uint8_t *key, size_t len, const uint8_t *value,
+                    size_t value_len)
+{
+    struct iovec payload = { (void *)(uintptr_t)value, value_len };
+    Cairn__Wire__KvPut put = CAIRN__WIRE__KV_PUT__INIT;
+    struct kv_answer a;
+
+    assert_true(kv_node_has(&fx->kv, db, &put.db));
+    put.key = (ProtobufCBinaryData){ .len = len, .data = (uint8_t *)(uintptr_t)key };
+    kv_node_ask_with(&fx->kv, CAIRN__WIRE__KV_METHOD__KV_PUT, &put.base, &payload, &a);
+    assert_int_equal(a.rc, 0);
+}
+
+/* Starts, and expects to hear @why it cannot. */
+static void expect_no_start(struct fixture *fx, int rc, const char *why)
+{
+    end(fx);
+    fx->may_fail = true;
+    begin(fx);
+    assert_int_equal(fx->rc, rc);
+    assert_non_null(strstr(fx->why, why));
+    fx->may_fail = false;
+}
+
+/* Of a later build, or of none: it is said which row it is, and nothing is made of it. */
+static void a_row_of_an_unknown_format_is_told(void **state)
+{
+    uint8_t write[STORE_WRITE_KEY_BYTES] = { 0 }, good[KV_ANSWER_BYTES], bad[KV_ANSWER_BYTES];
+    struct fixture *fx = *state;
+
+    begin(fx);
+    push(fx, 0, CAIRN_ENTRY_OPEN);
+    put_numbered(fx, 0, 1, "a", "one");
+    settle(fx);
+    store_be64(write + STORE_SLOT_BYTES, 1);
+    store_be64(write + STORE_SLOT_BYTES + 8, 1);
+    for (int row = 0; row < 3; row++) {
+        static const char *const dbs[] = { "slots/at", "slots/session", "slots/session" };
+        static const size_t keys[] = { STORE_SLOT_BYTES, STORE_OPEN_KEY_BYTES, STORE_WRITE_KEY_BYTES },
+                            values[] = { STORE_AT_VALUE_BYTES, STORE_OPEN_VALUE_BYTES, STORE_WRITE_VALUE_BYTES };
+
+        write[STORE_OPEN_KEY_BYTES] = STORE_SESSION_ALONE >> 8;
+        memcpy(good, row_of(fx, dbs[row], write, keys[row]).value, sizeof(good));
+        assert_int_equal(good[0], STORE_ROW_FORMAT);
+        memcpy(bad, good, sizeof(bad));
+        bad[0] = STORE_ROW_FORMAT + 1;
+        set_row(fx, dbs[row], write, keys[row], bad, values[row] + 3);
+        expect_no_start(fx, CAIRN_E_FORMAT, "is of format 2, and this build knows 1");
+        set_row(fx, dbs[row], write, keys[row], good, values[row] - 1);
+        expect_no_start(fx, CAIRN_E_CORRUPT, "bytes");
+        set_row(fx, dbs[row], write, keys[row], good, values[row]);
+    }
+    end(fx);
+    begin(fx);
+    assert_int_equal(fx->found[0].newest, 1);
     end(fx);
 }
 
@@ -211,6 +269,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         ON_DISK(a_write_of_a_session_tells_where_its_slot_stands),
+        ON_DISK(a_row_of_an_unknown_format_is_told),
         BOTH(a_row_of_the_index_is_written_once),
         BOTH(a_wiped_slot_writes_its_rows_again),
         BOTH(a_batch_that_was_not_done_is_not_remembered),

@@ -268,6 +268,35 @@ static void an_erased_entry_ends_no_term(void **state)
     assert_ptr_equal(serving(w), co);
 }
 
+/* Its primary leaves it out because it says that it stops: nobody is told that it does not answer. */
+static void who_stops_is_not_said_to_be_silent(void **state)
+{
+    struct world *w = *state;
+    struct node *co = begin(w);
+    char line[3 * CAIRN_NAME_BYTES_MAX];
+
+    world_run_ms(w, 5000);
+    for (uint32_t i = 0; i < 2; i++) {
+        const struct cairn_slot_record *rec = &co->co.coord.slots[2 * NSLOTS + i].rec;
+        const char *name = cairn_members_find(&co->co.members, rec->insync[1].node)->name;
+        struct wish x = { 0 };
+
+        wish_begin(&x);
+        x.ask.change = (struct cairn_change){ .kind = CAIRN_CHANGE_REMOVE,
+                                              .slot = 2 * NSLOTS + i,
+                                              .epoch = rec->epoch,
+                                              .from = rec->primary,
+                                              .who = rec->insync[1],
+                                              .leaves = i == 1 };
+        snprintf(line, sizeof(line), "left out %s>: %s %s\n", name, name,
+                 i == 1 ? "stops" : "does not answer its primary");
+        cairn_coordinator_propose(&co->co, &x.ask);
+        world_run_ms(w, 200);
+        assert_true(x.over && x.ask.rc == 0 && x.ask.verdict == CAIRN_VERDICT_COMMITTED);
+        says(w, line);
+    }
+}
+
 static const char *no_name(void *arg, uint64_t node)
 {
     (void)arg;
@@ -345,6 +374,7 @@ int main(void)
         cmocka_unit_test(each_change_of_a_record_has_its_name),
         cmocka_unit_test_setup_teardown(an_entry_is_bounded, setup, teardown),
         cmocka_unit_test_setup_teardown(an_erased_entry_ends_no_term, setup, teardown),
+        cmocka_unit_test_setup_teardown(who_stops_is_not_said_to_be_silent, setup, teardown),
         cmocka_unit_test(an_entry_may_stay_unknown),
         cmocka_unit_test_setup_teardown(the_log_of_slots_is_cut, setup, teardown),
     };

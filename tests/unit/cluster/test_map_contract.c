@@ -98,6 +98,59 @@ static void entries_keep_bytes_and_revisions(void **state)
 }
 
 /* Whoever was deposed changes nothing any more. */
+static const char *limited(struct map_world *w, uint32_t limit, bool last, uint64_t *count)
+{
+    struct cairn_map_read r = { .prefix = "many/", .limit = limit, .last = last };
+    static char text[64];
+
+    assert_int_equal(map_world_read(w, w->store, &r), 0);
+    for (uint32_t i = 1; i < r.table.n; i++) /* in order, and none is left out */
+        assert_int_equal(atoi(r.table.nodes[i]->e.key + 5), atoi(r.table.nodes[i - 1]->e.key + 5) + 1);
+    snprintf(text, sizeof(text), "%u from %s", r.table.n, r.table.n > 0 ? r.table.nodes[0]->e.key : "nowhere");
+    *count = r.count;
+    cairn_map_table_fini(&r.table);
+    return text;
+}
+
+/* The first entries, or the last ones: no others come, and how many there are is known all the same. */
+static void a_read_may_be_of_a_few(void **state)
+{
+    enum { MANY = 600 }; /* more than two pages of etcd's */
+    struct map_world *w = *state;
+    struct cairn_map_health health;
+    uint64_t count, before;
+
+    assert_int_equal(map_world_put(w, "manx", "x", 0, NULL), 0);
+    assert_int_equal(map_world_put(w, "many0", "x", 0, NULL), 0);
+    assert_string_equal(limited(w, 5, true, &count), "0 from nowhere");
+    assert_int_equal(count, 0);
+    for (uint32_t i = 0; i < MANY;) {
+        struct cairn_map_write writes[CAIRN_MAP_WRITES_MAX];
+        char keys[CAIRN_MAP_WRITES_MAX][16];
+        struct cairn_map_change c = { .writes = writes };
+
+        for (; i < MANY && c.nwrites < CAIRN_MAP_WRITES_MAX; i++, c.nwrites++) {
+            snprintf(keys[c.nwrites], sizeof(keys[0]), "many/%06u", i);
+            writes[c.nwrites] = (struct cairn_map_write){ keys[c.nwrites], (const uint8_t *)"v", 1, 0, 0 };
+        }
+        assert_int_equal(map_world_change(w, w->store, &c), 0);
+    }
+    cairn_map_store_health(w->store, &health);
+    before = health.entries_read;
+    assert_string_equal(limited(w, 20, true, &count), "20 from many/000580");
+    assert_int_equal(count, MANY);
+    assert_string_equal(limited(w, 20, false, &count), "20 from many/000000");
+    assert_int_equal(count, MANY);
+    cairn_map_store_health(w->store, &health);
+    assert_true(health.entries_read == before || health.entries_read == before + 40);
+    assert_string_equal(limited(w, 300, true, &count), "300 from many/000300");
+    assert_string_equal(limited(w, 300, false, &count), "300 from many/000000");
+    assert_string_equal(limited(w, MANY, true, &count), "600 from many/000000");
+    assert_string_equal(limited(w, MANY + 1, false, &count), "600 from many/000000");
+    assert_string_equal(limited(w, 0, true, &count), "600 from many/000000");
+    assert_int_equal(count, MANY);
+}
+
 static void a_fence_refuses_the_whole_change(void **state)
 {
     struct map_world *w = *state;
@@ -347,10 +400,10 @@ static void a_lease_runs_out(void **state)
 #define ALL(kind)                                                                                                      \
     CASE(changes_compare_and_set, kind), CASE(entries_are_listed_in_order, kind),                                      \
         CASE(several_writes_are_one_change, kind), CASE(entries_keep_bytes_and_revisions, kind),                       \
-        CASE(a_fence_refuses_the_whole_change, kind), CASE(of_changes_at_the_same_time_one_wins, kind),                \
-        CASE(bounds, kind), CASE(watches_follow, kind), CASE(a_watch_may_stop_itself, kind),                           \
-        CASE(a_watch_behind_the_journal_begins_anew, kind), CASE(entries_end_with_their_lease, kind),                  \
-        CASE(a_lease_runs_out, kind)
+        CASE(a_read_may_be_of_a_few, kind), CASE(a_fence_refuses_the_whole_change, kind),                              \
+        CASE(of_changes_at_the_same_time_one_wins, kind), CASE(bounds, kind), CASE(watches_follow, kind),              \
+        CASE(a_watch_may_stop_itself, kind), CASE(a_watch_behind_the_journal_begins_anew, kind),                       \
+        CASE(entries_end_with_their_lease, kind), CASE(a_lease_runs_out, kind)
 int main(void)
 {
     const struct CMUnitTest tests[] = {

@@ -35,12 +35,19 @@ static void requests_are_what_etcd_takes(void **state)
            "\"failure\":[{\"request_range\":{\"key\":\"L2U=\",\"keys_only\":true}},"
            "{\"request_range\":{\"key\":\"L2Fi\",\"keys_only\":true}},"
            "{\"request_range\":{\"key\":\"L2FiYw==\",\"keys_only\":true}}]}");
-    expect(cairn_etcd_write_range("/", "ab", NULL, NULL, 0, false),
+    expect(cairn_etcd_write_range("/", &(struct cairn_etcd_range){ .begin = "ab", .limit = 256 }),
            "{\"key\":\"L2Fi\",\"range_end\":\"L2Fj\",\"limit\":\"256\",\"revision\":\"0\"}");
-    expect(cairn_etcd_write_range("/", "a\xff", NULL, "ab", 3, true),
+    expect(cairn_etcd_write_range("/",
+                                  &(struct cairn_etcd_range){
+                                      .begin = "a\xff", .after = "ab", .revision = 3, .limit = 1, .keys_only = true }),
            "{\"key\":\"L2FiAA==\",\"range_end\":\"L2I=\",\"limit\":\"1\",\"revision\":\"3\",\"keys_only\":true}");
-    expect(cairn_etcd_write_range("/", "", "b/", "ab", 3, false),
+    expect(cairn_etcd_write_range(
+               "/", &(struct cairn_etcd_range){ .begin = "", .end = "b/", .after = "ab", .revision = 3, .limit = 256 }),
            "{\"key\":\"L2FiAA==\",\"range_end\":\"L2Iv\",\"limit\":\"256\",\"revision\":\"3\"}");
+    expect(cairn_etcd_write_range(
+               "/", &(struct cairn_etcd_range){ .begin = "ab", .after = "abc", .limit = 7, .last_first = true }),
+           "{\"key\":\"L2Fi\",\"range_end\":\"L2FiYw==\",\"limit\":\"7\",\"revision\":\"0\","
+           "\"sort_order\":\"DESCEND\",\"sort_target\":\"KEY\"}");
     expect(cairn_etcd_write_lease(&l), "{\"TTL\":\"3\"}");
     l.verb = CAIRN_MAP_KEEP;
     expect(cairn_etcd_write_lease(&l), "{\"ID\":\"7\"}");
@@ -61,10 +68,9 @@ static void base64_comes_back(void **state)
         struct cairn_map_write write = { .key = "k", .value = bytes, .value_len = (uint32_t)n };
         struct cairn_map_change c = { .writes = &write, .nwrites = 1 };
         struct cairn_map_table t = { 0 };
-        char answer[1024], *request, *last;
-        uint64_t revision;
+        struct cairn_etcd_page page;
+        char answer[1024], *request;
         json_t *o;
-        bool more;
 
         for (size_t i = 0; i < n; i++)
             bytes[i] = (uint8_t)(i * 37 + n);
@@ -75,32 +81,36 @@ static void base64_comes_back(void **state)
                  "\"create_revision\":\"3\",\"mod_revision\":\"4\"}]}",
                  json_string_value(json_object_get(
                      json_object_get(json_array_get(json_object_get(o, "success"), 0), "request_put"), "value")));
-        assert_int_equal(cairn_etcd_read_range(answer, strlen(answer), "/", &t, &revision, &more, &last, NULL), 0);
+        assert_int_equal(cairn_etcd_read_range(answer, strlen(answer), "/", false, &t, &page, NULL), 0);
         assert_int_equal(t.n, 1);
         assert_int_equal(t.nodes[0]->e.value_len, n);
         assert_memory_equal(t.nodes[0]->e.value, bytes, n);
-        assert_string_equal(last, "k");
-        free(last);
+        assert_string_equal(page.last, "k");
+        free(page.last);
         cairn_map_table_fini(&t);
         json_decref(o);
         free(request);
     }
 }
 
-static int range(const char *kvs, uint32_t *n)
+static int range_of(const char *kvs, bool last_first, uint32_t *n)
 {
     struct cairn_map_table t = { 0 };
-    char answer[512], *last;
-    uint64_t revision;
-    bool more;
+    struct cairn_etcd_page page;
+    char answer[512];
     int rc;
 
     snprintf(answer, sizeof(answer), "{\"header\":{\"revision\":\"9\"},\"kvs\":[%s]}", kvs);
-    rc = cairn_etcd_read_range(answer, strlen(answer), "/c/", &t, &revision, &more, &last, NULL);
+    rc = cairn_etcd_read_range(answer, strlen(answer), "/c/", last_first, &t, &page, NULL);
     *n = t.n;
-    free(last);
+    free(page.last);
     cairn_map_table_fini(&t);
     return rc;
+}
+
+static int range(const char *kvs, uint32_t *n)
+{
+    return range_of(kvs, false, n);
 }
 
 #define KV(key, created, changed)                                                                                      \
@@ -125,6 +135,9 @@ static void malformed_answers_are_refused(void **state)
     (void)state;
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
         assert_int_equal(range(bad[i], &n), CAIRN_E_PROTO);
+    assert_int_equal(range_of(KV("L2MvYg==", "2", "2") "," KV("L2MvYQ==", "2", "2"), true, &n), 0);
+    assert_int_equal(n, 2);
+    assert_int_equal(range_of(KV("L2MvYQ==", "2", "2") "," KV("L2MvYg==", "2", "2"), true, &n), CAIRN_E_PROTO);
     assert_int_equal(range(KV("L2MvYQ==", "2", "2"), &n), 0);
     assert_int_equal(n, 1);
     assert_int_equal(range(KV("L2MvYQBi", "2", "2"), &n), 0); /* a zero byte: not by us, and not in our way */

@@ -70,10 +70,10 @@ static void a_process_registers_once(void **state)
     struct cairn_coord_process p = { .node = 1, .disk_id = 1, .process = m->process[1] };
 
     (void)state;
-    assert_int_equal(cairn_coord_register(&m->c, &p, NULL, 0), 0);
+    assert_int_equal(cairn_coord_register(&m->c, &p, &(struct cairn_coord_told){ 0 }), 0);
     assert_int_equal(p.inc, m->who[1].inc);
     p.process--;
-    assert_int_equal(cairn_coord_register(&m->c, &p, NULL, 0), CAIRN_E_STATE);
+    assert_int_equal(cairn_coord_register(&m->c, &p, &(struct cairn_coord_told){ 0 }), CAIRN_E_STATE);
     map_free(m);
 }
 

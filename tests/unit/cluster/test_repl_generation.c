@@ -8,16 +8,30 @@ enum { NUMBER = 3 };
 
 static const uint64_t floor_of = (uint64_t)NUMBER << CAIRN_GENERATION_SHIFT;
 
-/* The process that is there registers once more; @first: whether it says who it was. */
-static void come_again(struct map *m, uint64_t i, bool first, struct cairn_at end)
+/* The process that is there registers once more, and says who it was if @first. */
+static void come_with(struct map *m, uint64_t i, bool first, const struct cairn_coord_told *told)
 {
     struct cairn_coord_process p = {
         .node = i, .disk_id = i, .process = m->process[i], .first_inc = first ? m->who[i].inc : 0
     };
+
+    assert_int_equal(cairn_coord_register(&m->c, &p, told), 0);
+    m->who[i] = (struct cairn_who){ i, p.inc };
+}
+
+static void come_again(struct map *m, uint64_t i, bool first, struct cairn_at end)
+{
     struct cairn_coord_log log = { .slot = 0, .end = end };
 
-    assert_int_equal(cairn_coord_register(&m->c, &p, &log, 1), 0);
-    m->who[i] = (struct cairn_who){ i, p.inc };
+    come_with(m, i, first, &(struct cairn_coord_told){ .logs = &log, .nlogs = 1 });
+}
+
+/* With a part of a copy, or after its slot was moved away. */
+static void come_partial(struct map *m, uint64_t i)
+{
+    static const uint8_t slot_0[] = { 1 };
+
+    come_with(m, i, true, &(struct cairn_coord_told){ .partial = slot_0, .partial_bytes = sizeof(slot_0) });
 }
 
 static void pass_w(struct map *m, const char *alive)
@@ -132,6 +146,85 @@ static void who_has_nothing_is_no_candidate(void **state)
     map_free(m);
 }
 
+/* The record is older than the hand-over of which a node has only the mark that it was emptied: an empty log of such a
+ * record may be the slot's, but not here. */
+static void who_was_emptied_is_no_candidate(void **state)
+{
+    struct map *m = map_new();
+
+    (void)state;
+    assert_int_equal(record(m)->state, CAIRN_SLOT_TAKEOVER);
+    elect(m, NUMBER);
+    come_partial(m, 1);
+    come_partial(m, 3);
+    pass_w(m, "13");
+    assert_true(record(m)->epoch < floor_of);
+    come_again(m, 2, true, (struct cairn_at){ 0 });
+    pass_w(m, "123");
+    assert_true(cairn_who_is(record(m)->primary, m->who[2]));
+    assert_int_equal(record(m)->ninsync, 1);
+    map_free(m);
+}
+
+/* A map that is empty: nothing is known but what nodes say. */
+static struct map *emptied_map(uint32_t number)
+{
+    struct map *m = map_new();
+
+    memset(&m->c.slots[0].rec, 0, sizeof(m->c.slots[0].rec));
+    elect(m, number);
+    return m;
+}
+
+static int make_again(struct map *m)
+{
+    static const uint64_t replicas[] = { 1, 2, 3 };
+    int rc = cairn_coord_create(&m->c, 0, replicas, 3, 2);
+
+    store_all(m);
+    return rc;
+}
+
+/* Also where nothing tells that the map is another: who has a part of a copy neither leads nor is in sync. */
+static void a_slot_is_made_where_it_is_whole(void **state)
+{
+    (void)state;
+    for (uint32_t number = 0; number <= NUMBER; number += NUMBER) {
+        struct map *m = emptied_map(number);
+
+        come_partial(m, 1);
+        come_again(m, 2, true, (struct cairn_at){ 0 });
+        come_again(m, 3, true, (struct cairn_at){ 0 });
+        assert_int_equal(make_again(m), 0);
+        assert_true(cairn_who_is(record(m)->primary, m->who[2]));
+        assert_int_equal(record(m)->nreplicas, 3);
+        assert_true(is_member(m, 2) && !is_member(m, 1));
+        assert_int_equal(is_member(m, 3), number == 0);
+        map_free(m);
+    }
+}
+
+static void a_slot_waits_for_who_has_it_whole(void **state)
+{
+    struct map *m = emptied_map(NUMBER);
+
+    (void)state;
+    come_partial(m, 1);
+    come_partial(m, 2);
+    come_partial(m, 3);
+    pass(m, "123");
+    assert_int_equal(make_again(m), CAIRN_E_BUSY); /* of node 4 it is not known what it has */
+    assert_int_equal(record(m)->epoch, 0);
+    come_again(m, 4, true, (struct cairn_at){ 0 });
+    assert_int_equal(make_again(m), CAIRN_E_BUSY); /* nor that it is alive */
+    pass(m, "1234");
+    assert_int_equal(make_again(m), 0);
+    assert_true(cairn_who_is(record(m)->primary, m->who[4]));
+    assert_true(cairn_slot_places(record(m), 1) && cairn_slot_places(record(m), 2) && cairn_slot_places(record(m), 4));
+    assert_int_equal(record(m)->nreplicas, 3);
+    map_free(m);
+}
+
 /* A log that is beyond the map tells that it was put back, if nobody knew. */
 static void a_log_tells_it(void **state)
 {
@@ -189,6 +282,8 @@ int main(void)
         cmocka_unit_test(nobody_is_who_he_was),        cmocka_unit_test(who_did_not_restart_goes_on),
         cmocka_unit_test(who_restarted_waits_for_all), cmocka_unit_test(a_lost_epoch_goes_on),
         cmocka_unit_test(who_has_nothing_is_no_candidate), cmocka_unit_test(a_log_tells_it),
+        cmocka_unit_test(who_was_emptied_is_no_candidate), cmocka_unit_test(a_slot_is_made_where_it_is_whole),
+        cmocka_unit_test(a_slot_waits_for_who_has_it_whole),
         cmocka_unit_test(what_is_lost_is_known),       cmocka_unit_test(an_entry_is_read_as_it_was_written),
     };
 

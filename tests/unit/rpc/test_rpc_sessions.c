@@ -2,6 +2,7 @@
 #include "rpc_fixture.h"
 
 #include "schema/repl.pb-c.h"
+#include "sdk/core/rpc/session_internal.h"
 
 /* The connection is lost while a change runs: the retry finds the answer, and the change is made once. */
 static void retry_never_applies_twice(void **state)
@@ -428,6 +429,37 @@ static void what_has_to_be_answered_is_not_told(void **state)
     assert_int_equal(atomic_load(&fx->node.counters.frames_malformed), 1);
 }
 
+static bool is_refused_again(struct fixture *fx)
+{
+    static const struct cairn_rpc_method methods[32] = { [CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_STATUS] = {
+                                                             .name = "status", .flags = CAIRN_RPC_TOLD } };
+    static const struct cairn_rpc_iface another_build = { "cluster", methods, 32 };
+
+    (void)cairn_rpc_session_tell(fx->session, &another_build, TARGET, CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_STATUS, NULL,
+                                 0);
+    return atomic_load(&fx->node.counters.frames_malformed) >= 5;
+}
+
+/* Whoever says it again each turn connects no more often for that: each pause is longer than the one before. */
+static void what_ends_its_connection_is_told_with_pauses(void **state)
+{
+    struct fixture *fx = *state;
+
+    turn_until(fx, is_refused_again);
+    assert_true(fx->session->failures >= 4);
+    fx->session->failures = 7;
+    while (!is_up(fx)) {
+        (void)tell(fx, "");
+        cairn_loop_turn(&fx->loop, 10 * CAIRN_NS_PER_MS);
+    }
+    fx->session->up_ns = 0; /* it has lasted, though nothing was ever answered */
+    cairn_conn_fail(&cairn_rpc_session_peer(fx->session)->conn, CAIRN_E_CLOSED);
+    turn_until(fx, no_peers);
+    assert_int_equal(fx->session->failures, 0);
+    assert_int_equal(tell(fx, "lost"), CAIRN_E_CLOSED);
+    turn_until(fx, is_up);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -448,6 +480,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_is_told_is_not_answered, setup_told, teardown),
         cmocka_unit_test_setup_teardown(what_is_told_is_taken_within_bounds, setup_told, teardown),
         cmocka_unit_test_setup_teardown(what_has_to_be_answered_is_not_told, setup_told, teardown),
+        cmocka_unit_test_setup_teardown(what_ends_its_connection_is_told_with_pauses, setup_told, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

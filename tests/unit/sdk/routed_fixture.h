@@ -24,7 +24,8 @@ struct routed {
     struct cairn_call_options o;
 };
 
-static struct routed *routed_new(uint32_t nodes, bool write_once)
+/* A client that has at most @inflight_max calls at a time; 0: as many as it may. */
+static struct routed *routed_new_with(uint32_t nodes, bool write_once, uint32_t inflight_max)
 {
     struct cairn_options o = CAIRN_OPTIONS_INIT;
     struct routed *x = calloc(1, sizeof(*x));
@@ -33,12 +34,18 @@ static struct routed *routed_new(uint32_t nodes, bool write_once)
     assert_non_null(x->cluster);
     o.workspace = scripted_cluster_workspace(x->cluster);
     o.timeout_ms = 20000;
+    o.inflight_max = inflight_max;
     x->o = (struct cairn_call_options)CAIRN_CALL_OPTIONS_INIT;
     x->o.error = &x->error;
     if (cairn_connect(&o, &x->c, &x->error) != 0)
         fail_msg("%s", x->error.text);
     assert_int_equal(cairn_ns_open(x->c, "data", &x->ns, NULL), 0);
     return x;
+}
+
+static inline struct routed *routed_new(uint32_t nodes, bool write_once)
+{
+    return routed_new_with(nodes, write_once, 0);
 }
 
 static void routed_free(struct routed *x)

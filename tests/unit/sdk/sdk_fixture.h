@@ -71,7 +71,7 @@ struct outcome {
     pthread_t thread;
 };
 
-static void on_done(void *arg, int rc)
+static inline void on_done(void *arg, int rc)
 {
     struct outcome *out = arg;
 
@@ -80,7 +80,7 @@ static void on_done(void *arg, int rc)
     out->thread = pthread_self();
 }
 
-static uint8_t *pattern(size_t n, unsigned seed)
+static inline uint8_t *pattern(size_t n, unsigned seed)
 {
     uint8_t *p = malloc(n + 1);
 

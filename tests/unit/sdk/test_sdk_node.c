@@ -5,7 +5,9 @@
 #include "cairn/hashed.h"
 #include "cairn/kv.h"
 #include "cairn/server.h"
+#include "sdk/core/rpc/auth.h"
 #include "tests/lib/scratch.h"
+#include "tests/lib/scripted_node.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -34,11 +36,12 @@ struct fixture {
 };
 
 static struct group the_node;
+#define THE_NODE "meant"
 
 static int group_setup(void **state)
 {
     struct cairn_server_options so = CAIRN_SERVER_OPTIONS_INIT;
-    struct cairn_server_setting settings[5];
+    struct cairn_server_setting settings[6];
     char text[2000] = "", data[96], sock[128];
 
     (void)state;
@@ -51,8 +54,9 @@ static int group_setup(void **state)
     settings[2] = (struct cairn_server_setting){ "listen", sock, "test" };
     settings[3] = (struct cairn_server_setting){ "node.workers", "2", "test" };
     settings[4] = (struct cairn_server_setting){ "node.log_level", "warn", "test" };
+    settings[5] = (struct cairn_server_setting){ "node.name", THE_NODE, "test" };
     so.settings = settings;
-    so.nsettings = 5;
+    so.nsettings = 6;
     if (cairn_server_start(&so, &the_node.server, text, sizeof(text)) != 0) {
         fprintf(stderr, "%s\n", text);
         return -1;
@@ -614,6 +618,39 @@ static void a_wrong_key_does_not_let_in(void **state)
     assert_true(e.text[0] != '\0');
 }
 
+/* Who names the node gets to no other one; the next address is tried. */
+static void the_node_that_is_meant_answers(void **state)
+{
+    struct cairn_options o = CAIRN_OPTIONS_INIT;
+    struct cairn_error_info e = { 0 };
+    struct scripted_node *other = scripted_node_start();
+    char addresses[400], name[CAIRN_NODE_NAME_MAX + 1];
+    struct cairn *c = NULL;
+    char *status = NULL;
+
+    (void)state;
+    assert_non_null(other);
+    o.workspace = the_node.workspace;
+    snprintf(addresses, sizeof(addresses), "%s,unix://%s/s", scripted_node_address(other), the_node.dir);
+    o.addresses = addresses;
+    o.node = THE_NODE;
+    if (cairn_connect(&o, &c, &e) != 0)
+        fail_msg("%s", e.text);
+    assert_int_equal(cairn_status(c, &status, NULL), 0);
+    assert_non_null(strstr(status, "\"node\":\"" THE_NODE "\""));
+    cairn_free(status);
+    cairn_close(c);
+
+    o.node = "nobody";
+    assert_int_equal(cairn_connect(&o, &c, &e), CAIRN_E_UNREACHABLE);
+    assert_non_null(strstr(e.text, "is node " THE_NODE ", not nobody"));
+    memset(name, 'n', CAIRN_NODE_NAME_MAX);
+    name[CAIRN_NODE_NAME_MAX] = '\0';
+    o.node = name;
+    assert_int_equal(cairn_connect(&o, &c, &e), CAIRN_E_INVAL);
+    scripted_node_free(other);
+}
+
 int main(void)
 {
 #define T(name, way) cmocka_unit_test_setup_teardown(name, setup_##way, teardown)
@@ -629,6 +666,7 @@ int main(void)
         ALL(extents),
         ALL(registered_memory),
         cmocka_unit_test(a_wrong_key_does_not_let_in),
+        cmocka_unit_test(the_node_that_is_meant_answers),
     };
 
     return cmocka_run_group_tests(tests, group_setup, group_teardown);

@@ -26,6 +26,7 @@ struct fixture {
     uint32_t apply_passes, sync_passes; /* how often each may go through the gate */
     uint32_t groups, syncs, at_apply, at_sync;
     uint32_t order[OPS * 4], norder, group_size[OPS * 4], group_syncs;
+    pthread_t applied_by, synced_by;
     int apply_rc, sync_rc;
     uint32_t finished;
     struct op ops[OPS];
@@ -56,6 +57,7 @@ static void on_apply(void *ctx, struct cairn_link *group)
         fx->group_size[fx->groups]++;
     }
     fx->groups++;
+    fx->applied_by = pthread_self();
 }
 
 static int on_sync(void *ctx)
@@ -64,6 +66,7 @@ static int on_sync(void *ctx)
 
     gate(fx, &fx->sync_passes, &fx->at_sync);
     fx->syncs++;
+    fx->synced_by = pthread_self();
     return fx->sync_rc;
 }
 
@@ -217,6 +220,22 @@ static void one_sync_serves_all_who_wait(void **state)
     assert_int_equal(stats.waiting, 0);
 }
 
+/* Nobody else is woken for the sync of what waits alone. */
+static void one_thread_applies_and_syncs_what_waits_alone(void **state)
+{
+    struct fixture *fx = *state;
+
+    for (uint32_t i = 0; i < 5; i++) {
+        assert_int_equal(submit(fx, i, i % 2, 10, true), 0);
+        let(fx, &fx->apply_passes, 1);
+        let(fx, &fx->sync_passes, 1);
+        turn_until_done(fx, i);
+        assert_true(pthread_equal(fx->applied_by, fx->synced_by));
+    }
+    assert_int_equal(fx->groups, 5);
+    assert_int_equal(fx->syncs, 5);
+}
+
 static void failures_reach_their_writers(void **state)
 {
     struct fixture *fx = *state;
@@ -310,7 +329,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(those_who_wait_go_together),   TEST(buffered_does_not_wait_for_sync),
-        TEST(one_sync_serves_all_who_wait), TEST(failures_reach_their_writers),
+        TEST(one_sync_serves_all_who_wait), TEST(one_thread_applies_and_syncs_what_waits_alone),
+        TEST(failures_reach_their_writers),
         TEST(waiting_is_bounded),           TEST(quiet_ones_wake_nobody),
     };
 

@@ -1,0 +1,55 @@
+/* What the files of a node's copy of the map share: records.c (life, slots), records_member.c (members), records_page.c
+ * (pages, in and out), records_sweep.c (members that are gone for good). All of it under the lock. */
+#ifndef CAIRN_SERVER_CLUSTER_SERVICE_RECORDS_INTERNAL_H
+#define CAIRN_SERVER_CLUSTER_SERVICE_RECORDS_INTERNAL_H
+
+#include "server/cluster/service/records.h"
+
+struct records_item {
+    struct cairn_link link;
+    uint64_t version;
+    bool is_member;
+};
+
+struct records_slot {
+    struct records_item item;
+    struct cairn_wire_slot slot;
+};
+
+struct records_member {
+    struct records_item item;
+    uint64_t gone_ns;           /* when it was first found to be of no use any more; 0: it was not */
+    struct cairn_wire_member m; /* its strings lie behind it */
+};
+
+static inline struct records_item *records_item_of(struct cairn_link *l)
+{
+    return CONTAINER_OF(l, struct records_item, link);
+}
+
+static inline struct records_slot *records_slot_of(struct records_item *x)
+{
+    return CONTAINER_OF(x, struct records_slot, item);
+}
+
+static inline struct records_member *records_member_of(struct records_item *x)
+{
+    return CONTAINER_OF(x, struct records_member, item);
+}
+
+/* It changed in @version, and is among the changes where that belongs. */
+void records_item_changed(struct cairn_cluster_records *r, struct records_item *x, uint64_t version);
+int records_take_slot(struct cairn_cluster_records *r, const struct cairn_wire_slot *x, uint64_t version);
+
+/* ---- records_member.c ---- */
+
+size_t records_member_bytes(const struct cairn_wire_member *m);
+/* @m and its strings, which go to @text: as many bytes as that says. */
+void records_member_copy(struct cairn_wire_member *to, const struct cairn_wire_member *m, char *text);
+/* Index of the first member that is not below @node. */
+uint32_t records_member_place(const struct cairn_cluster_records *r, uint64_t node);
+int records_take_member(struct cairn_cluster_records *r, const struct cairn_wire_member *m, uint64_t version);
+/* The member at @i is not told of any more. */
+void records_member_drop(struct cairn_cluster_records *r, uint32_t i);
+
+#endif

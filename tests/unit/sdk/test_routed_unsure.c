@@ -1,0 +1,99 @@
+/* Writes that may have been done, and writes that cannot have been: which of them a client says it is. */
+#include "tests/unit/sdk/routed_fixture.h"
+
+static int put(struct routed *x, const char *key)
+{
+    return cairn_put(x->ns, key, strlen(key), "v", 1, &x->o);
+}
+
+/* No connection to any node is left that a call needs not. */
+static void leave_all(struct routed *x)
+{
+    struct route_members *m = &x->c->routing->members;
+    uint64_t idle_ns = m->idle_ns;
+
+    m->idle_ns = 1;
+    cairn_timer_stop(&x->c->loop.env, &m->timer);
+    assert_int_equal(put(x, key_of(x, 0, 0)), 0); /* which begins to watch again */
+    while (m->nopen > 0)
+        assert_int_equal(cairn_ping(x->c, NULL), 0); /* which turns the loop */
+    m->idle_ns = idle_ns;
+}
+
+/* It was sent once, and then nobody could be asked any more. */
+static void what_was_sent_is_not_unreachable_at_the_end(void **state)
+{
+    struct routed *x = routed_new(2, false);
+    char key[32];
+
+    (void)state;
+    strcpy(key, key_of(x, 1, 0));
+    assert_int_equal(put(x, key), 0);
+    x->c->routing->try_ms = 100;
+    scripted_cluster_unlisten(x->cluster, 1);
+    scripted_cluster_fault(x->cluster, 1, SCRIPTED_DIE_AFTER, 1);
+    x->o.timeout_ms = 900; /* amid a try that finds nobody */
+    assert_int_equal(put(x, key), CAIRN_E_TIMEOUT);
+    assert_non_null(strstr(x->error.text, "may have been done"));
+    assert_int_equal(scripted_cluster_stores(x->cluster, key, strlen(key)), 2);
+    /* And what never left is not. */
+    assert_int_not_equal(put(x, key), 0);
+    assert_null(strstr(x->error.text, "may have been done"));
+    routed_free(x);
+}
+
+/* The node that the map still names is gone, and its successor has forgotten who asks: since nothing was sent, the
+ * write is not in doubt. */
+static void what_was_not_sent_goes_on_in_a_new_session(void **state)
+{
+    struct routed *x = routed_new(4, false);
+    struct cairn_put_item item = { .value = "v", .value_len = 1 };
+    char key[32];
+
+    (void)state;
+    for (uint32_t node = 1; node <= 2; node++) {
+        strcpy(key, key_of(x, node, 0));
+        assert_int_equal(put(x, key), 0);
+        leave_all(x);
+        scripted_cluster_unlisten(x->cluster, node);
+        scripted_cluster_fault(x->cluster, 3, SCRIPTED_GONE, 1);
+        scripted_cluster_move(x->cluster, scripted_cluster_slot(key, strlen(key)), 3);
+        item.key = key;
+        item.key_len = strlen(key);
+        assert_int_equal(node == 2 ? cairn_mput(x->ns, &item, 1, &x->o) : put(x, key), 0);
+        assert_int_equal(scripted_cluster_stores(x->cluster, key, strlen(key)), 2);
+    }
+    routed_free(x);
+}
+
+/* Nodes may have forgotten the session: a number of it, were it refused once and unknown then, would leave the write
+ * in doubt. */
+static void a_session_that_was_idle_is_not_relied_on(void **state)
+{
+    struct routed *x = routed_new(3, false);
+    char key[32];
+
+    (void)state;
+    strcpy(key, key_of(x, 1, 0));
+    assert_int_equal(put(x, key), 0);
+    assert_int_equal(put(x, key), 0);
+    assert_int_equal(node_of(x, 1)->opens, 1);
+    x->c->routing->session_idle_ns = 200 * CAIRN_NS_PER_MS;
+    scripted_cluster_fault(x->cluster, 2, SCRIPTED_GONE, 1);
+    scripted_cluster_move(x->cluster, scripted_cluster_slot(key, strlen(key)), 2);
+    nanosleep(&(struct timespec){ .tv_nsec = 300000000 }, NULL);
+    assert_int_equal(put(x, key), 0); /* MOVED at the one, and then at the other */
+    assert_int_equal(scripted_cluster_stores(x->cluster, key, strlen(key)), 3);
+    routed_free(x);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_was_sent_is_not_unreachable_at_the_end),
+        cmocka_unit_test(what_was_not_sent_goes_on_in_a_new_session),
+        cmocka_unit_test(a_session_that_was_idle_is_not_relied_on),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
