@@ -141,8 +141,9 @@ const struct cli_command cli_map_import = {
     .summary = "store an exported map where the configuration says that it is kept",
     .text =
         "The node must be stopped. What is there already with the same value stays, so an import that broke off may be "
-        "repeated; a key that is there with another value refuses all of it. To move a node's map to etcd: stop it, "
-        "export, set map.store in its configuration, import, start it. FILE - is standard input.",
+        "repeated; a key that is there with another value, or a namespace that FILE does not have, refuses all of it. To "
+        "move a node's map to etcd: stop it, export, set map.store in its configuration, import, start it. A cluster "
+        "goes on with all that its nodes have of the namespaces in FILE, which may be older. FILE - is standard input.",
     .opts = map_opts,
     .args_size = sizeof(struct map_args),
     .examples = (const struct cli_example[]){ { "cairn map import --config cairn.yaml map.json", "move or restore it" },

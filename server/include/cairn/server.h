@@ -60,8 +60,9 @@ CAIRN_API int cairn_server_print_config(const struct cairn_server_options *optio
 CAIRN_API int cairn_server_map_export(const struct cairn_server_options *options, FILE *to, char *text,
                                       size_t text_len);
 /** Such a document into where the configuration says that the map is kept; the node must be stopped. What is there
- * already with the same value stays, so an import may be repeated. CAIRN_E_EXISTS: a key is there with another value,
- * and nothing was stored; CAIRN_E_CORRUPT, CAIRN_E_FORMAT: the document; CAIRN_E_LOCKED: the node runs. */
+ * already with the same value stays, so an import may be repeated. CAIRN_E_EXISTS: a key is there with another value, or
+ * a namespace that is not in the document, and nothing was stored; CAIRN_E_CORRUPT, CAIRN_E_FORMAT: the document;
+ * CAIRN_E_LOCKED: the node runs. */
 CAIRN_API int cairn_server_map_import(const struct cairn_server_options *options, FILE *from, char *text,
                                       size_t text_len);
 /** What the map holds, as a JSON object: "store" (local, etcd), "where", "revision", how many "namespaces", "members",
