@@ -98,11 +98,14 @@ static void a_session_refused_to_one_namespace_is_opened_by_the_next(void **stat
     struct routed *x = routed_new(2, false);
     struct outcome out[4] = { 0 };
     struct cairn_ns *other;
+    bool exists;
     char key[32];
 
     (void)state;
     assert_int_equal(cairn_ns_open(x->c, "other", &other, NULL), 0);
     strcpy(key, key_of(x, 1, 0));
+    /* The map is known: the first write asks for the session, and the others wait for it. */
+    assert_int_equal(cairn_exists(x->ns, key, strlen(key), &exists, &x->o), 0);
     scripted_cluster_fault(x->cluster, 1, SCRIPTED_DENIED, 1);
     for (int i = 0; i < 4; i++)
         assert_int_equal(
