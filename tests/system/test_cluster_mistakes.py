@@ -311,6 +311,17 @@ class Mistakes(Etcd, Case):
         wait_for("enough zones", lambda: "zones" not in self.class_of(d, 3) and self.class_of(d, 3) != {})
         self.assertNotIn("share a zone", d.cairn("status").out)
 
+    def test_more_slots_than_a_node_can_have(self):
+        """They would be made, and no node that had them could start again: it says of each how far it goes."""
+        self.begin()
+        a = self.member("a", more=["cluster.slots=65536"]).start()
+        self.is_in(a)
+        self.fails(a.cairn("ns", "create", "--replicas", "2", "twos"), FAILED,
+                   "each of 1 nodes would have 65536 slots, and can have 32768: there have to be more nodes")
+        self.ok(a.cairn("ns", "create", "alone"))
+        self.assertEqual([n["name"] for n in a.cairn("ns", "list", "--json").json["namespaces"]], ["alone"])
+        self.ok(a.cairn("status"))
+
     def test_another_version_of_the_protocol(self):
         """A joiner of a release that has no protocol in common with the cluster's: both say so, and it is no member."""
         self.begin()

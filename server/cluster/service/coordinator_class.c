@@ -4,7 +4,9 @@
 #include "server/cluster/service/coordinator_internal.h"
 
 #include "sdk/core/base/log.h"
+#include "server/cluster/repl/repl_wire.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 
 enum {
@@ -30,6 +32,34 @@ static bool has_waited(const struct cairn_coordinator *co, const struct cairn_co
     return cairn_env_now_ns(co->store->home.env) - class->asked_ns >= CLASS_WAIT_MS * CAIRN_NS_PER_MS;
 }
 
+/* Slots that each of @hosts nodes of the same weight holds, with those of the class. */
+static uint64_t share_with(const struct cairn_coordinator *co, uint32_t number, uint32_t hosts)
+{
+    uint64_t all = 0;
+
+    for (uint32_t i = 0; i < CAIRN_CLUSTER_CLASSES; i++) {
+        if (co->classes[i].made > 0 || i == number)
+            all += (uint64_t)co->nslots * MIN(i + 1, hosts);
+    }
+    return (all + hosts - 1) / hosts;
+}
+
+/* A node that starts says of all slots that it has how far they go. */
+static bool fits(struct cairn_coordinator *co, struct cairn_coordinator_class *class, uint32_t hosts)
+{
+    uint64_t share = share_with(co, (uint32_t)(class - co->classes), hosts);
+    char text[200];
+
+    if (share <= CAIRN_WIRE_LOGS_MAX)
+        return true;
+    snprintf(text, sizeof(text),
+             "each of %u nodes would have %" PRIu64 " slots, and can have %d: there have to be more nodes, or fewer "
+             "slots (cluster.slots) from the cluster's beginning",
+             hosts, share, CAIRN_WIRE_LOGS_MAX);
+    class_answer(co, class, CAIRN_E_LIMIT, text);
+    return false;
+}
+
 bool cairn_coordinator__class_may_begin(struct cairn_coordinator *co, uint32_t number)
 {
     struct cairn_coordinator_class *class = &co->classes[number];
@@ -38,7 +68,7 @@ bool cairn_coordinator__class_may_begin(struct cairn_coordinator *co, uint32_t n
 
     if (hosts == 0 && waited)
         class_answer(co, class, CAIRN_E_STATE, "no node of the cluster is up and may hold anything");
-    return hosts > number || (hosts > 0 && waited);
+    return (hosts > number || (hosts > 0 && waited)) && (class->made > 0 || fits(co, class, hosts));
 }
 
 /* It goes on when somebody is there who may begin the slot; who asked is not kept waiting for that. */

@@ -143,6 +143,20 @@ static bool gather(struct side_life *l, struct cairn_coord_told *told)
     return true;
 }
 
+/* So many as a class is not made for: others went away for good, and what they held came here. */
+static void is_crowded(struct side_life *l, uint32_t nlogs)
+{
+    char text[CAIRN_ERR_TEXT_MAX];
+
+    snprintf(text, sizeof(text),
+             "this node has %u slots, and no more than %d can be registered: with an empty data directory it begins "
+             "anew, if others hold copies of all that it has",
+             nlogs, CAIRN_WIRE_LOGS_MAX);
+    if (strcmp(text, l->problem) != 0)
+        cairn_log_error("%s", text);
+    memcpy(l->problem, text, sizeof(l->problem));
+}
+
 static const Cairn__Wire__ClusterRegister *register_message(struct side_life *l)
 {
     struct cairn_cluster *c = l->c;
@@ -155,6 +169,10 @@ static const Cairn__Wire__ClusterRegister *register_message(struct side_life *l)
 
     if (!gather(l, &told))
         return NULL;
+    if (told.nlogs > CAIRN_WIRE_LOGS_MAX) {
+        is_crowded(l, told.nlogs);
+        return NULL;
+    }
     msg = cairn_wire_register_put(&p, &told, &l->arena);
     if (msg == NULL)
         return NULL;
