@@ -193,7 +193,7 @@ static void on_opened(struct store_open *o, int rc)
 void store_job_open(struct store_job *j, uint32_t ns, bool create, bool write_once)
 {
     cairn_sm_move(&j->sm, JOB_OPEN);
-    store_open_start(&j->open, j->st, ns, create, write_once, on_opened, j);
+    store_open_start(&j->open, j->st, ns, create ? STORE_MAKE : STORE_FIND, write_once, on_opened, j);
 }
 
 /* ---- a page ---- */

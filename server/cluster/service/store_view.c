@@ -341,7 +341,7 @@ static void on_listed(struct cairn_rpc_call *call)
         page_done(v, rc, 0, true);
     } else if (store_ns_find(v->st, v->ns) == NULL) {
         cairn_sm_move(&v->sm, VIEW_NAME);
-        store_open_start(&v->open, v->st, v->ns, false, false, on_named, v);
+        store_open_start(&v->open, v->st, v->ns, STORE_FIND, false, on_named, v);
     } else {
         read_ns(v);
     }
