@@ -37,7 +37,7 @@ static void on_record(struct cairn_rpc_call *call)
 
     if (!store_call_over(st))
         return;
-    if (call->rc == CAIRN_E_CORRUPT) {
+    if (store_is_unreadable(call->rc)) {
         refuse(a);
     } else if (call->rc == CAIRN_E_NOTFOUND) { /* the database is: it was removed */
         store_ns_forget(st);

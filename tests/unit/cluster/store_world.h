@@ -193,6 +193,21 @@ static inline void begin(struct fixture *fx)
     turns(fx, &fx->started);
 }
 
+/* The provider's @method is answered by @by until the end; returns who did. */
+static inline cairn_rpc_handler *replace_handler(struct fixture *fx, uint32_t method, cairn_rpc_handler *by)
+{
+    static cairn_rpc_handler *handlers[64];
+    struct cairn_rpc_target *kv = &fx->kv.targets[0];
+    cairn_rpc_handler *was = kv->handlers[method];
+
+    assert_true(kv->iface->nmethods <= ARRAY_SIZE(handlers));
+    if (kv->handlers != handlers)
+        memcpy(handlers, kv->handlers, kv->iface->nmethods * sizeof(handlers[0]));
+    handlers[method] = by;
+    kv->handlers = handlers;
+    return was;
+}
+
 static inline void on_stopped(void *arg)
 {
     ((struct fixture *)arg)->stopped = true;

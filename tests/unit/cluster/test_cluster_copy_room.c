@@ -4,7 +4,6 @@
 #include "server/cluster/service/store_internal.h"
 
 static struct {
-    cairn_rpc_handler *handlers[64];
     cairn_rpc_handler *open; /* the provider's own */
     uint32_t refusals, asked;
     bool keeps; /* whoever asks after the refusals waits for his answer */
@@ -24,18 +23,14 @@ static void open_if_there_is_room(struct cairn_rpc_req *rq)
 /* The next @refusals times there is no room. */
 static void refuse(struct fixture *fx, uint32_t refusals)
 {
-    struct cairn_rpc_target *kv = &fx->kv.targets[0];
-    size_t n = kv->iface->nmethods;
+    cairn_rpc_handler *was =
+        replace_handler(fx, CAIRN__WIRE__KV_METHOD__KV_SNAPSHOT_OPEN, open_if_there_is_room);
 
-    assert_true(n <= ARRAY_SIZE(full.handlers));
+    if (was != open_if_there_is_room)
+        full.open = was;
     full.refusals = refusals;
     full.asked = 0;
     full.keeps = false;
-    memcpy(full.handlers, kv->handlers, n * sizeof(full.handlers[0]));
-    if (kv->handlers != full.handlers)
-        full.open = kv->handlers[CAIRN__WIRE__KV_METHOD__KV_SNAPSHOT_OPEN];
-    full.handlers[CAIRN__WIRE__KV_METHOD__KV_SNAPSHOT_OPEN] = open_if_there_is_room;
-    kv->handlers = full.handlers;
 }
 
 static void until_waits(struct fixture *fx, uint64_t n)

@@ -228,6 +228,30 @@ static void where_neither_can_be_read_one_entry_is_refused(void **state)
     end(fx);
 }
 
+static void bad_sector(struct cairn_rpc_req *rq)
+{
+    cairn_rpc_reply_err(rq, CAIRN_E_IO, "Input/output error");
+}
+
+/* A sector that the disk does not give back is as bad as one whose checksum is wrong, and no end of the node either. */
+static void bad_sectors_are_bad_blocks(void **state)
+{
+    struct fixture *fx = *state;
+    cairn_rpc_handler *get, *exists;
+
+    fill(fx);
+    begin(fx);
+    get = replace_handler(fx, CAIRN__WIRE__KV_METHOD__KV_GET, bad_sector);
+    exists = replace_handler(fx, CAIRN__WIRE__KV_METHOD__KV_EXISTS, bad_sector);
+    in_session(fx, 0, push_op(fx, 0, STORE_PUT, STORE_BODY_IF_ABSENT, USUAL, key_of("m"), "x"), 1, 1);
+    assert_int_equal(last_result(fx, 0), CAIRN_E_CORRUPT);
+    assert_int_equal(cluster_store_troubles(fx->store)->unreadable, 1);
+    replace_handler(fx, CAIRN__WIRE__KV_METHOD__KV_GET, get);
+    replace_handler(fx, CAIRN__WIRE__KV_METHOD__KV_EXISTS, exists);
+    others_go_on(fx);
+    end(fx);
+}
+
 /* It stays partial, and keeps nobody else from anything. */
 static void a_slot_that_cannot_be_erased_is_left_alone(void **state)
 {
@@ -276,7 +300,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         ON_DISK(the_index_decides_where_the_record_is_bad),  ON_DISK(a_batch_that_meets_a_bad_record_is_not_lost),
         ON_DISK(the_record_decides_where_the_index_is_bad),  ON_DISK(where_neither_can_be_read_one_entry_is_refused),
-        ON_DISK(a_slot_that_cannot_be_erased_is_left_alone), ON_DISK(a_copy_replaces_what_cannot_be_read),
+        ON_DISK(bad_sectors_are_bad_blocks),                 ON_DISK(a_slot_that_cannot_be_erased_is_left_alone),
+        ON_DISK(a_copy_replaces_what_cannot_be_read),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
