@@ -44,9 +44,9 @@ struct store_slot {
     uint32_t slot;
     uint64_t next, to; /* entries that are to be applied: behind what is applied */
     bool in_batch;
-    bool said_unreadable; /* in the log, that a key's rows are */
     bool bare; /* the provider has no row of it, or the mark of a wipe alone: until something is applied or put */
     uint64_t looks_to;       /* conditional entries up to here are looked up before they are applied */
+    uint64_t unreadable_ns;  /* when an entry was last refused, as a key's rows cannot be read */
     uint64_t hold_until_ns;  /* a copy is to begin: nothing more is applied until then */
     struct store_job *job;   /* wipe, put or seal, or NULL */
     struct store_view *view; /* of a copy that goes out, or NULL */
@@ -60,9 +60,14 @@ struct store_found {
     const struct cairn_sessions *sessions; /* as of @at */
 };
 
+/** What comes again within this time is still the same trouble. A copy that is refused again and again comes each
+ * minute. */
+#define STORE_RECENTLY_NS (150 * CAIRN_NS_PER_S)
+
 /** What does not go as it should; any thread's, for people. */
 struct store_troubles {
     atomic_uint_fast64_t unreadable;    /* entries that were refused with CAIRN_E_CORRUPT */
+    atomic_uint_fast64_t unreadable_ns; /* when the last one was */
     atomic_uint_fast64_t views_waiting; /* copies that go out and wait for room in the provider, now */
     atomic_uint_fast64_t refused;       /* pages of copies that come in */
     atomic_uint_fast64_t refused_ns;    /* when the last one was */

@@ -209,21 +209,26 @@ static void the_record_decides_where_the_index_is_bad(void **state)
 static void where_neither_can_be_read_one_entry_is_refused(void **state)
 {
     struct fixture *fx = *state;
+    uint64_t before, last;
 
     fill(fx);
     spoil(fx, "m", OF_RECORD);
     spoil(fx, "m", OF_INDEX);
     begin(fx);
+    before = cairn_env_now_ns(&fx->kv.loop.env);
     put_once(fx, 0, "m", 78, "x");
     assert_int_equal(last_result(fx, 0), CAIRN_E_CORRUPT);
     in_session(fx, 0, push_op(fx, 0, STORE_PUT, STORE_BODY_IF_ABSENT, USUAL, key_of("m"), "x"), 1, 1);
     assert_int_equal(last_result(fx, 0), CAIRN_E_CORRUPT);
     assert_int_equal(cluster_store_troubles(fx->store)->unreadable, 2);
+    last = cluster_store_troubles(fx->store)->unreadable_ns;
+    assert_in_range(last, before, cairn_env_now_ns(&fx->kv.loop.env));
     others_go_on(fx);
     push_op(fx, 0, STORE_REPAIR, STORE_BODY_WRITE_ONCE, ONCE, key_of("m"), "repaired");
     assert_int_equal(last_result(fx, 0), 0);
     put_once(fx, 0, "m", 79, "x");
     assert_int_equal(last_result(fx, 0), CAIRN_E_EXISTS);
+    assert_int_equal(cluster_store_troubles(fx->store)->unreadable_ns, last); /* which is how one sees it */
     assert_string_equal(record_of(fx, ONCE, key_of("m")), "repaired");
     end(fx);
 }
