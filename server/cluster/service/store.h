@@ -20,7 +20,8 @@
  * CAIRN_E_EXISTS (a write-once key keeps its value, but whoever repeats his own PUT is told 0: §8), of an ERASE 0;
  * CAIRN_E_INVAL, CAIRN_E_TOOBIG: the body is not one. Where it depends on what is there, and of that neither the record
  * nor its row of the index can be read, it is CAIRN_E_CORRUPT, and nothing is done here: of this key the copy is bad,
- * which the scrub sees and repairs from another (scrub.h); all others go on. A namespace's database is made by the first
+ * which the scrub sees and repairs from another (scrub.h); all others go on. Other replicas may do what was not done
+ * here: whoever is told CAIRN_E_CORRUPT of a write does not know what came of it. A namespace's database is made by the first
  * entry that names it; unless it was removed, when the entry, which a start or a copy may bring again, does nothing,
  * with CAIRN_E_STATE. */
 #ifndef CAIRN_SERVER_CLUSTER_SERVICE_STORE_H
