@@ -61,7 +61,8 @@ struct cairn_map_log_trim {
 /** Erases some of the oldest entries if the view has so many that it is worth a change; its failure is nothing but a
  * longer log. False: not now. At home. */
 bool cairn_map_log_trim(struct cairn_map_store *s, struct cairn_map_log_trim *t);
-/** Likewise, of a log that no view has: its oldest entries are read first, as many as a change erases. done() comes in any case. At home, with none under way. */
+/** Likewise, of a log that no view has: its oldest entries are read first, as many as a change erases. done() comes in
+ * any case. At home, with none under way. */
 void cairn_map_log_trim_unseen(struct cairn_map_store *s, struct cairn_map_log_trim *t);
 
 #endif

@@ -136,7 +136,8 @@ static void on_stored(struct cairn_router *r, const struct cairn_map_entry *e)
     int rc = router_ns_unpack(r, cairn_map_ids_base_of(r->store), e, &ns);
 
     if (rc != 0) {
-        cairn_log_error("the record of namespace '%s' cannot be read: %s", e->key + strlen("ns/"), cairn_error_text(rc));
+        cairn_log_error("the record of namespace '%s' cannot be read: %s", e->key + strlen("ns/"),
+                        cairn_error_text(rc));
         return;
     }
     home = router_ns_find(router_home(r), ns.name);

@@ -140,8 +140,8 @@ int cairn_coord_register(struct cairn_coord *c, struct cairn_coord_process *p, c
 bool cairn_coord_heartbeat(struct cairn_coord *c, struct cairn_who who, uint64_t term);
 /** True: @node should send its REGISTER again, for what it told a predecessor of ours of its logs is lost. */
 bool cairn_coord_wants_register(struct cairn_coord *c, uint64_t node);
-/** The process says that it ends, and sends no heartbeats any more; those that are still on their way count for nothing.
- * What it was granted lasts as long as ever. CAIRN_E_NOTFOUND; CAIRN_E_STATE: another process of the node is
+/** The process says that it ends, and sends no heartbeats any more; those that are still on their way count for
+ * nothing. What it was granted lasts as long as ever. CAIRN_E_NOTFOUND; CAIRN_E_STATE: another process of the node is
  * registered. */
 int cairn_coord_stop(struct cairn_coord *c, struct cairn_who who);
 /** Others found @who dead (or, if not @gone, alive). It may be wrong: until its next heartbeat the process is not

@@ -101,8 +101,8 @@ static void logs_on(struct side_worker *w, void *arg)
     w->logs = NULL;
     w->partial = NULL;
     w->nlogs = w->partial_bytes = 0;
-    if (!w->stopping)
-        (void)cluster_slots_logs(w->slots, &w->logs, &w->nlogs, &w->partial, &w->partial_bytes); /* no memory: then nothing is told, and asked again */
+    if (!w->stopping) /* no memory: then nothing is told, and asked again */
+        (void)cluster_slots_logs(w->slots, &w->logs, &w->nlogs, &w->partial, &w->partial_bytes);
 }
 
 static int compare_logs(const void *a, const void *b)

@@ -55,8 +55,8 @@ bool cairn_cluster_records_hint(struct cairn_cluster_records *r, uint64_t map, u
 /** Home: nothing is here any more; what comes is of @map. */
 void cairn_cluster_records_forget(struct cairn_cluster_records *r, uint64_t map);
 
-/** Home, now and then: one step, of a bounded length, of the search for members that are lost or silent and are named by
- * no slot. Who has been so for @after_ns is dropped: the map has forgotten him, or is about to. */
+/** Home, now and then: one step, of a bounded length, of the search for members that are lost or silent and are named
+ * by no slot. Who has been so for @after_ns is dropped: the map has forgotten him, or is about to. */
 void cairn_cluster_records_sweep(struct cairn_cluster_records *r, uint64_t now_ns, uint64_t after_ns);
 
 uint64_t cairn_cluster_records_revision(struct cairn_cluster_records *r);

@@ -55,8 +55,8 @@ static uint64_t count_led(const struct cairn_cluster *c, uint64_t *alone)
     return led;
 }
 
-/* What the loss of the map store means for the slots that are led from here. A lease may be missing for a moment without
- * it, when one coordinator follows another or a node was slow. */
+/* What the loss of the map store means for the slots that are led from here. A lease may be missing for a moment
+ * without it, when one coordinator follows another or a node was slow. */
 static void tell_lease(struct cairn_cluster *c, json_t *to)
 {
     bool has_lease = side_lease_is_valid(c);

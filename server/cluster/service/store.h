@@ -10,10 +10,10 @@
  *     slots/at        slot 4                                     -> format, epoch, pos, whole or not
  *
  * (numbers in keys are big-endian, in values little-endian; a format is one byte, STORE_ROW_FORMAT; the row of a write
- * is its number mod 256, or 256 if that is the floor: see store_batch_write()). A slot stands where slots/at says, or at
- * the newest of its sessions' writes, whichever is later: such a write, which most entries are, needs no row beside its
- * own. So after a crash position, sessions and records are of one position, whichever that is (repl/README.md). Nothing
- * of it is logged by the provider: the slot's log is the log.
+ * is its number mod 256, or 256 if that is the floor: see store_batch_write()). A slot stands where slots/at says, or
+ * at the newest of its sessions' writes, whichever is later: such a write, which most entries are, needs no row beside
+ * its own. So after a crash position, sessions and records are of one position, whichever that is (repl/README.md).
+ * Nothing of it is logged by the provider: the slot's log is the log.
  *
  * Entries of all slots of the worker that are to be applied go into one batch; while it is under way the next one
  * gathers. A result is the same on every replica: it follows from the records alone. Of a PUT it is 0 or
@@ -21,9 +21,9 @@
  * CAIRN_E_INVAL, CAIRN_E_TOOBIG: the body is not one. Where it depends on what is there, and of that neither the record
  * nor its row of the index can be read, it is CAIRN_E_CORRUPT, and nothing is done here: of this key the copy is bad,
  * which the scrub sees and repairs from another (scrub.h); all others go on. Other replicas may do what was not done
- * here: whoever is told CAIRN_E_CORRUPT of a write does not know what came of it. A namespace's database is made by the first
- * entry that names it; unless it was removed, when the entry, which a start or a copy may bring again, does nothing,
- * with CAIRN_E_STATE. */
+ * here: whoever is told CAIRN_E_CORRUPT of a write does not know what came of it. A namespace's database is made by the
+ * first entry that names it; unless it was removed, when the entry, which a start or a copy may bring again, does
+ * nothing, with CAIRN_E_STATE. */
 #ifndef CAIRN_SERVER_CLUSTER_SERVICE_STORE_H
 #define CAIRN_SERVER_CLUSTER_SERVICE_STORE_H
 

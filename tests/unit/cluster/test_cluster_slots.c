@@ -77,7 +77,6 @@ static void a_new_node_gets_a_copy(void **state)
     expect_records(w, 3, 2, 820);
 }
 
-/* A slot that is not at node 3 any more is deleted there, records and all. */
 static struct replica_peer *peer_of(struct world *w, uint64_t leader, uint64_t node)
 {
     struct cairn_replica *r = cluster_slots_replica(w->nodes[leader].slots, SLOT);
@@ -135,6 +134,7 @@ static void a_copy_that_is_refused_comes_more_and_more_seldom(void **state)
     expect_records(w, 1, 2, 20);
 }
 
+/* A slot that is not at node 3 any more is deleted there, records and all. */
 static void leave_node_3(struct world *w)
 {
     for (uint64_t i = 1; i <= NODES; i++)

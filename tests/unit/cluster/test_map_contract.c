@@ -97,7 +97,7 @@ static void entries_keep_bytes_and_revisions(void **state)
     cairn_map_table_fini(&r.table);
 }
 
-/* Whoever was deposed changes nothing any more. */
+/* What came of a read of a few. */
 static const char *limited(struct map_world *w, uint32_t limit, bool last, uint64_t *count)
 {
     struct cairn_map_read r = { .prefix = "many/", .limit = limit, .last = last };
@@ -151,6 +151,7 @@ static void a_read_may_be_of_a_few(void **state)
     assert_int_equal(count, MANY);
 }
 
+/* Whoever was deposed changes nothing any more. */
 static void a_fence_refuses_the_whole_change(void **state)
 {
     struct map_world *w = *state;
