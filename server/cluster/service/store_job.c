@@ -97,9 +97,10 @@ void store_job_pause(struct store_job *j, int rc)
 {
     struct cairn_env *env = &j->st->loop->env;
     uint64_t ms = STORE_RETRY_MS;
+    bool lists = j->sm.state == JOB_LIST;
 
     cairn_sm_move(&j->sm, JOB_PAUSE);
-    if (j->kind == JOB_WIPE && store_is_unreadable(rc)) {
+    if (lists && store_is_unreadable(rc)) {
         if (!j->said)
             cairn_log_error("slot %u: what is here of it cannot be read, so it is neither erased nor copied to: %s",
                             j->s->slot, j->err.text);
@@ -203,7 +204,7 @@ static void on_opened(struct store_open *o, int rc)
 void store_job_open(struct store_job *j, uint32_t ns, bool create, bool write_once)
 {
     cairn_sm_move(&j->sm, JOB_OPEN);
-    store_open_start(&j->open, j->st, ns, create, write_once, on_opened, j);
+    store_open_start(&j->open, j->st, ns, create ? STORE_MAKE : STORE_FIND, write_once, on_opened, j);
 }
 
 /* ---- a page ---- */
