@@ -194,7 +194,7 @@ cluster_begin() {
     run "$cairn" --address "$CAIRN_JOB_ADDRESSES" wait-ready --timeout "${timeout}s" || fail "no node answers at $CAIRN_JOB_ADDRESSES"
     for address in ${CAIRN_JOB_ADDRESSES//,/ }; do # each of them: the application may ask any
         await_all alive "in the group" members
-        await_all up "in the cluster" members --cluster # and somebody coordinates it, as this one knows
+        await_all "(up|draining|drained)" "in the cluster" members --cluster # and somebody coordinates it, as this one knows
     done
     ready=1
     say "ready: nodes $nodes, members of etcd $etcds"

@@ -181,7 +181,7 @@ MISTAKES = {
                           (CORE, "&&\n           CAIRN_HOLDS(sm->state != FETCH_CLEAR || f->want.named)", "")],
     "M_NO_HEALTH": [(PROBE, "s->health = (uint32_t)MIN(MAX(h, 0), (int)CAIRN_SWIM_HEALTH_MAX);", "(void)h;")],
     "M_SUSPECTS_BRIEFLY": [(SUSPECT, "x->max_ms = x->min_ms * s->conf.suspect_times;", "x->max_ms = x->min_ms;")],
-    "M_SUSPECTS_LONG": [(SUSPECT, "    x->due_ms = deadline(x);\n", "")],
+    "M_SUSPECTS_LONG": [(SUSPECT, "    x->by[x->nby++] = by;\n    plan(s, x);\n", "    x->by[x->nby++] = by;\n")],
     "M_NO_BUDDY": [(PROBE, "s->views[slot].state != CAIRN_SWIM_ALIVE ? slot : NO_SLOT", "NO_SLOT"),
                    (PROBE, "s->views[from].state != CAIRN_SWIM_ALIVE ? from : NO_SLOT", "NO_SLOT")],
 }

