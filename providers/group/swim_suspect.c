@@ -68,8 +68,8 @@ static uint64_t deadline(const struct cairn_swim_suspicion *x)
     return x->since_ms + x->max_ms - (uint64_t)(left * log(confirmed + 1.0) / log(x->wanted + 1.0));
 }
 
-/* The call is due before the deadline; at once, and with it what it was to prevent, if a confirmation has moved that into
- * the past. */
+/* The call is due before the deadline; at once, and with it what it was to prevent, if a confirmation has moved that
+ * into the past. */
 static void plan(struct cairn_swim *s, struct cairn_swim_suspicion *x)
 {
     uint64_t at = deadline(x);
