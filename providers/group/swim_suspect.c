@@ -1,8 +1,8 @@
 /* Suspicions: a pool, and a binary heap of their deadlines.
  *
  * A deadline is max - (max - min) * log(c + 1) / log(k + 1) after the beginning, c of k confirmations being there
- * (Lifeguard, section IV-B). Shortly before it, whom a suspicion is about is called once more: who heard of it from others
- * has told it for a moment only, and may have missed what was said against it. */
+ * (Lifeguard, section IV-B). Shortly before it, whom a suspicion is about is called once more: who heard of it from
+ * others has told it for a moment only, and may have missed what was said against it. */
 #include "providers/group/swim_internal.h"
 
 #include <math.h>
@@ -68,7 +68,8 @@ static uint64_t deadline(const struct cairn_swim_suspicion *x)
     return x->since_ms + x->max_ms - (uint64_t)(left * log(confirmed + 1.0) / log(x->wanted + 1.0));
 }
 
-/* The call is due before the deadline. */
+/* The call is due before the deadline; at once, and with it what it was to prevent, if a confirmation has moved that
+ * into the past. */
 static void plan(struct cairn_swim *s, struct cairn_swim_suspicion *x)
 {
     uint64_t at = deadline(x);
@@ -171,7 +172,8 @@ uint64_t cairn_swim__suspicion_due(const struct cairn_swim *s)
     return s->suspects.n > 0 && swim_is_member(s) ? at(&s->suspects, 0)->due_ms : UINT64_MAX;
 }
 
-/* It is told what we believe of it, and so are some others, who may know better. What we suspect ourselves is news anyway. */
+/* It is told what we believe of it, and so are some others, who may know better. What we suspect ourselves is news
+ * anyway. */
 static void call(struct swim_step *st, struct cairn_swim_suspicion *x)
 {
     struct cairn_swim *s = st->s;

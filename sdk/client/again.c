@@ -5,7 +5,7 @@
  * What the last answer said is then the call's. */
 #include "sdk/client/client_internal.h"
 
-enum { TRY_FIRST_MS = 2000, TRY_MAX_MS = 16000 }; /* for an answer: a coordinator that is stopped gives none */
+enum { TRY_FIRST_MS = 2000, TRY_MAX_MS = 4000 }; /* for an answer: a coordinator that is stopped gives none */
 
 static void on_pause_over(void *arg)
 {
@@ -25,22 +25,12 @@ uint64_t cairn__again_try_ns(const struct cairn_call *call)
     return MIN((uint64_t)TRY_FIRST_MS << MIN(call->again.tries, 8U), (uint64_t)TRY_MAX_MS) * CAIRN_NS_PER_MS;
 }
 
-/* Whether it is the cluster that has no answer: who does not reach any node has nobody to ask again. */
-static bool is_passing(const struct cairn_call *call)
-{
-    const struct cairn_rpc_session *s = call->rpc.dest.session;
-
-    if (call->rpc.rc == CAIRN_E_UNREACHABLE)
-        return s == NULL || cairn_rpc_session_is_up(s);
-    return cairn__route_is_passing(call->rpc.rc);
-}
-
 bool cairn__again(struct cairn_call *call)
 {
     struct cairn_env *env = &call->c->loop.env;
     uint64_t at;
 
-    if (call->canceled || !is_passing(call))
+    if (call->canceled || !cairn__route_is_passing(call->rpc.rc))
         return false;
     at = cairn_loop_now(&call->c->loop) + cairn__route_pause_ns(call->c, call->again.tries);
     if (at >= call->deadline_ns || cairn_timer_start(env, &call->again.timer, at) != 0)

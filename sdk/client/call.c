@@ -125,7 +125,7 @@ void cairn__call_send(struct cairn_call *call)
     if (call->expose_len > 0) {
         rc = cairn_bulk_expose(c->rpc, call->expose_ptr, call->expose_len, call->expose_rights, &call->region);
         if (rc != 0) {
-            cairn__call_fail_later(call, rc);
+            cairn__call_fail_later(call, cairn__route_doubt(call, rc));
             return;
         }
         *call->expose_field = &call->region.desc;

@@ -295,7 +295,7 @@ bool cairn__list_is_wellformed(const Cairn__Wire__RouterList *m, const Cairn__Wi
 {
     const ProtobufCBinaryData *last = &m->after;
 
-    if (r->n_lengths != r->n_keys)
+    if (r->n_lengths != r->n_keys || (m->max != 0 && r->n_keys > m->max))
         return false;
     for (size_t i = 0; i < r->n_keys; i++) {
         const ProtobufCBinaryData *key = &r->keys[i];

@@ -60,6 +60,14 @@ static struct cairn_call *call_of(struct cairn_route *route)
 
 /* ---- waiting ---- */
 
+int cairn__route_doubt(struct cairn_call *call, int rc)
+{
+    if (!call->route.on || !call->route.writes || !call->route.unsure)
+        return rc;
+    return cairn_err_set(&call->err, CAIRN_E_UNKNOWN, "it may have been done, and cannot be asked about again: %s",
+                         cairn_error_text(rc));
+}
+
 /* False: no memory for a timer, so the call cannot wait, and ends. */
 static bool route_wait(struct cairn_call *call, uint32_t state, uint64_t ns)
 {
@@ -68,7 +76,7 @@ static bool route_wait(struct cairn_call *call, uint32_t state, uint64_t ns)
     uint64_t left = call->deadline_ns - MIN(routing_now(r), call->deadline_ns);
 
     if (cairn_timer_start(&call->c->loop.env, &route->timer, routing_now(r) + MIN(ns, left)) != 0) {
-        cairn__call_fail_later(call, CAIRN_E_NOMEM);
+        cairn__call_fail_later(call, cairn__route_doubt(call, CAIRN_E_NOMEM));
         return false;
     }
     cairn_list_add_tail(&r->waiting, &route->link);
@@ -207,7 +215,7 @@ static bool route_is_closed(struct cairn_call *call, const struct cairn_route_sl
     cairn_err_set(&call->err, CAIRN_E_UNSUPPORTED,
                   "node %s, which has to be asked, has no address that leads there from here",
                   r->map.nodes[place]->name);
-    cairn__call_fail_later(call, CAIRN_E_UNSUPPORTED);
+    cairn__call_fail_later(call, cairn__route_doubt(call, CAIRN_E_UNSUPPORTED));
     return true;
 }
 
@@ -352,7 +360,8 @@ void cairn__route_late(struct cairn_call *call)
                                         : ", it may have been done, or be done yet";
 
     if (r != NULL && r->busy.slot == route->slot && r->busy.at_ns + call->timeout_ns >= call->deadline_ns)
-        cairn_err_set(&call->err, CAIRN_E_TIMEOUT, "the time is over%s, and the last answer was: %s", fate, r->busy.text);
+        cairn_err_set(&call->err, CAIRN_E_TIMEOUT, "the time is over%s, and the last answer was: %s", fate,
+                      r->busy.text);
     else if (route->writes)
         cairn_err_set(&call->err, CAIRN_E_TIMEOUT, "the time is over%s", fate);
 }

@@ -4,7 +4,7 @@
  *   NONE ---> OPENING ---> OPEN ---> NONE        OPENING may also go to NONE. NONE and OPEN may also go to ENDED.
  *
  * NONE     the slot's primary knows of none, or of none any more; the next write that comes opens one.
- * OPENING  an OPEN is under way, like any routed call; writes wait.
+ * OPENING  an OPEN is under way, like any routed call; writes wait. It is canceled when the last of them ends.
  * OPEN     numbers are given, by ascending order, so far ahead of the lowest that is still waited for as nodes
  *          remember. After a pause in which nodes may have forgotten it, the next write opens one anew: a number
  *          that they refuse leaves in doubt what they were asked before.
@@ -31,6 +31,7 @@ struct route_session {
     uint64_t epoch, pos, last_seq, used_ns; /* used_ns: when it was opened, or had a number last */
     struct cairn_link numbered; /* by ascending number; the first is the floor */
     struct cairn_link waiting;  /* those that have none yet */
+    struct cairn_call *open;    /* OPENING: the OPEN */
     const struct cairn_ns *ns;  /* in whose name it is being opened: a refusal is for those alone who write there */
     struct cairn_error_info error;
 };
@@ -49,6 +50,7 @@ static bool session_invariant(const struct cairn_sm *sm)
            CAIRN_HOLDS(!any || s->last_seq - number_of(s->numbered.next)->rid.seq < ROUTE_WRITES_MAX) &&
            CAIRN_HOLDS(sm->state == SESSION_OPEN || !any) && /* numbers of a session that is over are nobody's */
            CAIRN_HOLDS(sm->state != SESSION_OPEN || s->epoch != 0) &&
+           CAIRN_HOLDS(sm->state == SESSION_OPENING || s->open == NULL) &&
            CAIRN_HOLDS(sm->state != SESSION_ENDED || cairn_list_is_empty(&s->waiting));
 }
 
@@ -104,7 +106,8 @@ static uint64_t session_room(const struct route_session *s)
 }
 
 /* The first @n that wait do so no more; @rc: why those in whose name it was to be opened were refused. They stay the
- * session's: one that ends without having taken a number leaves its turn to the next. Whoever waits again meanwhile is not among them. */
+ * session's: one that ends without having taken a number leaves its turn to the next. Whoever waits again meanwhile is
+ * not among them. */
 static void session_wake(struct route_session *s, uint64_t n, int rc)
 {
     struct cairn_link now, *l;
@@ -127,6 +130,7 @@ static void on_opened(void *arg, int rc)
     struct route_session *s = arg;
 
     s->last_seq = 0;
+    s->open = NULL;
     cairn_sm_move(&s->sm, rc == 0 ? SESSION_OPEN : SESSION_NONE);
     if (rc == 0)
         session_wake(s, session_room(s), 0);
@@ -159,6 +163,7 @@ static int session_open(struct route_session *s, struct cairn_ns *ns)
     cairn__wire__router_open__init(&call->rq.open);
     call->rq.open.ns = ns->name;
     s->ns = ns;
+    s->open = call;
     call->rq.open.slot = s->slot;
     call->out = s;
     call->answered = open_answered;
@@ -242,6 +247,8 @@ void cairn__number_give(struct cairn_number *n)
     n->rid.seq = 0;
     if (s != NULL && !cairn_list_is_empty(&s->waiting))
         session_wake(s, session_room(s), 0);
+    else if (s != NULL && s->open != NULL)
+        cairn__call_cancel(s->open); /* it would go on after who waited for it, and whoever drains the client with it */
 }
 
 void cairn__number_gone(struct cairn_number *n)

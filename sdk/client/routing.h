@@ -90,6 +90,8 @@ void cairn__route_to_node(struct cairn_call *call, uint16_t place);
 bool cairn__route_find(struct cairn_call *call, uint64_t *timeout_ns);
 /** A try is over, call->rpc.rc says how. True: it is asked again later. */
 bool cairn__route_again(struct cairn_call *call);
+/** @rc, with which the call ends unasked; CAIRN_E_UNKNOWN, and call->err says so, if it is a write that was sent. */
+int cairn__route_doubt(struct cairn_call *call, int rc);
 /** Its time is over: whether a write may have been done, and what the last answer was, if there was one, are put into
  * call->err. */
 void cairn__route_late(struct cairn_call *call);

@@ -445,7 +445,7 @@ static void router_list(struct cairn_rpc_req *rq)
     const Cairn__Wire__RouterList *m = (const Cairn__Wire__RouterList *)rq->msg;
     Cairn__Wire__RouterListReply r = CAIRN__WIRE__ROUTER_LIST_REPLY__INIT;
     struct scripted_node *n = of(rq);
-    size_t max = m->max != 0 ? m->max : 100;
+    size_t max = (m->max != 0 ? m->max : 100) + lies(n, SCRIPTED_LONG_PAGES);
     ProtobufCBinaryData *keys;
     uint64_t *lengths;
 

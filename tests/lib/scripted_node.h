@@ -17,6 +17,7 @@ enum scripted_lie {
     SCRIPTED_SAME_PAGE,    /* lists begin anew each time */
     SCRIPTED_NO_PREFIX,    /* lists have all keys */
     SCRIPTED_DISORDER,     /* the first two keys of a list change places */
+    SCRIPTED_LONG_PAGES,   /* lists have a key more than they may */
 };
 
 struct scripted_knobs {

@@ -93,9 +93,8 @@ void cairn_rpc__peer_answer(struct cairn_rpc_peer *peer, const struct cairn_fram
     peer_free_place(peer, f->id);
     if (call != CALL_ABANDONED) {
         peer->calls_bytes -= call->bytes;
-        if (f->value ==
-            CAIRN_E_SHUTDOWN) { /* it crossed the goodbye: nothing was done, another connection may have it */
-            call->sends = 0;
+        if (f->value == CAIRN_E_SHUTDOWN && peer->leaving) {
+            call->sends = 0; /* it crossed the goodbye: nothing was done, another connection may have it */
             peer->role->lost_call(peer, call);
             return;
         }

@@ -122,6 +122,7 @@ struct cairn_rpc_peer {
     uint32_t calls_room, ncalls, next_id;
     uint64_t calls_bytes, calls_bytes_max;
     struct cairn_link waiting; /* calls to this peer that have no credit yet */
+    bool leaving; /* the other end said goodbye: nothing more is sent to it */
 
     /* target */
     struct cairn_link reqs;

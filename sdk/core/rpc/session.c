@@ -65,9 +65,7 @@ static void on_lost_call(struct cairn_rpc_peer *peer, struct cairn_rpc_call *cal
 
 static void on_goodbye(struct cairn_rpc_peer *peer)
 {
-    struct cairn_rpc_session *s = peer->role_data;
-
-    s->leaving = true; /* what is under way is still answered; then the node closes, and we look for it again */
+    peer->leaving = true; /* what is under way is still answered; then the node closes, and we look for it again */
 }
 
 static bool error_is_final(int rc)
@@ -110,7 +108,6 @@ static void on_down(struct cairn_rpc_peer *peer, int rc)
     char addr[CAIRN_ADDR_TEXT_MAX];
 
     s->peer = NULL;
-    s->leaving = false;
     if (s->sm.state == SESSION_CLOSED)
         return;
     cairn_addr_format(&s->conf.addrs[s->next_addr], addr);

@@ -49,7 +49,7 @@ static bool session_number(struct cairn_rpc_session *s, struct cairn_rpc_call *c
 
 static bool session_may_send(struct cairn_rpc_session *s, struct cairn_rpc_call *call)
 {
-    return s->sm.state == SESSION_UP && !s->leaving && !s->peer->conn.broken &&
+    return s->sm.state == SESSION_UP && !s->peer->leaving && !s->peer->conn.broken &&
            cairn_rpc__peer_has_credit(s->peer, CAIRN_FRAME_HEADER_BYTES) && session_number(s, call);
 }
 
@@ -119,7 +119,7 @@ int cairn_rpc_session_tell(struct cairn_rpc_session *s, const struct cairn_rpc_i
     CAIRN_ASSERT((iface->methods[method].flags & (CAIRN_RPC_TOLD | CAIRN_RPC_ONCE)) == CAIRN_RPC_TOLD);
     if (s->sm.state == SESSION_IDLE)
         cairn_rpc__session_connect(s);
-    if (s->sm.state != SESSION_UP || s->leaving || s->peer->conn.broken)
+    if (s->sm.state != SESSION_UP || s->peer->leaving || s->peer->conn.broken)
         return CAIRN_E_CLOSED;
     if (!cairn_rpc__peer_send(s->peer, &f, NULL, payload, n))
         return CAIRN_E_NOMEM;

@@ -14,7 +14,6 @@ struct cairn_rpc_session {
     struct cairn_rpc_session_conf conf;
     struct cairn_sm sm;
     struct cairn_rpc_peer *peer; /* CONNECTING, UP */
-    bool leaving;                /* the node said goodbye: nothing more is sent to it */
     bool answered;               /* the present connection has brought an answer */
     uint64_t up_ns;              /* since when it has been there */
     struct cairn_link waiting;   /* calls, in order */

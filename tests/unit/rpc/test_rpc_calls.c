@@ -184,6 +184,25 @@ static void a_full_window_stops_requests_only(void **state)
         probe_wait(fx, &p[i]);
 }
 
+/* Only behind a goodbye it says that the whole node leaves, and that another connection may have the call. */
+static void a_handler_may_say_that_it_ends(void **state)
+{
+    struct fixture *fx = *state;
+    struct probe ends, next;
+
+    fx->hold = true;
+    probe_start(fx, &ends, false, "k");
+    turn_until_held(fx, 1);
+    fx->hold = false;
+    cairn_rpc_reply_err(fx->held[--fx->nheld], CAIRN_E_SHUTDOWN, "this service ends");
+    probe_wait(fx, &ends);
+    assert_int_equal(ends.call.rc, CAIRN_E_SHUTDOWN);
+    assert_string_equal(ends.err.text, "this service ends");
+    probe_start(fx, &next, false, "k");
+    probe_wait(fx, &next);
+    assert_int_equal(next.call.rc, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -195,6 +214,7 @@ int main(void)
         C(unknown_provider_and_method),
         C(cancel_reaches_the_target),
         C(a_full_window_stops_requests_only),
+        C(a_handler_may_say_that_it_ends),
         T(an_answer_without_memory_is_no_refusal),
     };
 

@@ -435,6 +435,8 @@ static bool is_refused_again(struct fixture *fx)
                                                              .name = "status", .flags = CAIRN_RPC_TOLD } };
     static const struct cairn_rpc_iface another_build = { "cluster", methods, 32 };
 
+    if (is_up(fx))
+        fx->session->up_ns = cairn_loop_now(&fx->loop); /* else one that a standstill kept open has been of use */
     (void)cairn_rpc_session_tell(fx->session, &another_build, TARGET, CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_STATUS, NULL,
                                  0);
     return atomic_load(&fx->node.counters.frames_malformed) >= 5;

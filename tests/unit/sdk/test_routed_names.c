@@ -18,7 +18,7 @@ int getaddrinfo(const char *name, const char *service, const struct addrinfo *hi
 
 static void a_name_that_is_not_known_is_looked_up_now_and_then(void **state)
 {
-    enum { CALLS = 50 };
+    enum { CALLS = 50, OPEN_MS = 15000 };
     struct routed *x = routed_new(2, false);
     struct outcome out[CALLS] = { 0 };
     char key[32], back[16];
@@ -31,7 +31,10 @@ static void a_name_that_is_not_known_is_looked_up_now_and_then(void **state)
     x->o.timeout_ms = 1500;
     for (int i = 0; i < CALLS; i++)
         assert_int_equal(cairn_put_async(x->ns, key, strlen(key), "v", 1, &x->o, on_done, &out[i]), 0);
-    assert_int_equal(cairn_drain(x->c, -1), 0);
+    while (out[CALLS - 1].runs == 0)
+        cairn_poll(x->c, 10);
+    /* What they waited for ends with them, long before its own time is over. */
+    assert_int_equal(cairn_drain(x->c, OPEN_MS), 0);
     for (int i = 0; i < CALLS; i++)
         assert_int_equal(out[i].rc, CAIRN_E_TIMEOUT);
     assert_true(atomic_load(&lookups) > 0);

@@ -42,6 +42,29 @@ static void what_was_sent_is_not_unreachable_at_the_end(void **state)
     routed_free(x);
 }
 
+/* Whoever had it says nothing, and whoever leads now has no address here. */
+static void what_was_sent_is_not_refused_at_the_end(void **state)
+{
+    struct routed *x = routed_new(3, false);
+    struct outcome out = { 0 };
+    char key[32];
+
+    (void)state;
+    scripted_cluster_hide(x->cluster, 2);
+    strcpy(key, key_of(x, 1, 0));
+    assert_int_equal(put(x, key), 0);
+    scripted_cluster_fault(x->cluster, 1, SCRIPTED_SILENT, 1);
+    assert_int_equal(cairn_put_async(x->ns, key, strlen(key), "v", 1, &x->o, on_done, &out), 0);
+    while (atomic_load(&node_of(x, 1)->times) > 0)
+        cairn_poll(x->c, 10);
+    scripted_cluster_move(x->cluster, scripted_cluster_slot(key, strlen(key)), 2);
+    assert_int_equal(cairn_drain(x->c, -1), 0);
+    assert_int_equal(out.rc, CAIRN_E_UNKNOWN);
+    assert_non_null(strstr(x->error.text, "may have been done"));
+    assert_int_equal(put(x, key), CAIRN_E_UNSUPPORTED); /* what was not sent is */
+    routed_free(x);
+}
+
 /* The node that the map still names is gone, and its successor has forgotten who asks: since nothing was sent, the
  * write is not in doubt. */
 static void what_was_not_sent_goes_on_in_a_new_session(void **state)
@@ -91,6 +114,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_sent_is_not_unreachable_at_the_end),
+        cmocka_unit_test(what_was_sent_is_not_refused_at_the_end),
         cmocka_unit_test(what_was_not_sent_goes_on_in_a_new_session),
         cmocka_unit_test(a_session_that_was_idle_is_not_relied_on),
     };

@@ -16,7 +16,7 @@ static int status_of(struct fixture *fx)
 /* Whatever says that there is no coordinator is no answer yet. */
 static void until_somebody_coordinates(void **state)
 {
-    static const int passing[] = { CAIRN_E_MOVED,   CAIRN_E_BUSY,    CAIRN_E_CLOSED,
+    static const int passing[] = { CAIRN_E_MOVED,   CAIRN_E_BUSY,    CAIRN_E_CLOSED,     CAIRN_E_SHUTDOWN,
                                    CAIRN_E_TIMEOUT, CAIRN_E_UNKNOWN, CAIRN_E_UNREACHABLE };
     struct fixture *fx = *state;
     uint32_t slots = 0;
@@ -45,6 +45,25 @@ static void one_that_does_not_answer_is_not_waited_for(void **state)
     atomic_store(&fx->knobs->cluster_fails, 1);
     assert_int_equal(status_of(fx), 0);
     assert_int_equal(fx->knobs->cluster_asks, 2);
+}
+
+/* As long as it has no connection a try is none of the cluster's, yet no less to be made again. */
+static void a_node_that_is_started_anew_is_waited_for(void **state)
+{
+    struct fixture *fx = *state;
+    struct outcome out = { 0 };
+    char *json = NULL;
+
+    assert_int_equal(status_of(fx), 0);
+    scripted_node_stop(fx->node);
+    assert_int_equal(cairn_cluster_status_async(fx->c, &json, &fx->o, on_done, &out), 0);
+    while (out.runs == 0 && CONTAINER_OF(fx->c->live.next, struct cairn_call, link)->again.tries == 0)
+        cairn_poll(fx->c, 10);
+    scripted_node_restart(fx->node);
+    assert_int_equal(cairn_drain(fx->c, -1), 0);
+    assert_int_equal(out.rc, 0);
+    assert_string_equal(json, "{}");
+    cairn_free(json);
 }
 
 static void an_answer_is_one(void **state)
@@ -107,6 +126,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(until_somebody_coordinates),
         TEST(one_that_does_not_answer_is_not_waited_for),
+        TEST(a_node_that_is_started_anew_is_waited_for),
         TEST(an_answer_is_one),
         TEST(no_longer_than_it_may_take),
         TEST(a_pause_ends_when_it_is_canceled),

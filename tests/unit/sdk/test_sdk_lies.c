@@ -58,6 +58,8 @@ static void pages_that_do_not_make_a_list(void **state)
     assert_int_equal(list(fx, "b", ""), CAIRN_E_PROTO);
     atomic_store(&fx->knobs->lie, SCRIPTED_DISORDER);
     assert_int_equal(list(fx, "b", ""), CAIRN_E_PROTO);
+    atomic_store(&fx->knobs->lie, SCRIPTED_LONG_PAGES);
+    assert_int_equal(list(fx, "b", ""), CAIRN_E_PROTO);
     atomic_store(&fx->knobs->lie, SCRIPTED_SAME_PAGE);
     assert_int_equal(list(fx, "b", "b100"), CAIRN_E_PROTO);
     assert_int_equal(cairn_iter_open(fx->ns, "", 0, &fx->o, &it), 0);
