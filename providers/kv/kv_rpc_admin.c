@@ -34,7 +34,7 @@ static int open_create(struct kv_provider *p, const Cairn__Wire__KvOpen *m, stru
     if (rc != 0)
         return cairn_err_set(err, rc, "database %s: there are %u already, as many as `databases` allows", m->name,
                              p->dir.max);
-    rc = p->ops->create(p->store, desc, err);
+    rc = p->ops->create(p->store, desc, m->decided, err);
     if (rc == 0)
         cairn_kv_dir_publish(&p->dir, &desc->db);
     else
@@ -94,6 +94,8 @@ void kv_handle_open(struct cairn_rpc_req *rq)
                             CAIRN_NAME_BYTES_MAX);
     else if (m->order != CAIRN__WIRE__KV_ORDER__KV_ORDER_BYTES && m->order != CAIRN__WIRE__KV_ORDER__KV_ORDER_UINT)
         cairn_rpc_reply_err(rq, CAIRN_E_INVAL, "database %s: unknown order %d", m->name, (int)m->order);
+    else if (m->decided && !cairn_rpc_req_is_own(rq))
+        cairn_rpc_reply_err(rq, CAIRN_E_DENIED, "what a log has decided, the node that has the log applies itself");
     else
         kv_call(rq, open_work, open_reply);
 }

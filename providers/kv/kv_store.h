@@ -144,8 +144,10 @@ struct cairn_kv_store_ops {
     /** Looks whether open() would succeed, changing nothing but @dir. */
     int (*check)(const struct cairn_kv_store_conf *conf, struct cairn_kv_dir *dir, struct cairn_err *err);
 
-    /** Makes a database known for good, before it is in the directory; drop() after it has left. Both may block. */
-    int (*create)(struct cairn_kv_store *store, const struct cairn_kv_db_desc *desc, struct cairn_err *err);
+    /** Makes a database known for good, before it is in the directory; drop() after it has left. Both may block.
+     * @decided: also into the room that new data does not get. */
+    int (*create)(struct cairn_kv_store *store, const struct cairn_kv_db_desc *desc, bool decided,
+                  struct cairn_err *err);
     int (*drop)(struct cairn_kv_store *store, const struct cairn_kv_db_desc *desc, struct cairn_err *err);
 
     /** 0, CAIRN_KV_GONE, CAIRN_E_* or, unless may_block, CAIRN_KV_LATER: then found() was not called, or all it was

@@ -76,11 +76,13 @@ static int mem_check(const struct cairn_kv_store_conf *conf, struct cairn_kv_dir
     return 0;
 }
 
-static int mem_create(struct cairn_kv_store *st, const struct cairn_kv_db_desc *desc, struct cairn_err *err)
+static int mem_create(struct cairn_kv_store *st, const struct cairn_kv_db_desc *desc, bool decided,
+                      struct cairn_err *err)
 {
     struct mem_db *db = atomic_load(&st->dbs[desc->db.slot]);
     pthread_rwlockattr_t attr;
 
+    (void)decided; /* it is small */
     if (db == NULL) {
         db = calloc(1, sizeof(*db));
         if (db == NULL)

@@ -58,20 +58,23 @@ void cairn_kv__full_key_end(const struct cairn_kv_db *db, struct cairn_kv__full_
 
 /* ---- databases ---- */
 
-static int rocksdb_create(struct cairn_kv_store *st, const struct cairn_kv_db_desc *desc, struct cairn_err *err)
+static int rocksdb_create(struct cairn_kv_store *st, const struct cairn_kv_db_desc *desc, bool decided,
+                          struct cairn_err *err)
 {
     struct cairn_rocks_batch *b = cairn_rocks_batch_new();
     int rc;
 
     if (b == NULL)
         return cairn_err_set(err, CAIRN_E_NOMEM, "database %s", desc->name);
-    if (cairn_spare_refuses(st->spare)) {
+    if (!decided && cairn_spare_refuses(st->spare)) {
         cairn_rocks_batch_free(b);
         return cairn_err_set(err, CAIRN_E_NOSPACE, "database %s: the disk is full", desc->name);
     }
     cairn_kv__catalogue_put(b, desc);
     cairn_kv__catalogue_put_generation(b, st->dir->generation);
     rc = cairn_rocks_write(st->rocks, b, CAIRN_ROCKS_SYNCED);
+    if (decided && rc == CAIRN_E_NOSPACE)
+        rc = cairn_kv__rocksdb_write_freeing(st, b, CAIRN_ROCKS_SYNCED);
     cairn_rocks_batch_free(b);
     return cairn_err_set(err, rc, "database %s cannot be recorded", desc->name);
 }

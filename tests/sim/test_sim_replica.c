@@ -24,7 +24,7 @@ struct bench {
     struct cairn_log_entry log[LOG_MAX]; /* from position 1 */
     uint64_t end, applying;              /* applying: the newest that apply() was told of */
     bool syncing, writing, has_no_lease, has_failed, wiped;
-    uint32_t cuts, said[KINDS];
+    uint32_t cuts, views, said[KINDS];
     struct cairn_repl_msg last[KINDS]; /* its arrays are gone */
     struct cairn_change proposed;
 };
@@ -99,13 +99,18 @@ static void op_wipe(struct cairn_replica *r)
 
 static bool op_copy_open(struct cairn_replica *r)
 {
-    (void)r;
+    bench_of(r)->views = 1;
     return true;
 }
 
-static void op_copy_nothing(struct cairn_replica *r)
+static void op_copy_read(struct cairn_replica *r)
 {
-    (void)r;
+    assert_int_equal(bench_of(r)->views, 1);
+}
+
+static void op_copy_close(struct cairn_replica *r)
+{
+    bench_of(r)->views = 0;
 }
 
 /* A heartbeat is asked for, and nobody answers. */
@@ -124,8 +129,8 @@ static const struct cairn_replica_ops ops = { .log_append = op_log_append,
                                               .apply = op_apply,
                                               .wipe = op_wipe,
                                               .copy_open = op_copy_open,
-                                              .copy_read = op_copy_nothing,
-                                              .copy_close = op_copy_nothing,
+                                              .copy_read = op_copy_read,
+                                              .copy_close = op_copy_close,
                                               .lease_is_valid = op_lease_is_valid,
                                               .may_go_on = op_may_go_on,
                                               .map_is_old = op_map_is_old };
@@ -723,6 +728,67 @@ static void copied(struct bench *b, struct cairn_who from, uint64_t number)
                                                            .number = number });
 }
 
+static void needs_copy(struct bench *b, struct cairn_who who)
+{
+    cairn_replica_receive(&b->r, &(struct cairn_repl_msg){
+                                     .kind = CAIRN_REPL_MATCH, .from = who, .to = self, .epoch = 1, .partial = true });
+}
+
+/* @who answers number @number whatever it is asked, while a view is kept for it, and no longer than a minute. */
+static void until_copy_ends(struct bench *b, struct cairn_who who, uint64_t number)
+{
+    uint64_t begin = cairn_env_now_ns(b->r.env);
+
+    for (; b->views > 0; world_run_until(b->world, cairn_env_now_ns(b->r.env) + times.resend_ns)) {
+        assert_true(cairn_env_now_ns(b->r.env) <= begin + 61 * CAIRN_NS_PER_S);
+        copied(b, who, number);
+    }
+}
+
+static void until_copy_begins(struct bench *b)
+{
+    while (b->views == 0)
+        world_run_until(b->world, cairn_env_now_ns(b->r.env) + times.resend_ns);
+}
+
+/* A target that says that it is still at it, for ever: it cannot read what it is to erase, or does not store its page.
+ * The view goes to another slot. The next copy begins later each time, also when the target says nothing then, as it
+ * does while it has the first in hand. */
+static void who_does_not_get_on_keeps_no_view(void **state)
+{
+    struct bench *b = *state;
+    struct replica_peer *p;
+    uint64_t ended;
+
+    learn(b, 1, CAIRN_SLOT_ACTIVE, self, WITH(n2));
+    disk(b);
+    ack(b, n2, 1, b->end);
+    apply_all(b);
+    needs_copy(b, n1);
+    until_copy_begins(b);
+    until_copy_ends(b, n1, 0);
+    p = &b->r.peers[b->r.peers[0].who.node == n1.node ? 0 : 1];
+    assert_true(cairn_who_is(p->who, n1) && p->copies_failed == 1);
+
+    until_copy_begins(b);
+    copied(b, n1, 1);
+    cairn_replica_on_page(&b->r, 0, (const uint8_t *)"", 0, false);
+    until_copy_ends(b, n1, 1);
+    assert_int_equal(p->copies_failed, 2);
+
+    for (uint32_t failed = 3; failed < 12; failed++) {
+        until_copy_begins(b);
+        while (b->views > 0)
+            world_run_until(b->world, cairn_env_now_ns(b->r.env) + times.resend_ns);
+        assert_int_equal(p->phase, PEER_SILENT);
+        assert_int_equal(p->copies_failed, failed);
+        ended = cairn_env_now_ns(b->r.env);
+        needs_copy(b, n1);
+        assert_in_range(p->copy_ns - ended, MIN(times.resend_ns << (failed - 2), 59 * CAIRN_NS_PER_S),
+                        60 * CAIRN_NS_PER_S);
+    }
+}
+
 /* A learner empties itself for a copy. What it had said before, of entries behind the copy's base, comes when it has
  * the copy: it does not count, for those entries have to be sent again. */
 static void what_was_said_before_a_copy_is_void(void **state)
@@ -735,8 +801,7 @@ static void what_was_said_before_a_copy_is_void(void **state)
     ack(b, n2, 1, b->end);
     apply_all(b);
     assert_int_equal(b->r.sm.state, REPLICA_ACTIVE);
-    cairn_replica_receive(&b->r, &(struct cairn_repl_msg){
-                                     .kind = CAIRN_REPL_MATCH, .from = n1, .to = self, .epoch = 1, .partial = true });
+    needs_copy(b, n1);
     world_run_until(b->world, cairn_env_now_ns(b->r.env) + times.resend_ns);
     assert_int_equal(b->last[CAIRN_REPL_COPY].part, CAIRN_COPY_BEGIN);
     copied(b, n1, 1);
@@ -784,6 +849,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(who_has_part_of_a_copy_takes_no_entries, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(commits_are_heard_without_room, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(what_was_said_before_a_copy_is_void, bench_begin, bench_end),
+        cmocka_unit_test_setup_teardown(who_does_not_get_on_keeps_no_view, bench_begin, bench_end),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

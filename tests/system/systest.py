@@ -219,9 +219,11 @@ class Case(unittest.TestCase):
             f.write(data)
         return full
 
-    def change_while_read(self, path, change, *argv):
-        """Runs the CLI, and changes a large file as soon as it has opened that. Its result, if it noticed."""
+    def change_while_read(self, path, change, *argv, before=lambda: None):
+        """Runs the CLI, and changes a large file as soon as it has opened that. Its result, if it noticed; @before is done
+        each time, since one that opened the file and looked at it later has stored it as it was then."""
         for _ in range(20):
+            before()
             with open(path, "wb") as f:
                 f.truncate(512 << 20)
             p = subprocess.Popen([CAIRN, *argv], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

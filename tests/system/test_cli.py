@@ -311,9 +311,10 @@ class WithNode(Case):
 
     def test_a_file_that_shrinks_is_no_value(self):
         self.ok(self.n.cairn("ns", "create", "ns1"))
-        self.ok(self.n.cairn("put", "-v", "old", "ns1", "k"))
         f, cut = self.path("f"), lambda path: os.truncate(path, 100 << 20)
-        self.fails(self.change_while_read(f, cut, "put", "ns1", "k", f), FAILED, "the file changed while it was read")
+        self.fails(self.change_while_read(f, cut, "put", "ns1", "k", f,
+                                          before=lambda: self.ok(self.n.cairn("put", "-v", "old", "ns1", "k"))),
+                   FAILED, "the file changed while it was read")
         self.assertEqual(self.n.cairn("get", "ns1", "k").out, "old")
         self.fails(self.change_while_read(f, cut, "extent", "put", "extent", f), FAILED, "the file changed while it was read")
 

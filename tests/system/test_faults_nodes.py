@@ -82,6 +82,9 @@ class Nodes(Faults):
             self.ok(self.all[0].cairn("put", "-v", "1", "many", key))
         self.fill(small, leave=ROOM_FOR_REMOVALS)
         wait_for("a full disk", lambda: self.status(self.all[1])["health"] == "readonly")
+        self.ok(self.all[0].cairn("ns", "create", "--replicas", "2", "late"))
+        late = [self.all[0].cairn("put", "-v", "1", "late", "late-%d" % i).code for i in range(20)]
+        self.assertEqual(set(late), {0, 1})  # of whom the full node is a backup, it follows: into a database it has not yet
         for key in there:  # what is removed is an entry of a log, too
             self.ok(self.all[0].cairn("rm", "many", key))
         self.fill(small)

@@ -250,7 +250,7 @@ int main(int argc, char **argv)
     must(cairn_kv_dir_init(&b.dir, 16, 1), &err);
     must(b.ops->open(&conf, &b.dir, &b.store, &err), &err);
     must(cairn_kv_dir_reserve(&b.dir, &desc), &err);
-    must(b.ops->create(b.store, &desc, &err), &err);
+    must(b.ops->create(b.store, &desc, false, &err), &err);
     cairn_kv_dir_publish(&b.dir, &desc.db);
     b.db = desc.db;
     bench_put(&b, "put, in order", b.keys, false, 0);

@@ -15,7 +15,7 @@
 struct tree {
     FTS *fts;
     size_t root_len;
-    bool just_entered; /* a directory, and nothing of it was met yet */
+    bool begun, just_entered; /* just_entered: a directory, and nothing of it was met yet */
 };
 
 /* A directory sorts as if its name ended in a slash, which is what follows it in every path below. */
@@ -59,6 +59,7 @@ struct tree_entry tree_next(struct tree *t)
     for (;;) {
         errno = 0;
         FTSENT *f = fts_read(t->fts);
+        t->begun = true;
         if (f == NULL)
             return (struct tree_entry){ .kind = errno != 0 ? TREE_ERROR : TREE_END, .path = "", .errnum = errno };
         bool was_entered = t->just_entered;
@@ -101,6 +102,8 @@ void tree_close(struct tree *t)
 {
     if (t == NULL)
         return;
+    if (!t->begun) /* glibc leaves the root behind that was never read */
+        (void)fts_read(t->fts);
     fts_close(t->fts);
     free(t);
 }

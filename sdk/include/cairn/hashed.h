@@ -35,6 +35,9 @@ CAIRN_API int cairn_ns_open_async(struct cairn *c, const char *name, struct cair
 /** Calls in flight go on. NULL does nothing. */
 CAIRN_API void cairn_ns_close(struct cairn_ns *ns);
 
+/** Creates or replaces.
+ *   CAIRN_E_CORRUPT  whether the key is there decides, and cannot be read; in a namespace that is spread over nodes the
+ *                    value may have been put all the same, where it can */
 CAIRN_API int cairn_put(struct cairn_ns *ns, const void *key, size_t key_len, const void *value, size_t len,
                         const struct cairn_call_options *o);
 CAIRN_API int cairn_put_async(struct cairn_ns *ns, const void *key, size_t key_len, const void *value, size_t len,

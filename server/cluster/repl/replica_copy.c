@@ -14,7 +14,9 @@
  * which the copy began, and the sessions are of that moment too: results of entries depend on what is there, so the
  * target has to begin in a state that was once (a mixture, with the newer of each record kept, is right for writes
  * that look at nothing only). Only applied, so only committed state is in it. The log above the base is kept until
- * the target streams. */
+ * the target streams.
+ *
+ * Views are few, and other slots wait for this one's: a target that is there, but does not get on, loses it. */
 #include "server/cluster/repl/replica_internal.h"
 #include "server/cluster/repl/sessions_image.h"
 
@@ -24,6 +26,8 @@
 enum { COPY_BEGIN, COPY_READ, COPY_SEND, COPY_SESSIONS, COPY_END, COPY_DONE, COPY_ENDED, COPY_NR };
 enum { SILENCES_MAX = 4 }; /* times T_ack */
 #define COPY_WAIT_NS_MAX (60 * CAIRN_NS_PER_S)
+/* One part takes a target no longer, or what a slot had there is much: it goes on erasing that, for the next copy. */
+#define COPY_STILL_NS_MAX (60 * CAIRN_NS_PER_S)
 
 struct replica_copy {
     struct cairn_sm sm;
@@ -36,7 +40,7 @@ struct replica_copy {
     bool last;
     uint8_t *sessions;
     size_t sessions_len, sessions_at, piece;
-    uint64_t sent_ns, heard_ns;
+    uint64_t sent_ns, heard_ns, moved_ns; /* moved: when it became the target's turn */
 };
 
 #define TO CAIRN_SM_TO
@@ -90,8 +94,9 @@ void cairn_replica__copy_check(struct cairn_replica *r)
         copy_finish(r->copy, COPY_ENDED);
 }
 
-/* It is given up by whoever was to take it, or cannot be read here: what stands in the way (no room, a namespace whose
- * database cannot be made) will hardly be gone in a moment. So each next one begins later than the one before. */
+/* It is given up by whoever was to take it, or not taken, or cannot be read here: what stands in the way (no room, a
+ * namespace whose database cannot be made) will hardly be gone in a moment. So each next one begins later than the one
+ * before. */
 static void copy_failed(struct replica_copy *c)
 {
     struct cairn_replica *r = c->r;
@@ -105,6 +110,15 @@ static void copy_failed(struct replica_copy *c)
         p->copy_ns = replica_now(r) + MIN(wait, COPY_WAIT_NS_MAX);
     }
     copy_finish(c, COPY_ENDED);
+}
+
+/* Once, however often it comes. */
+static void say_given_up(struct replica_copy *c, const char *why)
+{
+    const struct replica_peer *p = copy_peer(c);
+
+    if (p != NULL && p->copies_failed == 0)
+        cairn_log_warn("slot %u: copy to node %" PRIu64 " given up: %s", c->r->slot, c->to.node, why);
 }
 
 static void copy_send(struct replica_copy *c)
@@ -150,7 +164,7 @@ static void copy_begin(struct cairn_replica *r, const struct replica_peer *p)
     c->r = r;
     c->to = p->who;
     c->job = ++r->copy_jobs;
-    c->heard_ns = replica_now(r);
+    c->heard_ns = c->moved_ns = replica_now(r);
     r->copy = c;
     cairn_sm_init(&c->sm, &cairn_replica_copy_kind, r->sm.set);
     copy_send(c);
@@ -166,10 +180,9 @@ void cairn_replica_on_page(struct cairn_replica *r, int rc, const uint8_t *page,
     struct replica_copy *c = r->copy;
 
     CAIRN_ASSERT(c != NULL && c->sm.state == COPY_READ);
-    c->heard_ns = replica_now(r); /* nothing was to be heard while our own view took its time */
+    c->heard_ns = c->moved_ns = replica_now(r); /* nothing was to be heard while our own view took its time */
     if (rc != 0) {
-        if (copy_peer(c) != NULL && copy_peer(c)->copies_failed == 0)
-            cairn_log_warn("slot %u: copy to node %" PRIu64 " given up: %s", r->slot, c->to.node, cairn_error_text(rc));
+        say_given_up(c, cairn_error_text(rc));
         copy_failed(c);
         return;
     }
@@ -187,6 +200,7 @@ static void copy_next(struct replica_copy *c)
     struct replica_peer *p;
 
     c->number++;
+    c->moved_ns = replica_now(r);
     switch (c->sm.state) {
     case COPY_SESSIONS:
         c->sessions_at += c->piece;
@@ -237,12 +251,16 @@ void cairn_replica__on_copied(struct cairn_replica *r, const struct cairn_repl_m
 static void copy_resend(struct replica_copy *c, uint64_t now)
 {
     struct replica_peer *p = copy_peer(c);
+    bool has_view = c->sm.state == COPY_BEGIN || c->sm.state == COPY_SEND;
 
     if (c->sm.state == COPY_READ)
         return;
     if (now - c->heard_ns >= SILENCES_MAX * c->r->times->ack_ns) {
+        copy_failed(c); /* perhaps it is there, and has the one before in hand */
         p->phase = PEER_SILENT; /* it will say so when it is back */
-        copy_finish(c, COPY_ENDED);
+    } else if (has_view && now - c->moved_ns >= COPY_STILL_NS_MAX) {
+        say_given_up(c, "its target does not get on");
+        copy_failed(c);
     } else if (now - c->sent_ns >= c->r->times->resend_ns) {
         copy_send(c);
     }

@@ -71,17 +71,36 @@ bool cairn_coordinator__class_may_begin(struct cairn_coordinator *co, uint32_t n
     return (hosts > number || (hosts > 0 && waited)) && (class->made > 0 || fits(co, class, hosts));
 }
 
-/* It goes on when somebody is there who may begin the slot; who asked is not kept waiting for that. */
+/* A node that is up, and has not said yet to this coordinator what its logs hold; 0: there is none. */
+static uint64_t who_has_not_told(struct cairn_coordinator *co)
+{
+    for (uint32_t i = 0; i < co->coord.nnodes; i++) {
+        const struct cairn_coord_node *n = &co->coord.nodes[i];
+
+        if (!n->has_told && cairn_coord_is_alive(&co->coord, (struct cairn_who){ n->p.node, n->p.inc }))
+            return n->p.node;
+    }
+    return 0;
+}
+
+/* Nobody who may begin the slot is there. Who asked is not kept waiting for that: the class goes on when it is asked
+ * for anew. */
 static void class_wait_whole(struct cairn_coordinator *co, struct cairn_coordinator_class *class, uint32_t slot)
 {
+    uint64_t untold;
     char text[160];
 
     if (!has_waited(co, class))
         return;
-    snprintf(text, sizeof(text),
-             "slot %u: every node that is up has only a part of it, of a map that is lost: one that has all, or "
-             "nothing, has to come",
-             slot);
+    untold = who_has_not_told(co);
+    if (untold != 0)
+        snprintf(text, sizeof(text), "slot %u: node %" PRIu64 " has not told yet what it has: it does when it registers",
+                 slot, untold);
+    else
+        snprintf(text, sizeof(text),
+                 "slot %u: every node that is up has only a part of it, of a map that is lost: one that has all, or "
+                 "nothing, has to come",
+                 slot);
     cairn_log_warn("slots of %td replicas cannot be made: %s", class - co->classes + 1, text);
     class_answer(co, class, CAIRN_E_STATE, text);
 }

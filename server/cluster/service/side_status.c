@@ -7,9 +7,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-/* A copy that is refused again and again comes each minute. */
-#define REFUSED_RECENTLY_NS (150 * CAIRN_NS_PER_S)
-
 void cairn_cluster_why_busy(const struct cairn_cluster *c, struct cairn_err *err)
 {
     struct cairn_map_health health;
@@ -94,10 +91,17 @@ static void tell_room(const struct cairn_cluster *c, json_t *to)
         tell_problem(to, "readonly", "the disk is full: slots led from here take no new data");
 }
 
+/* Of troubles that are counted: what has not come again for a while is over, or somebody has mended it. */
+static bool is_recent(uint64_t n, uint64_t last_ns, uint64_t now)
+{
+    return n > 0 && now - MIN(now, last_ns) < STORE_RECENTLY_NS;
+}
+
 /* What the stores of all workers have met. */
 static void tell_troubles(const struct cairn_cluster *c, json_t *to)
 {
-    uint64_t unreadable = 0, waiting = 0, refused = 0, last_ns = 0, now = cairn_env_now_ns(&c->home->env);
+    uint64_t unreadable = 0, unreadable_ns = 0, waiting = 0, refused = 0, refused_ns = 0;
+    uint64_t now = cairn_env_now_ns(&c->home->env);
 
     for (uint32_t i = 0; i < c->side->nworkers; i++) {
         struct cluster_slots *slots = c->side->workers[i].slots;
@@ -106,18 +110,19 @@ static void tell_troubles(const struct cairn_cluster *c, json_t *to)
         if (t == NULL)
             continue;
         unreadable += atomic_load(&t->unreadable);
+        unreadable_ns = MAX(unreadable_ns, atomic_load(&t->unreadable_ns));
         waiting += atomic_load(&t->views_waiting);
         refused += atomic_load(&t->refused);
-        last_ns = MAX(last_ns, atomic_load(&t->refused_ns));
+        refused_ns = MAX(refused_ns, atomic_load(&t->refused_ns));
     }
     json_object_set_new(to, "entries_unreadable", json_integer((json_int_t)unreadable));
     json_object_set_new(to, "copies_waiting", json_integer((json_int_t)waiting));
     json_object_set_new(to, "copies_refused", json_integer((json_int_t)refused));
-    if (refused > 0 && now - MIN(now, last_ns) < REFUSED_RECENTLY_NS)
+    if (is_recent(refused, refused_ns, now))
         tell_problem(to, "degraded", "copies of slots cannot be stored here: the log says why");
     if (waiting > 0)
         tell_problem(to, "degraded", "copies of slots to other nodes wait for room for a view");
-    if (unreadable > 0)
+    if (is_recent(unreadable, unreadable_ns, now))
         tell_problem(to, "degraded",
                      "writes were refused, as the disk cannot give back what they depend on: `cairn scrub` repairs it");
 }

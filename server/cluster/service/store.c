@@ -203,18 +203,19 @@ static void on_opened(struct cairn_rpc_call *call)
     o->done(o, rc);
 }
 
-void store_open_start(struct store_open *o, struct cluster_store *st, uint32_t id, bool create, bool write_once,
-                      void (*done)(struct store_open *o, int rc), void *arg)
+void store_open_start(struct store_open *o, struct cluster_store *st, uint32_t id, enum store_open_how how,
+                      bool write_once, void (*done)(struct store_open *o, int rc), void *arg)
 {
     o->st = st;
     o->id = id;
-    o->gone = create && st->conf.ops->ns_is_gone != NULL && st->conf.ops->ns_is_gone(st->conf.arg, id);
+    o->gone = how != STORE_FIND && st->conf.ops->ns_is_gone != NULL && st->conf.ops->ns_is_gone(st->conf.arg, id);
     o->done = done;
     o->arg = arg;
     snprintf(o->name, sizeof(o->name), "ns/%u", id);
     cairn__wire__kv_open__init(&o->msg);
     o->msg.name = o->name;
-    o->msg.create = create && !o->gone;
+    o->msg.create = how != STORE_FIND && !o->gone;
+    o->msg.decided = o->msg.create && how == STORE_MAKE_DECIDED;
     o->msg.write_once = o->msg.create && write_once;
     store_call(st, &o->call, CAIRN__WIRE__KV_METHOD__KV_OPEN, &o->msg.base, on_opened, o, &o->err);
 }

@@ -20,7 +20,8 @@
  * CAIRN_E_EXISTS (a write-once key keeps its value, but whoever repeats his own PUT is told 0: §8), of an ERASE 0;
  * CAIRN_E_INVAL, CAIRN_E_TOOBIG: the body is not one. Where it depends on what is there, and of that neither the record
  * nor its row of the index can be read, it is CAIRN_E_CORRUPT, and nothing is done here: of this key the copy is bad,
- * which the scrub sees and repairs from another (scrub.h); all others go on. A namespace's database is made by the first
+ * which the scrub sees and repairs from another (scrub.h); all others go on. Other replicas may do what was not done
+ * here: whoever is told CAIRN_E_CORRUPT of a write does not know what came of it. A namespace's database is made by the first
  * entry that names it; unless it was removed, when the entry, which a start or a copy may bring again, does nothing,
  * with CAIRN_E_STATE. */
 #ifndef CAIRN_SERVER_CLUSTER_SERVICE_STORE_H
@@ -44,9 +45,9 @@ struct store_slot {
     uint32_t slot;
     uint64_t next, to; /* entries that are to be applied: behind what is applied */
     bool in_batch;
-    bool said_unreadable; /* in the log, that a key's rows are */
     bool bare; /* the provider has no row of it, or the mark of a wipe alone: until something is applied or put */
     uint64_t looks_to;       /* conditional entries up to here are looked up before they are applied */
+    uint64_t unreadable_ns;  /* when an entry was last refused, as a key's rows cannot be read */
     uint64_t hold_until_ns;  /* a copy is to begin: nothing more is applied until then */
     struct store_job *job;   /* wipe, put or seal, or NULL */
     struct store_view *view; /* of a copy that goes out, or NULL */
@@ -60,9 +61,14 @@ struct store_found {
     const struct cairn_sessions *sessions; /* as of @at */
 };
 
+/** What comes again within this time is still the same trouble. A copy that is refused again and again comes each
+ * minute. */
+#define STORE_RECENTLY_NS (150 * CAIRN_NS_PER_S)
+
 /** What does not go as it should; any thread's, for people. */
 struct store_troubles {
     atomic_uint_fast64_t unreadable;    /* entries that were refused with CAIRN_E_CORRUPT */
+    atomic_uint_fast64_t unreadable_ns; /* when the last one was */
     atomic_uint_fast64_t views_waiting; /* copies that go out and wait for room in the provider, now */
     atomic_uint_fast64_t refused;       /* pages of copies that come in */
     atomic_uint_fast64_t refused_ns;    /* when the last one was */

@@ -111,8 +111,8 @@ static void on_opened(struct store_open *o, int rc)
 static void open_start(struct store_apply *a, const struct store_body *b)
 {
     cairn_sm_move(&a->sm, APPLY_OPEN);
-    store_open_start(&a->open, store_apply_store(a), b->ns, true, (b->flags & STORE_BODY_WRITE_ONCE) != 0, on_opened,
-                     a);
+    store_open_start(&a->open, store_apply_store(a), b->ns, STORE_MAKE_DECIDED,
+                     (b->flags & STORE_BODY_WRITE_ONCE) != 0, on_opened, a);
 }
 
 /* ---- the batch ---- */

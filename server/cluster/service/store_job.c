@@ -97,9 +97,10 @@ void store_job_pause(struct store_job *j, int rc)
 {
     struct cairn_env *env = &j->st->loop->env;
     uint64_t ms = STORE_RETRY_MS;
+    bool lists = j->sm.state == JOB_LIST;
 
     cairn_sm_move(&j->sm, JOB_PAUSE);
-    if (j->kind == JOB_WIPE && store_is_unreadable(rc)) {
+    if (lists && store_is_unreadable(rc)) {
         if (!j->said)
             cairn_log_error("slot %u: what is here of it cannot be read, so it is neither erased nor copied to: %s",
                             j->s->slot, j->err.text);
@@ -134,6 +135,17 @@ void store_job_done(struct store_job *j)
         ops->sealed(s);
 }
 
+enum { PUT_PAGE, PUT_OVER };
+
+/* There is no room for it, and hardly will be in a moment: its source keeps a view for it, and comes again later. */
+static void refuse_page(struct store_job *j)
+{
+    j->built = false;
+    j->rc = CAIRN_E_NOSPACE;
+    j->step = PUT_OVER;
+    store_job_plan(j);
+}
+
 static void on_written(struct cairn_rpc_call *call)
 {
     struct store_job *j = call->arg;
@@ -149,10 +161,7 @@ static void on_written(struct cairn_rpc_call *call)
         j->built = false;
         store_job_plan(j);
     } else if (call->rc == CAIRN_E_NOSPACE && j->kind == JOB_PUT) {
-        j->built = false;
-        j->rc = call->rc;
-        j->step = j->built_step;
-        store_job_plan(j);
+        refuse_page(j);
     } else if (call->rc != 0) {
         store_job_pause(j, call->rc);
     } else {
@@ -184,7 +193,9 @@ static void on_opened(struct store_open *o, int rc)
     j->err = o->err;
     if (rc == CAIRN_E_NOTFOUND && j->kind == JOB_WIPE)
         rc = store_ns_add(j->st, o->id, 0); /* it was removed, and its records with it */
-    if (rc != 0)
+    if (rc == CAIRN_E_NOSPACE && j->kind == JOB_PUT)
+        refuse_page(j);
+    else if (rc != 0)
         store_job_pause(j, rc);
     else
         store_job_plan(j);
@@ -193,7 +204,7 @@ static void on_opened(struct store_open *o, int rc)
 void store_job_open(struct store_job *j, uint32_t ns, bool create, bool write_once)
 {
     cairn_sm_move(&j->sm, JOB_OPEN);
-    store_open_start(&j->open, j->st, ns, create, write_once, on_opened, j);
+    store_open_start(&j->open, j->st, ns, create ? STORE_MAKE : STORE_FIND, write_once, on_opened, j);
 }
 
 /* ---- a page ---- */
@@ -220,7 +231,7 @@ static void plan_put(struct store_job *j)
     uint32_t at = 0;
     int rc = 0;
 
-    if (j->step > 0) {
+    if (j->step == PUT_OVER) {
         store_job_done(j);
         return;
     }
@@ -247,7 +258,7 @@ static void plan_put(struct store_job *j)
     } else if (j->rc != 0 || j->batch.n == 0) {
         store_job_done(j);
     } else {
-        store_job_write(j, 1, CAIRN__WIRE__DURABILITY__DURABILITY_MEMORY);
+        store_job_write(j, PUT_OVER, CAIRN__WIRE__DURABILITY__DURABILITY_MEMORY);
     }
 }
 

@@ -16,17 +16,20 @@ static void look_over(struct store_apply *a, bool puts, int32_t result)
     store_apply_later(a);
 }
 
-/* Said once of a slot: whoever wants such a key may come again and again. */
+/* Said of a slot when there was no such refusal for a while: whoever wants such a key may come again and again. */
 static void refuse(struct store_apply *a)
 {
+    struct cluster_store *st = store_apply_store(a);
     struct store_slot *s = a->looked.s;
+    uint64_t now = cairn_env_now_ns(&st->loop->env);
 
-    if (!s->said_unreadable)
+    if (s->unreadable_ns == 0 || now - s->unreadable_ns >= STORE_RECENTLY_NS)
         cairn_log_error("slot %u: neither a record nor its row of the index can be read, so what depends on them is "
                         "refused; a scrub repairs them if another replica has them",
                         s->slot);
-    s->said_unreadable = true;
-    atomic_fetch_add_explicit(&store_apply_store(a)->troubles.unreadable, 1, memory_order_relaxed);
+    s->unreadable_ns = now;
+    atomic_store(&st->troubles.unreadable_ns, now);
+    atomic_fetch_add(&st->troubles.unreadable, 1);
     look_over(a, false, CAIRN_E_CORRUPT);
 }
 
@@ -37,7 +40,7 @@ static void on_record(struct cairn_rpc_call *call)
 
     if (!store_call_over(st))
         return;
-    if (call->rc == CAIRN_E_CORRUPT) {
+    if (store_is_unreadable(call->rc)) {
         refuse(a);
     } else if (call->rc == CAIRN_E_NOTFOUND) { /* the database is: it was removed */
         store_ns_forget(st);

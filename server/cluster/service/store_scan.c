@@ -280,7 +280,7 @@ static void name_start(struct store_scan *x)
         return;
     }
     cairn_sm_move(&x->sm, SCAN_NAME);
-    store_open_start(&x->open, x->store, x->ns, false, false, on_named, x);
+    store_open_start(&x->open, x->store, x->ns, STORE_FIND, false, on_named, x);
 }
 
 /* ---- keys ---- */

@@ -341,7 +341,7 @@ static void on_listed(struct cairn_rpc_call *call)
         page_done(v, rc, 0, true);
     } else if (store_ns_find(v->st, v->ns) == NULL) {
         cairn_sm_move(&v->sm, VIEW_NAME);
-        store_open_start(&v->open, v->st, v->ns, false, false, on_named, v);
+        store_open_start(&v->open, v->st, v->ns, STORE_FIND, false, on_named, v);
     } else {
         read_ns(v);
     }
@@ -481,6 +481,12 @@ void cluster_store_copy_read(struct cluster_store *st, struct store_slot *s)
     cairn_env_defer(&st->loop->env, &s->view->task);
 }
 
+/* Nothing of it is under way. */
+static bool view_is_at_rest(const struct store_view *v)
+{
+    return v->sm.state == VIEW_IDLE || (v->sm.state == VIEW_OPEN && cairn_timer_is_running(&v->pause));
+}
+
 void cluster_store_copy_close(struct cluster_store *st, struct store_slot *s)
 {
     struct store_view *v = s->view;
@@ -492,6 +498,6 @@ void cluster_store_copy_close(struct cluster_store *st, struct store_slot *s)
     store_apply_wake(st);
     v->s = NULL;
     v->wanted = false;
-    if ((v->sm.state == VIEW_IDLE || v->waits) && !st->stopping)
+    if (view_is_at_rest(v) && !st->stopping)
         view_close(v);
 }

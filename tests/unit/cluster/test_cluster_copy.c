@@ -315,6 +315,50 @@ static void an_empty_slot_is_marked_without_a_sync(void **state)
     end(fx);
 }
 
+static void no_room(struct cairn_rpc_req *rq)
+{
+    cairn_rpc_reply_err(rq, CAIRN_E_NOSPACE, "no room for a database");
+}
+
+static int put_page(struct fixture *fx, uint32_t slot, const struct log *from)
+{
+    struct log *l = &fx->logs[slot];
+
+    l->put = false;
+    cluster_store_put(fx->store, &l->s, from->page, from->page_len);
+    turns(fx, &l->put);
+    return l->put_rc;
+}
+
+/* A target without room for the database of a namespace says so, and is not at it for as long as there is none. */
+static void a_page_without_room_for_its_database_is_refused(void **state)
+{
+    struct fixture *fx = *state;
+    cairn_rpc_handler *handlers[64], *const *own;
+    struct log *l = &fx->logs[0];
+    uint32_t db;
+
+    begin(fx);
+    push_op(fx, 0, STORE_PUT, 0, 7, "a", "x");
+    settle(fx);
+    copy_all(fx);
+    drop(fx, (char[]){ "ns/7" });
+    end(fx);
+    begin(fx);
+    own = fx->kv.targets[0].handlers;
+    assert_true(fx->kv.targets[0].iface->nmethods <= ARRAY_SIZE(handlers));
+    memcpy(handlers, own, fx->kv.targets[0].iface->nmethods * sizeof(handlers[0]));
+    handlers[CAIRN__WIRE__KV_METHOD__KV_OPEN] = no_room;
+    fx->kv.targets[0].handlers = handlers;
+    assert_int_equal(put_page(fx, 1, l), CAIRN_E_NOSPACE);
+    assert_int_equal(cluster_store_troubles(fx->store)->refused, 1);
+    fx->kv.targets[0].handlers = own;
+    assert_false(kv_node_has(&fx->kv, "ns/7", &db));
+    assert_int_equal(put_page(fx, 1, l), 0);
+    assert_string_equal(record_of(fx, 7, "a"), "x");
+    end(fx);
+}
+
 /* Copies that find no room hear of it when there is some, one for each that ends, in turn. */
 static void copies_wait_for_their_turn(void **state)
 {
@@ -413,6 +457,7 @@ int main(void)
         BOTH(a_removed_namespace_does_not_come_back),
         BOTH(a_copy_skips_removed_namespaces),
         ON_DISK(a_held_slot_waits_for_the_batch_under_way),
+        BOTH(a_page_without_room_for_its_database_is_refused),
         BOTH(copies_wait_for_their_turn),
         ON_DISK(an_empty_slot_is_marked_without_a_sync),
         ON_DISK(a_missing_namespace_is_no_removed_one),

@@ -209,22 +209,51 @@ static void the_record_decides_where_the_index_is_bad(void **state)
 static void where_neither_can_be_read_one_entry_is_refused(void **state)
 {
     struct fixture *fx = *state;
+    uint64_t before, last;
 
     fill(fx);
     spoil(fx, "m", OF_RECORD);
     spoil(fx, "m", OF_INDEX);
     begin(fx);
+    before = cairn_env_now_ns(&fx->kv.loop.env);
     put_once(fx, 0, "m", 78, "x");
     assert_int_equal(last_result(fx, 0), CAIRN_E_CORRUPT);
     in_session(fx, 0, push_op(fx, 0, STORE_PUT, STORE_BODY_IF_ABSENT, USUAL, key_of("m"), "x"), 1, 1);
     assert_int_equal(last_result(fx, 0), CAIRN_E_CORRUPT);
     assert_int_equal(cluster_store_troubles(fx->store)->unreadable, 2);
+    last = cluster_store_troubles(fx->store)->unreadable_ns;
+    assert_in_range(last, before, cairn_env_now_ns(&fx->kv.loop.env));
     others_go_on(fx);
     push_op(fx, 0, STORE_REPAIR, STORE_BODY_WRITE_ONCE, ONCE, key_of("m"), "repaired");
     assert_int_equal(last_result(fx, 0), 0);
     put_once(fx, 0, "m", 79, "x");
     assert_int_equal(last_result(fx, 0), CAIRN_E_EXISTS);
+    assert_int_equal(cluster_store_troubles(fx->store)->unreadable_ns, last); /* which is how one sees it */
     assert_string_equal(record_of(fx, ONCE, key_of("m")), "repaired");
+    end(fx);
+}
+
+static void bad_sector(struct cairn_rpc_req *rq)
+{
+    cairn_rpc_reply_err(rq, CAIRN_E_IO, "Input/output error");
+}
+
+/* A sector that the disk does not give back is as bad as one whose checksum is wrong, and no end of the node either. */
+static void bad_sectors_are_bad_blocks(void **state)
+{
+    struct fixture *fx = *state;
+    cairn_rpc_handler *get, *exists;
+
+    fill(fx);
+    begin(fx);
+    get = replace_handler(fx, CAIRN__WIRE__KV_METHOD__KV_GET, bad_sector);
+    exists = replace_handler(fx, CAIRN__WIRE__KV_METHOD__KV_EXISTS, bad_sector);
+    in_session(fx, 0, push_op(fx, 0, STORE_PUT, STORE_BODY_IF_ABSENT, USUAL, key_of("m"), "x"), 1, 1);
+    assert_int_equal(last_result(fx, 0), CAIRN_E_CORRUPT);
+    assert_int_equal(cluster_store_troubles(fx->store)->unreadable, 1);
+    replace_handler(fx, CAIRN__WIRE__KV_METHOD__KV_GET, get);
+    replace_handler(fx, CAIRN__WIRE__KV_METHOD__KV_EXISTS, exists);
+    others_go_on(fx);
     end(fx);
 }
 
@@ -247,6 +276,24 @@ static void a_slot_that_cannot_be_erased_is_left_alone(void **state)
     end(fx);
     begin(fx);
     assert_true(fx->found[0].partial);
+    end(fx);
+}
+
+/* What cannot be written is another matter: it would be tried for ever, and nobody would hear of it. */
+static void a_slot_whose_wipe_cannot_be_written_ends_the_store(void **state)
+{
+    struct fixture *fx = *state;
+
+    fill(fx);
+    begin(fx);
+    fx->may_fail = true;
+    replace_handler(fx, CAIRN__WIRE__KV_METHOD__KV_APPLY, bad_sector);
+    cluster_store_wipe(fx->store, &fx->logs[0].s);
+    for (int i = 0; fx->rc == 0; i++) {
+        assert_true(i < TURNS_MAX);
+        cairn_loop_turn(&fx->kv.loop, CAIRN_NS_PER_MS);
+    }
+    assert_int_equal(fx->rc, CAIRN_E_IO);
     end(fx);
 }
 
@@ -276,7 +323,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         ON_DISK(the_index_decides_where_the_record_is_bad),  ON_DISK(a_batch_that_meets_a_bad_record_is_not_lost),
         ON_DISK(the_record_decides_where_the_index_is_bad),  ON_DISK(where_neither_can_be_read_one_entry_is_refused),
-        ON_DISK(a_slot_that_cannot_be_erased_is_left_alone), ON_DISK(a_copy_replaces_what_cannot_be_read),
+        ON_DISK(bad_sectors_are_bad_blocks),                 ON_DISK(a_slot_that_cannot_be_erased_is_left_alone),
+        ON_DISK(a_slot_whose_wipe_cannot_be_written_ends_the_store),
+        ON_DISK(a_copy_replaces_what_cannot_be_read),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

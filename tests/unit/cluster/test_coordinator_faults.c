@@ -317,12 +317,34 @@ static void walks(void **state)
     }
 }
 
+/* A successor is heard by nodes that have not registered with it, so it does not know what they have: that is what it
+ * says, and that no map is lost. Who asks again when they have told gets the class. */
+static void a_class_waits_for_what_nodes_have(void **state)
+{
+    struct world *w = *state;
+    struct node *co = begin(w);
+    struct wish x = { 0 };
+
+    for (int i = 0; i < NODES; i++)
+        w->nodes[i].registers.under_way = true; /* their requests do not arrive */
+    sim_map_cut(co->store, true);
+    world_run_ms(w, 5000);
+    assert_ptr_not_equal(await_coordinator(w), co);
+    assert_int_equal(create_class(w, 2, &x), CAIRN_E_STATE);
+    assert_non_null(strstr(x.ask.err.text, "has not told yet what it has"));
+    for (int i = 0; i < NODES; i++)
+        w->nodes[i].registers.under_way = false;
+    world_run_ms(w, 2000);
+    assert_int_equal(create_class(w, 2, &x), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(all_have_one_lease, setup, teardown),
         cmocka_unit_test_setup_teardown(a_deposed_one_changes_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(a_change_that_comes_late_is_none, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_class_waits_for_what_nodes_have, setup, teardown),
         cmocka_unit_test_setup_teardown(a_lost_answer_is_read_back, setup, teardown),
         cmocka_unit_test_setup_teardown(a_lost_request_is_sent_again, setup, teardown),
         cmocka_unit_test_setup_teardown(a_strange_entry_ends_the_term, setup, teardown),

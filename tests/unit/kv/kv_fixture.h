@@ -101,7 +101,7 @@ static inline struct cairn_kv_db fx_create(struct fx *fx, const char *name, enum
     strcpy(desc.name, name);
     pthread_mutex_lock(&fx->dir.mutex);
     assert_int_equal(cairn_kv_dir_reserve(&fx->dir, &desc), 0);
-    assert_int_equal(fx->ops->create(fx->store, &desc, &fx->err), 0);
+    assert_int_equal(fx->ops->create(fx->store, &desc, false, &fx->err), 0);
     cairn_kv_dir_publish(&fx->dir, &desc.db);
     pthread_mutex_unlock(&fx->dir.mutex);
     return desc.db;

@@ -375,6 +375,44 @@ static void views_free_room(void **state)
     cairn_spare_fini(&spare);
 }
 
+static int try_create(struct fx *fx, const char *name, bool decided)
+{
+    struct cairn_kv_db_desc desc = { 0 };
+    int rc;
+
+    strcpy(desc.name, name);
+    pthread_mutex_lock(&fx->dir.mutex);
+    assert_int_equal(cairn_kv_dir_reserve(&fx->dir, &desc), 0);
+    rc = fx->ops->create(fx->store, &desc, decided, &fx->err);
+    if (rc == 0)
+        cairn_kv_dir_publish(&fx->dir, &desc.db);
+    else
+        cairn_kv_dir_forget(&fx->dir, &desc.db);
+    pthread_mutex_unlock(&fx->dir.mutex);
+    return rc;
+}
+
+/* A namespace's first entry is not kept back for its database: behind it all entries of its log would be. */
+static void a_decided_database_is_made_on_a_full_disk(void **state)
+{
+    struct fx *fx = *state;
+    struct cairn_spare spare;
+
+    cairn_spare_init(&spare, fx->path);
+    fx->conf.spare = &spare;
+    fx_open(fx);
+    set_disk(&spare, true);
+    assert_int_equal(try_create(fx, "new", false), CAIRN_E_NOSPACE);
+    assert_int_equal(try_create(fx, "new", true), 0);
+    assert_int_equal(try_apply(fx, cairn_kv_dir_by_name(&fx->dir, "new")->db, "k", "decided", true), 0);
+    fx_close(fx);
+    set_disk(&spare, false);
+    fx_open(fx);
+    assert_non_null(cairn_kv_dir_by_name(&fx->dir, "new"));
+    fx_close(fx);
+    cairn_spare_fini(&spare);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -387,6 +425,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(lists_wait_for_no_write, fx_setup_rocksdb, fx_teardown),
         cmocka_unit_test_setup_teardown(removals_free_room, fx_setup_rocksdb, fx_teardown),
         cmocka_unit_test_setup_teardown(views_free_room, fx_setup_rocksdb, fx_teardown),
+        cmocka_unit_test_setup_teardown(a_decided_database_is_made_on_a_full_disk, fx_setup_rocksdb, fx_teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -199,7 +199,7 @@ static void failed_sync_of_the_catalogue(void **state)
     disk_fail_syncs(1, EIO);
     pthread_mutex_lock(&fx->dir.mutex);
     assert_int_equal(cairn_kv_dir_reserve(&fx->dir, &desc), 0);
-    assert_int_equal(fx->ops->create(fx->store, &desc, &fx->err), CAIRN_E_IO);
+    assert_int_equal(fx->ops->create(fx->store, &desc, false, &fx->err), CAIRN_E_IO);
     cairn_kv_dir_forget(&fx->dir, &desc.db);
     pthread_mutex_unlock(&fx->dir.mutex);
     assert_int_equal(put(fx, db, "k", SYNC), CAIRN_E_IO);

@@ -289,17 +289,22 @@ static void others_decide_nothing(void **state)
     struct fixture *fx = *state;
     uint32_t db = new_db(fx, "a");
     struct batch *b = batch_new();
+    Cairn__Wire__KvOpen open = CAIRN__WIRE__KV_OPEN__INIT;
 
+    open.name = (char *)"new";
+    open.create = open.decided = true;
     b->m.decided = true;
     add(b, db, "k", 'x', 3);
     fx->who = &admin;
     assert_int_equal(apply(fx, b), CAIRN_E_DENIED);
+    assert_int_equal(call(fx, M(OPEN), &open, NULL, 0), CAIRN_E_DENIED);
     assert_int_equal(get(fx, M(GET), db, "k"), CAIRN_E_NOTFOUND);
     b->m.decided = false;
     assert_int_equal(apply(fx, b), 0);
     fx->who = NULL;
     b->m.decided = true;
     assert_int_equal(apply(fx, b), 0);
+    assert_int_equal(call(fx, M(OPEN), &open, NULL, 0), 0);
     free(b);
 }
 
