@@ -38,8 +38,8 @@ static void a_write_that_cannot_wait_for_its_next_try_ends(void **state)
         failing_malloc_begin(1 + i % ALLOCATIONS);
         rc = cairn_put(x->ns, key, strlen(key), "v", 1, &x->o);
         failing_malloc_end();
-        assert_true(rc == 0 || rc == CAIRN_E_NOMEM);
-        without += rc != 0;
+        assert_true(rc == 0 || rc == CAIRN_E_NOMEM || rc == CAIRN_E_UNKNOWN);
+        without += rc == CAIRN_E_UNKNOWN; /* behind a try, which leaves it in doubt */
         scripted_cluster_fault(x->cluster, 1, SCRIPTED_NONE, 0);
         assert_int_equal(cairn_put(x->ns, key, strlen(key), "v", 1, &x->o), 0);
     }
