@@ -96,14 +96,16 @@ mistakes("repl", """
 # Processes that leave before they stop.
 LEAVE = "-DCRASHES=0 -DHANDOVER -DLEAVE -DNREQ=1 -DNN=1"
 passes("repl", "-DNE=3 %s\n-DLIVE -DNE=9 %s" % (LEAVE, LEAVE), quick=True)
-passes("repl", "-DNE=4 %s\n-DNE=4 %s -DSYNC\n-DLIVE -DNE=12 -DLEAVES=3 %s" % (LEAVE, LEAVE, LEAVE))
+passes("repl", "-DNE=4 %s\n-DNE=4 %s -DSYNC" % (LEAVE, LEAVE))
+case("partial", "repl", "-DLIVE -DNE=12 -DLEAVES=3 " + LEAVE, "bits", 400, False)
 mistakes("repl", "-DM_LEAVER_NOT_WAITED_FOR\n-DM_STOP_NO_FLUSH", "-DNE=4 " + LEAVE)
 mistakes("repl", "-DPROBE\n-DM_LEAVES_STICK\n-DM_LEAVE_NO_WORD", "-DLIVE -DNE=9 " + LEAVE, search="dfs")
 
 # Regions that entries name, fetched from who sent the entry.
 REGIONS = "-DNE=3 -DREGIONS -DNREQ=1 -DNN=1 -DCRASHES=1"
 passes("repl", REGIONS, quick=True)
-passes("repl", "-DNE=3 -DREGIONS -DNREQ=2 -DNN=2 -DCRASHES=0\n%s -DSYNC" % REGIONS)
+passes("repl", REGIONS + " -DSYNC")
+case("partial", "repl", "-DNE=3 -DREGIONS -DNREQ=2 -DNN=2 -DCRASHES=0", "bits", 400, False)
 mistakes("repl", "-DM_NO_ADMIT\n-DM_GONE_ANY\n-DM_GONE_DEPOSED\n-DM_SWEEP_LOG", REGIONS)
 CUTS = "-DLIVE -DNE=3 -DREGIONS -DNREQ=1 -DNN=1 -DCRASHES=2 -DCUTS"
 passes("repl", CUTS)
@@ -155,7 +157,7 @@ M_READ_NO_PIN""".split()))
 
 # ---- sweep.pml ----
 passes("sweep", "-DNW=2", "bfs", quick=True)
-passes("sweep", "-DNW=3", "bfs")
+case("partial", "sweep", "-DNW=3", "bits", 400, False)
 mistakes("sweep", "\n".join("-D" + m for m in """M_NO_ADMIT M_PAGE_NO_ADMIT M_SWEEP_NO_LOG M_SWEEP_NO_FLUSH M_PAGE_UNSEEN
 M_NO_CATCHUP M_PINS_FIRST M_RECORDS_FIRST M_NO_DOOM""".split()), "-DNW=2")
 mistakes("sweep", "-DNW=3 -DPROBE")
