@@ -106,9 +106,10 @@ static void on_interrupt(int sig)
     raise(sig); /* its action is the default again */
 }
 
+static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
+
 static void catch_interrupts(char *temporary)
 {
-    static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
     struct sigaction now,
         sa = { .sa_handler = temporary != NULL ? on_interrupt : SIG_DFL, .sa_flags = (int)SA_RESETHAND };
     unfinished = temporary;
@@ -125,8 +126,14 @@ int cli_file_open(struct cli *cli, const char *path, struct cli_file *f)
         f->temporary = NULL;
         return cli_fail(cli, CAIRN_E_NOMEM, NULL, "%s", path);
     }
+    sigset_t late, before; /* between the file and its handler */
+    sigemptyset(&late);
+    for (uint32_t i = 0; i < ARRAY_SIZE(signals); i++)
+        sigaddset(&late, signals[i]);
+    pthread_sigmask(SIG_BLOCK, &late, &before);
     f->fd = mkostemp(f->temporary, O_CLOEXEC);
     catch_interrupts(f->fd >= 0 ? f->temporary : NULL);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
     mode_t mask = umask(0);
     umask(mask);
     return f->fd >= 0 && fchmod(f->fd, 0666 & ~mask) == 0 ? CLI_OK : cli_fail_file(cli, path);
