@@ -72,9 +72,8 @@ static int rocksdb_create(struct cairn_kv_store *st, const struct cairn_kv_db_de
     }
     cairn_kv__catalogue_put(b, desc);
     cairn_kv__catalogue_put_generation(b, st->dir->generation);
-    rc = cairn_rocks_write(st->rocks, b, CAIRN_ROCKS_SYNCED);
-    if (decided && rc == CAIRN_E_NOSPACE)
-        rc = cairn_kv__rocksdb_write_freeing(st, b, CAIRN_ROCKS_SYNCED);
+    rc = decided ? cairn_kv__rocksdb_write_decided(st, b, CAIRN_ROCKS_SYNCED)
+                 : cairn_rocks_write(st->rocks, b, CAIRN_ROCKS_SYNCED);
     cairn_rocks_batch_free(b);
     return cairn_err_set(err, rc, "database %s cannot be recorded", desc->name);
 }

@@ -49,8 +49,10 @@ int cairn_kv__rocksdb_read(struct cairn_kv_store *st, const struct cairn_kv_read
 int cairn_kv__rocksdb_scan(struct cairn_kv_store *st, struct cairn_kv_scan *scan);
 int cairn_kv__rocksdb_usage(struct cairn_kv_store *st, const struct cairn_kv_db *db, struct cairn_kv_usage *out);
 int cairn_kv__rocksdb_write(struct cairn_kv_store *st, struct cairn_kv_write *w);
-/* Writes a batch that frees room, or is decided: on a full disk with the spare room, once the engine has seen it. */
+/* Writes a batch that frees room: on a full disk with the spare room, once the engine has seen it. */
 int cairn_kv__rocksdb_write_freeing(struct cairn_kv_store *st, struct cairn_rocks_batch *b, enum cairn_rocks_log log);
+/* Writes one that is in logs, behind which removals come: with the spare room where there is no other. */
+int cairn_kv__rocksdb_write_decided(struct cairn_kv_store *st, struct cairn_rocks_batch *b, enum cairn_rocks_log log);
 /* All that runs ahead goes to the engine. May block. @freeing: as write_freeing() writes, which removals do anyway. */
 int cairn_kv__rocksdb_settle(struct cairn_kv_store *st, bool freeing);
 /* Likewise, under st->applying and before a removal. */

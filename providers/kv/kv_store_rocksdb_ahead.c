@@ -25,9 +25,8 @@ static int settle_part(struct cairn_kv_store *st, struct kv_ahead_row **rows, ui
         else
             cairn_rocks_batch_put(st->batch, row->key, row->klen, row->key + row->klen, (size_t)row->len);
     }
-    rc = freeing ? CAIRN_E_NOSPACE : cairn_rocks_write(st->rocks, st->batch, CAIRN_ROCKS_UNLOGGED);
-    if (rc == CAIRN_E_NOSPACE) /* what ran ahead is in logs, and removals come behind it */
-        rc = cairn_kv__rocksdb_write_freeing(st, st->batch, CAIRN_ROCKS_UNLOGGED);
+    rc = freeing ? cairn_kv__rocksdb_write_freeing(st, st->batch, CAIRN_ROCKS_UNLOGGED)
+                 : cairn_kv__rocksdb_write_decided(st, st->batch, CAIRN_ROCKS_UNLOGGED); /* all of it is in logs */
     cairn_rocks_batch_clear(st->batch);
     return rc;
 }

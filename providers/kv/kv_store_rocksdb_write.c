@@ -149,6 +149,13 @@ int cairn_kv__rocksdb_write_freeing(struct cairn_kv_store *st, struct cairn_rock
     return rc;
 }
 
+int cairn_kv__rocksdb_write_decided(struct cairn_kv_store *st, struct cairn_rocks_batch *b, enum cairn_rocks_log log)
+{
+    int rc = cairn_rocks_write(st->rocks, b, log);
+
+    return rc == CAIRN_E_NOSPACE ? cairn_kv__rocksdb_write_freeing(st, b, log) : rc;
+}
+
 static struct cairn_commit_op *op_of(struct cairn_link *l)
 {
     return CONTAINER_OF(l, struct cairn_commit_op, link);
@@ -176,10 +183,10 @@ static void run_write(struct group *g, struct cairn_link *end, uint32_t end_key)
     enum cairn_rocks_log log = g->logged ? CAIRN_ROCKS_LOGGED : CAIRN_ROCKS_UNLOGGED;
     int rc = 0;
 
-    if (!g->nothing && !g->freeing) /* an empty batch is a record, too */
-        rc = cairn_rocks_write(g->st->rocks, g->st->batch, log);
-    if (!g->nothing && (g->freeing || (g->decided && rc == CAIRN_E_NOSPACE)))
-        rc = cairn_kv__rocksdb_write_freeing(g->st, g->st->batch, log);
+    if (!g->nothing) /* an empty batch is a record, too */
+        rc = g->freeing   ? cairn_kv__rocksdb_write_freeing(g->st, g->st->batch, log)
+             : g->decided ? cairn_kv__rocksdb_write_decided(g->st, g->st->batch, log)
+                          : cairn_rocks_write(g->st->rocks, g->st->batch, log);
     cairn_rocks_batch_clear(g->st->batch);
     g->nothing = true;
     if (rc == 0)

@@ -64,8 +64,8 @@ static void the_order_of_messages_does_not_matter(void **state)
     }
 }
 
-/* Who is said to be dead is suspected for as long as a suspicion lasts that others confirm. Whoever says so again meanwhile
- * says nothing new; and a contradiction ends it. */
+/* Who is said to be dead is suspected for as long as a suspicion lasts that others confirm. Whoever says so again
+ * meanwhile says nothing new; and a contradiction ends it. */
 static void a_death_that_others_found_is_a_suspicion_first(void **state)
 {
     struct fixture *f = *state;
