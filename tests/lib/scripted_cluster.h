@@ -21,6 +21,7 @@ enum scripted_fault {
     SCRIPTED_SILENT,     /* nothing is done and nothing answered */
     SCRIPTED_DIE_BEFORE, /* the connection breaks, nothing was done */
     SCRIPTED_DIE_AFTER,  /* it was done, and the connection breaks */
+    SCRIPTED_MOVED_AFTER, /* it was done, and the answer is MOVED: the log has it, and another leads before the answer */
     SCRIPTED_GONE,       /* writes: the session is forgotten first */
     SCRIPTED_SAME_KEYS,  /* lists begin with the first key, whatever they are to be behind */
 };
@@ -45,6 +46,10 @@ const char *scripted_cluster_workspace(const struct scripted_cluster *c);
 struct scripted_member *scripted_cluster_node(struct scripted_cluster *c, uint32_t node);
 /** The next @times requests to @node come to @fault. */
 void scripted_cluster_fault(struct scripted_cluster *c, uint32_t node, enum scripted_fault fault, int times);
+
+/** The next request to @node comes to @fault, a MOVED, at which @heir begins to lead @slot. */
+void scripted_cluster_step_down(struct scripted_cluster *c, uint32_t node, uint32_t slot, uint32_t heir,
+                                enum scripted_fault fault);
 
 uint32_t scripted_cluster_slot(const void *key, size_t len);
 uint32_t scripted_cluster_leader(struct scripted_cluster *c, uint32_t slot);

@@ -95,11 +95,21 @@ void scripted_hold(struct cairn_rpc_req *rq)
     c->held[c->nheld++] = rq;
 }
 
+/* Before the answer: whoever hears it finds another that leads. */
+static void step_down(struct scripted_peer *n)
+{
+    uint64_t what = atomic_exchange(&n->steps_down, 0);
+
+    if (what != 0)
+        scripted_cluster_move(n->c, (uint32_t)(what >> 32), (uint32_t)what - 1);
+}
+
 /* True: that is all that becomes of @rq. */
 static bool misbehaves(struct cairn_rpc_req *rq, enum scripted_fault fault)
 {
     switch (fault) {
     case SCRIPTED_MOVED:
+        step_down(of(rq));
         cairn_rpc_reply_err(rq, CAIRN_E_MOVED, "as told");
         return true;
     case SCRIPTED_BUSY:
@@ -122,8 +132,12 @@ static bool misbehaves(struct cairn_rpc_req *rq, enum scripted_fault fault)
 static void reply(struct cairn_rpc_req *rq, enum scripted_fault fault, int rc, const ProtobufCMessage *m,
                   const struct iovec *p)
 {
+    if (fault == SCRIPTED_MOVED_AFTER)
+        step_down(of(rq));
     if (fault == SCRIPTED_DIE_AFTER)
         hang_up(rq);
+    else if (fault == SCRIPTED_MOVED_AFTER && p == NULL && m == NULL)
+        cairn_rpc_reply_err(rq, CAIRN_E_MOVED, "as told");
     else
         cairn_rpc_reply(rq, rc, m, p, p != NULL ? 1 : 0);
 }
@@ -404,6 +418,8 @@ static void router_mput(struct cairn_rpc_req *rq)
     pthread_mutex_lock(&n->c->mutex);
     for (size_t i = 0; i < m->n_keys; at += m->lengths[i++])
         status[i] = write_one(n, m->keys[i], m->rids[i], m->if_absent, at, m->lengths[i], fault);
+    for (size_t i = 0; i < m->n_keys && fault == SCRIPTED_MOVED_AFTER; i++)
+        status[i] = CAIRN_E_MOVED;
     pthread_mutex_unlock(&n->c->mutex);
     r.n_status = m->n_keys;
     r.status = status;
