@@ -127,7 +127,7 @@ void cairn_close(struct cairn *c)
     cairn__own(c, -1);
     cairn_loop_turn(&c->loop, 0); /* begins what was posted, and runs the task if nobody has */
     on_close_all(c);
-    while (cairn__inflight(c) > 0)
+    while (cairn__inflight(c) > 0 || !cairn_list_is_empty(&c->live)) /* nobody may wait for some of them */
         cairn_loop_turn(&c->loop, UINT64_MAX);
     cairn__routing_free(c);
     if (c->session != NULL) {

@@ -238,6 +238,13 @@ void scripted_cluster_fault(struct scripted_cluster *c, uint32_t node, enum scri
     atomic_store(&c->nodes[node].m.times, times);
 }
 
+void scripted_cluster_answer_opens(struct scripted_cluster *c)
+{
+    cairn_task_init(&c->answer, scripted_answer_opens, c);
+    cairn_list_init(&c->answer.link);
+    cairn_loop_post(&c->loop, &c->answer);
+}
+
 void scripted_cluster_step_down(struct scripted_cluster *c, uint32_t node, uint32_t slot, uint32_t heir,
                                 enum scripted_fault fault)
 {

@@ -19,6 +19,7 @@ enum scripted_fault {
     SCRIPTED_BUSY,       /* likewise */
     SCRIPTED_DENIED,     /* likewise: no answer that time would change */
     SCRIPTED_SILENT,     /* nothing is done and nothing answered */
+    SCRIPTED_SLOW,       /* likewise, if whoever asks waits for less than @slow_ms */
     SCRIPTED_DIE_BEFORE, /* the connection breaks, nothing was done */
     SCRIPTED_DIE_AFTER,  /* it was done, and the connection breaks */
     SCRIPTED_MOVED_AFTER, /* it was done, and the answer is MOVED: the log has it, and another leads before the answer */
@@ -29,6 +30,7 @@ enum scripted_fault {
 struct scripted_member {
     _Atomic enum scripted_fault fault;
     atomic_int times;   /* so many requests; then none */
+    atomic_uint slow_ms;
     atomic_bool frozen; /* its copy of the map stays as it is */
     atomic_bool lost;   /* and it knows of no map at all */
     atomic_bool mute;   /* who asks for the map gets no answer */
@@ -47,6 +49,8 @@ struct scripted_member *scripted_cluster_node(struct scripted_cluster *c, uint32
 /** The next @times requests to @node come to @fault. */
 void scripted_cluster_fault(struct scripted_cluster *c, uint32_t node, enum scripted_fault fault, int times);
 
+/** Each OPEN that was not answered is now, and done. */
+void scripted_cluster_answer_opens(struct scripted_cluster *c);
 /** The next request to @node comes to @fault, a MOVED, at which @heir begins to lead @slot. */
 void scripted_cluster_step_down(struct scripted_cluster *c, uint32_t node, uint32_t slot, uint32_t heir,
                                 enum scripted_fault fault);

@@ -78,10 +78,13 @@ struct scripted_cluster {
     size_t ndone;
     struct cairn_rpc_req *held[HELD_MAX];
     size_t nheld;
+    struct cairn_task answer;
 };
 
 /* scripted_router.c */
 extern cairn_rpc_handler *const scripted_router_handlers[32];
+/* On the cluster's loop: scripted_cluster_answer_opens(). */
+void scripted_answer_opens(void *cluster);
 /* It gets no answer, unless it is canceled. */
 void scripted_hold(struct cairn_rpc_req *rq);
 /* Where @key is or would be. */

@@ -121,6 +121,12 @@ static bool misbehaves(struct cairn_rpc_req *rq, enum scripted_fault fault)
     case SCRIPTED_SILENT:
         scripted_hold(rq);
         return true;
+    case SCRIPTED_SLOW:
+        if (cairn_rpc_req_left_ns(rq, cairn_loop_now(&of(rq)->c->loop)) >=
+            atomic_load(&of(rq)->m.slow_ms) * CAIRN_NS_PER_MS)
+            return false;
+        scripted_hold(rq);
+        return true;
     case SCRIPTED_DIE_BEFORE:
         hang_up(rq);
         return true;
@@ -172,19 +178,15 @@ static void ns_show(struct cairn_rpc_req *rq)
     cairn_rpc_reply(rq, 0, &r.base, NULL, 0);
 }
 
-static void router_open(struct cairn_rpc_req *rq)
+static void open_answer(struct cairn_rpc_req *rq, enum scripted_fault fault)
 {
     const Cairn__Wire__RouterOpen *m = (const Cairn__Wire__RouterOpen *)rq->msg;
     Cairn__Wire__RouterOpened r = CAIRN__WIRE__ROUTER_OPENED__INIT;
     struct scripted_peer *n = of(rq);
     struct scripted_cluster *c = n->c;
-    enum scripted_fault fault = fault_of(n);
     uint32_t slot = m->slot - FIRST_SLOT;
     int rc;
 
-    atomic_fetch_add(&n->m.opens, 1);
-    if (misbehaves(rq, fault))
-        return;
     pthread_mutex_lock(&c->mutex);
     rc = slot < SCRIPTED_SLOTS ? leads(n, slot) : CAIRN_E_INVAL;
     if (rc == 0) {
@@ -193,6 +195,33 @@ static void router_open(struct cairn_rpc_req *rq)
     }
     pthread_mutex_unlock(&c->mutex);
     reply(rq, fault, rc, rc == 0 ? &r.base : NULL, NULL);
+}
+
+static void router_open(struct cairn_rpc_req *rq)
+{
+    struct scripted_peer *n = of(rq);
+    enum scripted_fault fault = fault_of(n);
+
+    atomic_fetch_add(&n->m.opens, 1);
+    if (!misbehaves(rq, fault))
+        open_answer(rq, fault);
+}
+
+void scripted_answer_opens(void *cluster)
+{
+    struct scripted_cluster *c = cluster;
+
+    for (size_t i = 0; i < c->nheld;) {
+        struct cairn_rpc_req *rq = c->held[i];
+
+        if (rq->method->request != &cairn__wire__router_open__descriptor) {
+            i++;
+            continue;
+        }
+        c->held[i] = c->held[--c->nheld];
+        rq->on_cancel = NULL;
+        open_answer(rq, SCRIPTED_NONE);
+    }
 }
 
 /* A write as a slot's log would do it. @p NULL: what is there goes. */
