@@ -30,6 +30,7 @@ struct route_session {
     struct cairn *c;
     uint32_t slot;
     uint64_t epoch, pos, last_seq, used_ns; /* used_ns: when it was opened, or had a number last */
+    uint64_t idle_ns;                       /* nodes may have forgotten it after so long */
     struct cairn_link numbered; /* by ascending number; the first is the floor */
     struct cairn_link waiting;  /* those that have none yet */
     struct cairn_call *open;    /* OPENING: the OPEN */
@@ -92,7 +93,7 @@ static void session_leave_idle(struct route_session *s)
     const struct cairn_routing *r = s->c->routing;
 
     if (s->sm.state == SESSION_OPEN && cairn_list_is_empty(&s->numbered) &&
-        routing_now(r) - s->used_ns >= r->session_idle_ns)
+        routing_now(r) - s->used_ns >= MIN(s->idle_ns, r->session_idle_ns))
         cairn_sm_move(&s->sm, SESSION_NONE);
 }
 
@@ -146,6 +147,7 @@ static void open_answered(struct cairn_call *call)
 
     s->epoch = r->epoch;
     s->pos = r->pos;
+    s->idle_ns = r->ttl_ms != 0 ? MIN(r->ttl_ms, (uint64_t)UINT32_MAX) * CAIRN_NS_PER_MS / 2 : UINT64_MAX;
     s->used_ns = cairn_loop_now(&call->c->loop);
     cairn__call_finish(call, r->epoch != 0 ? 0 : CAIRN_E_PROTO);
 }

@@ -238,6 +238,13 @@ void scripted_cluster_fault(struct scripted_cluster *c, uint32_t node, enum scri
     atomic_store(&c->nodes[node].m.times, times);
 }
 
+void scripted_cluster_session_ttl(struct scripted_cluster *c, uint64_t ttl_ms)
+{
+    pthread_mutex_lock(&c->mutex);
+    c->session_ttl_ms = ttl_ms;
+    pthread_mutex_unlock(&c->mutex);
+}
+
 void scripted_cluster_answer_opens(struct scripted_cluster *c)
 {
     cairn_task_init(&c->answer, scripted_answer_opens, c);

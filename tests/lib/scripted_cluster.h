@@ -49,6 +49,8 @@ struct scripted_member *scripted_cluster_node(struct scripted_cluster *c, uint32
 /** The next @times requests to @node come to @fault. */
 void scripted_cluster_fault(struct scripted_cluster *c, uint32_t node, enum scripted_fault fault, int times);
 
+/** Sessions are said to be kept for so long when idle; 0: nothing is said. */
+void scripted_cluster_session_ttl(struct scripted_cluster *c, uint64_t ttl_ms);
 /** Each OPEN that was not answered is now, and done. */
 void scripted_cluster_answer_opens(struct scripted_cluster *c);
 /** The next request to @node comes to @fault, a MOVED, at which @heir begins to lead @slot. */

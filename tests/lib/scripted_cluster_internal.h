@@ -73,7 +73,7 @@ struct scripted_cluster {
     struct scripted_value values[VALUES_MAX]; /* in order of keys */
     size_t nvalues;
     uint64_t sessions[SCRIPTED_SLOTS]; /* the number of the newest; 0: none is known */
-    uint64_t last_session;
+    uint64_t last_session, session_ttl_ms;
     struct scripted_done done[WRITES_MAX];
     size_t ndone;
     struct cairn_rpc_req *held[HELD_MAX];

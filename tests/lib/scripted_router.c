@@ -192,6 +192,7 @@ static void open_answer(struct cairn_rpc_req *rq, enum scripted_fault fault)
     if (rc == 0) {
         r.epoch = 1;
         r.pos = c->sessions[slot] = ++c->last_session;
+        r.ttl_ms = c->session_ttl_ms;
     }
     pthread_mutex_unlock(&c->mutex);
     reply(rq, fault, rc, rc == 0 ? &r.base : NULL, NULL);

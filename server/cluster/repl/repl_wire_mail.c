@@ -1,5 +1,5 @@
-/* Messages of replicas in one piece, behind the byte that tells their form, each behind its head: see repl_wire.h. The slot stands in the head, so that who
- * has several threads knows whose a message is before it is read. */
+/* Messages of replicas in one piece, behind the byte that tells their form, each behind its head: see repl_wire.h. The
+ * slot stands in the head, so that who has several threads knows whose a message is before it is read. */
 #include "server/cluster/repl/repl_wire_internal.h"
 
 #include <stdlib.h>
