@@ -296,11 +296,12 @@ static void op_send(struct cairn_replica *r, const struct cairn_repl_msg *m)
 
 void rw_node_repl(struct repl_node *n, struct rw_letter *l)
 {
-    struct cairn_le_reader mail = cairn_le_reader(l->payload, l->payload_len);
+    struct cairn_le_reader mail;
     struct cairn_wire_letter letter;
     struct cairn_repl_msg m;
     struct cairn_err err;
 
+    CAIRN_ASSERT(cairn_wire_mail_open(l->payload, l->payload_len, &mail, &err) == 0);
     CAIRN_ASSERT(cairn_wire_mail_next(&mail, &letter, &err) == 1);
     rw_must(cairn_wire_letter_get(&letter, &l->arena, &m, &err), &err);
     if (!rw_regions_admit(n, &m))
