@@ -63,9 +63,13 @@ class Alone(Case):
         doc = self.ok(node.cairn("top", "--json")).json
         self.assertEqual([n["answers"] for n in doc["nodes"]], [True])
         self.assertNotIn("cluster", doc)
+        self.assertEqual((doc["version"], doc["since_start"]), (1, False))
+        self.assertGreaterEqual(doc["window_ms"], 1000)
+        self.assertTrue(all(m["p99_ns"] == 0 for m in doc["methods"] if m["per_s"] == 0), doc)  # of nothing before that
         self.assertIn(("router", "put"), {(m["provider"], m["method"]) for m in doc["methods"]})
         out = self.ok(node.cairn("top", "--once")).out
         self.assertRegex(out, r"(?m)^nodes  1, all answer; ")
+        self.assertRegex(out, r"(?m)^rates  of the last [0-9.]+ m?s$")
         self.assertRegex(out, r"(?m)^NODE +STATE +REQ/S")
 
     def test_top_on_a_terminal(self):
@@ -73,6 +77,7 @@ class Alone(Case):
         for rows, columns in ((24, 80), (50, 200), (5, 40)):
             t = Terminal(node, rows, columns)
             self.assertTrue(t.read(lambda t: len(t.frames()) >= 3))
+            self.assertTrue(t.read(lambda t: any("rates  of the last " in line for f in t.frames() for line in f)))
             self.assertEqual(t.bytes.count(b"\x1b[2J"), 0)  # nothing is wiped to be drawn anew
             for frame in t.frames():
                 self.assertLess(len(frame), rows)
