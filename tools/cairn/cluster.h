@@ -4,6 +4,8 @@
 
 #include "tools/cairn/commands.h"
 
+#include <time.h>
+
 enum { CLI_CLUSTER_SOON_MS = 2000 };
 
 /** Asks, once and for at most @ms_max (0: as long as any command, and again while nobody coordinates); *@doc is the
@@ -22,6 +24,10 @@ bool cli_cluster_is_settled(const json_t *doc);
 /** "ok"; "degraded": replicas are missing, or nodes that are waited for; "failing": there are slots that nobody serves,
  * or that refuse writes. */
 const char *cli_cluster_health(const json_t *doc);
+/** "1,024, all have all their replicas", "1,024: 12 degraded, 3 change hands", of a document's "slots"; how good that is
+ * is returned. */
+enum { CLI_SLOTS_TEXT_BYTES = 128 };
+enum cli_color cli_cluster_slots_text(const json_t *slots, char text[CLI_SLOTS_TEXT_BYTES]);
 /** A short form of it for people: what does not work, who is not simply up, which replicas are missing, what moves. A
  * new reference. */
 json_t *cli_cluster_brief(const json_t *doc);
@@ -31,6 +37,8 @@ void cli_cluster_warn_replicas(struct cli *cli, uint64_t replicas);
 void cli_cluster_warn_drain(struct cli *cli, const char *node);
 /** Likewise when there are namespaces that are in no slot: what @node has of them does not move. */
 void cli_cluster_warn_local(struct cli *cli, const char *node);
+/** A line of `cairn members --watch`: how a member is since @now, by the clock on the wall; with --json a document. */
+void cli_member_line(struct cli *cli, const struct cairn_member *m, const struct timespec *now);
 /** `cairn members --cluster`: prints all members, or their names alone. Returns an exit code. */
 int cli_cluster_members(struct cli *cli, bool names);
 

@@ -1,6 +1,7 @@
 /** What `cairn top` shows: a screen of text, of no more lines than there are. */
 #include "tools/cairn/top.h"
 
+#include "tools/cairn/cluster.h"
 #include "tools/cairn/out.h"
 
 #include <stdlib.h>
@@ -113,33 +114,12 @@ static void put_count(char *to, const json_t *o, const char *key)
 
 /* ---- the parts of the screen ---- */
 
-/* Adds "12 degraded" to a list of what is not as it should be. */
-static void add_count(FILE *to, bool *any, const json_t *slots, const char *key, const char *word)
-{
-    char text[CLI_UNIT_BYTES + 8];
-    json_int_t n = cli_number_of(slots, key);
-    if (n <= 0)
-        return;
-    fprintf(to, "%s%s %s", *any ? ", " : ": ", cli_count(text, (uint64_t)n), word);
-    *any = true;
-}
-
 static void draw_slots(struct view *v, const json_t *slots)
 {
-    char text[256] = "", count[CLI_UNIT_BYTES + 8];
-    bool any = false, bad = cli_number_of(slots, "degraded") + cli_number_of(slots, "lost") > 0;
-    FILE *f = fmemopen(text, sizeof(text), "w");
-    if (f == NULL)
-        return;
-    fprintf(f, "slots  %s", cli_count(count, (uint64_t)cli_number_of(slots, "all")));
-    add_count(f, &any, slots, "degraded", "degraded");
-    add_count(f, &any, slots, "unserved", "unserved");
-    add_count(f, &any, slots, "lost", "lost");
-    add_count(f, &any, slots, "takeover", "change hands");
-    if (!any && cli_number_of(slots, "all") > 0)
-        fputs(", all have all their replicas", f);
-    fclose(f);
-    line(v, bad ? CLI_BAD : any ? CLI_WARN : CLI_PLAIN, text);
+    char said[CLI_SLOTS_TEXT_BYTES], text[CLI_SLOTS_TEXT_BYTES + 8];
+    enum cli_color color = cli_cluster_slots_text(slots, said);
+    snprintf(text, sizeof(text), "slots  %s", said);
+    line(v, color, text);
 }
 
 static void draw_moves(struct view *v, const json_t *moves)
