@@ -119,6 +119,21 @@ static inline void hear(struct fixture *f, uint8_t kind, uint8_t flags, const st
                                      .len = (size_t)(w.at - bytes) });
 }
 
+/* The next packet to where @d is of those that the last step sent, from the @i-th on; false: there is no other. */
+static inline bool next_to(const struct fixture *f, const struct cairn_swim_desc *d, uint32_t *i,
+                           struct cairn_swim_msg *m)
+{
+    while (*i < f->out.nsends) {
+        const struct cairn_swim_send *x = &f->out.sends[(*i)++];
+
+        if (!cairn_swim_addr_equal(&x->to, &d->addr))
+            continue;
+        assert_true(cairn_swim_decode(x->bytes, x->len, m));
+        return true;
+    }
+    return false;
+}
+
 static inline void alive(const struct cairn_swim_desc *d, uint64_t incarnation, struct cairn_swim_update *u)
 {
     memset(u, 0, sizeof(*u));

@@ -4,13 +4,13 @@
 /* The kind and flags of the first packet of the last step to where @d is; 0: none. */
 static uint32_t said_to(struct fixture *f, const struct cairn_swim_desc *d, uint8_t *flags)
 {
-    for (uint32_t i = 0; i < f->out.nsends; i++) {
-        if (cairn_swim_addr_equal(&f->out.sends[i].to, &d->addr)) {
-            *flags = f->out.sends[i].bytes[1];
-            return f->out.sends[i].bytes[0];
-        }
-    }
-    return 0;
+    struct cairn_swim_msg m;
+    uint32_t i = 0;
+
+    if (!next_to(f, d, &i, &m))
+        return 0;
+    *flags = m.flags;
+    return m.kind;
 }
 
 static void a_name_belongs_to_its_living_holder(void **state)
