@@ -32,6 +32,15 @@ static double real_of(const json_t *o, const char *key)
     return json_real_value(json_object_get(o, key));
 }
 
+/* Of one node, what it did in @s seconds; adds its rates to @node. */
+static json_t *methods_of(const json_t *now, const json_t *before, double s, json_t *node)
+{
+    struct top_sums *sums = top_sums_new();
+
+    top_sums_add(sums, node, now, before, s);
+    return top_sums_end(sums);
+}
+
 #define PUT(requests, sum, latencies)                                                                                  \
     "{\"provider\": \"kv\", \"method\": \"put\", \"requests\": " #requests ", \"failed\": 0, \"in_bytes\": 0,"         \
     " \"out_bytes\": 0, \"p99_ns\": 999999, \"sum_ns\": " #sum ", \"latencies\": " latencies "}"
@@ -43,19 +52,15 @@ static void what_was_before_does_not_count(void **state)
     json_t *now =
         parsed("{\"uptime_ms\": 7000, \"methods\": [" PUT(300, 119100, "[[50, 1], [100, 209], [900, 90]]") "]}");
     json_t *node = json_object(), *methods, *m;
-    struct top_sums *sums = top_sums_new();
 
     (void)state;
-    top_sums_add(sums, node, now, before, 2);
-    methods = top_sums_end(sums);
+    methods = methods_of(now, before, 2, node);
     m = method(methods, 0, "put");
     assert_true(real_of(m, "per_s") == 100 && real_of(node, "requests_per_s") == 100);
     assert_int_equal(cli_number_of(m, "mean_ns"), 100);
     assert_int_equal(cli_number_of(m, "p99_ns"), 100);
     json_decref(methods);
-    sums = top_sums_new(); /* and since it started */
-    top_sums_add(sums, node, now, NULL, 7);
-    methods = top_sums_end(sums);
+    methods = methods_of(now, NULL, 7, node); /* and since it started */
     m = method(methods, 0, "put");
     assert_int_equal(cli_number_of(m, "mean_ns"), 397);
     assert_int_equal(cli_number_of(m, "p99_ns"), 900);
@@ -91,11 +96,9 @@ static void a_node_that_started_anew_has_no_past(void **state)
     json_t *before = parsed("{\"uptime_ms\": 90000, \"methods\": [" PUT(10, 1000, "[[100, 10]]") "]}");
     json_t *now = parsed("{\"uptime_ms\": 300, \"methods\": [" PUT(20, 4000, "[[200, 20]]") "]}");
     json_t *node = json_object(), *methods, *m;
-    struct top_sums *sums = top_sums_new();
 
     (void)state;
-    top_sums_add(sums, node, now, before, 1);
-    methods = top_sums_end(sums);
+    methods = methods_of(now, before, 1, node);
     m = method(methods, 0, "put");
     assert_true(real_of(m, "per_s") == 20);
     assert_int_equal(cli_number_of(m, "mean_ns"), 200);
@@ -116,11 +119,9 @@ static void methods_stand_in_the_order_of_their_load(void **state)
                          "{\"provider\": \"kv\", \"method\": \"rm\", \"requests\": 0},"
                          "{\"provider\": \"extent\", \"method\": \"read\", \"requests\": 9}]}");
     json_t *node = json_object(), *methods;
-    struct top_sums *sums = top_sums_new();
 
     (void)state;
-    top_sums_add(sums, node, now, NULL, 1);
-    methods = top_sums_end(sums);
+    methods = methods_of(now, NULL, 1, node);
     assert_int_equal(json_array_size(methods), 3);
     method(methods, 0, "read");
     method(methods, 1, "get");

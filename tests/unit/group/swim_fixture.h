@@ -141,6 +141,16 @@ static inline void alive(const struct cairn_swim_desc *d, uint64_t incarnation, 
     u->incarnation = incarnation;
 }
 
+/* A member that is alive, in incarnation 10, and has said so. */
+static inline void meet(struct fixture *f, struct cairn_swim_desc *d, const char *name, uint8_t host)
+{
+    struct cairn_swim_update u;
+
+    describe(d, name, host);
+    alive(d, 10, &u);
+    hear(f, CAIRN_SWIM_GOSSIP, 0, d, &u, 0);
+}
+
 static inline uint8_t state_of(const struct fixture *f, const struct cairn_swim_desc *d)
 {
     uint32_t slot = cairn_swim_dir_find(&f->dir, d->id);

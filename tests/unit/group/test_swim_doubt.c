@@ -131,9 +131,7 @@ static void who_tells_old_deaths_is_answered_and_put_right(void **state)
     uint32_t npackets;
     char name[16];
 
-    describe(&asker, "asker", 2);
-    alive(&asker, 10, &u);
-    hear(f, CAIRN_SWIM_GOSSIP, 0, &asker, &u, 0);
+    meet(f, &asker, "asker", 2);
     cairn_swim_write_head(&w, bytes, &ping);
     for (uint32_t i = 0; i < OLD; i++) {
         snprintf(name, sizeof(name), "old%u", i);
@@ -179,12 +177,11 @@ static void who_accuses_us_again_is_contradicted_again(void **state)
 {
     struct fixture *f = *state;
     struct cairn_swim_desc other;
-    struct cairn_swim_update u,
-        doubt = { .state = CAIRN_SWIM_SUSPECT, .id = f->s.id, .incarnation = 100, .nby = 1, .by = { 3 } };
+    struct cairn_swim_update doubt = {
+        .state = CAIRN_SWIM_SUSPECT, .id = f->s.id, .incarnation = 100, .nby = 1, .by = { 3 }
+    };
 
-    describe(&other, "a", 2);
-    alive(&other, 10, &u);
-    hear(f, CAIRN_SWIM_GOSSIP, 0, &other, &u, 0);
+    meet(f, &other, "a", 2);
     hear(f, CAIRN_SWIM_GOSSIP, 0, &other, &doubt, 0);
     assert_int_equal(tells(f, &other, f->s.id, CAIRN_SWIM_ALIVE), 101);
     for (uint32_t i = 0; i < 10 && f->s.nnews > 0; i++)
@@ -221,11 +218,8 @@ static void a_suspect_that_answers_has_its_time_again(void **state)
     enum { SUSPECT_MS = 800, LATER_MS = 500 };
     struct fixture *f = *state;
     struct cairn_swim_desc other;
-    struct cairn_swim_update u;
 
-    describe(&other, "a", 2);
-    alive(&other, 10, &u);
-    hear(f, CAIRN_SWIM_GOSSIP, 0, &other, &u, 0);
+    meet(f, &other, "a", 2);
     for (uint32_t i = 0; i < 200 && state_of(f, &other) == CAIRN_SWIM_ALIVE; i++)
         run(f, 10);
     assert_int_equal(state_of(f, &other), CAIRN_SWIM_SUSPECT);
@@ -256,9 +250,7 @@ static void the_last_one_is_asked_and_hears_of_the_suspicion(void **state)
     describe(&last, "b", 3);
     for (uint32_t i = 0; i < GONE; i++) {
         snprintf(name, sizeof(name), "gone%u", i);
-        describe(&gone, name, (uint8_t)(10 + i));
-        alive(&gone, 10, &u);
-        hear(f, CAIRN_SWIM_GOSSIP, 0, &gone, &u, 0);
+        meet(f, &gone, name, (uint8_t)(10 + i));
         u = (struct cairn_swim_update){ .state = CAIRN_SWIM_LEFT, .id = gone.id, .incarnation = 11, .nby = 1 };
         hear(f, CAIRN_SWIM_GOSSIP, 0, &gone, &u, 0);
     }
@@ -294,9 +286,7 @@ static void a_suspicion_of_a_higher_incarnation_is_another_one(void **state)
     struct cairn_swim_desc other;
     struct cairn_swim_update u;
 
-    describe(&other, "a", 2);
-    alive(&other, 10, &u);
-    hear(f, CAIRN_SWIM_GOSSIP, 0, &other, &u, 0);
+    meet(f, &other, "a", 2);
     u = (struct cairn_swim_update){
         .state = CAIRN_SWIM_SUSPECT, .id = other.id, .incarnation = 10, .nby = 1, .by = { 3 }
     };
@@ -347,9 +337,7 @@ static void a_suspect_is_called_before_it_is_found_dead(void **state)
     end(f);
     begin(f, ROOM, &conf);
     describe(&suspect, "a", 2);
-    describe(&other, "b", 3);
-    alive(&other, 10, &u);
-    hear(f, CAIRN_SWIM_GOSSIP, 0, &other, &u, 0);
+    meet(f, &other, "b", 3);
     alive(&suspect, 10, &u);
     hear(f, CAIRN_SWIM_GOSSIP, 0, &other, &u, 0);
     run(f, 2000); /* they are no news any more */
@@ -390,16 +378,10 @@ static void what_is_due_at_once_is_all_said(void **state)
     char name[16];
 
     describe(&witness, "witness", 2);
-    describe(&target, "target", 3);
-    alive(&target, 10, &u);
-    hear(f, CAIRN_SWIM_GOSSIP, 0, &witness, &u, 0);
+    meet(f, &target, "target", 3);
     for (uint32_t i = 0; i < SUSPECTS + ASKERS; i++) {
-        struct cairn_swim_desc *d = i < SUSPECTS ? &suspects[i] : &askers[i - SUSPECTS];
-
         snprintf(name, sizeof(name), "m%u", i);
-        describe(d, name, (uint8_t)(10 + i));
-        alive(d, 10, &u);
-        hear(f, CAIRN_SWIM_GOSSIP, 0, &witness, &u, 0);
+        meet(f, i < SUSPECTS ? &suspects[i] : &askers[i - SUSPECTS], name, (uint8_t)(10 + i));
     }
     for (uint32_t i = 0; i < SUSPECTS; i++) {
         u = (struct cairn_swim_update){
