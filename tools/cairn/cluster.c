@@ -3,6 +3,7 @@
 
 #include "sdk/core/net/host.h"
 
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,6 +23,21 @@ int cli_cluster_ask(struct cli *cli, struct cli_call *call, uint32_t ms_max, jso
     *doc = json_loads(text, 0, NULL);
     cairn_free(text);
     return *doc != NULL ? 0 : CAIRN_E_FORMAT;
+}
+
+int cli_cluster_failed(struct cli *cli, int rc, const struct cli_call *call, const char *fmt, ...)
+{
+    char what[256];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(what, sizeof(what), fmt, ap);
+    va_end(ap);
+    if (rc != CAIRN_E_NOPROVIDER)
+        return cli_call_failed(cli, rc, call, "%s", what);
+    if (cli->hint == NULL)
+        cli->hint =
+            "a node is in one that has its map in an etcd (`map: store: etcd`); see deploy/examples/three-nodes";
+    return cli_fail(cli, rc, "the node is in no cluster", "%s", what);
 }
 
 const json_t *cli_cluster_member(const json_t *doc, const char *name)
@@ -290,7 +306,7 @@ int cli_cluster_members(struct cli *cli, bool names)
     json_t *doc = NULL;
     int rc = cli_cluster_ask(cli, &call, 0, &doc);
     if (rc != 0)
-        return cli_call_failed(cli, rc, &call, "asking for the cluster's members");
+        return cli_cluster_failed(cli, rc, &call, "asking for the cluster's members");
     json_t *members = members_sorted(json_object_get(doc, "members"));
     json_decref(doc);
     if (names && !cli->g.json) {

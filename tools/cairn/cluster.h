@@ -12,6 +12,9 @@ enum { CLI_CLUSTER_SOON_MS = 2000 };
  * caller's. Returns a CAIRN_E_* code (NOPROVIDER: the node is in no cluster), and in @call what is wrong. A coordinator
  * that has just died answers nobody, so who has something else to say waits for CLI_CLUSTER_SOON_MS. */
 int cli_cluster_ask(struct cli *cli, struct cli_call *call, uint32_t ms_max, json_t **doc);
+/** cli_call_failed() of a call that needs a cluster, with a word for those whose node is in none. */
+int cli_cluster_failed(struct cli *cli, int rc, const struct cli_call *call, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
 /** The member of that name in the document, or NULL. Borrowed. */
 const json_t *cli_cluster_member(const json_t *doc, const char *name);
 /** Where a member is reached, as cairn_options has it: the caller's, free(). NULL: no memory. Unix sockets of

@@ -119,12 +119,13 @@ static int watch(struct cli *cli, const struct members_args *a)
 static int members_run(struct cli *cli, void *args)
 {
     const struct members_args *a = args;
+    if (a->watch && (a->cluster || a->names))
+        return cli_usage(cli, "--watch is for the group: leave out %s", a->cluster ? "--cluster" : "--names");
     int status = cli_connect(cli);
     if (status != CLI_OK)
         return status;
     if (a->cluster || a->names)
-        return a->watch ? cli_usage(cli, "--watch is for the group: leave out %s", a->cluster ? "--cluster" : "--names")
-                        : cli_cluster_members(cli, a->names);
+        return cli_cluster_members(cli, a->names);
     return a->watch ? watch(cli, a) : list(cli, a);
 }
 
@@ -195,7 +196,7 @@ static int set_run(struct cli *cli, void *args)
         return status;
     struct cli_call call;
     int rc = cairn_member_set(cli->session, a->group, &m, cli_call_init(cli, &call, 0));
-    return rc != 0 ? cli_call_failed(cli, rc, &call, "setting attributes") : CLI_OK;
+    return rc != 0 ? group_failed(cli, rc, &call, a->group, "setting attributes") : CLI_OK;
 }
 
 #define GROUP_OPT(type)                                                                                                \
@@ -252,7 +253,7 @@ static int join_run(struct cli *cli, void *args)
         return status;
     struct cli_call call;
     int rc = cairn_group_join(cli->session, a->group, addresses, cli_call_init(cli, &call, 0));
-    return rc != 0 ? cli_call_failed(cli, rc, &call, "joining") : CLI_OK;
+    return rc != 0 ? group_failed(cli, rc, &call, a->group, "joining") : CLI_OK;
 }
 
 static const struct cli_opt join_opts[] = { GROUP_OPT(struct join_args), CLI_OPT_END };
