@@ -1,6 +1,7 @@
 /* The slot logs of a node on one device, against a model of them: many logs, starts, forgetting, failures. */
 #include "server/cluster/repl/slot_disk.h"
 #include "tests/lib/disk_faults.h"
+#include "tests/lib/patience.h"
 #include "tests/lib/scratch.h"
 
 #include <dirent.h>
@@ -421,7 +422,7 @@ static void a_trim_that_is_not_written_frees_nothing(void **state)
         append(fx, 1, 100);
         cairn_slot_disk_sync(fx->disk, 1);
         fx->asked[1]++;
-        while (fx->synced[1] < fx->asked[1])
+        WHILE_PATIENT (fx->synced[1] < fx->asked[1])
             cairn_loop_turn(&fx->loop[1], CAIRN_NS_PER_MS / 5);
         assert_int_equal(segments_count(fx), n);
     }

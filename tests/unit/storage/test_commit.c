@@ -1,6 +1,7 @@
 /* Group commit with an engine made of two functions: order, groups, answers, bounds, syncs. */
 #include "cairn/error.h"
 #include "server/storage/commit.h"
+#include "tests/lib/patience.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -289,7 +290,7 @@ static void quiet_ones_wake_nobody(void **state)
     let(fx, &fx->apply_passes, 4);
     submit_quietly(fx, 0);
     cairn_loop_turn(fx->loops[0], 0);
-    while (stats.waiting > 0)
+    WHILE_PATIENT (stats.waiting > 0)
         cairn_commit_stats(fx->commit, &stats);
     for (int i = 0; i < 10; i++)
         cairn_loop_turn(fx->loops[0], 0);
