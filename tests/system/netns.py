@@ -102,7 +102,7 @@ class Network:
 
     def heal(self):
         """Gives how many packets the last change of rules has kept from arriving."""
-        dropped = sum(self._dropped(host) for host in self.hosts)
+        dropped = sum(self._dropped(host) for host in self.hosts) if self.lost or self.cuts else 0
         self.lost, self.cuts = {}, set()
         self._apply()
         return dropped
