@@ -51,6 +51,12 @@ static uint64_t now_us(void)
     return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
 }
 
+/* Without jitter none overtakes another. */
+static bool is_before(const struct frame *a, const struct frame *b)
+{
+    return a->due_us < b->due_us || (a->due_us == b->due_us && a->number < b->number);
+}
+
 static void swap(unsigned a, unsigned b)
 {
     struct frame f = queue[a];
@@ -68,7 +74,7 @@ static void push(struct frame f, const unsigned char *bytes)
         return;
     memcpy(f.bytes, bytes, f.len);
     queue[nqueue++] = f;
-    for (; at > 0 && queue[at].due_us < queue[(at - 1) / 2].due_us; at = (at - 1) / 2)
+    for (; at > 0 && is_before(&queue[at], &queue[(at - 1) / 2]); at = (at - 1) / 2)
         swap(at, (at - 1) / 2);
 }
 
@@ -80,7 +86,7 @@ static void pop(void)
     queue[0] = queue[--nqueue];
     for (;; at = least) {
         for (unsigned child = 2 * at + 1; child <= 2 * at + 2; child++) {
-            if (child < nqueue && queue[child].due_us < queue[least].due_us)
+            if (child < nqueue && is_before(&queue[child], &queue[least]))
                 least = child;
         }
         if (least == at)
