@@ -3,6 +3,7 @@
 #include "tests/lib/disk_faults.h"
 #include "tests/lib/patience.h"
 #include "tests/lib/scratch.h"
+#include "tests/lib/skip.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -597,7 +598,7 @@ static void small_disk(struct fixture *fx)
     cairn_slot_disk_close(fx->disk);
     snprintf(size, sizeof(size), "size=%d", SMALL_BYTES);
     if (mount("tmpfs", fx->dir, "tmpfs", 0, size) != 0) {
-        print_message("no mount here (%s): skipped\n", strerror(errno));
+        skip_say("no mount here (%s)", strerror(errno));
         disk_open(fx);
         skip();
     }
