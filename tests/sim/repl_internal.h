@@ -1,5 +1,6 @@
 /* What the files of the replicated world share: repl_world.c (faults), repl_map.c, repl_store.c and repl_election.c
- * (MAP), repl_node.c and repl_life.c (nodes), repl_disk.c (their disks) and repl_trouble.c (those that fail),
+ * (MAP), repl_split.c (partitions), repl_node.c and repl_life.c (nodes), repl_disk.c (their disks) and repl_trouble.c
+ * (those that fail),
  * repl_regions.c, repl_fetch.c and repl_sweep.c (regions of large values), repl_post.c (how they write to each other),
  * repl_call.c (what clients ask of them), repl_client.c (clients), repl_judge.c and repl_region_judge.c (what
  * holds). */
@@ -127,10 +128,22 @@ static inline bool is_deposed(const struct rw_coord *co)
     return co->term != co->rw->term;
 }
 
-/* Nothing gets from there to the map store, and back. */
+/* What is asked from there gets to the map store; and what that answers comes back. */
+static inline bool reaches_store(const struct rw_coord *co)
+{
+    return world_now_ns(co->rw->world) >= co->cut_until_ns &&
+           !world_is_cut(co->rw->world, co->host, repl_world_store_host(co->rw));
+}
+
+static inline bool hears_store(const struct rw_coord *co)
+{
+    return world_now_ns(co->rw->world) >= co->cut_until_ns &&
+           !world_is_cut(co->rw->world, repl_world_store_host(co->rw), co->host);
+}
+
 static inline bool is_cut_off(const struct rw_coord *co)
 {
-    return world_now_ns(co->rw->world) < co->cut_until_ns;
+    return !reaches_store(co) || !hears_store(co);
 }
 
 extern const struct cairn_coord_ops rw_coord_ops;
