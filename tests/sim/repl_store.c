@@ -131,6 +131,8 @@ void rw_store_write(struct cairn_coord *c, uint32_t slot, const struct cairn_slo
     for (uint32_t i = 0; i < rec->ninsync && !c->slots[slot].doubtful; i++)   /* a repetition: it was so at first */
         CAIRN_ASSERT(is_deposed(co) || cairn_slot_insync(&rw->stored[slot], rec->insync[i]) >= 0 ||
                      rec->insync[i].inc == rw->stored_nodes[rec->insync[i].node].inc);
+    if (c->slots[slot].change.kind != 0 && !c->slots[slot].doubtful && !is_deposed(co))
+        rw_judge_change(rw, &c->slots[slot].change);
     co->stores[slot].rec = *rec;
     cairn_timer_start(env, &co->stores[slot].timer, cairn_env_now_ns(env) + MS / 2 + dice(rw, 10 * MS));
 }

@@ -195,6 +195,7 @@ static struct repl_world_conf conf_of(uint64_t seed)
     conf.disk_ns = seed % 2 == 0 ? 5 * MS : 100 * MS;
     conf.checkpoint_ns = (1 + seed % 5 * 2) * 60 * MS;
     conf.keeps_little = seed / 2 % 2 == 0;
+    conf.some_keep_all = seed / 3 % 10 == 1;
     conf.once_percent = (uint32_t)(seed / 5 % 3) * 20;
     conf.buffered_percent = (uint32_t)(seed / 7 % 4) * 33;
     conf.large_percent = seed / 11 % 3 == 1 ? 40 : 0;

@@ -37,6 +37,7 @@ struct repl_world_conf {
     uint64_t disk_ns;       /* a sync takes up to this */
     uint64_t checkpoint_ns; /* how often a node makes one, of one slot; 0: never, and no log is trimmed */
     bool keeps_little;      /* of a log, behind its checkpoint */
+    bool some_keep_all;     /* every other node: it can lead any other through the whole history */
     uint64_t page_ns;       /* a copy's source takes so long for a page; 0: as the disk does */
     uint32_t large_percent; /* of the values that are put: they are in a region each, which their entry names */
     bool rumours;           /* nodes are said to be dead that are not, and the other way round */
@@ -196,12 +197,11 @@ struct repl_world {
             uint64_t late_term;
         } stores[RW_SLOTS_MAX]; /* changes on their way into it */
     } coords[2];
-    uint32_t elected;                                        /* of these */
-    struct cairn_coord *coord;                               /* the elected one's */
-    uint64_t term;                                           /* of the newest election */
-    uint64_t term_until_ns;                                  /* world time: then the store lets another be elected */
-    uint64_t elections, lapses, fenced, two_coords, unheard; /* unheard: changes made whose answer was cut off */
-    uint64_t splits[3], splits_of_map; /* partitions: whole, one-way, partial; those with MAP cut off from the store */
+    uint32_t elected;          /* of these */
+    struct cairn_coord *coord; /* the elected one's */
+    uint64_t term;             /* of the newest election */
+    uint64_t term_until_ns;    /* world time: then the store lets another be elected */
+    uint64_t elections, lapses, fenced, two_coords;
     struct cairn_slot_record stored[RW_SLOTS_MAX]; /* the map store */
     uint64_t changed[RW_SLOTS_MAX], revision;      /* of a record's newest change, and of all */
     struct cairn_coord_process stored_nodes[RW_NODES_MAX + 1];
@@ -222,8 +222,10 @@ struct repl_world {
     uint64_t regions;                                      /* names of them that were made up */
     uint64_t fetched, refetched, gone, elsewhere, torn, freed;
     uint64_t fills, drops, left,
-        stopped;      /* left: processes that others could do without; stopped: that could not wait */
-    uint64_t refused; /* writes, by a primary with too few in sync */
+        stopped;                     /* left: processes that others could do without; stopped: that could not wait */
+    uint64_t splits[3];              /* partitions: whole, one-way, partial */
+    uint64_t splits_of_map, unheard; /* those with MAP cut off from the store; changes made whose answer was cut off */
+    uint64_t refused;                /* writes, by a primary with too few in sync */
     uint64_t disk_errors[RW_DISK_NR], full_appends, full_writes, full_copies;
     uint64_t unsynced_lost;   /* entries, by a loss of power */
     uint64_t other_histories; /* logs whose cut was lost when what replaced it was applied, and kept */
