@@ -3,6 +3,7 @@
 
 #include "server/cluster/map_base64.h"
 #include "server/cluster/map_generation.h"
+#include "server/cluster/map_identity.h"
 #include "server/cluster/map_ids.h"
 #include "server/cluster/map_log.h"
 
@@ -193,6 +194,41 @@ static int compare(const struct cairn_map_table *t, const struct cairn_map_table
             return cairn_err_set(err, CAIRN_E_EXISTS, "%s is there already, and differs", e->key);
     }
     return 0;
+}
+
+/* What a move writes besides: whose the map is, and that it was imported. */
+static bool is_beside(const char *key)
+{
+    return strcmp(key, CAIRN_MAP_IDENTITY_KEY) == 0 ||
+           strncmp(key, CAIRN_MAP_LOG_PREFIX, strlen(CAIRN_MAP_LOG_PREFIX)) == 0;
+}
+
+int cairn_map_dump_check_free(const struct cairn_map_table *t, const struct cairn_map_table *there,
+                              struct cairn_err *err)
+{
+    int rc = compare(t, there, err);
+
+    for (uint32_t i = 0; rc == 0 && i < there->n; i++) {
+        const char *key = there->nodes[i]->e.key;
+
+        if (!is_counted_on(key) && !is_beside(key) && cairn_map_table_at(t, key) == NULL)
+            rc = cairn_err_set(err, CAIRN_E_EXISTS, "%s is there, and not of the map that is to come", key);
+    }
+    return rc;
+}
+
+int cairn_map_dump_check_moved(const struct cairn_map_table *t, const struct cairn_map_table *there,
+                               struct cairn_err *err)
+{
+    int rc = compare(t, there, err);
+
+    for (uint32_t i = 0; rc == 0 && i < t->n; i++) {
+        const char *key = t->nodes[i]->e.key;
+
+        if (!is_counted_on(key) && cairn_map_table_at(there, key) == NULL)
+            rc = cairn_err_set(err, CAIRN_E_CORRUPT, "%s was stored, and is not there", key);
+    }
+    return rc == CAIRN_E_EXISTS ? CAIRN_E_CORRUPT : rc;
 }
 
 /* What of the store's own has an id by a base that is about to change. */

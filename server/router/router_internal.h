@@ -8,6 +8,7 @@
 
 #include "cairn/limits.h"
 #include "sdk/core/bulk/bulk.h"
+#include "server/cluster/map_file.h"
 #include "server/cluster/map_ids.h"
 #include "server/cluster/map_log.h"
 #include "server/cluster/service/cluster.h"
