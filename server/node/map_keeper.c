@@ -111,7 +111,7 @@ int cairn_node__keeper_finish(struct cairn_map_keeper *k, int rc, const struct c
 
 int cairn_node__make_movable(struct cairn_map_table *t, struct cairn_err *err)
 {
-    uint64_t ids_base = cairn_map_ids_base(t);
+    struct cairn_map_ids ids = cairn_map_ids_in(t);
     int rc = 0;
 
     for (uint32_t i = 0; rc == 0 && i < t->n; i++) {
@@ -119,7 +119,7 @@ int cairn_node__make_movable(struct cairn_map_table *t, struct cairn_err *err)
         struct cairn_map_node *n;
         uint8_t *value;
 
-        rc = cairn_router_map_entry(&e, ids_base, &value, &e.value_len, err);
+        rc = cairn_router_map_entry(&e, &ids, &value, &e.value_len, err);
         if (rc != 0 || value == NULL)
             continue;
         e.value = value;
