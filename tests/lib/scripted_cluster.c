@@ -1,5 +1,6 @@
 /* Nodes that do what a test says: see scripted_cluster.h. All run on one thread; the test's own thread changes what
  * they share under a mutex. */
+#include "tests/lib/patience.h"
 #include "tests/lib/scripted_cluster_internal.h"
 
 #include "sdk/core/net/addr.h"
@@ -128,7 +129,7 @@ static void *cluster_thread(void *arg)
         close(fd);
         cairn_rpc_drain(c->nodes[i].rpc, 0, on_drained, c);
     }
-    while (c->drained < c->n) {
+    WHILE_PATIENT (c->drained < c->n) {
         cairn_loop_turn(&c->loop, CAIRN_NS_PER_MS);
         while (c->nheld > 0)
             cairn_rpc_reply(c->held[--c->nheld], CAIRN_E_SHUTDOWN, NULL, NULL, 0);

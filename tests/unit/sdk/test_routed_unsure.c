@@ -1,4 +1,5 @@
 /* Writes that may have been done, and writes that cannot have been: which of them a client says it is. */
+#include "tests/lib/patience.h"
 #include "tests/unit/sdk/routed_fixture.h"
 
 static int put(struct routed *x, const char *key)
@@ -55,7 +56,7 @@ static void what_was_sent_is_not_refused_at_the_end(void **state)
     assert_int_equal(put(x, key), 0);
     scripted_cluster_fault(x->cluster, 1, SCRIPTED_SILENT, 1);
     assert_int_equal(cairn_put_async(x->ns, key, strlen(key), "v", 1, &x->o, on_done, &out), 0);
-    while (atomic_load(&node_of(x, 1)->times) > 0)
+    WHILE_PATIENT (atomic_load(&node_of(x, 1)->times) > 0)
         cairn_poll(x->c, 10);
     scripted_cluster_move(x->cluster, scripted_cluster_slot(key, strlen(key)), 2);
     assert_int_equal(cairn_drain(x->c, -1), 0);
