@@ -94,8 +94,10 @@ struct cairn_options {
     /** Directory that a node wrote its addresses and its key into. NULL: $CAIRN_WORKSPACE, else $XDG_RUNTIME_DIR/cairn,
      * else /run/cairn. */
     const char *workspace;
-    /** "unix:///run/cairn/node.sock,tcp://host:4710,tcp://[::1]:4710": the ways to one node, tried in this order
-     * except that unix sockets come first. "tcp://host:4710#n1" names the node as well, as @node does. NULL: $CAIRN_ADDRESSES, else what the workspace says. */
+    /** "unix:///run/cairn/node.sock,tcp://host:4710,tcp://[::1]:4710": the ways to one node, or to any of several of a
+     * cluster, tried in this order except that unix sockets come first. One that refuses us is no matter of the others;
+     * where none lets us in, the error says of each why. "tcp://host:4710#n1" names the node as well, as @node does. NULL:
+     * $CAIRN_ADDRESSES, else what the workspace says. */
     const char *addresses;
     /** The cluster key (mode 0600 or stricter, owned by the caller or root). NULL: $CAIRN_KEY, else cluster.key in the
      * workspace if it is there. Whoever holds it speaks for the cluster: the node takes them for its own user, an
