@@ -239,6 +239,27 @@ void scripted_cluster_fault(struct scripted_cluster *c, uint32_t node, enum scri
     atomic_store(&c->nodes[node].m.times, times);
 }
 
+void scripted_cluster_session_ttl(struct scripted_cluster *c, uint64_t ttl_ms)
+{
+    pthread_mutex_lock(&c->mutex);
+    c->session_ttl_ms = ttl_ms;
+    pthread_mutex_unlock(&c->mutex);
+}
+
+void scripted_cluster_answer_opens(struct scripted_cluster *c)
+{
+    cairn_task_init(&c->answer, scripted_answer_opens, c);
+    cairn_list_init(&c->answer.link);
+    cairn_loop_post(&c->loop, &c->answer);
+}
+
+void scripted_cluster_step_down(struct scripted_cluster *c, uint32_t node, uint32_t slot, uint32_t heir,
+                                enum scripted_fault fault)
+{
+    atomic_store(&c->nodes[node].steps_down, (uint64_t)slot << 32 | (heir + 1));
+    scripted_cluster_fault(c, node, fault, 1);
+}
+
 uint32_t scripted_cluster_slot(const void *key, size_t len)
 {
     return cairn_placement_slot(key, len, SCRIPTED_SLOT_BITS);

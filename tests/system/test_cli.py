@@ -158,7 +158,7 @@ class WithoutNode(Case):
         self.assertIn("ns", self.complete("cairn "))
         self.assertEqual(self.complete("cairn imp"), ["import"])
         self.assertEqual(set(self.complete("cairn ns ")), {"create", "list", "show", "remove"})
-        self.assertEqual(set(self.complete("cairn map ")), {"export", "import", "log"})
+        self.assertEqual(set(self.complete("cairn map ")), {"export", "import", "log", "move"})
         self.assertEqual(self.complete("cairn map l"), ["log"])
         self.assertEqual(self.complete("cairn map --lo"), ["--log"])
         self.assertEqual(self.complete("cairn map --config /us"), ["/usr"])

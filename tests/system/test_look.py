@@ -73,6 +73,25 @@ class Alone(Case):
         self.assertRegex(out, r"(?m)^rates  of the last [0-9.]+ m?s$")
         self.assertRegex(out, r"(?m)^NODE +STATE +REQ/S")
 
+    def test_top_tells_how_long_requests_take(self):
+        node = self.node().start()
+        self.ok(node.cairn("ns", "create", "data"))
+        load = subprocess.Popen([CAIRN, "bench", "--op", "put", "--namespace", "data", "--seconds", str(10 * DEADLINE_S)],
+                                stdout=subprocess.DEVNULL, env=clean_env(CAIRN_WORKSPACE=node.workspace))
+        self.addCleanup(load.wait)
+        self.addCleanup(load.kill)
+
+        def of_puts():  # it begins, or did not get the processor in that second
+            rows = self.ok(node.cairn("top", "--json")).json["methods"]
+            return next((m for m in rows if (m["provider"], m["method"]) == ("router", "put") and m["per_s"] > 0), None)
+
+        wait_for("puts", of_puts)
+        wait_for("how long they take", lambda: (of_puts() or {"mean_ns": 0})["mean_ns"] > 0)
+        wait_for("how long nearly all take", lambda: (of_puts() or {"p99_ns": 0})["p99_ns"] > 0)
+        shown = []
+        wait_for("both in words", lambda: shown.append(self.ok(node.cairn("top", "--once")).out) or re.search(
+            r"(?m)^PROVIDER +METHOD .* MEAN +P99.*\n(?:.*\n)*?router +put .* [1-9][0-9.]* [mµun]?s +[1-9][0-9.]* [mµun]?s *$", shown[-1]))
+
     def test_top_on_a_terminal(self):
         node = self.node().start()
         for rows, columns in ((24, 80), (50, 200), (5, 40)):
