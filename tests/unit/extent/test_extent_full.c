@@ -11,7 +11,7 @@
 static void fill_disk(const char *mnt)
 {
     static const uint8_t zeros[4096];
-    char path[64];
+    char path[SCRATCH_MAX + 8];
     int fd;
 
     snprintf(path, sizeof(path), "%s/other", mnt);

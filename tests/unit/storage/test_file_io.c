@@ -1,6 +1,7 @@
 /* File I/O by io_uring and by the pool, staging memory, and the small blocking helpers. */
 #include "server/storage/file_io.h"
 #include "server/storage/staging.h"
+#include "tests/lib/patience.h"
 #include "tests/lib/scratch.h"
 #include "tests/lib/skip.h"
 
@@ -105,7 +106,7 @@ static void start(struct fixture *fx, struct cairn_file_op *op)
 
 static void wait_for(struct fixture *fx, uint32_t n)
 {
-    while (fx->done < n)
+    WHILE_PATIENT (fx->done < n)
         cairn_loop_turn(&fx->loop, CAIRN_NS_PER_S);
     fx->done = 0;
 }
