@@ -204,7 +204,7 @@ class InACluster(Etcd, Case):
             self.all[i].kill()
 
         def seen():
-            return json.loads(self.cairn(0, "status", "--json").out)["cluster"]
+            return json.loads(self.cairn(0, "status", "--json").out).get("cluster", {})
 
         def is_over():
             doc = seen()
