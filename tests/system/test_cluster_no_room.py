@@ -1,4 +1,4 @@
-"""A node to which slots move has no room for them: their copies are refused, it says so, and they come when there is room."""
+"""A node of a cluster whose engine takes nothing more: it has no room for slots that move to it, or its disk has failed. It says so."""
 
 import os
 import subprocess
@@ -11,9 +11,9 @@ FILES, FILE_BYTES = 4000, 30000  # which lie beside their keys, and so are copie
 
 
 class NoRoom(ClusterCase):
-    def load(self):
-        """A namespace of two replicas with 120 MB."""
-        for i in range(FILES):
+    def load(self, files=FILES):
+        """A namespace of two replicas, with 120 MB unless told."""
+        for i in range(files):
             self.write("tree/%d" % i, os.urandom(FILE_BYTES))
         self.ok(self.all[0].cairn("ns", "create", "--replicas", "2", "data"))
         self.ok(self.all[0].cairn("import", "data", self.path("tree")))
@@ -73,6 +73,41 @@ class NoRoom(ClusterCase):
         self.assertEqual(self.all[0].stop(), 0)  # now it is needed
         self.all.pop(0)
         self.verify()
+
+    def test_a_disk_that_fails_ends_the_part_of_its_node(self):
+        """The engine's directory goes away, as that of a file system which the kernel gave up: the other node goes on."""
+        self.begin(n=2, conf={"providers": [{"type": "kv", "name": "kv", "write_buffer": "1MiB"},
+                                            {"type": "extent", "name": "extent"}]})
+        coordinator = self.coordinator()
+        failing = next(n for n in self.all if n is not coordinator)
+        self.load(files=10)
+        wait_for("whole slots", self.is_whole)
+        engine, away = os.path.join(failing.data, "kv"), os.path.join(failing.data, "away")
+        os.rename(engine, away)
+        value = self.write("value", os.urandom(FILE_BYTES))
+        put = 0
+
+        def has_ended():
+            nonlocal put
+            put += coordinator.cairn("put", "data", "put%d" % put, value).code == OK
+            return self.seen(failing)["failed"]
+
+        wait_for("the end of its part", has_ended)
+        seen = self.seen(failing)
+        self.assertEqual(seen["health"], "degraded")
+        self.assertIn("takes no part in the cluster any more", seen["problem"])
+        self.assertIn("look after the cause, then start it again", seen["problem"])
+        self.assertEqual(failing.cairn("status").code, DEGRADED)
+        wait_for("the other to go on alone", lambda: coordinator.cairn("put", "data", "alone", value).code == OK)
+
+        os.rename(away, engine)
+        failing.kill()
+        failing.start()
+        wait_for("whole slots", self.is_whole)
+        self.assertEqual(self.seen(failing)["health"], "ok")
+        self.assertGreater(put, 0)
+        for key in ["alone"] + ["put%d" % i for i in range(put)]:
+            self.ok(failing.cairn("get", "data", key, text=False))
 
 
 if __name__ == "__main__":
