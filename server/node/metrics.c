@@ -352,19 +352,33 @@ static json_int_t json_u64(uint64_t v)
     return (json_int_t)MIN(v, (uint64_t)INT64_MAX);
 }
 
+/* [[about so many ns, so often], ...], rising: the differences of two such lists are the latencies between them. */
+static json_t *latencies_of(const struct cairn_hist_sum *h)
+{
+    json_t *all = json_array();
+
+    for (uint32_t i = 0; i < CAIRN_HIST_BUCKETS; i++) {
+        if (h->buckets[i] > 0)
+            json_array_append_new(
+                all, json_pack("[I, I]", json_u64(cairn_hist_middle(i, CAIRN_HIST_NS_SHIFT)), json_u64(h->buckets[i])));
+    }
+    return all;
+}
+
 static json_t *row_of(const struct used *u)
 {
     const struct cairn_hist_sum *h = &u->sum.latency_ns;
 
-    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "provider", u->target->name,
-                     "method", u->method, "requests", json_u64(u->sum.started), "inflight",
+    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "provider",
+                     u->target->name, "method", u->method, "requests", json_u64(u->sum.started), "inflight",
                      json_u64(cairn_rpc_stats_inflight(&u->sum)), "failed", json_u64(u->sum.failed), "in_bytes",
                      json_u64(u->sum.bytes_in), "out_bytes", json_u64(u->sum.bytes_out), "mean_ns",
                      json_u64(h->n > 0 ? h->sum / h->n : 0), "p50_ns",
                      json_u64(cairn_hist_percentile(h, CAIRN_HIST_NS_SHIFT, 0.5)), "p90_ns",
                      json_u64(cairn_hist_percentile(h, CAIRN_HIST_NS_SHIFT, 0.9)), "p99_ns",
                      json_u64(cairn_hist_percentile(h, CAIRN_HIST_NS_SHIFT, 0.99)), "p999_ns",
-                     json_u64(cairn_hist_percentile(h, CAIRN_HIST_NS_SHIFT, 0.999)), "max_ns", json_u64(h->max));
+                     json_u64(cairn_hist_percentile(h, CAIRN_HIST_NS_SHIFT, 0.999)), "max_ns", json_u64(h->max),
+                     "sum_ns", json_u64(h->sum), "latencies", latencies_of(h));
 }
 
 static json_t *size_row_of(const struct used *u, const char *what, const struct cairn_hist_sum *h)

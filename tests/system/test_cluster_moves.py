@@ -4,6 +4,7 @@ end each node has its share."""
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import threading
@@ -186,6 +187,34 @@ class Moves(MovesCase):
         self.ok(self.cairn(first, "wait-ready", "--settled", "--timeout", "%ds" % (DEADLINE_S - 10)))
         self.assertGreater(self.member(first, "n4")["slots"], 400)
         self.assert_even(first, ("n1", "n2", "n3", "n4"), 2)
+
+    def test_status_says_how_far_a_new_node_is(self):
+        """How many slots are to come, and when they will have, as a program and as a person see it; in the end, nothing."""
+        self.begin(2, "cluster.copy_rate=1MiB", "cluster.moves=8")
+        first = self.all[0]
+        self.await_members(first, 2)
+        self.create(first, 2)
+        source = self.fill(first, 1500)
+        wait_for("a whole class", lambda: self.is_settled(first))
+        self.add()
+        told = []
+
+        def has_time_left():
+            moves = self.cluster(first).get("moves")
+            told.extend([moves] if moves else [])
+            return moves and moves["left"] > 0 and moves["left_ms"] > 0 and moves["per_s"] > 0
+
+        wait_for("time left", has_time_left)
+        self.assertLessEqual(told[-1]["under_way"], 8)
+        shown = []
+        wait_for("the same in words", lambda: shown.append(self.cairn(first, "status").out) or re.search(
+            r"(?m)^ *moves +[0-9,]+ slots to move, [1-8] of them now, [0-9.]+/s, [0-9.]+ (ms|s|min|h) left$", shown[-1]))
+        fewer = told[-1]["left"] + told[-1]["under_way"]
+        wait_for("progress", lambda: 0 < sum(self.cluster(first).get("moves", {}).get(k, 0) for k in ("left", "under_way")) < fewer)
+        wait_for("all that moves", lambda: self.is_settled(first))
+        self.assertNotIn("to move", self.cairn(first, "status").out)
+        self.assert_even(first, ("n1", "n2", "n3"), 2)
+        self.assert_whole(first, source)
 
     def test_who_is_lost_for_good_is_replaced(self):
         self.begin(4, "cluster.lost_after=12s")

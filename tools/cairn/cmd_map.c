@@ -60,6 +60,9 @@ static int store_ask(struct cli *cli, const struct map_args *a, json_t **doc)
     if (status != CLI_OK)
         return status;
     *doc = json_loadf(p.out, 0, NULL);
+    if (a->etcd != NULL)
+        cli->hint = "is there an etcd? `etcdctl --endpoints URL endpoint health` asks it; one with certificates or "
+                    "passwords needs --config";
     return cli_node_program_finish(cli, &p, "reading the map");
 }
 

@@ -139,6 +139,17 @@ static void tell_troubles(const struct cairn_cluster *c, json_t *to)
                      "writes were refused, as the disk cannot give back what they depend on: `cairn scrub` repairs it");
 }
 
+static void tell_mail(const struct cairn_cluster *c, json_t *to)
+{
+    uint64_t n = atomic_load(&c->side->mail_refused);
+
+    json_object_set_new(to, "mail_refused", json_integer((json_int_t)n));
+    if (is_recent(n, atomic_load(&c->side->mail_refused_ns), cairn_env_now_ns(&c->home->env)))
+        tell_problem(
+            to, "degraded",
+            "another node's release of Cairn replicates in a form that this one does not know: the log names it");
+}
+
 void cairn_cluster__side_status(struct cairn_cluster *c, json_t *to)
 {
     uint64_t until = atomic_load(&c->side->lease_until_ns), now = cairn_env_now_ns(&c->home->env);
@@ -151,6 +162,7 @@ void cairn_cluster__side_status(struct cairn_cluster *c, json_t *to)
         tell_problem(to, "degraded",
                      "as many regions of large values are pinned as may be: large writes wait for the next sweep");
     tell_lease(c, to);
+    tell_mail(c, to);
     tell_troubles(c, to);
     json_object_set_new(to, "regions_pinned", json_integer(pins.pinned));
     json_object_set_new(to, "regions_refused", json_integer((json_int_t)pins.refused));

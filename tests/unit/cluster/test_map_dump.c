@@ -5,6 +5,7 @@
 #include "server/cluster/map_log.h"
 #include "tests/lib/etcd.h"
 #include "tests/lib/map_world.h"
+#include "tests/lib/skip.h"
 
 #include <setjmp.h>
 #include <signal.h>
@@ -126,7 +127,7 @@ static void a_map_moves_to_etcd(void **state)
 {
     (void)state;
     if (!etcd_is_installed())
-        skip();
+        skip_because("etcd is not installed");
     moved_between(&map_world_etcd);
 }
 #endif

@@ -1,7 +1,9 @@
 /* The slot logs of a node on one device, against a model of them: many logs, starts, forgetting, failures. */
 #include "server/cluster/repl/slot_disk.h"
 #include "tests/lib/disk_faults.h"
+#include "tests/lib/patience.h"
 #include "tests/lib/scratch.h"
+#include "tests/lib/skip.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -249,6 +251,29 @@ static void what_is_written_survives_the_process(void **state)
     assert_int_equal(after.syncs, before.syncs);
 }
 
+/* Whatever number of slots ask, of whichever workers: what they appended is one write of each worker, and one sync when
+ * those come together. Each worker turns alone here, so the committer may be through with the first before the second. */
+static void all_slots_of_a_node_share_one_commit(void **state)
+{
+    struct fixture *fx = *state;
+    struct cairn_slot_disk_stats before, after;
+
+    for (int round = 0; round < 20; round++) {
+        settle(fx);
+        cairn_slot_disk_stats(fx->disk, &before);
+        for (int i = 0; i < 4; i++) {
+            for (uint32_t slot = 0; slot < SLOTS; slot++)
+                append(fx, slot, 1 + (uint32_t)dice(fx, 500));
+        }
+        settle(fx);
+        assert_int_equal(fx->rc, 0);
+        cairn_slot_disk_stats(fx->disk, &after);
+        assert_in_range(after.syncs - before.syncs, 1, LOOPS);
+        assert_in_range(after.writes - before.writes, 1, LOOPS);
+    }
+    check(fx);
+}
+
 /* Entries that are cut, and others in their place; logs trimmed and begun anew; all through many starts. */
 static void random_changes_survive_starts(void **state)
 {
@@ -421,7 +446,7 @@ static void a_trim_that_is_not_written_frees_nothing(void **state)
         append(fx, 1, 100);
         cairn_slot_disk_sync(fx->disk, 1);
         fx->asked[1]++;
-        while (fx->synced[1] < fx->asked[1])
+        WHILE_PATIENT (fx->synced[1] < fx->asked[1])
             cairn_loop_turn(&fx->loop[1], CAIRN_NS_PER_MS / 5);
         assert_int_equal(segments_count(fx), n);
     }
@@ -596,7 +621,7 @@ static void small_disk(struct fixture *fx)
     cairn_slot_disk_close(fx->disk);
     snprintf(size, sizeof(size), "size=%d", SMALL_BYTES);
     if (mount("tmpfs", fx->dir, "tmpfs", 0, size) != 0) {
-        print_message("no mount here (%s): skipped\n", strerror(errno));
+        skip_say("no mount here (%s)", strerror(errno));
         disk_open(fx);
         skip();
     }
@@ -765,6 +790,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_start_finds_every_log_as_it_was, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_written_survives_the_process, setup, teardown),
+        cmocka_unit_test_setup_teardown(all_slots_of_a_node_share_one_commit, setup, teardown),
         cmocka_unit_test_setup_teardown(random_changes_survive_starts, setup, teardown),
         cmocka_unit_test_setup_teardown(what_may_wait_is_written_with_others, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_trimmed_is_given_back, setup, teardown),
