@@ -195,10 +195,8 @@ static void who_cannot_apply_what_it_leads_refuses_all(void **state)
     for (; !cluster_slots_is_stuck(n->slots); number++) {
         assert_true(number < 400);
         assert_int_equal(put_much_begin(w, &last, number), 0);
-        for (int i = 0; !last.done && !cluster_slots_is_stuck(n->slots); i++) {
-            assert_true(i < TURNS_MAX);
+        WHILE_PATIENT (!last.done && !cluster_slots_is_stuck(n->slots))
             turn(w);
-        }
     }
     assert_true(number > 100);
     assert_false(last.done); /* it is in the log, and waits for room */

@@ -114,19 +114,15 @@ static void a_copy_that_is_refused_comes_more_and_more_seldom(void **state)
     w->rec.replicas[w->rec.nreplicas++] = 3;
     publish(w);
     for (uint32_t failed = 1; failed <= 4; failed++) {
-        for (int i = 0; peer_of(w, 1, 3) == NULL || peer_of(w, 1, 3)->copies_failed < failed; i++) {
-            assert_true(i < TURNS_MAX);
+        WHILE_PATIENT (peer_of(w, 1, 3) == NULL || peer_of(w, 1, 3)->copies_failed < failed)
             turn(w);
-        }
         assert_true(peer_of(w, 1, 3)->copy_ns >= last_ns + (times.resend_ns << (failed - 1)));
         last_ns = peer_of(w, 1, 3)->copy_ns;
         assert_int_equal(cluster_slots_replica(w->nodes[1].slots, SLOT)->copy_jobs, failed);
         assert_int_equal(cluster_store_troubles(cluster_slots_store(w->nodes[3].slots))->refused, failed);
         peer_of(w, 1, 3)->copy_ns = UINT64_MAX; /* no other comes, however long it takes to erase what there is */
-        for (int i = 0; cluster_slots_replica(w->nodes[3].slots, SLOT)->cleaning; i++) {
-            assert_true(i < TURNS_MAX);
+        WHILE_PATIENT (cluster_slots_replica(w->nodes[3].slots, SLOT)->cleaning)
             turn(w);
-        }
         peer_of(w, 1, 3)->copy_ns = failed < 4 ? last_ns : UINT64_MAX;
     }
     assert_true(kv_node_has(&w->nodes[3].kv, "ns/4", &db));
@@ -148,10 +144,8 @@ static void leave_node_3(struct world *w)
     w->rec.nreplicas = 2;
     insync_remove(&w->rec, 3);
     publish(w);
-    for (int i = 0; strcmp(record_at(w, 3, "key 0"), "-") != 0; i++) {
-        assert_true(i < TURNS_MAX);
+    WHILE_PATIENT (strcmp(record_at(w, 3, "key 0"), "-") != 0)
         turn(w);
-    }
     expect_records(w, 1, 2, 60);
 }
 
@@ -238,10 +232,8 @@ static void a_cut_is_a_cut_when_it_is_on_disk(void **state)
     append(w, 2, prev, &other);
     assert_int_equal(cairn_slot_disk_end(w->nodes[3].disk, SLOT), end + 1);
     assert_int_equal(cluster_slots_each_entry(w->nodes[3].slots, count, &n), CAIRN_E_BUSY);
-    for (int i = 0; cluster_slots_each_entry(w->nodes[3].slots, count, &n) == CAIRN_E_BUSY; i++) {
-        assert_true(i < TURNS_MAX);
+    WHILE_PATIENT (cluster_slots_each_entry(w->nodes[3].slots, count, &n) == CAIRN_E_BUSY)
         turn(w);
-    }
     assert_true(n >= end + 1);
 }
 
@@ -286,10 +278,8 @@ static void step_down(struct world *w, bool arrives)
     expect_active(w, 1, 3);
     heir = cluster_slots_replica(w->nodes[2].slots, SLOT);
     assert_int_equal(write_entry(w, 1, &open, NULL, 0), 0);
-    for (int i = 0; heir->log.end.pos < open.w.at.pos; i++) {
-        assert_true(i < TURNS_MAX);
+    WHILE_PATIENT (heir->log.end.pos < open.w.at.pos)
         turn(w);
-    }
     had = heir->log.end.pos;
     store_body_put(&b, body);
     c.w.rid.session = open.w.at;
