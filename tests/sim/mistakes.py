@@ -3,6 +3,7 @@
 story, each is found; and takes Lifeguard's refinements away from the group.
 
 usage: tests/sim/mistakes.py BUILD [NAME ...]      BUILD: a build tree, for its libraries; CAIRN_SEEDS: how many walks
+       tests/sim/mistakes.py BUILD --compile       only says whether all of them are C still
 
 The sources are copied, changed and compiled aside. A mistake whose text is no longer in the code is an error: the list
 follows the code. Exit status 1 if one is not found.
@@ -14,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from contextlib import contextmanager
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 REPL = "server/cluster/repl/"
@@ -260,22 +262,35 @@ class Tree:
         self.cc(*flags(self.build), "-c", source, "-o", made)
         return made
 
-    def program(self, test, changes):
-        """@test with that mistake."""
-        originals, exe = {}, self.work / "program"
-        for source in self.sources(test):  # those without it, the first time
-            self.object(source, ())
+    @contextmanager
+    def made(self, changes):
+        """That mistake, and which files it is in."""
+        originals = {}
         for name, old, new in changes:
             text = (self.work / name).read_text()
             if text.count(old) < 1:
                 sys.exit(f"{name}: the text is not there: {old}")
             originals.setdefault(name, text)
             (self.work / name).write_text(text.replace(old, new))
-        objects = [self.object(source, originals) for source in self.sources(test)]
-        self.cc(*objects, self.work / test, *self.libs, "-o", exe)
+        yield list(originals)
         for name, text in originals.items():
             (self.work / name).write_text(text)
+
+    def program(self, test, changes):
+        """@test with that mistake."""
+        exe = self.work / "program"
+        for source in self.sources(test):  # those without it, the first time
+            self.object(source, ())
+        with self.made(changes) as files:
+            objects = [self.object(source, files) for source in self.sources(test)]
+            self.cc(*objects, self.work / test, *self.libs, "-o", exe)
         return exe
+
+    def compile(self, changes):
+        """Ends the program if the mistake is no C."""
+        with self.made(changes) as files:
+            for name in files:
+                self.cc(*flags(self.build), "-fsyntax-only", "-x", "c", self.work / name)
 
 
 def run(exe, seeds):
@@ -305,6 +320,10 @@ def main():
     seeds, missed = int(os.environ.get("CAIRN_SEEDS", "2000")), 0
     with tempfile.TemporaryDirectory(prefix="cairn-mistakes-") as tmp:
         tree = Tree(pathlib.Path(tmp), build)
+        if wanted == ["--compile"]:
+            for changes in MISTAKES.values():
+                tree.compile(changes)
+            return 0
         for name in wanted:
             source, story = STORIES.get(name, ("tests/sim/test_sim_repl_walk.c", None))
             exe = tree.program(source, MISTAKES[name])

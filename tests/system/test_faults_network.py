@@ -19,8 +19,9 @@ class Network(Faults):
         wait_for("%s to be without a lease" % node.name, lambda: self.status(node)["lease_ms"] == 0)
 
     def lacking(self, node):
-        """How many slots lack a replica, by who coordinates."""
-        return node.cairn("status", "--json").json.get("cluster", {}).get("slots", {}).get("degraded", 0)
+        """Who is to hold slots in which it is not in sync, by who coordinates."""
+        members = node.cairn("status", "--json").json.get("cluster", {}).get("members", [])
+        return {m["name"] for m in members if m["in_sync"] < m["slots"]}
 
     def test_cuts(self):
         """Each cut leaves a majority that the clients and the store see, so every key is served all the while. It lasts until
@@ -38,7 +39,7 @@ class Network(Faults):
         first = self.coordinator()
         a, b = self.others(first)
         self.network.cut([a.name], [b.name])
-        wait_for("replicas to be missed", lambda: self.lacking(first) > 0)
+        wait_for("both to do without the other", lambda: self.lacking(first) == {a.name, b.name})
         self.heals()
 
         # It hears everybody, and the coordinator does not hear it; then the other way about.

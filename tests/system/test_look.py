@@ -14,8 +14,8 @@ import termios
 import time
 import unittest
 
-from systest import (CAIRN, DEADLINE_S, DEGRADED, FAILED, OK, TIMEOUT, UNREACHABLE, Case, Etcd, clean_env, main, on_terminal, run,
-                     wait_for)
+from systest import (CAIRN, DEADLINE_S, DEGRADED, FAILED, OK, TIMEOUT, UNREACHABLE, Case, Etcd, clean_env, main, on_terminal,
+                     run, wait_for)
 
 CLUSTER = "0123456789abcdef0123456789abcdef"
 
@@ -204,7 +204,7 @@ class InACluster(Etcd, Case):
             self.all[i].kill()
 
         def seen():
-            return json.loads(self.cairn(0, "status", "--json").out)["cluster"]
+            return json.loads(self.cairn(0, "status", "--json").out).get("cluster", {})
 
         def is_over():
             doc = seen()
