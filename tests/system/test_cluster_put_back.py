@@ -79,7 +79,9 @@ class PutBack(Etcd, Case):
         self.whole(3)
 
     def put_back(self, what):
+        """Who coordinates and is still elected when etcd is there again finds out with his next change, which may be late."""
         self.stop_etcd()
+        wait_for("the end of his term", lambda: not any(self.seen(n).get("coordinates") for n in self.members.values()))
         shutil.rmtree(self.store)
         if what is not None:
             shutil.copytree(what, self.store)
