@@ -37,8 +37,10 @@ int cairn_swim_init(struct cairn_swim *s, const struct cairn_swim_conf *conf, st
                     const struct cairn_swim_memory *memory, const struct cairn_swim_desc *self, uint64_t incarnation,
                     uint64_t random, struct cairn_sm_set *machines)
 {
-    CAIRN_ASSERT(conf->ping_ms < conf->period_ms && conf->confirmations < CAIRN_SWIM_BY_MAX && conf->period_ms > 0 &&
-                 conf->relays + conf->fanout + 4 + SWIM_CORRECTIONS_MAX < CAIRN_SWIM_SENDS_MAX);
+    CAIRN_ASSERT(conf->ping_ms < conf->period_ms && conf->confirmations < CAIRN_SWIM_BY_MAX && conf->period_ms > 0);
+    /* All that a step may have to send: beside these an answer, two pings of our own, and a sync. */
+    CAIRN_ASSERT(conf->relays + conf->fanout + 4 + SWIM_CORRECTIONS_MAX + SWIM_CALLS_MAX + SWIM_NACKS_MAX <=
+                 CAIRN_SWIM_SENDS_MAX);
     memset(s, 0, sizeof(*s));
     s->conf = *conf;
     s->dir = dir;

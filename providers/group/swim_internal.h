@@ -9,7 +9,12 @@
 
 #define NO_SLOT CAIRN_SWIM_NO_SLOT
 
-enum { SWIM_CORRECTIONS_MAX = 4 }; /* packets of a step that put right what the sender has missed */
+enum {
+    /* Packets of a step, beside those of the probe and of news: */
+    SWIM_CORRECTIONS_MAX = 4, /* that put right what the sender has missed */
+    SWIM_CALLS_MAX = 4,       /* that call a suspect before it is found dead */
+    SWIM_NACKS_MAX = 4,       /* that tell askers of no answer */
+};
 
 /* One step: the state, what came in, and what goes out. */
 struct swim_step {

@@ -246,17 +246,20 @@ void cairn_swim__on_ping_req(struct swim_step *st, const struct cairn_swim_msg *
     ping(st, target, r->ours);
 }
 
+/* Those that one step does not tell are due at once again. */
 static void relays_expire(struct swim_step *st)
 {
     struct cairn_swim *s = st->s;
+    uint32_t nacks = 0;
 
-    for (uint32_t i = 0; i < CAIRN_SWIM_RELAYS_MAX; i++) {
+    for (uint32_t i = 0; i < CAIRN_SWIM_RELAYS_MAX && nacks < SWIM_NACKS_MAX; i++) {
         struct cairn_swim_relay *r = &s->relays[i];
         struct cairn_swim_msg head = { .kind = CAIRN_SWIM_NACK, .seq = r->seq, .about = s->dir->descs[r->target].id };
 
         if (r->nack_ms == 0 || r->nack_ms > s->now_ms)
             continue;
         r->nack_ms = 0;
+        nacks++;
         cairn_swim__send(st, r->asker, &head, FIRST(NO_SLOT, NO_SLOT));
     }
 }

@@ -176,27 +176,31 @@ uint64_t cairn_swim__suspicion_due(const struct cairn_swim *s)
  * anyway. */
 static void call(struct swim_step *st, struct cairn_swim_suspicion *x)
 {
-    struct cairn_swim *s = st->s;
-
-    x->called = true;
-    plan(s, x);
-    if (cairn_swim__suspicion_is_ours(s, x->slot))
-        return;
     cairn_swim__send_records(st, x->slot, &x->slot, 1);
-    cairn_swim__news_again(s, x->slot);
+    cairn_swim__news_again(st->s, x->slot);
 }
 
 void cairn_swim__suspicions_expire(struct swim_step *st)
 {
-    enum { EXPIRE_MAX = 16 }; /* a step is bounded; the rest is due at once again */
+    enum { EXPIRE_MAX = 16 }; /* a step is bounded, and so are its packets; the rest is due at once again */
     struct cairn_swim *s = st->s;
+    uint32_t calls = 0;
 
     for (uint32_t i = 0; i < EXPIRE_MAX && cairn_swim__suspicion_due(s) <= s->now_ms; i++) {
         struct cairn_swim_suspicion *x = at(&s->suspects, 0);
         uint32_t slot = x->slot;
 
         if (!x->called) {
-            call(st, x);
+            bool ours = cairn_swim__suspicion_is_ours(s, slot);
+
+            if (!ours && calls == SWIM_CALLS_MAX)
+                return;
+            x->called = true;
+            plan(s, x);
+            if (!ours) {
+                calls++;
+                call(st, x);
+            }
             continue;
         }
         s->counts.deaths++;

@@ -226,7 +226,7 @@ int cairn__call_new_inner(struct cairn *c, struct cairn_handle *h, const struct 
 void cairn__call_recycle(struct cairn_call *call)
 {
     struct cairn *c = call->c;
-    bool foreign = call->foreign, inner = call->inner;
+    bool foreign = call->foreign, inner = call->inner, quiet = call->quiet;
 
     if (call->crcs != NULL && call->crcs != call->crcs_inline)
         free(call->crcs);
@@ -243,7 +243,7 @@ void cairn__call_recycle(struct cairn_call *call)
     call->gathered = NULL;
     call->handle = NULL;
     call->begun = call->canceled = call->has_steps = call->verify = call->sees_errors = call->uses_sink = call->inner =
-        false;
+        call->quiet = false;
     call->next = NULL;
     call->answered = NULL;
     call->expose_len = 0;
@@ -261,7 +261,18 @@ void cairn__call_recycle(struct cairn_call *call)
     } else {
         cairn_list_add_head(&c->spare_calls, &call->link);
     }
-    call_uncount(c, foreign, inner);
+    if (!quiet)
+        call_uncount(c, foreign, inner);
+}
+
+void cairn__call_quiet(struct cairn_call *call, bool quiet)
+{
+    CAIRN_ASSERT(call->inner);
+    if (quiet && !call->quiet)
+        atomic_fetch_sub(&call->c->inflight_inner, 1);
+    else if (!quiet && call->quiet)
+        atomic_fetch_add(&call->c->inflight_inner, 1);
+    call->quiet = quiet;
 }
 
 int cairn__call_drop(struct cairn_call *call, const struct cairn_call_options *o, int rc)

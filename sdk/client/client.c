@@ -127,7 +127,7 @@ void cairn_close(struct cairn *c)
     cairn__own(c, -1);
     cairn_loop_turn(&c->loop, 0); /* begins what was posted, and runs the task if nobody has */
     on_close_all(c);
-    while (cairn__inflight(c) > 0)
+    while (cairn__inflight(c) > 0 || !cairn_list_is_empty(&c->live)) /* nobody may wait for some of them */
         cairn_loop_turn(&c->loop, UINT64_MAX);
     cairn__routing_free(c);
     if (c->session != NULL) {
@@ -149,7 +149,7 @@ void cairn_close(struct cairn *c)
 struct cairn_connect_attempt {
     uint64_t call;
     uint32_t failures, naddrs;
-    struct cairn_err last; /* why the last address failed */
+    struct cairn_err why; /* of each address */
 };
 
 /* Every address was tried once: that is all that cairn_connect() waits for. */
@@ -158,10 +158,9 @@ static void on_session_changed(struct cairn_rpc_session *s, bool up, const struc
     struct cairn *c = arg;
     struct cairn_connect_attempt *a = c->attempt;
 
-    (void)s;
     if (a == NULL || up || err == NULL)
         return;
-    a->last = *err;
+    cairn_rpc_session_why(s, &a->why);
     if (++a->failures >= a->naddrs)
         cairn_cancel(c, a->call);
 }
@@ -182,8 +181,8 @@ static int client_reach(struct cairn *c, uint32_t naddrs, uint32_t timeout_ms, s
     c->attempt = NULL;
     if (rc == 0)
         return 0;
-    if (rc == CAIRN_E_CANCELED && a.last.code != 0)
-        return cairn_err_set(err, a.last.code, "%s", a.last.text);
+    if (rc == CAIRN_E_CANCELED && a.why.code != 0)
+        return cairn_err_set(err, a.why.code, "%s", a.why.text);
     return cairn_err_set(err, rc, "%s", info.text);
 }
 

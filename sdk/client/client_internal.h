@@ -95,6 +95,8 @@ struct cairn {
 int cairn__new(const struct cairn_options *o, const struct cairn_rpc_target *targets, uint32_t ntargets,
                struct cairn **out, struct cairn_err *err);
 
+/** An inner call that goes on though no call waits for it; or one waits for it again. */
+void cairn__call_quiet(struct cairn_call *call, bool quiet);
 /** Of the user's own. */
 static inline uint32_t cairn__inflight_outer(const struct cairn *c)
 {
@@ -222,6 +224,7 @@ struct cairn_call {
     bool owned;             /* between call_new and call_go: the starter owns the loop */
     bool begun, canceled, has_steps, verify, sees_errors;
     bool inner; /* a part of another call: the user knows nothing of it */
+    bool quiet; /* and no call waits for it any more: nobody who drains the client does */
     bool exposed;
     bool uses_sink;
     cairn_done_fn *done; /* NULL: @waiter waits */

@@ -191,7 +191,7 @@ static bool route_choose(struct cairn_call *call, const struct cairn_route_slot 
     if (session == NULL)
         return false;
     if (s->epoch != route->epoch)
-        route->tries = 0; /* how often another did not answer says nothing of this one */
+        route->tries = route->silences = 0; /* how often another did not answer says nothing of this one */
     route->place = place;
     route->epoch = s->epoch;
     route->asks_replica = place != s->holders[0];
@@ -227,6 +227,17 @@ static void route_leave(struct cairn_call *call)
         route_member_put(call->c->routing, call->route.place);
     }
     call->rpc.dest.session = call->c->session;
+}
+
+/* What was asked and not answered in its time is given twice as much the next time: who needs longer than a try lasts
+ * would else be asked the same for ever. If another leads meanwhile it is not waited for (route_on_old()). */
+static uint64_t route_try_ms(const struct cairn_call *call)
+{
+    const struct cairn_route *route = &call->route;
+
+    if (!cairn_rpc_session_is_up(call->rpc.dest.session))
+        return ROUTE_UNREACHED_MS;
+    return (uint64_t)MAX(route->try_ms, call->c->routing->try_ms) << MIN(route->silences, 8U);
 }
 
 bool cairn__route_find(struct cairn_call *call, uint64_t *timeout_ns)
@@ -280,11 +291,7 @@ bool cairn__route_find(struct cairn_call *call, uint64_t *timeout_ns)
     cairn_list_add_tail(&r->asked, &route->link);
     routing_look(r);
     cairn_sm_move(&route->sm, ROUTE_ASKED);
-    *timeout_ns =
-        (cairn_rpc_session_is_up(call->rpc.dest.session) ? MAX(route->try_ms, r->try_ms)
-                                                         : (uint32_t)ROUTE_UNREACHED_MS) *
-            CAIRN_NS_PER_MS +
-        call->expose_len * CAIRN_NS_PER_S / TRY_BYTES_PER_S;
+    *timeout_ns = route_try_ms(call) * CAIRN_NS_PER_MS + call->expose_len * CAIRN_NS_PER_S / TRY_BYTES_PER_S;
     return true;
 }
 
@@ -388,6 +395,7 @@ bool cairn__route_again(struct cairn_call *call)
         return false;
     if (rc == CAIRN_E_BUSY)
         route_note(call);
+    route->silences += rc == CAIRN_E_TIMEOUT;
     if (s->epoch > route->epoch)
         return route_at_once(call);
     route_fetch_want(r, rc == CAIRN_E_MOVED ? route->place : -1);

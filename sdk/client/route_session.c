@@ -4,7 +4,8 @@
  *   NONE ---> OPENING ---> OPEN ---> NONE        OPENING may also go to NONE. NONE and OPEN may also go to ENDED.
  *
  * NONE     the slot's primary knows of none, or of none any more; the next write that comes opens one.
- * OPENING  an OPEN is under way, like any routed call; writes wait. It is canceled when the last of them ends.
+ * OPENING  an OPEN is under way, like any routed call; writes wait. It has a time of its own, and goes on when the last
+ *          of them ends: where it takes longer than a write may, the next write finds what the one before it began.
  * OPEN     numbers are given, by ascending order, so far ahead of the lowest that is still waited for as nodes
  *          remember. After a pause in which nodes may have forgotten it, the next write opens one anew: a number
  *          that they refuse leaves in doubt what they were asked before.
@@ -29,6 +30,7 @@ struct route_session {
     struct cairn *c;
     uint32_t slot;
     uint64_t epoch, pos, last_seq, used_ns; /* used_ns: when it was opened, or had a number last */
+    uint64_t idle_ns;                       /* nodes may have forgotten it after so long */
     struct cairn_link numbered; /* by ascending number; the first is the floor */
     struct cairn_link waiting;  /* those that have none yet */
     struct cairn_call *open;    /* OPENING: the OPEN */
@@ -91,7 +93,7 @@ static void session_leave_idle(struct route_session *s)
     const struct cairn_routing *r = s->c->routing;
 
     if (s->sm.state == SESSION_OPEN && cairn_list_is_empty(&s->numbered) &&
-        routing_now(r) - s->used_ns >= r->session_idle_ns)
+        routing_now(r) - s->used_ns >= MIN(s->idle_ns, r->session_idle_ns))
         cairn_sm_move(&s->sm, SESSION_NONE);
 }
 
@@ -145,6 +147,7 @@ static void open_answered(struct cairn_call *call)
 
     s->epoch = r->epoch;
     s->pos = r->pos;
+    s->idle_ns = r->ttl_ms != 0 ? MIN(r->ttl_ms, (uint64_t)UINT32_MAX) * CAIRN_NS_PER_MS / 2 : UINT64_MAX;
     s->used_ns = cairn_loop_now(&call->c->loop);
     cairn__call_finish(call, r->epoch != 0 ? 0 : CAIRN_E_PROTO);
 }
@@ -156,6 +159,8 @@ static int session_open(struct route_session *s, struct cairn_ns *ns)
     int rc;
 
     o.error = &s->error;
+    o.timeout_ms =
+        MAX((uint32_t)ROUTE_OPEN_MS, (uint32_t)MIN(s->c->timeout_ns / CAIRN_NS_PER_MS, (uint64_t)UINT32_MAX));
     rc = cairn__call_new_inner(s->c, &ns->h, &o, on_opened, s, &call);
     if (rc != 0)
         return rc;
@@ -217,6 +222,8 @@ bool cairn__number_take(struct cairn *c, struct cairn_number *n, struct cairn_ns
     n->session = s;
     n->ns = ns;
     cairn_list_add_tail(&s->waiting, &n->link);
+    if (s->open != NULL)
+        cairn__call_quiet(s->open, false);
     return false;
 }
 
@@ -248,7 +255,7 @@ void cairn__number_give(struct cairn_number *n)
     if (s != NULL && !cairn_list_is_empty(&s->waiting))
         session_wake(s, session_room(s), 0);
     else if (s != NULL && s->open != NULL)
-        cairn__call_cancel(s->open); /* it would go on after who waited for it, and whoever drains the client with it */
+        cairn__call_quiet(s->open, true);
 }
 
 void cairn__number_gone(struct cairn_number *n)

@@ -65,7 +65,7 @@ struct cairn_route {
     bool unsure;                       /* a try has ended without an answer: it may have been done */
     bool asks_replica;                 /* this try is with one that does not lead */
     protobuf_c_boolean *replica_field; /* of the request, where one may answer; NULL: only the primary */
-    uint32_t slot, tries;
+    uint32_t slot, tries, silences; /* silences: tries of the same record that were not answered in their time */
     uint32_t try_ms; /* for an answer, beside what its bytes may take; 0: as usual */
     uint64_t *home;  /* it goes to this node and no other; 0: to the next one, and so do the rest. NULL: wherever */
     uint16_t place;  /* of the node that the last try went to */

@@ -10,7 +10,8 @@ enum {
     ROUTE_SESSIONS_MAX = 512, /* with nodes, at a time */
     ROUTE_TRY_MS = 2000,      /* an answer may take so long before another node is asked */
     ROUTE_UNREACHED_MS = 500, /* likewise while there is no connection */
-    ROUTE_IDLE_S = 60, /* nodes forget a session that is idle for 120 s, unless told otherwise (session_ttl) */
+    ROUTE_OPEN_MS = 60000,    /* a session's OPEN has so long at least, whatever the writes have that wait for it */
+    ROUTE_IDLE_S = 60, /* a session is not relied on after so long, or half the time that its node said it keeps it */
 };
 
 /* ---- sessions with nodes: route_member.c ---- */

@@ -270,13 +270,15 @@ static bool all_ok(const struct cairn_metrics *m, const json_t *all, char *text,
     bool ok = true;
 
     for (uint32_t i = 0; i < m->ntargets; i++) {
-        const char *health = json_string_value(json_object_get(json_array_get(all, i), "health"));
+        const json_t *one = json_array_get(all, i);
+        const char *health = json_string_value(json_object_get(one, "health")),
+                   *problem = json_string_value(json_object_get(one, "problem"));
         int n;
 
         if (health == NULL || strcmp(health, "ok") == 0)
             continue;
-        n = snprintf(text != NULL ? text + at : NULL, text != NULL ? len - at : 0, "%s%s is %s", ok ? "" : ", ",
-                     m->targets[i].name, health);
+        n = snprintf(text != NULL ? text + at : NULL, text != NULL ? len - at : 0, "%s%s is %s%s%s", ok ? "" : ", ",
+                     m->targets[i].name, health, problem != NULL ? ": " : "", problem != NULL ? problem : "");
         ok = false;
         if (text != NULL && n > 0)
             at = MIN(at + (size_t)n, len - 1);
@@ -350,19 +352,33 @@ static json_int_t json_u64(uint64_t v)
     return (json_int_t)MIN(v, (uint64_t)INT64_MAX);
 }
 
+/* [[about so many ns, so often], ...], rising: the differences of two such lists are the latencies between them. */
+static json_t *latencies_of(const struct cairn_hist_sum *h)
+{
+    json_t *all = json_array();
+
+    for (uint32_t i = 0; i < CAIRN_HIST_BUCKETS; i++) {
+        if (h->buckets[i] > 0)
+            json_array_append_new(
+                all, json_pack("[I, I]", json_u64(cairn_hist_middle(i, CAIRN_HIST_NS_SHIFT)), json_u64(h->buckets[i])));
+    }
+    return all;
+}
+
 static json_t *row_of(const struct used *u)
 {
     const struct cairn_hist_sum *h = &u->sum.latency_ns;
 
-    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "provider", u->target->name,
-                     "method", u->method, "requests", json_u64(u->sum.started), "inflight",
+    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "provider",
+                     u->target->name, "method", u->method, "requests", json_u64(u->sum.started), "inflight",
                      json_u64(cairn_rpc_stats_inflight(&u->sum)), "failed", json_u64(u->sum.failed), "in_bytes",
                      json_u64(u->sum.bytes_in), "out_bytes", json_u64(u->sum.bytes_out), "mean_ns",
                      json_u64(h->n > 0 ? h->sum / h->n : 0), "p50_ns",
                      json_u64(cairn_hist_percentile(h, CAIRN_HIST_NS_SHIFT, 0.5)), "p90_ns",
                      json_u64(cairn_hist_percentile(h, CAIRN_HIST_NS_SHIFT, 0.9)), "p99_ns",
                      json_u64(cairn_hist_percentile(h, CAIRN_HIST_NS_SHIFT, 0.99)), "p999_ns",
-                     json_u64(cairn_hist_percentile(h, CAIRN_HIST_NS_SHIFT, 0.999)), "max_ns", json_u64(h->max));
+                     json_u64(cairn_hist_percentile(h, CAIRN_HIST_NS_SHIFT, 0.999)), "max_ns", json_u64(h->max),
+                     "sum_ns", json_u64(h->sum), "latencies", latencies_of(h));
 }
 
 static json_t *size_row_of(const struct used *u, const char *what, const struct cairn_hist_sum *h)
@@ -446,12 +462,15 @@ static void on_metrics(void *arg, struct cairn_http_reply *reply)
 /* Whoever asks sends work to the node, or ends it: one that is degraded still does the work. Its text is for people. */
 static void on_healthz(void *arg, struct cairn_http_reply *reply)
 {
-    char reason[256], worse[256];
+    char reason[256], worse[2048];
     bool ok = is_healthy(arg, reason, sizeof(reason));
     json_t *status = collect_status(arg);
     bool full = all_ok(arg, status, worse, sizeof(worse));
     int n = ok && !full ? asprintf(&reply->text, "degraded: %s\n", worse)
-                        : asprintf(&reply->text, "%s\n", ok ? "ok" : reason[0] != '\0' ? reason : "not healthy");
+                        : asprintf(&reply->text, "%s\n",
+                                   ok                  ? "ok"
+                                   : reason[0] != '\0' ? reason
+                                                       : "not healthy");
 
     json_decref(status);
 
@@ -465,7 +484,8 @@ struct cairn_http *cairn_metrics_serve(const struct cairn_metrics *m, struct cai
                                        struct cairn_err *err)
 {
     struct cairn_http_page pages[] = { { "/metrics", "counters and latencies, for Prometheus", on_metrics, (void *)m },
-                                       { "/healthz", "200 while the node serves, degraded or not, else 503", on_healthz, (void *)m } };
+                                       { "/healthz", "200 while the node serves, degraded or not, else 503", on_healthz,
+                                         (void *)m } };
 
     return cairn_http_start(loop, fd, pages, ARRAY_SIZE(pages), err);
 }

@@ -183,7 +183,10 @@ static bool find_place(const struct cairn_server *s, struct place *p, struct cai
         cairn_err_set(err, CAIRN_E_NOTFOUND, "at which address others reach %s is not known", p->listen);
         return false;
     }
-    snprintf(p->advertise, sizeof(p->advertise), "udp://%s:%u", other, port);
+    if (snprintf(p->advertise, sizeof(p->advertise), "udp://%s:%u", other, port) >= (int)sizeof(p->advertise)) {
+        cairn_err_set(err, CAIRN_E_INVAL, "the name %.80s... at which others reach this node is too long", other);
+        return false;
+    }
     return cairn_addr_parse_dgram(p->advertise, &(struct cairn_addr){ .len = 0 }, err) == 0;
 }
 

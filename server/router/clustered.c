@@ -280,6 +280,7 @@ static void open_done(struct router_op *op)
     }
     reply.epoch = op->writes->session_epoch;
     reply.pos = op->writes->session_pos;
+    reply.ttl_ms = cairn_cluster_session_ttl_ns(op->w->router->conf.cluster) / CAIRN_NS_PER_MS;
     op->rq = NULL;
     cairn_sm_move(&op->sm, OPEN_REPLIED);
     cairn_rpc_reply(rq, 0, &reply.base, NULL, 0);

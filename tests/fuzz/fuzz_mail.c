@@ -20,13 +20,17 @@ static void check_append(const struct cairn_repl_msg *m, const struct cairn_wire
 /* Puts the messages of @bytes that are taken into @out; NULL: reads them only. */
 static void each(const uint8_t *bytes, size_t n, struct cairn_wire_mail *out)
 {
-    struct cairn_le_reader r = cairn_le_reader(bytes, n);
+    struct cairn_le_reader r;
     struct cairn_wire_letter l;
     struct cairn_repl_msg m;
     struct cairn_arena a;
     struct cairn_err err;
     size_t before = 0;
 
+    if (cairn_wire_mail_open(bytes, n, &r, &err) != 0) {
+        CAIRN_ASSERT(err.code != 0);
+        return;
+    }
     cairn_arena_init(&a, 1 << 20);
     while (cairn_wire_mail_next(&r, &l, &err) > 0) {
         CAIRN_ASSERT(l.bytes >= bytes + before);

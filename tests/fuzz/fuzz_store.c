@@ -40,7 +40,7 @@ static void read_page(const uint8_t *page, uint32_t len)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    uint8_t *bytes = malloc(size + (size == 0)); /* of its own, so that a byte too far is seen */
+    uint8_t *bytes = calloc(1, size + (size == 0)); /* of its own, so that a byte too far is seen */
 
     if (bytes == NULL)
         return 0;

@@ -63,7 +63,7 @@ static size_t put_open(uint8_t *to)
     struct cairn_frame f = { .kind = CAIRN_FRAME_HELLO, .method = CAIRN_HELLO_OPEN };
     uint8_t nonce[CAIRN_NONCE_BYTES] = { 1 };
 
-    m.version_min = m.version_max = 1;
+    m.version_min = m.version_max = CAIRN_PROTOCOL_MAX;
     m.nonce.data = nonce;
     m.nonce.len = sizeof(nonce);
     f.body = to + CAIRN_FRAME_HEADER_BYTES;

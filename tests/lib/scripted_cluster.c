@@ -1,5 +1,6 @@
 /* Nodes that do what a test says: see scripted_cluster.h. All run on one thread; the test's own thread changes what
  * they share under a mutex. */
+#include "tests/lib/patience.h"
 #include "tests/lib/scripted_cluster_internal.h"
 
 #include "sdk/core/net/addr.h"
@@ -128,7 +129,7 @@ static void *cluster_thread(void *arg)
         close(fd);
         cairn_rpc_drain(c->nodes[i].rpc, 0, on_drained, c);
     }
-    while (c->drained < c->n) {
+    WHILE_PATIENT (c->drained < c->n) {
         cairn_loop_turn(&c->loop, CAIRN_NS_PER_MS);
         while (c->nheld > 0)
             cairn_rpc_reply(c->held[--c->nheld], CAIRN_E_SHUTDOWN, NULL, NULL, 0);
@@ -236,6 +237,27 @@ void scripted_cluster_fault(struct scripted_cluster *c, uint32_t node, enum scri
 {
     atomic_store(&c->nodes[node].m.fault, fault);
     atomic_store(&c->nodes[node].m.times, times);
+}
+
+void scripted_cluster_session_ttl(struct scripted_cluster *c, uint64_t ttl_ms)
+{
+    pthread_mutex_lock(&c->mutex);
+    c->session_ttl_ms = ttl_ms;
+    pthread_mutex_unlock(&c->mutex);
+}
+
+void scripted_cluster_answer_opens(struct scripted_cluster *c)
+{
+    cairn_task_init(&c->answer, scripted_answer_opens, c);
+    cairn_list_init(&c->answer.link);
+    cairn_loop_post(&c->loop, &c->answer);
+}
+
+void scripted_cluster_step_down(struct scripted_cluster *c, uint32_t node, uint32_t slot, uint32_t heir,
+                                enum scripted_fault fault)
+{
+    atomic_store(&c->nodes[node].steps_down, (uint64_t)slot << 32 | (heir + 1));
+    scripted_cluster_fault(c, node, fault, 1);
 }
 
 uint32_t scripted_cluster_slot(const void *key, size_t len)

@@ -19,8 +19,10 @@ enum scripted_fault {
     SCRIPTED_BUSY,       /* likewise */
     SCRIPTED_DENIED,     /* likewise: no answer that time would change */
     SCRIPTED_SILENT,     /* nothing is done and nothing answered */
+    SCRIPTED_SLOW,       /* likewise, if whoever asks waits for less than @slow_ms */
     SCRIPTED_DIE_BEFORE, /* the connection breaks, nothing was done */
     SCRIPTED_DIE_AFTER,  /* it was done, and the connection breaks */
+    SCRIPTED_MOVED_AFTER, /* it was done, and the answer is MOVED: the log has it, and another leads before the answer */
     SCRIPTED_GONE,       /* writes: the session is forgotten first */
     SCRIPTED_SAME_KEYS,  /* lists begin with the first key, whatever they are to be behind */
 };
@@ -28,6 +30,7 @@ enum scripted_fault {
 struct scripted_member {
     _Atomic enum scripted_fault fault;
     atomic_int times;   /* so many requests; then none */
+    atomic_uint slow_ms;
     atomic_bool frozen; /* its copy of the map stays as it is */
     atomic_bool lost;   /* and it knows of no map at all */
     atomic_bool mute;   /* who asks for the map gets no answer */
@@ -45,6 +48,14 @@ const char *scripted_cluster_workspace(const struct scripted_cluster *c);
 struct scripted_member *scripted_cluster_node(struct scripted_cluster *c, uint32_t node);
 /** The next @times requests to @node come to @fault. */
 void scripted_cluster_fault(struct scripted_cluster *c, uint32_t node, enum scripted_fault fault, int times);
+
+/** Sessions are said to be kept for so long when idle; 0: nothing is said. */
+void scripted_cluster_session_ttl(struct scripted_cluster *c, uint64_t ttl_ms);
+/** Each OPEN that was not answered is now, and done. */
+void scripted_cluster_answer_opens(struct scripted_cluster *c);
+/** The next request to @node comes to @fault, a MOVED, at which @heir begins to lead @slot. */
+void scripted_cluster_step_down(struct scripted_cluster *c, uint32_t node, uint32_t slot, uint32_t heir,
+                                enum scripted_fault fault);
 
 uint32_t scripted_cluster_slot(const void *key, size_t len);
 uint32_t scripted_cluster_leader(struct scripted_cluster *c, uint32_t slot);

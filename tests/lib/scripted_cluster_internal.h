@@ -53,6 +53,7 @@ struct scripted_peer {
     char address[SCRATCH_MAX + 32], name[16], host[64];
     const char *told;        /* as others are told it is reached */
     struct scripted_map map; /* as it knows it */
+    atomic_uint_fast64_t steps_down; /* at its next MOVED: slot, heir + 1; 0: it does not */
     struct scripted_upload uploads[UPLOADS_MAX];
     struct cairn_rpc *rpc, *workers[1];
     struct cairn_rpc_target targets[3];
@@ -72,15 +73,18 @@ struct scripted_cluster {
     struct scripted_value values[VALUES_MAX]; /* in order of keys */
     size_t nvalues;
     uint64_t sessions[SCRIPTED_SLOTS]; /* the number of the newest; 0: none is known */
-    uint64_t last_session;
+    uint64_t last_session, session_ttl_ms;
     struct scripted_done done[WRITES_MAX];
     size_t ndone;
     struct cairn_rpc_req *held[HELD_MAX];
     size_t nheld;
+    struct cairn_task answer;
 };
 
 /* scripted_router.c */
 extern cairn_rpc_handler *const scripted_router_handlers[32];
+/* On the cluster's loop: scripted_cluster_answer_opens(). */
+void scripted_answer_opens(void *cluster);
 /* It gets no answer, unless it is canceled. */
 void scripted_hold(struct cairn_rpc_req *rq);
 /* Where @key is or would be. */

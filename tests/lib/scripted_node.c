@@ -1,5 +1,6 @@
 /* A node that does what a test says: see scripted_node.h. */
 #include "tests/lib/scripted_node.h"
+#include "tests/lib/patience.h"
 
 #include "cairn/limits.h"
 #include "sdk/client/check.h"
@@ -563,7 +564,7 @@ static void *node_thread(void *arg)
     close(fd);
     /* The connections go first, so that nobody hears what the held requests are answered with. */
     cairn_rpc_drain(n->rpc, 0, on_drained, n);
-    while (!n->drained) {
+    WHILE_PATIENT (!n->drained) {
         cairn_loop_turn(&n->loop, CAIRN_NS_PER_MS);
         while (n->nheld > 0)
             cairn_rpc_reply(n->held[--n->nheld], CAIRN_E_SHUTDOWN, NULL, NULL, 0);

@@ -95,11 +95,21 @@ void scripted_hold(struct cairn_rpc_req *rq)
     c->held[c->nheld++] = rq;
 }
 
+/* Before the answer: whoever hears it finds another that leads. */
+static void step_down(struct scripted_peer *n)
+{
+    uint64_t what = atomic_exchange(&n->steps_down, 0);
+
+    if (what != 0)
+        scripted_cluster_move(n->c, (uint32_t)(what >> 32), (uint32_t)what - 1);
+}
+
 /* True: that is all that becomes of @rq. */
 static bool misbehaves(struct cairn_rpc_req *rq, enum scripted_fault fault)
 {
     switch (fault) {
     case SCRIPTED_MOVED:
+        step_down(of(rq));
         cairn_rpc_reply_err(rq, CAIRN_E_MOVED, "as told");
         return true;
     case SCRIPTED_BUSY:
@@ -109,6 +119,12 @@ static bool misbehaves(struct cairn_rpc_req *rq, enum scripted_fault fault)
         cairn_rpc_reply_err(rq, CAIRN_E_DENIED, "as told");
         return true;
     case SCRIPTED_SILENT:
+        scripted_hold(rq);
+        return true;
+    case SCRIPTED_SLOW:
+        if (cairn_rpc_req_left_ns(rq, cairn_loop_now(&of(rq)->c->loop)) >=
+            atomic_load(&of(rq)->m.slow_ms) * CAIRN_NS_PER_MS)
+            return false;
         scripted_hold(rq);
         return true;
     case SCRIPTED_DIE_BEFORE:
@@ -122,8 +138,12 @@ static bool misbehaves(struct cairn_rpc_req *rq, enum scripted_fault fault)
 static void reply(struct cairn_rpc_req *rq, enum scripted_fault fault, int rc, const ProtobufCMessage *m,
                   const struct iovec *p)
 {
+    if (fault == SCRIPTED_MOVED_AFTER)
+        step_down(of(rq));
     if (fault == SCRIPTED_DIE_AFTER)
         hang_up(rq);
+    else if (fault == SCRIPTED_MOVED_AFTER && p == NULL && m == NULL)
+        cairn_rpc_reply_err(rq, CAIRN_E_MOVED, "as told");
     else
         cairn_rpc_reply(rq, rc, m, p, p != NULL ? 1 : 0);
 }
@@ -158,27 +178,51 @@ static void ns_show(struct cairn_rpc_req *rq)
     cairn_rpc_reply(rq, 0, &r.base, NULL, 0);
 }
 
-static void router_open(struct cairn_rpc_req *rq)
+static void open_answer(struct cairn_rpc_req *rq, enum scripted_fault fault)
 {
     const Cairn__Wire__RouterOpen *m = (const Cairn__Wire__RouterOpen *)rq->msg;
     Cairn__Wire__RouterOpened r = CAIRN__WIRE__ROUTER_OPENED__INIT;
     struct scripted_peer *n = of(rq);
     struct scripted_cluster *c = n->c;
-    enum scripted_fault fault = fault_of(n);
     uint32_t slot = m->slot - FIRST_SLOT;
     int rc;
 
-    atomic_fetch_add(&n->m.opens, 1);
-    if (misbehaves(rq, fault))
-        return;
     pthread_mutex_lock(&c->mutex);
     rc = slot < SCRIPTED_SLOTS ? leads(n, slot) : CAIRN_E_INVAL;
     if (rc == 0) {
         r.epoch = 1;
         r.pos = c->sessions[slot] = ++c->last_session;
+        r.ttl_ms = c->session_ttl_ms;
     }
     pthread_mutex_unlock(&c->mutex);
     reply(rq, fault, rc, rc == 0 ? &r.base : NULL, NULL);
+}
+
+static void router_open(struct cairn_rpc_req *rq)
+{
+    struct scripted_peer *n = of(rq);
+    enum scripted_fault fault = fault_of(n);
+
+    atomic_fetch_add(&n->m.opens, 1);
+    if (!misbehaves(rq, fault))
+        open_answer(rq, fault);
+}
+
+void scripted_answer_opens(void *cluster)
+{
+    struct scripted_cluster *c = cluster;
+
+    for (size_t i = 0; i < c->nheld;) {
+        struct cairn_rpc_req *rq = c->held[i];
+
+        if (rq->method->request != &cairn__wire__router_open__descriptor) {
+            i++;
+            continue;
+        }
+        c->held[i] = c->held[--c->nheld];
+        rq->on_cancel = NULL;
+        open_answer(rq, SCRIPTED_NONE);
+    }
 }
 
 /* A write as a slot's log would do it. @p NULL: what is there goes. */
@@ -404,6 +448,8 @@ static void router_mput(struct cairn_rpc_req *rq)
     pthread_mutex_lock(&n->c->mutex);
     for (size_t i = 0; i < m->n_keys; at += m->lengths[i++])
         status[i] = write_one(n, m->keys[i], m->rids[i], m->if_absent, at, m->lengths[i], fault);
+    for (size_t i = 0; i < m->n_keys && fault == SCRIPTED_MOVED_AFTER; i++)
+        status[i] = CAIRN_E_MOVED;
     pthread_mutex_unlock(&n->c->mutex);
     r.n_status = m->n_keys;
     r.status = status;

@@ -1,5 +1,6 @@
 /* A node on one thread: see solo.h. */
 #include "tests/lib/solo.h"
+#include "tests/lib/patience.h"
 
 #include "sdk/core/bulk/bulk.h"
 #include "server/node/node.h"
@@ -182,7 +183,7 @@ void solo_free(struct solo *s)
         s->quiescing++;
         s->providers[i].desc->quiesce(s->providers[i].ctx, on_quiesced, s);
     }
-    while (s->quiescing > 0 || !cairn_rpc_is_idle(s->rpc))
+    WHILE_PATIENT (s->quiescing > 0 || !cairn_rpc_is_idle(s->rpc))
         cairn_loop_turn(&s->loop, CAIRN_NS_PER_MS);
     cairn_bulk_detach(s->rpc);
     cairn_rpc_free(s->rpc);

@@ -67,6 +67,49 @@ class WithoutNode(Case):
         error = json.loads(run(CAIRN, "--workspace", nowhere, "--json", "--timeout", "1s", "status").err)["error"]
         self.assertEqual((error["code"], error["exit"]), ("CAIRN_E_UNREACHABLE", UNREACHABLE))
 
+    def test_waiting_for_what_cannot_come(self):
+        for argv in (["--address", "foo"], ["--address", "tcp://host"]):  # at once: no time makes it an address
+            self.fails(run(CAIRN, *argv, "wait-ready", "--timeout", "%ds" % (10 * DEADLINE_S)), FAILED,
+                       "--address tcp://node1:4710")
+        r = run(CAIRN, "wait-ready", "--timeout", "100s", env=clean_env(CAIRN_ADDRESSES="foo"))
+        self.fails(r, FAILED, "--address tcp://node1:4710")
+        self.fails(run(CAIRN, "--workspace", self.path("none"), "wait-ready", "--timeout", "100ms"), TIMEOUT, "see in its log")
+
+    def test_what_others_wrote_while_one_waits(self):
+        """What a workspace says of its node is shown while its start is waited for: by all that it may hold."""
+        hostile = "tcp://\033[2J\033]0;owned\007\r\n\u009b31m\u202e:1"
+        for text in (json.dumps({"version": 1, "addresses": [hostile], "cluster_id": "0" * 32}),
+                     json.dumps({"version": 1, "addresses": ["unix://" + self.path("\033c\nx")], "cluster_id": "0" * 32}),
+                     '{"version": 1, "addresses": ["\xff\033[31m"]}', "\033[2J{", '{"\033": \x9b}'):
+            self.write("ws/node.json", text.encode("latin-1" if "\xff" in text or "\x9b" in text else "utf-8"))
+            argv = ["--workspace", self.path("ws"), "wait-ready", "--timeout", "300ms"]
+            code, out = on_terminal([CAIRN, *argv], clean_env(TERM="xterm", NO_COLOR="1"), 80)
+            self.assertEqual(code, TIMEOUT, out)
+            self.assertIn(b"waiting  ", out)
+            rest = out.replace(b"\r\n", b"\n").replace(b"\033[K", b"").replace(b"\r", b"")  # what the command itself sends
+            self.assertFalse([c for c in rest.decode("utf-8") if (c < " " and c != "\n") or "\x7f" <= c <= "\x9f"], out)
+            self.assertEqual(rest.count(b"\n"), 2, out)  # the message and its hint
+            error = json.loads(self.fails(run(CAIRN, "--json", *argv), TIMEOUT).err)
+            self.assertEqual((error["version"], error["error"]["exit"]), (1, TIMEOUT))
+
+    def test_mistakes_of_cluster_commands_need_no_node(self):
+        def refused(line, *said):
+            self.fails(run(CAIRN, "--workspace", self.path("nowhere"), "--timeout", "100s", *line.split()), USAGE, *said)
+
+        refused("drain --cancel --force n1", "--force is for a drain")
+        refused("drain --cancel --wait n1", "wait-ready --settled")
+        refused("drain --cancel --lost n1", "--lost cannot be called off")
+        refused("drain", "expected NODE")
+        refused("drain n1 n2", "unexpected operand 'n2'")
+        refused("drain --wait --stall soon n1", "takes a time")
+        refused("members --watch --cluster", "leave out --cluster")
+        refused("members --watch --names", "leave out --names")
+        refused("map --people", "--people goes with --log")
+        refused("where data", "expected NAMESPACE KEY")
+        refused("group set", "--zone, --weight, --capacity")
+        refused("group set --weight much", "takes a number")
+        refused("group set --capacity much", "takes a size")
+
     def test_version(self):
         self.assertRegex(self.ok(run(CAIRN, "--version")).out, r"^cairn \d+\.\d+\.\d+$")
         self.assertEqual(self.ok(run(CAIRN, "version", "--json")).json["version"], 1)
@@ -115,7 +158,7 @@ class WithoutNode(Case):
         self.assertIn("ns", self.complete("cairn "))
         self.assertEqual(self.complete("cairn imp"), ["import"])
         self.assertEqual(set(self.complete("cairn ns ")), {"create", "list", "show", "remove"})
-        self.assertEqual(set(self.complete("cairn map ")), {"export", "import", "log"})
+        self.assertEqual(set(self.complete("cairn map ")), {"export", "import", "log", "move"})
         self.assertEqual(self.complete("cairn map l"), ["log"])
         self.assertEqual(self.complete("cairn map --lo"), ["--log"])
         self.assertEqual(self.complete("cairn map --config /us"), ["/usr"])
@@ -160,6 +203,19 @@ class WithNode(Case):
         for argv in (["extent", "get", "-n", "2", "extent", ident], ["extent", "stat", "extent", ident],
                      ["extent", "rm", "extent", ident]):
             self.assertEqual(self.ok(self.n.cairn("--json", *argv)).json["version"], 1)
+
+    def test_what_needs_a_cluster_says_so(self):
+        for argv in (["drain", "n1"], ["drain", "--cancel", "n1"], ["drain", "--lost", "n1"], ["members", "--cluster"],
+                     ["members", "--names"], ["scrub"]):
+            self.fails(self.n.cairn(*argv), FAILED, "the node is in no cluster", "hint: ")
+            error = json.loads(self.n.cairn("--json", *argv).err)["error"]
+            self.assertEqual((error["code"], error["exit"]), ("CAIRN_E_NOPROVIDER", FAILED))
+        for argv in (["members"], ["members", "--watch"], ["group", "set", "--zone", "a"],
+                     ["group", "join", "udp://127.0.0.1:9"]):
+            self.fails(self.n.cairn(*argv), FAILED, "no provider of type group", "has a group by itself")
+            self.fails(self.n.cairn(*argv, "--group", "kv"), FAILED, "a group is one of type group")
+        self.ok(self.n.cairn("wait-ready", "--settled"))
+        self.assertNotIn("cluster", self.ok(self.n.cairn("--json", "status")).json)
 
     def test_json_of_values(self):
         self.ok(self.n.cairn("ns", "create", "ns1"))

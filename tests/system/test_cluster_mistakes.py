@@ -25,7 +25,7 @@ def crc32c(data):
 
 
 class Later:
-    """Passes on what comes to a port, and whoever comes there says in his HELLO that he speaks protocol 2 alone."""
+    """Passes on what comes to a port, and whoever comes there says in his HELLO that he speaks protocol 9 alone."""
 
     def __init__(self, port):
         self.to, self.refused = port, 0
@@ -49,7 +49,7 @@ class Later:
                 come.settimeout(DEADLINE_S)
                 node.settimeout(DEADLINE_S)
                 hello = come.recv(4096)  # a few hundred bytes, written at once
-                body = hello[32:].replace(b"\x08\x01\x10\x01", b"\x08\x02\x10\x02", 1)
+                body = hello[32:].replace(b"\x08\x02\x10\x02", b"\x08\x09\x10\x09", 1)
                 node.sendall(hello[:28] + struct.pack("<I", crc32c(hello[:28] + body)) + body)
                 come.sendall(node.recv(4096))
                 self.refused += 1
@@ -336,13 +336,13 @@ class Mistakes(Etcd, Case):
         a.start()
         self.is_in(a)
         b = self.member("b").start()
-        said = "speaks protocol 2 to 2, this node 1 to 1: run releases of Cairn"
+        said = "the node that asks speaks protocol 9 to 9, node a 2 to 2: run releases of Cairn"
         wait_for("the joiner to be refused", lambda: said in self.problem(b))
         before = later.refused
         wait_for("some more tries", lambda: later.refused >= before + 3)
         self.assertEqual(b.cairn("status").code, DEGRADED)
         self.assertEqual(self.seen(a)["members"]["all"], 1)
-        self.assertEqual(a.log().count("refused: the other speaks"), 1, a.log())
+        self.assertEqual(a.log().count("refused: the node that asks speaks"), 1, a.log())
         self.assertIn(said, a.log())
         self.assertEqual(b.log().count("this node is not in the cluster"), 1, b.log())
 

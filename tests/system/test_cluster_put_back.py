@@ -106,6 +106,8 @@ class PutBack(Etcd, Case):
         self.go_on(next(k for k in self.members if k != coordinator))
         self.put("data", "late", 8)
         self.cli("ns", "create", "--replicas", "2", "later")
+        self.put("later", "lost", 4)
+        given = self.ids()
         self.put_back(self.path("backup"))
         self.whole(3, generation=1)
         self.expect_nobody_restarted()
@@ -116,8 +118,13 @@ class PutBack(Etcd, Case):
         status = self.seen(self.members["c"])
         self.assertGreater(status["map_put_back"]["lost_up_to"], status["map_put_back"]["to"])
         self.assertIn("put back", self.cli("map", "--log").out)
-        # It is a cluster like any: it takes writes and a loss.
+        # It is a cluster like any: it takes writes and a loss. The lost namespace's id is not another's.
         self.put("data", "after", 8)
+        self.cli("ns", "create", "--replicas", "2", "later")
+        self.assertEqual(self.cli("ls", "later").out, "")
+        self.put("later", "new", 4)
+        self.expect("later", "new", 4)
+        self.assertGreater(max(self.ids()), max(given) + (1 << 20))
         self.go_on_in("c", 1)
         self.expect("data", "after", 8)
         self.expect("data", "early", 8)
@@ -212,6 +219,11 @@ class PutBack(Etcd, Case):
         self.put("data", "again", 8)
         self.whole(3, generation=1)
         self.expect("data", "again", 8)
+
+    def ids(self):
+        """Of namespaces, as the nodes have something of them."""
+        return {int(d["name"][3:]) for name in self.members
+                for d in self.cli("--json", "kv", "list", "kv", node=name).json["databases"] if d["name"].startswith("ns/")}
 
     def values_at(self, name):
         """Of all namespaces, what the node has of them."""

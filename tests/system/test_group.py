@@ -223,13 +223,18 @@ class Ways(GroupCase):
 
 
 class Mistakes(GroupCase):
+    def grows(self, node, count):
+        """It happens again, and once more."""
+        since = self.group_of(node)[count]
+        wait_for("more " + count, lambda: self.group_of(node)[count] >= since + 2)
+
     def test_a_name_that_is_taken(self):
         a = self.started("a")
         b = self.started("b", join=[self.address(a)])
         twin = self.started("twin", member="b", join=[self.address(a)])
         wait_for("the twin to be refused", lambda: "is called b and is alive" in self.group_of(twin).get("problem", ""))
         self.fails(twin.cairn("members"), DEGRADED, "members need names of their own")
-        time.sleep(2)
+        self.grows(a, "joins_refused")
         self.assertEqual(self.states(a), {"a": "alive", "b": "alive"})
         self.assertEqual(self.group_of(a)["health"], "ok")
         b.kill()
@@ -305,7 +310,7 @@ class Mistakes(GroupCase):
         b = self.started("b", cluster="f" * 32, join=[self.address(a)])
         wait_for("both to say so", lambda: "another cluster" in a.log() and
                  "belongs to another cluster" in self.group_of(b).get("problem", ""))
-        time.sleep(1.5)
+        self.grows(a, "packets_foreign")
         self.assertEqual(a.log().count("another cluster"), 1)
         self.assertEqual(self.states(a), {"a": "alive"})
         self.assertGreater(self.group_of(a)["packets_foreign"], 0)

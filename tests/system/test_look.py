@@ -14,7 +14,8 @@ import termios
 import time
 import unittest
 
-from systest import CAIRN, DEADLINE_S, DEGRADED, FAILED, OK, Case, Etcd, clean_env, main, on_terminal, run, wait_for
+from systest import (CAIRN, DEADLINE_S, DEGRADED, FAILED, OK, TIMEOUT, UNREACHABLE, Case, Etcd, clean_env, main, on_terminal,
+                     run, wait_for)
 
 CLUSTER = "0123456789abcdef0123456789abcdef"
 
@@ -63,9 +64,13 @@ class Alone(Case):
         doc = self.ok(node.cairn("top", "--json")).json
         self.assertEqual([n["answers"] for n in doc["nodes"]], [True])
         self.assertNotIn("cluster", doc)
+        self.assertEqual((doc["version"], doc["since_start"]), (1, False))
+        self.assertGreaterEqual(doc["window_ms"], 1000)
+        self.assertTrue(all(m["p99_ns"] == 0 for m in doc["methods"] if m["per_s"] == 0), doc)  # of nothing before that
         self.assertIn(("router", "put"), {(m["provider"], m["method"]) for m in doc["methods"]})
         out = self.ok(node.cairn("top", "--once")).out
         self.assertRegex(out, r"(?m)^nodes  1, all answer; ")
+        self.assertRegex(out, r"(?m)^rates  of the last [0-9.]+ m?s$")
         self.assertRegex(out, r"(?m)^NODE +STATE +REQ/S")
 
     def test_top_tells_how_long_requests_take(self):
@@ -92,6 +97,7 @@ class Alone(Case):
         for rows, columns in ((24, 80), (50, 200), (5, 40)):
             t = Terminal(node, rows, columns)
             self.assertTrue(t.read(lambda t: len(t.frames()) >= 3))
+            self.assertTrue(t.read(lambda t: any("rates  of the last " in line for f in t.frames() for line in f)))
             self.assertEqual(t.bytes.count(b"\x1b[2J"), 0)  # nothing is wiped to be drawn anew
             for frame in t.frames():
                 self.assertLess(len(frame), rows)
@@ -198,7 +204,7 @@ class InACluster(Etcd, Case):
             self.all[i].kill()
 
         def seen():
-            return json.loads(self.cairn(0, "status", "--json").out)["cluster"]
+            return json.loads(self.cairn(0, "status", "--json").out).get("cluster", {})
 
         def is_over():
             doc = seen()
@@ -230,6 +236,55 @@ class InACluster(Etcd, Case):
 
     def where(self, node, key):
         return self.ok(self.cairn(node, "where", "--json", "data", key)).json
+
+    def test_every_view_of_a_cluster(self):
+        """Each fits the usual terminal and has a document, while all are there and with one that is gone."""
+        self.begin()
+        self.ok(self.cairn(0, "wait-ready", "--settled", "--timeout", "%ds" % (DEADLINE_S - 10)))
+        env = clean_env(CAIRN_WORKSPACE=self.all[0].workspace, CAIRN_KEY=self.path("key"), TERM="xterm", NO_COLOR="1")
+        views = {"status": ("cluster", "providers"), "members": ("members", "group", "joined", "problem"),
+                 "members --cluster": ("members",), "map": ("nodes", "classes", "revision"), "map --log": ("log",),
+                 "where data some/key": ("replicas", "primary", "in_sync", "exists"), "top": ("nodes", "methods", "window_ms")}
+
+        def look(code_of):
+            for view, fields in views.items():
+                with self.subTest(view):
+                    doc = self.cairn(0, "--json", *view.split())
+                    self.assertEqual(doc.code, code_of(view), str(doc))
+                    self.assertEqual(list(doc.json)[0], "version")
+                    self.assertLessEqual(set(fields), set(doc.json), str(doc))
+                    code, out = on_terminal([CAIRN, *view.split(), *(["--once"] if view == "top" else [])], env, 80)
+                    self.assertEqual(code, code_of(view), out)
+                    wide = [line for line in out.decode().split("\r\n") if len(line) > 80 and "unix:" not in line]
+                    self.assertEqual(wide, [])  # but for the addresses of the node itself
+
+        wait_for("the group", lambda: len(self.cairn(0, "members", "--json").json["members"]) == 3)
+        look(lambda view: OK)
+        names = self.ok(self.cairn(0, "members", "--cluster", "--json")).json["members"]
+        self.assertEqual([m["name"] for m in names], ["n1", "n2", "n3"])
+        with open(self.path("watched"), "wb") as out:
+            watch = subprocess.Popen([CAIRN, "members", "--watch", "--timeout", "5s"], stdout=out, env=env)
+        self.addCleanup(watch.wait)
+        self.addCleanup(watch.kill)
+
+        def watched(pattern):
+            with open(self.path("watched"), encoding="utf-8") as f:
+                return re.search(pattern, f.read(), re.M)
+
+        wait_for("all members", lambda: watched(r"^[0-9:]{8}  alive    n3        udp://[0-9.:]+  weight 1\d\d, zone z3$"))
+        victim = next(i for i in (1, 2) if not self.coordinates(i))
+        name = self.all[victim].name
+        self.all[victim].kill()
+        wait_for("word of its death", lambda: watched(r"^[0-9:]{8}  silent   %s  " % name))
+        self.assertIsNone(watch.poll())
+        wait_for("that it is silent", lambda: self.cairn(0, "members", "--cluster").code == DEGRADED and
+                 self.cairn(0, "wait-ready", "--whole", "--timeout", "1s").err.find("node %s is silent" % name) > 0)
+        look(lambda view: DEGRADED if view in ("status", "members", "members --cluster") else OK)
+        self.fails(self.cairn(0, "wait-ready", "--whole", "--timeout", "1s"), TIMEOUT, "of 1024 slots",
+                   "miss replicas; node %s is silent" % name, "cairn drain --lost NODE")
+        # Its answer is missed when the node that is watched through goes.
+        self.all[0].kill()
+        self.assertEqual(watch.wait(DEADLINE_S), UNREACHABLE)
 
     def test_nobody_who_coordinates_answers(self):
         self.begin()

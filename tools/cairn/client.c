@@ -20,6 +20,15 @@ int cli_connect_another(const struct cli *cli, struct cairn **out, struct cairn_
     return cairn_connect(&o, out, error);
 }
 
+bool cli_is_wrong_address(struct cli *cli, int rc)
+{
+    if (rc != CAIRN_E_CONFIG || (cli->g.address == NULL && getenv("CAIRN_ADDRESSES") == NULL))
+        return false;
+    cli->hint = "as in `--address tcp://node1:4710` or `--address unix:///run/cairn/node.sock`; without it "
+                "CAIRN_ADDRESSES is used, or the node of the workspace";
+    return true;
+}
+
 int cli_connect(struct cli *cli)
 {
     if (cli->session != NULL)
@@ -28,9 +37,7 @@ int cli_connect(struct cli *cli)
     int rc = cli_connect_another(cli, &cli->session, &error);
     if (rc == 0)
         return CLI_OK;
-    if (rc == CAIRN_E_CONFIG && (cli->g.address != NULL || getenv("CAIRN_ADDRESSES") != NULL))
-        cli->hint = "as in `--address tcp://node1:4710` or `--address unix:///run/cairn/node.sock`; without it "
-                    "CAIRN_ADDRESSES is used, or the node of the workspace";
+    cli_is_wrong_address(cli, rc);
     /* No description of a node is, to who asks for it, a node that cannot be reached. */
     return cli_fail(cli, rc == CAIRN_E_NOTFOUND ? CAIRN_E_UNREACHABLE : rc, error.text, "connecting");
 }

@@ -17,6 +17,8 @@
 int cli_connect(struct cli *cli);
 /** A session more, for another thread; by the same options. Returns 0 or CAIRN_E_*. */
 int cli_connect_another(const struct cli *cli, struct cairn **out, struct cairn_error_info *error);
+/** Whether to connect failed with @rc since the address that was given is none; then the hint says how one looks. */
+bool cli_is_wrong_address(struct cli *cli, int rc);
 void cli_disconnect(struct cli *cli);
 
 /** Options of a call and where its error goes. */

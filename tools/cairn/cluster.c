@@ -3,6 +3,7 @@
 
 #include "sdk/core/net/host.h"
 
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,6 +23,21 @@ int cli_cluster_ask(struct cli *cli, struct cli_call *call, uint32_t ms_max, jso
     *doc = json_loads(text, 0, NULL);
     cairn_free(text);
     return *doc != NULL ? 0 : CAIRN_E_FORMAT;
+}
+
+int cli_cluster_failed(struct cli *cli, int rc, const struct cli_call *call, const char *fmt, ...)
+{
+    char what[256];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(what, sizeof(what), fmt, ap);
+    va_end(ap);
+    if (rc != CAIRN_E_NOPROVIDER)
+        return cli_call_failed(cli, rc, call, "%s", what);
+    if (cli->hint == NULL)
+        cli->hint =
+            "a node is in one that has its map in an etcd (`map: store: etcd`); see deploy/examples/three-nodes";
+    return cli_fail(cli, rc, "the node is in no cluster", "%s", what);
 }
 
 const json_t *cli_cluster_member(const json_t *doc, const char *name)
@@ -195,6 +211,34 @@ static void add_failing(const json_t *doc, json_t *o)
                                          unserved > 0 ? " more" : ""));
 }
 
+/* Adds "12 degraded" to a list of what is not as it should be. */
+static size_t slots_add(char *text, size_t at, const json_t *slots, const char *key, const char *word)
+{
+    char count[CLI_UNIT_BYTES + 8];
+    json_int_t n = cli_number_of(slots, key);
+    if (n <= 0)
+        return at;
+    int len = snprintf(text + at, CLI_SLOTS_TEXT_BYTES - at, "%s %s %s", strchr(text, ':') != NULL ? "," : ":",
+                       cli_count(count, (uint64_t)n), word);
+    return MIN(at + (size_t)MAX(len, 0), CLI_SLOTS_TEXT_BYTES - 1U);
+}
+
+enum cli_color cli_cluster_slots_text(const json_t *slots, char text[CLI_SLOTS_TEXT_BYTES])
+{
+    char count[CLI_UNIT_BYTES + 8];
+    json_int_t all = cli_number_of(slots, "all"), bad = cli_number_of(slots, "degraded") + cli_number_of(slots, "lost");
+    size_t at = (size_t)snprintf(text, CLI_SLOTS_TEXT_BYTES, "%s", cli_count(count, (uint64_t)MAX(all, 0)));
+    at = slots_add(text, at, slots, "degraded", "degraded");
+    at = slots_add(text, at, slots, "unserved", "unserved");
+    at = slots_add(text, at, slots, "lost", "lost");
+    at = slots_add(text, at, slots, "takeover", "change hands");
+    if (strchr(text, ':') != NULL)
+        return bad > 0 ? CLI_BAD : CLI_WARN;
+    if (all > 0)
+        snprintf(text + at, CLI_SLOTS_TEXT_BYTES - at, ", all have all their replicas");
+    return CLI_PLAIN;
+}
+
 static void set_rows(json_t *o, const char *key, json_t *rows)
 {
     if (json_array_size(rows) > 0)
@@ -204,22 +248,18 @@ static void set_rows(json_t *o, const char *key, json_t *rows)
 
 json_t *cli_cluster_brief(const json_t *doc)
 {
-    json_t *o = json_object(), *rows = members_brief(json_object_get(doc, "members"), o), *slots;
+    json_t *o = json_object(), *rows;
     const json_t *moves = json_object_get(doc, "moves"), *behind = json_object_get(doc, "catching_up");
-    const char *key;
-    json_t *v;
+    const json_t *slots = json_object_get(doc, "slots");
+    char text[CLI_SLOTS_TEXT_BYTES];
 
     json_object_set(o, "health", json_object_get(doc, "health"));
     add_failing(doc, o);
-    slots = json_object();
-    json_object_foreach(json_object_get(doc, "slots"), key, v)
-    {
-        if (json_integer_value(v) > 0)
-            json_object_set(slots, key, v);
+    rows = members_brief(json_object_get(doc, "members"), o);
+    if (cli_number_of(slots, "all") > 0) {
+        cli_cluster_slots_text(slots, text);
+        json_object_set_new(o, "slots", json_string(text));
     }
-    if (json_object_size(slots) > 0)
-        json_object_set(o, "slots", slots);
-    json_decref(slots);
     if (moves != NULL)
         json_object_set_new(o, "moves", progress_brief(moves, " to move"));
     if (behind != NULL)
@@ -239,18 +279,40 @@ static const struct cli_col columns[] = {
     { "ADDRESS", "address", CLI_CELL_TEXT }, { NULL, "incarnation", CLI_CELL_PLAIN },
 };
 
+/* n2 stands before n10. */
+static int compare_names(const void *a, const void *b)
+{
+    return strverscmp(cli_text_of(*(json_t *const *)a, "name"), cli_text_of(*(json_t *const *)b, "name"));
+}
+
+/* The members in the order of their names, a new reference; NULL: no memory. */
+static json_t *members_sorted(const json_t *members)
+{
+    size_t n = json_array_size(members);
+    json_t **all = calloc(n + 1, sizeof(*all)), *sorted = all != NULL ? json_array() : NULL;
+    for (size_t i = 0; sorted != NULL && i < n; i++)
+        all[i] = json_array_get(members, i);
+    if (sorted != NULL)
+        qsort(all, n, sizeof(*all), compare_names);
+    for (size_t i = 0; sorted != NULL && i < n; i++)
+        json_array_append(sorted, all[i]);
+    free(all);
+    return sorted;
+}
+
 int cli_cluster_members(struct cli *cli, bool names)
 {
     struct cli_call call;
     json_t *doc = NULL;
     int rc = cli_cluster_ask(cli, &call, 0, &doc);
     if (rc != 0)
-        return cli_call_failed(cli, rc, &call, "asking for the cluster's members");
-    const json_t *members = json_object_get(doc, "members");
+        return cli_cluster_failed(cli, rc, &call, "asking for the cluster's members");
+    json_t *members = members_sorted(json_object_get(doc, "members"));
+    json_decref(doc);
     if (names && !cli->g.json) {
         for (size_t i = 0; i < json_array_size(members); i++)
             cli_put_line(cli->out, cli_text_of(json_array_get(members, i), "name"));
-        json_decref(doc);
+        json_decref(members);
         return CLI_OK;
     }
     struct cli_table *t = cli_table_new(cli, "members", columns, ARRAY_SIZE(columns));
@@ -272,6 +334,6 @@ int cli_cluster_members(struct cli *cli, bool names)
         silent |= strcmp(state, "silent") == 0;
     }
     int status = cli_table_end(t);
-    json_decref(doc);
+    json_decref(members);
     return status == CLI_OK && silent ? CLI_DEGRADED : status;
 }

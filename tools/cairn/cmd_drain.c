@@ -128,15 +128,13 @@ static int lose(struct cli *cli, const struct drain_args *a, struct drain *d)
     if (rc == CAIRN_E_NOTFOUND || rc == CAIRN_E_STATE)
         cli->hint = "`cairn members --cluster` shows who is silent; --force gives it up where nobody else has a slot, "
                     "too: what that holds stays out of reach unless the node comes back";
-    return rc != 0 ? cli_call_failed(cli, rc, &call, "giving up node %s", d->node) : CLI_OK;
+    return rc != 0 ? cli_cluster_failed(cli, rc, &call, "giving up node %s", d->node) : CLI_OK;
 }
 
 static int drain(struct cli *cli, const struct drain_args *a, struct drain *d)
 {
     struct cli_call call;
     int rc = cairn_cluster_drain(cli->session, d->node, a->cancel, a->force, &d->first, cli_call_init(cli, &call, 0));
-    if (rc == CAIRN_E_NOPROVIDER)
-        cli->hint = "the node is in no cluster: it has no `map: store: etcd`";
     if (rc == CAIRN_E_NOTFOUND)
         cli->hint = "`cairn members --cluster` lists the nodes";
     if (rc == CAIRN_E_STATE) {
@@ -144,7 +142,7 @@ static int drain(struct cli *cli, const struct drain_args *a, struct drain *d)
         return cli_call_failed(cli, rc, &call, "node %s is not drained", d->node);
     }
     if (rc != 0)
-        return cli_call_failed(cli, rc, &call, "draining node %s", d->node);
+        return cli_cluster_failed(cli, rc, &call, "draining node %s", d->node);
     if (!a->cancel && d->first > 0)
         cli_cluster_warn_drain(cli, d->node);
     if (!a->cancel)

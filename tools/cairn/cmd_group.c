@@ -1,6 +1,8 @@
 /** cairn members, group set, group join: who is in a group, and what this node says there. */
 #include "tools/cairn/cluster.h"
 
+#include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 struct members_args {
@@ -26,12 +28,21 @@ static const char *or_none(const char *s)
 }
 
 /* A cluster's nodes have a group without configuration; one that cannot says why when it starts. */
-static int group_failed(struct cli *cli, int rc, const struct cli_call *call, const char *what)
+static int group_failed(struct cli *cli, int rc, const struct cli_call *call, const char *group, const char *what)
 {
-    if (rc == CAIRN_E_NOPROVIDER)
+    if (rc == CAIRN_E_NOPROVIDER && group != NULL)
+        cli->hint = "`cairn status` lists the node's providers: a group is one of type group";
+    else if (rc == CAIRN_E_NOPROVIDER)
         cli->hint = "a node of a cluster has a group by itself, or its log says why not, and `cairn members --cluster` "
                     "lists the others; elsewhere configure a provider of type group";
     return cli_call_failed(cli, rc, call, "%s", what);
+}
+
+/* n2 stands before n10. */
+static int compare_members(const void *a, const void *b)
+{
+    const struct cairn_member *x = a, *y = b;
+    return strverscmp(x->name, y->name);
 }
 
 static int list(struct cli *cli, const struct members_args *a)
@@ -40,9 +51,13 @@ static int list(struct cli *cli, const struct members_args *a)
     struct cli_call call;
     int rc = cairn_members(cli->session, a->group, &members, cli_call_init(cli, &call, 0));
     if (rc != 0)
-        return group_failed(cli, rc, &call, "asking for members");
+        return group_failed(cli, rc, &call, a->group, "asking for members");
     struct cli_table *t = cli_table_new(cli, "members", columns, ARRAY_SIZE(columns));
+    cli_table_spare(t, "capacity_bytes");
+    cli_table_spare(t, "address");
     bool unwell = !members->joined || members->problem[0] != '\0';
+    if (members->n > 0)
+        qsort(members->members, members->n, sizeof(members->members[0]), compare_members);
     for (size_t i = 0; i < members->n; i++) {
         const struct cairn_member *m = &members->members[i];
         const struct cli_cell cells[] = {
@@ -55,10 +70,10 @@ static int list(struct cli *cli, const struct members_args *a)
         cli_table_row(t, cells);
         unwell |= m->state == CAIRN_MEMBER_SUSPECT || m->state == CAIRN_MEMBER_DEAD;
     }
-    cli_table_extra(t, "group", json_string(members->group));
+    cli_table_extra(t, "group", cli_json_text(members->group));
     cli_table_extra(t, "joined", json_boolean(members->joined));
     cli_table_extra(t, "observer", json_boolean(members->observer));
-    cli_table_extra(t, "problem", json_string(members->problem));
+    cli_table_extra(t, "problem", cli_json_text(members->problem));
     int status = cli_table_end(t);
     if (!cli->g.json && members->problem[0] != '\0') {
         fputs("cairn: ", cli->err);
@@ -76,30 +91,9 @@ struct watch {
 
 static void on_changed(void *arg, const struct cairn_member *m)
 {
-    struct cli *cli = ((struct watch *)arg)->cli;
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
-    if (cli->g.json) {
-        json_t *o = json_pack("{s:i, s:f, s:s, s:s, s:s, s:s, s:s, s:i, s:I, s:i, s:I}", "version", CLI_JSON_VERSION,
-                              "time_s", (double)now.tv_sec + (double)now.tv_nsec / 1e9, "name", m->name, "state",
-                              cairn_member_state_name(m->state), "address", m->address, "service", m->service, "zone",
-                              m->zone, "weight", (int)m->weight, "capacity_bytes", (json_int_t)m->capacity,
-                              "load_permille", (int)m->load, "incarnation", (json_int_t)m->incarnation);
-        if (o != NULL)
-            json_dumpf(o, cli->out, JSON_COMPACT);
-        fputc('\n', cli->out);
-        json_decref(o);
-    } else {
-        char when[16];
-        struct tm tm;
-        localtime_r(&now.tv_sec, &tm);
-        strftime(when, sizeof(when), "%H:%M:%S", &tm);
-        fprintf(cli->out, "%s  %-7s  ", when, cairn_member_state_name(m->state));
-        cli_put_text(cli->out, m->name);
-        fputs("  ", cli->out);
-        cli_put_line(cli->out, m->address);
-    }
-    fflush(cli->out); /* whoever watches wants it now, through a pipe as well */
+    cli_member_line(((struct watch *)arg)->cli, m, &now);
 }
 
 static void on_over(void *arg, int rc)
@@ -119,17 +113,19 @@ static int watch(struct cli *cli, const struct members_args *a)
     if (!w.over)
         cli_disconnect(cli); /* which ends the watch, whose memory is ours */
     rc = rc != 0 ? rc : w.rc;
-    return rc != 0 ? group_failed(cli, rc, &call, "watching members") : CLI_OK;
+    return rc != 0 ? group_failed(cli, rc, &call, a->group, "watching members") : CLI_OK;
 }
 
 static int members_run(struct cli *cli, void *args)
 {
     const struct members_args *a = args;
+    if (a->watch && (a->cluster || a->names))
+        return cli_usage(cli, "--watch is for the group: leave out %s", a->cluster ? "--cluster" : "--names");
     int status = cli_connect(cli);
     if (status != CLI_OK)
         return status;
     if (a->cluster || a->names)
-        return a->watch ? cli_usage(cli, "--watch is for the group") : cli_cluster_members(cli, a->names);
+        return cli_cluster_members(cli, a->names);
     return a->watch ? watch(cli, a) : list(cli, a);
 }
 
@@ -155,7 +151,8 @@ const struct cli_command cli_members = {
         "members of a cluster are up; silent, and expected back; draining, drained (up, and hold nothing); lost, "
         "silent "
         "for so long (cluster.lost_after) that what they held is made anew elsewhere; or left: drained, then stopped. "
-        "Then it exits with 5 if one is silent.",
+        "Then it exits with 5 if one is silent. A terminal that is too narrow for all columns shows no CAPACITY, then no "
+        "ADDRESS.",
     .opts = members_opts,
     .args_size = sizeof(struct members_args),
     .examples = (const struct cli_example[]){ { "cairn members", "who is there?" },
@@ -199,7 +196,7 @@ static int set_run(struct cli *cli, void *args)
         return status;
     struct cli_call call;
     int rc = cairn_member_set(cli->session, a->group, &m, cli_call_init(cli, &call, 0));
-    return rc != 0 ? cli_call_failed(cli, rc, &call, "setting attributes") : CLI_OK;
+    return rc != 0 ? group_failed(cli, rc, &call, a->group, "setting attributes") : CLI_OK;
 }
 
 #define GROUP_OPT(type)                                                                                                \
@@ -256,7 +253,7 @@ static int join_run(struct cli *cli, void *args)
         return status;
     struct cli_call call;
     int rc = cairn_group_join(cli->session, a->group, addresses, cli_call_init(cli, &call, 0));
-    return rc != 0 ? cli_call_failed(cli, rc, &call, "joining") : CLI_OK;
+    return rc != 0 ? group_failed(cli, rc, &call, a->group, "joining") : CLI_OK;
 }
 
 static const struct cli_opt join_opts[] = { GROUP_OPT(struct join_args), CLI_OPT_END };

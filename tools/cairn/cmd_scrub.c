@@ -125,9 +125,9 @@ static int look(struct cli *cli, bool start, struct look *l)
     int rc = cli_cluster_ask(cli, &call, 0, &cluster);
     *l = (struct look){ .nodes = json_array() };
     if (rc == CAIRN_E_NOPROVIDER)
-        cli->hint = "the node is in no cluster; `cairn extent scrub` is of one node's extents";
+        cli->hint = "`cairn extent scrub` is of one node's extents";
     if (rc != 0)
-        return cli_call_failed(cli, rc, &call, "asking for the cluster's members");
+        return cli_cluster_failed(cli, rc, &call, "asking for the cluster's members");
     const json_t *members = json_object_get(cluster, "members");
     struct asking a = { .cli = cli, .start = start, .all = calloc(json_array_size(members) + 1, sizeof(*a.all)) };
     for (size_t i = 0; a.all != NULL && i < json_array_size(members); i++) {

@@ -98,9 +98,19 @@ static bool screen_wait(const struct screen *s, uint64_t until_ns)
     return false;
 }
 
+/* Until all that will answer have done so @times times, at most @ms. */
+static void wait_for_answers(struct top *t, uint32_t times, uint64_t ms)
+{
+    const struct timespec pause = { .tv_nsec = 20 * (long)CAIRN_NS_PER_MS };
+    uint64_t until = cli_now_ns() + ms * CAIRN_NS_PER_MS;
+    while (!top_is_complete(t, times) && cli_now_ns() < until)
+        nanosleep(&pause, NULL);
+}
+
 static int top_live(struct cli *cli, struct top *t)
 {
     struct screen s;
+    wait_for_answers(t, 1, TOP_INTERVAL_MS / 4); /* so that the first screen has something to show */
     uint64_t next = cli_now_ns();
     asked_to_end = 0;
     screen_begin(&s);
@@ -108,8 +118,8 @@ static int top_live(struct cli *cli, struct top *t)
         json_t *report = top_report(t);
         screen_show(cli, report);
         json_decref(report);
-        /* The first answers are shown as soon as they are there. */
-        next += (top_is_complete(t) ? TOP_INTERVAL_MS : TOP_INTERVAL_MS / 4) * CAIRN_NS_PER_MS;
+        /* What is still missing is shown as soon as it is there. */
+        next += (top_is_complete(t, 2) ? TOP_INTERVAL_MS : TOP_INTERVAL_MS / 4) * CAIRN_NS_PER_MS;
         next = MAX(next, cli_now_ns());
         if (!screen_wait(&s, next))
             break;
@@ -123,10 +133,7 @@ static int top_live(struct cli *cli, struct top *t)
 
 static int top_once(struct cli *cli, struct top *t)
 {
-    const struct timespec pause = { .tv_nsec = 20 * (long)CAIRN_NS_PER_MS };
-    uint64_t until = cli_now_ns() + (TOP_INTERVAL_MS + 3 * TOP_ANSWER_MS) * CAIRN_NS_PER_MS;
-    while (!top_is_complete(t) && cli_now_ns() < until)
-        nanosleep(&pause, NULL);
+    wait_for_answers(t, 2, TOP_INTERVAL_MS + 3 * TOP_ANSWER_MS);
     json_t *report = top_report(t);
     int status = CLI_OK;
     if (cli->g.json)
@@ -162,14 +169,16 @@ const struct cli_command cli_top = {
     .summary = "show what nodes do right now, again each second",
     .text = "In a cluster all nodes are shown that the coordinator knows (64 of them are asked), otherwise the one "
             "that is asked: requests, failures and bytes per second, slots that they lead and hold; below, what is "
-            "asked of them, by provider and method, the busiest first. MEAN is of the last second, P99 of all since "
-            "the node started, and of the slowest node. A node that takes longer than a second is shown without an "
+            "asked of them, by provider and method, the busiest first. All of it, MEAN and P99 too, is of the time "
+            "between the last two looks; only the first screen is an average since the nodes started, and says so. "
+            "A node that takes longer than a second is shown without an "
             "answer, and delays nothing. What this command itself asks is left out. q ends it. Where standard output "
             "is no terminal, and with --json, it shows one second and ends.",
     .opts = top_opts,
     .args_size = sizeof(struct top_args),
     .examples = (const struct cli_example[]){ { "cairn top", "until q is pressed" },
-                                              { "cairn top --json | jq '.methods[0]'", "the busiest method" },
+                                              { "cairn top --json | jq '.methods[0].p99_ns'",
+                                                "how slow is the busiest method, just now?" },
                                               { NULL, NULL } },
     .run = top_run,
     .group = "The node",

@@ -1,6 +1,7 @@
 /** cairn wait-ready: until a node answers; until its cluster has all replicas. */
 #include "tools/cairn/cluster.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -62,6 +63,41 @@ static int node_is_in_cluster(struct wait *w)
     return rc;
 }
 
+static void __attribute__((format(printf, 2, 3))) add(struct wait *w, const char *fmt, ...)
+{
+    size_t at = strlen(w->text);
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(w->text + at, sizeof(w->text) - at, fmt, ap);
+    va_end(ap);
+}
+
+/* "of 1024 slots 12 miss replicas, 3 change hands; node n3 is silent"; "" if nothing is amiss. */
+static void say_missing(struct wait *w, const json_t *doc)
+{
+    static const char *const counts[][2] = { { "degraded", "miss replicas" },
+                                             { "lost", "have none" },
+                                             { "takeover", "change hands" } };
+    const json_t *slots = json_object_get(doc, "slots"), *members = json_object_get(doc, "members");
+    w->text[0] = '\0';
+    for (size_t i = 0; i < ARRAY_SIZE(counts); i++) {
+        json_int_t n = cli_number_of(slots, counts[i][0]);
+        if (n > 0 && w->text[0] == '\0')
+            add(w, "of %lld slots %lld %s", (long long)cli_number_of(slots, "all"), (long long)n, counts[i][1]);
+        else if (n > 0)
+            add(w, ", %lld %s", (long long)n, counts[i][1]);
+    }
+    for (size_t i = 0; i < json_array_size(members); i++) {
+        const json_t *m = json_array_get(members, i);
+        if (strcmp(cli_text_of(m, "state"), "silent") == 0)
+            add(w, "%snode %s is silent", w->text[0] != '\0' ? "; " : "", cli_text_of(m, "name"));
+    }
+    if (w->text[0] == '\0' && strcmp(cli_cluster_health(doc), "ok") != 0)
+        add(w, "slots refuse writes");
+    if (w->text[0] == '\0' && w->settled && !cli_cluster_is_settled(doc))
+        add(w, "slots are still to be moved");
+}
+
 /* 0: every slot has all its replicas, at processes that run now; w->text says what is missing. */
 static int cluster_is_whole(struct wait *w)
 {
@@ -77,20 +113,8 @@ static int cluster_is_whole(struct wait *w)
     snprintf(w->text, sizeof(w->text), "nobody coordinates the cluster");
     if (rc != 0)
         return rc;
-    const json_t *slots = json_object_get(doc, "slots");
-    long long few = json_integer_value(json_object_get(slots, "degraded")),
-              lost = json_integer_value(json_object_get(slots, "lost")),
-              between = json_integer_value(json_object_get(slots, "takeover")),
-              all = json_integer_value(json_object_get(slots, "all"));
-    bool is_well = strcmp(cli_cluster_health(doc), "ok") == 0;
-    if (few + lost + between > 0)
-        snprintf(w->text, sizeof(w->text), "of %lld slots %lld miss replicas, %lld have none, %lld change hands", all,
-                 few, lost, between);
-    else if (!is_well)
-        snprintf(w->text, sizeof(w->text), "a member is silent");
-    else
-        snprintf(w->text, sizeof(w->text), "slots are still to be moved");
-    rc = few + lost + between > 0 || !is_well || (w->settled && !cli_cluster_is_settled(doc)) ? CAIRN_E_BUSY : 0;
+    say_missing(w, doc);
+    rc = w->text[0] != '\0' ? CAIRN_E_BUSY : 0;
     json_decref(doc);
     return rc;
 }
@@ -125,6 +149,8 @@ static int wait_ready_run(struct cli *cli, void *args)
     w.until_ns = w.began_ns + cli->g.timeout_ms * CAIRN_NS_PER_MS;
     while (cli_now_ns() < w.until_ns) {
         rc = node_answers(&w, &error);
+        if (cli_is_wrong_address(cli, rc)) /* nor does it become one */
+            return cli_fail(cli, rc, error.text, "waiting for the node");
         if (rc != 0 && !looked) /* a last try that is cut short says nothing of the cluster */
             snprintf(w.text, sizeof(w.text), "%s", error.text);
         looked |= rc == 0 && whole;
@@ -140,6 +166,9 @@ static int wait_ready_run(struct cli *cli, void *args)
     draw_end(&w);
     if (is_final(rc))
         return cli_fail(cli, rc, w.text, "waiting for the node");
+    cli->hint = looked ? "`cairn status` says what is missing, and whether it comes back; a node that is away for good "
+                         "is given up with `cairn drain --lost NODE`; --timeout waits longer"
+                       : "start the node, or see in its log why it does not answer; --timeout waits longer";
     if (rc != 0)
         return cli_fail(cli, CAIRN_E_TIMEOUT, w.text, whole ? "the cluster is not whole" : "the node is not ready");
     if (cli->g.json)

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <libgen.h>
 #include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -57,6 +58,30 @@ int cli_node_program_end(struct cli_node_program *p)
     return WIFEXITED(status) ? WEXITSTATUS(status) : 255;
 }
 
+/* "2026-11-21T..." begins what the program logged for its operators; what it has to tell the one who asked does not. */
+static bool is_log(const char *line)
+{
+    return strspn(line, "0123456789") == 4 && line[4] == '-';
+}
+
+/* Its lines as one text, and none that it only logged, unless there are no others. From malloc; NULL: no memory. */
+static char *joined(char *lines)
+{
+    char *text = NULL, *rest = NULL, *last = "";
+    size_t len = 0;
+    FILE *to = open_memstream(&text, &len);
+    if (to == NULL)
+        return NULL;
+    for (char *line = strtok_r(lines, "\n", &rest); line != NULL; line = strtok_r(NULL, "\n", &rest)) {
+        last = line;
+        if (!is_log(line))
+            fprintf(to, "%s%s", ftell(to) > 0 ? "; " : "", line);
+    }
+    if (ftell(to) == 0)
+        fputs(last, to);
+    return fclose(to) == 0 ? text : NULL;
+}
+
 int cli_node_program_finish(struct cli *cli, struct cli_node_program *p, const char *what)
 {
     char text[COMPLAINT_BYTES_MAX + 1];
@@ -66,7 +91,8 @@ int cli_node_program_finish(struct cli *cli, struct cli_node_program *p, const c
     if (status == 0)
         return CLI_OK;
     text[n > 0 ? n : 0] = '\0';
-    while (n > 0 && text[n - 1] == '\n')
-        text[--n] = '\0';
-    return cli_fail(cli, CAIRN_E_CONFIG, text, "%s", what);
+    char *complaint = joined(text);
+    status = cli_fail(cli, CAIRN_E_CONFIG, complaint, "%s", what);
+    free(complaint);
+    return status;
 }

@@ -16,7 +16,8 @@ struct cli_table {
     struct cli *cli;
     const char *name;
     const struct cli_col *cols;
-    uint32_t ncols;
+    uint32_t ncols, nspare;
+    uint32_t spare[COLS_MAX];    /* columns, the first to be left out first */
     struct libscols_table *text; /* one of these is set */
     json_t *rows;
     json_t *doc;
@@ -71,7 +72,7 @@ static json_t *cell_json(const struct cli_col *col, const struct cli_cell *cell)
     case CLI_CELL_TEXT:
     case CLI_CELL_WORDS:
     case CLI_CELL_FIGURE:
-        return cell->text != NULL ? json_string(cell->text) : json_null();
+        return cell->text != NULL ? cli_json_text(cell->text) : json_null();
     case CLI_CELL_BOOL:
         return json_boolean(cell->number != 0);
     case CLI_CELL_REAL:
@@ -146,6 +147,40 @@ void cli_table_row(struct cli_table *t, const struct cli_cell *cells)
     }
 }
 
+/* Of a column with the two blanks before it; 0: it is not shown. */
+static size_t width_of(const struct cli_table *t, size_t k)
+{
+    struct libscols_column *col = scols_table_get_column(t->text, k);
+    if (scols_column_is_hidden(col))
+        return 0;
+    size_t widest = strlen(t->cols[k].title);
+    for (size_t i = 0; i < scols_table_get_nlines(t->text); i++) {
+        const char *s = scols_line_get_column_data(scols_table_get_line(t->text, i), col);
+        widest = MAX(widest, s != NULL ? strlen(s) : 0);
+    }
+    return widest + 2;
+}
+
+void cli_table_spare(struct cli_table *t, const char *field)
+{
+    for (uint32_t i = 0; t != NULL && i < t->ncols; i++) {
+        if (strcmp(t->cols[i].field, field) == 0)
+            t->spare[t->nspare++] = i;
+    }
+}
+
+/* Leaves columns out until the rest fits, or there is none to spare. */
+static void fit_columns(struct cli_table *t)
+{
+    size_t all = 0;
+    for (uint32_t k = 0; k < t->ncols; k++)
+        all += width_of(t, k);
+    for (uint32_t i = 0; t->cli->width > 0 && i < t->nspare && all > t->cli->width + 2; i++) {
+        all -= width_of(t, t->spare[i]);
+        scols_column_set_flags(scols_table_get_column(t->text, t->spare[i]), SCOLS_FL_HIDDEN);
+    }
+}
+
 /* Breaks the words of the last column into lines that fit beside the others. */
 static void fit_words(struct cli_table *t)
 {
@@ -153,15 +188,8 @@ static void fit_words(struct cli_table *t)
     size_t before = 0, last = t->ncols - 1;
     if (t->cli->width == 0 || t->cols[last].type != CLI_CELL_WORDS)
         return;
-    for (size_t k = 0; k < last; k++) {
-        size_t widest = strlen(t->cols[k].title);
-        for (size_t i = 0; i < scols_table_get_nlines(t->text); i++) {
-            const char *s =
-                scols_line_get_column_data(scols_table_get_line(t->text, i), scols_table_get_column(t->text, k));
-            widest = MAX(widest, s != NULL ? strlen(s) : 0);
-        }
-        before += widest + 2;
-    }
+    for (size_t k = 0; k < last; k++)
+        before += width_of(t, k);
     size_t room = t->cli->width > before + COLUMN_MIN ? t->cli->width - before : COLUMN_MIN;
     for (size_t i = 0; i < scols_table_get_nlines(t->text); i++) {
         const char *s =
@@ -198,6 +226,7 @@ int cli_table_end(struct cli_table *t)
         json_object_set_new(t->doc, t->name, t->rows);
         rc = cli_json(t->cli, t->doc);
     } else {
+        fit_columns(t);
         fit_words(t);
         if (scols_table_get_nlines(t->text) > 0 && scols_print_table(t->text) != 0)
             rc = CLI_FAILED;

@@ -41,6 +41,8 @@ struct cli_cell {
 struct cli_table;
 struct cli_table *cli_table_new(struct cli *cli, const char *name, const struct cli_col *cols, uint32_t ncols);
 void cli_table_row(struct cli_table *t, const struct cli_cell *cells);
+/** A column that people can do without: left out where a terminal is too narrow for all, in the order of these calls. */
+void cli_table_spare(struct cli_table *t, const char *field);
 /** More fields beside the rows of the JSON form; takes @value. */
 void cli_table_extra(struct cli_table *t, const char *field, json_t *value);
 int cli_table_end(struct cli_table *t);

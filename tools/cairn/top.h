@@ -22,16 +22,30 @@ void top_look(struct top *t);
 void top_free(struct top *t);
 
 /** What the last two samples of each node come to, a new document:
- *   {"nodes": [{"name","state","answers","problem","uptime_ms","connections","resident_bytes","requests_per_s",
+ *   {"since_start": false, "window_ms",
+ *    "nodes": [{"name","state","answers","problem","uptime_ms","connections","resident_bytes","requests_per_s",
  *               "failed_per_s","in_bytes_per_s","out_bytes_per_s","slots","leads","lease_ms","address"}],
  *    "methods": [{"provider","method","per_s","failed_per_s","in_bytes_per_s","out_bytes_per_s","mean_ns","p99_ns"}],
  *    "cluster": ..., as `cairn status --json` has it; absent: the node is in none
  *    "not_asked": 0}
- * Methods of all nodes together, the busiest first; mean_ns of what was answered between the samples, p99_ns of the
- * slowest node since it started. */
+ * All of "methods" is of all nodes together, and of the time between the two samples, the longest of which is
+ * window_ms. Until a node has answered twice it is of the time since each node started, the longest of which is
+ * window_ms, and since_start is true. A node that has not yet had the time to answer has no "problem". */
 json_t *top_report(struct top *t);
-/** All that will answer have done so twice. */
-bool top_is_complete(struct top *t);
+/** All that will answer have done so @times times, 2 at most. */
+bool top_is_complete(struct top *t, uint32_t times);
+
+/* ---- top_sums.c: the methods of nodes, added up ---- */
+
+struct top_sums;
+
+/** NULL: no memory, which all accept. */
+struct top_sums *top_sums_new(void);
+/** Adds what a node did between two samples (documents of cairn_metrics()), @s seconds long, and its rates to @node.
+ * @before may be NULL: since it started. Both stay the caller's, until the end. */
+void top_sums_add(struct top_sums *sums, json_t *node, const json_t *now, const json_t *before, double s);
+/** "methods" of a report, the busiest first; a new reference. Frees @sums. */
+json_t *top_sums_end(struct top_sums *sums);
 
 /* ---- top_view.c ---- */
 

@@ -242,86 +242,17 @@ void top_free(struct top *t)
     free(t);
 }
 
-bool top_is_complete(struct top *t)
+bool top_is_complete(struct top *t, uint32_t times)
 {
     bool all = true;
     pthread_mutex_lock(&t->lock);
     for (uint32_t i = 0; i < t->nnodes; i++)
-        all &= t->nodes[i]->answers == 2 || t->nodes[i]->failed;
+        all &= t->nodes[i]->answers >= times || t->nodes[i]->failed;
     pthread_mutex_unlock(&t->lock);
     return all;
 }
 
 /* ---- what they come to ---- */
-
-static const json_t *method_find(const json_t *methods, const json_t *like)
-{
-    for (size_t i = 0; i < json_array_size(methods); i++) {
-        const json_t *m = json_array_get(methods, i);
-        if (strcmp(cli_text_of(m, "method"), cli_text_of(like, "method")) == 0 &&
-            strcmp(cli_text_of(m, "provider"), cli_text_of(like, "provider")) == 0)
-            return m;
-    }
-    return NULL;
-}
-
-static void real_add(json_t *o, const char *key, double x)
-{
-    json_object_set_new(o, key, json_real(json_real_value(json_object_get(o, key)) + x));
-}
-
-/* A node that has started anew counts from 0. */
-static double grown(const json_t *now, const json_t *before, const char *key)
-{
-    json_int_t a = cli_number_of(before, key), b = cli_number_of(now, key);
-    return (double)(b >= a ? b - a : b);
-}
-
-/* What we ask ourselves is not what people want to see. */
-static bool is_ours(const json_t *m)
-{
-    const char *provider = cli_text_of(m, "provider"), *method = cli_text_of(m, "method");
-    return (strcmp(provider, "node") == 0 && strcmp(method, "metrics") == 0) ||
-           ((strcmp(provider, "node") == 0 || strcmp(provider, "cluster") == 0) && strcmp(method, "status") == 0);
-}
-
-/* Adds what @m has come to to the row of all nodes; "weight_ns" is mean times answers, until all are added. */
-static void method_add(json_t *rows, json_t *node, const json_t *m, const json_t *before, double s)
-{
-    json_t *row = (json_t *)method_find(rows, m);
-    double requests = grown(m, before, "requests") / s, failed = grown(m, before, "failed") / s;
-    double in = grown(m, before, "in_bytes") / s, out = grown(m, before, "out_bytes") / s;
-    double spent = (double)cli_number_of(m, "mean_ns") * (double)cli_number_of(m, "requests") -
-                   (double)cli_number_of(before, "mean_ns") * (double)cli_number_of(before, "requests");
-    if (row == NULL) {
-        row = json_pack("{s:s, s:s, s:f, s:f, s:f, s:f, s:f, s:i}", "provider", cli_text_of(m, "provider"), "method",
-                        cli_text_of(m, "method"), "per_s", 0.0, "failed_per_s", 0.0, "in_bytes_per_s", 0.0,
-                        "out_bytes_per_s", 0.0, "mean_ns", 0.0, "p99_ns", 0);
-        json_array_append_new(rows, row);
-    }
-    real_add(row, "per_s", requests);
-    real_add(row, "failed_per_s", failed);
-    real_add(row, "in_bytes_per_s", in);
-    real_add(row, "out_bytes_per_s", out);
-    real_add(row, "mean_ns", MAX(spent, 0.0) / s);
-    json_object_set_new(row, "p99_ns", json_integer(MAX(cli_number_of(row, "p99_ns"), cli_number_of(m, "p99_ns"))));
-    real_add(node, "requests_per_s", requests);
-    real_add(node, "failed_per_s", failed);
-    real_add(node, "in_bytes_per_s", in);
-    real_add(node, "out_bytes_per_s", out);
-}
-
-static void node_rates(const struct node *n, json_t *rows, json_t *node)
-{
-    const json_t *methods = json_object_get(n->metrics[1], "methods"),
-                 *before = json_object_get(n->metrics[0], "methods");
-    double s = (double)(n->at_ns[1] - n->at_ns[0]) / CAIRN_NS_PER_S;
-    for (size_t i = 0; n->answers == 2 && s > 0 && i < json_array_size(methods); i++) {
-        const json_t *m = json_array_get(methods, i);
-        if (!is_ours(m))
-            method_add(rows, node, m, method_find(before, m), s);
-    }
-}
 
 static const json_t *of_name(const json_t *array, const char *key, const char *value)
 {
@@ -332,7 +263,15 @@ static const json_t *of_name(const json_t *array, const char *key, const char *v
     return NULL;
 }
 
-static json_t *node_row(const struct top *t, const struct node *n, json_t *rows)
+/* What its figures are of: the time between its two samples, or since it started. */
+static double seconds_of(const struct node *n, bool since_start)
+{
+    if (since_start)
+        return n->answers > 0 ? (double)cli_number_of(n->metrics[1], "uptime_ms") / 1000 : 0;
+    return n->answers == 2 ? (double)(n->at_ns[1] - n->at_ns[0]) / CAIRN_NS_PER_S : 0;
+}
+
+static json_t *node_row(const struct top *t, const struct node *n)
 {
     const json_t *member = of_name(json_object_get(t->cluster, "members"), "name", n->name);
     const json_t *part = of_name(json_object_get(n->status, "providers"), "type", "cluster");
@@ -349,63 +288,55 @@ static json_t *node_row(const struct top *t, const struct node *n, json_t *rows)
         json_object_set(o, "leads", json_object_get(member, "leads"));
     }
     json_object_set_new(o, "address", json_string(n->addresses != NULL ? n->addresses : ""));
-    if (n->answers == 0) {
-        json_object_set_new(o, "problem", json_string(n->failed ? n->problem : "not asked yet"));
+    if (n->failed)
+        json_object_set_new(o, "problem", json_string(n->problem));
+    if (n->answers == 0)
         return o;
-    }
     json_object_set(o, "uptime_ms", json_object_get(n->metrics[1], "uptime_ms"));
     json_object_set(o, "resident_bytes", json_object_get(n->metrics[1], "resident_bytes"));
     json_object_set(o, "connections", json_object_get(counters, "connections"));
     if (part != NULL)
         json_object_set(o, "lease_ms", json_object_get(part, "lease_ms"));
-    node_rates(n, rows, o);
     return o;
 }
 
-static int compare_rows(const void *a, const void *b)
+/* n2 stands before n10. */
+static int compare_nodes(const void *a, const void *b)
 {
-    const json_t *x = *(json_t *const *)a, *y = *(json_t *const *)b;
-    double d = json_real_value(json_object_get(y, "per_s")) - json_real_value(json_object_get(x, "per_s"));
-    if (d != 0)
-        return d > 0 ? 1 : -1;
-    int provider = strcmp(cli_text_of(x, "provider"), cli_text_of(y, "provider"));
-    return provider != 0 ? provider : strcmp(cli_text_of(x, "method"), cli_text_of(y, "method"));
-}
-
-/* The busiest first; a mean is of what was answered. */
-static json_t *rows_finish(json_t *rows)
-{
-    size_t n = json_array_size(rows);
-    json_t **all = calloc(n + 1, sizeof(json_t *)), *sorted = json_array();
-    for (size_t i = 0; all != NULL && i < n; i++) {
-        double per_s = json_real_value(json_object_get(json_array_get(rows, i), "per_s"));
-        all[i] = json_array_get(rows, i);
-        double mean = per_s > 0 ? json_real_value(json_object_get(all[i], "mean_ns")) / per_s : 0;
-        json_object_set_new(all[i], "mean_ns", json_integer((json_int_t)mean));
-    }
-    if (all != NULL)
-        qsort(all, n, sizeof(json_t *), compare_rows);
-    for (size_t i = 0; all != NULL && i < n; i++)
-        json_array_append(sorted, all[i]);
-    free(all);
-    json_decref(rows);
-    return sorted;
+    const struct node *const *x = a, *const *y = b;
+    return strverscmp((*x)->name, (*y)->name);
 }
 
 json_t *top_report(struct top *t)
 {
-    json_t *o = json_object(), *nodes = json_array(), *rows = json_array();
+    json_t *o = json_object(), *nodes = json_array();
     const json_t *members = json_object_get(t->cluster, "members");
+    struct top_sums *sums = top_sums_new();
+    struct node *sorted[TOP_NODES_MAX];
+    bool since_start = true;
+    double window = 0;
     json_int_t not_asked = 0;
     for (size_t i = 0; i < json_array_size(members); i++)
         not_asked += is_there(json_array_get(members, i)) &&
                      node_find(t, cli_text_of(json_array_get(members, i), "name")) == NULL;
+    memcpy(sorted, t->nodes, sizeof(sorted));
+    qsort(sorted, t->nnodes, sizeof(sorted[0]), compare_nodes);
     pthread_mutex_lock(&t->lock);
     for (uint32_t i = 0; i < t->nnodes; i++)
-        json_array_append_new(nodes, node_row(t, t->nodes[i], rows));
-    pthread_mutex_unlock(&t->lock);
+        since_start &= t->nodes[i]->answers < 2;
+    for (uint32_t i = 0; i < t->nnodes; i++) {
+        const struct node *n = sorted[i];
+        double s = seconds_of(n, since_start);
+        json_t *row = node_row(t, n);
+        top_sums_add(sums, row, n->metrics[1], since_start ? NULL : n->metrics[0], s);
+        json_array_append_new(nodes, row);
+        window = MAX(window, s);
+    }
+    json_object_set_new(o, "since_start", json_boolean(since_start));
+    json_object_set_new(o, "window_ms", json_integer((json_int_t)(window * 1000)));
     json_object_set_new(o, "nodes", nodes);
-    json_object_set_new(o, "methods", rows_finish(rows));
+    json_object_set_new(o, "methods", top_sums_end(sums));
+    pthread_mutex_unlock(&t->lock);
     if (t->cluster != NULL)
         json_object_set(o, "cluster", t->cluster);
     if (t->problem[0] != '\0')

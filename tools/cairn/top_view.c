@@ -1,6 +1,7 @@
 /** What `cairn top` shows: a screen of text, of no more lines than there are. */
 #include "tools/cairn/top.h"
 
+#include "tools/cairn/cluster.h"
 #include "tools/cairn/out.h"
 
 #include <stdlib.h>
@@ -113,57 +114,86 @@ static void put_count(char *to, const json_t *o, const char *key)
 
 /* ---- the parts of the screen ---- */
 
-static void draw_slots(struct view *v, const json_t *cluster)
+static void draw_slots(struct view *v, const json_t *slots)
 {
-    const json_t *slots = json_object_get(cluster, "slots"), *moves = json_object_get(cluster, "moves");
-    json_int_t degraded = cli_number_of(slots, "degraded"), lost = cli_number_of(slots, "lost");
-    json_int_t takeover = cli_number_of(slots, "takeover"), unserved = cli_number_of(slots, "unserved");
-    char text[256], unit[CLI_UNIT_BYTES];
-    int n = snprintf(text, sizeof(text), "slots  %lld: ", (long long)cli_number_of(slots, "all"));
-    if (degraded + lost + takeover == 0)
-        n += snprintf(text + n, sizeof(text) - (size_t)n, "all have all their replicas");
+    char said[CLI_SLOTS_TEXT_BYTES], text[CLI_SLOTS_TEXT_BYTES + 8];
+    enum cli_color color = cli_cluster_slots_text(slots, said);
+    snprintf(text, sizeof(text), "slots  %s", said);
+    line(v, color, text);
+}
+
+static void draw_moves(struct view *v, const json_t *moves)
+{
+    char text[256], now[CLI_UNIT_BYTES + 8], left[CLI_UNIT_BYTES + 8], unit[CLI_UNIT_BYTES] = "time unknown";
+    json_int_t n = cli_number_of(moves, "left"), under_way = cli_number_of(moves, "under_way");
+    json_int_t left_ms = cli_number_of(moves, "left_ms");
+    if (n + under_way == 0)
+        return;
+    if (left_ms > 0)
+        cli_duration(unit, (uint64_t)left_ms * CAIRN_NS_PER_MS);
+    snprintf(text, sizeof(text), "moves  %s slots now, %s to come, %.1f/s, %s left",
+             cli_count(now, (uint64_t)under_way), cli_count(left, (uint64_t)n), real_of(moves, "per_s"), unit);
+    line(v, CLI_PLAIN, text);
+}
+
+static bool is_silent(const json_t *node)
+{
+    return cli_text_of(node, "problem")[0] != '\0';
+}
+
+static bool is_being_asked(const json_t *node)
+{
+    return !json_is_true(json_object_get(node, "answers")) && !is_silent(node);
+}
+
+/* Of which time the figures are: nobody has to take an average for what goes on now. */
+static void draw_window(struct view *v, const json_t *report, size_t being_asked)
+{
+    uint64_t ns = (uint64_t)cli_number_of(report, "window_ms") * CAIRN_NS_PER_MS;
+    char text[128], unit[CLI_UNIT_BYTES];
+    cli_duration(unit, ns);
+    if (!json_is_true(json_object_get(report, "since_start")))
+        snprintf(text, sizeof(text), "rates  of the last %s", unit);
+    else if (ns > 0)
+        snprintf(text, sizeof(text), "rates  on average since each node started, the first %s ago", unit);
     else
-        n += snprintf(text + n, sizeof(text) - (size_t)n, "%lld degraded, %lld unserved, %lld lost",
-                      (long long)degraded, (long long)unserved, (long long)lost);
-    if (cli_number_of(moves, "left") + cli_number_of(moves, "under_way") > 0)
-        snprintf(text + n, sizeof(text) - (size_t)n, "; moving %lld, %lld to come, %.1f/s, %s left",
-                 (long long)cli_number_of(moves, "under_way"), (long long)cli_number_of(moves, "left"),
-                 real_of(moves, "per_s"),
-                 cli_number_of(moves, "left_ms") > 0
-                     ? cli_duration(unit, (uint64_t)cli_number_of(moves, "left_ms") * CAIRN_NS_PER_MS)
-                     : "time unknown");
-    line(v, degraded + lost > 0 ? CLI_BAD : takeover > 0 ? CLI_WARN : CLI_PLAIN, text);
+        snprintf(text, sizeof(text), "rates  %s", being_asked > 0 ? "being asked for" : "no node has told any");
+    line(v, CLI_PLAIN, text);
 }
 
 static void draw_head(struct view *v, const json_t *report)
 {
     const json_t *nodes = json_object_get(report, "nodes"), *cluster = json_object_get(report, "cluster");
     double requests = 0, in = 0, out = 0;
-    size_t n = json_array_size(nodes), silent = 0;
+    size_t n = json_array_size(nodes), silent = 0, being_asked = 0;
     char text[512], rate[CELL_BYTES], ins[CELL_BYTES], outs[CELL_BYTES];
     for (size_t i = 0; i < n; i++) {
         const json_t *o = json_array_get(nodes, i);
         requests += real_of(o, "requests_per_s");
         in += real_of(o, "in_bytes_per_s");
         out += real_of(o, "out_bytes_per_s");
-        silent += !json_is_true(json_object_get(o, "answers"));
+        silent += is_silent(o);
+        being_asked += is_being_asked(o);
     }
     put_rate(rate, requests);
     put_size(ins, in);
     put_size(outs, out);
     snprintf(text, sizeof(text), "nodes  %zu%s", n + (size_t)cli_number_of(report, "not_asked"),
-             silent > 0 ? "" : ", all answer");
+             silent + being_asked > 0 ? "" : ", all answer");
     if (silent > 0)
         snprintf(text + strlen(text), sizeof(text) - strlen(text), ", %zu without an answer", silent);
     snprintf(text + strlen(text), sizeof(text) - strlen(text), "; %s requests/s, %s/s in, %s/s out", rate, ins, outs);
     line(v, silent > 0 ? CLI_BAD : CLI_PLAIN, text);
-    if (cluster != NULL)
-        draw_slots(v, cluster);
+    if (cluster != NULL) {
+        draw_slots(v, json_object_get(cluster, "slots"));
+        draw_moves(v, json_object_get(cluster, "moves"));
+    }
     if (cli_text_of(report, "problem")[0] != '\0') {
         snprintf(text, sizeof(text), "slots  as they were; no word from a coordinator: %s",
                  cli_text_of(report, "problem"));
         line(v, CLI_BAD, text);
     }
+    draw_window(v, report, being_asked);
     line(v, CLI_PLAIN, "");
 }
 
@@ -174,11 +204,15 @@ static bool is_expected(const json_t *o)
     return strcmp(state, "silent") != 0 && strcmp(state, "lost") != 0 && strcmp(state, "left") != 0;
 }
 
+static bool wants_a_look(const json_t *o)
+{
+    return is_silent(o) || strcmp(cli_text_of(o, "state"), "up") != 0;
+}
+
 static void node_cells(char (*c)[CELL_BYTES], const json_t *o, bool is_wide)
 {
     snprintf(c[0], CELL_BYTES, "%.24s", cli_text_of(o, "name"));
-    snprintf(c[1], CELL_BYTES, "%s",
-             is_expected(o) && !json_is_true(json_object_get(o, "answers")) ? "no answer" : cli_text_of(o, "state"));
+    snprintf(c[1], CELL_BYTES, "%s", is_expected(o) && is_silent(o) ? "no answer" : cli_text_of(o, "state"));
     put_rate(c[2], real_of(o, "requests_per_s"));
     put_rate(c[3], real_of(o, "failed_per_s"));
     put_size(c[4], real_of(o, "in_bytes_per_s"));
@@ -189,8 +223,23 @@ static void node_cells(char (*c)[CELL_BYTES], const json_t *o, bool is_wide)
     put_time(c[9], cli_number_of(o, "uptime_ms") * (json_int_t)CAIRN_NS_PER_MS);
     put_count(c[10], o, "connections");
     if (is_wide)
-        snprintf(c[11], CELL_BYTES, "%.80s",
-                 cli_text_of(o, cli_text_of(o, "problem")[0] != '\0' ? "problem" : "address"));
+        snprintf(c[11], CELL_BYTES, "%.80s", cli_text_of(o, is_silent(o) ? "problem" : "address"));
+}
+
+/* Where no column has room for them: of the first nodes that cannot be asked, why. */
+static void draw_problems(struct view *v, const json_t *nodes)
+{
+    enum { PROBLEMS_MAX = 3 };
+    uint32_t shown = 0;
+    for (size_t i = 0; i < json_array_size(nodes) && shown < PROBLEMS_MAX; i++) {
+        const json_t *o = json_array_get(nodes, i);
+        char text[256];
+        if (!is_silent(o) || !is_expected(o))
+            continue;
+        snprintf(text, sizeof(text), "%.24s: %s", cli_text_of(o, "name"), cli_text_of(o, "problem"));
+        line(v, CLI_BAD, text);
+        shown++;
+    }
 }
 
 static void draw_nodes(struct view *v, const json_t *report, size_t most)
@@ -205,14 +254,21 @@ static void draw_nodes(struct view *v, const json_t *report, size_t most)
     struct table t;
     char text[64];
     if (table_init(&t, (uint32_t)shown, 2, is_wide ? titles : narrow)) {
-        for (size_t i = 0; i < shown; i++) {
-            const json_t *o = json_array_get(nodes, i);
-            node_cells(t.rows[t.nrows], o, is_wide);
-            t.colors[t.nrows++] = json_is_true(json_object_get(o, "answers")) ? CLI_PLAIN : CLI_BAD;
+        /* Where there is no room for all, those that want a look come first. */
+        for (int pass = 0; pass < 2; pass++) {
+            for (size_t i = 0; i < n && t.nrows <= shown; i++) {
+                const json_t *o = json_array_get(nodes, i);
+                if (shown < n && wants_a_look(o) != (pass == 0))
+                    continue;
+                node_cells(t.rows[t.nrows], o, is_wide);
+                t.colors[t.nrows++] = is_silent(o) ? CLI_BAD : CLI_PLAIN;
+            }
         }
         table_draw(v, &t);
     }
     table_fini(&t);
+    if (!is_wide)
+        draw_problems(v, nodes);
     n += (size_t)cli_number_of(report, "not_asked");
     if (n > shown) {
         snprintf(text, sizeof(text), "and %zu more", n - shown);
@@ -223,8 +279,9 @@ static void draw_nodes(struct view *v, const json_t *report, size_t most)
 
 static void draw_methods(struct view *v, const json_t *report)
 {
-    static const char *const titles[] = { "PROVIDER", "METHOD", "REQ/S",        "FAIL/S", "IN/S",
-                                          "OUT/S",    "MEAN",   "P99 SINCE UP", NULL };
+    static const char *const titles[] = {
+        "PROVIDER", "METHOD", "REQ/S", "FAIL/S", "IN/S", "OUT/S", "MEAN", "P99", NULL
+    };
     const json_t *methods = json_object_get(report, "methods");
     uint32_t room = v->left == UINT32_MAX ? UINT32_MAX : v->left > 0 ? v->left - 1 : 0;
     size_t n = MIN(json_array_size(methods), (size_t)room);
@@ -245,7 +302,8 @@ static void draw_methods(struct view *v, const json_t *report)
             put_time(c[7], cli_number_of(o, "p99_ns"));
             t.nrows++;
         }
-        table_draw(v, &t);
+        if (t.nrows > 1)
+            table_draw(v, &t);
     }
     table_fini(&t);
 }
@@ -255,6 +313,6 @@ void top_draw(struct cli *cli, const json_t *report, uint32_t width, uint32_t he
     struct view v = { .cli = cli, .to = to, .width = width, .left = height > 0 ? height : UINT32_MAX };
     /* Half of what is left is for nodes, so that a large cluster leaves room for what it does. */
     draw_head(&v, report);
-    draw_nodes(&v, report, height > 0 ? MAX((height - 3) / 2 - 2, 3U) : SIZE_MAX);
+    draw_nodes(&v, report, height > 0 ? MAX((height - 4) / 2 - 2, 3U) : SIZE_MAX);
     draw_methods(&v, report);
 }

@@ -23,6 +23,7 @@ enum { GREETERS_SHARE = 8, GREETERS_WORKER_MIN = 8 };
 
 /* What HELLO has brought so far; lives until it is over. */
 struct greeting {
+    uint32_t version; /* the newest that both speak */
     uint64_t session;
     uint8_t secret[CAIRN_SESSION_SECRET_BYTES];
     bool resume, opened;
@@ -149,7 +150,7 @@ static void peer_welcome(struct cairn_rpc_peer *peer, const struct greeting *g)
     greeter_over(peer);
     if (peer->info.is_node)
         cairn_rpc__refusal_over(peer);
-    cairn_hello_send_welcome(peer, node, d, resumed, g->auth == CAIRN_HELLO_KEY);
+    cairn_hello_send_welcome(peer, node, d, g->version, resumed, g->auth == CAIRN_HELLO_KEY);
     cairn_rpc__peer_up(peer, PEER_REVERSE_INFLIGHT_MAX, rpc->conf.inflight_bytes_max);
 }
 
@@ -226,6 +227,7 @@ static void greeting_open(struct cairn_rpc_peer *peer, const Cairn__Wire__HelloO
         return;
     }
     g->opened = true;
+    g->version = MIN(open->version_max, (uint32_t)CAIRN_PROTOCOL_MAX);
     g->session = open->session;
     g->resume =
         open->session != 0 && open->incarnation == node->incarnation && open->session_secret.len == sizeof(g->secret);

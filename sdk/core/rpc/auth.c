@@ -28,7 +28,7 @@ struct transcript_bytes {
 static void transcript_fill(struct transcript_bytes *b, const struct cairn_auth_transcript *t, bool from_server)
 {
     memset(b, 0, sizeof(*b));
-    snprintf(b->label, sizeof(b->label), "cairn hello 1 %s%s", from_server ? "server" : "client",
+    snprintf(b->label, sizeof(b->label), "cairn hello 2 %s%s", from_server ? "server" : "client",
              t->unix_socket ? " unix" : "");
     memcpy(b->cluster_id, t->cluster_id, sizeof(b->cluster_id));
     memcpy(b->client_nonce, t->client_nonce, sizeof(b->client_nonce));

@@ -33,10 +33,10 @@ int cairn_hello_check_open(const Cairn__Wire__HelloOpen *open, const struct cair
 {
     if (open->version_min > CAIRN_PROTOCOL_MAX || open->version_max < CAIRN_PROTOCOL_MIN)
         return cairn_err_set(err, CAIRN_E_VERSION,
-                             "the %s speaks protocol %u to %u, this node %d to %d: run releases of Cairn that have one "
-                             "in common",
-                             open->node ? "other" : "client", open->version_min, open->version_max, CAIRN_PROTOCOL_MIN,
-                             CAIRN_PROTOCOL_MAX);
+                             "the %s that asks speaks protocol %u to %u, node %s %d to %d: run releases of Cairn that "
+                             "have one in common",
+                             open->node ? "node" : "client", open->version_min, open->version_max, node->name,
+                             CAIRN_PROTOCOL_MIN, CAIRN_PROTOCOL_MAX);
     if (open->nonce.len != CAIRN_NONCE_BYTES)
         return cairn_err_set(err, CAIRN_E_PROTO, "a HELLO without a nonce");
     if (open->cluster_id.len != 0 && (open->cluster_id.len != CAIRN_CLUSTER_ID_BYTES ||
@@ -92,7 +92,7 @@ void cairn_hello_send_challenge(struct cairn_rpc_peer *peer, const struct cairn_
 }
 
 void cairn_hello_send_welcome(struct cairn_rpc_peer *peer, const struct cairn_rpc_node *node,
-                              const struct cairn_rpc_dedup *d, bool resumed, bool prove)
+                              const struct cairn_rpc_dedup *d, uint32_t version, bool resumed, bool prove)
 {
     Cairn__Wire__HelloWelcome m = CAIRN__WIRE__HELLO_WELCOME__INIT;
     uint8_t proof[CAIRN_PROOF_BYTES];
@@ -102,7 +102,7 @@ void cairn_hello_send_welcome(struct cairn_rpc_peer *peer, const struct cairn_rp
         m.proof.data = proof;
         m.proof.len = sizeof(proof);
     }
-    m.version = CAIRN_PROTOCOL_MAX;
+    m.version = version;
     m.cluster_id.data = (uint8_t *)(uintptr_t)node->cluster_id;
     m.cluster_id.len = CAIRN_CLUSTER_ID_BYTES;
     m.incarnation = node->incarnation;

@@ -7,7 +7,9 @@
 
 #include "schema/common.pb-c.h"
 
-enum { CAIRN_PROTOCOL_MIN = 1, CAIRN_PROTOCOL_MAX = 1 };
+/* A number for each change after which two builds do not understand one another: they say so then, and not that a key
+ * is wrong or a message damaged. 2: a proof is for a node and a way in; the mail of replicas begins with its form. */
+enum { CAIRN_PROTOCOL_MIN = 2, CAIRN_PROTOCOL_MAX = 2 };
 
 /* `method` of a HELLO frame. */
 enum cairn_hello_step {
@@ -32,7 +34,7 @@ const char *cairn_hello_refusal(const struct cairn_rpc_node *node);
 void cairn_hello_send_challenge(struct cairn_rpc_peer *peer, const struct cairn_rpc_node *node,
                                 enum cairn_hello_auth auth);
 void cairn_hello_send_welcome(struct cairn_rpc_peer *peer, const struct cairn_rpc_node *node,
-                              const struct cairn_rpc_dedup *d, bool resumed, bool prove);
+                              const struct cairn_rpc_dedup *d, uint32_t version, bool resumed, bool prove);
 void cairn_hello_send_refused(struct cairn_rpc_peer *peer, int code, const char *text);
 
 void cairn_hello_send(struct cairn_rpc_peer *peer, enum cairn_hello_step step, int value, const ProtobufCMessage *msg);

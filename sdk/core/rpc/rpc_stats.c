@@ -107,17 +107,21 @@ uint64_t cairn_hist_upper(uint32_t i, uint32_t shift)
     return (UINT64_C(4) + i % 4 + 1) << (e - 2);
 }
 
+uint64_t cairn_hist_middle(uint32_t i, uint32_t shift)
+{
+    uint64_t lo = i > 0 ? cairn_hist_upper(i - 1, shift) : 0;
+
+    return i == CAIRN_HIST_BUCKETS - 1 ? lo : lo + (cairn_hist_upper(i, shift) - lo) / 2;
+}
+
 uint64_t cairn_hist_percentile(const struct cairn_hist_sum *h, uint32_t shift, double p)
 {
     uint64_t rank = (uint64_t)(p * (double)h->n), seen = 0;
 
     for (uint32_t i = 0; i < CAIRN_HIST_BUCKETS && h->n > 0; i++) {
         seen += h->buckets[i];
-        if (seen > rank || seen == h->n) {
-            uint64_t lo = i > 0 ? cairn_hist_upper(i - 1, shift) : 0;
-
-            return MIN(i == CAIRN_HIST_BUCKETS - 1 ? h->max : lo + (cairn_hist_upper(i, shift) - lo) / 2, h->max);
-        }
+        if (seen > rank || seen == h->n)
+            return i == CAIRN_HIST_BUCKETS - 1 ? h->max : MIN(cairn_hist_middle(i, shift), h->max);
     }
     return 0;
 }

@@ -142,5 +142,7 @@ static inline uint64_t cairn_rpc_stats_inflight(const struct cairn_rpc_stats_sum
 uint64_t cairn_hist_percentile(const struct cairn_hist_sum *h, uint32_t shift, double p);
 /** First value beyond bucket @i. */
 uint64_t cairn_hist_upper(uint32_t i, uint32_t shift);
+/** What stands for the values of bucket @i: its middle; of the last one, which has no end, its first value. */
+uint64_t cairn_hist_middle(uint32_t i, uint32_t shift);
 
 #endif

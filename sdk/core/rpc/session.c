@@ -73,6 +73,68 @@ static bool error_is_final(int rc)
     return rc == CAIRN_E_AUTH || rc == CAIRN_E_VERSION || rc == CAIRN_E_DENIED;
 }
 
+/* Time changes nothing of it: whoever is at an address refuses us, or is not whom we may talk to. That ends the calls
+ * only if it is so at all of them: another may be of a node that is as it should be, and away just now. What is between
+ * nodes is asked again in any case, so one node's word is enough there. */
+static bool is_refused(const struct cairn_rpc_session *s, int rc)
+{
+    if (s->conf.is_node)
+        return error_is_final(rc);
+    for (uint32_t i = 0; i < s->conf.naddrs; i++) {
+        if (!error_is_final(s->failed[i].code))
+            return false;
+    }
+    return true;
+}
+
+/* Whether it was said of an address before @i: between nodes it is the node that is named, not the address. */
+static bool was_said(const struct cairn_rpc_session *s, uint32_t i)
+{
+    for (uint32_t k = 0; k < i; k++) {
+        if (strcmp(s->failed[k].text, s->failed[i].text) == 0)
+            return true;
+    }
+    return false;
+}
+
+void cairn_rpc_session_why(const struct cairn_rpc_session *s, struct cairn_err *err)
+{
+    char text[CAIRN_ERR_TEXT_MAX];
+    uint32_t each = 0;
+    size_t n = 0;
+
+    *err = s->last_error;
+    for (uint32_t i = 0; i < s->conf.naddrs; i++)
+        each += s->failed[i].code != 0 && !was_said(s, i);
+    if (each == 0)
+        return;
+    each = (uint32_t)(sizeof(text) - 1) / each - 2; /* a share for each, so that the last is named, too */
+    err->code = 0;
+    for (uint32_t i = 0; i < s->conf.naddrs; i++) {
+        const struct cairn_err *f = &s->failed[i];
+
+        if (f->code == 0)
+            continue;
+        if (err->code == 0 || (error_is_final(f->code) && !error_is_final(err->code)))
+            err->code = f->code;
+        if (!was_said(s, i))
+            n += (size_t)snprintf(text + n, sizeof(text) - n, "%s%.*s", n > 0 ? "; " : "", (int)each, f->text);
+    }
+    memcpy(err->text, text, n + 1);
+}
+
+/* What is said of an address names it. */
+static void note_failure(struct cairn_rpc_session *s)
+{
+    struct cairn_err *f = &s->failed[s->next_addr];
+    char addr[CAIRN_ADDR_TEXT_MAX];
+
+    *f = s->last_error;
+    cairn_addr_format(&s->conf.addrs[s->next_addr], addr);
+    if (s->conf.naddrs > 1 && !s->conf.is_node && strstr(f->text, addr) == NULL)
+        cairn_err_set(f, s->last_error.code, "%s: %s", addr, s->last_error.text);
+}
+
 static void session_fail_attempt(struct cairn_rpc_session *s)
 {
     uint64_t now = cairn_loop_now(s->rpc->loop);
@@ -80,6 +142,7 @@ static void session_fail_attempt(struct cairn_rpc_session *s)
     int rc = s->last_error.code;
 
     s->failures++;
+    note_failure(s);
     s->next_addr = (s->next_addr + 1) % s->conf.naddrs;
     if (s->next_addr != 0 && s->failures < s->conf.naddrs)
         ms = 0; /* the other addresses first */
@@ -87,7 +150,7 @@ static void session_fail_attempt(struct cairn_rpc_session *s)
     s->retry_at_ns = now + ms * CAIRN_NS_PER_MS;
     if (s->sm.state != SESSION_BACKOFF)
         cairn_sm_move(&s->sm, SESSION_BACKOFF);
-    if (error_is_final(rc))
+    if (is_refused(s, rc))
         cairn_rpc__session_end_all_waiting(s, rc);
     cairn_rpc__session_want(s, s->retry_at_ns);
     if (s->conf.changed != NULL)
@@ -200,6 +263,7 @@ int cairn_rpc__session_welcomed(struct cairn_rpc_session *s, struct cairn_rpc_pe
     s->answered = false;
     s->up_ns = cairn_loop_now(s->rpc->loop);
     s->last_error.code = 0;
+    memset(s->failed, 0, s->conf.naddrs * sizeof(s->failed[0]));
     cairn_rpc__peer_up(peer, m->inflight_max, MAX(m->inflight_bytes_max, (uint32_t)CAIRN_FRAME_BODY_BYTES_MAX));
     cairn_sm_move(&s->sm, SESSION_UP);
     if (s->conf.changed != NULL)
@@ -291,13 +355,13 @@ static void on_session_timer(void *arg)
 struct cairn_rpc_session *cairn_rpc_session_new(struct cairn_rpc *rpc, const struct cairn_rpc_session_conf *conf,
                                                 struct cairn_err *err)
 {
-    struct cairn_rpc_session *s = calloc(1, sizeof(*s));
+    struct cairn_rpc_session *s;
 
     if (conf->naddrs == 0 || conf->naddrs > CAIRN_SESSION_ADDRS_MAX) {
         cairn_err_set(err, CAIRN_E_INVAL, "no address to connect to");
-        free(s);
         return NULL;
     }
+    s = calloc(1, sizeof(*s) + conf->naddrs * sizeof(s->failed[0]));
     if (s == NULL) {
         cairn_err_set(err, CAIRN_E_NOMEM, "session");
         return NULL;
@@ -380,11 +444,6 @@ bool cairn_rpc_session_is_up(const struct cairn_rpc_session *s)
 struct cairn_rpc_peer *cairn_rpc_session_peer(struct cairn_rpc_session *s)
 {
     return s->sm.state == SESSION_UP ? s->peer : NULL;
-}
-
-const struct cairn_err *cairn_rpc_session_last_error(const struct cairn_rpc_session *s)
-{
-    return &s->last_error;
 }
 
 const struct cairn_rpc_session_facts *cairn_rpc_session_facts(const struct cairn_rpc_session *s)

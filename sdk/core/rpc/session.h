@@ -6,7 +6,8 @@
  * Calls wait in order while there is no connection or no credit. When the connection is lost, calls that change nothing
  * are sent again; calls that change something are sent again only if the node still knows the session, otherwise they
  * end with CAIRN_E_UNKNOWN. A call that could not be sent before its deadline ends with CAIRN_E_UNREACHABLE and the
- * reason. */
+ * reason. At once, with the reason's code, it ends when we are refused (CAIRN_E_AUTH, VERSION, DENIED) at all addresses,
+ * of which each is named with what came of it; of a session between nodes, at one. */
 #ifndef CAIRN_CORE_RPC_SESSION_H
 #define CAIRN_CORE_RPC_SESSION_H
 
@@ -58,8 +59,8 @@ int cairn_rpc_session_tell(struct cairn_rpc_session *s, const struct cairn_rpc_i
 size_t cairn_rpc_session_unsent(const struct cairn_rpc_session *s);
 /** The connection it has now, or NULL. */
 struct cairn_rpc_peer *cairn_rpc_session_peer(struct cairn_rpc_session *s);
-/** Why the last attempt failed; "" if none did. */
-const struct cairn_err *cairn_rpc_session_last_error(const struct cairn_rpc_session *s);
+/** Why there is no connection: what came of each address. The code is that of a refusal, if there was one. */
+void cairn_rpc_session_why(const struct cairn_rpc_session *s, struct cairn_err *err);
 /** What HELLO told: the node's name, its cluster, as whom it knows us. Valid once it has been up. */
 struct cairn_rpc_session_facts {
     char node[CAIRN_NODE_NAME_MAX];

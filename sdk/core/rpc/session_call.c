@@ -16,8 +16,13 @@ void cairn_rpc__session_end_waiting(struct cairn_rpc_session *s, struct cairn_rp
     if (call->numbered && s->seq_busy != NULL)
         s->seq_busy[call->seq & (s->window - 1)] = 0;
     call->rc = rc;
-    if (call->err != NULL && s->last_error.code != 0)
-        cairn_err_set(call->err, rc, "%s", s->last_error.text);
+    if (call->err != NULL) {
+        struct cairn_err why;
+
+        cairn_rpc_session_why(s, &why);
+        if (why.code != 0)
+            cairn_err_set(call->err, rc, "%s", why.text);
+    }
     cairn_env_defer(&s->rpc->loop->env, &call->task);
 }
 

@@ -70,11 +70,15 @@ static int welcome_check(struct cairn_rpc_session *s, struct cairn_rpc_peer *pee
 {
     char addr[CAIRN_ADDR_TEXT_MAX];
 
-    if (m->cluster_id.len != CAIRN_CLUSTER_ID_BYTES || m->session_secret.len != sizeof(s->secret) ||
-        m->version < CAIRN_PROTOCOL_MIN || m->version > CAIRN_PROTOCOL_MAX)
+    if (m->version < CAIRN_PROTOCOL_MIN || m->version > CAIRN_PROTOCOL_MAX)
+        return cairn_err_set(&s->last_error, CAIRN_E_VERSION,
+                             "%s answers in protocol %u, and here %d to %d are spoken: run releases of Cairn that have "
+                             "one in common",
+                             session_target(s, addr), m->version, CAIRN_PROTOCOL_MIN, CAIRN_PROTOCOL_MAX);
+    if (m->cluster_id.len != CAIRN_CLUSTER_ID_BYTES || m->session_secret.len != sizeof(s->secret))
         return CAIRN_E_PROTO;
     if (s->conf.has_cluster_id && memcmp(m->cluster_id.data, s->conf.cluster_id, CAIRN_CLUSTER_ID_BYTES) != 0)
-        return CAIRN_E_AUTH;
+        return cairn_err_set(&s->last_error, CAIRN_E_AUTH, "%s is of another cluster", session_target(s, addr));
     if (s->conf.has_key && s->auth == CAIRN_HELLO_NONE) /* it has skipped the challenge */
         return cairn_err_set(&s->last_error, CAIRN_E_AUTH, "%s did not prove that it holds the cluster's key",
                              session_target(s, addr));

@@ -40,6 +40,7 @@ struct cairn_rpc_session {
     void (*closed)(void *arg);
     void *closed_arg;
     struct cairn_task close_task;
+    struct cairn_err failed[]; /* by address: what came of it since the session was up last; code 0: nothing yet */
 };
 
 /* ---- session_hello.c: nothing of what the node says is taken before it has proved itself ---- */

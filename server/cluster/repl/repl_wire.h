@@ -7,6 +7,7 @@
  *   CAIRN_E_INVAL   something is missing, unknown, contradicts the rest, or does not fit the payload
  *   CAIRN_E_LIMIT   more of something than may be
  *   CAIRN_E_FORMAT  a record of a version that is not known
+ *   CAIRN_E_VERSION mail of a form that is not known
  *   CAIRN_E_NOMEM
  * and then nothing of the value is to be used. What was put is got: a get() that refuses what a put() made is a
  * defect. */
@@ -31,7 +32,9 @@ enum {
 
 /* ---- messages of one node's replicas to those of another, in one piece ---- */
 
-enum { CAIRN_WIRE_MAIL_BYTES_MAX = CAIRN_FRAME_PAYLOAD_BYTES_MAX };
+/* The form is the first byte of all mail, so that another release's is told apart from damage. Whatever changes in what
+ * replicas say to one another, down to the bodies of entries, is another form. */
+enum { CAIRN_WIRE_MAIL_BYTES_MAX = CAIRN_FRAME_PAYLOAD_BYTES_MAX, CAIRN_WIRE_MAIL_FORM = 1 };
 
 /** Zeroed: nothing. */
 struct cairn_wire_mail {
@@ -52,6 +55,9 @@ struct cairn_wire_letter {
     uint32_t len;
 };
 
+/** What cairn_wire_mail_next() is to read, of what came from another node. CAIRN_E_VERSION: it is of a form that is not
+ * known, and nothing of it can be read. CAIRN_E_INVAL: it is no mail. */
+int cairn_wire_mail_open(const void *bytes, size_t n, struct cairn_le_reader *mail, struct cairn_err *err);
 /** The next one: 1, 0 when there is none, CAIRN_E_INVAL. Whether there is such a slot is not looked at. */
 int cairn_wire_mail_next(struct cairn_le_reader *mail, struct cairn_wire_letter *l, struct cairn_err *err);
 /** *@m borrows from @l and @a. */

@@ -1,11 +1,11 @@
-/* Messages of replicas in one piece, each behind its head: see repl_wire.h. The slot stands in the head, so that who
- * has several threads knows whose a message is before it is read. */
+/* Messages of replicas in one piece, behind the byte that tells their form, each behind its head: see repl_wire.h. The
+ * slot stands in the head, so that who has several threads knows whose a message is before it is read. */
 #include "server/cluster/repl/repl_wire_internal.h"
 
 #include <stdlib.h>
 
 /* slot, bytes of the message */
-enum { LETTER_HEAD_BYTES = 8, MAIL_KEEP_BYTES_MAX = 64 << 10 };
+enum { MAIL_HEAD_BYTES = 1, LETTER_HEAD_BYTES = 8, MAIL_KEEP_BYTES_MAX = 64 << 10 };
 
 /* ---- put ---- */
 
@@ -26,21 +26,24 @@ static uint8_t *mail_reserve(struct cairn_wire_mail *mail, size_t n)
 
 int cairn_wire_mail_add(struct cairn_wire_mail *mail, const struct cairn_repl_msg *m)
 {
-    size_t len = cairn_wire__repl_bytes(m);
+    size_t len = cairn_wire__repl_bytes(m), head = mail->n == 0 ? MAIL_HEAD_BYTES : 0;
+    size_t n = head + LETTER_HEAD_BYTES + len;
     struct cairn_le_writer w;
     uint8_t *at;
 
-    if (mail->n + LETTER_HEAD_BYTES + len > CAIRN_WIRE_MAIL_BYTES_MAX)
+    if (mail->n + n > CAIRN_WIRE_MAIL_BYTES_MAX)
         return CAIRN_E_LIMIT;
-    at = mail_reserve(mail, LETTER_HEAD_BYTES + len);
+    at = mail_reserve(mail, n);
     if (at == NULL)
         return CAIRN_E_NOMEM;
-    w = cairn_le_writer(at, LETTER_HEAD_BYTES + len);
+    w = cairn_le_writer(at, n);
+    if (head > 0)
+        cairn_le_put8(&w, CAIRN_WIRE_MAIL_FORM);
     cairn_le_put32(&w, m->slot);
     cairn_le_put32(&w, (uint32_t)len);
     cairn_wire__repl_put(m, &w);
     CAIRN_ASSERT(!w.failed && w.at == w.end);
-    mail->n += LETTER_HEAD_BYTES + len;
+    mail->n += n;
     return 0;
 }
 
@@ -58,6 +61,20 @@ void cairn_wire_mail_fini(struct cairn_wire_mail *mail)
 }
 
 /* ---- get ---- */
+
+int cairn_wire_mail_open(const void *bytes, size_t n, struct cairn_le_reader *mail, struct cairn_err *err)
+{
+    uint8_t form;
+
+    *mail = cairn_le_reader(bytes, n);
+    form = cairn_le_get8(mail);
+    if (mail->failed)
+        return cairn_err_set(err, CAIRN_E_INVAL, "mail without a byte");
+    if (form != CAIRN_WIRE_MAIL_FORM)
+        return cairn_err_set(err, CAIRN_E_VERSION, "its replicas speak in form %d, those here in form %d", form,
+                             CAIRN_WIRE_MAIL_FORM);
+    return 0;
+}
 
 int cairn_wire_mail_next(struct cairn_le_reader *mail, struct cairn_wire_letter *l, struct cairn_err *err)
 {

@@ -116,6 +116,8 @@ struct cairn_cluster_write {
 };
 
 void cairn_cluster_write(struct cairn_cluster_write *w);
+/** How long a session may be idle, as this node is configured. */
+uint64_t cairn_cluster_session_ttl_ns(const struct cairn_cluster *c);
 
 /* ---- regions of large values (PROTOCOL §5) ---- */
 

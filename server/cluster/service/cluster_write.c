@@ -245,6 +245,11 @@ void cairn_cluster_write(struct cairn_cluster_write *w)
         cairn_loop_post(to->loop, &x->task);
 }
 
+uint64_t cairn_cluster_session_ttl_ns(const struct cairn_cluster *c)
+{
+    return c->replica_times.session_ttl_ns;
+}
+
 /* ---- reads ---- */
 
 static bool goes_on_alone(const struct cairn_cluster *c, uint64_t word)

@@ -7,7 +7,9 @@
  * together; what is said beyond that is dropped. */
 #include "server/cluster/service/peers.h"
 
+#include "sdk/core/base/crc.h"
 #include "sdk/core/base/log.h"
+#include "sdk/core/rpc/peer.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -127,14 +129,48 @@ static void bad_letter(struct side_worker *w, const struct cairn_wire_letter *l,
                        l->slot, err->text, w->bad_letters);
 }
 
+/* True: this has not been said of that node yet. As often as replicas speak it would fill the log; where so many nodes
+ * are refused that there is no place for another, the status says it. */
+static bool form_is_new(struct cairn_cluster_side *s, uint64_t what)
+{
+    for (uint32_t i = 0; i < ARRAY_SIZE(s->mail_forms); i++) {
+        uint64_t was = 0;
+
+        if (atomic_compare_exchange_strong(&s->mail_forms[i], &was, what))
+            return true;
+        if (was == what)
+            return false;
+    }
+    return false;
+}
+
+static void note_form(struct cairn_cluster *c, const struct cairn_rpc_req *rq, const struct cairn_err *err)
+{
+    const char *name = cairn_rpc_peer_info(rq->peer)->name;
+    uint64_t what = (uint64_t)cairn_crc32c(0, name, strlen(name)) << 32 | UINT64_C(1) << 8 | rq->payload[0];
+
+    atomic_fetch_add(&c->side->mail_refused, 1);
+    atomic_store(&c->side->mail_refused_ns, cairn_env_now_ns(&cairn_rpc_loop(rq->rpc)->env));
+    if (form_is_new(c->side, what))
+        cairn_log_error("node %s cannot replicate with this one: %s. Run releases of Cairn on both that have one in "
+                        "common",
+                        name, err->text);
+}
+
+/* All of @rq's mail, once it is looked at as a whole. */
+static int open_mail(const struct cairn_rpc_req *rq, struct cairn_le_reader *mail, struct cairn_err *err)
+{
+    return cairn_wire_mail_open(rq->payload, rq->payload_len, mail, err);
+}
+
 /* Those of @w's slots. One that cannot be read is no matter of the others. */
 static int take(struct side_worker *w, const struct cairn_rpc_req *rq, struct cairn_err *err)
 {
-    struct cairn_le_reader mail = cairn_le_reader(rq->payload, rq->payload_len);
+    struct cairn_le_reader mail;
     struct cairn_wire_letter l;
-    int rc;
+    int rc = open_mail(rq, &mail, err);
 
-    while ((rc = cairn_wire_mail_next(&mail, &l, err)) > 0) {
+    while (rc >= 0 && (rc = cairn_wire_mail_next(&mail, &l, err)) > 0) {
         if (side_worker_of(w->c, l.slot) == w && take_letter(w, &l, err) != 0)
             bad_letter(w, &l, err);
     }
@@ -193,9 +229,10 @@ static void visit_run(void *arg)
 /* A visit for each worker that has one of the slots; none begins before all are known. */
 static void round_plan(struct round *r, struct cairn_cluster *c)
 {
-    struct cairn_le_reader mail = cairn_le_reader(r->rq->payload, r->rq->payload_len);
+    struct cairn_le_reader mail;
     struct cairn_wire_letter l;
 
+    (void)open_mail(r->rq, &mail, NULL); /* it was looked at before */
     while (cairn_wire_mail_next(&mail, &l, NULL) > 0) {
         struct side_worker *to = side_worker_of(c, l.slot);
         uint32_t i = 0;
@@ -230,14 +267,16 @@ static void round_begin(struct cairn_cluster *c, struct cairn_rpc_req *rq)
 void cairn_cluster__side_on_repl(struct cairn_rpc_req *rq)
 {
     struct cairn_cluster *c = rq->target->ctx;
-    struct cairn_le_reader mail = cairn_le_reader(rq->payload, rq->payload_len);
     struct side_worker *here = &c->side->workers[cairn_rpc_index(rq->rpc)];
+    struct cairn_le_reader mail;
     struct cairn_wire_letter l;
     struct cairn_err err;
     bool others = false;
-    int rc;
+    int rc = open_mail(rq, &mail, &err);
 
-    while ((rc = cairn_wire_mail_next(&mail, &l, &err)) > 0)
+    if (rc == CAIRN_E_VERSION)
+        note_form(c, rq, &err);
+    while (rc >= 0 && (rc = cairn_wire_mail_next(&mail, &l, &err)) > 0)
         others |= side_worker_of(c, l.slot) != here;
     if (rc == 0 && others) {
         round_begin(c, rq);

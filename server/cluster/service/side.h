@@ -19,6 +19,7 @@ enum {
     SIDE_UNAPPLIED_BYTES_MAX = 256 << 20, /* likewise, of entries in memory that the provider does not take */
     SIDE_CALL_MS = 2000,
     SIDE_CHECKPOINT_MS = 30000,
+    SIDE_FORMS_MAX = 64, /* nodes whose replicas cannot be understood, said each */
 };
 
 struct scrub_report;
@@ -72,12 +73,16 @@ struct cairn_cluster_side {
     atomic_uint_fast64_t other_map;      /* that the cluster is said to have, instead of ours; 0: none */
     atomic_uint_fast64_t other_ns;       /* when that was said last */
     atomic_bool failed, hurry;           /* hurry: a heartbeat is asked for already */
+    atomic_bool failing;                 /* why is being written, by whoever set this; then failed is set */
+    char why[CAIRN_ERR_TEXT_MAX];
     atomic_uint left;                    /* workers that are stopping */
     struct side_life *life;
     struct side_leave *leave;
     uint64_t process;
     struct cluster_pace pace; /* of copies that go out */
     struct cluster_askers askers; /* of pages of the map */
+    atomic_uint_fast64_t mail_refused, mail_refused_ns; /* of a form that is not known; and when the last came */
+    atomic_uint_fast64_t mail_forms[SIDE_FORMS_MAX];    /* of whom that was said: name and form; 0: a free place */
     struct scrub_report *scrub_report;
     struct cairn_task stopped_task;
     void (*stopped)(void *arg);

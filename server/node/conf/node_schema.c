@@ -306,9 +306,10 @@ static const struct cairn_conf_key cluster_keys[] = {
     { .name = "session_ttl",
       .type = CAIRN_CONF_DURATION,
       .fallback = "120s",
-      .min = CAIRN_NS_PER_S,
+      .min = 10 * CAIRN_NS_PER_S, /* a write goes on for so long at least while nobody leads its slot */
       .max = 86400 * CAIRN_NS_PER_S,
-      .help = "a client that is silent for so long cannot repeat what it does not know to be done" },
+      .help = "a client that is silent for so long cannot repeat what it does not know to be done; the same at all "
+              "nodes" },
     { .name = "lost_wait",
       .type = CAIRN_CONF_DURATION,
       .fallback = "30s",

@@ -57,7 +57,7 @@ class Node:
         self.dir = os.path.join(cluster.dir, self.name)
         os.makedirs(self.dir + "/ws", mode=0o700)
         self.address = "tcp://127.0.0.1:%d" % self.port
-        conf = {"node": {"name": self.name, "data": self.dir + "/data", "cluster": CLUSTER_ID},
+        conf = {"node": {"name": self.name, "data": self.dir + "/data", "cluster": CLUSTER_ID, **cluster.node_settings},
                 "workspace": self.dir + "/ws", "listen": ["unix://node.sock", self.address],
                 "auth": {"key_file": cluster.key}, "map": {"store": "etcd", "endpoints": cluster.store.urls},
                 "cluster": {"zone": self.name, **cluster.settings}}
@@ -93,8 +93,8 @@ class Node:
 
 
 class Cluster:
-    def __init__(self, bench, members, stores=1, settings=None):
-        self.settings = settings or {}
+    def __init__(self, bench, members, stores=1, settings=None, node_settings=None):
+        self.settings, self.node_settings = settings or {}, node_settings or {}
         self.procs, self.build, self.dir = bench.procs, bench.build, tempfile.mkdtemp(dir=bench.work)
         self.key = os.path.join(self.dir, "key")
         with open(os.open(self.key, os.O_WRONLY | os.O_CREAT, 0o600), "w") as f:
@@ -159,8 +159,9 @@ def etcd_put(bench, store, seconds):
 
 
 def replicated_put(bench):
-    """Two replicas on three nodes beside one node and beside etcd, in turn."""
-    cluster = Cluster(bench, 3, stores=3)
+    """Two replicas on three nodes beside one node and beside etcd, in turn. The nodes share the machine: together they have about as
+    many workers as it has cores, as whoever puts several on one host would give them."""
+    cluster = Cluster(bench, 3, stores=3, node_settings={"workers": max(1, os.cpu_count() // 3)})
     cluster.create("one")
     cluster.create("two", "--replicas", "2")
     cluster.create("synced", "--replicas", "2", "--durability", "sync")

@@ -84,7 +84,7 @@ static void a_writer_stops_at_the_end(void **state)
 
 static void a_reader_that_failed_gives_zeros(void **state)
 {
-    static const uint8_t bytes[7] = { 1, 2, 3, 4, 5, 6, 7 };
+    static const uint8_t bytes[8] = { 1, 2, 3, 4, 5, 6, 7, 8 };
     static const size_t wide[] = { 1, 2, 4, 8 };
 
     (void)state;

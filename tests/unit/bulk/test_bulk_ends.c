@@ -3,6 +3,7 @@
 #include "sdk/core/bulk/bulk_internal.h"
 #include "tests/lib/bulk_world.h"
 #include "tests/lib/drawing.h"
+#include "tests/lib/patience.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -152,7 +153,7 @@ static void *mover_thread(void *arg)
 {
     struct mover_thread *t = arg;
 
-    while (atomic_load(&t->fx->region.live) != 0) /* until the owner has begun to take it back */
+    WHILE_PATIENT (atomic_load(&t->fx->region.live) != 0) /* until the owner has begun to take it back */
         sched_yield();
     for (int i = 0; i < 100; i++)
         sched_yield();

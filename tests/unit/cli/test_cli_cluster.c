@@ -47,6 +47,16 @@ static void progress_has_a_rate_and_a_time(void **state)
     assert_says("{}", "moves", NULL);
 }
 
+static void slots_are_one_line(void **state)
+{
+    (void)state;
+    assert_says("{\"slots\": {\"all\": 1024, \"degraded\": 0, \"lost\": 0}}", "slots",
+                "1,024, all have all their replicas");
+    assert_says("{\"slots\": {\"all\": 1024, \"degraded\": 1000, \"unserved\": 7, \"takeover\": 7}}", "slots",
+                "1,024: 1,000 degraded, 7 unserved, 7 change hands");
+    assert_says("{\"slots\": {\"all\": 0}}", "slots", NULL);
+}
+
 static void what_does_not_work_is_said(void **state)
 {
     (void)state;
@@ -97,6 +107,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(progress_has_a_rate_and_a_time),
+        cmocka_unit_test(slots_are_one_line),
         cmocka_unit_test(what_does_not_work_is_said),
         cmocka_unit_test(unix_sockets_of_other_machines_are_no_way_to_a_node),
     };

@@ -93,6 +93,52 @@ static void rows_are_json_when_asked(void **state)
 }
 
 /* Keys are bytes: what is no UTF-8 is written in hexadecimal under another name. */
+/* What people can do without goes first, and no more than must; programs get it all. */
+static void spare_columns_leave_a_narrow_terminal(void **state)
+{
+    static const struct cli_col member[] = { { "NAME", "name", CLI_CELL_TEXT },
+                                             { "ADDRESS", "address", CLI_CELL_TEXT },
+                                             { "ROOM", "room_bytes", CLI_CELL_ROOM },
+                                             { "LOAD", "load", CLI_CELL_NUMBER } };
+    static const struct {
+        uint32_t width;
+        const char *head;
+    } shown[] = { { 0, "NAME  ADDRESS       ROOM  LOAD\n" },
+                  { 30, "NAME  ADDRESS       ROOM  LOAD\n" },
+                  { 29, "NAME  ADDRESS       LOAD\n" },
+                  { 24, "NAME  ADDRESS       LOAD\n" },
+                  { 23, "NAME  LOAD\n" },
+                  { 3, "NAME  LOAD\n" } };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(shown); i++) {
+        fflush(cli.out);
+        size_t before = len;
+        cli.width = shown[i].width;
+        struct cli_table *t = cli_table_new(&cli, "members", member, ARRAY_SIZE(member));
+        cli_table_spare(t, "room_bytes");
+        cli_table_spare(t, "address");
+        cli_table_row(t, (struct cli_cell[]){ CLI_TEXT("n1"), CLI_TEXT("tcp://host:1"), CLI_NUM(0), CLI_NUM(7) });
+        assert_int_equal(cli_table_end(t), CLI_OK);
+        fflush(cli.out);
+        if (strncmp(text + before, shown[i].head, strlen(shown[i].head)) != 0)
+            fail_msg("at %u: %s", shown[i].width, text + before);
+    }
+}
+
+/* A cell that is no UTF-8 is a field all the same. */
+static void cells_of_any_bytes_are_json(void **state)
+{
+    (void)state;
+    cli.g.json = true;
+    struct cli_table *t = cli_table_new(&cli, "rows", cols, 1);
+    cli_table_row(t, (struct cli_cell[]){ CLI_TEXT("a\xff\x1b") });
+    assert_int_equal(cli_table_end(t), CLI_OK);
+    fflush(cli.out);
+    json_t *doc = json_loads(text, 0, NULL);
+    assert_string_equal(cli_text_of(json_array_get(json_object_get(doc, "rows"), 0), "name"), "a\\xff\\x1b");
+    json_decref(doc);
+}
+
 static void keys_of_any_bytes_are_json(void **state)
 {
     (void)state;
@@ -249,6 +295,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(rows_are_aligned, setup, teardown),
         cmocka_unit_test_setup_teardown(words_take_what_is_left_of_the_width, setup, teardown),
         cmocka_unit_test_setup_teardown(rows_are_json_when_asked, setup, teardown),
+        cmocka_unit_test_setup_teardown(spare_columns_leave_a_narrow_terminal, setup, teardown),
+        cmocka_unit_test_setup_teardown(cells_of_any_bytes_are_json, setup, teardown),
         cmocka_unit_test_setup_teardown(keys_of_any_bytes_are_json, setup, teardown),
         cmocka_unit_test_setup_teardown(a_stream_is_one_document, setup, teardown),
         cmocka_unit_test_setup_teardown(documents_are_shown_by_their_names, setup, teardown),

@@ -73,12 +73,13 @@ static inline void packet_free(struct packet *p)
 
 static inline void deliver(struct world *w, struct packet *p)
 {
-    struct cairn_le_reader mail = cairn_le_reader(p->mail.bytes, p->mail.n);
+    struct cairn_le_reader mail;
     struct cairn_wire_letter letter;
     struct cairn_repl_msg msg;
     struct cairn_arena a;
 
     cairn_arena_init(&a, 1 << 20);
+    assert_int_equal(cairn_wire_mail_open(p->mail.bytes, p->mail.n, &mail, NULL), 0);
     assert_int_equal(cairn_wire_mail_next(&mail, &letter, NULL), 1);
     assert_int_equal(cairn_wire_letter_get(&letter, &a, &msg, NULL), 0);
     if (w->nodes[p->to].up)

@@ -1,4 +1,5 @@
 /* Replicas of a slot on three nodes: checkpoints, and nodes that stop and start again. */
+#include "tests/lib/skip.h"
 #include "tests/unit/cluster/slots_world.h"
 
 #include <errno.h>
@@ -131,8 +132,7 @@ static void a_full_log_takes_writes_again(void **state)
     mkdir(n->dir, 0700);
     mkdir(n->log_dir, 0700);
     if (mount("tmpfs", n->log_dir, "tmpfs", 0, "size=9m") != 0) {
-        print_message("no mount here (%s): skipped\n", strerror(errno));
-        skip();
+        skip_because("no mount here (%s)", strerror(errno));
     }
     node_start(w, 1);
     place(w, 1);

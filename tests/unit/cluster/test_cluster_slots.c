@@ -245,6 +245,86 @@ static void a_cut_is_a_cut_when_it_is_on_disk(void **state)
     assert_true(n >= end + 1);
 }
 
+/* ---- a primary that steps down ---- */
+
+/* What is on its way comes to node 2, or (not @arrives) to nobody, and nothing more. */
+static void last_words(struct world *w, bool arrives)
+{
+    struct cairn_link words, *l;
+
+    cairn_list_init(&words);
+    cairn_list_splice(&words, &w->packets);
+    while ((l = cairn_list_pop(&words)) != NULL) {
+        struct packet *p = CONTAINER_OF(l, struct packet, link);
+
+        if (arrives && p->to == 2)
+            deliver(w, p);
+        else
+            packet_free(p);
+    }
+}
+
+/* What it has appended is answered MOVED, whether its successor has it or cuts it; sent there again under its number it
+ * is done once: the PUT, which is for a key that is not there, finds none the first time, and that is the answer. */
+static void step_down(struct world *w, bool arrives)
+{
+    struct store_body b = { .op = STORE_PUT,
+                            .flags = STORE_BODY_IF_ABSENT,
+                            .ns = 5,
+                            .key = (const uint8_t *)"k",
+                            .key_len = 1,
+                            .record = (const uint8_t *)"x",
+                            .record_len = 1 };
+    struct client open = { .w = { .kind = CAIRN_ENTRY_OPEN } }, c = { .w = { .kind = CAIRN_ENTRY_WRITE } };
+    struct cairn_replica *heir;
+    uint64_t had;
+    uint8_t body[256];
+
+    for (uint64_t i = 1; i <= NODES; i++)
+        node_start(w, i);
+    place(w, NODES);
+    expect_active(w, 1, 3);
+    heir = cluster_slots_replica(w->nodes[2].slots, SLOT);
+    assert_int_equal(write_entry(w, 1, &open, NULL, 0), 0);
+    for (int i = 0; heir->log.end.pos < open.w.at.pos; i++) {
+        assert_true(i < TURNS_MAX);
+        turn(w);
+    }
+    had = heir->log.end.pos;
+    store_body_put(&b, body);
+    c.w.rid.session = open.w.at;
+    c.w.rid.seq = 1;
+    assert_int_equal(write_begin(w, 1, &c, body, store_body_bytes(&b)), 0);
+    last_words(w, arrives);
+    assert_int_equal(heir->log.end.pos, had + (arrives ? 1 : 0));
+    assert_false(c.done);
+    w->rec.primary = (struct cairn_who){ 2, w->nodes[2].inc };
+    w->rec.state = CAIRN_SLOT_TAKEOVER;
+    w->rec.since = ++w->rec.epoch;
+    publish(w);
+    turns(w, &c.done);
+    assert_int_equal(c.rc, CAIRN_E_MOVED);
+    expect_active(w, 2, 3);
+    for (int i = 0; i < 2; i++) { /* and as often as it is asked */
+        assert_int_equal(write_entry(w, 2, &c, body, store_body_bytes(&b)), 0);
+        assert_int_equal(c.w.result, 0);
+    }
+    c.w.rid.seq = 2; /* another one finds it there */
+    assert_int_equal(write_entry(w, 2, &c, body, store_body_bytes(&b)), 0);
+    assert_int_equal(c.w.result, CAIRN_E_EXISTS);
+    assert_string_equal(record_at(w, 2, "k"), "x");
+}
+
+static void what_a_successor_has_is_done_once(void **state)
+{
+    step_down(*state, true);
+}
+
+static void what_a_successor_has_not_is_done_once(void **state)
+{
+    step_down(*state, false);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -254,6 +334,8 @@ int main(void)
         BOTH(a_slot_that_left_is_cleaned),
         BOTH(what_is_cleaned_is_not_led),
         BOTH(a_cut_is_a_cut_when_it_is_on_disk),
+        BOTH(what_a_successor_has_is_done_once),
+        BOTH(what_a_successor_has_not_is_done_once),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

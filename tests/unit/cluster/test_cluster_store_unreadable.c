@@ -1,5 +1,6 @@
 /* The application under replicas, where blocks of the engine's files cannot be read: what depends on them is refused or
  * found in another way, and everything else goes on. (A store that gives up fails a test: op_failed().) */
+#include "tests/lib/patience.h"
 #include "tests/unit/cluster/store_world.h"
 
 #include "server/cluster/service/store_page.h"
@@ -269,7 +270,7 @@ static void a_slot_that_cannot_be_erased_is_left_alone(void **state)
     for (int i = 0; i < 20; i++)
         push_op(fx, 1, STORE_PUT, 0, USUAL, key_of("of another slot"), "here");
     apply(fx, 1);
-    while (fx->logs[1].applied < fx->logs[1].n)
+    WHILE_PATIENT (fx->logs[1].applied < fx->logs[1].n)
         cairn_loop_turn(&fx->kv.loop, CAIRN_NS_PER_MS);
     assert_string_equal(record_of(fx, USUAL, key_of("of another slot")), "here");
     assert_false(fx->logs[0].wiped);

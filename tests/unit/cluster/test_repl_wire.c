@@ -160,7 +160,7 @@ static int carry_cut(struct ends *e, const struct cairn_repl_msg *m, int cut, st
     assert_int_equal(cairn_wire_mail_add(mail, m), 0);
     if (cut < 0)
         assert_int_equal(cairn_wire_mail_add(mail, m), 0); /* there are bytes behind it */
-    r = cairn_le_reader(mail->bytes, mail->n);
+    assert_int_equal(cairn_wire_mail_open(mail->bytes, mail->n, &r, &e->err), 0);
     assert_int_equal(cairn_wire_mail_next(&r, &l, &e->err), 1);
     l.len = (uint32_t)((int64_t)l.len - cut);
     return cairn_wire_letter_get(&l, &e->got, got, &e->err);
@@ -197,7 +197,7 @@ static void messages_are_as_long_as_they_say(void **state)
         int len;
 
         assert_int_equal(carry(e, &messages[i]), 0);
-        len = (int)cairn_le_load32(e->mail.bytes + 4);
+        len = (int)cairn_le_load32(e->mail.bytes + 5);
         for (int cut = runs_on ? (int)messages[i].len + 1 : 1; cut <= len; cut++) {
             memset(&e->err, 0, sizeof(e->err));
             assert_int_equal(carry_cut(e, &messages[i], cut, &m), CAIRN_E_INVAL);
@@ -283,10 +283,11 @@ static void other_messages_that_do_not_add_up_are_refused(void **state)
     /* and what nobody here would put */
     assert_int_equal(carry(e, &messages[3]), 0);
     for (uint8_t kind = 0; kind < 16; kind += 7) { /* 0, 7, 14 */
-        struct cairn_le_reader r = cairn_le_reader(e->mail.bytes, e->mail.n);
         struct cairn_wire_letter l;
+        struct cairn_le_reader r;
 
-        e->mail.bytes[8] = kind;
+        e->mail.bytes[9] = kind;
+        assert_int_equal(cairn_wire_mail_open(e->mail.bytes, e->mail.n, &r, &e->err), 0);
         assert_int_equal(cairn_wire_mail_next(&r, &l, &e->err), 1);
         REFUSED(e, CAIRN_E_INVAL, "no known kind", cairn_wire_letter_get(&l, &e->got, &m, &e->err));
     }
@@ -305,7 +306,7 @@ static void mail_carries_messages_in_order(void **state)
 
     for (size_t i = 0; i < ARRAY_SIZE(messages); i++)
         assert_int_equal(cairn_wire_mail_add(&mail, &messages[i]), 0);
-    r = cairn_le_reader(mail.bytes, mail.n);
+    assert_int_equal(cairn_wire_mail_open(mail.bytes, mail.n, &r, &e->err), 0);
     for (size_t i = 0; i < ARRAY_SIZE(messages); i++) {
         assert_int_equal(cairn_wire_mail_next(&r, &l, &e->err), 1);
         assert_int_equal(l.slot, messages[i].slot);
@@ -356,14 +357,34 @@ static void mail_that_does_not_add_up_is_refused(void **state)
     struct cairn_le_reader r;
 
     assert_int_equal(cairn_wire_mail_add(&mail, &messages[0]), 0);
-    for (size_t n = 1; n < mail.n; n++) {
-        r = cairn_le_reader(mail.bytes, n);
+    REFUSED(e, CAIRN_E_INVAL, "without a byte", cairn_wire_mail_open(mail.bytes, 0, &r, &e->err));
+    for (size_t n = 2; n < mail.n; n++) {
+        assert_int_equal(cairn_wire_mail_open(mail.bytes, n, &r, &e->err), 0);
         REFUSED(e, CAIRN_E_INVAL, "ends behind the payload", cairn_wire_mail_next(&r, &l, &e->err));
     }
-    r = cairn_le_reader(mail.bytes, mail.n);
+    assert_int_equal(cairn_wire_mail_open(mail.bytes, mail.n, &r, &e->err), 0);
     assert_int_equal(cairn_wire_mail_next(&r, &l, &e->err), 1);
     assert_int_equal(cairn_wire_letter_get(&l, &e->got, &m, &e->err), 0);
     assert_int_equal(cairn_wire_mail_next(&r, &l, &e->err), 0);
+    cairn_wire_mail_fini(&mail);
+}
+
+/* Mail of another release is no damage: which form it has can be said, and nothing of it is read. */
+static void mail_of_another_form_is_refused(void **state)
+{
+    struct cairn_wire_mail mail = { 0 };
+    struct ends *e = *state;
+    struct cairn_le_reader r;
+
+    for (int round = 0; round < 2; round++) { /* the next one has it, too */
+        assert_int_equal(cairn_wire_mail_add(&mail, &messages[0]), 0);
+        assert_int_equal(mail.bytes[0], CAIRN_WIRE_MAIL_FORM);
+        assert_int_equal(cairn_wire_mail_open(mail.bytes, mail.n, &r, &e->err), 0);
+        mail.bytes[0] = CAIRN_WIRE_MAIL_FORM + 1;
+        REFUSED(e, CAIRN_E_VERSION, "in form 2, those here in form 1",
+                cairn_wire_mail_open(mail.bytes, mail.n, &r, &e->err));
+        cairn_wire_mail_clear(&mail);
+    }
     cairn_wire_mail_fini(&mail);
 }
 
@@ -726,6 +747,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(mail_carries_messages_in_order, begin, end),
         cmocka_unit_test_setup_teardown(mail_is_no_larger_than_a_frame, begin, end),
         cmocka_unit_test_setup_teardown(mail_that_does_not_add_up_is_refused, begin, end),
+        cmocka_unit_test_setup_teardown(mail_of_another_form_is_refused, begin, end),
         cmocka_unit_test_setup_teardown(records_are_stored, begin, end),
         cmocka_unit_test_setup_teardown(records_that_contradict_themselves_are_refused, begin, end),
         cmocka_unit_test_setup_teardown(processes_are_stored, begin, end),

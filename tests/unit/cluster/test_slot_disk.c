@@ -1,7 +1,9 @@
 /* The slot logs of a node on one device, against a model of them: many logs, starts, forgetting, failures. */
 #include "server/cluster/repl/slot_disk.h"
 #include "tests/lib/disk_faults.h"
+#include "tests/lib/patience.h"
 #include "tests/lib/scratch.h"
+#include "tests/lib/skip.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -444,7 +446,7 @@ static void a_trim_that_is_not_written_frees_nothing(void **state)
         append(fx, 1, 100);
         cairn_slot_disk_sync(fx->disk, 1);
         fx->asked[1]++;
-        while (fx->synced[1] < fx->asked[1])
+        WHILE_PATIENT (fx->synced[1] < fx->asked[1])
             cairn_loop_turn(&fx->loop[1], CAIRN_NS_PER_MS / 5);
         assert_int_equal(segments_count(fx), n);
     }
@@ -619,7 +621,7 @@ static void small_disk(struct fixture *fx)
     cairn_slot_disk_close(fx->disk);
     snprintf(size, sizeof(size), "size=%d", SMALL_BYTES);
     if (mount("tmpfs", fx->dir, "tmpfs", 0, size) != 0) {
-        print_message("no mount here (%s): skipped\n", strerror(errno));
+        skip_say("no mount here (%s)", strerror(errno));
         disk_open(fx);
         skip();
     }

@@ -263,6 +263,8 @@ static void the_rest_fits_together(void **state)
            "cairn.yaml:1:17: 'auth.admins[0]': this machine knows no user 'no-such-user-here'\n");
     expect("node: {pin: [0, one]}\n",
            "cairn.yaml:1:17: 'node.pin[1]' must be a CPU number from 0 to 4095; found 'one'\n");
+    expect("cluster: {session_ttl: 9s}\n",
+           "cairn.yaml:1:24: 'cluster.session_ttl' is 9s; it must be a duration from 10s to 1d\n");
     expect("node: {cluster: 12ab}\n",
            "cairn.yaml:1:17: 'node.cluster' must be 32 digits of 0-9 and a-f; found '12ab'\n");
     expect("node: {name: a/b}\n", "cairn.yaml:1:14: 'node.name' must be at most 255 bytes without spaces and '/'\n");

@@ -6,6 +6,7 @@
 #include "providers/extent/extent_internal.h"
 #include "sdk/core/base/crc.h"
 #include "sdk/core/bulk/bulk.h"
+#include "tests/lib/patience.h"
 #include "tests/lib/scratch.h"
 
 #include "schema/kv.pb-c.h"
@@ -92,7 +93,7 @@ static inline void fx_rest(struct fixture *fx)
 {
     struct cairn_extent_store *s = fx_store(fx);
 
-    while (s->ops->is_busy != NULL && s->ops->is_busy(s))
+    WHILE_PATIENT (s->ops->is_busy != NULL && s->ops->is_busy(s))
         cairn_loop_turn(&fx->loop, CAIRN_NS_PER_MS);
 }
 
@@ -249,7 +250,7 @@ static inline void fx_start(struct fixture *fx, struct fx_call *c, uint16_t meth
 
 static inline int fx_wait(struct fixture *fx, struct fx_call *c)
 {
-    while (!c->over)
+    WHILE_PATIENT (!c->over)
         cairn_loop_turn(&fx->loop, CAIRN_NS_PER_S);
     return c->call.rc;
 }

@@ -1,4 +1,5 @@
 /* What survives what: killed processes, flipped bytes, a disk that fails. */
+#include "tests/lib/patience.h"
 #include "tests/unit/extent/extent_fixture.h"
 
 #include "providers/extent/extent_file.h"
@@ -334,7 +335,7 @@ static void the_mark_of_a_removed_region_hits_no_other(void **state)
         .worker = &fx_store(fx)->workers[0], .region = gone, .done = on_step, .arg = &over
     };
     assert_int_equal(fx_store(fx)->ops->quarantine(&step), CAIRN_EXTENT_LATER);
-    while (!over)
+    WHILE_PATIENT (!over)
         cairn_loop_turn(&fx->loop, CAIRN_NS_PER_S);
     assert_int_equal(step.rc, 0);
     assert_memory_equal(place, was, RECORD);

@@ -1,4 +1,5 @@
 /* The scrub: what it finds, what it lets pass, and how much of the node's time it takes. */
+#include "tests/lib/patience.h"
 #include "tests/unit/extent/extent_fixture.h"
 
 #include "providers/extent/extent_file.h"
@@ -23,7 +24,7 @@ static void scrub_stop(struct fixture *fx)
     bool stopped = false;
 
     cairn_extent__scrub_stop(&fx->provider, on_scrub_stopped, &stopped);
-    while (!stopped)
+    WHILE_PATIENT (!stopped)
         cairn_loop_turn(&fx->loop, CAIRN_NS_PER_S);
     assert_null(fx->provider.scrub);
 }
@@ -32,7 +33,7 @@ static void scrub_rounds(struct fixture *fx, uint64_t rounds)
 {
     uint64_t until = atomic_load(&fx_store(fx)->scrub_rounds) + rounds;
 
-    while (atomic_load(&fx_store(fx)->scrub_rounds) < until)
+    WHILE_PATIENT (atomic_load(&fx_store(fx)->scrub_rounds) < until)
         cairn_loop_turn(&fx->loop, CAIRN_NS_PER_S);
 }
 
@@ -72,7 +73,7 @@ static void the_scrub_finds_what_nobody_reads(void **state)
         fx_open(fx);
     }
     scrub_start(fx, FAST);
-    while (atomic_load(&fx_store(fx)->scrub_rounds) < 2)
+    WHILE_PATIENT (atomic_load(&fx_store(fx)->scrub_rounds) < 2)
         cairn_loop_turn(&fx->loop, CAIRN_NS_PER_S);
     assert_int_equal(atomic_load(&fx_store(fx)->table.quarantined), 1);
     assert_int_equal(status_number(fx, "corrupt_found"), 1); /* not again in the second round */
@@ -96,7 +97,7 @@ static void the_scrub_lets_the_node_sleep(void **state)
     began = cairn_env_now_ns(&fx->loop.env);
     sleeps = fx->loop.sleeps;
     scrub_start(fx, N * LEN); /* all of it in a second */
-    while (atomic_load(&fx_store(fx)->scrub_rounds) < 1)
+    WHILE_PATIENT (atomic_load(&fx_store(fx)->scrub_rounds) < 1)
         cairn_loop_turn(&fx->loop, CAIRN_NS_PER_S);
     assert_true(cairn_env_now_ns(&fx->loop.env) - began >= CAIRN_NS_PER_S / 2);
     assert_true(fx->loop.sleeps - sleeps < N / 10);
@@ -154,7 +155,7 @@ static void a_wrong_read_does_not_quarantine(void **state)
     r = cairn_extent_table_find(&fx_store(fx)->table, id);
     ((uint8_t *)r->mem)[5] ^= 1;
     scrub_start(fx, FAST);
-    while ((read = atomic_load(&fx_store(fx)->scrub_bytes)) == 0)
+    WHILE_PATIENT ((read = atomic_load(&fx_store(fx)->scrub_bytes)) == 0)
         cairn_loop_turn(&fx->loop, CAIRN_NS_PER_MS);
     assert_int_equal(read, FX_CHUNK);
     ((uint8_t *)r->mem)[5] ^= 1;

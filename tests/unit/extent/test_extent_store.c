@@ -1,4 +1,5 @@
 /* The contract of the provider, told to every backend alike. */
+#include "tests/lib/patience.h"
 #include "tests/unit/extent/extent_fixture.h"
 
 #include <sys/mman.h>
@@ -254,7 +255,7 @@ static void memory_is_given_back_on_the_pool(void **state)
     unmapped_here = 0;
     for (int i = 0; i < N; i++)
         assert_int_equal(fx_remove(fx, ids[i]), 0);
-    while (fx_store(fx)->ops->is_busy(fx_store(fx)))
+    WHILE_PATIENT (fx_store(fx)->ops->is_busy(fx_store(fx)))
         cairn_loop_turn(&fx->loop, CAIRN_NS_PER_S);
     assert_in_range(unmapped_here, 0, 1 << 20);
     fx_store(fx)->ops->status(fx_store(fx), status);
@@ -299,7 +300,7 @@ static void removed_regions_are_gone(void **state)
         assert_int_equal(fx_remove(fx, id), 0);
     }
     assert_int_equal(fx_put(fx, &(struct fx_write){ .len = 10, .bytes = bytes, .durability = 1 }, &ids[0]), 0);
-    while (fx_store(fx)->ops->is_busy != NULL && fx_store(fx)->ops->is_busy(fx_store(fx)))
+    WHILE_PATIENT (fx_store(fx)->ops->is_busy != NULL && fx_store(fx)->ops->is_busy(fx_store(fx)))
         cairn_loop_turn(&fx->loop, CAIRN_NS_PER_MS);
     fx_store(fx)->ops->usage(fx_store(fx), &used, &avail);
     assert_true(used - used_before < 3 * 100000);

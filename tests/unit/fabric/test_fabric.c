@@ -1,6 +1,7 @@
 /* A mover (this process) and a target (a child, forked before either opens libfabric) over tcp;ofi_rxm on loopback.
  * FACTS, "libfabric in an event loop", line by line where it can be shown. */
 #include "sdk/core/fabric/fabric.h"
+#include "tests/lib/patience.h"
 
 #include <setjmp.h>
 #include <signal.h>
@@ -379,7 +380,7 @@ static void a_target_stalls_amid_its_answers(void **state)
     connect_by_reading(w);
     for (uint32_t i = 1; i <= READS; i++)
         post(w, i, false, 0, EXPOSED, w->card.rw_key);
-    while (w->over < 1 + born % 7)
+    WHILE_PATIENT (w->over < 1 + born % 7)
         cairn_loop_turn(&w->loop, 5 * CAIRN_NS_PER_MS);
     kill(w->target, SIGSTOP);
     for (int i = 0; i < 20; i++)

@@ -119,11 +119,36 @@ static inline void hear(struct fixture *f, uint8_t kind, uint8_t flags, const st
                                      .len = (size_t)(w.at - bytes) });
 }
 
+/* The next packet to where @d is of those that the last step sent, from the @i-th on; false: there is no other. */
+static inline bool next_to(const struct fixture *f, const struct cairn_swim_desc *d, uint32_t *i,
+                           struct cairn_swim_msg *m)
+{
+    while (*i < f->out.nsends) {
+        const struct cairn_swim_send *x = &f->out.sends[(*i)++];
+
+        if (!cairn_swim_addr_equal(&x->to, &d->addr))
+            continue;
+        assert_true(cairn_swim_decode(x->bytes, x->len, m));
+        return true;
+    }
+    return false;
+}
+
 static inline void alive(const struct cairn_swim_desc *d, uint64_t incarnation, struct cairn_swim_update *u)
 {
     memset(u, 0, sizeof(*u));
     cairn_swim_desc_to_update(d, u);
     u->incarnation = incarnation;
+}
+
+/* A member that is alive, in incarnation 10, and has said so. */
+static inline void meet(struct fixture *f, struct cairn_swim_desc *d, const char *name, uint8_t host)
+{
+    struct cairn_swim_update u;
+
+    describe(d, name, host);
+    alive(d, 10, &u);
+    hear(f, CAIRN_SWIM_GOSSIP, 0, d, &u, 0);
 }
 
 static inline uint8_t state_of(const struct fixture *f, const struct cairn_swim_desc *d)

@@ -1,85 +1,66 @@
 /* What the group believes of processes of nodes, and at which cost. */
 #include "providers/group/group_nodes.h"
 
-#include "sdk/core/base/macros.h"
+#include "tests/unit/group/swim_fixture.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+enum { MEMBERS = 500 };
 
-#include <cmocka.h>
-
-enum { ROOM = 600, MEMBERS = 500 };
-
-struct fixture {
-    struct cairn_swim s;
-    struct cairn_swim_dir dir;
-    struct cairn_swim_desc descs[ROOM];
-    uint32_t table[2048];
-    struct cairn_swim_view views[ROOM];
-    struct cairn_swim_suspicion suspicions[1];
-    uint32_t heap[1];
-    struct cairn_sm_set machines;
+struct nodes {
+    struct fixture swim;
     struct group_nodes nodes;
 };
 
 /* A member of the process @process of the node @node. */
-static uint32_t add(struct fixture *f, const char *name, uint64_t node, uint64_t process)
+static uint32_t add(struct nodes *f, const char *name, uint64_t node, uint64_t process)
 {
     struct cairn_swim_desc d = { .id = cairn_swim_id(name, strlen(name)), .node = { node, process } };
     uint32_t slot;
 
     snprintf(d.name, sizeof(d.name), "%s", name);
-    slot = cairn_swim_dir_put(&f->dir, &d);
+    slot = cairn_swim_dir_put(&f->swim.dir, &d);
     assert_int_not_equal(slot, CAIRN_SWIM_NO_SLOT);
-    cairn_swim_assume_alive(&f->s, slot, 1);
+    cairn_swim_assume_alive(&f->swim.s, slot, 1);
     return slot;
 }
 
-static void set(struct fixture *f, uint32_t slot, enum cairn_swim_state state)
+static void set(struct nodes *f, uint32_t slot, enum cairn_swim_state state)
 {
-    f->views[slot].state = (uint8_t)state;
-    f->views[slot].changed = ++f->s.version;
+    f->swim.views[slot].state = (uint8_t)state;
+    f->swim.views[slot].changed = ++f->swim.s.version;
 }
 
-static enum cairn_gossip_belief believed(struct fixture *f, uint64_t node, uint64_t process)
+static enum cairn_gossip_belief believed(struct nodes *f, uint64_t node, uint64_t process)
 {
-    return group_nodes_believe(&f->nodes, &f->s, &(struct cairn_gossip_self){ node, process });
+    return group_nodes_believe(&f->nodes, &f->swim.s, &(struct cairn_gossip_self){ node, process });
 }
 
-static int setup(void **state)
+static int nodes_setup(void **state)
 {
-    struct fixture *f = calloc(1, sizeof(*f));
-    struct cairn_swim_memory memory = { .nsuspicions = 1 };
+    struct nodes *n = calloc(1, sizeof(*n));
     struct cairn_swim_conf conf = cairn_swim_conf_default;
 
-    assert_non_null(f);
-    memory.views = f->views;
-    memory.suspicions = f->suspicions;
-    memory.heap = f->heap;
+    assert_non_null(n);
     conf.observer = true; /* we are none of those who are asked about */
-    cairn_swim_dir_init(&f->dir, f->descs, f->table, ROOM);
-    assert_int_equal(cairn_swim_init(&f->s, &conf, &f->dir, &memory, NULL, 1, 1, &f->machines), 0);
-    assert_int_equal(group_nodes_init(&f->nodes, ROOM), 0);
-    *state = f;
+    begin(&n->swim, ROOM, &conf);
+    assert_int_equal(group_nodes_init(&n->nodes, ROOM), 0);
+    *state = n;
     return 0;
 }
 
-static int teardown(void **state)
+static int nodes_teardown(void **state)
 {
-    struct fixture *f = *state;
+    struct nodes *n = *state;
 
-    group_nodes_fini(&f->nodes);
-    free(f);
+    group_nodes_fini(&n->nodes);
+    end(&n->swim);
+    free(n);
     return 0;
 }
 
 /* A new coordinator asks about every node at once. */
 static void all_are_asked_about_in_one_walk(void **state)
 {
-    struct fixture *f = *state;
+    struct nodes *f = *state;
     char name[16];
 
     for (uint32_t i = 0; i < MEMBERS; i++) {
@@ -100,7 +81,7 @@ static void all_are_asked_about_in_one_walk(void **state)
 
 static void a_change_is_seen(void **state)
 {
-    struct fixture *f = *state;
+    struct nodes *f = *state;
     uint32_t slot = add(f, "a", 7, 1);
 
     assert_int_equal(believed(f, 7, 1), CAIRN_GOSSIP_THERE);
@@ -111,8 +92,9 @@ static void a_change_is_seen(void **state)
     add(f, "a", 7, 2); /* started again */
     assert_int_equal(believed(f, 7, 1), CAIRN_GOSSIP_UNKNOWN);
     assert_int_equal(believed(f, 7, 2), CAIRN_GOSSIP_THERE);
-    f->views[slot].state = CAIRN_SWIM_NONE; /* forgotten, which is no version of its own; and another in its place */
-    cairn_swim_dir_remove(&f->dir, slot);
+    f->swim.views[slot].state =
+        CAIRN_SWIM_NONE; /* forgotten, which is no version of its own; and another in its place */
+    cairn_swim_dir_remove(&f->swim.dir, slot);
     assert_int_equal(believed(f, 7, 2), CAIRN_GOSSIP_UNKNOWN);
     assert_int_equal(add(f, "b", 8, 1), slot);
     assert_int_equal(believed(f, 7, 2), CAIRN_GOSSIP_UNKNOWN);
@@ -121,7 +103,7 @@ static void a_change_is_seen(void **state)
 
 static void of_two_names_the_living_counts(void **state)
 {
-    struct fixture *f = *state;
+    struct nodes *f = *state;
     uint32_t first = add(f, "old", 7, 1), second = add(f, "new", 7, 1);
 
     set(f, first, CAIRN_SWIM_DEAD);
@@ -133,14 +115,14 @@ static void of_two_names_the_living_counts(void **state)
     assert_int_equal(believed(f, 7, 1), CAIRN_GOSSIP_GONE);
 }
 
-#define test(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define of_nodes(f) cmocka_unit_test_setup_teardown(f, nodes_setup, nodes_teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        test(all_are_asked_about_in_one_walk),
-        test(a_change_is_seen),
-        test(of_two_names_the_living_counts),
+        of_nodes(all_are_asked_about_in_one_walk),
+        of_nodes(a_change_is_seen),
+        of_nodes(of_two_names_the_living_counts),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

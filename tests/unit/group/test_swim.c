@@ -4,13 +4,13 @@
 /* The kind and flags of the first packet of the last step to where @d is; 0: none. */
 static uint32_t said_to(struct fixture *f, const struct cairn_swim_desc *d, uint8_t *flags)
 {
-    for (uint32_t i = 0; i < f->out.nsends; i++) {
-        if (cairn_swim_addr_equal(&f->out.sends[i].to, &d->addr)) {
-            *flags = f->out.sends[i].bytes[1];
-            return f->out.sends[i].bytes[0];
-        }
-    }
-    return 0;
+    struct cairn_swim_msg m;
+    uint32_t i = 0;
+
+    if (!next_to(f, d, &i, &m))
+        return 0;
+    *flags = m.flags;
+    return m.kind;
 }
 
 static void a_name_belongs_to_its_living_holder(void **state)
@@ -170,16 +170,13 @@ static void a_round_visits_everyone(void **state)
     struct fixture *f = *state;
     static uint32_t pinged[ROOM];
     struct cairn_swim_desc d;
-    struct cairn_swim_update u;
     char name[16];
     uint32_t n = 41;
 
     memset(pinged, 0, sizeof(pinged));
     for (uint32_t i = 0; i < n; i++) {
         snprintf(name, sizeof(name), "m%u", i);
-        describe(&d, name, (uint8_t)(10 + i));
-        alive(&d, 10, &u);
-        hear(f, CAIRN_SWIM_GOSSIP, 0, &d, &u, 0);
+        meet(f, &d, name, (uint8_t)(10 + i));
     }
     run(f, 60000 - 1000); /* the first rounds were in a directory that grew, and nobody answered */
     end(f);
@@ -315,14 +312,11 @@ static void the_dead_are_forgotten(void **state)
     struct fixture *f = *state;
     struct cairn_swim_conf conf = cairn_swim_conf_default;
     struct cairn_swim_desc d;
-    struct cairn_swim_update u;
 
     conf.forget_ms = 10000;
     end(f);
     begin(f, ROOM, &conf);
-    describe(&d, "a", 2);
-    alive(&d, 10, &u);
-    hear(f, CAIRN_SWIM_GOSSIP, 0, &d, &u, 0);
+    meet(f, &d, "a", 2);
     run(f, 8000);
     assert_int_equal(state_of(f, &d), CAIRN_SWIM_DEAD);
     run(f, 10000);

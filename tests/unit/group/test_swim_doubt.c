@@ -1,4 +1,5 @@
 /* Single steps of one core: suspicions, deaths and contradictions, and who hears of them. */
+#include "providers/group/swim_internal.h"
 #include "tests/unit/group/swim_fixture.h"
 
 static void rumours_of_our_death_are_contradicted(void **state)
@@ -106,12 +107,7 @@ static uint32_t records_to(struct fixture *f, const struct cairn_swim_desc *d, u
     uint32_t n = 0;
 
     *npackets = 0;
-    for (uint32_t i = 0; i < f->out.nsends; i++) {
-        const struct cairn_swim_send *x = &f->out.sends[i];
-
-        if (!cairn_swim_addr_equal(&x->to, &d->addr))
-            continue;
-        assert_true(cairn_swim_decode(x->bytes, x->len, &m));
+    for (uint32_t i = 0; next_to(f, d, &i, &m);) {
         if (m.kind != kind)
             continue;
         ++*npackets;
@@ -135,9 +131,7 @@ static void who_tells_old_deaths_is_answered_and_put_right(void **state)
     uint32_t npackets;
     char name[16];
 
-    describe(&asker, "asker", 2);
-    alive(&asker, 10, &u);
-    hear(f, CAIRN_SWIM_GOSSIP, 0, &asker, &u, 0);
+    meet(f, &asker, "asker", 2);
     cairn_swim_write_head(&w, bytes, &ping);
     for (uint32_t i = 0; i < OLD; i++) {
         snprintf(name, sizeof(name), "old%u", i);
@@ -168,12 +162,7 @@ static uint64_t tells(const struct fixture *f, const struct cairn_swim_desc *to,
     struct cairn_swim_msg m;
     uint64_t incarnation = 0;
 
-    for (uint32_t i = 0; i < f->out.nsends; i++) {
-        const struct cairn_swim_send *x = &f->out.sends[i];
-
-        if (!cairn_swim_addr_equal(&x->to, &to->addr))
-            continue;
-        assert_true(cairn_swim_decode(x->bytes, x->len, &m));
+    for (uint32_t i = 0; next_to(f, to, &i, &m);) {
         for (uint32_t k = 0; k < m.nupdates; k++) {
             if (m.updates[k].id == about && m.updates[k].state == state)
                 incarnation = m.updates[k].incarnation;
@@ -188,12 +177,11 @@ static void who_accuses_us_again_is_contradicted_again(void **state)
 {
     struct fixture *f = *state;
     struct cairn_swim_desc other;
-    struct cairn_swim_update u,
-        doubt = { .state = CAIRN_SWIM_SUSPECT, .id = f->s.id, .incarnation = 100, .nby = 1, .by = { 3 } };
+    struct cairn_swim_update doubt = {
+        .state = CAIRN_SWIM_SUSPECT, .id = f->s.id, .incarnation = 100, .nby = 1, .by = { 3 }
+    };
 
-    describe(&other, "a", 2);
-    alive(&other, 10, &u);
-    hear(f, CAIRN_SWIM_GOSSIP, 0, &other, &u, 0);
+    meet(f, &other, "a", 2);
     hear(f, CAIRN_SWIM_GOSSIP, 0, &other, &doubt, 0);
     assert_int_equal(tells(f, &other, f->s.id, CAIRN_SWIM_ALIVE), 101);
     for (uint32_t i = 0; i < 10 && f->s.nnews > 0; i++)
@@ -230,11 +218,8 @@ static void a_suspect_that_answers_has_its_time_again(void **state)
     enum { SUSPECT_MS = 800, LATER_MS = 500 };
     struct fixture *f = *state;
     struct cairn_swim_desc other;
-    struct cairn_swim_update u;
 
-    describe(&other, "a", 2);
-    alive(&other, 10, &u);
-    hear(f, CAIRN_SWIM_GOSSIP, 0, &other, &u, 0);
+    meet(f, &other, "a", 2);
     for (uint32_t i = 0; i < 200 && state_of(f, &other) == CAIRN_SWIM_ALIVE; i++)
         run(f, 10);
     assert_int_equal(state_of(f, &other), CAIRN_SWIM_SUSPECT);
@@ -265,9 +250,7 @@ static void the_last_one_is_asked_and_hears_of_the_suspicion(void **state)
     describe(&last, "b", 3);
     for (uint32_t i = 0; i < GONE; i++) {
         snprintf(name, sizeof(name), "gone%u", i);
-        describe(&gone, name, (uint8_t)(10 + i));
-        alive(&gone, 10, &u);
-        hear(f, CAIRN_SWIM_GOSSIP, 0, &gone, &u, 0);
+        meet(f, &gone, name, (uint8_t)(10 + i));
         u = (struct cairn_swim_update){ .state = CAIRN_SWIM_LEFT, .id = gone.id, .incarnation = 11, .nby = 1 };
         hear(f, CAIRN_SWIM_GOSSIP, 0, &gone, &u, 0);
     }
@@ -303,9 +286,7 @@ static void a_suspicion_of_a_higher_incarnation_is_another_one(void **state)
     struct cairn_swim_desc other;
     struct cairn_swim_update u;
 
-    describe(&other, "a", 2);
-    alive(&other, 10, &u);
-    hear(f, CAIRN_SWIM_GOSSIP, 0, &other, &u, 0);
+    meet(f, &other, "a", 2);
     u = (struct cairn_swim_update){
         .state = CAIRN_SWIM_SUSPECT, .id = other.id, .incarnation = 10, .nby = 1, .by = { 3 }
     };
@@ -356,9 +337,7 @@ static void a_suspect_is_called_before_it_is_found_dead(void **state)
     end(f);
     begin(f, ROOM, &conf);
     describe(&suspect, "a", 2);
-    describe(&other, "b", 3);
-    alive(&other, 10, &u);
-    hear(f, CAIRN_SWIM_GOSSIP, 0, &other, &u, 0);
+    meet(f, &other, "b", 3);
     alive(&suspect, 10, &u);
     hear(f, CAIRN_SWIM_GOSSIP, 0, &other, &u, 0);
     run(f, 2000); /* they are no news any more */
@@ -385,6 +364,61 @@ static void a_suspect_is_called_before_it_is_found_dead(void **state)
     assert_true(called > told); /* not by chance, as one of those that news go to */
 }
 
+/* Whatever falls due in one moment, no step has more to send than it may, and none of it is lost: all who asked us hear
+ * that there was no answer, and all suspects are called before they are found dead. */
+static void what_is_due_at_once_is_all_said(void **state)
+{
+    enum { SUSPECTS = 16, ASKERS = CAIRN_SWIM_RELAYS_MAX };
+    struct fixture *f = *state;
+    struct cairn_swim_desc witness, target, suspects[SUSPECTS], askers[ASKERS];
+    struct cairn_swim_update u;
+    bool called[SUSPECTS] = { false };
+    uint32_t nacks = 0, slot;
+    uint64_t due_ms;
+    char name[16];
+
+    describe(&witness, "witness", 2);
+    meet(f, &target, "target", 3);
+    for (uint32_t i = 0; i < SUSPECTS + ASKERS; i++) {
+        snprintf(name, sizeof(name), "m%u", i);
+        meet(f, i < SUSPECTS ? &suspects[i] : &askers[i - SUSPECTS], name, (uint8_t)(10 + i));
+    }
+    for (uint32_t i = 0; i < SUSPECTS; i++) {
+        u = (struct cairn_swim_update){
+            .state = CAIRN_SWIM_SUSPECT, .id = suspects[i].id, .incarnation = 10, .nby = 1, .by = { witness.id }
+        };
+        hear(f, CAIRN_SWIM_GOSSIP, 0, &witness, &u, 0);
+    }
+    due_ms = f->s.suspects.all[f->s.suspects.heap[0]].due_ms; /* of all of them */
+    for (uint32_t i = 0; i < SUSPECTS; i++) {
+        slot = cairn_swim_dir_find(&f->dir, suspects[i].id);
+        assert_int_equal(f->views[slot].state, CAIRN_SWIM_SUSPECT);
+        assert_int_equal(f->s.suspects.all[f->views[slot].mark].due_ms, due_ms);
+    }
+    cairn_swim__probe_stop(&f->s);
+    f->s.probe_at = f->s.gossip_at = f->s.revisit_at = due_ms; /* which have something to say, too */
+    f->now_ms = f->s.wake_ms = due_ms - f->s.conf.ping_ms;
+    for (uint32_t i = 0; i < ASKERS; i++)
+        hear(f, CAIRN_SWIM_PING_REQ, 0, &askers[i], NULL, target.id);
+    f->now_ms = due_ms;
+    for (uint32_t steps = 0; steps == 0 || f->out.wake_ms <= f->now_ms; steps++) {
+        struct cairn_swim_msg m;
+
+        assert_in_range(steps, 0, SUSPECTS + ASKERS);
+        step(f, &(struct cairn_swim_in){ .type = CAIRN_SWIM_TICK });
+        assert_true(f->out.nsends < CAIRN_SWIM_SENDS_MAX);
+        for (uint32_t i = 0; i < SUSPECTS; i++)
+            called[i] |= tells(f, &suspects[i], suspects[i].id, CAIRN_SWIM_SUSPECT) != 0;
+        for (uint32_t i = 0; i < ASKERS; i++) {
+            for (uint32_t k = 0; next_to(f, &askers[i], &k, &m);)
+                nacks += m.kind == CAIRN_SWIM_NACK;
+        }
+    }
+    assert_int_equal(nacks, ASKERS);
+    for (uint32_t i = 0; i < SUSPECTS; i++)
+        assert_true(called[i]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -397,6 +431,7 @@ int main(void)
         test(the_last_one_is_asked_and_hears_of_the_suspicion),
         test(a_suspicion_of_a_higher_incarnation_is_another_one),
         test(a_suspect_is_called_before_it_is_found_dead),
+        test(what_is_due_at_once_is_all_said),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

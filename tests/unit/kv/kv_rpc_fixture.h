@@ -289,7 +289,8 @@ static inline size_t add(struct batch *b, uint32_t db, const char *key, int byte
 
     b->m.n_dbs = b->m.n_lengths = b->m.n_if_absent = b->m.n_keys;
     b->dbs[i] = db;
-    snprintf(b->names[i], sizeof(b->names[i]), "%s", key);
+    assert_true(strlen(key) < sizeof(b->names[i]));
+    strcpy(b->names[i], key);
     b->keys[i] = bin(b->names[i], strlen(b->names[i]));
     b->lengths[i] = len;
     b->if_absent[i] = false;

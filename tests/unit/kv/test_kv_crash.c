@@ -1,5 +1,6 @@
 /* What is left of batches that skip the log when the process is killed: the first ones, whole, up to some batch. And
  * what a view shows while they are applied. */
+#include "tests/lib/patience.h"
 #include "tests/unit/kv/kv_fixture.h"
 
 #include <signal.h>
@@ -257,7 +258,7 @@ static void view_is_of_one_position(void **state)
     for (int i = 0; i < DBS; i++)
         a.db[i] = find(fx, names[i]);
     assert_int_equal(pthread_create(&thread, NULL, applier_run, &a), 0);
-    while (atomic_load(&a.number) == 0)
+    WHILE_PATIENT (atomic_load(&a.number) == 0)
         usleep(100);
     for (int i = 0; i < VIEWS; i++) {
         uint32_t before = atomic_load(&a.number);

@@ -1,4 +1,6 @@
 /* The provider's answers to one key, many keys, listings and whole databases, and to what makes no sense. */
+#include "tests/lib/patience.h"
+#include "tests/lib/skip.h"
 #include "tests/unit/kv/kv_rpc_fixture.h"
 
 /* ---- stories ---- */
@@ -269,14 +271,14 @@ static void a_cancel_does_not_hide_what_was_done(void **state)
     fx->done = false;
     pthread_mutex_lock(&p->dir.mutex); /* holds the pool up until the loop is known to be at rest */
     cairn_rpc_call_start(&c);
-    while (p->workers[0].ncalls == 0)
+    WHILE_PATIENT (p->workers[0].ncalls == 0)
         cairn_loop_turn(&fx->loop, 0);
     pthread_mutex_unlock(&p->dir.mutex);
-    while (is_there(p, "d"))
+    WHILE_PATIENT (is_there(p, "d"))
         usleep(1000);
     assert_false(fx->done);
     cairn_rpc_call_cancel(&c);
-    while (!fx->done)
+    WHILE_PATIENT (!fx->done)
         cairn_loop_turn(&fx->loop, 10 * CAIRN_NS_PER_MS);
     assert_int_equal(c.rc, 0);
 }
@@ -483,7 +485,7 @@ static void put_and_get_do_not_allocate(void **state)
 static void put_and_get_do_not_allocate(void **state)
 {
     (void)state;
-    skip(); /* the sanitizer's malloc is its own */
+    skip_because("the sanitizer's malloc is its own");
 }
 #endif
 

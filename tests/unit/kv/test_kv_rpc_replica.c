@@ -75,7 +75,7 @@ static void largest_batches(void **state)
 static void bad_batches(void **state)
 {
     struct fixture *fx = *state;
-    uint32_t db = new_db(fx, "a"), numbers;
+    uint32_t db = new_db(fx, "a"), numbers = 0;
     struct batch *b = batch_new();
 
     assert_int_equal(open_db(fx, "n", CAIRN_KV_UINT, false, &numbers), 0);

@@ -1,5 +1,6 @@
 /* The page server over real sockets, client and server on one loop turn by turn. */
 #include "sdk/core/loop/http.h"
+#include "tests/lib/patience.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -236,7 +237,7 @@ static void connections_are_bounded(void **state)
     read_all(f, fds[ARRAY_SIZE(fds) - 1], reply, sizeof(reply));
     assert_non_null(strstr(reply, " 200 "));
     close(fds[ARRAY_SIZE(fds) - 1]);
-    while (cairn_http_connections(f->http) > 0)
+    WHILE_PATIENT (cairn_http_connections(f->http) > 0)
         cairn_loop_turn(&f->loop, 100 * CAIRN_NS_PER_MS);
 }
 
@@ -258,7 +259,7 @@ static void silent_peer_is_cut_off(void **state)
 
     late_ops.now_ns = far_future;
     assert_int_equal(send(fd, "GET /me", 7, 0), 7);
-    while (cairn_http_connections(f->http) == 0)
+    WHILE_PATIENT (cairn_http_connections(f->http) == 0)
         cairn_loop_turn(&f->loop, 100 * CAIRN_NS_PER_MS);
     assert_int_equal(f->loop.env.timers.n, 1);
     t = f->loop.env.timers.heap[1];
@@ -267,7 +268,7 @@ static void silent_peer_is_cut_off(void **state)
     t->fn(t->arg);
     f->loop.env.ops = real_ops;
     assert_int_equal(read_all(f, fd, reply, sizeof(reply)), 0);
-    while (cairn_http_connections(f->http) > 0)
+    WHILE_PATIENT (cairn_http_connections(f->http) > 0)
         cairn_loop_turn(&f->loop, 100 * CAIRN_NS_PER_MS);
     assert_int_equal(f->loop.env.timers.n, 0); /* nobody is left: no more wake-ups */
     close(fd);
@@ -279,7 +280,7 @@ static void stops_with_connections_open(void **state)
     int fd = dial(f), other = dial(f);
 
     assert_int_equal(send(fd, "GET /metrics", 12, 0), 12);
-    while (cairn_http_connections(f->http) < 2)
+    WHILE_PATIENT (cairn_http_connections(f->http) < 2)
         cairn_loop_turn(&f->loop, 100 * CAIRN_NS_PER_MS);
     cairn_http_stop(f->http);
     f->http = NULL;

@@ -559,6 +559,11 @@ static void json_says_the_same(void **state)
     assert_int_equal(json_integer_value(json_object_get(row, "in_bytes")), 2000);
     assert_int_equal(json_integer_value(json_object_get(row, "max_ns")), 3000);
     assert_in_range(json_integer_value(json_object_get(row, "p99_ns")), 2250, 3000);
+    assert_int_equal(json_integer_value(json_object_get(row, "sum_ns")), 6000);
+    row = json_object_get(row, "latencies");
+    assert_int_equal(json_array_size(row), 1); /* both in one bucket: about so long, so often */
+    assert_in_range(json_integer_value(json_array_get(json_array_get(row, 0), 0)), 2560, 3072);
+    assert_int_equal(json_integer_value(json_array_get(json_array_get(row, 0), 1)), 2);
     row = json_array_get(json_object_get(doc, "errors"), 0);
     assert_string_equal(json_string_value(json_object_get(row, "error")), "CAIRN_E_BUSY");
     row = json_array_get(json_object_get(doc, "sizes"), 0);

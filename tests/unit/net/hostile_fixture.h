@@ -202,7 +202,7 @@ static size_t put_open(uint8_t *to)
     Cairn__Wire__HelloOpen m = CAIRN__WIRE__HELLO_OPEN__INIT;
     uint8_t nonce[CAIRN_NONCE_BYTES] = { 1 };
 
-    m.version_min = m.version_max = 1;
+    m.version_min = m.version_max = CAIRN_PROTOCOL_MAX;
     m.nonce.data = nonce;
     m.nonce.len = sizeof(nonce);
     return put_frame(to, (struct cairn_frame){ .kind = CAIRN_FRAME_HELLO, .method = CAIRN_HELLO_OPEN }, &m.base);

@@ -78,6 +78,36 @@ static void packets_arrive_whole(void **state)
     assert_int_equal(fx->a.sent, 201);
 }
 
+static void on_timer(void *arg)
+{
+    ++*(uint32_t *)arg;
+}
+
+/* Whoever floods us holds up a turn for a bounded number of packets: then others have theirs. */
+static void a_flood_leaves_turns_to_others(void **state)
+{
+    enum { FLOOD = 200, PER_TURN_MAX = 64 };
+    struct fixture *fx = *state;
+    struct cairn_timer timer;
+    uint32_t fired = 0, before = 0, turns = 0;
+    uint8_t byte = 42;
+
+    for (uint32_t i = 0; i < FLOOD; i++)
+        cairn_dgram_send(&fx->a, &fx->at_b, &byte, 1);
+    cairn_timer_init(&timer, on_timer, &fired);
+    assert_int_equal(cairn_timer_start(&fx->loop.env, &timer, cairn_loop_now(&fx->loop)), 0);
+    for (; fx->received < FLOOD && turns < 1000; turns++) {
+        cairn_loop_turn(&fx->loop, 10 * CAIRN_NS_PER_MS);
+        assert_in_range(fx->received - before, 0, PER_TURN_MAX);
+        before = fx->received;
+        if (turns >= 1)
+            assert_int_equal(fired, 1);
+    }
+    assert_int_equal(fx->received, FLOOD);
+    assert_true(turns > 1);
+    cairn_timer_stop(&fx->loop.env, &timer);
+}
+
 static void what_is_too_long_is_dropped(void **state)
 {
     struct fixture *fx = *state;
@@ -132,9 +162,8 @@ static void mistakes_are_plain(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        test(packets_arrive_whole),
-        test(what_is_too_long_is_dropped),
-        test(who_is_not_there_costs_nothing),
+        test(packets_arrive_whole),        test(a_flood_leaves_turns_to_others),
+        test(what_is_too_long_is_dropped), test(who_is_not_there_costs_nothing),
         test(mistakes_are_plain),
     };
 

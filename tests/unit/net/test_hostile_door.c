@@ -133,25 +133,77 @@ static void strangers_do_not_lock_users_out(void **state)
     assert_still_serves(fx);
 }
 
-static void newer_protocol_is_told_so(void **state)
+/* Somebody comes who speaks from @min to @max; the answer to that, unless there is none, and the frame that has it. */
+static struct cairn_frame say_versions(struct fixture *fx, uint32_t min, uint32_t max, bool is_node, uint8_t buf[1024])
 {
-    struct fixture *fx = *state;
     Cairn__Wire__HelloOpen m = CAIRN__WIRE__HELLO_OPEN__INIT;
-    uint8_t nonce[CAIRN_NONCE_BYTES] = { 1 }, buf[1024];
+    uint8_t nonce[CAIRN_NONCE_BYTES] = { 1 };
     struct cairn_frame f;
     int fd = raw_connect(fx);
 
-    m.version_min = 7;
-    m.version_max = 9;
+    m.version_min = min;
+    m.version_max = max;
     m.nonce.data = nonce;
     m.nonce.len = sizeof(nonce);
+    m.node = is_node;
     raw_send(fx, fd, buf,
              put_frame(buf, (struct cairn_frame){ .kind = CAIRN_FRAME_HELLO, .method = CAIRN_HELLO_OPEN }, &m.base));
-    assert_true(raw_frame(fx, fd, buf, sizeof(buf), &f) > 0);
-    assert_int_equal(f.method, CAIRN_HELLO_REFUSED_STEP);
-    assert_int_equal(f.value, CAIRN_E_VERSION);
-    assert_true(is_thrown_out(fx, fd));
+    assert_true(raw_frame(fx, fd, buf, 1024, &f) > 0);
+    if (f.method == CAIRN_HELLO_REFUSED_STEP)
+        assert_true(is_thrown_out(fx, fd));
     close(fd);
+    return f;
+}
+
+/* Older or newer, a node or a client: it hears what it speaks, who does not, and what to do. */
+static void another_protocol_is_told_so(void **state)
+{
+    static const struct {
+        uint32_t min, max;
+        bool is_node;
+        const char *text;
+    } comers[] = {
+        { 7, 9, false, "the client that asks speaks protocol 7 to 9, node n 2 to 2: run releases of Cairn" },
+        { 1, 1, false, "the client that asks speaks protocol 1 to 1, node n 2 to 2: run releases of Cairn" },
+        { 7, 9, true, "the node that asks speaks protocol 7 to 9, node n 2 to 2: run releases of Cairn" },
+        { 0, 0, true, "the node that asks speaks protocol 0 to 0, node n 2 to 2: run releases of Cairn" },
+    };
+    struct fixture *fx = *state;
+    uint8_t buf[1024];
+
+    for (uint32_t i = 0; i < ARRAY_SIZE(comers); i++) {
+        struct cairn_frame f = say_versions(fx, comers[i].min, comers[i].max, comers[i].is_node, buf);
+        Cairn__Wire__ErrorDetail *d;
+
+        assert_int_equal(f.method, CAIRN_HELLO_REFUSED_STEP);
+        assert_int_equal(f.value, CAIRN_E_VERSION);
+        d = cairn__wire__error_detail__unpack(NULL, f.body_len, f.body);
+        assert_non_null(d);
+        assert_non_null(strstr(d->text, comers[i].text));
+        cairn__wire__error_detail__free_unpacked(d, NULL);
+    }
+    assert_still_serves(fx);
+}
+
+/* Who speaks others, too, is answered in the newest of those that both do. */
+static void a_protocol_in_common_is_spoken(void **state)
+{
+    static const struct {
+        uint32_t min, max;
+    } comers[] = { { CAIRN_PROTOCOL_MAX, CAIRN_PROTOCOL_MAX }, { 0, CAIRN_PROTOCOL_MAX }, { CAIRN_PROTOCOL_MIN, 99 } };
+    struct fixture *fx = *state;
+    uint8_t buf[1024];
+
+    for (uint32_t i = 0; i < ARRAY_SIZE(comers); i++) {
+        struct cairn_frame f = say_versions(fx, comers[i].min, comers[i].max, false, buf);
+        Cairn__Wire__HelloWelcome *m;
+
+        assert_int_equal(f.method, CAIRN_HELLO_WELCOME);
+        m = cairn__wire__hello_welcome__unpack(NULL, f.body_len, f.body);
+        assert_non_null(m);
+        assert_int_equal(m->version, CAIRN_PROTOCOL_MAX);
+        cairn__wire__hello_welcome__free_unpacked(m, NULL);
+    }
 }
 
 /* A node with a key of zeros is asked in as a node is that takes it for @name; the step that it answers with. */
@@ -167,7 +219,7 @@ static uint16_t come_as_if_to(struct fixture *fx, const char *name)
     struct cairn_frame f;
     int fd = raw_connect(fx);
 
-    open.version_min = open.version_max = 1;
+    open.version_min = open.version_max = CAIRN_PROTOCOL_MAX;
     open.nonce = (ProtobufCBinaryData){ CAIRN_NONCE_BYTES, t.client_nonce };
     open.auth = auth;
     open.n_auth = 1;
@@ -211,8 +263,8 @@ int main(void)
         T(silence_instead_of_hello_is_cut_off), T(nothing_but_hello_before_hello),
         T(a_second_hello_is_refused),           T(hello_may_not_be_large),
         T(too_many_connections_are_refused),    T(strangers_do_not_lock_users_out),
-        T(newer_protocol_is_told_so),           T(who_has_drained_takes_nobody),
-        T(a_proof_for_another_node_is_refused),
+        T(a_protocol_in_common_is_spoken),      T(another_protocol_is_told_so),
+        T(who_has_drained_takes_nobody),        T(a_proof_for_another_node_is_refused),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,7 @@
 /* The end of a node whose workers still need one another. */
 #include "cairn/admin.h"
 #include "server/node/node.h"
+#include "tests/lib/patience.h"
 #include "tests/lib/scratch.h"
 
 #include "schema/router.pb-c.h"
@@ -27,7 +28,7 @@ static void slow_work(struct cairn_job *job)
 {
     struct cairn_server *s = job->arg;
 
-    while (atomic_load(&s->rpc_node.counters.connections) > 0)
+    WHILE_PATIENT (atomic_load(&s->rpc_node.counters.connections) > 0)
         poll(NULL, 0, 1);
     for (int i = 0; i < SLOW_MS && !atomic_load(&s->workers[0].loop.stop); i++)
         poll(NULL, 0, 1);
@@ -97,7 +98,7 @@ static void no_worker_ends_before_all_are_idle(void **state)
     assert_int_equal(cairn_pool_submit(s->pool, &s->workers[1].loop, &slow), 0);
     no.durability = CAIRN_DURABILITY_MEMORY;
     assert_int_equal(cairn_ns_create_async(c[1], "n", &no, NULL, on_created, &over), 0);
-    while (creates_running(s) == 0)
+    WHILE_PATIENT (creates_running(s) == 0)
         cairn_poll(c[1], 1);
     cairn_server_request_stop(s);
     assert_int_equal(cairn_server_wait(s, WAIT_MS), 0);

@@ -2,6 +2,7 @@
 #include "sdk/core/base/macros.h"
 #include "server/node/node.h"
 #include "tests/lib/drawing.h"
+#include "tests/lib/patience.h"
 #include "tests/lib/scratch.h"
 
 #include <poll.h>
@@ -268,7 +269,7 @@ static void a_worker_that_hangs_is_not_alive(void **state)
 
 static void hang(void *arg)
 {
-    while (!atomic_load((atomic_bool *)arg))
+    WHILE_PATIENT (!atomic_load((atomic_bool *)arg))
         poll(NULL, 0, 1);
 }
 

@@ -3,7 +3,7 @@
 
 static uint8_t value[REGION];
 
-enum { UPLOAD = 77, SLOT = 5, NUMBER = 9 };
+enum { UPLOAD = 77, SLOT = 5, NUMBER = 9, FIRST_SLOT = 1024 };
 
 /* A cluster of one slot, which is led since @lead (0: from elsewhere). */
 struct cairn_cluster {
@@ -17,7 +17,13 @@ static bool spreads_slowly;
 uint32_t cairn_cluster_slots(const struct cairn_cluster *c)
 {
     (void)c;
-    return 1024;
+    return FIRST_SLOT;
+}
+
+uint64_t cairn_cluster_session_ttl_ns(const struct cairn_cluster *c)
+{
+    (void)c;
+    return 45 * CAIRN_NS_PER_S;
 }
 
 bool cairn_cluster_slot(const struct cairn_cluster *c, uint32_t replicas, const void *key, size_t len, uint32_t *slot)
@@ -53,7 +59,9 @@ static void run_write(void *arg)
     struct cairn_cluster_write *w = arg;
     int rc = 0;
 
-    if (w->op == CAIRN_CLUSTER_ASK) {
+    if (w->op == CAIRN_CLUSTER_OPEN_SESSION) {
+        w->session_epoch = w->session_pos = 3;
+    } else if (w->op == CAIRN_CLUSTER_ASK) {
         cluster.asks++;
         rc = cluster.ask_rc;
     } else if (cluster.lead == 0 || (w->lead != 0 && w->lead != cluster.lead)) {
@@ -66,8 +74,8 @@ static void run_write(void *arg)
 
 void cairn_cluster_write(struct cairn_cluster_write *w)
 {
-    assert_int_equal(w->slot, SLOT);
-    assert_int_equal(w->number, NUMBER);
+    assert_int_equal(w->slot, w->op == CAIRN_CLUSTER_OPEN_SESSION ? FIRST_SLOT : SLOT);
+    assert_int_equal(w->number, w->op == CAIRN_CLUSTER_OPEN_SESSION ? 0 : NUMBER);
     cairn_task_init(&task, run_write, w);
     cairn_env_defer(&world->loops[w->worker].env, &task);
 }
@@ -308,6 +316,25 @@ static void a_part_that_comes_late_begins_anew(void **state)
     assert_int_equal(cluster.puts, 1);
 }
 
+/* Who opens a session hears for how long it is kept. */
+static void a_session_says_how_long_it_is_kept(void **state)
+{
+    Cairn__Wire__RouterOpen m = CAIRN__WIRE__ROUTER_OPEN__INIT;
+    const Cairn__Wire__RouterOpened *r;
+    struct world *w = *state;
+    struct answer a;
+
+    begin(w);
+    m.ns = (char *)(uintptr_t) "n";
+    m.slot = FIRST_SLOT;
+    ask_start(w, 0, &a, &root, CAIRN__WIRE__ROUTER_METHOD__ROUTER_OPEN, &m.base, NULL, 0);
+    assert_int_equal(ask_wait(w, &a), 0);
+    r = (const Cairn__Wire__RouterOpened *)a.reply;
+    assert_int_equal(r->pos, 3);
+    assert_int_equal(r->ttl_ms, 45000);
+    answer_free(&a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -315,6 +342,7 @@ int main(void)
         CASE(a_commit_that_takes_its_time_is_not_done_under_another_lead),
         CASE(a_commit_that_comes_late_is_not_done_under_another_lead),
         CASE(a_part_that_comes_late_begins_anew),
+        CASE(a_session_says_how_long_it_is_kept),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,8 +1,10 @@
 /* Who may enter over TCP: by the cluster key, and by a real MUNGE daemon. */
 #include "rpc_fixture.h"
 #include "sdk/core/base/log.h"
+#include "sdk/core/rpc/hello.h"
 
 #include "schema/repl.pb-c.h"
+#include "tests/lib/skip.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -129,6 +131,50 @@ static void a_node_without_the_key_is_refused(void **state)
     probe_wait(fx, &p);
     assert_int_equal(p.call.rc, CAIRN_E_AUTH);
     assert_non_null(strstr(p.err.text, "did not prove"));
+}
+
+/* ---- another protocol ---- */
+
+/* Whatever it is asked, it says that this is protocol 9. */
+static void on_stranger(void *arg, uint32_t ready)
+{
+    Cairn__Wire__HelloWelcome m = CAIRN__WIRE__HELLO_WELCOME__INIT;
+    uint8_t buf[256], hello[4096];
+    struct cairn_frame f = { .kind = CAIRN_FRAME_HELLO,
+                             .method = CAIRN_HELLO_WELCOME,
+                             .body = buf + CAIRN_FRAME_HEADER_BYTES };
+    struct fixture *fx = arg;
+    int fd = accept4(fx->listener.fd, NULL, NULL, SOCK_CLOEXEC);
+
+    (void)ready;
+    assert_true(fd >= 0);
+    assert_true(recv(fd, hello, sizeof(hello), 0) > 0);
+    m.version = 9;
+    f.body_len = (uint32_t)protobuf_c_message_pack(&m.base, buf + CAIRN_FRAME_HEADER_BYTES);
+    f.payload = f.body + f.body_len;
+    cairn_frame_encode_header(buf, &f);
+    assert_true(send(fd, buf, CAIRN_FRAME_HEADER_BYTES + f.body_len, MSG_NOSIGNAL) > 0);
+    close(fd);
+}
+
+static void a_node_of_another_protocol_is_told_apart(void **state)
+{
+    struct fixture *fx = *state;
+    struct probe p;
+    char text[128];
+    int fd = -1;
+
+    snprintf(text, sizeof(text), "unix://%s/s", fx->dir);
+    assert_int_equal(cairn_addr_parse(text, &fx->addr, NULL), 0);
+    assert_int_equal(cairn_addr_listen(&fx->addr, 16, 0700, &fd, NULL), 0);
+    assert_int_equal(cairn_watch_init(&fx->listener, &fx->loop, fd, on_stranger, fx), 0);
+    assert_int_equal(cairn_watch_arm(&fx->listener, CAIRN_WATCH_READ), 0);
+    connect_session(fx, NULL);
+    probe_start(fx, &p, false, "abc");
+    probe_wait(fx, &p);
+    assert_int_equal(p.call.rc, CAIRN_E_VERSION);
+    assert_non_null(strstr(p.err.text, "answers in protocol 9, and here 2 to 2 are spoken: run releases of Cairn"));
+    assert_non_null(strstr(p.err.text, text));
 }
 
 /* ---- nodes ---- */
@@ -390,12 +436,10 @@ static void munged_stop(struct munged *m)
 static void need_munged(struct fixture *fx, struct munged *m, const char *name)
 {
     if (encode("/nowhere") == CAIRN_E_UNSUPPORTED) {
-        print_message("built without MUNGE\n");
-        skip();
+        skip_because("built without MUNGE");
     }
     if (!munged_start(m, fx->dir, name)) {
-        print_message("no munged runs here\n");
-        skip();
+        skip_because("no munged runs here");
     }
 }
 
@@ -453,6 +497,7 @@ int main(void)
         T(wrong_key_is_refused),
         T(strangers_do_not_fill_the_log),
         T(no_credential_is_refused),
+        T(a_node_of_another_protocol_is_told_apart),
         T(a_node_without_the_key_is_refused),
         T(a_user_is_no_node),
         T(a_node_proves_itself_over_a_unix_socket),

@@ -1,5 +1,6 @@
 /* Calls to clustered namespaces: they find whoever leads the key's slot, a write is done once whatever happens on the
  * way, and nothing goes round for ever. */
+#include "tests/lib/patience.h"
 #include "tests/unit/sdk/routed_fixture.h"
 
 static int put(struct routed *x, const char *key, const char *value)
@@ -184,12 +185,12 @@ static void who_is_silent_is_not_asked_for_the_map(void **state)
     atomic_store(&node_of(x, 0)->mute, true); /* where the client comes in */
     scripted_cluster_fault(x->cluster, 1, SCRIPTED_SILENT, INT32_MAX);
     assert_int_equal(cairn_put_async(x->ns, key, strlen(key), "2", 1, &x->o, on_done, &out), 0);
-    while (out.runs == 0 && x->c->routing->fetch.avoid_until_ns == 0)
+    WHILE_PATIENT (out.runs == 0 && x->c->routing->fetch.avoid_until_ns == 0)
         cairn_poll(x->c, 10);
     x->c->routing->fetch.avoid_until_ns = UINT64_MAX;
     maps = node_of(x, 0)->maps;
     others = node_of(x, 1)->maps;
-    while (out.runs == 0 && node_of(x, 1)->maps < others + 4)
+    WHILE_PATIENT (out.runs == 0 && node_of(x, 1)->maps < others + 4)
         cairn_poll(x->c, 10);
     assert_int_equal(out.runs, 0);
     assert_int_equal(node_of(x, 0)->maps, maps);
@@ -294,7 +295,7 @@ static void a_call_can_be_canceled_wherever_it_is(void **state)
                 assert_int_equal(cairn_cancel(x->c, number), 0);
             }
             began = seconds();
-            while (out.runs == 0)
+            WHILE_PATIENT (out.runs == 0)
                 cairn_poll(x->c, 10);
             assert_true(seconds() - began < (late ? 1.5 : 0.2));
             assert_true(late ? out.rc == CAIRN_E_TIMEOUT || out.rc == CAIRN_E_BUSY : out.rc == CAIRN_E_CANCELED);

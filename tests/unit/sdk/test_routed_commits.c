@@ -1,5 +1,6 @@
 /* A writer's COMMIT whose answer is lost, at a node that leads on or has a successor: the application hears what came
  * of it, or that it is to write once more. */
+#include "tests/lib/patience.h"
 #include "tests/unit/sdk/routed_fixture.h"
 
 enum { BYTES = 100 << 10 /* two parts: the first of 64 KiB */, ALWAYS = 1 << 30 };
@@ -28,13 +29,13 @@ static void commit_asked(struct routed *x, struct commit *c, const char *key, en
     assert_int_equal(cairn_put(x->ns, "s", 1, "s", 1, &x->o), 0); /* the part is there, and a session perhaps */
     scripted_cluster_fault(x->cluster, 1, fault, times);
     assert_int_equal(cairn_writer_commit_async(c->w, on_done, &c->out), 0);
-    while (atomic_load(&node_of(x, 1)->commits) == c->commits)
+    WHILE_PATIENT (atomic_load(&node_of(x, 1)->commits) == c->commits)
         cairn_poll(x->c, 10);
 }
 
 static int commit_over(struct routed *x, struct commit *c)
 {
-    while (c->out.runs == 0)
+    WHILE_PATIENT (c->out.runs == 0)
         cairn_poll(x->c, 100);
     assert_int_equal(c->out.runs, 1);
     return c->out.rc;

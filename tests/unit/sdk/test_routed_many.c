@@ -1,5 +1,6 @@
 /* Batches and lists of clustered namespaces: a request for each node, results for each key, pages in order, nothing
  * twice. */
+#include "tests/lib/patience.h"
 #include "tests/unit/sdk/routed_fixture.h"
 
 enum { MANY = 600 };
@@ -388,7 +389,7 @@ static void slots_that_change_places_are_noticed(void **state)
     assert_int_equal(atomic_load(&node_of(x, 0)->lists), 1); /* it has answered */
     scripted_cluster_move(x->cluster, mine, 1);
     scripted_cluster_move(x->cluster, other, 0);
-    while (out.runs == 0)
+    WHILE_PATIENT (out.runs == 0)
         cairn_poll(x->c, 10);
     assert_int_equal(out.rc, 0);
     assert_int_equal(page->n, MANY);

@@ -1,4 +1,5 @@
 /* Writes that may have been done, and writes that cannot have been: which of them a client says it is. */
+#include "tests/lib/patience.h"
 #include "tests/unit/sdk/routed_fixture.h"
 
 static int put(struct routed *x, const char *key)
@@ -55,7 +56,7 @@ static void what_was_sent_is_not_refused_at_the_end(void **state)
     assert_int_equal(put(x, key), 0);
     scripted_cluster_fault(x->cluster, 1, SCRIPTED_SILENT, 1);
     assert_int_equal(cairn_put_async(x->ns, key, strlen(key), "v", 1, &x->o, on_done, &out), 0);
-    while (atomic_load(&node_of(x, 1)->times) > 0)
+    WHILE_PATIENT (atomic_load(&node_of(x, 1)->times) > 0)
         cairn_poll(x->c, 10);
     scripted_cluster_move(x->cluster, scripted_cluster_slot(key, strlen(key)), 2);
     assert_int_equal(cairn_drain(x->c, -1), 0);
@@ -90,28 +91,95 @@ static void what_was_not_sent_goes_on_in_a_new_session(void **state)
 }
 
 /* Nodes may have forgotten the session: a number of it, were it refused once and unknown then, would leave the write
- * in doubt. */
+ * in doubt. How long they keep it they say when it is opened; else there is a time for all. */
 static void a_session_that_was_idle_is_not_relied_on(void **state)
 {
-    struct routed *x = routed_new(3, false);
-    uint64_t last;
-    char key[32], other[32];
+    enum { IDLE_MS = 200 };
 
     (void)state;
-    strcpy(key, key_of(x, 1, 0));
-    strcpy(other, key_of(x, 1, 1)); /* of another slot */
-    assert_int_equal(put(x, key), 0);
-    assert_int_equal(put(x, key), 0);
-    last = cairn_loop_now(&x->c->loop);
-    assert_int_equal(node_of(x, 1)->opens, 1);
-    x->c->routing->session_idle_ns = 200 * CAIRN_NS_PER_MS;
-    scripted_cluster_fault(x->cluster, 2, SCRIPTED_GONE, 1);
-    scripted_cluster_move(x->cluster, scripted_cluster_slot(key, strlen(key)), 2);
-    while (cairn_loop_now(&x->c->loop) - last < x->c->routing->session_idle_ns)
-        assert_int_equal(put(x, other), 0);
-    assert_int_equal(put(x, key), 0); /* MOVED at the one, and then at the other */
-    assert_int_equal(scripted_cluster_stores(x->cluster, key, strlen(key)), 3);
-    routed_free(x);
+    for (int said = 0; said < 2; said++) {
+        struct routed *x = routed_new(3, false);
+        char key[32], other[32];
+        uint64_t last;
+
+        scripted_cluster_session_ttl(x->cluster, said ? 2 * IDLE_MS : 0);
+        strcpy(key, key_of(x, 1, 0));
+        strcpy(other, key_of(x, 1, 1)); /* of another slot */
+        assert_int_equal(put(x, key), 0);
+        assert_int_equal(put(x, key), 0);
+        last = cairn_loop_now(&x->c->loop);
+        assert_int_equal(node_of(x, 1)->opens, 1);
+        if (!said)
+            x->c->routing->session_idle_ns = IDLE_MS * CAIRN_NS_PER_MS;
+        scripted_cluster_fault(x->cluster, 2, SCRIPTED_GONE, 1);
+        scripted_cluster_move(x->cluster, scripted_cluster_slot(key, strlen(key)), 2);
+        while (cairn_loop_now(&x->c->loop) - last < IDLE_MS * CAIRN_NS_PER_MS)
+            assert_int_equal(put(x, other), 0);
+        assert_int_equal(put(x, key), 0); /* MOVED at the one, and then at the other */
+        assert_int_equal(scripted_cluster_stores(x->cluster, key, strlen(key)), 3);
+        routed_free(x);
+    }
+}
+
+/* ---- MOVED does not say whether the log has it ---- */
+
+enum { BY_PUT, BY_DELETE, BY_MPUT, BY_NR };
+
+static int write_by(struct routed *x, int how, const char *key)
+{
+    struct cairn_put_item item = { .key = key, .key_len = strlen(key), .value = "v", .value_len = 1 };
+
+    if (how == BY_MPUT)
+        return cairn_mput(x->ns, &item, 1, &x->o);
+    return how == BY_DELETE ? cairn_delete(x->ns, key, strlen(key), &x->o) : put(x, key);
+}
+
+/* A primary that steps down answers MOVED for what it has appended, and its successor may have that in its log or may
+ * have cut it. The client sends it again there, under the same number, and it is done once either way. */
+static void what_was_appended_and_moved_is_done_once_at_the_successor(void **state)
+{
+    static const enum scripted_fault faults[] = { SCRIPTED_MOVED_AFTER, SCRIPTED_MOVED };
+
+    (void)state;
+    for (int how = 0; how < BY_NR; how++) {
+        for (uint32_t i = 0; i < ARRAY_SIZE(faults); i++) {
+            struct routed *x = routed_new(3, false);
+            struct scripted_cluster *cluster = x->cluster;
+            uint32_t slot;
+            char key[32];
+
+            strcpy(key, key_of(x, 1, 0));
+            slot = scripted_cluster_slot(key, strlen(key));
+            assert_int_equal(put(x, key), 0);
+            scripted_cluster_step_down(cluster, 1, slot, 2, faults[i]);
+            assert_int_equal(write_by(x, how, key), 0);
+            assert_int_equal(scripted_cluster_leader(cluster, slot), 2);
+            assert_int_equal(scripted_cluster_stores(cluster, key, strlen(key)), 2);
+            assert_int_equal(node_of(x, 2)->opens, 0); /* in the session that it had */
+            routed_free(x);
+        }
+    }
+}
+
+/* Where nobody knows the session any more it is in doubt, and not done again. */
+static void what_was_appended_and_forgotten_is_not_done_again(void **state)
+{
+    (void)state;
+    for (int how = 0; how < BY_NR; how++) {
+        struct routed *x = routed_new(3, false);
+        uint32_t slot;
+        char key[32];
+
+        strcpy(key, key_of(x, 1, 0));
+        slot = scripted_cluster_slot(key, strlen(key));
+        assert_int_equal(put(x, key), 0);
+        scripted_cluster_step_down(x->cluster, 1, slot, 2, SCRIPTED_MOVED_AFTER);
+        scripted_cluster_fault(x->cluster, 2, SCRIPTED_GONE, 1);
+        assert_int_equal(write_by(x, how, key), CAIRN_E_UNKNOWN);
+        assert_non_null(strstr(x->error.text, "may have been done"));
+        assert_int_equal(scripted_cluster_stores(x->cluster, key, strlen(key)), 2);
+        routed_free(x);
+    }
 }
 
 int main(void)
@@ -121,6 +189,8 @@ int main(void)
         cmocka_unit_test(what_was_sent_is_not_refused_at_the_end),
         cmocka_unit_test(what_was_not_sent_goes_on_in_a_new_session),
         cmocka_unit_test(a_session_that_was_idle_is_not_relied_on),
+        cmocka_unit_test(what_was_appended_and_moved_is_done_once_at_the_successor),
+        cmocka_unit_test(what_was_appended_and_forgotten_is_not_done_again),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,6 @@
 /* What a cluster's coordinator is asked while one follows another: again, until it is answered or too late. Against a
  * node in this process. */
+#include "tests/lib/patience.h"
 #include "tests/unit/sdk/sdk_fixture.h"
 
 static int status_of(struct fixture *fx)
@@ -57,7 +58,7 @@ static void a_node_that_is_started_anew_is_waited_for(void **state)
     assert_int_equal(status_of(fx), 0);
     scripted_node_stop(fx->node);
     assert_int_equal(cairn_cluster_status_async(fx->c, &json, &fx->o, on_done, &out), 0);
-    while (out.runs == 0 && CONTAINER_OF(fx->c->live.next, struct cairn_call, link)->again.tries == 0)
+    WHILE_PATIENT (out.runs == 0 && CONTAINER_OF(fx->c->live.next, struct cairn_call, link)->again.tries == 0)
         cairn_poll(fx->c, 10);
     scripted_node_restart(fx->node);
     assert_int_equal(cairn_drain(fx->c, -1), 0);
@@ -108,7 +109,7 @@ static void a_pause_ends_when_it_is_canceled(void **state)
         atomic_store(&fx->knobs->cluster_asks, 0);
         out = (struct outcome){ 0 };
         assert_int_equal(cairn_cluster_status_async(fx->c, &json, &fx->o, on_done, &out), 0);
-        while (atomic_load(&fx->knobs->cluster_asks) < asks)
+        WHILE_PATIENT (atomic_load(&fx->knobs->cluster_asks) < asks)
             cairn_poll(fx->c, 1);
         assert_int_equal(cairn_cancel(fx->c, number), 0);
         assert_int_equal(cairn_drain(fx->c, -1), 0);
@@ -116,7 +117,7 @@ static void a_pause_ends_when_it_is_canceled(void **state)
         assert_int_equal(out.rc, CAIRN_E_CANCELED);
     }
     assert_int_equal(cairn_cluster_status_async(fx->c, &json, &fx->o, on_done, &out), 0); /* closed while it waits */
-    while (out.runs == 1 && atomic_load(&fx->knobs->cluster_asks) < 8)
+    WHILE_PATIENT (out.runs == 1 && atomic_load(&fx->knobs->cluster_asks) < 8)
         cairn_poll(fx->c, 1);
 }
 

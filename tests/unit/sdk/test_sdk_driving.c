@@ -1,5 +1,6 @@
 /* Who drives a client, and what ends its calls: threads, time, cancel, a node that dies, closing with calls in
  * flight. */
+#include "tests/lib/patience.h"
 #include "tests/unit/sdk/sdk_fixture.h"
 
 /* ---- who drives ---- */
@@ -52,7 +53,7 @@ static void *work(void *arg)
         if (cairn_get(w->fx->ns, key, (size_t)n, back, sizeof(back), &len, NULL) != 0 || len != (size_t)n ||
             memcmp(back, key, len) != 0)
             break;
-        while (__atomic_load_n(&out.runs, __ATOMIC_ACQUIRE) != i + 1)
+        WHILE_PATIENT (__atomic_load_n(&out.runs, __ATOMIC_ACQUIRE) != i + 1)
             cairn_poll(w->fx->c, 10);
         w->done++;
     }
@@ -241,7 +242,7 @@ static void canceled_calls_end_at_once(void **state)
     cairn_poll(fx->c, 5);
     assert_int_equal(cairn_cancel(fx->c, number[1]), 0);
     assert_int_equal(out[1].runs, 0); /* later, from the loop */
-    while (out[1].runs == 0)
+    WHILE_PATIENT (out[1].runs == 0)
         cairn_poll(fx->c, 1000);
     assert_int_equal(out[1].rc, CAIRN_E_CANCELED);
     assert_int_equal(fx->error.code, CAIRN_E_CANCELED);
@@ -266,7 +267,7 @@ static void *cancel_from_elsewhere(void *arg)
 {
     struct canceler *x = arg;
 
-    while (atomic_load(&x->fx->knobs->pings) < x->pings)
+    WHILE_PATIENT (atomic_load(&x->fx->knobs->pings) < x->pings)
         sched_yield();
     if (x->all)
         cairn_cancel_all(x->fx->c);
@@ -340,7 +341,7 @@ static void *restart_when_asked(void *arg)
 {
     struct fixture *fx = arg;
 
-    while (atomic_load(&fx->knobs->puts) < 1 || atomic_load(&fx->knobs->gets) < 1)
+    WHILE_PATIENT (atomic_load(&fx->knobs->puts) < 1 || atomic_load(&fx->knobs->gets) < 1)
         sched_yield();
     atomic_store(&fx->knobs->hold, false);
     scripted_node_restart(fx->node);
@@ -404,7 +405,7 @@ static void closing_ends_waiting_threads(void **state)
     atomic_store(&fx->knobs->hold, true);
     for (int i = 0; i < 4; i++)
         assert_int_equal(pthread_create(&t[i], NULL, wait_for_an_answer, fx), 0);
-    while (atomic_load(&fx->knobs->pings) < 5)
+    WHILE_PATIENT (atomic_load(&fx->knobs->pings) < 5)
         sched_yield();
     cairn_close(fx->c);
     for (int i = 0; i < 4; i++) {
@@ -449,11 +450,11 @@ static void stopping_the_own_thread_that_waits_in_line(void **state)
     atomic_store(&fx->knobs->hold, true);
     assert_int_equal(cairn_ping_async(fx->c, NULL, on_done, &out), 0);
     assert_int_equal(pthread_create(&t, NULL, drain_it, fx), 0);
-    while (atomic_load(&fx->c->owner) == 0)
+    WHILE_PATIENT (atomic_load(&fx->c->owner) == 0)
         sched_yield();
     for (int i = 0; i < 20; i++) { /* in line already, or on its way there */
         assert_int_equal(cairn_start_thread(fx->c), 0);
-        while (i % 2 != 0 && atomic_load(&fx->c->nwaiters) == 0)
+        WHILE_PATIENT (i % 2 != 0 && atomic_load(&fx->c->nwaiters) == 0)
             sched_yield();
         cairn_stop_thread(fx->c);
         assert_int_equal(out.runs, 0);

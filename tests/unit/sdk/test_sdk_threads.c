@@ -1,4 +1,5 @@
 /* Two threads at one thing that is for one of them at a time: the other is told. */
+#include "tests/lib/patience.h"
 #include "tests/unit/sdk/sdk_fixture.h"
 
 static void *next_waiting(void *arg)
@@ -21,7 +22,7 @@ static void an_iterator_takes_one_step_at_a_time(void **state)
     assert_int_equal(cairn_iter_open(fx->ns, "", 0, NULL, &it), 0);
     atomic_store(&fx->knobs->hold, true);
     assert_int_equal(pthread_create(&thread, NULL, next_waiting, it), 0);
-    while (cairn_inflight(fx->c) == 0)
+    WHILE_PATIENT (cairn_inflight(fx->c) == 0)
         usleep(1000);
     assert_int_equal(cairn_iter_next_async(it, &entry, on_done, &out), CAIRN_E_STATE);
     assert_int_equal(cairn_iter_next(it, &entry), CAIRN_E_STATE);
@@ -43,7 +44,7 @@ static void stay(void *arg, int rc)
 
     (void)rc;
     atomic_store(step, 1);
-    while (atomic_load(step) == 1)
+    WHILE_PATIENT (atomic_load(step) == 1)
         usleep(1000);
 }
 
@@ -56,10 +57,10 @@ static void a_thread_is_stopped_before_the_next_is_started(void **state)
 
     assert_int_equal(cairn_start_thread(fx->c), 0);
     assert_int_equal(cairn_ping_async(fx->c, NULL, stay, &step), 0);
-    while (atomic_load(&step) == 0)
+    WHILE_PATIENT (atomic_load(&step) == 0)
         usleep(1000);
     assert_int_equal(pthread_create(&thread, NULL, stop, fx->c), 0);
-    while (!atomic_load(&fx->c->thread_stop))
+    WHILE_PATIENT (!atomic_load(&fx->c->thread_stop))
         usleep(1000);
     assert_int_equal(cairn_start_thread(fx->c), CAIRN_E_STATE);
     cairn_stop_thread(fx->c);

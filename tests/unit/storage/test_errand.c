@@ -2,6 +2,7 @@
 #include "server/storage/errand.h"
 
 #include "sdk/core/base/log.h"
+#include "tests/lib/patience.h"
 
 #include <sched.h>
 #include <semaphore.h>
@@ -74,7 +75,7 @@ static void nobody_waits_for_work_that_hangs(void **state)
     assert_int_equal(atomic_load(&fx.begun), 1);
     sem_post(&fx.go);
     sem_post(&fx.go); /* what was asked for meanwhile is done once more, for all */
-    while (atomic_load(&fx.done) < 2)
+    WHILE_PATIENT (atomic_load(&fx.done) < 2)
         sched_yield();
     sem_post(&fx.go);
     assert_true(cairn_errand_await(&fx.errand, PATIENT_MS));
@@ -92,7 +93,7 @@ static void those_who_ask_together_are_served_together(void **state)
         sem_post(&fx.go);
     for (int i = 0; i < ASKERS; i++)
         cairn_errand_ask(&fx.errand);
-    while (atomic_load(&fx.done) == 0)
+    WHILE_PATIENT (atomic_load(&fx.done) == 0)
         sched_yield();
     end(&fx);
     assert_in_range(atomic_load(&fx.done), 1, ASKERS / 2); /* once, but on a machine that stands still in between */
@@ -121,7 +122,7 @@ static void an_end_that_waits_says_so(void **state)
     assert_int_equal(pipe(fds), 0);
     cairn_log_init(&fx.log, fds[1], CAIRN_LOG_INFO, NULL);
     cairn_errand_ask(&fx.errand);
-    while (atomic_load(&fx.begun) == 0)
+    WHILE_PATIENT (atomic_load(&fx.begun) == 0)
         sched_yield();
     assert_int_equal(pthread_create(&thread, NULL, end_elsewhere, &fx), 0);
     assert_true(read(fds[0], line, sizeof(line) - 1) > 0);

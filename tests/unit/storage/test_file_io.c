@@ -1,7 +1,9 @@
 /* File I/O by io_uring and by the pool, staging memory, and the small blocking helpers. */
 #include "server/storage/file_io.h"
 #include "server/storage/staging.h"
+#include "tests/lib/patience.h"
 #include "tests/lib/scratch.h"
+#include "tests/lib/skip.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -104,7 +106,7 @@ static void start(struct fixture *fx, struct cairn_file_op *op)
 
 static void wait_for(struct fixture *fx, uint32_t n)
 {
-    while (fx->done < n)
+    WHILE_PATIENT (fx->done < n)
         cairn_loop_turn(&fx->loop, CAIRN_NS_PER_S);
     fx->done = 0;
 }
@@ -193,7 +195,7 @@ static void a_ring_that_refuses_is_left_for_the_pool(void **state)
     uint8_t bytes[SOME * SOME_BYTES];
 
     if (cairn_file_io_kind(fx->io) != CAIRN_FILE_IO_URING)
-        skip();
+        skip_because("no io_uring here");
     submit_fails = EBADF;
     write_some(fx, ops, bytes);
     wait_for(fx, SOME);
@@ -214,7 +216,7 @@ static void a_busy_ring_is_tried_again(void **state)
     uint64_t until = cairn_env_now_ns(&fx->loop.env) + 50 * CAIRN_NS_PER_MS;
 
     if (cairn_file_io_kind(fx->io) != CAIRN_FILE_IO_URING)
-        skip();
+        skip_because("no io_uring here");
     submit_fails = EAGAIN;
     submits = 0;
     write_some(fx, ops, bytes);

@@ -1,0 +1,97 @@
+/* Clusters that need longer for an answer than a client has patience: it comes to its end all the same. */
+#include "tests/unit/sdk/routed_fixture.h"
+
+static int put(struct routed *x, const char *key, uint32_t timeout_ms)
+{
+    x->o.timeout_ms = timeout_ms;
+    return cairn_put(x->ns, key, strlen(key), "v", 1, &x->o);
+}
+
+/* A session's OPEN takes longer than any write has time for. The writes end in their time, whoever drains the client
+ * does not wait for what nobody wants just now, and the next write finds what the one before it began. */
+static void an_open_outlives_the_write_that_began_it(void **state)
+{
+    struct routed *x = routed_new(2, false);
+    char key[32];
+
+    (void)state;
+    strcpy(key, key_of(x, 1, 0));
+    scripted_cluster_fault(x->cluster, 1, SCRIPTED_SILENT, 1);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(put(x, key, 100), CAIRN_E_TIMEOUT);
+        assert_non_null(strstr(x->error.text, "nothing was done"));
+        assert_int_equal(cairn_drain(x->c, 0), 0);
+        assert_int_equal(node_of(x, 1)->opens, 1);
+    }
+    scripted_cluster_answer_opens(x->cluster);
+    assert_int_equal(put(x, key, 20000), 0);
+    assert_int_equal(node_of(x, 1)->opens, 1);
+    assert_int_equal(scripted_cluster_stores(x->cluster, key, strlen(key)), 1);
+    routed_free(x);
+}
+
+/* Nor does a client's end wait for it. */
+static void a_client_ends_without_its_open(void **state)
+{
+    struct routed *x = routed_new(2, false);
+    char key[32];
+
+    (void)state;
+    strcpy(key, key_of(x, 1, 0));
+    assert_int_equal(cairn_exists(x->ns, key, strlen(key), &(bool){ false }, NULL), 0); /* there is a map */
+    x->c->routing->try_ms = 3600000;
+    scripted_cluster_fault(x->cluster, 1, SCRIPTED_SILENT, 1);
+    assert_int_equal(put(x, key, 50), CAIRN_E_TIMEOUT);
+    routed_free(x);
+}
+
+/* A namespace may go while its OPEN is under way, and another use the session. */
+static void an_open_outlives_the_handle_that_began_it(void **state)
+{
+    struct routed *x = routed_new(2, false);
+    char key[32];
+
+    (void)state;
+    strcpy(key, key_of(x, 1, 0));
+    scripted_cluster_fault(x->cluster, 1, SCRIPTED_SILENT, 1);
+    assert_int_equal(put(x, key, 50), CAIRN_E_TIMEOUT);
+    cairn_ns_close(x->ns);
+    assert_int_equal(cairn_ns_open(x->c, "data", &x->ns, NULL), 0);
+    scripted_cluster_answer_opens(x->cluster);
+    assert_int_equal(put(x, key, 20000), 0);
+    assert_int_equal(node_of(x, 1)->opens, 1);
+    routed_free(x);
+}
+
+/* Nothing is answered within a try, whatever is asked: each try gives it more time, until it is. */
+static void tries_become_as_long_as_answers_take(void **state)
+{
+    struct routed *x = routed_new(2, false);
+    char key[32], back[16];
+    size_t len = 0;
+
+    (void)state;
+    strcpy(key, key_of(x, 1, 0));
+    assert_int_equal(cairn_exists(x->ns, key, strlen(key), &(bool){ false }, NULL), 0); /* there is a connection */
+    x->c->routing->try_ms = 20;
+    atomic_store(&node_of(x, 1)->slow_ms, 100);
+    scripted_cluster_fault(x->cluster, 1, SCRIPTED_SLOW, 1000000);
+    assert_int_equal(put(x, key, 10000), 0);
+    assert_in_range(node_of(x, 1)->opens, 2, 5);
+    assert_int_equal(scripted_cluster_stores(x->cluster, key, strlen(key)), 1);
+    assert_int_equal(cairn_get(x->ns, key, strlen(key), back, sizeof(back), &len, &x->o), 0);
+    assert_int_equal(len, 1);
+    routed_free(x);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_open_outlives_the_write_that_began_it),
+        cmocka_unit_test(a_client_ends_without_its_open),
+        cmocka_unit_test(an_open_outlives_the_handle_that_began_it),
+        cmocka_unit_test(tries_become_as_long_as_answers_take),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
