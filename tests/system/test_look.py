@@ -313,8 +313,8 @@ class InACluster(Etcd, Case):
     def test_words_for_what_is_not_as_it_was_meant(self):
         self.begin()
         self.fails(self.cairn(0, "ns", "create", "--replicas", "9", "many"), FAILED, "9 replicas", "ask for fewer")
-        wait_for("word of it", lambda: "n2 is up, and not being drained" in self.ok(
-            self.cairn(0, "drain", "--cancel", "n2")).out)  # the coordinator has two seconds to say so
+        # It joins when it has registered, and the coordinator has two seconds to say that it is up.
+        wait_for("word of it", lambda: "n2 is up, and not being drained" in self.cairn(0, "drain", "--cancel", "n2").out)
         self.assertIn("nothing has been compared yet; `cairn scrub --start --wait`",
                       self.ok(self.cairn(0, "scrub", "--wait")).err)
         # A round leaves out slots that move.
