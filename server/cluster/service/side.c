@@ -7,6 +7,7 @@
 #include "server/cluster/service/fetch.h"
 #include "server/cluster/service/scrub.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 static struct cairn_cluster_side *side_of(struct cairn_cluster *c)
@@ -28,10 +29,13 @@ bool side_may_go_on(const struct cairn_cluster *c)
 
 void side_fail(struct cairn_cluster *c, int rc, const char *text)
 {
-    if (atomic_exchange(&c->side->failed, true))
+    struct cairn_cluster_side *s = c->side;
+
+    if (atomic_exchange(&s->failed, true))
         return;
-    cairn_log_error("this node takes no more part in the cluster until it is started again: %s: %s", text,
-                    cairn_error_text(rc));
+    snprintf(s->why, sizeof(s->why), "%s: %s", text, cairn_error_text(rc));
+    atomic_store(&s->has_why, true);
+    cairn_log_error("this node takes no more part in the cluster until it is started again: %s", s->why);
 }
 
 /* ---- something on every worker ---- */

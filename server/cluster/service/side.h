@@ -73,6 +73,8 @@ struct cairn_cluster_side {
     atomic_uint_fast64_t other_map;      /* that the cluster is said to have, instead of ours; 0: none */
     atomic_uint_fast64_t other_ns;       /* when that was said last */
     atomic_bool failed, hurry;           /* hurry: a heartbeat is asked for already */
+    atomic_bool has_why;                 /* failed, and that is why: */
+    char why[CAIRN_ERR_TEXT_MAX];
     atomic_uint left;                    /* workers that are stopping */
     struct side_life *life;
     struct side_leave *leave;

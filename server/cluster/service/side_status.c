@@ -127,6 +127,21 @@ static void tell_troubles(const struct cairn_cluster *c, json_t *to)
                      "writes were refused, as the disk cannot give back what they depend on: `cairn scrub` repairs it");
 }
 
+/* Before all else that may be wrong: it follows from that, or does not matter any more. */
+static void tell_failed(const struct cairn_cluster *c, json_t *to)
+{
+    const struct cairn_cluster_side *s = c->side;
+    bool failed = atomic_load(&s->failed);
+
+    json_object_set_new(to, "failed", json_boolean(failed));
+    if (!failed)
+        return;
+    json_object_set_new(to, "health", json_string("failed"));
+    json_object_set_new(to, "problem",
+                        json_sprintf("this node takes no more part in the cluster until it is started again: %s",
+                                     atomic_load(&s->has_why) ? s->why : "the log says why"));
+}
+
 static void tell_mail(const struct cairn_cluster *c, json_t *to)
 {
     uint64_t n = atomic_load(&c->side->mail_refused);
@@ -144,6 +159,7 @@ void cairn_cluster__side_status(struct cairn_cluster *c, json_t *to)
     struct cluster_regions_counts pins;
 
     cluster_regions_count(&c->side->regions, &pins);
+    tell_failed(c, to);
     tell_room(c, to);
     if (pins.full)
         tell_problem(to, "degraded",
@@ -154,7 +170,6 @@ void cairn_cluster__side_status(struct cairn_cluster *c, json_t *to)
     json_object_set_new(to, "regions_pinned", json_integer(pins.pinned));
     json_object_set_new(to, "regions_refused", json_integer((json_int_t)pins.refused));
     json_object_set_new(to, "lease_ms", json_integer(until > now ? (json_int_t)((until - now) / CAIRN_NS_PER_MS) : 0));
-    json_object_set_new(to, "failed", json_boolean(atomic_load(&c->side->failed)));
     json_object_set_new(to, "copied_bytes", json_integer((json_int_t)atomic_load(&c->side->pace.bytes_sent)));
     if (side_has_store(c))
         json_object_set_new(to, "scrub", scrub_report_brief(c->side->scrub_report));
