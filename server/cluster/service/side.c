@@ -74,14 +74,21 @@ static void round_part(void *arg)
         cairn_loop_post(r->c->home, &r->task);
 }
 
-int side_each(struct cairn_cluster *c, void (*fn)(struct side_worker *w, void *arg), void (*done)(void *arg), void *arg)
+static struct round *round_new(struct cairn_cluster *c)
 {
-    uint32_t n = c->side->nworkers;
-    struct round *r = calloc(1, sizeof(*r) + n * sizeof(r->parts[0]));
+    struct round *r = calloc(1, sizeof(*r) + c->side->nworkers * sizeof(r->parts[0]));
 
-    if (r == NULL)
-        return CAIRN_E_NOMEM;
-    r->c = c;
+    if (r != NULL)
+        r->c = c;
+    return r;
+}
+
+/* Takes @r. */
+static void round_go(struct round *r, void (*fn)(struct side_worker *w, void *arg), void (*done)(void *arg), void *arg)
+{
+    struct cairn_cluster *c = r->c;
+    uint32_t n = c->side->nworkers;
+
     r->fn = fn;
     r->done = done;
     r->arg = arg;
@@ -93,6 +100,15 @@ int side_each(struct cairn_cluster *c, void (*fn)(struct side_worker *w, void *a
         cairn_task_init(&r->parts[i].task, round_part, &r->parts[i]);
         cairn_loop_post(r->parts[i].w->loop, &r->parts[i].task);
     }
+}
+
+int side_each(struct cairn_cluster *c, void (*fn)(struct side_worker *w, void *arg), void (*done)(void *arg), void *arg)
+{
+    struct round *r = round_new(c);
+
+    if (r == NULL)
+        return CAIRN_E_NOMEM;
+    round_go(r, fn, done, arg);
     return 0;
 }
 
@@ -276,9 +292,10 @@ int cairn_cluster__side_start(struct cairn_cluster *c, struct cairn_err *err)
     s->nworkers = n;
     cluster_regions_init(&s->regions);
     s->scrub_report = scrub_report_new();
+    s->last = round_new(c);
     s->words = calloc(SIDE_SLOTS_MAX, sizeof(*s->words));
     s->workers = aligned_alloc(_Alignof(struct side_worker), n * sizeof(*s->workers));
-    if (s->words == NULL || s->workers == NULL || s->scrub_report == NULL || side_life_new(c) != 0 ||
+    if (s->last == NULL || s->words == NULL || s->workers == NULL || s->scrub_report == NULL || side_life_new(c) != 0 ||
         side_leave_new(c) != 0)
         return cairn_err_set(err, CAIRN_E_NOMEM, "cluster");
     memset(s->workers, 0, n * sizeof(*s->workers));
@@ -415,7 +432,8 @@ static void stopped_on_all(void *arg)
 void side_life_ended(struct cairn_cluster *c)
 {
     atomic_store(&c->side->left, c->side->nworkers);
-    CAIRN_ASSERT(side_each(c, stop_on, stopped_on_all, c) == 0);
+    round_go(c->side->last, stop_on, stopped_on_all, c);
+    c->side->last = NULL;
 }
 
 void cairn_cluster__side_quiesce(struct cairn_cluster *c, void (*done)(void *arg), void *arg)
@@ -446,6 +464,7 @@ void cairn_cluster__side_stop(struct cairn_cluster *c)
             cairn_slot_disk_close(s->disk);
         cluster_regions_fini(&s->regions);
         scrub_report_free(s->scrub_report);
+        free(s->last);
         free(s->words);
         free(s->workers);
         free(s);

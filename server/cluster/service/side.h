@@ -58,6 +58,7 @@ struct side_worker {
     struct cairn_task task;
 };
 
+struct round;
 struct side_life;
 struct side_leave;
 
@@ -76,6 +77,7 @@ struct cairn_cluster_side {
     atomic_bool has_why;                 /* failed, and that is why: */
     char why[CAIRN_ERR_TEXT_MAX];
     atomic_uint left;                    /* workers that are stopping */
+    struct round *last;                  /* of all workers: of the stop, which may find no memory */
     struct side_life *life;
     struct side_leave *leave;
     uint64_t process;

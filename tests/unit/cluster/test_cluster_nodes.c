@@ -1,7 +1,9 @@
 /* Nodes that share a map store: they register, slots are placed, what is written is read where it is led from, and
  * another leads when a node is gone. */
 #include "server/cluster/map_generation.h"
+#include "server/cluster/service/life_internal.h"
 #include "tests/lib/disk_faults.h"
+#include "tests/lib/failing_malloc.h"
 #include "tests/unit/cluster/nodes_world.h"
 
 #include <errno.h>
@@ -519,6 +521,29 @@ static void a_node_whose_part_has_failed_says_so(void **state)
     json_decref(status);
 }
 
+/* A node that has no memory left can still be stopped. */
+static void a_stop_needs_no_memory(void **state)
+{
+#ifdef FAILING_MALLOC
+    struct world *w = *state;
+    struct node *n = &w->nodes[0];
+
+    expect_leases(w);
+    cairn_cluster_desc.drain(n->ctx);
+    for (int i = 0; n->c->side->life->pending > 0; i++) { /* else the end waits for that */
+        assert_true(i < TURNS_MAX);
+        turn(w);
+    }
+    n->over = false;
+    failing_malloc_begin(1);
+    cairn_cluster_desc.quiesce(n->ctx, on_over, &n->over);
+    assert_false(failing_malloc_end());
+    node_end(w, 0);
+#else
+    (void)state;
+#endif
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -537,6 +562,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(another_coordinator_hears_all_at_once, setup_endless_leases, teardown),
         cmocka_unit_test_setup_teardown(a_node_misses_its_log, setup, teardown),
         cmocka_unit_test_setup_teardown(a_node_whose_part_has_failed_says_so, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_stop_needs_no_memory, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
