@@ -29,13 +29,11 @@ bool side_may_go_on(const struct cairn_cluster *c)
 
 void side_fail(struct cairn_cluster *c, int rc, const char *text)
 {
-    struct cairn_cluster_side *s = c->side;
-
-    if (atomic_exchange(&s->failed, true))
+    if (atomic_exchange(&c->side->failing, true))
         return;
-    snprintf(s->why, sizeof(s->why), "%s: %s", text, cairn_error_text(rc));
-    atomic_store(&s->has_why, true);
-    cairn_log_error("this node takes no more part in the cluster until it is started again: %s", s->why);
+    snprintf(c->side->why, sizeof(c->side->why), "%s: %s", text, cairn_error_text(rc));
+    atomic_store(&c->side->failed, true);
+    cairn_log_error("this node takes no more part in the cluster until it is started again: %s", c->side->why);
 }
 
 /* ---- something on every worker ---- */
@@ -191,7 +189,7 @@ static void on_map_is_old(void *arg)
 
 struct ns_look {
     uint32_t id;
-    uint64_t base;
+    struct cairn_map_ids ids;
     bool found;
 };
 
@@ -203,8 +201,8 @@ static void look_at_ns(const struct cairn_map_entry *e, void *arg)
     if (look->found)
         return;
     r = cairn__wire__namespace_record__unpack(NULL, e->value_len, e->value);
-    look->found = r == NULL || r->ns == NULL ||
-                  (r->ns->id != 0 ? r->ns->id : cairn_map_id(look->base, e->created)) == look->id;
+    look->found =
+        r == NULL || r->ns == NULL || (r->ns->id != 0 ? r->ns->id : cairn_map_id(&look->ids, e->created)) == look->id;
     if (r != NULL)
         cairn__wire__namespace_record__free_unpacked(r, NULL);
 }
@@ -214,7 +212,7 @@ static void look_at_ns(const struct cairn_map_entry *e, void *arg)
 static bool on_ns_is_gone(void *arg, uint32_t ns)
 {
     struct cairn_map_store *map = ((struct side_worker *)arg)->c->map;
-    struct ns_look look = { .id = ns, .base = cairn_map_ids_base_of(map) };
+    struct ns_look look = { .id = ns, .ids = cairn_map_ids_of(map) };
 
     if (cairn_map_ids_upto(map) < ns)
         return false;

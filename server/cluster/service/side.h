@@ -74,7 +74,7 @@ struct cairn_cluster_side {
     atomic_uint_fast64_t other_map;      /* that the cluster is said to have, instead of ours; 0: none */
     atomic_uint_fast64_t other_ns;       /* when that was said last */
     atomic_bool failed, hurry;           /* hurry: a heartbeat is asked for already */
-    atomic_bool has_why;                 /* failed, and that is why: */
+    atomic_bool failing;                 /* why is being written, by whoever set this; then failed is set */
     char why[CAIRN_ERR_TEXT_MAX];
     atomic_uint left;                    /* workers that are stopping */
     struct round *last;                  /* of all workers: of the stop, which may find no memory */

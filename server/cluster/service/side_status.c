@@ -15,8 +15,8 @@ void cairn_cluster_why_busy(const struct cairn_cluster *c, struct cairn_err *err
         return;
     cairn_map_store_health(c->map, &health);
     if (atomic_load(&c->side->failed))
-        cairn_err_set(err, CAIRN_E_BUSY, "node %s takes no part in the cluster any more, until it is started again",
-                      c->env->node->name);
+        cairn_err_set(err, CAIRN_E_BUSY, "node %s takes no part in the cluster any more, until it is started again: %s",
+                      c->env->node->name, c->side->why);
     else if (health.reachable)
         cairn_err_set(err, CAIRN_E_BUSY, "node %s has no lease: nobody who coordinates the cluster has granted one",
                       c->env->node->name);
@@ -53,6 +53,21 @@ static uint64_t count_led(const struct cairn_cluster *c, uint64_t *alone)
         *alone += (word & CLUSTER_WORD_ALONE) != 0;
     }
     return led;
+}
+
+/* Before all else that may be wrong: it follows from that, or does not matter any more. */
+static void tell_end(const struct cairn_cluster *c, json_t *to)
+{
+    bool failed = atomic_load(&c->side->failed);
+
+    json_object_set_new(to, "failed", json_boolean(failed));
+    if (!failed)
+        return;
+    json_object_set_new(to, "health", json_string("failed"));
+    json_object_set_new(to, "problem",
+                        json_sprintf("this node takes no part in the cluster any more (%s): look after the cause, then "
+                                     "start it again",
+                                     c->side->why));
 }
 
 /* What the loss of the map store means for the slots that are led from here. A lease may be missing for a moment
@@ -127,21 +142,6 @@ static void tell_troubles(const struct cairn_cluster *c, json_t *to)
                      "writes were refused, as the disk cannot give back what they depend on: `cairn scrub` repairs it");
 }
 
-/* Before all else that may be wrong: it follows from that, or does not matter any more. */
-static void tell_failed(const struct cairn_cluster *c, json_t *to)
-{
-    const struct cairn_cluster_side *s = c->side;
-    bool failed = atomic_load(&s->failed);
-
-    json_object_set_new(to, "failed", json_boolean(failed));
-    if (!failed)
-        return;
-    json_object_set_new(to, "health", json_string("failed"));
-    json_object_set_new(to, "problem",
-                        json_sprintf("this node takes no more part in the cluster until it is started again: %s",
-                                     atomic_load(&s->has_why) ? s->why : "the log says why"));
-}
-
 static void tell_mail(const struct cairn_cluster *c, json_t *to)
 {
     uint64_t n = atomic_load(&c->side->mail_refused);
@@ -159,7 +159,7 @@ void cairn_cluster__side_status(struct cairn_cluster *c, json_t *to)
     struct cluster_regions_counts pins;
 
     cluster_regions_count(&c->side->regions, &pins);
-    tell_failed(c, to);
+    tell_end(c, to);
     tell_room(c, to);
     if (pins.full)
         tell_problem(to, "degraded",
