@@ -59,7 +59,7 @@ struct cairn_etcd_failure cairn_etcd_read_failure(const char *text, size_t len, 
 /** One line of a watch. */
 struct cairn_etcd_news {
     bool created, canceled, compacted;
-    uint64_t revision;             /* everything up to it is told with this line, unless created */
+    uint64_t revision;             /* everything up to it is told with this line; created: the store's */
     struct cairn_map_node **nodes; /* in order; n references */
     uint32_t n;
 };

@@ -250,6 +250,89 @@ static void another_store_is_noticed(void **state)
     etcd_free(second);
 }
 
+enum { MANY = 2500 }; /* etcd sends a watcher that is behind 1000 revisions at a time */
+
+struct many {
+    struct cairn_map_change changes[MANY];
+    struct cairn_map_write writes[MANY];
+    char keys[MANY][16];
+    uint32_t done, n;
+    struct cairn_map_store *store;
+};
+
+static void on_one_of_many(struct cairn_map_op *op)
+{
+    struct many *m = op->arg;
+
+    assert_int_equal(op->rc, 0);
+    m->done++;
+}
+
+static bool many_are_done(void *arg)
+{
+    return ((struct many *)arg)->done == MANY;
+}
+
+static void count_entry(const struct cairn_map_entry *e, void *arg)
+{
+    (void)e;
+    ++*(uint32_t *)arg;
+}
+
+static bool many_are_seen(void *arg)
+{
+    struct many *m = arg;
+
+    m->n = 0;
+    cairn_map_store_each(m->store, "many/", count_entry, &m->n);
+    return m->n == MANY;
+}
+
+/* Each in a revision of its own. */
+static void put_many(struct fixture *fx, struct cairn_map_store *to, struct many *m)
+{
+    m->done = 0;
+    for (uint32_t i = 0; i < MANY; i++) {
+        snprintf(m->keys[i], sizeof(m->keys[i]), "many/%u", i);
+        m->writes[i] = (struct cairn_map_write){ .key = m->keys[i], .value = (const uint8_t *)"1", .value_len = 1 };
+        m->changes[i] = (struct cairn_map_change){ .op = { .done = on_one_of_many, .arg = m, .timeout_ms = 60000 },
+                                                   .writes = &m->writes[i],
+                                                   .nwrites = 1 };
+        cairn_map_store_change(to, NULL, &m->changes[i]);
+    }
+    map_world_until(&fx->w, many_are_done, m);
+}
+
+static void who_was_behind_learns_all(void **state)
+{
+    struct fixture *fx = *state;
+    uint16_t port;
+    struct forward *f = forward_new(etcd_port(fx->server), &port);
+    char urls[2][64];
+    const char *through[] = { url_of(urls[0], "http", port) };
+    const char *straight[] = { url_of(urls[1], "http", etcd_port(fx->server)) };
+    struct cairn_map_etcd_conf conf = { .endpoints = straight, .nendpoints = 1 };
+    struct many *m = calloc(1, sizeof(*m));
+    struct cairn_map_store *other;
+
+    assert_non_null(m);
+    must_open(fx, &conf);
+    must_await(fx);
+    other = fx->w.store;
+    conf.endpoints = through;
+    must_open(fx, &conf);
+    must_await(fx);
+    m->store = fx->w.store;
+    forward_set(f, FORWARD_REFUSE);
+    put_many(fx, other, m);
+    forward_set(f, FORWARD_PASS);
+    map_world_until(&fx->w, many_are_seen, m);
+    cairn_map_store_close(fx->w.store);
+    fx->w.store = other;
+    free(m);
+    forward_free(f);
+}
+
 /* ---- who we are ---- */
 
 static void post(struct fixture *fx, const char *path, const char *json)
@@ -385,6 +468,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_restart_is_survived, setup, teardown),
         cmocka_unit_test_setup_teardown(other_endpoints_are_tried, setup, teardown),
         cmocka_unit_test_setup_teardown(another_store_is_noticed, setup, teardown),
+        cmocka_unit_test_setup_teardown(who_was_behind_learns_all, setup, teardown),
         cmocka_unit_test_setup_teardown(tokens_are_renewed, setup, teardown),
         cmocka_unit_test_setup_teardown(a_wrong_password_is_said, setup, teardown),
         cmocka_unit_test_setup_teardown(tls_proves_both_sides, setup_tls, teardown),
