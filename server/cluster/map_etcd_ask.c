@@ -91,6 +91,8 @@ static void ask_done(struct etcd_ask *a)
     ask_answer(a);
 }
 
+/* @err->code says why: without an answer in time, which may be for what was asked or for the time that it was given, a
+ * probe tells whether the store is there. */
 static void ask_fail(struct etcd_ask *a, int rc, const struct cairn_err *err)
 {
     struct etcd *e = a->etcd;
@@ -105,6 +107,8 @@ static void ask_fail(struct etcd_ask *a, int rc, const struct cairn_err *err)
     ask_answer(a);
     if (kind == ASK_LOGIN)
         etcd_login_over(e, rc, err);
+    else if (kind != ASK_PROBE && err->code == CAIRN_E_TIMEOUT)
+        etcd_probe(e);
     else
         etcd_bad(e, err);
 }

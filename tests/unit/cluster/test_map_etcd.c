@@ -223,6 +223,54 @@ static void other_endpoints_are_tried(void **state)
     forward_free(f[1]);
 }
 
+static void on_silence(struct cairn_map_op *op)
+{
+    *(bool *)op->arg = true;
+}
+
+static bool is_true(void *arg)
+{
+    return *(bool *)arg;
+}
+
+/* One answer that does not come in time is no store that cannot be reached: what follows is not refused. */
+static void a_late_answer_is_no_dead_store(void **state)
+{
+    struct fixture *fx = *state;
+    uint16_t ports[2];
+    struct forward *f[2] = { forward_new(etcd_port(fx->server), &ports[0]),
+                             forward_new(etcd_port(fx->server), &ports[1]) };
+    char urls[2][64];
+    const char *endpoints[] = { url_of(urls[0], "http", ports[0]), url_of(urls[1], "http", ports[1]) };
+    struct cairn_map_etcd_conf conf = { .endpoints = endpoints, .nendpoints = 2 };
+    struct cairn_map_write write = { .key = "first", .value = (const uint8_t *)"1", .value_len = 1 };
+    bool answered = false;
+    struct cairn_map_change c = { .op = { .done = on_silence, .arg = &answered, .timeout_ms = 200 },
+                                  .writes = &write,
+                                  .nwrites = 1 };
+    struct cairn_map_health h;
+
+    forward_set(f[1], FORWARD_REFUSE); /* so that the other one is asked */
+    must_open(fx, &conf);
+    must_await(fx);
+    forward_set(f[0], FORWARD_SWALLOW);
+    forward_set(f[1], FORWARD_PASS);
+    cairn_map_store_change(fx->w.store, NULL, &c);
+    map_world_until(&fx->w, is_true, &answered);
+    assert_int_equal(c.op.rc, CAIRN_E_UNKNOWN);
+    assert_int_equal(map_world_put(&fx->w, "second", "1", 0, NULL), 0);
+    cairn_map_store_health(fx->w.store, &h);
+    assert_true(h.reachable);
+    assert_int_equal(h.err.code, 0); /* it never was */
+    forward_set(f[1], FORWARD_SWALLOW);
+    assert_int_equal(map_world_put(&fx->w, "third", "1", 0, NULL), CAIRN_E_UNKNOWN);
+    map_world_until(&fx->w, is_unreachable, fx->w.store); /* the probe has no answer either */
+    cairn_map_store_close(fx->w.store);
+    fx->w.store = NULL;
+    forward_free(f[0]);
+    forward_free(f[1]);
+}
+
 /* A store whose history went back (restored from a backup, or another one on the same address) is read anew. */
 static void another_store_is_noticed(void **state)
 {
@@ -467,6 +515,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(entries_behind_the_view_are_only_read, setup, teardown),
         cmocka_unit_test_setup_teardown(a_restart_is_survived, setup, teardown),
         cmocka_unit_test_setup_teardown(other_endpoints_are_tried, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_late_answer_is_no_dead_store, setup, teardown),
         cmocka_unit_test_setup_teardown(another_store_is_noticed, setup, teardown),
         cmocka_unit_test_setup_teardown(who_was_behind_learns_all, setup, teardown),
         cmocka_unit_test_setup_teardown(tokens_are_renewed, setup, teardown),
