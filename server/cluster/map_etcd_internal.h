@@ -33,7 +33,8 @@ struct etcd_ask {
     uint32_t endpoint; /* that it was sent to */
     uint32_t tries;
     bool relogged;
-    char *after; /* a read: the last key of the page before */
+    char *after;   /* a read: the last key of the page before */
+    uint32_t page; /* likewise: entries that may come in one answer */
     uint64_t revision;
 };
 
@@ -57,7 +58,7 @@ struct etcd {
     char *endpoints[CAIRN_MAP_ETCD_ENDPOINTS_MAX];
     uint32_t nendpoints, current;
     char prefix[CAIRN_MAP_ETCD_PREFIX_BYTES_MAX + 1];
-    char *view_end; /* NULL: the view has all */
+    char *view_end;        /* NULL: the view has all */
     char *user, *password; /* NULL: none */
     char *token;
     struct cairn_link asks; /* in order */

@@ -37,7 +37,7 @@ struct cairn_map_store;
 struct cairn_map_op {
     void (*done)(struct cairn_map_op *op); /* once, later */
     void *arg;
-    uint32_t timeout_ms; /* 0: CAIRN_MAP_TIMEOUT_MS */
+    uint32_t timeout_ms; /* 0: CAIRN_MAP_TIMEOUT_MS. Of a read that needs several answers: of each */
 
     /** 0, or why not. Of any request: CAIRN_E_INVAL, CAIRN_E_LIMIT (bounds); CAIRN_E_UNREACHABLE (the store cannot be
      * asked; nothing was done); CAIRN_E_TIMEOUT (of those that change nothing); CAIRN_E_BUSY, CAIRN_E_NOMEM (nothing

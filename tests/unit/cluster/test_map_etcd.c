@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -381,6 +382,109 @@ static void who_was_behind_learns_all(void **state)
     forward_free(f);
 }
 
+/* ---- large maps ---- */
+
+static uint8_t large[CAIRN_MAP_VALUE_BYTES_MAX];
+
+/* @n entries PREFIX00000 and so on, some in each change. */
+static void put_entries(struct fixture *fx, const char *prefix, uint32_t n, uint32_t value_len)
+{
+    uint32_t some = MIN((uint32_t)CAIRN_MAP_WRITES_MAX, (uint32_t)CAIRN_MAP_CHANGE_BYTES_MAX / value_len), k;
+    struct cairn_map_write writes[CAIRN_MAP_WRITES_MAX];
+    char keys[CAIRN_MAP_WRITES_MAX][16];
+
+    for (uint32_t i = 0; i < n; i += k) {
+        struct cairn_map_change c = { .op = { .timeout_ms = 60000 }, .writes = writes };
+
+        for (k = 0; k < some && i + k < n; k++) {
+            snprintf(keys[k], sizeof(keys[k]), "%s%05u", prefix, i + k);
+            writes[k] = (struct cairn_map_write){ .key = keys[k], .value = large, .value_len = value_len };
+        }
+        c.nwrites = k;
+        assert_int_equal(map_world_change(&fx->w, fx->w.store, &c), 0);
+    }
+}
+
+/* Of all, with a pause of the loop after each answer; how many there were. */
+static uint32_t read_in_pages(struct fixture *fx, struct cairn_map_read *r, uint32_t pause_ms)
+{
+    struct cairn_map_health h;
+    uint64_t before;
+    uint32_t pages = 0;
+    bool done = false;
+
+    r->prefix = "";
+    r->op.done = on_silence;
+    r->op.arg = &done;
+    cairn_map_store_health(fx->w.store, &h);
+    cairn_map_store_read(fx->w.store, r);
+    while (!done) {
+        before = h.entries_read;
+        cairn_loop_turn(&fx->loop, CAIRN_NS_PER_S);
+        cairn_map_store_health(fx->w.store, &h);
+        if (h.entries_read == before)
+            continue;
+        pages++;
+        usleep(pause_ms * 1000);
+    }
+    return pages;
+}
+
+static void a_read_may_take_long_while_it_gets_on(void **state)
+{
+    enum { N = 1280 };
+    struct fixture *fx = *state;
+    char url[64];
+    const char *endpoints[] = { url_of(url, "http", etcd_port(fx->server)) };
+    struct cairn_map_etcd_conf conf = { .endpoints = endpoints, .nendpoints = 1 };
+    struct cairn_map_read r = { .op = { .timeout_ms = 4000 } };
+
+    must_open(fx, &conf);
+    must_await(fx);
+    put_entries(fx, "a", N, 8 << 10);
+    assert_int_equal(read_in_pages(fx, &r, 1000), N / 256); /* 5 s of pauses in all */
+    assert_int_equal(r.op.rc, 0);
+    assert_int_equal(r.table.n, N);
+    cairn_map_table_fini(&r.table);
+}
+
+static void small_entries_come_in_few_answers(void **state)
+{
+    enum { N = 5000 };
+    struct fixture *fx = *state;
+    char url[64];
+    const char *endpoints[] = { url_of(url, "http", etcd_port(fx->server)) };
+    struct cairn_map_etcd_conf conf = { .endpoints = endpoints, .nendpoints = 1 };
+    struct cairn_map_read r = { 0 };
+
+    must_open(fx, &conf);
+    must_await(fx);
+    put_entries(fx, "a", N, 20);
+    assert_in_range(read_in_pages(fx, &r, 0), 2, 4);
+    assert_int_equal(r.op.rc, 0);
+    assert_int_equal(r.table.n, N);
+    cairn_map_table_fini(&r.table);
+}
+
+/* More of them than fit into an answer are asked for, after small ones. */
+static void large_entries_after_small_ones_are_read(void **state)
+{
+    enum { SMALL = 256, LARGE = 400 };
+    struct fixture *fx = *state;
+    char url[64];
+    const char *endpoints[] = { url_of(url, "http", etcd_port(fx->server)) };
+    struct cairn_map_etcd_conf conf = { .endpoints = endpoints, .nendpoints = 1 };
+    struct cairn_map_read r = { .prefix = "" };
+
+    must_open(fx, &conf);
+    must_await(fx);
+    put_entries(fx, "a", SMALL, 20);
+    put_entries(fx, "b", LARGE, sizeof(large));
+    assert_int_equal(map_world_read(&fx->w, fx->w.store, &r), 0);
+    assert_int_equal(r.table.n, SMALL + LARGE);
+    cairn_map_table_fini(&r.table);
+}
+
 /* ---- who we are ---- */
 
 static void post(struct fixture *fx, const char *path, const char *json)
@@ -518,6 +622,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_late_answer_is_no_dead_store, setup, teardown),
         cmocka_unit_test_setup_teardown(another_store_is_noticed, setup, teardown),
         cmocka_unit_test_setup_teardown(who_was_behind_learns_all, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_read_may_take_long_while_it_gets_on, setup, teardown),
+        cmocka_unit_test_setup_teardown(small_entries_come_in_few_answers, setup, teardown),
+        cmocka_unit_test_setup_teardown(large_entries_after_small_ones_are_read, setup, teardown),
         cmocka_unit_test_setup_teardown(tokens_are_renewed, setup, teardown),
         cmocka_unit_test_setup_teardown(a_wrong_password_is_said, setup, teardown),
         cmocka_unit_test_setup_teardown(tls_proves_both_sides, setup_tls, teardown),
