@@ -346,9 +346,15 @@ static char *ask_write_read(const struct etcd_ask *a)
     return cairn_etcd_write_range(e->prefix, &range);
 }
 
-static char *ask_write(const struct etcd_ask *a)
+char *etcd_write_probe(const struct etcd *e)
 {
     static const struct cairn_etcd_range probe = { .begin = "", .limit = 1, .keys_only = true };
+
+    return cairn_etcd_write_range(e->prefix, &probe);
+}
+
+static char *ask_write(const struct etcd_ask *a)
+{
     const struct etcd *e = a->etcd;
 
     switch (a->kind) {
@@ -363,7 +369,7 @@ static char *ask_write(const struct etcd_ask *a)
     case ASK_PROBE:
         break;
     }
-    return cairn_etcd_write_range(e->prefix, &probe);
+    return etcd_write_probe(e);
 }
 
 static const char *ask_path(const struct etcd_ask *a)

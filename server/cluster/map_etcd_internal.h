@@ -15,6 +15,8 @@ enum {
     ETCD_PAUSE_MS_MIN = 50, /* between attempts to be told again */
     ETCD_PAUSE_MS_MAX = 2000,
     ETCD_OPEN_MS = 3000,
+    ETCD_LOOK_MS = 1000,     /* between questions whether the watch's server is there: so long, or ... */
+    ETCD_LOOK_SHARE_MS = 50, /* ... this for each node that asks */
 };
 
 struct etcd;
@@ -41,7 +43,7 @@ struct etcd_ask {
 struct etcd_watch {
     struct cairn_sm sm;
     struct etcd *etcd;
-    struct cairn_map_http_req http;
+    struct cairn_map_http_req http, look;
     uint32_t endpoint;
     struct cairn_timer timer;
     struct cairn_map_read read;
@@ -92,6 +94,8 @@ extern const struct cairn_sm_kind etcd_ask_kind;
 void etcd_ask_start(struct etcd *e, enum etcd_ask_kind kind, struct cairn_map_op *op, uint32_t timeout_ms);
 /* Sends what may be sent. */
 void etcd_asks_pump(struct etcd *e);
+/* The body of a question that only a member of a majority answers; NULL for memory. */
+char *etcd_write_probe(const struct etcd *e);
 /* Ends what waits to be sent. */
 void etcd_asks_fail(struct etcd *e, int rc, const struct cairn_err *err);
 /* The view has come to @revision: changes up to it are answered. */

@@ -209,9 +209,11 @@ static void other_endpoints_are_tried(void **state)
     struct cairn_map_etcd_conf conf = { .endpoints = endpoints, .nendpoints = 3 };
     struct cairn_map_lease_op l = { .verb = CAIRN_MAP_GRANT, .ttl_ms = 5000 };
 
+    forward_set(f[1], FORWARD_REFUSE);
     must_open(fx, &conf);
-    must_await(fx); /* the first one is not there */
+    must_await(fx); /* only one of them is there */
     assert_int_equal(map_world_put(&fx->w, "first", "1", 0, NULL), 0);
+    forward_set(f[1], FORWARD_PASS);
     forward_set(f[0], FORWARD_REFUSE);
     assert_int_equal(map_world_lease(&fx->w, fx->w.store, &l), 0);
     assert_int_equal(map_world_put(&fx->w, "second", "1", 0, NULL), 0);
@@ -272,6 +274,33 @@ static void a_late_answer_is_no_dead_store(void **state)
     forward_free(f[1]);
 }
 
+/* A server that stands still is asked whether it is there; another one tells of changes then. */
+static void a_silent_server_is_left(void **state)
+{
+    struct fixture *fx = *state;
+    uint16_t ports[2];
+    struct forward *f[2] = { forward_new(etcd_port(fx->server), &ports[0]),
+                             forward_new(etcd_port(fx->server), &ports[1]) };
+    char urls[2][64], *answer;
+    const char *endpoints[] = { url_of(urls[0], "http", ports[0]), url_of(urls[1], "http", ports[1]) };
+    struct cairn_map_etcd_conf conf = { .endpoints = endpoints, .nendpoints = 2 };
+
+    forward_set(f[1], FORWARD_REFUSE); /* so that the other one is watched */
+    must_open(fx, &conf);
+    must_await(fx);
+    assert_int_equal(map_world_put(&fx->w, "first", "1", 0, NULL), 0); /* as is seen */
+    forward_set(f[0], FORWARD_SWALLOW);
+    forward_set(f[1], FORWARD_PASS);
+    answer = etcd_post(fx->server, "kv/put", "{\"key\":\"L2NhaXJuL3RoaXJk\",\"value\":\"MQ==\"}"); /* /cairn/third */
+    assert_non_null(answer);
+    free(answer);
+    map_world_until(&fx->w, has_third, fx);
+    cairn_map_store_close(fx->w.store);
+    fx->w.store = NULL;
+    forward_free(f[0]);
+    forward_free(f[1]);
+}
+
 /* A store whose history went back (restored from a backup, or another one on the same address) is read anew. */
 static void another_store_is_noticed(void **state)
 {
@@ -283,8 +312,10 @@ static void another_store_is_noticed(void **state)
     const char *endpoints[] = { url_of(urls[0], "http", ports[0]), url_of(urls[1], "http", ports[1]) };
     struct cairn_map_etcd_conf conf = { .endpoints = endpoints, .nendpoints = 2 };
 
+    forward_set(f[1], FORWARD_REFUSE);
     must_open(fx, &conf);
     must_await(fx);
+    forward_set(f[1], FORWARD_PASS);
     for (int i = 0; i < 5; i++)
         assert_int_equal(map_world_put(&fx->w, (const char *[]){ "a", "b", "c", "d", "e" }[i], "1", 0, NULL), 0);
     answer = etcd_post(second, "kv/put", "{\"key\":\"L2NhaXJuL3RoaXJk\",\"value\":\"MQ==\"}");
@@ -620,6 +651,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_restart_is_survived, setup, teardown),
         cmocka_unit_test_setup_teardown(other_endpoints_are_tried, setup, teardown),
         cmocka_unit_test_setup_teardown(a_late_answer_is_no_dead_store, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_silent_server_is_left, setup, teardown),
         cmocka_unit_test_setup_teardown(another_store_is_noticed, setup, teardown),
         cmocka_unit_test_setup_teardown(who_was_behind_learns_all, setup, teardown),
         cmocka_unit_test_setup_teardown(a_read_may_take_long_while_it_gets_on, setup, teardown),
