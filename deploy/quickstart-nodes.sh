@@ -73,24 +73,35 @@ apart() {
     groups+=($!)
 }
 
-# The first number behind a name in what a node that runs says of itself and of the cluster; nothing if none knows now.
-count() {
-    local n found
+# ask COMMAND...: what the first node says that runs and can tell; nothing if none can now.
+ask() {
+    local n said
     for n in "${!pids[@]}"; do
-        found=$(at "$n" --timeout 2s --json status 2>/dev/null | sed -n "s/.*\"$1\": \([0-9]*\).*/\1/p" | head -n 1) || true
-        if [ -n "$found" ]; then echo "$found"; return; fi
+        said=$(at "$n" --timeout 2s "$@" 2>/dev/null) || true # what is degraded has an exit code, too
+        if [ -n "$said" ]; then printf '%s\n' "$said"; return; fi
     done
 }
 
-# until_count SECONDS NAME eq|gt NUMBER, asked again and again.
-until_count() {
-    local until=$((SECONDS + $1)) n
+# What the cluster, not the group at one node, says of a member: up, silent ...
+state_of() { ask members --cluster | awk -v name="node$1" '$1 == name { print $2 }'; }
+
+# How many slots of the cluster lack a replica, or one to serve them; nothing while nobody can tell, or there are none.
+lacking() {
+    ask --json status | awk '
+        /^  "cluster": {/ { cluster = 1 }
+        cluster && /^    "slots": {/ { slots = 1 }
+        slots && /"all":/ { all = $2 + 0 }
+        slots && /"(degraded|takeover|lost)":/ { lacking += $2 }
+        slots && /^    }/ { slots = 0 }
+        END { if (all > 0) print lacking + 0 }'
+}
+
+# until_says SECONDS WORD COMMAND...: asked again and again.
+until_says() {
+    local until=$((SECONDS + $1)) word=$2
+    shift 2
     while [ $SECONDS -lt $until ]; do
-        n=$(count "$2")
-        case ${n:+$3} in
-        eq) [ "$n" -ne "$4" ] || return 0 ;;
-        gt) [ "$n" -le "$4" ] || return 0 ;;
-        esac
+        [ "$("$@" || true)" != "$word" ] || return 0
         sleep 0.02
     done
     return 1
@@ -134,7 +145,7 @@ kill_in_the_middle() {
     unset "pids[victim]"
     kill -CONT -- "-$import" 2>/dev/null || true
     apart probe
-    until_count 30 silent gt 0 || fail "the loss of node $victim was not noticed"
+    until_says 30 silent state_of "$victim" || fail "the loss of node $victim was not noticed"
     detected_s=$(since "$killed")
     wait "$import" || fail "the import failed"
     in_s=$(since "$t")
@@ -171,8 +182,8 @@ nodes_run() {
     t=$(now)
     start_member "$victim"
     await_ready "${pids[victim]}" "node $victim" at "$victim"
-    until_count 300 silent eq 0 || fail "node $victim is not back in the cluster"
-    until_count 300 degraded eq 0 || fail "not all slots have all their replicas: $(at 1 status)"
+    until_says 300 up state_of "$victim" || fail "node $victim is not back in the cluster"
+    until_says 300 0 lacking || fail "not all slots have all their replicas: $(at 1 status)"
     repaired_s=$(since "$t")
 
     step "verify every byte once more, from node $victim"

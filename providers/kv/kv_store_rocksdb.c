@@ -294,6 +294,12 @@ static void rocksdb_status(struct cairn_kv_store *st, json_t *to)
     if (cairn_spare_show(st->spare, &growth) || rs.read_only)
         health = "readonly";
     json_object_set_new(to, "health", json_string(health));
+    if (rs.for_good)
+        json_object_set_new(
+            to, "problem",
+            json_string("an error of the disk ended all writes here: look after the disk and its file "
+                        "system (last_error, and the kernel's log), then start the node anew; if it comes "
+                        "again, give the node an empty data directory: what has other replicas comes back"));
     json_object_set_new(to, "corrupt_reads", json_integer((json_int_t)rs.corrupt_reads));
     json_object_set_new(to, "failed_writes", json_integer((json_int_t)rs.failed_writes));
     if (rs.last_error[0] != '\0')

@@ -114,9 +114,33 @@ static int add_address(struct cairn_rpc_session_conf *conf, const char *text, st
     return rc == CAIRN_E_INVAL ? CAIRN_E_CONFIG : rc;
 }
 
+/* Addresses are ways to one node: what is said of its name holds for all, and for what the options said before. */
+static int name_node(struct cairn_rpc_session_conf *conf, const char *name, struct cairn_err *err)
+{
+    if (name[0] == '\0' || strlen(name) >= sizeof(conf->node))
+        return cairn_err_set(err, CAIRN_E_CONFIG, "the name of a node has 1 to %zu bytes", sizeof(conf->node) - 1);
+    if (conf->node[0] != '\0' && strcmp(conf->node, name) != 0)
+        return cairn_err_set(err, CAIRN_E_CONFIG, "the addresses are to be of node %s, and of node %s", conf->node,
+                             name);
+    memcpy(conf->node, name, strlen(name) + 1);
+    return 0;
+}
+
+/* "tcp://host:4710#n1" is where node n1 is. What a unix socket is called may have that sign. */
+static int add_listed(struct cairn_rpc_session_conf *conf, char *text, struct cairn_err *err)
+{
+    char *name = strncmp(text, "unix:", 5) != 0 ? strchr(text, '#') : NULL;
+    int rc;
+
+    if (name != NULL)
+        *name++ = '\0';
+    rc = add_address(conf, text, err);
+    return rc == 0 && name != NULL ? name_node(conf, name, err) : rc;
+}
+
 static int addresses_of_list(const char *list, struct cairn_rpc_session_conf *conf, struct cairn_err *err)
 {
-    char one[CAIRN_ADDR_TEXT_MAX];
+    char one[CAIRN_ADDR_TEXT_MAX + CAIRN_NODE_NAME_MAX];
     int rc;
 
     for (const char *p = list; *p != '\0';) {
@@ -126,7 +150,7 @@ static int addresses_of_list(const char *list, struct cairn_rpc_session_conf *co
             return cairn_err_set(err, CAIRN_E_CONFIG, "an address is longer than %zu bytes", sizeof(one) - 1);
         memcpy(one, p, n);
         one[n] = '\0';
-        rc = n > 0 ? add_address(conf, one, err) : 0;
+        rc = n > 0 ? add_listed(conf, one, err) : 0;
         if (rc != 0)
             return rc;
         p += n + (p[n] != '\0');
@@ -146,9 +170,19 @@ static bool hex_to_bytes(const char *hex, uint8_t *to, size_t n)
     return hex[2 * n] == '\0';
 }
 
+static bool needs_key(const struct cairn_rpc_session_conf *conf)
+{
+    for (uint32_t i = 0; i < conf->naddrs; i++) {
+        if (!cairn_addr_is_unix(&conf->addrs[i]))
+            return true;
+    }
+    return false;
+}
+
 static int node_json_use(json_t *o, const char *file, struct cairn_rpc_session_conf *conf, struct cairn_err *err)
 {
     json_t *addresses = json_object_get(o, "addresses"), *cluster = json_object_get(o, "cluster_id");
+    const char *node = json_string_value(json_object_get(o, "node"));
     int rc, reachable_rc = 0;
 
     if (json_integer_value(json_object_get(o, "version")) != 1)
@@ -177,6 +211,9 @@ static int node_json_use(json_t *o, const char *file, struct cairn_rpc_session_c
             return cairn_err_set(err, CAIRN_E_CONFIG, "%s: \"cluster_id\" is not %d hexadecimal digits", file,
                                  CAIRN_CLUSTER_ID_BYTES * 2);
     }
+    /* Whoever sits by now at an address that the node had is to get no proof which he could carry to another. */
+    if (node != NULL && conf->node[0] == '\0' && needs_key(conf) && strlen(node) < sizeof(conf->node))
+        memcpy(conf->node, node, strlen(node) + 1);
     return 0;
 }
 
@@ -225,15 +262,6 @@ static void sort_addresses(struct cairn_rpc_session_conf *conf)
         }
     }
     memcpy(conf->addrs, sorted, n * sizeof(*sorted));
-}
-
-static bool needs_key(const struct cairn_rpc_session_conf *conf)
-{
-    for (uint32_t i = 0; i < conf->naddrs; i++) {
-        if (!cairn_addr_is_unix(&conf->addrs[i]))
-            return true;
-    }
-    return false;
 }
 
 /* Whatever is wrong with a key is about who we are, and not about a namespace or a configuration. */

@@ -11,7 +11,8 @@ enum { CAIRN_NODE_JSON_BYTES_MAX = 64 << 10 };
  * CAIRN_E_INVAL: too long. */
 int cairn_whereabouts_dir(const struct cairn_options *options, char *path, size_t room, struct cairn_err *err);
 
-/** Addresses (unix sockets first), cluster id and key into @conf. Host names are looked up, which may block. Errors are
+/** Addresses (unix sockets first), cluster id, key and, where it is known, the node's name into @conf; a name that is
+ * there already stays. Host names are looked up, which may block. Errors are
  * those of cairn_connect(). */
 int cairn_whereabouts_find(const struct cairn_options *options, struct cairn_rpc_session_conf *conf,
                            struct cairn_err *err);

@@ -3,6 +3,7 @@
 
 #include "server/cluster/map_base64.h"
 #include "server/cluster/map_generation.h"
+#include "server/cluster/map_identity.h"
 #include "server/cluster/map_ids.h"
 #include "server/cluster/map_log.h"
 
@@ -195,6 +196,41 @@ static int compare(const struct cairn_map_table *t, const struct cairn_map_table
     return 0;
 }
 
+/* What a move writes besides: whose the map is, and that it was imported. */
+static bool is_beside(const char *key)
+{
+    return strcmp(key, CAIRN_MAP_IDENTITY_KEY) == 0 ||
+           strncmp(key, CAIRN_MAP_LOG_PREFIX, strlen(CAIRN_MAP_LOG_PREFIX)) == 0;
+}
+
+int cairn_map_dump_check_free(const struct cairn_map_table *t, const struct cairn_map_table *there,
+                              struct cairn_err *err)
+{
+    int rc = compare(t, there, err);
+
+    for (uint32_t i = 0; rc == 0 && i < there->n; i++) {
+        const char *key = there->nodes[i]->e.key;
+
+        if (!is_counted_on(key) && !is_beside(key) && cairn_map_table_at(t, key) == NULL)
+            rc = cairn_err_set(err, CAIRN_E_EXISTS, "%s is there, and not of the map that is to come", key);
+    }
+    return rc;
+}
+
+int cairn_map_dump_check_moved(const struct cairn_map_table *t, const struct cairn_map_table *there,
+                               struct cairn_err *err)
+{
+    int rc = compare(t, there, err);
+
+    for (uint32_t i = 0; rc == 0 && i < t->n; i++) {
+        const char *key = t->nodes[i]->e.key;
+
+        if (!is_counted_on(key) && cairn_map_table_at(there, key) == NULL)
+            rc = cairn_err_set(err, CAIRN_E_CORRUPT, "%s was stored, and is not there", key);
+    }
+    return rc == CAIRN_E_EXISTS ? CAIRN_E_CORRUPT : rc;
+}
+
 /* What of the store's own has an id by a base that is about to change. */
 static const char *made_there(const struct cairn_map_table *t, const struct cairn_map_table *there)
 {
@@ -231,7 +267,8 @@ static int count_on(struct moving *m, const struct cairn_map_table *t, uint64_t 
                     const struct cairn_map_table *there, struct cairn_err *err)
 {
     struct cairn_env *env = m->store->home.env;
-    uint64_t base = cairn_map_ids_base(t), base_there = cairn_map_ids_base(there);
+    struct cairn_map_ids ids_of = cairn_map_ids_in(t), ids_there = cairn_map_ids_in(there);
+    uint64_t base = cairn_map_ids_base(&ids_of), base_there = cairn_map_ids_base(&ids_there);
     struct cairn_map_generation of = generation_of(t), g = generation_of(there);
     char ids[CAIRN_MAP_IDS_TEXT_MAX], text[CAIRN_MAP_GENERATION_TEXT_MAX];
     struct cairn_map_write writes[2];
@@ -240,16 +277,15 @@ static int count_on(struct moving *m, const struct cairn_map_table *t, uint64_t 
 
     if (base > UINT32_MAX || base_there > UINT32_MAX)
         return cairn_err_set(err, CAIRN_E_CORRUPT, "%s makes no sense", CAIRN_MAP_IDS_KEY);
-    base = MIN(base + revision, (uint64_t)UINT32_MAX);
-    if (base_there < base) {
+    if (base_there < MIN(base + revision, (uint64_t)UINT32_MAX)) {
         own = made_there(t, there);
         if (own != NULL)
             return cairn_err_set(err, CAIRN_E_EXISTS, "%s is there already, and not in the document", own);
-        base += CAIRN_MAP_IDS_GAP + cairn_env_random(env) % CAIRN_MAP_IDS_GAP;
+        base = cairn_map_ids_base_after(base, revision, cairn_map_generation_number(of.id), cairn_env_random(env));
         writes[n++] = (struct cairn_map_write){
             .key = CAIRN_MAP_IDS_KEY,
             .value = (const uint8_t *)ids,
-            .value_len = (uint32_t)snprintf(ids, sizeof(ids), "%" PRIu64, MIN(base, (uint64_t)UINT32_MAX)),
+            .value_len = (uint32_t)snprintf(ids, sizeof(ids), "%" PRIu64, base),
             .from = changed_of(there, CAIRN_MAP_IDS_KEY),
         };
     }

@@ -20,6 +20,14 @@ int cairn_map_dump_write(const struct cairn_map_table *t, uint64_t revision, FIL
 int cairn_map_dump_read(const char *text, size_t len, struct cairn_map_table *t, uint64_t *revision,
                         struct cairn_err *err);
 
+/** Whether @there, a store's entries, is what a move of @t finds: nothing, or what an earlier try left of it, besides
+ * whose map it is. CAIRN_E_EXISTS: an entry is there with another value, or one that is not @t's. */
+int cairn_map_dump_check_free(const struct cairn_map_table *t, const struct cairn_map_table *there,
+                              struct cairn_err *err);
+/** Whether @there has all that was to come from @t. CAIRN_E_CORRUPT. */
+int cairn_map_dump_check_moved(const struct cairn_map_table *t, const struct cairn_map_table *there,
+                               struct cairn_err *err);
+
 /** Stores all of @t into @s, which nobody else changes and whose home loop nobody runs: turns it until all is stored,
  * at most @timeout_ms. What is there already with the same value is left alone, so it may be repeated;
  * CAIRN_E_EXISTS, before anything is stored: a key is there with another value, or a namespace that @t does not have.

@@ -12,7 +12,8 @@ int cairn_map_file_init(struct cairn_map_file *f, const char *dir, struct cairn_
 {
     if ((size_t)snprintf(f->dir, sizeof(f->dir), "%s", dir) >= sizeof(f->dir) ||
         (size_t)snprintf(f->path, sizeof(f->path), "%s/map", dir) >= sizeof(f->path) ||
-        (size_t)snprintf(f->fresh_path, sizeof(f->fresh_path), "%s/map.fresh", dir) >= sizeof(f->fresh_path))
+        (size_t)snprintf(f->fresh_path, sizeof(f->fresh_path), "%s/map.fresh", dir) >= sizeof(f->fresh_path) ||
+        (size_t)snprintf(f->moved_path, sizeof(f->moved_path), "%s/map.moved", dir) >= sizeof(f->moved_path))
         return cairn_err_set(err, CAIRN_E_INVAL, "%s: the path is too long", dir);
     return 0;
 }
@@ -99,4 +100,24 @@ int cairn_map_file_load(const struct cairn_map_file *f, size_t max, uint8_t **im
     }
     close(fd);
     return e == 0 ? 0 : cairn_err_errno(err, e, "read");
+}
+
+int cairn_map_file_put_aside(const struct cairn_map_file *f, struct cairn_err *err)
+{
+    int e = rename(f->path, f->moved_path) == 0 ? sync_dir(f->dir) : errno;
+
+    return e == 0 ? 0 : cairn_err_errno(err, e, "rename %s to %s", f->path, f->moved_path);
+}
+
+int cairn_map_file_check_here(const char *dir, struct cairn_err *err)
+{
+    struct cairn_map_file f;
+    int rc = cairn_map_file_init(&f, dir, err);
+
+    if (rc == 0 && access(f.path, F_OK) != 0 && access(f.moved_path, F_OK) == 0)
+        return cairn_err_set(err, CAIRN_E_CONFIG,
+                             "this node's map was moved to etcd, and the configuration says `map.store: local`; "
+                             "`cairn map move --help` tells how it comes back (%s is what it was then)",
+                             f.moved_path);
+    return rc;
 }

@@ -33,6 +33,8 @@ static const char usage[] =
     "      --print-config     print the effective configuration and where each value came from\n"
     "      --map-export       write the map out, as JSON; a node may run meanwhile\n"
     "      --map-import FILE  store such a document where the configuration keeps the map (- reads standard input)\n"
+    "      --map-move         move the map from the node's own file to etcd, and say what was done, as JSON\n"
+    "      --map-move-check   only look whether that could be done\n"
     "      --map-show         what the map holds, as JSON\n"
     "      --map-log          who changed the map, why and when, as JSON\n"
     "  -V, --version\n"
@@ -43,7 +45,7 @@ static const char usage[] =
     "  cairnd --config /etc/cairn/node.yaml --check-config\n"
     "  cairnd --data /tmp/d --workspace /tmp/w --listen tcp://127.0.0.1:7400 --set node.workers=2\n";
 
-enum action { RUN, CHECK, PRINT, MAP_EXPORT, MAP_IMPORT, MAP_SHOW, MAP_LOG };
+enum action { RUN, CHECK, PRINT, MAP_EXPORT, MAP_IMPORT, MAP_MOVE, MAP_MOVE_CHECK, MAP_SHOW, MAP_LOG };
 
 struct arguments {
     char workspace[PATH_MAX], key_file[PATH_MAX];
@@ -121,7 +123,7 @@ static bool is_written_out(char *const *argv, const struct option *o)
 /* Returns -1 to go on, or an exit code. */
 static int parse(struct arguments *a, int argc, char **argv)
 {
-    enum { CHECK_CONFIG = 256, PRINT_CONFIG, INSECURE, EXPORT, IMPORT, SHOW, LOG };
+    enum { CHECK_CONFIG = 256, PRINT_CONFIG, INSECURE, EXPORT, IMPORT, MOVE, MOVE_CHECK, SHOW, LOG };
     static const struct option longs[] = {
         { "config", required_argument, NULL, 'c' },
         { "data", required_argument, NULL, 'd' },
@@ -133,6 +135,8 @@ static int parse(struct arguments *a, int argc, char **argv)
         { "print-config", no_argument, NULL, PRINT_CONFIG },
         { "map-export", no_argument, NULL, EXPORT },
         { "map-import", required_argument, NULL, IMPORT },
+        { "map-move", no_argument, NULL, MOVE },
+        { "map-move-check", no_argument, NULL, MOVE_CHECK },
         { "map-show", no_argument, NULL, SHOW },
         { "map-log", no_argument, NULL, LOG },
         { "version", no_argument, NULL, 'V' },
@@ -178,6 +182,12 @@ static int parse(struct arguments *a, int argc, char **argv)
         case IMPORT:
             a->action = MAP_IMPORT;
             a->document = optarg;
+            break;
+        case MOVE:
+            a->action = MAP_MOVE;
+            break;
+        case MOVE_CHECK:
+            a->action = MAP_MOVE_CHECK;
             break;
         case SHOW:
             a->action = MAP_SHOW;
@@ -384,6 +394,11 @@ int main(int argc, char **argv)
     case MAP_IMPORT:
         signal(SIGPIPE, SIG_IGN);
         rc = import(&a.options, a.document, text);
+        break;
+    case MAP_MOVE:
+    case MAP_MOVE_CHECK:
+        signal(SIGPIPE, SIG_IGN);
+        rc = cairn_server_map_move(&a.options, a.action == MAP_MOVE_CHECK, stdout, text, sizeof(text));
         break;
     case MAP_SHOW:
         rc = cairn_server_map_show(&a.options, stdout, text, sizeof(text));

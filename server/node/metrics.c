@@ -270,13 +270,15 @@ static bool all_ok(const struct cairn_metrics *m, const json_t *all, char *text,
     bool ok = true;
 
     for (uint32_t i = 0; i < m->ntargets; i++) {
-        const char *health = json_string_value(json_object_get(json_array_get(all, i), "health"));
+        const json_t *one = json_array_get(all, i);
+        const char *health = json_string_value(json_object_get(one, "health")),
+                   *problem = json_string_value(json_object_get(one, "problem"));
         int n;
 
         if (health == NULL || strcmp(health, "ok") == 0)
             continue;
-        n = snprintf(text != NULL ? text + at : NULL, text != NULL ? len - at : 0, "%s%s is %s", ok ? "" : ", ",
-                     m->targets[i].name, health);
+        n = snprintf(text != NULL ? text + at : NULL, text != NULL ? len - at : 0, "%s%s is %s%s%s", ok ? "" : ", ",
+                     m->targets[i].name, health, problem != NULL ? ": " : "", problem != NULL ? problem : "");
         ok = false;
         if (text != NULL && n > 0)
             at = MIN(at + (size_t)n, len - 1);
@@ -460,7 +462,7 @@ static void on_metrics(void *arg, struct cairn_http_reply *reply)
 /* Whoever asks sends work to the node, or ends it: one that is degraded still does the work. Its text is for people. */
 static void on_healthz(void *arg, struct cairn_http_reply *reply)
 {
-    char reason[256], worse[256];
+    char reason[256], worse[2048];
     bool ok = is_healthy(arg, reason, sizeof(reason));
     json_t *status = collect_status(arg);
     bool full = all_ok(arg, status, worse, sizeof(worse));

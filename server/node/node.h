@@ -187,6 +187,11 @@ int cairn_node__claim_map(struct cairn_map_store *map, const struct cairn_datadi
 /** What all that would say, with @data as it was found (its cluster is 0 if there is none yet). */
 int cairn_node__check_etcd(const struct cairn_node_conf *conf, const struct cairn_datadir *data, struct cairn_err *err);
 
+/* map_move.c */
+/** For a node whose map is in etcd: CAIRN_E_CONFIG if the data directory has one with namespaces, which was not moved
+ * there. */
+int cairn_node__check_no_own_map(const char *data, struct cairn_err *err);
+
 /* waiting.c */
 struct cairn_waiting {
     struct cairn_server *node; /* whose loops are there */

@@ -157,6 +157,8 @@ static void check_surroundings(const struct cairn_node_conf *conf, struct findin
         check_providers(conf, data.disk_id, f);
     if (conf->map_etcd && cairn_node__check_map_files(conf, find_each, f) == 0)
         find(f, cairn_node__check_etcd(conf, &data, &err), &err);
+    if (conf->map_etcd)
+        find(f, cairn_node__check_no_own_map(conf->data, &err), &err);
     cairn_datadir_close(&data);
     cairn_node__check_addresses(conf, NULL, find_each, f);
 }

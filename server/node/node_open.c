@@ -290,6 +290,8 @@ static int open_data(struct cairn_server *s, bool is_program, struct cairn_err *
     if (rc == 0)
         rc = cairn_datadir_open(&s->data, s->conf.data, id.cluster, err);
     if (rc == 0 && s->map != NULL)
+        rc = cairn_node__check_no_own_map(s->conf.data, err);
+    if (rc == 0 && s->map != NULL)
         rc = cairn_node__claim_map(s->map, &s->data, err);
     return rc;
 }

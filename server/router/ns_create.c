@@ -183,6 +183,7 @@ static void create_on_opened(struct cairn_rpc_call *call)
 static void create_on_stored(struct cairn_map_op *op)
 {
     struct router_order *o = op->arg;
+    struct cairn_map_ids ids;
 
     if (op->rc != 0) {
         if (op->rc == CAIRN_E_EXISTS)
@@ -192,7 +193,8 @@ static void create_on_stored(struct cairn_map_op *op)
         return;
     }
     o->ns.changed = op->revision;
-    o->ns.id = cairn_map_id(cairn_map_ids_base_of(o->router->store), op->revision);
+    ids = cairn_map_ids_of(o->router->store);
+    o->ns.id = cairn_map_id(&ids, op->revision);
     if (o->ns.id == 0) {
         create_unstore(o, cairn_err_set(&o->err, CAIRN_E_LIMIT, "no ids are left"));
         return;

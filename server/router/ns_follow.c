@@ -133,7 +133,8 @@ static void on_stored(struct cairn_router *r, const struct cairn_map_entry *e)
 {
     const struct router_ns *home;
     struct router_ns ns;
-    int rc = router_ns_unpack(r, cairn_map_ids_base_of(r->store), e, &ns);
+    struct cairn_map_ids ids = cairn_map_ids_of(r->store);
+    int rc = router_ns_unpack(r, &ids, e, &ns);
 
     if (rc != 0) {
         cairn_log_error("the record of namespace '%s' cannot be read: %s", e->key + strlen("ns/"),

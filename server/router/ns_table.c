@@ -220,7 +220,7 @@ static bool name_fits(const char *name)
     return strlen(name) <= CAIRN_NAME_BYTES_MAX;
 }
 
-int router_ns_unpack(const struct cairn_router *r, uint64_t ids_base, const struct cairn_map_entry *e,
+int router_ns_unpack(const struct cairn_router *r, const struct cairn_map_ids *ids, const struct cairn_map_entry *e,
                      struct router_ns *ns)
 {
     Cairn__Wire__NamespaceRecord *record = cairn__wire__namespace_record__unpack(NULL, e->value_len, e->value);
@@ -234,7 +234,7 @@ int router_ns_unpack(const struct cairn_router *r, uint64_t ids_base, const stru
     if (strcmp(wire->name, e->key + strlen("ns/")) != 0 || router_ns_name_check(wire->name, NULL) != 0 ||
         !name_fits(wire->kv) || !name_fits(wire->extent))
         goto out;
-    id = wire->id != 0 ? wire->id : cairn_map_id(ids_base, e->created); /* once it was changed or moved, the record's */
+    id = wire->id != 0 ? wire->id : cairn_map_id(ids, e->created); /* once it was changed or moved, the record's */
     if (id == 0)
         goto out;
     rc = CAIRN_E_FORMAT;
@@ -267,7 +267,7 @@ out:
 
 struct load {
     struct cairn_router *router;
-    uint64_t ids_base;
+    struct cairn_map_ids ids;
     struct cairn_err *err;
     int rc;
 };
@@ -280,7 +280,7 @@ static void on_entry(const struct cairn_map_entry *e, void *arg)
 
     if (load->rc != 0)
         return;
-    load->rc = router_ns_unpack(r, load->ids_base, e, &ns);
+    load->rc = router_ns_unpack(r, &load->ids, e, &ns);
     if (load->rc != 0) {
         cairn_err_set(load->err, load->rc, "the record of namespace '%s' %s", e->key + strlen("ns/"),
                       load->rc == CAIRN_E_FORMAT ? "was written by a newer version" : "is malformed");
@@ -305,14 +305,14 @@ static void on_entry(const struct cairn_map_entry *e, void *arg)
 
 int router_ns_load(struct cairn_router *r, struct cairn_err *err)
 {
-    struct load load = { .router = r, .ids_base = cairn_map_ids_base_of(r->store), .err = err };
+    struct load load = { .router = r, .ids = cairn_map_ids_of(r->store), .err = err };
 
     cairn_map_store_each(r->store, "ns/", on_entry, &load);
     return load.rc;
 }
 
-int cairn_router_map_entry(const struct cairn_map_entry *e, uint64_t ids_base, uint8_t **value, uint32_t *len,
-                           struct cairn_err *err)
+int cairn_router_map_entry(const struct cairn_map_entry *e, const struct cairn_map_ids *ids, uint8_t **value,
+                           uint32_t *len, struct cairn_err *err)
 {
     Cairn__Wire__NamespaceRecord *record;
     int rc = 0;
@@ -323,10 +323,10 @@ int cairn_router_map_entry(const struct cairn_map_entry *e, uint64_t ids_base, u
     record = cairn__wire__namespace_record__unpack(NULL, e->value_len, e->value);
     if (record == NULL || record->ns == NULL) {
         rc = cairn_err_set(err, CAIRN_E_CORRUPT, "the record of namespace '%s' is malformed", e->key + 3);
-    } else if (record->ns->id == 0 && cairn_map_id(ids_base, e->created) == 0) {
+    } else if (record->ns->id == 0 && cairn_map_id(ids, e->created) == 0) {
         rc = cairn_err_set(err, CAIRN_E_CORRUPT, "the id of namespace '%s' cannot be told", e->key + 3);
     } else if (record->ns->id == 0) {
-        record->ns->id = cairn_map_id(ids_base, e->created);
+        record->ns->id = cairn_map_id(ids, e->created);
         *len = (uint32_t)cairn__wire__namespace_record__get_packed_size(record);
         *value = malloc(*len + 1);
         if (*value != NULL)

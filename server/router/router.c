@@ -159,7 +159,9 @@ int cairn_router_start(const struct cairn_provider_env *env, const struct cairn_
     rc = conf_check(&r->conf, err);
     r->store = r->conf.map;
     if (rc == 0 && r->store == NULL) {
-        rc = cairn_map_store_local_open(env->dir, env->pool, env->loops[0], &r->store, err);
+        rc = cairn_map_file_check_here(env->dir, err);
+        if (rc == 0)
+            rc = cairn_map_store_local_open(env->dir, env->pool, env->loops[0], &r->store, err);
         r->owns_store = rc == 0;
     }
     if (rc == 0)
@@ -179,7 +181,9 @@ fail:
 
 static int router_check(const struct cairn_provider_env *env, struct cairn_err *err)
 {
-    return cairn_map_store_local_check(env->dir, err);
+    int rc = cairn_map_file_check_here(env->dir, err);
+
+    return rc == 0 ? cairn_map_store_local_check(env->dir, err) : rc;
 }
 
 static int router_start(const struct cairn_provider_env *env, void **ctx, struct cairn_err *err)

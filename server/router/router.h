@@ -60,10 +60,11 @@ void cairn_router_attach(void *ctx, struct cairn_rpc *rpc);
 struct cairn_map_store *cairn_router_store(const void *ctx);
 
 struct cairn_map_entry;
+struct cairn_map_ids;
 /** An entry of the map as another store may have it, where revisions differ: a namespace's record names its id, which
- * until then may have been that of its creation, beyond @ids_base (server/cluster/map_ids.h). *@value from malloc;
+ * until then may have been that of its creation, by @ids (server/cluster/map_ids.h). *@value from malloc;
  * NULL: as it is. CAIRN_E_CORRUPT, CAIRN_E_NOMEM. */
-int cairn_router_map_entry(const struct cairn_map_entry *e, uint64_t ids_base, uint8_t **value, uint32_t *len,
+int cairn_router_map_entry(const struct cairn_map_entry *e, const struct cairn_map_ids *ids, uint8_t **value, uint32_t *len,
                            struct cairn_err *err);
 
 #endif

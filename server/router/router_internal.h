@@ -8,6 +8,7 @@
 
 #include "cairn/limits.h"
 #include "sdk/core/bulk/bulk.h"
+#include "server/cluster/map_file.h"
 #include "server/cluster/map_ids.h"
 #include "server/cluster/map_log.h"
 #include "server/cluster/service/cluster.h"
@@ -195,7 +196,7 @@ void router_ns_to_wire(const struct router_ns *ns, Cairn__Wire__Namespace *to);
 /* The record as the map store keeps it; malloc'ed. NULL for memory. */
 uint8_t *router_ns_pack(const struct router_ns *ns, uint32_t *len);
 /* An entry of the map as a namespace that is used by nobody yet. CAIRN_E_CORRUPT, CAIRN_E_FORMAT. */
-int router_ns_unpack(const struct cairn_router *r, uint64_t ids_base, const struct cairn_map_entry *e,
+int router_ns_unpack(const struct cairn_router *r, const struct cairn_map_ids *ids, const struct cairn_map_entry *e,
                      struct router_ns *ns);
 int router_ns_load(struct cairn_router *r, struct cairn_err *err);
 /* The only ways to begin and end work on a namespace. */

@@ -267,9 +267,14 @@ void cairn_rocks_close(struct cairn_rocks *r)
 
 void cairn_rocks_status(struct cairn_rocks *r, struct cairn_rocks_status *out)
 {
+    int sync_failed;
+
     out->corrupt_reads = atomic_load(&r->corrupt_reads);
     out->failed_writes = atomic_load(&r->failed_writes);
     out->read_only = atomic_load(&r->read_only) || atomic_load(&r->sync_failed) != 0;
+    sync_failed = atomic_load(&r->sync_failed);
+    out->for_good = (sync_failed != 0 && sync_failed != CAIRN_E_NOSPACE) ||
+                    (atomic_load(&r->read_only) && atomic_load(&r->refused) != CAIRN_E_NOSPACE);
     out->memory_hits = atomic_load_explicit(&r->memory_hits, memory_order_relaxed);
     out->memory_misses = atomic_load_explicit(&r->memory_misses, memory_order_relaxed);
     out->cache_bytes = rocksdb_cache_get_usage(r->cache);

@@ -118,6 +118,8 @@ uint64_t cairn_rocks_keys_estimate(struct cairn_rocks *r);
 struct cairn_rocks_status {
     uint64_t corrupt_reads, failed_writes;
     bool read_only;                      /* the engine refuses writes at present */
+    bool for_good;                       /* likewise, until it is opened anew: its errors are no matter of room, and the
+                                          * C interface has no Resume() (as of 7.8) */
     char last_error[256];                /* "" if there was none */
     uint64_t cache_bytes;                /* in use */
     uint64_t cache_bytes_max;            /* what was configured */

@@ -18,6 +18,7 @@ struct cairn_rocks {
     bool only_look;
     atomic_ullong corrupt_reads, failed_writes, memory_hits, memory_misses;
     atomic_bool read_only;
+    atomic_int refused; /* why the newest write that was refused was */
     atomic_int sync_failed; /* why: no other is believed; 0: none has */
     pthread_mutex_t mutex;
     char last_error[256]; /* under mutex */

@@ -84,7 +84,9 @@ static int write_failed(struct cairn_rocks *r, const char *what, char *text)
 
     cairn_rocks__note_error(r, what, text);
     atomic_fetch_add(&r->failed_writes, 1);
-    atomic_store(&r->read_only, true);
+    atomic_store(&r->refused, rc);
+    if (!atomic_exchange(&r->read_only, true) && rc != CAIRN_E_NOSPACE)
+        cairn_log_error("rocksdb: no more writes until the node is started anew; look after the disk before");
     rocksdb_free(text);
     return rc < 0 && rc != CAIRN_E_TIMEOUT ? rc : CAIRN_E_IO;
 }

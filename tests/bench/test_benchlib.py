@@ -12,14 +12,16 @@ import signal
 import subprocess
 import sys
 import tempfile
+import types
 import unittest
+import unittest.mock
 import xml.etree.ElementTree as ElementTree
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.dont_write_bytecode = True
 sys.path.insert(0, HERE)
 
-from benchlib import report, rows, workload  # noqa: E402
+from benchlib import faults, report, rows, workload  # noqa: E402
 from benchlib.procs import Failed, Procs  # noqa: E402
 
 
@@ -142,6 +144,44 @@ class Processes(unittest.TestCase):
         os.close(fd)
         us.stdin.close()
         us.stdout.close()
+
+
+class Faults(unittest.TestCase):
+    STORY = """
+import os, sys, unittest
+sys.path.insert(0, %r)
+import systest
+
+class Story(unittest.TestCase):
+    def test_that_is_shown(self):
+        with open(os.environ["CAIRN_VERDICTS"], "a") as f:
+            f.write('{"wrong": 0, "undecided": 0, "acknowledged": 3, "keys": 2}\\n')
+
+    def test_that_is_not(self):
+        self.skipTest("no such disk")
+
+@unittest.skip("no network")
+class Skipped(unittest.TestCase):
+    def test_one(self): pass
+    def test_other(self): pass
+
+class Broken(unittest.TestCase):
+    def test_it(self): self.fail("x")
+
+systest.main()
+""" % faults.SYSTEM
+
+    def test_what_is_skipped_among_others_counts(self):
+        with tempfile.TemporaryDirectory() as work, contextlib.redirect_stderr(io.StringIO()) as said:
+            with open(os.path.join(work, "test_it.py"), "w") as f:
+                f.write(self.STORY)
+            bench = types.SimpleNamespace(work=work, quick=True, build=work)
+            with unittest.mock.patch.multiple(faults, SYSTEM=work, QUICK=[
+                    ("test_it.py", "Story"), ("test_it.py", "Skipped"), ("test_it.py", "Broken")]):
+                found = faults.histories(bench)
+        self.assertEqual((found["cluster.faults.skipped"], found["cluster.faults.failed"]), (3, 1))
+        self.assertEqual((found["cluster.faults.histories"], found["cluster.faults.acknowledged"]), (2, 3))
+        self.assertIn("skipped: test_it.Story.test_that_is_not: no such disk\n", said.getvalue())
 
 
 class Cluster(unittest.TestCase):

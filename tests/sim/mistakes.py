@@ -3,6 +3,7 @@
 story, each is found; and takes Lifeguard's refinements away from the group.
 
 usage: tests/sim/mistakes.py BUILD [NAME ...]      BUILD: a build tree, for its libraries; CAIRN_SEEDS: how many walks
+       tests/sim/mistakes.py BUILD --compile       only says whether all of them are C still
 
 The sources are copied, changed and compiled aside. A mistake whose text is no longer in the code is an error: the list
 follows the code. Exit status 1 if one is not found.
@@ -14,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from contextlib import contextmanager
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 REPL = "server/cluster/repl/"
@@ -60,6 +62,13 @@ MISTAKES = {
                                   "    if (s->making")],
     "M_FAILED_SPEAKS": [(POST, "return i > 0 && i <= rw->conf.nodes && rw->nodes[i].failed;", "return false;")],
     "M_GRANT_WHILE_EVICTING": [(COORD, "if (n->evicting > 0)", "if (false)")],
+    "M_PROMOTES_AT_ONCE": [(TIME, "if (is_replaced(c, s->rec.primary) || !authority_is_over(c, s->rec.primary))",
+                            "if (is_replaced(c, s->rec.primary))")],
+    "M_ACK_OF_OLD_EPOCH": [(REPLICA, "if (m->epoch < r->rec.epoch) {",
+                            "if (m->epoch < r->rec.epoch && m->kind != CAIRN_REPL_ACK) {")],
+    "M_ACK_OF_OLD_INC": [(PEER, "m->from.inc < p->who.inc || (p->member && m->from.inc != p->who.inc)", "false")],
+    "M_COPY_KEEPS_MATCHED": [(PEER, "p->matched = p->owes_ns = 0;", "p->owes_ns = 0;")],
+    "M_WAITS_FOR_MOST": [(PRIMARY, "if (p->member || joins)", "if ((p->member && i > 0) || joins)")],
     "M_UNKNOWN_IS_NO": [(COORD, "if (rc == 0 || !s->doubtful)", "if (true)")],
     "M_READ_NO_LEASE": [(PRIMARY, "if (has_authority(r))\n            return 0;\n        cairn_sm_move",
                          "if (true)\n            return 0;\n        cairn_sm_move")],
@@ -123,7 +132,7 @@ MISTAKES = {
     "M_COPY_PARTIAL_JOINS": [(BACKUP, "if (r->partial || ", "if ("), (PRIMARY, "if (m->partial || ", "if (")],
     "M_NO_RELEASE": [(MOVE, "    if (rec->move.from == 0 || rec->move.from == rec->primary.node ||",
                       "    if (rec->move.from == rec->primary.node && cairn_coord_is_alive(c, rec->move.target)) {\n"
-                      "        next = cairn_coord__begin(s);\n        next->primary = rec->move.target;\n"
+                      "        next = cairn_coord__begin(c, s);\n        next->primary = rec->move.target;\n"
                       "        next->state = CAIRN_SLOT_TAKEOVER;\n"
                       "        cairn_coord__insync_del(next, rec->move.from);\n"
                       "        cairn_coord__replica_del(next, rec->move.from);\n        move_end(next);\n"
@@ -191,22 +200,17 @@ MISTAKES = {
 FETCH_STORIES, GROUP_STORIES = "tests/sim/test_sim_fetch.c", "tests/sim/test_group_lifeguard.c"
 REPLICA_STORIES, COORD_STORIES = "tests/sim/test_sim_replica.c", "tests/unit/cluster/test_repl_coord.c"
 STORIES = {
-    "M_NO_FENCE": (REPLICA_STORIES, "old_primary_is_refused"),
-    "M_ALONE_JOINING": (REPLICA_STORIES, "who_asks_for_another_is_not_alone"),
-    "M_READ_BEFORE_APPLIED": (REPLICA_STORIES, "reads_wait_until_the_log_is_applied"),
+    "M_APPLIED_IS_TAKEN": (REPLICA_STORIES, "what_is_applied_is_not_cut"),
     "M_APPLIED_IS_CUT": (REPLICA_STORIES, "what_is_applied_is_not_cut"),
     "M_CUT_NOT_SYNCED": (REPLICA_STORIES, "cut_is_on_disk_before_the_ack"),
-    "M_JOIN_DROP": (REPLICA_STORIES, "refused_joiner_is_waited_for"),
-    "M_COPY_PARTIAL_JOINS": (REPLICA_STORIES, "who_has_part_of_a_copy_takes_no_entries"),
+    "M_GC_BEFORE_A_CUT": (REPLICA_STORIES, "cut_is_on_disk_before_the_ack"),
     "M_CLEAN_ON_HEARSAY": (REPLICA_STORIES, "who_has_no_lease_cleans_nothing"),
     "M_RECOVER_NEW_DISK": (COORD_STORIES, "new_disk_is_no_candidate"),
-    "M_REMOVE_BY_THE_DEAD": (COORD_STORIES, "the_dead_remove_nobody"),
     "M_GONE_ANY": (FETCH_STORIES, "another_may_not"),
     "M_GONE_FOR_ALL": (FETCH_STORIES, "who_leads_may_say_that_it_is_gone"),
     "M_GONE_DEPOSED": (REPLICA_STORIES, "only_who_leads_says_that_a_region_is_gone"),
     "M_GONE_RESTARTED": (REPLICA_STORIES, "only_who_leads_says_that_a_region_is_gone"),
     "M_CLEAR_ON_RUMOUR": (FETCH_STORIES, "a_rumour_is_a_rumour"),
-    "M_GRANT_WHILE_EVICTING": (COORD_STORIES, "grants_go_to_the_registered"),
     "M_NO_HEALTH": (GROUP_STORIES, "who_is_not_well_gives_others_more_time"),
     "M_SUSPECTS_BRIEFLY": (GROUP_STORIES, "a_suspicion_lasts_as_long_as_it_is_ones_own"),
     "M_SUSPECTS_LONG": (GROUP_STORIES, "a_suspicion_lasts_as_long_as_it_is_ones_own"),
@@ -237,7 +241,7 @@ class Tree:
             return [*sorted((self.work / GROUP).glob("swim*.c")), sim / "group_world.c", sim / "world.c"]
         cores = ("coord*.c", "replica*.c", "sessions*.c", "slot_log.c", "repl_wire*.c")
         found = [p for pattern in cores for p in (self.work / REPL).glob(pattern)]
-        found += sim.glob("repl_*.c")
+        found += sim.glob("repl*_*.c")
         found += [self.work / SERVICE / n for n in ("regions.c", "fetch_core.c", "fetch_source.c", "fetch_admit.c")]
         return [*sorted(found), sim / "world.c", sim / "linear.c"]
 
@@ -258,22 +262,35 @@ class Tree:
         self.cc(*flags(self.build), "-c", source, "-o", made)
         return made
 
-    def program(self, test, changes):
-        """@test with that mistake."""
-        originals, exe = {}, self.work / "program"
-        for source in self.sources(test):  # those without it, the first time
-            self.object(source, ())
+    @contextmanager
+    def made(self, changes):
+        """That mistake, and which files it is in."""
+        originals = {}
         for name, old, new in changes:
             text = (self.work / name).read_text()
             if text.count(old) < 1:
                 sys.exit(f"{name}: the text is not there: {old}")
             originals.setdefault(name, text)
             (self.work / name).write_text(text.replace(old, new))
-        objects = [self.object(source, originals) for source in self.sources(test)]
-        self.cc(*objects, self.work / test, *self.libs, "-o", exe)
+        yield list(originals)
         for name, text in originals.items():
             (self.work / name).write_text(text)
+
+    def program(self, test, changes):
+        """@test with that mistake."""
+        exe = self.work / "program"
+        for source in self.sources(test):  # those without it, the first time
+            self.object(source, ())
+        with self.made(changes) as files:
+            objects = [self.object(source, files) for source in self.sources(test)]
+            self.cc(*objects, self.work / test, *self.libs, "-o", exe)
         return exe
+
+    def compile(self, changes):
+        """Ends the program if the mistake is no C."""
+        with self.made(changes) as files:
+            for name in files:
+                self.cc(*flags(self.build), "-fsyntax-only", "-x", "c", self.work / name)
 
 
 def run(exe, seeds):
@@ -303,6 +320,10 @@ def main():
     seeds, missed = int(os.environ.get("CAIRN_SEEDS", "2000")), 0
     with tempfile.TemporaryDirectory(prefix="cairn-mistakes-") as tmp:
         tree = Tree(pathlib.Path(tmp), build)
+        if wanted == ["--compile"]:
+            for changes in MISTAKES.values():
+                tree.compile(changes)
+            return 0
         for name in wanted:
             source, story = STORIES.get(name, ("tests/sim/test_sim_repl_walk.c", None))
             exe = tree.program(source, MISTAKES[name])

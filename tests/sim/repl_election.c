@@ -22,10 +22,12 @@ static void on_keep(void *arg)
     uint64_t now = cairn_env_now_ns(env);
 
     cairn_timer_start(env, &co->keep, now + KEEP_MS * MS);
-    if (!co->up || is_cut_off(co) || is_deposed(co) || cairn_timer_is_running(&co->kept))
+    if (!co->up || !reaches_store(co) || is_deposed(co) || cairn_timer_is_running(&co->kept))
+        return;
+    rw->term_until_ns = world_now_ns(rw->world) + TERM_MS * MS + dice(rw, EXPIRES_LATE_MS * MS);
+    if (!hears_store(co)) /* the store keeps its term; but it is over by its own clock */
         return;
     co->kept_ns = now;
-    rw->term_until_ns = world_now_ns(rw->world) + TERM_MS * MS + dice(rw, EXPIRES_LATE_MS * MS);
     cairn_timer_start(env, &co->kept, now + (dice(rw, 3) == 0 ? dice(rw, 400 * MS) : dice(rw, 10 * MS)));
 }
 
@@ -71,7 +73,7 @@ void rw_coord_end(struct rw_coord *co)
     co->core.slots = NULL;
 }
 
-/* Whoever does not coordinate would, when the store has nobody any more. */
+/* Whoever does not coordinate would, when the store has nobody any more; also who did before. */
 static void on_stand(void *arg)
 {
     struct rw_coord *co = arg;
@@ -79,7 +81,8 @@ static void on_stand(void *arg)
     struct cairn_env *env = env_of(rw, co->host);
 
     cairn_timer_start(env, &co->stand, cairn_env_now_ns(env) + STANDS_MS * MS + dice(rw, STANDS_MS * MS));
-    if (!rw->conf.rivals || is_cut_off(co) || world_now_ns(rw->world) < rw->term_until_ns || elected(rw) == co)
+    if (!rw->conf.rivals || is_cut_off(co) || world_now_ns(rw->world) < rw->term_until_ns ||
+        (elected(rw) == co && co->up))
         return;
     if (co->up) /* deposed, and has not noticed */
         rw_coord_end(co);
@@ -94,7 +97,7 @@ bool repl_world_coord_is_up(const struct repl_world *rw)
 
 void repl_world_start_coord(struct repl_world *rw)
 {
-    if (!repl_world_coord_is_up(rw))
+    if (!repl_world_coord_is_up(rw) && !is_cut_off(elected(rw))) /* from there nobody is elected */
         CAIRN_ASSERT(coord_begin(elected(rw)) == 0);
 }
 
@@ -125,9 +128,13 @@ void repl_world_mend_map(struct repl_world *rw)
         rw->nodes[i].view_ns = 0;
 }
 
+/* As it sees in the store, when it can. */
 uint32_t rw_map_host(struct repl_node *n)
 {
-    if (world_now_ns(n->rw->world) >= n->view_ns)
+    struct world *w = n->rw->world;
+    uint32_t store = repl_world_store_host(n->rw);
+
+    if (world_now_ns(w) >= n->view_ns && !world_is_cut(w, n->index, store) && !world_is_cut(w, store, n->index))
         n->map_host = elected(n->rw)->host;
     return n->map_host;
 }

@@ -1,8 +1,9 @@
 /* What the files of the replicated world share: repl_world.c (faults), repl_map.c, repl_store.c and repl_election.c
- * (MAP), repl_node.c and repl_life.c (nodes), repl_disk.c (their disks) and repl_trouble.c (those that fail),
+ * (MAP), repl_split.c (partitions), repl_node.c and repl_life.c (nodes), repl_disk.c (their disks) and repl_trouble.c
+ * (those that fail),
  * repl_regions.c, repl_fetch.c and repl_sweep.c (regions of large values), repl_post.c (how they write to each other),
- * repl_call.c (what clients ask of them), repl_client.c (clients), repl_judge.c and repl_region_judge.c (what
- * holds). */
+ * repl_call.c (what clients ask of them), repl_client.c (clients), repl_judge.c, repl_record_judge.c and
+ * repl_region_judge.c (what holds), repl_history.c (what clients saw), repl_whole.c (whether all is well again). */
 #ifndef CAIRN_TESTS_SIM_REPL_INTERNAL_H
 #define CAIRN_TESTS_SIM_REPL_INTERNAL_H
 
@@ -127,10 +128,22 @@ static inline bool is_deposed(const struct rw_coord *co)
     return co->term != co->rw->term;
 }
 
-/* Nothing gets from there to the map store, and back. */
+/* What is asked from there gets to the map store; and what that answers comes back. */
+static inline bool reaches_store(const struct rw_coord *co)
+{
+    return world_now_ns(co->rw->world) >= co->cut_until_ns &&
+           !world_is_cut(co->rw->world, co->host, repl_world_store_host(co->rw));
+}
+
+static inline bool hears_store(const struct rw_coord *co)
+{
+    return world_now_ns(co->rw->world) >= co->cut_until_ns &&
+           !world_is_cut(co->rw->world, repl_world_store_host(co->rw), co->host);
+}
+
 static inline bool is_cut_off(const struct rw_coord *co)
 {
-    return world_now_ns(co->rw->world) < co->cut_until_ns;
+    return !reaches_store(co) || !hears_store(co);
 }
 
 extern const struct cairn_coord_ops rw_coord_ops;
@@ -214,11 +227,29 @@ void rw_regions_receive(struct repl_node *n, struct rw_letter *l);
 
 /* ---- repl_judge.c ---- */
 
+/* By the record in force. */
+static inline bool rw_is_member(const struct rw_slot *s)
+{
+    return s->node->registered && cairn_slot_insync(&s->node->rw->stored[s->replica.slot], s->replica.self) >= 0;
+}
+
+/* A follower's log as it was before a message, and whether that may change nothing of it. */
+struct rw_fence {
+    bool holds;
+    struct cairn_at end;
+    uint64_t commit, matched;
+};
+
+struct rw_fence rw_judge_heard(const struct rw_slot *s, const struct cairn_repl_msg *m);
+void rw_judge_fence(const struct rw_slot *s, const struct rw_fence *before);
+/* An ACK is being sent. */
+void rw_judge_ack(struct rw_slot *s, const struct cairn_repl_msg *m);
+/* A coordinator makes the change @c, as it was asked to, and grants a lease. */
+void rw_judge_change(const struct repl_world *rw, const struct cairn_change *c);
+void rw_judge_grant(const struct rw_coord *co, struct cairn_who who);
+
 /* A client is about to be told of the entry at @pos. */
 void rw_judge_reply(struct rw_slot *s, uint64_t pos, bool sync);
-/* The record @rec comes into force in the store, after @old, as @by wanted it. */
-void rw_judge_record(struct repl_world *rw, const struct cairn_coord *by, uint32_t slot,
-                     const struct cairn_slot_record *old, const struct cairn_slot_record *rec);
 void rw_judge_cut(struct rw_slot *s, uint64_t pos);
 /* A replica wants something of MAP. That it serves, if it does, is not to be missed: it may end before the next
  * look. */
@@ -227,6 +258,15 @@ void rw_judge_propose(struct rw_slot *s);
 void rw_judge_power(struct repl_world *rw, uint32_t slot, uint32_t node);
 /* The slot is about to be deleted there. */
 void rw_judge_clean(struct rw_slot *s);
+
+/* ---- repl_record_judge.c ---- */
+
+/* The record @rec comes into force in the store, after @old, as @by wanted it. */
+void rw_judge_record(struct repl_world *rw, const struct cairn_coord *by, uint32_t slot,
+                     const struct cairn_slot_record *old, const struct cairn_slot_record *rec);
+
+/* ---- repl_history.c ---- */
+
 void rw_judge_once(struct rw_client *c, const struct rw_call *p);
 void rw_history_add(struct repl_world *rw, uint32_t slot, uint32_t key, const struct linear_op *op);
 

@@ -49,13 +49,15 @@ static void co_publish(struct cairn_coord *c, uint32_t slot, const struct cairn_
         map_publish(co, i, slot);
 }
 
+/* It may come without its record: that is published, too. */
 static void co_verdict(struct cairn_coord *c, const struct cairn_change *change, enum cairn_verdict verdict,
                        const struct cairn_slot_record *rec)
 {
     struct rw_coord *co = coord_of(c);
+    static const struct cairn_slot_record none;
 
     rw_post(co->rw, co->host, (uint32_t)change->from.node, RW_VERDICT, 0,
-            cairn_wire_verdict_put(change, verdict, rec, &co->rw->post), NULL, 0);
+            cairn_wire_verdict_put(change, verdict, dice(co->rw, 4) == 0 ? &none : rec, &co->rw->post), NULL, 0);
 }
 
 /* Its term is valid by its own clock: so nobody else's is. */
@@ -192,6 +194,8 @@ static void on_beat(struct rw_coord *co, struct rw_letter *l)
                                    .granted = cairn_coord_heartbeat(&co->core, beat.who, beat.term) };
     map_page(co, beat.revision, slots, &g.page); /* M1: the grant brings the map up to date */
     g.upto = g.page.revision;
+    if (g.granted)
+        rw_judge_grant(co, beat.who);
     rw_post(rw, co->host, l->from, RW_GRANT, 0, cairn_wire_grant_put(&g, &rw->post), NULL, 0);
 }
 

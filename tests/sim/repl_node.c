@@ -145,7 +145,7 @@ static void on_checkpoint_done(void *arg)
         rw->checkpoints++;
     }
     rw_checkpoint_free(&s->making);
-    if (s->checkpoint.at.pos > keep) {
+    if (s->checkpoint.at.pos > keep && !(rw->conf.some_keep_all && s->node->index % 2 == 0)) {
         uint64_t pos = cairn_replica_trim(&s->replica, s->checkpoint.at.pos - keep);
 
         rw_log_trim(&s->log, pos);
@@ -289,6 +289,8 @@ static void op_send(struct cairn_replica *r, const struct cairn_repl_msg *m)
     struct repl_node *n = slot_of(r)->node;
     struct cairn_wire_mail mail = { 0 };
 
+    if (m->kind == CAIRN_REPL_ACK)
+        rw_judge_ack(slot_of(r), m);
     CAIRN_ASSERT(cairn_wire_mail_add(&mail, m) == 0);
     rw_post(n->rw, n->index, (uint32_t)m->to.node, RW_REPL, 0, NULL, &(struct iovec){ mail.bytes, mail.n }, 1);
     cairn_wire_mail_fini(&mail);
@@ -299,6 +301,7 @@ void rw_node_repl(struct repl_node *n, struct rw_letter *l)
     struct cairn_le_reader mail;
     struct cairn_wire_letter letter;
     struct cairn_repl_msg m;
+    struct rw_fence fence;
     struct cairn_err err;
 
     CAIRN_ASSERT(cairn_wire_mail_open(l->payload, l->payload_len, &mail, &err) == 0);
@@ -306,12 +309,14 @@ void rw_node_repl(struct repl_node *n, struct rw_letter *l)
     rw_must(cairn_wire_letter_get(&letter, &l->arena, &m, &err), &err);
     if (!rw_regions_admit(n, &m))
         return;
+    fence = rw_judge_heard(&n->slots[m.slot], &m);
     if (m.nentries > 0 && rw_log_is_full(n)) {
         n->rw->full_appends++;
         cairn_replica_hear_commit(&n->slots[m.slot].replica, &m);
     } else {
         cairn_replica_receive(&n->slots[m.slot].replica, &m);
     }
+    rw_judge_fence(&n->slots[m.slot], &fence);
     rw_regions_taken(n, &m);
 }
 

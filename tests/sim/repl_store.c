@@ -23,23 +23,31 @@ static uint32_t slot_of_store(const struct rw_store *st)
     return (uint32_t)(st - st->co->stores);
 }
 
+static void start_late(struct rw_store *st)
+{
+    struct cairn_env *env = env_of(st->co->rw, st->co->host);
+
+    cairn_timer_start(env, &st->late, cairn_env_now_ns(env) + dice(st->co->rw, 200 * MS));
+}
+
+/* Behind a cut it waits until that is over. */
 static void on_late_store(void *arg)
 {
     struct rw_store *st = arg;
 
-    if (st->late_term == st->co->term && store_accepts(st->co, slot_of_store(st), &st->late_rec))
+    if (!reaches_store(st->co))
+        start_late(st);
+    else if (st->late_term == st->co->term && store_accepts(st->co, slot_of_store(st), &st->late_rec))
         store_take(st->co, slot_of_store(st), &st->late_rec);
 }
 
-static void store_late(struct rw_store *st, uint64_t ns)
+static void store_late(struct rw_store *st)
 {
-    struct cairn_env *env = env_of(st->co->rw, st->co->host);
-
     if (cairn_timer_is_running(&st->late))
         return;
     st->late_rec = st->rec;
     st->late_term = st->co->term;
-    cairn_timer_start(env, &st->late, cairn_env_now_ns(env) + ns);
+    start_late(st);
 }
 
 /* No answer comes: the change was made, or is lost, or will be made when it arrives at last. From behind a cut it is
@@ -48,16 +56,15 @@ static void store_in_doubt(struct rw_store *st)
 {
     struct rw_coord *co = st->co;
     struct repl_world *rw = co->rw;
-    bool cut = is_cut_off(co);
 
     rw->doubts++;
     switch (dice(rw, 3)) {
     case 0:
-        if (!cut)
+        if (reaches_store(co))
             store_take(co, slot_of_store(st), &st->rec);
         break;
     case 1:
-        store_late(st, (cut ? co->cut_until_ns - world_now_ns(rw->world) : 0) + dice(rw, 200 * MS));
+        store_late(st);
         break;
     }
     cairn_coord_on_stored(&co->core, slot_of_store(st), CAIRN_E_UNKNOWN);
@@ -67,19 +74,28 @@ static void on_store_over(void *arg)
 {
     struct rw_store *st = arg;
     struct rw_coord *co = st->co;
+    struct repl_world *rw = co->rw;
     uint32_t slot = slot_of_store(st);
     bool accepted;
 
-    if (is_cut_off(co)) {
+    if (!reaches_store(co)) {
         store_in_doubt(st);
         return;
     }
     accepted = store_accepts(co, slot, &st->rec);
+    if (!hears_store(co)) {
+        if (accepted)
+            store_take(co, slot, &st->rec);
+        rw->doubts++;
+        rw->unheard += accepted;
+        cairn_coord_on_stored(&co->core, slot, CAIRN_E_UNKNOWN);
+        return;
+    }
     if (is_deposed(co) && !accepted) { /* the fence has refused: its term is over */
         rw_coord_end(co);
         return;
     }
-    if (accepted && dice(co->rw, 30) == 0) {
+    if (accepted && dice(rw, 30) == 0) {
         store_in_doubt(st);
         return;
     }
@@ -115,6 +131,8 @@ void rw_store_write(struct cairn_coord *c, uint32_t slot, const struct cairn_slo
     for (uint32_t i = 0; i < rec->ninsync && !c->slots[slot].doubtful; i++)   /* a repetition: it was so at first */
         CAIRN_ASSERT(is_deposed(co) || cairn_slot_insync(&rw->stored[slot], rec->insync[i]) >= 0 ||
                      rec->insync[i].inc == rw->stored_nodes[rec->insync[i].node].inc);
+    if (c->slots[slot].change.kind != 0 && !c->slots[slot].doubtful && !is_deposed(co))
+        rw_judge_change(rw, &c->slots[slot].change);
     co->stores[slot].rec = *rec;
     cairn_timer_start(env, &co->stores[slot].timer, cairn_env_now_ns(env) + MS / 2 + dice(rw, 10 * MS));
 }
@@ -140,8 +158,8 @@ void rw_stores_end(struct rw_coord *co)
         if (!cairn_timer_is_running(&st->timer))
             continue;
         cairn_timer_stop(env, &st->timer);
-        if (is_cut_off(co))
-            store_late(st, co->cut_until_ns - world_now_ns(co->rw->world) + dice(co->rw, 200 * MS));
+        if (!reaches_store(co))
+            store_late(st);
         else if (dice(co->rw, 2) == 0 && store_accepts(co, i, &st->rec)) /* it was stored, and nobody heard */
             store_take(co, i, &st->rec);
     }

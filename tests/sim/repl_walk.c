@@ -86,7 +86,9 @@ static void walk_fault(struct repl_world *rw)
 
     if (draw(rw, 2) == 0)
         node = (uint32_t)rw->stored[draw(rw, rw->conf.slots)].primary.node;
-    switch (draw(rw, 21)) {
+    if (draw(rw, 10) == 0) /* a partition ends, if there is one; links that are cut stay so */
+        world_join(rw->world);
+    switch (draw(rw, 22)) {
     case 0:
     case 1:
         toggle(rw, node);
@@ -107,6 +109,7 @@ static void walk_fault(struct repl_world *rw)
     case 6:
     case 7:
         world_heal(rw->world);
+        repl_world_start_coord(rw);
         break;
     case 8:
         world_stall(rw->world, node, draw(rw, 5000) * MS);
@@ -149,6 +152,9 @@ static void walk_fault(struct repl_world *rw)
             repl_world_start(rw, node);
         repl_world_run_ms(rw, 2500);
         break;
+    case 17:
+        repl_world_split(rw);
+        break;
     default:
         walk_wish(rw, node);
         break;
@@ -189,6 +195,7 @@ static struct repl_world_conf conf_of(uint64_t seed)
     conf.disk_ns = seed % 2 == 0 ? 5 * MS : 100 * MS;
     conf.checkpoint_ns = (1 + seed % 5 * 2) * 60 * MS;
     conf.keeps_little = seed / 2 % 2 == 0;
+    conf.some_keep_all = seed / 3 % 10 == 1;
     conf.once_percent = (uint32_t)(seed / 5 % 3) * 20;
     conf.buffered_percent = (uint32_t)(seed / 7 % 4) * 33;
     conf.large_percent = seed / 11 % 3 == 1 ? 40 : 0;
@@ -226,6 +233,12 @@ static const struct {
     NET(stragglers, "packets that came seconds late", 10000),
     NET(cut_one_way, "packets on links cut one way", 10000),
     NET(cut, "packets on links cut both ways", 10000),
+    NET(other_side, "packets to another side of a partition", 10000),
+    OF(splits[0], "partitions", 500),
+    OF(splits[1], "one-way partitions", 500),
+    OF(splits[2], "partial partitions", 500),
+    OF(splits_of_map, "of them that cut MAP off from its store", 500),
+    OF(unheard, "changes whose answer a cut has kept back", 10),
     NET(slowed, "packets to slow nodes", 10000),
     NET(stalled, "packets to stalled nodes", 1000),
     NET(late_wakes, "timers of slow or stalled nodes", 10000),

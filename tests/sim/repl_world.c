@@ -119,7 +119,7 @@ struct repl_world *repl_world_new(const struct repl_world_conf *conf)
 {
     struct repl_world *rw = calloc(1, sizeof(*rw));
     struct world_conf wc = { .seed = conf->seed,
-                             .nodes = 1 + conf->nodes + conf->clients + 1,
+                             .nodes = 1 + conf->nodes + conf->clients + 2,
                              .latency_ns = conf->latency_ns,
                              .jitter_ns = conf->jitter_ns,
                              .loss_ppm = conf->loss_ppm,

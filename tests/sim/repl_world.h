@@ -1,8 +1,9 @@
 /** A cluster of replicas on the simulated world: nodes with disks, MAP (the coordinator over a store that loses
  * nothing), and clients that write and read and remember what they saw.
  *
- * World node 0 is MAP, 1 to nodes are the cluster's, the clients follow, and a second host for MAP. Disks lose what was
- * not synced; MAP can be replaced by a successor that knows only what was stored. */
+ * World node 0 is MAP, 1 to nodes are the cluster's, the clients follow, a second host for MAP, and the map store: it
+ * has no node's code, but a place in the network. Disks lose what was not synced; MAP can be replaced by a successor
+ * that knows only what was stored. */
 #ifndef CAIRN_TESTS_SIM_REPL_WORLD_H
 #define CAIRN_TESTS_SIM_REPL_WORLD_H
 
@@ -36,6 +37,7 @@ struct repl_world_conf {
     uint64_t disk_ns;       /* a sync takes up to this */
     uint64_t checkpoint_ns; /* how often a node makes one, of one slot; 0: never, and no log is trimmed */
     bool keeps_little;      /* of a log, behind its checkpoint */
+    bool some_keep_all;     /* every other node: it can lead any other through the whole history */
     uint64_t page_ns;       /* a copy's source takes so long for a page; 0: as the disk does */
     uint32_t large_percent; /* of the values that are put: they are in a region each, which their entry names */
     bool rumours;           /* nodes are said to be dead that are not, and the other way round */
@@ -220,10 +222,12 @@ struct repl_world {
     uint64_t regions;                                      /* names of them that were made up */
     uint64_t fetched, refetched, gone, elsewhere, torn, freed;
     uint64_t fills, drops, left,
-        stopped;      /* left: processes that others could do without; stopped: that could not wait */
-    uint64_t refused; /* writes, by a primary with too few in sync */
+        stopped;                     /* left: processes that others could do without; stopped: that could not wait */
+    uint64_t splits[3];              /* partitions: whole, one-way, partial */
+    uint64_t splits_of_map, unheard; /* those with MAP cut off from the store; changes made whose answer was cut off */
+    uint64_t refused;                /* writes, by a primary with too few in sync */
     uint64_t disk_errors[RW_DISK_NR], full_appends, full_writes, full_copies;
-    uint64_t unsynced_lost; /* entries, by a loss of power */
+    uint64_t unsynced_lost;   /* entries, by a loss of power */
     uint64_t other_histories; /* logs whose cut was lost when what replaced it was applied, and kept */
     uint64_t events, judged_ops;
     uint64_t replies_alone; /* to writes, by a primary without a lease */
@@ -267,8 +271,12 @@ void repl_world_cut_coord(struct repl_world *rw, uint64_t ms);
 void repl_world_pause_coord(struct repl_world *rw, uint64_t ms);
 /** No such cuts any more, and all know who coordinates. */
 void repl_world_mend_map(struct repl_world *rw);
-/** Where that is. */
+/** Where that is, and the store. */
 uint32_t repl_world_map_host(const struct repl_world *rw);
+uint32_t repl_world_store_host(const struct repl_world *rw);
+/** A partition of all hosts, drawn: whole, one-way or partial, of two or three sides; in place of the one that is.
+ * Until world_join() or world_heal(). */
+void repl_world_split(struct repl_world *rw);
 
 /* ---- what holds ---- */
 

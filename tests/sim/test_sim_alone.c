@@ -68,7 +68,7 @@ static void one_replica_goes_on_without_the_map(void **state)
     first = rw->stored[0].primary.node;
     second = first % conf.nodes + 1;
     assert_int_equal(cairn_coord_move(rw->coord, 0, 0, second, true), 0); /* which is to lead, even */
-    repl_world_run_ms(rw, 100); /* until the record says so */
+    repl_world_run_ms(rw, 100);                                           /* until the record says so */
     repl_world_expect_whole(rw, 10000);
     assert_int_equal(rw->stored[0].ninsync, 2);
     assert_int_equal(answered_without_map(rw, 0), 0);
@@ -152,7 +152,7 @@ static void walk_step(struct repl_world *rw)
 
     if (draw(rw, 2) == 0)
         node = (uint32_t)rec->primary.node;
-    switch (draw(rw, 12)) {
+    switch (draw(rw, 13)) {
     case 0:
     case 1:
         repl_world_crash_coord(rw);
@@ -177,6 +177,9 @@ static void walk_step(struct repl_world *rw)
         break;
     case 7:
         world_stall(rw->world, node, draw(rw, 5000) * MS);
+        break;
+    case 8:
+        repl_world_split(rw);
         break;
     default:
         if (!repl_world_coord_is_up(rw))

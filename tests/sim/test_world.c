@@ -130,6 +130,48 @@ static void cuts_are_of_one_direction_and_sides_of_both(void **state)
     assert_int_equal(fx->n, 4);
 }
 
+/* Who of the three gets through to whom: a bit for each pair. */
+static uint32_t heard(struct fixture *fx)
+{
+    uint32_t all = 0;
+
+    fx->n = 0;
+    for (uint32_t from = 0; from < NODES; from++) {
+        for (uint32_t to = 0; to < NODES; to++)
+            send(fx, from, to, 1U << (from * NODES + to));
+    }
+    run_ms(fx, 5);
+    for (uint32_t i = 0; i < fx->n; i++)
+        all |= fx->seen[i].what;
+    return all & ~0421U; /* but for what one says to oneself */
+}
+
+/* Bits of heard(), by rows of who speaks. */
+static void partitions_may_be_whole_one_way_or_partial(void **state)
+{
+    struct fixture *fx = *state;
+
+    assert_int_equal(heard(fx), 0356);
+    for (uint32_t i = 0; i < NODES; i++)
+        world_side(fx->w, i, i);
+    assert_int_equal(heard(fx), 0);
+    assert_int_equal(world_counts(fx->w)->other_side, 6);
+    world_hear(fx->w, 0, 1);
+    assert_int_equal(heard(fx), 1U << 1);
+    assert_int_equal(world_counts(fx->w)->cut_one_way, 1);
+    world_hear(fx->w, 1, 0);
+    world_hear(fx->w, 0, 2);
+    world_hear(fx->w, 2, 0);
+    assert_int_equal(heard(fx), 1U << 1 | 1U << 2 | 1U << 3 | 1U << 6);
+    world_cut(fx->w, 1, 2);
+    world_join(fx->w);
+    assert_int_equal(heard(fx), 0356 & ~(1U << 5));
+    world_side(fx->w, 0, 1); /* and nothing is left of who heard whom */
+    assert_int_equal(heard(fx), 1U << 7);
+    world_heal(fx->w);
+    assert_int_equal(heard(fx), 0356);
+}
+
 static void on_tick(void *arg)
 {
     struct fixture *fx = arg;
@@ -228,6 +270,7 @@ int main(void)
         test(jitter_changes_the_order),
         test(losses_and_copies_are_about_as_many_as_asked_for),
         test(cuts_are_of_one_direction_and_sides_of_both),
+        test(partitions_may_be_whole_one_way_or_partial),
         test(a_stalled_node_takes_up_where_it_was),
         test(a_crash_ends_timers_and_loses_packets),
         test(clocks_differ),

@@ -8,7 +8,18 @@
 enum { TIMERS_PER_WAKE = 64, LINKS_NODES_MAX = 64 };
 
 /* Of a trace. */
-enum { NOTE_CRASH = 1, NOTE_RESTART, NOTE_STALL, NOTE_SLOW, NOTE_CLOCK, NOTE_CUT, NOTE_SIDE, NOTE_HEAL };
+enum {
+    NOTE_CRASH = 1,
+    NOTE_RESTART,
+    NOTE_STALL,
+    NOTE_SLOW,
+    NOTE_CLOCK,
+    NOTE_CUT,
+    NOTE_SIDE,
+    NOTE_HEAL,
+    NOTE_HEAR,
+    NOTE_JOIN
+};
 
 struct packet {
     uint64_t order; /* when it was sent, among all */
@@ -43,6 +54,7 @@ struct world {
         uint32_t from, to;
     } cuts[WORLD_CUTS_MAX];
     uint32_t ncuts;
+    bool hears[WORLD_SIDES_MAX][WORLD_SIDES_MAX]; /* from, to: also of another side */
     uint64_t *newest; /* by link, of a small world: the order of the newest packet that has come */
     struct world_counts counts;
 };
@@ -246,9 +258,16 @@ struct cairn_env *world_env(struct world *w, uint32_t i)
 
 /* ---- what happens ---- */
 
+static bool is_apart(const struct world *w, uint32_t from, uint32_t to)
+{
+    uint32_t a = w->nodes[from].side, b = w->nodes[to].side;
+
+    return a != b && !w->hears[a][b];
+}
+
 bool world_is_cut(const struct world *w, uint32_t from, uint32_t to)
 {
-    if (w->nodes[from].side != w->nodes[to].side)
+    if (is_apart(w, from, to))
         return true;
     for (uint32_t i = 0; i < w->ncuts; i++) {
         if (w->cuts[i].from == from && w->cuts[i].to == to)
@@ -280,6 +299,7 @@ void world_send(struct world *w, uint32_t from, uint32_t to, const void *bytes, 
     w->counts.bytes += len;
     if (world_is_cut(w, from, to)) {
         w->counts.lost++;
+        w->counts.other_side += is_apart(w, from, to);
         if (world_is_cut(w, to, from))
             w->counts.cut++;
         else
@@ -449,14 +469,29 @@ void world_cut(struct world *w, uint32_t from, uint32_t to)
 
 void world_side(struct world *w, uint32_t i, uint32_t side)
 {
+    CAIRN_ASSERT(side < WORLD_SIDES_MAX);
     note_fault(w, NOTE_SIDE, i, side);
     w->nodes[i].side = side;
+}
+
+void world_hear(struct world *w, uint32_t from, uint32_t to)
+{
+    CAIRN_ASSERT(from < WORLD_SIDES_MAX && to < WORLD_SIDES_MAX);
+    note_fault(w, NOTE_HEAR, from, to);
+    w->hears[from][to] = true;
+}
+
+void world_join(struct world *w)
+{
+    note_fault(w, NOTE_JOIN, 0, 0);
+    memset(w->hears, 0, sizeof(w->hears));
+    for (uint32_t i = 0; i < w->conf.nodes; i++)
+        w->nodes[i].side = 0;
 }
 
 void world_heal(struct world *w)
 {
     note_fault(w, NOTE_HEAL, 0, 0);
     w->ncuts = 0;
-    for (uint32_t i = 0; i < w->conf.nodes; i++)
-        w->nodes[i].side = 0;
+    world_join(w);
 }

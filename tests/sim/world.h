@@ -4,7 +4,8 @@
  * Everything that happens follows from the seed, so a failing run is replayed by its seed. It knows no protocol: the
  * group's and others' cores run on the same world.
  *
- * Faults, any of them at any time: packets late, lost, twice, out of order; links cut in one direction; partitions;
+ * Faults, any of them at any time: packets late, lost, twice, out of order; links cut in one direction; partitions,
+ * whole, partial and one-way;
  * nodes that crash, stall, are slow, or whose clocks run fast, slow or ahead. */
 #ifndef CAIRN_TESTS_SIM_WORLD_H
 #define CAIRN_TESTS_SIM_WORLD_H
@@ -13,7 +14,7 @@
 
 #include <stddef.h>
 
-enum { WORLD_CUTS_MAX = 256 };
+enum { WORLD_CUTS_MAX = 256, WORLD_SIDES_MAX = 8 };
 
 struct world;
 
@@ -66,8 +67,13 @@ void world_clock(struct world *w, uint32_t i, uint64_t ahead_ns, int32_t drift_p
 void world_cut(struct world *w, uint32_t from, uint32_t to);
 /** Or they are on different sides. */
 bool world_is_cut(const struct world *w, uint32_t from, uint32_t to);
-/** Nodes on different sides do not hear each other; all are on side 0 at first. */
+/** Nodes on different sides do not hear each other, but for what world_hear() says; all are on side 0 at first. */
 void world_side(struct world *w, uint32_t i, uint32_t side);
+/** What comes from side @from is heard on side @to all the same. One way of two: a partition that is one-way; both ways
+ * between some sides and not between others: one that is partial. */
+void world_hear(struct world *w, uint32_t from, uint32_t to);
+/** All on side 0, as before the partition; cuts stay. */
+void world_join(struct world *w);
 /** No cuts, one side. */
 void world_heal(struct world *w);
 
@@ -77,6 +83,7 @@ struct world_counts {
     /* What became of packets: on links that are cut both ways, and one way; those that took another's place; to a node
      * that is slow, stalled, down. */
     uint64_t lost_by_chance, cut, cut_one_way, twice, stragglers, reordered, slowed, stalled, to_the_dead;
+    uint64_t other_side;                      /* of those that were cut: by a partition */
     uint64_t crashes, clocks_set, late_wakes; /* clocks_set: that drift; late_wakes: timers of slow or stalled nodes */
     uint64_t trace; /* a hash of all that was delivered, of every wake and every fault: equal seeds give equal traces */
 };

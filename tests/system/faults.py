@@ -57,9 +57,9 @@ class History:
     def __init__(self, process, path):
         self.process, self.path = process, path
 
-    def served(self, since_us, kinds):
-        """The keys of which something was answered that was asked after that moment."""
-        asked, keys = {}, set()
+    def over(self, since_us):
+        """Of what was asked after that moment and is over: key, kind and outcome."""
+        asked, over = {}, []
         with open(self.path) as f:
             for line in f:
                 words = line.split()
@@ -67,11 +67,15 @@ class History:
                     break
                 if words[0] == "i":
                     asked[words[1]] = (words[2], words[3], int(words[5]))
-                elif words[2] != "unknown":
+                else:
                     key, kind, at = asked[words[1]]
-                    if at >= since_us and kind in kinds:
-                        keys.add(key)
-        return keys
+                    if at >= since_us:
+                        over.append((key, kind, words[2]))
+        return over
+
+    def served(self, since_us, kinds):
+        """The keys of which something was answered that was asked after that moment."""
+        return {key for key, kind, outcome in self.over(since_us) if kind in kinds and outcome != "unknown"}
 
 
 @unittest.skipIf(refusal(), refusal())

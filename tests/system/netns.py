@@ -4,17 +4,18 @@ Nothing of the machine's own network is touched. Rules of the packet filter at t
 direction between two; `shake` puts a proxy (packet_proxy.c) into hosts' links, which delays, reorders and repeats.
 """
 
+import json
 import os
 import shutil
 import subprocess
 
-from systest import BUILD
+from systest import BUILD, DEADLINE_S
 
 PROXY = os.path.join(BUILD, "bin", "packet_proxy")
 
 
 def _do(*argv, stdin=None):
-    subprocess.run(argv, input=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=True, text=True)
+    return subprocess.run(argv, input=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=True, text=True).stdout
 
 
 def refusal():
@@ -74,9 +75,9 @@ class Network:
     def _apply(self):
         """Every host's rules anew, each host's at once."""
         for host in self.hosts:
-            rules = ["ip saddr %s drop" % self.address[a] for a, b in sorted(self.cuts) if b == host]
+            rules = ["ip saddr %s counter drop" % self.address[a] for a, b in sorted(self.cuts) if b == host]
             if host in self.lost:
-                rules.append('iifname "eth0" numgen random mod 1000 < %d drop' % self.lost[host])
+                rules.append('iifname "eth0" numgen random mod 1000 < %d counter drop' % self.lost[host])
             text = ("table inet cairn\ndelete table inet cairn\ntable inet cairn {\n chain in {\n"
                     "  type filter hook input priority 0;\n  %s\n }\n}\n" % "\n  ".join(rules))
             _do(*self.inside(host), "nft", "-f", "-", stdin=text)
@@ -100,8 +101,15 @@ class Network:
         self._apply()
 
     def heal(self):
+        """Gives how many packets the last change of rules has kept from arriving."""
+        dropped = sum(self._dropped(host) for host in self.hosts) if self.lost or self.cuts else 0
         self.lost, self.cuts = {}, set()
         self._apply()
+        return dropped
+
+    def _dropped(self, host):
+        told = json.loads(_do(*self.inside(host), "nft", "-j", "list", "table", "inet", "cairn"))
+        return sum(e["counter"]["packets"] for o in told["nftables"] for e in o.get("rule", {}).get("expr", []) if "counter" in e)
 
     # ---- packets that arrive late, twice, in another order ----
 
@@ -115,21 +123,26 @@ class Network:
             _do("ip", "-n", switch, "link", "set", "pb-" + host, "up", "master", "bridge")
             self.proxies.append((host, subprocess.Popen(
                 [*self.inside("switch"), PROXY, host, "px-" + host, str(delay_ms), str(jitter_ms), str(twice)],
-                stdin=subprocess.DEVNULL)))
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE)))
 
     def calm(self):
-        switch = self.prefix + "switch"
+        """Gives how many packets the proxies have sent late, after one that had come later, and a second time."""
+        switch, done = self.prefix + "switch", {"late": 0, "overtaken": 0, "twice": 0}
         for host, proxy in self.proxies:
-            proxy.kill()
-            proxy.wait()
+            out, _ = proxy.communicate(timeout=DEADLINE_S)
+            if proxy.returncode != 0:
+                raise AssertionError("the proxy of %s ended with %d" % (host, proxy.returncode))
+            for what, count in json.loads(out).items():
+                done[what] += count
             _do("ip", "-n", switch, "link", "del", "px-" + host)
             _do("ip", "-n", switch, "link", "set", host, "master", "bridge")
         self.proxies = []
+        return done
 
     def stop(self):
         for _, proxy in self.proxies:
             proxy.kill()
-            proxy.wait()
+            proxy.communicate()
         for name in self.made:
             subprocess.run(["ip", "netns", "del", self.prefix + name], check=False)
         self.made = []

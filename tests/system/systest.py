@@ -321,6 +321,9 @@ SKIPPED = 77  # to ctest
 def main():
     """Runs the tests of a file. One that can run none of them here says so by its exit code, too: nothing was shown."""
     result = unittest.main(verbosity=2, exit=False).result
+    story = os.path.splitext(os.path.basename(sys.argv[0]))[0]
+    for test, why in result.skipped:  # as tests/run collects it
+        print("skipped: %s: %s" % (".".join([story, *test.id().split(".")[1:]]), why), flush=True)
     if not result.wasSuccessful():
         sys.exit(1)
     sys.exit(SKIPPED if result.skipped and len(result.skipped) >= result.testsRun else 0)

@@ -158,7 +158,7 @@ class WithoutNode(Case):
         self.assertIn("ns", self.complete("cairn "))
         self.assertEqual(self.complete("cairn imp"), ["import"])
         self.assertEqual(set(self.complete("cairn ns ")), {"create", "list", "show", "remove"})
-        self.assertEqual(set(self.complete("cairn map ")), {"export", "import", "log"})
+        self.assertEqual(set(self.complete("cairn map ")), {"export", "import", "log", "move"})
         self.assertEqual(self.complete("cairn map l"), ["log"])
         self.assertEqual(self.complete("cairn map --lo"), ["--log"])
         self.assertEqual(self.complete("cairn map --config /us"), ["/usr"])
@@ -210,7 +210,8 @@ class WithNode(Case):
             self.fails(self.n.cairn(*argv), FAILED, "the node is in no cluster", "hint: ")
             error = json.loads(self.n.cairn("--json", *argv).err)["error"]
             self.assertEqual((error["code"], error["exit"]), ("CAIRN_E_NOPROVIDER", FAILED))
-        for argv in (["members"], ["members", "--watch"], ["group", "set", "--zone", "a"], ["group", "join", "udp://127.0.0.1:9"]):
+        for argv in (["members"], ["members", "--watch"], ["group", "set", "--zone", "a"],
+                     ["group", "join", "udp://127.0.0.1:9"]):
             self.fails(self.n.cairn(*argv), FAILED, "no provider of type group", "has a group by itself")
             self.fails(self.n.cairn(*argv, "--group", "kv"), FAILED, "a group is one of type group")
         self.ok(self.n.cairn("wait-ready", "--settled"))

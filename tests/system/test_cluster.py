@@ -62,7 +62,10 @@ class ClusterCase(Etcd, Case):
         return found[0]
 
     def is_whole(self):
-        """Every slot has all its replicas, as the coordinator knows now: what its node's part says was counted a while ago."""
+        """Every slot has all its replicas, as the coordinator knows now: what its node's part says was counted a while ago. And
+        each process that runs is in the cluster: one that has just been started may not have been missed before."""
+        if any(self.seen(n)["lease_ms"] == 0 for n in self.up()):
+            return False
         said = self.up()[0].cairn("status", "--json").json.get("cluster", {})
         slots, states = said.get("slots", {"all": 0}), {m["state"] for m in said.get("members", [])}
         return slots["all"] > 0 and slots["degraded"] + slots["takeover"] + slots["lost"] == 0 and "silent" not in states

@@ -95,14 +95,16 @@ class Away(ClusterCase):
         gone.kill()
         wait_for("its death", lambda: members(other)[gone.name] == "silent")
 
+        said = {}
+
         def is_missed():
-            said = self.cluster(other)
-            state = next(m for m in said["members"] if m["name"] == gone.name)
+            said.update(self.cluster(other))
+            states = [m for m in said.get("members", []) if m["name"] == gone.name]
             # What it leads may be served by it for as long as its lease lasts; everybody else goes on without it.
-            return state["state"] == "silent" and state["in_sync"] == state["leads"]
+            return states and states[0]["state"] == "silent" and states[0]["in_sync"] == states[0]["leads"]
 
         wait_for("the coordinator", is_missed)
-        self.missed(self.cluster(other), gone)
+        self.missed(said, gone)
         self.assertIn("node %s is silent: the group says that it is dead" % gone.name, first.log())
         self.assertIn("node silent " + gone.name, self.ok(other.cairn(*self.key, "map", "--log")).out)
         gone.start()

@@ -1,17 +1,19 @@
 """How the bytes of large values come to the replicas: by RMA, from the client to the primary once, and from there to the
 backup. Counted by the nodes, of which each counts what it moves: what it takes of a client, and what it gives to a backup."""
 
+import glob
 import os
 import random
 import subprocess
 
-from systest import CAIRN, DEADLINE_S, OK, clean_env, main, wait_for
+from systest import CAIRN, DEADLINE_S, FAILED, OK, clean_env, main, wait_for
 from test_cluster import ClusterCase
 
 MIB = 1 << 20
 PART = 8 * MIB  # the largest region
 FILES = 6
 ALL = FILES * PART
+WRITTEN = 16 * MIB
 PROVIDERS = ("router", "cluster", "extent", "kv")  # not that of pieces in frames
 
 
@@ -100,6 +102,81 @@ class Bulk(ClusterCase):
             return self.fabric() >= since + ALL and self.closed() == closed
 
         wait_for("RMA from node to node", is_by_rma)
+
+    def regions(self):
+        """How many regions each node has."""
+        return [next(p["regions"] for p in n.cairn("status", "--json").json["providers"] if p["type"] == "extent")
+                for n in self.all]
+
+    def test_parts_go_on_while_the_client_still_sends(self):
+        """The client has sent 20 of 40 MiB, and cannot send more. Both replicas have its whole parts, and nobody has the value."""
+        self.begin(2, workers=(1, 1))
+        self.coordinator()
+        self.create("twos", 2)
+        first = self.all[0]
+        before = self.regions()
+        put = subprocess.Popen([CAIRN, "--quiet", "--key", self.path("key"), "put", "twos", "slow", "-"], stdin=subprocess.PIPE,
+                               env=clean_env(CAIRN_WORKSPACE=first.workspace))
+        self.addCleanup(put.wait)
+        self.addCleanup(put.kill)
+        value = random.Random(9).randbytes(5 * PART)
+        put.stdin.write(value[:5 * PART // 2])
+        put.stdin.flush()
+        wait_for("parts at both replicas", lambda: all(n > b for n, b in zip(self.regions(), before)))
+        self.assertIsNone(put.poll())
+        self.fails(first.cairn("--key", self.path("key"), "get", "twos", "slow"), FAILED)
+        put.stdin.write(value[5 * PART // 2:])
+        put.stdin.close()
+        self.assertEqual(put.wait(DEADLINE_S), OK)
+        out = self.path("slow")
+        self.cairn("get", "twos", "slow", out)
+        with open(out, "rb") as f:
+            self.assertEqual(f.read(), value)
+
+    def written(self):
+        """What each node has given to the disk so far; what it wrote and removed before that counts, too."""
+        sums = []
+        for n in self.all:
+            with open("/proc/%d/io" % n.process.pid) as f:
+                sums.append(int(dict(line.split(": ") for line in f.read().splitlines())["write_bytes"]))
+        return sums
+
+    def tables(self):
+        """The bytes in each node's tables of RocksDB; one may go while we look."""
+        sums = []
+        for n in self.all:
+            paths = glob.glob(os.path.join(n.data, "**", "*.sst"), recursive=True)
+            sums.append(sum(os.stat(p).st_size for p in paths if os.path.exists(p)))
+        return sums
+
+    def how_often(self, namespace, size, in_tables):
+        """How often the bytes of values of that size have reached the disks of two replicas, when they are where they stay."""
+        self.create(namespace, 2)
+        before, had, source = self.written(), self.tables(), random.Random(size)
+        folder = self.path(namespace)
+        for i in range(WRITTEN // size):
+            self.write(os.path.join(folder, "k%d" % i), source.randbytes(size))
+        self.cairn("import", namespace, folder)
+
+        def often():
+            return [(n - b) / WRITTEN for n, b in zip(self.written(), before)]
+
+        if in_tables:
+            wait_for("a checkpoint of both", lambda: all(n >= h + WRITTEN for n, h in zip(self.tables(), had)))
+        else:
+            wait_for("bytes on both disks", lambda: min(often()) >= 1)
+        return max(often())
+
+    def test_values_reach_the_disk_twice_at_most(self):
+        """A value of 1 MiB once, as a region; what a log can hold there, and with a checkpoint in the store. A checkpoint each second,
+        and no more of them than the store leaves as they are: if the machine is that slow, another namespace shows it."""
+        self.begin(2, workers=(1, 1), conf={"cluster": {"checkpoint_interval": "1s"}})
+        self.coordinator()
+        if max(self.written()) == 0:
+            self.skipTest("what is written here reaches no disk")
+        self.assertLess(self.how_often("regions", MIB, False), 1.5)
+        names = ("logged%d" % i for i in range(100))
+        wait_for("values that go twice", lambda: self.how_often(next(names), MIB // 2, True) < 2.5)
 
 
 if __name__ == "__main__":

@@ -42,6 +42,7 @@ class Killed(MovesCase):
         finally:
             load.end()
         self.assertEqual(load.failed, [])
+        self.assertGreater(len(load.done), 5)
         self.assert_whole(third, source)
         for key, value in load.done.items():
             self.assertEqual(self.ok(self.cairn(second, "get", "data", key)).out, value)

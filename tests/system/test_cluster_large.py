@@ -130,9 +130,11 @@ class ClusterLarge(ClusterCase):
             prefix = "r%d/" % i
             victim = self.all[i]
             other = self.all[(i + 1) % 3]
+            before = sum(self.regions().values())
             p = subprocess.Popen([CAIRN, *self.key, "import", "--prefix", prefix, "data", source], stdout=subprocess.PIPE,
                                  stderr=subprocess.PIPE, env=clean_env(CAIRN_WORKSPACE=other.workspace))
-            time.sleep(0.3)
+            wait_for("some of it", lambda: sum(self.regions().values()) > before or p.poll() is not None)
+            self.assertIsNone(p.poll(), "the import was over before there was a fault")
             victim.kill()
             out, err = p.communicate()
             self.assertEqual(p.returncode, OK, err)
@@ -152,9 +154,11 @@ class ClusterLarge(ClusterCase):
             ended[number] = (p.returncode, err)
 
         threads = [threading.Thread(target=stream, args=(i,)) for i in range(6)]
+        before = sum(self.regions().values())
         for t in threads:
             t.start()
-        time.sleep(0.5)
+        wait_for("some of it", lambda: sum(self.regions().values()) > before or ended)
+        self.assertEqual(ended, {}, "a stream was over before there was a fault")
         self.all[0].kill()
         for t in threads:
             t.join()

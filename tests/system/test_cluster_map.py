@@ -1,6 +1,7 @@
 """How the map comes to the nodes of a real cluster: from each other, not each from the store."""
 
 import os
+import shutil
 
 from faults import Faults, main
 from systest import wait_for
@@ -46,6 +47,29 @@ class Map(Faults):
             self.assertLess(after["store_entries_told"], before[node.name]["store_entries_told"] + SLOTS // 4)
         self.network.heal()
         self.whole()
+
+    def test_one_that_starts_reads_little_of_the_store(self):
+        """And one that is new: what there is of slots and members the others tell it."""
+        self.begin(settings=[*self.settings, "cluster.lost_after=8s"])
+        self.whole()
+        first = self.coordinator()
+        gone = self.others(first)[0]
+        for how in ("stopped", "killed", "new"):
+            gone.stop() if how == "stopped" else gone.kill()
+            if how == "new":
+                shutil.rmtree(gone.data)
+            gone.start()
+            self.whole(members=4 if how == "new" else 3)
+            wait_for("its map", lambda: self.knows_all_slots(gone))
+            said = self.status(gone)
+            # Namespaces, its own entry, who coordinates, the cluster's times.
+            self.assertIn(said["store_entries_read"], range(1, SLOTS // 16), said)
+            self.assertLess(said["store_entries_told"], SLOTS // 4)
+
+    def knows_all_slots(self, node):
+        """It can tell of a slot of which it has no replica where that is."""
+        placed = [node.cairn("where", "--json", "many", "k%d" % i) for i in range(8)]
+        return all(p.code == 0 and p.json.get("replicas") for p in placed)
 
     def coordinator_of(self, node):
         return self.status(node)["coordinator"]

@@ -4,6 +4,7 @@ end each node has its share."""
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import threading
@@ -78,6 +79,11 @@ class MovesCase(Etcd, Case):
         """What is said of one; nothing of it while nobody coordinates."""
         return self.members(node).get(name, {"state": "", "slots": 0, "leads": 1})
 
+    def fewest(self, node):
+        """How many replicas in sync the worst slot of the first class has; nothing while nobody coordinates."""
+        classes = self.cluster(node).get("classes")
+        return classes[0]["fewest"] if classes else None
+
     def await_members(self, node, n):
         wait_for("all members", lambda: [m["state"] for m in self.members(node).values()] == ["up"] * n)
 
@@ -86,7 +92,7 @@ class MovesCase(Etcd, Case):
 
     def is_settled(self, node):
         seen = self.cluster(node)
-        slots = seen["slots"]
+        slots = seen.get("slots", {"all": 0})
         return bool(seen.get("members")) and "moves" not in seen and slots["all"] > 0 and \
             slots["degraded"] + slots["takeover"] + slots["lost"] == 0
 
@@ -96,7 +102,8 @@ class MovesCase(Etcd, Case):
 
     def assert_even(self, node, names, replicas):
         """The busiest within a tenth of the mean, in what it holds and in what it leads; nobody else has anything."""
-        members = self.members(node)
+        members = {}
+        wait_for("somebody who tells", lambda: members.update(self.members(node)) or members)
         for m in members.values():
             if m["name"] not in names:
                 self.assertEqual((m["slots"], m["leads"]), (0, 0), members)
@@ -138,8 +145,7 @@ class Moves(MovesCase):
         wait_for("its share", lambda: self.member(first, "n4")["slots"] > 0)
         wait_for("all that moves", lambda: self.is_settled(first))
         self.assert_even(first, ("n1", "n2", "n3", "n4"), 2)
-        self.assertEqual(self.ok(self.cairn(second, "members", "--names")).out.split(), sorted(
-            ("n1", "n2", "n3", "n4"), key=lambda n: self.members(first)[n]["node"]))
+        self.assertEqual(self.ok(self.cairn(second, "members", "--names")).out.split(), ["n1", "n2", "n3", "n4"])
 
         # Drained under load, by a node that does not know whether it coordinates.
         self.fails(self.cairn(first, "drain", "nobody"), FAILED, "no member of the cluster is called so")
@@ -187,6 +193,34 @@ class Moves(MovesCase):
         self.assertGreater(self.member(first, "n4")["slots"], 400)
         self.assert_even(first, ("n1", "n2", "n3", "n4"), 2)
 
+    def test_status_says_how_far_a_new_node_is(self):
+        """How many slots are to come, and when they will have, as a program and as a person see it; in the end, nothing."""
+        self.begin(2, "cluster.copy_rate=1MiB", "cluster.moves=8")
+        first = self.all[0]
+        self.await_members(first, 2)
+        self.create(first, 2)
+        source = self.fill(first, 1500)
+        wait_for("a whole class", lambda: self.is_settled(first))
+        self.add()
+        told = []
+
+        def has_time_left():
+            moves = self.cluster(first).get("moves")
+            told.extend([moves] if moves else [])
+            return moves and moves["left"] > 0 and moves["left_ms"] > 0 and moves["per_s"] > 0
+
+        wait_for("time left", has_time_left)
+        self.assertLessEqual(told[-1]["under_way"], 8)
+        shown = []
+        wait_for("the same in words", lambda: shown.append(self.cairn(first, "status").out) or re.search(
+            r"(?m)^ *moves +[0-9,]+ slots to move, [1-8] of them now, [0-9.]+/s, [0-9.]+ (ms|s|min|h) left$", shown[-1]))
+        fewer = told[-1]["left"] + told[-1]["under_way"]
+        wait_for("progress", lambda: 0 < sum(self.cluster(first).get("moves", {}).get(k, 0) for k in ("left", "under_way")) < fewer)
+        wait_for("all that moves", lambda: self.is_settled(first))
+        self.assertNotIn("to move", self.cairn(first, "status").out)
+        self.assert_even(first, ("n1", "n2", "n3"), 2)
+        self.assert_whole(first, source)
+
     def test_who_is_lost_for_good_is_replaced(self):
         self.begin(4, "cluster.lost_after=12s")
         self.await_members(self.all[0], 4)
@@ -197,11 +231,11 @@ class Moves(MovesCase):
         wait_for("a whole class", lambda: self.is_settled(other))
         victim.kill()
         wait_for("that it is silent", lambda: self.member(other, victim.name)["state"] == "silent")
-        wait_for("the count", lambda: self.cluster(other)["slots"]["degraded"] > 0)
+        wait_for("the count", lambda: self.cluster(other).get("slots", {}).get("degraded", 0) > 0)
         seen = self.cairn(other, "status")
         self.assertEqual(seen.code, DEGRADED)
         self.assertIn("missing replicas", seen.out)
-        self.assertEqual(self.cluster(other)["classes"][0]["fewest"], 1)
+        wait_for("slots of one copy", lambda: self.fewest(other) == 1)
         self.assertEqual(self.cairn(other, "members", "--cluster").code, DEGRADED)
         wait_for("that it is lost", lambda: self.member(other, victim.name)["state"] == "lost")
         wait_for("new replicas", lambda: self.is_settled(other))
@@ -293,7 +327,7 @@ class Moves(MovesCase):
         self.fails(self.cairn(first, "wait-ready", "--whole", "--timeout", "10s"), TIMEOUT, "of 1024 slots 1024 miss replicas")
         for n in (2, 3):
             self.add()
-            wait_for("%d replicas" % n, lambda: self.cluster(first)["classes"][0]["fewest"] == n)
+            wait_for("%d replicas" % n, lambda: self.fewest(first) == n)
             if n == 2:
                 self.fails(self.cairn(first, "drain", "n2"), FAILED, "node n2 is not drained: without it 1 node is left")
                 self.assertEqual(self.member(first, "n2")["state"], "up")

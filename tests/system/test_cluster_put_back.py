@@ -79,7 +79,9 @@ class PutBack(Etcd, Case):
         self.whole(3)
 
     def put_back(self, what):
+        """Who coordinates and is still elected when etcd is there again finds out with his next change, which may be late."""
         self.stop_etcd()
+        wait_for("the end of his term", lambda: not any(self.seen(n).get("coordinates") for n in self.members.values()))
         shutil.rmtree(self.store)
         if what is not None:
             shutil.copytree(what, self.store)
@@ -106,6 +108,8 @@ class PutBack(Etcd, Case):
         self.go_on(next(k for k in self.members if k != coordinator))
         self.put("data", "late", 8)
         self.cli("ns", "create", "--replicas", "2", "later")
+        self.put("later", "lost", 4)
+        given = self.ids()
         self.put_back(self.path("backup"))
         self.whole(3, generation=1)
         self.expect_nobody_restarted()
@@ -116,8 +120,13 @@ class PutBack(Etcd, Case):
         status = self.seen(self.members["c"])
         self.assertGreater(status["map_put_back"]["lost_up_to"], status["map_put_back"]["to"])
         self.assertIn("put back", self.cli("map", "--log").out)
-        # It is a cluster like any: it takes writes and a loss.
+        # It is a cluster like any: it takes writes and a loss. The lost namespace's id is not another's.
         self.put("data", "after", 8)
+        self.cli("ns", "create", "--replicas", "2", "later")
+        self.assertEqual(self.cli("ls", "later").out, "")
+        self.put("later", "new", 4)
+        self.expect("later", "new", 4)
+        self.assertGreater(max(self.ids()), max(given) + (1 << 20))
         self.go_on_in("c", 1)
         self.expect("data", "after", 8)
         self.expect("data", "early", 8)
@@ -212,6 +221,11 @@ class PutBack(Etcd, Case):
         self.put("data", "again", 8)
         self.whole(3, generation=1)
         self.expect("data", "again", 8)
+
+    def ids(self):
+        """Of namespaces, as the nodes have something of them."""
+        return {int(d["name"][3:]) for name in self.members
+                for d in self.cli("--json", "kv", "list", "kv", node=name).json["databases"] if d["name"].startswith("ns/")}
 
     def values_at(self, name):
         """Of all namespaces, what the node has of them."""

@@ -1,43 +1,60 @@
 """Faults of the network between real nodes: cuts, whole, partial and one way; losses; packets late, twice, in any order."""
 
 from faults import Faults, main
+from systest import wait_for
 
 
 class Network(Faults):
+    def heals(self):
+        """Everybody is served while a cut is there, and all is as before it afterwards; and it was one."""
+        self.served()
+        self.assertGreater(self.network.heal(), 0)
+        self.whole()
+
+    def await_another(self, first):
+        others = self.others(first)
+        wait_for("another coordinator", lambda: any(self.status(n)["coordinates"] for n in others))
+
+    def await_silence(self, node):
+        wait_for("%s to be without a lease" % node.name, lambda: self.status(node)["lease_ms"] == 0)
+
+    def lacking(self, node):
+        """Who is to hold slots in which it is not in sync, by who coordinates."""
+        members = node.cairn("status", "--json").json.get("cluster", {}).get("members", [])
+        return {m["name"] for m in members if m["in_sync"] < m["slots"]}
+
     def test_cuts(self):
-        """Each cut leaves a majority that the clients and the store see, so every key is served all the while."""
+        """Each cut leaves a majority that the clients and the store see, so every key is served all the while. It lasts until
+        it has had its consequence, without which a cut that is none would do as well."""
         self.begin()
         self.load(large=True)
 
         first = self.coordinator()
         self.network.cut_off(first.name)
-        self.served()
-        self.network.heal()
-        self.whole()
+        self.await_another(first)
+        self.await_silence(first)
+        self.heals()
 
+        # Who leads a slot with the other behind it does without that.
         first = self.coordinator()
         a, b = self.others(first)
         self.network.cut([a.name], [b.name])
-        self.served()
-        self.network.heal()
-        self.whole()
+        wait_for("both to do without the other", lambda: self.lacking(first) == {a.name, b.name})
+        self.heals()
 
         # It hears everybody, and the coordinator does not hear it; then the other way about.
         self.network.cut_one_way(a.name, first.name)
-        self.served()
-        self.network.heal()
-        self.whole()
+        self.await_silence(a)
+        self.heals()
         self.network.cut_one_way(first.name, b.name)
-        self.served()
-        self.network.heal()
-        self.whole()
+        self.await_silence(b)
+        self.heals()
 
         # The coordinator has everybody but the store.
         first = self.coordinator()
         self.network.cut([first.name], ["store"])
-        self.served()
-        self.network.heal()
-        self.whole()
+        self.await_another(first)
+        self.heals()
         self.judge()
 
     def test_losses_and_delays(self):
@@ -46,14 +63,16 @@ class Network(Faults):
         self.network.lose(50)
         for _ in range(3):
             self.served()
-        self.network.heal()
+        self.assertGreater(self.network.heal(), 0)
         self.network.shake([n.name for n in self.all], delay_ms=5, jitter_ms=20, twice=20)
         for _ in range(3):
             self.served()
         self.network.lose(20)
         self.served()
-        self.network.heal()
-        self.network.calm()
+        lost, shaken = self.network.heal(), self.network.calm()
+        print("%d packets lost; %s" % (lost, shaken), flush=True)
+        self.assertGreater(lost, 0)
+        self.assertEqual([what for what, n in shaken.items() if n == 0], [])
         self.whole()
         self.judge()
 

@@ -80,13 +80,24 @@ class Lives(GroupCase):
         self.all_see([a, b, c], {"a": "alive", "b": "alive", "c": "alive"})
         self.assertEqual(self.group_of(c)["deaths_found"], 0)
 
-    def test_watching_tells_each_change(self):
-        a, b, c = self.trio()
-        watch = subprocess.Popen([CAIRN, "members", "--watch", "--json"], stdout=subprocess.PIPE, text=True,
-                                 env=clean_env(CAIRN_WORKSPACE=a.workspace))
+    def watch(self, node, *more):
+        watch = subprocess.Popen([CAIRN, "members", "--watch", *more], stdout=subprocess.PIPE, text=True,
+                                 env=clean_env(CAIRN_WORKSPACE=node.workspace))
         self.addCleanup(watch.stdout.close)
         self.addCleanup(watch.wait)
         self.addCleanup(watch.kill)
+        return watch
+
+    def line_of(self, watch):
+        """State, name and address of the next line of one that watches; before them is the time of day."""
+        line = watch.stdout.readline()
+        self.assertRegex(line, r"^\d\d:\d\d:\d\d  ")
+        return tuple(line.split()[1:4])
+
+    def test_watching_tells_each_change(self):
+        a, b, c = self.trio()
+        here = self.address(c)
+        watch = self.watch(a, "--json")
         first = [json.loads(watch.stdout.readline()) for _ in range(3)]
         self.assertEqual(sorted((m["name"], m["state"]) for m in first), [("a", "alive"), ("b", "alive"), ("c", "alive")])
         c.kill()
@@ -95,6 +106,15 @@ class Lives(GroupCase):
             m = json.loads(watch.stdout.readline())
             told.append((m["name"], m["state"]))
         self.assertEqual({name for name, _ in told}, {"c"})
+        # In words: how it is now, then each change, as it comes and through a pipe.
+        words = self.watch(a)
+        first = [self.line_of(words) for _ in range(3)]
+        self.assertEqual(sorted(first), [("alive", "a", self.address(a)), ("alive", "b", self.address(b)), ("silent", "c", here)])
+        c = self.started("c", listen=here, join=[self.address(a)])
+        told = []
+        while not told or told[-1][0] != "alive":
+            told.append(self.line_of(words))
+        self.assertEqual({change[1:] for change in told}, {("c", here)})
         # A request that waits does not hold up the end of the node.
         began = time.monotonic()
         self.assertEqual(a.stop(), 0)
@@ -111,7 +131,9 @@ class Ways(GroupCase):
         for i in range(40):
             self.write(os.path.join("shared", "main", "%016x" % (100 + i)), b"udp://127.0.0.1:9 dead\n")
         os.symlink("/etc/passwd", os.path.join(shared, "main", "%016x" % 5))
-        nodes = [self.started(n, directory=shared) for n in ("a", "b", "c")]
+        nodes = [self.member(n, directory=shared).spawn() for n in ("a", "b", "c")]  # at once: nobody holds a lock there
+        for n in nodes:
+            self.ok(n.cairn("wait-ready", "--timeout", "%ds" % DEADLINE_S))
         self.all_see(nodes, {"a": "alive", "b": "alive", "c": "alive"}, 120)
         entries = set(os.listdir(os.path.join(shared, "main")))
         self.assertEqual(nodes[2].stop(), 0)
@@ -201,13 +223,18 @@ class Ways(GroupCase):
 
 
 class Mistakes(GroupCase):
+    def grows(self, node, count):
+        """It happens again, and once more."""
+        since = self.group_of(node)[count]
+        wait_for("more " + count, lambda: self.group_of(node)[count] >= since + 2)
+
     def test_a_name_that_is_taken(self):
         a = self.started("a")
         b = self.started("b", join=[self.address(a)])
         twin = self.started("twin", member="b", join=[self.address(a)])
         wait_for("the twin to be refused", lambda: "is called b and is alive" in self.group_of(twin).get("problem", ""))
         self.fails(twin.cairn("members"), DEGRADED, "members need names of their own")
-        time.sleep(2)
+        self.grows(a, "joins_refused")
         self.assertEqual(self.states(a), {"a": "alive", "b": "alive"})
         self.assertEqual(self.group_of(a)["health"], "ok")
         b.kill()
@@ -283,7 +310,7 @@ class Mistakes(GroupCase):
         b = self.started("b", cluster="f" * 32, join=[self.address(a)])
         wait_for("both to say so", lambda: "another cluster" in a.log() and
                  "belongs to another cluster" in self.group_of(b).get("problem", ""))
-        time.sleep(1.5)
+        self.grows(a, "packets_foreign")
         self.assertEqual(a.log().count("another cluster"), 1)
         self.assertEqual(self.states(a), {"a": "alive"})
         self.assertGreater(self.group_of(a)["packets_foreign"], 0)

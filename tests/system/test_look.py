@@ -14,8 +14,8 @@ import termios
 import time
 import unittest
 
-from systest import (CAIRN, DEADLINE_S, DEGRADED, FAILED, OK, TIMEOUT, UNREACHABLE, Case, Etcd, clean_env, main, on_terminal, run,
-                     wait_for)
+from systest import (CAIRN, DEADLINE_S, DEGRADED, FAILED, OK, TIMEOUT, UNREACHABLE, Case, Etcd, clean_env, main, on_terminal,
+                     run, wait_for)
 
 CLUSTER = "0123456789abcdef0123456789abcdef"
 
@@ -72,6 +72,25 @@ class Alone(Case):
         self.assertRegex(out, r"(?m)^nodes  1, all answer; ")
         self.assertRegex(out, r"(?m)^rates  of the last [0-9.]+ m?s$")
         self.assertRegex(out, r"(?m)^NODE +STATE +REQ/S")
+
+    def test_top_tells_how_long_requests_take(self):
+        node = self.node().start()
+        self.ok(node.cairn("ns", "create", "data"))
+        load = subprocess.Popen([CAIRN, "bench", "--op", "put", "--namespace", "data", "--seconds", str(10 * DEADLINE_S)],
+                                stdout=subprocess.DEVNULL, env=clean_env(CAIRN_WORKSPACE=node.workspace))
+        self.addCleanup(load.wait)
+        self.addCleanup(load.kill)
+
+        def of_puts():  # it begins, or did not get the processor in that second
+            rows = self.ok(node.cairn("top", "--json")).json["methods"]
+            return next((m for m in rows if (m["provider"], m["method"]) == ("router", "put") and m["per_s"] > 0), None)
+
+        wait_for("puts", of_puts)
+        wait_for("how long they take", lambda: (of_puts() or {"mean_ns": 0})["mean_ns"] > 0)
+        wait_for("how long nearly all take", lambda: (of_puts() or {"p99_ns": 0})["p99_ns"] > 0)
+        shown = []
+        wait_for("both in words", lambda: shown.append(self.ok(node.cairn("top", "--once")).out) or re.search(
+            r"(?m)^PROVIDER +METHOD .* MEAN +P99.*\n(?:.*\n)*?router +put .* [1-9][0-9.]* [mµun]?s +[1-9][0-9.]* [mµun]?s *$", shown[-1]))
 
     def test_top_on_a_terminal(self):
         node = self.node().start()
@@ -185,7 +204,7 @@ class InACluster(Etcd, Case):
             self.all[i].kill()
 
         def seen():
-            return json.loads(self.cairn(0, "status", "--json").out)["cluster"]
+            return json.loads(self.cairn(0, "status", "--json").out).get("cluster", {})
 
         def is_over():
             doc = seen()

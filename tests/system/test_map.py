@@ -91,7 +91,7 @@ class Map(Etcd, Case):
             moved = run(CAIRN, "map", "import", exported, "--config", config, "--data", node.data)
             self.assertEqual(moved.code, OK, moved)
 
-        os.unlink(os.path.join(node.data, "router", "map"))  # it is not looked at any more
+        os.unlink(os.path.join(node.data, "router", "map"))  # a node whose map is in etcd wants no other
         node.start(*settings)
         self.assertEqual(self.ok(node.cairn("get", "demo", "key")).out, "value")
         self.ok(node.cairn("ns", "create", "new"))

@@ -1,5 +1,6 @@
 """deploy/quickstart and the README: what a stranger does first."""
 
+import json
 import os
 import re
 import shutil
@@ -135,6 +136,31 @@ class Quickstart(Case):
             self.assertEqual(p.returncode, 130, out)
             self.assertEqual(processes_below(self.path("tmp")), [])
             self.assertEqual(os.listdir(self.path("tmp")), [])
+
+    def test_it_reads_what_the_cluster_says_and_not_what_a_node_does(self):
+        """A node's group has counts of the same names, and comes first; of several classes of slots each has its own."""
+        def say(slots, *states):
+            status = {"providers": [{"type": "group", "silent": 0}, {"type": "cluster", "silent": 7, "degraded": 7}]}
+            if slots is not None:
+                status["cluster"] = {"members": [{"name": "node1", "slots": 4}], "slots": slots, "classes": [{"degraded": 9}]}
+            self.write("status", json.dumps(status, indent=2).encode())
+            self.write("members", "".join("node%d  %s  5  5\n" % (i + 1, s) for i, s in enumerate(states)).encode())
+
+        def read(what):
+            asked = """set -euo pipefail; . "$1"; pids=([1]=1 [2]=2)
+                at() { case $* in "1 "*) return 3 ;; *status*) cat "$dir/status"; return 5 ;; *) cat "$dir/members" ;; esac; }
+                dir=$2; """
+            return self.ok(run("bash", "-c", asked + what, "bash", QUICKSTART + "-nodes.sh", self.base)).out
+
+        whole = {"all": 8, "degraded": 0, "unserved": 0, "takeover": 0, "lost": 0, "moving": 0}
+        say(whole, "up", "silent")
+        self.assertEqual(read("state_of 1; state_of 2; lacking"), "up\nsilent\n0\n")
+        for count in ("degraded", "takeover", "lost"):
+            say({**whole, count: 3}, "up", "up")
+            self.assertEqual(read("lacking; until_says 0 0 lacking || echo waits"), "3\nwaits\n")
+        for slots in (None, {**whole, "all": 0}):
+            say(slots)
+            self.assertEqual(read("lacking; state_of 1"), "")
 
     def test_usage(self):
         self.assertEqual(run(QUICKSTART, "--no-such").code, USAGE)

@@ -62,8 +62,8 @@ class Rolling(Etcd, Histories, Case):
         status = self.admin(self.all[0], "status", "--json")
         if status.code != OK:  # degraded until they are, or nobody coordinates yet
             return False
-        slots = status.json["cluster"]["slots"]
-        return (slots["all"], slots["degraded"], slots["lost"], slots["takeover"]) == (1024, 0, 0, 0)
+        slots = status.json.get("cluster", {}).get("slots", {})
+        return [slots.get(k) for k in ("all", "degraded", "lost", "takeover")] == [1024, 0, 0, 0]
 
     def addresses(self):
         return ["tcp://127.0.0.1:%d" % p for p in self.ports.values()]

@@ -293,6 +293,40 @@ class Units(Case):
         self.assertTrue(self.start.group(1).startswith("/") and self.start.group(1).endswith("/cairnd"))
         self.assertEqual(self.start.group(2), "--config /etc/cairn/%i.yaml")
 
+    def assigned(self, path):
+        """What a unit says: values by (section, key), in their order."""
+        section, found = None, {}
+        with open(path) as f:
+            for line in f.read().replace("\\\n", " ").splitlines():
+                if line.startswith("["):
+                    section = line.strip("[]")
+                elif line and line[0] not in "#;":
+                    key, value = line.split("=", 1)
+                    found.setdefault((section, key), []).append(value)
+        return found
+
+    def seconds(self, value):
+        return int(re.fullmatch(r"([0-9]+)s", value).group(1))
+
+    def test_the_manager_does_what_the_node_relies_on(self):
+        """What test_a_life and those beside it play a manager for: nothing of it happens unless the unit asks for it."""
+        unit = self.assigned(self.unit)
+        self.assertEqual((unit["Service", "Type"], unit["Service", "NotifyAccess"]), (["notify"], ["main"]))
+        watchdog, start = (self.seconds(unit["Service", key][0]) for key in ("WatchdogSec", "TimeoutStartSec"))
+        self.assertGreater(watchdog, 0)
+        self.assertGreaterEqual(start, 60)  # the node asks for a minute more at a time
+        # The key by the name under which the node looks for it, and nothing but the credential is read of root's.
+        self.assertEqual([c.split(":")[0] for c in unit["Service", "LoadCredential"]], ["cluster.key"])
+        # The sockets: those of the example configuration, so the node takes them over instead of refusing to start.
+        sockets = self.assigned(self.socket)
+        unix, tcp = sockets["Socket", "ListenStream"]
+        self.assertEqual(unix, os.path.join("/run", unit["Service", "RuntimeDirectory"][0], "node.sock"))
+        self.assertTrue(tcp.endswith(":4710"))
+        self.assertEqual(unit["Service", "RuntimeDirectoryPreserve"], ["yes"])  # else a stop would remove the socket
+        self.assertEqual(sockets["Install", "WantedBy"], ["sockets.target"])
+        self.assertNotIn(("Socket", "Accept"), sockets)  # the node accepts
+        self.assertNotIn(("Socket", "Service"), sockets)  # that of the same name
+
     @unittest.skipUnless(shutil.which("systemd-analyze"), "systemd-analyze is not installed")
     def test_the_manager_reads_them(self):
         env = clean_env(SYSTEMD_UNIT_PATH=self.path("units") + ":")

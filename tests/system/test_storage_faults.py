@@ -3,6 +3,7 @@
 import os
 import subprocess
 import unittest
+import urllib.request
 
 from systest import *
 
@@ -190,6 +191,58 @@ class FullDisk(Case):
 
 
 class FlippedByte(Case):
+    def test_an_error_of_the_engine_ends_writes_and_says_what_to_do(self):
+        """Its directory goes away, as that of a file system which the kernel gave up: what it has in memory finds no file."""
+        page = "127.0.0.1:%d" % free_port()
+        n = self.node(args=["--set", "providers=[{type: kv, name: kv, write_buffer: 1MiB}, {type: extent, name: extent}]",
+                            "--set", "metrics.listen=tcp://" + page])
+        n.start()
+        self.ok(n.cairn("ns", "create", "ns1"))
+        self.ok(n.cairn("put", "-v", "before", "ns1", "before"))
+        value = self.write("value", os.urandom(30000))  # small enough to lie beside its key
+
+        def health():
+            with urllib.request.urlopen("http://%s/healthz" % page, timeout=30) as r:
+                return r.status, r.read().decode()
+
+        self.assertEqual(health(), (200, "ok\n"))
+        engine, away = os.path.join(n.data, "kv"), os.path.join(n.data, "away")
+        os.rename(engine, away)
+        stored, r = [], None
+        for i in range(1000):
+            r = n.cairn("put", "ns1", "key%d" % i, value)
+            if r.code != OK:
+                break
+            stored.append("key%d" % i)
+        self.assertEqual(r.code, FAILED, str(r))
+        self.assertGreater(len(stored), 10)
+
+        # It is said wherever one looks, and what is there is served.
+        said = "an error of the disk ended all writes here"
+        status = n.cairn("status", "--json")
+        self.assertEqual(status.code, DEGRADED, str(status))
+        kv = next(p for p in status.json["providers"] if p["type"] == "kv")
+        self.assertEqual(kv["health"], "readonly")
+        self.assertIn(said, kv["problem"])
+        self.assertIn("No such file or directory", kv["last_error"])
+        self.assertIn(said, " ".join(n.cairn("status").out.split()))
+        self.assertEqual(health()[0], 200)
+        self.assertIn("kv is readonly: " + said, health()[1])
+        self.assertIn("no more writes until the node is started anew", n.log())
+        self.assertEqual(n.cairn("get", "ns1", "before").out, "before")
+
+        # The engine does not go on by itself; a node that is started anew does, with all that was acknowledged.
+        os.rename(away, engine)
+        self.fails(n.cairn("put", "ns1", "again", value), FAILED)
+        self.assertEqual(n.cairn("status").code, DEGRADED)
+        n.stop()
+        n.start()
+        self.ok(n.cairn("status"))
+        self.ok(n.cairn("put", "ns1", "again", value))
+        self.assertEqual(health(), (200, "ok\n"))
+        for key in ["before", "again"] + stored:
+            self.ok(n.cairn("get", "ns1", key, text=False))
+
     def test_a_flipped_byte_is_found_reported_and_quarantined(self):
         n = self.node().start()
         self.ok(n.cairn("ns", "create", "ns1"))

@@ -144,14 +144,99 @@ const struct cli_command cli_map_import = {
     .summary = "store an exported map where the configuration says that it is kept",
     .text =
         "The node must be stopped. What is there already with the same value stays, so an import that broke off may be "
-        "repeated; a key that is there with another value, or a namespace that FILE does not have, refuses all of it. To "
-        "move a node's map to etcd: stop it, export, set map.store in its configuration, import, start it. A cluster "
-        "goes on with all that its nodes have of the namespaces in FILE, which may be older. FILE - is standard input.",
+        "repeated; a key that is there with another value, or a namespace that FILE does not have, refuses all of it. "
+        "`cairn map move` moves a node's map to etcd. A cluster goes on with all that its nodes have of the namespaces in FILE, which may be older. FILE - is standard input.",
     .opts = map_opts,
     .args_size = sizeof(struct map_args),
-    .examples = (const struct cli_example[]){ { "cairn map import --config cairn.yaml map.json", "move or restore it" },
+    .examples = (const struct cli_example[]){ { "cairn map import --config cairn.yaml map.json", "restore it" },
                                               { NULL, NULL } },
     .run = map_import_run,
+    .group = "The node",
+};
+
+/* ---- move ---- */
+
+struct move_args {
+    struct map_args map;
+    bool check;
+};
+
+static void move_say(struct cli *cli, const json_t *done)
+{
+    const json_t *to = json_object_get(done, "to");
+    const char *state = cli_text_of(done, "state"), *configuration = cli_text_of(done, "configuration");
+    bool checked = strcmp(state, "may be moved") == 0;
+    fprintf(cli->out, "%s: %lld namespaces, %lld entries\n", state, (long long)cli_number_of(done, "namespaces"),
+            (long long)cli_number_of(done, "entries"));
+    fputs("  from ", cli->out);
+    cli_put_line(cli->out, cli_text_of(done, "from"));
+    for (size_t i = 0; i < json_array_size(to); i++) {
+        const char *url = json_string_value(json_array_get(to, i));
+        fputs(i == 0 ? "  to   " : "       ", cli->out);
+        cli_put_line(cli->out, url != NULL ? url : "?");
+    }
+    if (checked)
+        return;
+    fputs("  kept ", cli->out);
+    cli_put_line(cli->out, cli_text_of(done, "kept"));
+    if (configuration[0] != '\0') {
+        fputs("next: write this into the node's configuration, and start it\n  ", cli->out);
+        cli_put_line(cli->out, configuration);
+    } else {
+        fputs("next: start the node\n", cli->out);
+    }
+}
+
+static int map_move_run(struct cli *cli, void *args)
+{
+    struct cli_node_program p;
+    const struct move_args *a = args;
+    if (a->map.config == NULL && a->map.data == NULL)
+        return cli_usage(cli, "whose map? --config FILE or --data DIR names the node");
+    int status = map_start(cli, &p, &a->map, a->check ? "--map-move-check" : "--map-move", NULL);
+    if (status != CLI_OK)
+        return status;
+    json_t *done = json_loadf(p.out, 0, NULL);
+    status = cli_node_program_finish(cli, &p, "moving the map");
+    if (status == CLI_OK && cli->g.json)
+        return cli_json(cli, done);
+    if (status == CLI_OK)
+        move_say(cli, done);
+    json_decref(done);
+    return status;
+}
+
+static const struct cli_opt move_opts[] = {
+    CLI_OPT(struct move_args, map.config, "config", 'c', CLI_STRING, "FILE", NULL, "the node's configuration"),
+    CLI_OPT(struct move_args, map.data, "data", 'd', CLI_STRING, "DIR", NULL, "its data directory (node.data)"),
+    CLI_OPT(struct move_args, map.etcd, "etcd", 'e', CLI_STRING, "URL", NULL,
+            "where to, if the configuration does not say so; certificates and passwords need to be in it"),
+    CLI_OPT(struct move_args, check, "check", 0, CLI_FLAG, NULL, NULL, "only look whether it could be done"),
+    CLI_OPT_END,
+};
+
+const struct cli_command cli_map_move = {
+    .name = "map move",
+    .operands = "",
+    .summary = "move a node's map from its own file to etcd",
+    .text =
+        "The way of a node that is alone to one that others may join. It must be stopped; its data stay where they are. "
+        "FILE says `map.store: etcd` already, or --etcd names it, and the line that FILE needs is printed. Before "
+        "anything is changed it is looked at: that etcd answers, that what is there is of no other cluster, and "
+        "that nothing is there but what an earlier try left. What is stored is read again and compared. Only then the "
+        "node's own map becomes `router/map.moved`, and a node that is still configured for it refuses to start. Until "
+        "then the map is where it was; a move that broke off may be repeated, and one that is complete changes nothing. "
+        "To go back: stop the node, `cairn map export` with the configuration of etcd, `map.store: local` in it, and "
+        "`cairn map import`; as long as nothing was changed in etcd, renaming `map.moved` to `map` is enough.",
+    .opts = move_opts,
+    .args_size = sizeof(struct move_args),
+    .examples =
+        (const struct cli_example[]){
+            { "cairn map move --check --config cairn.yaml --etcd http://10.1.0.1:2379", "could it be done?" },
+            { "cairn map move --config cairn.yaml --etcd http://10.1.0.1:2379", "do it" },
+            { "cairn map move --config cairn.yaml --json", "to where the configuration says, for programs" },
+            { NULL, NULL } },
+    .run = map_move_run,
     .group = "The node",
 };
 

@@ -17,6 +17,7 @@ const struct cli_command *const cli_commands[] = {
     &cli_map,
     &cli_map_export,
     &cli_map_import,
+    &cli_map_move,
     &cli_map_log,
     &cli_ns_create,
     &cli_ns_list,

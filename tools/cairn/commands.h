@@ -6,7 +6,7 @@
 #include "tools/cairn/out.h"
 
 extern const struct cli_command cli_status, cli_wait_ready, cli_machines, cli_metrics, cli_top, cli_config_check, cli_bench;
-extern const struct cli_command cli_map, cli_map_export, cli_map_import, cli_map_log;
+extern const struct cli_command cli_map, cli_map_export, cli_map_import, cli_map_log, cli_map_move;
 extern const struct cli_command cli_members, cli_group_set, cli_group_join, cli_drain, cli_scrub;
 extern const struct cli_command cli_ns_create, cli_ns_list, cli_ns_show, cli_ns_remove;
 extern const struct cli_command cli_put, cli_get, cli_ls, cli_rm, cli_stat, cli_where;

@@ -204,6 +204,11 @@ static bool is_expected(const json_t *o)
     return strcmp(state, "silent") != 0 && strcmp(state, "lost") != 0 && strcmp(state, "left") != 0;
 }
 
+static bool wants_a_look(const json_t *o)
+{
+    return is_silent(o) || strcmp(cli_text_of(o, "state"), "up") != 0;
+}
+
 static void node_cells(char (*c)[CELL_BYTES], const json_t *o, bool is_wide)
 {
     snprintf(c[0], CELL_BYTES, "%.24s", cli_text_of(o, "name"));
@@ -249,10 +254,15 @@ static void draw_nodes(struct view *v, const json_t *report, size_t most)
     struct table t;
     char text[64];
     if (table_init(&t, (uint32_t)shown, 2, is_wide ? titles : narrow)) {
-        for (size_t i = 0; i < shown; i++) {
-            const json_t *o = json_array_get(nodes, i);
-            node_cells(t.rows[t.nrows], o, is_wide);
-            t.colors[t.nrows++] = is_silent(o) ? CLI_BAD : CLI_PLAIN;
+        /* Where there is no room for all, those that want a look come first. */
+        for (int pass = 0; pass < 2; pass++) {
+            for (size_t i = 0; i < n && t.nrows <= shown; i++) {
+                const json_t *o = json_array_get(nodes, i);
+                if (shown < n && wants_a_look(o) != (pass == 0))
+                    continue;
+                node_cells(t.rows[t.nrows], o, is_wide);
+                t.colors[t.nrows++] = is_silent(o) ? CLI_BAD : CLI_PLAIN;
+            }
         }
         table_draw(v, &t);
     }

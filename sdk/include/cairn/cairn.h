@@ -94,8 +94,10 @@ struct cairn_options {
     /** Directory that a node wrote its addresses and its key into. NULL: $CAIRN_WORKSPACE, else $XDG_RUNTIME_DIR/cairn,
      * else /run/cairn. */
     const char *workspace;
-    /** "unix:///run/cairn/node.sock,tcp://host:4710,tcp://[::1]:4710": the ways to one node, tried in this order
-     * except that unix sockets come first. NULL: $CAIRN_ADDRESSES, else what the workspace says. */
+    /** "unix:///run/cairn/node.sock,tcp://host:4710,tcp://[::1]:4710": the ways to one node, or to any of several of a
+     * cluster, tried in this order except that unix sockets come first. One that refuses us is no matter of the others;
+     * where none lets us in, the error says of each why. "tcp://host:4710#n1" names the node as well, as @node does. NULL:
+     * $CAIRN_ADDRESSES, else what the workspace says. */
     const char *addresses;
     /** The cluster key (mode 0600 or stricter, owned by the caller or root). NULL: $CAIRN_KEY, else cluster.key in the
      * workspace if it is there. Whoever holds it speaks for the cluster: the node takes them for its own user, an
@@ -115,7 +117,9 @@ struct cairn_options {
     uint32_t inflight_max; /* calls at a time, but not what they are made of; 0: 16 384. About 3 KiB each, once used */
     uint32_t flags;        /* CAIRN_CONNECT_* */
     /** The name of the node that is meant: an address where another one answers counts as one where none does, and
-     * nothing is proved there. NULL: whichever node is there. */
+     * nothing is proved there. NULL: as @addresses name it, or the workspace where it has addresses over TCP; else
+     * whichever node is there. Then over TCP whoever sits at the address in its place, and says that he is another node of
+     * the cluster, can carry our proof there and act as us: name the node where others could listen at its address. */
     const char *node;
 };
 #define CAIRN_OPTIONS_INIT CAIRN_STRUCT_INIT(struct cairn_options)

@@ -160,6 +160,8 @@ void cairn_coord__store(struct cairn_coord *c, struct cairn_coord_slot *s)
     cairn_coord__move_follow(c, &s->rec, &s->next);
     CAIRN_ASSERT(s->next.ninsync > 0);
     if (!cairn_who_is(s->rec.primary, s->next.primary)) {
+        CAIRN_ASSERT(s->rec.epoch == 0 || s->change.kind == CAIRN_CHANGE_RELEASE ||
+                     cairn_coord__authorities_are_over(c, &s->rec)); /* I1: by M2, M4 or M6 */
         s->next.since = s->next.epoch;
         s->evicted = s->rec.primary;
         n = cairn_coord_node(c, s->evicted.node);

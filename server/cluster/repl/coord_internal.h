@@ -26,6 +26,11 @@ static inline bool cairn_coord__is_of_the_past(const struct cairn_coord *c, cons
     return rec->epoch < c->floor;
 }
 
+/* ---- coord_time.c ---- */
+
+/* Nobody can be leading the slot: neither who does by the record nor, if that was put back, any other. */
+bool cairn_coord__authorities_are_over(struct cairn_coord *c, const struct cairn_slot_record *rec);
+
 /* ---- coord_move.c ---- */
 
 /* What a change means for a move: of @next, before it is stored. */

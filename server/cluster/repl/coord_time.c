@@ -111,8 +111,7 @@ static bool best_is_lost(struct cairn_coord *c, const struct cairn_coord_slot *s
            (best == NULL || !cairn_at_is_less(s->lost.end, best->end));
 }
 
-/* Nobody can be leading the slot: neither who does by the record nor, if that was put back, any other. */
-static bool authorities_are_over(struct cairn_coord *c, const struct cairn_slot_record *rec)
+bool cairn_coord__authorities_are_over(struct cairn_coord *c, const struct cairn_slot_record *rec)
 {
     if (cairn_coord__is_of_the_past(c, rec))
         return cairn_env_now_ns(c->env) >= c->elected_ns + cairn_lease_wait_ns(&c->times);
@@ -173,7 +172,7 @@ static void recover(struct cairn_coord *c, struct cairn_coord_slot *s)
     }
     may |= here == s->rec.ninsync;
     may |= c->lost_may_shrink && cairn_env_now_ns(c->env) - s->lost_ns >= c->lost_wait_ns;
-    if (best == NULL || !may || !authorities_are_over(c, &s->rec))
+    if (best == NULL || !may || !cairn_coord__authorities_are_over(c, &s->rec))
         return;
     if (here < s->rec.ninsync && !cairn_coord__is_of_the_past(c, &s->rec)) {
         c->losses++;

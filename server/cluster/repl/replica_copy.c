@@ -213,7 +213,6 @@ static void copy_next(struct replica_copy *c)
         p = copy_peer(c);
         p->first = p->next = c->base.pos + 1; /* I13: from here on it may catch up, and join when it has */
         p->base = c->base.pos;
-        p->matched = 0; /* it has emptied itself since it said so */
         p->phase = PEER_PROBED;
         p->copies_failed = 0;
         copy_finish(c, COPY_DONE);

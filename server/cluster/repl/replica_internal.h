@@ -55,6 +55,8 @@ void cairn_replica__peers_make(struct cairn_replica *r, uint64_t first);
 struct replica_peer *cairn_replica__peer(struct cairn_replica *r, uint64_t node);
 /* The peer that sent @m, with its newest incarnation; NULL if its word does not count. */
 struct replica_peer *cairn_replica__speaker(struct cairn_replica *r, const struct cairn_repl_msg *m);
+/* From now on it waits for a copy, and nothing that it has said counts. */
+void cairn_replica__needs_copy(struct cairn_replica *r, struct replica_peer *p);
 /* Sends what the window allows; with @anyway an APPEND even without entries. */
 void cairn_replica__pump(struct cairn_replica *r, struct replica_peer *p, bool anyway);
 void cairn_replica__pump_all(struct cairn_replica *r);

@@ -138,13 +138,20 @@ static uint32_t send_append(struct cairn_replica *r, struct replica_peer *p)
     return m.nentries;
 }
 
+/* It will empty itself: what it has said of its log is void, also if the copy comes to nothing. */
+void cairn_replica__needs_copy(struct cairn_replica *r, struct replica_peer *p)
+{
+    p->phase = PEER_COPY;
+    p->matched = p->owes_ns = 0;
+    cairn_replica__timer(r, 0);
+}
+
 void cairn_replica__pump(struct cairn_replica *r, struct replica_peer *p, bool anyway)
 {
     if (p->phase == PEER_SILENT || p->phase == PEER_COPY)
         return;
     if (p->next <= r->log.base.pos) {
-        p->phase = PEER_COPY;
-        cairn_replica__timer(r, 0);
+        cairn_replica__needs_copy(r, p);
         return;
     }
     if (anyway) {

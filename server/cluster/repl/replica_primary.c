@@ -298,9 +298,7 @@ void cairn_replica__on_match(struct cairn_replica *r, const struct cairn_repl_ms
     if (m->partial || !cairn_slot_log_common(&mine, &theirs, &common)) {
         if (p->member || cairn_who_is(p->who, r->joiner)) /* has what is committed: a late word, of a shorter log */
             return;
-        p->phase = PEER_COPY;
-        p->owes_ns = 0;
-        cairn_replica__timer(r, 0);
+        cairn_replica__needs_copy(r, p);
         return;
     }
     p->first = p->next = MAX(common.pos, p->matched) + 1;

@@ -23,6 +23,7 @@
 #define CAIRN_SERVER_CLUSTER_SERVICE_COORDINATOR_H
 
 #include "server/cluster/map_generation.h"
+#include "server/cluster/map_ids.h"
 #include "server/cluster/planner.h"
 #include "server/cluster/service/chronicle.h"
 #include "server/cluster/service/member.h"
@@ -162,14 +163,15 @@ struct cairn_coordinator {
     uint64_t count_ns, look_ns; /* when to count again; before then there is no look beside the ticks */
     uint64_t read_revision;
     /* as CAIRN_CLUSTER_KEY_LED was read: who, and the entry's revision; 0: there is none */
-    uint64_t forerunner, led_changed, generation_changed;
+    uint64_t forerunner, led_changed, generation_changed, ids_changed;
     /* What others know of: the map of the greatest generation, up to where there was of it, and a log's epoch. */
     uint64_t known_map, known_upto, known_epoch;
     bool anew; /* the map was put back while we coordinated: what there is now is to be read */
     struct cairn_lease_times lease_times;
     bool lease_is_stored;
     bool reading, barred, resigned, election_is_over, ending, has_coord, conf_is_stored;
-    bool generation_is_stored, led_is_stored;
+    bool generation_is_stored, led_is_stored, ids_are_stored;
+    char ids[CAIRN_MAP_IDS_TEXT_MAX]; /* what becomes of that entry, unless it is stored */
 };
 
 extern const struct cairn_sm_kind cairn_coordinator_kind;

@@ -94,6 +94,24 @@ static int read_conf(struct cairn_coordinator *co)
     return 0;
 }
 
+/* Ids of namespaces go on beyond those that the lost part of the map, up to @upto, may have given. */
+static void move_ids(struct cairn_coordinator *co, uint64_t upto)
+{
+    const struct cairn_map_node *n = cairn_map_table_at(&co->tables[0], CAIRN_MAP_IDS_KEY);
+    struct cairn_map_ids ids = cairn_map_ids_in(&co->tables[0]);
+    uint64_t base =
+        cairn_map_ids_base_after(cairn_map_ids_base(&ids), upto, cairn_map_generation_number(co->generation.id),
+                                 cairn_env_random(co->store->home.env));
+
+    co->ids_changed = n != NULL ? n->e.changed : 0;
+    co->ids_are_stored = cairn_map_ids_add(&ids, base, co->ids) == 0;
+    if (co->ids_are_stored)
+        cairn_log_error(
+            "the map's entry %s takes no more: ids of namespaces may come again; export the map, and import "
+            "it into an empty store",
+            CAIRN_MAP_IDS_KEY);
+}
+
 /* Another generation, if anybody knows of what this map cannot have become of, or if it has none. */
 static void read_generation(struct cairn_coordinator *co)
 {
@@ -103,6 +121,7 @@ static void read_generation(struct cairn_coordinator *co)
     uint64_t random = cairn_env_random(co->store->home.env);
     bool lost;
 
+    co->ids_are_stored = true;
     co->generation_changed = n != NULL ? n->e.changed : 0;
     co->generation_is_stored = n != NULL && cairn_map_generation_read(n->e.value, n->e.value_len, g);
     if (!co->generation_is_stored)
@@ -121,6 +140,7 @@ static void read_generation(struct cairn_coordinator *co)
         cairn_log_warn("the map store was put back to revision %" PRIu64 ", and there was a map up to %" PRIu64
                        " at least: what was changed in between is lost; generation %u of the map begins",
                        g->kept, upto, cairn_map_generation_number(g->id));
+        move_ids(co, MAX(upto, co->read_revision));
     } else if (id == 0) {
         g->id = (uint32_t)random | 1;
     }

@@ -309,12 +309,12 @@ static void store_number(struct cairn_coordinator *co, const char *key, uint64_t
     cairn_writes_add(&co->writes, &x->told.w);
 }
 
-/* Of both the change is the same one. */
+/* Of all the change is the same one. */
 struct term_write {
     struct told_write told;
     bool *is_stored;
     uint64_t *changed;
-    char value[CAIRN_MAP_GENERATION_TEXT_MAX];
+    char value[CAIRN_MAP_IDS_TEXT_MAX]; /* the longest */
 };
 
 static void term_stored(struct cairn_write *w, uint64_t revision)
@@ -325,12 +325,17 @@ static void term_stored(struct cairn_write *w, uint64_t revision)
     *x->changed = revision;
 }
 
+static bool term_is_stored(const struct cairn_coordinator *co)
+{
+    return co->led_is_stored && co->generation_is_stored && co->ids_are_stored;
+}
+
 static void term_done(struct cairn_write *w, int rc)
 {
     struct cairn_coordinator *co = w->arg;
 
     free(CONTAINER_OF(w, struct term_write, told.w));
-    if (rc == 0 && co->sm.state == CAIRN_COORDINATOR_READING && co->led_is_stored && co->generation_is_stored)
+    if (rc == 0 && co->sm.state == CAIRN_COORDINATOR_READING && term_is_stored(co))
         cairn_coordinator__serve(co);
 }
 
@@ -361,9 +366,15 @@ void cairn_coordinator__store_term(struct cairn_coordinator *co)
     struct term_write *x;
 
     co->led_is_stored = co->forerunner == co->conf->node_id;
-    if (co->led_is_stored && co->generation_is_stored) {
+    if (term_is_stored(co)) {
         cairn_coordinator__serve(co);
         return;
+    }
+    if (!co->ids_are_stored) {
+        x = term_write(co, CAIRN_MAP_IDS_KEY, &co->ids_are_stored, &co->ids_changed);
+        if (x == NULL)
+            return;
+        term_add(co, x, (uint32_t)snprintf(x->value, sizeof(x->value), "%s", co->ids), CAIRN_DEED_NONE);
     }
     if (!co->generation_is_stored) {
         x = term_write(co, CAIRN_MAP_GENERATION_KEY, &co->generation_is_stored, &co->generation_changed);

@@ -3,7 +3,6 @@
 
 #include "schema/router.pb-c.h"
 #include "sdk/core/base/log.h"
-#include "server/cluster/map_ids.h"
 
 #include <stdlib.h>
 
@@ -19,20 +18,20 @@ void cluster_gone_init(struct cluster_gone *g, struct cairn_map_store *map)
 void cluster_gone_fini(struct cluster_gone *g)
 {
     CAIRN_ASSERT(!g->asks);
-    free(g->ids);
+    free(g->found);
     pthread_mutex_destroy(&g->mutex);
 }
 
 /* ---- records ---- */
 
 /* Of the namespace in @e; false: its record cannot be read, and it may be any. */
-static bool id_of(const struct cairn_map_entry *e, uint64_t base, uint32_t *id)
+static bool id_of(const struct cairn_map_entry *e, const struct cairn_map_ids *ids, uint32_t *id)
 {
     Cairn__Wire__NamespaceRecord *r = cairn__wire__namespace_record__unpack(NULL, e->value_len, e->value);
     bool fine = r != NULL && r->ns != NULL;
 
     if (fine)
-        *id = r->ns->id != 0 ? r->ns->id : cairn_map_id(base, e->created);
+        *id = r->ns->id != 0 ? r->ns->id : cairn_map_id(ids, e->created);
     if (r != NULL)
         cairn__wire__namespace_record__free_unpacked(r, NULL);
     return fine && *id != 0;
@@ -40,7 +39,7 @@ static bool id_of(const struct cairn_map_entry *e, uint64_t base, uint32_t *id)
 
 struct look {
     uint32_t id;
-    uint64_t base;
+    struct cairn_map_ids ids;
     bool found;
 };
 
@@ -50,13 +49,13 @@ static void look_at(const struct cairn_map_entry *e, void *arg)
     uint32_t id;
 
     if (!look->found)
-        look->found = !id_of(e, look->base, &id) || id == look->id;
+        look->found = !id_of(e, &look->ids, &id) || id == look->id;
 }
 
 /* Whether the view knows that there is no such namespace. */
 static bool view_lacks(struct cairn_map_store *map, uint32_t ns)
 {
-    struct look look = { .id = ns, .base = cairn_map_ids_base_of(map) };
+    struct look look = { .id = ns, .ids = cairn_map_ids_of(map) };
 
     if (cairn_map_ids_upto(map) < ns)
         return false;
@@ -74,7 +73,7 @@ static int by_id(const void *a, const void *b)
 /* Whether the last read knows of @ns that it is there. */
 static bool read_has(const struct cluster_gone *g, uint32_t ns)
 {
-    return g->unreadable || (g->nids > 0 && bsearch(&ns, g->ids, g->nids, sizeof(ns), by_id) != NULL);
+    return g->unreadable || (g->nfound > 0 && bsearch(&ns, g->found, g->nfound, sizeof(ns), by_id) != NULL);
 }
 
 /* ---- reading ---- */
@@ -107,16 +106,16 @@ static bool read_take(struct cluster_gone *g, const struct cairn_map_table *t, u
     if (ids == NULL)
         return false;
     for (uint32_t i = 0; i < t->n; i++) {
-        if (id_of(&t->nodes[i]->e, g->base, &ids[n]))
+        if (id_of(&t->nodes[i]->e, &g->ids, &ids[n]))
             n++;
         else
             unreadable = true;
     }
     qsort(ids, n, sizeof(*ids), by_id);
     pthread_mutex_lock(&g->mutex);
-    free(g->ids);
-    g->ids = ids;
-    g->nids = n;
+    free(g->found);
+    g->found = ids;
+    g->nfound = n;
     g->unreadable = unreadable;
     g->upto = upto;
     pthread_mutex_unlock(&g->mutex);
@@ -126,19 +125,20 @@ static bool read_take(struct cluster_gone *g, const struct cairn_map_table *t, u
 static void on_namespaces(struct cairn_map_op *op)
 {
     struct cluster_gone *g = op->arg;
-    uint64_t upto = op->rc == 0 && g->base <= UINT32_MAX ? g->base + op->revision : 0;
+    uint64_t base = cairn_map_ids_base(&g->ids), upto = base <= UINT32_MAX ? base + op->revision : 0;
 
-    if (upto != 0)
+    if (op->rc == 0 && upto != 0)
         (void)read_take(g, &g->read.table, upto);
     cairn_map_table_fini(&g->read.table);
     gone_over(g);
 }
 
-static void on_base(struct cairn_map_op *op)
+static void on_ids(struct cairn_map_op *op)
 {
     struct cluster_gone *g = op->arg;
 
-    g->base = op->rc == 0 ? cairn_map_ids_base(&g->read.table) : UINT64_MAX;
+    if (op->rc == 0)
+        g->ids = cairn_map_ids_in(&g->read.table);
     cairn_map_table_fini(&g->read.table);
     if (op->rc != 0 || g->stopped != NULL) {
         gone_over(g);
@@ -152,7 +152,7 @@ static void gone_ask(void *arg)
 {
     struct cluster_gone *g = arg;
 
-    g->read = (struct cairn_map_read){ .op = { .done = on_base, .arg = g }, .prefix = CAIRN_MAP_IDS_KEY };
+    g->read = (struct cairn_map_read){ .op = { .done = on_ids, .arg = g }, .prefix = CAIRN_MAP_IDS_KEY };
     cairn_map_store_read(g->map, &g->read);
 }
 

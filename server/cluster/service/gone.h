@@ -7,21 +7,21 @@
 #ifndef CAIRN_SERVER_CLUSTER_SERVICE_GONE_H
 #define CAIRN_SERVER_CLUSTER_SERVICE_GONE_H
 
-#include "server/cluster/map_store.h"
+#include "server/cluster/map_ids.h"
 #include "server/cluster/service/store.h"
 
 struct cluster_gone {
     struct cairn_map_store *map;
     pthread_mutex_t mutex;
-    uint32_t *ids; /* under mutex, as all up to asks: of the namespaces that the last read found, in order */
-    uint32_t nids;
+    uint32_t *found; /* under mutex, as all up to asks: of the namespaces that the last read found, in order */
+    uint32_t nfound;
     bool unreadable; /* it found one that may be any */
     uint64_t upto;   /* it knows of all whose ids are not greater; 0: nothing was read yet */
     uint32_t asked;  /* for whom it is read */
     bool asks;       /* from the asking on, until it is over */
     struct cairn_task task;
     struct cairn_map_read read; /* home's, as all below */
-    uint64_t base;
+    struct cairn_map_ids ids;   /* read before the namespaces: of what is newer, nothing is judged */
     void (*stopped)(void *arg);
     void *arg;
 };

@@ -26,10 +26,11 @@ bool side_may_go_on(const struct cairn_cluster *c)
 
 void side_fail(struct cairn_cluster *c, int rc, const char *text)
 {
-    if (atomic_exchange(&c->side->failed, true))
+    if (atomic_exchange(&c->side->failing, true))
         return;
-    cairn_log_error("this node takes no more part in the cluster until it is started again: %s: %s", text,
-                    cairn_error_text(rc));
+    snprintf(c->side->why, sizeof(c->side->why), "%s: %s", text, cairn_error_text(rc));
+    atomic_store(&c->side->failed, true);
+    cairn_log_error("this node takes no more part in the cluster until it is started again: %s", c->side->why);
 }
 
 /* ---- something on every worker ---- */

@@ -74,6 +74,8 @@ struct cairn_cluster_side {
     atomic_uint_fast64_t other_map;      /* that the cluster is said to have, instead of ours; 0: none */
     atomic_uint_fast64_t other_ns;       /* when that was said last */
     atomic_bool failed, hurry;           /* hurry: a heartbeat is asked for already */
+    atomic_bool failing;                 /* why is being written, by whoever set this; then failed is set */
+    char why[CAIRN_ERR_TEXT_MAX];
     atomic_uint left;                    /* workers that are stopping */
     struct side_life *life;
     struct side_leave *leave;

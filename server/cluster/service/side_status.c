@@ -15,8 +15,8 @@ void cairn_cluster_why_busy(const struct cairn_cluster *c, struct cairn_err *err
         return;
     cairn_map_store_health(c->map, &health);
     if (atomic_load(&c->side->failed))
-        cairn_err_set(err, CAIRN_E_BUSY, "node %s takes no part in the cluster any more, until it is started again",
-                      c->env->node->name);
+        cairn_err_set(err, CAIRN_E_BUSY, "node %s takes no part in the cluster any more, until it is started again: %s",
+                      c->env->node->name, c->side->why);
     else if (health.reachable)
         cairn_err_set(err, CAIRN_E_BUSY, "node %s has no lease: nobody who coordinates the cluster has granted one",
                       c->env->node->name);
@@ -53,6 +53,18 @@ static uint64_t count_led(const struct cairn_cluster *c, uint64_t *alone)
         *alone += (word & CLUSTER_WORD_ALONE) != 0;
     }
     return led;
+}
+
+static void tell_end(const struct cairn_cluster *c, json_t *to)
+{
+    char text[CAIRN_ERR_TEXT_MAX + 128];
+
+    if (!atomic_load(&c->side->failed))
+        return;
+    snprintf(text, sizeof(text),
+             "this node takes no part in the cluster any more (%s): look after the cause, then start it again",
+             c->side->why);
+    tell_problem(to, "degraded", text);
 }
 
 /* What the loss of the map store means for the slots that are led from here. A lease may be missing for a moment
@@ -144,6 +156,7 @@ void cairn_cluster__side_status(struct cairn_cluster *c, json_t *to)
     struct cluster_regions_counts pins;
 
     cluster_regions_count(&c->side->regions, &pins);
+    tell_end(c, to);
     tell_room(c, to);
     if (pins.full)
         tell_problem(to, "degraded",

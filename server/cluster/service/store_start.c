@@ -60,6 +60,14 @@ static void start_end(struct store_start *x, int rc, const char *what)
     struct cairn_err err = x->err;
 
     cairn_err_wrap(&err, rc, "%s", what);
+    /* The slots are not emptied here: what is in one may be all that there is of it. */
+    if (rc == CAIRN_E_CORRUPT)
+        cairn_err_wrap(
+            &err, rc,
+            "this node's disk cannot give back where its slots stand; keep its data directory, start it with "
+            "an empty one, and what has replicas elsewhere comes back; for what has none, put a copy back");
+    else if (rc == CAIRN_E_FORMAT)
+        cairn_err_wrap(&err, rc, "start the newer build again");
     cairn_sm_move_or_fail(&x->sm, START_DONE, START_FAILED, rc);
     store_start_free(st);
     st->conf.ops->started(st->conf.arg, rc, &err);

@@ -65,6 +65,15 @@ CAIRN_API int cairn_server_map_export(const struct cairn_server_options *options
  * CAIRN_E_LOCKED: the node runs. */
 CAIRN_API int cairn_server_map_import(const struct cairn_server_options *options, FILE *from, char *text,
                                       size_t text_len);
+/** The map of a node of its own (map.store: local) into the etcd that the configuration names; the node must be stopped.
+ * Everything is looked at before anything is changed, and nothing else may be there: CAIRN_E_EXISTS, and CAIRN_E_CONFIG
+ * if it is another cluster's; CAIRN_E_NOTFOUND: there is no such map, CAIRN_E_LOCKED: the node runs. After a failure it
+ * may be repeated, and until it succeeds the map is where it was; then the node's file is `map.moved`. What was done is
+ * written to @to as a JSON object: "state" ("moved"; "moved before": nothing was left to do; "may be moved", with
+ * @only_check), "from", "kept", "to", "prefix", how many "namespaces" and "entries" there are and were "stored", the
+ * "revision", and, where the configuration itself does not say yet that the map is in etcd, its "configuration" line. */
+CAIRN_API int cairn_server_map_move(const struct cairn_server_options *options, bool only_check, FILE *to, char *text,
+                                    size_t text_len);
 /** What the map holds, as a JSON object: "store" (local, etcd), "where", "revision", how many "namespaces", "members",
  * "slots", entries of the "log", of the "slot_log" and "others", and "value_bytes" of all of them. A node may run
  * meanwhile. */

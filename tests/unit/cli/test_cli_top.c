@@ -185,6 +185,33 @@ static void nodes_without_an_answer_have_a_reason(void **state)
     assert_shows(report, "\nn2: a wrong key\n");
 }
 
+/* Of a large cluster those come first that want a look; the others follow in their order, as far as there is room. */
+static void what_is_wrong_is_never_below_the_edge(void **state)
+{
+    char report[8192], *text, *first;
+    size_t n = 0;
+
+    (void)state;
+    n += (size_t)snprintf(report, sizeof(report), "{\"window_ms\": 1000, \"nodes\": [");
+    for (int i = 1; i <= 40; i++)
+        n += (size_t)snprintf(report + n, sizeof(report) - n,
+                              "%s{\"name\": \"n%d\", \"state\": \"%s\", \"answers\": true}", i > 1 ? ", " : "", i,
+                              i == 39 ? "draining" : "up");
+    snprintf(report + n, sizeof(report) - n, "], \"not_asked\": 2}");
+    text = drawn(report, 80, 24);
+    first = strstr(text, "\nNODE ");
+    assert_non_null(first);
+    assert_memory_equal(strchr(first + 1, '\n'), "\nn39   draining ", 15);
+    assert_non_null(strstr(text, "\nn1    up "));
+    assert_non_null(strstr(text, "\nn7    up "));
+    assert_null(strstr(text, "\nn8 "));
+    assert_non_null(strstr(text, "\nand 34 more\n"));
+    free(text);
+    text = drawn(report, 80, 0); /* all, in their order */
+    assert_true(strstr(text, "\nn38 ") < strstr(text, "\nn39 "));
+    free(text);
+}
+
 static void only_what_is_amiss_with_slots_is_said(void **state)
 {
     (void)state;
@@ -228,6 +255,7 @@ int main(void)
         cmocka_unit_test(methods_stand_in_the_order_of_their_load),
         cmocka_unit_test(the_screen_says_of_which_time_it_is),
         cmocka_unit_test(nodes_without_an_answer_have_a_reason),
+        cmocka_unit_test(what_is_wrong_is_never_below_the_edge),
         cmocka_unit_test(only_what_is_amiss_with_slots_is_said),
         cmocka_unit_test(names_cannot_lead_the_terminal_astray),
     };

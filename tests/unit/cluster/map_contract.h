@@ -5,6 +5,7 @@
 
 #include "tests/lib/etcd.h"
 #include "tests/lib/map_world.h"
+#include "tests/lib/skip.h"
 
 #include <setjmp.h>
 #include <signal.h>
@@ -119,7 +120,7 @@ static inline int teardown(void **state)
 static inline bool etcd_is_there(void)
 {
     if (!etcd_is_installed()) {
-        print_message("etcd is not installed: deploy/install-deps test\n");
+        skip_say("etcd is not installed");
         return false;
     }
     signal(SIGPIPE, SIG_IGN);

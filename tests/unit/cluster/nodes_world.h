@@ -11,6 +11,7 @@
 #include "server/cluster/service/side.h"
 #include "server/port/gossip.h"
 #include "tests/lib/kv_node.h"
+#include "tests/lib/patience.h"
 #include "tests/lib/scratch.h"
 
 #include "schema/extent.pb-c.h"
@@ -99,10 +100,8 @@ static inline void turn(struct world *w)
 
 static inline void turns(struct world *w, const bool *until)
 {
-    for (int i = 0; !*until; i++) {
-        assert_true(i < TURNS_MAX);
+    WHILE_PATIENT (!*until)
         turn(w);
-    }
 }
 
 /* ---- nodes ---- */

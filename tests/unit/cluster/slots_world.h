@@ -6,6 +6,7 @@
 #include "server/cluster/repl/repl_wire.h"
 #include "server/cluster/service/slots.h"
 #include "tests/lib/kv_node.h"
+#include "tests/lib/patience.h"
 #include "tests/lib/scratch.h"
 
 #include <setjmp.h>
@@ -16,7 +17,7 @@
 
 #include <cmocka.h>
 
-enum { NODES = 3, SLOTS = 4, SLOT = 1, TURNS_MAX = 60000, MS = 1000000 };
+enum { NODES = 3, SLOTS = 4, SLOT = 1, TURNS_MAX = 300000, MS = 1000000 };
 
 static const struct cairn_replica_times times = {
     .resend_ns = 100 * MS, .ack_ns = 500 * MS, .learner_ns = 100 * MS, .session_ttl_ns = UINT64_C(600000) * MS
@@ -27,7 +28,7 @@ struct node {
     uint64_t id, inc;
     bool up, started, stopped;
     bool may_fail, failed;
-    int log_rc; /* what its next sync, or write, comes to; 0: as the disk says */
+    int log_rc;          /* what its next sync, or write, comes to; 0: as the disk says */
     const char *backend; /* NULL: the world's */
     char dir[SCRATCH_MAX + 16], kv_dir[SCRATCH_MAX + 32], log_dir[SCRATCH_MAX + 32];
     struct kv_node kv;
@@ -215,10 +216,8 @@ static inline void turn(struct world *w)
 
 static inline void turns(struct world *w, const bool *until)
 {
-    for (int i = 0; !*until; i++) {
-        assert_true(i < TURNS_MAX);
+    WHILE_PATIENT (!*until)
         turn(w);
-    }
 }
 
 static inline void node_start(struct world *w, uint64_t id)
@@ -407,10 +406,8 @@ static inline int write_begin(struct world *w, uint64_t leader, struct client *c
     c->w.arg = c;
     c->w.body = body;
     c->w.body_len = len;
-    for (int i = 0; (rc = cluster_slots_write(w->nodes[leader].slots, SLOT, &c->w)) == CAIRN_E_BUSY; i++) {
-        assert_true(i < TURNS_MAX);
+    WHILE_PATIENT ((rc = cluster_slots_write(w->nodes[leader].slots, SLOT, &c->w)) == CAIRN_E_BUSY)
         turn(w);
-    }
     return rc;
 }
 
@@ -467,10 +464,8 @@ static inline void expect_records(struct world *w, uint64_t leader, uint64_t id,
     struct cairn_replica *to = cluster_slots_replica(w->nodes[id].slots, SLOT);
     char key[32], record[32];
 
-    for (int i = 0; to->applied < from->commit; i++) {
-        assert_true(i < TURNS_MAX);
+    WHILE_PATIENT (to->applied < from->commit)
         turn(w);
-    }
     for (int i = 0; i < n; i += 17) {
         snprintf(key, sizeof(key), "key %d", i);
         snprintf(record, sizeof(record), "record %d", i);
@@ -483,10 +478,8 @@ static inline void checkpoint(struct world *w, uint64_t id)
     uint64_t applied = cluster_slots_replica(w->nodes[id].slots, SLOT)->applied;
 
     cluster_slots_checkpoint(w->nodes[id].slots);
-    for (int i = 0; cairn_slot_disk_base(w->nodes[id].disk, SLOT).pos < applied; i++) {
-        assert_true(i < TURNS_MAX);
+    WHILE_PATIENT (cairn_slot_disk_base(w->nodes[id].disk, SLOT).pos < applied)
         turn(w);
-    }
 }
 
 #define BOTH(f)                                                                                                        \

@@ -55,10 +55,8 @@ static void who_parts_forgets_the_old_map(void **state)
     uint32_t i = begin_leave(w, &over);
     uint64_t map;
 
-    for (int k = 0; life_of(w, i)->sm.state != LIFE_PARTING; k++) {
-        assert_true(k < TURNS_MAX);
+    WHILE_PATIENT (life_of(w, i)->sm.state != LIFE_PARTING)
         turn(w);
-    }
     assert_non_null(life_of(w, i)->part.done); /* the answer has not come */
     map = next_map(w, i);
     assert_true(life_follow_map(life_of(w, i), map, 9));

@@ -20,10 +20,8 @@ static void three_nodes(struct world *w)
 
 static void until_failed(struct world *w, uint64_t id)
 {
-    for (int i = 0; !w->nodes[id].failed; i++) {
-        assert_true(i < TURNS_MAX);
+    WHILE_PATIENT (!w->nodes[id].failed)
         turn(w);
-    }
 }
 
 /* Who follows says nothing any more: also not of `buffered` entries, of which it would say so as soon as it has them in

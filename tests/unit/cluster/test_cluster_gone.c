@@ -2,7 +2,6 @@
 #include "server/cluster/service/gone.h"
 
 #include "schema/router.pb-c.h"
-#include "server/cluster/map_ids.h"
 #include "tests/lib/map_world.h"
 
 #include <setjmp.h>
@@ -74,13 +73,15 @@ static uint32_t make(struct fixture *fx, const char *key, uint32_t id)
     uint8_t value[256];
     struct cairn_map_write write = { .key = key, .value = value };
     struct cairn_map_change c = { .writes = &write, .nwrites = 1 };
+    struct cairn_map_ids ids;
 
     ns.name = (char *)(uintptr_t)key + strlen("ns/");
     ns.id = id;
     r.ns = &ns;
     write.value_len = (uint32_t)cairn__wire__namespace_record__pack(&r, value);
     assert_int_equal(map_world_change(fx->w, fx->w->store, &c), 0);
-    return id != 0 ? id : cairn_map_id(cairn_map_ids_base_of(fx->w->store), c.op.revision);
+    ids = cairn_map_ids_of(fx->w->store);
+    return id != 0 ? id : cairn_map_id(&ids, c.op.revision);
 }
 
 static void drop(struct fixture *fx, const char *key, uint32_t revision)

@@ -122,18 +122,14 @@ static void a_grant_waits_for_the_map(void **state)
     assert_true(atomic_load(&life_of(w, b)->asked_coordinator) > 0);
     assert_int_equal(atomic_load(&life_of(w, b)->asked_others), 0);
     /* While it cannot be had from anywhere, heartbeats are granted and are no lease. */
-    for (int k = 0; life_of(w, b)->fetch_from != 0 || life_of(w, b)->learning; k++) {
-        assert_true(k < TURNS_MAX);
+    WHILE_PATIENT (life_of(w, b)->fetch_from != 0 || life_of(w, b)->learning)
         turn(w);
-    }
     life_of(w, b)->hearsay.asked = 99; /* it waits for an answer that does not come */
     change(w, co);
     cairn_cluster__side_give_up(w->nodes[b].c); /* and with it what was granted before the change, but is on its way */
     beats = life_of(w, b)->beats_sent;
-    for (int k = 0; life_of(w, b)->beats_sent < beats + 5 || life_of(w, b)->nwaits == 0; k++) {
-        assert_true(k < TURNS_MAX);
+    WHILE_PATIENT (life_of(w, b)->beats_sent < beats + 5 || life_of(w, b)->nwaits == 0)
         turn(w);
-    }
     assert_false(side_lease_is_valid(w->nodes[b].c));
     life_of(w, b)->hearsay.asked = 0;
     expect_leases(w);
@@ -175,18 +171,14 @@ static void a_map_from_the_future_is_dropped(void **state)
     uint32_t co, a, b, first = 1 << SLOT_BITS;
 
     begin(w, &co, &a, &b);
-    for (int k = 0; !has_the_map(w, b, co) || life_of(w, b)->learning; k++) {
-        assert_true(k < TURNS_MAX);
+    WHILE_PATIENT (!has_the_map(w, b, co) || life_of(w, b)->learning)
         turn(w);
-    }
     cairn_cluster_records_upto(w->nodes[b].c->records, UINT64_MAX / 2);
     life_of(w, b)->learned = UINT64_MAX / 2;
     hearsay_have(&life_of(w, b)->hearsay, UINT64_MAX / 2);
     cairn_cluster__side_say(w->nodes[b].c);
-    for (int k = 0; life_of(w, b)->no_such == 0 || !has_the_map(w, a, co) || !has_the_map(w, b, co); k++) {
-        assert_true(k < TURNS_MAX);
+    WHILE_PATIENT (life_of(w, b)->no_such == 0 || !has_the_map(w, a, co) || !has_the_map(w, b, co))
         turn(w);
-    }
     assert_true(cairn_cluster_records_slot(w->nodes[b].c->records, first, &rec));
     expect_leases(w);
 }
@@ -209,10 +201,8 @@ static void doubts_wait_once_and_while_we_beat(void **state)
     assert_int_equal(l->doubts.n, 1);
     cairn_gossip_doubt(&w->nodes[0].gossip, &(struct cairn_gossip_self){ 778, 1 });
     assert_int_equal(l->doubts.n, 2);
-    for (int k = 0; l->doubts.n > 0 || l->doubts.node != 0; k++) {
-        assert_true(k < TURNS_MAX);
+    WHILE_PATIENT (l->doubts.n > 0 || l->doubts.node != 0)
         turn(w);
-    }
 }
 
 int main(void)

@@ -226,10 +226,8 @@ static void who_is_asked_about_a_write_waits_for_it(void **state)
 static uint32_t hand_over(struct world *w, uint32_t from, uint32_t slot)
 {
     cairn_replica_release(cluster_slots_replica(w->nodes[from].c->side->workers[0].slots, slot));
-    for (int k = 0; leads(w, from, slot); k++) {
-        assert_true(k < TURNS_MAX);
+    WHILE_PATIENT (leads(w, from, slot))
         turn(w);
-    }
     return leader_of(w, slot);
 }
 
@@ -377,10 +375,8 @@ static void what_is_alone_ends_with_its_map(void **state)
     assert_int_equal(cairn_cluster_read_begin(w->nodes[first].c, alone, &token), CAIRN_E_BUSY);
     expect_leases(w);
     assert_int_equal(cairn_cluster_read_begin(w->nodes[first].c, alone, &token), 0);
-    for (int k = 0; !side_may_go_on(w->nodes[first].c); k++) {
-        assert_true(k < TURNS_MAX);
+    WHILE_PATIENT (!side_may_go_on(w->nodes[first].c))
         turn(w);
-    }
 }
 
 /* One that stood still for a quarter of it gives it up, though it is not over, and asks anew. */

@@ -120,10 +120,8 @@ static bool an_entry_waits(struct world *w, uint32_t slot, uint64_t id, uint32_t
     other->held = NULL;
     other->holds = true;
     large_put(w, &x, i, slot, key, id);
-    for (int n = 0; other->held == NULL && !(x.a.done && x.a.rc != 0); n++) {
-        assert_true(n < TURNS_MAX);
+    WHILE_PATIENT (other->held == NULL && !(x.a.done && x.a.rc != 0))
         turn(w);
-    }
     for (int n = 0; n < 100 && !(x.a.done && x.a.rc != 0); n++) {
         turn(w);
         assert_true(!x.a.done || x.a.rc != 0 || !is_member(w, slot, k)); /* given up: it takes too long */
@@ -407,10 +405,8 @@ static void tell(struct world *w, struct telling *x, uint32_t slot, uint32_t to,
 
 static void turns_until_reads(struct world *w, const struct extents *x, uint32_t n)
 {
-    for (int i = 0; x->reads < n; i++) {
-        assert_true(i < TURNS_MAX);
+    WHILE_PATIENT (x->reads < n)
         turn(w);
-    }
 }
 
 /* A write that names region @id is done, though members may have been removed and come back on its way. */
@@ -427,10 +423,8 @@ static void large_put_is_done(struct world *w, const struct trio *t, const char 
 
 static void turns_until_it_has(struct world *w, uint32_t i, uint64_t id)
 {
-    for (int n = 0; !extents_has(&w->nodes[i].extents, id); n++) {
-        assert_true(n < TURNS_MAX);
+    WHILE_PATIENT (!extents_has(&w->nodes[i].extents, id))
         turn(w);
-    }
 }
 
 /* Whoever was said to have a region is gone: another that is in sync has it. */
@@ -547,21 +541,15 @@ static void a_damaged_region_is_replaced(void **state)
     assert_int_equal(told.a.rc, CAIRN_E_BUSY);
     assert_int_equal(member->removes, 0);
     large_put_is_done(w, &t, "damaged", 61);
-    for (int n = 0; member->damaged != 0 || !extents_has(member, 61); n++) {
-        assert_true(n < TURNS_MAX);
+    WHILE_PATIENT (member->damaged != 0 || !extents_has(member, 61))
         turn(w);
-    }
     large_put_is_done(w, &t, "longer", 62);
-    for (int n = 0; member->longer != 0 || !extents_has(member, 62); n++) {
-        assert_true(n < TURNS_MAX);
+    WHILE_PATIENT (member->longer != 0 || !extents_has(member, 62))
         turn(w);
-    }
     assert_int_equal(member->removes, 2);
     large_put_is_done(w, &t, "foreign", 63); /* another's stays, and the member cannot follow */
-    for (int n = 0; is_member(w, t.slot, t.member); n++) {
-        assert_true(n < TURNS_MAX);
+    WHILE_PATIENT (is_member(w, t.slot, t.member))
         turn(w);
-    }
     assert_int_equal(member->removes, 2);
 }
 

@@ -1,4 +1,5 @@
 /* Replicas of a slot on three nodes: checkpoints, and nodes that stop and start again. */
+#include "tests/lib/skip.h"
 #include "tests/unit/cluster/slots_world.h"
 
 #include <errno.h>
@@ -131,8 +132,7 @@ static void a_full_log_takes_writes_again(void **state)
     mkdir(n->dir, 0700);
     mkdir(n->log_dir, 0700);
     if (mount("tmpfs", n->log_dir, "tmpfs", 0, "size=9m") != 0) {
-        print_message("no mount here (%s): skipped\n", strerror(errno));
-        skip();
+        skip_because("no mount here (%s)", strerror(errno));
     }
     node_start(w, 1);
     place(w, 1);
@@ -195,10 +195,8 @@ static void who_cannot_apply_what_it_leads_refuses_all(void **state)
     for (; !cluster_slots_is_stuck(n->slots); number++) {
         assert_true(number < 400);
         assert_int_equal(put_much_begin(w, &last, number), 0);
-        for (int i = 0; !last.done && !cluster_slots_is_stuck(n->slots); i++) {
-            assert_true(i < TURNS_MAX);
+        WHILE_PATIENT (!last.done && !cluster_slots_is_stuck(n->slots))
             turn(w);
-        }
     }
     assert_true(number > 100);
     assert_false(last.done); /* it is in the log, and waits for room */

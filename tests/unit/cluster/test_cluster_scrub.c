@@ -232,10 +232,8 @@ static bool scrubs_run(struct world *w)
 static void scrub(struct world *w)
 {
     scrubs_start(w);
-    for (int n = 0; scrubs_run(w); n++) {
-        assert_true(n < TURNS_MAX);
+    WHILE_PATIENT (scrubs_run(w))
         turn(w);
-    }
 }
 
 static const struct scrub_finding *finding(struct world *w, uint32_t i, const char *key)
@@ -604,10 +602,8 @@ static void a_record_comes_back_after_its_regions(void **state)
     end = replica(w, 0)->log.end.pos;
     x->holds = true;
     scrubs_start(w);
-    for (int n = 0; x->held == NULL; n++) {
-        assert_true(n < TURNS_MAX);
+    WHILE_PATIENT (x->held == NULL)
         turn(w);
-    }
     for (int n = 0; n < 100; n++)
         turn(w);
     assert_true(key_is_in(w, "FETCH"));

@@ -114,19 +114,15 @@ static void a_copy_that_is_refused_comes_more_and_more_seldom(void **state)
     w->rec.replicas[w->rec.nreplicas++] = 3;
     publish(w);
     for (uint32_t failed = 1; failed <= 4; failed++) {
-        for (int i = 0; peer_of(w, 1, 3) == NULL || peer_of(w, 1, 3)->copies_failed < failed; i++) {
-            assert_true(i < TURNS_MAX);
+        WHILE_PATIENT (peer_of(w, 1, 3) == NULL || peer_of(w, 1, 3)->copies_failed < failed)
             turn(w);
-        }
         assert_true(peer_of(w, 1, 3)->copy_ns >= last_ns + (times.resend_ns << (failed - 1)));
         last_ns = peer_of(w, 1, 3)->copy_ns;
         assert_int_equal(cluster_slots_replica(w->nodes[1].slots, SLOT)->copy_jobs, failed);
         assert_int_equal(cluster_store_troubles(cluster_slots_store(w->nodes[3].slots))->refused, failed);
         peer_of(w, 1, 3)->copy_ns = UINT64_MAX; /* no other comes, however long it takes to erase what there is */
-        for (int i = 0; cluster_slots_replica(w->nodes[3].slots, SLOT)->cleaning; i++) {
-            assert_true(i < TURNS_MAX);
+        WHILE_PATIENT (cluster_slots_replica(w->nodes[3].slots, SLOT)->cleaning)
             turn(w);
-        }
         peer_of(w, 1, 3)->copy_ns = failed < 4 ? last_ns : UINT64_MAX;
     }
     assert_true(kv_node_has(&w->nodes[3].kv, "ns/4", &db));
@@ -148,10 +144,8 @@ static void leave_node_3(struct world *w)
     w->rec.nreplicas = 2;
     insync_remove(&w->rec, 3);
     publish(w);
-    for (int i = 0; strcmp(record_at(w, 3, "key 0"), "-") != 0; i++) {
-        assert_true(i < TURNS_MAX);
+    WHILE_PATIENT (strcmp(record_at(w, 3, "key 0"), "-") != 0)
         turn(w);
-    }
     expect_records(w, 1, 2, 60);
 }
 
@@ -238,11 +232,87 @@ static void a_cut_is_a_cut_when_it_is_on_disk(void **state)
     append(w, 2, prev, &other);
     assert_int_equal(cairn_slot_disk_end(w->nodes[3].disk, SLOT), end + 1);
     assert_int_equal(cluster_slots_each_entry(w->nodes[3].slots, count, &n), CAIRN_E_BUSY);
-    for (int i = 0; cluster_slots_each_entry(w->nodes[3].slots, count, &n) == CAIRN_E_BUSY; i++) {
-        assert_true(i < TURNS_MAX);
+    WHILE_PATIENT (cluster_slots_each_entry(w->nodes[3].slots, count, &n) == CAIRN_E_BUSY)
         turn(w);
-    }
     assert_true(n >= end + 1);
+}
+
+/* ---- a primary that steps down ---- */
+
+/* What is on its way comes to node 2, or (not @arrives) to nobody, and nothing more. */
+static void last_words(struct world *w, bool arrives)
+{
+    struct cairn_link words, *l;
+
+    cairn_list_init(&words);
+    cairn_list_splice(&words, &w->packets);
+    while ((l = cairn_list_pop(&words)) != NULL) {
+        struct packet *p = CONTAINER_OF(l, struct packet, link);
+
+        if (arrives && p->to == 2)
+            deliver(w, p);
+        else
+            packet_free(p);
+    }
+}
+
+/* What it has appended is answered MOVED, whether its successor has it or cuts it; sent there again under its number it
+ * is done once: the PUT, which is for a key that is not there, finds none the first time, and that is the answer. */
+static void step_down(struct world *w, bool arrives)
+{
+    struct store_body b = { .op = STORE_PUT,
+                            .flags = STORE_BODY_IF_ABSENT,
+                            .ns = 5,
+                            .key = (const uint8_t *)"k",
+                            .key_len = 1,
+                            .record = (const uint8_t *)"x",
+                            .record_len = 1 };
+    struct client open = { .w = { .kind = CAIRN_ENTRY_OPEN } }, c = { .w = { .kind = CAIRN_ENTRY_WRITE } };
+    struct cairn_replica *heir;
+    uint64_t had;
+    uint8_t body[256];
+
+    for (uint64_t i = 1; i <= NODES; i++)
+        node_start(w, i);
+    place(w, NODES);
+    expect_active(w, 1, 3);
+    heir = cluster_slots_replica(w->nodes[2].slots, SLOT);
+    assert_int_equal(write_entry(w, 1, &open, NULL, 0), 0);
+    WHILE_PATIENT (heir->log.end.pos < open.w.at.pos)
+        turn(w);
+    had = heir->log.end.pos;
+    store_body_put(&b, body);
+    c.w.rid.session = open.w.at;
+    c.w.rid.seq = 1;
+    assert_int_equal(write_begin(w, 1, &c, body, store_body_bytes(&b)), 0);
+    last_words(w, arrives);
+    assert_int_equal(heir->log.end.pos, had + (arrives ? 1 : 0));
+    assert_false(c.done);
+    w->rec.primary = (struct cairn_who){ 2, w->nodes[2].inc };
+    w->rec.state = CAIRN_SLOT_TAKEOVER;
+    w->rec.since = ++w->rec.epoch;
+    publish(w);
+    turns(w, &c.done);
+    assert_int_equal(c.rc, CAIRN_E_MOVED);
+    expect_active(w, 2, 3);
+    for (int i = 0; i < 2; i++) { /* and as often as it is asked */
+        assert_int_equal(write_entry(w, 2, &c, body, store_body_bytes(&b)), 0);
+        assert_int_equal(c.w.result, 0);
+    }
+    c.w.rid.seq = 2; /* another one finds it there */
+    assert_int_equal(write_entry(w, 2, &c, body, store_body_bytes(&b)), 0);
+    assert_int_equal(c.w.result, CAIRN_E_EXISTS);
+    assert_string_equal(record_at(w, 2, "k"), "x");
+}
+
+static void what_a_successor_has_is_done_once(void **state)
+{
+    step_down(*state, true);
+}
+
+static void what_a_successor_has_not_is_done_once(void **state)
+{
+    step_down(*state, false);
 }
 
 int main(void)
@@ -254,6 +324,8 @@ int main(void)
         BOTH(a_slot_that_left_is_cleaned),
         BOTH(what_is_cleaned_is_not_led),
         BOTH(a_cut_is_a_cut_when_it_is_on_disk),
+        BOTH(what_a_successor_has_is_done_once),
+        BOTH(what_a_successor_has_not_is_done_once),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

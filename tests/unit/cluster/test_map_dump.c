@@ -5,6 +5,7 @@
 #include "server/cluster/map_log.h"
 #include "tests/lib/etcd.h"
 #include "tests/lib/map_world.h"
+#include "tests/lib/skip.h"
 
 #include <setjmp.h>
 #include <signal.h>
@@ -71,6 +72,20 @@ static void on_compare(const struct cairn_map_entry *e, void *arg)
     assert_memory_equal(n->e.value, e->value, e->value_len);
 }
 
+static uint64_t base_of(struct map_world *w)
+{
+    struct cairn_map_ids ids = cairn_map_ids_of(w->store);
+
+    return cairn_map_ids_base(&ids);
+}
+
+static uint32_t id_of(uint64_t base, uint64_t revision)
+{
+    struct cairn_map_ids ids = { .n = 1, .steps = { { .base = base } } };
+
+    return cairn_map_id(&ids, revision);
+}
+
 static void moved_between(const struct map_world_kind *kind)
 {
     struct map_world *from = map_world_local.open(), *to = kind->open();
@@ -83,7 +98,7 @@ static void moved_between(const struct map_world_kind *kind)
     text = dump(from, &before);
     if (store(to, text, &err) != 0)
         fail_msg("%s", err.text);
-    assert_true(cairn_map_ids_base_of(to->store) >= before + CAIRN_MAP_IDS_GAP); /* no id comes again */
+    assert_true(base_of(to) >= before + CAIRN_MAP_IDS_GAP); /* no id comes again */
     assert_int_equal(map_world_read(to, to->store, &r), 0);
     cairn_map_store_each(from->store, "", on_compare, &r.table);
     cairn_map_table_fini(&r.table);
@@ -112,14 +127,14 @@ static void a_map_moves_to_etcd(void **state)
 {
     (void)state;
     if (!etcd_is_installed())
-        skip();
+        skip_because("etcd is not installed");
     moved_between(&map_world_etcd);
 }
 #endif
 
 #define DUMP_OF(revision, entries) "{\"cairn_map\": 1, \"revision\": " revision ", \"entries\": [" entries "]}"
-#define DUMP_ENTRY(key, value) "{\"key\": \"" key "\", \"value\": \"" value "\", \"created\": 1, \"changed\": 1}"
-#define DUMP_LED DUMP_ENTRY("cluster/generation", "MDAwMDAwMDMwMDAwMDAwNyA4IDk=") /* 0000000300000007 8 9 */
+#define DUMP_ENTRY(key, value)     "{\"key\": \"" key "\", \"value\": \"" value "\", \"created\": 1, \"changed\": 1}"
+#define DUMP_LED                   DUMP_ENTRY("cluster/generation", "MDAwMDAwMDMwMDAwMDAwNyA4IDk=") /* 0000000300000007 8 9 */
 
 static uint32_t generation_of(struct map_world *w)
 {
@@ -147,9 +162,9 @@ static void a_map_of_a_high_revision_moves_at_once(void **state)
     assert_int_equal(store(w, text, NULL), 0);
     after = cairn_map_store_revision(w->store);
     assert_int_equal(after, 3); /* what it counts on from, the entries, the log */
-    base = cairn_map_ids_base_of(w->store);
+    base = base_of(w);
     assert_in_range(base, 3000000000 + CAIRN_MAP_IDS_GAP, 3000000000 + 2 * CAIRN_MAP_IDS_GAP);
-    assert_int_equal(cairn_map_id(base, after + 1), base + 4);
+    assert_int_equal(id_of(base, after + 1), base + 4);
     assert_int_equal(cairn_map_ids_upto(w->store), base + 3);
     assert_int_equal(generation_of(w), 4);
     assert_int_equal(store(w, text, NULL), 0);
@@ -160,7 +175,7 @@ static void a_map_of_a_high_revision_moves_at_once(void **state)
     w->kind->close(w);
     w = map_world_local.open();
     assert_int_equal(store(w, again, NULL), 0);
-    assert_true(cairn_map_ids_base_of(w->store) >= base + after + CAIRN_MAP_IDS_GAP);
+    assert_true(base_of(w) >= base + after + CAIRN_MAP_IDS_GAP);
     assert_int_equal(generation_of(w), 5);
     free(again);
     w->kind->close(w);
@@ -174,9 +189,9 @@ static void an_import_that_broke_off_is_repeated(void **state)
 
     (void)state;
     assert_int_equal(store(w, DUMP_OF("5", DUMP_LED), NULL), 0);
-    base = cairn_map_ids_base_of(w->store);
+    base = base_of(w);
     assert_int_equal(store(w, DUMP_OF("5", DUMP_LED "," DUMP_ENTRY("ns/a", "YQ==")), NULL), 0);
-    assert_int_equal(cairn_map_ids_base_of(w->store), base);
+    assert_int_equal(base_of(w), base);
     assert_int_equal(generation_of(w), 4);
     w->kind->close(w);
 }
@@ -201,18 +216,18 @@ static void ids_end(void **state)
     struct map_world *w = map_world_local.open();
 
     (void)state;
-    assert_int_equal(cairn_map_id(0, UINT32_MAX), UINT32_MAX);
-    assert_int_equal(cairn_map_id(1, UINT32_MAX), 0);
-    assert_int_equal(cairn_map_id(0, UINT64_MAX), 0);
-    assert_int_equal(cairn_map_id(UINT64_MAX, 1), 0);
+    assert_int_equal(id_of(0, UINT32_MAX), UINT32_MAX);
+    assert_int_equal(id_of(1, UINT32_MAX), 0);
+    assert_int_equal(id_of(0, UINT64_MAX), 0);
+    assert_int_equal(id_of(UINT64_MAX, 1), 0);
     assert_int_equal(map_world_put(w, CAIRN_MAP_IDS_KEY, "12 ", 0, NULL), 0);
-    assert_int_equal(cairn_map_ids_base_of(w->store), UINT64_MAX); /* nothing that makes sense gives no id */
+    assert_int_equal(base_of(w), UINT64_MAX); /* nothing that makes sense gives no id */
     assert_int_equal(cairn_map_ids_upto(w->store), 0);
     assert_int_equal(store(w, DUMP_OF("5", ""), NULL), CAIRN_E_CORRUPT);
     w->kind->close(w);
     w = map_world_local.open();
     assert_int_equal(store(w, DUMP_OF("9000000000", ""), NULL), 0);
-    assert_int_equal(cairn_map_id(cairn_map_ids_base_of(w->store), 1), 0);
+    assert_int_equal(id_of(base_of(w), 1), 0);
     w->kind->close(w);
 }
 
@@ -360,6 +375,63 @@ static void the_log_is_bounded(void **state)
     w->kind->close(w);
 }
 
+/* A store that was put back has another base from then on; what is there keeps its id. */
+static void ids_after_a_put_back(void **state)
+{
+    static const char *const nonsense[] = { "",        "1 ",        "1 5",       "1 5:",      "1 5:0",
+                                            "1 0:2 x", "1 9:2 8:3", "1 0:5 0:6", "1 5:2 5:3", "x 5:2" };
+    struct map_world *w = map_world_local.open();
+    struct cairn_map_ids ids = cairn_map_ids_of(w->store);
+    char text[CAIRN_MAP_IDS_TEXT_MAX];
+    uint64_t at;
+    uint32_t len;
+
+    (void)state;
+    assert_int_equal(cairn_map_id(&ids, 7), 7);
+    assert_true(cairn_map_ids_base_after(0, 940, 1, 0) > 940 + CAIRN_MAP_IDS_GAP - 1);
+    /* Nothing is known but the generation, of which there were two before: theirs are below. */
+    assert_true(cairn_map_ids_base_after(0, 0, 3, 0) > cairn_map_ids_base_after(0, 0, 2, UINT32_MAX));
+    assert_int_equal(cairn_map_ids_base_after(0, UINT64_MAX, 1, 0), UINT32_MAX);
+
+    assert_true(cairn_map_ids_add(&ids, 1000, text) > 0);
+    assert_string_equal(text, "0 0:1000");
+    assert_int_equal(map_world_put(w, "ns/a", "x", 0, NULL), 0);
+    assert_int_equal(map_world_put(w, CAIRN_MAP_IDS_KEY, text, 0, NULL), 0);
+    ids = cairn_map_ids_of(w->store);
+    at = cairn_map_store_revision(w->store);
+    assert_int_equal(cairn_map_id(&ids, at), at);
+    assert_int_equal(cairn_map_id(&ids, at + 1), 1000 + at + 1);
+    assert_int_equal(cairn_map_ids_upto(w->store), 1000 + at);
+
+    assert_int_equal(cairn_map_ids_add(&ids, 999, text), 0);
+    assert_true(cairn_map_ids_add(&ids, 5000, text) > 0);
+    assert_string_equal(text, "0 2:1000 0:5000");
+    assert_int_equal(map_world_put(w, "ns/b", "x", 0, NULL), 0);
+    assert_int_equal(map_world_put(w, CAIRN_MAP_IDS_KEY, text, at, NULL), 0);
+    ids = cairn_map_ids_of(w->store);
+    assert_int_equal(cairn_map_id(&ids, 2), 2);
+    assert_int_equal(cairn_map_id(&ids, 3), 1003);
+    assert_int_equal(cairn_map_id(&ids, 4), 1004);
+    assert_int_equal(cairn_map_id(&ids, 5), 5005);
+
+    for (uint32_t i = 3; i < CAIRN_MAP_IDS_STEPS_MAX; i++)
+        ids.steps[ids.n++] = (struct cairn_map_ids_step){ .beyond = UINT64_MAX - 99 + i, .base = UINT32_MAX - 99 + i };
+    assert_true(cairn_map_ids_add(&ids, UINT32_MAX, text) == 0 && ids.n == CAIRN_MAP_IDS_STEPS_MAX);
+    ids.n--;
+    at = cairn_map_store_revision(w->store);
+    len = cairn_map_ids_add(&ids, UINT32_MAX, text);
+    assert_int_equal(len, strlen(text)); /* the longest there is */
+    assert_int_equal(map_world_put(w, CAIRN_MAP_IDS_KEY, text, at, NULL), 0);
+    for (uint32_t i = 0; i < ARRAY_SIZE(nonsense); i++) {
+        at = cairn_map_store_revision(w->store);
+        assert_int_equal(map_world_put(w, CAIRN_MAP_IDS_KEY, nonsense[i], at, NULL), 0);
+        ids = cairn_map_ids_of(w->store);
+        assert_int_equal(ids.n, 0);
+        assert_int_equal(cairn_map_id(&ids, 1), 0);
+    }
+    w->kind->close(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -371,6 +443,7 @@ int main(void)
         cmocka_unit_test(an_import_that_broke_off_is_repeated),
         cmocka_unit_test(a_namespace_that_was_made_there_stays_what_it_is),
         cmocka_unit_test(ids_end),
+        cmocka_unit_test(ids_after_a_put_back),
         cmocka_unit_test(leased_entries_stay_behind),
         cmocka_unit_test(malformed_documents_are_refused),
         cmocka_unit_test(every_change_tells_who_why_and_when),

@@ -5,6 +5,7 @@
 #include "tests/lib/forward.h"
 #include "tests/lib/map_world.h"
 #include "tests/lib/scratch.h"
+#include "tests/lib/skip.h"
 
 #include <setjmp.h>
 #include <signal.h>
@@ -665,6 +666,6 @@ int main(void)
     signal(SIGPIPE, SIG_IGN);
     if (etcd_is_installed())
         return cmocka_run_group_tests(tests, NULL, NULL);
-    print_message("etcd is not installed: deploy/install-deps test\n");
+    skip_say("etcd is not installed");
     return 0;
 }

@@ -2,6 +2,7 @@
 #include "server/cluster/map_identity.h"
 #include "tests/lib/etcd.h"
 #include "tests/lib/map_world.h"
+#include "tests/lib/skip.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -42,7 +43,7 @@ static void of_two_that_come_at_once_one_is_refused(void **state)
 
     (void)state;
     if (!etcd_is_installed())
-        skip();
+        skip_because("etcd is not installed");
     w = map_world_etcd.open();
     other = map_world_etcd.other(w);
     assert_int_equal(cairn_map_store_await(w->store, 20000, &err), 0);

@@ -1,4 +1,5 @@
 /* A full disk, a full memory, and places where a store cannot be. */
+#include "tests/lib/skip.h"
 #include "tests/unit/extent/extent_fixture.h"
 
 #include <errno.h>
@@ -35,8 +36,7 @@ static void a_full_disk_refuses_writes_and_recovers(void **state)
     (void)state;
     scratch_new(mnt);
     if (mount("tmpfs", mnt, "tmpfs", 0, "size=16m") != 0) {
-        print_message("no mount here (%s): skipped\n", strerror(errno));
-        skip();
+        skip_because("no mount here (%s)", strerror(errno));
     }
     snprintf(dir, sizeof(dir), "%s/extent", mnt);
     assert_int_equal(mkdir(dir, 0700), 0);
@@ -103,8 +103,7 @@ static void pmem_on_an_ordinary_disk_is_refused(void **state)
 
     (void)state;
     if (cairn_extent__pmem_place("/var/tmp", false, &err) == 0) {
-        print_message("/var/tmp is DAX or tmpfs here: skipped\n");
-        skip();
+        skip_because("/var/tmp is DAX or tmpfs here");
     }
     assert_int_equal(err.code, CAIRN_E_UNSUPPORTED);
     assert_non_null(strstr(err.text, "allow_slow"));

@@ -1,5 +1,6 @@
 /* What the RocksDB store promises beyond the common: it is there again after a restart and after SIGKILL, it refuses
  * foreign data, it survives a full disk and says when data are corrupt. */
+#include "tests/lib/skip.h"
 #include "tests/unit/kv/kv_fixture.h"
 
 #include <dirent.h>
@@ -258,7 +259,7 @@ static void flush_of_a_full_disk(void **state)
     int fd, rc;
 
     if (!mount_small(fx->path))
-        skip();
+        skip_because("no mount here (%s)", strerror(errno));
     fx_open(fx);
     db = fx_create(fx, "d", CAIRN_KV_UINT, false);
     for (uint32_t n = 0; n < KEYS; n++)
@@ -293,7 +294,7 @@ static void full_disk(void **state)
     struct timespec begin, now;
 
     if (!mount_small(fx->path))
-        skip();
+        skip_because("no mount here (%s)", strerror(errno));
     for (size_t i = 0; i < sizeof(value); i++)
         value[i] = (uint8_t)fx_draw(&rng, 256);
     snprintf(path, sizeof(path), "%s/ballast", fx->path);
@@ -425,7 +426,7 @@ static void full_disk_amid_a_batch(void **state)
     struct cairn_kv_db db;
 
     if (!mount_small(fx->path))
-        skip();
+        skip_because("no mount here (%s)", strerror(errno));
     fx_open(fx);
     db = fx_create(fx, "d", CAIRN_KV_UINT, false);
     for (uint32_t round = 0; refused == 0; round++) {

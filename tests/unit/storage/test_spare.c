@@ -2,6 +2,7 @@
 #include "server/storage/spare.h"
 
 #include "tests/lib/scratch.h"
+#include "tests/lib/skip.h"
 
 #include <fcntl.h>
 #include <pthread.h>
@@ -72,7 +73,7 @@ static int teardown(void **state)
 static void mount_or_skip(const struct fixture *fx)
 {
     if (mount("tmpfs", fx->dir, "tmpfs", 0, "size=64m") != 0)
-        skip();
+        skip_because("no mount here (%s)", strerror(errno));
 }
 
 /* Others take all but @left bytes. */
