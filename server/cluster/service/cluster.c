@@ -287,6 +287,7 @@ static void on_look(void *arg)
     h->seen.counts = h->coordinator.counts;
     snprintf(h->seen.problem, sizeof(h->seen.problem), "%s", side_life_problem(&h->c));
     pthread_mutex_unlock(&h->mutex);
+    cairn_map_store_shared_by(h->c.map, cairn_cluster_records_nmembers(h->c.records));
     cairn_arena_reset(&arena);
     cairn_timer_start(&h->c.home->env, &h->look, cairn_loop_now(h->c.home) + LOOK_MS * CAIRN_NS_PER_MS);
 }

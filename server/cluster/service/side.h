@@ -7,6 +7,7 @@
 #include "sdk/core/net/addr.h"
 #include "sdk/core/rpc/session.h"
 #include "server/cluster/service/fetch_core.h"
+#include "server/cluster/service/gone.h"
 #include "server/cluster/service/grants.h"
 #include "server/cluster/service/records.h"
 #include "server/cluster/service/slots.h"
@@ -86,6 +87,7 @@ struct cairn_cluster_side {
     atomic_uint_fast64_t mail_refused, mail_refused_ns; /* of a form that is not known; and when the last came */
     atomic_uint_fast64_t mail_forms[SIDE_FORMS_MAX];    /* of whom that was said: name and form; 0: a free place */
     struct scrub_report *scrub_report;
+    struct cluster_gone gone;
     struct cairn_task stopped_task;
     void (*stopped)(void *arg);
     void *stopped_arg;
