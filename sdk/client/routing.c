@@ -118,6 +118,20 @@ int cairn__route_leader(struct cairn *c, uint32_t slot, uint64_t *epoch)
     return s->holders[0];
 }
 
+int cairn__route_nearest(struct cairn *c, uint32_t slot)
+{
+    struct cairn_routing *r = c->routing;
+    const struct cairn_route_slot *s = r != NULL ? cairn_route_map_slot(&r->map, slot) : NULL;
+
+    return s != NULL ? cairn_route_map_nearest(&r->map, s, route_member_is_usable, r) : -1;
+}
+
+void cairn__route_avoid(struct cairn *c, uint16_t place, int rc)
+{
+    if (rc == CAIRN_E_TIMEOUT || rc == CAIRN_E_UNREACHABLE || rc == CAIRN_E_CLOSED)
+        route_member_avoid(c->routing, place);
+}
+
 uint32_t cairn__route_nodes(const struct cairn *c)
 {
     return c->routing != NULL ? c->routing->map.nnodes : 0;
