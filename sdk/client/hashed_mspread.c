@@ -23,6 +23,7 @@ struct entry {
     uint32_t slot;
     enum entry_state state;
     bool unsure;     /* a try ended without an answer */
+    bool held_back;  /* TODO: in the next round */
     bool single;     /* too large for a page */
     bool by_replica; /* ASKED: of a node that does not lead */
     bool by_leader;  /* a replica had no value */
@@ -108,6 +109,7 @@ static void entry_answered(struct entry *e, int rc, bool sent, const char *text)
     } else if (cairn__route_is_passing(rc)) {
         e->unsure |= sent;
         e->state = ENTRY_TODO;
+        e->held_back = e->batch->x.holds_back = true;
     } else {
         entry_done(e, rc, text);
     }
@@ -275,7 +277,7 @@ static int single_start(struct batch *b, struct spread_child *child, struct page
 
 static bool entry_may_go(const struct batch *b, const struct entry *e)
 {
-    return e->state == ENTRY_TODO && (b->puts == NULL || e->single || e->number.rid.seq != 0);
+    return e->state == ENTRY_TODO && !e->held_back && (b->puts == NULL || e->single || e->number.rid.seq != 0);
 }
 
 /* Where the entry goes now, or -1. */
@@ -449,6 +451,8 @@ static int batch_plan(struct spread *x)
     }
     if (b->rc == CAIRN_E_NOMEM)
         return b->rc;
+    for (size_t i = 0; i < b->width; i++)
+        b->entries[i].held_back = false;
     for (size_t i = 0; i < b->width; i++) {
         if (b->entries[i].state != ENTRY_DONE && cairn__route_leader(x->parent->c, b->entries[i].slot, &epoch) >= 0)
             return SPREAD_ASK;
