@@ -144,6 +144,7 @@ static const struct {
     [CAIRN_DEED_BACK] = { "node back", true, "a heartbeat of %s" },
     [CAIRN_DEED_LOST] = { "node lost", true, "%s was silent for cluster.lost_after" },
     [CAIRN_DEED_SAID_LOST] = { "node lost", true, "%s was away, and is said not to come back" },
+    [CAIRN_DEED_REPLACED] = { "node lost", true, "another node is called %s now: it was started without its data" },
     [CAIRN_DEED_FORGOTTEN] = { "node forgotten", true, "%s was gone, and held nothing" },
     [CAIRN_DEED_COORDINATES] = { "coordinates", true, "%s was elected" },
     [CAIRN_DEED_PUT_BACK] = { "put back", true, "the map store was put back to an older map, as %s found" },

@@ -37,6 +37,7 @@ enum cairn_deed_kind {
     CAIRN_DEED_BACK,
     CAIRN_DEED_LOST,
     CAIRN_DEED_SAID_LOST,
+    CAIRN_DEED_REPLACED, /* lost, since another has its name */
     CAIRN_DEED_FORGOTTEN,
     CAIRN_DEED_COORDINATES,
     CAIRN_DEED_PUT_BACK, /* the map, as @to found */

@@ -167,6 +167,24 @@ static void drain_may_end(struct cairn_coordinator *co, struct cairn_coordinator
     ask->p.draining = false;
 }
 
+/* Whoever had the name of @m is not waited for: it cannot come back as long as @m lives, and most likely it was @m with
+ * the disk that is empty now. Only the plans go by that: what nobody but the old one has in sync stays its own. */
+static void replaces(struct cairn_coordinator *co, const struct cairn_member *m)
+{
+    for (uint32_t i = 0; i < co->members.n; i++) {
+        struct cairn_member *old = co->members.all[i];
+
+        if (old->state != CAIRN_WIRE_MEMBER_SILENT || strcmp(old->name, m->name) != 0)
+            continue;
+        cairn_log_warn("node %s (%016" PRIx64 ") is lost: %016" PRIx64
+                       " has its name, perhaps on a new disk; what it held is made anew",
+                       old->name, old->p.node, m->p.node);
+        old->state = CAIRN_WIRE_MEMBER_LOST;
+        cairn_coordinator__members_changed(co);
+        cairn_coordinator__store_member(co, old, CAIRN_DEED_REPLACED);
+    }
+}
+
 void cairn_coordinator_register(struct cairn_coordinator *co, struct cairn_coordinator_ask *ask)
 {
     struct cairn_member *m = cairn_members_find(&co->members, ask->p.node);
@@ -210,6 +228,7 @@ void cairn_coordinator_register(struct cairn_coordinator *co, struct cairn_coord
     cairn_member_set_alive(m, true);
     if (news)
         cairn_coordinator__members_changed(co);
+    replaces(co, m);
     if (!news && cairn_member_is_stored(m)) {
         cairn_coordinator__answer(ask, 0, "");
         return;

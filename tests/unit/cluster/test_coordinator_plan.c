@@ -394,6 +394,38 @@ static void progress_is_told_whatever_moves(void **state)
     assert_int_equal(co->co.counts.behind, 0);
 }
 
+/* A node that comes back with an empty disk, and so as another, gets what its old self held, however long silence is
+ * borne; but for what nobody else has. */
+static void who_has_the_name_of_another_replaces_him(void **state)
+{
+    struct world *w = *state;
+    struct wish x = { 0 };
+    struct node *old;
+    uint32_t single;
+
+    for (int i = 0; i < NODES; i++)
+        w->nodes[i].conf.lost_after_ns = 0; /* nobody is lost by silence */
+    some(w, 3);
+    assert_int_equal(create_class(w, 1, &x), 0);
+    assert_int_equal(create_class(w, 2, &x), 0);
+    settle(w);
+    old = a_holder(w);
+    single = holds(w, old->id, 1);
+    assert_true(single > 0);
+    old->beats = false;
+    world_run_ms(w, 5000);
+    assert_string_equal(state_of(w, old->id), "silent");
+    memcpy(w->nodes[3].name, old->name, sizeof(old->name));
+    w->nodes[3].beats = true;
+    world_run_ms(w, 3000);
+    assert_string_equal(state_of(w, old->id), "lost");
+    for (int i = 0; i < 600 && holds(w, old->id, 2) > 0; i++)
+        world_run_ms(w, 100);
+    assert_int_equal(holds(w, old->id, 2), 0);
+    assert_true(holds(w, 4, 2) > 0);
+    assert_int_equal(holds(w, old->id, 1), single);
+}
+
 /* Nodes come and go, one at a time; after each everything is whole and even again. Never more than may be are under way
  * (check_bounds), though three classes are moved. */
 static void whatever_comes_and_goes(void **state)
@@ -450,6 +482,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(slots_that_refuse_writes_are_counted, plan_setup, teardown),
         cmocka_unit_test_setup_teardown(weights_are_honoured, plan_setup, teardown),
         cmocka_unit_test_setup_teardown(progress_is_told_whatever_moves, plan_setup, teardown),
+        cmocka_unit_test_setup_teardown(who_has_the_name_of_another_replaces_him, plan_setup, teardown),
         cmocka_unit_test_setup_teardown(whatever_comes_and_goes, plan_setup, teardown),
     };
 
