@@ -302,9 +302,26 @@ class Moves(MovesCase):
         for i in range(30):
             self.assertEqual(self.ok(self.cairn(other, "get", "single", "k%d" % i)).out, "v")
 
-    def coordinates(self, node):
-        providers = node.cairn("status", "--json").json["providers"]
-        return next(p for p in providers if p["type"] == "cluster")["coordinates"]
+    def test_who_comes_back_with_a_new_disk_gets_what_it_held(self):
+        self.begin(3, "cluster.lost_after=1h")
+        first = self.all[0]
+        self.await_members(first, 3)
+        self.create(first, 2)
+        source = self.fill(first, 50)
+        wait_for("a whole class", lambda: self.is_settled(first))
+        victim = next(n for n in self.all if not self.coordinates(n))
+        other = next(n for n in self.all if n is not victim)
+        victim.kill()
+        shutil.rmtree(victim.data)
+        victim.start()
+
+        def rows():
+            return sorted((m["state"], m["slots"] > 0) for m in self.cluster(other).get("members", []) if m["name"] == victim.name)
+
+        wait_for("new replicas", lambda: rows() == [("lost", False), ("up", True)] and self.is_settled(other))
+        self.await_ok(other)
+        self.assert_whole(other, source)
+        self.assertIn("node lost " + victim.name, self.ok(self.cairn(other, "map", "--log")).out)
 
     def test_too_few_nodes_are_degraded(self):
         self.begin(1)

@@ -41,15 +41,25 @@ static bool is_found_dead(struct cairn_coordinator *co, const struct cairn_membe
            silent <= cairn_lease_wait_ns(&co->lease_times) && co->ops->believes(co, &who) == CAIRN_GOSSIP_GONE;
 }
 
+/* Nothing but a heartbeat of after this moment makes it a member that is there; that the group takes back what it said
+ * of a process, of which it has forgotten all, does not. */
+static void set_lost(struct cairn_coordinator *co, struct cairn_member *m)
+{
+    m->state = CAIRN_WIRE_MEMBER_LOST;
+    m->lost_heard_ns = cairn_coord_node(&co->coord, m->p.node)->heard_ns;
+}
+
 /* What silence makes of a member: it is silent when it said that it stops, when the group says so, too, or when it can
  * hold no lease any more; and lost after lost_after. What it leads waits for the end of its lease in any case. */
 static enum cairn_wire_member_state heard_state(struct cairn_coordinator *co, const struct cairn_member *m)
 {
     const struct cairn_coord_node *n = cairn_coord_node(&co->coord, m->p.node);
-    bool was_away = m->state == CAIRN_WIRE_MEMBER_SILENT || m->state == CAIRN_WIRE_MEMBER_LOST;
+    bool is_back = m->state == CAIRN_WIRE_MEMBER_SILENT ? n->heard_ns != 0
+                   : m->state == CAIRN_WIRE_MEMBER_LOST ? n->heard_ns > m->lost_heard_ns
+                                                        : false;
 
     if (!n->stopped && !n->gone && silence_ns(co, m) <= cairn_lease_wait_ns(&co->lease_times))
-        return was_away && n->heard_ns != 0 ? CAIRN_WIRE_MEMBER_UP : m->state;
+        return is_back ? CAIRN_WIRE_MEMBER_UP : m->state;
     if (m->state == CAIRN_WIRE_MEMBER_LOST ||
         (co->conf->lost_after_ns != 0 && all_silence_ns(co, m) >= co->conf->lost_after_ns &&
          m->state == CAIRN_WIRE_MEMBER_SILENT))
@@ -115,10 +125,10 @@ void cairn_coordinator__members_tick(struct cairn_coordinator *co)
         else
             cairn_log_warn("node %s is lost: it was silent for %" PRIu64 " s; what it held is made anew elsewhere",
                            m->name, co->conf->lost_after_ns / CAIRN_NS_PER_S);
-        if (state == CAIRN_WIRE_MEMBER_UP)
-            cairn_member_set_alive(m, true);
+        if (state == CAIRN_WIRE_MEMBER_LOST)
+            set_lost(co, m);
         else
-            m->state = state;
+            cairn_member_set_alive(m, state == CAIRN_WIRE_MEMBER_UP);
         cairn_coordinator__store_member(co, m,
                                         state == CAIRN_WIRE_MEMBER_UP     ? CAIRN_DEED_BACK
                                         : state == CAIRN_WIRE_MEMBER_LOST ? CAIRN_DEED_LOST
@@ -179,7 +189,7 @@ static void replaces(struct cairn_coordinator *co, const struct cairn_member *m)
         cairn_log_warn("node %s (%016" PRIx64 ") is lost: %016" PRIx64
                        " has its name, perhaps on a new disk; what it held is made anew",
                        old->name, old->p.node, m->p.node);
-        old->state = CAIRN_WIRE_MEMBER_LOST;
+        set_lost(co, old);
         cairn_coordinator__members_changed(co);
         cairn_coordinator__store_member(co, old, CAIRN_DEED_REPLACED);
     }
@@ -320,12 +330,11 @@ static int may_drain(struct cairn_coordinator *co, const struct cairn_member *m,
     if (left > 1 || left >= MAX(wanted, 1))
         return 0;
     if (left == 0)
-        return cairn_err_set(&ask->err, CAIRN_E_STATE,
-                             "no other node is up that may hold the slots of node %s", m->name);
-    return cairn_err_set(&ask->err, CAIRN_E_STATE,
-                         "without it 1 node is left: what wants %" PRIu32
-                         " replicas would have one copy, lost with that node",
-                         wanted);
+        return cairn_err_set(&ask->err, CAIRN_E_STATE, "no other node is up that may hold the slots of node %s",
+                             m->name);
+    return cairn_err_set(
+        &ask->err, CAIRN_E_STATE,
+        "without it 1 node is left: what wants %" PRIu32 " replicas would have one copy, lost with that node", wanted);
 }
 
 void cairn_coordinator_drain(struct cairn_coordinator *co, struct cairn_coordinator_ask *ask)
@@ -360,10 +369,11 @@ static int may_lose(struct cairn_coordinator *co, const struct cairn_member *m, 
                              "only who stopped, was found dead, or is silent for longer than a lease",
                              m->name);
     if (ask->alone > 0 && !ask->force)
-        return cairn_err_set(&ask->err, CAIRN_E_STATE,
-                             "of %" PRIu32 " of its %" PRIu32 " slots no other replica is there and in sync: as long "
-                             "as node %s is silent what they hold is out of reach, and if it never comes back it is lost",
-                             ask->alone, ask->nslots, m->name);
+        return cairn_err_set(
+            &ask->err, CAIRN_E_STATE,
+            "of %" PRIu32 " of its %" PRIu32 " slots no other replica is there and in sync: as long "
+            "as node %s is silent what they hold is out of reach, and if it never comes back it is lost",
+            ask->alone, ask->nslots, m->name);
     return 0;
 }
 
@@ -382,7 +392,7 @@ void cairn_coordinator_lose(struct cairn_coordinator *co, struct cairn_coordinat
     cairn_log_warn("node %s is lost, as %s says: what it held is made anew elsewhere, but for %" PRIu32
                    " slots that nobody else has",
                    m->name, ask->author != NULL ? ask->author : "somebody", ask->alone);
-    m->state = CAIRN_WIRE_MEMBER_LOST;
+    set_lost(co, m);
     cairn_coordinator__member_is_lost(co);
     store_asked(co, m, ask, CAIRN_DEED_SAID_LOST);
 }

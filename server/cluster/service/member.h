@@ -20,16 +20,17 @@ struct cairn_member {
     char addresses[CAIRN_WIRE_ADDRESSES_MAX][CAIRN_MEMBER_ADDRESS_BYTES_MAX];
     uint32_t naddresses, weight;
     enum cairn_wire_member_state state;
-    uint64_t silent_ms; /* for so long already, as its entry says; 0 while it is heard */
-    uint64_t before_ms; /* as it said when this term began */
+    uint64_t silent_ms;     /* for so long already, as its entry says; 0 while it is heard */
+    uint64_t before_ms;     /* as it said when this term began */
+    uint64_t lost_heard_ns; /* when it had been heard last as it was lost, if that was in this term */
 
-    uint64_t changed;           /* revision of its entry; 0: not stored yet */
-    bool writing, dirty;        /* its entry is being written; it has changed since that began */
+    uint64_t changed;              /* revision of its entry; 0: not stored yet */
+    bool writing, dirty;           /* its entry is being written; it has changed since that began */
     uint32_t holds, leads, insync; /* slots, as last counted; insync: in whose set it is, as it is registered */
-    enum cairn_deed_kind deed;  /* what the next write of its entry is to tell of */
-    char author[64];            /* likewise, whose wish it is; "": nobody's */
-    struct cairn_link waiting;  /* for what it is now to be stored */
-    struct cairn_link awaiting; /* for the write under way */
+    enum cairn_deed_kind deed;     /* what the next write of its entry is to tell of */
+    char author[64];               /* likewise, whose wish it is; "": nobody's */
+    struct cairn_link waiting;     /* for what it is now to be stored */
+    struct cairn_link awaiting;    /* for the write under way */
 };
 
 /** By id. */

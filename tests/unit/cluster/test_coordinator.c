@@ -520,6 +520,27 @@ static void a_name_is_given_to_one(void **state)
     assert_ptr_equal(cairn_members_named(&co->co.members, n->name), cairn_members_find(&co->co.members, 77));
 }
 
+/* The group forgets the dead, the sooner if another has its name: that brings nobody back. */
+static void who_was_replaced_is_back_with_a_heartbeat_alone(void **state)
+{
+    struct world *w = *state;
+    struct node *co = begin(w), *n = other_than(w, co);
+    const struct cairn_coord_node *known = cairn_coord_node(&co->co.coord, n->id);
+    struct wish x = { 0 };
+
+    w->dead = process_of(n);
+    await_silence(w, n);
+    assert_int_equal(register_twin(w, co, n, &x)->ask.rc, 0);
+    assert_int_equal(state_of(w, n), CAIRN_WIRE_MEMBER_LOST);
+    w->dead.process++;
+    world_run_ms(w, 100);
+    assert_true(w->v.now_ns - known->heard_ns < cairn_lease_wait_ns(&times));
+    assert_int_equal(state_of(w, n), CAIRN_WIRE_MEMBER_LOST);
+    n->beats = true;
+    world_run_ms(w, 1000);
+    assert_int_equal(state_of(w, n), CAIRN_WIRE_MEMBER_UP);
+}
+
 static void a_restarted_node_is_replaced_at_once(void **state)
 {
     struct world *w = *state;
@@ -642,6 +663,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_a_dead_coordinator_led_waits_for_no_lease, setup, teardown),
         cmocka_unit_test_setup_teardown(a_coordinator_that_resigned_keeps_what_it_leads, setup, teardown),
         cmocka_unit_test_setup_teardown(another_dead_node_waits_for_its_lease, setup, teardown),
+        cmocka_unit_test_setup_teardown(who_was_replaced_is_back_with_a_heartbeat_alone, setup, teardown),
         cmocka_unit_test_setup_teardown(a_restarted_node_is_replaced_at_once, setup, teardown),
         cmocka_unit_test_setup_teardown(a_drained_node_gives_all_away, setup, teardown),
         cmocka_unit_test_setup_teardown(a_successor_knows_all, setup, teardown),
