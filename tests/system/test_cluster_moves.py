@@ -321,6 +321,11 @@ class Moves(MovesCase):
         wait_for("new replicas", lambda: rows() == [("lost", False), ("up", True)] and self.is_settled(other))
         self.await_ok(other)
         self.assert_whole(other, source)
+        old = next(m for m in self.ok(self.cairn(other, "members", "--cluster", "--json")).json["members"] if m["state"] == "lost")
+        self.assertEqual(old["name"], victim.name)
+        for name in (victim.name, old["node"]):  # the one that is there is not meant
+            said = self.ok(self.lose(other, "--wait", "--json", name)).json
+            self.assertEqual((said["state"], said["slots_left"]), ("lost", 0))
         self.assertIn("node lost " + victim.name, self.ok(self.cairn(other, "map", "--log")).out)
 
     def test_too_few_nodes_are_degraded(self):

@@ -40,15 +40,19 @@ int cli_cluster_failed(struct cli *cli, int rc, const struct cli_call *call, con
     return cli_fail(cli, rc, "the node is in no cluster", "%s", what);
 }
 
-const json_t *cli_cluster_member(const json_t *doc, const char *name)
+const json_t *cli_cluster_member(const json_t *doc, const char *name, bool away)
 {
-    const json_t *members = json_object_get(doc, "members");
+    const json_t *members = json_object_get(doc, "members"), *found = NULL, *by_id = NULL;
     for (size_t i = 0; i < json_array_size(members); i++) {
         const json_t *m = json_array_get(members, i);
-        if (strcmp(cli_text_of(m, "name"), name) == 0)
-            return m;
+        const char *state = cli_text_of(m, "state");
+        if (strcmp(cli_text_of(m, "name"), name) == 0 &&
+            (found == NULL || (strcmp(state, "silent") == 0 || strcmp(state, "lost") == 0) == away))
+            found = m;
+        if (strcmp(cli_text_of(m, "node"), name) == 0)
+            by_id = m;
     }
-    return NULL;
+    return found != NULL ? found : by_id;
 }
 
 char *cli_cluster_addresses(const json_t *member)
@@ -292,6 +296,7 @@ static const struct cli_col columns[] = {
     { "SLOTS", "slots", CLI_CELL_NUMBER },   { "LEADS", "leads", CLI_CELL_NUMBER },
     { "ZONE", "zone", CLI_CELL_TEXT },       { "WEIGHT", "weight", CLI_CELL_NUMBER },
     { "ADDRESS", "address", CLI_CELL_TEXT }, { NULL, "incarnation", CLI_CELL_PLAIN },
+    { NULL, "node", CLI_CELL_TEXT },
 };
 
 /* n2 stands before n10. */
@@ -344,6 +349,7 @@ int cli_cluster_members(struct cli *cli, bool names)
             CLI_NUM((uint64_t)cli_number_of(m, "weight")),
             CLI_TEXT(json_string_value(json_array_get(json_object_get(m, "addresses"), 0))),
             CLI_NUM((uint64_t)cli_number_of(m, "incarnation")),
+            CLI_TEXT(cli_text_of(m, "node")),
         };
         cli_table_row(t, cells);
         silent |= strcmp(state, "silent") == 0;

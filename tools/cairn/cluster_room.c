@@ -93,7 +93,7 @@ void cli_cluster_warn_drain(struct cli *cli, const char *node)
                                "--cluster` shows who is up";
     json_t *doc = look(cli);
     json_int_t n = hosts(doc, node), wanted = most_replicas(doc);
-    bool known = doc != NULL && cli_cluster_member(doc, node) != NULL;
+    bool known = doc != NULL && cli_cluster_member(doc, node, false) != NULL;
     char text[160];
     json_decref(doc);
     if (!known || n >= MAX(wanted, 1))

@@ -15,6 +15,7 @@ struct drain_args {
 struct drain {
     struct cli *cli;
     const char *node;
+    bool lost;
     uint32_t first, left;          /* slots that it held at first, and holds now */
     uint32_t alone;                /* of one that is lost: those that nobody else has, and that stay with it */
     uint64_t began_ns, changed_ns; /* changed: when a slot was last seen to leave */
@@ -65,7 +66,7 @@ static int look(struct drain *d, struct cli_call *call)
     int rc = cli_cluster_ask(d->cli, call, CLI_CLUSTER_SOON_MS, &doc);
     if (rc != 0)
         return rc;
-    const json_t *m = cli_cluster_member(doc, d->node);
+    const json_t *m = cli_cluster_member(doc, d->node, d->lost);
     const char *state = json_string_value(json_object_get(m, "state"));
     uint32_t left = (uint32_t)json_integer_value(json_object_get(m, "slots"));
     if (state != NULL) {
@@ -80,7 +81,7 @@ static int look(struct drain *d, struct cli_call *call)
     return 0;
 }
 
-static int wait_for_it(struct drain *d, bool lost, uint64_t stall_ms)
+static int wait_for_it(struct drain *d, uint64_t stall_ms)
 {
     const struct timespec pause = { .tv_nsec = LOOK_MS * (long)CAIRN_NS_PER_MS };
     struct cli_call call;
@@ -94,9 +95,10 @@ static int wait_for_it(struct drain *d, bool lost, uint64_t stall_ms)
     }
     draw_end(d);
     if (d->is_drained)
-        return result(d, lost ? "lost" : "drained");
+        return result(d, d->lost ? "lost" : "drained");
     if (d->is_up)
-        return cli_fail(d->cli, CAIRN_E_STATE, lost ? "it is back" : "it was called off", "draining node %s", d->node);
+        return cli_fail(d->cli, CAIRN_E_STATE, d->lost ? "it is back" : "it was called off", "draining node %s",
+                        d->node);
     if (rc != 0)
         return cli_fail(d->cli, CAIRN_E_TIMEOUT, call.error.code == rc ? call.error.text : cairn_error_text(rc),
                         "nobody says whether the drain goes on; node %s held %u slots at last", d->node, d->left);
@@ -113,7 +115,7 @@ static bool is_kept(struct cli *cli, const char *node, char *state)
     json_t *doc = NULL;
     const json_t *m = NULL;
     if (cli_cluster_ask(cli, &call, CLI_CLUSTER_SOON_MS, &doc) == 0)
-        m = cli_cluster_member(doc, node);
+        m = cli_cluster_member(doc, node, false);
     bool kept = m != NULL && json_is_false(json_object_get(m, "draining"));
     snprintf(state, 16, "%s", cli_text_of(m, "state"));
     json_decref(doc);
@@ -153,7 +155,7 @@ static int drain(struct cli *cli, const struct drain_args *a, struct drain *d)
 static int drain_run(struct cli *cli, void *args)
 {
     const struct drain_args *a = args;
-    struct drain d = { .cli = cli, .node = cli->operands[0], .began_ns = cli_now_ns() };
+    struct drain d = { .cli = cli, .node = cli->operands[0], .lost = a->lost, .began_ns = cli_now_ns() };
     if (a->cancel && a->force)
         return cli_usage(cli, "--force is for a drain, not for --cancel");
     if (a->cancel && a->wait)
@@ -177,7 +179,7 @@ static int drain_run(struct cli *cli, void *args)
     d.left = d.first;
     d.changed_ns = cli_now_ns();
     if (a->wait)
-        return wait_for_it(&d, a->lost, a->stall_ms);
+        return wait_for_it(&d, a->stall_ms);
     if (!cli->g.json && !cli->g.quiet)
         fprintf(cli->out,
                 a->lost     ? "node %s is lost: %u slots get another replica elsewhere\n"
@@ -217,7 +219,10 @@ const struct cli_command cli_drain = {
         "restart is: drain --wait, restart, next. A drain that was not done by then goes on. To keep a node without "
         "slots while it runs, set cluster.weight to 0. A node that died is waited for, for cluster.lost_after; with "
         "--lost no longer: what it held is made anew from the other replicas. That is refused while the node is there, "
-        "and where it has the only replica. Should it come back, it gets its share again. For administrators.",
+        "and where it has the only replica. Should it come back, it gets its share again. A node that "
+        "was started again with an empty data directory is another one of the same name: --lost NAME is then the one that "
+        "is away, and what that held is made anew without being asked for. NODE may be an id, too, as `cairn members "
+        "--cluster --json` shows it. For administrators.",
     .opts = drain_opts,
     .args_size = sizeof(struct drain_args),
     .examples = (const struct cli_example[]){ { "cairn drain --wait n2", "then stop n2: nobody misses its replicas" },

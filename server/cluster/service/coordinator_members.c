@@ -278,14 +278,17 @@ void cairn_coordinator_member_stops(struct cairn_coordinator *co, struct cairn_c
 
 /* ---- DRAIN ---- */
 
-/* Of whom @ask speaks; NULL: it is answered. */
-static struct cairn_member *asked_member(struct cairn_coordinator *co, struct cairn_coordinator_ask *ask)
+/* Of whom @ask speaks; NULL: it is answered. Of several that had the name one is there: who is @lost is another. */
+static struct cairn_member *asked_member(struct cairn_coordinator *co, struct cairn_coordinator_ask *ask, bool lost)
 {
     struct cairn_member *m;
 
     if (!cairn_coordinator__may_serve(co, ask))
         return NULL;
-    m = ask->p.node != 0 ? cairn_members_find(&co->members, ask->p.node) : cairn_members_named(&co->members, ask->name);
+    if (ask->p.node != 0)
+        m = cairn_members_find(&co->members, ask->p.node);
+    else
+        m = cairn_members_called(&co->members, ask->name, !lost);
     if (m == NULL) {
         cairn_coordinator__answer(ask, CAIRN_E_NOTFOUND, "no member of the cluster is called so");
         return NULL;
@@ -339,7 +342,7 @@ static int may_drain(struct cairn_coordinator *co, const struct cairn_member *m,
 
 void cairn_coordinator_drain(struct cairn_coordinator *co, struct cairn_coordinator_ask *ask)
 {
-    struct cairn_member *m = asked_member(co, ask);
+    struct cairn_member *m = asked_member(co, ask, false);
 
     if (m == NULL)
         return;
@@ -379,7 +382,7 @@ static int may_lose(struct cairn_coordinator *co, const struct cairn_member *m, 
 
 void cairn_coordinator_lose(struct cairn_coordinator *co, struct cairn_coordinator_ask *ask)
 {
-    struct cairn_member *m = asked_member(co, ask);
+    struct cairn_member *m = asked_member(co, ask, true);
 
     if (m == NULL)
         return;

@@ -87,15 +87,34 @@ bool cairn_members_catch_up(const struct cairn_members *t, const struct cairn_sl
     return false;
 }
 
-struct cairn_member *cairn_members_named(const struct cairn_members *t, const char *name)
+/* Of those that had the name, one that is heard, or that is not; or one of them. */
+static struct cairn_member *named(const struct cairn_members *t, const char *name, bool heard)
 {
     struct cairn_member *found = NULL;
 
     for (uint32_t i = 0; i < t->n; i++) {
-        if (strcmp(t->all[i]->name, name) == 0 && (found == NULL || !cairn_member_is_heard(found)))
+        if (strcmp(t->all[i]->name, name) == 0 && (found == NULL || cairn_member_is_heard(found) != heard))
             found = t->all[i];
     }
     return found;
+}
+
+struct cairn_member *cairn_members_named(const struct cairn_members *t, const char *name)
+{
+    return named(t, name, true);
+}
+
+struct cairn_member *cairn_members_called(const struct cairn_members *t, const char *text, bool heard)
+{
+    struct cairn_member *m = named(t, text, heard);
+    char id[CAIRN_MEMBER_KEY_BYTES];
+
+    for (uint32_t i = 0; m == NULL && i < t->n; i++) {
+        snprintf(id, sizeof(id), "%016" PRIx64, t->all[i]->p.node);
+        if (strcmp(id, text) == 0)
+            m = t->all[i];
+    }
+    return m;
 }
 
 int cairn_members_add(struct cairn_members *t, uint64_t node, struct cairn_member **out)

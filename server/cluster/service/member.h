@@ -43,6 +43,9 @@ void cairn_members_fini(struct cairn_members *t);
 struct cairn_member *cairn_members_find(const struct cairn_members *t, uint64_t node);
 /** Of those that had the name, the one that lives; or one of them. NULL: none had it. */
 struct cairn_member *cairn_members_named(const struct cairn_members *t, const char *name);
+/** Whom a person calls @text: by name, then one that is @heard (or is not) if there is one; or else by id, as status
+ * prints it. NULL: nobody. */
+struct cairn_member *cairn_members_called(const struct cairn_members *t, const char *text, bool heard);
 /** The member @node, made if there is none. CAIRN_E_NOMEM, CAIRN_E_LIMIT. */
 int cairn_members_add(struct cairn_members *t, uint64_t node, struct cairn_member **out);
 /** @m is one, whom nobody waits for; it is freed. */

@@ -100,6 +100,27 @@ static void the_table_is_sorted_and_bounded(void **state)
     cairn_members_fini(&t);
 }
 
+/* A wiped node's old entry and its new one have one name. */
+static void who_is_called_is_found(void **state)
+{
+    struct cairn_members t = { 0 };
+    struct cairn_member *m;
+
+    (void)state;
+    for (uint64_t node = 1; node <= 5; node++) {
+        assert_int_equal(cairn_members_add(&t, node, &m), 0);
+        snprintf(m->name, sizeof(m->name), "n%d", node == 5 ? 5 : 1);
+        m->state = node == 3 ? CAIRN_WIRE_MEMBER_UP : CAIRN_WIRE_MEMBER_SILENT;
+    }
+    assert_int_equal(cairn_members_called(&t, "n1", true)->p.node, 3);
+    assert_int_equal(cairn_members_named(&t, "n1")->p.node, 3);
+    assert_int_not_equal(cairn_members_called(&t, "n1", false)->p.node, 3);
+    assert_int_equal(cairn_members_called(&t, "n5", true)->p.node, 5); /* if there is none */
+    assert_int_equal(cairn_members_called(&t, "0000000000000002", false)->p.node, 2);
+    assert_null(cairn_members_called(&t, "2", false));
+    cairn_members_fini(&t);
+}
+
 static uint64_t slots_of(const char *text)
 {
     struct cairn_map_entry e = { .value = (const uint8_t *)text, .value_len = (uint32_t)strlen(text) };
@@ -132,9 +153,8 @@ static void numbers_that_make_no_sense_are_none(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(an_entry_is_read_as_it_was_written),
-        cmocka_unit_test(damaged_entries_are_refused),
-        cmocka_unit_test(the_table_is_sorted_and_bounded),
+        cmocka_unit_test(an_entry_is_read_as_it_was_written),  cmocka_unit_test(damaged_entries_are_refused),
+        cmocka_unit_test(the_table_is_sorted_and_bounded),     cmocka_unit_test(who_is_called_is_found),
         cmocka_unit_test(numbers_that_make_no_sense_are_none),
     };
 
