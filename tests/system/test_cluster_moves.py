@@ -328,6 +328,22 @@ class Moves(MovesCase):
             self.assertEqual((said["state"], said["slots_left"]), ("lost", 0))
         self.assertIn("node lost " + victim.name, self.ok(self.cairn(other, "map", "--log")).out)
 
+    def test_a_drain_says_whom_it_waits_for(self):
+        self.begin(3, "cluster.lost_after=1h")
+        first = self.all[0]
+        self.await_members(first, 3)
+        self.create(first, 2)
+        wait_for("a whole class", lambda: self.is_settled(first))
+        stays = next(n for n in self.all if self.coordinates(n))
+        gone, silent = (n for n in self.all if n is not stays)
+        for n in (gone, silent):
+            n.kill()
+        for n in (gone, silent):
+            wait_for("that it is silent", lambda name=n.name: self.member(stays, name)["state"] == "silent")
+        told = self.lose(stays, "--force", "--wait", "--stall", "8s", gone.name)
+        self.fails(told, TIMEOUT, "silent, and waited for: %s:" % silent.name, "--lost")
+        self.assertIn("warning: no slot moves away; silent, and waited for: " + silent.name, told.err)
+
     def test_too_few_nodes_are_degraded(self):
         self.begin(1)
         first = self.all[0]

@@ -4,7 +4,10 @@
 #include <string.h>
 #include <time.h>
 
-enum { LOOK_MS = 500 };
+enum {
+    LOOK_MS = 500,
+    SAY_MS = 5000, /* when nothing has moved for so long, it is said who may be the cause */
+};
 
 struct drain_args {
     bool cancel, wait, lost, force;
@@ -20,6 +23,8 @@ struct drain {
     uint32_t alone;                /* of one that is lost: those that nobody else has, and that stay with it */
     uint64_t began_ns, changed_ns; /* changed: when a slot was last seen to leave */
     bool is_drained, is_up;        /* is_up: the drain was called off, or the lost one is back */
+    bool is_said;                  /* who is @silent */
+    char silent[128];              /* other nodes that are: what they are to get, or alone have, waits for them */
 };
 
 static int result(struct drain *d, const char *state)
@@ -59,6 +64,19 @@ static void draw_end(const struct drain *d)
         fputs("\r\033[K", d->cli->err);
 }
 
+/* As many as there is room for. */
+static void note_silent(struct drain *d, const json_t *members, const json_t *self)
+{
+    size_t at = 0;
+    d->silent[0] = '\0';
+    for (size_t i = 0; i < json_array_size(members) && at < sizeof(d->silent); i++) {
+        const json_t *m = json_array_get(members, i);
+        if (m != self && strcmp(cli_text_of(m, "state"), "silent") == 0)
+            at += (size_t)snprintf(d->silent + at, sizeof(d->silent) - at, "%s%s", at > 0 ? ", " : "",
+                                   cli_text_of(m, "name"));
+    }
+}
+
 /* What the coordinator says now; nothing, while one follows another. Returns a CAIRN_E_* code. */
 static int look(struct drain *d, struct cli_call *call)
 {
@@ -70,6 +88,7 @@ static int look(struct drain *d, struct cli_call *call)
     const char *state = json_string_value(json_object_get(m, "state"));
     uint32_t left = (uint32_t)json_integer_value(json_object_get(m, "slots"));
     if (state != NULL) {
+        note_silent(d, json_object_get(doc, "members"), m);
         if (left < d->left)
             d->changed_ns = cli_now_ns();
         d->left = left;
@@ -81,6 +100,17 @@ static int look(struct drain *d, struct cli_call *call)
     return 0;
 }
 
+#define SILENT_CURE "start it again, or `cairn drain --lost` says that it does not come back"
+
+static void say_silent(struct drain *d)
+{
+    if (d->is_said || d->silent[0] == '\0' || cli_now_ns() - d->changed_ns < SAY_MS * CAIRN_NS_PER_MS)
+        return;
+    draw_end(d);
+    cli_warn(d->cli, SILENT_CURE, "no slot moves away; silent, and waited for: %s", d->silent);
+    d->is_said = true;
+}
+
 static int wait_for_it(struct drain *d, uint64_t stall_ms)
 {
     const struct timespec pause = { .tv_nsec = LOOK_MS * (long)CAIRN_NS_PER_MS };
@@ -90,6 +120,7 @@ static int wait_for_it(struct drain *d, uint64_t stall_ms)
         rc = look(d, &call);
         if (d->is_drained || d->is_up || cli_now_ns() - d->changed_ns >= stall_ms * CAIRN_NS_PER_MS)
             break;
+        say_silent(d);
         draw(d);
         nanosleep(&pause, NULL);
     }
@@ -102,6 +133,11 @@ static int wait_for_it(struct drain *d, uint64_t stall_ms)
     if (rc != 0)
         return cli_fail(d->cli, CAIRN_E_TIMEOUT, call.error.code == rc ? call.error.text : cairn_error_text(rc),
                         "nobody says whether the drain goes on; node %s held %u slots at last", d->node, d->left);
+    if (d->silent[0] != '\0') {
+        d->cli->hint = SILENT_CURE;
+        return cli_fail(d->cli, CAIRN_E_TIMEOUT, "no slot has moved away for --stall",
+                        "node %s holds %u slots; silent, and waited for: %s", d->node, d->left, d->silent);
+    }
     d->cli->hint = "the drain goes on; `cairn status` says what moves. Are there other nodes that may hold the slots?";
     return cli_fail(d->cli, CAIRN_E_TIMEOUT, "no slot has moved away for --stall", "node %s holds %u slots", d->node,
                     d->left);
