@@ -274,13 +274,17 @@ static void open_done(struct router_op *op)
     Cairn__Wire__RouterOpened reply = CAIRN__WIRE__ROUTER_OPENED__INIT;
     struct cairn_rpc_req *rq = op->rq;
 
+    if (op->rc == CAIRN_E_BUSY && op->writes->sessions_full) {
+        router_op_fail_text(op, CAIRN_E_BUSY, "as many clients as may write to slot %u do", op->slot);
+        return;
+    }
     if (op->rc != 0) {
         router_op_fail(op, op->rc);
         return;
     }
     reply.epoch = op->writes->session_epoch;
     reply.pos = op->writes->session_pos;
-    reply.ttl_ms = cairn_cluster_session_ttl_ns(op->w->router->conf.cluster) / CAIRN_NS_PER_MS;
+    reply.ttl_ms = op->writes->session_ttl_ns / CAIRN_NS_PER_MS;
     op->rq = NULL;
     cairn_sm_move(&op->sm, OPEN_REPLIED);
     cairn_rpc_reply(rq, 0, &reply.base, NULL, 0);

@@ -27,9 +27,11 @@ static void answer(void *arg)
     int rc = x->rc;
 
     w->result = x->repl.result;
+    w->sessions_full = x->repl.full;
     if (rc == 0 && w->op == CAIRN_CLUSTER_OPEN_SESSION) {
         w->session_epoch = x->repl.at.epoch;
         w->session_pos = x->repl.at.pos;
+        w->session_ttl_ns = x->repl.ttl_ns;
     }
     free(x);
     w->done(w, rc);
@@ -243,11 +245,6 @@ void cairn_cluster_write(struct cairn_cluster_write *w)
         cairn_env_defer(&to->loop->env, &x->task);
     else
         cairn_loop_post(to->loop, &x->task);
-}
-
-uint64_t cairn_cluster_session_ttl_ns(const struct cairn_cluster *c)
-{
-    return c->replica_times.session_ttl_ns;
 }
 
 /* ---- reads ---- */

@@ -329,9 +329,8 @@ void cluster_slots_receive(struct cluster_slots *w, const struct cairn_repl_msg 
         return;
     for (uint32_t i = 0; i < m->nentries; i++)
         bytes += m->entries[i].body_len;
-    if (m->nentries > 0 &&
-        (w->unapplied > w->conf.unapplied_bytes ||
-         !cairn_slot_disk_take_room(w->conf.disk, w->conf.worker, m->nentries, bytes)))
+    if (m->nentries > 0 && (w->unapplied > w->conf.unapplied_bytes ||
+                            !cairn_slot_disk_take_room(w->conf.disk, w->conf.worker, m->nentries, bytes)))
         cairn_replica_hear_commit(&s->replica, m); /* the rest comes again, or others go on without us */
     else
         cairn_replica_receive(&s->replica, m);
@@ -384,6 +383,23 @@ int cluster_slots_each_entry(struct cluster_slots *w, void (*fn)(void *arg, cons
     return 0;
 }
 
+static void note_full(struct cluster_slots *w, uint32_t slot)
+{
+    uint64_t now = cairn_env_now_ns(&w->loop->env), last = atomic_load(&w->sessions_refused_ns);
+
+    if (last == 0 || now - last >= STORE_RECENTLY_NS)
+        cairn_log_warn("slot %u: as many clients as may have a session there write now (%d), and others wait", slot,
+                       CAIRN_SESSIONS_MAX);
+    atomic_fetch_add(&w->sessions_refused, 1);
+    atomic_store(&w->sessions_refused_ns, now);
+}
+
+uint64_t cluster_slots_sessions_refused(const struct cluster_slots *w, uint64_t *last_ns)
+{
+    *last_ns = atomic_load(&w->sessions_refused_ns);
+    return atomic_load(&w->sessions_refused);
+}
+
 int cluster_slots_write(struct cluster_slots *w, uint32_t slot, struct cairn_repl_write *rw)
 {
     struct slot *s = slots_find_live(w, slot);
@@ -403,6 +419,8 @@ int cluster_slots_write(struct cluster_slots *w, uint32_t slot, struct cairn_rep
     if (!rw->asks && w->logged / LOGGED_CHECKPOINTS_MAX >= w->conf.checkpoint_bytes)
         return CAIRN_E_BUSY;
     rc = cairn_replica_write(&s->replica, rw);
+    if (rw->full)
+        note_full(w, slot);
     slots_tell_state(s);
     return rc;
 }

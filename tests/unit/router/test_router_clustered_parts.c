@@ -20,12 +20,6 @@ uint32_t cairn_cluster_slots(const struct cairn_cluster *c)
     return FIRST_SLOT;
 }
 
-uint64_t cairn_cluster_session_ttl_ns(const struct cairn_cluster *c)
-{
-    (void)c;
-    return 45 * CAIRN_NS_PER_S;
-}
-
 bool cairn_cluster_slot(const struct cairn_cluster *c, uint32_t replicas, const void *key, size_t len, uint32_t *slot)
 {
     (void)c;
@@ -61,6 +55,7 @@ static void run_write(void *arg)
 
     if (w->op == CAIRN_CLUSTER_OPEN_SESSION) {
         w->session_epoch = w->session_pos = 3;
+        w->session_ttl_ns = 45 * CAIRN_NS_PER_S;
     } else if (w->op == CAIRN_CLUSTER_ASK) {
         cluster.asks++;
         rc = cluster.ask_rc;
@@ -175,7 +170,7 @@ static int part(struct world *w, uint32_t number)
     bulk.key = 1;
     bulk.len = sizeof(value);
     bulk.addr = (uintptr_t)value;
-    m.ns = (char *)(uintptr_t)"n";
+    m.ns = (char *)(uintptr_t) "n";
     m.key = key_of("k");
     m.upload = UPLOAD;
     m.number = number;
@@ -201,7 +196,7 @@ static void commit_start(struct world *w, struct commit *c, uint32_t parts)
     cairn__wire__router_rid__init(&c->rid);
     c->rid.session_epoch = c->rid.session_pos = 1;
     c->rid.seq = NUMBER;
-    c->m.ns = (char *)(uintptr_t)"n";
+    c->m.ns = (char *)(uintptr_t) "n";
     c->m.key = key_of("k");
     c->m.upload = UPLOAD;
     c->m.parts = parts;
