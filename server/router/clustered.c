@@ -244,12 +244,12 @@ void router_clustered_spread(struct router_op *op, router_step *next)
 
 /* ---- sessions ---- */
 
-/* OPEN: a session for writes to a slot.
+/* OPEN: a session for writes to a slot; CLOSE: its client ends.
  *
  *   ASK ---> REPLIED        ASK may also go to FAILED.
  *
  * ASK      the slot's primary is to note it, which is an entry of its log.
- * REPLIED  the client has its number.       FAILED  it has none. */
+ * REPLIED  the client has its number, or has given it back.       FAILED  it has none. */
 enum { OPEN_ASK, OPEN_REPLIED, OPEN_FAILED, OPEN_NR };
 
 #define TO(state) CAIRN_SM_TO(OPEN_##state)
@@ -291,26 +291,59 @@ static void open_done(struct router_op *op)
     router_op_end(op);
 }
 
-void router_handle_open(struct cairn_rpc_req *rq)
+static void close_done(struct router_op *op)
 {
-    const Cairn__Wire__RouterOpen *m = (const Cairn__Wire__RouterOpen *)rq->msg;
-    struct router_op *op = router_op_new(rq, m->ns, NULL, ROUTER_WRITE, &router_open_kind, OPEN_FAILED);
-    struct cairn_cluster_write *w;
+    struct cairn_rpc_req *rq = op->rq;
+
+    if (op->rc != 0) {
+        router_op_fail(op, op->rc);
+        return;
+    }
+    op->rq = NULL;
+    cairn_sm_move(&op->sm, OPEN_REPLIED);
+    cairn_rpc_reply(rq, 0, NULL, NULL, 0);
+    router_op_end(op);
+}
+
+/* NULL: it is answered. */
+static struct router_op *session_op(struct cairn_rpc_req *rq, const char *ns, uint32_t slot, enum cairn_cluster_op what)
+{
+    struct router_op *op = router_op_new(rq, ns, NULL, ROUTER_WRITE, &router_open_kind, OPEN_FAILED);
     uint32_t first, n;
 
     if (op == NULL)
-        return;
+        return NULL;
     n = router_clustered_slots(op->w->router, op->ns, &first);
-    if (m->slot < first || m->slot - first >= n) {
-        router_op_fail_text(op, CAIRN_E_INVAL, "slot %u is none of this namespace's", m->slot);
-        return;
-    }
-    op->slot = m->slot;
-    w = write_new(op, CAIRN_CLUSTER_OPEN_SESSION);
-    if (w == NULL) {
+    op->slot = slot;
+    if (slot < first || slot - first >= n)
+        router_op_fail_text(op, CAIRN_E_INVAL, "slot %u is none of this namespace's", slot);
+    else if (write_new(op, what) == NULL)
         router_op_fail(op, CAIRN_E_NOMEM);
+    else
+        return op;
+    return NULL;
+}
+
+void router_handle_open(struct cairn_rpc_req *rq)
+{
+    const Cairn__Wire__RouterOpen *m = (const Cairn__Wire__RouterOpen *)rq->msg;
+    struct router_op *op = session_op(rq, m->ns, m->slot, CAIRN_CLUSTER_OPEN_SESSION);
+
+    if (op == NULL)
         return;
-    }
     op->next = open_done;
-    cairn_cluster_write(w);
+    cairn_cluster_write(op->writes);
+}
+
+void router_handle_close(struct cairn_rpc_req *rq)
+{
+    const Cairn__Wire__RouterClose *m = (const Cairn__Wire__RouterClose *)rq->msg;
+    struct router_op *op = session_op(rq, m->ns, m->slot, CAIRN_CLUSTER_CLOSE_SESSION);
+
+    if (op == NULL)
+        return;
+    op->next = close_done;
+    op->writes->session_epoch = m->epoch;
+    op->writes->session_pos = m->pos;
+    cairn_cluster_write(op->writes);
 }

@@ -275,6 +275,7 @@ static cairn_rpc_handler *const router_handlers[] = {
     [CAIRN__WIRE__ROUTER_METHOD__ROUTER_ABORT] = router_handle_abort,
     [CAIRN__WIRE__ROUTER_METHOD__ROUTER_OPEN] = router_handle_open,
     [CAIRN__WIRE__ROUTER_METHOD__ROUTER_WHERE] = router_handle_where,
+    [CAIRN__WIRE__ROUTER_METHOD__ROUTER_CLOSE] = router_handle_close,
 };
 
 static const struct cairn_sm_kind *const router_machines[] = {

@@ -373,6 +373,7 @@ void router_clustered_ask(struct router_op *op, const Cairn__Wire__RouterRid *ri
 /* The other nodes that hold the slot fetch op->regions; then @next with op->rc. */
 void router_clustered_spread(struct router_op *op, router_step *next);
 void router_handle_open(struct cairn_rpc_req *rq);
+void router_handle_close(struct cairn_rpc_req *rq);
 /* Likewise each of MPUT's records, @lengths behind one another in op->buf; then @next with op->statuses. */
 void router_clustered_mput(struct router_op *op, const Cairn__Wire__RouterMput *m, const uint32_t *lengths,
                            router_step *next);

@@ -35,7 +35,7 @@ struct scripted_member {
     atomic_bool lost;   /* and it knows of no map at all */
     atomic_bool mute;   /* who asks for the map gets no answer */
     /* what it was asked */
-    atomic_uint commits, puts, gets, replica_gets, mputs, mgets, lists, opens, maps, hellos;
+    atomic_uint commits, puts, gets, replica_gets, mputs, mgets, lists, opens, closes, maps, hellos;
 };
 
 struct scripted_cluster;

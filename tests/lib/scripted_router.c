@@ -208,6 +208,26 @@ static void router_open(struct cairn_rpc_req *rq)
         open_answer(rq, fault);
 }
 
+static void router_close(struct cairn_rpc_req *rq)
+{
+    const Cairn__Wire__RouterClose *m = (const Cairn__Wire__RouterClose *)rq->msg;
+    struct scripted_peer *n = of(rq);
+    struct scripted_cluster *c = n->c;
+    uint32_t slot = m->slot - FIRST_SLOT;
+    int rc;
+
+    pthread_mutex_lock(&c->mutex);
+    rc = slot < SCRIPTED_SLOTS ? leads(n, slot) : CAIRN_E_INVAL;
+    if (rc == 0 && (m->epoch != 1 || m->pos != c->sessions[slot]))
+        rc = CAIRN_E_GONE;
+    if (rc == 0)
+        c->sessions[slot] = 0;
+    pthread_mutex_unlock(&c->mutex);
+    if (rc == 0)
+        atomic_fetch_add(&n->m.closes, 1);
+    reply(rq, SCRIPTED_NONE, rc, NULL, NULL);
+}
+
 void scripted_answer_opens(void *cluster)
 {
     struct scripted_cluster *c = cluster;
@@ -544,6 +564,7 @@ static void router_list(struct cairn_rpc_req *rq)
 cairn_rpc_handler *const scripted_router_handlers[32] = {
     [CAIRN__WIRE__ROUTER_METHOD__ROUTER_NS_SHOW] = ns_show,
     [CAIRN__WIRE__ROUTER_METHOD__ROUTER_OPEN] = router_open,
+    [CAIRN__WIRE__ROUTER_METHOD__ROUTER_CLOSE] = router_close,
     [CAIRN__WIRE__ROUTER_METHOD__ROUTER_PUT] = router_put,
     [CAIRN__WIRE__ROUTER_METHOD__ROUTER_GET] = router_get,
     [CAIRN__WIRE__ROUTER_METHOD__ROUTER_EXISTS] = router_exists,

@@ -183,12 +183,35 @@ static void who_is_refused_for_a_while_is_not_idle(void **state)
     assert_false(is_there(b, quiet));
 }
 
+/* Whose client ends is not kept; and whoever comes with one of its numbers after that is told. */
+static void a_client_may_end_its_session(void **state)
+{
+    struct bench *b = *state;
+    struct cairn_repl_write w;
+    struct cairn_at id, other;
+
+    lead_alone(b);
+    assert_int_equal(open_one(b, &w), 0);
+    id = w.at;
+    assert_int_equal(open_one(b, &w), 0);
+    other = w.at;
+    assert_int_equal(write_in(b, id, 1), 0);
+    w = (struct cairn_repl_write){ .kind = CAIRN_ENTRY_EXPIRE, .rid.session = id };
+    assert_int_equal(ask(b, &w), 0);
+    assert_int_equal(b->log[b->end - 1].kind, CAIRN_ENTRY_EXPIRE);
+    assert_int_equal(b->r.sessions.n, 1);
+    assert_true(is_there(b, other));
+    assert_int_equal(write_in(b, id, 1), CAIRN_E_GONE);
+    assert_int_equal(ask(b, &w), CAIRN_E_GONE);
+}
+
 int main(void)
 {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, bench_begin, bench_end)
     const struct CMUnitTest tests[] = {
         CASE(the_idle_ones_make_room),
         CASE(ticks_end_the_idle_ones),
+        CASE(a_client_may_end_its_session),
         CASE(who_is_refused_for_a_while_is_not_idle),
     };
 

@@ -106,7 +106,7 @@ struct cairn_replica_times {
 
 /** A client's write, held by the caller until done(). */
 struct cairn_repl_write {
-    enum cairn_entry_kind kind; /* OPEN or WRITE */
+    enum cairn_entry_kind kind; /* OPEN, WRITE, or EXPIRE: its client ends */
     struct cairn_rid rid;
     uint64_t floor;
     bool sync;

@@ -351,11 +351,13 @@ static int find_repetition(struct cairn_replica *r, struct cairn_repl_write *w)
     struct cairn_session *s;
     const struct cairn_session_write *old;
 
-    if (w->kind != CAIRN_ENTRY_WRITE || w->rid.session.pos == 0)
+    if (w->kind == CAIRN_ENTRY_OPEN || w->rid.session.pos == 0)
         return 0;
     s = cairn_sessions_find(&r->sessions, w->rid.session);
     if (s == NULL)
         return CAIRN_E_GONE;
+    if (w->kind == CAIRN_ENTRY_EXPIRE)
+        return 0;
     s->used_ns = replica_now(r);
     if (w->rid.seq < s->floor) /* late: its client has the answer */
         return CAIRN_E_STATE;

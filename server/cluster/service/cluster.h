@@ -84,6 +84,7 @@ uint64_t cairn_cluster_leader(struct cairn_cluster *c, uint32_t slot);
 
 enum cairn_cluster_op {
     CAIRN_CLUSTER_OPEN_SESSION,
+    CAIRN_CLUSTER_CLOSE_SESSION, /* session_epoch, session_pos; CAIRN_E_GONE: there is none */
     CAIRN_CLUSTER_PUT,
     CAIRN_CLUSTER_ERASE,
     CAIRN_CLUSTER_ASK, /* what the write of that number came to, if it came here: nothing is changed */

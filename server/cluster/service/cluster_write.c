@@ -128,6 +128,8 @@ static int key_check(const struct cairn_cluster_write *w)
 {
     if (w->op == CAIRN_CLUSTER_OPEN_SESSION)
         return 0;
+    if (w->op == CAIRN_CLUSTER_CLOSE_SESSION)
+        return w->session_pos != 0 ? 0 : CAIRN_E_INVAL;
     if (w->key_len == 0 || w->ns == 0)
         return CAIRN_E_INVAL;
     if (w->key_len > STORE_KEY_BYTES_MAX || w->record_len > CAIRN_KV_VALUE_BYTES_MAX)
@@ -161,6 +163,13 @@ static int body_make(struct side_worker *to, const struct cairn_cluster_write *w
     return 0;
 }
 
+static enum cairn_entry_kind kind_of(const struct cairn_cluster_write *w)
+{
+    return w->op == CAIRN_CLUSTER_OPEN_SESSION    ? CAIRN_ENTRY_OPEN
+           : w->op == CAIRN_CLUSTER_CLOSE_SESSION ? CAIRN_ENTRY_EXPIRE
+                                                  : CAIRN_ENTRY_WRITE;
+}
+
 /* New data is refused before it is in a log: what is there has to be applied. */
 static bool has_no_room(struct side_worker *to, const struct cairn_cluster_write *w)
 {
@@ -186,14 +195,13 @@ static void begin(void *arg)
     struct cairn_env *env = &to->loop->env;
     int rc = to->stopping || to->slots == NULL ? CAIRN_E_SHUTDOWN : 0;
 
-    x->repl =
-        (struct cairn_repl_write){ .kind = w->op == CAIRN_CLUSTER_OPEN_SESSION ? CAIRN_ENTRY_OPEN : CAIRN_ENTRY_WRITE,
-                                   .rid = { .session = { w->session_epoch, w->session_pos }, .seq = w->number },
-                                   .floor = w->floor,
-                                   .sync = w->sync,
-                                   .asks = w->op == CAIRN_CLUSTER_ASK,
-                                   .done = on_written,
-                                   .arg = x };
+    x->repl = (struct cairn_repl_write){ .kind = kind_of(w),
+                                         .rid = { .session = { w->session_epoch, w->session_pos }, .seq = w->number },
+                                         .floor = w->floor,
+                                         .sync = w->sync,
+                                         .asks = w->op == CAIRN_CLUSTER_ASK,
+                                         .done = on_written,
+                                         .arg = x };
     cairn_timer_init(&x->timer, on_timeout, x);
     cairn_list_init(&x->link);
     if (rc == 0)
