@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-enum { CLEAN_MS = 1000, FULL_CHECKPOINT_MS = 1000, RELEASES_MAX = 32 };
+enum { CLEAN_MS = 1000, CLEANS_MAX = 256, FULL_CHECKPOINT_MS = 1000, RELEASES_MAX = 32 };
 enum { LOGGED_CHECKPOINTS_MAX = 4 }; /* as much as so many of them: then a checkpoint has to end before clients go on */
 
 /* ---- upkeep ---- */
@@ -129,16 +129,18 @@ static void on_checkpoint_timer(void *arg)
     cluster_slots_checkpoint(w);
 }
 
+/* After a start each slot that was ever partial here, and is not to be here, is looked at once: a few at a time. */
 static void on_clean_timer(void *arg)
 {
     struct cluster_slots *w = arg;
+    uint32_t n = 0;
 
     timer_again(w, &w->clean_timer, CLEAN_MS * CAIRN_NS_PER_MS);
-    for (uint32_t i = 0; i < w->room; i++) {
+    for (uint32_t i = 0; i < w->room && n < CLEANS_MAX; i++) {
         struct slot *s = w->all[i];
 
         if (s != NULL && s->begun && s->store.job == NULL && !s->store.in_batch)
-            cairn_replica_clean(&s->replica);
+            n += cairn_replica_clean(&s->replica);
     }
 }
 
