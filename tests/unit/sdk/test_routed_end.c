@@ -37,11 +37,12 @@ static void its_sessions_end_with_it(void **state)
 static void who_leads_no_more_is_no_trouble(void **state)
 {
     struct routed *x = routed_new(3, false);
-    const char *key = key_of(x, 1, 0);
+    const char *key;
 
     (void)state;
     put_at(x, 1, 0);
     put_at(x, 2, 0);
+    key = key_of(x, 1, 0);
     scripted_cluster_move(x->cluster, scripted_cluster_slot(key, strlen(key)), 0);
     client_ends(x);
     assert_int_equal(node_of(x, 1)->closes, 0);
