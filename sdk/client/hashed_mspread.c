@@ -124,6 +124,8 @@ static void page_took(struct batch *b, struct spread_child *child, struct page *
 {
     bool moved = rc == CAIRN_E_MOVED;
 
+    if (rc == CAIRN_E_NOTFOUND) /* the namespace, and not its keys */
+        batch_note(b, rc, child->error.text);
     for (size_t i = 0; i < p->n; i++) {
         struct entry *e = &b->entries[p->index[i]];
         int status = p->puts != NULL ? p->puts[i].status : p->gets[i].status;
@@ -200,6 +202,7 @@ static int page_puts(struct batch *b, struct cairn_call *call, struct page *p)
     }
     cairn__wire__router_mput__init(m);
     m->ns = cairn__hashed_ns(call)->name;
+    m->ns_id = cairn__hashed_ns(call)->id;
     m->n_keys = m->n_lengths = m->n_rids = wire.n;
     m->keys = wire.keys;
     m->lengths = wire.lengths;
@@ -223,6 +226,7 @@ static int page_gets(struct cairn_call *call, struct page *p)
         return rc;
     cairn__wire__router_mget__init(m);
     m->ns = cairn__hashed_ns(call)->name;
+    m->ns_id = cairn__hashed_ns(call)->id;
     m->n_keys = wire.n;
     m->keys = wire.keys;
     cairn__call_to(call, &cairn_iface_router, CAIRN_PROVIDER_ROUTER, CAIRN__WIRE__ROUTER_METHOD__ROUTER_MGET);

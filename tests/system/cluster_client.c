@@ -10,7 +10,7 @@
  *   stop NODE INCARNATION                  a node's last word
  *   drain NAME                             prints how many slots it holds
  *   upload NAMESPACE KEY SLOT UPLOAD       a value's only part, and a session; prints "epoch position" of that
- *   commit NAMESPACE KEY UPLOAD EPOCH POSITION NUMBER    makes it the value, as the session's write of that number
+ *   commit NAMESPACE KEY SLOT UPLOAD EPOCH POSITION NUMBER   makes it the value, as the session's write of that number
  *   read NAMESPACE KEY                     of this node as one of the replicas; prints the value's length
  * Fails with the error's name and text. */
 #include "sdk/core/rpc/session.h"
@@ -328,13 +328,14 @@ static int do_commit(struct client *c, char **argv)
 
     w.ns = argv[0];
     w.key = bytes_of(argv[1]);
-    w.upload = number(argv[2]);
+    rid.slot = (uint32_t)number(argv[2]);
+    w.upload = number(argv[3]);
     w.parts = 1;
     w.length = 1 << 16;
     w.rid = &rid;
-    rid.session_epoch = number(argv[3]);
-    rid.session_pos = number(argv[4]);
-    rid.seq = number(argv[5]);
+    rid.session_epoch = number(argv[4]);
+    rid.session_pos = number(argv[5]);
+    rid.seq = number(argv[6]);
     return ask_provider(c, &cairn_iface_router, CAIRN_PROVIDER_ROUTER, CAIRN__WIRE__ROUTER_METHOD__ROUTER_COMMIT,
                         &w.base, show_nothing);
 }
@@ -373,7 +374,7 @@ static int command(struct client *c, const char *name, int argc, char **argv)
     }
     if (strcmp(name, "upload") == 0 && argc == 4)
         return do_upload(c, argv);
-    if (strcmp(name, "commit") == 0 && argc == 6)
+    if (strcmp(name, "commit") == 0 && argc == 7)
         return do_commit(c, argv);
     if (strcmp(name, "drain") == 0 && argc == 1) {
         drain.name = argv[0];
