@@ -253,6 +253,15 @@ static void kv_status(void *ctx, json_t *to)
     json_object_set_new(to, "quarantined", json_integer(3));
     json_object_set_new(to, "backend", json_string("memory"));
 }
+static void failed_status(void *ctx, json_t *to)
+{
+    (void)ctx;
+    json_object_set_new(to, "health", json_string("failed"));
+    json_object_set_new(to, "problem", json_string("its disk is gone"));
+}
+
+static const struct cairn_provider_desc failed = { .type = "kv", .status = failed_status };
+static const struct cairn_provider_desc *const failed_descs[] = { &failed, NULL };
 static const struct cairn_provider_desc kv = { .type = "kv", .status = kv_status };
 static const struct cairn_provider_desc *const descs[] = { &kv, NULL };
 
@@ -402,6 +411,12 @@ static void providers_tell_their_state(void **state)
     assert_true(value_of(p, "cairn_degraded", "", "") == 1);
     assert_true(value_of(p, "cairn_healthy", "", "") == 1); /* it serves */
     assert_true(value_of(p, "cairn_provider_status", "provider=kv;field=quarantined;", "") == 3);
+    free(p);
+    f->m.descs = failed_descs;
+    p = scrape(f);
+    assert_true(value_of(p, "cairn_provider_health", "provider=kv;health=failed;", "") == 1);
+    assert_true(value_of(p, "cairn_degraded", "", "") == 1);
+    assert_true(value_of(p, "cairn_healthy", "", "") == 0); /* it is to be started again */
     free(p);
 }
 
@@ -614,6 +629,10 @@ static void page_is_served(void **state)
     get(f, &addr, "/healthz", page, 1 << 20);
     assert_non_null(strstr(page, " 200 OK\r\n"));
     assert_non_null(strstr(page, "\r\n\r\ndegraded: kv is degraded\n"));
+    f->m.descs = failed_descs;
+    get(f, &addr, "/healthz", page, 1 << 20);
+    assert_non_null(strstr(page, " 503 "));
+    assert_non_null(strstr(page, "\r\n\r\nkv has failed: its disk is gone\n"));
     f->m.descs = NULL;
     get(f, &addr, "/healthz", page, 1 << 20);
     assert_non_null(strstr(page, " 200 OK\r\n"));
