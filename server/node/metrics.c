@@ -62,6 +62,11 @@ struct method_column {
 static const struct method_column columns[] = {
     { "cairn_rpc_requests_total", "counter", "Requests that came, by provider and method.",
       offsetof(struct cairn_rpc_stats_sum, started) },
+    { "cairn_rpc_client_requests_total", "counter",
+      "Requests of clients that were answered: over a connection that is no node's.",
+      offsetof(struct cairn_rpc_stats_sum, clients.requests) },
+    { "cairn_rpc_client_failed_total", "counter", "Those of them that were answered by an error.",
+      offsetof(struct cairn_rpc_stats_sum, clients.failed) },
     { "cairn_rpc_failed_total", "counter", "Requests that were answered by an error.",
       offsetof(struct cairn_rpc_stats_sum, failed) },
     { "cairn_rpc_inflight", "gauge", "Requests that are being worked on.", SIZE_MAX },
@@ -379,11 +384,18 @@ static json_t *latencies_of(const struct cairn_hist_sum *h)
     return all;
 }
 
+static json_t *clients_of(const struct cairn_rpc_stats_sum *sum)
+{
+    return json_pack("{s:I, s:I, s:I, s:I}", "requests", json_u64(sum->clients.requests), "failed",
+                     json_u64(sum->clients.failed), "in_bytes", json_u64(sum->clients.bytes_in), "out_bytes",
+                     json_u64(sum->clients.bytes_out));
+}
+
 static json_t *row_of(const struct used *u)
 {
     const struct cairn_hist_sum *h = &u->sum.latency_ns;
 
-    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "provider",
+    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o}", "provider",
                      u->target->name, "method", u->method, "requests", json_u64(u->sum.started), "inflight",
                      json_u64(cairn_rpc_stats_inflight(&u->sum)), "failed", json_u64(u->sum.failed), "in_bytes",
                      json_u64(u->sum.bytes_in), "out_bytes", json_u64(u->sum.bytes_out), "mean_ns",
@@ -392,7 +404,7 @@ static json_t *row_of(const struct used *u)
                      json_u64(cairn_hist_percentile(h, CAIRN_HIST_NS_SHIFT, 0.9)), "p99_ns",
                      json_u64(cairn_hist_percentile(h, CAIRN_HIST_NS_SHIFT, 0.99)), "p999_ns",
                      json_u64(cairn_hist_percentile(h, CAIRN_HIST_NS_SHIFT, 0.999)), "max_ns", json_u64(h->max),
-                     "sum_ns", json_u64(h->sum), "latencies", latencies_of(h));
+                     "sum_ns", json_u64(h->sum), "latencies", latencies_of(h), "clients", clients_of(&u->sum));
 }
 
 static json_t *size_row_of(const struct used *u, const char *what, const struct cairn_hist_sum *h)

@@ -294,6 +294,7 @@ static int metrics_run(struct cli *cli, void *args)
     for (size_t i = 0; i < json_array_size(methods); i++) { /* for programs, which look twice; there is a p99 beside */
         json_object_del(json_array_get(methods, i), "latencies");
         json_object_del(json_array_get(methods, i), "sum_ns");
+        json_object_del(json_array_get(methods, i), "clients");
     }
     status = cli_render(cli, doc);
     json_decref(doc);

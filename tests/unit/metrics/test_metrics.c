@@ -559,6 +559,7 @@ static void json_says_the_same(void **state)
 
     one(cairn_rpc_stats_find(f->sets[0], 16, 0), 1000, 3000, 20, 0);
     one(cairn_rpc_stats_find(f->sets[1], 16, 0), 1000, 3000, 20, CAIRN_E_BUSY);
+    cairn_rpc_stats_client(cairn_rpc_stats_find(f->sets[1], 16, 0), 1000, 20, CAIRN_E_BUSY);
     atomic_store(&f->counters.auth_failures, 9);
     doc = cairn_metrics_json(&f->m);
     assert_non_null(doc);
@@ -575,6 +576,10 @@ static void json_says_the_same(void **state)
     assert_int_equal(json_integer_value(json_object_get(row, "max_ns")), 3000);
     assert_in_range(json_integer_value(json_object_get(row, "p99_ns")), 2250, 3000);
     assert_int_equal(json_integer_value(json_object_get(row, "sum_ns")), 6000);
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(row, "clients"), "requests")), 1);
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(row, "clients"), "failed")), 1);
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(row, "clients"), "in_bytes")), 1000);
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(row, "clients"), "out_bytes")), 20);
     row = json_object_get(row, "latencies");
     assert_int_equal(json_array_size(row), 1); /* both in one bucket: about so long, so often */
     assert_in_range(json_integer_value(json_array_get(json_array_get(row, 0), 0)), 2560, 3072);
