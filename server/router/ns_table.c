@@ -311,6 +311,34 @@ int router_ns_load(struct cairn_router *r, struct cairn_err *err)
     return load.rc;
 }
 
+struct stored {
+    const struct cairn_router *router;
+    const struct cairn_map_ids *ids;
+    const char *name;
+    uint32_t id;
+    bool is;
+};
+
+static void stored_look(const struct cairn_map_entry *e, void *arg)
+{
+    struct stored *s = arg;
+    struct router_ns ns;
+
+    if (strcmp(e->key + strlen("ns/"), s->name) == 0)
+        s->is = router_ns_unpack(s->router, s->ids, e, &ns) != 0 || ns.id == s->id;
+}
+
+bool router_ns_is_stored(const struct cairn_router *r, const char *name, uint32_t id)
+{
+    struct cairn_map_ids ids = cairn_map_ids_of(r->store);
+    struct stored s = { .router = r, .ids = &ids, .name = name, .id = id };
+    char key[sizeof("ns/") + CAIRN_NAME_BYTES_MAX];
+
+    if ((size_t)snprintf(key, sizeof(key), "ns/%s", name) < sizeof(key))
+        cairn_map_store_each(r->store, key, stored_look, &s);
+    return s.is;
+}
+
 int cairn_router_map_entry(const struct cairn_map_entry *e, const struct cairn_map_ids *ids, uint8_t **value,
                            uint32_t *len, struct cairn_err *err)
 {

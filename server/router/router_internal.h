@@ -199,6 +199,8 @@ uint8_t *router_ns_pack(const struct router_ns *ns, uint32_t *len);
 int router_ns_unpack(const struct cairn_router *r, const struct cairn_map_ids *ids, const struct cairn_map_entry *e,
                      struct router_ns *ns);
 int router_ns_load(struct cairn_router *r, struct cairn_err *err);
+/* The map has it, by the name and the id; or something by that name that cannot be read. Any worker. */
+bool router_ns_is_stored(const struct cairn_router *r, const char *name, uint32_t id);
 /* The only ways to begin and end work on a namespace. */
 static inline void router_ns_get(struct router_ns *ns)
 {
@@ -314,10 +316,10 @@ struct router_op {
 
 /* router_op.c */
 
-/* Finds the namespace, checks access and key (NULL: none is needed) and makes an operation in @kind's first state,
- * which must be the one that waits for the database. NULL: @rq was answered. @write ops of a namespace that may hold
- * large values must look at what they replace: op->plain is false for them. */
-struct router_op *router_op_new(struct cairn_rpc_req *rq, const char *ns, const ProtobufCBinaryData *key,
+/* Finds the namespace, which has this id (0: any), checks access and key (NULL: none is needed) and makes an operation
+ * in @kind's first state, which must be the one that waits for the database. NULL: @rq was answered. @write ops of a
+ * namespace that may hold large values must look at what they replace: op->plain is false for them. */
+struct router_op *router_op_new(struct cairn_rpc_req *rq, const char *ns, uint32_t id, const ProtobufCBinaryData *key,
                                 enum router_access access, const struct cairn_sm_kind *kind, uint32_t on_failed);
 /* Calls @next once the namespace's database is open; at once if it is. */
 void router_op_open(struct router_op *op, router_step *next);
