@@ -369,6 +369,26 @@ static void a_map_that_was_put_back(void **state)
     expect(w, "n", 0);
 }
 
+/* The answer to a change of ours came, and the view, which lost the store, has not seen it: what it still says of the
+ * name is older. */
+static void a_view_behind_our_own_change(void **state)
+{
+    struct world *w = *state;
+    const uint64_t id = others_make("n");
+    struct router_ns *ns;
+
+    expect(w, "n", id);
+    ns = router_ns_find(router_home(w->router), "n");
+    ns->changed = id + 3;
+    others_remove("n");
+    vtime_run_ms(&v, 100);
+    expect(w, "n", id);
+    for (uint64_t at = id + 1; at < ns->changed; at++) /* it comes as far, and nothing tells of the name again */
+        (void)others_write("x/x", (const uint8_t *)"x", 1, at == id + 1 ? 0 : at);
+    vtime_run_ms(&v, 100);
+    await(w, "n", 0);
+}
+
 #ifdef FAILING_MALLOC
 /* What the others did meanwhile is told with the nth allocation failing. False: there were not so many. */
 static bool told_without_memory(uint32_t nth)
@@ -430,6 +450,7 @@ int main(void)
         FOLLOW(gone_unseen_while_an_order_works),
         FOLLOW(the_node_ends_meanwhile),
         FOLLOW(a_map_that_was_put_back),
+        FOLLOW(a_view_behind_our_own_change),
 #ifdef FAILING_MALLOC
         FOLLOW(out_of_memory),
 #endif
