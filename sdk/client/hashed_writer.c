@@ -1,5 +1,5 @@
 /* A value that is written piece by piece: see cairn/hashed.h. Two halves of memory: one is being filled while the
- * other is sent as a part.
+ * other is sent as a part (hashed_writer_half.c).
  *
  * A write that waits fills and sums up on its caller's thread, so that the loop is kept from nothing. What does not
  * wait, and every commit, is a step on the loop, in slices:
@@ -13,11 +13,10 @@
  * COMMITTING  every part is there; the node has been asked to make them one value.
  * ABORTING    no part is on its way; the node has been asked to forget them.
  * DONE, FAILED  the step is over; the writer is gone, unless the step was a write. */
-#include "sdk/client/hashed_internal.h"
+#include "sdk/client/hashed_writer.h"
 #include "sdk/core/base/log.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 enum { STEP_FILLING, STEP_SETTLING, STEP_COMMITTING, STEP_ABORTING, STEP_DONE, STEP_FAILED, STEP_NR };
 
@@ -31,38 +30,7 @@ static const struct cairn_sm_state step_states[STEP_NR] = {
     [STEP_FAILED] = { "FAILED", CAIRN_SM_FINAL | CAIRN_SM_FAILURE, 0 },
 };
 
-enum {
-    WRITER_HALVES = 2,
-    WRITER_SMALL_PARTS = 64,
-    WRITER_MIDDLING_PARTS = 256,
-    WRITER_SLICE_BYTES = 4 << 20, /* copied at a time on the loop: below 1 ms */
-};
-
-enum goal { GOAL_WRITE, GOAL_COMMIT, GOAL_ABORT };
-
-struct half {
-    struct cairn_writer *w;
-    uint8_t *buf;
-    size_t room, len;
-    bool running;
-    struct cairn_waiter waiter; /* over when the part is; whoever takes the half back looks there */
-    struct cairn_call *call;
-};
-
-struct cairn_writer {
-    struct cairn__stream s;
-    uint64_t upload, home, length, total; /* @length: as hinted; @total: of what was sent or is in a buffer */
-    uint32_t parts;                       /* begun */
-    uint32_t filling;
-    int rc; /* first failure */
-    struct half half[WRITER_HALVES];
-    /* the step on the loop */
-    struct cairn_sm sm;
-    enum goal goal;
-    struct cairn_call *parked; /* the step's, while it waits for a half; only the owner of the loop looks */
-    const uint8_t *from;
-    size_t left;
-};
+enum { WRITER_SLICE_BYTES = 4 << 20 }; /* copied at a time on the loop: below 1 ms */
 
 static bool step_invariant(const struct cairn_sm *sm)
 {
@@ -76,21 +44,6 @@ static bool step_invariant(const struct cairn_sm *sm)
 }
 
 const struct cairn_sm_kind cairn_writer_step_kind = { "writer-step", step_states, STEP_NR, step_invariant, 120000 };
-
-/* Small parts first: most values are small, and there may be 4096 parts. All large if the value will need that. */
-static size_t part_size(const struct cairn_writer *w, uint32_t number)
-{
-    uint64_t whole = w->s.ns->part_bytes, size = whole;
-
-    if (w->length <= whole * (CAIRN_PARTS_MAX / 2)) {
-        if (number < WRITER_SMALL_PARTS)
-            size = whole / 16;
-        else if (number < WRITER_MIDDLING_PARTS)
-            size = whole / 4;
-    }
-    size -= size % CAIRN_EXTENT_CHUNK_BYTES;
-    return MAX((size_t)size, (size_t)CAIRN_EXTENT_CHUNK_BYTES);
-}
 
 int cairn_writer_open(struct cairn_ns *ns, const void *key, size_t key_len, uint64_t length,
                       const struct cairn_call_options *o, struct cairn_writer **out)
@@ -124,148 +77,6 @@ static void writer_free(struct cairn_writer *w)
         free(w->half[i].buf);
     cairn__stream_fini(&w->s);
     free(w);
-}
-
-/* ---- halves ---- */
-
-static void step_next(struct cairn_call *call);
-
-static void half_on_sent(void *arg, int rc)
-{
-    struct half *h = arg;
-    struct cairn_writer *w = h->w;
-    struct cairn_call *parked = w->parked;
-
-    w->parked = NULL;
-    cairn__waiter_over(w->s.ns->h.c, &h->waiter,
-                       rc); /* a thread that waits may free @w from here on; then none is parked */
-    if (parked != NULL)
-        step_next(parked);
-}
-
-/* The parts were lost with the node that led. What was written is not here any more either: all that can be done is
- * to write it once more. */
-static int writer_lost(const struct cairn_writer *w, int rc)
-{
-    if (rc != CAIRN_E_MOVED)
-        return rc;
-    if (w->s.o.error != NULL)
-        w->s.o.error->code = CAIRN_E_BUSY;
-    return CAIRN_E_BUSY;
-}
-
-static void half_take_back(struct half *h, int rc)
-{
-    h->running = false;
-    if (h->w->rc == 0)
-        h->w->rc = writer_lost(h->w, rc);
-}
-
-/* Until the half is ours again. */
-static void half_wait(struct half *h)
-{
-    struct cairn *c = h->w->s.ns->h.c;
-    int rc;
-
-    if (!h->running)
-        return;
-    atomic_fetch_add_explicit(&c->users, 1, memory_order_relaxed);
-    rc = cairn__wait(c, &h->waiter, false);
-    atomic_fetch_sub_explicit(&c->users, 1, memory_order_release);
-    half_take_back(h, rc);
-}
-
-/* On the loop: takes @h back, or parks @call until that is possible. False: parked. */
-static bool half_is_back(struct half *h, struct cairn_call *call)
-{
-    if (!h->running)
-        return true;
-    if (!h->waiter.over) {
-        h->w->parked = call;
-        return false;
-    }
-    half_take_back(h, h->waiter.rc);
-    return true;
-}
-
-/* Sends the half that was being filled; @crcs as in struct cairn__part. */
-static void half_send(struct half *h, uint32_t *crcs)
-{
-    struct cairn_writer *w = h->w;
-    struct cairn__part part = { .upload = w->upload,
-                                .home = &w->home,
-                                .key = w->s.key,
-                                .key_len = w->s.key_len,
-                                .number = w->parts,
-                                .p = h->buf,
-                                .len = h->len,
-                                .crcs = crcs };
-
-    h->waiter = (struct cairn_waiter){ .kind = CAIRN_WAITS_FOR_CALL };
-    w->rc = cairn__part_start(w->s.ns, &part, &w->s.o, half_on_sent, h, 0, &h->call);
-    if (w->rc != 0)
-        return;
-    h->running = true;
-    h->len = 0;
-    w->parts++;
-    w->filling = (w->filling + 1) % WRITER_HALVES;
-}
-
-/* Likewise, from the user's thread. */
-static void half_sum_and_send(struct half *h)
-{
-    struct cairn_writer *w = h->w;
-    uint32_t *crcs =
-        malloc(cairn_check_parts(0, h->len) * sizeof(*crcs)); /* here: the loop is not kept from anything */
-
-    if (crcs == NULL) {
-        w->rc = cairn__refuse(&w->s.o, CAIRN_E_NOMEM, "no memory for checksums");
-        return;
-    }
-    cairn_check_compute(h->buf, h->len, crcs);
-    half_send(h, crcs);
-    if (w->rc == 0)
-        cairn_poll(w->s.ns->h.c, 0); /* it leaves now, and is carried out while the other half is being filled */
-}
-
-static int half_make_room(struct half *h)
-{
-    size_t room = part_size(h->w, h->w->parts);
-
-    if (h->room >= room)
-        return 0;
-    CAIRN_ASSERT(h->len == 0);
-    free(h->buf);
-    h->buf = malloc(room);
-    h->room = h->buf != NULL ? room : 0;
-    return h->buf != NULL ? 0 : cairn__refuse(&h->w->s.o, CAIRN_E_NOMEM, "no memory for %zu bytes", room);
-}
-
-/* Copies up to @slice of w->left bytes into the half @h, which is not running. True: it is full. */
-static bool half_fill(struct half *h, size_t slice)
-{
-    struct cairn_writer *w = h->w;
-    size_t size = part_size(w, w->parts), n;
-
-    w->rc = half_make_room(h);
-    if (w->rc != 0)
-        return false;
-    n = MIN(MIN(w->left, slice), size - h->len);
-    memcpy(h->buf + h->len, w->from, n);
-    h->len += n;
-    w->total += n;
-    w->from += n;
-    w->left -= n;
-    return h->len == size;
-}
-
-/* The half to fill, or NULL: the value may not become longer. */
-static struct half *half_to_fill(struct cairn_writer *w)
-{
-    if (w->parts < CAIRN_PARTS_MAX)
-        return &w->half[w->filling];
-    w->rc = cairn__refuse(&w->s.o, CAIRN_E_TOOBIG, "the value has more bytes than was said");
-    return NULL;
 }
 
 /* ---- steps on the loop ---- */
@@ -354,7 +165,7 @@ static void step_settle(struct cairn_call *call)
     struct cairn_writer *w = call->out;
 
     for (uint32_t i = 0; i < WRITER_HALVES; i++) {
-        if (!half_is_back(&w->half[i], call))
+        if (!cairn__half_is_back(&w->half[i], call))
             return;
     }
     if (w->rc == 0 && call->canceled)
@@ -368,7 +179,7 @@ static void step_settle(struct cairn_call *call)
 static void step_next(struct cairn_call *call)
 {
     struct cairn_writer *w = call->out;
-    struct half *h;
+    struct cairn__half *h;
 
     if (w->sm.state == STEP_SETTLING) {
         step_settle(call);
@@ -380,23 +191,23 @@ static void step_next(struct cairn_call *call)
         step_over(call, w->rc);
         return;
     }
-    h = half_to_fill(w);
-    if (h != NULL && !half_is_back(h, call))
+    h = cairn__half_to_fill(w);
+    if (h != NULL && !cairn__half_is_back(h, call))
         return;
-    if (w->rc == 0 && half_fill(h, WRITER_SLICE_BYTES))
-        half_send(h, NULL); /* its checksums are computed by and by */
+    if (w->rc == 0 && cairn__half_fill(h, WRITER_SLICE_BYTES))
+        cairn__half_send(h, NULL); /* its checksums are computed by and by */
     cairn__call_later(call);
 }
 
 static void step_begin(struct cairn_call *call)
 {
     struct cairn_writer *w = call->out;
-    struct half *h = &w->half[w->filling];
+    struct cairn__half *h = &w->half[w->filling];
 
     cairn_sm_init(&w->sm, &cairn_writer_step_kind, &call->c->loop.machines);
     if (w->goal != GOAL_WRITE) {
         if (w->goal == GOAL_COMMIT && w->rc == 0 && h->len > 0)
-            half_send(h, NULL);
+            cairn__half_send(h, NULL);
         cairn_sm_move(&w->sm, STEP_SETTLING);
     }
     call->next = step_next;
@@ -428,7 +239,7 @@ static int step_start(struct cairn_writer *w, enum goal goal, const void *buf, s
 
 int cairn_writer_write(struct cairn_writer *w, const void *buf, size_t len)
 {
-    struct half *h;
+    struct cairn__half *h;
     int rc;
 
     if (cairn__is_inside(w->s.ns->h.c))
@@ -439,12 +250,12 @@ int cairn_writer_write(struct cairn_writer *w, const void *buf, size_t len)
     w->from = buf;
     w->left = len;
     while (w->left > 0 && w->rc == 0) {
-        h = half_to_fill(w);
+        h = cairn__half_to_fill(w);
         if (h == NULL)
             break;
-        half_wait(h); /* before its buffer may change */
-        if (w->rc == 0 && half_fill(h, SIZE_MAX))
-            half_sum_and_send(h);
+        cairn__half_wait(h); /* before its buffer may change */
+        if (w->rc == 0 && cairn__half_fill(h, SIZE_MAX))
+            cairn__half_sum_and_send(h);
     }
     return cairn__stream_over(&w->s, w->rc);
 }
@@ -472,7 +283,7 @@ static void writer_on_put(void *arg, int rc)
 /* The value is in one half: one request is enough. */
 static int writer_put_async(struct cairn_writer *w)
 {
-    struct half *h = &w->half[w->filling];
+    struct cairn__half *h = &w->half[w->filling];
     int rc = cairn_put_async(w->s.ns, w->s.key, w->s.key_len, h->buf, h->len, &w->s.o, writer_on_put, w);
 
     return rc == 0 ? 0 : cairn__stream_over(&w->s, rc);
@@ -480,7 +291,7 @@ static int writer_put_async(struct cairn_writer *w)
 
 int cairn_writer_commit(struct cairn_writer *w)
 {
-    struct half *h = &w->half[w->filling];
+    struct cairn__half *h = &w->half[w->filling];
     bool gone = false;
     int rc;
 
@@ -496,9 +307,9 @@ int cairn_writer_commit(struct cairn_writer *w)
         return rc;
     }
     if (w->rc == 0 && h->len > 0)
-        half_sum_and_send(h);
+        cairn__half_sum_and_send(h);
     for (uint32_t i = 0; i < WRITER_HALVES; i++)
-        half_wait(&w->half[i]);
+        cairn__half_wait(&w->half[i]);
     rc = w->rc != 0 ? cairn__stream_over(&w->s, w->rc) : step_start(w, GOAL_COMMIT, NULL, 0, NULL, NULL, &gone);
     if (!gone)
         cairn_writer_abort(w);
@@ -525,7 +336,7 @@ void cairn_writer_abort(struct cairn_writer *w)
         return;
     }
     for (uint32_t i = 0; i < WRITER_HALVES; i++)
-        half_wait(&w->half[i]);
+        cairn__half_wait(&w->half[i]);
     if (w->parts > 0)
         /* else the node removes them later */
         (void)cairn__abort_start(w->s.ns, w->s.key, w->s.key_len, w->upload, NULL, NULL);

@@ -91,6 +91,8 @@ static void ask_done(struct etcd_ask *a)
     ask_answer(a);
 }
 
+/* @err->code says why: without an answer in time, which may be for what was asked or for the time that it was given, a
+ * probe tells whether the store is there. */
 static void ask_fail(struct etcd_ask *a, int rc, const struct cairn_err *err)
 {
     struct etcd *e = a->etcd;
@@ -105,6 +107,8 @@ static void ask_fail(struct etcd_ask *a, int rc, const struct cairn_err *err)
     ask_answer(a);
     if (kind == ASK_LOGIN)
         etcd_login_over(e, rc, err);
+    else if (kind != ASK_PROBE && err->code == CAIRN_E_TIMEOUT)
+        etcd_probe(e);
     else
         etcd_bad(e, err);
 }
@@ -145,11 +149,20 @@ static void ask_again(struct etcd_ask *a, bool harmless, int rc, const struct ca
         ask_fail(a, rc, err);
 }
 
-/* The rest of a read. */
+/* The rest of a read: as long as pages come, each has its own time. */
 static void ask_next_page(struct etcd_ask *a, char *last)
 {
+    uint64_t until = cairn_env_now_ns(env_of(a)) + a->op->timeout_ms * CAIRN_NS_PER_MS;
+
     free(a->after);
     a->after = last;
+    if (a->http.reply_len < CAIRN_ETCD_PAGE_BYTES / 4)
+        a->page = MIN(a->page * 4, (uint32_t)CAIRN_ETCD_PAGE_MAX);
+    else if (a->http.reply_len > CAIRN_ETCD_PAGE_BYTES)
+        a->page = MAX(a->page / 4, (uint32_t)CAIRN_ETCD_PAGE);
+    a->tries = 0;
+    if (cairn_timer_start(env_of(a), &a->timer, until) == 0) /* it runs: moved, it needs no memory */
+        a->deadline_ns = until;
     cairn_sm_move(&a->sm, ASK_QUEUED);
 }
 
@@ -293,7 +306,10 @@ static void ask_on_http(struct cairn_map_http_req *rq)
     struct cairn_err err = { 0 };
 
     e->nsent--;
-    if (rq->rc != 0) {
+    if (rq->rc == CAIRN_E_TOOBIG && a->kind == ASK_READ && a->page > CAIRN_ETCD_PAGE) {
+        a->page = CAIRN_ETCD_PAGE; /* larger entries than those before */
+        cairn_sm_move(&a->sm, ASK_QUEUED);
+    } else if (rq->rc != 0) {
         bool harmless = a->kind != ASK_CHANGE || !rq->sent;
 
         cairn_err_set(&err, rq->rc, "%s: %s", e->endpoints[a->endpoint], rq->err.text);
@@ -322,7 +338,7 @@ static char *ask_write_read(const struct etcd_ask *a)
                                       .end = r == &e->watch.read ? e->view_end : NULL,
                                       .after = a->after,
                                       .revision = a->revision,
-                                      .limit = CAIRN_ETCD_PAGE,
+                                      .limit = a->page,
                                       .last_first = r->last };
 
     if (r->limit != 0)
@@ -330,9 +346,15 @@ static char *ask_write_read(const struct etcd_ask *a)
     return cairn_etcd_write_range(e->prefix, &range);
 }
 
-static char *ask_write(const struct etcd_ask *a)
+char *etcd_write_probe(const struct etcd *e)
 {
     static const struct cairn_etcd_range probe = { .begin = "", .limit = 1, .keys_only = true };
+
+    return cairn_etcd_write_range(e->prefix, &probe);
+}
+
+static char *ask_write(const struct etcd_ask *a)
+{
     const struct etcd *e = a->etcd;
 
     switch (a->kind) {
@@ -347,7 +369,7 @@ static char *ask_write(const struct etcd_ask *a)
     case ASK_PROBE:
         break;
     }
-    return cairn_etcd_write_range(e->prefix, &probe);
+    return etcd_write_probe(e);
 }
 
 static const char *ask_path(const struct etcd_ask *a)
@@ -446,6 +468,7 @@ void etcd_ask_start(struct etcd *e, enum etcd_ask_kind kind, struct cairn_map_op
     a->etcd = e;
     a->kind = kind;
     a->op = op;
+    a->page = CAIRN_ETCD_PAGE;
     a->deadline_ns = cairn_env_now_ns(env) + timeout_ms * CAIRN_NS_PER_MS;
     cairn_timer_init(&a->timer, ask_on_deadline, a);
     cairn_sm_init(&a->sm, &etcd_ask_kind, e->store.home.machines);

@@ -15,6 +15,8 @@ enum {
     ETCD_PAUSE_MS_MIN = 50, /* between attempts to be told again */
     ETCD_PAUSE_MS_MAX = 2000,
     ETCD_OPEN_MS = 3000,
+    ETCD_LOOK_MS = 1000,     /* between questions whether the watch's server is there: so long, or ... */
+    ETCD_LOOK_SHARE_MS = 50, /* ... this for each node that asks */
 };
 
 struct etcd;
@@ -33,14 +35,15 @@ struct etcd_ask {
     uint32_t endpoint; /* that it was sent to */
     uint32_t tries;
     bool relogged;
-    char *after; /* a read: the last key of the page before */
+    char *after;   /* a read: the last key of the page before */
+    uint32_t page; /* likewise: entries that may come in one answer */
     uint64_t revision;
 };
 
 struct etcd_watch {
     struct cairn_sm sm;
     struct etcd *etcd;
-    struct cairn_map_http_req http;
+    struct cairn_map_http_req http, look;
     uint32_t endpoint;
     struct cairn_timer timer;
     struct cairn_map_read read;
@@ -57,7 +60,7 @@ struct etcd {
     char *endpoints[CAIRN_MAP_ETCD_ENDPOINTS_MAX];
     uint32_t nendpoints, current;
     char prefix[CAIRN_MAP_ETCD_PREFIX_BYTES_MAX + 1];
-    char *view_end; /* NULL: the view has all */
+    char *view_end;        /* NULL: the view has all */
     char *user, *password; /* NULL: none */
     char *token;
     struct cairn_link asks; /* in order */
@@ -91,6 +94,8 @@ extern const struct cairn_sm_kind etcd_ask_kind;
 void etcd_ask_start(struct etcd *e, enum etcd_ask_kind kind, struct cairn_map_op *op, uint32_t timeout_ms);
 /* Sends what may be sent. */
 void etcd_asks_pump(struct etcd *e);
+/* The body of a question that only a member of a majority answers; NULL for memory. */
+char *etcd_write_probe(const struct etcd *e);
 /* Ends what waits to be sent. */
 void etcd_asks_fail(struct etcd *e, int rc, const struct cairn_err *err);
 /* The view has come to @revision: changes up to it are answered. */

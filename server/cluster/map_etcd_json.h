@@ -8,7 +8,9 @@
 #include "server/cluster/map_store_etcd.h"
 
 enum {
-    CAIRN_ETCD_PAGE = 256, /* entries in an answer: below CAIRN_MAP_HTTP_REPLY_MAX at their largest */
+    CAIRN_ETCD_PAGE = 256,      /* entries in an answer: below CAIRN_MAP_HTTP_REPLY_MAX at their largest */
+    CAIRN_ETCD_PAGE_MAX = 4096, /* if they are small: for each page etcd walks through all that are behind it, too */
+    CAIRN_ETCD_PAGE_BYTES = 1 << 20, /* about: home reads them in one go */
 };
 
 /* ---- requests: JSON from malloc, NULL for memory ---- */
@@ -59,7 +61,7 @@ struct cairn_etcd_failure cairn_etcd_read_failure(const char *text, size_t len, 
 /** One line of a watch. */
 struct cairn_etcd_news {
     bool created, canceled, compacted;
-    uint64_t revision;             /* everything up to it is told with this line, unless created */
+    uint64_t revision;             /* everything up to it is told with this line; created: the store's */
     struct cairn_map_node **nodes; /* in order; n references */
     uint32_t n;
 };

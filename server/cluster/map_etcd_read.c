@@ -286,31 +286,33 @@ struct cairn_etcd_failure cairn_etcd_read_failure(const char *text, size_t len, 
 
 /* ---- watches ---- */
 
+/* With events, all is told up to the last one of them: who is behind is sent a part at a time (1000 revisions, each with
+ * all its events), and each part's header has the store's newest revision. Without events, what the header has is told. */
 static int read_events(const json_t *events, const char *prefix, struct cairn_etcd_news *news, struct cairn_err *err)
 {
-    uint64_t last = 0;
+    uint64_t last = 0, changed;
 
     news->nodes = calloc(json_array_size(events) + 1, sizeof(news->nodes[0]));
     if (news->nodes == NULL)
         return cairn_err_set(err, CAIRN_E_NOMEM, "map entries");
     for (size_t i = 0; i < json_array_size(events); i++) {
         const json_t *event = json_array_get(events, i), *type = json_object_get(event, "type");
+        const json_t *kv = json_object_get(event, "kv");
         bool erased = json_is_string(type) && strcmp(json_string_value(type), "DELETE") == 0;
         struct cairn_map_node *n = NULL;
         char *name;
-        enum kv kind = read_kv(json_object_get(event, "kv"), prefix, erased, &n, &name);
+        enum kv kind = read_kv(kv, prefix, erased, &n, &name);
 
         free(name);
-        if (kind == KV_BAD)
+        if (kind == KV_FINE)
+            news->nodes[news->n++] = n;
+        if (kind == KV_BAD || !get_u64(kv, "mod_revision", &changed))
             return bad(err, "a malformed event");
-        if (kind == KV_FOREIGN)
-            continue;
-        news->nodes[news->n++] = n;
-        if (n->e.changed < last)
+        if (changed < last)
             return bad(err, "events out of order");
-        last = n->e.changed;
+        last = changed;
     }
-    news->revision = MAX(news->revision, last);
+    news->revision = last != 0 ? last : news->revision;
     return 0;
 }
 

@@ -7,7 +7,11 @@
  *  WAIT    for a moment: the last attempt failed.
  *  LOAD    everything is read: at the start, and when the history that is needed is gone (compaction, another store).
  *  OPEN    the stream was asked for, from the revision behind the view's.
- *  FOLLOW  the stream runs, and the view with it. */
+ *  FOLLOW  the stream runs, and the view with it.
+ *
+ * A stream is silent while nothing changes, and also when its server stands still or is gone. So in FOLLOW that server is
+ * asked for something small now and then, which it answers only if it is one of a majority; without an answer the stream
+ * is opened at another one. All nodes together ask so often, however many they are. */
 #include "server/cluster/map_etcd_internal.h"
 
 #include "sdk/core/base/log.h"
@@ -34,12 +38,14 @@ static bool watch_invariant(const struct cairn_sm *sm)
     bool stream = sm->state == WATCH_OPEN || sm->state == WATCH_FOLLOW;
 
     return CAIRN_HOLDS(cairn_map_http_runs(&w->http) == stream) && CAIRN_HOLDS(!stream || !w->reload) &&
-           CAIRN_HOLDS(!stream || w->etcd->store.view.known);
+           CAIRN_HOLDS(!stream || w->etcd->store.view.known) &&
+           CAIRN_HOLDS(!cairn_map_http_runs(&w->look) || sm->state == WATCH_FOLLOW);
 }
 
 const struct cairn_sm_kind etcd_watch_kind = { "map-etcd-watch", watch_states, WATCH_NR, watch_invariant, 0 };
 
 static void watch_open(struct etcd_watch *w);
+static void watch_on_end(struct cairn_map_http_req *rq);
 
 static struct cairn_env *env_of(const struct etcd_watch *w)
 {
@@ -116,6 +122,80 @@ static bool news_apply(struct etcd_watch *w, struct cairn_etcd_news *news)
     return fine;
 }
 
+/* ---- whether its server is there ---- */
+
+static void look_later(struct etcd_watch *w)
+{
+    uint64_t ms = MAX((uint64_t)ETCD_LOOK_MS, (uint64_t)w->etcd->store.sharers * ETCD_LOOK_SHARE_MS);
+
+    timer_in(w, ms + cairn_env_random(env_of(w)) % (ms / 4));
+}
+
+static void look_over(struct etcd_watch *w)
+{
+    free(w->look.body);
+    cairn_map_http_clear(&w->look);
+    w->look.body = NULL;
+}
+
+static void watch_cut(struct etcd_watch *w)
+{
+    cairn_map_http_cancel(&w->http);
+    watch_on_end(&w->http);
+}
+
+static void on_look(struct cairn_map_http_req *rq)
+{
+    struct etcd_watch *w = rq->arg;
+    struct etcd *e = w->etcd;
+    struct cairn_err err = rq->err;
+    int rc = rq->rc;
+
+    if (rc == 0 && rq->status != 200)
+        rc = cairn_etcd_read_failure(rq->reply_len > 0 ? rq->reply : "", rq->reply_len, rq->status, &err).rc;
+    look_over(w);
+    if (w->reload) {
+        watch_cut(w);
+        return;
+    }
+    if (rc == CAIRN_E_AUTH && rq->status != 0)
+        etcd_token_drop(e); /* of no use any more; it is there all the same */
+    else if (rc != 0 && rc != CAIRN_E_NOMEM) {
+        cairn_log_warn("map store etcd: %s, which tells of changes, does not answer: %s", e->endpoints[w->endpoint],
+                       err.text);
+        watch_cut(w);
+        return;
+    }
+    if (rc == 0)
+        etcd_good(e);
+    look_later(w);
+}
+
+static void look_start(struct etcd_watch *w)
+{
+    struct etcd *e = w->etcd;
+
+    if (e->user != NULL && e->token == NULL) {
+        etcd_login(e);
+        look_later(w);
+        return;
+    }
+    w->look = (struct cairn_map_http_req){ .url = etcd_url(e, w->endpoint, "/v3/kv/range"),
+                                           .token = e->token,
+                                           .body = etcd_write_probe(e),
+                                           .timeout_ms = ETCD_PROBE_MS,
+                                           .done = on_look,
+                                           .arg = w };
+    if (w->look.body != NULL)
+        w->look.body_len = strlen(w->look.body);
+    if (w->look.body == NULL || cairn_map_http_start(e->http, &w->look) != 0) {
+        look_over(w);
+        look_later(w);
+    }
+}
+
+/* ---- what it tells ---- */
+
 /* False: the stream is to end. */
 static bool watch_on_line(struct etcd_watch *w, const char *line, size_t len)
 {
@@ -134,9 +214,9 @@ static bool watch_on_line(struct etcd_watch *w, const char *line, size_t len)
         w->reload =
             w->reload || news.revision < w->resume; /* etcd knows less than we do: it was restored, or another */
         if (!w->reload) {
-            cairn_timer_stop(env_of(w), &w->timer);
             w->pause_ms = ETCD_PAUSE_MS_MIN;
             cairn_sm_move(&w->sm, WATCH_FOLLOW);
+            look_later(w);
         }
     } else if (rc == 0 && !w->reload) {
         cairn_map_health_count(&e->store, 0, news.n);
@@ -186,6 +266,8 @@ static bool watch_on_data(struct cairn_map_http_req *rq, const char *bytes, size
 
 static void watch_stopped(struct etcd_watch *w)
 {
+    cairn_map_http_cancel(&w->look);
+    look_over(w);
     free(w->http.body);
     cairn_map_http_clear(&w->http);
     w->http.body = NULL;
@@ -245,8 +327,9 @@ static void watch_on_timer(void *arg)
     struct etcd_watch *w = arg;
 
     if (w->sm.state == WATCH_OPEN || (w->sm.state == WATCH_FOLLOW && w->reload)) { /* silent, or of no use */
-        cairn_map_http_cancel(&w->http);
-        watch_on_end(&w->http);
+        watch_cut(w);
+    } else if (w->sm.state == WATCH_FOLLOW) {
+        look_start(w);
     } else if (w->reload) {
         watch_load(w);
     } else {

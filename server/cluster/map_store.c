@@ -85,6 +85,11 @@ void cairn_map_store_reload(struct cairn_map_store *s)
         s->ops->reload(s);
 }
 
+void cairn_map_store_shared_by(struct cairn_map_store *s, uint32_t nodes)
+{
+    s->sharers = nodes;
+}
+
 uint64_t cairn_map_store_revision(struct cairn_map_store *s)
 {
     uint64_t revision;

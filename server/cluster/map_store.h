@@ -37,7 +37,7 @@ struct cairn_map_store;
 struct cairn_map_op {
     void (*done)(struct cairn_map_op *op); /* once, later */
     void *arg;
-    uint32_t timeout_ms; /* 0: CAIRN_MAP_TIMEOUT_MS */
+    uint32_t timeout_ms; /* 0: CAIRN_MAP_TIMEOUT_MS. Of a read that needs several answers: of each */
 
     /** 0, or why not. Of any request: CAIRN_E_INVAL, CAIRN_E_LIMIT (bounds); CAIRN_E_UNREACHABLE (the store cannot be
      * asked; nothing was done); CAIRN_E_TIMEOUT (of those that change nothing); CAIRN_E_BUSY, CAIRN_E_NOMEM (nothing
@@ -120,6 +120,7 @@ struct cairn_map_store {
     struct cairn_map_home home;
     struct cairn_map_view view;
     struct cairn_map_health health; /* under view.mutex */
+    uint32_t sharers;               /* home's */
 };
 
 /** The file @dir/map, made if there is none. Blocks. @dir "" keeps everything in memory. CAIRN_E_FORMAT: written by a
@@ -141,6 +142,8 @@ void cairn_map_store_each(struct cairn_map_store *s, const char *prefix,
 /** At home, also from a watch: what the view has may be of another history than the store (it was put back, and has
  * come further since): all of it is read again. */
 void cairn_map_store_reload(struct cairn_map_store *s);
+/** At home: about so many nodes share the store. The more, the more rarely each asks without need; 0: not known. */
+void cairn_map_store_shared_by(struct cairn_map_store *s, uint32_t nodes);
 /** The view's. */
 uint64_t cairn_map_store_revision(struct cairn_map_store *s);
 void cairn_map_store_health(struct cairn_map_store *s, struct cairn_map_health *to);

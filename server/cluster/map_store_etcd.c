@@ -201,6 +201,7 @@ static bool conf_copy(struct etcd *e, const struct cairn_map_etcd_conf *conf)
             return false;
         e->nendpoints++;
     }
+    e->current = (uint32_t)(cairn_env_random(e->store.home.env) % e->nendpoints); /* not all nodes at one */
     if (conf->user == NULL || conf->user[0] == '\0')
         return true;
     e->user = strdup(conf->user);

@@ -1,6 +1,6 @@
 /** A map store that nodes share: an etcd cluster, by its JSON interface.
  *
- * Requests go to one endpoint and move to the next when it does not serve. A change is sent once: when its answer is
+ * Requests go to one endpoint, any at first, and move to the next when it does not serve. A change is sent once: when its answer is
  * lost the outcome is CAIRN_E_UNKNOWN. While the store cannot be reached changes are refused at once; it is asked again
  * and again whether it is back. */
 #ifndef CAIRN_SERVER_CLUSTER_MAP_STORE_ETCD_H

@@ -257,6 +257,12 @@ static bool can_begin(const struct cairn_planner *p, const struct cairn_planner_
     return w->a != NULL && has_room(p, w->a) && (w->b == NULL || has_room(p, w->b));
 }
 
+/* Whether the move brings the slot to who does not hold it. */
+static bool comes_new(const struct cairn_planner_move *m)
+{
+    return m->why != CAIRN_PLANNER_DROP && m->why != CAIRN_PLANNER_LEAD;
+}
+
 /* Of all that is wanted: what may begin now. */
 static void choose_moves(struct cairn_planner *p, uint32_t elsewhere)
 {
@@ -269,6 +275,13 @@ static void choose_moves(struct cairn_planner *p, uint32_t elsewhere)
     for (uint32_t i = 0; i < p->nwants && p->wants[i].may_begin && p->nmoves < room; i++) {
         if (!can_begin(p, &p->wants[i]))
             continue;
+        if (comes_new(&p->wants[i].move)) {
+            if (p->wants[i].b->room == 0) {
+                p->counts.no_room++;
+                continue;
+            }
+            p->wants[i].b->room--;
+        }
         node_is_busy(p->wants[i].a);
         node_is_busy(p->wants[i].b);
         p->moves[p->nmoves++] = p->wants[i].move;
@@ -302,6 +315,7 @@ void cairn_planner_look(struct cairn_planner *p, uint32_t elsewhere)
 
         n->busy = 0;
         n->elsewhere = p->conf.busy != NULL ? p->conf.busy(p->conf.arg, n->is.member.id) : 0;
+        n->room = p->conf.room != NULL ? p->conf.room(p->conf.arg, n->is.member.id) : UINT32_MAX;
     }
     for (uint32_t i = 0; i < p->nwants; i++)
         kept += look_at(p, p->wants[i].move.slot, &p->wants[kept]);
@@ -331,8 +345,10 @@ int cairn_planner_new(const struct cairn_planner_conf *conf, struct cairn_planne
         rc = cairn_err_set(err, CAIRN_E_NOMEM, "plan");
         goto fail;
     }
-    for (uint32_t i = 0; i < conf->n; i++)
+    for (uint32_t i = 0; i < conf->n; i++) {
         p->nodes[i].is = conf->nodes[i];
+        p->nodes[i].room = UINT32_MAX;
+    }
     qsort(p->nodes, conf->n, sizeof(*p->nodes), by_id);
     rc = want(p, err);
     if (rc != 0)

@@ -35,6 +35,9 @@ struct cairn_planner_conf {
     /** Moves for other tables that a node takes part in; CAIRN_PLANNER_AWAY: none can begin now that needs it. Asked by
      * cairn_planner_look() alone. NULL: 0. */
     uint32_t (*busy)(void *arg, uint64_t node);
+    /** Slots that the node may get beside those it holds, of all tables. Asked by cairn_planner_look() alone. NULL: any
+     * number. */
+    uint32_t (*room)(void *arg, uint64_t node);
     void *arg;
     uint32_t moves_max; /* at a time, in all: those under way included */
     uint32_t
@@ -80,6 +83,7 @@ struct cairn_planner_counts {
     uint32_t left; /* moves that are wanted, those to begin now included and those under way not */
     uint32_t under_way;
     uint32_t gone; /* slots without any replica that is not lost: nothing can be copied, so nothing is planned */
+    uint32_t no_room; /* of those left: that might begin now, if their target had room */
 };
 struct cairn_planner_counts cairn_planner_counts(const struct cairn_planner *p);
 

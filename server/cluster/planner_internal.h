@@ -9,6 +9,7 @@ struct cairn_planner__node {
     uint32_t holds, leads; /* slots, in the end */
     uint32_t busy;         /* moves that it takes part in, for this table */
     uint32_t elsewhere;    /* and for others */
+    uint32_t room;         /* slots that it may get */
 };
 
 /* A slot for which something is to be done, or being done. */

@@ -17,7 +17,7 @@
 
 enum { SETTINGS_MAX = 256, TEXT_BYTES = 64 << 10, SIGNAL_POLL_MS = 100 };
 
-enum exit_code { EXIT_FINE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_IN_USE = 3 };
+enum exit_code { EXIT_FINE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_IN_USE = 3, EXIT_NO_STORE = 4 };
 
 static const char usage[] =
     "Usage: cairnd [OPTION]...\n"
@@ -45,6 +45,7 @@ static const char usage[] =
     "  cairnd --config /etc/cairn/node.yaml --check-config\n"
     "  cairnd --data /tmp/d --workspace /tmp/w --listen tcp://127.0.0.1:7400 --set node.workers=2\n";
 
+/* Those of the map stand last. */
 enum action { RUN, CHECK, PRINT, MAP_EXPORT, MAP_IMPORT, MAP_MOVE, MAP_MOVE_CHECK, MAP_SHOW, MAP_LOG };
 
 struct arguments {
@@ -417,5 +418,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "cairnd: the configuration is good; what it names is in use\n");
         return EXIT_IN_USE;
     }
+    if (a.action >= MAP_EXPORT && (rc == CAIRN_E_UNREACHABLE || rc == CAIRN_E_TIMEOUT))
+        return EXIT_NO_STORE;
     return rc == 0 ? EXIT_FINE : EXIT_FAILED;
 }

@@ -50,7 +50,8 @@ int cairn_node__keeper_read_store(struct cairn_map_keeper *k, struct cairn_map_t
                                   struct cairn_err *err)
 {
     bool done = false;
-    struct cairn_map_read r = { .op = { .done = on_read, .arg = &done }, .prefix = "" };
+    struct cairn_map_read r = { .op = { .done = on_read, .arg = &done, .timeout_ms = k->conf.map_timeout_ms },
+                                .prefix = "" };
 
     cairn_map_store_read(k->store, &r);
     while (!done) /* it has a deadline */

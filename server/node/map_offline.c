@@ -13,7 +13,10 @@
 
 enum { IMPORT_MS_MAX = 600000 };
 
-int cairn_server_map_export(const struct cairn_server_options *options, FILE *to, char *text, size_t text_len)
+/* Reads all of the map from where it is kept, and has @tell write to @to what it makes of that. */
+static int keeper_tell(const struct cairn_server_options *options, FILE *to, char *text, size_t text_len,
+                       int (*tell)(const struct cairn_map_keeper *k, const struct cairn_map_table *t, uint64_t revision,
+                                   FILE *to, struct cairn_err *err))
 {
     struct cairn_map_table t = { 0 };
     struct cairn_err err = { 0 };
@@ -24,9 +27,21 @@ int cairn_server_map_export(const struct cairn_server_options *options, FILE *to
     if (rc == 0)
         rc = cairn_node__keeper_read(k, &t, &revision, &err);
     if (rc == 0)
-        rc = cairn_map_dump_write(&t, revision, to, &err);
+        rc = tell(k, &t, revision, to, &err);
     cairn_map_table_fini(&t);
     return cairn_node__keeper_finish(k, rc, &err, text, text_len);
+}
+
+static int tell_whole(const struct cairn_map_keeper *k, const struct cairn_map_table *t, uint64_t revision, FILE *to,
+                      struct cairn_err *err)
+{
+    (void)k;
+    return cairn_map_dump_write(t, revision, to, err);
+}
+
+int cairn_server_map_export(const struct cairn_server_options *options, FILE *to, char *text, size_t text_len)
+{
+    return keeper_tell(options, to, text, text_len, tell_whole);
 }
 
 /* ---- what it holds, and its log ---- */
@@ -42,52 +57,41 @@ static json_t *where_of(const struct cairn_map_keeper *k)
     return list;
 }
 
-/* Asks the store, and prints what @report makes of it. */
-static int keeper_tell(const struct cairn_server_options *options, FILE *to, char *text, size_t text_len,
-                       json_t *(*report)(const struct cairn_map_keeper *k, const struct cairn_map_table *t,
-                                         uint64_t revision))
+/* Takes @o. */
+static int print(json_t *o, FILE *to, struct cairn_err *err)
 {
-    struct cairn_map_table t = { 0 };
-    struct cairn_err err = { 0 };
-    uint64_t revision = 0;
-    struct cairn_map_keeper *k;
-    int rc = cairn_node__keeper_open(&k, options, text, text_len, &err);
+    int rc = 0;
 
-    if (rc == 0)
-        rc = cairn_node__keeper_read(k, &t, &revision, &err);
-    if (rc == 0) {
-        json_t *o = report(k, &t, revision);
-
-        if (o == NULL)
-            rc = cairn_err_set(&err, CAIRN_E_NOMEM, "what the map says");
-        else if (json_dumpf(o, to, JSON_INDENT(1)) != 0 || fputc('\n', to) == EOF || fflush(to) != 0)
-            rc = cairn_err_set(&err, CAIRN_E_IO, "what the map says cannot be written out");
-        json_decref(o);
-    }
-    cairn_map_table_fini(&t);
-    return cairn_node__keeper_finish(k, rc, &err, text, text_len);
+    if (o == NULL)
+        rc = cairn_err_set(err, CAIRN_E_NOMEM, "what the map says");
+    else if (json_dumpf(o, to, JSON_INDENT(1)) != 0 || fputc('\n', to) == EOF || fflush(to) != 0)
+        rc = cairn_err_set(err, CAIRN_E_IO, "what the map says cannot be written out");
+    json_decref(o);
+    return rc;
 }
 
-static json_t *report_all(const struct cairn_map_keeper *k, const struct cairn_map_table *t, uint64_t revision)
+static int tell_sums(const struct cairn_map_keeper *k, const struct cairn_map_table *t, uint64_t revision, FILE *to,
+                     struct cairn_err *err)
 {
-    return cairn_map_report(t, k->conf.map_etcd ? "etcd" : "local", where_of(k), revision);
+    return print(cairn_map_report(t, k->conf.map_etcd ? "etcd" : "local", where_of(k), revision), to, err);
 }
 
-static json_t *report_log(const struct cairn_map_keeper *k, const struct cairn_map_table *t, uint64_t revision)
+static int tell_log(const struct cairn_map_keeper *k, const struct cairn_map_table *t, uint64_t revision, FILE *to,
+                    struct cairn_err *err)
 {
     (void)k;
     (void)revision;
-    return cairn_map_log_report(t, t, 0);
+    return print(cairn_map_log_report(t, t, 0), to, err);
 }
 
 int cairn_server_map_show(const struct cairn_server_options *options, FILE *to, char *text, size_t text_len)
 {
-    return keeper_tell(options, to, text, text_len, report_all);
+    return keeper_tell(options, to, text, text_len, tell_sums);
 }
 
 int cairn_server_map_log(const struct cairn_server_options *options, FILE *to, char *text, size_t text_len)
 {
-    return keeper_tell(options, to, text, text_len, report_log);
+    return keeper_tell(options, to, text, text_len, tell_log);
 }
 
 /* ---- into a store ---- */

@@ -62,6 +62,11 @@ struct method_column {
 static const struct method_column columns[] = {
     { "cairn_rpc_requests_total", "counter", "Requests that came, by provider and method.",
       offsetof(struct cairn_rpc_stats_sum, started) },
+    { "cairn_rpc_client_requests_total", "counter",
+      "Requests of clients that were answered: over a connection that is no node's.",
+      offsetof(struct cairn_rpc_stats_sum, clients.requests) },
+    { "cairn_rpc_client_failed_total", "counter", "Those of them that were answered by an error.",
+      offsetof(struct cairn_rpc_stats_sum, clients.failed) },
     { "cairn_rpc_failed_total", "counter", "Requests that were answered by an error.",
       offsetof(struct cairn_rpc_stats_sum, failed) },
     { "cairn_rpc_inflight", "gauge", "Requests that are being worked on.", SIZE_MAX },
@@ -161,20 +166,33 @@ static double uptime_seconds(const struct cairn_metrics *m)
     return (double)(cairn_env_now_ns(m->env) - m->started_ns) / 1e9;
 }
 
-static bool is_healthy(const struct cairn_metrics *m, char *reason, size_t len)
+/* One without a part that has failed; @all: what the providers say. */
+static bool is_healthy(const struct cairn_metrics *m, const json_t *all, char *reason, size_t len)
 {
     reason[0] = '\0';
-    return m->healthy == NULL || m->healthy(m->healthy_arg, reason, len);
+    if (m->healthy != NULL && !m->healthy(m->healthy_arg, reason, len))
+        return false;
+    for (uint32_t i = 0; i < m->ntargets; i++) {
+        const json_t *one = json_array_get(all, i);
+        const char *health = json_string_value(json_object_get(one, "health")),
+                   *problem = json_string_value(json_object_get(one, "problem"));
+
+        if (health == NULL || strcmp(health, "failed") != 0)
+            continue;
+        snprintf(reason, len, "%s has failed: %s", m->targets[i].name, problem != NULL ? problem : "the log says why");
+        return false;
+    }
+    return true;
 }
 
-static void print_node(struct cairn_prom *p, const struct cairn_metrics *m)
+static void print_node(struct cairn_prom *p, const struct cairn_metrics *m, const json_t *all)
 {
-    char reason[256];
+    char reason[512];
 
     cairn_prom__family(p, "cairn_info", "gauge", "Constant 1; what runs here.");
     cairn_prom__sample(p, "cairn_info", (const char *const[]){ "node", m->node, "version", m->version, NULL }, 1);
     print_one(p, "cairn_uptime_seconds", "gauge", "Time since the node started.", uptime_seconds(m));
-    print_one(p, "cairn_healthy", "gauge", "1 if /healthz answers 200.", is_healthy(m, reason, sizeof(reason)));
+    print_one(p, "cairn_healthy", "gauge", "1 if /healthz answers 200.", is_healthy(m, all, reason, sizeof(reason)));
     print_one(p, "cairn_insecure", "gauge", "1 if the node listens without authentication.", m->insecure);
     print_one(p, "cairn_workers", "gauge", "Event loops.", m->nsets);
     if (m->counters != NULL) {
@@ -290,11 +308,12 @@ static bool all_ok(const struct cairn_metrics *m, const json_t *all, char *text,
  */
 static void print_status(struct cairn_prom *p, const struct cairn_metrics *m, const json_t *all)
 {
-    static const char *const healths[] = { "ok", "degraded", "readonly" };
+    static const char *const healths[] = { "ok", "degraded", "readonly", "failed" };
     const char *key;
     json_t *value;
 
-    print_one(p, "cairn_degraded", "gauge", "1 if a provider is not in full health; /healthz answers 200 all the same.",
+    print_one(p, "cairn_degraded", "gauge",
+              "1 if a provider is not in full health; /healthz answers 200 all the same, unless it has failed.",
               !all_ok(m, all, NULL, 0));
     cairn_prom__family(p, "cairn_provider_health", "gauge", "1 for the health that the provider is in.");
     for (uint32_t i = 0; i < m->ntargets; i++) {
@@ -328,7 +347,7 @@ char *cairn_metrics_text(const struct cairn_metrics *m, size_t *len)
     bool bad = p.to == NULL;
 
     if (!bad) {
-        print_node(&p, m);
+        print_node(&p, m, status);
         print_bulk(&p, m);
         print_status(&p, m, status);
         print_methods(&p, used, n);
@@ -365,11 +384,18 @@ static json_t *latencies_of(const struct cairn_hist_sum *h)
     return all;
 }
 
+static json_t *clients_of(const struct cairn_rpc_stats_sum *sum)
+{
+    return json_pack("{s:I, s:I, s:I, s:I}", "requests", json_u64(sum->clients.requests), "failed",
+                     json_u64(sum->clients.failed), "in_bytes", json_u64(sum->clients.bytes_in), "out_bytes",
+                     json_u64(sum->clients.bytes_out));
+}
+
 static json_t *row_of(const struct used *u)
 {
     const struct cairn_hist_sum *h = &u->sum.latency_ns;
 
-    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "provider",
+    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o}", "provider",
                      u->target->name, "method", u->method, "requests", json_u64(u->sum.started), "inflight",
                      json_u64(cairn_rpc_stats_inflight(&u->sum)), "failed", json_u64(u->sum.failed), "in_bytes",
                      json_u64(u->sum.bytes_in), "out_bytes", json_u64(u->sum.bytes_out), "mean_ns",
@@ -378,7 +404,7 @@ static json_t *row_of(const struct used *u)
                      json_u64(cairn_hist_percentile(h, CAIRN_HIST_NS_SHIFT, 0.9)), "p99_ns",
                      json_u64(cairn_hist_percentile(h, CAIRN_HIST_NS_SHIFT, 0.99)), "p999_ns",
                      json_u64(cairn_hist_percentile(h, CAIRN_HIST_NS_SHIFT, 0.999)), "max_ns", json_u64(h->max),
-                     "sum_ns", json_u64(h->sum), "latencies", latencies_of(h));
+                     "sum_ns", json_u64(h->sum), "latencies", latencies_of(h), "clients", clients_of(&u->sum));
 }
 
 static json_t *size_row_of(const struct used *u, const char *what, const struct cairn_hist_sum *h)
@@ -459,12 +485,13 @@ static void on_metrics(void *arg, struct cairn_http_reply *reply)
         reply->status = 503;
 }
 
-/* Whoever asks sends work to the node, or ends it: one that is degraded still does the work. Its text is for people. */
+/* Whoever asks sends work to the node, or ends it: one that is degraded still does the work, one with a part that has
+ * failed is to be started again. Its text is for people. */
 static void on_healthz(void *arg, struct cairn_http_reply *reply)
 {
-    char reason[256], worse[2048];
-    bool ok = is_healthy(arg, reason, sizeof(reason));
+    char reason[512], worse[2048];
     json_t *status = collect_status(arg);
+    bool ok = is_healthy(arg, status, reason, sizeof(reason));
     bool full = all_ok(arg, status, worse, sizeof(worse));
     int n = ok && !full ? asprintf(&reply->text, "degraded: %s\n", worse)
                         : asprintf(&reply->text, "%s\n",

@@ -36,8 +36,9 @@ void cairn_metrics_method(const struct cairn_metrics *m, const struct cairn_rpc_
 /** Prometheus text format 0.0.4, from malloc; NULL without memory. */
 char *cairn_metrics_text(const struct cairn_metrics *m, size_t *len);
 /** {"version":1,"node",...,"counters":{},"bulk":[{}],"methods":[{}],"sizes":[{}],"errors":[{}]}: tables of flat rows,
- * units in the names ("_ns", "_bytes"). A method's "latencies" alone is a list: [[about so many ns, so often], ...],
- * rising, so that whoever asks twice knows what was between. A new reference; NULL without memory. */
+ * units in the names ("_ns", "_bytes"). Of a method only "latencies" is a list: [[about so many ns, so often], ...],
+ * rising, so that whoever asks twice knows what was between; and "clients" an object: "requests", "failed",
+ * "in_bytes", "out_bytes" of what clients asked and was answered. A new reference; NULL without memory. */
 json_t *cairn_metrics_json(const struct cairn_metrics *m);
 
 /** Serves /metrics and /healthz on @fd (listening, non-blocking, taken over). On the loop's thread, or before it runs.

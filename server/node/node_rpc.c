@@ -52,10 +52,10 @@ static void handle_providers(struct cairn_rpc_req *rq)
     cairn_rpc_reply(rq, 0, &m.base, NULL, 0);
 }
 
-/* Worse of two: "ok" < "readonly" < "degraded". */
+/* Worse of two: "ok" < "readonly" < "degraded" < "failed". */
 static const char *worse_health(const char *a, const char *b)
 {
-    static const char *const order[] = { "ok", "readonly", "degraded" };
+    static const char *const order[] = { "ok", "readonly", "degraded", "failed" };
     size_t worst = 0;
 
     for (size_t i = 0; i < ARRAY_SIZE(order); i++) {

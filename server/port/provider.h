@@ -66,8 +66,9 @@ struct cairn_provider_desc {
     void (*quiesce)(void *ctx, void (*done)(void *arg), void *arg);
     /** Closes everything. The workers have ended and no request is left. */
     void (*stop)(void *ctx);
-    /** Adds to @to what `cairn status` should show ("health": "ok" | "degraded" | "readonly", counts ...). Any worker's
-     * thread; does not block. */
+    /** Adds to @to what `cairn status` should show ("health": "ok" | "degraded" | "readonly" | "failed", counts ...).
+     * Any worker's thread; does not block. "failed": it does nothing any more until the node is started again, and
+     * "problem" says why; then /healthz says that the node does not serve. */
     void (*status)(void *ctx, json_t *to);
 };
 

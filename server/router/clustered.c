@@ -143,18 +143,25 @@ void router_clustered_mput(struct router_op *op, const Cairn__Wire__RouterMput *
 
 /* ---- reads of many ---- */
 
+static uint64_t key_leave(struct router_op *op, const ProtobufCBinaryData *key)
+{
+    const struct cairn_cluster *c = op->w->router->conf.cluster;
+    uint64_t leave;
+
+    if (router_clustered_slot(op, key) != 0)
+        return 0;
+    if (cairn_cluster_read_begin(c, op->slot, &leave) == 0)
+        return leave;
+    return op->by_replica && op->ns->write_once && cairn_cluster_is_in_sync(c, op->slot) ? ROUTER_LEAVE_BY_REPLICA : 0;
+}
+
 int router_clustered_mget_begin(struct router_op *op, const ProtobufCBinaryData *keys, size_t n)
 {
     op->leaves = calloc(n + 1, sizeof(op->leaves[0]));
     if (op->leaves == NULL)
         return CAIRN_E_NOMEM;
-    for (size_t i = 0; i < n; i++) {
-        uint64_t *leave = &op->leaves[i];
-
-        if (router_clustered_slot(op, &keys[i]) != 0 ||
-            cairn_cluster_read_begin(op->w->router->conf.cluster, op->slot, leave) != 0)
-            *leave = 0;
-    }
+    for (size_t i = 0; i < n; i++)
+        op->leaves[i] = key_leave(op, &keys[i]);
     op->err.text[0] = '\0';
     return 0;
 }
@@ -164,8 +171,10 @@ void router_clustered_mget_end(struct router_op *op, const ProtobufCBinaryData *
     for (size_t i = 0; i < n; i++) {
         uint64_t *leave = &op->leaves[i];
 
-        if (*leave != 0 && (router_clustered_slot(op, &keys[i]) != 0 ||
-                            cairn_cluster_read_end(op->w->router->conf.cluster, op->slot, *leave) != 0))
+        if (*leave == 0 || *leave == ROUTER_LEAVE_BY_REPLICA)
+            continue;
+        if (router_clustered_slot(op, &keys[i]) != 0 ||
+            cairn_cluster_read_end(op->w->router->conf.cluster, op->slot, *leave) != 0)
             *leave = 0;
     }
 }

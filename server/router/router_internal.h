@@ -266,6 +266,9 @@ struct router_parts {
     struct router_part part[CAIRN_ROUTER_PARTS_INFLIGHT];
 };
 
+/* No leave, and no token is like it: the key's slot is not led from here, and only what is found of it counts. */
+#define ROUTER_LEAVE_BY_REPLICA UINT64_MAX
+
 struct router_op {
     struct cairn_link link;
     struct cairn_sm sm;
@@ -295,7 +298,7 @@ struct router_op {
     /* or of a write-once one that is not led from here: only what is found counts */
     bool by_replica;
     uint64_t leave; /* cairn_cluster_read_begin()'s token: reads; part, commit: as the upload began; or 0 */
-    uint64_t *leaves;                   /* mget, clustered: likewise of each key, malloc'ed */
+    uint64_t *leaves;                   /* mget, clustered: likewise of each key, or ROUTER_LEAVE_BY_REPLICA; malloc'ed */
     struct cairn_cluster_led led;       /* list, clustered */
     struct cairn_cluster_write *writes; /* clustered: malloc'ed while it runs */
     struct cairn_cluster_spread spread; /* likewise, of a large value's regions */

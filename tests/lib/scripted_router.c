@@ -471,12 +471,10 @@ static void router_mget(struct cairn_rpc_req *rq)
     if (!misbehaves(rq, fault)) {
         pthread_mutex_lock(&n->c->mutex);
         for (size_t i = 0; i < m->n_keys; i++) {
-            struct scripted_value *v = lookup(n->c, m->keys[i]);
+            struct scripted_value *v;
+            int rc = read_one(n, m->keys[i], m->replica, &v);
 
-            lengths[i] = leads(n, slot_of(m->keys[i])) != 0 ? -3
-                         : v == NULL                        ? -1
-                         : v->len > THRESHOLD               ? -2
-                                                            : (int64_t)v->len;
+            lengths[i] = rc == CAIRN_E_NOTFOUND ? -1 : rc != 0 ? -3 : v->len > THRESHOLD ? -2 : (int64_t)v->len;
             if (lengths[i] <= 0)
                 continue;
             memcpy(page + payload.iov_len, v->bytes, v->len);

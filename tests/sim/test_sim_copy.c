@@ -64,6 +64,23 @@ static void until_copy_begins(struct bench *b)
         world_run_until(b->world, cairn_env_now_ns(b->r.env) + bench_times.resend_ns);
 }
 
+/* The slot is ours, n2 is in sync with us, and all that is in our log is applied. */
+static void lead_with_n2(struct bench *b)
+{
+    bench_learn(b, 1, CAIRN_SLOT_ACTIVE, self, WITH(n2));
+    bench_disk(b);
+    bench_ack(b, n2, 1, b->end);
+    bench_apply_all(b);
+}
+
+static struct replica_peer *peer_n1(struct bench *b)
+{
+    struct replica_peer *p = &b->r.peers[b->r.peers[0].who.node == n1.node ? 0 : 1];
+
+    assert_true(cairn_who_is(p->who, n1));
+    return p;
+}
+
 /* A target that says that it is still at it, for ever: it cannot read what it is to erase, or does not store its page.
  * The view goes to another slot. The next copy begins later each time, also when the target says nothing then, as it
  * does while it has the first in hand. */
@@ -73,15 +90,12 @@ static void who_does_not_get_on_keeps_no_view(void **state)
     struct replica_peer *p;
     uint64_t ended;
 
-    bench_learn(b, 1, CAIRN_SLOT_ACTIVE, self, WITH(n2));
-    bench_disk(b);
-    bench_ack(b, n2, 1, b->end);
-    bench_apply_all(b);
+    lead_with_n2(b);
     match(b, n1, true);
     until_copy_begins(b);
     until_copy_ends(b, n1, 0);
-    p = &b->r.peers[b->r.peers[0].who.node == n1.node ? 0 : 1];
-    assert_true(cairn_who_is(p->who, n1) && p->copies_failed == 1);
+    p = peer_n1(b);
+    assert_true(p->copies_failed == 1);
 
     until_copy_begins(b);
     copied(b, n1, 1);
@@ -109,10 +123,7 @@ static void what_was_said_before_a_copy_is_void(void **state)
     struct bench *b = *state;
     struct replica_peer *p;
 
-    bench_learn(b, 1, CAIRN_SLOT_ACTIVE, self, WITH(n2));
-    bench_disk(b);
-    bench_ack(b, n2, 1, b->end);
-    bench_apply_all(b);
+    lead_with_n2(b);
     assert_int_equal(b->r.sm.state, REPLICA_ACTIVE);
     match(b, n1, true);
     world_run_until(b->world, cairn_env_now_ns(b->r.env) + bench_times.resend_ns);
@@ -121,8 +132,8 @@ static void what_was_said_before_a_copy_is_void(void **state)
     cairn_replica_on_page(&b->r, 0, (const uint8_t *)"", 0, true);
     for (uint64_t number = 2; b->last[CAIRN_REPL_COPY].part != CAIRN_COPY_END; number++)
         copied(b, n1, number);
-    p = &b->r.peers[b->r.peers[0].who.node == n1.node ? 0 : 1];
-    assert_true(cairn_who_is(p->who, n1) && p->phase == PEER_COPY);
+    p = peer_n1(b);
+    assert_true(p->phase == PEER_COPY);
     copied(b, n1, b->last[CAIRN_REPL_COPY].number + 1);
     assert_int_equal(p->phase, PEER_PROBED);
     b->proposed.kind = 0;
@@ -149,15 +160,12 @@ static void what_was_said_before_a_copy_that_failed_is_void(void **state)
     struct bench *b = *state;
     struct replica_peer *p;
 
-    bench_learn(b, 1, CAIRN_SLOT_ACTIVE, self, WITH(n2));
-    bench_disk(b);
-    bench_ack(b, n2, 1, b->end);
-    bench_apply_all(b);
+    lead_with_n2(b);
     b->has_no_lease = true; /* it does not join at once */
     match(b, n1, false);
     bench_ack(b, n1, 1, b->end);
-    p = &b->r.peers[b->r.peers[0].who.node == n1.node ? 0 : 1];
-    assert_true(cairn_who_is(p->who, n1) && p->phase == PEER_STREAM && p->matched == b->end);
+    p = peer_n1(b);
+    assert_true(p->phase == PEER_STREAM && p->matched == b->end);
 
     match(b, n1, true);
     until_copy_begins(b);

@@ -94,7 +94,7 @@ class NoRoom(ClusterCase):
 
         wait_for("the end of its part", has_ended)
         seen = self.seen(failing)
-        self.assertEqual(seen["health"], "degraded")
+        self.assertEqual(seen["health"], "failed")
         self.assertIn("takes no part in the cluster any more", seen["problem"])
         self.assertIn("look after the cause, then start it again", seen["problem"])
         self.assertEqual(failing.cairn("status").code, DEGRADED)

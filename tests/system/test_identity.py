@@ -62,6 +62,19 @@ class Identity(Case):
         self.assertGreaterEqual(metrics["counters"]["auth_failures"], 2)
         self.assertEqual(n.stop(), 0)
 
+    def test_an_address_may_say_whose_it_is(self):
+        n = self.node("n1", args=("--set", "node.name=n1")).start()
+        key = os.path.join(n.workspace, "cluster.key")
+
+        def at(name, *more):
+            return run(CAIRN, "-a", n.tcp_address() + name, "-w", self.path("empty"), "--timeout", "5s", *more, "status")
+
+        self.ok(at("#n1", "--key", key))
+        self.fails(at("#n2", "--key", key), UNREACHABLE, "is node n1, not n2")
+        self.ok(at("", "--key", key))
+        for text in (run(CAIRN, "status", "--help").out, run(CAIRN, "help", "--man").out):
+            self.assertIn("#NAME", text)
+
     def test_insecure_is_said_wherever_one_looks(self):
         n = self.node().start("--insecure")
         self.ok(self.over_tcp(n, "version"))

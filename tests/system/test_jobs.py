@@ -201,6 +201,17 @@ except (ssl.SSLError, ConnectionError):
         shutil.rmtree(os.path.dirname(r.err.rsplit("see ", 1)[1].strip()))
         self.nothing_stays()
 
+    def test_an_etcd_that_dies_is_told(self):
+        r = self.job("cairn-local", "--", "bash", "-ec", """
+            kill -KILL $(pgrep -f -- "--data-dir ${CAIRN_WORKSPACE%/ws}/1/etcd ")
+            until [ -e ${CAIRN_KEY%/*}/failed.1 ]; do sleep 0.1; done
+            cairn --address $CAIRN_JOB_ADDRESSES status >/dev/null || [ $? = 5 ]; echo goes on""")
+        self.assertIn("goes on", r.out)
+        self.assertIn("node 1: etcd ended with 137", r.err)
+        self.assertIn("not all nodes came to a good end", r.err)
+        shutil.rmtree(os.path.dirname(r.err.rsplit("see ", 1)[1].strip()))
+        self.nothing_stays()
+
     def test_signals_end_all(self):
         for sig, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 143)):
             for early in (True, False):

@@ -73,6 +73,15 @@ class Alone(Case):
         self.assertRegex(out, r"(?m)^rates  of the last [0-9.]+ m?s$")
         self.assertRegex(out, r"(?m)^NODE +STATE +REQ/S")
 
+    def test_what_clients_asked_counts_once(self):
+        node = self.node().start()
+        self.ok(node.cairn("ns", "create", "data"))
+        for i in range(3):
+            self.ok(node.cairn("put", "-v", "x", "data", "k%d" % i))
+        puts = [m for m in self.ok(node.cairn("metrics", "--json")).json["methods"] if m["method"] == "put"]
+        self.assertEqual(sum(m["clients"]["requests"] for m in puts), 3, puts)
+        self.assertGreater(sum(m["requests"] for m in puts), 3, puts)  # the router asks a provider
+
     def test_top_tells_how_long_requests_take(self):
         node = self.node().start()
         self.ok(node.cairn("ns", "create", "data"))
@@ -304,13 +313,23 @@ class InACluster(Etcd, Case):
     def test_words_for_what_is_not_as_it_was_meant(self):
         self.begin()
         self.fails(self.cairn(0, "ns", "create", "--replicas", "9", "many"), FAILED, "9 replicas", "ask for fewer")
-        wait_for("word of it", lambda: "n2 is up, and not being drained" in self.ok(
-            self.cairn(0, "drain", "--cancel", "n2")).out)  # the coordinator has two seconds to say so
+        # It joins when it has registered, and the coordinator has two seconds to say that it is up.
+        wait_for("word of it", lambda: "n2 is up, and not being drained" in self.cairn(0, "drain", "--cancel", "n2").out)
         self.assertIn("nothing has been compared yet; `cairn scrub --start --wait`",
                       self.ok(self.cairn(0, "scrub", "--wait")).err)
         # A round leaves out slots that move.
         self.ok(self.cairn(0, "wait-ready", "--settled", "--timeout", "%ds" % (DEADLINE_S - 10)))
         self.assertNotIn("nothing has been", self.ok(self.cairn(0, "scrub", "--start", "--wait")).err)
+
+    def test_what_nodes_ask_each_other_is_no_request_of_clients(self):
+        self.begin()
+        for i in range(20):
+            self.ok(self.cairn(0, "put", "-v", "x", "data", "k%d" % i))
+        rows = [m for i in range(3) for m in self.ok(self.cairn(i, "metrics", "--json")).json["methods"]]
+        self.assertEqual(sum(m["clients"]["requests"] for m in rows if (m["provider"], m["method"]) == ("router", "put")), 20)
+        among = [m for m in rows if m["provider"] == "cluster" and m["method"] in ("repl", "heartbeat")]
+        self.assertGreater(sum(m["requests"] for m in among), 0)
+        self.assertEqual([m for m in among if m["clients"]["requests"] > 0], [])
 
     def test_map_counts_slots(self):
         self.begin()

@@ -8,7 +8,8 @@ import signal
 import time
 import unittest
 
-from systest import CAIRN, CAIRND, DEGRADED, FAILED, OK, USAGE, Case, Etcd, main, run, wait_for
+from systest import (CAIRN, CAIRND, DEGRADED, FAILED, OK, UNREACHABLE, USAGE, Case, Etcd, free_port, main, run,
+                     wait_for)
 
 
 class Map(Etcd, Case):
@@ -58,6 +59,15 @@ class Map(Etcd, Case):
             with open(os.path.join(node.data, "router", "map"), "wb") as f:
                 f.write(damaged)
             self.fails(run(CAIRN, "map", "--data", node.data), FAILED, "reading the map")
+
+    def test_an_etcd_that_is_not_there_is_waited_for_as_long_as_was_said(self):
+        url = "http://127.0.0.1:%d" % free_port()
+        config = self.write("etcd.yaml", b"map: {store: etcd, endpoints: ['%s'], timeout: 10min}\n" % url.encode())
+        for of in (("--etcd", url), ("--config", config)):  # nor does it matter how long a node would wait that starts
+            for action in ((), ("log",), ("export",)):
+                self.fails(run(CAIRN, "map", *action, *of, "--timeout", "200ms"), UNREACHABLE, url, "hint: is ")
+        error = json.loads(run(CAIRN, "map", "--json", "--etcd", url, "--timeout", "200ms").err)["error"]
+        self.assertEqual((error["code"], error["exit"]), ("CAIRN_E_UNREACHABLE", UNREACHABLE))
 
     @unittest.skipUnless(shutil.which("etcd"), "etcd is not installed")
     def test_a_node_moves_to_etcd(self):

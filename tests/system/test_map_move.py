@@ -8,7 +8,7 @@ import subprocess
 import threading
 import unittest
 
-from systest import CAIRN, CAIRND, FAILED, OK, USAGE, Case, Etcd, clean_env, main, run
+from systest import CAIRN, CAIRND, FAILED, OK, UNREACHABLE, USAGE, Case, Etcd, clean_env, main, run
 
 
 class Killer:
@@ -204,7 +204,7 @@ class Move(Etcd, Case):
 
         self.etcd.kill()
         self.etcd.wait()
-        self.fails(self.move("--config", self.config()), FAILED, "cannot be read")
+        self.fails(self.move("--config", self.config(), "--timeout", "1s"), UNREACHABLE, "cannot be read")
         self.n.start()
         self.assertEqual({name: self.shown(name) for name in self.names}, self.before)
 

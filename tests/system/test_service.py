@@ -293,6 +293,13 @@ class Units(Case):
         self.assertTrue(self.start.group(1).startswith("/") and self.start.group(1).endswith("/cairnd"))
         self.assertEqual(self.start.group(2), "--config /etc/cairn/%i.yaml")
 
+    def test_a_start_is_tried_until_it_succeeds(self):
+        with open(self.unit) as f:
+            lines = f.read().splitlines()
+        self.assertLess(lines.index("StartLimitIntervalSec=0"), lines.index("[Service]"))
+        self.assertIn("Restart=on-failure", lines)
+        self.assertIn("RestartPreventExitStatus=2", lines)  # the command line alone stays wrong
+
     def assigned(self, path):
         """What a unit says: values by (section, key), in their order."""
         section, found = None, {}

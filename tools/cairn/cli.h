@@ -173,10 +173,12 @@ int cli_fail_file(struct cli *cli, const char *path);
 int cli_usage(struct cli *cli, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /** Something worth knowing that is no failure; not with --quiet. */
 void cli_note(struct cli *cli, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-/** Writes @len bytes so that a terminal cannot be led astray: control characters and broken UTF-8 become \xNN. */
+/** Writes @len bytes so that neither a terminal nor its reader can be led astray: control characters, what is invisible
+ * or turns the direction of writing, and broken UTF-8 become \xNN. */
 void cli_put_printable(FILE *to, const void *bytes, size_t len);
 void cli_put_text(FILE *to, const char *text); /* likewise, a text of a server or of a user */
 void cli_put_line(FILE *to, const char *text);
+char *cli_printable(const char *text); /* what cli_put_text() writes, from malloc; NULL: no memory */
 /** Nanoseconds of a clock that only goes forward. */
 uint64_t cli_now_ns(void);
 

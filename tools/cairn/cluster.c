@@ -80,6 +80,13 @@ static json_int_t slots_that(const json_t *doc, const char *what)
     return n;
 }
 
+/* Replicas that no move brings where they are to be. */
+static json_int_t without_room(const json_t *doc)
+{
+    return cli_number_of(json_object_get(doc, "moves"), "no_room");
+}
+
+/* Who is lost is nobody's care but that of the slots that miss a replica: those are degraded until it is made anew. */
 const char *cli_cluster_health(const json_t *doc)
 {
     const json_t *slots = json_object_get(doc, "slots"), *members = json_object_get(doc, "members");
@@ -89,6 +96,8 @@ const char *cli_cluster_health(const json_t *doc)
         if (strcmp(cli_text_of(json_array_get(members, i), "state"), "silent") == 0)
             return "degraded";
     }
+    if (without_room(doc) > 0)
+        return "degraded";
     return cli_number_of(slots, "degraded") > 0 || cli_number_of(slots, "lost") > 0 ? "degraded" : "ok";
 }
 
@@ -251,7 +260,7 @@ json_t *cli_cluster_brief(const json_t *doc)
     json_t *o = json_object(), *rows;
     const json_t *moves = json_object_get(doc, "moves"), *behind = json_object_get(doc, "catching_up");
     const json_t *slots = json_object_get(doc, "slots");
-    char text[CLI_SLOTS_TEXT_BYTES];
+    char text[CLI_SLOTS_TEXT_BYTES], count[CLI_UNIT_BYTES + 8];
 
     json_object_set(o, "health", json_object_get(doc, "health"));
     add_failing(doc, o);
@@ -262,6 +271,12 @@ json_t *cli_cluster_brief(const json_t *doc)
     }
     if (moves != NULL)
         json_object_set_new(o, "moves", progress_brief(moves, " to move"));
+    if (without_room(doc) > 0)
+        json_object_set_new(
+            o, "no_room",
+            json_sprintf("%s replicas: the nodes that are to have them hold as many slots as a node can; "
+                         "more nodes are needed",
+                         cli_count(count, (uint64_t)without_room(doc))));
     if (behind != NULL)
         json_object_set_new(o, "catching_up", progress_brief(behind, " of nodes that are back"));
     set_rows(o, "members_that_are_not_up", rows);

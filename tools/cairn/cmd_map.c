@@ -11,7 +11,11 @@
 #include <string.h>
 #include <time.h>
 
-enum { CLI_MAP_URL_BYTES_MAX = 1024 };
+enum {
+    CLI_MAP_URL_BYTES_MAX = 1024,
+    MAP_WAIT_MS_MIN = 100, /* what map.timeout may be */
+    MAP_WAIT_MS_MAX = 600000,
+};
 
 struct map_args {
     const char *config, *data, *etcd;
@@ -28,8 +32,8 @@ struct map_args {
 static int map_start(struct cli *cli, struct cli_node_program *p, const struct map_args *a, const char *action,
                      const char *operand)
 {
-    const char *argv[12] = { "cairnd", action };
-    char endpoint[CLI_MAP_URL_BYTES_MAX];
+    const char *argv[16] = { "cairnd", action };
+    char endpoint[CLI_MAP_URL_BYTES_MAX], wait[64];
     int n = 2;
     if (operand != NULL)
         argv[n++] = operand;
@@ -49,6 +53,11 @@ static int map_start(struct cli *cli, struct cli_node_program *p, const struct m
         argv[n++] = "--set";
         argv[n++] = endpoint;
     }
+    /* Who asks knows how long to wait; the configuration says it for a node that starts. */
+    snprintf(wait, sizeof(wait), "map.timeout=%" PRIu64 "ms",
+             MIN(MAX((uint64_t)cli->g.timeout_ms, (uint64_t)MAP_WAIT_MS_MIN), (uint64_t)MAP_WAIT_MS_MAX));
+    argv[n++] = "--set";
+    argv[n++] = wait;
     return cli_node_program_start(cli, p, argv, false);
 }
 

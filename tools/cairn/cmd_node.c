@@ -157,13 +157,15 @@ const struct cli_command cli_status = {
     .name = "status",
     .operands = "",
     .summary = "show the node, its providers and what is wrong with them",
-    .text = "Exits with 5 if something in the node is degraded: a full disk, data in quarantine; or in its cluster: "
-            "replicas that are missing (of how many slots, how many are wanted and how many there are at least), a "
-            "node that is silent, nobody who coordinates. The cluster is `failing` where something does not work: "
-            "slots that nobody serves, or that refuse writes. While slots are moved (nodes join, are drained, "
-            "have another weight), replicas made anew, or those of nodes that are back catch up, it says how many, how "
-            "fast, and how long it will take. That there are fewer zones than replicas are wanted is said, too, and "
-            "degrades nothing.",
+    .text =
+        "Exits with 5 if something in the node is degraded: a full disk, data in quarantine, a part that has failed "
+        "until the node is started again; or in its cluster: "
+        "replicas that are missing (of how many slots, how many are wanted and how many there are at least), a "
+        "node that is silent, nobody who coordinates. The cluster is `failing` where something does not work: "
+        "slots that nobody serves, or that refuse writes. While slots are moved (nodes join, are drained, "
+        "have another weight), replicas made anew, or those of nodes that are back catch up, it says how many, how "
+        "fast, and how long it will take. That there are fewer zones than replicas are wanted is said, too, and "
+        "degrades nothing.",
     .opts = status_opts,
     .args_size = sizeof(struct status_args),
     .examples = (const struct cli_example[]){ { "cairn status", "how is it?" },
@@ -292,6 +294,7 @@ static int metrics_run(struct cli *cli, void *args)
     for (size_t i = 0; i < json_array_size(methods); i++) { /* for programs, which look twice; there is a p99 beside */
         json_object_del(json_array_get(methods, i), "latencies");
         json_object_del(json_array_get(methods, i), "sum_ns");
+        json_object_del(json_array_get(methods, i), "clients");
     }
     status = cli_render(cli, doc);
     json_decref(doc);
@@ -305,7 +308,7 @@ const struct cli_command cli_metrics = {
     .text =
         "The same figures are served as Prometheus text at /metrics where the configuration names an address for it. "
         "/healthz is beside it: 200 while the node serves, with the text `ok`, or `degraded: ` and why; 503 while it "
-        "drains. So cairn_healthy is 1 for a node that is degraded, and cairn_degraded tells.",
+        "drains, and when a part of it has failed, which only a new start mends. So cairn_healthy is 1 for a node that is degraded, and cairn_degraded tells.",
     .examples = (const struct cli_example[]){ { "cairn metrics", "all of them" },
                                               { "cairn metrics --json", "for programs" },
                                               { NULL, NULL } },

@@ -167,13 +167,15 @@ const struct cli_command cli_top = {
     .name = "top",
     .operands = "",
     .summary = "show what nodes do right now, again each second",
-    .text = "In a cluster all nodes are shown that the coordinator knows (64 of them are asked), otherwise the one "
-            "that is asked: requests, failures and bytes per second, slots that they lead and hold; below, what is "
-            "asked of them, by provider and method, the busiest first. All of it, MEAN and P99 too, is of the time "
-            "between the last two looks; only the first screen is an average since the nodes started, and says so. "
-            "A node that takes longer than a second is shown without an "
-            "answer, and delays nothing. What this command itself asks is left out. q ends it. Where standard output "
-            "is no terminal, and with --json, it shows one second and ends.",
+    .text =
+        "In a cluster all nodes are shown that the coordinator knows (64 of them are asked), otherwise the one "
+        "that is asked: requests of clients, their failures and bytes per second, slots that they lead and hold; "
+        "below, what is asked of all of them, by provider and method, the busiest first, whoever asks: one put of "
+        "a client is a request of the router, and by it one of a provider. All of it, MEAN and P99 too, is of the time "
+        "between the last two looks; only the first screen is an average since the nodes started, and says so. "
+        "A node that takes longer than a second is shown without an "
+        "answer, and delays nothing. What this command itself asks is left out. q ends it. Where standard output "
+        "is no terminal, and with --json, it shows one second and ends.",
     .opts = top_opts,
     .args_size = sizeof(struct top_args),
     .examples = (const struct cli_example[]){ { "cairn top", "until q is pressed" },

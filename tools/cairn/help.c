@@ -105,7 +105,7 @@ void cli_help_overview(const struct cli *cli, FILE *to)
     list_commands(to, NULL);
     fputs("\nOptions of every command:\n", to);
     show_opts(cli, cli_global_opts, to);
-    fputs("\nExit codes: 0 fine, 1 failed, 2 usage, 3 node not reachable, 4 denied, 5 degraded, 6 timeout.\n"
+    fputs("\nExit codes: 0 fine, 1 failed, 2 usage, 3 node (or the map's etcd) not reachable, 4 denied, 5 degraded, 6 timeout.\n"
           "`cairn COMMAND --help` shows examples.\n",
           to);
 }

@@ -102,7 +102,7 @@ void cli_man(FILE *to)
     static const char *const codes[] = { "fine",
                                          "failed",
                                          "wrong usage",
-                                         "the node cannot be reached",
+                                         "the node, or the etcd that keeps the map, cannot be reached",
                                          "access denied",
                                          "the node works, but something in it is wrong",
                                          "the time was over" };

@@ -10,7 +10,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { COMPLAINT_BYTES_MAX = 4096 };
+enum {
+    COMPLAINT_BYTES_MAX = 4096,
+    CAIRND_NO_STORE = 4, /* what it exits with if the map's store does not answer; cairnd(8) */
+};
 
 static void program_path(char path[PATH_MAX])
 {
@@ -92,7 +95,10 @@ int cli_node_program_finish(struct cli *cli, struct cli_node_program *p, const c
         return CLI_OK;
     text[n > 0 ? n : 0] = '\0';
     char *complaint = joined(text);
-    status = cli_fail(cli, CAIRN_E_CONFIG, complaint, "%s", what);
+    if (status == CAIRND_NO_STORE && cli->hint == NULL)
+        cli->hint =
+            "is etcd running? map.endpoints of the configuration says where; --timeout, how long to wait for it";
+    status = cli_fail(cli, status == CAIRND_NO_STORE ? CAIRN_E_UNREACHABLE : CAIRN_E_CONFIG, complaint, "%s", what);
     free(complaint);
     return status;
 }

@@ -50,16 +50,18 @@ struct cli_table *cli_table_new(struct cli *cli, const char *name, const struct 
     /* Lines too long for the terminal are its to wrap: the library would cut them, and nobody would see that it did. */
     scols_table_set_termforce(t->text, SCOLS_TERMFORCE_NEVER);
     scols_table_set_column_separator(t->text, "  ");
+    scols_table_enable_noencoding(t->text, 1); /* what it gets is printable: here, and in cli_table_row() */
     for (uint32_t i = 0; i < ncols; i++) {
-        const char *title = cols[i].title != NULL ? cols[i].title : "";
-        struct libscols_column *col = scols_table_new_column(t->text, title, 0, SCOLS_FL_NOEXTREMES);
+        char *title = cli_printable(cols[i].title != NULL ? cols[i].title : "");
+        struct libscols_column *col =
+            scols_table_new_column(t->text, title != NULL ? title : "?", 0, SCOLS_FL_NOEXTREMES);
+        free(title);
         if (col != NULL && cols[i].title == NULL)
             scols_column_set_flags(col, SCOLS_FL_HIDDEN);
         else if (col != NULL && is_right_aligned(cols[i].type))
             scols_column_set_flags(col, SCOLS_FL_RIGHT);
         if (col != NULL && cols[i].type == CLI_CELL_WORDS) {
             scols_column_set_flags(col, SCOLS_FL_WRAP | SCOLS_FL_NOEXTREMES);
-            scols_column_set_safechars(col, "\n");
             scols_column_set_wrapfunc(col, scols_wrapnl_chunksize, scols_wrapnl_nextchunk, NULL);
         }
     }
@@ -143,7 +145,9 @@ void cli_table_row(struct cli_table *t, const struct cli_cell *cells)
     struct libscols_line *line = scols_table_new_line(t->text, NULL);
     for (uint32_t i = 0; line != NULL && i < t->ncols; i++) {
         char buf[64];
-        scols_line_set_data(line, i, cell_text(&t->cols[i], &cells[i], buf));
+        char *clean = cli_printable(cell_text(&t->cols[i], &cells[i], buf));
+        scols_line_set_data(line, i, clean != NULL ? clean : "?");
+        free(clean);
     }
 }
 

@@ -39,13 +39,9 @@ json_t *cli_json_text(const char *text)
     json_t *s = json_string(text);
     if (s != NULL)
         return s;
-    char *clean = NULL;
-    size_t len = 0;
-    FILE *to = open_memstream(&clean, &len);
-    if (to == NULL)
+    char *clean = cli_printable(text);
+    if (clean == NULL)
         return json_null();
-    cli_put_text(to, text);
-    fclose(to);
     s = json_string(clean);
     free(clean);
     return s;
@@ -210,7 +206,23 @@ void cli_note(struct cli *cli, const char *fmt, ...)
     cli_put_line(cli->err, text);
 }
 
-/* The length of the well-formed UTF-8 sequence at @s, 0 if there is none; C1 controls count as none. */
+/* Characters that nobody sees, but which hide or turn round what stands beside them: Unicode's format characters without
+ * a shape of their own, and line and paragraph separators. The joiners U+200C and U+200D are among them: two names that
+ * differ by one of them alone would look the same. */
+static bool is_invisible(uint32_t point)
+{
+    static const uint32_t ranges[][2] = { { 0x80, 0x9f },       { 0xad, 0xad },       { 0x61c, 0x61c },
+                                          { 0x180e, 0x180e },   { 0x200b, 0x200f },   { 0x2028, 0x202e },
+                                          { 0x2060, 0x206f },   { 0xfeff, 0xfeff },   { 0xfff9, 0xfffb },
+                                          { 0x1bca0, 0x1bca3 }, { 0x1d173, 0x1d17a }, { 0xe0000, 0xe007f } };
+    for (size_t i = 0; i < ARRAY_SIZE(ranges); i++) {
+        if (point >= ranges[i][0] && point <= ranges[i][1])
+            return true;
+    }
+    return false;
+}
+
+/* The length of the well-formed UTF-8 sequence at @s, 0 if there is none; what is invisible counts as none. */
 static size_t utf8_length(const unsigned char *s, size_t n)
 {
     static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
@@ -226,8 +238,7 @@ static size_t utf8_length(const unsigned char *s, size_t n)
             return 0;
         point = point << 6 | (s[i] & 0x3fu);
     }
-    if (point < least[len] || point > 0x10ffff || (point >= 0xd800 && point < 0xe000) ||
-        (point >= 0x80 && point < 0xa0))
+    if (point < least[len] || point > 0x10ffff || (point >= 0xd800 && point < 0xe000) || is_invisible(point))
         return 0;
     return len;
 }
@@ -250,6 +261,17 @@ void cli_put_printable(FILE *to, const void *bytes, size_t len)
 void cli_put_text(FILE *to, const char *text)
 {
     cli_put_printable(to, text, strlen(text));
+}
+
+char *cli_printable(const char *text)
+{
+    char *clean = NULL;
+    size_t len = 0;
+    FILE *to = open_memstream(&clean, &len);
+    if (to == NULL)
+        return NULL;
+    cli_put_text(to, text);
+    return fclose(to) == 0 ? clean : NULL;
 }
 
 void cli_put_line(FILE *to, const char *text)

@@ -28,9 +28,11 @@ void top_free(struct top *t);
  *    "methods": [{"provider","method","per_s","failed_per_s","in_bytes_per_s","out_bytes_per_s","mean_ns","p99_ns"}],
  *    "cluster": ..., as `cairn status --json` has it; absent: the node is in none
  *    "not_asked": 0}
- * All of "methods" is of all nodes together, and of the time between the two samples, the longest of which is
- * window_ms. Until a node has answered twice it is of the time since each node started, the longest of which is
- * window_ms, and since_start is true. A node that has not yet had the time to answer has no "problem". */
+ * The rates of a node are of what clients asked it. All of "methods" is of all nodes together, whoever asked: one
+ * request of a client makes others, of providers and nodes among each other. Both are of the time between the two
+ * samples, the longest of which is window_ms. Until a node has answered twice it is of the time since each node started,
+ * the longest of which is window_ms, and since_start is true. A node that has not yet had the time to answer has no
+ * "problem". */
 json_t *top_report(struct top *t);
 /** All that will answer have done so @times times, 2 at most. */
 bool top_is_complete(struct top *t, uint32_t times);

@@ -96,7 +96,7 @@ static void real_add(json_t *o, const char *key, double x)
     json_object_set_new(o, key, json_real(json_real_value(json_object_get(o, key)) + x));
 }
 
-static void method_add(struct top_sums *sums, json_t *node, const json_t *now, const json_t *before, double s)
+static void method_add(struct top_sums *sums, const json_t *now, const json_t *before, double s)
 {
     struct method *m = method_of(sums, now);
     double requests = grown(now, before, "requests") / s, failed = grown(now, before, "failed") / s;
@@ -110,10 +110,20 @@ static void method_add(struct top_sums *sums, json_t *node, const json_t *now, c
     m->spent_ns += grown(now, before, "sum_ns");
     latencies_add(m, json_object_get(now, "latencies"), 1);
     latencies_add(m, json_object_get(before, "latencies"), -1);
-    real_add(node, "requests_per_s", requests);
-    real_add(node, "failed_per_s", failed);
-    real_add(node, "in_bytes_per_s", in);
-    real_add(node, "out_bytes_per_s", out);
+}
+
+/* To the node's own rates only what clients asked counts: a put of theirs is the router's request, and then a provider's,
+ * and with replicas other nodes' too. */
+static void clients_add(json_t *node, const json_t *now, const json_t *before, double s)
+{
+    static const char *const keys[][2] = { { "requests", "requests_per_s" },
+                                           { "failed", "failed_per_s" },
+                                           { "in_bytes", "in_bytes_per_s" },
+                                           { "out_bytes", "out_bytes_per_s" } };
+    const json_t *then = json_object_get(before, "clients");
+    now = json_object_get(now, "clients");
+    for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
+        real_add(node, keys[i][1], grown(now, then, keys[i][0]) / s);
 }
 
 /* What we ask ourselves is not what people want to see. */
@@ -143,8 +153,10 @@ void top_sums_add(struct top_sums *sums, json_t *node, const json_t *now, const 
     const json_t *then = same_life ? json_object_get(before, "methods") : NULL;
     for (size_t i = 0; sums != NULL && s > 0 && i < json_array_size(methods); i++) {
         const json_t *m = json_array_get(methods, i);
-        if (!is_ours(m))
-            method_add(sums, node, m, same_method(then, m), s);
+        if (is_ours(m))
+            continue;
+        method_add(sums, m, same_method(then, m), s);
+        clients_add(node, m, same_method(then, m), s);
     }
 }
 

@@ -201,6 +201,7 @@ static void daemon_page(void)
         ".SH \"EXIT STATUS\"\n.TP\n0\nstopped as asked\n.TP\n1\ncould not start, or failed\n.TP\n2\nwrong "
         "usage\n.TP\n3\n"
         "\\-\\-check\\-config: nothing is wrong but that something is in use, by a node that runs\n"
+        ".TP\n4\n\\-\\-map\\-...: where the map is kept does not answer within \\fBmap.timeout\\fR\n"
         ".SH ENVIRONMENT\n.TP\n\\fBNOTIFY_SOCKET\\fR, \\fBWATCHDOG_USEC\\fR\nwhere the service manager is told that "
         "the "
         "node is ready or stops, needs more time, and that all its workers are alive\n.TP\n\\fBLISTEN_FDS\\fR\n"

@@ -142,7 +142,7 @@ struct cairn_rpc_call {
     const ProtobufCMessage *reply; /* of the method's reply type; NULL when rc != 0. Valid inside done() only. */
     const uint8_t *reply_payload;  /* inside done() only */
     uint32_t reply_payload_len;
-    bool was_sent; /* at least once since the start: who had it may have carried it out, whatever came since */
+    bool was_sent;         /* at least once since the start: who had it may have carried it out, whatever came since */
     struct cairn_err *err; /* may be set by the caller before the start; filled when rc != 0 */
 
     /* private from here */
@@ -188,6 +188,7 @@ struct cairn_rpc_req {
     struct cairn_rpc_call *call;   /* local: who waits */
     struct cairn_rpc_dedup *dedup; /* remote, ONCE: where the result is remembered */
     bool told;                     /* remote: the answer goes nowhere */
+    bool of_client;                /* remote, and not a node's; for @stats */
     uint16_t seq;
     uint8_t *held;
     struct cairn_rpc_stats *stats;

@@ -122,7 +122,7 @@ struct cairn_rpc_peer {
     uint32_t calls_room, ncalls, next_id;
     uint64_t calls_bytes, calls_bytes_max;
     struct cairn_link waiting; /* calls to this peer that have no credit yet */
-    bool leaving; /* the other end said goodbye: nothing more is sent to it */
+    bool leaving;              /* the other end said goodbye: nothing more is sent to it */
 
     /* target */
     struct cairn_link reqs;
@@ -235,6 +235,7 @@ static inline void cairn_rpc__stats_start(struct cairn_rpc_req *rq)
         return;
     rq->stats = cairn_rpc_stats_find(rq->rpc->conf.stats, rq->target->id, rq->method_no);
     cairn_rpc_stats_start(rq->stats, rq->bytes);
+    rq->of_client = rq->conn != NULL && !(rq->conn->info.is_node && rq->who->node);
 }
 
 /* The clock as answers see it: read by the first of a turn and by each eighth after that, since reading it is a
@@ -250,6 +251,8 @@ static inline void cairn_rpc__stats_end(struct cairn_rpc_req *rq, int status, ui
 {
     if (rq->stats != NULL)
         cairn_rpc_stats_end(rq->stats, cairn_rpc__answer_ns(rq->rpc) - rq->arrived_ns, reply_bytes, status);
+    if (rq->of_client)
+        cairn_rpc_stats_client(rq->stats, rq->bytes, reply_bytes, status);
     rq->stats = NULL;
 }
 

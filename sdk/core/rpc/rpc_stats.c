@@ -87,6 +87,10 @@ void cairn_rpc_stats_merge(struct cairn_rpc_stats_sum *to, const struct cairn_rp
     to->started += get(&s->started);
     to->bytes_in += get(&s->bytes_in);
     to->bytes_out += get(&s->bytes_out);
+    to->clients.requests += get(&s->clients.requests);
+    to->clients.failed += get(&s->clients.failed);
+    to->clients.bytes_in += get(&s->clients.bytes_in);
+    to->clients.bytes_out += get(&s->clients.bytes_out);
     d = atomic_load_explicit((_Atomic(struct cairn_rpc_stats_detail *) *)&s->detail, memory_order_acquire);
     if (d == NULL)
         return;

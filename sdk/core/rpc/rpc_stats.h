@@ -2,7 +2,7 @@
  * distributed.
  *
  * One set per worker. Its thread alone writes, so a count costs a plain load and store; any thread may read at any time
- * and sees each number as it was at some moment. A method that was never called costs 48 bytes; the distributions are
+ * and sees each number as it was at some moment. A method that was never called costs 80 bytes; the distributions are
  * allocated at its first call. Without memory for them the plain counters go on. */
 #ifndef CAIRN_CORE_RPC_STATS_H
 #define CAIRN_CORE_RPC_STATS_H
@@ -34,8 +34,15 @@ struct cairn_rpc_stats_detail {
     _Atomic uint64_t errors[CAIRN_RPC_ERRORS]; /* by -code; [0]: codes that are none */
 };
 
+/* Of those that are answered, what clients asked: over a connection that is no node's. One request of a client makes
+ * others, of providers and of nodes among each other, so the sum over all methods says nothing of what clients see. */
+struct cairn_rpc_stats_clients {
+    _Atomic uint64_t requests, failed, bytes_in, bytes_out;
+};
+
 struct cairn_rpc_stats {
     _Atomic uint64_t started, ended, failed, bytes_in, bytes_out;
+    struct cairn_rpc_stats_clients clients;
     _Atomic(struct cairn_rpc_stats_detail *) detail; /* NULL until the first call */
 };
 
@@ -114,6 +121,18 @@ static inline void cairn_rpc_stats_end(struct cairn_rpc_stats *s, uint64_t laten
     }
 }
 
+/** What has ended so was a client's. */
+static inline void cairn_rpc_stats_client(struct cairn_rpc_stats *s, uint64_t bytes, uint64_t reply_bytes, int rc)
+{
+    if (UNLIKELY(s == NULL))
+        return;
+    cairn_stats_add(&s->clients.requests, 1);
+    cairn_stats_add(&s->clients.bytes_in, bytes);
+    cairn_stats_add(&s->clients.bytes_out, reply_bytes);
+    if (UNLIKELY(rc != 0))
+        cairn_stats_add(&s->clients.failed, 1);
+}
+
 /* ---- reading: any thread ---- */
 
 /** Sums over workers; zero-initialised is empty. */
@@ -124,6 +143,9 @@ struct cairn_hist_sum {
 
 struct cairn_rpc_stats_sum {
     uint64_t started, ended, failed, bytes_in, bytes_out;
+    struct {
+        uint64_t requests, failed, bytes_in, bytes_out;
+    } clients;
     uint64_t errors[CAIRN_RPC_ERRORS];
     struct cairn_hist_sum latency_ns, request_bytes, reply_bytes;
 };

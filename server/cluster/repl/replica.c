@@ -130,7 +130,7 @@ int cairn_replica_restore(struct cairn_replica *r, struct cairn_at base, const u
 
 void cairn_replica_restore_partial(struct cairn_replica *r)
 {
-    r->partial = true;
+    r->partial = r->has_pages = true;
 }
 
 void cairn_replica__forget(struct cairn_replica *r)

@@ -172,6 +172,7 @@ struct cairn_replica {
     uint64_t heard_ns;         /* when the primary of this epoch spoke to us; 0: not yet */
     uint64_t learner_wait_ns;  /* until a learner says again that it is there */
     bool partial;              /* what is here is part of a copy, and no use */
+    bool has_pages;            /* of a copy, or perhaps of one before our start: until a wipe */
     bool cleaning;             /* a wipe() is under way that no copy has asked for */
     int put_rc;                /* why pages are refused, as it was said; 0: they are not */
     struct replica_load *load; /* the copy that comes in, or NULL */
@@ -278,7 +279,8 @@ enum cairn_replica_leaving {
 };
 enum cairn_replica_leaving cairn_replica_leave(struct cairn_replica *r, bool may_release);
 /** CLEAN: the slot is not this node's any more, and its new primary is known to be ACTIVE (I14): all of it is
- * deleted, by wipe(). True: that has begun. To be called now and then for whoever is OUT. */
+ * deleted, by wipe(); so is what came of a copy that is not wanted any more. True: that has begun. To be called now
+ * and then for whoever is OUT. */
 bool cairn_replica_clean(struct cairn_replica *r);
 
 /* ---- checkpoints ---- */

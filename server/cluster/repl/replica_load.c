@@ -180,6 +180,7 @@ void cairn_replica__on_copy(struct cairn_replica *r, const struct cairn_repl_msg
     }
     switch (m->part) {
     case CAIRN_COPY_RECORDS:
+        r->has_pages = true;
         cairn_sm_move(&l->sm, LOAD_STORE);
         r->ops->copy_put(r, m->bytes, m->len);
         break;
@@ -198,7 +199,7 @@ void cairn_replica__on_copy(struct cairn_replica *r, const struct cairn_repl_msg
  * came late, to a process which was started since: by a newer one the slot is here again, and counts. */
 bool cairn_replica_clean(struct cairn_replica *r)
 {
-    bool holds = r->log.end.pos > 0;
+    bool holds = r->log.end.pos > 0 || r->has_pages; /* what came of a copy that ended early has no log */
 
     if (r->sm.state != REPLICA_OUT || r->rec.state != CAIRN_SLOT_ACTIVE || !holds || r->load != NULL || r->cleaning ||
         !r->ops->lease_is_valid(r) || r->syncing || r->applied != r->applying)
@@ -211,6 +212,7 @@ bool cairn_replica_clean(struct cairn_replica *r)
 
 void cairn_replica_on_wiped(struct cairn_replica *r)
 {
+    r->has_pages = false;
     if (r->cleaning) { /* empty, so to be copied to if the slot comes back */
         r->cleaning = false;
         return;

@@ -287,6 +287,7 @@ static void on_look(void *arg)
     h->seen.counts = h->coordinator.counts;
     snprintf(h->seen.problem, sizeof(h->seen.problem), "%s", side_life_problem(&h->c));
     pthread_mutex_unlock(&h->mutex);
+    cairn_map_store_shared_by(h->c.map, cairn_cluster_records_nmembers(h->c.records));
     cairn_arena_reset(&arena);
     cairn_timer_start(&h->c.home->env, &h->look, cairn_loop_now(h->c.home) + LOOK_MS * CAIRN_NS_PER_MS);
 }
@@ -464,8 +465,13 @@ static void cluster_status(void *ctx, json_t *to)
         json_object_set_new(to, "map_put_back",
                             json_pack("{s:I, s:I}", "to", (json_int_t)h->seen.generation.kept, "lost_up_to",
                                       (json_int_t)h->seen.generation.lost));
-    degraded = missed || h->seen.problem[0] != '\0' || !health.reachable || n->lost > 0 || n->silent > 0 ||
-               n->degraded > 0;
+    if (n->no_room > 0 && json_object_get(to, "problem") == NULL)
+        json_object_set_new(to, "problem",
+                            json_sprintf("%u replicas of slots have no place: the nodes that are to get them hold as "
+                                         "many slots as a node can; more nodes are needed",
+                                         n->no_room));
+    degraded = missed || n->no_room > 0 || h->seen.problem[0] != '\0' || !health.reachable || n->lost > 0 ||
+               n->silent > 0 || n->degraded > 0;
     json_object_set_new(to, "health", json_string(degraded ? "degraded" : "ok"));
     pthread_mutex_unlock(&h->mutex);
     json_object_set_new(to, "store_entries_read", json_integer((json_int_t)health.entries_read));

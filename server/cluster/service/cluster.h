@@ -57,6 +57,7 @@ struct cairn_cluster_conf {
     uint64_t lost_after_ns;    /* a node that is silent for so long is lost for good; 0: none is */
     uint32_t moves_max;        /* of slots, at a time */
     uint32_t moves_per_node_max;
+    uint32_t node_slots_max;    /* that a node may hold; 0: of as many as it can tell when it registers */
     uint64_t scrub_bytes_per_s; /* of replicas that are compared; 0: only when that is asked for, as fast as it goes */
     uint64_t scrub_interval_ns; /* rest between two rounds */
     uint64_t copy_bytes_per_s; /* of slots that are copied from this node; 0: as fast as it goes */

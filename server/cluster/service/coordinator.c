@@ -449,6 +449,10 @@ void cairn_coordinator_propose(struct cairn_coordinator *co, struct cairn_coordi
         CAIRN_ASSERT(co->held[slot] == NULL);
         co->held[slot] = ask;
         cairn_coord_propose(&co->coord, &ask->change);
+        if (co->held[slot] == ask && !co->coord.slots[slot].storing) { /* our term has ended since we looked */
+            co->held[slot] = NULL;
+            cairn_coordinator__answer(ask, CAIRN_E_BUSY, "the coordinator's term has ended");
+        }
     }
 }
 

@@ -106,6 +106,7 @@ struct cairn_coordinator_counts {
     uint64_t done, done_per_1000s, left_ms;             /* since there was something to move; 0: not known yet */
     uint32_t behind;                                    /* slots that miss a replica which is there, and catches up */
     uint64_t caught_up, caught_up_per_1000s, behind_ms; /* since there were such; likewise */
+    uint32_t no_room; /* of those to be begun: to nodes that hold as many slots as they may */
     bool planning; /* members have changed: what is to be moved is about to be known */
 };
 

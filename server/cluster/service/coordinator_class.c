@@ -32,30 +32,48 @@ static bool has_waited(const struct cairn_coordinator *co, const struct cairn_co
     return cairn_env_now_ns(co->store->home.env) - class->asked_ns >= CLASS_WAIT_MS * CAIRN_NS_PER_MS;
 }
 
-/* Slots that each of @hosts nodes of the same weight holds, with those of the class. */
-static uint64_t share_with(const struct cairn_coordinator *co, uint32_t number, uint32_t hosts)
+uint32_t cairn_coordinator__slots_max(const struct cairn_coordinator *co)
 {
-    uint64_t all = 0;
+    return co->conf->node_slots_max != 0 ? co->conf->node_slots_max : (uint32_t)CAIRN_WIRE_LOGS_MAX;
+}
 
-    for (uint32_t i = 0; i < CAIRN_CLUSTER_CLASSES; i++) {
-        if (co->classes[i].made > 0 || i == number)
-            all += (uint64_t)co->nslots * MIN(i + 1, hosts);
+uint64_t cairn_coordinator__greatest_share(struct cairn_coordinator *co, const struct cairn_member *without,
+                                           uint32_t number, uint32_t *hosts)
+{
+    uint64_t all = 0, once = 0, weights = 0, greatest = 0;
+
+    *hosts = 0;
+    for (uint32_t i = 0; i < co->members.n; i++) {
+        const struct cairn_member *m = co->members.all[i];
+
+        if (m == without || !cairn_coordinator__may_hold(co, m))
+            continue;
+        ++*hosts;
+        weights += m->weight;
+        greatest = MAX(greatest, m->weight);
     }
-    return (all + hosts - 1) / hosts;
+    for (uint32_t i = 0; i < CAIRN_CLUSTER_CLASSES; i++) {
+        if (co->classes[i].made == 0 && i != number)
+            continue;
+        all += (uint64_t)co->nslots * MIN(i + 1, *hosts);
+        once += co->nslots;
+    }
+    return weights > 0 ? MIN(once, (all * greatest + weights - 1) / weights) : 0;
 }
 
 /* A node that starts says of all slots that it has how far they go. */
-static bool fits(struct cairn_coordinator *co, struct cairn_coordinator_class *class, uint32_t hosts)
+static bool fits(struct cairn_coordinator *co, struct cairn_coordinator_class *class)
 {
-    uint64_t share = share_with(co, (uint32_t)(class - co->classes), hosts);
+    uint32_t hosts, max = cairn_coordinator__slots_max(co);
+    uint64_t share = cairn_coordinator__greatest_share(co, NULL, (uint32_t)(class - co->classes), &hosts);
     char text[200];
 
-    if (share <= CAIRN_WIRE_LOGS_MAX)
+    if (share <= max)
         return true;
     snprintf(text, sizeof(text),
-             "each of %u nodes would have %" PRIu64 " slots, and can have %d: there have to be more nodes, or fewer "
-             "slots (cluster.slots) from the cluster's beginning",
-             hosts, share, CAIRN_WIRE_LOGS_MAX);
+             "one of %u nodes would have %" PRIu64 " slots, and can have %" PRIu32
+             ": there have to be more nodes, or fewer slots (cluster.slots) from the cluster's beginning",
+             hosts, share, max);
     class_answer(co, class, CAIRN_E_LIMIT, text);
     return false;
 }
@@ -68,7 +86,7 @@ bool cairn_coordinator__class_may_begin(struct cairn_coordinator *co, uint32_t n
 
     if (hosts == 0 && waited)
         class_answer(co, class, CAIRN_E_STATE, "no node of the cluster is up and may hold anything");
-    return (hosts > number || (hosts > 0 && waited)) && (class->made > 0 || fits(co, class, hosts));
+    return (hosts > number || (hosts > 0 && waited)) && (class->made > 0 || fits(co, class));
 }
 
 /* A node that is up, and has not said yet to this coordinator what its logs hold; 0: there is none. */

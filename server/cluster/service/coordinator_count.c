@@ -146,6 +146,7 @@ static void count_progress(struct cairn_coordinator *co)
 
     for (uint32_t i = 0; i < CAIRN_CLUSTER_CLASSES; i++) {
         n->left += cairn_coordinator__plan_counts(&co->classes[i]).left;
+        n->no_room += cairn_coordinator__plan_counts(&co->classes[i]).no_room;
         n->planning |= co->classes[i].due_ns != 0;
     }
     if (n->left + n->moving == 0) {

@@ -56,6 +56,12 @@ void cairn_coordinator__members_tick(struct cairn_coordinator *co);
 void cairn_coordinator__classes_go_on(struct cairn_coordinator *co);
 /* A record of epoch 1 is in force. */
 void cairn_coordinator__class_grew(struct cairn_coordinator *co, uint32_t slot, uint64_t revision);
+/* Slots that a node may hold: when it starts it says of all how far they go, in one message. */
+uint32_t cairn_coordinator__slots_max(const struct cairn_coordinator *co);
+/* Slots that the one with the greatest weight holds in the end, if @without (NULL: nobody) gets none and class @number
+ * (CAIRN_CLUSTER_CLASSES: none) is made, too; *@hosts: how many may hold any. */
+uint64_t cairn_coordinator__greatest_share(struct cairn_coordinator *co, const struct cairn_member *without,
+                                           uint32_t number, uint32_t *hosts);
 /* Whether there are enough nodes for it, or there has been time for them to come. */
 bool cairn_coordinator__class_may_begin(struct cairn_coordinator *co, uint32_t number);
 

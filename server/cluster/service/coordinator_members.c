@@ -288,9 +288,17 @@ static uint32_t most_replicas(const struct cairn_coordinator *co)
 /* Where there would be one copy of several, or none had a place to go, somebody has to insist; once. */
 static int may_drain(struct cairn_coordinator *co, const struct cairn_member *m, struct cairn_coordinator_ask *ask)
 {
-    uint32_t left = cairn_coordinator__hosts(co) - cairn_coordinator__may_hold(co, m), wanted = most_replicas(co);
+    uint32_t left, wanted = most_replicas(co), max = cairn_coordinator__slots_max(co);
+    uint64_t share = cairn_coordinator__greatest_share(co, m, CAIRN_CLUSTER_CLASSES, &left);
 
-    if (ask->off || ask->force || m->p.draining || ask->nslots == 0 || left > 1 || left >= MAX(wanted, 1))
+    if (ask->off || ask->force || m->p.draining || ask->nslots == 0)
+        return 0;
+    if (left > 0 && share > max)
+        return cairn_err_set(&ask->err, CAIRN_E_STATE,
+                             "without it one of %" PRIu32 " nodes would have %" PRIu64 " slots, and can have %" PRIu32
+                             ": some would stay where they are, until there are more nodes",
+                             left, share, max);
+    if (left > 1 || left >= MAX(wanted, 1))
         return 0;
     if (left == 0)
         return cairn_err_set(&ask->err, CAIRN_E_STATE,

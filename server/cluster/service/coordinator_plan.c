@@ -93,6 +93,16 @@ static uint32_t plan_busy(void *arg, uint64_t node)
     return busy;
 }
 
+/* Counted each second, and with each move that was begun since. */
+static uint32_t plan_room(void *arg, uint64_t node)
+{
+    const struct cairn_coordinator_plan *p = arg;
+    const struct cairn_member *m = cairn_members_find(&p->co->members, node);
+    uint32_t max = cairn_coordinator__slots_max(p->co);
+
+    return m != NULL && m->holds < max ? max - m->holds : 0;
+}
+
 /* ---- one is made ---- */
 
 /* Without a zone each node fails for itself. */
@@ -137,6 +147,7 @@ static void plan_work(struct cairn_job *job)
                                        .replicas = p->number + 1,
                                        .record = plan_record,
                                        .busy = plan_busy,
+                                       .room = plan_room,
                                        .arg = p,
                                        .moves_max = p->co->conf->moves_max,
                                        .moves_per_node_max = p->co->conf->moves_per_node_max };
@@ -268,13 +279,20 @@ uint32_t cairn_coordinator__wanted(const struct cairn_coordinator_class *class, 
 /* Refused: the record has changed since, or is changing; the next look sees what it is. */
 static int move_begin(struct cairn_coordinator *co, uint32_t slot, const struct cairn_planner_move *m)
 {
+    struct cairn_member *to;
+    int rc;
+
     switch (m->why) {
     case CAIRN_PLANNER_DROP:
         return cairn_coord_drop(&co->coord, slot, m->from);
     case CAIRN_PLANNER_LEAD:
         return cairn_coord_lead(&co->coord, slot, m->to);
     default:
-        return cairn_coord_move(&co->coord, slot, m->from, m->to, m->lead);
+        rc = cairn_coord_move(&co->coord, slot, m->from, m->to, m->lead);
+        to = rc == 0 ? cairn_members_find(&co->members, m->to) : NULL;
+        if (to != NULL)
+            to->holds++;
+        return rc;
     }
 }
 

@@ -73,10 +73,10 @@ json_t *cairn_coordinator_counts_json(const struct cairn_coordinator_counts *n)
     json_object_set_new(o, "classes", classes);
     if (n->left + n->moving > 0 || n->planning)
         json_object_set_new(o, "moves",
-                            json_pack("{s:i, s:i, s:I, s:f, s:I, s:b}", "left", (int)n->left, "under_way",
-                                      (int)n->moving, "done", (json_int_t)n->done, "per_s",
-                                      (double)n->done_per_1000s / 1000, "left_ms", (json_int_t)n->left_ms, "planning",
-                                      n->planning));
+                            json_pack("{s:i, s:i, s:i, s:I, s:f, s:I, s:b}", "left", (int)n->left, "no_room",
+                                      (int)n->no_room, "under_way", (int)n->moving, "done", (json_int_t)n->done,
+                                      "per_s", (double)n->done_per_1000s / 1000, "left_ms", (json_int_t)n->left_ms,
+                                      "planning", n->planning));
     if (n->behind > 0)
         json_object_set_new(o, "catching_up",
                             json_pack("{s:i, s:I, s:f, s:I}", "left", (int)n->behind, "done", (json_int_t)n->caught_up,

@@ -122,6 +122,16 @@ int records_take_member(struct cairn_cluster_records *r, const struct cairn_wire
     return 0;
 }
 
+uint32_t cairn_cluster_records_nmembers(struct cairn_cluster_records *r)
+{
+    uint32_t n;
+
+    pthread_rwlock_rdlock(&r->lock);
+    n = r->nmembers;
+    pthread_rwlock_unlock(&r->lock);
+    return n;
+}
+
 void cairn_cluster_records_members(struct cairn_cluster_records *r,
                                    void (*fn)(const struct cairn_wire_member *m, void *arg), void *arg)
 {

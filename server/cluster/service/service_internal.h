@@ -56,6 +56,8 @@ int cairn_cluster_records_put_slot(struct cairn_cluster_records *r, uint32_t slo
                                    uint64_t revision);
 int cairn_cluster_records_put_member(struct cairn_cluster_records *r, const struct cairn_wire_member *m,
                                      uint64_t revision);
+/** Any thread: how many members are known. */
+uint32_t cairn_cluster_records_nmembers(struct cairn_cluster_records *r);
 /** At home: all up to @revision is here now. Never goes back. */
 void cairn_cluster_records_upto(struct cairn_cluster_records *r, uint64_t revision);
 

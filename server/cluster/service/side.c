@@ -1,12 +1,11 @@
 /* The node's half of the service: how its parts begin and end. See side.h. */
 #include "server/cluster/service/side.h"
 
-#include "schema/router.pb-c.h"
 #include "sdk/core/base/log.h"
-#include "server/cluster/map_ids.h"
 #include "server/cluster/service/fetch.h"
 #include "server/cluster/service/scrub.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 static struct cairn_cluster_side *side_of(struct cairn_cluster *c)
@@ -71,14 +70,21 @@ static void round_part(void *arg)
         cairn_loop_post(r->c->home, &r->task);
 }
 
-int side_each(struct cairn_cluster *c, void (*fn)(struct side_worker *w, void *arg), void (*done)(void *arg), void *arg)
+static struct round *round_new(struct cairn_cluster *c)
 {
-    uint32_t n = c->side->nworkers;
-    struct round *r = calloc(1, sizeof(*r) + n * sizeof(r->parts[0]));
+    struct round *r = calloc(1, sizeof(*r) + c->side->nworkers * sizeof(r->parts[0]));
 
-    if (r == NULL)
-        return CAIRN_E_NOMEM;
-    r->c = c;
+    if (r != NULL)
+        r->c = c;
+    return r;
+}
+
+/* Takes @r. */
+static void round_go(struct round *r, void (*fn)(struct side_worker *w, void *arg), void (*done)(void *arg), void *arg)
+{
+    struct cairn_cluster *c = r->c;
+    uint32_t n = c->side->nworkers;
+
     r->fn = fn;
     r->done = done;
     r->arg = arg;
@@ -90,6 +96,15 @@ int side_each(struct cairn_cluster *c, void (*fn)(struct side_worker *w, void *a
         cairn_task_init(&r->parts[i].task, round_part, &r->parts[i]);
         cairn_loop_post(r->parts[i].w->loop, &r->parts[i].task);
     }
+}
+
+int side_each(struct cairn_cluster *c, void (*fn)(struct side_worker *w, void *arg), void (*done)(void *arg), void *arg)
+{
+    struct round *r = round_new(c);
+
+    if (r == NULL)
+        return CAIRN_E_NOMEM;
+    round_go(r, fn, done, arg);
     return 0;
 }
 
@@ -170,37 +185,9 @@ static void on_map_is_old(void *arg)
     side_life_hurry(((struct side_worker *)arg)->c);
 }
 
-struct ns_look {
-    uint32_t id;
-    struct cairn_map_ids ids;
-    bool found;
-};
-
-static void look_at_ns(const struct cairn_map_entry *e, void *arg)
+static enum cluster_ns_state on_ns_look(void *arg, uint32_t ns)
 {
-    struct ns_look *look = arg;
-    Cairn__Wire__NamespaceRecord *r;
-
-    if (look->found)
-        return;
-    r = cairn__wire__namespace_record__unpack(NULL, e->value_len, e->value);
-    look->found =
-        r == NULL || r->ns == NULL || (r->ns->id != 0 ? r->ns->id : cairn_map_id(&look->ids, e->created)) == look->id;
-    if (r != NULL)
-        cairn__wire__namespace_record__free_unpacked(r, NULL);
-}
-
-/* A namespace's id is never given twice (../map_ids.h): what a later map does not have is gone. One record that cannot
- * be read may be any. Asked once for each namespace whose database is not open. */
-static bool on_ns_is_gone(void *arg, uint32_t ns)
-{
-    struct cairn_map_store *map = ((struct side_worker *)arg)->c->map;
-    struct ns_look look = { .id = ns, .ids = cairn_map_ids_of(map) };
-
-    if (cairn_map_ids_upto(map) < ns)
-        return false;
-    cairn_map_store_each(map, "ns/", look_at_ns, &look);
-    return !look.found;
+    return cluster_gone_look(&((struct side_worker *)arg)->c->side->gone, ns);
 }
 
 static void on_failed(void *arg, int rc, const char *text)
@@ -249,7 +236,7 @@ static const struct cluster_slots_ops slots_ops = { .send = side_send,
                                                     .lease_is_valid = on_lease,
                                                     .may_go_on = on_may_go_on,
                                                     .map_is_old = on_map_is_old,
-                                                    .ns_is_gone = on_ns_is_gone,
+                                                    .ns_look = on_ns_look,
                                                     .started = on_started,
                                                     .failed = on_failed };
 
@@ -272,10 +259,12 @@ int cairn_cluster__side_start(struct cairn_cluster *c, struct cairn_err *err)
     cluster_askers_init(&s->askers);
     s->nworkers = n;
     cluster_regions_init(&s->regions);
+    cluster_gone_init(&s->gone, c->map);
     s->scrub_report = scrub_report_new();
+    s->last = round_new(c);
     s->words = calloc(SIDE_SLOTS_MAX, sizeof(*s->words));
     s->workers = aligned_alloc(_Alignof(struct side_worker), n * sizeof(*s->workers));
-    if (s->words == NULL || s->workers == NULL || s->scrub_report == NULL || side_life_new(c) != 0 ||
+    if (s->last == NULL || s->words == NULL || s->workers == NULL || s->scrub_report == NULL || side_life_new(c) != 0 ||
         side_leave_new(c) != 0)
         return cairn_err_set(err, CAIRN_E_NOMEM, "cluster");
     memset(s->workers, 0, n * sizeof(*s->workers));
@@ -351,7 +340,7 @@ static void run_stopped(void *arg)
 {
     struct cairn_cluster_side *s = arg;
 
-    s->stopped(s->stopped_arg);
+    cluster_gone_stop(&s->gone, s->stopped, s->stopped_arg);
 }
 
 /* Nothing of this worker is under way any more. */
@@ -412,7 +401,8 @@ static void stopped_on_all(void *arg)
 void side_life_ended(struct cairn_cluster *c)
 {
     atomic_store(&c->side->left, c->side->nworkers);
-    CAIRN_ASSERT(side_each(c, stop_on, stopped_on_all, c) == 0);
+    round_go(c->side->last, stop_on, stopped_on_all, c);
+    c->side->last = NULL;
 }
 
 void cairn_cluster__side_quiesce(struct cairn_cluster *c, void (*done)(void *arg), void *arg)
@@ -442,7 +432,9 @@ void cairn_cluster__side_stop(struct cairn_cluster *c)
         if (s->disk != NULL)
             cairn_slot_disk_close(s->disk);
         cluster_regions_fini(&s->regions);
+        cluster_gone_fini(&s->gone);
         scrub_report_free(s->scrub_report);
+        free(s->last);
         free(s->words);
         free(s->workers);
         free(s);

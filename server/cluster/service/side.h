@@ -7,6 +7,7 @@
 #include "sdk/core/net/addr.h"
 #include "sdk/core/rpc/session.h"
 #include "server/cluster/service/fetch_core.h"
+#include "server/cluster/service/gone.h"
 #include "server/cluster/service/grants.h"
 #include "server/cluster/service/records.h"
 #include "server/cluster/service/slots.h"
@@ -58,6 +59,7 @@ struct side_worker {
     struct cairn_task task;
 };
 
+struct round;
 struct side_life;
 struct side_leave;
 
@@ -76,6 +78,7 @@ struct cairn_cluster_side {
     atomic_bool failing;                 /* why is being written, by whoever set this; then failed is set */
     char why[CAIRN_ERR_TEXT_MAX];
     atomic_uint left;                    /* workers that are stopping */
+    struct round *last;                  /* of all workers: of the stop, which may find no memory */
     struct side_life *life;
     struct side_leave *leave;
     uint64_t process;
@@ -84,6 +87,7 @@ struct cairn_cluster_side {
     atomic_uint_fast64_t mail_refused, mail_refused_ns; /* of a form that is not known; and when the last came */
     atomic_uint_fast64_t mail_forms[SIDE_FORMS_MAX];    /* of whom that was said: name and form; 0: a free place */
     struct scrub_report *scrub_report;
+    struct cluster_gone gone;
     struct cairn_task stopped_task;
     void (*stopped)(void *arg);
     void *stopped_arg;

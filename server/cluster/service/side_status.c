@@ -55,16 +55,19 @@ static uint64_t count_led(const struct cairn_cluster *c, uint64_t *alone)
     return led;
 }
 
+/* Before all else that may be wrong: it follows from that, or does not matter any more. */
 static void tell_end(const struct cairn_cluster *c, json_t *to)
 {
-    char text[CAIRN_ERR_TEXT_MAX + 128];
+    bool failed = atomic_load(&c->side->failed);
 
-    if (!atomic_load(&c->side->failed))
+    json_object_set_new(to, "failed", json_boolean(failed));
+    if (!failed)
         return;
-    snprintf(text, sizeof(text),
-             "this node takes no part in the cluster any more (%s): look after the cause, then start it again",
-             c->side->why);
-    tell_problem(to, "degraded", text);
+    json_object_set_new(to, "health", json_string("failed"));
+    json_object_set_new(to, "problem",
+                        json_sprintf("this node takes no part in the cluster any more (%s): look after the cause, then "
+                                     "start it again",
+                                     c->side->why));
 }
 
 /* What the loss of the map store means for the slots that are led from here. A lease may be missing for a moment
@@ -167,7 +170,6 @@ void cairn_cluster__side_status(struct cairn_cluster *c, json_t *to)
     json_object_set_new(to, "regions_pinned", json_integer(pins.pinned));
     json_object_set_new(to, "regions_refused", json_integer((json_int_t)pins.refused));
     json_object_set_new(to, "lease_ms", json_integer(until > now ? (json_int_t)((until - now) / CAIRN_NS_PER_MS) : 0));
-    json_object_set_new(to, "failed", json_boolean(atomic_load(&c->side->failed)));
     json_object_set_new(to, "copied_bytes", json_integer((json_int_t)atomic_load(&c->side->pace.bytes_sent)));
     if (side_has_store(c))
         json_object_set_new(to, "scrub", scrub_report_brief(c->side->scrub_report));

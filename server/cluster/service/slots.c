@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-enum { CLEAN_MS = 1000, FULL_CHECKPOINT_MS = 1000, RELEASES_MAX = 32 };
+enum { CLEAN_MS = 1000, CLEANS_MAX = 256, FULL_CHECKPOINT_MS = 1000, RELEASES_MAX = 32 };
 enum { LOGGED_CHECKPOINTS_MAX = 4 }; /* as much as so many of them: then a checkpoint has to end before clients go on */
 
 /* ---- upkeep ---- */
@@ -129,16 +129,18 @@ static void on_checkpoint_timer(void *arg)
     cluster_slots_checkpoint(w);
 }
 
+/* After a start each slot that was ever partial here, and is not to be here, is looked at once: a few at a time. */
 static void on_clean_timer(void *arg)
 {
     struct cluster_slots *w = arg;
+    uint32_t n = 0;
 
     timer_again(w, &w->clean_timer, CLEAN_MS * CAIRN_NS_PER_MS);
-    for (uint32_t i = 0; i < w->room; i++) {
+    for (uint32_t i = 0; i < w->room && n < CLEANS_MAX; i++) {
         struct slot *s = w->all[i];
 
         if (s != NULL && s->begun && s->store.job == NULL && !s->store.in_batch)
-            cairn_replica_clean(&s->replica);
+            n += cairn_replica_clean(&s->replica);
     }
 }
 
@@ -329,9 +331,8 @@ void cluster_slots_receive(struct cluster_slots *w, const struct cairn_repl_msg 
         return;
     for (uint32_t i = 0; i < m->nentries; i++)
         bytes += m->entries[i].body_len;
-    if (m->nentries > 0 &&
-        (w->unapplied > w->conf.unapplied_bytes ||
-         !cairn_slot_disk_take_room(w->conf.disk, w->conf.worker, m->nentries, bytes)))
+    if (m->nentries > 0 && (w->unapplied > w->conf.unapplied_bytes ||
+                            !cairn_slot_disk_take_room(w->conf.disk, w->conf.worker, m->nentries, bytes)))
         cairn_replica_hear_commit(&s->replica, m); /* the rest comes again, or others go on without us */
     else
         cairn_replica_receive(&s->replica, m);

@@ -30,8 +30,8 @@ struct cluster_slots_ops {
     bool (*lease_is_valid)(void *arg);
     bool (*may_go_on)(void *arg); /* of a slot that needs no lease */
     void (*map_is_old)(void *arg);
-    /** The namespace was removed. May be NULL. */
-    bool (*ns_is_gone)(void *arg, uint32_t ns);
+    /** As of struct cluster_store_ops. */
+    enum cluster_ns_state (*ns_look)(void *arg, uint32_t ns);
     /** All that is on disk is known; or not (CAIRN_E_*). */
     void (*started)(void *arg, int rc, const struct cairn_err *err);
     /** The disk or the provider has failed: this node must not go on. */

@@ -300,11 +300,11 @@ static void on_may_open(struct store_slot *ss)
         cairn_replica_may_copy(&s->replica);
 }
 
-static bool on_is_gone(void *arg, uint32_t ns)
+static enum cluster_ns_state on_ns_look(void *arg, uint32_t ns)
 {
     struct cluster_slots *w = arg;
 
-    return w->conf.ops->ns_is_gone != NULL && w->conf.ops->ns_is_gone(w->conf.arg, ns);
+    return w->conf.ops->ns_look != NULL ? w->conf.ops->ns_look(w->conf.arg, ns) : CLUSTER_NS_THERE;
 }
 
 static void on_failed(void *arg, int rc, const char *text)
@@ -323,6 +323,6 @@ const struct cluster_store_ops slots_store_ops = {
     .may_open = on_may_open,
     .found = slots_on_found,
     .started = slots_on_started,
-    .ns_is_gone = on_is_gone,
+    .ns_look = on_ns_look,
     .failed = on_failed,
 };

@@ -192,7 +192,9 @@ static void on_opened(struct cairn_rpc_call *call)
         return;
     if (rc == 0) {
         rc = store_ns_add(o->st, o->id, ((const Cairn__Wire__KvOpened *)call->reply)->db);
-    } else if (rc == CAIRN_E_NOTFOUND && o->gone) {
+    } else if (rc == CAIRN_E_NOTFOUND && o->state == CLUSTER_NS_ASKED) {
+        rc = cairn_err_set(&o->err, CAIRN_E_BUSY, "whether %s was removed is being found out", o->name);
+    } else if (rc == CAIRN_E_NOTFOUND && o->state == CLUSTER_NS_GONE) {
         rc = store_ns_add(o->st, o->id, 0);
         if (rc == 0)
             o->st->ns[ns_place(o->st, o->id)].gone = true;
@@ -203,18 +205,23 @@ static void on_opened(struct cairn_rpc_call *call)
     o->done(o, rc);
 }
 
+enum cluster_ns_state store_ns_state(const struct cluster_store *st, uint32_t id)
+{
+    return st->conf.ops->ns_look != NULL ? st->conf.ops->ns_look(st->conf.arg, id) : CLUSTER_NS_THERE;
+}
+
 void store_open_start(struct store_open *o, struct cluster_store *st, uint32_t id, enum store_open_how how,
                       bool write_once, void (*done)(struct store_open *o, int rc), void *arg)
 {
     o->st = st;
     o->id = id;
-    o->gone = how != STORE_FIND && st->conf.ops->ns_is_gone != NULL && st->conf.ops->ns_is_gone(st->conf.arg, id);
+    o->state = how != STORE_FIND ? store_ns_state(st, id) : CLUSTER_NS_THERE;
     o->done = done;
     o->arg = arg;
     snprintf(o->name, sizeof(o->name), "ns/%u", id);
     cairn__wire__kv_open__init(&o->msg);
     o->msg.name = o->name;
-    o->msg.create = how != STORE_FIND && !o->gone;
+    o->msg.create = how != STORE_FIND && o->state == CLUSTER_NS_THERE;
     o->msg.decided = o->msg.create && how == STORE_MAKE_DECIDED;
     o->msg.write_once = o->msg.create && write_once;
     store_call(st, &o->call, CAIRN__WIRE__KV_METHOD__KV_OPEN, &o->msg.base, on_opened, o, &o->err);

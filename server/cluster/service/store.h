@@ -75,6 +75,12 @@ struct store_troubles {
     atomic_bool stuck; /* what is in logs cannot be applied, as the provider's room is used up to the last byte */
 };
 
+enum cluster_ns_state {
+    CLUSTER_NS_THERE, /* or not known to be gone */
+    CLUSTER_NS_GONE,  /* it was removed, and will never be again */
+    CLUSTER_NS_ASKED, /* that is being found out */
+};
+
 struct cluster_store_ops {
     /** An entry that is to be applied, where it stays until it is. */
     const struct cairn_log_entry *(*entry)(struct store_slot *s, uint64_t pos);
@@ -91,8 +97,8 @@ struct cluster_store_ops {
     /** Of a start: each slot of this worker, then the end. */
     void (*found)(void *arg, const struct store_found *f);
     void (*started)(void *arg, int rc, const struct cairn_err *err);
-    /** The namespace was removed, and will never be again; any thread's. NULL: none ever is. */
-    bool (*ns_is_gone)(void *arg, uint32_t ns);
+    /** Whether a namespace was removed; any thread's. NULL: none ever is. */
+    enum cluster_ns_state (*ns_look)(void *arg, uint32_t ns);
     /** The provider can store nothing any more. */
     void (*failed)(void *arg, int rc, const char *text);
 };

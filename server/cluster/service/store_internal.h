@@ -126,7 +126,7 @@ struct store_ns {
 struct store_open {
     struct cluster_store *st;
     uint32_t id;
-    bool gone;
+    enum cluster_ns_state state;
     char name[32];
     Cairn__Wire__KvOpen msg;
     struct cairn_rpc_call call;
@@ -232,11 +232,13 @@ void store_die(struct cluster_store *st, int rc, const char *text);
 const struct store_ns *store_ns_find(const struct cluster_store *st, uint32_t id);
 int store_ns_add(struct cluster_store *st, uint32_t id, uint32_t db);
 void store_ns_forget(struct cluster_store *st);
+enum cluster_ns_state store_ns_state(const struct cluster_store *st, uint32_t id);
 enum store_open_how { STORE_FIND, STORE_MAKE, STORE_MAKE_DECIDED };
 
 /* Opens the database of namespace @id, which store_ns_find() knows then. If there is none and it was not removed,
  * STORE_MAKE makes it, as @write_once says; STORE_MAKE_DECIDED, which is an entry's, also in the room that the provider
- * keeps free of new data. Otherwise: CAIRN_E_NOTFOUND. done() comes later, unless the store ends. */
+ * keeps free of new data. Otherwise: CAIRN_E_NOTFOUND; CAIRN_E_BUSY: whether it was removed is not known yet. done()
+ * comes later, unless the store ends. */
 void store_open_start(struct store_open *o, struct cluster_store *st, uint32_t id, enum store_open_how how,
                       bool write_once, void (*done)(struct store_open *o, int rc), void *arg);
 

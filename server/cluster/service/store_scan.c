@@ -193,9 +193,13 @@ static void on_region(struct cairn_rpc_call *call)
 /* Its database is not there: it was removed, or it is missing. */
 static void no_database(struct store_scan *x)
 {
-    const struct cluster_store_conf *conf = &x->store->conf;
-    bool gone = conf->ops->ns_is_gone != NULL && conf->ops->ns_is_gone(conf->arg, x->ns);
+    enum cluster_ns_state state = store_ns_state(x->store, x->ns);
+    bool gone = state == CLUSTER_NS_GONE;
 
+    if (state == CLUSTER_NS_ASKED) {
+        scan_end(x, CAIRN_E_BUSY);
+        return;
+    }
     if (gone && !x->one && x->more) { /* behind them there may be others */
         const struct store_scan_key *last = &x->keys[x->n - 1];
 

@@ -267,10 +267,14 @@ static void read_ns(struct store_view *v)
  * copy. Neither is remembered: an entry may make it anew. */
 static void no_database(struct store_view *v)
 {
-    const struct cluster_store_conf *conf = &v->st->conf;
+    enum cluster_ns_state state = store_ns_state(v->st, v->ns);
 
-    if (conf->ops->ns_is_gone != NULL && conf->ops->ns_is_gone(conf->arg, v->ns)) {
+    if (state == CLUSTER_NS_GONE) {
         skip(v);
+        return;
+    }
+    if (state == CLUSTER_NS_ASKED) { /* a later copy will know */
+        page_done(v, CAIRN_E_BUSY, 0, false);
         return;
     }
     cairn_log_error("slot %u: the records of namespace %u are missing here, so there is no copy of it", v->s->slot,

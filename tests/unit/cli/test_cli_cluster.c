@@ -67,6 +67,7 @@ static void what_does_not_work_is_said(void **state)
         " \"classes\": [{\"replicas\": 2, \"slots\": 1024, \"degraded\": 1000, \"unserved\": 7, \"refusing\": 7},"
         "               {\"replicas\": 3, \"slots\": 1024, \"degraded\": 1000, \"unserved\": 0, \"refusing\": 900}]}";
     static const char degraded[] = "{\"slots\": {\"all\": 1024, \"degraded\": 1}, \"classes\": [{\"slots\": 1024}]}";
+    static const char crowded[] = "{\"moves\": {\"left\": 1500, \"no_room\": 1200, \"under_way\": 0}}";
     static const char silent[] = "{\"members\": [{\"name\": \"b\", \"state\": \"silent\"}]}";
 
     assert_says(failing, "health", "failing");
@@ -77,6 +78,11 @@ static void what_does_not_work_is_said(void **state)
     assert_says(degraded, "unserved", NULL);
     assert_says(silent, "health", "degraded");
     assert_says("{\"members\": [{\"name\": \"a\", \"state\": \"up\"}]}", "health", "ok");
+    assert_says("{\"members\": [{\"name\": \"a\", \"state\": \"lost\"}]}", "health", "ok"); /* no slot misses it */
+    assert_says(crowded, "health", "degraded");
+    assert_says(
+        crowded, "no_room",
+        "1,200 replicas: the nodes that are to have them hold as many slots as a node can; more nodes are needed");
 }
 
 /* Another machine's file of the same name may be here, too, and leads to the node of this one. */

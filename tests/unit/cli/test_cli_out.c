@@ -223,6 +223,42 @@ static void text_cannot_lead_a_terminal_astray(void **state)
                         "\\xff\\x0a");
 }
 
+/* What a name looks like is what it is: nothing in it turns round or hides what stands beside it. */
+static void what_nobody_sees_is_shown(void **state)
+{
+    static const struct {
+        const char *text, *shown;
+    } cases[] = {
+        { "a\u202ebc", "a\\xe2\\x80\\xaebc" }, /* right to left, whatever it is */
+        { "\u202a", "\\xe2\\x80\\xaa" },
+        { "\u2066x\u2069", "\\xe2\\x81\\xa6x\\xe2\\x81\\xa9" },
+        { "\u200b\u200f", "\\xe2\\x80\\x8b\\xe2\\x80\\x8f" }, /* no width; right to left from here */
+        { "\u061c", "\\xd8\\x9c" },
+        { "\u00ad", "\\xc2\\xad" },
+        { "\u2028", "\\xe2\\x80\\xa8" }, /* another line */
+        { "\ufeff", "\\xef\\xbb\\xbf" },
+        { "\U000e0041", "\\xf3\\xa0\\x81\\x81" }, /* a letter that is only a tag */
+        { "\u00ae\u200a\u2010\u2030\u2070\u05d0\u0627", "\u00ae\u200a\u2010\u2030\u2070\u05d0\u0627" },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        char *shown = NULL;
+        size_t shown_len = 0;
+        FILE *to = open_memstream(&shown, &shown_len);
+
+        cli_put_text(to, cases[i].text);
+        fclose(to);
+        assert_string_equal(shown, cases[i].shown);
+        free(shown);
+    }
+    struct cli_table *t = cli_table_new(&cli, "rows", cols, 1);
+    cli_table_row(t, (struct cli_cell[]){ CLI_TEXT("a\u202eb\\x") });
+    assert_int_equal(cli_table_end(t), CLI_OK);
+    fflush(cli.out);
+    assert_string_equal(text, "NAME\na\\xe2\\x80\\xaeb\\x\n");
+}
+
 static void progress_says_how_far_and_how_long(void **state)
 {
     (void)state;
@@ -303,6 +339,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(colours_only_where_asked, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_no_document_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(text_cannot_lead_a_terminal_astray, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_nobody_sees_is_shown, setup, teardown),
         cmocka_unit_test_setup_teardown(texts_of_servers_are_printable, setup, teardown),
         cmocka_unit_test_setup_teardown(progress_says_how_far_and_how_long, setup, teardown),
         cmocka_unit_test_setup_teardown(progress_is_silent_without_a_terminal, setup, teardown),

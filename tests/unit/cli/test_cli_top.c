@@ -45,6 +45,12 @@ static json_t *methods_of(const json_t *now, const json_t *before, double s, jso
     "{\"provider\": \"kv\", \"method\": \"put\", \"requests\": " #requests ", \"failed\": 0, \"in_bytes\": 0,"         \
     " \"out_bytes\": 0, \"p99_ns\": 999999, \"sum_ns\": " #sum ", \"latencies\": " latencies "}"
 
+/* A method with so many requests, so many of them of clients, of which some failed; a byte each, answers only to those. */
+#define OF_CLIENTS(provider, method, all, clients, failed)                                                             \
+    "{\"provider\": \"" provider "\", \"method\": \"" method "\", \"requests\": " #all                                 \
+    ", \"clients\": {\"requests\": " #clients ", \"failed\": " #failed ", \"in_bytes\": " #clients                     \
+    ", \"out_bytes\": " #failed "}}"
+
 /* A node that was slow once shows how it is now: what was before the first sample counts no more. */
 static void what_was_before_does_not_count(void **state)
 {
@@ -56,7 +62,7 @@ static void what_was_before_does_not_count(void **state)
     (void)state;
     methods = methods_of(now, before, 2, node);
     m = method(methods, 0, "put");
-    assert_true(real_of(m, "per_s") == 100 && real_of(node, "requests_per_s") == 100);
+    assert_true(real_of(m, "per_s") == 100);
     assert_int_equal(cli_number_of(m, "mean_ns"), 100);
     assert_int_equal(cli_number_of(m, "p99_ns"), 100);
     json_decref(methods);
@@ -103,6 +109,28 @@ static void a_node_that_started_anew_has_no_past(void **state)
     assert_true(real_of(m, "per_s") == 20);
     assert_int_equal(cli_number_of(m, "mean_ns"), 200);
     assert_int_equal(cli_number_of(m, "p99_ns"), 200);
+    json_decref(methods);
+    json_decref(before);
+    json_decref(now);
+    json_decref(node);
+}
+
+/* A client's put is the router's request and then a provider's, but one request of the node; and what is asked to draw
+ * the screen is none. */
+static void a_node_is_asked_by_clients_alone(void **state)
+{
+    json_t *before = parsed("{\"uptime_ms\": 1000, \"methods\": [" OF_CLIENTS("router", "put", 40, 40, 0) "]}");
+    json_t *now =
+        parsed("{\"uptime_ms\": 3000, \"methods\": [" OF_CLIENTS("router", "put", 140, 140, 10) "," OF_CLIENTS(
+            "kv", "put", 140, 0, 0) "," OF_CLIENTS("node", "metrics", 7, 7, 0) "]}");
+    json_t *node = json_object(), *methods;
+
+    (void)state;
+    methods = methods_of(now, before, 2, node);
+    assert_true(real_of(node, "requests_per_s") == 50 && real_of(node, "failed_per_s") == 5);
+    assert_true(real_of(node, "in_bytes_per_s") == 50 && real_of(node, "out_bytes_per_s") == 5);
+    assert_int_equal(json_array_size(methods), 2);
+    assert_true(real_of(method(methods, 0, "put"), "per_s") == 70 && real_of(method(methods, 1, "put"), "per_s") == 50);
     json_decref(methods);
     json_decref(before);
     json_decref(now);
@@ -252,6 +280,7 @@ int main(void)
         cmocka_unit_test(what_was_before_does_not_count),
         cmocka_unit_test(latencies_of_nodes_are_one_distribution),
         cmocka_unit_test(a_node_that_started_anew_has_no_past),
+        cmocka_unit_test(a_node_is_asked_by_clients_alone),
         cmocka_unit_test(methods_stand_in_the_order_of_their_load),
         cmocka_unit_test(the_screen_says_of_which_time_it_is),
         cmocka_unit_test(nodes_without_an_answer_have_a_reason),

@@ -368,16 +368,14 @@ static inline void on_over(void *arg)
     *(bool *)arg = true;
 }
 
-static inline void node_stop(struct world *w, uint32_t i)
+/* What is left of a stop when the service was told to end. */
+static inline void node_end(struct world *w, uint32_t i)
 {
     struct node *n = &w->nodes[i];
     int fd = n->listener.fd;
 
     cairn_watch_fini(&n->listener);
     close(fd);
-    n->over = false;
-    cairn_cluster_desc.drain(n->ctx);
-    cairn_cluster_desc.quiesce(n->ctx, on_over, &n->over);
     turns(w, &n->over);
     n->over = false;
     cairn_rpc_drain(n->kv.rpc, cairn_loop_now(&n->kv.loop), on_over, &n->over);
@@ -388,6 +386,16 @@ static inline void node_stop(struct world *w, uint32_t i)
     cairn_cluster_desc.stop(n->ctx);
     cairn_bulk_detach(n->kv.rpc);
     kv_node_stop(&n->kv);
+}
+
+static inline void node_stop(struct world *w, uint32_t i)
+{
+    struct node *n = &w->nodes[i];
+
+    n->over = false;
+    cairn_cluster_desc.drain(n->ctx);
+    cairn_cluster_desc.quiesce(n->ctx, on_over, &n->over);
+    node_end(w, i);
 }
 
 static inline int setup_world(void **state, uint64_t lease_ns, bool has_group)

@@ -38,8 +38,9 @@ struct fixture {
     struct cluster_pace pace;
     struct log logs[SLOTS];
     bool started, stopped, flushed;
-    uint32_t gone[2]; /* these namespaces were removed */
-    int rc;           /* of the start, or why it failed later */
+    uint32_t gone[2];      /* these namespaces were removed */
+    uint32_t looks_before; /* so many looks before that is known */
+    int rc;                /* of the start, or why it failed later */
     bool may_fail;
     char why[CAIRN_ERR_TEXT_MAX];
     uint64_t random;
@@ -119,11 +120,16 @@ static inline void op_failed(void *arg, int rc, const char *text)
     fx->rc = rc;
 }
 
-static inline bool op_is_gone(void *arg, uint32_t ns)
+static inline enum cluster_ns_state op_ns_look(void *arg, uint32_t ns)
 {
-    const struct fixture *fx = arg;
+    struct fixture *fx = arg;
 
-    return fx->gone[0] == ns || fx->gone[1] == ns;
+    if (fx->gone[0] != ns && fx->gone[1] != ns)
+        return CLUSTER_NS_THERE;
+    if (fx->looks_before == 0)
+        return CLUSTER_NS_GONE;
+    fx->looks_before--;
+    return CLUSTER_NS_ASKED;
 }
 
 static inline void op_wiped(struct store_slot *s)
@@ -160,7 +166,7 @@ static inline void op_may_open(struct store_slot *s)
     log_of(s)->may_open = true;
 }
 
-static const struct cluster_store_ops ops = { .ns_is_gone = op_is_gone,
+static const struct cluster_store_ops ops = { .ns_look = op_ns_look,
                                               .wiped = op_wiped,
                                               .put = op_put,
                                               .sealed = op_sealed,

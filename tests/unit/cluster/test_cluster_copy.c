@@ -141,11 +141,13 @@ static void a_removed_namespace_does_not_come_back(void **state)
     cluster_store_copy_close(fx->store, &l->s);
     drop(fx, (char[]){ "ns/7" });
     fx->gone[0] = 7;
+    fx->looks_before = 2;
     push_op(fx, 0, STORE_PUT, 0, 7, "b", "y"); /* the store has it open, as it thinks */
     push_op(fx, 0, STORE_PUT, 0, 8, "b", "y");
     settle(fx);
     assert_int_equal(l->results[3], CAIRN_E_STATE);
     assert_int_equal(l->results[4], 0);
+    assert_int_equal(fx->looks_before, 0);
     assert_string_equal(record_of(fx, 8, "b"), "y");
     assert_false(kv_node_has(&fx->kv, "ns/7", &db));
     end(fx);
@@ -155,10 +157,14 @@ static void a_removed_namespace_does_not_come_back(void **state)
     settle(fx);
     assert_int_equal(l->results[6], CAIRN_E_STATE);
     wipe(fx, 0);
+    end(fx);
+    begin(fx);
+    fx->looks_before = 2;
     l->put = false;
     cluster_store_put(fx->store, &l->s, l->page, l->page_len);
     turns(fx, &l->put);
     assert_int_equal(l->put_rc, 0);
+    assert_int_equal(fx->looks_before, 0);
     assert_false(kv_node_has(&fx->kv, "ns/7", &db));
     end(fx);
 }

@@ -3,6 +3,7 @@
 #include "server/cluster/service/peers.h"
 
 #include "sdk/core/base/log.h"
+#include "tests/lib/log_lines.h"
 #include "tests/unit/rpc/rpc_fixture.h"
 
 static int setup_mail(void **state)
@@ -128,17 +129,6 @@ static void tell_in_form(struct fixture *fx, uint8_t form)
                                             CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_REPL, &iov, 1),
                      0);
     cairn_wire_mail_fini(&mail);
-}
-
-static int lines_of(FILE *f, const char *with)
-{
-    char line[2048];
-    int n = 0;
-
-    rewind(f);
-    while (fgets(line, sizeof(line), f) != NULL)
-        n += strstr(line, with) != NULL;
-    return n;
 }
 
 /* A node whose replicas speak in a form that this one does not know says so with each word. It is said once whose they

@@ -1,7 +1,12 @@
 /* Nodes that share a map store: they register, slots are placed, what is written is read where it is led from, and
  * another leads when a node is gone. */
 #include "server/cluster/map_generation.h"
+#include "server/cluster/service/life_internal.h"
+#include "tests/lib/disk_faults.h"
+#include "tests/lib/failing_malloc.h"
 #include "tests/unit/cluster/nodes_world.h"
+
+#include <errno.h>
 
 /* There are slots of two replicas: the one of key "k". */
 static uint32_t slot_of_two(struct world *w)
@@ -485,6 +490,56 @@ static void another_coordinator_hears_all_at_once(void **state)
         fail_msg("node %u coordinates, and has not heard all", next);
 }
 
+/* A disk does not take what it is given: this node's part is over, which its status says first of all. */
+static void a_node_whose_part_has_failed_says_so(void **state)
+{
+    struct world *w = *state;
+    uint32_t slot = slot_of_two(w), leads = leader_of(w, slot);
+    json_t *status = NULL;
+    const char *health = "", *problem;
+
+    assert_int_equal(put_somewhere(w, slot, "k", "record"), 0);
+    for (int i = 0; strcmp(health, "failed") != 0; i++) {
+        assert_true(i < TURNS_MAX);
+        if (i == 0)
+            disk_fail_syncs(1, EIO);
+        cairn_slot_disk_sync(w->nodes[leads].c->side->disk, slot);
+        turn(w);
+        json_decref(status);
+        status = json_object();
+        cairn_cluster_desc.status(w->nodes[leads].ctx, status);
+        health = json_string_value(json_object_get(status, "health"));
+    }
+    problem = json_string_value(json_object_get(status, "problem"));
+    assert_non_null(problem);
+    assert_non_null(strstr(problem, "takes no part in the cluster any more (the log cannot be written"));
+    assert_true(json_is_true(json_object_get(status, "failed")));
+    json_decref(status);
+}
+
+/* A node that has no memory left can still be stopped. */
+static void a_stop_needs_no_memory(void **state)
+{
+#ifdef FAILING_MALLOC
+    struct world *w = *state;
+    struct node *n = &w->nodes[0];
+
+    expect_leases(w);
+    cairn_cluster_desc.drain(n->ctx);
+    for (int i = 0; n->c->side->life->pending > 0; i++) { /* else the end waits for that */
+        assert_true(i < TURNS_MAX);
+        turn(w);
+    }
+    n->over = false;
+    failing_malloc_begin(1);
+    cairn_cluster_desc.quiesce(n->ctx, on_over, &n->over);
+    assert_false(failing_malloc_end());
+    node_end(w, 0);
+#else
+    (void)state;
+#endif
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -502,6 +557,8 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(another_coordinator_hears_all_at_once, setup_endless_leases, teardown),
         cmocka_unit_test_setup_teardown(a_node_misses_its_log, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_node_whose_part_has_failed_says_so, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_stop_needs_no_memory, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

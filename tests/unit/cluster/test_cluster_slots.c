@@ -154,6 +154,85 @@ static void a_slot_that_left_is_cleaned(void **state)
     leave_node_3(*state);
 }
 
+static void expect_nothing_at_3(struct world *w)
+{
+    for (int i = 0; strcmp(record_at(w, 3, "key 0"), "-") != 0; i++) {
+        assert_true(i < TURNS_MAX);
+        turn(w);
+    }
+    for (int i = 0; cluster_slots_replica(w->nodes[3].slots, SLOT)->cleaning; i++) {
+        assert_true(i < TURNS_MAX);
+        turn(w);
+    }
+}
+
+/* Node 3 is to hold the slot, and gets a page of it, but no more. */
+static void copy_a_part_to_node_3(struct world *w)
+{
+    struct node *n = &w->nodes[3];
+
+    node_start(w, 1);
+    node_start(w, 2);
+    place(w, 2);
+    expect_active(w, 1, 2);
+    fill(w, 1, 0, 60);
+    expect_records(w, 1, 2, 60);
+    checkpoint(w, 1);
+    node_start(w, 3);
+    w->rec.epoch++;
+    w->rec.replicas[w->rec.nreplicas++] = 3;
+    publish(w);
+    for (int i = 0; !cluster_slots_replica(n->slots, SLOT)->has_pages; i++) {
+        assert_true(i < TURNS_MAX);
+        turn(w);
+    }
+    n->up = false; /* it hears nothing any more */
+    for (int i = 0; strcmp(record_at(w, 3, "key 0"), "-") == 0; i++) {
+        assert_true(i < TURNS_MAX);
+        turn(w);
+    }
+    n->up = true;
+    assert_true(cluster_slots_replica(n->slots, SLOT)->partial);
+}
+
+static void forget_node_3(struct world *w)
+{
+    w->rec.epoch++;
+    w->rec.nreplicas = 2;
+    publish(w);
+}
+
+/* The slot is not to be at node 3 after all: what came of the copy, which has no log, is deleted. Once: what is empty
+ * is not asked for again. */
+static void a_part_that_is_not_wanted_is_cleaned(void **state)
+{
+    struct world *w = *state;
+    struct cairn_replica *r;
+
+    copy_a_part_to_node_3(w);
+    forget_node_3(w);
+    expect_nothing_at_3(w);
+    r = cluster_slots_replica(w->nodes[3].slots, SLOT);
+    assert_int_equal(r->sm.state, REPLICA_OUT);
+    assert_false(cairn_replica_clean(r));
+    expect_records(w, 1, 2, 60);
+}
+
+/* Likewise after a crash of node 3, during which the move was given up. */
+static void a_part_that_is_found_is_cleaned(void **state)
+{
+    struct world *w = *state;
+
+    copy_a_part_to_node_3(w);
+    node_stop(w, 3);
+    node_start(w, 3);
+    assert_true(cluster_slots_replica(w->nodes[3].slots, SLOT)->partial);
+    assert_string_not_equal(record_at(w, 3, "key 0"), "-");
+    forget_node_3(w);
+    expect_nothing_at_3(w);
+    assert_false(cairn_replica_clean(cluster_slots_replica(w->nodes[3].slots, SLOT)));
+}
+
 /* A map that was made anew knows nothing of that: the node is to lead what it has deleted. It does not, and goes on. */
 static void what_is_cleaned_is_not_led(void **state)
 {
@@ -322,6 +401,8 @@ int main(void)
         BOTH(a_new_node_gets_a_copy),
         BOTH(a_copy_that_is_refused_comes_more_and_more_seldom),
         BOTH(a_slot_that_left_is_cleaned),
+        BOTH(a_part_that_is_not_wanted_is_cleaned),
+        cmocka_unit_test_setup_teardown(a_part_that_is_found_is_cleaned, setup_rocksdb, teardown),
         BOTH(what_is_cleaned_is_not_led),
         BOTH(a_cut_is_a_cut_when_it_is_on_disk),
         BOTH(what_a_successor_has_is_done_once),

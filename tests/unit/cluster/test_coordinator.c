@@ -452,6 +452,46 @@ static void another_dead_node_waits_for_its_lease(void **state)
     assert_true(moved_ms(w, slot, n->id) >= 2000 + 1900);
 }
 
+/* A clock that is beyond the term's end when it is looked at once more than @looks_left says. */
+static uint32_t looks_left;
+
+static uint64_t late_now(struct cairn_env *env)
+{
+    uint64_t now = CONTAINER_OF(env, struct vtime, env)->now_ns;
+
+    if (looks_left == 0)
+        return now + 3600 * CAIRN_NS_PER_S;
+    looks_left--;
+    return now;
+}
+
+/* The term ends between any two looks at the clock while a proposal is taken: it is answered, and so is the next. */
+static void a_term_ends_within_a_proposal(void **state)
+{
+    struct world *w = *state;
+    struct node *co = begin(w), *n = other_than(w, co);
+    const struct cairn_env_ops *as_ever = w->v.env.ops;
+    struct cairn_env_ops late = *as_ever;
+    uint32_t looks = 0;
+    struct wish x = { 0 };
+
+    late.now_ns = late_now;
+    do {
+        wish_begin(&x);
+        x.ask.change =
+            (struct cairn_change){ .kind = CAIRN_CHANGE_ACTIVE, .from = { n->id, n->inc } }; /* of no epoch */
+        looks_left = looks++;
+        w->v.env.ops = &late;
+        cairn_coordinator_propose(&co->co, &x.ask);
+        w->v.env.ops = as_ever;
+        assert_true(x.over);
+        assert_true(x.ask.rc == 0 || x.ask.rc == CAIRN_E_BUSY || x.ask.rc == CAIRN_E_MOVED);
+        assert_true(looks < 100);
+    } while (x.ask.rc != 0);
+    assert_int_equal(x.ask.verdict, CAIRN_VERDICT_REFUSED);
+    assert_true(looks > 2); /* more than one look was needed */
+}
+
 static struct wish *register_twin(struct world *w, struct node *co, const struct node *of, struct wish *x)
 {
     wish_begin(x);
@@ -597,6 +637,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(who_stops_is_missed_at_once, setup, teardown),
         cmocka_unit_test_setup_teardown(silence_survives_a_change_of_coordinator, setup, teardown),
         cmocka_unit_test_setup_teardown(silence_that_ended_does_not_count, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_term_ends_within_a_proposal, setup, teardown),
         cmocka_unit_test_setup_teardown(a_name_is_given_to_one, setup, teardown),
         cmocka_unit_test_setup_teardown(what_a_dead_coordinator_led_waits_for_no_lease, setup, teardown),
         cmocka_unit_test_setup_teardown(a_coordinator_that_resigned_keeps_what_it_leads, setup, teardown),

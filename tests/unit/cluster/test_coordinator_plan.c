@@ -140,6 +140,55 @@ static void who_has_just_got_slots_is_not_drained(void **state)
     }
 }
 
+static uint32_t without_room(struct world *w)
+{
+    json_t *status = cairn_coordinator_status(&serving(w)->co);
+    json_int_t n = json_integer_value(json_object_get(json_object_get(status, "moves"), "no_room"));
+
+    json_decref(status);
+    return (uint32_t)n;
+}
+
+/* A node gets no more slots than it can tell of when it starts. A drain that would have to give it more is refused; who
+ * insists drains as much as there is room for, and the rest when others come. */
+static void nobody_gets_more_than_he_can_tell_of(void **state)
+{
+    enum { MAX_SLOTS = NSLOTS * 7 / 8 };
+    struct world *w = *state;
+    struct wish x = { 0 };
+
+    for (int i = 0; i < NODES; i++)
+        w->nodes[i].conf.node_slots_max = MAX_SLOTS;
+    some(w, 4);
+    assert_int_equal(create_class(w, 3, &x), 0);
+    settle(w);
+    assert_int_equal(create_class(w, 1, &x), CAIRN_E_LIMIT);
+    wish_begin(&x);
+    x.ask.p.node = 4;
+    cairn_coordinator_drain(&serving(w)->co, &x.ask);
+    assert_true(x.over && x.ask.rc == CAIRN_E_STATE);
+    assert_non_null(strstr(x.ask.err.text, "one of 3 nodes would have"));
+    wish_begin(&x);
+    x.ask.p.node = 4;
+    x.ask.force = true;
+    cairn_coordinator_drain(&serving(w)->co, &x.ask);
+    for (int i = 0; without_room(w) == 0; i++) {
+        assert_true(i < 3000);
+        world_run_ms(w, 100);
+    }
+    world_run_ms(w, 120000); /* plan after plan */
+    assert_true(x.over && x.ask.rc == 0);
+    for (uint64_t node = 1; node <= 3; node++)
+        assert_int_equal(holds(w, node, 3), MAX_SLOTS);
+    assert_int_equal(holds(w, 4, 3), 3 * (NSLOTS - MAX_SLOTS));
+    assert_string_equal(state_of(w, 4), "draining");
+    w->nodes[4].beats = w->nodes[5].beats = true;
+    world_run_ms(w, 3000);
+    settle(w);
+    assert_int_equal(without_room(w), 0);
+    assert_int_equal(holds(w, 4, 3), 0);
+}
+
 /* A drain that is not done outlives the process, and the coordinator; it ends when it is called off. */
 static void a_drain_goes_on(void **state)
 {
@@ -393,6 +442,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(moves_wait_for_no_tick, plan_setup, teardown),
         cmocka_unit_test_setup_teardown(who_is_drained_ends_with_nothing, plan_setup, teardown),
         cmocka_unit_test_setup_teardown(who_has_just_got_slots_is_not_drained, plan_setup, teardown),
+        cmocka_unit_test_setup_teardown(nobody_gets_more_than_he_can_tell_of, plan_setup, teardown),
         cmocka_unit_test_setup_teardown(a_drain_goes_on, plan_setup, teardown),
         cmocka_unit_test_setup_teardown(who_is_away_holds_up_nothing, plan_setup, teardown),
         cmocka_unit_test_setup_teardown(a_silent_target_keeps_no_place, plan_setup, teardown),

@@ -1,96 +1,6 @@
 /* The etcd store beyond the contract of all (test_map_contract.c): several endpoints, restarts, tokens, TLS, and that a
  * change is never sent twice. */
-#include "server/cluster/map_store_etcd.h"
-#include "tests/lib/etcd.h"
-#include "tests/lib/forward.h"
-#include "tests/lib/map_world.h"
-#include "tests/lib/scratch.h"
-#include "tests/lib/skip.h"
-
-#include <setjmp.h>
-#include <signal.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-struct fixture {
-    struct cairn_loop loop;
-    struct map_world w;
-    struct etcd_server *server;
-    char dir[SCRATCH_MAX]; /* of certificates */
-};
-
-static int setup_with(void **state, const char *tls_dir)
-{
-    struct fixture *fx = calloc(1, sizeof(*fx));
-
-    assert_non_null(fx);
-    assert_int_equal(cairn_loop_init(&fx->loop, NULL, NULL), 0);
-    fx->w = map_world_on(&fx->loop);
-    fx->server = etcd_new(tls_dir);
-    if (tls_dir != NULL)
-        snprintf(fx->dir, sizeof(fx->dir), "%s", tls_dir);
-    *state = fx;
-    return 0;
-}
-
-static int setup(void **state)
-{
-    return setup_with(state, NULL);
-}
-
-static int teardown(void **state)
-{
-    struct fixture *fx = *state;
-
-    if (fx->w.store != NULL)
-        cairn_map_store_close(fx->w.store);
-    cairn_loop_fini(&fx->loop);
-    etcd_free(fx->server);
-    if (fx->dir[0] != '\0')
-        scratch_remove(fx->dir);
-    free(fx);
-    return 0;
-}
-
-static const char *url_of(char *to, const char *scheme, uint16_t port)
-{
-    snprintf(to, 64, "%s://127.0.0.1:%u", scheme, port);
-    return to;
-}
-
-static void must_open(struct fixture *fx, struct cairn_map_etcd_conf *conf)
-{
-    struct cairn_err err = { 0 };
-
-    conf->prefix = "/cairn/";
-    if (cairn_map_store_etcd_open(conf, &fx->loop, &fx->w.store, &err) != 0)
-        fail_msg("%s", err.text);
-}
-
-static void must_await(struct fixture *fx)
-{
-    struct cairn_err err = { 0 };
-
-    if (cairn_map_store_await(fx->w.store, 10000, &err) != 0)
-        fail_msg("%s", err.text);
-}
-
-static bool is_reachable(void *arg)
-{
-    struct cairn_map_health h;
-
-    cairn_map_store_health(arg, &h);
-    return h.reachable;
-}
-
-static bool is_unreachable(void *arg)
-{
-    return !is_reachable(arg);
-}
+#include "tests/unit/cluster/map_etcd_world.h"
 
 /* Over a kept connection that ends after the request, libcurl alone would send it again, and the caller would be told
  * that somebody else made the entry. */
@@ -209,15 +119,92 @@ static void other_endpoints_are_tried(void **state)
     struct cairn_map_etcd_conf conf = { .endpoints = endpoints, .nendpoints = 3 };
     struct cairn_map_lease_op l = { .verb = CAIRN_MAP_GRANT, .ttl_ms = 5000 };
 
+    forward_set(f[1], FORWARD_REFUSE);
     must_open(fx, &conf);
-    must_await(fx); /* the first one is not there */
+    must_await(fx); /* only one of them is there */
     assert_int_equal(map_world_put(&fx->w, "first", "1", 0, NULL), 0);
+    forward_set(f[1], FORWARD_PASS);
     forward_set(f[0], FORWARD_REFUSE);
     assert_int_equal(map_world_lease(&fx->w, fx->w.store, &l), 0);
     assert_int_equal(map_world_put(&fx->w, "second", "1", 0, NULL), 0);
     forward_set(f[0], FORWARD_PASS);
     forward_set(f[1], FORWARD_SWALLOW); /* it takes requests and never answers */
     assert_string_equal(map_world_listed_truly(&fx->w, fx->w.store, ""), "first=1 second=1 ");
+    cairn_map_store_close(fx->w.store);
+    fx->w.store = NULL;
+    forward_free(f[0]);
+    forward_free(f[1]);
+}
+
+static void on_silence(struct cairn_map_op *op)
+{
+    *(bool *)op->arg = true;
+}
+
+static bool is_true(void *arg)
+{
+    return *(bool *)arg;
+}
+
+/* One answer that does not come in time is no store that cannot be reached: what follows is not refused. */
+static void a_late_answer_is_no_dead_store(void **state)
+{
+    struct fixture *fx = *state;
+    uint16_t ports[2];
+    struct forward *f[2] = { forward_new(etcd_port(fx->server), &ports[0]),
+                             forward_new(etcd_port(fx->server), &ports[1]) };
+    char urls[2][64];
+    const char *endpoints[] = { url_of(urls[0], "http", ports[0]), url_of(urls[1], "http", ports[1]) };
+    struct cairn_map_etcd_conf conf = { .endpoints = endpoints, .nendpoints = 2 };
+    struct cairn_map_write write = { .key = "first", .value = (const uint8_t *)"1", .value_len = 1 };
+    bool answered = false;
+    struct cairn_map_change c = { .op = { .done = on_silence, .arg = &answered, .timeout_ms = 200 },
+                                  .writes = &write,
+                                  .nwrites = 1 };
+    struct cairn_map_health h;
+
+    forward_set(f[1], FORWARD_REFUSE); /* so that the other one is asked */
+    must_open(fx, &conf);
+    must_await(fx);
+    forward_set(f[0], FORWARD_SWALLOW);
+    forward_set(f[1], FORWARD_PASS);
+    cairn_map_store_change(fx->w.store, NULL, &c);
+    map_world_until(&fx->w, is_true, &answered);
+    assert_int_equal(c.op.rc, CAIRN_E_UNKNOWN);
+    assert_int_equal(map_world_put(&fx->w, "second", "1", 0, NULL), 0);
+    cairn_map_store_health(fx->w.store, &h);
+    assert_true(h.reachable);
+    assert_int_equal(h.err.code, 0); /* it never was */
+    forward_set(f[1], FORWARD_SWALLOW);
+    assert_int_equal(map_world_put(&fx->w, "third", "1", 0, NULL), CAIRN_E_UNKNOWN);
+    map_world_until(&fx->w, is_unreachable, fx->w.store); /* the probe has no answer either */
+    cairn_map_store_close(fx->w.store);
+    fx->w.store = NULL;
+    forward_free(f[0]);
+    forward_free(f[1]);
+}
+
+/* A server that stands still is asked whether it is there; another one tells of changes then. */
+static void a_silent_server_is_left(void **state)
+{
+    struct fixture *fx = *state;
+    uint16_t ports[2];
+    struct forward *f[2] = { forward_new(etcd_port(fx->server), &ports[0]),
+                             forward_new(etcd_port(fx->server), &ports[1]) };
+    char urls[2][64], *answer;
+    const char *endpoints[] = { url_of(urls[0], "http", ports[0]), url_of(urls[1], "http", ports[1]) };
+    struct cairn_map_etcd_conf conf = { .endpoints = endpoints, .nendpoints = 2 };
+
+    forward_set(f[1], FORWARD_REFUSE); /* so that the other one is watched */
+    must_open(fx, &conf);
+    must_await(fx);
+    assert_int_equal(map_world_put(&fx->w, "first", "1", 0, NULL), 0); /* as is seen */
+    forward_set(f[0], FORWARD_SWALLOW);
+    forward_set(f[1], FORWARD_PASS);
+    answer = etcd_post(fx->server, "kv/put", "{\"key\":\"L2NhaXJuL3RoaXJk\",\"value\":\"MQ==\"}"); /* /cairn/third */
+    assert_non_null(answer);
+    free(answer);
+    map_world_until(&fx->w, has_third, fx);
     cairn_map_store_close(fx->w.store);
     fx->w.store = NULL;
     forward_free(f[0]);
@@ -235,8 +222,10 @@ static void another_store_is_noticed(void **state)
     const char *endpoints[] = { url_of(urls[0], "http", ports[0]), url_of(urls[1], "http", ports[1]) };
     struct cairn_map_etcd_conf conf = { .endpoints = endpoints, .nendpoints = 2 };
 
+    forward_set(f[1], FORWARD_REFUSE);
     must_open(fx, &conf);
     must_await(fx);
+    forward_set(f[1], FORWARD_PASS);
     for (int i = 0; i < 5; i++)
         assert_int_equal(map_world_put(&fx->w, (const char *[]){ "a", "b", "c", "d", "e" }[i], "1", 0, NULL), 0);
     answer = etcd_post(second, "kv/put", "{\"key\":\"L2NhaXJuL3RoaXJk\",\"value\":\"MQ==\"}");
@@ -385,6 +374,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(entries_behind_the_view_are_only_read, setup, teardown),
         cmocka_unit_test_setup_teardown(a_restart_is_survived, setup, teardown),
         cmocka_unit_test_setup_teardown(other_endpoints_are_tried, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_late_answer_is_no_dead_store, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_silent_server_is_left, setup, teardown),
         cmocka_unit_test_setup_teardown(another_store_is_noticed, setup, teardown),
         cmocka_unit_test_setup_teardown(tokens_are_renewed, setup, teardown),
         cmocka_unit_test_setup_teardown(a_wrong_password_is_said, setup, teardown),

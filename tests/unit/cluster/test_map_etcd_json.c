@@ -147,6 +147,38 @@ static void malformed_answers_are_refused(void **state)
     assert_int_equal(cairn_etcd_read_txn("nonsense", 8, &c, NULL), CAIRN_E_PROTO);
 }
 
+/* The revision up to which a watch's line tells all, and how many entries it tells. */
+static uint64_t told_by(const char *events, uint32_t *n)
+{
+    struct cairn_etcd_news news;
+    char line[512];
+    uint64_t revision;
+
+    snprintf(line, sizeof(line), "{\"result\":{\"header\":{\"revision\":\"2501\"}%s}}", events);
+    assert_int_equal(cairn_etcd_read_news(line, strlen(line), "/c/", &news, NULL), 0);
+    revision = news.revision;
+    *n = news.n;
+    cairn_etcd_news_clear(&news);
+    return revision;
+}
+
+/* Whoever is behind is told a part at a time, each with the store's newest revision in its header. */
+static void a_line_tells_up_to_its_last_event(void **state)
+{
+    uint32_t n;
+
+    (void)state;
+    assert_int_equal(
+        told_by(",\"events\":[{\"kv\":" KV("L2MvYQ==", "2", "2") "},{\"kv\":" KV("L2MvYg==", "3", "3") "}]", &n), 3);
+    assert_int_equal(n, 2);
+    assert_int_equal(
+        told_by(",\"events\":[{\"kv\":" KV("L2MvYQ==", "2", "2") "},{\"kv\":" KV("L2MvYQBi", "4", "4") "}]", &n),
+        4); /* the last one is none of ours */
+    assert_int_equal(n, 1);
+    assert_int_equal(told_by("", &n), 2501);
+    assert_int_equal(told_by(",\"events\":[]", &n), 2501);
+}
+
 static struct cairn_etcd_failure failure(const char *text)
 {
     return cairn_etcd_read_failure(text, strlen(text), 400, NULL);
@@ -169,9 +201,8 @@ static void failures_are_told_apart(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(requests_are_what_etcd_takes),
-        cmocka_unit_test(base64_comes_back),
-        cmocka_unit_test(malformed_answers_are_refused),
+        cmocka_unit_test(requests_are_what_etcd_takes),  cmocka_unit_test(base64_comes_back),
+        cmocka_unit_test(malformed_answers_are_refused), cmocka_unit_test(a_line_tells_up_to_its_last_event),
         cmocka_unit_test(failures_are_told_apart),
     };
 

@@ -253,6 +253,15 @@ static void kv_status(void *ctx, json_t *to)
     json_object_set_new(to, "quarantined", json_integer(3));
     json_object_set_new(to, "backend", json_string("memory"));
 }
+static void failed_status(void *ctx, json_t *to)
+{
+    (void)ctx;
+    json_object_set_new(to, "health", json_string("failed"));
+    json_object_set_new(to, "problem", json_string("its disk is gone"));
+}
+
+static const struct cairn_provider_desc failed = { .type = "kv", .status = failed_status };
+static const struct cairn_provider_desc *const failed_descs[] = { &failed, NULL };
 static const struct cairn_provider_desc kv = { .type = "kv", .status = kv_status };
 static const struct cairn_provider_desc *const descs[] = { &kv, NULL };
 
@@ -403,6 +412,12 @@ static void providers_tell_their_state(void **state)
     assert_true(value_of(p, "cairn_healthy", "", "") == 1); /* it serves */
     assert_true(value_of(p, "cairn_provider_status", "provider=kv;field=quarantined;", "") == 3);
     free(p);
+    f->m.descs = failed_descs;
+    p = scrape(f);
+    assert_true(value_of(p, "cairn_provider_health", "provider=kv;health=failed;", "") == 1);
+    assert_true(value_of(p, "cairn_degraded", "", "") == 1);
+    assert_true(value_of(p, "cairn_healthy", "", "") == 0); /* it is to be started again */
+    free(p);
 }
 
 static void every_node_counter_is_there(void **state)
@@ -544,6 +559,7 @@ static void json_says_the_same(void **state)
 
     one(cairn_rpc_stats_find(f->sets[0], 16, 0), 1000, 3000, 20, 0);
     one(cairn_rpc_stats_find(f->sets[1], 16, 0), 1000, 3000, 20, CAIRN_E_BUSY);
+    cairn_rpc_stats_client(cairn_rpc_stats_find(f->sets[1], 16, 0), 1000, 20, CAIRN_E_BUSY);
     atomic_store(&f->counters.auth_failures, 9);
     doc = cairn_metrics_json(&f->m);
     assert_non_null(doc);
@@ -560,6 +576,10 @@ static void json_says_the_same(void **state)
     assert_int_equal(json_integer_value(json_object_get(row, "max_ns")), 3000);
     assert_in_range(json_integer_value(json_object_get(row, "p99_ns")), 2250, 3000);
     assert_int_equal(json_integer_value(json_object_get(row, "sum_ns")), 6000);
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(row, "clients"), "requests")), 1);
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(row, "clients"), "failed")), 1);
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(row, "clients"), "in_bytes")), 1000);
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(row, "clients"), "out_bytes")), 20);
     row = json_object_get(row, "latencies");
     assert_int_equal(json_array_size(row), 1); /* both in one bucket: about so long, so often */
     assert_in_range(json_integer_value(json_array_get(json_array_get(row, 0), 0)), 2560, 3072);
@@ -614,6 +634,10 @@ static void page_is_served(void **state)
     get(f, &addr, "/healthz", page, 1 << 20);
     assert_non_null(strstr(page, " 200 OK\r\n"));
     assert_non_null(strstr(page, "\r\n\r\ndegraded: kv is degraded\n"));
+    f->m.descs = failed_descs;
+    get(f, &addr, "/healthz", page, 1 << 20);
+    assert_non_null(strstr(page, " 503 "));
+    assert_non_null(strstr(page, "\r\n\r\nkv has failed: its disk is gone\n"));
     f->m.descs = NULL;
     get(f, &addr, "/healthz", page, 1 << 20);
     assert_non_null(strstr(page, " 200 OK\r\n"));

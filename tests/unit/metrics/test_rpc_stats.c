@@ -140,7 +140,7 @@ static void unused_methods_hold_no_histograms(void **state)
     struct cairn_rpc_stats_set *set = cairn_rpc_stats_set_new(targets, 2);
 
     (void)state;
-    assert_int_equal(sizeof(struct cairn_rpc_stats), 48);
+    assert_int_equal(sizeof(struct cairn_rpc_stats), 80);
     assert_null(atomic_load(&cairn_rpc_stats_find(set, 16, 0)->detail));
     cairn_rpc_stats_start(cairn_rpc_stats_find(set, 16, 0), 1);
     assert_non_null(atomic_load(&cairn_rpc_stats_find(set, 16, 0)->detail));

@@ -4,6 +4,7 @@
 #include "sdk/core/rpc/hello.h"
 
 #include "schema/repl.pb-c.h"
+#include "tests/lib/log_lines.h"
 #include "tests/lib/skip.h"
 
 #include <fcntl.h>
@@ -75,17 +76,6 @@ static void be_refused(struct fixture *fx, int times)
         turn_until(fx, is_closed);
         fx->session = NULL;
     }
-}
-
-static int lines_of(FILE *f, const char *with)
-{
-    char line[2048];
-    int n = 0;
-
-    rewind(f);
-    while (fgets(line, sizeof(line), f) != NULL)
-        n += strstr(line, with) != NULL;
-    return n;
 }
 
 /* Who has no key cannot fill the log, however often they come; the counter has them all. */
