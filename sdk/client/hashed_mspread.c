@@ -1,6 +1,7 @@
 /* Batches of a clustered namespace: the entries that one node leads share its requests, as on one node; what is too
  * large for that goes one by one. Each entry has its own result: those that another node has by now, or nobody at the
- * moment, are asked again, puts with the numbers that they have.
+ * moment, are asked again, puts with the numbers that they have. Of a write-once namespace entries are read where a
+ * replica is near, and where that has no value of one, whatever it says, the leader is asked (PROTOCOL §8).
  *
  * A batch is worked on window by window, so that what is kept beside it is bounded. */
 #include "sdk/client/hashed_spread.h"
@@ -21,8 +22,11 @@ struct entry {
     struct cairn_number number; /* puts */
     uint32_t slot;
     enum entry_state state;
-    bool unsure; /* a try ended without an answer */
-    bool single; /* too large for a page */
+    bool unsure;     /* a try ended without an answer */
+    bool held_back;  /* TODO: in the next round */
+    bool single;     /* too large for a page */
+    bool by_replica; /* ASKED: of a node that does not lead */
+    bool by_leader;  /* a replica had no value */
 };
 
 struct batch {
@@ -31,7 +35,7 @@ struct batch {
     struct cairn_get_item *gets;
     size_t n, base, width; /* [base, base + width) is the window */
     uint32_t value_max;
-    bool if_absent, numbered;
+    bool if_absent, numbered, by_replicas;
     int rc;                 /* the first error of an entry */
     struct entry entries[]; /* of the window */
 };
@@ -39,7 +43,7 @@ struct batch {
 /* What one request asks for: copies of items of the window, so that they are one behind the other. */
 struct page {
     size_t n, asked, answered;
-    bool sent;
+    bool sent, by_replica; /* by_replica: at least one of them is */
     struct cairn_put_item *puts;
     struct cairn_get_item *gets;
     uint32_t index[]; /* in the window; the items are behind it */
@@ -105,6 +109,7 @@ static void entry_answered(struct entry *e, int rc, bool sent, const char *text)
     } else if (cairn__route_is_passing(rc)) {
         e->unsure |= sent;
         e->state = ENTRY_TODO;
+        e->held_back = e->batch->x.holds_back = true;
     } else {
         entry_done(e, rc, text);
     }
@@ -120,27 +125,41 @@ static void single_took(struct batch *b, struct spread_child *child, struct page
     entry_done(e, rc, child->error.text);
 }
 
+static bool has_value(int status)
+{
+    return status == 0 || status == CAIRN_E_TOOBIG || status == CAIRN_STATUS_LARGE;
+}
+
 static void page_took(struct batch *b, struct spread_child *child, struct page *p, int rc)
 {
-    bool moved = rc == CAIRN_E_MOVED;
+    struct cairn *c = b->x.parent->c;
+    bool moved = false;
 
+    if (p->by_replica && cairn_loop_now(&c->loop) < b->x.parent->deadline_ns)
+        cairn__route_avoid(c, child->place, rc);
+    if (rc == CAIRN_E_NOTFOUND && !p->by_replica) /* the namespace, and not its keys */
+        batch_note(b, rc, child->error.text);
     for (size_t i = 0; i < p->n; i++) {
         struct entry *e = &b->entries[p->index[i]];
         int status = p->puts != NULL ? p->puts[i].status : p->gets[i].status;
 
-        if (rc == 0 && i < p->answered) {
+        if (i >= (rc == 0 ? p->answered : p->asked)) {
+            e->state = ENTRY_TODO; /* there was no room for it */
+        } else if (e->by_replica && (rc != 0 || !has_value(status))) {
+            e->state = ENTRY_TODO;
+            e->by_leader = b->x.news = true;
+        } else if (rc == 0) {
             if (p->gets != NULL)
                 b->gets[b->base + p->index[i]].value_len = p->gets[i].value_len;
             entry_answered(e, status, true, "");
             moved |= status == CAIRN_E_MOVED;
-        } else if (rc != 0 && i < p->asked) {
-            entry_answered(e, rc, p->sent, child->error.text);
         } else {
-            e->state = ENTRY_TODO; /* there was no room for it */
+            entry_answered(e, rc, p->sent, child->error.text);
+            moved |= rc == CAIRN_E_MOVED;
         }
     }
     if (moved)
-        cairn__route_refresh(b->x.parent->c, child->place);
+        cairn__route_refresh(c, child->place);
 }
 
 static void batch_took(struct spread *x, struct spread_child *child, int rc)
@@ -200,6 +219,7 @@ static int page_puts(struct batch *b, struct cairn_call *call, struct page *p)
     }
     cairn__wire__router_mput__init(m);
     m->ns = cairn__hashed_ns(call)->name;
+    m->ns_id = cairn__hashed_ns(call)->id;
     m->n_keys = m->n_lengths = m->n_rids = wire.n;
     m->keys = wire.keys;
     m->lengths = wire.lengths;
@@ -223,8 +243,10 @@ static int page_gets(struct cairn_call *call, struct page *p)
         return rc;
     cairn__wire__router_mget__init(m);
     m->ns = cairn__hashed_ns(call)->name;
+    m->ns_id = cairn__hashed_ns(call)->id;
     m->n_keys = wire.n;
     m->keys = wire.keys;
+    m->replica = call->route.hasty = p->by_replica;
     cairn__call_to(call, &cairn_iface_router, CAIRN_PROVIDER_ROUTER, CAIRN__WIRE__ROUTER_METHOD__ROUTER_MGET);
     return 0;
 }
@@ -259,21 +281,32 @@ static int single_start(struct batch *b, struct spread_child *child, struct page
 
 static bool entry_may_go(const struct batch *b, const struct entry *e)
 {
-    return e->state == ENTRY_TODO && (b->puts == NULL || e->single || e->number.rid.seq != 0);
+    return e->state == ENTRY_TODO && !e->held_back && (b->puts == NULL || e->single || e->number.rid.seq != 0);
+}
+
+/* Where the entry goes now, or -1. */
+static int entry_place(const struct batch *b, struct entry *e)
+{
+    struct cairn *c = b->x.parent->c;
+    uint64_t epoch;
+    int leader = cairn__route_leader(c, e->slot, &epoch), place = leader;
+
+    if (b->by_replicas && !e->by_leader && !e->single)
+        place = cairn__route_nearest(c, e->slot);
+    e->by_replica = place != leader;
+    return place;
 }
 
 /* All entries that may go where the first of them goes, in order. */
 static struct page *page_gather(struct batch *b, struct spread_child *child)
 {
-    struct cairn *c = b->x.parent->c;
     size_t item = b->puts != NULL ? sizeof(*b->puts) : sizeof(*b->gets), first, room, head;
     struct page *p;
-    uint64_t epoch;
     int place = -1;
 
     for (first = 0; first < b->width && place < 0; first++) {
         if (entry_may_go(b, &b->entries[first]))
-            place = cairn__route_leader(c, b->entries[first].slot, &epoch);
+            place = entry_place(b, &b->entries[first]);
     }
     if (place < 0)
         return NULL;
@@ -293,8 +326,9 @@ static struct page *page_gather(struct batch *b, struct spread_child *child)
     for (size_t i = first; p->n < room && i < b->width; i++) {
         struct entry *e = &b->entries[i];
 
-        if (!entry_may_go(b, e) || (i > first && (e->single || cairn__route_leader(c, e->slot, &epoch) != place)))
+        if (!entry_may_go(b, e) || (i > first && (e->single || entry_place(b, e) != place)))
             continue;
+        p->by_replica |= e->by_replica;
         if (b->puts != NULL)
             p->puts[p->n] = b->puts[b->base + i];
         else
@@ -421,6 +455,8 @@ static int batch_plan(struct spread *x)
     }
     if (b->rc == CAIRN_E_NOMEM)
         return b->rc;
+    for (size_t i = 0; i < b->width; i++)
+        b->entries[i].held_back = false;
     for (size_t i = 0; i < b->width; i++) {
         if (b->entries[i].state != ENTRY_DONE && cairn__route_leader(x->parent->c, b->entries[i].slot, &epoch) >= 0)
             return SPREAD_ASK;
@@ -474,6 +510,7 @@ static int batch_go(struct cairn_ns *ns, const struct batch *with, const struct 
         return cairn__refuse(o, CAIRN_E_NOMEM, "no memory for a batch");
     *b = *with;
     b->value_max = MIN(ns->embed_threshold, (uint32_t)CAIRN_KV_VALUE_BYTES_MAX);
+    b->by_replicas = b->gets != NULL && ns->write_once;
     b->if_absent = (cairn__flags(o) & CAIRN_IF_ABSENT) != 0;
     return cairn__spread_go(ns, &b->x, &batch_ops, o, done, arg);
 }

@@ -87,8 +87,8 @@ static void spread_rest(struct spread *x)
 {
     if (x->sm.state != STATE_ASKING || x->running > 0)
         return;
-    if (x->awaited > 0 && !x->parent->canceled && !spread_is_late(x))
-        return;
+    if (x->awaited > 0 && !x->parent->canceled && !spread_is_late(x) && !(x->holds_back && x->ops->is_ready(x)))
+        return; /* else what is held back may be what they wait for */
     if (x->awaited > 0)
         x->ops->forget(x);
     spread_resume(x);
@@ -170,21 +170,21 @@ static void spread_pause(struct spread *x)
 static void spread_plan(void *arg)
 {
     struct spread *x = arg;
-    bool learned = x->news;
+    bool goes_on = x->news || x->rested;
     int rc;
 
     if (x->parent->canceled || spread_is_late(x)) {
         spread_end(x, x->parent->canceled ? CAIRN_E_CANCELED : CAIRN_E_TIMEOUT);
         return;
     }
-    if (learned)
+    if (x->news)
         x->tries = 0;
-    x->news = false;
+    x->news = x->rested = x->holds_back = false;
     rc = x->ops->plan(x);
     if (rc <= 0) {
         spread_end(x, rc);
-    } else if (rc == SPREAD_WAIT || !learned) {
-        x->news = true; /* after a pause all is asked for again */
+    } else if (rc == SPREAD_WAIT || !goes_on) {
+        x->rested = true; /* after it all is asked for again */
         spread_pause(x);
     } else if (cairn_timer_start(&x->parent->c->loop.env, &x->timer, x->parent->deadline_ns) != 0) {
         spread_end(x, CAIRN_E_NOMEM);

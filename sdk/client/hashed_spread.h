@@ -48,6 +48,8 @@ struct spread {
     uint32_t running, tries; /* tries: pauses since something was learned */
     uint32_t awaited;        /* beside requests; whose coming it tells by cairn__spread_pump_soon() */
     bool news;               /* something was learned since the plan */
+    bool rested;             /* there was a pause before it */
+    bool holds_back;         /* something came back in this round that is asked for again in the next one */
     struct cairn_call_options o;
     struct cairn_timer timer;
     struct cairn_task task, pump;

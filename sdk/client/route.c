@@ -47,6 +47,7 @@ static bool route_invariant(const struct cairn_sm *sm)
            CAIRN_HOLDS(!asked || !x->writes || x->number.rid.seq != 0) && /* nothing is written without a number */
            CAIRN_HOLDS(!asked || x->epoch != 0 || x->direct) &&           /* and nothing asked but by a record */
            CAIRN_HOLDS(sm->state != ROUTE_NUMBER || (x->writes && x->number.rid.seq == 0)) &&
+           CAIRN_HOLDS(!x->hasty || (x->direct && sm->state != ROUTE_MAP)) &&
            CAIRN_HOLDS(!x->asks_replica || (!x->writes && x->replica_field != NULL)) &&
            CAIRN_HOLDS(sm->state != ROUTE_OVER || x->number.session == NULL);
 }
@@ -280,6 +281,10 @@ bool cairn__route_find(struct cairn_call *call, uint64_t *timeout_ns)
         call->rpc.dest.session = call->c->session;
         if (route_is_closed(call, s))
             return false;
+        if (route->hasty) {
+            cairn__call_fail_later(call, CAIRN_E_UNREACHABLE);
+            return false;
+        }
         route_fetch_want(r, -1);
         route_wait(call, ROUTE_MAP, cairn__route_pause_ns(call->c, route->tries++));
         return false;
@@ -313,10 +318,8 @@ static bool route_at_once(struct cairn_call *call)
 static bool again_at_primary(struct cairn_call *call)
 {
     struct cairn_route *route = &call->route;
-    int rc = call->rpc.rc;
 
-    if (rc == CAIRN_E_TIMEOUT || rc == CAIRN_E_UNREACHABLE || rc == CAIRN_E_CLOSED)
-        route_member_avoid(call->c->routing, route->place);
+    cairn__route_avoid(call->c, route->place, call->rpc.rc);
     *route->replica_field = false;
     route->replica_field = NULL;
     route->asks_replica = false;

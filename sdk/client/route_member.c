@@ -228,7 +228,10 @@ void route_member_put(struct cairn_routing *r, uint16_t place)
 
 void route_member_avoid(struct cairn_routing *r, uint16_t place)
 {
-    r->members.all[place]->avoid_until_ns = routing_now(r) + AVOID_MS * CAIRN_NS_PER_MS;
+    struct route_member *m = member_make(r, place);
+
+    if (m != NULL)
+        m->avoid_until_ns = routing_now(r) + AVOID_MS * CAIRN_NS_PER_MS;
 }
 
 bool route_member_is_usable(void *routing, uint16_t place)

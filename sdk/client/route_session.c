@@ -174,6 +174,7 @@ static int session_open(struct route_session *s, struct cairn_ns *ns)
     cairn_sm_move(&s->sm, SESSION_OPENING);
     cairn__wire__router_open__init(&call->rq.open);
     call->rq.open.ns = ns->name;
+    call->rq.open.ns_id = ns->id;
     s->ns = ns;
     s->open = call;
     call->rq.open.slot = s->slot;
@@ -203,6 +204,7 @@ bool cairn__number_take(struct cairn *c, struct cairn_number *n, struct cairn_ns
     *rc = 0;
     if (n->rid.seq != 0)
         return true;
+    n->rid.slot = slot;
     if (n->once) {
         n->rid.seq = cairn_env_random(&c->loop.env) | 1;
         return true;

@@ -43,6 +43,8 @@ static bool anybody_wants_the_map(struct cairn_routing *r)
         if (route_waits_for_map(CONTAINER_OF(l, struct cairn_route, link)))
             return true;
     }
+    if (!cairn_list_is_empty(&r->watches))
+        return true;
     return !cairn_list_is_empty(&r->asked) && routing_now(r) - asked->asked_ns >= ASKED_MS * CAIRN_NS_PER_MS;
 }
 
@@ -53,7 +55,7 @@ static void on_look(void *arg)
     leave_old(r);
     if (anybody_wants_the_map(r))
         route_fetch_want(r, -1);
-    if (!cairn_list_is_empty(&r->waiting) || !cairn_list_is_empty(&r->asked))
+    if (!cairn_list_is_empty(&r->waiting) || !cairn_list_is_empty(&r->asked) || !cairn_list_is_empty(&r->watches))
         routing_look(r);
 }
 
@@ -105,6 +107,7 @@ int cairn__route_watch(struct cairn *c, struct cairn_route_watch *w)
     if (r == NULL)
         return CAIRN_E_NOMEM;
     cairn_list_add_tail(&r->watches, &w->link);
+    routing_look(r);
     return 0;
 }
 
@@ -116,6 +119,20 @@ int cairn__route_leader(struct cairn *c, uint32_t slot, uint64_t *epoch)
         return -1;
     *epoch = s->epoch;
     return s->holders[0];
+}
+
+int cairn__route_nearest(struct cairn *c, uint32_t slot)
+{
+    struct cairn_routing *r = c->routing;
+    const struct cairn_route_slot *s = r != NULL ? cairn_route_map_slot(&r->map, slot) : NULL;
+
+    return s != NULL ? cairn_route_map_nearest(&r->map, s, route_member_is_usable, r) : -1;
+}
+
+void cairn__route_avoid(struct cairn *c, uint16_t place, int rc)
+{
+    if (rc == CAIRN_E_TIMEOUT || rc == CAIRN_E_UNREACHABLE || rc == CAIRN_E_CLOSED)
+        route_member_avoid(c->routing, place);
 }
 
 uint32_t cairn__route_nodes(const struct cairn *c)

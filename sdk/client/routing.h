@@ -61,6 +61,7 @@ struct cairn_route {
     bool on;                           /* the call goes to a holder of @slot */
     bool begun;                        /* its machine runs */
     bool direct;                       /* no: to the node at @place, once */
+    bool hasty;                        /* and it does not wait for a way there: others can answer as well */
     bool writes;                       /* it bears a number */
     bool unsure;                       /* a try has ended without an answer: it may have been done */
     bool asks_replica;                 /* this try is with one that does not lead */
@@ -114,6 +115,10 @@ struct cairn_route_watch {
 
 /** The place of the node that leads @slot, or -1; *@epoch of its record. */
 int cairn__route_leader(struct cairn *c, uint32_t slot, uint64_t *epoch);
+/** The place of the node to which a read of @slot goes that any replica may answer, or -1. */
+int cairn__route_nearest(struct cairn *c, uint32_t slot);
+/** What a replica at @place was asked came to @rc: if it is silent or unreachable others are asked for a while. */
+void cairn__route_avoid(struct cairn *c, uint16_t place, int rc);
 /** All places are below this number. */
 uint32_t cairn__route_nodes(const struct cairn *c);
 /** The map turned out to be old, the node at @place says so, or (-1) nobody in particular: it is asked for anew. */

@@ -2,6 +2,7 @@
  * out. Reads are the same machines as on one node, between cairn_cluster_read_begin() and read_end(). */
 #include "server/router/router_internal.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -46,9 +47,12 @@ static void write_fill(struct cairn_cluster_write *w, struct router_op *op, enum
     w->arg = op;
 }
 
-static void write_key(struct cairn_cluster_write *w, const ProtobufCBinaryData *key, const uint8_t *record, size_t len,
-                      const Cairn__Wire__RouterRid *rid)
+/* CAIRN_E_INVAL: what another slot knows by this number is another write, whose result would be this one's. */
+static int write_key(struct cairn_cluster_write *w, const ProtobufCBinaryData *key, const uint8_t *record, size_t len,
+                     const Cairn__Wire__RouterRid *rid)
 {
+    if (rid->slot != w->slot)
+        return CAIRN_E_INVAL;
     w->session_epoch = rid->session_epoch;
     w->session_pos = rid->session_pos;
     w->number = rid->seq;
@@ -57,6 +61,14 @@ static void write_key(struct cairn_cluster_write *w, const ProtobufCBinaryData *
     w->key_len = (uint32_t)key->len;
     w->record = record;
     w->record_len = (uint32_t)len;
+    return 0;
+}
+
+static void fail_slot(struct router_op *op, const Cairn__Wire__RouterRid *rid)
+{
+    router_op_fail_text(op, CAIRN_E_INVAL,
+                        "the write has a number of slot %" PRIu32 ", and its key is of slot %" PRIu32, rid->slot,
+                        op->slot);
 }
 
 static struct cairn_cluster_write *write_new(struct router_op *op, enum cairn_cluster_op what)
@@ -83,7 +95,10 @@ void router_clustered_write(struct router_op *op, const ProtobufCBinaryData *key
     }
     w->if_absent = record != NULL && op->if_absent;
     w->lead = op->leave;
-    write_key(w, key, record, len, rid);
+    if (write_key(w, key, record, len, rid) != 0) {
+        fail_slot(op, rid);
+        return;
+    }
     op->next = next;
     cairn_cluster_write(w);
 }
@@ -96,7 +111,10 @@ void router_clustered_ask(struct router_op *op, const Cairn__Wire__RouterRid *ri
         router_op_fail(op, CAIRN_E_NOMEM);
         return;
     }
-    write_key(w, &op->key, NULL, 0, rid);
+    if (write_key(w, &op->key, NULL, 0, rid) != 0) {
+        fail_slot(op, rid);
+        return;
+    }
     op->next = next;
     cairn_cluster_write(w);
 }
@@ -128,33 +146,41 @@ void router_clustered_mput(struct router_op *op, const Cairn__Wire__RouterMput *
         struct cairn_cluster_write *w = &op->writes[i];
 
         op->statuses[i] = router_clustered_slot(op, &m->keys[i]);
-        if (op->statuses[i] != 0) {
-            one_of_many_is_over(op);
-            continue;
+        if (op->statuses[i] == 0) {
+            write_fill(w, op, CAIRN_CLUSTER_PUT);
+            w->if_absent = m->if_absent;
+            w->done = on_one_of_many;
+            op->statuses[i] = write_key(w, &m->keys[i], record, lengths[i], m->rids[i]);
         }
-        write_fill(w, op, CAIRN_CLUSTER_PUT);
-        w->if_absent = m->if_absent;
-        w->done = on_one_of_many;
-        write_key(w, &m->keys[i], record, lengths[i], m->rids[i]);
-        cairn_cluster_write(w);
+        if (op->statuses[i] == 0)
+            cairn_cluster_write(w);
+        else
+            one_of_many_is_over(op);
     }
     one_of_many_is_over(op);
 }
 
 /* ---- reads of many ---- */
 
+static uint64_t key_leave(struct router_op *op, const ProtobufCBinaryData *key)
+{
+    const struct cairn_cluster *c = op->w->router->conf.cluster;
+    uint64_t leave;
+
+    if (router_clustered_slot(op, key) != 0)
+        return 0;
+    if (cairn_cluster_read_begin(c, op->slot, &leave) == 0)
+        return leave;
+    return op->by_replica && op->ns->write_once && cairn_cluster_is_in_sync(c, op->slot) ? ROUTER_LEAVE_BY_REPLICA : 0;
+}
+
 int router_clustered_mget_begin(struct router_op *op, const ProtobufCBinaryData *keys, size_t n)
 {
     op->leaves = calloc(n + 1, sizeof(op->leaves[0]));
     if (op->leaves == NULL)
         return CAIRN_E_NOMEM;
-    for (size_t i = 0; i < n; i++) {
-        uint64_t *leave = &op->leaves[i];
-
-        if (router_clustered_slot(op, &keys[i]) != 0 ||
-            cairn_cluster_read_begin(op->w->router->conf.cluster, op->slot, leave) != 0)
-            *leave = 0;
-    }
+    for (size_t i = 0; i < n; i++)
+        op->leaves[i] = key_leave(op, &keys[i]);
     op->err.text[0] = '\0';
     return 0;
 }
@@ -164,8 +190,10 @@ void router_clustered_mget_end(struct router_op *op, const ProtobufCBinaryData *
     for (size_t i = 0; i < n; i++) {
         uint64_t *leave = &op->leaves[i];
 
-        if (*leave != 0 && (router_clustered_slot(op, &keys[i]) != 0 ||
-                            cairn_cluster_read_end(op->w->router->conf.cluster, op->slot, *leave) != 0))
+        if (*leave == 0 || *leave == ROUTER_LEAVE_BY_REPLICA)
+            continue;
+        if (router_clustered_slot(op, &keys[i]) != 0 ||
+            cairn_cluster_read_end(op->w->router->conf.cluster, op->slot, *leave) != 0)
             *leave = 0;
     }
 }
@@ -306,9 +334,10 @@ static void close_done(struct router_op *op)
 }
 
 /* NULL: it is answered. */
-static struct router_op *session_op(struct cairn_rpc_req *rq, const char *ns, uint32_t slot, enum cairn_cluster_op what)
+static struct router_op *session_op(struct cairn_rpc_req *rq, const char *ns, uint32_t ns_id, uint32_t slot,
+                                    enum cairn_cluster_op what)
 {
-    struct router_op *op = router_op_new(rq, ns, NULL, ROUTER_WRITE, &router_open_kind, OPEN_FAILED);
+    struct router_op *op = router_op_new(rq, ns, ns_id, NULL, ROUTER_WRITE, &router_open_kind, OPEN_FAILED);
     uint32_t first, n;
 
     if (op == NULL)
@@ -327,7 +356,7 @@ static struct router_op *session_op(struct cairn_rpc_req *rq, const char *ns, ui
 void router_handle_open(struct cairn_rpc_req *rq)
 {
     const Cairn__Wire__RouterOpen *m = (const Cairn__Wire__RouterOpen *)rq->msg;
-    struct router_op *op = session_op(rq, m->ns, m->slot, CAIRN_CLUSTER_OPEN_SESSION);
+    struct router_op *op = session_op(rq, m->ns, m->ns_id, m->slot, CAIRN_CLUSTER_OPEN_SESSION);
 
     if (op == NULL)
         return;
@@ -338,7 +367,7 @@ void router_handle_open(struct cairn_rpc_req *rq)
 void router_handle_close(struct cairn_rpc_req *rq)
 {
     const Cairn__Wire__RouterClose *m = (const Cairn__Wire__RouterClose *)rq->msg;
-    struct router_op *op = session_op(rq, m->ns, m->slot, CAIRN_CLUSTER_CLOSE_SESSION);
+    struct router_op *op = session_op(rq, m->ns, 0, m->slot, CAIRN_CLUSTER_CLOSE_SESSION);
 
     if (op == NULL)
         return;

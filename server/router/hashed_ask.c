@@ -92,8 +92,8 @@ static void exists_ask(struct router_op *op)
 void router_handle_exists(struct cairn_rpc_req *rq)
 {
     const Cairn__Wire__RouterKey *m = (const Cairn__Wire__RouterKey *)rq->msg;
-    struct router_op *op = router_op_new(rq, m->ns, &m->key, router_read_access(m->replica), &router_ask_kind,
-                                         ASK_FAILED);
+    struct router_op *op =
+        router_op_new(rq, m->ns, m->ns_id, &m->key, router_read_access(m->replica), &router_ask_kind, ASK_FAILED);
 
     if (LIKELY(op != NULL))
         router_op_open(op, exists_ask);
@@ -147,8 +147,8 @@ static void length_ask(struct router_op *op)
 void router_handle_length(struct cairn_rpc_req *rq)
 {
     const Cairn__Wire__RouterKey *m = (const Cairn__Wire__RouterKey *)rq->msg;
-    struct router_op *op = router_op_new(rq, m->ns, &m->key, router_read_access(m->replica), &router_ask_kind,
-                                         ASK_FAILED);
+    struct router_op *op =
+        router_op_new(rq, m->ns, m->ns_id, &m->key, router_read_access(m->replica), &router_ask_kind, ASK_FAILED);
 
     if (LIKELY(op != NULL))
         router_op_open(op, length_ask);
@@ -204,14 +204,15 @@ static void mget_entry(struct mget_answer *a, size_t i, const uint8_t *p, size_t
     }
 }
 
-/* @leaves: NULL, or 0 for those that another node may have by now. */
+/* @leaves: NULL, or for each entry whether this node can tell of it. */
 static int mget_translate(struct mget_answer *a, const Cairn__Wire__KvMgetReply *from, const uint8_t *values,
                           size_t values_len, const uint64_t *leaves)
 {
     size_t at = 0;
 
     for (size_t i = 0; i < from->n_lengths; i++) {
-        bool ours = leaves == NULL || leaves[i] != 0;
+        bool by_replica = leaves != NULL && leaves[i] == ROUTER_LEAVE_BY_REPLICA;
+        bool ours = leaves == NULL || (leaves[i] != 0 && !(by_replica && from->lengths[i] == -1));
 
         a->reply.large[i] = 0;
         a->reply.lengths[i] = ours ? from->lengths[i] : -3;
@@ -294,7 +295,8 @@ static void mget_ask(struct router_op *op)
 void router_handle_mget(struct cairn_rpc_req *rq)
 {
     const Cairn__Wire__RouterMget *m = (const Cairn__Wire__RouterMget *)rq->msg;
-    struct router_op *op = router_op_new(rq, m->ns, NULL, ROUTER_READ, &router_ask_kind, ASK_FAILED);
+    struct router_op *op =
+        router_op_new(rq, m->ns, m->ns_id, NULL, router_read_access(m->replica), &router_ask_kind, ASK_FAILED);
     int rc;
 
     if (UNLIKELY(op == NULL))
@@ -390,7 +392,7 @@ static void list_ask(struct router_op *op)
 void router_handle_list(struct cairn_rpc_req *rq)
 {
     const Cairn__Wire__RouterList *m = (const Cairn__Wire__RouterList *)rq->msg;
-    struct router_op *op = router_op_new(rq, m->ns, NULL, ROUTER_READ, &router_ask_kind, ASK_FAILED);
+    struct router_op *op = router_op_new(rq, m->ns, m->ns_id, NULL, ROUTER_READ, &router_ask_kind, ASK_FAILED);
 
     if (UNLIKELY(op == NULL))
         return;

@@ -214,10 +214,20 @@ static void router_run(void *ctx)
         router_follow_start(r);
 }
 
+static void on_follow_quiesced(void *arg)
+{
+    struct cairn_router *r = arg;
+
+    router_reap_quiesce(r, r->quiesced, r->quiesced_arg);
+}
+
 static void router_quiesce(void *ctx, void (*done)(void *arg), void *arg)
 {
-    router_follow_stop(ctx);
-    router_reap_quiesce(ctx, done, arg);
+    struct cairn_router *r = ctx;
+
+    r->quiesced = done;
+    r->quiesced_arg = arg;
+    router_follow_quiesce(r, on_follow_quiesced, r);
 }
 
 static void router_stop(void *ctx)

@@ -3,6 +3,7 @@
 Which machine a process runs on is its kernel's boot id; each process here sees one of its own, bound over the machine's."""
 
 import os
+import tempfile
 import unittest
 
 from systest import CAIRN, OK, main, run, wait_for
@@ -38,15 +39,30 @@ class Nearest(ClusterCase):
 
     def read(self, host, entry):
         """Reads every key from that machine, by way of that node; how many reads each node that runs was asked for."""
-        before = {n.name: self.gets(n) for n in self.up()}
+        before = self.asked("get")
         for i in range(KEYS):
             got = run(*on_host(self.base, host), CAIRN, "--address", entry.tcp_address(), *self.key, "get", "data", "k%d" % i)
             self.assertEqual(self.ok(got).out, "v%d" % i)
-        return {n.name: self.gets(n) - before[n.name] for n in self.up()}
+        return self.asked("get", before)
 
-    def gets(self, node):
-        methods = node.cairn("metrics", "--json").json["methods"]
-        return sum(m["requests"] for m in methods if (m["provider"], m["method"]) == ("router", "get"))
+    def export(self, host, entry):
+        """All of them at a time: likewise, of batches; nothing is read one by one."""
+        before = {method: self.asked(method) for method in ("get", "mget")}
+        to = tempfile.mkdtemp(dir=self.base)
+        self.ok(run(*on_host(self.base, host), CAIRN, "--address", entry.tcp_address(), *self.key, "export", "data", to))
+        for i in range(KEYS):
+            with open(os.path.join(to, "k%d" % i)) as f:
+                self.assertEqual(f.read(), "v%d" % i)
+        self.assertEqual(set(self.asked("get", before["get"]).values()), {0})
+        return self.asked("mget", before["mget"])
+
+    def asked(self, method, before=None):
+        """Of each node that runs how many such requests came, beyond those before."""
+        counts = {}
+        for node in self.up():
+            methods = node.cairn("metrics", "--json").json["methods"]
+            counts[node.name] = sum(m["requests"] for m in methods if (m["provider"], m["method"]) == ("router", method))
+        return {name: n - (before or {}).get(name, 0) for name, n in counts.items()}
 
     def all_read(self, host, of, ways):
         """Whichever node a client on that machine enters by, that one is asked, and nobody else. Where one is too busy to answer
@@ -54,6 +70,8 @@ class Nearest(ClusterCase):
         for entry in ways:
             wait_for("reads of %s alone" % of.name, lambda e=entry: self.read(host, e) == {
                 n.name: KEYS if n is of else 0 for n in self.up()})
+            wait_for("batches read of %s alone" % of.name, lambda e=entry: {
+                name for name, n in self.export(host, e).items() if n > 0} == {of.name})
 
     def test_reads_go_to_the_nearest(self):
         self.begin(3)
@@ -69,6 +87,7 @@ class Nearest(ClusterCase):
         self.all_read("n1", n1, (n1, n3))
         self.all_read("n3", n3, (n1, n3))
         wait_for("reads of those that lead", lambda: all(0 < n < KEYS for n in self.read("none", n1).values()))
+        wait_for("batches read of those that lead", lambda: all(n > 0 for n in self.export("none", n1).values()))
         # Without the one of its own machine it is the one of its zone.
         n1.kill()
         wait_for("the take-over", lambda: n2.cairn(*self.key, "status", "--json").json.get("cluster", {}).get(

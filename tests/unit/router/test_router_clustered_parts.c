@@ -1,161 +1,9 @@
 /* Values that come in parts, of a namespace that is spread over nodes: the lead of their slot is scripted here. */
-#include "world.h"
+#include "world_cluster.h"
 
 static uint8_t value[REGION];
 
-enum { UPLOAD = 77, SLOT = 5, NUMBER = 9, FIRST_SLOT = 1024 };
-
-/* A cluster of one slot, which is led since @lead (0: from elsewhere). */
-struct cairn_cluster {
-    uint64_t lead;
-    uint32_t puts, asks, spreads;
-    int ask_rc;
-};
-static struct cairn_cluster cluster;
-static bool spreads_slowly;
-
-uint32_t cairn_cluster_slots(const struct cairn_cluster *c)
-{
-    (void)c;
-    return FIRST_SLOT;
-}
-
-bool cairn_cluster_slot(const struct cairn_cluster *c, uint32_t replicas, const void *key, size_t len, uint32_t *slot)
-{
-    (void)c;
-    (void)replicas;
-    (void)key;
-    (void)len;
-    *slot = SLOT;
-    return true;
-}
-
-int cairn_cluster_read_begin(const struct cairn_cluster *c, uint32_t slot, uint64_t *token)
-{
-    assert_int_equal(slot, SLOT);
-    *token = c->lead;
-    return c->lead != 0 ? 0 : CAIRN_E_MOVED;
-}
-
-int cairn_cluster_read_end(const struct cairn_cluster *c, uint32_t slot, uint64_t token)
-{
-    (void)slot;
-    return c->lead == token ? 0 : CAIRN_E_BUSY;
-}
-
-/* The caller is on worker @worker's loop, and so are we: its task comes later. */
-static struct cairn_task task;
-static struct cairn_cluster_spread *spreading; /* one that takes its time */
-static struct world *world;
-
-static void run_write(void *arg)
-{
-    struct cairn_cluster_write *w = arg;
-    int rc = 0;
-
-    if (w->op == CAIRN_CLUSTER_OPEN_SESSION) {
-        w->session_epoch = w->session_pos = 3;
-        w->session_ttl_ns = 45 * CAIRN_NS_PER_S;
-    } else if (w->op == CAIRN_CLUSTER_ASK) {
-        cluster.asks++;
-        rc = cluster.ask_rc;
-    } else if (cluster.lead == 0 || (w->lead != 0 && w->lead != cluster.lead)) {
-        rc = CAIRN_E_MOVED;
-    } else {
-        cluster.puts++;
-    }
-    w->done(w, rc);
-}
-
-void cairn_cluster_write(struct cairn_cluster_write *w)
-{
-    assert_int_equal(w->slot, w->op == CAIRN_CLUSTER_OPEN_SESSION ? FIRST_SLOT : SLOT);
-    assert_int_equal(w->number, w->op == CAIRN_CLUSTER_OPEN_SESSION ? 0 : NUMBER);
-    cairn_task_init(&task, run_write, w);
-    cairn_env_defer(&world->loops[w->worker].env, &task);
-}
-
-int cairn_cluster_region_note(struct cairn_cluster *c, uint64_t id)
-{
-    (void)c;
-    return id != 0 ? 0 : CAIRN_E_INVAL;
-}
-
-void cairn_cluster_region_named(struct cairn_cluster *c, uint64_t id)
-{
-    (void)c;
-    (void)id;
-}
-
-static void run_spread(void *arg)
-{
-    struct cairn_cluster_spread *s = arg;
-
-    s->done(s, 0);
-}
-
-void cairn_cluster_spread(struct cairn_cluster_spread *s)
-{
-    cluster.spreads++;
-    if (spreads_slowly) {
-        spreading = s;
-        return;
-    }
-    cairn_task_init(&task, run_spread, s);
-    cairn_env_defer(&world->loops[s->worker].env, &task);
-}
-
-/* What else the router might ask, and does not here. */
-
-void cairn_cluster_why_busy(const struct cairn_cluster *c, struct cairn_err *err)
-{
-    (void)c;
-    (void)err;
-}
-
-bool cairn_cluster_is_in_sync(const struct cairn_cluster *c, uint32_t slot)
-{
-    (void)slot;
-    return c->lead != 0;
-}
-
-int cairn_cluster_led(const struct cairn_cluster *c, uint32_t first, uint32_t n, struct cairn_cluster_led *led)
-{
-    (void)c;
-    (void)first;
-    (void)n;
-    *led = (struct cairn_cluster_led){ 0 };
-    return CAIRN_E_BUSY;
-}
-
-void cairn_cluster_explain(struct cairn_cluster *c, uint32_t slot, json_t *to)
-{
-    (void)c;
-    (void)slot;
-    (void)to;
-}
-
-void cairn_cluster_named(struct cairn_cluster_named *x)
-{
-    x->done(x->arg, CAIRN_E_BUSY);
-}
-
-void cairn_cluster_sweep_begin(struct cairn_cluster *c)
-{
-    (void)c;
-}
-
-uint32_t cairn_cluster_doom(struct cairn_cluster *c, uint64_t *ids, uint32_t n)
-{
-    (void)c;
-    (void)ids;
-    return n;
-}
-
-void cairn_cluster_spare(struct cairn_cluster *c)
-{
-    (void)c;
-}
+enum { UPLOAD = 77 };
 
 /* ---- requests ---- */
 
@@ -170,7 +18,7 @@ static int part(struct world *w, uint32_t number)
     bulk.key = 1;
     bulk.len = sizeof(value);
     bulk.addr = (uintptr_t)value;
-    m.ns = (char *)(uintptr_t) "n";
+    m.ns = (char *)(uintptr_t)"n";
     m.key = key_of("k");
     m.upload = UPLOAD;
     m.number = number;
@@ -196,7 +44,8 @@ static void commit_start(struct world *w, struct commit *c, uint32_t parts)
     cairn__wire__router_rid__init(&c->rid);
     c->rid.session_epoch = c->rid.session_pos = 1;
     c->rid.seq = NUMBER;
-    c->m.ns = (char *)(uintptr_t) "n";
+    c->rid.slot = SLOT;
+    c->m.ns = (char *)(uintptr_t)"n";
     c->m.key = key_of("k");
     c->m.upload = UPLOAD;
     c->m.parts = parts;
@@ -221,22 +70,11 @@ static int commit(struct world *w, uint32_t parts)
     return commit_wait(w, &c);
 }
 
-/* A namespace of this world becomes one that is spread over nodes. */
 static void begin(struct world *w)
 {
-    cluster = (struct cairn_cluster){ .lead = 100, .ask_rc = CAIRN_E_NOTFOUND };
-    world = w;
-    spreads_slowly = false;
-    spreading = NULL;
     fill(value, sizeof(value), 1);
     ns_create(w, "n");
-    for (uint32_t i = 0; i < WORKERS; i++) {
-        struct router_ns *ns = router_ns_find(&((struct cairn_router *)w->router)->workers[i], "n");
-
-        ns->clustered = true;
-        ns->replicas = 2;
-    }
-    ((struct cairn_router *)w->router)->conf.cluster = &cluster;
+    cluster_begin(w);
 }
 
 /* ---- stories ---- */
@@ -311,6 +149,32 @@ static void a_part_that_comes_late_begins_anew(void **state)
     assert_int_equal(cluster.puts, 1);
 }
 
+/* A session is known by its number in its slot only: what another slot has under it is another write's result. */
+static void a_number_of_another_slot_is_refused(void **state)
+{
+    Cairn__Wire__RouterKey m = CAIRN__WIRE__ROUTER_KEY__INIT;
+    Cairn__Wire__RouterRid rid = CAIRN__WIRE__ROUTER_RID__INIT;
+    struct world *w = *state;
+    struct answer a;
+
+    begin(w);
+    m.ns = (char *)(uintptr_t) "n";
+    m.key = key_of("k");
+    m.rid = &rid;
+    rid.session_epoch = rid.session_pos = 1;
+    rid.seq = NUMBER;
+    rid.slot = FIRST_SLOT + SLOT;
+    ask_start(w, 0, &a, &root, CAIRN__WIRE__ROUTER_METHOD__ROUTER_DELETE, &m.base, NULL, 0);
+    assert_int_equal(ask_wait(w, &a), CAIRN_E_INVAL);
+    answer_free(&a);
+    assert_int_equal(cluster.puts, 0);
+    rid.slot = SLOT;
+    ask_start(w, 0, &a, &root, CAIRN__WIRE__ROUTER_METHOD__ROUTER_DELETE, &m.base, NULL, 0);
+    assert_int_equal(ask_wait(w, &a), 0);
+    answer_free(&a);
+    assert_int_equal(cluster.puts, 1);
+}
+
 /* Who opens a session hears for how long it is kept. */
 static void a_session_says_how_long_it_is_kept(void **state)
 {
@@ -337,6 +201,7 @@ int main(void)
         CASE(a_commit_that_takes_its_time_is_not_done_under_another_lead),
         CASE(a_commit_that_comes_late_is_not_done_under_another_lead),
         CASE(a_part_that_comes_late_begins_anew),
+        CASE(a_number_of_another_slot_is_refused),
         CASE(a_session_says_how_long_it_is_kept),
     };
 

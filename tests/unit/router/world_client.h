@@ -100,7 +100,7 @@ static int ns_create_as(struct world *w, const struct cairn_identity *who, Cairn
     return rc;
 }
 
-static void ns_create(struct world *w, const char *name)
+static inline void ns_create(struct world *w, const char *name)
 {
     Cairn__Wire__Namespace m = CAIRN__WIRE__NAMESPACE__INIT;
     struct cairn_err err = { 0 };

@@ -121,9 +121,10 @@ static void a_batch_is_a_request_for_each_node(void **state)
 }
 
 /* More of one slot than its session has numbers for: those without one wait for the others' answers, and when the
- * node forgets the session in the middle, for the next one. */
+ * node forgets the session in the middle, for the next one; a while, if the others are to be asked again. */
 static void more_than_a_session_has_numbers_for(void **state)
 {
+    static const enum scripted_fault faults[] = { SCRIPTED_NONE, SCRIPTED_GONE, SCRIPTED_BUSY };
     static struct cairn_put_item puts[MANY];
     struct routed *x = routed_new(3, false);
     uint32_t slot = 0;
@@ -139,13 +140,12 @@ static void more_than_a_session_has_numbers_for(void **state)
             n++;
         }
     }
-    for (int gone = 0; gone < 2; gone++) {
-        scripted_cluster_fault(x->cluster, scripted_cluster_leader(x->cluster, slot),
-                               gone ? SCRIPTED_GONE : SCRIPTED_NONE, 1);
+    for (uint32_t k = 0; k < ARRAY_SIZE(faults); k++) {
+        scripted_cluster_fault(x->cluster, scripted_cluster_leader(x->cluster, slot), faults[k], k == 2 ? 3 : 1);
         assert_int_equal(cairn_mput(x->ns, puts, MANY, &x->o), 0);
         for (size_t i = 0; i < MANY; i++) {
             assert_int_equal(puts[i].status, 0);
-            assert_int_equal(scripted_cluster_stores(x->cluster, names[i], strlen(names[i])), 1 + (uint32_t)gone);
+            assert_int_equal(scripted_cluster_stores(x->cluster, names[i], strlen(names[i])), 1 + k);
         }
     }
     routed_free(x);
@@ -219,6 +219,34 @@ static void only_what_is_missing_is_asked_again(void **state)
         assert_int_equal(cairn_mget(x->ns, gets, MANY, &x->o), 0);
         for (size_t i = 0; i < MANY; i++)
             assert_true(gets[i].status == 0 && gets[i].value_len == 1);
+        routed_free(x);
+    }
+}
+
+/* Pauses grow: what is the least of each fits so often into the time, however fast all is. */
+static void who_cannot_answer_is_not_asked_without_a_pause(void **state)
+{
+    static const enum scripted_fault faults[] = { SCRIPTED_BUSY, SCRIPTED_MOVED };
+    enum { TIME_MS = 300, ASKED_MAX = 10 }; /* 2.5, 5, 10, ... ms: seven pauses; and two rounds before the first */
+    static struct cairn_put_item puts[MANY];
+    static struct cairn_get_item gets[MANY];
+    static char bufs[MANY][16];
+
+    (void)state;
+    for (uint32_t k = 0; k < ARRAY_SIZE(faults); k++) {
+        struct routed *x = routed_new(3, false);
+
+        items_fill(puts, MANY, "v");
+        gets_fill(gets, MANY, bufs);
+        assert_int_equal(cairn_mput(x->ns, puts, MANY, &x->o), 0);
+        scripted_cluster_fault(x->cluster, 1, faults[k], 1000000);
+        x->o.timeout_ms = TIME_MS;
+        assert_int_equal(cairn_mget(x->ns, gets, MANY, &x->o), CAIRN_E_TIMEOUT);
+        assert_in_range(node_of(x, 1)->mgets, 1, ASKED_MAX);
+        assert_int_equal(cairn_mput(x->ns, puts, MANY, &x->o), CAIRN_E_TIMEOUT);
+        assert_in_range(node_of(x, 1)->mputs, 2, 1 + ASKED_MAX);
+        assert_int_equal(list_once(x), CAIRN_E_TIMEOUT);
+        assert_in_range(node_of(x, 1)->lists, 1, ASKED_MAX);
         routed_free(x);
     }
 }
@@ -446,6 +474,7 @@ int main(void)
         cmocka_unit_test(more_than_a_session_has_numbers_for),
         cmocka_unit_test(what_fails_is_of_its_key_alone),
         cmocka_unit_test(only_what_is_missing_is_asked_again),
+        cmocka_unit_test(who_cannot_answer_is_not_asked_without_a_pause),
         cmocka_unit_test(a_batch_ends_in_time_or_when_canceled),
         cmocka_unit_test(pages_of_any_number_of_nodes_are_merged),
         cmocka_unit_test(no_key_is_missed_or_twice_when_slots_move),
