@@ -30,6 +30,9 @@ class Sessions(ClusterCase):
         with ThreadPoolExecutor(4) as some:
             failed = [x for x in some.map(put, range(CLIENTS)) if x is not None]
         self.assertEqual(failed, [])
+        closes = [m["requests"] for n in self.all for m in self.ok(n.cairn("--json", "metrics")).json["methods"]
+                  if (m["provider"], m["method"]) == ("router", "close")]
+        self.assertGreater(sum(closes), 0)  # they say that they end
         self.assertRegex(self.ok(cairn("get", "s", "key")).out, r"^x\d+")
 
 
