@@ -120,6 +120,18 @@ static int read_all(FILE *from, char **text, size_t *len, struct cairn_err *err)
     }
 }
 
+/* Nodes that were started before it have begun a map of their own. */
+static void say_cure(const struct cairn_map_keeper *k, struct cairn_err *err)
+{
+    const struct cairn_err why = *err;
+
+    cairn_err_set(
+        err, why.code,
+        "%.256s; if nodes were started before the import, the map there is a new one, made by them: stop them "
+        "all, remove it (etcdctl del --prefix '%.64s'), import again, start them",
+        why.text, k->conf.map.prefix);
+}
+
 int cairn_server_map_import(const struct cairn_server_options *options, FILE *from, char *text, size_t text_len)
 {
     struct cairn_map_table t = { 0 };
@@ -141,6 +153,8 @@ int cairn_server_map_import(const struct cairn_server_options *options, FILE *fr
     snprintf(author, sizeof(author), "uid %u", (unsigned)geteuid());
     if (rc == 0)
         rc = cairn_map_dump_store(k->store, &t, revision, author, IMPORT_MS_MAX, &err);
+    if (rc == CAIRN_E_EXISTS && k->conf.map_etcd)
+        say_cure(k, &err);
     free(document);
     cairn_map_table_fini(&t);
     return cairn_node__keeper_finish(k, rc, &err, text, text_len);

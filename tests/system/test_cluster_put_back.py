@@ -172,6 +172,29 @@ class PutBack(Etcd, Case):
         self.expect("data", "after", 8)
         self.assertIn("imported", self.cli("map", "--log", "--people").out)
 
+    def test_nodes_that_were_started_before_the_import(self):
+        self.begin()
+        document = self.export()
+        for node in self.members.values():
+            node.stop()
+        self.put_back(None)
+        for node in self.members.values():
+            node.start()
+        wait_for("their own map", lambda: any(
+            s.get("coordinates") and s["members"]["all"] == 3 for s in map(self.seen, self.members.values())))
+        argv = (CAIRN, "map", "import", "-", "--etcd", self.url)
+        self.fails(run(*argv, stdin=document.encode()), FAILED, "started before the import", "etcdctl del --prefix '/cairn/'")
+        for node in self.members.values():
+            node.stop()
+        below = {"key": base64.b64encode(b"/cairn/").decode(), "range_end": base64.b64encode(b"/cairn0").decode()}
+        with urllib.request.urlopen(self.url + "/v3/kv/deleterange", json.dumps(below).encode(), timeout=30) as answer:
+            self.assertGreater(int(json.load(answer)["deleted"]), 0)
+        self.ok(run(*argv, stdin=document.encode()))
+        for node in self.members.values():
+            node.start()
+        self.ok(self.members["b"].cairn("--key", self.path("key"), "wait-ready", "--whole", "--timeout", "30s"))
+        self.expect("data", "early", 8)
+
     def test_an_older_export_in_another_etcd(self):
         self.begin()
         document = self.export()
