@@ -99,6 +99,8 @@ class WithoutNode(Case):
         refused("drain --cancel --force n1", "--force is for a drain")
         refused("drain --cancel --wait n1", "wait-ready --settled")
         refused("drain --cancel --lost n1", "--lost cannot be called off")
+        refused("ns create --replicas 0 data", "a number from 1 up", "on this node alone")
+        refused("ns create --replicas two data", "a number from 1 up")
         refused("drain", "expected NODE")
         refused("drain n1 n2", "unexpected operand 'n2'")
         refused("drain --wait --stall soon n1", "takes a time")
