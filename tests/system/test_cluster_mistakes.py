@@ -151,6 +151,8 @@ class Mistakes(Etcd, Case):
         for text in ("auth.key_file", "map.prefix"):
             self.assertIn(text, self.problem(c))
             self.assertIn(text, status.out + status.err)
+        asked = self.fails(c.cairn("members", "--cluster"), DENIED, "(auth.key_file)")
+        self.assertNotIn("--key FILE", asked.err)  # who asks has done nothing wrong
         # Once in both logs (and then once a minute), whichever of the addresses and workers was tried.
         self.assertEqual(first.log().count("refused: it does not hold"), 1, first.log())
         self.assertEqual(c.log().count("this node is not in the cluster"), 1, c.log())

@@ -65,6 +65,9 @@ int cli_call_failed(struct cli *cli, int rc, const struct cli_call *call, const 
     vsnprintf(what, sizeof(what), fmt, ap);
     va_end(ap);
     const char *why = call->error.code == rc ? call->error.text : NULL;
+    /* The node that we asked was refused by others, and says what it lacks: our key is not in question. */
+    if (rc == CAIRN_E_AUTH && cli->hint == NULL && why != NULL && strstr(why, "auth.key_file") != NULL)
+        cli->hint = "it is about the node that was asked, not about you: mend its configuration, and start it again";
     /* "namespace x: there is no namespace 'x'" says it twice. */
     static const char ns[] = "namespace ";
     char quoted[sizeof(what) + 2];
