@@ -283,11 +283,17 @@ class Mistakes(Etcd, Case):
             wait_for("the count", lambda: self.class_of(nodes[2], n).get("fewest") == 3)
             seen = self.class_of(nodes[2], n)
             self.assertEqual((seen["slots"], seen["degraded"], seen["namespaces"]), (1024, 1024, [name]))
+            self.assertNotIn("--replicas", self.fails(nodes[0].cairn("get", name, "none"), FAILED, "check the name").err)
             self.assertNotIn("zones", seen)  # what is missing is nodes
         status = nodes[0].cairn("status")
         self.assertEqual(status.code, DEGRADED)
         self.assertRegex(status.out, r"missing replicas\nREPLICAS .*\n +5 .* of5\n +8 .* of8\n")
         self.fails(nodes[0].cairn("ns", "create", "--replicas", "9", "of9"), FAILED, "at most 8", "slot's record")
+        # Without any each node has values of its own, and who asks another for them is told.
+        self.ok(nodes[0].cairn("ns", "create", "own"))
+        self.is_there_everywhere("own", nodes)
+        self.ok(nodes[0].cairn("put", "-v", "value", "own", "key"))
+        self.fails(nodes[1].cairn("get", "own", "key"), FAILED, "no such key", "made without --replicas", "the node that took it")
 
     def test_fewer_zones_than_replicas(self):
         self.begin()

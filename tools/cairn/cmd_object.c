@@ -1,4 +1,5 @@
 /** cairn put, get: one value of a namespace. */
+#include "tools/cairn/cluster.h"
 #include "tools/cairn/commands.h"
 
 #include <errno.h>
@@ -257,6 +258,26 @@ static int get_document(struct cli *cli, struct cairn_ns *ns, const char *key, c
     return status;
 }
 
+/* Why a key may be missing that somebody has put: in a cluster each node has values of its own in a namespace that was
+ * made without replicas. NULL: that is not it. */
+static const char *absent_hint(struct cli *cli)
+{
+    struct cairn_ns_list *list = NULL;
+    struct cli_call call;
+    json_t *doc = NULL;
+    int rc = cairn_ns_show(cli->session, cli->operands[0], &list, cli_call_init(cli, &call, 0));
+    bool alone = rc == 0 && !list->namespaces[0].clustered;
+    cairn_free(list);
+    if (!alone || cli_cluster_ask(cli, &call, CLI_CLUSTER_SOON_MS, &doc) != 0)
+        return NULL;
+    bool others = json_array_size(json_object_get(doc, "members")) > 1;
+    json_decref(doc);
+    return others
+               ? "check the name; and as the namespace was made without --replicas, each node has the values that were "
+                 "put there: ask the node that took it (--address, --workspace)"
+               : NULL;
+}
+
 static int get_run(struct cli *cli, void *args)
 {
     const struct get_args *a = args;
@@ -269,6 +290,8 @@ static int get_run(struct cli *cli, void *args)
     uint64_t total = 0;
     int rc = cairn_length(ns, key, strlen(key), &total, cli_call_init(cli, &call, 0));
     uint64_t end = a->length != 0 && a->offset < total ? a->offset + MIN(a->length, total - a->offset) : total;
+    if (rc == CAIRN_E_NOTFOUND)
+        cli->hint = absent_hint(cli);
     if (rc != 0)
         status = cli_call_failed(cli, rc, &call, "%s", key);
     else if (cli->g.json && (path == NULL || strcmp(path, "-") == 0))
