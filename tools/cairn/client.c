@@ -38,6 +38,9 @@ int cli_connect(struct cli *cli)
     if (rc == 0)
         return CLI_OK;
     cli_is_wrong_address(cli, rc);
+    if (rc == CAIRN_E_UNREACHABLE && cli->hint == NULL)
+        cli->hint = "is cairnd running? `cairn wait-ready` waits for one that starts anew; `--address URL,URL` "
+                    "($CAIRN_ADDRESSES) takes whichever node of a cluster answers";
     /* No description of a node is, to who asks for it, a node that cannot be reached. */
     return cli_fail(cli, rc == CAIRN_E_NOTFOUND ? CAIRN_E_UNREACHABLE : rc, error.text, "connecting");
 }
