@@ -187,9 +187,10 @@ static json_t *zones_brief(const json_t *classes)
     return rows;
 }
 
-/* "57 slots to move, 8 of them now, 9.5/s, 6.00 s left" */
-static json_t *progress_brief(const json_t *o, const char *what)
+/* "57 slots to move, 8 of them now, 9.5/s, 6.00 s left"; "..., time left unknown, waits for n2, which is silent" */
+static json_t *progress_brief(const json_t *doc, const json_t *o, const char *what)
 {
+    const char *who = cli_text_of(o, "waits_for"), *state = cli_text_of(cli_cluster_member(doc, who), "state");
     char slots[CLI_UNIT_BYTES + 8], now[64] = "", speed[64] = "time left unknown", time_left[CLI_UNIT_BYTES];
     json_int_t under_way = cli_number_of(o, "under_way"), all = cli_number_of(o, "left") + under_way;
     uint64_t left_ms = (uint64_t)cli_number_of(o, "left_ms");
@@ -200,7 +201,10 @@ static json_t *progress_brief(const json_t *o, const char *what)
     if (left_ms > 0)
         snprintf(speed, sizeof(speed), "%.1f/s, %s left", json_number_value(json_object_get(o, "per_s")),
                  cli_duration(time_left, left_ms * CAIRN_NS_PER_MS));
-    return json_sprintf("%s slot%s%s%s, %s", cli_count(slots, (uint64_t)all), all == 1 ? "" : "s", what, now, speed);
+    if (strcmp(state, "up") == 0) /* a process of it that is no more is waited for */
+        state = "";
+    return json_sprintf("%s slot%s%s%s, %s%s%s%s%s", cli_count(slots, (uint64_t)all), all == 1 ? "" : "s", what, now,
+                        speed, who[0] != '\0' ? ", waits for " : "", who, state[0] != '\0' ? ", which is " : "", state);
 }
 
 /* What does not work, in words. */
@@ -270,7 +274,7 @@ json_t *cli_cluster_brief(const json_t *doc)
         json_object_set_new(o, "slots", json_string(text));
     }
     if (moves != NULL)
-        json_object_set_new(o, "moves", progress_brief(moves, " to move"));
+        json_object_set_new(o, "moves", progress_brief(doc, moves, " to move"));
     if (without_room(doc) > 0)
         json_object_set_new(
             o, "no_room",
@@ -278,7 +282,7 @@ json_t *cli_cluster_brief(const json_t *doc)
                          "more nodes are needed",
                          cli_count(count, (uint64_t)without_room(doc))));
     if (behind != NULL)
-        json_object_set_new(o, "catching_up", progress_brief(behind, " of nodes that are back"));
+        json_object_set_new(o, "catching_up", progress_brief(doc, behind, " of nodes that are back"));
     set_rows(o, "members_that_are_not_up", rows);
     set_rows(o, "missing_replicas", missing_brief(json_object_get(doc, "classes")));
     set_rows(o, "replicas_that_share_a_zone", zones_brief(json_object_get(doc, "classes")));

@@ -40,6 +40,9 @@ static void progress_has_a_rate_and_a_time(void **state)
                 "1,500 slots to move, 10 of them now, 12.5/s, 2m 00s left");
     assert_says("{\"moves\": {\"left\": 0, \"under_way\": 1, \"per_s\": 0, \"left_ms\": 0}}", "moves",
                 "1 slot to move, 1 of them now, time left unknown");
+    assert_says("{\"moves\": {\"left\": 681, \"under_way\": 1, \"per_s\": 0, \"left_ms\": 0, \"waits_for\": \"n2\"},"
+                " \"members\": [{\"name\": \"n1\", \"state\": \"up\"}, {\"name\": \"n2\", \"state\": \"silent\"}]}",
+                "moves", "682 slots to move, 1 of them now, time left unknown, waits for n2, which is silent");
     assert_says("{\"moves\": {\"left\": 0, \"under_way\": 0, \"planning\": true}}", "moves", "being planned");
     assert_says("{\"catching_up\": {\"left\": 41, \"done\": 300, \"per_s\": 150, \"left_ms\": 273}}", "catching_up",
                 "41 slots of nodes that are back, 150.0/s, 273 ms left");
