@@ -49,12 +49,30 @@ static void count_insync(struct cairn_coordinator *co, const struct cairn_slot_r
     }
 }
 
+/* Of a class that some namespace names: only there does anybody miss what is not as it should be. */
+static void count_use(struct cairn_coordinator *co, const struct cairn_slot_record *rec, uint32_t there,
+                      uint32_t wanted)
+{
+    struct cairn_coordinator_counts *n = &co->counts;
+    bool is_short = there < wanted;
+
+    n->moving += rec->move.phase != CAIRN_MOVE_NONE;
+    n->behind += is_short && cairn_members_catch_up(&co->members, rec);
+    n->degraded += is_short;
+    n->beyond += is_short && there >= n->hosts;
+    n->unserved += !cairn_members_serve(&co->members, rec);
+    if (rec->epoch < co->coord.floor || is_gone(co, rec))
+        n->lost++;
+    else
+        n->takeover += rec->state != CAIRN_SLOT_ACTIVE;
+}
+
 static void count_slot(struct cairn_coordinator *co, struct cairn_coordinator_class_counts *class,
                        const struct cairn_slot_record *rec, uint32_t wanted)
 {
     struct cairn_coordinator_counts *n = &co->counts;
     uint32_t there = cairn_members_present(&co->members, rec);
-    bool is_served = cairn_members_serve(&co->members, rec), is_short = there < wanted;
+    bool is_served = cairn_members_serve(&co->members, rec);
 
     for (uint32_t i = 0; i < rec->nreplicas; i++)
         count_holder(co, rec, rec->replicas[i]);
@@ -62,20 +80,29 @@ static void count_slot(struct cairn_coordinator *co, struct cairn_coordinator_cl
     if (rec->move.phase == CAIRN_MOVE_COPY) /* it will: who is drained is not done before that has come and gone */
         count_holder(co, rec, rec->move.target.node);
     n->slots++;
-    n->moving += rec->move.phase != CAIRN_MOVE_NONE;
+    n->past += rec->epoch < co->coord.floor;
     class->slots++;
     class->fewest = MIN(class->fewest, there);
-    class->degraded += is_short;
+    class->degraded += there < wanted;
     class->unserved += !is_served;
-    n->behind += is_short && cairn_members_catch_up(&co->members, rec);
     class->refusing += !is_served || there < MIN(rec->min_insync, rec->nreplicas);
-    n->degraded += is_short;
-    n->unserved += !is_served;
-    n->past += rec->epoch < co->coord.floor;
-    if (rec->epoch < co->coord.floor || is_gone(co, rec))
-        n->lost++;
+    if (class->unused)
+        n->unused++;
     else
-        n->takeover += rec->state != CAIRN_SLOT_ACTIVE;
+        count_use(co, rec, there, wanted);
+}
+
+/* Who may hold slots, now or when it is back. */
+static uint32_t count_hosts(const struct cairn_coordinator *co)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < co->members.n; i++) {
+        const struct cairn_member *m = co->members.all[i];
+
+        n += !m->p.draining && m->weight > 0 && m->state != CAIRN_WIRE_MEMBER_LOST;
+    }
+    return n;
 }
 
 static void count_members(struct cairn_coordinator *co)
@@ -134,7 +161,7 @@ static void count_shared_zones(struct cairn_coordinator *co)
     for (uint32_t i = 0; i < CAIRN_CLUSTER_CLASSES; i++) {
         struct cairn_coordinator_class_counts *class = &co->counts.classes[i];
 
-        class->zones = class->slots > 0 && zones < MIN(i + 1, hosts) ? zones : 0;
+        class->zones = class->slots > 0 && !class->unused && zones < MIN(i + 1, hosts) ? zones : 0;
     }
 }
 
@@ -197,9 +224,11 @@ static void count_moves(struct cairn_coordinator *co)
     struct cairn_coordinator_counts *n = &co->counts;
 
     for (uint32_t i = 0; i < CAIRN_CLUSTER_CLASSES; i++) {
+        n->planning |= co->classes[i].due_ns != 0;
+        if (n->classes[i].unused)
+            continue;
         n->left += cairn_coordinator__plan_counts(&co->classes[i]).left;
         n->no_room += cairn_coordinator__plan_counts(&co->classes[i]).no_room;
-        n->planning |= co->classes[i].due_ns != 0;
     }
     if (n->left + n->moving == 0) {
         if (!n->planning)
@@ -238,13 +267,15 @@ void cairn_coordinator__count(struct cairn_coordinator *co)
 {
     uint32_t past = co->counts.past;
 
-    co->counts = (struct cairn_coordinator_counts){ .members = co->members.n };
+    co->named = cairn_coordinator__named(co);
+    co->counts = (struct cairn_coordinator_counts){ .members = co->members.n, .hosts = count_hosts(co) };
     for (uint32_t i = 0; i < co->members.n; i++)
         co->members.all[i]->holds = co->members.all[i]->leads = co->members.all[i]->insync = 0;
     for (uint32_t i = 0; i < CAIRN_CLUSTER_CLASSES; i++) {
         struct cairn_coordinator_class_counts *class = &co->counts.classes[i];
 
         class->fewest = i + 1;
+        class->unused = (co->named & 1U << i) == 0;
         for (uint32_t k = 0; k < co->nslots; k++) {
             const struct cairn_slot_record *rec = &co->coord.slots[i * co->nslots + k].rec;
 

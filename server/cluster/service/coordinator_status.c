@@ -56,19 +56,20 @@ json_t *cairn_coordinator_counts_json(const struct cairn_coordinator_counts *n)
 
     for (uint32_t i = 0; i < CAIRN_CLUSTER_CLASSES; i++) {
         const struct cairn_coordinator_class_counts *c = &n->classes[i];
-        json_t *zones = c->zones > 0 ? json_integer(c->zones) : NULL;
+        json_t *zones = c->zones > 0 ? json_integer(c->zones) : NULL, *unused = c->unused ? json_true() : NULL;
 
         if (c->slots > 0)
-            json_array_append_new(classes, json_pack("{s:i, s:i, s:i, s:i, s:i, s:i, s:o*}", "replicas", (int)i + 1,
-                                                     "slots", (int)c->slots, "degraded", (int)c->degraded, "fewest",
-                                                     (int)c->fewest, "unserved", (int)c->unserved, "refusing",
-                                                     (int)c->refusing, "zones", zones));
+            json_array_append_new(classes, json_pack("{s:i, s:i, s:i, s:i, s:i, s:i, s:o*, s:o*}", "replicas",
+                                                     (int)i + 1, "slots", (int)c->slots, "degraded", (int)c->degraded,
+                                                     "fewest", (int)c->fewest, "unserved", (int)c->unserved, "refusing",
+                                                     (int)c->refusing, "zones", zones, "unused", unused));
     }
-    o = json_pack("{s:{s:i, s:i, s:i, s:i, s:i, s:i}, s:{s:i, s:i, s:i, s:i, s:i, s:i}}", "members", "all",
-                  (int)n->members, "silent", (int)n->silent, "draining", (int)n->draining, "drained", (int)n->drained,
-                  "lost", (int)n->members_lost, "left", (int)n->left_cluster, "slots", "all", (int)n->slots, "degraded",
-                  (int)n->degraded, "unserved", (int)n->unserved, "takeover", (int)n->takeover, "lost", (int)n->lost,
-                  "moving", (int)n->moving);
+    o = json_pack("{s:{s:i, s:i, s:i, s:i, s:i, s:i}, s:{s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i}}", "members",
+                  "all", (int)n->members, "silent", (int)n->silent, "draining", (int)n->draining, "drained",
+                  (int)n->drained, "lost", (int)n->members_lost, "left", (int)n->left_cluster, "slots", "all",
+                  (int)n->slots, "unused", (int)n->unused, "hosts", (int)n->hosts, "degraded", (int)n->degraded,
+                  "too_few_nodes", (int)n->beyond, "unserved", (int)n->unserved, "takeover", (int)n->takeover, "lost",
+                  (int)n->lost, "moving", (int)n->moving);
     json_object_set_new(o, "classes", classes);
     if (n->left + n->moving > 0 || n->planning)
         json_object_set_new(o, "moves",
@@ -89,7 +90,9 @@ json_t *cairn_coordinator_status(struct cairn_coordinator *co)
     json_t *members = json_array(), *o;
     const struct cairn_member *m;
 
-    if (co->count_is_old) /* who goes on by what he is told, to the next node for example, is told what is */
+    if (co->count_is_old ||
+        co->named != cairn_coordinator__named(
+                         co)) /* who goes on by what he is told, to the next node for example, is told what is */
         cairn_coordinator__count(co);
     o = cairn_coordinator_counts_json(&co->counts);
     m = co->counts.waits_for != 0 ? cairn_members_find(&co->members, co->counts.waits_for) : NULL;

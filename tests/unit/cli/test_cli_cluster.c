@@ -88,6 +88,39 @@ static void what_does_not_work_is_said(void **state)
         "1,200 replicas: the nodes that are to have them hold as many slots as a node can; more nodes are needed");
 }
 
+/* Slots that a namespace left behind miss their replicas, and nobody misses them. */
+static void what_is_unused_is_no_trouble(void **state)
+{
+    (void)state;
+    static const char unused[] =
+        "{\"slots\": {\"all\": 2048, \"unused\": 1024, \"degraded\": 0, \"too_few_nodes\": 0, \"hosts\": 3},"
+        " \"classes\": [{\"replicas\": 3, \"slots\": 1024, \"degraded\": 0},"
+        "               {\"replicas\": 8, \"slots\": 1024, \"degraded\": 1024, \"unserved\": 1, \"refusing\": 9,"
+        "                \"unused\": true}]}";
+    json_t *brief = brief_of(unused), *rows = json_object_get(brief, "slots_that_no_namespace_uses");
+
+    assert_string_equal(cli_text_of(brief, "health"), "ok");
+    assert_string_equal(cli_text_of(brief, "slots"), "1,024, all have all their replicas");
+    assert_null(json_object_get(brief, "unserved"));
+    assert_null(json_object_get(brief, "refuse_writes"));
+    assert_null(json_object_get(brief, "missing_replicas"));
+    assert_int_equal(json_array_size(rows), 1);
+    assert_int_equal(cli_number_of(json_array_get(rows, 0), "replicas"), 8);
+    json_decref(brief);
+}
+
+static void replicas_without_nodes_are_told_apart(void **state)
+{
+    (void)state;
+    static const char few[] = "{\"slots\": {\"all\": 2048, \"degraded\": 1024, \"too_few_nodes\": 1024, \"hosts\": 3}}";
+
+    assert_says(few, "health", "degraded");
+    assert_says(few, "too_few_nodes",
+                "1,024 slots want more replicas than there are nodes that may hold them (3): no waiting brings those, "
+                "but more nodes do");
+    assert_says("{\"slots\": {\"all\": 2048, \"degraded\": 1024, \"too_few_nodes\": 0}}", "too_few_nodes", NULL);
+}
+
 /* Another machine's file of the same name may be here, too, and leads to the node of this one. */
 static void unix_sockets_of_other_machines_are_no_way_to_a_node(void **state)
 {
@@ -118,6 +151,8 @@ int main(void)
         cmocka_unit_test(progress_has_a_rate_and_a_time),
         cmocka_unit_test(slots_are_one_line),
         cmocka_unit_test(what_does_not_work_is_said),
+        cmocka_unit_test(what_is_unused_is_no_trouble),
+        cmocka_unit_test(replicas_without_nodes_are_told_apart),
         cmocka_unit_test(unix_sockets_of_other_machines_are_no_way_to_a_node),
     };
 

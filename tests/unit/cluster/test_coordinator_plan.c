@@ -270,6 +270,48 @@ static void too_few_nodes_are_degraded(void **state)
     }
 }
 
+/* One that is there, holds slots and does not coordinate. */
+static struct node *a_holder(struct world *w)
+{
+    for (int i = 0; i < NODES; i++) {
+        struct node *n = &w->nodes[i];
+
+        if (n->beats && n != serving(w) && holds(w, n->id, 2) > 0)
+            return n;
+    }
+    fail();
+    return NULL;
+}
+
+/* What nobody can give is told from what a node that comes back has; and what no namespace names is missed by nobody. */
+static void replicas_that_no_node_can_have_are_told_apart(void **state)
+{
+    struct world *w = *state;
+    struct wish x = { 0 }, y = { 0 };
+    struct node *co = some(w, 3);
+    const struct cairn_coordinator_counts *n = &co->co.counts;
+    json_t *status;
+
+    assert_int_equal(create_class(w, 2, &x), 0);
+    assert_int_equal(create_class(w, 5, &y), 0);
+    settle(w);
+    assert_int_equal(n->degraded, NSLOTS);
+    assert_int_equal(n->beyond, NSLOTS);
+    a_holder(w)->beats = false;
+    world_run_ms(w, 5000);
+    assert_in_range(n->degraded, NSLOTS + 1, 2 * NSLOTS);
+    assert_int_equal(n->beyond, 0); /* another of each is made when it is back */
+    w->unnamed = 1U << 4;
+    status = cairn_coordinator_status(&co->co); /* though nothing was stored */
+    json_decref(status);
+    assert_true(n->classes[4].unused && !n->classes[1].unused);
+    assert_int_equal(n->classes[4].degraded, NSLOTS);
+    assert_int_equal(n->unused, NSLOTS);
+    assert_int_equal(n->slots, 2 * NSLOTS);
+    assert_int_equal(n->degraded, n->classes[1].degraded);
+    assert_int_equal(n->unserved, n->classes[1].unserved);
+}
+
 /* One of three is left: nothing of three replicas takes writes until there are two. Of two, one will do. */
 static void slots_that_refuse_writes_are_counted(void **state)
 {
@@ -340,19 +382,6 @@ static void assert_progress_of(struct world *w, const char *what)
     }
     assert_true(seen);
     settle(w);
-}
-
-/* One that is there, holds slots and does not coordinate. */
-static struct node *a_holder(struct world *w)
-{
-    for (int i = 0; i < NODES; i++) {
-        struct node *n = &w->nodes[i];
-
-        if (n->beats && n != serving(w) && holds(w, n->id, 2) > 0)
-            return n;
-    }
-    fail();
-    return NULL;
 }
 
 static void progress_is_told_whatever_moves(void **state)
@@ -494,6 +523,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(who_is_away_holds_up_nothing, plan_setup, teardown),
         cmocka_unit_test_setup_teardown(a_silent_target_keeps_no_place, plan_setup, teardown),
         cmocka_unit_test_setup_teardown(too_few_nodes_are_degraded, plan_setup, teardown),
+        cmocka_unit_test_setup_teardown(replicas_that_no_node_can_have_are_told_apart, plan_setup, teardown),
         cmocka_unit_test_setup_teardown(slots_that_refuse_writes_are_counted, plan_setup, teardown),
         cmocka_unit_test_setup_teardown(weights_are_honoured, plan_setup, teardown),
         cmocka_unit_test_setup_teardown(progress_is_told_whatever_moves, plan_setup, teardown),
