@@ -29,6 +29,7 @@ static void ns_open_answered(struct cairn_call *call)
         return;
     }
     cairn__handle_init(&ns->h, call->c, CAIRN_PROVIDER_ROUTER);
+    ns->id = r->id;
     ns->embed_threshold = r->embed_threshold;
     ns->part_bytes = r->part_bytes != 0 ? r->part_bytes : CAIRN_PART_BYTES;
     ns->slots = r->slots;
@@ -100,6 +101,7 @@ void cairn__hashed_put_request(struct cairn_call *call, const struct cairn_ns *n
 
     cairn__wire__router_put__init(m);
     m->ns = (char *)(uintptr_t)ns->name;
+    m->ns_id = ns->id;
     m->key = cairn__bytes(key, key_len);
     m->length = len;
     m->if_absent = if_absent;
@@ -217,6 +219,7 @@ void cairn__hashed_get_request(struct cairn_call *call, const struct cairn_ns *n
 
     cairn__wire__router_get__init(m);
     m->ns = (char *)(uintptr_t)ns->name;
+    m->ns_id = ns->id;
     m->key = cairn__bytes(key, key_len);
     m->off = call->sink.off;
     m->length = cairn__sink_room(call);
@@ -348,6 +351,7 @@ static int ask_key(struct cairn_ns *ns, const void *key, size_t key_len, uint16_
         return rc;
     cairn__wire__router_key__init(&call->rq.key);
     call->rq.key.ns = ns->name;
+    call->rq.key.ns_id = ns->id;
     call->rq.key.key = cairn__bytes(key, key_len);
     call->out = out;
     call->answered = answered;

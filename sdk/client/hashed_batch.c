@@ -83,6 +83,7 @@ static int mput_page(struct cairn_call *call)
         return rc;
     cairn__wire__router_mput__init(m);
     m->ns = batch_ns(call)->name;
+    m->ns_id = batch_ns(call)->id;
     m->n_keys = m->n_lengths = page.n;
     m->keys = page.keys;
     m->lengths = page.lengths;
@@ -247,6 +248,7 @@ static void mget_next(struct cairn_call *call)
     }
     cairn__wire__router_mget__init(m);
     m->ns = batch_ns(call)->name;
+    m->ns_id = batch_ns(call)->id;
     m->n_keys = page.n;
     m->keys = page.keys;
     cairn__call_to(call, &cairn_iface_router, CAIRN_PROVIDER_ROUTER, CAIRN__WIRE__ROUTER_METHOD__ROUTER_MGET);
@@ -342,6 +344,7 @@ int cairn__hashed_list(struct cairn_ns *ns, ProtobufCBinaryData prefix, Protobuf
     m = &call->rq.list;
     cairn__wire__router_list__init(m);
     m->ns = ns->name;
+    m->ns_id = ns->id;
     m->prefix = prefix;
     m->after = after;
     m->max = MIN(max, (uint32_t)CAIRN_BATCH_MAX);

@@ -8,6 +8,7 @@
 
 struct cairn_ns {
     struct cairn_handle h;
+    uint32_t id; /* every request names it: another that has the name by then is not meant */
     uint32_t embed_threshold;
     uint64_t part_bytes;                   /* larger values go by parts, and come by ranges, of this size */
     uint32_t slots, first_slot, slot_bits; /* clustered: its keys are spread over these slots; 0: it is one node's */

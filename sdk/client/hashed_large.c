@@ -181,6 +181,7 @@ int cairn__part_start(struct cairn_ns *ns, const struct cairn__part *part, const
     m = &call->rq.part;
     cairn__wire__router_part__init(m);
     m->ns = ns->name;
+    m->ns_id = ns->id;
     m->upload = part->upload;
     m->number = part->number;
     m->length = part->len;
@@ -215,6 +216,7 @@ void cairn__commit_request(struct cairn_call *call, struct cairn_ns *ns, const v
 
     cairn__wire__router_commit__init(m);
     m->ns = ns->name;
+    m->ns_id = ns->id;
     m->key = cairn__bytes(key, key_len);
     m->upload = commit->upload;
     m->parts = commit->parts;
@@ -246,6 +248,7 @@ int cairn__abort_start(struct cairn_ns *ns, const void *key, size_t key_len, uin
         return rc;
     cairn__wire__router_abort__init(&call->rq.abort);
     call->rq.abort.ns = ns->name;
+    call->rq.abort.ns_id = ns->id;
     call->rq.abort.upload = upload;
     call->answered = cairn__answered_plainly;
     cairn__call_to(call, &cairn_iface_router, CAIRN_PROVIDER_ROUTER, CAIRN__WIRE__ROUTER_METHOD__ROUTER_ABORT);

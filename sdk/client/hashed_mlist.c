@@ -232,6 +232,7 @@ static int list_start(struct spread *x, struct spread_child *child)
     m = &call->rq.list;
     cairn__wire__router_list__init(m);
     m->ns = cairn__hashed_ns(x->parent)->name;
+    m->ns_id = cairn__hashed_ns(x->parent)->id;
     m->prefix = l->prefix;
     m->after = l->after;
     m->max = list_share(l);

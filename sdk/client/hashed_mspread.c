@@ -137,6 +137,8 @@ static void page_took(struct batch *b, struct spread_child *child, struct page *
 
     if (p->by_replica && cairn_loop_now(&c->loop) < b->x.parent->deadline_ns)
         cairn__route_avoid(c, child->place, rc);
+    if (rc == CAIRN_E_NOTFOUND && !p->by_replica) /* the namespace, and not its keys */
+        batch_note(b, rc, child->error.text);
     for (size_t i = 0; i < p->n; i++) {
         struct entry *e = &b->entries[p->index[i]];
         int status = p->puts != NULL ? p->puts[i].status : p->gets[i].status;
@@ -217,6 +219,7 @@ static int page_puts(struct batch *b, struct cairn_call *call, struct page *p)
     }
     cairn__wire__router_mput__init(m);
     m->ns = cairn__hashed_ns(call)->name;
+    m->ns_id = cairn__hashed_ns(call)->id;
     m->n_keys = m->n_lengths = m->n_rids = wire.n;
     m->keys = wire.keys;
     m->lengths = wire.lengths;
@@ -240,6 +243,7 @@ static int page_gets(struct cairn_call *call, struct page *p)
         return rc;
     cairn__wire__router_mget__init(m);
     m->ns = cairn__hashed_ns(call)->name;
+    m->ns_id = cairn__hashed_ns(call)->id;
     m->n_keys = wire.n;
     m->keys = wire.keys;
     m->replica = call->route.hasty = p->by_replica;

@@ -242,16 +242,21 @@ bool route_member_is_usable(void *routing, uint16_t place)
     return m == NULL || m->avoid_until_ns <= routing_now(r);
 }
 
+bool route_member_is_up(const struct cairn_routing *r, uint16_t place)
+{
+    const struct route_member *m = place < r->members.room ? r->members.all[place] : NULL;
+
+    return m != NULL && m->session != NULL && cairn_rpc_session_is_up(m->session) &&
+           m->avoid_until_ns <= routing_now(r);
+}
+
 int route_member_up(const struct cairn_routing *r, uint32_t from)
 {
-    const struct route_members *all = &r->members;
+    for (uint32_t i = 0; i < r->members.room; i++) {
+        uint16_t place = (uint16_t)((from + i) % r->members.room);
 
-    for (uint32_t i = 0; i < all->room; i++) {
-        const struct route_member *m = all->all[(from + i) % all->room];
-
-        if (m != NULL && m->session != NULL && cairn_rpc_session_is_up(m->session) &&
-            m->avoid_until_ns <= routing_now(r))
-            return m->place;
+        if (route_member_is_up(r, place))
+            return place;
     }
     return -1;
 }

@@ -13,6 +13,10 @@
 #include "sdk/client/routing_internal.h"
 
 #include <stdlib.h>
+#include <string.h>
+
+/* A client that ends waits so long for the ends of so many sessions, no more: the others end by themselves. */
+enum { CLOSE_MS = 100, CLOSE_MAX = 1024 };
 
 enum { SESSION_NONE, SESSION_OPENING, SESSION_OPEN, SESSION_ENDED, SESSION_NR };
 
@@ -31,11 +35,12 @@ struct route_session {
     uint32_t slot;
     uint64_t epoch, pos, last_seq, used_ns; /* used_ns: when it was opened, or had a number last */
     uint64_t idle_ns;                       /* nodes may have forgotten it after so long */
-    struct cairn_link numbered; /* by ascending number; the first is the floor */
-    struct cairn_link waiting;  /* those that have none yet */
-    struct cairn_call *open;    /* OPENING: the OPEN */
-    const struct cairn_ns *ns;  /* in whose name it is being opened: a refusal is for those alone who write there */
+    struct cairn_link numbered;             /* by ascending number; the first is the floor */
+    struct cairn_link waiting;              /* those that have none yet */
+    struct cairn_call *open;                /* OPENING: the OPEN */
+    const struct cairn_ns *ns; /* in whose name it is being opened: a refusal is for those alone who write there */
     struct cairn_error_info error;
+    char *opened_ns; /* in whose name it was opened: it is closed in the same, when the handle is gone */
 };
 
 static const struct cairn_number *number_of(const struct cairn_link *l)
@@ -149,6 +154,8 @@ static void open_answered(struct cairn_call *call)
     s->pos = r->pos;
     s->idle_ns = r->ttl_ms != 0 ? MIN(r->ttl_ms, (uint64_t)UINT32_MAX) * CAIRN_NS_PER_MS / 2 : UINT64_MAX;
     s->used_ns = cairn_loop_now(&call->c->loop);
+    free(s->opened_ns);
+    s->opened_ns = strdup(call->rq.open.ns); /* without memory it ends by itself, later */
     cairn__call_finish(call, r->epoch != 0 ? 0 : CAIRN_E_PROTO);
 }
 
@@ -167,6 +174,7 @@ static int session_open(struct route_session *s, struct cairn_ns *ns)
     cairn_sm_move(&s->sm, SESSION_OPENING);
     cairn__wire__router_open__init(&call->rq.open);
     call->rq.open.ns = ns->name;
+    call->rq.open.ns_id = ns->id;
     s->ns = ns;
     s->open = call;
     call->rq.open.slot = s->slot;
@@ -196,6 +204,7 @@ bool cairn__number_take(struct cairn *c, struct cairn_number *n, struct cairn_ns
     *rc = 0;
     if (n->rid.seq != 0)
         return true;
+    n->rid.slot = slot;
     if (n->once) {
         n->rid.seq = cairn_env_random(&c->loop.env) | 1;
         return true;
@@ -274,6 +283,74 @@ void cairn__number_gone(struct cairn_number *n)
     n->rid.seq = 0;
 }
 
+/* ---- the client ends ---- */
+
+struct closing {
+    struct cairn_rpc_call call;
+    Cairn__Wire__RouterClose m;
+    uint16_t place;
+    struct cairn_routing *routing;
+    uint32_t *left;
+};
+
+static void on_closed(struct cairn_rpc_call *call)
+{
+    struct closing *x = call->arg;
+
+    route_member_put(x->routing, x->place);
+    --*x->left;
+}
+
+/* Whoever leads its slot is told that it is not needed any more, if that is one with whom there is a connection. */
+static bool session_close(struct cairn_routing *r, const struct route_session *s, struct closing *x)
+{
+    const struct cairn_route_slot *slot = cairn_route_map_slot(&r->map, s->slot);
+    struct cairn_rpc_session *to = NULL;
+
+    if (s->sm.state != SESSION_OPEN || s->opened_ns == NULL || slot->nholders == 0 ||
+        !route_member_is_up(r, slot->holders[0]))
+        return false;
+    to = route_member_get(r, slot->holders[0]);
+    if (to == NULL)
+        return false;
+    cairn__wire__router_close__init(&x->m);
+    x->m.ns = s->opened_ns;
+    x->m.slot = s->slot;
+    x->m.epoch = s->epoch;
+    x->m.pos = s->pos;
+    x->place = slot->holders[0];
+    x->routing = r;
+    x->call = (struct cairn_rpc_call){ .dest = { .rpc = r->c->rpc, .session = to },
+                                       .iface = &cairn_iface_router,
+                                       .provider = CAIRN_PROVIDER_ROUTER,
+                                       .method = CAIRN__WIRE__ROUTER_METHOD__ROUTER_CLOSE,
+                                       .msg = &x->m.base,
+                                       .timeout_ns = CLOSE_MS * CAIRN_NS_PER_MS,
+                                       .done = on_closed,
+                                       .arg = x };
+    cairn_rpc_call_start(&x->call);
+    return true;
+}
+
+void route_sessions_close(struct cairn_routing *r)
+{
+    struct closing *all = calloc(CLOSE_MAX, sizeof(*all));
+    uint32_t n = 0, left = 0;
+
+    for (uint32_t i = 0; all != NULL && i < r->sessions_room && n < CLOSE_MAX; i++) {
+        if (r->sessions[i] == NULL)
+            continue;
+        all[n].left = &left;
+        if (session_close(r, r->sessions[i], &all[n])) {
+            left++;
+            n++;
+        }
+    }
+    while (left > 0)
+        cairn_loop_turn(&r->c->loop, UINT64_MAX);
+    free(all);
+}
+
 void route_sessions_fini(struct cairn_routing *r)
 {
     for (uint32_t i = 0; i < r->sessions_room; i++) {
@@ -283,6 +360,7 @@ void route_sessions_fini(struct cairn_routing *r)
             continue;
         cairn_sm_move(&s->sm, SESSION_ENDED);
         cairn_sm_fini(&s->sm);
+        free(s->opened_ns);
         free(s);
     }
     free(r->sessions);

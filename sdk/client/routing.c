@@ -165,6 +165,7 @@ void cairn__routing_free(struct cairn *c)
     CAIRN_ASSERT(cairn_list_is_empty(&r->waiting) && cairn_list_is_empty(&r->asked));
     CAIRN_ASSERT(cairn_list_is_empty(&r->watches));
     cairn_timer_stop(&c->loop.env, &r->look);
+    route_sessions_close(r);
     route_fetch_fini(r);
     route_members_fini(r);
     route_sessions_fini(r);

@@ -45,6 +45,8 @@ bool route_member_is_nowhere(const struct cairn_routing *r, uint16_t place);
 void route_member_put(struct cairn_routing *r, uint16_t place);
 /* A node from @from on that there is a connection with, which has not been silent lately; -1: none. */
 int route_member_up(const struct cairn_routing *r, uint32_t from);
+/* There is a connection with it, and it has not been silent lately. */
+bool route_member_is_up(const struct cairn_routing *r, uint16_t place);
 /* It is silent, or unreachable; others are asked for a while where they can answer as well. */
 void route_member_avoid(struct cairn_routing *r, uint16_t place);
 bool route_member_is_usable(void *routing, uint16_t place);
@@ -75,6 +77,8 @@ void route_fetch_fini(struct cairn_routing *r);
 
 /* ---- numbers: route_session.c ---- */
 
+/* Nodes that there is a connection with hear that the client ends; turns the loop, not for long. */
+void route_sessions_close(struct cairn_routing *r);
 void route_sessions_fini(struct cairn_routing *r);
 
 /* ---- the whole: routing.c ---- */

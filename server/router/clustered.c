@@ -2,6 +2,7 @@
  * out. Reads are the same machines as on one node, between cairn_cluster_read_begin() and read_end(). */
 #include "server/router/router_internal.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -46,9 +47,12 @@ static void write_fill(struct cairn_cluster_write *w, struct router_op *op, enum
     w->arg = op;
 }
 
-static void write_key(struct cairn_cluster_write *w, const ProtobufCBinaryData *key, const uint8_t *record, size_t len,
-                      const Cairn__Wire__RouterRid *rid)
+/* CAIRN_E_INVAL: what another slot knows by this number is another write, whose result would be this one's. */
+static int write_key(struct cairn_cluster_write *w, const ProtobufCBinaryData *key, const uint8_t *record, size_t len,
+                     const Cairn__Wire__RouterRid *rid)
 {
+    if (rid->slot != w->slot)
+        return CAIRN_E_INVAL;
     w->session_epoch = rid->session_epoch;
     w->session_pos = rid->session_pos;
     w->number = rid->seq;
@@ -57,6 +61,14 @@ static void write_key(struct cairn_cluster_write *w, const ProtobufCBinaryData *
     w->key_len = (uint32_t)key->len;
     w->record = record;
     w->record_len = (uint32_t)len;
+    return 0;
+}
+
+static void fail_slot(struct router_op *op, const Cairn__Wire__RouterRid *rid)
+{
+    router_op_fail_text(op, CAIRN_E_INVAL,
+                        "the write has a number of slot %" PRIu32 ", and its key is of slot %" PRIu32, rid->slot,
+                        op->slot);
 }
 
 static struct cairn_cluster_write *write_new(struct router_op *op, enum cairn_cluster_op what)
@@ -83,7 +95,10 @@ void router_clustered_write(struct router_op *op, const ProtobufCBinaryData *key
     }
     w->if_absent = record != NULL && op->if_absent;
     w->lead = op->leave;
-    write_key(w, key, record, len, rid);
+    if (write_key(w, key, record, len, rid) != 0) {
+        fail_slot(op, rid);
+        return;
+    }
     op->next = next;
     cairn_cluster_write(w);
 }
@@ -96,7 +111,10 @@ void router_clustered_ask(struct router_op *op, const Cairn__Wire__RouterRid *ri
         router_op_fail(op, CAIRN_E_NOMEM);
         return;
     }
-    write_key(w, &op->key, NULL, 0, rid);
+    if (write_key(w, &op->key, NULL, 0, rid) != 0) {
+        fail_slot(op, rid);
+        return;
+    }
     op->next = next;
     cairn_cluster_write(w);
 }
@@ -128,15 +146,16 @@ void router_clustered_mput(struct router_op *op, const Cairn__Wire__RouterMput *
         struct cairn_cluster_write *w = &op->writes[i];
 
         op->statuses[i] = router_clustered_slot(op, &m->keys[i]);
-        if (op->statuses[i] != 0) {
-            one_of_many_is_over(op);
-            continue;
+        if (op->statuses[i] == 0) {
+            write_fill(w, op, CAIRN_CLUSTER_PUT);
+            w->if_absent = m->if_absent;
+            w->done = on_one_of_many;
+            op->statuses[i] = write_key(w, &m->keys[i], record, lengths[i], m->rids[i]);
         }
-        write_fill(w, op, CAIRN_CLUSTER_PUT);
-        w->if_absent = m->if_absent;
-        w->done = on_one_of_many;
-        write_key(w, &m->keys[i], record, lengths[i], m->rids[i]);
-        cairn_cluster_write(w);
+        if (op->statuses[i] == 0)
+            cairn_cluster_write(w);
+        else
+            one_of_many_is_over(op);
     }
     one_of_many_is_over(op);
 }
@@ -253,12 +272,12 @@ void router_clustered_spread(struct router_op *op, router_step *next)
 
 /* ---- sessions ---- */
 
-/* OPEN: a session for writes to a slot.
+/* OPEN: a session for writes to a slot; CLOSE: its client ends.
  *
  *   ASK ---> REPLIED        ASK may also go to FAILED.
  *
  * ASK      the slot's primary is to note it, which is an entry of its log.
- * REPLIED  the client has its number.       FAILED  it has none. */
+ * REPLIED  the client has its number, or has given it back.       FAILED  it has none. */
 enum { OPEN_ASK, OPEN_REPLIED, OPEN_FAILED, OPEN_NR };
 
 #define TO(state) CAIRN_SM_TO(OPEN_##state)
@@ -283,39 +302,77 @@ static void open_done(struct router_op *op)
     Cairn__Wire__RouterOpened reply = CAIRN__WIRE__ROUTER_OPENED__INIT;
     struct cairn_rpc_req *rq = op->rq;
 
+    if (op->rc == CAIRN_E_BUSY && op->writes->sessions_full) {
+        router_op_fail_text(op, CAIRN_E_BUSY, "as many clients as may write to slot %u do", op->slot);
+        return;
+    }
     if (op->rc != 0) {
         router_op_fail(op, op->rc);
         return;
     }
     reply.epoch = op->writes->session_epoch;
     reply.pos = op->writes->session_pos;
-    reply.ttl_ms = cairn_cluster_session_ttl_ns(op->w->router->conf.cluster) / CAIRN_NS_PER_MS;
+    reply.ttl_ms = op->writes->session_ttl_ns / CAIRN_NS_PER_MS;
     op->rq = NULL;
     cairn_sm_move(&op->sm, OPEN_REPLIED);
     cairn_rpc_reply(rq, 0, &reply.base, NULL, 0);
     router_op_end(op);
 }
 
-void router_handle_open(struct cairn_rpc_req *rq)
+static void close_done(struct router_op *op)
 {
-    const Cairn__Wire__RouterOpen *m = (const Cairn__Wire__RouterOpen *)rq->msg;
-    struct router_op *op = router_op_new(rq, m->ns, NULL, ROUTER_WRITE, &router_open_kind, OPEN_FAILED);
-    struct cairn_cluster_write *w;
+    struct cairn_rpc_req *rq = op->rq;
+
+    if (op->rc != 0) {
+        router_op_fail(op, op->rc);
+        return;
+    }
+    op->rq = NULL;
+    cairn_sm_move(&op->sm, OPEN_REPLIED);
+    cairn_rpc_reply(rq, 0, NULL, NULL, 0);
+    router_op_end(op);
+}
+
+/* NULL: it is answered. */
+static struct router_op *session_op(struct cairn_rpc_req *rq, const char *ns, uint32_t ns_id, uint32_t slot,
+                                    enum cairn_cluster_op what)
+{
+    struct router_op *op = router_op_new(rq, ns, ns_id, NULL, ROUTER_WRITE, &router_open_kind, OPEN_FAILED);
     uint32_t first, n;
 
     if (op == NULL)
-        return;
+        return NULL;
     n = router_clustered_slots(op->w->router, op->ns, &first);
-    if (m->slot < first || m->slot - first >= n) {
-        router_op_fail_text(op, CAIRN_E_INVAL, "slot %u is none of this namespace's", m->slot);
-        return;
-    }
-    op->slot = m->slot;
-    w = write_new(op, CAIRN_CLUSTER_OPEN_SESSION);
-    if (w == NULL) {
+    op->slot = slot;
+    if (slot < first || slot - first >= n)
+        router_op_fail_text(op, CAIRN_E_INVAL, "slot %u is none of this namespace's", slot);
+    else if (write_new(op, what) == NULL)
         router_op_fail(op, CAIRN_E_NOMEM);
+    else
+        return op;
+    return NULL;
+}
+
+void router_handle_open(struct cairn_rpc_req *rq)
+{
+    const Cairn__Wire__RouterOpen *m = (const Cairn__Wire__RouterOpen *)rq->msg;
+    struct router_op *op = session_op(rq, m->ns, m->ns_id, m->slot, CAIRN_CLUSTER_OPEN_SESSION);
+
+    if (op == NULL)
         return;
-    }
     op->next = open_done;
-    cairn_cluster_write(w);
+    cairn_cluster_write(op->writes);
+}
+
+void router_handle_close(struct cairn_rpc_req *rq)
+{
+    const Cairn__Wire__RouterClose *m = (const Cairn__Wire__RouterClose *)rq->msg;
+    struct router_op *op = session_op(rq, m->ns, 0, m->slot, CAIRN_CLUSTER_CLOSE_SESSION);
+
+    if (op == NULL)
+        return;
+    op->next = close_done;
+    op->writes->session_epoch = m->epoch;
+    op->writes->session_pos = m->pos;
+    cairn_cluster_write(op->writes);
 }

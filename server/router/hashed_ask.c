@@ -92,8 +92,8 @@ static void exists_ask(struct router_op *op)
 void router_handle_exists(struct cairn_rpc_req *rq)
 {
     const Cairn__Wire__RouterKey *m = (const Cairn__Wire__RouterKey *)rq->msg;
-    struct router_op *op = router_op_new(rq, m->ns, &m->key, router_read_access(m->replica), &router_ask_kind,
-                                         ASK_FAILED);
+    struct router_op *op =
+        router_op_new(rq, m->ns, m->ns_id, &m->key, router_read_access(m->replica), &router_ask_kind, ASK_FAILED);
 
     if (LIKELY(op != NULL))
         router_op_open(op, exists_ask);
@@ -147,8 +147,8 @@ static void length_ask(struct router_op *op)
 void router_handle_length(struct cairn_rpc_req *rq)
 {
     const Cairn__Wire__RouterKey *m = (const Cairn__Wire__RouterKey *)rq->msg;
-    struct router_op *op = router_op_new(rq, m->ns, &m->key, router_read_access(m->replica), &router_ask_kind,
-                                         ASK_FAILED);
+    struct router_op *op =
+        router_op_new(rq, m->ns, m->ns_id, &m->key, router_read_access(m->replica), &router_ask_kind, ASK_FAILED);
 
     if (LIKELY(op != NULL))
         router_op_open(op, length_ask);
@@ -295,7 +295,8 @@ static void mget_ask(struct router_op *op)
 void router_handle_mget(struct cairn_rpc_req *rq)
 {
     const Cairn__Wire__RouterMget *m = (const Cairn__Wire__RouterMget *)rq->msg;
-    struct router_op *op = router_op_new(rq, m->ns, NULL, router_read_access(m->replica), &router_ask_kind, ASK_FAILED);
+    struct router_op *op =
+        router_op_new(rq, m->ns, m->ns_id, NULL, router_read_access(m->replica), &router_ask_kind, ASK_FAILED);
     int rc;
 
     if (UNLIKELY(op == NULL))
@@ -391,7 +392,7 @@ static void list_ask(struct router_op *op)
 void router_handle_list(struct cairn_rpc_req *rq)
 {
     const Cairn__Wire__RouterList *m = (const Cairn__Wire__RouterList *)rq->msg;
-    struct router_op *op = router_op_new(rq, m->ns, NULL, ROUTER_READ, &router_ask_kind, ASK_FAILED);
+    struct router_op *op = router_op_new(rq, m->ns, m->ns_id, NULL, ROUTER_READ, &router_ask_kind, ASK_FAILED);
 
     if (UNLIKELY(op == NULL))
         return;

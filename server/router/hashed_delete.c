@@ -86,7 +86,8 @@ static void delete_erase(struct router_op *op)
 void router_handle_delete(struct cairn_rpc_req *rq)
 {
     const Cairn__Wire__RouterKey *m = (const Cairn__Wire__RouterKey *)rq->msg;
-    struct router_op *op = router_op_new(rq, m->ns, &m->key, ROUTER_WRITE, &router_delete_kind, DELETE_FAILED);
+    struct router_op *op =
+        router_op_new(rq, m->ns, m->ns_id, &m->key, ROUTER_WRITE, &router_delete_kind, DELETE_FAILED);
 
     if (LIKELY(op != NULL))
         router_op_open(op, delete_erase);

@@ -374,7 +374,7 @@ void router_handle_get(struct cairn_rpc_req *rq)
 {
     const Cairn__Wire__RouterGet *m = (const Cairn__Wire__RouterGet *)rq->msg;
     struct router_op *op =
-        router_op_new(rq, m->ns, &m->key, router_read_access(m->replica), &router_get_kind, GET_FAILED);
+        router_op_new(rq, m->ns, m->ns_id, &m->key, router_read_access(m->replica), &router_get_kind, GET_FAILED);
 
     if (UNLIKELY(op == NULL))
         return;

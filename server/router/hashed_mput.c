@@ -306,7 +306,7 @@ static int mput_keep(struct router_op *op)
 void router_handle_mput(struct cairn_rpc_req *rq)
 {
     const Cairn__Wire__RouterMput *m = (const Cairn__Wire__RouterMput *)rq->msg;
-    struct router_op *op = router_op_new(rq, m->ns, NULL, ROUTER_WRITE, &router_mput_kind, MPUT_FAILED);
+    struct router_op *op = router_op_new(rq, m->ns, m->ns_id, NULL, ROUTER_WRITE, &router_mput_kind, MPUT_FAILED);
     int rc;
 
     if (UNLIKELY(op == NULL))

@@ -50,7 +50,7 @@ static int part_slot_check(struct router_op *op, const Cairn__Wire__RouterPart *
 void router_handle_part(struct cairn_rpc_req *rq)
 {
     const Cairn__Wire__RouterPart *m = (const Cairn__Wire__RouterPart *)rq->msg;
-    struct router_op *op = router_put_new(rq, m->ns, m->key.len > 0 ? &m->key : NULL);
+    struct router_op *op = router_put_new(rq, m->ns, m->ns_id, m->key.len > 0 ? &m->key : NULL);
     int rc;
 
     if (op == NULL || !has_extents(op))
@@ -123,7 +123,7 @@ static void commit_refused(struct router_op *op, int rc)
 void router_handle_commit(struct cairn_rpc_req *rq)
 {
     const Cairn__Wire__RouterCommit *m = (const Cairn__Wire__RouterCommit *)rq->msg;
-    struct router_op *op = router_put_new(rq, m->ns, &m->key);
+    struct router_op *op = router_put_new(rq, m->ns, m->ns_id, &m->key);
     int rc;
 
     if (op == NULL || !has_extents(op))
@@ -144,7 +144,7 @@ void router_handle_commit(struct cairn_rpc_req *rq)
 void router_handle_abort(struct cairn_rpc_req *rq)
 {
     const Cairn__Wire__RouterAbort *m = (const Cairn__Wire__RouterAbort *)rq->msg;
-    struct router_op *op = router_put_new(rq, m->ns, NULL);
+    struct router_op *op = router_put_new(rq, m->ns, m->ns_id, NULL);
     int rc;
 
     if (op == NULL || !has_extents(op))

@@ -348,9 +348,9 @@ static void put_pull(struct router_op *op)
 
 /* ---- the request ---- */
 
-struct router_op *router_put_new(struct cairn_rpc_req *rq, const char *ns, const ProtobufCBinaryData *key)
+struct router_op *router_put_new(struct cairn_rpc_req *rq, const char *ns, uint32_t id, const ProtobufCBinaryData *key)
 {
-    return router_op_new(rq, ns, key, ROUTER_WRITE, &router_put_kind, PUT_FAILED);
+    return router_op_new(rq, ns, id, key, ROUTER_WRITE, &router_put_kind, PUT_FAILED);
 }
 
 int router_bytes_check(const struct cairn_rpc_req *rq, uint64_t length, const Cairn__Wire__BulkDesc *bulk, size_t ncrcs,
@@ -396,7 +396,7 @@ static int put_check(const struct router_op *op, struct cairn_err *err)
 void router_handle_put(struct cairn_rpc_req *rq)
 {
     const Cairn__Wire__RouterPut *m = (const Cairn__Wire__RouterPut *)rq->msg;
-    struct router_op *op = router_put_new(rq, m->ns, &m->key);
+    struct router_op *op = router_put_new(rq, m->ns, m->ns_id, &m->key);
     bool large;
     int rc;
 

@@ -28,7 +28,7 @@ static inline const Cairn__Wire__RouterPut *put_msg(const struct router_op *op)
 }
 
 /* As router_op_new(), for what writes by this machine. */
-struct router_op *router_put_new(struct cairn_rpc_req *rq, const char *ns, const ProtobufCBinaryData *key);
+struct router_op *router_put_new(struct cairn_rpc_req *rq, const char *ns, uint32_t id, const ProtobufCBinaryData *key);
 /* The other nodes that hold the value fetch op->regions, if there are any; then @next with op->rc. */
 void router_put_spread(struct router_op *op, router_step *next);
 /* Whether the bytes that @rq announces can be there. */

@@ -91,7 +91,7 @@ static void create_on_unstored(struct cairn_map_op *op)
 {
     struct router_order *o = op->arg;
 
-    if (op->rc != 0) { /* the next start will find it */
+    if (op->rc != 0) { /* the next start will find it; in a cluster, all nodes follow the map */
         cairn_log_error("namespace '%s' cannot be used, nor its record erased: %s", o->ns.name, op->err.text);
         o->rc = CAIRN_E_UNKNOWN;
     }
@@ -112,13 +112,6 @@ static void create_on_spread(struct router_spread *s)
     atomic_fetch_add(&o->router->nnamespaces, 1);
     cairn_sm_move(&o->sm, CREATE_DONE);
     router_order_end(o);
-}
-
-static void create_apply(struct router_news *n)
-{
-    router_ns_add(n->w, n->ns);
-    n->ns = NULL;
-    router_news_ack(n);
 }
 
 static void create_on_dropped(struct cairn_rpc_call *call)
@@ -158,11 +151,7 @@ static void create_on_looked(struct cairn_rpc_call *call)
     }
     o->ns.open = true;
     cairn_sm_move(&o->sm, CREATE_SPREAD);
-    for (uint32_t i = 0; i < o->router->nworkers; i++) {
-        *o->spread.news[i].ns = o->ns;
-        cairn_list_init(&o->spread.news[i].ns->link);
-    }
-    router_spread_start(&o->spread, create_apply, create_on_spread);
+    router_order_tell_made(o, create_on_spread);
 }
 
 static void create_on_opened(struct cairn_rpc_call *call)
@@ -404,8 +393,6 @@ static void create_done(struct router_order *o)
 {
     Cairn__Wire__Namespace reply;
 
-    for (uint32_t i = 0; i < o->router->nworkers; i++)
-        free(o->spread.news[i].ns);
     if (o->rc != 0) {
         cairn_rpc_reply_err(o->rq, o->rc, "namespace '%s': %s", o->ns.name,
                             o->err.text[0] != '\0' ? o->err.text : cairn_error_text(o->rc));
@@ -414,16 +401,6 @@ static void create_done(struct router_order *o)
         cairn_rpc_reply(o->rq, 0, &reply.base, NULL, 0);
     }
     router_order_free(o);
-}
-
-static bool create_take_copies(struct router_order *o)
-{
-    for (uint32_t i = 0; i < o->router->nworkers; i++) {
-        o->spread.news[i].ns = malloc(sizeof(struct router_ns));
-        if (o->spread.news[i].ns == NULL)
-            return false;
-    }
-    return true;
 }
 
 void router_handle_ns_create(struct cairn_rpc_req *rq)
@@ -441,10 +418,8 @@ void router_handle_ns_create(struct cairn_rpc_req *rq)
         return;
     }
     o = router_order_new(w, &router_create_kind, m->name, create_begin, create_done);
-    if (o == NULL || !create_take_copies(o)) {
+    if (o == NULL || !router_order_take_copies(o)) {
         cairn_rpc_reply_err(rq, CAIRN_E_NOMEM, "namespace '%s'", m->name);
-        for (uint32_t i = 0; o != NULL && i < r->nworkers; i++)
-            free(o->spread.news[i].ns);
         if (o != NULL)
             router_order_free(o);
         return;

@@ -29,6 +29,8 @@ struct router_order *router_order_new(struct router_worker *origin, const struct
 
 void router_order_free(struct router_order *o)
 {
+    for (uint32_t i = 0; i < o->router->nworkers; i++)
+        free(o->spread.news[i].ns);
     router_spread_fini(&o->spread);
     free(o->value);
     free(o->regions);
@@ -36,33 +38,74 @@ void router_order_free(struct router_order *o)
     free(o);
 }
 
-static void order_begin(struct router_order *o, bool holds)
+bool router_order_take_copies(struct router_order *o)
+{
+    for (uint32_t i = 0; i < o->router->nworkers; i++) {
+        o->spread.news[i].ns = malloc(sizeof(struct router_ns));
+        if (o->spread.news[i].ns == NULL)
+            return false;
+    }
+    return true;
+}
+
+static void apply_made(struct router_news *n)
+{
+    router_ns_add(n->w, n->ns);
+    n->ns = NULL;
+    router_news_ack(n);
+}
+
+void router_order_tell_made(struct router_order *o, void (*done)(struct router_spread *s))
+{
+    for (uint32_t i = 0; i < o->router->nworkers; i++) {
+        *o->spread.news[i].ns = o->ns;
+        cairn_list_init(&o->spread.news[i].ns->link);
+    }
+    router_spread_start(&o->spread, apply_made, done);
+}
+
+struct router_order *router_order_of(struct cairn_router *r, const char *name)
+{
+    const struct router_ns *ns = router_ns_find(router_home(r), name);
+
+    if (ns != NULL && ns->order != NULL)
+        return ns->order;
+    CAIRN_LIST_FOREACH (l, &r->creating) {
+        struct router_order *o = CONTAINER_OF(l, struct router_order, link);
+
+        if (strcmp(o->ns.name, name) == 0)
+            return o;
+    }
+    return NULL;
+}
+
+void router_order_begin(struct router_order *o)
 {
     o->home = router_ns_find(router_home(o->router), o->ns.name);
-    o->holds = holds && o->home != NULL;
+    o->holds = o->home != NULL && o->home->order == NULL;
     if (o->holds)
-        o->home->busy = true;
+        o->home->order = o;
     cairn_sm_init(&o->sm, o->kind, &router_home(o->router)->loop->machines);
     o->begin(o);
 }
 
-/* Orders for one name go one after the other. For a name that is not there yet the map store decides between two. */
+/* Orders for one name go one after the other, also while it is being made: between those of several nodes the map store
+ * decides. */
 static bool order_must_wait(const struct router_order *o)
 {
     const struct router_ns *ns = router_ns_find(router_home(o->router), o->ns.name);
 
-    return ns != NULL && ns->busy && !(ns->removing && o->op != NULL);
+    return router_order_of(o->router, o->ns.name) != NULL && !(ns != NULL && ns->removing && o->op != NULL);
 }
 
 static void on_at_home(void *arg)
 {
     struct router_order *o = arg;
-    const struct router_ns *ns = router_ns_find(router_home(o->router), o->ns.name);
 
     if (order_must_wait(o))
         cairn_list_add_tail(&o->router->orders, &o->link);
     else
-        order_begin(o, ns == NULL || !ns->busy);
+        router_order_begin(o);
 }
 
 void router_orders_wake(struct cairn_router *r)
@@ -92,8 +135,10 @@ void router_order_end(struct router_order *o)
 {
     cairn_sm_fini(&o->sm);
     if (o->holds)
-        o->home->busy = false;
+        o->home->order = NULL;
     cairn_list_del(&o->link);
+    if (o->stale) /* before anybody else works on it */
+        router_follow_look(o->router, o->ns.name);
     router_orders_wake(o->router);
     cairn_task_init(&o->task, on_back, o);
     cairn_loop_post(o->origin->loop, &o->task);

@@ -24,7 +24,8 @@ struct router_order {
     struct router_ns ns;                   /* what it is about: a name at least; what is to be made; what was made */
     bool force;
     bool follows;           /* another node has done it: the record is there, or gone, already */
-    bool holds;             /* the namespace is busy with us */
+    bool stale;             /* the map told of the name meanwhile: it is looked at when this ends */
+    bool holds;             /* home->order is this */
     struct router_ns *home; /* home's copy, NULL if there is none */
     int rc;
     struct cairn_err err, undo_err;
@@ -52,6 +53,14 @@ struct router_order {
 struct router_order *router_order_new(struct router_worker *origin, const struct cairn_sm_kind *kind, const char *name,
                                       void (*begin)(struct router_order *o), void (*done)(struct router_order *o));
 void router_order_submit(struct router_order *o);
+/* Room for what router_order_tell_made() gives to the workers; false for memory. */
+bool router_order_take_copies(struct router_order *o);
+/* At home: the one that works on that name; or NULL. */
+struct router_order *router_order_of(struct cairn_router *r, const char *name);
+/* At home, instead of submit(): at once. No order works on the name. */
+void router_order_begin(struct router_order *o);
+/* At home: every worker takes o->ns into its table; @done follows. */
+void router_order_tell_made(struct router_order *o, void (*done)(struct router_spread *s));
 /* At home: the machine is in a final state. @o goes back to its origin; the next one for the namespace begins. */
 void router_order_end(struct router_order *o);
 /* At home: those that wait look again whether they must. */

@@ -384,11 +384,8 @@ static void remove_close(struct router_order *o)
 
 void router_remove_follow(struct router_order *o)
 {
-    o->follows = true;
-    if (o->home == NULL || (o->ns.id != 0 && o->home->id != o->ns.id))
-        remove_fail(o, CAIRN_E_NOTFOUND);
-    else
-        remove_close(o);
+    CAIRN_ASSERT(o->follows && o->holds);
+    remove_close(o);
 }
 
 static void remove_begin(struct router_order *o)

@@ -3,6 +3,7 @@
 
 #include "sdk/core/base/log.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -223,11 +224,14 @@ static bool name_fits(const char *name)
 int router_ns_unpack(const struct cairn_router *r, const struct cairn_map_ids *ids, const struct cairn_map_entry *e,
                      struct router_ns *ns)
 {
-    Cairn__Wire__NamespaceRecord *record = cairn__wire__namespace_record__unpack(NULL, e->value_len, e->value);
+    Cairn__Wire__NamespaceRecord *record;
     const Cairn__Wire__Namespace *wire;
-    int rc = CAIRN_E_CORRUPT;
+    int rc;
     uint32_t id;
 
+    errno = 0;
+    record = cairn__wire__namespace_record__unpack(NULL, e->value_len, e->value);
+    rc = record == NULL && errno == ENOMEM ? CAIRN_E_NOMEM : CAIRN_E_CORRUPT;
     if (record == NULL || record->ns == NULL)
         goto out;
     wire = record->ns;
@@ -283,7 +287,9 @@ static void on_entry(const struct cairn_map_entry *e, void *arg)
     load->rc = router_ns_unpack(r, &load->ids, e, &ns);
     if (load->rc != 0) {
         cairn_err_set(load->err, load->rc, "the record of namespace '%s' %s", e->key + strlen("ns/"),
-                      load->rc == CAIRN_E_FORMAT ? "was written by a newer version" : "is malformed");
+                      load->rc == CAIRN_E_FORMAT  ? "was written by a newer version"
+                      : load->rc == CAIRN_E_NOMEM ? "cannot be read: out of memory"
+                                                  : "is malformed");
         return;
     }
     if (ns.kv == NULL)
@@ -309,6 +315,34 @@ int router_ns_load(struct cairn_router *r, struct cairn_err *err)
 
     cairn_map_store_each(r->store, "ns/", on_entry, &load);
     return load.rc;
+}
+
+struct stored {
+    const struct cairn_router *router;
+    const struct cairn_map_ids *ids;
+    const char *name;
+    uint32_t id;
+    bool is;
+};
+
+static void stored_look(const struct cairn_map_entry *e, void *arg)
+{
+    struct stored *s = arg;
+    struct router_ns ns;
+
+    if (strcmp(e->key + strlen("ns/"), s->name) == 0)
+        s->is = router_ns_unpack(s->router, s->ids, e, &ns) != 0 || ns.id == s->id;
+}
+
+bool router_ns_is_stored(const struct cairn_router *r, const char *name, uint32_t id)
+{
+    struct cairn_map_ids ids = cairn_map_ids_of(r->store);
+    struct stored s = { .router = r, .ids = &ids, .name = name, .id = id };
+    char key[sizeof("ns/") + CAIRN_NAME_BYTES_MAX];
+
+    if ((size_t)snprintf(key, sizeof(key), "ns/%s", name) < sizeof(key))
+        cairn_map_store_each(r->store, key, stored_look, &s);
+    return s.is;
 }
 
 int cairn_router_map_entry(const struct cairn_map_entry *e, const struct cairn_map_ids *ids, uint8_t **value,

@@ -214,10 +214,20 @@ static void router_run(void *ctx)
         router_follow_start(r);
 }
 
+static void on_follow_quiesced(void *arg)
+{
+    struct cairn_router *r = arg;
+
+    router_reap_quiesce(r, r->quiesced, r->quiesced_arg);
+}
+
 static void router_quiesce(void *ctx, void (*done)(void *arg), void *arg)
 {
-    router_follow_stop(ctx);
-    router_reap_quiesce(ctx, done, arg);
+    struct cairn_router *r = ctx;
+
+    r->quiesced = done;
+    r->quiesced_arg = arg;
+    router_follow_quiesce(r, on_follow_quiesced, r);
 }
 
 static void router_stop(void *ctx)
@@ -275,6 +285,7 @@ static cairn_rpc_handler *const router_handlers[] = {
     [CAIRN__WIRE__ROUTER_METHOD__ROUTER_ABORT] = router_handle_abort,
     [CAIRN__WIRE__ROUTER_METHOD__ROUTER_OPEN] = router_handle_open,
     [CAIRN__WIRE__ROUTER_METHOD__ROUTER_WHERE] = router_handle_where,
+    [CAIRN__WIRE__ROUTER_METHOD__ROUTER_CLOSE] = router_handle_close,
 };
 
 static const struct cairn_sm_kind *const router_machines[] = {

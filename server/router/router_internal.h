@@ -36,6 +36,7 @@ enum {
 struct router_worker;
 struct router_news;
 struct router_upload;
+struct router_order;
 
 /* ---- namespaces ---- */
 
@@ -52,13 +53,12 @@ struct router_ns {
     bool large_ready; /* and every worker does so: large values may be stored */
     bool removing;    /* takes no operations */
     bool clustered;
-    bool told;        /* home's copy: the map has named it since it began to be told anew */
-    bool busy;        /* home: an order works on it */
-    bool open;        /* @db is known */
-    uint32_t db;      /* handle in the KV provider */
-    char db_name[16]; /* "ns/42" */
-    uint32_t ops;     /* operations that run here */
-    uint32_t plain;   /* those of them that replace values without looking whether they are large */
+    bool open;                  /* @db is known */
+    struct router_order *order; /* home's copy: works on it, or NULL */
+    uint32_t db;                /* handle in the KV provider */
+    char db_name[16];           /* "ns/42" */
+    uint32_t ops;               /* operations that run here */
+    uint32_t plain;             /* those of them that replace values without looking whether they are large */
     struct router_news *awaits_ops, *awaits_plain; /* to be acknowledged when the count is 0 */
 };
 
@@ -111,9 +111,13 @@ struct router_reaper;
 
 /* ns_follow.c */
 struct router_follow {
-    struct cairn_map_watch watch;
-    uint32_t running; /* orders of ours */
-    bool telling;     /* the whole of the map is being told: what was not named in it is gone */
+    struct cairn_map_watch watch; /* its view is NULL while nothing is followed */
+    struct cairn_timer again;
+    uint64_t revision; /* of the map, as it was told last */
+    bool unseen;       /* changes came and went that are not told: every name is to be looked at */
+    uint32_t running;  /* orders of ours */
+    void (*stopped)(void *arg);
+    void *stopped_arg;
 };
 
 /* upload.h */
@@ -131,7 +135,7 @@ struct cairn_router {
     struct cairn_map_log_trim trim; /* home's */
     struct router_worker *workers;
     uint32_t nworkers;
-    struct cairn_link orders;   /* home: those that wait because their namespace is busy */
+    struct cairn_link orders;   /* home: those that wait because another works on the name */
     struct cairn_link creating; /* home: orders whose namespace is being made */
     struct router_sweep *sweep;
     struct cairn_timer sweep_timer; /* home's, in a cluster: until the next */
@@ -195,10 +199,13 @@ bool router_ns_allows(const struct router_ns *ns, const struct cairn_identity *w
 void router_ns_to_wire(const struct router_ns *ns, Cairn__Wire__Namespace *to);
 /* The record as the map store keeps it; malloc'ed. NULL for memory. */
 uint8_t *router_ns_pack(const struct router_ns *ns, uint32_t *len);
-/* An entry of the map as a namespace that is used by nobody yet. CAIRN_E_CORRUPT, CAIRN_E_FORMAT. */
+/* An entry of the map as a namespace that is used by nobody yet. CAIRN_E_CORRUPT, CAIRN_E_FORMAT,
+ * CAIRN_E_NOMEM: nothing is known of it. */
 int router_ns_unpack(const struct cairn_router *r, const struct cairn_map_ids *ids, const struct cairn_map_entry *e,
                      struct router_ns *ns);
 int router_ns_load(struct cairn_router *r, struct cairn_err *err);
+/* The map has it, by the name and the id; or something by that name that cannot be read. Any worker. */
+bool router_ns_is_stored(const struct cairn_router *r, const char *name, uint32_t id);
 /* The only ways to begin and end work on a namespace. */
 static inline void router_ns_get(struct router_ns *ns)
 {
@@ -314,10 +321,10 @@ struct router_op {
 
 /* router_op.c */
 
-/* Finds the namespace, checks access and key (NULL: none is needed) and makes an operation in @kind's first state,
- * which must be the one that waits for the database. NULL: @rq was answered. @write ops of a namespace that may hold
- * large values must look at what they replace: op->plain is false for them. */
-struct router_op *router_op_new(struct cairn_rpc_req *rq, const char *ns, const ProtobufCBinaryData *key,
+/* Finds the namespace, which has this id (0: any), checks access and key (NULL: none is needed) and makes an operation
+ * in @kind's first state, which must be the one that waits for the database. NULL: @rq was answered. @write ops of a
+ * namespace that may hold large values must look at what they replace: op->plain is false for them. */
+struct router_op *router_op_new(struct cairn_rpc_req *rq, const char *ns, uint32_t id, const ProtobufCBinaryData *key,
                                 enum router_access access, const struct cairn_sm_kind *kind, uint32_t on_failed);
 /* Calls @next once the namespace's database is open; at once if it is. */
 void router_op_open(struct router_op *op, router_step *next);
@@ -376,6 +383,7 @@ void router_clustered_ask(struct router_op *op, const Cairn__Wire__RouterRid *ri
 /* The other nodes that hold the slot fetch op->regions; then @next with op->rc. */
 void router_clustered_spread(struct router_op *op, router_step *next);
 void router_handle_open(struct cairn_rpc_req *rq);
+void router_handle_close(struct cairn_rpc_req *rq);
 /* Likewise each of MPUT's records, @lengths behind one another in op->buf; then @next with op->statuses. */
 void router_clustered_mput(struct router_op *op, const Cairn__Wire__RouterMput *m, const uint32_t *lengths,
                            router_step *next);
@@ -391,7 +399,11 @@ int router_clustered_list_end(struct router_op *op, Cairn__Wire__RouterListReply
 /* ns_follow.c: namespaces that other nodes make and remove */
 
 void router_follow_start(struct cairn_router *r);
-void router_follow_stop(struct cairn_router *r);
+/* @done runs at once if nothing is under way, else when that has ended. */
+void router_follow_quiesce(struct cairn_router *r, void (*done)(void *arg), void *arg);
+/* At home: makes the namespace of that name here what the map says of it, now or, while an order works on it, when
+ * that ends. */
+void router_follow_look(struct cairn_router *r, const char *name);
 
 /* hashed_put.c */
 

@@ -50,13 +50,32 @@ static const char *mode_text(uint32_t mode, char text[8])
     return text;
 }
 
+/* The namespace that is meant is not what @ns, which has the name here, or NULL, is. It was removed, unless this node
+ * has not heard of it yet, or has and the workers are being told: ids are given in the order of the map's revisions. */
+static void refuse_other(struct cairn_rpc_req *rq, struct router_worker *w, const struct router_ns *ns,
+                         const char *name, uint32_t id)
+{
+    struct cairn_router *r = w->router;
+
+    if ((ns == NULL || ns->id < id) && (cairn_map_ids_upto(r->store) < id || router_ns_is_stored(r, name, id)))
+        cairn_rpc_reply_err(rq, CAIRN_E_BUSY, "this node has not heard of namespace '%.255s' (%" PRIu32 ") yet", name,
+                            id);
+    else
+        cairn_rpc_reply_err(rq, CAIRN_E_NOTFOUND, "namespace '%.255s' was removed%s", name,
+                            ns != NULL && ns->id > id ? ", and made again: open it again" : "");
+}
+
 /* The namespace, if @rq may do this to it; otherwise @rq is answered. */
-static struct router_ns *request_ns(struct cairn_rpc_req *rq, struct router_worker *w, const char *name,
+static struct router_ns *request_ns(struct cairn_rpc_req *rq, struct router_worker *w, const char *name, uint32_t id,
                                     const ProtobufCBinaryData *key, enum router_access access)
 {
     struct router_ns *ns = router_ns_find(w, name);
     char text[8];
 
+    if (UNLIKELY(id != 0 && (ns == NULL || ns->id != id))) {
+        refuse_other(rq, w, ns, name, id);
+        return NULL;
+    }
     if (UNLIKELY(ns == NULL)) {
         cairn_rpc_reply_err(rq, CAIRN_E_NOTFOUND, "there is no namespace '%.255s'", name);
         return NULL;
@@ -115,7 +134,7 @@ int router_op_read_end(const struct router_op *op)
     return op->reads ? cairn_cluster_read_end(op->w->router->conf.cluster, op->slot, op->leave) : 0;
 }
 
-struct router_op *router_op_new(struct cairn_rpc_req *rq, const char *name, const ProtobufCBinaryData *key,
+struct router_op *router_op_new(struct cairn_rpc_req *rq, const char *name, uint32_t id, const ProtobufCBinaryData *key,
                                 enum router_access access, const struct cairn_sm_kind *kind, uint32_t on_failed)
 {
     struct router_worker *w = router_worker_of(rq);
@@ -124,7 +143,7 @@ struct router_op *router_op_new(struct cairn_rpc_req *rq, const char *name, cons
     struct router_op *op;
 
     access = by_replica ? ROUTER_READ : access;
-    ns = request_ns(rq, w, name, key, access);
+    ns = request_ns(rq, w, name, id, key, access);
     if (UNLIKELY(ns == NULL))
         return NULL;
     op = op_alloc(w);

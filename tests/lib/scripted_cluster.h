@@ -34,8 +34,9 @@ struct scripted_member {
     atomic_bool frozen; /* its copy of the map stays as it is */
     atomic_bool lost;   /* and it knows of no map at all */
     atomic_bool mute;   /* who asks for the map gets no answer */
+    atomic_bool behind; /* it has not heard of the newest namespace */
     /* what it was asked */
-    atomic_uint commits, puts, gets, replica_gets, mputs, mgets, lists, opens, maps, hellos;
+    atomic_uint commits, puts, gets, replica_gets, mputs, mgets, lists, opens, closes, maps, hellos;
 };
 
 struct scripted_cluster;
@@ -80,6 +81,8 @@ void scripted_cluster_unlisten(struct scripted_cluster *c, uint32_t node);
 uint32_t scripted_cluster_stores(struct scripted_cluster *c, const void *key, size_t len);
 /** Connections that are open. */
 uint32_t scripted_cluster_connections(struct scripted_cluster *c, uint32_t node);
+/** The namespace is removed, with all that is in it, and made again. */
+void scripted_cluster_remake(struct scripted_cluster *c);
 /** Puts a key there, past all nodes. */
 void scripted_cluster_store(struct scripted_cluster *c, const void *key, size_t len, const void *value,
                             size_t value_len);

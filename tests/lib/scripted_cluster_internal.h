@@ -17,6 +17,7 @@ enum {
     HELD_MAX = 4096,
     WRITES_MAX = 65536,
     FIRST_SLOT = SCRIPTED_SLOTS,
+    FIRST_NS = 65841, /* its id */
     THRESHOLD = 4096,
     UPLOADS_MAX = 8,
     PART_BYTES = 1 << 20
@@ -74,6 +75,7 @@ struct scripted_cluster {
     size_t nvalues;
     uint64_t sessions[SCRIPTED_SLOTS]; /* the number of the newest; 0: none is known */
     uint64_t last_session, session_ttl_ms;
+    atomic_uint ns_made; /* how often the namespace was */
     struct scripted_done done[WRITES_MAX];
     size_t ndone;
     struct cairn_rpc_req *held[HELD_MAX];

@@ -30,6 +30,17 @@ struct scripted_value *scripted_find(struct scripted_cluster *c, const uint8_t *
     return &c->values[i];
 }
 
+void scripted_cluster_remake(struct scripted_cluster *c)
+{
+    pthread_mutex_lock(&c->mutex);
+    for (size_t i = 0; i < c->nvalues; i++) {
+        free(c->values[i].bytes);
+        c->values[i].bytes = NULL;
+    }
+    atomic_fetch_add(&c->ns_made, 1);
+    pthread_mutex_unlock(&c->mutex);
+}
+
 static struct scripted_value *lookup(struct scripted_cluster *c, ProtobufCBinaryData key)
 {
     bool there;
@@ -104,9 +115,32 @@ static void step_down(struct scripted_peer *n)
         scripted_cluster_move(n->c, (uint32_t)(what >> 32), (uint32_t)what - 1);
 }
 
+static uint32_t ns_id(const struct scripted_peer *n)
+{
+    return FIRST_NS + atomic_load(&n->c->ns_made) - (atomic_load(&n->m.behind) ? 1 : 0);
+}
+
+/* True: it means another namespace than the one that is there, and was told so. */
+static bool means_another(struct cairn_rpc_req *rq)
+{
+    const ProtobufCFieldDescriptor *f = protobuf_c_message_descriptor_get_field_by_name(rq->method->request, "ns_id");
+    uint32_t id;
+
+    memcpy(&id, (const char *)rq->msg + f->offset, sizeof(id));
+    if (id == ns_id(of(rq)))
+        return false;
+    if (id > ns_id(of(rq)))
+        cairn_rpc_reply_err(rq, CAIRN_E_BUSY, "it is not known here yet");
+    else
+        cairn_rpc_reply_err(rq, id != 0 ? CAIRN_E_NOTFOUND : CAIRN_E_INVAL, "it was removed");
+    return true;
+}
+
 /* True: that is all that becomes of @rq. */
 static bool misbehaves(struct cairn_rpc_req *rq, enum scripted_fault fault)
 {
+    if (means_another(rq))
+        return true;
     switch (fault) {
     case SCRIPTED_MOVED:
         step_down(of(rq));
@@ -169,6 +203,7 @@ static void ns_show(struct cairn_rpc_req *rq)
     Cairn__Wire__Namespace r = CAIRN__WIRE__NAMESPACE__INIT;
 
     r.name = m->name;
+    r.id = ns_id(of(rq));
     r.embed_threshold = THRESHOLD;
     r.part_bytes = PART_BYTES;
     r.clustered = true;
@@ -208,6 +243,26 @@ static void router_open(struct cairn_rpc_req *rq)
         open_answer(rq, fault);
 }
 
+static void router_close(struct cairn_rpc_req *rq)
+{
+    const Cairn__Wire__RouterClose *m = (const Cairn__Wire__RouterClose *)rq->msg;
+    struct scripted_peer *n = of(rq);
+    struct scripted_cluster *c = n->c;
+    uint32_t slot = m->slot - FIRST_SLOT;
+    int rc;
+
+    pthread_mutex_lock(&c->mutex);
+    rc = slot < SCRIPTED_SLOTS ? leads(n, slot) : CAIRN_E_INVAL;
+    if (rc == 0 && (m->epoch != 1 || m->pos != c->sessions[slot]))
+        rc = CAIRN_E_GONE;
+    if (rc == 0)
+        c->sessions[slot] = 0;
+    pthread_mutex_unlock(&c->mutex);
+    if (rc == 0)
+        atomic_fetch_add(&n->m.closes, 1);
+    reply(rq, SCRIPTED_NONE, rc, NULL, NULL);
+}
+
 void scripted_answer_opens(void *cluster)
 {
     struct scripted_cluster *c = cluster;
@@ -236,7 +291,7 @@ static int write_one(struct scripted_peer *n, ProtobufCBinaryData key, const Cai
 
     if (rc != 0)
         return rc;
-    if (rid == NULL || rid->seq == 0)
+    if (rid == NULL || rid->seq == 0 || rid->slot != FIRST_SLOT + slot)
         return CAIRN_E_INVAL;
     if (fault == SCRIPTED_GONE)
         c->sessions[slot] = 0;
@@ -293,6 +348,8 @@ static void router_part(struct cairn_rpc_req *rq)
     struct scripted_upload *u;
     int rc;
 
+    if (means_another(rq))
+        return;
     pthread_mutex_lock(&n->c->mutex);
     rc = leads(n, slot_of(m->key));
     u = rc == 0 ? upload_of(n, m->upload) : NULL;
@@ -352,6 +409,8 @@ static void router_abort(struct cairn_rpc_req *rq)
     struct scripted_peer *n = of(rq);
     struct scripted_upload *u;
 
+    if (means_another(rq))
+        return;
     pthread_mutex_lock(&n->c->mutex);
     u = upload_of(n, m->upload);
     if (u != NULL)
@@ -542,6 +601,7 @@ static void router_list(struct cairn_rpc_req *rq)
 cairn_rpc_handler *const scripted_router_handlers[32] = {
     [CAIRN__WIRE__ROUTER_METHOD__ROUTER_NS_SHOW] = ns_show,
     [CAIRN__WIRE__ROUTER_METHOD__ROUTER_OPEN] = router_open,
+    [CAIRN__WIRE__ROUTER_METHOD__ROUTER_CLOSE] = router_close,
     [CAIRN__WIRE__ROUTER_METHOD__ROUTER_PUT] = router_put,
     [CAIRN__WIRE__ROUTER_METHOD__ROUTER_GET] = router_get,
     [CAIRN__WIRE__ROUTER_METHOD__ROUTER_EXISTS] = router_exists,

@@ -6,7 +6,7 @@
 const struct cairn_replica_times bench_times = { .resend_ns = 100 * CAIRN_NS_PER_MS,
                                                  .ack_ns = 500 * CAIRN_NS_PER_MS,
                                                  .learner_ns = 300 * CAIRN_NS_PER_MS,
-                                                 .session_ttl_ns = 20 * CAIRN_NS_PER_S };
+                                                 .session_ttl_ns = 120 * CAIRN_NS_PER_S };
 
 static struct bench *bench_of(struct cairn_replica *r)
 {

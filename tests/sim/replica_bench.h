@@ -6,7 +6,7 @@
 #include "server/cluster/repl/replica.h"
 #include "tests/sim/world.h"
 
-enum { BENCH_LOG_MAX = 16, BENCH_KINDS = CAIRN_REPL_COPIED + 1 };
+enum { BENCH_LOG_MAX = 3 * CAIRN_SESSIONS_MAX, BENCH_KINDS = CAIRN_REPL_COPIED + 1 };
 
 extern const struct cairn_replica_times bench_times;
 static const struct cairn_who n1 = { 1, 11 }, n2 = { 2, 12 }, self = { 3, 13 };

@@ -10,8 +10,10 @@
  *   stop NODE INCARNATION                  a node's last word
  *   drain NAME                             prints how many slots it holds
  *   upload NAMESPACE KEY SLOT UPLOAD       a value's only part, and a session; prints "epoch position" of that
- *   commit NAMESPACE KEY UPLOAD EPOCH POSITION NUMBER    makes it the value, as the session's write of that number
- *   read NAMESPACE KEY                     of this node as one of the replicas; prints the value's length
+ *   commit NAMESPACE KEY SLOT UPLOAD EPOCH POSITION NUMBER   makes it the value, as the session's write of that number
+ *   id NAMESPACE                           prints its id, as this node has it
+ *   read NAMESPACE KEY [ID]                of this node as one of the replicas; prints the value's length. ID: the
+ *                                          namespace that is meant, whoever has its name
  * Fails with the error's name and text. */
 #include "sdk/core/rpc/session.h"
 #include "server/cluster/repl/repl_wire.h"
@@ -159,6 +161,12 @@ static void show_read(struct client *c, const ProtobufCMessage *reply)
 {
     (void)c;
     printf("%" PRIu64 "\n", ((const Cairn__Wire__RouterGetReply *)reply)->total);
+}
+
+static void show_id(struct client *c, const ProtobufCMessage *reply)
+{
+    (void)c;
+    printf("%" PRIu32 "\n", ((const Cairn__Wire__Namespace *)reply)->id);
 }
 
 /* ---- requests ---- */
@@ -328,13 +336,14 @@ static int do_commit(struct client *c, char **argv)
 
     w.ns = argv[0];
     w.key = bytes_of(argv[1]);
-    w.upload = number(argv[2]);
+    rid.slot = (uint32_t)number(argv[2]);
+    w.upload = number(argv[3]);
     w.parts = 1;
     w.length = 1 << 16;
     w.rid = &rid;
-    rid.session_epoch = number(argv[3]);
-    rid.session_pos = number(argv[4]);
-    rid.seq = number(argv[5]);
+    rid.session_epoch = number(argv[4]);
+    rid.session_pos = number(argv[5]);
+    rid.seq = number(argv[6]);
     return ask_provider(c, &cairn_iface_router, CAIRN_PROVIDER_ROUTER, CAIRN__WIRE__ROUTER_METHOD__ROUTER_COMMIT,
                         &w.base, show_nothing);
 }
@@ -345,6 +354,7 @@ static int command(struct client *c, const char *name, int argc, char **argv)
     Cairn__Wire__ClusterDrain drain = CAIRN__WIRE__CLUSTER_DRAIN__INIT;
     Cairn__Wire__ClusterAsk status = CAIRN__WIRE__CLUSTER_ASK__INIT;
     Cairn__Wire__RouterGet read = CAIRN__WIRE__ROUTER_GET__INIT;
+    Cairn__Wire__NsName name_of = CAIRN__WIRE__NS_NAME__INIT;
 
     if (strcmp(name, "status") == 0 && argc == 0)
         return ask(c, CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_STATUS, &status.base, show_status);
@@ -364,16 +374,22 @@ static int command(struct client *c, const char *name, int argc, char **argv)
         class.replicas = (uint32_t)number(argv[0]);
         return ask(c, CAIRN__WIRE__CLUSTER_METHOD__CLUSTER_CREATE_CLASS, &class.base, show_class);
     }
-    if (strcmp(name, "read") == 0 && argc == 2) {
+    if (strcmp(name, "read") == 0 && (argc == 2 || argc == 3)) {
         read.ns = argv[0];
         read.key = bytes_of(argv[1]);
+        read.ns_id = argc == 3 ? (uint32_t)number(argv[2]) : 0;
         read.replica = true;
         return ask_provider(c, &cairn_iface_router, CAIRN_PROVIDER_ROUTER, CAIRN__WIRE__ROUTER_METHOD__ROUTER_GET,
                             &read.base, show_read);
     }
+    if (strcmp(name, "id") == 0 && argc == 1) {
+        name_of.name = argv[0];
+        return ask_provider(c, &cairn_iface_router, CAIRN_PROVIDER_ROUTER, CAIRN__WIRE__ROUTER_METHOD__ROUTER_NS_SHOW,
+                            &name_of.base, show_id);
+    }
     if (strcmp(name, "upload") == 0 && argc == 4)
         return do_upload(c, argv);
-    if (strcmp(name, "commit") == 0 && argc == 6)
+    if (strcmp(name, "commit") == 0 && argc == 7)
         return do_commit(c, argv);
     if (strcmp(name, "drain") == 0 && argc == 1) {
         drain.name = argv[0];

@@ -202,6 +202,20 @@ class Cluster(ClusterCase):
             subprocess.run(["diff", "-r", source, os.path.join(out, prefix)], check=True)
         self.ok(cairn(reader, "rm", "--prefix", "data", "while/"))
 
+    def remake(self, node, key):
+        """Who has a namespace open that is removed and made again, is told so by every node, and not given the new one."""
+        self.ok(node.cairn(*key, "ns", "create", "--replicas", "2", "again"))
+        old = self.numbers(node, "id", "again")[0]
+        self.ok(node.cairn(*key, "ns", "remove", "-f", "again"))
+        for n in self.all:
+            wait_for("its end", lambda: "was removed" in self.client(n, "read", "again", "k", old).err)
+        self.ok(node.cairn(*key, "ns", "create", "--replicas", "3", "again"))
+        new = self.numbers(node, "id", "again")[0]
+        for n in self.all:
+            wait_for("the new one", lambda: "made again" in self.client(n, "read", "again", "k", old).err)
+            self.assertNotIn("again", self.client(n, "read", "again", "k", new).err.replace("'again'", ""))
+            self.assertIn("CAIRN_E_BUSY", self.client(n, "read", "again", "k", new + (1 << 21)).err)
+
     def test_data_outlive_a_node(self):
         self.begin(workers=(1, 2, 3))  # a slot is on another thread of each, so what is told of it passes from one to another
         self.coordinator()
@@ -225,6 +239,7 @@ class Cluster(ClusterCase):
             self.kill_and_follow(source, victim, reader)
         self.ok(first.cairn(*key, "ns", "remove", "-f", "data"))
         wait_for("the end of the namespace", lambda: third.cairn(*key, "ns", "show", "data").code == FAILED)
+        self.remake(first, key)
         for n in self.up():
             self.assertEqual(n.stop(), 0)
 

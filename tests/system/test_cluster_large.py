@@ -91,7 +91,7 @@ class ClusterLarge(ClusterCase):
         # A COMMIT that comes again, as after an answer that was lost, is answered as it was, by whoever leads then.
         slot, leads = self.leader("once")
         session = self.ok(self.raw(leads, "upload", "data", "once", slot, 77)).out.split()
-        commit = ("commit", "data", "once", 77, *session, 1)
+        commit = ("commit", "data", "once", slot, 77, *session, 1)
         for i in range(2):
             self.ok(self.raw(leads, *commit))
         parts += 1
@@ -107,7 +107,7 @@ class ClusterLarge(ClusterCase):
             wait_for("all replicas", self.is_whole, 120)
             wait_for("its answer", lambda: self.raw(self.leader("once")[1], *commit).code == OK)
         wait_for("a refusal", lambda: "CAIRN_E_INVAL" in  # not MOVED, nor BUSY: that it was not done is certain
-                 self.raw(self.leader("once")[1], "commit", "data", "once", 78, *session, 2).err)
+                 self.raw(self.leader("once")[1], "commit", "data", "once", slot, 78, *session, 2).err)
         for n in self.all:
             self.same(third, n.name + "/", later)
         self.same(first, "a/", source)

@@ -60,6 +60,7 @@ static const struct cairn_rpc_method router_methods[] = {
     METHOD(CAIRN__WIRE__ROUTER_METHOD__ROUTER_ABORT, "abort", ONCE, router_abort, empty),
     METHOD(CAIRN__WIRE__ROUTER_METHOD__ROUTER_OPEN, "open", ONCE, router_open, router_opened),
     METHOD(CAIRN__WIRE__ROUTER_METHOD__ROUTER_WHERE, "where", SAFE, router_key, router_text),
+    METHOD(CAIRN__WIRE__ROUTER_METHOD__ROUTER_CLOSE, "close", ONCE, router_close, empty),
 };
 IFACE(router, "router");
 

@@ -144,7 +144,8 @@ CAIRN_API int cairn_connect(const struct cairn_options *options, struct cairn **
 /** Ends the client. Calls that are in flight are canceled: their callbacks run, with CAIRN_E_CANCELED unless the answer
  * was there, before this returns; waiting calls of other threads return. Stops the thread of cairn_start_thread().
  * Nothing of the client may be used afterwards, and no other thread may start a call meanwhile (CAIRN_E_CLOSED at
- * best); open handles (struct cairn_ns and the like) may still be closed. NULL does nothing. Not from a callback. */
+ * best); open handles (struct cairn_ns and the like) may still be closed. Nodes that keep something for its writes are
+ * told that it ends, for which it waits 100 ms at most. NULL does nothing. Not from a callback. */
 CAIRN_API void cairn_close(struct cairn *c);
 
 /** Of this header. The library that a program runs with may be another: cairn_version(). Within one major version (0 is

@@ -8,7 +8,8 @@
  *
  * A put is visible wholly or not at all. Besides the errors of cairn.h every call here may give
  *   CAIRN_E_INVAL     the key is empty or longer than CAIRN_KEY_BYTES_MAX
- *   CAIRN_E_NOTFOUND  the namespace was removed, or (reads) there is no such key
+ *   CAIRN_E_NOTFOUND  the namespace was removed, or (reads) there is no such key. One that was made again under its
+ *                     name is another, and is to be opened anew
  *   CAIRN_E_DENIED    the namespace's mode does not let the caller read or write
  * and those that change something
  *   CAIRN_E_EXISTS    the key is there and the namespace is write-once, or CAIRN_IF_ABSENT was given

@@ -101,12 +101,12 @@ struct cairn_replica_times {
     uint64_t resend_ns;      /* without an answer for so long, send again */
     uint64_t ack_ns;         /* T_ack: a member that is silent for so long is to be removed */
     uint64_t learner_ns;     /* a learner says so often that it is there */
-    uint64_t session_ttl_ns; /* an idle session ends */
+    uint64_t session_ttl_ns; /* an idle session ends; where there are many, sooner */
 };
 
 /** A client's write, held by the caller until done(). */
 struct cairn_repl_write {
-    enum cairn_entry_kind kind; /* OPEN or WRITE */
+    enum cairn_entry_kind kind; /* OPEN, WRITE, or EXPIRE: its client ends */
     struct cairn_rid rid;
     uint64_t floor;
     bool sync;
@@ -116,12 +116,14 @@ struct cairn_repl_write {
     const uint8_t *body; /* until the call returns */
     uint32_t body_len;
     /** rc: 0 and what apply() said, or the new session's number in @at; CAIRN_E_MOVED: another is primary, or will be;
-     * CAIRN_E_BUSY: no lease, too few in sync, too much in flight; CAIRN_E_GONE: no such session, nothing was done
+     * CAIRN_E_BUSY: no lease, too few in sync, too much in flight, or as many sessions as there may be; CAIRN_E_GONE: no such session, nothing was done
      * now. After MOVED and BUSY the same rid may be, or become, done: repeat it. */
     void (*done)(struct cairn_repl_write *w, int rc);
     void *arg;
     int32_t result;
     struct cairn_at at;
+    uint64_t ttl_ns; /* OPEN: the session may be idle for so long */
+    bool full;       /* OPEN, CAIRN_E_BUSY: since there are as many sessions as may be, all in use */
 
     struct cairn_link link; /* private */
 };
@@ -134,15 +136,15 @@ struct replica_peer {
         PEER_STREAM, /* as many as the window allows */
         PEER_COPY,   /* needs a copy first, or is getting it: replica_copy.c */
     } phase;
-    bool member;          /* of the in-sync set of our epoch */
-    uint64_t first;       /* where sending began in this epoch */
-    uint64_t next;        /* the next entry to be sent */
-    uint64_t matched;     /* acknowledged in this epoch; what is wanted for a commit */
-    uint64_t commit_sent; /* the newest commit mark that it was sent */
-    uint64_t sent_ns;     /* of the last message; 0: it owes us nothing */
-    uint64_t owes_ns;     /* since when it has owed us an answer; 0: it does not */
-    bool leaves;          /* it said so: its process ends soon */
-    uint64_t base;        /* of the copy that it was given: who speaks of a log that begins before it spoke before */
+    bool member;            /* of the in-sync set of our epoch */
+    uint64_t first;         /* where sending began in this epoch */
+    uint64_t next;          /* the next entry to be sent */
+    uint64_t matched;       /* acknowledged in this epoch; what is wanted for a commit */
+    uint64_t commit_sent;   /* the newest commit mark that it was sent */
+    uint64_t sent_ns;       /* of the last message; 0: it owes us nothing */
+    uint64_t owes_ns;       /* since when it has owed us an answer; 0: it does not */
+    bool leaves;            /* it said so: its process ends soon */
+    uint64_t base;          /* of the copy that it was given: who speaks of a log that begins before it spoke before */
     uint32_t copies_failed; /* one after the other */
     uint64_t copy_ns;       /* the next one begins not before */
 };
@@ -183,6 +185,7 @@ struct cairn_replica {
     /* primary */
     struct replica_peer *peers; /* while it leads: most replicas of a node do not, and there are thousands */
     uint32_t npeers, peers_room;
+    uint64_t sessions_over_ns;  /* no session ends before that */
     uint64_t start_pos;         /* of this epoch's START entry, while TAKEOVER */
     struct cairn_change change; /* proposed and not answered; kind 0: none */
     uint64_t change_ns;         /* when it was sent last */

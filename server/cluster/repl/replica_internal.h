@@ -46,6 +46,18 @@ void cairn_replica__primary_tick(struct cairn_replica *r);
 void cairn_replica__answer(struct cairn_replica *r, const struct cairn_log_entry *e, int32_t result);
 void cairn_replica__run_answers(void *arg);
 
+/* ---- replica_sessions.c ---- */
+
+/* A new primary: what it hears of sessions counts from now on. */
+void cairn_replica__sessions_lead(struct cairn_replica *r);
+/* Those whose time is over end. True: not all could be told so. */
+bool cairn_replica__sessions_end(struct cairn_replica *r);
+/* Before an OPEN. CAIRN_E_BUSY: as many as there may be are in use. */
+int cairn_replica__session_room(struct cairn_replica *r);
+/* The one that was just appended; how long it may be idle. */
+uint64_t cairn_replica__session_opened(struct cairn_replica *r);
+void cairn_replica__session_used(struct cairn_replica *r, struct cairn_at id);
+
 /* ---- replica_peer.c ---- */
 
 /* Room for the others that @rec names, so that peers_make() cannot fail. CAIRN_E_NOMEM. */

@@ -217,11 +217,8 @@ void cairn_replica__lead(struct cairn_replica *r, bool goes_on)
     r->joiner = (struct cairn_who){ 0 };
     cairn_replica__peers_make(r, r->log.end.pos + 1);
     if (!goes_on) {
-        uint64_t now = replica_now(r);
-
         r->start_pos = 0;
-        for (uint32_t i = 0; i < r->sessions.n; i++)
-            r->sessions.all[i].used_ns = now;
+        cairn_replica__sessions_lead(r);
         cairn_timer_stop(r->env, &r->timer);
         cairn_sm_move(&r->sm, REPLICA_TAKEOVER);
         start_epoch(r);
@@ -354,11 +351,13 @@ static int find_repetition(struct cairn_replica *r, struct cairn_repl_write *w)
     struct cairn_session *s;
     const struct cairn_session_write *old;
 
-    if (w->kind != CAIRN_ENTRY_WRITE || w->rid.session.pos == 0)
+    if (w->kind == CAIRN_ENTRY_OPEN || w->rid.session.pos == 0)
         return 0;
     s = cairn_sessions_find(&r->sessions, w->rid.session);
     if (s == NULL)
         return CAIRN_E_GONE;
+    if (w->kind == CAIRN_ENTRY_EXPIRE)
+        return 0;
     s->used_ns = replica_now(r);
     if (w->rid.seq < s->floor) /* late: its client has the answer */
         return CAIRN_E_STATE;
@@ -389,6 +388,16 @@ static int wait_for_log(struct cairn_replica *r, struct cairn_repl_write *w)
     return 0;
 }
 
+/* What was just appended. */
+static void send_out(struct cairn_replica *r)
+{
+    cairn_replica__sync(r);
+    write_out(r);
+    cairn_replica__pump_all(r);
+    if (everywhere(r) >= r->log.end.pos) /* alone, though others may have to come back, and not for the disk */
+        cairn_replica__advance(r);
+}
+
 int cairn_replica_write(struct cairn_replica *r, struct cairn_repl_write *w)
 {
     struct cairn_log_entry e = { .at = { .epoch = r->rec.epoch, .pos = r->log.end.pos + 1 },
@@ -400,6 +409,9 @@ int cairn_replica_write(struct cairn_replica *r, struct cairn_repl_write *w)
                                  .body_len = w->body_len };
     int rc = cairn_replica_may_read(r);
 
+    w->full = false;
+    if (rc == CAIRN_E_BUSY) /* it is there, and will come again */
+        cairn_replica__session_used(r, w->rid.session);
     if (rc == 0)
         rc = find_repetition(r, w);
     if (rc == 0 && w->asks)
@@ -409,16 +421,20 @@ int cairn_replica_write(struct cairn_replica *r, struct cairn_repl_write *w)
     if (r->rec.ninsync < MIN(r->rec.min_insync, r->rec.nreplicas) || is_to_release(r) || /* M7, of what there can be */
         r->log.end.pos - r->commit >= CAIRN_UNCOMMITTED_MAX)
         return CAIRN_E_BUSY;
-    rc = cairn_replica__append(r, &e);
-    if (rc != 0)
-        return rc;
-    waiting_add(r, w, e.at);
-    cairn_replica__sync(r);
-    write_out(r);
-    cairn_replica__pump_all(r);
-    if (everywhere(r) >= e.at.pos) /* alone, though others may have to come back, and not for the disk */
-        cairn_replica__advance(r);
-    return 0;
+    if (w->kind == CAIRN_ENTRY_OPEN) {
+        rc = cairn_replica__session_room(r);
+        w->full = rc != 0;
+    }
+    e.at.pos = r->log.end.pos + 1; /* for one session another may have ended */
+    if (rc == 0)
+        rc = cairn_replica__append(r, &e);
+    if (rc == 0 && w->kind == CAIRN_ENTRY_OPEN)
+        w->ttl_ns = cairn_replica__session_opened(r);
+    if (rc == 0)
+        waiting_add(r, w, e.at);
+    if (rc == 0 || w->full)
+        send_out(r);
+    return rc;
 }
 
 void cairn_replica_write_forget(struct cairn_repl_write *w)
@@ -471,38 +487,21 @@ enum cairn_replica_leaving cairn_replica_leave(struct cairn_replica *r, bool may
 
 /* ---- time ---- */
 
-static bool expire_sessions(struct cairn_replica *r)
-{
-    uint64_t now = replica_now(r);
-
-    for (uint32_t i = 0; i < r->sessions.n && r->sm.state == REPLICA_ACTIVE; i++) {
-        struct cairn_session *s = &r->sessions.all[i];
-        struct cairn_log_entry e = { .at = { .epoch = r->rec.epoch, .pos = r->log.end.pos + 1 },
-                                     .kind = CAIRN_ENTRY_EXPIRE,
-                                     .rid = { .session = s->id } };
-
-        if (s->used_ns == 0) /* opened since the last tick */
-            s->used_ns = now;
-        if (s->expire_pos == 0 && now - s->used_ns >= r->times->session_ttl_ns && !is_to_release(r))
-            cairn_replica__append(r, &e); /* no room: at the next tick */
-    }
-    return r->sessions.n > 0;
-}
-
 void cairn_replica__primary_tick(struct cairn_replica *r)
 {
-    bool sessions = expire_sessions(r), busy;
+    bool busy = r->sm.state == REPLICA_ACTIVE && !is_to_release(r) && cairn_replica__sessions_end(r);
 
     if (r->sm.state == REPLICA_TAKEOVER && r->start_pos == 0)
         start_epoch(r);
+    write_out(r);
     cairn_replica__pump_all(r);
-    busy = cairn_replica__peers_tick(r);
+    busy |= cairn_replica__peers_tick(r);
     busy |= cairn_replica__copy_tick(r);
     try_release(r);
     busy |= change_next(r) || r->sm.state == REPLICA_TAKEOVER || is_to_release(r);
     if (busy)
         cairn_replica__timer(r, r->times->resend_ns);
     cairn_replica__tell_commit(r);
-    if (sessions)
+    if (r->sessions.n > 0)
         cairn_replica__timer(r, r->times->session_ttl_ns / 4);
 }

@@ -63,6 +63,15 @@ const struct cairn_session_write *cairn_session_find(const struct cairn_session 
     return i < s->nwrites && s->writes[i].seq == seq ? &s->writes[i] : NULL;
 }
 
+bool cairn_session_is_waited_for(const struct cairn_session *s)
+{
+    for (uint32_t i = 0; i < s->nwrites; i++) {
+        if (!s->writes[i].applied)
+            return true;
+    }
+    return false;
+}
+
 static void *grown(void *array, uint32_t *room, uint32_t n, uint32_t max, size_t size, int *rc)
 {
     uint32_t more = *room == 0 ? 4 : *room * 2;

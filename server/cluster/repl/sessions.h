@@ -17,9 +17,9 @@ struct cairn_session_write {
 
 struct cairn_session {
     struct cairn_at id;
-    uint64_t floor;                     /* lower numbers are answered and forgotten */
-    uint64_t expire_pos;                /* of the EXPIRE in the log; 0: none */
-    uint64_t used_ns;                   /* of the primary: when it was last heard of */
+    uint64_t floor;           /* lower numbers are answered and forgotten */
+    uint64_t expire_pos;      /* of the EXPIRE in the log; 0: none */
+    uint64_t used_ns, ttl_ns; /* of the primary: when it was last heard of; what it was promised, 0: the usual */
     struct cairn_session_write *writes; /* by seq */
     uint32_t nwrites, room;
 };
@@ -36,6 +36,9 @@ void cairn_sessions_fini(struct cairn_sessions *t);
 struct cairn_session *cairn_sessions_find(struct cairn_sessions *t, struct cairn_at id);
 /** What became of @seq; NULL: nothing yet. Numbers below the floor are forgotten. */
 const struct cairn_session_write *cairn_session_find(const struct cairn_session *s, uint64_t seq);
+
+/** Something that its client wants done is not applied yet. */
+bool cairn_session_is_waited_for(const struct cairn_session *s);
 
 /** The client has the answers to all numbers below @floor. */
 void cairn_session_forget(struct cairn_session *s, uint64_t floor);

@@ -16,7 +16,8 @@ enum {
     CAIRN_APPEND_ENTRIES_MAX = 256,       /* of one APPEND */
     CAIRN_APPEND_BYTES_MAX = 1 << 20,     /* likewise, unless one entry alone is larger */
     CAIRN_LOG_RUNS_MAX = 256,             /* changes of epoch that a log remembers above its base */
-    CAIRN_SESSIONS_MAX = 1024,            /* of one slot */
+    CAIRN_SESSIONS_MANY = 1024,           /* of one slot: further ones are kept for a shorter time */
+    CAIRN_SESSIONS_MAX = 16384,           /* of one slot */
     CAIRN_SESSION_WRITES_MAX = 256,       /* of one session, unanswered: between its floor and its newest number */
     CAIRN_COPY_BYTES_MAX = 1 << 20,       /* of one part of a copy, unless one record alone is larger */
 };

@@ -60,7 +60,7 @@ struct cairn_cluster_conf {
     uint32_t node_slots_max;    /* that a node may hold; 0: of as many as it can tell when it registers */
     uint64_t scrub_bytes_per_s; /* of replicas that are compared; 0: only when that is asked for, as fast as it goes */
     uint64_t scrub_interval_ns; /* rest between two rounds */
-    uint64_t copy_bytes_per_s; /* of slots that are copied from this node; 0: as fast as it goes */
+    uint64_t copy_bytes_per_s;  /* of slots that are copied from this node; 0: as fast as it goes */
 };
 
 /** For the node: type, interface, handlers, kinds, run, drain, quiesce, stop, status. No schema: the node's section
@@ -85,6 +85,7 @@ uint64_t cairn_cluster_leader(struct cairn_cluster *c, uint32_t slot);
 
 enum cairn_cluster_op {
     CAIRN_CLUSTER_OPEN_SESSION,
+    CAIRN_CLUSTER_CLOSE_SESSION, /* session_epoch, session_pos; CAIRN_E_GONE: there is none */
     CAIRN_CLUSTER_PUT,
     CAIRN_CLUSTER_ERASE,
     CAIRN_CLUSTER_ASK, /* what the write of that number came to, if it came here: nothing is changed */
@@ -106,7 +107,7 @@ struct cairn_cluster_write {
     uint64_t timeout_ns; /* not 0 */
     uint64_t lead;       /* read_begin()'s token: only while nobody else has led the slot since; 0: whoever has */
     /** On the caller's loop, later. @rc 0: it is done, with @result (0 or CAIRN_E_EXISTS); of OPEN_SESSION the
-     * session is in session_epoch, session_pos. CAIRN_E_MOVED: another leads. CAIRN_E_BUSY: not now. CAIRN_E_GONE: no
+     * session is in session_epoch, session_pos, and it may be idle for session_ttl_ns. CAIRN_E_MOVED: another leads. CAIRN_E_BUSY: not now. CAIRN_E_GONE: no
      * such session, nothing was done. CAIRN_E_STATE: a number that its client has answered for. CAIRN_E_TIMEOUT: it
      * may be done, and may not. After MOVED, BUSY and TIMEOUT the same number may be repeated. Of ASK:
      * CAIRN_E_NOTFOUND: it was not done; of a number without a session the write-once key's record is asked, and a
@@ -114,11 +115,11 @@ struct cairn_cluster_write {
     void (*done)(struct cairn_cluster_write *w, int rc);
     void *arg;
     int32_t result;
+    uint64_t session_ttl_ns;
+    bool sessions_full; /* OPEN_SESSION, CAIRN_E_BUSY: that is why */
 };
 
 void cairn_cluster_write(struct cairn_cluster_write *w);
-/** How long a session may be idle, as this node is configured. */
-uint64_t cairn_cluster_session_ttl_ns(const struct cairn_cluster *c);
 
 /* ---- regions of large values (PROTOCOL §5) ---- */
 

@@ -27,9 +27,11 @@ static void answer(void *arg)
     int rc = x->rc;
 
     w->result = x->repl.result;
+    w->sessions_full = x->repl.full;
     if (rc == 0 && w->op == CAIRN_CLUSTER_OPEN_SESSION) {
         w->session_epoch = x->repl.at.epoch;
         w->session_pos = x->repl.at.pos;
+        w->session_ttl_ns = x->repl.ttl_ns;
     }
     free(x);
     w->done(w, rc);
@@ -126,6 +128,8 @@ static int key_check(const struct cairn_cluster_write *w)
 {
     if (w->op == CAIRN_CLUSTER_OPEN_SESSION)
         return 0;
+    if (w->op == CAIRN_CLUSTER_CLOSE_SESSION)
+        return w->session_pos != 0 ? 0 : CAIRN_E_INVAL;
     if (w->key_len == 0 || w->ns == 0)
         return CAIRN_E_INVAL;
     if (w->key_len > STORE_KEY_BYTES_MAX || w->record_len > CAIRN_KV_VALUE_BYTES_MAX)
@@ -159,6 +163,13 @@ static int body_make(struct side_worker *to, const struct cairn_cluster_write *w
     return 0;
 }
 
+static enum cairn_entry_kind kind_of(const struct cairn_cluster_write *w)
+{
+    return w->op == CAIRN_CLUSTER_OPEN_SESSION    ? CAIRN_ENTRY_OPEN
+           : w->op == CAIRN_CLUSTER_CLOSE_SESSION ? CAIRN_ENTRY_EXPIRE
+                                                  : CAIRN_ENTRY_WRITE;
+}
+
 /* New data is refused before it is in a log: what is there has to be applied. */
 static bool has_no_room(struct side_worker *to, const struct cairn_cluster_write *w)
 {
@@ -184,14 +195,13 @@ static void begin(void *arg)
     struct cairn_env *env = &to->loop->env;
     int rc = to->stopping || to->slots == NULL ? CAIRN_E_SHUTDOWN : 0;
 
-    x->repl =
-        (struct cairn_repl_write){ .kind = w->op == CAIRN_CLUSTER_OPEN_SESSION ? CAIRN_ENTRY_OPEN : CAIRN_ENTRY_WRITE,
-                                   .rid = { .session = { w->session_epoch, w->session_pos }, .seq = w->number },
-                                   .floor = w->floor,
-                                   .sync = w->sync,
-                                   .asks = w->op == CAIRN_CLUSTER_ASK,
-                                   .done = on_written,
-                                   .arg = x };
+    x->repl = (struct cairn_repl_write){ .kind = kind_of(w),
+                                         .rid = { .session = { w->session_epoch, w->session_pos }, .seq = w->number },
+                                         .floor = w->floor,
+                                         .sync = w->sync,
+                                         .asks = w->op == CAIRN_CLUSTER_ASK,
+                                         .done = on_written,
+                                         .arg = x };
     cairn_timer_init(&x->timer, on_timeout, x);
     cairn_list_init(&x->link);
     if (rc == 0)
@@ -243,11 +253,6 @@ void cairn_cluster_write(struct cairn_cluster_write *w)
         cairn_env_defer(&to->loop->env, &x->task);
     else
         cairn_loop_post(to->loop, &x->task);
-}
-
-uint64_t cairn_cluster_session_ttl_ns(const struct cairn_cluster *c)
-{
-    return c->replica_times.session_ttl_ns;
 }
 
 /* ---- reads ---- */

@@ -142,6 +142,22 @@ static void tell_troubles(const struct cairn_cluster *c, json_t *to)
                      "writes were refused, as the disk cannot give back what they depend on: `cairn scrub` repairs it");
 }
 
+static void tell_sessions(const struct cairn_cluster *c, json_t *to)
+{
+    uint64_t n = 0, last_ns = 0;
+
+    for (uint32_t i = 0; i < c->side->nworkers; i++) {
+        uint64_t ns = 0;
+
+        if (c->side->workers[i].slots != NULL)
+            n += cluster_slots_sessions_refused(c->side->workers[i].slots, &ns);
+        last_ns = MAX(last_ns, ns);
+    }
+    json_object_set_new(to, "sessions_refused", json_integer((json_int_t)n));
+    if (is_recent(n, last_ns, cairn_env_now_ns(&c->home->env)))
+        tell_problem(to, "degraded", "more clients write to one slot than may: some of them wait for others to end");
+}
+
 static void tell_mail(const struct cairn_cluster *c, json_t *to)
 {
     uint64_t n = atomic_load(&c->side->mail_refused);
@@ -166,6 +182,7 @@ void cairn_cluster__side_status(struct cairn_cluster *c, json_t *to)
                      "as many regions of large values are pinned as may be: large writes wait for the next sweep");
     tell_lease(c, to);
     tell_mail(c, to);
+    tell_sessions(c, to);
     tell_troubles(c, to);
     json_object_set_new(to, "regions_pinned", json_integer(pins.pinned));
     json_object_set_new(to, "regions_refused", json_integer((json_int_t)pins.refused));

@@ -385,6 +385,23 @@ int cluster_slots_each_entry(struct cluster_slots *w, void (*fn)(void *arg, cons
     return 0;
 }
 
+static void note_full(struct cluster_slots *w, uint32_t slot)
+{
+    uint64_t now = cairn_env_now_ns(&w->loop->env), last = atomic_load(&w->sessions_refused_ns);
+
+    if (last == 0 || now - last >= STORE_RECENTLY_NS)
+        cairn_log_warn("slot %u: as many clients as may have a session there write now (%d), and others wait", slot,
+                       CAIRN_SESSIONS_MAX);
+    atomic_fetch_add(&w->sessions_refused, 1);
+    atomic_store(&w->sessions_refused_ns, now);
+}
+
+uint64_t cluster_slots_sessions_refused(const struct cluster_slots *w, uint64_t *last_ns)
+{
+    *last_ns = atomic_load(&w->sessions_refused_ns);
+    return atomic_load(&w->sessions_refused);
+}
+
 int cluster_slots_write(struct cluster_slots *w, uint32_t slot, struct cairn_repl_write *rw)
 {
     struct slot *s = slots_find_live(w, slot);
@@ -404,6 +421,8 @@ int cluster_slots_write(struct cluster_slots *w, uint32_t slot, struct cairn_rep
     if (!rw->asks && w->logged / LOGGED_CHECKPOINTS_MAX >= w->conf.checkpoint_bytes)
         return CAIRN_E_BUSY;
     rc = cairn_replica_write(&s->replica, rw);
+    if (rw->full)
+        note_full(w, slot);
     slots_tell_state(s);
     return rc;
 }

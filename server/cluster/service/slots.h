@@ -107,6 +107,8 @@ bool cluster_slots_refuses(struct cluster_slots *w);
 /** Whether not even what is in the logs can be applied, for want of room: then a removal is of no use either, and all
  * writes are refused with CAIRN_E_NOSPACE until somebody has made room. */
 bool cluster_slots_is_stuck(const struct cluster_slots *w);
+/** How often a session was refused for there being as many of a slot as may be, and when last; from any thread. */
+uint64_t cluster_slots_sessions_refused(const struct cluster_slots *w, uint64_t *last_ns);
 /** One step of the node's leaving: gives up some of what it leads (a slot is not written meanwhile, so not all at a
  * time), and asks the primaries of the rest to go on without it. To be called again and again; 0: others have all
  * that they can have. */

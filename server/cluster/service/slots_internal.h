@@ -13,10 +13,10 @@ struct slot {
     struct cairn_link unsynced; /* on the worker's list: its log has entries that are not on disk */
     struct cairn_link late;     /* likewise: entries up to @late_to are to be applied, when its time has come */
     uint64_t late_to;
-    bool begun; /* the replica is alive */
-    bool partial;               /* of a start: what was found is no use */
-    struct cairn_at base;       /* of a start: what is applied, with */
-    uint8_t *sessions;          /* their image */
+    bool begun;           /* the replica is alive */
+    bool partial;         /* of a start: what was found is no use */
+    struct cairn_at base; /* of a start: what is applied, with */
+    uint8_t *sessions;    /* their image */
     size_t sessions_len;
     struct cairn_at seal_at;
     /* when the checkpoint under way began; of an end: to which the log may be trimmed; 0: nothing new */
@@ -38,6 +38,7 @@ struct cluster_slots {
         unapplied; /* bytes that are to be applied; counted anew at checkpoints, for logs that were cut or begun anew */
     void (*stopped)(void *arg);
     void *stopped_arg;
+    atomic_uint_fast64_t sessions_refused, sessions_refused_ns; /* and when the newest was */
     struct cairn_link unsynced, late;
     struct cairn_timer late_timer; /* runs while something of followers is left for later: slots_ops.c */
     struct cairn_timer sync_timer, checkpoint_timer, clean_timer;

@@ -308,8 +308,8 @@ static const struct cairn_conf_key cluster_keys[] = {
       .fallback = "120s",
       .min = 10 * CAIRN_NS_PER_S, /* a write goes on for so long at least while nobody leads its slot */
       .max = 86400 * CAIRN_NS_PER_S,
-      .help = "a client that is silent for so long cannot repeat what it does not know to be done; the same at all "
-              "nodes" },
+      .help = "a client that is silent for so long (30s, where more than 1024 write to one slot) cannot repeat what it "
+              "does not know to be done; the same at all nodes" },
     { .name = "lost_wait",
       .type = CAIRN_CONF_DURATION,
       .fallback = "30s",

@@ -394,6 +394,41 @@ static void what_a_successor_has_not_is_done_once(void **state)
     step_down(*state, false);
 }
 
+/* ---- as many sessions as may be ---- */
+
+/* All in use, as those who open them have just come: the next one is to come again, which is counted for people. */
+static void who_finds_no_room_for_a_session_is_counted(void **state)
+{
+    struct client *all = calloc(CAIRN_SESSIONS_MAX, sizeof(*all)), one = { .w = { .kind = CAIRN_ENTRY_OPEN } };
+    struct world *w = *state;
+    struct cluster_slots *slots;
+    uint64_t last_ns;
+
+    assert_non_null(all);
+    node_start(w, 1);
+    place(w, 1);
+    expect_active(w, 1, 1);
+    slots = w->nodes[1].slots;
+    for (int i = 0; i < CAIRN_SESSIONS_MAX; i++) {
+        all[i].w.kind = CAIRN_ENTRY_OPEN;
+        assert_int_equal(write_begin(w, 1, &all[i], NULL, 0), 0);
+    }
+    for (int i = 0; i < CAIRN_SESSIONS_MAX; i++) {
+        turns(w, &all[i].done);
+        assert_int_equal(all[i].rc, 0);
+    }
+    assert_int_equal(cluster_slots_sessions_refused(slots, &last_ns), 0);
+    assert_int_equal(cluster_slots_write(slots, SLOT, &one.w), CAIRN_E_BUSY);
+    assert_int_equal(cluster_slots_sessions_refused(slots, &last_ns), 1);
+    assert_true(last_ns > 0);
+    one.w = (struct cairn_repl_write){ .kind = CAIRN_ENTRY_EXPIRE, .rid.session = all[0].w.at }; /* its client ends */
+    assert_int_equal(write_entry(w, 1, &one, NULL, 0), 0);
+    one.w = (struct cairn_repl_write){ .kind = CAIRN_ENTRY_OPEN };
+    assert_int_equal(write_entry(w, 1, &one, NULL, 0), 0);
+    assert_int_equal(cluster_slots_sessions_refused(slots, &last_ns), 1);
+    free(all);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -407,6 +442,7 @@ int main(void)
         BOTH(a_cut_is_a_cut_when_it_is_on_disk),
         BOTH(what_a_successor_has_is_done_once),
         BOTH(what_a_successor_has_not_is_done_once),
+        cmocka_unit_test_setup_teardown(who_finds_no_room_for_a_session_is_counted, setup_memory, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -40,10 +40,13 @@ static void writes_are_remembered_until_their_floor(void **state)
     (void)state;
     cairn_sessions_init(&t);
     add_open(&t, 1, 1);
+    assert_false(cairn_session_is_waited_for(find(&t, 1)));
     add(&t, w);
+    assert_true(cairn_session_is_waited_for(find(&t, 1)));
     assert_false(cairn_session_find(find(&t, 1), 1)->applied);
     cairn_sessions_apply(&t, &w, 7);
     assert_int_equal(cairn_session_find(find(&t, 1), 1)->result, 7);
+    assert_false(cairn_session_is_waited_for(find(&t, 1)));
     add(&t, write_of(1, 3, 1, 3));
     add(&t, write_of(1, 2, 1, 4));
     assert_int_equal(cairn_session_find(find(&t, 1), 2)->pos, 4);

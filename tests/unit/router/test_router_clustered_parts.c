@@ -44,6 +44,7 @@ static void commit_start(struct world *w, struct commit *c, uint32_t parts)
     cairn__wire__router_rid__init(&c->rid);
     c->rid.session_epoch = c->rid.session_pos = 1;
     c->rid.seq = NUMBER;
+    c->rid.slot = SLOT;
     c->m.ns = (char *)(uintptr_t)"n";
     c->m.key = key_of("k");
     c->m.upload = UPLOAD;
@@ -148,6 +149,32 @@ static void a_part_that_comes_late_begins_anew(void **state)
     assert_int_equal(cluster.puts, 1);
 }
 
+/* A session is known by its number in its slot only: what another slot has under it is another write's result. */
+static void a_number_of_another_slot_is_refused(void **state)
+{
+    Cairn__Wire__RouterKey m = CAIRN__WIRE__ROUTER_KEY__INIT;
+    Cairn__Wire__RouterRid rid = CAIRN__WIRE__ROUTER_RID__INIT;
+    struct world *w = *state;
+    struct answer a;
+
+    begin(w);
+    m.ns = (char *)(uintptr_t) "n";
+    m.key = key_of("k");
+    m.rid = &rid;
+    rid.session_epoch = rid.session_pos = 1;
+    rid.seq = NUMBER;
+    rid.slot = FIRST_SLOT + SLOT;
+    ask_start(w, 0, &a, &root, CAIRN__WIRE__ROUTER_METHOD__ROUTER_DELETE, &m.base, NULL, 0);
+    assert_int_equal(ask_wait(w, &a), CAIRN_E_INVAL);
+    answer_free(&a);
+    assert_int_equal(cluster.puts, 0);
+    rid.slot = SLOT;
+    ask_start(w, 0, &a, &root, CAIRN__WIRE__ROUTER_METHOD__ROUTER_DELETE, &m.base, NULL, 0);
+    assert_int_equal(ask_wait(w, &a), 0);
+    answer_free(&a);
+    assert_int_equal(cluster.puts, 1);
+}
+
 /* Who opens a session hears for how long it is kept. */
 static void a_session_says_how_long_it_is_kept(void **state)
 {
@@ -174,6 +201,7 @@ int main(void)
         CASE(a_commit_that_takes_its_time_is_not_done_under_another_lead),
         CASE(a_commit_that_comes_late_is_not_done_under_another_lead),
         CASE(a_part_that_comes_late_begins_anew),
+        CASE(a_number_of_another_slot_is_refused),
         CASE(a_session_says_how_long_it_is_kept),
     };
 

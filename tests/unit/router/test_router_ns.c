@@ -304,6 +304,105 @@ static void ids_are_not_given_twice(void **state)
 
 /* ---- at the same time ---- */
 
+static uint32_t id_of(struct world *w, const char *name)
+{
+    struct answer a;
+    uint32_t id;
+
+    assert_int_equal(show(w, 0, name, &a), 0);
+    id = ((const Cairn__Wire__Namespace *)a.reply)->id;
+    answer_free(&a);
+    return id;
+}
+
+/* Each request that means namespace "n" of this id comes to @rc. */
+static void all_come_to(struct world *w, uint32_t id, int rc, const char *text)
+{
+    static char n[] = "n";
+    Cairn__Wire__RouterPut put = CAIRN__WIRE__ROUTER_PUT__INIT;
+    Cairn__Wire__RouterGet get = CAIRN__WIRE__ROUTER_GET__INIT;
+    Cairn__Wire__RouterKey key = CAIRN__WIRE__ROUTER_KEY__INIT;
+    Cairn__Wire__RouterMput mput = CAIRN__WIRE__ROUTER_MPUT__INIT;
+    Cairn__Wire__RouterMget mget = CAIRN__WIRE__ROUTER_MGET__INIT;
+    Cairn__Wire__RouterList list = CAIRN__WIRE__ROUTER_LIST__INIT;
+    Cairn__Wire__RouterPart part = CAIRN__WIRE__ROUTER_PART__INIT;
+    Cairn__Wire__RouterCommit commit = CAIRN__WIRE__ROUTER_COMMIT__INIT;
+    Cairn__Wire__RouterAbort abort_it = CAIRN__WIRE__ROUTER_ABORT__INIT;
+    Cairn__Wire__RouterOpen open_it = CAIRN__WIRE__ROUTER_OPEN__INIT;
+    const struct {
+        const ProtobufCMessage *m;
+        Cairn__Wire__RouterMethod method;
+    } all[] = {
+        { &put.base, CAIRN__WIRE__ROUTER_METHOD__ROUTER_PUT },
+        { &get.base, CAIRN__WIRE__ROUTER_METHOD__ROUTER_GET },
+        { &key.base, CAIRN__WIRE__ROUTER_METHOD__ROUTER_EXISTS },
+        { &key.base, CAIRN__WIRE__ROUTER_METHOD__ROUTER_LENGTH },
+        { &key.base, CAIRN__WIRE__ROUTER_METHOD__ROUTER_DELETE },
+        { &mput.base, CAIRN__WIRE__ROUTER_METHOD__ROUTER_MPUT },
+        { &mget.base, CAIRN__WIRE__ROUTER_METHOD__ROUTER_MGET },
+        { &list.base, CAIRN__WIRE__ROUTER_METHOD__ROUTER_LIST },
+        { &part.base, CAIRN__WIRE__ROUTER_METHOD__ROUTER_PART },
+        { &commit.base, CAIRN__WIRE__ROUTER_METHOD__ROUTER_COMMIT },
+        { &abort_it.base, CAIRN__WIRE__ROUTER_METHOD__ROUTER_ABORT },
+        { &open_it.base, CAIRN__WIRE__ROUTER_METHOD__ROUTER_OPEN },
+    };
+
+    put.ns = get.ns = key.ns = mput.ns = mget.ns = list.ns = part.ns = commit.ns = abort_it.ns = open_it.ns = n;
+    put.ns_id = get.ns_id = key.ns_id = mput.ns_id = mget.ns_id = list.ns_id = part.ns_id = commit.ns_id =
+        abort_it.ns_id = open_it.ns_id = id;
+    put.key = get.key = key.key = commit.key = key_of("k");
+    for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
+        struct answer a;
+
+        ask_start(w, 1, &a, &root, all[i].method, all[i].m, NULL, 0);
+        if (ask_wait(w, &a) != rc || strstr(a.err.text, text) == NULL)
+            fail_msg("method %u: %d, '%s'", (unsigned)all[i].method, a.rc, a.err.text);
+        answer_free(&a);
+    }
+}
+
+/* Whoever opened a namespace means that one, and not another that is made under its name. */
+static void who_opened_one_does_not_get_another(void **state)
+{
+    struct world *w = *state;
+    uint32_t first, second;
+
+    ns_create(w, "n");
+    first = id_of(w, "n");
+    assert_int_equal(put_as(w, &root, "n"), 0);
+    assert_int_equal(ns_remove_as(w, &root, "n", true), 0);
+    all_come_to(w, first, CAIRN_E_NOTFOUND, "was removed");
+    ns_create(w, "n");
+    second = id_of(w, "n");
+    assert_true(second > first);
+    all_come_to(w, first, CAIRN_E_NOTFOUND, "made again");
+    assert_int_equal(put_as(w, &root, "n"), 0); /* who says no id takes what is there */
+    assert_int_equal(get_as(w, &root, "n"), 0);
+}
+
+/* What was opened at another node may not be known at this one yet; that it was removed cannot be said then. */
+static void what_was_not_heard_of_yet_is_waited_for(void **state)
+{
+    struct world *w = *state;
+    struct router_worker *worker = &((struct cairn_router *)w->router)->workers[1];
+    struct router_ns *ns;
+    uint32_t id;
+
+    all_come_to(w, 1000, CAIRN_E_BUSY, "not heard"); /* none has the name */
+    ns_create(w, "n");
+    id = id_of(w, "n");
+    all_come_to(w, id + 1000, CAIRN_E_BUSY, "not heard"); /* or an older one */
+    ns = router_ns_find(worker, "n");
+    ns->id = id - 1; /* the map has it, and the worker is to be told */
+    all_come_to(w, id, CAIRN_E_BUSY, "not heard");
+    cairn_list_del(&ns->link);
+    all_come_to(w, id, CAIRN_E_BUSY, "not heard");
+    worker->nns--;
+    ns->id = id;
+    router_ns_add(worker, ns);
+    assert_int_equal(get_as(w, &root, "n"), CAIRN_E_NOTFOUND);
+}
+
 static void two_make_the_same(void **state)
 {
     struct world *w = *state;
@@ -382,6 +481,8 @@ int main(void)
         CASE(access_bits),
         CASE(removal),
         CASE(ids_are_not_given_twice),
+        CASE(who_opened_one_does_not_get_another),
+        CASE(what_was_not_heard_of_yet_is_waited_for),
         CASE(two_make_the_same),
         CASE(removal_while_it_is_used),
     };

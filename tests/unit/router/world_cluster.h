@@ -22,12 +22,6 @@ uint32_t cairn_cluster_slots(const struct cairn_cluster *c)
     return FIRST_SLOT;
 }
 
-uint64_t cairn_cluster_session_ttl_ns(const struct cairn_cluster *c)
-{
-    (void)c;
-    return 45 * CAIRN_NS_PER_S;
-}
-
 bool cairn_cluster_slot(const struct cairn_cluster *c, uint32_t replicas, const void *key, size_t len, uint32_t *slot)
 {
     (void)c;
@@ -63,6 +57,7 @@ static void run_write(void *arg)
 
     if (w->op == CAIRN_CLUSTER_OPEN_SESSION) {
         w->session_epoch = w->session_pos = 3;
+        w->session_ttl_ns = 45 * CAIRN_NS_PER_S;
     } else if (w->op == CAIRN_CLUSTER_ASK) {
         cluster.asks++;
         rc = cluster.ask_rc;
