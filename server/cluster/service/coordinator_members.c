@@ -276,11 +276,11 @@ static void store_asked(struct cairn_coordinator *co, struct cairn_member *m, st
 }
 
 /* The most replicas that something here wants. */
-static uint32_t most_replicas(const struct cairn_coordinator *co)
+static uint32_t most_replicas(struct cairn_coordinator *co)
 {
-    uint32_t n = CAIRN_CLUSTER_CLASSES;
+    uint32_t n = CAIRN_CLUSTER_CLASSES, named = cairn_coordinator__named(co);
 
-    while (n > 0 && co->classes[n - 1].made == 0)
+    while (n > 0 && (co->classes[n - 1].made == 0 || (named & 1U << (n - 1)) == 0))
         n--;
     return n;
 }
@@ -301,12 +301,11 @@ static int may_drain(struct cairn_coordinator *co, const struct cairn_member *m,
     if (left > 1 || left >= MAX(wanted, 1))
         return 0;
     if (left == 0)
-        return cairn_err_set(&ask->err, CAIRN_E_STATE,
-                             "no other node is up that may hold the slots of node %s", m->name);
-    return cairn_err_set(&ask->err, CAIRN_E_STATE,
-                         "without it 1 node is left: what wants %" PRIu32
-                         " replicas would have one copy, lost with that node",
-                         wanted);
+        return cairn_err_set(&ask->err, CAIRN_E_STATE, "no other node is up that may hold the slots of node %s",
+                             m->name);
+    return cairn_err_set(
+        &ask->err, CAIRN_E_STATE,
+        "without it 1 node is left: what wants %" PRIu32 " replicas would have one copy, lost with that node", wanted);
 }
 
 void cairn_coordinator_drain(struct cairn_coordinator *co, struct cairn_coordinator_ask *ask)
@@ -341,10 +340,11 @@ static int may_lose(struct cairn_coordinator *co, const struct cairn_member *m, 
                              "only who stopped, was found dead, or is silent for longer than a lease",
                              m->name);
     if (ask->alone > 0 && !ask->force)
-        return cairn_err_set(&ask->err, CAIRN_E_STATE,
-                             "of %" PRIu32 " of its %" PRIu32 " slots no other replica is there and in sync: as long "
-                             "as node %s is silent what they hold is out of reach, and if it never comes back it is lost",
-                             ask->alone, ask->nslots, m->name);
+        return cairn_err_set(
+            &ask->err, CAIRN_E_STATE,
+            "of %" PRIu32 " of its %" PRIu32 " slots no other replica is there and in sync: as long "
+            "as node %s is silent what they hold is out of reach, and if it never comes back it is lost",
+            ask->alone, ask->nslots, m->name);
     return 0;
 }
 
