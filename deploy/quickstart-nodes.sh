@@ -203,8 +203,8 @@ END
   in         $(rate "$bytes" "$in_s") MiB/s ($in_s s, the loss of the node included)
   killed     when $stored of $files objects were stored$([ "$stored" -lt "$files" ] || echo ': too late, a larger tree has a middle')
   out        $(rate "$bytes" "$out_s") MiB/s ($out_s s, while the node was down)
-  detection  $detected_s s from SIGKILL until the cluster's status says that the node is silent$role
-  take-over  $taken_over_s s from SIGKILL until keys that it led are written again
+  detection  $detected_s s from SIGKILL until the cluster's status says that the node is silent$role; 1 to 2 s are usual
+  take-over  $taken_over_s s from SIGKILL until keys that it led are written again; below 5 s is usual: first its lease ends (4 s)
   repair     $repaired_s s from the start of the node until every slot has all its replicas
   time       $total_s s
   data       removed; nodes and etcd have ended

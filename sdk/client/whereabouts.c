@@ -314,6 +314,8 @@ void cairn_whereabouts_explain(const struct cairn_options *options, const struct
     char dir[PATH_MAX], text[sizeof(err->text)];
 
     if (err->code != CAIRN_E_AUTH || conf->has_key || !needs_key(conf) ||
+        (options != NULL && options->key_file != NULL) ||
+        named_key(options) != NULL || /* what is wrong with that has been said */
         cairn_whereabouts_dir(options, dir, sizeof(dir) - sizeof("/cluster.key"), NULL) != 0)
         return;
     strcat(dir, "/cluster.key");

@@ -418,6 +418,8 @@ int main(int argc, char **argv)
         fprintf(stderr, "cairnd: the configuration is good; what it names is in use\n");
         return EXIT_IN_USE;
     }
+    if (a.action >= MAP_EXPORT && rc == CAIRN_E_LOCKED)
+        return EXIT_IN_USE;
     if (a.action >= MAP_EXPORT && (rc == CAIRN_E_UNREACHABLE || rc == CAIRN_E_TIMEOUT))
         return EXIT_NO_STORE;
     return rc == 0 ? EXIT_FINE : EXIT_FAILED;

@@ -41,6 +41,9 @@ for f in lib/systemd/system/cairnd@.service lib/systemd/system/cairnd@.socket li
     [ -s "$dir/usr/$f" ] || fail "$f was not installed"
 done
 "$dir/usr/libexec/cairn/cairn-local" --help >/dev/null || fail "the installed job scripts do not run"
+for way in mpi pmix; do
+    [ ! -e "$dir/usr/bin/cairn-ranks-$way" ] || "$dir/usr/libexec/cairn/group-$way" --help >/dev/null || fail "group-$way is not installed"
+done
 
 # No state of the whole process, but the functions of libfabric and libcurl (each loaded once), an object of which only the address counts,
 # and the number of exchanges that each set of a job's ranks has had: a job is a process's.

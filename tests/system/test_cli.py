@@ -59,7 +59,8 @@ class WithoutNode(Case):
         nowhere = self.path("nowhere")
         for argv in (["status"], ["ls", "x"], ["ns", "list"], ["metrics"], ["machines"], ["import", "x", self.base]):
             self.fails(run(CAIRN, "--workspace", nowhere, "--timeout", "1s", *argv), UNREACHABLE, "hint:")
-        self.fails(run(CAIRN, "--address", "tcp://127.0.0.1:1", "--timeout", "1s", "status"), UNREACHABLE)
+        self.fails(run(CAIRN, "--address", "tcp://127.0.0.1:1", "--timeout", "1s", "status"), UNREACHABLE, "cairn wait-ready",
+                   "--address URL,URL")
         self.fails(run(CAIRN, "--workspace", nowhere, "wait-ready", "--timeout", "200ms"), TIMEOUT)
         for address in ("foo", "tpc://a:1", "tcp://localhost", "tcp://localhost:http"):  # no file is to be mended
             r = self.fails(run(CAIRN, "--address", address, "status"), FAILED, "--address tcp://node1:4710")
@@ -99,6 +100,8 @@ class WithoutNode(Case):
         refused("drain --cancel --force n1", "--force is for a drain")
         refused("drain --cancel --wait n1", "wait-ready --settled")
         refused("drain --cancel --lost n1", "--lost cannot be called off")
+        refused("ns create --replicas 0 data", "a number from 1 up", "on this node alone")
+        refused("ns create --replicas two data", "a number from 1 up")
         refused("drain", "expected NODE")
         refused("drain n1 n2", "unexpected operand 'n2'")
         refused("drain --wait --stall soon n1", "takes a time")

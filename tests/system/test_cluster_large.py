@@ -143,6 +143,27 @@ class ClusterLarge(ClusterCase):
             wait_for("all replicas", self.is_whole, 120)
             self.same(victim, prefix, source)
 
+        # A file is sent again by itself, from where standard input was, too. Who asks enters by another node.
+        big = self.write("big", random.Random(8).randbytes(160 * MIB))
+        for i, stdin in enumerate((False, True)):
+            key, other = "big%d" % i, self.all[1]
+            slot, leads = self.leader(key)
+            if leads is other:
+                other = self.all[2]
+            before = self.regions()[leads.name]
+            with open(big, "rb") as f:
+                p = subprocess.Popen([CAIRN, *self.key, "put", "data", key, *([] if stdin else [big])],
+                                     stdin=f, stderr=subprocess.PIPE, env=clean_env(CAIRN_WORKSPACE=other.workspace))
+            wait_for("some of it", lambda: self.regions()[leads.name] > before or p.poll() is not None)
+            self.assertIsNone(p.poll(), "the put was over before there was a fault")
+            leads.kill()
+            err = p.communicate()[1]
+            self.assertEqual(p.returncode, OK, err)
+            with open(big, "rb") as f:
+                self.assertTrue(self.cairn(other, "get", "data", key, text=False).out == f.read(), "other bytes")
+            leads.start()
+            wait_for("all replicas", self.is_whole, 120)
+
         # A stream from a pipe cannot begin again: it is there as a whole, or it is said that it is not.
         data = random.Random(6).randbytes(60 * MIB)
         ended = {}
@@ -166,6 +187,8 @@ class ClusterLarge(ClusterCase):
             got = self.cairn(self.all[1], "get", "data", "s%d" % number, text=False)
             self.assertTrue(got.code == OK and got.out == data or code != OK and got.code != OK, (number, code, err))
             self.assertIn(code, (OK, FAILED), err)
+            if b"leads its slot no more" in err:
+                self.assertIn(b"put it into a file first", err)
 
     def test_one_that_hangs_holds_nobody_for_long(self):
         self.begin_large()

@@ -9,8 +9,8 @@ import threading
 import time
 import unittest
 
-from systest import (BUILD, CAIRN, DEADLINE_S, DEGRADED, DENIED, FAILED, OK, Case, Etcd, clean_env, free_port, main, run,
-                     wait_for)
+from systest import (BUILD, CAIRN, DEADLINE_S, DEGRADED, DENIED, FAILED, OK, TIMEOUT, Case, Etcd, clean_env, free_port, main,
+                     run, wait_for)
 
 CLUSTER, OTHER = "0123456789abcdef" * 2, "f" * 32
 
@@ -151,6 +151,8 @@ class Mistakes(Etcd, Case):
         for text in ("auth.key_file", "map.prefix"):
             self.assertIn(text, self.problem(c))
             self.assertIn(text, status.out + status.err)
+        asked = self.fails(c.cairn("members", "--cluster"), DENIED, "(auth.key_file)")
+        self.assertNotIn("--key FILE", asked.err)  # who asks has done nothing wrong
         # Once in both logs (and then once a minute), whichever of the addresses and workers was tried.
         self.assertEqual(first.log().count("refused: it does not hold"), 1, first.log())
         self.assertEqual(c.log().count("this node is not in the cluster"), 1, c.log())
@@ -281,11 +283,42 @@ class Mistakes(Etcd, Case):
             wait_for("the count", lambda: self.class_of(nodes[2], n).get("fewest") == 3)
             seen = self.class_of(nodes[2], n)
             self.assertEqual((seen["slots"], seen["degraded"], seen["namespaces"]), (1024, 1024, [name]))
+            self.assertNotIn("--replicas", self.fails(nodes[0].cairn("get", name, "none"), FAILED, "check the name").err)
             self.assertNotIn("zones", seen)  # what is missing is nodes
         status = nodes[0].cairn("status")
         self.assertEqual(status.code, DEGRADED)
         self.assertRegex(status.out, r"missing replicas\nREPLICAS .*\n +5 .* of5\n +8 .* of8\n")
         self.fails(nodes[0].cairn("ns", "create", "--replicas", "9", "of9"), FAILED, "at most 8", "slot's record")
+        # Without any each node has values of its own, and who asks another for them is told.
+        self.ok(nodes[0].cairn("ns", "create", "own"))
+        self.is_there_everywhere("own", nodes)
+        self.ok(nodes[0].cairn("put", "-v", "value", "own", "key"))
+        self.fails(nodes[1].cairn("get", "own", "key"), FAILED, "no such key", "made without --replicas", "the node that took it")
+
+    def test_slots_that_a_namespace_left_behind(self):
+        """Whoever asks for more replicas than there are nodes can take it back: nobody misses what its slots miss."""
+        self.begin()
+        nodes = [self.member(name).start() for name in "abc"]
+        self.is_in(*nodes)
+        for name, replicas in (("data", "2"), ("of8", "8")):
+            self.ok(nodes[0].cairn("--timeout", "100s", "ns", "create", "--replicas", replicas, name))
+            self.is_there_everywhere(name, nodes)
+        wait_for("the count", lambda: self.cluster(nodes[2]).get("slots", {}).get("too_few_nodes") == 1024)
+        waited = nodes[1].cairn("--timeout", "2s", "wait-ready", "--whole")
+        self.assertEqual(waited.code, TIMEOUT, waited)
+        self.assertIn("1,024 slots want more replicas than there are nodes that may hold them (3)", waited.err)
+        self.assertIn("start more nodes, or give up the namespaces", waited.err)
+        self.assertIn("1,024 slots want more replicas", nodes[1].cairn("status").out)
+        self.ok(nodes[1].cairn("ns", "remove", "of8"))
+        for wish in ("--whole", "--settled"):
+            self.ok(nodes[2].cairn("--timeout", "100s", "wait-ready", wish))
+        status = self.ok(nodes[2].cairn("status"))
+        self.assertRegex(status.out, r"slots that no namespace uses\nREPLICAS .*\n +8 +1,024 +1,024\n")
+        self.assertNotIn("missing replicas", status.out)
+        self.assertNotIn("warning", self.ok(nodes[0].cairn("drain", "c")).err)
+        self.ok(nodes[0].cairn("drain", "--cancel", "c"))
+        self.ok(nodes[1].cairn("ns", "create", "--replicas", "8", "again"))
+        wait_for("the count", lambda: self.cluster(nodes[2]).get("slots", {}).get("too_few_nodes") == 1024)
 
     def test_fewer_zones_than_replicas(self):
         self.begin()

@@ -55,6 +55,9 @@ class Examples(Case):
         """As three-nodes/README.md says."""
         key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
         ca, ca_key = self.path("ca.crt"), self.path("ca.key")
+        with open(os.path.join(EXAMPLES, "three-nodes", "README.md")) as f:
+            made = re.search(r"^    (.*> cluster\.key\)?) +#", f.read(), re.M).group(1)
+        self.ok(run("bash", "-c", 'cd "$1" && umask 022 && ' + made, "-", self.base))
         self.openssl("req", "-x509", *key, "-days", "10", "-subj", "/CN=cairn", "-keyout", ca_key, "-out", ca)
         for i, name in enumerate(names, 1):
             etc = lambda f: self.path(name, "etc-cairn", f)
@@ -63,9 +66,7 @@ class Examples(Case):
             self.openssl("x509", "-req", "-in", etc("csr"), "-CA", ca, "-CAkey", ca_key, "-CAcreateserial", "-days", "10",
                          "-extfile", extensions, "-out", etc("node.crt"))
             shutil.copy(ca, etc("ca.crt"))
-            with open(etc("cluster.key"), "w") as f:
-                f.write("0123456789abcdef" * 4 + "\n")
-            os.chmod(etc("cluster.key"), 0o600)
+            shutil.copy(self.path("cluster.key"), etc("cluster.key"))
 
     def start_etcd(self, names):
         """By the variables that three-nodes/README.md gives."""

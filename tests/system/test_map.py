@@ -96,6 +96,7 @@ class Map(Etcd, Case):
         refused = run(CAIRN, "map", "import", exported, "--config", config, "--data", node.data)
         self.assertEqual(refused.code, FAILED, refused)  # the node runs
         self.assertIn("must be stopped", refused.err)
+        self.assertIn("hint: stop the node", refused.err)
         node.stop()
         for _ in range(2):  # and once more, which changes nothing
             moved = run(CAIRN, "map", "import", exported, "--config", config, "--data", node.data)

@@ -119,7 +119,8 @@ class Move(Etcd, Case):
     def test_one_command(self):
         self.begin()
         running = self.move("--etcd", self.url)
-        self.fails(running, FAILED, "must be stopped")
+        self.fails(running, FAILED, "must be stopped", "hint: stop the node")
+        self.assertEqual(running.err.count("mend the configuration"), 0, running.err)
         self.n.stop()
         log = self.logged("--data", self.n.data)
         with open(self.map, "rb") as f:

@@ -61,6 +61,13 @@ class Quickstart(Case):
         os.makedirs(self.path("empty", "below"))
         self.fails(run(*self.argv(self.path("empty"))), USAGE, "holds no file")
 
+    def test_a_build_is_looked_for_from_where_one_stands(self):
+        os.makedirs(self.path("empty"))
+        os.symlink(BUILD, self.path("a build"))
+        self.fails(run("bash", "-c", 'cd "$1" && "$2" --build-dir "a build" empty', "-", self.base, QUICKSTART), USAGE,
+                   "holds no file")
+        self.fails(run(QUICKSTART, "--build-dir", "nowhere"), USAGE, "the directory of a build, not 'nowhere'")
+
     def test_the_data_stays_unless_cleaned(self):
         tree = self.make_tree(20)
         os.mkdir(self.path("tmp"))

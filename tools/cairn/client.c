@@ -38,6 +38,9 @@ int cli_connect(struct cli *cli)
     if (rc == 0)
         return CLI_OK;
     cli_is_wrong_address(cli, rc);
+    if (rc == CAIRN_E_UNREACHABLE && cli->hint == NULL)
+        cli->hint = "is cairnd running? `cairn wait-ready` waits for one that starts anew; `--address URL,URL` "
+                    "($CAIRN_ADDRESSES) takes whichever node of a cluster answers";
     /* No description of a node is, to who asks for it, a node that cannot be reached. */
     return cli_fail(cli, rc == CAIRN_E_NOTFOUND ? CAIRN_E_UNREACHABLE : rc, error.text, "connecting");
 }
@@ -65,6 +68,9 @@ int cli_call_failed(struct cli *cli, int rc, const struct cli_call *call, const 
     vsnprintf(what, sizeof(what), fmt, ap);
     va_end(ap);
     const char *why = call->error.code == rc ? call->error.text : NULL;
+    /* The node that we asked was refused by others, and says what it lacks: our key is not in question. */
+    if (rc == CAIRN_E_AUTH && cli->hint == NULL && why != NULL && strstr(why, "auth.key_file") != NULL)
+        cli->hint = "it is about the node that was asked, not about you: mend its configuration, and start it again";
     /* "namespace x: there is no namespace 'x'" says it twice. */
     static const char ns[] = "namespace ";
     char quoted[sizeof(what) + 2];

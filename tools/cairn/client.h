@@ -32,6 +32,9 @@ struct cairn_call_options *cli_call_init(const struct cli *cli, struct cli_call 
 int cli_call_failed(struct cli *cli, int rc, const struct cli_call *call, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 
+/** How often a value of many parts is sent when CAIRN_E_BUSY says that the node that had the first of them is gone. */
+enum { CLI_LARGE_TRIES_MAX = 4 };
+
 /** Connects and opens a namespace; CLI_OK or an exit code. */
 int cli_open_ns(struct cli *cli, const char *name, struct cairn_ns **ns);
 

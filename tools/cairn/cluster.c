@@ -74,14 +74,34 @@ char *cli_cluster_addresses(const json_t *member)
     return text;
 }
 
-/* Of all classes. */
+bool cli_cluster_is_unused(const json_t *class)
+{
+    return json_is_true(json_object_get(class, "unused"));
+}
+
+/* Of all classes that are used. */
 static json_int_t slots_that(const json_t *doc, const char *what)
 {
     const json_t *classes = json_object_get(doc, "classes");
     json_int_t n = 0;
-    for (size_t i = 0; i < json_array_size(classes); i++)
-        n += cli_number_of(json_array_get(classes, i), what);
+    for (size_t i = 0; i < json_array_size(classes); i++) {
+        const json_t *class = json_array_get(classes, i);
+        n += cli_cluster_is_unused(class) ? 0 : cli_number_of(class, what);
+    }
     return n;
+}
+
+json_t *cli_cluster_too_few_nodes(const json_t *doc)
+{
+    const json_t *slots = json_object_get(doc, "slots");
+    json_int_t n = cli_number_of(slots, "too_few_nodes");
+    char count[CLI_UNIT_BYTES + 8];
+    if (n <= 0)
+        return NULL;
+    return json_sprintf("%s slot%s more replicas than there are nodes that may hold them (%lld): no waiting brings "
+                        "those, but more nodes do",
+                        cli_count(count, (uint64_t)n), n == 1 ? " wants" : "s want",
+                        (long long)cli_number_of(slots, "hosts"));
 }
 
 /* Replicas that no move brings where they are to be. */
@@ -166,13 +186,26 @@ static json_t *missing_brief(const json_t *classes)
     json_t *rows = json_array();
     for (size_t i = 0; i < json_array_size(classes); i++) {
         const json_t *c = json_array_get(classes, i);
-        if (cli_number_of(c, "degraded") > 0)
+        if (cli_number_of(c, "degraded") > 0 && !cli_cluster_is_unused(c))
             json_array_append_new(
                 rows,
                 json_pack("{s:O, s:O, s:O, s:O, s:O*, s:O*, s:O*}", "replicas", json_object_get(c, "replicas"), "slots",
                           json_object_get(c, "slots"), "degraded", json_object_get(c, "degraded"), "fewest",
                           json_object_get(c, "fewest"), "unserved", json_object_get(c, "unserved"), "refuse_writes",
                           json_object_get(c, "refusing"), "namespaces", json_object_get(c, "namespaces")));
+    }
+    return rows;
+}
+
+static json_t *unused_brief(const json_t *classes)
+{
+    json_t *rows = json_array();
+    for (size_t i = 0; i < json_array_size(classes); i++) {
+        const json_t *c = json_array_get(classes, i);
+        if (cli_cluster_is_unused(c))
+            json_array_append_new(rows,
+                                  json_pack("{s:O, s:O, s:O}", "replicas", json_object_get(c, "replicas"), "slots",
+                                            json_object_get(c, "slots"), "degraded", json_object_get(c, "degraded")));
     }
     return rows;
 }
@@ -191,9 +224,10 @@ static json_t *zones_brief(const json_t *classes)
     return rows;
 }
 
-/* "57 slots to move, 8 of them now, 9.5/s, 6.00 s left" */
-static json_t *progress_brief(const json_t *o, const char *what)
+/* "57 slots to move, 8 of them now, 9.5/s, 6.00 s left"; "..., time left unknown, waits for n2, which is silent" */
+static json_t *progress_brief(const json_t *doc, const json_t *o, const char *what)
 {
+    const char *who = cli_text_of(o, "waits_for"), *state = cli_text_of(cli_cluster_member(doc, who), "state");
     char slots[CLI_UNIT_BYTES + 8], now[64] = "", speed[64] = "time left unknown", time_left[CLI_UNIT_BYTES];
     json_int_t under_way = cli_number_of(o, "under_way"), all = cli_number_of(o, "left") + under_way;
     uint64_t left_ms = (uint64_t)cli_number_of(o, "left_ms");
@@ -204,7 +238,10 @@ static json_t *progress_brief(const json_t *o, const char *what)
     if (left_ms > 0)
         snprintf(speed, sizeof(speed), "%.1f/s, %s left", json_number_value(json_object_get(o, "per_s")),
                  cli_duration(time_left, left_ms * CAIRN_NS_PER_MS));
-    return json_sprintf("%s slot%s%s%s, %s", cli_count(slots, (uint64_t)all), all == 1 ? "" : "s", what, now, speed);
+    if (strcmp(state, "up") == 0) /* a process of it that is no more is waited for */
+        state = "";
+    return json_sprintf("%s slot%s%s%s, %s%s%s%s%s", cli_count(slots, (uint64_t)all), all == 1 ? "" : "s", what, now,
+                        speed, who[0] != '\0' ? ", waits for " : "", who, state[0] != '\0' ? ", which is " : "", state);
 }
 
 /* What does not work, in words. */
@@ -239,7 +276,8 @@ static size_t slots_add(char *text, size_t at, const json_t *slots, const char *
 enum cli_color cli_cluster_slots_text(const json_t *slots, char text[CLI_SLOTS_TEXT_BYTES])
 {
     char count[CLI_UNIT_BYTES + 8];
-    json_int_t all = cli_number_of(slots, "all"), bad = cli_number_of(slots, "degraded") + cli_number_of(slots, "lost");
+    json_int_t all = cli_number_of(slots, "all") - MAX(cli_number_of(slots, "unused"), 0);
+    json_int_t bad = cli_number_of(slots, "degraded") + cli_number_of(slots, "lost");
     size_t at = (size_t)snprintf(text, CLI_SLOTS_TEXT_BYTES, "%s", cli_count(count, (uint64_t)MAX(all, 0)));
     at = slots_add(text, at, slots, "degraded", "degraded");
     at = slots_add(text, at, slots, "unserved", "unserved");
@@ -261,7 +299,7 @@ static void set_rows(json_t *o, const char *key, json_t *rows)
 
 json_t *cli_cluster_brief(const json_t *doc)
 {
-    json_t *o = json_object(), *rows;
+    json_t *o = json_object(), *too_few = cli_cluster_too_few_nodes(doc), *rows;
     const json_t *moves = json_object_get(doc, "moves"), *behind = json_object_get(doc, "catching_up");
     const json_t *slots = json_object_get(doc, "slots");
     char text[CLI_SLOTS_TEXT_BYTES], count[CLI_UNIT_BYTES + 8];
@@ -269,22 +307,25 @@ json_t *cli_cluster_brief(const json_t *doc)
     json_object_set(o, "health", json_object_get(doc, "health"));
     add_failing(doc, o);
     rows = members_brief(json_object_get(doc, "members"), o);
-    if (cli_number_of(slots, "all") > 0) {
+    if (cli_number_of(slots, "all") > MAX(cli_number_of(slots, "unused"), 0)) {
         cli_cluster_slots_text(slots, text);
         json_object_set_new(o, "slots", json_string(text));
     }
     if (moves != NULL)
-        json_object_set_new(o, "moves", progress_brief(moves, " to move"));
+        json_object_set_new(o, "moves", progress_brief(doc, moves, " to move"));
     if (without_room(doc) > 0)
         json_object_set_new(
             o, "no_room",
             json_sprintf("%s replicas: the nodes that are to have them hold as many slots as a node can; "
                          "more nodes are needed",
                          cli_count(count, (uint64_t)without_room(doc))));
+    if (too_few != NULL)
+        json_object_set_new(o, "too_few_nodes", too_few);
     if (behind != NULL)
-        json_object_set_new(o, "catching_up", progress_brief(behind, " of nodes that are back"));
+        json_object_set_new(o, "catching_up", progress_brief(doc, behind, " of nodes that are back"));
     set_rows(o, "members_that_are_not_up", rows);
     set_rows(o, "missing_replicas", missing_brief(json_object_get(doc, "classes")));
+    set_rows(o, "slots_that_no_namespace_uses", unused_brief(json_object_get(doc, "classes")));
     set_rows(o, "replicas_that_share_a_zone", zones_brief(json_object_get(doc, "classes")));
     return o;
 }

@@ -23,6 +23,10 @@ const json_t *cli_cluster_member(const json_t *doc, const char *name, bool away)
 char *cli_cluster_addresses(const json_t *member);
 /** Adds to each class of slots that misses replicas whose it is: namespaces, of which the caller sees only some. */
 void cli_cluster_name_classes(struct cli *cli, json_t *doc);
+/** No namespace is in the slots of this class of the document: nobody misses what they miss. */
+bool cli_cluster_is_unused(const json_t *class);
+/** "1,024 slots want more replicas than there are nodes that may hold them (3): ...", a new reference; NULL: none do. */
+json_t *cli_cluster_too_few_nodes(const json_t *doc);
 /** Nothing is being moved, nor about to be. */
 bool cli_cluster_is_settled(const json_t *doc);
 /** "ok"; "degraded": replicas are missing, or nodes that are waited for; "failing": there are slots that nobody serves,

@@ -82,8 +82,11 @@ static json_int_t most_replicas(const json_t *doc)
 {
     const json_t *classes = json_object_get(doc, "classes");
     json_int_t most = 0;
-    for (size_t i = 0; i < json_array_size(classes); i++)
-        most = MAX(most, cli_number_of(json_array_get(classes, i), "replicas"));
+    for (size_t i = 0; i < json_array_size(classes); i++) {
+        const json_t *class = json_array_get(classes, i);
+        if (!cli_cluster_is_unused(class))
+            most = MAX(most, cli_number_of(class, "replicas"));
+    }
     return most;
 }
 

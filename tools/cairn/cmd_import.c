@@ -8,8 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { IMPORT_TRIES_MAX = 4 };
-
 static const char changed[] = "the file changed while it was read";
 
 /* ---- one batch ---- */
@@ -115,7 +113,7 @@ static bool import_once(struct transfer_worker *w, struct transfer_batch *b, str
  * again. */
 static void import_large(struct transfer_worker *w, struct transfer_batch *b, struct transfer_item *i)
 {
-    for (int tries = 1; !import_once(w, b, i, tries == IMPORT_TRIES_MAX); tries++)
+    for (int tries = 1; !import_once(w, b, i, tries == CLI_LARGE_TRIES_MAX); tries++)
         ;
 }
 

@@ -333,8 +333,6 @@ static json_t *finding(const char *line)
     return json_pack("{s:s}", "text", line);
 }
 
-enum { CAIRND_IN_USE = 3 }; /* what `cairnd --check-config` exits with then; cairnd(8) */
-
 static int config_check_run(struct cli *cli, void *args)
 {
     (void)args;

@@ -20,8 +20,8 @@ enum cairn_durability cli_durability(const char *word)
 /* ---- create ---- */
 
 struct create_args {
-    const char *durability, *mode, *kv, *extent;
-    uint64_t embed, replicas;
+    const char *durability, *mode, *kv, *extent, *replicas;
+    uint64_t embed;
     bool write_once, if_missing;
 };
 
@@ -44,7 +44,6 @@ static int create_run(struct cli *cli, void *args)
     o.durability = cli_durability(a->durability);
     o.write_once = a->write_once;
     o.embed_threshold = (uint32_t)MIN(a->embed, UINT32_MAX);
-    o.replicas = (uint32_t)MIN(a->replicas, UINT32_MAX);
     o.kv = a->kv;
     o.extent = a->extent;
     if (a->mode != NULL) {
@@ -53,6 +52,11 @@ static int create_run(struct cli *cli, void *args)
         if (*end != '\0' || a->mode[0] == '\0' || o.mode > 0777)
             return cli_usage(cli, "--mode takes permission bits such as 0640, not '%s'", a->mode);
     }
+    uint64_t replicas = 0;
+    if (a->replicas != NULL && (!cli_parse_number(a->replicas, &replicas) || replicas == 0))
+        return cli_usage(cli, "--replicas takes a number from 1 up, not '%s'; without it all is on this node alone",
+                         a->replicas);
+    o.replicas = (uint32_t)MIN(replicas, UINT32_MAX);
     int status = cli_connect(cli);
     if (status != CLI_OK)
         return status;
@@ -75,7 +79,7 @@ static int create_run(struct cli *cli, void *args)
 static const struct cli_opt create_opts[] = {
     CLI_OPT(struct create_args, durability, "durability", 'd', CLI_CHOICE, "memory|buffered|sync", NULL,
             "what an acknowledged write survives: nothing, the end of the process (the default), the loss of power"),
-    CLI_OPT(struct create_args, replicas, "replicas", 'r', CLI_NUMBER, "N", NULL,
+    CLI_OPT(struct create_args, replicas, "replicas", 'r', CLI_STRING, "N", NULL,
             "in a cluster: spread over its nodes, each value on so many of them (default: all on this node alone)"),
     CLI_OPT(struct create_args, write_once, "write-once", 0, CLI_FLAG, NULL, NULL,
             "a value is never replaced; it can be removed"),

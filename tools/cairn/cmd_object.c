@@ -1,4 +1,5 @@
 /** cairn put, get: one value of a namespace. */
+#include "tools/cairn/cluster.h"
 #include "tools/cairn/commands.h"
 
 #include <errno.h>
@@ -39,56 +40,80 @@ static bool is_changed(FILE *from, const struct stat *was, uint64_t total)
             st.st_mtim.tv_sec != was->st_mtim.tv_sec || st.st_mtim.tv_nsec != was->st_mtim.tv_nsec);
 }
 
+struct put_source {
+    FILE *from;
+    const char *path;
+    struct stat st; /* of a file that was named */
+    off_t began;    /* negative: what was read is gone, as from a pipe */
+};
+
 /* However long it is: the writer holds a part of it at a time, and what is read wrong is never committed. What ends
- * within the first piece is no matter of parts, and of the time that they may take. */
-static int put_stream(struct cli *cli, struct cairn_ns *ns, const char *key, const char *path, uint32_t flags,
-                      uint64_t *total)
+ * within the first piece is no matter of parts, and of the time that they may take. CAIRN_E_BUSY in *@rc, and nothing
+ * said yet: nothing came of it, and it may be tried again. */
+static int put_once(struct cli *cli, struct cairn_ns *ns, const char *key, const struct put_source *s, char *buf,
+                    struct cli_call *call, uint64_t *total, int *rc)
 {
-    FILE *from = path == NULL || strcmp(path, "-") == 0 ? cli->in : fopen(path, "re");
-    char *buf = malloc(PIECE_BYTES);
     struct cairn_writer *w = NULL;
-    struct cli_call call;
-    struct stat st = { 0 };
-    int status = CLI_OK, rc = 0;
-    cli_call_init(cli, &call, CAIRN_PART_BYTES);
-    call.o.flags = flags;
-    if (from == NULL || buf == NULL || (from != cli->in && fstat(fileno(from), &st) != 0)) {
-        status = buf != NULL ? cli_fail_file(cli, path) : cli_fail(cli, CAIRN_E_NOMEM, NULL, "%s", key);
-        goto out;
-    }
-    size_t n = fread(buf, 1, PIECE_BYTES, from);
+    int status = CLI_OK;
+    size_t n = fread(buf, 1, PIECE_BYTES, s->from);
     *total = n;
-    if (n < PIECE_BYTES && !ferror(from)) {
-        status = is_changed(from, &st, n) ? cli_file_changed(cli, path) : put_bytes(cli, ns, key, buf, n, flags);
-        goto out;
-    }
-    rc = cairn_writer_open(ns, key, strlen(key), S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0, &call.o, &w);
-    while (rc == 0 && n > 0) {
-        rc = cairn_writer_write(w, buf, n);
-        if (rc == 0) {
-            n = fread(buf, 1, READ_BYTES, from);
+    *rc = 0;
+    if (n < PIECE_BYTES && !ferror(s->from))
+        return is_changed(s->from, &s->st, n) ? cli_file_changed(cli, s->path)
+                                              : put_bytes(cli, ns, key, buf, n, call->o.flags);
+    *rc = cairn_writer_open(ns, key, strlen(key), S_ISREG(s->st.st_mode) ? (uint64_t)s->st.st_size : 0, &call->o, &w);
+    while (*rc == 0 && n > 0) {
+        *rc = cairn_writer_write(w, buf, n);
+        if (*rc == 0) {
+            n = fread(buf, 1, READ_BYTES, s->from);
             *total += n;
         }
     }
-    if (rc == 0 && ferror(from)) {
-        status = cli_fail_file(cli, from == cli->in ? "standard input" : path);
-        goto out;
-    }
-    if (rc == 0 && is_changed(from, &st, *total)) {
-        status = cli_file_changed(cli, path);
-        goto out;
-    }
-    if (rc == 0) {
-        rc = cairn_writer_commit(w);
+    if (*rc == 0 && ferror(s->from)) {
+        status = cli_fail_file(cli, s->from == cli->in ? "standard input" : s->path);
+    } else if (*rc == 0 && is_changed(s->from, &s->st, *total)) {
+        status = cli_file_changed(cli, s->path);
+    } else if (*rc == 0) {
+        *rc = cairn_writer_commit(w);
         w = NULL;
     }
-    if (rc != 0)
-        status = cli_call_failed(cli, rc, &call, "%s", key);
-out:
     cairn_writer_abort(w);
+    return status == CLI_OK && *rc != 0 && *rc != CAIRN_E_BUSY ? cli_call_failed(cli, *rc, call, "%s", key) : status;
+}
+
+/* A node that leads no more loses the parts it had: what can be read again is then written again. */
+static int put_stream(struct cli *cli, struct cairn_ns *ns, const char *key, const char *path, uint32_t flags,
+                      uint64_t *total)
+{
+    struct put_source s = { .from = path == NULL || strcmp(path, "-") == 0 ? cli->in : fopen(path, "re"),
+                            .path = path };
+    char *buf = malloc(PIECE_BYTES);
+    struct cli_call call;
+    int status = CLI_OK, rc = CAIRN_E_BUSY;
+    if (s.from == NULL || buf == NULL || (s.from != cli->in && fstat(fileno(s.from), &s.st) != 0)) {
+        status = buf != NULL ? cli_fail_file(cli, path) : cli_fail(cli, CAIRN_E_NOMEM, NULL, "%s", key);
+        goto out;
+    }
+    s.began = ftello(s.from);
+    for (int tries = 1; rc == CAIRN_E_BUSY; tries++) {
+        cli_call_init(cli, &call, CAIRN_PART_BYTES);
+        call.o.flags = flags;
+        status = put_once(cli, ns, key, &s, buf, &call, total, &rc);
+        if (rc == CAIRN_E_BUSY &&
+            (tries == CLI_LARGE_TRIES_MAX || s.began < 0 || fseeko(s.from, s.began, SEEK_SET) != 0))
+            break;
+    }
+    if (rc == CAIRN_E_BUSY) {
+        cli->hint = s.began < 0
+                        ? "nothing was stored, and what came by a pipe cannot be read again: give the command "
+                          "again, or put it into a file first, which is sent again by itself"
+                        : "nothing was stored; give the command again when `cairn status` says that all is well";
+        status = cli_call_failed(cli, rc, &call, "%s", key);
+    }
+out:
     free(buf);
-    if (from != NULL && from != cli->in)
-        fclose(from);
+    if (s.from != NULL && s.from != cli->in)
+        fclose(s.from);
     return status;
 }
 
@@ -126,7 +151,9 @@ const struct cli_command cli_put = {
     .name = "put",
     .operands = "NAMESPACE KEY [FILE]",
     .summary = "store one value under a key",
-    .text = "The value comes from --value or FILE, or else from standard input. It is visible wholly or not at all.",
+    .text =
+        "The value comes from --value or FILE, or else from standard input. It is visible wholly or not at all. If the "
+        "node that has the first parts of a large one goes away meanwhile, FILE is sent again; a pipe cannot be.",
     .opts = put_opts,
     .args_size = sizeof(struct put_args),
     .examples =
@@ -231,6 +258,26 @@ static int get_document(struct cli *cli, struct cairn_ns *ns, const char *key, c
     return status;
 }
 
+/* Why a key may be missing that somebody has put: in a cluster each node has values of its own in a namespace that was
+ * made without replicas. NULL: that is not it. */
+static const char *absent_hint(struct cli *cli)
+{
+    struct cairn_ns_list *list = NULL;
+    struct cli_call call;
+    json_t *doc = NULL;
+    int rc = cairn_ns_show(cli->session, cli->operands[0], &list, cli_call_init(cli, &call, 0));
+    bool alone = rc == 0 && !list->namespaces[0].clustered;
+    cairn_free(list);
+    if (!alone || cli_cluster_ask(cli, &call, CLI_CLUSTER_SOON_MS, &doc) != 0)
+        return NULL;
+    bool others = json_array_size(json_object_get(doc, "members")) > 1;
+    json_decref(doc);
+    return others
+               ? "check the name; and as the namespace was made without --replicas, each node has the values that were "
+                 "put there: ask the node that took it (--address, --workspace)"
+               : NULL;
+}
+
 static int get_run(struct cli *cli, void *args)
 {
     const struct get_args *a = args;
@@ -243,6 +290,8 @@ static int get_run(struct cli *cli, void *args)
     uint64_t total = 0;
     int rc = cairn_length(ns, key, strlen(key), &total, cli_call_init(cli, &call, 0));
     uint64_t end = a->length != 0 && a->offset < total ? a->offset + MIN(a->length, total - a->offset) : total;
+    if (rc == CAIRN_E_NOTFOUND)
+        cli->hint = absent_hint(cli);
     if (rc != 0)
         status = cli_call_failed(cli, rc, &call, "%s", key);
     else if (cli->g.json && (path == NULL || strcmp(path, "-") == 0))

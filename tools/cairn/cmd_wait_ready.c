@@ -17,6 +17,7 @@ struct wait {
     uint64_t began_ns, until_ns;
     bool settled;
     char text[sizeof(((struct cairn_error_info *)0)->text)]; /* what it is waited for */
+    bool too_few_nodes;                                      /* for some of it no waiting helps */
     bool drawn;
 };
 
@@ -79,11 +80,15 @@ static void say_missing(struct wait *w, const json_t *doc)
                                              { "lost", "have none" },
                                              { "takeover", "change hands" } };
     const json_t *slots = json_object_get(doc, "slots"), *members = json_object_get(doc, "members");
+    json_t *too_few = cli_cluster_too_few_nodes(doc);
     w->text[0] = '\0';
+    w->too_few_nodes = too_few != NULL;
     for (size_t i = 0; i < ARRAY_SIZE(counts); i++) {
         json_int_t n = cli_number_of(slots, counts[i][0]);
         if (n > 0 && w->text[0] == '\0')
-            add(w, "of %lld slots %lld %s", (long long)cli_number_of(slots, "all"), (long long)n, counts[i][1]);
+            add(w, "of %lld slots %lld %s",
+                (long long)(cli_number_of(slots, "all") - MAX(cli_number_of(slots, "unused"), 0)), (long long)n,
+                counts[i][1]);
         else if (n > 0)
             add(w, ", %lld %s", (long long)n, counts[i][1]);
     }
@@ -92,6 +97,9 @@ static void say_missing(struct wait *w, const json_t *doc)
         if (strcmp(cli_text_of(m, "state"), "silent") == 0)
             add(w, "%snode %s is silent", w->text[0] != '\0' ? "; " : "", cli_text_of(m, "name"));
     }
+    if (too_few != NULL)
+        add(w, "; %s", json_string_value(too_few));
+    json_decref(too_few);
     if (w->text[0] == '\0' && strcmp(cli_cluster_health(doc), "ok") != 0)
         add(w, "slots refuse writes");
     if (w->text[0] == '\0' && w->settled && !cli_cluster_is_settled(doc))
@@ -166,9 +174,12 @@ static int wait_ready_run(struct cli *cli, void *args)
     draw_end(&w);
     if (is_final(rc))
         return cli_fail(cli, rc, w.text, "waiting for the node");
-    cli->hint = looked ? "`cairn status` says what is missing, and whether it comes back; a node that is away for good "
-                         "is given up with `cairn drain --lost NODE`; --timeout waits longer"
-                       : "start the node, or see in its log why it does not answer; --timeout waits longer";
+    cli->hint =
+        looked && w.too_few_nodes
+            ? "start more nodes, or give up the namespaces that want so many replicas: `cairn status` names them"
+        : looked ? "`cairn status` says what is missing, and whether it comes back; a node that is away for good "
+                   "is given up with `cairn drain --lost NODE`; --timeout waits longer"
+                 : "start the node, or see in its log why it does not answer; --timeout waits longer";
     if (rc != 0)
         return cli_fail(cli, CAIRN_E_TIMEOUT, w.text, whole ? "the cluster is not whole" : "the node is not ready");
     if (cli->g.json)
@@ -190,7 +201,8 @@ const struct cli_command cli_wait_ready = {
     .operands = "",
     .summary = "wait until the node answers, or its cluster is whole, at most --timeout",
     .text = "Exits with 0 as soon as it does, with 6 if the time is over. With --whole and --settled a node that is in "
-            "no cluster has only to answer.",
+            "no cluster has only to answer. Slots that no namespace uses, any more, do not count; those of a namespace "
+            "that wants more replicas than there are nodes do, until there are more nodes.",
     .opts = wait_ready_opts,
     .args_size = sizeof(struct wait_ready_args),
     .examples =

@@ -98,7 +98,12 @@ int cli_node_program_finish(struct cli *cli, struct cli_node_program *p, const c
     if (status == CAIRND_NO_STORE && cli->hint == NULL)
         cli->hint =
             "is etcd running? map.endpoints of the configuration says where; --timeout, how long to wait for it";
-    status = cli_fail(cli, status == CAIRND_NO_STORE ? CAIRN_E_UNREACHABLE : CAIRN_E_CONFIG, complaint, "%s", what);
+    if (status == CAIRND_IN_USE && cli->hint == NULL)
+        cli->hint = "stop the node (`systemctl stop cairnd@NAME`, or SIGTERM to cairnd), then give the command again";
+    int rc = status == CAIRND_NO_STORE ? CAIRN_E_UNREACHABLE
+             : status == CAIRND_IN_USE ? CAIRN_E_LOCKED
+                                       : CAIRN_E_CONFIG;
+    status = cli_fail(cli, rc, complaint, "%s", what);
     free(complaint);
     return status;
 }

@@ -7,6 +7,9 @@
 
 #include <sys/types.h>
 
+/** What it exits with where a node that runs uses what is asked about; cairnd(8). */
+enum { CAIRND_IN_USE = 3 };
+
 struct cli_node_program {
     pid_t pid;
     FILE *out;      /* what it prints */

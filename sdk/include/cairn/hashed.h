@@ -87,8 +87,9 @@ CAIRN_API int cairn_writer_write_async(struct cairn_writer *w, const void *buf, 
                                        void *arg);
 /** Makes the value visible. The writer is gone, whatever this returns (but CAIRN_E_STATE); on failure all was
  * aborted. In a namespace that is spread over nodes, also of a write: CAIRN_E_BUSY, the node that had the first parts
- * is gone, and the value is to be written once more; CAIRN_E_UNKNOWN: likewise, unless it is there (what cannot be told
- * when time has run out). */
+ * is gone or was restarted, nothing was stored, and the value is to be written once more, from its beginning by a new
+ * writer: nobody else has its bytes. CAIRN_E_UNKNOWN: likewise, unless it is there (what cannot be told when time has
+ * run out). */
 CAIRN_API int cairn_writer_commit(struct cairn_writer *w);
 /** Likewise: the writer is gone when @done runs. If this returns an error nothing was started, and the writer is as
  * before. */

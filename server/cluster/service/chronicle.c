@@ -45,11 +45,11 @@ static struct cairn_deed deed_of_move(const struct cairn_slot_record *old, const
     if (begins && next->move.phase == CAIRN_MOVE_JOINED)
         return deed(CAIRN_DEED_LEADING, CAIRN_WHY_BALANCE, next->primary.node, next->move.target.node);
     if (next->move.phase != CAIRN_MOVE_NONE) /* to another process of the same node */
-        return deed(CAIRN_DEED_COPYING, CAIRN_WHY_RESTARTED, next->move.from, next->move.target.node);
+        return deed(CAIRN_DEED_COPYING, CAIRN_WHY_TARGET_RESTARTED, next->move.from, next->move.target.node);
     if (cairn_slot_names(next, old->move.target.node))
         return deed(CAIRN_DEED_STAYED, CAIRN_WHY_FEWER, 0,
                     old->move.from != 0 ? old->move.from : old->move.target.node);
-    return deed(CAIRN_DEED_GIVEN_UP, CAIRN_WHY_GONE, old->move.from, old->move.target.node);
+    return deed(CAIRN_DEED_GIVEN_UP, CAIRN_WHY_TARGET_GONE, old->move.from, old->move.target.node);
 }
 
 struct cairn_deed cairn_deed_of_slot(const struct cairn_slot_record *old, const struct cairn_slot_record *next,
@@ -117,53 +117,57 @@ void cairn_chronicle_add(struct cairn_chronicle *c, const struct cairn_deed *d)
     }
 }
 
-/* @about_to: the reason is about whom it ends with. @why: of what becomes of a member. */
+/* @why: of what becomes of a member. */
 static const struct {
     const char *what;
-    bool about_to;
     const char *why;
 } kinds[CAIRN_DEED_NR] = {
-    [CAIRN_DEED_MADE] = { "made", false, NULL },
-    [CAIRN_DEED_TAKEN] = { "taken over", false, NULL },
-    [CAIRN_DEED_HANDED] = { "handed over", false, NULL },
-    [CAIRN_DEED_RECOVERED] = { "recovered", false, NULL },
-    [CAIRN_DEED_READY] = { "ready", true, NULL },
-    [CAIRN_DEED_LEFT_OUT] = { "left out", false, NULL },
-    [CAIRN_DEED_JOINED] = { "joined", true, NULL },
-    [CAIRN_DEED_COPYING] = { "copying", false, NULL },
-    [CAIRN_DEED_LEADING] = { "to lead", true, NULL },
-    [CAIRN_DEED_DROPPED] = { "dropped", false, NULL },
-    [CAIRN_DEED_STAYED] = { "stayed", true, NULL },
-    [CAIRN_DEED_GIVEN_UP] = { "given up", true, NULL },
-    [CAIRN_DEED_REGISTERED] = { "new node", true, "%s was started for the first time" },
-    [CAIRN_DEED_RESTARTED] = { "node restarted", true, "%s was started again" },
-    [CAIRN_DEED_CHANGED] = { "node changed", true, "%s has another configuration" },
-    [CAIRN_DEED_SILENT] = { "node silent", true, "no heartbeat of %s" },
-    [CAIRN_DEED_FOUND_DEAD] = { "node silent", true, "no heartbeat of %s, and the group says that it is dead" },
-    [CAIRN_DEED_STOPPED] = { "node stopped", true, "%s says that it stops" },
-    [CAIRN_DEED_BACK] = { "node back", true, "a heartbeat of %s" },
-    [CAIRN_DEED_LOST] = { "node lost", true, "%s was silent for cluster.lost_after" },
-    [CAIRN_DEED_SAID_LOST] = { "node lost", true, "%s was away, and is said not to come back" },
-    [CAIRN_DEED_REPLACED] = { "node lost", true, "another node is called %s now: it was started without its data" },
-    [CAIRN_DEED_FORGOTTEN] = { "node forgotten", true, "%s was gone, and held nothing" },
-    [CAIRN_DEED_COORDINATES] = { "coordinates", true, "%s was elected" },
-    [CAIRN_DEED_PUT_BACK] = { "put back", true, "the map store was put back to an older map, as %s found" },
+    [CAIRN_DEED_MADE] = { "made", NULL },
+    [CAIRN_DEED_TAKEN] = { "taken over", NULL },
+    [CAIRN_DEED_HANDED] = { "handed over", NULL },
+    [CAIRN_DEED_RECOVERED] = { "recovered", NULL },
+    [CAIRN_DEED_READY] = { "ready", NULL },
+    [CAIRN_DEED_LEFT_OUT] = { "left out", NULL },
+    [CAIRN_DEED_JOINED] = { "joined", NULL },
+    [CAIRN_DEED_COPYING] = { "copying", NULL },
+    [CAIRN_DEED_LEADING] = { "to lead", NULL },
+    [CAIRN_DEED_DROPPED] = { "dropped", NULL },
+    [CAIRN_DEED_STAYED] = { "stayed", NULL },
+    [CAIRN_DEED_GIVEN_UP] = { "given up", NULL },
+    [CAIRN_DEED_REGISTERED] = { "new node", "%s was started for the first time" },
+    [CAIRN_DEED_RESTARTED] = { "node restarted", "%s was started again" },
+    [CAIRN_DEED_CHANGED] = { "node changed", "%s has another configuration" },
+    [CAIRN_DEED_SILENT] = { "node silent", "no heartbeat of %s" },
+    [CAIRN_DEED_FOUND_DEAD] = { "node silent", "no heartbeat of %s, and the group says that it is dead" },
+    [CAIRN_DEED_STOPPED] = { "node stopped", "%s says that it stops" },
+    [CAIRN_DEED_BACK] = { "node back", "a heartbeat of %s" },
+    [CAIRN_DEED_LOST] = { "node lost", "%s was silent for cluster.lost_after" },
+    [CAIRN_DEED_SAID_LOST] = { "node lost", "%s was away, and is said not to come back" },
+    [CAIRN_DEED_REPLACED] = { "node lost", "another node is called %s now: it was started without its data" },
+    [CAIRN_DEED_FORGOTTEN] = { "node forgotten", "%s was gone, and held nothing" },
+    [CAIRN_DEED_COORDINATES] = { "coordinates", "%s was elected" },
+    [CAIRN_DEED_PUT_BACK] = { "put back", "the map store was put back to an older map, as %s found" },
 };
 
-/* "%s" is the node's name; likewise above. */
-static const char *const reasons[CAIRN_WHY_NR] = {
-    [CAIRN_WHY_READY] = "%s has looked through its log",
-    [CAIRN_WHY_WANTED] = "a namespace wants so many replicas",
-    [CAIRN_WHY_SILENT] = "%s is silent",
-    [CAIRN_WHY_RESTARTED] = "%s was started again",
-    [CAIRN_WHY_NO_ANSWER] = "%s does not answer its primary",
-    [CAIRN_WHY_DRAINED] = "%s is drained",
-    [CAIRN_WHY_LOST] = "%s is lost",
-    [CAIRN_WHY_FEWER] = "replicas are missing",
-    [CAIRN_WHY_BALANCE] = "each gets its share",
-    [CAIRN_WHY_STOPS] = "%s stops",
-    [CAIRN_WHY_COPIED] = "%s has everything",
-    [CAIRN_WHY_GONE] = "%s is gone",
+/* "%s" is the node's name; likewise above. It is about whom the deed begins with, if there is such a node. */
+static const struct {
+    const char *text;
+    bool about_to; /* it is about whom the deed ends with */
+} reasons[CAIRN_WHY_NR] = {
+    [CAIRN_WHY_READY] = { "%s has looked through its log", true },
+    [CAIRN_WHY_WANTED] = { "a namespace wants so many replicas", false },
+    [CAIRN_WHY_SILENT] = { "%s is silent", false },
+    [CAIRN_WHY_RESTARTED] = { "%s was started again", false },
+    [CAIRN_WHY_NO_ANSWER] = { "%s does not answer its primary", false },
+    [CAIRN_WHY_DRAINED] = { "%s is drained", false },
+    [CAIRN_WHY_LOST] = { "%s is lost", false },
+    [CAIRN_WHY_FEWER] = { "replicas are missing", false },
+    [CAIRN_WHY_BALANCE] = { "each gets its share", false },
+    [CAIRN_WHY_STOPS] = { "%s stops", false },
+    [CAIRN_WHY_COPIED] = { "%s has everything", true },
+    [CAIRN_WHY_GONE] = { "%s is gone", false },
+    [CAIRN_WHY_TARGET_RESTARTED] = { "%s was started again", true },
+    [CAIRN_WHY_TARGET_GONE] = { "%s is gone", true },
 };
 
 struct namer {
@@ -182,9 +186,9 @@ static const char *name_of(struct namer *n, uint64_t node)
 
 static void reason_of(const struct cairn_deed *d, struct namer *n, char *to, size_t len)
 {
-    const char *why = d->why == CAIRN_WHY_ITSELF ? kinds[d->kind].why : reasons[d->why];
+    const char *why = d->why == CAIRN_WHY_ITSELF ? kinds[d->kind].why : reasons[d->why].text;
     const char *about = why != NULL ? strstr(why, "%s") : NULL;
-    uint64_t who = kinds[d->kind].about_to || d->from == 0 ? d->to : d->from;
+    uint64_t who = reasons[d->why].about_to || d->from == 0 ? d->to : d->from;
 
     if (about != NULL)
         snprintf(to, len, "%.*s%s%s", (int)(about - why), why, name_of(n, who), about + 2);

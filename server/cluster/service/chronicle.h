@@ -58,6 +58,8 @@ enum cairn_deed_why {
     CAIRN_WHY_STOPS,
     CAIRN_WHY_COPIED,
     CAIRN_WHY_GONE,
+    CAIRN_WHY_TARGET_RESTARTED, /* @to, and not @from */
+    CAIRN_WHY_TARGET_GONE,
     CAIRN_WHY_NR
 };
 

@@ -185,6 +185,11 @@ static int co_work(struct cairn_coordinator *co, struct cairn_job *job)
     return cairn_pool_submit(c->env->pool, c->home, job);
 }
 
+static uint32_t co_named(struct cairn_coordinator *co)
+{
+    return cairn_coordinator_named_in(co->store);
+}
+
 static enum cairn_gossip_belief co_believes(struct cairn_coordinator *co, const struct cairn_gossip_self *who)
 {
     struct cairn_cluster *c = co->arg;
@@ -203,6 +208,7 @@ static const struct cairn_coordinator_ops coordinator_ops = {
     .read = co_read,
     .publish = co_publish,
     .work = co_work,
+    .named = co_named,
     .ended = co_ended,
 };
 

@@ -74,6 +74,8 @@ struct cairn_coordinator_ops {
     /** Runs @job beside the loop: its work() anywhere, its done() here, later. CAIRN_E_BUSY: not now, done() will not
      * run. */
     int (*work)(struct cairn_coordinator *co, struct cairn_job *job);
+    /** Bit i: some namespace is in the slots of i + 1 replicas. NULL: of any. */
+    uint32_t (*named)(struct cairn_coordinator *co);
     void (*ended)(struct cairn_coordinator *co); /* its memory may go, from within too */
 };
 
@@ -93,21 +95,31 @@ struct cairn_coordinator_class_counts {
      * is there: neither read nor written. refusing: those, and those with fewer than a write must reach (min_insync,
      * or all that there can be; M7): not written */
     uint32_t slots, degraded, fewest, unserved, refusing;
+    bool unused;    /* no namespace names it, any more: nobody misses what is missing */
     uint32_t zones; /* where some replicas share a zone, for want of zones: how many there are; else 0 */
 };
 
-/** Of all slots, by state; of all members; what is still to be moved. Counted every second. */
+/** How far something is that goes slot by slot, since there was something to do. */
+struct cairn_coordinator_progress {
+    uint64_t done, per_1000s, left_ms; /* 0: not known */
+    bool stalled;                      /* nothing was done for a while */
+};
+
+/** Of all slots, by state; of all members; what is still to be moved. Counted every second. What is unused is in
+ * @slots and @unused, and in no other sum. */
 struct cairn_coordinator_counts {
     uint32_t members, silent, draining, drained, members_lost, left_cluster;
-    uint32_t slots, degraded, unserved, takeover, lost, moving;
+    uint32_t hosts; /* members that may hold slots, now or when they are back */
+    uint32_t slots, unused, degraded, unserved, takeover, lost, moving;
+    uint32_t beyond; /* of the degraded: those that have all the replicas for which there are hosts */
     struct cairn_coordinator_class_counts classes[CAIRN_CLUSTER_CLASSES];
-    uint32_t past; /* of slots, of those lost: of an earlier generation of the map, and not gone on yet */
-    uint32_t left;                                      /* moves to be begun */
-    uint64_t done, done_per_1000s, left_ms;             /* since there was something to move; 0: not known yet */
-    uint32_t behind;                                    /* slots that miss a replica which is there, and catches up */
-    uint64_t caught_up, caught_up_per_1000s, behind_ms; /* since there were such; likewise */
-    uint32_t no_room; /* of those to be begun: to nodes that hold as many slots as they may */
-    bool planning; /* members have changed: what is to be moved is about to be known */
+    uint32_t past;   /* of slots, of those lost: of an earlier generation of the map, and not gone on yet */
+    uint32_t left;   /* moves to be begun */
+    uint32_t behind; /* slots that miss a replica which is there, and catches up */
+    struct cairn_coordinator_progress moves, catches_up;
+    uint64_t waits_for; /* moves stall: for that node, which is away; 0: not known */
+    uint32_t no_room;   /* of those to be begun: to nodes that hold as many slots as they may */
+    bool planning;      /* members have changed: what is to be moved is about to be known */
 };
 
 struct cairn_coordinator_plan;
@@ -120,6 +132,13 @@ struct cairn_coordinator_class {
     struct cairn_link asks;
     struct cairn_coordinator_plan *plan; /* NULL: nothing is to be made or moved */
     uint64_t due_ns;                     /* when another plan is to be made; 0: not */
+};
+
+/** What a progress is told from. */
+struct cairn_coordinator_pace {
+    uint64_t began_ns, last_ns; /* began, or went on after a stall (0: has not); something was last seen to be done */
+    uint64_t from, first, last; /* done before there was something to do; when it began; when it was last looked at */
+    bool stalled;
 };
 
 /** Held by its user, who fills the first part. */
@@ -139,7 +158,7 @@ struct cairn_coordinator {
     struct cairn_coordinator_counts counts;
     struct cairn_coord coord; /* while SERVING */
     struct cairn_members members;
-    uint32_t nslots; /* of a class */
+    uint32_t nslots;                        /* of a class */
     struct cairn_map_generation generation; /* of the map that is served */
     uint64_t upto;                          /* all of it up to here is stored */
 
@@ -157,9 +176,10 @@ struct cairn_coordinator {
     struct cairn_coordinator_ask **held; /* proposals, by slot */
     struct cairn_coordinator_class classes[CAIRN_CLUSTER_CLASSES];
     struct cairn_coordinator_plan *planning; /* being made: of a class, one at a time */
-    uint64_t progress_ns, progress_done;     /* since when moves are made, and how many were done before; 0: none are */
-    uint64_t behind_ns, behind_most;         /* since when slots are behind, and how many were at most; 0: none are */
+    struct cairn_coordinator_pace moves_pace, behind_pace;
+    uint64_t behind_most; /* slots that were behind, at most, since some are */
     uint32_t reads_done, ticks;
+    uint32_t named;             /* classes, as they were counted */
     bool count_is_old;          /* something was stored since */
     uint64_t count_ns, look_ns; /* when to count again; before then there is no look beside the ticks */
     uint64_t read_revision;
@@ -234,6 +254,8 @@ void cairn_coordinator_lose(struct cairn_coordinator *co, struct cairn_coordinat
  * caller's until anything else happens. 0, MOVED, BUSY. */
 int cairn_coordinator_heartbeat(struct cairn_coordinator *co, const struct cairn_wire_heartbeat *beat,
                                 struct cairn_wire_grant *g, struct cairn_err *err);
+/** Any thread: which classes of slots the namespaces in the view are in, as ops.named() tells. */
+uint32_t cairn_coordinator_named_in(struct cairn_map_store *map);
 json_t *cairn_coordinator_counts_json(const struct cairn_coordinator_counts *n);
 /** Everything, for people, as of now. While it serves. NULL: no memory. */
 json_t *cairn_coordinator_status(struct cairn_coordinator *co);

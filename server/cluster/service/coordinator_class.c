@@ -1,8 +1,9 @@
 /* Classes of slots are made: see coordinator.h. Over the nodes that are there, by a plan of their own; where these
  * are fewer than replicas are wanted, after a moment in which others may come, with as many as there are: the next
- * plans fill up. */
+ * plans fill up. A class stays when the last namespace that names it is removed: it is not in use then. */
 #include "server/cluster/service/coordinator_internal.h"
 
+#include "schema/router.pb-c.h"
 #include "sdk/core/base/log.h"
 #include "server/cluster/repl/repl_wire.h"
 
@@ -10,6 +11,7 @@
 #include <stdio.h>
 
 enum {
+    CLASSES_ALL = (1 << CAIRN_CLUSTER_CLASSES) - 1,
     QUEUED_MAX = 2 * CAIRN_MAP_WRITES_MAX, /* records of new slots that wait for the store */
     CLASS_WAIT_MS = 3000,                  /* for as many nodes as replicas */
 };
@@ -25,6 +27,38 @@ static void class_answer(struct cairn_coordinator *co, struct cairn_coordinator_
         ask->revision = class->revision;
         cairn_coordinator__answer(ask, rc, text);
     }
+}
+
+static void look_at_namespace(const struct cairn_map_entry *e, void *arg)
+{
+    Cairn__Wire__NamespaceRecord *r = cairn__wire__namespace_record__unpack(NULL, e->value_len, e->value);
+    uint32_t *named = arg;
+
+    if (r == NULL || r->ns == NULL) /* it may be in any */
+        *named = CLASSES_ALL;
+    else if (r->ns->clustered && r->ns->replicas - 1 < CAIRN_CLUSTER_CLASSES)
+        *named |= 1U << (r->ns->replicas - 1);
+    if (r != NULL)
+        cairn__wire__namespace_record__free_unpacked(r, NULL);
+}
+
+uint32_t cairn_coordinator_named_in(struct cairn_map_store *map)
+{
+    uint32_t named = 0;
+
+    if (cairn_map_store_revision(map) == 0) /* it was not read yet */
+        return CLASSES_ALL;
+    cairn_map_store_each(map, "ns/", look_at_namespace, &named);
+    return named;
+}
+
+uint32_t cairn_coordinator__named(struct cairn_coordinator *co)
+{
+    uint32_t named = co->ops->named != NULL ? co->ops->named(co) : CLASSES_ALL;
+
+    for (uint32_t i = 0; i < CAIRN_CLUSTER_CLASSES; i++)
+        named |= (uint32_t)!cairn_list_is_empty(&co->classes[i].asks) << i;
+    return named;
 }
 
 static bool has_waited(const struct cairn_coordinator *co, const struct cairn_coordinator_class *class)
@@ -112,8 +146,8 @@ static void class_wait_whole(struct cairn_coordinator *co, struct cairn_coordina
         return;
     untold = who_has_not_told(co);
     if (untold != 0)
-        snprintf(text, sizeof(text), "slot %u: node %" PRIu64 " has not told yet what it has: it does when it registers",
-                 slot, untold);
+        snprintf(text, sizeof(text),
+                 "slot %u: node %" PRIu64 " has not told yet what it has: it does when it registers", slot, untold);
     else
         snprintf(text, sizeof(text),
                  "slot %u: every node that is up has only a part of it, of a map that is lost: one that has all, or "

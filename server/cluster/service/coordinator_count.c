@@ -49,12 +49,30 @@ static void count_insync(struct cairn_coordinator *co, const struct cairn_slot_r
     }
 }
 
+/* Of a class that some namespace names: only there does anybody miss what is not as it should be. */
+static void count_use(struct cairn_coordinator *co, const struct cairn_slot_record *rec, uint32_t there,
+                      uint32_t wanted)
+{
+    struct cairn_coordinator_counts *n = &co->counts;
+    bool is_short = there < wanted;
+
+    n->moving += rec->move.phase != CAIRN_MOVE_NONE;
+    n->behind += is_short && cairn_members_catch_up(&co->members, rec);
+    n->degraded += is_short;
+    n->beyond += is_short && there >= n->hosts;
+    n->unserved += !cairn_members_serve(&co->members, rec);
+    if (rec->epoch < co->coord.floor || is_gone(co, rec))
+        n->lost++;
+    else
+        n->takeover += rec->state != CAIRN_SLOT_ACTIVE;
+}
+
 static void count_slot(struct cairn_coordinator *co, struct cairn_coordinator_class_counts *class,
                        const struct cairn_slot_record *rec, uint32_t wanted)
 {
     struct cairn_coordinator_counts *n = &co->counts;
     uint32_t there = cairn_members_present(&co->members, rec);
-    bool is_served = cairn_members_serve(&co->members, rec), is_short = there < wanted;
+    bool is_served = cairn_members_serve(&co->members, rec);
 
     for (uint32_t i = 0; i < rec->nreplicas; i++)
         count_holder(co, rec, rec->replicas[i]);
@@ -62,20 +80,29 @@ static void count_slot(struct cairn_coordinator *co, struct cairn_coordinator_cl
     if (rec->move.phase == CAIRN_MOVE_COPY) /* it will: who is drained is not done before that has come and gone */
         count_holder(co, rec, rec->move.target.node);
     n->slots++;
-    n->moving += rec->move.phase != CAIRN_MOVE_NONE;
+    n->past += rec->epoch < co->coord.floor;
     class->slots++;
     class->fewest = MIN(class->fewest, there);
-    class->degraded += is_short;
+    class->degraded += there < wanted;
     class->unserved += !is_served;
-    n->behind += is_short && cairn_members_catch_up(&co->members, rec);
     class->refusing += !is_served || there < MIN(rec->min_insync, rec->nreplicas);
-    n->degraded += is_short;
-    n->unserved += !is_served;
-    n->past += rec->epoch < co->coord.floor;
-    if (rec->epoch < co->coord.floor || is_gone(co, rec))
-        n->lost++;
+    if (class->unused)
+        n->unused++;
     else
-        n->takeover += rec->state != CAIRN_SLOT_ACTIVE;
+        count_use(co, rec, there, wanted);
+}
+
+/* Who may hold slots, now or when it is back. */
+static uint32_t count_hosts(const struct cairn_coordinator *co)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < co->members.n; i++) {
+        const struct cairn_member *m = co->members.all[i];
+
+        n += !m->p.draining && m->weight > 0 && m->state != CAIRN_WIRE_MEMBER_LOST;
+    }
+    return n;
 }
 
 static void count_members(struct cairn_coordinator *co)
@@ -134,36 +161,84 @@ static void count_shared_zones(struct cairn_coordinator *co)
     for (uint32_t i = 0; i < CAIRN_CLUSTER_CLASSES; i++) {
         struct cairn_coordinator_class_counts *class = &co->counts.classes[i];
 
-        class->zones = class->slots > 0 && zones < MIN(i + 1, hosts) ? zones : 0;
+        class->zones = class->slots > 0 && !class->unused && zones < MIN(i + 1, hosts) ? zones : 0;
     }
 }
 
-/* The rate is that since something was to be moved: moves are of different sizes, so anything shorter jumps. */
-static void count_progress(struct cairn_coordinator *co)
+enum { STALL_MS = 5000, STALL_STEPS = 4 };
+
+static uint64_t ms_since(uint64_t ns, uint64_t now)
+{
+    return (now - ns) / CAIRN_NS_PER_MS;
+}
+
+/* @done ever, @left to do. The rate is that since it began: steps are of different sizes, so anything shorter jumps.
+ * Nothing is known of when it ends while nothing is done, for much longer than a step took so far; then it begins
+ * anew. */
+static void pace_look(struct cairn_coordinator_pace *p, uint64_t now, uint64_t done, uint64_t left,
+                      struct cairn_coordinator_progress *to)
+{
+    uint64_t ms;
+
+    if (p->began_ns == 0 || (p->stalled && done != p->last))
+        *p = (struct cairn_coordinator_pace){
+            .began_ns = now, .last_ns = now, .first = done, .last = done, .from = p->began_ns != 0 ? p->from : done
+        };
+    if (done != p->last) {
+        p->last = done;
+        p->last_ns = now;
+    }
+    to->done = done - p->from;
+    ms = ms_since(p->began_ns, p->last_ns);
+    p->stalled = ms_since(p->last_ns, now) > MAX(STALL_MS, done > p->first ? STALL_STEPS * ms / (done - p->first) : 0);
+    to->stalled = p->stalled;
+    ms = ms_since(p->began_ns, now);
+    if (p->stalled || ms == 0 || done == p->first)
+        return;
+    to->per_1000s = (done - p->first) * 1000000 / ms;
+    to->left_ms = left * ms / (done - p->first);
+}
+
+/* Who is away, and a move cannot go on without; 0: nobody is known. */
+static uint64_t move_waits_for(struct cairn_coordinator *co)
+{
+    for (uint32_t i = 0; i < all_slots(co); i++) {
+        const struct cairn_slot_record *rec = &co->coord.slots[i].rec;
+
+        if (rec->epoch == 0 || rec->move.phase == CAIRN_MOVE_NONE)
+            continue;
+        if (!cairn_coord_is_alive(&co->coord, rec->move.target))
+            return rec->move.target.node;
+        if (!cairn_coord_is_alive(&co->coord, rec->primary))
+            return rec->primary.node;
+    }
+    for (uint32_t i = 0; co->counts.moving == 0 && co->counts.left > co->counts.no_room && i < co->members.n; i++) {
+        if (cairn_coordinator__state(co->members.all[i]) == CAIRN_COORDINATOR_MEMBER_SILENT)
+            return co->members.all[i]->p.node; /* none begins with somebody who is */
+    }
+    return 0;
+}
+
+static void count_moves(struct cairn_coordinator *co)
 {
     struct cairn_coordinator_counts *n = &co->counts;
-    uint64_t now = cairn_env_now_ns(co->store->home.env), ms;
 
     for (uint32_t i = 0; i < CAIRN_CLUSTER_CLASSES; i++) {
+        n->planning |= co->classes[i].due_ns != 0;
+        if (n->classes[i].unused)
+            continue;
         n->left += cairn_coordinator__plan_counts(&co->classes[i]).left;
         n->no_room += cairn_coordinator__plan_counts(&co->classes[i]).no_room;
-        n->planning |= co->classes[i].due_ns != 0;
     }
     if (n->left + n->moving == 0) {
         if (!n->planning)
-            co->progress_ns = 0;
+            co->moves_pace = (struct cairn_coordinator_pace){ 0 };
         return;
     }
-    if (co->progress_ns == 0) {
-        co->progress_ns = now;
-        co->progress_done = co->coord.moves_done;
-    }
-    ms = (now - co->progress_ns) / CAIRN_NS_PER_MS;
-    n->done = co->coord.moves_done - co->progress_done;
-    if (ms == 0 || n->done == 0)
-        return;
-    n->done_per_1000s = n->done * 1000000 / ms;
-    n->left_ms = (n->left + n->moving) * ms / n->done;
+    pace_look(&co->moves_pace, cairn_env_now_ns(co->store->home.env), co->coord.moves_done, n->left + n->moving,
+              &n->moves);
+    if (n->moves.stalled)
+        n->waits_for = move_waits_for(co);
 }
 
 /* Said once when they are all through, and not of each slot. */
@@ -174,36 +249,33 @@ static void tell_past(struct cairn_coordinator *co, uint32_t before)
                        cairn_map_generation_number(co->generation.id), co->coord.recoveries);
 }
 
-/* Likewise; what falls behind meanwhile is no step back. */
+/* What falls behind meanwhile is no step back. */
 static void count_behind(struct cairn_coordinator *co)
 {
     struct cairn_coordinator_counts *n = &co->counts;
-    uint64_t now = cairn_env_now_ns(co->store->home.env), ms;
 
-    if (n->behind == 0 || co->behind_ns == 0 || n->behind > co->behind_most) {
-        co->behind_ns = n->behind > 0 ? now : 0;
+    if (n->behind == 0 || n->behind > co->behind_most) {
+        co->behind_pace = (struct cairn_coordinator_pace){ 0 };
         co->behind_most = n->behind;
-        return;
     }
-    ms = (now - co->behind_ns) / CAIRN_NS_PER_MS;
-    n->caught_up = co->behind_most - n->behind;
-    if (ms == 0 || n->caught_up == 0)
-        return;
-    n->caught_up_per_1000s = n->caught_up * 1000000 / ms;
-    n->behind_ms = n->behind * ms / n->caught_up;
+    if (n->behind > 0)
+        pace_look(&co->behind_pace, cairn_env_now_ns(co->store->home.env), co->behind_most - n->behind, n->behind,
+                  &n->catches_up);
 }
 
 void cairn_coordinator__count(struct cairn_coordinator *co)
 {
     uint32_t past = co->counts.past;
 
-    co->counts = (struct cairn_coordinator_counts){ .members = co->members.n };
+    co->named = cairn_coordinator__named(co);
+    co->counts = (struct cairn_coordinator_counts){ .members = co->members.n, .hosts = count_hosts(co) };
     for (uint32_t i = 0; i < co->members.n; i++)
         co->members.all[i]->holds = co->members.all[i]->leads = co->members.all[i]->insync = 0;
     for (uint32_t i = 0; i < CAIRN_CLUSTER_CLASSES; i++) {
         struct cairn_coordinator_class_counts *class = &co->counts.classes[i];
 
         class->fewest = i + 1;
+        class->unused = (co->named & 1U << i) == 0;
         for (uint32_t k = 0; k < co->nslots; k++) {
             const struct cairn_slot_record *rec = &co->coord.slots[i * co->nslots + k].rec;
 
@@ -213,7 +285,7 @@ void cairn_coordinator__count(struct cairn_coordinator *co)
     }
     count_members(co);
     count_shared_zones(co);
-    count_progress(co);
+    count_moves(co);
     count_behind(co);
     tell_past(co, past);
     co->count_is_old = false;

@@ -62,6 +62,8 @@ uint32_t cairn_coordinator__slots_max(const struct cairn_coordinator *co);
  * (CAIRN_CLUSTER_CLASSES: none) is made, too; *@hosts: how many may hold any. */
 uint64_t cairn_coordinator__greatest_share(struct cairn_coordinator *co, const struct cairn_member *without,
                                            uint32_t number, uint32_t *hosts);
+/* Classes that are in use (bit i: of i + 1 replicas): some namespace is in them, or one is being made. */
+uint32_t cairn_coordinator__named(struct cairn_coordinator *co);
 /* Whether there are enough nodes for it, or there has been time for them to come. */
 bool cairn_coordinator__class_may_begin(struct cairn_coordinator *co, uint32_t number);
 

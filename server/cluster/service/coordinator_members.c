@@ -308,11 +308,11 @@ static void store_asked(struct cairn_coordinator *co, struct cairn_member *m, st
 }
 
 /* The most replicas that something here wants. */
-static uint32_t most_replicas(const struct cairn_coordinator *co)
+static uint32_t most_replicas(struct cairn_coordinator *co)
 {
-    uint32_t n = CAIRN_CLUSTER_CLASSES;
+    uint32_t n = CAIRN_CLUSTER_CLASSES, named = cairn_coordinator__named(co);
 
-    while (n > 0 && co->classes[n - 1].made == 0)
+    while (n > 0 && (co->classes[n - 1].made == 0 || (named & 1U << (n - 1)) == 0))
         n--;
     return n;
 }

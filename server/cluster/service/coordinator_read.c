@@ -27,7 +27,8 @@ void cairn_coordinator__forget(struct cairn_coordinator *co)
     co->changed = NULL;
     co->held = NULL;
     co->reads_done = 0;
-    co->progress_ns = co->behind_ns = 0;
+    co->moves_pace = co->behind_pace = (struct cairn_coordinator_pace){ 0 };
+    co->behind_most = 0;
     co->counts = (struct cairn_coordinator_counts){ 0 };
 }
 

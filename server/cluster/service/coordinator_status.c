@@ -56,42 +56,48 @@ json_t *cairn_coordinator_counts_json(const struct cairn_coordinator_counts *n)
 
     for (uint32_t i = 0; i < CAIRN_CLUSTER_CLASSES; i++) {
         const struct cairn_coordinator_class_counts *c = &n->classes[i];
-        json_t *zones = c->zones > 0 ? json_integer(c->zones) : NULL;
+        json_t *zones = c->zones > 0 ? json_integer(c->zones) : NULL, *unused = c->unused ? json_true() : NULL;
 
         if (c->slots > 0)
-            json_array_append_new(classes,
-                                  json_pack("{s:i, s:i, s:i, s:i, s:i, s:i, s:o*}", "replicas", (int)i + 1, "slots",
-                                            (int)c->slots, "degraded", (int)c->degraded, "fewest", (int)c->fewest,
-                                            "unserved", (int)c->unserved, "refusing", (int)c->refusing, "zones",
-                                            zones));
+            json_array_append_new(classes, json_pack("{s:i, s:i, s:i, s:i, s:i, s:i, s:o*, s:o*}", "replicas",
+                                                     (int)i + 1, "slots", (int)c->slots, "degraded", (int)c->degraded,
+                                                     "fewest", (int)c->fewest, "unserved", (int)c->unserved, "refusing",
+                                                     (int)c->refusing, "zones", zones, "unused", unused));
     }
-    o = json_pack("{s:{s:i, s:i, s:i, s:i, s:i, s:i}, s:{s:i, s:i, s:i, s:i, s:i, s:i}}", "members", "all",
-                  (int)n->members, "silent", (int)n->silent, "draining", (int)n->draining, "drained", (int)n->drained,
-                  "lost", (int)n->members_lost, "left", (int)n->left_cluster, "slots", "all", (int)n->slots, "degraded",
-                  (int)n->degraded, "unserved", (int)n->unserved, "takeover", (int)n->takeover, "lost", (int)n->lost,
-                  "moving", (int)n->moving);
+    o = json_pack("{s:{s:i, s:i, s:i, s:i, s:i, s:i}, s:{s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i}}", "members",
+                  "all", (int)n->members, "silent", (int)n->silent, "draining", (int)n->draining, "drained",
+                  (int)n->drained, "lost", (int)n->members_lost, "left", (int)n->left_cluster, "slots", "all",
+                  (int)n->slots, "unused", (int)n->unused, "hosts", (int)n->hosts, "degraded", (int)n->degraded,
+                  "too_few_nodes", (int)n->beyond, "unserved", (int)n->unserved, "takeover", (int)n->takeover, "lost",
+                  (int)n->lost, "moving", (int)n->moving);
     json_object_set_new(o, "classes", classes);
     if (n->left + n->moving > 0 || n->planning)
         json_object_set_new(o, "moves",
                             json_pack("{s:i, s:i, s:i, s:I, s:f, s:I, s:b}", "left", (int)n->left, "no_room",
-                                      (int)n->no_room, "under_way", (int)n->moving, "done", (json_int_t)n->done,
-                                      "per_s", (double)n->done_per_1000s / 1000, "left_ms", (json_int_t)n->left_ms,
-                                      "planning", n->planning));
+                                      (int)n->no_room, "under_way", (int)n->moving, "done", (json_int_t)n->moves.done,
+                                      "per_s", (double)n->moves.per_1000s / 1000, "left_ms",
+                                      (json_int_t)n->moves.left_ms, "planning", n->planning));
     if (n->behind > 0)
         json_object_set_new(o, "catching_up",
-                            json_pack("{s:i, s:I, s:f, s:I}", "left", (int)n->behind, "done", (json_int_t)n->caught_up,
-                                      "per_s", (double)n->caught_up_per_1000s / 1000, "left_ms",
-                                      (json_int_t)n->behind_ms));
+                            json_pack("{s:i, s:I, s:f, s:I}", "left", (int)n->behind, "done",
+                                      (json_int_t)n->catches_up.done, "per_s", (double)n->catches_up.per_1000s / 1000,
+                                      "left_ms", (json_int_t)n->catches_up.left_ms));
     return o;
 }
 
 json_t *cairn_coordinator_status(struct cairn_coordinator *co)
 {
     json_t *members = json_array(), *o;
+    const struct cairn_member *m;
 
-    if (co->count_is_old) /* who goes on by what he is told, to the next node for example, is told what is */
+    if (co->count_is_old ||
+        co->named != cairn_coordinator__named(
+                         co)) /* who goes on by what he is told, to the next node for example, is told what is */
         cairn_coordinator__count(co);
     o = cairn_coordinator_counts_json(&co->counts);
+    m = co->counts.waits_for != 0 ? cairn_members_find(&co->members, co->counts.waits_for) : NULL;
+    if (m != NULL)
+        json_object_set_new(json_object_get(o, "moves"), "waits_for", json_string(m->name));
     for (uint32_t i = 0; i < co->members.n; i++)
         json_array_append_new(members, member_json(co->members.all[i]));
     json_object_set_new(o, "coordinates", json_boolean(cairn_coordinator_is_serving(co)));

@@ -40,6 +40,9 @@ static void progress_has_a_rate_and_a_time(void **state)
                 "1,500 slots to move, 10 of them now, 12.5/s, 2m 00s left");
     assert_says("{\"moves\": {\"left\": 0, \"under_way\": 1, \"per_s\": 0, \"left_ms\": 0}}", "moves",
                 "1 slot to move, 1 of them now, time left unknown");
+    assert_says("{\"moves\": {\"left\": 681, \"under_way\": 1, \"per_s\": 0, \"left_ms\": 0, \"waits_for\": \"n2\"},"
+                " \"members\": [{\"name\": \"n1\", \"state\": \"up\"}, {\"name\": \"n2\", \"state\": \"silent\"}]}",
+                "moves", "682 slots to move, 1 of them now, time left unknown, waits for n2, which is silent");
     assert_says("{\"moves\": {\"left\": 0, \"under_way\": 0, \"planning\": true}}", "moves", "being planned");
     assert_says("{\"catching_up\": {\"left\": 41, \"done\": 300, \"per_s\": 150, \"left_ms\": 273}}", "catching_up",
                 "41 slots of nodes that are back, 150.0/s, 273 ms left");
@@ -85,6 +88,39 @@ static void what_does_not_work_is_said(void **state)
         "1,200 replicas: the nodes that are to have them hold as many slots as a node can; more nodes are needed");
 }
 
+/* Slots that a namespace left behind miss their replicas, and nobody misses them. */
+static void what_is_unused_is_no_trouble(void **state)
+{
+    (void)state;
+    static const char unused[] =
+        "{\"slots\": {\"all\": 2048, \"unused\": 1024, \"degraded\": 0, \"too_few_nodes\": 0, \"hosts\": 3},"
+        " \"classes\": [{\"replicas\": 3, \"slots\": 1024, \"degraded\": 0},"
+        "               {\"replicas\": 8, \"slots\": 1024, \"degraded\": 1024, \"unserved\": 1, \"refusing\": 9,"
+        "                \"unused\": true}]}";
+    json_t *brief = brief_of(unused), *rows = json_object_get(brief, "slots_that_no_namespace_uses");
+
+    assert_string_equal(cli_text_of(brief, "health"), "ok");
+    assert_string_equal(cli_text_of(brief, "slots"), "1,024, all have all their replicas");
+    assert_null(json_object_get(brief, "unserved"));
+    assert_null(json_object_get(brief, "refuse_writes"));
+    assert_null(json_object_get(brief, "missing_replicas"));
+    assert_int_equal(json_array_size(rows), 1);
+    assert_int_equal(cli_number_of(json_array_get(rows, 0), "replicas"), 8);
+    json_decref(brief);
+}
+
+static void replicas_without_nodes_are_told_apart(void **state)
+{
+    (void)state;
+    static const char few[] = "{\"slots\": {\"all\": 2048, \"degraded\": 1024, \"too_few_nodes\": 1024, \"hosts\": 3}}";
+
+    assert_says(few, "health", "degraded");
+    assert_says(few, "too_few_nodes",
+                "1,024 slots want more replicas than there are nodes that may hold them (3): no waiting brings those, "
+                "but more nodes do");
+    assert_says("{\"slots\": {\"all\": 2048, \"degraded\": 1024, \"too_few_nodes\": 0}}", "too_few_nodes", NULL);
+}
+
 /* Another machine's file of the same name may be here, too, and leads to the node of this one. */
 static void unix_sockets_of_other_machines_are_no_way_to_a_node(void **state)
 {
@@ -115,6 +151,8 @@ int main(void)
         cmocka_unit_test(progress_has_a_rate_and_a_time),
         cmocka_unit_test(slots_are_one_line),
         cmocka_unit_test(what_does_not_work_is_said),
+        cmocka_unit_test(what_is_unused_is_no_trouble),
+        cmocka_unit_test(replicas_without_nodes_are_told_apart),
         cmocka_unit_test(unix_sockets_of_other_machines_are_no_way_to_a_node),
     };
 

@@ -56,7 +56,8 @@ struct world {
     struct node nodes[NODES];
     uint64_t epochs[ALL]; /* as the store has had them: they ascend by one */
     uint64_t last_inc, takeovers;
-    struct cairn_gossip_self dead; /* whom the group has for dead */
+    struct cairn_gossip_self dead;                  /* whom the group has for dead */
+    uint32_t unnamed;                               /* classes (bit i: of i + 1 replicas) that no namespace names */
     void (*turn)(struct world *w, struct node *to); /* after the nodes' scripts; NULL: nothing */
 };
 
@@ -152,10 +153,19 @@ static inline enum cairn_gossip_belief believes(struct cairn_coordinator *co, co
     return CAIRN_GOSSIP_GONE;
 }
 
-static const struct cairn_coordinator_ops ops = {
-    .believes = believes,
-    .put_slot = put_slot, .put_member = put_member, .upto = upto, .publish = publish, .work = work, .ended = ended
-};
+static inline uint32_t named(struct cairn_coordinator *co)
+{
+    return ~((struct node *)co->arg)->w->unnamed;
+}
+
+static const struct cairn_coordinator_ops ops = { .believes = believes,
+                                                  .named = named,
+                                                  .put_slot = put_slot,
+                                                  .put_member = put_member,
+                                                  .upto = upto,
+                                                  .publish = publish,
+                                                  .work = work,
+                                                  .ended = ended };
 
 /* ---- scripted nodes ---- */
 
@@ -207,11 +217,9 @@ static inline void node_register(struct node *n, struct node *to)
 
 static inline void node_beat(struct node *n, struct node *to)
 {
-    struct cairn_wire_heartbeat beat = { .who = { .node = n->id, .inc = n->inc },
-                                         .number = 1,
-                                         .term = n->term,
-                                         .map = n->map,
-                                         .vouched = n->vouched };
+    struct cairn_wire_heartbeat beat = {
+        .who = { .node = n->id, .inc = n->inc }, .number = 1, .term = n->term, .map = n->map, .vouched = n->vouched
+    };
     struct cairn_wire_grant g = { 0 };
     struct cairn_err err;
 

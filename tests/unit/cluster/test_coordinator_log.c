@@ -183,7 +183,7 @@ static void is_told(const struct cairn_slot_record *old, const struct cairn_slot
 
 static void each_change_of_a_record_has_its_name(void **state)
 {
-    struct cairn_slot_record none = { 0 }, a = record(), b;
+    struct cairn_slot_record none = { 0 }, a = record(), b, next;
 
     (void)state;
     is_told(&none, &a, 0, CAIRN_DEED_MADE, CAIRN_WHY_WANTED, 0, 0);
@@ -212,7 +212,10 @@ static void each_change_of_a_record_has_its_name(void **state)
     is_told(&a, &b, 0, CAIRN_DEED_COPYING, CAIRN_WHY_FEWER, 0, 3);
     b.move.from = 2;
     is_told(&a, &b, 0, CAIRN_DEED_COPYING, CAIRN_WHY_BALANCE, 2, 3);
-    is_told(&b, &a, 0, CAIRN_DEED_GIVEN_UP, CAIRN_WHY_GONE, 2, 3);
+    is_told(&b, &a, 0, CAIRN_DEED_GIVEN_UP, CAIRN_WHY_TARGET_GONE, 2, 3);
+    next = b;
+    next.move.target.inc++;
+    is_told(&b, &next, 0, CAIRN_DEED_COPYING, CAIRN_WHY_TARGET_RESTARTED, 2, 3);
     b.move.phase = CAIRN_MOVE_JOINED;
     b.move.target = a.insync[1];
     b.move.from = 0;
@@ -324,6 +327,50 @@ static void an_entry_may_stay_unknown(void **state)
     cairn_chronicle_forget(&c);
 }
 
+static const char *number_name(void *arg, uint64_t node)
+{
+    static const char *const names[] = { "n0", "n1", "n2" };
+
+    (void)arg;
+    return names[node];
+}
+
+/* Of a deed with two nodes the reason names the one that it is true of: a slot goes to n2 because n1 is drained. */
+static void a_reason_is_about_whom_it_is_true_of(void **state)
+{
+    static const struct {
+        struct cairn_deed deed;
+        const char *why;
+    } all[] = {
+        { { CAIRN_DEED_LEADING, CAIRN_WHY_DRAINED, 1, 2, 1 }, "n1 is drained" },
+        { { CAIRN_DEED_LEADING, CAIRN_WHY_LOST, 1, 2, 1 }, "n1 is lost" },
+        { { CAIRN_DEED_COPYING, CAIRN_WHY_DRAINED, 1, 2, 1 }, "n1 is drained" },
+        { { CAIRN_DEED_COPYING, CAIRN_WHY_TARGET_RESTARTED, 1, 2, 1 }, "n2 was started again" },
+        { { CAIRN_DEED_TAKEN, CAIRN_WHY_RESTARTED, 1, 2, 1 }, "n1 was started again" },
+        { { CAIRN_DEED_RECOVERED, CAIRN_WHY_GONE, 1, 2, 1 }, "n1 is gone" },
+        { { CAIRN_DEED_GIVEN_UP, CAIRN_WHY_TARGET_GONE, 1, 2, 1 }, "n2 is gone" },
+        { { CAIRN_DEED_JOINED, CAIRN_WHY_COPIED, 0, 2, 1 }, "n2 has everything" },
+        { { CAIRN_DEED_READY, CAIRN_WHY_READY, 0, 2, 1 }, "n2 has looked through its log" },
+        { { CAIRN_DEED_LOST, CAIRN_WHY_ITSELF, 0, 2, 0 }, "n2 was silent for cluster.lost_after" },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
+        struct cairn_chronicle c = { 0 };
+        struct cairn_map_write to;
+        json_t *o;
+
+        cairn_chronicle_begin(&c, 1, 1);
+        cairn_chronicle_add(&c, &all[i].deed);
+        assert_true(cairn_chronicle_write(&c, "node x", number_name, NULL, &to));
+        o = json_loadb((const char *)to.value, to.value_len, 0, NULL);
+        assert_non_null(o);
+        assert_string_equal(text_of(o, "reason"), all[i].why);
+        json_decref(o);
+        cairn_chronicle_forget(&c);
+    }
+}
+
 static void on_stored(struct cairn_map_op *op)
 {
     (void)op;
@@ -372,6 +419,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_death_is_told_in_few_entries, setup, teardown),
         cmocka_unit_test_setup_teardown(a_drain_is_its_authors, setup, teardown),
         cmocka_unit_test(each_change_of_a_record_has_its_name),
+        cmocka_unit_test(a_reason_is_about_whom_it_is_true_of),
         cmocka_unit_test_setup_teardown(an_entry_is_bounded, setup, teardown),
         cmocka_unit_test_setup_teardown(an_erased_entry_ends_no_term, setup, teardown),
         cmocka_unit_test_setup_teardown(who_stops_is_not_said_to_be_silent, setup, teardown),
