@@ -227,7 +227,7 @@ static json_t *zones_brief(const json_t *classes)
 /* "57 slots to move, 8 of them now, 9.5/s, 6.00 s left"; "..., time left unknown, waits for n2, which is silent" */
 static json_t *progress_brief(const json_t *doc, const json_t *o, const char *what)
 {
-    const char *who = cli_text_of(o, "waits_for"), *state = cli_text_of(cli_cluster_member(doc, who), "state");
+    const char *who = cli_text_of(o, "waits_for"), *state = cli_text_of(cli_cluster_member(doc, who, true), "state");
     char slots[CLI_UNIT_BYTES + 8], now[64] = "", speed[64] = "time left unknown", time_left[CLI_UNIT_BYTES];
     json_int_t under_way = cli_number_of(o, "under_way"), all = cli_number_of(o, "left") + under_way;
     uint64_t left_ms = (uint64_t)cli_number_of(o, "left_ms");
