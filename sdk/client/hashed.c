@@ -442,6 +442,7 @@ static int where(struct cairn_ns *ns, const void *key, size_t key_len, char **js
         return rc;
     cairn__wire__router_key__init(&call->rq.key);
     call->rq.key.ns = ns->name;
+    call->rq.key.ns_id = ns->id;
     call->rq.key.key = cairn__bytes(key, key_len);
     call->out = json;
     call->answered = where_answered;

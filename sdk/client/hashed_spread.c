@@ -87,8 +87,8 @@ static void spread_rest(struct spread *x)
 {
     if (x->sm.state != STATE_ASKING || x->running > 0)
         return;
-    if (x->awaited > 0 && !x->parent->canceled && !spread_is_late(x) && !(x->holds_back && x->ops->is_ready(x)))
-        return; /* else what is held back may be what they wait for */
+    if (x->awaited > 0 && !x->parent->canceled && !spread_is_late(x) && !x->holds_back)
+        return; /* what is held back may be what they wait for, and does not wait for whom they wait for */
     if (x->awaited > 0)
         x->ops->forget(x);
     spread_resume(x);

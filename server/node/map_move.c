@@ -4,6 +4,7 @@
  * left alone, and until the file is put aside the map is where it was. */
 #include "cairn/server.h"
 #include "server/cluster/map_dump.h"
+#include "server/cluster/map_identity.h"
 #include "server/cluster/map_ids.h"
 #include "server/cluster/map_image.h"
 #include "server/node/map_keeper.h"
@@ -106,11 +107,18 @@ static int load_source(struct move *m, struct cairn_err *err)
 static int check_target(struct move *m, struct cairn_err *err)
 {
     char own[CAIRN_CLUSTER_ID_BYTES * 2 + 1];
+    struct cairn_map_identity id;
     uint64_t revision;
     int rc;
 
     sodium_bin2hex(own, sizeof(own), m->k->data.cluster_id, sizeof(m->k->data.cluster_id));
     rc = cairn_map_identity_check(m->k->store, own, err);
+    if (rc == 0 && m->was_moved) { /* a move claims the map before it puts the file aside */
+        rc = cairn_map_identity_get(m->k->store, &id, err);
+        if (rc == CAIRN_E_NOTFOUND)
+            cairn_err_set(err, rc, "there is no map: %s was moved to another etcd, or below another prefix",
+                          m->file.moved_path);
+    }
     if (rc == 0 && !m->was_moved) /* since when others may have changed it */
         rc = cairn_node__keeper_read_store(m->k, &m->there, &revision, err);
     if (rc == 0 && !m->was_moved)

@@ -108,6 +108,11 @@ void router_handle_where(struct cairn_rpc_req *rq)
 
     if (ns == NULL)
         return;
+    if (m->ns_id != 0 && ns->id != m->ns_id) {
+        cairn_rpc_reply_err(rq, ns->id < m->ns_id ? CAIRN_E_BUSY : CAIRN_E_NOTFOUND,
+                            "namespace '%.255s' is another here than the one that was opened", ns->name);
+        return;
+    }
     snprintf(hash, sizeof(hash), "%016" PRIx64, cairn_placement_hash(m->key.data, m->key.len));
     o = json_pack("{s:i, s:s, s:s, s:b}", "version", 1, "namespace", ns->name, "hash", hash, "clustered",
                   (int)router_is_clustered(ns));

@@ -65,7 +65,7 @@ class Alone(Case):
         self.assertEqual([n["answers"] for n in doc["nodes"]], [True])
         self.assertNotIn("cluster", doc)
         self.assertEqual((doc["version"], doc["since_start"]), (1, False))
-        self.assertGreaterEqual(doc["window_ms"], 1000)
+        self.assertGreater(doc["window_ms"], 0)
         self.assertTrue(all(m["p99_ns"] == 0 for m in doc["methods"] if m["per_s"] == 0), doc)  # of nothing before that
         self.assertIn(("router", "put"), {(m["provider"], m["method"]) for m in doc["methods"]})
         out = self.ok(node.cairn("top", "--once")).out
