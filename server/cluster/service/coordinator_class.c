@@ -68,7 +68,9 @@ static bool has_waited(const struct cairn_coordinator *co, const struct cairn_co
 
 uint32_t cairn_coordinator__slots_max(const struct cairn_coordinator *co)
 {
-    return co->conf->node_slots_max != 0 ? co->conf->node_slots_max : (uint32_t)CAIRN_WIRE_LOGS_MAX;
+    /* What is on its way out counts, too, until it is wiped. */
+    return co->conf->node_slots_max != 0 ? co->conf->node_slots_max
+                                         : (uint32_t)(CAIRN_WIRE_LOGS_MAX - CAIRN_WIRE_LOGS_MAX / 16);
 }
 
 uint64_t cairn_coordinator__greatest_share(struct cairn_coordinator *co, const struct cairn_member *without,
