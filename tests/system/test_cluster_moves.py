@@ -261,7 +261,8 @@ class Moves(MovesCase):
         wait_for("an answer", is_answered)
         return told[-1]
 
-    def test_who_is_said_to_be_lost_is_replaced_at_once(self):
+    def begin_whole(self):
+        """Three nodes that have all there is of a namespace twice; its files, one that does not coordinate, another."""
         self.begin(3, "cluster.lost_after=1h")
         first = self.all[0]
         self.await_members(first, 3)
@@ -269,7 +270,10 @@ class Moves(MovesCase):
         source = self.fill(first, 50)
         wait_for("a whole class", lambda: self.is_settled(first))
         victim = next(n for n in self.all if not self.coordinates(n))
-        other = next(n for n in self.all if n is not victim)
+        return source, victim, next(n for n in self.all if n is not victim)
+
+    def test_who_is_said_to_be_lost_is_replaced_at_once(self):
+        source, victim, other = self.begin_whole()
         self.fails(self.lose(other, "--cancel", victim.name), USAGE)
         self.fails(self.lose(other, "--force", victim.name), FAILED, "is there", "members --cluster")
         victim.kill()
@@ -303,14 +307,7 @@ class Moves(MovesCase):
             self.assertEqual(self.ok(self.cairn(other, "get", "single", "k%d" % i)).out, "v")
 
     def test_who_comes_back_with_a_new_disk_gets_what_it_held(self):
-        self.begin(3, "cluster.lost_after=1h")
-        first = self.all[0]
-        self.await_members(first, 3)
-        self.create(first, 2)
-        source = self.fill(first, 50)
-        wait_for("a whole class", lambda: self.is_settled(first))
-        victim = next(n for n in self.all if not self.coordinates(n))
-        other = next(n for n in self.all if n is not victim)
+        source, victim, other = self.begin_whole()
         victim.kill()
         shutil.rmtree(victim.data)
         victim.start()

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Many clients, one after the other, that write one key of a cluster: each has its own session with the key's slot, and
 none is refused for those that have ended before it."""
 
